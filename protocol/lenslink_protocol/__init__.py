@@ -1,0 +1,1 @@
+"""The LensLink wire: one definition (:mod:`.structs`), and the sans-IO machines that speak it."""

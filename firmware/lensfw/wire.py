@@ -1,0 +1,178 @@
+"""The wire for MicroPython. Generated from lenslink_protocol/structs.py by `make gen`; do not edit."""
+
+import struct
+
+try:
+    from micropython import const
+except ImportError:  # CPython
+
+    def const(value):
+        return value
+
+
+MAGIC = b'\x8aLLK'
+VERSION_MAJOR = const(1)
+VERSION_MINOR = const(0)
+HEADER_BYTES = const(40)
+MAX_PAYLOAD = const(4194304)
+MAX_CONTROL = const(1024)
+MAX_MANIFEST = const(65536)
+MIN_SIDE = const(16)
+MAX_WIDTH = const(12288)
+MAX_HEIGHT = const(8192)
+MAX_STREAMS = const(2)
+MAX_LANES = const(4)
+MAX_FRAMES_OPEN = const(4)
+STALL_MS = const(250)
+HELLO_RETRY_MS = const(100)
+REQUEST_RETRY_MS = const(400)
+END_GRACE_MS = const(100)
+FRAME_STALE_MS = const(2000)
+VENDOR_FIRST = const(224)
+
+T_HELLO = const(1)
+T_HELLO_REPLY = const(2)
+T_GET_MANIFEST = const(3)
+T_MANIFEST = const(4)
+T_CONFIGURE = const(5)
+T_CONFIGURED = const(6)
+T_CAPTURE = const(7)
+T_STREAM = const(8)
+T_STOP = const(9)
+T_FLUSH = const(10)
+T_ACCEPTED = const(11)
+T_FLUSHED = const(12)
+T_ERROR = const(13)
+T_CLOSE = const(14)
+T_FRAME_START = const(64)
+T_TILE = const(65)
+T_FRAME_END = const(66)
+T_LOG = const(96)
+
+CAP_LOG = const(1)
+
+CONFIGURE_TEST_ONLY = const(1)
+CONFIGURE_ADJUSTED = const(2)
+
+ERR_UNKNOWN_REQUEST = const(1)
+ERR_MALFORMED = const(2)
+ERR_VERSION = const(3)
+ERR_STATE = const(4)
+ERR_UNSUPPORTED = const(5)
+ERR_NOT_ATTACHED = const(6)
+ERR_SENSOR = const(7)
+ERR_POWER = const(8)
+
+CLOSE_ORDERLY = const(0)
+CLOSE_DETACH = const(1)
+CLOSE_POWER = const(2)
+CLOSE_INTERNAL = const(3)
+
+END_OK = const(0)
+END_ABORTED = const(1)
+END_SENSOR = const(2)
+
+RESET_POWER_ON = const(0)
+RESET_RESET = const(1)
+RESET_WATCHDOG = const(2)
+RESET_SOFT = const(3)
+
+LOG_DEBUG = const(1)
+LOG_INFO = const(2)
+LOG_WARNING = const(3)
+LOG_ERROR = const(4)
+
+CFA_RGGB = const(0)
+CFA_GRBG = const(1)
+CFA_GBRG = const(2)
+CFA_BGGR = const(3)
+
+USE_PREVIEW = const(1)
+USE_STILL = const(2)
+
+KEY_MAKER = const(1)
+KEY_MODEL = const(2)
+KEY_SERIAL = const(3)
+KEY_FIRMWARE = const(4)
+KEY_BOARD = const(5)
+KEY_SENSOR = const(16)
+KEY_COLOR = const(17)
+KEY_MODE = const(18)
+KEY_OPTICS = const(32)
+KEY_POWER = const(33)
+KEY_SCALE = const(34)
+
+# Header: magic, version, type, flags, stream, nonce, sequence, frame, x, y, width, height, length, payload_crc, header_crc
+HEADER = "<4sBBBBIIIHHHHIII"
+
+# SensorEntry: width, height, bits, cfa, orientation, reserved, white, black_milli
+ENTRY_SENSOR = "<HHBBBBI4I"
+# ColorEntry: illuminant, reserved, matrix, neutral
+ENTRY_COLOR = "<HH18i6I"
+# ModeEntry: id, width, height, binning, use, active_area, name
+ENTRY_MODE = "<HHHBB4H16s"
+# OpticsEntry: focal_um, focal_35mm_um, aperture_milli, focus_max_mdpt
+ENTRY_OPTICS = "<IIII"
+# PowerEntry: idle_mw, active_mw
+ENTRY_POWER = "<II"
+# ScaleEntry: pixels_milli, rate_milli
+ENTRY_SCALE = "<II"
+
+# Type: format of the fixed part after its size, bytes of it, whether a tail follows.
+FORMATS = {
+    # Hello: version_min, version_max, lanes, reserved, capabilities, max_payload
+    1: ("<BBBBII", 14, False),
+    # HelloReply: version, lanes, reset_reason, reserved, capabilities, max_payload, manifest_bytes, boot_count, uptime_us
+    2: ("<BBBBIIIIQ", 30, False),
+    # GetManifest: offset
+    3: ("<I", 6, False),
+    # ManifestPiece: offset, total, piece
+    4: ("<II", 10, True),
+    # Configure: stream, flags, mode, pixel_format, tile_bytes
+    5: ("<BBHII", 14, False),
+    # Configured: stream, flags, mode, pixel_format, width, height, stride, frame_bytes, tile_bytes
+    6: ("<BBHIHHIII", 26, False),
+    # Capture: stream, reserved, count, exposure_us, gain_milli, focus_mdpt
+    7: ("<BBHQIi", 22, False),
+    # StartStream: stream, reserved, reserved2, interval_us, exposure_us, gain_milli, focus_mdpt
+    8: ("<BBHIQIi", 26, False),
+    # Stop: stream
+    9: ("<B", 3, False),
+    # Flush: nothing
+    10: ("<", 2, False),
+    # Accepted: stream, reserved, first_frame
+    11: ("<BBI", 8, False),
+    # Flushed: lanes, reserved, last_request, last_sequence
+    12: ("<BBI4I", 24, False),
+    # Error: code, detail
+    13: ("<H", 4, True),
+    # Close: reason
+    14: ("<B", 3, False),
+    # FrameStart: mode, request, width, height, cfa, orientation, bits, reserved, pixel_format, stride, white, black_milli, timestamp_us, exposure_us, gain_milli, focus_mdpt, temperature_mc
+    64: ("<HIHHBBBBIII4IQQIii", 72, False),
+    # FrameEnd: status, lanes, tiles, readout_us, last_sequence
+    66: ("<BBII4I", 28, False),
+    # Log: level, reserved, timestamp_us, text
+    96: ("<BBQ", 12, True),
+}
+
+
+def encode(kind, values=(), tail=b""):
+    """The payload of a message from its fields in order, reserved ones included."""
+    fmt, size, _ = FORMATS[kind]
+    out = bytearray(size)
+    struct.pack_into("<H", out, 0, size)
+    struct.pack_into(fmt, out, 2, *values)
+    return out + tail if tail else out
+
+
+def decode(kind, payload):
+    """The fields in order, then the tail where there is one; ValueError if malformed."""
+    fmt, least, tail = FORMATS[kind]
+    if len(payload) < least:
+        raise ValueError("short")
+    size = struct.unpack_from("<H", payload, 0)[0]
+    if size < least or size > len(payload):
+        raise ValueError("size")
+    values = struct.unpack_from(fmt, payload, 2)
+    return values + (bytes(payload[size:]),) if tail else values

@@ -1,0 +1,188 @@
+"""The scene: from options to a sensor and its frames, whatever they are made from."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from lenslink.errors import MissingExtra, UsageError
+
+from .binning import Rows, bin2x2
+from .modes import (
+    MAX_HEIGHT,
+    MAX_WIDTH,
+    choose_mode,
+    default_modes,
+    frame_size,
+    sized_modes,
+)
+from .patterns import PATTERNS, Pattern
+from .photo import ANCHOR, default_photo
+from .picture import TIFF_MAGIC, Picture, is_picture, load_picture
+from .sensor import Sensor, module_sensor
+from .unprocess import PictureSource
+
+PHOTO_SCENE = "photo"
+FALLBACK_PATTERN = "bars"
+MAX_SEED = (1 << 32) - 1
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """What of the ``sim:`` URL's options concerns the scene; None is the default of each.
+
+    :ivar scene: ``photo``, ``ramp``, ``prbs``, ``bars``, or the path of a picture or RAW file; a
+        file of such a name is ``./ramp``.
+    :ivar mode: name of the mode to use for preview and still alike.
+    :ivar seed: of noise and ``prbs``, 0 to 2**32 - 1.
+    """
+
+    scene: str | None = None
+    mode: str | None = None
+    width: int | None = None
+    height: int | None = None
+    bits: int | None = None
+    cfa: str | None = None
+    seed: int | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, object]) -> SceneOptions:
+        """Check names and types of parsed options.
+
+        :raises UsageError: for an unknown name or a value of the wrong type.
+        """
+        numbers = {"width", "height", "bits", "seed"}
+        known = {field.name for field in fields(cls)}
+        for name, value in values.items():
+            if name not in known:
+                raise UsageError(f"unknown scene option {name!r}")
+            wanted = int if name in numbers else str
+            if value is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
+                raise UsageError(f"scene option {name}={value!r} must be {wanted.__name__}")
+        return cls(**values)  # type: ignore[arg-type]  # checked just above
+
+
+class Source(Protocol):
+    """What frames are made from: a picture, a pattern or a RAW file."""
+
+    def bands(
+        self, width: int, height: int, frame_number: int, exposure_us: int, gain_milli: int
+    ) -> Iterator[Rows]:
+        """Yield an unbinned frame band by band, as :func:`.binning.bands` cuts it."""
+
+
+class Scene:
+    """A sensor in front of something: asks its source for frames, and bins them.
+
+    :ivar note: what the user should know about the choice of scene, or None.
+    """
+
+    def __init__(self, sensor: Sensor, source: Source, note: str | None = None) -> None:
+        self.sensor = sensor
+        self.note = note
+        self._source = source
+
+    def bands(
+        self, mode_id: int, frame_number: int, exposure_us: int, gain_milli: int, focus_mdpt: int
+    ) -> Iterator[Rows]:
+        """Yield a frame band by band, each of shape (any even height, W), C-contiguous.
+
+        :param exposure_us: 10,000 at ``gain_milli`` 1000 gives a picture as it is.
+        :param focus_mdpt: where the lens stands, in milli-dioptres; scenes are flat and in focus
+            everywhere until the plant has optics.
+        :raises KeyError: at once, for a mode the sensor does not have.
+        """
+        mode = self.sensor.mode(mode_id)
+        if mode.binning == 1:
+            return self._source.bands(
+                mode.width, mode.height, frame_number, exposure_us, gain_milli
+            )
+        full = self._source.bands(
+            self.sensor.width, self.sensor.height, frame_number, exposure_us, gain_milli
+        )
+        return (binned for binned in map(bin2x2, full) if len(binned))
+
+    def rows(
+        self, mode_id: int, frame_number: int, exposure_us: int, gain_milli: int, focus_mdpt: int
+    ) -> Rows:
+        """Give a whole frame, shape (H, W) of the mode, C-contiguous; see :meth:`bands`."""
+        parts = self.bands(mode_id, frame_number, exposure_us, gain_milli, focus_mdpt)
+        return np.concatenate(list(parts))
+
+
+def open_scene(options: SceneOptions) -> Scene:
+    """Open the scene that the options describe; whatever is wrong with it shows here.
+
+    :raises UsageError: for a scene that is missing, damaged or no picture, or an option out of
+        range or at odds with a RAW file; MissingExtra for ``photo`` without scikit-image.
+    """
+    seed = 0 if options.seed is None else options.seed
+    if not 0 <= seed <= MAX_SEED:
+        raise UsageError(f"seed={seed}: must be from 0 to {MAX_SEED}")
+    name = options.scene
+    if name in PATTERNS:
+        return _pattern_scene(options, name, seed)
+    if name is not None and name != PHOTO_SCENE:
+        return _file_scene(options, name, seed)
+    photo = default_photo()
+    if photo is not None:
+        return _picture_scene(options, photo, seed, ANCHOR)
+    missing = MissingExtra("the default photograph", "demo")
+    if name == PHOTO_SCENE:
+        raise missing
+    return _pattern_scene(options, FALLBACK_PATTERN, seed, f"showing colour bars: {missing}")
+
+
+def _module(options: SceneOptions, *, pattern: bool) -> Sensor:
+    size = frame_size(options.width, options.height)
+    width, height = size or (MAX_WIDTH, MAX_HEIGHT)
+    modes = sized_modes(width, height) if size else default_modes()
+    modes = choose_mode(modes, options.mode)
+    return module_sensor(width, height, modes, bits=options.bits, cfa=options.cfa, pattern=pattern)
+
+
+def _pattern_scene(options: SceneOptions, name: str, seed: int, note: str | None = None) -> Scene:
+    sensor = _module(options, pattern=True)
+    return Scene(sensor, Pattern(name, sensor.bits, sensor.cfa, seed), note)
+
+
+def _picture_scene(options: SceneOptions, path: Path, seed: int, anchor: float = 0.5) -> Scene:
+    sensor = _module(options, pattern=False)
+    picture = Picture(load_picture(path), anchor)
+    return Scene(sensor, PictureSource(picture, sensor, seed))
+
+
+def _file_scene(options: SceneOptions, name: str, seed: int) -> Scene:
+    path = Path(name)
+    try:
+        if path.is_dir():
+            raise UsageError(f"scene {path}: is a directory")
+        if not path.is_file():  # not a FIFO either: it would block us
+            raise UsageError(f"scene {name}: no such file")
+        with path.open("rb") as file:
+            tiff = file.read(4) in TIFF_MAGIC
+    except OSError as error:
+        raise UsageError(f"scene {path}: {error.strerror}") from error
+    if not tiff and is_picture(path):
+        return _picture_scene(options, path, seed)
+    # Only now: rawpy and tifffile double the time to start.
+    rawfile = importlib.import_module(f"{__package__}.rawfile")
+    if tiff and not rawfile.is_raw(path):
+        return _picture_scene(options, path, seed)
+    sensor: Sensor
+    sensor, pixels = rawfile.load_raw(path)
+    _agree(options, sensor, name)
+    sensor = replace(sensor, modes=choose_mode(sensor.modes, options.mode))
+    return Scene(sensor, rawfile.RawSource(pixels))
+
+
+def _agree(options: SceneOptions, sensor: Sensor, name: str) -> None:
+    """Refuse options that contradict a RAW file, which is taken as it is."""
+    for option in ("width", "height", "bits", "cfa"):
+        asked, has = getattr(options, option), getattr(sensor, option)
+        if asked not in {None, has}:
+            raise UsageError(f"{option}={asked} contradicts the RAW file {name}: it has {has}")

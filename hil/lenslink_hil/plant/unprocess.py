@@ -1,0 +1,167 @@
+"""Unprocess: from a finished picture back to what a sensor would have read out.
+
+In order: sRGB decoding to linear light; XYZ; the sensor's colour matrix to camera RGB; white
+balance undone, so that white gives the sensor's ``neutral``; Lanczos to the mode's size (in
+linear light, where light adds up); Bayer mosaic; exposure and gain; photon and read noise; black
+level; clipping. The idea and the order follow Brooks et al., "Unprocessing Images for Learned Raw
+Denoising", CVPR 2019.
+
+Noise: with x = DN above black, its variance is ``a * x + b`` (DNG's NoiseProfile, in DN), a
+Gaussian in place of photon counting's Poisson. A saturated pixel holds ``FULL_WELL`` electrons at
+gain 1, so a gain of g makes ``k = g * (white - black) / FULL_WELL`` DN of an electron: shot noise
+is ``a = k``, read noise ``b = (k * READ_NOISE)**2``. Exposure scales x only.
+
+The random numbers of a frame are drawn in the order of its pixels from SFC64, seeded by seed,
+frame number and frame size: the same on every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .binning import Rows, bands
+from .picture import Picture
+from .sensor import Pair, Sensor
+
+Floats = NDArray[np.float32]
+
+NOMINAL_EXPOSURE_US = 10_000
+NOMINAL_GAIN_MILLI = 1000
+
+FULL_WELL = 12_000.0
+"""Electrons in a saturated pixel at gain 1; READ_NOISE in electrons: a current phone's."""
+READ_NOISE = 3.0
+
+CACHE_PIXELS = 1 << 24
+"""Frames up to this size keep their noise-free mosaic (4 bytes a pixel) for the next frame."""
+
+# IEC 61966-2-1: linear sRGB to XYZ, white is D65.
+XYZ_FROM_SRGB = np.array(
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+)
+
+LANCZOS_SUPPORT = 3
+
+
+class PictureSource:
+    """A picture as a source of noisy RAW frames."""
+
+    def __init__(self, picture: Picture, sensor: Sensor, seed: int) -> None:
+        self._picture, self._sensor, self._seed = picture, sensor, seed
+        self._matrix = camera_from_srgb(sensor.color_matrix, sensor.neutral)
+        self._linear = srgb_to_linear()
+        self._clean: dict[tuple[int, int, int], Floats] = {}
+
+    def bands(
+        self, width: int, height: int, frame_number: int, exposure_us: int, gain_milli: int
+    ) -> Iterator[Rows]:
+        """Yield a frame band by band; settings as :meth:`.scene.Scene.rows` has them."""
+        sensor = self._sensor
+        profile = noise_profile(sensor, gain_milli)
+        span = sensor.white - sum(sensor.black) / 4
+        light = exposure_us / NOMINAL_EXPOSURE_US * (gain_milli / NOMINAL_GAIN_MILLI)
+        # Row pairs of black levels plus the half that turns truncation into rounding.
+        black = np.tile(np.array(sensor.black, np.float32).reshape(2, 2), (1, width // 2)) + 0.5
+        seeds = np.random.SeedSequence([self._seed, frame_number, width, height])
+        random = np.random.Generator(np.random.SFC64(seeds))
+        for top, bottom in bands(width, height):
+            signal = self._clean_band(width, height, top, bottom) * np.float32(light * span)
+            noise = random.standard_normal(signal.shape, np.float32)
+            yield _expose(signal, noise, profile, black, sensor.white)
+
+    def clean(self, width: int, height: int) -> Floats:
+        """Give the noise-free mosaic at nominal exposure: 0 black, 1 white, shape (H, W)."""
+        parts = [self._clean_band(width, height, *band) for band in bands(width, height)]
+        return np.concatenate(parts)
+
+    def _clean_band(self, width: int, height: int, top: int, bottom: int) -> Floats:
+        key = (width, height, top)
+        band = self._clean.get(key)
+        if band is None:
+            planes = self._camera_planes(width, height, top, bottom)
+            band = mosaic(planes, self._sensor.cfa)
+            np.maximum(band, 0, out=band)  # Lanczos undershoots; light does not
+            if width * height <= CACHE_PIXELS:
+                self._clean[key] = band
+        return band
+
+    def _camera_planes(
+        self, width: int, height: int, top: int, bottom: int
+    ) -> tuple[Floats, Floats, Floats]:
+        """Resize the part of the picture that rows ``top`` to ``bottom`` come from."""
+        left, upper, right, lower = self._picture.crop_box(width / height)
+        scale = (lower - upper) / height
+        first, last = upper + top * scale, upper + bottom * scale
+        # The filter looks beyond the band, so bands join without a seam.
+        reach = LANCZOS_SUPPORT * max(scale, 1.0) + 1
+        start = max(0, int(first - reach))
+        stop = min(self._picture.rgb.shape[0], int(last + reach) + 1)
+        part = self._picture.rgb[start:stop]
+        red, green, blue = (self._linear[part[..., colour]] for colour in range(3))
+        box = (left, first - start, right, min(last - start, stop - start))
+        size = (width, bottom - top)
+        planes = []
+        for row in self._matrix:
+            plane = row[0] * red + row[1] * green + row[2] * blue
+            image = Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS, box)
+            planes.append(np.asarray(image))
+        return planes[0], planes[1], planes[2]
+
+
+def mosaic(planes: tuple[Floats, Floats, Floats], cfa: str) -> Floats:
+    """Keep of the red, green and blue plane, each (H, W), the sites of their filters."""
+    out = np.empty_like(planes[0])
+    for site, colour in enumerate(cfa):
+        y, x = divmod(site, 2)
+        out[y::2, x::2] = planes["RGB".index(colour)][y::2, x::2]
+    return out
+
+
+def noise_profile(sensor: Sensor, gain_milli: int) -> tuple[float, float]:
+    """Give a and b of the noise's variance ``a * x + b`` at DN x above black."""
+    span = sensor.white - sum(sensor.black) / 4
+    per_electron = gain_milli / NOMINAL_GAIN_MILLI * span / FULL_WELL
+    return per_electron, (per_electron * READ_NOISE) ** 2
+
+
+def camera_from_srgb(color_matrix: tuple[Pair, ...], neutral: tuple[Pair, ...]) -> Floats:
+    """Give the 3x3 matrix from linear sRGB to camera RGB that turns white into ``neutral``.
+
+    The largest of ``neutral`` becomes 1: a white surface just saturates at nominal exposure.
+    """
+    camera_from_xyz = np.array([num / den for num, den in color_matrix]).reshape(3, 3)
+    matrix = camera_from_xyz @ XYZ_FROM_SRGB
+    target = np.array([num / den for num, den in neutral])
+    balance = target / target.max() / matrix.sum(axis=1)
+    return np.asarray(matrix * balance[:, None], np.float32)
+
+
+def srgb_to_linear() -> Floats:
+    """Give the sRGB decoding curve as a table of 256, 0 to 1."""
+    value = np.arange(256) / 255
+    curve = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    return np.asarray(curve, np.float32)
+
+
+def _expose(
+    signal: Floats, noise: Floats, profile: tuple[float, float], black: Floats, white: int
+) -> Rows:
+    """Add noise (standard normal) and black level to a band, clip and round it; spoils both."""
+    deviation = signal * np.float32(profile[0])
+    deviation += np.float32(profile[1])
+    np.sqrt(deviation, out=deviation)
+    noise *= deviation
+    # Clipping comes last: a saturated pixel reads white, however much more light there was.
+    signal += noise
+    paired = signal.reshape(-1, 2, signal.shape[1])
+    paired += black
+    np.clip(signal, 0, white, out=signal)
+    return signal.astype(np.uint16)

@@ -1,0 +1,289 @@
+"""A camera module as its user sees it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from lenslink_protocol.ids import Cfa, ConfigureFlag, EndStatus, ModeUse, Reject
+from lenslink_protocol.manifest import Manifest, Mode
+from lenslink_protocol.messages import (
+    Accepted,
+    Capture,
+    Configure,
+    Configured,
+    Flush,
+    Flushed,
+    HelloReply,
+    Log,
+    StartStream,
+    Stop,
+)
+
+from .deadline import Deadline
+from .errors import LensLinkError, ProtocolError, UsageError
+from .frame import ColorCalibration, Frame, FrameStatus, Identity
+from .lock import ModuleLock
+from .reassembly import Assembly, pixels
+from .session import Session
+from .stats import Stats
+from .transports import choose, open_transport, parse
+
+PREVIEW, STILL = 0, 1
+_STOP_S = 5.0
+_CLOSE_S = 0.5
+
+
+def open(url: str | None = None, *, timeout: float = 30.0) -> Device:
+    """Open the module at *url*, or the only one there is.
+
+    *timeout* bounds the opening, and is the default deadline of every later call, in seconds.
+    Raises :exc:`~lenslink.errors.UsageError`, :exc:`~lenslink.errors.NotFound`,
+    :exc:`~lenslink.errors.Ambiguous`, :exc:`~lenslink.errors.DeviceBusy`,
+    :exc:`~lenslink.errors.Timeout`, :exc:`~lenslink.errors.ProtocolError`,
+    :exc:`~lenslink.errors.Disconnected` or :exc:`~lenslink.errors.RigError`.
+    """
+    return Device(choose(url), timeout)
+
+
+class Device:
+    """An open module: a context manager. Made by :func:`lenslink.open`.
+
+    Not for use by several threads at once: the caller's thread is what drives the link.
+    """
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self.url = url
+        self._timeout = timeout
+        self._locks: list[ModuleLock] = []
+        self._complete = 0
+        self._incomplete = 0
+        self._asked: float | None = None
+        deadline = Deadline(timeout, f"opening {url}")
+        parsed = parse(url)
+        if parsed.scheme in ("unix", "tcp"):
+            self._locks.append(ModuleLock(url, url))
+        try:
+            transport = open_transport(parsed, deadline)
+        except BaseException:
+            self._unlock()
+            raise
+        self.note = transport.note
+        self._session = Session(transport)
+        try:
+            self.session: HelloReply = self._session.hello(deadline)
+            self.manifest: Manifest = self._session.manifest(deadline)
+            if not transport.private:
+                serial = self.manifest.serial
+                self._locks.append(ModuleLock(f"serial:{serial}", f"module {serial}"))
+        except BaseException:
+            self.close()
+            raise
+        self.identity = Identity(
+            self.manifest.maker, self.manifest.model, self.manifest.serial, self.manifest.firmware
+        )
+        color = self.manifest.color
+        self._color = ColorCalibration(
+            tuple(zip(color.matrix[::2], color.matrix[1::2], strict=True)),
+            tuple(zip(color.neutral[::2], color.neutral[1::2], strict=True)),
+            color.illuminant,
+        )
+        self._modes = {mode.id: mode for mode in self.manifest.modes}
+
+    # --- configuration --------------------------------------------------------------------
+
+    def mode(self, name: str | None, use: ModeUse) -> Mode:
+        """The mode called *name*, or the module's choice for *use*."""
+        if name is None:
+            return self.manifest.mode_for(use)
+        found = self.manifest.mode_named(name)
+        if found is None:
+            known = ", ".join(mode.name for mode in self.manifest.modes)
+            raise UsageError(f"the module has no mode '{name}' (it has {known})")
+        return found
+
+    def configure(
+        self,
+        stream: int = PREVIEW,
+        mode: str | None = None,
+        *,
+        tile_bytes: int = 0,
+        test_only: bool = False,
+        timeout: float | None = None,
+    ) -> Configured:
+        """Prepare *stream*; what the module adjusted is said in the answer's ``flags``.
+
+        With *test_only* nothing is applied. *tile_bytes* 0 leaves the tile's size to the module.
+        """
+        use = ModeUse.STILL if stream == STILL else ModeUse.PREVIEW
+        flags = ConfigureFlag.TEST_ONLY if test_only else 0
+        message = Configure(stream, flags, self.mode(mode, use).id, 0, tile_bytes)
+        deadline = self._deadline(timeout, "configuring")
+        answer = self._session.call(message, Configured, deadline)
+        if not test_only:
+            self._accept(stream, answer)
+        return answer
+
+    def _accept(self, stream: int, answer: Configured) -> None:
+        mode = self._modes.get(answer.mode)
+        fits = (
+            mode is not None
+            and (answer.width, answer.height) == (mode.width, mode.height)
+            and answer.stride == 2 * answer.width
+            and answer.frame_bytes == answer.stride * answer.height
+        )
+        if not fits:
+            raise ProtocolError(f"the module configured something else: {answer}")
+        self._session.configurations[stream] = answer
+
+    # --- frames ---------------------------------------------------------------------------
+
+    def capture(
+        self,
+        mode: str | None = None,
+        *,
+        exposure_us: int = 0,
+        gain_milli: int = 0,
+        focus_mdpt: int = -1,
+        timeout: float | None = None,
+    ) -> Frame:
+        """Take one still. Settings left at their defaults stay as they were.
+
+        The frame says which settings were applied. An incomplete one says so in its ``status``.
+        """
+        deadline = self._deadline(timeout, "the capture")
+        self.configure(STILL, mode, timeout=deadline.remaining())
+        self._begin()
+        message = Capture(STILL, 1, exposure_us, gain_milli, focus_mdpt)
+        self._session.call(message, Accepted, deadline)
+        return self._frame(self._session.frame(STILL, deadline))
+
+    def stream(
+        self,
+        mode: str | None = None,
+        *,
+        interval_us: int = 0,
+        exposure_us: int = 0,
+        gain_milli: int = 0,
+        focus_mdpt: int = -1,
+        timeout: float | None = None,
+    ) -> Iterator[Frame]:
+        """Preview frames until the iterator is closed; *timeout* is for each of them.
+
+        Frames are sent as they are taken up: nothing is read while nobody iterates.
+        """
+        self.configure(PREVIEW, mode, timeout=timeout)
+        self._begin()
+        message = StartStream(PREVIEW, interval_us, exposure_us, gain_milli, focus_mdpt)
+        self._session.call(message, Accepted, self._deadline(timeout, "starting the stream"))
+        try:
+            while True:
+                deadline = self._deadline(timeout, "the next frame")
+                yield self._frame(self._session.frame(PREVIEW, deadline))
+        finally:
+            self.stop(PREVIEW)
+
+    def stop(self, stream: int = PREVIEW) -> None:
+        """End a stream and drop what is left of it. Does nothing once the module is gone."""
+        try:
+            self._session.call(Stop(stream), Accepted, Deadline(_STOP_S, "stopping"))
+        except LensLinkError:
+            # Whoever ends a stream is told of a broken link by the next call that needs it.
+            return
+        finally:
+            self._session.frames.abandon(stream)
+
+    def flush(self, timeout: float | None = None) -> Flushed:
+        """End every stream; when it returns, nothing of an earlier request follows."""
+        answer = self._session.call(Flush(), Flushed, self._deadline(timeout, "the flush"))
+        for stream in (PREVIEW, STILL):
+            self._session.frames.abandon(stream)
+        return answer
+
+    # --- the rest -------------------------------------------------------------------------
+
+    @property
+    def stats(self) -> Stats:
+        """What was counted since the module was opened."""
+        frames = self._session.frames
+        first = None
+        if self._asked is not None and frames.first_tile is not None:
+            first = (frames.first_tile - self._asked) * 1000
+        return Stats(
+            bytes=frames.bytes,
+            complete=self._complete,
+            incomplete=self._incomplete,
+            lost_packets=self._session.link.receiver.lost,
+            rejects={cause.value: self._session.rejects[cause] for cause in Reject},
+            first_tile_ms=first,
+        )
+
+    def logs(self) -> list[Log]:
+        """The lines the module has logged since the last call."""
+        logs = list(self._session.link.logs)
+        self._session.link.logs.clear()
+        return logs
+
+    def close(self) -> None:
+        """End the session and let go of the module. Idempotent; never raises."""
+        self._session.close(Deadline(_CLOSE_S, "closing"))
+        self._unlock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _unlock(self) -> None:
+        while self._locks:
+            self._locks.pop().release()
+
+    def _deadline(self, timeout: float | None, what: str) -> Deadline:
+        return Deadline(self._timeout if timeout is None else timeout, what)
+
+    def _begin(self) -> None:
+        self._asked = time.monotonic()
+        self._session.frames.first_tile = None
+
+    def _frame(self, assembly: Assembly) -> Frame:
+        start = assembly.start
+        sound = assembly.end is None or assembly.end.status == EndStatus.OK
+        complete = assembly.coverage.complete and sound
+        uncovered = assembly.clear_gaps()
+        if complete:
+            self._complete += 1
+        else:
+            self._incomplete += 1
+        mode = self._modes.get(start.mode)
+        black = start.black_milli
+        pool, buffer = self._session.pool, assembly.buffer
+        return Frame(
+            pixels=pixels(assembly),
+            bits=start.bits,
+            cfa=Cfa(start.cfa).name,
+            black=(black[0] / 1000, black[1] / 1000, black[2] / 1000, black[3] / 1000),
+            white=start.white,
+            active_area=mode.active_area if mode else (0, 0, start.height, start.width),
+            orientation=start.orientation,
+            color=self._color,
+            identity=self.identity,
+            number=assembly.number,
+            stream=assembly.stream,
+            timestamp_us=start.timestamp_us,
+            exposure_us=start.exposure_us,
+            gain_milli=start.gain_milli,
+            focus_mdpt=start.focus_mdpt,
+            temperature_mc=start.temperature_mc,
+            status=FrameStatus.COMPLETE if complete else FrameStatus.INCOMPLETE,
+            coverage=assembly.coverage.count / assembly.coverage.size,
+            uncovered=uncovered,
+            _recycle=lambda: pool.release(buffer),
+        )

@@ -1,0 +1,43 @@
+"""One owner per module, across processes."""
+
+from __future__ import annotations
+
+import hashlib
+
+from filelock import FileLock
+from filelock import Timeout as _Taken
+
+from .errors import DeviceBusy
+from .runtime import runtime_dir
+
+
+class ModuleLock:
+    """Held from construction to :meth:`release`; the system releases it if the process dies.
+
+    *key* names the module: its URL before it is open, its serial number once that is known.
+    Raises :exc:`~lenslink.errors.DeviceBusy` at once if another process holds it.
+    """
+
+    def __init__(self, key: str, shown: str) -> None:
+        folder = runtime_dir() / "locks"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        # Any key makes a file name, of bounded length.
+        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        self._lock = FileLock(folder / f"{name}.lock", is_singleton=False)
+        try:
+            self._lock.acquire(timeout=0)
+        except _Taken:
+            raise DeviceBusy(f"{shown} is in use by another process") from None
+
+    def release(self) -> None:
+        """Let others have the module. Idempotent."""
+        self._lock.release()
+
+
+def is_locked(key: str) -> bool:
+    """Whether some process holds the module of that key at the moment."""
+    try:
+        ModuleLock(key, key).release()
+    except DeviceBusy:
+        return True
+    return False

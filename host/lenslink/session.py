@@ -1,0 +1,159 @@
+"""One session with one module: the only place where the link meets I/O and the clock.
+
+There is no thread here: whoever waits for something drives the link. A busy thread beside the
+receiver would cost it nine tenths of its rate (the GIL).
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
+
+from lenslink_protocol.ids import CloseReason, ErrorCode, Reject
+from lenslink_protocol.link import Link
+from lenslink_protocol.manifest import Manifest, parse_manifest
+from lenslink_protocol.messages import (
+    AnyMessage,
+    Configured,
+    Error,
+    GetManifest,
+    HelloReply,
+    Malformed,
+    ManifestPiece,
+)
+from lenslink_protocol.params import MAX_MANIFEST
+
+from .deadline import Deadline
+from .errors import DeviceError, Disconnected, ProtocolError, Timeout, VersionMismatch
+from .pool import Pool
+from .reassembly import Assembly, Reassembly
+from .transports.base import Transport
+
+R = TypeVar("R", bound=AnyMessage)
+
+
+class Session:
+    """Speaks to the module behind *transport*, which it owns from now on.
+
+    Every method raises :exc:`~lenslink.errors.Disconnected` when the module is gone and
+    :exc:`~lenslink.errors.Timeout` when its deadline passes.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self.rejects: Counter[Reject] = Counter()
+        self.pool = Pool()
+        self.configurations: dict[int, Configured] = {}
+        self.frames = Reassembly(self.pool, self.rejects, self.configurations.get)
+        self.link = Link(secrets.randbits(32), self.frames, self.rejects)
+        self._transport = transport
+
+    def hello(self, deadline: Deadline) -> HelloReply:
+        """Open the session; :exc:`~lenslink.errors.VersionMismatch` if there is no common one."""
+        request = self.link.hello(time.monotonic())
+        try:
+            self.pump(lambda: request.done, deadline)
+        except Timeout:
+            if self.rejects[Reject.VERSION]:
+                raise VersionMismatch("the module speaks another major version") from None
+            raise
+        return self._checked(request.reply, HelloReply)
+
+    def manifest(self, deadline: Deadline) -> Manifest:
+        """Read the manifest; :exc:`~lenslink.errors.ProtocolError` if it is not one."""
+        data = b""
+        while True:
+            piece = self.call(GetManifest(len(data)), ManifestPiece, deadline)
+            whole = len(data) + len(piece.piece)
+            if piece.offset != len(data) or not piece.piece or whole > piece.total:
+                raise ProtocolError("the module's manifest does not fit together")
+            if piece.total > MAX_MANIFEST:
+                raise ProtocolError(f"the module's manifest has {piece.total} bytes")
+            data += piece.piece
+            if whole == piece.total:
+                break
+        try:
+            return parse_manifest(data)
+        except Malformed as error:
+            raise ProtocolError(f"the module's manifest is malformed: {error}") from None
+
+    def call(self, message: AnyMessage, reply: type[R], deadline: Deadline) -> R:
+        """Send a request and wait for its answer.
+
+        Raises :exc:`~lenslink.errors.DeviceError` when the module refuses.
+        """
+        request = self.link.request(message, time.monotonic())
+        try:
+            self.pump(lambda: request.done, deadline)
+        finally:
+            self.link.forget(request)
+        return self._checked(request.reply, reply)
+
+    def frame(self, stream: int, deadline: Deadline) -> Assembly:
+        """The next frame of *stream*; frames of other streams stay queued."""
+        finished = self.frames.finished
+
+        def found() -> Assembly | None:
+            return next((a for a in finished if a.stream == stream), None)
+
+        try:
+            self.pump(lambda: found() is not None, deadline)
+        except Disconnected:
+            # What was whole before the module went is still good.
+            if found() is None:
+                raise
+        assembly = found()
+        if assembly is None:  # pragma: no cover - pump() returns only once there is one
+            raise ProtocolError("no frame")
+        finished.remove(assembly)
+        return assembly
+
+    def pump(self, until: Callable[[], bool], deadline: Deadline) -> None:
+        """Drive the link until *until* is true."""
+        link, receive = self.link, self._transport.receive_into
+        while not until():
+            now = time.monotonic()
+            link.poll(now)
+            self._flush(deadline)
+            if link.closed is not None:
+                reason = _name(CloseReason, link.closed.reason)
+                raise Disconnected(f"the module ended the session ({reason})")
+            deadline.check()
+            wait = min(link.next_timeout(now), deadline.remaining())
+            count = receive(link.receiver.buffers(), wait)
+            link.received(count, time.monotonic())
+
+    def close(self, deadline: Deadline) -> None:
+        """Say goodbye if the module still listens, and let go of it. Never raises."""
+        try:
+            self.link.close(CloseReason.ORDERLY)
+            self._flush(deadline)
+        except (Disconnected, Timeout):
+            pass
+        finally:
+            self._transport.close()
+
+    def _flush(self, deadline: Deadline) -> None:
+        outgoing = self.link.outgoing
+        while outgoing:
+            self._transport.send(outgoing[0], deadline)
+            outgoing.popleft()
+
+    def _checked(self, reply: AnyMessage | None, kind: type[R]) -> R:
+        if isinstance(reply, kind):
+            return reply
+        if isinstance(reply, Error):
+            detail = reply.detail.decode("utf-8", "replace")
+            if reply.code == ErrorCode.VERSION:
+                raise VersionMismatch(f"the module refused this host's version: {detail}")
+            raise DeviceError(f"{_name(ErrorCode, reply.code)}: {detail}", reply.code)
+        raise ProtocolError(f"the module answered with {reply}")
+
+
+def _name(kind: type[CloseReason] | type[ErrorCode], value: int) -> str:
+    try:
+        return kind(value).name.lower().replace("_", " ")
+    except ValueError:
+        return f"code {value}"

@@ -1,0 +1,59 @@
+"""What a transport is: bytes to and from one module, each call within a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..deadline import Deadline
+from ..url import Url
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """A module that could be opened."""
+
+    url: str
+    description: str
+    serial: str | None = None
+    busy: bool = False
+    """Another process has it."""
+
+
+class Transport(Protocol):
+    """Bytes in both directions.
+
+    Once it has raised :exc:`~lenslink.errors.Disconnected` every later call raises it too.
+    """
+
+    private: bool
+    """Nobody else can reach the module behind it, so it needs no lock."""
+    note: str | None
+    """What the user should know about how it was opened, in one line."""
+
+    def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
+        """Fill *buffers* in order with what is there; wait up to *seconds* for the first byte.
+
+        Returns the number of bytes, 0 if none came in time. Raises
+        :exc:`~lenslink.errors.Disconnected` when the module is gone.
+        """
+
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        """Send all of *data*, or raise Disconnected or :exc:`~lenslink.errors.Timeout`."""
+
+    def close(self) -> None:
+        """Let go of everything. Idempotent; never raises."""
+
+
+class Opener(Protocol):
+    """What an entry point of the group ``lenslink.transports`` names: one URL scheme."""
+
+    options: Mapping[str, str]
+    """Query keys, each with its line of help."""
+
+    def open(self, url: Url, deadline: Deadline) -> Transport:
+        """Connect, or raise a :exc:`~lenslink.errors.LensLinkError`."""
+
+    def devices(self) -> list[DeviceInfo]:
+        """What this scheme can find at the moment; never raises, never blocks for long."""

@@ -1,0 +1,406 @@
+"""Generates everything that knows the wire from :mod:`.structs`: ``python -m
+lenslink_protocol.codegen [--check] [ROOT]``.
+
+Written are the CPython codec (:mod:`.messages`), the firmware's (``lensfw/wire.py``) and the
+tables of SPEC.md, which stand between ``<!-- generated: NAME -->`` markers. ``--check`` writes
+nothing and fails if a file differs from what would be written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import enum
+import re
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from construct import Array, Bytes, Const, GreedyBytes, Renamed
+
+from . import ids
+from .params import PARAMS
+from .structs import ENTRIES, MAGIC, MESSAGES, Entry, Header, Message
+
+NOTICE = "Generated from lenslink_protocol/structs.py by `make gen`; do not edit."
+
+_TYPE_NAMES = {"B": "u8", "H": "u16", "I": "u32", "Q": "u64", "i": "i32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a layout: ``code`` is a :mod:`struct` code, "" for the tail."""
+
+    name: str
+    code: str
+    count: int
+    doc: str
+    offset: int
+
+    @property
+    def size(self) -> int:
+        return struct.calcsize(f"<{self.count}{self.code}") if self.code else 0
+
+    @property
+    def is_bytes(self) -> bool:
+        return self.code in ("s", "")
+
+    @property
+    def python_type(self) -> str:
+        if self.is_bytes:
+            return "bytes"
+        return "int" if self.count == 1 else f"tuple[{', '.join(['int'] * self.count)}]"
+
+    @property
+    def wire_type(self) -> str:
+        if self.code == "":
+            return "bytes, the rest"
+        if self.code == "s":
+            return f"bytes[{self.count}]"
+        name = _TYPE_NAMES[self.code]
+        return name if self.count == 1 else f"{name}[{self.count}]"
+
+
+def fields(layout: Any) -> list[Field]:
+    """The fields of a `construct.Struct` in order; :exc:`TypeError` for what has no codec."""
+    found: list[Field] = []
+    offset = 0
+    for renamed in layout.subcons:
+        subcon, count = renamed, 1
+        while isinstance(subcon, Renamed):
+            subcon = subcon.subcon
+        if isinstance(subcon, Array):
+            count, subcon = subcon.count, subcon.subcon
+        if subcon is GreedyBytes:
+            code = ""
+        elif isinstance(subcon, Const):
+            code, count = "s", len(subcon.value)
+        elif isinstance(subcon, Bytes):
+            code, count = "s", subcon.length
+        elif hasattr(subcon, "fmtstr") and subcon.fmtstr[0] == "<":
+            code = subcon.fmtstr[1:].replace("L", "I").replace("l", "i")
+        else:
+            raise TypeError(f"no codec for {renamed.name}: {subcon!r}")
+        if found and found[-1].code == "":
+            raise TypeError(f"{renamed.name} follows a tail")
+        field = Field(renamed.name, code, count, renamed.docs, offset)
+        found.append(field)
+        offset += field.size
+    return found
+
+
+def format_of(layout: list[Field]) -> str:
+    """The :mod:`struct` format of the fixed part."""
+    return "<" + "".join(
+        f"{'' if f.count == 1 and f.code != 's' else f.count}{f.code}" for f in layout if f.code
+    )
+
+
+# --- CPython ---------------------------------------------------------------------------------
+
+
+def _python_class(name: str, doc: str, layout: list[Field], message: Message | None) -> str:
+    sized = message is not None
+    body = layout[1:] if sized else layout
+    visible = [f for f in body if not f.name.startswith("reserved")]
+    tail = next((f for f in visible if f.code == ""), None)
+    fmt = format_of(layout)
+    lines = [
+        "@dataclass(frozen=True, slots=True)",
+        f"class {name}:",
+        f'    """{_sentence(doc)}"""',
+        "",
+    ]
+    if message is not None:
+        lines += [f"    TYPE: ClassVar[MessageType] = MessageType.{message.type.name}"]
+    lines += [f'    FIXED: ClassVar[struct.Struct] = struct.Struct("{fmt}")', ""]
+    for f in visible:
+        default = ' = b""' if f.code == "" else ""
+        lines += [f"    {f.name}: {f.python_type}{default}", f'    """{_sentence(f.doc)}"""']
+    lines += ["", "    def encode(self) -> bytes:", '        """The payload on the wire."""']
+    arguments = ["self.FIXED.size"] if sized else []
+    for f in body:
+        if f.code == "":
+            continue
+        if f.name.startswith("reserved"):
+            arguments.append("0")
+        elif f.count > 1 and not f.is_bytes:
+            arguments.append(f"*self.{f.name}")
+        else:
+            arguments.append(f"self.{f.name}")
+    pack = f"self.FIXED.pack({', '.join(arguments)})"
+    lines.append(f"        return {pack}{f' + self.{tail.name}' if tail else ''}")
+    lines += ["", "    @classmethod", f"    def decode(cls, payload: Buffer) -> {name}:"]
+    lines += ['        """:exc:`Malformed` if the payload is shorter than the fixed part."""']
+    lines += [
+        f"        {'size, ' if tail else '_, ' if sized else ''}values = "
+        f"{'_fixed' if sized else '_prefix'}(cls.FIXED, payload)"
+    ]
+    results, at = [], 0
+    for f in body:
+        if f.code == "":
+            results.append("bytes(memoryview(payload)[size:])")
+            continue
+        width = 1 if f.is_bytes else f.count
+        if not f.name.startswith("reserved"):
+            if width == 1:
+                results.append(f"values[{at}]")
+            else:
+                results.append(f"({', '.join(f'values[{at + i}]' for i in range(width))})")
+        at += width
+    lines.append(f"        return cls({', '.join(results)})")
+    return "\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+def messages_py() -> str:
+    """The CPython codec."""
+    header = fields(Header)
+    names = [f.name for f in header if f.name != "magic"]
+    parts = [
+        f'"""The messages as frozen dataclasses, and the header. {NOTICE}"""',
+        "\n".join(
+            [
+                "from __future__ import annotations",
+                "",
+                "import struct",
+                "from dataclasses import dataclass",
+                "from typing import Any, ClassVar, NamedTuple",
+                "",
+                "from .ids import ManifestKey, MessageType",
+            ]
+        ),
+        "Buffer = bytes | bytearray | memoryview",
+        f'MAGIC = {MAGIC!r}\nHEADER = struct.Struct("{format_of(header)}")',
+        "class Malformed(ValueError):\n"
+        '    """A payload that is shorter than its message, or whose size field lies."""',
+        "class Header(NamedTuple):\n"
+        '    """The header of a packet, less its magic."""\n\n'
+        + "\n".join(f"    {n}: int" for n in names),
+        "def _fixed(layout: struct.Struct, payload: Buffer) -> tuple[int, tuple[Any, ...]]:\n"
+        '    """The size of the fixed part as its sender has it, and the values known here."""\n'
+        "    if len(payload) < layout.size:\n"
+        '        raise Malformed(f"{len(payload)} bytes where {layout.size} are the least")\n'
+        "    size, *values = layout.unpack_from(payload)\n"
+        "    if not layout.size <= size <= len(payload):\n"
+        '        raise Malformed(f"a fixed part of {size} bytes in a payload of {len(payload)}")\n'
+        "    return size, tuple(values)",
+        "def _prefix(layout: struct.Struct, value: Buffer) -> tuple[Any, ...]:\n"
+        "    if len(value) < layout.size:\n"
+        '        raise Malformed(f"{len(value)} bytes where {layout.size} are the least")\n'
+        "    return layout.unpack_from(value)",
+    ]
+    parts += [_python_class(m.name, m.doc, fields(m.struct), m) for m in MESSAGES]
+    structured = [e for e in ENTRIES if e.struct is not None]
+    parts += [
+        _python_class(e.name, f"manifest entry: {e.doc}", fields(e.struct), None)
+        for e in structured
+    ]
+    union = " | ".join(m.name for m in MESSAGES)
+    table = "\n".join(f"    MessageType.{m.type.name}: {m.name}," for m in MESSAGES)
+    entries = "\n".join(f"    ManifestKey.{e.key.name}: {e.name}," for e in structured)
+    texts = "\n".join(
+        f'    ManifestKey.{e.key.name}: "{e.name}",' for e in ENTRIES if e.struct is None
+    )
+    parts += [
+        f"AnyMessage = (\n    {union}\n)",
+        f"BY_TYPE: dict[int, type[AnyMessage]] = {{\n{table}\n}}",
+        f"ENTRY_BY_KEY: dict[int, type[Any]] = {{\n{entries}\n}}",
+        f"TEXT_BY_KEY: dict[int, str] = {{\n{texts}\n}}",
+    ]
+    return "\n\n\n".join(parts) + "\n"
+
+
+# --- MicroPython -----------------------------------------------------------------------------
+
+_PREFIXES: dict[str, type[enum.IntEnum] | type[enum.IntFlag]] = {
+    "CAP": ids.Capability,
+    "CONFIGURE": ids.ConfigureFlag,
+    "ERR": ids.ErrorCode,
+    "CLOSE": ids.CloseReason,
+    "END": ids.EndStatus,
+    "RESET": ids.ResetReason,
+    "LOG": ids.LogLevel,
+    "CFA": ids.Cfa,
+    "USE": ids.ModeUse,
+    "KEY": ids.ManifestKey,
+}
+
+
+def _micropython_entry(entry: Entry) -> str:
+    layout = fields(entry.struct)
+    return (
+        f"# {entry.name}: {', '.join(f.name for f in layout)}\n"
+        f'ENTRY_{entry.key.name} = "{format_of(layout)}"'
+    )
+
+
+def wire_py() -> str:
+    """The firmware's codec: constants, a format a message, two functions."""
+    lines = [f'"""The wire for MicroPython. {NOTICE}"""', "", "import struct", ""]
+    lines += ["try:", "    from micropython import const", "except ImportError:  # CPython", ""]
+    lines += ["    def const(value):", "        return value", "", ""]
+    lines += [f"MAGIC = {MAGIC!r}"]
+    lines += [f"{p.name} = const({p.value})" for p in PARAMS.values()]
+    lines += [f"VENDOR_FIRST = const({ids.VENDOR_FIRST})", ""]
+    lines += [f"T_{t.name} = const({t.value})" for t in ids.MessageType]
+    for prefix, members in _PREFIXES.items():
+        lines += [""] + [f"{prefix}_{m.name} = const({m.value})" for m in members]
+    header = fields(Header)
+    lines += ["", f"# Header: {', '.join(f.name for f in header)}"]
+    lines += [f'HEADER = "{format_of(header)}"', ""]
+    lines += [_micropython_entry(e) for e in ENTRIES if e.struct is not None]
+    lines += [
+        "",
+        "# Type: format of the fixed part after its size, bytes of it, whether a tail follows.",
+    ]
+    lines += ["FORMATS = {"]
+    for m in MESSAGES:
+        layout = fields(m.struct)
+        fixed = [f for f in layout[1:] if f.code]
+        tail = layout[-1].code == ""
+        size = struct.calcsize(format_of(layout))
+        lines.append(f"    # {m.name}: {', '.join(f.name for f in layout[1:]) or 'nothing'}")
+        lines.append(f'    {m.type.value}: ("<{format_of(fixed)[1:]}", {size}, {tail}),')
+    lines += ["}", "", ""]
+    lines += [
+        'def encode(kind, values=(), tail=b""):',
+        '    """The payload of a message from its fields in order, reserved ones included."""',
+        "    fmt, size, _ = FORMATS[kind]",
+        "    out = bytearray(size)",
+        '    struct.pack_into("<H", out, 0, size)',
+        "    struct.pack_into(fmt, out, 2, *values)",
+        "    return out + tail if tail else out",
+        "",
+        "",
+        "def decode(kind, payload):",
+        '    """The fields in order, then the tail where there is one; ValueError if malformed."""',
+        "    fmt, least, tail = FORMATS[kind]",
+        "    if len(payload) < least:",
+        '        raise ValueError("short")',
+        '    size = struct.unpack_from("<H", payload, 0)[0]',
+        "    if size < least or size > len(payload):",
+        '        raise ValueError("size")',
+        "    values = struct.unpack_from(fmt, payload, 2)",
+        "    return values + (bytes(payload[size:]),) if tail else values",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+# --- SPEC.md ---------------------------------------------------------------------------------
+
+
+def _field_table(layout: list[Field]) -> str:
+    rows = ["| offset | type | field | meaning |", "|---:|---|---|---|"]
+    rows += [f"| {f.offset} | {f.wire_type} | `{f.name}` | {f.doc} |" for f in layout]
+    return "\n".join(rows)
+
+
+def _enum_table(members: Any) -> str:
+    text = Path(sys.modules[members.__module__].__file__ or "").read_text(encoding="utf-8")
+    body = re.split(
+        r"\n(?=class |def |[A-Z_]+ ?[:=])", text.split(f"class {members.__name__}(", 1)[1]
+    )[0]
+    docs = dict(re.findall(r'\n    (\w+) = [^\n]+\n    """(.+?)"""', body, flags=re.S))
+    rows = ["| value | name | meaning |", "|---:|---|---|"]
+    for member in members:
+        value = f"`{member.value}`" if isinstance(member.value, str) else f"0x{member.value:02X}"
+        rows.append(f"| {value} | {member.name} | {' '.join(docs.get(member.name, '').split())} |")
+    return "\n".join(rows)
+
+
+_TABLED = (
+    ids.Capability,
+    ids.ConfigureFlag,
+    ids.ErrorCode,
+    ids.CloseReason,
+    ids.EndStatus,
+    ids.ResetReason,
+    ids.LogLevel,
+    ids.Cfa,
+    ids.ModeUse,
+    ids.PixelFormat,
+    ids.Reject,
+)
+
+
+def spec_tables() -> dict[str, str]:
+    """Markdown by marker name."""
+    tables = {"header": _field_table(fields(Header))}
+    rows = ["| parameter | value | unit | reason |", "|---|---:|---|---|"]
+    rows += [f"| {p.name} | {p.value} | {p.unit} | {p.reason} |" for p in PARAMS.values()]
+    tables["params"] = "\n".join(rows)
+    rows = ["| type | message | sender | meaning |", "|---:|---|---|---|"]
+    rows += [f"| 0x{m.type.value:02X} | {m.name} | {m.sender} | {m.doc} |" for m in MESSAGES]
+    rows.append(
+        f"| 0x{ids.MessageType.TILE:02X} | Tile | module | pixels; the payload has no fields |"
+    )
+    tables["types"] = "\n".join(rows[:2] + sorted(rows[2:]))
+    sections = [
+        f"### {m.name} (0x{m.type.value:02X}, {m.sender})\n\n"
+        f"{_sentence(m.doc)}\n\n{_field_table(fields(m.struct))}"
+        for m in MESSAGES
+    ]
+    tables["messages"] = "\n\n".join(sections)
+    rows = ["| key | entry | value |", "|---:|---|---|"]
+    rows += [
+        f"| 0x{e.key.value:04X} | {e.name} | {e.doc}{'' if e.struct else ' (UTF-8)'} |"
+        for e in ENTRIES
+    ]
+    tables["manifest"] = "\n\n".join(
+        ["\n".join(rows)]
+        + [
+            f"### {e.name} (0x{e.key.value:04X})\n\n{_field_table(fields(e.struct))}"
+            for e in ENTRIES
+            if e.struct
+        ]
+    )
+    for members in _TABLED:
+        tables[members.__name__] = _enum_table(members)
+    return tables
+
+
+def spec_md(current: str) -> str:
+    """SPEC.md with its tables made anew; :exc:`KeyError` for a marker that names none."""
+    tables = spec_tables()
+
+    def replace(match: re.Match[str]) -> str:
+        return f"<!-- generated: {match[1]} -->\n{tables[match[1]]}\n<!-- end -->"
+
+    return re.sub(r"<!-- generated: (\w+) -->\n.*?<!-- end -->", replace, current, flags=re.S)
+
+
+def outputs(root: Path) -> Iterator[tuple[Path, str]]:
+    """Every generated file below *root*, with its text."""
+    yield root / "protocol/lenslink_protocol/messages.py", messages_py()
+    yield root / "firmware/lensfw/wire.py", wire_py()
+    spec = root / "protocol/SPEC.md"
+    yield spec, spec_md(spec.read_text(encoding="utf-8"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Generate all that knows the wire.")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if a file differs"
+    )
+    parser.add_argument("root", nargs="?", type=Path, default=Path.cwd())
+    arguments = parser.parse_args()
+    stale = []
+    for path, text in outputs(arguments.root):
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(path)
+        if not arguments.check:
+            path.write_text(text, encoding="utf-8")
+    for path in stale:
+        print(f"{'differs from' if arguments.check else 'wrote'}: {path}")
+    return 1 if arguments.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

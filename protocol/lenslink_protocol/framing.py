@@ -1,0 +1,280 @@
+"""Packets out of a stream of bytes, without I/O: synchronisation, CRCs, resynchronisation.
+
+A :class:`Receiver` serves one lane in one direction. It is driven as asyncio drives a buffered
+protocol: ask :meth:`Receiver.buffers` where the next bytes shall go, put them there, say with
+:meth:`Receiver.received` how many they were. A tile whose header is sound goes straight to where
+its sink places it, so that nothing is copied between the transport and the frame.
+
+What cannot be used is counted by cause (:class:`~.ids.Reject`) and never silently dropped. After
+damage every byte behind the damaged header is searched again, so at most the damaged packet and
+one that ran into it are lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Protocol
+
+from isal.isal_zlib import crc32
+
+from .ids import MessageType, Reject
+from .messages import HEADER, MAGIC, Header
+from .params import (
+    HEADER_BYTES,
+    MAX_CONTROL,
+    MAX_PAYLOAD,
+    STALL_MS,
+    VERSION_MAJOR,
+    VERSION_MINOR,
+)
+
+VERSION = VERSION_MAJOR << 4 | VERSION_MINOR
+
+_HUNT_BYTES = 65536
+_HALF = 1 << 31
+# A hostile peer could nest sound headers in payloads whose CRCs fail, so that every byte is
+# searched again and again. After this many failures in a row a payload is dropped unsearched.
+_SEARCHES = 8
+
+
+class Sink(Protocol):
+    """Where packets go."""
+
+    def place(self, header: Header) -> memoryview | None:
+        """Where the payload of this tile shall be received, or None: to scratch memory."""
+
+    def packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
+        """A sound packet; ``payload`` is valid during the call only, unless it is in place."""
+
+
+def encode_packet(
+    kind: int,
+    payload: bytes | bytearray | memoryview = b"",
+    *,
+    nonce: int,
+    sequence: int,
+    frame: int = 0,
+    stream: int = 0,
+    place: tuple[int, int, int, int] = (0, 0, 0, 0),
+    flags: int = 0,
+    version: int = VERSION,
+) -> bytes:
+    """A whole packet. ``place`` is x, y, width, height of a tile."""
+    head = bytearray(HEADER_BYTES)
+    HEADER.pack_into(
+        head, 0, MAGIC, version, kind, flags, stream, nonce, sequence & 0xFFFFFFFF, frame,
+        *place, len(payload), crc32(payload), 0,
+    )  # fmt: skip
+    head[-4:] = crc32(memoryview(head)[:-4]).to_bytes(4, "little")
+    return bytes(head) + bytes(payload)
+
+
+class Receiver:
+    """One lane's packets; ``rejects`` is shared with the layers above."""
+
+    def __init__(
+        self, sink: Sink, nonce: int, rejects: Counter[Reject], max_payload: int = MAX_PAYLOAD
+    ) -> None:
+        self.sink = sink
+        self.nonce = nonce
+        self.rejects = rejects
+        self.max_payload = max_payload
+        self.last_sequence: int | None = None
+        self.lost = 0
+        """Packets missing from the lane's sequence."""
+        self._head = memoryview(bytearray(HEADER_BYTES))
+        self._have = 0
+        self._header: Header | None = None
+        self._payload = memoryview(b"")
+        self._got = 0
+        self._in_place = False
+        self._wanted = False
+        self._scratch = bytearray(MAX_CONTROL)
+        self._backlog = bytearray()
+        self._hunting = False
+        self._landing = memoryview(bytearray(_HUNT_BYTES))
+        self._failures = 0
+        self._progress = 0.0
+
+    @property
+    def inside(self) -> bool:
+        """Whether a packet has begun and not ended."""
+        return self._header is not None or self._have > 0 or bool(self._backlog)
+
+    def buffers(self) -> list[memoryview]:
+        """Where the next bytes of the lane shall go, in order. Never empty."""
+        if self._header is not None:
+            return [self._payload[self._got :], self._head]
+        if self._hunting:
+            return [self._landing]
+        return [self._head[self._have :]]
+
+    def received(self, count: int, now: float) -> None:
+        """*count* bytes are in :meth:`buffers`; *now* is any monotonic time in seconds."""
+        if count:
+            self._progress = now
+        if self._header is not None:
+            into_payload = min(count, len(self._payload) - self._got)
+            self._got += into_payload
+            # The bytes of the next header, where there were any, are in _head already.
+            self._have = count - into_payload
+            if self._got < len(self._payload):
+                return
+            self._end_payload()
+        elif self._hunting:
+            self._backlog += self._landing[:count]
+        else:
+            self._have += count
+        if self._hunting:
+            self._search()
+        elif self._have == HEADER_BYTES:
+            self._begin_packet()
+
+    def feed(self, data: bytes | bytearray | memoryview, now: float) -> None:
+        """Receive *data* by copying: for tests and for transports that cannot read in place."""
+        rest = memoryview(data)
+        while rest:
+            taken = 0
+            for buffer in self.buffers():
+                piece = rest[: len(buffer)]
+                buffer[: len(piece)] = piece
+                rest = rest[len(piece) :]
+                taken += len(piece)
+            self.received(taken, now)
+
+    def poll(self, now: float) -> None:
+        """Give up a packet that has stalled: call it when no bytes came for a while."""
+        if not self.inside or now - self._progress < STALL_MS / 1000:
+            return
+        self._progress = now
+        if self._header is not None:
+            self.rejects[Reject.STALL] += 1
+            self._hunt(bytes(self._payload[: self._got]))
+        elif self._hunting and self._backlog:
+            # An end that might have become a header: it did not.
+            self.rejects[Reject.NOISE] += 1
+            self._backlog.clear()
+            self._hunting = False
+        elif self._have:
+            self.rejects[Reject.STALL] += 1
+            self._hunt(bytes(self._head[1 : self._have]))
+        self._search()
+
+    # --- a header -------------------------------------------------------------------------
+
+    def _begin_packet(self) -> None:
+        """The header buffer is full, in sync."""
+        self._have = 0
+        if self._head[:4] != MAGIC:
+            self._hunt(bytes(self._head))
+        elif not self._accept(self._head):
+            self._hunt(bytes(self._head[1:]))
+        elif not self._payload:
+            self._end_payload()
+        self._search()
+
+    def _accept(self, head: memoryview) -> bool:
+        """Believe a header that has its magic, and decide where its payload goes; or False."""
+        header = Header._make(HEADER.unpack_from(head)[1:])
+        if crc32(head[:-4]) != header.header_crc:
+            self.rejects[Reject.HEADER_CRC] += 1
+            return False
+        if header.version >> 4 != VERSION_MAJOR:
+            self.rejects[Reject.VERSION] += 1
+            return False
+        limit = self.max_payload if header.type == MessageType.TILE else MAX_CONTROL
+        if header.length > limit:
+            self.rejects[Reject.LENGTH] += 1
+            return False
+        self._wanted = self._is_fresh(header)
+        place = None
+        if self._wanted and header.type == MessageType.TILE:
+            place = self.sink.place(header)
+        self._in_place = place is not None
+        if place is None:
+            if len(self._scratch) < header.length:
+                self._scratch = bytearray(header.length)
+            place = memoryview(self._scratch)[: header.length]
+        self._header = header
+        self._payload = place
+        self._got = 0
+        return True
+
+    def _is_fresh(self, header: Header) -> bool:
+        if header.nonce != self.nonce:
+            self.rejects[Reject.NONCE] += 1
+            return False
+        if self.last_sequence is not None:
+            step = (header.sequence - self.last_sequence) & 0xFFFFFFFF
+            if step == 0 or step >= _HALF:
+                self.rejects[Reject.SEQUENCE] += 1
+                return False
+            self.lost += step - 1
+        self.last_sequence = header.sequence
+        return True
+
+    # --- a payload ------------------------------------------------------------------------
+
+    def _end_payload(self) -> None:
+        header = self._header
+        assert header is not None
+        payload, self._payload = self._payload, memoryview(b"")
+        self._header = None
+        if crc32(payload) != header.payload_crc:
+            self.rejects[Reject.PAYLOAD_CRC] += 1
+            self._failures += 1
+            if self._failures <= _SEARCHES:
+                self._hunt(bytes(payload) + bytes(self._head[: self._have]))
+            return
+        self._failures = 0
+        if self._wanted:
+            self.sink.packet(header, payload, self._in_place)
+
+    # --- out of sync ----------------------------------------------------------------------
+
+    def _hunt(self, suspect: bytes) -> None:
+        """Search *suspect* again, ahead of what follows it."""
+        self._header = None
+        self._payload = memoryview(b"")
+        self._have = 0
+        self._backlog[:0] = suspect
+        self._hunting = True
+
+    def _search(self) -> None:
+        """Take packets from the backlog until it is used up or ends inside one."""
+        noise = False
+        while self._hunting:
+            start = self._backlog.find(MAGIC)
+            if start < 0:
+                # The last bytes may be the beginning of a magic.
+                start = len(self._backlog)
+                for keep in (3, 2, 1):
+                    if self._backlog.endswith(MAGIC[:keep]):
+                        start -= keep
+                        break
+            if start > 0:
+                noise = True
+                del self._backlog[:start]
+            if len(self._backlog) < HEADER_BYTES:
+                break
+            if not self._accept(memoryview(bytes(self._backlog[:HEADER_BYTES]))):
+                del self._backlog[:1]
+                continue
+            del self._backlog[:HEADER_BYTES]
+            self._take_from_backlog()
+        if noise:
+            self.rejects[Reject.NOISE] += 1
+
+    def _take_from_backlog(self) -> None:
+        """Move what the backlog has of an accepted packet to its place."""
+        count = min(len(self._payload), len(self._backlog))
+        self._payload[:count] = self._backlog[:count]
+        del self._backlog[:count]
+        self._got = count
+        if count < len(self._payload):
+            # The backlog is used up: the rest comes from the lane.
+            self._hunting = False
+            return
+        self._end_payload()
+        if not self._backlog and self._header is None:
+            self._hunting = False

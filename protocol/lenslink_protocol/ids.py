@@ -1,0 +1,206 @@
+"""Every number on the wire that has a name."""
+
+from __future__ import annotations
+
+import enum
+
+
+class MessageType(enum.IntEnum):
+    """What a packet carries. 0xE0 to 0xFF are the vendor's: a reader skips those it ignores."""
+
+    HELLO = 0x01
+    HELLO_REPLY = 0x02
+    GET_MANIFEST = 0x03
+    MANIFEST = 0x04
+    CONFIGURE = 0x05
+    CONFIGURED = 0x06
+    CAPTURE = 0x07
+    STREAM = 0x08
+    STOP = 0x09
+    FLUSH = 0x0A
+    ACCEPTED = 0x0B
+    FLUSHED = 0x0C
+    ERROR = 0x0D
+    CLOSE = 0x0E
+    FRAME_START = 0x40
+    TILE = 0x41
+    FRAME_END = 0x42
+    LOG = 0x60
+
+
+VENDOR_FIRST = 0xE0
+
+
+class Capability(enum.IntFlag):
+    """What a side can do beyond the core; a session uses the intersection."""
+
+    LOG = 1 << 0
+    """The module sends LOG messages."""
+
+
+class ConfigureFlag(enum.IntFlag):
+    """Flags of CONFIGURE and CONFIGURED."""
+
+    TEST_ONLY = 1 << 0
+    """Say what would be applied, and apply nothing."""
+    ADJUSTED = 1 << 1
+    """What is applied differs from what was asked for."""
+
+
+class ErrorCode(enum.IntEnum):
+    """Why a module refused a request."""
+
+    UNKNOWN_REQUEST = 1
+    MALFORMED = 2
+    VERSION = 3
+    STATE = 4
+    """The request makes no sense in the state the stream is in."""
+    UNSUPPORTED = 5
+    """No such mode, pixel format, stream or value."""
+    NOT_ATTACHED = 6
+    """The contacts are not seated."""
+    SENSOR = 7
+    """The sensor did not deliver."""
+    POWER = 8
+    """It would exceed the granted power."""
+
+
+class CloseReason(enum.IntEnum):
+    """Why a side ends the session."""
+
+    ORDERLY = 0
+    DETACH = 1
+    POWER = 2
+    INTERNAL = 3
+
+
+class EndStatus(enum.IntEnum):
+    """How a frame's readout ended."""
+
+    OK = 0
+    ABORTED = 1
+    """Stopped by the host."""
+    SENSOR = 2
+    """The sensor failed inside the frame."""
+
+
+class ResetReason(enum.IntEnum):
+    """Why the module last started."""
+
+    POWER_ON = 0
+    RESET = 1
+    WATCHDOG = 2
+    SOFT = 3
+
+
+class LogLevel(enum.IntEnum):
+    """Python's levels, divided by ten."""
+
+    DEBUG = 1
+    INFO = 2
+    WARNING = 3
+    ERROR = 4
+
+
+class Cfa(enum.IntEnum):
+    """Colour filter array: the top left two by two pixels, row by row."""
+
+    RGGB = 0
+    GRBG = 1
+    GBRG = 2
+    BGGR = 3
+
+
+class ModeUse(enum.IntFlag):
+    """What a mode is meant for: the host's default choice."""
+
+    PREVIEW = 1 << 0
+    STILL = 1 << 1
+
+
+class PixelFormat(enum.IntEnum):
+    """GenICam PFNC codes; bits 16 to 23 are the bits a pixel takes on the wire.
+
+    Source: EMVA, Pixel Format Naming Convention 2.4. All here are unpacked:
+    right-justified in a little-endian 16-bit word.
+    """
+
+    GR10 = 0x0110000C
+    RG10 = 0x0110000D
+    GB10 = 0x0110000E
+    BG10 = 0x0110000F
+    GR12 = 0x01100010
+    RG12 = 0x01100011
+    GB12 = 0x01100012
+    BG12 = 0x01100013
+    GR14 = 0x01100109
+    RG14 = 0x0110010A
+    GB14 = 0x0110010B
+    BG14 = 0x0110010C
+    GR16 = 0x0110002E
+    RG16 = 0x0110002F
+    GB16 = 0x01100030
+    BG16 = 0x01100031
+
+
+_FIRST_OF_BITS = {
+    8: PixelFormat.GR10,  # an 8-bit sensor fills 16-bit words too
+    10: PixelFormat.GR10,
+    12: PixelFormat.GR12,
+    14: PixelFormat.GR14,
+    16: PixelFormat.GR16,
+}
+# PFNC counts its phases GR, RG, GB, BG.
+_PHASE = {Cfa.GRBG: 0, Cfa.RGGB: 1, Cfa.GBRG: 2, Cfa.BGGR: 3}
+
+
+def unpacked_format(bits: int, cfa: Cfa) -> PixelFormat:
+    """The format of *bits* (8, 10, 12, 14 or 16) in 16-bit words; :exc:`KeyError` for any other."""
+    return PixelFormat(_FIRST_OF_BITS[bits] + _PHASE[cfa])
+
+
+class ManifestKey(enum.IntEnum):
+    """Entries of the manifest. 0x8000 and above are the vendor's: a reader skips them."""
+
+    MAKER = 0x0001
+    MODEL = 0x0002
+    SERIAL = 0x0003
+    FIRMWARE = 0x0004
+    BOARD = 0x0005
+    SENSOR = 0x0010
+    COLOR = 0x0011
+    MODE = 0x0012
+    OPTICS = 0x0020
+    POWER = 0x0021
+    SCALE = 0x0022
+
+
+class Reject(enum.StrEnum):
+    """Why received bytes were not used: every cause has its counter."""
+
+    NOISE = "noise"
+    """Bytes between packets that belong to none."""
+    HEADER_CRC = "header_crc"
+    """The magic, without a header whose CRC holds."""
+    VERSION = "version"
+    """A sound header of another major version."""
+    LENGTH = "length"
+    """A sound header that announces more than the bound."""
+    PAYLOAD_CRC = "payload_crc"
+    STALL = "stall"
+    """A packet that stopped inside."""
+    NONCE = "nonce"
+    """A sound packet of another session: from before a replug."""
+    SEQUENCE = "sequence"
+    """A sound packet that repeats an earlier one of its lane."""
+    UNKNOWN_TYPE = "unknown_type"
+    MALFORMED = "malformed"
+    """A payload shorter than its message, or with values out of bounds."""
+    UNEXPECTED = "unexpected"
+    """A reply that nobody waits for."""
+    NO_FRAME = "no_frame"
+    """A tile or frame-end without its frame-start."""
+    GEOMETRY = "geometry"
+    """A tile outside its frame, or whose length is not its rectangle's."""
+    COVERED = "covered"
+    """A tile that repeats what is already there."""

@@ -1,0 +1,211 @@
+"""The host's end of a link, without I/O: session, requests, and who gets which packet.
+
+Time comes in as an argument; packets to send go out through :attr:`Link.outgoing`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Protocol
+
+from .framing import VERSION, Receiver, encode_packet
+from .ids import VENDOR_FIRST, Capability, MessageType, Reject
+from .messages import (
+    BY_TYPE,
+    AnyMessage,
+    Close,
+    Error,
+    FrameEnd,
+    FrameStart,
+    Header,
+    Hello,
+    HelloReply,
+    Log,
+    Malformed,
+)
+from .params import HELLO_RETRY_MS, MAX_PAYLOAD, REQUEST_RETRY_MS
+
+CAPABILITIES = Capability.LOG
+
+_LOGS = 256
+
+
+class FrameSink(Protocol):
+    """Where frames are put together."""
+
+    def place(self, header: Header) -> memoryview | None:
+        """Where a tile shall be received, or None: to scratch memory, then :meth:`tile`."""
+
+    def start(self, header: Header, message: FrameStart, now: float) -> None:
+        """A frame begins."""
+
+    def tile(self, header: Header, payload: memoryview, in_place: bool, now: float) -> None:
+        """A tile is sound."""
+
+    def end(self, header: Header, message: FrameEnd, now: float) -> None:
+        """A frame has been sent."""
+
+    def poll(self, now: float) -> None:
+        """Time has passed."""
+
+
+class Request:
+    """A request under way; it is repeated under the same id until it is answered."""
+
+    def __init__(self, number: int, message: AnyMessage, now: float, retry_ms: int) -> None:
+        self.id = number
+        self.message = message
+        self.reply: AnyMessage | None = None
+        self._retry_s = retry_ms / 1000
+        self.next_try = now + self._retry_s
+
+    @property
+    def done(self) -> bool:
+        return self.reply is not None
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to send it again; counts as having done so."""
+        if self.done or now < self.next_try:
+            return False
+        self.next_try = now + self._retry_s
+        return True
+
+
+class Link:
+    """The host's link machine for one session and one lane.
+
+    ``nonce`` names the session: at least 32 random bits, never used again. What arrives under
+    another is rejected, so nothing from before a replug can be taken for new.
+    """
+
+    def __init__(self, nonce: int, frames: FrameSink, rejects: Counter[Reject]) -> None:
+        self.nonce = nonce
+        self.rejects = rejects
+        self.receiver = Receiver(self, nonce, rejects, MAX_PAYLOAD)
+        self.outgoing: deque[bytes] = deque()
+        self.session: HelloReply | None = None
+        self.closed: Close | None = None
+        self.logs: deque[Log] = deque(maxlen=_LOGS)
+        self._frames = frames
+        self._requests: dict[int, Request] = {}
+        self._next_id = 1
+        self._sequence = 0
+        self._now = 0.0
+
+    # --- towards the module ---------------------------------------------------------------
+
+    def hello(self, now: float) -> Request:
+        """Open the session."""
+        message = Hello(VERSION, VERSION, 1, CAPABILITIES, MAX_PAYLOAD)
+        return self._begin(message, now, HELLO_RETRY_MS)
+
+    def request(self, message: AnyMessage, now: float) -> Request:
+        """Send a request; its ``reply`` is set once the answer has come."""
+        return self._begin(message, now, REQUEST_RETRY_MS)
+
+    def forget(self, request: Request) -> None:
+        """Stop repeating a request that nobody waits for any more."""
+        self._requests.pop(request.id, None)
+
+    def close(self, reason: int) -> None:
+        """Say goodbye; there is no answer."""
+        self._send(Close(reason), 0)
+
+    def poll(self, now: float) -> None:
+        """Do what time demands: repeat requests, give up stalled packets and stale frames."""
+        self._now = now
+        self.receiver.poll(now)
+        self._frames.poll(now)
+        for request in self._requests.values():
+            if request.due(now):
+                self._send(request.message, request.id)
+
+    def next_timeout(self, now: float) -> float:
+        """Seconds until :meth:`poll` has something to do; 0.05 where frames or packets wait."""
+        wait = 0.05
+        for request in self._requests.values():
+            wait = min(wait, max(0.0, request.next_try - now))
+        return wait
+
+    def _begin(self, message: AnyMessage, now: float, retry_ms: int) -> Request:
+        request = Request(self._next_id, message, now, retry_ms)
+        self._next_id += 1
+        self._requests[request.id] = request
+        self._send(message, request.id)
+        return request
+
+    def _send(self, message: AnyMessage, request_id: int) -> None:
+        self.outgoing.append(
+            encode_packet(
+                message.TYPE,
+                message.encode(),
+                nonce=self.nonce,
+                sequence=self._sequence,
+                frame=request_id,
+            )
+        )
+        self._sequence += 1
+
+    # --- from the module ------------------------------------------------------------------
+
+    def received(self, count: int, now: float) -> None:
+        """*count* bytes are in ``receiver.buffers()``."""
+        self._now = now
+        self.receiver.received(count, now)
+
+    def place(self, header: Header) -> memoryview | None:
+        return self._frames.place(header)
+
+    def packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
+        if header.type == MessageType.TILE:
+            self._frames.tile(header, payload, in_place, self._now)
+            return
+        if header.type >= VENDOR_FIRST:
+            return
+        layout = BY_TYPE.get(header.type)
+        if layout is None:
+            self.rejects[Reject.UNKNOWN_TYPE] += 1
+            return
+        try:
+            message = layout.decode(payload)
+        except Malformed:
+            self.rejects[Reject.MALFORMED] += 1
+            return
+        match message:
+            case FrameStart():
+                self._frames.start(header, message, self._now)
+            case FrameEnd():
+                self._frames.end(header, message, self._now)
+            case Log():
+                self.logs.append(message)
+            case Close():
+                self.closed = message
+            case _:
+                self._answer(header.frame, message)
+
+    def _answer(self, request_id: int, message: AnyMessage) -> None:
+        request = self._requests.get(request_id)
+        if request is None:
+            self.rejects[Reject.UNEXPECTED] += 1
+            return
+        if not isinstance(message, (Error, REPLIES[request.message.TYPE])):
+            self.rejects[Reject.UNEXPECTED] += 1
+            return
+        del self._requests[request_id]
+        if isinstance(message, HelloReply):
+            self.session = message
+        request.reply = message
+
+
+REPLIES: dict[int, type[AnyMessage]] = {
+    request: BY_TYPE[reply]
+    for request, reply in (
+        (MessageType.HELLO, MessageType.HELLO_REPLY),
+        (MessageType.GET_MANIFEST, MessageType.MANIFEST),
+        (MessageType.CONFIGURE, MessageType.CONFIGURED),
+        (MessageType.CAPTURE, MessageType.ACCEPTED),
+        (MessageType.STREAM, MessageType.ACCEPTED),
+        (MessageType.STOP, MessageType.ACCEPTED),
+        (MessageType.FLUSH, MessageType.FLUSHED),
+    )
+}

@@ -102,6 +102,23 @@ KEY_OPTICS = const(32)
 KEY_POWER = const(33)
 KEY_SCALE = const(34)
 
+PFNC_GR10 = const(17825804)
+PFNC_RG10 = const(17825805)
+PFNC_GB10 = const(17825806)
+PFNC_BG10 = const(17825807)
+PFNC_GR12 = const(17825808)
+PFNC_RG12 = const(17825809)
+PFNC_GB12 = const(17825810)
+PFNC_BG12 = const(17825811)
+PFNC_GR14 = const(17826057)
+PFNC_RG14 = const(17826058)
+PFNC_GB14 = const(17826059)
+PFNC_BG14 = const(17826060)
+PFNC_GR16 = const(17825838)
+PFNC_RG16 = const(17825839)
+PFNC_GB16 = const(17825840)
+PFNC_BG16 = const(17825841)
+
 # Header: magic, version, type, flags, stream, nonce, sequence, frame, x, y, width, height, length, payload_crc, header_crc
 HEADER = "<4sBBBBIIIHHHHIII"
 

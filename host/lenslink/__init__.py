@@ -7,7 +7,9 @@
 (3072, 4096)
 """
 
-from .device import Device, open
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .errors import (
     Ambiguous,
     DeviceBusy,
@@ -23,8 +25,30 @@ from .errors import (
     UsageError,
     VersionMismatch,
 )
-from .frame import ColorCalibration, Frame, FrameStatus, Identity
 from .transports import DeviceInfo, list_devices
+
+if TYPE_CHECKING:
+    from .device import Device, open
+    from .frame import ColorCalibration, Frame, FrameStatus, Identity
+else:
+    # numpy takes longer to import than the command line takes to print its help: what needs it
+    # is loaded when it is first used.
+    _LAZY = {
+        "Device": "device",
+        "open": "device",
+        "ColorCalibration": "frame",
+        "Frame": "frame",
+        "FrameStatus": "frame",
+        "Identity": "frame",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+        globals()[name] = value
+        return value
+
 
 __all__ = [
     "Ambiguous",

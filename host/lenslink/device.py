@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import TracebackType
 from typing import Self
 
@@ -169,7 +169,7 @@ class Device:
         gain_milli: int = 0,
         focus_mdpt: int = -1,
         timeout: float | None = None,
-    ) -> Iterator[Frame]:
+    ) -> Generator[Frame, None, None]:
         """Preview frames until the iterator is closed; *timeout* is for each of them.
 
         Frames are sent as they are taken up: nothing is read while nobody iterates.

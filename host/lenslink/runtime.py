@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from pathlib import Path
 
 import platformdirs
@@ -18,7 +19,7 @@ def runtime_dir() -> Path:
     """
     named = os.environ.get("LENSLINK_RUNTIME_DIR")
     fallback = Path(tempfile.gettempdir()) / f"lenslink-{_user()}"
-    candidates = [Path(named)] if named else [platformdirs.user_runtime_path("lenslink"), fallback]
+    candidates = [Path(named)] if named else [_platform(), fallback]
     reason: OSError | None = None
     for candidate in candidates:
         try:
@@ -28,6 +29,13 @@ def runtime_dir() -> Path:
         else:
             return candidate
     raise StorageError(f"no runtime directory: {reason}")
+
+
+def _platform() -> Path:
+    with warnings.catch_warnings():
+        # Where XDG_RUNTIME_DIR is not set (a container, cron) it warns, on stderr, of its fallback.
+        warnings.simplefilter("ignore")
+        return platformdirs.user_runtime_path("lenslink")
 
 
 def _user() -> str:

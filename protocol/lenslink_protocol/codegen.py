@@ -229,6 +229,7 @@ _PREFIXES: dict[str, type[enum.IntEnum] | type[enum.IntFlag]] = {
     "CFA": ids.Cfa,
     "USE": ids.ModeUse,
     "KEY": ids.ManifestKey,
+    "PFNC": ids.PixelFormat,
 }
 
 

@@ -91,11 +91,13 @@ def _ramp(spec: Pattern, width: int, frame_number: int, top: int, bottom: int) -
 
 def _bars(spec: Pattern, width: int, frame_number: int, top: int, bottom: int) -> Rows:
     black, white = levels(spec.bits)
+    columns = np.arange(width)
+    bar = columns * 8 // width
     pair = np.empty((2, width), np.uint16)
     for y in (0, 1):
-        for x in range(width):
-            lit = spec.cfa[2 * y + x % 2] in BARS[x * 8 // width]
-            pair[y, x] = white if lit else black
+        # By colour of this row's two filters and bar: is it lit?
+        lit = np.array([[colour in each for each in BARS] for colour in spec.cfa[2 * y :][:2]])
+        pair[y] = np.where(lit[columns % 2, bar], white, black)
     return pair[np.arange(top, bottom) % 2]
 
 

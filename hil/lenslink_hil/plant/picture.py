@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from lenslink.errors import UsageError
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from lenslink.errors import UsageError
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*")
 """First bytes of a TIFF: a picture, or a DNG and most makers' RAW."""

@@ -10,7 +10,10 @@ Import this module only when a RAW file is opened: rawpy and tifffile take their
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +22,7 @@ from typing import Any
 import numpy as np
 import rawpy
 import tifffile
+
 from lenslink.errors import UsageError
 
 from .binning import Rows, bands
@@ -28,6 +32,7 @@ from .sensor import CFA_PHASES, D65_ILLUMINANT, Pair, Sensor
 from .unprocess import XYZ_FROM_SRGB
 
 PHOTOMETRIC_CFA = 32803
+STDERR = 2
 BITS = (8, 10, 12, 14, 16)
 
 Tags = dict[str, Any]
@@ -57,9 +62,8 @@ def is_raw(path: Path) -> bool:
         return True
     try:
         tags = _read_tags(path)
-    except UsageError as error:
-        # Pixels missing is for load_raw() to say; of a broken directory the picture's reader will.
-        return not isinstance(error.__cause__, Exception)
+    except UsageError:
+        return False  # whatever it was, its directory is broken: the picture's reader will say so
     return "DNGVersion" in tags or _is_mosaic(tags)
 
 
@@ -73,28 +77,44 @@ def load_raw(path: Path) -> tuple[Sensor, Rows]:
     name = f"scene {path}"
     with path.open("rb") as file:
         tags = _read_tags(path) if file.read(4) in TIFF_MAGIC else {}
+        size = file.seek(0, os.SEEK_END)
+    if _end_of_pixels(tags) > size:
+        # LibRaw refuses it too, but with "Input/output error".
+        raise UsageError(f"{name}: truncated, its pixels go on after the file's end")
     try:
-        with rawpy.imread(str(path)) as raw:
+        with _silent_libraw(), rawpy.imread(str(path)) as raw:
             if raw.raw_type != rawpy.RawType.Flat or raw.raw_pattern is None:
                 raise UsageError(f"{name}: not a Bayer RAW (no mosaic in it)")
             cfa = _phase(name, raw)
             pixels: Rows = np.array(raw.raw_image, np.uint16, order="C")
             if "DNGVersion" not in tags:
                 tags |= tags_from_libraw(raw)
+    except rawpy.LibRawFileUnsupportedError:
+        raise UsageError(f"{name}: not a picture and no camera's RAW file") from None
     except rawpy.LibRawError as error:
         reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
-        raise UsageError(f"{name}: LibRaw cannot read it ({reason})") from error
+        raise UsageError(f"{name}: damaged, or no camera's RAW file ({reason})") from error
     height, width = pixels.shape
     check_size(width, height, f"{name}: its size")
     if "ColorMatrix1" not in tags:
         raise UsageError(f"{name}: it has no ColorMatrix1, so its colours are unknown")
-    active = tuple(int(v) for v in tags.get("ActiveArea", (0, 0, height, width)))
-    top, left, bottom, right = active
+    try:
+        return _describe(name, tags, cfa, pixels), pixels
+    except (ValueError, TypeError) as error:
+        # A tag of the wrong type or count, from a writer with ideas of its own.
+        raise UsageError(f"{name}: its tags make no sense ({error})") from error
+
+
+def _describe(name: str, tags: Tags, cfa: str, pixels: Rows) -> Sensor:
+    """Make a sensor of what the tags say."""
+    height, width = pixels.shape
+    top, left, bottom, right = (int(v) for v in tags.get("ActiveArea", (0, 0, height, width)))
     if not (0 <= top < bottom <= height and 0 <= left < right <= width):
-        raise UsageError(f"{name}: its ActiveArea {active} is not within {width}x{height}")
+        area = f"{top}, {left}, {bottom}, {right}"
+        raise UsageError(f"{name}: its ActiveArea {area} is not within {width}x{height}")
     matrix = _pairs(tags["ColorMatrix1"], 9, name, "ColorMatrix1")
     bits = _bits(tags, pixels)
-    sensor = Sensor(
+    return Sensor(
         maker=_text(tags.get("Make")),
         model=_text(tags.get("Model")) or _text(tags.get("UniqueCameraModel")),
         width=width,
@@ -109,7 +129,6 @@ def load_raw(path: Path) -> tuple[Sensor, Rows]:
         illuminant=int(tags.get("CalibrationIlluminant1", 0)),
         modes=file_modes(width, height, (top, left, bottom, right)),
     )
-    return sensor, pixels
 
 
 def tags_from_libraw(raw: Any) -> Tags:
@@ -138,11 +157,24 @@ def tags_from_libraw(raw: Any) -> Tags:
     return tags
 
 
+@contextlib.contextmanager
+def _silent_libraw() -> Iterator[None]:
+    """Keep off stderr what LibRaw prints there from C before it raises the same."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(STDERR), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, STDERR)
+        yield
+    finally:
+        os.dup2(kept, STDERR)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _read_tags(path: Path) -> Tags:
     """Collect the tags of a TIFF: IFD0's, and over them those of the largest mosaic's IFD.
 
-    :raises UsageError: when the directory is broken (then it has a cause), or when the mosaic
-        goes on after the end of the file.
+    :raises UsageError: when the directory is broken.
     """
     log = logging.getLogger("tifffile")
     level = log.level
@@ -159,18 +191,25 @@ def _read_tags(path: Path) -> Tags:
     tags = dict(found[0]) if found else {}
     mosaics = [each for each in found if _is_mosaic(each)]
     if mosaics:
-        tags |= max(mosaics, key=lambda each: each["ImageWidth"] * each["ImageLength"])
+        largest: Tags = max(mosaics, key=_area)
+        tags |= largest
+    return tags
+
+
+def _end_of_pixels(tags: Tags) -> float:
+    """Give where in the file the last strip or tile ends, in bytes."""
     kind = "Strip" if "StripOffsets" in tags else "Tile"
     offsets = _numbers(tags.get(f"{kind}Offsets", 0))
     counts = _numbers(tags.get(f"{kind}ByteCounts", 0))
-    # LibRaw fills what is missing with zeros and carries on.
-    if max(map(sum, zip(offsets, counts, strict=False))) > path.stat().st_size:
-        raise UsageError(f"scene {path}: truncated, its pixels go on after the file's end")
-    return tags
+    return max(start + count for start, count in zip(offsets, counts, strict=False))
 
 
 def _tags(page: tifffile.TiffPage) -> Tags:
     return {tag.name: tag.value for tag in page.tags}
+
+
+def _area(tags: Tags) -> int:
+    return int(tags.get("ImageWidth", 0)) * int(tags.get("ImageLength", 0))
 
 
 def _is_mosaic(tags: Tags) -> bool:

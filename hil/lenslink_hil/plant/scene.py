@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
 from lenslink.errors import MissingExtra, UsageError
 
 from .binning import Rows, bin2x2
@@ -55,15 +56,31 @@ class SceneOptions:
 
         :raises UsageError: for an unknown name or a value of the wrong type.
         """
-        numbers = {"width", "height", "bits", "seed"}
-        known = {field.name for field in fields(cls)}
-        for name, value in values.items():
-            if name not in known:
-                raise UsageError(f"unknown scene option {name!r}")
-            wanted = int if name in numbers else str
-            if value is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
-                raise UsageError(f"scene option {name}={value!r} must be {wanted.__name__}")
-        return cls(**values)  # type: ignore[arg-type]  # checked just above
+        unknown = values.keys() - {field.name for field in fields(cls)}
+        if unknown:
+            raise UsageError(f"unknown scene options: {', '.join(sorted(unknown))}")
+
+        def text(name: str) -> str | None:
+            value = values.get(name)
+            if value is None or isinstance(value, str):
+                return value
+            raise UsageError(f"scene option {name}={value!r} must be a text")
+
+        def number(name: str) -> int | None:
+            value = values.get(name)
+            if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+                return value
+            raise UsageError(f"scene option {name}={value!r} must be a whole number")
+
+        return cls(
+            scene=text("scene"),
+            mode=text("mode"),
+            width=number("width"),
+            height=number("height"),
+            bits=number("bits"),
+            cfa=text("cfa"),
+            seed=number("seed"),
+        )
 
 
 class Source(Protocol):

@@ -1,0 +1,77 @@
+# LensLink. `make help` lists the targets.
+#
+# Paths stay relative and no target is a file name of the checkout's path: GNU make splits names
+# at spaces, and a checkout may have one in its path. What has to be installed is decided by
+# hil/venv.sh, by content and not by time stamps; when nothing changed it takes a few milliseconds.
+
+SHELL = /bin/sh
+PY = .venv/bin/python
+PYTEST = $(PY) -m pytest
+# Fast first, so that a slip shows within seconds.
+TESTS = $(wildcard $(addprefix tests/,unit property golden firmware packaging e2e))
+# More for pytest, for example: make e2e ARGS='--lens unix:/run/lens -k stream'
+ARGS =
+
+# Somebody else's packages must not leak into .venv.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+.NOTPARALLEL:
+.PHONY: help demo test unit property golden firmware packaging e2e check gen gen-check lock clean
+
+help: ## list the targets (the default)
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' Makefile | \
+	    while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@echo "PYTHON=/path/to/python chooses the Python (3.11 to 3.13); ARGS='...' goes to pytest."
+
+demo: ## boot a camera module and take a photograph: out/demo.dng, out/demo.png
+	@sh hil/venv.sh demo
+	@$(PY) -m lenslink_hil.demo
+
+test: ## run every test, fast ones first; what could not run is listed last
+	@sh hil/venv.sh dev
+	@$(PYTEST) $(TESTS) $(ARGS)
+
+unit: ## tests of single parts
+	@sh hil/venv.sh dev
+	@$(PYTEST) tests/unit $(ARGS)
+
+property: ## tests by hypothesis
+	@sh hil/venv.sh dev
+	@$(PYTEST) tests/property $(ARGS)
+
+golden: ## vectors that every implementation must agree with
+	@sh hil/venv.sh dev
+	@$(PYTEST) tests/golden $(ARGS)
+
+firmware: ## tests that run on MicroPython
+	@sh hil/venv.sh dev
+	@$(PYTEST) tests/firmware $(ARGS)
+
+packaging: ## wheel, sdist, Makefile
+	@sh hil/venv.sh dev
+	@$(PYTEST) tests/packaging $(ARGS)
+
+e2e: ## tests of everything together; ARGS='--lens URL' chooses the bench
+	@sh hil/venv.sh dev
+	@$(PYTEST) tests/e2e $(ARGS)
+
+check: ## ruff, mypy, and whether generated files are what would be generated
+	@sh hil/venv.sh dev
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	@$(MAKE) --no-print-directory gen-check
+
+gen: ## write everything that is generated from protocol/lenslink_protocol/structs.py
+	@sh hil/venv.sh dev
+	$(PY) -m lenslink_protocol.codegen
+
+gen-check: ## fail if a generated file differs from what would be generated
+	@sh hil/venv.sh dev
+	$(PY) -m lenslink_protocol.codegen --check
+
+lock: ## choose anew the versions in requirements.lock (with uv, in a throwaway environment)
+	@sh hil/lock.sh
+
+clean: ## remove .venv, out/ and what tools leave behind
+	rm -rf .venv out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find firmware host protocol hil tests -name __pycache__ -type d -prune -exec rm -rf {} +

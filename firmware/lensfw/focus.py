@@ -1,0 +1,53 @@
+"""The focus motor: dioptres to steps, and steps at the rate the motor can follow."""
+
+
+class Focus:
+    """A stepper between two stops; step 0 is infinity.
+
+    ``steps`` and ``closest_mdpt`` are the ends of its linear travel, ``rate`` steps a second.
+    """
+
+    def __init__(self, ports, steps, closest_mdpt, rate):
+        self._ports = ports
+        self._steps = steps
+        self._closest = closest_mdpt
+        self._interval_us = 1000000 // rate
+        self.position = 0
+        self.target = 0
+        self._last = 0
+
+    @property
+    def mdpt(self):
+        return (self.position * self._closest + self._steps // 2) // self._steps
+
+    def move_to(self, mdpt, now):
+        """Go to a distance in milli-dioptres; beyond the stops means to the stop."""
+        mdpt = min(max(mdpt, 0), self._closest)
+        if self.settled:
+            self._last = now
+        self.target = (mdpt * self._steps + self._closest // 2) // self._closest
+
+    def turn(self, detents, now):
+        """The ring was turned: an eightieth of the travel a detent."""
+        if self.settled:
+            self._last = now
+        self.target = min(max(self.target + detents * self._steps // 80, 0), self._steps)
+
+    @property
+    def settled(self):
+        return self.position == self.target
+
+    def poll(self, now):
+        """Emit the steps that are due."""
+        if self.settled:
+            return
+        due = (now - self._last) // self._interval_us
+        if due <= 0:
+            return
+        self._last += due * self._interval_us
+        left = self.target - self.position
+        count = min(due, abs(left))
+        if left < 0:
+            count = -count
+        self._ports.step(count)
+        self.position += count

@@ -1,0 +1,105 @@
+"""Packets from the host out of a stream of bytes. The host sends only short ones."""
+
+import binascii
+import struct
+
+from . import wire
+
+_PACKET = wire.HEADER_BYTES + wire.MAX_CONTROL
+_VERSION = wire.VERSION_MAJOR << 4 | wire.VERSION_MINOR
+
+
+class Receiver:
+    """Keeps received bytes in one buffer, and searches on after damage.
+
+    ``rejects`` counts by cause; the causes are those of SPEC.md.
+    """
+
+    def __init__(self, rejects):
+        self.rejects = rejects
+        self._buffer = bytearray(2 * _PACKET)
+        self._view = memoryview(self._buffer)
+        self._count = 0
+        self._progress = 0
+        self._used = 0
+
+    def space(self):
+        """Where the next bytes shall go; never empty."""
+        if self._used:
+            left = self._count - self._used
+            self._buffer[:left] = self._buffer[self._used : self._count]
+            self._count = left
+            self._used = 0
+        return self._view[self._count :]
+
+    def received(self, count, now):
+        self._count += count
+        self._progress = now
+
+    def reject(self, cause):
+        self.rejects[cause] = self.rejects.get(cause, 0) + 1
+
+    def next(self, now):
+        """The next sound packet as (header fields, payload), or None when more bytes are needed.
+
+        The payload is a view that is valid until the next call of space().
+        """
+        while True:
+            start = self._buffer.find(wire.MAGIC, self._used, self._count)
+            if start < 0:
+                # The last three bytes may be the beginning of a magic.
+                start = max(self._used, self._count - 3)
+                if start > self._used:
+                    self.reject("noise")
+                    self._used = start
+                return None
+            if start > self._used:
+                self.reject("noise")
+                self._used = start
+            left = self._count - start
+            if left < wire.HEADER_BYTES:
+                return self._wait(now)
+            body = start + wire.HEADER_BYTES
+            header = struct.unpack_from(wire.HEADER, self._buffer, start)
+            length, payload_crc, header_crc = header[12:15]
+            if binascii.crc32(self._view[start : body - 4]) != header_crc:
+                self.reject("header_crc")
+                self._used = start + 1
+                continue
+            if header[1] >> 4 != wire.VERSION_MAJOR and header[2] != wire.T_HELLO:
+                self.reject("version")
+                self._used = start + 1
+                continue
+            if length > wire.MAX_CONTROL:
+                self.reject("length")
+                self._used = start + 1
+                continue
+            if left < wire.HEADER_BYTES + length:
+                return self._wait(now)
+            payload = self._view[body : body + length]
+            if binascii.crc32(payload) != payload_crc:
+                # Bytes may be missing: what looks like payload may hold the next packet.
+                self.reject("payload_crc")
+                self._used = body
+                continue
+            self._used = body + length
+            return header, payload
+
+    def _wait(self, now):
+        """Inside a packet: wait for the rest, unless it has stalled."""
+        if now - self._progress >= wire.STALL_MS * 1000:
+            self.reject("stall")
+            self._used += 1
+            self._progress = now
+        return None
+
+
+def seal(packet, length, crc, kind, stream, nonce, sequence, frame, place):
+    """Write the header of a packet into the first bytes of its buffer."""
+    struct.pack_into(
+        wire.HEADER, packet, 0,
+        wire.MAGIC, _VERSION, kind, 0, stream, nonce, sequence, frame,
+        place[0], place[1], place[2], place[3], length, crc, 0,
+    )  # fmt: skip
+    view = memoryview(packet)
+    struct.pack_into("<I", packet, wire.HEADER_BYTES - 4, binascii.crc32(view[: wire.HEADER_BYTES - 4]))

@@ -1,0 +1,80 @@
+"""What the module says of itself, as the wire has it."""
+
+import struct
+
+from . import VERSION, wire
+
+
+def _entry(key, value):
+    return struct.pack("<HH", key, len(value)) + value
+
+
+def _milli(values):
+    return [int(v * 1000 + 0.5) for v in values]
+
+
+def build(config):
+    """The manifest's bytes from the module's configuration."""
+    sensor = config["sensor"]
+    optics = config["optics"]
+    power = config["power"]
+    out = b""
+    for key, text in (
+        (wire.KEY_MAKER, config["maker"]),
+        (wire.KEY_MODEL, config["model"]),
+        (wire.KEY_SERIAL, config["serial"]),
+        (wire.KEY_FIRMWARE, "lensfw " + VERSION),
+        (wire.KEY_BOARD, config["board"]),
+    ):
+        out += _entry(key, text.encode())
+    out += _entry(
+        wire.KEY_SENSOR,
+        struct.pack(
+            wire.ENTRY_SENSOR, sensor["width"], sensor["height"], sensor["bits"], cfa(sensor),
+            sensor["orientation"], 0, sensor["white"], *_milli(sensor["black"]),
+        ),
+    )  # fmt: skip
+    colors = sensor["color_matrix"] + sensor["neutral"]
+    out += _entry(wire.KEY_COLOR, struct.pack(wire.ENTRY_COLOR, sensor["illuminant"], 0, *colors))
+    for mode in sensor["modes"]:
+        use = 0
+        if "preview" in mode["use"]:
+            use |= wire.USE_PREVIEW
+        if "still" in mode["use"]:
+            use |= wire.USE_STILL
+        value = struct.pack(
+            wire.ENTRY_MODE, mode["id"], mode["width"], mode["height"], mode["binning"], use,
+            mode["active_area"][0], mode["active_area"][1], mode["active_area"][2],
+            mode["active_area"][3], mode["name"].encode(),
+        )  # fmt: skip
+        out += _entry(wire.KEY_MODE, value)
+    out += _entry(
+        wire.KEY_OPTICS,
+        struct.pack(
+            wire.ENTRY_OPTICS, optics["focal_um"], optics["focal_35mm_um"],
+            optics["aperture_milli"], optics["focus_max_mdpt"],
+        ),
+    )  # fmt: skip
+    out += _entry(
+        wire.KEY_POWER, struct.pack(wire.ENTRY_POWER, power["idle_mw"], power["active_mw"])
+    )
+    if config.get("scale"):
+        scale = config["scale"]
+        out += _entry(
+            wire.KEY_SCALE,
+            struct.pack(wire.ENTRY_SCALE, scale["pixels_milli"], scale["rate_milli"]),
+        )
+    return out
+
+
+def cfa(sensor):
+    """The wire's code of the sensor's colour filter array."""
+    return ("RGGB", "GRBG", "GBRG", "BGGR").index(sensor["cfa"])
+
+
+def pixel_format(sensor):
+    """The PFNC code of the sensor's pixels in 16-bit words."""
+    bits = sensor["bits"]
+    first = wire.PFNC_GR16 if bits > 14 else wire.PFNC_GR14 if bits > 12 else wire.PFNC_GR12 if bits > 10 else wire.PFNC_GR10
+    # PFNC counts its phases GR, RG, GB, BG.
+    return first + (1, 0, 2, 3)[cfa(sensor)]

@@ -1,0 +1,285 @@
+"""The camera: streams and their states, and what a host may ask of them."""
+
+from . import contacts, focus, manifest, power, ring, sensor, wire
+from .link import Link, Refusal
+
+UNCONFIGURED = 0
+CONFIGURED = 1
+STREAMING = 2
+
+# The still goes before the preview.
+_PRIORITY = (1, 0)
+_DEFAULT_EXPOSURE_US = 10000
+
+
+class Stream:
+    """A configured stream; ``remaining`` frames are still owed, -1 = until told to stop."""
+
+    def __init__(self):
+        self.mode = None
+        self.width = 0
+        self.height = 0
+        self.tile_columns = 0
+        self.tile_rows = 0
+        self.remaining = 0
+        self.request = 0
+        self.interval_us = 0
+        self.next_start = 0
+
+    @property
+    def state(self):
+        if self.mode is None:
+            return UNCONFIGURED
+        return STREAMING if self.remaining else CONFIGURED
+
+    @property
+    def tile_bytes(self):
+        return 2 * self.tile_columns * self.tile_rows
+
+
+class Module:
+    """Everything between the ports and the link. step() does what is due and never waits."""
+
+    def __init__(self, config, ports, clock):
+        self.config = config
+        self.ports = ports
+        self.clock = clock
+        self.manifest = manifest.build(config)
+        board = config["limits"]
+        self.link = Link(self, clock, config["boot_count"], config["reset_reason"])
+        self.contacts = contacts.Contacts()
+        self.power = power.Power(ports, config["power"]["idle_mw"], config["power"]["active_mw"])
+        motor = config["motor"]
+        self.focus = focus.Focus(
+            ports, motor["steps"], config["optics"]["focus_max_mdpt"], motor["steps_per_s"]
+        )
+        self.ring = ring.Ring()
+        self.tiles = sensor.Tiles(board["tile_bytes"], board["in_flight"])
+        self.streams = [Stream() for _ in range(wire.MAX_STREAMS)]
+        self.exposure_us = _DEFAULT_EXPOSURE_US
+        self.gain_milli = 1000
+        self.next_frame = 0
+        self._modes = {mode["id"]: mode for mode in config["sensor"]["modes"]}
+        self._cfa = manifest.cfa(config["sensor"])
+        self._format = manifest.pixel_format(config["sensor"])
+        self._black = [int(v * 1000 + 0.5) for v in config["sensor"]["black"]]
+        self._readout = None
+        self._active = 0
+        self._started = False
+
+    # --- what is due ----------------------------------------------------------------------
+
+    def step(self):
+        """Take what the ports have, answer the host, move the motor, begin frames."""
+        now = self.clock.now()
+        self._events(now)
+        self.link.poll()
+        self.power.poll(now)
+        self.focus.poll(now)
+        if self._readout is None:
+            self._begin(now)
+        if self._readout is not None:
+            self._read(now)
+
+    def idle_ms(self):
+        """How long step() may be put off if nothing arrives."""
+        if not self.focus.settled:
+            return 1
+        if self.contacts.state != contacts.ATTACHED:
+            return 5
+        return 20
+
+    def takes_rows(self):
+        """Whether rows that the sensor has could be read now."""
+        return self._readout is not None and self._readout.ready
+
+    def _events(self, now):
+        while True:
+            event = self.ports.event()
+            if event is None:
+                break
+            kind, channel, value = event
+            if kind == self.ports.CONTACT:
+                self.contacts.edge(channel, value, now)
+            elif kind == self.ports.ADC:
+                if self.power.sampled(channel, value):
+                    text = "supply %s: %d mV"
+                    state = "good" if self.power.good else "low"
+                    self.link.log(wire.LOG_WARNING, text % (state, self.power.vbus_mv))
+            elif kind == self.ports.RING:
+                detents = self.ring.edge(channel, value)
+                if detents:
+                    self.focus.turn(detents, now)
+        if self.contacts.poll(now) and self.contacts.state != contacts.ATTACHED:
+            self.link.end(wire.CLOSE_DETACH)
+
+    # --- the link's side ------------------------------------------------------------------
+
+    def attached(self):
+        return self.contacts.state == contacts.ATTACHED and self.power.good
+
+    def opened(self):
+        text = "session open, %d bounces while seating, supply %d mV"
+        self.link.log(wire.LOG_INFO, text % (self.contacts.bounces, self.power.vbus_mv))
+
+    def closed(self):
+        """The session is over: nothing of it may go on."""
+        if self._readout is not None:
+            self._readout.abort()
+            self._readout = None
+        for number in range(len(self.streams)):
+            self.streams[number] = Stream()
+        self.power.draw(False)
+
+    def request(self, kind, number, fields):
+        """Answer a request, or raise Refusal."""
+        if kind == wire.T_CONFIGURE:
+            self._configure(number, fields)
+        elif kind == wire.T_CAPTURE:
+            index, _, count, exposure, gain, distance = fields
+            if count == 0:
+                raise Refusal(wire.ERR_UNSUPPORTED, "no frames asked for")
+            self._start(number, index, count, 0, exposure, gain, distance)
+        elif kind == wire.T_STREAM:
+            index, _, _, interval, exposure, gain, distance = fields
+            self._start(number, index, -1, interval, exposure, gain, distance)
+        elif kind == wire.T_STOP:
+            index = fields[0]
+            self._stop(index)
+            answer = (index, 0, self.next_frame)
+            self.link.answer(number, wire.T_ACCEPTED, answer, ordered=True)
+        elif kind == wire.T_FLUSH:
+            last = self.link.previous_request
+            for index in range(len(self.streams)):
+                self._stop(index)
+            answer = (1, 0, last, 0, 0, 0, 0)
+            self.link.answer(number, wire.T_FLUSHED, answer, ordered=True)
+        else:
+            raise Refusal(wire.ERR_UNKNOWN_REQUEST, "type 0x%02x" % kind)
+
+    def _stream(self, index):
+        if index >= len(self.streams):
+            raise Refusal(wire.ERR_UNSUPPORTED, "no stream %d" % index)
+        return self.streams[index]
+
+    def _configure(self, number, fields):
+        index, flags, mode_id, pixel_format, tile_bytes = fields
+        stream = self._stream(index)
+        if stream.state == STREAMING:
+            raise Refusal(wire.ERR_STATE, "stream %d is running" % index)
+        mode = self._modes.get(mode_id)
+        if mode is None:
+            raise Refusal(wire.ERR_UNSUPPORTED, "no mode %d" % mode_id)
+        adjusted = 0
+        if pixel_format not in (0, self._format):
+            adjusted = wire.CONFIGURE_ADJUSTED
+        limit = self.tiles.size
+        if tile_bytes:
+            # Two pixels are the least that a tile can hold.
+            limit = max(4, min(limit, tile_bytes))
+            if limit != tile_bytes:
+                adjusted = wire.CONFIGURE_ADJUSTED
+        width, height = mode["width"], mode["height"]
+        columns, rows = sensor.tile_shape(width, height, limit)
+        if not flags & wire.CONFIGURE_TEST_ONLY:
+            fresh = Stream()
+            fresh.mode, fresh.width, fresh.height = mode, width, height
+            fresh.tile_columns, fresh.tile_rows = columns, rows
+            self.streams[index] = fresh
+        stride = 2 * width
+        answer = (
+            index, flags & wire.CONFIGURE_TEST_ONLY | adjusted, mode_id, self._format,
+            width, height, stride, stride * height, 2 * columns * rows,
+        )  # fmt: skip
+        self.link.answer(number, wire.T_CONFIGURED, answer)
+
+    def _start(self, number, index, count, interval, exposure, gain, distance):
+        stream = self._stream(index)
+        if stream.state != CONFIGURED:
+            name = "not configured" if stream.state == UNCONFIGURED else "running"
+            raise Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
+        if not self.power.good:
+            raise Refusal(wire.ERR_POWER, "supply is %d mV" % self.power.vbus_mv)
+        now = self.clock.now()
+        if exposure:
+            self.exposure_us = exposure
+        if gain:
+            self.gain_milli = gain
+        if distance >= 0:
+            self.focus.move_to(distance, now)
+        stream.remaining = count
+        stream.request = number
+        stream.interval_us = interval
+        stream.next_start = now
+        self.link.answer(number, wire.T_ACCEPTED, (index, 0, self.next_frame))
+
+    # --- frames ---------------------------------------------------------------------------
+
+    def _begin(self, now):
+        """Start the next readout that is owed, once the lens stands still."""
+        if not self.focus.settled:
+            return
+        for index in _PRIORITY:
+            stream = self.streams[index]
+            if stream.remaining and now >= stream.next_start:
+                self._active = index
+                number = self.next_frame
+                self.next_frame = (number + 1) & 0xFFFFFFFF
+                stream.next_start = now + stream.interval_us
+                self.power.draw(True)
+                settings = (self.exposure_us, self.gain_milli, self.focus.mdpt)
+                self.ports.rows_request(number, stream.mode["id"], settings)
+                self._readout = sensor.Readout(self.ports, self.tiles, stream, number, settings, now)
+                self._started = False
+                return
+        self.power.draw(False)
+
+    def _read(self, now):
+        """Send what the sensor has delivered."""
+        readout = self._readout
+        while True:
+            full = readout.read(now)
+            if readout.began is not None and not self._started:
+                self._started = True
+                self._send_start(readout)
+            if full is None:
+                break
+            tile, length, place = full
+            crc = sensor.checksum(tile, length)
+            self.link.tile(tile, length, crc, self._active, readout.number, place)
+        if readout.failed:
+            readout.abort()
+            self.link.log(wire.LOG_ERROR, "the sensor delivered nothing")
+            self._finish(wire.END_SENSOR, now)
+        elif readout.done:
+            self._finish(wire.END_OK, now)
+
+    def _finish(self, status, now):
+        readout, self._readout = self._readout, None
+        stream = self.streams[self._active]
+        if stream.remaining > 0:
+            stream.remaining -= 1
+        if not self._started:
+            # A frame of which nothing was sent is none; the host's deadline tells it.
+            return
+        fields = (status, 1, readout.tiles_sent, now - readout.began, 0, 0, 0, 0)
+        self.link.data(wire.T_FRAME_END, fields, self._active, readout.number)
+
+    def _stop(self, index):
+        self._stream(index).remaining = 0
+        if self._readout is not None and self._active == index:
+            self._readout.abort()
+            self._finish(wire.END_ABORTED, self.clock.now())
+
+    def _send_start(self, readout):
+        plan = readout.plan
+        settings = readout.settings
+        sensor_config = self.config["sensor"]
+        fields = (
+            plan.mode["id"], readout.request, plan.width, plan.height,
+            self._cfa, sensor_config["orientation"], sensor_config["bits"], 0,
+            self._format, 2 * plan.width, sensor_config["white"],
+            self._black[0], self._black[1], self._black[2], self._black[3],
+            readout.began, settings[0], settings[1], settings[2], self.power.temperature_mc,
+        )  # fmt: skip
+        self.link.data(wire.T_FRAME_START, fields, self._active, readout.number)

@@ -1,0 +1,52 @@
+"""The supply: what comes over the contacts, what is drawn, and when it is too little."""
+
+# 12-bit ADC at 3.3 V behind a divider by two.
+_FULL_SCALE_MV = 6600
+_COUNTS = 4096
+# USB's own limits for a 5 V supply under load, with hysteresis.
+LOW_MV = 4400
+GOOD_MV = 4600
+
+VBUS_CHANNEL = 0
+TEMPERATURE_CHANNEL = 1
+
+SAMPLE_US = 100000
+
+
+class Power:
+    """Samples the supply; ``good`` has hysteresis."""
+
+    def __init__(self, ports, idle_mw, active_mw):
+        self.vbus_mv = 0
+        self.good = False
+        self.temperature_mc = 25000
+        self._ports = ports
+        self._idle_mw = idle_mw
+        self._active_mw = active_mw
+        self._next = 0
+        self._load_mw = None
+
+    def poll(self, now):
+        """Ask for samples when they are due."""
+        if now >= self._next:
+            self._next = now + SAMPLE_US
+            self._ports.sample(VBUS_CHANNEL)
+            self._ports.sample(TEMPERATURE_CHANNEL)
+
+    def sampled(self, channel, counts):
+        """A sample has come; True if ``good`` has changed."""
+        if channel == TEMPERATURE_CHANNEL:
+            # TMP36: 500 mV at 0 degrees, 10 mV a degree.
+            self.temperature_mc = (counts * 3300 // _COUNTS - 500) * 100
+            return False
+        self.vbus_mv = counts * _FULL_SCALE_MV // _COUNTS
+        was = self.good
+        self.good = self.vbus_mv >= (LOW_MV if was else GOOD_MV)
+        return self.good != was
+
+    def draw(self, active):
+        """Say what the module draws from now on."""
+        load = self._active_mw if active else self._idle_mw
+        if load != self._load_mw:
+            self._load_mw = load
+            self._ports.load(load * 1000 // (self.vbus_mv or 5000))

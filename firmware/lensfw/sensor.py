@@ -1,0 +1,135 @@
+"""Reading out the sensor: rows into preallocated tiles."""
+
+import binascii
+
+from . import wire
+
+# A sensor that delivers nothing for so long has failed.
+PATIENCE_US = 30000000
+
+
+class Tile:
+    """A packet's buffer: header, then pixels. One of a few that are used again and again."""
+
+    def __init__(self, size):
+        self.packet = bytearray(wire.HEADER_BYTES + size)
+        self.pixels = memoryview(self.packet)[wire.HEADER_BYTES :]
+        self.free = True
+
+    def release(self):
+        self.free = True
+
+
+class Tiles:
+    """All the memory that pixels ever pass through."""
+
+    def __init__(self, size, count):
+        self.size = size
+        self._tiles = [Tile(size) for _ in range(count)]
+
+    def any_free(self):
+        for tile in self._tiles:
+            if tile.free:
+                return True
+        return False
+
+    def take(self):
+        for tile in self._tiles:
+            if tile.free:
+                tile.free = False
+                return tile
+        return None
+
+
+def tile_shape(width, height, limit):
+    """Columns and rows of a tile of at most *limit* bytes.
+
+    Whole rows, an even number of them; a row that is too long is cut into segments.
+    """
+    stride = 2 * width
+    if 2 * stride <= limit:
+        return width, min(height, limit // stride & ~1)
+    return min(width, limit // 2 & ~1), 1
+
+
+class Readout:
+    """One frame on its way from the sensor. Tiles come in raster order.
+
+    The sensor delivers rows when it has them; read() takes what is there.
+    """
+
+    def __init__(self, ports, tiles, plan, number, settings, now):
+        self.plan = plan
+        self.number = number
+        self.request = plan.request
+        self.settings = settings
+        self.tiles_sent = 0
+        self.failed = False
+        self.began = None
+        self._ports = ports
+        self._tiles = tiles
+        self._tile = None
+        self._fill = 0
+        self._x = 0
+        self._y = 0
+        self._columns = 0
+        self._rows = 0
+        self._progress = now
+
+    @property
+    def done(self):
+        return self._y >= self.plan.height or self.failed
+
+    @property
+    def ready(self):
+        """Whether there is memory for more rows."""
+        return self._tile is not None or self._tiles.any_free()
+
+    def read(self, now):
+        """The next full tile as (tile, length, (x, y, columns, rows)), or None."""
+        if self.done:
+            return None
+        plan = self.plan
+        if self._tile is None:
+            self._tile = self._tiles.take()
+            if self._tile is None:
+                self._progress = now
+                return None
+            self._fill = 0
+            self._columns = min(plan.tile_columns, plan.width - self._x)
+            self._rows = min(plan.tile_rows, plan.height - self._y)
+        length = 2 * self._columns * self._rows
+        count = self._ports.rows_read(self._tile.pixels[self._fill : length])
+        if count:
+            self._progress = now
+            self._fill += count
+            if self.began is None:
+                self.began = now
+        elif now - self._progress > PATIENCE_US:
+            self.failed = True
+        if self._fill < length:
+            return None
+        full = (self._tile, length, (self._x, self._y, self._columns, self._rows))
+        self._tile = None
+        self._x += self._columns
+        if self._x >= plan.width:
+            self._x = 0
+            self._y += self._rows
+        self.tiles_sent += 1
+        return full
+
+    def abort(self):
+        """Stop reading; what the sensor still delivers of this frame is thrown away."""
+        plan = self.plan
+        left = 2 * (plan.width * (plan.height - self._y) - self._x * plan.tile_rows)
+        if self._tile is not None:
+            left -= self._fill
+            self._tile.release()
+            self._tile = None
+        if not self.done:
+            self._ports.rows_skip(left)
+        self._y = plan.height
+
+
+def checksum(tile, length):
+    return binascii.crc32(tile.pixels[:length])

@@ -1,0 +1,290 @@
+"""``sim:``: the firmware on MicroPython's Unix port, in front of the plant, no hardware needed.
+
+Two child processes: the interpreter with the firmware, and the plant that drives its ports. They
+share stream sockets, and each ends when its peers end, so that none outlives the bench however
+that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+from lenslink.deadline import Deadline
+from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
+from lenslink.transports.base import DeviceInfo
+from lenslink.transports.socket import SocketTransport
+from lenslink.url import Url
+
+from .board import FIRMWARE, configuration, load_board
+from .micropython import find_micropython
+
+OPTIONS: Mapping[str, str] = {
+    "scene": "a picture, a camera's RAW file, or photo, bars, ramp, prbs",
+    "mode": "the mode used unless another is asked for: preview, still, full, binned",
+    "width": "of the sensor, even, 64 to 12288",
+    "height": "of the sensor, even, 64 to 8192",
+    "bits": "of a pixel, 12 or 14",
+    "cfa": "RGGB, GRBG, GBRG or BGGR",
+    "seed": "of the noise and the patterns",
+    "board": "whose limits the module keeps to: sim, pico",
+}
+
+_NUMBERS = ("width", "height", "bits", "seed")
+_END_S = 2.0
+_serials = itertools.count(1)
+
+
+class Module:
+    """A running module: its firmware and its plant."""
+
+    def __init__(
+        self,
+        firmware: subprocess.Popen[bytes],
+        plant: subprocess.Popen[bytes],
+        messages: IO[bytes],
+        note: str | None,
+    ) -> None:
+        self.firmware = firmware
+        self.plant = plant
+        self.note = note
+        self._messages = messages
+
+    def poll(self) -> int | None:
+        """The firmware's exit status, or None while it runs."""
+        return self.firmware.poll()
+
+    def wait(self, seconds: float) -> int:
+        """Wait for the firmware to end; :exc:`~lenslink.errors.Timeout` if it does not."""
+        try:
+            return self.firmware.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise Timeout(f"the firmware did not end within {seconds:g} s") from None
+
+    def command(self, **command: object) -> None:
+        """Change the plant: see :mod:`lenslink_hil.plant` for what it takes."""
+        if self.plant.stdin is None:
+            raise RigError("the plant takes no commands")
+        self.plant.stdin.write(json.dumps(command).encode() + b"\n")
+        self.plant.stdin.flush()
+
+    def last_words(self) -> str:
+        """Why the firmware ended, in a few words."""
+        status = self.poll()
+        if status is None:
+            return "the module closed the connection"
+        self._messages.seek(0)
+        lines = self._messages.read().decode("utf-8", "replace").strip().splitlines()
+        if status < 0:
+            return f"the firmware was killed by signal {-status}"
+        return f"the firmware ended: {lines[-1]}" if lines else "the firmware ended"
+
+    def close(self) -> None:
+        """End both processes. Idempotent; never raises."""
+        for process in (self.firmware, self.plant):
+            with contextlib.suppress(OSError):
+                process.kill()
+        for process in (self.firmware, self.plant):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_S)
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+        self._messages.close()
+
+
+def start_module(
+    options: Mapping[str, str], link: socket.socket, serial: str, deadline: Deadline, boot: int = 1
+) -> Module:
+    """Start a module whose end of the link is *link*, which it inherits.
+
+    Raises :exc:`~lenslink.errors.UsageError` for options that make no sense (a scene that is no
+    picture, an odd size), :exc:`~lenslink.errors.RigError` if there is no MicroPython.
+    """
+    board = load_board(options.get("board", "sim"))
+    interpreter = find_micropython()
+    with contextlib.ExitStack() as stack:
+        rows, plant_rows = _pair(stack)
+        pins, plant_pins = _pair(stack)
+        plant = _start_plant(_scene(options, board.sensor), plant_rows, plant_pins)
+        abort = stack.enter_context(contextlib.ExitStack())
+        abort.callback(_kill, plant)
+        ready = _ready(plant, deadline)
+        messages = tempfile.TemporaryFile()
+        abort.callback(messages.close)
+        # Not as an argument: MicroPython ends without a word at one of more than 255 bytes.
+        config = stack.enter_context(tempfile.TemporaryFile())
+        config.write(json.dumps(configuration(board, ready["sensor"], serial, boot)).encode())
+        config.seek(0)
+        for end in (link, rows, pins):
+            end.setblocking(False)
+        descriptors = [end.fileno() for end in (config, link, rows, pins)]
+        firmware = subprocess.Popen(
+            [
+                interpreter.path,
+                "-X",
+                f"heapsize={board.heap}",
+                "-m",
+                "lensfw.main",
+                *map(str, descriptors),
+            ],
+            pass_fds=descriptors,
+            env={"MICROPYPATH": str(FIRMWARE.parent)},
+            stdin=subprocess.DEVNULL,
+            stdout=messages,
+            stderr=messages,
+            # Ctrl-C is for the host, which then ends the module in order.
+            start_new_session=True,
+        )
+        abort.pop_all()
+    return Module(firmware, plant, messages, ready["note"])
+
+
+def _pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    stack.callback(ours.close)
+    stack.callback(theirs.close)
+    return ours, theirs
+
+
+def _scene(options: Mapping[str, str], board: Mapping[str, int]) -> dict[str, Any]:
+    """The plant's options: the board's, then the user's; numbers as numbers."""
+    scene: dict[str, Any] = {}
+    # A picture's size is its own affair; a size that the user names replaces the board's.
+    if not {"width", "height"} & options.keys():
+        scene.update(board)
+    url = Url("sim:", "sim", "", options)
+    for key, value in options.items():
+        if key != "board":
+            scene[key] = url.integer(key) if key in _NUMBERS else value
+    return scene
+
+
+def _start_plant(
+    scene: Mapping[str, Any], rows: socket.socket, pins: socket.socket
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "lenslink_hil.plant",
+            "--rows-fd",
+            str(rows.fileno()),
+            "--pins-fd",
+            str(pins.fileno()),
+            "--options",
+            json.dumps(scene),
+        ],
+        pass_fds=[rows.fileno(), pins.fileno()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
+def _ready(plant: subprocess.Popen[bytes], deadline: Deadline) -> dict[str, Any]:
+    """The plant's one line of JSON."""
+    line = _read_line(plant.stdout, deadline)
+    try:
+        answer: dict[str, Any] = json.loads(line)
+    except ValueError:
+        raise RigError("the plant ended before it was ready") from None
+    if not answer["ready"]:
+        kind = UsageError if answer["exit_code"] == UsageError.exit_code else RigError
+        raise kind(answer["error"])
+    return answer
+
+
+def _read_line(pipe: IO[bytes] | None, deadline: Deadline) -> bytes:
+    if pipe is None:
+        raise RigError("the plant has no output")
+    line = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while not line.endswith(b"\n"):
+            if not selector.select(deadline.remaining()):
+                raise Timeout(f"the plant was not ready within {deadline.seconds:g} s")
+            piece = os.read(pipe.fileno(), 65536)
+            if not piece:
+                break
+            line += piece
+    return line
+
+
+class SimTransport:
+    """The host's end of a module that it started itself."""
+
+    private = True
+
+    def __init__(self, module: Module, link: socket.socket) -> None:
+        self.module = module
+        self.note = module.note
+        self._socket = SocketTransport(link)
+
+    def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
+        try:
+            return self._socket.receive_into(buffers, seconds)
+        except Disconnected:
+            raise self._lost() from None
+
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        try:
+            self._socket.send(data, deadline)
+        except Disconnected:
+            raise self._lost() from None
+
+    def close(self) -> None:
+        self._socket.close()
+        self.module.close()
+
+    def _lost(self) -> Disconnected:
+        # The socket closes a moment before the process is gone.
+        with contextlib.suppress(LensLinkError, ValueError):
+            self.module.wait(_END_S)
+        return Disconnected(self.module.last_words())
+
+
+class SimOpener:
+    """``sim:`` with the options above."""
+
+    options = OPTIONS
+
+    def open(self, url: Url, deadline: Deadline) -> SimTransport:
+        if url.path:
+            raise UsageError(f"sim: takes options only, as in sim:?scene=ramp, not '{url.path}'")
+        host, module_end = socket.socketpair()
+        try:
+            serial = f"SIM-{os.getpid()}-{next(_serials)}"
+            module = start_module(url.options, module_end, serial, deadline)
+        except BaseException:
+            host.close()
+            raise
+        finally:
+            module_end.close()
+        return SimTransport(module, host)
+
+    def devices(self) -> list[DeviceInfo]:
+        """None: a simulated module exists only while it is open (see ``lenslink sim``)."""
+        return []
+
+
+SIM = SimOpener()

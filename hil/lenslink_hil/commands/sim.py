@@ -1,0 +1,66 @@
+"""``lenslink sim``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from lenslink.cli.options import Settings, common_options, pass_settings
+from lenslink.cli.screen import Screen
+
+from ..benches.sim import OPTIONS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+def _module_options(function: F) -> F:
+    """An option for each key of a sim: URL; the bench checks the values, in the same words."""
+    for name in reversed(OPTIONS):
+        text = OPTIONS[name]
+        option = click.option(
+            f"--{name}", metavar=name.upper(), help=f"{text[0].upper()}{text[1:]}."
+        )
+        function = option(function)
+    return function
+
+
+@click.command()
+@click.option(
+    "--listen",
+    metavar="URL",
+    help="unix:PATH or tcp:HOST:PORT (0: any).  [default: a socket in the runtime folder]",
+)
+@click.option("--serial", metavar="TEXT", help="Serial number.  [default: SIM-<process id>]")
+@_module_options
+@common_options
+@pass_settings
+def sim(
+    settings: Settings, /, listen: str | None, serial: str | None, **options: str | None
+) -> None:
+    """Serve a simulated camera module to other programs, until Ctrl-C.
+
+    It prints the URL to open, and is found by 'lenslink list' and by commands that are given no
+    URL. Each host that opens it finds a module that has just been switched on. A tcp: address can
+    be opened by everyone who reaches it.
+
+    \b
+    Examples:
+      lenslink sim
+      lenslink sim --scene holiday.jpg --width 2048 --height 1536
+      lenslink sim --listen tcp:127.0.0.1:7650 --scene ramp
+      lenslink sim --listen unix:/tmp/lens & lenslink capture unix:/tmp/lens -o photo.dng
+    """
+    from .server import Server  # noqa: PLC0415 - --help does without it
+    from .socket_address import listening  # noqa: PLC0415
+
+    chosen = {key: value for key, value in options.items() if value is not None}
+    screen = Screen(settings)
+    with listening(listen) as listener:
+        server = Server(listener, chosen, serial or f"SIM-{os.getpid()}", settings.timeout, screen)
+        server.check()
+        with server.registered():
+            click.echo(listener.url)
+            screen.say("lenslink: serving a simulated module at this URL; Ctrl-C ends it")
+            server.run()

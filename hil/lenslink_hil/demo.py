@@ -1,0 +1,144 @@
+"""``make demo``: a camera module, simulated, from its boot to a photograph in two files.
+
+Every figure it prints was measured while it ran. They are this machine's: the module is a
+process beside the host's, and no link of the product's speed lies between them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import lenslink
+from lenslink import Device, LensLinkError
+from lenslink.cli.info import about
+from lenslink.cli.options import Settings
+from lenslink.cli.screen import Screen, emit_table, one_line
+from lenslink.cli.signals import Stopped, stoppable
+from lenslink.cli.tally import Ended, Tally
+from lenslink.cli.values import show_bytes, show_rejects
+from lenslink.errors import StorageError
+from lenslink.raw.files import save
+from lenslink_protocol.ids import ModeUse
+
+_PLAIN_LINE_S = 1.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m lenslink_hil.demo", description=__doc__)
+    parser.add_argument("--url", default="sim:", help="the module (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="of preview (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out"), help="folder of the files (default: %(default)s)"
+    )
+    arguments = parser.parse_args()
+    try:
+        with stoppable():
+            demo(arguments.url, arguments.seconds, arguments.out)
+    except LensLinkError as error:
+        print(f"lenslink: error: {one_line(str(error))}", file=sys.stderr)
+        return error.exit_code
+    except Stopped as stopped:
+        print("lenslink: interrupted", file=sys.stderr)
+        return stopped.exit_code
+    return 0
+
+
+def demo(url: str, seconds: float, out: Path) -> None:
+    """Boot, show, stream, capture, save; :exc:`~lenslink.errors.LensLinkError` if one fails."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make {out}: {error.strerror}") from None
+    began = time.monotonic()
+    with lenslink.open(url) as device:
+        _say(
+            f"Booted {url} in {time.monotonic() - began:.2f} s: the processes started, the link "
+            "agreed on, the manifest read"
+        )
+        if device.note:
+            _say(device.note)
+        emit_table((f"  {name}", value) for name, value in about(device.manifest))
+        _preview(device, seconds)
+        _still(device, out)
+    _say(f"All of it took {time.monotonic() - began:.1f} s. The picture: {out / 'demo.png'}")
+
+
+def _preview(device: Device, seconds: float) -> None:
+    mode = device.mode(None, ModeUse.PREVIEW)
+    _say(f"\nPreview, {mode.width} x {mode.height}, for {seconds:g} s")
+    tally = Tally()
+    tally.begin(device)
+    with closing(device.stream()) as frames, _progress() as progress:
+        for frame in frames:
+            with frame:
+                tally.count(frame)
+            progress(tally.live())
+            if tally.seconds >= seconds:
+                tally.ended = Ended.DURATION
+                break
+    _say(f"  {tally.summary()}")
+    first = device.stats.first_tile_ms
+    if first is not None:
+        _say(f"  {first:.0f} ms from the request to the first pixels")
+
+
+def _still(device: Device, out: Path) -> None:
+    mode = device.mode(None, ModeUse.STILL)
+    _say(f"\nStill, {mode.width} x {mode.height}: {mode.width * mode.height / 1e6:.1f} megapixels")
+    before = device.stats
+    began = time.monotonic()
+    with device.capture() as frame:
+        seconds = time.monotonic() - began
+        after = device.stats
+        size = after.bytes - before.bytes
+        rejects = {cause: n - before.rejects[cause] for cause, n in after.rejects.items()}
+        _say(
+            f"  {frame.status.value}: {show_bytes(size)} in {seconds:.2f} s "
+            f"({size / seconds / 1e6:.1f} MB/s, the scene's computation included), "
+            f"{show_rejects(rejects)}"
+        )
+        if frame.coverage < 1:
+            raise lenslink.ProtocolError(f"only {frame.coverage:.1%} of the still arrived")
+        for name, what in (
+            ("demo.dng", "RAW and a preview, for any RAW converter"),
+            ("demo.png", "rendered"),
+        ):
+            began = time.monotonic()
+            written = save(frame, out / name, True)
+            taken = time.monotonic() - began
+            _say(f"  wrote {out / name}: {what}; {show_bytes(written)} in {taken:.1f} s")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A line that is redrawn; where nobody watches, a line each second."""
+    screen = Screen(Settings())
+    if screen.animated:
+        with screen.progress() as update:
+            yield lambda text: update(f"  {text}")
+        return
+    due = time.monotonic() + _PLAIN_LINE_S
+
+    def plain(text: str) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due += _PLAIN_LINE_S
+            _say(f"  {text}")
+
+    yield plain
+
+
+def _say(text: str) -> None:
+    # At once, also into a pipe: it tells what is going on.
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

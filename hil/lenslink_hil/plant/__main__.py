@@ -1,0 +1,74 @@
+"""``python -m lenslink_hil.plant --rows-fd N --pins-fd M --options JSON``: run the plant.
+
+Prints one line of JSON on stdout: ``{"ready": true, "note": ..., "sensor": {...}}`` once it
+serves, or ``{"ready": false, "error": ..., "exit_code": ...}`` before it exits with that code.
+The options are :class:`.scene.SceneOptions`. Protocols: :mod:`.rowservice`, :mod:`.pins`, and
+commands on stdin, :mod:`.server`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import socket
+import sys
+
+from lenslink.errors import LensLinkError, RigError, UsageError
+
+from .scene import Scene, SceneOptions, open_scene
+from .server import Server
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the plant; gives its exit code."""
+    # Ctrl-C goes to the whole foreground group. The bench ends us, by closing its ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parser = argparse.ArgumentParser(prog="python -m lenslink_hil.plant")
+    parser.add_argument("--rows-fd", type=int, required=True, help="connected socket for rows")
+    parser.add_argument("--pins-fd", type=int, required=True, help="connected socket for pins")
+    parser.add_argument("--options", default="{}", help="scene options, a JSON object")
+    parsed = parser.parse_args(arguments)
+    try:
+        scene, server = _start(parsed.rows_fd, parsed.pins_fd, parsed.options)
+    except Exception as error:
+        code = error.exit_code if isinstance(error, LensLinkError) else 1
+        message = str(error) if code != 1 else f"{type(error).__name__}: {error}"
+        _say({"ready": False, "error": message, "exit_code": code})
+        if code == 1:
+            raise  # a defect: with its traceback
+        return code
+    try:
+        _say({"ready": True, "note": scene.note, "sensor": scene.sensor.to_json()})
+    except BrokenPipeError:
+        return 0  # the bench went away while we started
+    try:
+        server.serve()
+    except LensLinkError as error:
+        print(f"plant: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _start(rows_fd: int, pins_fd: int, text: str) -> tuple[Scene, Server]:
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"scene options are not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise UsageError("scene options are not a JSON object")
+    options = SceneOptions.from_json(values)
+    scene = open_scene(options)
+    try:
+        rows, pins = socket.socket(fileno=rows_fd), socket.socket(fileno=pins_fd)
+    except OSError as error:
+        raise RigError(f"the plant was not given its sockets: {error}") from error
+    return scene, Server(scene, rows, pins, sys.stdin.fileno(), options.seed or 0)
+
+
+def _say(line: dict[str, object]) -> None:
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

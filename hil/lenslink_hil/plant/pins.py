@@ -1,0 +1,76 @@
+"""The pins socket's records: everything about the module's pins that is not a picture.
+
+Both ways, 8 bytes little-endian: kind u8, channel u8, zero u16, value i32.
+
+====== ========= ================================== ==================================
+kind   name      channel                            value
+====== ========= ================================== ==================================
+plant to firmware
+1      CONTACT   0 power pins, 1 detect pin         level after the edge: 0 open, 1 closed
+2      ADC       0 VBUS, 1 temperature              counts, 12 bit
+3      RING      0 A, 1 B                           level after the edge
+firmware to plant
+16     STEP      0                                  motor steps, signed; positive is closer
+17     LOAD      0                                  current drawn in mA
+18     SAMPLE    as ADC                             0; answered by one ADC record
+====== ========= ================================== ==================================
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+RECORD = struct.Struct("<BBHi")
+
+
+class Kind(IntEnum):
+    """What a record says."""
+
+    CONTACT = 1
+    ADC = 2
+    RING = 3
+    STEP = 16
+    LOAD = 17
+    SAMPLE = 18
+
+
+# Channels of CONTACT.
+POWER_PINS = 0
+DETECT_PIN = 1
+# Channels of ADC and SAMPLE.
+VBUS = 0
+TEMPERATURE = 1
+# Channels of RING.
+RING_A = 0
+RING_B = 1
+
+
+class Record(NamedTuple):
+    """One record; ``kind`` is a plain number, as a peer may send any."""
+
+    kind: int
+    channel: int
+    value: int
+
+    def pack(self) -> bytes:
+        """Give the record's 8 bytes."""
+        return RECORD.pack(self.kind, self.channel, 0, self.value)
+
+
+class RecordReader:
+    """Cuts a stream of bytes into records."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[Record]:
+        """Take bytes as they come; give the records they complete."""
+        data = self._rest + data
+        whole = len(data) - len(data) % RECORD.size
+        self._rest = data[whole:]
+        return [
+            Record(kind, channel, value)
+            for kind, channel, _, value in RECORD.iter_unpack(data[:whole])
+        ]

@@ -1,0 +1,185 @@
+"""The plant's process: one thread between the rows socket, the pins socket and stdin.
+
+Rows are computed a band at a time between two looks at the sockets, and written as far as the
+socket takes them, so that a 100 MP frame on its way does not hold up a contact's edge.
+
+It ends at the end of any of the three, however the other side ended: both the bench and the
+firmware going away close their ends, and the plant outlives neither.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+import time
+from typing import Any
+
+from lenslink.errors import ProtocolError, UsageError
+
+from .body import Body
+from .pins import DETECT_PIN, POWER_PINS, Record, RecordReader
+from .rowservice import Request, RowService
+from .scene import Scene
+
+READ_SIZE = 1 << 16
+ROWS_SEND_BUFFER = 1 << 20
+MAX_UNREAD_PINS = 1 << 16
+"""Bytes of pin records the firmware may leave unread before it counts as broken."""
+
+
+class Server:
+    """Serves a scene and a body until an input ends.
+
+    :param commands: file descriptor of the bench's commands, one JSON object a line:
+        ``{"ring": detents}``, ``{"contacts": [[delay_us, pin, level], ...]}``,
+        ``{"vbus_mv": millivolts}``.
+    """
+
+    def __init__(
+        self, scene: Scene, rows: socket.socket, pins: socket.socket, commands: int, seed: int
+    ) -> None:
+        self._rows, self._pins, self._commands = rows, pins, commands
+        for side in (rows, pins):
+            side.setblocking(False)
+        rows.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROWS_SEND_BUFFER)
+        self._service = RowService(scene)
+        self._body = Body(seed, _now_us())
+        self._records = RecordReader()
+        self._unsent_pins = b""
+        self._partial_command = b""
+        # poll, not epoll: stdin may be a file or /dev/null, which epoll refuses.
+        self._selector = selectors.PollSelector()
+        self._selector.register(rows, selectors.EVENT_READ)
+        self._selector.register(pins, selectors.EVENT_READ)
+        self._selector.register(commands, selectors.EVENT_READ)
+        for mode in scene.sensor.modes:
+            if "preview" in mode.use:
+                # Probably the first frame asked for; done while the firmware boots.
+                self._service.expect(Request(0, mode.id, 10_000, 1000, 0))
+
+    def serve(self) -> None:
+        """Serve until one of the inputs ends.
+
+        :raises ProtocolError: when the firmware breaks the rules of a socket; UsageError for a
+            command that is none.
+        """
+        try:
+            while True:
+                self._turn()
+        except (EOFError, ConnectionError):
+            pass
+        finally:
+            self._selector.close()
+            self._rows.close()
+            self._pins.close()
+
+    def _turn(self) -> None:
+        """Wait for something to do and do it once."""
+        self._want(self._rows, self._service.output() is not None)
+        self._want(self._pins, bool(self._unsent_pins))
+        for key, events in self._selector.select(self._timeout()):
+            if key.fileobj is self._rows:
+                self._serve_rows(events)
+            elif key.fileobj is self._pins:
+                if events & selectors.EVENT_READ:
+                    self._read_pins()
+            else:
+                self._read_commands()
+        self._send_pins(self._body.due(_now_us()))
+        if self._service.wants_work():
+            self._service.work()
+
+    def _timeout(self) -> float | None:
+        if self._service.wants_work():
+            return 0
+        due = self._body.next_us()
+        return None if due is None else max(0, due - _now_us()) / 1e6
+
+    def _want(self, side: socket.socket, write: bool) -> None:
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0)
+        if self._selector.get_key(side).events != wanted:
+            self._selector.modify(side, wanted)
+
+    def _serve_rows(self, events: int) -> None:
+        if events & selectors.EVENT_READ:
+            self._service.feed(_received(self._rows))
+        data = self._service.output()
+        if events & selectors.EVENT_WRITE and data is not None:
+            self._service.sent(_sent(self._rows, data))
+
+    def _read_pins(self) -> None:
+        for record in self._records.feed(_received(self._pins)):
+            self._send_pins(self._body.handle(record, _now_us()))
+
+    def _send_pins(self, records: list[Record]) -> None:
+        self._unsent_pins += b"".join(record.pack() for record in records)
+        if len(self._unsent_pins) > MAX_UNREAD_PINS:
+            raise ProtocolError("pins: the firmware does not read its records")
+        if self._unsent_pins:
+            self._unsent_pins = self._unsent_pins[_sent(self._pins, self._unsent_pins) :]
+
+    def _read_commands(self) -> None:
+        data = os.read(self._commands, READ_SIZE)
+        if not data:
+            raise EOFError
+        *lines, self._partial_command = (self._partial_command + data).split(b"\n")
+        for line in lines:
+            if line.strip():
+                self._command(line)
+
+    def _command(self, line: bytes) -> None:
+        now = _now_us()
+        try:
+            match list(json.loads(line).items()):
+                case [("ring", detents)]:
+                    self._body.turn_ring(_integer(detents), now)
+                case [("contacts", edges)]:
+                    self._body.contacts([_edge(edge) for edge in edges], now)
+                case [("vbus_mv", millivolts)]:
+                    self._body.supply.set_vbus(_integer(millivolts), now)
+                case _:
+                    raise _no_command(line)
+        except (ValueError, TypeError, AttributeError):
+            raise _no_command(line) from None
+
+
+def _no_command(line: bytes) -> UsageError:
+    return UsageError(f"no such command: {line.decode(errors='replace').strip()}")
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000
+
+
+def _received(side: socket.socket) -> bytes:
+    """Read what is there; raises EOFError at the end."""
+    try:
+        data = side.recv(READ_SIZE)
+    except BlockingIOError:  # a wake-up for nothing
+        return b""
+    if not data:
+        raise EOFError
+    return data
+
+
+def _sent(side: socket.socket, data: bytes | memoryview) -> int:
+    """Write what the socket takes; gives how many bytes that was."""
+    try:
+        return side.send(data)
+    except BlockingIOError:
+        return 0
+
+
+def _integer(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(value)
+    return value
+
+
+def _edge(value: Any) -> tuple[int, int, int]:
+    delay_us, pin, level = (_integer(number) for number in value)
+    if delay_us < 0 or pin not in {POWER_PINS, DETECT_PIN} or level not in {0, 1}:
+        raise ValueError(value)
+    return delay_us, pin, level

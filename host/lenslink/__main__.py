@@ -1,0 +1,8 @@
+"""``python -m lenslink``: the command line."""
+
+import sys
+
+from lenslink.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""``lenslink doctor``."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+
+import click
+
+import lenslink
+from lenslink.errors import LensLinkError, RigError
+
+from .options import Settings, common_options, pass_settings
+from .screen import Screen, emit_json, emit_table
+
+_SIM = "sim:?scene=ramp&width=64&height=64"
+_PYTHONS = ((3, 11), (3, 13))
+_REQUIREMENT = re.compile(r"[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report."""
+
+    name: str
+    ok: bool
+    detail: str
+    cure: str = ""
+    needed: bool = True
+    """Without it, nothing works; else a convenience is missing."""
+
+    @property
+    def status(self) -> str:
+        if self.ok:
+            return "ok"
+        return "FAILED" if self.needed else "missing"
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@common_options
+@pass_settings
+def doctor(settings: Settings, as_json: bool) -> None:
+    """Check the installation, line by line, and say how to cure what is missing.
+
+    At the end a simulated module is opened and a frame of 64 x 64 pixels taken from it. The exit
+    code is 0 if everything that is needed works, else 11.
+
+    \b
+    Examples:
+      lenslink doctor
+      lenslink doctor --json | jq '.checks[] | select(.ok | not)'
+    """
+    with Screen(settings).progress() as progress:
+        checks = []
+        for check in _checks(settings.timeout):
+            checks.append(check)
+            progress(f"checked: {check.name} ...")
+    ok = all(check.ok or not check.needed for check in checks)
+    if as_json:
+        described = [{**asdict(check), "status": check.status.lower()} for check in checks]
+        emit_json({"schema": "lenslink.doctor/1", "ok": ok, "checks": described})
+    else:
+        emit_table(_row(check) for check in checks)
+    if not ok:
+        failed = ", ".join(check.name for check in checks if check.needed and not check.ok)
+        raise RigError(f"the installation does not work: {failed}")
+
+
+def _row(check: Check) -> tuple[str, str, str]:
+    cure = f"; {check.cure}" if check.cure and not check.ok else ""
+    return check.name, check.status, f"{check.detail}{cure}"
+
+
+def _checks(timeout: float) -> Iterator[Check]:
+    yield _python()
+    yield from _packages()
+    yield _micropython()
+    yield _runtime()
+    yield _demo()
+    yield _devices()
+    yield _simulation(timeout)
+
+
+def _python() -> Check:
+    oldest, newest = (".".join(map(str, pair)) for pair in _PYTHONS)
+    return Check(
+        "Python",
+        _PYTHONS[0] <= sys.version_info[:2] <= _PYTHONS[1],
+        f"{platform.python_version()} at {sys.executable}",
+        f"use Python {oldest} to {newest}",
+    )
+
+
+def _packages() -> Iterator[Check]:
+    """What pyproject.toml asks for: everywhere, or on every platform it names."""
+    try:
+        listed = requires("lenslink") or []
+    except PackageNotFoundError:
+        yield Check("lenslink", False, "not installed", "in a checkout, type: pip install -e .")
+        return
+    for line in listed:
+        name, _, marker = line.partition(";")
+        match = _REQUIREMENT.match(name)
+        if match is None or marker:  # extras, and MicroPython, have checks of their own
+            continue
+        try:
+            yield Check(match[0], True, version(match[0]))
+        except PackageNotFoundError:
+            yield Check(match[0], False, "not installed", f"type: pip install '{name.strip()}'")
+
+
+def _micropython() -> Check:
+    try:
+        # By name: the host works without the bench, whose business the interpreter is.
+        finder = importlib.import_module("lenslink_hil.benches.micropython")
+        found = finder.find_micropython()
+    except ImportError as error:
+        return Check("MicroPython", False, f"no bench to run it: {error}", "reinstall lenslink")
+    except LensLinkError as error:
+        return Check("MicroPython", False, str(error))
+    return Check("MicroPython", True, f"{found.version} at {found.path}")
+
+
+def _runtime() -> Check:
+    from lenslink.runtime import runtime_dir  # noqa: PLC0415 - only this command needs it so early
+
+    cure = "name a folder of yours in LENSLINK_RUNTIME_DIR"
+    try:
+        folder = runtime_dir()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (LensLinkError, OSError) as error:
+        return Check("runtime folder", False, str(error), cure)
+    return Check("runtime folder", True, str(folder))
+
+
+def _demo() -> Check:
+    there = find_spec("skimage") is not None
+    return Check(
+        "extra 'demo'",
+        there,
+        f"scikit-image {version('scikit-image')}" if there else "scikit-image is not installed",
+        'sim: shows colour bars, not a photograph; in a checkout, type: pip install -e ".[demo]"',
+        needed=False,
+    )
+
+
+def _devices() -> Check:
+    try:
+        found = [device.url for device in lenslink.list_devices()]
+    except LensLinkError as error:
+        return Check("devices", False, str(error), needed=False)
+    # None is no fault of the installation.
+    return Check("devices", True, ", ".join(found) or "none found")
+
+
+def _simulation(timeout: float) -> Check:
+    name = "sim: takes a frame"
+    try:
+        with lenslink.open(_SIM, timeout=timeout) as device, device.capture() as frame:
+            complete = frame.status is lenslink.FrameStatus.COMPLETE
+            detail = f"{frame.width} x {frame.height} pixels, {frame.status.value}"
+    except LensLinkError as error:
+        return Check(name, False, str(error))
+    return Check(name, complete, detail, "run it again with: lenslink -v capture sim:")

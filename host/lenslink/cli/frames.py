@@ -1,0 +1,102 @@
+"""What ``capture`` and ``stream`` share: settings that travel with a request, a frame as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from .screen import Screen
+from .values import Exposure, Focus, Gain, show_exposure, show_focus
+
+if TYPE_CHECKING:
+    from lenslink import Frame
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """Settings as the driver takes them; None leaves the module's as it is."""
+
+    mode: str | None
+    exposure_us: int | None
+    gain_milli: int | None
+    focus_mdpt: int | None
+
+    def arguments(self) -> dict[str, int]:
+        """The driver's keyword arguments."""
+        return {
+            "exposure_us": self.exposure_us or 0,
+            "gain_milli": self.gain_milli or 0,
+            "focus_mdpt": -1 if self.focus_mdpt is None else self.focus_mdpt,
+        }
+
+    def show_adjusted(self, frame: Frame, screen: Screen) -> None:
+        """Say which settings the module did not apply as they were asked for."""
+        asked = (
+            ("exposure", self.exposure_us, frame.exposure_us, show_exposure),
+            ("gain", self.gain_milli, frame.gain_milli, _show_gain),
+            ("focus", self.focus_mdpt, frame.focus_mdpt, show_focus),
+        )
+        for name, wanted, applied, show in asked:
+            if wanted is not None and wanted != applied:
+                screen.say(
+                    f"lenslink: {name}: asked for {show(wanted)}, the module applied "
+                    f"{show(applied)}"
+                )
+
+
+def shot_options(function: F) -> F:
+    """Add ``--mode``, ``--exposure``, ``--gain`` and ``--focus``."""
+    options = (
+        click.option(
+            "--mode",
+            metavar="NAME",
+            help="Readout mode, one of those that 'lenslink info' lists.",
+        ),
+        click.option(
+            "--exposure",
+            "exposure_us",
+            type=Exposure(),
+            help="10ms, 1/60 (of a second), 8000us; a bare number is microseconds.",
+        ),
+        click.option("--gain", "gain_milli", type=Gain(), help="Analogue gain; 1 is unity."),
+        click.option(
+            "--focus",
+            "focus_mdpt",
+            type=Focus(),
+            help="Dioptres (3.3; 0 is infinity), or a distance: 30cm, 0.3m, inf.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def frame_json(frame: Frame) -> dict[str, object]:
+    """A frame as the command line's JSON shows it: all of it but colours and pixels."""
+    return {
+        "number": frame.number,
+        "width": frame.width,
+        "height": frame.height,
+        "bits": frame.bits,
+        "cfa": frame.cfa,
+        "status": frame.status.value,
+        "coverage": frame.coverage,
+        "timestamp_us": frame.timestamp_us,
+        "exposure_us": frame.exposure_us,
+        "gain_milli": frame.gain_milli,
+        "focus_mdpt": frame.focus_mdpt,
+        "temperature_mc": frame.temperature_mc,
+        "black": list(frame.black),
+        "white": frame.white,
+        "active_area": list(frame.active_area),
+        "orientation": frame.orientation,
+    }
+
+
+def _show_gain(milli: int) -> str:
+    return f"{milli / 1000:g}"

@@ -1,0 +1,42 @@
+"""``lenslink list``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+import lenslink
+
+from .options import Settings, common_options, pass_settings
+from .screen import Screen, emit_json, emit_table
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@common_options
+@pass_settings
+def list_command(settings: Settings, as_json: bool) -> None:
+    """List the camera modules that can be found.
+
+    A simulated module that no process serves is not listed: 'sim:' always works.
+
+    \b
+    Examples:
+      lenslink list
+      lenslink list --json | jq -r '.devices[].url'
+    """
+    devices = lenslink.list_devices()
+    if as_json:
+        emit_json({"schema": "lenslink.list/1", "devices": [asdict(d) for d in devices]})
+        return
+    if not devices:
+        Screen(settings).say("lenslink: no device found; 'sim:' needs no hardware")
+        return
+    emit_table(
+        (
+            (d.url, d.description, d.serial or "unknown", "in use" if d.busy else "free")
+            for d in devices
+        ),
+        header=("URL", "MODULE", "SERIAL", "STATE"),
+    )

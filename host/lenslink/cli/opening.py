@@ -1,0 +1,45 @@
+"""The URL argument, and a module opened for one command."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+import lenslink
+
+from .options import Settings
+from .screen import Screen
+
+if TYPE_CHECKING:
+    from lenslink import Device
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def url_argument(function: F) -> F:
+    """Add the optional argument URL: the module, else $LENSLINK_URL, else the only one there is."""
+    return click.argument("url", required=False, envvar="LENSLINK_URL", metavar="[URL]")(function)
+
+
+@contextmanager
+def opened(url: str | None, settings: Settings, screen: Screen) -> Iterator[Device]:
+    """The module at *url*, closed at the end, with what it has to say on *screen*."""
+    with lenslink.open(url, timeout=settings.timeout) as device:
+        if device.note:
+            screen.say(f"lenslink: {device.note}")
+        try:
+            yield device
+        finally:
+            show_logs(device, screen)
+
+
+def show_logs(device: Device, screen: Screen) -> None:
+    """Take the lines that the module has logged; ``-v`` shows them."""
+    for line in device.logs():
+        level = logging.getLevelName(line.level * 10)  # the wire has Python's, divided by ten
+        text = line.text.decode("utf-8", "replace")
+        screen.detail(f"[module {line.timestamp_us / 1e6:.3f} s] {level}: {text}")

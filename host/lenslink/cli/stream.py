@@ -1,0 +1,153 @@
+"""``lenslink stream``."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+
+from lenslink.errors import LensLinkError, UsageError
+
+from .frames import Shot, frame_json, shot_options
+from .opening import opened, show_logs, url_argument
+from .options import Seconds, Settings, common_options, pass_settings
+from .screen import Screen, emit_json
+from .sink import Closed, Sink, open_sink
+from .tally import Ended, Tally
+
+if TYPE_CHECKING:
+    from lenslink import Device, Frame
+
+
+@click.command()
+@url_argument
+@click.option(
+    "-o",
+    "--output",
+    metavar="-|FILE.raw",
+    help="Write uint16 little-endian pixels to stdout ('-') or to a file.",
+)
+@click.option(
+    "-n", "--frames", "limit", type=click.IntRange(min=1), metavar="N", help="End after N frames."
+)
+@click.option("--duration", type=Seconds(), metavar="SECONDS", help="End after so many seconds.")
+@click.option(
+    "--scale16", is_flag=True, help="Shift pixels up to 16 bits; else 12 bits look dark in players."
+)
+@shot_options
+@click.option("-f", "--force", is_flag=True, help="Overwrite a file that exists.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="A JSON line for each frame and one for the whole."
+)
+@common_options
+@pass_settings
+def stream(
+    settings: Settings,
+    url: str | None,
+    *,
+    output: str | None,
+    limit: int | None,
+    duration: float | None,
+    scale16: bool,
+    mode: str | None,
+    exposure_us: int | None,
+    gain_milli: int | None,
+    focus_mdpt: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Receive the preview until Ctrl-C, or for as long as asked.
+
+    URL defaults to $LENSLINK_URL, else to the only module that 'lenslink list' finds. Without -o
+    frames are only counted. Pixels that did not arrive are written as 0 and the frame counts as
+    incomplete. With --frames or --duration a file appears only if all of that came; without, it
+    holds the whole frames that came until the end, whatever ended it.
+
+    \b
+    Examples:
+      lenslink stream sim:
+      lenslink stream sim: --frames 100 --json
+      lenslink stream sim: -o preview.raw --duration 10
+      lenslink stream sim: --scale16 -o - | ffmpeg -f rawvideo \\
+          -pixel_format bayer_rggb16le -video_size 1280x960 -i - preview.mp4
+    """
+    if as_json and output == "-":
+        raise UsageError("--json and '-o -' both want stdout")
+    screen = Screen(settings)
+    shot = Shot(mode, exposure_us, gain_milli, focus_mdpt)
+    open_ended = limit is None and duration is None
+    tally = Tally()
+    stopped: KeyboardInterrupt | LensLinkError | None = None
+    with open_sink(output, force) as sink:
+        try:
+            with opened(url, settings, screen) as device, screen.progress() as progress:
+                tally.begin(device)
+                # closing(): the module is told to stop before the session ends.
+                with closing(_frames(device, shot)) as frames:
+                    for frame in frames:
+                        with frame:
+                            tally.count(frame)
+                            _hand_on(frame, sink, scale16, as_json)
+                            if tally.frames == 1:
+                                shot.show_adjusted(frame, screen)
+                                _hint(frame, output, scale16, screen)
+                        progress(tally.live())
+                        show_logs(device, screen)
+                        if tally.frames == limit:
+                            tally.ended = Ended.FRAMES
+                            break
+                        if duration is not None and tally.seconds >= duration:
+                            tally.ended = Ended.DURATION
+                            break
+        except Closed:
+            return
+        except (KeyboardInterrupt, LensLinkError) as error:
+            tally.stop(error)
+            if output is not None and not (open_ended and tally.frames):
+                raise
+            stopped = error
+    if stopped is None or tally.frames:
+        _report(tally, output, as_json, screen)
+    if isinstance(stopped, KeyboardInterrupt) and tally.frames:
+        # Most streams end like this; the report has said it already.
+        raise click.exceptions.Exit(getattr(stopped, "exit_code", 130))
+    if stopped is not None:
+        raise stopped
+
+
+def _frames(device: Device, shot: Shot) -> Generator[Frame, None, None]:
+    return device.stream(shot.mode, **shot.arguments())
+
+
+def _hand_on(frame: Frame, sink: Sink, scale16: bool, as_json: bool) -> None:
+    if as_json:
+        try:
+            emit_json({"schema": "lenslink.stream.frame/1", **frame_json(frame)})
+        except BrokenPipeError:
+            raise Closed from None
+    sink.write(frame, scale16)
+
+
+def _hint(frame: Frame, output: str | None, scale16: bool, screen: Screen) -> None:
+    """How to read what is written, for the person at a terminal."""
+    if output is None:
+        return
+    text = (
+        f"lenslink: for ffmpeg: -f rawvideo -pixel_format bayer_{frame.cfa.lower()}16le "
+        f"-video_size {frame.width}x{frame.height}"
+    )
+    if frame.bits < 16 and not scale16:
+        text += f" (pixels have {frame.bits} bits and look dark: --scale16 shifts them up)"
+    # Somebody who reads a pipe to its end and no further must find nothing on stderr.
+    (screen.say if screen.animated else screen.detail)(text)
+
+
+def _report(tally: Tally, output: str | None, as_json: bool, screen: Screen) -> None:
+    if as_json:
+        emit_json({"schema": "lenslink.stream.summary/1", **tally.as_json()})
+    else:
+        screen.say(tally.summary())
+    if output not in (None, "-"):
+        screen.say(f"wrote {output} ({tally.frames} frames)")

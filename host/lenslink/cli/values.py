@@ -1,0 +1,128 @@
+"""Settings as people write them, in the units of the wire."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+_NUMBER = r"(?P<number>\d+(?:\.\d*)?|\.\d+)"
+_EXPOSURE = re.compile(_NUMBER + r"(?:/(?P<over>\d+(?:\.\d*)?))?\s*(?P<unit>us|µs|μs|ms|s)?")
+_FOCUS = re.compile(_NUMBER + r"\s*(?P<unit>cm|m|d|dpt)?", re.IGNORECASE)
+_US = {"us": 1, "µs": 1, "μs": 1, "ms": 1000, "s": 1_000_000}
+_MAX_EXPOSURE_US = 3600 * 1_000_000
+_MAX_GAIN_MILLI = 1_000_000
+_MAX_FOCUS_MDPT = 100_000
+
+
+if TYPE_CHECKING:
+    _WholeNumber = click.ParamType[int]
+else:
+    _WholeNumber = click.ParamType  # generic only in newer versions of click
+
+
+class _Quantity(_WholeNumber):
+    """Parsing is exact: a decimal that a person typed is not rounded twice."""
+
+    hint: str
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return self.parse(str(value).strip())
+        except (ValueError, InvalidOperation, ZeroDivisionError):
+            self._refuse(value, param, ctx)
+
+    def parse(self, text: str) -> int:
+        """*text* in the wire's unit; :exc:`ValueError` if it is none or out of bounds."""
+        raise NotImplementedError
+
+    def _refuse(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> NoReturn:
+        self.fail(f"{value!r} is not {self.hint}", param, ctx)
+
+
+class Exposure(_Quantity):
+    """``10ms``, ``8000us``, ``0.5s``, ``1/60`` (of a second), ``8000`` (microseconds): in us."""
+
+    name = "time"
+    hint = "an exposure of 1 us to an hour, such as 10ms, 1/60 (of a second) or 8000us"
+
+    def parse(self, text: str) -> int:
+        match = _EXPOSURE.fullmatch(text)
+        if match is None:
+            raise ValueError(text)
+        # Photographers write 1/60 and mean seconds; a bare number is what the driver takes.
+        unit = match["unit"] or ("s" if match["over"] else "us")
+        value = Decimal(match["number"]) * _US[unit]
+        if match["over"]:
+            value /= Decimal(match["over"])
+        return _bounded(value, 1, _MAX_EXPOSURE_US)
+
+
+class Gain(_Quantity):
+    """``1`` is unity, ``2.5`` two and a half times that: in thousandths."""
+
+    name = "factor"
+    hint = "a gain of 0.001 to 1000, where 1 is unity"
+
+    def parse(self, text: str) -> int:
+        return _bounded(Decimal(text.lower().removesuffix("x")) * 1000, 1, _MAX_GAIN_MILLI)
+
+
+class Focus(_Quantity):
+    """``3.3`` (dioptres), ``30cm``, ``0.3m``, ``inf``: in milli-dioptres."""
+
+    name = "dioptres"
+    hint = "a focus of 0 to 100 dioptres (0 is infinity), such as 3.3, 30cm or inf"
+
+    def parse(self, text: str) -> int:
+        if text.lower() in ("inf", "infinity"):
+            return 0
+        match = _FOCUS.fullmatch(text)
+        if match is None:
+            raise ValueError(text)
+        value = Decimal(match["number"])
+        unit = (match["unit"] or "d").lower()
+        if unit in ("m", "cm"):
+            value = (1 if unit == "m" else 100) / value
+        return _bounded(value * 1000, 0, _MAX_FOCUS_MDPT)
+
+
+def _bounded(value: Decimal, least: int, most: int) -> int:
+    whole = int(value.to_integral_value())
+    if not least <= whole <= most:
+        raise ValueError(whole)
+    return whole
+
+
+def show_exposure(us: int) -> str:
+    """In the unit that reads best: ``800 us``, ``10 ms``, ``1.5 s``."""
+    for unit, size in (("s", 1_000_000), ("ms", 1000)):
+        if us >= size:
+            return f"{us / size:g} {unit}"
+    return f"{us} us"
+
+
+def show_focus(mdpt: int) -> str:
+    """In dioptres, and as the distance: ``3.3 dioptres (30 cm)``."""
+    if mdpt <= 0:
+        return "infinity"
+    return f"{mdpt / 1000:g} dioptres ({100_000 / mdpt:.3g} cm)"
+
+
+def show_bytes(count: float) -> str:
+    """In decimal units, as disks and links are sold."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:g} bytes"
+
+
+def show_rejects(rejects: Mapping[str, int]) -> str:
+    """``no rejects``, or ``rejects: 2 payload_crc, 1 noise``."""
+    counted = [f"{count} {cause}" for cause, count in rejects.items() if count]
+    return f"rejects: {', '.join(counted)}" if counted else "no rejects"

@@ -1,0 +1,147 @@
+"""The house's rules that a reader could break without noticing: who may import whom, and what."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = {
+    "lenslink_protocol": ROOT / "protocol",
+    "lenslink": ROOT / "host",
+    "lenslink_hil": ROOT / "hil",
+    "lensfw": ROOT / "firmware",
+}
+# Data goes down: each room may import those named here, and itself.
+MAY_IMPORT = {
+    "lenslink_protocol": set[str](),
+    "lenslink": {"lenslink_protocol"},
+    "lenslink_hil": {"lenslink_protocol", "lenslink", "lensfw"},
+    "lensfw": set[str](),
+}
+# What MicroPython's Unix port and the boards' ports have.
+MICROPYTHON = {
+    *("array", "binascii", "collections", "errno", "gc", "io", "json", "machine", "math"),
+    *("micropython", "os", "select", "socket", "struct", "sys", "time", "uctypes"),
+}
+# Modules of one chip, for the port that is named after it.
+OF_A_PORT = {"rp2": {"rp2"}, "esp32": {"esp32"}}
+# Slow to import: an application that only opens a module must not pay for them.
+HEAVY = ["PIL", "click", "construct", "rawpy", "rich", "scipy", "skimage", "tifffile"]
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOMS[package] / package).rglob("*.py"))
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imported(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and top-level package of every import anywhere in a file, lazy ones too.
+
+    Relative imports stay inside their package, so they are left out.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name.partition(".")[0]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.lineno, (node.module or "").partition(".")[0]
+        elif isinstance(node, ast.Call) and node.args:
+            # importlib.import_module("name"), __import__("name")
+            name = ast.unparse(node.func).rpartition(".")[2]
+            first = node.args[0]
+            if name in ("import_module", "__import__") and isinstance(first, ast.Constant):
+                yield node.lineno, str(first.value).partition(".")[0]
+
+
+def climbs_out(tree: ast.Module, depth: int) -> Iterator[int]:
+    """Lines with a relative import out of the top-level package, *depth* folders up."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level > depth:
+            yield node.lineno
+
+
+def test_every_way_to_import_is_seen() -> None:
+    tree = ast.parse(
+        "import a.b, c as d\nfrom e.f import g\nfrom . import h\ndef lazy():\n    import i\n"
+        "importlib.import_module('j.k')\n__import__('l')\nfrom ..m import n\nfrom ...o import p"
+    )
+    assert {name for _, name in imported(tree)} == {"a", "c", "e", "i", "j", "l"}
+    assert list(climbs_out(tree, 2)) == [9]
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_data_goes_down(package: str) -> None:
+    forbidden = set(ROOMS) - MAY_IMPORT[package] - {package}
+    found = []
+    for path in sources(package):
+        tree = parsed(path)
+        lines = [line for line, name in imported(tree) if name in forbidden]
+        lines += climbs_out(tree, len(path.relative_to(ROOMS[package]).parts) - 1)
+        found += [f"{path.relative_to(ROOT)}:{line}" for line in lines]
+    assert not found, f"imports what {package} must not know: {', '.join(found)}"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_package_has_files(package: str) -> None:
+    # A moved folder would make the other tests pass by finding nothing.
+    assert sources(package)
+
+
+def test_the_firmware_imports_what_micropython_has() -> None:
+    found = []
+    for path in sources("lensfw"):
+        allowed = MICROPYTHON | {"lensfw"}
+        if path.parent.name == "ports":
+            allowed = allowed | OF_A_PORT.get(path.stem, set())
+        found += [
+            f"{path.relative_to(ROOT)}:{line} ({name})"
+            for line, name in imported(parsed(path))
+            if name not in allowed
+        ]
+    assert not found, f"MicroPython lacks: {', '.join(found)}"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_modules_say_what_they_are_for(package: str) -> None:
+    found = [
+        str(path.relative_to(ROOT))
+        for path in sources(package)
+        # An __init__.py that only makes a folder a package has nothing to say.
+        if (tree := parsed(path)).body and ast.get_docstring(tree) is None
+    ]
+    assert not found, f"without a docstring: {', '.join(found)}"
+
+
+@pytest.mark.parametrize("package", ["lenslink_protocol", "lenslink", "lenslink_hil"])
+def test_deadlines_are_monotonic(package: str) -> None:
+    """``time.time()`` jumps when the clock is set; what needs the date uses datetime."""
+    found = []
+    for path in sources(package):
+        for node in ast.walk(parsed(path)):
+            called = isinstance(node, ast.Attribute) and ast.unparse(node) == "time.time"
+            taken = (
+                isinstance(node, ast.ImportFrom)
+                and node.module == "time"
+                and any(alias.name == "time" for alias in node.names)
+            )
+            if called or taken:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not found, f"time.time(): {', '.join(found)}"
+
+
+@pytest.mark.parametrize("module", ["lenslink", "lenslink_hil.plugin"])
+def test_the_driver_imports_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(*[name for name in {HEAVY} if name in sys.modules])"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert run.stdout.split() == []

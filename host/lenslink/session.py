@@ -53,12 +53,9 @@ class Session:
     def hello(self, deadline: Deadline) -> HelloReply:
         """Open the session; :exc:`~lenslink.errors.VersionMismatch` if there is no common one."""
         request = self.link.hello(time.monotonic())
-        try:
-            self.pump(lambda: request.done, deadline)
-        except Timeout:
-            if self.rejects[Reject.VERSION]:
-                raise VersionMismatch("the module speaks another major version") from None
-            raise
+        self.pump(lambda: request.done or self.rejects[Reject.VERSION] > 0, deadline)
+        if not request.done:
+            raise VersionMismatch("the module speaks another major version of the protocol")
         return self._checked(request.reply, HelloReply)
 
     def manifest(self, deadline: Deadline) -> Manifest:

@@ -22,7 +22,12 @@ PACKAGES = {
     "lensfw": "firmware",
 }
 # What running from a checkout leaves behind.
-LEFTOVERS = ("lenslink_hil/__pycache__/old.cpython-311.pyc", "lensfw/arch/old.mpy")
+LEFTOVERS = (
+    "lenslink_hil/__pycache__/old.cpython-311.pyc",
+    "lensfw/old.mpy",
+    "lensfw/boards/old.mpy",
+    "lensfw/ports/old.mpy",
+)
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:

@@ -8,17 +8,19 @@ from typing import Any, TypeVar
 
 import click
 
+from lenslink.cli.checks import Check, CheckedCommand
 from lenslink.cli.options import Settings, common_options, pass_settings
 from lenslink.cli.screen import Screen
+from lenslink.errors import RigError
 
+from ..benches.micropython import find_micropython
 from ..benches.sim import OPTIONS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 def _module_options(function: F) -> F:
     """An option for each key of a sim: URL; the bench checks the values, in the same words."""
-    for name in reversed(OPTIONS):
-        text = OPTIONS[name]
+    for name, text in reversed(list(OPTIONS.items())):
         option = click.option(
             f"--{name}", metavar=name.upper(), help=f"{text[0].upper()}{text[1:]}."
         )
@@ -26,7 +28,15 @@ def _module_options(function: F) -> F:
     return function
 
 
-@click.command()
+def _micropython() -> Check:
+    try:
+        found = find_micropython()
+    except RigError as error:
+        return Check("MicroPython", False, str(error))
+    return Check("MicroPython", True, f"{found.version} at {found.path}")
+
+
+@click.command(cls=CheckedCommand, checks=[_micropython])
 @click.option(
     "--listen",
     metavar="URL",

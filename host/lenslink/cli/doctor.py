@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import platform
 import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 
@@ -17,6 +16,7 @@ import click
 import lenslink
 from lenslink.errors import LensLinkError, RigError
 
+from .checks import Check, CheckedCommand
 from .options import Settings, common_options, pass_settings
 from .screen import Screen, emit_json, emit_table
 
@@ -25,29 +25,12 @@ _PYTHONS = ((3, 11), (3, 13))
 _REQUIREMENT = re.compile(r"[A-Za-z0-9._-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the report."""
-
-    name: str
-    ok: bool
-    detail: str
-    cure: str = ""
-    needed: bool = True
-    """Without it, nothing works; else a convenience is missing."""
-
-    @property
-    def status(self) -> str:
-        if self.ok:
-            return "ok"
-        return "FAILED" if self.needed else "missing"
-
-
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @common_options
 @pass_settings
-def doctor(settings: Settings, as_json: bool) -> None:
+@click.pass_context
+def doctor(ctx: click.Context, settings: Settings, as_json: bool) -> None:
     """Check the installation, line by line, and say how to cure what is missing.
 
     At the end a simulated module is opened and a frame of 64 x 64 pixels taken from it. The exit
@@ -60,7 +43,7 @@ def doctor(settings: Settings, as_json: bool) -> None:
     """
     with Screen(settings).progress() as progress:
         checks = []
-        for check in _checks(settings.timeout):
+        for check in _checks(ctx.find_root(), settings.timeout):
             checks.append(check)
             progress(f"checked: {check.name} ...")
     ok = all(check.ok or not check.needed for check in checks)
@@ -79,10 +62,10 @@ def _row(check: Check) -> tuple[str, str, str]:
     return check.name, check.status, f"{check.detail}{cure}"
 
 
-def _checks(timeout: float) -> Iterator[Check]:
+def _checks(program: click.Context, timeout: float) -> Iterator[Check]:
     yield _python()
     yield from _packages()
-    yield _micropython()
+    yield from _benches(program)
     yield _runtime()
     yield _demo()
     yield _devices()
@@ -117,16 +100,14 @@ def _packages() -> Iterator[Check]:
             yield Check(match[0], False, "not installed", f"type: pip install '{name.strip()}'")
 
 
-def _micropython() -> Check:
-    try:
-        # By name: the host works without the bench, whose business the interpreter is.
-        finder = importlib.import_module("lenslink_hil.benches.micropython")
-        found = finder.find_micropython()
-    except ImportError as error:
-        return Check("MicroPython", False, f"no bench to run it: {error}", "reinstall lenslink")
-    except LensLinkError as error:
-        return Check("MicroPython", False, str(error))
-    return Check("MicroPython", True, f"{found.version} at {found.path}")
+def _benches(program: click.Context) -> Iterator[Check]:
+    """What commands say that they need."""
+    group = program.command
+    assert isinstance(group, click.Group)
+    for name in group.list_commands(program):
+        command = group.get_command(program, name)
+        if isinstance(command, CheckedCommand):
+            yield from (check() for check in command.checks)
 
 
 def _runtime() -> Check:

@@ -148,7 +148,8 @@ def _status(error: BaseException, settings: Settings) -> int:
     if settings.traceback:
         _say("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, KeyboardInterrupt):
-        _say("lenslink: interrupted")
+        if not settings.quiet:
+            _say("lenslink: interrupted")
         return error.exit_code if isinstance(error, Stopped) else _INTERRUPTED
     if isinstance(error, LensLinkError):
         code, text = error.exit_code, str(error)

@@ -1,0 +1,38 @@
+"""SPEC.md's worked example, byte by byte."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from lenslink_protocol.framing import VERSION, encode_packet
+from lenslink_protocol.messages import AnyMessage, GetManifest, Hello, HelloReply
+from lenslink_protocol.params import MAX_CONTROL, MAX_PAYLOAD
+
+NONCE = 0x12345678
+
+
+def _packet(message: AnyMessage, sequence: int, request: int) -> bytes:
+    payload = message.encode()
+    return encode_packet(message.TYPE, payload, nonce=NONCE, sequence=sequence, frame=request)
+
+
+def test_worked_example(root: Path) -> None:
+    text = (root / "protocol/SPEC.md").read_text(encoding="utf-8")
+    example = text.split("## 11. Worked example")[1].split("```")[1]
+    pairs = re.findall(r"(?<![0-9a-z])[0-9a-f]{2}(?![0-9a-z])", example)
+    packets = [
+        _packet(Hello(VERSION, VERSION, 1, 1, MAX_PAYLOAD), 0, 1),
+        _packet(HelloReply(VERSION, 1, 0, 1, MAX_CONTROL, 412, 1, 66357), 0, 1),
+        _packet(GetManifest(0), 1, 2),
+    ]
+    assert bytes.fromhex("".join(pairs)) == b"".join(packets)
+
+
+def test_every_must_table_is_generated(root: Path) -> None:
+    """No table of fields or values is written by hand."""
+    text = (root / "protocol/SPEC.md").read_text(encoding="utf-8")
+    by_hand = re.sub(r"<!-- generated: (\w+) -->.*?<!-- end -->", "", text, flags=re.S)
+    tables = re.findall(r"^\|[^\n]*\|\n\|[-:| ]+\|$", by_hand, flags=re.M)
+    # The layers and the states of a stream: prose in columns, no numbers.
+    assert len(tables) == 2, tables

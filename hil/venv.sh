@@ -128,7 +128,8 @@ install() {
     printf 'Installing what "%s" needs; the first time takes a minute or two\n' "$extra"
     # Settings of the user's that would put packages elsewhere than into .venv.
     unset PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    # PEP 517, or a pip of 2023 complains at length about packages that have no pyproject.toml.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 \
         --constraint requirements.lock --editable ".[$extra]" ||
         fail 'pip could not install what is needed (see above); then run make again'
     rm -f .venv/lenslink-demo .venv/lenslink-dev

@@ -32,7 +32,7 @@ def tool() -> Callable[[str], str]:
     def find(name: str) -> str:
         found = shutil.which(name)
         if found is None:
-            pytest.skip(f"{name} is not installed")
+            pytest.skip(f"{name} is not on PATH")
         return found
 
     return find
@@ -49,7 +49,7 @@ def data() -> Callable[[str], Path]:
     def find(name: str) -> Path:
         path = folder / name
         if not path.is_file():
-            pytest.skip(f"{name} is not in {folder}; LENSLINK_DATA names the folder")
+            pytest.skip(f"{name} is in neither $LENSLINK_DATA nor ../shared/data")
         return path
 
     return find

@@ -126,7 +126,8 @@ class Readout:
             left -= self._fill
             self._tile.release()
             self._tile = None
-        if not self.done:
+        # A sensor that has failed may still deliver, too late: into the next frame, if not skipped.
+        if self._y < plan.height:
             self._ports.rows_skip(left)
         self._y = plan.height
 

@@ -22,7 +22,7 @@ class ModuleLock:
         folder = runtime_dir() / "locks"
         folder.mkdir(mode=0o700, exist_ok=True)
         # Any key makes a file name, of bounded length.
-        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         self._lock = FileLock(folder / f"{name}.lock", is_singleton=False)
         try:
             self._lock.acquire(timeout=0)

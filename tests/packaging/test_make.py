@@ -78,7 +78,12 @@ class Newcomer:
         return subprocess.run(
             ["/bin/sh", SCRIPT, what],
             cwd=self.checkout,
-            env={"PATH": str(self.path), "PIP_NO_INDEX": "1"} | environment,
+            env={
+                "PATH": str(self.path),
+                "HOME": str(self.checkout.parent),
+                "PIP_NO_INDEX": "1",
+                **environment,
+            },
             capture_output=True,
             text=True,
             timeout=100,

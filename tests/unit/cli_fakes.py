@@ -45,7 +45,7 @@ class FakeDevice:
     closed: bool = False
 
     def __post_init__(self):
-        self.log_lines = [Log(2, 1_500_000, "lens seated \x1b[31m\n".encode())]
+        self.log_lines = [Log(2, 1_500_000, b"lens seated \x1b[31m\n")]
 
     def open(self, url=None, *, timeout=None):
         """Stands in for lenslink.open()."""

@@ -260,7 +260,7 @@ def test_list(tmp_path, capsys):
         (lenslink.ProtocolError("it went away"), 6),
         (lenslink.Timeout("it went away"), 8),
         (lenslink.DeviceBusy("it went away"), 10),
-        (lenslink.RigError("it went\naway"), 11),
+        (lenslink.RigError("it went away\nfor good"), 11),
         (OSError(28, "it went away", "file"), 9),
         (ValueError("it went away"), 1),
     ],

@@ -18,6 +18,7 @@ from ..benches.sim import OPTIONS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
 def _module_options(function: F) -> F:
     """An option for each key of a sim: URL; the bench checks the values, in the same words."""
     for name, text in reversed(list(OPTIONS.items())):

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points, version
+from typing import TextIO
 
 import click
 from click.shell_completion import shell_complete
@@ -112,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = Settings()
     try:
         with stoppable():
-            _make_printable()
+            _prepare_output()
             status = _run(args, settings)
             # Now, while a full disk or a closed pipe can still be told; not at the exit.
             sys.stdout.flush()
@@ -155,7 +156,9 @@ def _status(error: BaseException, settings: Settings) -> int:
         code, text = error.exit_code, str(error)
     elif isinstance(error, click.UsageError):
         name = error.ctx.command_path if error.ctx else "lenslink"
-        code, text = _USAGE, f"{error.format_message()} (see '{name} --help')"
+        # click sets out choices on lines of their own.
+        message = " ".join(error.format_message().split())
+        code, text = _USAGE, f"{message} (see '{name} --help')"
     elif isinstance(error, click.ClickException):
         code, text = error.exit_code, error.format_message()
     elif isinstance(error, OSError):
@@ -167,7 +170,7 @@ def _status(error: BaseException, settings: Settings) -> int:
         what = f"{type(error).__name__}: {error}"
         hint = "" if settings.traceback else "; run it again with -vv for the traceback"
         code, text = _DEFECT, f"unexpected {what} (this is a defect of LensLink{hint})"
-    _say(f"lenslink: error: {one_line(' '.join(text.split()))}")
+    _say(f"lenslink: error: {one_line(text)}")
     return code
 
 
@@ -179,11 +182,19 @@ def _say(text: str) -> None:
         return
 
 
-def _make_printable() -> None:
-    """Let no character of a name be an error, whatever the terminal's encoding."""
+def _prepare_output() -> None:
+    """Let no character of a name be an error, whatever the terminal's encoding; nor its absence."""
+    if sys.stdout is None:  # started with >&-
+        sys.stdout = _null()
+    if sys.stderr is None:
+        sys.stderr = _null()
     for file in (sys.stdout, sys.stderr):
         if isinstance(file, io.TextIOWrapper):
             file.reconfigure(errors="backslashreplace")
+
+
+def _null() -> TextIO:
+    return os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def _discard_stdout() -> None:

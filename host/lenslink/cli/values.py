@@ -93,6 +93,8 @@ class Focus(_Quantity):
 
 
 def _bounded(value: Decimal, least: int, most: int) -> int:
+    if not value.is_finite():
+        raise ValueError(value)
     whole = int(value.to_integral_value())
     if not least <= whole <= most:
         raise ValueError(whole)

@@ -115,6 +115,8 @@ def _connect(
         raise Timeout(f"{url.text}: no answer within {deadline.seconds:g} s") from None
     except OSError as error:
         connection.close()
+        if error.errno is None:  # no address at all: a path too long for AF_UNIX
+            raise UsageError(f"{url.text}: {error}") from None
         raise NotFound(f"{url.text}: {error.strerror or error}") from None
     return SocketTransport(connection)
 
@@ -163,10 +165,7 @@ class UnixOpener:
             raise UsageError("this Python has no Unix sockets: use tcp:")
         if not url.path:
             raise UsageError("unix: needs a path, as in unix:/run/user/1000/lens")
-        try:
-            return _connect(socket.AF_UNIX, url.path, url, deadline)
-        except OSError as error:
-            raise UsageError(f"{url.text}: {error}") from None
+        return _connect(socket.AF_UNIX, url.path, url, deadline)
 
     def devices(self) -> list[DeviceInfo]:
         return _registered("unix")

@@ -1,0 +1,169 @@
+"""Packets from the host out of a stream of bytes."""
+
+from lab import world
+from lensfw import framing, wire
+
+NONCE = 0x1234ABCD
+
+
+def packet(number, payload=b"", kind=wire.T_GET_MANIFEST, version=0x10):
+    return world.seal(version, kind, NONCE, number, number, payload)
+
+
+class Lane:
+    """A receiver, and the numbers of the packets that came out of it."""
+
+    def __init__(self):
+        self.rejects = {}
+        self.receiver = framing.Receiver(self.rejects)
+        self.out = []
+        self.payloads = []
+
+    def feed(self, data, now=0, chunk=500):
+        for start in range(0, len(data), chunk):
+            piece = data[start : start + chunk]
+            space = self.receiver.space()
+            assert len(space) >= len(piece), "no room for what arrives"
+            space[: len(piece)] = piece
+            self.receiver.received(len(piece), now)
+            self.take(now)
+        return self.out
+
+    def take(self, now):
+        while True:
+            found = self.receiver.next(now)
+            if found is None:
+                return
+            self.out.append(found[0][6])
+            self.payloads.append(bytes(found[1]))
+
+
+def test_packets_come_out_however_they_are_cut():
+    data = b"".join(packet(n, bytes(range(n * 7))) for n in range(10))
+    for chunk in range(1, 120):
+        lane = Lane()
+        assert lane.feed(data, chunk=chunk) == list(range(10))
+        assert lane.payloads == [bytes(range(n * 7)) for n in range(10)]
+        assert lane.rejects == {}
+
+
+def test_the_longest_packets_one_after_another():
+    lane = Lane()
+    data = b"".join(packet(n, bytes(wire.MAX_CONTROL)) for n in range(20))
+    assert lane.feed(data, chunk=997) == list(range(20))
+    assert lane.rejects == {}
+
+
+def test_noise_between_packets():
+    lane = Lane()
+    data = packet(1) + b"noise \x8aLL and \x8a" + packet(2) + b"end."
+    assert lane.feed(data) == [1, 2]
+    assert set(lane.rejects) == {"noise"}
+
+
+def test_endless_noise_leaves_room():
+    lane = Lane()
+    for _ in range(100):
+        lane.feed(b"\x8aLL" * 300, chunk=900)
+    assert lane.feed(packet(1)) == [1]
+
+
+def test_a_header_whose_crc_fails():
+    lane = Lane()
+    bad = bytearray(packet(1))
+    bad[20] ^= 1
+    assert lane.feed(bytes(bad) + packet(2)) == [2]
+    assert lane.rejects["header_crc"] == 1
+
+
+def test_another_major_version():
+    lane = Lane()
+    assert lane.feed(packet(1, version=0x20) + packet(2, version=0x1F)) == [2]
+    assert lane.rejects["version"] == 1
+
+
+def test_a_hello_of_another_major_version_is_for_the_link_to_refuse():
+    lane = Lane()
+    assert lane.feed(packet(1, kind=wire.T_HELLO, version=0x20)) == [1]
+    assert lane.rejects == {}
+
+
+def test_longer_than_a_host_may_send():
+    lane = Lane()
+    data = packet(1, bytes(wire.MAX_CONTROL + 1)) + packet(2)
+    assert lane.feed(data) == [2]
+    assert lane.rejects["length"] == 1
+
+
+def test_a_payload_whose_crc_fails_is_searched():
+    lane = Lane()
+    inner = packet(2)
+    bad = bytearray(packet(1, b"before" + inner + b"after"))
+    bad[wire.HEADER_BYTES] ^= 0x40
+    assert lane.feed(bytes(bad) + packet(3)) == [2, 3]
+    assert lane.rejects["payload_crc"] == 1
+
+
+def test_a_packet_inside_a_sound_payload_is_payload():
+    lane = Lane()
+    assert lane.feed(packet(1, packet(7)) + packet(2)) == [1, 2]
+    assert lane.rejects == {}
+
+
+def test_a_truncated_packet_costs_no_other():
+    whole = packet(1, b"payload")
+    for cut in range(1, len(whole)):
+        lane = Lane()
+        lane.feed(whole[:cut])
+        lane.take(wire.STALL_MS * 1000)
+        # Searched on after the stall, or when the next one fills it up.
+        assert lane.feed(packet(2) + packet(3), 2 * wire.STALL_MS * 1000) == [2, 3], cut
+        assert lane.rejects
+
+
+def test_a_stall_gives_a_packet_up():
+    lane = Lane()
+    lane.feed(packet(1, b"payload")[:-1] , now=1000)
+    lane.take(1000 + wire.STALL_MS * 1000 - 1)
+    assert lane.rejects == {}
+    lane.take(1000 + wire.STALL_MS * 1000)
+    assert lane.rejects == {"stall": 1}
+
+
+def test_progress_is_no_stall():
+    lane = Lane()
+    whole = packet(1, bytes(30))
+    step = wire.STALL_MS * 1000 - 1
+    for place in range(len(whole)):
+        lane.take(place * step)
+        lane.feed(whole[place : place + 1], now=place * step)
+    assert lane.out == [1]
+    assert lane.rejects == {}
+
+
+def test_what_stalled_hides_nothing_behind_it():
+    lane = Lane()
+    lane.feed(packet(1, bytes(600))[:50] + packet(2) + packet(3))
+    assert lane.out == []
+    lane.take(wire.STALL_MS * 1000)
+    lane.take(wire.STALL_MS * 1000)
+    assert lane.out == [2, 3]
+
+
+def test_space_is_never_empty():
+    lane = Lane()
+    data = packet(1, bytes(wire.MAX_CONTROL))[:-1]
+    lane.feed(data)
+    assert len(lane.receiver.space()) >= wire.MAX_CONTROL
+
+
+def test_seal_writes_what_the_definition_says():
+    buffer = bytearray(wire.HEADER_BYTES)
+    framing.seal(buffer, 0, 0, 0x41, 1, NONCE, 0xFFFFFFFF, 5, (1, 2, 3, 4))
+    import binascii
+    import struct
+
+    fields = struct.unpack(wire.HEADER, buffer)
+    assert fields[:5] == (wire.MAGIC, 0x10, 0x41, 0, 1)
+    assert fields[5:14] == (NONCE, 0xFFFFFFFF, 5, 1, 2, 3, 4, 0, 0)
+    assert fields[14] == binascii.crc32(buffer[:36])

@@ -1,0 +1,382 @@
+"""The module's end of the link: sessions, requests, and what is sent when."""
+
+import struct
+
+from lab import world
+from lensfw import contacts, wire
+
+NONCE = 0x1234ABCD
+
+
+def session():
+    """A seated module with a session, and its host."""
+    camera, ports, time = world.camera()
+    host = world.Peer(camera, time)
+    said = host.hello()
+    assert world.kinds(said) == [wire.T_HELLO_REPLY, wire.T_LOG]
+    return camera, host, ports, time
+
+
+def code(said):
+    return world.only(said, wire.T_ERROR)[0]
+
+
+def test_the_hello_is_answered_with_its_nonce_and_request_id():
+    camera, _, time = world.camera()
+    host = world.Peer(camera, time, nonce=0xDEADBEEF)
+    time.us = 123456789
+    header, payload = host.hello(number=77)[0]
+    assert header[2] == wire.T_HELLO_REPLY
+    assert header[5] == 0xDEADBEEF
+    assert header[6] == 0
+    assert header[7] == 77
+    fields = wire.decode(wire.T_HELLO_REPLY, payload)
+    manifest = len(camera.manifest)
+    assert fields == (0x10, 1, 1, 0, wire.CAP_LOG, wire.MAX_CONTROL, manifest, 7, 123456789)
+
+
+def test_a_repeated_hello_gets_the_same_answer_and_opens_nothing():
+    camera, host, _, time = session()
+    first = wire.decode(wire.T_HELLO_REPLY, host.heard[0][1])
+    time.us += 100000
+    said = host.hello()
+    assert world.kinds(said) == [wire.T_HELLO_REPLY]
+    assert wire.decode(wire.T_HELLO_REPLY, said[0][1]) == first
+    assert said[0][0][6] == 2, "a fresh sequence"
+
+
+def test_a_hello_is_not_answered_before_the_module_is_seated():
+    camera, ports, time = world.camera()
+    host = world.Peer(camera, time)
+    ports.events.append((ports.CONTACT, contacts.DETECT_PIN, 0))
+    host.turn()
+    time.us += contacts.SETTLE_US
+    assert host.hello() == []
+    assert camera.contacts.state == contacts.HALF_SEATED
+    ports.events.append((ports.CONTACT, contacts.DETECT_PIN, 1))
+    host.turn()
+    time.us += contacts.SETTLE_US
+    assert host.hello() != []
+
+
+def test_a_hello_is_not_answered_without_power():
+    camera, _, time = world.camera()
+    camera.power.good = False
+    assert world.Peer(camera, time).hello() == []
+
+
+def test_a_new_nonce_is_a_new_session_and_ends_the_old_one():
+    camera, host, _, time = session()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    assert camera.streams[0].state != 0
+    other = world.Peer(camera, time, nonce=0x55555555)
+    said = other.hello()
+    assert said[0][0][5] == 0x55555555
+    assert said[0][0][6] == 0, "its sequence begins anew"
+    assert camera.streams[0].state == 0
+    assert host.send(wire.T_FLUSH, 3) == []
+    assert camera.link.rejects == {"nonce": 1}
+
+
+def test_nothing_of_the_old_session_follows_a_new_hello():
+    camera, host, _, time = session()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    # Frames are queued, and an answer is not yet sent, when another host says hello.
+    host.raw(world.seal(0x10, wire.T_CAPTURE, NONCE, host.sequence, 3,
+                        wire.encode(wire.T_CAPTURE, (0, 0, 2, 0, 0, -1))))  # fmt: skip
+    camera.step()
+    other = world.Peer(camera, time, nonce=0x55555555)
+    for header, _ in other.hello():
+        assert header[5] == 0x55555555
+        assert header[2] in (wire.T_HELLO_REPLY, wire.T_LOG)
+    # Every tile is free again.
+    assert camera.tiles.take() is not None and camera.tiles.take() is not None
+
+
+def test_without_a_session_requests_are_rejected():
+    camera, _, time = world.camera()
+    host = world.Peer(camera, time)
+    assert host.send(wire.T_FLUSH, 2) == []
+    assert camera.link.rejects == {"nonce": 1}
+
+
+def test_another_major_version_in_the_header_is_refused_clearly():
+    camera, _, time = world.camera()
+    said = world.Peer(camera, time).hello(version=0x20, oldest=0x20, newest=0x2F)
+    assert code(said) == wire.ERR_VERSION
+
+
+def test_no_common_version_is_refused_clearly():
+    for oldest, newest in ((0x00, 0x0F), (0x20, 0x2F)):
+        camera, _, time = world.camera()
+        said = world.Peer(camera, time).hello(oldest=oldest, newest=newest)
+        assert code(said) == wire.ERR_VERSION
+        header, payload = said[0]
+        assert b"version 1" in wire.decode(wire.T_ERROR, payload)[1]
+
+
+def test_the_older_minor_is_spoken():
+    for newest, spoken in ((0x10, 0x10), (0x1F, 0x10), (0x2F, 0x10)):
+        camera, _, time = world.camera()
+        said = world.Peer(camera, time).hello(oldest=0x00, newest=newest)
+        assert world.only(said, wire.T_HELLO_REPLY)[0] == spoken
+
+
+def test_a_malformed_hello_opens_nothing():
+    camera, _, time = world.camera()
+    host = world.Peer(camera, time)
+    assert host.send(wire.T_HELLO, 1, payload=b"\x0e\x00\x10") == []
+    assert camera.link.rejects == {"malformed": 1}
+    assert camera.link.nonce is None
+
+
+def test_a_repeated_request_is_not_executed_twice():
+    camera, host, ports, time = session()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    said = host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    first = world.only(said, wire.T_ACCEPTED)
+    for _ in range(10):
+        host.turn()
+    again = host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    assert world.only(again, wire.T_ACCEPTED) == first
+    for _ in range(10):
+        host.turn()
+    assert world.kinds(host.heard).count(wire.T_FRAME_START) == 1
+    assert len([call for call in ports.calls if call[0] == "rows_request"]) == 1
+
+
+def test_a_repeated_refusal_is_the_same():
+    camera, host, _, _ = session()
+    first = host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    again = host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    assert code(first) == wire.ERR_STATE
+    assert first[0][1] == again[0][1]
+
+
+def test_a_request_asked_again_before_its_ordered_answer_left_is_answered_once():
+    camera, host, _, time = session()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    host.send(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
+    for sequence in (host.sequence, host.sequence + 1):
+        host.raw(world.seal(0x10, wire.T_STOP, NONCE, sequence, 4, wire.encode(wire.T_STOP, (0,))))
+    said = host.turn()
+    assert world.kinds(said).count(wire.T_ACCEPTED) == 1
+    assert world.kinds(said)[-1] == wire.T_ACCEPTED
+
+
+def test_an_old_answer_that_is_forgotten_is_still_not_executed_twice():
+    camera, host, _, _ = session()
+    for number in range(2, 12):
+        assert world.kinds(host.send(wire.T_GET_MANIFEST, number, (0,))) == [wire.T_MANIFEST]
+    assert world.kinds(host.send(wire.T_GET_MANIFEST, 11, (0,))) == [wire.T_MANIFEST]
+
+
+def test_a_repeated_sequence_is_rejected():
+    camera, host, _, _ = session()
+    sequence = host.sequence
+    assert host.send(wire.T_GET_MANIFEST, 2, (0,))
+    for old in (sequence, sequence - 1, (sequence - (1 << 31)) & 0xFFFFFFFF):
+        assert host.send(wire.T_GET_MANIFEST, 3, (0,), sequence=old) == []
+    assert camera.link.rejects == {"sequence": 3}
+    assert host.send(wire.T_GET_MANIFEST, 4, (0,), sequence=sequence + 1000)
+
+
+def test_the_hosts_sequence_may_wrap():
+    camera, _, time = world.camera()
+    host = world.Peer(camera, time)
+    host.sequence = 0xFFFFFFFF
+    assert host.hello()
+    assert host.sequence == 0
+    assert host.send(wire.T_GET_MANIFEST, 2, (0,))
+    assert host.send(wire.T_GET_MANIFEST, 3, (0,))
+    assert camera.link.rejects == {}
+
+
+def test_the_modules_sequence_counts_and_wraps():
+    camera, host, _, _ = session()
+    assert [header[6] for header, _ in host.heard] == [0, 1]
+    camera.link._tx = 0xFFFFFFFF
+    first = host.send(wire.T_GET_MANIFEST, 2, (0,))
+    second = host.send(wire.T_GET_MANIFEST, 3, (0,))
+    assert [first[0][0][6], second[0][0][6]] == [0xFFFFFFFF, 0]
+
+
+def test_malformed_requests_are_refused():
+    for kind in (wire.T_GET_MANIFEST, wire.T_CONFIGURE, wire.T_CAPTURE, wire.T_STREAM, wire.T_STOP):
+        sound = wire.encode(kind, (0,) * (len(wire.FORMATS[kind][0]) - 1))
+        for payload in (
+            b"",
+            sound[:-1],  # short
+            b"\x01" + bytes(sound[1:]),  # a size below the least
+            b"\xff" + bytes(sound[1:]),  # a size beyond the payload
+        ):
+            camera, host, _, _ = session()
+            assert code(host.send(kind, 2, payload=payload)) == wire.ERR_MALFORMED
+            assert camera.link.rejects == {"malformed": 1}
+
+
+def test_fields_that_a_newer_minor_appends_are_skipped():
+    camera, host, _, _ = session()
+    payload = struct.pack("<HIQ", 14, 0, 99)
+    assert world.kinds(host.send(wire.T_GET_MANIFEST, 2, payload=payload)) == [wire.T_MANIFEST]
+
+
+def test_an_unknown_request_is_refused_and_counted():
+    camera, host, _, _ = session()
+    for number, kind in ((2, 0x3F), (3, 0xDF)):
+        assert code(host.send(kind, number, payload=b"what")) == wire.ERR_UNKNOWN_REQUEST
+    assert camera.link.rejects == {"unknown_type": 2}
+
+
+def test_the_modules_own_messages_are_no_requests():
+    camera, host, _, _ = session()
+    said = host.send(wire.T_ACCEPTED, 2, (0, 0, 0))
+    assert code(said) == wire.ERR_UNKNOWN_REQUEST
+
+
+def test_vendor_messages_are_skipped():
+    camera, host, _, _ = session()
+    for kind in (wire.VENDOR_FIRST, 0xFF):
+        assert host.send(kind, 9, payload=b"anything") == []
+    assert camera.link.rejects == {}
+
+
+def test_the_manifest_comes_in_pieces():
+    camera, host, _, _ = session()
+    camera.manifest = bytes(range(256)) * 9 + b"end"
+    out = b""
+    number = 2
+    while len(out) < len(camera.manifest):
+        said = host.send(wire.T_GET_MANIFEST, number, (len(out),))
+        offset, total, piece = world.only(said, wire.T_MANIFEST)
+        assert (offset, total) == (len(out), len(camera.manifest))
+        assert len(said[0][1]) <= wire.MAX_CONTROL
+        assert piece
+        out += piece
+        number += 1
+    assert out == camera.manifest
+    assert number - 2 == 3
+    assert code(host.send(wire.T_GET_MANIFEST, 99, (len(out),))) == wire.ERR_UNSUPPORTED
+
+
+def test_logs_are_bounded_and_the_rest_is_counted():
+    camera, host, _, _ = session()
+    for line in range(100):
+        camera.link.log(wire.LOG_INFO, "line %d" % line)
+    said = host.turn()
+    assert world.kinds(said) == [wire.T_LOG] * 32
+    assert camera.link.dropped_logs == 68
+    level, _, _, text = wire.decode(wire.T_LOG, said[0][1])
+    assert (level, text) == (wire.LOG_INFO, b"line 0")
+
+
+def test_a_log_line_is_cut():
+    camera, host, _, _ = session()
+    camera.link.log(wire.LOG_INFO, "x" * 5000)
+    assert len(world.only(host.turn(), wire.T_LOG)[3]) == 200
+
+
+def test_a_host_that_wants_no_logs_gets_none():
+    camera, _, time = world.camera()
+    host = world.Peer(camera, time)
+    said = host.send(wire.T_HELLO, 1, (0x10, 0x10, 1, 0, 0, 4194304))
+    assert world.kinds(said) == [wire.T_HELLO_REPLY]
+    assert world.only(said, wire.T_HELLO_REPLY)[4] == 0
+    camera.link.log(wire.LOG_ERROR, "nobody reads this")
+    assert host.turn() == []
+
+
+def test_without_a_session_nothing_is_logged():
+    camera, _, time = world.camera()
+    camera.link.log(wire.LOG_ERROR, "nobody reads this")
+    assert world.Peer(camera, time).turn() == []
+
+
+def test_control_overtakes_data_but_not_inside_a_packet():
+    camera, host, _, time = session()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    host.raw(world.seal(0x10, wire.T_CAPTURE, NONCE, host.sequence, 3,
+                        wire.encode(wire.T_CAPTURE, (0, 0, 1, 0, 0, -1))))  # fmt: skip
+    host.sequence += 1
+    camera.step()
+    host.raw(world.seal(0x10, wire.T_GET_MANIFEST, NONCE, host.sequence, 4,
+                        wire.encode(wire.T_GET_MANIFEST, (0,))))  # fmt: skip
+    said = world.kinds(host.turn())
+    assert said.index(wire.T_MANIFEST) < said.index(wire.T_FRAME_START) < said.index(wire.T_TILE)
+
+
+def test_flushed_comes_after_the_last_data_and_says_so():
+    camera, host, _, time = session()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    host.send(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
+    said = host.send(wire.T_FLUSH, 4)
+    assert world.kinds(said)[-2:] == [wire.T_FRAME_END, wire.T_FLUSHED]
+    lanes, _, last, sequence, second, third, fourth = world.only(said, wire.T_FLUSHED)
+    assert lanes == 1
+    assert last == 3, "the request before the flush"
+    assert sequence == said[-2][0][6] == said[-1][0][6] - 1
+    assert (second, third, fourth) == (0, 0, 0)
+    for _ in range(10):
+        time.us += 10000
+        assert host.turn() == []
+
+
+def test_a_repeated_flush_is_answered_again():
+    camera, host, _, _ = session()
+    first = world.only(host.send(wire.T_FLUSH, 2), wire.T_FLUSHED)
+    again = world.only(host.send(wire.T_FLUSH, 2), wire.T_FLUSHED)
+    assert again[:3] == first[:3]
+    assert again[3] == first[3] + 1
+
+
+def test_the_frames_end_names_the_packet_before_it():
+    camera, host, _, _ = session()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    for _ in range(10):
+        host.turn()
+    data = [(header, payload) for header, payload in host.heard if header[2] >= wire.T_FRAME_START]
+    data = [item for item in data if item[0][2] != wire.T_LOG]
+    end = wire.decode(wire.T_FRAME_END, data[-1][1])
+    assert end[4] == data[-2][0][6]
+    assert end[2] == len(data) - 2 == 4, "tiles"
+
+
+def test_crcs_hold_for_every_packet():
+    import binascii
+
+    camera, host, _, _ = session()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    host.send(wire.T_CAPTURE, 3, (0, 0, 2, 0, 0, -1))
+    for _ in range(20):
+        host.turn()
+    host.send(wire.T_FLUSH, 4)
+    assert len(host.heard) > 15
+    for header, payload in host.heard:
+        assert header[12] == len(payload)
+        assert header[13] == binascii.crc32(payload)
+        assert header[14] == binascii.crc32(struct.pack(wire.HEADER, *header)[:36])
+    sequences = [header[6] for header, _ in host.heard]
+    assert sequences == list(range(len(sequences)))
+
+
+def test_close_ends_the_session():
+    camera, host, _, _ = session()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    assert host.send(wire.T_CLOSE, 0, (wire.CLOSE_ORDERLY,)) == []
+    assert camera.link.nonce is None
+    assert camera.streams[0].state == 0
+    assert host.send(wire.T_FLUSH, 3) == []
+
+
+def test_detaching_says_goodbye_under_the_old_nonce():
+    camera, host, ports, time = session()
+    ports.events.append((ports.CONTACT, contacts.DETECT_PIN, 0))
+    assert host.turn() == []
+    time.us += contacts.SETTLE_US
+    said = host.turn()
+    assert world.kinds(said) == [wire.T_CLOSE]
+    assert said[0][0][5] == host.nonce
+    assert wire.decode(wire.T_CLOSE, said[0][1]) == (wire.CLOSE_DETACH,)
+    assert camera.link.nonce is None
+    assert host.hello() == []

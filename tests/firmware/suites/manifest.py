@@ -1,0 +1,59 @@
+"""What the module says of itself: bytes and codes."""
+
+import struct
+
+from lab import world
+from lensfw import VERSION, manifest, wire
+
+
+def entries(data):
+    found = []
+    at = 0
+    while at < len(data):
+        key, length = struct.unpack_from("<HH", data, at)
+        found.append((key, data[at + 4 : at + 4 + length]))
+        at += 4 + length
+    assert at == len(data)
+    return found
+
+
+def test_entries():
+    found = entries(manifest.build(world.configuration()))
+    keys = [key for key, _ in found]
+    assert keys == [1, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x12, 0x20, 0x21, 0x22]
+    values = dict(found)
+    assert values[wire.KEY_MAKER] == b"Maker"
+    assert values[wire.KEY_FIRMWARE] == b"lensfw " + VERSION.encode()
+    sensor = struct.unpack(wire.ENTRY_SENSOR, values[wire.KEY_SENSOR])
+    assert sensor == (32, 24, 12, 1, 6, 0, 4095, 64000, 64250, 64500, 64750)
+    assert struct.unpack(wire.ENTRY_SCALE, values[wire.KEY_SCALE]) == (1, 2)
+    modes = [struct.unpack(wire.ENTRY_MODE, value) for key, value in found if key == wire.KEY_MODE]
+    assert modes[0][:5] == (1, 16, 16, 1, wire.USE_PREVIEW)
+    assert modes[1][:5] == (2, 32, 24, 1, wire.USE_STILL)
+    assert modes[1][5:9] == (0, 0, 24, 32)
+    assert modes[1][9] == b"mode2" + bytes(11)
+
+
+def test_a_module_at_full_scale_has_no_scale():
+    config = world.configuration()
+    config["scale"] = None
+    assert wire.KEY_SCALE not in dict(entries(manifest.build(config)))
+
+
+def test_a_mode_may_be_for_both():
+    config = world.configuration()
+    config["sensor"]["modes"][0]["use"] = ["preview", "still"]
+    value = dict(reversed(entries(manifest.build(config))))[wire.KEY_MODE]
+    assert struct.unpack(wire.ENTRY_MODE, value)[4] == wire.USE_PREVIEW | wire.USE_STILL
+
+
+def test_pixel_formats():
+    for bits, cfa, code in (
+        (8, "GRBG", wire.PFNC_GR10),
+        (10, "RGGB", wire.PFNC_RG10),
+        (12, "GBRG", wire.PFNC_GB12),
+        (12, "RGGB", wire.PFNC_RG12),
+        (14, "BGGR", wire.PFNC_BG14),
+        (16, "GRBG", wire.PFNC_GR16),
+    ):
+        assert manifest.pixel_format({"bits": bits, "cfa": cfa}) == code

@@ -1,0 +1,437 @@
+"""The camera: what each request does in each state, and the frames that follow."""
+
+from lab import world
+from lensfw import module, sensor, wire
+from lensfw.module import CONFIGURED, STREAMING, UNCONFIGURED
+
+PREVIEW = 0
+STILL = 1
+SMALL = 1
+LARGE = 2
+KEEP = (0, 0, -1)
+
+
+def session(**options):
+    camera, ports, time = world.camera(world.configuration(**options))
+    host = world.Peer(camera, time)
+    host.hello()
+    return camera, host, ports, time
+
+
+def configure(host, number, stream, mode=SMALL, flags=0, pixel_format=0, tile_bytes=0):
+    said = host.send(wire.T_CONFIGURE, number, (stream, flags, mode, pixel_format, tile_bytes))
+    return world.only(said, wire.T_CONFIGURED)
+
+
+def code(said):
+    return world.only(said, wire.T_ERROR)[0]
+
+
+def capture(host, number, stream, count=1, settings=KEEP):
+    return host.send(wire.T_CAPTURE, number, (stream, 0, count) + settings)
+
+
+def start(host, number, stream, interval=0, settings=KEEP):
+    return host.send(wire.T_STREAM, number, (stream, 0, 0, interval) + settings)
+
+
+def run(host, time, steps=30, us=1000):
+    for _ in range(steps):
+        time.us += us
+        host.turn()
+
+
+def frames(host):
+    """What was heard, by frame number: (stream, frame-start, pixels, frame-end or None)."""
+    found = {}
+    for header, payload in host.heard:
+        kind, stream, number = header[2], header[4], header[7]
+        if kind == wire.T_FRAME_START:
+            assert number not in found
+            found[number] = [stream, wire.decode(kind, payload), b"", None]
+        elif kind == wire.T_TILE:
+            assert found[number][0] == stream
+            assert found[number][3] is None, "a tile after its frame's end"
+            found[number][2] += payload
+        elif kind == wire.T_FRAME_END:
+            found[number][3] = wire.decode(kind, payload)
+    return found
+
+
+def test_a_stream_is_unconfigured_at_first():
+    camera, host, _, _ = session()
+    for number, stream in ((2, PREVIEW), (3, STILL)):
+        assert camera.streams[stream].state == UNCONFIGURED
+        assert code(capture(host, number, stream)) == wire.ERR_STATE
+    assert code(start(host, 4, PREVIEW)) == wire.ERR_STATE
+
+
+def test_configure_says_what_it_applied():
+    camera, host, _, _ = session()
+    answer = configure(host, 2, STILL, LARGE)
+    pixels = wire.PFNC_GR12
+    assert answer == (STILL, 0, LARGE, pixels, 32, 24, 64, 64 * 24, 128)
+    assert camera.streams[STILL].state == CONFIGURED
+    assert camera.streams[PREVIEW].state == UNCONFIGURED
+
+
+def test_tests_apply_nothing():
+    camera, host, _, _ = session()
+    answer = configure(host, 2, PREVIEW, LARGE, flags=wire.CONFIGURE_TEST_ONLY)
+    assert answer[1] == wire.CONFIGURE_TEST_ONLY
+    assert answer[4:6] == (32, 24)
+    assert camera.streams[PREVIEW].state == UNCONFIGURED
+    configure(host, 3, PREVIEW, SMALL)
+    configure(host, 4, PREVIEW, LARGE, flags=wire.CONFIGURE_TEST_ONLY)
+    assert camera.streams[PREVIEW].width == 16
+
+
+def test_what_is_adjusted_is_said():
+    camera, host, _, _ = session()
+    for number, pixel_format, tile_bytes, adjusted in (
+        (2, 0, 0, False),
+        (3, wire.PFNC_GR12, 128, False),
+        (4, wire.PFNC_RG12, 0, True),
+        (5, 0, 4096, True),  # more than this module's buffers hold
+        (6, 0, 100, False),  # a bound, not a size
+        (7, 0, 3, True),  # less than two pixels
+        (8, 0, 4, False),
+    ):
+        answer = configure(host, number, PREVIEW, SMALL, 0, pixel_format, tile_bytes)
+        assert bool(answer[1] & wire.CONFIGURE_ADJUSTED) == adjusted, number
+        assert answer[3] == wire.PFNC_GR12
+        assert answer[8] <= min(tile_bytes or 128, 128) or tile_bytes == 3
+        assert answer[8] >= 4
+
+
+def test_flags_from_the_future_are_not_repeated():
+    camera, host, _, _ = session()
+    assert configure(host, 2, PREVIEW, SMALL, flags=0xFE)[1] == 0
+
+
+def test_no_such_mode_or_stream():
+    camera, host, _, _ = session()
+    assert code(host.send(wire.T_CONFIGURE, 2, (0, 0, 99, 0, 0))) == wire.ERR_UNSUPPORTED
+    assert code(host.send(wire.T_CONFIGURE, 3, (2, 0, SMALL, 0, 0))) == wire.ERR_UNSUPPORTED
+    assert code(host.send(wire.T_CONFIGURE, 4, (255, 0, SMALL, 0, 0))) == wire.ERR_UNSUPPORTED
+    assert code(capture(host, 5, 2)) == wire.ERR_UNSUPPORTED
+    assert code(start(host, 6, 2)) == wire.ERR_UNSUPPORTED
+    assert code(host.send(wire.T_STOP, 7, (2,))) == wire.ERR_UNSUPPORTED
+    assert camera.streams[PREVIEW].state == UNCONFIGURED
+
+
+def test_no_frames_asked_for():
+    camera, host, _, _ = session()
+    configure(host, 2, PREVIEW)
+    assert code(capture(host, 3, PREVIEW, count=0)) == wire.ERR_UNSUPPORTED
+    assert camera.streams[PREVIEW].state == CONFIGURED
+
+
+def test_a_running_stream_is_neither_configured_nor_started_again():
+    camera, host, _, _ = session()
+    configure(host, 2, PREVIEW)
+    start(host, 3, PREVIEW)
+    assert camera.streams[PREVIEW].state == STREAMING
+    assert code(host.send(wire.T_CONFIGURE, 4, (PREVIEW, 0, LARGE, 0, 0))) == wire.ERR_STATE
+    assert code(host.send(wire.T_CONFIGURE, 5, (PREVIEW, 1, LARGE, 0, 0))) == wire.ERR_STATE
+    assert code(start(host, 6, PREVIEW)) == wire.ERR_STATE
+    assert code(capture(host, 7, PREVIEW)) == wire.ERR_STATE
+
+
+def test_without_power_no_frame_begins():
+    camera, host, ports, time = session()
+    configure(host, 2, PREVIEW)
+    ports.vbus_mv = 4000
+    time.us += 200000
+    host.turn()
+    host.turn()
+    assert code(capture(host, 3, PREVIEW)) == wire.ERR_POWER
+    assert camera.streams[PREVIEW].state == CONFIGURED
+
+
+def test_a_low_supply_is_logged_once():
+    camera, host, ports, time = session()
+    ports.vbus_mv = 4000
+    run(host, time, 10, 100000)
+    texts = [wire.decode(wire.T_LOG, payload)[3] for header, payload in host.heard[1:]]
+    assert [text for text in texts if b"low" in text] == [b"supply low: 4000 mV"]
+
+
+def test_a_capture_delivers_its_frames_and_stops():
+    camera, host, ports, time = session()
+    configure(host, 2, PREVIEW)
+    capture(host, 3, PREVIEW, count=3)
+    run(host, time)
+    assert camera.streams[PREVIEW].state == CONFIGURED
+    found = frames(host)
+    assert sorted(found) == [0, 1, 2]
+    for number in found:
+        stream, begun, pixels, end = found[number]
+        assert stream == PREVIEW
+        assert pixels == bytes(world.gradient(number, SMALL))
+        assert end[:3] == (wire.END_OK, 1, 4)
+        assert begun[:4] == (SMALL, 3, 16, 16)
+    assert ports.load_ma == 29, "idle again: 150 mW"
+
+
+def test_the_frame_start_is_the_sensors_truth():
+    camera, host, _, time = session(bits=14)
+    configure(host, 2, STILL, LARGE)
+    capture(host, 3, STILL, 1, (20000, 4000, 1650))
+    run(host, time, 300)
+    begun = frames(host)[0][1]
+    assert begun[:8] == (LARGE, 3, 32, 24, 1, 6, 14, 0)
+    assert begun[8:11] == (wire.PFNC_GR14, 64, 16383)
+    assert begun[11:15] == (64000, 64250, 64500, 64750)
+    assert begun[16:19] == (20000, 4000, 1650)
+    assert begun[19] == 25000
+    assert 0 < begun[15] <= time.us
+
+
+def test_settings_stay_until_they_are_changed():
+    camera, host, ports, time = session()
+    configure(host, 2, PREVIEW)
+    for number, settings, applied in (
+        (3, (0, 0, -1), (10000, 1000, 0)),
+        (4, (20000, 0, -1), (20000, 1000, 0)),
+        (5, (0, 4000, -1), (20000, 4000, 0)),
+        (6, (0, 0, 3300), (20000, 4000, 3300)),
+        (7, (0, 0, -1), (20000, 4000, 3300)),
+        (8, (5, 5, 0), (5, 5, 0)),
+    ):
+        host.heard = []
+        capture(host, number, PREVIEW, 1, settings)
+        run(host, time, 300)
+        (frame,) = frames(host).values()
+        assert frame[1][16:19] == applied, number
+
+
+def test_no_frame_begins_while_the_lens_moves():
+    camera, host, ports, time = session()
+    configure(host, 2, PREVIEW)
+    capture(host, 3, PREVIEW, 1, (0, 0, 3300))
+    # 2000 steps at 8000 a second: 250 ms.
+    run(host, time, 249)
+    assert frames(host) == {}
+    run(host, time, 30)
+    assert sorted(frames(host)) == [0]
+    assert ports.steps == 2000
+
+
+def test_the_still_goes_before_the_preview():
+    camera, host, _, time = session()
+    configure(host, 2, PREVIEW)
+    configure(host, 3, STILL)
+    start(host, 4, PREVIEW)
+    run(host, time, 5)
+    capture(host, 5, STILL, 2)
+    run(host, time, 20)
+    found = frames(host)
+    streams = [found[number][0] for number in sorted(found)]
+    first = streams.index(STILL)
+    assert streams[first : first + 3] == [STILL, STILL, PREVIEW]
+    assert 0 < first
+    for number in found:
+        if found[number][3]:
+            assert found[number][2] == bytes(world.gradient(number, SMALL))
+
+
+def test_frames_keep_their_interval():
+    camera, host, _, time = session()
+    configure(host, 2, PREVIEW)
+    start(host, 3, PREVIEW, interval=50000)
+    run(host, time, 500)
+    begun = [frame[1][15] for _, frame in sorted(frames(host).items())]
+    assert len(begun) == 11
+    for one, other in zip(begun, begun[1:]):
+        assert 50000 <= other - one <= 52000
+
+
+def test_stop_inside_a_frame_ends_it_as_aborted():
+    camera, host, ports, time = session()
+    configure(host, 2, PREVIEW)
+    ports.chunk = 10
+    start(host, 3, PREVIEW)
+    run(host, time, 3)
+    said = host.send(wire.T_STOP, 4, (PREVIEW,))
+    assert world.kinds(said)[-2:] == [wire.T_FRAME_END, wire.T_ACCEPTED]
+    assert world.only(said, wire.T_FRAME_END)[0] == wire.END_ABORTED
+    assert world.only(said, wire.T_ACCEPTED) == (PREVIEW, 0, camera.next_frame)
+    assert camera.streams[PREVIEW].state == CONFIGURED
+    run(host, time)
+    assert [header[2] for header, _ in host.heard[-2:]] == [wire.T_FRAME_END, wire.T_ACCEPTED]
+    # The rest of the aborted frame does not leak into the next one.
+    host.heard = []
+    ports.chunk = 0
+    capture(host, 5, PREVIEW)
+    run(host, time)
+    ((number, frame),) = frames(host).items()
+    assert frame[2] == bytes(world.gradient(number, SMALL))
+    assert frame[3][0] == wire.END_OK
+
+
+def test_stop_before_the_first_row_ends_a_frame_of_which_nothing_was_sent():
+    camera, host, ports, time = session()
+    configure(host, 2, PREVIEW)
+    ports.dead = True
+    start(host, 3, PREVIEW)
+    run(host, time, 3)
+    assert world.kinds(host.send(wire.T_STOP, 4, (PREVIEW,))) == [wire.T_ACCEPTED]
+    ports.dead = False
+    host.heard = []
+    capture(host, 5, PREVIEW)
+    run(host, time)
+    ((number, frame),) = frames(host).items()
+    assert number == 1
+    assert frame[2] == bytes(world.gradient(1, SMALL))
+
+
+def test_stop_of_one_stream_leaves_the_other():
+    camera, host, ports, time = session()
+    configure(host, 2, PREVIEW)
+    configure(host, 3, STILL)
+    start(host, 4, PREVIEW)
+    run(host, time, 3)
+    host.send(wire.T_STOP, 5, (STILL,))
+    assert camera.streams[PREVIEW].state == STREAMING
+    count = len(frames(host))
+    run(host, time, 10)
+    assert len(frames(host)) > count
+
+
+def test_stop_of_an_idle_stream_is_accepted():
+    camera, host, _, _ = session()
+    assert world.only(host.send(wire.T_STOP, 2, (STILL,)), wire.T_ACCEPTED) == (STILL, 0, 0)
+
+
+def test_flush_ends_every_stream():
+    camera, host, _, time = session()
+    configure(host, 2, PREVIEW)
+    configure(host, 3, STILL)
+    start(host, 4, PREVIEW)
+    start(host, 5, STILL)
+    run(host, time, 5)
+    host.send(wire.T_FLUSH, 6)
+    assert [stream.state for stream in camera.streams] == [CONFIGURED, CONFIGURED]
+    length = len(host.heard)
+    run(host, time)
+    assert len(host.heard) == length
+
+
+def test_a_sensor_that_fails_inside_a_frame_says_so():
+    camera, host, ports, time = session()
+    configure(host, 2, PREVIEW)
+    ports.chunk = 100
+    capture(host, 3, PREVIEW)
+    ports.dead = True
+    host.turn()
+    time.us += sensor.PATIENCE_US + 1
+    host.heard = []
+    host.turn()
+    assert world.kinds(host.heard) == [wire.T_LOG, wire.T_FRAME_END]
+    assert wire.decode(wire.T_FRAME_END, host.heard[1][1])[:3] == (wire.END_SENSOR, 1, 0)
+    assert wire.decode(wire.T_LOG, host.heard[0][1])[0] == wire.LOG_ERROR
+    assert camera.streams[PREVIEW].state == CONFIGURED
+    # What it delivers too late is not taken for the next frame.
+    ports.dead = False
+    host.heard = []
+    capture(host, 4, PREVIEW)
+    run(host, time)
+    assert frames(host)[1][2] == bytes(world.gradient(1, SMALL))
+
+
+def test_a_sensor_that_delivers_nothing_sends_no_frame():
+    camera, host, ports, time = session()
+    configure(host, 2, PREVIEW)
+    ports.dead = True
+    capture(host, 3, PREVIEW, 2)
+    host.heard = []
+    for _ in range(2):
+        time.us += sensor.PATIENCE_US + 1
+        host.turn()
+        host.turn()
+    assert world.kinds(host.heard) == [wire.T_LOG, wire.T_LOG]
+    assert camera.streams[PREVIEW].state == CONFIGURED
+
+
+def test_tiles_are_bounded_by_those_in_flight():
+    camera, host, ports, time = session()
+    configure(host, 2, PREVIEW)
+    host.raw(world.seal(0x10, wire.T_CAPTURE, host.nonce, host.sequence, 3,
+                        wire.encode(wire.T_CAPTURE, (0, 0, 1, 0, 0, -1))))  # fmt: skip
+    for _ in range(10):
+        camera.step()
+    assert not camera.takes_rows(), "two tiles wait to be sent"
+    said = host.collect()
+    assert world.kinds(said).count(wire.T_TILE) == 2
+    assert camera.takes_rows()
+
+
+def test_detaching_ends_everything():
+    camera, host, ports, time = session()
+    configure(host, 2, PREVIEW)
+    start(host, 3, PREVIEW)
+    ports.chunk = 50
+    run(host, time, 3)
+    ports.events.append((ports.CONTACT, 1, 0))
+    run(host, time, 25)
+    assert world.kinds(host.heard[-1:]) == [wire.T_CLOSE]
+    assert [stream.state for stream in camera.streams] == [UNCONFIGURED, UNCONFIGURED]
+    assert not camera.takes_rows()
+    assert ports.load_ma == 29
+    # Seated again, a new session gets whole frames.
+    ports.chunk = 0
+    ports.events.append((ports.CONTACT, 1, 1))
+    run(host, time, 25)
+    again = world.Peer(camera, time, nonce=99)
+    again.hello()
+    configure(again, 2, PREVIEW)
+    capture(again, 3, PREVIEW)
+    run(again, time)
+    ((number, frame),) = frames(again).items()
+    assert frame[2] == bytes(world.gradient(number, SMALL))
+
+
+def test_the_ring_moves_the_lens():
+    camera, host, ports, time = session()
+    for channel, level in ((0, 1), (1, 1), (0, 0), (1, 0)) * 2:
+        ports.events.append((ports.RING, channel, level))
+    run(host, time)
+    assert camera.focus.position == ports.steps == 50
+
+
+def test_it_may_sleep_longer_when_nothing_moves():
+    camera, host, ports, time = session()
+    assert camera.idle_ms() == 20
+    camera.focus.move_to(100, time.us)
+    assert camera.idle_ms() == 1
+    run(host, time)
+    camera.contacts.state = 0
+    assert camera.idle_ms() == 5
+
+
+def test_frame_numbers_wrap():
+    camera, host, _, time = session()
+    configure(host, 2, PREVIEW)
+    camera.next_frame = 0xFFFFFFFF
+    capture(host, 3, PREVIEW, 2)
+    run(host, time)
+    assert sorted(frames(host)) == [0, 0xFFFFFFFF]
+
+
+def test_rows_split_into_segments_arrive_whole():
+    camera, host, ports, time = session()
+    assert configure(host, 2, STILL, SMALL, tile_bytes=24)[8] == 24
+    ports.chunk = 5
+    capture(host, 3, STILL)
+    run(host, time, 300)
+    places = [header[8:12] for header, _ in host.heard if header[2] == wire.T_TILE]
+    assert places[:3] == [(0, 0, 12, 1), (12, 0, 4, 1), (0, 1, 12, 1)]
+    assert len(places) == 32
+    assert frames(host)[0][2] == bytes(world.gradient(0, SMALL))
+
+
+def test_a_stream_states_its_tile():
+    stream = module.Stream()
+    stream.tile_columns, stream.tile_rows = 16, 4
+    assert stream.tile_bytes == 128

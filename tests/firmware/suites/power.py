@@ -1,0 +1,82 @@
+"""The supply: sampling, hysteresis, temperature, what is drawn."""
+
+from lensfw import power
+from lensfw.power import SAMPLE_US, TEMPERATURE_CHANNEL, VBUS_CHANNEL
+
+
+class Asked:
+    def __init__(self):
+        self.samples = []
+        self.loads = []
+
+    def sample(self, channel):
+        self.samples.append(channel)
+
+    def load(self, milliamperes):
+        self.loads.append(milliamperes)
+
+
+def supply():
+    asked = Asked()
+    return power.Power(asked, 150, 1400), asked
+
+
+# Counts of a 12-bit ADC behind a divider by two, at 3.3 V.
+MV_4598 = 2854
+MV_4600 = 2855
+MV_4400 = 2731
+MV_4398 = 2730
+
+
+def test_low_until_it_is_well_above():
+    supplied, _ = supply()
+    assert not supplied.good
+    assert not supplied.sampled(VBUS_CHANNEL, MV_4598)
+    assert not supplied.good
+    assert supplied.vbus_mv == 4598
+    assert supplied.sampled(VBUS_CHANNEL, MV_4600)
+    assert supplied.good
+
+
+def test_good_until_it_is_well_below():
+    supplied, _ = supply()
+    supplied.sampled(VBUS_CHANNEL, 4095)
+    assert supplied.vbus_mv == 6598
+    assert not supplied.sampled(VBUS_CHANNEL, MV_4598)
+    assert not supplied.sampled(VBUS_CHANNEL, MV_4400)
+    assert supplied.good
+    assert supplied.sampled(VBUS_CHANNEL, MV_4398)
+    assert not supplied.good
+    assert not supplied.sampled(VBUS_CHANNEL, MV_4400)
+    assert not supplied.good
+
+
+def test_samples_are_asked_for_when_due():
+    supplied, asked = supply()
+    supplied.poll(0)
+    assert asked.samples == [VBUS_CHANNEL, TEMPERATURE_CHANNEL]
+    supplied.poll(SAMPLE_US - 1)
+    assert len(asked.samples) == 2
+    supplied.poll(SAMPLE_US)
+    assert len(asked.samples) == 4
+
+
+def test_temperature_changes_no_supply():
+    supplied, _ = supply()
+    assert not supplied.sampled(TEMPERATURE_CHANNEL, 931)
+    assert supplied.temperature_mc == 25000
+    assert not supplied.sampled(TEMPERATURE_CHANNEL, 0)
+    assert supplied.temperature_mc == -50000
+    assert not supplied.good
+
+
+def test_load_is_said_when_it_changes():
+    supplied, asked = supply()
+    supplied.draw(False)
+    supplied.draw(False)
+    supplied.sampled(VBUS_CHANNEL, MV_4600)
+    supplied.draw(True)
+    supplied.draw(True)
+    supplied.draw(False)
+    # 150 mW at the nominal 5 V, then 1400 and 150 mW at 4.6 V.
+    assert asked.loads == [30, 304, 32]

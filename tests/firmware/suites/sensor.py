@@ -1,0 +1,194 @@
+"""Reading out the sensor: the shape of tiles, rows as they come, frames that end early."""
+
+from lab import world
+from lensfw import module, sensor
+
+
+def plan(width=16, height=16, limit=128):
+    made = module.Stream()
+    made.width, made.height = width, height
+    made.tile_columns, made.tile_rows = sensor.tile_shape(width, height, limit)
+    made.request = 9
+    return made
+
+
+def readout(ports, made, tiles=None, now=0):
+    tiles = tiles or sensor.Tiles(made.tile_bytes, 2)
+    ports.rows_request(0, 1, (0, 0, 0))
+    return sensor.Readout(ports, tiles, made, 0, (10, 20, 30), now), tiles
+
+
+def drain(read, ports, now=0):
+    """All tiles as (bytes, place), each released at once."""
+    out = []
+    for _ in range(20000):
+        if read.done:
+            break
+        full = read.read(now)
+        if full is not None:
+            tile, length, place = full
+            out.append((bytes(tile.pixels[:length]), place))
+            tile.release()
+    return out
+
+
+def put_together(pieces, width, height):
+    """The frame that the tiles make; each byte once."""
+    frame = bytearray(2 * width * height)
+    seen = 0
+    for data, (x, y, columns, rows) in pieces:
+        assert len(data) == 2 * columns * rows
+        for row in range(rows):
+            at = 2 * ((y + row) * width + x)
+            frame[at : at + 2 * columns] = data[2 * columns * row : 2 * columns * (row + 1)]
+        seen += len(data)
+    assert seen == len(frame)
+    return bytes(frame)
+
+
+def test_shapes():
+    for width, height, limit, shape in (
+        (16, 16, 128, (16, 4)),
+        (16, 16, 127, (16, 2)),  # an even number of rows
+        (16, 16, 64, (16, 2)),
+        (16, 16, 63, (16, 1)),  # a row, for there is no room for two
+        (16, 16, 32, (16, 1)),
+        (16, 16, 31, (14, 1)),  # a segment of a row, of whole pixel pairs
+        (16, 16, 4, (2, 1)),
+        (16, 16, 1000000, (16, 16)),
+        (1280, 960, 262144, (1280, 102)),
+        (12288, 8192, 262144, (12288, 10)),
+        (12288, 8192, 16384, (8192, 1)),
+    ):
+        assert sensor.tile_shape(width, height, limit) == shape, (width, height, limit)
+
+
+def test_a_shape_fits_its_limit_and_is_even():
+    for width in range(16, 400, 22):
+        for limit in range(4, 4000, 37):
+            columns, rows = sensor.tile_shape(width, 64, limit)
+            assert 0 < 2 * columns * rows <= limit
+            assert columns % 2 == 0
+            assert rows == 1 or (rows % 2 == 0 and columns == width)
+
+
+def test_tiles_come_in_raster_order_however_rows_arrive():
+    for limit in (4, 24, 31, 32, 63, 64, 128, 200, 512, 4096):
+        for chunk in (0, 1, 7, 33, 100):
+            ports = world.Ports()
+            ports.chunk = chunk
+            made = plan(limit=limit)
+            read, _ = readout(ports, made)
+            pieces = drain(read, ports)
+            places = [(y, x) for _, (x, y, _, _) in pieces]
+            assert places == sorted(places)
+            assert put_together(pieces, 16, 16) == bytes(world.gradient(0, 1))
+            assert read.tiles_sent == len(pieces)
+            assert read.done and not read.failed
+
+
+def test_it_begins_with_the_first_byte():
+    ports = world.Ports()
+    ports.chunk = 1
+    read, _ = readout(ports, plan(), now=5)
+    ports.dead = True
+    assert read.read(100) is None
+    assert read.began is None
+    ports.dead = False
+    assert read.read(200) is None
+    assert read.began == 200
+    read.read(300)
+    assert read.began == 200
+
+
+def test_without_a_free_tile_it_waits_and_reads_nothing():
+    ports = world.Ports()
+    made = plan()
+    read, tiles = readout(ports, made)
+    first, second = read.read(0), read.read(0)
+    assert first is not None and second is not None
+    assert not read.ready
+    # However long the host takes: that is no failure of the sensor.
+    for now in range(0, 100000000, 10000000):
+        assert read.read(now) is None
+    assert not read.failed
+    first[0].release()
+    assert read.ready
+    third = read.read(100000000)
+    assert third is not None and third[2] == (0, 8, 16, 4)
+
+
+def test_what_is_aborted_is_skipped_to_the_byte():
+    whole = 2 * 16 * 16
+    for limit in (24, 32, 128, 200, 512):
+        for wanted in range(0, whole):
+            ports = world.Ports()
+            made = plan(limit=limit)
+            tiles = sensor.Tiles(made.tile_bytes, 2)
+            read, _ = readout(ports, made, tiles)
+            ports.chunk = 1
+            taken = 0
+            while taken < wanted:
+                full = read.read(0)
+                taken += 1
+                if full is not None:
+                    full[0].release()
+            ports.calls = []
+            read.abort()
+            assert ports.calls == [("rows_skip", whole - taken)], (limit, wanted, ports.calls)
+            assert read.done
+            assert read.read(0) is None
+            assert tiles.take() is not None and tiles.take() is not None
+
+
+def test_a_frame_after_an_aborted_one_is_its_own():
+    for wanted in (0, 1, 130, 511):
+        ports = world.Ports()
+        made = plan(limit=24)
+        tiles = sensor.Tiles(made.tile_bytes, 2)
+        read, _ = readout(ports, made, tiles)
+        ports.chunk = 1
+        for _ in range(wanted):
+            full = read.read(0)
+            if full is not None:
+                full[0].release()
+        read.abort()
+        ports.chunk = 0
+        ports.rows_request(1, 1, (0, 0, 0))
+        after = sensor.Readout(ports, tiles, made, 1, (0, 0, 0), 0)
+        assert put_together(drain(after, ports), 16, 16) == bytes(world.gradient(1, 1))
+
+
+def test_abort_of_a_whole_frame_skips_nothing():
+    ports = world.Ports()
+    read, _ = readout(ports, plan())
+    drain(read, ports)
+    ports.calls = []
+    read.abort()
+    assert ports.calls == []
+
+
+def test_a_sensor_that_delivers_nothing_has_failed():
+    ports = world.Ports()
+    ports.dead = True
+    read, tiles = readout(ports, plan(), now=1000)
+    assert read.read(1000 + sensor.PATIENCE_US) is None
+    assert not read.failed
+    assert read.read(1001 + sensor.PATIENCE_US) is None
+    assert read.failed and read.done
+    read.abort()
+    assert tiles.take() is not None and tiles.take() is not None
+
+
+def test_every_byte_renews_the_patience():
+    ports = world.Ports()
+    ports.chunk = 1
+    read, _ = readout(ports, plan())
+    now = 0
+    for _ in range(20):
+        now += sensor.PATIENCE_US
+        read.read(now)
+        assert not read.failed
+    ports.dead = True
+    read.read(now + sensor.PATIENCE_US + 1)
+    assert read.failed

@@ -1,0 +1,123 @@
+"""Packets through a stream that takes and gives as many bytes as it likes."""
+
+from lab import world
+from lensfw import framing, wire
+from lensfw.transports.stream import StreamTransport
+
+
+class Stream:
+    """A non-blocking stream; ``takes`` bytes a write, None: it would block."""
+
+    def __init__(self):
+        self.sent = b""
+        self.takes = 1000000
+        self.coming = []
+
+    def write(self, view):
+        if self.takes is None:
+            return None
+        count = min(self.takes, len(view))
+        self.sent += bytes(view[:count])
+        return count
+
+    def readinto(self, view):
+        if not self.coming:
+            return None
+        piece = self.coming.pop(0)
+        view[: len(piece)] = piece
+        return len(piece)
+
+
+class Queue:
+    """In place of a link: packets, and tiles that count their releases."""
+
+    def __init__(self, packets):
+        self.packets = [(memoryview(packet), tile) for packet, tile in packets]
+
+    def next_packet(self):
+        return self.packets.pop(0) if self.packets else None
+
+
+class Tile:
+    released = 0
+
+    def release(self):
+        self.released += 1
+
+
+def test_everything_is_sent_in_order():
+    stream, time = Stream(), world.Time()
+    transport = StreamTransport(stream, time)
+    queue = Queue([(b"one", None), (b"two", None)])
+    assert transport.send(queue) is False
+    assert stream.sent == b"onetwo"
+    assert transport.wait_ms() == 0
+
+
+def test_a_stream_that_takes_little_gets_the_rest_later():
+    for takes in range(1, 12):
+        stream, time, tile = Stream(), world.Time(), Tile()
+        transport = StreamTransport(stream, time)
+        queue = Queue([(b"first packet", tile), (b"second", None)])
+        stream.takes = takes
+        transport.send(queue)
+        assert stream.sent == b"first packetsecond"
+        assert tile.released == 1
+
+
+def test_a_tile_is_released_when_it_is_sent_and_not_before():
+    stream, time, tile = Stream(), world.Time(), Tile()
+    transport = StreamTransport(stream, time)
+    stream.takes = None
+    queue = Queue([(b"pixels", tile)])
+    assert transport.send(queue) is True
+    assert tile.released == 0
+    stream.takes = 100
+    assert transport.send(queue) is False
+    assert tile.released == 1
+
+
+def test_receiving():
+    stream, time = Stream(), world.Time()
+    transport = StreamTransport(stream, time)
+    rejects = {}
+    receiver = framing.Receiver(rejects)
+    assert transport.receive(receiver) is True, "nothing there"
+    packet = world.seal(0x10, wire.T_FLUSH, 1, 5, 6, b"\x02\x00")
+    stream.coming = [packet[:17], packet[17:]]
+    assert transport.receive(receiver) is True
+    assert receiver.next(0) is None
+    assert transport.receive(receiver) is True
+    header, payload = receiver.next(0)
+    assert header[6:8] == (5, 6) and bytes(payload) == b"\x02\x00"
+    stream.coming = [b""]
+    assert transport.receive(receiver) is False, "the end"
+
+
+def test_a_rate_holds_bytes_back():
+    stream, time = Stream(), world.Time()
+    transport = StreamTransport(stream, time, rate=100000)
+    stream.takes = 100  # 1 ms each
+    queue = Queue([(bytes(1000), None)])
+    us = 0
+    while transport.send(queue):
+        assert transport.wait_ms() > 0
+        us += 500
+        time.us = us
+    assert 8500 <= us <= 9500, us
+    assert len(stream.sent) == 1000
+
+
+def test_latency_counts_from_silence():
+    stream, time = Stream(), world.Time(1000)
+    transport = StreamTransport(stream, time, latency_us=5000)
+    assert transport.send(Queue([(b"a", None), (b"b", None)])) is True
+    assert stream.sent == b""
+    assert transport.wait_ms() == 6
+    time.us += 5000
+    rest = Queue([(b"b", None)])
+    assert transport.send(rest) is False
+    # What follows at once waits no second time.
+    assert stream.sent == b"ab"
+    assert transport.send(Queue([])) is False
+    assert transport.send(Queue([(b"c", None)])) is True

@@ -1,0 +1,254 @@
+"""A world for one module, in the common subset of Python and MicroPython: ports, time, a config.
+
+Nothing here has behaviour of its own: time passes when it is told to, the sensor delivers the
+picture it was given, the supply is what ``vbus_mv`` says.
+"""
+
+import binascii
+import struct
+
+from lensfw import contacts, module, wire
+
+WIDTH = 16
+HEIGHT = 16
+
+
+class Time:
+    """The clock that the module reads; ``us`` is set by the test."""
+
+    def __init__(self, us=0):
+        self.us = us
+
+    def now(self):
+        return self.us
+
+
+def gradient(number, mode):
+    """Rows of a frame in which every pixel differs from its neighbours and from other frames'."""
+    del mode
+    rows = bytearray(2 * WIDTH * HEIGHT)
+    for pixel in range(WIDTH * HEIGHT):
+        value = (pixel * 13 + number * 517 + 1) & 0xFFF
+        rows[2 * pixel] = value & 0xFF
+        rows[2 * pixel + 1] = value >> 8
+    return rows
+
+
+class Ports:
+    """See ``lensfw.module.Module`` for what ports are asked.
+
+    ``picture(number, mode)`` gives a frame's rows; ``chunk`` is the most that one read gets;
+    a sensor that is ``dead`` delivers nothing. ``calls`` keeps what was asked unless it is None.
+    """
+
+    CONTACT = 1
+    ADC = 2
+    RING = 3
+
+    def __init__(self, picture=gradient):
+        self.picture = picture
+        self.events = []
+        self.vbus_mv = 5000
+        self.chunk = 0
+        self.dead = False
+        self.calls = []
+        self.steps = 0
+        self.load_ma = None
+        self._rows = memoryview(b"")
+        self._skip = 0
+
+    def rows_request(self, number, mode, settings):
+        self._note(("rows_request", number, mode, settings))
+        left = bytes(self._rows)
+        rows = self.picture(number, mode)
+        self._rows = memoryview(left + rows if left else rows)
+
+    def rows_read(self, view):
+        if self.dead:
+            return 0
+        if self._skip:
+            gone = min(self._skip, len(self._rows))
+            self._rows = self._rows[gone:]
+            self._skip -= gone
+        count = min(len(view), len(self._rows))
+        if self.chunk:
+            count = min(count, self.chunk)
+        if count:
+            view[:count] = self._rows[:count]
+            self._rows = self._rows[count:]
+        return count
+
+    def rows_skip(self, count):
+        self._note(("rows_skip", count))
+        self._skip += count
+
+    def event(self):
+        return self.events.pop(0) if self.events else None
+
+    def sample(self, channel):
+        # Rounded up, so that what the firmware computes from it is not a millivolt less.
+        counts = -(-self.vbus_mv * 4096 // 6600) if channel == 0 else 931
+        self.events.append((self.ADC, channel, counts))
+
+    def step(self, count):
+        self.steps += count
+
+    def load(self, milliamperes):
+        self.load_ma = milliamperes
+        self._note(("load", milliamperes))
+
+    def _note(self, call):
+        if self.calls is not None:
+            self.calls.append(call)
+
+
+def mode(number, width, height, use):
+    return {
+        "id": number,
+        "name": "mode%d" % number,
+        "width": width,
+        "height": height,
+        "binning": 1,
+        "use": use,
+        "active_area": [0, 0, height, width],
+    }
+
+
+def configuration(tile_bytes=128, in_flight=2, bits=12):
+    """A module with a mode of 16 x 16 pixels and one of 32 x 24."""
+    return {
+        "maker": "Maker",
+        "model": "Model",
+        "serial": "SERIAL-1",
+        "board": "test",
+        "boot_count": 7,
+        "reset_reason": 1,
+        "limits": {"tile_bytes": tile_bytes, "in_flight": in_flight},
+        "sensor": {
+            "width": 32,
+            "height": 24,
+            "bits": bits,
+            "cfa": "GRBG",
+            "orientation": 6,
+            "white": (1 << bits) - 1,
+            "black": [64, 64.25, 64.5, 64.75],
+            "illuminant": 21,
+            "color_matrix": [6722, 10000, -635, 10000, -963, 10000] * 3,
+            "neutral": [1, 2, 1, 1, 2, 3],
+            "modes": [mode(1, 16, 16, ["preview"]), mode(2, 32, 24, ["still"])],
+        },
+        "optics": {
+            "focal_um": 17500,
+            "focal_35mm_um": 35000,
+            "aperture_milli": 1400,
+            "focus_max_mdpt": 3300,
+        },
+        "motor": {"steps": 2000, "steps_per_s": 8000},
+        "power": {"idle_mw": 150, "active_mw": 1400},
+        "scale": {"pixels_milli": 1, "rate_milli": 2},
+    }
+
+
+def seat(camera, time):
+    """Put the module on: both contacts, and long enough for them and the supply to settle."""
+    for pin in (contacts.POWER_PIN, contacts.DETECT_PIN):
+        camera.ports.events.append((camera.ports.CONTACT, pin, 1))
+    for _ in range(4):
+        camera.step()
+        time.us += 10000
+    camera.step()
+
+
+def camera(config=None, picture=gradient):
+    """A module that is seated, as (module, ports, time)."""
+    time = Time()
+    ports = Ports(picture)
+    made = module.Module(config or configuration(), ports, time)
+    seat(made, time)
+    return made, ports, time
+
+
+class Peer:
+    """A host that says what it is told to: packets in, packets out, no machine of its own.
+
+    It keeps the module's packets in ``heard`` as (header fields, payload).
+    """
+
+    def __init__(self, camera, time, nonce=0x1234ABCD):
+        self.camera = camera
+        self.time = time
+        self.nonce = nonce
+        self.sequence = 0
+        self.heard = []
+
+    def send(self, kind, number, values=(), tail=b"", payload=None, version=0x10, sequence=None):
+        """One packet to the module, which then takes a step and says what it has to say."""
+        if payload is None:
+            payload = wire.encode(kind, values, tail)
+        if sequence is None:
+            sequence = self.sequence
+            self.sequence = (sequence + 1) & 0xFFFFFFFF
+        self.raw(seal(version, kind, self.nonce, sequence, number, payload))
+        return self.turn()
+
+    def raw(self, data):
+        receiver = self.camera.link.receiver
+        space = receiver.space()
+        space[: len(data)] = data
+        receiver.received(len(data), self.time.us)
+
+    def turn(self):
+        """A step of the module; what it sent then, as (header fields, payload) each."""
+        self.camera.step()
+        said = self.collect()
+        self.heard.extend(said)
+        return said
+
+    def collect(self):
+        """All that the module has to send."""
+        said = []
+        while True:
+            packet = self.camera.link.next_packet()
+            if packet is None:
+                return said
+            view, tile = packet
+            data = bytes(view)
+            if tile is not None:
+                tile.release()
+            header = struct.unpack(wire.HEADER, data[: wire.HEADER_BYTES])
+            said.append((header, data[wire.HEADER_BYTES :]))
+
+    def hello(self, number=1, sequence=None, version=0x10, oldest=0x10, newest=0x10):
+        values = (oldest, newest, 1, 0, wire.CAP_LOG, 4194304)
+        return self.send(wire.T_HELLO, number, values, version=version, sequence=sequence)
+
+
+def seal(version, kind, nonce, sequence, number, payload):
+    """A packet to the module, with its CRCs."""
+    head = struct.pack(
+        wire.HEADER, wire.MAGIC, version, kind, 0, 0, nonce, sequence, number,
+        0, 0, 0, 0, len(payload), binascii.crc32(payload), 0,
+    )  # fmt: skip
+    head = head[:-4] + struct.pack("<I", binascii.crc32(head[:-4]))
+    return head + bytes(payload)
+
+
+def kinds(said):
+    """The types of packets, in order."""
+    return [header[2] for header, _ in said]
+
+
+def only(said, kind):
+    """The fields of the only packet of that type."""
+    found = [wire.decode(kind, payload) for header, payload in said if header[2] == kind]
+    assert len(found) == 1, kinds(said)
+    return found[0]
+
+
+def raises(kind, function, *arguments):
+    """Call it; the exception it raised, which must be of that kind."""
+    try:
+        function(*arguments)
+    except kind as error:
+        return error
+    raise AssertionError("nothing was raised")

@@ -1,0 +1,284 @@
+"""capture and stream with a module that hands out what the test gives it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_fakes import HEIGHT, WIDTH, FakeDevice, ramp, torn
+
+import lenslink
+from lenslink.cli.main import main
+from lenslink.cli.signals import Stopped
+from lenslink.cli.sink import open_sink
+
+FRAME_BYTES = 2 * HEIGHT * WIDTH
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.delenv("LENSLINK_URL", raising=False)
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+
+
+@pytest.fixture
+def device(monkeypatch):
+    fake = FakeDevice([ramp(number) for number in range(4)])
+    monkeypatch.setattr(lenslink, "open", fake.open)
+    return fake
+
+
+def files():
+    return sorted(path.name for path in Path().iterdir())
+
+
+def size(name):
+    return Path(name).stat().st_size
+
+
+def objects(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# --- capture ------------------------------------------------------------------------------
+
+
+def test_capture_writes_what_it_says(device, capsys):
+    assert main(["capture", "fake:", "-o", "a b.npy", "-o", "a.tiff"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert [line.partition(" ")[0] for line in captured.err.splitlines()] == [
+        "frame",
+        "wrote",
+        "wrote",
+    ]
+    assert np.array_equal(np.load("a b.npy"), ramp(0).pixels)
+    assert files() == ["a b.npy", "a.tiff"]
+    assert device.closed
+
+
+def test_capture_json(device, capsys):
+    name = "x" * 200 + ".npy"
+    assert main(["capture", "fake:", "-o", name, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    [answer] = objects(captured.out)
+    assert answer["schema"] == "lenslink.capture/1"
+    assert answer["files"] == [{"path": name, "bytes": size(name)}]
+    assert answer["rejects"] == {"payload_crc": 0, "noise": 0}
+    assert answer["first_tile_ms"] == 12.5
+    assert answer["seconds"] >= 0
+    assert answer["bytes"] > 0
+    expected = {
+        "number": 0, "width": WIDTH, "height": HEIGHT, "bits": 12, "cfa": "RGGB",
+        "status": "complete", "coverage": 1.0, "exposure_us": 12_500, "gain_milli": 2000,
+        "focus_mdpt": 2000, "timestamp_us": 123_456, "black": [64.0] * 4, "white": 4095,
+        "orientation": 1,
+    }  # fmt: skip
+    assert answer["frame"].items() >= expected.items()
+
+
+def test_capture_without_a_name_dates_the_file(device):
+    assert main(["capture", "fake:", "-q"]) == 0
+    [name] = files()
+    assert name.startswith("lenslink-2")
+    assert name.endswith(".dng")
+
+
+def test_settings_reach_the_module_and_what_it_changed_is_said(device, capsys):
+    settings = ["--exposure", "12.5ms", "--gain", "2", "--focus", "3.3", "--mode", "still"]
+    assert main(["capture", "fake:", "-o", "a.npy", *settings]) == 0
+    assert device.asked == [
+        ("still", {"exposure_us": 12_500, "gain_milli": 2000, "focus_mdpt": 3300})
+    ]
+    said = capsys.readouterr().err
+    assert "focus: asked for 3.3 dioptres (30.3 cm), the module applied 2 dioptres (50 cm)" in said
+    assert "exposure:" not in said
+    assert "gain:" not in said
+
+
+def test_settings_that_are_not_given_stay(device):
+    assert main(["capture", "fake:", "-q", "-o", "a.npy", "--focus", "inf"]) == 0
+    assert main(["capture", "fake:", "-q", "-o", "b.npy"]) == 0
+    unchanged = {"exposure_us": 0, "gain_milli": 0}
+    assert device.asked == [
+        (None, unchanged | {"focus_mdpt": 0}),
+        (None, unchanged | {"focus_mdpt": -1}),
+    ]
+
+
+def test_an_incomplete_still_is_an_error(device, capsys):
+    device.frames = [torn(0)]
+    device.rejects = {"payload_crc": 2, "noise": 0}
+    assert main(["capture", "fake:", "-o", "a.npy", "--json"]) == 6
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    [line] = captured.err.splitlines()
+    assert "50.0 % of it arrived (rejects: 2 payload_crc)" in line
+    assert "--allow-incomplete" in line
+    assert files() == []
+
+
+def test_an_incomplete_still_that_is_wanted(device, capsys):
+    device.frames = [torn(0)]
+    assert main(["capture", "fake:", "-o", "a.npy", "--json", "--allow-incomplete"]) == 0
+    captured = capsys.readouterr()
+    [answer] = objects(captured.out)
+    assert (answer["frame"]["status"], answer["frame"]["coverage"]) == ("incomplete", 0.5)
+    assert "warning: the frame is incomplete" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(lenslink.Disconnected("gone"), 5), (Stopped(2), 130), (Stopped(15), 143)]
+)
+def test_a_capture_that_ends_early_leaves_nothing(error, code, device, capsys):
+    device.frames = [error]
+    assert main(["capture", "fake:", "-o", "a.npy"]) == code
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert files() == []
+    assert device.closed
+
+
+def test_the_note_and_the_log(device, capsys):
+    device.note = "showing colour bars"
+    assert main(["capture", "fake:", "-o", "a.npy", "-v"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "lenslink: showing colour bars"
+    assert lines[-1] == r"[module 1.500 s] INFO: lens seated \x1b[31m\n"
+    device.__post_init__()
+    assert main(["capture", "fake:", "-o", "b.npy", "-q"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+# --- stream -------------------------------------------------------------------------------
+
+
+def test_stream_json(device, capsys):
+    assert main(["stream", "fake:", "--json", "--frames", "3"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    *frames, summary = objects(captured.out)
+    assert [frame["number"] for frame in frames] == [0, 1, 2]
+    assert {frame["schema"] for frame in frames} == {"lenslink.stream.frame/1"}
+    assert summary["schema"] == "lenslink.stream.summary/1"
+    assert (summary["frames"], summary["incomplete"], summary["ended"]) == (3, 0, "frames")
+    assert device.stopped
+    assert device.closed
+
+
+def test_a_stream_ends_after_its_duration(device, capsys):
+    assert main(["stream", "fake:", "--json", "--duration", "1e-9"]) == 0
+    *frames, summary = objects(capsys.readouterr().out)
+    assert len(frames) == 1
+    assert summary["ended"] == "duration"
+
+
+def test_a_stream_into_a_file(device, capsys):
+    device.frames[1] = torn(1)
+    assert main(["stream", "fake:", "-o", "a.raw", "-n", "2"]) == 0
+    pixels = np.fromfile("a.raw", "<u2").reshape(2, HEIGHT, WIDTH)
+    assert np.array_equal(pixels[0], ramp(0).pixels)
+    assert np.array_equal(pixels[1], torn(1).pixels)
+    summary, wrote = capsys.readouterr().err.splitlines()
+    assert "2 frames" in summary
+    assert "1 incomplete" in summary
+    assert wrote == "wrote a.raw (2 frames)"
+
+
+def test_pixels_shifted_up_to_16_bits(device):
+    assert main(["stream", "fake:", "-o", "a.raw", "-n", "1", "--scale16"]) == 0
+    assert np.array_equal(np.fromfile("a.raw", "<u2"), ramp(0).pixels.ravel() << 4)
+
+
+def test_files_are_kept_unless_forced(device, capsys):
+    assert main(["stream", "fake:", "-o", "a.raw", "-n", "1"]) == 0
+    assert main(["stream", "fake:", "-o", "a.raw", "-n", "2"]) == 9
+    assert size("a.raw") == FRAME_BYTES
+    assert main(["stream", "fake:", "-o", "a.raw", "-n", "2", "-f"]) == 0
+    assert size("a.raw") == 2 * FRAME_BYTES
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "ended"),
+    [
+        (Stopped(2), 130, "interrupted"),
+        (Stopped(15), 143, "interrupted"),
+        (lenslink.Disconnected("gone"), 5, "disconnected"),
+        (lenslink.Timeout("late"), 8, "timeout"),
+        (lenslink.ProtocolError("odd"), 6, "error"),
+    ],
+)
+def test_what_ends_a_stream_early(error, code, ended, device, capsys):
+    device.frames = [ramp(0), ramp(1), error]
+    assert main(["stream", "fake:", "--json"]) == code
+    captured = capsys.readouterr()
+    assert objects(captured.out)[-1]["ended"] == ended
+    # An interrupt is how most streams end: the summary has said it.
+    assert len(captured.err.splitlines()) == (0 if ended == "interrupted" else 1)
+    # Without a bound, the file has the whole frames that came ...
+    assert main(["stream", "fake:", "-o", "open.raw"]) == code
+    assert size("open.raw") == 2 * FRAME_BYTES
+    # ... with one, all that was asked for or nothing.
+    assert main(["stream", "fake:", "-o", "bound.raw", "-n", "3"]) == code
+    assert files() == ["open.raw"]
+
+
+def test_a_stream_that_never_began_has_no_summary(device, capsys):
+    device.frames = [lenslink.UsageError("no such mode")]
+    assert main(["stream", "fake:", "-o", "a.raw"]) == 2
+    assert capsys.readouterr().err == "lenslink: error: no such mode\n"
+    assert files() == []
+
+
+class Interrupted(io.BytesIO):
+    """A file whose second frame is interrupted halfway."""
+
+    def write(self, data):
+        if self.tell() == 0:
+            return super().write(data)
+        super().write(bytes(data)[: len(data) // 2])
+        raise Stopped(2)
+
+
+def test_a_frame_that_was_half_written_is_taken_back(monkeypatch):
+    file = Interrupted()
+
+    @contextlib.contextmanager
+    def publish(_path, _force):
+        yield file
+
+    monkeypatch.setattr("lenslink.raw.atomic.publish", publish)
+    with open_sink("a.raw", False) as sink:
+        sink.write(ramp(0), False)
+        with pytest.raises(Stopped):
+            sink.write(ramp(1), False)
+    assert file.getvalue() == ramp(0).pixels.tobytes()
+
+
+def test_stdout_gets_the_pixels_and_nothing_else(device, capfd, monkeypatch):
+    reader, writer = os.pipe()
+    received = bytearray()
+
+    def read():
+        while piece := os.read(reader, 65536):
+            received.extend(piece)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    with os.fdopen(writer, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        status = main(["stream", "fake:", "-o", "-", "-n", "2", "-v"])
+        monkeypatch.undo()
+    thread.join()
+    os.close(reader)
+    assert status == 0
+    assert bytes(received) == ramp(0).pixels.tobytes() + ramp(1).pixels.tobytes()
+    assert "-pixel_format bayer_rggb16le -video_size 96x64" in capfd.readouterr().err

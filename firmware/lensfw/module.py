@@ -57,7 +57,7 @@ class Module:
             ports, motor["steps"], config["optics"]["focus_max_mdpt"], motor["steps_per_s"]
         )
         self.ring = ring.Ring()
-        self.tiles = sensor.Tiles(board["tile_bytes"], board["tiles"])
+        self.tiles = sensor.Tiles(board["tile_bytes"], board["tiles"], board["in_flight"])
         self.frames = frames.Frames(self.tiles)
         self.streams = [Stream() for _ in range(wire.MAX_STREAMS)]
         self.exposure_us = _DEFAULT_EXPOSURE_US

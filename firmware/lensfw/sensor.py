@@ -36,20 +36,27 @@ class Tile:
 
 
 class Tiles:
-    """All the memory that pixels ever pass through."""
+    """All the memory that pixels ever pass through.
 
-    def __init__(self, size, count):
+    At most *in_flight* tiles are filled or wait to be sent; the others hold what was sent last.
+    """
+
+    def __init__(self, size, count, in_flight):
         self.size = size
         self._tiles = [Tile(size) for _ in range(count)]
+        self._in_flight = in_flight
 
     def any_free(self):
+        busy = 0
         for tile in self._tiles:
-            if tile.state == FREE or tile.state == HELD:
-                return True
-        return False
+            if tile.state != FREE and tile.state != HELD:
+                busy += 1
+        return busy < self._in_flight
 
     def take(self):
-        """A tile to fill: a free one, else the one that has been held longest."""
+        """A tile to fill: a free one, else the one that has been held longest; or None."""
+        if not self.any_free():
+            return None
         best = None
         for tile in self._tiles:
             if tile.state == FREE:
@@ -57,8 +64,7 @@ class Tiles:
                 break
             if tile.state == HELD and (best is None or tile.sent < best.sent):
                 best = tile
-        if best is not None:
-            best.state = FILLING
+        best.state = FILLING
         return best
 
     def find(self, stream, frame, place):

@@ -47,6 +47,9 @@ CAPABILITIES = Capability.LOG | Capability.RESEND
 WINDOW = 16 << 20
 """Bytes of tiles of one stream that may be on their way: several of the largest tiles."""
 
+# Grants a window: one that is lost is made good by the next long before the window is used up.
+_GRANTS = 8
+
 _LOGS = 256
 
 
@@ -243,7 +246,8 @@ class Link:
             self._frames.tile(header, payload, in_place, self._now)
             if header.stream < MAX_STREAMS:
                 self._arrived[header.stream] += header.length
-                if self._granted[header.stream] - self._arrived[header.stream] < WINDOW // 2:
+                limit = self._arrived[header.stream] + WINDOW
+                if limit - self._granted[header.stream] >= WINDOW // _GRANTS:
                     self._heartbeat(self._now)
             return
         if header.type >= VENDOR_FIRST:

@@ -94,11 +94,11 @@ class Receiver:
         return None
 
 
-def seal(packet, length, crc, kind, stream, nonce, sequence, frame, place):
+def seal(packet, length, crc, kind, flags, stream, nonce, sequence, frame, place):
     """Write the header of a packet into the first bytes of its buffer."""
     struct.pack_into(
         wire.HEADER, packet, 0,
-        wire.MAGIC, _VERSION, kind, 0, stream, nonce, sequence, frame,
+        wire.MAGIC, _VERSION, kind, flags, stream, nonce, sequence, frame,
         place[0], place[1], place[2], place[3], length, crc, 0,
     )  # fmt: skip
     view = memoryview(packet)

@@ -1,24 +1,18 @@
-"""The module's end of a link, without I/O: session, requests, and what is sent when.
-
-Two queues: control packets overtake data packets, but never inside one, since a packet is whole
-on its lane. Data packets keep their order among themselves, and so does an answer that must not
-come before them.
-"""
+"""The module's end of a link, without I/O: session, requests, and what is sent when."""
 
 import binascii
 import struct
 
-from . import framing, wire
+from . import framing, outbox, sensor, wire
 
 _VERSION = wire.VERSION_MAJOR << 4 | wire.VERSION_MINOR
-_CAPABILITIES = wire.CAP_LOG
+_CAPABILITIES = wire.CAP_LOG | wire.CAP_RESEND
 _HALF = 1 << 31
 # Answers that are kept, in case the host asks again.
 _ANSWERS = 4
 # A host that does not read must not fill the module's memory with log lines.
 _QUEUE = 32
 
-_NOWHERE = (0, 0, 0, 0)
 # Both end with the last sequence of each lane, known only when they are sent.
 _SEQUENCED = (wire.T_FRAME_END, wire.T_FLUSHED)
 
@@ -37,7 +31,7 @@ class Link:
 
     module.attached() - whether hellos are answered; module.opened(), module.closed();
     module.manifest - bytes; module.request(kind, id, fields), which calls answer() now or later,
-    or raises Refusal.
+    or raises Refusal; module.resend(stream, frame, flags, ranges).
     """
 
     def __init__(self, module, clock, boot_count, reset_reason):
@@ -49,13 +43,15 @@ class Link:
         self._clock = clock
         self._boot_count = boot_count
         self._reset_reason = reset_reason
-        self._control = []
-        self._data = []
+        self.outbox = outbox.Outbox()
         self._capabilities = 0
         self._rx = None
         self._tx = 0
         self._answers = []
         self._farewell = None
+        self._order = 0
+        # The number after the newest frame's of which anything was sent, by stream.
+        self._begun = [0] * wire.MAX_STREAMS
         self.last_request = 0
         self.previous_request = 0
 
@@ -85,7 +81,31 @@ class Link:
             return
         if kind >= wire.VENDOR_FIRST:
             return
+        if kind == wire.T_HEARTBEAT or kind == wire.T_RESEND:
+            try:
+                fields = wire.decode(kind, payload)
+                if kind == wire.T_HEARTBEAT:
+                    self._heartbeat(number, fields)
+                else:
+                    self._resend(header[4], number, fields)
+            except ValueError:
+                self.receiver.reject("malformed")
+            return
         self._request(kind, number, payload)
+
+    def _heartbeat(self, number, limits):
+        """Both may be repeated or lost without harm, so neither is kept as an answer."""
+        self.outbox.grant(limits)
+        fields = [self._clock.now()] + self.outbox.sent() + self._begun
+        payload = wire.encode(wire.T_HEARTBEAT_REPLY, fields)
+        self.outbox.control(outbox.Item(wire.T_HEARTBEAT_REPLY, number, 0, payload))
+
+    def _resend(self, stream, frame, fields):
+        flags, _, count, tail = fields
+        if count > wire.MAX_RANGES or len(tail) < 8 * count:
+            raise ValueError("ranges")
+        ranges = [struct.unpack_from("<4H", tail, 8 * i) for i in range(count)]
+        self._module.resend(stream, frame, flags, ranges)
 
     def _in_order(self, sequence):
         step = (sequence - self._rx) & 0xFFFFFFFF
@@ -97,6 +117,11 @@ class Link:
     def _hello(self, version, nonce, sequence, number, payload):
         if not self._module.attached():
             return
+        try:
+            oldest, newest, lanes, _, capabilities, _ = wire.decode(wire.T_HELLO, payload)
+        except ValueError:
+            self.receiver.reject("malformed")
+            return
         if nonce == self.nonce:
             if not self._in_order(sequence):
                 self.receiver.reject("sequence")
@@ -105,18 +130,12 @@ class Link:
                 return
         else:
             # A new session: nothing of the old one may follow.
-            if self.nonce is not None:
-                self.end()
+            self.end()
             self.nonce = nonce
             self._rx = sequence
             self._tx = 0
             self.last_request = 0
-        try:
-            oldest, newest, lanes, _, capabilities, _ = wire.decode(wire.T_HELLO, payload)
-        except ValueError:
-            self.receiver.reject("malformed")
-            self.nonce = None
-            return
+        self.last_request = number
         major = wire.VERSION_MAJOR
         if version >> 4 != major or oldest >> 4 > major or newest >> 4 < major:
             self._refuse(number, wire.ERR_VERSION, "this module speaks version %d" % major)
@@ -161,86 +180,101 @@ class Link:
 
     def _answered(self, number):
         """Send the answer again if there was one: a request is not executed twice."""
-        for item in self._data:
-            if item[5] == number and item[3] < wire.T_FRAME_START:
-                return True
+        if self.outbox.answers(number):
+            return True
         for known, kind, payload in self._answers:
             if known == number:
-                self._queue(self._control, kind, payload, number)
+                self.outbox.control(outbox.Item(kind, number, 0, payload))
                 return True
-        # Asked again before the answer could be given: it is under way.
-        return number == self.last_request
+        if number == self.last_request:
+            # Asked again before the answer could be given.
+            payload = wire.encode(wire.T_PENDING, (1000,))
+            self.outbox.control(outbox.Item(wire.T_PENDING, number, 0, payload))
+            return True
+        if (number - self.last_request) & 0xFFFFFFFF >= _HALF:
+            payload = wire.encode(wire.T_ERROR, (wire.ERR_REPEATED,), b"executed before")
+            self.outbox.control(outbox.Item(wire.T_ERROR, number, 0, payload))
+            return True
+        return False
 
     # --- to the host ----------------------------------------------------------------------
 
     def answer(self, number, kind, fields, tail=b"", ordered=False):
-        """Answer a request, now and whenever it is repeated; *ordered*: behind queued data."""
+        """Answer a request, now and whenever it is repeated; *ordered*: behind all data."""
         payload = wire.encode(kind, fields, tail)
         self._answers.append((number, kind, payload))
         if len(self._answers) > _ANSWERS:
             self._answers.pop(0)
-        self._queue(self._data if ordered else self._control, kind, payload, number)
+        item = outbox.Item(kind, number, 0, payload, None, 0, ordered)
+        if ordered:
+            self.outbox.data(item)
+        else:
+            self.outbox.control(item)
 
     def _refuse(self, number, code, detail):
         self.answer(number, wire.T_ERROR, (code,), detail.encode())
-
-    def data(self, kind, fields, stream, frame):
-        """Send a message of a frame, in order with its tiles."""
-        self._queue(self._data, kind, wire.encode(kind, fields), frame, stream)
-
-    def tile(self, tile, length, crc, stream, frame, place):
-        """Send a tile; it is released once it is sent, or the session is over."""
-        item = (tile.packet, length, crc, wire.T_TILE, stream, frame, place, tile)
-        self._data.append(item)
 
     def log(self, level, text):
         """Tell the host, if there is one that wants to know."""
         if self.nonce is None or not self._capabilities & wire.CAP_LOG:
             return
-        if len(self._control) >= _QUEUE:
+        if self.outbox.waiting() >= _QUEUE:
             self.dropped_logs += 1
             return
-        fields = (level, 0, self._clock.now())
-        self._queue(self._control, wire.T_LOG, wire.encode(wire.T_LOG, fields, text.encode()[:200]), 0)
+        payload = wire.encode(wire.T_LOG, (level, 0, self._clock.now()), text.encode()[:200])
+        self.outbox.control(outbox.Item(wire.T_LOG, 0, 0, payload))
+
+    def tell(self, kind, fields):
+        """Send a message that nobody asked for: BUSY, NOTICE."""
+        if self.nonce is not None:
+            self.outbox.control(outbox.Item(kind, 0, 0, wire.encode(kind, fields)))
 
     def end(self, reason=None):
         """Forget the session; with a reason, tell the host."""
         if self.nonce is None:
             return
-        for item in self._data:
-            if item[7] is not None:
-                item[7].release()
-        self._control.clear()
-        self._data.clear()
-        self._answers.clear()
         self._module.closed()
-        # What closed() still had to say is of no use to anybody.
-        self._data.clear()
+        self.outbox.clear()
+        self._begun = [0] * wire.MAX_STREAMS
+        self._answers.clear()
         if reason is not None:
-            self._queue(self._control, wire.T_CLOSE, wire.encode(wire.T_CLOSE, (reason,)), 0)
-            self._farewell = self._seal(self._control.pop())
+            payload = wire.encode(wire.T_CLOSE, (reason,))
+            self._farewell = self._seal(outbox.Item(wire.T_CLOSE, 0, 0, payload))
         self.nonce = None
 
-    def _queue(self, queue, kind, payload, frame, stream=0):
-        packet = bytearray(wire.HEADER_BYTES) + payload
-        crc = binascii.crc32(payload)
-        queue.append((packet, len(payload), crc, kind, stream, frame, _NOWHERE, None))
-
     def next_packet(self):
-        """The next packet to send as (view, tile or None), or None. Release the tile once sent."""
+        """The next packet to send as (view, tile or None), or None.
+
+        Call sent() for the tile once it is.
+        """
         if self._farewell is not None:
             packet, self._farewell = self._farewell, None
             return packet
-        queue = self._control or self._data
-        return self._seal(queue.pop(0)) if queue else None
+        item = self.outbox.next()
+        return self._seal(item) if item is not None else None
+
+    def sent(self, tile):
+        """A tile is on the wire: it is held until its memory is needed."""
+        self._order += 1
+        tile.release(self._order)
 
     def _seal(self, item):
-        packet, length, crc, kind, stream, frame, place, tile = item
-        view = memoryview(packet)[: wire.HEADER_BYTES + length]
-        if kind in _SEQUENCED:
-            last = (self._tx - 1) & 0xFFFFFFFF
-            struct.pack_into("<4I", packet, wire.HEADER_BYTES + length - 16, last, 0, 0, 0)
-            crc = binascii.crc32(view[wire.HEADER_BYTES :])
-        framing.seal(packet, length, crc, kind, stream, self.nonce, self._tx, frame, place)
+        tile = item.tile
+        if tile is not None:
+            packet, length, crc, place = tile.packet, tile.length, tile.crc, tile.place
+            tile.state = sensor.SENDING
+        else:
+            packet = bytearray(wire.HEADER_BYTES) + item.payload
+            length, place = len(item.payload), outbox.NOWHERE
+            if item.kind in _SEQUENCED:
+                last = (self._tx - 1) & 0xFFFFFFFF
+                struct.pack_into("<4I", packet, wire.HEADER_BYTES + length - 16, last, 0, 0, 0)
+            elif item.kind == wire.T_FRAME_START:
+                self._begun[item.stream] = max(self._begun[item.stream], item.frame + 1)
+            crc = binascii.crc32(memoryview(packet)[wire.HEADER_BYTES :])
+        framing.seal(
+            packet, length, crc, item.kind, item.flags, item.stream, self.nonce, self._tx,
+            item.frame, place,
+        )  # fmt: skip
         self._tx = (self._tx + 1) & 0xFFFFFFFF
-        return view, tile
+        return memoryview(packet)[: wire.HEADER_BYTES + length], tile

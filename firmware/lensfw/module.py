@@ -1,7 +1,10 @@
 """The camera: streams and their states, and what a host may ask of them."""
 
-from . import contacts, focus, manifest, power, ring, sensor, wire
+import struct
+
+from . import contacts, focus, frames, manifest, power, ring, sensor, wire
 from .link import Link, Refusal
+from .outbox import Item
 
 UNCONFIGURED = 0
 CONFIGURED = 1
@@ -54,7 +57,8 @@ class Module:
             ports, motor["steps"], config["optics"]["focus_max_mdpt"], motor["steps_per_s"]
         )
         self.ring = ring.Ring()
-        self.tiles = sensor.Tiles(board["tile_bytes"], board["in_flight"])
+        self.tiles = sensor.Tiles(board["tile_bytes"], board["tiles"], board["in_flight"])
+        self.frames = frames.Frames(self.tiles)
         self.streams = [Stream() for _ in range(wire.MAX_STREAMS)]
         self.exposure_us = _DEFAULT_EXPOSURE_US
         self.gain_milli = 1000
@@ -129,7 +133,37 @@ class Module:
             self._readout = None
         for number in range(len(self.streams)):
             self.streams[number] = Stream()
+        self.tiles.forget()
+        self.frames.clear()
         self.power.draw(False)
+
+    def resend(self, stream, number, flags, ranges):
+        """Send parts of a frame again, then say which are gone."""
+        record = self.frames.find(stream, number)
+        items = []
+        gone = ranges
+        state = wire.FRAME_UNKNOWN
+        answered = 0
+        if record is not None:
+            held, gone = self.frames.sort(record, ranges)
+            if flags & wire.RESEND_START:
+                answered |= wire.RESEND_START
+                items.append(Item(wire.T_FRAME_START, number, stream, record.start))
+            for tile in held:
+                if tile.state == sensor.HELD:
+                    tile.state = sensor.QUEUED
+                    items.append(Item(wire.T_TILE, number, stream, b"", tile, wire.FLAG_RESENT))
+            state = wire.FRAME_UNDER_WAY
+            if record.end is not None:
+                state = wire.FRAME_ENDED
+                if flags & wire.RESEND_END:
+                    answered |= wire.RESEND_END
+        tail = b"".join([struct.pack("<4H", x, y, w, h) for x, y, w, h in gone])
+        payload = wire.encode(wire.T_RESENT, (answered, state, len(gone)), tail)
+        items.append(Item(wire.T_RESENT, number, stream, payload))
+        if answered & wire.RESEND_END:
+            items.append(Item(wire.T_FRAME_END, number, stream, record.end))
+        self.link.outbox.first(items)
 
     def request(self, kind, number, fields):
         """Answer a request, or raise Refusal."""
@@ -244,9 +278,9 @@ class Module:
                 self._send_start(readout)
             if full is None:
                 break
-            tile, length, place = full
-            crc = sensor.checksum(tile, length)
-            self.link.tile(tile, length, crc, self._active, readout.number, place)
+            full.stream = self._active
+            full.state = sensor.QUEUED
+            self.link.outbox.data(Item(wire.T_TILE, readout.number, self._active, b"", full))
         if readout.failed:
             readout.abort()
             self.link.log(wire.LOG_ERROR, "the sensor delivered nothing")
@@ -263,10 +297,15 @@ class Module:
             # A frame of which nothing was sent is none; the host's deadline tells it.
             return
         fields = (status, 1, readout.tiles_sent, now - readout.began, 0, 0, 0, 0)
-        self.link.data(wire.T_FRAME_END, fields, self._active, readout.number)
+        payload = wire.encode(wire.T_FRAME_END, fields)
+        record = self.frames.find(self._active, readout.number)
+        if record is not None:
+            record.end = payload
+        self.link.outbox.data(Item(wire.T_FRAME_END, readout.number, self._active, payload))
 
     def _stop(self, index):
         self._stream(index).remaining = 0
+        self.link.outbox.drop(index)
         if self._readout is not None and self._active == index:
             self._readout.abort()
             self._finish(wire.END_ABORTED, self.clock.now())
@@ -282,4 +321,6 @@ class Module:
             self._black[0], self._black[1], self._black[2], self._black[3],
             readout.began, settings[0], settings[1], settings[2], self.power.temperature_mc,
         )  # fmt: skip
-        self.link.data(wire.T_FRAME_START, fields, self._active, readout.number)
+        payload = wire.encode(wire.T_FRAME_START, fields)
+        self.frames.add(frames.Record(readout, self._active, payload))
+        self.link.outbox.data(Item(wire.T_FRAME_START, readout.number, self._active, payload))

@@ -8,37 +8,78 @@ from . import wire
 PATIENCE_US = 30000000
 
 
+FREE = 0
+FILLING = 1
+QUEUED = 2
+SENDING = 3
+HELD = 4  # sent, and kept until its memory is needed: it can be sent again
+
+
 class Tile:
     """A packet's buffer: header, then pixels. One of a few that are used again and again."""
 
     def __init__(self, size):
         self.packet = bytearray(wire.HEADER_BYTES + size)
         self.pixels = memoryview(self.packet)[wire.HEADER_BYTES :]
-        self.free = True
+        self.state = FREE
+        self.length = 0
+        self.crc = 0
+        self.stream = 0
+        self.frame = 0
+        self.place = (0, 0, 0, 0)
+        self.sent = 0
 
-    def release(self):
-        self.free = True
+    def release(self, order):
+        """It has been sent, as the *order*-th."""
+        self.state = HELD
+        self.sent = order
 
 
 class Tiles:
-    """All the memory that pixels ever pass through."""
+    """All the memory that pixels ever pass through.
 
-    def __init__(self, size, count):
+    At most *in_flight* tiles are filled or wait to be sent; the others hold what was sent last.
+    """
+
+    def __init__(self, size, count, in_flight):
         self.size = size
         self._tiles = [Tile(size) for _ in range(count)]
+        self._in_flight = in_flight
 
     def any_free(self):
+        busy = 0
         for tile in self._tiles:
-            if tile.free:
-                return True
-        return False
+            if tile.state != FREE and tile.state != HELD:
+                busy += 1
+        return busy < self._in_flight
 
     def take(self):
+        """A tile to fill: a free one, else the one that has been held longest; or None."""
+        if not self.any_free():
+            return None
+        best = None
         for tile in self._tiles:
-            if tile.free:
-                tile.free = False
-                return tile
+            if tile.state == FREE:
+                best = tile
+                break
+            if tile.state == HELD and (best is None or tile.sent < best.sent):
+                best = tile
+        best.state = FILLING
+        return best
+
+    def find(self, stream, frame, place):
+        """The tile of that place if it is still held, or on its way; else None."""
+        for tile in self._tiles:
+            if tile.state >= QUEUED and tile.frame == frame and tile.place == place:
+                if tile.stream == stream:
+                    return tile
         return None
+
+    def forget(self):
+        """The session is over: nothing is held for it."""
+        for tile in self._tiles:
+            if tile.state == QUEUED or tile.state == HELD:
+                tile.state = FREE
 
 
 def tile_shape(width, height, limit):
@@ -80,13 +121,17 @@ class Readout:
     def done(self):
         return self._y >= self.plan.height or self.failed
 
+    def has_read(self, place):
+        """Whether that tile has been read: one that has not comes by itself."""
+        return place[1] < self._y or (place[1] == self._y and place[0] < self._x)
+
     @property
     def ready(self):
         """Whether there is memory for more rows."""
         return self._tile is not None or self._tiles.any_free()
 
     def read(self, now):
-        """The next full tile as (tile, length, (x, y, columns, rows)), or None."""
+        """The next full tile, or None."""
         if self.done:
             return None
         plan = self.plan
@@ -109,8 +154,11 @@ class Readout:
             self.failed = True
         if self._fill < length:
             return None
-        full = (self._tile, length, (self._x, self._y, self._columns, self._rows))
-        self._tile = None
+        full, self._tile = self._tile, None
+        full.length = length
+        full.crc = binascii.crc32(full.pixels[:length])
+        full.frame = self.number
+        full.place = (self._x, self._y, self._columns, self._rows)
         self._x += self._columns
         if self._x >= plan.width:
             self._x = 0
@@ -124,13 +172,10 @@ class Readout:
         left = 2 * (plan.width * (plan.height - self._y) - self._x * plan.tile_rows)
         if self._tile is not None:
             left -= self._fill
-            self._tile.release()
+            self._tile.state = FREE
             self._tile = None
         # A sensor that has failed may still deliver, too late: into the next frame, if not skipped.
         if self._y < plan.height:
             self._ports.rows_skip(left)
         self._y = plan.height
 
-
-def checksum(tile, length):
-    return binascii.crc32(tile.pixels[:length])

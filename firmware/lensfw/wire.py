@@ -26,6 +26,12 @@ MAX_FRAMES_OPEN = const(4)
 STALL_MS = const(250)
 HELLO_RETRY_MS = const(100)
 REQUEST_RETRY_MS = const(400)
+HEARTBEAT_MS = const(100)
+SILENCE_MS = const(900)
+MAX_BUSY_MS = const(10000)
+MAX_RANGES = const(32)
+RESEND_RETRY_MS = const(50)
+RESEND_TRIES = const(8)
 END_GRACE_MS = const(100)
 FRAME_STALE_MS = const(2000)
 VENDOR_FIRST = const(224)
@@ -44,12 +50,20 @@ T_ACCEPTED = const(11)
 T_FLUSHED = const(12)
 T_ERROR = const(13)
 T_CLOSE = const(14)
+T_HEARTBEAT = const(15)
+T_HEARTBEAT_REPLY = const(16)
+T_PENDING = const(17)
+T_BUSY = const(18)
+T_NOTICE = const(19)
+T_RESEND = const(20)
+T_RESENT = const(21)
 T_FRAME_START = const(64)
 T_TILE = const(65)
 T_FRAME_END = const(66)
 T_LOG = const(96)
 
 CAP_LOG = const(1)
+CAP_RESEND = const(2)
 
 CONFIGURE_TEST_ONLY = const(1)
 CONFIGURE_ADJUSTED = const(2)
@@ -62,6 +76,7 @@ ERR_UNSUPPORTED = const(5)
 ERR_NOT_ATTACHED = const(6)
 ERR_SENSOR = const(7)
 ERR_POWER = const(8)
+ERR_REPEATED = const(9)
 
 CLOSE_ORDERLY = const(0)
 CLOSE_DETACH = const(1)
@@ -71,6 +86,23 @@ CLOSE_INTERNAL = const(3)
 END_OK = const(0)
 END_ABORTED = const(1)
 END_SENSOR = const(2)
+
+FLAG_RESENT = const(1)
+
+BUSY_FLASH = const(1)
+BUSY_CALIBRATION = const(2)
+BUSY_OTHER = const(3)
+
+NOTICE_RELEASE = const(1)
+NOTICE_SUPPLY = const(2)
+NOTICE_HEAT = const(3)
+
+RESEND_START = const(1)
+RESEND_END = const(2)
+
+FRAME_UNDER_WAY = const(0)
+FRAME_ENDED = const(1)
+FRAME_UNKNOWN = const(2)
 
 RESET_POWER_ON = const(0)
 RESET_RESET = const(1)
@@ -165,6 +197,20 @@ FORMATS = {
     13: ("<H", 4, True),
     # Close: reason
     14: ("<B", 3, False),
+    # Heartbeat: limit
+    15: ("<2Q", 18, False),
+    # HeartbeatReply: uptime_us, sent, begun
+    16: ("<Q2Q2I", 34, False),
+    # Pending: lease_ms
+    17: ("<H", 4, False),
+    # Busy: reason, reserved, lease_ms
+    18: ("<BBH", 6, False),
+    # Notice: reason, reserved, within_ms
+    19: ("<BBH", 6, False),
+    # Resend: flags, reserved, count, ranges
+    20: ("<BBH", 6, True),
+    # Resent: flags, state, count, gone
+    21: ("<BBH", 6, True),
     # FrameStart: mode, request, width, height, cfa, orientation, bits, reserved, pixel_format, stride, white, black_milli, timestamp_us, exposure_us, gain_milli, focus_mdpt, temperature_mc
     64: ("<HIHHBBBBIII4IQQIii", 72, False),
     # FrameEnd: status, lanes, tiles, readout_us, last_sequence

@@ -255,6 +255,8 @@ class Device:
 
     def _frame(self, assembly: Assembly) -> Frame:
         start = assembly.start
+        if start is None:
+            raise ProtocolError("a frame without its beginning")
         sound = assembly.end is None or assembly.end.status == EndStatus.OK
         complete = assembly.coverage.complete and sound
         uncovered = assembly.clear_gaps()

@@ -3,6 +3,10 @@
 The memory of a frame is handed to the receiver only for ground that is not covered yet, and a
 range counts as covered only after its CRC held. So a damaged repeat cannot spoil a good pixel,
 and a buffer that is used again cannot show old pixels as new.
+
+What is lost is asked for again while the module may still hold it: tiles come in raster order, so
+a tile beyond a gap proves the gap; a frame-end proves the rest. What the module no longer holds
+stays a gap, and the frame says so.
 """
 
 from __future__ import annotations
@@ -12,56 +16,89 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lenslink_protocol.ids import Cfa, EndStatus, Reject
-from lenslink_protocol.messages import Configured, FrameEnd, FrameStart, Header
+from lenslink_protocol.ids import Cfa, EndStatus, FrameState, Reject, ResendFlag
+from lenslink_protocol.link import Missing, Rectangle
+from lenslink_protocol.messages import Configured, FrameEnd, FrameStart, Header, Resent
 from lenslink_protocol.params import (
     END_GRACE_MS,
     FRAME_STALE_MS,
     MAX_FRAMES_OPEN,
+    MAX_RANGES,
+    RESEND_RETRY_MS,
+    RESEND_TRIES,
 )
 
 from .coverage import Coverage
 from .pool import Pool
 
 _BYTES_A_PIXEL = 2
+_RETRY_S = RESEND_RETRY_MS / 1000
+# A frame of which nothing comes for so long has lost its last packets, or its module is slow.
+_QUIET_S = 2 * _RETRY_S
 
 
 class Assembly:
-    """A frame under way, then a frame that is as whole as it will be."""
+    """A frame under way, then a frame that is as whole as it will be.
 
-    def __init__(self, header: Header, start: FrameStart, pool: Pool, now: float) -> None:
-        self.number = header.frame
-        self.stream = header.stream
-        self.start = start
+    ``start`` is None while its frame-start is missing: the geometry is the configured one.
+    """
+
+    def __init__(self, stream: int, number: int, plan: Configured, pool: Pool, now: float) -> None:
+        self.number = number
+        self.stream = stream
+        self.plan = plan
+        self.start: FrameStart | None = None
         self.end: FrameEnd | None = None
-        self.began = now
-        """When its first packet came, on the clock of the caller."""
         self.progress = now
-        size = start.stride * start.height
-        self.coverage = Coverage(size)
-        self.buffer = pool.acquire(size)
+        """When its last packet came, on the clock of the caller."""
+        self.ready = False
+        self.high = 0
+        """Every byte below has arrived or been lost."""
+        self.next_ask = now
+        self.tries = 0
+        self.coverage = Coverage(plan.frame_bytes)
+        self.gone = Coverage(plan.frame_bytes)
+        """What the module no longer holds."""
+        self.buffer = pool.acquire(plan.frame_bytes)
         self.memory = self.buffer.data
 
     def segments(self, header: Header) -> list[tuple[int, int]] | None:
         """The byte ranges that a tile is for, a row each or one for all; None if it fits not."""
-        start = self.start
-        left = header.x * _BYTES_A_PIXEL
-        row = header.width * _BYTES_A_PIXEL
-        if (
-            header.width == 0
-            or header.height == 0
-            or header.x + header.width > start.width
-            or header.y + header.height > start.height
-            or header.length != row * header.height
-        ):
+        if header.length != _BYTES_A_PIXEL * header.width * header.height:
             return None
-        first = header.y * start.stride + left
-        if header.height == 1 or row == start.stride:
-            return [(first, first + header.length)]
-        return [
-            (at, at + row)
-            for at in range(first, first + header.height * start.stride, start.stride)
-        ]
+        return self.ranges((header.x, header.y, header.width, header.height))
+
+    def ranges(self, rectangle: Rectangle) -> list[tuple[int, int]] | None:
+        """The byte ranges of a rectangle inside the frame; None if it is empty or outside."""
+        x, y, width, height = rectangle
+        plan = self.plan
+        if not width or not height or x + width > plan.width or y + height > plan.height:
+            return None
+        row = width * _BYTES_A_PIXEL
+        first = y * plan.stride + x * _BYTES_A_PIXEL
+        if height == 1 or row == plan.stride:
+            return [(first, first + row * height)]
+        last = first + height * plan.stride
+        return [(at, at + row) for at in range(first, last, plan.stride)]
+
+    def rectangles(self, gaps: list[tuple[int, int]]) -> tuple[Rectangle, ...]:
+        """Rectangles that cover *gaps*, at most MAX_RANGES of them."""
+        found: list[Rectangle] = []
+        width, stride = self.plan.width, self.plan.stride
+        for gap_start, end in gaps:
+            start = gap_start
+            while start < end and len(found) < MAX_RANGES:
+                row, left = divmod(start, stride)
+                rows = (end - start) // stride
+                if left == 0 and rows:
+                    found.append((0, row, width, rows))
+                    start += rows * stride
+                else:
+                    stop = min(end, (row + 1) * stride)
+                    pixels_left = (stop - start) // _BYTES_A_PIXEL
+                    found.append((left // _BYTES_A_PIXEL, row, pixels_left, 1))
+                    start = stop
+        return tuple(found)
 
     def clear_gaps(self) -> tuple[tuple[int, int], ...]:
         """Zero what did not arrive, and say which bytes that is."""
@@ -74,8 +111,8 @@ class Assembly:
 class Reassembly:
     """A :class:`~lenslink_protocol.link.FrameSink`: finished assemblies queue up in ``finished``.
 
-    *expect* gives the configuration of a stream, or None: a frame that is larger than what was
-    configured is refused before memory is taken for it.
+    *expect* gives the configuration of a stream, or None: memory is taken for what was configured
+    and nothing else, and at most MAX_FRAMES_OPEN frames are open at once.
     """
 
     def __init__(
@@ -86,35 +123,39 @@ class Reassembly:
     ) -> None:
         self.finished: deque[Assembly] = deque()
         self.aborted = 0
-        """Frames that the host itself stopped."""
+        """Frames that the host itself stopped, or of which not even the beginning was left."""
         self.bytes = 0
         """Bytes of sound tiles."""
         self.first_tile: float | None = None
         """When the first tile came since this was last set to None."""
+        self.resend = False
+        """The module sends again what is asked for."""
         self._pool = pool
         self._rejects = rejects
         self._expect = expect
         self._open: dict[int, Assembly] = {}
+        self._newest: dict[int, int] = {}
 
     # --- FrameSink ------------------------------------------------------------------------
 
     def start(self, header: Header, message: FrameStart, now: float) -> None:
-        if header.frame in self._open:
-            self._rejects[Reject.COVERED] += 1
-            return
-        if not self._is_possible(header.stream, message):
+        expected = self._expect(header.stream)
+        if expected is None or not _is_possible(message, expected):
             self._rejects[Reject.GEOMETRY] += 1
             return
-        # One lane keeps its order: the stream's last frame will get nothing more.
-        for assembly in [a for a in self._open.values() if a.stream == header.stream]:
-            self._finish(assembly)
-        if len(self._open) >= MAX_FRAMES_OPEN:
-            self._finish(min(self._open.values(), key=lambda a: a.progress))
-        self._open[header.frame] = Assembly(header, message, self._pool, now)
+        assembly = self._assembly(header.stream, header.frame, now)
+        if assembly is None:
+            return
+        if assembly.start is not None:
+            self._rejects[Reject.COVERED] += 1
+            return
+        assembly.start = message
+        assembly.progress = now
+        self._settle(assembly)
 
     def place(self, header: Header) -> memoryview | None:
         assembly = self._open.get(header.frame)
-        if assembly is None:
+        if assembly is None or assembly.stream != header.stream or assembly.ready:
             return None
         segments = assembly.segments(header)
         if segments is None or len(segments) != 1:
@@ -125,9 +166,8 @@ class Reassembly:
         return assembly.memory[start:end]
 
     def tile(self, header: Header, payload: memoryview, in_place: bool, now: float) -> None:
-        assembly = self._open.get(header.frame)
+        assembly = self._assembly(header.stream, header.frame, now)
         if assembly is None:
-            self._rejects[Reject.NO_FRAME] += 1
             return
         segments = assembly.segments(header)
         if segments is None:
@@ -136,25 +176,74 @@ class Reassembly:
         if self.first_tile is None:
             self.first_tile = now
         assembly.progress = now
+        assembly.tries = 0
         self.bytes += header.length
         if in_place:
             assembly.coverage.add(*segments[0])
-        elif not self._copy(assembly, segments, payload):
+        elif not _copy(assembly, segments, payload):
             self._rejects[Reject.COVERED] += 1
+        assembly.high = max(assembly.high, segments[0][0])
+        self._settle(assembly)
 
     def end(self, header: Header, message: FrameEnd, now: float) -> None:
-        assembly = self._open.get(header.frame)
+        assembly = self._assembly(header.stream, header.frame, now)
         if assembly is None:
-            self._rejects[Reject.NO_FRAME] += 1
             return
         assembly.end = message
         assembly.progress = now
-        self._finish(assembly)
+        assembly.high = assembly.coverage.size
+        self._settle(assembly)
+
+    def begun(self, stream: int, number: int, now: float) -> None:
+        if number > self._newest.get(stream, -1):
+            self._assembly(stream, number, now)
+
+    def resent(self, header: Header, message: Resent, now: float) -> None:
+        assembly = self._open.get(header.frame)
+        if assembly is None or assembly.stream != header.stream:
+            return
+        assembly.tries = 0
+        if message.state == FrameState.UNKNOWN:
+            assembly.gone.add(0, assembly.gone.size)
+        elif len(message.gone) < 8 * message.count or message.count > MAX_RANGES:
+            self._rejects[Reject.MALFORMED] += 1
+            return
+        for index in range(message.count):
+            x, y, width, height = np.frombuffer(message.gone, "<u2", 4, 8 * index).tolist()
+            for start, end in assembly.ranges((x, y, width, height)) or []:
+                assembly.gone.add(start, end)
+        if message.state != FrameState.UNDER_WAY:
+            assembly.high = assembly.coverage.size
+        self._settle(assembly)
+
+    def missing(self, now: float) -> list[Missing]:
+        found = []
+        for assembly in list(self._open.values()):
+            if assembly.ready or now < assembly.next_ask:
+                continue
+            quiet = now - assembly.progress > _QUIET_S
+            high = assembly.coverage.size if quiet else assembly.high
+            flags = ResendFlag(0)
+            if assembly.start is None:
+                flags |= ResendFlag.START
+            if assembly.end is None and quiet:
+                flags |= ResendFlag.END
+            rectangles = assembly.rectangles(self._lost(assembly, high))
+            if not flags and not rectangles:
+                continue
+            assembly.next_ask = now + _RETRY_S
+            assembly.tries += 1
+            if assembly.tries > RESEND_TRIES:
+                self._finish(assembly)
+            else:
+                found.append(Missing(assembly.stream, assembly.number, flags, rectangles))
+        return found
 
     def poll(self, now: float) -> None:
         for assembly in list(self._open.values()):
-            patience = END_GRACE_MS if assembly.coverage.complete else FRAME_STALE_MS
-            if now - assembly.progress > patience / 1000:
+            whole = assembly.coverage.complete and assembly.start is not None
+            patience = END_GRACE_MS if whole else FRAME_STALE_MS
+            if not assembly.ready and now - assembly.progress > patience / 1000:
                 self._finish(assembly)
 
     # --- the rest -------------------------------------------------------------------------
@@ -168,44 +257,95 @@ class Reassembly:
             self.finished.remove(assembly)
             self._pool.release(assembly.buffer)
 
-    def _is_possible(self, stream: int, message: FrameStart) -> bool:
-        expected = self._expect(stream)
-        return (
-            expected is not None
-            and message.width == expected.width
-            and message.height == expected.height
-            and message.stride == expected.stride == message.width * _BYTES_A_PIXEL
-            and message.cfa <= max(Cfa)
-            and 8 <= message.bits <= 16
-            and 1 <= message.orientation <= 8
-            and 0 < message.white < 1 << 16
-        )
+    def _assembly(self, stream: int, number: int, now: float) -> Assembly | None:
+        """The frame that a packet belongs to, begun if it is new; None if it has no place."""
+        assembly = self._open.get(number)
+        if assembly is not None:
+            if assembly.stream != stream or assembly.ready:
+                self._rejects[Reject.LATE if assembly.ready else Reject.GEOMETRY] += 1
+                return None
+            return assembly
+        plan = self._expect(stream)
+        if plan is None:
+            self._rejects[Reject.NO_FRAME] += 1
+            return None
+        if number <= self._newest.get(stream, -1):
+            self._rejects[Reject.LATE] += 1
+            return None
+        self._newest[stream] = number
+        for earlier in [a for a in self._open.values() if a.stream == stream and not a.ready]:
+            # One lane keeps its order: an earlier frame gets nothing more but by asking.
+            earlier.high = earlier.coverage.size
+            if not self.resend:
+                self._finish(earlier)
+        if len(self._open) >= MAX_FRAMES_OPEN:
+            self._finish(next(iter(self._open.values())))
+        assembly = Assembly(stream, number, plan, self._pool, now)
+        self._open[number] = assembly
+        return assembly
 
-    def _copy(
-        self, assembly: Assembly, segments: list[tuple[int, int]], payload: memoryview
-    ) -> bool:
-        """Copy what is not covered yet; False if all of it is."""
-        at = 0
-        fresh = False
-        for start, end in segments:
-            for low, high in assembly.coverage.gaps(start, end):
-                fresh = True
-                assembly.memory[low:high] = payload[at + low - start : at + high - start]
-                assembly.coverage.add(low, high)
-            at += end - start
-        return fresh
+    def _lost(self, assembly: Assembly, high: int) -> list[tuple[int, int]]:
+        """What below *high* did not arrive and may still be held."""
+        gaps = assembly.coverage.gaps(0, high)
+        return [left for start, end in gaps for left in assembly.gone.gaps(start, end)]
+
+    def _settle(self, assembly: Assembly) -> None:
+        """Finish the frame if nothing more of it is to come."""
+        if assembly.end is None and assembly.high < assembly.coverage.size:
+            return
+        if assembly.start is None and assembly.gone.count < assembly.gone.size:
+            return
+        lost = self._lost(assembly, assembly.coverage.size)
+        if assembly.coverage.complete:
+            if assembly.end is not None:
+                self._finish(assembly)
+        elif not lost or (not self.resend and assembly.end is not None):
+            self._finish(assembly)
+        elif assembly.end is not None and assembly.end.status != EndStatus.OK:
+            # Nobody will wait for the rest of a frame that ended early.
+            self._finish(assembly)
 
     def _finish(self, assembly: Assembly) -> None:
-        del self._open[assembly.number]
-        end = assembly.end
-        if end is not None and end.status == EndStatus.ABORTED and not assembly.coverage.complete:
-            self.aborted += 1
-            self._pool.release(assembly.buffer)
-            return
-        self.finished.append(assembly)
+        """Nothing more is to come; hand frames on in their order."""
+        assembly.ready = True
+        for head in [a for a in self._open.values() if a.stream == assembly.stream]:
+            if not head.ready:
+                break
+            del self._open[head.number]
+            stopped = head.end is not None and head.end.status == EndStatus.ABORTED
+            if head.start is None or (stopped and not head.coverage.complete):
+                self.aborted += 1
+                self._pool.release(head.buffer)
+            else:
+                self.finished.append(head)
+
+
+def _is_possible(message: FrameStart, expected: Configured) -> bool:
+    return (
+        message.width == expected.width
+        and message.height == expected.height
+        and message.stride == expected.stride == message.width * _BYTES_A_PIXEL
+        and message.cfa <= max(Cfa)
+        and 8 <= message.bits <= 16
+        and 1 <= message.orientation <= 8
+        and 0 < message.white < 1 << 16
+    )
+
+
+def _copy(assembly: Assembly, segments: list[tuple[int, int]], payload: memoryview) -> bool:
+    """Copy what is not covered yet; False if all of it is."""
+    at = 0
+    fresh = False
+    for start, end in segments:
+        for low, high in assembly.coverage.gaps(start, end):
+            fresh = True
+            assembly.memory[low:high] = payload[at + low - start : at + high - start]
+            assembly.coverage.add(low, high)
+        at += end - start
+    return fresh
 
 
 def pixels(assembly: Assembly) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
     """(H, W) uint16 over the assembly's own memory."""
-    shape = (assembly.start.height, assembly.start.width)
+    shape = (assembly.plan.height, assembly.plan.width)
     return assembly.buffer.view("<u2").reshape(shape)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
-from lenslink_protocol.ids import CloseReason, ErrorCode, Reject
+from lenslink_protocol.ids import Capability, CloseReason, ErrorCode, Reject
 from lenslink_protocol.link import Link
 from lenslink_protocol.manifest import Manifest, parse_manifest
 from lenslink_protocol.messages import (
@@ -24,7 +24,7 @@ from lenslink_protocol.messages import (
     Malformed,
     ManifestPiece,
 )
-from lenslink_protocol.params import MAX_MANIFEST
+from lenslink_protocol.params import MAX_MANIFEST, SILENCE_MS
 
 from .deadline import Deadline
 from .errors import DeviceError, Disconnected, ProtocolError, Timeout, VersionMismatch
@@ -56,7 +56,9 @@ class Session:
         self.pump(lambda: request.done or self.rejects[Reject.VERSION] > 0, deadline)
         if not request.done:
             raise VersionMismatch("the module speaks another major version of the protocol")
-        return self._checked(request.reply, HelloReply)
+        reply = self._checked(request.reply, HelloReply)
+        self.frames.resend = bool(reply.capabilities & Capability.RESEND)
+        return reply
 
     def manifest(self, deadline: Deadline) -> Manifest:
         """Read the manifest; :exc:`~lenslink.errors.ProtocolError` if it is not one."""
@@ -110,6 +112,7 @@ class Session:
     def pump(self, until: Callable[[], bool], deadline: Deadline) -> None:
         """Drive the link until *until* is true."""
         link, receive = self.link, self._transport.receive_into
+        link.resume(time.monotonic())
         while not until():
             now = time.monotonic()
             link.poll(now)
@@ -117,6 +120,9 @@ class Session:
             if link.closed is not None:
                 reason = _name(CloseReason, link.closed.reason)
                 raise Disconnected(f"the module ended the session ({reason})")
+            if link.is_silent(now):
+                self._transport.close()
+                raise Disconnected(f"the module gave no sign of life for {SILENCE_MS} ms")
             deadline.check()
             wait = min(link.next_timeout(now), deadline.remaining())
             count = receive(link.receiver.buffers(), wait)

@@ -101,6 +101,11 @@ class Receiver:
         """Whether a packet has begun and not ended."""
         return self._header is not None or self._have > 0 or bool(self._backlog)
 
+    @property
+    def in_sync(self) -> bool:
+        """Whether bytes are taken as part of packets, not searched."""
+        return not self._hunting
+
     def buffers(self) -> list[memoryview]:
         """Where the next bytes of the lane shall go, in order. Never empty."""
         if self._header is not None:

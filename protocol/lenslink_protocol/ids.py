@@ -22,6 +22,13 @@ class MessageType(enum.IntEnum):
     FLUSHED = 0x0C
     ERROR = 0x0D
     CLOSE = 0x0E
+    HEARTBEAT = 0x0F
+    HEARTBEAT_REPLY = 0x10
+    PENDING = 0x11
+    BUSY = 0x12
+    NOTICE = 0x13
+    RESEND = 0x14
+    RESENT = 0x15
     FRAME_START = 0x40
     TILE = 0x41
     FRAME_END = 0x42
@@ -31,11 +38,20 @@ class MessageType(enum.IntEnum):
 VENDOR_FIRST = 0xE0
 
 
+class Flag(enum.IntFlag):
+    """Flags of a packet."""
+
+    RESENT = 1 << 0
+    """Sent before, and sent again on request."""
+
+
 class Capability(enum.IntFlag):
     """What a side can do beyond the core; a session uses the intersection."""
 
     LOG = 1 << 0
     """The module sends LOG messages."""
+    RESEND = 1 << 1
+    """The module holds what it has sent for a while, and sends it again on request."""
 
 
 class ConfigureFlag(enum.IntFlag):
@@ -63,6 +79,8 @@ class ErrorCode(enum.IntEnum):
     """The sensor did not deliver."""
     POWER = 8
     """It would exceed the granted power."""
+    REPEATED = 9
+    """It was executed before, and the answer is no longer held."""
 
 
 class CloseReason(enum.IntEnum):
@@ -72,6 +90,42 @@ class CloseReason(enum.IntEnum):
     DETACH = 1
     POWER = 2
     INTERNAL = 3
+
+
+class BusyReason(enum.IntEnum):
+    """Why a module will be silent for a while."""
+
+    FLASH = 1
+    """Flash writes stop interrupts."""
+    CALIBRATION = 2
+    OTHER = 3
+
+
+class NoticeReason(enum.IntEnum):
+    """What a module sees coming."""
+
+    RELEASE = 1
+    """The release button is pressed: the contacts are about to open."""
+    SUPPLY = 2
+    """The supply is falling."""
+    HEAT = 3
+
+
+class ResendFlag(enum.IntFlag):
+    """What of a frame is asked for, or answered, besides tiles."""
+
+    START = 1 << 0
+    END = 1 << 1
+
+
+class FrameState(enum.IntEnum):
+    """What a module knows of a frame that it is asked about."""
+
+    UNDER_WAY = 0
+    """Not all of it has been read: what is asked for beyond that will come by itself."""
+    ENDED = 1
+    UNKNOWN = 2
+    """Nothing of it is held any more."""
 
 
 class EndStatus(enum.IntEnum):
@@ -202,5 +256,7 @@ class Reject(enum.StrEnum):
     """A tile or frame-end without its frame-start."""
     GEOMETRY = "geometry"
     """A tile outside its frame, or whose length is not its rectangle's."""
+    LATE = "late"
+    """A packet of a frame that has been handed on."""
     COVERED = "covered"
     """A tile that repeats what is already there."""

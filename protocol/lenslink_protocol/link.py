@@ -5,29 +5,66 @@ Time comes in as an argument; packets to send go out through :attr:`Link.outgoin
 
 from __future__ import annotations
 
+import struct
 from collections import Counter, deque
+from dataclasses import dataclass
 from typing import Protocol
 
 from .framing import VERSION, Receiver, encode_packet
-from .ids import VENDOR_FIRST, Capability, MessageType, Reject
+from .ids import VENDOR_FIRST, Capability, MessageType, Reject, ResendFlag
 from .messages import (
     BY_TYPE,
     AnyMessage,
+    Busy,
     Close,
     Error,
     FrameEnd,
     FrameStart,
     Header,
+    Heartbeat,
+    HeartbeatReply,
     Hello,
     HelloReply,
     Log,
     Malformed,
+    Notice,
+    Pending,
+    Resend,
+    Resent,
 )
-from .params import HELLO_RETRY_MS, MAX_PAYLOAD, REQUEST_RETRY_MS
+from .params import (
+    HEARTBEAT_MS,
+    HELLO_RETRY_MS,
+    MAX_BUSY_MS,
+    MAX_PAYLOAD,
+    MAX_STREAMS,
+    REQUEST_RETRY_MS,
+    SILENCE_MS,
+)
 
-CAPABILITIES = Capability.LOG
+CAPABILITIES = Capability.LOG | Capability.RESEND
+
+WINDOW = 16 << 20
+"""Bytes of tiles of one stream that may be on their way: several of the largest tiles."""
+
+# Grants a window: one that is lost is made good by the next long before the window is used up.
+_GRANTS = 8
 
 _LOGS = 256
+
+
+Rectangle = tuple[int, int, int, int]
+"""x, y, width, height in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Parts of a frame that did not arrive."""
+
+    stream: int
+    frame: int
+    flags: ResendFlag
+    rectangles: tuple[Rectangle, ...]
 
 
 class FrameSink(Protocol):
@@ -47,6 +84,15 @@ class FrameSink(Protocol):
 
     def poll(self, now: float) -> None:
         """Time has passed."""
+
+    def begun(self, stream: int, number: int, now: float) -> None:
+        """The module has begun that frame, of which a packet may have come or not."""
+
+    def resent(self, header: Header, message: Resent, now: float) -> None:
+        """What became of a request for parts of a frame."""
+
+    def missing(self, now: float) -> list[Missing]:
+        """What is known to be lost and shall be asked for now."""
 
 
 class Request:
@@ -91,6 +137,14 @@ class Link:
         self._next_id = 1
         self._sequence = 0
         self._now = 0.0
+        self.busy: Busy | None = None
+        """The last lease the module took, also when it is over."""
+        self.notices: deque[Notice] = deque(maxlen=_LOGS)
+        self._heard = 0.0
+        self._busy_until = 0.0
+        self._next_heartbeat = 0.0
+        self._arrived = [0] * MAX_STREAMS
+        self._granted = [0] * MAX_STREAMS
 
     # --- towards the module ---------------------------------------------------------------
 
@@ -119,6 +173,13 @@ class Link:
         for request in self._requests.values():
             if request.due(now):
                 self._send(request.message, request.id)
+        if self.session is None:
+            return
+        if now >= self._next_heartbeat:
+            self._heartbeat(now)
+        if self.session.capabilities & Capability.RESEND:
+            for missing in self._frames.missing(now):
+                self._ask(missing)
 
     def next_timeout(self, now: float) -> float:
         """Seconds until :meth:`poll` has something to do; 0.05 where frames or packets wait."""
@@ -127,6 +188,26 @@ class Link:
             wait = min(wait, max(0.0, request.next_try - now))
         return wait
 
+    def resume(self, now: float) -> None:
+        """Nobody has listened for a while: silence counts from now."""
+        self._heard = max(self._heard, now)
+
+    def is_silent(self, now: float) -> bool:
+        """Whether the module has given no sign of life for too long."""
+        if self.session is None:
+            return False
+        return now - max(self._heard, self._busy_until) > SILENCE_MS / 1000
+
+    def _heartbeat(self, now: float) -> None:
+        self._next_heartbeat = now + HEARTBEAT_MS / 1000
+        self._granted = [arrived + WINDOW for arrived in self._arrived]
+        self._send(Heartbeat((self._granted[0], self._granted[1])), 0)
+
+    def _ask(self, missing: Missing) -> None:
+        ranges = b"".join(struct.pack("<4H", *each) for each in missing.rectangles)
+        message = Resend(missing.flags, len(missing.rectangles), ranges)
+        self._send(message, missing.frame, missing.stream)
+
     def _begin(self, message: AnyMessage, now: float, retry_ms: int) -> Request:
         request = Request(self._next_id, message, now, retry_ms)
         self._next_id += 1
@@ -134,14 +215,15 @@ class Link:
         self._send(message, request.id)
         return request
 
-    def _send(self, message: AnyMessage, request_id: int) -> None:
+    def _send(self, message: AnyMessage, frame: int, stream: int = 0) -> None:
         self.outgoing.append(
             encode_packet(
                 message.TYPE,
                 message.encode(),
                 nonce=self.nonce,
                 sequence=self._sequence,
-                frame=request_id,
+                frame=frame,
+                stream=stream,
             )
         )
         self._sequence += 1
@@ -152,13 +234,21 @@ class Link:
         """*count* bytes are in ``receiver.buffers()``."""
         self._now = now
         self.receiver.received(count, now)
+        if count and self.receiver.in_sync:
+            self._heard = now
 
     def place(self, header: Header) -> memoryview | None:
         return self._frames.place(header)
 
     def packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
+        self._heard = self._now
         if header.type == MessageType.TILE:
             self._frames.tile(header, payload, in_place, self._now)
+            if header.stream < MAX_STREAMS:
+                self._arrived[header.stream] += header.length
+                limit = self._arrived[header.stream] + WINDOW
+                if limit - self._granted[header.stream] >= WINDOW // _GRANTS:
+                    self._heartbeat(self._now)
             return
         if header.type >= VENDOR_FIRST:
             return
@@ -178,10 +268,38 @@ class Link:
                 self._frames.end(header, message, self._now)
             case Log():
                 self.logs.append(message)
+            case HeartbeatReply():
+                self._alive(message)
+            case Pending():
+                self._postpone(header.frame, message)
+            case Busy():
+                self.busy = message
+                lease = min(message.lease_ms, MAX_BUSY_MS) / 1000
+                self._busy_until = max(self._busy_until, self._now + lease)
+            case Notice():
+                self.notices.append(message)
+            case Resent():
+                self._frames.resent(header, message, self._now)
             case Close():
                 self.closed = message
             case _:
                 self._answer(header.frame, message)
+
+    def _alive(self, message: HeartbeatReply) -> None:
+        """What was sent before this answer on its lane has arrived, or never will."""
+        for stream in range(MAX_STREAMS):
+            sent = min(message.sent[stream], self._granted[stream])
+            self._arrived[stream] = max(self._arrived[stream], sent)
+            if message.begun[stream]:
+                self._frames.begun(stream, message.begun[stream] - 1, self._now)
+
+    def _postpone(self, request_id: int, message: Pending) -> None:
+        request = self._requests.get(request_id)
+        if request is None:
+            self.rejects[Reject.UNEXPECTED] += 1
+        else:
+            lease = min(message.lease_ms, MAX_BUSY_MS) / 1000
+            request.next_try = max(request.next_try, self._now + lease)
 
     def _answer(self, request_id: int, message: AnyMessage) -> None:
         request = self._requests.get(request_id)
@@ -194,6 +312,8 @@ class Link:
         del self._requests[request_id]
         if isinstance(message, HelloReply):
             self.session = message
+            # The first grant: until then the module may send no tile.
+            self._heartbeat(self._now)
         request.reply = message
 
 

@@ -423,6 +423,171 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Proof of life, and the credits; answered by HeartbeatReply, never repeated as it is."""
+
+    TYPE: ClassVar[MessageType] = MessageType.HEARTBEAT
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<H2Q")
+
+    limit: tuple[int, int]
+    """Bytes of tiles, each stream, that may be sent since the session began."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, *self.limit)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> Heartbeat:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        _, values = _fixed(cls.FIXED, payload)
+        return cls((values[0], values[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatReply:
+    """Proof of life; what was sent before it on its lane has arrived or is lost."""
+
+    TYPE: ClassVar[MessageType] = MessageType.HEARTBEAT_REPLY
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HQ2Q2I")
+
+    uptime_us: int
+    """Module's clock, us."""
+    sent: tuple[int, int]
+    """Bytes of tiles sent, each stream, since the session began."""
+    begun: tuple[int, int]
+    """Frames begun, each stream: the newest one's number + 1."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.uptime_us, *self.sent, *self.begun)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> HeartbeatReply:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        _, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], (values[1], values[2]), (values[3], values[4]))
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The request is under way and will be answered."""
+
+    TYPE: ClassVar[MessageType] = MessageType.PENDING
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HH")
+
+    lease_ms: int
+    """Do not ask again for so long, ms."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.lease_ms)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> Pending:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        _, values = _fixed(cls.FIXED, payload)
+        return cls(values[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The module will be silent for a while."""
+
+    TYPE: ClassVar[MessageType] = MessageType.BUSY
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBH")
+
+    reason: int
+    """Busy reason."""
+    lease_ms: int
+    """For how long at most, ms."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.reason, 0, self.lease_ms)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> Busy:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        _, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], values[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something is about to happen."""
+
+    TYPE: ClassVar[MessageType] = MessageType.NOTICE
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBH")
+
+    reason: int
+    """Notice reason."""
+    within_ms: int
+    """Expected within, ms; 0 = unknown."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.reason, 0, self.within_ms)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> Notice:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        _, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], values[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """Asks for parts of a frame again; its header names stream and frame."""
+
+    TYPE: ClassVar[MessageType] = MessageType.RESEND
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBH")
+
+    flags: int
+    """START, END: those packets are missing too."""
+    count: int
+    """Rectangles that follow."""
+    ranges: bytes = b""
+    """X, y, width, height, u16 each."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.flags, 0, self.count) + self.ranges
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> Resend:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        size, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], values[2], bytes(memoryview(payload)[size:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Resent:
+    """What becomes of a Resend; comes behind the tiles that it announces."""
+
+    TYPE: ClassVar[MessageType] = MessageType.RESENT
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBH")
+
+    flags: int
+    """START, END: those packets were sent again."""
+    state: int
+    """What is known of the frame."""
+    count: int
+    """Rectangles that follow."""
+    gone: bytes = b""
+    """Rectangles no longer held: x, y, width, height, u16 each."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.flags, self.state, self.count) + self.gone
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> Resent:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        size, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], values[1], values[2], bytes(memoryview(payload)[size:]))
+
+
+@dataclass(frozen=True, slots=True)
 class FrameStart:
     """A frame begins: its geometry, and the settings that were applied."""
 
@@ -686,7 +851,7 @@ class ScaleEntry:
 
 
 AnyMessage = (
-    Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | FrameStart | FrameEnd | Log
+    Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | Heartbeat | HeartbeatReply | Pending | Busy | Notice | Resend | Resent | FrameStart | FrameEnd | Log
 )
 
 
@@ -705,6 +870,13 @@ BY_TYPE: dict[int, type[AnyMessage]] = {
     MessageType.FLUSHED: Flushed,
     MessageType.ERROR: Error,
     MessageType.CLOSE: Close,
+    MessageType.HEARTBEAT: Heartbeat,
+    MessageType.HEARTBEAT_REPLY: HeartbeatReply,
+    MessageType.PENDING: Pending,
+    MessageType.BUSY: Busy,
+    MessageType.NOTICE: Notice,
+    MessageType.RESEND: Resend,
+    MessageType.RESENT: Resent,
     MessageType.FRAME_START: FrameStart,
     MessageType.FRAME_END: FrameEnd,
     MessageType.LOG: Log,

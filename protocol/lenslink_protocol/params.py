@@ -57,6 +57,18 @@ REQUEST_RETRY_MS: Final = _param(
     "ms",
     "longer than STALL_MS, so that a damaged request is out of the way",
 )
+HEARTBEAT_MS: Final = _param(
+    "HEARTBEAT_MS", 100, "ms", "credits are repeated this often, so that a lost one heals"
+)
+SILENCE_MS: Final = _param(
+    "SILENCE_MS", 900, "ms", "without a valid byte, and not BUSY: the module is gone"
+)
+MAX_BUSY_MS: Final = _param("MAX_BUSY_MS", 10000, "ms", "longest lease of BUSY and of PENDING")
+MAX_RANGES: Final = _param("MAX_RANGES", 32, "", "rectangles in one RESEND")
+RESEND_RETRY_MS: Final = _param(
+    "RESEND_RETRY_MS", 50, "ms", "a RESEND that brought neither tiles nor an answer is repeated"
+)
+RESEND_TRIES: Final = _param("RESEND_TRIES", 8, "", "then the frame is honestly incomplete")
 END_GRACE_MS: Final = _param(
     "END_GRACE_MS", 100, "ms", "how long a fully covered frame waits for a lost frame-end"
 )

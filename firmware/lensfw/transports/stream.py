@@ -53,7 +53,7 @@ class StreamTransport:
             if self._sent == len(self._packet):
                 self._packet = None
                 if self._tile is not None:
-                    self._tile.release()
+                    link.sent(self._tile)
                     self._tile = None
 
     def wait_ms(self):

@@ -1,0 +1,71 @@
+"""The last frames: what is needed to send a part of one again, or to say that it is gone."""
+
+from . import wire
+
+_KEPT = 4
+
+
+class Record:
+    """A frame's geometry, and its first and last packets."""
+
+    def __init__(self, readout, stream, start):
+        self.readout = readout
+        self.stream = stream
+        self.number = readout.number
+        self.start = start
+        self.end = None
+
+
+class Frames:
+    """Records of the last frames, oldest first."""
+
+    def __init__(self, tiles):
+        self._tiles = tiles
+        self._records = []
+
+    def clear(self):
+        self._records.clear()
+
+    def add(self, record):
+        self._records.append(record)
+        if len(self._records) > _KEPT:
+            self._records.pop(0)
+
+    def find(self, stream, number):
+        for record in self._records:
+            if record.number == number and record.stream == stream:
+                return record
+        return None
+
+    def sort(self, record, ranges):
+        """Tiles of *ranges* that can be sent again, and the places of those that are gone.
+
+        What has not been read yet is neither. At most MAX_RANGES places: the host asks again.
+        """
+        held = []
+        gone = []
+        plan = record.readout.plan
+        for x, y, width, height in ranges:
+            right = min(x + width, plan.width)
+            bottom = min(y + height, plan.height)
+            row = y - y % plan.tile_rows
+            while row < bottom:
+                column = x - x % plan.tile_columns
+                while column < right:
+                    place = (
+                        column,
+                        row,
+                        min(plan.tile_columns, plan.width - column),
+                        min(plan.tile_rows, plan.height - row),
+                    )
+                    column += plan.tile_columns
+                    if not record.readout.has_read(place):
+                        continue
+                    tile = self._tiles.find(record.stream, record.number, place)
+                    if tile is None:
+                        if place not in gone and len(gone) < wire.MAX_RANGES:
+                            gone.append(place)
+                    elif tile not in held:
+                        held.append(tile)
+                row += plan.tile_rows
+        return held, gone

@@ -1,0 +1,111 @@
+"""What waits to be sent, and what may be sent next: order, priority, credits.
+
+Two queues. Control packets overtake data packets, never inside one, since a packet is whole on
+its lane. The data packets of a stream keep their order; those of different streams do not, so
+that one whose host grants nothing cannot hold up the other. A barrier keeps its place among all.
+"""
+
+from . import wire
+
+BARRIER = -1
+
+NOWHERE = (0, 0, 0, 0)
+
+
+class Item:
+    """A packet but for its header; ``tile`` is released once it is sent."""
+
+    def __init__(self, kind, frame, stream, payload=b"", tile=None, flags=0, barrier=False):
+        self.kind = kind
+        self.frame = frame
+        self.stream = stream
+        self.payload = payload
+        self.tile = tile
+        self.flags = flags
+        self.barrier = barrier
+
+
+class Outbox:
+    """Credits are bytes of tiles, counted for each stream since the session began."""
+
+    def __init__(self):
+        self._control = []
+        self._data = []
+        self._limit = [0] * wire.MAX_STREAMS
+        self._sent = [0] * wire.MAX_STREAMS
+        # What may still be sent: small numbers, which a tile does not allocate for.
+        self._budget = [0] * wire.MAX_STREAMS
+        self._since = [0] * wire.MAX_STREAMS
+
+    def clear(self):
+        self.__init__()
+
+    def control(self, item):
+        self._control.append(item)
+
+    def waiting(self):
+        """Control packets that wait."""
+        return len(self._control)
+
+    def data(self, item):
+        self._data.append(item)
+
+    def first(self, items):
+        """Put data ahead of all that waits: what is sent again has been waited for."""
+        self._data[:0] = items
+
+    def drop(self, stream):
+        """Forget the tiles of a stream that has been stopped; they may be held on."""
+        kept = []
+        for item in self._data:
+            if item.tile is not None and item.stream == stream:
+                item.tile.release(0)
+            else:
+                kept.append(item)
+        self._data = kept
+
+    def answers(self, number):
+        """Whether the answer to a request still waits."""
+        for item in self._data:
+            if item.frame == number and item.kind < wire.T_FRAME_START:
+                return True
+        return False
+
+    def grant(self, limits):
+        """The host has repeated its limits; an older one than known changes nothing."""
+        for stream in range(wire.MAX_STREAMS):
+            self._sent[stream] += self._since[stream]
+            self._since[stream] = 0
+            self._limit[stream] = max(self._limit[stream], limits[stream])
+            left = self._limit[stream] - self._sent[stream]
+            self._budget[stream] = min(left, 1 << 29)
+
+    def sent(self):
+        """Bytes of tiles sent, by stream."""
+        return [self._sent[i] + self._since[i] for i in range(wire.MAX_STREAMS)]
+
+    def next(self):
+        """The next item that may be sent, or None."""
+        if self._control:
+            return self._control.pop(0)
+        blocked = 0
+        index = 0
+        for item in self._data:
+            if item.barrier:
+                if index:
+                    return None
+                break
+            bit = 1 << item.stream
+            if not blocked & bit:
+                if item.tile is None:
+                    break
+                length = item.tile.length
+                if length <= self._budget[item.stream]:
+                    self._budget[item.stream] -= length
+                    self._since[item.stream] += length
+                    break
+                blocked |= bit
+            index += 1
+        else:
+            return None
+        return self._data.pop(index)

@@ -453,7 +453,7 @@ class HeartbeatReply:
     uptime_us: int
     """Module's clock, us."""
     sent: tuple[int, int]
-    """Bytes of tiles sent, each stream, since the session began."""
+    """Bytes of tiles sent, each stream, since its beginning."""
     begun: tuple[int, int]
     """Frames begun, each stream: the newest one's number + 1."""
 

@@ -123,7 +123,7 @@ def configuration(tile_bytes=128, in_flight=2, bits=12):
         "board": "test",
         "boot_count": 7,
         "reset_reason": 1,
-        "limits": {"tile_bytes": tile_bytes, "in_flight": in_flight},
+        "limits": {"tile_bytes": tile_bytes, "tiles": in_flight + 2, "in_flight": in_flight},
         "sensor": {
             "width": 32,
             "height": 24,
@@ -214,7 +214,7 @@ class Peer:
             view, tile = packet
             data = bytes(view)
             if tile is not None:
-                tile.release()
+                self.camera.link.sent(tile)
             header = struct.unpack(wire.HEADER, data[: wire.HEADER_BYTES])
             said.append((header, data[wire.HEADER_BYTES :]))
 

@@ -80,6 +80,8 @@ class Module:
     def last_words(self) -> str:
         """Why the firmware ended, in a few words."""
         status = self.poll()
+        if self._messages.closed:
+            return "the module was closed"
         if status is None:
             return "the module closed the connection"
         self._messages.seek(0)

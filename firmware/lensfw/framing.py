@@ -91,7 +91,7 @@ class Receiver:
             self.reject("stall")
             self._used += 1
             self._progress = now
-        return None
+        return
 
 
 def seal(packet, length, crc, kind, flags, stream, nonce, sequence, frame, place):
@@ -102,4 +102,6 @@ def seal(packet, length, crc, kind, flags, stream, nonce, sequence, frame, place
         place[0], place[1], place[2], place[3], length, crc, 0,
     )  # fmt: skip
     view = memoryview(packet)
-    struct.pack_into("<I", packet, wire.HEADER_BYTES - 4, binascii.crc32(view[: wire.HEADER_BYTES - 4]))
+    struct.pack_into(
+        "<I", packet, wire.HEADER_BYTES - 4, binascii.crc32(view[: wire.HEADER_BYTES - 4])
+    )

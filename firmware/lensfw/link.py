@@ -66,7 +66,13 @@ class Link:
             self._packet(packet[0], packet[1])
 
     def _packet(self, header, payload):
-        version, kind, nonce, sequence, number = (header[1], header[2], header[5], header[6], header[7])
+        version, kind, nonce, sequence, number = (
+            header[1],
+            header[2],
+            header[5],
+            header[6],
+            header[7],
+        )
         if kind == wire.T_HELLO:
             self._hello(version, nonce, sequence, number, payload)
             return

@@ -1,6 +1,7 @@
 """The simulated module: ``micropython -m lensfw.main CONFIGURATION LINK ROWS PINS``.
 
-All four are file descriptors: of a file of JSON, and of connected, non-blocking stream sockets. It ends with the link, and never outlives the bench: each of the three ends with it.
+All four are file descriptors: of a file of JSON, and of connected, non-blocking stream sockets.
+It ends with the link, and never outlives the bench: each of the sockets ends with it.
 """
 
 import json
@@ -11,6 +12,7 @@ import time
 from . import clock, module
 from .ports import sim
 from .transports import stream
+
 
 def run(configuration, link_fd, rows_fd, pins_fd):
     ticks = clock.Clock(time.ticks_us, time.ticks_add(0, -1))

@@ -75,6 +75,14 @@ def cfa(sensor):
 def pixel_format(sensor):
     """The PFNC code of the sensor's pixels in 16-bit words."""
     bits = sensor["bits"]
-    first = wire.PFNC_GR16 if bits > 14 else wire.PFNC_GR14 if bits > 12 else wire.PFNC_GR12 if bits > 10 else wire.PFNC_GR10
+    first = (
+        wire.PFNC_GR16
+        if bits > 14
+        else wire.PFNC_GR14
+        if bits > 12
+        else wire.PFNC_GR12
+        if bits > 10
+        else wire.PFNC_GR10
+    )
     # PFNC counts its phases GR, RG, GB, BG.
     return first + (1, 0, 2, 3)[cfa(sensor)]

@@ -263,7 +263,9 @@ class Module:
                 self.power.draw(True)
                 settings = (self.exposure_us, self.gain_milli, self.focus.mdpt)
                 self.ports.rows_request(number, stream.mode["id"], settings)
-                self._readout = sensor.Readout(self.ports, self.tiles, stream, number, settings, now)
+                self._readout = sensor.Readout(
+                    self.ports, self.tiles, stream, number, settings, now
+                )
                 self._started = False
                 return
         self.power.draw(False)

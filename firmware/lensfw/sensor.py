@@ -178,4 +178,3 @@ class Readout:
         if self._y < plan.height:
             self._ports.rows_skip(left)
         self._y = plan.height
-

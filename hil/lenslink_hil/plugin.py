@@ -71,7 +71,7 @@ def lens_url(pytestconfig: pytest.Config) -> str:
     if named is None:
         _skip_without_micropython()
         return DEFAULT_LENS
-    from lenslink import LensLinkError, open  # noqa: PLC0415 - the plugin must load fast
+    from lenslink import LensLinkError, open
 
     try:
         open(named).close()
@@ -81,9 +81,9 @@ def lens_url(pytestconfig: pytest.Config) -> str:
 
 
 def _skip_without_micropython() -> None:
-    from lenslink import RigError  # noqa: PLC0415 - the plugin must load fast
+    from lenslink import RigError
 
-    from .benches.micropython import find_micropython  # noqa: PLC0415
+    from .benches.micropython import find_micropython
 
     try:
         find_micropython()
@@ -96,7 +96,7 @@ def _skip_without_micropython() -> None:
 @pytest.fixture
 def lens(lens_url: str) -> Iterator[Device]:
     """The module on the bench, opened for one test."""
-    from lenslink import open  # noqa: PLC0415 - the plugin must load fast
+    from lenslink import open
 
     with open(lens_url) as device:
         yield device

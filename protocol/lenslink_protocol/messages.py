@@ -837,7 +837,7 @@ class ScaleEntry:
     pixels_milli: int
     """Its largest frame over the product's, 1/1000."""
     rate_milli: int
-    """Its link rate over the product's, 1/1000."""
+    """Its link rate over the product's, 1/1000; 0 = unknown."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""

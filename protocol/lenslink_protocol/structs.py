@@ -246,7 +246,8 @@ MESSAGES: tuple[Message, ...] = (
         "proof of life, and the credits; answered by HeartbeatReply, never repeated as it is",
         Struct(
             _SIZE,
-            "limit" / Array(2, Int64ul)
+            "limit"
+            / Array(2, Int64ul)
             * "bytes of tiles, each stream, that may be sent since the session began",
         ),
     ),
@@ -457,7 +458,7 @@ ENTRIES: tuple[Entry, ...] = (
         "for a stand-in: how much smaller it is than the product",
         Struct(
             "pixels_milli" / Int32ul * "its largest frame over the product's, 1/1000",
-            "rate_milli" / Int32ul * "its link rate over the product's, 1/1000",
+            "rate_milli" / Int32ul * "its link rate over the product's, 1/1000; 0 = unknown",
         ),
     ),
 )

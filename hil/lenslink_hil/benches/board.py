@@ -48,8 +48,6 @@ def configuration(
     module = _read(_MODULE)
     product = module.pop("product")
     pixels = max(mode["width"] * mode["height"] for mode in sensor["modes"])
-    # An unbounded stand-in has no rate of its own to compare.
-    rate = board.limits["rate"] or product["rate"]
     return {
         **module,
         "maker": sensor["maker"] or module["maker"],
@@ -62,7 +60,7 @@ def configuration(
         "sensor": dict(sensor),
         "scale": {
             "pixels_milli": pixels * 1000 // product["pixels"],
-            "rate_milli": rate * 1000 // product["rate"],
+            "rate_milli": board.limits["rate"] * 1000 // product["rate"],
         },
     }
 

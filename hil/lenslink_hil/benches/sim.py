@@ -122,8 +122,7 @@ def start_module(
         abort = stack.enter_context(contextlib.ExitStack())
         abort.callback(_kill, plant)
         ready = _ready(plant, deadline)
-        messages = tempfile.TemporaryFile()
-        abort.callback(messages.close)
+        messages = abort.enter_context(tempfile.TemporaryFile())
         # Not as an argument: MicroPython ends without a word at one of more than 255 bytes.
         config = stack.enter_context(tempfile.TemporaryFile())
         config.write(json.dumps(configuration(board, ready["sensor"], serial, boot)).encode())
@@ -178,6 +177,8 @@ def _start_plant(
     return subprocess.Popen(
         [
             sys.executable,
+            # Not the current folder first: a numpy.py in it is none of the plant's business.
+            "-P",
             "-m",
             "lenslink_hil.plant",
             "--rows-fd",

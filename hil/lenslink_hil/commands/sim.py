@@ -63,8 +63,8 @@ def sim(
       lenslink sim --listen tcp:127.0.0.1:7650 --scene ramp
       lenslink sim --listen unix:/tmp/lens & lenslink capture unix:/tmp/lens -o photo.dng
     """
-    from .server import Server  # noqa: PLC0415 - --help does without it
-    from .socket_address import listening  # noqa: PLC0415
+    from .server import Server
+    from .socket_address import listening
 
     chosen = {key: value for key, value in options.items() if value is not None}
     screen = Screen(settings)

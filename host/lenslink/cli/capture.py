@@ -66,7 +66,7 @@ def capture(
       lenslink capture sim: -o photo.dng -o photo.png --exposure 1/60 --gain 2 --force
       lenslink capture 'sim:?scene=ramp&bits=14' -o ramp.npy --json
     """
-    from lenslink.raw.files import check_output, save  # noqa: PLC0415 - numpy: slow to import
+    from lenslink.raw.files import check_output, save
 
     screen = Screen(settings)
     shot = Shot(mode, exposure_us, gain_milli, focus_mdpt)

@@ -111,7 +111,7 @@ def _benches(program: click.Context) -> Iterator[Check]:
 
 
 def _runtime() -> Check:
-    from lenslink.runtime import runtime_dir  # noqa: PLC0415 - only this command needs it so early
+    from lenslink.runtime import runtime_dir
 
     cure = "name a folder of yours in LENSLINK_RUNTIME_DIR"
     try:

@@ -67,11 +67,8 @@ def about(manifest: Manifest) -> Iterator[tuple[str, str]]:
     if (power := manifest.power) is not None:
         yield "power", f"{power.idle_mw} mW idle, {power.active_mw} mW streaming"
     if (scale := manifest.scale) is not None:
-        yield (
-            "stands in at",
-            f"{scale.pixels_milli / 10:g} % of the product's pixels, "
-            f"{scale.rate_milli / 10:g} % of its link rate",
-        )
+        rate = f", {scale.rate_milli / 10:g} % of its link rate" if scale.rate_milli else ""
+        yield "stands in at", f"{scale.pixels_milli / 10:g} % of the product's pixels{rate}"
 
 
 def _session(device: Device) -> Iterator[tuple[str, str]]:

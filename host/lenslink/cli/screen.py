@@ -35,9 +35,9 @@ def emit_json(value: Mapping[str, object]) -> None:
 
 def emit_table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> None:
     """A table on stdout: its columns fit a terminal, and are never cut where there is none."""
-    from rich.console import Console  # noqa: PLC0415 - half of the time that --help takes
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=bool(header), header_style="bold")
     rows = list(rows)
@@ -89,9 +89,9 @@ class Screen:
         if not self.animated:
             yield lambda text: None
             return
-        from rich.console import Console  # noqa: PLC0415 - half of the time that --help takes
-        from rich.live import Live  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
 
         console = Console(stderr=True, highlight=False, markup=False)
         last = float("-inf")

@@ -48,7 +48,7 @@ def open_sink(target: str | None, force: bool) -> Iterator[Sink]:
         if path.suffix.lower() != ".raw":
             raise UsageError(f"{target}: a stream is written as '-' (stdout) or to a file *.raw")
         # Loads numpy, which --help has no use for.
-        from lenslink.raw.atomic import exists_error, publish  # noqa: PLC0415
+        from lenslink.raw.atomic import exists_error, publish
 
         if path.is_dir():
             raise StorageError(f"cannot write {target}: it is a folder")

@@ -56,7 +56,7 @@ def write_dng(
 def _write_pictures(
     frame: Frame, file: BinaryIO, preview: NDArray[np.uint8] | None, software: str
 ) -> None:
-    import tifffile  # noqa: PLC0415 - half a second that `import lenslink` must not cost
+    import tifffile
 
     raw: dict[str, Any] = {
         "data": raw_strips(frame.pixels),

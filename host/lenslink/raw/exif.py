@@ -26,7 +26,7 @@ def attach_exif(frame: Frame, file: BinaryIO) -> None:
     ``file`` is readable, writable and seekable, and its IFD0 has the PLACEHOLDER tag. Raises
     OSError when the file cannot be written.
     """
-    import tifffile  # noqa: PLC0415 - slow to import
+    import tifffile
 
     start = file.seek(0, 2)
     start += start % 2  # a directory begins on an even byte

@@ -91,7 +91,7 @@ def _write_dng(frame: Frame, file: BinaryIO) -> None:
 
 
 def _write_tiff(frame: Frame, file: BinaryIO) -> None:
-    import tifffile  # noqa: PLC0415 - slow to import
+    import tifffile
 
     with tifffile.TiffWriter(file, byteorder="<") as tiff:
         tiff.write(
@@ -112,7 +112,7 @@ def _write_npy(frame: Frame, file: BinaryIO) -> None:
 
 
 def _write_png(frame: Frame, file: BinaryIO) -> None:
-    from PIL import Image, PngImagePlugin  # noqa: PLC0415 - slow to import
+    from PIL import Image, PngImagePlugin
 
     info = PngImagePlugin.PngInfo()
     info.add(b"sRGB", b"\x00")  # colours are sRGB, perceptual intent

@@ -43,7 +43,7 @@ def render_preview(frame: Frame) -> NDArray[np.uint8]:
 
     (h, w, 3) uint8. Raises StorageError as :func:`render` does.
     """
-    from PIL import Image  # noqa: PLC0415 - slow to import
+    from PIL import Image
 
     top, left, bottom, right = frame.active_area
     half = max(bottom - top, right - left) >= 2 * PREVIEW_SIDE
@@ -54,7 +54,7 @@ def render_preview(frame: Frame) -> NDArray[np.uint8]:
 
 def _develop(frame: Frame, *, half: bool, flip: int | None) -> NDArray[np.uint8]:
     """LibRaw's picture; ``flip`` None turns it as the file says, 0 leaves it as it is."""
-    import rawpy  # noqa: PLC0415 - slow to import
+    import rawpy
 
     top, left, bottom, right = frame.active_area
     # LibRaw moves an odd corner to the next even pixel, and shifts the colours with it but not

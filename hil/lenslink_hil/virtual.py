@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from lensfw import module as firmware
 from lenslink.pool import Pool
 from lenslink.reassembly import Assembly, Reassembly
 from lenslink_protocol.ids import Reject
@@ -102,7 +103,7 @@ class Loss:
     _random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)  # noqa: S311 - not for secrets
+        self._random = random.Random(self.seed)
 
     def __call__(self, packet: bytes) -> list[bytes]:
         if self._random.random() < self.probability:
@@ -132,10 +133,8 @@ class VirtualBench:
     def __init__(
         self, configuration: Mapping[str, Any], picture: Picture, up: Line, down: Line
     ) -> None:
-        from lensfw import module  # untyped: it is MicroPython's
-
         self.clock = VirtualClock()
-        self.module: Any = module.Module(configuration, InstantPorts(picture), self.clock)
+        self.module: Any = firmware.Module(configuration, InstantPorts(picture), self.clock)
         self.rejects: Counter[Reject] = Counter()
         self.configurations: dict[int, Configured] = {}
         self.frames = Reassembly(Pool(), self.rejects, self.configurations.get)

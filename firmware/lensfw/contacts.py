@@ -8,9 +8,13 @@ NAMES = ("detached", "half-seated", "attached")
 
 POWER_PIN = 0
 DETECT_PIN = 1
+# The button that unlocks the module. It says that the contacts will open, not that they have.
+RELEASE_PIN = 2
 
 # Springs bounce for some 15 ms; attached must be known within 100 ms of stable contact.
 SETTLE_US = 20000
+# A button bounces too, and a hand does not press twice within this.
+RELEASE_US = 100000
 
 
 class Contacts:
@@ -22,13 +26,20 @@ class Contacts:
         self._settle_us = settle_us
         self._levels = [0, 0]
         self._since = 0
+        self._pressed = None
 
     def edge(self, pin, level, now):
-        """A contact has changed."""
+        """A contact has changed; True if that is the release button being pressed."""
+        if pin == RELEASE_PIN:
+            if not level or (self._pressed is not None and now - self._pressed < RELEASE_US):
+                return False
+            self._pressed = now
+            return True
         if self._levels[pin] != level:
             self._levels[pin] = level
             self._since = now
             self.bounces += 1
+        return False
 
     def poll(self, now):
         """True if the state has just changed."""

@@ -10,6 +10,8 @@ _CAPABILITIES = wire.CAP_LOG | wire.CAP_RESEND
 _HALF = 1 << 31
 # Answers that are kept, in case the host asks again.
 _ANSWERS = 4
+# Sessions that ended, of which the requests are remembered.
+_SESSIONS = 2
 # A host that does not read must not fill the module's memory with log lines.
 _QUEUE = 32
 
@@ -31,7 +33,8 @@ class Link:
 
     module.attached() - whether hellos are answered; module.opened(), module.closed();
     module.manifest - bytes; module.request(kind, id, fields), which calls answer() now or later,
-    or raises Refusal; module.resend(stream, frame, flags, ranges).
+    or raises Refusal; module.resend(stream, frame, flags, ranges); module.unbegun() - ids of
+    requests that were accepted and have had no effect yet.
     """
 
     def __init__(self, module, clock, boot_count, reset_reason):
@@ -48,6 +51,7 @@ class Link:
         self._rx = None
         self._tx = 0
         self._answers = []
+        self._past = []
         self._farewell = None
         self._order = 0
         # The number after the newest frame's of which anything was sent, by stream.
@@ -87,11 +91,13 @@ class Link:
             return
         if kind >= wire.VENDOR_FIRST:
             return
-        if kind == wire.T_HEARTBEAT or kind == wire.T_RESEND:
+        if kind == wire.T_HEARTBEAT or kind == wire.T_RESEND or kind == wire.T_QUERY:
             try:
                 fields = wire.decode(kind, payload)
                 if kind == wire.T_HEARTBEAT:
                     self._heartbeat(number, fields)
+                elif kind == wire.T_QUERY:
+                    self._query(number, fields[0], fields[1])
                 else:
                     self._resend(header[4], number, fields)
             except ValueError:
@@ -100,7 +106,7 @@ class Link:
         self._request(kind, number, payload)
 
     def _heartbeat(self, number, limits):
-        """Both may be repeated or lost without harm, so neither is kept as an answer."""
+        """As a resend and a query, it may be repeated or lost without harm: no answer is kept."""
         self.outbox.grant(limits)
         fields = [self._clock.now()] + self.outbox.sent() + self._begun
         payload = wire.encode(wire.T_HEARTBEAT_REPLY, fields)
@@ -112,6 +118,22 @@ class Link:
             raise ValueError("ranges")
         ranges = [struct.unpack_from("<4H", tail, 8 * i) for i in range(count)]
         self._module.resend(stream, frame, flags, ranges)
+
+    def _query(self, number, nonce, request):
+        fate = wire.FATE_UNKNOWN
+        for past, last, fates in [(self.nonce, self.last_request, self._fates())] + self._past:
+            if past == nonce:
+                fate = wire.FATE_NOT_DONE if request > last else fates.get(request, fate)
+                break
+        payload = wire.encode(wire.T_QUERY_REPLY, (fate,))
+        self.outbox.control(outbox.Item(wire.T_QUERY_REPLY, number, 0, payload))
+
+    def _fates(self):
+        """What became of the session's last requests, by id."""
+        fates = {}
+        for number, kind, _ in self._answers:
+            fates[number] = wire.FATE_NOT_DONE if kind == wire.T_ERROR else wire.FATE_DONE
+        return fates
 
     def _in_order(self, sequence):
         step = (sequence - self._rx) & 0xFFFFFFFF
@@ -239,6 +261,11 @@ class Link:
         """Forget the session; with a reason, tell the host."""
         if self.nonce is None:
             return
+        fates = self._fates()
+        for number in self._module.unbegun():
+            fates[number] = wire.FATE_NOT_DONE
+        self._past.insert(0, (self.nonce, self.last_request, fates))
+        del self._past[_SESSIONS:]
         self._module.closed()
         self.outbox.clear()
         self._begun = [0] * wire.MAX_STREAMS

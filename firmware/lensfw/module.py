@@ -25,6 +25,7 @@ class Stream:
         self.tile_columns = 0
         self.tile_rows = 0
         self.remaining = 0
+        self.begun = False
         self.request = 0
         self.interval_us = 0
         self.next_start = 0
@@ -104,7 +105,8 @@ class Module:
                 break
             kind, channel, value = event
             if kind == self.ports.CONTACT:
-                self.contacts.edge(channel, value, now)
+                if self.contacts.edge(channel, value, now):
+                    self.link.tell(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
             elif kind == self.ports.ADC:
                 if self.power.sampled(channel, value):
                     text = "supply %s: %d mV"
@@ -136,6 +138,10 @@ class Module:
         self.tiles.forget()
         self.frames.clear()
         self.power.draw(False)
+
+    def unbegun(self):
+        """Ids of requests for frames of which none has been begun."""
+        return [each.request for each in self.streams if each.remaining and not each.begun]
 
     def resend(self, stream, number, flags, ranges):
         """Send parts of a frame again, then say which are gone."""
@@ -242,6 +248,7 @@ class Module:
         if distance >= 0:
             self.focus.move_to(distance, now)
         stream.remaining = count
+        stream.begun = False
         stream.request = number
         stream.interval_us = interval
         stream.next_start = now
@@ -260,6 +267,7 @@ class Module:
                 number = self.next_frame
                 self.next_frame = (number + 1) & 0xFFFFFFFF
                 stream.next_start = now + stream.interval_us
+                stream.begun = True
                 self.power.draw(True)
                 settings = (self.exposure_us, self.gain_milli, self.focus.mdpt)
                 self.ports.rows_request(number, stream.mode["id"], settings)

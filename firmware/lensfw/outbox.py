@@ -67,7 +67,8 @@ class Outbox:
     def answers(self, number):
         """Whether the answer to a request still waits."""
         for item in self._data:
-            if item.frame == number and item.kind < wire.T_FRAME_START:
+            # Only answers are barriers. The number of all else is a frame's.
+            if item.frame == number and item.barrier:
                 return True
         return False
 

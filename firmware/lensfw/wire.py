@@ -57,6 +57,8 @@ T_BUSY = const(18)
 T_NOTICE = const(19)
 T_RESEND = const(20)
 T_RESENT = const(21)
+T_QUERY = const(24)
+T_QUERY_REPLY = const(25)
 T_FRAME_START = const(64)
 T_TILE = const(65)
 T_FRAME_END = const(66)
@@ -103,6 +105,10 @@ RESEND_END = const(2)
 FRAME_UNDER_WAY = const(0)
 FRAME_ENDED = const(1)
 FRAME_UNKNOWN = const(2)
+
+FATE_UNKNOWN = const(0)
+FATE_NOT_DONE = const(1)
+FATE_DONE = const(2)
 
 RESET_POWER_ON = const(0)
 RESET_RESET = const(1)
@@ -211,6 +217,10 @@ FORMATS = {
     20: ("<BBH", 6, True),
     # Resent: flags, state, count, gone
     21: ("<BBH", 6, True),
+    # Query: session, request
+    24: ("<II", 10, False),
+    # QueryReply: fate
+    25: ("<B", 3, False),
     # FrameStart: mode, request, width, height, cfa, orientation, bits, reserved, pixel_format, stride, white, black_milli, timestamp_us, exposure_us, gain_milli, focus_mdpt, temperature_mc
     64: ("<HIHHBBBBIII4IQQIii", 72, False),
     # FrameEnd: status, lanes, tiles, readout_us, last_sequence

@@ -23,11 +23,28 @@ A library never exits: only :mod:`lenslink.cli.main` turns these into exit codes
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from lenslink_protocol.ids import Fate
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A request by which it can be asked for in any session: ``Device.fate(ticket)``."""
+
+    nonce: int
+    """The session in which it was sent."""
+    id: int
+    type: int
+    """Its message type (:class:`lenslink_protocol.ids.MessageType`)."""
+
 
 class LensLinkError(Exception):
     """Base of all errors below; never raised itself."""
 
     exit_code = 1
+    request: Ticket | None = None
+    """The request whose answer, or whose frame, did not come."""
 
 
 class UsageError(LensLinkError):
@@ -63,6 +80,8 @@ class Disconnected(LensLinkError):
     """Raised by every call in progress when the module goes away, and by every later one."""
 
     exit_code = 5
+    fate: Fate | None = None
+    """What became of ``request``, where the module has been asked already."""
 
 
 class ProtocolError(LensLinkError):
@@ -76,7 +95,7 @@ class VersionMismatch(ProtocolError):
 
 
 class Timeout(LensLinkError):
-    """Raised when a deadline passed; nothing is known of the request that was under way."""
+    """Raised when a deadline passed; ``Device.fate()`` tells of the request that was under way."""
 
     exit_code = 8
 

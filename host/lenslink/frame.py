@@ -85,6 +85,8 @@ class Frame:
     """Fraction of the frame's bytes that arrived and passed their CRC: 1.0 when complete."""
     uncovered: tuple[tuple[int, int], ...] = ()
     """Half-open ranges of bytes, in row order, that did not arrive."""
+    nonce: int = 0
+    """The session it came in: drawn anew at every attachment, and part of each of its packets."""
     _recycle: Callable[[], None] | None = field(default=None, repr=False)
 
     @property

@@ -27,7 +27,7 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import MAX_MANIFEST, SILENCE_MS
 
 from .deadline import Deadline
-from .errors import DeviceError, Disconnected, ProtocolError, Timeout, VersionMismatch
+from .errors import DeviceError, Disconnected, ProtocolError, Ticket, Timeout, VersionMismatch
 from .pool import Pool
 from .reassembly import Assembly, Reassembly
 from .transports.base import Transport
@@ -47,6 +47,8 @@ class Session:
         self.pool = Pool()
         self.configurations: dict[int, Configured] = {}
         self.frames = Reassembly(self.pool, self.rejects, self.configurations.get)
+        self.last: Ticket | None = None
+        """The last request."""
         self.link = Link(secrets.randbits(32), self.frames, self.rejects)
         self._transport = transport
 
@@ -84,8 +86,12 @@ class Session:
         Raises :exc:`~lenslink.errors.DeviceError` when the module refuses.
         """
         request = self.link.request(message, time.monotonic())
+        self.last = Ticket(self.link.nonce, request.id, message.TYPE)
         try:
             self.pump(lambda: request.done, deadline)
+        except (Disconnected, Timeout) as error:
+            error.request = self.last
+            raise
         finally:
             self.link.forget(request)
         return self._checked(request.reply, reply)

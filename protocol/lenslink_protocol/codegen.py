@@ -2,14 +2,16 @@
 lenslink_protocol.codegen [--check] [ROOT]``.
 
 Written are the CPython codec (:mod:`.messages`), the firmware's (``lensfw/wire.py``) and the
-tables of SPEC.md, which stand between ``<!-- generated: NAME -->`` markers. ``--check`` writes
-nothing and fails if a file differs from what would be written.
+tables of SPEC.md, which stand between ``<!-- generated: NAME -->`` markers. SPEC.md's clauses go the
+other way: ``clauses.json`` is what an installed package has of it. ``--check`` writes nothing and
+fails if a file differs from what would be written.
 """
 
 from __future__ import annotations
 
 import argparse
 import enum
+import json
 import re
 import struct
 import sys
@@ -229,6 +231,7 @@ _PREFIXES: dict[str, type[enum.IntEnum] | type[enum.IntFlag]] = {
     "NOTICE": ids.NoticeReason,
     "RESEND": ids.ResendFlag,
     "FRAME": ids.FrameState,
+    "FATE": ids.Fate,
     "RESET": ids.ResetReason,
     "LOG": ids.LogLevel,
     "CFA": ids.Cfa,
@@ -331,6 +334,7 @@ _TABLED = (
     ids.NoticeReason,
     ids.ResendFlag,
     ids.FrameState,
+    ids.Fate,
     ids.ResetReason,
     ids.LogLevel,
     ids.Cfa,
@@ -386,12 +390,30 @@ def spec_md(current: str) -> str:
     return re.sub(r"<!-- generated: (\w+) -->\n.*?<!-- end -->", replace, current, flags=re.S)
 
 
+_CLAUSE = re.compile(r"^- \*\*\[([MH])(-[A-Z]+-\d+)\]\*\* (.+?)(?=\n- |\n\n)", flags=re.S | re.M)
+_SIDES = {"M": "module", "H": "host"}
+
+
+def clauses_json(spec: str) -> str:
+    """The clauses of SPEC.md; :exc:`ValueError` where an identifier stands twice."""
+    found = [
+        {"id": side + rest, "side": _SIDES[side], "text": " ".join(text.split())}
+        for side, rest, text in _CLAUSE.findall(spec)
+    ]
+    names = [clause["id"] for clause in found]
+    if len(set(names)) < len(names):
+        raise ValueError("an identifier of a clause stands twice in SPEC.md")
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
 def outputs(root: Path) -> Iterator[tuple[Path, str]]:
     """Every generated file below *root*, with its text."""
     yield root / "protocol/lenslink_protocol/messages.py", messages_py()
     yield root / "firmware/lensfw/wire.py", wire_py()
     spec = root / "protocol/SPEC.md"
-    yield spec, spec_md(spec.read_text(encoding="utf-8"))
+    text = spec_md(spec.read_text(encoding="utf-8"))
+    yield spec, text
+    yield root / "protocol/lenslink_protocol/clauses.json", clauses_json(text)
 
 
 def main() -> int:

@@ -29,6 +29,8 @@ class MessageType(enum.IntEnum):
     NOTICE = 0x13
     RESEND = 0x14
     RESENT = 0x15
+    QUERY = 0x18
+    QUERY_REPLY = 0x19
     FRAME_START = 0x40
     TILE = 0x41
     FRAME_END = 0x42
@@ -81,6 +83,17 @@ class ErrorCode(enum.IntEnum):
     """It would exceed the granted power."""
     REPEATED = 9
     """It was executed before, and the answer is no longer held."""
+
+
+class Fate(enum.IntEnum):
+    """What became of a request, as far as the module remembers."""
+
+    UNKNOWN = 0
+    """It has restarted since, or the request is too long ago."""
+    NOT_DONE = 1
+    """It never came, was refused, or the session ended before it had any effect: for good."""
+    DONE = 2
+    """It was executed."""
 
 
 class CloseReason(enum.IntEnum):

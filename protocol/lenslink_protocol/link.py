@@ -327,5 +327,6 @@ REPLIES: dict[int, type[AnyMessage]] = {
         (MessageType.STREAM, MessageType.ACCEPTED),
         (MessageType.STOP, MessageType.ACCEPTED),
         (MessageType.FLUSH, MessageType.FLUSHED),
+        (MessageType.QUERY, MessageType.QUERY_REPLY),
     )
 }

@@ -588,6 +588,50 @@ class Resent:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """Asks what became of a request of this session or of an earlier one."""
+
+    TYPE: ClassVar[MessageType] = MessageType.QUERY
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HII")
+
+    session: int
+    """Nonce of the session in which it was sent."""
+    request: int
+    """Its id."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.session, self.request)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> Query:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        _, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], values[1])
+
+
+@dataclass(frozen=True, slots=True)
+class QueryReply:
+    """What became of a request."""
+
+    TYPE: ClassVar[MessageType] = MessageType.QUERY_REPLY
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HB")
+
+    fate: int
+    """Done, not done, or unknown."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.fate)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> QueryReply:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        _, values = _fixed(cls.FIXED, payload)
+        return cls(values[0])
+
+
+@dataclass(frozen=True, slots=True)
 class FrameStart:
     """A frame begins: its geometry, and the settings that were applied."""
 
@@ -851,7 +895,7 @@ class ScaleEntry:
 
 
 AnyMessage = (
-    Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | Heartbeat | HeartbeatReply | Pending | Busy | Notice | Resend | Resent | FrameStart | FrameEnd | Log
+    Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | Heartbeat | HeartbeatReply | Pending | Busy | Notice | Resend | Resent | Query | QueryReply | FrameStart | FrameEnd | Log
 )
 
 
@@ -877,6 +921,8 @@ BY_TYPE: dict[int, type[AnyMessage]] = {
     MessageType.NOTICE: Notice,
     MessageType.RESEND: Resend,
     MessageType.RESENT: Resent,
+    MessageType.QUERY: Query,
+    MessageType.QUERY_REPLY: QueryReply,
     MessageType.FRAME_START: FrameStart,
     MessageType.FRAME_END: FrameEnd,
     MessageType.LOG: Log,

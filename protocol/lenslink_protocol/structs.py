@@ -321,6 +321,24 @@ MESSAGES: tuple[Message, ...] = (
         ),
     ),
     Message(
+        "Query",
+        MessageType.QUERY,
+        "host",
+        "asks what became of a request of this session or of an earlier one",
+        Struct(
+            _SIZE,
+            "session" / Int32ul * "nonce of the session in which it was sent",
+            "request" / Int32ul * "its id",
+        ),
+    ),
+    Message(
+        "QueryReply",
+        MessageType.QUERY_REPLY,
+        "module",
+        "what became of a request",
+        Struct(_SIZE, "fate" / Int8ul * "done, not done, or unknown"),
+    ),
+    Message(
         "FrameStart",
         MessageType.FRAME_START,
         "module",

@@ -24,18 +24,18 @@ def decode(kind, payload):
     return [field.hex() if isinstance(field, bytes) else field for field in fields]
 
 
-def seal(payload, kind, stream, nonce, sequence, frame, place):
+def seal(payload, kind, flags, stream, nonce, sequence, frame, place):
     body = bytes.fromhex(payload)
     packet = bytearray(wire.HEADER_BYTES) + body
     crc = binascii.crc32(body)
-    framing.seal(packet, len(body), crc, kind, stream, nonce, sequence, frame, place)
+    framing.seal(packet, len(body), crc, kind, flags, stream, nonce, sequence, frame, place)
     return packet.hex()
 
 
 def unseal(header):
     """The fields of a header."""
-    fields = struct.unpack(wire.HEADER, bytes.fromhex(header))
-    return [fields[0].hex()] + list(fields[1:])
+    magic, *fields = struct.unpack(wire.HEADER, bytes.fromhex(header))
+    return [magic.hex(), *fields]
 
 
 def receive(chunks, now_us):

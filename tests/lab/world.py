@@ -114,8 +114,8 @@ def mode(number, width, height, use):
     }
 
 
-def configuration(tile_bytes=128, in_flight=2, bits=12):
-    """A module with a mode of 16 x 16 pixels and one of 32 x 24."""
+def configuration(tile_bytes=128, in_flight=2, bits=12, held=2):
+    """A module with a mode of 16 x 16 pixels and one of 32 x 24; ``held`` tiles are kept sent."""
     return {
         "maker": "Maker",
         "model": "Model",
@@ -123,7 +123,7 @@ def configuration(tile_bytes=128, in_flight=2, bits=12):
         "board": "test",
         "boot_count": 7,
         "reset_reason": 1,
-        "limits": {"tile_bytes": tile_bytes, "tiles": in_flight + 2, "in_flight": in_flight},
+        "limits": {"tile_bytes": tile_bytes, "tiles": in_flight + held, "in_flight": in_flight},
         "sensor": {
             "width": 32,
             "height": 24,
@@ -181,14 +181,16 @@ class Peer:
         self.sequence = 0
         self.heard = []
 
-    def send(self, kind, number, values=(), tail=b"", payload=None, version=0x10, sequence=None):
+    def send(
+        self, kind, number, values=(), tail=b"", payload=None, version=0x10, sequence=None, stream=0
+    ):
         """One packet to the module, which then takes a step and says what it has to say."""
         if payload is None:
             payload = wire.encode(kind, values, tail)
         if sequence is None:
             sequence = self.sequence
             self.sequence = (sequence + 1) & 0xFFFFFFFF
-        self.raw(seal(version, kind, self.nonce, sequence, number, payload))
+        self.raw(seal(version, kind, self.nonce, sequence, number, payload, stream))
         return self.turn()
 
     def raw(self, data):
@@ -218,15 +220,19 @@ class Peer:
             header = struct.unpack(wire.HEADER, data[: wire.HEADER_BYTES])
             said.append((header, data[wire.HEADER_BYTES :]))
 
+    def grant(self, preview=1 << 40, still=1 << 40):
+        """Let the module send so many bytes of tiles of each stream, in all."""
+        return self.send(wire.T_HEARTBEAT, 0, (preview, still))
+
     def hello(self, number=1, sequence=None, version=0x10, oldest=0x10, newest=0x10):
-        values = (oldest, newest, 1, 0, wire.CAP_LOG, 4194304)
+        values = (oldest, newest, 1, 0, wire.CAP_LOG | wire.CAP_RESEND, 4194304)
         return self.send(wire.T_HELLO, number, values, version=version, sequence=sequence)
 
 
-def seal(version, kind, nonce, sequence, number, payload):
+def seal(version, kind, nonce, sequence, number, payload, stream=0):
     """A packet to the module, with its CRCs."""
     head = struct.pack(
-        wire.HEADER, wire.MAGIC, version, kind, 0, 0, nonce, sequence, number,
+        wire.HEADER, wire.MAGIC, version, kind, 0, stream, nonce, sequence, number,
         0, 0, 0, 0, len(payload), binascii.crc32(payload), 0,
     )  # fmt: skip
     head = head[:-4] + struct.pack("<I", binascii.crc32(head[:-4]))

@@ -6,7 +6,7 @@ Both ways, 8 bytes little-endian: kind u8, channel u8, zero u16, value i32.
 kind   name      channel                            value
 ====== ========= ================================== ==================================
 plant to firmware
-1      CONTACT   0 power pins, 1 detect pin         level after the edge: 0 open, 1 closed
+1      CONTACT   0 power, 1 detect, 2 release        level after the edge: 0 open, 1 closed
 2      ADC       0 VBUS, 1 temperature              counts, 12 bit
 3      RING      0 A, 1 B                           level after the edge
 firmware to plant
@@ -39,6 +39,7 @@ class Kind(IntEnum):
 # Channels of CONTACT.
 POWER_PINS = 0
 DETECT_PIN = 1
+RELEASE_BUTTON = 2
 # Channels of ADC and SAMPLE.
 VBUS = 0
 TEMPERATURE = 1

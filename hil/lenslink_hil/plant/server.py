@@ -19,7 +19,7 @@ from typing import Any
 from lenslink.errors import ProtocolError, UsageError
 
 from .body import Body
-from .pins import DETECT_PIN, POWER_PINS, Record, RecordReader
+from .pins import DETECT_PIN, POWER_PINS, RELEASE_BUTTON, Record, RecordReader
 from .rowservice import Request, RowService
 from .scene import Scene
 
@@ -180,6 +180,6 @@ def _integer(value: Any) -> int:
 
 def _edge(value: Any) -> tuple[int, int, int]:
     delay_us, pin, level = (_integer(number) for number in value)
-    if delay_us < 0 or pin not in {POWER_PINS, DETECT_PIN} or level not in {0, 1}:
+    if delay_us < 0 or pin not in {POWER_PINS, DETECT_PIN, RELEASE_BUTTON} or level not in {0, 1}:
         raise ValueError(value)
     return delay_us, pin, level

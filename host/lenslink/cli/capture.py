@@ -76,7 +76,7 @@ def capture(
         if path.absolute() in [other.absolute() for other in paths[:index]]:
             raise UsageError(f"{path} is named twice")
     with opened(url, settings, screen) as device, screen.progress() as progress:
-        progress("capturing ...")
+        progress.show("capturing ...")
         began = time.monotonic()
         with device.capture(mode, **shot.arguments()) as frame:
             seconds = time.monotonic() - began
@@ -84,7 +84,7 @@ def capture(
             shot.show_adjusted(frame, screen)
             written = []
             for path in paths:
-                progress(f"writing {path} ...")
+                progress.show(f"writing {path} ...")
                 written.append((path, save(frame, path, force)))
             summary = _Summary(device, frame, seconds, written)
             if as_json:

@@ -45,7 +45,7 @@ def doctor(ctx: click.Context, settings: Settings, as_json: bool) -> None:
         checks = []
         for check in _checks(ctx.find_root(), settings.timeout):
             checks.append(check)
-            progress(f"checked: {check.name} ...")
+            progress.show(f"checked: {check.name} ...")
     ok = all(check.ok or not check.needed for check in checks)
     if as_json:
         described = [{**asdict(check), "status": check.status.lower()} for check in checks]

@@ -15,6 +15,7 @@ from .options import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.live import Live
 
 _REDRAW_S = 0.1
 
@@ -57,6 +58,28 @@ def emit_table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> Non
     sys.stdout.flush()
 
 
+class Progress:
+    """A line on the terminal that shows what is going on, or nothing where there is none."""
+
+    def __init__(self, live: Live | None) -> None:
+        self._live = live
+        self._drawn = float("-inf")
+
+    def show(self, text: str) -> None:
+        """Draw it at once."""
+        if self._live is not None:
+            from rich.text import Text
+
+            self._drawn = time.monotonic()
+            line = Text(one_line(text), no_wrap=True, overflow="ellipsis")
+            self._live.update(line, refresh=True)
+
+    def update(self, text: Callable[[], str]) -> None:
+        """Draw it unless that was done a moment ago: for what changes with every frame."""
+        if self._live is not None and time.monotonic() - self._drawn >= _REDRAW_S:
+            self.show(text())
+
+
 class Screen:
     """stderr, as talkative as the user wants it."""
 
@@ -80,40 +103,29 @@ class Screen:
             self._print(text)
 
     @contextmanager
-    def progress(self) -> Iterator[Callable[[str], None]]:
-        """A line that is redrawn, at most ten times a second, by the function this gives.
+    def progress(self) -> Iterator[Progress]:
+        """A line that is redrawn; nothing is left of it at the end.
 
-        Nothing is drawn unless :attr:`animated`; nothing is left of it at the end. It is drawn by
-        the caller's thread: one that redraws on its own would slow the receiver down.
+        Nothing is drawn unless :attr:`animated`. It is drawn by the caller's thread: one that
+        redraws on its own would slow the receiver down.
         """
         if not self.animated:
-            yield lambda text: None
+            yield Progress(None)
             return
+        # Half of the time that --help takes.
         from rich.console import Console
         from rich.live import Live
-        from rich.text import Text
 
-        console = Console(stderr=True, highlight=False, markup=False)
-        last = float("-inf")
+        self._console = Console(stderr=True, highlight=False, markup=False)
         with Live(
-            console=console,
+            console=self._console,
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         ) as live:
-
-            def update(text: str) -> None:
-                nonlocal last
-                now = time.monotonic()
-                if now - last >= _REDRAW_S:
-                    last = now
-                    line = Text(one_line(text), no_wrap=True, overflow="ellipsis")
-                    live.update(line, refresh=True)
-
-            self._console = console
             try:
-                yield update
+                yield Progress(live)
             finally:
                 self._console = None
 

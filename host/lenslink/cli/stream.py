@@ -93,7 +93,7 @@ def stream(
                             if tally.frames == 1:
                                 shot.show_adjusted(frame, screen)
                                 _hint(frame, output, scale16, screen)
-                        progress(tally.live())
+                        progress.update(tally.live)
                         show_logs(device, screen)
                         if tally.frames == limit:
                             tally.ended = Ended.FRAMES

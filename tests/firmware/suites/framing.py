@@ -1,6 +1,10 @@
 """Packets from the host out of a stream of bytes."""
 
+import binascii
+import struct
+
 from lab import world
+
 from lensfw import framing, wire
 
 NONCE = 0x1234ABCD
@@ -123,7 +127,7 @@ def test_a_truncated_packet_costs_no_other():
 
 def test_a_stall_gives_a_packet_up():
     lane = Lane()
-    lane.feed(packet(1, b"payload")[:-1] , now=1000)
+    lane.feed(packet(1, b"payload")[:-1], now=1000)
     lane.take(1000 + wire.STALL_MS * 1000 - 1)
     assert lane.rejects == {}
     lane.take(1000 + wire.STALL_MS * 1000)
@@ -159,11 +163,8 @@ def test_space_is_never_empty():
 
 def test_seal_writes_what_the_definition_says():
     buffer = bytearray(wire.HEADER_BYTES)
-    framing.seal(buffer, 0, 0, 0x41, 1, NONCE, 0xFFFFFFFF, 5, (1, 2, 3, 4))
-    import binascii
-    import struct
-
+    framing.seal(buffer, 0, 0, 0x41, 9, 1, NONCE, 0xFFFFFFFF, 5, (1, 2, 3, 4))
     fields = struct.unpack(wire.HEADER, buffer)
-    assert fields[:5] == (wire.MAGIC, 0x10, 0x41, 0, 1)
+    assert fields[:5] == (wire.MAGIC, 0x10, 0x41, 9, 1)
     assert fields[5:14] == (NONCE, 0xFFFFFFFF, 5, 1, 2, 3, 4, 0, 0)
     assert fields[14] == binascii.crc32(buffer[:36])

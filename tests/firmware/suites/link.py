@@ -3,6 +3,7 @@
 import struct
 
 from lab import world
+
 from lensfw import contacts, wire
 
 NONCE = 0x1234ABCD
@@ -14,6 +15,7 @@ def session():
     host = world.Peer(camera, time)
     said = host.hello()
     assert world.kinds(said) == [wire.T_HELLO_REPLY, wire.T_LOG]
+    host.grant()
     return camera, host, ports, time
 
 
@@ -32,7 +34,8 @@ def test_the_hello_is_answered_with_its_nonce_and_request_id():
     assert header[7] == 77
     fields = wire.decode(wire.T_HELLO_REPLY, payload)
     manifest = len(camera.manifest)
-    assert fields == (0x10, 1, 1, 0, wire.CAP_LOG, wire.MAX_CONTROL, manifest, 7, 123456789)
+    both = wire.CAP_LOG | wire.CAP_RESEND
+    assert fields == (0x10, 1, 1, 0, both, wire.MAX_CONTROL, manifest, 7, 123456789)
 
 
 def test_a_repeated_hello_gets_the_same_answer_and_opens_nothing():
@@ -42,7 +45,7 @@ def test_a_repeated_hello_gets_the_same_answer_and_opens_nothing():
     said = host.hello()
     assert world.kinds(said) == [wire.T_HELLO_REPLY]
     assert wire.decode(wire.T_HELLO_REPLY, said[0][1]) == first
-    assert said[0][0][6] == 2, "a fresh sequence"
+    assert said[0][0][6] == 3, "a fresh sequence"
 
 
 def test_a_hello_is_not_answered_before_the_module_is_seated():
@@ -164,11 +167,35 @@ def test_a_request_asked_again_before_its_ordered_answer_left_is_answered_once()
     assert world.kinds(said)[-1] == wire.T_ACCEPTED
 
 
-def test_an_old_answer_that_is_forgotten_is_still_not_executed_twice():
+def test_the_last_four_answers_are_kept_and_older_requests_refused():
     camera, host, _, _ = session()
     for number in range(2, 12):
         assert world.kinds(host.send(wire.T_GET_MANIFEST, number, (0,))) == [wire.T_MANIFEST]
-    assert world.kinds(host.send(wire.T_GET_MANIFEST, 11, (0,))) == [wire.T_MANIFEST]
+    for number in (8, 9, 10, 11):
+        assert world.kinds(host.send(wire.T_GET_MANIFEST, number, (0,))) == [wire.T_MANIFEST]
+    for number in (1, 2, 7):
+        assert code(host.send(wire.T_FLUSH, number)) == wire.ERR_REPEATED
+    assert world.kinds(host.send(wire.T_GET_MANIFEST, 12, (0,))) == [wire.T_MANIFEST]
+
+
+def test_request_ids_may_wrap():
+    camera, host, _, _ = session()
+    for number in (0x7FFFFFFF, 0xFFFFFFFE, 0, 2):
+        assert world.kinds(host.send(wire.T_FLUSH, number)) == [wire.T_FLUSHED]
+    for number in range(3, 7):
+        host.send(wire.T_GET_MANIFEST, number, (0,))
+    assert code(host.send(wire.T_FLUSH, 0xFFFFFFFE)) == wire.ERR_REPEATED
+
+
+def test_a_request_that_is_under_way_is_pending():
+    camera, host, _, _ = session()
+    # A handler that answers later.
+    camera.request = lambda kind, number, fields: None
+    assert host.send(wire.T_STOP, 2, (0,)) == []
+    assert world.only(host.send(wire.T_STOP, 2, (0,)), wire.T_PENDING) == (1000,)
+    camera.link.answer(2, wire.T_ACCEPTED, (0, 0, 5))
+    assert world.kinds(host.turn()) == [wire.T_ACCEPTED]
+    assert world.kinds(host.send(wire.T_STOP, 2, (0,))) == [wire.T_ACCEPTED]
 
 
 def test_a_repeated_sequence_is_rejected():
@@ -194,7 +221,7 @@ def test_the_hosts_sequence_may_wrap():
 
 def test_the_modules_sequence_counts_and_wraps():
     camera, host, _, _ = session()
-    assert [header[6] for header, _ in host.heard] == [0, 1]
+    assert [header[6] for header, _ in host.heard] == [0, 1, 2]
     camera.link._tx = 0xFFFFFFFF
     first = host.send(wire.T_GET_MANIFEST, 2, (0,))
     second = host.send(wire.T_GET_MANIFEST, 3, (0,))
@@ -305,6 +332,44 @@ def test_control_overtakes_data_but_not_inside_a_packet():
     assert said.index(wire.T_MANIFEST) < said.index(wire.T_FRAME_START) < said.index(wire.T_TILE)
 
 
+def test_proof_of_life():
+    camera, host, _, time = session()
+    time.us += 5000000
+    said = host.grant()
+    uptime, preview, still, begun, other = world.only(said, wire.T_HEARTBEAT_REPLY)
+    assert uptime == time.us
+    assert (preview, still, begun, other) == (0, 0, 0, 0)
+    host.send(wire.T_CONFIGURE, 2, (1, 0, 1, 0, 0))
+    host.send(wire.T_CAPTURE, 3, (1, 0, 2, 0, 0, -1))
+    for _ in range(20):
+        host.turn()
+    assert world.only(host.grant(), wire.T_HEARTBEAT_REPLY)[1:] == (0, 1024, 0, 2)
+
+
+def test_a_heartbeat_is_no_request():
+    camera, host, _, _ = session()
+    host.send(wire.T_GET_MANIFEST, 2, (0,))
+    for _ in range(10):
+        host.grant()
+    assert camera.link.last_request == 2
+    assert world.kinds(host.send(wire.T_GET_MANIFEST, 2, (0,))) == [wire.T_MANIFEST]
+
+
+def test_a_malformed_heartbeat_grants_nothing():
+    camera, host, _, _ = session()
+    assert host.send(wire.T_HEARTBEAT, 0, payload=b"\x12\x00" + bytes(15)) == []
+    assert camera.link.rejects == {"malformed": 1}
+
+
+def test_what_nobody_asked_for_is_told_to_a_session_only():
+    camera, host, _, time = session()
+    camera.link.tell(wire.T_BUSY, (wire.BUSY_FLASH, 0, 500))
+    assert world.only(host.turn(), wire.T_BUSY) == (wire.BUSY_FLASH, 0, 500)
+    camera.link.end()
+    camera.link.tell(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
+    assert host.turn() == []
+
+
 def test_flushed_comes_after_the_last_data_and_says_so():
     camera, host, _, time = session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
@@ -336,7 +401,7 @@ def test_the_frames_end_names_the_packet_before_it():
     for _ in range(10):
         host.turn()
     data = [(header, payload) for header, payload in host.heard if header[2] >= wire.T_FRAME_START]
-    data = [item for item in data if item[0][2] != wire.T_LOG]
+    data = [item for item in data if item[0][2] < wire.T_LOG]
     end = wire.decode(wire.T_FRAME_END, data[-1][1])
     assert end[4] == data[-2][0][6]
     assert end[2] == len(data) - 2 == 4, "tiles"
@@ -351,7 +416,7 @@ def test_crcs_hold_for_every_packet():
     for _ in range(20):
         host.turn()
     host.send(wire.T_FLUSH, 4)
-    assert len(host.heard) > 15
+    assert len(host.heard) > 14
     for header, payload in host.heard:
         assert header[12] == len(payload)
         assert header[13] == binascii.crc32(payload)

@@ -3,6 +3,7 @@
 import struct
 
 from lab import world
+
 from lensfw import VERSION, manifest, wire
 
 

@@ -1,6 +1,9 @@
 """Reading out the sensor: the shape of tiles, rows as they come, frames that end early."""
 
+import binascii
+
 from lab import world
+
 from lensfw import module, sensor
 
 
@@ -13,7 +16,7 @@ def plan(width=16, height=16, limit=128):
 
 
 def readout(ports, made, tiles=None, now=0):
-    tiles = tiles or sensor.Tiles(made.tile_bytes, 2)
+    tiles = tiles or sensor.Tiles(made.tile_bytes, 2, 2)
     ports.rows_request(0, 1, (0, 0, 0))
     return sensor.Readout(ports, tiles, made, 0, (10, 20, 30), now), tiles
 
@@ -24,11 +27,11 @@ def drain(read, ports, now=0):
     for _ in range(20000):
         if read.done:
             break
-        full = read.read(now)
-        if full is not None:
-            tile, length, place = full
-            out.append((bytes(tile.pixels[:length]), place))
-            tile.release()
+        tile = read.read(now)
+        if tile is not None:
+            assert tile.crc == binascii.crc32(tile.pixels[: tile.length])
+            out.append((bytes(tile.pixels[: tile.length]), tile.place))
+            tile.release(len(out))
     return out
 
 
@@ -112,10 +115,10 @@ def test_without_a_free_tile_it_waits_and_reads_nothing():
     for now in range(0, 100000000, 10000000):
         assert read.read(now) is None
     assert not read.failed
-    first[0].release()
+    first.release(1)
     assert read.ready
     third = read.read(100000000)
-    assert third is not None and third[2] == (0, 8, 16, 4)
+    assert third is not None and third.place == (0, 8, 16, 4)
 
 
 def test_what_is_aborted_is_skipped_to_the_byte():
@@ -124,7 +127,7 @@ def test_what_is_aborted_is_skipped_to_the_byte():
         for wanted in range(0, whole):
             ports = world.Ports()
             made = plan(limit=limit)
-            tiles = sensor.Tiles(made.tile_bytes, 2)
+            tiles = sensor.Tiles(made.tile_bytes, 2, 2)
             read, _ = readout(ports, made, tiles)
             ports.chunk = 1
             taken = 0
@@ -132,26 +135,27 @@ def test_what_is_aborted_is_skipped_to_the_byte():
                 full = read.read(0)
                 taken += 1
                 if full is not None:
-                    full[0].release()
+                    full.release(1)
             ports.calls = []
             read.abort()
             assert ports.calls == [("rows_skip", whole - taken)], (limit, wanted, ports.calls)
             assert read.done
             assert read.read(0) is None
             assert tiles.take() is not None and tiles.take() is not None
+            assert tiles.take() is None
 
 
 def test_a_frame_after_an_aborted_one_is_its_own():
     for wanted in (0, 1, 130, 511):
         ports = world.Ports()
         made = plan(limit=24)
-        tiles = sensor.Tiles(made.tile_bytes, 2)
+        tiles = sensor.Tiles(made.tile_bytes, 2, 2)
         read, _ = readout(ports, made, tiles)
         ports.chunk = 1
         for _ in range(wanted):
             full = read.read(0)
             if full is not None:
-                full[0].release()
+                full.release(1)
         read.abort()
         ports.chunk = 0
         ports.rows_request(1, 1, (0, 0, 0))
@@ -192,3 +196,66 @@ def test_every_byte_renews_the_patience():
     ports.dead = True
     read.read(now + sensor.PATIENCE_US + 1)
     assert read.failed
+
+
+def test_a_tile_is_held_until_its_memory_is_needed():
+    tiles = sensor.Tiles(8, 3, 2)
+    taken = []
+    for number in range(5):
+        tile = tiles.take()
+        tile.state = sensor.QUEUED
+        tile.stream, tile.frame, tile.place = 1, number, (0, 0, 2, 1)
+        taken.append(tile)
+        tile.release(number)
+    # Three tiles in memory: the last three are held, oldest first to go.
+    place = (0, 0, 2, 1)
+    assert [tiles.find(1, number, place) is not None for number in range(5)] == [
+        False, False, True, True, True,
+    ]  # fmt: skip
+    assert tiles.find(1, 4, place) is taken[4]
+    assert tiles.find(0, 4, place) is None
+    assert tiles.find(1, 4, (2, 0, 2, 1)) is None
+    tiles.take()
+    assert tiles.find(1, 2, place) is None
+    assert tiles.find(1, 3, place) is not None
+    tiles.forget()
+    assert tiles.find(1, 3, place) is None
+
+
+def test_at_most_so_many_tiles_are_in_flight():
+    tiles = sensor.Tiles(8, 4, 2)
+    one, other = tiles.take(), tiles.take()
+    assert not tiles.any_free()
+    assert tiles.take() is None
+    one.state = sensor.QUEUED
+    assert tiles.take() is None
+    one.state = sensor.SENDING
+    assert tiles.take() is None
+    one.release(1)
+    assert tiles.any_free()
+    assert tiles.take() is not None
+    assert tiles.take() is None
+    del other
+
+
+def test_forgetting_leaves_what_is_being_sent():
+    tiles = sensor.Tiles(8, 2, 2)
+    one, other = tiles.take(), tiles.take()
+    one.state, other.state = sensor.SENDING, sensor.QUEUED
+    tiles.forget()
+    assert one.state == sensor.SENDING
+    assert other.state == sensor.FREE
+
+
+def test_what_has_been_read():
+    ports = world.Ports()
+    read, _ = readout(ports, plan(limit=24))
+    assert not read.has_read((0, 0, 12, 1))
+    read.read(0).release(1)
+    assert read.has_read((0, 0, 12, 1))
+    assert not read.has_read((12, 0, 4, 1))
+    read.read(0).release(2)
+    assert read.has_read((12, 0, 4, 1))
+    assert not read.has_read((0, 1, 12, 1))
+    read.abort()
+    assert read.has_read((12, 15, 4, 1))

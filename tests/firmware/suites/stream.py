@@ -1,6 +1,7 @@
 """Packets through a stream that takes and gives as many bytes as it likes."""
 
 from lab import world
+
 from lensfw import framing, wire
 from lensfw.transports.stream import StreamTransport
 
@@ -29,7 +30,7 @@ class Stream:
 
 
 class Queue:
-    """In place of a link: packets, and tiles that count their releases."""
+    """In place of a link: packets, and tiles that count how often they were sent."""
 
     def __init__(self, packets):
         self.packets = [(memoryview(packet), tile) for packet, tile in packets]
@@ -37,12 +38,12 @@ class Queue:
     def next_packet(self):
         return self.packets.pop(0) if self.packets else None
 
+    def sent(self, tile):
+        tile.released += 1
+
 
 class Tile:
     released = 0
-
-    def release(self):
-        self.released += 1
 
 
 def test_everything_is_sent_in_order():

@@ -1,0 +1,530 @@
+"""Faults on demand: a link that damages what it carries exactly as a plan says.
+
+Never part of the production path: a :class:`FaultyTransport` goes around any transport on real
+time, a :class:`FaultyLine` takes a line's place on virtual time. Both do what the
+:class:`FaultPlan` says and nothing else, so that a session which failed fails again from its
+printed plan (:meth:`FaultPlan.to_json`).
+
+Positions are those of the undamaged stream: of the bytes as they were sent, by lane and direction,
+counted from 0; or of a byte inside the n-th packet. So a fault stays where it is whatever another
+fault before it removes or adds.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Self
+
+from lenslink.deadline import Deadline
+from lenslink.errors import Disconnected
+from lenslink.transports.base import Transport
+from lenslink_protocol.messages import HEADER, Header
+from lenslink_protocol.params import HEADER_BYTES, STALL_MS
+
+from .virtual import Line
+
+_READ_BYTES = 1 << 18
+# Inside a packet that is half of what makes a receiver give it up; two of them do.
+_STALL_S = STALL_MS / 2000
+
+
+class Direction(enum.StrEnum):
+    """Of the bytes that a fault hits."""
+
+    UP = "up"
+    """From the module to the host."""
+    DOWN = "down"
+
+
+class Kind(enum.StrEnum):
+    """What a fault does at its position."""
+
+    DROP = "drop"
+    """``count`` bytes vanish; 0: all up to the end of their packet."""
+    FLIP = "flip"
+    """The bits of ``mask`` change in one byte."""
+    INSERT = "insert"
+    """``data`` comes before the byte."""
+    DUPLICATE = "duplicate"
+    """``count`` bytes come twice, the repeat behind them; 0: all up to the end of their packet."""
+    TRUNCATE = "truncate"
+    """The rest of the packet vanishes."""
+    STALL = "stall"
+    """Nothing for ``seconds``, then the rest. On one lane of several: it is overtaken."""
+    SPLIT = "split"
+    """The bytes before arrive apart from those behind."""
+    RATE = "rate"
+    """From here on ``rate`` bytes a second; 0: as fast as can be."""
+    LATENCY = "latency"
+    """From here on every byte takes ``seconds`` longer."""
+    CUT = "cut"
+    """This lane is dead from here on, in both directions; the others go on."""
+    UNPLUG = "unplug"
+    """Every lane is dead from here on, in both directions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault; what a kind does not name is not looked at.
+
+    It hits byte ``at`` of the stream, or byte ``at`` of packet ``packet``; one inside a packet that
+    is not so long does not happen.
+    """
+
+    kind: Kind
+    direction: Direction
+    at: int
+    packet: int | None = None
+    lane: int = 0
+    count: int = 0
+    mask: int = 1
+    data: str = ""
+    """Hexadecimal."""
+    seconds: float = 0.0
+    rate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FaultPlan:
+    """Every fault of a session, and the seed they were drawn from, if they were."""
+
+    faults: tuple[Fault, ...] = ()
+    seed: int | None = None
+
+    def to_json(self) -> str:
+        """One line, from which :meth:`from_json` makes the same plan."""
+        blank = asdict(Fault(Kind.DROP, Direction.UP, 0))
+        always = ("kind", "direction", "at")
+        faults = [
+            {k: v for k, v in asdict(fault).items() if k in always or v != blank[k]}
+            for fault in self.faults
+        ]
+        return json.dumps({"seed": self.seed, "faults": faults})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The plan that was printed. Raises ValueError, KeyError or TypeError if it is none."""
+        read = json.loads(text)
+        faults = tuple(
+            replace(
+                Fault(**fault),
+                kind=Kind(fault["kind"]),
+                direction=Direction(fault["direction"]),
+            )
+            for fault in read["faults"]
+        )
+        return cls(faults, read["seed"])
+
+    def on(self, direction: Direction, lane: int = 0) -> list[Fault]:
+        """The faults of one lane and direction."""
+        return [f for f in self.faults if f.direction == direction and f.lane == lane]
+
+
+HARMLESS = (Kind.SPLIT, Kind.STALL, Kind.LATENCY, Kind.RATE)
+DAMAGE = (Kind.DROP, Kind.FLIP, Kind.INSERT, Kind.DUPLICATE, Kind.TRUNCATE)
+
+
+def random_plan(
+    seed: int,
+    packets: tuple[int, int],
+    *,
+    most: int = 4,
+    kinds: Sequence[Kind] = (*DAMAGE, Kind.SPLIT, Kind.STALL),
+    longest_stall_s: float = 0.6,
+) -> FaultPlan:
+    """1 to *most* faults of *kinds* in the first *packets* (up, down), the same for a seed."""
+    rng = random.Random(seed)  # noqa: S311 - not for secrets
+    return FaultPlan(
+        tuple(
+            _random_fault(rng, packets, kinds, longest_stall_s) for _ in range(rng.randint(1, most))
+        ),
+        seed,
+    )
+
+
+def _random_fault(
+    rng: random.Random, packets: tuple[int, int], kinds: Sequence[Kind], longest_stall_s: float
+) -> Fault:
+    kind = rng.choice(kinds)
+    direction = rng.choice((Direction.UP, Direction.UP, Direction.DOWN))
+    packet = rng.randrange(packets[direction == Direction.DOWN])
+    # Headers are the interesting part, and every packet has one.
+    at = rng.choice((0, rng.randrange(HEADER_BYTES), rng.randrange(2 * HEADER_BYTES)))
+    fault = Fault(kind, direction, at, packet)
+    match kind:
+        case Kind.FLIP:
+            return replace(fault, mask=rng.randrange(1, 256))
+        case Kind.INSERT:
+            # The beginning of a packet is what a receiver could fall for.
+            lure = rng.choice((b"", b"", HEADER.pack(*_LURE)[: rng.randint(1, HEADER_BYTES)]))
+            return replace(fault, data=(lure or rng.randbytes(rng.randint(1, 50))).hex())
+        case Kind.DROP | Kind.DUPLICATE:
+            return replace(fault, count=rng.choice((0, 1, rng.randint(2, 300))))
+        case Kind.STALL | Kind.LATENCY:
+            return replace(fault, seconds=round(rng.uniform(0.0, longest_stall_s), 4))
+        case Kind.RATE:
+            return replace(fault, rate=float(rng.randint(100_000, 10_000_000)))
+        case _:
+            return fault
+
+
+_LURE = (b"\x8aLLK", 0x10, 0x41, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+@dataclass(slots=True)
+class Piece:
+    """Bytes that arrive together."""
+
+    pause: float
+    """Seconds that the line stands still before them."""
+    latency: float
+    """Seconds that they take longer."""
+    rate: float
+    """Bytes a second from now on; 0: the line's own."""
+    data: bytearray = field(default_factory=bytearray)
+
+
+class Damage:
+    """The faults of one lane and direction, without I/O: bytes in, pieces out."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.end: Kind | None = None
+        """CUT or UNPLUG, once it has happened."""
+        self.touched: set[int] = set()
+        """Numbers of the packets that did not arrive as they were sent, or not in one go."""
+        self.done: list[Fault] = []
+        """Faults that have happened."""
+        self.position = 0
+        """Undamaged bytes so far."""
+        self.packet = 0
+        """Number of the packet that the next byte belongs to."""
+        self._in_packet: dict[int | None, list[Fault]] = {}
+        for fault in faults:
+            self._in_packet.setdefault(fault.packet, []).append(fault)
+        self._anywhere = sorted(self._in_packet.pop(None, []), key=lambda f: f.at)
+        self._faults: list[Fault] = []
+        self._header = bytearray()
+        self._start = 0
+        self._next = 0
+        self._mask = 0
+        self._drop_until = 0
+        self._drop_rest = False
+        self._repeats: list[tuple[int | None, bytearray]] = []
+        self._latency = 0.0
+        self._rate = 0.0
+        self._begin_packet()
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Piece]:
+        """What arrives of *data*; nothing more once :attr:`end` is set."""
+        pieces = [self._piece()]
+        view = memoryview(data)
+        self._strike(pieces)
+        while view and self.end is None:
+            count = self._uniform(len(view))
+            self._carry(view[:count], pieces)
+            view = view[count:]
+            if view or self._ends_here():
+                self._strike(pieces)
+        return [piece for piece in pieces if piece.data or piece.pause]
+
+    # --- positions ------------------------------------------------------------------------
+
+    def _begin_packet(self) -> None:
+        self._start = self.position
+        self._next = 0
+        self._header.clear()
+        self._drop_rest = False
+        here = [replace(f, at=f.at + self._start) for f in self._in_packet.pop(self.packet, ())]
+        self._faults = sorted(here, key=lambda f: f.at)
+
+    def _uniform(self, most: int) -> int:
+        """How many bytes can be carried before anything begins or ends; at least 1."""
+        if self._mask:
+            return 1
+        ends = [self.position + most]
+        ends += [queue[0].at for queue in (self._faults, self._anywhere) if queue]
+        # A packet's length is known once its header has passed.
+        ends.append(self._next or self._start + HEADER_BYTES)
+        if self._drop_until > self.position:
+            ends.append(self._drop_until)
+        ends += [until for until, _ in self._repeats if until is not None]
+        return max(1, min(ends) - self.position)
+
+    def _carry(self, view: memoryview, pieces: list[Piece]) -> None:
+        """Bytes inside which nothing begins or ends."""
+        if not self._next:
+            self._header += view
+        for _, kept in self._repeats:
+            kept += view
+        if self._drop_rest or self.position < self._drop_until:
+            self.touched.add(self.packet)
+        elif self._mask:
+            pieces[-1].data.append(view[0] ^ self._mask)
+            self.touched.add(self.packet)
+        else:
+            pieces[-1].data += view
+        self._mask = 0
+        self.position += len(view)
+        if not self._next and len(self._header) == HEADER_BYTES:
+            length = Header._make(HEADER.unpack(self._header)[1:]).length
+            self._next = self._start + HEADER_BYTES + length
+        ended = self.position == self._next
+        for repeat in list(self._repeats):
+            until, kept = repeat
+            if until == self.position or (until is None and ended):
+                self._repeats.remove(repeat)
+                pieces[-1].data += kept
+                if not ended:
+                    self.touched.add(self.packet)
+        if ended:
+            self.packet += 1
+            self._begin_packet()
+
+    def _piece(self, pause: float = 0.0) -> Piece:
+        return Piece(pause, self._latency, self._rate)
+
+    # --- faults ---------------------------------------------------------------------------
+
+    def _ends_here(self) -> bool:
+        """Whether the lane dies before its next byte: it does so now, not with that byte."""
+        return any(
+            fault.at == self.position and fault.kind in (Kind.CUT, Kind.UNPLUG)
+            for queue in (self._faults, self._anywhere)
+            for fault in queue[:1]
+        )
+
+    def _strike(self, pieces: list[Piece]) -> None:
+        """Every fault of this position."""
+        for queue in (self._faults, self._anywhere):
+            while queue and queue[0].at <= self.position and self.end is None:
+                fault = queue.pop(0)
+                self.done.append(fault)
+                self._apply(fault, pieces)
+
+    def _apply(self, fault: Fault, pieces: list[Piece]) -> None:
+        inside = self.position > self._start
+        match fault.kind:
+            case Kind.DROP if fault.count:
+                self._drop_until = max(self._drop_until, self.position + fault.count)
+            case Kind.DROP | Kind.TRUNCATE:
+                self._drop_rest = True
+            case Kind.FLIP:
+                self._mask ^= fault.mask
+            case Kind.INSERT:
+                pieces[-1].data += bytes.fromhex(fault.data)
+                if inside:
+                    self.touched.add(self.packet)
+            case Kind.DUPLICATE:
+                until = self.position + fault.count if fault.count else None
+                self._repeats.append((until, bytearray()))
+            case Kind.SPLIT:
+                pieces.append(self._piece())
+            case Kind.STALL:
+                pieces.append(self._piece(fault.seconds))
+                if inside and fault.seconds >= _STALL_S:
+                    self.touched.add(self.packet)
+            case Kind.RATE:
+                self._rate = fault.rate
+                pieces.append(self._piece())
+            case Kind.LATENCY:
+                self._latency = fault.seconds
+                pieces.append(self._piece())
+            case Kind.CUT | Kind.UNPLUG:
+                self.end = fault.kind
+
+
+class Plug:
+    """What the lanes of a link share: whether it is plugged in."""
+
+    def __init__(self, pull: Callable[[], None] = lambda: None) -> None:
+        self._pull = pull
+        self.pulled_at: float | None = None
+        """On the clock of whoever pulled it."""
+
+    @property
+    def pulled(self) -> bool:
+        return self.pulled_at is not None
+
+    def pull(self, now: float) -> None:
+        """Once."""
+        if not self.pulled:
+            self.pulled_at = now
+            self._pull()
+
+
+@dataclass
+class FaultyLine(Line):
+    """A line of the virtual bench with faults; see :func:`faulty_lines`."""
+
+    damage: Damage = field(default_factory=lambda: Damage(()))
+    plug: Plug = field(default_factory=Plug)
+    lane_plug: Plug = field(default_factory=Plug)
+    _last_at: float = 0.0
+
+    def carry(self, packet: bytes, now: float) -> list[tuple[float, bytes]]:
+        if self.plug.pulled or self.lane_plug.pulled:
+            return []
+        arrivals: list[tuple[float, bytes]] = []
+        self.free_at = max(self.free_at, now)
+        pieces = self.damage.feed(packet)
+        if not pieces:
+            self.free_at += len(packet) / self.rate
+        for piece in pieces:
+            self.free_at += piece.pause + len(piece.data) / (piece.rate or self.rate)
+            # In order, also where a fault has made the line faster.
+            self._last_at = max(self._last_at, self.free_at + self.latency_s + piece.latency)
+            if piece.data:
+                arrivals += [(self._last_at, bytes(piece.data))]
+        if self.damage.end is not None:
+            (self.plug if self.damage.end is Kind.UNPLUG else self.lane_plug).pull(self.free_at)
+        return arrivals
+
+
+def faulty_lines(
+    plan: FaultPlan, rate: float, latency_s: float, lane: int = 0, plug: Plug | None = None
+) -> tuple[FaultyLine, FaultyLine]:
+    """Up and down of one lane; lanes of one link share *plug*."""
+    plug, lane_plug = plug or Plug(), Plug()
+    up, down = (
+        FaultyLine(
+            rate, latency_s, damage=Damage(plan.on(way, lane)), plug=plug, lane_plug=lane_plug
+        )
+        for way in (Direction.UP, Direction.DOWN)
+    )
+    return up, down
+
+
+class _Queue:
+    """Pieces on their way, and when each is due."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[float, bytearray]] = deque()
+        self._free_at = 0.0
+        self._last_at = 0.0
+
+    def add(self, pieces: Iterable[Piece], now: float) -> None:
+        self._free_at = max(self._free_at, now)
+        for piece in pieces:
+            self._free_at += piece.pause
+            if piece.rate:
+                self._free_at += len(piece.data) / piece.rate
+            self._last_at = max(self._last_at, self._free_at + piece.latency)
+            self._waiting.append((self._last_at, piece.data))
+
+    def next_due(self) -> float | None:
+        return self._waiting[0][0] if self._waiting else None
+
+    def due(self, now: float) -> bytearray | None:
+        """The first piece if its time has come; it stays."""
+        return self._waiting[0][1] if self._waiting and self._waiting[0][0] <= now else None
+
+    def pop(self) -> None:
+        self._waiting.popleft()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+
+class FaultyTransport:
+    """A :class:`~lenslink.transports.base.Transport` around another that faults on real time.
+
+    What *plug* does at a CUT or UNPLUG is what pulls the real one's plug: killing the module's
+    process, say. Then this one goes on, handing nothing through, until the one inside has noticed;
+    without a plug of its own it closes the one inside and raises
+    :exc:`~lenslink.errors.Disconnected` at once. Nobody waits inside :meth:`send` for a stalled
+    line: what is late goes out from :meth:`receive_into`, as the driver's pump calls it all the
+    time.
+    """
+
+    def __init__(
+        self, transport: Transport, plan: FaultPlan, *, lane: int = 0, plug: Plug | None = None
+    ) -> None:
+        self.inner = transport
+        self.private = transport.private
+        self.note = transport.note
+        self.up = Damage(plan.on(Direction.UP, lane))
+        self.down = Damage(plan.on(Direction.DOWN, lane))
+        self.plug = plug
+        self._arrived = _Queue()
+        self._leaving = _Queue()
+        self._landing = memoryview(bytearray(_READ_BYTES))
+        self._gone: str | None = None
+
+    def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
+        end = time.monotonic() + seconds
+        while True:
+            now = time.monotonic()
+            self._check(now)
+            self._send_due(now, Deadline(max(seconds, 0.001), "a late send"))
+            piece = self._arrived.due(now)
+            if piece is not None:
+                count = _fill(buffers, piece)
+                del piece[:count]
+                if not piece:
+                    self._arrived.pop()
+                if count:
+                    return count
+                continue
+            if now >= end:
+                return 0
+            self._read(now, end)
+
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        now = time.monotonic()
+        self._check(now)
+        self._leaving.add(self.down.feed(data), now)
+        self._send_due(now, deadline)
+        self._end(self.down)
+        self._check(time.monotonic())
+
+    def close(self) -> None:
+        self._gone = self._gone or "the connection was closed"
+        self.inner.close()
+
+    # --- the rest -------------------------------------------------------------------------
+
+    def _read(self, now: float, end: float) -> None:
+        """From the one inside, until something else is due."""
+        moments = [end, *(q.next_due() or end for q in (self._arrived, self._leaving))]
+        wait = max(0.0, min(moments) - now)
+        count = self.inner.receive_into([self._landing], wait)
+        if count and not self._pulled:
+            self._arrived.add(self.up.feed(self._landing[:count]), time.monotonic())
+            self._end(self.up)
+
+    def _send_due(self, now: float, deadline: Deadline) -> None:
+        while (piece := self._leaving.due(now)) is not None:
+            self.inner.send(bytes(piece), deadline)
+            self._leaving.pop()
+
+    @property
+    def _pulled(self) -> bool:
+        return self.up.end is not None or self.down.end is not None
+
+    def _end(self, damage: Damage) -> None:
+        if damage.end is not None and self.plug is not None:
+            self.plug.pull(time.monotonic())
+
+    def _check(self, now: float) -> None:
+        """Whether the link has ended, and what came before has been handed on."""
+        if self._pulled and self.plug is None and not len(self._arrived) and not self._gone:
+            self._gone = "the module was unplugged"
+            self.inner.close()
+        if self._gone is not None:
+            raise Disconnected(self._gone)
+
+
+def _fill(buffers: Sequence[memoryview], data: bytearray) -> int:
+    """Copy what fits; how many bytes that is."""
+    count = 0
+    for buffer in buffers:
+        part = data[count : count + len(buffer)]
+        buffer[: len(part)] = part
+        count += len(part)
+    return count

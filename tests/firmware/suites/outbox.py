@@ -1,0 +1,168 @@
+"""What waits to be sent: order, priority, credits, barriers."""
+
+from lensfw import sensor, wire
+from lensfw.outbox import Item, Outbox
+
+
+def tile(length):
+    made = sensor.Tile(length)
+    made.length = length
+    made.state = sensor.QUEUED
+    return made
+
+
+def data(box, name, stream=0, length=0, barrier=False):
+    kind = wire.T_TILE if length else wire.T_FRAME_START
+    box.data(Item(kind, name, stream, b"", tile(length) if length else None, 0, barrier))
+
+
+def drain(box):
+    out = []
+    while True:
+        item = box.next()
+        if item is None:
+            return out
+        out.append(item.frame)
+
+
+def test_nothing_waits_at_first():
+    box = Outbox()
+    assert box.next() is None
+    assert box.waiting() == 0
+    assert box.sent() == [0, 0]
+
+
+def test_control_overtakes_data():
+    box = Outbox()
+    data(box, 1)
+    data(box, 2)
+    box.control(Item(wire.T_LOG, 3, 0))
+    box.control(Item(wire.T_LOG, 4, 0))
+    assert box.waiting() == 2
+    assert drain(box) == [3, 4, 1, 2]
+
+
+def test_no_tile_without_credit():
+    box = Outbox()
+    data(box, 1)
+    data(box, 2, length=100)
+    data(box, 3)
+    assert drain(box) == [1], "nothing of a stream overtakes its tile"
+    box.grant((99, 0))
+    assert drain(box) == []
+    box.grant((100, 0))
+    assert drain(box) == [2, 3]
+    assert box.sent() == [100, 0]
+
+
+def test_credit_counts_all_that_was_ever_sent():
+    box = Outbox()
+    box.grant((250, 0))
+    for name in range(4):
+        data(box, name, length=100)
+    assert drain(box) == [0, 1]
+    box.grant((299, 0))
+    assert drain(box) == []
+    box.grant((399, 0))
+    assert drain(box) == [2]
+    box.grant((400, 0))
+    assert drain(box) == [3]
+    assert box.sent() == [400, 0]
+
+
+def test_an_older_limit_takes_nothing_back():
+    box = Outbox()
+    box.grant((200, 0))
+    box.grant((100, 0))
+    data(box, 1, length=150)
+    assert drain(box) == [1]
+
+
+def test_a_repeated_limit_grants_nothing_twice():
+    box = Outbox()
+    for _ in range(3):
+        box.grant((100, 0))
+        data(box, 1, length=60)
+        drain(box)
+    assert box.sent() == [60, 0]
+
+
+def test_a_stream_without_credit_holds_up_no_other():
+    box = Outbox()
+    box.grant((0, 1000))
+    data(box, 1, 0, 100)
+    data(box, 2, 0)
+    data(box, 3, 1)
+    data(box, 4, 1, 100)
+    data(box, 5, 0)
+    data(box, 6, 1)
+    assert drain(box) == [3, 4, 6]
+    box.grant((1000, 1000))
+    assert drain(box) == [1, 2, 5]
+    assert box.sent() == [100, 100]
+
+
+def test_a_barrier_keeps_its_place():
+    box = Outbox()
+    box.grant((0, 1000))
+    data(box, 1, 0, 100)
+    data(box, 2, barrier=True)
+    data(box, 3, 1, 100)
+    assert drain(box) == []
+    box.grant((100, 1000))
+    assert drain(box) == [1, 2, 3]
+
+
+def test_what_is_sent_again_goes_first():
+    box = Outbox()
+    data(box, 1)
+    data(box, 2)
+    box.first([Item(wire.T_RESENT, 8, 0), Item(wire.T_FRAME_END, 9, 0)])
+    assert drain(box) == [8, 9, 1, 2]
+
+
+def test_dropping_a_stream_drops_its_tiles_only():
+    box = Outbox()
+    box.grant((1000, 1000))
+    data(box, 1, 0)
+    gone = tile(10)
+    box.data(Item(wire.T_TILE, 2, 0, b"", gone))
+    data(box, 3, 1, 10)
+    data(box, 4, 0)
+    box.drop(0)
+    assert gone.state == sensor.HELD
+    assert drain(box) == [1, 3, 4]
+    assert box.sent() == [0, 10]
+
+
+def test_only_an_answer_is_an_answer():
+    box = Outbox()
+    # A frame has the same number as a request, and so have the words about it.
+    box.data(Item(wire.T_RESENT, 5, 0))
+    box.data(Item(wire.T_FRAME_START, 5, 0))
+    assert not box.answers(5)
+    box.data(Item(wire.T_ACCEPTED, 5, 0, b"", None, 0, True))
+    assert box.answers(5)
+    assert not box.answers(6)
+
+
+def test_clearing_forgets_credits_too():
+    box = Outbox()
+    box.grant((1000, 1000))
+    data(box, 1, length=10)
+    box.next()
+    data(box, 2, length=10)
+    box.control(Item(wire.T_LOG, 3, 0))
+    box.clear()
+    assert box.sent() == [0, 0]
+    data(box, 4, length=10)
+    assert drain(box) == []
+
+
+def test_credits_beyond_any_small_number():
+    box = Outbox()
+    box.grant((1 << 63, 0))
+    data(box, 1, length=1 << 10)
+    assert drain(box) == [1]
+    box.grant((1 << 63, 0))
+    assert box.sent() == [1 << 10, 0]

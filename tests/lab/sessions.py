@@ -1,0 +1,235 @@
+"""Sessions of both link machines on virtual time, over lines that fault as planned.
+
+One module serves session after session, as a real one does from host to host: what one of them
+leaves behind is what the next one stumbles over.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from dataclasses import dataclass, field
+
+from lab import world
+
+from lenslink.pool import Buffer, Pool
+from lenslink.reassembly import Assembly, Reassembly
+from lenslink_hil.faults import FaultPlan, FaultyLine, faulty_lines
+from lenslink_hil.virtual import Line, VirtualBench
+from lenslink_protocol.framing import Receiver
+from lenslink_protocol.ids import CloseReason, MessageType, Reject
+from lenslink_protocol.link import Link
+from lenslink_protocol.messages import (
+    HEADER,
+    Accepted,
+    Capture,
+    Configure,
+    Configured,
+    GetManifest,
+    Header,
+    ManifestPiece,
+)
+from lenslink_protocol.params import HEADER_BYTES
+
+RATE = 1e7
+LATENCY_S = 0.0002
+MODE = 1
+FRAMES = 2
+# With no timer of either machine shorter than this, nothing is missed by skipping quiet time.
+_IDLE_S = 0.01
+_DEADLINE_S = 8.0
+
+_PICTURES = [bytes(world.gradient(number, MODE)) for number in range(64)]
+
+
+def picture(number: int) -> bytes:
+    """The rows of a frame; of the 64 before it each is another."""
+    return _PICTURES[number % 64]
+
+
+class CountingPool(Pool):
+    """Knows how many of its buffers are out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = 0
+
+    def acquire(self, size: int) -> Buffer:
+        self.out += 1
+        return super().acquire(size)
+
+    def release(self, buffer: Buffer) -> None:
+        self.out -= 1
+        super().release(buffer)
+
+
+@dataclass
+class Outcome:
+    """What came of a session."""
+
+    opened: bool = False
+    manifest: bool = False
+    configured: bool = False
+    accepted: bool = False
+    complete: dict[int, bool] = field(default_factory=dict)
+    """Frames that the host handed on."""
+    intact: set[int] = field(default_factory=set)
+    """Frames of which every packet arrived as it was sent."""
+    begun: int = 0
+    """Frames that the module read out."""
+    rejects: Counter[str] = field(default_factory=Counter)
+    module_rejects: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    wrong: list[int] = field(default_factory=list)
+    """Frames with a pixel that was said to be good and is not."""
+    seconds: float = 0.0
+
+
+class FaultBench(VirtualBench):
+    """A :class:`VirtualBench` whose module outlives its sessions."""
+
+    def __init__(self) -> None:
+        super().__init__(world.configuration(), picture, Line(RATE, 0), Line(RATE, 0))
+        self.pool = CountingPool()
+        self._nonce = 0x1000
+        self.up = self.down = faulty_lines(FaultPlan(), RATE, LATENCY_S)[0]
+        self._sent: dict[int, dict[int, tuple[int, tuple[int, int]]]] = {}
+        self._dead_from = 0
+        while not self.module.attached():
+            self._idle()
+
+    def attach(self, plan: FaultPlan) -> None:
+        """A host comes along, over lines with these faults."""
+        self.up, self.down = faulty_lines(plan, RATE, LATENCY_S)
+        self._up, self._down = self.up, self.down
+        self._arrivals.clear()
+        self._sent = {}
+        self.rejects = Counter()
+        self.module.link.rejects.clear()
+        self.configurations = {}
+        self.frames = Reassembly(self.pool, self.rejects, self.configurations.get)
+        self._nonce += 1
+        self.link = Link(self._nonce, self.frames, self.rejects)
+
+    @property
+    def dead(self) -> bool:
+        """The plug is out, and what was on its way has arrived."""
+        return self.up.plug.pulled and not self._arrivals
+
+    def session(self, plan: FaultPlan, *, manifest: bool = False) -> Outcome:
+        """Hello, manifest, configure, two frames, a control, close."""
+        self.attach(plan)
+        outcome = Outcome()
+        began, first = self.clock.seconds, self.module.next_frame
+        self._talk(outcome, manifest)
+        outcome.seconds = self.clock.seconds - began
+        outcome.begun = self.module.next_frame - first
+        outcome.intact = self._intact()
+        outcome.rejects = Counter({cause.value: n for cause, n in self.rejects.items() if n})
+        outcome.module_rejects = Counter(self.module.link.rejects)
+        outcome.lost = self.link.receiver.lost
+        return outcome
+
+    def drain(self, seconds: float) -> None:
+        """Let time pass."""
+        self.run(lambda: False, seconds)
+
+    def unseat(self) -> None:
+        """Both contacts open, and the module has had the time to notice; it says so to nobody."""
+        ports = self.module.ports
+        ports.events += [(ports.CONTACT, 0, 0), (ports.CONTACT, 1, 0)]
+        self.drain(0.04)
+
+    def seat(self) -> None:
+        """On again."""
+        ports = self.module.ports
+        ports.events += [(ports.CONTACT, 0, 1), (ports.CONTACT, 1, 1)]
+        while not self.module.attached():
+            self._idle()
+
+    def _talk(self, outcome: Outcome, manifest: bool) -> None:
+        outcome.opened = self._ask(None, None)
+        self.frames.resend = True
+        if outcome.opened and manifest:
+            outcome.manifest = self._ask(GetManifest(0), ManifestPiece)
+        if outcome.opened:
+            outcome.configured = self._ask(Configure(0, 0, MODE, 0, 0), Configured)
+        if outcome.configured:
+            outcome.accepted = self._ask(Capture(0, FRAMES, 0, 0, -1), Accepted)
+            for _ in range(FRAMES):
+                self._take(outcome)
+        if outcome.opened and not self.dead:
+            self._ask(Configure(1, 1, MODE, 0, 0), Configured)
+        self.link.close(CloseReason.ORDERLY)
+        self.drain(0.002)
+
+    def _ask(self, message: object, kind: type | None) -> bool:
+        if message is None:
+            request = self.link.hello(self.clock.seconds)
+        else:
+            request = self.link.request(message, self.clock.seconds)
+        self.run(lambda: request.done or self.dead, _DEADLINE_S)
+        self.link.forget(request)
+        if kind is Configured and isinstance(request.reply, Configured) and not message.flags:
+            self.configurations[message.stream] = request.reply
+        return request.done and (kind is None or isinstance(request.reply, kind))
+
+    def _take(self, outcome: Outcome) -> None:
+        self.run(lambda: bool(self.frames.finished) or self.dead, _DEADLINE_S)
+        if not self.frames.finished:
+            return
+        frame: Assembly = self.frames.finished.popleft()
+        want = picture(frame.number)
+        got = frame.buffer.tobytes()
+        at = 0
+        for start, end in (*frame.coverage.gaps(0, len(want)), (len(want), 0)):
+            if got[at:start] != want[at:start]:
+                outcome.wrong.append(frame.number)
+            at = end
+        outcome.complete[frame.number] = frame.coverage.complete
+        self.pool.release(frame.buffer)
+
+    def _intact(self) -> set[int]:
+        """Frames whose first packets arrived untouched, all of them."""
+        found = set()
+        for number, packets in self._sent.items():
+            kinds = {kind for kind, _ in packets.values()}
+            whole = {MessageType.FRAME_START, MessageType.FRAME_END} <= kinds
+            if whole and not (packets.keys() & self.up.damage.touched):
+                found.add(number)
+        return found
+
+    # --- virtual time ---------------------------------------------------------------------
+
+    def _idle(self) -> None:
+        self.module.step()
+        self.clock.us += 10_000
+
+    def _send(self, line: Line, to_host: bool, packet: bytes, now: float) -> None:
+        if to_host and not self.up.plug.pulled:
+            header = Header._make(HEADER.unpack_from(packet)[1:])
+            if MessageType.FRAME_START <= header.type <= MessageType.FRAME_END:
+                packets = self._sent.setdefault(header.frame, {})
+                if not header.flags:
+                    packets[self.up.damage.packet] = (header.type, (header.x, header.y))
+            super()._send(line, to_host, packet, now)
+            if self.up.plug.pulled and self.up.damage.packet in packets_of(self._sent):
+                # Cut off inside.
+                self.up.damage.touched.add(self.up.damage.packet)
+            return
+        super()._send(line, to_host, packet, now)
+
+    def _advance(self, now: float) -> None:
+        moments = [now + _IDLE_S]
+        if self._arrivals:
+            moments.append(self._arrivals[0][0])
+        if self._up.free_at > now:
+            moments.append(self._up.free_at)
+        self.clock.us = max(self.clock.us + 1, round(min(moments) * 1e6))
+        if self._arrivals and self._arrivals[0][0] > self.clock.seconds:
+            self.clock.us += min(1, round((self._arrivals[0][0] - self.clock.seconds) * 1e6) + 1)
+
+
+def packets_of(sent: dict[int, dict[int, tuple[int, tuple[int, int]]]]) -> set[int]:
+    """Numbers of all packets of frames."""
+    return {number for packets in sent.values() for number in packets}

@@ -49,7 +49,9 @@ class Link:
         self.outbox = outbox.Outbox()
         self._capabilities = 0
         self._rx = None
-        self._tx = 0
+        self.lanes_offered = 1
+        self._tx = [0] * wire.MAX_LANES
+        self.lanes = 1
         self._answers = []
         self._past = []
         self._farewell = None
@@ -161,7 +163,7 @@ class Link:
             self.end()
             self.nonce = nonce
             self._rx = sequence
-            self._tx = 0
+            self._tx = [0] * wire.MAX_LANES
             self.last_request = 0
         self.last_request = number
         major = wire.VERSION_MAJOR
@@ -169,8 +171,9 @@ class Link:
             self._refuse(number, wire.ERR_VERSION, "this module speaks version %d" % major)
             return
         self._capabilities = capabilities & _CAPABILITIES
+        self.lanes = max(1, min(lanes, self.lanes_offered))
         fields = (
-            min(newest, _VERSION), min(lanes, 1), self._reset_reason, 0, self._capabilities,
+            min(newest, _VERSION), self.lanes, self._reset_reason, 0, self._capabilities,
             wire.MAX_CONTROL, len(self._module.manifest), self._boot_count, self._clock.now(),
         )  # fmt: skip
         self.answer(number, wire.T_HELLO_REPLY, fields)
@@ -272,26 +275,28 @@ class Link:
         self._answers.clear()
         if reason is not None:
             payload = wire.encode(wire.T_CLOSE, (reason,))
-            self._farewell = self._seal(outbox.Item(wire.T_CLOSE, 0, 0, payload))
+            self._farewell = self._seal(outbox.Item(wire.T_CLOSE, 0, 0, payload), 0)
         self.nonce = None
 
-    def next_packet(self):
-        """The next packet to send as (view, tile or None), or None.
+    def next_packet(self, lane=0):
+        """The next packet to send on a lane as (view, tile or None), or None.
 
         Call sent() for the tile once it is.
         """
-        if self._farewell is not None:
+        if lane >= self.lanes:
+            return None
+        if self._farewell is not None and lane == 0:
             packet, self._farewell = self._farewell, None
             return packet
-        item = self.outbox.next()
-        return self._seal(item) if item is not None else None
+        item = self.outbox.next(lane)
+        return self._seal(item, lane) if item is not None else None
 
     def sent(self, tile):
         """A tile is on the wire: it is held until its memory is needed."""
         self._order += 1
         tile.release(self._order)
 
-    def _seal(self, item):
+    def _seal(self, item, lane):
         tile = item.tile
         if tile is not None:
             packet, length, crc, place = tile.packet, tile.length, tile.crc, tile.place
@@ -300,14 +305,14 @@ class Link:
             packet = bytearray(wire.HEADER_BYTES) + item.payload
             length, place = len(item.payload), outbox.NOWHERE
             if item.kind in _SEQUENCED:
-                last = (self._tx - 1) & 0xFFFFFFFF
-                struct.pack_into("<4I", packet, wire.HEADER_BYTES + length - 16, last, 0, 0, 0)
+                last = [(tx - 1) & 0xFFFFFFFF for tx in self._tx]
+                struct.pack_into("<4I", packet, wire.HEADER_BYTES + length - 16, *last)
             elif item.kind == wire.T_FRAME_START:
                 self._begun[item.stream] = max(self._begun[item.stream], item.frame + 1)
             crc = binascii.crc32(memoryview(packet)[wire.HEADER_BYTES :])
         framing.seal(
-            packet, length, crc, item.kind, item.flags, item.stream, self.nonce, self._tx,
+            packet, length, crc, item.kind, item.flags, item.stream, self.nonce, self._tx[lane],
             item.frame, place,
         )  # fmt: skip
-        self._tx = (self._tx + 1) & 0xFFFFFFFF
+        self._tx[lane] = (self._tx[lane] + 1) & 0xFFFFFFFF
         return memoryview(packet)[: wire.HEADER_BYTES + length], tile

@@ -1,7 +1,7 @@
-"""The simulated module: ``micropython -m lensfw.main CONFIGURATION LINK ROWS PINS``.
+"""The simulated module: ``micropython -m lensfw.main CONFIGURATION ROWS PINS LINK [LINK ...]``.
 
-All four are file descriptors: of a file of JSON, and of connected, non-blocking stream sockets.
-It ends with the link, and never outlives the bench: each of the sockets ends with it.
+All are file descriptors: of a file of JSON, and of connected, non-blocking stream sockets, a LINK
+for each lane. It ends with lane 0, and never outlives the bench: it ends with ROWS and PINS too.
 """
 
 import json
@@ -14,37 +14,56 @@ from .ports import sim
 from .transports import stream
 
 
-def run(configuration, link_fd, rows_fd, pins_fd):
+def run(configuration, rows_fd, pins_fd, link_fds):
     ticks = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
-    streams = [open(fd, "r+b") for fd in (link_fd, rows_fd, pins_fd)]
-    link_stream, rows, pins = streams
+    rows, pins = open(rows_fd, "r+b"), open(pins_fd, "r+b")
     camera = module.Module(configuration, sim.SimPorts(rows, pins), ticks)
+    link = camera.link
     limits = configuration["limits"]
-    transport = stream.StreamTransport(
-        link_stream, ticks, limits.get("rate", 0), limits.get("latency_us", 0)
-    )
+    rate, latency = limits.get("rate", 0), limits.get("latency_us", 0)
+    lanes = []
     poll = select.poll()
-    for each in streams:
-        poll.register(each, select.POLLIN)
+    poll.register(rows, select.POLLIN)
+    poll.register(pins, select.POLLIN)
+    for fd in link_fds:
+        end = open(fd, "r+b")
+        poll.register(end, select.POLLIN)
+        lanes.append((len(lanes), end, stream.StreamTransport(end, ticks, rate, latency)))
+    link.lanes_offered = len(lanes)
     while True:
-        if not transport.receive(camera.link.receiver):
+        if not lanes[0][2].receive(link.receiver):
             return
         camera.step()
-        blocked = transport.send(camera.link)
-        pause = transport.wait_ms()
-        writable = select.POLLOUT if blocked and not pause else 0
-        poll.modify(link_stream, select.POLLIN | writable)
+        wait = camera.idle_ms()
+        for lane in lanes[:]:
+            number, end, transport = lane
+            try:
+                blocked = transport.send(link, number)
+            except OSError:
+                if number == 0:
+                    raise
+                # What was on its way there is asked for again, and goes by the others.
+                transport.end(link)
+                poll.unregister(end)
+                lanes.remove(lane)
+                continue
+            pause = transport.wait_ms()
+            # The host says nothing on the other lanes.
+            readable = select.POLLIN if number == 0 else 0
+            poll.modify(end, readable | (select.POLLOUT if blocked and not pause else 0))
+            if pause:
+                wait = min(wait, pause)
         # Rows that nobody can take yet must not keep the loop spinning.
         poll.modify(rows, select.POLLIN if camera.takes_rows() else 0)
-        poll.poll(min(pause or 1000, camera.idle_ms()))
+        poll.poll(wait)
 
 
 if __name__ == "__main__":
     try:
-        descriptors = [int(argument) for argument in sys.argv[1:5]]
+        descriptors = [int(argument) for argument in sys.argv[1:]]
         with open(descriptors[0]) as file:
             configuration = json.load(file)
-        run(configuration, descriptors[1], descriptors[2], descriptors[3])
+        run(configuration, descriptors[1], descriptors[2], descriptors[3:])
     except (OSError, EOFError) as error:
         # Whoever held the other ends is gone: so is the module.
         print("lensfw:", error, file=sys.stderr)

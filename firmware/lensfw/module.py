@@ -192,7 +192,7 @@ class Module:
             last = self.link.previous_request
             for index in range(len(self.streams)):
                 self._stop(index)
-            answer = (1, 0, last, 0, 0, 0, 0)
+            answer = (self.link.lanes, 0, last, 0, 0, 0, 0)
             self.link.answer(number, wire.T_FLUSHED, answer, ordered=True)
         else:
             raise Refusal(wire.ERR_UNKNOWN_REQUEST, "type 0x%02x" % kind)
@@ -306,7 +306,7 @@ class Module:
         if not self._started:
             # A frame of which nothing was sent is none; the host's deadline tells it.
             return
-        fields = (status, 1, readout.tiles_sent, now - readout.began, 0, 0, 0, 0)
+        fields = (status, self.link.lanes, readout.tiles_sent, now - readout.began, 0, 0, 0, 0)
         payload = wire.encode(wire.T_FRAME_END, fields)
         record = self.frames.find(self._active, readout.number)
         if record is not None:

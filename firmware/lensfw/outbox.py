@@ -85,21 +85,22 @@ class Outbox:
         """Bytes of tiles sent, by stream."""
         return [self._sent[i] + self._since[i] for i in range(wire.MAX_STREAMS)]
 
-    def next(self):
-        """The next item that may be sent, or None."""
-        if self._control:
+    def next(self, lane):
+        """The next item that may be sent on that lane, or None. All but tiles go by lane 0."""
+        if lane == 0 and self._control:
             return self._control.pop(0)
         blocked = 0
         index = 0
         for item in self._data:
             if item.barrier:
-                if index:
+                if index or lane:
                     return None
                 break
             bit = 1 << item.stream
-            if not blocked & bit:
-                if item.tile is None:
+            if item.tile is None:
+                if lane == 0 and not blocked & bit:
                     break
+            elif not blocked & bit:
                 length = item.tile.length
                 if length <= self._budget[item.stream]:
                     self._budget[item.stream] -= length

@@ -131,17 +131,24 @@ class VirtualBench:
     """A module and a host, joined by two lines."""
 
     def __init__(
-        self, configuration: Mapping[str, Any], picture: Picture, up: Line, down: Line
+        self,
+        configuration: Mapping[str, Any],
+        picture: Picture,
+        up: Line,
+        down: Line,
+        *more_up: Line,
     ) -> None:
         self.clock = VirtualClock()
         self.module: Any = firmware.Module(configuration, InstantPorts(picture), self.clock)
         self.rejects: Counter[Reject] = Counter()
         self.configurations: dict[int, Configured] = {}
         self.frames = Reassembly(Pool(), self.rejects, self.configurations.get)
-        self.link = Link(0x5EED5EED, self.frames, self.rejects)
-        self._up = up
+        self._up: dict[int, Line] = dict(enumerate((up, *more_up)))
         self._down = down
-        self._arrivals: list[tuple[float, int, bool, bytes]] = []
+        self.link = Link(0x5EED5EED, self.frames, self.rejects, len(self._up))
+        self.module.link.lanes_offered = len(self._up)
+        # When, a count that keeps the order, the lane or None towards the module, bytes.
+        self._arrivals: list[tuple[float, int, int | None, bytes]] = []
         self._order = itertools.count()
 
     def run(self, until: Callable[[], bool], limit_s: float) -> bool:
@@ -176,6 +183,13 @@ class VirtualBench:
         self.call(Stop(stream))
         self.frames.abandon(stream)
 
+    def kill_lane(self, lane: int) -> None:
+        """Cut a lane other than 0: what is on it never arrives, and both ends know."""
+        del self._up[lane]
+        self._arrivals = [each for each in self._arrivals if each[2] != lane]
+        heapq.heapify(self._arrivals)
+        self.link.lane_lost(lane)
+
     def frame(self, limit_s: float) -> Assembly | None:
         """The next finished frame, or None."""
         self.run(lambda: bool(self.frames.finished), limit_s)
@@ -190,39 +204,40 @@ class VirtualBench:
         """Everything that happens at this moment, then on to the next."""
         now = self.clock.seconds
         while self._arrivals and self._arrivals[0][0] <= now:
-            _, _, to_host, data = heapq.heappop(self._arrivals)
-            self._deliver(to_host, data, now)
+            _, _, lane, data = heapq.heappop(self._arrivals)
+            self._deliver(lane, data, now)
         self.link.poll(now)
         while self.link.outgoing:
-            self._send(self._down, False, self.link.outgoing.popleft(), now)
+            self._send(self._down, None, self.link.outgoing.popleft(), now)
         self.module.step()
-        while self._up.free_at <= now:
-            item = self.module.link.next_packet()
-            if item is None:
-                break
-            view, tile = item
-            self._send(self._up, True, bytes(view), now)
-            if tile is not None:
-                self.module.link.sent(tile)
-            self.module.step()
+        for lane, line in self._up.items():
+            while line.free_at <= now:
+                item = self.module.link.next_packet(lane)
+                if item is None:
+                    break
+                view, tile = item
+                self._send(line, lane, bytes(view), now)
+                if tile is not None:
+                    self.module.link.sent(tile)
+                self.module.step()
         self._advance(now)
 
-    def _send(self, line: Line, to_host: bool, packet: bytes, now: float) -> None:
+    def _send(self, line: Line, lane: int | None, packet: bytes, now: float) -> None:
         for at, piece in line.carry(packet, now):
-            heapq.heappush(self._arrivals, (at, next(self._order), to_host, piece))
+            heapq.heappush(self._arrivals, (at, next(self._order), lane, piece))
 
-    def _deliver(self, to_host: bool, data: bytes, now: float) -> None:
-        if to_host:
+    def _deliver(self, lane: int | None, data: bytes, now: float) -> None:
+        if lane is not None:
             # Through the link, which also learns from it that the module is alive.
             rest = memoryview(data)
             while rest:
                 taken = 0
-                for buffer in self.link.receiver.buffers():
+                for buffer in self.link.lanes[lane].receiver.buffers():
                     piece = rest[: len(buffer)]
                     buffer[: len(piece)] = piece
                     rest = rest[len(piece) :]
                     taken += len(piece)
-                self.link.received(taken, now)
+                self.link.received(taken, now, lane)
             return
         receiver = self.module.link.receiver
         rest = memoryview(data)
@@ -239,6 +254,5 @@ class VirtualBench:
         moments = [now + 0.001]
         if self._arrivals:
             moments.append(self._arrivals[0][0])
-        if self._up.free_at > now:
-            moments.append(self._up.free_at)
+        moments += [line.free_at for line in self._up.values() if line.free_at > now]
         self.clock.us = max(self.clock.us + 1, round(min(moments) * 1e6))

@@ -215,7 +215,7 @@ class Device:
             bytes=frames.bytes,
             complete=self._complete,
             incomplete=self._incomplete,
-            lost_packets=self._session.link.receiver.lost,
+            lost_packets=self._session.link.lost,
             rejects={cause.value: self._session.rejects[cause] for cause in Reject},
             first_tile_ms=first,
         )

@@ -4,20 +4,24 @@ The memory of a frame is handed to the receiver only for ground that is not cove
 range counts as covered only after its CRC held. So a damaged repeat cannot spoil a good pixel,
 and a buffer that is used again cannot show old pixels as new.
 
-What is lost is asked for again while the module may still hold it: tiles come in raster order, so
-a tile beyond a gap proves the gap; a frame-end proves the rest. What the module no longer holds
-stays a gap, and the frame says so.
+What is lost is asked for again while the module may still hold it. On each lane tiles come in
+raster order, so a gap is proved once every lane has brought something beyond it; a frame-end names
+the last packet of each lane and proves the rest. What the module no longer holds stays a gap, and
+the frame says so.
+
+With several lanes one may be receiving into a frame while another brings the same ground again:
+what is placed for a lane is reserved for it, and counts for nobody else until it is done.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lenslink_protocol.ids import Cfa, EndStatus, FrameState, Reject, ResendFlag
-from lenslink_protocol.link import Missing, Rectangle
+from lenslink_protocol.ids import Cfa, EndStatus, Flag, FrameState, Reject, ResendFlag
+from lenslink_protocol.link import Lane, Missing, Rectangle
 from lenslink_protocol.messages import Configured, FrameEnd, FrameStart, Header, Resent
 from lenslink_protocol.params import (
     END_GRACE_MS,
@@ -53,7 +57,9 @@ class Assembly:
         """When its last packet came, on the clock of the caller."""
         self.ready = False
         self.high = 0
-        """Every byte below has arrived or been lost."""
+        """Every byte below has arrived or been lost, as far as is known without the lanes."""
+        self.reserved: dict[int, tuple[int, int]] = {}
+        """What is being received in place, by lane."""
         self.next_ask = now
         self.tries = 0
         self.coverage = Coverage(plan.frame_bytes)
@@ -135,6 +141,9 @@ class Reassembly:
         self._expect = expect
         self._open: dict[int, Assembly] = {}
         self._newest: dict[int, int] = {}
+        self.lanes: Sequence[Lane] = ()
+        # Where each lane is: frame and byte of its last tile, by lane and stream.
+        self._position: dict[tuple[int, int], tuple[int, int]] = {}
 
     # --- FrameSink ------------------------------------------------------------------------
 
@@ -153,7 +162,8 @@ class Reassembly:
         assembly.progress = now
         self._settle(assembly)
 
-    def place(self, header: Header) -> memoryview | None:
+    def place(self, header: Header, lane: int) -> memoryview | None:
+        self.release(lane)
         assembly = self._open.get(header.frame)
         if assembly is None or assembly.stream != header.stream or assembly.ready:
             return None
@@ -163,9 +173,19 @@ class Reassembly:
         [(start, end)] = segments
         if assembly.coverage.gaps(start, end) != [(start, end)]:
             return None
+        if any(start < b and a < end for a, b in assembly.reserved.values()):
+            return None
+        assembly.reserved[lane] = (start, end)
         return assembly.memory[start:end]
 
-    def tile(self, header: Header, payload: memoryview, in_place: bool, now: float) -> None:
+    def release(self, lane: int) -> None:
+        for assembly in list(self._open.values()):
+            if assembly.reserved.pop(lane, None) is not None:
+                self._settle(assembly)
+
+    def tile(
+        self, header: Header, payload: memoryview, in_place: bool, now: float, lane: int
+    ) -> None:
         assembly = self._assembly(header.stream, header.frame, now)
         if assembly is None:
             return
@@ -179,10 +199,12 @@ class Reassembly:
         assembly.tries = 0
         self.bytes += header.length
         if in_place:
+            assembly.reserved.pop(lane, None)
             assembly.coverage.add(*segments[0])
         elif not _copy(assembly, segments, payload):
             self._rejects[Reject.COVERED] += 1
-        assembly.high = max(assembly.high, segments[0][0])
+        if not header.flags & Flag.RESENT:
+            self._position[lane, header.stream] = (header.frame, segments[0][0])
         self._settle(assembly)
 
     def end(self, header: Header, message: FrameEnd, now: float) -> None:
@@ -191,12 +213,14 @@ class Reassembly:
             return
         assembly.end = message
         assembly.progress = now
-        assembly.high = assembly.coverage.size
         self._settle(assembly)
 
     def begun(self, stream: int, number: int, now: float) -> None:
         if number > self._newest.get(stream, -1):
-            self._assembly(stream, number, now)
+            assembly = self._assembly(stream, number, now)
+            if assembly is not None:
+                # Said on lane 0, and so after the frame-start that did not come.
+                self._position[0, stream] = (number, 0)
 
     def resent(self, header: Header, message: Resent, now: float) -> None:
         assembly = self._open.get(header.frame)
@@ -222,9 +246,9 @@ class Reassembly:
             if assembly.ready or now < assembly.next_ask:
                 continue
             quiet = now - assembly.progress > _QUIET_S
-            high = assembly.coverage.size if quiet else assembly.high
+            high = assembly.coverage.size if quiet else self._high(assembly)
             flags = ResendFlag(0)
-            if assembly.start is None:
+            if assembly.start is None and (quiet or self._passed(assembly)):
                 flags |= ResendFlag.START
             if assembly.end is None and quiet:
                 flags |= ResendFlag.END
@@ -243,8 +267,14 @@ class Reassembly:
         for assembly in list(self._open.values()):
             whole = assembly.coverage.complete and assembly.start is not None
             patience = END_GRACE_MS if whole else FRAME_STALE_MS
-            if not assembly.ready and now - assembly.progress > patience / 1000:
+            late = now - assembly.progress > patience / 1000
+            if late and not assembly.ready and not assembly.reserved:
                 self._finish(assembly)
+
+    def resume(self, away: float) -> None:
+        for assembly in self._open.values():
+            assembly.progress += away
+            assembly.next_ask += away
 
     # --- the rest -------------------------------------------------------------------------
 
@@ -252,7 +282,9 @@ class Reassembly:
         """Drop what is under way or waiting of a stream that the host ends."""
         for assembly in [a for a in self._open.values() if a.stream == stream]:
             del self._open[assembly.number]
-            self._pool.release(assembly.buffer)
+            if not assembly.reserved:
+                # Memory that is still being received into is let go, never used again.
+                self._pool.release(assembly.buffer)
         for assembly in [a for a in self.finished if a.stream == stream]:
             self.finished.remove(assembly)
             self._pool.release(assembly.buffer)
@@ -273,13 +305,16 @@ class Reassembly:
             self._rejects[Reject.LATE] += 1
             return None
         self._newest[stream] = number
-        for earlier in [a for a in self._open.values() if a.stream == stream and not a.ready]:
-            # One lane keeps its order: an earlier frame gets nothing more but by asking.
-            earlier.high = earlier.coverage.size
-            if not self.resend:
+        if not self.resend and len(self.lanes) == 1:
+            # One lane keeps its order: an earlier frame gets nothing more.
+            for earlier in [a for a in self._open.values() if a.stream == stream]:
                 self._finish(earlier)
         if len(self._open) >= MAX_FRAMES_OPEN:
-            self._finish(next(iter(self._open.values())))
+            oldest = next(iter(self._open.values()))
+            if oldest.reserved:
+                self._rejects[Reject.NO_FRAME] += 1
+                return None
+            self._finish(oldest)
         assembly = Assembly(stream, number, plan, self._pool, now)
         self._open[number] = assembly
         return assembly
@@ -289,9 +324,34 @@ class Reassembly:
         gaps = assembly.coverage.gaps(0, high)
         return [left for start, end in gaps for left in assembly.gone.gaps(start, end)]
 
+    def _high(self, assembly: Assembly) -> int:
+        """Every byte below has arrived, or is lost: no lane can still bring it by itself."""
+        size = assembly.coverage.size
+        if assembly.high == size:
+            return size
+        high = size
+        for lane in self.lanes:
+            if not lane.alive or (assembly.end is not None and _reached(lane, assembly.end)):
+                continue
+            frame, at = self._position.get((lane.number, assembly.stream), (-1, 0))
+            if frame <= assembly.number:
+                high = min(high, at if frame == assembly.number else 0)
+        # With one lane, a packet of a later frame is as good as the end of this one.
+        if len(self.lanes) == 1 and self._newest.get(assembly.stream, -1) > assembly.number:
+            return size
+        return max(high, assembly.high)
+
+    def _passed(self, assembly: Assembly) -> bool:
+        """Whether lane 0 has brought something that was sent after the frame-start."""
+        return assembly.end is not None or (
+            self._position.get((0, assembly.stream), (-1, 0))[0] >= assembly.number
+        )
+
     def _settle(self, assembly: Assembly) -> None:
         """Finish the frame if nothing more of it is to come."""
-        if assembly.end is None and assembly.high < assembly.coverage.size:
+        if assembly.ready or assembly.reserved:
+            return
+        if not assembly.coverage.complete and self._high(assembly) < assembly.coverage.size:
             return
         if assembly.start is None and assembly.gone.count < assembly.gone.size:
             return
@@ -299,7 +359,10 @@ class Reassembly:
         if assembly.coverage.complete:
             if assembly.end is not None:
                 self._finish(assembly)
-        elif not lost or (not self.resend and assembly.end is not None):
+        elif (not lost and assembly.end is not None) or not self.resend:
+            self._finish(assembly)
+        elif not lost and assembly.high == assembly.coverage.size:
+            # Asked for, and gone: its end is not waited for either.
             self._finish(assembly)
         elif assembly.end is not None and assembly.end.status != EndStatus.OK:
             # Nobody will wait for the rest of a frame that ended early.
@@ -318,6 +381,16 @@ class Reassembly:
                 self._pool.release(head.buffer)
             else:
                 self.finished.append(head)
+
+
+def _reached(lane: Lane, end: FrameEnd) -> bool:
+    """Whether all that the lane carried before the frame-end was sent has come, or is lost."""
+    if lane.number >= end.lanes:
+        return True
+    # Lanes count from 0, so one that carried nothing yet stands at the number before.
+    last = 0xFFFFFFFF if lane.last_sequence is None else lane.last_sequence
+    behind = (end.last_sequence[lane.number] - last) & 0xFFFFFFFF
+    return behind == 0 or behind >= 1 << 31
 
 
 def _is_possible(message: FrameStart, expected: Configured) -> bool:
@@ -339,6 +412,9 @@ def _copy(assembly: Assembly, segments: list[tuple[int, int]], payload: memoryvi
     for start, end in segments:
         for low, high in assembly.coverage.gaps(start, end):
             fresh = True
+            if any(low < b and a < high for a, b in assembly.reserved.values()):
+                # Another lane may yet write there, and what it writes may be damaged.
+                continue
             assembly.memory[low:high] = payload[at + low - start : at + high - start]
             assembly.coverage.add(low, high)
         at += end - start

@@ -30,7 +30,7 @@ from .deadline import Deadline
 from .errors import DeviceError, Disconnected, ProtocolError, Ticket, Timeout, VersionMismatch
 from .pool import Pool
 from .reassembly import Assembly, Reassembly
-from .transports.base import Transport
+from .transports.base import MultiLaneTransport, Transport
 
 R = TypeVar("R", bound=AnyMessage)
 
@@ -49,8 +49,9 @@ class Session:
         self.frames = Reassembly(self.pool, self.rejects, self.configurations.get)
         self.last: Ticket | None = None
         """The last request."""
-        self.link = Link(secrets.randbits(32), self.frames, self.rejects)
         self._transport = transport
+        lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
+        self.link = Link(secrets.randbits(32), self.frames, self.rejects, lanes)
 
     def hello(self, deadline: Deadline) -> HelloReply:
         """Open the session; :exc:`~lenslink.errors.VersionMismatch` if there is no common one."""
@@ -117,7 +118,7 @@ class Session:
 
     def pump(self, until: Callable[[], bool], deadline: Deadline) -> None:
         """Drive the link until *until* is true."""
-        link, receive = self.link, self._transport.receive_into
+        link = self.link
         link.resume(time.monotonic())
         while not until():
             now = time.monotonic()
@@ -131,8 +132,7 @@ class Session:
                 raise Disconnected(f"the module gave no sign of life for {SILENCE_MS} ms")
             deadline.check()
             wait = min(link.next_timeout(now), deadline.remaining())
-            count = receive(link.receiver.buffers(), wait)
-            link.received(count, time.monotonic())
+            self._receive(wait)
 
     def close(self, deadline: Deadline) -> None:
         """Say goodbye if the module still listens, and let go of it. Never raises."""
@@ -143,6 +143,21 @@ class Session:
             pass
         finally:
             self._transport.close()
+
+    def _receive(self, seconds: float) -> None:
+        link, transport = self.link, self._transport
+        if len(link.lanes) == 1:
+            count = transport.receive_into(link.receiver.buffers(), seconds)
+            link.received(count, time.monotonic())
+            return
+        assert isinstance(transport, MultiLaneTransport)
+        for lane in transport.ready(seconds):
+            buffers = link.lanes[lane].receiver.buffers()
+            received = transport.receive_lane_into(lane, buffers)
+            if received is None:
+                link.lane_lost(lane)
+            else:
+                link.received(received, time.monotonic(), lane)
 
     def _flush(self, deadline: Deadline) -> None:
         outgoing = self.link.outgoing

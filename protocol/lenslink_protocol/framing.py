@@ -165,6 +165,10 @@ class Receiver:
             self._hunt(bytes(self._head[1 : self._have]))
         self._search()
 
+    def resume(self, away: float) -> None:
+        """Nobody has listened for *away* seconds: they do not count as a stall."""
+        self._progress += away
+
     # --- a header -------------------------------------------------------------------------
 
     def _begin_packet(self) -> None:

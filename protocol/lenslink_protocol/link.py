@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,15 +69,28 @@ class Missing:
 
 
 class FrameSink(Protocol):
-    """Where frames are put together."""
+    """Where frames are put together.
 
-    def place(self, header: Header) -> memoryview | None:
-        """Where a tile shall be received, or None: to scratch memory, then :meth:`tile`."""
+    ``lanes`` is set by the link: what each lane has received tells what can still come.
+    """
+
+    lanes: Sequence[Lane]
+
+    def place(self, header: Header, lane: int) -> memoryview | None:
+        """Where a tile shall be received, or None: to scratch memory, then :meth:`tile`.
+
+        The lane has the memory to itself until its next packet, or its end.
+        """
+
+    def release(self, lane: int) -> None:
+        """What was placed for that lane is not being received any more."""
 
     def start(self, header: Header, message: FrameStart, now: float) -> None:
         """A frame begins."""
 
-    def tile(self, header: Header, payload: memoryview, in_place: bool, now: float) -> None:
+    def tile(
+        self, header: Header, payload: memoryview, in_place: bool, now: float, lane: int
+    ) -> None:
         """A tile is sound."""
 
     def end(self, header: Header, message: FrameEnd, now: float) -> None:
@@ -84,6 +98,9 @@ class FrameSink(Protocol):
 
     def poll(self, now: float) -> None:
         """Time has passed."""
+
+    def resume(self, away: float) -> None:
+        """Nobody has listened for *away* seconds: they do not count as silence."""
 
     def begun(self, stream: int, number: int, now: float) -> None:
         """The module has begun that frame, of which a packet may have come or not."""
@@ -117,17 +134,41 @@ class Request:
         return True
 
 
+class Lane:
+    """One lane of a link: its packets go to the link, with its number."""
+
+    def __init__(self, link: Link, number: int, nonce: int, rejects: Counter[Reject]) -> None:
+        self.number = number
+        self.alive = True
+        self.receiver = Receiver(self, nonce, rejects, MAX_PAYLOAD)
+        self._link = link
+
+    @property
+    def last_sequence(self) -> int | None:
+        """Of the last packet that came, None before the first."""
+        return self.receiver.last_sequence
+
+    def place(self, header: Header) -> memoryview | None:
+        return self._link.place(header, self.number)
+
+    def packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
+        self._link.packet(header, payload, in_place, self.number)
+
+
 class Link:
-    """The host's link machine for one session and one lane.
+    """The host's link machine for one session. Requests and control travel on lane 0.
 
     ``nonce`` names the session: at least 32 random bits, never used again. What arrives under
     another is rejected, so nothing from before a replug can be taken for new.
     """
 
-    def __init__(self, nonce: int, frames: FrameSink, rejects: Counter[Reject]) -> None:
+    def __init__(
+        self, nonce: int, frames: FrameSink, rejects: Counter[Reject], lanes: int = 1
+    ) -> None:
         self.nonce = nonce
         self.rejects = rejects
-        self.receiver = Receiver(self, nonce, rejects, MAX_PAYLOAD)
+        self.lanes = [Lane(self, number, nonce, rejects) for number in range(lanes)]
+        frames.lanes = self.lanes
         self.outgoing: deque[bytes] = deque()
         self.session: HelloReply | None = None
         self.closed: Close | None = None
@@ -146,11 +187,21 @@ class Link:
         self._arrived = [0] * MAX_STREAMS
         self._granted = [0] * MAX_STREAMS
 
+    @property
+    def receiver(self) -> Receiver:
+        """Lane 0's."""
+        return self.lanes[0].receiver
+
+    @property
+    def lost(self) -> int:
+        """Packets missing from the lanes' sequences."""
+        return sum(lane.receiver.lost for lane in self.lanes)
+
     # --- towards the module ---------------------------------------------------------------
 
     def hello(self, now: float) -> Request:
         """Open the session."""
-        message = Hello(VERSION, VERSION, 1, CAPABILITIES, MAX_PAYLOAD)
+        message = Hello(VERSION, VERSION, len(self.lanes), CAPABILITIES, MAX_PAYLOAD)
         return self._begin(message, now, HELLO_RETRY_MS)
 
     def request(self, message: AnyMessage, now: float) -> Request:
@@ -168,7 +219,8 @@ class Link:
     def poll(self, now: float) -> None:
         """Do what time demands: repeat requests, give up stalled packets and stale frames."""
         self._now = now
-        self.receiver.poll(now)
+        for lane in self.lanes:
+            lane.receiver.poll(now)
         self._frames.poll(now)
         for request in self._requests.values():
             if request.due(now):
@@ -189,8 +241,13 @@ class Link:
         return wait
 
     def resume(self, now: float) -> None:
-        """Nobody has listened for a while: silence counts from now."""
-        self._heard = max(self._heard, now)
+        """Nobody has listened since the last call: that time proves nothing of the module."""
+        away = now - self._now
+        self._now = now
+        self._heard += away
+        for lane in self.lanes:
+            lane.receiver.resume(away)
+        self._frames.resume(away)
 
     def is_silent(self, now: float) -> bool:
         """Whether the module has given no sign of life for too long."""
@@ -230,20 +287,26 @@ class Link:
 
     # --- from the module ------------------------------------------------------------------
 
-    def received(self, count: int, now: float) -> None:
-        """*count* bytes are in ``receiver.buffers()``."""
+    def received(self, count: int, now: float, lane: int = 0) -> None:
+        """*count* bytes are in the ``receiver.buffers()`` of that lane."""
         self._now = now
-        self.receiver.received(count, now)
-        if count and self.receiver.in_sync:
+        receiver = self.lanes[lane].receiver
+        receiver.received(count, now)
+        if count and receiver.in_sync:
             self._heard = now
 
-    def place(self, header: Header) -> memoryview | None:
-        return self._frames.place(header)
+    def lane_lost(self, number: int) -> None:
+        """A lane other than 0 has ended: what was on it will be asked for again."""
+        self.lanes[number].alive = False
+        self._frames.release(number)
 
-    def packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
+    def place(self, header: Header, lane: int) -> memoryview | None:
+        return self._frames.place(header, lane)
+
+    def packet(self, header: Header, payload: memoryview, in_place: bool, lane: int) -> None:
         self._heard = self._now
         if header.type == MessageType.TILE:
-            self._frames.tile(header, payload, in_place, self._now)
+            self._frames.tile(header, payload, in_place, self._now, lane)
             if header.stream < MAX_STREAMS:
                 self._arrived[header.stream] += header.length
                 limit = self._arrived[header.stream] + WINDOW

@@ -29,11 +29,11 @@ class StreamTransport:
         receiver.received(count, self._clock.now())
         return True
 
-    def send(self, link):
+    def send(self, link, lane=0):
         """Send packets until none is left or the stream would block; True in the latter case."""
         while True:
             if self._packet is None:
-                item = link.next_packet()
+                item = link.next_packet(lane)
                 if item is None:
                     self._idle = True
                     return False
@@ -55,6 +55,13 @@ class StreamTransport:
                 if self._tile is not None:
                     link.sent(self._tile)
                     self._tile = None
+
+    def end(self, link):
+        """The stream is gone: what was being sent is held, and may go elsewhere."""
+        self._packet = None
+        if self._tile is not None:
+            link.sent(self._tile)
+            self._tile = None
 
     def wait_ms(self):
         """How long pacing holds the next bytes back."""

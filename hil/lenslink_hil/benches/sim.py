@@ -24,6 +24,7 @@ from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, Usag
 from lenslink.transports.base import DeviceInfo
 from lenslink.transports.socket import SocketTransport
 from lenslink.url import Url
+from lenslink_protocol.params import MAX_LANES
 
 from .board import FIRMWARE, configuration, load_board
 from .micropython import find_micropython
@@ -36,6 +37,7 @@ OPTIONS: Mapping[str, str] = {
     "bits": "of a pixel, 12 or 14",
     "cfa": "RGGB, GRBG, GBRG or BGGR",
     "seed": "of the noise and the patterns",
+    "lanes": "sockets that the link is spread over, 1 to 4",
     "board": "whose limits the module keeps to: sim, pico",
 }
 
@@ -106,9 +108,15 @@ class Module:
 
 
 def start_module(
-    options: Mapping[str, str], link: socket.socket, serial: str, deadline: Deadline, boot: int = 1
+    options: Mapping[str, str],
+    link: socket.socket,
+    serial: str,
+    deadline: Deadline,
+    *,
+    boot: int = 1,
+    more_lanes: Sequence[socket.socket] = (),
 ) -> Module:
-    """Start a module whose end of the link is *link*, which it inherits.
+    """Start a module whose end of the link is *link*, which it inherits, and *more_lanes*.
 
     Raises :exc:`~lenslink.errors.UsageError` for options that make no sense (a scene that is no
     picture, an odd size), :exc:`~lenslink.errors.RigError` if there is no MicroPython.
@@ -127,9 +135,10 @@ def start_module(
         config = stack.enter_context(tempfile.TemporaryFile())
         config.write(json.dumps(configuration(board, ready["sensor"], serial, boot)).encode())
         config.seek(0)
-        for end in (link, rows, pins):
+        ends = (rows, pins, link, *more_lanes)
+        for end in ends:
             end.setblocking(False)
-        descriptors = [end.fileno() for end in (config, link, rows, pins)]
+        descriptors = [config.fileno(), *(end.fileno() for end in ends)]
         firmware = subprocess.Popen(
             [
                 interpreter.path,
@@ -166,7 +175,7 @@ def _scene(options: Mapping[str, str], board: Mapping[str, int]) -> dict[str, An
         scene.update(board)
     url = Url("sim:", "sim", "", options)
     for key, value in options.items():
-        if key != "board":
+        if key not in ("board", "lanes"):
             scene[key] = url.integer(key) if key in _NUMBERS else value
     return scene
 
@@ -234,29 +243,54 @@ def _read_line(pipe: IO[bytes] | None, deadline: Deadline) -> bytes:
 
 
 class SimTransport:
-    """The host's end of a module that it started itself."""
+    """The host's end of a module that it started itself, over one lane or several."""
 
     private = True
 
-    def __init__(self, module: Module, link: socket.socket) -> None:
+    def __init__(self, module: Module, links: Sequence[socket.socket]) -> None:
         self.module = module
         self.note = module.note
-        self._socket = SocketTransport(link)
+        self.lanes = len(links)
+        self._sockets = [SocketTransport(link) for link in links]
+        self._selector = selectors.DefaultSelector()
+        for number, link in enumerate(links):
+            self._selector.register(link, selectors.EVENT_READ, number)
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
         try:
-            return self._socket.receive_into(buffers, seconds)
+            return self._sockets[0].receive_into(buffers, seconds)
         except Disconnected:
             raise self._lost() from None
 
+    def ready(self, seconds: float) -> list[int]:
+        return [key.data for key, _ in self._selector.select(seconds)]
+
+    def receive_lane_into(self, lane: int, buffers: Sequence[memoryview]) -> int | None:
+        if lane == 0:
+            return self.receive_into(buffers, 0)
+        try:
+            return self._sockets[lane].receive_into(buffers, 0)
+        except Disconnected:
+            self.kill_lane(lane)
+            return None
+
+    def kill_lane(self, lane: int) -> None:
+        """Cut a lane, as a contact that opens does."""
+        for key in list(self._selector.get_map().values()):
+            if key.data == lane:
+                self._selector.unregister(key.fileobj)
+        self._sockets[lane].close()
+
     def send(self, data: bytes, deadline: Deadline) -> None:
         try:
-            self._socket.send(data, deadline)
+            self._sockets[0].send(data, deadline)
         except Disconnected:
             raise self._lost() from None
 
     def close(self) -> None:
-        self._socket.close()
+        self._selector.close()
+        for each in self._sockets:
+            each.close()
         self.module.close()
 
     def _lost(self) -> Disconnected:
@@ -274,16 +308,22 @@ class SimOpener:
     def open(self, url: Url, deadline: Deadline) -> SimTransport:
         if url.path:
             raise UsageError(f"sim: takes options only, as in sim:?scene=ramp, not '{url.path}'")
-        host, module_end = socket.socketpair()
+        lanes = url.integer("lanes") or 1
+        if not 1 <= lanes <= MAX_LANES:
+            raise UsageError(f"sim: lanes={lanes} is not 1 to {MAX_LANES}")
+        pairs = [socket.socketpair() for _ in range(lanes)]
         try:
             serial = f"SIM-{os.getpid()}-{next(_serials)}"
-            module = start_module(url.options, module_end, serial, deadline)
+            ends = [pair[1] for pair in pairs]
+            module = start_module(url.options, ends[0], serial, deadline, more_lanes=ends[1:])
         except BaseException:
-            host.close()
+            for host, _ in pairs:
+                host.close()
             raise
         finally:
-            module_end.close()
-        return SimTransport(module, host)
+            for _, end in pairs:
+                end.close()
+        return SimTransport(module, [host for host, _ in pairs])
 
     def devices(self) -> list[DeviceInfo]:
         """None: a simulated module exists only while it is open (see ``lenslink sim``)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..deadline import Deadline
 from ..url import Url
@@ -44,6 +44,23 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Let go of everything. Idempotent; never raises."""
+
+
+@runtime_checkable
+class MultiLaneTransport(Transport, Protocol):
+    """A transport of several lanes; lane 0 is what the methods of a transport are about."""
+
+    lanes: int
+
+    def ready(self, seconds: float) -> Sequence[int]:
+        """Lanes that have bytes, or have ended; wait up to *seconds* for one."""
+
+    def receive_lane_into(self, lane: int, buffers: Sequence[memoryview]) -> int | None:
+        """What is there on a lane, without waiting; 0 if nothing is, None once it has ended.
+
+        The end of lane 0 is the end of the module:
+        :exc:`~lenslink.errors.Disconnected`.
+        """
 
 
 class Opener(Protocol):

@@ -1,0 +1,46 @@
+"""Several lanes between real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+import lenslink
+from lenslink import FrameStatus
+from lenslink_hil.benches.sim import SimTransport
+from lenslink_hil.plant.patterns import pattern
+
+
+@pytest.mark.parametrize("lanes", [2, 4])
+def test_every_pixel_over_several_lanes(scene_url: Callable[..., str], lanes: int) -> None:
+    url = scene_url(scene="prbs", width=640, height=480, seed=3, lanes=lanes)
+    with lenslink.open(url) as module:
+        assert module.session.lanes == lanes
+        with closing(module.stream()) as frames:
+            for _, frame in zip(range(20), frames, strict=False):
+                assert frame.status is FrameStatus.COMPLETE
+                wanted = pattern(
+                    "prbs", 640, 480, bits=12, cfa="RGGB", seed=3, frame_number=frame.number
+                )
+                np.testing.assert_array_equal(frame.pixels, wanted)
+        assert not any(module.stats.rejects.values())
+
+
+def test_frames_go_on_when_a_lane_dies(scene_url: Callable[..., str]) -> None:
+    with lenslink.open(scene_url(scene="prbs", width=640, height=480, lanes=3)) as module:
+        transport = module._session._transport
+        assert isinstance(transport, SimTransport)
+        with closing(module.stream()) as frames:
+            for _, frame in zip(range(10), frames, strict=False):
+                assert frame.status is FrameStatus.COMPLETE
+            transport.kill_lane(2)
+            module._session.link.lane_lost(2)
+            numbers = [frame.number for _, frame in zip(range(20), frames, strict=False)]
+        assert len(numbers) == 20
+        # What was on the lane when it died may be gone; all that begins later is whole.
+        with closing(module.stream()) as frames:
+            for _, frame in zip(range(10), frames, strict=False):
+                assert frame.status is FrameStatus.COMPLETE

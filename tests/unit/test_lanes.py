@@ -1,0 +1,114 @@
+"""Several lanes: stragglers, loss on each of them, one that dies; on virtual time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lenslink.reassembly import Assembly
+from lenslink_hil.benches.board import configuration, load_board
+from lenslink_hil.virtual import Line, Loss, VirtualBench
+
+WIDTH, HEIGHT = 320, 240
+RATE = 1e6
+ROUND_TRIP_S = 0.001
+
+
+def picture(number: int) -> bytes:
+    pixels = np.arange(WIDTH * HEIGHT, dtype=np.uint32) * 13 + number * 517
+    return (pixels & 0xFFF).astype("<u2").tobytes()
+
+
+def module() -> dict[str, object]:
+    sensor = {
+        "maker": None,
+        "model": None,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "bits": 12,
+        "cfa": "RGGB",
+        "black": [64.0] * 4,
+        "white": 4095,
+        "orientation": 1,
+        "color_matrix": [1, 1] * 9,
+        "neutral": [1, 1] * 3,
+        "illuminant": 21,
+        "modes": [
+            {
+                "id": 0,
+                "name": "full",
+                "width": WIDTH,
+                "height": HEIGHT,
+                "binning": 1,
+                "active_area": [0, 0, HEIGHT, WIDTH],
+                "use": ["preview", "still"],
+            }
+        ],
+    }
+    made = configuration(load_board("pico"), sensor, "VIRTUAL", 1)
+    # On several lanes a loss is noticed as many tiles later: hold as many more.
+    made["limits"]["tiles"] = 12
+    return made
+
+
+def bench(*up: Line) -> VirtualBench:
+    made = VirtualBench(module(), picture, up[0], Line(RATE, ROUND_TRIP_S / 2), *up[1:])
+    assert made.open()
+    assert made.link.session is not None
+    assert made.link.session.lanes == len(up)
+    made.start(0, 0)
+    return made
+
+
+def check(assembly: Assembly | None) -> Assembly:
+    """Every byte that is said to be covered is the source's."""
+    assert assembly is not None
+    wanted = np.frombuffer(picture(assembly.number), np.uint8)
+    covered = np.ones(wanted.size, bool)
+    for start, end in assembly.clear_gaps():
+        covered[start:end] = False
+    assert (assembly.buffer[covered] == wanted[covered]).all()
+    assert not assembly.buffer[~covered].any()
+    return assembly
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_more_lanes_carry_more(lanes: int) -> None:
+    made = bench(*(Line(RATE, ROUND_TRIP_S / 2) for _ in range(lanes)))
+    began = made.clock.seconds
+    for number in range(10):
+        frame = check(made.frame(5))
+        assert frame.coverage.complete
+        assert frame.number == number
+    rate = 10 * 2 * WIDTH * HEIGHT / (made.clock.seconds - began)
+    # In flight are two tiles only, which is what two lanes take.
+    assert rate > 0.9 * RATE * min(lanes, 2)
+    assert not any(made.rejects.values())
+
+
+def test_frames_wait_for_a_lane_that_is_late() -> None:
+    made = bench(Line(RATE, 0.0005), Line(RATE, 0.030))
+    for _ in range(10):
+        assert check(made.frame(5)).coverage.complete
+    # Nothing was lost, so nothing was asked for.
+    assert not any(made.rejects.values())
+
+
+@pytest.mark.parametrize("loser", [0, 1])
+def test_loss_on_one_lane_is_made_good(loser: int, seed: int) -> None:
+    lines = [Line(RATE, ROUND_TRIP_S / 2), Line(RATE, ROUND_TRIP_S / 2)]
+    loss = Loss(0.03, seed)
+    made = bench(*lines)
+    lines[loser].fate = loss
+    frames = [check(made.frame(5)) for _ in range(40)]
+    assert loss.lost > 0
+    assert sum(frame.coverage.complete for frame in frames) == 40
+
+
+def test_a_lane_that_dies_is_done_without() -> None:
+    made = bench(*(Line(RATE, ROUND_TRIP_S / 2) for _ in range(3)))
+    assert check(made.frame(5)).coverage.complete
+    made.run(lambda: made.frames.bytes > 1.5 * 2 * WIDTH * HEIGHT, 5)
+    made.kill_lane(2)
+    for _ in range(10):
+        assert check(made.frame(5)).coverage.complete

@@ -7,7 +7,15 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Self
 
-from lenslink_protocol.ids import Cfa, ConfigureFlag, EndStatus, ModeUse, Reject
+from lenslink_protocol.ids import (
+    Cfa,
+    ConfigureFlag,
+    EndStatus,
+    ErrorCode,
+    Fate,
+    ModeUse,
+    Reject,
+)
 from lenslink_protocol.manifest import Manifest, Mode
 from lenslink_protocol.messages import (
     Accepted,
@@ -18,17 +26,29 @@ from lenslink_protocol.messages import (
     Flushed,
     HelloReply,
     Log,
+    Notice,
+    Query,
+    QueryReply,
     StartStream,
     Stop,
 )
 
 from .deadline import Deadline
-from .errors import LensLinkError, ProtocolError, UsageError
+from .errors import (
+    DeviceError,
+    Disconnected,
+    LensLinkError,
+    NotFound,
+    ProtocolError,
+    Timeout,
+    UsageError,
+)
 from .frame import ColorCalibration, Frame, FrameStatus, Identity
 from .lock import ModuleLock
 from .reassembly import Assembly, pixels
 from .session import Session
 from .stats import Stats
+from .ticket import Ticket
 from .transports import choose, open_transport, parse
 
 PREVIEW, STILL = 0, 1
@@ -71,6 +91,9 @@ class Device:
             self._unlock()
             raise
         self.note = transport.note
+        self.private = transport.private
+        """Nobody else can reach the module, and it lasts as long as this."""
+        self._transport = transport
         self._session = Session(transport)
         try:
             self.session: HelloReply = self._session.hello(deadline)
@@ -91,6 +114,22 @@ class Device:
             color.illuminant,
         )
         self._modes = {mode.id: mode for mode in self.manifest.modes}
+
+    def renew(self, timeout: float | None = None) -> None:
+        """Open another session over the transport that still stands.
+
+        For a module that ended the last one because its contacts opened: this waits until it is
+        seated again. Streams have to be configured anew. :exc:`~lenslink.errors.Disconnected` where
+        the transport has gone too, :exc:`~lenslink.errors.NotFound` where the module that answers
+        has another serial number, :exc:`~lenslink.errors.Timeout` where none does.
+        """
+        deadline = self._deadline(timeout, f"reattaching {self.url}")
+        self._session.release()
+        self._session = Session(self._transport)
+        self.session = self._session.hello(deadline)
+        serial = self._session.manifest(deadline).serial
+        if serial != self.manifest.serial:
+            raise NotFound(f"{self.url} is module {serial} now, not {self.manifest.serial}")
 
     # --- configuration --------------------------------------------------------------------
 
@@ -158,7 +197,12 @@ class Device:
         self._begin()
         message = Capture(STILL, 1, exposure_us, gain_milli, focus_mdpt)
         self._session.call(message, Accepted, deadline)
-        return self._frame(self._session.frame(STILL, deadline))
+        request = self._session.last
+        try:
+            return self._frame(self._session.frame(STILL, deadline))
+        except (Disconnected, Timeout) as error:
+            error.request = request
+            raise
 
     def stream(
         self,
@@ -168,22 +212,49 @@ class Device:
         exposure_us: int = 0,
         gain_milli: int = 0,
         focus_mdpt: int = -1,
+        tile_bytes: int = 0,
         timeout: float | None = None,
     ) -> Generator[Frame, None, None]:
         """Preview frames until the iterator is closed; *timeout* is for each of them.
 
         Frames are sent as they are taken up: nothing is read while nobody iterates.
         """
-        self.configure(PREVIEW, mode, timeout=timeout)
-        self._begin()
-        message = StartStream(PREVIEW, interval_us, exposure_us, gain_milli, focus_mdpt)
-        self._session.call(message, Accepted, self._deadline(timeout, "starting the stream"))
+        self.start(
+            mode,
+            interval_us=interval_us,
+            exposure_us=exposure_us,
+            gain_milli=gain_milli,
+            focus_mdpt=focus_mdpt,
+            tile_bytes=tile_bytes,
+            timeout=timeout,
+        )
         try:
             while True:
-                deadline = self._deadline(timeout, "the next frame")
-                yield self._frame(self._session.frame(PREVIEW, deadline))
+                yield self.next_frame(timeout)
         finally:
             self.stop(PREVIEW)
+
+    def start(
+        self,
+        mode: str | None = None,
+        *,
+        interval_us: int = 0,
+        exposure_us: int = 0,
+        gain_milli: int = 0,
+        focus_mdpt: int = -1,
+        tile_bytes: int = 0,
+        timeout: float | None = None,
+    ) -> None:
+        """Configure and start the preview; :meth:`next_frame` takes its frames, :meth:`stop` ends it."""
+        deadline = self._deadline(timeout, "starting the stream")
+        self.configure(PREVIEW, mode, tile_bytes=tile_bytes, timeout=deadline.remaining())
+        self._begin()
+        message = StartStream(PREVIEW, interval_us, exposure_us, gain_milli, focus_mdpt)
+        self._session.call(message, Accepted, deadline)
+
+    def next_frame(self, timeout: float | None = None) -> Frame:
+        """The next preview frame of a stream that was started."""
+        return self._frame(self._session.frame(PREVIEW, self._deadline(timeout, "the next frame")))
 
     def stop(self, stream: int = PREVIEW) -> None:
         """End a stream and drop what is left of it. Does nothing once the module is gone."""
@@ -203,6 +274,27 @@ class Device:
         return answer
 
     # --- the rest -------------------------------------------------------------------------
+
+    def fate(self, request: Ticket, timeout: float | None = None) -> Fate:
+        """What became of a request, also of an earlier session: done, not done, or unknown.
+
+        A module forgets when it restarts, and keeps the last few requests of the last few sessions.
+        """
+        message = Query(request.nonce, request.id)
+        try:
+            answer = self._session.call(message, QueryReply, self._deadline(timeout, "asking"))
+            return Fate(answer.fate)
+        except DeviceError as error:
+            if error.code != ErrorCode.UNKNOWN_REQUEST:
+                raise
+        except ValueError:
+            pass
+        return Fate.UNKNOWN
+
+    @property
+    def nonce(self) -> int:
+        """The session, as every packet and every frame of it names it."""
+        return self._session.link.nonce
 
     @property
     def stats(self) -> Stats:
@@ -225,6 +317,15 @@ class Device:
         logs = list(self._session.link.logs)
         self._session.link.logs.clear()
         return logs
+
+    def notices(self) -> list[Notice]:
+        """What the module has seen coming since the last call: a release, for one.
+
+        ``reason`` is a :class:`lenslink_protocol.ids.NoticeReason` where it is known.
+        """
+        notices = list(self._session.link.notices)
+        self._session.link.notices.clear()
+        return notices
 
     def close(self) -> None:
         """End the session and let go of the module. Idempotent; never raises."""
@@ -287,5 +388,6 @@ class Device:
             status=FrameStatus.COMPLETE if complete else FrameStatus.INCOMPLETE,
             coverage=assembly.coverage.count / assembly.coverage.size,
             uncovered=uncovered,
+            nonce=self._session.link.nonce,
             _recycle=lambda: pool.release(buffer),
         )

@@ -23,20 +23,9 @@ A library never exits: only :mod:`lenslink.cli.main` turns these into exit codes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lenslink_protocol.ids import Fate
 
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """A request by which it can be asked for in any session: ``Device.fate(ticket)``."""
-
-    nonce: int
-    """The session in which it was sent."""
-    id: int
-    type: int
-    """Its message type (:class:`lenslink_protocol.ids.MessageType`)."""
+from .ticket import Ticket
 
 
 class LensLinkError(Exception):

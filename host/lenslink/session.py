@@ -27,9 +27,10 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import MAX_MANIFEST, SILENCE_MS
 
 from .deadline import Deadline
-from .errors import DeviceError, Disconnected, ProtocolError, Ticket, Timeout, VersionMismatch
+from .errors import DeviceError, Disconnected, ProtocolError, Timeout, VersionMismatch
 from .pool import Pool
 from .reassembly import Assembly, Reassembly
+from .ticket import Ticket
 from .transports.base import MultiLaneTransport, Transport
 
 R = TypeVar("R", bound=AnyMessage)

@@ -80,6 +80,9 @@ class Receiver:
         self.rejects = rejects
         self.max_payload = max_payload
         self.last_sequence: int | None = None
+        """Of the last header that was believed."""
+        self.settled_sequence: int | None = None
+        """The same, once that packet is inside no more: used, or rejected."""
         self.lost = 0
         """Packets missing from the lane's sequence."""
         self._head = memoryview(bytearray(HEADER_BYTES))
@@ -229,6 +232,7 @@ class Receiver:
         assert header is not None
         payload, self._payload = self._payload, memoryview(b"")
         self._header = None
+        self.settled_sequence = self.last_sequence
         if crc32(payload) != header.payload_crc:
             self.rejects[Reject.PAYLOAD_CRC] += 1
             self._failures += 1
@@ -243,6 +247,7 @@ class Receiver:
 
     def _hunt(self, suspect: bytes) -> None:
         """Search *suspect* again, ahead of what follows it."""
+        self.settled_sequence = self.last_sequence
         self._header = None
         self._payload = memoryview(b"")
         self._have = 0

@@ -145,8 +145,8 @@ class Lane:
 
     @property
     def last_sequence(self) -> int | None:
-        """Of the last packet that came, None before the first."""
-        return self.receiver.last_sequence
+        """Of the last packet that has come whole or been rejected, None before the first."""
+        return self.receiver.settled_sequence
 
     def place(self, header: Header) -> memoryview | None:
         return self._link.place(header, self.number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
@@ -82,6 +83,14 @@ class Twin:
             if pipe is not None:
                 pipe.close()
         self._process.wait(_RUN_S)
+
+
+@cache
+def twin() -> Twin:
+    """The one of this run."""
+    made = Twin()
+    atexit.register(made.close)
+    return made
 
 
 @cache

@@ -6,18 +6,15 @@ leaves behind is what the next one stumbles over.
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from dataclasses import dataclass, field
 
 from lab import world
-
 from lenslink.pool import Buffer, Pool
 from lenslink.reassembly import Assembly, Reassembly
-from lenslink_hil.faults import FaultPlan, FaultyLine, faulty_lines
+from lenslink_hil.faults import FaultPlan, faulty_lines
 from lenslink_hil.virtual import Line, VirtualBench
-from lenslink_protocol.framing import Receiver
-from lenslink_protocol.ids import CloseReason, MessageType, Reject
+from lenslink_protocol.ids import CloseReason, MessageType
 from lenslink_protocol.link import Link
 from lenslink_protocol.messages import (
     HEADER,
@@ -29,7 +26,6 @@ from lenslink_protocol.messages import (
     Header,
     ManifestPiece,
 )
-from lenslink_protocol.params import HEADER_BYTES
 
 RATE = 1e7
 LATENCY_S = 0.0002

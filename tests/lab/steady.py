@@ -4,7 +4,6 @@ import gc
 import json
 
 from lab import world
-
 from lensfw import module, wire
 from lensfw.transports.stream import StreamTransport
 

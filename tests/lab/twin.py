@@ -8,6 +8,7 @@ import json
 import struct
 import sys
 
+from lab import listener
 from lensfw import framing, wire
 
 
@@ -77,6 +78,7 @@ KNOWN = {
     "unseal": unseal,
     "receive": receive,
     "crc32": crc32,
+    "listen": listener.listen,
 }
 
 

@@ -85,7 +85,7 @@ class Outbox:
         """Bytes of tiles sent, by stream."""
         return [self._sent[i] + self._since[i] for i in range(wire.MAX_STREAMS)]
 
-    def next(self, lane):
+    def next(self, lane=0):
         """The next item that may be sent on that lane, or None. All but tiles go by lane 0."""
         if lane == 0 and self._control:
             return self._control.pop(0)

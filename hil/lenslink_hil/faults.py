@@ -197,7 +197,9 @@ class Damage:
         self.end: Kind | None = None
         """CUT or UNPLUG, once it has happened."""
         self.touched: set[int] = set()
-        """Numbers of the packets that did not arrive as they were sent, or not in one go."""
+        """Numbers of the packets that did not arrive as they were sent."""
+        self.halted: set[int] = set()
+        """Those inside which the line stood still so long that a receiver may give them up."""
         self.done: list[Fault] = []
         """Faults that have happened."""
         self.position = 0
@@ -328,7 +330,7 @@ class Damage:
             case Kind.STALL:
                 pieces.append(self._piece(fault.seconds))
                 if inside and fault.seconds >= _STALL_S:
-                    self.touched.add(self.packet)
+                    self.halted.add(self.packet)
             case Kind.RATE:
                 self._rate = fault.rate
                 pieces.append(self._piece())

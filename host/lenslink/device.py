@@ -56,16 +56,20 @@ _STOP_S = 5.0
 _CLOSE_S = 0.5
 
 
-def open(url: str | None = None, *, timeout: float = 30.0) -> Device:
+Wrap = Callable[[Transport], Transport]
+
+
+def open(url: str | None = None, *, timeout: float = 30.0, wrap: Wrap | None = None) -> Device:
     """Open the module at *url*, or the only one there is.
 
     *timeout* bounds the opening, and is the default deadline of every later call, in seconds.
+    *wrap* may put a transport of its own around the module's: one that records it, say.
     Raises :exc:`~lenslink.errors.UsageError`, :exc:`~lenslink.errors.NotFound`,
     :exc:`~lenslink.errors.Ambiguous`, :exc:`~lenslink.errors.DeviceBusy`,
     :exc:`~lenslink.errors.Timeout`, :exc:`~lenslink.errors.ProtocolError`,
     :exc:`~lenslink.errors.Disconnected` or :exc:`~lenslink.errors.RigError`.
     """
-    return Device(choose(url), timeout)
+    return Device(choose(url), timeout, wrap)
 
 
 class Device:
@@ -74,7 +78,7 @@ class Device:
     Not for use by several threads at once: the caller's thread is what drives the link.
     """
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, wrap: Wrap | None = None) -> None:
         self.url = url
         self._timeout = timeout
         self._locks: list[ModuleLock] = []
@@ -87,6 +91,8 @@ class Device:
             self._locks.append(ModuleLock(url, url))
         try:
             transport = open_transport(parsed, deadline)
+            if wrap is not None:
+                transport = _wrapped(transport, wrap)
         except BaseException:
             self._unlock()
             raise
@@ -245,7 +251,7 @@ class Device:
         tile_bytes: int = 0,
         timeout: float | None = None,
     ) -> None:
-        """Configure and start the preview; :meth:`next_frame` takes its frames, :meth:`stop` ends it."""
+        """Configure and start the preview: :meth:`next_frame` gives its frames."""
         deadline = self._deadline(timeout, "starting the stream")
         self.configure(PREVIEW, mode, tile_bytes=tile_bytes, timeout=deadline.remaining())
         self._begin()
@@ -391,3 +397,11 @@ class Device:
             nonce=self._session.link.nonce,
             _recycle=lambda: pool.release(buffer),
         )
+
+
+def _wrapped(transport: Transport, wrap: Wrap) -> Transport:
+    try:
+        return wrap(transport)
+    except BaseException:
+        transport.close()
+        raise

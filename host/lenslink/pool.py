@@ -26,6 +26,10 @@ class Pool:
                 return self._free.pop(index)
         return np.empty(size, dtype=np.uint8)
 
+    def clear(self) -> None:
+        """Let go of all that is kept."""
+        self._free.clear()
+
     def release(self, buffer: Buffer) -> None:
         """Take a buffer back."""
         self._free.append(buffer)

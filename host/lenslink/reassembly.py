@@ -162,7 +162,7 @@ class Reassembly:
         assembly.progress = now
         self._settle(assembly)
 
-    def place(self, header: Header, lane: int) -> memoryview | None:
+    def place(self, header: Header, lane: int = 0) -> memoryview | None:
         self.release(lane)
         assembly = self._open.get(header.frame)
         if assembly is None or assembly.stream != header.stream or assembly.ready:
@@ -184,7 +184,7 @@ class Reassembly:
                 self._settle(assembly)
 
     def tile(
-        self, header: Header, payload: memoryview, in_place: bool, now: float, lane: int
+        self, header: Header, payload: memoryview, in_place: bool, now: float, lane: int = 0
     ) -> None:
         assembly = self._assembly(header.stream, header.frame, now)
         if assembly is None:

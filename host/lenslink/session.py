@@ -143,7 +143,14 @@ class Session:
         except (Disconnected, Timeout):
             pass
         finally:
+            self.release()
             self._transport.close()
+
+    def release(self) -> None:
+        """Let go of the memory of frames that nobody has taken; the transport stays."""
+        for stream in list(self.configurations):
+            self.frames.abandon(stream)
+        self.pool.clear()
 
     def _receive(self, seconds: float) -> None:
         link, transport = self.link, self._transport

@@ -76,7 +76,7 @@ class FrameSink(Protocol):
 
     lanes: Sequence[Lane]
 
-    def place(self, header: Header, lane: int) -> memoryview | None:
+    def place(self, header: Header, lane: int = 0) -> memoryview | None:
         """Where a tile shall be received, or None: to scratch memory, then :meth:`tile`.
 
         The lane has the memory to itself until its next packet, or its end.
@@ -89,7 +89,7 @@ class FrameSink(Protocol):
         """A frame begins."""
 
     def tile(
-        self, header: Header, payload: memoryview, in_place: bool, now: float, lane: int
+        self, header: Header, payload: memoryview, in_place: bool, now: float, lane: int = 0
     ) -> None:
         """A tile is sound."""
 
@@ -300,10 +300,10 @@ class Link:
         self.lanes[number].alive = False
         self._frames.release(number)
 
-    def place(self, header: Header, lane: int) -> memoryview | None:
+    def place(self, header: Header, lane: int = 0) -> memoryview | None:
         return self._frames.place(header, lane)
 
-    def packet(self, header: Header, payload: memoryview, in_place: bool, lane: int) -> None:
+    def packet(self, header: Header, payload: memoryview, in_place: bool, lane: int = 0) -> None:
         self._heard = self._now
         if header.type == MessageType.TILE:
             self._frames.tile(header, payload, in_place, self._now, lane)

@@ -188,10 +188,11 @@ class FaultBench(VirtualBench):
     def _intact(self) -> set[int]:
         """Frames whose first packets arrived untouched, all of them."""
         found = set()
+        damage = self.up.damage
         for number, packets in self._sent.items():
             kinds = {kind for kind, _ in packets.values()}
             whole = {MessageType.FRAME_START, MessageType.FRAME_END} <= kinds
-            if whole and not (packets.keys() & self.up.damage.touched):
+            if whole and not packets.keys() & (damage.touched | damage.halted):
                 found.add(number)
         return found
 

@@ -35,8 +35,9 @@ def seal(payload, kind, flags, stream, nonce, sequence, frame, place):
 
 def unseal(header):
     """The fields of a header."""
-    magic, *fields = struct.unpack(wire.HEADER, bytes.fromhex(header))
-    return [magic.hex(), *fields]
+    fields = list(struct.unpack(wire.HEADER, bytes.fromhex(header)))
+    fields[0] = fields[0].hex()
+    return fields
 
 
 def receive(chunks, now_us):

@@ -1,0 +1,454 @@
+"""Cases for modules: streams, credits, frames, what is sent again, manifest (SPEC.md, 5 to 7)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from lenslink_protocol.ids import (
+    Capability,
+    ConfigureFlag,
+    EndStatus,
+    ErrorCode,
+    FrameState,
+    MessageType,
+    ResendFlag,
+)
+from lenslink_protocol.messages import (
+    Capture,
+    Configure,
+    Configured,
+    Error,
+    Flush,
+    Flushed,
+    GetManifest,
+    ManifestPiece,
+    Resend,
+    Resent,
+    StartStream,
+    Stop,
+)
+from lenslink_protocol.params import MAX_RANGES, MAX_STREAMS
+
+from .cases import Cases, Failed, NotClaimed, check
+from .host_peer import PLENTY, PREVIEW, STILL, HostPeer, Picture, end_of, start_of
+from .packets import Packet
+
+CASES: Cases[Callable[[HostPeer], None]] = Cases()
+
+Rectangle = tuple[int, int, int, int]
+_DATA = (MessageType.FRAME_START, MessageType.TILE, MessageType.FRAME_END)
+
+
+def _place(tile: Packet) -> Rectangle:
+    head = tile.header
+    return head.x, head.y, head.width, head.height
+
+
+def _bytes(packets: list[Packet], stream: int) -> int:
+    tiles = (p for p in packets if p.kind == MessageType.TILE and p.header.stream == stream)
+    return sum(tile.header.length for tile in tiles)
+
+
+# --- streams ----------------------------------------------------------------------------------
+
+
+@CASES.of("M-STATE-1")
+def states(peer: HostPeer) -> None:
+    """What a stream's state does not allow is refused, and it goes back to CONFIGURED."""
+    peer.hello()
+    mode = peer.smallest().id
+    start = StartStream(PREVIEW, 20000, 0, 0, -1)
+    peer.refused(start, ErrorCode.STATE)
+    peer.refused(Capture(STILL, 1, 0, 0, -1), ErrorCode.STATE)
+    peer.configure(PREVIEW)
+    peer.grant(PLENTY, PLENTY)
+    peer.stream()
+    peer.refused(start, ErrorCode.STATE)
+    peer.refused(Configure(PREVIEW, 0, mode, 0, 0), ErrorCode.STATE)
+    peer.try_call(Stop(PREVIEW))
+    peer.configure(PREVIEW)
+
+
+@CASES.of("M-STATE-2")
+def test_only(peer: HostPeer) -> None:
+    """A configuration that is only tried is answered like a real one, and not applied."""
+    peer.hello()
+    message = Configure(STILL, ConfigureFlag.TEST_ONLY, peer.smallest().id, 0, 0)
+    answer = peer.call(message, Configured)
+    check(answer.flags & ConfigureFlag.TEST_ONLY, f"TEST_ONLY is answered with {answer}")
+    peer.refused(Capture(STILL, 1, 0, 0, -1), ErrorCode.STATE)
+
+
+@CASES.of("M-STATE-3")
+def adjusted(peer: HostPeer) -> None:
+    """Another pixel format or tile size than was asked for is ADJUSTED."""
+    peer.hello()
+    mode = peer.smallest().id
+    for pixel_format, tile_bytes in ((0x01100031, 0), (0x0110000C, 0), (0, 1), (0, 0xFFFFFFFF)):
+        answer = peer.try_call(Configure(STILL, 0, mode, pixel_format, tile_bytes))
+        if isinstance(answer, Error):
+            continue
+        if not isinstance(answer, Configured):
+            raise Failed(f"Configure is answered with {answer}")
+        differs = pixel_format not in (0, answer.pixel_format) or (
+            tile_bytes and answer.tile_bytes > tile_bytes
+        )
+        said = answer.flags & ConfigureFlag.ADJUSTED
+        check(said or not differs, f"format {pixel_format:#x}, tiles {tile_bytes}: {answer}")
+
+
+@CASES.of("M-STATE-4")
+def unsupported(peer: HostPeer) -> None:
+    """A stream, a mode and a number of frames that there are not."""
+    peer.hello()
+    modes = {mode.id for mode in peer.manifest().modes}
+    absent = next(number for number in range(65535, 0, -1) if number not in modes)
+    peer.refused(Configure(STILL, 0, absent, 0, 0), ErrorCode.UNSUPPORTED)
+    peer.refused(Configure(MAX_STREAMS, 0, min(modes), 0, 0), ErrorCode.UNSUPPORTED)
+    peer.configure()
+    peer.refused(Capture(STILL, 0, 0, 0, -1), ErrorCode.UNSUPPORTED)
+    peer.refused(Capture(MAX_STREAMS, 1, 0, 0, -1), ErrorCode.UNSUPPORTED)
+
+
+def _blocked(peer: HostPeer) -> Configured:
+    """A preview frame that is under way and waits for credits."""
+    peer.hello()
+    mode = peer.smallest()
+    configured = peer.configure(PREVIEW, 4 * mode.width)
+    peer.grant(configured.tile_bytes, 0)
+    peer.stream()
+    found = peer.wait(lambda p: p.kind == MessageType.TILE, 5.0)
+    check(found is not None, "no tile within 5 s of the credit for it")
+    return configured
+
+
+@CASES.of("M-STOP-1")
+def stop_inside_a_frame(peer: HostPeer) -> None:
+    """A frame that waits for credits is ended by Stop: ABORTED, then the answer, then nothing."""
+    _blocked(peer)
+    number = peer.ask(Stop(PREVIEW))
+    _ended(peer, number)
+    peer.grant(PLENTY, PLENTY)
+    mark = len(peer.log)
+    after = [str(p) for p in peer.quiet() if p.kind in _DATA]
+    check(not after, f"behind the answer to Stop: {after[:3]} (of {len(peer.log) - mark})")
+
+
+@CASES.of("M-STOP-1")
+def flush_inside_a_frame(peer: HostPeer) -> None:
+    """The same by Flush."""
+    _blocked(peer)
+    _ended(peer, peer.ask(Flush()))
+
+
+def _ended(peer: HostPeer, number: int) -> None:
+    answer = peer.answer(number)
+    check(answer is not None, "a Stop or Flush is not answered")
+    assert answer is not None
+    before = peer.log[: peer.log.index(answer)]
+    started = [p.id for p in before if p.kind == MessageType.FRAME_START]
+    ends = [p for p in before if p.kind == MessageType.FRAME_END]
+    check([p.id for p in ends] == started, f"frames {started} begin, {len(ends)} end before it")
+    for end in ends:
+        status = end_of(Picture(end=end)).status
+        whole = _bytes([p for p in before if p.id == end.id], end.header.stream)
+        aborted = status == EndStatus.ABORTED
+        check(aborted, f"frame {end.id}, of which {whole} bytes were sent, ends with {status}")
+
+
+@CASES.of("M-STOP-2")
+def flush_is_a_barrier(peer: HostPeer) -> None:
+    """Behind Flushed comes nothing of a stream, and it says what the last packet was."""
+    peer.hello()
+    peer.configure(PREVIEW)
+    peer.grant(PLENTY, PLENTY)
+    request = peer.stream(0)
+    peer.picture(PREVIEW)
+    number = peer.ask(Flush())
+    answer = peer.answer(number)
+    if answer is None:
+        raise Failed("Flush is not answered")
+    message = answer.message()
+    if not isinstance(message, Flushed):
+        raise Failed(f"Flush is answered with {message}")
+    check(message.last_request == request, f"last_request {message.last_request}, not {request}")
+    last = (answer.header.sequence - 1) & 0xFFFFFFFF
+    told = message.last_sequence[0]
+    check(told == last, f"last_sequence {told} in the packet after {last}")
+    peer.quiet()
+    behind = peer.log[peer.log.index(answer) :]
+    data = [str(p) for p in behind if p.kind in _DATA]
+    check(not data, f"behind Flushed: {data[:3]}")
+
+
+# --- credits ----------------------------------------------------------------------------------
+
+
+@CASES.of("M-CREDIT-1")
+def no_more_than_granted(peer: HostPeer) -> None:
+    """No tile without credit; with credit for a few, no more; an older limit takes none away."""
+    peer.hello()
+    mode = peer.smallest()
+    configured = peer.configure(STILL, 4 * mode.width)
+    peer.capture()
+    early = _bytes(peer.quiet(), STILL)
+    check(early == 0, f"{early} bytes of tiles before the first grant")
+    limit = 3 * configured.tile_bytes
+    peer.grant(PLENTY, limit)
+    peer.quiet()
+    peer.grant(0, configured.tile_bytes)
+    peer.quiet()
+    came = _bytes(peer.log, STILL)
+    check(came <= limit, f"{came} bytes of tiles where {limit} were granted")
+    check(came > limit - configured.tile_bytes, f"{came} bytes where {limit} were granted")
+    peer.grant(0, PLENTY)
+    peer.picture()
+
+
+@CASES.of("M-CREDIT-2")
+def answers_need_no_credit(peer: HostPeer) -> None:
+    """A module whose tiles wait answers requests."""
+    _blocked(peer)
+    peer.call(GetManifest(0), ManifestPiece)
+    answer = peer.call(Configure(STILL, 0, peer.smallest().id, 0, 0), Configured)
+    check(answer.stream == STILL, f"Configure of the still: {answer}")
+
+
+# --- frames -----------------------------------------------------------------------------------
+
+
+@CASES.of("M-CAM-1")
+def order_and_numbers(peer: HostPeer) -> None:
+    """Frames of both streams are numbered by one; each begins with FrameStart, ends with its end."""
+    peer.hello()
+    peer.configure(PREVIEW)
+    peer.configure(STILL)
+    peer.grant(PLENTY, PLENTY)
+    peer.stream()
+    peer.capture(2)
+    peer.picture(STILL)
+    peer.picture(STILL, len(peer.log))
+    peer.call(Flush(), Flushed)
+    numbers = [p.id for p in peer.log if p.kind == MessageType.FRAME_START]
+    wanted = list(range(numbers[0], numbers[0] + len(numbers)))
+    check(numbers == wanted, f"frames are numbered {numbers}")
+    for number in numbers:
+        kinds = [p.kind for p in peer.log if p.kind in _DATA and p.id == number]
+        inside = kinds[1:-1]
+        right = kinds[0] == _DATA[0] and kinds[-1] == _DATA[2] and set(inside) <= {_DATA[1]}
+        check(right, f"frame {number} has its packets in the order {kinds}")
+
+
+@CASES.of("M-CAM-2")
+def what_frame_start_says(peer: HostPeer) -> None:
+    """Geometry as configured, the request's id, the settings that were asked for."""
+    peer.hello()
+    configured = peer.configure()
+    peer.grant(PLENTY, PLENTY)
+    request = peer.capture(1, exposure_us=1234, gain_milli=2000)
+    start = start_of(peer.picture())
+    got = (start.mode, start.width, start.height, start.stride, start.pixel_format)
+    want = (
+        configured.mode,
+        configured.width,
+        configured.height,
+        configured.stride,
+        configured.pixel_format,
+    )
+    check(got == want, f"FrameStart says {got}, Configured {want}")
+    check(start.request == request, f"FrameStart names request {start.request}, not {request}")
+    applied = (start.exposure_us, start.gain_milli)
+    close = 600 <= applied[0] <= 2500 and 1000 <= applied[1] <= 4000
+    check(close, f"1234 us and gain 2000 were asked for, {applied} applied")
+
+
+@CASES.of("M-CAM-3")
+def each_pixel_once(peer: HostPeer) -> None:
+    """The tiles of a frame cover it exactly, whether they are large or small."""
+    for tile_rows in (0, 2):
+        fresh = HostPeer(peer.wire)
+        fresh.hello()
+        mode = fresh.smallest()
+        configured, picture = fresh.still(2 * mode.width * tile_rows)
+        _exactly(configured, picture)
+        fresh.close()
+
+
+def _exactly(configured: Configured, picture: Picture) -> None:
+    covered = bytearray(configured.width * configured.height)
+    for tile in picture.tiles:
+        x, y, width, height = place = _place(tile)
+        inside = x + width <= configured.width and y + height <= configured.height
+        check(inside and width and height, f"a tile at {place}")
+        check(tile.header.length == 2 * width * height, f"{tile.header.length} bytes at {place}")
+        check(tile.header.length <= configured.tile_bytes, f"{tile.header.length} bytes a tile")
+        for row in range(y, y + height):
+            at = row * configured.width + x
+            check(not any(covered[at : at + width]), f"pixels twice: {place}")
+            covered[at : at + width] = b"\1" * width
+    status = end_of(picture).status
+    check(status == EndStatus.OK, f"the frame ends with status {status}")
+    check(all(covered), f"{covered.count(0)} pixels of a frame that is OK were not sent")
+
+
+@CASES.of("M-CAM-4")
+def what_frame_end_says(peer: HostPeer) -> None:
+    """The number of tiles, and the sequence of the packet before it."""
+    peer.hello()
+    _, picture = peer.still(1024)
+    end = end_of(picture)
+    check(end.tiles == len(picture.tiles), f"{len(picture.tiles)} tiles, FrameEnd says {end.tiles}")
+    assert picture.end is not None
+    last = (picture.end.header.sequence - 1) & 0xFFFFFFFF
+    check(end.last_sequence[0] == last, f"last_sequence {end.last_sequence[0]} after {last}")
+
+
+@CASES.of("M-CAM-5")
+def as_many_as_asked_for(peer: HostPeer) -> None:
+    """A Capture of three takes three."""
+    peer.hello()
+    peer.configure()
+    peer.grant(PLENTY, PLENTY)
+    peer.capture(3)
+    count = 0
+    while count < 3:
+        mark = len(peer.log)
+        found = peer.wait(lambda p: p.kind == MessageType.FRAME_END, 5.0, mark)
+        count = sum(p.kind == MessageType.FRAME_END for p in peer.log)
+        if found is None:
+            break
+    peer.quiet(0.5)
+    count = sum(p.kind == MessageType.FRAME_END for p in peer.log)
+    check(count == 3, f"{count} frames after a Capture of 3")
+
+
+# --- sent again -------------------------------------------------------------------------------
+
+
+def _resending(peer: HostPeer) -> tuple[Configured, Picture, int]:
+    """A still of small tiles that has just come, and its number."""
+    if not peer.hello().capabilities & Capability.RESEND:
+        raise NotClaimed("the module does not send again (no RESEND)")
+    mode = peer.smallest()
+    configured, picture = peer.still(4 * mode.width)
+    assert picture.end is not None
+    return configured, picture, picture.end.id
+
+
+def _resend(
+    peer: HostPeer, number: int, flags: int, places: list[Rectangle]
+) -> tuple[Resent, list[Packet]]:
+    """The answer, and the packets of the frame that came before it."""
+    mark = len(peer.log)
+    ranges = b"".join(struct.pack("<4H", *place) for place in places)
+    peer.send(Resend(flags, len(places), ranges), number, STILL)
+    found = peer.wait(lambda p: p.kind == MessageType.RESENT and p.id == number, 2.0, mark)
+    if found is None:
+        raise Failed("Resend is not answered within 2 s")
+    message = found.message()
+    assert isinstance(message, Resent)
+    before = peer.log[mark : peer.log.index(found, mark)]
+    return message, [p for p in before if p.kind in _DATA and p.id == number]
+
+
+def _gone(message: Resent) -> list[Rectangle]:
+    check(len(message.gone) >= 8 * message.count, f"{message.count} rectangles announced")
+    found = [struct.unpack_from("<4H", message.gone, 8 * i) for i in range(message.count)]
+    return [(x, y, width, height) for x, y, width, height in found]
+
+
+def _covers(places: list[Rectangle], configured: Configured) -> bytearray:
+    covered = bytearray(configured.width * configured.height)
+    for x, y, width, height in places:
+        for row in range(y, y + height):
+            at = row * configured.width + x
+            covered[at : at + width] = b"\1" * width
+    return covered
+
+
+@CASES.of("M-RESEND-1")
+def sent_again_or_gone(peer: HostPeer) -> None:
+    """Of what is asked for, each pixel comes again before Resent, or is named as gone."""
+    configured, picture, number = _resending(peer)
+    tiles = [_place(tile) for tile in picture.tiles]
+    for asked in ([tiles[-1]], tiles[-2:], tiles[: MAX_RANGES // 2]):
+        message, came = _resend(peer, number, 0, asked)
+        check(message.state == FrameState.ENDED, f"the frame ended, Resent says {message.state}")
+        again = [_place(p) for p in came if p.kind == MessageType.TILE]
+        answered = _covers(again + _gone(message), configured)
+        wanted = _covers(asked, configured)
+        missing = sum(w and not a for w, a in zip(wanted, answered, strict=True))
+        check(missing == 0, f"{missing} pixels asked for are neither sent again nor gone")
+
+
+@CASES.of("M-RESEND-2")
+def sent_again_alike(peer: HostPeer) -> None:
+    """A tile sent again has its flag, and the pixels it had."""
+    _, picture, number = _resending(peer)
+    held = 0
+    for tile in picture.tiles[-3:]:
+        message, came = _resend(peer, number, 0, [_place(tile)])
+        again = [p for p in came if _place(p) == _place(tile)]
+        check(again or message.count, f"{_place(tile)} is neither sent again nor gone")
+        for packet in again:
+            held += 1
+            check(packet.header.flags & 1, "a tile sent again without its flag")
+            check(packet.payload == tile.payload, f"{_place(tile)} has other pixels than before")
+    if not held:
+        raise NotClaimed("the module holds nothing of a frame that has been sent")
+
+
+@CASES.of("M-RESEND-3")
+def ends_sent_again(peer: HostPeer) -> None:
+    """FrameStart and FrameEnd come again as they were."""
+    _, picture, number = _resending(peer)
+    assert picture.start is not None
+    mark = len(peer.log)
+    message, came = _resend(peer, number, ResendFlag.START | ResendFlag.END, [])
+    check(message.flags == 3, f"Resent's flags are {message.flags} where START, END were asked")
+    starts = [p for p in came if p.kind == MessageType.FRAME_START]
+    check(len(starts) == 1, f"{len(starts)} FrameStarts before Resent")
+    check(starts[0].payload == picture.start.payload, "FrameStart differs from the first one")
+    end = peer.wait(lambda p: p.kind == MessageType.FRAME_END and p.id == number, 2.0, mark)
+    check(end is not None, "FrameEnd is not sent again")
+
+
+@CASES.of("M-RESEND-4")
+def unknown_frames(peer: HostPeer) -> None:
+    """Of a frame that never was, nothing is held."""
+    _, _, number = _resending(peer)
+    message, came = _resend(peer, number + 1000, 3, [(0, 0, 2, 2)])
+    check(message.state == FrameState.UNKNOWN, f"a frame that never was: state {message.state}")
+    check(not came, f"a frame that never was: {[str(p) for p in came]}")
+
+
+# --- manifest ---------------------------------------------------------------------------------
+
+
+@CASES.of("M-MANIFEST-1")
+def pieces_fit(peer: HostPeer) -> None:
+    """The pieces make up as much as HelloReply says; from anywhere; and not beyond the end."""
+    reply = peer.hello()
+    data = peer.manifest_bytes()
+    check(len(data) == reply.manifest_bytes, f"{len(data)} bytes, HelloReply says {reply}")
+    piece = peer.call(GetManifest(5), ManifestPiece)
+    want = data[5 : 5 + len(piece.piece)]
+    check(piece.offset == 5 and piece.piece == want, "a piece from byte 5 on differs")
+    check(piece.total == len(data), f"a piece states {piece.total} bytes in all")
+    peer.refused(GetManifest(len(data)), ErrorCode.UNSUPPORTED)
+
+
+@CASES.of("M-MANIFEST-2")
+def what_it_says(peer: HostPeer) -> None:
+    """Its entries are there and sound, and the same when it is read again."""
+    peer.hello()
+    data = peer.manifest_bytes()
+    try:
+        manifest = peer.manifest()
+    except ValueError as error:
+        raise Failed(f"the manifest: {error}") from None
+    check(manifest.color is not None, "the manifest has no colours")
+    texts = (manifest.maker, manifest.model, manifest.serial, manifest.firmware, manifest.board)
+    check(all(texts), f"the manifest lacks a text: {texts}")
+    check(peer.manifest_bytes() == data, "the manifest differs when it is read again")

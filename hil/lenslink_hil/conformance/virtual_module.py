@@ -1,0 +1,106 @@
+"""The firmware's own module, in this process and on virtual time, as a wire to it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..benches.board import configuration, load_board
+from ..virtual import InstantPorts, VirtualClock
+from .wire import Tamper
+
+WIDTH, HEIGHT = 64, 48
+_STEP_US = 1000
+
+
+def _configuration() -> dict[str, Any]:
+    """A module of one small mode, with memory for more than one of its frames."""
+    mode = {
+        "id": 1,
+        "name": "small",
+        "width": WIDTH,
+        "height": HEIGHT,
+        "binning": 1,
+        "use": ["preview", "still"],
+        "active_area": [0, 0, HEIGHT, WIDTH],
+    }
+    sensor = {
+        "maker": None,
+        "model": None,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "bits": 12,
+        "cfa": "RGGB",
+        "orientation": 1,
+        "white": 4095,
+        "black": [64.0] * 4,
+        "illuminant": 21,
+        "color_matrix": [1, 1] * 9,
+        "neutral": [1, 1] * 3,
+        "modes": [mode],
+    }
+    limits = {"tile_bytes": 2048, "tiles": 8, "in_flight": 3, "rate": 0, "latency_us": 0}
+    return configuration(replace(load_board("sim"), limits=limits), sensor, "VIRTUAL", 1)
+
+
+def _picture(number: int) -> bytes:
+    pixels = np.arange(WIDTH * HEIGHT, dtype=np.uint32) * 13 + number * 517
+    return (pixels & 0xFFF).astype("<u2").tobytes()
+
+
+class VirtualModule:
+    """A wire to a module; *tamper* is its defect."""
+
+    def __init__(self, tamper: Tamper | None = None) -> None:
+        from lensfw import module  # untyped: it is MicroPython's
+
+        self.clock = VirtualClock()
+        self._ports = InstantPorts(_picture)
+        self.module: Any = module.Module(_configuration(), self._ports, self.clock)
+        self._tamper = tamper or Tamper()
+        self._coming: deque[bytes] = deque()
+
+    def now(self) -> float:
+        return self.clock.seconds
+
+    def send(self, data: bytes) -> None:
+        for piece in self._tamper.to_tested(data):
+            rest = memoryview(piece)
+            while rest:
+                space = self.module.link.receiver.space()
+                count = min(len(space), len(rest))
+                space[:count] = rest[:count]
+                self.module.link.receiver.received(count, self.clock.us)
+                self.module.link.poll()
+                rest = rest[count:]
+
+    def receive(self, seconds: float) -> bytes:
+        end = self.clock.us + max(1, round(seconds * 1e6))
+        while not self._coming and self.clock.us < end:
+            self.clock.us = min(end, self.clock.us + _STEP_US)
+            self.module.step()
+            self._collect()
+        data = b"".join(self._coming)
+        self._coming.clear()
+        return data
+
+    def _collect(self) -> None:
+        link = self.module.link
+        for _ in range(16):
+            item = link.next_packet()
+            if item is None:
+                return
+            view, tile = item
+            self._coming.extend(self._tamper.to_tester(bytes(view)))
+            if tile is not None:
+                link.sent(tile)
+
+    def seat(self, seated: bool) -> bool:
+        self._ports.events += [(InstantPorts.CONTACT, pin, int(seated)) for pin in (0, 1)]
+        return True
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,78 @@
+"""Bad vectors: what the host's receiver, and the module's on both interpreters, make of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from lab import listener
+from vectors import each
+
+from lenslink.pool import Pool
+from lenslink.reassembly import Reassembly
+from lenslink_protocol.ids import Reject
+from lenslink_protocol.link import Link
+from lenslink_protocol.messages import Configured
+
+PLAN = Configured(0, 0, 1, 0x01100010, 16, 16, 32, 512, 256)
+CHUNKS = (1, 7, 40, 1000, 1 << 20)
+
+
+class Listening(Link):
+    """Keeps type and sequence of what it used, or skipped as the vendor's."""
+
+    def __init__(self, nonce: int) -> None:
+        rejects: Counter[Reject] = Counter()
+        super().__init__(nonce, Reassembly(Pool(), rejects, {0: PLAN}.get), rejects)
+        self.used: list[list[int]] = []
+
+    def packet(self, header, *rest):
+        before = self.rejects.total()
+        super().packet(header, *rest)
+        if self.rejects.total() == before:
+            self.used.append([header.type, header.sequence])
+
+
+def check(vector, used, rejects):
+    assert used == vector["packets"]
+    noise = rejects.pop("noise", 0)
+    expected = dict(vector["rejects"])
+    assert noise >= expected.pop("noise", 0)
+    assert ("noise" in vector["rejects"]) == (noise > 0)
+    assert rejects == expected
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+@each("bad", receiver="host")
+def test_the_host(vector, chunk):
+    link = Listening(vector["nonce"])
+    now = 0.0
+    for step in vector["stream"]:
+        if "idle_ms" in step:
+            now += step["idle_ms"] / 1000
+            link.receiver.poll(now)
+            continue
+        data = bytes.fromhex(step["hex"])
+        for start in range(0, len(data), chunk):
+            link.receiver.feed(data[start : start + chunk], now)
+    check(vector, link.used, {cause.value: n for cause, n in link.rejects.items() if n})
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+@each("bad", receiver="module")
+def test_the_module_on_cpython(vector, chunk):
+    used, rejects = listener.listen(vector["stream"], chunk)
+    check(vector, used, dict(rejects))
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+@each("bad", receiver="module")
+def test_the_module_on_micropython(vector, chunk, twin):
+    used, rejects = twin.ask("listen", vector["stream"], chunk)
+    check(vector, used, rejects)
+
+
+@each("bad")
+def test_every_cause_is_known(vector):
+    assert set(vector["rejects"]) <= {cause.value for cause in Reject}
+    assert vector["receiver"] in ("host", "module")

@@ -1,0 +1,21 @@
+"""How much of a long test is run: a sample in CI, all of it with LENSLINK_NIGHTLY=1."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+NIGHTLY = os.environ.get("LENSLINK_NIGHTLY") == "1"
+
+
+def choose(ci: int, nightly: int) -> int:
+    """The count for this run."""
+    return nightly if NIGHTLY else ci
+
+
+def say(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """Print a line past pytest's capture: what was run, and how to get the rest."""
+    which = "nightly" if NIGHTLY else "sample; LENSLINK_NIGHTLY=1 runs all"
+    with capsys.disabled():
+        print(f"\n[{which}] {text}")

@@ -1,0 +1,135 @@
+"""Sessions over lines that damage what they carry, on virtual time, each from its own seed.
+
+A session that fails prints its plan; ``LENSLINK_PLAN='{"seed": ...}'`` runs that one alone.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import sys
+import time
+from collections import Counter
+
+import pytest
+from lab.scale import choose, say
+from lab.sessions import FRAMES, FaultBench, Outcome
+
+from lenslink_hil.faults import DAMAGE, Direction, Fault, FaultPlan, Kind, random_plan
+from lenslink_protocol.ids import Reject
+
+SESSIONS = choose(10_000, 1_000_000)
+# Packets of a session without faults: those of its beginning, all of its frames, and some more.
+PACKETS = (24, 9)
+_MOST_BACKLOG = 1 << 16
+# A bench is used for so many sessions: a failure needs no more than those to happen again.
+_REUSE = 100
+
+
+def complaint(bench: FaultBench, plan: FaultPlan, outcome: Outcome) -> str | None:  # noqa: C901
+    """What is wrong with a session, or None."""
+    unplugged = bench.up.plug.pulled
+    happened = [*bench.up.damage.done, *bench.down.damage.done]
+    if outcome.wrong:
+        return f"wrong pixels delivered as good in frames {outcome.wrong}"
+    if outcome.begun > FRAMES:
+        return f"{outcome.begun} frames were read out: a request was executed twice"
+    if not unplugged and not outcome.accepted:
+        return "a request was never answered"
+    if not unplugged:
+        missing = {n for n in outcome.intact if not outcome.complete.get(n)}
+        if missing:
+            return f"frames {missing} arrived whole and were not delivered whole"
+    if not any(fault.kind in DAMAGE for fault in happened) and any(
+        (outcome.lost, *(n for cause, n in outcome.rejects.items() if cause not in _LATE))
+    ):
+        calm = all(f.kind is not Kind.STALL or f.seconds < _SHORT_S for f in happened)
+        if calm:
+            return "nothing was damaged, but something was rejected"
+    unknown = outcome.rejects.keys() - {cause.value for cause in Reject}
+    if unknown:
+        return f"rejected for no cause of the specification: {unknown}"
+    if damaged_up(bench) and not outcome.rejects and not outcome.lost and not unplugged:
+        return "damage towards the host was not counted"
+    return None
+
+
+_SHORT_S = 0.1
+# What a late or repeated answer is counted as.
+_LATE = ("unexpected", "late", "covered")
+
+
+def damaged_up(bench: FaultBench) -> bool:
+    """Whether a packet between two sound ones was hit: only then can it be known already."""
+    damage = bench.up.damage
+    sound = set(range(damage.packet)) - damage.touched
+    return any(min(sound) < number < max(sound) for number in damage.touched) if sound else False
+
+
+def bounds(bench: FaultBench) -> str | None:
+    """What the session left behind, if it is too much."""
+    receiver = bench.link.receiver
+    if len(receiver._backlog) > _MOST_BACKLOG:
+        return f"the host's backlog holds {len(receiver._backlog)} bytes"
+    if bench.link._requests:
+        return f"requests are repeated for ever: {bench.link._requests}"
+    for stream in (0, 1):
+        bench.frames.abandon(stream)
+    if bench.pool.out:
+        return f"{bench.pool.out} frame buffers are not free"
+    link = bench.module.link
+    if link.nonce is None and link.outbox.next() is not None:
+        return "the module holds packets of a session that is closed"
+    return None
+
+
+def run(bench: FaultBench, plan: FaultPlan) -> Outcome:
+    outcome = bench.session(plan)
+    wrong = complaint(bench, plan, outcome) or bounds(bench)
+    if wrong:
+        pytest.fail(f"{wrong}\nLENSLINK_PLAN='{plan.to_json()}'\n{outcome}", pytrace=False)
+    return outcome
+
+
+@pytest.mark.timeout(0)
+def test_random_faults(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """10,000 sessions, 1,000,000 in nightly; one in eight is unplugged."""
+    named = os.environ.get("LENSLINK_PLAN")
+    if named:
+        run(FaultBench(), FaultPlan.from_json(named))
+        return
+    began = time.monotonic()
+    seeds = random.Random(seed)
+    rejects: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
+    complete = frames = 0
+    blocks = 0
+    bench = FaultBench()
+    for index in range(SESSIONS):
+        if index % _REUSE == 0:
+            bench = FaultBench()
+        if index == min(2000, SESSIONS // 2):
+            gc.collect()
+            blocks = sys.getallocatedblocks()
+        plan = random_plan(seeds.getrandbits(32), PACKETS)
+        if index % 8 == 0:
+            at = seeds.randrange(2600)
+            unplug = Fault(Kind.UNPLUG, Direction.UP, at)
+            plan = FaultPlan((*plan.faults, unplug), plan.seed)
+        outcome = run(bench, plan)
+        rejects.update(outcome.rejects)
+        kinds.update(f.kind for f in (*bench.up.damage.done, *bench.down.damage.done))
+        frames += len(outcome.complete)
+        complete += sum(outcome.complete.values())
+    gc.collect()
+    grown = sys.getallocatedblocks() - blocks
+    say(
+        capsys,
+        f"{SESSIONS} faulty sessions, {frames} frames, {complete} complete, "
+        f"{grown} blocks of memory more than at the beginning, "
+        f"{time.monotonic() - began:.0f} s, seed {seed}\nfaults {dict(kinds)}\n"
+        f"rejects {dict(rejects)}",
+    )
+    assert grown < 2000
+    assert set(kinds) >= {*DAMAGE, Kind.SPLIT, Kind.STALL, Kind.UNPLUG}

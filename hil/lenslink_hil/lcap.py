@@ -31,7 +31,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import json
-import os
 import secrets
 import struct
 import time

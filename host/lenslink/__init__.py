@@ -25,15 +25,23 @@ from .errors import (
     UsageError,
     VersionMismatch,
 )
+from .ticket import Ticket
 from .transports import DeviceInfo, list_devices
+from .watching import Arrival, Departure, watch
 
 if TYPE_CHECKING:
+    from .attachment import Attached, Attachment, Detached, Warned, attach
     from .device import Device, open
     from .frame import ColorCalibration, Frame, FrameStatus, Identity
 else:
     # numpy takes longer to import than the command line takes to print its help: what needs it
     # is loaded when it is first used.
     _LAZY = {
+        "Attached": "attachment",
+        "Attachment": "attachment",
+        "Detached": "attachment",
+        "Warned": "attachment",
+        "attach": "attachment",
         "Device": "device",
         "open": "device",
         "ColorCalibration": "frame",
@@ -52,7 +60,12 @@ else:
 
 __all__ = [
     "Ambiguous",
+    "Arrival",
+    "Attached",
+    "Attachment",
     "ColorCalibration",
+    "Departure",
+    "Detached",
     "Device",
     "DeviceBusy",
     "DeviceError",
@@ -67,9 +80,13 @@ __all__ = [
     "ProtocolError",
     "RigError",
     "StorageError",
+    "Ticket",
     "Timeout",
     "UsageError",
     "VersionMismatch",
+    "Warned",
+    "attach",
     "list_devices",
     "open",
+    "watch",
 ]

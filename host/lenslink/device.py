@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Self
 
@@ -49,7 +49,7 @@ from .reassembly import Assembly, pixels
 from .session import Session
 from .stats import Stats
 from .ticket import Ticket
-from .transports import choose, open_transport, parse
+from .transports import Transport, choose, open_transport, parse
 
 PREVIEW, STILL = 0, 1
 _STOP_S = 5.0
@@ -78,14 +78,20 @@ class Device:
     Not for use by several threads at once: the caller's thread is what drives the link.
     """
 
-    def __init__(self, url: str, timeout: float, wrap: Wrap | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout: float,
+        wrap: Wrap | None = None,
+        opening: Deadline | None = None,
+    ) -> None:
         self.url = url
         self._timeout = timeout
         self._locks: list[ModuleLock] = []
         self._complete = 0
         self._incomplete = 0
         self._asked: float | None = None
-        deadline = Deadline(timeout, f"opening {url}")
+        deadline = opening or Deadline(timeout, f"opening {url}")
         parsed = parse(url)
         if parsed.scheme in ("unix", "tcp"):
             self._locks.append(ModuleLock(url, url))

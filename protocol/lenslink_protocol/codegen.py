@@ -16,89 +16,15 @@ import re
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from construct import Array, Bytes, Const, GreedyBytes, Renamed
-
 from . import ids
+from .layout import Field, fields, format_of
 from .params import PARAMS
 from .structs import ENTRIES, MAGIC, MESSAGES, Entry, Header, Message
 
 NOTICE = "Generated from lenslink_protocol/structs.py by `make gen`; do not edit."
-
-_TYPE_NAMES = {"B": "u8", "H": "u16", "I": "u32", "Q": "u64", "i": "i32"}
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field of a layout: ``code`` is a :mod:`struct` code, "" for the tail."""
-
-    name: str
-    code: str
-    count: int
-    doc: str
-    offset: int
-
-    @property
-    def size(self) -> int:
-        return struct.calcsize(f"<{self.count}{self.code}") if self.code else 0
-
-    @property
-    def is_bytes(self) -> bool:
-        return self.code in ("s", "")
-
-    @property
-    def python_type(self) -> str:
-        if self.is_bytes:
-            return "bytes"
-        return "int" if self.count == 1 else f"tuple[{', '.join(['int'] * self.count)}]"
-
-    @property
-    def wire_type(self) -> str:
-        if self.code == "":
-            return "bytes, the rest"
-        if self.code == "s":
-            return f"bytes[{self.count}]"
-        name = _TYPE_NAMES[self.code]
-        return name if self.count == 1 else f"{name}[{self.count}]"
-
-
-def fields(layout: Any) -> list[Field]:
-    """The fields of a `construct.Struct` in order; :exc:`TypeError` for what has no codec."""
-    found: list[Field] = []
-    offset = 0
-    for renamed in layout.subcons:
-        subcon, count = renamed, 1
-        while isinstance(subcon, Renamed):
-            subcon = subcon.subcon
-        if isinstance(subcon, Array):
-            count, subcon = subcon.count, subcon.subcon
-        if subcon is GreedyBytes:
-            code = ""
-        elif isinstance(subcon, Const):
-            code, count = "s", len(subcon.value)
-        elif isinstance(subcon, Bytes):
-            code, count = "s", subcon.length
-        elif hasattr(subcon, "fmtstr") and subcon.fmtstr[0] == "<":
-            code = subcon.fmtstr[1:].replace("L", "I").replace("l", "i")
-        else:
-            raise TypeError(f"no codec for {renamed.name}: {subcon!r}")
-        if found and found[-1].code == "":
-            raise TypeError(f"{renamed.name} follows a tail")
-        field = Field(renamed.name, code, count, renamed.docs, offset)
-        found.append(field)
-        offset += field.size
-    return found
-
-
-def format_of(layout: list[Field]) -> str:
-    """The :mod:`struct` format of the fixed part."""
-    return "<" + "".join(
-        f"{'' if f.count == 1 and f.code != 's' else f.count}{f.code}" for f in layout if f.code
-    )
-
 
 # --- CPython ---------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ leaves behind is what the next one stumbles over.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -89,15 +90,14 @@ class FaultBench(VirtualBench):
         self.pool = CountingPool()
         self._nonce = 0x1000
         self.up = self.down = faulty_lines(FaultPlan(), RATE, LATENCY_S)[0]
-        self._sent: dict[int, dict[int, tuple[int, tuple[int, int]]]] = {}
-        self._dead_from = 0
+        self._sent: dict[int, dict[int, int]] = {}
         while not self.module.attached():
             self._idle()
 
     def attach(self, plan: FaultPlan) -> None:
         """A host comes along, over lines with these faults."""
         self.up, self.down = faulty_lines(plan, RATE, LATENCY_S)
-        self._up, self._down = self.up, self.down
+        self._up, self._down = {0: self.up}, self.down
         self._arrivals.clear()
         self._sent = {}
         self.rejects = Counter()
@@ -125,6 +125,14 @@ class FaultBench(VirtualBench):
         outcome.module_rejects = Counter(self.module.link.rejects)
         outcome.lost = self.link.receiver.lost
         return outcome
+
+    def abandon(self) -> int:
+        """What a driver does with a session that has ended; how many buffers are still out."""
+        for lane in self.link.lanes:
+            self.frames.release(lane.number)
+        for stream in (0, 1):
+            self.frames.abandon(stream)
+        return self.pool.out
 
     def drain(self, seconds: float) -> None:
         """Let time pass."""
@@ -190,8 +198,7 @@ class FaultBench(VirtualBench):
         found = set()
         damage = self.up.damage
         for number, packets in self._sent.items():
-            kinds = {kind for kind, _ in packets.values()}
-            whole = {MessageType.FRAME_START, MessageType.FRAME_END} <= kinds
+            whole = {MessageType.FRAME_START, MessageType.FRAME_END} <= set(packets.values())
             if whole and not packets.keys() & (damage.touched | damage.halted):
                 found.add(number)
         return found
@@ -202,31 +209,23 @@ class FaultBench(VirtualBench):
         self.module.step()
         self.clock.us += 10_000
 
-    def _send(self, line: Line, to_host: bool, packet: bytes, now: float) -> None:
-        if to_host and not self.up.plug.pulled:
-            header = Header._make(HEADER.unpack_from(packet)[1:])
-            if MessageType.FRAME_START <= header.type <= MessageType.FRAME_END:
-                packets = self._sent.setdefault(header.frame, {})
-                if not header.flags:
-                    packets[self.up.damage.packet] = (header.type, (header.x, header.y))
-            super()._send(line, to_host, packet, now)
-            if self.up.plug.pulled and self.up.damage.packet in packets_of(self._sent):
-                # Cut off inside.
-                self.up.damage.touched.add(self.up.damage.packet)
+    def _send(self, line: Line, lane: int | None, packet: bytes, now: float) -> None:
+        if lane is None or self.up.plug.pulled:
+            super()._send(line, lane, packet, now)
             return
-        super()._send(line, to_host, packet, now)
+        number = self.up.damage.packet
+        header = Header._make(HEADER.unpack_from(packet)[1:])
+        of_frame = MessageType.FRAME_START <= header.type <= MessageType.FRAME_END
+        if of_frame and not header.flags:
+            self._sent.setdefault(header.frame, {})[number] = header.type
+        super()._send(line, lane, packet, now)
+        if self.up.plug.pulled and self.up.damage.packet == number:
+            # Cut off inside.
+            self.up.damage.touched.add(number)
 
     def _advance(self, now: float) -> None:
         moments = [now + _IDLE_S]
         if self._arrivals:
             moments.append(self._arrivals[0][0])
-        if self._up.free_at > now:
-            moments.append(self._up.free_at)
-        self.clock.us = max(self.clock.us + 1, round(min(moments) * 1e6))
-        if self._arrivals and self._arrivals[0][0] > self.clock.seconds:
-            self.clock.us += min(1, round((self._arrivals[0][0] - self.clock.seconds) * 1e6) + 1)
-
-
-def packets_of(sent: dict[int, dict[int, tuple[int, tuple[int, int]]]]) -> set[int]:
-    """Numbers of all packets of frames."""
-    return {number for packets in sent.values() for number in packets}
+        moments += [line.free_at for line in self._up.values() if line.free_at > now]
+        self.clock.us = max(self.clock.us + 1, math.ceil(min(moments) * 1e6))

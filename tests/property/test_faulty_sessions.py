@@ -63,6 +63,8 @@ _LATE = ("unexpected", "late", "covered")
 def damaged_up(bench: FaultBench) -> bool:
     """Whether a packet between two sound ones was hit: only then can it be known already."""
     damage = bench.up.damage
+    if any(fault.kind is Kind.DUPLICATE for fault in damage.done):
+        return False  # the repeat may have been what came in its place
     sound = set(range(damage.packet)) - damage.touched
     return any(min(sound) < number < max(sound) for number in damage.touched) if sound else False
 
@@ -74,10 +76,9 @@ def bounds(bench: FaultBench) -> str | None:
         return f"the host's backlog holds {len(receiver._backlog)} bytes"
     if bench.link._requests:
         return f"requests are repeated for ever: {bench.link._requests}"
-    for stream in (0, 1):
-        bench.frames.abandon(stream)
-    if bench.pool.out:
-        return f"{bench.pool.out} frame buffers are not free"
+    out = bench.abandon()
+    if out:
+        return f"{out} frame buffers are not free"
     link = bench.module.link
     if link.nonce is None and link.outbox.next() is not None:
         return "the module holds packets of a session that is closed"

@@ -45,14 +45,6 @@ def notice(bench: FaultBench) -> bool:
     return bench.link.is_silent(bench.clock.seconds) if opened else True
 
 
-def free_host(bench: FaultBench) -> None:
-    """What the driver does with a session that has ended."""
-    for stream in (0, 1):
-        bench.frames.abandon(stream)
-    assert bench.pool.out == 0
-    assert not bench.frames.finished
-
-
 def assert_module_is_free(bench: FaultBench) -> None:
     link = bench.module.link
     assert link.nonce is None
@@ -77,7 +69,7 @@ def test_a_yank_at_every_byte(direction: Direction, contacts: bool) -> None:
         assert not outcome.wrong, at
         assert not outcome.rejects, at
         assert notice(bench), at
-        free_host(bench)
+        assert bench.abandon() == 0, at
         if contacts:
             bench.unseat()
             assert_module_is_free(bench)
@@ -85,5 +77,5 @@ def test_a_yank_at_every_byte(direction: Direction, contacts: bool) -> None:
         else:
             bench.module.step()
         assert_whole(bench.session(FaultPlan(), manifest=True))
-        free_host(bench)
+        assert bench.abandon() == 0, at
         assert_module_is_free(bench)

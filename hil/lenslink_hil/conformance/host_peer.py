@@ -41,7 +41,7 @@ PATIENCE_S = 5.0
 PLENTY = 1 << 40
 ALL = Capability.LOG | Capability.RESEND
 PREVIEW, STILL = 0, 1
-# Set in the case's session: the module may still send what the last one left under way.
+# A module that has just been connected has to boot, and its contacts to settle.
 _ATTACH_S = 10.0
 
 
@@ -67,6 +67,7 @@ class HostPeer:
         self.strangers: list[Packet] = []
         """Packets of other sessions after this one was opened."""
         self.limits = [0, 0]
+        self._opened = False
         self._parser = Parser()
 
     # --- to the module --------------------------------------------------------------------
@@ -103,8 +104,9 @@ class HostPeer:
         data = self.wire.receive(seconds)
         for packet in self._parser.feed(data, self.wire.now()):
             if packet.header.nonce == self.nonce:
+                self._opened = self._opened or packet.kind == MessageType.HELLO_REPLY
                 self.log.append(packet)
-            elif self.session is not None:
+            elif self._opened:
                 self.strangers.append(packet)
 
     def wait(

@@ -1,0 +1,408 @@
+"""A defect for each clause that binds modules: the case must fail it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lenslink_protocol.ids import ConfigureFlag, EndStatus, ErrorCode, FrameState, MessageType
+from lenslink_protocol.messages import (
+    Accepted,
+    Capture,
+    Configure,
+    Configured,
+    Error,
+    FrameEnd,
+    FrameStart,
+    ManifestPiece,
+    Resent,
+)
+
+from .defects import (
+    AnyMajor,
+    AnyNonce,
+    Defect,
+    Heals,
+    OddFields,
+    OddSequence,
+    OnlyClean,
+    Strict,
+    Swallows,
+    any_version,
+    drops,
+    edited,
+    ignores,
+)
+from .host_peer import PLENTY
+from .packets import Packet
+from .virtual_module import VirtualModule
+
+_DATA = (MessageType.FRAME_START, MessageType.TILE, MessageType.FRAME_END)
+
+
+class AnySequence(Defect):
+    """Takes packets whatever their sequence."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        del data
+        self._count += 1
+        return [packet.encode(sequence=self._count)]
+
+
+class VendorAnswers(Defect):
+    """Takes a vendor's type for a request."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [packet.encode(type=0x3F) if packet.kind >= 0xE0 else data]
+
+
+class OtherHello(Defect):
+    """Answers Hello under an id of its own."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        reply = packet.kind == MessageType.HELLO_REPLY
+        return [packet.encode(frame=packet.id + 1) if reply else data]
+
+
+class Immodest(Defect):
+    """States capabilities that the host did not offer."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        reply = packet.kind == MessageType.HELLO_REPLY
+        return [edited(packet, capabilities=3) if reply else data]
+
+
+class Haunted(Defect):
+    """Sends a tile of the old session in the new one."""
+
+    def __init__(self) -> None:
+        self._tile = b""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.TILE:
+            self._tile = data
+        elif packet.kind == MessageType.HELLO_REPLY and self._tile:
+            return [data, self._tile]
+        return [data]
+
+
+class AnyHello(Defect):
+    """Opens a session of every version."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [any_version(packet) if packet.kind == MessageType.HELLO else data]
+
+
+class Sleepy(Defect):
+    """Answers every second Heartbeat."""
+
+    def __init__(self) -> None:
+        self._awake = False
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.HEARTBEAT_REPLY:
+            return [data]
+        self._awake = not self._awake
+        return [data] if self._awake else []
+
+
+class Uncounted(Defect):
+    """Does not count what it sends."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        reply = packet.kind == MessageType.HEARTBEAT_REPLY
+        return [edited(packet, sent=(0, 0)) if reply else data]
+
+
+class OtherIds(Defect):
+    """Answers under ids of its own."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        replies = (MessageType.MANIFEST, MessageType.CONFIGURED, MessageType.ACCEPTED)
+        return [packet.encode(frame=packet.id + 1) if packet.kind in replies else data]
+
+
+class ExecutesAgain(Defect):
+    """Takes a repeated request for a new one."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self._fresh = 100_000
+        self._as: dict[int, int] = {}
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        requests = (MessageType.CONFIGURE, MessageType.CAPTURE, MessageType.STREAM)
+        if packet.kind not in requests or packet.id not in self._seen:
+            self._seen.add(packet.id)
+            return [data]
+        self._fresh += 1
+        self._as[self._fresh] = packet.id
+        return [packet.encode(frame=self._fresh)]
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind in _DATA or packet.id not in self._as:
+            return [data]
+        return [packet.encode(frame=self._as[packet.id])]
+
+
+class Obliging(Defect):
+    """Says yes in every state."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.ERROR:
+            error = packet.message()
+            if isinstance(error, Error) and error.code == ErrorCode.STATE:
+                yes = Accepted(0, 0).encode()
+                return [packet.encode(type=MessageType.ACCEPTED, payload=yes)]
+        return [data]
+
+
+class AppliesTests(Defect):
+    """Applies what was only to be tried."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [edited(packet, flags=0) if packet.kind == MessageType.CONFIGURE else data]
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.CONFIGURED:
+            return [data]
+        return [edited(packet, flags=ConfigureFlag.TEST_ONLY)]
+
+
+class NeverAdjusted(Defect):
+    """Applies something else and does not say so."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.CONFIGURED else None
+        if isinstance(message, Configured) and message.flags & ConfigureFlag.ADJUSTED:
+            return [edited(packet, flags=0)]
+        return [data]
+
+
+class AnyMode(Defect):
+    """Takes a mode that it does not have for its first."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.CONFIGURE else None
+        return [edited(packet, mode=1) if isinstance(message, Configure) else data]
+
+
+class EndsLate(Defect):
+    """Answers Stop before the frame under way has ended."""
+
+    def __init__(self) -> None:
+        self._held: list[bytes] = []
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.FRAME_END:
+            message = packet.message()
+            if isinstance(message, FrameEnd) and message.status == EndStatus.ABORTED:
+                self._held.append(data)
+                return []
+        if packet.kind in (MessageType.ACCEPTED, MessageType.FLUSHED):
+            late, self._held = self._held, []
+            return [data, *late]
+        return [data]
+
+
+class LeakyBarrier(Defect):
+    """Sends a tile after Flushed."""
+
+    def __init__(self) -> None:
+        self._tile = b""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.TILE:
+            self._tile = data
+        return [data, self._tile] if packet.kind == MessageType.FLUSHED else [data]
+
+
+class OwnCredit(Defect):
+    """Sends as if everything were granted."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        granted = packet.kind == MessageType.HEARTBEAT
+        return [edited(packet, limit=(PLENTY, PLENTY)) if granted else data]
+
+
+class Stuck(Defect):
+    """Answers nothing while a frame is under way."""
+
+    def __init__(self) -> None:
+        self._inside = False
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind in (MessageType.TILE, MessageType.FRAME_END):
+            self._inside = packet.kind == MessageType.TILE
+        return [] if self._inside and packet.kind == MessageType.MANIFEST else [data]
+
+
+class SkipsNumbers(Defect):
+    """Gives a number to every second frame only."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [packet.encode(frame=2 * packet.id) if packet.kind in _DATA else data]
+
+
+class OtherWidth(Defect):
+    """States another width than was configured."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.FRAME_START else None
+        if not isinstance(message, FrameStart):
+            return [data]
+        return [edited(packet, width=message.width + 2)]
+
+
+class LosesTiles(Defect):
+    """Loses the first tile of each frame, and says that all is well."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        first = packet.kind == MessageType.TILE and (packet.header.x, packet.header.y) == (0, 0)
+        return [] if first else [data]
+
+
+class Miscounts(Defect):
+    """Counts a tile too many."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.FRAME_END else None
+        if not isinstance(message, FrameEnd):
+            return [data]
+        return [edited(packet, tiles=message.tiles + 1)]
+
+
+class OneMore(Defect):
+    """Takes a frame too many."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.CAPTURE else None
+        if not isinstance(message, Capture):
+            return [data]
+        return [edited(packet, count=message.count + 1)]
+
+
+class Tight(Defect):
+    """Says that it sends a tile again, and does not."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [] if packet.kind == MessageType.TILE and packet.header.flags & 1 else [data]
+
+
+class Repaints(Defect):
+    """Sends other pixels the second time."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.TILE and packet.header.flags & 1:
+            return [packet.encode(payload=bytes(len(packet.payload)))]
+        return [data]
+
+
+class ForgetsEnds(Defect):
+    """Sends tiles again, but neither FrameStart nor FrameEnd."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [edited(packet, flags=0) if packet.kind == MessageType.RESEND else data]
+
+
+class KnowsAll(Defect):
+    """Claims to know frames that never were."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESENT else None
+        if isinstance(message, Resent) and message.state == FrameState.UNKNOWN:
+            return [edited(packet, state=FrameState.ENDED)]
+        return [data]
+
+
+class LongManifest(Defect):
+    """Announces a byte more than there are."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.MANIFEST else None
+        if not isinstance(message, ManifestPiece):
+            return [data]
+        return [edited(packet, total=message.total + 1)]
+
+
+class ManyNames(Defect):
+    """Has another maker on every ask."""
+
+    def __init__(self) -> None:
+        self._asks = 0
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.MANIFEST else None
+        if not isinstance(message, ManifestPiece) or message.offset:
+            return [data]
+        self._asks += 1
+        piece = message.piece
+        return [edited(packet, piece=piece[:4] + bytes([64 + self._asks]) + piece[5:])]
+
+
+class Unplugged(VirtualModule):
+    """Does not notice that it is detached."""
+
+    def seat(self, seated: bool) -> bool:
+        del seated
+        return True
+
+
+def _with(defect: Callable[[], Defect | OnlyClean | Swallows]) -> Callable[[], VirtualModule]:
+    return lambda: VirtualModule(defect())
+
+
+def _unknown(kind: int) -> bool:
+    return kind not in iter(MessageType)
+
+
+class DropsUnknown(Defect):
+    """Does not answer a type that it does not know."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [] if _unknown(packet.kind) else [data]
+
+
+BROKEN: dict[str, tuple[Callable[[], VirtualModule], ...]] = {
+    "M-FRAME-1": (_with(OddFields), _with(OddSequence)),
+    "M-FRAME-2": (_with(Heals),),
+    "M-FRAME-3": (_with(OnlyClean),),
+    "M-FRAME-4": (_with(Swallows),),
+    "M-FRAME-5": (_with(AnyNonce), _with(AnySequence)),
+    "M-FRAME-6": (_with(AnyMajor), _with(Swallows)),
+    "M-GROW-1": (_with(Strict),),
+    "M-GROW-2": (_with(VendorAnswers),),
+    "M-HELLO-1": (_with(OtherHello), _with(lambda: drops(MessageType.HELLO_REPLY))),
+    "M-HELLO-2": (_with(Immodest),),
+    "M-HELLO-3": (_with(Haunted),),
+    "M-HELLO-4": (Unplugged,),
+    "M-HELLO-5": (_with(AnyHello),),
+    "M-CLOSE-1": (_with(lambda: ignores(MessageType.CLOSE)),),
+    "M-LIVE-1": (_with(Sleepy),),
+    "M-LIVE-2": (_with(Uncounted),),
+    "M-REQ-1": (_with(OtherIds),),
+    "M-REQ-2": (_with(ExecutesAgain),),
+    "M-REQ-3": (_with(ExecutesAgain),),
+    "M-REQ-4": (_with(DropsUnknown),),
+    "M-STATE-1": (_with(Obliging),),
+    "M-STATE-2": (_with(AppliesTests),),
+    "M-STATE-3": (_with(NeverAdjusted),),
+    "M-STATE-4": (_with(AnyMode),),
+    "M-STOP-1": (_with(EndsLate),),
+    "M-STOP-2": (_with(LeakyBarrier),),
+    "M-CREDIT-1": (_with(OwnCredit),),
+    "M-CREDIT-2": (_with(Stuck),),
+    "M-CAM-1": (_with(SkipsNumbers),),
+    "M-CAM-2": (_with(OtherWidth),),
+    "M-CAM-3": (_with(LosesTiles),),
+    "M-CAM-4": (_with(Miscounts),),
+    "M-CAM-5": (_with(OneMore),),
+    "M-RESEND-1": (_with(Tight),),
+    "M-RESEND-2": (_with(Repaints),),
+    "M-RESEND-3": (_with(ForgetsEnds),),
+    "M-RESEND-4": (_with(KnowsAll),),
+    "M-MANIFEST-1": (_with(LongManifest),),
+    "M-MANIFEST-2": (_with(ManyNames),),
+}

@@ -1,0 +1,491 @@
+"""A module that comes and goes: waited for, found again by its serial number, set up as it was.
+
+There is no thread here either: who waits for a frame is who waits for the module. While it is away
+it is looked for every 100 ms, within the deadline of the call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from lenslink_protocol.ids import Fate, MessageType, NoticeReason
+from lenslink_protocol.messages import Configured
+
+from .deadline import Deadline
+from .device import PREVIEW, Device
+from .errors import (
+    DeviceBusy,
+    Disconnected,
+    LensLinkError,
+    NotFound,
+    ProtocolError,
+    Timeout,
+    VersionMismatch,
+)
+from .frame import Frame
+from .ticket import Ticket
+from .transports import choose, list_devices
+
+_POLL_S = 0.1
+# How long a module that ended its session may stay half on before it is looked for elsewhere.
+_RENEW_S = 5.0
+# A module that answers at all does so within this; a simulated one is started by being opened.
+_OPEN_S = 10.0
+
+# What a module that is on its way off or on may cause: try again.
+_PASSING = (NotFound, DeviceBusy, Disconnected, Timeout, ProtocolError)
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The module is there, and set up as it was."""
+
+    url: str
+    serial: str
+    nonce: int
+    """The new session: frames that carry it were read out since."""
+    boot_count: int
+    """Of the module; the same as before if it has not restarted."""
+    away_s: float
+    """How long it was away, as far as was noticed; 0 the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """The module went away."""
+
+    url: str
+    serial: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """The module says what is about to happen: RELEASE, somebody is about to take it off."""
+
+    url: str
+    serial: str
+    reason: NoticeReason | int
+    within_ms: int
+    """Expected within; 0 = unknown."""
+
+
+Event = Attached | Detached | Warned
+
+
+class _Away(Disconnected):
+    """The module is not back in time."""
+
+
+@dataclass(slots=True)
+class _Applied:
+    """The settings of the last frame, or those asked for since."""
+
+    exposure_us: int = 0
+    gain_milli: int = 0
+    focus_mdpt: int = -1
+
+    def update(self, exposure_us: int, gain_milli: int, focus_mdpt: int) -> None:
+        self.exposure_us = exposure_us or self.exposure_us
+        self.gain_milli = gain_milli or self.gain_milli
+        if focus_mdpt >= 0:
+            self.focus_mdpt = focus_mdpt
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    mode: str | None
+    tile_bytes: int
+    interval_us: int
+
+
+def attach(
+    url: str | None = None,
+    *,
+    serial: str | None = None,
+    timeout: float = 30.0,
+    on_event: Callable[[Event], None] | None = None,
+) -> Attachment:
+    """Wait for a module and keep it: what is asked of it goes on after it was off for a while.
+
+    The module is the one with that *serial*, or the one at *url*, or the only one there is; from
+    then on it is known by its serial number and may come back at another URL. *timeout* bounds the
+    wait and is the default deadline of every later call, detachments included. *on_event* is
+    called, from inside those calls, with :class:`Attached`, :class:`Detached` and :class:`Warned`.
+
+    >>> with lenslink.attach("unix:/run/lens", on_event=print) as lens:
+    ...     for frame in lens.stream():
+    ...         ...
+    """
+    return Attachment(url, serial, timeout, on_event)
+
+
+class Attachment:
+    """A module across its detachments: a context manager. Made by :func:`lenslink.attach`.
+
+    Its calls raise :exc:`~lenslink.errors.Disconnected` only when the module is not back by their
+    deadline, and may be called again. Nothing is noticed between calls.
+    """
+
+    def __init__(
+        self,
+        url: str | None,
+        serial: str | None,
+        timeout: float,
+        on_event: Callable[[Event], None] | None,
+    ) -> None:
+        self.url = url
+        """Where the module is, or was last."""
+        self.serial = serial
+        self.attachments = 0
+        """How often the module came."""
+        self._timeout = timeout
+        self._on_event = on_event
+        self._device: Device | None = None
+        self._attached = False
+        self._why = ""
+        self._lost_at = 0.0
+        self._plans: dict[int, tuple[str | None, int]] = {}
+        self._settings = _Applied()
+        self._restore = False
+        self._stream: _Stream | None = None
+        self._streaming = 0
+        self._ready(Deadline(timeout, "waiting for the module"))
+
+    # --- what is asked of the module ------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> Device:
+        """The open module, once it is attached: for what is not offered here."""
+        return self._ready(self._deadline(timeout, "waiting for the module"))
+
+    def configure(
+        self,
+        stream: int = PREVIEW,
+        mode: str | None = None,
+        *,
+        tile_bytes: int = 0,
+        timeout: float | None = None,
+    ) -> Configured:
+        """As :meth:`Device.configure`, and again whenever the module comes back."""
+        deadline = self._deadline(timeout, "configuring")
+        while True:
+            device = self._ready(deadline)
+            try:
+                answer = device.configure(
+                    stream, mode, tile_bytes=tile_bytes, timeout=deadline.remaining()
+                )
+            except Disconnected as error:
+                self._lost(error)
+            else:
+                self._plans[stream] = (mode, tile_bytes)
+                return answer
+
+    def capture(
+        self,
+        mode: str | None = None,
+        *,
+        exposure_us: int = 0,
+        gain_milli: int = 0,
+        focus_mdpt: int = -1,
+        timeout: float | None = None,
+    ) -> Frame:
+        """As :meth:`Device.capture`, at most once.
+
+        If the module goes away meanwhile, it is asked when it is back. What was not done is done
+        then; else :exc:`~lenslink.errors.Disconnected` is raised, whose ``fate`` says whether the
+        capture was done, its frame being lost, or that this is unknown.
+        """
+        deadline = self._deadline(timeout, "the capture")
+        while True:
+            device = self._ready(deadline)
+            exposure, gain, focus = self._wanted(exposure_us, gain_milli, focus_mdpt)
+            try:
+                frame = device.capture(
+                    mode,
+                    exposure_us=exposure,
+                    gain_milli=gain,
+                    focus_mdpt=focus,
+                    timeout=deadline.remaining(),
+                )
+            except Disconnected as error:
+                self._lost(error)
+                self._judge(error, deadline)
+            else:
+                return self._seen(frame)
+
+    def stream(
+        self,
+        mode: str | None = None,
+        *,
+        interval_us: int = 0,
+        exposure_us: int = 0,
+        gain_milli: int = 0,
+        focus_mdpt: int = -1,
+        tile_bytes: int = 0,
+        timeout: float | None = None,
+    ) -> Generator[Frame, None, None]:
+        """Preview frames until the iterator is closed; *timeout* is for each, gaps included.
+
+        After a gap ``frame.nonce`` is another: that of the :class:`Attached` event before it.
+        """
+        self.start(
+            mode,
+            interval_us=interval_us,
+            exposure_us=exposure_us,
+            gain_milli=gain_milli,
+            focus_mdpt=focus_mdpt,
+            tile_bytes=tile_bytes,
+            timeout=timeout,
+        )
+        try:
+            while True:
+                yield self.next_frame(timeout)
+        finally:
+            self.stop()
+
+    def start(
+        self,
+        mode: str | None = None,
+        *,
+        interval_us: int = 0,
+        exposure_us: int = 0,
+        gain_milli: int = 0,
+        focus_mdpt: int = -1,
+        tile_bytes: int = 0,
+        timeout: float | None = None,
+    ) -> None:
+        """Start the preview. Without *mode* and *tile_bytes* they are those last configured."""
+        known_mode, known_tile = self._plans.get(PREVIEW, (None, 0))
+        self._stream = _Stream(mode or known_mode, tile_bytes or known_tile, interval_us)
+        self._streaming = 0
+        self._settings.update(exposure_us, gain_milli, focus_mdpt)
+        deadline = self._deadline(timeout, "starting the stream")
+        self._started(deadline, (exposure_us, gain_milli, focus_mdpt))
+
+    def next_frame(self, timeout: float | None = None) -> Frame:
+        """The next preview frame of a stream that was started.
+
+        With a short *timeout* several modules can take turns: one that is away raises
+        :exc:`~lenslink.errors.Disconnected`, and this can be called again.
+        """
+        deadline = self._deadline(timeout, "the next frame")
+        while True:
+            device = self._started(deadline)
+            try:
+                frame = device.next_frame(deadline.remaining())
+            except Disconnected as error:
+                self._lost(error)
+            else:
+                return self._seen(frame)
+
+    def stop(self) -> None:
+        """End the preview. Does nothing while the module is away."""
+        self._stream = None
+        if self._device is not None and self._attached:
+            self._device.stop(PREVIEW)
+
+    def close(self) -> None:
+        """End the session and let go of the module. Idempotent; never raises."""
+        self._drop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- going and coming -----------------------------------------------------------------
+
+    def _deadline(self, timeout: float | None, what: str) -> Deadline:
+        return Deadline(self._timeout if timeout is None else timeout, what)
+
+    def _lost(self, error: Disconnected) -> None:
+        """The module went away in the middle of a call."""
+        if not self._attached:
+            return
+        self._warn()
+        self._attached = False
+        self._lost_at = time.monotonic()
+        self._why = str(error)
+        self._tell(Detached(self.url or "", self.serial or "", self._why))
+
+    def _ready(self, deadline: Deadline) -> Device:
+        """The module, attached and set up; waits for it."""
+        if self._device is not None and self._attached:
+            return self._device
+        reason: LensLinkError | None = None
+        while True:
+            try:
+                device = self._reopen(deadline)
+                self._set_up(device, deadline)
+            except _Away:
+                raise
+            except VersionMismatch:
+                raise
+            except _PASSING as error:
+                # That the last attempt was cut short says less than how those before it ended.
+                if reason is None or not isinstance(error, Timeout):
+                    reason = error
+            else:
+                return device
+            time.sleep(min(_POLL_S, deadline.remaining()))
+            if not deadline.remaining():
+                raise self._away(deadline, reason) from reason
+
+    def _reopen(self, deadline: Deadline) -> Device:
+        """The module in a new session, or what is in the way of it."""
+        if self._device is not None:
+            private = self._device.private
+            left = deadline.remaining()
+            try:
+                self._device.renew(left if private else min(left, _RENEW_S))
+            except _PASSING as error:
+                over = not isinstance(error, Timeout)
+                if over or not private:
+                    self._drop()
+                if over and private:
+                    raise _Away(f"{self._why or error}; it cannot come back") from None
+                raise
+            return self._device
+        reason: LensLinkError = NotFound(f"module {self.serial} is not there")
+        for url in self._candidates():
+            limit = min(deadline.remaining(), _OPEN_S)
+            try:
+                device = Device(url, self._timeout, opening=Deadline(limit, f"opening {url}"))
+            except VersionMismatch:
+                raise
+            except _PASSING as error:
+                reason = error
+                continue
+            serial = device.manifest.serial
+            if self.serial in (None, serial):
+                self._device, self.url, self.serial = device, url, serial
+                return device
+            device.close()
+            reason = NotFound(f"{url} is module {serial}, not {self.serial}")
+        raise reason
+
+    def _candidates(self) -> list[str]:
+        """URLs where the module may be."""
+        if self.serial is None:
+            return [choose(self.url)]
+        found = list_devices()
+        urls = [device.url for device in found if device.serial == self.serial]
+        # One that no transport lists, or whose serial number nobody knows, has to be tried.
+        known = {device.url for device in found if device.serial is not None}
+        if self.url is not None and self.url not in known:
+            urls.append(self.url)
+        return urls
+
+    def _set_up(self, device: Device, deadline: Deadline) -> None:
+        for stream, (mode, tile_bytes) in self._plans.items():
+            device.configure(stream, mode, tile_bytes=tile_bytes, timeout=deadline.remaining())
+        away = time.monotonic() - self._lost_at if self.attachments else 0.0
+        self._restore = self.attachments > 0
+        self._attached = True
+        self.attachments += 1
+        boot = device.session.boot_count
+        self._tell(Attached(device.url, device.manifest.serial, device.nonce, boot, away))
+
+    def _away(self, deadline: Deadline, reason: LensLinkError) -> LensLinkError:
+        if not self.attachments:
+            return reason
+        return _Away(
+            f"module {self.serial} went away ({self._why}) and was not back within "
+            f"{deadline.seconds:g} s: {reason}"
+        )
+
+    def _drop(self) -> None:
+        device, self._device = self._device, None
+        self._attached = False
+        if device is not None:
+            device.close()
+
+    # --- as it was ------------------------------------------------------------------------
+
+    def _started(self, deadline: Deadline, asked: tuple[int, int, int] = (0, 0, -1)) -> Device:
+        """The module with its preview running, if one was started."""
+        while True:
+            device = self._ready(deadline)
+            if self._stream is None or self._streaming == self.attachments:
+                return device
+            exposure, gain, focus = self._wanted(*asked)
+            try:
+                device.start(
+                    self._stream.mode,
+                    interval_us=self._stream.interval_us,
+                    exposure_us=exposure,
+                    gain_milli=gain,
+                    focus_mdpt=focus,
+                    tile_bytes=self._stream.tile_bytes,
+                    timeout=deadline.remaining(),
+                )
+            except Disconnected as error:
+                self._lost(error)
+            else:
+                self._streaming = self.attachments
+                self._restore = False
+
+    def _wanted(self, exposure_us: int, gain_milli: int, focus_mdpt: int) -> tuple[int, int, int]:
+        """What to ask for: after a detachment, what was applied before it, unless told otherwise.
+
+        Not else: the ring may have been turned since.
+        """
+        if not self._restore:
+            return exposure_us, gain_milli, focus_mdpt
+        known = self._settings
+        focus = focus_mdpt if focus_mdpt >= 0 else known.focus_mdpt
+        return exposure_us or known.exposure_us, gain_milli or known.gain_milli, focus
+
+    def _seen(self, frame: Frame) -> Frame:
+        self._restore = False
+        self._settings.update(frame.exposure_us, frame.gain_milli, frame.focus_mdpt)
+        self._warn()
+        return frame
+
+    # --- at most once ---------------------------------------------------------------------
+
+    def _judge(self, error: Disconnected, deadline: Deadline) -> None:
+        """Return if what was under way may be asked for again; else raise *error* with its fate."""
+        request = error.request
+        if request is None or request.type != MessageType.CAPTURE:
+            # Preparations, which may be made twice.
+            return
+        fate = self._fate(request, deadline)
+        if fate is not Fate.NOT_DONE:
+            known = "was done, but its frame is lost" if fate is Fate.DONE else "may have been done"
+            final = Disconnected(f"{error}: the capture {known}")
+            final.request, final.fate = request, fate
+            raise final from error
+
+    def _fate(self, request: Ticket, deadline: Deadline) -> Fate:
+        while True:
+            try:
+                return self._ready(deadline).fate(request, deadline.remaining())
+            except (_Away, Timeout):
+                return Fate.UNKNOWN
+            except Disconnected as error:
+                self._lost(error)
+
+    # --- events ---------------------------------------------------------------------------
+
+    def _warn(self) -> None:
+        if self._device is None:
+            return
+        for notice in self._device.notices():
+            reason = notice.reason
+            known = NoticeReason(reason) if reason in set(NoticeReason) else reason
+            self._tell(Warned(self.url or "", self.serial or "", known, notice.within_ms))
+
+    def _tell(self, event: Event) -> None:
+        if self._on_event is not None:
+            self._on_event(event)

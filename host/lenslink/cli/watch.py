@@ -1,0 +1,51 @@
+"""``lenslink watch``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+import click
+
+import lenslink
+
+from .options import Seconds, Settings, common_options, pass_settings
+from .screen import Screen, emit_json, one_line
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="A JSON line for each change.")
+@click.option("--duration", type=Seconds(), metavar="SECONDS", help="End after so many seconds.")
+@common_options
+@pass_settings
+def watch(settings: Settings, as_json: bool, duration: float | None) -> None:
+    """Show camera modules as they come and go, until Ctrl-C.
+
+    Those that are there already come first. A simulated module is one that 'lenslink sim' serves.
+
+    \b
+    Examples:
+      lenslink watch
+      lenslink watch --json --duration 60 | jq -r 'select(.event == "arrived").device.url'
+    """
+    screen = Screen(settings)
+    changes = lenslink.watch(duration)
+    if not as_json:
+        screen.say("lenslink: watching for modules; Ctrl-C ends it")
+    try:
+        for change in changes:
+            arrived = isinstance(change, lenslink.Arrival)
+            _show(change.device, "arrived" if arrived else "departed", as_json)
+    except KeyboardInterrupt as interrupt:
+        # It is how watching ends: nothing to complain of.
+        raise click.exceptions.Exit(getattr(interrupt, "exit_code", 130)) from None
+
+
+def _show(device: lenslink.DeviceInfo, event: str, as_json: bool) -> None:
+    if as_json:
+        about = {"schema": "lenslink.watch/1", "event": event, "time": round(time.time(), 3)}
+        emit_json({**about, "device": asdict(device)})
+    else:
+        serial = device.serial or "unknown"
+        text = f"{event:<8}  {device.url}  {device.description}  {serial}"
+        click.echo(one_line(f"{time.strftime('%H:%M:%S')}  {text}"))

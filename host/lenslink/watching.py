@@ -1,0 +1,58 @@
+"""Which modules come and go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from .transports import DeviceInfo, list_devices
+
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A module can be opened from now on."""
+
+    device: DeviceInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A module is there no longer; ``device`` is what was last known of it."""
+
+    device: DeviceInfo
+
+
+Change = Arrival | Departure
+
+
+def watch(timeout: float | None = None) -> Generator[Change, None, None]:
+    """Arrivals and departures as they happen, on every transport that can look.
+
+    What is there at the beginning arrives first. It ends after *timeout* seconds; without, it goes
+    on until it is closed. Whether a module is in use is no arrival.
+
+    The transports are asked every 100 ms: Python's standard library has no way to wait for a
+    change of a folder or of a bus that works on every system. A module that leaves and returns
+    with the same URL and serial number between two looks is not noticed.
+    """
+    known: dict[tuple[str, str | None], DeviceInfo] = {}
+    end = None if timeout is None else time.monotonic() + timeout
+    while True:
+        found = {(device.url, device.serial): device for device in list_devices()}
+        # Departures first: a module that moved is never in two places.
+        for key in [key for key in known if key not in found]:
+            yield Departure(known.pop(key))
+        for key, device in found.items():
+            if key not in known:
+                known[key] = device
+                yield Arrival(device)
+            known[key] = device
+        wait = _POLL_S
+        if end is not None:
+            wait = min(wait, end - time.monotonic())
+            if wait <= 0:
+                return
+        time.sleep(wait)

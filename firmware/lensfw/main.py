@@ -1,7 +1,8 @@
-"""The simulated module: ``micropython -m lensfw.main CONFIGURATION ROWS PINS LINK [LINK ...]``.
+"""The simulated module: ``micropython -m lensfw.main CONFIGURATION ROWS ROWS PINS LINK ...``.
 
-All are file descriptors: of a file of JSON, and of connected, non-blocking stream sockets, a LINK
-for each lane. It ends with lane 0, and never outlives the bench: it ends with ROWS and PINS too.
+All are file descriptors: of a file of JSON, and of connected, non-blocking stream sockets: ROWS
+for each of the sensor's channels (preview, still), a LINK for each lane. It ends with lane 0, and
+never outlives the bench: it ends with ROWS and PINS too.
 """
 
 import json
@@ -14,16 +15,17 @@ from .ports import sim
 from .transports import stream
 
 
-def run(configuration, rows_fd, pins_fd, link_fds):
+def run(configuration, rows_fds, pins_fd, link_fds):
     ticks = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
-    rows, pins = open(rows_fd, "r+b"), open(pins_fd, "r+b")
+    rows, pins = [open(fd, "r+b") for fd in rows_fds], open(pins_fd, "r+b")
     camera = module.Module(configuration, sim.SimPorts(rows, pins), ticks)
     link = camera.link
     limits = configuration["limits"]
     rate, latency = limits.get("rate", 0), limits.get("latency_us", 0)
     lanes = []
     poll = select.poll()
-    poll.register(rows, select.POLLIN)
+    for channel in rows:
+        poll.register(channel, select.POLLIN)
     poll.register(pins, select.POLLIN)
     for fd in link_fds:
         end = open(fd, "r+b")
@@ -54,7 +56,8 @@ def run(configuration, rows_fd, pins_fd, link_fds):
             if pause:
                 wait = min(wait, pause)
         # Rows that nobody can take yet must not keep the loop spinning.
-        poll.modify(rows, select.POLLIN if camera.takes_rows() else 0)
+        for number, channel in enumerate(rows):
+            poll.modify(channel, select.POLLIN if camera.takes_rows(number) else 0)
         poll.poll(wait)
 
 
@@ -63,7 +66,7 @@ if __name__ == "__main__":
         descriptors = [int(argument) for argument in sys.argv[1:]]
         with open(descriptors[0]) as file:
             configuration = json.load(file)
-        run(configuration, descriptors[1], descriptors[2], descriptors[3:])
+        run(configuration, descriptors[1:3], descriptors[3], descriptors[4:])
     except (OSError, EOFError) as error:
         # Whoever held the other ends is gone: so is the module.
         print("lensfw:", error, file=sys.stderr)

@@ -10,7 +10,7 @@ UNCONFIGURED = 0
 CONFIGURED = 1
 STREAMING = 2
 
-# The still goes before the preview.
+# The still goes before the preview, where both are read out by one channel.
 _PRIORITY = (1, 0)
 _DEFAULT_EXPOSURE_US = 10000
 
@@ -41,6 +41,17 @@ class Stream:
         return 2 * self.tile_columns * self.tile_rows
 
 
+class Channel:
+    """A way into the sensor, for one readout at a time; ``ports`` has rows_request() and so on."""
+
+    def __init__(self, ports, streams):
+        self.ports = ports
+        self.streams = streams
+        self.readout = None
+        self.stream = 0
+        self.started = False
+
+
 class Module:
     """Everything between the ports and the link. step() does what is due and never waits."""
 
@@ -68,9 +79,12 @@ class Module:
         self._cfa = manifest.cfa(config["sensor"])
         self._format = manifest.pixel_format(config["sensor"])
         self._black = [int(v * 1000 + 0.5) for v in config["sensor"]["black"]]
-        self._readout = None
-        self._active = 0
-        self._started = False
+        # A sensor with two ways into it reads the preview and the still at once.
+        ways = getattr(ports, "channels", None) or [ports]
+        if len(ways) == 1:
+            self._channels = [Channel(ways[0], _PRIORITY)]
+        else:
+            self._channels = [Channel(way, (number,)) for number, way in enumerate(ways)]
 
     # --- what is due ----------------------------------------------------------------------
 
@@ -81,10 +95,16 @@ class Module:
         self.link.poll()
         self.power.poll(now)
         self.focus.poll(now)
-        if self._readout is None:
-            self._begin(now)
-        if self._readout is not None:
-            self._read(now)
+        for channel in self._channels:
+            if channel.readout is None:
+                self._begin(channel, now)
+        # In turns, a tile each, so that neither stream waits for the other's frame.
+        busy = True
+        while busy:
+            busy = False
+            for channel in self._channels:
+                if channel.readout is not None and self._read(channel, now):
+                    busy = True
 
     def idle_ms(self):
         """How long step() may be put off if nothing arrives."""
@@ -94,9 +114,10 @@ class Module:
             return 5
         return 20
 
-    def takes_rows(self):
-        """Whether rows that the sensor has could be read now."""
-        return self._readout is not None and self._readout.ready
+    def takes_rows(self, number=0):
+        """Whether rows that a channel of the sensor has could be read now."""
+        readout = self._channels[number].readout
+        return readout is not None and readout.ready
 
     def _events(self, now):
         while True:
@@ -130,9 +151,10 @@ class Module:
 
     def closed(self):
         """The session is over: nothing of it may go on."""
-        if self._readout is not None:
-            self._readout.abort()
-            self._readout = None
+        for channel in self._channels:
+            if channel.readout is not None:
+                channel.readout.abort()
+                channel.readout = None
         for number in range(len(self.streams)):
             self.streams[number] = Stream()
         self.tiles.forget()
@@ -256,71 +278,73 @@ class Module:
 
     # --- frames ---------------------------------------------------------------------------
 
-    def _begin(self, now):
-        """Start the next readout that is owed, once the lens stands still."""
+    def _begin(self, channel, now):
+        """Start the next readout that a channel owes, once the lens stands still."""
         if not self.focus.settled:
             return
-        for index in _PRIORITY:
+        for index in channel.streams:
             stream = self.streams[index]
             if stream.remaining and now >= stream.next_start:
-                self._active = index
                 number = self.next_frame
                 self.next_frame = (number + 1) & 0xFFFFFFFF
                 stream.next_start = now + stream.interval_us
                 stream.begun = True
                 self.power.draw(True)
                 settings = (self.exposure_us, self.gain_milli, self.focus.mdpt)
-                self.ports.rows_request(number, stream.mode["id"], settings)
-                self._readout = sensor.Readout(
-                    self.ports, self.tiles, stream, number, settings, now
+                channel.ports.rows_request(number, stream.mode["id"], settings)
+                channel.readout = sensor.Readout(
+                    channel.ports, self.tiles, stream, number, settings, now
                 )
-                self._started = False
+                channel.stream = index
+                channel.started = False
                 return
-        self.power.draw(False)
+        if not any(each.readout for each in self._channels):
+            self.power.draw(False)
 
-    def _read(self, now):
-        """Send what the sensor has delivered."""
-        readout = self._readout
-        while True:
-            full = readout.read(now)
-            if readout.began is not None and not self._started:
-                self._started = True
-                self._send_start(readout)
-            if full is None:
-                break
-            full.stream = self._active
+    def _read(self, channel, now):
+        """Send a tile if the sensor has delivered one; whether it had."""
+        readout, index = channel.readout, channel.stream
+        full = readout.read(now)
+        if readout.began is not None and not channel.started:
+            channel.started = True
+            self._send_start(readout, index)
+        if full is not None:
+            full.stream = index
             full.state = sensor.QUEUED
-            self.link.outbox.data(Item(wire.T_TILE, readout.number, self._active, b"", full))
+            self.link.outbox.data(Item(wire.T_TILE, readout.number, index, b"", full))
         if readout.failed:
             readout.abort()
             self.link.log(wire.LOG_ERROR, "the sensor delivered nothing")
-            self._finish(wire.END_SENSOR, now)
+            self._finish(channel, wire.END_SENSOR, now)
         elif readout.done:
-            self._finish(wire.END_OK, now)
+            self._finish(channel, wire.END_OK, now)
+        return full is not None
 
-    def _finish(self, status, now):
-        readout, self._readout = self._readout, None
-        stream = self.streams[self._active]
+    def _finish(self, channel, status, now):
+        readout, index = channel.readout, channel.stream
+        channel.readout = None
+        stream = self.streams[index]
         if stream.remaining > 0:
             stream.remaining -= 1
-        if not self._started:
+        if not channel.started:
             # A frame of which nothing was sent is none; the host's deadline tells it.
             return
         fields = (status, self.link.lanes, readout.tiles_sent, now - readout.began, 0, 0, 0, 0)
         payload = wire.encode(wire.T_FRAME_END, fields)
-        record = self.frames.find(self._active, readout.number)
+        record = self.frames.find(index, readout.number)
         if record is not None:
             record.end = payload
-        self.link.outbox.data(Item(wire.T_FRAME_END, readout.number, self._active, payload))
+        self.link.outbox.data(Item(wire.T_FRAME_END, readout.number, index, payload))
 
     def _stop(self, index):
         self._stream(index).remaining = 0
         self.link.outbox.drop(index)
-        if self._readout is not None and self._active == index:
-            self._readout.abort()
-            self._finish(wire.END_ABORTED, self.clock.now())
+        for channel in self._channels:
+            if channel.readout is not None and channel.stream == index:
+                channel.readout.abort()
+                self._finish(channel, wire.END_ABORTED, self.clock.now())
 
-    def _send_start(self, readout):
+    def _send_start(self, readout, index):
         plan = readout.plan
         settings = readout.settings
         sensor_config = self.config["sensor"]
@@ -332,5 +356,5 @@ class Module:
             readout.began, settings[0], settings[1], settings[2], self.power.temperature_mc,
         )  # fmt: skip
         payload = wire.encode(wire.T_FRAME_START, fields)
-        self.frames.add(frames.Record(readout, self._active, payload))
-        self.link.outbox.data(Item(wire.T_FRAME_START, readout.number, self._active, payload))
+        self.frames.add(frames.Record(readout, index, payload))
+        self.link.outbox.data(Item(wire.T_FRAME_START, readout.number, index, payload))

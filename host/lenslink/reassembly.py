@@ -39,6 +39,8 @@ _BYTES_A_PIXEL = 2
 _RETRY_S = RESEND_RETRY_MS / 1000
 # A frame of which nothing comes for so long has lost its last packets, or its module is slow.
 _QUIET_S = 2 * _RETRY_S
+# Finished frames of a stream that wait to be taken.
+_WAITING = 4
 
 
 class Assembly:
@@ -134,6 +136,8 @@ class Reassembly:
         """Bytes of sound tiles."""
         self.first_tile: float | None = None
         """When the first tile came since this was last set to None."""
+        self.skipped = 0
+        """Finished frames that were dropped because newer ones came and nobody took them."""
         self.resend = False
         """The module sends again what is asked for."""
         self._pool = pool
@@ -381,6 +385,15 @@ class Reassembly:
                 self._pool.release(head.buffer)
             else:
                 self.finished.append(head)
+                self._skip(head.stream)
+
+    def _skip(self, stream: int) -> None:
+        """Drop the oldest frames of a stream that nobody takes: a still must not wait for them."""
+        waiting = [each for each in self.finished if each.stream == stream]
+        for oldest in waiting[:-_WAITING]:
+            self.skipped += 1
+            self.finished.remove(oldest)
+            self._pool.release(oldest.buffer)
 
 
 def _reached(lane: Lane, end: FrameEnd) -> bool:

@@ -1,7 +1,7 @@
-"""Ports of the simulated module: the plant behind two streams.
+"""Ports of the simulated module: the plant behind streams.
 
-``rows`` carries the sensor's rows, ``pins`` everything else as records of eight bytes. Their
-layouts are the plant's (lenslink_hil.plant).
+``rows`` carry the sensor's rows, a stream for each channel of the sensor; ``pins`` everything else
+as records of eight bytes. Their layouts are the plant's (lenslink_hil.plant).
 """
 
 import struct
@@ -9,6 +9,41 @@ import struct
 _PIN = "<BBHi"
 _PIN_BYTES = 8
 _REQUEST = "<IHHQIiII"
+
+
+def _ended(count):
+    """None is nothing yet; 0 is the end of the world."""
+    if count is None:
+        return 0
+    raise EOFError("the plant has ended")
+
+
+class SimRows:
+    """One channel of the sensor."""
+
+    def __init__(self, rows):
+        self._rows = rows
+        self._skip = 0
+        self._scrap = memoryview(bytearray(4096))
+
+    def rows_request(self, number, mode, settings):
+        """Expose and read out a frame; settings are exposure_us, gain_milli, focus_mdpt."""
+        exposure, gain, distance = settings
+        self._rows.write(struct.pack(_REQUEST, number, mode, 0, exposure, gain, distance, 0, 0))
+
+    def rows_read(self, view):
+        """Bytes of rows now in *view*; 0 if none are there yet."""
+        while self._skip:
+            count = self._rows.readinto(self._scrap[: min(self._skip, len(self._scrap))])
+            if not count:
+                return _ended(count)
+            self._skip -= count
+        count = self._rows.readinto(view)
+        return count or _ended(count)
+
+    def rows_skip(self, count):
+        """Throw *count* bytes away that the sensor still owes."""
+        self._skip += count
 
 
 class SimPorts:
@@ -22,43 +57,17 @@ class SimPorts:
     _SAMPLE = 18
 
     def __init__(self, rows, pins):
-        self._rows = rows
+        self.channels = [SimRows(each) for each in rows]
         self._pins = pins
         self._record = bytearray(_PIN_BYTES)
         self._record_view = memoryview(self._record)
         self._have = 0
-        self._skip = 0
-        self._scrap = bytearray(4096)
-        self._scrap_view = memoryview(self._scrap)
-
-    # --- sensor ---------------------------------------------------------------------------
-
-    def rows_request(self, number, mode, settings):
-        """Expose and read out a frame; settings are exposure_us, gain_milli, focus_mdpt."""
-        exposure, gain, distance = settings
-        self._rows.write(struct.pack(_REQUEST, number, mode, 0, exposure, gain, distance, 0, 0))
-
-    def rows_read(self, view):
-        """Bytes of rows now in *view*; 0 if none are there yet."""
-        while self._skip:
-            count = self._rows.readinto(self._scrap_view[: min(self._skip, len(self._scrap))])
-            if not count:
-                return self._ended(count)
-            self._skip -= count
-        count = self._rows.readinto(view)
-        return count or self._ended(count)
-
-    def rows_skip(self, count):
-        """Throw *count* bytes away that the sensor still owes."""
-        self._skip += count
-
-    # --- everything else ------------------------------------------------------------------
 
     def event(self):
         """The next (kind, channel, value), or None."""
         count = self._pins.readinto(self._record_view[self._have :])
         if not count:
-            self._ended(count)
+            _ended(count)
             return None
         self._have += count
         if self._have < _PIN_BYTES:
@@ -75,9 +84,3 @@ class SimPorts:
 
     def load(self, milliamperes):
         self._pins.write(struct.pack(_PIN, self._LOAD, 0, 0, milliamperes))
-
-    def _ended(self, count):
-        """None is nothing yet; 0 is the end of the world."""
-        if count is None:
-            return 0
-        raise EOFError("the plant has ended")

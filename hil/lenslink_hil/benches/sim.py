@@ -124,9 +124,12 @@ def start_module(
     board = load_board(options.get("board", "sim"))
     interpreter = find_micropython()
     with contextlib.ExitStack() as stack:
-        rows, plant_rows = _pair(stack)
+        # The sensor has two channels: the preview goes on while a still is read.
+        channels = [_pair(stack) for _ in range(2)]
         pins, plant_pins = _pair(stack)
-        plant = _start_plant(_scene(options, board.sensor), plant_rows, plant_pins)
+        plant = _start_plant(
+            _scene(options, board.sensor), [theirs for _, theirs in channels], plant_pins
+        )
         abort = stack.enter_context(contextlib.ExitStack())
         abort.callback(_kill, plant)
         ready = _ready(plant, deadline)
@@ -135,7 +138,7 @@ def start_module(
         config = stack.enter_context(tempfile.TemporaryFile())
         config.write(json.dumps(configuration(board, ready["sensor"], serial, boot)).encode())
         config.seek(0)
-        ends = (rows, pins, link, *more_lanes)
+        ends = (*(ours for ours, _ in channels), pins, link, *more_lanes)
         for end in ends:
             end.setblocking(False)
         descriptors = [config.fileno(), *(end.fileno() for end in ends)]
@@ -181,7 +184,7 @@ def _scene(options: Mapping[str, str], board: Mapping[str, int]) -> dict[str, An
 
 
 def _start_plant(
-    scene: Mapping[str, Any], rows: socket.socket, pins: socket.socket
+    scene: Mapping[str, Any], rows: Sequence[socket.socket], pins: socket.socket
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [
@@ -191,13 +194,13 @@ def _start_plant(
             "-m",
             "lenslink_hil.plant",
             "--rows-fd",
-            str(rows.fileno()),
+            *(str(channel.fileno()) for channel in rows),
             "--pins-fd",
             str(pins.fileno()),
             "--options",
             json.dumps(scene),
         ],
-        pass_fds=[rows.fileno(), pins.fileno()],
+        pass_fds=[*(channel.fileno() for channel in rows), pins.fileno()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -232,9 +232,7 @@ class HostPeer:
     def picture(self, stream: int = STILL, since: int = 0, seconds: float = 20.0) -> Picture:
         """The first whole frame of *stream* in the log from *since*."""
         kinds = (MessageType.FRAME_START, MessageType.FRAME_END)
-        end = self.wait(
-            lambda p: p.kind == kinds[1] and p.header.stream == stream, seconds, since
-        )
+        end = self.wait(lambda p: p.kind == kinds[1] and p.header.stream == stream, seconds, since)
         if end is None:
             raise Failed(f"no FrameEnd of stream {stream} within {seconds:g} s")
         found = Picture(end=end)
@@ -278,6 +276,8 @@ def end_of(picture: Picture) -> FrameEnd:
 
 def _is_answer(packet: Packet, number: int) -> bool:
     pending = packet.kind == MessageType.PENDING
-    return packet.id == number and packet.kind < MessageType.FRAME_START and not (
-        pending or packet.kind in (MessageType.HEARTBEAT_REPLY, MessageType.RESENT)
+    return (
+        packet.id == number
+        and packet.kind < MessageType.FRAME_START
+        and not (pending or packet.kind in (MessageType.HEARTBEAT_REPLY, MessageType.RESENT))
     )

@@ -1,4 +1,4 @@
-"""``python -m lenslink_hil.plant --rows-fd N --pins-fd M --options JSON``: run the plant.
+"""``python -m lenslink_hil.plant --rows-fd N [N] --pins-fd M --options JSON``: run the plant.
 
 Prints one line of JSON on stdout: ``{"ready": true, "note": ..., "sensor": {...}}`` once it
 serves, or ``{"ready": false, "error": ..., "exit_code": ...}`` before it exits with that code.
@@ -25,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     # Ctrl-C goes to the whole foreground group. The bench ends us, by closing its ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parser = argparse.ArgumentParser(prog="python -m lenslink_hil.plant")
-    parser.add_argument("--rows-fd", type=int, required=True, help="connected socket for rows")
+    parser.add_argument(
+        "--rows-fd", type=int, nargs="+", required=True, help="connected socket for each channel"
+    )
     parser.add_argument("--pins-fd", type=int, required=True, help="connected socket for pins")
     parser.add_argument("--options", default="{}", help="scene options, a JSON object")
     parsed = parser.parse_args(arguments)
@@ -50,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _start(rows_fd: int, pins_fd: int, text: str) -> tuple[Scene, Server]:
+def _start(rows_fds: list[int], pins_fd: int, text: str) -> tuple[Scene, Server]:
     try:
         values = json.loads(text)
     except ValueError as error:
@@ -60,7 +62,8 @@ def _start(rows_fd: int, pins_fd: int, text: str) -> tuple[Scene, Server]:
     options = SceneOptions.from_json(values)
     scene = open_scene(options)
     try:
-        rows, pins = socket.socket(fileno=rows_fd), socket.socket(fileno=pins_fd)
+        rows = [socket.socket(fileno=fd) for fd in rows_fds]
+        pins = socket.socket(fileno=pins_fd)
     except OSError as error:
         raise RigError(f"the plant was not given its sockets: {error}") from error
     return scene, Server(scene, rows, pins, sys.stdin.fileno(), options.seed or 0)

@@ -14,6 +14,7 @@ import os
 import selectors
 import socket
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from lenslink.errors import ProtocolError, UsageError
@@ -38,26 +39,34 @@ class Server:
     """
 
     def __init__(
-        self, scene: Scene, rows: socket.socket, pins: socket.socket, commands: int, seed: int
+        self,
+        scene: Scene,
+        rows: Sequence[socket.socket],
+        pins: socket.socket,
+        commands: int,
+        seed: int,
     ) -> None:
-        self._rows, self._pins, self._commands = rows, pins, commands
-        for side in (rows, pins):
+        self._rows, self._pins, self._commands = list(rows), pins, commands
+        for side in (*rows, pins):
             side.setblocking(False)
-        rows.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROWS_SEND_BUFFER)
-        self._service = RowService(scene)
+        for channel in rows:
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROWS_SEND_BUFFER)
+        # A frame at a time on each of the sensor's channels, all channels at once.
+        self._services = [RowService(scene) for _ in rows]
         self._body = Body(seed, _now_us())
         self._records = RecordReader()
         self._unsent_pins = b""
         self._partial_command = b""
         # poll, not epoll: stdin may be a file or /dev/null, which epoll refuses.
         self._selector = selectors.PollSelector()
-        self._selector.register(rows, selectors.EVENT_READ)
+        for number, channel in enumerate(rows):
+            self._selector.register(channel, selectors.EVENT_READ, number)
         self._selector.register(pins, selectors.EVENT_READ)
         self._selector.register(commands, selectors.EVENT_READ)
         for mode in scene.sensor.modes:
             if "preview" in mode.use:
                 # Probably the first frame asked for; done while the firmware boots.
-                self._service.expect(Request(0, mode.id, 10_000, 1000, 0))
+                self._services[0].expect(Request(0, mode.id, 10_000, 1000, 0))
 
     def serve(self) -> None:
         """Serve until one of the inputs ends.
@@ -72,27 +81,30 @@ class Server:
             pass
         finally:
             self._selector.close()
-            self._rows.close()
+            for channel in self._rows:
+                channel.close()
             self._pins.close()
 
     def _turn(self) -> None:
         """Wait for something to do and do it once."""
-        self._want(self._rows, self._service.output() is not None)
+        for channel, service in zip(self._rows, self._services, strict=True):
+            self._want(channel, service.output() is not None)
         self._want(self._pins, bool(self._unsent_pins))
         for key, events in self._selector.select(self._timeout()):
-            if key.fileobj is self._rows:
-                self._serve_rows(events)
+            if key.data is not None:
+                self._serve_rows(key.data, events)
             elif key.fileobj is self._pins:
                 if events & selectors.EVENT_READ:
                     self._read_pins()
             else:
                 self._read_commands()
         self._send_pins(self._body.due(_now_us()))
-        if self._service.wants_work():
-            self._service.work()
+        for service in self._services:
+            if service.wants_work():
+                service.work()
 
     def _timeout(self) -> float | None:
-        if self._service.wants_work():
+        if any(service.wants_work() for service in self._services):
             return 0
         due = self._body.next_us()
         return None if due is None else max(0, due - _now_us()) / 1e6
@@ -100,14 +112,15 @@ class Server:
     def _want(self, side: socket.socket, write: bool) -> None:
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0)
         if self._selector.get_key(side).events != wanted:
-            self._selector.modify(side, wanted)
+            self._selector.modify(side, wanted, self._selector.get_key(side).data)
 
-    def _serve_rows(self, events: int) -> None:
+    def _serve_rows(self, number: int, events: int) -> None:
+        channel, service = self._rows[number], self._services[number]
         if events & selectors.EVENT_READ:
-            self._service.feed(_received(self._rows))
-        data = self._service.output()
+            service.feed(_received(channel))
+        data = service.output()
         if events & selectors.EVENT_WRITE and data is not None:
-            self._service.sent(_sent(self._rows, data))
+            service.sent(_sent(channel, data))
 
     def _read_pins(self) -> None:
         for record in self._records.feed(_received(self._pins)):

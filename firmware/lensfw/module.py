@@ -182,7 +182,9 @@ class Module:
                     tile.state = sensor.QUEUED
                     items.append(Item(wire.T_TILE, number, stream, b"", tile, wire.FLAG_RESENT))
             state = wire.FRAME_UNDER_WAY
-            if record.end is not None:
+            # An end that still waits comes by itself, behind the tiles that wait before it.
+            waits = self.link.outbox.holds(wire.T_FRAME_END, stream, number)
+            if record.end is not None and not waits:
                 state = wire.FRAME_ENDED
                 if flags & wire.RESEND_END:
                     answered |= wire.RESEND_END
@@ -338,11 +340,17 @@ class Module:
 
     def _stop(self, index):
         self._stream(index).remaining = 0
-        self.link.outbox.drop(index)
+        unsent = self.link.outbox.drop(index)
         for channel in self._channels:
             if channel.readout is not None and channel.stream == index:
                 channel.readout.abort()
                 self._finish(channel, wire.END_ABORTED, self.clock.now())
+        for number in unsent:
+            # It may have been read to its end, and said so: the end that waits is put right.
+            record = self.frames.find(index, number)
+            if record is not None and record.end is not None:
+                _, lanes, tiles = struct.unpack_from("<BBI", record.end, 2)
+                struct.pack_into("<BBI", record.end, 2, wire.END_ABORTED, lanes, tiles - 1)
 
     def _send_start(self, readout, index):
         plan = readout.plan

@@ -55,20 +55,34 @@ class Outbox:
         self._data[:0] = items
 
     def drop(self, stream):
-        """Forget the tiles of a stream that has been stopped; they may be held on."""
+        """Forget the tiles of a stream that has been stopped; they may be held on.
+
+        Returns the frame of each that has never been sent.
+        """
         kept = []
+        unsent = []
         for item in self._data:
             if item.tile is not None and item.stream == stream:
                 item.tile.release(0)
+                if not item.flags & wire.FLAG_RESENT:
+                    unsent.append(item.frame)
             else:
                 kept.append(item)
         self._data = kept
+        return unsent
 
     def answers(self, number):
         """Whether the answer to a request still waits."""
         for item in self._data:
             # Only answers are barriers. The number of all else is a frame's.
             if item.frame == number and item.barrier:
+                return True
+        return False
+
+    def holds(self, kind, stream, frame):
+        """Whether a packet of that frame still waits."""
+        for item in self._data:
+            if item.kind == kind and item.stream == stream and item.frame == frame:
                 return True
         return False
 

@@ -51,7 +51,10 @@ class Asked:
 
 
 class Player:
-    """*speed* 1 is as recorded, 2 twice as fast; 0 as fast as the host takes it."""
+    """*speed* 1 is as recorded, 2 twice as fast; 0 as fast as the host takes it.
+
+    The script is used up: its packets become those of this session.
+    """
 
     def __init__(self, script: Script, speed: float = 0.0) -> None:
         self.lanes = script.lanes
@@ -127,14 +130,18 @@ class Player:
 
     def _quiet(self, now: float) -> bool:
         """Whether the host hears nothing unless we say something."""
+        if self._current is not None or self._last[0] < 0:
+            return False
         waits = not self._steps or isinstance(self._steps[0], Gate)
-        return self._current is None and (waits or now - self._active > 2 * HEARTBEAT_MS / 1000)
+        return waits or now - self._active > 2 * HEARTBEAT_MS / 1000
 
     def _refuse(self, asked: Asked) -> None:
         name = MessageType(asked.key[0]).name
         rest = "".join(f" {value}" for value in asked.key[1:])
         text = f"the recording has no {'further ' if self.progress else ''}{name}{rest}"
-        self._insert(MessageType.ERROR, asked.id, Error(ErrorCode.UNSUPPORTED, text.encode()).encode())
+        self._insert(
+            MessageType.ERROR, asked.id, Error(ErrorCode.UNSUPPORTED, text.encode()).encode()
+        )
 
     def _insert(self, kind: int, request: int, payload: bytes) -> None:
         self._inserted.append((kind, request, payload))
@@ -257,8 +264,7 @@ class Player:
     def _synthesised(self, kind: int, request: int, payload: bytes) -> Packet:
         """A packet that is not in the recording, as the next of lane 0."""
         sequence = (self._last[0] + 1) % _NUMBERS
-        if self._last[0] >= 0:
-            self._shift[0] = (self._shift[0] + 1) % _NUMBERS
+        self._shift[0] = (self._shift[0] + 1) % _NUMBERS
         self._last[0] = sequence
         data = encode_packet(kind, payload, nonce=self._nonce, sequence=sequence, frame=request)
         return Packet(0, bytearray(data), None, True, 0, [(len(data), -(1 << 62))])

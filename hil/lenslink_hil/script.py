@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from isal.isal_zlib import crc32
 
+from lenslink.errors import UsageError
+from lenslink.raw.atomic import shown
 from lenslink_protocol.ids import ConfigureFlag, MessageType
 from lenslink_protocol.layout import fields
 from lenslink_protocol.link import REPLIES
@@ -16,7 +19,7 @@ from lenslink_protocol.messages import HEADER, MAGIC, Header, ManifestPiece
 from lenslink_protocol.params import HEADER_BYTES, MAX_PAYLOAD, VERSION_MAJOR
 from lenslink_protocol.structs import MESSAGES
 
-from .lcap import Direction, Kind, Recording
+from .lcap import Direction, Kind, Recording, load
 
 # A hostile recording could nest headers in payloads whose CRCs fail: so many times its own size
 # is checked, and no more.
@@ -99,7 +102,22 @@ def make_script(recording: Recording) -> Script:
             steps.append(Lost(record.lane, reason, position, record.time_ns))
     steps.sort(key=lambda step: step.position)
     end = max((record.time_ns for record in recording.records), default=0)
-    return Script(steps, nonce, recording.lanes, end, _intact(module), host)
+    closed = any(_is(packet, MessageType.CLOSE) for packet in host)
+    intact = all(
+        _intact([p for p in module if p.lane == lane], closed) for lane in range(recording.lanes)
+    )
+    return Script(steps, nonce, recording.lanes, end, intact, host)
+
+
+ScriptMaker = Callable[[], Script]
+
+
+def scripted(path: Path) -> Script:
+    """The script of the recording at *path*; :exc:`~lenslink.errors.UsageError` without a hello."""
+    script = make_script(load(path))
+    if script.nonce is None:
+        raise UsageError(f"{shown(path)} holds no session: no HELLO of a host")
+    return script
 
 
 def split(data: bytes) -> Iterator[tuple[int, int, Header | None, bool]]:
@@ -240,15 +258,18 @@ def _gates(host: list[Packet], nonce: int | None) -> Iterator[Gate]:
             yield Gate(header.frame, *keys, packet.position, packet.cuts[0][1])
 
 
-def _intact(packets: list[Packet]) -> bool:
-    last: dict[int, int] = {}
+def _intact(packets: list[Packet], closed: bool) -> bool:
+    """Whether a lane brought all; what was under way when the host *closed* it is not missed."""
+    if closed:
+        while packets and not packets[-1].sound:
+            packets.pop()
+    last: int | None = None
     for packet in packets:
         if packet.header is None or not packet.sound:
             return False
-        before = last.get(packet.lane)
-        if before is not None and packet.header.sequence != (before + 1) & 0xFFFFFFFF:
+        if last is not None and packet.header.sequence != (last + 1) & 0xFFFFFFFF:
             return False
-        last[packet.lane] = packet.header.sequence
+        last = packet.header.sequence
     return True
 
 

@@ -6,6 +6,7 @@ it is looked for every 100 ms, within the deadline of the call.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -31,10 +32,8 @@ from .ticket import Ticket
 from .transports import choose, list_devices
 
 _POLL_S = 0.1
-# How long a module that ended its session may stay half on before it is looked for elsewhere.
-_RENEW_S = 5.0
-# A module that answers at all does so within this; a simulated one is started by being opened.
-_OPEN_S = 10.0
+# How long a connection stands without a module that answers before it is looked for elsewhere.
+_PATIENCE_S = 10.0
 
 # What a module that is on its way off or on may cause: try again.
 _PASSING = (NotFound, DeviceBusy, Disconnected, Timeout, ProtocolError)
@@ -148,13 +147,19 @@ class Attachment:
         self._device: Device | None = None
         self._attached = False
         self._why = ""
+        self._turn = -1
         self._lost_at = 0.0
+        self._waiting_since = 0.0
         self._plans: dict[int, tuple[str | None, int]] = {}
         self._settings = _Applied()
         self._restore = False
         self._stream: _Stream | None = None
         self._streaming = 0
-        self._ready(Deadline(timeout, "waiting for the module"))
+        try:
+            self._ready(Deadline(timeout, "waiting for the module"))
+        except BaseException:
+            self.close()
+            raise
 
     # --- what is asked of the module ------------------------------------------------------
 
@@ -314,7 +319,7 @@ class Attachment:
             return
         self._warn()
         self._attached = False
-        self._lost_at = time.monotonic()
+        self._lost_at = self._waiting_since = time.monotonic()
         self._why = str(error)
         self._tell(Detached(self.url or "", self.serial or "", self._why))
 
@@ -342,36 +347,46 @@ class Attachment:
                 raise self._away(deadline, reason) from reason
 
     def _reopen(self, deadline: Deadline) -> Device:
-        """The module in a new session, or what is in the way of it."""
-        if self._device is not None:
-            private = self._device.private
-            left = deadline.remaining()
-            try:
-                self._device.renew(left if private else min(left, _RENEW_S))
-            except _PASSING as error:
-                over = not isinstance(error, Timeout)
-                if over or not private:
-                    self._drop()
-                if over and private:
-                    raise _Away(f"{self._why or error}; it cannot come back") from None
-                raise
-            return self._device
+        """The module in a new session, or what is in the way of it.
+
+        A connection that is still waiting for its module at the deadline is kept: the next call
+        goes on waiting. A simulated module is only started by being connected to.
+        """
+        if self._device is None:
+            self._device = self._connected(deadline)
+            self._waiting_since = time.monotonic()
+        device = self._device
+        left = deadline.remaining()
+        patience = max(0.0, self._waiting_since + _PATIENCE_S - time.monotonic())
+        if device.private:  # it is nowhere else
+            patience = math.inf
+        try:
+            device.renew(min(left, patience))
+            serial = device.manifest.serial
+            if self.serial not in (None, serial):
+                raise NotFound(f"{device.url} is module {serial}, not {self.serial}")
+        except _PASSING as error:
+            over = not isinstance(error, Timeout)
+            if over or patience <= left:
+                self._drop()
+            if over and device.private and self.attachments:
+                raise _Away(f"{self._why}; it cannot come back") from None
+            raise
+        self.url, self.serial = device.url, serial
+        return device
+
+    def _connected(self, deadline: Deadline) -> Device:
+        """A connection to where the module may be, each time to another such place."""
         reason: LensLinkError = NotFound(f"module {self.serial} is not there")
-        for url in self._candidates():
-            limit = min(deadline.remaining(), _OPEN_S)
+        urls = self._candidates()
+        for _ in urls:
+            self._turn += 1
+            url = urls[self._turn % len(urls)]
+            opening = Deadline(min(deadline.remaining(), _PATIENCE_S), f"opening {url}")
             try:
-                device = Device(url, self._timeout, opening=Deadline(limit, f"opening {url}"))
-            except VersionMismatch:
-                raise
+                return Device(url, self._timeout, opening=opening, greet=False)
             except _PASSING as error:
                 reason = error
-                continue
-            serial = device.manifest.serial
-            if self.serial in (None, serial):
-                self._device, self.url, self.serial = device, url, serial
-                return device
-            device.close()
-            reason = NotFound(f"{url} is module {serial}, not {self.serial}")
         raise reason
 
     def _candidates(self) -> list[str]:

@@ -76,6 +76,9 @@ class Device:
     """An open module: a context manager. Made by :func:`lenslink.open`.
 
     Not for use by several threads at once: the caller's thread is what drives the link.
+
+    Without *greet* it is only connected: nothing works before :meth:`renew`, which may be tried
+    again.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Device:
         timeout: float,
         wrap: Wrap | None = None,
         opening: Deadline | None = None,
+        greet: bool = True,
     ) -> None:
         self.url = url
         self._timeout = timeout
@@ -107,18 +111,25 @@ class Device:
         """Nobody else can reach the module, and it lasts as long as this."""
         self._transport = transport
         self._session = Session(transport)
-        try:
-            self.session: HelloReply = self._session.hello(deadline)
-            self.manifest: Manifest = self._session.manifest(deadline)
-            if not transport.private:
-                serial = self.manifest.serial
-                self._locks.append(ModuleLock(f"serial:{serial}", f"module {serial}"))
-        except BaseException:
-            self.close()
-            raise
-        self.identity = Identity(
-            self.manifest.maker, self.manifest.model, self.manifest.serial, self.manifest.firmware
-        )
+        self._serial: str | None = None
+        if greet:
+            try:
+                self._greet(deadline)
+            except BaseException:
+                self.close()
+                raise
+
+    def _greet(self, deadline: Deadline) -> None:
+        """Say hello, and learn who answers."""
+        self.session: HelloReply = self._session.hello(deadline)
+        self.manifest: Manifest = self._session.manifest(deadline)
+        maker, model, serial = self.manifest.maker, self.manifest.model, self.manifest.serial
+        if self._serial is None and not self.private:
+            self._locks.append(ModuleLock(f"serial:{serial}", f"module {serial}"))
+        if self._serial not in (None, serial):
+            raise NotFound(f"{self.url} is module {serial}, not {self._serial}")
+        self._serial = serial
+        self.identity = Identity(maker, model, serial, self.manifest.firmware)
         color = self.manifest.color
         self._color = ColorCalibration(
             tuple(zip(color.matrix[::2], color.matrix[1::2], strict=True)),
@@ -135,13 +146,9 @@ class Device:
         the transport has gone too, :exc:`~lenslink.errors.NotFound` where the module that answers
         has another serial number, :exc:`~lenslink.errors.Timeout` where none does.
         """
-        deadline = self._deadline(timeout, f"reattaching {self.url}")
         self._session.release()
         self._session = Session(self._transport)
-        self.session = self._session.hello(deadline)
-        serial = self._session.manifest(deadline).serial
-        if serial != self.manifest.serial:
-            raise NotFound(f"{self.url} is module {serial} now, not {self.manifest.serial}")
+        self._greet(self._deadline(timeout, f"opening a session with {self.url}"))
 
     # --- configuration --------------------------------------------------------------------
 

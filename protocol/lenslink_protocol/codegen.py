@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from . import ids
+from .cheader import lenslink_h
+from .dissector import lenslink_lua
 from .layout import Field, fields, format_of
 from .params import PARAMS
 from .structs import ENTRIES, MAGIC, MESSAGES, Entry, Header, Message
@@ -336,6 +338,8 @@ def outputs(root: Path) -> Iterator[tuple[Path, str]]:
     """Every generated file below *root*, with its text."""
     yield root / "protocol/lenslink_protocol/messages.py", messages_py()
     yield root / "firmware/lensfw/wire.py", wire_py()
+    yield root / "protocol/lenslink_protocol/lenslink.h", lenslink_h(NOTICE)
+    yield root / "protocol/lenslink_protocol/lenslink.lua", lenslink_lua(NOTICE)
     spec = root / "protocol/SPEC.md"
     text = spec_md(spec.read_text(encoding="utf-8"))
     yield spec, text

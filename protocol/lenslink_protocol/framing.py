@@ -33,8 +33,11 @@ VERSION = VERSION_MAJOR << 4 | VERSION_MINOR
 _HUNT_BYTES = 65536
 _HALF = 1 << 31
 # A hostile peer could nest sound headers in payloads whose CRCs fail, so that every byte is
-# searched again and again. After this many failures in a row a payload is dropped unsearched.
-_SEARCHES = 8
+# searched again and again, or fill them with magics. So payloads are searched again for as many
+# bytes as eight of the longest have, and for what has been received since; the rest is dropped.
+_SEARCH_BYTES = 8 * MAX_PAYLOAD
+# What a magic without a sound header costs, in bytes that could be searched meanwhile.
+_REFUSAL_BYTES = 2048
 
 
 class Sink(Protocol):
@@ -96,7 +99,9 @@ class Receiver:
         self._backlog = bytearray()
         self._hunting = False
         self._landing = memoryview(bytearray(_HUNT_BYTES))
-        self._failures = 0
+        # Bytes at the front of the backlog that are searched again, and how many more may be.
+        self._suspect = 0
+        self._allowance = _SEARCH_BYTES
         self._progress = 0.0
 
     @property
@@ -121,6 +126,7 @@ class Receiver:
         """*count* bytes are in :meth:`buffers`; *now* is any monotonic time in seconds."""
         if count:
             self._progress = now
+            self._allowance = min(_SEARCH_BYTES, self._allowance + count)
         if self._header is not None:
             into_payload = min(count, len(self._payload) - self._got)
             self._got += into_payload
@@ -161,7 +167,7 @@ class Receiver:
         elif self._hunting and self._backlog:
             # An end that might have become a header: it did not.
             self.rejects[Reject.NOISE] += 1
-            self._backlog.clear()
+            self._drop(len(self._backlog))
             self._hunting = False
         elif self._have:
             self.rejects[Reject.STALL] += 1
@@ -235,11 +241,8 @@ class Receiver:
         self.settled_sequence = self.last_sequence
         if crc32(payload) != header.payload_crc:
             self.rejects[Reject.PAYLOAD_CRC] += 1
-            self._failures += 1
-            if self._failures <= _SEARCHES:
-                self._hunt(bytes(payload) + bytes(self._head[: self._have]))
+            self._hunt(bytes(payload) + bytes(self._head[: self._have]))
             return
-        self._failures = 0
         if self._wanted:
             self.sink.packet(header, payload, self._in_place)
 
@@ -251,8 +254,29 @@ class Receiver:
         self._header = None
         self._payload = memoryview(b"")
         self._have = 0
-        self._backlog[:0] = suspect
         self._hunting = True
+        self._allowance -= len(suspect)
+        if self._allowance < 0:
+            self._allowance = 0
+            self.rejects[Reject.NOISE] += 1
+        else:
+            self._backlog[:0] = suspect
+            self._suspect += len(suspect)
+
+    def _drop(self, count: int) -> None:
+        """Take bytes off the backlog."""
+        del self._backlog[:count]
+        self._suspect = max(0, self._suspect - count)
+
+    def _refuse(self) -> None:
+        """The backlog begins with a magic that is none."""
+        self._drop(1)
+        if self._suspect:
+            self._allowance -= _REFUSAL_BYTES
+            if self._allowance < 0:
+                self._allowance = 0
+                self.rejects[Reject.NOISE] += 1
+                self._drop(self._suspect)
 
     def _search(self) -> None:
         """Take packets from the backlog until it is used up or ends inside one."""
@@ -268,13 +292,13 @@ class Receiver:
                         break
             if start > 0:
                 noise = True
-                del self._backlog[:start]
+                self._drop(start)
             if len(self._backlog) < HEADER_BYTES:
                 break
             if not self._accept(memoryview(bytes(self._backlog[:HEADER_BYTES]))):
-                del self._backlog[:1]
+                self._refuse()
                 continue
-            del self._backlog[:HEADER_BYTES]
+            self._drop(HEADER_BYTES)
             self._take_from_backlog()
         if noise:
             self.rejects[Reject.NOISE] += 1
@@ -283,7 +307,7 @@ class Receiver:
         """Move what the backlog has of an accepted packet to its place."""
         count = min(len(self._payload), len(self._backlog))
         self._payload[:count] = self._backlog[:count]
-        del self._backlog[:count]
+        self._drop(count)
         self._got = count
         if count < len(self._payload):
             # The backlog is used up: the rest comes from the lane.

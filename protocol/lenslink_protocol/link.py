@@ -51,6 +51,9 @@ WINDOW = 16 << 20
 # Grants a window: one that is lost is made good by the next long before the window is used up.
 _GRANTS = 8
 
+# Every heartbeat is answered: a line that is silent for two of them stands still.
+_FLOWING_S = 2 * HEARTBEAT_MS / 1000
+
 _LOGS = 256
 
 
@@ -229,7 +232,9 @@ class Link:
             return
         if now >= self._next_heartbeat:
             self._heartbeat(now)
-        if self.session.capabilities & Capability.RESEND:
+        # A line that stands still loses nothing: what is late is not asked for, nor given up.
+        flowing = now - self._heard < _FLOWING_S
+        if flowing and self.session.capabilities & Capability.RESEND:
             for missing in self._frames.missing(now):
                 self._ask(missing)
 

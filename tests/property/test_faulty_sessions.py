@@ -27,7 +27,7 @@ _MOST_BACKLOG = 1 << 16
 _REUSE = 100
 
 
-def complaint(bench: FaultBench, plan: FaultPlan, outcome: Outcome) -> str | None:  # noqa: C901
+def complaint(bench: FaultBench, plan: FaultPlan, outcome: Outcome) -> str | None:
     """What is wrong with a session, or None."""
     unplugged = bench.up.plug.pulled
     happened = [*bench.up.damage.done, *bench.down.damage.done]
@@ -56,8 +56,8 @@ def complaint(bench: FaultBench, plan: FaultPlan, outcome: Outcome) -> str | Non
 
 
 _SHORT_S = 0.1
-# What a late or repeated answer is counted as.
-_LATE = ("unexpected", "late", "covered")
+# What a late or repeated answer is counted as, and what the session before has left behind.
+_LATE = ("unexpected", "late", "covered", "nonce")
 
 
 def damaged_up(bench: FaultBench) -> bool:

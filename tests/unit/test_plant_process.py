@@ -192,7 +192,7 @@ def test_protocol_violations_end_it_in_one_line(plant):
 
 
 def test_wrong_commands_end_it_in_one_line(plant):
-    for line in ('{"rign": 5}', '{"ring": "x"}', '{"contacts": [[0, 2, 1]]}', "5", "nonsense"):
+    for line in ('{"rign": 5}', '{"ring": "x"}', '{"contacts": [[0, 3, 1]]}', "5", "nonsense"):
         one = plant(scene="ramp", width=64, height=64)
         one.process.stdin.write(line + "\n")
         one.process.stdin.flush()

@@ -139,7 +139,7 @@ def open_player(url: Url) -> tuple[Player, str | None]:
     recording = load(path)
     script = make_script(recording)
     if script.nonce is None:
-        raise UsageError(f"{url.text}: it holds no session: no HELLO of a host")
+        raise UsageError(f"{url.text} holds no session: no HELLO of a host")
     note = f"the recording is {recording.cut}" if recording.cut else None
     return Player(script, speed_of(url)), note
 

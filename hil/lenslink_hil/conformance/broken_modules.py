@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lenslink_protocol.ids import ConfigureFlag, EndStatus, ErrorCode, FrameState, MessageType
+from lenslink_protocol.ids import ConfigureFlag, EndStatus, ErrorCode, Fate, FrameState, MessageType
 from lenslink_protocol.messages import (
     Accepted,
     Capture,
@@ -342,6 +342,33 @@ class ManyNames(Defect):
         return [edited(packet, piece=piece[:4] + bytes([64 + self._asks]) + piece[5:])]
 
 
+class Amnesia(Defect):
+    """Remembers no request."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        reply = packet.kind == MessageType.QUERY_REPLY
+        return [edited(packet, fate=Fate.UNKNOWN) if reply else data]
+
+
+class OneCounter(Defect):
+    """Does not say what was sent on other lanes."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.FRAME_END else None
+        if not isinstance(message, FrameEnd):
+            return [data]
+        return [edited(packet, last_sequence=(message.last_sequence[0], 0, 0, 0))]
+
+
+class OneLaneLess(VirtualModule):
+    """Keeps to a lane that has ended."""
+
+    def kill_lane(self, lane: int) -> bool:
+        super().kill_lane(lane)
+        self._alive = [False] * self.lanes
+        return True
+
+
 class Unplugged(VirtualModule):
     """Does not notice that it is detached."""
 
@@ -386,6 +413,9 @@ BROKEN: dict[str, tuple[Callable[[], VirtualModule], ...]] = {
     "M-REQ-2": (_with(ExecutesAgain),),
     "M-REQ-3": (_with(ExecutesAgain),),
     "M-REQ-4": (_with(DropsUnknown),),
+    "M-QUERY-1": (_with(Amnesia),),
+    "M-LANE-1": (_with(OneCounter),),
+    "M-LANE-2": (OneLaneLess,),
     "M-STATE-1": (_with(Obliging),),
     "M-STATE-2": (_with(AppliesTests),),
     "M-STATE-3": (_with(NeverAdjusted),),

@@ -67,8 +67,10 @@ class HostPeer:
         self.strangers: list[Packet] = []
         """Packets of other sessions after this one was opened."""
         self.limits = [0, 0]
+        self.lanes = 1
+        """What Hello offers."""
         self._opened = False
-        self._parser = Parser()
+        self._parsers = [Parser(lane) for lane in range(wire.lanes)]
 
     # --- to the module --------------------------------------------------------------------
 
@@ -101,8 +103,13 @@ class HostPeer:
 
     def listen(self, seconds: float) -> None:
         """Take what comes within *seconds*, no longer than until something does."""
-        data = self.wire.receive(seconds)
-        for packet in self._parser.feed(data, self.wire.now()):
+        # Before lane 0, which says in FrameEnd what has been sent on the others.
+        found: list[Packet] = []
+        for lane in range(1, self.wire.lanes):
+            found += self._parsers[lane].feed(self.wire.receive_lane(lane), self.wire.now())
+        data = self.wire.receive(0.01 if self.wire.lanes > 1 and self.lanes > 1 else seconds)
+        found += self._parsers[0].feed(data, self.wire.now())
+        for packet in found:
             if packet.header.nonce == self.nonce:
                 self._opened = self._opened or packet.kind == MessageType.HELLO_REPLY
                 self.log.append(packet)
@@ -170,7 +177,7 @@ class HostPeer:
     ) -> AnyMessage | None:
         """Say Hello until it is answered; None if it is not."""
         number = self.new_id()
-        message = Hello(*versions, 1, capabilities, MAX_PAYLOAD)
+        message = Hello(*versions, self.lanes, capabilities, MAX_PAYLOAD)
         end = self.wire.now() + _ATTACH_S
         while self.wire.now() < end:
             self.send(message, number, **more)

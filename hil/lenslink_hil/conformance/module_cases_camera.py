@@ -220,19 +220,24 @@ def answers_need_no_credit(peer: HostPeer) -> None:
 
 @CASES.of("M-CAM-1")
 def order_and_numbers(peer: HostPeer) -> None:
-    """Frames of both streams are numbered by one; each begins with FrameStart, ends with its end."""
+    """No number is left out, each stream's rise; a frame is between its FrameStart and its end."""
     peer.hello()
     peer.configure(PREVIEW)
     peer.configure(STILL)
     peer.grant(PLENTY, PLENTY)
     peer.stream()
     peer.capture(2)
-    peer.picture(STILL)
-    peer.picture(STILL, len(peer.log))
+    first = peer.picture(STILL).end
+    assert first is not None
+    peer.picture(STILL, peer.log.index(first) + 1)
     peer.call(Flush(), Flushed)
-    numbers = [p.id for p in peer.log if p.kind == MessageType.FRAME_START]
+    starts = [p for p in peer.log if p.kind == MessageType.FRAME_START]
+    numbers = sorted(p.id for p in starts)
     wanted = list(range(numbers[0], numbers[0] + len(numbers)))
     check(numbers == wanted, f"frames are numbered {numbers}")
+    for stream in (PREVIEW, STILL):
+        own = [p.id for p in starts if p.header.stream == stream]
+        check(own == sorted(own), f"frames of stream {stream} are numbered {own}")
     for number in numbers:
         kinds = [p.kind for p in peer.log if p.kind in _DATA and p.id == number]
         inside = kinds[1:-1]
@@ -421,6 +426,58 @@ def unknown_frames(peer: HostPeer) -> None:
     message, came = _resend(peer, number + 1000, 3, [(0, 0, 2, 2)])
     check(message.state == FrameState.UNKNOWN, f"a frame that never was: state {message.state}")
     check(not came, f"a frame that never was: {[str(p) for p in came]}")
+
+
+# --- lanes ------------------------------------------------------------------------------------
+
+
+def _on_lanes(peer: HostPeer) -> Configured:
+    """A session over all lanes of the bench, a still of small tiles configured."""
+    peer.lanes = peer.wire.lanes
+    if peer.wire.lanes < 2 or peer.hello().lanes < 2:
+        raise NotClaimed("one lane is all there is")
+    configured = peer.configure(STILL, 4 * peer.smallest().width)
+    peer.grant(PLENTY, PLENTY)
+    return configured
+
+
+@CASES.of("M-LANE-1")
+def tiles_beside(peer: HostPeer) -> None:
+    """A still over several lanes: tiles alone on the others, and FrameEnd says what they brought."""
+    configured = _on_lanes(peer)
+    peer.capture()
+    picture = peer.picture()
+    end = end_of(picture)
+    peer.quiet()
+    tiles = [p for p in peer.log if p.kind == MessageType.TILE]
+    _exactly(configured, Picture(picture.start, tiles, picture.end))
+    for lane in range(1, peer.wire.lanes):
+        here = [p for p in peer.log if p.lane == lane]
+        others = [str(p) for p in here if p.kind != MessageType.TILE]
+        check(not others, f"on lane {lane}: {others[:3]}")
+        if here:
+            last, told = here[-1].header.sequence, end.last_sequence[lane]
+            check(told == last, f"lane {lane} ends with {last}, FrameEnd says {told}")
+
+
+@CASES.of("M-LANE-2")
+def a_lane_ends(peer: HostPeer) -> None:
+    """A lane is cut: the next frame comes by the others, what was lost with it on demand."""
+    configured = _on_lanes(peer)
+    if not peer.wire.kill_lane(1):
+        raise NotClaimed("this bench cannot cut a lane")
+    mark = len(peer.log)
+    peer.capture()
+    number = peer.picture(since=mark).end
+    assert number is not None
+    places = [_place(p) for p in peer.log[mark:] if p.kind == MessageType.TILE]
+    covered = _covers(places, configured)
+    rows = [y for y in range(configured.height) if not covered[y * configured.width]]
+    for y in rows:
+        message, came = _resend(peer, number.id, 0, [(0, y, configured.width, 1)])
+        places += [_place(p) for p in came if p.kind == MessageType.TILE] + _gone(message)
+    left = _covers(places, configured).count(0)
+    check(left == 0, f"{left} pixels never come once a lane has ended")
 
 
 # --- manifest ---------------------------------------------------------------------------------

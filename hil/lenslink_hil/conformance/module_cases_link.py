@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lenslink_protocol.framing import VERSION
-from lenslink_protocol.ids import ErrorCode, MessageType
+from lenslink_protocol.ids import ErrorCode, Fate, MessageType
 from lenslink_protocol.messages import (
     Accepted,
     AnyMessage,
@@ -17,6 +17,8 @@ from lenslink_protocol.messages import (
     Heartbeat,
     Hello,
     ManifestPiece,
+    Query,
+    QueryReply,
     StartStream,
 )
 from lenslink_protocol.params import MAX_CONTROL, MAX_PAYLOAD, SILENCE_MS, STALL_MS, VERSION_MAJOR
@@ -60,6 +62,7 @@ def fields_and_sequence(peer: HostPeer) -> None:
         if packet.kind < MessageType.FRAME_START and packet.kind != MessageType.RESENT:
             check(head.stream == 0, f"{packet} names stream {head.stream}")
     numbers = [packet.header.sequence for packet in peer.log]
+    check(numbers[0] == 0, f"the session begins with sequence {numbers[0]}")
     for before, after in zip(numbers, numbers[1:], strict=False):
         check((after - before) & 0xFFFFFFFF == 1, f"sequence {after} follows {before}")
 
@@ -405,3 +408,27 @@ def unknown_requests(peer: HostPeer) -> None:
         message = answer.message() if answer else None
         refused = isinstance(message, Error) and message.code == ErrorCode.UNKNOWN_REQUEST
         check(refused, f"type {kind:#x} is answered with {message}")
+
+
+@CASES.of("M-QUERY-1")
+def fates(peer: HostPeer) -> None:
+    """What became of requests: executed, refused, never sent; of this session and of the last."""
+    peer.hello()
+    done = peer.ask(Configure(STILL, 0, peer.smallest().id, 0, 0))
+    peer.answer(done)
+    refused = peer.ask(Configure(STILL, 0, 65000, 0, 0))
+    peer.answer(refused)
+    wanted = {done: Fate.DONE, refused: Fate.NOT_DONE, refused + 1000: Fate.NOT_DONE}
+    _check_fates(peer, peer.nonce, wanted)
+    fresh = HostPeer(peer.wire)
+    fresh.hello()
+    _check_fates(fresh, peer.nonce, wanted)
+    _check_fates(fresh, peer.nonce ^ 0x5A5A5A5A, {done: Fate.UNKNOWN})
+    fresh.close()
+
+
+def _check_fates(peer: HostPeer, session: int, wanted: dict[int, Fate]) -> None:
+    for request, fate in wanted.items():
+        answer = peer.call(Query(session, request), QueryReply)
+        said = f"fate {answer.fate} of request {request}, which is {fate.name}"
+        check(answer.fate == fate, said)

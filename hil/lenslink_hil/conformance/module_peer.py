@@ -73,6 +73,8 @@ class Item:
     """Counted as sent, and not sent."""
     damaged: bool = False
     """The payload's last byte is another than its CRC is for."""
+    stale: bool = False
+    """Sent under the sequence of the packet before it."""
     more: dict[str, Any] = field(default_factory=dict)
 
 
@@ -90,12 +92,15 @@ class Script:
     """Times the host is started; each gets a script of its own that knows the one before it."""
     limit_s = 8.0
     needs_resend = False
+    used_lanes = 1
 
     def __init__(self, wire: Wire, before: Script | None = None) -> None:
         self.wire = wire
         self.before = before
         self.nonce = 0
         self.sequence = 0
+        self.beside = 0
+        """The next sequence of lane 1."""
         self.log: list[Packet] = []
         self.limits = [0, 0]
         self.sent = [0, 0]
@@ -114,7 +119,13 @@ class Script:
     def pack(self, kind: int, payload: bytes, number: int = 0, **more: Any) -> bytes:
         """The next packet of the session, with whatever *more* makes of it."""
         more = {"nonce": self.nonce, "sequence": self.sequence} | more
-        self.sequence = more["sequence"] + 1
+        if "lane" in more:
+            # Another lane counts for itself.
+            more["sequence"] = self.beside
+            self.beside += 1
+            del more["lane"]
+        else:
+            self.sequence = more["sequence"] + 1
         return encode_packet(kind, payload, frame=number, **more)
 
     def reply(self, packet: Packet, message: AnyMessage, **more: Any) -> None:
@@ -139,19 +150,16 @@ class Script:
             self.queue.pop(0)
             if is_tile:
                 self.sent[self._stream] += len(item.payload)
-            data = self.pack(
-                item.kind,
-                self._ended(item),
-                self.frame,
-                stream=self._stream,
-                flags=item.flags,
-                place=item.place,
-                **item.more,
-            )
-            if item.damaged:
-                data = data[:-1] + bytes([data[-1] ^ 0xFF])
+            data = self._packed(item)
             if not item.lost:
                 self.wire.send(data)
+
+    def _packed(self, item: Item) -> bytes:
+        more = {"stream": self._stream, "flags": item.flags, "place": item.place} | item.more
+        if item.stale:
+            more["sequence"] = self.sequence - 1
+        data = self.pack(item.kind, self._ended(item), self.frame, **more)
+        return data[:-1] + bytes([data[-1] ^ 0xFF]) if item.damaged else data
 
     def _ended(self, item: Item) -> bytes:
         """FrameEnd ends with the sequence of the packet before it."""
@@ -165,22 +173,20 @@ class Script:
     def run(self) -> None:
         """Serve until the host goes, says goodbye, or takes too long."""
         end = self.wire.now() + self.limit_s
-        while self.wire.now() < end and not self.closed:
-            for due in [each for each in self._later if each[0] <= self.wire.now()]:
-                self._later.remove(due)
-                due[1]()
-            try:
-                data = self.wire.receive(_POLL_S)
-            except Gone:
-                self.gone_at = self.wire.now()
-                return
-            for packet in self._parser.feed(data, self.wire.now()):
-                self.log.append(packet)
-                self.packet(packet)
-            self.tick()
+        try:
+            while self.wire.now() < end and not self.closed:
+                self._turn()
+        except Gone:
+            self.gone_at = self.wire.now()
 
-    def tick(self) -> None:
-        """Time has passed."""
+    def _turn(self) -> None:
+        for due in [each for each in self._later if each[0] <= self.wire.now()]:
+            self._later.remove(due)
+            due[1]()
+        data = self.wire.receive(_POLL_S)
+        for packet in self._parser.feed(data, self.wire.now()):
+            self.log.append(packet)
+            self.packet(packet)
 
     def packet(self, packet: Packet) -> None:
         """A packet has come."""
@@ -231,7 +237,7 @@ class Script:
 
     def hello_reply(self, capabilities: int) -> HelloReply:
         size = len(self.manifest_bytes())
-        return HelloReply(VERSION, 1, 0, capabilities, MAX_CONTROL, size, 1, 1000)
+        return HelloReply(VERSION, self.used_lanes, 0, capabilities, MAX_CONTROL, size, 1, 1000)
 
     def manifest_bytes(self) -> bytes:
         texts = (
@@ -243,7 +249,6 @@ class Script:
         )
         area = (0, 0, HEIGHT, WIDTH)
         mode = ModeEntry(MODE, WIDTH, HEIGHT, 1, 3, area, b"small".ljust(16, b"\0"))
-        ones = (1, 1)
         return b"".join(
             [encode_entry(key, text.encode()) for key, text in texts]
             + [
@@ -251,7 +256,7 @@ class Script:
                     ManifestKey.SENSOR,
                     SensorEntry(WIDTH, HEIGHT, 12, 0, 1, 4095, (0, 0, 0, 0)).encode(),
                 ),
-                encode_entry(ManifestKey.COLOR, ColorEntry(21, ones * 9, ones * 3).encode()),
+                encode_entry(ManifestKey.COLOR, ColorEntry.FIXED.pack(21, 0, *[1] * 24)),
                 encode_entry(ManifestKey.MODE, mode.encode()),
             ]
         )
@@ -299,7 +304,7 @@ class Script:
         return Item(MessageType.FRAME_START, message.encode())
 
     def end_item(self) -> Item:
-        message = FrameEnd(0, 1, HEIGHT // ROWS, 1000, (0, 0, 0, 0))
+        message = FrameEnd(0, self.used_lanes, HEIGHT // ROWS, 1000, (0, 0, 0, 0))
         return Item(MessageType.FRAME_END, message.encode())
 
     def heartbeat(self, packet: Packet, message: Heartbeat) -> None:

@@ -22,6 +22,7 @@ class Packet:
     header: Header
     payload: bytes
     at: float = 0.0
+    lane: int = 0
 
     @property
     def kind(self) -> int:
@@ -67,8 +68,9 @@ def parse(data: bytes) -> Packet | None:
 class Parser:
     """Sound packets out of a lossless stream; ``damage`` says what was not one."""
 
-    def __init__(self) -> None:
+    def __init__(self, lane: int = 0) -> None:
         self.damage: list[str] = []
+        self._lane = lane
         self._buffer = bytearray()
 
     def feed(self, data: bytes, now: float) -> list[Packet]:
@@ -88,7 +90,7 @@ class Parser:
             payload = bytes(self._buffer[HEADER_BYTES:end])
             del self._buffer[:end]
             if crc32(payload) == header.payload_crc:
-                found.append(Packet(header, payload, now))
+                found.append(Packet(header, payload, now, self._lane))
             else:
                 self.damage.append("a payload's CRC does not hold")
         return found

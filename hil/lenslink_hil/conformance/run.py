@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from lenslink.errors import LensLinkError
 
 from . import module_cases_camera, module_cases_link
 from .cases import Case, Failed, NotClaimed
 from .clauses import clauses
-from .host_cases import CASES as HOST_CASES
+from .host_cases import ALL as HOST_CASES
 from .host_peer import HostPeer
-from .module_peer import Script
+from .module_peer import Outcome, Script
 from .wire import Gone, Wire
 
 PASSED, FAILED, NOT_CLAIMED, ERROR = "passed", "failed", "not claimed", "error"
@@ -42,7 +43,7 @@ def module_cases() -> list[ModuleCase]:
 
 def host_cases() -> list[HostCase]:
     """Every case for hosts, in SPEC.md's order."""
-    return list(HOST_CASES.all)
+    return list(HOST_CASES)
 
 
 def cases_of(clause: str) -> list[Case[Any]]:
@@ -62,9 +63,37 @@ def run_module_case(case: ModuleCase, wire: Wire) -> tuple[str, str]:
     return verdict
 
 
-def judged_script(script: Script, outcome: Callable[[], None]) -> tuple[str, str]:
-    """Verdict and detail of a host that *outcome* has run against *script*."""
-    return _judged(outcome)
+class HostRun(Protocol):
+    """A host that has been started: a context manager that ends it."""
+
+    @property
+    def wire(self) -> Wire: ...
+
+    def finish(self) -> Outcome:
+        """Let the host come to its end; what it has made of it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def run_host_case(case: HostCase, start: Callable[[], HostRun]) -> tuple[str, str]:
+    """Verdict and detail of the host that *start* starts."""
+
+    def run() -> None:
+        script: Script | None = None
+        for _ in range(case.run.sessions):
+            with start() as host:
+                script = case.run(host.wire, script)
+                script.run()
+                script.judge(host.finish())
+
+    return _judged(run)
 
 
 def _judged(run: Callable[[], None]) -> tuple[str, str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from lensfw import module as firmware
+
 from ..benches.board import configuration, load_board
 from ..virtual import InstantPorts, VirtualClock
 from .wire import Tamper
@@ -54,19 +56,23 @@ def _picture(number: int) -> bytes:
 class VirtualModule:
     """A wire to a module; *tamper* is its defect."""
 
-    def __init__(self, tamper: Tamper | None = None) -> None:
-        from lensfw import module  # untyped: it is MicroPython's
+    lanes = 2
 
+    def __init__(self, tamper: Tamper | None = None) -> None:
         self.clock = VirtualClock()
         self._ports = InstantPorts(_picture)
-        self.module: Any = module.Module(_configuration(), self._ports, self.clock)
+        self.module: Any = firmware.Module(_configuration(), self._ports, self.clock)
+        self.module.link.lanes_offered = self.lanes
         self._tamper = tamper or Tamper()
         self._coming: deque[bytes] = deque()
+        self._beside: deque[bytes] = deque()
+        self._alive = [True] * self.lanes
 
     def now(self) -> float:
         return self.clock.seconds
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, lane: int = 0) -> None:
+        del lane
         for piece in self._tamper.to_tested(data):
             rest = memoryview(piece)
             while rest:
@@ -90,13 +96,25 @@ class VirtualModule:
     def _collect(self) -> None:
         link = self.module.link
         for _ in range(16):
-            item = link.next_packet()
-            if item is None:
-                return
-            view, tile = item
-            self._coming.extend(self._tamper.to_tester(bytes(view)))
-            if tile is not None:
-                link.sent(tile)
+            for lane in range(self.lanes):
+                item = link.next_packet(lane) if self._alive[lane] else None
+                if item is None:
+                    continue
+                view, tile = item
+                coming = self._beside if lane else self._coming
+                coming.extend(self._tamper.to_tester(bytes(view)))
+                if tile is not None:
+                    link.sent(tile)
+
+    def receive_lane(self, lane: int) -> bytes:
+        del lane
+        data = b"".join(self._beside)
+        self._beside.clear()
+        return data
+
+    def kill_lane(self, lane: int) -> bool:
+        self._alive[lane] = False
+        return True
 
     def seat(self, seated: bool) -> bool:
         self._ports.events += [(InstantPorts.CONTACT, pin, int(seated)) for pin in (0, 1)]

@@ -10,16 +10,25 @@ class Gone(Exception):
 
 
 class Wire(Protocol):
-    """A line to a module or a host."""
+    """A line to a module or a host; lane 0 unless something else is said."""
+
+    lanes: int
+    """Of this bench, at most: how many a session has is negotiated."""
 
     def now(self) -> float:
         """Seconds on a monotonic clock."""
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, lane: int = 0) -> None:
         """Send *data* in one piece; :exc:`Gone` where nobody takes it."""
 
     def receive(self, seconds: float) -> bytes:
         """What comes within *seconds*, b"" if nothing does; :exc:`Gone` at the end."""
+
+    def receive_lane(self, lane: int) -> bytes:
+        """What has come on a lane other than 0, without waiting."""
+
+    def kill_lane(self, lane: int) -> bool:
+        """End a lane other than 0; False where the bench cannot."""
 
     def seat(self, seated: bool) -> bool:
         """Attach or detach the module; False where the bench cannot."""

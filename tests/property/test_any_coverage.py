@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from lenslink.coverage import Coverage
 
 SIZE = 60
-RANGE = st.tuples(st.integers(0, SIZE), st.integers(0, SIZE)).map(sorted).filter(
-    lambda pair: pair[0] < pair[1]
+RANGE = (
+    st.tuples(st.integers(0, SIZE), st.integers(0, SIZE))
+    .map(sorted)
+    .filter(lambda pair: pair[0] < pair[1])
 )
 
 

@@ -1,0 +1,308 @@
+"""A defect for each clause that binds hosts: the case must fail it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from lenslink.reassembly import Assembly, Reassembly
+from lenslink_protocol.framing import VERSION
+from lenslink_protocol.ids import ErrorCode, MessageType
+from lenslink_protocol.messages import (
+    Close,
+    Error,
+    FrameEnd,
+    GetManifest,
+    Heartbeat,
+    HelloReply,
+    ManifestPiece,
+    Resend,
+)
+from lenslink_protocol.params import MAX_CONTROL
+
+from .defects import (
+    AnyMajor,
+    AnyNonce,
+    Defect,
+    Heals,
+    OddFields,
+    OddSequence,
+    OnlyClean,
+    Strict,
+    Swallows,
+    drops,
+    edited,
+    ignores,
+)
+from .module_peer import HEIGHT, WIDTH
+from .packets import Packet
+from .virtual_host import VirtualHost
+from .wire import Tamper
+
+
+class AnySequence(Defect):
+    """Takes packets whatever their sequence."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._count += 1
+        # Sealed anew, but a damaged payload stays damaged.
+        changes = {"payload_crc": packet.header.payload_crc, "sequence": self._count}
+        return [packet.encode(**changes)] if data else []
+
+
+class VendorEnds(Defect):
+    """Takes a vendor's type for the end of the session."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind < 0xE0:
+            return [data]
+        return [packet.encode(type=MessageType.CLOSE, payload=Close(0).encode())]
+
+
+class ManyNonces(Defect):
+    """Says Hello under another nonce each time."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.HELLO:
+            return [data]
+        return [packet.encode(nonce=packet.header.nonce ^ packet.header.sequence)]
+
+
+class Presumes(Defect):
+    """Takes every capability to be the session's."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        reply = packet.kind == MessageType.HELLO_REPLY
+        return [edited(packet, capabilities=3) if reply else data]
+
+
+class Undeterred(Defect):
+    """Goes on after its Hello was refused."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.ERROR else None
+        if isinstance(message, Error) and message.code == ErrorCode.VERSION:
+            yes = HelloReply(VERSION, 1, 0, 0, MAX_CONTROL, 300, 1, 1).encode()
+            return [packet.encode(type=MessageType.HELLO_REPLY, payload=yes)]
+        return [data]
+
+
+class OneBeat(Defect):
+    """Sends one Heartbeat, and no other."""
+
+    def __init__(self) -> None:
+        self._sent = False
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.HEARTBEAT:
+            return [data]
+        first, self._sent = not self._sent, True
+        return [data] if first else []
+
+
+class OtherIds(Defect):
+    """Repeats a request under another id."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        again = packet.kind == MessageType.CONFIGURE and packet.id in self._seen
+        self._seen.add(packet.id)
+        return [packet.encode(frame=packet.id + 50) if again else data]
+
+
+class AnyAnswer(Defect):
+    """Takes whatever answer comes next for its own."""
+
+    def __init__(self) -> None:
+        self._asked = 0
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.CONFIGURE:
+            self._asked = packet.id
+        return [data]
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [packet.encode(frame=self._asked) if packet.kind == MessageType.CONFIGURED else data]
+
+
+class Hasty(Defect):
+    """Sends the next request without waiting for the answer."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.CONFIGURE:
+            return [data]
+        ask = GetManifest(0).encode()
+        return [data, packet.encode(type=MessageType.GET_MANIFEST, frame=packet.id + 1, payload=ask)]
+
+
+class Falling(Defect):
+    """Takes credits back."""
+
+    def __init__(self) -> None:
+        self._less = 0
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.HEARTBEAT else None
+        if not isinstance(message, Heartbeat):
+            return [data]
+        self._less += 1000
+        limit = tuple(max(0, each - self._less) for each in message.limit)
+        return [edited(packet, limit=limit)]
+
+
+class ForgetsLost(Defect):
+    """Waits for ever for tiles that were lost."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        reply = packet.kind == MessageType.HEARTBEAT_REPLY
+        return [edited(packet, sent=(0, 0)) if reply else data]
+
+
+class LastWins(Defect):
+    """Lets a tile that comes again overwrite the first."""
+
+    def __init__(self) -> None:
+        self._tiles: dict[tuple[int, int], bytes] = {}
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.TILE:
+            self._tiles[packet.header.x, packet.header.y] = data
+            return []
+        if packet.kind == MessageType.FRAME_END:
+            # Their sequences are below this one's, and rise among themselves.
+            tiles = sorted(self._tiles.values(), key=lambda tile: tile[12:16])
+            return [*tiles, data]
+        return [data]
+
+
+class Clamps(Defect):
+    """Moves a tile that is outside into the frame."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        head = packet.header
+        outside = head.x + head.width > WIDTH or head.y + head.height > HEIGHT
+        if packet.kind != MessageType.TILE or not outside:
+            return [data]
+        return [packet.encode(x=0, y=0)]
+
+
+class AsksForAll(Defect):
+    """Asks for a whole frame where a tile is missing."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.RESEND:
+            return [data]
+        return [edited(packet, count=1, ranges=struct.pack("<4H", 0, 0, WIDTH, HEIGHT))]
+
+
+class NeverAsksForStart(Defect):
+    """Asks for tiles and ends only."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESEND else None
+        return [edited(packet, flags=message.flags & 2) if isinstance(message, Resend) else data]
+
+
+class Impatient(Defect):
+    """Takes FrameEnd for the last packet of every lane."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.FRAME_END else None
+        if not isinstance(message, FrameEnd):
+            return [data]
+        return [edited(packet, last_sequence=(message.last_sequence[0], 0xFFFFFFFF, 0, 0))]
+
+
+class Insists(Defect):
+    """Sends each Resend three times."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [data] * 3 if packet.kind == MessageType.RESEND else [data]
+
+
+class KnownKeysOnly(Defect):
+    """Refuses a manifest with a key that it does not know."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.MANIFEST else None
+        if isinstance(message, ManifestPiece) and b"a vendor's" in message.piece:
+            return [packet.encode(type=MessageType.ERROR, payload=Error(2, b"").encode())]
+        return [data]
+
+
+class Bottomless(Defect):
+    """Reads whatever a manifest announces."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        found = packet.kind == MessageType.MANIFEST
+        return [edited(packet, total=60000) if found else data]
+
+
+class Patient(VirtualHost):
+    """Waits for a silent module as long as it takes."""
+
+    def is_gone(self) -> bool:
+        return False
+
+
+class Credulous(VirtualHost):
+    """Takes every frame for a whole one."""
+
+    def is_whole(self, frame: Assembly) -> bool:
+        del frame
+        return True
+
+
+class WaitsForEnd(VirtualHost):
+    """Never gives up a frame whose end does not come."""
+
+    def reassembly(self) -> Reassembly:
+        found = super().reassembly()
+        found.poll = lambda now: None  # type: ignore[method-assign]
+        return found
+
+
+def _with(defect: Callable[[], Tamper], **more: Any) -> Callable[[], VirtualHost]:
+    return lambda: VirtualHost(defect(), **more)
+
+
+BROKEN: dict[str, tuple[Callable[[], VirtualHost], ...]] = {
+    "H-FRAME-1": (_with(OddFields), _with(OddSequence)),
+    "H-FRAME-2": (_with(Heals),),
+    "H-FRAME-3": (_with(OnlyClean),),
+    "H-FRAME-4": (_with(Swallows),),
+    "H-FRAME-5": (_with(AnyNonce), _with(AnySequence)),
+    "H-FRAME-6": (_with(AnyMajor), _with(Swallows)),
+    "H-GROW-1": (_with(Strict),),
+    "H-GROW-2": (_with(VendorEnds),),
+    "H-HELLO-1": (_with(ManyNonces), _with(Tamper, nonce=0x12345678)),
+    "H-HELLO-2": (_with(Presumes),),
+    "H-HELLO-3": (_with(Undeterred),),
+    "H-CLOSE-1": (_with(lambda: drops(MessageType.CLOSE)),),
+    "H-CLOSE-2": (_with(lambda: ignores(MessageType.CLOSE)),),
+    "H-LIVE-1": (_with(OneBeat),),
+    "H-LIVE-2": (Patient,),
+    "H-LIVE-3": (_with(lambda: ignores(MessageType.BUSY)),),
+    "H-REQ-1": (_with(OtherIds),),
+    "H-REQ-2": (_with(AnyAnswer),),
+    "H-REQ-3": (_with(Hasty),),
+    "H-REQ-4": (_with(lambda: ignores(MessageType.PENDING)),),
+    "H-CREDIT-1": (_with(Falling),),
+    "H-CREDIT-2": (_with(ForgetsLost),),
+    "H-CAM-1": (Credulous,),
+    "H-CAM-2": (_with(LastWins),),
+    "H-CAM-3": (_with(Clamps),),
+    "H-CAM-4": (WaitsForEnd,),
+    "H-RESEND-1": (_with(AsksForAll), _with(lambda: drops(MessageType.RESEND))),
+    "H-RESEND-2": (_with(NeverAsksForStart),),
+    "H-RESEND-3": (_with(lambda: ignores(MessageType.RESENT)), _with(Insists)),
+    "H-LANE-1": (_with(Impatient),),
+    "H-MANIFEST-1": (_with(KnownKeysOnly),),
+    "H-MANIFEST-2": (_with(Bottomless),),
+}

@@ -1,0 +1,249 @@
+"""Modules and hosts behind real transports, in real time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from lenslink.deadline import Deadline
+from lenslink.errors import Disconnected, RigError, Timeout, UsageError
+from lenslink.transports import open_transport, parse
+from lenslink.transports.base import MultiLaneTransport, Transport
+
+from ..commands.socket_address import Listener
+from .cases import Failed
+from .module_peer import Outcome
+from .run import NOT_CLAIMED, PASSED, ModuleCase, Verdict, run_module_case, verdicts
+from .wire import Gone
+
+_BUFFER = 1 << 20
+_SEND_S = 5.0
+_END_S = 20.0
+_CONNECT_S = 20.0
+
+DEFAULT_COMMAND = (
+    sys.executable, "-m", "lenslink", "capture", "{url}", "-o", "{out}.npy", "--timeout", "6"
+)  # fmt: skip
+"""The driver of this distribution."""
+
+
+class TransportWire:
+    """A wire over any transport of the driver's."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
+        self._buffer = memoryview(bytearray(_BUFFER))
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        del lane
+        try:
+            self._transport.send(data, Deadline(_SEND_S, "sending"))
+        except Disconnected as error:
+            raise Gone(str(error)) from None
+        except Timeout:
+            raise Failed(f"the module takes no bytes for {_SEND_S:g} s") from None
+
+    def receive(self, seconds: float) -> bytes:
+        try:
+            count = self._transport.receive_into([self._buffer], max(0.0, seconds))
+        except Disconnected as error:
+            raise Gone(str(error)) from None
+        return bytes(self._buffer[:count])
+
+    def receive_lane(self, lane: int) -> bytes:
+        if not isinstance(self._transport, MultiLaneTransport):
+            return b""
+        try:
+            count = self._transport.receive_lane_into(lane, [self._buffer])
+        except (Disconnected, ValueError):  # a lane that has ended
+            return b""
+        return bytes(self._buffer[:count]) if count else b""
+
+    def kill_lane(self, lane: int) -> bool:
+        kill = getattr(self._transport, "kill_lane", None)
+        if kill is None:
+            return False
+        kill(lane)
+        return True
+
+    def seat(self, seated: bool) -> bool:
+        module = getattr(self._transport, "module", None)
+        command = getattr(module, "command", None)
+        if command is None:
+            return False
+        # Both pins at once; a simulated module's plant moves them.
+        command(contacts=[[0, 0, int(seated)], [0, 1, int(seated)]])
+        return True
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+def run_modules(url: str, cases: Sequence[ModuleCase], only: str | None, timeout: float) -> Iterator[Verdict]:
+    """Every case on the module at *url*, which is opened once and again after each failure.
+
+    Raises what opening it raises at first; a module that cannot be opened any more is an error of
+    each case that is left.
+    """
+    parsed = parse(url)
+    wire: TransportWire | None = TransportWire(open_transport(parsed, Deadline(timeout, "opening")))
+    try:
+        for case in cases:
+            began = time.monotonic()
+            if wire is None:
+                wire = TransportWire(open_transport(parsed, Deadline(timeout, "opening")))
+            outcome = run_module_case(case, wire)
+            if outcome[0] not in (PASSED, NOT_CLAIMED):
+                wire.close()
+                wire = None
+            yield from verdicts(case, "module", outcome, time.monotonic() - began, only)
+    finally:
+        if wire is not None:
+            wire.close()
+
+
+class HostProcess:
+    """A host that is started for one session, and the connection it makes to us."""
+
+    lanes = 1
+
+    def __init__(self, listener: Listener, command: Sequence[str]) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="lenslink-conform-")
+        self._out = Path(self._folder.name) / "frame"
+        words = [word.replace("{url}", listener.url).replace("{out}", str(self._out)) for word in command]
+        self._log = tempfile.TemporaryFile()
+        self.process: subprocess.Popen[bytes] | None = None
+        try:
+            try:
+                self.process = subprocess.Popen(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._log,
+                    stderr=self._log,
+                    env=os.environ | {"LENSLINK_RUNTIME_DIR": self._folder.name},
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise UsageError(f"{words[0]}: {error.strerror}") from None
+            self._socket = self._accept(listener.socket)
+        except BaseException:
+            self.close()
+            raise
+
+    def _accept(self, server: socket.socket) -> socket.socket:
+        end = time.monotonic() + _CONNECT_S
+        assert self.process is not None
+        server.settimeout(0.1)
+        while time.monotonic() < end:
+            with contextlib.suppress(TimeoutError):
+                connection, _ = server.accept()
+                if connection.family != getattr(socket, "AF_UNIX", None):
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.settimeout(_SEND_S)
+                return connection
+            if self.process.poll() is not None:
+                raise RigError(f"the host ended and did not connect: {self._said()}")
+        raise RigError(f"the host did not connect within {_CONNECT_S:g} s")
+
+    # --- Wire -----------------------------------------------------------------------------
+
+    @property
+    def wire(self) -> Self:
+        return self
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        del lane
+        self._socket.settimeout(_SEND_S)
+        try:
+            self._socket.sendall(data)
+        except TimeoutError:
+            raise Failed(f"the host takes no bytes for {_SEND_S:g} s") from None
+        except OSError as error:
+            raise Gone(str(error)) from None
+
+    def receive(self, seconds: float) -> bytes:
+        self._socket.settimeout(max(0.001, seconds))
+        try:
+            data = self._socket.recv(_BUFFER)
+        except TimeoutError:
+            return b""
+        except OSError as error:
+            raise Gone(str(error)) from None
+        if not data:
+            raise Gone("the host has closed the connection")
+        return data
+
+    def receive_lane(self, lane: int) -> bytes:
+        """A host says nothing on other lanes."""
+        del lane
+        return b""
+
+    def kill_lane(self, lane: int) -> bool:
+        """There is one."""
+        del lane
+        return False
+
+    def seat(self, seated: bool) -> bool:
+        """A host is not attached."""
+        del seated
+        return False
+
+    # --- HostRun --------------------------------------------------------------------------
+
+    def finish(self) -> Outcome:
+        """Wait for its end; a host that does not come to one has nothing."""
+        assert self.process is not None
+        self._socket.close()
+        try:
+            status = self.process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            return Outcome(False, None, f"it did not end within {_END_S:g} s")
+        path = self._out.with_suffix(".npy")
+        pixels = None
+        if status == 0 and path.exists():
+            pixels = np.ascontiguousarray(np.load(path), dtype="<u2").tobytes()
+        return Outcome(status == 0, pixels, f"exit code {status}: {self._said()}")
+
+    def _said(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else "without a word"
+
+    def close(self) -> None:
+        """End the process. Idempotent."""
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.kill()
+            self.process.wait()
+            with contextlib.suppress(AttributeError):
+                self._socket.close()
+        self._log.close()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+

@@ -1,0 +1,218 @@
+"""The driver's own link and reassembly, in this process and on virtual time, as a wire to it."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter, deque
+from collections.abc import Callable, Generator
+from types import TracebackType
+from typing import Self
+
+from lenslink.pool import Pool
+from lenslink.reassembly import Assembly, Reassembly
+from lenslink_protocol.ids import Capability, CloseReason, EndStatus, Reject
+from lenslink_protocol.link import Link, Request
+from lenslink_protocol.manifest import Mode, parse_manifest
+from lenslink_protocol.messages import (
+    AnyMessage,
+    Capture,
+    Configure,
+    Configured,
+    Error,
+    GetManifest,
+    HelloReply,
+    Malformed,
+    ManifestPiece,
+)
+from lenslink_protocol.params import MAX_MANIFEST
+
+from ..virtual import VirtualClock
+from .module_peer import Outcome
+from .wire import Gone, Tamper
+
+_STILL = 1
+_STEP_US = 1000
+_PATIENCE_S = 6.0
+
+Steps = Generator[None, None, None]
+
+
+class _GivenUp(Exception):
+    """The host ends: the message says why."""
+
+
+class VirtualHost:
+    """A host that takes one still; *tamper* is its defect, and subclasses have others."""
+
+    lanes = 2
+
+    def __init__(self, tamper: Tamper | None = None, nonce: int | None = None) -> None:
+        self.clock = VirtualClock()
+        self.rejects: Counter[Reject] = Counter()
+        self.configurations: dict[int, Configured] = {}
+        self.frames = self.reassembly()
+        self.link = Link(nonce or secrets.randbits(32), self.frames, self.rejects, 2)
+        self._tamper = tamper or Tamper()
+        self._coming: deque[bytes] = deque()
+        self._outcome: Outcome | None = None
+        self._script = self._takes_a_still()
+
+    # --- what a broken one does otherwise -------------------------------------------------
+
+    def reassembly(self) -> Reassembly:
+        return Reassembly(Pool(), self.rejects, self.configurations.get)
+
+    def is_gone(self) -> bool:
+        """Whether the module is."""
+        return self.link.is_silent(self.clock.seconds)
+
+    def is_whole(self, frame: Assembly) -> bool:
+        sound = frame.end is None or frame.end.status == EndStatus.OK
+        return frame.coverage.complete and sound
+
+    # --- Wire -----------------------------------------------------------------------------
+
+    def now(self) -> float:
+        return self.clock.seconds
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        if self._outcome is not None:
+            raise Gone("the host has ended")
+        for piece in self._tamper.to_tested(data):
+            rest = memoryview(piece)
+            while rest:
+                taken = 0
+                for buffer in self.link.lanes[lane].receiver.buffers():
+                    part = rest[: len(buffer)]
+                    buffer[: len(part)] = part
+                    rest = rest[len(part) :]
+                    taken += len(part)
+                self.link.received(taken, self.clock.seconds, lane)
+
+    def receive(self, seconds: float) -> bytes:
+        end = self.clock.us + max(1, round(seconds * 1e6))
+        while not self._coming and self.clock.us < end:
+            if self._outcome is not None:
+                raise Gone("the host has ended")
+            self.clock.us = min(end, self.clock.us + _STEP_US)
+            self._step()
+        data = b"".join(self._coming)
+        self._coming.clear()
+        return data
+
+    def receive_lane(self, lane: int) -> bytes:
+        """A host says nothing on other lanes."""
+        del lane
+        return b""
+
+    def kill_lane(self, lane: int) -> bool:
+        self.link.lane_lost(lane)
+        return True
+
+    def seat(self, seated: bool) -> bool:
+        """A host is not attached."""
+        del seated
+        return False
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    # --- HostRun --------------------------------------------------------------------------
+
+    @property
+    def wire(self) -> Self:
+        return self
+
+    def finish(self) -> Outcome:
+        """Let the host come to its end; what it has made of it."""
+        limit = self.clock.seconds + 2 * _PATIENCE_S
+        while self._outcome is None and self.clock.seconds < limit:
+            self.clock.us += _STEP_US
+            self._step()
+        return self._outcome or Outcome(False, None, "it did not end")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- the host -------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        if self._outcome is None:
+            try:
+                self.link.poll(self.clock.seconds)
+                if self.link.closed is not None:
+                    raise _GivenUp("the module ended the session")  # noqa: TRY301
+                if self.is_gone():
+                    raise _GivenUp("the module is silent")  # noqa: TRY301
+                next(self._script)
+            except _GivenUp as reason:
+                self._outcome = self._outcome or Outcome(False, None, str(reason))
+            except StopIteration:
+                pass
+        while self.link.outgoing:
+            self._coming.extend(self._tamper.to_tester(self.link.outgoing.popleft()))
+
+    def _takes_a_still(self) -> Steps:
+        try:
+            hello = yield from self._answer(self.link.hello(self.now()), HelloReply)
+            assert isinstance(hello, HelloReply)
+            self.frames.resend = bool(hello.capabilities & Capability.RESEND)
+            mode = yield from self._manifest()
+            answer = yield from self._call(Configure(_STILL, 0, mode.id, 0, 0), Configured)
+            assert isinstance(answer, Configured)
+            if (answer.width, answer.height) != (mode.width, mode.height):
+                raise _GivenUp(f"the module configured something else: {answer}")  # noqa: TRY301
+            self.configurations[_STILL] = answer
+            yield from self._call(Capture(_STILL, 1, 0, 0, -1), None)
+            yield from self._until(lambda: bool(self.frames.finished))
+            frame = self.frames.finished.popleft()
+            whole = self.is_whole(frame)
+            frame.clear_gaps()
+            end = Outcome(whole, bytes(frame.buffer) if whole else None, "an incomplete frame")
+        except _GivenUp as reason:
+            end = Outcome(False, None, str(reason))
+        self.link.close(CloseReason.ORDERLY)
+        while self.link.outgoing:
+            self._coming.extend(self._tamper.to_tester(self.link.outgoing.popleft()))
+        self._outcome = end
+
+    def _manifest(self) -> Generator[None, None, Mode]:
+        data = b""
+        while True:
+            piece = yield from self._call(GetManifest(len(data)), ManifestPiece)
+            assert isinstance(piece, ManifestPiece)
+            if piece.offset != len(data) or not piece.piece or piece.total > MAX_MANIFEST:
+                raise _GivenUp("the manifest does not fit together")
+            data += piece.piece
+            if len(data) >= piece.total:
+                break
+        try:
+            return parse_manifest(data).modes[0]
+        except Malformed as error:
+            raise _GivenUp(f"the manifest is malformed: {error}") from None
+
+    def _call(
+        self, message: AnyMessage, kind: type[AnyMessage] | None
+    ) -> Generator[None, None, AnyMessage]:
+        return (yield from self._answer(self.link.request(message, self.now()), kind))
+
+    def _answer(
+        self, request: Request, kind: type[AnyMessage] | None
+    ) -> Generator[None, None, AnyMessage]:
+        yield from self._until(lambda: request.done)
+        reply = request.reply
+        if reply is None or isinstance(reply, Error) or (kind and not isinstance(reply, kind)):
+            raise _GivenUp(f"refused: {reply}")
+        return reply
+
+    def _until(self, done: Callable[[], bool]) -> Steps:
+        end = self.now() + _PATIENCE_S
+        while not done():
+            if self.now() > end:
+                raise _GivenUp("it took too long")
+            yield

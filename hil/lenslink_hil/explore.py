@@ -1,0 +1,161 @@
+"""All that can happen between a host and a module, within bounds: ``python -m lenslink_hil.explore``.
+
+A breadth-first search over the states of both link machines, joined by channels that lose, damage,
+duplicate and reorder. Each state is expanded once; the search closes when no new state turns up.
+An invariant that does not hold raises :exc:`Counterexample` with the shortest way there. At the
+end, every state must be able to come to a good end without a further fault: no deadlock, no credit
+that is lost for good, no request that is never answered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from array import array
+from collections import deque
+from dataclasses import dataclass, fields
+
+from .explore_state import Violation, key, load, save
+from .explore_world import Action, Bounds, World, cut_down
+
+# What happens without any fault.
+_SOUND = frozenset({"take", "timer", "arrive"})
+
+
+class Counterexample(Exception):
+    """Raised where an invariant does not hold; ``actions`` lead there from the beginning."""
+
+    def __init__(self, text: str, actions: list[Action]) -> None:
+        way = ", ".join(f"{what} {lane}" for what, lane in actions[:200])
+        super().__init__(f"{text}\n  after {len(actions)} steps: {way}")
+        self.text = text
+        self.actions = actions
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was explored."""
+
+    states: int
+    transitions: int
+    depth: int
+    ends: int
+    """States in which all is done."""
+    given_up: int
+    """Of them, those in which the host has given up."""
+    closed: bool
+    """No state is left unexpanded."""
+    seconds: float
+
+    def __str__(self) -> str:
+        closed = "the frontier closes" if self.closed else "NOT CLOSED"
+        return (
+            f"{self.states:,} states, {self.transitions:,} transitions, depth {self.depth}, "
+            f"{self.ends:,} ends ({self.given_up:,} given up), {closed}, {self.seconds:.1f} s"
+        )
+
+
+class _Search:
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.numbers: dict[bytes, int] = {}
+        self.parents = array("i")
+        self.actions: list[Action] = []
+        self.depths = array("H")
+        self.frontier: deque[tuple[int, bytes]] = deque()
+        self.ends: list[int] = []
+        self.given_up = 0
+        # Transitions without a fault: from, to.
+        self.origins = array("i")
+        self.targets = array("i")
+        self.transitions = 0
+
+    def add(self, world: World, parent: int, action: Action) -> int:
+        name = key(world)
+        number = self.numbers.get(name)
+        if number is not None:
+            return number
+        number = self.numbers[name] = len(self.numbers)
+        self.parents.append(parent)
+        self.actions.append(action)
+        self.depths.append(self.depths[parent] + 1 if parent >= 0 else 0)
+        if world.done:
+            self.ends.append(number)
+            self.given_up += world.gone
+        self.frontier.append((number, save(world)))
+        return number
+
+    def way(self, number: int) -> list[Action]:
+        found = []
+        while number > 0:
+            found.append(self.actions[number])
+            number = self.parents[number]
+        return found[::-1]
+
+    def expand(self, number: int, saved: bytes) -> None:
+        for action in load(saved).actions():
+            world = load(saved)
+            try:
+                world.act(action)
+                target = self.add(world, number, action)
+            except (Violation, Exception) as error:
+                text = str(error) if isinstance(error, Violation) else repr(error)
+                raise Counterexample(text, [*self.way(number), action]) from error
+            self.transitions += 1
+            if action[0] in _SOUND:
+                self.origins.append(number)
+                self.targets.append(target)
+
+    def check_ends(self) -> None:
+        """Every state must be able to end well without a further fault."""
+        sources: dict[int, list[int]] = {}
+        for origin, target in zip(self.origins, self.targets, strict=True):
+            sources.setdefault(target, []).append(origin)
+        good = bytearray(len(self.numbers))
+        waiting = list(self.ends)
+        while waiting:
+            number = waiting.pop()
+            if not good[number]:
+                good[number] = 1
+                waiting += sources.get(number, [])
+        stuck = good.find(0)
+        if stuck >= 0:
+            raise Counterexample("no way to a good end from here", self.way(stuck))
+
+
+def explore(bounds: Bounds, seconds: float = float("inf")) -> Result:
+    """Everything within *bounds*; after *seconds* it stops where it is, not closed.
+
+    :exc:`Counterexample` if an invariant does not hold.
+    """
+    began = time.monotonic()
+    search = _Search(bounds)
+    with cut_down():
+        world = World(bounds)
+        search.add(world, -1, ("", 0))
+        while search.frontier and time.monotonic() - began < seconds:
+            search.expand(*search.frontier.popleft())
+    closed = not search.frontier
+    if closed:
+        search.check_ends()
+    return Result(
+        len(search.numbers), search.transitions, max(search.depths), len(search.ends),
+        search.given_up, closed, time.monotonic() - began,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Explore within the bounds that the options name."""
+    parser = argparse.ArgumentParser(description="All that can happen, within bounds.")
+    for field in fields(Bounds):
+        parser.add_argument(f"--{field.name}", type=int, default=field.default)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    options = vars(parser.parse_args())
+    seconds = options.pop("seconds")
+    bounds = Bounds(**options)
+    print(bounds)
+    print(explore(bounds, seconds))
+
+
+if __name__ == "__main__":
+    main()

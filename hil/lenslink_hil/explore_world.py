@@ -1,0 +1,479 @@
+"""A host's link and a module, joined by channels of whole packets: one state of an exploration.
+
+Both machines are the driver's and the firmware's own. Cut down are the frame (4 x 6 pixels, three
+tiles of 16 bytes), the window of credits (two tiles) and the timers, which are multiples of a tick
+of 1/16 s, so that times can be compared exactly. Left out are the bytes between packets (each
+arrives whole or damaged), log lines, and the module's clock, which stands still: its link has no
+timer but the one for packets that stop inside.
+
+The invariants are checked here, where things happen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lensfw import module as firmware
+from lenslink import reassembly as host_reassembly
+from lenslink.pool import Buffer, Pool
+from lenslink.reassembly import Assembly, Reassembly
+from lenslink_protocol import link as host_link
+from lenslink_protocol.ids import Capability, Flag, MessageType, Reject
+from lenslink_protocol.link import Link
+from lenslink_protocol.messages import (
+    Accepted,
+    AnyMessage,
+    Capture,
+    Configure,
+    Configured,
+    Flush,
+    Flushed,
+    FrameEnd,
+    Header,
+    HelloReply,
+)
+from lenslink_protocol.params import HEADER_BYTES
+
+from .explore_state import Violation, parse
+from .virtual import InstantPorts, VirtualClock
+
+WIDTH, HEIGHT, ROWS = 4, 6, 2
+TILE_BYTES = 2 * WIDTH * ROWS
+FRAME_BYTES = 2 * WIDTH * HEIGHT
+WINDOW = 2 * TILE_BYTES
+TICK = 1 / 16
+_MODE = 1
+_FIRST_NONCE = 0x1000
+
+Action = tuple[str, int]
+"""What happens next, and on which lane: -1 is the host's to the module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How often each may happen in one run; the exploration is exhaustive within them."""
+
+    losses: int = 2
+    """A packet is lost, or the payload of a tile damaged."""
+    duplicates: int = 1
+    """A packet arrives twice in a row."""
+    swaps: int = 1
+    """A packet arrives before the one that was sent before it on its lane."""
+    late: int = 0
+    """A copy of a packet arrives at any later time."""
+    early: int = 0
+    """A timer fires although packets are on their way; otherwise it does not."""
+    restarts: int = 1
+    """The host opens another session."""
+    lanes: int = 1
+    capacity: int = 2
+    """Packets on their way on a lane to the host: the module waits before it sends more."""
+    buffers: int = 4
+    """Tiles that the module has memory for; two of them are being filled or wait."""
+    flush: bool = False
+    """The host flushes as soon as its capture is accepted, instead of waiting for the frame."""
+
+
+def picture(number: int) -> bytes:
+    """The rows of a frame, unlike any other's."""
+    return bytes((17 * number + at + 1) & 0xFF for at in range(FRAME_BYTES))
+
+
+class _Pool(Pool):
+    """New memory has known contents, so that everything repeats."""
+
+    def acquire(self, size: int) -> Buffer:
+        for index, buffer in enumerate(self._free):
+            if buffer.size == size:
+                return self._free.pop(index)
+        return np.full(size, 0xEE, dtype=np.uint8)
+
+
+class _Link(Link):
+    """Knows that nothing of another session may come so far."""
+
+    def packet(self, header: Header, payload: memoryview, in_place: bool, lane: int) -> None:
+        if header.nonce != self.nonce:
+            raise Violation("the host took a packet of another session")
+        super().packet(header, payload, in_place, lane)
+
+
+def _configuration(bounds: Bounds) -> dict[str, Any]:
+    mode = {
+        "id": _MODE,
+        "name": "small",
+        "width": WIDTH,
+        "height": HEIGHT,
+        "binning": 1,
+        "use": ["preview"],
+        "active_area": [0, 0, HEIGHT, WIDTH],
+    }
+    return {
+        "maker": "LensLink",
+        "model": "explored",
+        "serial": "EXPLORED",
+        "board": "none",
+        "boot_count": 1,
+        "reset_reason": 0,
+        "limits": {"tile_bytes": TILE_BYTES, "tiles": bounds.buffers, "in_flight": 2},
+        "sensor": {
+            "width": WIDTH,
+            "height": HEIGHT,
+            "bits": 12,
+            "cfa": "RGGB",
+            "orientation": 1,
+            "white": 4095,
+            "black": [64] * 4,
+            "illuminant": 21,
+            "color_matrix": [1, 1] * 9,
+            "neutral": [1, 1] * 3,
+            "modes": [mode],
+        },
+        "optics": {
+            "focal_um": 1,
+            "focal_35mm_um": 1,
+            "aperture_milli": 1400,
+            "focus_max_mdpt": 3300,
+        },
+        "motor": {"steps": 2000, "steps_per_s": 8000},
+        "power": {"idle_mw": 150, "active_mw": 1400},
+        "scale": {"pixels_milli": 1, "rate_milli": 1},
+    }
+
+
+_PATCHES: tuple[tuple[Any, str, Any], ...] = (
+    (host_link, "WINDOW", WINDOW),
+    # One grant a window, so that losing it matters.
+    (host_link, "_GRANTS", 1),
+    # No log lines.
+    (host_link, "CAPABILITIES", Capability.RESEND),
+    (host_link, "HEARTBEAT_MS", 125),
+    (host_link, "_FLOWING_S", 0.25),
+    (host_link, "HELLO_RETRY_MS", 125),
+    (host_link, "REQUEST_RETRY_MS", 250),
+    (host_reassembly, "_RETRY_S", TICK),
+    (host_reassembly, "_QUIET_S", 2 * TICK),
+    (host_reassembly, "END_GRACE_MS", 125),
+    (host_reassembly, "FRAME_STALE_MS", 1000),
+    (host_reassembly, "RESEND_TRIES", 4),
+)
+
+
+@contextlib.contextmanager
+def cut_down() -> Iterator[None]:
+    """Patch the parameters as the module's docstring says, and count what the module executes."""
+    request, opened = firmware.Module.request, firmware.Module.opened
+
+    def watched_request(self: Any, kind: int, number: int, values: Any) -> None:
+        _count(self.executed, (self.link.nonce, number))
+        request(self, kind, number, values)
+
+    def watched_opened(self: Any) -> None:
+        _count(self.executed, (self.link.nonce, 0))
+        # An old Hello that overtakes a new one opens the old session anew, which is no harm: the
+        # host hears nothing and begins again. Requests of it may still not be executed again.
+        self.executed = {e for e in self.executed if e[1] or e[0] == self.link.nonce}
+        opened(self)
+
+    patches = (
+        *_PATCHES,
+        (firmware.Module, "request", watched_request),
+        (firmware.Module, "opened", watched_opened),
+    )
+    before = [getattr(owner, name) for owner, name, _ in patches]
+    for owner, name, value in patches:
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for (owner, name, _), value in zip(patches, before, strict=True):
+            setattr(owner, name, value)
+
+
+def _count(executed: set[tuple[int, int]], what: tuple[int, int]) -> None:
+    if what in executed:
+        raise Violation(f"request {what[1]} was executed twice")
+    executed.add(what)
+
+
+class World:
+    """One state. What may happen next is in :meth:`actions`, and :meth:`act` does it."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.now = 1024.0
+        self.left = {
+            "lose": bounds.losses,
+            "twice": bounds.duplicates,
+            "swap": bounds.swaps,
+            "late": bounds.late,
+            "early": bounds.early,
+            "restart": bounds.restarts,
+        }
+        self.late: list[tuple[int, bytes]] = []
+        """Copies that may arrive at any time: lane, packet."""
+        self.origin: dict[int, int] = {}
+        """The session in which a frame was read out, by its number."""
+        self.flushed = False
+        """The module has sent Flushed in its session."""
+        self.tiles_out: dict[int, int] = {}
+        """Tiles sent for the first time, by frame."""
+        self.ended: set[int] = set()
+        clock = VirtualClock()
+        self.module: Any = firmware.Module(_configuration(bounds), InstantPorts(picture), clock)
+        self.module.executed = set()
+        self.module.link.lanes_offered = bounds.lanes
+        while not self.module.attached():
+            self.module.step()
+            clock.us += 10_000
+        self.pool = _Pool()
+        self.down: list[bytes] = []
+        self.up: list[list[bytes]] = [[] for _ in range(bounds.lanes)]
+        self.nonce = _FIRST_NONCE
+        self._attach()
+
+    # --- the host's program ---------------------------------------------------------------
+
+    def _attach(self) -> None:
+        """Open a session; what is on its way of the last one stays there."""
+        self.configurations: dict[int, Configured] = {}
+        rejects: Counter[Reject] = Counter()
+        self.frames = Reassembly(self.pool, rejects, self.configurations.get)
+        self.link = _Link(self.nonce, self.frames, rejects, self.bounds.lanes)
+        self.stage = 0
+        self.frame = False
+        self.gone = False
+        self.request = self.link.hello(self.now)
+        self._host()
+
+    def _host(self) -> None:
+        """Poll as the driver does after each packet; go on where an answer has come."""
+        self.link.poll(self.now)
+        if self.link.is_silent(self.now):
+            if self.module.link.nonce == self.nonce:
+                raise Violation("the host gave up a module that serves it")
+            self.gone = True
+        reply = self.request.reply
+        if reply is not None and self.stage < 3 + self.bounds.flush:
+            self._answered(reply)
+        while self.frames.finished:
+            self._deliver(self.frames.finished.popleft())
+        for assembly in self.frames._open.values():
+            self._check_pixels(assembly)
+        while self.link.outgoing:
+            self.down.append(self.link.outgoing.popleft())
+
+    def _answered(self, reply: AnyMessage) -> None:
+        """The script: hello, configure, capture, and maybe flush."""
+        expected = (HelloReply, Configured, Accepted, Flushed)[self.stage]
+        if not isinstance(reply, expected):
+            raise Violation(f"stage {self.stage} was answered with {reply}")
+        self.stage += 1
+        if isinstance(reply, HelloReply):
+            self.frames.resend = True
+            self.request = self.link.request(Configure(0, 0, _MODE, 0, 0), self.now)
+        elif isinstance(reply, Configured):
+            self.configurations[0] = reply
+            self.request = self.link.request(Capture(0, 1, 0, 0, -1), self.now)
+        elif isinstance(reply, Accepted) and self.bounds.flush:
+            self.request = self.link.request(Flush(), self.now)
+
+    def _check_pixels(self, assembly: Assembly) -> None:
+        wanted = picture(assembly.number)
+        held = bytes(assembly.memory)
+        coverage = assembly.coverage
+        for start, end in zip(coverage._starts, coverage._ends, strict=True):
+            if held[start:end] != wanted[start:end]:
+                raise Violation(f"frame {assembly.number} has a wrong pixel")
+
+    def _deliver(self, assembly: Assembly) -> None:
+        self._check_pixels(assembly)
+        number = assembly.number
+        if self.origin.get(number) != self.nonce:
+            raise Violation(f"frame {number} is of another session")
+        if self.frame:
+            raise Violation(f"frame {number} was not asked for")
+        whole = assembly.coverage.complete
+        aborted = assembly.end is not None and assembly.end.status != 0
+        served = self.module.link.nonce == self.nonce
+        if served and not whole and not assembly.gone.count and not aborted:
+            raise Violation(f"frame {number} is incomplete, and the module still holds the rest")
+        if assembly.start is None or assembly.start.request != 3:
+            raise Violation(f"frame {number} names another request")
+        assembly.clear_gaps()
+        self.pool.release(assembly.buffer)
+        self.frame = True
+
+    @property
+    def credit(self) -> int:
+        """Bytes of tiles that the module may send."""
+        box = self.module.link.outbox
+        return int(box._limit[0] - box.sent()[0])
+
+    @property
+    def done(self) -> bool:
+        """All has been answered and delivered, and the whole window is open again."""
+        if self.gone:
+            return True
+        if self.module.link.nonce != self.nonce or self.credit < WINDOW:
+            return False
+        return self.stage == 4 if self.bounds.flush else self.stage == 3 and self.frame
+
+    # --- what may happen ------------------------------------------------------------------
+
+    def actions(self) -> list[Action]:
+        """Everything that may happen next."""
+        found: list[Action] = []
+        for lane, channel in enumerate([self.down, *self.up], -1):
+            if not channel:
+                continue
+            found.append(("take", lane))
+            if self.left["lose"]:
+                found.append(("lose", lane))
+                if lane >= 0 and channel[0][5] == MessageType.TILE:
+                    found.append(("damage", lane))
+            if self.left["twice"]:
+                found.append(("twice", lane))
+            if self.left["late"]:
+                found.append(("late", lane))
+            if self.left["swap"] and len(channel) > 1:
+                found.append(("swap", lane))
+        found += [("arrive", index) for index in range(len(self.late))]
+        if not self.down and not any(self.up):
+            found.append(("timer", 0))
+        elif self.left["early"]:
+            found.append(("early", 0))
+        if self.left["restart"]:
+            found.append(("restart", 0))
+        return found
+
+    def act(self, action: Action) -> None:
+        """Let it happen; :exc:`Violation` if an invariant does not hold then."""
+        what, lane = action
+        if what == "damage":
+            self.left["lose"] -= 1
+        elif what in self.left:
+            self.left[what] -= 1
+        if what in {"timer", "early"}:
+            self._timer()
+        elif what == "restart":
+            self.nonce += 1
+            self.frames.abandon(0)
+            self._attach()
+        elif what == "arrive":
+            self._take(*self.late.pop(lane))
+        else:
+            channel = self.up[lane] if lane >= 0 else self.down
+            packet = channel.pop(1 if what == "swap" else 0)
+            if what == "damage":
+                self._take(lane, packet[:-1] + bytes([packet[-1] ^ 0x55]))
+            elif what != "lose":
+                self._take(lane, packet)
+            if what == "twice":
+                self._take(lane, packet)
+            elif what == "late":
+                self.late.append((lane, packet))
+        self._pump()
+
+    def _take(self, lane: int, packet: bytes) -> None:
+        """A packet arrives."""
+        if lane < 0:
+            receiver = self.module.link.receiver
+            space = receiver.space()
+            space[: len(packet)] = packet
+            receiver.received(len(packet), 0)
+            self.module.step()
+            return
+        receiver = self.link.lanes[lane].receiver
+        rest = memoryview(packet)
+        while rest:
+            taken = 0
+            for buffer in receiver.buffers():
+                piece = rest[: len(buffer)]
+                buffer[: len(piece)] = piece
+                rest = rest[len(piece) :]
+                taken += len(piece)
+            self.link.received(taken, self.now, lane)
+        self._host()
+
+    def _timer(self) -> None:
+        """The host's next timer fires."""
+        link = self.link
+        moments = [link._next_heartbeat] if link.session is not None else []
+        moments += [request.next_try for request in link._requests.values()]
+        if link.session is not None:
+            # These fire when more than that time has passed.
+            moments.append(max(link._heard, link._busy_until) + 14 * TICK + TICK)
+        for assembly in self.frames._open.values():
+            if not assembly.ready:
+                moments += [
+                    assembly.next_ask,
+                    assembly.progress + 2 * TICK + TICK,
+                    assembly.progress + 1.0 + TICK,
+                ]
+        later = [moment for moment in moments if moment > self.now]
+        self.now = min(later, default=self.now + TICK)
+        self._host()
+
+    def _pump(self) -> None:
+        """The module sends while there is room."""
+        link = self.module.link
+        moved = True
+        while moved:
+            moved = False
+            for lane, channel in enumerate(self.up):
+                if len(channel) >= self.bounds.capacity:
+                    continue
+                item = link.next_packet(lane)
+                if item is None:
+                    continue
+                view, tile = item
+                packet = bytes(view)
+                self._watch(packet, lane)
+                channel.append(packet)
+                if tile is not None:
+                    link.sent(tile)
+                self.module.step()
+                moved = True
+
+    def _watch(self, packet: bytes, lane: int) -> None:
+        """What the module sends must keep to the order of the protocol."""
+        header = parse(packet)
+        number = header.frame
+        if header.type == MessageType.HELLO_REPLY:
+            self.flushed = False
+        elif header.type == MessageType.TILE:
+            if self.credit < 0:
+                raise Violation("a tile was sent without credit")
+            if header.flags & Flag.RESENT:
+                return
+            if self.flushed or number in self.ended:
+                raise Violation(f"a tile of frame {number} comes after its end")
+            self.tiles_out[number] = self.tiles_out.get(number, 0) + 1
+        elif header.type == MessageType.FRAME_START:
+            self.origin.setdefault(number, header.nonce)
+        elif header.type == MessageType.FRAME_END:
+            message = FrameEnd.decode(packet[HEADER_BYTES:])
+            if number in self.ended:
+                return
+            if self.flushed:
+                raise Violation(f"frame {number} ends after Flushed")
+            self.ended.add(number)
+            self._last(message.last_sequence, header, lane)
+            if message.tiles != self.tiles_out.get(number, 0):
+                raise Violation(f"frame {number} ends before its tiles")
+            if message.status == 0 and message.tiles != 3:
+                raise Violation(f"frame {number} ends in order without all of its tiles")
+        elif header.type == MessageType.FLUSHED:
+            self.flushed = True
+            self._last(Flushed.decode(packet[HEADER_BYTES:]).last_sequence, header, lane)
+
+    def _last(self, last: tuple[int, ...], header: Header, lane: int) -> None:
+        if lane != 0 or (last[0] - header.sequence) & 0xFFFFFFFF != 0xFFFFFFFF:
+            raise Violation("last_sequence is not that of the packet before")

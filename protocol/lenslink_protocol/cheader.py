@@ -1,0 +1,102 @@
+"""The wire as a C header: constants and packed structures, generated from :mod:`.structs`."""
+
+from __future__ import annotations
+
+import enum
+import re
+
+from . import ids
+from .layout import Field, fields, format_of
+from .params import PARAMS
+from .structs import ENTRIES, MAGIC, MESSAGES, Header
+
+_C_TYPES = {"B": "uint8_t", "H": "uint16_t", "I": "uint32_t", "Q": "uint64_t", "i": "int32_t"}
+
+_HEAD = """\
+/* The wire of LensLink: constants and layouts, for C11 and C++11.
+ *
+ * {notice}
+ *
+ * A message's structure is its fixed part; a tail, where there is one, begins `size` bytes after
+ * the beginning, and `size` may be more than is known here: a newer minor version appends fields.
+ * Nothing of a payload may be read before its length, `size` and the CRCs have been checked.
+ */
+#ifndef LENSLINK_H
+#define LENSLINK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the wire is little-endian: these structures are for little-endian machines"
+#endif
+
+#ifdef __cplusplus
+#define LENSLINK_ASSERT(condition, text) static_assert(condition, text)
+#else
+#define LENSLINK_ASSERT(condition, text) _Static_assert(condition, text)
+#endif
+"""
+
+
+def snake(name: str) -> str:
+    """``CamelCase`` as ``camel_case``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def enums() -> list[type[enum.IntEnum] | type[enum.IntFlag]]:
+    """Every enumeration of numbers that the wire has, in order."""
+    return [
+        each
+        for each in vars(ids).values()
+        if isinstance(each, type)
+        and issubclass(each, (enum.IntEnum, enum.IntFlag))
+        and each.__module__ == ids.__name__
+    ]
+
+
+def lenslink_h(notice: str) -> str:
+    """The header's text."""
+    magic = ", ".join(f"0x{byte:02X}" for byte in MAGIC)
+    lines = [_HEAD.format(notice=notice), f"#define LENSLINK_MAGIC {{{magic}}}"]
+    for param in PARAMS.values():
+        unit = f"{param.unit}: " if param.unit else ""
+        lines.append(f"#define LENSLINK_{param.name} {param.value} /* {unit}{param.reason} */")
+    lines.append(f"#define LENSLINK_VENDOR_FIRST 0x{ids.VENDOR_FIRST:02X}")
+    for members in enums():
+        name = snake(members.__name__)
+        lines += ["", f"enum lenslink_{name} {{"]
+        lines += [f"    LENSLINK_{name.upper()}_{m.name} = 0x{m.value:02X}," for m in members]
+        lines += ["};"]
+    lines += ["", "#pragma pack(push, 1)"]
+    layouts = [("header", "what begins every packet", Header)]
+    layouts += [(snake(m.name), f"0x{m.type:02X}, {m.sender}: {m.doc}", m.struct) for m in MESSAGES]
+    layouts += [
+        (snake(e.name), f"manifest entry 0x{e.key:04X}: {e.doc}", e.struct)
+        for e in ENTRIES
+        if e.struct is not None
+    ]
+    asserts = []
+    for name, doc, layout in layouts:
+        parts = fields(layout)
+        lines += ["", f"/* {doc} */", f"struct lenslink_{name} {{"]
+        lines += [f"    {_member(field)}" for field in parts]
+        lines += ["};"]
+        asserts += _asserts(name, parts)
+    lines += ["", "#pragma pack(pop)", "", *asserts, "", "#endif"]
+    return "\n".join(lines) + "\n"
+
+
+def _member(field: Field) -> str:
+    if field.code == "":
+        return f"/* then {field.name}: {field.doc} */"
+    kind = "uint8_t" if field.code == "s" else _C_TYPES[field.code]
+    count = f"[{field.count}]" if field.code == "s" or field.count > 1 else ""
+    return f"{kind} {field.name}{count}; /* {field.doc} */"
+
+
+def _asserts(name: str, layout: list[Field]) -> list[str]:
+    """One a structure, for its size: that no member is padded shows in it."""
+    size = sum(field.size for field in layout)
+    text = f'"{name}: {format_of(layout)}"'
+    return [f"LENSLINK_ASSERT(sizeof(struct lenslink_{name}) == {size}, {text});"]

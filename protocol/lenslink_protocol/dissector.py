@@ -1,0 +1,92 @@
+"""The wire as a Wireshark dissector: tables generated from :mod:`.structs`, for the program in
+``dissector_core.lua`` that knows nothing of any message.
+"""
+
+from __future__ import annotations
+
+import enum
+from importlib.resources import files
+from pathlib import Path
+
+from . import ids
+from .cheader import snake
+from .layout import Field, fields
+from .structs import ENTRIES, MAGIC, MESSAGES, Header
+
+_ANY = "*"
+
+ENUM_OF: dict[tuple[str, str], type[enum.IntEnum] | type[enum.IntFlag]] = {
+    ("Header", "type"): ids.MessageType,
+    ("Header", "flags"): ids.Flag,
+    (_ANY, "capabilities"): ids.Capability,
+    ("Configure", "flags"): ids.ConfigureFlag,
+    ("Configured", "flags"): ids.ConfigureFlag,
+    ("Error", "code"): ids.ErrorCode,
+    ("QueryReply", "fate"): ids.Fate,
+    ("Close", "reason"): ids.CloseReason,
+    ("Busy", "reason"): ids.BusyReason,
+    ("Notice", "reason"): ids.NoticeReason,
+    ("Resend", "flags"): ids.ResendFlag,
+    ("Resent", "flags"): ids.ResendFlag,
+    ("Resent", "state"): ids.FrameState,
+    ("FrameEnd", "status"): ids.EndStatus,
+    (_ANY, "reset_reason"): ids.ResetReason,
+    ("Log", "level"): ids.LogLevel,
+    (_ANY, "cfa"): ids.Cfa,
+    ("ModeEntry", "use"): ids.ModeUse,
+    (_ANY, "pixel_format"): ids.PixelFormat,
+}
+"""Which names a field's values have, by message and field."""
+
+
+def path_of_dissector() -> Path:
+    """The generated dissector, for ``tshark -X lua_script:``."""
+    return Path(__file__).with_name("lenslink.lua")
+
+
+def lenslink_lua(notice: str) -> str:
+    """The dissector's text."""
+    core = files(__package__).joinpath("dissector_core.lua").read_text(encoding="utf-8")
+    lines = [f"-- LensLink's wire for Wireshark. {notice}", ""]
+    lines += [f'local MAGIC = "{"".join(f"{chr(92)}{byte}" for byte in MAGIC)}"']
+    lines += ["", "local ENUMS = {"]
+    used = sorted({e.__name__ for e in ENUM_OF.values()} | {"ManifestKey"})
+    for name in used:
+        members = getattr(ids, name)
+        kind = "true" if issubclass(members, enum.IntFlag) else "false"
+        lines.append(f"  {name} = {{flags = {kind}, names = {{")
+        lines += [f'    [{m.value}] = "{m.name}",' for m in members]
+        lines.append("  }},")
+    lines += ["}", "", "-- A field: name, type, how many, meaning, names of its values."]
+    lines += ["local HEADER = {", *_rows("Header", fields(Header)), "}"]
+    lines += ["", "local MESSAGES = {"]
+    for message in MESSAGES:
+        lines.append(f"  [{message.type.value}] = {_named(message.name, message.doc)}")
+        lines += [f"  {row}" for row in _rows(message.name, fields(message.struct))]
+        lines.append("  }},")
+    lines += ["}", "", "local ENTRIES = {"]
+    for entry in ENTRIES:
+        lines.append(f"  [{entry.key.value}] = {_named(entry.name, entry.doc)}")
+        layout = [] if entry.struct is None else fields(entry.struct)
+        lines += [f"  {row}" for row in _rows(entry.name, layout)]
+        if entry.struct is None:
+            lines.append(f'    {{"{entry.name}", "text", 1, "{entry.doc}"}},')
+        lines.append("  }},")
+    lines += ["}", ""]
+    return "\n".join(lines) + "\n" + core
+
+
+def _named(name: str, doc: str) -> str:
+    return f'{{name = "{name}", abbr = "{snake(name)}", doc = "{doc}", fields = {{'
+
+
+def _rows(owner: str, layout: list[Field]) -> list[str]:
+    rows = []
+    for field in layout:
+        kind = field.code
+        if kind == "":
+            kind = "text" if field.doc.startswith("UTF-8") else "tail"
+        members = ENUM_OF.get((owner, field.name)) or ENUM_OF.get((_ANY, field.name))
+        names = f', "{members.__name__}"' if members else ""
+        rows.append(f'  {{"{field.name}", "{kind}", {field.count}, "{field.doc}"{names}}},')
+    return rows

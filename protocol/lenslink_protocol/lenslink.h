@@ -1,0 +1,551 @@
+/* The wire of LensLink: constants and layouts, for C11 and C++11.
+ *
+ * Generated from lenslink_protocol/structs.py by `make gen`; do not edit.
+ *
+ * A message's structure is its fixed part; a tail, where there is one, begins `size` bytes after
+ * the beginning, and `size` may be more than is known here: a newer minor version appends fields.
+ * Nothing of a payload may be read before its length, `size` and the CRCs have been checked.
+ */
+#ifndef LENSLINK_H
+#define LENSLINK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the wire is little-endian: these structures are for little-endian machines"
+#endif
+
+#ifdef __cplusplus
+#define LENSLINK_ASSERT(condition, text) static_assert(condition, text)
+#else
+#define LENSLINK_ASSERT(condition, text) _Static_assert(condition, text)
+#endif
+
+#define LENSLINK_MAGIC {0x8A, 0x4C, 0x4C, 0x4B}
+#define LENSLINK_VERSION_MAJOR 1 /* another major is refused */
+#define LENSLINK_VERSION_MINOR 0 /* a newer minor parses */
+#define LENSLINK_HEADER_BYTES 40 /* B: fixed: it is received before it is known */
+#define LENSLINK_MAX_PAYLOAD 4194304 /* B: bounds what a header may announce; tiles gain nothing above 1 MiB */
+#define LENSLINK_MAX_CONTROL 1024 /* B: payload of any packet but a tile: a small module buffers one */
+#define LENSLINK_MAX_MANIFEST 65536 /* B: read in pieces of MAX_CONTROL */
+#define LENSLINK_MIN_SIDE 16 /* pixels: the smallest frame that still has two tiles */
+#define LENSLINK_MAX_WIDTH 12288 /* pixels: the 100-megapixel sensor */
+#define LENSLINK_MAX_HEIGHT 8192 /* pixels: the 100-megapixel sensor */
+#define LENSLINK_MAX_STREAMS 2 /* 0 is the preview, 1 the still */
+#define LENSLINK_MAX_LANES 4 /* more bulk endpoints gain nothing on any known board */
+#define LENSLINK_MAX_FRAMES_OPEN 4 /* frames: frames in reassembly at once, all streams: bounds memory */
+#define LENSLINK_STALL_MS 250 /* ms: silence inside a packet after which it is given up and searched again */
+#define LENSLINK_HELLO_RETRY_MS 100 /* ms: a board that boots or clears its endpoints loses hellos */
+#define LENSLINK_REQUEST_RETRY_MS 400 /* ms: longer than STALL_MS, so that a damaged request is out of the way */
+#define LENSLINK_HEARTBEAT_MS 100 /* ms: credits are repeated this often, so that a lost one heals */
+#define LENSLINK_SILENCE_MS 900 /* ms: without a valid byte, and not BUSY: the module is gone */
+#define LENSLINK_MAX_BUSY_MS 10000 /* ms: longest lease of BUSY and of PENDING */
+#define LENSLINK_MAX_RANGES 32 /* rectangles in one RESEND */
+#define LENSLINK_RESEND_RETRY_MS 50 /* ms: a RESEND that brought neither tiles nor an answer is repeated */
+#define LENSLINK_RESEND_TRIES 8 /* then the frame is honestly incomplete */
+#define LENSLINK_END_GRACE_MS 100 /* ms: how long a fully covered frame waits for a lost frame-end */
+#define LENSLINK_FRAME_STALE_MS 2000 /* ms: how long an incomplete frame waits for its next packet */
+#define LENSLINK_VENDOR_FIRST 0xE0
+
+enum lenslink_message_type {
+    LENSLINK_MESSAGE_TYPE_HELLO = 0x01,
+    LENSLINK_MESSAGE_TYPE_HELLO_REPLY = 0x02,
+    LENSLINK_MESSAGE_TYPE_GET_MANIFEST = 0x03,
+    LENSLINK_MESSAGE_TYPE_MANIFEST = 0x04,
+    LENSLINK_MESSAGE_TYPE_CONFIGURE = 0x05,
+    LENSLINK_MESSAGE_TYPE_CONFIGURED = 0x06,
+    LENSLINK_MESSAGE_TYPE_CAPTURE = 0x07,
+    LENSLINK_MESSAGE_TYPE_STREAM = 0x08,
+    LENSLINK_MESSAGE_TYPE_STOP = 0x09,
+    LENSLINK_MESSAGE_TYPE_FLUSH = 0x0A,
+    LENSLINK_MESSAGE_TYPE_ACCEPTED = 0x0B,
+    LENSLINK_MESSAGE_TYPE_FLUSHED = 0x0C,
+    LENSLINK_MESSAGE_TYPE_ERROR = 0x0D,
+    LENSLINK_MESSAGE_TYPE_CLOSE = 0x0E,
+    LENSLINK_MESSAGE_TYPE_HEARTBEAT = 0x0F,
+    LENSLINK_MESSAGE_TYPE_HEARTBEAT_REPLY = 0x10,
+    LENSLINK_MESSAGE_TYPE_PENDING = 0x11,
+    LENSLINK_MESSAGE_TYPE_BUSY = 0x12,
+    LENSLINK_MESSAGE_TYPE_NOTICE = 0x13,
+    LENSLINK_MESSAGE_TYPE_RESEND = 0x14,
+    LENSLINK_MESSAGE_TYPE_RESENT = 0x15,
+    LENSLINK_MESSAGE_TYPE_QUERY = 0x18,
+    LENSLINK_MESSAGE_TYPE_QUERY_REPLY = 0x19,
+    LENSLINK_MESSAGE_TYPE_FRAME_START = 0x40,
+    LENSLINK_MESSAGE_TYPE_TILE = 0x41,
+    LENSLINK_MESSAGE_TYPE_FRAME_END = 0x42,
+    LENSLINK_MESSAGE_TYPE_LOG = 0x60,
+};
+
+enum lenslink_flag {
+    LENSLINK_FLAG_RESENT = 0x01,
+};
+
+enum lenslink_capability {
+    LENSLINK_CAPABILITY_LOG = 0x01,
+    LENSLINK_CAPABILITY_RESEND = 0x02,
+};
+
+enum lenslink_configure_flag {
+    LENSLINK_CONFIGURE_FLAG_TEST_ONLY = 0x01,
+    LENSLINK_CONFIGURE_FLAG_ADJUSTED = 0x02,
+};
+
+enum lenslink_error_code {
+    LENSLINK_ERROR_CODE_UNKNOWN_REQUEST = 0x01,
+    LENSLINK_ERROR_CODE_MALFORMED = 0x02,
+    LENSLINK_ERROR_CODE_VERSION = 0x03,
+    LENSLINK_ERROR_CODE_STATE = 0x04,
+    LENSLINK_ERROR_CODE_UNSUPPORTED = 0x05,
+    LENSLINK_ERROR_CODE_NOT_ATTACHED = 0x06,
+    LENSLINK_ERROR_CODE_SENSOR = 0x07,
+    LENSLINK_ERROR_CODE_POWER = 0x08,
+    LENSLINK_ERROR_CODE_REPEATED = 0x09,
+};
+
+enum lenslink_fate {
+    LENSLINK_FATE_UNKNOWN = 0x00,
+    LENSLINK_FATE_NOT_DONE = 0x01,
+    LENSLINK_FATE_DONE = 0x02,
+};
+
+enum lenslink_close_reason {
+    LENSLINK_CLOSE_REASON_ORDERLY = 0x00,
+    LENSLINK_CLOSE_REASON_DETACH = 0x01,
+    LENSLINK_CLOSE_REASON_POWER = 0x02,
+    LENSLINK_CLOSE_REASON_INTERNAL = 0x03,
+};
+
+enum lenslink_busy_reason {
+    LENSLINK_BUSY_REASON_FLASH = 0x01,
+    LENSLINK_BUSY_REASON_CALIBRATION = 0x02,
+    LENSLINK_BUSY_REASON_OTHER = 0x03,
+};
+
+enum lenslink_notice_reason {
+    LENSLINK_NOTICE_REASON_RELEASE = 0x01,
+    LENSLINK_NOTICE_REASON_SUPPLY = 0x02,
+    LENSLINK_NOTICE_REASON_HEAT = 0x03,
+};
+
+enum lenslink_resend_flag {
+    LENSLINK_RESEND_FLAG_START = 0x01,
+    LENSLINK_RESEND_FLAG_END = 0x02,
+};
+
+enum lenslink_frame_state {
+    LENSLINK_FRAME_STATE_UNDER_WAY = 0x00,
+    LENSLINK_FRAME_STATE_ENDED = 0x01,
+    LENSLINK_FRAME_STATE_UNKNOWN = 0x02,
+};
+
+enum lenslink_end_status {
+    LENSLINK_END_STATUS_OK = 0x00,
+    LENSLINK_END_STATUS_ABORTED = 0x01,
+    LENSLINK_END_STATUS_SENSOR = 0x02,
+};
+
+enum lenslink_reset_reason {
+    LENSLINK_RESET_REASON_POWER_ON = 0x00,
+    LENSLINK_RESET_REASON_RESET = 0x01,
+    LENSLINK_RESET_REASON_WATCHDOG = 0x02,
+    LENSLINK_RESET_REASON_SOFT = 0x03,
+};
+
+enum lenslink_log_level {
+    LENSLINK_LOG_LEVEL_DEBUG = 0x01,
+    LENSLINK_LOG_LEVEL_INFO = 0x02,
+    LENSLINK_LOG_LEVEL_WARNING = 0x03,
+    LENSLINK_LOG_LEVEL_ERROR = 0x04,
+};
+
+enum lenslink_cfa {
+    LENSLINK_CFA_RGGB = 0x00,
+    LENSLINK_CFA_GRBG = 0x01,
+    LENSLINK_CFA_GBRG = 0x02,
+    LENSLINK_CFA_BGGR = 0x03,
+};
+
+enum lenslink_mode_use {
+    LENSLINK_MODE_USE_PREVIEW = 0x01,
+    LENSLINK_MODE_USE_STILL = 0x02,
+};
+
+enum lenslink_pixel_format {
+    LENSLINK_PIXEL_FORMAT_GR10 = 0x110000C,
+    LENSLINK_PIXEL_FORMAT_RG10 = 0x110000D,
+    LENSLINK_PIXEL_FORMAT_GB10 = 0x110000E,
+    LENSLINK_PIXEL_FORMAT_BG10 = 0x110000F,
+    LENSLINK_PIXEL_FORMAT_GR12 = 0x1100010,
+    LENSLINK_PIXEL_FORMAT_RG12 = 0x1100011,
+    LENSLINK_PIXEL_FORMAT_GB12 = 0x1100012,
+    LENSLINK_PIXEL_FORMAT_BG12 = 0x1100013,
+    LENSLINK_PIXEL_FORMAT_GR14 = 0x1100109,
+    LENSLINK_PIXEL_FORMAT_RG14 = 0x110010A,
+    LENSLINK_PIXEL_FORMAT_GB14 = 0x110010B,
+    LENSLINK_PIXEL_FORMAT_BG14 = 0x110010C,
+    LENSLINK_PIXEL_FORMAT_GR16 = 0x110002E,
+    LENSLINK_PIXEL_FORMAT_RG16 = 0x110002F,
+    LENSLINK_PIXEL_FORMAT_GB16 = 0x1100030,
+    LENSLINK_PIXEL_FORMAT_BG16 = 0x1100031,
+};
+
+enum lenslink_manifest_key {
+    LENSLINK_MANIFEST_KEY_MAKER = 0x01,
+    LENSLINK_MANIFEST_KEY_MODEL = 0x02,
+    LENSLINK_MANIFEST_KEY_SERIAL = 0x03,
+    LENSLINK_MANIFEST_KEY_FIRMWARE = 0x04,
+    LENSLINK_MANIFEST_KEY_BOARD = 0x05,
+    LENSLINK_MANIFEST_KEY_SENSOR = 0x10,
+    LENSLINK_MANIFEST_KEY_COLOR = 0x11,
+    LENSLINK_MANIFEST_KEY_MODE = 0x12,
+    LENSLINK_MANIFEST_KEY_OPTICS = 0x20,
+    LENSLINK_MANIFEST_KEY_POWER = 0x21,
+    LENSLINK_MANIFEST_KEY_SCALE = 0x22,
+};
+
+#pragma pack(push, 1)
+
+/* what begins every packet */
+struct lenslink_header {
+    uint8_t magic[4]; /* 8A 4C 4C 4B */
+    uint8_t version; /* major in bits 4-7, minor in bits 0-3 */
+    uint8_t type; /* message type */
+    uint8_t flags; /* RESENT; a reader ignores flags it does not know */
+    uint8_t stream; /* stream of a data packet, else 0 */
+    uint32_t nonce; /* the session: picked by the host, echoed by the module */
+    uint32_t sequence; /* counts the packets of one lane and direction; wraps */
+    uint32_t frame; /* frame of a data packet; request id of a request and its reply */
+    uint16_t x; /* destination of a tile: left column; else 0 */
+    uint16_t y; /* destination of a tile: top row; else 0 */
+    uint16_t width; /* destination of a tile: columns; else 0 */
+    uint16_t height; /* destination of a tile: rows; else 0 */
+    uint32_t length; /* bytes of payload that follow the header */
+    uint32_t payload_crc; /* CRC-32/ISO-HDLC of the payload */
+    uint32_t header_crc; /* CRC-32/ISO-HDLC of the 36 bytes before it */
+};
+
+/* 0x01, host: opens a session; its header carries the nonce the host picked */
+struct lenslink_hello {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t version_min; /* oldest version the host speaks, as in the header */
+    uint8_t version_max; /* newest version the host speaks */
+    uint8_t lanes; /* lanes the host offers, 1 to MAX_LANES */
+    uint8_t reserved; /* 0 */
+    uint32_t capabilities; /* what the host can do beyond the core */
+    uint32_t max_payload; /* longest payload the host takes, B */
+};
+
+/* 0x02, module: the session as both sides will use it */
+struct lenslink_hello_reply {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t version; /* version of the session */
+    uint8_t lanes; /* lanes of the session */
+    uint8_t reset_reason; /* why the module last started */
+    uint8_t reserved; /* 0 */
+    uint32_t capabilities; /* the intersection */
+    uint32_t max_payload; /* longest payload the module takes, B */
+    uint32_t manifest_bytes; /* length of the manifest, B */
+    uint32_t boot_count; /* counts the module's starts */
+    uint64_t uptime_us; /* module's clock, us since its start */
+};
+
+/* 0x03, host: asks for a piece of the manifest */
+struct lenslink_get_manifest {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint32_t offset; /* first byte wanted */
+};
+
+/* 0x04, module: a piece of the manifest */
+struct lenslink_manifest_piece {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint32_t offset; /* where in the manifest the piece begins */
+    uint32_t total; /* length of the whole, B */
+    /* then piece: entries: key u16, length u16, value */
+};
+
+/* 0x05, host: prepares a stream */
+struct lenslink_configure {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t stream; /* 0 preview, 1 still */
+    uint8_t flags; /* TEST_ONLY */
+    uint16_t mode; /* a mode of the manifest */
+    uint32_t pixel_format; /* PFNC code; 0 leaves it to the module */
+    uint32_t tile_bytes; /* longest tile wanted, B; 0 leaves it to the module */
+};
+
+/* 0x06, module: the configuration as it is, or under TEST_ONLY as it would be */
+struct lenslink_configured {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t stream; /* as asked */
+    uint8_t flags; /* TEST_ONLY, ADJUSTED */
+    uint16_t mode; /* mode applied */
+    uint32_t pixel_format; /* PFNC code applied */
+    uint16_t width; /* pixels a row */
+    uint16_t height; /* rows */
+    uint32_t stride; /* bytes a row, whole */
+    uint32_t frame_bytes; /* stride times height */
+    uint32_t tile_bytes; /* longest tile, B */
+};
+
+/* 0x07, host: asks for a number of frames; the settings travel with it */
+struct lenslink_capture {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t stream; /* a configured stream */
+    uint8_t reserved; /* 0 */
+    uint16_t count; /* frames, 1 or more */
+    uint64_t exposure_us; /* exposure time, us; 0 keeps the last */
+    uint32_t gain_milli; /* gain, 1/1000; 0 keeps the last */
+    int32_t focus_mdpt; /* focus, milli-dioptres, 0 = infinity; -1 keeps the last */
+};
+
+/* 0x08, host: asks for frames until STOP */
+struct lenslink_start_stream {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t stream; /* a configured stream */
+    uint8_t reserved; /* 0 */
+    uint16_t reserved2; /* 0 */
+    uint32_t interval_us; /* shortest time between frame starts, us; 0 = none */
+    uint64_t exposure_us; /* exposure time, us; 0 keeps the last */
+    uint32_t gain_milli; /* gain, 1/1000; 0 keeps the last */
+    int32_t focus_mdpt; /* focus, milli-dioptres, 0 = infinity; -1 keeps the last */
+};
+
+/* 0x09, host: ends a stream; a frame under way ends as ABORTED */
+struct lenslink_stop {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t stream; /* a stream */
+};
+
+/* 0x0A, host: a barrier: ends every stream, answered after the last packet of the last frame */
+struct lenslink_flush {
+    uint16_t size; /* bytes of this fixed part, these two included */
+};
+
+/* 0x0B, module: CAPTURE, STREAM or STOP is done or under way */
+struct lenslink_accepted {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t stream; /* as asked */
+    uint8_t reserved; /* 0 */
+    uint32_t first_frame; /* number of the next frame of any stream */
+};
+
+/* 0x0C, module: nothing of an earlier request follows */
+struct lenslink_flushed {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t lanes; /* lanes in use */
+    uint8_t reserved; /* 0 */
+    uint32_t last_request; /* id of the last request processed before the flush */
+    uint32_t last_sequence[4]; /* of each lane, this packet not counted */
+};
+
+/* 0x0D, module: the request is refused */
+struct lenslink_error {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint16_t code; /* error code */
+    /* then detail: UTF-8, for people */
+};
+
+/* 0x0E, both: ends the session; not answered */
+struct lenslink_close {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t reason; /* close reason */
+};
+
+/* 0x0F, host: proof of life, and the credits; answered by HeartbeatReply, never repeated as it is */
+struct lenslink_heartbeat {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint64_t limit[2]; /* bytes of tiles, each stream, that may be sent since the session began */
+};
+
+/* 0x10, module: proof of life; what was sent before it on its lane has arrived or is lost */
+struct lenslink_heartbeat_reply {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint64_t uptime_us; /* module's clock, us */
+    uint64_t sent[2]; /* bytes of tiles sent, each stream, since its beginning */
+    uint32_t begun[2]; /* frames begun, each stream: the newest one's number + 1 */
+};
+
+/* 0x11, module: the request is under way and will be answered */
+struct lenslink_pending {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint16_t lease_ms; /* do not ask again for so long, ms */
+};
+
+/* 0x12, module: the module will be silent for a while */
+struct lenslink_busy {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t reason; /* busy reason */
+    uint8_t reserved; /* 0 */
+    uint16_t lease_ms; /* for how long at most, ms */
+};
+
+/* 0x13, module: something is about to happen */
+struct lenslink_notice {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t reason; /* notice reason */
+    uint8_t reserved; /* 0 */
+    uint16_t within_ms; /* expected within, ms; 0 = unknown */
+};
+
+/* 0x14, host: asks for parts of a frame again; its header names stream and frame */
+struct lenslink_resend {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t flags; /* START, END: those packets are missing too */
+    uint8_t reserved; /* 0 */
+    uint16_t count; /* rectangles that follow */
+    /* then ranges: x, y, width, height, u16 each */
+};
+
+/* 0x15, module: what becomes of a Resend; comes behind the tiles that it announces */
+struct lenslink_resent {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t flags; /* START, END: those packets were sent again */
+    uint8_t state; /* what is known of the frame */
+    uint16_t count; /* rectangles that follow */
+    /* then gone: rectangles no longer held: x, y, width, height, u16 each */
+};
+
+/* 0x18, host: asks what became of a request of this session or of an earlier one */
+struct lenslink_query {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint32_t session; /* nonce of the session in which it was sent */
+    uint32_t request; /* its id */
+};
+
+/* 0x19, module: what became of a request */
+struct lenslink_query_reply {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t fate; /* done, not done, or unknown */
+};
+
+/* 0x40, module: a frame begins: its geometry, and the settings that were applied */
+struct lenslink_frame_start {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint16_t mode; /* a mode of the manifest */
+    uint32_t request; /* id of the CAPTURE or STREAM request */
+    uint16_t width; /* pixels a row */
+    uint16_t height; /* rows */
+    uint8_t cfa; /* colour filter array phase */
+    uint8_t orientation; /* EXIF orientation, 1 to 8 */
+    uint8_t bits; /* bits a pixel, 8 to 16 */
+    uint8_t reserved; /* 0 */
+    uint32_t pixel_format; /* PFNC code */
+    uint32_t stride; /* bytes a row, whole */
+    uint32_t white; /* white level, DN */
+    uint32_t black_milli[4]; /* black level of the 2 x 2 pixels, 1/1000 DN */
+    uint64_t timestamp_us; /* module's clock at the start of readout, us */
+    uint64_t exposure_us; /* exposure time applied, us */
+    uint32_t gain_milli; /* gain applied, 1/1000 */
+    int32_t focus_mdpt; /* focus applied, milli-dioptres */
+    int32_t temperature_mc; /* sensor temperature, 1/1000 degree C */
+};
+
+/* 0x42, module: a frame has been sent */
+struct lenslink_frame_end {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t status; /* how the readout ended */
+    uint8_t lanes; /* lanes in use */
+    uint32_t tiles; /* tiles sent, resent ones not counted */
+    uint32_t readout_us; /* from start of readout to last row, us */
+    uint32_t last_sequence[4]; /* of each lane, this packet not counted */
+};
+
+/* 0x60, module: a line of the module's log */
+struct lenslink_log {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t level; /* log level */
+    uint8_t reserved; /* 0 */
+    uint64_t timestamp_us; /* module's clock, us */
+    /* then text: UTF-8 */
+};
+
+/* manifest entry 0x0010: the sensor */
+struct lenslink_sensor_entry {
+    uint16_t width; /* columns */
+    uint16_t height; /* rows */
+    uint8_t bits; /* bits a pixel */
+    uint8_t cfa; /* colour filter array phase */
+    uint8_t orientation; /* EXIF orientation */
+    uint8_t reserved; /* 0 */
+    uint32_t white; /* white level, DN */
+    uint32_t black_milli[4]; /* black level of the 2 x 2 pixels, 1/1000 DN */
+};
+
+/* manifest entry 0x0011: its colours, as DNG states them */
+struct lenslink_color_entry {
+    uint16_t illuminant; /* EXIF LightSource of the matrix */
+    uint16_t reserved; /* 0 */
+    int32_t matrix[18]; /* ColorMatrix1, numerators and denominators */
+    uint32_t neutral[6]; /* AsShotNeutral, numerators and denominators */
+};
+
+/* manifest entry 0x0012: a readout mode, one entry each */
+struct lenslink_mode_entry {
+    uint16_t id; /* number that CONFIGURE names */
+    uint16_t width; /* pixels a row */
+    uint16_t height; /* rows */
+    uint8_t binning; /* 1, or 2 for 2 x 2 pixels of one colour */
+    uint8_t use; /* what it is meant for */
+    uint16_t active_area[4]; /* top, left, bottom, right */
+    uint8_t name[16]; /* ASCII, padded with 0 */
+};
+
+/* manifest entry 0x0020: the lens */
+struct lenslink_optics_entry {
+    uint32_t focal_um; /* focal length, um */
+    uint32_t focal_35mm_um; /* 35 mm equivalent, um */
+    uint32_t aperture_milli; /* widest f-number, 1/1000 */
+    uint32_t focus_max_mdpt; /* closest focus, milli-dioptres */
+};
+
+/* manifest entry 0x0021: what it may draw */
+struct lenslink_power_entry {
+    uint32_t idle_mw; /* mW while nothing is read out */
+    uint32_t active_mw; /* mW while streaming */
+};
+
+/* manifest entry 0x0022: for a stand-in: how much smaller it is than the product */
+struct lenslink_scale_entry {
+    uint32_t pixels_milli; /* its largest frame over the product's, 1/1000 */
+    uint32_t rate_milli; /* its link rate over the product's, 1/1000; 0 = unknown */
+};
+
+#pragma pack(pop)
+
+LENSLINK_ASSERT(sizeof(struct lenslink_header) == 40, "header: <4sBBBBIIIHHHHIII");
+LENSLINK_ASSERT(sizeof(struct lenslink_hello) == 14, "hello: <HBBBBII");
+LENSLINK_ASSERT(sizeof(struct lenslink_hello_reply) == 30, "hello_reply: <HBBBBIIIIQ");
+LENSLINK_ASSERT(sizeof(struct lenslink_get_manifest) == 6, "get_manifest: <HI");
+LENSLINK_ASSERT(sizeof(struct lenslink_manifest_piece) == 10, "manifest_piece: <HII");
+LENSLINK_ASSERT(sizeof(struct lenslink_configure) == 14, "configure: <HBBHII");
+LENSLINK_ASSERT(sizeof(struct lenslink_configured) == 26, "configured: <HBBHIHHIII");
+LENSLINK_ASSERT(sizeof(struct lenslink_capture) == 22, "capture: <HBBHQIi");
+LENSLINK_ASSERT(sizeof(struct lenslink_start_stream) == 26, "start_stream: <HBBHIQIi");
+LENSLINK_ASSERT(sizeof(struct lenslink_stop) == 3, "stop: <HB");
+LENSLINK_ASSERT(sizeof(struct lenslink_flush) == 2, "flush: <H");
+LENSLINK_ASSERT(sizeof(struct lenslink_accepted) == 8, "accepted: <HBBI");
+LENSLINK_ASSERT(sizeof(struct lenslink_flushed) == 24, "flushed: <HBBI4I");
+LENSLINK_ASSERT(sizeof(struct lenslink_error) == 4, "error: <HH");
+LENSLINK_ASSERT(sizeof(struct lenslink_close) == 3, "close: <HB");
+LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat) == 18, "heartbeat: <H2Q");
+LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat_reply) == 34, "heartbeat_reply: <HQ2Q2I");
+LENSLINK_ASSERT(sizeof(struct lenslink_pending) == 4, "pending: <HH");
+LENSLINK_ASSERT(sizeof(struct lenslink_busy) == 6, "busy: <HBBH");
+LENSLINK_ASSERT(sizeof(struct lenslink_notice) == 6, "notice: <HBBH");
+LENSLINK_ASSERT(sizeof(struct lenslink_resend) == 6, "resend: <HBBH");
+LENSLINK_ASSERT(sizeof(struct lenslink_resent) == 6, "resent: <HBBH");
+LENSLINK_ASSERT(sizeof(struct lenslink_query) == 10, "query: <HII");
+LENSLINK_ASSERT(sizeof(struct lenslink_query_reply) == 3, "query_reply: <HB");
+LENSLINK_ASSERT(sizeof(struct lenslink_frame_start) == 72, "frame_start: <HHIHHBBBBIII4IQQIii");
+LENSLINK_ASSERT(sizeof(struct lenslink_frame_end) == 28, "frame_end: <HBBII4I");
+LENSLINK_ASSERT(sizeof(struct lenslink_log) == 12, "log: <HBBQ");
+LENSLINK_ASSERT(sizeof(struct lenslink_sensor_entry) == 28, "sensor_entry: <HHBBBBI4I");
+LENSLINK_ASSERT(sizeof(struct lenslink_color_entry) == 100, "color_entry: <HH18i6I");
+LENSLINK_ASSERT(sizeof(struct lenslink_mode_entry) == 32, "mode_entry: <HHHBB4H16s");
+LENSLINK_ASSERT(sizeof(struct lenslink_optics_entry) == 16, "optics_entry: <IIII");
+LENSLINK_ASSERT(sizeof(struct lenslink_power_entry) == 8, "power_entry: <II");
+LENSLINK_ASSERT(sizeof(struct lenslink_scale_entry) == 8, "scale_entry: <II");
+
+#endif

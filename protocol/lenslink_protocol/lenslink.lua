@@ -1,0 +1,665 @@
+-- LensLink's wire for Wireshark. Generated from lenslink_protocol/structs.py by `make gen`; do not edit.
+
+local MAGIC = "\138\76\76\75"
+
+local ENUMS = {
+  BusyReason = {flags = false, names = {
+    [1] = "FLASH",
+    [2] = "CALIBRATION",
+    [3] = "OTHER",
+  }},
+  Capability = {flags = true, names = {
+    [1] = "LOG",
+    [2] = "RESEND",
+  }},
+  Cfa = {flags = false, names = {
+    [0] = "RGGB",
+    [1] = "GRBG",
+    [2] = "GBRG",
+    [3] = "BGGR",
+  }},
+  CloseReason = {flags = false, names = {
+    [0] = "ORDERLY",
+    [1] = "DETACH",
+    [2] = "POWER",
+    [3] = "INTERNAL",
+  }},
+  ConfigureFlag = {flags = true, names = {
+    [1] = "TEST_ONLY",
+    [2] = "ADJUSTED",
+  }},
+  EndStatus = {flags = false, names = {
+    [0] = "OK",
+    [1] = "ABORTED",
+    [2] = "SENSOR",
+  }},
+  ErrorCode = {flags = false, names = {
+    [1] = "UNKNOWN_REQUEST",
+    [2] = "MALFORMED",
+    [3] = "VERSION",
+    [4] = "STATE",
+    [5] = "UNSUPPORTED",
+    [6] = "NOT_ATTACHED",
+    [7] = "SENSOR",
+    [8] = "POWER",
+    [9] = "REPEATED",
+  }},
+  Fate = {flags = false, names = {
+    [0] = "UNKNOWN",
+    [1] = "NOT_DONE",
+    [2] = "DONE",
+  }},
+  Flag = {flags = true, names = {
+    [1] = "RESENT",
+  }},
+  FrameState = {flags = false, names = {
+    [0] = "UNDER_WAY",
+    [1] = "ENDED",
+    [2] = "UNKNOWN",
+  }},
+  LogLevel = {flags = false, names = {
+    [1] = "DEBUG",
+    [2] = "INFO",
+    [3] = "WARNING",
+    [4] = "ERROR",
+  }},
+  ManifestKey = {flags = false, names = {
+    [1] = "MAKER",
+    [2] = "MODEL",
+    [3] = "SERIAL",
+    [4] = "FIRMWARE",
+    [5] = "BOARD",
+    [16] = "SENSOR",
+    [17] = "COLOR",
+    [18] = "MODE",
+    [32] = "OPTICS",
+    [33] = "POWER",
+    [34] = "SCALE",
+  }},
+  MessageType = {flags = false, names = {
+    [1] = "HELLO",
+    [2] = "HELLO_REPLY",
+    [3] = "GET_MANIFEST",
+    [4] = "MANIFEST",
+    [5] = "CONFIGURE",
+    [6] = "CONFIGURED",
+    [7] = "CAPTURE",
+    [8] = "STREAM",
+    [9] = "STOP",
+    [10] = "FLUSH",
+    [11] = "ACCEPTED",
+    [12] = "FLUSHED",
+    [13] = "ERROR",
+    [14] = "CLOSE",
+    [15] = "HEARTBEAT",
+    [16] = "HEARTBEAT_REPLY",
+    [17] = "PENDING",
+    [18] = "BUSY",
+    [19] = "NOTICE",
+    [20] = "RESEND",
+    [21] = "RESENT",
+    [24] = "QUERY",
+    [25] = "QUERY_REPLY",
+    [64] = "FRAME_START",
+    [65] = "TILE",
+    [66] = "FRAME_END",
+    [96] = "LOG",
+  }},
+  ModeUse = {flags = true, names = {
+    [1] = "PREVIEW",
+    [2] = "STILL",
+  }},
+  NoticeReason = {flags = false, names = {
+    [1] = "RELEASE",
+    [2] = "SUPPLY",
+    [3] = "HEAT",
+  }},
+  PixelFormat = {flags = false, names = {
+    [17825804] = "GR10",
+    [17825805] = "RG10",
+    [17825806] = "GB10",
+    [17825807] = "BG10",
+    [17825808] = "GR12",
+    [17825809] = "RG12",
+    [17825810] = "GB12",
+    [17825811] = "BG12",
+    [17826057] = "GR14",
+    [17826058] = "RG14",
+    [17826059] = "GB14",
+    [17826060] = "BG14",
+    [17825838] = "GR16",
+    [17825839] = "RG16",
+    [17825840] = "GB16",
+    [17825841] = "BG16",
+  }},
+  ResendFlag = {flags = true, names = {
+    [1] = "START",
+    [2] = "END",
+  }},
+  ResetReason = {flags = false, names = {
+    [0] = "POWER_ON",
+    [1] = "RESET",
+    [2] = "WATCHDOG",
+    [3] = "SOFT",
+  }},
+}
+
+-- A field: name, type, how many, meaning, names of its values.
+local HEADER = {
+  {"magic", "s", 4, "8A 4C 4C 4B"},
+  {"version", "B", 1, "major in bits 4-7, minor in bits 0-3"},
+  {"type", "B", 1, "message type", "MessageType"},
+  {"flags", "B", 1, "RESENT; a reader ignores flags it does not know", "Flag"},
+  {"stream", "B", 1, "stream of a data packet, else 0"},
+  {"nonce", "I", 1, "the session: picked by the host, echoed by the module"},
+  {"sequence", "I", 1, "counts the packets of one lane and direction; wraps"},
+  {"frame", "I", 1, "frame of a data packet; request id of a request and its reply"},
+  {"x", "H", 1, "destination of a tile: left column; else 0"},
+  {"y", "H", 1, "destination of a tile: top row; else 0"},
+  {"width", "H", 1, "destination of a tile: columns; else 0"},
+  {"height", "H", 1, "destination of a tile: rows; else 0"},
+  {"length", "I", 1, "bytes of payload that follow the header"},
+  {"payload_crc", "I", 1, "CRC-32/ISO-HDLC of the payload"},
+  {"header_crc", "I", 1, "CRC-32/ISO-HDLC of the 36 bytes before it"},
+}
+
+local MESSAGES = {
+  [1] = {name = "Hello", abbr = "hello", doc = "opens a session; its header carries the nonce the host picked", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"version_min", "B", 1, "oldest version the host speaks, as in the header"},
+    {"version_max", "B", 1, "newest version the host speaks"},
+    {"lanes", "B", 1, "lanes the host offers, 1 to MAX_LANES"},
+    {"reserved", "B", 1, "0"},
+    {"capabilities", "I", 1, "what the host can do beyond the core", "Capability"},
+    {"max_payload", "I", 1, "longest payload the host takes, B"},
+  }},
+  [2] = {name = "HelloReply", abbr = "hello_reply", doc = "the session as both sides will use it", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"version", "B", 1, "version of the session"},
+    {"lanes", "B", 1, "lanes of the session"},
+    {"reset_reason", "B", 1, "why the module last started", "ResetReason"},
+    {"reserved", "B", 1, "0"},
+    {"capabilities", "I", 1, "the intersection", "Capability"},
+    {"max_payload", "I", 1, "longest payload the module takes, B"},
+    {"manifest_bytes", "I", 1, "length of the manifest, B"},
+    {"boot_count", "I", 1, "counts the module's starts"},
+    {"uptime_us", "Q", 1, "module's clock, us since its start"},
+  }},
+  [3] = {name = "GetManifest", abbr = "get_manifest", doc = "asks for a piece of the manifest", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"offset", "I", 1, "first byte wanted"},
+  }},
+  [4] = {name = "ManifestPiece", abbr = "manifest_piece", doc = "a piece of the manifest", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"offset", "I", 1, "where in the manifest the piece begins"},
+    {"total", "I", 1, "length of the whole, B"},
+    {"piece", "tail", 1, "entries: key u16, length u16, value"},
+  }},
+  [5] = {name = "Configure", abbr = "configure", doc = "prepares a stream", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"stream", "B", 1, "0 preview, 1 still"},
+    {"flags", "B", 1, "TEST_ONLY", "ConfigureFlag"},
+    {"mode", "H", 1, "a mode of the manifest"},
+    {"pixel_format", "I", 1, "PFNC code; 0 leaves it to the module", "PixelFormat"},
+    {"tile_bytes", "I", 1, "longest tile wanted, B; 0 leaves it to the module"},
+  }},
+  [6] = {name = "Configured", abbr = "configured", doc = "the configuration as it is, or under TEST_ONLY as it would be", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"stream", "B", 1, "as asked"},
+    {"flags", "B", 1, "TEST_ONLY, ADJUSTED", "ConfigureFlag"},
+    {"mode", "H", 1, "mode applied"},
+    {"pixel_format", "I", 1, "PFNC code applied", "PixelFormat"},
+    {"width", "H", 1, "pixels a row"},
+    {"height", "H", 1, "rows"},
+    {"stride", "I", 1, "bytes a row, whole"},
+    {"frame_bytes", "I", 1, "stride times height"},
+    {"tile_bytes", "I", 1, "longest tile, B"},
+  }},
+  [7] = {name = "Capture", abbr = "capture", doc = "asks for a number of frames; the settings travel with it", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"stream", "B", 1, "a configured stream"},
+    {"reserved", "B", 1, "0"},
+    {"count", "H", 1, "frames, 1 or more"},
+    {"exposure_us", "Q", 1, "exposure time, us; 0 keeps the last"},
+    {"gain_milli", "I", 1, "gain, 1/1000; 0 keeps the last"},
+    {"focus_mdpt", "i", 1, "focus, milli-dioptres, 0 = infinity; -1 keeps the last"},
+  }},
+  [8] = {name = "StartStream", abbr = "start_stream", doc = "asks for frames until STOP", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"stream", "B", 1, "a configured stream"},
+    {"reserved", "B", 1, "0"},
+    {"reserved2", "H", 1, "0"},
+    {"interval_us", "I", 1, "shortest time between frame starts, us; 0 = none"},
+    {"exposure_us", "Q", 1, "exposure time, us; 0 keeps the last"},
+    {"gain_milli", "I", 1, "gain, 1/1000; 0 keeps the last"},
+    {"focus_mdpt", "i", 1, "focus, milli-dioptres, 0 = infinity; -1 keeps the last"},
+  }},
+  [9] = {name = "Stop", abbr = "stop", doc = "ends a stream; a frame under way ends as ABORTED", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"stream", "B", 1, "a stream"},
+  }},
+  [10] = {name = "Flush", abbr = "flush", doc = "a barrier: ends every stream, answered after the last packet of the last frame", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+  }},
+  [11] = {name = "Accepted", abbr = "accepted", doc = "CAPTURE, STREAM or STOP is done or under way", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"stream", "B", 1, "as asked"},
+    {"reserved", "B", 1, "0"},
+    {"first_frame", "I", 1, "number of the next frame of any stream"},
+  }},
+  [12] = {name = "Flushed", abbr = "flushed", doc = "nothing of an earlier request follows", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"lanes", "B", 1, "lanes in use"},
+    {"reserved", "B", 1, "0"},
+    {"last_request", "I", 1, "id of the last request processed before the flush"},
+    {"last_sequence", "I", 4, "of each lane, this packet not counted"},
+  }},
+  [13] = {name = "Error", abbr = "error", doc = "the request is refused", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"code", "H", 1, "error code", "ErrorCode"},
+    {"detail", "text", 1, "UTF-8, for people"},
+  }},
+  [14] = {name = "Close", abbr = "close", doc = "ends the session; not answered", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"reason", "B", 1, "close reason", "CloseReason"},
+  }},
+  [15] = {name = "Heartbeat", abbr = "heartbeat", doc = "proof of life, and the credits; answered by HeartbeatReply, never repeated as it is", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"limit", "Q", 2, "bytes of tiles, each stream, that may be sent since the session began"},
+  }},
+  [16] = {name = "HeartbeatReply", abbr = "heartbeat_reply", doc = "proof of life; what was sent before it on its lane has arrived or is lost", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"uptime_us", "Q", 1, "module's clock, us"},
+    {"sent", "Q", 2, "bytes of tiles sent, each stream, since its beginning"},
+    {"begun", "I", 2, "frames begun, each stream: the newest one's number + 1"},
+  }},
+  [17] = {name = "Pending", abbr = "pending", doc = "the request is under way and will be answered", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"lease_ms", "H", 1, "do not ask again for so long, ms"},
+  }},
+  [18] = {name = "Busy", abbr = "busy", doc = "the module will be silent for a while", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"reason", "B", 1, "busy reason", "BusyReason"},
+    {"reserved", "B", 1, "0"},
+    {"lease_ms", "H", 1, "for how long at most, ms"},
+  }},
+  [19] = {name = "Notice", abbr = "notice", doc = "something is about to happen", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"reason", "B", 1, "notice reason", "NoticeReason"},
+    {"reserved", "B", 1, "0"},
+    {"within_ms", "H", 1, "expected within, ms; 0 = unknown"},
+  }},
+  [20] = {name = "Resend", abbr = "resend", doc = "asks for parts of a frame again; its header names stream and frame", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"flags", "B", 1, "START, END: those packets are missing too", "ResendFlag"},
+    {"reserved", "B", 1, "0"},
+    {"count", "H", 1, "rectangles that follow"},
+    {"ranges", "tail", 1, "x, y, width, height, u16 each"},
+  }},
+  [21] = {name = "Resent", abbr = "resent", doc = "what becomes of a Resend; comes behind the tiles that it announces", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"flags", "B", 1, "START, END: those packets were sent again", "ResendFlag"},
+    {"state", "B", 1, "what is known of the frame", "FrameState"},
+    {"count", "H", 1, "rectangles that follow"},
+    {"gone", "tail", 1, "rectangles no longer held: x, y, width, height, u16 each"},
+  }},
+  [24] = {name = "Query", abbr = "query", doc = "asks what became of a request of this session or of an earlier one", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"session", "I", 1, "nonce of the session in which it was sent"},
+    {"request", "I", 1, "its id"},
+  }},
+  [25] = {name = "QueryReply", abbr = "query_reply", doc = "what became of a request", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"fate", "B", 1, "done, not done, or unknown", "Fate"},
+  }},
+  [64] = {name = "FrameStart", abbr = "frame_start", doc = "a frame begins: its geometry, and the settings that were applied", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"mode", "H", 1, "a mode of the manifest"},
+    {"request", "I", 1, "id of the CAPTURE or STREAM request"},
+    {"width", "H", 1, "pixels a row"},
+    {"height", "H", 1, "rows"},
+    {"cfa", "B", 1, "colour filter array phase", "Cfa"},
+    {"orientation", "B", 1, "EXIF orientation, 1 to 8"},
+    {"bits", "B", 1, "bits a pixel, 8 to 16"},
+    {"reserved", "B", 1, "0"},
+    {"pixel_format", "I", 1, "PFNC code", "PixelFormat"},
+    {"stride", "I", 1, "bytes a row, whole"},
+    {"white", "I", 1, "white level, DN"},
+    {"black_milli", "I", 4, "black level of the 2 x 2 pixels, 1/1000 DN"},
+    {"timestamp_us", "Q", 1, "module's clock at the start of readout, us"},
+    {"exposure_us", "Q", 1, "exposure time applied, us"},
+    {"gain_milli", "I", 1, "gain applied, 1/1000"},
+    {"focus_mdpt", "i", 1, "focus applied, milli-dioptres"},
+    {"temperature_mc", "i", 1, "sensor temperature, 1/1000 degree C"},
+  }},
+  [66] = {name = "FrameEnd", abbr = "frame_end", doc = "a frame has been sent", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"status", "B", 1, "how the readout ended", "EndStatus"},
+    {"lanes", "B", 1, "lanes in use"},
+    {"tiles", "I", 1, "tiles sent, resent ones not counted"},
+    {"readout_us", "I", 1, "from start of readout to last row, us"},
+    {"last_sequence", "I", 4, "of each lane, this packet not counted"},
+  }},
+  [96] = {name = "Log", abbr = "log", doc = "a line of the module's log", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"level", "B", 1, "log level", "LogLevel"},
+    {"reserved", "B", 1, "0"},
+    {"timestamp_us", "Q", 1, "module's clock, us"},
+    {"text", "text", 1, "UTF-8"},
+  }},
+}
+
+local ENTRIES = {
+  [1] = {name = "maker", abbr = "maker", doc = "who made the module", fields = {
+    {"maker", "text", 1, "who made the module"},
+  }},
+  [2] = {name = "model", abbr = "model", doc = "what it is called", fields = {
+    {"model", "text", 1, "what it is called"},
+  }},
+  [3] = {name = "serial", abbr = "serial", doc = "which one it is; locks and reattachment go by it", fields = {
+    {"serial", "text", 1, "which one it is; locks and reattachment go by it"},
+  }},
+  [4] = {name = "firmware", abbr = "firmware", doc = "version and build of its firmware", fields = {
+    {"firmware", "text", 1, "version and build of its firmware"},
+  }},
+  [5] = {name = "board", abbr = "board", doc = "the board that stands in for the module", fields = {
+    {"board", "text", 1, "the board that stands in for the module"},
+  }},
+  [16] = {name = "SensorEntry", abbr = "sensor_entry", doc = "the sensor", fields = {
+    {"width", "H", 1, "columns"},
+    {"height", "H", 1, "rows"},
+    {"bits", "B", 1, "bits a pixel"},
+    {"cfa", "B", 1, "colour filter array phase", "Cfa"},
+    {"orientation", "B", 1, "EXIF orientation"},
+    {"reserved", "B", 1, "0"},
+    {"white", "I", 1, "white level, DN"},
+    {"black_milli", "I", 4, "black level of the 2 x 2 pixels, 1/1000 DN"},
+  }},
+  [17] = {name = "ColorEntry", abbr = "color_entry", doc = "its colours, as DNG states them", fields = {
+    {"illuminant", "H", 1, "EXIF LightSource of the matrix"},
+    {"reserved", "H", 1, "0"},
+    {"matrix", "i", 18, "ColorMatrix1, numerators and denominators"},
+    {"neutral", "I", 6, "AsShotNeutral, numerators and denominators"},
+  }},
+  [18] = {name = "ModeEntry", abbr = "mode_entry", doc = "a readout mode, one entry each", fields = {
+    {"id", "H", 1, "number that CONFIGURE names"},
+    {"width", "H", 1, "pixels a row"},
+    {"height", "H", 1, "rows"},
+    {"binning", "B", 1, "1, or 2 for 2 x 2 pixels of one colour"},
+    {"use", "B", 1, "what it is meant for", "ModeUse"},
+    {"active_area", "H", 4, "top, left, bottom, right"},
+    {"name", "s", 16, "ASCII, padded with 0"},
+  }},
+  [32] = {name = "OpticsEntry", abbr = "optics_entry", doc = "the lens", fields = {
+    {"focal_um", "I", 1, "focal length, um"},
+    {"focal_35mm_um", "I", 1, "35 mm equivalent, um"},
+    {"aperture_milli", "I", 1, "widest f-number, 1/1000"},
+    {"focus_max_mdpt", "I", 1, "closest focus, milli-dioptres"},
+  }},
+  [33] = {name = "PowerEntry", abbr = "power_entry", doc = "what it may draw", fields = {
+    {"idle_mw", "I", 1, "mW while nothing is read out"},
+    {"active_mw", "I", 1, "mW while streaming"},
+  }},
+  [34] = {name = "ScaleEntry", abbr = "scale_entry", doc = "for a stand-in: how much smaller it is than the product", fields = {
+    {"pixels_milli", "I", 1, "its largest frame over the product's, 1/1000"},
+    {"rate_milli", "I", 1, "its link rate over the product's, 1/1000; 0 = unknown"},
+  }},
+}
+
+-- What follows is written by hand (dissector_core.lua); it knows fields only by the tables above.
+--
+-- Packets come alone (pcapng of `lenslink replay`, link type USER0) or as a stream ("Decode As"
+-- on a TCP port). The lane is the interface, the direction the packet's flag, as pcapng has them.
+
+local bit = bit or bit32
+local lenslink = Proto("lenslink", "LensLink")
+local HEADER_BYTES = 0
+local registered = {}
+local SIZES = {B = 1, H = 2, I = 4, i = 4, Q = 8}
+local MAKERS = {
+  B = ProtoField.uint8, H = ProtoField.uint16, I = ProtoField.uint32, Q = ProtoField.uint64,
+  i = ProtoField.int32,
+}
+local STATUS = {[0] = "Bad", [1] = "Good", [2] = "Unverified"}
+local BAD, GOOD, UNVERIFIED = 0, 1, 2
+
+local function register(name, field)
+  registered[#registered + 1] = field
+  return field
+end
+
+-- Gives each field of a layout its ProtoField and its width.
+local function prepare(prefix, layout)
+  for _, field in ipairs(layout) do
+    local name, kind, count, doc, enum = field[1], field[2], field[3], field[4], field[5]
+    local abbr = prefix .. name
+    field.width = SIZES[kind] or (kind == "s" and 1) or 0
+    field.bytes = field.width * count
+    if kind == "text" then
+      field.proto = register(abbr, ProtoField.string(abbr, name, base.UNICODE, doc))
+    elseif kind == "s" or kind == "tail" then
+      field.proto = register(abbr, ProtoField.bytes(abbr, name, base.NONE, doc))
+    elseif kind == "i" then
+      field.proto = register(abbr, ProtoField.int32(abbr, name, base.DEC, nil, nil, doc))
+    else
+      local names = enum and not ENUMS[enum].flags and ENUMS[enum].names or nil
+      local shown = (enum or name:find("crc") or name == "nonce" or name == "version")
+        and base.HEX or base.DEC
+      field.proto = register(abbr, MAKERS[kind](abbr, name, shown, names, nil, doc))
+    end
+  end
+end
+
+prepare("lenslink.", HEADER)
+for _, field in ipairs(HEADER) do HEADER_BYTES = HEADER_BYTES + field.bytes end
+for _, message in pairs(MESSAGES) do
+  prepare("lenslink." .. message.abbr .. ".", message.fields)
+end
+for _, entry in pairs(ENTRIES) do
+  prepare("lenslink.manifest." .. entry.abbr .. ".", entry.fields)
+end
+
+local own = {
+  header_status = ProtoField.uint8(
+    "lenslink.header_crc.status", "Header CRC status", base.DEC, STATUS),
+  payload_status = ProtoField.uint8(
+    "lenslink.payload_crc.status", "Payload CRC status", base.DEC, STATUS),
+  payload = ProtoField.bytes("lenslink.payload", "Payload"),
+  noise = ProtoField.bytes("lenslink.noise", "Bytes that are no packet"),
+  direction = ProtoField.string("lenslink.direction", "Direction"),
+  entry = ProtoField.uint16(
+    "lenslink.manifest.key", "Manifest entry", base.HEX, ENUMS.ManifestKey.names),
+}
+for name, field in pairs(own) do register(name, field) end
+lenslink.fields = registered
+
+local crc_bad = ProtoExpert.new(
+  "lenslink.crc.bad", "A CRC does not hold", expert.group.CHECKSUM, expert.severity.ERROR)
+local malformed = ProtoExpert.new(
+  "lenslink.malformed", "Malformed", expert.group.MALFORMED, expert.severity.ERROR)
+lenslink.experts = {crc_bad, malformed}
+
+local packet_flags = Field.new("frame.packet_flags_direction")
+
+-- CRC-32/ISO-HDLC.
+local TABLE = {}
+for index = 0, 255 do
+  local value = index
+  for _ = 1, 8 do
+    if bit.band(value, 1) == 1 then
+      value = bit.bxor(bit.rshift(value, 1), 0xEDB88320)
+    else
+      value = bit.rshift(value, 1)
+    end
+  end
+  TABLE[index] = value
+end
+
+local function crc32(text)
+  local crc = 0xFFFFFFFF
+  local band, bxor, rshift = bit.band, bit.bxor, bit.rshift
+  for start = 1, #text, 4096 do
+    for _, byte in ipairs({text:byte(start, math.min(start + 4095, #text))}) do
+      crc = bxor(TABLE[band(bxor(crc, byte), 0xFF)], rshift(crc, 8))
+    end
+  end
+  -- Libraries of bits differ in the sign of what they give.
+  return bxor(crc, 0xFFFFFFFF) % 4294967296
+end
+
+local function flag_names(enum, value)
+  local names = {}
+  for mask, name in pairs(ENUMS[enum].names) do
+    if bit.band(value, mask) ~= 0 then names[#names + 1] = name end
+  end
+  table.sort(names)
+  return #names > 0 and " (" .. table.concat(names, ", ") .. ")" or ""
+end
+
+-- Adds the fields of a layout that lie inside `limit` bytes; the offset behind them.
+local function add_fields(tree, tvb, offset, layout, limit)
+  local first = offset
+  for _, field in ipairs(layout) do
+    local kind, count = field[2], field[3]
+    if kind == "text" or kind == "tail" then
+      return offset, field
+    end
+    if offset + field.bytes > first + limit then
+      return offset, nil
+    end
+    if kind == "s" then
+      tree:add(field.proto, tvb(offset, count))
+    else
+      for index = 0, count - 1 do
+        local range = tvb(offset + index * field.width, field.width)
+        local item = tree:add_le(field.proto, range)
+        if field[5] and ENUMS[field[5]].flags then
+          item:append_text(flag_names(field[5], range:le_uint()))
+        end
+      end
+    end
+    offset = offset + field.bytes
+  end
+  return offset, nil
+end
+
+local function add_manifest(tree, tvb, offset, stop)
+  while offset + 4 <= stop do
+    local key, length = tvb(offset, 2):le_uint(), tvb(offset + 2, 2):le_uint()
+    if offset + 4 + length > stop then return end
+    local entry = ENTRIES[key]
+    local branch = tree:add_le(own.entry, tvb(offset, 2))
+    if entry and length > 0 then
+      local value = offset + 4
+      local at, tail = add_fields(branch, tvb, value, entry.fields, length)
+      if tail then branch:add(tail.proto, tvb(at, value + length - at)) end
+    end
+    offset = offset + 4 + length
+  end
+end
+
+local function add_message(tree, tvb, offset, length, kind)
+  local message = MESSAGES[kind]
+  if not message then
+    if length > 0 then tree:add(own.payload, tvb(offset, length)) end
+    return
+  end
+  local branch = tree:add(lenslink, tvb(offset, length), message.name .. ": " .. message.doc)
+  local size = length >= 2 and tvb(offset, 2):le_uint() or 0
+  if size < 2 or size > length then
+    branch:add_proto_expert_info(malformed, "its size field lies")
+    return
+  end
+  local at, tail = add_fields(branch, tvb, offset, message.fields, size)
+  at = offset + size
+  if tail and at < offset + length then
+    branch:add(tail.proto, tvb(at, offset + length - at))
+    if tail[1] == "piece" then add_manifest(branch, tvb, at, offset + length) end
+  end
+end
+
+local function add_status(tree, range, field, status)
+  local item = tree:add(field, range, status)
+  if status == BAD then item:add_proto_expert_info(crc_bad) end
+end
+
+-- One packet at `offset`; the offset behind it, or nil and the bytes that are missing.
+local function dissect_packet(tvb, pinfo, tree, offset)
+  local left = tvb:reported_len() - offset
+  local captured = tvb:len() - offset
+  local length = tvb(offset + HEADER_BYTES - 12, 4):le_uint()
+  local head = tvb(offset, HEADER_BYTES - 4):raw()
+  local sealed = tvb(offset + HEADER_BYTES - 4, 4):le_uint()
+  local sound = crc32(head) == sealed
+  if sound and length > left - HEADER_BYTES and pinfo.can_desegment > 0 then
+    return nil, length - (left - HEADER_BYTES)
+  end
+  local kind = tvb(offset + 5, 1):uint()
+  local there = math.min(length, captured - HEADER_BYTES)
+  if not sound then there = captured - HEADER_BYTES end
+  local name = ENUMS.MessageType.names[kind] or string.format("type 0x%02X", kind)
+  local branch = tree:add(lenslink, tvb(offset, HEADER_BYTES + there), "LensLink " .. name)
+  add_fields(branch, tvb, offset, HEADER, HEADER_BYTES)
+  add_status(branch, tvb(offset + HEADER_BYTES - 4, 4), own.header_status, sound and GOOD or BAD)
+  local status = UNVERIFIED
+  if sound and there == length then
+    local payload = length > 0 and tvb(offset + HEADER_BYTES, length):raw() or ""
+    status = crc32(payload) == tvb(offset + HEADER_BYTES - 8, 4):le_uint() and GOOD or BAD
+  elseif sound and length > left - HEADER_BYTES then
+    status = BAD
+  end
+  add_status(branch, tvb(offset + HEADER_BYTES - 8, 4), own.payload_status, status)
+  if status == GOOD then
+    add_message(branch, tvb, offset + HEADER_BYTES, length, kind)
+  elseif there > 0 then
+    branch:add(own.payload, tvb(offset + HEADER_BYTES, there))
+  end
+  local frame = tvb(offset + 16, 4):le_uint()
+  local info = string.format("%s %d, %d bytes", name, frame, length)
+  if not sound then info = "damaged header" elseif status == BAD then info = info .. ", damaged" end
+  return offset + HEADER_BYTES + there, info
+end
+
+local function is_packet(tvb, offset)
+  return tvb:len() - offset >= HEADER_BYTES and tvb(offset, #MAGIC):raw() == MAGIC
+end
+
+function lenslink.dissector(tvb, pinfo, tree)
+  pinfo.cols.protocol = "LensLink"
+  local flags = packet_flags()
+  if flags then
+    local towards = flags.value == 2 and "to the module" or flags.value == 1 and "to the host"
+    if towards then
+      tree:add(own.direction, towards):set_generated()
+      pinfo.cols.src = towards == "to the host" and "module" or "host"
+      pinfo.cols.dst = towards == "to the host" and "host" or "module"
+    end
+  end
+  local offset, infos = 0, {}
+  while offset < tvb:len() do
+    if is_packet(tvb, offset) then
+      local next_offset, info = dissect_packet(tvb, pinfo, tree, offset)
+      if not next_offset then
+        pinfo.desegment_offset, pinfo.desegment_len = offset, info
+        break
+      end
+      infos[#infos + 1] = info
+      offset = next_offset
+    elseif pinfo.can_desegment > 0 and tvb:len() - offset < HEADER_BYTES then
+      pinfo.desegment_offset = offset
+      pinfo.desegment_len = DESEGMENT_ONE_MORE_SEGMENT
+      break
+    else
+      local start = offset
+      repeat offset = offset + 1 until offset >= tvb:len() or is_packet(tvb, offset)
+      tree:add(own.noise, tvb(start, offset - start))
+      infos[#infos + 1] = string.format("%d bytes that are no packet", offset - start)
+    end
+  end
+  pinfo.cols.info = table.concat(infos, "; ")
+  return tvb:len()
+end
+
+local encapsulations = wtap or wtap_encaps
+DissectorTable.get("wtap_encap"):add(encapsulations.USER0, lenslink)
+DissectorTable.get("tcp.port"):add_for_decode_as(lenslink)

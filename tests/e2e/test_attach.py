@@ -1,0 +1,254 @@
+"""Modules that come and go under a stream: what comes after a gap is new, and as before.
+
+Every frame is compared with what the scene shows under its number. Waits are for frames, lines and
+events, each within the deadline of its call.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware
+
+import lenslink
+from lenslink import Attached, Detached, FrameStatus, Warned
+from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.pins import DETECT_PIN, POWER_PINS, RELEASE_BUTTON
+from lenslink_protocol.ids import NoticeReason
+
+SIZE = {"scene": "prbs", "width": 128, "height": 96}
+SERVED = tuple(part for key, value in SIZE.items() for part in (f"--{key}", str(value)))
+KNOWN_S = 0.2
+
+
+@pytest.fixture
+def cli(tmp_path, scene_url, monkeypatch):
+    scene_url()  # skips where the bench is another than sim:
+    with Cli(tmp_path) as started:
+        # The driver in this process looks where the modules are served.
+        monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(started.runtime))
+        yield started
+
+
+def assert_shows_the_scene(frame):
+    assert frame.status is FrameStatus.COMPLETE
+    size = (frame.width, frame.height)
+    settings = {"bits": 12, "cfa": frame.cfa, "seed": 0}
+    expected = pattern("prbs", *size, frame_number=frame.number, **settings)
+    assert np.array_equal(frame.pixels, expected)
+
+
+def until(frames, condition):
+    """Frames until one of them is the first under which *condition* holds."""
+    for frame in frames:
+        with frame:
+            assert_shows_the_scene(frame)
+            if condition(frame):
+                return frame
+    raise AssertionError("the stream ended")
+
+
+def test_contacts_that_open_for_a_moment(scene_url, seed, request):
+    """Between 1 and 200 ms, either pin, while frames come; the module keeps running."""
+    chance = random.Random(seed)
+    events, away = [], []
+    with lenslink.attach(scene_url(**SIZE), on_event=events.append) as lens:
+        plant = lens.wait()._transport.module
+        with closing(lens.stream("full")) as frames:
+            numbers = [until(frames, lambda _: True).number]
+            for gap_ms in [21, 60, 200, *(chance.randint(21, 200) for _ in range(9))]:
+                # A short one first: over before it counts as off, so frames just go on.
+                short = chance.randint(1, 15)
+                pin = chance.choice([POWER_PINS, DETECT_PIN])
+                before = lens.attachments
+                edges = [[0, pin, 0], [short * 1000, pin, 1]]
+                later = 100_000
+                edges += [[later, pin, 0], [later + gap_ms * 1000, pin, 1]]
+                plant.command(contacts=edges)
+                frame = until(frames, lambda _, before=before: lens.attachments > before)
+                assert lens.attachments == before + 1
+                frame = until(frames, lambda frame: frame.nonce == lens.wait().nonce)
+                numbers.append(frame.number)
+                away.append(events[-1].away_s - (gap_ms - 20) / 1000)
+        assert numbers == sorted(set(numbers)), "one boot: numbers go on rising"
+        assert [type(event) for event in events] == [Attached, *[Detached, Attached] * 12]
+        assert {event.boot_count for event in events if isinstance(event, Attached)} == {1}
+        nonces = {event.nonce for event in events if isinstance(event, Attached)}
+        assert len(nonces) == 13
+    request.node.user_properties.append(("reattached after stable contact, s", max(away)))
+
+
+def test_the_module_is_killed(cli, request):
+    """kill -9 of the module's process; its server stays, and starts it again."""
+    server, url = cli.serve(*SERVED)
+    events, known = [], []
+
+    def told(event):
+        if isinstance(event, Detached):
+            known.append(time.monotonic())
+        events.append(event)
+
+    settings = {"exposure_us": 4000, "gain_milli": 3000, "focus_mdpt": 1650}
+    with (
+        lenslink.attach(url, on_event=told, timeout=PATIENCE_S) as lens,
+        closing(lens.stream("full", **settings)) as frames,
+    ):
+        before = until(frames, lambda _: True)
+        killed = time.monotonic()
+        os.kill(firmware(server.pid), signal.SIGKILL)
+        after = until(frames, lambda frame: frame.nonce != before.nonce)
+        back = time.monotonic()
+        for key, value in settings.items():
+            assert getattr(after, key) == value
+        assert after.timestamp_us < 1e6 * (back - killed), "younger than the kill"
+    old, gone, new = events
+    assert (old.boot_count, new.boot_count) == (1, 2)
+    assert old.serial == gone.serial == new.serial == f"SIM-{server.pid}"
+    assert new.nonce == after.nonce
+    assert known[0] - killed < KNOWN_S
+    request.node.user_properties.append(("unplug known, s", known[0] - killed))
+    request.node.user_properties.append(("first fresh frame, s", back - killed))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_the_server_ends_and_another_serves_the_same_module(cli, how):
+    """A replug as a user would do it, forced and in order; restarted once the host has noticed."""
+    serve = ("--listen", f"unix:{cli.runtime}/lens", "--serial", "LENS-7", *SERVED)
+    server, url = cli.serve(*serve)
+    modules = children(server.pid)
+    events = []
+
+    def told(event):
+        events.append(event)
+        if isinstance(event, Detached):
+            # Reaped, so that the address is free.
+            server.wait(PATIENCE_S)
+            assert_gone(modules)
+            cli.serve(*serve)
+
+    before_descriptors = descriptors()
+    with lenslink.attach(serial="LENS-7", on_event=told, timeout=PATIENCE_S) as lens:
+        lens.configure(1, "binned", tile_bytes=4096)
+        with closing(lens.stream("full", tile_bytes=2048, exposure_us=5000)) as frames:
+            before = until(frames, lambda _: True)
+            server.send_signal(how)
+            after = until(frames, lambda frame: frame.nonce != before.nonce)
+            assert (after.exposure_us, after.focus_mdpt) == (5000, before.focus_mdpt)
+        plans = lens.wait()._session.configurations
+        assert {stream: plan.tile_bytes for stream, plan in plans.items()} == {0: 2048, 1: 4096}
+        assert lens.url == url
+    assert [type(event) for event in events] == [Attached, Detached, Attached]
+    assert descriptors() <= before_descriptors + 6, "the second server's pipes"
+
+
+def descriptors():
+    if sys.platform != "linux":
+        return 0
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_device_tells_every_call_that_the_module_is_gone(cli):
+    """Without attach(): an exception, at once, from what waits and from all that is tried after."""
+    server, url = cli.serve(*SERVED)
+    with lenslink.open(url, timeout=PATIENCE_S) as device:
+        device.capture("full").release()
+        frames = device.stream("full")
+        next(frames).release()
+        began = time.monotonic()
+        os.kill(firmware(server.pid), signal.SIGKILL)
+        with pytest.raises(lenslink.Disconnected):
+            for frame in frames:
+                frame.release()
+        assert time.monotonic() - began < KNOWN_S
+        for call in (device.capture, device.configure, device.flush, device.renew):
+            with pytest.raises(lenslink.Disconnected):
+                call()
+        with pytest.raises(lenslink.Disconnected):
+            next(device.stream())
+        device.stop()  # of what is gone there is nothing to stop
+
+
+def test_two_modules_at_once(cli):
+    one_server, one_url = cli.serve(*SERVED)
+    two_server, two_url = cli.serve(*SERVED)
+    with (
+        lenslink.attach(one_url, timeout=PATIENCE_S) as one,
+        lenslink.attach(two_url, timeout=PATIENCE_S) as two,
+    ):
+        assert one.serial != two.serial
+        for lens in (one, two):
+            lens.start("full")
+            assert_shows_the_scene(lens.next_frame())
+        os.kill(firmware(one_server.pid), signal.SIGKILL)
+        gone = 0
+        deadline = time.monotonic() + PATIENCE_S
+        while one.attachments < 2:
+            assert time.monotonic() < deadline
+            try:
+                assert_shows_the_scene(one.next_frame(timeout=0.5))
+            except lenslink.Disconnected:
+                gone += 1
+            assert_shows_the_scene(two.next_frame())
+        assert_shows_the_scene(one.next_frame())
+        assert (one.attachments, two.attachments) == (2, 1)
+        del two_server
+
+
+def test_the_release_button_warns(scene_url):
+    events = []
+    with lenslink.attach(scene_url(**SIZE), on_event=events.append) as lens:
+        plant = lens.wait()._transport.module
+        with closing(lens.stream("full")) as frames:
+            until(frames, lambda _: True)
+            # Pressed; 80 ms later the module is off, and put on again.
+            pressed = [[0, RELEASE_BUTTON, 1], [60_000, RELEASE_BUTTON, 0]]
+            plant.command(contacts=[*pressed, [80_000, DETECT_PIN, 0], [200_000, DETECT_PIN, 1]])
+            until(frames, lambda _: lens.attachments == 2)
+    assert [type(event) for event in events] == [Attached, Warned, Detached, Attached]
+    assert events[1].reason is NoticeReason.RELEASE
+
+
+def test_a_capture_under_way_is_accounted_for(scene_url, seed):
+    """Done once, or an exception that says what became of it."""
+    chance = random.Random(seed)
+    fates = []
+    with lenslink.attach(scene_url(**SIZE)) as lens:
+        plant = lens.wait()._transport.module
+        numbers = []
+        for turn in range(8):
+            at = chance.randint(0, 300_000)
+            plant.command(contacts=[[at, DETECT_PIN, 0], [at + 50_000, DETECT_PIN, 1]])
+            try:
+                # The motor needs a quarter of a second from one end to the other.
+                with lens.capture("full", focus_mdpt=3300 * (turn % 2)) as frame:
+                    assert_shows_the_scene(frame)
+                    numbers.append(frame.number)
+            except lenslink.Disconnected as error:
+                fates.append(error.fate)
+            # Past the interruption, so that each turn has one of its own.
+            with pytest.raises((lenslink.Timeout, lenslink.Disconnected)):
+                lens.wait().next_frame(timeout=0.4)
+        assert numbers == sorted(set(numbers))
+        assert all(fate is not None for fate in fates)
+
+
+def test_a_server_that_ends_while_a_host_waits_leaves_nothing(cli):
+    server, url = cli.serve(*SERVED)
+    with lenslink.attach(url, timeout=PATIENCE_S) as lens:
+        lens.start("full")
+        lens.next_frame().release()
+        modules = children(server.pid)
+        server.send_signal(signal.SIGTERM)
+        finish(server)
+        with pytest.raises(lenslink.Disconnected, match="was not back within 1 s"):
+            for _ in range(1000):
+                lens.next_frame(timeout=1).release()
+        assert_gone(modules)

@@ -1,0 +1,30 @@
+"""A host that means harm: the module's memory stays bounded, and the next host is served.
+
+On MicroPython, with little more heap than the firmware itself takes.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from lab import micropython
+from lab.scale import choose
+
+# MicroPython's Unix port has words of 8 bytes: this is what half as much is on a board.
+HEAP = "768k"
+PACKETS = choose(300, 5000)
+# Answers and log lines that wait, with what each of them points to.
+GROWTH_BYTES = 64 << 10
+
+
+@pytest.mark.timeout(choose(120, 3600))
+def test_floods() -> None:
+    script = micropython.TESTS / "lab/hostile_host.py"
+    lines = micropython.run(script, str(PACKETS), heap=HEAP).splitlines()
+    results = [json.loads(line) for line in lines]
+    for name, grown, error in results[:-1]:
+        print(f"{name}: {grown} bytes at the worst moment")
+        assert not error, f"{name}: {error}"
+        assert grown < GROWTH_BYTES, name
+    print(f"heap in use at the end: {results[-1][1]} bytes")

@@ -1,0 +1,185 @@
+"""One fault at every byte of a session of three frames: what it costs, and what it does not.
+
+Nothing is sampled but the value of the bit or byte; its seed is printed.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+
+import numpy as np
+import pytest
+from lab import recording
+from lab.recording import FRAMES, Listener, Recording
+
+from lenslink.reassembly import pixels
+from lenslink_protocol.framing import encode_packet
+from lenslink_protocol.ids import MessageType, Reject
+from lenslink_protocol.messages import Header
+from lenslink_protocol.params import HEADER_BYTES
+
+# Four strips a frame; rows of two segments; and 8 x 8 rectangles, which no board sends yet.
+SHAPES = {"strips": 128, "segments": 24, "rectangles": 128}
+
+
+@cache
+def session(shape: str) -> Recording:
+    recorded, _ = recording.record(SHAPES[shape])
+    return recording.rectangles(recorded) if shape == "rectangles" else recorded
+
+
+@cache
+def source(number: int) -> np.ndarray:
+    side = recording.SIDE
+    return np.frombuffer(recording.picture(number), "<u2").reshape(side, side)
+
+
+def check_frames(host: Listener, untouched: set[int], where: str) -> None:
+    """Frames that were not touched are whole; no frame shows a wrong pixel as good."""
+    whole = set()
+    for assembly in host.frames.finished:
+        number = assembly.number
+        uncovered = assembly.clear_gaps()
+        shown = pixels(assembly)
+        mask = np.ones(shown.size, dtype=bool)
+        for start, end in uncovered:
+            mask[start // 2 : (end + 1) // 2] = False
+        mask = mask.reshape(shown.shape)
+        assert (shown[mask] == source(number)[mask]).all(), where
+        assert not shown[~mask].any(), where
+        if assembly.coverage.complete:
+            assert mask.all()
+            whole.add(number)
+    assert len(host.frames.finished) == len({a.number for a in host.frames.finished}), where
+    assert untouched <= whole, where
+
+
+def test_the_session_is_what_it_should_be():
+    for shape in SHAPES:
+        recorded = session(shape)
+        kinds = [header.type for header in recorded.headers()]
+        assert kinds[0] == MessageType.HELLO_REPLY
+        assert {MessageType.MANIFEST, MessageType.CONFIGURED, MessageType.LOG} <= set(kinds)
+        assert sorted(recorded.frames()) == [0, 1, 2]
+        tiles = kinds.count(MessageType.TILE)
+        assert tiles == FRAMES * {"strips": 4, "segments": 32, "rectangles": 4}[shape]
+        host = Listener(recorded)
+        host.play(recorded.data)
+        assert host.out == [header.sequence for header in recorded.headers()]
+        check_frames(host, {0, 1, 2}, "no fault")
+        assert len(host.frames.finished) == FRAMES
+
+
+def faults(data: bytes, at: int, chance: random.Random):
+    """(what, the stream with it, whether it is inside the packet of that byte)."""
+    byte = data[at]
+    before, after = data[:at], data[at + 1 :]
+    yield "flip a bit", before + bytes([byte ^ 1 << chance.randrange(8)]) + after
+    yield "flip all bits", before + bytes([byte ^ 0xFF]) + after
+    yield "drop", before + after
+    yield "insert", before + bytes([chance.randrange(256)]) + data[at:]
+    yield "duplicate", before + bytes([byte]) + data[at:]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_one_fault_at_every_byte(shape, seed, capsys):
+    recorded = session(shape)
+    data, frames = recorded.data, recorded.frames()
+    sequences = [header.sequence for header in recorded.headers()]
+    chance = random.Random(seed)
+    count, start = 0, 0
+    for index, packet in enumerate(recorded.packets):
+        for at in range(start, start + len(packet)):
+            for what, stream in faults(data, at, chance):
+                # What is put in front of a packet touches none.
+                between = at == start and what == "insert"
+                touched = set() if between else {index}
+                where = f"{what} at byte {at - start} of packet {index}, seed {seed}"
+                host = Listener(recorded)
+                try:
+                    host.play(stream)
+                except Exception as error:
+                    raise AssertionError(where) from error
+                lost = set(sequences) - set(host.out)
+                assert len(host.out) == len(set(host.out)), where
+                assert set(host.out) <= set(sequences), where
+                most = {sequences[i] for i in (index, index + 1) if i < len(sequences)}
+                assert lost <= (set() if between else most), where
+                # The answers are unexpected: this host has asked nothing.
+                assert host.rejects.total() > host.rejects[Reject.UNEXPECTED], where
+                whole = {number for number, own in frames.items() if not own & touched}
+                check_frames(host, whole, where)
+                count += 1
+        start += len(packet)
+    assert count == 5 * len(data)
+    with capsys.disabled():
+        print(f"\n[{shape}] {count} faults in {len(data)} bytes, seed {seed}")
+
+
+def pieces_with(recorded: Recording, index: int, extra: bytes) -> bytes:
+    """The session with something put behind a packet."""
+    return b"".join((*recorded.packets[: index + 1], extra, *recorded.packets[index + 1 :]))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_packet_that_comes_twice_changes_nothing(shape):
+    recorded = session(shape)
+    for index, packet in enumerate(recorded.packets):
+        host = Listener(recorded)
+        host.play(pieces_with(recorded, index, packet))
+        assert host.out == [header.sequence for header in recorded.headers()]
+        assert host.rejects[Reject.SEQUENCE] == 1
+        assert host.rejects.total() == 1 + host.rejects[Reject.UNEXPECTED]
+        check_frames(host, {0, 1, 2}, f"packet {index} twice")
+
+
+def spread(recorded: Recording) -> Recording:
+    """The session with every other sequence left out, so that a packet fits between two."""
+    pairs = zip(recorded.packets, recorded.headers(), strict=True)
+    packets = (numbered(packet, header, 2 * header.sequence) for packet, header in pairs)
+    return Recording(recorded.nonce, recorded.plan, tuple(packets))
+
+
+def numbered(packet: bytes, header: Header, sequence: int) -> bytes:
+    place = (header.x, header.y, header.width, header.height)
+    return encode_packet(
+        header.type, packet[HEADER_BYTES:], nonce=header.nonce, sequence=sequence,
+        frame=header.frame, stream=header.stream, place=place,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_damaged_duplicate_after_a_good_tile_changes_nothing(shape, fresh, seed):
+    recorded = spread(session(shape))
+    chance = random.Random(seed)
+    for index, header in enumerate(recorded.headers()):
+        if header.type != MessageType.TILE:
+            continue
+        packet = recorded.packets[index]
+        again = bytearray(numbered(packet, header, header.sequence + 1) if fresh else packet)
+        for _ in range(3):
+            again[chance.randrange(HEADER_BYTES, len(again))] ^= 1 << chance.randrange(8)
+        host = Listener(recorded)
+        host.play(pieces_with(recorded, index, bytes(again)))
+        where = f"tile {index}, seed {seed}"
+        assert host.out == [each.sequence for each in recorded.headers()], where
+        assert host.rejects[Reject.PAYLOAD_CRC] == 1, where
+        check_frames(host, {0, 1, 2}, where)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_another_tile_for_covered_ground_changes_nothing(shape):
+    """Sound, of this session, and with other pixels: what was there first stays."""
+    recorded = spread(session(shape))
+    for index, header in enumerate(recorded.headers()):
+        if header.type != MessageType.TILE:
+            continue
+        packet = recorded.packets[index]
+        lies = packet[:HEADER_BYTES] + bytes(len(packet) - HEADER_BYTES)
+        again = numbered(lies, header, header.sequence + 1)
+        host = Listener(recorded)
+        host.play(pieces_with(recorded, index, again))
+        assert host.rejects[Reject.COVERED] + host.rejects[Reject.LATE] == 1
+        check_frames(host, {0, 1, 2}, f"tile {index}")

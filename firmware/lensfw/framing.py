@@ -58,7 +58,9 @@ class Receiver:
                 self._used = start
             left = self._count - start
             if left < wire.HEADER_BYTES:
-                return self._wait(now)
+                if self._stalled(now):
+                    continue
+                return None
             body = start + wire.HEADER_BYTES
             header = struct.unpack_from(wire.HEADER, self._buffer, start)
             length, payload_crc, header_crc = header[12:15]
@@ -75,7 +77,9 @@ class Receiver:
                 self._used = start + 1
                 continue
             if left < wire.HEADER_BYTES + length:
-                return self._wait(now)
+                if self._stalled(now):
+                    continue
+                return None
             payload = self._view[body : body + length]
             if binascii.crc32(payload) != payload_crc:
                 # Bytes may be missing: what looks like payload may hold the next packet.
@@ -85,13 +89,13 @@ class Receiver:
             self._used = body + length
             return header, payload
 
-    def _wait(self, now):
-        """Inside a packet: wait for the rest, unless it has stalled."""
-        if now - self._progress >= wire.STALL_MS * 1000:
-            self.reject("stall")
-            self._used += 1
-            self._progress = now
-        return
+    def _stalled(self, now):
+        """Inside a packet: whether it is given up. What it holds has stalled with it."""
+        if now - self._progress < wire.STALL_MS * 1000:
+            return False
+        self.reject("stall")
+        self._used += 1
+        return True
 
 
 def seal(packet, length, crc, kind, flags, stream, nonce, sequence, frame, place):

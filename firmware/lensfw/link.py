@@ -14,6 +14,8 @@ _ANSWERS = 4
 _SESSIONS = 2
 # A host that does not read must not fill the module's memory with log lines.
 _QUEUE = 32
+# Nor one that asks and does not read: it asks again. Nobody honest waits for so many answers.
+_OWED = 8
 
 # Both end with the last sequence of each lane, known only when they are sent.
 _SEQUENCED = (wire.T_FRAME_END, wire.T_FLUSHED)
@@ -42,12 +44,15 @@ class Link:
         self.receiver = framing.Receiver(self.rejects)
         self.nonce = None
         self.dropped_logs = 0
+        self.dropped_requests = 0
         self._module = module
         self._clock = clock
         self._boot_count = boot_count
         self._reset_reason = reset_reason
         self.outbox = outbox.Outbox()
         self._capabilities = 0
+        # Longest payload that the host takes.
+        self.max_payload = wire.MAX_PAYLOAD
         self._rx = None
         self.lanes_offered = 1
         self._tx = [0] * wire.MAX_LANES
@@ -93,6 +98,8 @@ class Link:
             return
         if kind >= wire.VENDOR_FIRST:
             return
+        if self._overasked(kind):
+            return
         if kind == wire.T_HEARTBEAT or kind == wire.T_RESEND or kind == wire.T_QUERY:
             try:
                 fields = wire.decode(kind, payload)
@@ -107,9 +114,18 @@ class Link:
             return
         self._request(kind, number, payload)
 
+    def _overasked(self, kind):
+        """Whether too many answers wait already; the credits of a heartbeat count all the same."""
+        if self.outbox.owed() < _OWED:
+            return False
+        self.dropped_requests += 1
+        return kind != wire.T_HEARTBEAT
+
     def _heartbeat(self, number, limits):
         """As a resend and a query, it may be repeated or lost without harm: no answer is kept."""
         self.outbox.grant(limits)
+        if self.outbox.owed() >= _OWED:
+            return
         fields = [self._clock.now()] + self.outbox.sent() + self._begun
         payload = wire.encode(wire.T_HEARTBEAT_REPLY, fields)
         self.outbox.control(outbox.Item(wire.T_HEARTBEAT_REPLY, number, 0, payload))
@@ -148,13 +164,15 @@ class Link:
         if not self._module.attached():
             return
         try:
-            oldest, newest, lanes, _, capabilities, _ = wire.decode(wire.T_HELLO, payload)
+            oldest, newest, lanes, _, capabilities, most = wire.decode(wire.T_HELLO, payload)
         except ValueError:
             self.receiver.reject("malformed")
             return
         if nonce == self.nonce:
             if not self._in_order(sequence):
                 self.receiver.reject("sequence")
+                return
+            if self._overasked(wire.T_HELLO):
                 return
             if self._answered(number):
                 return
@@ -171,6 +189,7 @@ class Link:
             self._refuse(number, wire.ERR_VERSION, "this module speaks version %d" % major)
             return
         self._capabilities = capabilities & _CAPABILITIES
+        self.max_payload = most
         self.lanes = max(1, min(lanes, self.lanes_offered))
         fields = (
             min(newest, _VERSION), self.lanes, self._reset_reason, 0, self._capabilities,

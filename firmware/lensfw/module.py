@@ -85,6 +85,7 @@ class Module:
             self._channels = [Channel(ways[0], _PRIORITY)]
         else:
             self._channels = [Channel(way, (number,)) for number, way in enumerate(ways)]
+        self._turn = 0
 
     # --- what is due ----------------------------------------------------------------------
 
@@ -98,13 +99,19 @@ class Module:
         for channel in self._channels:
             if channel.readout is None:
                 self._begin(channel, now)
-        # In turns, a tile each, so that neither stream waits for the other's frame.
+        # In turns, a tile each, so that neither stream waits for the other's frame. Who got one
+        # goes last, also the next time: else one could take every buffer as it comes free.
+        count = len(self._channels)
         busy = True
         while busy:
             busy = False
-            for channel in self._channels:
+            first = self._turn
+            for offset in range(count):
+                number = (first + offset) % count
+                channel = self._channels[number]
                 if channel.readout is not None and self._read(channel, now):
                     busy = True
+                    self._turn = (number + 1) % count
 
     def idle_ms(self):
         """How long step() may be put off if nothing arrives."""
@@ -237,9 +244,9 @@ class Module:
         adjusted = 0
         if pixel_format not in (0, self._format):
             adjusted = wire.CONFIGURE_ADJUSTED
-        limit = self.tiles.size
+        # Two pixels are the least that a tile can hold.
+        limit = max(4, min(self.tiles.size, self.link.max_payload))
         if tile_bytes:
-            # Two pixels are the least that a tile can hold.
             limit = max(4, min(limit, tile_bytes))
             if limit != tile_bytes:
                 adjusted = wire.CONFIGURE_ADJUSTED

@@ -47,6 +47,17 @@ class Outbox:
         """Control packets that wait."""
         return len(self._control)
 
+    def owed(self):
+        """Answers that wait."""
+        count = 0
+        for item in self._control:
+            if item.kind != wire.T_LOG:
+                count += 1
+        for item in self._data:
+            if item.barrier or item.kind == wire.T_RESENT:
+                count += 1
+        return count
+
     def data(self, item):
         self._data.append(item)
 

@@ -330,6 +330,10 @@ class World:
     def actions(self) -> list[Action]:
         """Everything that may happen next."""
         found: list[Action] = []
+        if self.left["restart"]:
+            found.append(("restart", 0))
+        if self.gone:
+            return found
         for lane, channel in enumerate([self.down, *self.up], -1):
             if not channel:
                 continue
@@ -349,8 +353,6 @@ class World:
             found.append(("timer", 0))
         elif self.left["early"]:
             found.append(("early", 0))
-        if self.left["restart"]:
-            found.append(("restart", 0))
         return found
 
     def act(self, action: Action) -> None:

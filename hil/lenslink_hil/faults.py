@@ -137,26 +137,34 @@ def random_plan(
     most: int = 4,
     kinds: Sequence[Kind] = (*DAMAGE, Kind.SPLIT, Kind.STALL),
     longest_stall_s: float = 0.6,
+    lanes: int = 1,
 ) -> FaultPlan:
     """1 to *most* faults of *kinds* in the first *packets* (up, down), the same for a seed."""
-    rng = random.Random(seed)  # noqa: S311 - not for secrets
+    rng = random.Random(seed)
     return FaultPlan(
         tuple(
-            _random_fault(rng, packets, kinds, longest_stall_s) for _ in range(rng.randint(1, most))
+            _random_fault(rng, packets, kinds, longest_stall_s, lanes)
+            for _ in range(rng.randint(1, most))
         ),
         seed,
     )
 
 
 def _random_fault(
-    rng: random.Random, packets: tuple[int, int], kinds: Sequence[Kind], longest_stall_s: float
+    rng: random.Random,
+    packets: tuple[int, int],
+    kinds: Sequence[Kind],
+    longest_stall_s: float,
+    lanes: int,
 ) -> Fault:
     kind = rng.choice(kinds)
     direction = rng.choice((Direction.UP, Direction.UP, Direction.DOWN))
     packet = rng.randrange(packets[direction == Direction.DOWN])
     # Headers are the interesting part, and every packet has one.
     at = rng.choice((0, rng.randrange(HEADER_BYTES), rng.randrange(2 * HEADER_BYTES)))
-    fault = Fault(kind, direction, at, packet)
+    # The host says all it says on lane 0.
+    lane = rng.randrange(lanes) if lanes > 1 and direction is Direction.UP else 0
+    fault = Fault(kind, direction, at, packet, lane)
     match kind:
         case Kind.FLIP:
             return replace(fault, mask=rng.randrange(1, 256))
@@ -262,8 +270,8 @@ class Damage:
         """Bytes inside which nothing begins or ends."""
         if not self._next:
             self._header += view
-        for _, kept in self._repeats:
-            kept += view
+        for _, repeat in self._repeats:
+            repeat.extend(view)
         if self._drop_rest or self.position < self._drop_until:
             self.touched.add(self.packet)
         elif self._mask:
@@ -277,10 +285,10 @@ class Damage:
             length = Header._make(HEADER.unpack(self._header)[1:]).length
             self._next = self._start + HEADER_BYTES + length
         ended = self.position == self._next
-        for repeat in list(self._repeats):
-            until, kept = repeat
+        for each in list(self._repeats):
+            until, kept = each
             if until == self.position or (until is None and ended):
-                self._repeats.remove(repeat)
+                self._repeats.remove(each)
                 pieces[-1].data += kept
                 if not ended:
                     self.touched.add(self.packet)

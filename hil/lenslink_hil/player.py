@@ -138,7 +138,7 @@ class Player:
     def _refuse(self, asked: Asked) -> None:
         name = MessageType(asked.key[0]).name
         rest = "".join(f" {value}" for value in asked.key[1:])
-        text = f"the recording has no {'further ' if self.progress else ''}{name}{rest}"
+        text = f"the recording has no further {name}{rest}"
         self._insert(
             MessageType.ERROR, asked.id, Error(ErrorCode.UNSUPPORTED, text.encode()).encode()
         )

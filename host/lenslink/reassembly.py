@@ -230,12 +230,12 @@ class Reassembly:
         assembly = self._open.get(header.frame)
         if assembly is None or assembly.stream != header.stream:
             return
+        if len(message.gone) < 8 * message.count or message.count > MAX_RANGES:
+            self._rejects[Reject.MALFORMED] += 1
+            return
         assembly.tries = 0
         if message.state == FrameState.UNKNOWN:
             assembly.gone.add(0, assembly.gone.size)
-        elif len(message.gone) < 8 * message.count or message.count > MAX_RANGES:
-            self._rejects[Reject.MALFORMED] += 1
-            return
         for index in range(message.count):
             x, y, width, height = np.frombuffer(message.gone, "<u2", 4, 8 * index).tolist()
             for start, end in assembly.ranges((x, y, width, height)) or []:

@@ -165,14 +165,16 @@ class Receiver:
             self.rejects[Reject.STALL] += 1
             self._hunt(bytes(self._payload[: self._got]))
         elif self._hunting and self._backlog:
-            # An end that might have become a header: it did not.
-            self.rejects[Reject.NOISE] += 1
-            self._drop(len(self._backlog))
-            self._hunting = False
+            # An end that might have become a header: it did not. Another may begin inside it.
+            whole = self._backlog.startswith(MAGIC)
+            self.rejects[Reject.STALL if whole else Reject.NOISE] += 1
+            self._drop(1 if whole else len(self._backlog))
         elif self._have:
             self.rejects[Reject.STALL] += 1
             self._hunt(bytes(self._head[1 : self._have]))
         self._search()
+        if not self._backlog and self._header is None:
+            self._hunting = False
 
     def resume(self, away: float) -> None:
         """Nobody has listened for *away* seconds: they do not count as a stall."""

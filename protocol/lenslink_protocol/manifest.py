@@ -104,6 +104,7 @@ def parse_manifest(data: bytes) -> Manifest:
     if not 1 <= len(modes) <= _MODES:
         raise Malformed(f"a manifest with {len(modes)} modes")
     _check_sensor(values.get("sensor"))
+    _check_color(values.get("color"))
     try:
         return Manifest(modes=tuple(modes), skipped=tuple(skipped), **values)  # type: ignore[arg-type]
     except TypeError as error:
@@ -147,3 +148,8 @@ def _check_sensor(sensor: object) -> None:
         raise Malformed("a manifest without a sensor")
     if sensor.cfa > max(Cfa) or not 8 <= sensor.bits <= 16 or not 1 <= sensor.orientation <= 8:
         raise Malformed(f"an impossible sensor: {sensor}")
+
+
+def _check_color(color: object) -> None:
+    if isinstance(color, ColorEntry) and not all((*color.matrix[1::2], *color.neutral[1::2])):
+        raise Malformed(f"colours that divide by zero: {color}")

@@ -27,6 +27,8 @@ from lenslink_protocol.ids import NoticeReason
 SIZE = {"scene": "prbs", "width": 128, "height": 96}
 SERVED = tuple(part for key, value in SIZE.items() for part in (f"--{key}", str(value)))
 KNOWN_S = 0.2
+# Contacts that have closed are known to be so, and the module answers, within this.
+SETTLED_S = 0.4
 
 
 @pytest.fixture
@@ -56,34 +58,38 @@ def until(frames, condition):
     raise AssertionError("the stream ended")
 
 
-def test_contacts_that_open_for_a_moment(scene_url, seed, request):
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_contacts_that_open_for_a_moment(scene_url, seed, request, lanes):
     """Between 1 and 200 ms, either pin, while frames come; the module keeps running."""
     chance = random.Random(seed)
-    events, away = [], []
-    with lenslink.attach(scene_url(**SIZE), on_event=events.append) as lens:
+    events, numbers, away = [], [], []
+    with lenslink.attach(scene_url(**SIZE, lanes=lanes), on_event=events.append) as lens:
         plant = lens.wait()._transport.module
         with closing(lens.stream("full")) as frames:
-            numbers = [until(frames, lambda _: True).number]
-            for gap_ms in [21, 60, 200, *(chance.randint(21, 200) for _ in range(9))]:
-                # A short one first: over before it counts as off, so frames just go on.
-                short = chance.randint(1, 15)
+            for gap_ms in [1, 15, 25, 50, 200, *(chance.randint(1, 200) for _ in range(7))]:
                 pin = chance.choice([POWER_PINS, DETECT_PIN])
                 before = lens.attachments
-                edges = [[0, pin, 0], [short * 1000, pin, 1]]
-                later = 100_000
-                edges += [[later, pin, 0], [later + gap_ms * 1000, pin, 1]]
-                plant.command(contacts=edges)
-                frame = until(frames, lambda _, before=before: lens.attachments > before)
-                assert lens.attachments == before + 1
-                frame = until(frames, lambda frame: frame.nonce == lens.wait().nonce)
+                over = time.monotonic() + gap_ms / 1000 + SETTLED_S
+                plant.command(contacts=[[0, pin, 0], [gap_ms * 1000, pin, 1]])
+                frame = until(
+                    frames,
+                    lambda frame, before=before, over=over: (
+                        frame.nonce == lens.wait().nonce
+                        and (lens.attachments > before or time.monotonic() > over)
+                    ),
+                )
                 numbers.append(frame.number)
-                away.append(events[-1].away_s - (gap_ms - 20) / 1000)
+                # Up to 20 ms it bounces; the module may look a moment later than that.
+                if gap_ms < 20 or gap_ms >= 50:
+                    assert lens.attachments == before + (gap_ms >= 50), gap_ms
+                if lens.attachments > before:
+                    away.append(events[-1].away_s - (gap_ms / 1000 - 0.02))
         assert numbers == sorted(set(numbers)), "one boot: numbers go on rising"
-        assert [type(event) for event in events] == [Attached, *[Detached, Attached] * 12]
-        assert {event.boot_count for event in events if isinstance(event, Attached)} == {1}
-        nonces = {event.nonce for event in events if isinstance(event, Attached)}
-        assert len(nonces) == 13
-    request.node.user_properties.append(("reattached after stable contact, s", max(away)))
+        attached = [event for event in events if isinstance(event, Attached)]
+        assert {event.boot_count for event in attached} == {1}
+        assert len({event.nonce for event in attached}) == len(attached) == len(away) + 1
+        assert [type(event) for event in events] == [Attached, *[Detached, Attached] * len(away)]
+    request.node.user_properties.append(("reattached after contact, s", max(away)))
 
 
 def test_the_module_is_killed(cli, request):
@@ -123,8 +129,7 @@ def test_the_server_ends_and_another_serves_the_same_module(cli, how):
     """A replug as a user would do it, forced and in order; restarted once the host has noticed."""
     serve = ("--listen", f"unix:{cli.runtime}/lens", "--serial", "LENS-7", *SERVED)
     server, url = cli.serve(*serve)
-    modules = children(server.pid)
-    events = []
+    events, modules = [], []
 
     def told(event):
         events.append(event)
@@ -136,9 +141,10 @@ def test_the_server_ends_and_another_serves_the_same_module(cli, how):
 
     before_descriptors = descriptors()
     with lenslink.attach(serial="LENS-7", on_event=told, timeout=PATIENCE_S) as lens:
-        lens.configure(1, "binned", tile_bytes=4096)
+        lens.configure(1, "full", tile_bytes=4096)
         with closing(lens.stream("full", tile_bytes=2048, exposure_us=5000)) as frames:
             before = until(frames, lambda _: True)
+            modules += children(server.pid)
             server.send_signal(how)
             after = until(frames, lambda frame: frame.nonce != before.nonce)
             assert (after.exposure_us, after.focus_mdpt) == (5000, before.focus_mdpt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cli_process import PATIENCE_S, Cli, finish
@@ -23,7 +23,8 @@ def event(process):
     """The next line, which comes when something has changed."""
     line = json.loads(process.stdout.readline())
     assert line["schema"] == "lenslink.watch/1"
-    assert abs(line["time"] - time.time()) < PATIENCE_S
+    age = datetime.now(UTC) - datetime.fromisoformat(line["time"])
+    assert timedelta(0) <= age + timedelta(seconds=1) < timedelta(seconds=PATIENCE_S)
     return line["event"], line["device"]["url"], line["device"]["serial"]
 
 

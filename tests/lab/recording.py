@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from dataclasses import dataclass
 
@@ -128,6 +129,45 @@ def rectangles(recording: Recording) -> Recording:
             )  # fmt: skip
             sequence += 1
     return Recording(recording.nonce, recording.plan, tuple(packets))
+
+
+def mixed(strips: Recording, segments: Recording) -> Recording:
+    """One frame of strips, one of segments, one of rectangles."""
+    packets: list[bytes] = []
+    for recording, frame in ((strips, 0), (segments, 1), (rectangles(strips), 2)):
+        own = recording.frames()
+        first = min(own[0])
+        chosen = range(first) if frame == 0 else ()
+        for index in (*chosen, *sorted(own[frame])):
+            packet, header = recording.packets[index], recording.headers()[index]
+            packets.append(renumbered(packet, header, len(packets)))
+    return Recording(strips.nonce, strips.plan, tuple(packets))
+
+
+def renumbered(packet: bytes, header: Head, sequence: int) -> bytes:
+    """The same packet under another sequence."""
+    place = (header.x, header.y, header.width, header.height)
+    return encode_packet(
+        header.type, packet[HEADER_BYTES:], nonce=header.nonce, sequence=sequence,
+        frame=header.frame, stream=header.stream, place=place,
+    )  # fmt: skip
+
+
+def damaged(data: bytes, at: int, what: str, chance: random.Random) -> bytes:
+    """*data* with one byte flipped, dropped, inserted before *at*, or duplicated."""
+    byte, before, after = data[at], data[:at], data[at + 1 :]
+    if what == "flip a bit":
+        return before + bytes([byte ^ 1 << chance.randrange(8)]) + after
+    if what == "flip all bits":
+        return before + bytes([byte ^ 0xFF]) + after
+    if what == "drop":
+        return before + after
+    if what == "insert":
+        return before + bytes([chance.randrange(256)]) + data[at:]
+    return before + bytes([byte]) + data[at:]
+
+
+FAULTS = ("flip a bit", "flip all bits", "drop", "insert", "duplicate")
 
 
 class Poisoned(Pool):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from lab import world
 from lenslink.pool import Buffer, Pool
 from lenslink.reassembly import Assembly, Reassembly
-from lenslink_hil.faults import FaultPlan, faulty_lines
+from lenslink_hil.faults import Fault, FaultPlan, Plug, faulty_lines
 from lenslink_hil.virtual import Line, VirtualBench
 from lenslink_protocol.ids import CloseReason, MessageType
 from lenslink_protocol.link import Link
@@ -85,19 +85,25 @@ class Outcome:
 class FaultBench(VirtualBench):
     """A :class:`VirtualBench` whose module outlives its sessions."""
 
-    def __init__(self) -> None:
-        super().__init__(world.configuration(), picture, Line(RATE, 0), Line(RATE, 0))
+    def __init__(self, lanes: int = 1) -> None:
+        lines = [Line(RATE, 0) for _ in range(1 + lanes)]
+        super().__init__(world.configuration(), picture, *lines)
+        self.lanes = lanes
         self.pool = CountingPool()
         self._nonce = 0x1000
         self.up = self.down = faulty_lines(FaultPlan(), RATE, LATENCY_S)[0]
-        self._sent: dict[int, dict[int, int]] = {}
+        # Packets of frames: their types by frame, then by lane and number on it.
+        self._sent: dict[int, dict[tuple[int, int], int]] = {}
         while not self.module.attached():
             self._idle()
 
     def attach(self, plan: FaultPlan) -> None:
         """A host comes along, over lines with these faults."""
-        self.up, self.down = faulty_lines(plan, RATE, LATENCY_S)
-        self._up, self._down = {0: self.up}, self.down
+        plug = Plug()
+        pairs = [faulty_lines(plan, RATE, LATENCY_S, lane, plug) for lane in range(self.lanes)]
+        self.ups = dict(enumerate(up for up, _ in pairs))
+        self.up, self.down = pairs[0]
+        self._up, self._down = {**self.ups}, self.down
         self._arrivals.clear()
         self._sent = {}
         self.rejects = Counter()
@@ -105,7 +111,12 @@ class FaultBench(VirtualBench):
         self.configurations = {}
         self.frames = Reassembly(self.pool, self.rejects, self.configurations.get)
         self._nonce += 1
-        self.link = Link(self._nonce, self.frames, self.rejects)
+        self.link = Link(self._nonce, self.frames, self.rejects, self.lanes)
+
+    def happened(self) -> list[Fault]:
+        """The faults that there were, of those that were planned."""
+        damages = [*(up.damage for up in self.ups.values()), self.down.damage]
+        return [fault for damage in damages for fault in damage.done]
 
     @property
     def dead(self) -> bool:
@@ -196,10 +207,14 @@ class FaultBench(VirtualBench):
     def _intact(self) -> set[int]:
         """Frames whose first packets arrived untouched, all of them."""
         found = set()
-        damage = self.up.damage
+        hit = {
+            (lane, number)
+            for lane, up in self.ups.items()
+            for number in up.damage.touched | up.damage.halted
+        }
         for number, packets in self._sent.items():
             whole = {MessageType.FRAME_START, MessageType.FRAME_END} <= set(packets.values())
-            if whole and not packets.keys() & (damage.touched | damage.halted):
+            if whole and not packets.keys() & hit:
                 found.add(number)
         return found
 
@@ -213,15 +228,25 @@ class FaultBench(VirtualBench):
         if lane is None or self.up.plug.pulled:
             super()._send(line, lane, packet, now)
             return
-        number = self.up.damage.packet
+        damage = self.ups[lane].damage
+        number = damage.packet
         header = Header._make(HEADER.unpack_from(packet)[1:])
         of_frame = MessageType.FRAME_START <= header.type <= MessageType.FRAME_END
-        if of_frame and not header.flags:
-            self._sent.setdefault(header.frame, {})[number] = header.type
+        # Not what a session before has left, whose close was lost.
+        if of_frame and not header.flags and header.nonce == self._nonce:
+            self._sent.setdefault(header.frame, {})[lane, number] = header.type
         super()._send(line, lane, packet, now)
-        if self.up.plug.pulled and self.up.damage.packet == number:
+        if damage.end is not None and damage.packet == number:
             # Cut off inside.
-            self.up.damage.touched.add(number)
+            damage.touched.add(number)
+
+    def _step(self) -> None:
+        for lane, up in self.ups.items():
+            # What is on a cut lane has arrived or is lost; then both ends are told.
+            on_it = any(each[2] == lane for each in self._arrivals)
+            if up.lane_plug.pulled and lane in self._up and not on_it:
+                self.kill_lane(lane)
+        super()._step()
 
     def _advance(self, now: float) -> None:
         moments = [now + _IDLE_S]

@@ -11,21 +11,25 @@ from functools import cache
 import numpy as np
 import pytest
 from lab import recording
-from lab.recording import FRAMES, Listener, Recording
+from lab.recording import FAULTS, FRAMES, Listener, Recording, damaged, renumbered
+from lab.scale import NIGHTLY, say
 
 from lenslink.reassembly import pixels
-from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.ids import MessageType, Reject
-from lenslink_protocol.messages import Header
 from lenslink_protocol.params import HEADER_BYTES
 
-# Four strips a frame; rows of two segments; and 8 x 8 rectangles, which no board sends yet.
-SHAPES = {"strips": 128, "segments": 24, "rectangles": 128}
+# Tiles of a session: four strips a frame; rows cut into two segments; 8 x 8 rectangles, which no
+# board sends yet; and a frame of each.
+TILES = {"strips": 12, "mixed": 40, "segments": 96, "rectangles": 12}
+SHAPES = list(TILES)
+EXHAUSTIVE = SHAPES if NIGHTLY else ["strips", "mixed"]
 
 
 @cache
 def session(shape: str) -> Recording:
-    recorded, _ = recording.record(SHAPES[shape])
+    if shape == "mixed":
+        return recording.mixed(session("strips"), session("segments"))
+    recorded, _ = recording.record(24 if shape == "segments" else 128)
     return recording.rectangles(recorded) if shape == "rectangles" else recorded
 
 
@@ -62,8 +66,7 @@ def test_the_session_is_what_it_should_be():
         assert kinds[0] == MessageType.HELLO_REPLY
         assert {MessageType.MANIFEST, MessageType.CONFIGURED, MessageType.LOG} <= set(kinds)
         assert sorted(recorded.frames()) == [0, 1, 2]
-        tiles = kinds.count(MessageType.TILE)
-        assert tiles == FRAMES * {"strips": 4, "segments": 32, "rectangles": 4}[shape]
+        assert kinds.count(MessageType.TILE) == TILES[shape]
         host = Listener(recorded)
         host.play(recorded.data)
         assert host.out == [header.sequence for header in recorded.headers()]
@@ -71,18 +74,7 @@ def test_the_session_is_what_it_should_be():
         assert len(host.frames.finished) == FRAMES
 
 
-def faults(data: bytes, at: int, chance: random.Random):
-    """(what, the stream with it, whether it is inside the packet of that byte)."""
-    byte = data[at]
-    before, after = data[:at], data[at + 1 :]
-    yield "flip a bit", before + bytes([byte ^ 1 << chance.randrange(8)]) + after
-    yield "flip all bits", before + bytes([byte ^ 0xFF]) + after
-    yield "drop", before + after
-    yield "insert", before + bytes([chance.randrange(256)]) + data[at:]
-    yield "duplicate", before + bytes([byte]) + data[at:]
-
-
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EXHAUSTIVE)
 def test_one_fault_at_every_byte(shape, seed, capsys):
     recorded = session(shape)
     data, frames = recorded.data, recorded.frames()
@@ -91,7 +83,8 @@ def test_one_fault_at_every_byte(shape, seed, capsys):
     count, start = 0, 0
     for index, packet in enumerate(recorded.packets):
         for at in range(start, start + len(packet)):
-            for what, stream in faults(data, at, chance):
+            for what in FAULTS:
+                stream = damaged(data, at, what, chance)
                 # What is put in front of a packet touches none.
                 between = at == start and what == "insert"
                 touched = set() if between else {index}
@@ -113,8 +106,7 @@ def test_one_fault_at_every_byte(shape, seed, capsys):
                 count += 1
         start += len(packet)
     assert count == 5 * len(data)
-    with capsys.disabled():
-        print(f"\n[{shape}] {count} faults in {len(data)} bytes, seed {seed}")
+    say(capsys, f"{shape}: {count} faults, all at every one of {len(data)} bytes, seed {seed}")
 
 
 def pieces_with(recorded: Recording, index: int, extra: bytes) -> bytes:
@@ -137,16 +129,8 @@ def test_a_packet_that_comes_twice_changes_nothing(shape):
 def spread(recorded: Recording) -> Recording:
     """The session with every other sequence left out, so that a packet fits between two."""
     pairs = zip(recorded.packets, recorded.headers(), strict=True)
-    packets = (numbered(packet, header, 2 * header.sequence) for packet, header in pairs)
+    packets = (renumbered(packet, header, 2 * header.sequence) for packet, header in pairs)
     return Recording(recorded.nonce, recorded.plan, tuple(packets))
-
-
-def numbered(packet: bytes, header: Header, sequence: int) -> bytes:
-    place = (header.x, header.y, header.width, header.height)
-    return encode_packet(
-        header.type, packet[HEADER_BYTES:], nonce=header.nonce, sequence=sequence,
-        frame=header.frame, stream=header.stream, place=place,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("fresh", [False, True])
@@ -158,7 +142,7 @@ def test_a_damaged_duplicate_after_a_good_tile_changes_nothing(shape, fresh, see
         if header.type != MessageType.TILE:
             continue
         packet = recorded.packets[index]
-        again = bytearray(numbered(packet, header, header.sequence + 1) if fresh else packet)
+        again = bytearray(renumbered(packet, header, header.sequence + 1) if fresh else packet)
         for _ in range(3):
             again[chance.randrange(HEADER_BYTES, len(again))] ^= 1 << chance.randrange(8)
         host = Listener(recorded)
@@ -178,7 +162,7 @@ def test_another_tile_for_covered_ground_changes_nothing(shape):
             continue
         packet = recorded.packets[index]
         lies = packet[:HEADER_BYTES] + bytes(len(packet) - HEADER_BYTES)
-        again = numbered(lies, header, header.sequence + 1)
+        again = renumbered(lies, header, header.sequence + 1)
         host = Listener(recorded)
         host.play(pieces_with(recorded, index, again))
         assert host.rejects[Reject.COVERED] + host.rejects[Reject.LATE] == 1

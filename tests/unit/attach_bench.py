@@ -92,6 +92,8 @@ class Bay:
         self.lenses: dict[str, Lens] = {}
         self.open: list[Wire] = []
         self.private = False
+        self.connections = 0
+        """Opened so far."""
         self.listed = True
         self.budget: int | None = None
         """Bytes from the module after which the next connection is pulled out."""
@@ -112,6 +114,7 @@ class Bay:
         wire = Wire(self, self.lenses[url.text], self.budget)
         self.budget = None
         self.open.append(wire)
+        self.connections += 1
         return wire
 
     def devices(self) -> list[DeviceInfo]:
@@ -130,6 +133,8 @@ class Wire:
         self.lens = lens
         self.gone = False
         self.closed = False
+        self.silent = False
+        """The module hears and says nothing, as one that hangs."""
         self.private = bay.private
         self._budget = budget
         self._bay = bay
@@ -142,15 +147,18 @@ class Wire:
         clock.pass_us(_CALL_US)
         while True:
             self._check()
-            self._run()
-            if self._bytes:
-                return self._hand(buffers)
+            if not self.silent:
+                self._run()
+                if self._bytes:
+                    return self._hand(buffers)
             if clock.us >= end:
                 return 0
             clock.pass_us(min(_STEP_US, end - clock.us))
 
     def send(self, data: bytes, _: object) -> None:
         self._check()
+        if self.silent:
+            return
         rest = memoryview(data)
         receiver = self._camera.link.receiver
         while rest:

@@ -195,6 +195,44 @@ def test_two_modules_at_once(bay, lens):
         assert (one.attachments, two.attachments) == (2, 1)
 
 
+def test_a_connection_that_waits_is_kept_from_call_to_call(bay, lens):
+    """A simulated module is started by being connected to: impatience would start it for ever."""
+    with lenslink.attach(URL) as module:
+        module.start()
+        bay.pull(URL)
+        lens.start()
+        lens.contact(contacts.DETECT_PIN, 0)
+        bay.plug(URL, lens)
+        bay.clock.after(3, lambda: lens.contact(contacts.DETECT_PIN, 1))
+        for _ in range(10):
+            with pytest.raises(Disconnected):
+                for _ in range(100):
+                    module.next_frame(timeout=0.2)
+        assert bay.connections == 2
+        assert_picture(module.next_frame(), 2)
+        assert bay.connections == 2
+        assert module.wait().nonce
+
+
+def test_a_connection_where_nobody_answers_is_let_go(bay, lens):
+    """The module is somewhere else by now."""
+    bay.listed = False
+    with lenslink.attach(URL) as module:
+        module.start()
+        bay.pull(URL)
+        lens.start()
+        half = Lens(bay.clock, "LENS-3")
+        half.contact(contacts.DETECT_PIN, 0)
+        bay.plug(URL, half)
+        bay.clock.after(1, lambda: bay.plug("bay:2", lens))
+        bay.clock.after(1, lambda: setattr(bay, "listed", True))
+        began = bay.clock.seconds
+        while module.attachments < 2:
+            module.next_frame()
+        assert module.url == "bay:2"
+        assert bay.clock.seconds - began < 11
+
+
 def test_the_release_button_is_a_warning(bay, lens):
     events = []
     with lenslink.attach(URL, on_event=events.append) as module, closing(module.stream()) as frames:

@@ -1,4 +1,4 @@
-"""The plug is pulled at every byte of a session, in both directions; then the module is put on again.
+"""The plug is pulled at every byte of a session, in both directions; then the next host comes.
 
 Sans-IO, on virtual time: hello, manifest, configure, two frames, a control, close.
 """

@@ -32,7 +32,9 @@ def _report_options(function: F) -> F:
             "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML."
         ),
         click.option(
-            "--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a report to read."
+            "--html",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Write a report to read.",
         ),
     )
     for option in reversed(options):
@@ -178,10 +180,10 @@ def selftest(
 
     All peers run in this process, on virtual time.
     """
-    from ..conformance.run import host_cases, module_cases
+    from ..conformance.run import all_cases
     from ..conformance.selftest import selftest as run
 
-    cases = _chosen([*module_cases(), *host_cases()], clause, None)
+    cases = _chosen(all_cases(), clause, None)
     if list_only:
         _list(cases, as_json)
         return

@@ -138,7 +138,10 @@ class Hasty(Defect):
         if packet.kind != MessageType.CONFIGURE:
             return [data]
         ask = GetManifest(0).encode()
-        return [data, packet.encode(type=MessageType.GET_MANIFEST, frame=packet.id + 1, payload=ask)]
+        return [
+            data,
+            packet.encode(type=MessageType.GET_MANIFEST, frame=packet.id + 1, payload=ask),
+        ]
 
 
 class Falling(Defect):

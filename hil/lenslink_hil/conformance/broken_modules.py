@@ -382,7 +382,7 @@ def _with(defect: Callable[[], Defect | OnlyClean | Swallows]) -> Callable[[], V
 
 
 def _unknown(kind: int) -> bool:
-    return kind not in iter(MessageType)
+    return kind not in set(MessageType)
 
 
 class DropsUnknown(Defect):

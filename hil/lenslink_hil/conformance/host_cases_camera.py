@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from itertools import pairwise
 
 from lenslink_protocol.ids import FrameState, ManifestKey, MessageType
 from lenslink_protocol.manifest import encode_entry, entries
@@ -24,7 +25,18 @@ from lenslink_protocol.params import (
 )
 
 from .cases import Cases, NotClaimed, check
-from .module_peer import HEIGHT, ROWS, TILE, WIDTH, WRONG, Item, Outcome, Script, rectangles, tile_item
+from .module_peer import (
+    HEIGHT,
+    ROWS,
+    TILE,
+    WIDTH,
+    WRONG,
+    Item,
+    Outcome,
+    Script,
+    rectangles,
+    tile_item,
+)
 from .packets import Packet
 
 CASES: Cases[type[Script]] = Cases()
@@ -76,7 +88,7 @@ class Limits(Script):
         late = beats[0].at - hello
         check(late <= SILENCE_MS / 1000, f"the first limits come {late:.1f} s after HelloReply")
         limits = _limits(beats)
-        for before, after in zip(limits, limits[1:], strict=False):
+        for before, after in pairwise(limits):
             falls = after[0] < before[0] or after[1] < before[1]
             check(not falls, f"limits {after} follow {before}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 from lenslink_protocol.ids import BusyReason, CloseReason, ErrorCode, MessageType, NoticeReason
 from lenslink_protocol.messages import (
@@ -59,7 +60,7 @@ class FieldsAndSequence(Script):
             idle = head.stream == 0 or packet.kind == MessageType.RESEND
             check(idle, f"{packet} names stream {head.stream}")
         numbers = [packet.header.sequence for packet in self.log]
-        for before, after in zip(numbers, numbers[1:], strict=False):
+        for before, after in pairwise(numbers):
             check((after - before) & 0xFFFFFFFF == 1, f"sequence {after} follows {before}")
 
 
@@ -325,9 +326,11 @@ class Heartbeats(Script):
         begun = self.of_kind(MessageType.CAPTURE, MessageType.STREAM)[0].at
         beats = [p.at for p in self.of_kind(MessageType.HEARTBEAT) if p.at > begun]
         moments = [begun, *(at for at in beats if at < begun + 1.5), begun + 1.5]
-        longest = max(b - a for a, b in zip(moments, moments[1:], strict=False))
+        longest = max(b - a for a, b in pairwise(moments))
         most = SILENCE_MS / 2000
-        check(longest <= most, f"{longest:.2f} s without a Heartbeat, where {most:g} s are the most")
+        check(
+            longest <= most, f"{longest:.2f} s without a Heartbeat, where {most:g} s are the most"
+        )
 
 
 @CASES.of("H-LIVE-2")
@@ -348,7 +351,9 @@ class Silence(Script):
         left = self.gone_at is not None or self.closed
         check(left, "the host has not noticed that the module is silent")
         most = 2 * SILENCE_MS / 1000 + _SLACK_S
-        check(gone - self._end <= most, f"the host let go after {gone - self._end:.1f} s of silence")
+        check(
+            gone - self._end <= most, f"the host let go after {gone - self._end:.1f} s of silence"
+        )
         check(not outcome.ok, "the host claims to have a frame")
 
 
@@ -440,5 +445,3 @@ class PendingLease(Script):
         check(asked == 1, f"repeated during the lease of Pending ({REQUEST_RETRY_MS} ms)")
         self.reply(packet, Pending(1500))
         self.later(1.2, lambda: self.reply(packet, self.configured(message)))
-
-

@@ -68,7 +68,8 @@ class HostPeer:
         """Packets of other sessions after this one was opened."""
         self.limits = [0, 0]
         self.lanes = 1
-        """What Hello offers."""
+        self.max_payload = MAX_PAYLOAD
+        """Both are what Hello offers."""
         self._opened = False
         self._parsers = [Parser(lane) for lane in range(wire.lanes)]
 
@@ -177,7 +178,7 @@ class HostPeer:
     ) -> AnyMessage | None:
         """Say Hello until it is answered; None if it is not."""
         number = self.new_id()
-        message = Hello(*versions, self.lanes, capabilities, MAX_PAYLOAD)
+        message = Hello(*versions, self.lanes, capabilities, self.max_payload)
         end = self.wire.now() + _ATTACH_S
         while self.wire.now() < end:
             self.send(message, number, **more)

@@ -17,14 +17,14 @@ from typing import Self
 import numpy as np
 
 from lenslink.deadline import Deadline
-from lenslink.errors import Disconnected, RigError, Timeout, UsageError
+from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
 from lenslink.transports import open_transport, parse
 from lenslink.transports.base import MultiLaneTransport, Transport
 
 from ..commands.socket_address import Listener
 from .cases import Failed
 from .module_peer import Outcome
-from .run import NOT_CLAIMED, PASSED, ModuleCase, Verdict, run_module_case, verdicts
+from .run import ERROR, NOT_CLAIMED, PASSED, ModuleCase, Verdict, run_module_case, verdicts
 from .wire import Gone
 
 _BUFFER = 1 << 20
@@ -94,7 +94,9 @@ class TransportWire:
         self._transport.close()
 
 
-def run_modules(url: str, cases: Sequence[ModuleCase], only: str | None, timeout: float) -> Iterator[Verdict]:
+def run_modules(
+    url: str, cases: Sequence[ModuleCase], only: str | None, timeout: float
+) -> Iterator[Verdict]:
     """Every case on the module at *url*, which is opened once and again after each failure.
 
     Raises what opening it raises at first; a module that cannot be opened any more is an error of
@@ -105,10 +107,13 @@ def run_modules(url: str, cases: Sequence[ModuleCase], only: str | None, timeout
     try:
         for case in cases:
             began = time.monotonic()
-            if wire is None:
-                wire = TransportWire(open_transport(parsed, Deadline(timeout, "opening")))
-            outcome = run_module_case(case, wire)
-            if outcome[0] not in (PASSED, NOT_CLAIMED):
+            try:
+                if wire is None:
+                    wire = TransportWire(open_transport(parsed, Deadline(timeout, "opening")))
+                outcome = run_module_case(case, wire)
+            except LensLinkError as error:
+                outcome = (ERROR, f"the module cannot be opened again: {error}")
+            if wire is not None and outcome[0] not in (PASSED, NOT_CLAIMED):
                 wire.close()
                 wire = None
             yield from verdicts(case, "module", outcome, time.monotonic() - began, only)
@@ -125,25 +130,31 @@ class HostProcess:
     def __init__(self, listener: Listener, command: Sequence[str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="lenslink-conform-")
         self._out = Path(self._folder.name) / "frame"
-        words = [word.replace("{url}", listener.url).replace("{out}", str(self._out)) for word in command]
-        self._log = tempfile.TemporaryFile()
+        words = [
+            word.replace("{url}", listener.url).replace("{out}", str(self._out)) for word in command
+        ]
+        self._log = self._out.with_suffix(".log")
         self.process: subprocess.Popen[bytes] | None = None
         try:
+            self.process = self._start(words)
+            self._socket = self._accept(listener.socket)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
+        with self._log.open("wb") as log:
             try:
-                self.process = subprocess.Popen(
+                return subprocess.Popen(
                     words,
                     stdin=subprocess.DEVNULL,
-                    stdout=self._log,
-                    stderr=self._log,
+                    stdout=log,
+                    stderr=log,
                     env=os.environ | {"LENSLINK_RUNTIME_DIR": self._folder.name},
                     start_new_session=True,
                 )
             except OSError as error:
                 raise UsageError(f"{words[0]}: {error.strerror}") from None
-            self._socket = self._accept(listener.socket)
-        except BaseException:
-            self.close()
-            raise
 
     def _accept(self, server: socket.socket) -> socket.socket:
         end = time.monotonic() + _CONNECT_S
@@ -223,8 +234,7 @@ class HostProcess:
         return Outcome(status == 0, pixels, f"exit code {status}: {self._said()}")
 
     def _said(self) -> str:
-        self._log.seek(0)
-        lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1] if lines else "without a word"
 
     def close(self) -> None:
@@ -235,15 +245,15 @@ class HostProcess:
             self.process.wait()
             with contextlib.suppress(AttributeError):
                 self._socket.close()
-        self._log.close()
         self._folder.cleanup()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self.close()
-
-

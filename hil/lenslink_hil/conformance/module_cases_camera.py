@@ -136,13 +136,23 @@ def stop_inside_a_frame(peer: HostPeer) -> None:
 
 
 @CASES.of("M-STOP-1")
+def stop_behind_a_frame(peer: HostPeer) -> None:
+    """The same where the module may have read the whole frame, and sent nothing of it."""
+    peer.hello()
+    configured = peer.configure(PREVIEW)
+    peer.stream()
+    peer.quiet()
+    _ended(peer, peer.ask(Stop(PREVIEW)), configured.frame_bytes)
+
+
+@CASES.of("M-STOP-1")
 def flush_inside_a_frame(peer: HostPeer) -> None:
     """The same by Flush."""
     _blocked(peer)
     _ended(peer, peer.ask(Flush()))
 
 
-def _ended(peer: HostPeer, number: int) -> None:
+def _ended(peer: HostPeer, number: int, frame_bytes: int = 1 << 40) -> None:
     answer = peer.answer(number)
     check(answer is not None, "a Stop or Flush is not answered")
     assert answer is not None
@@ -153,8 +163,8 @@ def _ended(peer: HostPeer, number: int) -> None:
     for end in ends:
         status = end_of(Picture(end=end)).status
         whole = _bytes([p for p in before if p.id == end.id], end.header.stream)
-        aborted = status == EndStatus.ABORTED
-        check(aborted, f"frame {end.id}, of which {whole} bytes were sent, ends with {status}")
+        right = status == EndStatus.ABORTED or whole == frame_bytes
+        check(right, f"frame {end.id}, of which {whole} bytes were sent, ends with {status}")
 
 
 @CASES.of("M-STOP-2")
@@ -278,6 +288,17 @@ def each_pixel_once(peer: HostPeer) -> None:
         configured, picture = fresh.still(2 * mode.width * tile_rows)
         _exactly(configured, picture)
         fresh.close()
+
+
+@CASES.of("M-CAM-3")
+def no_longer_than_the_host_takes(peer: HostPeer) -> None:
+    """A host that takes 2000 bytes at most gets no longer tile."""
+    peer.max_payload = 2000
+    peer.hello()
+    configured, picture = peer.still()
+    longest = max(tile.header.length for tile in picture.tiles)
+    check(longest <= 2000, f"a tile of {longest} bytes for a host that takes 2000")
+    _exactly(configured, picture)
 
 
 def _exactly(configured: Configured, picture: Picture) -> None:
@@ -443,7 +464,7 @@ def _on_lanes(peer: HostPeer) -> Configured:
 
 @CASES.of("M-LANE-1")
 def tiles_beside(peer: HostPeer) -> None:
-    """A still over several lanes: tiles alone on the others, and FrameEnd says what they brought."""
+    """A still over several lanes: tiles alone beside lane 0, and FrameEnd says what came."""
     configured = _on_lanes(peer)
     peer.capture()
     picture = peer.picture()

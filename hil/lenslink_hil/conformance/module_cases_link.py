@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from lenslink_protocol.framing import VERSION
 from lenslink_protocol.ids import ErrorCode, Fate, MessageType
@@ -63,7 +64,7 @@ def fields_and_sequence(peer: HostPeer) -> None:
             check(head.stream == 0, f"{packet} names stream {head.stream}")
     numbers = [packet.header.sequence for packet in peer.log]
     check(numbers[0] == 0, f"the session begins with sequence {numbers[0]}")
-    for before, after in zip(numbers, numbers[1:], strict=False):
+    for before, after in pairwise(numbers):
         check((after - before) & 0xFFFFFFFF == 1, f"sequence {after} follows {before}")
 
 

@@ -309,15 +309,18 @@ class Script:
 
     def heartbeat(self, packet: Packet, message: Heartbeat) -> None:
         del message
-        reply = HeartbeatReply(2_000_000, (self.sent[0], self.sent[1]), (self.begun[0], self.begun[1]))
+        reply = HeartbeatReply(
+            2_000_000, (self.sent[0], self.sent[1]), (self.begun[0], self.begun[1])
+        )
         self.reply(packet, reply)
 
     def resend(self, packet: Packet, message: Resend) -> None:
         """Send again all that is asked for."""
         items = [self.start_item()] if message.flags & 1 else []
-        for row in range(0, HEIGHT, ROWS):
-            if any(y < row + ROWS and row < y + height for _, y, _, height in rectangles(message)):
-                items.append(tile_item(row, flags=1))
+        asked = [(y, y + height) for _, y, _, height in rectangles(message)]
+        rows = range(0, HEIGHT, ROWS)
+        met = [row for row in rows if any(y < row + ROWS and row < end for y, end in asked)]
+        items += [tile_item(row, flags=1) for row in met]
         items.append(Item(MessageType.RESENT, self.resent(message).encode()))
         if message.flags & 2:
             items.append(self.end_item())

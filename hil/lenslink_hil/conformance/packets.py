@@ -39,7 +39,7 @@ class Packet:
 
     def encode(self, **changes: Any) -> bytes:
         """Its bytes with *changes* to its header's fields, or to ``payload``, sealed anew."""
-        payload = changes.pop("payload", self.payload)
+        payload: bytes = changes.pop("payload", self.payload)
         changes = {"length": len(payload), "payload_crc": crc32(payload)} | changes
         return seal(self.header._replace(**changes)) + payload
 
@@ -52,8 +52,8 @@ class Packet:
 
 def seal(header: Header) -> bytes:
     """A header's bytes, with the CRC that belongs to them."""
-    head = HEADER.pack(MAGIC, *header[:-1], 0)[:-4]
-    return head + crc32(head).to_bytes(4, "little")
+    head: bytes = HEADER.pack(MAGIC, *header[:-1], 0)[:-4]
+    return b"".join((head, crc32(head).to_bytes(4, "little")))
 
 
 def parse(data: bytes) -> Packet | None:

@@ -57,7 +57,8 @@ def as_junit(found: Sequence[Verdict], title: str) -> bytes:
             SubElement(case, kind, message=_printable(each.detail))
     root = Element("testsuites")
     root.append(suite)
-    return b'<?xml version="1.0" encoding="utf-8"?>\n' + tostring(root, encoding="utf-8") + b"\n"
+    text: bytes = tostring(root, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"
 
 
 def _printable(text: str) -> str:
@@ -67,13 +68,15 @@ def _printable(text: str) -> str:
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem;
+       padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 .sum { display: flex; gap: 1rem; flex-wrap: wrap; margin: 1rem 0; padding: 0; list-style: none; }
 .sum li { border: 1px solid var(--line); border-radius: .5rem; padding: .4rem .9rem; }
 .sum b { font-size: 1.4rem; display: block; }
 table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; vertical-align: top; padding: .4rem .6rem; border-top: 1px solid var(--line); }
+th, td { text-align: left; vertical-align: top; padding: .4rem .6rem;
+         border-top: 1px solid var(--line); }
 td:first-child { white-space: nowrap; font-family: ui-monospace, monospace; }
 .v { white-space: nowrap; font-weight: 600; }
 .passed { color: #1a7f37; } .failed, .error { color: #cf222e; } .not-claimed { color: #9a6700; }
@@ -101,7 +104,9 @@ def as_html(found: Sequence[Verdict], title: str, subject: str) -> str:
     return (
         "<!doctype html>\n<html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width'>"
-        f"<title>{escape(title)}</title><style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style>\n"
+        + "\n".join(parts)
+        + "\n</html>\n"
     )
 
 

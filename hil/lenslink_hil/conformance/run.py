@@ -46,9 +46,16 @@ def host_cases() -> list[HostCase]:
     return list(HOST_CASES)
 
 
+def all_cases() -> list[Case[Any]]:
+    """Of both sides."""
+    found: list[Case[Any]] = [*module_cases()]
+    found += host_cases()
+    return found
+
+
 def cases_of(clause: str) -> list[Case[Any]]:
     """The cases that name *clause*."""
-    return [case for case in [*module_cases(), *host_cases()] if clause in case.clauses]
+    return [case for case in all_cases() if clause in case.clauses]
 
 
 def run_module_case(case: ModuleCase, wire: Wire) -> tuple[str, str]:
@@ -107,7 +114,8 @@ def _judged(run: Callable[[], None]) -> tuple[str, str]:
         return FAILED, f"the connection ended: {error}"
     except LensLinkError as error:
         return ERROR, str(error)
-    except Exception as error:  # noqa: BLE001 - the kit's own defect is a verdict, too
+    except Exception as error:
+        # The kit's own defect is a verdict, too.
         return ERROR, f"{type(error).__name__}: {error}"
     return PASSED, ""
 

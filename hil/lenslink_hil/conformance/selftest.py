@@ -13,9 +13,8 @@ from .run import (
     FAILED,
     PASSED,
     Verdict,
+    all_cases,
     cases_of,
-    host_cases,
-    module_cases,
     run_host_case,
     run_module_case,
 )
@@ -29,13 +28,13 @@ def selftest(only: str | None = None) -> Iterator[Verdict]:
     A broken peer passes (the kit's test, that is) where a case of its clause fails it and none
     ends in an error.
     """
-    for case in [*module_cases(), *host_cases()]:
+    for case in all_cases():
         for clause in case.clauses:
             if only in (None, clause):
                 yield _good(case, clauses()[clause])
-    for clause in clauses().values():
-        if only in (None, clause.id):
-            yield from _broken(clause)
+    for each in clauses().values():
+        if only in (None, each.id):
+            yield from _broken(each)
 
 
 def _good(case: Case[Any], clause: Clause) -> Verdict:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 import click
 
@@ -43,9 +43,13 @@ def watch(settings: Settings, as_json: bool, duration: float | None) -> None:
 
 def _show(device: lenslink.DeviceInfo, event: str, as_json: bool) -> None:
     if as_json:
-        about = {"schema": "lenslink.watch/1", "event": event, "time": round(time.time(), 3)}
+        about = {"schema": "lenslink.watch/1", "event": event, "time": _now()}
         emit_json({**about, "device": asdict(device)})
     else:
         serial = device.serial or "unknown"
         text = f"{event:<8}  {device.url}  {device.description}  {serial}"
-        click.echo(one_line(f"{time.strftime('%H:%M:%S')}  {text}"))
+        click.echo(one_line(f"{datetime.now():%H:%M:%S}  {text}"))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

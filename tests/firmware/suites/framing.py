@@ -131,7 +131,7 @@ def test_a_stall_gives_a_packet_up():
     lane.take(1000 + wire.STALL_MS * 1000 - 1)
     assert lane.rejects == {}
     lane.take(1000 + wire.STALL_MS * 1000)
-    assert lane.rejects == {"stall": 1}
+    assert lane.rejects == {"stall": 1, "noise": 1}
 
 
 def test_progress_is_no_stall():

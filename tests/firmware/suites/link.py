@@ -222,7 +222,7 @@ def test_the_hosts_sequence_may_wrap():
 def test_the_modules_sequence_counts_and_wraps():
     camera, host, _, _ = session()
     assert [header[6] for header, _ in host.heard] == [0, 1, 2]
-    camera.link._tx = 0xFFFFFFFF
+    camera.link._tx[0] = 0xFFFFFFFF
     first = host.send(wire.T_GET_MANIFEST, 2, (0,))
     second = host.send(wire.T_GET_MANIFEST, 3, (0,))
     assert [first[0][0][6], second[0][0][6]] == [0xFFFFFFFF, 0]
@@ -380,7 +380,7 @@ def test_flushed_comes_after_the_last_data_and_says_so():
     assert lanes == 1
     assert last == 3, "the request before the flush"
     assert sequence == said[-2][0][6] == said[-1][0][6] - 1
-    assert (second, third, fourth) == (0, 0, 0)
+    assert (second, third, fourth) == (0xFFFFFFFF,) * 3, "lanes that carried nothing"
     for _ in range(10):
         time.us += 10000
         assert host.turn() == []
@@ -445,3 +445,101 @@ def test_detaching_says_goodbye_under_the_old_nonce():
     assert wire.decode(wire.T_CLOSE, said[0][1]) == (wire.CLOSE_DETACH,)
     assert camera.link.nonce is None
     assert host.hello() == []
+
+
+def test_the_fewer_lanes_are_used():
+    for offered, wanted, used in ((1, 4, 1), (4, 1, 1), (4, 3, 3), (4, 255, 4), (3, 0, 1)):
+        camera, _, time = world.camera()
+        camera.link.lanes_offered = offered
+        host = world.Peer(camera, time)
+        said = host.send(wire.T_HELLO, 1, (0x10, 0x10, wanted, 0, 0, 4194304))
+        assert world.only(said, wire.T_HELLO_REPLY)[1] == used
+        assert camera.link.lanes == used
+
+
+def test_tiles_go_by_every_lane_and_each_counts_for_itself():
+    camera, _, time = world.camera()
+    camera.link.lanes_offered = 2
+    host = world.Peer(camera, time)
+    host.send(wire.T_HELLO, 1, (0x10, 0x10, 2, 0, 0, 4194304))
+    host.grant()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    request = wire.encode(wire.T_CAPTURE, (0, 0, 1, 0, 0, -1))
+    host.raw(world.seal(0x10, wire.T_CAPTURE, NONCE, host.sequence, 3, request))
+    camera.step()
+    view, tile = camera.link.next_packet(1)
+    header = struct.unpack(wire.HEADER, bytes(view)[: wire.HEADER_BYTES])
+    assert (header[2], header[6]) == (wire.T_TILE, 0)
+    camera.link.sent(tile)
+    assert camera.link.next_packet(2) is None, "a lane that is not used"
+    for _ in range(10):
+        host.turn()
+    end = world.only(host.heard, wire.T_FRAME_END)
+    before = [header[6] for header, _ in host.heard if header[2] != wire.T_FRAME_END][-1]
+    assert end[4:] == (before, 0, 0xFFFFFFFF, 0xFFFFFFFF)
+
+
+def fate(host, nonce, request):
+    return world.only(host.send(wire.T_QUERY, 0, (nonce, request)), wire.T_QUERY_REPLY)[0]
+
+
+def test_what_became_of_a_request_is_told_to_the_next_session():
+    camera, host, _, time = session()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    host.send(wire.T_CONFIGURE, 3, (0, 0, 99, 0, 0))
+    assert fate(host, NONCE, 2) == wire.FATE_DONE
+    other = world.Peer(camera, time, nonce=7)
+    other.hello()
+    assert fate(other, NONCE, 2) == wire.FATE_DONE
+    assert fate(other, NONCE, 3) == wire.FATE_NOT_DONE, "refused"
+    assert fate(other, NONCE, 4) == wire.FATE_NOT_DONE, "never arrived"
+    assert fate(other, 0xFFFF, 2) == wire.FATE_UNKNOWN
+
+
+def test_of_old_requests_and_old_sessions_nothing_is_known():
+    camera, host, _, time = session()
+    for number in range(2, 12):
+        host.send(wire.T_GET_MANIFEST, number, (0,))
+    for nonce in (7, 8):
+        other = world.Peer(camera, time, nonce)
+        other.hello()
+        assert fate(other, NONCE, 2) == wire.FATE_UNKNOWN
+        assert fate(other, NONCE, 11) == wire.FATE_DONE
+    other = world.Peer(camera, time, 9)
+    other.hello()
+    assert fate(other, NONCE, 11) == wire.FATE_UNKNOWN
+
+
+def test_what_was_accepted_and_not_begun_is_not_done():
+    camera, host, ports, time = session()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    # The lens moves first: nothing is read out yet.
+    assert world.kinds(host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, 3300))) == [wire.T_ACCEPTED]
+    other = world.Peer(camera, time, nonce=7)
+    other.hello()
+    assert fate(other, NONCE, 3) == wire.FATE_NOT_DONE
+
+
+def test_a_host_that_asks_and_does_not_read_fills_no_memory():
+    camera, host, _, _ = session()
+    for number in range(2, 100):
+        payload = wire.encode(wire.T_GET_MANIFEST, (0,))
+        host.raw(world.seal(0x10, wire.T_GET_MANIFEST, NONCE, host.sequence, number, payload))
+        host.sequence += 1
+        camera.step()
+    assert camera.link.outbox.waiting() <= 8
+    assert camera.link.dropped_requests == 98 - camera.link.outbox.waiting()
+    host.turn()
+    # Once it reads, it is answered again.
+    assert world.kinds(host.send(wire.T_GET_MANIFEST, 100, (0,))) == [wire.T_MANIFEST]
+
+
+def test_credits_count_even_if_nobody_reads_the_answers():
+    camera, host, _, _ = session()
+    for limit in range(20):
+        values = wire.encode(wire.T_HEARTBEAT, (1 << 40, (1 << 40) + limit))
+        host.raw(world.seal(0x10, wire.T_HEARTBEAT, NONCE, host.sequence, 0, values))
+        host.sequence += 1
+        camera.step()
+    assert camera.link.outbox.waiting() <= 8
+    assert camera.link.outbox._limit[1] == (1 << 40) + 19

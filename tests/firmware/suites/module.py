@@ -429,3 +429,51 @@ def test_a_stream_states_its_tile():
     stream = module.Stream()
     stream.tile_columns, stream.tile_rows = 16, 4
     assert stream.tile_bytes == 128
+
+
+class Ways(world.Ports):
+    """A sensor with a channel for each stream."""
+
+    def __init__(self):
+        super().__init__()
+        self.channels = [world.Ports(), world.Ports()]
+
+
+def test_two_channels_read_preview_and_still_at_once():
+    time, ports = world.Time(), Ways()
+    camera = module.Module(world.configuration(in_flight=4), ports, time)
+    world.seat(camera, time)
+    host = world.Peer(camera, time)
+    host.hello()
+    host.grant()
+    configure(host, 2, PREVIEW)
+    configure(host, 3, STILL, LARGE)
+    for way in ports.channels:
+        way.chunk = 16
+    ports.channels[1].picture = lambda number, mode: bytes(range(256)) * 6
+    start(host, 4, PREVIEW)
+    capture(host, 5, STILL)
+    run(host, time, 150)
+    found = frames(host)
+    stills = [number for number in found if found[number][0] == STILL]
+    assert len(stills) == 1
+    assert found[stills[0]][2] == bytes(range(256)) * 6
+    # Previews were read out while the still was: their packets stand among each other.
+    order = [header[4] for header, _ in host.heard if header[2] == wire.T_TILE]
+    first, last = order.index(STILL), len(order) - order[::-1].index(STILL)
+    assert PREVIEW in order[first:last]
+    for number in found:
+        if found[number][0] == PREVIEW and found[number][3]:
+            assert found[number][2] == bytes(world.gradient(number, SMALL))
+
+
+def test_the_release_button_gives_notice():
+    camera, host, ports, time = session()
+    ports.events.append((ports.CONTACT, 2, 1))
+    assert world.only(host.turn(), wire.T_NOTICE)[0] == wire.NOTICE_RELEASE
+    # It bounces.
+    ports.events += [(ports.CONTACT, 2, 0), (ports.CONTACT, 2, 1)]
+    assert host.turn() == []
+    time.us += 200000
+    ports.events += [(ports.CONTACT, 2, 0), (ports.CONTACT, 2, 1)]
+    assert world.kinds(host.turn()) == [wire.T_NOTICE]

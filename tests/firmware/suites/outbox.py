@@ -166,3 +166,54 @@ def test_credits_beyond_any_small_number():
     assert drain(box) == [1]
     box.grant((1 << 63, 0))
     assert box.sent() == [1 << 10, 0]
+
+
+def test_only_tiles_go_by_other_lanes():
+    box = Outbox()
+    box.grant((1000, 1000))
+    box.control(Item(wire.T_LOG, 9, 0))
+    data(box, 1)
+    data(box, 2, 0, 10)
+    data(box, 3, 1, 10)
+    assert box.next(1).frame == 2
+    assert box.next(2).frame == 3
+    assert box.next(1) is None
+    assert drain(box) == [9, 1]
+
+
+def test_no_lane_passes_a_barrier():
+    box = Outbox()
+    box.grant((1000, 1000))
+    data(box, 1, barrier=True)
+    data(box, 2, 0, 10)
+    assert box.next(1) is None
+    assert drain(box) == [1, 2]
+
+
+def test_answers_are_owed_and_log_lines_are_not():
+    box = Outbox()
+    box.control(Item(wire.T_LOG, 0, 0))
+    data(box, 1)
+    assert box.owed() == 0
+    box.control(Item(wire.T_MANIFEST, 2, 0))
+    data(box, 3, barrier=True)
+    box.data(Item(wire.T_RESENT, 4, 0))
+    assert box.owed() == 3
+
+
+def test_dropping_says_which_tiles_were_never_sent():
+    box = Outbox()
+    data(box, 1, 0, 10)
+    box.data(Item(wire.T_TILE, 2, 0, b"", tile(10), wire.FLAG_RESENT))
+    data(box, 3, 0, 10)
+    data(box, 4, 1, 10)
+    assert box.drop(0) == [1, 3]
+
+
+def test_what_waits_of_a_frame():
+    box = Outbox()
+    box.data(Item(wire.T_FRAME_END, 5, 1))
+    assert box.holds(wire.T_FRAME_END, 1, 5)
+    assert not box.holds(wire.T_FRAME_END, 0, 5)
+    assert not box.holds(wire.T_FRAME_END, 1, 6)
+    assert not box.holds(wire.T_FRAME_START, 1, 5)

@@ -35,7 +35,7 @@ class Queue:
     def __init__(self, packets):
         self.packets = [(memoryview(packet), tile) for packet, tile in packets]
 
-    def next_packet(self):
+    def next_packet(self, lane=0):
         return self.packets.pop(0) if self.packets else None
 
     def sent(self, tile):
@@ -122,3 +122,30 @@ def test_latency_counts_from_silence():
     assert stream.sent == b"ab"
     assert transport.send(Queue([])) is False
     assert transport.send(Queue([(b"c", None)])) is True
+
+
+def test_what_was_being_sent_when_the_stream_ended_is_held():
+    stream, time, tile = Stream(), world.Time(), Tile()
+    transport = StreamTransport(stream, time)
+    queue = Queue([(b"pixels", tile)])
+    stream.takes = None
+    transport.send(queue)
+    transport.end(queue)
+    assert tile.released == 1
+    transport.end(queue)
+    assert tile.released == 1
+    stream.takes = 100
+    assert transport.send(queue) is False
+    assert stream.sent == b""
+
+
+def test_each_lane_asks_for_its_own_packets():
+    asked = []
+
+    class Lanes(Queue):
+        def next_packet(self, lane=0):
+            asked.append(lane)
+
+    transport = StreamTransport(Stream(), world.Time())
+    transport.send(Lanes([]), 3)
+    assert asked == [3]

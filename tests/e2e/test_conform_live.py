@@ -1,0 +1,85 @@
+"""``lenslink conform`` on real processes: our module and our host conform."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_process import Cli
+
+from lenslink_hil.conformance.clauses import clauses
+
+TIMEOUT_S = 240
+pytestmark = pytest.mark.timeout(TIMEOUT_S + 60)
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    with Cli(tmp_path) as found:
+        yield found
+
+
+def verdicts(cli: Cli, *args: str) -> tuple[int, list[dict]]:
+    process = cli.start("conform", *args, "--json")
+    out, error = process.communicate(timeout=TIMEOUT_S)
+    assert out, error.decode()
+    return process.returncode, json.loads(out)["verdicts"]
+
+
+def bad(found: list[dict]) -> list[dict]:
+    return [each for each in found if each["verdict"] in ("failed", "error")]
+
+
+def test_the_module_conforms(cli: Cli, lens_url: str) -> None:
+    status, found = verdicts(cli, "module", lens_url)
+    assert bad(found) == []
+    assert status == 0
+    ours = {clause.id for clause in clauses().values() if clause.side == "module"}
+    assert {each["clause"] for each in found} == ours
+
+
+def test_a_module_of_several_lanes_conforms(cli: Cli, lens_url: str) -> None:
+    if lens_url != "sim:":
+        pytest.skip(f"{lens_url} has the lanes that it has")
+    for clause in ("M-LANE-1", "M-LANE-2"):
+        status, found = verdicts(cli, "module", "sim:?lanes=2", "--clause", clause)
+        assert (status, [each["verdict"] for each in found]) == (0, ["passed"])
+
+
+# What is about time, memory and processes; all others run on virtual time in the unit tests.
+@pytest.mark.parametrize(
+    "clause", ["H-FRAME-2", "H-HELLO-1", "H-LIVE-2", "H-CREDIT-2", "H-CAM-1", "H-RESEND-1"]
+)
+def test_the_host_conforms(cli: Cli, clause: str) -> None:
+    listen = f"unix:{cli.runtime / 'kit'}"
+    status, found = verdicts(cli, "host", listen, "--clause", clause)
+    assert bad(found) == []
+    assert status == 0
+
+
+def test_a_host_that_breaks_a_clause(cli: Cli) -> None:
+    """It says that it has a frame, whatever was sent."""
+    liar = f"{sys.executable} -m lenslink capture {{url}} -o x.npy --force --timeout 5; exit 0"
+    listen = f"unix:{cli.runtime / 'kit'}"
+    args = ("host", listen, "--clause", "H-CAM-1", "--json", "--", "/bin/sh", "-c", liar)
+    process = cli.start("conform", *args)
+    out, error = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 7, error.decode()
+    assert [each["verdict"] for each in json.loads(out)["verdicts"]] == ["failed"]
+
+
+def test_a_host_that_never_connects(cli: Cli) -> None:
+    listen = f"unix:{cli.runtime / 'kit'}"
+    command = ("--", sys.executable, "-c", "print('no thanks')", "{url}")
+    done = cli.run("conform", "host", listen, "--clause", "H-CLOSE-1", *command)
+    assert done.returncode == 11
+    assert "no thanks" in done.stdout
+
+
+def test_no_module(cli: Cli) -> None:
+    done = cli.run("conform", "module", "unix:/nonexistent/lens")
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1

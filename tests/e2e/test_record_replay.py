@@ -1,0 +1,361 @@
+"""A session that was recorded does the same again: to the driver, to a module, in tshark."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from cli_process import PATIENCE_S, Cli, finish
+
+import lenslink
+from lenslink.deadline import Deadline
+from lenslink.errors import DeviceError, Disconnected, NotFound, UsageError
+from lenslink_hil.lcap import Direction, Writer, load
+from lenslink_hil.record import describe, lanes_of, recording
+from lenslink_hil.script import manifest_of, scripted, split
+from lenslink_protocol.dissector import path_of_dissector
+from lenslink_protocol.ids import ConfigureFlag, MessageType
+from lenslink_protocol.messages import Configure, Configured
+
+FRAMES = 4
+SMALL = {"scene": "prbs", "width": 128, "height": 96, "seed": 3}
+
+
+def taken(frame):
+    with frame:
+        return frame.number, frame.timestamp_us, frame.status.value, frame.pixels.tobytes()
+
+
+def session(url, frames=FRAMES, still=True, wrap=None, **settings):
+    """What a driver gets of a stream and a still, and what it counted."""
+    got = []
+    with lenslink.open(url, wrap=wrap) as device:
+        stream = device.stream(**settings)
+        got += [taken(next(stream)) for _ in range(frames)]
+        stream.close()
+        if still:
+            got.append(taken(device.capture()))
+        return got, device.stats, device.manifest
+
+
+def record(url, path):
+    """A recorded session, and what its driver got."""
+    writers = []
+
+    def wrap(transport):
+        info = describe(lenslink.transports.parse(url), lanes_of(transport))
+        writers.append(Writer.create(path, False, info))
+        return recording(transport, writers[0])
+
+    result = session(url, wrap=wrap)
+    writers[0].manifest(manifest_of(load(path)))
+    writers[0].end("frames")
+    return result
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["one lane", "three lanes"])
+def made(request, scene_url, tmp_path_factory):
+    path = tmp_path_factory.mktemp("recorded") / "session.lcap"
+    result = record(scene_url(**SMALL | {"width": 1280, "height": 960}, lanes=request.param), path)
+    return path, result
+
+
+@pytest.fixture(scope="module")
+def small(scene_url, tmp_path_factory):
+    path = tmp_path_factory.mktemp("small") / "session.lcap"
+    return path, record(scene_url(**SMALL), path)
+
+
+@pytest.fixture
+def cli(tmp_path):
+    with Cli(tmp_path) as started:
+        yield started
+
+
+# --- to the driver ---------------------------------------------------------------------------
+
+
+def test_a_recording_is_a_module_that_does_the_same(made):
+    path, (frames, _, manifest) = made
+    again, stats, described = session(f"replay:{path}")
+    assert again == frames
+    assert {status for _, _, status, _ in again} == {"complete"}
+    assert described == manifest
+    assert not any(stats.rejects.values())
+    assert stats.lost_packets == 0
+
+
+def test_the_file_says_what_it_is(made, scene_url):
+    path, (_, _, manifest) = made
+    loaded = load(path)
+    assert loaded.info["url"].startswith("sim:")
+    assert loaded.info["seed"] == "3"
+    assert loaded.info["protocol"] == "1.0"
+    assert {"lenslink", "python", "began"} <= loaded.info.keys()
+    assert manifest.serial.encode() in loaded.manifest
+    assert (loaded.ended, loaded.cut) == ("frames", None)
+    lanes = {r.lane for r in loaded.records}
+    assert lanes == set(range(loaded.lanes))
+
+
+def test_as_fast_as_it_was_recorded(small):
+    path, (frames, *_) = small
+    loaded = load(path)
+    spent = (loaded.records[-1].time_ns - loaded.records[0].time_ns) / 1e9
+    start = time.monotonic()
+    again, *_ = session(f"replay:{path}?speed=1")
+    took = time.monotonic() - start
+    assert again == frames
+    # What the driver itself did between two requests is not waited for.
+    assert took > 0.3 * spent
+    start = time.monotonic()
+    session(f"replay:{path}?speed=0")
+    assert time.monotonic() - start < took
+
+
+def test_a_driver_that_wants_less_or_other_than_was_recorded(small):
+    path, (frames, *_) = small
+    fewer, stats, _ = session(f"replay:{path}", frames=1)
+    assert fewer == [frames[0], frames[-1]]
+    assert not any(stats.rejects.values())
+    with lenslink.open(f"replay:{path}") as device:
+        # The preview is left out, and with it its frames and its packets' numbers.
+        assert taken(device.capture()) == frames[-1]
+        assert device.stats.lost_packets == 0
+        assert not any(device.stats.rejects.values())
+        with pytest.raises(DeviceError, match="no further CONFIGURE 1"):
+            device.capture()
+    with lenslink.open(f"replay:{path}") as device:
+        asked = Configure(0, 0, 77, 0, 0)
+        answer = device._session.call(asked, Configured, Deadline(5))
+        assert (answer.mode, answer.flags) == (0, ConfigureFlag.ADJUSTED)
+    with pytest.raises(Disconnected, match="goes on only after STOP 0"):
+        session(f"replay:{path}", frames=FRAMES + 1)
+    with pytest.raises(DeviceError, match="no further FLUSH"), lenslink.open(f"replay:{path}") as device:
+        device.flush()
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "text"),
+    [
+        ("replay:", UsageError, "needs a recording"),
+        ("replay:none.lcap", NotFound, "no such file"),
+        ("replay:{path}?speed=-1", UsageError, "speed=-1"),
+        ("replay:{path}?speed=nan", UsageError, "speed=nan"),
+        ("replay:{path}?sped=1", UsageError, "did you mean 'speed'"),
+        ("replay:{other}", UsageError, "no recording of LensLink"),
+    ],
+)
+def test_urls_that_make_no_sense(url, error, text, small, tmp_path):
+    other = tmp_path / "other.lcap"
+    other.write_bytes(b"not one")
+    with pytest.raises(error, match=text):
+        lenslink.open(url.format(path=small[0], other=other))
+
+
+# --- damaged recordings ----------------------------------------------------------------------
+
+
+def copied(path, target, flip):
+    """The recording again, with a byte of what the module sent inverted."""
+    loaded = load(path)
+    writer = Writer.create(target, False, loaded.info)
+    at = 0
+    for record in loaded.records:
+        data = bytearray(record.payload)
+        if record.direction == Direction.TO_HOST:
+            if at <= flip < at + len(data):
+                data[flip - at] ^= 0xFF
+            at += len(data)
+        writer.data(record.lane, Direction(record.direction), [bytes(data)])
+    writer.end("damaged")
+    return target
+
+
+def test_damage_in_a_recording_is_played_as_it_is(small, tmp_path):
+    """A tile that was damaged then is damaged now, and nothing else is."""
+    path, (frames, *_) = small
+    stream = load(path).stream(0, Direction.TO_HOST)
+    tiles = [a for a, _, header, _ in split(stream) if header and header.type == MessageType.TILE]
+    url = f"replay:{copied(path, tmp_path / 'damaged.lcap', tiles[1] + 100)}"
+    with lenslink.open(url) as device:
+        stream = device.stream()
+        got = [next(stream) for _ in range(FRAMES)]
+        rejects = device.stats.rejects
+        assert rejects["payload_crc"] == 1
+        assert [f.status.value for f in got] == ["complete", "incomplete", "complete", "complete"]
+        for index in (0, 2, 3):
+            assert got[index].pixels.tobytes() == frames[index][3]
+        assert not np.any(got[1].pixels)
+        assert sum(rejects.values()) <= 2, rejects
+        for frame in got:
+            frame.release()
+
+
+def test_a_recording_that_was_cut(small, tmp_path):
+    path, (frames, *_) = small
+    whole = path.read_bytes()
+    cut = tmp_path / "cut.lcap"
+    cut.write_bytes(whole[: 2 * len(whole) // 5])
+    with lenslink.open(f"replay:{cut}") as device:
+        assert "cut inside a record" in device.note
+        stream = device.stream()
+        assert taken(next(stream)) == frames[0]
+        with pytest.raises(Disconnected, match="the recording ends here"):
+            for frame in stream:
+                frame.release()
+    cut.write_bytes(whole[: whole.index(b"}") + 1])
+    with pytest.raises(UsageError, match="holds no session"):
+        lenslink.open(f"replay:{cut}")
+
+
+def test_a_module_that_went_away_goes_away(scene_url, tmp_path):
+    path, url = tmp_path / "gone.lcap", scene_url(**SMALL)
+    writers, inner = [], []
+
+    def wrap(transport):
+        inner.append(transport)
+        writers.append(Writer.create(path, False, describe(lenslink.transports.parse(url), 1)))
+        return recording(transport, writers[0])
+
+    with lenslink.open(url, wrap=wrap) as device:
+        stream = device.stream()
+        first = taken(next(stream))
+        inner[0].module.firmware.kill()
+        with pytest.raises(Disconnected, match="killed by signal 9"):
+            for frame in stream:
+                frame.release()
+    writers[0].end("disconnected")
+    with lenslink.open(f"replay:{path}") as device:
+        stream = device.stream()
+        assert taken(next(stream)) == first
+        with pytest.raises(Disconnected, match=r"killed by signal 9 \(so it was recorded\)"):
+            for frame in stream:
+                frame.release()
+
+
+# --- the command line ------------------------------------------------------------------------
+
+
+def test_record_and_replay(cli, scene_url):
+    url = scene_url(**SMALL)
+    done = cli.run("record", url, "-o", "a.lcap", "-n", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["schema"] == "lenslink.record/1"
+    assert (summary["frames"], summary["ended"], summary["file"]) == (3, "frames", "a.lcap")
+    assert load(cli.folder / "a.lcap").manifest
+    again = cli.run("stream", "replay:a.lcap", "-n", "3", "-o", "again.raw")
+    assert again.returncode == 0, again.stderr
+    assert (cli.folder / "again.raw").stat().st_size == 3 * 2 * 128 * 96
+    same = cli.run("replay", "a.lcap", "--as", "host", url)
+    assert (same.returncode, same.stderr) == (0, "8 compared, 0 differ\n"), same.stdout
+    assert "frame 2 of stream 0: as recorded" in same.stdout
+    other = cli.run("replay", "a.lcap", "--as", "host", scene_url(**SMALL | {"seed": 4}), "--json")
+    assert other.returncode == 7
+    result = json.loads(other.stdout)
+    assert result["schema"] == "lenslink.replay/1"
+    assert result["different"] == 3
+    differences = {each["what"]: each["difference"] for each in result["compared"]}
+    assert differences["frame 1 of stream 0"] == "other pixels in 1 of 1 tiles"
+    assert differences["CONFIGURE 3"] == ""
+
+
+def test_a_recording_is_not_overwritten_unasked(cli, scene_url):
+    (cli.folder / "a.lcap").write_text("dear")
+    url = scene_url(**SMALL)
+    refused = cli.run("record", url, "-o", "a.lcap", "-n", "1")
+    assert refused.returncode == 9
+    assert "use --force" in refused.stderr
+    # One that cannot begin replaces nothing either.
+    assert cli.run("record", "unix:/none", "-o", "a.lcap", "-n", "1", "-f").returncode == 3
+    assert (cli.folder / "a.lcap").read_text() == "dear"
+    assert cli.run("record", url, "-o", "a.lcap", "-n", "1", "-f").returncode == 0
+    assert load(cli.folder / "a.lcap").ended == "frames"
+    assert cli.files() == ["a.lcap"]
+    assert cli.run("record", url, "-o", "a.txt").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("signum", "code", "ended"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "interrupted"), (9, -9, None)],
+)
+def test_whatever_ends_the_recording(signum, code, ended, cli, scene_url):
+    process = cli.start("record", scene_url(**SMALL), "-o", "a.lcap", "--json")
+    path = cli.folder / "a.lcap"
+    deadline = time.monotonic() + PATIENCE_S
+    while not path.exists() or path.stat().st_size < 200_000:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signum)
+    status, _, err = finish(process)
+    assert status == code, err
+    loaded = load(path)
+    assert loaded.ended == ended
+    if ended is not None:
+        assert loaded.cut is None
+    frames, *_ = session(f"replay:{path}", frames=3, still=False)
+    assert {status for _, _, status, _ in frames} == {"complete"}
+
+
+def test_a_recording_served_to_other_programs(cli, small):
+    path, (frames, *_) = small
+    process = cli.start("replay", str(path), "--listen", f"unix:{cli.runtime}/lens")
+    url = process.stdout.readline().decode().strip()
+    for _ in range(2):
+        again, stats, _ = session(url)
+        assert again == frames
+        assert not any(stats.rejects.values())
+    process.send_signal(signal.SIGINT)
+    assert finish(process)[0] == 130
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--as", "host"],
+        ["sim:"],
+        ["--as", "host", "sim:", "--listen", "unix:/tmp/x"],
+        ["--pcapng", "x.pcapng", "--as", "host"],
+    ],
+)
+def test_replay_says_what_makes_no_sense(args, cli, small):
+    done = cli.run("replay", str(small[0]), *args)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_tshark_reads_the_export_as_we_do(cli, made, tool):
+    path, _ = made
+    done = cli.run("replay", str(path), "--pcapng", "a.pcapng", "--json")
+    assert done.returncode == 0, done.stderr
+    names = ["frame.interface_name", "frame.packet_flags_direction", "lenslink.type"]
+    names += ["lenslink.sequence", "lenslink.frame", "lenslink.length", "lenslink.payload_crc"]
+    names += ["lenslink.header_crc.status", "lenslink.payload_crc.status"]
+    command = [tool("tshark"), "-X", f"lua_script:{path_of_dissector()}", "-r", "a.pcapng"]
+    command += ["-T", "fields"]
+    for name in names:
+        command += ["-e", name]
+    out = subprocess.run(command, cwd=cli.folder, capture_output=True, text=True, check=True).stdout
+    shown = Counter()
+    for line in out.splitlines():
+        lane, towards, *numbers, head, payload = line.split("\t")
+        if payload == "1":
+            assert head == "1"
+            shown[lane, int(towards, 0), *(int(n, 0) for n in numbers)] += 1
+    script = scripted(path)
+    ours = Counter()
+    for towards, packets in ((2, script.host), (1, script.steps)):
+        for packet in packets:
+            header = getattr(packet, "header", None)
+            if header is not None and packet.sound:
+                key = header.type, header.sequence, header.frame, header.length, header.payload_crc
+                ours[f"lane {packet.lane}", towards, *key] += 1
+    assert shown == ours
+    assert json.loads(done.stdout)["packets"] >= ours.total() > 20

@@ -1,0 +1,112 @@
+"""The module's process is killed at byte N of a session, in either direction.
+
+The host must know within 200 ms, let go of everything, and the next module must open.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from lab.scale import choose, say
+
+import lenslink
+from lenslink import Device, FrameStatus
+from lenslink.transports.base import Transport
+from lenslink_hil.faults import Direction, Fault, FaultPlan, FaultyTransport, Kind, Plug
+from lenslink_protocol.ids import ModeUse
+
+OFFSETS = choose(30, 200)
+KNOWN_S = 0.2
+FRAMES = 2
+SIZE = {"scene": "ramp", "width": 64, "height": 64}
+
+
+class Yank:
+    """Kills the firmware once the plan says so, and notes when."""
+
+    def __init__(self, plan: FaultPlan) -> None:
+        self.plan = plan
+        self.plug = Plug(self._kill)
+        self.faulty: FaultyTransport | None = None
+
+    def __call__(self, transport: Transport) -> Transport:
+        self._module = transport.module
+        self.faulty = FaultyTransport(transport, self.plan, plug=self.plug)
+        return self.faulty
+
+    def _kill(self) -> None:
+        self._module.firmware.kill()
+
+
+def session(device: Device) -> None:
+    """Two frames and a control."""
+    with closing(device.stream()) as frames:
+        for frame in itertools.islice(frames, FRAMES):
+            with frame:
+                assert frame.status is FrameStatus.COMPLETE
+    device.configure(1, device.mode(None, ModeUse.STILL).name, test_only=True)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")
+@pytest.mark.timeout(choose(120, 1200))
+def test_a_yank_at_sampled_bytes(
+    scene_url: Callable[..., str], seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = scene_url(**SIZE)
+    whole = Yank(FaultPlan())
+    with lenslink.open(url, wrap=whole) as device:
+        session(device)
+    assert whole.faulty is not None
+    lengths = {
+        Direction.UP: whole.faulty.up.position,
+        Direction.DOWN: whole.faulty.down.position,
+    }
+    chance = random.Random(seed)
+    before = descriptors()
+    known = []
+    began = time.monotonic()
+    for index in range(OFFSETS):
+        direction = Direction.DOWN if index % 4 == 0 else Direction.UP
+        plan = FaultPlan((Fault(Kind.UNPLUG, direction, chance.randrange(lengths[direction])),))
+        yank = Yank(plan)
+        try:
+            with lenslink.open(url, wrap=yank, timeout=5) as device:
+                session(device)
+                # A stream sends at least as much as it did; answers may come in another order.
+                device.flush(timeout=5)
+        except lenslink.Disconnected:
+            assert yank.plug.pulled_at is not None, plan.to_json()
+            known.append(time.monotonic() - yank.plug.pulled_at)
+            # From the signal to the end of the call that was under way, closing included.
+            assert known[-1] < KNOWN_S, plan.to_json()
+        else:
+            assert not yank.plug.pulled, plan.to_json()
+        assert descriptors() == before, plan.to_json()
+        assert not [pid for pid in children() if pid not in (os.getpid(),)], plan.to_json()
+    # The last one that opens does all that the first did.
+    with lenslink.open(url) as device:
+        session(device)
+    assert len(known) >= 0.8 * OFFSETS
+    say(
+        capsys,
+        f"{len(known)} yanks of {OFFSETS} offsets (seed {seed}): known after "
+        f"{1000 * sorted(known)[len(known) // 2]:.0f} ms, at worst {1000 * max(known):.0f} ms; "
+        f"{time.monotonic() - began:.0f} s",
+    )
+
+
+def children() -> list[int]:
+    """Our child processes, ended ones that nobody waited for too."""
+    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
+    return [int(pid) for pid in text.split()]

@@ -1,0 +1,187 @@
+"""What ``lenslink conform`` prints and writes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from xml.etree.ElementTree import Element, XMLPullParser
+
+import pytest
+
+from lenslink.cli.main import main
+from lenslink_hil.conformance import clauses as clauses_module
+from lenslink_hil.conformance import live, report, run
+from lenslink_hil.conformance import selftest as selftest_module
+from lenslink_hil.conformance.cases import Case
+from lenslink_hil.conformance.clauses import Clause
+from lenslink_hil.conformance.run import ERROR, FAILED, NOT_CLAIMED, PASSED, Verdict
+
+FOUND = [
+    Verdict("M-FRAME-1", "fields_and_sequence", "module", PASSED, "", 0.25),
+    Verdict("M-FRAME-2", "damaged_crcs", "module", FAILED, "<b> & \x1b[31m", 0.5),
+    Verdict("M-RESEND-1", "sent_again", "module", NOT_CLAIMED, "no RESEND"),
+    Verdict("H-HELLO-1", "FreshNonce", "host", ERROR, "it did not connect"),
+]
+
+
+def test_json() -> None:
+    found = report.as_json(FOUND)
+    assert set(found) == {"schema", "verdicts", "summary"}
+    assert found["summary"] == {"passed": 1, "failed": 1, "not_claimed": 1, "errors": 1}
+    assert found["verdicts"][0] == {
+        "clause": "M-FRAME-1",
+        "case": "fields_and_sequence",
+        "side": "module",
+        "verdict": "passed",
+        "detail": "",
+    }
+    json.dumps(found)
+
+
+def parsed(data: bytes) -> Element:
+    parser = XMLPullParser(["end"])
+    parser.feed(data)
+    parser.close()
+    *_, (_, root) = parser.read_events()
+    assert root.tag == "testsuites"
+    return root
+
+
+def test_junit() -> None:
+    [suite] = parsed(report.as_junit(FOUND, "title"))
+    counted = {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")}
+    assert counted == {"tests": "4", "failures": "1", "errors": "1", "skipped": "1"}
+    kinds = [[child.tag for child in case] for case in suite]
+    assert kinds == [[], ["failure"], ["skipped"], ["error"]]
+    assert suite[1].get("classname") == "conform.module.M-FRAME-2"
+    assert suite[1][0].get("message") == "<b> & \N{REPLACEMENT CHARACTER}[31m"
+
+
+def test_html() -> None:
+    text = report.as_html(FOUND, "LensLink conformance", "sim:, <a> module")
+    tags: list[str] = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attrs: tags.append(tag)  # type: ignore[method-assign]
+    parser.feed(text)
+    assert "sim:, &lt;a&gt; module" in text
+    assert "b" in tags
+    assert "&lt;b&gt; &amp;" in text
+    # Self-contained: nothing is loaded.
+    assert not {"script", "link", "img"} & set(tags)
+    # What is wrong stands twice: at the top, and in its place.
+    assert text.count("damaged_crcs") == 2
+    assert "MUST NOT act on a packet" in text
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> list[Verdict]:
+    """What the next selftest finds."""
+    verdicts: list[Verdict] = []
+
+    def selftest(only: str | None = None) -> Iterator[Verdict]:
+        del only
+        return iter(verdicts)
+
+    monkeypatch.setattr(selftest_module, "selftest", selftest)
+    return verdicts
+
+
+@pytest.mark.parametrize(
+    ("index", "status"), [([0], 0), ([0, 2], 0), ([0, 1], 7), ([0, 3], 11), ([1, 3], 7)]
+)
+def test_exit_codes(found: list[Verdict], index: list[int], status: int) -> None:
+    found += [FOUND[i] for i in index]
+    assert main(["conform", "selftest"]) == status
+
+
+def test_files_and_json(
+    found: list[Verdict], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found += FOUND
+    junit, html = tmp_path / "r.xml", tmp_path / "r.html"
+    args = ["conform", "selftest", "--json", "--junit", str(junit), "--html", str(html)]
+    assert main(args) == 7
+    assert json.loads(capsys.readouterr().out) == report.as_json(FOUND)
+    assert len(parsed(junit.read_bytes())) == 1
+    assert html.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_lines_for_people(found: list[Verdict], capsys: pytest.CaptureFixture[str]) -> None:
+    found += FOUND
+    main(["conform", "selftest"])
+    lines = capsys.readouterr().out.splitlines()
+    # What passed is only counted; nothing that a module says commands the terminal.
+    assert [line.split()[0] for line in lines] == ["failed", "not", "error", "1"]
+    assert "\x1b" not in "".join(lines)
+
+
+def test_matrix(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["conform", "matrix", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert set(rows) == {"schema", "clauses"}
+    assert all(set(row) == {"id", "side", "text", "cases"} for row in rows["clauses"])
+    assert main(["conform", "matrix"]) == 0
+    assert capsys.readouterr().out.count("\n") == len(rows["clauses"])
+
+
+def test_an_empty_row_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = {"M-NEW-1": Clause("M-NEW-1", "module", "A module MUST.")}
+    monkeypatch.setattr(run, "clauses", lambda: new)
+    assert main(["conform", "matrix", "--json"]) == 7
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["clauses"][0]["cases"] == []
+    assert "M-NEW-1" in captured.err
+
+
+def test_a_clause_without_a_case_or_peer_fails_the_selftest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    new = {"M-NEW-1": Clause("M-NEW-1", "module", "A module MUST.")}
+    monkeypatch.setattr(selftest_module, "clauses", lambda: new)
+    found = list(selftest_module.selftest("M-NEW-1"))
+    assert [each.verdict for each in found] == [FAILED]
+
+
+@pytest.mark.parametrize("side", ["module", "host", "selftest"])
+def test_lists(side: str, capsys: pytest.CaptureFixture[str]) -> None:
+    target = {"module": ["sim:"], "host": ["tcp:127.0.0.1:0"]}.get(side, [])
+    assert main(["conform", side, *target, "--list", "--json"]) == 0
+    cases = json.loads(capsys.readouterr().out)["cases"]
+    sides = {clauses_module.clauses()[each].side for case in cases for each in case["clauses"]}
+    assert sides == ({"module", "host"} if side == "selftest" else {side})
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["module", "sim:", "--clause", "M-NO-1"],
+        ["module", "sim:", "--clause", "H-HELLO-1"],
+        ["module", "nosuch:"],
+        ["host", "nosuch:"],
+        ["host", "tcp:127.0.0.1:0", "--", "myhost", "--url", "nowhere"],
+        ["selftest", "--clause", "X"],
+    ],
+)
+def test_what_makes_no_sense(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["conform", *args]) == 2
+    assert capsys.readouterr().err.startswith("lenslink: error: ")
+
+
+def test_a_defect_of_the_kit_is_an_error() -> None:
+    def case(peer: object) -> None:
+        del peer
+        raise ZeroDivisionError("oops")
+
+    broken = Case("oops", ("M-FRAME-1",), "", case)
+    wire = SimpleNamespace(lanes=1, now=lambda: 0.0)
+    assert run.run_module_case(broken, wire) == (ERROR, "ZeroDivisionError: oops")  # type: ignore[arg-type]
+
+
+def test_the_default_host_is_this_installations() -> None:
+    assert "{url}" in live.DEFAULT_COMMAND
+    assert "{out}.npy" in live.DEFAULT_COMMAND

@@ -1,0 +1,138 @@
+"""Manifests: what is skipped, what is refused, and the choice of modes."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from lab import world
+
+from lensfw import manifest
+from lenslink_protocol.ids import Cfa, ManifestKey, ModeUse
+from lenslink_protocol.manifest import encode_entry, entries, parse_manifest
+from lenslink_protocol.messages import Malformed
+from lenslink_protocol.params import MAX_MANIFEST
+
+SOUND = manifest.build(world.configuration())
+
+
+def changed(key, **fields):
+    """The manifest with fields of an entry at other offsets: {offset: (format, value)}."""
+    out = b""
+    for each, value in entries(SOUND):
+        patched = bytearray(value)
+        if each == key:
+            for place, (form, number) in fields.items():
+                struct.pack_into(f"<{form}", patched, int(place[1:]), number)
+        out += encode_entry(each, bytes(patched))
+    return out
+
+
+def without(*keys):
+    return b"".join(encode_entry(k, v) for k, v in entries(SOUND) if k not in keys)
+
+
+def test_the_firmwares():
+    parsed = parse_manifest(SOUND)
+    assert parsed.maker == "Maker"
+    assert parsed.cfa is Cfa.GRBG
+    assert [mode.name for mode in parsed.modes] == ["mode1", "mode2"]
+    assert parsed.optics is not None and parsed.optics.focus_max_mdpt == 3300
+    assert parsed.power is not None and parsed.power.active_mw == 1400
+    assert parsed.skipped == ()
+
+
+def test_modes_are_found_by_use_and_by_name():
+    parsed = parse_manifest(SOUND)
+    assert parsed.mode_for(ModeUse.PREVIEW).id == 1
+    assert parsed.mode_for(ModeUse.STILL).id == 2
+    named = parsed.mode_named("mode2")
+    assert named is not None and named.id == 2
+    assert parsed.mode_named("mode") is None
+
+
+def test_without_a_mode_for_it_the_first_will_do():
+    config = world.configuration()
+    for mode in config["sensor"]["modes"]:
+        mode["use"] = ["preview"]
+    assert parse_manifest(manifest.build(config)).mode_for(ModeUse.STILL).id == 1
+
+
+def test_unknown_keys_are_skipped_wherever_they_stand():
+    vendor = encode_entry(0x8001, b"whatever") + encode_entry(0x0FFF, b"")
+    assert parse_manifest(vendor + SOUND + vendor).skipped == (0x8001, 0x0FFF) * 2
+
+
+def test_a_longer_entry_is_a_newer_minors():
+    longer = b"".join(
+        encode_entry(k, v + (b"more" if k >= 0x10 else b"")) for k, v in entries(SOUND)
+    )
+    assert parse_manifest(longer) == parse_manifest(SOUND)
+
+
+def test_text_that_is_none_is_still_shown():
+    data = without(ManifestKey.MAKER) + encode_entry(ManifestKey.MAKER, b"M\xffker")
+    assert parse_manifest(data).maker == "M\ufffdker"
+
+
+@pytest.mark.parametrize(
+    "key", [1, 2, 3, 4, 5, ManifestKey.SENSOR, ManifestKey.COLOR, ManifestKey.MODE]
+)
+def test_what_must_be_there(key):
+    with pytest.raises(Malformed):
+        parse_manifest(without(key))
+
+
+@pytest.mark.parametrize("key", [ManifestKey.OPTICS, ManifestKey.POWER, ManifestKey.SCALE])
+def test_what_may_be_missing(key):
+    parsed = parse_manifest(without(key))
+    assert None in (parsed.optics, parsed.power, parsed.scale)
+
+
+def test_sixty_four_modes_and_no_more():
+    mode = next(value for key, value in entries(SOUND) if key == ManifestKey.MODE)
+    others = without(ManifestKey.MODE)
+    assert len(parse_manifest(others + 64 * encode_entry(ManifestKey.MODE, mode)).modes) == 64
+    with pytest.raises(Malformed, match="65 modes"):
+        parse_manifest(others + 65 * encode_entry(ManifestKey.MODE, mode))
+
+
+@pytest.mark.parametrize(
+    ("key", "patch"),
+    [
+        (ManifestKey.SENSOR, {"_4": ("B", 7)}),
+        (ManifestKey.SENSOR, {"_4": ("B", 17)}),
+        (ManifestKey.SENSOR, {"_5": ("B", 4)}),
+        (ManifestKey.SENSOR, {"_6": ("B", 0)}),
+        (ManifestKey.SENSOR, {"_6": ("B", 9)}),
+        (ManifestKey.MODE, {"_2": ("H", 14)}),
+        (ManifestKey.MODE, {"_2": ("H", 12290)}),
+        (ManifestKey.MODE, {"_2": ("H", 17)}),
+        (ManifestKey.MODE, {"_4": ("H", 14)}),
+        (ManifestKey.MODE, {"_4": ("H", 8194)}),
+        (ManifestKey.MODE, {"_4": ("H", 17)}),
+        (ManifestKey.MODE, {"_8": ("H", 16)}),
+        (ManifestKey.MODE, {"_10": ("H", 16)}),
+        (ManifestKey.MODE, {"_12": ("H", 26)}),
+        (ManifestKey.MODE, {"_14": ("H", 34)}),
+        # Rationals that divide by zero: the matrix' first and last, the neutral's last.
+        (ManifestKey.COLOR, {"_8": ("i", 0)}),
+        (ManifestKey.COLOR, {"_72": ("i", 0)}),
+        (ManifestKey.COLOR, {"_96": ("I", 0)}),
+    ],
+)
+def test_what_is_impossible(key, patch):
+    with pytest.raises(Malformed):
+        parse_manifest(changed(key, **patch))
+
+
+def test_a_length_that_leads_outside():
+    with pytest.raises(Malformed, match="leads outside"):
+        parse_manifest(SOUND + struct.pack("<HH", 0x8000, 1))
+    with pytest.raises(Malformed, match="inside an entry"):
+        parse_manifest(SOUND + b"\x00\x80\x00")
+
+
+def test_no_more_than_a_manifest_may_have():
+    with pytest.raises(Malformed, match="65537 bytes"):
+        parse_manifest(bytes(MAX_MANIFEST + 1))

@@ -121,8 +121,8 @@ def _progress() -> Iterator[Callable[[str], None]]:
     """A line that is redrawn; where nobody watches, a line each second."""
     screen = Screen(Settings())
     if screen.animated:
-        with screen.progress() as update:
-            yield lambda text: update(f"  {text}")
+        with screen.progress() as progress:
+            yield lambda text: progress.update(lambda: f"  {text}")
         return
     due = time.monotonic() + _PLAIN_LINE_S
 

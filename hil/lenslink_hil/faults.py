@@ -217,8 +217,9 @@ class Damage:
         self._in_packet: dict[int | None, list[Fault]] = {}
         for fault in faults:
             self._in_packet.setdefault(fault.packet, []).append(fault)
-        self._anywhere = sorted(self._in_packet.pop(None, []), key=lambda f: f.at)
-        self._faults: list[Fault] = []
+        # Faults that are to come, by position: those of any packet, and those of this one.
+        self._anywhere = _in_order(self._in_packet.pop(None, []), 0)
+        self._faults: list[tuple[int, Fault]] = []
         self._header = bytearray()
         self._start = 0
         self._next = 0
@@ -250,15 +251,14 @@ class Damage:
         self._next = 0
         self._header.clear()
         self._drop_rest = False
-        here = [replace(f, at=f.at + self._start) for f in self._in_packet.pop(self.packet, ())]
-        self._faults = sorted(here, key=lambda f: f.at)
+        self._faults = _in_order(self._in_packet.pop(self.packet, []), self._start)
 
     def _uniform(self, most: int) -> int:
         """How many bytes can be carried before anything begins or ends; at least 1."""
         if self._mask:
             return 1
         ends = [self.position + most]
-        ends += [queue[0].at for queue in (self._faults, self._anywhere) if queue]
+        ends += [queue[0][0] for queue in (self._faults, self._anywhere) if queue]
         # A packet's length is known once its header has passed.
         ends.append(self._next or self._start + HEADER_BYTES)
         if self._drop_until > self.position:
@@ -304,16 +304,16 @@ class Damage:
     def _ends_here(self) -> bool:
         """Whether the lane dies before its next byte: it does so now, not with that byte."""
         return any(
-            fault.at == self.position and fault.kind in (Kind.CUT, Kind.UNPLUG)
+            at == self.position and fault.kind in (Kind.CUT, Kind.UNPLUG)
             for queue in (self._faults, self._anywhere)
-            for fault in queue[:1]
+            for at, fault in queue[:1]
         )
 
     def _strike(self, pieces: list[Piece]) -> None:
         """Every fault of this position."""
         for queue in (self._faults, self._anywhere):
-            while queue and queue[0].at <= self.position and self.end is None:
-                fault = queue.pop(0)
+            while queue and queue[0][0] <= self.position and self.end is None:
+                _, fault = queue.pop(0)
                 self.done.append(fault)
                 self._apply(fault, pieces)
 
@@ -347,6 +347,11 @@ class Damage:
                 pieces.append(self._piece())
             case Kind.CUT | Kind.UNPLUG:
                 self.end = fault.kind
+
+
+def _in_order(faults: Iterable[Fault], start: int) -> list[tuple[int, Fault]]:
+    """By where in the stream they are."""
+    return sorted(((start + fault.at, fault) for fault in faults), key=lambda each: each[0])
 
 
 class Plug:

@@ -30,17 +30,18 @@ from .transports import DeviceInfo, list_devices
 from .watching import Arrival, Departure, watch
 
 if TYPE_CHECKING:
-    from .attachment import Attached, Attachment, Detached, Warned, attach
+    from .attachment import Attachment, attach
     from .device import Device, open
+    from .events import Attached, Detached, Warned
     from .frame import ColorCalibration, Frame, FrameStatus, Identity
 else:
     # numpy takes longer to import than the command line takes to print its help: what needs it
     # is loaded when it is first used.
     _LAZY = {
-        "Attached": "attachment",
+        "Attached": "events",
         "Attachment": "attachment",
-        "Detached": "attachment",
-        "Warned": "attachment",
+        "Detached": "events",
+        "Warned": "events",
         "attach": "attachment",
         "Device": "device",
         "open": "device",

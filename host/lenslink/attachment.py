@@ -27,6 +27,7 @@ from .errors import (
     Timeout,
     VersionMismatch,
 )
+from .events import Attached, Detached, Event, Warned
 from .frame import Frame
 from .ticket import Ticket
 from .transports import choose, list_devices
@@ -37,43 +38,6 @@ _PATIENCE_S = 10.0
 
 # What a module that is on its way off or on may cause: try again.
 _PASSING = (NotFound, DeviceBusy, Disconnected, Timeout, ProtocolError)
-
-
-@dataclass(frozen=True, slots=True)
-class Attached:
-    """The module is there, and set up as it was."""
-
-    url: str
-    serial: str
-    nonce: int
-    """The new session: frames that carry it were read out since."""
-    boot_count: int
-    """Of the module; the same as before if it has not restarted."""
-    away_s: float
-    """How long it was away, as far as was noticed; 0 the first time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Detached:
-    """The module went away."""
-
-    url: str
-    serial: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """The module says what is about to happen: RELEASE, somebody is about to take it off."""
-
-    url: str
-    serial: str
-    reason: NoticeReason | int
-    within_ms: int
-    """Expected within; 0 = unknown."""
-
-
-Event = Attached | Detached | Warned
 
 
 class _Away(Disconnected):

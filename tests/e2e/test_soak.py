@@ -27,7 +27,9 @@ from lenslink_hil.plant.pins import DETECT_PIN, POWER_PINS
 STARTS = choose(100, 1000)
 OPENINGS = choose(15, 100)
 INTERRUPTIONS = choose(40, 1000)
-SIZE = {"scene": "prbs", "width": 64, "height": 64}
+# A board's heap, which is so small that a module that leaks runs out of it. MicroPython touches all
+# of its heap before it collects what is free: a large one only seems to grow.
+SIZE = {"scene": "prbs", "width": 64, "height": 64, "board": "pico"}
 # Allocators keep some of what they were given back.
 GROWTH_KB = 4096
 SETTLED_S = 0.06

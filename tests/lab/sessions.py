@@ -134,7 +134,7 @@ class FaultBench(VirtualBench):
         outcome.intact = self._intact()
         outcome.rejects = Counter({cause.value: n for cause, n in self.rejects.items() if n})
         outcome.module_rejects = Counter(self.module.link.rejects)
-        outcome.lost = self.link.receiver.lost
+        outcome.lost = self.link.lost
         return outcome
 
     def abandon(self) -> int:

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lenslink_hil.lcap import Direction, Kind, Record, Recording
 from lenslink_hil.player import Player
@@ -307,3 +309,45 @@ def test_a_host_in_small_pieces_and_with_noise(greeted):
     for byte in b"\x8aLL noise" + bytes(bad) + packet:
         host.player.received(bytes([byte]), 0.0)
     assert [h.frame for h, _ in host.take()] == [41]
+
+
+PIECE = st.one_of(
+    st.binary(max_size=50),
+    st.builds(
+        lambda kind, payload, frame, stream, nonce: encode_packet(
+            kind, payload, nonce=nonce, sequence=frame, frame=frame, stream=stream
+        ),
+        st.sampled_from([*MessageType, 0x7F, 0xE0]),
+        st.binary(max_size=90),
+        st.integers(0, 5),
+        st.integers(0, 255),
+        st.sampled_from([THEN, NOW]),
+    ),
+)
+
+
+@given(
+    pieces=st.lists(st.tuples(st.sampled_from(Direction), st.integers(0, 2), PIECE), max_size=12),
+    asked=st.lists(st.tuples(st.integers(0, 5), PIECE), max_size=6),
+)
+def test_no_recording_and_no_host_upsets_it(pieces, asked):
+    """Whatever is in the file and whatever a host sends: it plays no more than there is."""
+    session = Session()
+    session.ask(HELLO, 1)
+    session.say(REPLY, 1)
+    for direction, lane, piece in pieces:
+        moment = len(session.records) * 1_000_000
+        session.records.append(Record(Kind.DATA, lane, direction, moment, piece))
+    session.records.append(Record(Kind.GONE, 2, 0, len(session.records) * 1_000_000, b"cut"))
+    host = Host(session.player())
+    host.ask(HELLO, 41)
+    played = 0
+    for _, piece in [(0, b""), *asked]:
+        host.player.received(piece, 0.0)
+        while (head := host.player.head(0.0)) is not None:
+            assert head[1]
+            played += len(head[1])
+            host.player.take(len(head[1]), 0.0)
+    # Besides what was recorded, at most an answer to each packet of the host.
+    assert played <= sum(len(record.payload) for record in session.records) + 200 * len(asked)
+    assert host.player.next_due(0.0) >= 0.0

@@ -110,6 +110,11 @@ class Receiver:
         return self._header is not None or self._have > 0 or bool(self._backlog)
 
     @property
+    def in_place(self) -> bool:
+        """Whether a payload is being received where the sink has placed it."""
+        return self._header is not None and self._in_place
+
+    @property
     def in_sync(self) -> bool:
         """Whether bytes are taken as part of packets, not searched."""
         return not self._hunting

@@ -145,6 +145,7 @@ class Lane:
         self.alive = True
         self.receiver = Receiver(self, nonce, rejects, MAX_PAYLOAD)
         self._link = link
+        self._placed = False
 
     @property
     def last_sequence(self) -> int | None:
@@ -152,7 +153,16 @@ class Lane:
         return self.receiver.settled_sequence
 
     def place(self, header: Header) -> memoryview | None:
-        return self._link.place(header, self.number)
+        memory = self._link.place(header, self.number)
+        self._placed = memory is not None
+        return memory
+
+    def let_go(self) -> bool:
+        """Whether what was placed last is received into no more: it came whole or was given up."""
+        gone = self._placed and not self.receiver.in_place
+        if gone:
+            self._placed = False
+        return gone
 
     def packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
         self._link.packet(header, payload, in_place, self.number)
@@ -224,6 +234,8 @@ class Link:
         self._now = now
         for lane in self.lanes:
             lane.receiver.poll(now)
+            if lane.let_go():
+                self._frames.release(lane.number)
         self._frames.poll(now)
         for request in self._requests.values():
             if request.due(now):
@@ -297,6 +309,8 @@ class Link:
         self._now = now
         receiver = self.lanes[lane].receiver
         receiver.received(count, now)
+        if self.lanes[lane].let_go():
+            self._frames.release(lane)
         if count and receiver.in_sync:
             self._heard = now
 

@@ -49,6 +49,14 @@ def test_a_module_of_several_lanes_conforms(cli: Cli, lens_url: str) -> None:
         assert (status, [each["verdict"] for each in found]) == (0, ["passed"])
 
 
+def test_a_module_of_two_buffers_conforms(cli: Cli, lens_url: str) -> None:
+    """Where buffers are few, a preview that runs must not keep a still from ever getting one."""
+    if lens_url != "sim:":
+        pytest.skip(f"{lens_url} is the board that it is")
+    status, found = verdicts(cli, "module", "sim:?board=pico", "--clause", "M-CAM-1")
+    assert (status, [each["verdict"] for each in found]) == (0, ["passed"])
+
+
 # What is about time, memory and processes; all others run on virtual time in the unit tests.
 @pytest.mark.parametrize(
     "clause", ["H-FRAME-2", "H-HELLO-1", "H-LIVE-2", "H-CREDIT-2", "H-CAM-1", "H-RESEND-1"]

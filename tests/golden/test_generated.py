@@ -200,3 +200,8 @@ def test_the_export_is_one_block_after_the_other(tmp_path):
         kinds.append(int.from_bytes(data[at : at + 4], "little"))
         at += size
     assert kinds == [0x0A0D0D0A, 1, 1, 6]
+    # To the module is outbound, on the second interface; its bytes are padded to four.
+    packet = data[-int.from_bytes(data[-4:], "little") :]
+    assert packet[8:12] == (1).to_bytes(4, "little")
+    assert packet[20:36] == (3).to_bytes(4, "little") * 2 + b"abc\0" + b"\2\0\4\0"
+    assert packet[36:40] == (2).to_bytes(4, "little")

@@ -178,3 +178,18 @@ def test_each_is_counted_under_its_cause(fault: Fault, causes: set[str]) -> None
     assert outcome.rejects.keys() - {"covered", "late"} == causes
     assert not outcome.wrong
     assert len(outcome.complete) == FRAMES
+
+
+@pytest.mark.parametrize("lane", [1, 2])
+@pytest.mark.parametrize("kind", [Kind.FLIP, Kind.TRUNCATE, Kind.DROP])
+def test_the_last_tile_of_a_lane_is_damaged(lane: int, kind: Kind) -> None:
+    """Nothing follows it there that would tell; its memory must not stay reserved for it."""
+    bench = FaultBench(3)
+    bench.session(FaultPlan())
+    last = bench.ups[lane].damage.packet - 1
+    assert last > 0
+    outcome = bench.session(FaultPlan((Fault(kind, Direction.UP, 60, packet=last, lane=lane),)))
+    assert len(bench.happened()) == 1
+    assert len(outcome.complete) == FRAMES
+    assert not outcome.wrong
+    assert outcome.seconds < 2

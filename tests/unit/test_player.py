@@ -204,6 +204,19 @@ def test_what_was_not_recorded_is_refused(greeted):
     assert not host.rejects
 
 
+def test_what_is_of_another_session_is_nobodys(greeted):
+    greeted.still(2, 0, 0)
+    host = open_host(greeted)
+    host.take()
+    stale = Capture(0, 1, 0, 0, -1).encode()
+    host.player.received(
+        encode_packet(MessageType.CAPTURE, stale, nonce=THEN, sequence=9, frame=50), 0.0
+    )
+    assert host.take() == []
+    host.ask(Capture(0, 1, 0, 0, -1), 51)
+    assert host.take()[0][0].frame == 51
+
+
 def test_a_mode_that_was_not_recorded_is_adjusted(greeted):
     greeted.ask(Configure(0, 0, 2, 0, 0), 2)
     greeted.say(Configured(0, 0, 2, 0, 8, 8, 16, 128, 128), 2)

@@ -1,6 +1,6 @@
-"""All that can happen between a host and a module, within bounds: ``python -m lenslink_hil.explore``.
+"""All that can happen between a host and a module: ``python -m lenslink_hil.explore``.
 
-A breadth-first search over the states of both link machines, joined by channels that lose, damage,
+A breadth-first search, within bounds, over the states of both link machines, joined by channels that lose, damage,
 duplicate and reorder. Each state is expanded once; the search closes when no new state turns up.
 An invariant that does not hold raises :exc:`Counterexample` with the shortest way there. At the
 end, every state must be able to come to a good end without a further fault: no deadlock, no credit
@@ -98,7 +98,7 @@ class _Search:
             try:
                 world.act(action)
                 target = self.add(world, number, action)
-            except (Violation, Exception) as error:
+            except Exception as error:
                 text = str(error) if isinstance(error, Violation) else repr(error)
                 raise Counterexample(text, [*self.way(number), action]) from error
             self.transitions += 1

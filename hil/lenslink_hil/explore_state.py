@@ -58,7 +58,7 @@ def save(world: World) -> bytes:
 
 def load(saved: bytes) -> World:
     """What was saved, as often as needed. Only for what this process saved."""
-    world: World = pickle.loads(saved)  # noqa
+    world: World = _Unpickler(io.BytesIO(saved)).load()
     return world
 
 
@@ -151,6 +151,10 @@ def _save_module(module: Any) -> Any:
         _constants[tiles] = {name: getattr(module, name) for name in _CONSTANT}
     state["constants"] = tiles
     return _blank, (type(module),), state, None, None, _set_module
+
+
+class _Unpickler(pickle.Unpickler):
+    """Of what :func:`save` gave to this process, never of a file."""
 
 
 class _Pickler(pickle.Pickler):
@@ -317,7 +321,9 @@ class _Key:
             elif header.type in _SEQUENCED:
                 # That of lane 0 is the packet's own.
                 last_sequence = struct.unpack("<3I", payload[-12:])
-                ahead = [self.step(a, b) for a, b in zip(last_sequence, self.link._tx[1:])]
+                ahead = [
+                    self.step(a, b) for a, b in zip(last_sequence, self.link._tx[1:], strict=True)
+                ]
                 payload = payload[:-16], tuple(ahead)
         elif header.nonce == self.link.nonce:
             sequence = self.step(header.sequence, self.link._rx)

@@ -17,7 +17,7 @@ from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, ProtocolError
 from lenslink.transports.base import MultiLaneTransport, Transport
 from lenslink_protocol.framing import Receiver, encode_packet
-from lenslink_protocol.ids import ManifestKey, MessageType, Reject
+from lenslink_protocol.ids import EndStatus, ManifestKey, MessageType, Reject
 from lenslink_protocol.link import REPLIES, WINDOW
 from lenslink_protocol.manifest import entries
 from lenslink_protocol.messages import BY_TYPE, Header, Heartbeat, Malformed
@@ -63,6 +63,16 @@ class Heard:
     frames: dict[tuple[int, int], Shown] = field(default_factory=dict)
     arrived: list[int] = field(default_factory=lambda: [0] * MAX_STREAMS)
     closed: bool = False
+    running: set[int] = field(default_factory=set)
+    """Streams whose frames count: what still ends after a STOP is a matter of timing."""
+
+    def asked(self, header: Header) -> None:
+        """The host sends this."""
+        if header.type in (MessageType.CAPTURE, MessageType.STREAM):
+            # Its stream stands in the payload; frames of others come only if they are asked for.
+            self.running.update(range(MAX_STREAMS))
+        elif header.type in (MessageType.STOP, MessageType.FLUSH):
+            self.running.clear()
 
     def add(self, header: Header, payload: bytes | memoryview) -> None:
         """A sound packet."""
@@ -80,7 +90,8 @@ class Heard:
             if header.stream < MAX_STREAMS:
                 self.arrived[header.stream] += header.length
         elif kind == MessageType.FRAME_END:
-            self.frames.setdefault(place, Shown()).ended = True
+            whole = read(kind, "status", payload) == EndStatus.OK
+            self.frames.setdefault(place, Shown()).ended = whole and header.stream in self.running
         elif kind == MessageType.CLOSE:
             self.closed = True
 
@@ -152,6 +163,8 @@ class HostPlayer:
                 sent.add(header.frame)
                 self._unanswered[header.frame] = (packet, time.monotonic())
                 asked.append((header.frame, header.type))
+            for side in (recorded, self.heard):
+                side.asked(header)
             self._send(packet, deadline)
         while upcoming is not None:
             _add(recorded, upcoming)

@@ -1,10 +1,11 @@
 """Generates everything that knows the wire from :mod:`.structs`: ``python -m
 lenslink_protocol.codegen [--check] [ROOT]``.
 
-Written are the CPython codec (:mod:`.messages`), the firmware's (``lensfw/wire.py``) and the
-tables of SPEC.md, which stand between ``<!-- generated: NAME -->`` markers. SPEC.md's clauses go
-the other way: ``clauses.json`` is what an installed package has of it. ``--check`` writes nothing
-and fails if a file differs from what would be written.
+Written are the CPython codec (:mod:`.messages`), the firmware's (``lensfw/wire.py``), the C header
+(:mod:`.cheader`), the Wireshark dissector (:mod:`.dissector`) and the tables of SPEC.md, which
+stand between ``<!-- generated: NAME -->`` markers. SPEC.md's clauses go the other way:
+``clauses.json`` is what an installed package has of it. ``--check`` writes nothing and fails if a
+file differs from what would be written.
 """
 
 from __future__ import annotations

@@ -87,6 +87,13 @@ def test_a_host_that_never_connects(cli: Cli) -> None:
     assert "no thanks" in done.stdout
 
 
+def test_a_host_that_is_not_there(cli: Cli) -> None:
+    listen = f"unix:{cli.runtime / 'kit'}"
+    done = cli.run("conform", "host", listen, "--", "/nonexistent/host", "{url}")
+    assert done.returncode == 2
+    assert "/nonexistent/host" in done.stderr
+
+
 def test_no_module(cli: Cli) -> None:
     done = cli.run("conform", "module", "unix:/nonexistent/lens")
     assert done.returncode == 3

@@ -137,7 +137,10 @@ def test_a_driver_that_wants_less_or_other_than_was_recorded(small):
         assert (answer.mode, answer.flags) == (0, ConfigureFlag.ADJUSTED)
     with pytest.raises(Disconnected, match="goes on only after STOP 0"):
         session(f"replay:{path}", frames=FRAMES + 1)
-    with pytest.raises(DeviceError, match="no further FLUSH"), lenslink.open(f"replay:{path}") as device:
+    with (
+        pytest.raises(DeviceError, match="no further FLUSH"),
+        lenslink.open(f"replay:{path}") as device,
+    ):
         device.flush()
 
 

@@ -19,7 +19,8 @@ from lab.scale import choose, say
 import lenslink
 from lenslink import Device, FrameStatus
 from lenslink.transports.base import Transport
-from lenslink_hil.faults import Direction, Fault, FaultPlan, FaultyTransport, Kind, Plug
+from lenslink_hil.faults import Direction, Fault, FaultPlan, Kind, Plug
+from lenslink_hil.faulty import FaultyTransport
 from lenslink_protocol.ids import ModeUse
 
 OFFSETS = choose(30, 200)

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("suites", "lab")
+pytest.register_assert_rewrite("suites")

@@ -87,8 +87,8 @@ def starts_and_stops(host, index):
 
 def longest_captures(host, index):
     host.say(wire.T_CONFIGURE, 2 * index + 2, (1, 0, 1, 0, 1))
-    most = (1 << 64) - 1, (1 << 32) - 1, (1 << 31) - 1
-    host.say(wire.T_CAPTURE, 2 * index + 3, (1, 0, 65535, *most))
+    most = (1, 0, 65535, (1 << 64) - 1, (1 << 32) - 1, (1 << 31) - 1)
+    host.say(wire.T_CAPTURE, 2 * index + 3, most)
 
 
 def resends(host, index):

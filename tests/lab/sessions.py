@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from lab import world
 from lenslink.pool import Buffer, Pool
 from lenslink.reassembly import Assembly, Reassembly
-from lenslink_hil.faults import Fault, FaultPlan, Plug, faulty_lines
+from lenslink_hil.faults import Fault, FaultPlan, Plug
+from lenslink_hil.faulty import faulty_lines
 from lenslink_hil.virtual import Line, VirtualBench
 from lenslink_protocol.ids import CloseReason, MessageType
 from lenslink_protocol.link import Link

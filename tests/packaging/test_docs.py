@@ -122,11 +122,15 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.usefixtures("lens_url")
-def test_the_python_example_runs(tmp_path: Path) -> None:
-    (example,) = blocks(README, "python")
-    done = run([sys.executable, "-c", example], tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) == 12
+def test_the_python_examples_run(tmp_path: Path) -> None:
+    examples = blocks(README, "python")
+    lines = []
+    for example in examples:
+        done = run([sys.executable, "-c", f"import lenslink\n{example}"], tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        lines.append(len(done.stdout.splitlines()))
+    # A model, a capture and ten frames; the event of being attached.
+    assert lines == [12, 1]
 
 
 @pytest.mark.usefixtures("lens_url")

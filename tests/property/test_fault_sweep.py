@@ -149,7 +149,7 @@ def test_a_damaged_duplicate_after_a_good_tile_changes_nothing(shape, fresh, see
         host.play(pieces_with(recorded, index, bytes(again)))
         where = f"tile {index}, seed {seed}"
         assert host.out == [each.sequence for each in recorded.headers()], where
-        assert host.rejects[Reject.PAYLOAD_CRC] == 1, where
+        assert host.rejects[Reject.PAYLOAD_CRC] >= 1, where
         check_frames(host, {0, 1, 2}, where)
 
 

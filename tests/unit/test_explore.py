@@ -33,9 +33,7 @@ SMALL = {
     "an early timer": Bounds(losses=1, duplicates=0, swaps=0, early=1, restarts=0),
     "two lanes": Bounds(losses=1, duplicates=0, swaps=0, restarts=0, lanes=2),
     "flush": Bounds(losses=1, duplicates=0, swaps=0, restarts=0, flush=True),
-    "flush on two lanes": Bounds(
-        losses=1, duplicates=0, swaps=0, restarts=0, flush=True, lanes=2
-    ),
+    "flush on two lanes": Bounds(losses=1, duplicates=0, swaps=0, restarts=0, flush=True, lanes=2),
     "two buffers": Bounds(losses=1, duplicates=0, swaps=0, restarts=0, buffers=2),
 }
 
@@ -115,12 +113,14 @@ def grants_are_relative(patch: pytest.MonkeyPatch) -> None:
 
     def heartbeat(self: Link, now: float) -> None:
         self._next_heartbeat = now + 0.125
-        fresh = [a + host_link.WINDOW - g for a, g in zip(self._arrived, self._granted)]
+        fresh = [
+            a + host_link.WINDOW - g for a, g in zip(self._arrived, self._granted, strict=True)
+        ]
         self._granted = [a + host_link.WINDOW for a in self._arrived]
         self._send(Heartbeat((fresh[0], fresh[1])), 0)
 
     def grant(self: Any, limits: Any) -> None:
-        total(self, [a + b for a, b in zip(limits, self._limit)])
+        total(self, [a + b for a, b in zip(limits, self._limit, strict=True)])
 
     total = outbox.Outbox.grant
     patch.setattr(Link, "_heartbeat", heartbeat)

@@ -16,12 +16,11 @@ from lenslink_hil.faults import (
     Direction,
     Fault,
     FaultPlan,
-    FaultyTransport,
     Kind,
     Plug,
-    faulty_lines,
     random_plan,
 )
+from lenslink_hil.faulty import FaultyTransport, faulty_lines
 from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.params import HEADER_BYTES
 

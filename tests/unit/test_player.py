@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lenslink_hil.lcap import Direction, Kind, Record, Recording
 from lenslink_hil.player import Player
-from lenslink_hil.script import make_script
+from lenslink_hil.replayhost import Heard
+from lenslink_hil.script import make_script, sound_header
 from lenslink_protocol.framing import VERSION, Receiver, encode_packet
 from lenslink_protocol.ids import ErrorCode, MessageType
 from lenslink_protocol.messages import (
@@ -364,3 +365,15 @@ def test_no_recording_and_no_host_upsets_it(pieces, asked):
     # Besides what was recorded, at most an answer to each packet of the host.
     assert played <= sum(len(record.payload) for record in session.records) + 200 * len(asked)
     assert host.player.next_due(0.0) >= 0.0
+
+
+def test_a_frame_that_ends_behind_its_stop_is_not_waited_for():
+    """In another session with the same module it may not even have begun."""
+    end = FrameEnd(0, 1, 1, 9, (0, 0, 0, 0))
+    heard = Heard()
+    for kind, frame in ((MessageType.STREAM, 0), (MessageType.STOP, 1), (MessageType.CAPTURE, 2)):
+        heard.asked(sound_header(encode_packet(kind, nonce=THEN, sequence=0)))
+        packet = encode_packet(end.TYPE, end.encode(), nonce=THEN, sequence=0, frame=frame)
+        heard.add(sound_header(packet[:40]), packet[40:])
+    assert [number for (_, number), shown in heard.frames.items() if shown.ended] == [0, 2]
+    assert len(heard.ends(0)) == 2

@@ -147,6 +147,20 @@ class ExecutesAgain(Defect):
         return [packet.encode(frame=self._as[packet.id])]
 
 
+class KeepsOne(Defect):
+    """Holds the answer to the last request only, and is silent about others."""
+
+    def __init__(self) -> None:
+        self._seen: list[int] = []
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.CONFIGURE:
+            return [data]
+        again = packet.id in self._seen and packet.id != self._seen[-1]
+        self._seen.append(packet.id)
+        return [] if again else [data]
+
+
 class Obliging(Defect):
     """Says yes in every state."""
 
@@ -410,7 +424,7 @@ BROKEN: dict[str, tuple[Callable[[], VirtualModule], ...]] = {
     "M-LIVE-1": (_with(Sleepy),),
     "M-LIVE-2": (_with(Uncounted),),
     "M-REQ-1": (_with(OtherIds),),
-    "M-REQ-2": (_with(ExecutesAgain),),
+    "M-REQ-2": (_with(ExecutesAgain), _with(KeepsOne)),
     "M-REQ-3": (_with(ExecutesAgain),),
     "M-REQ-4": (_with(DropsUnknown),),
     "M-QUERY-1": (_with(Amnesia),),

@@ -38,7 +38,8 @@ M = TypeVar("M", bound=AnyMessage)
 QUIET_S = 0.25
 """How long nothing must come for it to count as nothing."""
 PATIENCE_S = 5.0
-PLENTY = 1 << 40
+PLENTY = 1 << 28
+"""Bytes: more than any case needs, and what a module that never stops can make of our memory."""
 ALL = Capability.LOG | Capability.RESEND
 PREVIEW, STILL = 0, 1
 # A module that has just been connected has to boot, and its contacts to settle.

@@ -146,7 +146,9 @@ def too_long(peer: HostPeer) -> None:
     head = peer.pack(MessageType.GET_MANIFEST, bytes(MAX_CONTROL + 1), peer.new_id())[:40]
     number, packet = _manifest(peer)
     peer.wire.send(head + packet)
-    check(peer.answer(number, STALL_MS / 2000), "a header that announces too much is believed")
+    check(
+        peer.answer(number, 0.8 * STALL_MS / 1000), "a header that announces too much is believed"
+    )
 
 
 @CASES.of("M-FRAME-6")

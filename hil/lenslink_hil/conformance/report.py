@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -88,7 +89,7 @@ def as_html(found: Sequence[Verdict], title: str, subject: str) -> str:
     """One page that needs nothing else: failures first, then every clause with its text."""
     counted = summary(found)
     tiles = "".join(
-        f"<li><b>{counted[key]}</b>{label}</li>"
+        f"<li><b>{counted[key]}</b> {label}</li>"
         for key, label in (
             ("passed", PASSED),
             ("failed", FAILED),
@@ -113,7 +114,7 @@ def as_html(found: Sequence[Verdict], title: str, subject: str) -> str:
 def _table(found: Sequence[Verdict]) -> str:
     known = clauses()
     rows = [
-        f"<tr><td>{each.clause}<td>{escape(known[each.clause].text)}"
+        f"<tr><td>{each.clause}<td>{_prose(known[each.clause].text)}"
         f"<br><small>{escape(each.case)}, {each.seconds:.1f} s</small>"
         f"<td class='v {each.verdict.replace(' ', '-')}'>{each.verdict}"
         f"<td class=detail>{escape(each.detail)}</tr>"
@@ -121,3 +122,8 @@ def _table(found: Sequence[Verdict]) -> str:
     ]
     head = "<tr><th>Clause<th>What it demands<th>Verdict<th>Detail</tr>"
     return f"<table>{head}\n" + "\n".join(rows) + "</table>"
+
+
+def _prose(text: str) -> str:
+    """SPEC.md's only markup inside of a clause is `code`."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))

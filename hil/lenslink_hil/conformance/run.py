@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from lenslink.errors import LensLinkError
+from lenslink.errors import LensLinkError, UsageError
 
 from . import module_cases_camera, module_cases_link
 from .cases import Case, Failed, NotClaimed
@@ -112,6 +112,8 @@ def _judged(run: Callable[[], None]) -> tuple[str, str]:
         return NOT_CLAIMED, str(reason)
     except Gone as error:
         return FAILED, f"the connection ended: {error}"
+    except UsageError:
+        raise  # every other case would say the same
     except LensLinkError as error:
         return ERROR, str(error)
     except Exception as error:

@@ -26,7 +26,7 @@ def selftest(only: str | None = None) -> Iterator[Verdict]:
     """A verdict for each case with the good peer, then for each broken one of its clause.
 
     A broken peer passes (the kit's test, that is) where a case of its clause fails it and none
-    ends in an error.
+    ends in an error. A case that fails none of them would test nothing.
     """
     for case in all_cases():
         for clause in case.clauses:
@@ -51,10 +51,12 @@ def _broken(clause: Clause) -> Iterator[Verdict]:
     if not cases or not peers.get(clause.id):
         lacks = "case" if not cases else "broken peer"
         yield Verdict(clause.id, "-", clause.side, FAILED, f"the clause has no {lacks}")
+    idle = {case.name for case in cases}
     for number, start in enumerate(peers.get(clause.id, ()), 1):
         began = time.monotonic()
         found = [_run(case, clause.side, start) for case in cases]
-        failed = any(verdict == FAILED for verdict, _ in found)
+        failed = {c.name for c, (verdict, _) in zip(cases, found, strict=True) if verdict == FAILED}
+        idle -= failed
         wrong = [text for verdict, text in found if verdict not in (FAILED, PASSED)]
         name = f"broken {clause.side} {number}"
         if failed and not wrong:
@@ -62,6 +64,8 @@ def _broken(clause: Clause) -> Iterator[Verdict]:
         else:
             detail = "; ".join(wrong) or f"no case fails {name} of this clause"
             yield _verdict(clause, name, FAILED, detail, began)
+    for case in sorted(idle):
+        yield Verdict(clause.id, case, clause.side, FAILED, "no broken peer of its clause fails it")
 
 
 def _run(case: Case[Any], side: str, start: Callable[[], Any] | None) -> tuple[str, str]:

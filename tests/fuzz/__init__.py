@@ -1,0 +1,1 @@
+"""Fuzzers, one for each parser: ``python -m tests.fuzz TARGET --seconds N``."""

@@ -118,15 +118,17 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, str, object]]:
         elif isinstance(node.value, int):
             yield f"{node.value} -> {node.value + 1}", "value", node.value + 1
     elif isinstance(node, (ast.If, ast.While, ast.IfExp)):
-        if not isinstance(node.test, (ast.Compare, ast.Constant)):
-            yield "condition negated", "test", ast.UnaryOp(ast.Not(), node.test)
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        if node.func.id in {"min", "max"}:
-            other_name = "max" if node.func.id == "min" else "min"
-            yield f"{node.func.id} -> {other_name}", "func", ast.Name(other_name, ast.Load())
-    elif isinstance(node, ast.Return) and node.value is not None:
-        if not (isinstance(node.value, ast.Constant) and node.value.value is None):
-            yield "return None", "value", ast.Constant(None)
+        # A comparison is changed by itself.
+        yield from (
+            ()
+            if isinstance(node.test, (ast.Compare, ast.Constant))
+            else (("condition negated", "test", ast.UnaryOp(ast.Not(), node.test)),)
+        )
+    elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"min", "max"}:
+        other_name = "max" if ast.unparse(node.func) == "min" else "min"
+        yield f"to {other_name}", "func", ast.Name(other_name, ast.Load())
+    elif isinstance(node, ast.Return) and node.value and ast.unparse(node.value) != "None":
+        yield "return None", "value", ast.Constant(None)
 
 
 def _is_left_out(node: ast.stmt) -> bool:
@@ -206,7 +208,7 @@ def _run(mutant: Mutant | None, module: str) -> int:
     there = [each for each in tests if not each.startswith("tests/") or (ROOT / each).is_file()]
     return int(
         pytest.main(
-            ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header", "-W", "ignore",
+            ["-x", "-q", "-p", "no:cacheprovider", "--no-header", "-W", "ignore",
              "--timeout", str(_LIMIT_S), *there]
         )
     )  # fmt: skip

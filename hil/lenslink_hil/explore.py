@@ -1,10 +1,10 @@
 """All that can happen between a host and a module: ``python -m lenslink_hil.explore``.
 
-A breadth-first search, within bounds, over the states of both link machines, joined by channels that lose, damage,
-duplicate and reorder. Each state is expanded once; the search closes when no new state turns up.
-An invariant that does not hold raises :exc:`Counterexample` with the shortest way there. At the
-end, every state must be able to come to a good end without a further fault: no deadlock, no credit
-that is lost for good, no request that is never answered.
+A breadth-first search, within bounds, over the states of both link machines, joined by channels
+that lose, damage, duplicate and reorder. Each state is expanded once; the search closes when no
+new state turns up. An invariant that does not hold raises :exc:`Counterexample` with the shortest
+way there. At the end, every state must be able to come to a good end without a further fault: no
+deadlock, no credit that is lost for good, no request that is never answered.
 """
 
 from __future__ import annotations

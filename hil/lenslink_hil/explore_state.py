@@ -19,7 +19,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from lensfw import framing as module_framing
 from lensfw import module as firmware
@@ -52,7 +52,7 @@ def save(world: World) -> bytes:
     world.link.rejects.clear()
     world.module.link.rejects.clear()
     file = io.BytesIO()
-    _Pickler(file, pickle.HIGHEST_PROTOCOL).dump(world)
+    _Pickler(file).dump(world)
     return file.getvalue()
 
 
@@ -73,7 +73,7 @@ _RECEIVER_MEMORY = ("_head", "_payload", "_scratch", "_landing")
 
 
 def _blank(kind: type) -> Any:
-    return kind.__new__(kind)
+    return object.__new__(kind)
 
 
 def _make_tile(state: dict[str, Any], pixels: bytes) -> Any:
@@ -157,16 +157,25 @@ class _Unpickler(pickle.Unpickler):
     """Of what :func:`save` gave to this process, never of a file."""
 
 
+_SAVERS: dict[type, Callable[[Any], Any]] = {
+    sensor.Tile: _save_tile,
+    module_framing.Receiver: _save_module_receiver,
+    Receiver: _save_receiver,
+    Assembly: _save_assembly,
+    InstantPorts: _save_ports,
+    firmware.Module: _save_module,
+}
+
+
 class _Pickler(pickle.Pickler):
-    dispatch_table: ClassVar[dict[type, Callable[[Any], Any]]] = {
-        **copyreg.dispatch_table,
-        sensor.Tile: _save_tile,
-        module_framing.Receiver: _save_module_receiver,
-        Receiver: _save_receiver,
-        Assembly: _save_assembly,
-        InstantPorts: _save_ports,
-        firmware.Module: _save_module,
-    }
+    """Knows how to save what holds views of memory."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self.dispatch_table = _TABLE
+
+
+_TABLE = {**copyreg.dispatch_table, **_SAVERS}
 
 
 # --- the key --------------------------------------------------------------------------------------
@@ -364,7 +373,7 @@ class _Key:
         name = kind.__name__
         if not hasattr(value, "__dict__"):
             raise TypeError(f"{kind} in a state")
-        dropped = _DROPPED.get(name, frozenset())
+        dropped = _DROPPED.get(name, set())
         found = []
         moments = name in _HOST_MOMENTS
         for attribute, each in vars(value).items():

@@ -98,7 +98,7 @@ class _Pool(Pool):
 class _Link(Link):
     """Knows that nothing of another session may come so far."""
 
-    def packet(self, header: Header, payload: memoryview, in_place: bool, lane: int) -> None:
+    def packet(self, header: Header, payload: memoryview, in_place: bool, lane: int = 0) -> None:
         if header.nonce != self.nonce:
             raise Violation("the host took a packet of another session")
         super().packet(header, payload, in_place, lane)

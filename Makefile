@@ -15,7 +15,8 @@ ARGS =
 # Somebody else's packages must not leak into .venv.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .NOTPARALLEL:
-.PHONY: help demo test unit property golden firmware packaging e2e check gen gen-check lock clean
+.PHONY: help demo test unit property golden firmware packaging e2e check gen gen-check nightly
+.PHONY: mutate lock clean
 
 help: ## list the targets (the default)
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' Makefile | \
@@ -68,6 +69,18 @@ gen: ## write everything that is generated from protocol/lenslink_protocol/struc
 gen-check: ## fail if a generated file differs from what would be generated
 	@sh hil/venv.sh dev
 	$(PY) -m lenslink_protocol.codegen --check
+
+NIGHTLY = tests/property/test_faulty_sessions.py tests/unit/test_loss.py tests/unit/test_yank.py \
+    tests/unit/test_explore.py tests/firmware/test_hostile_host.py tests/e2e/test_yank_processes.py \
+    tests/e2e/test_soak.py tests/e2e/test_hostile_host_process.py tests/property/test_fuzz.py
+
+nightly: ## faults, loss, soak, exploration and fuzzing at full scale: about an hour
+	@sh hil/venv.sh dev
+	LENSLINK_NIGHTLY=1 $(PYTEST) --timeout=0 $(NIGHTLY) $(ARGS)
+
+mutate: ## mutation testing of framing and link
+	@sh hil/venv.sh dev
+	$(PY) hil/mutate.py $(ARGS)
 
 lock: ## choose anew the versions in requirements.lock (with uv, in a throwaway environment)
 	@sh hil/lock.sh

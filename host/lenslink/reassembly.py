@@ -249,7 +249,8 @@ class Reassembly:
         for assembly in list(self._open.values()):
             if assembly.ready or now < assembly.next_ask:
                 continue
-            quiet = now - assembly.progress > _QUIET_S
+            # Of a tile that takes longer than that, bytes still come.
+            quiet = now - assembly.progress > _QUIET_S and not assembly.reserved
             high = assembly.coverage.size if quiet else self._high(assembly)
             flags = ResendFlag(0)
             if assembly.start is None and (quiet or self._passed(assembly)):
@@ -261,7 +262,7 @@ class Reassembly:
                 continue
             assembly.next_ask = now + _RETRY_S
             assembly.tries += 1
-            if assembly.tries > RESEND_TRIES:
+            if assembly.tries > RESEND_TRIES and not assembly.reserved:
                 self._finish(assembly)
             else:
                 found.append(Missing(assembly.stream, assembly.number, flags, rectangles))

@@ -2,7 +2,7 @@
 
 An input that crashes, takes more than 2 s, or lets the process grow by 64 MB, ends the run with an
 exit code that is not 0, and is kept in out/fuzz. ``--keep`` puts what was found to reach new code
-into tests/fuzz/corpus, at most 64 inputs of 2 KB a target.
+into tests/fuzz/corpus, at most 16 inputs of 1 KB a target.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _GROWTH_KB = 64 << 10
-_KEPT, _KEPT_BYTES = 64, 2048
+_KEPT, _KEPT_BYTES = 16, 1024
 _MISSING = 3
 
 
@@ -26,7 +26,7 @@ def fuzz(name: str, seconds: int) -> None:
     import atheris
 
     sys.path.insert(0, str(ROOT / "tests"))
-    with atheris.instrument_imports(include=["lenslink_protocol", "lenslink", "lensfw"]):
+    with atheris.instrument_imports(include=["lenslink_protocol", "lenslink", "lenslink_hil", "lensfw"]):
         from tests.fuzz import targets
     function = targets.TARGETS[name][0]
     work = ROOT / "out/fuzz" / name

@@ -103,10 +103,18 @@ def test_one_fault_at_every_byte(shape, seed, capsys):
                 assert host.rejects.total() > host.rejects[Reject.UNEXPECTED], where
                 whole = {number for number, own in frames.items() if not own & touched}
                 check_frames(host, whole, where)
+                handed_on = {assembly.number for assembly in host.frames.finished}
+                assert handed_on == begun(recorded, host.out), where
                 count += 1
         start += len(packet)
     assert count == 5 * len(data)
     say(capsys, f"{shape}: {count} faults, all at every one of {len(data)} bytes, seed {seed}")
+
+
+def begun(recorded: Recording, out: list[int]) -> set[int]:
+    """Frames whose frame-start is among the packets of those sequences."""
+    starts = (h for h in recorded.headers() if h.type == MessageType.FRAME_START)
+    return {header.frame for header in starts if header.sequence in out}
 
 
 def pieces_with(recorded: Recording, index: int, extra: bytes) -> bytes:

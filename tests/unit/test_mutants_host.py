@@ -260,6 +260,16 @@ def test_the_buffers_are_the_payload_and_then_the_next_header():
     assert [len(each) for each in made.buffers()] == [54, HEADER_BYTES]
 
 
+def test_in_place_is_said_of_a_tile_that_is_being_received_in_place():
+    made, _, _ = receiver(bytearray(64))
+    assert made.in_place is False
+    data = packet(TILE, b"abcd")
+    made.feed(data[:42], 0)
+    assert made.in_place is True
+    made.feed(data[42:], 0)
+    assert made.in_place is False
+
+
 # --- link -----------------------------------------------------------------------------------------
 
 
@@ -579,6 +589,19 @@ def test_unknown_types_and_malformed_payloads_are_counted_and_the_vendors_are_no
     host.say(None, kind=0xFF, payload=b"zz")
     host.say(None, kind=LOG, payload=b"z")
     assert +host.rejects == {Reject.UNKNOWN_TYPE: 1, Reject.MALFORMED: 1}
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_what_was_placed_for_a_lane_that_stalls_is_released_once(placed):
+    host = Host()
+    memory = bytearray(64)
+    host.frames.place = lambda header, lane: memoryview(memory)[:4] if placed else None
+    host.raw(packet(TILE, b"abcd", 1)[:-1], 1.0)
+    host.link.poll(1.1)
+    assert ("release", 0) not in host.frames.told
+    host.link.poll(1.3)
+    host.link.poll(1.4)
+    assert host.frames.told.count(("release", 0)) == placed
 
 
 def test_polling_passes_time_on():

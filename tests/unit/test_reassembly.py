@@ -659,6 +659,24 @@ def test_it_is_asked_for_so_often_and_then_handed_on():
     assert bench.numbers() == [1]
 
 
+def test_a_slow_tile_is_no_silence_and_its_frame_not_given_up():
+    bench = Bench(resend=True)
+    bench.start()
+    bench.tile(STRIPS[1])
+    # The first strip is lost, and of the third bytes come for seconds.
+    header = bench.header(MessageType.TILE, 1, 0, STRIPS[2], 64)
+    assert bench.frames.place(header) is not None
+    now = 0.0
+    for _ in range(3 * RESEND_TRIES):
+        now += RETRY_S
+        for _, flags, rectangles in asked(bench, now):
+            assert (flags, rectangles) == (0, ((0, 0, WIDTH, 2),)), "what is under way is not lost"
+    assert bench.numbers() == []
+    bench.frames.release(0)
+    assert asked(bench, now + RETRY_S) == []
+    assert bench.numbers() == [1]
+
+
 def test_any_answer_renews_the_tries():
     bench = Bench(resend=True)
     bench.start()

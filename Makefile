@@ -16,7 +16,7 @@ ARGS =
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .NOTPARALLEL:
 .PHONY: help demo test unit property golden firmware packaging e2e check gen gen-check nightly
-.PHONY: mutate lock clean
+.PHONY: mutate fuzz lock clean
 
 help: ## list the targets (the default)
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' Makefile | \
@@ -78,9 +78,13 @@ nightly: ## faults, loss, soak, exploration and fuzzing at full scale: about an 
 	@sh hil/venv.sh dev
 	LENSLINK_NIGHTLY=1 $(PYTEST) --timeout=0 $(NIGHTLY) $(ARGS)
 
-mutate: ## mutation testing of framing and link
+mutate: ## mutation testing of framing and link; ARGS='--sample 0.1' tries a part
 	@sh hil/venv.sh dev
-	$(PY) hil/mutate.py $(ARGS)
+	@$(PY) hil/mutate.py $(ARGS)
+
+fuzz: ## fuzz every parser with atheris; ARGS='--seconds 600'
+	@sh hil/venv.sh dev
+	@$(PY) -m tests.fuzz all $(ARGS)
 
 lock: ## choose anew the versions in requirements.lock (with uv, in a throwaway environment)
 	@sh hil/lock.sh

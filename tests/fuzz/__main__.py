@@ -26,7 +26,9 @@ def fuzz(name: str, seconds: int) -> None:
     import atheris
 
     sys.path.insert(0, str(ROOT / "tests"))
-    with atheris.instrument_imports(include=["lenslink_protocol", "lenslink", "lenslink_hil", "lensfw"]):
+    with atheris.instrument_imports(
+        include=["lenslink_protocol", "lenslink", "lenslink_hil", "lensfw"]
+    ):
         from tests.fuzz import targets
     function = targets.TARGETS[name][0]
     work = ROOT / "out/fuzz" / name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -70,18 +71,20 @@ class Recording:
     plan: Configured
     packets: tuple[bytes, ...]
 
-    @property
+    @cached_property
     def data(self) -> bytes:
         return b"".join(self.packets)
 
+    @cached_property
     def headers(self) -> list[Head]:
         return [Head._make(HEADER.unpack_from(packet)[1:]) for packet in self.packets]
 
+    @cached_property
     def frames(self) -> dict[int, set[int]]:
         """The indices of each frame's own packets."""
         own: dict[int, set[int]] = {}
         kinds = (MessageType.FRAME_START, MessageType.TILE, MessageType.FRAME_END)
-        for index, header in enumerate(self.headers()):
+        for index, header in enumerate(self.headers):
             if header.type in kinds:
                 own.setdefault(header.frame, set()).add(index)
         return own
@@ -113,7 +116,7 @@ def rectangles(recording: Recording) -> Recording:
     """The same pictures as tiles that are neither strips nor segments: 8 x 8 pixels."""
     packets = []
     sequence = 0
-    for packet, header in zip(recording.packets, recording.headers(), strict=True):
+    for packet, header in zip(recording.packets, recording.headers, strict=True):
         payloads = [(packet[HEADER_BYTES:], (0, 0, 0, 0))]
         if header.type == MessageType.TILE:
             # Where the first tile stood come all; the others go.
@@ -135,11 +138,11 @@ def mixed(strips: Recording, segments: Recording) -> Recording:
     """One frame of strips, one of segments, one of rectangles."""
     packets: list[bytes] = []
     for recording, frame in ((strips, 0), (segments, 1), (rectangles(strips), 2)):
-        own = recording.frames()
+        own = recording.frames
         first = min(own[0])
         chosen = range(first) if frame == 0 else ()
         for index in (*chosen, *sorted(own[frame])):
-            packet, header = recording.packets[index], recording.headers()[index]
+            packet, header = recording.packets[index], recording.headers[index]
             packets.append(renumbered(packet, header, len(packets)))
     return Recording(strips.nonce, strips.plan, tuple(packets))
 

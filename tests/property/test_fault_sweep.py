@@ -62,58 +62,59 @@ def check_frames(host: Listener, untouched: set[int], where: str) -> None:
 def test_the_session_is_what_it_should_be():
     for shape in SHAPES:
         recorded = session(shape)
-        kinds = [header.type for header in recorded.headers()]
+        kinds = [header.type for header in recorded.headers]
         assert kinds[0] == MessageType.HELLO_REPLY
         assert {MessageType.MANIFEST, MessageType.CONFIGURED, MessageType.LOG} <= set(kinds)
-        assert sorted(recorded.frames()) == [0, 1, 2]
+        assert sorted(recorded.frames) == [0, 1, 2]
         assert kinds.count(MessageType.TILE) == TILES[shape]
         host = Listener(recorded)
         host.play(recorded.data)
-        assert host.out == [header.sequence for header in recorded.headers()]
+        assert host.out == [header.sequence for header in recorded.headers]
         check_frames(host, {0, 1, 2}, "no fault")
         assert len(host.frames.finished) == FRAMES
 
 
+@pytest.mark.parametrize("what", FAULTS)
 @pytest.mark.parametrize("shape", EXHAUSTIVE)
-def test_one_fault_at_every_byte(shape, seed, capsys):
+def test_one_fault_at_every_byte(shape, what, seed, capsys):
     recorded = session(shape)
-    data, frames = recorded.data, recorded.frames()
-    sequences = [header.sequence for header in recorded.headers()]
+    data = recorded.data
     chance = random.Random(seed)
-    count, start = 0, 0
+    start = 0
     for index, packet in enumerate(recorded.packets):
         for at in range(start, start + len(packet)):
-            for what in FAULTS:
-                stream = damaged(data, at, what, chance)
-                # What is put in front of a packet touches none.
-                between = at == start and what == "insert"
-                touched = set() if between else {index}
-                where = f"{what} at byte {at - start} of packet {index}, seed {seed}"
-                host = Listener(recorded)
-                try:
-                    host.play(stream)
-                except Exception as error:
-                    raise AssertionError(where) from error
-                lost = set(sequences) - set(host.out)
-                assert len(host.out) == len(set(host.out)), where
-                assert set(host.out) <= set(sequences), where
-                most = {sequences[i] for i in (index, index + 1) if i < len(sequences)}
-                assert lost <= (set() if between else most), where
-                # The answers are unexpected: this host has asked nothing.
-                assert host.rejects.total() > host.rejects[Reject.UNEXPECTED], where
-                whole = {number for number, own in frames.items() if not own & touched}
-                check_frames(host, whole, where)
-                handed_on = {assembly.number for assembly in host.frames.finished}
-                assert handed_on == begun(recorded, host.out), where
-                count += 1
+            # What is put in front of a packet touches none.
+            hit = None if at == start and what == "insert" else index
+            where = f"{what} at byte {at - start} of packet {index}, seed {seed}"
+            host = Listener(recorded)
+            try:
+                host.play(damaged(data, at, what, chance))
+            except Exception as error:
+                raise AssertionError(where) from error
+            check_fault(recorded, host, hit, where)
         start += len(packet)
-    assert count == 5 * len(data)
-    say(capsys, f"{shape}: {count} faults, all at every one of {len(data)} bytes, seed {seed}")
+    assert start == len(data)
+    say(capsys, f"{shape}: {what} at each of {len(data)} bytes, seed {seed}")
+
+
+def check_fault(recorded: Recording, host: Listener, hit: int | None, where: str) -> None:
+    """What a fault in packet *hit* may cost, and that it is counted."""
+    sequences = [header.sequence for header in recorded.headers]
+    most = set() if hit is None else set(sequences[hit : hit + 2])
+    assert len(host.out) == len(set(host.out)), where
+    assert set(host.out) <= set(sequences), where
+    assert set(sequences) - set(host.out) <= most, where
+    # The answers are unexpected: this host has asked nothing.
+    assert host.rejects.total() > host.rejects[Reject.UNEXPECTED], where
+    frames = recorded.frames.items()
+    check_frames(host, {number for number, own in frames if hit not in own}, where)
+    handed_on = {assembly.number for assembly in host.frames.finished}
+    assert handed_on == begun(recorded, host.out), where
 
 
 def begun(recorded: Recording, out: list[int]) -> set[int]:
     """Frames whose frame-start is among the packets of those sequences."""
-    starts = (h for h in recorded.headers() if h.type == MessageType.FRAME_START)
+    starts = (h for h in recorded.headers if h.type == MessageType.FRAME_START)
     return {header.frame for header in starts if header.sequence in out}
 
 
@@ -128,7 +129,7 @@ def test_a_packet_that_comes_twice_changes_nothing(shape):
     for index, packet in enumerate(recorded.packets):
         host = Listener(recorded)
         host.play(pieces_with(recorded, index, packet))
-        assert host.out == [header.sequence for header in recorded.headers()]
+        assert host.out == [header.sequence for header in recorded.headers]
         assert host.rejects[Reject.SEQUENCE] == 1
         assert host.rejects.total() == 1 + host.rejects[Reject.UNEXPECTED]
         check_frames(host, {0, 1, 2}, f"packet {index} twice")
@@ -136,7 +137,7 @@ def test_a_packet_that_comes_twice_changes_nothing(shape):
 
 def spread(recorded: Recording) -> Recording:
     """The session with every other sequence left out, so that a packet fits between two."""
-    pairs = zip(recorded.packets, recorded.headers(), strict=True)
+    pairs = zip(recorded.packets, recorded.headers, strict=True)
     packets = (renumbered(packet, header, 2 * header.sequence) for packet, header in pairs)
     return Recording(recorded.nonce, recorded.plan, tuple(packets))
 
@@ -146,7 +147,7 @@ def spread(recorded: Recording) -> Recording:
 def test_a_damaged_duplicate_after_a_good_tile_changes_nothing(shape, fresh, seed):
     recorded = spread(session(shape))
     chance = random.Random(seed)
-    for index, header in enumerate(recorded.headers()):
+    for index, header in enumerate(recorded.headers):
         if header.type != MessageType.TILE:
             continue
         packet = recorded.packets[index]
@@ -156,7 +157,7 @@ def test_a_damaged_duplicate_after_a_good_tile_changes_nothing(shape, fresh, see
         host = Listener(recorded)
         host.play(pieces_with(recorded, index, bytes(again)))
         where = f"tile {index}, seed {seed}"
-        assert host.out == [each.sequence for each in recorded.headers()], where
+        assert host.out == [each.sequence for each in recorded.headers], where
         assert host.rejects[Reject.PAYLOAD_CRC] >= 1, where
         check_frames(host, {0, 1, 2}, where)
 
@@ -165,7 +166,7 @@ def test_a_damaged_duplicate_after_a_good_tile_changes_nothing(shape, fresh, see
 def test_another_tile_for_covered_ground_changes_nothing(shape):
     """Sound, of this session, and with other pixels: what was there first stays."""
     recorded = spread(session(shape))
-    for index, header in enumerate(recorded.headers()):
+    for index, header in enumerate(recorded.headers):
         if header.type != MessageType.TILE:
             continue
         packet = recorded.packets[index]

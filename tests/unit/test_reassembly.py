@@ -87,13 +87,17 @@ class Bench:
 
     def tile(
         self, place, frame=1, stream=0, now=0.0, fill=None, *, length=None, sound=True, flags=0,
-        lane=0,
+        lane=0, pixels_of=None,
     ):  # fmt: skip
         """A tile as a receiver brings it, in place where there is a place; whether it was."""
         _, _, width, height = place
         size = 2 * width * height if length is None else length
         header = self.header(MessageType.TILE, frame, stream, place, size, flags)
-        data = content(place, frame)[:size].ljust(size, b"\0") if fill is None else fill * size
+        data = (
+            content(place, pixels_of or frame)[:size].ljust(size, b"\0")
+            if fill is None
+            else fill * size
+        )
         memory = self.frames.place(header, lane)
         in_place = memory is not None
         if memory is None:
@@ -229,16 +233,15 @@ def test_of_a_tile_that_is_partly_covered_only_the_rest_is_taken():
     bench.start()
     bench.tile((4, 2, 4, 1))
     bench.tile((0, 3, WIDTH, 1))
-    # Rows 2 and 3, other pixels: all of row 2 but the four is new.
-    assert not bench.tile((0, 2, WIDTH, 2), fill=b"\x55")
+    # Rows 2 and 3, of another picture: all of row 2 but the four is new.
+    assert not bench.tile((0, 2, WIDTH, 2), pixels_of=2)
     assert not bench.rejects
     bench.end()
     assembly = bench.only()
-    shown = pixels(assembly)
-    assert (shown[2, 4:8] == picture(1)[2, 4:8]).all()
-    assert (shown[3] == picture(1)[3]).all()
-    assert (shown[2, :4] == 0x5555).all()
-    assert (shown[2, 8:] == 0x5555).all()
+    expected = picture(2)[2:4].copy()
+    expected[0, 4:8] = picture(1)[2, 4:8]
+    expected[1] = picture(1)[3]
+    assert (pixels(assembly)[2:4] == expected).all()
     assert assembly.coverage.count == 2 * STRIDE
 
 
@@ -246,15 +249,18 @@ def test_of_a_rectangle_that_is_partly_covered_only_the_rest_is_taken():
     bench = Bench()
     bench.start()
     bench.tile((0, 1, WIDTH, 1))
-    assert not bench.tile((2, 0, 4, 3), fill=b"\x55")
+    bench.tile((3, 2, 1, 1))
+    assert not bench.tile((2, 0, 4, 3), pixels_of=2)
     assembly = bench.frames._open[1]
-    shown = pixels(assembly)
-    assert (shown[1] == picture(1)[1]).all()
-    assert (shown[0, 2:6] == 0x5555).all()
-    assert (shown[2, 2:6] == 0x5555).all()
+    expected = picture(2)[:3, 2:6].copy()
+    expected[1] = picture(1)[1, 2:6]
+    expected[2, 1] = picture(1)[2, 3]
+    assert (pixels(assembly)[:3, 2:6] == expected).all()
+    assert (pixels(assembly)[1] == picture(1)[1]).all()
     assert assembly.coverage.count == STRIDE + 16
-    assert not bench.tile((2, 0, 4, 3), fill=b"\x66")
+    assert not bench.tile((2, 0, 4, 3), pixels_of=3)
     assert bench.rejects == {Reject.COVERED: 1}
+    assert (pixels(assembly)[:3, 2:6] == expected).all()
 
 
 @pytest.mark.parametrize(

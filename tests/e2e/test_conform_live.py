@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_the_host_conforms(cli: Cli, clause: str) -> None:
 
 def test_a_host_that_breaks_a_clause(cli: Cli) -> None:
     """It says that it has a frame, whatever was sent."""
-    liar = f"{sys.executable} -m lenslink capture {{url}} -o x.npy --force --timeout 5; exit 0"
+    liar = f"{shlex.quote(sys.executable)} -m lenslink capture {{url}} -o x.npy --force --timeout 5; exit 0"
     listen = f"unix:{cli.runtime / 'kit'}"
     args = ("host", listen, "--clause", "H-CAM-1", "--json", "--", "/bin/sh", "-c", liar)
     process = cli.start("conform", *args)

@@ -248,6 +248,14 @@ def test_behind_a_false_beginning_another_one_is_found():
     assert lane.feed(data[20:], now=STALL_S) == [1, 2]
 
 
+def test_behind_noise_a_truncated_packet_costs_no_other():
+    """What it swallowed of the next one is searched ahead of that one's rest."""
+    for missing in (1, 3, 30):
+        lane = Lane()
+        cut = packet(1, bytes(30))[:-missing]
+        assert lane.feed(bytes(HEADER_BYTES) + cut + packet(2) + packet(3)) == [2, 3]
+
+
 def test_in_sync():
     lane = Lane()
     assert lane.receiver.in_sync

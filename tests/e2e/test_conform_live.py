@@ -71,7 +71,8 @@ def test_the_host_conforms(cli: Cli, clause: str) -> None:
 
 def test_a_host_that_breaks_a_clause(cli: Cli) -> None:
     """It says that it has a frame, whatever was sent."""
-    liar = f"{shlex.quote(sys.executable)} -m lenslink capture {{url}} -o x.npy --force --timeout 5; exit 0"
+    python = shlex.quote(sys.executable)
+    liar = f"{python} -m lenslink capture {{url}} -o x.npy --force --timeout 5; exit 0"
     listen = f"unix:{cli.runtime / 'kit'}"
     args = ("host", listen, "--clause", "H-CAM-1", "--json", "--", "/bin/sh", "-c", liar)
     process = cli.start("conform", *args)

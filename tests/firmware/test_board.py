@@ -75,7 +75,7 @@ def test_size_when_loaded(mpy_cross, tmp_path, capsys, record_property):
     with capsys.disabled():
         print(
             f"\nlensfw loaded from .mpy: {on_board} bytes of heap for a board, {whole} with the "
-            "simulated module's own parts (64-bit heap: a 32-bit board needs about half)"
+            "simulated module's own parts (64-bit heap: an upper bound for a 32-bit board)"
         )
     assert 10_000 < on_board < whole < BUDGET
 

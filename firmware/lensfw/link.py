@@ -327,7 +327,9 @@ class Link:
                 last = [(tx - 1) & 0xFFFFFFFF for tx in self._tx]
                 struct.pack_into("<4I", packet, wire.HEADER_BYTES + length - 16, *last)
             elif item.kind == wire.T_FRAME_START:
-                self._begun[item.stream] = max(self._begun[item.stream], item.frame + 1)
+                self._begun[item.stream] = max(
+                    self._begun[item.stream], min(item.frame + 1, 0xFFFFFFFF)
+                )
             crc = binascii.crc32(memoryview(packet)[wire.HEADER_BYTES :])
         framing.seal(
             packet, length, crc, item.kind, item.flags, item.stream, self.nonce, self._tx[lane],

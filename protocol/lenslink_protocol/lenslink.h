@@ -39,7 +39,6 @@
 #define LENSLINK_HELLO_RETRY_MS 100 /* ms: a board that boots or clears its endpoints loses hellos */
 #define LENSLINK_REQUEST_RETRY_MS 400 /* ms: longer than STALL_MS, so that a damaged request is out of the way */
 #define LENSLINK_HEARTBEAT_MS 100 /* ms: credits are repeated this often, so that a lost one heals */
-#define LENSLINK_FIRST_HEARTBEAT_MS 20 /* ms: the same until the first is answered: no tile comes before */
 #define LENSLINK_SILENCE_MS 900 /* ms: without a valid byte, and not BUSY: the module is gone */
 #define LENSLINK_MAX_BUSY_MS 10000 /* ms: longest lease of BUSY and of PENDING */
 #define LENSLINK_MAX_RANGES 32 /* rectangles in one RESEND */

@@ -34,7 +34,6 @@ from .messages import (
     Resent,
 )
 from .params import (
-    FIRST_HEARTBEAT_MS,
     HEARTBEAT_MS,
     HELLO_RETRY_MS,
     MAX_BUSY_MS,
@@ -198,7 +197,6 @@ class Link:
         self._heard = 0.0
         self._busy_until = 0.0
         self._next_heartbeat = 0.0
-        self._answered = False
         self._arrived = [0] * MAX_STREAMS
         self._granted = [0] * MAX_STREAMS
 
@@ -275,9 +273,7 @@ class Link:
         return now - max(self._heard, self._busy_until) > SILENCE_MS / 1000
 
     def _heartbeat(self, now: float) -> None:
-        # Until the first answer nothing says that the module has any credit.
-        interval = HEARTBEAT_MS if self._answered else FIRST_HEARTBEAT_MS
-        self._next_heartbeat = now + interval / 1000
+        self._next_heartbeat = now + HEARTBEAT_MS / 1000
         self._granted = [arrived + WINDOW for arrived in self._arrived]
         self._send(Heartbeat((self._granted[0], self._granted[1])), 0)
 
@@ -373,7 +369,6 @@ class Link:
 
     def _alive(self, message: HeartbeatReply) -> None:
         """What was sent before this answer on its lane has arrived, or never will."""
-        self._answered = True
         for stream in range(MAX_STREAMS):
             sent = min(message.sent[stream], self._granted[stream])
             self._arrived[stream] = max(self._arrived[stream], sent)

@@ -60,9 +60,6 @@ REQUEST_RETRY_MS: Final = _param(
 HEARTBEAT_MS: Final = _param(
     "HEARTBEAT_MS", 100, "ms", "credits are repeated this often, so that a lost one heals"
 )
-FIRST_HEARTBEAT_MS: Final = _param(
-    "FIRST_HEARTBEAT_MS", 20, "ms", "the same until the first is answered: no tile comes before"
-)
 SILENCE_MS: Final = _param(
     "SILENCE_MS", 900, "ms", "without a valid byte, and not BUSY: the module is gone"
 )

@@ -74,7 +74,7 @@ NIGHTLY = tests/property/test_faulty_sessions.py tests/unit/test_loss.py tests/u
     tests/unit/test_explore.py tests/firmware/test_hostile_host.py tests/e2e/test_yank_processes.py \
     tests/e2e/test_soak.py tests/e2e/test_hostile_host_process.py tests/property/test_fuzz.py
 
-nightly: ## faults, loss, soak, exploration and fuzzing at full scale: about an hour
+nightly: ## faults, loss, soak, exploration and fuzzing at full scale: takes hours
 	@sh hil/venv.sh dev
 	LENSLINK_NIGHTLY=1 $(PYTEST) --timeout=0 $(NIGHTLY) $(ARGS)
 

@@ -85,6 +85,9 @@ class Module:
             self._channels = [Channel(ways[0], _PRIORITY)]
         else:
             self._channels = [Channel(way, (number,)) for number, way in enumerate(ways)]
+        # Whose turn it is to send a tile. The preview has every other turn besides its fair share,
+        # so that a still costs it a third of its rate where the link is full, never more than half.
+        self._turns = (0, 0, 1) if len(ways) == 2 else tuple(range(len(ways)))
         self._turn = 0
 
     # --- what is due ----------------------------------------------------------------------
@@ -99,19 +102,19 @@ class Module:
         for channel in self._channels:
             if channel.readout is None:
                 self._begin(channel, now)
-        # In turns, a tile each, so that neither stream waits for the other's frame. Who got one
-        # goes last, also the next time: else one could take every buffer as it comes free.
-        count = len(self._channels)
+        # A tile a turn, so that neither stream waits for the other's frame. The next step goes on
+        # where this one ends: else one stream could take every buffer as it comes free.
+        count = len(self._turns)
         busy = True
         while busy:
             busy = False
             first = self._turn
             for offset in range(count):
-                number = (first + offset) % count
-                channel = self._channels[number]
+                turn = (first + offset) % count
+                channel = self._channels[self._turns[turn]]
                 if channel.readout is not None and self._read(channel, now):
                     busy = True
-                    self._turn = (number + 1) % count
+                    self._turn = (turn + 1) % count
 
     def idle_ms(self):
         """How long step() may be put off if nothing arrives."""

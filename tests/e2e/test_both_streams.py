@@ -22,6 +22,10 @@ def test_the_preview_goes_on_while_a_still_is_read(scene_url: Callable[..., str]
         after = next(frames)
         # Numbers count the frames of both streams: all between but one were previews.
         shown = after.number - before[-1].number - 1
-        assert shown > 10
-        assert (after.timestamp_us - before[-1].timestamp_us) / shown < 2 * interval
+        during = (after.timestamp_us - before[-1].timestamp_us) / shown
+        print(f"frame interval {interval / 1000:.1f} ms, {during / 1000:.1f} ms during a still")
+        # With half of the bytes or more its interval at most doubles, however fast the machine is
+        # at the moment; two tiles to one leave room for a link that is busy otherwise.
+        previews = shown * after.pixels.nbytes
+        assert previews / (previews + still.pixels.nbytes) > 0.6
         assert not any(module.stats.rejects.values())

@@ -163,23 +163,28 @@ class Receiver:
 
     def poll(self, now: float) -> None:
         """Give up a packet that has stalled: call it when no bytes came for a while."""
-        if not self.inside or now - self._progress < STALL_MS / 1000:
+        if now - self._progress < STALL_MS / 1000:
             return
-        self._progress = now
+        # What a packet holds has stalled with it: the next that seems to begin there, too.
+        while self.inside:
+            self._give_up()
+            self._search()
+            if not self._backlog and self._header is None:
+                self._hunting = False
+
+    def _give_up(self) -> None:
+        """The packet that has begun is none, or will never be whole."""
         if self._header is not None:
             self.rejects[Reject.STALL] += 1
             self._hunt(bytes(self._payload[: self._got]))
-        elif self._hunting and self._backlog:
+        elif self._hunting:
             # An end that might have become a header: it did not. Another may begin inside it.
             whole = self._backlog.startswith(MAGIC)
             self.rejects[Reject.STALL if whole else Reject.NOISE] += 1
             self._drop(1 if whole else len(self._backlog))
-        elif self._have:
+        else:
             self.rejects[Reject.STALL] += 1
             self._hunt(bytes(self._head[1 : self._have]))
-        self._search()
-        if not self._backlog and self._header is None:
-            self._hunting = False
 
     def resume(self, away: float) -> None:
         """Nobody has listened for *away* seconds: they do not count as a stall."""

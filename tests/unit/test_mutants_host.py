@@ -1102,3 +1102,16 @@ def test_a_start_that_is_missing_is_waited_for():
     [frame] = bench.done
     assert frame.start is not None
     assert host_link.REPLIES[MessageType.STOP] is Accepted
+
+
+def test_what_a_stalled_packet_holds_has_stalled_with_it():
+    """Found by fuzzing: each header inside one that had stalled was given a stall's time anew."""
+    rejects: Counter[Reject] = Counter()
+    receiver = Receiver(Kept(), 1, rejects)
+    nested = [
+        encode_packet(0x60, bytes(1000), nonce=1, sequence=n)[:HEADER_BYTES] for n in range(4)
+    ]
+    receiver.feed(b"".join(nested), 0.0)
+    receiver.poll(STALL_MS / 1000)
+    assert not receiver.inside
+    assert rejects == {Reject.STALL: 4}

@@ -65,3 +65,73 @@ def test_what_is_dropped_is_the_first_to_be_used_again():
     box.data(outbox.Item(wire.T_TILE, 8, 1, b"", other))
     assert box.drop(0) == [7]
     assert (first.released, again.released, other.released) == ([0], [0], [])
+
+
+def receive(data: bytes, *, pieces: int = 0, now: int = 0) -> tuple[list[bytes], dict[str, int]]:
+    """The payloads that come of *data*, its last *pieces* bytes one by one; and the rejects."""
+    rejects: dict[str, int] = {}
+    receiver = framing.Receiver(rejects)
+    payloads = []
+    whole = len(data) - pieces
+    for piece in [data[:whole], *(data[at : at + 1] for at in range(whole, len(data)))]:
+        receiver.space()[: len(piece)] = piece
+        receiver.received(len(piece), now)
+        while (found := receiver.next(now)) is not None:
+            payloads.append(bytes(found[1]))
+    return payloads, rejects
+
+
+STOP = wire.encode(wire.T_STOP, (0,))
+
+
+def test_the_module_keeps_two_of_the_longest_packets_and_no_more():
+    longest = wire.HEADER_BYTES + wire.MAX_CONTROL
+    assert len(framing.Receiver({}).space()) == 2 * longest
+
+
+def test_noise_before_the_beginning_of_a_packet_is_counted_once():
+    good = world.seal(0x10, wire.T_STOP, 1, 0, 2, STOP)
+    assert receive(b"noise" + good, pieces=len(good) - 8) == ([STOP], {"noise": 1})
+
+
+def test_a_header_that_announces_too_much_is_passed_over():
+    good = world.seal(0x10, wire.T_STOP, 1, 0, 2, STOP)
+    header = bytearray(wire.HEADER_BYTES)
+    place = (0, 0, 0, 0)
+    length = wire.MAX_CONTROL + 1
+    framing.seal(header, length, 0, wire.T_STOP, 0, 0, 0x10, 1, 2, place)
+    payloads, rejects = receive(bytes(header) + good)
+    assert payloads == [STOP]
+    assert rejects == {"length": 1, "noise": 1}
+
+
+def test_half_a_header_that_stalls_is_a_stall_and_nothing_else():
+    good = world.seal(0x10, wire.T_STOP, 1, 0, 2, STOP)
+    rejects: dict[str, int] = {}
+    receiver = framing.Receiver(rejects)
+    receiver.space()[:20] = good[:20]
+    receiver.received(20, 0)
+    assert receiver.next(wire.STALL_MS * 1000 - 1) is None
+    assert not rejects
+    assert receiver.next(wire.STALL_MS * 1000) is None
+    assert rejects.pop("stall") == 1
+    assert rejects in ({}, {"noise": 1})
+
+
+def test_nothing_is_sent_before_the_first_grant():
+    box = outbox.Outbox()
+    box.data(outbox.Item(wire.T_TILE, 0, 0, b"", Tile(1)))
+    assert box.next(0) is None
+
+
+def test_a_tile_does_not_overtake_one_of_its_stream_that_has_no_credit():
+    for stream in range(wire.MAX_STREAMS):
+        box = outbox.Outbox()
+        box.data(outbox.Item(wire.T_TILE, 0, stream, b"", Tile(10)))
+        box.data(outbox.Item(wire.T_TILE, 0, stream, b"", Tile(1)))
+        box.data(outbox.Item(wire.T_TILE, 0, 1 - stream, b"", Tile(1)))
+        box.grant([5, 5])
+        item = box.next(0)
+        assert item is not None
+        assert item.stream == 1 - stream
+        assert box.next(0) is None

@@ -70,13 +70,9 @@ gen-check: ## fail if a generated file differs from what would be generated
 	@sh hil/venv.sh dev
 	$(PY) -m lenslink_protocol.codegen --check
 
-NIGHTLY = tests/property/test_faulty_sessions.py tests/unit/test_loss.py tests/unit/test_yank.py \
-    tests/unit/test_explore.py tests/firmware/test_hostile_host.py tests/e2e/test_yank_processes.py \
-    tests/e2e/test_soak.py tests/e2e/test_hostile_host_process.py tests/property/test_fuzz.py
-
-nightly: ## faults, loss, soak, exploration and fuzzing at full scale: takes hours
+nightly: ## all at full scale, into tests/NIGHTLY.md: takes hours; ARGS='explore soak' runs a part
 	@sh hil/venv.sh dev
-	LENSLINK_NIGHTLY=1 $(PYTEST) --timeout=0 $(NIGHTLY) $(ARGS)
+	@$(PY) hil/nightly.py $(ARGS)
 
 mutate: ## mutation testing of framing and link; ARGS='--sample 0.1' tries a part
 	@sh hil/venv.sh dev

@@ -34,9 +34,10 @@ _SUITES = ["tests/firmware/test_suites.py", "-k", "test_on_cpython or test_mutan
 _BOARD = ["tests/unit/test_mutants_module.py", *_SUITES]
 _HOST = [
     "tests/unit/test_mutants_host.py",
+    "tests/unit/test_mutants_times.py",
     "tests/unit/test_explore.py",
     "-k",
-    "test_mutants_host or (test_all and (lanes or buffers) and not night)",
+    "test_mutants or (test_all and (lanes or buffers) and not night)",
 ]
 
 # Module, file, the tests that shall notice: the fastest first.
@@ -45,9 +46,10 @@ TARGETS: dict[str, tuple[Path, list[str]]] = {
         ROOT / "protocol/lenslink_protocol/framing.py",
         [
             "tests/unit/test_mutants_host.py",
+            "tests/unit/test_mutants_times.py",
             "tests/golden/test_bad.py",
             "-k",
-            "test_mutants_host or test_the_host",
+            "test_mutants or test_the_host",
         ],
     ),
     "lenslink_protocol.link": (ROOT / "protocol/lenslink_protocol/link.py", _HOST),

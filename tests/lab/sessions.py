@@ -74,7 +74,7 @@ class Outcome:
     intact: set[int] = field(default_factory=set)
     """Frames of which every packet arrived as it was sent."""
     begun: int = 0
-    """Frames that the module read out."""
+    """Frames that the module began to read out in this session."""
     rejects: Counter[str] = field(default_factory=Counter)
     module_rejects: Counter[str] = field(default_factory=Counter)
     lost: int = 0
@@ -107,6 +107,9 @@ class FaultBench(VirtualBench):
         self._up, self._down = {**self.ups}, self.down
         self._arrivals.clear()
         self._sent = {}
+        # The frame that was next when the module opened the session: one whose close was lost goes
+        # on reading out until then.
+        self._first: int | None = None
         self.rejects = Counter()
         self.module.link.rejects.clear()
         self.configurations = {}
@@ -128,10 +131,11 @@ class FaultBench(VirtualBench):
         """Hello, manifest, configure, two frames, a control, close."""
         self.attach(plan)
         outcome = Outcome()
-        began, first = self.clock.seconds, self.module.next_frame
+        began = self.clock.seconds
         self._talk(outcome, manifest)
         outcome.seconds = self.clock.seconds - began
-        outcome.begun = self.module.next_frame - first
+        if self._first is not None:
+            outcome.begun = self.module.next_frame - self._first
         outcome.intact = self._intact()
         outcome.rejects = Counter({cause.value: n for cause, n in self.rejects.items() if n})
         outcome.module_rejects = Counter(self.module.link.rejects)
@@ -232,6 +236,9 @@ class FaultBench(VirtualBench):
         damage = self.ups[lane].damage
         number = damage.packet
         header = Header._make(HEADER.unpack_from(packet)[1:])
+        opens = header.type == MessageType.HELLO_REPLY and header.nonce == self._nonce
+        if opens and self._first is None:
+            self._first = self.module.next_frame
         of_frame = MessageType.FRAME_START <= header.type <= MessageType.FRAME_END
         # Not what a session before has left, whose close was lost.
         if of_frame and not header.flags and header.nonce == self._nonce:

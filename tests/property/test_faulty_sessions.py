@@ -64,8 +64,12 @@ _LATE = ("unexpected", "late", "covered", "nonce")
 
 
 def damaged_up(bench: FaultBench) -> bool:
-    """Whether a packet between two sound ones was hit: only then can it be known already."""
-    return any(damaged(up.damage) for up in bench.ups.values())
+    """Whether a packet between two sound ones was hit: only then can it be known already.
+
+    On a lane that has stalled, what was sent after it may still be on its way.
+    """
+    late = {arrival[2] for arrival in bench._arrivals}
+    return any(damaged(up.damage) for lane, up in bench.ups.items() if lane not in late)
 
 
 def damaged(damage: Damage) -> bool:

@@ -46,7 +46,7 @@ TARGETS: dict[str, tuple[Path, list[str]]] = {
         ROOT / "protocol/lenslink_protocol/framing.py",
         [
             "tests/unit/test_mutants_host.py",
-            "tests/unit/test_mutants_times.py",
+            "tests/unit/test_mutants_search.py",
             "tests/golden/test_bad.py",
             "-k",
             "test_mutants or test_the_host",

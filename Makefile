@@ -16,7 +16,7 @@ ARGS =
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .NOTPARALLEL:
 .PHONY: help demo test unit property golden firmware packaging e2e check gen gen-check nightly
-.PHONY: mutate fuzz lock clean
+.PHONY: mutate fuzz bench bench-peers lock clean
 
 help: ## list the targets (the default)
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' Makefile | \
@@ -81,6 +81,14 @@ mutate: ## mutation testing of framing and link; ARGS='--sample 0.1' tries a par
 fuzz: ## fuzz every parser with atheris; ARGS='--seconds 600'
 	@sh hil/venv.sh dev
 	@$(PY) -m tests.fuzz all $(ARGS)
+
+bench: ## measure the driver beside its bounds: BENCHMARKS.md; ARGS=--quick takes 40 s
+	@sh hil/venv.sh demo
+	@$(PY) -m lenslink bench host --output BENCHMARKS.md $(ARGS)
+
+bench-peers: ## measure what others would use, in one run with the driver: BENCHMARKS.md
+	@sh hil/venv.sh bench
+	@$(PY) -m lenslink bench peers --output BENCHMARKS.md $(ARGS)
 
 lock: ## choose anew the versions in requirements.lock (with uv, in a throwaway environment)
 	@sh hil/lock.sh

@@ -36,6 +36,11 @@ STEPS: dict[str, tuple[str, ...]] = {
         "tests/e2e/test_hostile_host_process.py",
     ),
     "soak": (*_PYTEST, "tests/e2e/test_soak.py"),
+    "ring": (
+        *_PYTEST,
+        "tests/property/test_any_ring_use.py",
+        "tests/e2e/test_ring_processes.py",
+    ),
     "sessions": (*_PYTEST, "tests/property/test_faulty_sessions.py"),
     "fuzz": ("-m", "tests.fuzz", "all", "--seconds", "600", "--keep"),
     "mutate": ("hil/mutate.py",),

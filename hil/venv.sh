@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes .venv and installs LensLink into it: `sh hil/venv.sh demo|dev`, from the checkout.
+# Makes .venv and installs LensLink into it: `sh hil/venv.sh demo|dev|bench`, from the checkout.
 # `sh hil/venv.sh python` only prints the Python that would be used.
 #
 # In plain sh, because the first thing to find out is whether there is a usable Python at all.
@@ -132,7 +132,7 @@ install() {
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 \
         --constraint requirements.lock --editable ".[$extra]" ||
         fail 'pip could not install what is needed (see above); then run make again'
-    rm -f .venv/lenslink-demo .venv/lenslink-dev
+    rm -f .venv/lenslink-demo .venv/lenslink-dev .venv/lenslink-bench
     fingerprint >"$stamp"
     rm -f "$unfinished"
     # du and not pip: what counts is what it costs on this disk.
@@ -144,7 +144,7 @@ print(len(list(distributions())))')
 
 [ -f pyproject.toml ] || fail 'run it from the checkout: sh hil/venv.sh demo'
 case ${1:-} in
-    demo | dev) install "$1" ;;
+    demo | dev | bench) install "$1" ;;
     python) choose_python && printf '%s\n' "$python" ;;
-    *) fail 'usage: sh hil/venv.sh demo|dev|python' ;;
+    *) fail 'usage: sh hil/venv.sh demo|dev|bench|python' ;;
 esac

@@ -12,11 +12,13 @@ _VERSION = wire.VERSION_MAJOR << 4 | wire.VERSION_MINOR
 class Receiver:
     """Keeps received bytes in one buffer, and searches on after damage.
 
-    ``rejects`` counts by cause; the causes are those of SPEC.md.
+    ``rejects`` counts by cause; the causes are those of SPEC.md. ``spent`` is called with the
+    fields of a sound header whose payload does not come, or not as it was.
     """
 
-    def __init__(self, rejects):
+    def __init__(self, rejects, spent=None):
         self.rejects = rejects
+        self._spent = spent
         self._buffer = bytearray(2 * _PACKET)
         self._view = memoryview(self._buffer)
         self._count = 0
@@ -78,16 +80,22 @@ class Receiver:
                 continue
             if left < wire.HEADER_BYTES + length:
                 if self._stalled(now):
+                    self._spend(header)
                     continue
                 return None
             payload = self._view[body : body + length]
             if binascii.crc32(payload) != payload_crc:
                 # Bytes may be missing: what looks like payload may hold the next packet.
                 self.reject("payload_crc")
+                self._spend(header)
                 self._used = body
                 continue
             self._used = body + length
             return header, payload
+
+    def _spend(self, header):
+        if self._spent is not None:
+            self._spent(header)
 
     def _stalled(self, now):
         """Inside a packet: whether it is given up. What it holds has stalled with it."""

@@ -6,7 +6,6 @@ import struct
 from . import framing, outbox, sensor, wire
 
 _VERSION = wire.VERSION_MAJOR << 4 | wire.VERSION_MINOR
-_CAPABILITIES = wire.CAP_LOG | wire.CAP_RESEND
 _HALF = 1 << 31
 # Answers that are kept, in case the host asks again.
 _ANSWERS = 4
@@ -41,8 +40,12 @@ class Link:
 
     def __init__(self, module, clock, boot_count, reset_reason):
         self.rejects = {}
-        self.receiver = framing.Receiver(self.rejects)
+        self.receiver = framing.Receiver(self.rejects, self._spent)
         self.nonce = None
+        # What this module can do beyond the core.
+        self.capabilities = wire.CAP_LOG | wire.CAP_RESEND
+        # Where packets pass on their way out, if anywhere: see ondemand.
+        self.gate = None
         self.dropped_logs = 0
         self.dropped_requests = 0
         self._module = module
@@ -51,6 +54,7 @@ class Link:
         self._reset_reason = reset_reason
         self.outbox = outbox.Outbox()
         self._capabilities = 0
+        self._refused = False
         # Longest payload that the host takes.
         self.max_payload = wire.MAX_PAYLOAD
         self._rx = None
@@ -87,7 +91,7 @@ class Link:
         if kind == wire.T_HELLO:
             self._hello(version, nonce, sequence, number, payload)
             return
-        if nonce != self.nonce:
+        if nonce != self.nonce or (self._refused and kind != wire.T_CLOSE):
             self.receiver.reject("nonce")
             return
         if not self._in_order(sequence):
@@ -153,6 +157,11 @@ class Link:
             fates[number] = wire.FATE_NOT_DONE if kind == wire.T_ERROR else wire.FATE_DONE
         return fates
 
+    def _spent(self, header):
+        """A packet with a sound header is damaged: it has used up its sequence all the same."""
+        if header[5] == self.nonce:
+            self._in_order(header[6])
+
     def _in_order(self, sequence):
         step = (sequence - self._rx) & 0xFFFFFFFF
         if step == 0 or step >= _HALF:
@@ -186,9 +195,13 @@ class Link:
         self.last_request = number
         major = wire.VERSION_MAJOR
         if version >> 4 != major or oldest >> 4 > major or newest >> 4 < major:
+            # No session: the nonce is good for this answer, and for another Hello.
+            self._refused = True
+            self._capabilities = 0
             self._refuse(number, wire.ERR_VERSION, "this module speaks version %d" % major)
             return
-        self._capabilities = capabilities & _CAPABILITIES
+        self._refused = False
+        self._capabilities = capabilities & self.capabilities
         self.max_payload = most
         self.lanes = max(1, min(lanes, self.lanes_offered))
         fields = (
@@ -238,8 +251,7 @@ class Link:
                 return True
         if number == self.last_request:
             # Asked again before the answer could be given.
-            payload = wire.encode(wire.T_PENDING, (1000,))
-            self.outbox.control(outbox.Item(wire.T_PENDING, number, 0, payload))
+            self.postpone(number, 1000)
             return True
         if (number - self.last_request) & 0xFFFFFFFF >= _HALF:
             payload = wire.encode(wire.T_ERROR, (wire.ERR_REPEATED,), b"executed before")
@@ -261,12 +273,21 @@ class Link:
         else:
             self.outbox.control(item)
 
+    def postpone(self, number, lease_ms):
+        """Say that a request will be answered later."""
+        payload = wire.encode(wire.T_PENDING, (lease_ms,))
+        self.outbox.control(outbox.Item(wire.T_PENDING, number, 0, payload))
+
+    def has(self, capability):
+        """Whether the session has it."""
+        return bool(self._capabilities & capability)
+
     def _refuse(self, number, code, detail):
         self.answer(number, wire.T_ERROR, (code,), detail.encode())
 
     def log(self, level, text):
         """Tell the host, if there is one that wants to know."""
-        if self.nonce is None or not self._capabilities & wire.CAP_LOG:
+        if self.nonce is None or not self.has(wire.CAP_LOG):
             return
         if self.outbox.waiting() >= _QUEUE:
             self.dropped_logs += 1
@@ -276,18 +297,20 @@ class Link:
 
     def tell(self, kind, fields):
         """Send a message that nobody asked for: BUSY, NOTICE."""
-        if self.nonce is not None:
+        if self.nonce is not None and not self._refused:
             self.outbox.control(outbox.Item(kind, 0, 0, wire.encode(kind, fields)))
 
     def end(self, reason=None):
         """Forget the session; with a reason, tell the host."""
         if self.nonce is None:
             return
-        fates = self._fates()
-        for number in self._module.unbegun():
-            fates[number] = wire.FATE_NOT_DONE
-        self._past.insert(0, (self.nonce, self.last_request, fates))
-        del self._past[_SESSIONS:]
+        if not self._refused:
+            fates = self._fates()
+            for number in self._module.unbegun():
+                fates[number] = wire.FATE_NOT_DONE
+            self._past.insert(0, (self.nonce, self.last_request, fates))
+            del self._past[_SESSIONS:]
+        self._refused = False
         self._module.closed()
         self.outbox.clear()
         self._begun = [0] * wire.MAX_STREAMS
@@ -302,6 +325,12 @@ class Link:
 
         Call sent() for the tile once it is.
         """
+        if self.gate is not None:
+            return self.gate.next_packet(lane)
+        return self.sealed(lane)
+
+    def sealed(self, lane):
+        """The same, whatever stands at the gate."""
         if lane >= self.lanes:
             return None
         if self._farewell is not None and lane == 0:

@@ -18,7 +18,11 @@ from .transports import stream
 def run(configuration, rows_fds, pins_fd, link_fds):
     ticks = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
     rows, pins = [open(fd, "r+b") for fd in rows_fds], open(pins_fd, "r+b")
-    camera = module.Module(configuration, sim.SimPorts(rows, pins), ticks)
+    ports = sim.SimPorts(rows, pins, configuration["sensor"].get("crc", False))
+    if configuration.get("authenticator"):
+        # A module on the path, whose authenticate() is what a board's secure element would be.
+        ports.authenticate = __import__(configuration["authenticator"]).authenticate
+    camera = module.Module(configuration, ports, ticks)
     link = camera.link
     limits = configuration["limits"]
     rate, latency = limits.get("rate", 0), limits.get("latency_us", 0)

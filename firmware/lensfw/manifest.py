@@ -48,6 +48,8 @@ def build(config):
             mode["active_area"][3], mode["name"].encode(),
         )  # fmt: skip
         out += _entry(wire.KEY_MODE, value)
+    for code in pixel_formats(sensor):
+        out += _entry(wire.KEY_FORMAT, struct.pack(wire.ENTRY_FORMAT, code))
     out += _entry(
         wire.KEY_OPTICS,
         struct.pack(
@@ -70,6 +72,11 @@ def build(config):
 def cfa(sensor):
     """The wire's code of the sensor's colour filter array."""
     return ("RGGB", "GRBG", "GBRG", "BGGR").index(sensor["cfa"])
+
+
+def pixel_formats(sensor):
+    """PFNC codes of what the sensor can deliver: first what it delivers unless asked otherwise."""
+    return sensor.get("formats") or [pixel_format(sensor)]
 
 
 def pixel_format(sensor):

@@ -22,6 +22,8 @@ class Stream:
         self.mode = None
         self.width = 0
         self.height = 0
+        self.pixel_format = 0
+        self.bits = 16  # that a pixel takes in a row
         self.tile_columns = 0
         self.tile_rows = 0
         self.remaining = 0
@@ -37,8 +39,12 @@ class Stream:
         return STREAMING if self.remaining else CONFIGURED
 
     @property
+    def stride(self):
+        return sensor.bytes_of(self.width, self.bits)
+
+    @property
     def tile_bytes(self):
-        return 2 * self.tile_columns * self.tile_rows
+        return sensor.bytes_of(self.tile_columns, self.bits) * self.tile_rows
 
 
 class Channel:
@@ -62,6 +68,17 @@ class Module:
         self.manifest = manifest.build(config)
         board = config["limits"]
         self.link = Link(self, clock, config["boot_count"], config["reset_reason"])
+        self._on_demand = None
+        if config.get("test"):
+            from . import ondemand
+
+            self._on_demand = ondemand.OnDemand(self.link, clock)
+            self.link.capabilities |= wire.CAP_TEST
+        # What proves that the module is genuine: authenticate(scheme, challenge) gives the proof,
+        # bytes, within SILENCE_MS / 2; None for a scheme that it does not have.
+        self._authenticate = getattr(ports, "authenticate", None)
+        if self._authenticate is not None:
+            self.link.capabilities |= wire.CAP_AUTH
         self.contacts = contacts.Contacts()
         self.power = power.Power(ports, config["power"]["idle_mw"], config["power"]["active_mw"])
         motor = config["motor"]
@@ -69,7 +86,11 @@ class Module:
             ports, motor["steps"], config["optics"]["focus_max_mdpt"], motor["steps_per_s"]
         )
         self.ring = ring.Ring()
-        self.tiles = sensor.Tiles(board["tile_bytes"], board["tiles"], board["in_flight"])
+        # A sensor's own CRCs come with its rows.
+        crc_bytes = 4 if config["sensor"].get("crc") else 0
+        self.tiles = sensor.Tiles(
+            board["tile_bytes"], board["tiles"], board["in_flight"], crc_bytes
+        )
         self.frames = frames.Frames(self.tiles)
         self.streams = [Stream() for _ in range(wire.MAX_STREAMS)]
         self.exposure_us = _DEFAULT_EXPOSURE_US
@@ -77,7 +98,7 @@ class Module:
         self.next_frame = 0
         self._modes = {mode["id"]: mode for mode in config["sensor"]["modes"]}
         self._cfa = manifest.cfa(config["sensor"])
-        self._format = manifest.pixel_format(config["sensor"])
+        self._formats = manifest.pixel_formats(config["sensor"])
         self._black = [int(v * 1000 + 0.5) for v in config["sensor"]["black"]]
         # A sensor with two ways into it reads the preview and the still at once.
         ways = getattr(ports, "channels", None) or [ports]
@@ -97,6 +118,8 @@ class Module:
         now = self.clock.now()
         self._events(now)
         self.link.poll()
+        if self._on_demand is not None:
+            self._on_demand.poll(now)
         self.power.poll(now)
         self.focus.poll(now)
         for channel in self._channels:
@@ -161,6 +184,8 @@ class Module:
 
     def closed(self):
         """The session is over: nothing of it may go on."""
+        if self._on_demand is not None:
+            self._on_demand.end()
         for channel in self._channels:
             if channel.readout is not None:
                 channel.readout.abort()
@@ -228,8 +253,22 @@ class Module:
                 self._stop(index)
             answer = (self.link.lanes, 0, last, 0, 0, 0, 0)
             self.link.answer(number, wire.T_FLUSHED, answer, ordered=True)
+        elif kind == wire.T_CHALLENGE:
+            self._prove(number, fields[0], fields[1])
+        elif kind == wire.T_TEST:
+            if not self.link.has(wire.CAP_TEST):
+                raise Refusal(wire.ERR_UNSUPPORTED, "not a session for tests")
+            self._on_demand.request(number, fields, self.next_frame)
         else:
             raise Refusal(wire.ERR_UNKNOWN_REQUEST, "type 0x%02x" % kind)
+
+    def _prove(self, number, scheme, challenge):
+        proof = None
+        if self.link.has(wire.CAP_AUTH):
+            proof = self._authenticate(scheme, challenge)
+        if not proof or len(proof) > wire.MAX_CONTROL - wire.FORMATS[wire.T_PROOF][1]:
+            raise Refusal(wire.ERR_UNSUPPORTED, "no scheme %d" % scheme)
+        self.link.answer(number, wire.T_PROOF, (scheme,), proof)
 
     def _stream(self, index):
         if index >= len(self.streams):
@@ -245,25 +284,29 @@ class Module:
         if mode is None:
             raise Refusal(wire.ERR_UNSUPPORTED, "no mode %d" % mode_id)
         adjusted = 0
-        if pixel_format not in (0, self._format):
+        fresh = Stream()
+        fresh.mode, fresh.width, fresh.height = mode, mode["width"], mode["height"]
+        fresh.pixel_format = self._formats[0]
+        if pixel_format in self._formats:
+            fresh.pixel_format = pixel_format
+        elif pixel_format:
             adjusted = wire.CONFIGURE_ADJUSTED
-        # Two pixels are the least that a tile can hold.
-        limit = max(4, min(self.tiles.size, self.link.max_payload))
+        fresh.bits = fresh.pixel_format >> 16 & 0xFF
+        # A few pixels are the least that a tile can hold.
+        least = sensor.bytes_of(sensor.least_pixels(fresh.bits), fresh.bits)
+        limit = max(least, min(self.tiles.size, self.link.max_payload))
         if tile_bytes:
-            limit = max(4, min(limit, tile_bytes))
+            limit = max(least, min(limit, tile_bytes))
             if limit != tile_bytes:
                 adjusted = wire.CONFIGURE_ADJUSTED
-        width, height = mode["width"], mode["height"]
-        columns, rows = sensor.tile_shape(width, height, limit)
+        fresh.tile_columns, fresh.tile_rows = sensor.tile_shape(
+            fresh.width, fresh.height, limit, fresh.bits
+        )
         if not flags & wire.CONFIGURE_TEST_ONLY:
-            fresh = Stream()
-            fresh.mode, fresh.width, fresh.height = mode, width, height
-            fresh.tile_columns, fresh.tile_rows = columns, rows
             self.streams[index] = fresh
-        stride = 2 * width
         answer = (
-            index, flags & wire.CONFIGURE_TEST_ONLY | adjusted, mode_id, self._format,
-            width, height, stride, stride * height, 2 * columns * rows,
+            index, flags & wire.CONFIGURE_TEST_ONLY | adjusted, mode_id, fresh.pixel_format,
+            fresh.width, fresh.height, fresh.stride, fresh.stride * fresh.height, fresh.tile_bytes,
         )  # fmt: skip
         self.link.answer(number, wire.T_CONFIGURED, answer)
 
@@ -303,7 +346,10 @@ class Module:
                 stream.begun = True
                 self.power.draw(True)
                 settings = (self.exposure_us, self.gain_milli, self.focus.mdpt)
-                channel.ports.rows_request(number, stream.mode["id"], settings)
+                tile = (stream.tile_columns, stream.tile_rows)
+                channel.ports.rows_request(
+                    number, stream.mode["id"], settings, stream.pixel_format, tile
+                )
                 channel.readout = sensor.Readout(
                     channel.ports, self.tiles, stream, number, settings, now
                 )
@@ -369,7 +415,7 @@ class Module:
         fields = (
             plan.mode["id"], readout.request, plan.width, plan.height,
             self._cfa, sensor_config["orientation"], sensor_config["bits"], 0,
-            self._format, 2 * plan.width, sensor_config["white"],
+            plan.pixel_format, plan.stride, sensor_config["white"],
             self._black[0], self._black[1], self._black[2], self._black[3],
             readout.began, settings[0], settings[1], settings[2], self.power.temperature_mc,
         )  # fmt: skip

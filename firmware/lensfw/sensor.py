@@ -1,6 +1,7 @@
 """Reading out the sensor: rows into preallocated tiles."""
 
 import binascii
+import struct
 
 from . import wire
 
@@ -39,11 +40,13 @@ class Tiles:
     """All the memory that pixels ever pass through.
 
     At most *in_flight* tiles are filled or wait to be sent; the others hold what was sent last.
+    Behind its pixels a tile has room for the CRC of a sensor that computes it.
     """
 
-    def __init__(self, size, count, in_flight):
+    def __init__(self, size, count, in_flight, crc_bytes=0):
         self.size = size
-        self._tiles = [Tile(size) for _ in range(count)]
+        self.crc_bytes = crc_bytes
+        self._tiles = [Tile(size + crc_bytes) for _ in range(count)]
         self._in_flight = in_flight
 
     def any_free(self):
@@ -82,15 +85,28 @@ class Tiles:
                 tile.state = FREE
 
 
-def tile_shape(width, height, limit):
+def bytes_of(pixels, bits):
+    """Bytes of so many pixels from where a group of them begins, *bits* each."""
+    return (pixels * bits + 7) // 8
+
+
+def least_pixels(bits):
+    """The least that a tile is cut at: an even number, and one that fills whole bytes."""
+    return 2 if bits % 4 == 0 else 4
+
+
+def tile_shape(width, height, limit, bits=16):
     """Columns and rows of a tile of at most *limit* bytes.
 
     Whole rows, an even number of them; a row that is too long is cut into segments.
     """
-    stride = 2 * width
+    stride = bytes_of(width, bits)
     if 2 * stride <= limit:
         return width, min(height, limit // stride & ~1)
-    return min(width, limit // 2 & ~1), 1
+    if stride <= limit:
+        return width, 1
+    least = least_pixels(bits)
+    return limit * 8 // bits // least * least, 1
 
 
 class Readout:
@@ -143,8 +159,9 @@ class Readout:
             self._fill = 0
             self._columns = min(plan.tile_columns, plan.width - self._x)
             self._rows = min(plan.tile_rows, plan.height - self._y)
-        length = 2 * self._columns * self._rows
-        count = self._ports.rows_read(self._tile.pixels[self._fill : length])
+        length = bytes_of(self._columns, plan.bits) * self._rows
+        whole = length + self._tiles.crc_bytes
+        count = self._ports.rows_read(self._tile.pixels[self._fill : whole])
         if count:
             self._progress = now
             self._fill += count
@@ -152,11 +169,14 @@ class Readout:
                 self.began = now
         elif now - self._progress > PATIENCE_US:
             self.failed = True
-        if self._fill < length:
+        if self._fill < whole:
             return None
         full, self._tile = self._tile, None
         full.length = length
-        full.crc = binascii.crc32(full.pixels[:length])
+        if self._tiles.crc_bytes:
+            full.crc = struct.unpack_from("<I", full.pixels, length)[0]
+        else:
+            full.crc = binascii.crc32(full.pixels[:length])
         full.frame = self.number
         full.place = (self._x, self._y, self._columns, self._rows)
         self._x += self._columns
@@ -169,7 +189,13 @@ class Readout:
     def abort(self):
         """Stop reading; what the sensor still delivers of this frame is thrown away."""
         plan = self.plan
-        left = 2 * (plan.width * (plan.height - self._y) - self._x * plan.tile_rows)
+        left = plan.stride * (plan.height - self._y)
+        left -= bytes_of(self._x, plan.bits) * plan.tile_rows
+        if self._tiles.crc_bytes:
+            across = -(-plan.width // plan.tile_columns)
+            down = -(-(plan.height - self._y) // plan.tile_rows)
+            tiles = across * down - self._x // plan.tile_columns
+            left += self._tiles.crc_bytes * tiles
         if self._tile is not None:
             left -= self._fill
             self._tile.state = FREE

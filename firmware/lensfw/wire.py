@@ -59,6 +59,9 @@ T_RESEND = const(20)
 T_RESENT = const(21)
 T_QUERY = const(24)
 T_QUERY_REPLY = const(25)
+T_TEST = const(26)
+T_CHALLENGE = const(27)
+T_PROOF = const(28)
 T_FRAME_START = const(64)
 T_TILE = const(65)
 T_FRAME_END = const(66)
@@ -66,6 +69,8 @@ T_LOG = const(96)
 
 CAP_LOG = const(1)
 CAP_RESEND = const(2)
+CAP_TEST = const(4)
+CAP_AUTH = const(8)
 
 CONFIGURE_TEST_ONLY = const(1)
 CONFIGURE_ADJUSTED = const(2)
@@ -98,6 +103,15 @@ BUSY_OTHER = const(3)
 NOTICE_RELEASE = const(1)
 NOTICE_SUPPLY = const(2)
 NOTICE_HEAT = const(3)
+
+TEST_BUSY = const(1)
+TEST_STALL = const(2)
+TEST_REJECT = const(3)
+TEST_PENDING = const(4)
+TEST_DETACH = const(5)
+
+DAMAGE_PAYLOAD = const(1)
+DAMAGE_HEADER = const(2)
 
 RESEND_START = const(1)
 RESEND_END = const(2)
@@ -136,6 +150,7 @@ KEY_BOARD = const(5)
 KEY_SENSOR = const(16)
 KEY_COLOR = const(17)
 KEY_MODE = const(18)
+KEY_FORMAT = const(19)
 KEY_OPTICS = const(32)
 KEY_POWER = const(33)
 KEY_SCALE = const(34)
@@ -166,6 +181,8 @@ ENTRY_SENSOR = "<HHBBBBI4I"
 ENTRY_COLOR = "<HH18i6I"
 # ModeEntry: id, width, height, binning, use, active_area, name
 ENTRY_MODE = "<HHHBB4H16s"
+# FormatEntry: pixel_format
+ENTRY_FORMAT = "<I"
 # OpticsEntry: focal_um, focal_35mm_um, aperture_milli, focus_max_mdpt
 ENTRY_OPTICS = "<IIII"
 # PowerEntry: idle_mw, active_mw
@@ -221,6 +238,12 @@ FORMATS = {
     24: ("<II", 10, False),
     # QueryReply: fate
     25: ("<B", 3, False),
+    # Test: action, damage, ms
+    26: ("<BBH", 6, False),
+    # Challenge: scheme, challenge
+    27: ("<H", 4, True),
+    # Proof: scheme, proof
+    28: ("<H", 4, True),
     # FrameStart: mode, request, width, height, cfa, orientation, bits, reserved, pixel_format, stride, white, black_milli, timestamp_us, exposure_us, gain_milli, focus_mdpt, temperature_mc
     64: ("<HIHHBBBBIII4IQQIii", 72, False),
     # FrameEnd: status, lanes, tiles, readout_us, last_sequence

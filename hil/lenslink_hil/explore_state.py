@@ -88,15 +88,17 @@ def _save_tile(tile: Any) -> Any:
     return _make_tile, (state, bytes(tile.pixels))
 
 
-def _make_module_receiver(rest: bytes, rejects: dict[str, int]) -> Any:
-    receiver = module_framing.Receiver(rejects)
+def _make_module_receiver(
+    rest: bytes, rejects: dict[str, int], spent: Callable[[Any], None]
+) -> Any:
+    receiver = module_framing.Receiver(rejects, spent)
     receiver._buffer[: len(rest)] = rest
     receiver._count = len(rest)
     return receiver
 
 
 def _save_module_receiver(receiver: Any) -> Any:
-    return _make_module_receiver, (_rest(receiver), receiver.rejects)
+    return _make_module_receiver, (_rest(receiver), receiver.rejects, receiver._spent)
 
 
 def _rest(receiver: Any) -> bytes:

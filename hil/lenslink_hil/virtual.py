@@ -15,12 +15,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+
 from lensfw import module as firmware
 from lenslink.pool import Pool
+from lenslink.raw.packing import pack
 from lenslink.reassembly import Assembly, Reassembly
 from lenslink_protocol.ids import Reject
 from lenslink_protocol.link import Link, Request
 from lenslink_protocol.messages import AnyMessage, Configure, Configured, StartStream, Stop
+from lenslink_protocol.packings import layout
 
 Picture = Callable[[int], bytes]
 """The rows of a frame by its number."""
@@ -43,21 +47,34 @@ class VirtualClock:
 class InstantPorts:
     """A seated module's ports: rows are there when asked for, the supply is good.
 
-    The picture can be read once: rows that were read are gone, as on a sensor.
+    The picture can be read once: rows that were read are gone, as on a sensor. Of a picture whose
+    *width* is known they come in the format that is asked for, else as they are.
     """
 
     CONTACT = 1
     ADC = 2
     RING = 3
 
-    def __init__(self, picture: Picture) -> None:
+    def __init__(self, picture: Picture, width: int | None = None) -> None:
         self.events: list[tuple[int, int, int]] = [(self.CONTACT, 0, 1), (self.CONTACT, 1, 1)]
         self._picture = picture
+        self._width = width
         self._rows = memoryview(b"")
 
-    def rows_request(self, number: int, mode: int, settings: tuple[int, int, int]) -> None:
-        del mode, settings
-        self._rows = memoryview(self._picture(number))
+    def rows_request(
+        self,
+        number: int,
+        mode: int,
+        settings: tuple[int, int, int],
+        pixel_format: int = 0,
+        tile: tuple[int, int] = (0, 0),
+    ) -> None:
+        del mode, settings, tile
+        rows = self._picture(number)
+        if self._width is not None:
+            pixels = np.frombuffer(rows, "<u2").reshape(-1, self._width)
+            rows = pack(pixels, layout(pixel_format)).tobytes()
+        self._rows = memoryview(rows)
 
     def rows_read(self, view: memoryview) -> int:
         count = min(len(view), len(self._rows))

@@ -18,6 +18,7 @@ from .errors import (
     LensLinkError,
     MissingExtra,
     NotFound,
+    NotGenuine,
     ProtocolError,
     RigError,
     StorageError,
@@ -31,9 +32,12 @@ from .watching import Arrival, Departure, watch
 
 if TYPE_CHECKING:
     from .attachment import Attachment, attach
+    from .authentication import Authenticator
     from .device import Device, open
     from .events import Attached, Detached, Warned
     from .frame import ColorCalibration, Frame, FrameStatus, Identity
+    from .isp.reader import RingFrame, RingReader
+    from .isp.ring import Ring
 else:
     # numpy takes longer to import than the command line takes to print its help: what needs it
     # is loaded when it is first used.
@@ -43,12 +47,16 @@ else:
         "Detached": "events",
         "Warned": "events",
         "attach": "attachment",
+        "Authenticator": "authentication",
         "Device": "device",
         "open": "device",
         "ColorCalibration": "frame",
         "Frame": "frame",
         "FrameStatus": "frame",
         "Identity": "frame",
+        "Ring": "isp.ring",
+        "RingFrame": "isp.reader",
+        "RingReader": "isp.reader",
     }
 
     def __getattr__(name: str) -> object:
@@ -64,6 +72,7 @@ __all__ = [
     "Arrival",
     "Attached",
     "Attachment",
+    "Authenticator",
     "ColorCalibration",
     "Departure",
     "Detached",
@@ -78,8 +87,12 @@ __all__ = [
     "LensLinkError",
     "MissingExtra",
     "NotFound",
+    "NotGenuine",
     "ProtocolError",
     "RigError",
+    "Ring",
+    "RingFrame",
+    "RingReader",
     "StorageError",
     "Ticket",
     "Timeout",

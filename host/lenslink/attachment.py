@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from lenslink_protocol.ids import Fate, MessageType, NoticeReason
 from lenslink_protocol.messages import Configured
 
+from .authentication import Authenticator
 from .deadline import Deadline
 from .device import PREVIEW, Device
 from .errors import (
@@ -23,6 +24,7 @@ from .errors import (
     Disconnected,
     LensLinkError,
     NotFound,
+    NotGenuine,
     ProtocolError,
     Timeout,
     VersionMismatch,
@@ -31,6 +33,9 @@ from .events import Attached, Detached, Event, Warned
 from .frame import Frame
 from .ticket import Ticket
 from .transports import choose, list_devices
+
+if TYPE_CHECKING:
+    from .isp.ring import Ring
 
 _POLL_S = 0.1
 # How long a connection stands without a module that answers before it is looked for elsewhere.
@@ -63,6 +68,7 @@ class _Applied:
 class _Stream:
     mode: str | None
     tile_bytes: int
+    packing: str | None
     interval_us: int
 
 
@@ -72,6 +78,8 @@ def attach(
     serial: str | None = None,
     timeout: float = 30.0,
     on_event: Callable[[Event], None] | None = None,
+    ring: Ring | None = None,
+    authenticate: Authenticator | None = None,
 ) -> Attachment:
     """Wait for a module and keep it: what is asked of it goes on after it was off for a while.
 
@@ -79,12 +87,16 @@ def attach(
     then on it is known by its serial number and may come back at another URL. *timeout* bounds the
     wait and is the default deadline of every later call, detachments included. *on_event* is
     called, from inside those calls, with :class:`Attached`, :class:`Detached` and :class:`Warned`.
+    With a *ring*, frames are received into it, as by :func:`lenslink.open`, across detachments.
+    With *authenticate* the module has to prove that it is genuine whenever it comes: else the call
+    that waits for it lets go of it and raises :exc:`~lenslink.errors.NotGenuine`; the next one
+    looks again.
 
     >>> with lenslink.attach("unix:/run/lens", on_event=print) as lens:
     ...     for frame in lens.stream():
     ...         ...
     """
-    return Attachment(url, serial, timeout, on_event)
+    return Attachment(url, serial, timeout, on_event, ring=ring, authenticate=authenticate)
 
 
 class Attachment:
@@ -100,6 +112,9 @@ class Attachment:
         serial: str | None,
         timeout: float,
         on_event: Callable[[Event], None] | None,
+        *,
+        ring: Ring | None = None,
+        authenticate: Authenticator | None = None,
     ) -> None:
         self.url = url
         """Where the module is, or was last."""
@@ -108,13 +123,15 @@ class Attachment:
         """How often the module came."""
         self._timeout = timeout
         self._on_event = on_event
+        self._ring = ring
+        self._authenticator = authenticate
         self._device: Device | None = None
         self._attached = False
         self._why = ""
         self._turn = -1
         self._lost_at = 0.0
         self._waiting_since = 0.0
-        self._plans: dict[int, tuple[str | None, int]] = {}
+        self._plans: dict[int, tuple[str | None, int, str | None]] = {}
         self._settings = _Applied()
         self._restore = False
         self._stream: _Stream | None = None
@@ -137,6 +154,7 @@ class Attachment:
         mode: str | None = None,
         *,
         tile_bytes: int = 0,
+        packing: str | None = None,
         timeout: float | None = None,
     ) -> Configured:
         """As :meth:`Device.configure`, and again whenever the module comes back."""
@@ -145,12 +163,16 @@ class Attachment:
             device = self._ready(deadline)
             try:
                 answer = device.configure(
-                    stream, mode, tile_bytes=tile_bytes, timeout=deadline.remaining()
+                    stream,
+                    mode,
+                    tile_bytes=tile_bytes,
+                    packing=packing,
+                    timeout=deadline.remaining(),
                 )
             except Disconnected as error:
                 self._lost(error)
             else:
-                self._plans[stream] = (mode, tile_bytes)
+                self._plans[stream] = (mode, tile_bytes, packing)
                 return answer
 
     def capture(
@@ -160,6 +182,7 @@ class Attachment:
         exposure_us: int = 0,
         gain_milli: int = 0,
         focus_mdpt: int = -1,
+        packing: str | None = None,
         timeout: float | None = None,
     ) -> Frame:
         """As :meth:`Device.capture`, at most once.
@@ -178,6 +201,7 @@ class Attachment:
                     exposure_us=exposure,
                     gain_milli=gain,
                     focus_mdpt=focus,
+                    packing=packing,
                     timeout=deadline.remaining(),
                 )
             except Disconnected as error:
@@ -195,6 +219,7 @@ class Attachment:
         gain_milli: int = 0,
         focus_mdpt: int = -1,
         tile_bytes: int = 0,
+        packing: str | None = None,
         timeout: float | None = None,
     ) -> Generator[Frame, None, None]:
         """Preview frames until the iterator is closed; *timeout* is for each, gaps included.
@@ -208,6 +233,7 @@ class Attachment:
             gain_milli=gain_milli,
             focus_mdpt=focus_mdpt,
             tile_bytes=tile_bytes,
+            packing=packing,
             timeout=timeout,
         )
         try:
@@ -225,11 +251,14 @@ class Attachment:
         gain_milli: int = 0,
         focus_mdpt: int = -1,
         tile_bytes: int = 0,
+        packing: str | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Start the preview. Without *mode* and *tile_bytes* they are those last configured."""
-        known_mode, known_tile = self._plans.get(PREVIEW, (None, 0))
-        self._stream = _Stream(mode or known_mode, tile_bytes or known_tile, interval_us)
+        """Start the preview. Mode, tile size and packing not named are those last configured."""
+        known_mode, known_tile, known_packing = self._plans.get(PREVIEW, (None, 0, None))
+        self._stream = _Stream(
+            mode or known_mode, tile_bytes or known_tile, packing or known_packing, interval_us
+        )
         self._streaming = 0
         self._settings.update(exposure_us, gain_milli, focus_mdpt)
         deadline = self._deadline(timeout, "starting the stream")
@@ -298,7 +327,7 @@ class Attachment:
                 self._set_up(device, deadline)
             except _Away:
                 raise
-            except VersionMismatch:
+            except (VersionMismatch, NotGenuine):
                 raise
             except _PASSING as error:
                 # That the last attempt was cut short says less than how those before it ended.
@@ -329,6 +358,12 @@ class Attachment:
             serial = device.manifest.serial
             if self.serial not in (None, serial):
                 raise NotFound(f"{device.url} is module {serial}, not {self.serial}")
+        except NotGenuine:
+            self._drop()
+            serial = device.manifest.serial
+            if self.serial not in (None, serial):  # nor is it the one that is waited for
+                raise NotFound(f"{device.url} is module {serial}, not {self.serial}") from None
+            raise
         except _PASSING as error:
             over = not isinstance(error, Timeout)
             if over or patience <= left:
@@ -348,7 +383,14 @@ class Attachment:
             url = urls[self._turn % len(urls)]
             opening = Deadline(min(deadline.remaining(), _PATIENCE_S), f"opening {url}")
             try:
-                return Device(url, self._timeout, opening=opening, greet=False)
+                return Device(
+                    url,
+                    self._timeout,
+                    opening=opening,
+                    greet=False,
+                    ring=self._ring,
+                    authenticate=self._authenticator,
+                )
             except _PASSING as error:
                 reason = error
         raise reason
@@ -366,8 +408,14 @@ class Attachment:
         return urls
 
     def _set_up(self, device: Device, deadline: Deadline) -> None:
-        for stream, (mode, tile_bytes) in self._plans.items():
-            device.configure(stream, mode, tile_bytes=tile_bytes, timeout=deadline.remaining())
+        for stream, (mode, tile_bytes, packing) in self._plans.items():
+            device.configure(
+                stream,
+                mode,
+                tile_bytes=tile_bytes,
+                packing=packing,
+                timeout=deadline.remaining(),
+            )
         away = time.monotonic() - self._lost_at if self.attachments else 0.0
         self._restore = self.attachments > 0
         self._attached = True
@@ -406,6 +454,7 @@ class Attachment:
                     gain_milli=gain,
                     focus_mdpt=focus,
                     tile_bytes=self._stream.tile_bytes,
+                    packing=self._stream.packing,
                     timeout=deadline.remaining(),
                 )
             except Disconnected as error:

@@ -16,6 +16,11 @@ class Coverage:
         self._ends: list[int] = []
 
     @property
+    def prefix(self) -> int:
+        """Bytes covered from the first one on, without a gap."""
+        return self._ends[0] if self._starts and self._starts[0] == 0 else 0
+
+    @property
     def complete(self) -> bool:
         return self.count == self.size
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from lenslink_protocol.ids import (
     Cfa,
     ConfigureFlag,
-    EndStatus,
     ErrorCode,
     Fate,
     ModeUse,
@@ -32,7 +31,9 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
+from lenslink_protocol.packings import Packing, layout
 
+from .authentication import Authenticator, authenticate
 from .deadline import Deadline
 from .errors import (
     DeviceError,
@@ -44,12 +45,16 @@ from .errors import (
     UsageError,
 )
 from .frame import ColorCalibration, Frame, FrameStatus, Identity
-from .lock import ModuleLock
-from .reassembly import Assembly, pixels
+from .lock import ModuleLock, key_of
+from .reassembly import Assembly, rows
 from .session import Session
 from .stats import Stats
 from .ticket import Ticket
 from .transports import Transport, choose, open_transport, parse
+
+if TYPE_CHECKING:
+    from .isp.feed import RingFeed
+    from .isp.ring import Ring
 
 PREVIEW, STILL = 0, 1
 _STOP_S = 5.0
@@ -59,17 +64,28 @@ _CLOSE_S = 0.5
 Wrap = Callable[[Transport], Transport]
 
 
-def open(url: str | None = None, *, timeout: float = 30.0, wrap: Wrap | None = None) -> Device:
+def open(
+    url: str | None = None,
+    *,
+    timeout: float = 30.0,
+    wrap: Wrap | None = None,
+    ring: Ring | None = None,
+    authenticate: Authenticator | None = None,
+) -> Device:
     """Open the module at *url*, or the only one there is.
 
     *timeout* bounds the opening, and is the default deadline of every later call, in seconds.
     *wrap* may put a transport of its own around the module's: one that records it, say.
+    With a *ring* (:class:`lenslink.Ring`), which stays the caller's, frames are received into its
+    slots: other processes see them, strip by strip, and here their pixels are read-only.
+    With *authenticate* (:class:`lenslink.Authenticator`) the module has to prove in each session
+    that it is genuine, before anything else is asked: else :exc:`~lenslink.errors.NotGenuine`.
     Raises :exc:`~lenslink.errors.UsageError`, :exc:`~lenslink.errors.NotFound`,
     :exc:`~lenslink.errors.Ambiguous`, :exc:`~lenslink.errors.DeviceBusy`,
     :exc:`~lenslink.errors.Timeout`, :exc:`~lenslink.errors.ProtocolError`,
     :exc:`~lenslink.errors.Disconnected` or :exc:`~lenslink.errors.RigError`.
     """
-    return Device(choose(url), timeout, wrap)
+    return Device(choose(url), timeout, wrap, ring=ring, authenticate=authenticate)
 
 
 class Device:
@@ -88,17 +104,21 @@ class Device:
         wrap: Wrap | None = None,
         opening: Deadline | None = None,
         greet: bool = True,
+        *,
+        ring: Ring | None = None,
+        authenticate: Authenticator | None = None,
     ) -> None:
         self.url = url
         self._timeout = timeout
+        self._authenticator = authenticate
         self._locks: list[ModuleLock] = []
         self._complete = 0
         self._incomplete = 0
         self._asked: float | None = None
         deadline = opening or Deadline(timeout, f"opening {url}")
         parsed = parse(url)
-        if parsed.scheme in ("unix", "tcp"):
-            self._locks.append(ModuleLock(url, url))
+        if parsed.scheme in ("unix", "tcp", "shm"):
+            self._locks.append(ModuleLock(key_of(parsed), url))
         try:
             transport = open_transport(parsed, deadline)
             if wrap is not None:
@@ -110,7 +130,9 @@ class Device:
         self.private = transport.private
         """Nobody else can reach the module, and it lasts as long as this."""
         self._transport = transport
-        self._session = Session(transport)
+        self._ring = ring
+        self._feed: RingFeed | None = None
+        self._session = self._new_session()
         self._serial: str | None = None
         if greet:
             try:
@@ -119,10 +141,19 @@ class Device:
                 self.close()
                 raise
 
+    def _new_session(self) -> Session:
+        self._feed = None if self._ring is None else self._ring.feed()
+        session = Session(self._transport, self._feed)
+        if self._feed is not None:
+            self._feed.nonce = session.link.nonce
+        return session
+
     def _greet(self, deadline: Deadline) -> None:
         """Say hello, and learn who answers."""
         self.session: HelloReply = self._session.hello(deadline)
         self.manifest: Manifest = self._session.manifest(deadline)
+        if self._authenticator is not None:
+            authenticate(self._session, self.session, self.manifest, self._authenticator, deadline)
         maker, model, serial = self.manifest.maker, self.manifest.model, self.manifest.serial
         if self._serial is None and not self.private:
             self._locks.append(ModuleLock(f"serial:{serial}", f"module {serial}"))
@@ -137,6 +168,8 @@ class Device:
             color.illuminant,
         )
         self._modes = {mode.id: mode for mode in self.manifest.modes}
+        if self._feed is not None:
+            self._feed.modes = self._modes
 
     def renew(self, timeout: float | None = None) -> None:
         """Open another session over the transport that still stands.
@@ -147,7 +180,7 @@ class Device:
         has another serial number, :exc:`~lenslink.errors.Timeout` where none does.
         """
         self._session.release()
-        self._session = Session(self._transport)
+        self._session = self._new_session()
         self._greet(self._deadline(timeout, f"opening a session with {self.url}"))
 
     # --- configuration --------------------------------------------------------------------
@@ -162,22 +195,36 @@ class Device:
             raise UsageError(f"the module has no mode '{name}' (it has {known})")
         return found
 
+    def pixel_format(self, packing: str | None) -> int:
+        """The code of the module's pixels in that packing; 0, its own choice, for None."""
+        if packing is None:
+            return 0
+        known = {layout(code).packing: code for code in self.manifest.formats}
+        if packing not in known:
+            raise UsageError(f"the module has no packing '{packing}' (it has {', '.join(known)})")
+        return known[Packing(packing)]
+
     def configure(
         self,
         stream: int = PREVIEW,
         mode: str | None = None,
         *,
         tile_bytes: int = 0,
+        packing: str | None = None,
         test_only: bool = False,
         timeout: float | None = None,
     ) -> Configured:
         """Prepare *stream*; what the module adjusted is said in the answer's ``flags``.
 
         With *test_only* nothing is applied. *tile_bytes* 0 leaves the tile's size to the module.
+        *packing*, a :class:`lenslink_protocol.packings.Packing`, is how pixels come over the link;
+        frames are the same in all, and None is the module's choice.
+        :exc:`~lenslink.errors.UsageError` for a mode or packing that the module does not have.
         """
         use = ModeUse.STILL if stream == STILL else ModeUse.PREVIEW
         flags = ConfigureFlag.TEST_ONLY if test_only else 0
-        message = Configure(stream, flags, self.mode(mode, use).id, 0, tile_bytes)
+        pixel_format = self.pixel_format(packing)
+        message = Configure(stream, flags, self.mode(mode, use).id, pixel_format, tile_bytes)
         deadline = self._deadline(timeout, "configuring")
         answer = self._session.call(message, Configured, deadline)
         if not test_only:
@@ -189,7 +236,8 @@ class Device:
         fits = (
             mode is not None
             and (answer.width, answer.height) == (mode.width, mode.height)
-            and answer.stride == 2 * answer.width
+            and answer.pixel_format in self.manifest.formats
+            and answer.stride == layout(answer.pixel_format).bytes_of(answer.width)
             and answer.frame_bytes == answer.stride * answer.height
         )
         if not fits:
@@ -205,6 +253,7 @@ class Device:
         exposure_us: int = 0,
         gain_milli: int = 0,
         focus_mdpt: int = -1,
+        packing: str | None = None,
         timeout: float | None = None,
     ) -> Frame:
         """Take one still. Settings left at their defaults stay as they were.
@@ -212,7 +261,7 @@ class Device:
         The frame says which settings were applied. An incomplete one says so in its ``status``.
         """
         deadline = self._deadline(timeout, "the capture")
-        self.configure(STILL, mode, timeout=deadline.remaining())
+        self.configure(STILL, mode, packing=packing, timeout=deadline.remaining())
         self._begin()
         message = Capture(STILL, 1, exposure_us, gain_milli, focus_mdpt)
         self._session.call(message, Accepted, deadline)
@@ -232,6 +281,7 @@ class Device:
         gain_milli: int = 0,
         focus_mdpt: int = -1,
         tile_bytes: int = 0,
+        packing: str | None = None,
         timeout: float | None = None,
     ) -> Generator[Frame, None, None]:
         """Preview frames until the iterator is closed; *timeout* is for each of them.
@@ -245,6 +295,7 @@ class Device:
             gain_milli=gain_milli,
             focus_mdpt=focus_mdpt,
             tile_bytes=tile_bytes,
+            packing=packing,
             timeout=timeout,
         )
         try:
@@ -262,11 +313,14 @@ class Device:
         gain_milli: int = 0,
         focus_mdpt: int = -1,
         tile_bytes: int = 0,
+        packing: str | None = None,
         timeout: float | None = None,
     ) -> None:
         """Configure and start the preview: :meth:`next_frame` gives its frames."""
         deadline = self._deadline(timeout, "starting the stream")
-        self.configure(PREVIEW, mode, tile_bytes=tile_bytes, timeout=deadline.remaining())
+        self.configure(
+            PREVIEW, mode, tile_bytes=tile_bytes, packing=packing, timeout=deadline.remaining()
+        )
         self._begin()
         message = StartStream(PREVIEW, interval_us, exposure_us, gain_milli, focus_mdpt)
         self._session.call(message, Accepted, deadline)
@@ -377,8 +431,7 @@ class Device:
         start = assembly.start
         if start is None:
             raise ProtocolError("a frame without its beginning")
-        sound = assembly.end is None or assembly.end.status == EndStatus.OK
-        complete = assembly.coverage.complete and sound
+        complete = assembly.complete
         uncovered = assembly.clear_gaps()
         if complete:
             self._complete += 1
@@ -388,7 +441,8 @@ class Device:
         black = start.black_milli
         pool, buffer = self._session.pool, assembly.buffer
         return Frame(
-            pixels=pixels(assembly),
+            packed=rows(assembly),
+            layout=assembly.layout,
             bits=start.bits,
             cfa=Cfa(start.cfa).name,
             black=(black[0] / 1000, black[1] / 1000, black[2] / 1000, black[3] / 1000),

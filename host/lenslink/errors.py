@@ -9,7 +9,8 @@
     ├── Ambiguous            4   more than one device would do
     ├── Disconnected         5   the module went away
     ├── ProtocolError        6   the module does not speak the protocol
-    │   └── VersionMismatch  6   it speaks another major version
+    │   ├── VersionMismatch  6   it speaks another major version
+    │   └── NotGenuine       6   it does not prove that it is what it says it is
     ├── Timeout              8   a deadline passed
     ├── StorageError         9   files and disk
     ├── DeviceError         10   the module answered with an error
@@ -81,6 +82,10 @@ class ProtocolError(LensLinkError):
 
 class VersionMismatch(ProtocolError):
     """Raised when host and module share no major version of the protocol."""
+
+
+class NotGenuine(ProtocolError):
+    """Raised where authentication was asked for, and the module's proof is wrong or missing."""
 
 
 class Timeout(LensLinkError):

@@ -11,6 +11,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lenslink_protocol.packings import Layout
+
+from .raw.packing import unpack
+
 
 class FrameStatus(enum.Enum):
     """Whether every byte of the frame arrived and passed its CRC."""
@@ -52,8 +56,10 @@ class Frame:
     pool; a frame that is never released is ordinary memory and stays valid.
     """
 
-    pixels: NDArray[np.uint16]
-    """(H, W) uint16, right-justified: 12-bit pixels are 0 to 4095. Uncovered pixels are 0."""
+    packed: NDArray[np.uint8]
+    """(H, stride) uint8: the rows as they came, in the memory that they came into."""
+    layout: Layout
+    """How pixels lie in those bytes."""
     bits: int
     """Bits a pixel: 8 to 16."""
     cfa: str
@@ -88,28 +94,50 @@ class Frame:
     nonce: int = 0
     """The session it came in: drawn anew at every attachment, and part of each of its packets."""
     _recycle: Callable[[], None] | None = field(default=None, repr=False)
+    _pixels: NDArray[np.uint16] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def pixels(self) -> NDArray[np.uint16]:
+        """(H, W) uint16, right-justified: 12-bit pixels are 0 to 4095. Uncovered pixels are 0.
+
+        The memory of ``packed``; a copy, made when first asked for, where pixels share bytes.
+        """
+        if self._pixels is None:
+            self._pixels = unpack(self.packed, self.layout)
+        return self._pixels
 
     @property
     def height(self) -> int:
-        return int(self.pixels.shape[0])
+        return int(self.packed.shape[0])
 
     @property
     def width(self) -> int:
-        return int(self.pixels.shape[1])
+        return self.layout.pixels_of(int(self.packed.shape[1]))
 
     @property
     def mask(self) -> NDArray[np.bool_]:
         """(H, W) bool: True where the pixel arrived. Computed when asked for."""
-        covered = np.ones(self.height * self.width, dtype=np.bool_)
+        width, stride, layout = self.width, int(self.packed.shape[1]), self.layout
+        group, size = layout.group, layout.bytes_of(layout.group)
+        covered = np.ones(self.height * width, dtype=np.bool_)
         for start, end in self.uncovered:
-            covered[start // 2 : (end + 1) // 2] = False
-        return covered.reshape(self.height, self.width)
+            # Whole groups: what shares a byte with what is missing, is missing.
+            top, left = divmod(start, stride)
+            bottom, right = divmod(end, stride)
+            first = top * width + left // size * group
+            last = bottom * width + min(width, -(-right // size) * group)
+            covered[first:last] = False
+        return covered.reshape(self.height, width)
 
     def release(self) -> None:
-        """Give the memory back to the pool: ``pixels`` must not be used any more. Idempotent."""
+        """Give the memory back to the pool: neither ``pixels`` nor ``packed`` is valid any more.
+
+        Idempotent.
+        """
         if self._recycle is not None:
             recycle, self._recycle = self._recycle, None
-            self.pixels = np.empty((0, 0), dtype=np.uint16)
+            self.packed = np.empty((0, 0), dtype=np.uint8)
+            self._pixels = None
             recycle()
 
     def __enter__(self) -> Self:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 from filelock import FileLock
 from filelock import Timeout as _Taken
 
 from .errors import DeviceBusy
 from .runtime import runtime_dir
+from .url import Url
 
 # Whoever lists modules holds each lock for a moment, to see whether it is free: that is no owner.
 _GLANCE_S = 0.05
@@ -18,7 +20,8 @@ _POLL_S = 0.005
 class ModuleLock:
     """Held from construction to :meth:`release`; the system releases it if the process dies.
 
-    *key* names the module: its URL before it is open, its serial number once that is known.
+    *key* names the module: :func:`key_of` its URL before it is open, its serial number once that is
+    known.
     Raises :exc:`~lenslink.errors.DeviceBusy` if another process holds it, and goes on holding it
     for *seconds*.
     """
@@ -37,6 +40,16 @@ class ModuleLock:
     def release(self) -> None:
         """Let others have the module. Idempotent."""
         self._lock.release()
+
+
+def key_of(url: Url) -> str:
+    """The same for all ways to write the same address."""
+    path = url.path
+    if url.scheme == "tcp":
+        path = path.lower()
+    elif "\0" not in path:  # Linux has names for sockets that begin with it and are no files
+        path = os.path.realpath(path)
+    return f"{url.scheme}:{path}"
 
 
 def is_locked(key: str) -> bool:

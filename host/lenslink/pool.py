@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .reassembly import Assembly
 
 Buffer = NDArray[np.uint8]
 
@@ -14,6 +19,9 @@ class Pool:
     A buffer that is never released is ordinary memory. Buffers come with whatever they held: the
     reassembly clears what a frame does not cover.
     """
+
+    waiting = 4
+    """How many finished frames of a stream may wait to be taken: then the oldest are dropped."""
 
     def __init__(self, capacity: int = 4) -> None:
         self._capacity = capacity
@@ -35,3 +43,17 @@ class Pool:
         self._free.append(buffer)
         if len(self._free) > self._capacity:
             del self._free[0]
+
+    # What is told to those whose memory others see (a ring's); here it concerns nobody.
+
+    def begun(self, assembly: Assembly) -> None:
+        """A frame was begun in ``assembly.buffer``."""
+
+    def started(self, assembly: Assembly) -> None:
+        """Its frame-start has come."""
+
+    def advanced(self, assembly: Assembly) -> None:
+        """More of it is covered: told once a tile, or once for many."""
+
+    def finished(self, assembly: Assembly) -> None:
+        """Nothing more of it will come."""

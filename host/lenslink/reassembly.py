@@ -23,6 +23,7 @@ import numpy as np
 from lenslink_protocol.ids import Cfa, EndStatus, Flag, FrameState, Reject, ResendFlag
 from lenslink_protocol.link import Lane, Missing, Rectangle
 from lenslink_protocol.messages import Configured, FrameEnd, FrameStart, Header, Resent
+from lenslink_protocol.packings import layout
 from lenslink_protocol.params import (
     END_GRACE_MS,
     FRAME_STALE_MS,
@@ -34,13 +35,11 @@ from lenslink_protocol.params import (
 
 from .coverage import Coverage
 from .pool import Pool
+from .raw.packing import unpack
 
-_BYTES_A_PIXEL = 2
 _RETRY_S = RESEND_RETRY_MS / 1000
 # A frame of which nothing comes for so long has lost its last packets, or its module is slow.
 _QUIET_S = 2 * _RETRY_S
-# Finished frames of a stream that wait to be taken.
-_WAITING = 4
 
 
 class Assembly:
@@ -53,6 +52,7 @@ class Assembly:
         self.number = number
         self.stream = stream
         self.plan = plan
+        self.layout = layout(plan.pixel_format)
         self.start: FrameStart | None = None
         self.end: FrameEnd | None = None
         self.progress = now
@@ -67,23 +67,32 @@ class Assembly:
         self.coverage = Coverage(plan.frame_bytes)
         self.gone = Coverage(plan.frame_bytes)
         """What the module no longer holds."""
+        self._gaps: tuple[tuple[int, int], ...] | None = None
         self.buffer = pool.acquire(plan.frame_bytes)
         self.memory = self.buffer.data
 
     def segments(self, header: Header) -> list[tuple[int, int]] | None:
         """The byte ranges that a tile is for, a row each or one for all; None if it fits not."""
-        if header.length != _BYTES_A_PIXEL * header.width * header.height:
+        width = header.width
+        row = self.layout.bytes_of(header.x + width) - self.layout.bytes_of(header.x)
+        if header.length != row * header.height:
             return None
-        return self.ranges((header.x, header.y, header.width, header.height))
+        return self.ranges((header.x, header.y, width, header.height))
 
     def ranges(self, rectangle: Rectangle) -> list[tuple[int, int]] | None:
-        """The byte ranges of a rectangle inside the frame; None if it is empty or outside."""
+        """The byte ranges of a rectangle in the frame.
+
+        None if it is empty, leads outside, or begins or ends where pixels share a byte.
+        """
         x, y, width, height = rectangle
         plan = self.plan
         if not width or not height or x + width > plan.width or y + height > plan.height:
             return None
-        row = width * _BYTES_A_PIXEL
-        first = y * plan.stride + x * _BYTES_A_PIXEL
+        if not self.layout.fits(x, width, plan.width):
+            return None
+        left = self.layout.bytes_of(x)
+        row = self.layout.bytes_of(x + width) - left
+        first = y * plan.stride + left
         if height == 1 or row == plan.stride:
             return [(first, first + row * height)]
         last = first + height * plan.stride
@@ -103,17 +112,24 @@ class Assembly:
                     start += rows * stride
                 else:
                     stop = min(end, (row + 1) * stride)
-                    pixels_left = (stop - start) // _BYTES_A_PIXEL
-                    found.append((left // _BYTES_A_PIXEL, row, pixels_left, 1))
+                    x = self.layout.pixels_of(left)
+                    right = self.layout.pixels_of(left + stop - start)
+                    found.append((x, row, right - x, 1))
                     start = stop
         return tuple(found)
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of it arrived, and its readout ended well as far as is known."""
+        return self.coverage.complete and (self.end is None or self.end.status == EndStatus.OK)
+
     def clear_gaps(self) -> tuple[tuple[int, int], ...]:
-        """Zero what did not arrive, and say which bytes that is."""
-        gaps = tuple(self.coverage.gaps(0, self.coverage.size))
-        for start, end in gaps:
-            self.buffer[start:end] = 0
-        return gaps
+        """Zero what did not arrive, once nothing more will, and say which bytes that is."""
+        if self._gaps is None:
+            self._gaps = tuple(self.coverage.gaps(0, self.coverage.size))
+            for start, end in self._gaps:
+                self.buffer[start:end] = 0
+        return self._gaps
 
 
 class Reassembly:
@@ -164,6 +180,7 @@ class Reassembly:
             return
         assembly.start = message
         assembly.progress = now
+        self._pool.started(assembly)
         self._settle(assembly)
 
     def place(self, header: Header, lane: int = 0) -> memoryview | None:
@@ -175,9 +192,7 @@ class Reassembly:
         if segments is None or len(segments) != 1:
             return None
         [(start, end)] = segments
-        if assembly.coverage.gaps(start, end) != [(start, end)]:
-            return None
-        if any(start < b and a < end for a, b in assembly.reserved.values()):
+        if not self.is_free(assembly, segments):
             return None
         assembly.reserved[lane] = (start, end)
         return assembly.memory[start:end]
@@ -207,6 +222,7 @@ class Reassembly:
             assembly.coverage.add(*segments[0])
         elif not _copy(assembly, segments, payload):
             self._rejects[Reject.COVERED] += 1
+        self._pool.advanced(assembly)
         if not header.flags & Flag.RESENT:
             self._position[lane, header.stream] = (header.frame, segments[0][0])
         self._settle(assembly)
@@ -281,6 +297,57 @@ class Reassembly:
             assembly.progress += away
             assembly.next_ask += away
 
+    # --- many tiles at once ---------------------------------------------------------------
+
+    def under_way(self, header: Header) -> Assembly | None:
+        """The frame that a tile is for, if it has begun and not ended."""
+        assembly = self._open.get(header.frame)
+        if assembly is None or assembly.stream != header.stream or assembly.ready:
+            return None
+        return assembly
+
+    def may_come(self, assembly: Assembly, lane: int) -> int:
+        """How many packets that lane may still bring before one of them could end the frame.
+
+        0 where part of the frame was asked for and is gone: then each tile may be its last.
+        """
+        if self._open.get(assembly.number) is not assembly or assembly.ready:
+            return 0
+        if assembly.gone.count or assembly.high:
+            return 0
+        if assembly.end is None:
+            return assembly.coverage.size
+        return _behind(self.lanes[lane], assembly.end)
+
+    def is_free(self, assembly: Assembly, ground: list[tuple[int, int]]) -> bool:
+        """Whether nothing of those ranges is covered, or being received by any lane."""
+        reserved = list(assembly.reserved.values())
+        for start, end in ground:
+            if assembly.coverage.gaps(start, end) != [(start, end)]:
+                return False
+            if reserved and any(start < b and a < end for a, b in reserved):
+                return False
+        return True
+
+    def tiles(
+        self, assembly: Assembly, ground: list[tuple[int, int]], last: int, now: float, lane: int
+    ) -> None:
+        """Sound tiles fill *ground*, which was free; the last of them begins at byte *last*.
+
+        None was sent again, and no other packet came between them.
+        """
+        if self.first_tile is None:
+            self.first_tile = now
+        assembly.progress = now
+        assembly.tries = 0
+        for start, end in ground:
+            self.bytes += end - start
+            assembly.coverage.add(start, end)
+        self._pool.advanced(assembly)
+        self._position[lane, assembly.stream] = (assembly.number, last)
+        if assembly.coverage.complete or assembly.end is not None:
+            self._settle(assembly)
+
     # --- the rest -------------------------------------------------------------------------
 
     def abandon(self, stream: int) -> None:
@@ -322,6 +389,7 @@ class Reassembly:
             self._finish(oldest)
         assembly = Assembly(stream, number, plan, self._pool, now)
         self._open[number] = assembly
+        self._pool.begun(assembly)
         return assembly
 
     def _lost(self, assembly: Assembly, high: int) -> list[tuple[int, int]]:
@@ -385,13 +453,14 @@ class Reassembly:
                 self.aborted += 1
                 self._pool.release(head.buffer)
             else:
+                self._pool.finished(head)
                 self.finished.append(head)
                 self._skip(head.stream)
 
     def _skip(self, stream: int) -> None:
         """Drop the oldest frames of a stream that nobody takes: a still must not wait for them."""
         waiting = [each for each in self.finished if each.stream == stream]
-        for oldest in waiting[:-_WAITING]:
+        for oldest in waiting[: -self._pool.waiting]:
             self.skipped += 1
             self.finished.remove(oldest)
             self._pool.release(oldest.buffer)
@@ -399,21 +468,28 @@ class Reassembly:
 
 def _reached(lane: Lane, end: FrameEnd) -> bool:
     """Whether all that the lane carried before the frame-end was sent has come, or is lost."""
+    return _behind(lane, end) == 0
+
+
+def _behind(lane: Lane, end: FrameEnd) -> int:
+    """How many packets that the lane carried before the frame-end was sent are still to come."""
     if lane.number >= end.lanes:
-        return True
+        return 0
     # Lanes count from 0, so one that carried nothing yet stands at the number before.
     last = 0xFFFFFFFF if lane.last_sequence is None else lane.last_sequence
     behind = (end.last_sequence[lane.number] - last) & 0xFFFFFFFF
-    return behind == 0 or behind >= 1 << 31
+    return behind if behind < 1 << 31 else 0
 
 
 def _is_possible(message: FrameStart, expected: Configured) -> bool:
+    form = layout(expected.pixel_format)
     return (
         message.width == expected.width
         and message.height == expected.height
-        and message.stride == expected.stride == message.width * _BYTES_A_PIXEL
+        and message.pixel_format == expected.pixel_format
+        and message.stride == expected.stride == form.bytes_of(message.width)
         and message.cfa <= max(Cfa)
-        and 8 <= message.bits <= 16
+        and 8 <= message.bits <= form.bits
         and 1 <= message.orientation <= 8
         and 0 < message.white < 1 << 16
     )
@@ -435,7 +511,11 @@ def _copy(assembly: Assembly, segments: list[tuple[int, int]], payload: memoryvi
     return fresh
 
 
+def rows(assembly: Assembly) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    """(H, stride) uint8 over the assembly's own memory: rows as they came."""
+    return assembly.buffer.reshape(assembly.plan.height, assembly.plan.stride)
+
+
 def pixels(assembly: Assembly) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
-    """(H, W) uint16 over the assembly's own memory."""
-    shape = (assembly.plan.height, assembly.plan.width)
-    return assembly.buffer.view("<u2").reshape(shape)
+    """(H, W) uint16: over the assembly's own memory, or out of it where pixels share bytes."""
+    return unpack(rows(assembly), assembly.layout)

@@ -26,6 +26,7 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import MAX_MANIFEST, SILENCE_MS
 
+from .batch import Batch
 from .deadline import Deadline
 from .errors import DeviceError, Disconnected, ProtocolError, Timeout, VersionMismatch
 from .pool import Pool
@@ -35,6 +36,9 @@ from .transports.base import MultiLaneTransport, Transport
 
 R = TypeVar("R", bound=AnyMessage)
 
+# A fraction of the shortest timeout of the link.
+_TURN_S = 0.002
+
 
 class Session:
     """Speaks to the module behind *transport*, which it owns from now on.
@@ -43,9 +47,9 @@ class Session:
     :exc:`~lenslink.errors.Timeout` when its deadline passes.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, pool: Pool | None = None) -> None:
         self.rejects: Counter[Reject] = Counter()
-        self.pool = Pool()
+        self.pool = Pool() if pool is None else pool
         self.configurations: dict[int, Configured] = {}
         self.frames = Reassembly(self.pool, self.rejects, self.configurations.get)
         self.last: Ticket | None = None
@@ -53,6 +57,7 @@ class Session:
         self._transport = transport
         lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
         self.link = Link(secrets.randbits(32), self.frames, self.rejects, lanes)
+        self._lanes = [Batch(self.link, self.frames, lane) for lane in range(lanes)]
 
     def hello(self, deadline: Deadline) -> HelloReply:
         """Open the session; :exc:`~lenslink.errors.VersionMismatch` if there is no common one."""
@@ -133,7 +138,11 @@ class Session:
                 raise Disconnected(f"the module gave no sign of life for {SILENCE_MS} ms")
             deadline.check()
             wait = min(link.next_timeout(now), deadline.remaining())
-            self._receive(wait)
+            # While bytes flow, time is looked after once a turn, not at each call.
+            while self._receive(wait) and not until() and time.monotonic() - now < _TURN_S:
+                self._flush(deadline)
+                if link.closed is not None:
+                    break
 
     def close(self, deadline: Deadline) -> None:
         """Say goodbye if the module still listens, and let go of it. Never raises."""
@@ -152,20 +161,22 @@ class Session:
             self.frames.abandon(stream)
         self.pool.clear()
 
-    def _receive(self, seconds: float) -> None:
-        link, transport = self.link, self._transport
-        if len(link.lanes) == 1:
-            count = transport.receive_into(link.receiver.buffers(), seconds)
-            link.received(count, time.monotonic())
-            return
+    def _receive(self, seconds: float) -> bool:
+        """Wait for bytes and use them; whether any lane had some."""
+        lanes, transport = self._lanes, self._transport
+        if len(lanes) == 1:
+            count = transport.receive_into(lanes[0].buffers(), seconds)
+            lanes[0].received(count, time.monotonic())
+            return count > 0
         assert isinstance(transport, MultiLaneTransport)
-        for lane in transport.ready(seconds):
-            buffers = link.lanes[lane].receiver.buffers()
-            received = transport.receive_lane_into(lane, buffers)
+        ready = transport.ready(seconds)
+        for lane in ready:
+            received = transport.receive_lane_into(lane, lanes[lane].buffers())
             if received is None:
-                link.lane_lost(lane)
+                self.link.lane_lost(lane)
             else:
-                link.received(received, time.monotonic(), lane)
+                lanes[lane].received(received, time.monotonic())
+        return bool(ready)
 
     def _flush(self, deadline: Deadline) -> None:
         outgoing = self.link.outgoing

@@ -65,9 +65,12 @@ def lenslink_h(notice: str) -> str:
     lines.append(f"#define LENSLINK_VENDOR_FIRST 0x{ids.VENDOR_FIRST:02X}")
     for members in enums():
         name = snake(members.__name__)
+        prefix = f"LENSLINK_{name.upper()}_"
         lines += ["", f"enum lenslink_{name} {{"]
-        lines += [f"    LENSLINK_{name.upper()}_{m.name} = 0x{m.value:02X}," for m in members]
+        lines += [f"    {prefix}{m.name} = 0x{m.value:02X}," for m in members if m.value < 1 << 31]
         lines += ["};"]
+        # An enumeration of C holds no more than an int.
+        lines += [f"#define {prefix}{m.name} 0x{m.value:02X}u" for m in members if m.value >> 31]
     lines += ["", "#pragma pack(push, 1)"]
     layouts = [("header", "what begins every packet", Header)]
     layouts += [(snake(m.name), f"0x{m.type:02X}, {m.sender}: {m.doc}", m.struct) for m in MESSAGES]

@@ -2,10 +2,10 @@
 lenslink_protocol.codegen [--check] [ROOT]``.
 
 Written are the CPython codec (:mod:`.messages`), the firmware's (``lensfw/wire.py``), the C header
-(:mod:`.cheader`), the Wireshark dissector (:mod:`.dissector`) and the tables of SPEC.md, which
-stand between ``<!-- generated: NAME -->`` markers. SPEC.md's clauses go the other way:
-``clauses.json`` is what an installed package has of it. ``--check`` writes nothing and fails if a
-file differs from what would be written.
+(:mod:`.cheader`), the Wireshark dissector (:mod:`.dissector`), the C header of the frame ring
+(:mod:`.ringheader`) and the tables of SPEC.md, which stand between ``<!-- generated: NAME -->``
+markers. SPEC.md's clauses go the other way: ``clauses.json`` is what an installed package has of
+it. ``--check`` writes nothing and fails if a file differs from what would be written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import re
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from .cheader import lenslink_h
 from .dissector import lenslink_lua
 from .layout import Field, fields, format_of
 from .params import PARAMS
+from .ringheader import ring_h
 from .structs import ENTRIES, MAGIC, MESSAGES, Entry, Header, Message
 
 NOTICE = "Generated from lenslink_protocol/structs.py by `make gen`; do not edit."
@@ -149,7 +150,7 @@ def messages_py() -> str:
 
 # --- MicroPython -----------------------------------------------------------------------------
 
-_PREFIXES: dict[str, type[enum.IntEnum] | type[enum.IntFlag]] = {
+_PREFIXES: dict[str, Iterable[enum.IntEnum | enum.IntFlag]] = {
     "CAP": ids.Capability,
     "CONFIGURE": ids.ConfigureFlag,
     "ERR": ids.ErrorCode,
@@ -158,6 +159,8 @@ _PREFIXES: dict[str, type[enum.IntEnum] | type[enum.IntFlag]] = {
     "FLAG": ids.Flag,
     "BUSY": ids.BusyReason,
     "NOTICE": ids.NoticeReason,
+    "TEST": ids.TestAction,
+    "DAMAGE": ids.Damage,
     "RESEND": ids.ResendFlag,
     "FRAME": ids.FrameState,
     "FATE": ids.Fate,
@@ -166,7 +169,8 @@ _PREFIXES: dict[str, type[enum.IntEnum] | type[enum.IntFlag]] = {
     "CFA": ids.Cfa,
     "USE": ids.ModeUse,
     "KEY": ids.ManifestKey,
-    "PFNC": ids.PixelFormat,
+    # The packed ones a module's sensor names by their codes, which say all that firmware asks.
+    "PFNC": [each for each in ids.PixelFormat if each >> 16 & 0xFF == 16],
 }
 
 
@@ -261,6 +265,8 @@ _TABLED = (
     ids.Flag,
     ids.BusyReason,
     ids.NoticeReason,
+    ids.TestAction,
+    ids.Damage,
     ids.ResendFlag,
     ids.FrameState,
     ids.Fate,
@@ -341,6 +347,7 @@ def outputs(root: Path) -> Iterator[tuple[Path, str]]:
     yield root / "firmware/lensfw/wire.py", wire_py()
     yield root / "protocol/lenslink_protocol/lenslink.h", lenslink_h(NOTICE)
     yield root / "protocol/lenslink_protocol/lenslink.lua", lenslink_lua(NOTICE)
+    yield root / "host/lenslink/isp/lenslink_ring.h", ring_h()
     spec = root / "protocol/SPEC.md"
     text = spec_md(spec.read_text(encoding="utf-8"))
     yield spec, text

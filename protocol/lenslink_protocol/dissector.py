@@ -26,6 +26,8 @@ ENUM_OF: dict[tuple[str, str], type[enum.IntEnum] | type[enum.IntFlag]] = {
     ("Close", "reason"): ids.CloseReason,
     ("Busy", "reason"): ids.BusyReason,
     ("Notice", "reason"): ids.NoticeReason,
+    ("Test", "action"): ids.TestAction,
+    ("Test", "damage"): ids.Damage,
     ("Resend", "flags"): ids.ResendFlag,
     ("Resent", "flags"): ids.ResendFlag,
     ("Resent", "state"): ids.FrameState,

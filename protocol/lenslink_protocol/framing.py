@@ -15,8 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Protocol
 
-from isal.isal_zlib import crc32
-
+from .crc import crc32
 from .ids import MessageType, Reject
 from .messages import HEADER, MAGIC, Header
 from .params import (
@@ -110,6 +109,11 @@ class Receiver:
         return self._header is not None or self._have > 0 or bool(self._backlog)
 
     @property
+    def header(self) -> Header | None:
+        """Of the packet whose payload is being received; None between two payloads."""
+        return self._header
+
+    @property
     def in_place(self) -> bool:
         """Whether a payload is being received where the sink has placed it."""
         return self._header is not None and self._in_place
@@ -160,6 +164,17 @@ class Receiver:
                 rest = rest[len(piece) :]
                 taken += len(piece)
             self.received(taken, now)
+
+    def passed(self, packets: int, count: int, now: float) -> None:
+        """The next *packets*, of *count* bytes in all, were received and found sound elsewhere.
+
+        Only in sync and not :attr:`inside`, after a first packet; their sequences follow its own.
+        """
+        assert self.last_sequence is not None
+        self._progress = now
+        self._allowance = min(_SEARCH_BYTES, self._allowance + count)
+        self.last_sequence = (self.last_sequence + packets) & 0xFFFFFFFF
+        self.settled_sequence = self.last_sequence
 
     def poll(self, now: float) -> None:
         """Give up a packet that has stalled: call it when no bytes came for a while."""

@@ -31,6 +31,9 @@ class MessageType(enum.IntEnum):
     RESENT = 0x15
     QUERY = 0x18
     QUERY_REPLY = 0x19
+    TEST = 0x1A
+    CHALLENGE = 0x1B
+    PROOF = 0x1C
     FRAME_START = 0x40
     TILE = 0x41
     FRAME_END = 0x42
@@ -54,6 +57,10 @@ class Capability(enum.IntFlag):
     """The module sends LOG messages."""
     RESEND = 1 << 1
     """The module holds what it has sent for a while, and sends it again on request."""
+    TEST = 1 << 2
+    """The module lets itself be driven into states, by Test."""
+    AUTH = 1 << 3
+    """The module proves that it is what it says it is, by Proof."""
 
 
 class ConfigureFlag(enum.IntFlag):
@@ -124,6 +131,30 @@ class NoticeReason(enum.IntEnum):
     HEAT = 3
 
 
+class TestAction(enum.IntEnum):
+    """What a module is made to do on purpose, once it has accepted Test."""
+
+    __test__ = False  # not one of pytest's
+
+    BUSY = 1
+    """Say Busy with a lease of `ms`, and be silent that long."""
+    STALL = 2
+    """Stop inside the next packet, say nothing for `ms`, then go on where it stopped."""
+    REJECT = 3
+    """Send one Close whose CRC, which `damage` names, does not hold."""
+    PENDING = 4
+    """Answer this Test with Pending for `ms` first."""
+    DETACH = 5
+    """Give notice of a release within `ms`, then end the session as a detached module does."""
+
+
+class Damage(enum.IntEnum):
+    """Which CRC of a packet is made wrong on purpose."""
+
+    PAYLOAD = 1
+    HEADER = 2
+
+
 class ResendFlag(enum.IntFlag):
     """What of a frame is asked for, or answered, besides tiles."""
 
@@ -186,10 +217,12 @@ class ModeUse(enum.IntFlag):
 
 
 class PixelFormat(enum.IntEnum):
-    """GenICam PFNC codes; bits 16 to 23 are the bits a pixel takes on the wire.
+    """PFNC codes; bits 16 to 23 are the bits a pixel takes in a row, bit 31 marks a code of ours.
 
-    Source: EMVA, Pixel Format Naming Convention 2.4. All here are unpacked:
-    right-justified in a little-endian 16-bit word.
+    A name is phase, bits and packing: none (a pixel in a little-endian 16-bit word,
+    right-justified), p (PFNC's, least significant bits first), Packed (GigE Vision's of old) and
+    Mipi (CSI-2's, whose data type stands in bits 8 to 15). Sources: EMVA, Pixel Format Naming
+    Convention 2.4; MIPI CSI-2.
     """
 
     GR10 = 0x0110000C
@@ -208,22 +241,34 @@ class PixelFormat(enum.IntEnum):
     RG16 = 0x0110002F
     GB16 = 0x01100030
     BG16 = 0x01100031
-
-
-_FIRST_OF_BITS = {
-    8: PixelFormat.GR10,  # an 8-bit sensor fills 16-bit words too
-    10: PixelFormat.GR10,
-    12: PixelFormat.GR12,
-    14: PixelFormat.GR14,
-    16: PixelFormat.GR16,
-}
-# PFNC counts its phases GR, RG, GB, BG.
-_PHASE = {Cfa.GRBG: 0, Cfa.RGGB: 1, Cfa.GBRG: 2, Cfa.BGGR: 3}
-
-
-def unpacked_format(bits: int, cfa: Cfa) -> PixelFormat:
-    """The format of *bits* (8, 10, 12, 14 or 16) in 16-bit words; :exc:`KeyError` for any other."""
-    return PixelFormat(_FIRST_OF_BITS[bits] + _PHASE[cfa])
+    GR10p = 0x010A0056
+    RG10p = 0x010A0058
+    GB10p = 0x010A0054
+    BG10p = 0x010A0052
+    GR12p = 0x010C0057
+    RG12p = 0x010C0059
+    GB12p = 0x010C0055
+    BG12p = 0x010C0053
+    GR14p = 0x010E0105
+    RG14p = 0x010E0106
+    GB14p = 0x010E0107
+    BG14p = 0x010E0108
+    GR12Packed = 0x010C002A
+    RG12Packed = 0x010C002B
+    GB12Packed = 0x010C002C
+    BG12Packed = 0x010C002D
+    GR10Mipi = 0x810A2B00
+    RG10Mipi = 0x810A2B01
+    GB10Mipi = 0x810A2B02
+    BG10Mipi = 0x810A2B03
+    GR12Mipi = 0x810C2C00
+    RG12Mipi = 0x810C2C01
+    GB12Mipi = 0x810C2C02
+    BG12Mipi = 0x810C2C03
+    GR14Mipi = 0x810E2D00
+    RG14Mipi = 0x810E2D01
+    GB14Mipi = 0x810E2D02
+    BG14Mipi = 0x810E2D03
 
 
 class ManifestKey(enum.IntEnum):
@@ -237,6 +282,7 @@ class ManifestKey(enum.IntEnum):
     SENSOR = 0x0010
     COLOR = 0x0011
     MODE = 0x0012
+    FORMAT = 0x0013
     OPTICS = 0x0020
     POWER = 0x0021
     SCALE = 0x0022

@@ -72,6 +72,9 @@ enum lenslink_message_type {
     LENSLINK_MESSAGE_TYPE_RESENT = 0x15,
     LENSLINK_MESSAGE_TYPE_QUERY = 0x18,
     LENSLINK_MESSAGE_TYPE_QUERY_REPLY = 0x19,
+    LENSLINK_MESSAGE_TYPE_TEST = 0x1A,
+    LENSLINK_MESSAGE_TYPE_CHALLENGE = 0x1B,
+    LENSLINK_MESSAGE_TYPE_PROOF = 0x1C,
     LENSLINK_MESSAGE_TYPE_FRAME_START = 0x40,
     LENSLINK_MESSAGE_TYPE_TILE = 0x41,
     LENSLINK_MESSAGE_TYPE_FRAME_END = 0x42,
@@ -85,6 +88,8 @@ enum lenslink_flag {
 enum lenslink_capability {
     LENSLINK_CAPABILITY_LOG = 0x01,
     LENSLINK_CAPABILITY_RESEND = 0x02,
+    LENSLINK_CAPABILITY_TEST = 0x04,
+    LENSLINK_CAPABILITY_AUTH = 0x08,
 };
 
 enum lenslink_configure_flag {
@@ -127,6 +132,19 @@ enum lenslink_notice_reason {
     LENSLINK_NOTICE_REASON_RELEASE = 0x01,
     LENSLINK_NOTICE_REASON_SUPPLY = 0x02,
     LENSLINK_NOTICE_REASON_HEAT = 0x03,
+};
+
+enum lenslink_test_action {
+    LENSLINK_TEST_ACTION_BUSY = 0x01,
+    LENSLINK_TEST_ACTION_STALL = 0x02,
+    LENSLINK_TEST_ACTION_REJECT = 0x03,
+    LENSLINK_TEST_ACTION_PENDING = 0x04,
+    LENSLINK_TEST_ACTION_DETACH = 0x05,
+};
+
+enum lenslink_damage {
+    LENSLINK_DAMAGE_PAYLOAD = 0x01,
+    LENSLINK_DAMAGE_HEADER = 0x02,
 };
 
 enum lenslink_resend_flag {
@@ -189,7 +207,35 @@ enum lenslink_pixel_format {
     LENSLINK_PIXEL_FORMAT_RG16 = 0x110002F,
     LENSLINK_PIXEL_FORMAT_GB16 = 0x1100030,
     LENSLINK_PIXEL_FORMAT_BG16 = 0x1100031,
+    LENSLINK_PIXEL_FORMAT_GR10p = 0x10A0056,
+    LENSLINK_PIXEL_FORMAT_RG10p = 0x10A0058,
+    LENSLINK_PIXEL_FORMAT_GB10p = 0x10A0054,
+    LENSLINK_PIXEL_FORMAT_BG10p = 0x10A0052,
+    LENSLINK_PIXEL_FORMAT_GR12p = 0x10C0057,
+    LENSLINK_PIXEL_FORMAT_RG12p = 0x10C0059,
+    LENSLINK_PIXEL_FORMAT_GB12p = 0x10C0055,
+    LENSLINK_PIXEL_FORMAT_BG12p = 0x10C0053,
+    LENSLINK_PIXEL_FORMAT_GR14p = 0x10E0105,
+    LENSLINK_PIXEL_FORMAT_RG14p = 0x10E0106,
+    LENSLINK_PIXEL_FORMAT_GB14p = 0x10E0107,
+    LENSLINK_PIXEL_FORMAT_BG14p = 0x10E0108,
+    LENSLINK_PIXEL_FORMAT_GR12Packed = 0x10C002A,
+    LENSLINK_PIXEL_FORMAT_RG12Packed = 0x10C002B,
+    LENSLINK_PIXEL_FORMAT_GB12Packed = 0x10C002C,
+    LENSLINK_PIXEL_FORMAT_BG12Packed = 0x10C002D,
 };
+#define LENSLINK_PIXEL_FORMAT_GR10Mipi 0x810A2B00u
+#define LENSLINK_PIXEL_FORMAT_RG10Mipi 0x810A2B01u
+#define LENSLINK_PIXEL_FORMAT_GB10Mipi 0x810A2B02u
+#define LENSLINK_PIXEL_FORMAT_BG10Mipi 0x810A2B03u
+#define LENSLINK_PIXEL_FORMAT_GR12Mipi 0x810C2C00u
+#define LENSLINK_PIXEL_FORMAT_RG12Mipi 0x810C2C01u
+#define LENSLINK_PIXEL_FORMAT_GB12Mipi 0x810C2C02u
+#define LENSLINK_PIXEL_FORMAT_BG12Mipi 0x810C2C03u
+#define LENSLINK_PIXEL_FORMAT_GR14Mipi 0x810E2D00u
+#define LENSLINK_PIXEL_FORMAT_RG14Mipi 0x810E2D01u
+#define LENSLINK_PIXEL_FORMAT_GB14Mipi 0x810E2D02u
+#define LENSLINK_PIXEL_FORMAT_BG14Mipi 0x810E2D03u
 
 enum lenslink_manifest_key {
     LENSLINK_MANIFEST_KEY_MAKER = 0x01,
@@ -200,6 +246,7 @@ enum lenslink_manifest_key {
     LENSLINK_MANIFEST_KEY_SENSOR = 0x10,
     LENSLINK_MANIFEST_KEY_COLOR = 0x11,
     LENSLINK_MANIFEST_KEY_MODE = 0x12,
+    LENSLINK_MANIFEST_KEY_FORMAT = 0x13,
     LENSLINK_MANIFEST_KEY_OPTICS = 0x20,
     LENSLINK_MANIFEST_KEY_POWER = 0x21,
     LENSLINK_MANIFEST_KEY_SCALE = 0x22,
@@ -323,7 +370,7 @@ struct lenslink_flush {
     uint16_t size; /* bytes of this fixed part, these two included */
 };
 
-/* 0x0B, module: CAPTURE, STREAM or STOP is done or under way */
+/* 0x0B, module: CAPTURE, STREAM, STOP or TEST is done or under way */
 struct lenslink_accepted {
     uint16_t size; /* bytes of this fixed part, these two included */
     uint8_t stream; /* as asked */
@@ -420,6 +467,28 @@ struct lenslink_query_reply {
     uint8_t fate; /* done, not done, or unknown */
 };
 
+/* 0x1A, host: drives the module into a state; answered by Accepted */
+struct lenslink_test {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint8_t action; /* test action */
+    uint8_t damage; /* of REJECT: which CRC; else 0 */
+    uint16_t ms; /* for how long, ms, at most MAX_BUSY_MS; of REJECT 0 */
+};
+
+/* 0x1B, host: asks the module to prove what it is */
+struct lenslink_challenge {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint16_t scheme; /* of authentication */
+    /* then challenge: as the scheme says; never used again */
+};
+
+/* 0x1C, module: the answer to a challenge */
+struct lenslink_proof {
+    uint16_t size; /* bytes of this fixed part, these two included */
+    uint16_t scheme; /* that of the challenge */
+    /* then proof: as the scheme says */
+};
+
 /* 0x40, module: a frame begins: its geometry, and the settings that were applied */
 struct lenslink_frame_start {
     uint16_t size; /* bytes of this fixed part, these two included */
@@ -492,6 +561,11 @@ struct lenslink_mode_entry {
     uint8_t name[16]; /* ASCII, padded with 0 */
 };
 
+/* manifest entry 0x0013: a pixel format that CONFIGURE may name, one entry each; the module's choice first */
+struct lenslink_format_entry {
+    uint32_t pixel_format; /* PFNC code */
+};
+
 /* manifest entry 0x0020: the lens */
 struct lenslink_optics_entry {
     uint32_t focal_um; /* focal length, um */
@@ -538,12 +612,16 @@ LENSLINK_ASSERT(sizeof(struct lenslink_resend) == 6, "resend: <HBBH");
 LENSLINK_ASSERT(sizeof(struct lenslink_resent) == 6, "resent: <HBBH");
 LENSLINK_ASSERT(sizeof(struct lenslink_query) == 10, "query: <HII");
 LENSLINK_ASSERT(sizeof(struct lenslink_query_reply) == 3, "query_reply: <HB");
+LENSLINK_ASSERT(sizeof(struct lenslink_test) == 6, "test: <HBBH");
+LENSLINK_ASSERT(sizeof(struct lenslink_challenge) == 4, "challenge: <HH");
+LENSLINK_ASSERT(sizeof(struct lenslink_proof) == 4, "proof: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_frame_start) == 72, "frame_start: <HHIHHBBBBIII4IQQIii");
 LENSLINK_ASSERT(sizeof(struct lenslink_frame_end) == 28, "frame_end: <HBBII4I");
 LENSLINK_ASSERT(sizeof(struct lenslink_log) == 12, "log: <HBBQ");
 LENSLINK_ASSERT(sizeof(struct lenslink_sensor_entry) == 28, "sensor_entry: <HHBBBBI4I");
 LENSLINK_ASSERT(sizeof(struct lenslink_color_entry) == 100, "color_entry: <HH18i6I");
 LENSLINK_ASSERT(sizeof(struct lenslink_mode_entry) == 32, "mode_entry: <HHHBB4H16s");
+LENSLINK_ASSERT(sizeof(struct lenslink_format_entry) == 4, "format_entry: <I");
 LENSLINK_ASSERT(sizeof(struct lenslink_optics_entry) == 16, "optics_entry: <IIII");
 LENSLINK_ASSERT(sizeof(struct lenslink_power_entry) == 8, "power_entry: <II");
 LENSLINK_ASSERT(sizeof(struct lenslink_scale_entry) == 8, "scale_entry: <II");

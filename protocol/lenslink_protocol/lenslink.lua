@@ -11,6 +11,8 @@ local ENUMS = {
   Capability = {flags = true, names = {
     [1] = "LOG",
     [2] = "RESEND",
+    [4] = "TEST",
+    [8] = "AUTH",
   }},
   Cfa = {flags = false, names = {
     [0] = "RGGB",
@@ -27,6 +29,10 @@ local ENUMS = {
   ConfigureFlag = {flags = true, names = {
     [1] = "TEST_ONLY",
     [2] = "ADJUSTED",
+  }},
+  Damage = {flags = false, names = {
+    [1] = "PAYLOAD",
+    [2] = "HEADER",
   }},
   EndStatus = {flags = false, names = {
     [0] = "OK",
@@ -72,6 +78,7 @@ local ENUMS = {
     [16] = "SENSOR",
     [17] = "COLOR",
     [18] = "MODE",
+    [19] = "FORMAT",
     [32] = "OPTICS",
     [33] = "POWER",
     [34] = "SCALE",
@@ -100,6 +107,9 @@ local ENUMS = {
     [21] = "RESENT",
     [24] = "QUERY",
     [25] = "QUERY_REPLY",
+    [26] = "TEST",
+    [27] = "CHALLENGE",
+    [28] = "PROOF",
     [64] = "FRAME_START",
     [65] = "TILE",
     [66] = "FRAME_END",
@@ -131,6 +141,34 @@ local ENUMS = {
     [17825839] = "RG16",
     [17825840] = "GB16",
     [17825841] = "BG16",
+    [17432662] = "GR10p",
+    [17432664] = "RG10p",
+    [17432660] = "GB10p",
+    [17432658] = "BG10p",
+    [17563735] = "GR12p",
+    [17563737] = "RG12p",
+    [17563733] = "GB12p",
+    [17563731] = "BG12p",
+    [17694981] = "GR14p",
+    [17694982] = "RG14p",
+    [17694983] = "GB14p",
+    [17694984] = "BG14p",
+    [17563690] = "GR12Packed",
+    [17563691] = "RG12Packed",
+    [17563692] = "GB12Packed",
+    [17563693] = "BG12Packed",
+    [2164927232] = "GR10Mipi",
+    [2164927233] = "RG10Mipi",
+    [2164927234] = "GB10Mipi",
+    [2164927235] = "BG10Mipi",
+    [2165058560] = "GR12Mipi",
+    [2165058561] = "RG12Mipi",
+    [2165058562] = "GB12Mipi",
+    [2165058563] = "BG12Mipi",
+    [2165189888] = "GR14Mipi",
+    [2165189889] = "RG14Mipi",
+    [2165189890] = "GB14Mipi",
+    [2165189891] = "BG14Mipi",
   }},
   ResendFlag = {flags = true, names = {
     [1] = "START",
@@ -141,6 +179,13 @@ local ENUMS = {
     [1] = "RESET",
     [2] = "WATCHDOG",
     [3] = "SOFT",
+  }},
+  TestAction = {flags = false, names = {
+    [1] = "BUSY",
+    [2] = "STALL",
+    [3] = "REJECT",
+    [4] = "PENDING",
+    [5] = "DETACH",
   }},
 }
 
@@ -241,7 +286,7 @@ local MESSAGES = {
   [10] = {name = "Flush", abbr = "flush", doc = "a barrier: ends every stream, answered after the last packet of the last frame", fields = {
     {"size", "H", 1, "bytes of this fixed part, these two included"},
   }},
-  [11] = {name = "Accepted", abbr = "accepted", doc = "CAPTURE, STREAM or STOP is done or under way", fields = {
+  [11] = {name = "Accepted", abbr = "accepted", doc = "CAPTURE, STREAM, STOP or TEST is done or under way", fields = {
     {"size", "H", 1, "bytes of this fixed part, these two included"},
     {"stream", "B", 1, "as asked"},
     {"reserved", "B", 1, "0"},
@@ -311,6 +356,22 @@ local MESSAGES = {
   [25] = {name = "QueryReply", abbr = "query_reply", doc = "what became of a request", fields = {
     {"size", "H", 1, "bytes of this fixed part, these two included"},
     {"fate", "B", 1, "done, not done, or unknown", "Fate"},
+  }},
+  [26] = {name = "Test", abbr = "test", doc = "drives the module into a state; answered by Accepted", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"action", "B", 1, "test action", "TestAction"},
+    {"damage", "B", 1, "of REJECT: which CRC; else 0", "Damage"},
+    {"ms", "H", 1, "for how long, ms, at most MAX_BUSY_MS; of REJECT 0"},
+  }},
+  [27] = {name = "Challenge", abbr = "challenge", doc = "asks the module to prove what it is", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"scheme", "H", 1, "of authentication"},
+    {"challenge", "tail", 1, "as the scheme says; never used again"},
+  }},
+  [28] = {name = "Proof", abbr = "proof", doc = "the answer to a challenge", fields = {
+    {"size", "H", 1, "bytes of this fixed part, these two included"},
+    {"scheme", "H", 1, "that of the challenge"},
+    {"proof", "tail", 1, "as the scheme says"},
   }},
   [64] = {name = "FrameStart", abbr = "frame_start", doc = "a frame begins: its geometry, and the settings that were applied", fields = {
     {"size", "H", 1, "bytes of this fixed part, these two included"},
@@ -389,6 +450,9 @@ local ENTRIES = {
     {"use", "B", 1, "what it is meant for", "ModeUse"},
     {"active_area", "H", 4, "top, left, bottom, right"},
     {"name", "s", 16, "ASCII, padded with 0"},
+  }},
+  [19] = {name = "FormatEntry", abbr = "format_entry", doc = "a pixel format that CONFIGURE may name, one entry each; the module's choice first", fields = {
+    {"pixel_format", "I", 1, "PFNC code", "PixelFormat"},
   }},
   [32] = {name = "OpticsEntry", abbr = "optics_entry", doc = "the lens", fields = {
     {"focal_um", "I", 1, "focal length, um"},

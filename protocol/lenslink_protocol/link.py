@@ -34,6 +34,7 @@ from .messages import (
     Resent,
 )
 from .params import (
+    HEADER_BYTES,
     HEARTBEAT_MS,
     HELLO_RETRY_MS,
     MAX_BUSY_MS,
@@ -43,7 +44,7 @@ from .params import (
     SILENCE_MS,
 )
 
-CAPABILITIES = Capability.LOG | Capability.RESEND
+CAPABILITIES = Capability.LOG | Capability.RESEND | Capability.AUTH
 
 WINDOW = 16 << 20
 """Bytes of tiles of one stream that may be on their way: several of the largest tiles."""
@@ -326,11 +327,7 @@ class Link:
         self._heard = self._now
         if header.type == MessageType.TILE:
             self._frames.tile(header, payload, in_place, self._now, lane)
-            if header.stream < MAX_STREAMS:
-                self._arrived[header.stream] += header.length
-                limit = self._arrived[header.stream] + WINDOW
-                if limit - self._granted[header.stream] >= WINDOW // _GRANTS:
-                    self._heartbeat(self._now)
+            self._arrive(header.stream, header.length)
             return
         if header.type >= VENDOR_FIRST:
             return
@@ -366,6 +363,22 @@ class Link:
                 self.closed = message
             case _:
                 self._answer(header.frame, message)
+
+    def passed(self, stream: int, packets: int, count: int, now: float, lane: int = 0) -> None:
+        """*packets* tiles, of *count* bytes in all, were received elsewhere: they are in frames.
+
+        See :meth:`.framing.Receiver.passed`.
+        """
+        self._now = self._heard = now
+        self.lanes[lane].receiver.passed(packets, count + packets * HEADER_BYTES, now)
+        self._arrive(stream, count)
+
+    def _arrive(self, stream: int, count: int) -> None:
+        """Bytes of tiles have come: grant as many more, in steps."""
+        if stream < MAX_STREAMS:
+            self._arrived[stream] += count
+            if self._arrived[stream] + WINDOW - self._granted[stream] >= WINDOW // _GRANTS:
+                self._heartbeat(self._now)
 
     def _alive(self, message: HeartbeatReply) -> None:
         """What was sent before this answer on its lane has arrived, or never will."""
@@ -410,5 +423,7 @@ REPLIES: dict[int, type[AnyMessage]] = {
         (MessageType.STOP, MessageType.ACCEPTED),
         (MessageType.FLUSH, MessageType.FLUSHED),
         (MessageType.QUERY, MessageType.QUERY_REPLY),
+        (MessageType.TEST, MessageType.ACCEPTED),
+        (MessageType.CHALLENGE, MessageType.PROOF),
     )
 }

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .ids import Cfa, ManifestKey, ModeUse
+from .ids import Cfa, ManifestKey, ModeUse, PixelFormat
 from .messages import (
     ENTRY_BY_KEY,
     TEXT_BY_KEY,
@@ -18,10 +18,12 @@ from .messages import (
     ScaleEntry,
     SensorEntry,
 )
+from .packings import Layout, Packing, is_known, layout, pixel_format
 from .params import MAX_HEIGHT, MAX_MANIFEST, MAX_WIDTH, MIN_SIDE
 
 _HEAD = struct.Struct("<HH")
 _MODES = 64
+_FORMATS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Manifest:
     optics: OpticsEntry | None = None
     power: PowerEntry | None = None
     scale: ScaleEntry | None = None
+    formats: tuple[PixelFormat, ...] = ()
+    """Those that the module sends and this version knows, its own choice first; at least one."""
     skipped: tuple[int, ...] = field(default=())
     """Keys that this version does not know."""
 
@@ -89,6 +93,7 @@ def parse_manifest(data: bytes) -> Manifest:
     """A :class:`Manifest` from its bytes; :exc:`Malformed` says what is wrong with it."""
     values: dict[str, object] = {}
     modes: list[Mode] = []
+    formats: list[int] = []
     skipped: list[int] = []
     for key, value in entries(data):
         if key in TEXT_BY_KEY:
@@ -97,13 +102,16 @@ def parse_manifest(data: bytes) -> Manifest:
             entry = ENTRY_BY_KEY[key].decode(value)
             if key == ManifestKey.MODE:
                 modes.append(_mode(entry))
+            elif key == ManifestKey.FORMAT:
+                formats.append(entry.pixel_format)
             else:
                 values[_FIELD[key]] = entry
         else:
             skipped.append(key)
     if not 1 <= len(modes) <= _MODES:
         raise Malformed(f"a manifest with {len(modes)} modes")
-    _check_sensor(values.get("sensor"))
+    sensor = _check_sensor(values.get("sensor"))
+    values["formats"] = _formats(formats, sensor)
     _check_color(values.get("color"))
     try:
         return Manifest(modes=tuple(modes), skipped=tuple(skipped), **values)  # type: ignore[arg-type]
@@ -143,11 +151,29 @@ def _mode(entry: ModeEntry) -> Mode:
     )  # fmt: skip
 
 
-def _check_sensor(sensor: object) -> None:
+def _formats(codes: list[int], sensor: SensorEntry) -> tuple[PixelFormat, ...]:
+    """What a module that names no format sends, is not packed."""
+    if len(codes) > _FORMATS:
+        raise Malformed(f"a manifest with {len(codes)} pixel formats")
+    own = Cfa(sensor.cfa)
+    if not codes:
+        return (pixel_format(Packing.UNPACKED, sensor.bits, own),)
+    known = [layout(code) for code in codes if is_known(code)]
+    if not known or not all(_holds(each, sensor) for each in known):
+        raise Malformed(f"impossible pixel formats: {', '.join(f'0x{code:08X}' for code in codes)}")
+    return tuple(each.code for each in known)
+
+
+def _holds(each: Layout, sensor: SensorEntry) -> bool:
+    return each.bits >= sensor.bits and each.cfa == sensor.cfa
+
+
+def _check_sensor(sensor: object) -> SensorEntry:
     if not isinstance(sensor, SensorEntry):
         raise Malformed("a manifest without a sensor")
     if sensor.cfa > max(Cfa) or not 8 <= sensor.bits <= 16 or not 1 <= sensor.orientation <= 8:
         raise Malformed(f"an impossible sensor: {sensor}")
+    return sensor
 
 
 def _check_color(color: object) -> None:

@@ -332,7 +332,7 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """CAPTURE, STREAM or STOP is done or under way."""
+    """CAPTURE, STREAM, STOP or TEST is done or under way."""
 
     TYPE: ClassVar[MessageType] = MessageType.ACCEPTED
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBI")
@@ -632,6 +632,77 @@ class QueryReply:
 
 
 @dataclass(frozen=True, slots=True)
+class Test:
+    """Drives the module into a state; answered by Accepted."""
+
+    TYPE: ClassVar[MessageType] = MessageType.TEST
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBH")
+
+    action: int
+    """Test action."""
+    damage: int
+    """Of REJECT: which CRC; else 0."""
+    ms: int
+    """For how long, ms, at most MAX_BUSY_MS; of REJECT 0."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.action, self.damage, self.ms)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> Test:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        _, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], values[1], values[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """Asks the module to prove what it is."""
+
+    TYPE: ClassVar[MessageType] = MessageType.CHALLENGE
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HH")
+
+    scheme: int
+    """Of authentication."""
+    challenge: bytes = b""
+    """As the scheme says; never used again."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.scheme) + self.challenge
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> Challenge:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        size, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], bytes(memoryview(payload)[size:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The answer to a challenge."""
+
+    TYPE: ClassVar[MessageType] = MessageType.PROOF
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HH")
+
+    scheme: int
+    """That of the challenge."""
+    proof: bytes = b""
+    """As the scheme says."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.scheme) + self.proof
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> Proof:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        size, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], bytes(memoryview(payload)[size:]))
+
+
+@dataclass(frozen=True, slots=True)
 class FrameStart:
     """A frame begins: its geometry, and the settings that were applied."""
 
@@ -825,6 +896,26 @@ class ModeEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class FormatEntry:
+    """Manifest entry: a pixel format that CONFIGURE may name, one entry each; the module's choice first."""
+
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<I")
+
+    pixel_format: int
+    """PFNC code."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.pixel_format)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> FormatEntry:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        values = _prefix(cls.FIXED, payload)
+        return cls(values[0])
+
+
+@dataclass(frozen=True, slots=True)
 class OpticsEntry:
     """Manifest entry: the lens."""
 
@@ -895,7 +986,7 @@ class ScaleEntry:
 
 
 AnyMessage = (
-    Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | Heartbeat | HeartbeatReply | Pending | Busy | Notice | Resend | Resent | Query | QueryReply | FrameStart | FrameEnd | Log
+    Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | Heartbeat | HeartbeatReply | Pending | Busy | Notice | Resend | Resent | Query | QueryReply | Test | Challenge | Proof | FrameStart | FrameEnd | Log
 )
 
 
@@ -923,6 +1014,9 @@ BY_TYPE: dict[int, type[AnyMessage]] = {
     MessageType.RESENT: Resent,
     MessageType.QUERY: Query,
     MessageType.QUERY_REPLY: QueryReply,
+    MessageType.TEST: Test,
+    MessageType.CHALLENGE: Challenge,
+    MessageType.PROOF: Proof,
     MessageType.FRAME_START: FrameStart,
     MessageType.FRAME_END: FrameEnd,
     MessageType.LOG: Log,
@@ -933,6 +1027,7 @@ ENTRY_BY_KEY: dict[int, type[Any]] = {
     ManifestKey.SENSOR: SensorEntry,
     ManifestKey.COLOR: ColorEntry,
     ManifestKey.MODE: ModeEntry,
+    ManifestKey.FORMAT: FormatEntry,
     ManifestKey.OPTICS: OpticsEntry,
     ManifestKey.POWER: PowerEntry,
     ManifestKey.SCALE: ScaleEntry,

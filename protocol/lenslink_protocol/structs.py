@@ -200,7 +200,7 @@ MESSAGES: tuple[Message, ...] = (
         "Accepted",
         MessageType.ACCEPTED,
         "module",
-        "CAPTURE, STREAM or STOP is done or under way",
+        "CAPTURE, STREAM, STOP or TEST is done or under way",
         Struct(
             _SIZE,
             "stream" / Int8ul * "as asked",
@@ -339,6 +339,40 @@ MESSAGES: tuple[Message, ...] = (
         Struct(_SIZE, "fate" / Int8ul * "done, not done, or unknown"),
     ),
     Message(
+        "Test",
+        MessageType.TEST,
+        "host",
+        "drives the module into a state; answered by Accepted",
+        Struct(
+            _SIZE,
+            "action" / Int8ul * "test action",
+            "damage" / Int8ul * "of REJECT: which CRC; else 0",
+            "ms" / Int16ul * "for how long, ms, at most MAX_BUSY_MS; of REJECT 0",
+        ),
+    ),
+    Message(
+        "Challenge",
+        MessageType.CHALLENGE,
+        "host",
+        "asks the module to prove what it is",
+        Struct(
+            _SIZE,
+            "scheme" / Int16ul * "of authentication",
+            "challenge" / GreedyBytes * "as the scheme says; never used again",
+        ),
+    ),
+    Message(
+        "Proof",
+        MessageType.PROOF,
+        "module",
+        "the answer to a challenge",
+        Struct(
+            _SIZE,
+            "scheme" / Int16ul * "that of the challenge",
+            "proof" / GreedyBytes * "as the scheme says",
+        ),
+    ),
+    Message(
         "FrameStart",
         MessageType.FRAME_START,
         "module",
@@ -449,6 +483,12 @@ ENTRIES: tuple[Entry, ...] = (
             "active_area" / Array(4, Int16ul) * "top, left, bottom, right",
             "name" / Bytes(16) * "ASCII, padded with 0",
         ),
+    ),
+    Entry(
+        "FormatEntry",
+        ManifestKey.FORMAT,
+        "a pixel format that CONFIGURE may name, one entry each; the module's choice first",
+        Struct("pixel_format" / Int32ul * "PFNC code"),
     ),
     Entry(
         "OpticsEntry",

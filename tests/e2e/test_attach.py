@@ -23,6 +23,7 @@ from lenslink import Attached, Detached, FrameStatus, Warned
 from lenslink_hil.plant.patterns import pattern
 from lenslink_hil.plant.pins import DETECT_PIN, POWER_PINS, RELEASE_BUTTON
 from lenslink_protocol.ids import NoticeReason
+from lenslink_protocol.packings import Packing, layout
 
 SIZE = {"scene": "prbs", "width": 128, "height": 96}
 SERVED = tuple(part for key, value in SIZE.items() for part in (f"--{key}", str(value)))
@@ -141,15 +142,19 @@ def test_the_server_ends_and_another_serves_the_same_module(cli, how):
 
     before_descriptors = descriptors()
     with lenslink.attach(serial="LENS-7", on_event=told, timeout=PATIENCE_S) as lens:
-        lens.configure(1, "full", tile_bytes=4096)
-        with closing(lens.stream("full", tile_bytes=2048, exposure_us=5000)) as frames:
+        lens.configure(1, "full", tile_bytes=4096, packing="mipi")
+        settings = {"tile_bytes": 2048, "packing": "lsb", "exposure_us": 5000}
+        with closing(lens.stream("full", **settings)) as frames:
             before = until(frames, lambda _: True)
             modules += children(server.pid)
             server.send_signal(how)
             after = until(frames, lambda frame: frame.nonce != before.nonce)
             assert (after.exposure_us, after.focus_mdpt) == (5000, before.focus_mdpt)
         plans = lens.wait()._session.configurations
-        assert {stream: plan.tile_bytes for stream, plan in plans.items()} == {0: 2048, 1: 4096}
+        # Rows of 192 bytes, an even number of them.
+        assert {stream: plan.tile_bytes for stream, plan in plans.items()} == {0: 1920, 1: 3840}
+        packings = {stream: layout(plan.pixel_format).packing for stream, plan in plans.items()}
+        assert packings == {0: Packing.LSB, 1: Packing.MIPI}
         assert lens.url == url
     assert [type(event) for event in events] == [Attached, Detached, Attached]
     assert descriptors() <= before_descriptors + 6, "the second server's pipes"

@@ -24,7 +24,7 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
 
 
 def verdicts(cli: Cli, *args: str) -> tuple[int, list[dict]]:
-    process = cli.start("conform", *args, "--json")
+    process = cli.start("conform", args[0], "--json", *args[1:])
     out, error = process.communicate(timeout=TIMEOUT_S)
     assert out, error.decode()
     return process.returncode, json.loads(out)["verdicts"]
@@ -67,6 +67,51 @@ def test_the_host_conforms(cli: Cli, clause: str) -> None:
     status, found = verdicts(cli, "host", listen, "--clause", clause)
     assert bad(found) == []
     assert status == 0
+
+
+@pytest.mark.parametrize("clause", ["H-LANE-1", "H-LANE-2"])
+def test_a_host_of_several_lanes_conforms(cli: Cli, clause: str) -> None:
+    """Over several connections; over one, nothing can be shown."""
+    listen = f"unix:{cli.runtime / 'kit'}"
+    for more, wanted in (("?lanes=2", "passed"), ("", "not claimed")):
+        status, found = verdicts(cli, "host", listen + more, "--clause", clause)
+        assert (status, [each["verdict"] for each in found]) == (0, [wanted])
+
+
+AUTHENTICATES = """
+import secrets, sys
+import lenslink
+
+class Toy:
+    scheme = 0x8000
+
+    def challenge(self):
+        return secrets.token_bytes(16) if sys.argv[2] == "fresh" else b"always this"
+
+    def check(self, challenge, proof, manifest):
+        return proof == challenge
+
+with lenslink.open(sys.argv[1], authenticate=Toy(), timeout=5) as module:
+    module.capture()
+"""
+
+
+@pytest.mark.parametrize(("challenge", "verdict"), [("fresh", "passed"), ("one for all", "failed")])
+def test_a_host_that_authenticates(cli: Cli, challenge: str, verdict: str) -> None:
+    listen = f"unix:{cli.runtime / 'kit'}"
+    host = ("--", sys.executable, "-c", AUTHENTICATES, "{url}", challenge)
+    _, found = verdicts(cli, "host", listen, "--clause", "H-AUTH-1", *host)
+    assert [each["verdict"] for each in found] == [verdict], found
+    if verdict != "passed":
+        return
+    _, found = verdicts(cli, "host", listen, "--clause", "H-AUTH-2", *host)
+    assert [each["verdict"] for each in found] == ["passed"] * 3, found
+
+
+def test_a_host_that_does_not_authenticate_claims_nothing(cli: Cli) -> None:
+    listen = f"unix:{cli.runtime / 'kit'}"
+    status, found = verdicts(cli, "host", listen, "--clause", "H-AUTH-1")
+    assert (status, [each["verdict"] for each in found]) == (0, ["not claimed"])
 
 
 def test_a_host_that_breaks_a_clause(cli: Cli) -> None:

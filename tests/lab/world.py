@@ -57,7 +57,8 @@ class Ports:
         self._rows = memoryview(b"")
         self._skip = 0
 
-    def rows_request(self, number, mode, settings):
+    def rows_request(self, number, mode, settings, pixel_format=0, tile=None):
+        del pixel_format, tile
         self._note(("rows_request", number, mode, settings))
         left = bytes(self._rows)
         rows = self.picture(number, mode)

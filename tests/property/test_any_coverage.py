@@ -35,6 +35,7 @@ def test_against_a_set_of_bytes(ranges, asked):
         missing -= set(range(start, end))
         assert coverage.count == SIZE - len(missing)
         assert coverage.complete == (not missing)
+        assert coverage.prefix == min(missing, default=SIZE)
         assert coverage.gaps(0, SIZE) == runs(missing, 0, SIZE)
     start, end = asked
     assert coverage.gaps(start, end) == runs(missing, start, end)

@@ -24,6 +24,10 @@ _STEP_US = 1000
 _CALL_US = 100
 
 
+Prove = Callable[[int, bytes], bytes | None]
+"""What a module has to prove that it is genuine."""
+
+
 class Clock:
     """Time that passes when somebody waits, and what is planned to happen in it."""
 
@@ -54,9 +58,12 @@ class Clock:
 class Lens:
     """A module: each start is another boot, with a clock and pictures of its own."""
 
-    def __init__(self, clock: Clock, serial: str, boot: int = 0) -> None:
+    def __init__(
+        self, clock: Clock, serial: str, boot: int = 0, secure: Prove | None = None
+    ) -> None:
         self.serial = serial
         self.boot = boot
+        self.secure = secure
         self._clock = clock
         self.start()
 
@@ -65,6 +72,8 @@ class Lens:
         self.boot += 1
         config = world.configuration() | {"serial": self.serial, "boot_count": self.boot}
         self.ports = world.Ports(lambda number, mode: picture(self.boot, number, mode))
+        if self.secure is not None:
+            self.ports.authenticate = self.secure
         self._since = self._clock.us
         self.time = SimpleNamespace(now=lambda: self._clock.us - self._since)
         self.camera: Any = module.Module(config, self.ports, self.time)

@@ -47,7 +47,7 @@ class FakeDevice:
     def __post_init__(self):
         self.log_lines = [Log(2, 1_500_000, b"lens seated \x1b[31m\n")]
 
-    def open(self, url=None, *, timeout=None):
+    def open(self, url=None, *, timeout=None, ring=None):
         """Stands in for lenslink.open()."""
         self.opened.append((url, timeout))
         return self

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from lenslink.frame import ColorCalibration, Frame, FrameStatus, Identity
+from lenslink_protocol.ids import PixelFormat
+from lenslink_protocol.packings import layout
 
 # A Canon EOS 550D's colours under D65 (the numbers in colorchart.dng).
 MATRIX = (
@@ -21,7 +23,8 @@ NEUTRAL = ((1000, 2477), (1, 1), (1000, 1462))
 def make_frame(pixels, **changes) -> Frame:
     """A complete 12-bit RGGB frame of ``pixels``, black 64, upright, all of it active."""
     settings = {
-        "pixels": pixels,
+        "packed": np.ascontiguousarray(pixels, "<u2").view(np.uint8),
+        "layout": layout(PixelFormat.RG16),
         "bits": 12,
         "cfa": "RGGB",
         "black": (64.0, 64.0, 64.0, 64.0),

@@ -186,8 +186,9 @@ def test_a_stalled_header_is_searched():
     lane.receiver.poll(STALL_S - 0.001)
     assert not lane.rejects
     lane.receiver.poll(STALL_S)
-    assert lane.rejects[Reject.STALL] == 1
-    assert lane.feed(whole[20:], now=STALL_S) == [2], "it had begun behind the stalled one"
+    assert lane.rejects[Reject.STALL] == 2, "the one that had begun behind it had stopped as long"
+    assert lane.receiver.in_sync
+    assert lane.feed(whole[20:] + packet(3), now=STALL_S) == [3]
 
 
 def test_a_stalled_payload_is_searched():
@@ -240,11 +241,11 @@ def test_an_end_that_begins_like_a_magic_is_noise_in_the_end():
 
 
 def test_behind_a_false_beginning_another_one_is_found():
-    """A magic that is none, then the beginning of a packet, then silence, then the rest."""
+    """A magic that is none, then the beginning of a packet, then a pause, then the rest."""
     lane = Lane()
     data = packet(2)
     lane.feed(packet(1) + bytes(HEADER_BYTES) + MAGIC + data[:20])
-    lane.receiver.poll(STALL_S)
+    lane.receiver.poll(STALL_S - 0.001)
     assert lane.feed(data[20:], now=STALL_S) == [1, 2]
 
 

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from lenslink import DeviceBusy
-from lenslink.lock import ModuleLock, is_locked
+from lenslink.lock import ModuleLock, is_locked, key_of
+from lenslink.url import parse_url
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +43,28 @@ def test_a_glance_is_no_owner():
     assert held.wait(10)
     ModuleLock("serial:1", "module 1").release()
     thread.join()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("unix:lens", "unix:folder/../lens", True),
+        ("unix:lens", "unix:./lens", True),
+        ("unix:lens", "unix:%6cens", True),
+        ("shm:lens", "shm:link/lens", True),
+        ("unix:lens", "unix:lens2", False),
+        ("unix:lens", "shm:lens", False),
+        ("unix:%00lens", "unix:%00lens", True),
+        ("unix:%00lens", "unix:%00other", False),
+        ("tcp:LocalHost:7650", "tcp:localhost:7650", True),
+        ("tcp:localhost:7650", "tcp:localhost:7651", False),
+    ],
+)
+def test_an_address_has_one_key(one, other, same, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    keys = [key_of(parse_url(text, ("unix", "shm", "tcp"))) for text in (one, other)]
+    assert (keys[0] == keys[1]) is same
+    if one == "unix:lens":
+        assert keys[0] == key_of(parse_url(f"unix:{tmp_path}/lens", ("unix",)))

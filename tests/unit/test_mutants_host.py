@@ -367,7 +367,7 @@ def test_hello_says_what_the_host_can_and_opens():
     [(header, hello)] = host.sent()
     assert (header.nonce, header.sequence, header.frame, header.stream) == (NONCE, 0, 1, 0)
     assert (hello.version_min, hello.version_max, hello.lanes) == (0x10, 0x10, 2)
-    assert hello.capabilities == Capability.LOG | Capability.RESEND
+    assert hello.capabilities == Capability.LOG | Capability.RESEND | Capability.AUTH
     assert host.link.session is None
     assert not host.link.is_silent(100.0)
     host.link.poll(50.0)
@@ -670,7 +670,7 @@ class Bench:
     def start(self, frame=0, now=0.0, stream=0, **changes):
         fields = {
             "mode": 1, "request": 3, "width": W, "height": H, "cfa": 0, "orientation": 1,
-            "bits": 12, "pixel_format": 0, "stride": STRIDE, "white": 4095,
+            "bits": 12, "pixel_format": 0x1100010, "stride": STRIDE, "white": 4095,
             "black_milli": (0, 0, 0, 0), "timestamp_us": 0, "exposure_us": 0, "gain_milli": 0,
             "focus_mdpt": 0, "temperature_mc": 0, **changes,
         }  # fmt: skip

@@ -89,7 +89,7 @@ def test_side_that_makes_the_other_too_large():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bits": 10}, "bits=10: the simulated sensor has 12 or 14 bits"),
+        ({"bits": 11}, "bits=11: the simulated sensor has 10, 12 or 14 bits"),
         ({"cfa": "RGBG"}, "cfa=RGBG: must be one of RGGB, GRBG, GBRG, BGGR"),
         ({"seed": -1}, "seed=-1: must be from 0 to 4294967295"),
         ({"seed": 2**32}, "seed=4294967296: must be"),
@@ -158,4 +158,7 @@ def test_json_schema_of_the_sensor():
         "white": 16383,
         "orientation": 1,
         "illuminant": 21,
+        # Unpacked first, then PFNC's p and MIPI's packing.
+        "formats": [0x0110010A, 0x010E0106, 0x810E2D01],
+        "crc": False,
     }

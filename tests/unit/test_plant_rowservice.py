@@ -11,6 +11,7 @@ from lenslink.errors import ProtocolError
 from lenslink_hil.plant.patterns import pattern
 from lenslink_hil.plant.rowservice import AHEAD_BYTES, MAX_QUEUED, Request, RowService
 from lenslink_hil.plant.scene import SceneOptions, open_scene
+from lenslink_protocol.ids import PixelFormat
 
 
 def service(width=640, height=480):
@@ -45,7 +46,7 @@ def expected(*numbers, width=640, height=480):
 def test_request_layout():
     data = Request(1, 2, 3 << 40, 4, -5).pack()
     assert len(data) == 32
-    assert data == struct.pack("<IHHQIiII", 1, 2, 0, 3 << 40, 4, -5, 0, 0)
+    assert data == struct.pack("<IHHQIiIHH", 1, 2, 0, 3 << 40, 4, -5, 0, 0, 0)
     assert Request.unpack(data) == Request(1, 2, 3 << 40, 4, -5)
 
 
@@ -103,12 +104,27 @@ def test_unknown_mode():
         service().feed(request(0, mode=7).pack())
 
 
-@pytest.mark.parametrize("byte", [6, 7, 24, 31])
-def test_fields_that_must_be_zero(byte):
+@pytest.mark.parametrize(("byte", "said"), [(6, "flags 0x2"), (7, "flags 0x200")])
+def test_flags_that_there_are_not(byte, said):
     data = bytearray(request(0).pack())
-    data[byte] = 1
-    with pytest.raises(ProtocolError, match="must be zero"):
+    data[byte] = 2
+    with pytest.raises(ProtocolError, match=said):
         service().feed(bytes(data))
+
+
+@pytest.mark.parametrize("code", [1, 0x010A0058, 0x810A2B01])
+def test_formats_that_the_sensor_does_not_have(code):
+    """Unknown ones, and those of fewer bits."""
+    with pytest.raises(ProtocolError, match="no pixel format"):
+        service().feed(request(0)._replace(pixel_format=code).pack())
+
+
+@pytest.mark.parametrize("tile", [(0, 1), (640, 0), (320, 2), (3, 1)])
+def test_tiles_that_no_frame_is_cut_into(tile):
+    """Neither whole rows nor a part of one, or not whole groups."""
+    asked = request(0)._replace(crcs=True, pixel_format=PixelFormat.RG12p, tile=tile)
+    with pytest.raises(ProtocolError, match="no tiles"):
+        service().feed(asked.pack())
 
 
 def test_binned_frames_have_their_modes_size():

@@ -123,7 +123,7 @@ def test_brightness_does_not_depend_on_the_scene():
     """A dim scene stays dim: half the light gives the picture of half the light."""
     frame = patch_frame()
     bright = render(frame)
-    frame.pixels = ((frame.pixels.astype(int) - 64) // 2 + 64).astype(np.uint16)
+    frame.pixels[:] = (frame.pixels.astype(int) - 64) // 2 + 64
     grey = patches_of(render(frame), SIDE)[1, 1]
     # sRGB of half of grey 128's light (0.2159 / 2).
     np.testing.assert_allclose(grey, 92.3, atol=1.5)

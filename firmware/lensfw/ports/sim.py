@@ -8,7 +8,8 @@ import struct
 
 _PIN = "<BBHi"
 _PIN_BYTES = 8
-_REQUEST = "<IHHQIiII"
+_REQUEST = "<IHHQIiIHH"
+_WITH_CRCS = 1
 
 
 def _ended(count):
@@ -21,15 +22,33 @@ def _ended(count):
 class SimRows:
     """One channel of the sensor."""
 
-    def __init__(self, rows):
+    def __init__(self, rows, crcs):
         self._rows = rows
+        self._flags = _WITH_CRCS if crcs else 0
         self._skip = 0
         self._scrap = memoryview(bytearray(4096))
 
-    def rows_request(self, number, mode, settings):
-        """Expose and read out a frame; settings are exposure_us, gain_milli, focus_mdpt."""
+    def rows_request(self, number, mode, settings, pixel_format, tile):
+        """Expose and read out a frame; settings are exposure_us, gain_milli, focus_mdpt.
+
+        Its rows come packed as *pixel_format* says. Where the sensor computes CRCs, that of each
+        *tile*, columns and rows, follows the tile's rows, four bytes.
+        """
         exposure, gain, distance = settings
-        self._rows.write(struct.pack(_REQUEST, number, mode, 0, exposure, gain, distance, 0, 0))
+        self._rows.write(
+            struct.pack(
+                _REQUEST,
+                number,
+                mode,
+                self._flags,
+                exposure,
+                gain,
+                distance,
+                pixel_format,
+                tile[0],
+                tile[1],
+            )  # fmt: skip
+        )
 
     def rows_read(self, view):
         """Bytes of rows now in *view*; 0 if none are there yet."""
@@ -56,8 +75,8 @@ class SimPorts:
     _LOAD = 17
     _SAMPLE = 18
 
-    def __init__(self, rows, pins):
-        self.channels = [SimRows(each) for each in rows]
+    def __init__(self, rows, pins, crcs=False):
+        self.channels = [SimRows(each, crcs) for each in rows]
         self._pins = pins
         self._record = bytearray(_PIN_BYTES)
         self._record_view = memoryview(self._record)

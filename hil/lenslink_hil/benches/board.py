@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ class Board:
     limits: Mapping[str, int]
     sensor: Mapping[str, int]
     """Options of the scene that this board's link makes sensible."""
+    test: bool = False
+    """It claims TEST: a module in use does not."""
+    source: Mapping[str, int] = field(default_factory=dict)
+    """Options of the scene that make its sensor what it is, whatever the user asks for."""
 
 
 def board_names() -> list[str]:
@@ -38,7 +42,14 @@ def load_board(name: str) -> Board:
     if name not in board_names():
         raise UsageError(f"no board '{name}' (there are {', '.join(board_names())})")
     profile = _read(name)
-    return Board(profile["board"], profile["heap"], profile["limits"], profile.get("sensor", {}))
+    return Board(
+        profile["board"],
+        profile["heap"],
+        profile["limits"],
+        profile.get("sensor", {}),
+        profile.get("test", False),
+        profile.get("source", {}),
+    )
 
 
 def configuration(
@@ -57,6 +68,7 @@ def configuration(
         "boot_count": boot,
         "reset_reason": 0,
         "limits": dict(board.limits),
+        "test": board.test,
         "sensor": dict(sensor),
         "scale": {
             "pixels_milli": pixels * 1000 // product["pixels"],

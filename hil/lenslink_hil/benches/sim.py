@@ -22,11 +22,11 @@ from typing import IO, Any
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
 from lenslink.transports.base import DeviceInfo
-from lenslink.transports.socket import SocketTransport
+from lenslink.transports.lanes import LaneSockets
 from lenslink.url import Url
 from lenslink_protocol.params import MAX_LANES
 
-from .board import FIRMWARE, configuration, load_board
+from .board import FIRMWARE, Board, configuration, load_board
 from .micropython import find_micropython
 
 OPTIONS: Mapping[str, str] = {
@@ -34,11 +34,11 @@ OPTIONS: Mapping[str, str] = {
     "mode": "the mode used unless another is asked for: preview, still, full, binned",
     "width": "of the sensor, even, 64 to 12288",
     "height": "of the sensor, even, 64 to 8192",
-    "bits": "of a pixel, 12 or 14",
+    "bits": "of a pixel, 10, 12 or 14",
     "cfa": "RGGB, GRBG, GBRG or BGGR",
     "seed": "of the noise and the patterns",
     "lanes": "sockets that the link is spread over, 1 to 4",
-    "board": "whose limits the module keeps to: sim, pico",
+    "board": "whose limits the module keeps to: sim, pico, or fast: frames ready beforehand",
 }
 
 _NUMBERS = ("width", "height", "bits", "seed")
@@ -127,9 +127,7 @@ def start_module(
         # The sensor has two channels: the preview goes on while a still is read.
         channels = [_pair(stack) for _ in range(2)]
         pins, plant_pins = _pair(stack)
-        plant = _start_plant(
-            _scene(options, board.sensor), [theirs for _, theirs in channels], plant_pins
-        )
+        plant = _start_plant(_scene(options, board), [theirs for _, theirs in channels], plant_pins)
         abort = stack.enter_context(contextlib.ExitStack())
         abort.callback(_kill, plant)
         ready = _ready(plant, deadline)
@@ -170,12 +168,12 @@ def _pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-def _scene(options: Mapping[str, str], board: Mapping[str, int]) -> dict[str, Any]:
+def _scene(options: Mapping[str, str], board: Board) -> dict[str, Any]:
     """The plant's options: the board's, then the user's; numbers as numbers."""
-    scene: dict[str, Any] = {}
+    scene: dict[str, Any] = dict(board.source)
     # A picture's size is its own affair; a size that the user names replaces the board's.
     if not {"width", "height"} & options.keys():
-        scene.update(board)
+        scene.update(board.sensor)
     url = Url("sim:", "sim", "", options)
     for key, value in options.items():
         if key not in ("board", "lanes"):
@@ -245,62 +243,26 @@ def _read_line(pipe: IO[bytes] | None, deadline: Deadline) -> bytes:
     return line
 
 
-class SimTransport:
+class SimTransport(LaneSockets):
     """The host's end of a module that it started itself, over one lane or several."""
 
     private = True
 
     def __init__(self, module: Module, links: Sequence[socket.socket]) -> None:
+        super().__init__(links)
         self.module = module
         self.note = module.note
-        self.lanes = len(links)
-        self._sockets = [SocketTransport(link) for link in links]
-        self._selector = selectors.DefaultSelector()
-        for number, link in enumerate(links):
-            self._selector.register(link, selectors.EVENT_READ, number)
-
-    def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
-        try:
-            return self._sockets[0].receive_into(buffers, seconds)
-        except Disconnected:
-            raise self._lost() from None
-
-    def ready(self, seconds: float) -> list[int]:
-        return [key.data for key, _ in self._selector.select(seconds)]
-
-    def receive_lane_into(self, lane: int, buffers: Sequence[memoryview]) -> int | None:
-        if lane == 0:
-            return self.receive_into(buffers, 0)
-        try:
-            return self._sockets[lane].receive_into(buffers, 0)
-        except Disconnected:
-            self.kill_lane(lane)
-            return None
-
-    def kill_lane(self, lane: int) -> None:
-        """Cut a lane, as a contact that opens does."""
-        for key in list(self._selector.get_map().values()):
-            if key.data == lane:
-                self._selector.unregister(key.fileobj)
-        self._sockets[lane].close()
-
-    def send(self, data: bytes, deadline: Deadline) -> None:
-        try:
-            self._sockets[0].send(data, deadline)
-        except Disconnected:
-            raise self._lost() from None
 
     def close(self) -> None:
-        self._selector.close()
-        for each in self._sockets:
-            each.close()
+        super().close()
         self.module.close()
 
-    def _lost(self) -> Disconnected:
+    def _reason(self, error: Disconnected) -> str:
+        del error
         # The socket closes a moment before the process is gone.
         with contextlib.suppress(LensLinkError, ValueError):
             self.module.wait(_END_S)
-        return Disconnected(self.module.last_words())
+        return self.module.last_words()
 
 
 class SimOpener:

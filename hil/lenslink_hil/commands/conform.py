@@ -115,7 +115,8 @@ def host(
     It takes one still, writes it to {out}.npy (H x W, uint16) if it can, and ends: with exit code 0
     if and only if the frame was whole. The default is the driver of this installation.
 
-    LISTEN-URL is unix:PATH or tcp:HOST:PORT (port 0: any).
+    LISTEN-URL is unix:PATH, shm:PATH or tcp:HOST:PORT (port 0: any). With ?lanes=2 a link is two
+    connections to that address, the first being lane 0: what {url} then is says so, too.
     """
     from ..conformance.live import DEFAULT_COMMAND, HostProcess
     from ..conformance.run import host_cases, run_host_case, verdicts
@@ -131,7 +132,7 @@ def host(
     out = _Output(settings, as_json, junit, html, f"{' '.join(words)}, a host")
 
     def run() -> Iterable[Verdict]:
-        with listening(listen) as listener:
+        with listening(listen, several=True) as listener:
             for case in cases:
                 began = time.monotonic()
                 outcome = run_host_case(case, lambda: HostProcess(listener, words))

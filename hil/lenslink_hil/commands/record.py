@@ -45,6 +45,7 @@ def record(
     exposure_us: int | None,
     gain_milli: int | None,
     focus_mdpt: int | None,
+    packing: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -66,7 +67,7 @@ def record(
 
     path = _target(output, force)
     screen = Screen(settings)
-    shot = Shot(mode, exposure_us, gain_milli, focus_mdpt)
+    shot = Shot(mode, exposure_us, gain_milli, focus_mdpt, packing)
     tally = Tally()
     stopped: KeyboardInterrupt | LensLinkError | None = None
     writer: Writer | None = None

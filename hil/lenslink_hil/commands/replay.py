@@ -27,7 +27,8 @@ _DIFFERENT = 7
 @click.option(
     "--listen",
     metavar="URL",
-    help="As module: unix:PATH or tcp:HOST:PORT (0: any).  [default: in the runtime folder]",
+    help="As module: unix:PATH, shm:PATH or tcp:HOST:PORT (0: any).  "
+    "[default: in the runtime folder]",
 )
 @click.option(
     "--speed",

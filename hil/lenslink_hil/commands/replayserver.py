@@ -8,6 +8,7 @@ import socket
 import time
 
 from lenslink.cli.screen import Screen
+from lenslink.errors import Disconnected
 
 from ..player import Player
 from ..script import ScriptMaker
@@ -20,7 +21,10 @@ _IDLE_S = 0.1
 def serve(listener: Listener, make: ScriptMaker, speed: float, screen: Screen) -> None:
     """One host after the other, until an exception, a signal's for one, ends it."""
     while True:
-        connection, _ = listener.socket.accept()
+        try:
+            connection = listener.accept()
+        except Disconnected:  # it went away again
+            continue
         with connection:
             screen.detail("lenslink: a host has opened the recording")
             with contextlib.suppress(OSError):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from lenslink.cli.screen import Screen
 from lenslink.deadline import Deadline
-from lenslink.errors import LensLinkError, UsageError
+from lenslink.errors import Disconnected, LensLinkError, UsageError
 from lenslink.transports.socket import registry
 
 from ..benches.sim import Module, start_module
@@ -95,8 +95,8 @@ class Server:
 
     def _accept(self, module: Module | None) -> Module | None:
         try:
-            connection, _ = self._listener.socket.accept()
-        except OSError:  # it went away again
+            connection = self._listener.accept()
+        except (OSError, Disconnected):  # it went away again
             return module
         if module is not None:
             # Hosts on this machine see the lock; one that does not is told at once.

@@ -41,7 +41,8 @@ def _micropython() -> Check:
 @click.option(
     "--listen",
     metavar="URL",
-    help="unix:PATH or tcp:HOST:PORT (0: any).  [default: a socket in the runtime folder]",
+    help="unix:PATH, shm:PATH or tcp:HOST:PORT (0: any).  "
+    "[default: a socket in the runtime folder]",
 )
 @click.option("--serial", metavar="TEXT", help="Serial number.  [default: SIM-<process id>]")
 @_module_options
@@ -54,7 +55,8 @@ def sim(
 
     It prints the URL to open, and is found by 'lenslink list' and by commands that are given no
     URL. Each host that opens it finds a module that has just been switched on. A tcp: address can
-    be opened by everyone who reaches it.
+    be opened by everyone who reaches it. At shm: host and module share memory (Linux); MicroPython
+    maps none, so this process copies between it and the firmware's socket.
 
     \b
     Examples:

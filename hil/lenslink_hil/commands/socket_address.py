@@ -1,4 +1,4 @@
-"""A socket to listen on, from ``unix:PATH`` or ``tcp:HOST:PORT``, and nothing left of it."""
+"""A socket to listen on, from ``unix:PATH``, ``shm:PATH`` or ``tcp:HOST:PORT``; nothing is left."""
 
 from __future__ import annotations
 
@@ -13,27 +13,46 @@ from urllib.parse import quote
 
 from lenslink.errors import StorageError, UsageError
 from lenslink.runtime import runtime_dir
+from lenslink.transports.shm import check_system, offer
 from lenslink.url import parse_url
+from lenslink_protocol.params import MAX_LANES
+
+from ..shmbridge import bridged
 
 # Linux has 108 bytes for an address, macOS 104, both with the 0 at the end.
 _UNIX_PATH_BYTES = 103
 _MAX_PORT = 65535
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - names, not a default
 _PROBE_S = 1.0
+# The name of the module is a field's below.
+_Socket = socket.socket
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
     """``url`` is what a program on this machine opens."""
 
-    socket: socket.socket
+    socket: _Socket
     url: str
+    lanes: int = 1
+    """Connections that make up a link, where more than one was asked for."""
+
+    def accept(self) -> _Socket:
+        """The next host, as a stream socket whatever it came by.
+
+        Raises OSError as the socket's own does.
+        """
+        connection, _ = self.socket.accept()
+        if self.url.startswith("shm:"):
+            return bridged(offer(connection))
+        return connection
 
 
 @contextlib.contextmanager
-def listening(text: str | None) -> Iterator[Listener]:
+def listening(text: str | None, *, several: bool = False) -> Iterator[Listener]:
     """Listen at *text*, by default on a socket of this process in the runtime folder.
 
+    Where a link may be made up of *several* connections, the option ``lanes`` says of how many.
     Raises :exc:`~lenslink.errors.UsageError` for an address that makes no sense or is taken, and
     :exc:`~lenslink.errors.StorageError` where a socket cannot be made.
     """
@@ -42,18 +61,26 @@ def listening(text: str | None) -> Iterator[Listener]:
             text = f"unix:{quote(str(runtime_dir() / f'sim-{os.getpid()}.sock'))}"
         else:
             text = "tcp:127.0.0.1:0"
-    url = parse_url(text, ("tcp", "unix"))
-    url.check_options(())
-    with _unix(url.path) if url.scheme == "unix" else _tcp(url.path) as listener:
-        yield listener
+    url = parse_url(text, ("shm", "tcp", "unix"))
+    url.check_options(("lanes",) if several and url.scheme != "shm" else ())
+    lanes = url.integer("lanes")
+    if url.scheme == "shm":
+        check_system()
+    with _tcp(url.path) if url.scheme == "tcp" else _unix(url.scheme, url.path) as listener:
+        if lanes is None:
+            yield listener
+        elif 1 <= lanes <= MAX_LANES:
+            yield Listener(listener.socket, f"{listener.url}?lanes={lanes}", lanes)
+        else:
+            raise UsageError(f"{url.scheme}: lanes={lanes} is not 1 to {MAX_LANES}")
 
 
 @contextlib.contextmanager
-def _unix(name: str) -> Iterator[Listener]:
+def _unix(scheme: str, name: str) -> Iterator[Listener]:
     if not hasattr(socket, "AF_UNIX"):
         raise UsageError("this Python has no Unix sockets: use --listen tcp:127.0.0.1:0")
     if not name:
-        raise UsageError("unix: needs a path, as in unix:/tmp/lens")
+        raise UsageError(f"{scheme}: needs a path, as in {scheme}:/tmp/lens")
     path = Path(name).absolute()
     size = len(os.fsencode(path))
     if size > _UNIX_PATH_BYTES:
@@ -61,7 +88,8 @@ def _unix(name: str) -> Iterator[Listener]:
             f"the path of a Unix socket has at most {_UNIX_PATH_BYTES} bytes, this one has {size}: "
             f"{path} (a shorter LENSLINK_RUNTIME_DIR, or --listen unix:PATH, helps)"
         )
-    _remove_stale(path)
+    shown = f"{scheme}:{path}"
+    _remove_stale(path, shown)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         try:
             # Nobody else's module: connecting needs the right to write.
@@ -72,10 +100,10 @@ def _unix(name: str) -> Iterator[Listener]:
                 os.umask(before)
             server.listen()
         except OSError as error:
-            raise StorageError(f"cannot listen at unix:{path}: {error.strerror}") from None
+            raise StorageError(f"cannot listen at {shown}: {error.strerror}") from None
         made = path.stat()
         try:
-            yield Listener(server, f"unix:{quote(str(path))}")
+            yield Listener(server, f"{scheme}:{quote(str(path))}")
         finally:
             # Somebody may have put another in its place.
             with contextlib.suppress(OSError):
@@ -83,14 +111,14 @@ def _unix(name: str) -> Iterator[Listener]:
                     path.unlink()
 
 
-def _remove_stale(path: Path) -> None:
+def _remove_stale(path: Path, shown: str) -> None:
     """Make room where a socket was left that nobody listens on; refuse all else that is there."""
     try:
         mode = path.lstat().st_mode
     except OSError:
         return
     if not stat.S_ISSOCK(mode):
-        raise UsageError(f"cannot listen at unix:{path}: a file of that name is no socket")
+        raise UsageError(f"cannot listen at {shown}: a file of that name is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_PROBE_S)
         try:
@@ -101,7 +129,7 @@ def _remove_stale(path: Path) -> None:
             return
         except OSError:
             pass
-    raise UsageError(f"cannot listen at unix:{path}: another process does")
+    raise UsageError(f"cannot listen at {shown}: another process does")
 
 
 @contextlib.contextmanager

@@ -8,9 +8,11 @@ from typing import Any
 
 from lenslink.reassembly import Assembly, Reassembly
 from lenslink_protocol.framing import VERSION
-from lenslink_protocol.ids import ErrorCode, MessageType
+from lenslink_protocol.ids import ErrorCode, MessageType, PixelFormat
 from lenslink_protocol.messages import (
+    AnyMessage,
     Close,
+    Configure,
     Error,
     FrameEnd,
     GetManifest,
@@ -195,6 +197,22 @@ class Clamps(Defect):
         return [packet.encode(x=0, y=0)]
 
 
+class RoundsToGroups(Defect):
+    """Moves a tile that begins inside a group to where the group begins."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        odd = packet.kind == MessageType.TILE and packet.header.x % 2
+        return [packet.encode(x=packet.header.x - 1) if odd else data]
+
+
+class OwnFormat(Defect):
+    """Asks for the format that it likes best."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        asks = packet.kind == MessageType.CONFIGURE
+        return [edited(packet, pixel_format=PixelFormat.RG14) if asks else data]
+
+
 class AsksForAll(Defect):
     """Asks for a whole frame where a tile is missing."""
 
@@ -271,6 +289,40 @@ class WaitsForEnd(VirtualHost):
         return found
 
 
+class Trusting(VirtualHost):
+    """Takes every module for a genuine one."""
+
+    def is_genuine(self, challenge: bytes, reply: AnyMessage | None) -> bool:
+        del challenge, reply
+        return True
+
+
+class SameChallenge(VirtualHost):
+    """Has one challenge for all."""
+
+    def challenge(self) -> bytes:
+        return b"prove it"
+
+
+class AllOrNothing(VirtualHost):
+    """Ends with any of its lanes."""
+
+    def kill_lane(self, lane: int) -> bool:
+        self.link.lane_lost(lane)
+        self.give_up("a lane has ended")
+        return True
+
+
+class AsksLater(Defect):
+    """Configures a stream before it knows whom it speaks to."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.CHALLENGE:
+            return [data]
+        early = Configure(1, 0, 1, 0, 0).encode()
+        return [packet.encode(type=MessageType.CONFIGURE, payload=early), data]
+
+
 def _with(defect: Callable[[], Tamper], **more: Any) -> Callable[[], VirtualHost]:
     return lambda: VirtualHost(defect(), **more)
 
@@ -302,10 +354,15 @@ BROKEN: dict[str, tuple[Callable[[], VirtualHost], ...]] = {
     "H-CAM-2": (_with(LastWins),),
     "H-CAM-3": (_with(Clamps),),
     "H-CAM-4": (WaitsForEnd,),
+    "H-PACK-1": (_with(RoundsToGroups),),
+    "H-PACK-2": (_with(OwnFormat),),
     "H-RESEND-1": (_with(AsksForAll), _with(lambda: drops(MessageType.RESEND))),
     "H-RESEND-2": (_with(NeverAsksForStart),),
     "H-RESEND-3": (_with(lambda: ignores(MessageType.RESENT)), _with(Insists)),
     "H-LANE-1": (_with(Impatient),),
+    "H-LANE-2": (AllOrNothing, _with(lambda: drops(MessageType.RESEND))),
+    "H-AUTH-1": (SameChallenge, _with(AsksLater)),
+    "H-AUTH-2": (Trusting,),
     "H-MANIFEST-1": (_with(KnownKeysOnly),),
     "H-MANIFEST-2": (_with(Bottomless),),
 }

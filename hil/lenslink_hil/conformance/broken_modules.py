@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lenslink_protocol.ids import ConfigureFlag, EndStatus, ErrorCode, Fate, FrameState, MessageType
+from lenslink_protocol.ids import (
+    Capability,
+    ConfigureFlag,
+    EndStatus,
+    ErrorCode,
+    Fate,
+    FrameState,
+    MessageType,
+    TestAction,
+)
 from lenslink_protocol.messages import (
     Accepted,
     Capture,
@@ -13,8 +22,13 @@ from lenslink_protocol.messages import (
     Error,
     FrameEnd,
     FrameStart,
+    Hello,
+    HelloReply,
+    Log,
     ManifestPiece,
+    Proof,
     Resent,
+    Test,
 )
 
 from .defects import (
@@ -33,7 +47,7 @@ from .defects import (
     ignores,
 )
 from .host_peer import PLENTY
-from .packets import Packet
+from .packets import Packet, parse
 from .virtual_module import VirtualModule
 
 _DATA = (MessageType.FRAME_START, MessageType.TILE, MessageType.FRAME_END)
@@ -391,12 +405,168 @@ class Unplugged(VirtualModule):
         return True
 
 
+class OpensAll(Defect):
+    """Gives a refused host what it asks for all the same."""
+
+    def __init__(self) -> None:
+        self._refused = b""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.HELLO:
+            self._hello = packet
+        elif packet.kind in (MessageType.GET_MANIFEST, MessageType.HEARTBEAT):
+            sequence = packet.header.sequence
+            if self._hello.header.version != 0x10:
+                open_it = any_version(self._hello)
+                hello = parse(open_it)
+                assert hello is not None
+                after = packet.encode(sequence=sequence + 1)
+                return [hello.encode(sequence=sequence, frame=packet.id + 50), after]
+        return [data]
+
+
+class HasAll(Defect):
+    """Uses capabilities that the host did not offer."""
+
+    def __init__(self, more: int) -> None:
+        self._more = more
+        self._offered = 0
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.HELLO else None
+        if not isinstance(message, Hello):
+            return [data]
+        self._offered = message.capabilities
+        return [edited(packet, capabilities=message.capabilities | self._more)]
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.HELLO_REPLY else None
+        if not isinstance(message, HelloReply):
+            return [data]
+        return [edited(packet, capabilities=message.capabilities & self._offered)]
+
+
+class Agrees(Defect):
+    """Accepts every test."""
+
+    def __init__(self) -> None:
+        self._tests: set[int] = set()
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.TEST:
+            self._tests.add(packet.id)
+        return [data]
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.ERROR or packet.id not in self._tests:
+            return [data]
+        return [packet.encode(type=MessageType.ACCEPTED, payload=Accepted(0, 0).encode())]
+
+
+class Pretends(Defect):
+    """Accepts tests, and does nothing."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.TEST else None
+        if not isinstance(message, Test):
+            return [data]
+        return [edited(packet, action=TestAction.PENDING, ms=0)]
+
+
+class LeavesPending(Defect):
+    """Never answers what it called pending."""
+
+    def __init__(self) -> None:
+        self._pending: set[int] = set()
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.PENDING:
+            self._pending.add(packet.id)
+        answer = packet.kind == MessageType.ACCEPTED and packet.id in self._pending
+        return [] if answer else [data]
+
+
+class PendingForAnother(Defect):
+    """Says Pending of another request."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        pending = packet.kind == MessageType.PENDING
+        return [packet.encode(frame=packet.id + 1) if pending else data]
+
+
+class LastWord(Defect):
+    """Says something after Close."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.CLOSE:
+            return [data]
+        more = Log(1, 0, b"and besides").encode()
+        sequence = packet.header.sequence + 1
+        return [data, packet.encode(type=MessageType.LOG, sequence=sequence, payload=more)]
+
+
+class Dozes(Defect):
+    """Is silent for longer than its lease."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [edited(packet, lease_ms=50) if packet.kind == MessageType.BUSY else data]
+
+
+class NextScheme(Defect):
+    """Proves by another scheme than it was asked for."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.PROOF else None
+        return [edited(packet, scheme=message.scheme + 1)] if isinstance(message, Proof) else [data]
+
+
+class SameProof(Defect):
+    """Has one proof for all."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [edited(packet, proof=b"genuine") if packet.kind == MessageType.PROOF else data]
+
+
 def _with(defect: Callable[[], Defect | OnlyClean | Swallows]) -> Callable[[], VirtualModule]:
     return lambda: VirtualModule(defect())
 
 
 def _unknown(kind: int) -> bool:
     return kind not in set(MessageType)
+
+
+class OneFormat(Defect):
+    """Sends what it always sends, whatever it lists."""
+
+    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [edited(packet, pixel_format=0) if packet.kind == MessageType.CONFIGURE else data]
+
+
+class Pads(Defect):
+    """Says that its rows are padded."""
+
+    kind: int = MessageType.CONFIGURED
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == self.kind else None
+        if isinstance(message, Configured | FrameStart):
+            return [edited(packet, stride=message.stride + 4)]
+        return [data]
+
+
+class PadsLater(Pads):
+    """Says so when the frame begins."""
+
+    kind = MessageType.FRAME_START
+
+
+class CutsGroups(Defect):
+    """Says that its tiles begin a pixel later."""
+
+    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.TILE:
+            return [data]
+        return [packet.encode(x=packet.header.x + 1, width=packet.header.width - 1)]
 
 
 class DropsUnknown(Defect):
@@ -420,13 +590,17 @@ BROKEN: dict[str, tuple[Callable[[], VirtualModule], ...]] = {
     "M-HELLO-3": (_with(Haunted),),
     "M-HELLO-4": (Unplugged,),
     "M-HELLO-5": (_with(AnyHello),),
+    "M-HELLO-6": (_with(OpensAll),),
     "M-CLOSE-1": (_with(lambda: ignores(MessageType.CLOSE)),),
+    "M-CLOSE-2": (_with(lambda: drops(MessageType.CLOSE)), _with(LastWord)),
     "M-LIVE-1": (_with(Sleepy),),
     "M-LIVE-2": (_with(Uncounted),),
+    "M-LIVE-3": (_with(lambda: drops(MessageType.BUSY)), _with(Dozes)),
     "M-REQ-1": (_with(OtherIds),),
     "M-REQ-2": (_with(ExecutesAgain), _with(KeepsOne)),
     "M-REQ-3": (_with(ExecutesAgain),),
     "M-REQ-4": (_with(DropsUnknown),),
+    "M-REQ-5": (_with(LeavesPending), _with(PendingForAnother)),
     "M-QUERY-1": (_with(Amnesia),),
     "M-LANE-1": (_with(OneCounter),),
     "M-LANE-2": (OneLaneLess,),
@@ -443,10 +617,17 @@ BROKEN: dict[str, tuple[Callable[[], VirtualModule], ...]] = {
     "M-CAM-3": (_with(LosesTiles),),
     "M-CAM-4": (_with(Miscounts),),
     "M-CAM-5": (_with(OneMore),),
+    "M-PACK-1": (_with(OneFormat),),
+    "M-PACK-2": (_with(Pads), _with(PadsLater)),
+    "M-PACK-3": (_with(CutsGroups),),
     "M-RESEND-1": (_with(Tight),),
     "M-RESEND-2": (_with(Repaints),),
     "M-RESEND-3": (_with(ForgetsEnds),),
     "M-RESEND-4": (_with(KnowsAll),),
     "M-MANIFEST-1": (_with(LongManifest),),
     "M-MANIFEST-2": (_with(ManyNames),),
+    "M-AUTH-1": (_with(NextScheme), _with(lambda: HasAll(Capability.AUTH))),
+    "M-AUTH-2": (_with(SameProof),),
+    "M-TEST-1": (_with(lambda: HasAll(Capability.TEST)), _with(Agrees)),
+    "M-TEST-2": (_with(Pretends),),
 }

@@ -9,6 +9,7 @@ from itertools import pairwise
 from lenslink_protocol.ids import FrameState, ManifestKey, MessageType
 from lenslink_protocol.manifest import encode_entry, entries
 from lenslink_protocol.messages import (
+    Challenge,
     GetManifest,
     Heartbeat,
     Hello,
@@ -20,6 +21,7 @@ from lenslink_protocol.params import (
     FRAME_STALE_MS,
     MAX_PAYLOAD,
     MAX_RANGES,
+    RESEND_RETRY_MS,
     RESEND_TRIES,
     SILENCE_MS,
 )
@@ -68,6 +70,9 @@ class NoCapabilities(Script):
 
     def resend(self, packet: Packet, message: Resend) -> None:
         check(False, f"Resend in a session without RESEND: {message}")
+
+    def challenge(self, packet: Packet, message: Challenge) -> None:
+        check(False, f"Challenge in a session without AUTH: {message}")
 
     def judge(self, outcome: Outcome) -> None:
         """What it makes of the frame is another case's."""
@@ -265,35 +270,65 @@ class NeverAnswered(Script):
         check(not outcome.ok, "a frame without one of its tiles is handed on as a whole one")
 
 
-@CASES.of("H-LANE-1")
-class Straggler(Script):
-    """A tile of another lane comes after FrameEnd, which has announced it: it is not asked for."""
+class _Lanes(Script):
+    """Two lanes; the tile of row ``_LOST`` is lane 1's."""
 
     needs_resend = True
     used_lanes = 2
+    _end_at = 0.0
 
     def hello(self, packet: Packet, message: Hello) -> None:
         if self.wire.lanes < 2 or message.lanes < 2:
-            raise NotClaimed("the host opens one lane only")
+            raise NotClaimed("the host opens one lane only (LISTEN-URL?lanes=2 waits for two)")
         super().hello(packet, message)
 
-    def items(self) -> list[Item]:
-        late = tile_item(_LOST)
-        data = self.pack(
-            late.kind, late.payload, self.frame, stream=self._stream, place=late.place, lane=1
-        )
+    def beside_tile(self) -> bytes:
+        """The tile as lane 1's next packet; it takes credit as any other."""
+        tile = tile_item(_LOST)
         self.sent[self._stream] += TILE
-        self.later(0.03, lambda: self.wire.send(data, 1))
+        return self.pack(
+            tile.kind, tile.payload, self.frame, stream=self._stream, place=tile.place, lane=1
+        )
+
+    def items(self) -> list[Item]:
         return [item for item in super().items() if item.place[1] != _LOST or not item.place[3]]
 
     def _ended(self, item: Item) -> bytes:
         payload = super()._ended(item)
         if item.kind != MessageType.FRAME_END:
             return payload
+        self._end_at = self.wire.now()
         return payload[:-12] + struct.pack("<3I", self.beside - 1, 0, 0)
 
+
+@CASES.of("H-LANE-1")
+class Straggler(_Lanes):
+    """A tile of another lane comes after FrameEnd, which has announced it: it is not asked for."""
+
+    def items(self) -> list[Item]:
+        data = self.beside_tile()
+        self.later(0.03, lambda: self.wire.send(data, 1))
+        return super().items()
+
     def resend(self, packet: Packet, message: Resend) -> None:
-        check(False, f"Resend of a tile that was still on its way: {message}")
+        # FrameEnd comes to the host a little later than it is sent.
+        early = packet.at - self._end_at < RESEND_RETRY_MS / 1000
+        check(not early, f"Resend of a tile that was still on its way: {message}")
+        super().resend(packet, message)
+
+
+@CASES.of("H-LANE-2")
+class LaneEnds(_Lanes):
+    """Lane 1 ends with a tile that FrameEnd has announced: it is asked for, and comes by lane 0."""
+
+    def items(self) -> list[Item]:
+        self.beside_tile()
+        self.later(0.03, lambda: self.wire.kill_lane(1))
+        return super().items()
+
+    def judge(self, outcome: Outcome) -> None:
+        check(self.of_kind(MessageType.RESEND), "what was on a lane that ended is not asked for")
+        self.whole(outcome)
 
 
 # --- manifest ---------------------------------------------------------------------------------

@@ -177,6 +177,17 @@ class AnOldSequence(Script):
         return [*found[:3], wrong, *found[3:]]
 
 
+@CASES.of("H-FRAME-5")
+class ASpentSequence(Script):
+    """A tile whose sequence a damaged one has used up is not taken."""
+
+    def items(self) -> list[Item]:
+        found = super().items()
+        damaged = replace(tile_item(8), damaged=True)
+        wrong = replace(tile_item(8), payload=_WRONG_TILE, stale=True)
+        return [*found[:3], damaged, wrong, *found[3:]]
+
+
 @CASES.of("H-FRAME-6")
 class TooLong(Script):
     """A sound header that announces too much hides nothing of what follows it."""

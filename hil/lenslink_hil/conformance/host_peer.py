@@ -74,6 +74,11 @@ class HostPeer:
         self._opened = False
         self._parsers = [Parser(lane) for lane in range(wire.lanes)]
 
+    @property
+    def damage(self) -> list[str]:
+        """What came that is no sound packet, lane by lane."""
+        return [fault for parser in self._parsers for fault in parser.damage]
+
     # --- to the module --------------------------------------------------------------------
 
     def packet(self, message: AnyMessage, number: int = 0, stream: int = 0, **more: Any) -> bytes:

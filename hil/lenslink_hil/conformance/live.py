@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -31,6 +32,7 @@ _BUFFER = 1 << 20
 _SEND_S = 5.0
 _END_S = 20.0
 _CONNECT_S = 20.0
+_POLL_S = 0.1
 
 DEFAULT_COMMAND = (
     sys.executable, "-m", "lenslink", "capture", "{url}", "-o", "{out}.npy", "--timeout", "6"
@@ -123,9 +125,7 @@ def run_modules(
 
 
 class HostProcess:
-    """A host that is started for one session, and the connection it makes to us."""
-
-    lanes = 1
+    """A host that is started for one session, and the connections it makes to us: its lanes."""
 
     def __init__(self, listener: Listener, command: Sequence[str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="lenslink-conform-")
@@ -135,9 +135,13 @@ class HostProcess:
         ]
         self._log = self._out.with_suffix(".log")
         self.process: subprocess.Popen[bytes] | None = None
+        self._sockets: list[socket.socket] = []
         try:
             self.process = self._start(words)
-            self._socket = self._accept(listener.socket)
+            self._socket = self._accept(listener)
+            self._sockets.append(self._socket)
+            self._more(listener)
+            self.lanes = len(self._sockets)
         except BaseException:
             self.close()
             raise
@@ -156,13 +160,13 @@ class HostProcess:
             except OSError as error:
                 raise UsageError(f"{words[0]}: {error.strerror}") from None
 
-    def _accept(self, server: socket.socket) -> socket.socket:
+    def _accept(self, listener: Listener) -> socket.socket:
         end = time.monotonic() + _CONNECT_S
         assert self.process is not None
-        server.settimeout(0.1)
+        listener.socket.settimeout(0.1)
         while time.monotonic() < end:
-            with contextlib.suppress(TimeoutError):
-                connection, _ = server.accept()
+            with contextlib.suppress(TimeoutError, Disconnected):
+                connection = listener.accept()
                 if connection.family != getattr(socket, "AF_UNIX", None):
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection.settimeout(_SEND_S)
@@ -170,6 +174,17 @@ class HostProcess:
             if self.process.poll() is not None:
                 raise RigError(f"the host ended and did not connect: {self._said()}")
         raise RigError(f"the host did not connect within {_CONNECT_S:g} s")
+
+    def _more(self, listener: Listener) -> None:
+        """The other lanes' connections: those that the host makes before it says Hello."""
+        end = time.monotonic() + _CONNECT_S
+        while len(self._sockets) < listener.lanes and time.monotonic() < end:
+            ready, _, _ = select.select([listener.socket, self._socket], [], [], _POLL_S)
+            if listener.socket in ready:
+                self._sockets.append(listener.accept())
+                self._sockets[-1].settimeout(_SEND_S)
+            elif ready:
+                break
 
     # --- Wire -----------------------------------------------------------------------------
 
@@ -181,10 +196,10 @@ class HostProcess:
         return time.monotonic()
 
     def send(self, data: bytes, lane: int = 0) -> None:
-        del lane
-        self._socket.settimeout(_SEND_S)
+        connection = self._sockets[lane]
+        connection.settimeout(_SEND_S)
         try:
-            self._socket.sendall(data)
+            connection.sendall(data)
         except TimeoutError:
             raise Failed(f"the host takes no bytes for {_SEND_S:g} s") from None
         except OSError as error:
@@ -208,9 +223,10 @@ class HostProcess:
         return b""
 
     def kill_lane(self, lane: int) -> bool:
-        """There is one."""
-        del lane
-        return False
+        if not 0 < lane < len(self._sockets):
+            return False
+        self._sockets[lane].close()
+        return True
 
     def seat(self, seated: bool) -> bool:
         """A host is not attached."""
@@ -222,7 +238,8 @@ class HostProcess:
     def finish(self) -> Outcome:
         """Wait for its end; a host that does not come to one has nothing."""
         assert self.process is not None
-        self._socket.close()
+        for each in self._sockets:
+            each.close()
         try:
             status = self.process.wait(_END_S)
         except subprocess.TimeoutExpired:
@@ -243,8 +260,8 @@ class HostProcess:
             if self.process.poll() is None:
                 self.process.kill()
             self.process.wait()
-            with contextlib.suppress(AttributeError):
-                self._socket.close()
+            for each in self._sockets:
+                each.close()
         self._folder.cleanup()
 
     def __enter__(self) -> Self:

@@ -139,6 +139,19 @@ def an_old_sequence(peer: HostPeer) -> None:
     _still_answers(peer)
 
 
+@CASES.of("M-FRAME-5")
+def a_spent_sequence(peer: HostPeer) -> None:
+    """A packet whose payload is damaged has used up its sequence."""
+    peer.hello()
+    spent = peer.sequence
+    _, packet = _manifest(peer)
+    peer.wire.send(packet[:-1] + bytes([packet[-1] ^ 1]))
+    number = peer.new_id()
+    peer.send(GetManifest(0), number, sequence=spent)
+    _unanswered(peer, number, "a packet under the sequence of a damaged one")
+    _still_answers(peer)
+
+
 @CASES.of("M-FRAME-6")
 def too_long(peer: HostPeer) -> None:
     """A sound header that announces too much hides nothing of what follows it."""
@@ -264,6 +277,21 @@ def no_common_version(peer: HostPeer) -> None:
     refused = isinstance(answer, Error) and answer.code == ErrorCode.VERSION
     check(refused, f"Hello of another major version is answered with {answer}")
     check(peer.log[-1].header.version == VERSION, "the refusal is not in the module's version")
+
+
+@CASES.of("M-HELLO-6")
+def refused_is_not_open(peer: HostPeer) -> None:
+    """After a refused Hello nothing of its nonce is answered, but a Hello that fits."""
+    newer = (VERSION_MAJOR + 1) << 4
+    answer = peer.try_hello(ALL, (newer, newer), version=newer)
+    check(isinstance(answer, Error), f"Hello of another major version is answered with {answer}")
+    number = peer.ask(GetManifest(0))
+    _unanswered(peer, number, "a request after a refused Hello")
+    mark = len(peer.log)
+    peer.send(Heartbeat((PLENTY, PLENTY)))
+    said = [str(p) for p in peer.quiet()]
+    check(len(peer.log) == mark, f"a Heartbeat after a refused Hello is answered with {said}")
+    peer.hello()
 
 
 @CASES.of("M-CLOSE-1")

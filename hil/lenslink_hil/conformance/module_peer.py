@@ -8,15 +8,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lenslink_protocol.framing import VERSION, encode_packet
-from lenslink_protocol.ids import Capability, FrameState, ManifestKey, MessageType, PixelFormat
+from lenslink_protocol.ids import (
+    Capability,
+    ErrorCode,
+    FrameState,
+    ManifestKey,
+    MessageType,
+    PixelFormat,
+)
 from lenslink_protocol.manifest import encode_entry
 from lenslink_protocol.messages import (
     Accepted,
     AnyMessage,
     Capture,
+    Challenge,
     ColorEntry,
     Configure,
     Configured,
+    Error,
     Flushed,
     FrameEnd,
     FrameStart,
@@ -111,7 +120,7 @@ class Script:
         self.closed = False
         self.queue: list[Item] = []
         self._stream = 1
-        self._later: list[tuple[float, Callable[[], None]]] = []
+        self._later: list[tuple[float, Callable[[], object]]] = []
         self._parser = Parser()
 
     # --- to the host ----------------------------------------------------------------------
@@ -136,7 +145,7 @@ class Script:
         """Say something that nobody asked for."""
         self.wire.send(self.pack(message.TYPE, message.encode()))
 
-    def later(self, seconds: float, action: Callable[[], None]) -> None:
+    def later(self, seconds: float, action: Callable[[], object]) -> None:
         """Do something after a while."""
         self._later.append((self.wire.now() + seconds, action))
 
@@ -183,7 +192,8 @@ class Script:
         for due in [each for each in self._later if each[0] <= self.wire.now()]:
             self._later.remove(due)
             due[1]()
-        data = self.wire.receive(_POLL_S)
+        due_in = min([at - self.wire.now() for at, _ in self._later], default=_POLL_S)
+        data = self.wire.receive(max(0.0, min(_POLL_S, due_in)))
         for packet in self._parser.feed(data, self.wire.now()):
             self.log.append(packet)
             self.packet(packet)
@@ -213,6 +223,8 @@ class Script:
             case Resend():
                 self.resend(packet, message)
                 self.pump()
+            case Challenge():
+                self.challenge(packet, message)
             case Stop():
                 self.queue.clear()
                 self.reply(packet, Accepted(message.stream, self.frame + 1))
@@ -326,6 +338,11 @@ class Script:
             items.append(self.end_item())
         self.queue += items
         del packet
+
+    def challenge(self, packet: Packet, message: Challenge) -> None:
+        """Sessions have no AUTH, unless a case says so."""
+        del message
+        self.reply(packet, Error(ErrorCode.UNSUPPORTED, b"it proves nothing"))
 
     def resent(self, message: Resend) -> Resent:
         return Resent(message.flags & 3, FrameState.ENDED, 0, b"")

@@ -10,7 +10,12 @@ from typing import Any, Protocol, Self
 
 from lenslink.errors import LensLinkError, UsageError
 
-from . import module_cases_camera, module_cases_link
+from . import (
+    module_cases_camera,
+    module_cases_demand,
+    module_cases_link,
+    module_cases_packing,
+)
 from .cases import Case, Failed, NotClaimed
 from .clauses import clauses
 from .host_cases import ALL as HOST_CASES
@@ -38,7 +43,10 @@ class Verdict:
 
 def module_cases() -> list[ModuleCase]:
     """Every case for modules, in SPEC.md's order."""
-    return [*module_cases_link.CASES.all, *module_cases_camera.CASES.all]
+    parts = (
+        module_cases_link, module_cases_camera, module_cases_packing, module_cases_demand,
+    )  # fmt: skip
+    return [case for part in parts for case in part.CASES.all]
 
 
 def host_cases() -> list[HostCase]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import secrets
+from binascii import crc32
 from collections import Counter, deque
 from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Self
 
 from lenslink.pool import Pool
-from lenslink.reassembly import Assembly, Reassembly
+from lenslink.reassembly import Assembly, Reassembly, pixels
 from lenslink_protocol.ids import Capability, CloseReason, EndStatus, Reject
 from lenslink_protocol.link import Link, Request
 from lenslink_protocol.manifest import Mode, parse_manifest
 from lenslink_protocol.messages import (
     AnyMessage,
     Capture,
+    Challenge,
     Configure,
     Configured,
     Error,
@@ -23,6 +25,7 @@ from lenslink_protocol.messages import (
     HelloReply,
     Malformed,
     ManifestPiece,
+    Proof,
 )
 from lenslink_protocol.params import MAX_MANIFEST
 
@@ -31,6 +34,7 @@ from .module_peer import Outcome
 from .wire import Gone, Tamper
 
 _STILL = 1
+_TOY = 0x8000
 _STEP_US = 1000
 _PATIENCE_S = 6.0
 
@@ -66,9 +70,20 @@ class VirtualHost:
         """Whether the module is."""
         return self.link.is_silent(self.clock.seconds)
 
+    def give_up(self, why: str) -> None:
+        """End without a frame."""
+        self._outcome = self._outcome or Outcome(False, None, why)
+
     def is_whole(self, frame: Assembly) -> bool:
         sound = frame.end is None or frame.end.status == EndStatus.OK
         return frame.coverage.complete and sound
+
+    def challenge(self) -> bytes:
+        return secrets.token_bytes(16)
+
+    def is_genuine(self, challenge: bytes, reply: AnyMessage | None) -> bool:
+        """Whether that is the proof."""
+        return reply == Proof(_TOY, crc32(challenge).to_bytes(4, "little"))
 
     # --- Wire -----------------------------------------------------------------------------
 
@@ -166,6 +181,8 @@ class VirtualHost:
             assert isinstance(hello, HelloReply)
             self.frames.resend = bool(hello.capabilities & Capability.RESEND)
             mode = yield from self._manifest()
+            if hello.capabilities & Capability.AUTH:
+                yield from self._authenticate()
             answer = yield from self._call(Configure(_STILL, 0, mode.id, 0, 0), Configured)
             assert isinstance(answer, Configured)
             if (answer.width, answer.height) != (mode.width, mode.height):
@@ -176,13 +193,21 @@ class VirtualHost:
             frame = self.frames.finished.popleft()
             whole = self.is_whole(frame)
             frame.clear_gaps()
-            end = Outcome(whole, bytes(frame.buffer) if whole else None, "an incomplete frame")
+            end = Outcome(whole, pixels(frame).tobytes() if whole else None, "an incomplete frame")
         except _GivenUp as reason:
             end = Outcome(False, None, str(reason))
         self.link.close(CloseReason.ORDERLY)
         while self.link.outgoing:
             self._coming.extend(self._tamper.to_tester(self.link.outgoing.popleft()))
         self._outcome = end
+
+    def _authenticate(self) -> Steps:
+        """By a toy that stands for a scheme: the CRC of the challenge, which proves nothing."""
+        challenge = self.challenge()
+        request = self.link.request(Challenge(_TOY, challenge), self.now())
+        yield from self._until(lambda: request.done)
+        if not self.is_genuine(challenge, request.reply):
+            raise _GivenUp(f"the module is not genuine: {request.reply}")
 
     def _manifest(self) -> Generator[None, None, Mode]:
         data = b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import crc32
 from collections import deque
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from lensfw import module as firmware
+from lenslink_protocol.ids import Cfa
+from lenslink_protocol.packings import packings, pixel_format
 
 from ..benches.board import configuration, load_board
 from ..virtual import InstantPorts, VirtualClock
@@ -16,6 +19,7 @@ from .wire import Tamper
 
 WIDTH, HEIGHT = 64, 48
 _STEP_US = 1000
+_TOY = 0x8000
 
 
 def _configuration() -> dict[str, Any]:
@@ -43,9 +47,17 @@ def _configuration() -> dict[str, Any]:
         "color_matrix": [1, 1] * 9,
         "neutral": [1, 1] * 3,
         "modes": [mode],
+        "formats": [int(pixel_format(each, 12, Cfa.RGGB)) for each in packings(12)],
     }
     limits = {"tile_bytes": 2048, "tiles": 8, "in_flight": 3, "rate": 0, "latency_us": 0}
     return configuration(replace(load_board("sim"), limits=limits), sensor, "VIRTUAL", 1)
+
+
+class _Ports(InstantPorts):
+    """With a toy for a secure element: the CRC of a challenge, which proves nothing."""
+
+    def authenticate(self, scheme: int, challenge: bytes) -> bytes | None:
+        return b"toy" + crc32(challenge).to_bytes(4, "little") if scheme == _TOY else None
 
 
 def _picture(number: int) -> bytes:
@@ -60,7 +72,7 @@ class VirtualModule:
 
     def __init__(self, tamper: Tamper | None = None) -> None:
         self.clock = VirtualClock()
-        self._ports = InstantPorts(_picture)
+        self._ports = _Ports(_picture, WIDTH)
         self.module: Any = firmware.Module(_configuration(), self._ports, self.clock)
         self.module.link.lanes_offered = self.lanes
         self._tamper = tamper or Tamper()

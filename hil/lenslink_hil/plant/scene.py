@@ -40,6 +40,7 @@ class SceneOptions:
         file of such a name is ``./ramp``.
     :ivar mode: name of the mode to use for preview and still alike.
     :ivar seed: of noise and ``prbs``, 0 to 2**32 - 1.
+    :ivar repeat: frames that the sensor computes once, with CRCs, and sends again and again.
     """
 
     scene: str | None = None
@@ -49,6 +50,7 @@ class SceneOptions:
     bits: int | None = None
     cfa: str | None = None
     seed: int | None = None
+    repeat: int | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> SceneOptions:
@@ -80,6 +82,7 @@ class SceneOptions:
             bits=number("bits"),
             cfa=text("cfa"),
             seed=number("seed"),
+            repeat=number("repeat"),
         )
 
 
@@ -140,6 +143,12 @@ def open_scene(options: SceneOptions) -> Scene:
     seed = 0 if options.seed is None else options.seed
     if not 0 <= seed <= MAX_SEED:
         raise UsageError(f"seed={seed}: must be from 0 to {MAX_SEED}")
+    scene = _scene(options, seed)
+    scene.sensor = replace(scene.sensor, repeat=options.repeat or 0)
+    return scene
+
+
+def _scene(options: SceneOptions, seed: int) -> Scene:
     name = options.scene
     if name in PATTERNS:
         return _pattern_scene(options, name, seed)

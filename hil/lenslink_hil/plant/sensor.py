@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from lenslink.errors import UsageError
+from lenslink_protocol.ids import Cfa, PixelFormat
+from lenslink_protocol.packings import packings, pixel_format
 
 CFA_PHASES = ("RGGB", "GRBG", "GBRG", "BGGR")
 """Colours of the 2x2 pixels at the top left of the full frame, row by row."""
 
-MODULE_BITS = (12, 14)
+MODULE_BITS = (10, 12, 14)
 """Bit depths that the simulated module offers; a RAW file brings its own."""
+DEFAULT_BITS = 12
 
 Pair = tuple[int, int]
 """A rational number as TIFF holds it: numerator, denominator."""
@@ -79,6 +82,7 @@ class Sensor:
     :ivar color_matrix: DNG ColorMatrix1, XYZ to camera RGB, 3x3 row by row.
     :ivar neutral: DNG AsShotNeutral: camera RGB of a white surface.
     :ivar illuminant: DNG CalibrationIlluminant1, an EXIF LightSource code.
+    :ivar repeat: frames that it sends again and again, with their tiles' CRCs; 0 for a real sensor.
     """
 
     maker: str | None
@@ -94,6 +98,13 @@ class Sensor:
     neutral: tuple[Pair, ...]
     illuminant: int
     modes: tuple[Mode, ...]
+    repeat: int = 0
+
+    @property
+    def formats(self) -> tuple[PixelFormat, ...]:
+        """What it can send: 16-bit words unless asked otherwise."""
+        cfa = Cfa[self.cfa]
+        return tuple(pixel_format(each, self.bits, cfa) for each in packings(self.bits))
 
     def mode(self, mode_id: int) -> Mode:
         """Find a mode by number; raises KeyError."""
@@ -118,6 +129,8 @@ class Sensor:
             "neutral": [number for pair in self.neutral for number in pair],
             "illuminant": self.illuminant,
             "modes": [mode.to_json() for mode in self.modes],
+            "formats": [int(code) for code in self.formats],
+            "crc": self.repeat > 0,
         }
 
 
@@ -139,9 +152,10 @@ def module_sensor(
 
     :raises UsageError: for a bit depth or CFA phase it does not have.
     """
-    bits = MODULE_BITS[0] if bits is None else bits
+    bits = DEFAULT_BITS if bits is None else bits
     if bits not in MODULE_BITS:
-        allowed = " or ".join(str(b) for b in MODULE_BITS)
+        *others, last = (str(each) for each in MODULE_BITS)
+        allowed = f"{', '.join(others)} or {last}"
         raise UsageError(f"bits={bits}: the simulated sensor has {allowed} bits")
     cfa = CFA_PHASES[0] if cfa is None else cfa
     if cfa not in CFA_PHASES:

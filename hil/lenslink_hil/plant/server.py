@@ -35,7 +35,7 @@ class Server:
 
     :param commands: file descriptor of the bench's commands, one JSON object a line:
         ``{"ring": detents}``, ``{"contacts": [[delay_us, pin, level], ...]}``,
-        ``{"vbus_mv": millivolts}``.
+        ``{"vbus_mv": millivolts}``, ``{"wrong_crcs": frames}`` (on each channel).
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Server:
         for channel in rows:
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROWS_SEND_BUFFER)
         # A frame at a time on each of the sensor's channels, all channels at once.
-        self._services = [RowService(scene) for _ in rows]
+        self._services = [RowService(scene, scene.sensor.repeat) for _ in rows]
         self._body = Body(seed, _now_us())
         self._records = RecordReader()
         self._unsent_pins = b""
@@ -64,7 +64,7 @@ class Server:
         self._selector.register(pins, selectors.EVENT_READ)
         self._selector.register(commands, selectors.EVENT_READ)
         for mode in scene.sensor.modes:
-            if "preview" in mode.use:
+            if "preview" in mode.use and not scene.sensor.repeat:
                 # Probably the first frame asked for; done while the firmware boots.
                 self._services[0].expect(Request(0, mode.id, 10_000, 1000, 0))
 
@@ -152,6 +152,9 @@ class Server:
                     self._body.contacts([_edge(edge) for edge in edges], now)
                 case [("vbus_mv", millivolts)]:
                     self._body.supply.set_vbus(_integer(millivolts), now)
+                case [("wrong_crcs", frames)]:
+                    for service in self._services:
+                        service.wrong_crcs(_integer(frames))
                 case _:
                     raise _no_command(line)
         except (ValueError, TypeError, AttributeError):

@@ -50,6 +50,7 @@ def capture(
     exposure_us: int | None,
     gain_milli: int | None,
     focus_mdpt: int | None,
+    packing: str | None,
     force: bool,
     allow_incomplete: bool,
     as_json: bool,
@@ -69,7 +70,7 @@ def capture(
     from lenslink.raw.files import check_output, save
 
     screen = Screen(settings)
-    shot = Shot(mode, exposure_us, gain_milli, focus_mdpt)
+    shot = Shot(mode, exposure_us, gain_milli, focus_mdpt, packing)
     paths = outputs or (Path(f"lenslink-{datetime.now():%Y%m%d-%H%M%S}.dng"),)
     for index, path in enumerate(paths):
         check_output(path, force)

@@ -6,6 +6,7 @@ import platform
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -65,8 +66,10 @@ def _row(check: Check) -> tuple[str, str, str]:
 def _checks(program: click.Context, timeout: float) -> Iterator[Check]:
     yield _python()
     yield from _packages()
+    yield _crc()
     yield from _benches(program)
     yield _runtime()
+    yield _rings()
     yield _demo()
     yield _devices()
     yield _simulation(timeout)
@@ -100,6 +103,23 @@ def _packages() -> Iterator[Check]:
             yield Check(match[0], False, "not installed", f"type: pip install '{name.strip()}'")
 
 
+def _crc() -> Check:
+    """How fast the library is that every byte of every frame goes through."""
+    from lenslink_protocol.crc import LIBRARY, crc32
+
+    data = bytes(1 << 20)
+    best = 0.0
+    for _ in range(5):
+        start = time.perf_counter()
+        crc32(data)
+        best = max(best, len(data) / max(time.perf_counter() - start, 1e-9))
+    fast = LIBRARY != "zlib"
+    bound = f": a link of more than {best * 8e-9:.0f} Gbit/s outruns it, receiving not counted"
+    detail = f"{LIBRARY}, {best * 1e-9:.1f} GB/s"
+    cure = "type: pip install isal, or zlib-ng"
+    return Check("CRC-32", fast, detail if fast else detail + bound, cure, needed=False)
+
+
 def _benches(program: click.Context) -> Iterator[Check]:
     """What commands say that they need."""
     group = program.command
@@ -121,6 +141,21 @@ def _runtime() -> Check:
     except (LensLinkError, OSError) as error:
         return Check("runtime folder", False, str(error), cure)
     return Check("runtime folder", True, str(folder))
+
+
+def _rings() -> Check:
+    """Rings of frames, less what writers that died have left."""
+    name = "rings of frames"
+    try:
+        from lenslink.isp import sync
+        from lenslink.isp.segment import clean, folder
+
+        sync.fence()
+        removed, where = len(clean()), folder()
+    except (ImportError, LensLinkError, OSError) as error:
+        return Check(name, False, str(error), needed=False)
+    left = f", {removed} of writers that died removed" if removed else ""
+    return Check(name, True, f"in {where}{left}", needed=False)
 
 
 def _demo() -> Check:

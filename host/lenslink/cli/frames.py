@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import click
 
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Arguments(TypedDict):
+    """What ``Device.capture`` and ``Device.stream`` take besides a mode."""
+
+    exposure_us: int
+    gain_milli: int
+    focus_mdpt: int
+    packing: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Shot:
     """Settings as the driver takes them; None leaves the module's as it is."""
@@ -25,10 +34,12 @@ class Shot:
     exposure_us: int | None
     gain_milli: int | None
     focus_mdpt: int | None
+    packing: str | None = None
 
-    def arguments(self) -> dict[str, int]:
+    def arguments(self) -> Arguments:
         """The driver's keyword arguments."""
         return {
+            "packing": self.packing,
             "exposure_us": self.exposure_us or 0,
             "gain_milli": self.gain_milli or 0,
             "focus_mdpt": -1 if self.focus_mdpt is None else self.focus_mdpt,
@@ -50,7 +61,7 @@ class Shot:
 
 
 def shot_options(function: F) -> F:
-    """Add ``--mode``, ``--exposure``, ``--gain`` and ``--focus``."""
+    """Add ``--mode``, ``--exposure``, ``--gain``, ``--focus`` and ``--packing``."""
     options = (
         click.option(
             "--mode",
@@ -70,6 +81,12 @@ def shot_options(function: F) -> F:
             type=Focus(),
             help="Dioptres (3.3; 0 is infinity), or a distance: 30cm, 0.3m, inf.",
         ),
+        click.option(
+            "--packing",
+            metavar="NAME",
+            help="How pixels come over the link: unpacked, lsb, mipi, legacy, as far as "
+            "'lenslink info' lists them. What is written is the same.",
+        ),
     )
     for option in reversed(options):
         function = option(function)
@@ -83,6 +100,7 @@ def frame_json(frame: Frame) -> dict[str, object]:
         "width": frame.width,
         "height": frame.height,
         "bits": frame.bits,
+        "packing": frame.layout.packing.value,
         "cfa": frame.cfa,
         "status": frame.status.value,
         "coverage": frame.coverage,

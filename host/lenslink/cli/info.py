@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lenslink_protocol.packings import layout
+
 from .opening import opened, url_argument
 from .options import Settings, common_options, pass_settings
 from .screen import Screen, emit_json, emit_table
@@ -56,6 +58,7 @@ def about(manifest: Manifest) -> Iterator[tuple[str, str]]:
     black = "/".join(f"{level / 1000:g}" for level in sensor.black_milli)
     yield "sensor", f"{sensor.width} x {sensor.height}, {sensor.bits} bit, {manifest.cfa.name}"
     yield "levels", f"black {black}, white {sensor.white}"
+    yield "packings", ", ".join(layout(code).packing for code in manifest.formats)
     yield "orientation", f"{sensor.orientation} (EXIF)"
     if (optics := manifest.optics) is not None:
         yield (
@@ -107,6 +110,10 @@ def _as_json(device: Device) -> dict[str, object]:
         "board": manifest.board,
         "sensor": {**asdict(manifest.sensor), "cfa": manifest.cfa.name},
         "color": asdict(manifest.color),
+        "formats": [
+            {"code": code, "name": code.name, "packing": layout(code).packing.value}
+            for code in manifest.formats
+        ],
         "modes": [{**asdict(mode), "use": _uses(mode)} for mode in manifest.modes],
         "optics": asdict(manifest.optics) if manifest.optics else None,
         "power": asdict(manifest.power) if manifest.power else None,

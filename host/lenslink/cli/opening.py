@@ -15,7 +15,7 @@ from .options import Settings
 from .screen import Screen
 
 if TYPE_CHECKING:
-    from lenslink import Device
+    from lenslink import Device, Ring
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,9 +26,11 @@ def url_argument(function: F) -> F:
 
 
 @contextmanager
-def opened(url: str | None, settings: Settings, screen: Screen) -> Iterator[Device]:
+def opened(
+    url: str | None, settings: Settings, screen: Screen, ring: Ring | None = None
+) -> Iterator[Device]:
     """The module at *url*, closed at the end, with what it has to say on *screen*."""
-    with lenslink.open(url, timeout=settings.timeout) as device:
+    with lenslink.open(url, timeout=settings.timeout, ring=ring) as device:
         if device.note:
             screen.say(f"lenslink: {device.note}")
         try:

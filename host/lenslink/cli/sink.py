@@ -1,4 +1,4 @@
-"""Where the pixels of a stream go: a pipe, a file, or nowhere."""
+"""Where the pixels of a stream go: a pipe, a file, a ring that others read, or nowhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from lenslink.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
-    from lenslink import Frame
+    from lenslink import Frame, Ring
+
+RING = "ring:"
 
 
 class Closed(Exception):
@@ -22,6 +24,9 @@ class Closed(Exception):
 
 class Sink(Protocol):
     """Takes frames one after the other."""
+
+    ring: Ring | None
+    """What they are received into, where others read them."""
 
     def write(self, frame: Frame, left_justify: bool) -> None:
         """Write uint16 little-endian pixels, row by row; the frame's own memory is what is written.
@@ -33,7 +38,7 @@ class Sink(Protocol):
 
 @contextmanager
 def open_sink(target: str | None, force: bool) -> Iterator[Sink]:
-    """The sink for ``-o``: ``-`` is stdout, None nowhere, all else a file named ``*.raw``.
+    """The sink for ``-o``: ``-`` is stdout, None nowhere, ``ring:NAME`` a ring, a file ``*.raw``.
 
     What cannot be written shows here, before a module is opened, as
     :exc:`~lenslink.errors.UsageError` or :exc:`~lenslink.errors.StorageError`. The file appears at
@@ -43,10 +48,17 @@ def open_sink(target: str | None, force: bool) -> Iterator[Sink]:
         yield _Nowhere()
     elif target == "-":
         yield _Stdout()
+    elif target.startswith(RING):
+        from lenslink import Ring
+
+        with Ring(target.removeprefix(RING)) as ring:
+            yield _Nowhere(ring)
     else:
         path = Path(target)
         if path.suffix.lower() != ".raw":
-            raise UsageError(f"{target}: a stream is written as '-' (stdout) or to a file *.raw")
+            raise UsageError(
+                f"{target}: a stream is written as '-' (stdout), to ring:NAME or to a file *.raw"
+            )
         # Loads numpy, which --help has no use for.
         from lenslink.raw.atomic import exists_error, publish
 
@@ -59,11 +71,18 @@ def open_sink(target: str | None, force: bool) -> Iterator[Sink]:
 
 
 class _Nowhere:
+    """What becomes of frames is the ring's business, where there is one."""
+
+    def __init__(self, ring: Ring | None = None) -> None:
+        self.ring = ring
+
     def write(self, frame: Frame, left_justify: bool) -> None:
         pass
 
 
 class _File:
+    ring: Ring | None = None
+
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
@@ -79,6 +98,8 @@ class _File:
 
 
 class _Stdout:
+    ring: Ring | None = None
+
     def __init__(self) -> None:
         if sys.stdout.isatty():
             raise UsageError(

@@ -14,7 +14,7 @@ from .frames import Shot, frame_json, shot_options
 from .opening import opened, show_logs, url_argument
 from .options import Seconds, Settings, common_options, pass_settings
 from .screen import Screen, emit_json
-from .sink import Closed, Sink, open_sink
+from .sink import RING, Closed, Sink, open_sink
 from .tally import Ended, Tally
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    metavar="-|FILE.raw",
-    help="Write uint16 little-endian pixels to stdout ('-') or to a file.",
+    metavar="-|FILE.raw|ring:NAME",
+    help="Write uint16 little-endian pixels to stdout ('-') or to a file, or receive into a ring "
+    "of frames in shared memory, which 'lenslink isp NAME' and others read.",
 )
 @click.option(
     "-n", "--frames", "limit", type=click.IntRange(min=1), metavar="N", help="End after N frames."
@@ -55,6 +56,7 @@ def stream(
     exposure_us: int | None,
     gain_milli: int | None,
     focus_mdpt: int | None,
+    packing: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -72,17 +74,22 @@ def stream(
       lenslink stream sim: -o preview.raw --duration 10
       lenslink stream sim: --scale16 -o - | ffmpeg -f rawvideo \\
           -pixel_format bayer_rggb16le -video_size 1280x960 -i - preview.mp4
+      lenslink stream sim: -o ring:cam & lenslink isp cam
     """
+    to_ring = output is not None and output.startswith(RING)
+    if to_ring and scale16:
+        raise UsageError("--scale16 changes pixels, which a ring's readers see as they came")
     if as_json and output == "-":
         raise UsageError("--json and '-o -' both want stdout")
     screen = Screen(settings)
-    shot = Shot(mode, exposure_us, gain_milli, focus_mdpt)
+    shot = Shot(mode, exposure_us, gain_milli, focus_mdpt, packing)
     open_ended = limit is None and duration is None
     tally = Tally()
     stopped: KeyboardInterrupt | LensLinkError | None = None
     with open_sink(output, force) as sink:
         try:
-            with opened(url, settings, screen) as device, screen.progress() as progress:
+            module = opened(url, settings, screen, sink.ring)
+            with module as device, screen.progress() as progress:
                 tally.begin(device)
                 # closing(): the module is told to stop before the session ends.
                 with closing(_frames(device, shot)) as frames:
@@ -132,7 +139,7 @@ def _hand_on(frame: Frame, sink: Sink, scale16: bool, as_json: bool) -> None:
 
 def _hint(frame: Frame, output: str | None, scale16: bool, screen: Screen) -> None:
     """How to read what is written, for the person at a terminal."""
-    if output is None:
+    if output is None or output.startswith(RING):
         return
     text = (
         f"lenslink: for ffmpeg: -f rawvideo -pixel_format bayer_{frame.cfa.lower()}16le "
@@ -149,5 +156,5 @@ def _report(tally: Tally, output: str | None, as_json: bool, screen: Screen) -> 
         emit_json({"schema": "lenslink.stream.summary/1", **tally.as_json()})
     else:
         screen.say(tally.summary())
-    if output not in (None, "-"):
+    if output is not None and output != "-" and not output.startswith(RING):
         screen.say(f"wrote {output} ({tally.frames} frames)")

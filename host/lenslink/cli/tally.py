@@ -49,7 +49,7 @@ class Tally:
     def count(self, frame: Frame) -> None:
         self.frames += 1
         self.incomplete += frame.status.value == "incomplete"
-        self._frame_bytes = 2 * frame.width * frame.height
+        self._frame_bytes = frame.packed.nbytes
         self._recent.append(time.monotonic())
 
     def stop(self, error: BaseException) -> None:

@@ -11,14 +11,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lenslink_protocol.params import MAX_LANES
+
 from ..deadline import Deadline
 from ..errors import Disconnected, NotFound, StorageError, Timeout, UsageError
-from ..lock import is_locked
+from ..lock import is_locked, key_of
 from ..runtime import runtime_dir
-from ..url import Url
-from .base import DeviceInfo
+from ..url import Url, parse_url
+from .base import DeviceInfo, Transport
 
 _BUFFER_BYTES = 1 << 20
+_OPTIONS = {"lanes": "connections that the link is spread over, as many as the module waits for"}
 
 
 class SocketTransport:
@@ -103,7 +106,29 @@ def _selector(connection: socket.socket, events: int) -> selectors.BaseSelector:
 
 def _connect(
     family: int, address: str | tuple[str, int], url: Url, deadline: Deadline
-) -> SocketTransport:
+) -> Transport:
+    """A connection for each lane; the first is lane 0."""
+    given = url.integer("lanes")
+    lanes = 1 if given is None else given
+    if not 1 <= lanes <= MAX_LANES:
+        raise UsageError(f"{url.scheme}: lanes={lanes} is not 1 to {MAX_LANES}")
+    if lanes == 1:
+        return SocketTransport(_connection(family, address, url, deadline))
+    from .lanes import LaneSockets
+
+    with contextlib.ExitStack() as abort:
+        connections = []
+        for _ in range(lanes):
+            connections.append(_connection(family, address, url, deadline))
+            abort.callback(connections[-1].close)
+        transport = LaneSockets(connections)
+        abort.pop_all()
+    return transport
+
+
+def _connection(
+    family: int, address: str | tuple[str, int], url: Url, deadline: Deadline
+) -> socket.socket:
     connection = socket.socket(family, socket.SOCK_STREAM)
     connection.settimeout(max(deadline.remaining(), 0.001))
     try:
@@ -118,7 +143,7 @@ def _connect(
         if error.errno is None:  # no address at all: a path too long for AF_UNIX
             raise UsageError(f"{url.text}: {error}") from None
         raise NotFound(f"{url.text}: {error.strerror or error}") from None
-    return SocketTransport(connection)
+    return connection
 
 
 def registry() -> Path:
@@ -128,17 +153,19 @@ def registry() -> Path:
     return folder
 
 
-def _registered(scheme: str) -> list[DeviceInfo]:
+def registered(scheme: str) -> list[DeviceInfo]:
+    """The modules of *scheme* that are served on this machine at the moment."""
     found = []
     with contextlib.suppress(OSError, StorageError):
         for path in sorted(registry().glob("*.json")):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, UsageError):
                 entry = json.loads(path.read_text(encoding="utf-8"))
                 if not _alive(entry["pid"]):
                     path.unlink()
                 elif entry["url"].startswith(f"{scheme}:"):
-                    url = entry["url"]
-                    info = DeviceInfo(url, entry["description"], entry["serial"], is_locked(url))
+                    url = parse_url(entry["url"], (scheme,))
+                    busy = is_locked(key_of(url))
+                    info = DeviceInfo(url.text, entry["description"], entry["serial"], busy)
                     found.append(info)
     return found
 
@@ -158,9 +185,9 @@ def _alive(pid: int) -> bool:
 class UnixOpener:
     """``unix:PATH``."""
 
-    options: Mapping[str, str] = {}
+    options: Mapping[str, str] = _OPTIONS
 
-    def open(self, url: Url, deadline: Deadline) -> SocketTransport:
+    def open(self, url: Url, deadline: Deadline) -> Transport:
         if not hasattr(socket, "AF_UNIX"):
             raise UsageError("this Python has no Unix sockets: use tcp:")
         if not url.path:
@@ -168,15 +195,15 @@ class UnixOpener:
         return _connect(socket.AF_UNIX, url.path, url, deadline)
 
     def devices(self) -> list[DeviceInfo]:
-        return _registered("unix")
+        return registered("unix")
 
 
 class TcpOpener:
     """``tcp:HOST:PORT``; a module on a network has no other protection than its address."""
 
-    options: Mapping[str, str] = {}
+    options: Mapping[str, str] = _OPTIONS
 
-    def open(self, url: Url, deadline: Deadline) -> SocketTransport:
+    def open(self, url: Url, deadline: Deadline) -> Transport:
         host, _, port = url.path.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise UsageError("tcp: needs a host and a port, as in tcp:127.0.0.1:7650")
@@ -185,7 +212,7 @@ class TcpOpener:
         return _connect(family, (host, int(port)), url, deadline)
 
     def devices(self) -> list[DeviceInfo]:
-        return _registered("tcp")
+        return registered("tcp")
 
 
 UNIX = UnixOpener()

@@ -109,6 +109,65 @@ def test_another_major_version_in_the_header_is_refused_clearly():
     assert code(said) == wire.ERR_VERSION
 
 
+def test_a_refused_hello_opens_no_session():
+    camera, _, time = world.camera()
+    before = world.Peer(camera, time, nonce=0x11111111)
+    before.hello()
+    before.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    host = world.Peer(camera, time)
+    assert code(host.hello(oldest=0x20, newest=0x2F)) == wire.ERR_VERSION
+    camera.link.tell(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
+    camera.link.log(wire.LOG_ERROR, "nobody reads this")
+    assert host.turn() == []
+    assert host.send(wire.T_GET_MANIFEST, 2, (0,)) == []
+    assert host.grant() == []
+    assert host.send(wire.T_QUERY, 3, (0x11111111, 2)) == []
+    assert camera.link.rejects == {"nonce": 3}
+    assert code(host.hello(oldest=0x20, newest=0x2F)) == wire.ERR_VERSION, "asked again"
+    assert host.send(wire.T_CLOSE, 0, (0,)) == []
+    assert camera.link.nonce is None
+    # It has pushed nothing out of what is remembered of sessions.
+    for nonce in (0x22222222, 0x33333333):
+        world.Peer(camera, time, nonce=nonce).hello(oldest=0x20, newest=0x2F)
+    after = world.Peer(camera, time, nonce=0x44444444)
+    after.hello()
+    said = after.send(wire.T_QUERY, 2, (0x11111111, 2))
+    assert world.only(said, wire.T_QUERY_REPLY) == (wire.FATE_DONE,)
+
+
+def test_the_same_nonce_may_be_offered_again_with_a_version_that_is_spoken():
+    camera, _, time = world.camera()
+    host = world.Peer(camera, time)
+    assert code(host.hello(number=1, oldest=0x20, newest=0x2F)) == wire.ERR_VERSION
+    assert world.kinds(host.hello(number=2))[0] == wire.T_HELLO_REPLY
+    assert world.kinds(host.send(wire.T_GET_MANIFEST, 3, (0,))) == [wire.T_MANIFEST]
+
+
+def test_a_damaged_packet_has_used_up_its_sequence():
+    camera, host, _, time = session()
+    sequence = host.sequence
+    sound = world.seal(0x10, wire.T_GET_MANIFEST, NONCE, sequence, 2,
+                       wire.encode(wire.T_GET_MANIFEST, (0,)))  # fmt: skip
+    host.raw(sound[:-1] + bytes([sound[-1] ^ 1]))
+    assert host.turn() == []
+    assert host.send(wire.T_GET_MANIFEST, 2, (0,), sequence=sequence) == []
+    assert camera.link.rejects.pop("noise") >= 1
+    assert camera.link.rejects == {"payload_crc": 1, "sequence": 1}
+    assert world.kinds(host.send(wire.T_GET_MANIFEST, 2, (0,), sequence=sequence + 1)) == [
+        wire.T_MANIFEST
+    ]
+
+
+def test_a_damaged_packet_of_another_session_uses_up_nothing():
+    camera, host, _, time = session()
+    sequence = host.sequence
+    stranger = world.seal(0x10, wire.T_GET_MANIFEST, NONCE ^ 1, sequence + 5, 2,
+                          wire.encode(wire.T_GET_MANIFEST, (0,)))  # fmt: skip
+    host.raw(stranger[:-1] + bytes([stranger[-1] ^ 1]))
+    host.turn()
+    assert world.kinds(host.send(wire.T_GET_MANIFEST, 2, (0,))) == [wire.T_MANIFEST]
+
+
 def test_no_common_version_is_refused_clearly():
     for oldest, newest in ((0x00, 0x0F), (0x20, 0x2F)):
         camera, _, time = world.camera()

@@ -21,18 +21,27 @@ def entries(data):
 def test_entries():
     found = entries(manifest.build(world.configuration()))
     keys = [key for key, _ in found]
-    assert keys == [1, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x12, 0x20, 0x21, 0x22]
+    assert keys == [1, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x12, 0x13, 0x20, 0x21, 0x22]
     values = dict(found)
     assert values[wire.KEY_MAKER] == b"Maker"
     assert values[wire.KEY_FIRMWARE] == b"lensfw " + VERSION.encode()
     sensor = struct.unpack(wire.ENTRY_SENSOR, values[wire.KEY_SENSOR])
     assert sensor == (32, 24, 12, 1, 6, 0, 4095, 64000, 64250, 64500, 64750)
     assert struct.unpack(wire.ENTRY_SCALE, values[wire.KEY_SCALE]) == (1, 2)
+    assert struct.unpack(wire.ENTRY_FORMAT, values[wire.KEY_FORMAT]) == (wire.PFNC_GR12,)
     modes = [struct.unpack(wire.ENTRY_MODE, value) for key, value in found if key == wire.KEY_MODE]
     assert modes[0][:5] == (1, 16, 16, 1, wire.USE_PREVIEW)
     assert modes[1][:5] == (2, 32, 24, 1, wire.USE_STILL)
     assert modes[1][5:9] == (0, 0, 24, 32)
     assert modes[1][9] == b"mode2" + bytes(11)
+
+
+def test_each_format_of_the_sensor_has_its_entry():
+    config = world.configuration()
+    config["sensor"]["formats"] = [wire.PFNC_GR12, 0x010C0057, 0x810C2C00]
+    found = entries(manifest.build(config))
+    codes = [struct.unpack("<I", value)[0] for key, value in found if key == wire.KEY_FORMAT]
+    assert codes == [wire.PFNC_GR12, 0x010C0057, 0x810C2C00]
 
 
 def test_a_module_at_full_scale_has_no_scale():

@@ -7,10 +7,10 @@ from lab import world
 from lensfw import module, sensor
 
 
-def plan(width=16, height=16, limit=128):
+def plan(width=16, height=16, limit=128, bits=16):
     made = module.Stream()
-    made.width, made.height = width, height
-    made.tile_columns, made.tile_rows = sensor.tile_shape(width, height, limit)
+    made.width, made.height, made.bits = width, height, bits
+    made.tile_columns, made.tile_rows = sensor.tile_shape(width, height, limit, bits)
     made.request = 9
     return made
 

@@ -1,0 +1,65 @@
+"""What machine and what state of the code a figure belongs to."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+
+def describe() -> dict[str, object]:
+    """Processor, cores, memory, system, versions, commit, load and date."""
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count() or 1,
+        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "memory_bytes": _memory(),
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "lenslink": version("lenslink"),
+        "commit": _commit(),
+        "isal": version("isal"),
+        "numpy": version("numpy"),
+        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this code is in, marked if it has been changed since."""
+    here = Path(__file__).resolve().parent
+    answers = []
+    for arguments in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno"]):
+        try:
+            done = subprocess.run(
+                ["git", *arguments],  # noqa: S607 - whichever git the user has
+                cwd=here,
+                capture_output=True,
+                text=True,
+                timeout=5,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        answers.append(done.stdout.strip())
+    return f"{answers[0]}{'-changed' if answers[1] else ''}"

@@ -1,0 +1,74 @@
+"""Cases for hosts: packed pixels (SPEC.md, 6.3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from lenslink.raw.packing import pack
+from lenslink_protocol.ids import ManifestKey, MessageType, PixelFormat
+from lenslink_protocol.manifest import encode_entry
+from lenslink_protocol.messages import Configure, Configured, FormatEntry, FrameStart
+from lenslink_protocol.packings import layout
+
+from .cases import Cases, check
+from .module_peer import HEIGHT, PIXELS, ROWS, WIDTH, Item, Script
+from .packets import Packet
+
+CASES: Cases[type[Script]] = Cases()
+
+_FORM = layout(PixelFormat.RG12p)
+_ROWS = pack(np.frombuffer(PIXELS, "<u2").reshape(HEIGHT, WIDTH), _FORM)
+_STRIDE = _FORM.bytes_of(WIDTH)
+
+
+class Packed(Script):
+    """A module that sends nothing but 12-bit pixels in PFNC's packing."""
+
+    def manifest_bytes(self) -> bytes:
+        entry = FormatEntry(_FORM.code).encode()
+        return super().manifest_bytes() + encode_entry(ManifestKey.FORMAT, entry)
+
+    def configured(self, message: Configure) -> Configured:
+        return replace(
+            super().configured(message),
+            pixel_format=_FORM.code,
+            stride=_STRIDE,
+            frame_bytes=_STRIDE * HEIGHT,
+            tile_bytes=_STRIDE * ROWS,
+        )
+
+    def start_item(self) -> Item:
+        item = super().start_item()
+        message = FrameStart.decode(item.payload)
+        packed = replace(message, pixel_format=_FORM.code, stride=_STRIDE)
+        return replace(item, payload=packed.encode())
+
+    def items(self) -> list[Item]:
+        tiles = [
+            Item(MessageType.TILE, _ROWS[top : top + ROWS].tobytes(), (0, top, WIDTH, ROWS))
+            for top in range(0, HEIGHT, ROWS)
+        ]
+        return [self.start_item(), *tiles, self.end_item()]
+
+
+@CASES.of("H-PACK-1")
+class InsideGroups(Packed):
+    """Tiles that begin, or end, with the second pixel of two that share a byte."""
+
+    def items(self) -> list[Item]:
+        begins = Item(MessageType.TILE, b"\xa5" * 3 * ROWS, (1, 0, 2, ROWS))
+        ends = Item(MessageType.TILE, b"\xa5" * 2 * ROWS, (0, ROWS, 1, ROWS))
+        start, *rest = super().items()
+        return [start, begins, ends, *rest]
+
+
+@CASES.of("H-PACK-2")
+class ListedFormats(Packed):
+    """What Configure names is 0 or stands in the manifest."""
+
+    def configure(self, packet: Packet, message: Configure) -> None:
+        asked = message.pixel_format
+        check(asked in (0, _FORM.code), f"Configure asks for pixel format {asked:#x}")
+        super().configure(packet, message)

@@ -1,0 +1,295 @@
+"""Cases for modules: proofs, and states that have to be asked for (SPEC.md, sections 9 and 10).
+
+What is proved there belongs to other sections too: that a silence is announced, that Pending is
+followed by an answer, that a session which the module ends is ended in order.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from itertools import pairwise
+
+from lenslink_protocol.ids import (
+    Capability,
+    CloseReason,
+    Damage,
+    ErrorCode,
+    MessageType,
+    NoticeReason,
+    TestAction,
+)
+from lenslink_protocol.messages import (
+    Accepted,
+    AnyMessage,
+    Busy,
+    Challenge,
+    Close,
+    Error,
+    GetManifest,
+    Heartbeat,
+    ManifestPiece,
+    Notice,
+    Pending,
+    Proof,
+    Test,
+)
+from lenslink_protocol.params import MAX_BUSY_MS, SILENCE_MS
+
+from .cases import Cases, Failed, NotClaimed, check
+from .host_peer import ALL, PLENTY, PREVIEW, HostPeer
+from .packets import Packet
+
+CASES: Cases[Callable[[HostPeer], None]] = Cases()
+
+_BUSY_MS = 700
+_STALL_MS = 400
+_PENDING_MS = 700
+_DETACH_MS = 200
+_ALIVE_S = SILENCE_MS / 2000
+_BEAT_S = 0.05
+_WHOLE = 32
+"""Bytes of a challenge."""
+SCHEMES = (*range(1, 9), *range(0x8000, 0x8008))
+"""Schemes that are tried: a module does not say which it has."""
+# What a module answers that has never heard of the request, and one that has.
+_REFUSALS = (ErrorCode.UNSUPPORTED, ErrorCode.UNKNOWN_REQUEST)
+
+
+def _driven(peer: HostPeer) -> None:
+    """A session in which the module can be driven into states."""
+    if not peer.hello(ALL | Capability.TEST).capabilities & Capability.TEST:
+        raise NotClaimed("the module does not let itself be driven into states (no TEST)")
+
+
+def _refused(peer: HostPeer, message: AnyMessage) -> None:
+    answer = peer.try_call(message)
+    refused = isinstance(answer, Error) and answer.code in _REFUSALS
+    check(refused, f"{message} is answered with {answer} in a session that does not have it")
+
+
+def _still_answers(peer: HostPeer) -> None:
+    peer.call(GetManifest(0), ManifestPiece)
+
+
+def _told(peer: HostPeer, kind: int, since: int, seconds: float = 1.0) -> Packet | None:
+    return peer.wait(lambda p: p.kind == kind, seconds, since)
+
+
+# --- tests ------------------------------------------------------------------------------------
+
+
+@CASES.of("M-TEST-1")
+def tests_without_the_capability(peer: HostPeer) -> None:
+    """Every action is refused where the session does not have TEST, and none is taken."""
+    peer.hello()
+    for action in TestAction:
+        _refused(peer, Test(action, Damage.PAYLOAD, 300))
+    mark = len(peer.log)
+    peer.quiet()
+    taken = [str(p) for p in peer.log[mark:] if p.kind != MessageType.LOG]
+    check(not taken and not peer.damage, f"after tests that were refused: {taken} {peer.damage}")
+    _still_answers(peer)
+
+
+@CASES.of("M-TEST-1")
+def tests_that_there_are_not(peer: HostPeer) -> None:
+    """Actions and damages that do not exist, durations that are too long; two at a time."""
+    _driven(peer)
+    for message in (
+        Test(0, 0, 0),
+        Test(max(TestAction) + 1, 0, 0),
+        Test(TestAction.REJECT, 0, 0),
+        Test(TestAction.REJECT, max(Damage) + 1, 0),
+        *(Test(action, Damage.PAYLOAD, MAX_BUSY_MS + 1) for action in TestAction),
+    ):
+        peer.refused(message, ErrorCode.UNSUPPORTED)
+    number = peer.ask(Test(TestAction.PENDING, 0, _PENDING_MS))
+    peer.refused(Test(TestAction.BUSY, 0, 10), ErrorCode.STATE)
+    check(peer.answer(number, 2.0), "an action is not ended by a second one that is refused")
+
+
+@CASES.of("M-TEST-2")
+def stalls(peer: HostPeer) -> None:
+    """STALL: an answer stops inside, and comes whole when the time is over; nothing is lost."""
+    _driven(peer)
+    peer.call(Test(TestAction.STALL, 0, _STALL_MS), Accepted)
+    began = peer.wire.now()
+    _still_answers(peer)
+    late = peer.wire.now() - began
+    check(late >= 0.8 * _STALL_MS / 1000, f"a stall of {_STALL_MS} ms lasted {late * 1000:.0f} ms")
+    _still_answers(peer)
+    check(not peer.damage, f"a stall damages: {peer.damage}")
+    _check_gaps(peer, 0)
+
+
+@CASES.of("M-TEST-2")
+def damages(peer: HostPeer) -> None:
+    """REJECT: one packet is damaged as asked, has its own sequence, and the session goes on."""
+    _driven(peer)
+    for count, damage in enumerate(Damage):
+        before = len(peer.damage)
+        peer.call(Test(TestAction.REJECT, damage, 0), Accepted)
+        _still_answers(peer)
+        found = peer.damage[before:]
+        word = damage.name.lower()
+        check(any(word in each for each in found), f"a damaged {word} was asked for, came {found}")
+        _check_gaps(peer, count + 1)
+    check(not _told(peer, MessageType.CLOSE, 0, 0.0), "the damaged packet came whole too")
+
+
+def _check_gaps(peer: HostPeer, count: int) -> None:
+    numbers = [packet.header.sequence for packet in peer.log]
+    lost = sum(((after - before) & 0xFFFFFFFF) - 1 for before, after in pairwise(numbers))
+    check(lost == count, f"{lost} packets are missing where {count} were to be damaged")
+
+
+@CASES.of("M-LIVE-3", "M-TEST-2")
+def busy_is_announced(peer: HostPeer) -> None:
+    """BUSY while a stream runs: no silence without a lease, and life again once it is over."""
+    _driven(peer)
+    peer.configure(PREVIEW)
+    peer.grant(PLENTY, PLENTY)
+    peer.stream()
+    mark = len(peer.log)
+    peer.call(Test(TestAction.BUSY, 0, _BUSY_MS), Accepted)
+    end = peer.wire.now() + _BUSY_MS / 1000 + _ALIVE_S + 0.2
+    while peer.wire.now() < end:
+        peer.send(Heartbeat((PLENTY, PLENTY)))
+        peer.quiet(_BEAT_S)
+    log = peer.log[mark:]
+    leases = [(p.at, p.message()) for p in log if p.kind == MessageType.BUSY]
+    for before, after in pairwise([*(p.at for p in log), peer.wire.now()]):
+        if after - before < _ALIVE_S:
+            continue
+        said = [m for at, m in leases if at <= before and isinstance(m, Busy)]
+        check(said, f"{after - before:.2f} s of silence without Busy before it")
+        lease = max(m.lease_ms for m in said) / 1000
+        check(lease <= MAX_BUSY_MS / 1000, f"a lease of {lease:g} s")
+        late = after - before - lease
+        check(late <= _ALIVE_S, f"silent for {late:.2f} s after the end of its lease")
+    check(leases, "BUSY is accepted, and Busy is not said")
+    at, busy = leases[0]
+    assert isinstance(busy, Busy)
+    check(busy.lease_ms >= _BUSY_MS, f"a lease of {busy.lease_ms} ms for {_BUSY_MS} ms")
+    inside = [str(p) for p in log if at + 0.1 < p.at < at + 0.8 * _BUSY_MS / 1000]
+    check(not inside, f"not silent while it is BUSY: {inside[:3]}")
+
+
+@CASES.of("M-REQ-5", "M-TEST-2")
+def pending_then_the_answer(peer: HostPeer) -> None:
+    """PENDING: Pending under the request's id, then its answer when the lease is over."""
+    _driven(peer)
+    mark = len(peer.log)
+    number = peer.ask(Test(TestAction.PENDING, 0, _PENDING_MS))
+    began = peer.wire.now()
+    found = _told(peer, MessageType.PENDING, mark)
+    if found is None:
+        raise Failed("Pending does not come within 1 s")
+    check(found.id == number, f"{found} for request {number}")
+    message = found.message()
+    assert isinstance(message, Pending)
+    check(message.lease_ms <= MAX_BUSY_MS, f"a lease of {message.lease_ms} ms")
+    answer = peer.answer(number, message.lease_ms / 1000 + _ALIVE_S, mark)
+    check(answer is not None, f"no answer within its lease of {message.lease_ms} ms")
+    late = peer.wire.now() - began
+    check(late >= 0.8 * _PENDING_MS / 1000, f"answered after {late:.2f} s, not {_PENDING_MS} ms")
+    _still_answers(peer)
+
+
+@CASES.of("M-CLOSE-2", "M-TEST-2")
+def detaches_in_order(peer: HostPeer) -> None:
+    """DETACH: a notice, then Close with its reason, then nothing; the next session is answered."""
+    _driven(peer)
+    peer.configure(PREVIEW)
+    peer.grant(PLENTY, PLENTY)
+    peer.stream()
+    mark = len(peer.log)
+    peer.call(Test(TestAction.DETACH, 0, _DETACH_MS), Accepted)
+    notice = _told(peer, MessageType.NOTICE, mark)
+    message = notice.message() if notice else None
+    release = isinstance(message, Notice) and message.reason == NoticeReason.RELEASE
+    check(release, f"before it detaches the module says {message}")
+    _closes(peer, mark, 2.0)
+    fresh = HostPeer(peer.wire)
+    fresh.hello()
+    fresh.close()
+
+
+@CASES.of("M-CLOSE-2")
+def taken_off(peer: HostPeer) -> None:
+    """The module is taken off while it streams: Close with its reason, then nothing."""
+    peer.hello()
+    peer.configure(PREVIEW)
+    peer.grant(PLENTY, PLENTY)
+    peer.stream()
+    mark = len(peer.log)
+    if not peer.wire.seat(False):
+        raise NotClaimed("this bench cannot detach the module")
+    try:
+        _closes(peer, mark, 2.0)
+    finally:
+        peer.wire.seat(True)
+    HostPeer(peer.wire).hello()
+
+
+def _closes(peer: HostPeer, mark: int, seconds: float) -> None:
+    closed = _told(peer, MessageType.CLOSE, mark, seconds)
+    if closed is None:
+        raise Failed("a session that the module ends is not closed")
+    message = closed.message()
+    said = isinstance(message, Close) and message.reason == CloseReason.DETACH
+    check(said, f"a module that is detached says {message}")
+    peer.send(Heartbeat((PLENTY, PLENTY)))
+    peer.ask(GetManifest(0))
+    peer.quiet()
+    after = [str(p) for p in peer.log[peer.log.index(closed) + 1 :]]
+    check(not after, f"behind Close: {after[:3]}")
+
+
+# --- proofs -----------------------------------------------------------------------------------
+
+
+@CASES.of("M-AUTH-1")
+def challenge_without_the_capability(peer: HostPeer) -> None:
+    """A challenge is refused in a session without AUTH."""
+    peer.hello()
+    for scheme in (SCHEMES[0], 0x8000):
+        _refused(peer, Challenge(scheme, secrets.token_bytes(_WHOLE)))
+
+
+def _proofs(peer: HostPeer) -> list[tuple[int, Proof]]:
+    """Each scheme that is tried and answered with a proof."""
+    if not peer.hello(ALL | Capability.AUTH).capabilities & Capability.AUTH:
+        raise NotClaimed("the module proves nothing (no AUTH)")
+    found = []
+    for scheme in SCHEMES:
+        answer = peer.try_call(Challenge(scheme, secrets.token_bytes(_WHOLE)))
+        if isinstance(answer, Proof):
+            found.append((scheme, answer))
+            continue
+        refused = isinstance(answer, Error) and answer.code == ErrorCode.UNSUPPORTED
+        check(refused, f"a challenge of scheme {scheme:#x} is answered with {answer}")
+    return found
+
+
+@CASES.of("M-AUTH-1")
+def proof_of_its_scheme(peer: HostPeer) -> None:
+    """Proof names the scheme of the challenge, and holds something; other schemes are refused."""
+    found = _proofs(peer)
+    for scheme, answer in found:
+        check(answer.scheme == scheme, f"a challenge of {scheme:#x}, a proof of {answer.scheme:#x}")
+        check(answer.proof, f"an empty proof of scheme {scheme:#x}")
+    if not found:
+        raise NotClaimed("the module has none of the schemes that are tried")
+
+
+@CASES.of("M-AUTH-2")
+def proofs_differ(peer: HostPeer) -> None:
+    """Two challenges have two proofs."""
+    found = _proofs(peer)
+    for scheme, first in found:
+        second = peer.call(Challenge(scheme, secrets.token_bytes(_WHOLE)), Proof)
+        check(first.proof != second.proof, f"scheme {scheme:#x} proves two challenges alike")
+    if not found:
+        raise NotClaimed("the module has none of the schemes that are tried")

@@ -1,0 +1,154 @@
+"""The file in shared memory that holds a ring: made, found, locked, removed.
+
+It is a file of our own, not ``multiprocessing.shared_memory``: before Python 3.13 that one's
+resource tracker removes what another process still uses. Who lives is told by locks of the kernel's
+that end with their holder (:mod:`lenslink_protocol.ringlayout`), so nothing here asks for pids. A
+child made by fork without exec shares its parent's locks: there, close the ring or use spawn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import stat
+import struct
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from ..errors import DeviceBusy, NotFound, StorageError, UsageError
+from ..runtime import runtime_dir
+
+WRITER: Final = 0
+"""The byte that the writer locks."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Who removes a dead writer's ring holds its lock for a moment.
+_GLANCE_S = 0.05
+_POLL_S = 0.001
+_MAC = sys.platform == "darwin"
+# struct flock; macOS has these locks too, under numbers that Python does not know.
+_FLOCK = struct.Struct("@qqihh" if _MAC else "@hhqqi4x")
+_SETLK: Final = getattr(fcntl, "F_OFD_SETLK", 90)
+_GETLK: Final = getattr(fcntl, "F_OFD_GETLK", 92)
+
+
+def folder() -> Path:
+    """Where rings are: memory, where the system shows it as a folder."""
+    memory = Path("/dev") / "shm"
+    return memory if memory.is_dir() else runtime_dir()
+
+
+def path_of(name: str) -> Path:
+    """The file of the ring called *name*; :exc:`~lenslink.errors.UsageError` if none can be."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"'{name}' is no name for a ring: letters, digits, '.', '_', '-', up to 64"
+        )
+    return folder() / f"lenslink-{os.getuid()}-{name}.ring"
+
+
+def create(path: Path) -> int:
+    """Make the file and lock it as its writer; a descriptor.
+
+    What a dead writer has left there is removed. :exc:`~lenslink.errors.DeviceBusy` if a living one
+    has it, :exc:`~lenslink.errors.StorageError` if it cannot be made.
+    """
+    glance = time.monotonic() + _GLANCE_S
+    while True:
+        descriptor = _open(path, os.O_RDWR | os.O_CREAT)
+        if not try_lock(descriptor, WRITER):
+            os.close(descriptor)
+            if time.monotonic() > glance:
+                raise DeviceBusy(f"the ring {path} has a writer already")
+            time.sleep(_POLL_S)
+            continue
+        if _is_at(descriptor, path):
+            if os.fstat(descriptor).st_size == 0:
+                return descriptor
+            path.unlink()
+        os.close(descriptor)
+
+
+def attach(path: Path) -> int:
+    """Open a ring's file; :exc:`~lenslink.errors.NotFound` if there is none."""
+    try:
+        return _open(path, os.O_RDWR)
+    except FileNotFoundError:
+        raise NotFound(f"there is no ring {path}") from None
+
+
+def remove(descriptor: int, path: Path) -> None:
+    """Remove the file behind *descriptor*, if it still is at *path* and no writer has it."""
+    if is_locked(descriptor, WRITER) or not try_lock(descriptor, WRITER):
+        return
+    if _is_at(descriptor, path):
+        path.unlink()
+    unlock(descriptor, WRITER)
+
+
+def clean() -> list[Path]:
+    """Remove the rings that dead writers have left; those that were removed."""
+    removed = []
+    for path in folder().glob(f"lenslink-{os.getuid()}-*.ring"):
+        try:
+            descriptor = _open(path, os.O_RDWR)
+        except (OSError, StorageError):
+            continue
+        try:
+            remove(descriptor, path)
+            if not path.exists():
+                removed.append(path)
+        finally:
+            os.close(descriptor)
+    return removed
+
+
+def try_lock(descriptor: int, byte: int) -> bool:
+    """Lock one byte of the file for this descriptor; False if another has it."""
+    try:
+        fcntl.fcntl(descriptor, _SETLK, _flock(fcntl.F_WRLCK, byte))
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def unlock(descriptor: int, byte: int) -> None:
+    """Let go of it. Idempotent."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(descriptor, _SETLK, _flock(fcntl.F_UNLCK, byte))
+
+
+def is_locked(descriptor: int, byte: int) -> bool:
+    """Whether another descriptor, of any process, has the lock."""
+    answer = _FLOCK.unpack(fcntl.fcntl(descriptor, _GETLK, _flock(fcntl.F_WRLCK, byte)))
+    return bool(answer[3 if _MAC else 0] != fcntl.F_UNLCK)
+
+
+def _flock(kind: int, byte: int) -> bytes:
+    return _FLOCK.pack(*((byte, 1, 0, kind, 0) if _MAC else (kind, 0, byte, 1, 0)))
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open a file of ours: the folder is everybody's."""
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot open {path}: {error.strerror or error}") from None
+    about = os.fstat(descriptor)
+    if about.st_uid != os.getuid() or not stat.S_ISREG(about.st_mode):
+        os.close(descriptor)
+        raise StorageError(f"{path} is not a file of this user")
+    return descriptor
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        there = path.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))

@@ -1,0 +1,88 @@
+"""The frame ring's memory as a C header, generated from :mod:`.ringlayout`."""
+
+from __future__ import annotations
+
+import enum
+
+from . import ringlayout
+from .ringlayout import HEADER, READER, SLOT, Part, Word
+
+NOTICE = "Generated from lenslink_protocol/ringlayout.py by `make gen`; do not edit."
+
+_C_TYPES = {"B": "uint8_t", "I": "uint32_t", "Q": "uint64_t", "i": "int32_t"}
+_CONSTANTS = (
+    "VERSION",
+    "READERS",
+    "HOLDS",
+    "MAX_SLOTS",
+    "MAX_UNCOVERED",
+    "READERS_AT",
+    "SLOTS_AT",
+    "PAYLOADS_AT",
+    "MAX_PAYLOAD_BYTES",
+    "GENERATION_SHIFT",
+)
+
+_HEAD = """\
+/* The memory of LensLink's frame ring, for C11.
+ *
+ * {notice}
+ *
+{doc}
+ */
+#ifndef LENSLINK_RING_H
+#define LENSLINK_RING_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the ring is little-endian"
+#endif
+"""
+
+
+def ring_h(notice: str = NOTICE) -> str:
+    """The header's text."""
+    text = (ringlayout.__doc__ or "").partition("\n\n")[2].rstrip()
+    doc = "\n".join(f" * {line}".rstrip() for line in text.splitlines())
+    lines = [_HEAD.format(notice=notice, doc=doc)]
+    lines.append(f"#define LENSLINK_RING_MAGIC UINT64_C(0x{ringlayout.MAGIC:016X})")
+    lines += [f"#define LENSLINK_RING_{name} {getattr(ringlayout, name)}" for name in _CONSTANTS]
+    for prefix, members in (
+        ("", ringlayout.SlotState),
+        ("", ringlayout.Policy),
+        ("ASLEEP_", ringlayout.Asleep),
+        ("", ringlayout.FrameState),
+    ):
+        lines += ["", *_enum(prefix, members)]
+    asserts = []
+    for part in (HEADER, READER, SLOT):
+        lines += ["", f"/* {part.doc} */", f"struct lenslink_ring_{part.name} {{"]
+        lines += [f"    {_member(word)}" for word in part.words]
+        if part.size > part.used:
+            lines.append(f"    uint8_t reserved[{part.size - part.used}];")
+        lines.append("};")
+        asserts += _asserts(part)
+    return "\n".join([*lines, "", *asserts, "", "#endif"]) + "\n"
+
+
+def _enum(prefix: str, members: type[enum.IntEnum]) -> list[str]:
+    names = [f"    LENSLINK_RING_{prefix}{m.name} = {m.value}," for m in members]
+    return ["enum {", *names, "};"]
+
+
+def _member(word: Word) -> str:
+    kind = ("_Atomic " if word.atomic else "") + _C_TYPES[word.code]
+    count = f"[{word.count}]" if word.count > 1 else ""
+    return f"{kind} {word.name}{count}; /* {word.doc} */"
+
+
+def _asserts(part: Part) -> list[str]:
+    name = f"struct lenslink_ring_{part.name}"
+    return [f'static_assert(sizeof({name}) == {part.size}, "{part.name}");'] + [
+        f'static_assert(offsetof({name}, {word.name}) == {word.offset}, "{word.name}");'
+        for word in part.words
+    ]

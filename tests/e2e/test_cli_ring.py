@@ -1,0 +1,86 @@
+"""``lenslink stream -o ring:NAME`` and ``lenslink isp``, as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_process import Cli, finish, objects
+from lab.rings import fresh_name
+
+from lenslink.isp import segment
+
+SMALL = "sim:?scene=ramp&width=256&height=128"
+
+
+@pytest.fixture
+def cli(tmp_path: Path, lens_url: str) -> Iterator[Cli]:
+    if not lens_url.startswith("sim:"):
+        pytest.skip("serves a bench of its own")
+    with Cli(tmp_path) as processes:
+        yield processes
+
+
+def test_frames_go_from_one_command_to_the_other(cli: Cli):
+    name = fresh_name()
+    isp = cli.start("isp", name, "--policy", "every", "--frames", "5", "--json")
+    stream = cli.start("stream", SMALL, "-o", f"ring:{name}")
+    code, out, err = finish(isp)
+    assert (code, err) == (0, [])
+    *frames, summary = objects(out)
+    assert [frame["schema"] for frame in frames] == ["lenslink.isp.frame/1"] * 5
+    sequences = [frame["sequence"] for frame in frames]
+    assert summary["schema"] == "lenslink.isp.summary/1"
+    assert summary["frames"] == 5
+    assert sequences[-1] - sequences[0] + 1 <= 5 + summary["dropped"]
+    assert all(frame["status"] == "complete" and frame["mean"] > 0 for frame in frames)
+    assert summary["bytes"] == sum(2 * frame["width"] * frame["height"] for frame in frames)
+    assert 0 <= summary["latency_ms_p50"] <= summary["latency_ms_max"]
+    stream.send_signal(signal.SIGINT)
+    code, out, err = finish(stream)
+    assert (code, out) == (130, [])
+    assert "(interrupted)" in err[-1]
+    assert not segment.path_of(name).exists()
+
+
+def test_the_end_of_the_ring_is_the_end_of_isp(cli: Cli):
+    name = fresh_name()
+    isp = cli.start("isp", name, "--early")
+    done = cli.run("stream", SMALL, "-o", f"ring:{name}", "--duration", "1.5", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["ended"] == "duration"
+    code, out, err = finish(isp)
+    assert (code, out) == (0, [])
+    assert "frames" in err[-1]
+    assert "skipped" in err[-1]
+
+
+def test_a_ring_that_is_written_already_is_refused_before_a_module_is_opened(cli: Cli):
+    name = fresh_name()
+    writer = cli.start("stream", SMALL, "-o", f"ring:{name}", "--json")
+    assert writer.stdout.readline()
+    done = cli.run("stream", "tcp:127.0.0.1:1", "-o", f"ring:{name}")
+    assert done.returncode == 10
+    assert "has a writer already" in done.stderr
+    writer.send_signal(signal.SIGTERM)
+    assert finish(writer)[0] == 143
+    assert not segment.path_of(name).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("isp", "nothing-here", "--timeout", "0.2"), 3, "there is no ring"),
+        (("isp", "a/b"), 2, "no name for a ring"),
+        (("stream", SMALL, "-o", "ring:"), 2, "no name for a ring"),
+        (("stream", SMALL, "-o", "ring:x", "--scale16"), 2, "--scale16 changes pixels"),
+    ],
+)
+def test_what_cannot_be_is_said(cli: Cli, words, code: int, says: str):
+    done = cli.run(*words)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,178 @@
+"""Pixels that share bytes on the link: each packing shows the same frame, and writes the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rawpy
+import tifffile
+from cli_process import Cli
+
+import lenslink
+from lenslink import Device, Frame, FrameStatus
+from lenslink.raw.files import save
+from lenslink.raw.packing import pack
+from lenslink_hil.benches.sim import SimTransport
+from lenslink_hil.plant.patterns import pattern
+from lenslink_protocol.ids import ConfigureFlag, Reject
+from lenslink_protocol.packings import Packing, layout
+
+SceneUrl = Callable[..., str]
+REPEATED = 3
+"""Frames of a fast board's sensor, in turns."""
+
+
+def oracle(frame: Frame, seed: int = 0, number: int | None = None) -> np.ndarray:
+    return pattern(
+        "prbs",
+        frame.width,
+        frame.height,
+        bits=frame.bits,
+        cfa=frame.cfa,
+        seed=seed,
+        frame_number=frame.number if number is None else number,
+    )
+
+
+# Among them rows that end inside a group of 10 and of 14 bits.
+@pytest.mark.parametrize(
+    ("bits", "width", "cfa"),
+    [(10, 130, "RGGB"), (12, 130, "GRBG"), (12, 1280, "GBRG"), (14, 130, "BGGR")],
+)
+def test_each_packing_brings_the_same_pixels(
+    scene_url: SceneUrl, bits: int, width: int, cfa: str
+) -> None:
+    url = scene_url(scene="prbs", width=width, height=66, bits=bits, cfa=cfa, seed=bits)
+    with lenslink.open(url) as device:
+        has = [layout(code).packing for code in device.manifest.formats]
+        assert has == [each for each in Packing if bits == 12 or each != Packing.LEGACY]
+        if bits != 12:
+            with pytest.raises(
+                lenslink.UsageError, match=r"no packing 'legacy' \(it has unpacked,"
+            ):
+                device.capture("full", packing=Packing.LEGACY)
+        for packing in has:
+            # As large as the module likes, then rows in pieces.
+            for tile_bytes in (0, 100):
+                preview = device.stream("full", packing=packing, tile_bytes=tile_bytes)
+                with closing(preview) as frames, next(frames) as frame:
+                    whole_and_right(device, frame, packing, bits)
+            with device.capture("full", packing=packing) as frame:
+                whole_and_right(device, frame, packing, bits)
+        # Not asked for, it is as ever.
+        with device.capture("full") as frame:
+            whole_and_right(device, frame, Packing.UNPACKED, bits)
+
+
+def whole_and_right(device: Device, frame: Frame, packing: Packing, bits: int) -> None:
+    assert frame.status is FrameStatus.COMPLETE
+    assert not any(device.stats.rejects.values())
+    assert frame.layout.packing == packing
+    taken = 16 if packing == Packing.UNPACKED else bits
+    assert frame.packed.shape == (frame.height, (frame.width * taken + 7) // 8)
+    expected = oracle(frame, bits)
+    assert frame.pixels.dtype == np.dtype("<u2")
+    assert np.array_equal(frame.pixels, expected)
+    assert np.array_equal(frame.packed, pack(expected, frame.layout))
+    assert frame.mask.all()
+
+
+def test_what_is_configured_is_what_was_asked(scene_url: SceneUrl) -> None:
+    with lenslink.open(scene_url(scene="bars", width=130, height=66)) as device:
+        for packing in ("mipi", "lsb", "legacy", "unpacked", None):
+            answer = device.configure(1, packing=packing)
+            assert layout(answer.pixel_format).packing == (packing or "unpacked")
+            assert not answer.flags & ConfigureFlag.ADJUSTED
+            assert answer.frame_bytes == answer.stride * 66
+
+
+def test_files_do_not_show_the_packing(scene_url: SceneUrl, tmp_path: Path) -> None:
+    with lenslink.open(scene_url(scene="bars", width=130, height=66)) as device:
+        for packing in Packing:
+            with device.capture("full", packing=packing) as frame:
+                for kind in (".npy", ".tiff", ".dng"):
+                    save(frame, tmp_path / f"{packing}{kind}", False)
+    first = np.load(tmp_path / "unpacked.npy")
+    for packing in Packing:
+        path = tmp_path / packing
+        assert np.array_equal(np.load(path.with_suffix(".npy")), first)
+        assert np.array_equal(tifffile.imread(path.with_suffix(".tiff")), first)
+        with rawpy.imread(str(path.with_suffix(".dng"))) as raw:
+            assert np.array_equal(raw.raw_image, first)
+
+
+def test_the_command_line_names_the_packing(scene_url: SceneUrl, tmp_path: Path) -> None:
+    url = scene_url(scene="ramp", width=130, height=66)
+    with Cli(tmp_path) as cli:
+        done = cli.run("stream", url, "--packing", "lsb", "-n", "2", "-o", "two.raw", "--json")
+        assert done.returncode == 0, done.stderr
+        first = json.loads(done.stdout.splitlines()[0])
+        assert (first["packing"], first["width"]) == ("lsb", 130)
+        shown = np.fromfile(tmp_path / "two.raw", "<u2").reshape(2, 66, 130)
+        expected = [
+            pattern("ramp", 130, 66, bits=12, cfa="RGGB", seed=0, frame_number=number)
+            for number in (first["number"], first["number"] + 1)
+        ]
+        assert np.array_equal(shown, expected)
+        refused = cli.run("capture", url, "--packing", "tight")
+        assert refused.returncode == 2
+        assert "no packing 'tight' (it has unpacked, lsb, mipi, legacy)" in refused.stderr
+
+
+# --- a board whose sensor has its frames ready -------------------------------------------------
+
+
+def test_a_fast_board_repeats_frames_with_their_crcs(scene_url: SceneUrl) -> None:
+    url = scene_url(scene="prbs", width=130, height=66, board="fast", seed=5)
+    with lenslink.open(url) as device:
+        assert device.manifest.board == "fast"
+        for packing in (Packing.UNPACKED, Packing.LSB):
+            for tile_bytes in (0, 5000, 90):
+                shown = set()
+                preview = device.stream("full", packing=packing, tile_bytes=tile_bytes)
+                with closing(preview) as frames:
+                    for frame in islice(frames, 8):
+                        with frame:
+                            assert frame.status is FrameStatus.COMPLETE
+                            number = frame.number % REPEATED
+                            assert np.array_equal(frame.pixels, oracle(frame, 5, number))
+                            shown.add(number)
+                assert shown == set(range(REPEATED))
+        assert not any(device.stats.rejects.values())
+
+
+@pytest.mark.parametrize("packing", [Packing.UNPACKED, Packing.LSB])
+def test_a_wrong_crc_of_the_sensor_is_found(scene_url: SceneUrl, packing: Packing) -> None:
+    """The host believes no sensor: what its CRC does not fit is missing, and nothing else is."""
+    url = scene_url(scene="prbs", width=130, height=66, board="fast")
+    with lenslink.open(url) as device:
+        transport = device._session._transport
+        assert isinstance(transport, SimTransport)
+        answer = device.configure(1, "full", packing=packing, tile_bytes=4000)
+        rows = 4000 // answer.stride // 2 * 2
+        transport.module.command(wrong_crcs=1)
+        bad = None
+        # A command and a capture go different ways: the frame that it meets is one of the next.
+        preview = device.stream("full", packing=packing, tile_bytes=4000)
+        with closing(preview) as frames:
+            for frame in islice(frames, 50):
+                with frame:
+                    expected = oracle(frame, 0, frame.number % REPEATED)
+                    if frame.status is FrameStatus.COMPLETE:
+                        assert np.array_equal(frame.pixels, expected)
+                        if bad is not None:
+                            break
+                        continue
+                    assert bad is None
+                    bad = frame.mask
+                    assert np.array_equal(frame.pixels, np.where(bad, expected, 0))
+        assert bad is not None
+        assert not bad[:rows].any()
+        assert bad[rows:].all()
+        assert device.stats.rejects[Reject.PAYLOAD_CRC.value] > 0

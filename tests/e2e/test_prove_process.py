@@ -1,0 +1,76 @@
+"""A simulated module that proves itself: its firmware on MicroPython, and a toy for a scheme."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab import toy_scheme
+
+import lenslink
+from lenslink_hil.benches import sim
+from lenslink_hil.conformance.live import run_modules
+from lenslink_hil.conformance.run import cases_of
+from lenslink_protocol.manifest import Manifest
+
+SMALL = "sim:?scene=prbs&width=128&height=96"
+
+
+class Toy:
+    """The host's end."""
+
+    scheme = toy_scheme.SCHEME
+
+    def __init__(self, key: bytes = b"") -> None:
+        self._key = key
+
+    def challenge(self) -> bytes:
+        return secrets.token_bytes(32)
+
+    def check(self, challenge: bytes, proof: bytes, manifest: Manifest) -> bool:
+        return proof == toy_scheme.proof(challenge + self._key)
+
+
+@pytest.fixture
+def proving(lens_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a module whose configuration names the toy, which lies beside its firmware."""
+    if lens_url != "sim:":
+        pytest.skip(f"{lens_url} has the secrets that it has")
+    folder = tmp_path / "board"
+    folder.mkdir()
+    (folder / "lensfw").symlink_to(sim.FIRMWARE)
+    shutil.copy(toy_scheme.__file__, folder / "toy_scheme.py")
+    usual = sim.configuration
+
+    def configuration(*arguments: Any) -> dict[str, Any]:
+        return usual(*arguments) | {"authenticator": "toy_scheme"}
+
+    monkeypatch.setattr(sim, "configuration", configuration)
+    monkeypatch.setattr(sim, "FIRMWARE", folder / "lensfw")
+    return SMALL
+
+
+def test_it_is_opened_once_it_has_proved_itself(proving: str) -> None:
+    with lenslink.open(proving, authenticate=Toy()) as module, module.capture() as frame:
+        assert frame.status.value == "complete"
+
+
+def test_it_is_not_opened_with_another_key(proving: str) -> None:
+    with pytest.raises(lenslink.NotGenuine, match="its proof is wrong"):
+        lenslink.open(proving, authenticate=Toy(b"another"))
+
+
+def test_the_usual_module_cannot_prove_anything(lens_url: str) -> None:
+    url = SMALL if lens_url == "sim:" else lens_url
+    with pytest.raises(lenslink.NotGenuine, match="has no authentication"):
+        lenslink.open(url, authenticate=Toy())
+
+
+def test_the_conformance_kit_finds_its_scheme(proving: str) -> None:
+    for clause in ("M-AUTH-1", "M-AUTH-2"):
+        found = list(run_modules(proving, cases_of(clause), clause, 30.0))
+        assert found
+        assert [each for each in found if each.verdict != "passed"] == []

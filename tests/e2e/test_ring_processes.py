@@ -1,0 +1,380 @@
+"""The ring of frames between processes: a writer that receives, readers in Python and C, and death.
+
+The writer is ``lenslink stream -o ring:NAME``, readers are ``lenslink isp``, the C example, and
+this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_process import Cli, assert_gone, children, finish, objects
+from lab.rings import fresh_name
+from lab.scale import choose, say
+
+import lenslink
+from lenslink import FrameStatus, Ring, RingFrame, RingReader
+from lenslink.errors import Disconnected
+from lenslink.isp import segment
+from lenslink_hil.plant.patterns import pattern
+
+ROUNDS = choose(2, 17)
+NOTICED_S = 1.0
+PATIENCE_S = 30.0
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    with Cli(tmp_path) as processes:
+        yield processes
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """A ring's name; nothing of that name may be left."""
+    name = fresh_name()
+    yield name
+    assert not segment.path_of(name).exists(), "a ring was left in shared memory"
+
+
+@pytest.fixture(scope="module")
+def ring_sum(tool: Callable[[str], str], root: Path, tmp_path_factory) -> Path:
+    """The C example, compiled as strictly as can be."""
+    program = tmp_path_factory.mktemp("c") / "ring_sum"
+    source = root / "host/lenslink/isp/lenslink_ring_sum.c"
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"]
+    subprocess.run([tool("gcc"), *flags, str(source), "-o", str(program)], check=True)
+    return program
+
+
+def oracle(frame: RingFrame, scene: str, seed: int = 0) -> np.ndarray:
+    size = (frame.width, frame.height)
+    about = {"bits": frame.bits, "cfa": frame.cfa, "seed": seed, "frame_number": frame.number}
+    return pattern(scene, *size, **about)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """What another process does is seen a moment later."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.002)
+
+
+# --- pixels ------------------------------------------------------------------------------------
+
+
+def test_readers_see_exactly_what_the_writer_received(scene_url, name: str, ring_sum: Path):
+    """Zero-copy views in two processes, and C, against the oracle; every frame, or a count."""
+    url = scene_url(scene="prbs", width=640, height=480, seed=3)
+    sums = []
+    with Ring(name, 8) as ring:
+        c = _start_c(ring_sum, name, "every")
+        assert next(c) == "ready"
+        with RingReader(name, "every") as reader, lenslink.open(url, ring=ring) as device:
+            stream = device.stream()
+            for _ in range(20):
+                with next(stream) as frame:
+                    with reader.next() as seen:
+                        assert np.array_equal(seen.pixels, frame.pixels)
+                        assert np.array_equal(seen.pixels, oracle(seen, "prbs", 3))
+                        assert seen.number == frame.number
+                        assert seen.nonce == frame.nonce == device.nonce
+                        assert seen.black == frame.black
+                        assert seen.active_area == frame.active_area
+                        assert seen.status is frame.status is FrameStatus.COMPLETE
+                    assert not frame.packed.flags.writeable
+                    sums.append((frame.number, zlib.adler32(frame.packed)))
+            stream.close()
+            with device.capture() as still, reader.next() as seen:
+                assert seen.stream == still.stream == 1
+                assert np.array_equal(seen.pixels, still.pixels)
+                sums.append((still.number, zlib.adler32(still.packed)))
+            assert (reader.taken, reader.dropped) == (21, 0)
+    lines = list(c)
+    assert lines[-1].startswith("taken ")
+    found = {int(line[2]): int(line[6], 16) for line in map(str.split, lines[:-1])}
+    dropped = int(lines[-1].split()[5])
+    missing = [number for number, value in sums if found.get(number) != value]
+    assert len(missing) <= dropped, (missing, lines)
+    assert len(found) >= 21 - dropped
+
+
+def _start_c(program: Path, name: str, *options: str) -> Iterator[str]:
+    """Lines of the C reader; the first is there once it reads."""
+    path = segment.path_of(name)
+
+    def lines() -> Iterator[str]:
+        arguments = [str(program), str(path), *options]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            yield from (line.strip() for line in process.stdout)
+            assert process.wait(PATIENCE_S) == 0
+
+    return lines()
+
+
+def test_c_reads_strips_as_they_come(scene_url, name: str, ring_sum: Path):
+    url = scene_url(scene="ramp", width=2048, height=1536)
+    with Ring(name) as ring, lenslink.open(url, ring=ring) as device:
+        c = _start_c(ring_sum, name, "every", "early")
+        assert next(c) == "ready"
+        with device.capture("full") as frame:
+            expected = zlib.adler32(frame.packed)
+        line = next(c).split()
+        assert int(line[6], 16) == expected
+        assert int(line[5]) == 0
+        assert 0 < int(line[7]) < int(line[4]), "the last row was on the wire"
+        ring.close()
+        assert list(c)[-1].startswith("taken 1 ")
+
+
+def test_an_isp_starts_before_the_last_row_is_there(scene_url, name: str):
+    """While the writer waits in another thread for the frame, rows are read, and right."""
+    url = scene_url(scene="ramp", width=2048, height=1536)
+    taken: list = []
+    with (
+        Ring(name) as ring,
+        lenslink.open(url, ring=ring) as device,
+        RingReader(name, early=True) as reader,
+    ):
+
+        def capture() -> None:
+            with device.capture("full") as frame:
+                taken.append(frame.status)
+
+        thread = threading.Thread(target=capture)
+        thread.start()
+        try:
+            with reader.next() as frame:
+                first = frame.rows_ready
+                assert 0 < first < frame.height
+                early = frame.pixels.copy()
+                seen = [first]
+                while seen[-1] < frame.height:
+                    seen.append(frame.wait_rows(seen[-1] + 1))
+                    expected = oracle(frame, "ramp")[: seen[-1]]
+                    assert np.array_equal(frame.pixels[: seen[-1]], expected)
+                frame.wait()
+                assert np.array_equal(early, frame.pixels[: len(early)])
+                assert np.array_equal(frame.pixels, oracle(frame, "ramp"))
+                assert len(seen) > 3
+                assert frame.begun_ns <= frame.first_rows_ns < frame.finished_ns
+        finally:
+            thread.join()
+    assert taken == [FrameStatus.COMPLETE]
+
+
+def test_rows_that_did_not_arrive_show_no_other_frame(scene_url, name: str):
+    """A lossy link into slots that are full of old pixels: what is missing is 0."""
+    from lenslink_hil.faults import Direction, Fault, FaultPlan, Kind
+    from lenslink_hil.faulty import FaultyTransport
+
+    url = scene_url(scene="prbs", width=640, height=480, seed=9)
+    plan = FaultPlan(
+        [Fault(Kind.FLIP, Direction.UP, 2_000_000 + 150_000 * index) for index in range(40)]
+    )
+    incomplete = 0
+    with (
+        Ring(name, 4) as ring,
+        RingReader(name, "every") as reader,
+        lenslink.open(
+            url, ring=ring, wrap=lambda transport: FaultyTransport(transport, plan)
+        ) as device,
+    ):
+        device._session.frames.resend = False
+        for number, frame in enumerate(device.stream()):
+            with frame, reader.next() as seen:
+                expected = oracle(seen, "prbs", 9)
+                mask = np.ones(seen.pixels.size * 2, bool)
+                for start, end in seen.uncovered:
+                    mask[start:end] = False
+                mask = mask[::2].reshape(expected.shape)
+                assert np.array_equal(seen.pixels, np.where(mask, expected, 0))
+                assert (seen.status is FrameStatus.COMPLETE) == mask.all()
+                assert seen.uncovered == frame.uncovered
+                incomplete += not mask.all()
+            if number == 15:
+                break
+    assert incomplete > 2
+
+
+# --- pace --------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_sleeps_skips_and_nobody_waits_for_it(cli: Cli, name: str, lens_url: str):
+    if not lens_url.startswith("sim:"):
+        pytest.skip("serves a bench of its own")
+    writer = cli.start("stream", "sim:?scene=bars", "-o", f"ring:{name}", "--json")
+    with (
+        RingReader(name, wait=PATIENCE_S) as sleeper,
+        RingReader(name, "every") as every,
+    ):
+        held = sleeper.next()
+        before = held.pixels.copy()
+        numbers = []
+        for frame in every:
+            numbers.append(frame.sequence)
+            if len(numbers) == 20:
+                break
+        assert numbers == list(range(numbers[0], numbers[0] + 20))
+        assert every.dropped == 0
+        assert np.array_equal(held.pixels, before), "what is held stays"
+        held.release()
+        with sleeper.next() as frame:
+            assert frame.sequence >= numbers[-1]
+        assert sleeper.skipped >= 18
+        writer.send_signal(signal.SIGINT)
+        with pytest.raises(Disconnected, match="closed by its writer"):
+            while True:
+                every.next().release()
+    code, out, _ = finish(writer)
+    assert code == 130
+    summary = objects(out)[-1]
+    assert summary["incomplete"] == 0
+    assert summary["frames"] >= 20
+
+
+def test_every_reader_that_stops_costs_frames_and_not_the_link(cli: Cli, name: str, lens_url: str):
+    if not lens_url.startswith("sim:"):
+        pytest.skip("serves a bench of its own")
+    writer = cli.start("stream", "sim:?scene=bars", "-o", f"ring:{name}", "--json")
+    with RingReader(name, "every", wait=PATIENCE_S) as stuck, RingReader(name) as other:
+        lines = (json.loads(line) for line in writer.stdout)
+        # The ring is full after some; the link goes on.
+        for line in lines:
+            if line["number"] >= 25:
+                break
+        sequences = []
+        while not stuck.dropped:
+            with stuck.next() as frame:
+                sequences.append(frame.sequence)
+        assert sequences[-1] - sequences[0] + 1 == len(sequences) + stuck.dropped
+        assert stuck.taken == len(sequences)
+        with other.next() as frame:
+            assert frame.sequence >= 25, "others go on"
+    writer.send_signal(signal.SIGTERM)
+    assert finish(writer)[0] == 143
+
+
+# --- death -------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(choose(120, 1200))
+def test_readers_and_writers_that_are_killed(
+    cli: Cli, name: str, lens_url: str, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At random moments: the others go on or are told, and nothing is left."""
+    if not lens_url.startswith("sim:"):
+        pytest.skip("serves a bench of its own")
+    chance = random.Random(seed)
+    for _ in range(ROUNDS):
+        _kill_a_reader(cli, name, chance)
+        _kill_the_writer(cli, name, chance)
+    say(capsys, f"{3 * ROUNDS} processes killed, seed {seed}")
+
+
+def _start(cli: Cli, name: str) -> subprocess.Popen[bytes]:
+    url = "sim:?scene=bars&width=640&height=480"
+    return cli.start("stream", url, "-o", f"ring:{name}")
+
+
+def _isp(cli: Cli, name: str, chance: random.Random) -> subprocess.Popen[bytes]:
+    """A reader that has read something."""
+    policy = ["--policy", chance.choice(["latest", "every"])]
+    early = ["--early"] if chance.random() < 0.5 else []
+    process = cli.start("isp", name, "--json", *policy, *early)
+    assert json.loads(process.stdout.readline())["schema"] == "lenslink.isp.frame/1"
+    return process
+
+
+def _kill_a_reader(cli: Cli, name: str, chance: random.Random) -> None:
+    writer = _start(cli, name)
+    with RingReader(name, "every", wait=PATIENCE_S) as watcher:
+        victims = [_isp(cli, name, chance) for _ in range(2)]
+        _let_pass(watcher, chance.randrange(5))
+        for victim in victims:
+            victim.kill()
+            victim.communicate()
+        # What they held comes back: the ring has fewer slots than frames that come now.
+        _let_pass(watcher, 30)
+        with RingReader(name) as late:
+            late.next().release()
+    writer.send_signal(signal.SIGINT)
+    assert finish(writer)[0] == 130
+    assert not segment.path_of(name).exists()
+
+
+def _let_pass(watcher: RingReader, count: int) -> None:
+    for _ in range(count):
+        watcher.next().release()
+
+
+def _kill_the_writer(cli: Cli, name: str, chance: random.Random) -> None:
+    writer = _start(cli, name)
+    with RingReader(name, chance.choice(["latest", "every"]), wait=PATIENCE_S) as watcher:
+        reader = _isp(cli, name, chance)
+        held = watcher.next()
+        pids = [writer.pid, *children(writer.pid)]
+        writer.kill()
+        killed = time.monotonic()
+        writer.communicate()
+        with pytest.raises(Disconnected, match="lost its writer"):
+            while True:
+                watcher.next().release()
+        assert time.monotonic() - killed < NOTICED_S
+        code, _, err = finish(reader)
+        assert code == 5, err
+        assert int(held.pixels.max()) > 0, "what is held stays readable"
+        if chance.random() < 0.5:
+            with Ring(name, 2):
+                # The name is free at once.
+                assert segment.path_of(name).exists()
+    assert not segment.path_of(name).exists()
+    assert_gone(pids)
+
+
+def test_a_killed_writer_without_readers_is_cleaned_up_by_doctor(
+    cli: Cli, name: str, lens_url: str
+) -> None:
+    if not lens_url.startswith("sim:"):
+        pytest.skip("serves a bench of its own")
+    writer = _start(cli, name)
+    until(segment.path_of(name).exists)
+    with RingReader(name, wait=PATIENCE_S) as reader:
+        reader.next().release()
+    pids = [writer.pid, *children(writer.pid)]
+    writer.kill()
+    writer.communicate()
+    assert_gone(pids)
+    assert segment.path_of(name).exists()
+    done = cli.run("doctor", "--json")
+    [check] = [c for c in json.loads(done.stdout)["checks"] if c["name"] == "rings of frames"]
+    assert check["ok"]
+    assert "removed" in check["detail"]
+    assert not segment.path_of(name).exists()
+
+
+def test_a_module_that_is_killed_ends_the_ring(cli: Cli, name: str, lens_url: str) -> None:
+    if not lens_url.startswith("sim:"):
+        pytest.skip("serves a bench of its own")
+    writer = _start(cli, name)
+    with RingReader(name, "every", wait=PATIENCE_S) as reader:
+        reader.next().release()
+        for pid in children(writer.pid):
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(Disconnected, match="closed by its writer"):
+            while True:
+                reader.next().release()
+    assert finish(writer)[0] == 5

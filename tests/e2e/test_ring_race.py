@@ -1,0 +1,67 @@
+"""Writer and reader of a ring on two cores, as fast as they can: each frame is one frame."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lab.rings import SIZE, assert_pixels, fresh_name, publish
+from lab.scale import choose, say
+
+from lenslink import Ring, RingReader
+from lenslink.errors import Disconnected
+
+FRAMES = choose(20_000, 2_000_000)
+
+
+def read(name: str, policy: str) -> None:
+    """In the other process: every frame that is had is whole, and all others are counted."""
+    with RingReader(name, policy, wait=30) as reader:
+        print("ready", flush=True)
+        first = last = 0
+        try:
+            while True:
+                with reader.next() as frame:
+                    assert frame.sequence > last
+                    first, last = first or frame.sequence, frame.sequence
+                    assert frame.number == frame.sequence
+                    assert_pixels(frame.packed, 0, frame.sequence)
+                    # Once more, after the writer has had time to do wrong.
+                    assert_pixels(frame.packed, 0, frame.sequence)
+        except Disconnected:
+            missed = reader.skipped + reader.dropped
+            before = 0 if policy == "every" else first - 1
+            assert reader.taken + missed == last - before
+            print(reader.taken, missed, flush=True)
+
+
+@pytest.mark.timeout(choose(120, 3600))
+@pytest.mark.parametrize("slots", [1, 6])
+def test_each_frame_is_one_frame(slots: int, capsys: pytest.CaptureFixture[str]) -> None:
+    name = fresh_name()
+    with Ring(name, slots, frame_bytes=SIZE) as ring:
+        readers = [
+            subprocess.Popen(
+                [sys.executable, "-m", "e2e.test_ring_race", name, policy],
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=Path(__file__).parents[1],
+            )
+            for policy in ("latest", "every")
+        ]
+        for reader in readers:
+            assert reader.stdout.readline() == "ready\n"
+        for _ in range(FRAMES):
+            publish(ring)
+        ring.close()
+        found = [reader.communicate(timeout=60)[0].split() for reader in readers]
+        assert [reader.returncode for reader in readers] == [0, 0]
+    taken = [int(words[0]) for words in found]
+    assert min(taken) > 0
+    say(capsys, f"{FRAMES} frames through {slots} slots, read {taken}")
+
+
+if __name__ == "__main__":
+    read(*sys.argv[1:])

@@ -1,0 +1,121 @@
+"""``shm:`` flat out, and either end killed at a random moment: the other knows, nothing is left."""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from lab.scale import choose, say
+
+from lenslink import Disconnected
+from lenslink.deadline import Deadline
+from lenslink.transports import open_transport, parse
+from lenslink.transports.shm import ShmEnd, offer
+
+if sys.platform != "linux":
+    pytest.skip("shm: needs Linux", allow_module_level=True)
+
+MOMENTS = choose(6, 50)
+KNOWN_S = 0.2
+PATIENCE_S = 30
+
+# Each says a line once it is at work.
+HOST = """
+from lenslink.deadline import Deadline
+from lenslink.transports import open_transport, parse
+end = open_transport(parse("shm:lens"), Deadline(20))
+print(flush=True)
+room = [memoryview(bytearray(65536)), memoryview(bytearray(40))]
+while True:
+    end.receive_into(room, 20)
+"""
+MODULE = """
+import socket
+from lenslink.deadline import Deadline
+from lenslink.transports.shm import offer
+with socket.socket(socket.AF_UNIX) as server:
+    server.bind("lens")
+    server.listen()
+    print(flush=True)
+    end = offer(server.accept()[0])
+while True:
+    end.send(bytes(65576), Deadline(20))
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("killed", ["host", "module"])
+def test_killed_at_any_moment(killed, seed, capsys):
+    chance = random.Random(seed)
+    before = left()
+    known = []
+    for _ in range(MOMENTS):
+        known.append(_once(killed, chance.uniform(0, 0.05)))
+        assert known[-1] < KNOWN_S, f"seed {seed}"
+        assert left() == before, f"seed {seed}"
+    say(
+        capsys,
+        f"the {killed} killed at {MOMENTS} moments (seed {seed}): known after "
+        f"{1000 * sorted(known)[MOMENTS // 2]:.1f} ms, at worst {1000 * max(known):.1f} ms",
+    )
+
+
+def _once(killed: str, moment: float) -> float:
+    """Seconds from the kill until the other end knew."""
+    path = Path("lens")
+    path.unlink(missing_ok=True)
+    if killed == "host":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+            server.listen()
+            process = _start(HOST)
+            end = offer(server.accept()[0])
+        assert process.stdout is not None
+        process.stdout.readline()
+    else:
+        process = _start(MODULE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        transport = open_transport(parse("shm:lens"), Deadline(20))
+        assert isinstance(transport, ShmEnd)
+        end = transport
+    try:
+        _work(end, killed, moment)
+        process.kill()
+        at = time.monotonic()
+        with pytest.raises(Disconnected, match=f"the {killed} closed the connection"):
+            _work(end, killed, PATIENCE_S)
+        return time.monotonic() - at
+    finally:
+        process.kill()
+        process.communicate()
+        end.close()
+
+
+def _work(end: ShmEnd, killed: str, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    room = [memoryview(bytearray(65536)), memoryview(bytearray(40))]
+    while time.monotonic() < until:
+        if killed == "host":
+            end.send(bytes(65576), Deadline(PATIENCE_S))
+        else:
+            end.receive_into(room, PATIENCE_S)
+
+
+def _start(script: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+
+
+def left() -> tuple[int, int]:
+    """Descriptors, and shared memory that is mapped."""
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+    return len(list(Path("/proc/self/fd").iterdir())), maps.count("memfd:lenslink")

@@ -1,0 +1,67 @@
+"""Packed rows worked out by hand: every packing, phase and offset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lenslink.raw.packing import pack, unpack
+from lenslink_protocol.ids import Cfa, PixelFormat
+from lenslink_protocol.packings import layout
+
+FILE = Path(__file__).parents[2] / "protocol/lenslink_protocol/vectors/packings.json"
+VECTORS = json.loads(FILE.read_text(encoding="utf-8"))["vectors"]
+PHASES = (Cfa.GRBG, Cfa.RGGB, Cfa.GBRG, Cfa.BGGR)
+CASES = [(vector, phase) for vector in VECTORS for phase in range(4)]
+# numpy alone, then whatever is fastest here.
+WAYS = [False, True]
+
+
+def each(case):
+    return f"{case['name']}" if isinstance(case, dict) else None
+
+
+def row_of(vector):
+    return np.array([[int(pixel, 16) for pixel in vector["pixels"]]], np.uint16)
+
+
+def bytes_of(vector):
+    return np.frombuffer(bytes.fromhex(vector["bytes"]), np.uint8)[None]
+
+
+@pytest.mark.parametrize(("vector", "phase"), CASES, ids=each)
+def test_the_code_says_what_it_is(vector, phase):
+    form = layout(int(vector["codes"][phase], 16))
+    assert form.packing == vector["packing"]
+    assert form.depth == vector["bits"]
+    assert form.cfa == PHASES[phase]
+    assert form.bits == (16 if vector["packing"] == "unpacked" else vector["bits"])
+
+
+@pytest.mark.parametrize(("vector", "phase"), CASES, ids=each)
+def test_packing(vector, phase):
+    form = layout(int(vector["codes"][phase], 16))
+    assert pack(row_of(vector), form).tobytes() == bytes_of(vector).tobytes()
+
+
+@pytest.mark.parametrize("compiled", WAYS)
+@pytest.mark.parametrize(("vector", "phase"), CASES, ids=each)
+def test_unpacking_from_every_column(vector, phase, compiled):
+    form = layout(int(vector["codes"][phase], 16))
+    # Twice: a row must not run into the next.
+    packed = np.concatenate([bytes_of(vector), bytes_of(vector)])
+    pixels = np.concatenate([row_of(vector), row_of(vector)])
+    width = pixels.shape[1]
+    for x in range(width):
+        for columns in range(1, width - x + 1):
+            found = unpack(packed, form, x, columns, compiled=compiled)
+            assert found.tolist() == pixels[:, x : x + columns].tolist(), (x, columns)
+
+
+def test_every_format_has_its_vector():
+    named = {int(code, 16) for vector in VECTORS for code in vector["codes"]}
+    words = {code for code in PixelFormat if layout(code).bits == 16}
+    assert named | words == set(PixelFormat)

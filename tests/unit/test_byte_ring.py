@@ -1,0 +1,184 @@
+"""The ring of bytes that two processes share: how it goes round, and what it never believes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from lenslink.transports import ring as ring_module
+from lenslink.transports.ring import LINE_BYTES, RingError, RingReader, RingWriter
+
+SIZE = 64
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["x86", "fenced"])
+def fences(request, monkeypatch):
+    """As on x86, and as where memory needs all fences."""
+    monkeypatch.setattr(ring_module, "_X86", request.param)
+
+
+class Ring:
+    """Both sides of one, and the words as the other process could set them."""
+
+    def __init__(self, size: int = SIZE) -> None:
+        writer, reader = bytearray(LINE_BYTES), bytearray(LINE_BYTES)
+        self.data = bytearray(size)
+        self.head = memoryview(writer).cast("Q")
+        self.tail = memoryview(reader).cast("Q")
+        data = memoryview(self.data)
+        self.writer = RingWriter(data, memoryview(writer), memoryview(reader))
+        self.reader = RingReader(data, memoryview(reader), memoryview(writer))
+
+    def write(self, data: bytes) -> bool:
+        count, wanted = self.writer.write(memoryview(data))
+        assert count == len(data)
+        return wanted
+
+    def read(self, *sizes: int) -> list[bytes]:
+        buffers = [bytearray(size) for size in sizes]
+        count = self.reader.read_into([memoryview(buffer) for buffer in buffers])
+        self.reader.take(count)
+        found = []
+        for buffer in buffers:
+            found.append(bytes(buffer[:count]))
+            count -= min(count, len(buffer))
+        return found
+
+
+def test_bytes_go_round():
+    ring = Ring()
+    for first in range(SIZE + 1):
+        data = bytes(range(first, first + SIZE))
+        assert ring.writer.free() == SIZE
+        ring.write(data)
+        assert ring.writer.write(memoryview(b"x")) == (0, False)
+        assert ring.reader.available() == SIZE
+        assert b"".join(ring.read(1, SIZE - 1)) == data
+        # The next round begins one byte further on.
+        ring.write(b"-")
+        assert ring.read(9) == [b"-"]
+
+
+def test_every_cut_at_every_place():
+    ring = Ring()
+    data = bytes(range(SIZE))
+    for cut in range(SIZE + 1):
+        for second in (0, 1, SIZE - cut):
+            ring.write(data[:cut])
+            ring.write(data[cut:])
+            assert b"".join(ring.read(cut, second, SIZE)) == data
+        ring.write(b"+")
+        ring.read(1)
+
+
+def test_no_more_than_is_there_and_no_more_than_fits():
+    ring = Ring()
+    assert ring.read(4) == [b""]
+    ring.write(b"abcdef")
+    assert ring.read(0, 2, 2) == [b"", b"ab", b"cd"]
+    assert ring.read(4, 4) == [b"ef", b""]
+    assert ring.writer.write(memoryview(bytes(SIZE + 1)))[0] == SIZE
+
+
+def test_in_place():
+    ring = Ring()
+    ring.write(bytes(60))
+    ring.read(60)
+    room = ring.writer.views()
+    assert [len(view) for view in room] == [4, 60]
+    room[0][:] = b"abcd"
+    room[1][:2] = b"ef"
+    ring.writer.put(6)
+    assert [bytes(view) for view in ring.reader.views()] == [b"abcd", b"ef"]
+    ring.reader.take(6)
+    assert ring.reader.views() == []
+
+
+@pytest.mark.parametrize("head", [9, 11, 10 + SIZE + 1, 1 << 63, (1 << 64) - 1])
+def test_a_head_that_cannot_be(head):
+    """It goes back, or says that more came than the ring holds."""
+    ring = Ring()
+    ring.write(bytes(12))
+    ring.read(10)
+    ring.head[0] = head
+    for look in (ring.reader.available, ring.reader.views, ring.reader.is_idle):
+        with pytest.raises(RingError, match="bytes written"):
+            look()
+    with pytest.raises(RingError):
+        ring.reader.read_into([memoryview(bytearray(SIZE * 4))])
+
+
+@pytest.mark.parametrize("tail", [9, 13, 1 << 63, (1 << 64) - 1])
+def test_a_tail_that_cannot_be(tail):
+    """It goes back, or says that more was read than there was."""
+    ring = Ring()
+    ring.write(bytes(12))
+    ring.read(10)
+    assert ring.writer.free() == SIZE - 2
+    ring.tail[0] = tail
+    for look in (ring.writer.free, ring.writer.views, ring.writer.is_full):
+        with pytest.raises(RingError, match="bytes read"):
+            look()
+
+
+def test_any_words_are_refused_or_harmless(seed):
+    """Counters at random: no access outside, never more bytes than the ring has."""
+    chance = random.Random(seed)
+    for _ in range(2000):
+        ring = Ring()
+        for _ in range(8):
+            try:
+                words = chance.choice([ring.head, ring.tail])
+                near = int(words[0]) + chance.randrange(-2, SIZE + 3)
+                words[0] = max(0, chance.choice([near, chance.getrandbits(64)]))
+                words[1] = chance.getrandbits(64)
+                assert ring.reader.read_into([memoryview(bytearray(3 * SIZE))]) <= SIZE
+                ring.reader.take(chance.randrange(ring.reader.available() + 1))
+                assert ring.writer.write(memoryview(bytes(3 * SIZE)))[0] <= SIZE
+            except RingError:
+                break
+
+
+def test_our_own_counters_are_not_read_back():
+    ring = Ring()
+    ring.write(b"abc")
+    ring.tail[0] = 0
+    assert ring.read(3) == [b"abc"]
+    ring.head[0] = 77  # the writer's own: it goes on from 3
+    ring.write(b"de")
+    assert ring.head[0] == 5
+    assert ring.read(3) == [b"de"]
+
+
+def test_a_reader_is_woken_once_for_the_next_byte():
+    ring = Ring()
+    assert not ring.write(b"a")
+    assert not ring.reader.is_idle()  # there is a byte: it must not sleep
+    ring.read(1)
+    assert ring.reader.is_idle()
+    assert ring.write(b"b")
+    assert not ring.write(b"c")
+    ring.read(2)
+    assert not ring.write(b"d")  # it is awake, as far as the writer knows
+
+
+def test_a_writer_is_woken_once_half_is_free():
+    ring = Ring()
+    ring.write(bytes(SIZE))
+    assert ring.writer.is_full()
+    wanted = []
+    for _ in range(SIZE):
+        ring.reader.read_into([memoryview(bytearray(1))])
+        wanted.append(ring.reader.take(1))
+    assert wanted.index(True) == SIZE // 2 - 1
+    assert wanted.count(True) == 1
+    assert not ring.writer.is_full()
+
+
+def test_closed_memory_is_let_go():
+    ring = Ring()
+    ring.writer.close()
+    ring.reader.close()
+    with pytest.raises(ValueError, match="released"):
+        ring.reader.available()

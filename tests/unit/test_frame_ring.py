@@ -1,0 +1,704 @@
+"""The ring of frames, writer and readers in one process: who gets what, and who is refused."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import time
+
+import numpy as np
+import pytest
+from lab.rings import (
+    HEIGHT,
+    POISON,
+    SIZE,
+    STRIDE,
+    WIDTH,
+    assert_pixels,
+    begin,
+    description,
+    fill,
+    fresh_name,
+    publish,
+    small_ring,
+)
+
+from lenslink import FrameStatus, Ring, RingReader
+from lenslink.errors import (
+    DeviceBusy,
+    Disconnected,
+    NotFound,
+    ProtocolError,
+    StorageError,
+    Timeout,
+    UsageError,
+    VersionMismatch,
+)
+from lenslink.isp import segment
+from lenslink_protocol.ringlayout import (
+    HEADER,
+    READER,
+    READERS,
+    READERS_AT,
+    SLOT,
+    SLOTS_AT,
+    Policy,
+    SlotState,
+)
+
+
+def die(party: Ring | RingReader) -> None:
+    """What the kernel does for a process that is killed: it lets go of its locks, no more."""
+    if isinstance(party, Ring):
+        segment.unlock(party._descriptor, segment.WRITER)
+        party._end.detach()
+    else:
+        segment.unlock(party._descriptor, 8 * party._entry)
+    os.close(party._descriptor)
+    party._closed = True
+
+
+# --- frames ------------------------------------------------------------------------------------
+
+
+def test_a_frame_comes_with_all_that_is_known_of_it():
+    with small_ring() as ring, RingReader(ring.name, "every") as reader:
+        slot = begin(ring, 1)
+        slot.start(description(9))
+        fill(slot, HEIGHT)
+        gaps = ((0, 4), (10, 12))
+        slot.finish(False, SIZE - 6, gaps, HEIGHT)
+        before = time.monotonic_ns()
+        with reader.next(1) as frame:
+            assert (frame.number, frame.stream, frame.sequence, frame.nonce) == (9, 1, 1, 77)
+            assert (frame.width, frame.height, frame.stride) == (WIDTH, HEIGHT, STRIDE)
+            assert (frame.bits, frame.cfa, frame.orientation, frame.white) == (12, "GRBG", 6, 4095)
+            assert (frame.gain_milli, frame.focus_mdpt) == (2000, 3300)
+            assert (frame.temperature_mc, frame.timestamp_us) == (-5000, 1 << 40)
+            assert frame.exposure_us == 1 << 33
+            assert frame.black == (1.0, 2.0, 3.0, 4.5)
+            assert frame.active_area == (0, 0, HEIGHT, WIDTH)
+            assert frame.status is FrameStatus.INCOMPLETE
+            assert frame.coverage == (SIZE - 6) / SIZE
+            assert frame.uncovered == gaps
+            assert 0 < frame.begun_ns <= frame.first_rows_ns <= frame.finished_ns <= before
+            assert frame.pixels.shape == (HEIGHT, WIDTH)
+            assert_pixels(frame.packed, 1, 1)
+
+
+def test_pixels_are_the_writers_memory_and_read_only():
+    with small_ring() as ring, RingReader(ring.name) as reader:
+        slot = begin(ring)
+        slot.start(description())
+        fill(slot, HEIGHT)
+        slot.finish(True, SIZE, (), HEIGHT)
+        with reader.next(1) as frame:
+            pixels, packed = frame.pixels, frame.packed
+            slot.memory[0] = 99
+            assert packed[0, 0] == 99
+            assert int(pixels[0, 0]) & 0xFF == 99
+            for array in (pixels, packed):
+                with pytest.raises(ValueError, match="read-only"):
+                    array[0, 0] = 1
+                with pytest.raises(ValueError, match="WRITEABLE"):
+                    array.flags.writeable = True
+
+
+def test_more_gaps_than_there_is_room_for_become_one():
+    gaps = [(4 * index, 4 * index + 2) for index in range(20)]
+    with small_ring() as ring, RingReader(ring.name) as reader:
+        slot = begin(ring)
+        slot.start(description())
+        slot.finish(False, SIZE - 40, gaps, HEIGHT)
+        with reader.next(1) as frame:
+            assert frame.uncovered == (*gaps[:15], (60, 78))
+
+
+def test_an_early_reader_sees_rows_as_they_come():
+    with small_ring() as ring, RingReader(ring.name, early=True, timeout=0) as reader:
+        slot = begin(ring)
+        slot.start(description())
+        with pytest.raises(Timeout):
+            reader.next()
+        fill(slot, 3)
+        with reader.next() as frame:
+            assert frame.rows_ready == 3
+            assert frame.packed.shape == (3, STRIDE)
+            assert_pixels(frame.packed, 0, 1)
+            assert not frame.finished
+            with pytest.raises(UsageError, match="status is known"):
+                _ = frame.status
+            with pytest.raises(Timeout):
+                frame.wait_rows(4)
+            fill(slot, 5)
+            assert frame.wait_rows(4) == 5
+            with pytest.raises(Timeout):
+                frame.wait()
+            slot.finish(True, SIZE, (), HEIGHT)
+            frame.wait()
+            assert frame.rows_ready == HEIGHT
+            assert frame.status is FrameStatus.COMPLETE
+
+
+def test_rows_never_go_back():
+    with small_ring() as ring, RingReader(ring.name, early=True) as reader:
+        slot = begin(ring)
+        slot.start(description())
+        fill(slot, 5)
+        slot.rows(2)
+        with reader.next(1) as frame:
+            assert frame.rows_ready == 5
+
+
+def test_a_frame_that_is_given_up_ends_for_who_reads_it_and_is_passed_over_by_others():
+    with (
+        small_ring() as ring,
+        RingReader(ring.name, "every", early=True, timeout=0) as early,
+        RingReader(ring.name, "every", timeout=0) as late,
+    ):
+        slot = begin(ring)
+        slot.start(description())
+        fill(slot, 3)
+        with early.next() as frame:
+            slot.let_go()
+            assert frame.wait_rows(HEIGHT) == 3
+            assert frame.finished
+            assert frame.status is FrameStatus.INCOMPLETE
+            assert frame.packed.shape == (3, STRIDE)
+        publish(ring)
+        for reader in (early, late):
+            with reader.next() as frame:
+                assert frame.sequence == 2
+        assert (early.dropped, late.dropped) == (0, 0)
+        assert (early.taken, late.taken) == (2, 1)
+
+
+def test_a_released_frame_shows_nothing_more():
+    with small_ring() as ring, RingReader(ring.name) as reader:
+        publish(ring)
+        frame = reader.next(1)
+        frame.release()
+        frame.release()
+        with pytest.raises(UsageError, match="released"):
+            _ = frame.pixels
+
+
+# --- policies ----------------------------------------------------------------------------------
+
+
+def test_latest_gets_the_newest_and_counts_what_it_skipped():
+    with small_ring() as ring, RingReader(ring.name, timeout=0) as reader:
+        for _ in range(5):
+            publish(ring)
+        with reader.next() as frame:
+            assert frame.sequence == 5
+        assert reader.skipped == 0, "it was not there before"
+        with pytest.raises(Timeout):
+            reader.next()
+        for _ in range(4):
+            publish(ring)
+        with reader.next() as frame:
+            assert frame.sequence == 9
+        assert (reader.taken, reader.skipped, reader.dropped) == (2, 3, 0)
+        assert ring.dropped == 0
+
+
+def test_latest_never_costs_the_writer_more_than_the_slot_it_holds():
+    with small_ring(2) as ring, RingReader(ring.name, timeout=0) as reader:
+        publish(ring)
+        with reader.next() as frame:
+            for _ in range(10):
+                publish(ring)
+                assert_pixels(frame.packed, 0, 1)
+        assert (ring.begun, ring.dropped) == (11, 0)
+
+
+def test_every_holds_its_frames_and_the_newest_are_dropped_and_counted():
+    with small_ring(6) as ring, RingReader(ring.name, "every", timeout=0) as reader:
+        for _ in range(10):
+            publish(ring)
+        # Three of the six slots wait for it, three go round for the others.
+        for sequence in (1, 2, 3, 8, 9, 10):
+            with reader.next() as frame:
+                assert frame.sequence == sequence
+                assert_pixels(frame.packed, 0, sequence)
+        assert (reader.taken, reader.dropped, reader.skipped) == (6, 4, 0)
+        [attached] = ring.readers
+        assert attached.policy is Policy.EVERY
+        assert (attached.pid, attached.taken, attached.dropped) == (os.getpid(), 6, 4)
+
+
+def test_every_loses_none_while_it_is_no_further_behind_than_slots_wait_for_it():
+    with small_ring(6) as ring, RingReader(ring.name, "every", timeout=0) as reader:
+        for sequence in range(1, 30):
+            publish(ring)
+            if sequence > 3:
+                with reader.next() as frame:
+                    assert frame.sequence == sequence - 3
+        assert reader.dropped == 0
+
+
+def test_every_that_stops_neither_stops_the_link_nor_other_readers():
+    with (
+        small_ring(6) as ring,
+        RingReader(ring.name, "every", timeout=0) as stopped,
+        RingReader(ring.name, "every", timeout=0) as every,
+        RingReader(ring.name, timeout=0) as latest,
+    ):
+        for sequence in range(1, 30):
+            publish(ring)
+            with every.next() as one, latest.next() as other:
+                assert one.sequence == other.sequence == sequence
+        assert (every.dropped, latest.skipped, ring.dropped) == (0, 0, 0)
+        with stopped.next() as frame:
+            assert frame.sequence == 1
+
+
+def test_every_begins_with_the_frame_that_is_under_way():
+    with small_ring() as ring:
+        publish(ring)
+        slot = begin(ring)
+        with RingReader(ring.name, "every", timeout=0) as reader:
+            with pytest.raises(Timeout):
+                reader.next()
+            slot.start(description())
+            slot.finish(True, SIZE, (), HEIGHT)
+            with reader.next() as frame:
+                assert frame.sequence == 2
+            assert reader.dropped == 0
+
+
+def test_a_stream_that_takes_long_does_not_hold_up_another():
+    with small_ring(4) as ring, RingReader(ring.name, "every", timeout=0) as reader:
+        still = begin(ring, 1)
+        publish(ring, 0)
+        with reader.next() as frame:
+            assert (frame.stream, frame.sequence) == (0, 1)
+        still.start(description())
+        fill(still, HEIGHT)
+        still.finish(True, SIZE, (), HEIGHT)
+        publish(ring, 0)
+        found = []
+        for _ in range(2):
+            with reader.next() as frame:
+                found.append((frame.stream, frame.sequence))
+        assert found == [(1, 1), (0, 2)]
+
+
+def test_a_reader_of_one_stream_neither_sees_nor_holds_the_other():
+    with small_ring(2) as ring, RingReader(ring.name, "every", streams=(1,), timeout=0) as reader:
+        for _ in range(5):
+            publish(ring, 0)
+        assert ring.dropped == 0
+        publish(ring, 1)
+        with reader.next() as frame:
+            assert frame.stream == 1
+
+
+def test_who_holds_too_much_is_told():
+    with small_ring(8) as ring:
+        for policy, most in (("latest", 2), ("every", 4)):
+            with RingReader(ring.name, policy, timeout=0) as reader:
+                for _ in range(most):
+                    publish(ring)
+                    reader.next()
+                publish(ring)
+                with pytest.raises(UsageError, match=f"{most} frames .* release one"):
+                    reader.next()
+
+
+def test_a_writer_whose_slots_are_all_in_use_drops_the_frame():
+    with small_ring(2) as ring:
+        kept = [begin(ring), begin(ring)]
+        assert begin(ring) is None
+        kept[0].let_go()
+        assert begin(ring) is kept[0]
+        assert ring.dropped == 1
+
+
+# --- at the same moment ------------------------------------------------------------------------
+
+
+def test_a_reader_that_claims_while_the_writer_takes_keeps_its_frame(monkeypatch):
+    """It comes between the writer's look at who holds the slot and its new mark."""
+    with small_ring(1) as ring, RingReader(ring.name, timeout=0) as reader:
+        publish(ring)
+        held = []
+        look = ring._is_held
+
+        def interrupted(slot):
+            answer = look(slot)
+            if not held:
+                held.append(reader.next())
+            return answer
+
+        monkeypatch.setattr(ring, "_is_held", interrupted)
+        assert begin(ring) is None
+        assert_pixels(held[0].packed, 0, 1)
+        assert held[0].status is FrameStatus.COMPLETE
+        held[0].release()
+        assert begin(ring) is not None
+
+
+def test_a_reader_that_claims_too_late_gets_nothing_of_it(monkeypatch):
+    """The writer takes the slot between the reader's look at it and its claim."""
+    with small_ring(1) as ring, RingReader(ring.name, early=True, timeout=0) as reader:
+        publish(ring)
+        claim = reader._claim
+        slots = []
+
+        def interrupted(found, hold):
+            if not slots:
+                slots.append(begin(ring))
+                slots[0].start(description())
+            return claim(found, hold)
+
+        monkeypatch.setattr(reader, "_claim", interrupted)
+        with pytest.raises(Timeout):
+            reader.next()
+        assert reader.taken == 0
+        fill(slots[0], 2)
+        with reader.next() as frame:
+            assert frame.sequence == 2
+            assert_pixels(frame.packed, 0, 2)
+
+
+def test_the_writer_wakes_who_falls_asleep_while_it_rings():
+    """The bell is looked at after the sleeper has said that it sleeps."""
+    with small_ring() as ring, RingReader(ring.name) as reader:
+        look = reader._is_over
+
+        def published():
+            publish(ring)
+            reader._is_over = look
+            return False
+
+        reader._is_over = published
+        start = time.monotonic()
+        assert reader.next(5).sequence == 1
+        assert time.monotonic() - start < 0.09, "before the next look"
+
+
+# --- ends --------------------------------------------------------------------------------------
+
+
+def test_the_end_of_the_ring_is_the_end_of_the_frames():
+    with small_ring() as ring, RingReader(ring.name, "every") as reader:
+        publish(ring)
+        publish(ring)
+        ring.close()
+        assert not ring.path.exists()
+        assert [frame.sequence for frame in reader] == [1, 2]
+        with pytest.raises(Disconnected, match="closed by its writer"):
+            reader.next()
+
+
+def test_a_writer_that_dies_is_noticed_after_what_was_whole():
+    with RingReader(_dead_ring().name, "every") as reader:
+        start = time.monotonic()
+        assert reader.next().sequence == 1
+        with pytest.raises(Disconnected, match="it is gone"):
+            reader.next(30)
+        assert time.monotonic() - start < 1
+        with pytest.raises(Disconnected, match="it is gone"):
+            list(reader)
+        path = reader.path
+        assert path.exists()
+    assert not path.exists(), "whoever leaves last cleans up"
+
+
+def _dead_ring() -> Ring:
+    """A ring with a frame for a reader that comes, whose writer dies when it has come."""
+    ring = Ring(fresh_name(), 2, frame_bytes=SIZE)
+    slot = begin(ring)
+    join = RingReader._join
+
+    def joined(reader: RingReader) -> None:
+        join(reader)
+        slot.start(description())
+        slot.finish(True, SIZE, (), HEIGHT)
+        die(ring)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(RingReader, "_join", lambda reader: (patch.undo(), joined(reader))[1])
+    return ring
+
+
+def test_a_reader_that_waits_for_rows_learns_that_the_writer_died():
+    with small_ring() as ring, RingReader(ring.name, early=True) as reader:
+        slot = begin(ring)
+        slot.start(description())
+        fill(slot, 2)
+        with reader.next(1) as frame:
+            die(ring)
+            assert frame.wait_rows(2) == 2
+            with pytest.raises(Disconnected, match="it is gone"):
+                frame.wait_rows(3)
+            assert_pixels(frame.packed, 0, 1)
+
+
+def test_a_reader_that_dies_gives_back_what_it_held():
+    with small_ring(2) as ring:
+        reader = RingReader(ring.name, "every", timeout=0)
+        publish(ring)
+        reader.next()
+        assert begin(ring) is not None
+        assert begin(ring) is None
+        assert ring.dropped == 1
+        ring._slots[1].let_go()
+        die(reader)
+        kept = [begin(ring), begin(ring)]
+        assert None not in kept
+        assert ring.readers == []
+
+
+def test_a_place_of_a_reader_that_died_is_free():
+    with small_ring() as ring:
+        readers = [RingReader(ring.name) for _ in range(READERS)]
+        with pytest.raises(DeviceBusy, match=f"{READERS} readers"):
+            RingReader(ring.name)
+        die(readers[5])
+        with RingReader(ring.name) as reader:
+            assert reader._number == 5
+        readers[7].close()
+        with RingReader(ring.name) as reader:
+            assert reader._number in (5, 7)
+        for each in readers[:5] + readers[6:7] + readers[8:]:
+            each.close()
+
+
+def test_a_dead_writers_name_is_taken_over_and_a_living_ones_is_not():
+    with small_ring() as ring:
+        with pytest.raises(DeviceBusy, match="has a writer already"):
+            Ring(ring.name)
+        with RingReader(ring.name, timeout=0) as reader:
+            die(ring)
+            with Ring(ring.name, 2, frame_bytes=SIZE) as other:
+                publish(other)
+                with pytest.raises(Disconnected):
+                    reader.next(), reader.next()
+                reader.close()
+                assert other.path.exists(), "it is not the old reader's any more"
+                with RingReader(ring.name, timeout=0) as second:
+                    assert second.next().sequence == 1
+
+
+def test_what_dead_writers_left_is_removed_by_the_next():
+    left = Ring(fresh_name(), 2, frame_bytes=SIZE)
+    empty = segment.path_of(fresh_name())
+    empty.touch(mode=0o600)
+    with small_ring() as living:
+        die(left)
+        with small_ring():
+            assert not left.path.exists()
+            assert not empty.exists()
+            assert living.path.exists()
+
+
+def test_a_dead_writers_ring_is_not_found():
+    ring = Ring(fresh_name(), 2, frame_bytes=SIZE)
+    die(ring)
+    with pytest.raises(NotFound, match="no writer"):
+        RingReader(ring.name)
+    assert not ring.path.exists()
+    with pytest.raises(NotFound, match="there is no ring"):
+        RingReader(ring.name)
+
+
+def test_a_ring_that_is_not_closed_goes_with_its_object():
+    ring = Ring(fresh_name(), 2, frame_bytes=SIZE)
+    path = ring.path
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    del ring
+    assert not path.exists()
+
+
+def test_arrays_outlive_reader_and_ring():
+    with small_ring() as ring, RingReader(ring.name) as reader:
+        publish(ring)
+        pixels = reader.next(1).packed
+    assert_pixels(pixels, 0, 1)
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", ".", "../x", "a/b", "a b", "-x", "x" * 65, "ä"])
+def test_a_name_that_is_none(name):
+    with pytest.raises(UsageError, match="no name for a ring"):
+        Ring(name)
+
+
+def test_impossible_sizes():
+    for arguments in ({"slots": 0}, {"slots": 65}, {"frame_bytes": 0}, {"frame_bytes": 1 << 40}):
+        with pytest.raises(UsageError):
+            Ring(fresh_name(), **arguments)
+    with small_ring() as ring, pytest.raises(StorageError, match="slots of 65536 bytes"):
+        ring.take(65537)
+
+
+def test_impossible_readers():
+    with small_ring() as ring:
+        with pytest.raises(UsageError, match="latest or every, not 'all'"):
+            RingReader(ring.name, "all")
+        for streams in ((), (2,), (-1,)):
+            with pytest.raises(UsageError, match="streams are 0 to 1"):
+                RingReader(ring.name, streams=streams)
+        with RingReader(ring.name) as reader:
+            pass
+        reader.close()
+        with pytest.raises(UsageError, match="is closed"):
+            reader.next()
+
+
+def test_no_memory_is_an_error_and_no_signal(monkeypatch):
+    with small_ring() as ring:
+        monkeypatch.setattr(ring, "_reserve", _no_space)
+        with pytest.raises(StorageError, match="no memory for a frame of 256 bytes"):
+            ring.take(SIZE)
+        monkeypatch.undo()
+        assert ring.take(SIZE) is not None
+
+
+def _no_space(at: int, size: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_file_that_is_somebody_elses_or_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(segment, "folder", lambda: tmp_path)
+    target = tmp_path / "target"
+    target.write_bytes(b"x" * 100_000)
+    segment.path_of("link").symlink_to(target)
+    segment.path_of("folder").mkdir()
+    for name in ("link", "folder"):
+        for opened in (Ring, RingReader):
+            with pytest.raises(StorageError):
+                opened(name)
+    assert target.read_bytes() == b"x" * 100_000
+
+
+HEADER_LIES = [
+    ("magic", 5, ProtocolError),
+    ("version", 2, VersionMismatch),
+    ("header_bytes", 8, ProtocolError),
+    ("file_bytes", 1 << 62, ProtocolError),
+    ("slots", 0, ProtocolError),
+    ("slots", 65, ProtocolError),
+    ("slots", 2, ProtocolError),
+    ("readers", 1 << 31, ProtocolError),
+    ("readers_at", 4097, ProtocolError),
+    ("readers_at", 0, ProtocolError),
+    ("reader_bytes", 8, ProtocolError),
+    ("reader_bytes", 1 << 30, ProtocolError),
+    ("slots_at", 65000, ProtocolError),
+    ("slots_at", 4100, ProtocolError),
+    ("slot_bytes", 1, ProtocolError),
+    ("slot_bytes", 1 << 31, ProtocolError),
+    ("payloads_at", 1 << 40, ProtocolError),
+    ("payloads_at", 0, ProtocolError),
+    ("payload_bytes", 0, ProtocolError),
+    ("payload_bytes", 1 << 63, ProtocolError),
+    ("payload_bytes", 65535, ProtocolError),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "kind"), HEADER_LIES)
+def test_a_header_that_lies_is_refused_before_anything_is_mapped(name, value, kind):
+    with small_ring() as ring:
+        word = next(word for word in HEADER.words if word.name == name)
+        struct.pack_into(f"<{word.code}", ring._map, word.offset, value)
+        with pytest.raises(kind):
+            RingReader(ring.name)
+        assert ring.path.exists()
+
+
+def test_a_file_shorter_than_it_says_is_refused():
+    with small_ring() as ring:
+        os.truncate(ring.path, 1000)
+        with pytest.raises(ProtocolError, match="makes no sense"):
+            RingReader(ring.name)
+
+
+SLOT_LIES = [
+    ("width", 0),
+    ("width", WIDTH - 2),
+    ("width", 1 << 31),
+    ("height", 0),
+    ("height", 8193),
+    ("height", 1 << 31),
+    ("stride", 1 << 31),
+    ("stride", STRIDE - 1),
+    ("pixel_format", 3),
+    ("cfa", 4),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), SLOT_LIES)
+def test_a_frame_that_lies_is_passed_over(name, value):
+    with small_ring() as ring, RingReader(ring.name, "every", timeout=0) as reader:
+        slot = publish(ring)
+        word = next(word for word in SLOT.words if word.name == name)
+        at = SLOTS_AT + slot.index * SLOT.size + word.offset
+        struct.pack_into(f"<{word.code}", ring._map, at, value)
+        with pytest.raises(ProtocolError, match="damaged"):
+            reader.next()
+        publish(ring)
+        with reader.next() as frame:
+            assert frame.sequence == 2
+        [entry] = [READERS_AT + READER.at["held"]]
+        assert ring._map[entry : entry + 32] == bytes(32)
+
+
+def test_rows_and_gaps_that_lie_stay_inside_the_frame():
+    with small_ring() as ring, RingReader(ring.name, timeout=0) as reader:
+        slot = publish(ring)
+        at = SLOTS_AT + slot.index * SLOT.size
+        struct.pack_into("<Q", ring._map, at + SLOT.at["rows_ready"], 1 << 50)
+        struct.pack_into("<Q", ring._map, at + SLOT.at["covered_bytes"], 1 << 50)
+        with reader.next() as frame:
+            assert frame.rows_ready == HEIGHT
+            assert frame.coverage == 1
+            struct.pack_into("<I", ring._map, at + SLOT.at["uncovered_count"], 17)
+            with pytest.raises(ProtocolError, match="too many gaps"):
+                _ = frame.uncovered
+            struct.pack_into("<I", ring._map, at + SLOT.at["uncovered_count"], 1)
+            struct.pack_into("<QQ", ring._map, at + SLOT.at["uncovered"], 0, SIZE + 1)
+            with pytest.raises(ProtocolError, match="gaps outside"):
+                _ = frame.uncovered
+
+
+def test_noise_in_the_control_data_ends_in_our_errors_only(seed):
+    """Whatever stands there while a reader reads: no crash, no other exception, no waiting."""
+    chance = np.random.default_rng(seed)
+    for _ in range(60):
+        with small_ring() as ring, RingReader(ring.name, "every", early=True, timeout=0) as reader:
+            publish(ring)
+            noise = chance.integers(0, 256, 4 * SLOT.size, dtype=np.uint8).tobytes()
+            ring._map[SLOTS_AT : SLOTS_AT + len(noise)] = noise
+            for index in range(3):
+                mark = int(chance.integers(0, 9)) | 8
+                struct.pack_into("<QQ", ring._map, SLOTS_AT + index * SLOT.size, mark, 5)
+                at = SLOTS_AT + index * SLOT.size + SLOT.at["stream"]
+                struct.pack_into("<I", ring._map, at, int(chance.integers(0, 3)))
+            for _ in range(6):
+                try:
+                    with reader.next() as frame:
+                        assert frame.packed.size <= ring.payload_bytes
+                except (ProtocolError, Timeout):
+                    pass
+            # The writer goes on as if nothing had been.
+            assert publish(ring).sequence == 2
+
+
+def test_states_are_those_of_the_layout():
+    with small_ring() as ring:
+        slot = begin(ring)
+        assert slot.state is SlotState.FILLING
+        assert slot.memory[0] == POISON
+        slot.start(description())
+        assert slot.state is SlotState.STARTED
+        slot.finish(True, SIZE, (), HEIGHT)
+        assert slot.state is SlotState.FINISHED
+        slot.let_go()
+        assert slot.state is SlotState.FINISHED

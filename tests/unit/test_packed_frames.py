@@ -1,0 +1,298 @@
+"""Frames whose pixels share bytes: which tiles fit, what is asked for again, what a frame shows."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+
+import numpy as np
+import pytest
+from raw_frames import make_frame
+
+from lenslink.pool import Pool
+from lenslink.raw.packing import pack
+from lenslink.reassembly import Reassembly, pixels
+from lenslink_protocol.ids import (
+    EndStatus,
+    FrameState,
+    ManifestKey,
+    MessageType,
+    PixelFormat,
+    Reject,
+)
+from lenslink_protocol.manifest import encode_entry, parse_manifest
+from lenslink_protocol.messages import (
+    ColorEntry,
+    Configured,
+    FormatEntry,
+    FrameEnd,
+    FrameStart,
+    Header,
+    Malformed,
+    ModeEntry,
+    Resent,
+    SensorEntry,
+)
+from lenslink_protocol.packings import layout
+from lenslink_protocol.params import RESEND_RETRY_MS
+
+HEIGHT = 8
+# A row of 14 bits whose end cuts a group, and one of 12 bits.
+FORMS = [
+    pytest.param(layout(code), width, id=f"{code.name}-{width}")
+    for code, width in (
+        (PixelFormat.RG14Mipi, 18),
+        (PixelFormat.GR10p, 22),
+        (PixelFormat.BG12p, 16),
+        (PixelFormat.GB12Packed, 18),
+    )
+]
+BITS = 10
+"""Of the pixels: fewer than some of the formats take."""
+
+
+class Poisoned(Pool):
+    """Memory as of another frame."""
+
+    def acquire(self, size):
+        buffer = super().acquire(size)
+        buffer[:] = 0xEE
+        return buffer
+
+
+def picture(width):
+    return (np.arange(1, width * HEIGHT + 1, dtype=np.uint16) & 0x3FF).reshape(HEIGHT, width)
+
+
+class Bench:
+    """A reassembly that expects frames of that form."""
+
+    def __init__(self, form, width, resend=False):
+        self.form, self.width = form, width
+        self.stride = form.bytes_of(width)
+        self.packed = pack(picture(width), form)
+        size = self.stride * HEIGHT
+        self.plan = Configured(0, 0, 1, form.code, width, HEIGHT, self.stride, size, size)
+        self.rejects = Counter()
+        self.frames = Reassembly(Poisoned(), self.rejects, {0: self.plan}.get)
+        self.frames.resend = resend
+        self.frames.lanes = [Lane()]
+
+    def header(self, kind, place=(0, 0, 0, 0), length=0):
+        return Header(0x10, kind, 0, 0, 0, 0, 1, *place, length, 0, 0)
+
+    def start(self, **changes):
+        fields = {
+            "mode": 1, "request": 3, "width": self.width, "height": HEIGHT, "cfa": 0,
+            "orientation": 1, "bits": BITS, "pixel_format": self.form.code, "stride": self.stride,
+            "white": 1023, "black_milli": (0,) * 4, "timestamp_us": 0, "exposure_us": 0,
+            "gain_milli": 0, "focus_mdpt": 0, "temperature_mc": 0, **changes,
+        }  # fmt: skip
+        self.frames.start(self.header(MessageType.FRAME_START), FrameStart(**fields), 0.0)
+
+    def tile(self, place, payload=None):
+        """A tile as a receiver brings it; its payload is the picture's there."""
+        x, y, columns, rows = place
+        left, right = self.form.bytes_of(x), self.form.bytes_of(x + columns)
+        if payload is None:
+            payload = self.packed[y : y + rows, left:right].tobytes()
+        header = self.header(MessageType.TILE, place, len(payload))
+        memory = self.frames.place(header)
+        in_place = memory is not None
+        if memory is None:
+            memory = memoryview(bytearray(len(payload)))
+        memory[:] = payload
+        self.frames.tile(header, memory, in_place, 0.0)
+
+    def end(self):
+        message = FrameEnd(EndStatus.OK, 1, 4, 0, (0,) * 4)
+        self.frames.end(self.header(MessageType.FRAME_END), message, 0.0)
+
+    def only(self):
+        (assembly,) = self.frames.finished
+        return assembly
+
+
+class Lane:
+    number = 0
+    alive = True
+    last_sequence = 0
+
+
+@pytest.mark.parametrize(("form", "width"), FORMS)
+def test_strips_segments_and_rectangles(form, width):
+    bench = Bench(form, width)
+    bench.start()
+    half = width // 2 // form.group * form.group
+    bench.tile((0, 0, width, 2))
+    for y in (2, 3):
+        bench.tile((0, y, half, 1))
+        bench.tile((half, y, width - half, 1))
+    # Side by side, of several rows each.
+    bench.tile((half, 4, width - half, 4))
+    bench.tile((0, 4, half, 4))
+    bench.end()
+    assert not +bench.rejects
+    assert bench.only().coverage.complete
+    assert (pixels(bench.only()) == picture(width)).all()
+
+
+@pytest.mark.parametrize(("form", "width"), FORMS)
+def test_tiles_inside_a_group_are_rejected(form, width):
+    """Each place that is not on groups, with each length that somebody might give it."""
+    bench = Bench(form, width)
+    bench.start()
+    wrong = 0
+    for x in range(width):
+        for columns in range(1, width - x + 1):
+            if form.fits(x, columns, width):
+                continue
+            between = form.bytes_of(x + columns) - form.bytes_of(x)
+            for row in {between, form.bytes_of(columns), 2 * columns}:
+                bench.tile((x, 2, columns, 2), bytes([0x55]) * 2 * row)
+                wrong += 1
+    assert +bench.rejects == {Reject.GEOMETRY: wrong}
+    for y in range(0, HEIGHT, 2):
+        bench.tile((0, y, width, 2))
+    bench.end()
+    assert (pixels(bench.only()) == picture(width)).all()
+
+
+@pytest.mark.parametrize(("form", "width"), FORMS)
+def test_a_tile_of_another_length_is_rejected(form, width):
+    bench = Bench(form, width)
+    bench.start()
+    for length in (0, 2 * bench.stride - 1, 2 * bench.stride + 1, 2 * 2 * width):
+        bench.tile((0, 0, width, 2), bytes(length))
+    assert +bench.rejects == {Reject.GEOMETRY: 4}
+
+
+@pytest.mark.parametrize(("form", "width"), FORMS)
+def test_a_start_of_another_format_is_rejected(form, width):
+    other = next(each for each in PixelFormat if layout(each).bits == form.bits != each)
+    if other == form.code:
+        other = PixelFormat.RG12
+    for changes in (
+        {"pixel_format": other},
+        {"pixel_format": 0},
+        {"stride": bench_stride(form, width) + 1},
+        {"stride": 2 * width},
+        {"bits": form.bits + 1},
+    ):
+        bench = Bench(form, width)
+        bench.start(**changes)
+        assert +bench.rejects == {Reject.GEOMETRY: 1}, changes
+
+
+def bench_stride(form, width):
+    return form.bytes_of(width)
+
+
+@pytest.mark.parametrize(("form", "width"), FORMS)
+def test_what_is_missing_is_named_in_pixels(form, width):
+    """A strip, a segment up to the row's end, and one inside a row."""
+    bench = Bench(form, width, resend=True)
+    group = form.group
+    bench.start()
+    bench.tile((0, 2, width - group - width % group, 1))
+    bench.tile((0, 3, width, 1))
+    bench.tile((0, 4, group, 1))
+    bench.tile((2 * group, 4, width - 2 * group, 1))
+    bench.tile((0, 5, width, 3))
+    bench.end()
+    (missing,) = bench.frames.missing(RESEND_RETRY_MS)
+    first = width - group - width % group
+    wanted = [(0, 0, width, 2), (first, 2, width - first, 1), (group, 4, group, 1)]
+    assert list(missing.rectangles) == wanted
+    gone = b"".join(struct.pack("<4H", *each) for each in wanted)
+    answer = Resent(0, FrameState.ENDED, len(wanted), gone)
+    bench.frames.resent(bench.header(MessageType.RESENT), answer, 0.1)
+    assembly = bench.only()
+    uncovered = assembly.clear_gaps()
+    expected = picture(width)
+    mask = np.ones_like(expected, bool)
+    for x, y, columns, rows in wanted:
+        mask[y : y + rows, x : x + columns] = False
+    assert (pixels(assembly) == np.where(mask, expected, 0)).all()
+    frame = frame_of(assembly.buffer.reshape(HEIGHT, -1), form, uncovered)
+    assert (frame.mask == mask).all()
+
+
+def frame_of(packed, form, uncovered=()):
+    frame = make_frame(np.zeros((2, 2), np.uint16), layout=form, uncovered=uncovered)
+    frame.packed = packed
+    return frame
+
+
+@pytest.mark.parametrize(("form", "width"), FORMS)
+def test_a_frame_is_unpacked_once_and_when_asked(form, width):
+    packed = pack(picture(width), form)
+    frame = frame_of(packed, form)
+    frame._recycle = lambda: None
+    assert (frame.height, frame.width) == (HEIGHT, width)
+    shown = frame.pixels
+    assert (shown == picture(width)).all()
+    packed[:] = 0
+    assert frame.pixels is shown
+    assert shown.any()
+    frame.release()
+    assert frame.pixels.size == 0
+
+
+def test_a_frame_that_is_not_packed_is_the_memory_itself():
+    words = picture(16)
+    frame = make_frame(words)
+    frame.packed[0, 0] = 77
+    assert frame.pixels[0, 0] & 0xFF == 77
+    assert np.shares_memory(frame.pixels, frame.packed)
+
+
+@pytest.mark.parametrize(("form", "width"), FORMS)
+def test_a_mask_takes_whole_groups(form, width):
+    """A byte that is missing takes every pixel of its group with it, and no other."""
+    packed = pack(picture(width), form)
+    stride = packed.shape[1]
+    size = form.bytes_of(form.group)
+    for at in range(2 * stride):
+        row, byte = divmod(at, stride)
+        frame = frame_of(packed, form, ((at, at + 1),))
+        expected = np.ones((HEIGHT, width), bool)
+        first = byte // size * form.group
+        expected[row, first : first + form.group] = False
+        assert (frame.mask == expected).all(), at
+
+
+# --- what a manifest may list ------------------------------------------------------------------
+
+
+def manifest(codes, bits=12, cfa=0):
+    texts = [(key, b"x") for key in range(ManifestKey.MAKER, ManifestKey.BOARD + 1)]
+    sensor = SensorEntry(64, 64, bits, cfa, 1, 4095, (0,) * 4).encode()
+    mode = ModeEntry(1, 64, 64, 1, 3, (0, 0, 64, 64), b"m".ljust(16, b"\0")).encode()
+    parts = [
+        *texts,
+        (ManifestKey.SENSOR, sensor),
+        (ManifestKey.COLOR, ColorEntry.FIXED.pack(21, 0, *[1] * 24)),
+        (ManifestKey.MODE, mode),
+        *[(ManifestKey.FORMAT, FormatEntry(code).encode()) for code in codes],
+    ]
+    return parse_manifest(b"".join(encode_entry(key, value) for key, value in parts))
+
+
+def test_formats_of_a_manifest():
+    assert manifest([]).formats == (PixelFormat.RG12,)
+    assert manifest([], bits=9).formats == (PixelFormat.RG10,)
+    listed = [PixelFormat.RG12Mipi, PixelFormat.RG12]
+    assert manifest(listed).formats == tuple(listed)
+    # What this version does not know is not asked for.
+    assert manifest([0x01234567, *listed]).formats == tuple(listed)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [[0x01234567], [PixelFormat.GR12], [PixelFormat.RG10p], [PixelFormat.RG12] * 17],
+    ids=["unknown", "another phase", "fewer bits", "too many"],
+)
+def test_impossible_formats_of_a_manifest(codes):
+    with pytest.raises(Malformed, match="pixel formats"):
+        manifest(codes)

@@ -1,0 +1,79 @@
+"""The ring's layout: C has it as Python does, and nothing of it is misaligned."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lenslink_protocol.ringlayout import (
+    HEADER,
+    MAX_SLOTS,
+    PAYLOADS_AT,
+    READER,
+    READERS,
+    READERS_AT,
+    SLOT,
+    SLOTS_AT,
+    Part,
+)
+
+PARTS = (HEADER, READER, SLOT)
+
+
+def c_program() -> str:
+    lines = ['#include "lenslink_ring_reader.h"', "#include <stdio.h>", "int main(void) {"]
+    lines.append('    printf("{");')
+    for part in PARTS:
+        kind = f"struct lenslink_ring_{part.name}"
+        lines.append(f'    printf("\\"{part.name}\\": [%zu", sizeof({kind}));')
+        for word in part.words:
+            member = f"(({kind} *)0)->{word.name}"
+            lines.append(f'    printf(", %zu", offsetof({kind}, {word.name}));')
+            lines.append(f'    printf(", %zu", sizeof({member}));')
+        lines.append('    printf("], ");')
+    lines.append('    printf("\\"magic\\": %llu}", (unsigned long long)LENSLINK_RING_MAGIC);')
+    return "\n".join([*lines, "    return 0;", "}"])
+
+
+def test_c_has_the_same_layout(tool, root: Path, tmp_path: Path):
+    source, program = tmp_path / "layout.c", tmp_path / "layout"
+    source.write_text(c_program())
+    folder = root / "host/lenslink/isp"
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{folder}"]
+    subprocess.run([tool("gcc"), *flags, str(source), "-o", str(program)], check=True)
+    found = json.loads(subprocess.run([str(program)], capture_output=True, check=True).stdout)
+    expected = {
+        part.name: [part.size]
+        + [number for word in part.words for number in (word.offset, word.size * word.count)]
+        for part in PARTS
+    }
+    assert found == expected | {"magic": int.from_bytes(b"LLRING\r\n", "little")}
+
+
+def test_all_is_aligned_and_nothing_overlaps():
+    for part in PARTS:
+        at = 0
+        for word in part.words:
+            assert word.offset == at
+            assert word.offset % word.size == 0
+            at += word.size * word.count
+        assert at <= part.size
+    assert HEADER.size <= READERS_AT
+    assert READERS_AT + READERS * READER.size <= SLOTS_AT
+    assert SLOTS_AT + MAX_SLOTS * SLOT.size <= PAYLOADS_AT
+
+
+@pytest.mark.parametrize(
+    ("size", "words", "why"),
+    [
+        (8, (("a", "Q", ""), ("b", "B", "")), "takes 9 of 8"),
+        (16, (("a", "B", ""), ("b", "Q", "")), "not aligned"),
+        (12, (("a", "Q", ""),), "takes 8 of 12"),
+    ],
+)
+def test_a_bad_layout_is_refused(size, words, why):
+    with pytest.raises(ValueError, match=why):
+        Part("bad", "", size, *words)

@@ -1,0 +1,348 @@
+"""``shm:``: both ends in this process, and modules that offer what they must not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import struct
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lenslink import Disconnected, NotFound, ProtocolError, Timeout, UsageError
+from lenslink.deadline import Deadline
+from lenslink.transports import open_transport, parse
+from lenslink.transports.shm import ShmEnd, offer
+from lenslink_hil.shmbridge import bridged
+
+if sys.platform != "linux":
+    pytest.skip("shm: needs Linux", allow_module_level=True)
+
+KNOWN_S = 0.2
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A listening socket, at ``lens`` in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind("lens")
+        listening.listen()
+        yield listening
+
+
+@pytest.fixture
+def ends(server):
+    """The host's end and the module's."""
+    host, module = pair(server)
+    with contextlib.closing(host), contextlib.closing(module):
+        yield host, module
+
+
+def pair(server: socket.socket, **rings: int) -> tuple[ShmEnd, ShmEnd]:
+    """Both ends: what the module sends at once waits in the connection for the host."""
+    found: list[ShmEnd] = []
+    thread = threading.Thread(target=lambda: found.append(offer(server.accept()[0], **rings)))
+    thread.start()
+    host = open_transport(parse("shm:lens"), Deadline(10))
+    thread.join()
+    assert isinstance(host, ShmEnd)
+    return host, found[0]
+
+
+def receive(end: ShmEnd, count: int) -> bytes:
+    data = bytearray(count)
+    rest = memoryview(data)
+    while rest:
+        got = end.receive_into([rest], 10)
+        assert got
+        rest = rest[got:]
+    return bytes(data)
+
+
+def test_both_directions(ends):
+    host, module = ends
+    for one, other in ((host, module), (module, host)):
+        assert one.receive_into([memoryview(bytearray(9))], 0) == 0
+        one.send(b"hello", Deadline(1))
+        one.send(b"", Deadline(1))
+        assert receive(other, 5) == b"hello"
+
+
+def test_more_than_the_ring_holds(server, seed):
+    """Any sizes of writes and reads; each side sleeps often, as the ring is small."""
+    host, module = pair(server, up=4096, down=4096)
+    chance = random.Random(seed)
+    data = chance.randbytes(3_000_000)
+    sizes = [chance.choice([1, 40, 4096, 4097, 20_000, 300_000]) for _ in range(len(data))]
+
+    def send() -> None:
+        rest = memoryview(data)
+        for size in sizes:
+            module.send(rest[:size], Deadline(20))
+            rest = rest[size:]
+            if not rest:
+                break
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    came = bytearray()
+    while len(came) < len(data):
+        parts = [bytearray(chance.choice([1, 40, 5000])) for _ in range(chance.randrange(1, 8))]
+        count = host.receive_into([memoryview(part) for part in parts], 20)
+        assert count, f"seed {seed}: nothing came after {len(came)} bytes"
+        came += b"".join(parts)[:count]
+    thread.join()
+    assert came == data
+    host.close()
+    module.close()
+
+
+def test_a_byte_wakes_the_reader(ends):
+    host, module = ends
+    timer = threading.Timer(0.05, module.send, (b"x", Deadline(1)))
+    timer.start()
+    began = time.monotonic()
+    assert host.receive_into([memoryview(bytearray(9))], 10) == 1
+    assert time.monotonic() - began < 5
+    timer.join()
+
+
+def test_nothing_comes_in_time(ends):
+    host, module = ends
+    began = time.monotonic()
+    assert host.receive_into([memoryview(bytearray(9))], 0.05) == 0
+    assert 0.04 < time.monotonic() - began < 5
+    with pytest.raises(Timeout, match=r"the module took no bytes for 0\.05 s"):
+        host.send(bytes(100_000), Deadline(0.05))
+    assert module.receive_into([memoryview(bytearray(100_000))], 1) == 64 << 10
+
+
+def test_the_end_comes_after_what_was_said(ends):
+    host, module = ends
+    module.send(b"last words", Deadline(1))
+    module.close()
+    assert receive(host, 10) == b"last words"
+    began = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(Disconnected, match="the module closed the connection"):
+            host.receive_into([memoryview(bytearray(9))], 10)
+    with pytest.raises(Disconnected):
+        host.send(b"x", Deadline(1))
+    assert time.monotonic() - began < KNOWN_S
+
+
+def test_a_host_that_has_gone_while_the_ring_is_full(ends):
+    host, module = ends
+    timer = threading.Timer(0.05, host.close)
+    timer.start()
+    with pytest.raises(Disconnected, match="the host closed the connection"):
+        module.send(bytes(4 << 20), Deadline(10))
+    timer.join()
+
+
+def test_a_module_that_only_rings(server):
+    """However often it does, the host's calls end in time."""
+    host, module = pair(server)
+    stop = threading.Event()
+
+    def noise() -> None:
+        while not stop.is_set():
+            module.ring()
+
+    thread = threading.Thread(target=noise)
+    thread.start()
+    try:
+        assert host.receive_into([memoryview(bytearray(9))], 0) == 0
+        assert host.receive_into([memoryview(bytearray(9))], 0.05) == 0
+        with pytest.raises(Timeout):
+            host.send(bytes(1 << 20), Deadline(0.05))
+    finally:
+        stop.set()
+        thread.join()
+        host.close()
+        module.close()
+
+
+def test_a_module_whose_counters_lie(ends):
+    host, module = ends
+    module.outgoing._mine[0] = 1 << 40
+    with pytest.raises(ProtocolError, match="the module has broken the shared memory: "):
+        host.receive_into([memoryview(bytearray(9))], 1)
+    with pytest.raises(Disconnected, match="broken"):
+        host.receive_into([memoryview(bytearray(9))], 1)
+
+
+def test_a_module_whose_tail_lies(ends):
+    host, module = ends
+    module.incoming._mine[0] = 1
+    with pytest.raises(ProtocolError, match="broken"):
+        host.send(b"x", Deadline(1))
+
+
+@contextlib.contextmanager
+def greeted(server: socket.socket, data: bytes, fds: list[int]):
+    """A module that says that, and stays."""
+    kept: list[socket.socket] = []
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        kept.append(connection)
+        if fds:
+            socket.send_fds(connection, [data], fds)
+        else:
+            connection.sendall(data)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        for each in [*fds, *(connection.detach() for connection in kept)]:
+            os.close(each)
+
+
+def memory(size: int, sealed: bool = True) -> int:
+    import fcntl
+
+    fd = os.memfd_create("test", os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    if sealed:
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    return fd
+
+
+def greeting(up: int = 4096, down: int = 4096, magic: bytes = b"LLSHM 1\n") -> bytes:
+    return struct.pack("<8sII", magic, up, down)
+
+
+@pytest.mark.parametrize(
+    ("data", "make", "words"),
+    [
+        (greeting(), lambda: [], "shares no memory"),
+        (greeting()[:9], lambda: [memory(3 * 4096)], "shares no memory"),
+        (greeting(magic=b"LLSHM 2\n"), lambda: [memory(3 * 4096)], "greets with"),
+        (greeting(up=0), lambda: [memory(2 * 4096)], "ring has 0 bytes"),
+        (greeting(up=6144), lambda: [memory(4096 + 6144 + 4096)], "ring has 6144 bytes"),
+        (greeting(down=1 << 31), lambda: [memory(3 * 4096)], "ring has 2147483648 bytes"),
+        (greeting(), lambda: [memory(3 * 4096, sealed=False)], "may change its size"),
+        (greeting(), lambda: [memory(3 * 4096 - 1)], "may change its size"),
+        (greeting(), lambda: [os.open("file", os.O_RDWR | os.O_CREAT)], "is no memory"),
+        (greeting(), lambda: list(os.pipe()[:1]), "is no memory"),
+    ],
+)
+def test_what_a_module_must_not_offer(server, data, make, words):
+    with greeted(server, data, make()), pytest.raises(ProtocolError, match=words) as caught:
+        open_transport(parse("shm:lens"), Deadline(10))
+    assert str(caught.value).startswith("shm:lens: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_module_that_leaves_before_it_greets(server):
+    def leave() -> None:
+        server.accept()[0].close()
+
+    thread = threading.Thread(target=leave)
+    thread.start()
+    with pytest.raises(Disconnected, match="shm:lens: the module closed the connection"):
+        open_transport(parse("shm:lens"), Deadline(10))
+    thread.join()
+
+
+def test_a_module_that_does_not_greet(server):
+    with pytest.raises(ProtocolError, match=r"shm:lens: .*does it serve unix:\?"):
+        open_transport(parse("shm:lens"), Deadline(0.1))
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "words"),
+    [
+        ("shm:", UsageError, "needs a path"),
+        ("shm:lens?size=1", UsageError, "no option 'size'"),
+        ("shm:nobody", NotFound, "shm:nobody: No such file or directory"),
+        ("shm:" + "x" * 200, UsageError, "too long"),
+        ("shm:.", NotFound, "shm:.: Connection refused"),
+        ("shm:a%00b", NotFound, "shm:a%00b: No such file"),
+    ],
+)
+def test_bad_urls(server, url, kind, words):
+    with pytest.raises(kind, match=words):
+        open_transport(parse(url), Deadline(1))
+
+
+def test_nothing_is_left(server):
+    """No descriptor and no mapping; there never was a name."""
+    before = entries("/proc/self/fd")
+    for _ in range(3):
+        host, module = pair(server)
+        module.send(b"x", Deadline(1))
+        assert "memfd:lenslink" in Path("/proc/self/maps").read_text(encoding="utf-8")
+        host.close()
+        host.close()
+        module.close()
+        with greeted(server, greeting(), [memory(4096)]), pytest.raises(ProtocolError):
+            open_transport(parse("shm:lens"), Deadline(10))
+    assert len(entries("/proc/self/fd")) == len(before)
+    assert "memfd:lenslink" not in Path("/proc/self/maps").read_text(encoding="utf-8")
+
+
+def entries(folder: str) -> set[str]:
+    return {path.name for path in Path(folder).iterdir()} if Path(folder).is_dir() else set()
+
+
+def test_a_bridge(server, seed):
+    """A module that has only a socket: all that is said arrives, in both directions."""
+    host, module = pair(server, up=4096, down=4096)
+    chance = random.Random(seed)
+    up, down = chance.randbytes(1_000_000), chance.randbytes(300_000)
+    echo = []
+
+    def serve(link: socket.socket) -> None:
+        with link:
+            sender = threading.Thread(target=link.sendall, args=(up,))
+            sender.start()
+            echo.append(link.recv(len(down), socket.MSG_WAITALL))
+            sender.join()
+
+    thread = threading.Thread(target=serve, args=(bridged(module),))
+    thread.start()
+    came = bytearray()
+    rest = memoryview(down)
+    while len(came) < len(up) or rest:
+        with contextlib.suppress(Timeout):
+            host.send(rest[:1000], Deadline(10))
+            rest = rest[1000:]
+        part = bytearray(chance.randrange(1, 9000))
+        if len(came) < len(up):
+            came += part[: host.receive_into([memoryview(part)], 10)]
+    thread.join()
+    assert came == up
+    assert echo == [down]
+    with pytest.raises(Disconnected):
+        host.receive_into([memoryview(bytearray(1))], 10)
+
+
+def test_a_bridge_ends_with_the_host_and_says_its_last_words(server):
+    host, module = pair(server)
+    with bridged(module) as link:
+        link.settimeout(10)
+        host.send(b"goodbye", Deadline(1))
+        host.close()
+        assert link.recv(100, socket.MSG_WAITALL) == b"goodbye"
+
+
+def test_a_bridge_ends_with_a_host_that_lies(server):
+    host, module = pair(server)
+    with bridged(module) as link:
+        link.settimeout(10)
+        host.outgoing._mine[0] = 1 << 50
+        host.ring()
+        assert link.recv(100) == b""
+    with pytest.raises(Disconnected):
+        host.receive_into([memoryview(bytearray(1))], 10)

@@ -141,3 +141,37 @@ def test_a_packet_that_stalled_is_settled():
     assert (receiver.last_sequence, receiver.settled_sequence) == (1, 0)
     receiver.poll(STALL)
     assert (receiver.last_sequence, receiver.settled_sequence) == (1, 1)
+
+
+def test_packets_that_were_received_elsewhere_count_as_received():
+    receiver, sink, rejects = made()
+    assert receiver.header is None
+    receiver.feed(lab.packet(lab.LOG, b"", 0xFFFFFFFE), 0.0)
+    receiver.passed(3, 3 * HEADER_BYTES, 5.0)
+    assert (receiver.last_sequence, receiver.settled_sequence, receiver.lost) == (1, 1, 0)
+    # Time is counted from then.
+    receiver.feed(lab.packet(lab.LOG, b"x", 2)[:-1], 5.0)
+    assert receiver.header is not None
+    receiver.feed(b"x", 5.0)
+    assert receiver.header is None
+    assert len(sink.got) == 2
+    assert not rejects
+
+
+def test_time_passes_with_packets_that_were_received_elsewhere():
+    receiver, _, rejects = made()
+    receiver.feed(lab.packet(lab.LOG, b"", 0), 0.0)
+    receiver.feed(lab.packet(lab.LOG, b"", 1)[:5], 0.0)
+    receiver.passed(1, HEADER_BYTES, 5.0)
+    receiver.poll(5.0 + STALL - 0.001)
+    assert not rejects
+
+
+@pytest.mark.parametrize(("count", "found"), [(39, 0), (40, 1), (SEARCH, 1)])
+def test_packets_that_were_received_elsewhere_may_be_searched_for_as_long(count, found):
+    receiver, sink, _ = made()
+    spent(receiver)
+    receiver.passed(1, count, 0.0)
+    # What is received for it, its header, is of use as well; at most SEARCH in all.
+    receiver.feed(damaged(damaged(padded(EMPTY, 80), 4), 3), 0.0)
+    assert len(sink.got) == found

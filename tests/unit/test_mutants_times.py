@@ -6,7 +6,7 @@ import test_mutants_host as lab
 
 from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.ids import BusyReason, Reject, ResendFlag
-from lenslink_protocol.link import Missing
+from lenslink_protocol.link import WINDOW, Missing
 from lenslink_protocol.messages import Busy, Capture, HeartbeatReply, HelloReply, Pending
 from lenslink_protocol.params import HEADER_BYTES
 
@@ -102,3 +102,21 @@ def test_a_lane_lets_go_of_what_came_whole():
     host.frames.place = lambda header, lane: memory
     host.say(ALIVE, 0, 0.0, kind=lab.TILE, payload=bytes(8))
     assert ("release", 0) in host.frames.told
+
+
+def test_tiles_that_were_received_elsewhere_are_a_sign_of_life_and_are_granted_again():
+    host = lab.Host(2)
+    for lane in (0, 1):
+        host.say(ALIVE, 0, 0.0, lane=lane)
+    host.sent()
+    eighth = WINDOW // 8
+    host.link.passed(1, 3, eighth - 1, 2.0, lane=1)
+    assert host.link.lanes[1].last_sequence == 3
+    assert not host.link.is_silent(2.85)
+    assert host.kinds() == []
+    host.link.passed(1, 1, 1, 2.0, lane=0)
+    [(_, grant)] = host.sent()
+    assert grant.limit == (WINDOW, WINDOW + eighth)
+    # Nothing is known of a third stream.
+    host.link.passed(2, 1, WINDOW, 2.0)
+    assert host.kinds() == []

@@ -31,7 +31,11 @@ from types import CodeType, ModuleType
 ROOT = Path(__file__).resolve().parent.parent
 
 _SUITES = ["tests/firmware/test_suites.py", "-k", "test_on_cpython or test_mutants"]
-_BOARD = ["tests/unit/test_mutants_module.py", *_SUITES]
+_BOARD = [
+    "tests/unit/test_mutants_board.py",
+    "tests/unit/test_mutants_module.py",
+    *_SUITES,
+]
 _HOST = [
     "tests/unit/test_mutants_host.py",
     "tests/unit/test_mutants_times.py",

@@ -77,9 +77,11 @@ def _measured(case: Case, effort: Effort, place: Path, say: Say) -> dict[str, An
     try:
         return measure(case, effort, place, say)
     except RigError as error:
-        say(f"{case.name}: once more ({error})")
+        disturbed = str(error)
+        say(f"{case.name}: once more ({disturbed})")
     try:
-        return measure(case, effort, place, say)
+        # Said in the figures and in the report: it may have been the driver's fault.
+        return measure(case, effort, place, say) | {"disturbed": disturbed}
     except RigError as error:
         raise RigError(f"{error} ({case.name})") from None
 

@@ -214,6 +214,9 @@ def _method(result: dict[str, Any]) -> Iterator[str]:
     yield "  both are rejected, the first is asked for again, and the frame's pixels are checked."
     yield "- Senders share the cores with the host, so wall figures of several modules are low; CPU"
     yield "  figures are not touched by that, but by caches that others use, and by a busy machine."
+    for each in result["series"]:
+        if "disturbed" in each:
+            yield f"- Measured a second time: {label(each)}, since {each['disturbed']}."
     for each in result["not_run"]:
         yield f"- NOT RUN: {each['series']}: {each['why']}"
     yield ""

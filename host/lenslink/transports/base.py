@@ -47,6 +47,17 @@ class Transport(Protocol):
 
 
 @runtime_checkable
+class FillingTransport(Transport, Protocol):
+    """A transport that can wait for many bytes in one call."""
+
+    def fill_into(self, buffers: Sequence[memoryview]) -> int:
+        """Fill *buffers* whole; less, or nothing, where the module pauses for some milliseconds.
+
+        Raises :exc:`~lenslink.errors.Disconnected` when the module is gone.
+        """
+
+
+@runtime_checkable
 class MultiLaneTransport(Transport, Protocol):
     """A transport of several lanes; lane 0 is what the methods of a transport are about."""
 

@@ -7,6 +7,7 @@ import json
 import os
 import selectors
 import socket
+import struct
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,10 @@ from ..url import Url, parse_url
 from .base import DeviceInfo, Transport
 
 _BUFFER_BYTES = 1 << 20
+# In the kernel, so that it costs no call of its own; bounds fill_into() alone.
+_FILL_TIMEOUT = struct.pack("@ll", 0, 2000)  # s, us
+# Calls that shall not wait say so themselves, where they can: then one that shall, may.
+_NO_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 _OPTIONS = {"lanes": "connections that the link is spread over, as many as the module waits for"}
 
 
@@ -31,9 +36,11 @@ class SocketTransport:
     note: str | None = None
 
     def __init__(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
+        connection.setblocking(bool(_NO_WAIT))
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             connection.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+        if _NO_WAIT:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _FILL_TIMEOUT)
         self._socket: socket.socket | None = connection
         self._readable = _selector(connection, selectors.EVENT_READ)
         self._writable = _selector(connection, selectors.EVENT_WRITE)
@@ -52,12 +59,18 @@ class SocketTransport:
         except BlockingIOError:
             return 0
 
+    def fill_into(self, buffers: Sequence[memoryview]) -> int:
+        try:
+            return self._read(self._connection(), buffers, socket.MSG_WAITALL if _NO_WAIT else 0)
+        except BlockingIOError:
+            return 0
+
     def send(self, data: bytes, deadline: Deadline) -> None:
         connection = self._connection()
         rest = memoryview(data)
         while rest:
             try:
-                rest = rest[connection.send(rest) :]
+                rest = rest[connection.send(rest, _NO_WAIT) :]
             except BlockingIOError:
                 if not self._writable.select(deadline.remaining()):
                     raise Timeout(f"the module took no bytes for {deadline.seconds:g} s") from None
@@ -77,12 +90,14 @@ class SocketTransport:
             raise Disconnected(self._gone)
         return self._socket
 
-    def _read(self, connection: socket.socket, buffers: Sequence[memoryview]) -> int:
+    def _read(
+        self, connection: socket.socket, buffers: Sequence[memoryview], flags: int = _NO_WAIT
+    ) -> int:
         try:
             if sys.platform == "win32":
                 count = connection.recv_into(buffers[0])
             else:
-                count = connection.recvmsg_into(buffers)[0]
+                count = connection.recvmsg_into(buffers, 0, flags)[0]
         except BlockingIOError:
             raise
         except OSError as error:

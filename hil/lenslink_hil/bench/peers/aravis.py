@@ -21,8 +21,8 @@ _HOW = (
 NEEDS = (Need("gi", "Aravis", _HOW),)
 BYTES = 128 << 20
 NOTE = (
-    "C, over UDP and the loopback, where the kernel does a part of it in the sender's time; "
-    "packets of 9 KB, no CRC of the payload; 2048 x 2048 Mono8"
+    "C, over UDP and the loopback; run by root it reads a ring that the kernel fills, in the "
+    "sender's time; packets of 9 KB, no CRC of the payload; 2048 x 2048 Mono8"
 )
 # The camera ends when its standard input does.
 _CAMERA = """

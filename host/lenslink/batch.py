@@ -32,9 +32,9 @@ from .course import Course
 from .raster import Raster, raster_of
 from .reassembly import Assembly, Reassembly
 
-_PACKETS = 128
+_PACKETS = 384
 # A call costs little beside so many bytes, and they are still in the cache when their CRCs are due.
-_BYTES = (768 << 10) + _PACKETS * HEADER_BYTES
+_BYTES = (2 << 20) + _PACKETS * HEADER_BYTES
 # So many tiles in step, and the next are foreseen: as many as came in step, at most.
 _TRUST = 2
 # What a surprise leaves of that.
@@ -96,7 +96,18 @@ class Batch:
 
     def received(self, count: int, now: float) -> None:
         """*count* bytes are in :meth:`buffers`; *now* is any monotonic time in seconds."""
-        rest = self._settle(count, now)
+        before = self._under_way
+        sound = bool(self._payloads) and count > before > 0 and self._receiver.sound
+        if self._payloads and count > before > 0 and not sound:
+            # What a damaged payload holds is searched for packets, and one that is found there may
+            # be put where those behind it lie now.
+            behind = self._gather(0, count - before)
+            self._payloads = []
+            self._surprised()
+            self._link.received(before, now, self._lane)
+            self.feed(behind, now)
+            return
+        rest = self._settle(count, now, sound)
         if rest:
             # Behind a surprise too the tiles go on in order, so they are foreseen again.
             self.feed(self._gather(count - self._under_way - rest, rest), now)
@@ -159,48 +170,55 @@ class Batch:
         )
         if count < 1:
             return False
-        ground = raster.ground(course.tiles(position, count))
-        if not self._frames.is_free(assembly, ground):
-            return False
         starts = course.starts[position : position + count]
         ends = course.ends[position : position + count]
+        ground = course.ground(position, count)
+        if not self._frames.is_free(assembly, ground):
+            return False
         memory = assembly.memory
         if not raster.contiguous:
-            size = ends[-1] - starts[0]
+            first, size = starts[0], ends[-1] - starts[0]
             if size > len(self._stage):
                 self._stage = np.empty(size, np.uint8)
-            starts, ends = [at - starts[0] for at in starts], [at - starts[0] for at in ends]
+            starts, ends = [at - first for at in starts], [at - first for at in ends]
             memory = self._stage.data
         self._payloads = [memory[start:end] for start, end in zip(starts, ends, strict=True)]
-        self._size = sum(ends) - sum(starts) + count * HEADER_BYTES
+        self._size = course.size(position, count) + count * HEADER_BYTES
         self._position, self._ground = position, ground
         return True
 
     # --- what has come --------------------------------------------------------------------
 
-    def _settle(self, count: int, now: float) -> int:
-        """Use *count* bytes that have come, but for so many at their end that are a surprise."""
+    def _settle(self, count: int, now: float, sound: bool = False) -> int:
+        """Use *count* bytes that have come, but for so many at their end that are a surprise.
+
+        *sound*: the packet under way is known to be.
+        """
         if not self._payloads:
             self._link.received(count, now, self._lane)
             return 0
         before = min(count, self._under_way)
         if before or not count:
-            self._link.received(before, now, self._lane)
+            self._link.received(before, now, self._lane, sound)
         rest = count - before
         if not rest:
             return 0
         if self._is_as_foreseen():
             whole, part = self._whole(rest)
-            sound = self._sound(whole)
-            if sound:
-                rest -= self._take(sound, now)
-            if sound == whole:
+            good = self._sound(whole)
+            if good:
+                rest -= self._take(good, now)
+            if good == whole:
                 if part:
                     self._begin(whole, part, now)
                 return 0
+        self._surprised()
+        return rest
+
+    def _surprised(self) -> None:
+        """Something else came than was foreseen."""
         self._run //= _DOUBT
         self._sequence = None
-        return rest
 
     def _is_as_foreseen(self) -> bool:
         """Whether the packet before the batch has left all as it was when it was foreseen."""
@@ -245,16 +263,16 @@ class Batch:
         assembly, course = self._assembly, self._course
         assert assembly is not None
         assert course is not None
-        tiles, ground = course.tiles(self._position, count), self._ground
+        ground = self._ground
         if count < len(self._payloads):
-            ground = course.raster.ground(tiles)
+            ground = course.ground(self._position, count)
+        tiles = course.tiles(self._position, count)
         if not course.raster.contiguous:
             course.raster.unstage(self._stage, assembly.buffer, tiles)
-        size = sum(end - start for start, end in ground)
+        size = course.size(self._position, count)
         self._link.passed(assembly.stream, count, size, now, self._lane)
-        first = int(course.raster.starts[tiles[-1]])
-        self._frames.tiles(assembly, ground, first, now, self._lane)
         self._index = tiles[-1]
+        self._frames.tiles(assembly, ground, course.raster.start(self._index), now, self._lane)
         self._sequence = self._receiver.last_sequence
         self._run += count
         return size + count * HEADER_BYTES

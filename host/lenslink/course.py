@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lenslink_protocol.messages import MAGIC, Header
 
-from .raster import Raster
+from .raster import Range, Raster
 
 # Computed ahead at once: so few that a control packet, which shifts the sequence, costs little.
 _AHEAD = 1024
@@ -47,6 +47,7 @@ class Course:
             starts = ends - lengths
         self.starts: list[int] = starts.tolist()
         self.ends: list[int] = ends.tolist()
+        self._before: list[int] = [0, *np.cumsum(lengths, dtype=np.int64).tolist()]
 
     def position(self, frame: int, flags: int, index: int, sequence: int) -> int | None:
         """How many of the packets have come when that tile has; None if it is not on the course."""
@@ -59,3 +60,13 @@ class Course:
         """The numbers in the raster of *count* packets from *position* on."""
         first = self.index + (position + 1) * self.step
         return range(first, first + count * self.step, self.step)
+
+    def size(self, position: int, count: int) -> int:
+        """The bytes of the payloads of those packets."""
+        return self._before[position + count] - self._before[position]
+
+    def ground(self, position: int, count: int) -> list[Range]:
+        """The bytes of the frame that they fill: see :meth:`.Raster.ground`."""
+        if self.raster.contiguous and self.step == 1:
+            return [(self.starts[position], self.ends[position + count - 1])]
+        return self.raster.ground(self.tiles(position, count))

@@ -29,8 +29,9 @@ class Pool:
 
     def acquire(self, size: int) -> Buffer:
         """A (size,) uint8 array, its contents undefined."""
-        for index, buffer in enumerate(self._free):
-            if buffer.size == size:
+        # What was used last is still in the cache, as far as it fits.
+        for index in range(len(self._free) - 1, -1, -1):
+            if self._free[index].size == size:
                 return self._free.pop(index)
         return np.empty(size, dtype=np.uint8)
 

@@ -44,7 +44,7 @@ class Raster:
         self.words[:, 0] = (left | top << 16).reshape(-1)
         self.words[:, 1] = (right - left | rows << 16).reshape(-1)
         self.words[:, 2] = (np.subtract(self._right, self._left) * rows).reshape(-1)
-        self.starts = (self._left + top * plan.stride).reshape(-1)
+        self.starts: NDArray[np.int64] = (self._left + top * plan.stride).reshape(-1)
         """Byte of the frame where a tile's first row begins."""
 
     def index(self, header: Header) -> int | None:
@@ -62,8 +62,6 @@ class Raster:
         if self.contiguous:
             starts = self.starts[tiles.start : tiles.stop : tiles.step].tolist()
             lengths = self.words[tiles.start : tiles.stop : tiles.step, 2].tolist()
-            if tiles.step == 1:
-                return [(starts[0], starts[-1] + lengths[-1])]
             return [(start, start + size) for start, size in zip(starts, lengths, strict=True)]
         found = []
         for row, columns in self._rows(tiles):
@@ -76,6 +74,10 @@ class Raster:
             else:
                 found += [(y * stride + first, y * stride + last) for y in range(top, bottom)]
         return found
+
+    def start(self, index: int) -> int:
+        """The byte of the frame where a tile begins."""
+        return int(self.starts[index])
 
     def unstage(self, staged: NDArray[np.uint8], frame: NDArray[np.uint8], tiles: range) -> None:
         """Copy *tiles*, which lie one after the other in *staged*, to their places in *frame*."""

@@ -46,11 +46,12 @@ from .params import (
 
 CAPABILITIES = Capability.LOG | Capability.RESEND | Capability.AUTH
 
-WINDOW = 16 << 20
-"""Bytes of tiles of one stream that may be on their way: several of the largest tiles."""
+WINDOW = 128 << 20
+"""Bytes of tiles of one stream that may be on their way: a tenth of a second at 10 Gbit/s."""
 
-# Grants a window: one that is lost is made good by the next long before the window is used up.
-_GRANTS = 8
+# Grants a window: one that is lost is made good by the next long before the window is used up. Each
+# is answered, and the answer comes in the middle of tiles: more of them cost the host its pace.
+_GRANTS = 4
 
 # Every heartbeat is answered: a line that is silent for two of them stands still.
 _FLOWING_S = 2 * HEARTBEAT_MS / 1000
@@ -305,11 +306,14 @@ class Link:
 
     # --- from the module ------------------------------------------------------------------
 
-    def received(self, count: int, now: float, lane: int = 0) -> None:
-        """*count* bytes are in the ``receiver.buffers()`` of that lane."""
+    def received(self, count: int, now: float, lane: int = 0, checked: bool = False) -> None:
+        """*count* bytes are in the ``receiver.buffers()`` of that lane.
+
+        *checked*: see :meth:`.framing.Receiver.received`.
+        """
         self._now = now
         receiver = self.lanes[lane].receiver
-        receiver.received(count, now)
+        receiver.received(count, now, checked)
         if self.lanes[lane].let_go():
             self._frames.release(lane)
         if count and receiver.in_sync:

@@ -407,6 +407,7 @@ def tiles(host, stream, size, count):
 
 def test_what_has_arrived_is_granted_again(monkeypatch):
     monkeypatch.setattr(link_module, "WINDOW", 8000)
+    monkeypatch.setattr(link_module, "_GRANTS", 8)
     host = opened()
     tiles(host, 0, 500, 1)
     assert grants(host) == [], "an eighth of the window is not used up"

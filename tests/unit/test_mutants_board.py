@@ -276,6 +276,49 @@ def test_a_receiver_that_nobody_asked_to_tell_goes_on():
     assert (header[6], bytes(payload)) == (5, STOP)
 
 
+# --- noise and stalls, when they are counted -----------------------------------------------
+
+
+def rejects(data, now=0):
+    """What a receiver counts for *data* when it is asked once, at that time."""
+    found: dict[str, int] = {}
+    receiver = framing.Receiver(found)
+    receiver.space()[: len(data)] = data
+    receiver.received(len(data), 0)
+    assert receiver.next(now) is None
+    return found
+
+
+def test_a_fourth_byte_is_noise_and_three_may_be_the_beginning_of_a_packet():
+    assert rejects(b"noi") == {}
+    assert rejects(b"nois") == {"noise": 1}
+
+
+def test_what_has_stalled_is_given_up_at_once_to_the_byte_behind_its_first():
+    late = wire.STALL_MS * 1000
+    assert rejects(wire.MAGIC, late) == {"stall": 1}
+    assert rejects(wire.MAGIC + b"?", late) == {"stall": 1, "noise": 1}
+    # Another beginning inside it has waited as long.
+    assert rejects(wire.MAGIC + wire.MAGIC, late) == {"stall": 2, "noise": 1}
+
+
+class Long:
+    """A tile that is longer than any is, as far as an outbox sees it."""
+
+    length = 1 << 28
+
+
+def test_half_a_gigabyte_goes_out_between_two_grants_and_no_more():
+    """A module's small integers have 31 bits: a budget within them is computed without memory."""
+    box = outbox.Outbox()
+    for frame in range(3):
+        box.data(outbox.Item(wire.T_TILE, frame, 0, b"", Long()))
+    box.grant([1 << 40, 0])
+    assert [box.next(0).frame, box.next(0).frame, box.next(0)] == [0, 1, None]
+    box.grant([1 << 40, 0])
+    assert box.next(0).frame == 2
+
+
 # --- a session, refused and repeated -------------------------------------------------------
 
 

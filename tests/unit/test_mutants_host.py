@@ -468,15 +468,15 @@ def test_heartbeats_are_sent_in_time_and_not_more_often():
     assert host.kinds() == ["Heartbeat"]
 
 
-def test_an_eighth_of_the_window_brings_a_grant():
+def test_a_quarter_of_the_window_brings_a_grant():
     host = Host()
     host.sent()
-    host.link._arrived[0] = WINDOW // 8 - 3
+    host.link._arrived[0] = WINDOW // 4 - 3
     host.say(None, 0, 0.0, kind=TILE, payload=b"ab")
     assert host.kinds() == []
     host.say(None, 0, 0.0, kind=TILE, payload=b"c")
     [(_, grant)] = host.sent()
-    assert grant == Heartbeat((WINDOW + WINDOW // 8, WINDOW))
+    assert grant == Heartbeat((WINDOW + WINDOW // 4, WINDOW))
     host.say(None, 0, 0.0, kind=TILE, payload=b"c")
     assert host.kinds() == []
 

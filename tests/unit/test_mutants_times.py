@@ -109,14 +109,14 @@ def test_tiles_that_were_received_elsewhere_are_a_sign_of_life_and_are_granted_a
     for lane in (0, 1):
         host.say(ALIVE, 0, 0.0, lane=lane)
     host.sent()
-    eighth = WINDOW // 8
-    host.link.passed(1, 3, eighth - 1, 2.0, lane=1)
+    quarter = WINDOW // 4
+    host.link.passed(1, 3, quarter - 1, 2.0, lane=1)
     assert host.link.lanes[1].last_sequence == 3
     assert not host.link.is_silent(2.85)
     assert host.kinds() == []
     host.link.passed(1, 1, 1, 2.0, lane=0)
     [(_, grant)] = host.sent()
-    assert grant.limit == (WINDOW, WINDOW + eighth)
+    assert grant.limit == (WINDOW, WINDOW + quarter)
     # Nothing is known of a third stream.
     host.link.passed(2, 1, WINDOW, 2.0)
     assert host.kinds() == []

@@ -35,6 +35,8 @@ from .reassembly import Assembly, Reassembly
 _PACKETS = 384
 # A call costs little beside so many bytes, and they are still in the cache when their CRCs are due.
 _BYTES = (2 << 20) + _PACKETS * HEADER_BYTES
+# Between packets so much more than a header is taken: a frame's end and the next one's start, say.
+_SPILL = 256
 # So many tiles in step, and the next are foreseen: as many as came in step, at most.
 _TRUST = 2
 # What a surprise leaves of that.
@@ -70,11 +72,19 @@ class Batch:
         self._ground: list[tuple[int, int]] = []
         self._size = 0
         self._under_way = 0
+        self._spill = memoryview(bytearray(_SPILL))
+        self._spilling = False
         # Where tiles are staged that are narrower than the frame.
         self._stage = np.empty(0, np.uint8)
 
     def buffers(self) -> list[memoryview]:
         """Where the next bytes of the lane shall go, in order. Never empty."""
+        buffers = self._buffers()
+        receiver = self._receiver
+        self._spilling = len(buffers) == 1 and receiver.in_sync and not receiver.inside
+        return [*buffers, self._spill] if self._spilling else buffers
+
+    def _buffers(self) -> list[memoryview]:
         receiver = self._receiver
         own = receiver.buffers()
         self._payloads = []
@@ -96,6 +106,10 @@ class Batch:
 
     def received(self, count: int, now: float) -> None:
         """*count* bytes are in :meth:`buffers`; *now* is any monotonic time in seconds."""
+        if self._spilling:
+            self._settle(min(count, HEADER_BYTES), now)
+            self.feed(self._spill[: max(0, count - HEADER_BYTES)], now)
+            return
         before = self._under_way
         sound = bool(self._payloads) and count > before > 0 and self._receiver.sound
         if self._payloads and count > before > 0 and not sound:
@@ -116,7 +130,7 @@ class Batch:
         """Receive *data* by copying."""
         rest = memoryview(data)
         while rest:
-            taken = _scatter(rest, self.buffers())
+            taken = _scatter(rest, self._buffers())
             rest = rest[taken - self._settle(taken, now) :]
 
     # --- what comes next ------------------------------------------------------------------

@@ -139,7 +139,8 @@ class Session:
             if link.closed is not None:
                 reason = _name(CloseReason, link.closed.reason)
                 raise Disconnected(f"the module ended the session ({reason})")
-            if link.is_silent(now):
+            # Whoever was away for long has to listen before it can tell.
+            if link.is_silent(now) and not self._receive(0.0):
                 self._transport.close()
                 raise Disconnected(f"the module gave no sign of life for {SILENCE_MS} ms")
             deadline.check()

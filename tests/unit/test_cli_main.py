@@ -141,7 +141,7 @@ def test_a_command_that_cannot_be_imported_breaks_no_other(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [
-        (["frobnicate"], 2, "no command 'frobnicate' (known: capture"),
+        (["frobnicate"], 2, "no command 'frobnicate' (known: bench, capture"),
         (["captur"], 2, "did you mean 'capture'?"),
         (["-v"], 2, "Missing command"),
         (["capture", "sim:", "--forse"], 2, "--force"),

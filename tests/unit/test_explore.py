@@ -244,12 +244,12 @@ def coverage_is_set_before_the_crc(patch: pytest.MonkeyPatch) -> None:
 def the_payload_is_not_checked(patch: pytest.MonkeyPatch) -> None:
     end = Receiver._end_payload
 
-    def trusting(self: Receiver) -> None:
+    def trusting(self: Receiver, checked: bool = False) -> None:
         from isal.isal_zlib import crc32
 
         assert self._header is not None
         self._header = self._header._replace(payload_crc=crc32(self._payload))
-        end(self)
+        end(self, checked)
 
     patch.setattr(Receiver, "_end_payload", trusting)
 

@@ -31,7 +31,7 @@ from .errors import DeviceError, Disconnected, ProtocolError, Timeout, VersionMi
 from .pool import Pool
 from .reassembly import Assembly, Reassembly
 from .ticket import Ticket
-from .transports.base import MultiLaneTransport, Transport
+from .transports.base import MultiLaneTransport, NarrowTransport, Transport
 
 R = TypeVar("R", bound=AnyMessage)
 
@@ -52,7 +52,8 @@ class Session:
         """The last request."""
         self._transport = transport
         lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
-        self.link = Link(secrets.randbits(32), self.frames, self.rejects, lanes)
+        window = transport.window if isinstance(transport, NarrowTransport) else None
+        self.link = Link(secrets.randbits(32), self.frames, self.rejects, lanes, window)
 
     def hello(self, deadline: Deadline) -> HelloReply:
         """Open the session; :exc:`~lenslink.errors.VersionMismatch` if there is no common one."""

@@ -48,7 +48,7 @@
 #define LENSLINK_FRAME_STALE_MS 2000 /* ms: how long an incomplete frame waits for its next packet */
 #define LENSLINK_USB_SUBCLASS 76 /* of the interface of class 0xFF by which a module is found on USB */
 #define LENSLINK_USB_PROTOCOL 75 /* of the same; the version of the link stands in bcdDevice */
-#define LENSLINK_USB_TRANSFER 65024 /* B: longest transfer: lengths have 16 bits; whole packets of 64 and 512 */
+#define LENSLINK_USB_TRANSFER 65024 /* B: longest transfer: its length has 16 bits; whole packets */
 #define LENSLINK_VENDOR_FIRST 0xE0
 
 enum lenslink_message_type {

@@ -82,5 +82,8 @@ USB_PROTOCOL: Final = _param(
     "USB_PROTOCOL", 0x4B, "", "of the same; the version of the link stands in bcdDevice"
 )
 USB_TRANSFER: Final = _param(
-    "USB_TRANSFER", 65024, "B", "longest transfer: lengths have 16 bits; whole packets of 64 and 512"
+    "USB_TRANSFER",
+    65024,
+    "B",
+    "longest transfer: its length has 16 bits; whole packets",
 )

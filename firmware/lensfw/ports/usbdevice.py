@@ -15,12 +15,14 @@ The buffer of a transfer belongs to the controller until the callback: it is rea
 takes it, not before.
 """
 
-import errno
-import micropython
 import struct
 import sys
 
+import micropython
+
 from . import usbcdc
+
+_EBUSY, _EINVAL = 16, 22
 
 _RECORD = "<BBHHHI"
 _RECORD_BYTES = 12
@@ -88,7 +90,7 @@ class USBDevice:
     @builtin_driver.setter
     def builtin_driver(self, driver):
         if self._active:
-            raise OSError(errno.EINVAL)
+            raise OSError(_EINVAL)
         self._driver = driver
 
     def config(self, desc_dev, desc_cfg, desc_strs, open_itf_cb=None, reset_cb=None,
@@ -110,7 +112,7 @@ class USBDevice:
 
     def submit_xfer(self, ep, buffer):
         if not self._active:
-            raise OSError(errno.EINVAL)
+            raise OSError(_EINVAL)
         memoryview(buffer)
         if not 0 < ep & 15 < _ENDPOINTS:
             raise ValueError("ep")
@@ -121,7 +123,7 @@ class USBDevice:
     def submit(self, ep, buffer, callback):
         """As submit_xfer(); the built-in driver's *callback* is called at once, not scheduled."""
         if ep in self._halted or (ep in self._transfers and ep not in self._claimable):
-            raise OSError(errno.EBUSY)
+            raise OSError(_EBUSY)
         if ep not in self._opened:
             return False
         length = len(buffer) & 0xFFFF
@@ -230,7 +232,7 @@ class USBDevice:
             if transfer and transfer.generation == generation and length <= transfer.length:
                 return memoryview(transfer.buffer)[:length]
         if length > max(_MOST_CONTROL, 0xFFFF):
-            raise OSError(errno.EINVAL)
+            raise OSError(_EINVAL)
         return memoryview(bytearray(length))
 
     def _happened(self, kind, ep, generation, value, payload):

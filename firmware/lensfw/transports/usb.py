@@ -45,6 +45,7 @@ class Lane:
         self.address = address
         self.open = False
         self.busy = False
+        self.lost = False
         self._usbd = usbd
         self._packet_bytes = packet_bytes
         self._packet = None
@@ -81,20 +82,25 @@ class Lane:
                 self._end()
         self._go_on()
 
-    def restart(self):
+    def halted(self):
         """What was in flight is lost, without a word: called from the scheduler."""
+        self.open = False
         self.busy = False
-        self._whole = False
-        if self._packet is not None:
-            self._end()
-        self._go_on()
+        self.lost = True
+
+    def cleared(self):
+        """The host begins anew with this endpoint: called from the scheduler."""
+        self.busy = False
+        self.lost = True
+        self.open = True
 
     def finished(self):
         """A tile that has been sent, or None."""
         return self._done.pop(0) if self._done else None
 
     def drop(self):
-        """Everything is lost, by a reset: for the main loop."""
+        """Everything is lost, by a reset or a halt: for the main loop."""
+        self.lost = False
         if self._packet is not None:
             self._end()
         if self._following_tile is not None:
@@ -190,6 +196,9 @@ class UsbTransport:
         moved = False
         number = 0
         for lane in self.lanes:
+            if lane.lost:
+                # Its tiles count as sent, and will be asked for again.
+                lane.drop()
             self._settle(link, lane)
             while lane.wants():
                 item = link.next_packet(number)
@@ -264,16 +273,24 @@ class UsbTransport:
             lane.busy = False
 
     def _control(self, stage, request):
-        """The controller has done it; what was in flight is for us to know."""
+        """The controller has done it; what was in flight is for us to know.
+
+        A host that opens the interface halts and clears each endpoint. One that drops a lane halts
+        it and leaves it so: what was on its way there goes by the others.
+        """
         if request[0] != _TO_ENDPOINT:
             return False
-        if stage == _STAGE_SETUP and request[1] == _CLEAR_FEATURE:
+        if stage == _STAGE_SETUP:
+            clear = request[1] == _CLEAR_FEATURE
             address = request[4]
             if address == self._out:
                 self._listening = False
             for lane in self.lanes:
                 if lane.address == address:
-                    lane.restart()
+                    if clear:
+                        lane.cleared()
+                    else:
+                        lane.halted()
         return True
 
     def _completed(self, address, result, count):

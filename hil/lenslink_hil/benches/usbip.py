@@ -71,9 +71,7 @@ class UsbIpOpener:
         try:
             board.plug(deadline)
             found = find_board(board.address, "", url.text, deadline)
-            return open_module(
-                found, url.text, None, lambda *parts: BoardTransport(board, *parts)
-            )
+            return open_module(found, url.text, None, lambda *parts: BoardTransport(board, *parts))
         except BaseException:
             board.close()
             raise

@@ -21,8 +21,11 @@ import usb.core
 from . import client
 from .descriptors import CONFIGURATION_BYTES, IN_FLAG, Descriptors, Malformed, parse
 
-_CONTROL_S: Final = 5.0
+_CONTROL_MS: Final = 5000
 _FOREVER_S: Final = 3600.0
+Pipe = tuple[int, memoryview | None, memoryview | None]
+"""An endpoint, data to send, a buffer to receive into: one of the two."""
+
 # libusb's own numbers, for whoever looks at backend_error_code.
 _LIBUSB = {
     errno.EIO: -1, errno.ENODEV: -4, errno.ENOENT: -5, errno.EBUSY: -6, errno.ETIMEDOUT: -7,
@@ -183,49 +186,33 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
     ) -> int:
         """Bytes that the device took before *timeout* ms were over; 0 is no timeout."""
         del intf
-        return self._transfer(dev_handle, ep, memoryview(data).cast("B"), None, timeout)
+        return self._transfer(dev_handle, (ep, memoryview(data).cast("B"), None), timeout)
 
     def bulk_read(
         self, dev_handle: UsbIpDevice, ep: int, intf: int, buff: array.array[int], timeout: int
     ) -> int:
         """Bytes received before *timeout* ms were over; 0 is no timeout."""
         del intf
-        return self._transfer(dev_handle, ep, None, memoryview(buff).cast("B"), timeout)
+        return self._transfer(dev_handle, (ep, None, memoryview(buff).cast("B")), timeout)
 
     intr_write = bulk_write
     intr_read = bulk_read
 
-    def ctrl_transfer(
-        self,
-        dev_handle: UsbIpDevice,
-        bmRequestType: int,  # noqa: N803
-        bRequest: int,  # noqa: N803
-        wValue: int,  # noqa: N803
-        wIndex: int,  # noqa: N803
-        data: array.array[int],
-        timeout: int,
-    ) -> int:
-        """A request on endpoint 0."""
+    def ctrl_transfer(self, dev_handle: UsbIpDevice, *request: Any) -> int:
+        """bmRequestType, bRequest, wValue, wIndex, an array of data, and a timeout in ms."""
+        *fields, data, timeout = request
         view = memoryview(data).cast("B")
-        setup = struct.pack("<BBHHH", bmRequestType, bRequest, wValue, wIndex, len(view))
-        out, into = (None, view) if bmRequestType & IN_FLAG else (view, None)
-        return self._transfer(dev_handle, 0, out, into, timeout or int(_CONTROL_S * 1000), setup)
+        setup = struct.pack("<BBHHH", *fields, len(view))
+        out, into = (None, view) if fields[0] & IN_FLAG else (view, None)
+        return self._transfer(dev_handle, (0, out, into), timeout or _CONTROL_MS, setup)
 
-    def _transfer(
-        self,
-        dev: UsbIpDevice,
-        address: int,
-        data: memoryview | None,
-        buffer: memoryview | None,
-        timeout: int,
-        setup: bytes = bytes(8),
-    ) -> int:
+    def _transfer(self, dev: UsbIpDevice, what: Pipe, timeout: int, setup: bytes = bytes(8)) -> int:
         connection = dev.connection
         if connection is None:
             raise _error(errno.ENODEV)
         seconds = timeout / 1000 if timeout else _FOREVER_S
         try:
-            transfer = connection.transfer(address, data, buffer, seconds, setup)
+            transfer = connection.transfer(*what, seconds, setup)
         except client.Gone:
             raise _error(errno.ENODEV) from None
         if transfer.status:

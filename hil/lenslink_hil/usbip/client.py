@@ -87,10 +87,7 @@ class Connection:
         try:
             name = busid.encode("ascii").ljust(protocol.BUSID, b"\0")
             self._socket.sendall(_op(protocol.OP_REQ_IMPORT) + name)
-            status = _answer(self._socket, protocol.OP_REP_IMPORT)
-            if status != protocol.ST_OK:
-                busy = status == protocol.ST_DEV_BUSY
-                raise Refused(errno.EBUSY if busy else errno.ENODEV)
+            _check(_answer(self._socket, protocol.OP_REP_IMPORT))
             self.device = _device(self._socket)
             self._socket.settimeout(None)
             # The reader waits as long as it takes; a server that takes nothing is gone.
@@ -251,6 +248,11 @@ def _answer(connection: socket.socket, code: int) -> int:
     return int(common.status)
 
 
+def _check(status: int) -> None:
+    if status != protocol.ST_OK:
+        raise Refused(errno.EBUSY if status == protocol.ST_DEV_BUSY else errno.ENODEV)
+
+
 def _device(connection: socket.socket) -> Any:
     try:
         return protocol.DEVICE.parse(_exactly(connection, protocol.DEVICE.sizeof()))
@@ -273,5 +275,3 @@ def _fill(connection: socket.socket, view: memoryview) -> None:
         if not count:
             raise EOFError
         view = view[count:]
-
-

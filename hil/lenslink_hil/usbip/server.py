@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from . import bus, protocol
 from .board import Board, Urb
@@ -234,22 +234,12 @@ class _Client:
                 protocol.FAST_RET_UNLINKED.pack(protocol.RET_UNLINK, seqnum, 0, 0, 0, status)
             )
         elif command == protocol.CMD_SUBMIT:
-            flags, length, _, packets, _, setup = protocol.FAST_SUBMIT.unpack(header)[5:]
-            await self._submit(reader, seqnum, direction, ep, flags, length, packets, setup)
+            await self._submit(reader, protocol.FAST_SUBMIT.unpack(header))
         else:
             raise _Refused
 
-    async def _submit(
-        self,
-        reader: asyncio.StreamReader,
-        seqnum: int,
-        direction: int,
-        ep: int,
-        flags: int,
-        length: int,
-        packets: int,
-        setup: bytes,
-    ) -> None:
+    async def _submit(self, reader: asyncio.StreamReader, header: tuple[Any, ...]) -> None:
+        _, seqnum, _, direction, ep, flags, length, _, packets, _, setup = header
         if not 0 <= length <= protocol.MAX_TRANSFER or packets not in _NO_PACKETS:
             raise _Refused
         queued = self._queued + length

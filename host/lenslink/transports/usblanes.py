@@ -105,8 +105,8 @@ class Reader(threading.Thread):
             while not self._closing:
                 if self.lane.fill(_SLICE_S):
                     self._wait_until_taken()
-        except Gone as error:
-            self._end(str(error))
+        except Gone as gone:
+            self._end(str(gone))
         except Exception as error:  # a reader that dies silently would be a link that hangs
             self._end(f"{type(error).__name__}: {error}")
 
@@ -128,7 +128,8 @@ class Reader(threading.Thread):
 
     def _end(self, reason: str) -> None:
         with self._changed:
-            self.gone = reason
+            # One that was closed has been said to be gone already.
+            self.gone = "" if self._closing else reason
             self._changed.notify_all()
 
 
@@ -188,13 +189,16 @@ class UsbTransport:
             raise self._lost(reader.gone)
         # Said once: then nobody asks for it again.
         reason, reader.gone = reader.gone, ""
+        if reason:
+            self._halt(lane)
         return None if reason else 0
 
     def kill_lane(self, lane: int) -> None:
-        """Stop using a lane."""
+        """Stop using a lane; the module is told by a halt."""
         with self._changed:
             self._readers[lane].close()
             self._readers[lane].gone = ""
+        self._halt(lane)
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         import usb.core
@@ -238,9 +242,7 @@ class UsbTransport:
 
     def _some(self) -> list[int]:
         """Lanes that have bytes, or have ended and not said so."""
-        return [
-            number for number, reader in enumerate(self._readers) if reader.full or reader.gone
-        ]
+        return [number for number, reader in enumerate(self._readers) if reader.full or reader.gone]
 
     def _receive_lane_0(self, buffers: Sequence[memoryview], seconds: float) -> int:
         self._check()
@@ -254,6 +256,12 @@ class UsbTransport:
             return self._lanes[0].fill(seconds)
         except Gone as error:
             raise self._lost(str(error)) from None
+
+    def _halt(self, lane: int) -> None:
+        import usb.core
+
+        with contextlib.suppress(usb.core.USBError):
+            self._device.ctrl_transfer(0x02, 3, 0, self._lanes[lane].address)
 
     def _check(self) -> None:
         if self._gone is not None:

@@ -40,6 +40,8 @@ class Lane:
         self._at = 0
         self._end = 0
         self._halts = 0
+        self.dropped = False
+        """It is halted, and stays so."""
 
     @property
     def has(self) -> bool:
@@ -82,7 +84,7 @@ class Lane:
         import usb.core
 
         self._halts += 1
-        if error.errno == errno.EPIPE and self._halts <= _MOST_HALTS:
+        if error.errno == errno.EPIPE and self._halts <= _MOST_HALTS and not self.dropped:
             with contextlib.suppress(usb.core.USBError):
                 self._device.clear_halt(self.address)
                 return
@@ -260,6 +262,7 @@ class UsbTransport:
     def _halt(self, lane: int) -> None:
         import usb.core
 
+        self._lanes[lane].dropped = True
         with contextlib.suppress(usb.core.USBError):
             self._device.ctrl_transfer(0x02, 3, 0, self._lanes[lane].address)
 

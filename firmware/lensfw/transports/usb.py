@@ -154,7 +154,10 @@ class UsbTransport:
         self._out = first
         self.lanes = [Lane(usbd, _IN | first + i, self.packet_bytes) for i in range(lanes)]
         self._strings = [None, maker, model, serial]
-        self._space = memoryview(bytearray(self.packet_bytes))
+        # A host's longest packet, in whole packets of USB. It ends with a short one; a host that
+        # fills its last and sends no empty one is heard with the next that it sends.
+        longest = wire.HEADER_BYTES + wire.MAX_CONTROL + self.packet_bytes
+        self._space = memoryview(bytearray(longest - longest % self.packet_bytes))
         self._have = 0
         self._taken = 0
         self._listening = False
@@ -226,7 +229,6 @@ class UsbTransport:
             tile = lane.finished()
 
     def _listen(self):
-        # One packet at a time: it completes whatever its length is.
         self._listening = True
         try:
             if not self._usbd.submit_xfer(self._out, self._space):

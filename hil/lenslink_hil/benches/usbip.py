@@ -37,7 +37,7 @@ class BoardTransport(UsbTransport):
 
     private = True
 
-    def __init__(self, board: VirtualBoard, device: Any, out: int, ins: list[int]) -> None:
+    def __init__(self, board: VirtualBoard, device: Any, out: Any, ins: list[int]) -> None:
         self.board = board
         assert board.module is not None
         self.module = board.module

@@ -91,7 +91,7 @@ def open_module(
     found: Found,
     shown: str,
     lanes: int | None = None,
-    make: Callable[[Any, int, list[int]], T] = UsbTransport,  # type: ignore[assignment]
+    make: Callable[[Any, Any, list[int]], T] = UsbTransport,  # type: ignore[assignment]
 ) -> T:
     """Take the interface; *lanes* at most, else all that it has.
 
@@ -105,9 +105,10 @@ def open_module(
     major = device.bcdDevice >> 8
     if major != VERSION_MAJOR:
         raise VersionMismatch(f"{shown}: the module speaks version {major}, not {VERSION_MAJOR}")
-    bulk = [each.bEndpointAddress for each in interface if each.bmAttributes & _KIND == _BULK]
-    outs = [address for address in bulk if not address & _IN]
-    ins = [address for address in bulk if address & _IN][: lanes or MAX_LANES]
+    bulk = [each for each in interface if each.bmAttributes & _KIND == _BULK]
+    outs = [each for each in bulk if not each.bEndpointAddress & _IN]
+    ins = [each.bEndpointAddress for each in bulk if each.bEndpointAddress & _IN]
+    ins = ins[: lanes or MAX_LANES]
     if len(outs) != 1 or not ins:
         raise ProtocolError(f"{shown}: {len(outs)} bulk OUT and {len(ins)} bulk IN endpoints")
     try:
@@ -119,7 +120,7 @@ def open_module(
                 raise
             device.set_configuration()
         usb.util.claim_interface(device, interface.bInterfaceNumber)
-        for address in (*outs, *ins):
+        for address in (outs[0].bEndpointAddress, *ins):
             device.ctrl_transfer(0x02, 3, 0, address)
             device.clear_halt(address)
     except usb.core.USBError as error:

@@ -136,15 +136,19 @@ class Reader(threading.Thread):
 
 
 class UsbTransport:
-    """A module's interface that has been claimed; it owns the device from now on."""
+    """A module's interface that has been claimed; it owns the device from now on.
+
+    *out* is pyusb's bulk OUT endpoint, *ins* are the addresses of the lanes.
+    """
 
     private = False
     note: str | None = None
 
-    def __init__(self, device: Any, out: int, ins: Sequence[int]) -> None:
+    def __init__(self, device: Any, out: Any, ins: Sequence[int]) -> None:
         self.lanes = len(ins)
         self._device = device
-        self._out = out
+        self._out: int = out.bEndpointAddress
+        self._packet: int = out.wMaxPacketSize
         self._lanes = [Lane(device, address) for address in ins]
         self._gone: str | None = None
         self._changed = threading.Condition()
@@ -203,12 +207,18 @@ class UsbTransport:
         self._halt(lane)
 
     def send(self, data: bytes, deadline: Deadline) -> None:
+        self._check()
+        self._send(data, deadline)
+        if len(data) % self._packet == 0:
+            # The module's read would wait for more.
+            self._send(b"", deadline)
+
+    def _send(self, data: bytes, deadline: Deadline) -> None:
         import usb.core
 
-        self._check()
         rest = memoryview(data)
         halts = 0
-        while rest:
+        while True:
             limit = max(1, math.ceil(deadline.remaining() * 1000))
             try:
                 count = self._device.write(self._out, rest, limit)
@@ -223,7 +233,9 @@ class UsbTransport:
                 else:
                     raise self._lost(reason(error)) from None
             rest = rest[count:]
-            if rest and deadline.remaining() <= 0:
+            if not rest:
+                return
+            if deadline.remaining() <= 0:
                 raise Timeout(f"the module took no bytes for {deadline.seconds:g} s")
 
     def close(self) -> None:

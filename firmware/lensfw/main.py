@@ -62,6 +62,8 @@ class Usb:
     """The link over USB: the board's own transport, on a stand-in for the controller."""
 
     def __init__(self, fd, clock, configuration, poll):
+        import micropython
+
         from .ports import usbdevice
         from .transports import usb
 
@@ -70,7 +72,7 @@ class Usb:
         self._poll = poll
         self._cable = open(fd, "r+b")
         poll.register(self._cable, select.POLLIN)
-        self._usbd = usbdevice.USBDevice(self._cable, options["speed"])
+        self._usbd = usbdevice.USBDevice(self._cable, options["speed"], micropython.schedule)
         self.count = options["lanes"]
         self._stream = None
         if self.count:

@@ -6,8 +6,8 @@ cable are a process at the other end of ``bus`` (lenslink_hil.usbip.bus has the 
 - submit_xfer() raises OSError(EBUSY) while a transfer is in flight on that endpoint, or it is
   halted, and OSError(EINVAL) while inactive; a length is taken modulo 65,536.
 - After a bus reset, and after a halt, there is no callback for what was in flight.
-- Callbacks come from a task of the scheduler: between two bytecodes of whatever runs, and maybe
-  before submit_xfer() has returned. An exception in one is printed, and no more.
+- Callbacks come from a task of micropython.schedule(): between two bytecodes of whatever runs, and
+  maybe before submit_xfer() has returned. An exception in one is printed, and no more.
 - Standard requests never reach Python, but those to an endpoint are told afterwards; class
   requests do; vendor requests do not.
 
@@ -17,8 +17,6 @@ takes it, not before.
 
 import struct
 import sys
-
-import micropython
 
 from . import usbcdc
 
@@ -51,16 +49,20 @@ class _Transfer:
 
 
 class USBDevice:
-    """``speed``: 2 full, 3 high, as Linux counts. ``bus``: a stream that does not block."""
+    """``speed``: 2 full, 3 high, as Linux counts. ``bus``: a stream that does not block.
+
+    ``schedule`` is micropython.schedule.
+    """
 
     XFER_SUCCESS, XFER_FAILED, XFER_STALLED = 0, 1, 2
     BUILTIN_NONE = _BuiltinNone
 
-    def __init__(self, bus, speed):
+    def __init__(self, bus, speed, schedule):
         self.cdc = usbcdc.BuiltinCdc(self, 512 if speed == 3 else 64)
         self.BUILTIN_DEFAULT = self.cdc
         self._driver = _BuiltinNone
         self._bus = bus
+        self._schedule_task = schedule
         self._speed = speed
         self._active = False
         self._descriptors = None
@@ -159,7 +161,7 @@ class USBDevice:
     def _schedule(self):
         if not self._scheduled:
             self._scheduled = True
-            micropython.schedule(self._task_ref, 0)
+            self._schedule_task(self._task_ref, 0)
 
     def _task(self, _):
         self._scheduled = False

@@ -67,13 +67,13 @@ class VirtualBoard:
         self._cables = str(folder / "cables")
         try:
             with contextlib.ExitStack() as stack:
-                cables = stack.enter_context(_listening(self._cables))
+                cables = stack.enter_context(listening(self._cables))
                 if listener is None:
                     self.address: Address = str(folder / "hosts")
-                    listener = stack.enter_context(_listening(self.address))
+                    listener = stack.enter_context(listening(self.address))
                 else:
                     self.address = listener.getsockname()[:2]
-                self._server = _start_server(listener, cables, profile.limits.get("rate", 0))
+                self._server = start_server(listener, cables, profile.limits.get("rate", 0))
         except BaseException:
             self._folder.cleanup()
             raise
@@ -133,16 +133,18 @@ class VirtualBoard:
             self._folder.cleanup()
 
 
-def _listening(path: str) -> socket.socket:
+def listening(path: str) -> socket.socket:
+    """A Unix socket that listens at *path*."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen()
     return listener
 
 
-def _start_server(
+def start_server(
     hosts: socket.socket, boards: socket.socket, rate: float
 ) -> subprocess.Popen[bytes]:
+    """The server's process: see :mod:`lenslink_hil.usbip.__main__`."""
     descriptors = (hosts.fileno(), boards.fileno())
     return subprocess.Popen(
         [

@@ -279,13 +279,14 @@ class Board:
 
     def _next_control(self) -> None:
         while self._controls and not self._asked:
-            urb, setup = self._controls[0]
+            # Taken off first: a reset ends all that are left.
+            urb, setup = self._controls.popleft()
             answer = control.answer(self, setup)
             if answer is control.FORWARD:
+                self._controls.appendleft((urb, setup))
                 self._asked = True
                 self._tell(Kind.CONTROL, 0, self._generation, 0, setup + bytes(urb.data or b""))
                 return
-            self._controls.popleft()
             self._answer(urb, answer)
 
     def _replied(self, fine: bool, data: bytes) -> None:

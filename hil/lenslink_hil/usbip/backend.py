@@ -35,7 +35,7 @@ _LIBUSB = {
 
 @dataclass(eq=False)
 class UsbIpDevice:
-    """A device of a server; imported once somebody wants more than the list tells."""
+    """A device of a server; ``connection`` while it is imported."""
 
     backend: UsbIpBackend
     listed: client.Listed
@@ -103,19 +103,25 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
         return [each for each in interfaces if each.fields.bInterfaceNumber == numbers[index]]
 
     def _descriptors(self, dev: UsbIpDevice) -> Descriptors:
+        """Read once; a device that nobody has opened is imported for that, and given back."""
         if dev.descriptors is None:
-            device = self._get(dev, 1, 18)
-            head = self._get(dev, 2, CONFIGURATION_BYTES)
-            total = int.from_bytes(head[2:4], "little")
+            opened = dev.connection is None
+            self.open_device(dev)
             try:
+                device = self._get(dev, 1, 18)
+                head = self._get(dev, 2, CONFIGURATION_BYTES)
+                total = int.from_bytes(head[2:4], "little")
                 dev.descriptors = parse(device, self._get(dev, 2, total), {})
             except Malformed as error:
                 raise _error(errno.EIO, f"descriptors: {error}") from None
+            finally:
+                if opened:
+                    self.close_device(dev)
         return dev.descriptors
 
     def _get(self, dev: UsbIpDevice, kind: int, length: int) -> bytes:
         buffer = array.array("B", bytes(length))
-        count = self.ctrl_transfer(self.open_device(dev), 0x80, 6, kind << 8, 0, buffer, 0)
+        count = self.ctrl_transfer(dev, 0x80, 6, kind << 8, 0, buffer, 0)
         return buffer[:count].tobytes()
 
     # --- opening --------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from .descriptors import IN_FLAG, Malformed
 
 BUS: Final = 1
 _FIRST_WORDS_S = 5.0
+_FAREWELL_S = 0.25
 # usbip leaves the number of packets 0 or -1 where the transfer is not isochronous.
 _NO_PACKETS = (0, -1)
 
@@ -28,6 +29,9 @@ class Port:
         self.number = number
         self.board = board
         self.host: asyncio.StreamWriter | None = None
+        self.free = asyncio.Event()
+        """No host has the board."""
+        self.free.set()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -52,7 +56,17 @@ class Port:
         if self.host is not None:
             # At once, whatever it still has to read: a cable that is pulled sends nothing more.
             self.host.transport.abort()
-            self.host = None
+            self.let_go()
+
+    def take(self, host: asyncio.StreamWriter) -> None:
+        """It is that host's."""
+        self.host = host
+        self.free.clear()
+
+    def let_go(self) -> None:
+        """Its host is gone."""
+        self.host = None
+        self.free.set()
 
     def described(self) -> dict[str, object]:
         """As a list of devices, and the answer to an import, have it."""
@@ -140,7 +154,7 @@ class Server:
         finally:
             for each in self.ports.values():
                 if each.host is writer:
-                    each.host = None
+                    each.let_go()
                     self._changed()
             writer.close()
 
@@ -162,16 +176,23 @@ class Server:
         status = protocol.ST_OK
         if port is None or not port.board.attached:
             port, status = None, protocol.ST_NODEV
-        elif port.host is not None:
+        elif not await self._freed(port):
             port, status = None, protocol.ST_DEV_BUSY
         writer.write(_op(protocol.OP_REP_IMPORT, status))
         if port is not None:
             # Before anything else can happen: it is taken.
-            port.host = writer
+            port.take(writer)
             self._changed()
             writer.write(protocol.DEVICE.build(port.described()))
         await writer.drain()
         return port
+
+    async def _freed(self, port: Port) -> bool:
+        """Whether no host has it; one that has just closed it may not be gone yet."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL_S):
+                await port.free.wait()
+        return port.host is None and port.busid in self.ports
 
     def _list(self) -> bytes:
         ports = self.present()

@@ -66,9 +66,9 @@ class Bench:
         self.board.received(Kind.ARM, OUT, at, size, b"")
         self.board.run(0.0)
 
-    def read(self, length: int) -> int:
+    def read(self, length: int, flags: int = 0) -> int:
         """The host reads; the transfer's number."""
-        return self._submit(Urb(self._next(), IN, length, None))
+        return self._submit(Urb(self._next(), IN, length, None, flags))
 
     def write(self, data: bytes, flags: int = 0) -> int:
         """The host writes; the transfer's number."""

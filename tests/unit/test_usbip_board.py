@@ -10,7 +10,7 @@ from lab.usbbench import DEVICE, IN, OUT, Bench, configuration, endpoint, string
 
 from lenslink_hil.usbip.bus import HEADER, RECORD, Kind, record
 from lenslink_hil.usbip.descriptors import Malformed
-from lenslink_hil.usbip.protocol import ECONNRESET, ENOENT, EOVERFLOW, EPIPE
+from lenslink_hil.usbip.protocol import ECONNRESET, ENOENT, EOVERFLOW, EPIPE, EREMOTEIO
 
 GET_STATUS, CLEAR_FEATURE, SET_FEATURE, GET_DESCRIPTOR = 0, 1, 3, 6
 
@@ -61,6 +61,15 @@ def test_a_packet_that_is_longer_than_the_buffer_overflows() -> None:
     bench.arm(b"x" * 100)
     first, second = bench.read(32), bench.read(64)
     assert bench.ended == [(first, -EOVERFLOW, b""), (second, 0, b"x" * 36)]
+
+
+def test_a_host_that_wants_all_or_an_error() -> None:
+    """Linux' URB_SHORT_NOT_OK."""
+    bench = Bench()
+    first, second = bench.read(128, 1), bench.read(3, 1)
+    bench.arm(b"abc")
+    bench.arm(b"def")
+    assert bench.ended == [(first, -EREMOTEIO, b"abc"), (second, 0, b"def")]
 
 
 def test_nothing_moves_for_a_host_that_does_not_read() -> None:

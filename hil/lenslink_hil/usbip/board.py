@@ -22,10 +22,12 @@ from .descriptors import (
     Malformed,
     parse,
 )
-from .protocol import ECONNRESET, ENOENT, EOVERFLOW, EPIPE
+from .protocol import ECONNRESET, ENOENT, EOVERFLOW, EPIPE, EREMOTEIO
 
 ZERO_PACKET: Final = 0x40
 """Linux' URB_ZERO_PACKET: an empty packet follows data that fills its last one."""
+SHORT_NOT_OK: Final = 0x01
+"""Linux' URB_SHORT_NOT_OK: fewer bytes than asked for are an error, EREMOTEIO."""
 
 # A limited bus catches up with so much of what a late timer cost it.
 _LATE_S = 0.005
@@ -43,6 +45,7 @@ class Urb:
         self.length = length
         self.data = None if data is None else memoryview(data)
         self.zero = bool(flags & ZERO_PACKET)
+        self.strict = bool(flags & SHORT_NOT_OK)
         self.moved = 0
         self.pieces: list[memoryview] = []
 
@@ -352,6 +355,8 @@ class Board:
             self._finish(endpoint.urbs.popleft(), -error)
 
     def _finish(self, urb: Urb, status: int) -> None:
+        if not status and urb.strict and urb.data is None and urb.moved < urb.length:
+            status = -EREMOTEIO
         if self._complete is not None and urb.seqnum:
             self._complete(urb, status)
 

@@ -45,11 +45,11 @@ SPEED_FULL: Final = 2
 SPEED_HIGH: Final = 3
 
 # Linux' errno, negative on the wire whatever the server runs on.
-ENOENT, EPIPE, EOVERFLOW, ECONNRESET, ESHUTDOWN = 2, 32, 75, 104, 108
+ENOENT, EPIPE, EOVERFLOW, ECONNRESET, EREMOTEIO = 2, 32, 75, 104, 121
 
 MAX_TRANSFER: Final = 16 << 20
 """Longest transfer that is believed; Linux' own limit for a USB file system transfer."""
-MAX_PENDING: Final = 256
+MAX_PENDING: Final = 1024
 """Transfers of one client that may wait at once."""
 MAX_QUEUED: Final = 32 << 20
 """Bytes of one client's OUT transfers that may wait at once."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import random
+import signal
 import socket
 import threading
 import time
@@ -16,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import usb.core
+from cli_process import Cli, finish
 from lab import micropython
 from lab.scale import choose, say
 
@@ -248,8 +251,10 @@ def test_a_module_is_chosen_by_its_serial_number(
 def test_what_is_plugged_in_is_listed(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
     board = make_board("S1")
     on_usb(board, make_board("CDC", cdc=True))
-    [found] = usb_transport.USB.devices()
-    assert (found.url, found.serial) == ("usb:S1", "S1") and "2e8a:0005" in found.description
+    for _ in range(2):
+        [found] = usb_transport.USB.devices()
+        assert (found.url, found.serial) == ("usb:S1", "S1") and "2e8a:0005" in found.description
+        assert not found.busy
     board.wait(lambda state: not state["hosts"], patience())
     board.unplug()
     board.wait(lambda state: not state["boards"], patience())
@@ -326,3 +331,40 @@ def test_a_port_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serial, "Serial", refuse)
     with pytest.raises(NotFound, match="usermod -aG dialout"):
         lenslink.open("serial:/dev/ttyACM0", timeout=PATIENCE_S)
+
+
+# --- lenslink usbip -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    micropython.interpreter()
+    with Cli(tmp_path) as started:
+        yield started
+
+
+def test_a_board_for_other_programs(cli: Cli) -> None:
+    server = cli.start(
+        "usbip", "--listen", "127.0.0.1:0", "--scene", "ramp", "--width", "64", "--height", "64",
+        "--serial", "SERVED", "--lanes", "2",
+    )  # fmt: skip
+    served = server.stdout.readline().decode().strip()
+    assert served.startswith("usbip:127.0.0.1:")
+    for _ in range(2):
+        done = cli.run("info", "--json", served)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["serial"] == "SERVED"
+    done = cli.run("capture", served, "-o", "a.npy")
+    assert done.returncode == 0, done.stderr
+    assert np.load(cli.folder / "a.npy").shape == (64, 64)
+    server.send_signal(signal.SIGINT)
+    status, _, errors = finish(server)
+    assert status == 130
+    assert errors[:1] == ["lenslink: serving a virtual board as device 1-1; Ctrl-C ends it"]
+    assert errors[1:] == ["lenslink: interrupted"]
+
+
+def test_a_board_that_makes_no_sense(cli: Cli) -> None:
+    done = cli.run("usbip", "--speed", "super", "--listen", "127.0.0.1:0")
+    assert done.returncode == 2
+    assert done.stderr == "lenslink: error: usbip: speed=super is neither full nor high\n"

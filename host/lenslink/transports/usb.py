@@ -31,6 +31,7 @@ from ..errors import (
     RigError,
     VersionMismatch,
 )
+from ..lock import is_locked
 from ..url import Url
 from .base import DeviceInfo
 from .usblanes import UsbTransport
@@ -160,6 +161,7 @@ def libusb() -> Any:
 def choose_module(backend: Any, serial: str, shown: str) -> Found:
     """The only one, or the one with that serial number."""
     import usb.core
+    import usb.util
 
     found = []
     denied: Found | None = None
@@ -170,8 +172,10 @@ def choose_module(backend: Any, serial: str, shown: str) -> Found:
         try:
             if each.serial() == serial:
                 found.append(each)
+                continue
         except (usb.core.USBError, _Unreadable):
             denied = each
+        usb.util.dispose_resources(each.device)
     if not found:
         if denied is not None:
             raise _denied(denied, shown)
@@ -186,6 +190,9 @@ class UsbOpener:
 
     options: Mapping[str, str] = {"lanes": "endpoints used at most, 1 to 4"}
 
+    def __init__(self) -> None:
+        self._serials: dict[tuple[object, ...], str | None] = {}
+
     def open(self, url: Url, deadline: Deadline) -> UsbTransport:
         backend = libusb()
         if backend is None:
@@ -198,16 +205,34 @@ class UsbOpener:
     def devices(self) -> list[DeviceInfo]:
         import usb.core
 
-        listed = []
+        listed: list[DeviceInfo] = []
+        serials: dict[tuple[object, ...], str | None] = {}
         with contextlib.suppress(usb.core.USBError, usb.core.NoBackendError):
             backend = libusb()
             for each in find_modules(backend) if backend is not None else ():
-                serial = None
-                with contextlib.suppress(usb.core.USBError, _Unreadable):
-                    serial = each.serial()
+                # Asked once for each time it is plugged in: the address is never used twice in a
+                # row, and whoever uses the module is not disturbed ten times a second.
+                device = each.device
+                key = (device.bus, device.address, each.name)
+                serial = self._serials[key] if key in self._serials else _serial(each)
+                serials[key] = serial
+                busy = serial is not None and is_locked(f"serial:{serial}")
                 description = f"module on USB ({each.name})"
-                listed.append(DeviceInfo(f"usb:{serial or ''}", description, serial))
+                listed.append(DeviceInfo(f"usb:{serial or ''}", description, serial, busy))
+        self._serials = serials
         return listed
+
+
+def _serial(found: Found) -> str | None:
+    import usb.core
+    import usb.util
+
+    try:
+        return found.serial()
+    except (usb.core.USBError, _Unreadable):
+        return None
+    finally:
+        usb.util.dispose_resources(found.device)
 
 
 def lanes_of(url: Url) -> int | None:

@@ -6,11 +6,12 @@ import random
 import struct
 
 import pytest
-from lab.usbbench import DEVICE, IN, OUT, Bench, configuration, endpoint, strings
+from lab.usbbench import DEVICE, IN, OUT, Bench, configuration, endpoint
 
+from lenslink_hil.usbip.board import Board
 from lenslink_hil.usbip.bus import HEADER, RECORD, Kind, record
 from lenslink_hil.usbip.descriptors import Malformed
-from lenslink_hil.usbip.protocol import ECONNRESET, ENOENT, EOVERFLOW, EPIPE, EREMOTEIO
+from lenslink_hil.usbip.protocol import ECONNRESET, ENODEV, ENOENT, EOVERFLOW, EPIPE, EREMOTEIO
 
 GET_STATUS, CLEAR_FEATURE, SET_FEATURE, GET_DESCRIPTOR = 0, 1, 3, 6
 
@@ -320,9 +321,27 @@ def test_records_are_as_defined() -> None:
     ],
 )
 def test_descriptors_that_no_host_would_take(blob: bytes) -> None:
-    bench = Bench()
     with pytest.raises(Malformed):
-        bench.board.received(Kind.ATTACH, 0, 0, 2, blob + strings(_3="x")[:0])
+        Board(lambda _: None).received(Kind.ATTACH, 0, 0, 2, blob)
+
+
+@pytest.mark.parametrize("speed", [0, 1, 5])
+def test_speeds_that_there_are_not(speed: int) -> None:
+    with pytest.raises(Malformed):
+        Board(lambda _: None).received(Kind.ATTACH, 0, 0, speed, DEVICE + configuration())
+
+
+def test_attached_twice() -> None:
+    with pytest.raises(Malformed):
+        Bench().board.received(Kind.ATTACH, 0, 0, 2, DEVICE + configuration())
+
+
+def test_a_board_that_is_not_attached_has_no_endpoints() -> None:
+    bench = Bench()
+    bench.board.received(Kind.DETACH, 0, 0, 0, b"")
+    bench.read(64)
+    assert bench.ended[-1][1] == -ENODEV
+    assert bench.control(0x80, GET_DESCRIPTOR, 0x0100, 0, 18) == (-ENODEV, b"")
 
 
 def test_a_record_of_no_kind() -> None:

@@ -22,7 +22,7 @@ from .descriptors import (
     Malformed,
     parse,
 )
-from .protocol import ECONNRESET, ENOENT, EOVERFLOW, EPIPE, EREMOTEIO
+from .protocol import ECONNRESET, ENODEV, ENOENT, EOVERFLOW, EPIPE, EREMOTEIO, SPEEDS
 
 ZERO_PACKET: Final = 0x40
 """Linux' URB_ZERO_PACKET: an empty packet follows data that fills its last one."""
@@ -111,6 +111,8 @@ class Board:
     def received(self, kind: int, endpoint: int, generation: int, value: int, data: bytes) -> None:
         """A record of the board; :exc:`~.descriptors.Malformed` if it makes no sense."""
         if kind == Kind.ATTACH:
+            if self.attached or value not in SPEEDS:
+                raise Malformed(f"attached at speed {value}")
             self.descriptors = _descriptors(data)
             self.speed = value
         elif kind == Kind.DETACH:
@@ -160,7 +162,9 @@ class Board:
     def submit(self, urb: Urb) -> None:
         """A transfer on an endpoint other than 0."""
         endpoint = self.endpoints.get(urb.endpoint)
-        if endpoint is None:
+        if not self.attached:
+            self._finish(urb, -ENODEV)
+        elif endpoint is None:
             self._finish(urb, -ENOENT)
         elif endpoint.halted:
             self._finish(urb, -EPIPE)
@@ -169,6 +173,9 @@ class Board:
 
     def control(self, urb: Urb, setup: bytes) -> None:
         """A transfer on endpoint 0. One after the other."""
+        if not self.attached:
+            self._finish(urb, -ENODEV)
+            return
         self._controls.append((urb, setup))
         self._next_control()
 

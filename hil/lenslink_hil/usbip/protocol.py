@@ -43,9 +43,10 @@ OUT, IN = 0, 1
 
 SPEED_FULL: Final = 2
 SPEED_HIGH: Final = 3
+SPEEDS: Final = (SPEED_FULL, SPEED_HIGH)
 
 # Linux' errno, negative on the wire whatever the server runs on.
-ENOENT, EPIPE, EOVERFLOW, ECONNRESET, EREMOTEIO = 2, 32, 75, 104, 121
+ENOENT, ENODEV, EPIPE, EOVERFLOW, ECONNRESET, EREMOTEIO = 2, 19, 32, 75, 104, 121
 
 MAX_TRANSFER: Final = 16 << 20
 """Longest transfer that is believed; Linux' own limit for a USB file system transfer."""

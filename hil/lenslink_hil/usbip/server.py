@@ -111,7 +111,11 @@ class Server:
 
     async def plug(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A board's cable, until it ends."""
-        number = next(n for n in range(1, 256) if f"{BUS}-{n}" not in self.ports)
+        free = (n for n in range(1, protocol.MAX_DEVICES + 1) if f"{BUS}-{n}" not in self.ports)
+        number = next(free, None)
+        if number is None:
+            writer.close()
+            return
         port = Port(number, Board(writer.write, self._rate))
         self.ports[port.busid] = port
         try:

@@ -354,7 +354,9 @@ def test_a_board_for_other_programs(cli: Cli) -> None:
         done = cli.run("info", "--json", served)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["serial"] == "SERVED"
-    done = cli.run("capture", served, "-o", "a.npy")
+    listed = json.loads(cli.run("list", "--json").stdout)
+    assert [(each["url"], each["serial"]) for each in listed["devices"]] == [(served, "SERVED")]
+    done = cli.run("capture", "-o", "a.npy")
     assert done.returncode == 0, done.stderr
     assert np.load(cli.folder / "a.npy").shape == (64, 64)
     server.send_signal(signal.SIGINT)

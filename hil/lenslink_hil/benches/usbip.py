@@ -18,6 +18,7 @@ from lenslink.errors import (
     UsageError,
 )
 from lenslink.transports.base import DeviceInfo
+from lenslink.transports.socket import registered
 from lenslink.transports.usb import Found, lanes_of, open_module, opening_error
 from lenslink.transports.usblanes import UsbTransport
 from lenslink.url import Url
@@ -88,8 +89,8 @@ class UsbIpOpener:
         return open_module(found, url.text, lanes_of(url))
 
     def devices(self) -> list[DeviceInfo]:
-        """None: a server is named."""
-        return []
+        """Boards that ``lenslink usbip`` serves; other servers are named."""
+        return registered("usbip")
 
 
 def find_board(address: Address, serial: str, shown: str, deadline: Deadline) -> Found:

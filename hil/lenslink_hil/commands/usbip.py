@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -59,6 +60,7 @@ def usbip(
       lenslink usbip --listen 127.0.0.1:0 --board pico
       lenslink usbip --cdc & sudo usbip attach -r 127.0.0.1 -b 1-1
     """
+    from .server import registration
     from .socket_address import listening
 
     chosen = {key: value for key, value in options.items() if value is not None}
@@ -69,10 +71,15 @@ def usbip(
         )
         try:
             board.plug(Deadline(settings.timeout, "starting the board"))
-            click.echo(f"usbip:{listener.url.partition(':')[2]}")
-            screen.say("lenslink: serving a virtual board as device 1-1; Ctrl-C ends it")
-            while True:
-                _watch(board, screen, settings.timeout)
+            url = f"usbip:{listener.url.partition(':')[2]}"
+            with contextlib.ExitStack() as stack:
+                if not cdc:
+                    what = f"virtual USB board ({chosen.get('scene', 'photo')})"
+                    stack.enter_context(registration(url, what, board.serial))
+                click.echo(url)
+                screen.say("lenslink: serving a virtual board as device 1-1; Ctrl-C ends it")
+                while True:
+                    _watch(board, screen, settings.timeout)
         finally:
             board.close()
 

@@ -128,7 +128,8 @@ def registry() -> Path:
     return folder
 
 
-def _registered(scheme: str) -> list[DeviceInfo]:
+def registered(scheme: str) -> list[DeviceInfo]:
+    """Modules of that scheme that some process of this user serves; never raises."""
     found = []
     with contextlib.suppress(OSError, StorageError):
         for path in sorted(registry().glob("*.json")):
@@ -168,7 +169,7 @@ class UnixOpener:
         return _connect(socket.AF_UNIX, url.path, url, deadline)
 
     def devices(self) -> list[DeviceInfo]:
-        return _registered("unix")
+        return registered("unix")
 
 
 class TcpOpener:
@@ -185,7 +186,7 @@ class TcpOpener:
         return _connect(family, (host, int(port)), url, deadline)
 
     def devices(self) -> list[DeviceInfo]:
-        return _registered("tcp")
+        return registered("tcp")
 
 
 UNIX = UnixOpener()

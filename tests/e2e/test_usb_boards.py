@@ -291,6 +291,12 @@ def test_over_the_serial_port(terminal: tuple[VirtualBoard, Terminal]) -> None:
             assert device.stats.lost_packets == 0
 
 
+def test_the_serial_port_conforms(terminal: tuple[VirtualBoard, Terminal], cli: Cli) -> None:
+    _, tty = terminal
+    done = cli.run("conform", "module", f"serial:{tty.path}", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_two_hosts_on_one_port(terminal: tuple[VirtualBoard, Terminal]) -> None:
     _, tty = terminal
     with (

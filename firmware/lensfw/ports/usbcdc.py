@@ -109,10 +109,6 @@ class BuiltinCdc:
         self._go_on()
         return count
 
-    def blocked(self):
-        """Whether what was written is still on its way."""
-        return self._waiting == self._size
-
     def _listen(self):
         if self._is_open and not self._listening and len(self._in) <= self._size - self._packet:
             self._listening = True

@@ -51,7 +51,6 @@ class Lane:
         self._packet = None
         self._tile = None
         self._sent = 0
-        self._size = 0
         self._following = None
         self._following_tile = None
         self._whole = False

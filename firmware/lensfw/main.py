@@ -1,8 +1,9 @@
 """The simulated module: ``micropython -m lensfw.main CONFIGURATION ROWS ROWS PINS LINK ...``.
 
 All are file descriptors: of a file of JSON, and of connected, non-blocking stream sockets: ROWS
-for each of the sensor's channels (preview, still), a LINK for each lane. It ends with lane 0, and
-never outlives the bench: it ends with ROWS and PINS too.
+for each of the sensor's channels (preview, still), a LINK for each lane. Where the configuration
+has ``usb``, the one LINK is the cable of a stand-in for ``machine.USBDevice``. It ends with lane
+0, and never outlives the bench: it ends with ROWS and PINS too.
 """
 
 import json
@@ -15,6 +16,103 @@ from .ports import sim
 from .transports import stream
 
 
+class Sockets:
+    """The link over sockets, one a lane."""
+
+    def __init__(self, fds, clock, limits, poll):
+        rate, latency = limits.get("rate", 0), limits.get("latency_us", 0)
+        self._poll = poll
+        self._lanes = []
+        self.count = len(fds)
+        for fd in fds:
+            end = open(fd, "r+b")
+            poll.register(end, select.POLLIN)
+            self._lanes.append(
+                (len(self._lanes), end, stream.StreamTransport(end, clock, rate, latency))
+            )
+
+    def receive(self, link):
+        """Read once; False at the end."""
+        return self._lanes[0][2].receive(link.receiver)
+
+    def send(self, link, wait):
+        """Send what can be sent; how long, up to *wait* ms, nothing more is to be done."""
+        for lane in self._lanes[:]:
+            number, end, transport = lane
+            try:
+                blocked = transport.send(link, number)
+            except OSError:
+                if number == 0:
+                    raise
+                # What was on its way there is asked for again, and goes by the others.
+                transport.end(link)
+                self._poll.unregister(end)
+                self._lanes.remove(lane)
+                continue
+            pause = transport.wait_ms()
+            # The host says nothing on the other lanes.
+            readable = select.POLLIN if number == 0 else 0
+            self._poll.modify(end, readable | (select.POLLOUT if blocked and not pause else 0))
+            if pause:
+                wait = min(wait, pause)
+        return wait
+
+
+class Usb:
+    """The link over USB: the board's own transport, on a stand-in for the controller."""
+
+    def __init__(self, fd, clock, configuration, poll):
+        import micropython
+
+        from .ports import usbdevice
+        from .transports import usb
+
+        options = configuration["usb"]
+        self._clock = clock
+        self._poll = poll
+        self._cable = open(fd, "r+b")
+        poll.register(self._cable, select.POLLIN)
+        self._usbd = usbdevice.USBDevice(self._cable, options["speed"], micropython.schedule)
+        self.count = options["lanes"]
+        self._stream = None
+        if self.count:
+            self._usb = usb.UsbTransport(
+                self._usbd,
+                self.count,
+                configuration["serial"],
+                configuration["model"],
+                configuration["maker"],
+            )
+            self._usb.start()
+        else:
+            # A board without machine.USBDevice: the link goes over the built-in CDC.
+            self.count = 1
+            self._usbd.builtin_driver = cdc = self._usbd.cdc
+            strings = [None, None, None, configuration["serial"], None]
+            self._usbd.config(cdc.desc_dev, cdc.desc_cfg, strings)
+            self._usbd.active(True)
+            self._stream = stream.StreamTransport(cdc, clock)
+
+    def receive(self, link):
+        """As Sockets' receive(): EOFError at the end."""
+        self._usbd.pump()
+        if self._stream is not None:
+            return self._stream.receive(link.receiver)
+        self._usb.receive(link, self._clock.now())
+        return True
+
+    def send(self, link, wait):
+        """As Sockets' send()."""
+        if self._stream is not None:
+            self._stream.send(link)
+        elif self._usb.send(link):
+            # A callback may have taken it already.
+            wait = 0
+        backlog = select.POLLOUT if self._usbd.flush() else 0
+        self._poll.modify(self._cable, select.POLLIN | backlog)
+        return wait
+
+
 def run(configuration, rows_fds, pins_fd, link_fds):
     ticks = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
     rows, pins = [open(fd, "r+b") for fd in rows_fds], open(pins_fd, "r+b")
@@ -24,41 +122,20 @@ def run(configuration, rows_fds, pins_fd, link_fds):
         ports.authenticate = __import__(configuration["authenticator"]).authenticate
     camera = module.Module(configuration, ports, ticks)
     link = camera.link
-    limits = configuration["limits"]
-    rate, latency = limits.get("rate", 0), limits.get("latency_us", 0)
-    lanes = []
     poll = select.poll()
     for channel in rows:
         poll.register(channel, select.POLLIN)
     poll.register(pins, select.POLLIN)
-    for fd in link_fds:
-        end = open(fd, "r+b")
-        poll.register(end, select.POLLIN)
-        lanes.append((len(lanes), end, stream.StreamTransport(end, ticks, rate, latency)))
-    link.lanes_offered = len(lanes)
+    if "usb" in configuration:
+        carrier = Usb(link_fds[0], ticks, configuration, poll)
+    else:
+        carrier = Sockets(link_fds, ticks, configuration["limits"], poll)
+    link.lanes_offered = carrier.count
     while True:
-        if not lanes[0][2].receive(link.receiver):
+        if not carrier.receive(link):
             return
         camera.step()
-        wait = camera.idle_ms()
-        for lane in lanes[:]:
-            number, end, transport = lane
-            try:
-                blocked = transport.send(link, number)
-            except OSError:
-                if number == 0:
-                    raise
-                # What was on its way there is asked for again, and goes by the others.
-                transport.end(link)
-                poll.unregister(end)
-                lanes.remove(lane)
-                continue
-            pause = transport.wait_ms()
-            # The host says nothing on the other lanes.
-            readable = select.POLLIN if number == 0 else 0
-            poll.modify(end, readable | (select.POLLOUT if blocked and not pause else 0))
-            if pause:
-                wait = min(wait, pause)
+        wait = carrier.send(link, camera.idle_ms())
         # Rows that nobody can take yet must not keep the loop spinning.
         for number, channel in enumerate(rows):
             poll.modify(channel, select.POLLIN if camera.takes_rows(number) else 0)

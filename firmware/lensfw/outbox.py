@@ -111,7 +111,11 @@ class Outbox:
         return [self._sent[i] + self._since[i] for i in range(wire.MAX_STREAMS)]
 
     def next(self, lane=0):
-        """The next item that may be sent on that lane, or None. All but tiles go by lane 0."""
+        """The next item that may be sent on that lane, or None. All but tiles go by lane 0.
+
+        A tile does not overtake its FrameStart on another lane: else a lane 0 that is slower than
+        the others, where every small packet costs a transfer, would fall behind without bound.
+        """
         if lane == 0 and self._control:
             return self._control.pop(0)
         blocked = 0
@@ -125,6 +129,8 @@ class Outbox:
             if item.tile is None:
                 if lane == 0 and not blocked & bit:
                     break
+                if lane and item.kind == wire.T_FRAME_START:
+                    blocked |= bit
             elif not blocked & bit:
                 length = item.tile.length
                 if length <= self._budget[item.stream]:

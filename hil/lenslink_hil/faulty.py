@@ -107,6 +107,7 @@ class FaultyTransport:
         self.inner = transport
         self.private = transport.private
         self.note = transport.note
+        self.window: int | None = getattr(transport, "window", None)
         self.up = Damage(plan.on(Direction.UP, lane))
         self.down = Damage(plan.on(Direction.DOWN, lane))
         self.plug = plug

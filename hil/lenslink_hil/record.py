@@ -48,6 +48,7 @@ class RecordingTransport:
     def __init__(self, transport: Transport, writer: Writer) -> None:
         self.private = transport.private
         self.note = transport.note
+        self.window: int | None = getattr(transport, "window", None)
         self._inner = transport
         self._writer = writer
         self._gone = False

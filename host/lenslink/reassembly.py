@@ -164,6 +164,7 @@ class Reassembly:
         self.lanes: Sequence[Lane] = ()
         # Where each lane is: frame and byte of its last tile, by lane and stream.
         self._position: dict[tuple[int, int], tuple[int, int]] = {}
+        self._dropped: dict[int, int] = {}
 
     # --- FrameSink ------------------------------------------------------------------------
 
@@ -352,6 +353,7 @@ class Reassembly:
 
     def abandon(self, stream: int) -> None:
         """Drop what is under way or waiting of a stream that the host ends."""
+        self._dropped[stream] = self._newest.get(stream, -1)
         for assembly in [a for a in self._open.values() if a.stream == stream]:
             del self._open[assembly.number]
             if not assembly.reserved:
@@ -374,7 +376,10 @@ class Reassembly:
             self._rejects[Reject.NO_FRAME] += 1
             return None
         if number <= self._newest.get(stream, -1):
-            self._rejects[Reject.LATE] += 1
+            # Order holds within a lane only: what was on another when the host ended the stream
+            # comes after the answer that says so, and is nobody's fault.
+            if len(self.lanes) == 1 or number > self._dropped.get(stream, -1):
+                self._rejects[Reject.LATE] += 1
             return None
         self._newest[stream] = number
         if not self.resend and len(self.lanes) == 1:

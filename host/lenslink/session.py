@@ -32,7 +32,7 @@ from .errors import DeviceError, Disconnected, ProtocolError, Timeout, VersionMi
 from .pool import Pool
 from .reassembly import Assembly, Reassembly
 from .ticket import Ticket
-from .transports.base import FillingTransport, MultiLaneTransport, Transport
+from .transports.base import FillingTransport, MultiLaneTransport, NarrowTransport, Transport
 
 R = TypeVar("R", bound=AnyMessage)
 
@@ -58,7 +58,8 @@ class Session:
         """The last request."""
         self._transport = transport
         lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
-        self.link = Link(secrets.randbits(32), self.frames, self.rejects, lanes)
+        window = transport.window if isinstance(transport, NarrowTransport) else None
+        self.link = Link(secrets.randbits(32), self.frames, self.rejects, lanes, window)
         self._lanes = [Batch(self.link, self.frames, lane) for lane in range(lanes)]
         # Where bytes come this fast it pays to wait for all that is foreseen: a call fewer.
         self._filling = transport if isinstance(transport, FillingTransport) else None

@@ -46,6 +46,9 @@
 #define LENSLINK_RESEND_TRIES 8 /* then the frame is honestly incomplete */
 #define LENSLINK_END_GRACE_MS 100 /* ms: how long a fully covered frame waits for a lost frame-end */
 #define LENSLINK_FRAME_STALE_MS 2000 /* ms: how long an incomplete frame waits for its next packet */
+#define LENSLINK_USB_SUBCLASS 76 /* of the interface of class 0xFF by which a module is found on USB */
+#define LENSLINK_USB_PROTOCOL 75 /* of the same; the version of the link stands in bcdDevice */
+#define LENSLINK_USB_TRANSFER 65024 /* B: longest transfer: its length has 16 bits; whole packets */
 #define LENSLINK_VENDOR_FIRST 0xE0
 
 enum lenslink_message_type {

@@ -38,6 +38,7 @@ from .params import (
     HEARTBEAT_MS,
     HELLO_RETRY_MS,
     MAX_BUSY_MS,
+    MAX_CONTROL,
     MAX_PAYLOAD,
     MAX_STREAMS,
     REQUEST_RETRY_MS,
@@ -52,6 +53,9 @@ WINDOW = 128 << 20
 # Grants a window: one that is lost is made good by the next long before the window is used up. Each
 # is answered, and the answer comes in the middle of tiles: more of them cost the host its pace.
 _GRANTS = 4
+
+# In a window: while one is received, the next is on its way.
+_TILES = 4
 
 # Every heartbeat is answered: a line that is silent for two of them stands still.
 _FLOWING_S = 2 * HEARTBEAT_MS / 1000
@@ -174,11 +178,17 @@ class Link:
     """The host's link machine for one session. Requests and control travel on lane 0.
 
     ``nonce`` names the session: at least 32 random bits, never used again. What arrives under
-    another is rejected, so nothing from before a replug can be taken for new.
+    another is rejected, so nothing from before a replug can be taken for new. ``window`` is how
+    many bytes of a stream's tiles the line can hold, where that is less than :data:`WINDOW`.
     """
 
     def __init__(
-        self, nonce: int, frames: FrameSink, rejects: Counter[Reject], lanes: int = 1
+        self,
+        nonce: int,
+        frames: FrameSink,
+        rejects: Counter[Reject],
+        lanes: int = 1,
+        window: int | None = None,
     ) -> None:
         self.nonce = nonce
         self.rejects = rejects
@@ -189,6 +199,7 @@ class Link:
         self.closed: Close | None = None
         self.logs: deque[Log] = deque(maxlen=_LOGS)
         self._frames = frames
+        self._narrow = window
         self._requests: dict[int, Request] = {}
         self._next_id = 1
         self._sequence = 0
@@ -208,6 +219,10 @@ class Link:
         return self.lanes[0].receiver
 
     @property
+    def _window(self) -> int:
+        return WINDOW if self._narrow is None else self._narrow
+
+    @property
     def lost(self) -> int:
         """Packets missing from the lanes' sequences."""
         return sum(lane.receiver.lost for lane in self.lanes)
@@ -216,7 +231,9 @@ class Link:
 
     def hello(self, now: float) -> Request:
         """Open the session."""
-        message = Hello(VERSION, VERSION, len(self.lanes), CAPABILITIES, MAX_PAYLOAD)
+        # A tile is never longer than what may be on its way.
+        most = max(MAX_CONTROL, min(MAX_PAYLOAD, self._window // _TILES))
+        message = Hello(VERSION, VERSION, len(self.lanes), CAPABILITIES, most)
         return self._begin(message, now, HELLO_RETRY_MS)
 
     def request(self, message: AnyMessage, now: float) -> Request:
@@ -276,7 +293,7 @@ class Link:
 
     def _heartbeat(self, now: float) -> None:
         self._next_heartbeat = now + HEARTBEAT_MS / 1000
-        self._granted = [arrived + WINDOW for arrived in self._arrived]
+        self._granted = [arrived + self._window for arrived in self._arrived]
         self._send(Heartbeat((self._granted[0], self._granted[1])), 0)
 
     def _ask(self, missing: Missing) -> None:
@@ -381,7 +398,8 @@ class Link:
         """Bytes of tiles have come: grant as many more, in steps."""
         if stream < MAX_STREAMS:
             self._arrived[stream] += count
-            if self._arrived[stream] + WINDOW - self._granted[stream] >= WINDOW // _GRANTS:
+            limit = self._arrived[stream] + self._window
+            if limit - self._granted[stream] >= self._window // _GRANTS:
                 self._heartbeat(self._now)
 
     def _alive(self, message: HeartbeatReply) -> None:

@@ -75,3 +75,15 @@ END_GRACE_MS: Final = _param(
 FRAME_STALE_MS: Final = _param(
     "FRAME_STALE_MS", 2000, "ms", "how long an incomplete frame waits for its next packet"
 )
+USB_SUBCLASS: Final = _param(
+    "USB_SUBCLASS", 0x4C, "", "of the interface of class 0xFF by which a module is found on USB"
+)
+USB_PROTOCOL: Final = _param(
+    "USB_PROTOCOL", 0x4B, "", "of the same; the version of the link stands in bcdDevice"
+)
+USB_TRANSFER: Final = _param(
+    "USB_TRANSFER",
+    65024,
+    "B",
+    "longest transfer: its length has 16 bits; whole packets",
+)

@@ -18,10 +18,10 @@ def scene_url(lens_url: str) -> SceneUrl:
 
     def url(**options: object) -> str:
         scheme, _, query = lens_url.partition("?")
-        if scheme != "sim:":
+        if scheme not in ("sim:", "usbip:"):
             pytest.skip(f"{lens_url} shows a scene of its own; this needs a chosen one")
         chosen = dict(pair.split("=", 1) for pair in query.split("&") if pair)
         chosen |= {key: str(value) for key, value in options.items()}
-        return "sim:?" + "&".join(f"{key}={value}" for key, value in chosen.items())
+        return f"{scheme}?" + "&".join(f"{key}={value}" for key, value in chosen.items())
 
     return url

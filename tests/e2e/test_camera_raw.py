@@ -78,10 +78,11 @@ def _rational(tags: dict[str, object], name: str) -> list[Fraction]:
 
 @pytest.fixture
 def captured(source: Path, tmp_path: Path, lens_url: str) -> Path:
-    if not lens_url.startswith("sim:"):
+    bench = lens_url.partition("?")[0]
+    if bench not in ("sim:", "usbip:"):
         pytest.skip("the scene of this bench cannot be chosen")
     out = tmp_path / "out.dng"
-    url = f"sim:?scene={quote(str(source))}"
+    url = f"{bench}?scene={quote(str(source))}"
     command = [sys.executable, "-m", "lenslink", "capture", url, "-o", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -65,7 +65,7 @@ def test_a_flood(
     """With a Pico's heap, and no more: a module that kept all it was asked would run out of it."""
 
     def flooded(transport: Transport) -> Transport:
-        deadline = Deadline(30)
+        deadline = Deadline(60)
         sequence = 0
         transport.send(encode_packet(Hello.TYPE, HELLO.encode(), nonce=NONCE, sequence=0), deadline)
         for number in range(PACKETS):
@@ -78,7 +78,7 @@ def test_a_flood(
         return transport
 
     url = scene_url(scene="ramp", width=64, height=64, board="pico")
-    with lenslink.open(url, wrap=flooded, timeout=10) as device:
+    with lenslink.open(url, wrap=flooded, timeout=60) as device:
         with closing(device.stream(timeout=10)) as frames:
             for _ in range(3):
                 with next(frames) as frame:

@@ -15,8 +15,8 @@ SOURCES = sorted(micropython.FIRMWARE.rglob("*.py"))
 NAMES = [path.relative_to(micropython.FIRMWARE.parent).as_posix() for path in SOURCES]
 # RP2040 and RP2350's M0+/M33 core, M4F and M7 boards, ESP32-C3/C6 and RP2350's RISC-V, ESP32.
 ARCHITECTURES = ["armv6m", "armv7emsp", "rv32imc", "xtensawin"]
-# Not for a board: the plant's ports, and what starts the simulated module.
-SIMULATED = {"lensfw.ports.sim", "lensfw.main"}
+# Not for a board: ports of the plant and of USB, and what starts the simulated module.
+SIMULATED = {"lensfw.ports.sim", "lensfw.ports.usbdevice", "lensfw.ports.usbcdc", "lensfw.main"}
 BUDGET = 100_000
 """Bytes of an RP2040's 205 KB that the firmware may cost."""
 

@@ -32,7 +32,18 @@ MICROPYTHON = {
 # Modules of one chip, for the port that is named after it.
 OF_A_PORT = {"rp2": {"rp2"}, "esp32": {"esp32"}}
 # Slow to import: an application that only opens a module must not pay for them.
-HEAVY = ["PIL", "click", "construct", "rawpy", "rich", "scipy", "skimage", "tifffile"]
+HEAVY = [
+    "PIL",
+    "click",
+    "construct",
+    "rawpy",
+    "rich",
+    "scipy",
+    "serial",
+    "skimage",
+    "tifffile",
+    "usb",
+]
 
 
 def sources(package: str) -> list[Path]:

@@ -112,3 +112,15 @@ def test_a_lane_that_dies_is_done_without() -> None:
     made.kill_lane(2)
     for _ in range(10):
         assert check(made.frame(5)).coverage.complete
+
+
+def test_what_a_late_lane_brings_after_a_stop_is_nobodys_fault() -> None:
+    made = bench(Line(RATE, 0.0005), Line(RATE, 0.030))
+    for _ in range(3):
+        made.run(lambda: made.frames.bytes > 2 * WIDTH * HEIGHT, 5)
+        made.stop(0)
+        made.run(lambda: False, 0.1)
+        assert not any(made.rejects.values())
+        # Nor is it taken for a frame of the next stream.
+        made.start(0, 0)
+        assert check(made.frame(5)).coverage.complete

@@ -115,9 +115,11 @@ def start_module(
     *,
     boot: int = 1,
     more_lanes: Sequence[socket.socket] = (),
+    usb: Mapping[str, int] | None = None,
 ) -> Module:
     """Start a module whose end of the link is *link*, which it inherits, and *more_lanes*.
 
+    With *usb* (see :mod:`.usbip`), *link* is the cable of its USB controller instead.
     Raises :exc:`~lenslink.errors.UsageError` for options that make no sense (a scene that is no
     picture, an odd size), :exc:`~lenslink.errors.RigError` if there is no MicroPython.
     """
@@ -134,7 +136,8 @@ def start_module(
         messages = abort.enter_context(tempfile.TemporaryFile())
         # Not as an argument: MicroPython ends without a word at one of more than 255 bytes.
         config = stack.enter_context(tempfile.TemporaryFile())
-        config.write(json.dumps(configuration(board, ready["sensor"], serial, boot)).encode())
+        told = configuration(board, ready["sensor"], serial, boot)
+        config.write(json.dumps(told if usb is None else told | {"usb": dict(usb)}).encode())
         config.seek(0)
         ends = (*(ours for ours, _ in channels), pins, link, *more_lanes)
         for end in ends:

@@ -21,6 +21,23 @@ from .socket_address import Listener
 _POLL_S = 0.1
 
 
+@contextlib.contextmanager
+def registration(url: str, description: str, serial: str) -> Iterator[None]:
+    """Within it, the module at *url* is found by :func:`lenslink.list_devices`."""
+    entry = {"url": url, "description": description, "serial": serial, "pid": os.getpid()}
+    path = registry() / f"{url.partition(':')[0]}-{os.getpid()}.json"
+    # Whoever lists devices at this moment reads all of it or nothing.
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_text(json.dumps(entry), encoding="utf-8")
+        temporary.replace(path)
+        yield
+    finally:
+        for file in (temporary, path):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
 class Server:
     """Starts a module for every host that connects to *listener*, with the *options* of ``sim:``.
 
@@ -52,27 +69,10 @@ class Server:
             module.close()
         self._boot = 0
 
-    @contextlib.contextmanager
-    def registered(self) -> Iterator[None]:
+    def registered(self) -> contextlib.AbstractContextManager[None]:
         """Within it, the module is found by :func:`lenslink.list_devices`."""
-        url = self._listener.url
-        entry = {
-            "url": url,
-            "description": f"simulated module ({self._options.get('scene', 'photo')})",
-            "serial": self._serial,
-            "pid": os.getpid(),
-        }
-        path = registry() / f"sim-{os.getpid()}.json"
-        # Whoever lists devices at this moment reads all of it or nothing.
-        temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.tmp")
-        try:
-            temporary.write_text(json.dumps(entry), encoding="utf-8")
-            temporary.replace(path)
-            yield
-        finally:
-            for file in (temporary, path):
-                with contextlib.suppress(OSError):
-                    file.unlink()
+        description = f"simulated module ({self._options.get('scene', 'photo')})"
+        return registration(self._listener.url, description, self._serial)
 
     def run(self) -> None:
         """Serve until an exception, a signal's for one, ends it."""

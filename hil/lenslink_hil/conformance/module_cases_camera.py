@@ -494,13 +494,20 @@ def a_lane_ends(peer: HostPeer) -> None:
     peer.capture()
     number = peer.picture(since=mark).end
     assert number is not None
-    places = [_place(p) for p in peer.log[mark:] if p.kind == MessageType.TILE]
-    covered = _covers(places, configured)
-    rows = [y for y in range(configured.height) if not covered[y * configured.width]]
-    for y in rows:
-        message, came = _resend(peer, number.id, 0, [(0, y, configured.width, 1)])
-        places += [_place(p) for p in came if p.kind == MessageType.TILE] + _gone(message)
-    left = _covers(places, configured).count(0)
+    gone: list[Rectangle] = []
+
+    def covered() -> bytearray:
+        places = [_place(p) for p in peer.log[mark:] if p.kind == MessageType.TILE]
+        return _covers(places + gone, configured)
+
+    first = covered()
+    for y in [y for y in range(configured.height) if not first[y * configured.width]]:
+        message, _ = _resend(peer, number.id, 0, [(0, y, configured.width, 1)])
+        gone += _gone(message)
+    # Order holds within a lane only: a tile may come after the answer that speaks of it.
+    end = peer.wire.now() + 2.0
+    while (left := covered().count(0)) and peer.wire.now() < end:
+        peer.listen(end - peer.wire.now())
     check(left == 0, f"{left} pixels never come once a lane has ended")
 
 

@@ -74,6 +74,14 @@ class MultiLaneTransport(Transport, Protocol):
         """
 
 
+@runtime_checkable
+class NarrowTransport(Transport, Protocol):
+    """A transport over a line that drops what it cannot hold."""
+
+    window: int | None
+    """Bytes of a stream's tiles that may be on their way; None = as many as the link likes."""
+
+
 class Opener(Protocol):
     """What an entry point of the group ``lenslink.transports`` names: one URL scheme."""
 

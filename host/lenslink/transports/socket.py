@@ -169,7 +169,7 @@ def registry() -> Path:
 
 
 def registered(scheme: str) -> list[DeviceInfo]:
-    """The modules of *scheme* that are served on this machine at the moment."""
+    """Modules of *scheme* that some process of this user serves; never raises."""
     found = []
     with contextlib.suppress(OSError, StorageError):
         for path in sorted(registry().glob("*.json")):

@@ -526,6 +526,11 @@ def test_tiles_go_by_every_lane_and_each_counts_for_itself():
     request = wire.encode(wire.T_CAPTURE, (0, 0, 1, 0, 0, -1))
     host.raw(world.seal(0x10, wire.T_CAPTURE, NONCE, host.sequence, 3, request))
     camera.step()
+    header = (0, 0, 0)
+    while header[2] != wire.T_FRAME_START:
+        assert camera.link.next_packet(1) is None, "a tile before its FrameStart"
+        view, _ = camera.link.next_packet()
+        header = struct.unpack(wire.HEADER, bytes(view)[: wire.HEADER_BYTES])
     view, tile = camera.link.next_packet(1)
     header = struct.unpack(wire.HEADER, bytes(view)[: wire.HEADER_BYTES])
     assert (header[2], header[6]) == (wire.T_TILE, 0)

@@ -1,0 +1,140 @@
+"""The built-in CDC of the stand-in for ``machine.USBDevice``: what TinyUSB's driver does.
+
+A serial line of two small queues. Without a host that holds DTR, what is written is thrown away.
+"""
+
+import struct
+
+# Raspberry Pi Pico's, with MicroPython.
+DEVICE = struct.pack(
+    "<BBHBBBBHHHBBBB", 18, 1, 0x0200, 0xEF, 2, 1, 64, 0x2E8A, 0x0005, 0x0100, 1, 2, 3, 1
+)
+_NOTIFY, _OUT, _IN = 0x81, 0x02, 0x82
+_SET_LINE_CODING, _GET_LINE_CODING, _SET_LINE_STATE, _SEND_BREAK = 0x20, 0x21, 0x22, 0x23
+
+
+def _configuration(packet):
+    return (
+        struct.pack("<BBHBBBBB", 9, 2, 75, 2, 1, 0, 0x80, 125)
+        + bytes((8, 0x0B, 0, 2, 2, 2, 0, 0))
+        + bytes((9, 4, 0, 0, 1, 2, 2, 0, 4))
+        + bytes((5, 0x24, 0, 0x20, 1))
+        + bytes((5, 0x24, 1, 0, 1))
+        + bytes((4, 0x24, 2, 6))
+        + bytes((5, 0x24, 6, 0, 1))
+        + struct.pack("<BBBBHB", 7, 5, _NOTIFY, 3, 8, 16)
+        + bytes((9, 4, 1, 0, 2, 0x0A, 0, 0, 0))
+        + struct.pack("<BBBBHB", 7, 5, _OUT, 2, packet, 0)
+        + struct.pack("<BBBBHB", 7, 5, _IN, 2, packet, 0)
+    )
+
+
+class BuiltinCdc:
+    """Described as ``machine.USBDevice.BUILTIN_DEFAULT``; a stream for StreamTransport."""
+
+    itf_max = 2
+    ep_max = 3
+    str_max = 5
+    strings = {1: "MicroPython", 2: "Board in FS mode", 3: "000000000000", 4: "Board CDC"}
+    desc_dev = DEVICE
+
+    def __init__(self, usbd, packet):
+        self.desc_cfg = _configuration(packet)
+        self._usbd = usbd
+        self._packet = packet
+        # TinyUSB's queues: four packets of full speed, one of high speed.
+        self._size = max(256, packet)
+        self._coding = bytearray(struct.pack("<IBBB", 115200, 0, 0, 8))
+        self._received = memoryview(bytearray(packet))
+        self._queue = bytearray(self._size)
+        self._sending = memoryview(bytearray(self._size))
+        self.reset()
+
+    def reset(self):
+        self.connected = False
+        self._in = b""
+        self._waiting = 0
+        self._busy = False
+        self._whole = False
+        self._listening = False
+        self._is_open = False
+
+    def opened(self):
+        self._is_open = True
+        self._listen()
+
+    def restarted(self, ep):
+        """After a halt: what was in flight is lost."""
+        if ep == _OUT:
+            self._listening = False
+            self._listen()
+        elif ep == _IN:
+            self._busy = False
+            self._go_on()
+
+    def request(self, setup, data):
+        """A class request: True, False, or data to answer with."""
+        kind = setup[1]
+        if kind == _GET_LINE_CODING:
+            return self._coding[: struct.unpack_from("<H", setup, 6)[0]]
+        if kind == _SET_LINE_CODING and len(data) == 7:
+            self._coding[:] = data
+            return True
+        if kind == _SET_LINE_STATE:
+            self.connected = bool(setup[2] & 1)
+            if not self.connected:
+                self._waiting = 0
+            return True
+        return kind == _SEND_BREAK
+
+    # --- the stream -----------------------------------------------------------------------
+
+    def readinto(self, view):
+        count = min(len(view), len(self._in))
+        if not count:
+            return None
+        view[:count] = self._in[:count]
+        self._in = self._in[count:]
+        self._listen()
+        return count
+
+    def write(self, data):
+        if not self.connected:
+            return len(data)
+        count = min(len(data), self._size - self._waiting)
+        if not count:
+            return None
+        self._queue[self._waiting : self._waiting + count] = data[:count]
+        self._waiting += count
+        self._go_on()
+        return count
+
+    def _listen(self):
+        if self._is_open and not self._listening and len(self._in) <= self._size - self._packet:
+            self._listening = True
+            self._usbd.submit(_OUT, self._received, self._heard)
+
+    def _heard(self, count):
+        self._listening = False
+        self._in = self._in + bytes(self._received[:count])
+        self._listen()
+
+    def _go_on(self):
+        if self._busy or not self._is_open:
+            return
+        count = self._waiting
+        if not count and not self._whole:
+            return
+        self._sending[:count] = memoryview(self._queue)[:count]
+        self._waiting = 0
+        # The driver ends what fills its last packet with an empty one.
+        self._whole = count > 0 and count % self._packet == 0
+        self._busy = True
+        try:
+            self._usbd.submit(_IN, self._sending[:count], self._sent)
+        except OSError:
+            self._busy = False
+
+    def _sent(self, _):
+        self._busy = False
+        self._go_on()

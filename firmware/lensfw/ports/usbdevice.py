@@ -1,0 +1,333 @@
+"""A stand-in for ``machine.USBDevice``, with its rules, where there is no USB controller.
+
+What TinyUSB and MicroPython's runtime driver do on a board is done here; the controller and the
+cable are a process at the other end of ``bus`` (lenslink_hil.usbip.bus has the records). As there:
+
+- submit_xfer() raises OSError(EBUSY) while a transfer is in flight on that endpoint, or it is
+  halted, and OSError(EINVAL) while inactive; a length is taken modulo 65,536.
+- After a bus reset, and after a halt, there is no callback for what was in flight.
+- Callbacks come from a task of micropython.schedule(): between two bytecodes of whatever runs, and
+  maybe before submit_xfer() has returned. An exception in one is printed, and no more.
+- Standard requests never reach Python, but those to an endpoint are told afterwards; class
+  requests do; vendor requests do not.
+
+The buffer of a transfer belongs to the controller until the callback: it is read when the bus
+takes it, not before.
+"""
+
+import struct
+import sys
+
+from . import usbcdc
+
+_EBUSY, _EINVAL = 16, 22
+
+_RECORD = "<BBHHHI"
+_RECORD_BYTES = 12
+_ATTACH, _DETACH, _ARM, _STALL, _REPLY = 1, 2, 3, 4, 5
+_RESET, _OPEN, _DONE, _CONTROL, _HALT = 16, 17, 18, 19, 20
+_IN = 0x80
+_MOST_CONTROL = 4096
+_ENDPOINTS = 16
+_STAGE_SETUP, _STAGE_DATA, _STAGE_ACK = 1, 2, 3
+
+
+class _BuiltinNone:
+    itf_max = 0
+    ep_max = 0
+    str_max = 1
+    desc_dev = usbcdc.DEVICE
+    desc_cfg = b""
+
+
+class _Transfer:
+    def __init__(self, buffer, length, generation, callback):
+        self.buffer = buffer
+        self.length = length
+        self.generation = generation
+        self.callback = callback
+
+
+class USBDevice:
+    """``speed``: 2 full, 3 high, as Linux counts. ``bus``: a stream that does not block.
+
+    ``schedule`` is micropython.schedule.
+    """
+
+    XFER_SUCCESS, XFER_FAILED, XFER_STALLED = 0, 1, 2
+    BUILTIN_NONE = _BuiltinNone
+
+    def __init__(self, bus, speed, schedule):
+        self.cdc = usbcdc.BuiltinCdc(self, 512 if speed == 3 else 64)
+        self.BUILTIN_DEFAULT = self.cdc
+        self._driver = _BuiltinNone
+        self._bus = bus
+        self._schedule_task = schedule
+        self._speed = speed
+        self._active = False
+        self._descriptors = None
+        self._callbacks = (None, None, None, None)
+        self._transfers = {}
+        self._halted = set()
+        self._opened = set()
+        self._generations = {}
+        self._generation = 0
+        self._backlog = []
+        self._claimable = set()
+        self._scheduled = False
+        self._task_ref = self._task
+        self.gone = False
+        self._record = memoryview(bytearray(_RECORD_BYTES))
+        self._have = 0
+        self._fields = None
+        self._payload = None
+        self._filled = 0
+
+    # --- machine.USBDevice ----------------------------------------------------------------
+
+    @property
+    def builtin_driver(self):
+        return self._driver
+
+    @builtin_driver.setter
+    def builtin_driver(self, driver):
+        if self._active:
+            raise OSError(_EINVAL)
+        self._driver = driver
+
+    def config(self, desc_dev, desc_cfg, desc_strs, open_itf_cb=None, reset_cb=None,
+               control_xfer_cb=None, xfer_cb=None):  # fmt: skip
+        self._descriptors = (desc_dev, desc_cfg, desc_strs)
+        self._callbacks = (open_itf_cb, reset_cb, control_xfer_cb, xfer_cb)
+
+    def active(self, *value):
+        was = self._active
+        if value and bool(value[0]) != was:
+            self._active = bool(value[0])
+            if not self._active:
+                self._transfers = {}
+                self._opened = set()
+                self._send(_DETACH)
+            else:
+                self._attach()
+        return was
+
+    def submit_xfer(self, ep, buffer):
+        if not self._active:
+            raise OSError(_EINVAL)
+        memoryview(buffer)
+        if not 0 < ep & 15 < _ENDPOINTS:
+            raise ValueError("ep")
+        done = self.submit(ep, buffer, None)
+        self._schedule()
+        return done
+
+    def submit(self, ep, buffer, callback):
+        """As submit_xfer(); the built-in driver's *callback* is called at once, not scheduled."""
+        if ep in self._halted or (ep in self._transfers and ep not in self._claimable):
+            raise OSError(_EBUSY)
+        if ep not in self._opened:
+            return False
+        length = len(buffer) & 0xFFFF
+        generation = self._generations.get(ep, self._generation)
+        self._claimable.discard(ep)
+        self._transfers[ep] = _Transfer(buffer, length, generation, callback)
+        if ep & _IN:
+            self._send(_ARM, ep, generation, 0, memoryview(buffer)[:length])
+        else:
+            self._send(_ARM, ep, generation, length)
+        return True
+
+    def stall(self, ep, *value):
+        was = ep in self._halted
+        if value and bool(value[0]) != was:
+            self._set_halt(ep, bool(value[0]))
+            self._send(_STALL, ep, self._generations.get(ep, self._generation), int(value[0]))
+        return was
+
+    def remote_wakeup(self):
+        return False
+
+    # --- the machine ----------------------------------------------------------------------
+
+    def pump(self):
+        """Let the controller's task run; EOFError when the other end of the cable is gone."""
+        self._schedule()
+        while self._scheduled:
+            pass
+        if self.gone:
+            raise EOFError("the bus has ended")
+
+    def _schedule(self):
+        if not self._scheduled:
+            self._scheduled = True
+            self._schedule_task(self._task_ref, 0)
+
+    def _task(self, _):
+        self._scheduled = False
+        while self._read():
+            kind, ep, generation, value, _, _ = self._fields
+            payload = self._payload
+            self._fields = None
+            self._have = 0
+            self._happened(kind, ep, generation, value, payload)
+        self.flush()
+
+    def flush(self):
+        """Write on; True if the bus takes no more at the moment."""
+        while self._backlog:
+            view = self._backlog[0]
+            count = self._bus.write(view)
+            if not count:
+                return True
+            if count == len(view):
+                self._backlog.pop(0)
+            else:
+                self._backlog[0] = view[count:]
+        return False
+
+    def _attach(self):
+        device, configuration, strings = self._descriptors
+        blob = bytes(device) + bytes(configuration)
+        for index, text in enumerate(strings or []):
+            if text is None:
+                text = self._driver.strings.get(index) if self._driver is self.cdc else None
+            if index and text:
+                data = text.encode()[:126]
+                blob += bytes([index, len(data)]) + data
+        self._send(_ATTACH, 0, 0, self._speed, blob)
+
+    def _send(self, kind, ep=0, generation=0, value=0, data=b""):
+        self._backlog.append(struct.pack(_RECORD, kind, ep, generation, value, 0, len(data)))
+        if len(data):
+            self._backlog.append(memoryview(data))
+        self.flush()
+
+    def _read(self):
+        """One record; True once it is whole."""
+        while self._fields is None:
+            count = self._bus.readinto(self._record[self._have :])
+            if not count:
+                return self._nothing(count)
+            self._have += count
+            if self._have == _RECORD_BYTES:
+                self._fields = struct.unpack(_RECORD, self._record)
+                self._filled = 0
+                self._payload = self._target()
+        while self._filled < len(self._payload):
+            count = self._bus.readinto(self._payload[self._filled :])
+            if not count:
+                return self._nothing(count)
+            self._filled += count
+        return True
+
+    def _nothing(self, count):
+        if count is not None:
+            self.gone = True
+        return False
+
+    def _target(self):
+        """Where the payload goes: what was received, into the transfer's own buffer."""
+        kind, ep, generation, _, _, length = self._fields
+        if kind == _DONE and length:
+            transfer = self._transfers.get(ep)
+            if transfer and transfer.generation == generation and length <= transfer.length:
+                return memoryview(transfer.buffer)[:length]
+        if length > max(_MOST_CONTROL, 0xFFFF):
+            raise OSError(_EINVAL)
+        return memoryview(bytearray(length))
+
+    def _happened(self, kind, ep, generation, value, payload):
+        if kind == _DONE:
+            transfer = self._transfers.get(ep)
+            if transfer is None or transfer.generation != generation:
+                return
+            del self._transfers[ep]
+            if transfer.callback:
+                transfer.callback(value)
+            else:
+                self._call(3, ep, self.XFER_SUCCESS, value)
+        elif kind == _RESET:
+            self._generation = generation
+            self._generations = {}
+            self._transfers = {}
+            self._halted = set()
+            self._claimable = set()
+            self._opened = set()
+            self.cdc.reset()
+            self._call(1)
+        elif kind == _OPEN:
+            self._generation = generation
+            self._configured(value)
+        elif kind == _HALT:
+            self._generations[ep] = generation
+            self._set_halt(ep, bool(value))
+            if ep & 15 >= self._driver.ep_max:
+                request = struct.pack("<BBHHH", 2, 3 if value else 1, 0, ep, 0)
+                self._call(2, _STAGE_SETUP, request)
+                self._call(2, _STAGE_ACK, request)
+            elif self._driver is self.cdc:
+                self.cdc.restarted(ep)
+        elif kind == _CONTROL:
+            self._class_request(payload)
+
+    def _set_halt(self, ep, halted):
+        if halted:
+            self._halted.add(ep)
+            # Lost, without a callback.
+            self._transfers.pop(ep, None)
+        else:
+            self._halted.discard(ep)
+            # Claimable again, even if it was not halted: then a transfer may still be in flight.
+            self._claimable.add(ep)
+
+    def _configured(self, value):
+        self._opened = set()
+        if not value:
+            return
+        configuration = memoryview(self._descriptors[1])
+        at = configuration[0]
+        start, number = 0, -1
+        spans = []
+        while at < len(configuration) and configuration[at]:
+            if configuration[at + 1] == 4 and configuration[at + 3] == 0:
+                start, number = at, configuration[at + 2]
+                spans.append([number, start, start])
+            elif configuration[at + 1] == 5:
+                self._opened.add(configuration[at + 2])
+            if spans:
+                spans[-1][2] = at + configuration[at]
+            at += configuration[at]
+        if self._driver is self.cdc:
+            self.cdc.opened()
+        for number, start, end in spans:
+            if number >= self._driver.itf_max:
+                self._call(0, configuration[start:end])
+
+    def _class_request(self, payload):
+        request, data = payload[:8], payload[8:]
+        interface = request[4]
+        if self._driver is self.cdc and interface < self.cdc.itf_max:
+            answer = self.cdc.request(request, data)
+        else:
+            answer = self._call(2, _STAGE_SETUP, request)
+            if answer not in (None, True, False) and not request[0] & _IN:
+                memoryview(answer)[: len(data)] = data
+                answer = self._call(2, _STAGE_DATA, request)
+            if answer:
+                self._call(2, _STAGE_ACK, request)
+        if not answer:
+            self._send(_REPLY, 0, self._generation, 0)
+        else:
+            self._send(_REPLY, 0, self._generation, 1, b"" if answer is True else answer)
+
+    def _call(self, which, *arguments):
+        """One of the callbacks; what it raises is shown and goes no further."""
+        callback = self._callbacks[which]
+        if callback is None:
+            return None
+        try:
+            return callback(*arguments)
+        except Exception as error:
+            sys.print_exception(error)
+            return None

@@ -1,0 +1,140 @@
+"""``usbip:`` and ``usbip:HOST:PORT``: the driver's USB code on USB/IP, without the kernel's USB."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from lenslink.deadline import Deadline
+from lenslink.errors import (
+    Ambiguous,
+    Disconnected,
+    LensLinkError,
+    NotFound,
+    Timeout,
+    UsageError,
+)
+from lenslink.transports.base import DeviceInfo
+from lenslink.transports.socket import registered
+from lenslink.transports.usb import Found, lanes_of, open_module, opening_error
+from lenslink.transports.usblanes import UsbTransport
+from lenslink.url import Url
+from lenslink_protocol.params import USB_PROTOCOL, USB_SUBCLASS
+
+from ..usbip.client import Address
+from ..usbip.protocol import PORT
+from ..usbip.virtualboard import OPTIONS, VirtualBoard
+
+_SERIAL = "serial"
+_LAST_WORDS_S = 0.1
+_serials = itertools.count(1)
+
+
+class BoardTransport(UsbTransport):
+    """The driver's end of a virtual board that it started itself, and owns."""
+
+    private = True
+
+    def __init__(self, board: VirtualBoard, device: Any, out: Any, ins: list[int]) -> None:
+        self.board = board
+        assert board.module is not None
+        self.module = board.module
+        self.note = board.module.note
+        super().__init__(device, out, ins)
+
+    def close(self) -> None:
+        super().close()
+        self.board.close()
+
+    def _lost(self, why: str) -> Disconnected:
+        # The cable ends a moment before the process is gone.
+        with contextlib.suppress(LensLinkError, ValueError):
+            self.module.wait(_LAST_WORDS_S)
+            why = self.module.last_words()
+        return super()._lost(why)
+
+
+class UsbIpOpener:
+    """Options are the virtual board's; of a server that is named, ``lanes`` and ``serial``."""
+
+    options: Mapping[str, str] = {**OPTIONS, _SERIAL: "which board of a server that has several"}
+
+    def open(self, url: Url, deadline: Deadline) -> UsbTransport:
+        if url.path:
+            return self._open_server(url, deadline)
+        board = VirtualBoard(
+            {key: value for key, value in url.options.items() if key != _SERIAL},
+            url.options.get(_SERIAL) or f"USBIP-{os.getpid()}-{next(_serials)}",
+        )
+        try:
+            board.plug(deadline)
+            found = find_board(board.address, "", url.text, deadline)
+            return open_module(found, url.text, None, lambda *parts: BoardTransport(board, *parts))
+        except BaseException:
+            board.close()
+            raise
+
+    def _open_server(self, url: Url, deadline: Deadline) -> UsbTransport:
+        host, _, port = url.path.rpartition(":") if ":" in url.path else (url.path, "", str(PORT))
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise UsageError("usbip: needs a host and a port, as in usbip:127.0.0.1:3240")
+        others = sorted(url.options.keys() - {_SERIAL, "lanes"})
+        if others:
+            raise UsageError(f"{url.text}: {others[0]} is a choice of the board's, not of its host")
+        address = (host.strip("[]"), int(port))
+        found = find_board(address, url.options.get(_SERIAL, ""), url.text, deadline)
+        return open_module(found, url.text, lanes_of(url))
+
+    def devices(self) -> list[DeviceInfo]:
+        """Boards that ``lenslink usbip`` serves; other servers are named."""
+        return registered("usbip")
+
+
+def find_board(address: Address, serial: str, shown: str, deadline: Deadline) -> Found:
+    """The only module that the server exports, or the one with that serial number; imported."""
+    import usb.core
+    import usb.util
+
+    from ..usbip.backend import UsbIpBackend
+
+    backend = UsbIpBackend(address, max(deadline.remaining(), 0.001))
+    try:
+        devices = [
+            device
+            for device in usb.core.find(find_all=True, backend=backend)
+            if any(
+                (each.cls, each.subclass, each.protocol) == (0xFF, USB_SUBCLASS, USB_PROTOCOL)
+                for each in device._ctx.dev.listed.interfaces
+            )
+        ]
+    except TimeoutError:
+        raise Timeout(f"{shown}: no answer within {deadline.seconds:g} s") from None
+    except OSError as error:
+        raise NotFound(f"{shown}: {error.strerror or error}") from None
+    if not serial and len(devices) > 1:
+        raise Ambiguous(f"{shown}: {len(devices)} modules; name one by serial=")
+    for device in devices:
+        try:
+            if not serial or device.serial_number == serial:
+                return Found(device, _interface(device))
+        except usb.core.USBError as error:
+            if not serial:
+                raise opening_error(error, Found(device, None), shown) from None
+        usb.util.dispose_resources(device)
+    raise NotFound(f"{shown}: no such module is exported")
+
+
+def _interface(device: Any) -> Any:
+    for interface in device[0]:
+        kind = (
+            interface.bInterfaceClass, interface.bInterfaceSubClass, interface.bInterfaceProtocol
+        )  # fmt: skip
+        if kind == (0xFF, USB_SUBCLASS, USB_PROTOCOL):
+            return interface
+    raise NotFound("the device has other interfaces than the server said")
+
+
+USBIP = UsbIpOpener()

@@ -1,0 +1,97 @@
+"""``lenslink usbip``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from lenslink.cli.options import Settings, common_options, pass_settings
+from lenslink.cli.screen import Screen
+from lenslink.deadline import Deadline
+from lenslink.errors import LensLinkError
+
+from ..usbip.protocol import PORT
+from ..usbip.virtualboard import OPTIONS, VirtualBoard
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_POLL_S = 0.5
+
+
+def _board_options(function: F) -> F:
+    """An option for each key of a usbip: URL; the board checks the values, in the same words."""
+    for name, text in reversed(list(OPTIONS.items())):
+        option = click.option(
+            f"--{name}", metavar=name.upper(), help=f"{text[0].upper()}{text[1:]}."
+        )
+        function = option(function)
+    return function
+
+
+@click.command()
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default=f"127.0.0.1:{PORT}",
+    show_default=True,
+    help="Where USB/IP clients connect; port 0 is any.",
+)
+@click.option("--serial", metavar="TEXT", help="Serial number.  [default: USBIP-<process id>]")
+@click.option("--cdc", is_flag=True, help="A board that has its serial port only.")
+@_board_options
+@common_options
+@pass_settings
+def usbip(
+    settings: Settings, /, listen: str, serial: str | None, cdc: bool, **options: str | None
+) -> None:
+    """Serve a virtual USB board by USB/IP, until Ctrl-C.
+
+    The driver opens it at the URL that is printed. A Linux kernel with vhci_hcd takes it by
+    'usbip attach': then it is a USB device like any other, at usb: and, with --cdc, at serial:.
+    A board that ends is plugged in again. Everyone who reaches the address can use the board.
+
+    \b
+    Examples:
+      lenslink usbip --scene ramp --lanes 4
+      lenslink usbip --listen 127.0.0.1:0 --board pico
+      lenslink usbip --cdc & sudo usbip attach -r 127.0.0.1 -b 1-1
+    """
+    from .server import registration
+    from .socket_address import listening
+
+    chosen = {key: value for key, value in options.items() if value is not None}
+    screen = Screen(settings)
+    with listening(f"tcp:{listen}") as listener:
+        board = VirtualBoard(
+            chosen, serial or f"USBIP-{os.getpid()}", cdc=cdc, listener=listener.socket
+        )
+        try:
+            board.plug(Deadline(settings.timeout, "starting the board"))
+            url = f"usbip:{listener.url.partition(':')[2]}"
+            with contextlib.ExitStack() as stack:
+                if not cdc:
+                    what = f"virtual USB board ({chosen.get('scene', 'photo')})"
+                    stack.enter_context(registration(url, what, board.serial))
+                click.echo(url)
+                screen.say("lenslink: serving a virtual board as device 1-1; Ctrl-C ends it")
+                while True:
+                    _watch(board, screen, settings.timeout)
+        finally:
+            board.close()
+
+
+def _watch(board: VirtualBoard, screen: Screen, timeout: float) -> None:
+    """Wait for a while; plug the board in again if it has ended."""
+    module = board.module
+    try:
+        if module is not None:
+            module.wait(_POLL_S)
+            screen.say(f"lenslink: {module.last_words()}; plugged in again")
+    except LensLinkError:
+        return
+    board.unplug()
+    board.plug(Deadline(timeout, "starting the board"))

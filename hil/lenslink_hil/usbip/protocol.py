@@ -1,0 +1,129 @@
+"""USB/IP, version 1.1.1, as Linux' Documentation/usb/usbip_protocol.rst has it: all big-endian.
+
+Requests about devices (OP_...) come before a device is imported; then the connection carries its
+transfers, each a 48-byte header and, one way, the data.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from construct import (
+    Array,
+    Bytes,
+    Const,
+    Int8ub,
+    Int16ub,
+    Int32sb,
+    Int32ub,
+    PaddedString,
+    Padding,
+    Struct,
+    this,
+)
+
+PORT: Final = 3240
+VERSION: Final = 0x0111
+
+OP_REQ_DEVLIST: Final = 0x8005
+OP_REP_DEVLIST: Final = 0x0005
+OP_REQ_IMPORT: Final = 0x8003
+OP_REP_IMPORT: Final = 0x0003
+
+# Status of an OP reply.
+ST_OK, ST_NA, ST_DEV_BUSY, ST_DEV_ERR, ST_NODEV = range(5)
+
+CMD_SUBMIT: Final = 1
+CMD_UNLINK: Final = 2
+RET_SUBMIT: Final = 3
+RET_UNLINK: Final = 4
+
+OUT, IN = 0, 1
+
+SPEED_FULL: Final = 2
+SPEED_HIGH: Final = 3
+SPEEDS: Final = (SPEED_FULL, SPEED_HIGH)
+
+# Linux' errno, negative on the wire whatever the server runs on.
+ENOENT, ENODEV, EPIPE, EOVERFLOW, ECONNRESET, EREMOTEIO = 2, 19, 32, 75, 104, 121
+
+MAX_TRANSFER: Final = 16 << 20
+"""Longest transfer that is believed; Linux' own limit for a USB file system transfer."""
+MAX_PENDING: Final = 1024
+"""Transfers of one client that may wait at once."""
+MAX_QUEUED: Final = 32 << 20
+"""Bytes of one client's OUT transfers that may wait at once."""
+MAX_DEVICES: Final = 64
+"""Devices that a list is believed to have."""
+
+COMMON = Struct("version" / Int16ub, "code" / Int16ub, "status" / Int32ub)
+
+BUSID: Final = 32
+
+DEVICE = Struct(
+    "path" / PaddedString(256, "ascii"),
+    "busid" / PaddedString(BUSID, "ascii"),
+    "busnum" / Int32ub,
+    "devnum" / Int32ub,
+    "speed" / Int32ub,
+    "vendor" / Int16ub,
+    "product" / Int16ub,
+    "release" / Int16ub,
+    "device_class" / Int8ub,
+    "device_subclass" / Int8ub,
+    "device_protocol" / Int8ub,
+    "configuration" / Int8ub,
+    "configurations" / Int8ub,
+    "interfaces" / Int8ub,
+)
+
+INTERFACE = Struct("cls" / Int8ub, "subclass" / Int8ub, "protocol" / Int8ub, "pad" / Const(b"\0"))
+
+LISTED = Struct("device" / DEVICE, "interfaces" / Array(this.device.interfaces, INTERFACE))
+
+COUNT = Int32ub
+
+HEADER_BYTES: Final = 48
+
+BASIC = Struct(
+    "command" / Int32ub,
+    "seqnum" / Int32ub,
+    "devid" / Int32ub,
+    "direction" / Int32ub,
+    "ep" / Int32ub,
+)
+
+SUBMIT = Struct(
+    "basic" / BASIC,
+    "flags" / Int32ub,
+    "length" / Int32sb,
+    "start_frame" / Int32sb,
+    "packets" / Int32sb,
+    "interval" / Int32sb,
+    "setup" / Bytes(8),
+)
+
+UNLINK = Struct("basic" / BASIC, "victim" / Int32ub, Padding(24))
+
+RET = Struct(
+    "basic" / BASIC,
+    "status" / Int32sb,
+    "length" / Int32sb,
+    "start_frame" / Int32sb,
+    "packets" / Int32sb,
+    "errors" / Int32sb,
+    Padding(8),
+)
+
+RET_UNLINKED = Struct("basic" / BASIC, "status" / Int32sb, Padding(24))
+
+assert SUBMIT.sizeof() == UNLINK.sizeof() == RET.sizeof() == HEADER_BYTES
+assert RET_UNLINKED.sizeof() == HEADER_BYTES
+
+# The same, where every transfer passes.
+FAST_HEADER = struct.Struct(">5I28s")
+FAST_SUBMIT = struct.Struct(">5I5i8s")
+FAST_UNLINK = struct.Struct(">6I24x")
+FAST_RET = struct.Struct(">5I5i8x")
+FAST_RET_UNLINKED = struct.Struct(">5Ii24x")

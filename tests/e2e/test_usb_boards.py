@@ -1,0 +1,378 @@
+"""The driver on virtual boards: found, opened again and again, unplugged, put back."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import usb.core
+from cli_process import Cli, finish
+from lab import micropython
+from lab.scale import choose, say
+
+import lenslink
+from lenslink import Device, Disconnected, FrameStatus
+from lenslink.deadline import Deadline
+from lenslink.errors import Ambiguous, DeviceBusy, NotFound, UsageError
+from lenslink.transports import usb as usb_transport
+from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.usbip.backend import UsbIpBackend
+from lenslink_hil.usbip.tty import Terminal
+from lenslink_hil.usbip.virtualboard import VirtualBoard
+
+SIZE = {"scene": "prbs", "width": "128", "height": "96", "seed": "5"}
+OPENINGS = choose(20, 100)
+UNPLUGS = choose(8, 50)
+KNOWN_S = 0.2
+PATIENCE_S = 20.0
+
+MakeBoard = Callable[..., VirtualBoard]
+
+
+def patience(what: str = "the bench") -> Deadline:
+    return Deadline(PATIENCE_S, what)
+
+
+@pytest.fixture
+def make_board() -> Iterator[MakeBoard]:
+    micropython.interpreter()  # skips where there is none
+    with contextlib.ExitStack() as stack:
+
+        def make(serial: str = "S1", cdc: bool = False, **options: str) -> VirtualBoard:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            board = VirtualBoard(SIZE | options, serial, cdc=cdc, listener=listener)
+            stack.callback(board.close)
+            board.plug(patience())
+            return board
+
+        yield make
+
+
+def url(board: VirtualBoard) -> str:
+    host, port = board.address
+    return f"usbip:{host}:{port}"
+
+
+def check_frames(device: Device, count: int = 3) -> None:
+    with closing(device.stream("full")) as frames:
+        for frame in itertools.islice(frames, count):
+            with frame:
+                check_frame(frame)
+
+
+def check_frame(frame: lenslink.Frame) -> None:
+    assert frame.status is FrameStatus.COMPLETE
+    shown = {"bits": 12, "cfa": frame.cfa, "seed": 5}
+    wanted = pattern("prbs", 128, 96, frame_number=frame.number, **shown)
+    np.testing.assert_array_equal(frame.pixels, wanted)
+
+
+@pytest.mark.parametrize("lanes", ["1", "4"])
+def test_opened_and_closed_many_times(
+    make_board: MakeBoard, lanes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One board that runs on: every session finds it as the first did, whatever the last left."""
+    board = make_board(lanes=lanes)
+    began = time.monotonic()
+    descriptors = set()
+    for number in range(OPENINGS):
+        with lenslink.open(url(board), timeout=PATIENCE_S) as device:
+            assert device.manifest.serial == "S1"
+            if number % 4 == 0:
+                check_frames(device)
+            elif number % 4 == 1:
+                # Left in the middle of a stream.
+                next(device.stream())
+        board.wait(lambda state: not state["hosts"], patience())
+        descriptors.add(len(list(Path("/proc/self/fd").iterdir())))
+    assert board.boots == 1
+    assert len(descriptors) <= 2, "descriptors grow"
+    assert not [each for each in threading.enumerate() if each.name.startswith("usb")]
+    say(capsys, f"{OPENINGS} openings, {lanes} lanes: {time.monotonic() - began:.1f} s")
+
+
+@pytest.mark.timeout(choose(120, 900))
+@pytest.mark.parametrize("lanes", ["1", "4"])
+def test_unplugged_at_random_points(
+    make_board: MakeBoard, lanes: str, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = make_board(lanes=lanes)
+    chance = random.Random(seed)
+    known = []
+    for _ in range(UNPLUGS):
+        pulled: list[float] = []
+
+        def pull(pulled: list[float] = pulled) -> None:
+            pulled.append(time.monotonic())
+            assert board.module is not None
+            board.module.firmware.kill()
+
+        device = lenslink.open(url(board), timeout=PATIENCE_S)
+        timer = threading.Timer(chance.uniform(0, 0.3), pull)
+        timer.start()
+        try:
+            with pytest.raises(Disconnected), device:
+                while True:
+                    check_frames(device, chance.randrange(1, 6))
+            known.append(time.monotonic() - pulled[0])
+        finally:
+            timer.join()
+        assert known[-1] < KNOWN_S, f"seed {seed}"
+        board.unplug()
+        board.wait(lambda state: not state["boards"], patience())
+        board.plug(patience())
+        with lenslink.open(url(board), timeout=PATIENCE_S) as again:
+            assert again.session.boot_count == board.boots
+            check_frames(again, 1)
+        board.wait(lambda state: not state["hosts"], patience())
+    say(
+        capsys,
+        f"{UNPLUGS} unplugs, {lanes} lanes (seed {seed}): known after "
+        f"{1000 * sorted(known)[len(known) // 2]:.0f} ms, at worst {1000 * max(known):.0f} ms",
+    )
+
+
+def test_a_host_that_dies_leaves_the_board_to_the_next(make_board: MakeBoard) -> None:
+    board = make_board()
+    device = lenslink.open(url(board), timeout=PATIENCE_S)
+    frames = device.stream()
+    next(frames)
+    # Without a word: as the system closes a dead process' connection.
+    transport = device._session._transport
+    transport._device._ctx.handle.connection._socket.shutdown(socket.SHUT_RDWR)
+    board.wait(lambda state: not state["hosts"], patience())
+    # In this process, what a dead one's locks would need no help with.
+    device.close()
+    with lenslink.open(url(board), timeout=PATIENCE_S) as again:
+        check_frames(again)
+
+
+def test_one_host_at_a_time(make_board: MakeBoard) -> None:
+    board = make_board()
+    with (
+        lenslink.open(url(board), timeout=PATIENCE_S),
+        pytest.raises(DeviceBusy, match="in use by another program"),
+    ):
+        lenslink.open(url(board), timeout=PATIENCE_S)
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(NotFound, match="refused"):
+        lenslink.open(f"usbip:127.0.0.1:{port}", timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("usbip::1", "needs a host and a port"),
+        ("usbip:127.0.0.1:70000", "needs a host and a port"),
+        ("usbip:127.0.0.1:3240?scene=ramp", "scene is a choice of the board's"),
+        ("usbip:?lanes=5", "lanes=5 is not 1 to 4"),
+        ("usbip:?speed=super", "speed=super is neither full nor high"),
+        ("usbip:?board=none", "no board 'none'"),
+        ("usbip:?colour=red", "has no option 'colour'"),
+        ("usb:?lanes=0", "lanes=0 is not 1 to 4"),
+        ("serial:", "needs a port"),
+    ],
+)
+def test_urls_that_make_no_sense(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        lenslink.open(text, timeout=PATIENCE_S)
+
+
+# --- usb:, with our backend in the place of libusb ------------------------------------------------
+
+
+@pytest.fixture
+def on_usb(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``on_usb(board, ...)``: these are the devices that usb: finds."""
+
+    class Several(UsbIpBackend):
+        def __init__(self, backends: list[UsbIpBackend]) -> None:
+            super().__init__("", 1)
+            self._backends = backends
+
+        def enumerate_devices(self):
+            for backend in self._backends:
+                for device in backend.enumerate_devices():
+                    device.backend = backend
+                    yield device
+
+        def open_device(self, dev):
+            return dev.backend.open_device(dev)
+
+    def plugged(*boards: VirtualBoard) -> None:
+        backend = Several([UsbIpBackend(board.address, PATIENCE_S) for board in boards])
+        monkeypatch.setattr(usb_transport, "libusb", lambda: backend)
+
+    return plugged
+
+
+def test_the_only_module_on_usb(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
+    on_usb(make_board(lanes="2"))
+    with lenslink.open("usb:", timeout=PATIENCE_S) as device:
+        assert device.session.lanes == 2
+        check_frames(device)
+
+
+def test_fewer_lanes_than_there_are(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
+    on_usb(make_board(lanes="4"))
+    with lenslink.open("usb:?lanes=1", timeout=PATIENCE_S) as device:
+        assert device.session.lanes == 1
+        check_frames(device)
+
+
+def test_a_module_is_chosen_by_its_serial_number(
+    make_board: MakeBoard, on_usb: Callable[..., None]
+) -> None:
+    on_usb(make_board("S1"), make_board("S2"))
+    with pytest.raises(Ambiguous, match="2 modules on USB"):
+        lenslink.open("usb:", timeout=PATIENCE_S)
+    with lenslink.open("usb:S2", timeout=PATIENCE_S) as device:
+        assert device.manifest.serial == "S2"
+    with pytest.raises(NotFound, match="serial number"):
+        lenslink.open("usb:S3", timeout=PATIENCE_S)
+
+
+def test_what_is_plugged_in_is_listed(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
+    board = make_board("S1")
+    on_usb(board, make_board("CDC", cdc=True))
+    for _ in range(2):
+        [found] = usb_transport.USB.devices()
+        assert (found.url, found.serial) == ("usb:S1", "S1") and "2e8a:0005" in found.description
+        assert not found.busy
+    board.wait(lambda state: not state["hosts"], patience())
+    board.unplug()
+    board.wait(lambda state: not state["boards"], patience())
+    assert usb_transport.USB.devices() == []
+
+
+def test_no_module_on_usb(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
+    on_usb(make_board(cdc=True))
+    with pytest.raises(NotFound, match="no module on USB"):
+        lenslink.open("usb:", timeout=PATIENCE_S)
+
+
+# --- serial: --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal(make_board: MakeBoard) -> Iterator[tuple[VirtualBoard, Terminal]]:
+    """A board that has its serial port only, and what a kernel would make of that."""
+    board = make_board(cdc=True)
+    device = usb.core.find(backend=UsbIpBackend(board.address, PATIENCE_S))
+    device.set_configuration()
+    with closing(Terminal(device)) as made:
+        yield board, made
+
+
+def test_over_the_serial_port(terminal: tuple[VirtualBoard, Terminal]) -> None:
+    _, tty = terminal
+    for _ in range(2):
+        with lenslink.open(f"serial:{tty.path}", timeout=PATIENCE_S) as device:
+            assert device.manifest.serial == "S1"
+            # As many as the line can hold: nothing is lost, and no tile is longer.
+            assert device.configure(mode="full").tile_bytes <= 4096
+            check_frames(device)
+            assert device.stats.lost_packets == 0
+
+
+def test_the_serial_port_conforms(terminal: tuple[VirtualBoard, Terminal], cli: Cli) -> None:
+    _, tty = terminal
+    done = cli.run("conform", "module", f"serial:{tty.path}", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_two_hosts_on_one_port(terminal: tuple[VirtualBoard, Terminal]) -> None:
+    _, tty = terminal
+    with (
+        lenslink.open(f"serial:{tty.path}", timeout=PATIENCE_S),
+        pytest.raises(DeviceBusy, match="in use"),
+    ):
+        lenslink.open(f"serial:{tty.path}", timeout=PATIENCE_S)
+
+
+def test_a_serial_port_that_is_unplugged(terminal: tuple[VirtualBoard, Terminal]) -> None:
+    board, tty = terminal
+    with lenslink.open(f"serial:{tty.path}", timeout=PATIENCE_S) as device:
+        frames = device.stream("full")
+        next(frames)
+        assert board.module is not None
+        board.module.firmware.kill()
+        began = time.monotonic()
+        with pytest.raises(Disconnected):
+            for frame in frames:
+                frame.close()
+        assert time.monotonic() - began < KNOWN_S
+        with pytest.raises(Disconnected):
+            device.configure()
+
+
+def test_a_port_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        lenslink.open(f"serial:{tmp_path}/ttyACM9", timeout=PATIENCE_S)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_port_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    import serial
+
+    def refuse(*_: object, **__: object) -> None:
+        raise serial.SerialException(13, "could not open port: [Errno 13] Permission denied")
+
+    monkeypatch.setattr(serial, "Serial", refuse)
+    with pytest.raises(NotFound, match="usermod -aG dialout"):
+        lenslink.open("serial:/dev/ttyACM0", timeout=PATIENCE_S)
+
+
+# --- lenslink usbip -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    micropython.interpreter()
+    with Cli(tmp_path) as started:
+        yield started
+
+
+def test_a_board_for_other_programs(cli: Cli) -> None:
+    server = cli.start(
+        "usbip", "--listen", "127.0.0.1:0", "--scene", "ramp", "--width", "64", "--height", "64",
+        "--serial", "SERVED", "--lanes", "2",
+    )  # fmt: skip
+    served = server.stdout.readline().decode().strip()
+    assert served.startswith("usbip:127.0.0.1:")
+    for _ in range(2):
+        done = cli.run("info", "--json", served)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["serial"] == "SERVED"
+    listed = json.loads(cli.run("list", "--json").stdout)
+    assert [(each["url"], each["serial"]) for each in listed["devices"]] == [(served, "SERVED")]
+    done = cli.run("capture", "-o", "a.npy")
+    assert done.returncode == 0, done.stderr
+    assert np.load(cli.folder / "a.npy").shape == (64, 64)
+    server.send_signal(signal.SIGINT)
+    status, _, errors = finish(server)
+    assert status == 130
+    assert errors[:1] == ["lenslink: serving a virtual board as device 1-1; Ctrl-C ends it"]
+    assert errors[1:] == ["lenslink: interrupted"]
+
+
+def test_a_board_that_makes_no_sense(cli: Cli) -> None:
+    done = cli.run("usbip", "--speed", "super", "--listen", "127.0.0.1:0")
+    assert done.returncode == 2
+    assert done.stderr == "lenslink: error: usbip: speed=super is neither full nor high\n"

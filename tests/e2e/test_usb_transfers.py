@@ -1,0 +1,215 @@
+"""Transfers between pyusb and MicroPython, through the backend, the server and the stand-in."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import random
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import usb.core
+import usb.util
+from lab import micropython
+
+from lenslink_hil.usbip.backend import UsbIpBackend
+from lenslink_hil.usbip.virtualboard import listening, start_server
+
+OUT, IN = 0x03, 0x83
+WAIT_MS = 5000
+SHORT_MS = 50
+LENGTHS = [1, 63, 64, 65, 511, 512, 513, 1024, 4095, 65023]
+
+
+class EchoBoard:
+    """lab/usbecho.py behind a server of its own."""
+
+    def __init__(self, folder: Path, speed: int) -> None:
+        self.address = str(folder / "hosts")
+        cables = str(folder / "cables")
+        with listening(self.address) as hosts, listening(cables) as boards:
+            self.server = start_server(hosts, boards, 0)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as cable:
+            cable.connect(cables)
+            cable.setblocking(False)
+            self.firmware = subprocess.Popen(
+                [
+                    micropython.interpreter(),
+                    micropython.TESTS / "lab/usbecho.py",
+                    str(cable.fileno()),
+                    str(speed),
+                ],
+                pass_fds=[cable.fileno()],
+                env=micropython.environment(),
+            )
+        assert self.server.stdout is not None
+        assert b'"boards": 1' in self.server.stdout.readline()
+        self.device = next(
+            iter(usb.core.find(find_all=True, backend=UsbIpBackend(self.address, 5)))
+        )
+        self.device.set_configuration()
+
+    def write(self, data: bytes) -> int:
+        return self.device.write(OUT, data, WAIT_MS)
+
+    def read(self, length: int = 1 << 17, limit: int = WAIT_MS) -> bytes:
+        return self.device.read(IN, length, limit).tobytes()
+
+    def close(self) -> None:
+        usb.util.dispose_resources(self.device)
+        self.firmware.kill()
+        self.firmware.wait()
+        for pipe in (self.server.stdin, self.server.stdout):
+            pipe.close()
+        self.server.wait(5)
+
+
+@pytest.fixture(params=[2, 3], ids=["full speed", "high speed"])
+def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EchoBoard]:
+    with contextlib.closing(EchoBoard(tmp_path, request.param)) as made:
+        yield made
+
+
+def test_it_is_described_as_it_is(board: EchoBoard) -> None:
+    device = board.device
+    assert device.serial_number == "ECHO" and device.manufacturer == "MicroPython"
+    kinds = [(each.bInterfaceClass, each.bNumEndpoints) for each in device[0]]
+    assert kinds == [(2, 1), (10, 2), (0xFF, 2)]
+    assert device.get_active_configuration().bConfigurationValue == 1
+
+
+def test_transfers_of_every_length(board: EchoBoard) -> None:
+    packet = 512 if board.device.speed == 3 else 64
+    for length in LENGTHS:
+        data = random.Random(length).randbytes(length)
+        assert board.write(data) == length
+        if length % packet == 0:
+            # Whole packets: whoever sends says that this was all.
+            board.write(b"")
+            assert board.read(length) == data
+        else:
+            assert board.read() == data, length
+
+
+def test_the_longest_transfer(board: EchoBoard) -> None:
+    data = random.Random(1).randbytes(65024)
+    board.write(data)
+    assert board.read(65024) == data
+
+
+def test_an_empty_transfer(board: EchoBoard) -> None:
+    board.write(b"")
+    assert board.read() == b""
+
+
+def test_a_read_in_pieces(board: EchoBoard) -> None:
+    data = random.Random(2).randbytes(5000)
+    board.write(data)
+    found = b""
+    while len(found) < len(data):
+        found += board.read(1024)
+    assert found == data
+
+
+def test_a_deadline_that_passes_leaves_nothing_behind(board: EchoBoard) -> None:
+    began = time.monotonic()
+    with pytest.raises(usb.core.USBTimeoutError) as caught:
+        board.read(64, SHORT_MS)
+    assert caught.value.errno == 110 and time.monotonic() - began < 1
+    board.write(b"after")
+    assert board.read() == b"after"
+
+
+def test_what_came_before_the_deadline_is_not_lost(board: EchoBoard) -> None:
+    """Whole packets and no more: the read ends with its deadline, and has them."""
+    board.write(b"x" * 1024)
+    board.write(b"")
+    assert board.read(1 << 17, SHORT_MS) == b"x" * 1024
+
+
+def test_a_host_that_never_reads(board: EchoBoard) -> None:
+    """The board has one transfer to be taken and takes no more; afterwards all is as before."""
+    board.write(b"first")
+    with pytest.raises(usb.core.USBTimeoutError):
+        board.device.write(OUT, b"second", SHORT_MS)
+    assert board.read() == b"first"
+    board.write(b"third")
+    assert board.read() == b"third"
+
+
+def test_a_halt(board: EchoBoard) -> None:
+    board.device.ctrl_transfer(0x02, 3, 0, IN)
+    assert list(board.device.ctrl_transfer(0x82, 0, 0, IN, 2)) == [1, 0]
+    with pytest.raises(usb.core.USBError) as caught:
+        board.read(64)
+    assert caught.value.errno == 32
+    board.device.clear_halt(IN)
+    board.write(b"again")
+    assert board.read() == b"again"
+
+
+def test_set_then_clear_drops_what_was_in_flight(board: EchoBoard) -> None:
+    board.write(b"old")
+    for address in (OUT, IN):
+        board.device.ctrl_transfer(0x02, 3, 0, address)
+        board.device.clear_halt(address)
+    board.write(b"new")
+    assert board.read() == b"new"
+
+
+def test_a_reset_in_the_middle_of_a_transfer(board: EchoBoard) -> None:
+    board.write(b"y" * 3000)
+    assert board.read(512) == b"y" * 512
+    board.device.reset()
+    board.device.set_configuration()
+    board.write(b"new")
+    assert board.read() == b"new"
+
+
+def test_the_serial_port_answers(board: EchoBoard) -> None:
+    board.device.ctrl_transfer(0x21, 0x20, 0, 0, b"\x80\x25\0\0\0\0\x08")
+    assert bytes(board.device.ctrl_transfer(0xA1, 0x21, 0, 0, 7)) == b"\x80\x25\0\0\0\0\x08"
+    with pytest.raises(usb.core.USBError) as caught:
+        board.device.ctrl_transfer(0x21, 0x55, 0, 0)
+    assert caught.value.errno == 32
+
+
+def test_a_second_host_is_refused(board: EchoBoard) -> None:
+    other = usb.core.find(backend=UsbIpBackend(board.address, 5))
+    with pytest.raises(usb.core.USBError) as caught:
+        other.set_configuration()
+    assert caught.value.errno == 16
+
+
+def test_a_board_that_loses_its_supply(board: EchoBoard) -> None:
+    buffer = array.array("B", bytes(64))
+    board.firmware.kill()
+    began = time.monotonic()
+    with pytest.raises(usb.core.USBError) as caught:
+        board.device.read(IN, buffer, WAIT_MS)
+    assert caught.value.errno == 19 and time.monotonic() - began < 0.2
+    with pytest.raises(usb.core.USBError):
+        board.device.write(OUT, b"x", WAIT_MS)
+
+
+@pytest.mark.timeout(60)
+def test_random_transfers(board: EchoBoard, seed: int) -> None:
+    chance = random.Random(seed)
+    packet = 512 if board.device.speed == 3 else 64
+    for _ in range(60):
+        length = chance.choice([chance.randrange(2000), chance.randrange(65024)])
+        data = chance.randbytes(length)
+        board.write(data)
+        if length % packet == 0 and length:
+            board.write(b"")
+        found = b""
+        while len(found) < length:
+            found += board.read(chance.choice([512, 1024, 1 << 16]), 200)
+        assert found == data, (seed, length)
+        if length % packet == 0:
+            with contextlib.suppress(usb.core.USBTimeoutError):
+                assert board.read(512, 1) == b""

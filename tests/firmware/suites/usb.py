@@ -1,0 +1,435 @@
+"""The link on USB, and the rules of the controller that stands in for a board's."""
+
+import struct
+
+from lensfw import wire
+from lensfw.ports import usbdevice
+from lensfw.transports import usb
+
+ATTACH, DETACH, ARM, STALL, REPLY = 1, 2, 3, 4, 5
+RESET, OPEN, DONE, CONTROL, HALT = 16, 17, 18, 19, 20
+OUT, IN = 0x03, 0x83
+
+
+class Cable:
+    """The bus' end of a stand-in's records."""
+
+    def __init__(self, most=None):
+        self._in = b""
+        self._out = b""
+        self._most = most
+
+    def readinto(self, view):
+        count = min(len(view), len(self._in))
+        if not count:
+            return None
+        view[:count] = self._in[:count]
+        self._in = self._in[count:]
+        return count
+
+    def write(self, view):
+        count = min(len(view), self._most or len(view))
+        self._out += bytes(view[:count])
+        return count
+
+    def say(self, kind, ep=0, generation=0, value=0, data=b""):
+        self._in += struct.pack("<BBHHHI", kind, ep, generation, value, 0, len(data)) + data
+
+    def heard(self):
+        """Records since the last call: (kind, endpoint, generation, value, payload)."""
+        found = []
+        while self._out:
+            kind, ep, generation, value, _, length = struct.unpack("<BBHHHI", self._out[:12])
+            found.append((kind, ep, generation, value, self._out[12 : 12 + length]))
+            self._out = self._out[12 + length :]
+        return found
+
+    def armed(self, ep=IN):
+        """Data of what has been armed on *ep* since the last call of heard() or this."""
+        return [each[4] for each in self.heard() if each[0] == ARM and each[1] == ep]
+
+
+class Receiver:
+    def __init__(self):
+        self.data = b""
+        self._view = memoryview(bytearray(700))
+
+    def space(self):
+        return self._view
+
+    def received(self, count, now):
+        self.data += bytes(self._view[:count])
+
+
+class Link:
+    def __init__(self):
+        self.receiver = Receiver()
+        self.waiting = [[], [], [], []]
+        self.released = []
+        self.ended = 0
+
+    def next_packet(self, lane):
+        return self.waiting[lane].pop(0) if self.waiting[lane] else None
+
+    def sent(self, tile):
+        self.released.append(tile)
+
+    def end(self):
+        self.ended += 1
+
+    def give(self, length, tile=None, lane=0):
+        data = bytes(range(256)) * (length // 256 + 1)
+        self.waiting[lane].append((memoryview(data)[:length], tile))
+        return data[:length]
+
+
+class Rig:
+    """A stand-in whose callbacks are noted, with one bulk OUT and one bulk IN endpoint."""
+
+    def __init__(self, speed=2):
+        self.cable = Cable()
+        self.usbd = usbdevice.USBDevice(self.cable, speed, lambda task, argument: task(argument))
+        self.calls = []
+        self.transport = usb.UsbTransport(self.usbd, 1, "S1", "M", "L")
+        self.usbd.builtin_driver = self.usbd.BUILTIN_DEFAULT
+        self.usbd.config(
+            self.transport._device(), self.transport._configuration(), [],
+            lambda descriptors: self.calls.append(("open", len(descriptors))),
+            lambda: self.calls.append(("reset",)),
+            self._control,
+            lambda ep, result, count: self.calls.append(("done", ep, result, count)),
+        )  # fmt: skip
+        self.usbd.active(True)
+        self.open(1)
+
+    def _control(self, stage, request):
+        self.calls.append(("control", stage, bytes(request)))
+        return True
+
+    def open(self, generation):
+        self.cable.say(RESET, 0, generation)
+        self.cable.say(OPEN, 0, generation, 1)
+        self.usbd.pump()
+        self.cable.heard()
+        found, self.calls = self.calls, []
+        return found
+
+
+def errno_of(function, *arguments):
+    try:
+        function(*arguments)
+    except OSError as error:
+        return error.args[0]
+    return None
+
+
+def test_one_transfer_per_endpoint_and_direction():
+    rig = Rig()
+    rig.usbd.submit_xfer(IN, b"a")
+    assert errno_of(rig.usbd.submit_xfer, IN, b"b") == 16
+    rig.usbd.submit_xfer(OUT, bytearray(64))
+    rig.cable.say(DONE, IN, 1, 1)
+    rig.usbd.pump()
+    assert rig.calls == [("done", IN, 0, 1)]
+    assert rig.usbd.submit_xfer(IN, b"b")
+
+
+def test_nothing_is_submitted_while_inactive():
+    rig = Rig()
+    rig.usbd.active(False)
+    assert errno_of(rig.usbd.submit_xfer, IN, b"a") == 22
+    assert rig.cable.heard()[-1][0] == DETACH
+
+
+def test_a_driver_is_not_changed_while_active():
+    rig = Rig()
+    assert errno_of(setattr, rig.usbd, "builtin_driver", rig.usbd.BUILTIN_NONE) == 22
+
+
+def test_lengths_have_16_bits_and_are_not_checked():
+    rig = Rig()
+    rig.usbd.submit_xfer(IN, bytearray(65536 + 3))
+    assert rig.cable.armed() == [bytes(3)]
+    rig.cable.say(DONE, IN, 1, 3)
+    rig.usbd.pump()
+    rig.usbd.submit_xfer(IN, bytearray(65536))
+    assert rig.cable.armed() == [b""]
+
+
+def test_no_callback_comes_after_a_reset():
+    rig = Rig()
+    rig.usbd.submit_xfer(IN, b"a")
+    assert rig.open(7) == [("reset",), ("open", 9 + 2 * 7)]
+    # The bus had not seen the reset when it ended the transfer.
+    rig.cable.say(DONE, IN, 1, 1)
+    rig.usbd.pump()
+    assert rig.calls == []
+    rig.usbd.submit_xfer(IN, b"b")
+    assert rig.cable.heard() == [(ARM, IN, 7, 0, b"b")]
+
+
+def test_a_halt_drops_what_is_in_flight_without_a_callback():
+    rig = Rig()
+    rig.usbd.submit_xfer(IN, b"a")
+    rig.cable.say(HALT, IN, 2, 1)
+    rig.cable.say(DONE, IN, 1, 1)
+    rig.usbd.pump()
+    request = bytes((2, 3, 0, 0, IN, 0, 0, 0))
+    assert rig.calls == [("control", 1, request), ("control", 3, request)]
+    assert errno_of(rig.usbd.submit_xfer, IN, b"b") == 16
+    assert rig.usbd.stall(IN)
+    rig.cable.say(HALT, IN, 3, 0)
+    rig.usbd.pump()
+    assert rig.calls[-1] == ("control", 3, bytes((2, 1, 0, 0, IN, 0, 0, 0)))
+    rig.cable.heard()
+    rig.usbd.submit_xfer(IN, b"c")
+    assert rig.cable.heard() == [(ARM, IN, 3, 0, b"c")]
+
+
+def test_a_clear_without_a_halt_leaves_what_is_in_flight_to_be_replaced():
+    rig = Rig()
+    rig.usbd.submit_xfer(IN, b"a")
+    rig.cable.say(HALT, IN, 2, 0)
+    rig.usbd.pump()
+    rig.calls = []
+    rig.usbd.submit_xfer(IN, b"b")
+    rig.cable.say(DONE, IN, 1, 1)
+    rig.usbd.pump()
+    assert rig.calls == []
+    rig.cable.say(DONE, IN, 2, 1)
+    rig.usbd.pump()
+    assert rig.calls == [("done", IN, 0, 1)]
+
+
+def test_what_comes_goes_into_the_buffer_of_the_transfer():
+    rig = Rig()
+    buffer = bytearray(64)
+    rig.usbd.submit_xfer(OUT, buffer)
+    rig.cable.say(DONE, OUT, 1, 5, b"hello")
+    rig.usbd.pump()
+    assert rig.calls == [("done", OUT, 0, 5)] and buffer[:6] == b"hello\0"
+
+
+def test_a_class_request_is_answered_by_the_built_in_port():
+    rig = Rig()
+    coding = struct.pack("<IBBB", 9600, 0, 0, 8)
+    rig.cable.say(CONTROL, 0, 1, 0, bytes((0x21, 0x20, 0, 0, 0, 0, 7, 0)) + coding)
+    rig.cable.say(CONTROL, 0, 1, 0, bytes((0xA1, 0x21, 0, 0, 0, 0, 7, 0)))
+    rig.cable.say(CONTROL, 0, 1, 0, bytes((0x21, 0x55, 0, 0, 0, 0, 0, 0)))
+    rig.usbd.pump()
+    assert rig.cable.heard() == [
+        (REPLY, 0, 1, 1, b""),
+        (REPLY, 0, 1, 1, coding),
+        (REPLY, 0, 1, 0, b""),
+    ]
+    assert rig.calls == []
+
+
+def test_a_slow_bus_gets_every_byte():
+    rig = Rig()
+    rig.cable._most = 7
+    rig.usbd.submit_xfer(IN, bytes(range(100)))
+    assert rig.cable.heard() == [(ARM, IN, 1, 0, bytes(range(100)))]
+
+
+# --- the transport --------------------------------------------------------------------------------
+
+
+class Board:
+    """The transport on a stand-in, configured by a host."""
+
+    def __init__(self, lanes=1, speed=2):
+        self.cable = Cable()
+        self.usbd = usbdevice.USBDevice(self.cable, speed, lambda task, argument: task(argument))
+        self.transport = usb.UsbTransport(self.usbd, lanes, "S1", "M", "L")
+        self.link = Link()
+        self.transport.start()
+        self.attached = self.cable.heard()[-1]
+        self.generation = 0
+        self.open()
+
+    def open(self):
+        self.generation += 1
+        self.cable.say(RESET, 0, self.generation)
+        self.cable.say(OPEN, 0, self.generation, 1)
+        self.turn()
+
+    def turn(self):
+        """What the main loop does."""
+        self.usbd.pump()
+        self.transport.receive(self.link, 0)
+        self.transport.send(self.link)
+
+    def taken(self, count, ep=IN, generation=None):
+        self.cable.say(DONE, ep, generation or self.generation, count)
+        self.turn()
+
+    def host_takes_all(self, ep=IN):
+        """Everything, transfer by transfer; what it was."""
+        found = []
+        while True:
+            armed = self.cable.armed(ep)
+            if not armed:
+                return found
+            assert len(armed) == 1
+            found.append(armed[0])
+            self.taken(len(armed[0]), ep)
+
+
+def test_it_is_found_by_class_and_version():
+    for lanes in (1, 4):
+        for speed, packet in ((2, 64), (3, 512)):
+            kind, _, _, value, blob = Board(lanes, speed).attached
+            assert (kind, value) == (ATTACH, speed)
+            device = struct.unpack("<BBHBBBBHHHBBBB", blob[:18])
+            assert device[7:10] == (0x2E8A, 0x0005, wire.VERSION_MAJOR << 8 | wire.VERSION_MINOR)
+            total = struct.unpack("<H", blob[20:22])[0]
+            own = blob[18 + 75 : 18 + total]
+            assert own[:9] == bytes(
+                (9, 4, 2, 0, 1 + lanes, 0xFF, wire.USB_SUBCLASS, wire.USB_PROTOCOL, 0)
+            )
+            ends = [struct.unpack("<BBBBHB", own[at : at + 7]) for at in range(9, len(own), 7)]
+            assert [each[2] for each in ends] == [OUT] + [IN + i for i in range(lanes)]
+            assert {each[3:5] for each in ends} == {(2, packet)}
+            assert blob[18 + total :].find(b"\x03\x02S1") >= 0
+
+
+def test_packets_of_every_length():
+    for speed, packet in ((2, 64), (3, 512)):
+        for length in (1, 63, 64, 65, 511, 512, 513, 1024, 65023, 65024):
+            board = Board(1, speed)
+            data = board.link.give(length)
+            board.turn()
+            found = board.host_takes_all()
+            assert found == ([data] if length % packet else [data, b""]), length
+
+
+def test_a_packet_longer_than_a_transfer():
+    board = Board()
+    data = board.link.give(150001, "tile")
+    board.turn()
+    found = board.host_takes_all()
+    assert [len(each) for each in found] == [65024, 65024, 150001 - 2 * 65024]
+    assert b"".join(found) == data and board.link.released == ["tile"]
+
+
+def test_no_empty_packet_where_another_follows():
+    board = Board()
+    first, second = board.link.give(128, "a"), board.link.give(10, "b")
+    board.turn()
+    assert board.host_takes_all() == [first, second]
+    assert board.link.released == ["a", "b"]
+
+
+def test_a_packet_that_comes_during_the_empty_one():
+    board = Board()
+    board.link.give(64)
+    board.turn()
+    board.cable.heard()
+    board.taken(64)
+    assert board.cable.armed() == [b""]
+    data = board.link.give(3)
+    board.turn()
+    assert board.cable.armed() == []
+    board.taken(0)
+    assert board.cable.armed() == [data]
+
+
+def test_a_host_that_never_reads_is_given_two_packets():
+    board = Board()
+    for number in range(9):
+        board.link.give(100, number)
+    for _ in range(20):
+        board.turn()
+    assert len(board.cable.armed()) == 1
+    assert len(board.link.waiting[0]) == 7 and board.link.released == []
+
+
+def test_a_reset_gives_every_tile_back_and_ends_the_session():
+    board = Board(2)
+    for number in range(4):
+        board.link.give(100, number, number % 2)
+    board.turn()
+    board.turn()
+    ended = board.link.ended
+    board.open()
+    assert sorted(board.link.released) == [0, 1, 2, 3]
+    assert board.link.ended == ended + 1
+    board.cable.heard()
+    data = board.link.give(5)
+    board.turn()
+    assert board.cable.armed() == [data]
+
+
+def test_set_then_clear_starts_an_endpoint_anew():
+    board = Board()
+    board.link.give(100, "old")
+    board.link.give(200, "next")
+    board.turn()
+    board.cable.say(HALT, IN, 8, 1)
+    board.cable.say(HALT, IN, 9, 0)
+    board.cable.say(HALT, OUT, 10, 1)
+    board.cable.say(HALT, OUT, 11, 0)
+    board.turn()
+    assert board.link.released == ["old", "next"]
+    board.cable.heard()
+    data = board.link.give(7)
+    board.turn()
+    assert [each[1:] for each in board.cable.heard() if each[0] == ARM] == [(IN, 9, 0, data)]
+    board.cable.say(DONE, OUT, 11, 2, b"ok")
+    board.turn()
+    assert board.link.receiver.data == b"ok"
+
+
+def test_a_lane_that_is_halted_is_left_alone():
+    board = Board(2)
+    board.link.give(100, "lost", 1)
+    board.turn()
+    board.cable.heard()
+    board.cable.say(HALT, IN + 1, 8, 1)
+    board.turn()
+    assert board.link.released == ["lost"]
+    board.link.give(100, "stays", 1)
+    data = board.link.give(50, "goes", 0)
+    board.turn()
+    heard = board.cable.heard()
+    assert [(each[1], each[4]) for each in heard if each[0] == ARM] == [(IN, data)]
+    board.cable.say(HALT, IN + 1, 9, 0)
+    board.turn()
+    assert len(board.cable.armed(IN + 1)) == 1
+
+
+def test_what_the_host_sends_reaches_the_link():
+    board = Board()
+    for length in (1, 64, 1064):
+        data = bytes(index % 251 for index in range(length))
+        board.link.receiver.data = b""
+        board.cable.say(DONE, OUT, 1, length, data)
+        for _ in range(4):
+            board.turn()
+        assert board.link.receiver.data == data
+
+
+def test_an_empty_transfer_of_the_host_is_none():
+    board = Board()
+    board.cable.say(DONE, OUT, 1, 0)
+    board.turn()
+    board.turn()
+    assert board.link.receiver.data == b""
+    assert len([each for each in board.cable.heard() if each[:2] == (ARM, OUT)]) == 2
+
+
+def test_it_is_silent_until_it_is_configured():
+    cable = Cable()
+    usbd = usbdevice.USBDevice(cable, 2, lambda task, argument: task(argument))
+    transport = usb.UsbTransport(usbd, 1, "S1", "M", "L")
+    transport.start()
+    link = Link()
+    link.give(10)
+    cable.say(RESET, 0, 1)
+    for _ in range(3):
+        usbd.pump()
+        transport.receive(link, 0)
+        transport.send(link)
+    assert [each[0] for each in cable.heard()] == [ATTACH]
+    assert len(link.waiting[0]) == 1

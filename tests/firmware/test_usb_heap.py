@@ -1,0 +1,12 @@
+"""What the USB transport costs a board's heap while it streams: nothing."""
+
+from __future__ import annotations
+
+from lab import micropython
+
+
+def test_no_packet_allocates() -> None:
+    """With the heap locked, so that the first allocation raises MemoryError."""
+    done, heard = micropython.run(micropython.TESTS / "lab/usbheap.py").split()
+    assert int(done) == 201 * 4 * 2
+    assert int(heard) == 74

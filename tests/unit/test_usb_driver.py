@@ -1,0 +1,271 @@
+"""What the driver makes of USB's errors: a device of pyusb's that fails on demand."""
+
+from __future__ import annotations
+
+import array
+import errno
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import usb.core
+
+from lenslink.deadline import Deadline
+from lenslink.errors import (
+    DeviceBusy,
+    Disconnected,
+    LensLinkError,
+    NotFound,
+    ProtocolError,
+    RigError,
+    Timeout,
+    VersionMismatch,
+)
+from lenslink.transports.usb import Found, open_module
+from lenslink.transports.usblanes import READ_BYTES, UsbTransport
+
+OUT, IN = 0x03, 0x83
+VENDOR = (0xFF, 0x4C, 0x4B)
+
+
+def endpoint(address: int, packet: int = 64, kind: int = 2) -> SimpleNamespace:
+    return SimpleNamespace(bEndpointAddress=address, bmAttributes=kind, wMaxPacketSize=packet)
+
+
+class Interface(list[Any]):
+    bInterfaceNumber = 2  # noqa: N815 - pyusb's names
+
+
+class FakeDevice:
+    """``answers`` of reads, by address: bytes, or an errno. Without one, it times out."""
+
+    idVendor, idProduct, bcdDevice = 0x2E8A, 0x0005, 0x0100  # noqa: N815 - pyusb's names
+
+    def __init__(self) -> None:
+        self.answers: dict[int, list[bytes | int]] = {}
+        self.written: list[bytes] = []
+        self.write_error: int | None = None
+        self.takes: int | None = None
+        self.opening_error: int | None = None
+        self.calls: list[tuple[Any, ...]] = []
+        self.disposed = False
+        self.limits: list[int] = []
+        self._ctx = self
+        self._lock = threading.Condition()
+
+    # What usb.util calls.
+    def managed_claim_interface(self, device: object, number: int) -> None:
+        self.calls.append(("claim", number))
+        if self.opening_error is not None:
+            raise usb.core.USBError("opening", -1, self.opening_error)
+
+    def dispose(self, device: object) -> None:
+        self.disposed = True
+
+    def get_active_configuration(self) -> None:
+        pass
+
+    def ctrl_transfer(self, *request: int) -> None:
+        self.calls.append(request)
+
+    def clear_halt(self, address: int) -> None:
+        self.calls.append(("clear", address))
+
+    def answer(self, *answers: bytes | int, address: int = IN) -> None:
+        with self._lock:
+            self.answers.setdefault(address, []).extend(answers)
+            self._lock.notify_all()
+
+    def read(self, address: int, buffer: array.array[int], limit: int) -> int:
+        assert limit > 0, "0 waits for ever"
+        self.limits.append(limit)
+        with self._lock:
+            if not self._lock.wait_for(lambda: self.answers.get(address), limit / 1000):
+                raise usb.core.USBTimeoutError("timeout", -7, errno.ETIMEDOUT)
+            answer = self.answers[address].pop(0)
+        if isinstance(answer, int):
+            raise usb.core.USBError("failed", -1, answer)
+        memoryview(buffer)[: len(answer)] = answer
+        return len(answer)
+
+    def write(self, address: int, data: bytes, limit: int) -> int:
+        assert address == OUT and limit > 0
+        if self.write_error is not None:
+            code, self.write_error = self.write_error, None
+            raise usb.core.USBError("failed", -1, code)
+        if self.takes is not None:
+            time.sleep(limit / 1000)
+            raise usb.core.USBTimeoutError("timeout", -7, errno.ETIMEDOUT)
+        self.written.append(bytes(data))
+        return len(data)
+
+
+def transport(device: FakeDevice, lanes: int = 1) -> UsbTransport:
+    return UsbTransport(device, endpoint(OUT), [IN + number for number in range(lanes)])
+
+
+def memory(*sizes: int) -> list[memoryview]:
+    return [memoryview(bytearray(size)) for size in sizes]
+
+
+def test_one_read_is_handed_on_in_slices() -> None:
+    device = FakeDevice()
+    device.answer(b"abcdefgh", b"i")
+    link = transport(device)
+    first = memory(2, 3)
+    assert link.receive_into(first, 1) == 5
+    assert b"".join(first) == b"abcde"
+    second = memory(8)
+    assert link.receive_into(second, 1) == 3 and bytes(second[0][:3]) == b"fgh"
+    assert link.receive_into(second, 1) == 1
+    assert len(device.limits) == 2 and READ_BYTES % 512 == 0
+
+
+def test_silence_is_no_error() -> None:
+    device = FakeDevice()
+    began = time.monotonic()
+    assert transport(device).receive_into(memory(8), 0.03) == 0
+    assert 0.02 < time.monotonic() - began < 1
+    assert transport(device).receive_into(memory(8), 0) == 0
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("code", [errno.ENODEV, errno.EIO, errno.EPROTO])
+def test_every_way_to_be_gone(code: int, lanes: int) -> None:
+    device = FakeDevice()
+    link = transport(device, lanes)
+    device.answer(code)
+    began = time.monotonic()
+    with pytest.raises(Disconnected):
+        for _ in range(100):
+            link.receive_into(memory(8), 1)
+    assert time.monotonic() - began < 0.2
+    with pytest.raises(Disconnected):
+        link.send(b"x", Deadline(1))
+    link.close()
+    assert device.disposed
+
+
+def test_a_halted_endpoint_is_cleared_and_read_on() -> None:
+    device = FakeDevice()
+    device.answer(errno.EPIPE, b"after")
+    link = transport(device)
+    assert link.receive_into(memory(8), 1) == 0
+    assert ("clear", IN) in device.calls
+    assert link.receive_into(memory(8), 1) == 5
+
+
+def test_one_that_stays_halted_is_gone() -> None:
+    device = FakeDevice()
+    device.answer(*[errno.EPIPE] * 9)
+    link = transport(device)
+    with pytest.raises(Disconnected):
+        for _ in range(9):
+            link.receive_into(memory(8), 1)
+
+
+def test_lanes_come_each_by_itself() -> None:
+    device = FakeDevice()
+    link = transport(device, 3)
+    try:
+        assert link.ready(0.01) == []
+        device.answer(b"one", address=IN + 1)
+        device.answer(b"two", address=IN + 2)
+        found: dict[int, bytes] = {}
+        end = time.monotonic() + 5
+        while len(found) < 2 and time.monotonic() < end:
+            for lane in link.ready(1):
+                view = memory(8)
+                count = link.receive_lane_into(lane, view)
+                assert count
+                found[lane] = bytes(view[0][:count])
+        assert found == {1: b"one", 2: b"two"}
+        assert link.receive_lane_into(1, memory(8)) == 0
+    finally:
+        link.close()
+    assert not [each for each in threading.enumerate() if each.name.startswith("usb lane")]
+
+
+def test_a_lane_that_ends_is_said_once_and_halted() -> None:
+    device = FakeDevice()
+    link = transport(device, 2)
+    try:
+        device.answer(errno.EOVERFLOW, address=IN + 1)
+        assert link.ready(5) == [1]
+        assert link.receive_lane_into(1, memory(8)) is None
+        assert (0x02, 3, 0, IN + 1) in device.calls
+        assert link.ready(0.01) == [] and link.receive_lane_into(1, memory(8)) == 0
+        device.answer(b"lane 0 goes on")
+        assert link.receive_into(memory(20), 5) == 14
+    finally:
+        link.close()
+
+
+def test_what_fills_its_last_packet_is_followed_by_an_empty_one() -> None:
+    device = FakeDevice()
+    link = transport(device)
+    for length in (63, 64, 65, 128):
+        link.send(bytes(length), Deadline(1))
+    assert [len(each) for each in device.written] == [63, 64, 0, 65, 128, 0]
+
+
+def test_a_module_that_takes_nothing() -> None:
+    device = FakeDevice()
+    device.takes = 0
+    with pytest.raises(Timeout, match="took no bytes"):
+        transport(device).send(b"x", Deadline(0.05))
+
+
+def test_a_halted_out_endpoint_is_cleared() -> None:
+    device = FakeDevice()
+    device.write_error = errno.EPIPE
+    transport(device).send(b"x", Deadline(1))
+    assert device.written == [b"x"] and ("clear", OUT) in device.calls
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+def found(device: FakeDevice, *addresses: int) -> Found:
+    return Found(device, Interface(endpoint(each) for each in addresses or (OUT, IN, IN + 1)))
+
+
+def test_every_endpoint_is_halted_and_cleared() -> None:
+    device = FakeDevice()
+    open_module(found(device), "usb:", 1).close()
+    assert device.calls == [
+        ("claim", 2), (0x02, 3, 0, OUT), ("clear", OUT), (0x02, 3, 0, IN), ("clear", IN)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (errno.EACCES, NotFound, r'no permission for 2e8a:0005; type: echo .*idVendor}=="2e8a"'),
+        (errno.EBUSY, DeviceBusy, "in use by another program"),
+        (errno.ENODEV, Disconnected, "went away while it was opened"),
+        (errno.EIO, Disconnected, "went away while it was opened"),
+        (errno.ENOMEM, RigError, "opening"),
+    ],
+)
+def test_what_may_be_in_the_way(code: int, kind: type[LensLinkError], words: str) -> None:
+    device = FakeDevice()
+    device.opening_error = code
+    with pytest.raises(kind, match=words) as caught:
+        open_module(found(device), "usb:")
+    assert device.disposed and "\n" not in str(caught.value)
+
+
+def test_another_major_version_is_refused() -> None:
+    device = FakeDevice()
+    device.bcdDevice = 0x0200
+    with pytest.raises(VersionMismatch, match="version 2, not 1"):
+        open_module(found(device), "usb:")
+
+
+@pytest.mark.parametrize("addresses", [(OUT,), (IN,), (OUT, OUT + 1, IN)])
+def test_an_interface_of_other_endpoints(addresses: tuple[int, ...]) -> None:
+    with pytest.raises(ProtocolError, match="bulk OUT"):
+        open_module(found(FakeDevice(), *addresses), "usb:")

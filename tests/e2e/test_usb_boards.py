@@ -20,13 +20,15 @@ import pytest
 import usb.core
 from cli_process import Cli, finish
 from lab import micropython
-from lab.scale import choose, say
+from lab.scale import NIGHTLY, choose, say
 
 import lenslink
 from lenslink import Device, Disconnected, FrameStatus
 from lenslink.deadline import Deadline
 from lenslink.errors import Ambiguous, DeviceBusy, NotFound, UsageError
 from lenslink.transports import usb as usb_transport
+from lenslink_hil.conformance.live import run_modules
+from lenslink_hil.conformance.run import NOT_CLAIMED, PASSED, module_cases
 from lenslink_hil.plant.patterns import pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.tty import Terminal
@@ -34,8 +36,12 @@ from lenslink_hil.usbip.virtualboard import VirtualBoard
 
 SIZE = {"scene": "prbs", "width": "128", "height": "96", "seed": "5"}
 OPENINGS = choose(20, 100)
-UNPLUGS = choose(8, 50)
+UNPLUGS = choose(5, 50)
+SERIAL_UNPLUGS = choose(3, 20)
+# What an unplug takes; one in ten may take longer, as a machine that tests share stands still for a
+# moment now and then. None is noticed by silence only.
 KNOWN_S = 0.2
+SILENCE = "no sign of life"
 PATIENCE_S = 20.0
 
 MakeBoard = Callable[..., VirtualBoard]
@@ -43,6 +49,11 @@ MakeBoard = Callable[..., VirtualBoard]
 
 def patience(what: str = "the bench") -> Deadline:
     return Deadline(PATIENCE_S, what)
+
+
+def check_known(seconds: list[float], seed: int | None = None) -> None:
+    late = [each for each in seconds if each >= KNOWN_S]
+    assert len(late) <= max(1, len(seconds) // 10), f"{late} (seed {seed})"
 
 
 @pytest.fixture
@@ -123,13 +134,13 @@ def test_unplugged_at_random_points(
         timer = threading.Timer(chance.uniform(0, 0.3), pull)
         timer.start()
         try:
-            with pytest.raises(Disconnected), device:
+            with pytest.raises(Disconnected) as caught, device:
                 while True:
                     check_frames(device, chance.randrange(1, 6))
             known.append(time.monotonic() - pulled[0])
         finally:
             timer.join()
-        assert known[-1] < KNOWN_S, f"seed {seed}"
+        assert SILENCE not in str(caught.value), f"seed {seed}"
         board.unplug()
         board.wait(lambda state: not state["boards"], patience())
         board.plug(patience())
@@ -137,6 +148,7 @@ def test_unplugged_at_random_points(
             assert again.session.boot_count == board.boots
             check_frames(again, 1)
         board.wait(lambda state: not state["hosts"], patience())
+    check_known(known, seed)
     say(
         capsys,
         f"{UNPLUGS} unplugs, {lanes} lanes (seed {seed}): known after "
@@ -274,10 +286,14 @@ def test_no_module_on_usb(make_board: MakeBoard, on_usb: Callable[..., None]) ->
 def terminal(make_board: MakeBoard) -> Iterator[tuple[VirtualBoard, Terminal]]:
     """A board that has its serial port only, and what a kernel would make of that."""
     board = make_board(cdc=True)
+    with closing(terminal_of(board)) as made:
+        yield board, made
+
+
+def terminal_of(board: VirtualBoard) -> Terminal:
     device = usb.core.find(backend=UsbIpBackend(board.address, PATIENCE_S))
     device.set_configuration()
-    with closing(Terminal(device)) as made:
-        yield board, made
+    return Terminal(device)
 
 
 def test_over_the_serial_port(terminal: tuple[VirtualBoard, Terminal]) -> None:
@@ -291,10 +307,18 @@ def test_over_the_serial_port(terminal: tuple[VirtualBoard, Terminal]) -> None:
             assert device.stats.lost_packets == 0
 
 
-def test_the_serial_port_conforms(terminal: tuple[VirtualBoard, Terminal], cli: Cli) -> None:
+def test_the_serial_port_conforms(
+    terminal: tuple[VirtualBoard, Terminal], capsys: pytest.CaptureFixture[str]
+) -> None:
     _, tty = terminal
-    done = cli.run("conform", "module", f"serial:{tty.path}", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
+    # In CI what depends most on the line: where packets are found again, and how much is under way.
+    areas = ("M-",) if NIGHTLY else ("M-FRAME", "M-CREDIT", "M-RESEND", "M-STOP")
+    cases = [case for case in module_cases() if case.clauses[0].startswith(areas)]
+    found = list(run_modules(f"serial:{tty.path}", cases, None, PATIENCE_S))
+    bad = [each for each in found if each.verdict not in (PASSED, NOT_CLAIMED)]
+    assert not bad
+    assert sum(each.verdict == PASSED for each in found) >= len(cases) // 2
+    say(capsys, f"{len(cases)} of {len(module_cases())} cases of the kit over a serial port")
 
 
 def test_two_hosts_on_one_port(terminal: tuple[VirtualBoard, Terminal]) -> None:
@@ -306,20 +330,31 @@ def test_two_hosts_on_one_port(terminal: tuple[VirtualBoard, Terminal]) -> None:
         lenslink.open(f"serial:{tty.path}", timeout=PATIENCE_S)
 
 
-def test_a_serial_port_that_is_unplugged(terminal: tuple[VirtualBoard, Terminal]) -> None:
-    board, tty = terminal
-    with lenslink.open(f"serial:{tty.path}", timeout=PATIENCE_S) as device:
-        frames = device.stream("full")
-        next(frames)
-        assert board.module is not None
-        board.module.firmware.kill()
-        began = time.monotonic()
-        with pytest.raises(Disconnected):
-            for frame in frames:
-                frame.close()
-        assert time.monotonic() - began < KNOWN_S
-        with pytest.raises(Disconnected):
-            device.configure()
+def test_a_serial_port_that_is_unplugged(make_board: MakeBoard) -> None:
+    board = make_board(cdc=True)
+    known = []
+    for number in range(SERIAL_UNPLUGS):
+        if number:
+            board.unplug()
+            board.wait(lambda state: not state["boards"], patience())
+            board.plug(patience())
+        with (
+            closing(terminal_of(board)) as tty,
+            lenslink.open(f"serial:{tty.path}", timeout=PATIENCE_S) as device,
+        ):
+            frames = device.stream("full")
+            next(frames)
+            assert board.module is not None
+            board.module.firmware.kill()
+            began = time.monotonic()
+            with pytest.raises(Disconnected) as caught:
+                for frame in frames:
+                    frame.close()
+            known.append(time.monotonic() - began)
+            assert SILENCE not in str(caught.value)
+            with pytest.raises(Disconnected):
+                device.configure()
+    check_known(known)
 
 
 def test_a_port_that_there_is_not(tmp_path: Path) -> None:

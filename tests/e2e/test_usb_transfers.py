@@ -119,7 +119,7 @@ def test_a_deadline_that_passes_leaves_nothing_behind(board: EchoBoard) -> None:
     began = time.monotonic()
     with pytest.raises(usb.core.USBTimeoutError) as caught:
         board.read(64, SHORT_MS)
-    assert caught.value.errno == 110 and time.monotonic() - began < 1
+    assert caught.value.errno == 110 and time.monotonic() - began < WAIT_MS / 1000
     board.write(b"after")
     assert board.read() == b"after"
 
@@ -188,10 +188,10 @@ def test_a_second_host_is_refused(board: EchoBoard) -> None:
 def test_a_board_that_loses_its_supply(board: EchoBoard) -> None:
     buffer = array.array("B", bytes(64))
     board.firmware.kill()
-    began = time.monotonic()
     with pytest.raises(usb.core.USBError) as caught:
         board.device.read(IN, buffer, WAIT_MS)
-    assert caught.value.errno == 19 and time.monotonic() - began < 0.2
+    # Not the end of the wait (110): it was told. How soon is measured in test_usb_boards.py.
+    assert caught.value.errno == 19
     with pytest.raises(usb.core.USBError):
         board.device.write(OUT, b"x", WAIT_MS)
 

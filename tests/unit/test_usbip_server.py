@@ -349,7 +349,7 @@ def test_a_server_that_means_harm_is_gone(answer: bytes, fake: Callable[..., str
             connection.transfer(IN, None, memoryview(bytearray(64)), PATIENCE_S)
     finally:
         connection.close()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < PATIENCE_S, "waited, where it had been told"
     with pytest.raises(client.Gone):
         connection.transfer(OUT, b"a", None, 1)
 
@@ -364,7 +364,7 @@ def test_a_server_that_ignores_an_unlink_is_gone(fake: Callable[..., str]) -> No
     began = time.monotonic()
     with pytest.raises(client.Gone):
         connection.transfer(IN, None, memoryview(bytearray(64)), 0.01)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < PATIENCE_S
     connection.close()
 
 

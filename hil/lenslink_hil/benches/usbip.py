@@ -24,8 +24,7 @@ from lenslink.transports.usblanes import UsbTransport
 from lenslink.url import Url
 from lenslink_protocol.params import USB_PROTOCOL, USB_SUBCLASS
 
-from ..usbip.client import Address
-from ..usbip.protocol import PORT
+from ..usbip.numbers import PORT, Address
 from ..usbip.virtualboard import OPTIONS, VirtualBoard
 
 _SERIAL = "serial"

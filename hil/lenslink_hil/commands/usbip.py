@@ -14,7 +14,7 @@ from lenslink.cli.screen import Screen
 from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError
 
-from ..usbip.protocol import PORT
+from ..usbip.numbers import PORT
 from ..usbip.virtualboard import OPTIONS, VirtualBoard
 
 F = TypeVar("F", bound=Callable[..., Any])

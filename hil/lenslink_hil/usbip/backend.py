@@ -20,6 +20,7 @@ import usb.core
 
 from . import client
 from .descriptors import CONFIGURATION_BYTES, IN_FLAG, Descriptors, Malformed, parse
+from .numbers import Address
 
 _CONTROL_MS: Final = 5000
 _FOREVER_S: Final = 3600.0
@@ -46,7 +47,7 @@ class UsbIpDevice:
 class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
     """The devices of the server at *address*; *seconds* bounds each step of reaching them."""
 
-    def __init__(self, address: client.Address, seconds: float) -> None:
+    def __init__(self, address: Address, seconds: float) -> None:
         super().__init__()
         self._address = address
         self._seconds = seconds

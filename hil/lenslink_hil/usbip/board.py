@@ -22,7 +22,8 @@ from .descriptors import (
     Malformed,
     parse,
 )
-from .protocol import ECONNRESET, ENODEV, ENOENT, EOVERFLOW, EPIPE, EREMOTEIO, SPEEDS
+from .numbers import SPEEDS
+from .protocol import ECONNRESET, ENODEV, ENOENT, EOVERFLOW, EPIPE, EREMOTEIO
 
 ZERO_PACKET: Final = 0x40
 """Linux' URB_ZERO_PACKET: an empty packet follows data that fills its last one."""

@@ -17,14 +17,12 @@ from typing import Any, Final
 from construct import ConstructError
 
 from . import protocol
+from .numbers import Address
 
 _UNLINK_S: Final = 1.0
 _CLOSE_S: Final = 1.0
 _SEND_S: Final = 5.0
 _NO_SETUP: Final = bytes(8)
-
-Address = str | tuple[str, int]
-"""Path of a Unix socket, or host and port."""
 
 
 class Gone(Exception):

@@ -23,7 +23,6 @@ from construct import (
     this,
 )
 
-PORT: Final = 3240
 VERSION: Final = 0x0111
 
 OP_REQ_DEVLIST: Final = 0x8005
@@ -40,10 +39,6 @@ RET_SUBMIT: Final = 3
 RET_UNLINK: Final = 4
 
 OUT, IN = 0, 1
-
-SPEED_FULL: Final = 2
-SPEED_HIGH: Final = 3
-SPEEDS: Final = (SPEED_FULL, SPEED_HIGH)
 
 # Linux' errno, negative on the wire whatever the server runs on.
 ENOENT, ENODEV, EPIPE, EOVERFLOW, ECONNRESET, EREMOTEIO = 2, 19, 32, 75, 104, 121

@@ -26,8 +26,7 @@ from lenslink_protocol.params import MAX_LANES
 from ..benches.board import load_board
 from ..benches.sim import OPTIONS as SIM_OPTIONS
 from ..benches.sim import Module, start_module
-from .client import Address
-from .protocol import SPEED_FULL, SPEED_HIGH
+from .numbers import SPEED_FULL, SPEED_HIGH, Address
 
 OPTIONS: Final[Mapping[str, str]] = {
     **SIM_OPTIONS,

@@ -89,10 +89,12 @@ def test_busy_is_said_before_the_silence_and_lasts_no_longer():
 def test_busy_holds_every_lane():
     camera, host, time = open_session(lanes=2)
     assert camera.link.lanes == 2
-    make(host, 2, wire.TEST_BUSY, 0, 300)
-    host.send(wire.T_CONFIGURE, 3, (0, 0, 1, 0, 0))
+    host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    # Without a limit the FrameStart goes and its tiles wait: then lane 1 may have one of them.
+    said = host.send(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
+    assert world.kinds(said)[-1] == wire.T_FRAME_START
+    make(host, 4, wire.TEST_BUSY, 0, 300)
     host.grant()
-    host.send(wire.T_STREAM, 4, (0, 0, 0, 0, 0, 0, -1))
     assert camera.link.next_packet(1) is None
     time.us += 300000
     assert camera.link.next_packet(1) is not None

@@ -175,3 +175,29 @@ def test_packets_that_were_received_elsewhere_may_be_searched_for_as_long(count,
     # What is received for it, its header, is of use as well; at most SEARCH in all.
     receiver.feed(damaged(damaged(padded(EMPTY, 80), 4), 3), 0.0)
     assert len(sink.got) == found
+
+
+def test_a_payload_is_sound_once_its_bytes_are_there():
+    receiver, sink, rejects = made()
+    assert receiver.sound is False
+    data = lab.packet(lab.LOG, b"payload", 0)
+    receiver.feed(data[:HEADER_BYTES], 0.0)
+    assert receiver.sound is False
+    buffer = receiver.buffers()[0]
+    buffer[:] = data[HEADER_BYTES:]
+    assert receiver.sound is True
+    # Whoever has looked need not have it looked at again.
+    receiver.received(len(buffer), 0.0, checked=True)
+    assert [got[1] for got in sink.got] == [b"payload"]
+    assert not rejects
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_payload_that_is_said_to_be_sound_is_not_checked(checked):
+    receiver, sink, rejects = made()
+    receiver.feed(damaged(b"payload", 0)[:HEADER_BYTES], 0.0)
+    buffer = receiver.buffers()[0]
+    buffer[:] = b"payload"
+    receiver.received(len(buffer), 0.0, checked)
+    assert len(sink.got) == checked
+    assert rejects[Reject.PAYLOAD_CRC] == (not checked)

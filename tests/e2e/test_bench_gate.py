@@ -73,7 +73,9 @@ def test_what_is_measured(quick):
         assert each["rejected"] == each["repaired"] == each["repetitions"] >= 2
         for key in ("gb_per_cpu_s", "bare_gb_per_cpu_s", "crc_gb_per_cpu_s", "wall_gb_per_s"):
             assert 0 < each[key] < 1000
-        assert each["gb_per_cpu_s"] < each["bare_gb_per_cpu_s"]
+        # Small tiles come faster in batches than one by one without a protocol, but nothing comes
+        # faster than large pieces do.
+        assert each["gb_per_cpu_s"] < max(other["bare_gb_per_cpu_s"] for other in series)
         assert each["peak_rss_bytes"] >= each["idle_rss_bytes"] > 0
     for name in ("paced", "loaded"):
         timed = result["latency"][name]

@@ -106,8 +106,8 @@ class Module:
             self._channels = [Channel(ways[0], _PRIORITY)]
         else:
             self._channels = [Channel(way, (number,)) for number, way in enumerate(ways)]
-        # Whose turn it is to send a tile. The preview has every other turn besides its fair share,
-        # so that a still costs it a third of its rate where the link is full, never more than half.
+        # Whose turn it is to send a tile. Two of three are the preview's: a still costs it a third
+        # of its rate where the link is full, and half would be the most that it may.
         self._turns = (0, 0, 1) if len(ways) == 2 else tuple(range(len(ways)))
         self._turn = 0
 

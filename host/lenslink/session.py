@@ -38,7 +38,7 @@ R = TypeVar("R", bound=AnyMessage)
 
 # A fraction of the shortest timeout of the link.
 _TURN_S = 0.002
-# Bytes a second at which what is foreseen, less than 1 MB, is there before anybody would notice.
+# Bytes a second at which what is foreseen, 2 MB at most, is there before anybody would notice.
 _FLOWING = 300e6
 
 
@@ -140,10 +140,12 @@ class Session:
             if link.closed is not None:
                 reason = _name(CloseReason, link.closed.reason)
                 raise Disconnected(f"the module ended the session ({reason})")
-            # Whoever was away for long has to listen before it can tell.
-            if link.is_silent(now) and not self._receive(0.0):
-                self._transport.close()
-                raise Disconnected(f"the module gave no sign of life for {SILENCE_MS} ms")
+            if link.is_silent(now):
+                # Whoever was away for long has to listen before it can tell. Noise is no sign.
+                self._receive(0.0)
+                if link.is_silent(now):
+                    self._transport.close()
+                    raise Disconnected(f"the module gave no sign of life for {SILENCE_MS} ms")
             deadline.check()
             wait = min(link.next_timeout(now), deadline.remaining())
             # While bytes flow, time is looked after once a turn, not at each call.

@@ -1,0 +1,59 @@
+"""When a session takes its module for gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from lenslink.deadline import Deadline
+from lenslink.errors import Disconnected
+from lenslink.session import Session
+from lenslink_protocol.framing import encode_packet
+from lenslink_protocol.messages import HelloReply, Log
+
+
+class Line:
+    """Always has something to read: what it was given, then noise."""
+
+    private = True
+    note = None
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
+        piece, self.data = self.data[: len(buffers[0])], self.data[len(buffers[0]) :]
+        piece = piece or b"noise"
+        buffers[0][: len(piece)] = piece
+        return len(piece)
+
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def opened() -> tuple[Session, Line]:
+    line = Line()
+    session = Session(line)
+    session.link.session = HelloReply(0x10, 1, 0, 0, 1024, 100, 1, 0)
+    session.link.resume(time.monotonic())
+    # Silent for as long as it takes, as after a call that took a second.
+    session.link._heard -= 5.0
+    return session, line
+
+
+def test_noise_is_no_sign_of_life():
+    session, _ = opened()
+    with pytest.raises(Disconnected, match="no sign of life"):
+        session.pump(lambda: False, Deadline(5.0, "noise"))
+
+
+def test_what_came_meanwhile_is_one():
+    session, line = opened()
+    log = Log(1, 0, b"here")
+    line.data = encode_packet(log.TYPE, log.encode(), nonce=session.link.nonce, sequence=0)
+    session.pump(lambda: bool(session.link.logs), Deadline(5.0, "the log"))

@@ -235,6 +235,9 @@ def test_a_reader_that_sleeps_skips_and_nobody_waits_for_it(cli: Cli, name: str,
         with sleeper.next() as frame:
             assert frame.sequence >= numbers[-1]
         assert sleeper.skipped >= 18
+        # A reader sees a frame a moment before its writer has counted it.
+        for _ in range(20):
+            writer.stdout.readline()
         writer.send_signal(signal.SIGINT)
         with pytest.raises(Disconnected, match="closed by its writer"):
             while True:

@@ -208,6 +208,7 @@ class Link:
         """The last lease the module took, also when it is over."""
         self.notices: deque[Notice] = deque(maxlen=_LOGS)
         self._heard = 0.0
+        self._asked = -1.0
         self._busy_until = 0.0
         self._next_heartbeat = 0.0
         self._arrived = [0] * MAX_STREAMS
@@ -263,11 +264,13 @@ class Link:
             return
         if now >= self._next_heartbeat:
             self._heartbeat(now)
-        # A line that stands still loses nothing: what is late is not asked for, nor given up.
-        flowing = now - self._heard < _FLOWING_S
+        # A line that stands still loses nothing: what is late is not asked for, nor given up. Nor
+        # is it asked for again before anything came since: short stalls would use up the tries.
+        flowing = now - self._heard < _FLOWING_S and self._heard > self._asked
         if flowing and self.session.capabilities & Capability.RESEND:
             for missing in self._frames.missing(now):
                 self._ask(missing)
+                self._asked = now
 
     def next_timeout(self, now: float) -> float:
         """Seconds until :meth:`poll` has something to do; 0.05 where frames or packets wait."""

@@ -38,6 +38,8 @@ R = TypeVar("R", bound=AnyMessage)
 
 # A fraction of the shortest timeout of the link.
 _TURN_S = 0.002
+# No wait is half as long: whoever comes back so late was not waiting, but not running.
+_AWAY_S = 0.1
 # Bytes a second at which what is foreseen, 2 MB at most, is there before anybody would notice.
 _FLOWING = 300e6
 
@@ -135,6 +137,8 @@ class Session:
         link.resume(time.monotonic())
         while not until():
             now = time.monotonic()
+            if now - link.now > _AWAY_S:
+                link.resume(now)
             link.poll(now)
             self._flush(deadline)
             if link.closed is not None:

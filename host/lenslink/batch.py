@@ -34,7 +34,9 @@ from .reassembly import Assembly, Reassembly
 
 _PACKETS = 384
 # A call costs little beside so many bytes, and they are still in the cache when their CRCs are due.
-_BYTES = (2 << 20) + _PACKETS * HEADER_BYTES
+_BYTES = 2 << 20
+# Pixels that the module has written to the frame itself never were in our cache.
+_PLACED_BYTES = 16 << 20
 # Between packets so much more than a header is taken: a frame's end and the next one's start, say.
 _SPILL = 256
 # So many tiles in step, and the next are foreseen: as many as came in step, at most.
@@ -44,12 +46,16 @@ _DOUBT = 4
 
 
 class Batch:
-    """Receives for one lane of *link*; driven as the lane's receiver would be."""
+    """Receives for one lane of *link*; driven as the lane's receiver would be.
 
-    def __init__(self, link: Link, frames: Reassembly, lane: int) -> None:
+    *placed*: payloads are in the frame before they are received.
+    """
+
+    def __init__(self, link: Link, frames: Reassembly, lane: int, placed: bool = False) -> None:
         self._link = link
         self._frames = frames
         self._lane = lane
+        self._most = (_PLACED_BYTES if placed else _BYTES) + _PACKETS * HEADER_BYTES
         self._receiver = link.lanes[lane].receiver
         block = memoryview(bytearray(_PACKETS * HEADER_BYTES))
         self._heads = [block[at : at + HEADER_BYTES] for at in range(0, len(block), HEADER_BYTES)]
@@ -176,7 +182,7 @@ class Batch:
             course = self._course = Course(raster, tile, self._index, sequence, step)
             position = 0
         count = min(
-            _BYTES // (tile.length + HEADER_BYTES) or 1,
+            self._most // (tile.length + HEADER_BYTES) or 1,
             _PACKETS,
             self._run,
             course.count - position,

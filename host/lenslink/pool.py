@@ -27,8 +27,8 @@ class Pool:
         self._capacity = capacity
         self._free: list[Buffer] = []
 
-    def acquire(self, size: int) -> Buffer:
-        """A (size,) uint8 array, its contents undefined."""
+    def acquire(self, size: int, frame: int = -1) -> Buffer:
+        """A (size,) uint8 array for frame number *frame*, its contents undefined."""
         # What was used last is still in the cache, as far as it fits.
         for index in range(len(self._free) - 1, -1, -1):
             if self._free[index].size == size:

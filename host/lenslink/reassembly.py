@@ -70,7 +70,7 @@ class Assembly:
         self.gone = Coverage(plan.frame_bytes)
         """What the module no longer holds."""
         self._gaps: tuple[tuple[int, int], ...] | None = None
-        self.buffer = pool.acquire(plan.frame_bytes)
+        self.buffer = pool.acquire(plan.frame_bytes, number)
         self.memory = self.buffer.data
 
     def segments(self, header: Header) -> list[tuple[int, int]] | None:

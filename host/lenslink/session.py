@@ -32,7 +32,13 @@ from .errors import DeviceError, Disconnected, ProtocolError, Timeout, VersionMi
 from .pool import Pool
 from .reassembly import Assembly, Reassembly
 from .ticket import Ticket
-from .transports.base import FillingTransport, MultiLaneTransport, NarrowTransport, Transport
+from .transports.base import (
+    FillingTransport,
+    MultiLaneTransport,
+    NarrowTransport,
+    PlacingTransport,
+    Transport,
+)
 
 R = TypeVar("R", bound=AnyMessage)
 
@@ -53,6 +59,9 @@ class Session:
 
     def __init__(self, transport: Transport, pool: Pool | None = None) -> None:
         self.rejects: Counter[Reject] = Counter()
+        placed = None
+        if pool is None and isinstance(transport, PlacingTransport):
+            pool = placed = transport.frame_pool()
         self.pool = Pool() if pool is None else pool
         self.configurations: dict[int, Configured] = {}
         self.frames = Reassembly(self.pool, self.rejects, self.configurations.get)
@@ -62,7 +71,9 @@ class Session:
         lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
         window = transport.window if isinstance(transport, NarrowTransport) else None
         self.link = Link(secrets.randbits(32), self.frames, self.rejects, lanes, window)
-        self._lanes = [Batch(self.link, self.frames, lane) for lane in range(lanes)]
+        self._lanes = [
+            Batch(self.link, self.frames, lane, placed is not None) for lane in range(lanes)
+        ]
         # Where bytes come this fast it pays to wait for all that is foreseen: a call fewer.
         self._filling = transport if isinstance(transport, FillingTransport) else None
         self._flowing = False

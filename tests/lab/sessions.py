@@ -55,9 +55,9 @@ class CountingPool(Pool):
         super().__init__()
         self.out = 0
 
-    def acquire(self, size: int) -> Buffer:
+    def acquire(self, size: int, frame: int = -1) -> Buffer:
         self.out += 1
-        return super().acquire(size)
+        return super().acquire(size, frame)
 
     def release(self, buffer: Buffer) -> None:
         self.out -= 1

@@ -47,8 +47,8 @@ SHAPES = [(24, 2), (24, 1), (24, 5), (8, 1), (10, 1), (2, 1), (8, 4), (10, 5), (
 class Poisoned(Pool):
     """Memory as of another frame."""
 
-    def acquire(self, size: int) -> Buffer:
-        buffer = super().acquire(size)
+    def acquire(self, size: int, frame: int = -1) -> Buffer:
+        buffer = super().acquire(size, frame)
         buffer[:] = POISON
         return buffer
 
@@ -241,10 +241,10 @@ def compare(coded, plan: Configured, lanes: int, resend: bool, cut) -> Host:
 
 
 @st.composite
-def sessions(draw):
+def sessions(draw, lanes=(1, 1, 2, 3)):
     """Frames, then what may happen to packets and bytes on their way."""
     plan = plan_of(draw(st.sampled_from(list(FORMATS))))
-    lanes = draw(st.sampled_from([1, 1, 2, 3]))
+    lanes = draw(st.sampled_from(lanes))
     packets: list[Packet] = []
     for number in range(draw(st.integers(1, 3))):
         shape = draw(st.sampled_from(SHAPES))

@@ -46,10 +46,10 @@ class Poisoned(Pool):
         self.acquired = []
         self.out = 0
 
-    def acquire(self, size):
+    def acquire(self, size, frame=-1):
         self.acquired.append(size)
         self.out += 1
-        buffer = super().acquire(size)
+        buffer = super().acquire(size, frame)
         buffer[:] = POISON
         return buffer
 

@@ -34,10 +34,10 @@ class RingFeed(Pool):
         self._ring = ring
         self._slots: dict[int, tuple[Slot, weakref.finalize[..., Buffer]]] = {}
 
-    def acquire(self, size: int) -> Buffer:
+    def acquire(self, size: int, frame: int = -1) -> Buffer:
         slot = self._ring.take(size)
         if slot is None:
-            return super().acquire(size)
+            return super().acquire(size, frame)
         buffer, slot.memory = slot.memory, np.empty(0, np.uint8)
         end = weakref.finalize(buffer, self._let_go, id(buffer))
         end.atexit = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ..deadline import Deadline
+from ..pool import Pool
 from ..url import Url
 
 
@@ -55,6 +56,14 @@ class FillingTransport(Transport, Protocol):
 
         Raises :exc:`~lenslink.errors.Disconnected` when the module is gone.
         """
+
+
+@runtime_checkable
+class PlacingTransport(Transport, Protocol):
+    """A transport whose module may write pixels to where the frame is put together."""
+
+    def frame_pool(self) -> Pool | None:
+        """Where it does; None if this one does not."""
 
 
 @runtime_checkable

@@ -1,5 +1,6 @@
-"""A stock Linux kernel in QEMU, and in it the driver: ``usb:`` and ``serial:`` without a USB port.
+"""A stock Linux kernel in QEMU, and in it the driver: ``usb:`` and ``serial:`` without hardware.
 
-``python -m lenslink_hil.kernel`` (``make test-kernel``) boots the guest, which sees the host's files
-as they are, serves virtual boards by USB/IP, and has the guest attach them and run the suites.
+``python -m lenslink_hil.kernel`` (``make test-kernel``) boots the guest, which sees the files of
+the host as they are, serves virtual boards by USB/IP, and has the guest attach them and run the
+suites.
 """

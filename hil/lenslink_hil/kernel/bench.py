@@ -19,13 +19,30 @@ VARIABLE: Final = "LENSLINK_KERNEL_BENCH"
 CONTROL_PORT: Final = 3250
 USBIP_PORT: Final = 3240
 """Of slot 0; the others follow."""
+SIZE: Final = {"width": 128, "height": 96}
+SCENE: Final = {"scene": "prbs", **SIZE}
+"""The stand-in's sensor where a test does not care: its scale."""
+MOST_PIXELS: Final = 1280 * 960
+MOST_PIXELS_CDC: Final = 640 * 480
+"""What one emulated CPU receives within a test's time."""
 _SERVED: Final = "1-1"
 _WAIT_S: Final = 30.0
+_current: list[Slot] = []
 
 
 def in_guest() -> bool:
     """Whether this process runs in the guest."""
     return os.environ.get(VARIABLE) == "1"
+
+
+def current() -> Slot | None:
+    """The slot that the suite of this process runs on."""
+    return _current[-1] if _current else None
+
+
+def use(slot: Slot) -> None:
+    """From now on, *slot* is :func:`current`."""
+    _current.append(slot)
 
 
 class Slot:
@@ -35,6 +52,7 @@ class Slot:
         self.number = number
         self.cdc = cdc
         self.serial = ""
+        self.most_pixels = MOST_PIXELS_CDC if cdc else MOST_PIXELS
         self._options: dict[str, str] | None = None
         self._port: int | None = None
         self._control = socket.create_connection((HOST, CONTROL_PORT), _WAIT_S)
@@ -46,13 +64,28 @@ class Slot:
         deadline = Deadline(_WAIT_S, "the kernel's taking the board")
         if chosen != self._options or self.device() is None:
             self.detach()
-            self.serial = self._order(do="plug", cdc=self.cdc, options=chosen)["serial"]
+            order = {"cdc": self.cdc, "options": chosen, "fresh": self._options is None}
+            self.serial = self._order(do="plug", **order)["serial"]
             self._options = chosen
             self.attach()
         vhci.wait(self.url, deadline)
         url = self.url()
         assert url is not None
         return url
+
+    def restart(self, options: Mapping[str, object]) -> str:
+        """A board that has just started, at the bench's scale where *options* name no size."""
+        self._options = None
+        return self.plug(options if {"width", "board"} & options.keys() else {**SIZE, **options})
+
+    def beyond(self, options: Mapping[str, object]) -> str:
+        """Why this bench cannot be so; empty where it can."""
+        pixels = int(str(options.get("width", 0))) * int(str(options.get("height", 0)))
+        if pixels > self.most_pixels:
+            return f"more than {self.most_pixels:,} pixels: beyond this bench's scale"
+        if self.cdc and int(str(options.get("lanes", 1))) > 1:
+            return "a serial port has one lane"
+        return ""
 
     def url(self) -> str | None:
         """What opens the board; None while the kernel has not got it."""
@@ -73,16 +106,23 @@ class Slot:
         self._port = vhci.attach((HOST, USBIP_PORT + self.number), _SERVED, _WAIT_S)
 
     def detach(self) -> None:
-        """Pull the plug out at the kernel's side: the board keeps its supply."""
+        """Pull the plug out at the kernel's side, and wait until it has let go."""
         if self._port in vhci.in_use():
-            assert self._port is not None
-            vhci.detach(self._port)
-            vhci.wait(self.gone, Deadline(_WAIT_S, "the kernel's letting go of the board"))
+            self.cut()
+            self.wait_gone()
         self._port = None
 
-    def gone(self) -> bool:
-        """Whether the port that it was plugged into is free again."""
-        return self._port not in vhci.in_use()
+    def cut(self) -> None:
+        """The same without waiting: the board keeps its supply."""
+        assert self._port is not None
+        vhci.detach(self._port)
+
+    def wait_gone(self) -> None:
+        """Until the port that it was plugged into is free again."""
+        port = self._port
+        vhci.wait(
+            lambda: port not in vhci.in_use(), Deadline(_WAIT_S, "the kernel's letting go of it")
+        )
 
     def pull(self) -> None:
         """Cut the board's supply: it disappears, as it does when it is taken off."""

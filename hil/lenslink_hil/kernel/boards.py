@@ -1,7 +1,8 @@
 """The host's side: virtual boards, and a line of JSON for each thing the guest wants done to them.
 
-``{"do": "plug", "slot": 0, "cdc": false, "options": {...}}`` is answered ``{"serial": "..."}`` once
-the board can be attached; ``{"do": "pull", "slot": 0}`` by ``{}`` once its supply has been cut.
+``{"do": "plug", "slot": 0, "cdc": false, "options": {...}, "fresh": true}`` is answered
+``{"serial": "..."}`` once the board can be attached, and has just started if it was to;
+``{"do": "pull", "slot": 0}`` by ``{}`` once its supply has been cut.
 ``{"error": "..."}`` says what was wrong.
 """
 
@@ -66,7 +67,7 @@ class Boards:
                 raise UsageError(f"no slot {slot}")
             with self._lock:
                 if order["do"] == "plug":
-                    return {"serial": self._plug(slot, order["cdc"], order["options"])}
+                    return {"serial": self._plug(slot, order)}
                 if order["do"] == "pull":
                     self._pull(slot)
                     return {}
@@ -76,19 +77,20 @@ class Boards:
         except (ValueError, KeyError, TypeError) as error:
             return {"error": f"no order: {type(error).__name__}: {error}"}
 
-    def _plug(self, slot: int, cdc: bool, options: Mapping[str, str]) -> str:
+    def _plug(self, slot: int, order: Mapping[str, Any]) -> str:
         deadline = Deadline(_START_S, "starting the board")
-        kind = (cdc, dict(options))
+        kind = (order["cdc"], order["options"])
         board = self._boards[slot]
-        if board is None or self._kinds[slot] != kind:
-            if board is not None:
-                self._boards[slot] = None
-                board.close()
+        if board is not None and self._kinds[slot] != kind:
+            self._boards[slot] = None
+            board.close()
+            board = None
+        if board is None:
             board = VirtualBoard(
-                options, f"KERNEL-{slot}", cdc=cdc, listener=self._listeners[slot]
+                order["options"], f"KERNEL-{slot}", cdc=kind[0], listener=self._listeners[slot]
             )
             self._boards[slot], self._kinds[slot] = board, kind
-        if board.module is not None and board.module.poll() is not None:
+        if board.module is not None and (order["fresh"] or board.module.poll() is not None):
             board.unplug()
             board.wait(lambda state: not state["boards"], deadline)
         if board.module is None:

@@ -32,11 +32,12 @@ def find_qemu() -> str | None:
 def run(
     kernel: Kernel,
     initrd: Path,
+    deadline: Deadline,
+    *,
     out: Path,
     ports: Mapping[int, int],
     busybox: Path,
     line: Callable[[str], None],
-    deadline: Deadline,
 ) -> None:
     """Run a guest until it powers off; *line* gets each line of its console.
 

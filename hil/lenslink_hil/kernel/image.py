@@ -31,6 +31,7 @@ MODULES: Final = (
     "overlay",
     "vhci_hcd",
     "cdc_acm",
+    "usbserial",
 )
 """What Debian builds as modules and the guest needs."""
 
@@ -68,18 +69,27 @@ def find_kernel(deadline: Deadline) -> Kernel:
     cache = platformdirs.user_cache_path("lenslink") / "kernel"
     package = _package(deadline)
     if package is None:
-        known = sorted(path.parent for path in cache.glob(f"*/{_ORDER}"))
+        known = sorted(path.parent for path in cache.glob(f"*/{_ORDER}") if _complete(path.parent))
         if not known:
             raise RigError(f"apt knows no {_META}; type: sudo apt-get update (Debian, amd64)")
         return Kernel(known[-1].name, known[-1])
     folder = cache / package
-    if not (folder / _ORDER).is_file():
+    if not _complete(folder):
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="new-", dir=cache) as temporary:
             made = _unpack(package, Path(temporary), deadline)
             shutil.rmtree(folder, ignore_errors=True)
             made.rename(folder)
     return Kernel(package, folder)
+
+
+def _complete(folder: Path) -> bool:
+    """Whether it has what this version of the bench loads."""
+    try:
+        names = (folder / _ORDER).read_text(encoding="ascii").split()
+    except OSError:
+        return False
+    return {_name(Path(name)) for name in names} >= set(MODULES)
 
 
 def _package(deadline: Deadline) -> str | None:

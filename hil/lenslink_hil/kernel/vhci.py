@@ -43,7 +43,7 @@ def attach(address: Address, busid: str, seconds: float) -> int:
         raise RigError(f"{busid}: {error.strerror or error}") from None
     # The kernel takes the socket over: it lives on when this end is closed.
     with connection:
-        port = next(number for number, hub, state in _ports() if (hub, state) == (_HIGH_SPEED_HUB, _FREE))
+        port = next(each for each, *rest in _ports() if rest == [_HIGH_SPEED_HUB, _FREE])
         devid = device.busnum << 16 | device.devnum
         text = f"{port} {connection.fileno()} {devid} {device.speed}"
         (_VHCI / "attach").write_text(text, encoding="ascii")

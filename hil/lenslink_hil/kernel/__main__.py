@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -98,49 +97,46 @@ def run_guests(
     shutil.rmtree(_LOGS, ignore_errors=True)
     _LOGS.mkdir(parents=True)
     results, troubles = [], []
-    with ThreadPoolExecutor(len(of)) as pool:
-        jobs = [pool.submit(run_guest, kernel, busybox, t, s) for t, s in of.items() if s]
-        for job in jobs:
-            found, trouble = job.result()
-            results += found
-            troubles += trouble
+    with contextlib.ExitStack() as stack:
+        deadline = Deadline(_GUEST_S, "a guest")
+        started = [start(kernel, busybox, t, chosen, stack) for t, chosen in of.items() if chosen]
+        for running, out in started:
+            try:
+                running.wait(deadline)
+            except LensLinkError as error:
+                troubles.append(str(error))
+            with contextlib.suppress(FileNotFoundError):
+                text = (out / "results.jsonl").read_text(encoding="utf-8")
+                results += [json.loads(line) for line in text.splitlines()]
     return results, troubles
 
 
-def run_guest(
-    kernel: image.Kernel, busybox: Path, transport: str, suites: list[str]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """One guest, with boards of its own."""
-    troubles = []
-    with (
-        contextlib.closing(Boards()) as boards,
-        tempfile.TemporaryDirectory(prefix="lenslink-kernel-") as temporary,
-        (_LOGS / f"{transport}.log").open("w", encoding="utf-8", buffering=1) as log,
-    ):
-        folder = Path(temporary)
-        archive = folder / "initrd"
-        archive.write_bytes(initrd.build(kernel, busybox, {"run": script(suites)}))
-        out = folder / "out"
-        out.mkdir()
-        ports = {bench.CONTROL_PORT: boards.control}
-        ports |= {bench.USBIP_PORT + slot: port for slot, port in enumerate(boards.ports)}
-        print(f"{transport}: a guest runs {', '.join(suites)}", flush=True)
-        try:
-            guest.run(
-                kernel,
-                archive,
-                Deadline(_GUEST_S, f"{transport}: the guest"),
-                out=out,
-                ports=ports,
-                busybox=busybox,
-                line=lambda line: print(line, file=log),
-            )
-        except LensLinkError as error:
-            troubles.append(str(error))
-        with contextlib.suppress(FileNotFoundError):
-            text = (out / "results.jsonl").read_text(encoding="utf-8")
-            return [json.loads(line) for line in text.splitlines()], troubles
-    return [], troubles
+def start(
+    kernel: image.Kernel,
+    busybox: Path,
+    transport: str,
+    suites: list[str],
+    stack: contextlib.ExitStack,
+) -> tuple[guest.Guest, Path]:
+    """One guest, with boards of its own; and its folder of results."""
+    boards = stack.enter_context(contextlib.closing(Boards()))
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lenslink-kernel-")))
+    log = stack.enter_context((_LOGS / f"{transport}.log").open("w", encoding="utf-8", buffering=1))
+    archive, out = folder / "initrd", folder / "out"
+    archive.write_bytes(initrd.build(kernel, busybox, {"run": script(suites)}))
+    out.mkdir()
+    ports = {bench.CONTROL_PORT: boards.control}
+    ports |= {bench.USBIP_PORT + slot: port for slot, port in enumerate(boards.ports)}
+    print(f"{transport}: a guest runs {', '.join(suites)}", flush=True)
+    running = guest.Guest(
+        kernel,
+        archive,
+        out=out,
+        ports=ports,
+        busybox=busybox,
+        line=lambda line: print(line, file=log),
+    )
+    return stack.enter_context(contextlib.closing(running)), out
 
 
 def script(suites: Iterable[str]) -> bytes:

@@ -29,68 +29,78 @@ def find_qemu() -> str | None:
     return shutil.which(_QEMU)
 
 
-def run(
-    kernel: Kernel,
-    initrd: Path,
-    deadline: Deadline,
-    *,
-    out: Path,
-    ports: Mapping[int, int],
-    busybox: Path,
-    line: Callable[[str], None],
-) -> None:
-    """Run a guest until it powers off; *line* gets each line of its console.
+class Guest:
+    """A guest that runs from here on; *line* gets each line of its console.
 
-    *out* is mounted as /out. *ports* of :data:`HOST` lead to these of this machine's 127.0.0.1.
-    Raises :exc:`~lenslink.errors.Timeout`, or :exc:`~lenslink.errors.RigError` where QEMU fails.
+    *out* is mounted in it for its results. *ports* of :data:`HOST` lead to these of this machine's
+    127.0.0.1.
     """
-    forwards = "".join(
-        f",guestfwd=tcp:{HOST}:{port}-cmd:{_quoted(busybox)} nc 127.0.0.1 {here}"
-        for port, here in ports.items()
-    )
-    share = "security_model=none,multidevs=remap"
-    process = subprocess.Popen(
-        [
-            _QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-            "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", _CPU,
-            "-smp", "1", "-m", str(_MEMORY_MB),
-            "-kernel", str(kernel.vmlinux), "-initrd", str(initrd),
-            "-append", "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off nokaslr",
-            "-serial", "stdio", "-monitor", "none",
-            "-virtfs", f"local,path=/,mount_tag=lower,readonly=on,{share}",
-            "-virtfs", f"local,path={_escaped(out)},mount_tag=out,{share}",
-            "-netdev", f"user,id=net,restrict=on{forwards}",
-            "-device", "virtio-net-pci,netdev=net,romfile=",
-            "-device", "virtio-rng-pci",
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    lines = iter(process.stdout.readline, b"")
-    last: list[str] = []
 
-    def read() -> None:
-        for raw in lines:
-            text = raw.decode("utf-8", "replace").rstrip("\r\n")
-            last[:] = [*last[-4:], text]
-            line(text)
+    def __init__(
+        self,
+        kernel: Kernel,
+        initrd: Path,
+        *,
+        out: Path,
+        ports: Mapping[int, int],
+        busybox: Path,
+        line: Callable[[str], None],
+    ) -> None:
+        forwards = "".join(
+            f",guestfwd=tcp:{HOST}:{port}-cmd:{_quoted(busybox)} nc 127.0.0.1 {here}"
+            for port, here in ports.items()
+        )
+        share = "security_model=none,multidevs=remap"
+        self._last: list[str] = []
+        self._line = line
+        self._process = subprocess.Popen(
+            [
+                _QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+                "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", _CPU,
+                "-smp", "1", "-m", str(_MEMORY_MB),
+                "-kernel", str(kernel.vmlinux), "-initrd", str(initrd),
+                "-append", "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off nokaslr",
+                "-serial", "stdio", "-monitor", "none",
+                "-virtfs", f"local,path=/,mount_tag=lower,readonly=on,{share}",
+                "-virtfs", f"local,path={_escaped(out)},mount_tag=out,{share}",
+                "-netdev", f"user,id=net,restrict=on{forwards}",
+                "-device", "virtio-net-pci,netdev=net,romfile=",
+                "-device", "virtio-rng-pci",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        self._console = threading.Thread(target=self._read, name="console", daemon=True)
+        self._console.start()
 
-    reader = threading.Thread(target=read, name="console", daemon=True)
-    reader.start()
-    try:
-        code = process.wait(max(deadline.remaining(), 0.001))
-    except subprocess.TimeoutExpired:
-        raise Timeout(f"{deadline.what} did not end within {deadline.seconds:g} s") from None
-    finally:
-        process.kill()
-        process.wait()
-        reader.join(_END_S)
-        process.stdout.close()
-    if code:
-        raise RigError(f"{_QEMU} ended with {code}: {' / '.join(last)}")
+    def wait(self, deadline: Deadline) -> None:
+        """Until it has powered off.
+
+        Raises :exc:`~lenslink.errors.Timeout`; :exc:`~lenslink.errors.RigError` if QEMU fails.
+        """
+        try:
+            code = self._process.wait(max(deadline.remaining(), 0.001))
+        except subprocess.TimeoutExpired:
+            raise Timeout(f"{deadline.what} did not end within {deadline.seconds:g} s") from None
+        self._console.join(_END_S)
+        if code:
+            raise RigError(f"{_QEMU} ended with {code}: {' / '.join(self._last)}")
+
+    def close(self) -> None:
+        """End it. Idempotent; never raises."""
+        self._process.kill()
+        self._process.wait()
+        self._console.join(_END_S)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as console:
+            for raw in console:
+                text = raw.decode("utf-8", "replace").rstrip("\r\n")
+                self._last = [*self._last[-4:], text]
+                self._line(text)
 
 
 def _escaped(path: Path) -> str:

@@ -38,7 +38,7 @@ def run_tests(transport: str, *paths: str) -> dict[str, Any]:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "lenslink_hil.kernel.plugin",
              "--lens", URLS[transport], "--tally", str(path), f"--timeout={_TEST_S}",
-             "-q", "-rfE", "--tb=short", "--durations=60",
+             "-v", "-rfE", "--tb=short", "--durations=60",
                 "--color=no", "-p", "no:cacheprovider", *paths],
             check=False,
         )  # fmt: skip

@@ -31,9 +31,8 @@ def scene_url(lens_url: str) -> SceneUrl:
     def url(**options: object) -> str:
         slot = bench.current()
         if slot is not None:
-            beyond = slot.beyond(options)
-            if beyond:
-                pytest.skip(beyond)
+            if why := bench.beyond(options, slot.cdc):
+                pytest.skip(why)
             return slot.restart(options)
         if not lens_url.startswith(OWN):
             pytest.skip(f"{lens_url} shows a scene of its own; this needs a chosen one")

@@ -36,7 +36,7 @@ def test_a_board_is_noticed_as_it_comes_and_goes(slot: bench.Slot, url: str) -> 
     del url
     slot.detach()
     changes = lenslink.watch(PATIENCE_S)
-    for kind, act in [(Arrival, lambda: slot.plug(bench.SCENE)), (Departure, slot.detach)]:
+    for kind, act in [(Arrival, slot.attach), (Departure, slot.detach)]:
         began = time.monotonic()
         thread = threading.Timer(0, act)
         thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import time
@@ -15,6 +16,7 @@ from lenslink.deadline import Deadline
 from lenslink.transports.usb import libusb
 from lenslink_hil.kernel import vhci
 from lenslink_hil.usbip.backend import UsbIpBackend
+from lenslink_hil.usbip.client import list_devices
 from lenslink_hil.usbip.virtualboard import listening, start_server
 
 from . import micropython
@@ -25,16 +27,36 @@ _SERIAL = "ECHO"
 _PLUG_S = 20.0
 
 
+class Bus:
+    """A USB/IP server, at which one board at a time is plugged in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = str(folder / "hosts")
+        self.cables = str(folder / "cables")
+        with listening(self.address) as hosts, listening(self.cables) as boards:
+            self.server = start_server(hosts, boards, 0)
+
+    def wait(self, boards: int) -> None:
+        """Until so many are there; the server says whenever that changes."""
+        assert self.server.stdout is not None
+        while json.loads(self.server.stdout.readline())["boards"] != boards:
+            pass
+
+    def close(self) -> None:
+        for pipe in (self.server.stdin, self.server.stdout):
+            assert pipe is not None
+            pipe.close()
+        self.server.wait(5)
+
+
 class EchoBoard:
     """``device`` is pyusb's: on our backend, or where *through_kernel*, on libusb."""
 
-    def __init__(self, folder: Path, speed: int, through_kernel: bool) -> None:
-        self.address = str(folder / "hosts")
-        cables = str(folder / "cables")
-        with listening(self.address) as hosts, listening(cables) as boards:
-            self.server = start_server(hosts, boards, 0)
+    def __init__(self, bus: Bus, speed: int, through_kernel: bool) -> None:
+        self.address = bus.address
+        self._bus = bus
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as cable:
-            cable.connect(cables)
+            cable.connect(bus.cables)
             cable.setblocking(False)
             self.firmware = subprocess.Popen(
                 [
@@ -46,9 +68,10 @@ class EchoBoard:
                 pass_fds=[cable.fileno()],
                 env=micropython.environment(),
             )
-        assert self.server.stdout is not None
-        assert b'"boards": 1' in self.server.stdout.readline()
-        self._port = vhci.attach(self.address, "1-1", _PLUG_S) if through_kernel else None
+        bus.wait(1)
+        [listed] = list_devices(bus.address, _PLUG_S)
+        busid = listed.device.busid
+        self._port = vhci.attach(bus.address, busid, _PLUG_S) if through_kernel else None
         if self._port is None:
             found = usb.core.find(find_all=True, backend=UsbIpBackend(self.address, 5))
             self.device = next(iter(found))
@@ -66,9 +89,7 @@ class EchoBoard:
         usb.util.dispose_resources(self.device)
         self.firmware.kill()
         self.firmware.wait()
-        for pipe in (self.server.stdin, self.server.stdout):
-            pipe.close()
-        self.server.wait(5)
+        self._bus.wait(0)
         if self._port is not None:
             vhci.wait(
                 lambda: self._port not in vhci.in_use(), Deadline(_PLUG_S, "the board's going")

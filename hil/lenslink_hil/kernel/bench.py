@@ -45,6 +45,16 @@ def use(slot: Slot) -> None:
     _current.append(slot)
 
 
+def beyond(options: Mapping[str, object], cdc: bool) -> str:
+    """Why this bench cannot be so; empty where it can."""
+    most = MOST_PIXELS_CDC if cdc else MOST_PIXELS
+    if int(str(options.get("width", 0))) * int(str(options.get("height", 0))) > most:
+        return f"more than {most:,} pixels: beyond this bench's scale"
+    if cdc and int(str(options.get("lanes", 1))) > 1:
+        return "a serial port has one lane"
+    return ""
+
+
 class Slot:
     """A board of the host's, and where it is plugged in here."""
 
@@ -52,7 +62,6 @@ class Slot:
         self.number = number
         self.cdc = cdc
         self.serial = ""
-        self.most_pixels = MOST_PIXELS_CDC if cdc else MOST_PIXELS
         self._options: dict[str, str] | None = None
         self._port: int | None = None
         self._control = socket.create_connection((HOST, CONTROL_PORT), _WAIT_S)
@@ -77,15 +86,6 @@ class Slot:
         """A board that has just started, at the bench's scale where *options* name no size."""
         self._options = None
         return self.plug(options if {"width", "board"} & options.keys() else {**SIZE, **options})
-
-    def beyond(self, options: Mapping[str, object]) -> str:
-        """Why this bench cannot be so; empty where it can."""
-        pixels = int(str(options.get("width", 0))) * int(str(options.get("height", 0)))
-        if pixels > self.most_pixels:
-            return f"more than {self.most_pixels:,} pixels: beyond this bench's scale"
-        if self.cdc and int(str(options.get("lanes", 1))) > 1:
-            return "a serial port has one lane"
-        return ""
 
     def url(self) -> str | None:
         """What opens the board; None while the kernel has not got it."""

@@ -56,10 +56,11 @@ class Boards:
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection, connection.makefile("rwb") as stream:
             while line := stream.readline(_MAX_LINE):
-                stream.write(json.dumps(self._answer(line)).encode() + b"\n")
+                stream.write(json.dumps(self.answer(line)).encode() + b"\n")
                 stream.flush()
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    def answer(self, line: bytes) -> dict[str, Any]:
+        """Do what a line asks for."""
         try:
             order = json.loads(line)
             slot = order["slot"]

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from lenslink_hil.kernel import bench
+
 # No deadline: a busy machine is no defect, and every test has its time limit anyway. In CI the
 # examples are the same for the same code, so that a change is judged by what it changed.
 settings.register_profile("dev", deadline=None, print_blob=True)
@@ -53,3 +55,18 @@ def data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def through_kernel() -> bool:
+    """Whether USB is the kernel's: in the guest of ``make test-kernel``."""
+    return bench.in_guest()
+
+
+@pytest.fixture(scope="session")
+def slot(through_kernel: bool) -> bench.Slot:
+    """Where boards are plugged into that kernel, which is what ``--lens`` opens there."""
+    found = bench.current()
+    if not through_kernel or found is None:
+        pytest.skip("it needs a kernel that boards can be plugged into: make test-kernel")
+    return found

@@ -213,8 +213,8 @@ def descriptors() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in Linux' /proc")
-def test_a_closed_module_leaves_nothing_behind(scene_url: SceneUrl) -> None:
-    url = scene_url(scene="ramp", width=64, height=64)
+def test_a_closed_module_leaves_nothing_behind(own_url: SceneUrl) -> None:
+    url = own_url(scene="ramp", width=64, height=64)
     lenslink.open(url).close()  # what is made once and kept is made now
     before = set(children()), descriptors()
     with lenslink.open(url) as device:
@@ -231,8 +231,8 @@ def test_a_closed_module_leaves_nothing_behind(scene_url: SceneUrl) -> None:
     assert (set(children()), descriptors()) == before
 
 
-def test_two_modules_at_the_same_time(scene_url: SceneUrl) -> None:
-    urls = [scene_url(scene="prbs", width=128, height=128, seed=seed) for seed in (1, 2)]
+def test_two_modules_at_the_same_time(own_url: SceneUrl) -> None:
+    urls = [own_url(scene="prbs", width=128, height=128, seed=seed) for seed in (1, 2)]
     with lenslink.open(urls[0]) as one, lenslink.open(urls[1]) as two:
         assert one.manifest.serial != two.manifest.serial
         for _ in range(3):

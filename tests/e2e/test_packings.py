@@ -148,9 +148,9 @@ def test_a_fast_board_repeats_frames_with_their_crcs(scene_url: SceneUrl) -> Non
 
 
 @pytest.mark.parametrize("packing", [Packing.UNPACKED, Packing.LSB])
-def test_a_wrong_crc_of_the_sensor_is_found(scene_url: SceneUrl, packing: Packing) -> None:
+def test_a_wrong_crc_of_the_sensor_is_found(own_url: SceneUrl, packing: Packing) -> None:
     """The host believes no sensor: what its CRC does not fit is missing, and nothing else is."""
-    url = scene_url(scene="prbs", width=130, height=66, board="fast")
+    url = own_url(scene="prbs", width=130, height=66, board="fast")
     with lenslink.open(url) as device:
         transport = device._session._transport
         assert isinstance(transport, SimTransport)

@@ -219,8 +219,8 @@ def test_a_recording_that_was_cut(small, tmp_path):
         lenslink.open(f"replay:{cut}")
 
 
-def test_a_module_that_went_away_goes_away(scene_url, tmp_path):
-    path, url = tmp_path / "gone.lcap", scene_url(**SMALL)
+def test_a_module_that_went_away_goes_away(own_url, tmp_path):
+    path, url = tmp_path / "gone.lcap", own_url(**SMALL)
     writers, inner = [], []
 
     def wrap(transport):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..deadline import Deadline
-from ..pool import Pool
 from ..url import Url
+
+if TYPE_CHECKING:
+    # It brings numpy, which no command needs for its help.
+    from ..pool import Pool
 
 
 @dataclass(frozen=True, slots=True)

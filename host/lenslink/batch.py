@@ -55,6 +55,7 @@ class Batch:
         self._link = link
         self._frames = frames
         self._lane = lane
+        self._placed = placed
         self._most = (_PLACED_BYTES if placed else _BYTES) + _PACKETS * HEADER_BYTES
         self._receiver = link.lanes[lane].receiver
         block = memoryview(bytearray(_PACKETS * HEADER_BYTES))
@@ -136,8 +137,15 @@ class Batch:
         """Receive *data* by copying."""
         rest = memoryview(data)
         while rest:
-            taken = _scatter(rest, self._buffers())
+            # Where payloads are placed, what is foreseen may lie in its place already.
+            buffers = self._own() if self._placed else self._buffers()
+            taken = _scatter(rest, buffers)
             rest = rest[taken - self._settle(taken, now) :]
+
+    def _own(self) -> list[memoryview]:
+        """The receiver's own buffers: nothing is foreseen."""
+        self._payloads = []
+        return self._receiver.buffers()
 
     # --- what comes next ------------------------------------------------------------------
 

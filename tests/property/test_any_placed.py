@@ -25,6 +25,7 @@ from test_any_batch import (
     sessions,
 )
 
+from lenslink.batch import Batch
 from lenslink.transports.placed import FrameSlots, PlacedFrame, PlacedPool
 from lenslink.transports.records import Record, RecordReader
 from lenslink.transports.records import encode as record
@@ -56,6 +57,7 @@ class Placing(Host):
 
     def __init__(self, plan: Configured, resend: bool) -> None:
         super().__init__(plan, 1, resend, fast=True)
+        self.ends = [Batch(self.link, self.frames, 0, placed=True)]
         lines = [memoryview(bytearray(LINE_BYTES)) for _ in range(2)]
         ring = memoryview(bytearray(UP))
         words = memoryview(bytearray(8 * SLOTS)).cast("Q")
@@ -129,19 +131,21 @@ class Module:
             self._frames[number] = None
 
     def _place(self, header: Header, data: bytes) -> tuple[PlacedFrame, int] | None:
-        """Where the payload goes, once: one piece of the frame that nothing was written to."""
-        frame = self._frames[header.frame]
+        """Where the payload goes, once: one piece of the frame that nothing was ever sent for."""
+        frame, plan = self._frames[header.frame], self._plan
+        if header.type != MessageType.TILE:
+            return None
+        written = self._written[header.frame].reshape(plan.height, plan.stride)
+        left, right = (x * plan.stride // WIDTH for x in (header.x, header.x + header.width))
+        ground = written[header.y : header.y + header.height, left:right]
+        before = bool(ground.any())
+        ground[:] = True
         whole = len(data) == HEADER_BYTES + header.length
-        if frame is None or header.type != MessageType.TILE or not whole:
+        if frame is None or before or not whole or header.flags & Flag.RESENT:
             return None
-        if header.flags & Flag.RESENT or not (header.width == WIDTH or header.height == 1):
+        if not (header.width == WIDTH or header.height == 1):
             return None
-        start = header.y * self._plan.stride + header.x * self._plan.stride // WIDTH
-        written = self._written[header.frame][start : start + header.length]
-        if written.any() or not len(written):
-            return None
-        written[:] = True
-        return frame, start
+        return frame, header.y * plan.stride + header.x * plan.stride // WIDTH
 
 
 def compare(plan: Configured, resend: bool, coded: list[bytes], cut) -> Placing:
@@ -177,6 +181,7 @@ def compare(plan: Configured, resend: bool, coded: list[bytes], cut) -> Placing:
     return fast
 
 
+@pytest.mark.timeout(choose(120, 1200))
 @settings(max_examples=choose(150, 20_000), deadline=None)
 @given(sessions(lanes=[1]), st.lists(st.integers(1, 30), min_size=1, max_size=6))
 def test_placed_tiles_are_as_good_as_sent_ones(session, counts):
@@ -309,6 +314,18 @@ def test_a_damaged_repeat_spoils_nothing():
     assert (assembly.buffer == picture(0, plan).reshape(-1)).all()
     assert host.placed == HEIGHT
     assert host.rejects[Reject.PAYLOAD_CRC] == 1
+
+
+def test_a_repeat_spoils_nothing_behind_it():
+    """It stands where a tile was foreseen that lies in its place already."""
+    plan = plan_of(PixelFormat.RG12)
+    packets = frame_packets(0, 0, plan, (8, 1), 1) + frame_packets(1, 0, plan, (WIDTH, 2), 1)
+    coded = [data for _, data in encode(packets, 0, 1)]
+    repeated = len(coded) - 5
+    coded[repeated] *= 2
+    host = compare(plan, True, coded, lambda turn: (2 if turn else 1, 0.0))
+    assert host.rejects[Reject.SEQUENCE] == 1
+    assert not host.rejects[Reject.PAYLOAD_CRC]
 
 
 @pytest.mark.parametrize(

@@ -399,7 +399,7 @@ def test_nothing_of_the_frame_before_is_ever_shown():
     first = bench.frames.finished.popleft()
     buffer = first.buffer
     # Without the poison: the memory comes as it went.
-    bench.pool.acquire = lambda size: buffer
+    bench.pool.acquire = lambda size, frame: buffer
     bench.start(2)
     bench.tile(STRIPS[3], 2)
     bench.end(2)

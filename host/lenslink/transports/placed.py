@@ -55,10 +55,9 @@ class PlacedPool(Pool):
         self._turn = threading.Lock()
 
     def grant(self) -> None:
-        """Let the module have a slot for its next frame; called when the host listens.
+        """Let the module have a slot for its next frame, ahead of it; called when the host listens.
 
-        No sooner: a program that has let go of its last frame by then gets the next one into the
-        same memory, which is still in the cache, as far as it fits.
+        That used last is still in the cache, as far as it fits.
         """
         if self._idle and not self._granted:
             slot = self._idle.pop()

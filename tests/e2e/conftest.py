@@ -34,7 +34,7 @@ def scene_url(lens_url: str) -> SceneUrl:
             if why := bench.beyond(options, slot.cdc):
                 pytest.skip(why)
             return slot.restart(options)
-        if not lens_url.startswith(OWN):
+        if lens_url.partition("?")[0] not in OWN:
             pytest.skip(f"{lens_url} shows a scene of its own; this needs a chosen one")
         return _own(lens_url, options)
 
@@ -46,7 +46,7 @@ def own_url(lens_url: str) -> SceneUrl:
     """The same where opening starts the module: its processes and their files are the test's."""
 
     def url(**options: object) -> str:
-        if not lens_url.startswith(OWN):
+        if lens_url.partition("?")[0] not in OWN:
             pytest.skip("the module is not a process of the test's own")
         return _own(lens_url, options)
 

@@ -49,7 +49,8 @@ class Tally:
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
         """Choose what runs here, and say of the rest why it does not."""
-        chosen, others = [], []
+        chosen: list[pytest.Item] = []
+        others: list[pytest.Item] = []
         seen: Counter[str] = Counter()
         for item in items:
             why = _left_out(item, seen)

@@ -43,11 +43,14 @@ def scene_url(lens_url: str) -> SceneUrl:
 
 @pytest.fixture(scope="session")
 def own_url(lens_url: str) -> SceneUrl:
-    """The same where opening starts the module: its processes and their files are the test's."""
+    """The same where opening starts the module: its processes and their files are the test's.
+
+    For what looks at those, and for what is not about the bench, but about frames from any.
+    """
 
     def url(**options: object) -> str:
         if lens_url.partition("?")[0] not in OWN:
-            pytest.skip("the module is not a process of the test's own")
+            pytest.skip("start a module themselves: run on the host")
         return _own(lens_url, options)
 
     return url

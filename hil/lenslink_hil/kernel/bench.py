@@ -24,6 +24,8 @@ SCENE: Final = {"scene": "prbs", "width": 128, "height": 96}
 MOST_PIXELS: Final = 1280 * 960
 MOST_PIXELS_CDC: Final = 640 * 480
 """What one emulated CPU receives within a test's time."""
+MOST_LANES: Final = 3
+"""A thread reads each: one CPU serves more of them so unevenly that tiles are sent again."""
 _SERVED: Final = "1-1"
 _WAIT_S: Final = 30.0
 _current: list[Slot] = []
@@ -51,8 +53,11 @@ def beyond(options: Mapping[str, object], cdc: bool) -> str:
         return "the product's own size: beyond this bench's scale"
     if int(str(options.get("width", 0))) * int(str(options.get("height", 0))) > most:
         return f"more than {most:,} pixels: beyond this bench's scale"
-    if cdc and int(str(options.get("lanes", 1))) > 1:
+    lanes = int(str(options.get("lanes", 1)))
+    if cdc and lanes > 1:
         return "a serial port has one lane"
+    if lanes > MOST_LANES:
+        return f"more than {MOST_LANES} lanes: beyond this bench's scale"
     return ""
 
 

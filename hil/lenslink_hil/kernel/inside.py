@@ -80,7 +80,11 @@ def main() -> None:
                     found = run_conformance(slot.plug(bench.SCENE))
             else:
                 # Transfers of every length go through a vendor interface of their own.
-                more = ["tests/e2e/test_usb_transfers.py"] if suite == "usb:kernel" else []
+                more = (
+                    ["--transfers", "tests/e2e/test_usb_transfers.py"]
+                    if suite == "usb:kernel"
+                    else []
+                )
                 found = run_tests(transport, f"tests/{name}", *more)
             found |= {"suite": suite, "seconds": round(time.monotonic() - began, 1)}
             results.write(json.dumps(found) + "\n")

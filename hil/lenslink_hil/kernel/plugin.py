@@ -18,6 +18,7 @@ from .tally import write
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where the counts go."""
     parser.addoption("--tally", type=Path, metavar="FILE", required=True, help="counts, as JSON")
+    parser.addoption("--transfers", action="store_true", help="tests of transfers, too")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,7 +33,6 @@ def pytest_configure(config: pytest.Config) -> None:
 MOST_PARAMETERS: Final = 2
 MOST_PROGRAMS: Final = 3
 """A program takes two seconds to start on one emulated CPU."""
-_OF_THE_BENCH: Final = frozenset({"lens_url", "slot", "through_kernel"})
 
 
 class Tally:
@@ -40,6 +40,7 @@ class Tally:
 
     def __init__(self, config: pytest.Config) -> None:
         self._path: Path = config.getoption("--tally")
+        self._transfers: bool = config.getoption("--transfers")
         self.passed = 0
         self.failed: list[str] = []
         self.left_out: Counter[str] = Counter()
@@ -53,7 +54,7 @@ class Tally:
         others: list[pytest.Item] = []
         seen: Counter[str] = Counter()
         for item in items:
-            why = _left_out(item, seen)
+            why = _left_out(item, seen, self._transfers)
             if why:
                 self.left_out[why] += 1
             (others if why else chosen).append(item)
@@ -77,14 +78,16 @@ class Tally:
         write(self._path, self.passed, self.failed, self.left_out, self.notes)
 
 
-def _left_out(item: pytest.Item, seen: Counter[str]) -> str:
+def _left_out(item: pytest.Item, seen: Counter[str], transfers: bool) -> str:
     """Why a test is not for this bench; empty where it is. *seen* counts what is."""
     fixtures = set(getattr(item, "fixturenames", ()))
-    if not fixtures & _OF_THE_BENCH:
+    if "slot" in fixtures:
+        return ""
+    if "through_kernel" in fixtures:
+        return "" if transfers else "of transfers: in the suite usb:kernel"
+    if "lens_url" not in fixtures:
         # The same everywhere.
         return "use no bench: run on the host"
-    if item.path.parent.name == "kernel" or "through_kernel" in fixtures:
-        return ""
     function = item.nodeid.partition("[")[0]
     if seen[function] >= MOST_PARAMETERS:
         return f"more than {MOST_PARAMETERS} parameters of one test: beyond this bench's scale"

@@ -34,7 +34,7 @@ def scene_url(lens_url: str) -> SceneUrl:
             if why := bench.beyond(options, slot.cdc):
                 pytest.skip(why)
             return slot.restart(options)
-        if not lens_url.startswith(OWN):
+        if lens_url.partition("?")[0] not in OWN:
             pytest.skip(f"{lens_url} shows a scene of its own; this needs a chosen one")
         return _own(lens_url, options)
 
@@ -43,11 +43,14 @@ def scene_url(lens_url: str) -> SceneUrl:
 
 @pytest.fixture(scope="session")
 def own_url(lens_url: str) -> SceneUrl:
-    """The same where opening starts the module: its processes and their files are the test's."""
+    """The same where opening starts the module: its processes and their files are the test's.
+
+    For what looks at those, and for what is not about the bench, but about frames from any.
+    """
 
     def url(**options: object) -> str:
-        if not lens_url.startswith(OWN):
-            pytest.skip("the module is not a process of the test's own")
+        if lens_url.partition("?")[0] not in OWN:
+            pytest.skip("start a module themselves: run on the host")
         return _own(lens_url, options)
 
     return url

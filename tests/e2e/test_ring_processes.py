@@ -77,9 +77,9 @@ def until(condition: Callable[[], bool]) -> None:
 # --- pixels ------------------------------------------------------------------------------------
 
 
-def test_readers_see_exactly_what_the_writer_received(scene_url, name: str, ring_sum: Path):
+def test_readers_see_exactly_what_the_writer_received(own_url, name: str, ring_sum: Path):
     """Zero-copy views in two processes, and C, against the oracle; every frame, or a count."""
-    url = scene_url(scene="prbs", width=640, height=480, seed=3)
+    url = own_url(scene="prbs", width=640, height=480, seed=3)
     sums = []
     with Ring(name, 8) as ring:
         c = _start_c(ring_sum, name, "every")
@@ -127,8 +127,8 @@ def _start_c(program: Path, name: str, *options: str) -> Iterator[str]:
     return lines()
 
 
-def test_c_reads_strips_as_they_come(scene_url, name: str, ring_sum: Path):
-    url = scene_url(scene="ramp", width=2048, height=1536)
+def test_c_reads_strips_as_they_come(own_url, name: str, ring_sum: Path):
+    url = own_url(scene="ramp", width=2048, height=1536)
     with Ring(name) as ring, lenslink.open(url, ring=ring) as device:
         c = _start_c(ring_sum, name, "every", "early")
         assert next(c) == "ready"
@@ -142,9 +142,9 @@ def test_c_reads_strips_as_they_come(scene_url, name: str, ring_sum: Path):
         assert list(c)[-1].startswith("taken 1 ")
 
 
-def test_an_isp_starts_before_the_last_row_is_there(scene_url, name: str):
+def test_an_isp_starts_before_the_last_row_is_there(own_url, name: str):
     """While the writer waits in another thread for the frame, rows are read, and right."""
-    url = scene_url(scene="ramp", width=2048, height=1536)
+    url = own_url(scene="ramp", width=2048, height=1536)
     taken: list = []
     with (
         Ring(name) as ring,
@@ -178,12 +178,12 @@ def test_an_isp_starts_before_the_last_row_is_there(scene_url, name: str):
     assert taken == [FrameStatus.COMPLETE]
 
 
-def test_rows_that_did_not_arrive_show_no_other_frame(scene_url, name: str):
+def test_rows_that_did_not_arrive_show_no_other_frame(own_url, name: str):
     """A lossy link into slots that are full of old pixels: what is missing is 0."""
     from lenslink_hil.faults import Direction, Fault, FaultPlan, Kind
     from lenslink_hil.faulty import FaultyTransport
 
-    url = scene_url(scene="prbs", width=640, height=480, seed=9)
+    url = own_url(scene="prbs", width=640, height=480, seed=9)
     plan = FaultPlan(
         [Fault(Kind.FLIP, Direction.UP, 2_000_000 + 150_000 * index) for index in range(40)]
     )

@@ -180,10 +180,13 @@ def test_orders_that_make_no_sense(order: bytes, words: str) -> None:
 @pytest.mark.parametrize(
     ("cdc", "options", "words"),
     [
-        (False, {"width": 128, "height": 96, "lanes": 4}, ""),
+        (False, {"width": 128, "height": 96, "lanes": 3}, ""),
+        (False, {"width": 128, "height": 96, "lanes": 4}, "more than 3 lanes"),
         (False, {"width": 4096, "height": 3072}, "beyond this bench's scale"),
         (True, {"width": 1280, "height": 960}, "beyond this bench's scale"),
-        (True, {"lanes": 3}, "one lane"),
+        (True, {"width": 64, "height": 64, "lanes": 3}, "one lane"),
+        (False, {"scene": "ramp"}, "the product's own size"),
+        (False, {"scene": "ramp", "board": "pico"}, ""),
         (True, {}, ""),
     ],
 )

@@ -19,12 +19,13 @@ VARIABLE: Final = "LENSLINK_KERNEL_BENCH"
 CONTROL_PORT: Final = 3250
 USBIP_PORT: Final = 3240
 """Of slot 0; the others follow."""
-SIZE: Final = {"width": 128, "height": 96}
-SCENE: Final = {"scene": "prbs", **SIZE}
-"""The stand-in's sensor where a test does not care: its scale."""
+SCENE: Final = {"scene": "prbs", "width": 128, "height": 96}
+"""What a board shows where a test does not care: its scale."""
 MOST_PIXELS: Final = 1280 * 960
 MOST_PIXELS_CDC: Final = 640 * 480
 """What one emulated CPU receives within a test's time."""
+MOST_LANES: Final = 3
+"""A thread reads each: one CPU serves more of them so unevenly that tiles are sent again."""
 _SERVED: Final = "1-1"
 _WAIT_S: Final = 30.0
 _current: list[Slot] = []
@@ -48,10 +49,15 @@ def use(slot: Slot) -> None:
 def beyond(options: Mapping[str, object], cdc: bool) -> str:
     """Why this bench cannot be so; empty where it can."""
     most = MOST_PIXELS_CDC if cdc else MOST_PIXELS
+    if options and not {"width", "board"} & options.keys():
+        return "the product's own size: beyond this bench's scale"
     if int(str(options.get("width", 0))) * int(str(options.get("height", 0))) > most:
         return f"more than {most:,} pixels: beyond this bench's scale"
-    if cdc and int(str(options.get("lanes", 1))) > 1:
+    lanes = int(str(options.get("lanes", 1)))
+    if cdc and lanes > 1:
         return "a serial port has one lane"
+    if lanes > MOST_LANES:
+        return f"more than {MOST_LANES} lanes: beyond this bench's scale"
     return ""
 
 
@@ -83,9 +89,9 @@ class Slot:
         return url
 
     def restart(self, options: Mapping[str, object]) -> str:
-        """A board that has just started, at the bench's scale where *options* name no size."""
+        """A board that has just started; without *options*, with the bench's own scene."""
         self._options = None
-        return self.plug(options if {"width", "board"} & options.keys() else {**SIZE, **options})
+        return self.plug(options or SCENE)
 
     def url(self) -> str | None:
         """What opens the board; None while the kernel has not got it."""

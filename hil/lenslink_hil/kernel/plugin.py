@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -17,6 +18,7 @@ from .tally import write
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where the counts go."""
     parser.addoption("--tally", type=Path, metavar="FILE", required=True, help="counts, as JSON")
+    parser.addoption("--transfers", action="store_true", help="tests of transfers, too")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,11 +30,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Tally(config), "tally")
 
 
+MOST_PARAMETERS: Final = 2
+MOST_PROGRAMS: Final = 3
+"""A program takes two seconds to start on one emulated CPU."""
+
+
 class Tally:
     """Runs what is for the bench, and counts the rest by its reason."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._path: Path = config.getoption("--tally")
+        self._transfers: bool = config.getoption("--transfers")
         self.passed = 0
         self.failed: list[str] = []
         self.left_out: Counter[str] = Counter()
@@ -41,11 +49,17 @@ class Tally:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        """What does not ask for the bench is the same everywhere: it runs on the host."""
-        others = [each for each in items if not _uses_the_bench(each)]
-        self.left_out["use no bench: run on the host"] += len(others)
+        """Choose what runs here, and say of the rest why it does not."""
+        chosen: list[pytest.Item] = []
+        others: list[pytest.Item] = []
+        seen: Counter[str] = Counter()
+        for item in items:
+            why = _left_out(item, seen, self._transfers)
+            if why:
+                self.left_out[why] += 1
+            (others if why else chosen).append(item)
         config.hook.pytest_deselected(items=others)
-        items[:] = [each for each in items if _uses_the_bench(each)]
+        items[:] = chosen
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """One phase of one test."""
@@ -64,5 +78,21 @@ class Tally:
         write(self._path, self.passed, self.failed, self.left_out, self.notes)
 
 
-def _uses_the_bench(item: pytest.Item) -> bool:
-    return bool({"lens_url", "slot", "through_kernel"} & set(getattr(item, "fixturenames", ())))
+def _left_out(item: pytest.Item, seen: Counter[str], transfers: bool) -> str:
+    """Why a test is not for this bench; empty where it is. *seen* counts what is."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if "slot" in fixtures:
+        return ""
+    if "through_kernel" in fixtures:
+        return "" if transfers else "of transfers: in the suite usb:kernel"
+    if "lens_url" not in fixtures:
+        # The same everywhere.
+        return "use no bench: run on the host"
+    function = item.nodeid.partition("[")[0]
+    if seen[function] >= MOST_PARAMETERS:
+        return f"more than {MOST_PARAMETERS} parameters of one test: beyond this bench's scale"
+    if "cli" in fixtures and seen[item.path.name] >= MOST_PROGRAMS:
+        return f"more than {MOST_PROGRAMS} tests of a file that start programs: beyond its scale"
+    seen[function] += 1
+    seen[item.path.name] += "cli" in fixtures
+    return ""

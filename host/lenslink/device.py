@@ -51,6 +51,7 @@ from .session import Session
 from .stats import Stats
 from .ticket import Ticket
 from .transports import Transport, choose, open_transport, parse
+from .transports.base import ClockedTransport, KnownLine, Line, Reading
 
 if TYPE_CHECKING:
     from .isp.feed import RingFeed
@@ -383,7 +384,19 @@ class Device:
             lost_packets=self._session.link.lost,
             rejects={cause.value: self._session.rejects[cause] for cause in Reject},
             first_tile_ms=first,
+            wire_bytes=self._session.wire_bytes,
         )
+
+    @property
+    def line(self) -> Line:
+        """What is known of the line that the module is at."""
+        return self._transport.line if isinstance(self._transport, KnownLine) else Line()
+
+    def reading(self) -> Reading:
+        """The clock that rates over this link are of: the wall's, or a bench's own."""
+        if isinstance(self._transport, ClockedTransport):
+            return self._transport.reading()
+        return Reading(time.monotonic())
 
     def logs(self) -> list[Log]:
         """The lines the module has logged since the last call."""

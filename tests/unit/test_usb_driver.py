@@ -45,6 +45,7 @@ class FakeDevice:
 
     idVendor, idProduct, bcdDevice = 0x2E8A, 0x0005, 0x0100  # noqa: N815 - pyusb's names
     speed: int | None = 2
+    bus, port_numbers = 1, (4, 2)
 
     def __init__(self) -> None:
         self.answers: dict[int, list[bytes | int]] = {}
@@ -111,12 +112,12 @@ def transport(device: FakeDevice, lanes: int = 1) -> UsbTransport:
 
 def test_the_speed_that_was_negotiated_bounds_the_rate() -> None:
     device = FakeDevice()
-    assert transport(device).line == Line("full", 1_216_000)
+    assert transport(device).line == Line("full", 1_216_000, "1-4.2")
     device.speed = 3
-    assert transport(device).line == Line("high", 53_248_000)
+    assert transport(device).line == Line("high", 53_248_000, "1-4.2")
     # As where the system does not say.
     device.speed = None
-    assert transport(device).line == Line()
+    assert transport(device).line == Line(port="1-4.2")
 
 
 def memory(*sizes: int) -> list[memoryview]:

@@ -49,17 +49,17 @@ class Effort:
 def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
     """What ``--json`` prints but for the URL; raises what a stream raises."""
     _check_mode(device, effort)
-    plan = device.configure(
-        mode=effort.mode,
-        packing=effort.packing,
-        tile_bytes=effort.tile_bytes,
-        test_only=True,
-    )
     frames = device.stream(effort.mode, packing=effort.packing, tile_bytes=effort.tile_bytes)
     wrong = 0
     with closing(frames):
         with next(frames) as first:
             wrong += _wrong(first, effort)
+        while device.training:
+            # What comes while the link is trained is no measure of what it has learnt.
+            with next(frames) as early:
+                wrong += _wrong(early, effort)
+        plan = device.configuration()
+        assert plan is not None
         before, began = device.stats, device.reading()
         now, count = began, 0
         for frame in frames:

@@ -67,6 +67,8 @@ class Session:
         self.frames = Reassembly(self.pool, self.rejects, self.configurations.get)
         self.last: Ticket | None = None
         """The last request."""
+        self.wire_bytes = 0
+        """All that has been received."""
         self._transport = transport
         lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
         window = transport.window if isinstance(transport, NarrowTransport) else None
@@ -197,6 +199,7 @@ class Session:
                 count = transport.receive_into(buffers, seconds)
             now = time.monotonic()
             lanes[0].received(count, now)
+            self.wire_bytes += count
             self._flowing = count > (now - self._received_at) * _FLOWING
             self._received_at = now
             return count > 0
@@ -208,6 +211,7 @@ class Session:
                 self.link.lane_lost(lane)
             else:
                 lanes[lane].received(received, time.monotonic())
+                self.wire_bytes += received
         return bool(ready)
 
     def _flush(self, deadline: Deadline) -> None:

@@ -14,11 +14,11 @@ from .plot import label
 
 _TITLE = """# Benchmarks
 
-Written by `make bench` and `make bench-peers`, not by hand. Each part names its machine, date and
-commit. Absolute figures are that machine's, at that moment; the ratios, whose two sides were
-measured alternately in one run, are what is worth comparing.
+Written by `make bench`, `make bench-peers` and `lenslink bench link`, not by hand. Each part names
+its machine, date and commit. Absolute figures are that machine's, at that moment; the ratios, whose
+two sides were measured alternately in one run, are what is worth comparing.
 """
-_PARTS = ("host", "peers")
+_PARTS = ("host", "peers", "link")
 
 
 def write(path: Path, part: str, text: str) -> None:
@@ -27,11 +27,9 @@ def write(path: Path, part: str, text: str) -> None:
     Raises :exc:`~lenslink.errors.UsageError` for a file that is no such report, and
     :exc:`~lenslink.errors.StorageError`.
     """
-    found = dict.fromkeys(_PARTS, "")
-    if path.exists():
-        found |= check(path)
-    found[part] = text.strip() + "\n"
-    body = "".join(f"\n<!-- {name} -->\n\n{found[name]}\n<!-- end -->\n" for name in _PARTS)
+    found = {**check(path), part: text.strip() + "\n"}
+    parts = [name for name in _PARTS if name in found]
+    body = "".join(f"\n<!-- {name} -->\n\n{found[name]}\n<!-- end -->\n" for name in parts)
     with publish(path, True) as file:
         file.write((_TITLE + body).encode())
 

@@ -25,6 +25,31 @@ class DeviceInfo:
     """Another process has it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The line below a transport, as far as it is known: what a measured rate is held against."""
+
+    bus: str | None = None
+    """USB's negotiated speed (``full``, ``high``, ``super``), or a bench's name for its model."""
+    ceiling: int | None = None
+    """Bytes a second that it carries at best."""
+    port: str | None = None
+    """Where the module is plugged in, by a name that lasts: what pays there is remembered."""
+    image_sha256: str | None = None
+    """Of the firmware image at its other end, where a bench runs one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A clock's, and what the module's processor has done by then."""
+
+    seconds: float
+    clock: str = "wall"
+    """``wall``, or ``emulated``: a rate on that one is no rate of this machine."""
+    busy_s: float | None = None
+    """Seconds of them that the processor was not idle; None where nobody counts."""
+
+
 class Transport(Protocol):
     """Bytes in both directions.
 
@@ -92,6 +117,21 @@ class NarrowTransport(Transport, Protocol):
 
     window: int | None
     """Bytes of a stream's tiles that may be on their way; None = as many as the link likes."""
+
+
+@runtime_checkable
+class KnownLine(Transport, Protocol):
+    """A transport that knows its line; of others nothing is said."""
+
+    line: Line
+
+
+@runtime_checkable
+class ClockedTransport(Transport, Protocol):
+    """A transport to a bench whose time is its own."""
+
+    def reading(self) -> Reading:
+        """Its clock now; raises :exc:`~lenslink.errors.Disconnected` when the module is gone."""
 
 
 class Opener(Protocol):

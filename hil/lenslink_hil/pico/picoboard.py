@@ -28,8 +28,9 @@ _ANSWER_S: Final = 10.0
 class PicoBoard:
     """A board that is not plugged in yet.
 
-    *on_flash* are its files. *bus* is ``ideal`` or ``strict``, whose gaps have a *seed*; *start_us*
-    is what its clock begins at. *listener* is where USB/IP clients connect; without, a socket in a
+    *on_flash* are its files. *wiring* connects its pins to a plant (pins.mjs has its form), at the
+    other end of *pins*. *bus* is ``ideal`` or ``strict``, whose gaps have a *seed*; *start_us* is
+    what its clock begins at. *listener* is where USB/IP clients connect; without, a socket in a
     private folder: :attr:`address`.
     """
 
@@ -37,6 +38,8 @@ class PicoBoard:
         self,
         on_flash: Mapping[str, bytes],
         *,
+        wiring: Mapping[str, object] | None = None,
+        pins: socket.socket | None = None,
         bus: str = "ideal",
         seed: int = 1,
         start_us: int = 0,
@@ -44,7 +47,8 @@ class PicoBoard:
     ) -> None:
         self.image: Image = load_image()
         self._node, self._library = find_node(), find_library()
-        self._options = {"bus": bus, "seed": seed, "start_us": start_us}
+        self._options = {"bus": bus, "seed": seed, "start_us": start_us, "pins": wiring}
+        self._pins = pins
         self._files = dict(on_flash)
         self._process: subprocess.Popen[bytes] | None = None
         self._messages: list[dict[str, Any]] = []
@@ -64,7 +68,7 @@ class PicoBoard:
                 "bootrom": str(rom) if rom else "",
             }
             with self._exporter.cable() as cable:
-                self._start(options, [cable])
+                self._start(options, [cable] if self._pins is None else [cable, self._pins])
             try:
                 self.event("pullup", deadline)
             except BaseException:
@@ -77,7 +81,6 @@ class PicoBoard:
             raise
 
     def _start(self, options: Mapping[str, object], ends: list[socket.socket]) -> None:
-        # Descriptors 3 and on are the emulator's own; a child's are as many as it is given.
         numbers = [end.fileno() for end in ends]
         told = dict(options) | {"fds": numbers}
         with as_file(files(__package__)) as here:

@@ -17,7 +17,7 @@ import usb.util
 from lab import micropython
 
 from lenslink_hil.usbip.backend import UsbIpBackend
-from lenslink_hil.usbip.virtualboard import listening, start_server
+from lenslink_hil.usbip.exporter import listening, start_server
 
 OUT, IN = 0x03, 0x83
 WAIT_MS = 5000

@@ -117,8 +117,15 @@ export class Bus {
     this.on = false;
     this.frameAlarm.cancel();
     this.alarm.cancel();
+    const done = this.current;
     this.current = null;
+    if (done) done();
     this.suspendAlarm.schedule(SUSPEND_AFTER);
+  }
+
+  /** Whether a transaction with that pipe is on the wire. */
+  busy(pipe) {
+    return this.current?.pipe === pipe;
   }
 
   goneQuiet() {
@@ -128,6 +135,7 @@ export class Bus {
 
   /** SE0: whatever is under way is lost. */
   reset() {
+    this.current = null;
     this.stop();
     this.suspendAlarm.cancel();
     this.suspended = false;
@@ -231,6 +239,7 @@ export class Bus {
       pipe.strikes = 0;
       end();
     };
+    this.current.pipe = pipe;
     this.current.index = 2 * pipe.number + (pipe.isIn ? 0 : 1);
     return cost;
   }
@@ -287,6 +296,9 @@ export class Bus {
 
   /** The device takes back buffers: what is under way with one of them does not take place. */
   aborted(mask) {
-    if (this.current && mask & (1 << this.current.index)) this.current = () => {};
+    if (this.current && mask & (1 << this.current.index)) {
+      const { pipe } = this.current;
+      this.current = () => pipe.jobs[0]?.missed?.();
+    }
   }
 }

@@ -1,7 +1,13 @@
 // The board's serial port as a program has it that talks to the REPL: opened as soon as it is
 // there, bytes both ways.
 
-import { OK, Transfer } from "./host.mjs";
+import fs from "node:fs";
+
+import { Host, OK, Transfer } from "./host.mjs";
+import { report } from "./report.mjs";
+
+const SLICE = 1_000_000; // ns, and how many of them between two looks at standard input
+const SLICES = 20;
 
 const CDC = 0x02;
 const CDC_DATA = 0x0a;
@@ -69,4 +75,35 @@ export class Console {
     if (this.found) this.host.submit(new Transfer({ endpoint: this.found.out, data, complete: () => {} }));
     else this.waiting.push(data);
   }
+}
+
+/** Run with the port on standard input and output; the last line on stderr is a report, in JSON. */
+export function runConsole(chip, bus, { seconds }) {
+  const port_ = new Console(null, (data) => fs.writeSync(1, data));
+  const host = new Host(chip.clock, bus, chip.usbCtrl, {
+    attached: (_, configuration) => port_.attached(configuration),
+    detached: () => port_.detached(),
+  });
+  port_.host = host;
+  const end = chip.clock.nanos + seconds * 1e9;
+  let reason;
+  const finish = () => {
+    const line = JSON.stringify({ ...report(chip, bus), stopped: reason });
+    process.stderr.write(`${line}\n`, () => process.exit(reason ? 1 : 0));
+  };
+  process.stdin.on("data", (data) => port_.write(data));
+  process.stdin.on("end", finish);
+  const step = () => {
+    try {
+      for (let i = 0; i < SLICES && chip.clock.nanos < end; i++) {
+        chip.run(Math.min(chip.clock.nanos + SLICE, end));
+      }
+    } catch (error) {
+      reason = error.message;
+    }
+    if (reason || chip.clock.nanos >= end) finish();
+    else setImmediate(step);
+  };
+  chip.boot();
+  step();
 }

@@ -31,8 +31,8 @@ const REASONS = { stall: EPIPE, timeout: EPROTO };
 
 /** A transfer on an endpoint: `data` to send, or `length` to receive. `complete(status, bytes)`. */
 export class Transfer {
-  constructor({ endpoint, length = 0, data = null, setup = null, zero = false, complete }) {
-    Object.assign(this, { endpoint, length, data, setup, zero, complete });
+  constructor({ endpoint, length = 0, data = null, setup = null, zero = false, own = false, complete }) {
+    Object.assign(this, { endpoint, length, data, setup, zero, own, complete });
     this.pieces = [];
     this.count = 0;
     this.over = false;
@@ -51,9 +51,12 @@ export class Transfer {
 
 // Moves packets of one transfer on a pipe until it is full, or a packet was short.
 class Job {
-  constructor(pipe, transfer) {
+  constructor(host, pipe, transfer) {
+    this.host = host;
     this.pipe = pipe;
     this.transfer = transfer;
+    /** It ends with the transaction that is on the wire. */
+    this.unlinked = false;
   }
 
   packet() {
@@ -67,13 +70,19 @@ class Job {
       if (transfer.count + bytes > transfer.length) return this.done(EOVERFLOW);
       if (bytes) transfer.pieces.push(data);
       transfer.count += bytes;
-      if (bytes < pipe.packetBytes || transfer.count === transfer.length) this.done(OK);
+      if (bytes < pipe.packetBytes || transfer.count === transfer.length || this.unlinked) this.done(OK);
       return undefined;
     }
     transfer.count += bytes;
     const whole = bytes === pipe.packetBytes;
-    if (transfer.count === transfer.data.length && !(whole && transfer.zero)) this.done(OK);
+    const all = transfer.count === transfer.data.length && !(whole && transfer.zero);
+    if (all || this.unlinked) this.done(OK);
     return undefined;
+  }
+
+  /** A transaction did not take place. */
+  missed() {
+    if (this.unlinked) this.done(this.transfer.count ? OK : ECONNRESET);
   }
 
   failed(reason) {
@@ -85,6 +94,7 @@ class Job {
     const at = jobs.indexOf(this);
     if (at >= 0) jobs.splice(at, 1);
     this.transfer.end(status);
+    if (this.pipe.isIn && !jobs.length) this.host.events.starved?.(this.pipe);
   }
 }
 
@@ -173,7 +183,10 @@ function endpoints(configuration) {
 }
 
 export class Host {
-  /** `events`: attached(device, configuration), detached(). */
+  /**
+   * `events`: attached(device, configuration), detached(), and, if wanted, starved(pipe): its last
+   * transfer has ended.
+   */
   constructor(clock, bus, controller, events) {
     Object.assign(this, { clock, bus, controller, events });
     this.device = null;
@@ -185,7 +198,8 @@ export class Host {
     this.controlOut = new Pipe(0x00, 64);
     this.timer = clock.createAlarm(() => this.then());
     this.then = () => {};
-    this.pulledAt = 0;
+    /** It has its address, so that other people's requests can be passed on. */
+    this.ready = false;
     this.reset();
     controller.onPullup = (on) => (on ? this.plugged() : this.unplugged());
   }
@@ -198,7 +212,7 @@ export class Host {
   // --- plug and play --------------------------------------------------------------------
 
   plugged() {
-    this.pulledAt = this.clock.nanos;
+    this.events.pullup?.();
     this.after(DEBOUNCE, () => this.enumerate());
   }
 
@@ -214,6 +228,7 @@ export class Host {
   /** Reset the bus and give the device its address; then *done*. */
   address(done) {
     this.reset();
+    this.ready = false;
     this.bus.reset();
     this.after(RESET, () => {
       this.bus.start();
@@ -221,7 +236,11 @@ export class Host {
         this.request(0x00, SET_ADDRESS, 1, 0, 0, (status) => {
           if (status !== OK) return this.retry();
           this.bus.address = 1;
-          return this.after(SETTLE, done);
+          return this.after(SETTLE, () => {
+            this.ready = true;
+            done();
+            this.nextControl();
+          });
         });
       });
     });
@@ -251,7 +270,7 @@ export class Host {
   request(type, request, value, index, length, done, data = null) {
     const setup = Buffer.from([type, request, value & 255, value >> 8, index & 255, index >> 8, length & 255, length >> 8]);
     this.submit(new Transfer({
-      endpoint: 0, length, data, setup, complete: (status, transfer) => done(status, transfer.received),
+      endpoint: 0, length, data, setup, own: true, complete: (status, transfer) => done(status, transfer.received),
     }));
   }
 
@@ -296,17 +315,20 @@ export class Host {
   }
 
   submit(transfer) {
+    if (!this.device && !transfer.own) {
+      transfer.end(ENODEV);
+      return;
+    }
     if (transfer.setup) {
       this.controls.push(transfer);
       this.nextControl();
       return;
     }
     const pipe = this.pipe(transfer.endpoint);
-    if (!this.device) transfer.end(ENODEV);
-    else if (!pipe) transfer.end(ENOENT);
+    if (!pipe) transfer.end(ENOENT);
     else if (pipe.halted) transfer.end(EPIPE);
     else {
-      pipe.jobs.push(new Job(pipe, transfer));
+      pipe.jobs.push(new Job(this, pipe, transfer));
       this.bus.kick();
     }
   }
@@ -323,14 +345,22 @@ export class Host {
     } else {
       for (const pipe of this.bus.pipes) {
         const at = pipe.number ? pipe.jobs.findIndex((job) => job.transfer === transfer) : -1;
-        if (at >= 0) pipe.jobs.splice(at, 1);
+        if (at < 0) continue;
+        if (at === 0 && this.bus.busy(pipe)) {
+          pipe.jobs[0].unlinked = true;
+          return;
+        }
+        pipe.jobs.splice(at, 1);
+        if (pipe.isIn && !pipe.jobs.length) this.events.starved?.(pipe);
       }
     }
     transfer.end(transfer.count ? OK : ECONNRESET);
   }
 
   nextControl() {
-    if (!this.control && this.controls.length) this.control = new Control(this, this.controls.shift());
+    if (this.control) return;
+    const at = this.controls.findIndex((transfer) => transfer.own || this.ready);
+    if (at >= 0) this.control = new Control(this, this.controls.splice(at, 1)[0]);
   }
 
   controlDone(control, status) {

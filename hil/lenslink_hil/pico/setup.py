@@ -100,7 +100,9 @@ def _npm_ci(npm: str, folder: Path, deadline: Deadline) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise Timeout(f"npm ci did not end within {deadline.seconds:g} s") from None
+        raise Timeout(
+            f"npm ci did not end within {deadline.seconds:g} s; --timeout gives it longer"
+        ) from None
     if answer.returncode:
         last = [line for line in answer.stderr.splitlines() if line.strip()]
         raise RigError(f"npm ci failed: {last[0] if last else 'it does not say why'}")

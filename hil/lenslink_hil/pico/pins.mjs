@@ -52,7 +52,7 @@ export class Pins {
   }
 
   drive(pin, level) {
-    this.chip.gpio[pin].setInputValue(!!level);
+    this.chip.drive(pin, !!level);
   }
 
   send(kind, channel, value) {

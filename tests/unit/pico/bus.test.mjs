@@ -86,6 +86,8 @@ for (const kind of ["ideal", "strict"]) {
     bench.fill(0x83, packet(1), packet(2), () => bench.clock.run(0.2 * MS));
     bench.clock.run(2 * MS);
     assert.deepEqual(read.data, Buffer.concat([packet(1), packet(2)]));
+    assert.equal(bench.host.pipe(0x83).counters.packets, 2);
+    assert.equal(bench.host.pipe(0x83).counters.toggleErrors, 0);
   });
 }
 

@@ -24,7 +24,8 @@ from lenslink.url import Url
 from lenslink_protocol.params import MAX_LANES
 
 from ..pico.picoboard import PicoBoard
-from .board import Board, configuration, load_board
+from ..plant.body import ADC_MAX, ADC_REFERENCE_MV, VBUS_DIVIDER
+from .board import load_board
 from .sim import kill_plant, plant_ready, socket_pair, start_plant
 from .usbip import find_board
 
@@ -35,12 +36,19 @@ OPTIONS: Final[Mapping[str, str]] = {
     "width": "of the sensor, even, 64 to 12288",
     "height": "of the sensor, even, 64 to 8192",
     "bits": "of a pixel, 10, 12 or 14",
-    "cfa": "RGGB, GRBG, GBRG or BGGR",
-    "mode": "the mode used unless another is asked for: preview, still, full, binned",
     "seed": "of the pattern, and of the strict bus",
 }
 
 _BOARD: Final = "pico"
+_BODY_ONLY: Final = {"scene": "prbs", "width": 64, "height": 64}
+"""The plant's scene: nobody looks at it, its body is what is wired to the board."""
+# RP2040 datasheet, 4.9: channel 0 is GPIO 26, 4 is the chip's temperature.
+_ADC_FIRST_GPIO: Final = 26
+_ADC_TEMPERATURE: Final = 4
+_CHIP_MV_AT_27C: Final = 706.0
+_CHIP_UV_PER_C: Final = 1721.0
+_TMP36_MV_AT_0C: Final = 500.0
+_TMP36_MV_PER_C: Final = 10.0
 _NUMBERS: Final = ("width", "height", "bits", "seed")
 _BUSES: Final = ("ideal", "strict")
 _serials = itertools.count(1)
@@ -49,7 +57,8 @@ _serials = itertools.count(1)
 class PicoModule:
     """An emulated Pico that runs the firmware, with the plant on its pins; *options* as a URL's.
 
-    With *cdc* it has no interface of its own: the link goes over its serial port.
+    With *cdc* it has no interface of its own: the link goes over its serial port. *more* are
+    options of :func:`~lenslink_hil.flash.image.board_files`.
     """
 
     def __init__(
@@ -60,6 +69,7 @@ class PicoModule:
         *,
         cdc: bool = False,
         start_us: int = 0,
+        more: Mapping[str, Any] | None = None,
         listener: socket.socket | None = None,
     ) -> None:
         from ..flash.image import board_files
@@ -70,24 +80,32 @@ class PicoModule:
             raise UsageError(f"pico: lanes={lanes} is not 1 to {MAX_LANES}")
         if bus not in _BUSES:
             raise UsageError(f"pico: bus={bus} is neither ideal nor strict")
-        profile = load_board(_BOARD)
-        scene = _scene(url, profile)
+        if options.get("scene", "prbs") != "prbs":
+            raise UsageError("pico: has a generator for a sensor: scene=prbs, or none")
+        numbers = {key: url.integer(key) for key in _NUMBERS if key in options}
+        seed = numbers.get("seed") or 0
         self._stack = contextlib.ExitStack()
         try:
             # The plant has rows too; here nobody reads them.
             _, rows = socket_pair(self._stack)
             pins, plant_pins = socket_pair(self._stack)
-            self.plant: subprocess.Popen[bytes] = start_plant(scene, [rows], plant_pins)
+            self.plant: subprocess.Popen[bytes] = start_plant(_BODY_ONLY, [rows], plant_pins)
             self._stack.callback(kill_plant, self.plant)
-            ready = plant_ready(self.plant, deadline)
-            told = configuration(profile, ready["sensor"], serial, 1)
-            told |= {"usb": {"lanes": 0 if cdc else lanes}, "seed": scene.get("seed", 0)}
+            plant_ready(self.plant, deadline)
+            transport = "cdc" if cdc else "usb"
+            told: dict[str, Any] = {
+                **numbers,
+                **(more or {}),
+                "serial": serial,
+                "lanes": lanes,
+                "transport": transport,
+            }
             self.board = PicoBoard(
                 board_files(_BOARD, told),
-                wiring=wiring(profile),
+                wiring=wiring(load_board(_BOARD).pins),
                 pins=pins,
                 bus=bus,
-                seed=scene.get("seed", 0) + 1,
+                seed=seed + 1,
                 start_us=start_us,
                 listener=listener,
             )
@@ -102,20 +120,30 @@ class PicoModule:
         self._stack.close()
 
 
-def _scene(url: Url, profile: Board) -> dict[str, Any]:
-    if url.options.get("scene", "prbs") != "prbs":
-        raise UsageError("pico: has a generator for a sensor: scene=prbs, or none")
-    scene: dict[str, Any] = {"scene": "prbs", **profile.sensor}
-    for key, value in url.options.items():
-        if key not in ("bus", "lanes"):
-            scene[key] = url.integer(key) if key in _NUMBERS else value
-    return scene
+def wiring(pins: Mapping[str, int]) -> dict[str, object]:
+    """The board's pins (boards/pico.toml) as the emulator connects them to the plant.
 
-
-def wiring(profile: Board) -> dict[str, object]:
-    """The board's pins as the emulator connects them to the plant."""
-    del profile
-    return {}
+    A channel of the ADC is [channel, factor, offset], which make of the plant's counts those that
+    the board's own circuit gives.
+    """
+    counts = ADC_MAX / ADC_REFERENCE_MV
+    divider = pins["vbus_divider"]
+    vbus = (
+        pins["vbus_adc"] - _ADC_FIRST_GPIO,
+        VBUS_DIVIDER / divider,
+        -pins["vbus_drop_mv"] / divider * counts,
+    )
+    # From a TMP36 to the chip's own sensor, whose voltage falls as it gets warmer.
+    falls = _CHIP_UV_PER_C / 1000 / _TMP36_MV_PER_C
+    zero_mv = _CHIP_MV_AT_27C + 27 * _CHIP_UV_PER_C / 1000 + falls * _TMP36_MV_AT_0C
+    return {
+        "contacts": [[pins["power"], 1], [pins["contact"], 1], [pins["release"], 0]],
+        "ring": [pins["ring_a"], pins["ring_b"]],
+        "adc": [vbus, (_ADC_TEMPERATURE, -falls, zero_mv * counts)],
+        "step": pins["step"],
+        "direction": pins["dir"],
+        "inputs": {str(pins["guard"]): 1},
+    }
 
 
 class PicoTransport(UsbTransport):

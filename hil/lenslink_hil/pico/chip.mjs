@@ -9,6 +9,8 @@ const DPRAM_BYTES = 4096;
 const USB_BASE = 0x50110;
 const RESETS_BASE = 0x4000c;
 const SYSINFO_BASE = 0x40000;
+const PADS_BASE = 0x4001c;
+const PULL_UP = 1 << 3;
 const RESETS_USBCTRL = 1 << 24;
 const CHIP_B2 = 0x20002927;
 const BOOT2 = 0x10000000;
@@ -64,6 +66,26 @@ export function makeChip(library, bootrom) {
   const sysinfo = chip.peripherals[SYSINFO_BASE];
   const readSysinfo = sysinfo.readUint32.bind(sysinfo);
   sysinfo.readUint32 = (offset) => (offset === 0 ? CHIP_B2 : readSysinfo(offset));
+
+  // An input that nobody drives is where its pulls take it.
+  const driven = new Map();
+  const settle = (pin) => {
+    const gpio = chip.gpio[pin];
+    const level = driven.get(pin) ?? !!(gpio.padValue & PULL_UP);
+    if (level !== gpio.rawInputValue) gpio.setInputValue(level);
+  };
+  /** Drive a pin from outside: true, false, or null to let go of it. */
+  chip.drive = (pin, level) => {
+    driven.set(pin, level);
+    settle(pin);
+  };
+  const pads = chip.peripherals[PADS_BASE];
+  const writePads = pads.writeUint32.bind(pads);
+  pads.writeUint32 = (offset, value) => {
+    writePads(offset, value);
+    const pin = offset / 4 - 1;
+    if (pin >= 0 && pin < chip.gpio.length) settle(pin);
+  };
 
   chip.boot = () => {
     const { core } = chip;

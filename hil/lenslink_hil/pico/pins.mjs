@@ -5,7 +5,7 @@
 // to that moment and no further before we have it; so a run repeats exactly, however fast it is.
 //
 // `wiring`, numbers of pins: {"contacts": [[pin, level when closed], ...], "ring": [a, b],
-// "adc": [channel of the ADC, ...], "step": pin, "direction": pin, "inputs": {pin: level}}.
+// "adc": [[channel of the ADC, factor, offset], ...], "step": pin, "direction": pin, "inputs": {pin: level}}.
 
 import net from "node:net";
 
@@ -52,7 +52,7 @@ export class Pins {
   }
 
   drive(pin, level) {
-    this.chip.gpio[pin].setInputValue(!!level);
+    this.chip.drive(pin, !!level);
   }
 
   send(kind, channel, value) {
@@ -105,7 +105,8 @@ export class Pins {
     } else if (kind === RING) {
       this.drive(ring[channel], value);
     } else if (kind === ADC) {
-      this.counts = value;
+      const [, factor, offset] = this.wiring.adc[channel];
+      this.counts = Math.min(Math.max(Math.round(value * factor + offset), 0), 4095);
       this.owed--;
       this.conversion.schedule(CONVERSION);
     } else if (kind === NEXT) {
@@ -116,7 +117,7 @@ export class Pins {
   }
 
   convert(channel) {
-    const known = this.wiring.adc.indexOf(channel);
+    const known = this.wiring.adc.findIndex(([wired]) => wired === channel);
     if (known < 0) {
       // Nothing is wired to it.
       this.counts = 0;

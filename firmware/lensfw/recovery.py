@@ -11,7 +11,7 @@ WELL_US = 10000000
 
 
 class Starts:
-    """``store`` has read() and write(); what it reads as first is taken for 0 if not written here."""
+    """``store`` has read() and write(), of a small number; 0 after a loss of supply."""
 
     def __init__(self, store):
         self._store = store

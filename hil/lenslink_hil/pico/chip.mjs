@@ -3,6 +3,7 @@
 
 import { Bootrom } from "./bootrom.mjs";
 import { Controller } from "./controller.mjs";
+import { makeStep } from "./core.mjs";
 
 const DPRAM = 0x50100000;
 const DPRAM_BYTES = 4096;
@@ -112,6 +113,7 @@ export function makeChip(library, bootrom) {
     chip.restartWanted = true;
   };
 
+  const step = makeStep(chip);
   /** Run until *nanos* of emulated time; less if `chip.stop` is set. */
   chip.run = (nanos) => {
     const { core, clock } = chip;
@@ -126,7 +128,7 @@ export function makeChip(library, bootrom) {
         clock.tick(slept);
         continue;
       }
-      let cycles = core.executeInstruction();
+      let cycles = step();
       if (chip.trapCycles) {
         cycles += chip.trapCycles;
         chip.trapCycles = 0;

@@ -357,6 +357,11 @@ export class Host {
     transfer.end(transfer.count ? OK : ECONNRESET);
   }
 
+  /** Whether the device has something to take, or a request to answer. */
+  busy() {
+    return this.control !== null || this.bus.pipes.some((pipe) => !pipe.isIn && pipe.jobs.length);
+  }
+
   nextControl() {
     if (this.control) return;
     const at = this.controls.findIndex((transfer) => transfer.own || this.ready);

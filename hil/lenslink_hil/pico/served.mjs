@@ -24,7 +24,7 @@ import { report } from "./report.mjs";
 
 const SLICE = 250_000; // ns of emulated time, between two looks at the world outside
 const BEHIND = 5_000_000; // ns that it may catch up, after having been slower
-const PATIENCE_MS = 100; // of real time, until a host that has not asked again does not want more
+const PATIENCE_MS = 20; // of real time, until a host that has not asked again does not want more
 
 export function serve(chip, bus, options) {
   const { clock } = chip;
@@ -65,9 +65,10 @@ export function serve(chip, bus, options) {
   }
 
   function waits() {
-    const late = performance.now() >= waitingUntil;
+    // One that waits for us to take something is not about to ask.
+    const over = performance.now() >= waitingUntil || host.busy();
     for (const pipe of starved) {
-      if (late || pipe.jobs.length || !bus.pipes.includes(pipe)) starved.delete(pipe);
+      if (over || pipe.jobs.length || !bus.pipes.includes(pipe)) starved.delete(pipe);
     }
     return starved.size > 0;
   }

@@ -76,16 +76,20 @@ def _blank(kind: type) -> Any:
     return object.__new__(kind)
 
 
-def _make_tile(state: dict[str, Any], pixels: bytes) -> Any:
-    tile = sensor.Tile(len(pixels))
+# Its memory, views of it, and the item that it waits with: an item in the outbox is saved there.
+_TILE_MEMORY = {"packet", "pixels", "_item", "_wholes", "_parts"}
+
+
+def _make_tile(state: dict[str, Any], packet: bytes) -> Any:
+    tile = sensor.Tile(len(packet) - HEADER_BYTES)
     vars(tile).update(state)
-    tile.pixels[:] = pixels
+    tile.packet[:] = packet
     return tile
 
 
 def _save_tile(tile: Any) -> Any:
-    state = {k: v for k, v in vars(tile).items() if k not in {"packet", "pixels"}}
-    return _make_tile, (state, bytes(tile.pixels))
+    state = {k: v for k, v in vars(tile).items() if k not in _TILE_MEMORY}
+    return _make_tile, (state, bytes(tile.packet))
 
 
 def _make_module_receiver(

@@ -221,7 +221,7 @@ def a_resend_is_answered_with_another_tile(patch: pytest.MonkeyPatch) -> None:
         others = [t for t in self._tiles if t.state == sensor.HELD and t is not found]
         if found is None or not others:
             return found
-        others[0].place = place
+        others[0].x, others[0].y, others[0].columns, others[0].rows = place
         return others[0]
 
     patch.setattr(sensor.Tiles, "find", another)

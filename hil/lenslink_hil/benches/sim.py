@@ -127,12 +127,12 @@ def start_module(
     interpreter = find_micropython()
     with contextlib.ExitStack() as stack:
         # The sensor has two channels: the preview goes on while a still is read.
-        channels = [_pair(stack) for _ in range(2)]
-        pins, plant_pins = _pair(stack)
-        plant = _start_plant(_scene(options, board), [theirs for _, theirs in channels], plant_pins)
+        channels = [socket_pair(stack) for _ in range(2)]
+        pins, plant_pins = socket_pair(stack)
+        plant = start_plant(_scene(options, board), [theirs for _, theirs in channels], plant_pins)
         abort = stack.enter_context(contextlib.ExitStack())
-        abort.callback(_kill, plant)
-        ready = _ready(plant, deadline)
+        abort.callback(kill_plant, plant)
+        ready = plant_ready(plant, deadline)
         messages = abort.enter_context(tempfile.TemporaryFile())
         # Not as an argument: MicroPython ends without a word at one of more than 255 bytes.
         config = stack.enter_context(tempfile.TemporaryFile())
@@ -164,7 +164,8 @@ def start_module(
     return Module(firmware, plant, messages, ready["note"])
 
 
-def _pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+def socket_pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Both ends, which *stack* closes."""
     ours, theirs = socket.socketpair()
     stack.callback(ours.close)
     stack.callback(theirs.close)
@@ -184,9 +185,10 @@ def _scene(options: Mapping[str, str], board: Board) -> dict[str, Any]:
     return scene
 
 
-def _start_plant(
+def start_plant(
     scene: Mapping[str, Any], rows: Sequence[socket.socket], pins: socket.socket
 ) -> subprocess.Popen[bytes]:
+    """The plant's process: see :mod:`lenslink_hil.plant`."""
     return subprocess.Popen(
         [
             sys.executable,
@@ -209,7 +211,7 @@ def _start_plant(
     )
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def kill_plant(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
@@ -217,7 +219,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-def _ready(plant: subprocess.Popen[bytes], deadline: Deadline) -> dict[str, Any]:
+def plant_ready(plant: subprocess.Popen[bytes], deadline: Deadline) -> dict[str, Any]:
     """The plant's one line of JSON."""
     line = _read_line(plant.stdout, deadline)
     try:

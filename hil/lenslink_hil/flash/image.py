@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,21 +127,28 @@ def mpy_cross() -> str:
 
 def compiled(sources: list[Path], architecture: str) -> dict[str, bytes]:
     """Each source as .mpy, by its path on a board; RigError where one does not compile."""
-    compiler = mpy_cross()
     files: dict[str, bytes] = {}
-    with tempfile.TemporaryDirectory(prefix="lenslink-mpy-") as folder:
-        target = Path(folder) / "out.mpy"
-        for path in sources:
-            name = path.relative_to(FIRMWARE.parent)
-            command = [compiler, f"-march={architecture}", "-s", name.as_posix(), "-o", str(target)]
-            done = subprocess.run(
-                [*command, str(path)],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_COMPILE_S,
-            )
-            if done.returncode:
-                raise RigError(f"{name.as_posix()} for {architecture}: {done.stderr.strip()}")
-            files[name.with_suffix(".mpy").as_posix()] = target.read_bytes()
+    for path in sources:
+        name = path.relative_to(FIRMWARE.parent)
+        files[name.with_suffix(".mpy").as_posix()] = _compiled(
+            name.as_posix(), path.read_bytes(), architecture
+        )
     return files
+
+
+# A compiler's process for each file takes seconds: once is enough, of the same source.
+@cache
+def _compiled(name: str, source: bytes, architecture: str) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="lenslink-mpy-") as folder:
+        path, target = Path(folder) / "in.py", Path(folder) / "out.mpy"
+        path.write_bytes(source)
+        done = subprocess.run(
+            [mpy_cross(), f"-march={architecture}", "-s", name, "-o", str(target), str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_COMPILE_S,
+        )
+        if done.returncode:
+            raise RigError(f"{name} for {architecture}: {done.stderr.strip()}")
+        return target.read_bytes()

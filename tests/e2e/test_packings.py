@@ -13,6 +13,7 @@ import pytest
 import rawpy
 import tifffile
 from cli_process import Cli
+from lab.rejects import rejected
 
 import lenslink
 from lenslink import Device, Frame, FrameStatus
@@ -144,7 +145,7 @@ def test_a_fast_board_repeats_frames_with_their_crcs(scene_url: SceneUrl) -> Non
                             assert np.array_equal(frame.pixels, oracle(frame, 5, number))
                             shown.add(number)
                 assert shown == set(range(REPEATED))
-        assert not any(device.stats.rejects.values())
+        assert not rejected(device.stats)
 
 
 @pytest.mark.parametrize("packing", [Packing.UNPACKED, Packing.LSB])

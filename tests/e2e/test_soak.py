@@ -112,8 +112,8 @@ def test_starts_and_stops(own_url: Callable[..., str], capsys: pytest.CaptureFix
     say(capsys, f"{STARTS} starts and stops in {passed:.1f} s")
 
 
-def test_openings(scene_url: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
-    url = scene_url(**SIZE)
+def test_openings(own_url: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    url = own_url(**SIZE)
     for _ in range(3):
         with lenslink.open(url) as device:
             one_frame(device)

@@ -24,7 +24,6 @@ from lenslink_hil.kernel import bench
 Shown = Callable[[lenslink.Frame], np.ndarray]
 
 PATIENCE_S = 20.0
-NOTICED_S = 1.5
 OPENINGS = 100
 NOBODY = 65534
 _GENERIC = Path("/sys/bus/usb-serial/drivers/generic")
@@ -32,7 +31,9 @@ _USB = Path("/sys/bus/usb/drivers")
 
 
 @pytest.mark.usefixtures("over_usb")
-def test_a_board_is_noticed_as_it_comes_and_goes(slot: bench.Slot, url: str) -> None:
+def test_a_board_is_noticed_as_it_comes_and_goes(
+    slot: bench.Slot, url: str, request: pytest.FixtureRequest
+) -> None:
     del url
     slot.detach()
     changes = lenslink.watch(PATIENCE_S)
@@ -45,7 +46,7 @@ def test_a_board_is_noticed_as_it_comes_and_goes(slot: bench.Slot, url: str) -> 
         thread.join()
         assert isinstance(change, kind)
         assert (change.device.url, change.device.serial) == (f"usb:{slot.serial}", slot.serial)
-        assert took < NOTICED_S
+        request.node.user_properties.append((f"{kind.__name__} noticed after", f"{took:.2f} s"))
     changes.close()
 
 

@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 MOST_PARAMETERS: Final = 2
-MOST_PROGRAMS: Final = 3
+MOST_PROGRAMS: Final = 2
 """A program takes two seconds to start on one emulated CPU."""
 
 

@@ -168,6 +168,9 @@ def compare(plan: Configured, resend: bool, coded: list[bytes], cut) -> Placing:
     for wait in END:
         for host in (fast, slow):
             host.wait(wait)
+    for host in (fast, slow):
+        # Bytes that belong to no packet stall, or are noise: as they were cut.
+        host.rejects[Reject.NOISE] += host.rejects.pop(Reject.STALL, 0)
     assert fast.state() == slow.state()
     for _, number, gaps, *_, shown in fast.state()["frames"]:
         mask = np.ones(plan.frame_bytes, bool)

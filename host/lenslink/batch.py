@@ -154,7 +154,7 @@ class Batch:
         self._seen = header
         if header.type != MessageType.TILE or header.flags & Flag.RESENT:
             return
-        assembly = self._frames.under_way(header)
+        assembly = self._frames.open_for(header)
         if assembly is None:
             return
         raster = self._raster

@@ -216,6 +216,9 @@ def _method(result: dict[str, Any]) -> Iterator[str]:
     yield "  both are rejected, the first is asked for again, and the frame's pixels are checked."
     yield "- Senders share the cores with the host, so wall figures of several modules are low; CPU"
     yield "  figures are not touched by that, but by caches that others use, and by a busy machine."
+    yield "- For latency the source keeps to core 0, host and ISP to core 1, as module and phone"
+    yield "  share no core; so do both ends of the ping. The kernel would put who is woken by a"
+    yield "  sender beside it, and there it waits until the sender pauses."
     for each in result["series"]:
         if "disturbed" in each:
             yield f"- Measured a second time: {label(each)}, since {each['disturbed']}."

@@ -228,7 +228,10 @@ class Readout:
         else:
             framing.seal_payload(full.packet, length)
         full.frame = self.number
-        full.x, full.y, full.columns, full.rows = self._x, self._y, self._columns, self._rows
+        full.x = self._x
+        full.y = self._y
+        full.columns = self._columns
+        full.rows = self._rows
         self._x += self._columns
         if self._x >= plan.width:
             self._x = 0

@@ -1,10 +1,10 @@
 """Whether the USB controller has locked up (RP2040, erratum E15), and its recovery.
 
 A host that has configured the device sends a start of frame every millisecond, whatever else it
-does or leaves alone: an idle one and one that does not read do too. One that suspends the bus stops,
-and the controller says so after 3 ms. So a frame counter that stands still, on a configured device
-whose bus is not suspended, is a controller that hears nothing any more. Nothing but a reset of the
-peripheral helps then.
+does or leaves alone: an idle one and one that does not read do too. One that suspends the bus
+stops, and the controller says so after 3 ms. So a frame counter that stands still, on a configured
+device whose bus is not suspended, is a controller that hears nothing any more. Nothing but a reset
+of the peripheral helps then.
 """
 
 SAMPLE_MS = 5

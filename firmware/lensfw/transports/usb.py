@@ -74,8 +74,9 @@ class Lane:
 
     def completed(self, result, count):
         """A transfer is over: called from the scheduler."""
-        self.busy = False
-        if self._packet is not None:
+        # One that was in flight when the host cleared the endpoint has nothing of this packet.
+        ours, self.busy = self.busy, False
+        if ours and self._packet is not None:
             self._sent += count
             if result or self._sent >= len(self._packet):
                 self._end()

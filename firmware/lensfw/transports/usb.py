@@ -176,6 +176,15 @@ class UsbTransport:
         )  # fmt: skip
         usbd.active(True)
 
+    @property
+    def configured(self):
+        """Whether a host has configured the board, as far as has been heard."""
+        return self._open
+
+    def vanished(self):
+        """The controller has been reset: as after a bus reset, which follows."""
+        self._reset()
+
     def receive(self, link, now):
         """Hand on what has come."""
         if self._was_reset:

@@ -1,9 +1,17 @@
 """What carries the link on a board: USB where it can be had from Python, else the built-in CDC."""
 
+import select
+import sys
+import time
+
+import micropython
+
+from . import lockup, wire
 from .transports import stream, usb
 
 _INTERRUPT = 3
-_LEAVE = b"\x03\x03"
+_TWICE = b"\x03\x03"
+_MPREMOTE = b"\r\x03"
 
 
 def choose(configuration, machine, clock):
@@ -11,7 +19,7 @@ def choose(configuration, machine, clock):
     lanes = configuration["usb"]["lanes"]
     usbd = machine.usb_device() if lanes else None
     if usbd is not None:
-        return UsbCarrier(configuration, usbd, lanes)
+        return UsbCarrier(configuration, usbd, lanes, machine.controller())
     return CdcCarrier(clock)
 
 
@@ -20,8 +28,9 @@ class UsbCarrier:
 
     left = False
 
-    def __init__(self, configuration, usbd, lanes):
+    def __init__(self, configuration, usbd, lanes, controller):
         self.lanes = lanes
+        self._lockup = lockup.Lockup(controller) if controller is not None else None
         self._usb = usb.UsbTransport(
             usbd,
             self.lanes,
@@ -34,6 +43,10 @@ class UsbCarrier:
         self._usb.start()
 
     def receive(self, link, now):
+        watched = self._lockup
+        if watched is not None and watched.poll(time.ticks_ms(), self._usb.configured):
+            # Nobody will say what became of what was in flight.
+            self._usb.vanished()
         self._usb.receive(link, now)
 
     def send(self, link, now):
@@ -47,26 +60,30 @@ class UsbCarrier:
 class CdcCarrier:
     """The link over the REPL's own serial port.
 
-    While it does, nothing is printed and Ctrl-C is a byte like any other. ``left`` once the host
-    has asked for the REPL.
+    While it is served nothing is printed, and Ctrl-C is a byte like any other. ``left`` once the
+    host has asked for the REPL.
     """
 
     lanes = 1
 
     def __init__(self, clock):
-        self._transport = stream.StreamTransport(Serial(), clock)
-        self.left = False
+        self._serial = Serial()
+        self._transport = stream.StreamTransport(self._serial, clock)
         self._linked = False
+
+    @property
+    def left(self):
+        return self._serial.left
 
     def start(self):
         """MicroPython pulls up by itself."""
 
     def receive(self, link, now):
         if not self._linked:
-            import micropython
-
-            micropython.kbd_intr(-1)
             self._linked = True
+            micropython.kbd_intr(-1)
+        # In a session any byte may be a packet's.
+        self._serial.listening = link.nonce is None
         self._transport.receive(link.receiver)
 
     def send(self, link, now):
@@ -74,31 +91,42 @@ class CdcCarrier:
 
     def end(self):
         if self._linked:
-            import micropython
-
-            micropython.kbd_intr(_INTERRUPT)
             self._linked = False
+            micropython.kbd_intr(_INTERRUPT)
 
 
 class Serial:
-    """The built-in CDC as a stream that does not block."""
+    """The built-in CDC as a stream that does not block for long.
+
+    While ``listening``, a piece that does not begin as a packet does, and has Ctrl-C in it twice,
+    or as mpremote begins, asks for the REPL: ``left``.
+    """
 
     def __init__(self):
-        import select
-        import sys
-
+        self.left = False
+        self.listening = True
         self._input = sys.stdin.buffer
         self._output = sys.stdout.buffer
         self._poll = select.poll()
         self._poll.register(sys.stdin, select.POLLIN)
+        self._byte = bytearray(1)
 
     def readinto(self, view):
         """None if nothing has come."""
         count = 0
         while count < len(view) and self._poll.poll(0):
-            view[count : count + 1] = self._input.read(1)
+            # One by one: a read of more would wait for them.
+            self._input.readinto(self._byte)
+            view[count] = self._byte[0]
             count += 1
-        return count or None
+        if not count:
+            return None
+        if self.listening and view[0] != wire.MAGIC[0]:
+            piece = bytes(view[:count])
+            if _TWICE in piece or _MPREMOTE in piece:
+                self.left = True
+        return count
 
     def write(self, view):
+        """Waits while the host reads; what was written by when it has not for half a second."""
         return self._output.write(view)

@@ -4,6 +4,7 @@ Inputs are pulled up, and a contact is closed while its pin is high: a board wit
 it is seated. What takes it off pulls its pin to ground.
 """
 
+import sys
 import time
 
 import machine
@@ -21,6 +22,18 @@ _REFERENCE_MV = 3300
 _FULL_SCALE_MV = 6600
 _EDGES = 32
 
+# RP2040 datasheet, 4.1.4 and 2.14.3.
+_USB_SIE_STATUS = 0x50110050
+_USB_SUSPENDED = 1 << 4
+_USB_SOF = 0x50110048
+# Muxing, power, interrupts and the controller; the pull-up, in SIE_CTRL, last.
+_USB_KEPT = (0x50110074, 0x50110078, 0x50110090, 0x50110040, 0x5011004C)
+_RESETS_SET = 0x4000E000
+_RESETS_CLEAR = 0x4000F000
+_RESETS_DONE = 0x4000C008
+_RESETS_USB = 1 << 24
+_GONE_MS = 100  # a hub looks every 100 ms or so
+
 
 class Scratch:
     """A register of the watchdog: a reset leaves it alone, a loss of supply does not."""
@@ -31,6 +44,30 @@ class Scratch:
 
     def write(self, value):
         machine.mem32[_SCRATCH] = _MARK << 8 | value
+
+
+class Controller:
+    """The RP2040's USB controller, past TinyUSB; see lockup. Narrow reads: no large integers."""
+
+    def frame(self):
+        return machine.mem16[_USB_SOF] & 0x7FF
+
+    def suspended(self):
+        return bool(machine.mem8[_USB_SIE_STATUS] & _USB_SUSPENDED)
+
+    def recover(self):
+        """Reset it, and set it up as TinyUSB had: the host sees the board gone, and come back.
+
+        What follows then, a bus reset, brings TinyUSB's own state in order.
+        """
+        kept = [machine.mem32[register] for register in _USB_KEPT]
+        machine.mem32[_RESETS_SET] = _RESETS_USB
+        time.sleep_ms(_GONE_MS)
+        machine.mem32[_RESETS_CLEAR] = _RESETS_USB
+        while not machine.mem32[_RESETS_DONE] & _RESETS_USB:
+            pass
+        for register, value in zip(_USB_KEPT, kept):
+            machine.mem32[register] = value
 
 
 class Machine:
@@ -63,6 +100,10 @@ class Machine:
         """machine.USBDevice's one object; None where it is missing."""
         found = getattr(machine, "USBDevice", None)
         return found() if found is not None else None
+
+    def controller(self):
+        """What lockup watches; None on a chip without the erratum."""
+        return Controller() if "RP2040" in sys.implementation._machine else None
 
     def watch(self):
         """From now on feed() has to be called."""

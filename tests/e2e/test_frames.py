@@ -16,6 +16,7 @@ import pytest
 import lenslink
 from lenslink import Device, Frame, FrameStatus
 from lenslink.deadline import Deadline
+from lenslink_hil.benches.pico import PicoTransport
 from lenslink_hil.plant.binning import bin2x2
 from lenslink_hil.plant.patterns import pattern
 from lenslink_hil.plant.sensor import levels
@@ -58,7 +59,11 @@ def assert_sound(device: Device, frame: Frame) -> None:
     assert frame.status is FrameStatus.COMPLETE
     assert frame.coverage == 1
     assert frame.uncovered == ()
-    assert not any(device.stats.rejects.values())
+    rejects = dict(device.stats.rejects)
+    if isinstance(device._session._transport, PicoTransport):
+        # Requests are repeated by the world's time: there an answer may come twice.
+        del rejects["unexpected"]
+    assert not any(rejects.values())
     assert device.stats.lost_packets == 0
 
 

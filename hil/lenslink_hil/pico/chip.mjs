@@ -11,6 +11,8 @@ const USB_BASE = 0x50110;
 const RESETS_BASE = 0x4000c;
 const SYSINFO_BASE = 0x40000;
 const PADS_BASE = 0x4001c;
+const WATCHDOG_BASE = 0x40058;
+const WATCHDOG_CTRL = 0;
 const PULL_UP = 1 << 3;
 const RESETS_USBCTRL = 1 << 24;
 const CHIP_B2 = 0x20002927;
@@ -107,9 +109,11 @@ export function makeChip(library, bootrom) {
   /** As by the watchdog, or the pin RUN: flash stays, RAM stays, peripherals do not. */
   chip.restart = () => {
     usb.peripheralReset();
+    watchdog.writeUint32(WATCHDOG_CTRL, 0);
     chip.boot();
   };
-  chip.peripherals[0x40058].onWatchdogTrigger = () => {
+  const watchdog = chip.peripherals[WATCHDOG_BASE];
+  watchdog.onWatchdogTrigger = () => {
     chip.restartWanted = true;
   };
 

@@ -53,6 +53,8 @@ class PicoBoard:
         self._process: subprocess.Popen[bytes] | None = None
         self._messages: list[dict[str, Any]] = []
         self._line = b""
+        self.pulled_us = 0
+        """When its pull-up came on, in emulated microseconds."""
         self._exporter = Exporter(listener)
         self.address = self._exporter.address
 
@@ -70,11 +72,12 @@ class PicoBoard:
             with self._exporter.cable() as cable:
                 self._start(options, [cable] if self._pins is None else [cable, self._pins])
             try:
-                self.event("pullup", deadline)
+                self.pulled_us = self.event("pullup", deadline)
             except BaseException:
                 self.unplug()
                 raise
         try:
+            self.event("attached", deadline)
             self._exporter.wait(lambda state: state["boards"] == 1, deadline)
         except BaseException:
             self.unplug()
@@ -116,6 +119,11 @@ class PicoBoard:
     def event(self, name: str, deadline: Deadline) -> int:
         """Wait for an event; when it was, in emulated microseconds."""
         return int(self._until(lambda message: message.get("event") == name, deadline)["us"])
+
+    def events(self) -> list[str]:
+        """The names of those that have come and that nobody has waited for."""
+        self.report()
+        return [message["event"] for message in self._messages if "event" in message]
 
     def _until(
         self, wanted: Callable[[dict[str, Any]], bool], deadline: Deadline

@@ -22,7 +22,7 @@ from lenslink_hil.kernel import bench
 from lenslink_hil.plant.binning import bin2x2
 from lenslink_hil.plant.patterns import pattern
 from lenslink_hil.plant.sensor import levels
-from lenslink_protocol.ids import Cfa, ConfigureFlag, ModeUse
+from lenslink_protocol.ids import Cfa, ConfigureFlag, ModeUse, Reject
 
 SceneUrl = Callable[..., str]
 

@@ -191,7 +191,8 @@ def write(kernel: image.Kernel, lines: Iterable[str]) -> None:
 `make test-kernel ARGS=--write` writes this file. The kernel is Debian's, unchanged; the machine
 under it is QEMU's, emulated, and so are the boards: times are of that machine, on this one.
 
-{now}, load {os.getloadavg()[0]:.1f} at its end, commit {commit}, {kernel.package}, {os.cpu_count()} cores.
+{now}, load {os.getloadavg()[0]:.1f} at its end, commit {commit}, {kernel.package},
+{os.cpu_count()} cores.
 
 ```text
 """

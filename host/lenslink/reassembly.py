@@ -33,6 +33,7 @@ from lenslink_protocol.params import (
     MIN_FRAMES_OPEN,
     RESEND_RETRY_MS,
     RESEND_TRIES,
+    STALL_MS,
 )
 
 from .coverage import Coverage
@@ -42,6 +43,8 @@ from .raw.packing import unpack
 _RETRY_S = RESEND_RETRY_MS / 1000
 # A frame of which nothing comes for so long has lost its last packets, or its module is slow.
 _QUIET_S = 2 * _RETRY_S
+# Of several lanes one may lag for longer than that: each may wait for a thread of its own.
+_LAG_S = STALL_MS / 1000
 
 
 class Assembly:
@@ -270,11 +273,12 @@ class Reassembly:
 
     def missing(self, now: float) -> list[Missing]:
         found = []
+        patience = _QUIET_S if len(self.lanes) == 1 else _LAG_S
         for assembly in list(self._open.values()):
             if assembly.ready or now < assembly.next_ask:
                 continue
             # Of a tile that takes longer than that, bytes still come.
-            quiet = now - assembly.progress > _QUIET_S and not assembly.reserved
+            quiet = now - assembly.progress > patience and not assembly.reserved
             high = assembly.coverage.size if quiet else self._high(assembly)
             flags = ResendFlag(0)
             if assembly.start is None and (quiet or self._passed(assembly)):

@@ -23,6 +23,7 @@ from lenslink_protocol.params import (
     MIN_FRAMES_OPEN,
     RESEND_RETRY_MS,
     RESEND_TRIES,
+    STALL_MS,
 )
 
 WIDTH, HEIGHT = 16, 8
@@ -841,6 +842,16 @@ def test_frames_that_are_small_wait_for_a_lane_far_behind():
     for frame in bench.frames.finished:
         assert (pixels(frame) == picture(frame.number)).all()
     assert not bench.rejects
+
+
+@pytest.mark.parametrize(("lanes", "asked_s"), [(1, 2 * RETRY_S), (2, STALL_MS / 1000)])
+def test_of_several_lanes_one_may_lag_before_it_is_asked_again(lanes, asked_s):
+    bench = Bench(resend=True, lanes=lanes)
+    bench.start()
+    bench.tile(STRIPS[0])
+    assert not bench.frames.missing(asked_s - 0.001)
+    [missing] = bench.frames.missing(asked_s + 0.001)
+    assert missing.rectangles == ((0, 2, WIDTH, HEIGHT - 2),)
 
 
 def test_a_frame_that_was_overtaken_is_handed_on_before_the_other():

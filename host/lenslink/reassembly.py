@@ -67,6 +67,8 @@ class Assembly:
         """Every byte below has arrived or been lost, as far as is known without the lanes."""
         self.reserved: dict[int, tuple[int, int]] = {}
         """What is being received in place, by lane."""
+        self.overdue = False
+        """Nothing of it came for so long that no lane is waited for."""
         self.next_ask = now
         self.tries = 0
         self.coverage = Coverage(plan.frame_bytes)
@@ -75,6 +77,11 @@ class Assembly:
         self._gaps: tuple[tuple[int, int], ...] | None = None
         self.buffer = pool.acquire(plan.frame_bytes, number)
         self.memory = self.buffer.data
+
+    def came(self, now: float) -> None:
+        """A packet of it has come."""
+        self.progress = now
+        self.overdue = False
 
     def segments(self, header: Header) -> list[tuple[int, int]] | None:
         """The byte ranges that a tile is for, a row each or one for all; None if it fits not."""
@@ -190,7 +197,7 @@ class Reassembly:
             self._rejects[Reject.COVERED] += 1
             return
         assembly.start = message
-        assembly.progress = now
+        assembly.came(now)
         self._pool.started(assembly)
         self._settle(assembly)
 
@@ -225,7 +232,7 @@ class Reassembly:
             return
         if self.first_tile is None:
             self.first_tile = now
-        assembly.progress = now
+        assembly.came(now)
         assembly.tries = 0
         self.bytes += header.length
         if in_place:
@@ -243,7 +250,7 @@ class Reassembly:
         if assembly is None:
             return
         assembly.end = message
-        assembly.progress = now
+        assembly.came(now)
         self._settle(assembly)
 
     def begun(self, stream: int, number: int, now: float) -> None:
@@ -303,6 +310,9 @@ class Reassembly:
             late = now - assembly.progress > patience / 1000
             if late and not assembly.ready and not assembly.reserved:
                 self._finish(assembly)
+            elif now - assembly.progress > _LAG_S and not assembly.overdue:
+                assembly.overdue = True
+                self._settle(assembly)
 
     def resume(self, away: float) -> None:
         for assembly in self._open.values():
@@ -355,7 +365,7 @@ class Reassembly:
         """
         if self.first_tile is None:
             self.first_tile = now
-        assembly.progress = now
+        assembly.came(now)
         assembly.tries = 0
         for start, end in ground:
             self.bytes += end - start
@@ -453,6 +463,16 @@ class Reassembly:
             return size
         return max(high, assembly.high)
 
+    def _awaited(self, assembly: Assembly) -> bool:
+        """Whether a lane may still bring what was sent before the frame-end; see :meth:`poll`."""
+        end = assembly.end
+        return (
+            end is not None
+            and len(self.lanes) > 1
+            and not assembly.overdue
+            and not all(_reached(lane, end) for lane in self.lanes if lane.alive)
+        )
+
     def _passed(self, assembly: Assembly) -> bool:
         """Whether lane 0 has brought something that was sent after the frame-start."""
         return assembly.end is not None or (
@@ -471,6 +491,9 @@ class Reassembly:
         if assembly.coverage.complete:
             if assembly.end is not None:
                 self._finish(assembly)
+        elif self._awaited(assembly):
+            # The answer on lane 0 has overtaken it: what is gone there may be on its way here.
+            return
         elif (not lost and assembly.end is not None) or not self.resend:
             self._finish(assembly)
         elif not lost and assembly.high == assembly.coverage.size:

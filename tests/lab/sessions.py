@@ -28,7 +28,7 @@ from lenslink_protocol.messages import (
     Header,
     ManifestPiece,
 )
-from lenslink_protocol.params import RESEND_RETRY_MS
+from lenslink_protocol.params import STALL_MS
 
 RATE = 1e7
 LATENCY_S = 0.0002
@@ -38,7 +38,7 @@ FRAMES = 2
 _IDLE_S = 0.01
 _DEADLINE_S = 8.0
 # What is late on one of several lanes is taken for lost: a lost last packet has no other sign.
-_QUIET_S = 2 * RESEND_RETRY_MS / 1000
+_LAG_S = STALL_MS / 1000
 
 _PICTURES = [bytes(world.gradient(number, MODE)) for number in range(64)]
 
@@ -229,7 +229,7 @@ class FaultBench(VirtualBench):
     def _late(self, damage: Damage) -> set[int]:
         """Packets of one of several lanes, from where its stalls are more than others wait for."""
         stalls = [fault for fault in damage.done if fault.kind is Kind.STALL]
-        if self.lanes == 1 or sum(fault.seconds for fault in stalls) < _QUIET_S:
+        if self.lanes == 1 or sum(fault.seconds for fault in stalls) < _LAG_S:
             return set()
         return set(range(min(fault.packet or 0 for fault in stalls), damage.packet + 1))
 

@@ -22,9 +22,9 @@ from lenslink_protocol.ids import Reject
 SESSIONS = choose(10_000, 1_000_000)
 # Packets of a lane in a session without faults, up and down, and some more.
 PACKETS = {1: (24, 9), 3: (10, 9)}
-# A lane that says nothing for 100 ms while the others do is taken for one whose last packets were
+# A lane that says nothing for 250 ms while the others do is taken for one whose last packets were
 # lost: there is no other sign of it.
-LONGEST_S = {1: 0.6, 3: 0.08}
+LONGEST_S = {1: 0.6, 3: 0.24}
 _MOST_BACKLOG = 1 << 16
 # A bench is used for so many sessions: a failure needs no more than those to happen again.
 _REUSE = 100
@@ -167,6 +167,12 @@ FOUND = {
         3,
         Fault(Kind.STALL, Direction.UP, 0, packet=0, lane=1, seconds=0.0493),
         Fault(Kind.STALL, Direction.UP, 8, packet=0, lane=1, seconds=0.0707),
+    ),
+    "an answer that says what is gone overtakes a tile on another lane": (
+        3,
+        Fault(Kind.STALL, Direction.UP, 21, packet=0, lane=2, seconds=0.021),
+        Fault(Kind.DROP, Direction.DOWN, 33, packet=4, count=232),
+        Fault(Kind.TRUNCATE, Direction.DOWN, 4, packet=1),
     ),
 }
 

@@ -186,13 +186,13 @@ def write(kernel: image.Kernel, lines: Iterable[str]) -> None:
     git = ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
     done = subprocess.run(git, capture_output=True, text=True, timeout=30, check=False)
     commit = done.stdout.strip() or "unknown"
+    load = os.getloadavg()[0]
     text = f"""# On a real Linux kernel: the last run
 
 `make test-kernel ARGS=--write` writes this file. The kernel is Debian's, unchanged; the machine
 under it is QEMU's, emulated, and so are the boards: times are of that machine, on this one.
 
-{now}, load {os.getloadavg()[0]:.1f} at its end, commit {commit}, {kernel.package},
-{os.cpu_count()} cores.
+{now}, commit {commit}, {kernel.package}, {os.cpu_count()} cores with a load of {load:.1f}.
 
 ```text
 """

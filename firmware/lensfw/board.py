@@ -12,6 +12,8 @@ class Board:
 
     def __init__(self, configuration, machine):
         self._machine = machine
+        # The tiles want whole pieces of memory, as long as there are any.
+        gc.collect()
         self._clock = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
         self._camera = module.Module(configuration, machine.ports, self._clock)
         self._carrier = carriers.choose(configuration, machine, self._clock)

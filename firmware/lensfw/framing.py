@@ -52,6 +52,8 @@ class Receiver:
         The payload is a view that is valid until the next call of space().
         """
         while True:
+            if self._used == self._count:
+                return None
             start = self._buffer.find(wire.MAGIC, self._used, self._count)
             if start < 0:
                 # The last three bytes may be the beginning of a magic.

@@ -7,7 +7,7 @@ should have got, for every frame, mode and packing.
 from .. import arch
 
 # Pixels that are computed at a time: their words have to lie somewhere before they are packed.
-_RUN = 2048
+_RUN = 4096
 
 
 class GeneratedRows:

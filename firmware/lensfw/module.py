@@ -355,8 +355,10 @@ class Module:
                 channel.stream = index
                 channel.started = False
                 return
-        if not any(each.readout for each in self._channels):
-            self.power.draw(False)
+        for each in self._channels:
+            if each.readout is not None:
+                return
+        self.power.draw(False)
 
     def _read(self, channel, now):
         """Send a tile if the sensor has delivered one; whether it had."""

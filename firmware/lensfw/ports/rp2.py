@@ -1,26 +1,22 @@
-"""An RP2040's or RP2350's pins, and the rest of the chip that a module needs.
-
-Inputs are pulled up, and a contact is closed while its pin is high: a board with nothing wired to
-it is seated. What takes it off pulls its pin to ground.
-"""
+"""An RP2040 or RP2350: its pins, its watchdog, and the RP2040's USB controller."""
 
 import sys
 import time
 
 import machine
 
-from .. import contacts, power, recovery
-from . import generated
+from .. import power, recovery
+from . import pins
 
-_SCRATCH = 0x4005800C
-_WATCHDOG_CTRL_CLEAR = 0x4005B000
+_RP2040 = "RP2040" in sys.implementation._machine
+# RP2040 datasheet, 4.7.6; RP2350 datasheet, 12.9.7. Registers have an alias that clears bits.
+_WATCHDOG = 0x40058000 if _RP2040 else 0x400D8000
+_SCRATCH = _WATCHDOG + 0x0C
+_WATCHDOG_CTRL_CLEAR = _WATCHDOG + 0x3000
 _WATCHDOG_ENABLE = 1 << 30
 _MARK = 0x4C4B
 _ADC_TEMPERATURE = 4
 _REFERENCE_MV = 3300
-# The counts that power.py has: a divider by two, 12 bits.
-_FULL_SCALE_MV = 6600
-_EDGES = 32
 
 # RP2040 datasheet, 4.1.4 and 2.14.3.
 _USB_SIE_STATUS = 0x50110050
@@ -89,12 +85,7 @@ class Machine:
 
     def guarded(self):
         """Whether the guard pin is held low."""
-        number = self._pins.get("guard")
-        if number is None:
-            return False
-        pin = machine.Pin(number, machine.Pin.IN, machine.Pin.PULL_UP)
-        time.sleep_us(50)  # for the pull-up to be one
-        return not pin.value()
+        return pins.guarded(self._pins.get("guard"))
 
     def usb_device(self):
         """machine.USBDevice's one object; None where it is missing."""
@@ -103,7 +94,7 @@ class Machine:
 
     def controller(self):
         """What lockup watches; None on a chip without the erratum."""
-        return Controller() if "RP2040" in sys.implementation._machine else None
+        return Controller() if _RP2040 else None
 
     def watch(self):
         """From now on feed() has to be called."""
@@ -124,96 +115,19 @@ class Machine:
         time.sleep_ms(1)
 
 
-class Ports(generated.GeneratedRows):
-    """See ``module.Module`` for what ports are asked. Edges wait in a queue of fixed length."""
-
-    CONTACT = 1
-    ADC = 2
-    RING = 3
+class Ports(pins.PinPorts):
+    """See ``module.Module`` for what ports are asked."""
 
     def __init__(self, configuration):
-        super().__init__(configuration["sensor"], configuration["seed"])
-        pins = configuration["pins"]
-        self._queue = bytearray(_EDGES)
-        self._head = 0
-        self._tail = 0
-        self._levels = bytearray(6)
-        self._inputs = [None] * 6
-        self._adc = [None, None]
-        self._samples = []
-        self._vbus_pull_mv = pins.get("vbus_drop_mv", 0)
-        self._vbus_divider = pins.get("vbus_divider", 2)
-        if "vbus_adc" in pins:
-            self._adc[power.VBUS_CHANNEL] = machine.ADC(pins["vbus_adc"])
-        self._adc[power.TEMPERATURE_CHANNEL] = machine.ADC(_ADC_TEMPERATURE)
-        for index, name in enumerate(("power", "contact", "release", "ring_a", "ring_b")):
-            number = pins.get(name)
-            if number is None:
-                self._put(index, 0 if name == "release" else 1)
-                continue
-            pull = None if name == "power" else machine.Pin.PULL_UP
-            pin = machine.Pin(number, machine.Pin.IN, pull)
-            self._inputs[index] = pin
-            pin.irq(self._handler(index, pin), machine.Pin.IRQ_RISING | machine.Pin.IRQ_FALLING)
-            self._put(index, self._level(index, pin))
-        self._step = self._direction = None
-        if "step" in pins:
-            self._step = machine.Pin(pins["step"], machine.Pin.OUT, value=0)
-            self._direction = machine.Pin(pins["dir"], machine.Pin.OUT, value=0)
-
-    def _level(self, index, pin):
-        # The release button closes to ground.
-        level = pin.value()
-        return 1 - level if index == contacts.RELEASE_PIN else level
-
-    def _handler(self, index, pin):
-        def changed(_):
-            self._put(index, self._level(index, pin))
-
-        return changed
-
-    def _put(self, index, level):
-        following = (self._tail + 1) % _EDGES
-        if following != self._head:
-            self._queue[self._tail] = index << 1 | level
-            self._tail = following
-
-    def event(self):
-        """The next (kind, channel, value), or None."""
-        if self._samples:
-            return self._samples.pop(0)
-        if self._head == self._tail:
-            return None
-        entry = self._queue[self._head]
-        self._head = (self._head + 1) % _EDGES
-        index, level = entry >> 1, entry & 1
-        if index < 3:
-            return self.CONTACT, index, level
-        return self.RING, index - 3, level
+        super().__init__(configuration)
+        self._supply = pins.Supply(configuration["pins"])
+        self._inside = machine.ADC(_ADC_TEMPERATURE)
 
     def sample(self, channel):
-        adc = self._adc[channel]
         if channel == power.VBUS_CHANNEL:
-            millivolts = 5000
-            if adc is not None:
-                millivolts = adc.read_u16() * _REFERENCE_MV // 65535 * self._vbus_divider
-                millivolts += self._vbus_pull_mv
-            counts = (millivolts * 4096 + _FULL_SCALE_MV - 1) // _FULL_SCALE_MV
-        else:
-            microvolts = adc.read_u16() * _REFERENCE_MV // 65535 * 1000
-            # RP2040 datasheet, 4.9.5: 706 mV at 27 degrees, 1.721 mV less a degree.
-            millidegrees = 27000 - (microvolts - 706000) * 1000 // 1721
-            counts = (500 + millidegrees // 100) * 4096 // _REFERENCE_MV
-        self._samples.append((self.ADC, channel, min(counts, 4095)))
-
-    def step(self, count):
-        """Pulses of some 10 us: the motor's driver needs 2."""
-        if self._step is None:
+            self.converted(channel, self._supply.counts())
             return
-        self._direction.value(count > 0)
-        for _ in range(abs(count)):
-            self._step.value(1)
-            self._step.value(0)
-
-    def load(self, milliamperes):
-        """The supply is real: what is drawn is drawn."""
+        microvolts = self._inside.read_u16() * _REFERENCE_MV // 65535 * 1000
+        # RP2040 datasheet, 4.9.5: 706 mV at 27 degrees, 1.721 mV less a degree.
+        millidegrees = 27000 - (microvolts - 706000) * 1000 // 1721
+        self.converted(channel, pins.tmp36(millidegrees))

@@ -39,7 +39,11 @@ def bulk_packet(descriptors):
 
 
 class Lane:
-    """A bulk IN endpoint: the packet that is being sent, and the one that follows it."""
+    """A bulk IN endpoint: the packet that is being sent, and what follows it.
+
+    That is a tile, or a packet of control and then a tile: a short one is gone before the main loop
+    can bring the next.
+    """
 
     def __init__(self, usbd, address, packet_bytes):
         self.address = address
@@ -53,27 +57,51 @@ class Lane:
         self._sent = 0
         self._following = None
         self._following_tile = None
+        self._last = None
+        self._last_tile = None
         self._whole = False
         self._done = []
 
     def wants(self):
         """Whether it takes another packet."""
-        return self.open and self._following is None
+        if self._last is not None:
+            if self._following is None:
+                self._close_up()
+            return False
+        return self.open and (self._following is None or self._following_tile is None)
 
     def offer(self, packet, tile):
         """Send a packet after what is being sent; only if wants()."""
-        self._following_tile = tile
-        # Last: from now on a callback may take it.
-        self._following = packet
+        # The packet is set last: from then on a callback may take it.
+        if self._following is None:
+            self._following_tile = tile
+            self._following = packet
+        else:
+            self._last_tile = tile
+            self._last = packet
         self.kick()
 
     def kick(self):
         """Go on where nothing is in flight: for the main loop."""
+        if self._following is None and self._last is not None:
+            self._close_up()
         if self.open and not self.busy:
             self._go_on()
 
     def completed(self, result, count):
         """A transfer is over: called from the scheduler."""
+        packet, following = self._packet, self._following
+        if self.busy and not result and packet is not None and following is not None:
+            # The usual case: the next goes first, and only then are the books kept.
+            if self._sent + count >= len(packet) and len(following) <= wire.USB_TRANSFER:
+                try:
+                    if self._usbd.submit_xfer(self.address, following):
+                        if self._tile is not None:
+                            self._done.append(self._tile)
+                        self._take()
+                        return
+                except OSError:
+                    pass
         # One that was in flight when the host cleared the endpoint has nothing of this packet.
         ours, self.busy = self.busy, False
         if ours and self._packet is not None:
@@ -103,9 +131,10 @@ class Lane:
         self.lost = False
         if self._packet is not None:
             self._end()
-        if self._following_tile is not None:
-            self._done.append(self._following_tile)
-        self._following = self._following_tile = None
+        for tile in (self._following_tile, self._last_tile):
+            if tile is not None:
+                self._done.append(tile)
+        self._following = self._following_tile = self._last = self._last_tile = None
         self._whole = False
 
     def _end(self):
@@ -115,14 +144,25 @@ class Lane:
             self._done.append(self._tile)
         self._packet = self._tile = None
 
+    def _take(self):
+        """What follows is being sent now: called from the scheduler, or with nothing in flight."""
+        self._packet, self._tile = self._following, self._following_tile
+        self._sent = 0
+        self._whole = False
+        self._following, self._following_tile = self._last, self._last_tile
+        self._last = self._last_tile = None
+
+    def _close_up(self):
+        """The last follows now: for the main loop, so that at no moment it is there twice."""
+        packet, self._last = self._last, None
+        self._following_tile = self._last_tile
+        self._following = packet
+
     def _go_on(self):
         if not self.open:
             return
         if self._packet is None and self._following is not None:
-            self._packet, self._tile = self._following, self._following_tile
-            self._following = self._following_tile = None
-            self._sent = 0
-            self._whole = False
+            self._take()
         packet = self._packet
         if packet is None:
             if not self._whole:
@@ -205,21 +245,26 @@ class UsbTransport:
         """Offer packets to every lane that takes one; whether any did."""
         if self._was_reset:
             self._after_reset(link)
-        moved = False
-        number = 0
         for lane in self.lanes:
             if lane.lost:
                 # Its tiles count as sent, and will be asked for again.
                 lane.drop()
             self._settle(link, lane)
-            while lane.wants():
-                item = link.next_packet(number)
-                if item is None:
-                    break
-                lane.offer(item[0], item[1])
-                moved = True
+        moved = False
+        more = True
+        # One each, so that no lane waits while another has two.
+        while more:
+            more = False
+            number = 0
+            for lane in self.lanes:
+                if lane.wants():
+                    item = link.next_packet(number)
+                    if item is not None:
+                        lane.offer(item[0], item[1])
+                        more = moved = True
+                number += 1
+        for lane in self.lanes:
             lane.kick()
-            number += 1
         return moved
 
     def _after_reset(self, link):
@@ -311,7 +356,5 @@ class UsbTransport:
                 self._have = count
                 self._taken = 0
         else:
-            for lane in self.lanes:
-                if lane.address == address:
-                    lane.completed(result, count)
+            self.lanes[(address & 15) - self._out].completed(result, count)
         return True

@@ -174,8 +174,11 @@ class PicoTransport(UsbTransport):
         self.module.close()
 
     def _lost(self, why: str) -> Disconnected:
-        with contextlib.suppress(LensLinkError):
+        # A chip that has stopped says why.
+        try:
             self.module.board.report()
+        except LensLinkError as error:
+            why = str(error)
         return super()._lost(why)
 
 

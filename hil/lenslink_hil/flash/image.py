@@ -104,7 +104,12 @@ def board_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
         "port": board.image["port"],
         "usb": {"lanes": lanes if transport == "usb" else 0},
         "seed": options.get("seed", 0),
-        "limits": {**board.limits, **options.get("limits", {})},
+        "limits": {
+            **board.limits,
+            **board.image.get("limits", {}),
+            "in_flight": 2 * lanes + 2,
+            **options.get("limits", {}),
+        },
         "pins": {name: number for name, number in pins.items() if number is not None},
         "watchdog_ms": options.get("watchdog_ms", board.image["watchdog_ms"]),
         "test": options.get("test", board.test),

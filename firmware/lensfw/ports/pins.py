@@ -1,0 +1,125 @@
+"""What every board's ports have in common: pins, by machine.Pin, and a sensor that is computed.
+
+Inputs are pulled up, and a contact is closed while its pin is high: a board with nothing wired to
+it is seated. What takes it off pulls its pin to ground.
+"""
+
+import time
+
+import machine
+
+from .. import contacts
+from . import generated
+
+_EDGES = 32
+_REFERENCE_MV = 3300
+# The counts that power.py has: a divider by two, 12 bits.
+_FULL_SCALE_MV = 6600
+
+
+def guarded(number):
+    """Whether the guard pin of that number is held low; None is none."""
+    if number is None:
+        return False
+    pin = machine.Pin(number, machine.Pin.IN, machine.Pin.PULL_UP)
+    time.sleep_us(50)  # for the pull-up to be one
+    return not pin.value()
+
+
+class Supply:
+    """The ADC of VBUS, behind the board's divider and diode."""
+
+    def __init__(self, pins):
+        self._adc = machine.ADC(pins["vbus_adc"]) if "vbus_adc" in pins else None
+        self._divider = pins.get("vbus_divider", 2)
+        self._drop_mv = pins.get("vbus_drop_mv", 0)
+
+    def counts(self):
+        """As behind a divider by two, at 12 bits; those of 5 V where nothing is wired."""
+        millivolts = 5000
+        if self._adc is not None:
+            millivolts = self._adc.read_u16() * _REFERENCE_MV // 65535 * self._divider
+            millivolts += self._drop_mv
+        return (millivolts * 4096 + _FULL_SCALE_MV - 1) // _FULL_SCALE_MV
+
+
+def tmp36(millidegrees):
+    """The counts that a TMP36 would give: 500 mV at 0 degrees, 10 mV a degree."""
+    return (500 + millidegrees // 100) * 4096 // _REFERENCE_MV
+
+
+class PinPorts(generated.GeneratedRows):
+    """See ``module.Module`` for what ports are asked. Edges wait in a queue of fixed length."""
+
+    CONTACT = 1
+    ADC = 2
+    RING = 3
+
+    def __init__(self, configuration):
+        super().__init__(configuration["sensor"], configuration["seed"])
+        pins = configuration["pins"]
+        self._queue = bytearray(_EDGES)
+        self._head = 0
+        self._tail = 0
+        self._inputs = []
+        self._samples = []
+        for index, name in enumerate(("power", "contact", "release", "ring_a", "ring_b")):
+            number = pins.get(name)
+            if number is None:
+                self._put(index, 0 if name == "release" else 1)
+                continue
+            pull = None if name == "power" else machine.Pin.PULL_UP
+            pin = machine.Pin(number, machine.Pin.IN, pull)
+            self._inputs.append(pin)
+            pin.irq(self._handler(index, pin), machine.Pin.IRQ_RISING | machine.Pin.IRQ_FALLING)
+            self._put(index, self._level(index, pin))
+        self._step = self._direction = None
+        if "step" in pins:
+            self._step = machine.Pin(pins["step"], machine.Pin.OUT, value=0)
+            self._direction = machine.Pin(pins["dir"], machine.Pin.OUT, value=0)
+
+    def _level(self, index, pin):
+        # The release button closes to ground.
+        level = pin.value()
+        return 1 - level if index == contacts.RELEASE_PIN else level
+
+    def _handler(self, index, pin):
+        def changed(_):
+            self._put(index, self._level(index, pin))
+
+        return changed
+
+    def _put(self, index, level):
+        following = (self._tail + 1) % _EDGES
+        if following != self._head:
+            self._queue[self._tail] = index << 1 | level
+            self._tail = following
+
+    def event(self):
+        """The next (kind, channel, value), or None."""
+        if self._samples:
+            return self._samples.pop(0)
+        if self._head == self._tail:
+            return None
+        entry = self._queue[self._head]
+        self._head = (self._head + 1) % _EDGES
+        index, level = entry >> 1, entry & 1
+        if index < 3:
+            return self.CONTACT, index, level
+        return self.RING, index - 3, level
+
+    def converted(self, channel, counts):
+        """A sample has been taken: *counts* as power has them."""
+        self._samples.append((self.ADC, channel, min(max(counts, 0), 4095)))
+
+    def step(self, count):
+        """Pulses of some 10 us: the motor's driver needs 2."""
+        if self._step is None:
+            return
+        self._direction.value(count > 0)
+        for _ in range(abs(count)):
+            self._step.value(1)
+            self._step.value(0)
+
+    def load(self, milliamperes):
+        """The supply is real: what is drawn is drawn."""

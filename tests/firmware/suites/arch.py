@@ -66,7 +66,8 @@ def test_pixels():
             ours.frame(number)
             wanted.frame(number)
             for first, count, at in (
-                (0, 5, 6), ((1 << bits) - 3, 9, 2), (100000001, 4, 0), (640, 16, 4), (1 << bits, 2, 0),
+                (0, 5, 6), ((1 << bits) - 3, 9, 2), (100000001, 4, 0), (640, 16, 4),
+                (1 << bits, 2, 0),
             ):  # fmt: skip
                 got, right = bytearray(48), bytearray(48)
                 ours.pixels(got, at, first, count)

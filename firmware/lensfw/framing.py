@@ -4,9 +4,14 @@ import binascii
 import struct
 
 from . import wire
+from .arch import seal_crc
 
 _PACKET = wire.HEADER_BYTES + wire.MAX_CONTROL
 _VERSION = wire.VERSION_MAJOR << 4 | wire.VERSION_MINOR
+# A header ends with these two; a checksum that has been written is never a number.
+_HEADER_CRC = wire.HEADER_BYTES - 4
+_PAYLOAD_CRC = wire.HEADER_BYTES - 8
+_UP_TO_LENGTH = wire.HEADER[:-2]
 
 
 class Receiver:
@@ -47,6 +52,8 @@ class Receiver:
         The payload is a view that is valid until the next call of space().
         """
         while True:
+            if self._used == self._count:
+                return None
             start = self._buffer.find(wire.MAGIC, self._used, self._count)
             if start < 0:
                 # The last three bytes may be the beginning of a magic.
@@ -106,14 +113,16 @@ class Receiver:
         return True
 
 
-def seal(packet, length, crc, kind, flags, stream, nonce, sequence, frame, place):
-    """Write the header of a packet into the first bytes of its buffer."""
+def seal_payload(packet, length):
+    """Write the CRC of a packet's payload into its header."""
+    seal_crc(packet, wire.HEADER_BYTES, length, _PAYLOAD_CRC)
+
+
+def seal(packet, length, kind, flags, stream, nonce, sequence, frame, x, y, width, height):
+    """Write the rest of the header, around the payload's CRC. It allocates nothing."""
     struct.pack_into(
-        wire.HEADER, packet, 0,
-        wire.MAGIC, _VERSION, kind, flags, stream, nonce, sequence, frame,
-        place[0], place[1], place[2], place[3], length, crc, 0,
+        _UP_TO_LENGTH, packet, 0,
+        wire.MAGIC, _VERSION, kind, flags, stream, nonce, sequence, frame, x, y, width, height,
+        length,
     )  # fmt: skip
-    view = memoryview(packet)
-    struct.pack_into(
-        "<I", packet, wire.HEADER_BYTES - 4, binascii.crc32(view[: wire.HEADER_BYTES - 4])
-    )
+    seal_crc(packet, 0, _HEADER_CRC, _HEADER_CRC)

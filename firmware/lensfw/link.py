@@ -1,12 +1,12 @@
 """The module's end of a link, without I/O: session, requests, and what is sent when."""
 
-import binascii
 import struct
 
 from . import framing, outbox, sensor, wire
 
 _VERSION = wire.VERSION_MAJOR << 4 | wire.VERSION_MINOR
 _HALF = 1 << 31
+_SMALL = 1 << 30
 # Answers that are kept, in case the host asks again.
 _ANSWERS = 4
 # Sessions that ended, of which the requests are remembered.
@@ -347,11 +347,15 @@ class Link:
     def _seal(self, item, lane):
         tile = item.tile
         if tile is not None:
-            packet, length, crc, place = tile.packet, tile.length, tile.crc, tile.place
             tile.state = sensor.SENDING
+            framing.seal(
+                tile.packet, tile.length, item.kind, item.flags, item.stream, self.nonce,
+                self._tx[lane], item.frame, tile.x, tile.y, tile.columns, tile.rows,
+            )  # fmt: skip
+            found = tile.whole()
         else:
             packet = bytearray(wire.HEADER_BYTES) + item.payload
-            length, place = len(item.payload), outbox.NOWHERE
+            length = len(item.payload)
             if item.kind in _SEQUENCED:
                 last = [(tx - 1) & 0xFFFFFFFF for tx in self._tx]
                 struct.pack_into("<4I", packet, wire.HEADER_BYTES + length - 16, *last)
@@ -359,10 +363,13 @@ class Link:
                 self._begun[item.stream] = max(
                     self._begun[item.stream], min(item.frame + 1, 0xFFFFFFFF)
                 )
-            crc = binascii.crc32(memoryview(packet)[wire.HEADER_BYTES :])
-        framing.seal(
-            packet, length, crc, item.kind, item.flags, item.stream, self.nonce, self._tx[lane],
-            item.frame, place,
-        )  # fmt: skip
-        self._tx[lane] = (self._tx[lane] + 1) & 0xFFFFFFFF
-        return memoryview(packet)[: wire.HEADER_BYTES + length], tile
+            framing.seal_payload(packet, length)
+            framing.seal(
+                packet, length, item.kind, item.flags, item.stream, self.nonce, self._tx[lane],
+                item.frame, 0, 0, 0, 0,
+            )  # fmt: skip
+            found = memoryview(packet), None
+        sequence = self._tx[lane] + 1
+        # A mask that is no small integer would cost a board an allocation a packet.
+        self._tx[lane] = sequence if sequence < _SMALL else sequence & 0xFFFFFFFF
+        return found

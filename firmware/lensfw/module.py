@@ -214,8 +214,7 @@ class Module:
                 items.append(Item(wire.T_FRAME_START, number, stream, record.start))
             for tile in held:
                 if tile.state == sensor.HELD:
-                    tile.state = sensor.QUEUED
-                    items.append(Item(wire.T_TILE, number, stream, b"", tile, wire.FLAG_RESENT))
+                    items.append(tile.queued(wire.FLAG_RESENT))
             state = wire.FRAME_UNDER_WAY
             # An end that still waits comes by itself, behind the tiles that wait before it.
             waits = self.link.outbox.holds(wire.T_FRAME_END, stream, number)
@@ -368,8 +367,7 @@ class Module:
             self._send_start(readout, index)
         if full is not None:
             full.stream = index
-            full.state = sensor.QUEUED
-            self.link.outbox.data(Item(wire.T_TILE, readout.number, index, b"", full))
+            self.link.outbox.data(full.queued())
         if readout.failed:
             readout.abort()
             self.link.log(wire.LOG_ERROR, "the sensor delivered nothing")

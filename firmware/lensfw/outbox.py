@@ -9,8 +9,6 @@ from . import wire
 
 BARRIER = -1
 
-NOWHERE = (0, 0, 0, 0)
-
 
 class Item:
     """A packet but for its header; ``tile`` is released once it is sent."""

@@ -1,9 +1,9 @@
 """Reading out the sensor: rows into preallocated tiles."""
 
-import binascii
 import struct
 
-from . import wire
+from . import framing, wire
+from .outbox import Item
 
 # A sensor that delivers nothing for so long has failed.
 PATIENCE_US = 30000000
@@ -15,6 +15,9 @@ QUEUED = 2
 SENDING = 3
 HELD = 4  # sent, and kept until its memory is needed: it can be sent again
 
+# Of a frame's tiles: most, those at the right, at the bottom, and in the corner. For two streams.
+_LENGTHS = 8
+
 
 class Tile:
     """A packet's buffer: header, then pixels. One of a few that are used again and again."""
@@ -24,11 +27,53 @@ class Tile:
         self.pixels = memoryview(self.packet)[wire.HEADER_BYTES :]
         self.state = FREE
         self.length = 0
-        self.crc = 0
         self.stream = 0
         self.frame = 0
-        self.place = (0, 0, 0, 0)
+        self.x = 0
+        self.y = 0
+        self.columns = 0
+        self.rows = 0
         self.sent = 0
+        self._item = Item(wire.T_TILE, 0, 0, b"", self)
+        self._wholes = {}
+        self._parts = {}
+
+    @property
+    def place(self):
+        return self.x, self.y, self.columns, self.rows
+
+    def is_at(self, place):
+        """As comparing places, without making one."""
+        x, y, columns, rows = place
+        return self.y == y and self.x == x and self.columns == columns and self.rows == rows
+
+    def queued(self, flags=0):
+        """The item with which it waits to be sent: its own, since it waits once at most."""
+        self.state = QUEUED
+        item = self._item
+        item.frame, item.stream, item.flags = self.frame, self.stream, flags
+        return item
+
+    def whole(self):
+        """Its packet as (view, tile). Lengths are few: after the first frame none is new."""
+        length = self.length
+        found = self._wholes.get(length)
+        if found is None:
+            if len(self._wholes) >= _LENGTHS:
+                self._wholes.clear()
+            found = memoryview(self.packet)[: wire.HEADER_BYTES + length], self
+            self._wholes[length] = found
+        return found
+
+    def part(self, length):
+        """The first *length* bytes of its pixels."""
+        found = self._parts.get(length)
+        if found is None:
+            if len(self._parts) >= _LENGTHS:
+                self._parts.clear()
+            found = self.pixels[:length]
+            self._parts[length] = found
+        return found
 
     def release(self, order):
         """It has been sent, as the *order*-th."""
@@ -73,8 +118,8 @@ class Tiles:
     def find(self, stream, frame, place):
         """The tile of that place if it is still held, or on its way; else None."""
         for tile in self._tiles:
-            if tile.state >= QUEUED and tile.frame == frame and tile.place == place:
-                if tile.stream == stream:
+            if tile.state >= QUEUED and tile.frame == frame and tile.stream == stream:
+                if tile.is_at(place):
                     return tile
         return None
 
@@ -161,7 +206,8 @@ class Readout:
             self._rows = min(plan.tile_rows, plan.height - self._y)
         length = bytes_of(self._columns, plan.bits) * self._rows
         whole = length + self._tiles.crc_bytes
-        count = self._ports.rows_read(self._tile.pixels[self._fill : whole])
+        space = self._tile.part(whole)
+        count = self._ports.rows_read(space[self._fill :] if self._fill else space)
         if count:
             self._progress = now
             self._fill += count
@@ -174,11 +220,18 @@ class Readout:
         full, self._tile = self._tile, None
         full.length = length
         if self._tiles.crc_bytes:
-            full.crc = struct.unpack_from("<I", full.pixels, length)[0]
+            # The sensor's own comes behind its pixels.
+            at = wire.HEADER_BYTES - 8
+            struct.pack_into(
+                "<I", full.packet, at, struct.unpack_from("<I", full.pixels, length)[0]
+            )
         else:
-            full.crc = binascii.crc32(full.pixels[:length])
+            framing.seal_payload(full.packet, length)
         full.frame = self.number
-        full.place = (self._x, self._y, self._columns, self._rows)
+        full.x = self._x
+        full.y = self._y
+        full.columns = self._columns
+        full.rows = self._rows
         self._x += self._columns
         if self._x >= plan.width:
             self._x = 0

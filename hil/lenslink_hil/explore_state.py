@@ -76,16 +76,20 @@ def _blank(kind: type) -> Any:
     return object.__new__(kind)
 
 
-def _make_tile(state: dict[str, Any], pixels: bytes) -> Any:
-    tile = sensor.Tile(len(pixels))
+# Its memory, views of it, and the item that it waits with: an item in the outbox is saved there.
+_TILE_MEMORY = {"packet", "pixels", "_item", "_wholes", "_parts"}
+
+
+def _make_tile(state: dict[str, Any], packet: bytes) -> Any:
+    tile = sensor.Tile(len(packet) - HEADER_BYTES)
     vars(tile).update(state)
-    tile.pixels[:] = pixels
+    tile.packet[:] = packet
     return tile
 
 
 def _save_tile(tile: Any) -> Any:
-    state = {k: v for k, v in vars(tile).items() if k not in {"packet", "pixels"}}
-    return _make_tile, (state, bytes(tile.pixels))
+    state = {k: v for k, v in vars(tile).items() if k not in _TILE_MEMORY}
+    return _make_tile, (state, bytes(tile.packet))
 
 
 def _make_module_receiver(
@@ -189,7 +193,7 @@ _LONG_AGO = -64
 _DROPPED = {
     "World": {"bounds", "now", "nonce_base", "pool", "link", "frames", "module", "request",
               "down", "up", "late", "left", "configurations", "origin", "tiles_out", "ended"},
-    "_Link": {"rejects", "outgoing", "logs", "notices", "_frames", "_sequence", "_now",
+    "_Link": {"rejects", "outgoing", "logs", "notices", "_frames", "_sequence", "now",
               "_arrived", "_granted"},
     "Lane": {"number", "_link"},
     "Receiver": {"sink", "nonce", "rejects", "max_payload", "lost", "_head", "_header", "_payload",

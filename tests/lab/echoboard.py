@@ -17,7 +17,7 @@ from lenslink.transports.usb import libusb
 from lenslink_hil.kernel import vhci
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.client import list_devices
-from lenslink_hil.usbip.virtualboard import listening, start_server
+from lenslink_hil.usbip.exporter import listening, start_server
 
 from . import micropython
 

@@ -28,8 +28,8 @@ def decode(kind, payload):
 def seal(payload, kind, flags, stream, nonce, sequence, frame, place):
     body = bytes.fromhex(payload)
     packet = bytearray(wire.HEADER_BYTES) + body
-    crc = binascii.crc32(body)
-    framing.seal(packet, len(body), crc, kind, flags, stream, nonce, sequence, frame, place)
+    framing.seal_payload(packet, len(body))
+    framing.seal(packet, len(body), kind, flags, stream, nonce, sequence, frame, *place)
     return packet.hex()
 
 

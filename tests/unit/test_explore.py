@@ -102,7 +102,7 @@ def credits_of_lost_tiles_are_not_given_back(patch: pytest.MonkeyPatch) -> None:
     def alive(self: Link, message: Any) -> None:
         for stream in (0, 1):
             if message.begun[stream]:
-                self._frames.begun(stream, message.begun[stream] - 1, self._now)
+                self._frames.begun(stream, message.begun[stream] - 1, self.now)
 
     patch.setattr(Link, "_alive", alive)
 
@@ -221,7 +221,7 @@ def a_resend_is_answered_with_another_tile(patch: pytest.MonkeyPatch) -> None:
         others = [t for t in self._tiles if t.state == sensor.HELD and t is not found]
         if found is None or not others:
             return found
-        others[0].place = place
+        others[0].x, others[0].y, others[0].columns, others[0].rows = place
         return others[0]
 
     patch.setattr(sensor.Tiles, "find", another)

@@ -99,7 +99,7 @@ def test_a_header_that_announces_too_much_is_passed_over():
     header = bytearray(wire.HEADER_BYTES)
     place = (0, 0, 0, 0)
     length = wire.MAX_CONTROL + 1
-    framing.seal(header, length, 0, wire.T_STOP, 0, 0, 0x10, 1, 2, place)
+    framing.seal(header, length, wire.T_STOP, 0, 0, 0x10, 1, 2, *place)
     payloads, rejects = receive(bytes(header) + good)
     assert payloads == [STOP]
     assert rejects == {"length": 1, "noise": 1}

@@ -74,8 +74,9 @@ class Lane:
 
     def completed(self, result, count):
         """A transfer is over: called from the scheduler."""
-        self.busy = False
-        if self._packet is not None:
+        # One that was in flight when the host cleared the endpoint has nothing of this packet.
+        ours, self.busy = self.busy, False
+        if ours and self._packet is not None:
             self._sent += count
             if result or self._sent >= len(self._packet):
                 self._end()
@@ -174,6 +175,15 @@ class UsbTransport:
             self._opened, self._reset, self._control, self._completed,
         )  # fmt: skip
         usbd.active(True)
+
+    @property
+    def configured(self):
+        """Whether a host has configured the board, as far as has been heard."""
+        return self._open
+
+    def vanished(self):
+        """The controller has been reset: as after a bus reset, which follows."""
+        self._reset()
 
     def receive(self, link, now):
         """Hand on what has come."""

@@ -30,6 +30,10 @@ class Board:
     """It claims TEST: a module in use does not."""
     source: Mapping[str, int] = field(default_factory=dict)
     """Options of the scene that make its sensor what it is, whatever the user asks for."""
+    image: Mapping[str, Any] = field(default_factory=dict)
+    """How a real one is made: ``port``, ``architecture``, ``lanes``; empty if there is none."""
+    pins: Mapping[str, int] = field(default_factory=dict)
+    """What is wired where, by GPIO number."""
 
 
 def board_names() -> list[str]:
@@ -49,6 +53,8 @@ def load_board(name: str) -> Board:
         profile.get("sensor", {}),
         profile.get("test", False),
         profile.get("source", {}),
+        profile.get("image", {}),
+        profile.get("pins", {}),
     )
 
 

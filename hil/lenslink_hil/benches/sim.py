@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
-from lenslink.transports.base import DeviceInfo
+from lenslink.transports.base import DeviceInfo, Line
 from lenslink.transports.lanes import LaneSockets
 from lenslink.url import Url
 from lenslink_protocol.params import MAX_LANES
@@ -127,12 +127,12 @@ def start_module(
     interpreter = find_micropython()
     with contextlib.ExitStack() as stack:
         # The sensor has two channels: the preview goes on while a still is read.
-        channels = [_pair(stack) for _ in range(2)]
-        pins, plant_pins = _pair(stack)
-        plant = _start_plant(_scene(options, board), [theirs for _, theirs in channels], plant_pins)
+        channels = [socket_pair(stack) for _ in range(2)]
+        pins, plant_pins = socket_pair(stack)
+        plant = start_plant(_scene(options, board), [theirs for _, theirs in channels], plant_pins)
         abort = stack.enter_context(contextlib.ExitStack())
-        abort.callback(_kill, plant)
-        ready = _ready(plant, deadline)
+        abort.callback(kill_plant, plant)
+        ready = plant_ready(plant, deadline)
         messages = abort.enter_context(tempfile.TemporaryFile())
         # Not as an argument: MicroPython ends without a word at one of more than 255 bytes.
         config = stack.enter_context(tempfile.TemporaryFile())
@@ -164,7 +164,8 @@ def start_module(
     return Module(firmware, plant, messages, ready["note"])
 
 
-def _pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+def socket_pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Both ends, which *stack* closes."""
     ours, theirs = socket.socketpair()
     stack.callback(ours.close)
     stack.callback(theirs.close)
@@ -184,9 +185,10 @@ def _scene(options: Mapping[str, str], board: Board) -> dict[str, Any]:
     return scene
 
 
-def _start_plant(
+def start_plant(
     scene: Mapping[str, Any], rows: Sequence[socket.socket], pins: socket.socket
 ) -> subprocess.Popen[bytes]:
+    """The plant's process: see :mod:`lenslink_hil.plant`."""
     return subprocess.Popen(
         [
             sys.executable,
@@ -209,7 +211,7 @@ def _start_plant(
     )
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def kill_plant(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
@@ -217,7 +219,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-def _ready(plant: subprocess.Popen[bytes], deadline: Deadline) -> dict[str, Any]:
+def plant_ready(plant: subprocess.Popen[bytes], deadline: Deadline) -> dict[str, Any]:
     """The plant's one line of JSON."""
     line = _read_line(plant.stdout, deadline)
     try:
@@ -251,8 +253,10 @@ class SimTransport(LaneSockets):
 
     private = True
 
-    def __init__(self, module: Module, links: Sequence[socket.socket]) -> None:
+    def __init__(self, module: Module, links: Sequence[socket.socket], rate: int = 0) -> None:
         super().__init__(links)
+        # The board's own rate, if it has one, bounds each of its sockets.
+        self.line = Line(ceiling=rate * len(links) or None)
         self.module = module
         self.note = module.note
 
@@ -291,7 +295,8 @@ class SimOpener:
         finally:
             for _, end in pairs:
                 end.close()
-        return SimTransport(module, [host for host, _ in pairs])
+        rate = load_board(url.options.get("board", "sim")).limits.get("rate", 0)
+        return SimTransport(module, [host for host, _ in pairs], rate)
 
     def devices(self) -> list[DeviceInfo]:
         """None: a simulated module exists only while it is open (see ``lenslink sim``)."""

@@ -9,11 +9,16 @@ plant to firmware
 1      CONTACT   0 power, 1 detect, 2 release        level after the edge: 0 open, 1 closed
 2      ADC       0 VBUS, 1 temperature              counts, 12 bit
 3      RING      0 A, 1 B                           level after the edge
+4      NEXT      1 answers ELAPSED, 0 unasked       microseconds to the next edge, -1: none planned
 firmware to plant
 16     STEP      0                                  motor steps, signed; positive is closer
 17     LOAD      0                                  current drawn in mA
 18     SAMPLE    as ADC                             0; answered by one ADC record
+19     ELAPSED   0                                  microseconds since the last one
 ====== ========= ================================== ==================================
+
+ELAPSED comes from an emulated chip, whose time is not the world's: from the first one on it is the
+plant's clock. It is answered by the edges that have become due, then by NEXT.
 """
 
 from __future__ import annotations
@@ -31,9 +36,11 @@ class Kind(IntEnum):
     CONTACT = 1
     ADC = 2
     RING = 3
+    NEXT = 4
     STEP = 16
     LOAD = 17
     SAMPLE = 18
+    ELAPSED = 19
 
 
 # Channels of CONTACT.

@@ -20,7 +20,7 @@ from typing import Any
 from lenslink.errors import ProtocolError, UsageError
 
 from .body import Body
-from .pins import DETECT_PIN, POWER_PINS, RELEASE_BUTTON, Record, RecordReader
+from .pins import DETECT_PIN, POWER_PINS, RELEASE_BUTTON, Kind, Record, RecordReader
 from .rowservice import Request, RowService
 from .scene import Scene
 
@@ -53,7 +53,9 @@ class Server:
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROWS_SEND_BUFFER)
         # A frame at a time on each of the sensor's channels, all channels at once.
         self._services = [RowService(scene, scene.sensor.repeat) for _ in rows]
-        self._body = Body(seed, _now_us())
+        self._told_us: int | None = None
+        self._born_us = self._now_us()
+        self._body = Body(seed, self._born_us)
         self._records = RecordReader()
         self._unsent_pins = b""
         self._partial_command = b""
@@ -98,7 +100,8 @@ class Server:
                     self._read_pins()
             else:
                 self._read_commands()
-        self._send_pins(self._body.due(_now_us()))
+        if self._told_us is None:
+            self._send_pins(self._body.due(self._now_us()))
         for service in self._services:
             if service.wants_work():
                 service.work()
@@ -107,7 +110,9 @@ class Server:
         if any(service.wants_work() for service in self._services):
             return 0
         due = self._body.next_us()
-        return None if due is None else max(0, due - _now_us()) / 1e6
+        if due is None or self._told_us is not None:
+            return None  # whoever tells the time comes when it is due
+        return max(0, due - self._now_us()) / 1e6
 
     def _want(self, side: socket.socket, write: bool) -> None:
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0)
@@ -124,7 +129,21 @@ class Server:
 
     def _read_pins(self) -> None:
         for record in self._records.feed(_received(self._pins)):
-            self._send_pins(self._body.handle(record, _now_us()))
+            if record.kind == Kind.ELAPSED:
+                # Its first moment is the body's.
+                before = self._born_us if self._told_us is None else self._told_us
+                self._told_us = before + record.value
+                self._send_pins([*self._body.due(self._told_us), self._next(1)])
+            else:
+                self._send_pins(self._body.handle(record, self._now_us()))
+
+    def _next(self, asked: int) -> Record:
+        due = self._body.next_us()
+        ahead = -1 if due is None else max(0, due - self._now_us())
+        return Record(Kind.NEXT, asked, ahead)
+
+    def _now_us(self) -> int:
+        return time.monotonic_ns() // 1000 if self._told_us is None else self._told_us
 
     def _send_pins(self, records: list[Record]) -> None:
         self._unsent_pins += b"".join(record.pack() for record in records)
@@ -143,7 +162,7 @@ class Server:
                 self._command(line)
 
     def _command(self, line: bytes) -> None:
-        now = _now_us()
+        now = self._now_us()
         try:
             match list(json.loads(line).items()):
                 case [("ring", detents)]:
@@ -157,16 +176,14 @@ class Server:
                         service.wrong_crcs(_integer(frames))
                 case _:
                     raise _no_command(line)
+            if self._told_us is not None:
+                self._send_pins([self._next(0)])
         except (ValueError, TypeError, AttributeError):
             raise _no_command(line) from None
 
 
 def _no_command(line: bytes) -> UsageError:
     return UsageError(f"no such command: {line.decode(errors='replace').strip()}")
-
-
-def _now_us() -> int:
-    return time.monotonic_ns() // 1000
 
 
 def _received(side: socket.socket) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from . import control
-from .bus import Kind, record
+from .bus import MAX_PAYLOAD, Kind, record
 from .descriptors import (
     CONFIGURATION_BYTES,
     DEVICE_BYTES,
@@ -45,6 +45,7 @@ class Urb:
         self.endpoint = endpoint
         self.length = length
         self.data = None if data is None else memoryview(data)
+        self.flags = flags
         self.zero = bool(flags & ZERO_PACKET)
         self.strict = bool(flags & SHORT_NOT_OK)
         self.moved = 0
@@ -88,7 +89,8 @@ class Board:
         self.alternates: dict[int, int] = {}
         self.endpoints: dict[int, Endpoint] = {}
         self.rate = rate
-        self._send = send
+        self.max_payload = MAX_PAYLOAD
+        self.send = send
         self._complete: Complete | None = None
         self._controls: deque[tuple[Urb, bytes]] = deque()
         self._asked = False
@@ -375,7 +377,7 @@ class Board:
     def _tell(
         self, kind: Kind, endpoint: int, generation: int, value: int = 0, payload: bytes = b""
     ) -> None:
-        self._send(record(kind, endpoint, generation, value, payload))
+        self.send(record(kind, endpoint, generation, value, payload))
 
 
 def _descriptors(data: bytes) -> Descriptors:

@@ -1,8 +1,9 @@
 """The cable between a board and the USB/IP server: records over a stream socket, little-endian.
 
-A board is whatever drives a USB device controller: the firmware's stand-in for
-``machine.USBDevice`` (lensfw/ports/usbdevice.py), an emulated chip. It says which transfer is
-ready on which endpoint; the server, which is the bus, says what became of it.
+A board is the firmware's stand-in for ``machine.USBDevice`` (lensfw/ports/usbdevice.py): it says
+which transfer is ready on which endpoint; the server, which is the bus, says what became of it.
+Or it is a whole machine with a bus of its own, an emulated chip on it: HOSTED, and then the host's
+transfers are passed on to it as they are.
 
 ``generation`` numbers what is between two resets, or halts, of an endpoint: what the board armed
 before it knew of one is of no meaning after it.
@@ -30,6 +31,11 @@ class Kind(enum.IntEnum):
     """The board halts (value 1) an endpoint, or takes that back (0)."""
     REPLY = 5
     """To CONTROL: value 1 = done, with the data that was asked for; 0 = stalled."""
+    HOSTED = 6
+    """As ATTACH, where the bus is on the board's side; payload = device descriptor, configuration.
+    It answers endpoint 0 itself."""
+    ENDED = 7
+    """Hosted: a transfer has ended; payload = :data:`ENDED`, then what was received."""
     RESET = 16
     """Bus reset: nothing is in flight any more, and there is no configuration."""
     OPEN = 17
@@ -40,6 +46,10 @@ class Kind(enum.IntEnum):
     """A class request: setup packet, then the host's data."""
     HALT = 20
     """The host has halted (1) an endpoint, or cleared that (0)."""
+    SUBMIT = 21
+    """Hosted: a transfer, value = Linux' flags; payload = :data:`SUBMIT`, then what is sent."""
+    UNLINK = 22
+    """Hosted: take a transfer back; payload = its number, 32 bits. ENDED is the answer."""
 
 
 HEADER = Struct(
@@ -55,6 +65,11 @@ RECORD = Struct("header" / HEADER, "payload" / Bytes(this.header.length))
 
 # The same, where every transfer passes.
 FAST_HEADER = struct.Struct("<BBHHHI")
+
+SUBMIT = struct.Struct("<II8s")
+"""Number, bytes to receive, setup packet (endpoint 0)."""
+ENDED = struct.Struct("<IiI")
+"""Number, status as Linux has it, bytes moved."""
 
 MAX_PAYLOAD: Final = 0xFFFF
 """Of any record: a transfer's length has 16 bits, descriptors are shorter."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 from . import bus, protocol
 from .board import Board, Urb
 from .descriptors import IN_FLAG, Malformed
+from .hosted import HostedBoard
 
 BUS: Final = 1
 _FIRST_WORDS_S = 5.0
@@ -25,7 +26,7 @@ class _Refused(Exception):
 class Port:
     """Where one board is plugged in."""
 
-    def __init__(self, number: int, board: Board) -> None:
+    def __init__(self, number: int, board: Board | HostedBoard) -> None:
         self.number = number
         self.board = board
         self.host: asyncio.StreamWriter | None = None
@@ -131,7 +132,9 @@ class Server:
         while True:
             header = await reader.readexactly(bus.HEADER_BYTES)
             kind, endpoint, generation, value, _, length = bus.FAST_HEADER.unpack(header)
-            if length > bus.MAX_PAYLOAD:
+            if kind == bus.Kind.HOSTED and isinstance(port.board, Board):
+                port.board = HostedBoard(port.board.send)
+            if length > port.board.max_payload:
                 raise Malformed(f"a record of {length} bytes")
             payload = await reader.readexactly(length) if length else b""
             was = port.board.attached
@@ -241,6 +244,7 @@ class _Client:
         self._writer = writer
         self._devid = BUS << 16 | port.number
         self._pending: dict[int, int] = {}
+        self._unlinks: dict[int, int] = {}
         self._queued = 0
 
     async def next(self, reader: asyncio.StreamReader) -> None:
@@ -252,12 +256,10 @@ class _Client:
         if command == protocol.CMD_UNLINK:
             victim = protocol.FAST_UNLINK.unpack(header)[5]
             status = self._port.board.unlink(victim)
-            if status:
-                # No other word of it will come.
-                self._queued -= self._pending.pop(victim, 0)
-            self._writer.write(
-                protocol.FAST_RET_UNLINKED.pack(protocol.RET_UNLINK, seqnum, 0, 0, 0, status)
-            )
+            if status is None:
+                self._unlinks[victim] = seqnum
+            else:
+                self._unlinked(seqnum, victim, status)
         elif command == protocol.CMD_SUBMIT:
             await self._submit(reader, protocol.FAST_SUBMIT.unpack(header))
         else:
@@ -286,8 +288,28 @@ class _Client:
         else:
             self._port.board.submit(urb)
 
+    def _unlinked(self, seqnum: int, victim: int, status: int) -> None:
+        if status:
+            # No other word of it will come.
+            self._queued -= self._pending.pop(victim, 0)
+        self._writer.write(
+            protocol.FAST_RET_UNLINKED.pack(protocol.RET_UNLINK, seqnum, 0, 0, 0, status)
+        )
+
     def complete(self, urb: Urb, status: int) -> None:
         """A transfer has ended."""
+        seqnum = self._unlinks.pop(urb.seqnum, None)
+        if seqnum is None:
+            self._completed(urb, status)
+            return
+        # It was to be taken back: so it was, or it had ended before.
+        if status != -protocol.ECONNRESET:
+            self._completed(urb, status)
+            status = 0
+        if not self._writer.is_closing():
+            self._unlinked(seqnum, urb.seqnum, status)
+
+    def _completed(self, urb: Urb, status: int) -> None:
         self._queued -= self._pending.pop(urb.seqnum, 0)
         if self._writer.is_closing():
             return

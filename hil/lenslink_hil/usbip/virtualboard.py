@@ -7,26 +7,19 @@ firmware dies.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import selectors
 import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 from lenslink.deadline import Deadline
-from lenslink.errors import RigError, UsageError
+from lenslink.errors import UsageError
 from lenslink_protocol.params import MAX_LANES
 
 from ..benches.board import load_board
 from ..benches.sim import OPTIONS as SIM_OPTIONS
 from ..benches.sim import Module, start_module
-from .numbers import SPEED_FULL, SPEED_HIGH, Address
+from .exporter import Exporter
+from .numbers import SPEED_FULL, SPEED_HIGH
 
 OPTIONS: Final[Mapping[str, str]] = {
     **SIM_OPTIONS,
@@ -35,7 +28,6 @@ OPTIONS: Final[Mapping[str, str]] = {
 }
 
 _SPEEDS = {"full": SPEED_FULL, "high": SPEED_HIGH}
-_END_S = 2.0
 
 
 class VirtualBoard:
@@ -59,31 +51,12 @@ class VirtualBoard:
         profile = load_board(options.get("board", "sim"))
         self._usb = {"lanes": 0 if cdc else _lanes(options), "speed": _speed(options)}
         self._options = {key: value for key, value in options.items() if key != "speed"}
-        self._state = {"boards": 0, "hosts": 0}
-        self._line = b""
-        self._folder = tempfile.TemporaryDirectory(prefix="lenslink-usb-")
-        folder = Path(self._folder.name)
-        self._cables = str(folder / "cables")
-        try:
-            with contextlib.ExitStack() as stack:
-                cables = stack.enter_context(listening(self._cables))
-                if listener is None:
-                    self.address: Address = str(folder / "hosts")
-                    listener = stack.enter_context(listening(self.address))
-                else:
-                    self.address = listener.getsockname()[:2]
-                self._server = start_server(listener, cables, profile.limits.get("rate", 0))
-        except BaseException:
-            self._folder.cleanup()
-            raise
+        self._exporter = Exporter(listener, profile.limits.get("rate", 0))
+        self.address = self._exporter.address
 
     def plug(self, deadline: Deadline) -> None:
         """Power it: it boots, and its pull-up comes on."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as cable:
-            try:
-                cable.connect(self._cables)
-            except OSError:
-                raise RigError("the USB/IP server is gone") from None
+        with self._exporter.cable() as cable:
             self.boots += 1
             self.module = start_module(
                 self._options, cable, self.serial, deadline, boot=self.boots, usb=self._usb
@@ -102,69 +75,12 @@ class VirtualBoard:
 
     def wait(self, until: Callable[[dict[str, int]], bool], deadline: Deadline) -> None:
         """Until the server's ``boards`` (0 or 1) and ``hosts`` are as wanted."""
-        output = self._server.stdout
-        assert output is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(output, selectors.EVENT_READ)
-            while not until(self._state):
-                if not selector.select(deadline.remaining()):
-                    deadline.check()
-                    continue
-                piece = os.read(output.fileno(), 65536)
-                if not piece:
-                    raise RigError("the USB/IP server has ended")
-                *lines, self._line = (self._line + piece).split(b"\n")
-                if lines:
-                    self._state = json.loads(lines[-1])
+        self._exporter.wait(until, deadline)
 
     def close(self) -> None:
         """End all processes. Idempotent; never raises."""
         self.unplug()
-        for pipe in (self._server.stdin, self._server.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        try:
-            self._server.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self._server.kill()
-            self._server.wait()
-        with contextlib.suppress(OSError):
-            self._folder.cleanup()
-
-
-def listening(path: str) -> socket.socket:
-    """A Unix socket that listens at *path*."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    listener.listen()
-    return listener
-
-
-def start_server(
-    hosts: socket.socket, boards: socket.socket, rate: float
-) -> subprocess.Popen[bytes]:
-    """The server's process: see :mod:`lenslink_hil.usbip.__main__`."""
-    descriptors = (hosts.fileno(), boards.fileno())
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "lenslink_hil.usbip",
-            "--hosts-fd",
-            str(descriptors[0]),
-            "--boards-fd",
-            str(descriptors[1]),
-            "--rate",
-            str(rate),
-        ],
-        pass_fds=descriptors,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+        self._exporter.close()
 
 
 def _lanes(options: Mapping[str, str]) -> int:

@@ -96,8 +96,10 @@ def open_module(
 ) -> T:
     """Take the interface; *lanes* at most, else all that it has.
 
-    Halting and clearing each endpoint makes both ends begin anew, whatever the last host left
-    there; a hello that is on its way at that moment may be lost, and is repeated.
+    Clearing each endpoint makes both ends' toggles begin anew, whatever the last host left there; a
+    hello that is on its way at that moment may be lost, and is repeated. They are not halted before
+    that: MicroPython 1.28's TinyUSB never gives an endpoint back that is halted while a transfer
+    is in flight, and a board has one in flight on OUT all the time.
     """
     import usb.core
     import usb.util
@@ -122,7 +124,6 @@ def open_module(
             device.set_configuration()
         usb.util.claim_interface(device, interface.bInterfaceNumber)
         for address in (outs[0].bEndpointAddress, *ins):
-            device.ctrl_transfer(0x02, 3, 0, address)
             device.clear_halt(address)
     except usb.core.USBError as error:
         usb.util.dispose_resources(device)

@@ -163,7 +163,8 @@ def test_space_is_never_empty():
 
 def test_seal_writes_what_the_definition_says():
     buffer = bytearray(wire.HEADER_BYTES)
-    framing.seal(buffer, 0, 0, 0x41, 9, 1, NONCE, 0xFFFFFFFF, 5, (1, 2, 3, 4))
+    framing.seal_payload(buffer, 0)
+    framing.seal(buffer, 0, 0x41, 9, 1, NONCE, 0xFFFFFFFF, 5, 1, 2, 3, 4)
     fields = struct.unpack(wire.HEADER, buffer)
     assert fields[:5] == (wire.MAGIC, 0x10, 0x41, 9, 1)
     assert fields[5:14] == (NONCE, 0xFFFFFFFF, 5, 1, 2, 3, 4, 0, 0)

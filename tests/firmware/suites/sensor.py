@@ -1,10 +1,11 @@
 """Reading out the sensor: the shape of tiles, rows as they come, frames that end early."""
 
 import binascii
+import struct
 
 from lab import world
 
-from lensfw import module, sensor
+from lensfw import module, sensor, wire
 
 
 def plan(width=16, height=16, limit=128, bits=16):
@@ -29,7 +30,8 @@ def drain(read, ports, now=0):
             break
         tile = read.read(now)
         if tile is not None:
-            assert tile.crc == binascii.crc32(tile.pixels[: tile.length])
+            crc = struct.unpack_from("<I", tile.packet, wire.HEADER_BYTES - 8)[0]
+            assert crc == binascii.crc32(tile.pixels[: tile.length])
             out.append((bytes(tile.pixels[: tile.length]), tile.place))
             tile.release(len(out))
     return out
@@ -204,7 +206,8 @@ def test_a_tile_is_held_until_its_memory_is_needed():
     for number in range(5):
         tile = tiles.take()
         tile.state = sensor.QUEUED
-        tile.stream, tile.frame, tile.place = 1, number, (0, 0, 2, 1)
+        tile.stream, tile.frame = 1, number
+        tile.x, tile.y, tile.columns, tile.rows = 0, 0, 2, 1
         taken.append(tile)
         tile.release(number)
     # Three tiles in memory: the last three are held, oldest first to go.

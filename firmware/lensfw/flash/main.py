@@ -1,0 +1,3 @@
+import lensfw.boot
+
+lensfw.boot.serve()

@@ -1,0 +1,203 @@
+"""``pico:``: the firmware on an emulated Raspberry Pi Pico, over an emulated full-speed bus.
+
+An unmodified MicroPython image runs on rp2040js; our firmware is on its flash, the plant on its
+pins. Its USB is exported by USB/IP, and the driver's own USB code opens it. Its time is the
+emulated clock, several times slower than the world's when it works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from lenslink.deadline import Deadline
+from lenslink.errors import Disconnected, LensLinkError, RigError, UsageError
+from lenslink.transports.base import DeviceInfo, Reading
+from lenslink.transports.usb import open_module
+from lenslink.transports.usblanes import UsbTransport
+from lenslink.url import Url
+from lenslink_protocol.params import MAX_LANES
+
+from ..pico.picoboard import PicoBoard
+from ..plant.body import ADC_MAX, ADC_REFERENCE_MV, VBUS_DIVIDER
+from .board import load_board
+from .sim import kill_plant, plant_ready, socket_pair, start_plant
+from .usbip import find_board
+
+OPTIONS: Final[Mapping[str, str]] = {
+    "bus": "ideal, a greedy host, or strict: NAKs, stuffed bits, gaps and a frame's end charged",
+    "lanes": "bulk IN endpoints that the link is spread over, 1 to 4",
+    "scene": "prbs: the board's sensor is a generator",
+    "width": "of the sensor, even, 64 to 12288",
+    "height": "of the sensor, even, 64 to 8192",
+    "bits": "of a pixel, 10, 12 or 14",
+    "seed": "of the pattern, and of the strict bus",
+}
+
+_BOARD: Final = "pico"
+_BODY_ONLY: Final = {"scene": "prbs", "width": 64, "height": 64}
+"""The plant's scene: nobody looks at it, its body is what is wired to the board."""
+# RP2040 datasheet, 4.9: channel 0 is GPIO 26, 4 is the chip's temperature.
+_ADC_FIRST_GPIO: Final = 26
+_ADC_TEMPERATURE: Final = 4
+_CHIP_MV_AT_27C: Final = 706.0
+_CHIP_UV_PER_C: Final = 1721.0
+_TMP36_MV_AT_0C: Final = 500.0
+_TMP36_MV_PER_C: Final = 10.0
+_NUMBERS: Final = ("width", "height", "bits", "seed")
+_BUSES: Final = ("ideal", "strict")
+_serials = itertools.count(1)
+
+
+class PicoModule:
+    """An emulated Pico that runs the firmware, with the plant on its pins; *options* as a URL's.
+
+    With *cdc* it has no interface of its own: the link goes over its serial port. *more* are
+    options of :func:`~lenslink_hil.flash.image.board_files`.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, str],
+        serial: str,
+        deadline: Deadline,
+        *,
+        cdc: bool = False,
+        start_us: int = 0,
+        more: Mapping[str, Any] | None = None,
+        listener: socket.socket | None = None,
+    ) -> None:
+        from ..flash.image import board_files
+
+        url = Url("pico:", "pico", "", options)
+        lanes, bus = url.integer("lanes") or 1, options.get("bus", _BUSES[0])
+        if not 1 <= lanes <= MAX_LANES:
+            raise UsageError(f"pico: lanes={lanes} is not 1 to {MAX_LANES}")
+        if bus not in _BUSES:
+            raise UsageError(f"pico: bus={bus} is neither ideal nor strict")
+        if options.get("scene", "prbs") != "prbs":
+            raise UsageError("pico: has a generator for a sensor: scene=prbs, or none")
+        numbers = {key: url.integer(key) for key in _NUMBERS if key in options}
+        seed = numbers.get("seed") or 0
+        self.bus = bus
+        self._stack = contextlib.ExitStack()
+        try:
+            # The plant has rows too; here nobody reads them.
+            _, rows = socket_pair(self._stack)
+            pins, plant_pins = socket_pair(self._stack)
+            self.plant: subprocess.Popen[bytes] = start_plant(_BODY_ONLY, [rows], plant_pins)
+            self._stack.callback(kill_plant, self.plant)
+            plant_ready(self.plant, deadline)
+            transport = "cdc" if cdc else "usb"
+            told: dict[str, Any] = {
+                **numbers,
+                **(more or {}),
+                "serial": serial,
+                "lanes": lanes,
+                "transport": transport,
+            }
+            self.board = PicoBoard(
+                board_files(_BOARD, told),
+                wiring=wiring(load_board(_BOARD).pins),
+                pins=pins,
+                bus=bus,
+                seed=seed + 1,
+                start_us=start_us,
+                listener=listener,
+            )
+            self._stack.callback(self.board.close)
+            self.board.plug(deadline)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def close(self) -> None:
+        """End all processes. Idempotent; never raises."""
+        self._stack.close()
+
+
+def wiring(pins: Mapping[str, int]) -> dict[str, object]:
+    """The board's pins (boards/pico.toml) as the emulator connects them to the plant.
+
+    A channel of the ADC is [channel, factor, offset], which make of the plant's counts those that
+    the board's own circuit gives.
+    """
+    counts = ADC_MAX / ADC_REFERENCE_MV
+    divider = pins["vbus_divider"]
+    vbus = (
+        pins["vbus_adc"] - _ADC_FIRST_GPIO,
+        VBUS_DIVIDER / divider,
+        -pins["vbus_drop_mv"] / divider * counts,
+    )
+    # From a TMP36 to the chip's own sensor, whose voltage falls as it gets warmer.
+    falls = _CHIP_UV_PER_C / 1000 / _TMP36_MV_PER_C
+    zero_mv = _CHIP_MV_AT_27C + 27 * _CHIP_UV_PER_C / 1000 + falls * _TMP36_MV_AT_0C
+    return {
+        "contacts": [[pins["power"], 1], [pins["contact"], 1], [pins["release"], 0]],
+        "ring": [pins["ring_a"], pins["ring_b"]],
+        "adc": [vbus, (_ADC_TEMPERATURE, -falls, zero_mv * counts)],
+        "step": pins["step"],
+        "direction": pins["dir"],
+        "inputs": {str(pins["guard"]): 1},
+    }
+
+
+class PicoTransport(UsbTransport):
+    """The driver's end of an emulated Pico that it started itself, and owns."""
+
+    private = True
+
+    def __init__(self, module: PicoModule, device: Any, out: Any, ins: list[int]) -> None:
+        self.module = module
+        super().__init__(device, out, ins)
+        self.line = replace(
+            self.line, bus=module.bus, image_sha256=module.board.image.sha256, port=None
+        )
+
+    def reading(self) -> Reading:
+        """The emulated clock, and for how much of it the core did not sleep."""
+        try:
+            report = self.module.board.report()
+        except RigError as error:
+            raise Disconnected(str(error)) from None
+        now, slept = report["emulated_us"] / 1e6, report["slept_us"] / 1e6
+        return Reading(now, "emulated", now - slept)
+
+    def close(self) -> None:
+        super().close()
+        self.module.close()
+
+    def _lost(self, why: str) -> Disconnected:
+        with contextlib.suppress(LensLinkError):
+            self.module.board.report()
+        return super()._lost(why)
+
+
+class PicoOpener:
+    """``pico:`` with the options above."""
+
+    options: Mapping[str, str] = OPTIONS
+
+    def open(self, url: Url, deadline: Deadline) -> UsbTransport:
+        if url.path:
+            raise UsageError(f"pico: takes options only, as in pico:?lanes=2, not '{url.path}'")
+        module = PicoModule(url.options, f"PICO-{os.getpid()}-{next(_serials)}", deadline)
+        try:
+            found = find_board(module.board.address, "", url.text, deadline)
+            return open_module(found, url.text, None, lambda *parts: PicoTransport(module, *parts))
+        except BaseException:
+            module.close()
+            raise
+
+    def devices(self) -> list[DeviceInfo]:
+        """None: an emulated Pico exists only while it is open."""
+        return []
+
+
+PICO = PicoOpener()

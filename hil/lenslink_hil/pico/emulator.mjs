@@ -1,0 +1,24 @@
+// An emulated Raspberry Pi Pico as a process.
+//
+//   node emulator.mjs '{"library": ..., "flash": ..., "bootrom": ..., "bus": ..., "seed": ...}'
+//
+// With "console" its serial port is standard input and output, and it runs as fast as it can for
+// "seconds" of emulated time; see console.mjs. Otherwise "fds" are the cable to the USB/IP server
+// and, where there are "pins", the plant's socket, and standard input takes commands: served.mjs.
+
+import fs from "node:fs";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+
+import { Bus } from "./bus.mjs";
+import { makeChip } from "./chip.mjs";
+import { runConsole } from "./console.mjs";
+import { serve } from "./served.mjs";
+
+const options = JSON.parse(process.argv[2]);
+const library = await import(pathToFileURL(path.join(options.library, "dist/esm/index.js")).href);
+const chip = makeChip(library, options.bootrom && fs.readFileSync(options.bootrom));
+chip.flash.set(fs.readFileSync(options.flash));
+chip.clock.nanosCounter = (options.start_us ?? 0) * 1000;
+const bus = new Bus(chip.clock, chip.usbCtrl, { kind: options.bus, seed: options.seed });
+(options.console ? runConsole : serve)(chip, bus, options);

@@ -1,0 +1,15 @@
+// What there is to say of a run: emulated time, how much of it the core slept, and the bus.
+
+export function report(chip, bus) {
+  const endpoints = {};
+  for (const pipe of bus.pipes) {
+    endpoints[pipe.address.toString(16).padStart(2, "0")] = { ...pipe.counters, waiting: pipe.jobs.length };
+  }
+  return {
+    emulated_us: Math.round(chip.clock.micros),
+    slept_us: Math.round(chip.sleptNanos / 1000),
+    ...bus.counters,
+    endpoints,
+    pc: chip.core.PC,
+  };
+}

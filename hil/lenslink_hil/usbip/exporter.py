@@ -1,0 +1,122 @@
+"""The USB/IP server as a child process, and the cables that boards are plugged into it with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from lenslink.deadline import Deadline
+from lenslink.errors import RigError
+
+from .numbers import Address
+
+_END_S: Final = 2.0
+
+
+class Exporter:
+    """*listener* is where USB/IP clients connect; without, a socket in a private folder:
+    :attr:`address`. *rate* bounds each board's bulk data, in bytes a second; 0 is unbounded.
+    """
+
+    def __init__(self, listener: socket.socket | None = None, rate: float = 0.0) -> None:
+        self._state = {"boards": 0, "hosts": 0}
+        self._line = b""
+        self._folder = tempfile.TemporaryDirectory(prefix="lenslink-usb-")
+        folder = Path(self._folder.name)
+        self._cables = str(folder / "cables")
+        try:
+            with contextlib.ExitStack() as stack:
+                cables = stack.enter_context(listening(self._cables))
+                if listener is None:
+                    self.address: Address = str(folder / "hosts")
+                    listener = stack.enter_context(listening(self.address))
+                else:
+                    self.address = listener.getsockname()[:2]
+                self._server = start_server(listener, cables, rate)
+        except BaseException:
+            self._folder.cleanup()
+            raise
+
+    def cable(self) -> socket.socket:
+        """A board's end of a new cable; :exc:`~lenslink.errors.RigError` if the server is gone."""
+        cable = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            cable.connect(self._cables)
+        except OSError:
+            cable.close()
+            raise RigError("the USB/IP server is gone") from None
+        return cable
+
+    def wait(self, until: Callable[[dict[str, int]], bool], deadline: Deadline) -> None:
+        """Until ``boards`` that are attached and ``hosts`` that have one are as wanted."""
+        output = self._server.stdout
+        assert output is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(output, selectors.EVENT_READ)
+            while not until(self._state):
+                if not selector.select(deadline.remaining()):
+                    deadline.check()
+                    continue
+                piece = os.read(output.fileno(), 65536)
+                if not piece:
+                    raise RigError("the USB/IP server has ended")
+                *lines, self._line = (self._line + piece).split(b"\n")
+                if lines:
+                    self._state = json.loads(lines[-1])
+
+    def close(self) -> None:
+        """End the server. Idempotent; never raises."""
+        for pipe in (self._server.stdin, self._server.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        try:
+            self._server.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+        with contextlib.suppress(OSError):
+            self._folder.cleanup()
+
+
+def listening(path: str) -> socket.socket:
+    """A Unix socket that listens at *path*."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen()
+    return listener
+
+
+def start_server(
+    hosts: socket.socket, boards: socket.socket, rate: float
+) -> subprocess.Popen[bytes]:
+    """The server's process: see :mod:`lenslink_hil.usbip.__main__`."""
+    descriptors = (hosts.fileno(), boards.fileno())
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "lenslink_hil.usbip",
+            "--hosts-fd",
+            str(descriptors[0]),
+            "--boards-fd",
+            str(descriptors[1]),
+            "--rate",
+            str(rate),
+        ],
+        pass_fds=descriptors,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )

@@ -1,0 +1,239 @@
+"""The firmware on an emulated Pico: what a bus and a chip can do to it, and that it recovers.
+
+It needs Node, rp2040js (``lenslink pico setup``) and a MicroPython image; ``lenslink pico status``
+says what is missing. Emulated time is said to be that; what bounds a test is the world's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import usb.core
+from lab.scale import choose
+
+import lenslink
+from lenslink import Device, FrameStatus
+from lenslink.deadline import Deadline
+from lenslink.errors import LensLinkError, RigError
+from lenslink_hil.benches.pico import PicoModule
+from lenslink_hil.pico.image import load_image
+from lenslink_hil.pico.setup import find_library, find_node
+from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.usbip.backend import UsbIpBackend
+from lenslink_hil.usbip.tty import Terminal
+
+SIZE = {"width": "128", "height": "96"}
+FIRST_TILE_US = 500_000
+PATIENCE_S = 60
+TICKS_WRAP_US = 1 << 30
+TIMER_WRAP_US = 1 << 32
+
+Make = Callable[..., PicoModule]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _there() -> None:
+    try:
+        find_node()
+        find_library()
+        load_image()
+    except RigError as missing:
+        pytest.skip(str(missing))
+    if importlib.util.find_spec("littlefs") is None:
+        pytest.skip("the extra 'pico' is not installed")
+
+
+@pytest.fixture
+def pico() -> Iterator[Make]:
+    """``pico(lanes="2")`` powers an emulated Pico, whose server hosts can open at ``url()``."""
+    with contextlib.ExitStack() as stack:
+
+        def make(cdc: bool = False, start_us: int = 0, **options: str) -> PicoModule:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            module = PicoModule(
+                SIZE | options, "P1", patience(), cdc=cdc, start_us=start_us, listener=listener
+            )
+            stack.callback(module.close)
+            return module
+
+        yield make
+
+
+def patience() -> Deadline:
+    return Deadline(PATIENCE_S, "an emulated Pico")
+
+
+def opened(module: PicoModule) -> Device:
+    host, port = module.board.address
+    return lenslink.open(f"usbip:{host}:{port}", timeout=PATIENCE_S)
+
+
+def check_frames(device: Device, count: int = 2, during: Callable[[], Any] = lambda: None) -> None:
+    """Frames of a stream, every pixel; *during* is called after the first."""
+    with closing(device.stream()) as frames:
+        for number, frame in enumerate(frames):
+            with frame:
+                check_frame(frame)
+            if number == 0:
+                during()
+            if number == count:
+                return
+
+
+def check_frame(frame: lenslink.Frame) -> None:
+    assert frame.status is FrameStatus.COMPLETE, (frame.number, frame.uncovered)
+    wanted = pattern(
+        "prbs", frame.width, frame.height, bits=12, cfa=frame.cfa, frame_number=frame.number
+    )
+    np.testing.assert_array_equal(frame.pixels, wanted)
+
+
+def check_anew(module: PicoModule) -> None:
+    """A new session is as good as the first."""
+    with opened(module) as device:
+        check_frames(device)
+
+
+def test_first_tile_after_the_pull_up(pico: Make) -> None:
+    module = pico(height="64")
+    with opened(module) as device, device.capture() as frame:
+        passed = module.board.report()["emulated_us"] - module.board.pulled_us
+        check_frame(frame)
+    # The host's own time counts too, at the world's pace.
+    assert passed < FIRST_TILE_US
+
+
+@pytest.mark.parametrize("bus", ["ideal", "strict"])
+@pytest.mark.parametrize("lanes", ["1", "4"])
+def test_every_pixel(pico: Make, bus: str, lanes: str) -> None:
+    with opened(pico(bus=bus, lanes=lanes)) as device:
+        check_frames(device, 4)
+        with device.capture(packing="lsb") as frame:
+            check_frame(frame)
+
+
+def test_opened_again_and_again(pico: Make) -> None:
+    module = pico()
+    for _ in range(choose(10, 100)):
+        with opened(module) as device, device.capture() as frame:
+            check_frame(frame)
+
+
+def test_a_bus_reset_in_mid_transfer(pico: Make) -> None:
+    module = pico()
+    with pytest.raises(LensLinkError), opened(module) as device:
+        check_frames(device, 100, during=lambda: module.board.command(reset=True))
+    check_anew(module)
+
+
+def test_a_reset_of_the_chip(pico: Make) -> None:
+    module = pico()
+    with pytest.raises(lenslink.Disconnected), opened(module) as device:
+        check_frames(device, 100, during=lambda: module.board.command(restart=True))
+    module.board.event("attached", patience())
+    check_anew(module)
+
+
+def test_a_soft_reset(pico: Make) -> None:
+    module = pico()
+    device = usb.core.find(backend=UsbIpBackend(module.board.address, PATIENCE_S))
+    device.set_configuration()
+    with closing(Terminal(device)) as terminal, Path(terminal.path).open("wb", 0) as port:
+        port.write(b"\x03")  # out of the main loop, to the REPL
+        port.write(b"\x04")
+        module.board.event("attached", patience())
+    check_anew(module)
+
+
+@pytest.mark.parametrize("milliseconds", [2, 50])
+def test_suspended_and_resumed(pico: Make, milliseconds: int) -> None:
+    module = pico()
+
+    def nap() -> None:
+        module.board.command(suspend=True)
+        until(module, milliseconds * 1000)
+        module.board.command(suspend=False)
+
+    with opened(module) as device:
+        check_frames(device, 3, during=nap)
+
+
+def until(module: PicoModule, emulated_us: int) -> None:
+    """Wait for so much of emulated time to pass."""
+    deadline = patience()
+    end = module.board.report()["emulated_us"] + emulated_us
+    while module.board.report()["emulated_us"] < end:
+        deadline.check()
+
+
+@pytest.mark.parametrize("wrap_us", [TICKS_WRAP_US, TIMER_WRAP_US])
+def test_the_clock_wraps(pico: Make, wrap_us: int) -> None:
+    module = pico(start_us=wrap_us - 1_000_000)
+    with opened(module) as device:
+        while module.board.report()["emulated_us"] < wrap_us + 200_000:
+            check_frames(device, 1)
+
+
+def test_a_lane_that_is_halted(pico: Make) -> None:
+    module = pico(lanes="2")
+    with opened(module) as device:
+        transport: Any = device._session._transport
+        lane = transport._lanes[1].address
+        halt = (0x02, 3, 0, lane)
+        check_frames(device, 3, during=lambda: transport._device.ctrl_transfer(*halt))
+    check_anew(module)
+
+
+def test_a_controller_that_locks_up(pico: Make) -> None:
+    module = pico()
+    with pytest.raises(LensLinkError), opened(module) as device:
+        check_frames(device, 100, during=lambda: module.board.command(lock=True))
+    module.board.event("attached", patience())
+    check_anew(module)
+
+
+@pytest.mark.parametrize("quiet", ["idle", "suspended", "host that does not read"])
+def test_quiet_is_not_taken_for_locked_up(pico: Make, quiet: str) -> None:
+    module = pico()
+    if quiet == "suspended":
+        module.board.command(suspend=True)
+    with contextlib.ExitStack() as stack:
+        if quiet.startswith("host"):
+            device = stack.enter_context(opened(module))
+            frames = stack.enter_context(closing(device.stream()))
+            next(frames).release()
+        until(module, 3_000_000)
+        assert module.board.events() == []
+    if quiet == "suspended":
+        module.board.command(suspend=False)
+    check_anew(module)
+
+
+def test_over_the_serial_port_alone(pico: Make) -> None:
+    module = pico(cdc=True)
+    device = usb.core.find(backend=UsbIpBackend(module.board.address, PATIENCE_S))
+    device.set_configuration()
+    with (
+        closing(Terminal(device)) as terminal,
+        lenslink.open(f"serial:{terminal.path}", timeout=PATIENCE_S) as lens,
+    ):
+        check_frames(lens)
+
+
+def test_pins_of_the_plant(pico: Make) -> None:
+    module = pico()
+    with opened(module) as device:
+        # Supply and heat come through the board's own circuit, and its converter.
+        with device.capture() as frame:
+            assert 15_000 < frame.temperature_mc < 35_000
+        with device.capture(focus_mdpt=1000) as frame:
+            check_frame(frame)
+            assert abs(frame.focus_mdpt - 1000) < 100

@@ -15,12 +15,12 @@ ARGS =
 # Somebody else's packages must not leak into .venv.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .NOTPARALLEL:
-.PHONY: help demo test unit property golden firmware packaging e2e check gen gen-check nightly
-.PHONY: mutate fuzz bench bench-peers lock clean
+.PHONY: help demo test unit property golden firmware packaging e2e test-kernel check gen gen-check
+.PHONY: nightly mutate fuzz bench bench-peers lock clean
 
 help: ## list the targets (the default)
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' Makefile | \
-	    while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	    while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 	@echo "PYTHON=/path/to/python chooses the Python (3.11 to 3.13); ARGS='...' goes to pytest."
 
 demo: ## boot a camera module and take a photograph: out/demo.dng, out/demo.png
@@ -54,6 +54,10 @@ packaging: ## wheel, sdist, Makefile
 e2e: ## tests of everything together; ARGS='--lens URL' chooses the bench
 	@sh hil/venv.sh dev
 	@$(PYTEST) tests/e2e $(ARGS)
+
+test-kernel: ## usb: and serial: on a real Linux kernel in QEMU; ARGS=--write keeps the results
+	@sh hil/venv.sh dev
+	@$(PY) -m lenslink_hil.kernel $(ARGS)
 
 check: ## ruff, mypy, and whether generated files are what would be generated
 	@sh hil/venv.sh dev

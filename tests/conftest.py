@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from lenslink_hil.kernel import bench
 
 # No deadline: a busy machine is no defect, and every test has its time limit anyway. In CI the
 # examples are the same for the same code, so that a change is judged by what it changed.
@@ -17,6 +19,15 @@ settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What the driver remembers of the links of this run, in a folder of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("state")
+        patch.setenv("LENSLINK_STATE_DIR", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +64,18 @@ def data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def through_kernel() -> bool:
+    """Whether USB is the kernel's: in the guest of ``make test-kernel``."""
+    return bench.in_guest()
+
+
+@pytest.fixture(scope="session")
+def slot(through_kernel: bool) -> bench.Slot:
+    """Where boards are plugged into that kernel, which is what ``--lens`` opens there."""
+    found = bench.current()
+    if not through_kernel or found is None:
+        pytest.skip("it needs a kernel that boards can be plugged into: make test-kernel")
+    return found

@@ -193,7 +193,7 @@ _LONG_AGO = -64
 _DROPPED = {
     "World": {"bounds", "now", "nonce_base", "pool", "link", "frames", "module", "request",
               "down", "up", "late", "left", "configurations", "origin", "tiles_out", "ended"},
-    "_Link": {"rejects", "outgoing", "logs", "notices", "_frames", "_sequence", "_now",
+    "_Link": {"rejects", "outgoing", "logs", "notices", "_frames", "_sequence", "now",
               "_arrived", "_granted"},
     "Lane": {"number", "_link"},
     "Receiver": {"sink", "nonce", "rejects", "max_payload", "lost", "_head", "_header", "_payload",

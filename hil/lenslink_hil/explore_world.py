@@ -88,7 +88,7 @@ def picture(number: int) -> bytes:
 class _Pool(Pool):
     """New memory has known contents, so that everything repeats."""
 
-    def acquire(self, size: int) -> Buffer:
+    def acquire(self, size: int, frame: int = -1) -> Buffer:
         for index, buffer in enumerate(self._free):
             if buffer.size == size:
                 return self._free.pop(index)

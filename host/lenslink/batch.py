@@ -34,7 +34,9 @@ from .reassembly import Assembly, Reassembly
 
 _PACKETS = 384
 # A call costs little beside so many bytes, and they are still in the cache when their CRCs are due.
-_BYTES = (2 << 20) + _PACKETS * HEADER_BYTES
+_BYTES = 2 << 20
+# Pixels that the module has written to the frame itself never were in our cache.
+_PLACED_BYTES = 16 << 20
 # Between packets so much more than a header is taken: a frame's end and the next one's start, say.
 _SPILL = 256
 # So many tiles in step, and the next are foreseen: as many as came in step, at most.
@@ -44,12 +46,17 @@ _DOUBT = 4
 
 
 class Batch:
-    """Receives for one lane of *link*; driven as the lane's receiver would be."""
+    """Receives for one lane of *link*; driven as the lane's receiver would be.
 
-    def __init__(self, link: Link, frames: Reassembly, lane: int) -> None:
+    *placed*: payloads are in the frame before they are received.
+    """
+
+    def __init__(self, link: Link, frames: Reassembly, lane: int, placed: bool = False) -> None:
         self._link = link
         self._frames = frames
         self._lane = lane
+        self._placed = placed
+        self._most = (_PLACED_BYTES if placed else _BYTES) + _PACKETS * HEADER_BYTES
         self._receiver = link.lanes[lane].receiver
         block = memoryview(bytearray(_PACKETS * HEADER_BYTES))
         self._heads = [block[at : at + HEADER_BYTES] for at in range(0, len(block), HEADER_BYTES)]
@@ -130,8 +137,15 @@ class Batch:
         """Receive *data* by copying."""
         rest = memoryview(data)
         while rest:
-            taken = _scatter(rest, self._buffers())
+            # Where payloads are placed, what is foreseen may lie in its place already.
+            buffers = self._own() if self._placed else self._buffers()
+            taken = _scatter(rest, buffers)
             rest = rest[taken - self._settle(taken, now) :]
+
+    def _own(self) -> list[memoryview]:
+        """The receiver's own buffers: nothing is foreseen."""
+        self._payloads = []
+        return self._receiver.buffers()
 
     # --- what comes next ------------------------------------------------------------------
 
@@ -140,7 +154,7 @@ class Batch:
         self._seen = header
         if header.type != MessageType.TILE or header.flags & Flag.RESENT:
             return
-        assembly = self._frames.under_way(header)
+        assembly = self._frames.open_for(header)
         if assembly is None:
             return
         raster = self._raster
@@ -176,7 +190,7 @@ class Batch:
             course = self._course = Course(raster, tile, self._index, sequence, step)
             position = 0
         count = min(
-            _BYTES // (tile.length + HEADER_BYTES) or 1,
+            self._most // (tile.length + HEADER_BYTES) or 1,
             _PACKETS,
             self._run,
             course.count - position,

@@ -27,8 +27,8 @@ class Pool:
         self._capacity = capacity
         self._free: list[Buffer] = []
 
-    def acquire(self, size: int) -> Buffer:
-        """A (size,) uint8 array, its contents undefined."""
+    def acquire(self, size: int, frame: int = -1) -> Buffer:
+        """A (size,) uint8 array for frame number *frame*, its contents undefined."""
         # What was used last is still in the cache, as far as it fits.
         for index in range(len(self._free) - 1, -1, -1):
             if self._free[index].size == size:
@@ -44,6 +44,10 @@ class Pool:
         self._free.append(buffer)
         if len(self._free) > self._capacity:
             del self._free[0]
+
+    def another(self) -> Pool:
+        """One of the same kind, with nothing of this one's."""
+        return Pool()
 
     # What is told to those whose memory others see (a ring's); here it concerns nobody.
 

@@ -28,7 +28,9 @@ from lenslink_protocol.params import (
     END_GRACE_MS,
     FRAME_STALE_MS,
     MAX_FRAMES_OPEN,
+    MAX_OPEN_BYTES,
     MAX_RANGES,
+    MIN_FRAMES_OPEN,
     RESEND_RETRY_MS,
     RESEND_TRIES,
 )
@@ -68,7 +70,7 @@ class Assembly:
         self.gone = Coverage(plan.frame_bytes)
         """What the module no longer holds."""
         self._gaps: tuple[tuple[int, int], ...] | None = None
-        self.buffer = pool.acquire(plan.frame_bytes)
+        self.buffer = pool.acquire(plan.frame_bytes, number)
         self.memory = self.buffer.data
 
     def segments(self, header: Header) -> list[tuple[int, int]] | None:
@@ -136,7 +138,8 @@ class Reassembly:
     """A :class:`~lenslink_protocol.link.FrameSink`: finished assemblies queue up in ``finished``.
 
     *expect* gives the configuration of a stream, or None: memory is taken for what was configured
-    and nothing else, and at most MAX_FRAMES_OPEN frames are open at once.
+    and nothing else. MIN_FRAMES_OPEN frames may be open at once; up to MAX_FRAMES_OPEN, where they
+    are small, while a lane that lags may still bring what the oldest lacks.
     """
 
     def __init__(
@@ -152,6 +155,8 @@ class Reassembly:
         """Bytes of sound tiles."""
         self.first_tile: float | None = None
         """When the first tile came since this was last set to None."""
+        self.began = 0.0
+        """When the first packet of the newest frame came."""
         self.skipped = 0
         """Finished frames that were dropped because newer ones came and nobody took them."""
         self.resend = False
@@ -161,6 +166,8 @@ class Reassembly:
         self._expect = expect
         self._open: dict[int, Assembly] = {}
         self._newest: dict[int, int] = {}
+        # The last that was handed on or dropped: nothing of it, or before it, is of use any more.
+        self._done: dict[int, int] = {}
         self.lanes: Sequence[Lane] = ()
         # Where each lane is: frame and byte of its last tile, by lane and stream.
         self._position: dict[tuple[int, int], tuple[int, int]] = {}
@@ -298,9 +305,14 @@ class Reassembly:
             assembly.progress += away
             assembly.next_ask += away
 
+    @property
+    def under_way(self) -> bool:
+        """Whether a frame has begun, and not ended."""
+        return bool(self._open)
+
     # --- many tiles at once ---------------------------------------------------------------
 
-    def under_way(self, header: Header) -> Assembly | None:
+    def open_for(self, header: Header) -> Assembly | None:
         """The frame that a tile is for, if it has begun and not ended."""
         assembly = self._open.get(header.frame)
         if assembly is None or assembly.stream != header.stream or assembly.ready:
@@ -353,7 +365,7 @@ class Reassembly:
 
     def abandon(self, stream: int) -> None:
         """Drop what is under way or waiting of a stream that the host ends."""
-        self._dropped[stream] = self._newest.get(stream, -1)
+        self._dropped[stream] = self._done[stream] = self._newest.get(stream, -1)
         for assembly in [a for a in self._open.values() if a.stream == stream]:
             del self._open[assembly.number]
             if not assembly.reserved:
@@ -375,18 +387,20 @@ class Reassembly:
         if plan is None:
             self._rejects[Reject.NO_FRAME] += 1
             return None
-        if number <= self._newest.get(stream, -1):
+        newest = self._newest.get(stream, -1)
+        if number <= (newest if len(self.lanes) == 1 else self._done.get(stream, -1)):
             # Order holds within a lane only: what was on another when the host ended the stream
             # comes after the answer that says so, and is nobody's fault.
             if len(self.lanes) == 1 or number > self._dropped.get(stream, -1):
                 self._rejects[Reject.LATE] += 1
             return None
-        self._newest[stream] = number
+        self._newest[stream] = max(number, newest)
+        self.began = now
         if not self.resend and len(self.lanes) == 1:
             # One lane keeps its order: an earlier frame gets nothing more.
             for earlier in [a for a in self._open.values() if a.stream == stream]:
                 self._finish(earlier)
-        if len(self._open) >= MAX_FRAMES_OPEN:
+        if self._is_full(plan):
             oldest = next(iter(self._open.values()))
             if oldest.reserved:
                 self._rejects[Reject.NO_FRAME] += 1
@@ -394,8 +408,24 @@ class Reassembly:
             self._finish(oldest)
         assembly = Assembly(stream, number, plan, self._pool, now)
         self._open[number] = assembly
+        if number < newest:
+            # All that came of it so far was overtaken on another lane: it is handed on in order.
+            for later in sorted(each for each in self._open if each > number):
+                self._open[later] = self._open.pop(later)
         self._pool.begun(assembly)
         return assembly
+
+    def _is_full(self, plan: Configured) -> bool:
+        """Whether another frame of that size has the oldest make room."""
+        count = len(self._open)
+        if count < MIN_FRAMES_OPEN or count >= MAX_FRAMES_OPEN:
+            return count >= MIN_FRAMES_OPEN
+        oldest = next(iter(self._open.values()))
+        if len(self.lanes) == 1 or (oldest.end and self._high(oldest) == oldest.coverage.size):
+            # No lane is behind: what is missing would have to be sent again.
+            return True
+        taken = sum(each.coverage.size for each in self._open.values())
+        return taken + plan.frame_bytes > MAX_OPEN_BYTES
 
     def _lost(self, assembly: Assembly, high: int) -> list[tuple[int, int]]:
         """What below *high* did not arrive and may still be held."""
@@ -453,6 +483,7 @@ class Reassembly:
             if not head.ready:
                 break
             del self._open[head.number]
+            self._done[head.stream] = head.number
             stopped = head.end is not None and head.end.status == EndStatus.ABORTED
             if head.start is None or (stopped and not head.coverage.complete):
                 self.aborted += 1

@@ -6,6 +6,8 @@ receiver would cost it nine tenths of its rate (the GIL).
 
 from __future__ import annotations
 
+import contextlib
+import math
 import secrets
 import time
 from collections import Counter
@@ -28,16 +30,33 @@ from lenslink_protocol.params import MAX_MANIFEST, SILENCE_MS
 
 from .batch import Batch
 from .deadline import Deadline
-from .errors import DeviceError, Disconnected, ProtocolError, Timeout, VersionMismatch
+from .errors import (
+    DeviceError,
+    Disconnected,
+    ProtocolError,
+    StorageError,
+    Timeout,
+    VersionMismatch,
+)
+from .pace import Pace
 from .pool import Pool
 from .reassembly import Assembly, Reassembly
+from .rehearsal import Rehearsal
 from .ticket import Ticket
-from .transports.base import FillingTransport, MultiLaneTransport, NarrowTransport, Transport
+from .transports.base import (
+    FillingTransport,
+    MultiLaneTransport,
+    NarrowTransport,
+    PlacingTransport,
+    Transport,
+)
 
 R = TypeVar("R", bound=AnyMessage)
 
 # A fraction of the shortest timeout of the link.
 _TURN_S = 0.002
+# No wait is half as long: whoever comes back so late was not waiting, but not running.
+_AWAY_S = 0.1
 # Bytes a second at which what is foreseen, 2 MB at most, is there before anybody would notice.
 _FLOWING = 300e6
 
@@ -51,20 +70,29 @@ class Session:
 
     def __init__(self, transport: Transport, pool: Pool | None = None) -> None:
         self.rejects: Counter[Reject] = Counter()
+        placed = None
+        if pool is None and isinstance(transport, PlacingTransport):
+            pool = placed = transport.frame_pool()
         self.pool = Pool() if pool is None else pool
         self.configurations: dict[int, Configured] = {}
         self.frames = Reassembly(self.pool, self.rejects, self.configurations.get)
         self.last: Ticket | None = None
         """The last request."""
+        self.wire_bytes = 0
+        """All that has been received."""
         self._transport = transport
         lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
         window = transport.window if isinstance(transport, NarrowTransport) else None
         self.link = Link(secrets.randbits(32), self.frames, self.rejects, lanes, window)
-        self._lanes = [Batch(self.link, self.frames, lane) for lane in range(lanes)]
+        self._lanes = [
+            Batch(self.link, self.frames, lane, placed is not None) for lane in range(lanes)
+        ]
         # Where bytes come this fast it pays to wait for all that is foreseen: a call fewer.
         self._filling = transport if isinstance(transport, FillingTransport) else None
         self._flowing = False
         self._received_at = 0.0
+        self._pace = Pace()
+        self._rehearsal: Rehearsal | None = None
 
     def hello(self, deadline: Deadline) -> HelloReply:
         """Open the session; :exc:`~lenslink.errors.VersionMismatch` if there is no common one."""
@@ -135,6 +163,8 @@ class Session:
         link.resume(time.monotonic())
         while not until():
             now = time.monotonic()
+            if now - link.now > _AWAY_S:
+                link.resume(now)
             link.poll(now)
             self._flush(deadline)
             if link.closed is not None:
@@ -147,7 +177,7 @@ class Session:
                     self._transport.close()
                     raise Disconnected(f"the module gave no sign of life for {SILENCE_MS} ms")
             deadline.check()
-            wait = min(link.next_timeout(now), deadline.remaining())
+            wait = min(link.next_timeout(now), deadline.remaining(), self._get_ready(now))
             # While bytes flow, time is looked after once a turn, not at each call.
             while self._receive(wait) and not until() and time.monotonic() - now < _TURN_S:
                 self._flush(deadline)
@@ -171,6 +201,22 @@ class Session:
             self.frames.abandon(stream)
         self.pool.clear()
 
+    def _get_ready(self, now: float) -> float:
+        """Get ready for the next frame if it is due; seconds until that is."""
+        self._pace.came(self.frames.began)
+        if self.frames.under_way:
+            return math.inf
+        wait = self._pace.wait(now)
+        if wait:
+            return wait
+        self._pace.ready()
+        # Without memory to spare the frame comes unprepared.
+        with contextlib.suppress(StorageError):
+            if self._rehearsal is None:
+                self._rehearsal = Rehearsal(self.pool.another())
+            self._rehearsal.play(now)
+        return math.inf
+
     def _receive(self, seconds: float) -> bool:
         """Wait for bytes and use them; whether any lane had some."""
         lanes, transport = self._lanes, self._transport
@@ -182,6 +228,7 @@ class Session:
                 count = transport.receive_into(buffers, seconds)
             now = time.monotonic()
             lanes[0].received(count, now)
+            self.wire_bytes += count
             self._flowing = count > (now - self._received_at) * _FLOWING
             self._received_at = now
             return count > 0
@@ -193,6 +240,7 @@ class Session:
                 self.link.lane_lost(lane)
             else:
                 lanes[lane].received(received, time.monotonic())
+                self.wire_bytes += received
         return bool(ready)
 
     def _flush(self, deadline: Deadline) -> None:

@@ -22,3 +22,5 @@ class Stats:
     """Count by cause (:class:`lenslink_protocol.ids.Reject`), causes that never occurred too."""
     first_tile_ms: float | None
     """From the last capture or stream request to its first tile."""
+    wire_bytes: int = 0
+    """All that came: headers, control packets, and what was rejected too."""

@@ -34,7 +34,9 @@
 #define LENSLINK_MAX_HEIGHT 8192 /* pixels: the 100-megapixel sensor */
 #define LENSLINK_MAX_STREAMS 2 /* 0 is the preview, 1 the still */
 #define LENSLINK_MAX_LANES 4 /* more bulk endpoints gain nothing on any known board */
-#define LENSLINK_MAX_FRAMES_OPEN 4 /* frames: frames in reassembly at once, all streams: bounds memory */
+#define LENSLINK_MIN_FRAMES_OPEN 4 /* frames: frames in reassembly at once, all streams, whatever their size */
+#define LENSLINK_MAX_FRAMES_OPEN 256 /* frames: the same, of small ones: so far one lane may lag behind */
+#define LENSLINK_MAX_OPEN_BYTES 67108864 /* B: memory of frames in reassembly, beyond MIN_FRAMES_OPEN */
 #define LENSLINK_STALL_MS 250 /* ms: silence inside a packet after which it is given up and searched again */
 #define LENSLINK_HELLO_RETRY_MS 100 /* ms: a board that boots or clears its endpoints loses hellos */
 #define LENSLINK_REQUEST_RETRY_MS 400 /* ms: longer than STALL_MS, so that a damaged request is out of the way */

@@ -203,11 +203,13 @@ class Link:
         self._requests: dict[int, Request] = {}
         self._next_id = 1
         self._sequence = 0
-        self._now = 0.0
+        self.now = 0.0
+        """When it was last driven: any call that was told the time."""
         self.busy: Busy | None = None
         """The last lease the module took, also when it is over."""
         self.notices: deque[Notice] = deque(maxlen=_LOGS)
         self._heard = 0.0
+        self._asked = -1.0
         self._busy_until = 0.0
         self._next_heartbeat = 0.0
         self._arrived = [0] * MAX_STREAMS
@@ -250,7 +252,7 @@ class Link:
 
     def poll(self, now: float) -> None:
         """Do what time demands: repeat requests, give up stalled packets and stale frames."""
-        self._now = now
+        self.now = now
         for lane in self.lanes:
             lane.receiver.poll(now)
             if lane.let_go():
@@ -263,11 +265,13 @@ class Link:
             return
         if now >= self._next_heartbeat:
             self._heartbeat(now)
-        # A line that stands still loses nothing: what is late is not asked for, nor given up.
-        flowing = now - self._heard < _FLOWING_S
+        # A line that stands still loses nothing: what is late is not asked for, nor given up. Nor
+        # is it asked for again before anything came since: short stalls would use up the tries.
+        flowing = now - self._heard < _FLOWING_S and self._heard > self._asked
         if flowing and self.session.capabilities & Capability.RESEND:
             for missing in self._frames.missing(now):
                 self._ask(missing)
+                self._asked = now
 
     def next_timeout(self, now: float) -> float:
         """Seconds until :meth:`poll` has something to do; 0.05 where frames or packets wait."""
@@ -278,8 +282,8 @@ class Link:
 
     def resume(self, now: float) -> None:
         """Nobody has listened since the last call: that time proves nothing of the module."""
-        away = now - self._now
-        self._now = now
+        away = now - self.now
+        self.now = now
         self._heard += away
         for lane in self.lanes:
             lane.receiver.resume(away)
@@ -328,7 +332,7 @@ class Link:
 
         *checked*: see :meth:`.framing.Receiver.received`.
         """
-        self._now = now
+        self.now = now
         receiver = self.lanes[lane].receiver
         receiver.received(count, now, checked)
         if self.lanes[lane].let_go():
@@ -345,9 +349,9 @@ class Link:
         return self._frames.place(header, lane)
 
     def packet(self, header: Header, payload: memoryview, in_place: bool, lane: int = 0) -> None:
-        self._heard = self._now
+        self._heard = self.now
         if header.type == MessageType.TILE:
-            self._frames.tile(header, payload, in_place, self._now, lane)
+            self._frames.tile(header, payload, in_place, self.now, lane)
             self._arrive(header.stream, header.length)
             return
         if header.type >= VENDOR_FIRST:
@@ -363,9 +367,9 @@ class Link:
             return
         match message:
             case FrameStart():
-                self._frames.start(header, message, self._now)
+                self._frames.start(header, message, self.now)
             case FrameEnd():
-                self._frames.end(header, message, self._now)
+                self._frames.end(header, message, self.now)
             case Log():
                 self.logs.append(message)
             case HeartbeatReply():
@@ -375,11 +379,11 @@ class Link:
             case Busy():
                 self.busy = message
                 lease = min(message.lease_ms, MAX_BUSY_MS) / 1000
-                self._busy_until = max(self._busy_until, self._now + lease)
+                self._busy_until = max(self._busy_until, self.now + lease)
             case Notice():
                 self.notices.append(message)
             case Resent():
-                self._frames.resent(header, message, self._now)
+                self._frames.resent(header, message, self.now)
             case Close():
                 self.closed = message
             case _:
@@ -390,7 +394,7 @@ class Link:
 
         See :meth:`.framing.Receiver.passed`.
         """
-        self._now = self._heard = now
+        self.now = self._heard = now
         self.lanes[lane].receiver.passed(packets, count + packets * HEADER_BYTES, now)
         self._arrive(stream, count)
 
@@ -400,7 +404,7 @@ class Link:
             self._arrived[stream] += count
             limit = self._arrived[stream] + self._window
             if limit - self._granted[stream] >= self._window // _GRANTS:
-                self._heartbeat(self._now)
+                self._heartbeat(self.now)
 
     def _alive(self, message: HeartbeatReply) -> None:
         """What was sent before this answer on its lane has arrived, or never will."""
@@ -408,7 +412,7 @@ class Link:
             sent = min(message.sent[stream], self._granted[stream])
             self._arrived[stream] = max(self._arrived[stream], sent)
             if message.begun[stream]:
-                self._frames.begun(stream, message.begun[stream] - 1, self._now)
+                self._frames.begun(stream, message.begun[stream] - 1, self.now)
 
     def _postpone(self, request_id: int, message: Pending) -> None:
         request = self._requests.get(request_id)
@@ -416,7 +420,7 @@ class Link:
             self.rejects[Reject.UNEXPECTED] += 1
         else:
             lease = min(message.lease_ms, MAX_BUSY_MS) / 1000
-            request.next_try = max(request.next_try, self._now + lease)
+            request.next_try = max(request.next_try, self.now + lease)
 
     def _answer(self, request_id: int, message: AnyMessage) -> None:
         request = self._requests.get(request_id)
@@ -430,7 +434,7 @@ class Link:
         if isinstance(message, HelloReply):
             self.session = message
             # The first grant: until then the module may send no tile.
-            self._heartbeat(self._now)
+            self._heartbeat(self.now)
         request.reply = message
 
 

@@ -42,8 +42,14 @@ MAX_WIDTH: Final = _param("MAX_WIDTH", 12288, "pixels", "the 100-megapixel senso
 MAX_HEIGHT: Final = _param("MAX_HEIGHT", 8192, "pixels", "the 100-megapixel sensor")
 MAX_STREAMS: Final = _param("MAX_STREAMS", 2, "", "0 is the preview, 1 the still")
 MAX_LANES: Final = _param("MAX_LANES", 4, "", "more bulk endpoints gain nothing on any known board")
+MIN_FRAMES_OPEN: Final = _param(
+    "MIN_FRAMES_OPEN", 4, "frames", "frames in reassembly at once, all streams, whatever their size"
+)
 MAX_FRAMES_OPEN: Final = _param(
-    "MAX_FRAMES_OPEN", 4, "frames", "frames in reassembly at once, all streams: bounds memory"
+    "MAX_FRAMES_OPEN", 256, "frames", "the same, of small ones: so far one lane may lag behind"
+)
+MAX_OPEN_BYTES: Final = _param(
+    "MAX_OPEN_BYTES", 64 << 20, "B", "memory of frames in reassembly, beyond MIN_FRAMES_OPEN"
 )
 STALL_MS: Final = _param(
     "STALL_MS", 250, "ms", "silence inside a packet after which it is given up and searched again"

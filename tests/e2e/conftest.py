@@ -6,27 +6,56 @@ from collections.abc import Callable
 
 import pytest
 
+from lenslink_hil.kernel import bench
+
 SceneUrl = Callable[..., str]
 # Of a sensor: 16 bits a pixel, twice, are what the emulated board's link carries in a test's time.
 PICO_PIXELS = 320 * 240
 
+OWN = ("sim:", "usbip:", "pico:")
+
+
+def _own(lens_url: str, options: dict[str, object]) -> str:
+    scheme, _, query = lens_url.partition("?")
+    chosen = dict(pair.split("=", 1) for pair in query.split("&") if pair)
+    chosen |= {key: str(value) for key, value in options.items()}
+    if scheme == "pico:":
+        _on_pico(chosen)
+    return f"{scheme}?" + "&".join(f"{key}={value}" for key, value in chosen.items())
+
 
 @pytest.fixture(scope="session")
 def scene_url(lens_url: str) -> SceneUrl:
-    """``scene_url(scene="prbs", width=64)`` is the bench with that scene in front of it.
+    """``scene_url(scene="prbs", width=64)`` is the bench with that scene in front of it, and a
+    module that has just started.
 
-    Skips on benches that show what they show.
+    Skips on benches that show what they show, and where the bench cannot be so large.
     """
 
     def url(**options: object) -> str:
-        scheme, _, query = lens_url.partition("?")
-        if scheme not in ("sim:", "usbip:", "pico:"):
+        slot = bench.current()
+        if slot is not None:
+            if why := bench.beyond(options, slot.cdc):
+                pytest.skip(why)
+            return slot.restart(options)
+        if lens_url.partition("?")[0] not in OWN:
             pytest.skip(f"{lens_url} shows a scene of its own; this needs a chosen one")
-        chosen = dict(pair.split("=", 1) for pair in query.split("&") if pair)
-        chosen |= {key: str(value) for key, value in options.items()}
-        if scheme == "pico:":
-            _on_pico(chosen)
-        return f"{scheme}?" + "&".join(f"{key}={value}" for key, value in chosen.items())
+        return _own(lens_url, options)
+
+    return url
+
+
+@pytest.fixture(scope="session")
+def own_url(lens_url: str) -> SceneUrl:
+    """The same where opening starts the module: its processes and their files are the test's.
+
+    For what looks at those, and for what is not about the bench, but about frames from any.
+    """
+
+    def url(**options: object) -> str:
+        if lens_url.partition("?")[0] not in OWN:
+            pytest.skip("start a module themselves: run on the host")
+        return _own(lens_url, options)
 
     return url
 

@@ -33,8 +33,8 @@ SETTLED_S = 0.4
 
 
 @pytest.fixture
-def cli(tmp_path, scene_url, monkeypatch):
-    scene_url()  # skips where the bench is another than sim:
+def cli(tmp_path, own_url, monkeypatch):
+    own_url()  # skips where the module is not ours to start
     with Cli(tmp_path) as started:
         # The driver in this process looks where the modules are served.
         monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(started.runtime))
@@ -60,11 +60,11 @@ def until(frames, condition):
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
-def test_contacts_that_open_for_a_moment(scene_url, seed, request, lanes):
+def test_contacts_that_open_for_a_moment(own_url, seed, request, lanes):
     """Between 1 and 200 ms, either pin, while frames come; the module keeps running."""
     chance = random.Random(seed)
     events, numbers, away = [], [], []
-    with lenslink.attach(scene_url(**SIZE, lanes=lanes), on_event=events.append) as lens:
+    with lenslink.attach(own_url(**SIZE, lanes=lanes), on_event=events.append) as lens:
         plant = lens.wait()._transport.module
         with closing(lens.stream("full")) as frames:
             for gap_ms in [1, 15, 25, 50, 200, *(chance.randint(1, 200) for _ in range(7))]:
@@ -213,9 +213,9 @@ def test_two_modules_at_once(cli):
         del two_server
 
 
-def test_the_release_button_warns(scene_url):
+def test_the_release_button_warns(own_url):
     events = []
-    with lenslink.attach(scene_url(**SIZE), on_event=events.append) as lens:
+    with lenslink.attach(own_url(**SIZE), on_event=events.append) as lens:
         plant = lens.wait()._transport.module
         with closing(lens.stream("full")) as frames:
             until(frames, lambda _: True)
@@ -227,11 +227,11 @@ def test_the_release_button_warns(scene_url):
     assert events[1].reason is NoticeReason.RELEASE
 
 
-def test_a_capture_under_way_is_accounted_for(scene_url, seed):
+def test_a_capture_under_way_is_accounted_for(own_url, seed):
     """Done once, or an exception that says what became of it."""
     chance = random.Random(seed)
     fates = []
-    with lenslink.attach(scene_url(**SIZE)) as lens:
+    with lenslink.attach(own_url(**SIZE)) as lens:
         plant = lens.wait()._transport.module
         numbers = []
         for turn in range(8):

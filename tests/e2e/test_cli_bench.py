@@ -71,10 +71,10 @@ def test_settings_are_applied(cli, scene_url):
 
 
 @pytest.mark.parametrize("scene", ["missing.jpg", "damaged.png", "text.dng"])
-def test_scenes_that_are_none(scene, cli, scene_url):
+def test_scenes_that_are_none(scene, cli, own_url):
     (cli.folder / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     (cli.folder / "text.dng").write_text("no picture")
-    run = cli.run("capture", scene_url(scene=scene), "-o", "a.dng")
+    run = cli.run("capture", own_url(scene=scene), "-o", "a.dng")
     assert (run.returncode, run.stdout) == (2, "")
     [line] = run.stderr.splitlines()
     assert line.startswith("lenslink: error: scene ")

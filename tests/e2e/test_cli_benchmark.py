@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from cli_process import PATIENCE_S, Cli, assert_gone, children
+from cli_process import PATIENCE_S, Cli, assert_gone, children, finish
 
 from lenslink.isp import segment
 
@@ -79,3 +80,83 @@ def test_it_is_interrupted(cli, signum, code):
     assert err == b"lenslink: interrupted\n"
     assert not traces(cli, process.pid)
     assert_gone(left)
+
+
+# --- lenslink bench link --------------------------------------------------------------------------
+
+SCENE = "scene=prbs&width=128&height=96&seed=5"
+KEYS = {
+    "schema", "wire_bytes_per_s", "pixel_bytes_per_s", "ceiling_bytes_per_s", "clock", "bus",
+    "lanes", "tile_bytes", "encoding", "rejects", "cpu_busy", "image_sha256",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("url", "bus", "ceiling", "lanes"),
+    [
+        (f"sim:?{SCENE}&lanes=2", None, None, 2),
+        (f"sim:?{SCENE}&board=pico", None, 896_000, 1),
+        (f"usbip:?{SCENE}&lanes=4", "high", 53_248_000, 4),
+        (f"usbip:?{SCENE}&speed=full", "full", 1_216_000, 1),
+    ],
+)
+def test_a_link(cli, url, bus, ceiling, lanes):
+    words = ["--frames", "5", "--tile-bytes", "8192", "--packing", "lsb", "--check", "prbs"]
+    run = cli.run("bench", "link", url, "--mode", "full", "--seed", "5", "--json", *words)
+    assert (run.returncode, run.stderr) == (0, "")
+    found = json.loads(run.stdout)
+    assert found.keys() >= KEYS
+    assert (found["schema"], found["url"]) == ("lenslink.bench.link/1", url)
+    assert (found["bus"], found["ceiling_bytes_per_s"], found["lanes"]) == (bus, ceiling, lanes)
+    assert (found["clock"], found["cpu_busy"], found["image_sha256"]) == ("wall", None, None)
+    assert (found["encoding"], found["frames"], found["incomplete"]) == ("RG12p", 5, 0)
+    assert 0 < found["tile_bytes"] <= 8192
+    assert found["wire_bytes_per_s"] > found["pixel_bytes_per_s"] > 0
+    assert (found["checked"], found["wrong_pixels"]) == ("prbs", 0)
+    assert not any(found["rejects"].values())
+
+
+def test_a_link_for_people_and_in_the_report(cli):
+    url = f"usbip:?{SCENE}"
+    run = cli.run("bench", "link", url, "--duration", "0.2", "--output", "B.md")
+    assert run.returncode == 0
+    assert run.stderr.splitlines() == ["wrote B.md"]
+    assert " of 53,248,000: " in run.stdout.splitlines()[0]
+    report = (cli.folder / "B.md").read_text()
+    assert run.stdout.splitlines()[0].split(None, 1)[1] in report
+    assert f"`{url}`" in report
+
+
+def test_a_pixel_that_is_wrong_fails(cli):
+    run = cli.run("bench", "link", f"sim:?{SCENE}", "--frames", "2", "--check", "prbs")
+    assert run.returncode == 7
+    assert "WRONG" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["sim:?scene=ramp", "--packing", "best"], 2, "'best' is not one of"),
+        (["sim:?scene=ramp", "--frames", "5", "--duration", "1"], 2, "one of them ends"),
+        (["sim:?scene=ramp", "--mode", "wide"], 2, "no mode 'wide'"),
+        (["sim:?scene=ramp&bits=14", "--packing", "legacy"], 2, "no packing 'legacy'"),
+        (["unix:nobody"], 3, "nobody"),
+        (["sim:?scene=ramp", "--output", "notes.md"], 2, "notes.md is not a report"),
+    ],
+)
+def test_links_that_cannot_be_measured(cli, words, status, said):
+    (cli.folder / "notes.md").write_text("mine\n")
+    run = cli.run("bench", "link", *words)
+    assert (run.returncode, run.stdout) == (status, "")
+    [line] = run.stderr.splitlines()
+    assert said in line
+
+
+def test_a_link_is_interrupted(cli):
+    process = cli.start("bench", "link", f"sim:?{SCENE}", "--duration", "60", "-v")
+    # The module's log says that the session is open.
+    process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    status, output, errors = finish(process)
+    assert (status, output) == (130, [])
+    assert errors[-1] == "lenslink: interrupted"

@@ -20,8 +20,8 @@ def cli(tmp_path):
 
 
 @pytest.mark.parametrize(("signum", "code"), SIGNALS)
-def test_a_signal_during_a_stream(signum, code, cli, scene_url):
-    process = cli.start("stream", scene_url(scene="ramp", width=320, height=240), "--json")
+def test_a_signal_during_a_stream(signum, code, cli, own_url):
+    process = cli.start("stream", own_url(scene="ramp", width=320, height=240), "--json")
     assert process.stdout.readline()
     left = children(process.pid)
     process.send_signal(signum)
@@ -54,8 +54,8 @@ def test_a_signal_during_a_stream_into_a_file(signum, code, cli, scene_url):
 
 
 @pytest.mark.parametrize(("signum", "code"), SIGNALS)
-def test_a_signal_during_a_capture(signum, code, cli, scene_url):
-    terminal = cli.on_terminal("capture", scene_url(**LONG), "-o", "a.npy")
+def test_a_signal_during_a_capture(signum, code, cli, own_url):
+    terminal = cli.on_terminal("capture", own_url(**LONG), "-o", "a.npy")
     terminal.read_until("capturing")
     left = children(terminal.process.pid)
     terminal.process.send_signal(signum)
@@ -67,8 +67,8 @@ def test_a_signal_during_a_capture(signum, code, cli, scene_url):
     assert_gone(left)
 
 
-def test_the_firmware_killed_during_a_capture(cli, scene_url):
-    terminal = cli.on_terminal("capture", scene_url(**LONG), "-o", "a.dng")
+def test_the_firmware_killed_during_a_capture(cli, own_url):
+    terminal = cli.on_terminal("capture", own_url(**LONG), "-o", "a.dng")
     terminal.read_until("capturing")
     left = children(terminal.process.pid)
     os.kill(firmware(terminal.process.pid), signal.SIGKILL)
@@ -80,8 +80,8 @@ def test_the_firmware_killed_during_a_capture(cli, scene_url):
     assert_gone(left)
 
 
-def test_the_firmware_killed_during_a_stream(cli, scene_url):
-    process = cli.start("stream", scene_url(scene="ramp", width=320, height=240), "--json")
+def test_the_firmware_killed_during_a_stream(cli, own_url):
+    process = cli.start("stream", own_url(scene="ramp", width=320, height=240), "--json")
     assert process.stdout.readline()
     left = children(process.pid)
     os.kill(firmware(process.pid), signal.SIGKILL)
@@ -91,8 +91,8 @@ def test_the_firmware_killed_during_a_stream(cli, scene_url):
     assert_gone(left)
 
 
-def test_a_host_that_is_killed_leaves_no_module(cli, scene_url):
-    process = cli.start("stream", scene_url(scene="ramp", width=320, height=240), "--json")
+def test_a_host_that_is_killed_leaves_no_module(cli, own_url):
+    process = cli.start("stream", own_url(scene="ramp", width=320, height=240), "--json")
     assert process.stdout.readline()
     left = children(process.pid)
     process.kill()

@@ -23,8 +23,8 @@ def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_leaves_two_files_and_says_what_it_measured(scene_url: SceneUrl, tmp_path: Path) -> None:
-    url = scene_url(scene="bars", width=320, height=240)
+def test_it_leaves_two_files_and_says_what_it_measured(own_url: SceneUrl, tmp_path: Path) -> None:
+    url = own_url(scene="bars", width=320, height=240)
     # The second run overwrites what the first has left.
     for _ in range(2):
         done = demo(tmp_path, "--url", url, "--seconds", "1.2")

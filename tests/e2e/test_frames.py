@@ -12,15 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lab.rejects import rejected
 
 import lenslink
 from lenslink import Device, Frame, FrameStatus
 from lenslink.deadline import Deadline
-from lenslink_hil.benches.pico import PicoTransport
+from lenslink.transports.base import ClockedTransport
+from lenslink_hil.kernel import bench
 from lenslink_hil.plant.binning import bin2x2
 from lenslink_hil.plant.patterns import pattern
 from lenslink_hil.plant.sensor import levels
-from lenslink_protocol.ids import Cfa, ConfigureFlag, ModeUse
+from lenslink_protocol.ids import Cfa, ConfigureFlag, ModeUse, Reject
 
 SceneUrl = Callable[..., str]
 
@@ -59,11 +61,9 @@ def assert_sound(device: Device, frame: Frame) -> None:
     assert frame.status is FrameStatus.COMPLETE
     assert frame.coverage == 1
     assert frame.uncovered == ()
-    rejects = dict(device.stats.rejects)
-    if isinstance(device._session._transport, PicoTransport):
-        # Requests are repeated by the world's time: there an answer may come twice.
-        del rejects["unexpected"]
-    assert not any(rejects.values())
+    # On a clock of the board's own, requests are repeated by the world's: answers may come twice.
+    clocked = isinstance(device._session._transport, ClockedTransport)
+    assert not rejected(device.stats, {Reject.UNEXPECTED.value} if clocked else ())
     assert device.stats.lost_packets == 0
 
 
@@ -177,7 +177,7 @@ def test_stills_between_previews(scene_url: SceneUrl) -> None:
                 assert np.array_equal(still.pixels, oracle(still, "prbs"))
             with next(frames) as frame:
                 assert frame.pixels.shape == (96, 128)
-        assert not any(device.stats.rejects.values())
+        assert not rejected(device.stats)
 
 
 def test_test_only_applies_nothing(lens: Device) -> None:
@@ -218,8 +218,8 @@ def descriptors() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in Linux' /proc")
-def test_a_closed_module_leaves_nothing_behind(scene_url: SceneUrl) -> None:
-    url = scene_url(scene="ramp", width=64, height=64)
+def test_a_closed_module_leaves_nothing_behind(own_url: SceneUrl) -> None:
+    url = own_url(scene="ramp", width=64, height=64)
     lenslink.open(url).close()  # what is made once and kept is made now
     before = set(children()), descriptors()
     with lenslink.open(url) as device:
@@ -236,8 +236,8 @@ def test_a_closed_module_leaves_nothing_behind(scene_url: SceneUrl) -> None:
     assert (set(children()), descriptors()) == before
 
 
-def test_two_modules_at_the_same_time(scene_url: SceneUrl) -> None:
-    urls = [scene_url(scene="prbs", width=128, height=128, seed=seed) for seed in (1, 2)]
+def test_two_modules_at_the_same_time(own_url: SceneUrl) -> None:
+    urls = [own_url(scene="prbs", width=128, height=128, seed=seed) for seed in (1, 2)]
     with lenslink.open(urls[0]) as one, lenslink.open(urls[1]) as two:
         assert one.manifest.serial != two.manifest.serial
         for _ in range(3):
@@ -261,7 +261,9 @@ def test_a_boards_limits_are_kept(scene_url: SceneUrl) -> None:
                     assert np.array_equal(frame.pixels, oracle(frame, "prbs"))
                     assert_sound(device, frame)
         rate = device.stats.bytes / (time.monotonic() - began)
-    assert 0.3e6 < rate < 0.896e6 * 1.05
+    assert rate < 0.896e6 * 1.05
+    # One emulated CPU receives no more than it can.
+    assert rate > 0.3e6 or bench.in_guest()
 
 
 def test_the_driver_says_what_it_did(lens: Device) -> None:

@@ -60,7 +60,7 @@ FLOODS = [garbage, manifests, heartbeats, hellos, captures_of_what_may_not_be_se
 
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_flood(
-    scene_url: Callable[..., str], flood: Callable[[int], Iterator[tuple[int, bytes]]]
+    own_url: Callable[..., str], flood: Callable[[int], Iterator[tuple[int, bytes]]]
 ) -> None:
     """With a Pico's heap, and no more: a module that kept all it was asked would run out of it."""
 
@@ -77,7 +77,7 @@ def test_a_flood(
                 transport.send(packet, deadline)
         return transport
 
-    url = scene_url(scene="ramp", width=64, height=64, board="pico")
+    url = own_url(scene="ramp", width=64, height=64, board="pico")
     with lenslink.open(url, wrap=flooded, timeout=60) as device:
         with closing(device.stream(timeout=10)) as frames:
             for _ in range(3):

@@ -13,6 +13,7 @@ import pytest
 import rawpy
 import tifffile
 from cli_process import Cli
+from lab.rejects import rejected
 
 import lenslink
 from lenslink import Device, Frame, FrameStatus
@@ -144,13 +145,13 @@ def test_a_fast_board_repeats_frames_with_their_crcs(scene_url: SceneUrl) -> Non
                             assert np.array_equal(frame.pixels, oracle(frame, 5, number))
                             shown.add(number)
                 assert shown == set(range(REPEATED))
-        assert not any(device.stats.rejects.values())
+        assert not rejected(device.stats)
 
 
 @pytest.mark.parametrize("packing", [Packing.UNPACKED, Packing.LSB])
-def test_a_wrong_crc_of_the_sensor_is_found(scene_url: SceneUrl, packing: Packing) -> None:
+def test_a_wrong_crc_of_the_sensor_is_found(own_url: SceneUrl, packing: Packing) -> None:
     """The host believes no sensor: what its CRC does not fit is missing, and nothing else is."""
-    url = scene_url(scene="prbs", width=130, height=66, board="fast")
+    url = own_url(scene="prbs", width=130, height=66, board="fast")
     with lenslink.open(url) as device:
         transport = device._session._transport
         assert isinstance(transport, SimTransport)

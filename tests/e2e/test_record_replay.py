@@ -60,17 +60,17 @@ def record(url, path):
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["one lane", "three lanes"])
-def made(request, scene_url, tmp_path_factory):
+def made(request, own_url, tmp_path_factory):
     path = tmp_path_factory.mktemp("recorded") / "session.lcap"
-    result = record(scene_url(**SMALL | {"width": 1280, "height": 960}, lanes=request.param), path)
+    result = record(own_url(**SMALL | {"width": 1280, "height": 960}, lanes=request.param), path)
     return path, result
 
 
 @pytest.fixture(scope="module")
-def small(scene_url, tmp_path_factory):
+def small(own_url, tmp_path_factory):
     path = tmp_path_factory.mktemp("small") / "session.lcap"
     # One lane: so that what the module says has one order.
-    return path, record(scene_url(**SMALL, lanes=1), path)
+    return path, record(own_url(**SMALL, lanes=1), path)
 
 
 @pytest.fixture
@@ -92,10 +92,10 @@ def test_a_recording_is_a_module_that_does_the_same(made):
     assert stats.lost_packets == 0
 
 
-def test_the_file_says_what_it_is(made, scene_url):
+def test_the_file_says_what_it_is(made, own_url):
     path, (_, _, manifest) = made
     loaded = load(path)
-    assert loaded.info["url"].startswith(scene_url().partition("?")[0])
+    assert loaded.info["url"].startswith(own_url().partition("?")[0])
     assert loaded.info["seed"] == "3"
     assert loaded.info["protocol"] == "1.0"
     assert {"lenslink", "python", "began"} <= loaded.info.keys()
@@ -219,8 +219,8 @@ def test_a_recording_that_was_cut(small, tmp_path):
         lenslink.open(f"replay:{cut}")
 
 
-def test_a_module_that_went_away_goes_away(scene_url, tmp_path):
-    path, url = tmp_path / "gone.lcap", scene_url(**SMALL)
+def test_a_module_that_went_away_goes_away(own_url, tmp_path):
+    path, url = tmp_path / "gone.lcap", own_url(**SMALL)
     writers, inner = [], []
 
     def wrap(transport):
@@ -247,8 +247,8 @@ def test_a_module_that_went_away_goes_away(scene_url, tmp_path):
 # --- the command line ------------------------------------------------------------------------
 
 
-def test_record_and_replay(cli, scene_url):
-    url = scene_url(**SMALL)
+def test_record_and_replay(cli, own_url):
+    url = own_url(**SMALL)
     done = cli.run("record", url, "-o", "a.lcap", "-n", "3", "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
@@ -261,7 +261,7 @@ def test_record_and_replay(cli, scene_url):
     same = cli.run("replay", "a.lcap", "--as", "host", url)
     assert (same.returncode, same.stderr) == (0, "8 compared, 0 differ\n"), same.stdout
     assert "frame 2 of stream 0: as recorded" in same.stdout
-    other = cli.run("replay", "a.lcap", "--as", "host", scene_url(**SMALL | {"seed": 4}), "--json")
+    other = cli.run("replay", "a.lcap", "--as", "host", own_url(**SMALL | {"seed": 4}), "--json")
     assert other.returncode == 7
     result = json.loads(other.stdout)
     assert result["schema"] == "lenslink.replay/1"

@@ -6,6 +6,7 @@ this process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -19,17 +20,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_process import Cli, assert_gone, children, finish, objects
+from cli_process import Cli, assert_gone, children, finish, firmware, objects
 from lab.rings import fresh_name
 from lab.scale import choose, say
 
 import lenslink
 from lenslink import FrameStatus, Ring, RingFrame, RingReader
-from lenslink.errors import Disconnected
+from lenslink.errors import Disconnected, Timeout
 from lenslink.isp import segment
 from lenslink_hil.plant.patterns import pattern
 
-ROUNDS = choose(2, 17)
+MOMENTS = choose(2, 50)
+MOMENT_S = 0.1
 NOTICED_S = 1.0
 PATIENCE_S = 30.0
 
@@ -75,9 +77,9 @@ def until(condition: Callable[[], bool]) -> None:
 # --- pixels ------------------------------------------------------------------------------------
 
 
-def test_readers_see_exactly_what_the_writer_received(scene_url, name: str, ring_sum: Path):
+def test_readers_see_exactly_what_the_writer_received(own_url, name: str, ring_sum: Path):
     """Zero-copy views in two processes, and C, against the oracle; every frame, or a count."""
-    url = scene_url(scene="prbs", width=640, height=480, seed=3)
+    url = own_url(scene="prbs", width=640, height=480, seed=3)
     sums = []
     with Ring(name, 8) as ring:
         c = _start_c(ring_sum, name, "every")
@@ -125,8 +127,8 @@ def _start_c(program: Path, name: str, *options: str) -> Iterator[str]:
     return lines()
 
 
-def test_c_reads_strips_as_they_come(scene_url, name: str, ring_sum: Path):
-    url = scene_url(scene="ramp", width=2048, height=1536)
+def test_c_reads_strips_as_they_come(own_url, name: str, ring_sum: Path):
+    url = own_url(scene="ramp", width=2048, height=1536)
     with Ring(name) as ring, lenslink.open(url, ring=ring) as device:
         c = _start_c(ring_sum, name, "every", "early")
         assert next(c) == "ready"
@@ -140,9 +142,9 @@ def test_c_reads_strips_as_they_come(scene_url, name: str, ring_sum: Path):
         assert list(c)[-1].startswith("taken 1 ")
 
 
-def test_an_isp_starts_before_the_last_row_is_there(scene_url, name: str):
+def test_an_isp_starts_before_the_last_row_is_there(own_url, name: str):
     """While the writer waits in another thread for the frame, rows are read, and right."""
-    url = scene_url(scene="ramp", width=2048, height=1536)
+    url = own_url(scene="ramp", width=2048, height=1536)
     taken: list = []
     with (
         Ring(name) as ring,
@@ -176,12 +178,12 @@ def test_an_isp_starts_before_the_last_row_is_there(scene_url, name: str):
     assert taken == [FrameStatus.COMPLETE]
 
 
-def test_rows_that_did_not_arrive_show_no_other_frame(scene_url, name: str):
+def test_rows_that_did_not_arrive_show_no_other_frame(own_url, name: str):
     """A lossy link into slots that are full of old pixels: what is missing is 0."""
     from lenslink_hil.faults import Direction, Fault, FaultPlan, Kind
     from lenslink_hil.faulty import FaultyTransport
 
-    url = scene_url(scene="prbs", width=640, height=480, seed=9)
+    url = own_url(scene="prbs", width=640, height=480, seed=9)
     plan = FaultPlan(
         [Fault(Kind.FLIP, Direction.UP, 2_000_000 + 150_000 * index) for index in range(40)]
     )
@@ -235,6 +237,9 @@ def test_a_reader_that_sleeps_skips_and_nobody_waits_for_it(cli: Cli, name: str,
         with sleeper.next() as frame:
             assert frame.sequence >= numbers[-1]
         assert sleeper.skipped >= 18
+        # A reader sees a frame a moment before its writer has counted it.
+        for _ in range(20):
+            writer.stdout.readline()
         writer.send_signal(signal.SIGINT)
         with pytest.raises(Disconnected, match="closed by its writer"):
             while True:
@@ -272,17 +277,24 @@ def test_every_reader_that_stops_costs_frames_and_not_the_link(cli: Cli, name: s
 
 
 @pytest.mark.timeout(choose(120, 1200))
-def test_readers_and_writers_that_are_killed(
-    cli: Cli, name: str, lens_url: str, seed: int, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("victim", ["reader", "writer", "module"])
+def test_killed_at_any_moment(
+    victim: str,
+    cli: Cli,
+    name: str,
+    lens_url: str,
+    seed: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """At random moments: the others go on or are told, and nothing is left."""
+    """The others go on or are told, and nothing is left."""
     if not lens_url.startswith("sim:"):
         pytest.skip("serves a bench of its own")
+    kill = {"reader": _kill_a_reader, "writer": _kill_the_writer, "module": _kill_the_module}
     chance = random.Random(seed)
-    for _ in range(ROUNDS):
-        _kill_a_reader(cli, name, chance)
-        _kill_the_writer(cli, name, chance)
-    say(capsys, f"{3 * ROUNDS} processes killed, seed {seed}")
+    for _ in range(MOMENTS):
+        kill[victim](cli, name, chance)
+        assert not segment.path_of(name).exists(), f"seed {seed}"
+    say(capsys, f"the {victim} killed at {MOMENTS} moments, seed {seed}")
 
 
 def _start(cli: Cli, name: str) -> subprocess.Popen[bytes]:
@@ -302,18 +314,28 @@ def _isp(cli: Cli, name: str, chance: random.Random) -> subprocess.Popen[bytes]:
 def _kill_a_reader(cli: Cli, name: str, chance: random.Random) -> None:
     writer = _start(cli, name)
     with RingReader(name, "every", wait=PATIENCE_S) as watcher:
-        victims = [_isp(cli, name, chance) for _ in range(2)]
-        _let_pass(watcher, chance.randrange(5))
-        for victim in victims:
-            victim.kill()
-            victim.communicate()
+        victim, other = _isp(cli, name, chance), _isp(cli, name, chance)
+        _until_a_moment(watcher, chance)
+        victim.kill()
+        victim.communicate()
         # What they held comes back: the ring has fewer slots than frames that come now.
         _let_pass(watcher, 30)
         with RingReader(name) as late:
             late.next().release()
     writer.send_signal(signal.SIGINT)
     assert finish(writer)[0] == 130
-    assert not segment.path_of(name).exists()
+    code, out, err = finish(other)
+    assert code == 0, err
+    summary = objects(out)[-1]
+    assert sum(summary[each] for each in ("frames", "skipped", "dropped")) >= 30, "others go on"
+
+
+def _until_a_moment(watcher: RingReader, chance: random.Random) -> None:
+    """Read until some time has passed, most likely in the midst of a frame."""
+    moment = time.monotonic() + chance.uniform(0, MOMENT_S)
+    with contextlib.suppress(Timeout):
+        while True:
+            watcher.next(max(0.0, moment - time.monotonic())).release()
 
 
 def _let_pass(watcher: RingReader, count: int) -> None:
@@ -325,6 +347,7 @@ def _kill_the_writer(cli: Cli, name: str, chance: random.Random) -> None:
     writer = _start(cli, name)
     with RingReader(name, chance.choice(["latest", "every"]), wait=PATIENCE_S) as watcher:
         reader = _isp(cli, name, chance)
+        _until_a_moment(watcher, chance)
         held = watcher.next()
         pids = [writer.pid, *children(writer.pid)]
         writer.kill()
@@ -341,7 +364,31 @@ def _kill_the_writer(cli: Cli, name: str, chance: random.Random) -> None:
             with Ring(name, 2):
                 # The name is free at once.
                 assert segment.path_of(name).exists()
-    assert not segment.path_of(name).exists()
+    assert_gone(pids)
+
+
+def _kill_the_module(cli: Cli, name: str, chance: random.Random) -> None:
+    """The firmware's process: what the module is to its host."""
+    writer = _start(cli, name)
+    with RingReader(name, chance.choice(["latest", "every"]), wait=PATIENCE_S) as watcher:
+        reader = _isp(cli, name, chance)
+        pids = children(writer.pid)
+        _until_a_moment(watcher, chance)
+        os.kill(firmware(writer.pid), signal.SIGKILL)
+        killed = time.monotonic()
+        with pytest.raises(Disconnected, match="closed by its writer"):
+            while True:
+                with watcher.next() as frame:
+                    # A frame that was cut off says so, and shows nothing where nothing came.
+                    assert (frame.status is FrameStatus.COMPLETE) == (not frame.uncovered)
+                    for start, end in frame.uncovered:
+                        assert not frame.packed.reshape(-1)[start:end].any()
+        assert time.monotonic() - killed < NOTICED_S
+    code, _, err = finish(writer)
+    assert code == 5, err
+    assert err[-1] == "lenslink: error: the firmware was killed by signal 9"
+    code, _, err = finish(reader)
+    assert code == 0, err
     assert_gone(pids)
 
 
@@ -364,17 +411,3 @@ def test_a_killed_writer_without_readers_is_cleaned_up_by_doctor(
     assert check["ok"]
     assert "removed" in check["detail"]
     assert not segment.path_of(name).exists()
-
-
-def test_a_module_that_is_killed_ends_the_ring(cli: Cli, name: str, lens_url: str) -> None:
-    if not lens_url.startswith("sim:"):
-        pytest.skip("serves a bench of its own")
-    writer = _start(cli, name)
-    with RingReader(name, "every", wait=PATIENCE_S) as reader:
-        reader.next().release()
-        for pid in children(writer.pid):
-            os.kill(pid, signal.SIGKILL)
-        with pytest.raises(Disconnected, match="closed by its writer"):
-            while True:
-                reader.next().release()
-    assert finish(writer)[0] == 5

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import random
 import socket
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pytest
 from lab.scale import choose, say
 
-from lenslink import Disconnected
+import lenslink
+from lenslink import Disconnected, FrameStatus
 from lenslink.deadline import Deadline
 from lenslink.transports import open_transport, parse
 from lenslink.transports.shm import ShmEnd, offer
@@ -45,6 +49,13 @@ with socket.socket(socket.AF_UNIX) as server:
     end = offer(server.accept()[0])
 while True:
     end.send(bytes(65576), Deadline(20))
+"""
+
+SOURCE = """
+import sys
+from lenslink_hil.bench.source import main
+sys.argv[1:] = ["shm:lens", "--width", "640", "--height", "480", "--tile", "16384"]
+main()
 """
 
 
@@ -112,10 +123,62 @@ def _work(end: ShmEnd, killed: str, seconds: float) -> None:
 
 
 def _start(script: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", script], **pipes)
 
 
 def left() -> tuple[int, int]:
     """Descriptors, and shared memory that is mapped."""
     maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     return len(list(Path("/proc/self/fd").iterdir())), maps.count("memfd:lenslink")
+
+
+def test_a_module_that_writes_frames_is_killed(seed, capsys):
+    """In the midst of pixels that it writes to the host's frames: what is whole is right."""
+    chance = random.Random(seed)
+    before = left()
+    frames, known = 0, []
+    for _ in range(MOMENTS):
+        Path("lens").unlink(missing_ok=True)
+        process = _start(SOURCE)
+        try:
+            assert process.stdout is not None
+            crcs = json.loads(process.stdout.readline())["crcs"]
+            count, seconds = _stream(process, crcs, chance.uniform(0, 0.05))
+        except AssertionError:
+            print(f"seed {seed}")
+            raise
+        finally:
+            process.kill()
+            process.communicate()
+        frames += count
+        known.append(seconds)
+        # As any memory of frames, theirs is there for as long as somebody could look at it.
+        gc.collect()
+        assert known[-1] < KNOWN_S, f"seed {seed}"
+        assert left() == before, f"seed {seed}"
+    say(
+        capsys,
+        f"a module that writes frames killed at {MOMENTS} moments (seed {seed}), {frames} frames: "
+        f"known after at worst {1000 * max(known):.1f} ms",
+    )
+
+
+def _stream(process: subprocess.Popen[bytes], crcs: list[int], moment: float) -> tuple[int, float]:
+    """Whole frames until the kill, and seconds from that until it was known."""
+    count = 0
+    killed = None
+    with lenslink.open("shm:lens") as device:
+        device.start(tile_bytes=16384)
+        end = time.monotonic() + moment
+        with pytest.raises(Disconnected, match="the module closed the connection"):
+            while True:
+                with device.next_frame() as frame:
+                    assert frame.status is FrameStatus.COMPLETE
+                    assert zlib.crc32(frame.packed) == crcs[frame.number % len(crcs)]
+                count += killed is None
+                if killed is None and time.monotonic() > end:
+                    process.kill()
+                    killed = time.monotonic()
+        assert killed is not None
+        return count, time.monotonic() - killed

@@ -140,8 +140,8 @@ def shared(pid: int) -> int:
         time.sleep(0.01)
 
 
-def test_a_recording_is_served(cli, scene_url):
-    url = scene_url(scene="ramp", width=64, height=64)
+def test_a_recording_is_served(cli, own_url):
+    url = own_url(scene="ramp", width=64, height=64)
     run = cli.run("record", url, "-o", "a.lcap", "-n", "2")
     assert run.returncode == 0, run.stderr
     process = cli.start("replay", "a.lcap", "--listen", "shm:lens")

@@ -95,10 +95,8 @@ def one_frame(device: Device) -> None:
         assert np.array_equal(frame.pixels, expected)
 
 
-def test_starts_and_stops(
-    scene_url: Callable[..., str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with lenslink.open(scene_url(**SIZE)) as device:
+def test_starts_and_stops(own_url: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    with lenslink.open(own_url(**SIZE)) as device:
         for _ in range(20):
             one_frame(device)
         before = both_sides(device)
@@ -114,8 +112,8 @@ def test_starts_and_stops(
     say(capsys, f"{STARTS} starts and stops in {passed:.1f} s")
 
 
-def test_openings(scene_url: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
-    url = scene_url(**SIZE)
+def test_openings(own_url: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    url = own_url(**SIZE)
     for _ in range(3):
         with lenslink.open(url) as device:
             one_frame(device)
@@ -134,12 +132,12 @@ def test_openings(scene_url: Callable[..., str], capsys: pytest.CaptureFixture[s
 
 
 def test_interrupted_contacts(
-    scene_url: Callable[..., str], seed: int, capsys: pytest.CaptureFixture[str]
+    own_url: Callable[..., str], seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """1 to 200 ms, either pin, at any moment of a stream: no corrupt frame, and nothing left."""
     chance = random.Random(seed)
     frames_seen = renewals = 0
-    with lenslink.open(scene_url(**SIZE)) as device:
+    with lenslink.open(own_url(**SIZE)) as device:
         plant = device._session._transport.module
 
         def interrupt() -> None:

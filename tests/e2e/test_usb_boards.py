@@ -91,13 +91,7 @@ def check_frame(frame: lenslink.Frame) -> None:
     np.testing.assert_array_equal(frame.pixels, wanted)
 
 
-# Over four lanes of a board that has just been opened, a frame of one tile is now and then lost and
-# said to be incomplete: a known defect, to be found by running this often.
-_LOSES = "NOT RUN: four lanes on USB lose a first frame now and then; LENSLINK_NIGHTLY=1 runs it"
-LANES = ["1", pytest.param("4", marks=pytest.mark.skipif(not NIGHTLY, reason=_LOSES))]
-
-
-@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("lanes", ["1", "4"])
 def test_opened_and_closed_many_times(
     make_board: MakeBoard, lanes: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,7 +116,7 @@ def test_opened_and_closed_many_times(
 
 
 @pytest.mark.timeout(choose(120, 900))
-@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("lanes", ["1", "4"])
 def test_unplugged_at_random_points(
     make_board: MakeBoard, lanes: str, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

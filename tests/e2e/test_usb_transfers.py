@@ -1,76 +1,35 @@
-"""Transfers between pyusb and MicroPython, through the backend, the server and the stand-in."""
+"""Transfers between pyusb and MicroPython, through the server and the stand-in.
+
+Between pyusb and the server is our backend; in the guest of make test-kernel, a kernel.
+"""
 
 from __future__ import annotations
 
 import array
 import contextlib
 import random
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import usb.core
-import usb.util
-from lab import micropython
+from lab.echoboard import IN, OUT, WAIT_MS, Bus, EchoBoard
 
 from lenslink_hil.usbip.backend import UsbIpBackend
-from lenslink_hil.usbip.exporter import listening, start_server
 
-OUT, IN = 0x03, 0x83
-WAIT_MS = 5000
 SHORT_MS = 50
 LENGTHS = [1, 63, 64, 65, 511, 512, 513, 1024, 4095, 65023]
 
 
-class EchoBoard:
-    """lab/usbecho.py behind a server of its own."""
-
-    def __init__(self, folder: Path, speed: int) -> None:
-        self.address = str(folder / "hosts")
-        cables = str(folder / "cables")
-        with listening(self.address) as hosts, listening(cables) as boards:
-            self.server = start_server(hosts, boards, 0)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as cable:
-            cable.connect(cables)
-            cable.setblocking(False)
-            self.firmware = subprocess.Popen(
-                [
-                    micropython.interpreter(),
-                    micropython.TESTS / "lab/usbecho.py",
-                    str(cable.fileno()),
-                    str(speed),
-                ],
-                pass_fds=[cable.fileno()],
-                env=micropython.environment(),
-            )
-        assert self.server.stdout is not None
-        assert b'"boards": 1' in self.server.stdout.readline()
-        self.device = next(
-            iter(usb.core.find(find_all=True, backend=UsbIpBackend(self.address, 5)))
-        )
-        self.device.set_configuration()
-
-    def write(self, data: bytes) -> int:
-        return self.device.write(OUT, data, WAIT_MS)
-
-    def read(self, length: int = 1 << 17, limit: int = WAIT_MS) -> bytes:
-        return self.device.read(IN, length, limit).tobytes()
-
-    def close(self) -> None:
-        usb.util.dispose_resources(self.device)
-        self.firmware.kill()
-        self.firmware.wait()
-        for pipe in (self.server.stdin, self.server.stdout):
-            pipe.close()
-        self.server.wait(5)
+@pytest.fixture(scope="module")
+def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus]:
+    with contextlib.closing(Bus(tmp_path_factory.mktemp("bus"))) as made:
+        yield made
 
 
 @pytest.fixture(params=[2, 3], ids=["full speed", "high speed"])
-def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EchoBoard]:
-    with contextlib.closing(EchoBoard(tmp_path, request.param)) as made:
+def board(request: pytest.FixtureRequest, bus: Bus, through_kernel: bool) -> Iterator[EchoBoard]:
+    with contextlib.closing(EchoBoard(bus, request.param, through_kernel)) as made:
         yield made
 
 
@@ -161,16 +120,24 @@ def test_set_then_clear_drops_what_was_in_flight(board: EchoBoard) -> None:
     assert board.read() == b"new"
 
 
-def test_a_reset_in_the_middle_of_a_transfer(board: EchoBoard) -> None:
+def test_a_reset_in_the_middle_of_a_transfer(board: EchoBoard, through_kernel: bool) -> None:
     board.write(b"y" * 3000)
     assert board.read(512) == b"y" * 512
     board.device.reset()
-    board.device.set_configuration()
+    # A kernel configures a device again that it has reset.
+    if not through_kernel:
+        board.device.set_configuration()
     board.write(b"new")
     assert board.read() == b"new"
 
 
-def test_the_serial_port_answers(board: EchoBoard) -> None:
+def test_the_serial_port_answers(board: EchoBoard, through_kernel: bool) -> None:
+    if through_kernel:
+        # Linux' cdc_acm has it.
+        with pytest.raises(usb.core.USBError) as caught:
+            board.device.ctrl_transfer(0x21, 0x20, 0, 0, b"\x80\x25\0\0\0\0\x08")
+        assert caught.value.errno == 16
+        board.device.detach_kernel_driver(0)
     board.device.ctrl_transfer(0x21, 0x20, 0, 0, b"\x80\x25\0\0\0\0\x08")
     assert bytes(board.device.ctrl_transfer(0xA1, 0x21, 0, 0, 7)) == b"\x80\x25\0\0\0\0\x08"
     with pytest.raises(usb.core.USBError) as caught:

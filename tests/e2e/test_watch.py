@@ -13,8 +13,8 @@ SMALL = ("--scene", "ramp", "--width", "64", "--height", "64")
 
 
 @pytest.fixture
-def cli(tmp_path, scene_url):
-    scene_url()  # skips where the bench is another than sim:
+def cli(tmp_path, own_url):
+    own_url()  # skips where the module is not ours to start
     with Cli(tmp_path) as started:
         yield started
 

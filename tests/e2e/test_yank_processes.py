@@ -62,9 +62,9 @@ def descriptors() -> int:
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")
 @pytest.mark.timeout(choose(120, 1200))
 def test_a_yank_at_sampled_bytes(
-    scene_url: Callable[..., str], seed: int, capsys: pytest.CaptureFixture[str]
+    own_url: Callable[..., str], seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url = scene_url(**SIZE)
+    url = own_url(**SIZE)
     whole = Yank(FaultPlan())
     with lenslink.open(url, wrap=whole) as device:
         session(device)

@@ -176,8 +176,8 @@ FAULTS = ("flip a bit", "flip all bits", "drop", "insert", "duplicate")
 class Poisoned(Pool):
     """Memory that is full of what no picture has here, as if of another frame."""
 
-    def acquire(self, size: int) -> Buffer:
-        buffer = super().acquire(size)
+    def acquire(self, size: int, frame: int = -1) -> Buffer:
+        buffer = super().acquire(size, frame)
         buffer[:] = 0xEE
         return buffer
 

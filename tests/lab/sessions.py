@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from lab import world
 from lenslink.pool import Buffer, Pool
 from lenslink.reassembly import Assembly, Reassembly
-from lenslink_hil.faults import Fault, FaultPlan, Plug
+from lenslink_hil.faults import Damage, Fault, FaultPlan, Kind, Plug
 from lenslink_hil.faulty import faulty_lines
 from lenslink_hil.virtual import Line, VirtualBench
 from lenslink_protocol.ids import CloseReason, MessageType
@@ -28,6 +28,7 @@ from lenslink_protocol.messages import (
     Header,
     ManifestPiece,
 )
+from lenslink_protocol.params import RESEND_RETRY_MS
 
 RATE = 1e7
 LATENCY_S = 0.0002
@@ -36,6 +37,8 @@ FRAMES = 2
 # With no timer of either machine shorter than this, nothing is missed by skipping quiet time.
 _IDLE_S = 0.01
 _DEADLINE_S = 8.0
+# What is late on one of several lanes is taken for lost: a lost last packet has no other sign.
+_QUIET_S = 2 * RESEND_RETRY_MS / 1000
 
 _PICTURES = [bytes(world.gradient(number, MODE)) for number in range(64)]
 
@@ -52,9 +55,9 @@ class CountingPool(Pool):
         super().__init__()
         self.out = 0
 
-    def acquire(self, size: int) -> Buffer:
+    def acquire(self, size: int, frame: int = -1) -> Buffer:
         self.out += 1
-        return super().acquire(size)
+        return super().acquire(size, frame)
 
     def release(self, buffer: Buffer) -> None:
         self.out -= 1
@@ -215,13 +218,20 @@ class FaultBench(VirtualBench):
         hit = {
             (lane, number)
             for lane, up in self.ups.items()
-            for number in up.damage.touched | up.damage.halted
+            for number in up.damage.touched | up.damage.halted | self._late(up.damage)
         }
         for number, packets in self._sent.items():
             whole = {MessageType.FRAME_START, MessageType.FRAME_END} <= set(packets.values())
             if whole and not packets.keys() & hit:
                 found.add(number)
         return found
+
+    def _late(self, damage: Damage) -> set[int]:
+        """Packets of one of several lanes, from where its stalls are more than others wait for."""
+        stalls = [fault for fault in damage.done if fault.kind is Kind.STALL]
+        if self.lanes == 1 or sum(fault.seconds for fault in stalls) < _QUIET_S:
+            return set()
+        return set(range(min(fault.packet or 0 for fault in stalls), damage.packet + 1))
 
     # --- virtual time ---------------------------------------------------------------------
 

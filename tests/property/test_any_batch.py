@@ -40,6 +40,7 @@ NONCE = 0x5EED5EED
 POISON = 0xA5
 WIDTH, HEIGHT = 24, 12
 FORMATS = {PixelFormat.RG12: 48, PixelFormat.RG12p: 36}
+EVENTS = ["drop", "double", "again", "swap", "log", "unknown", "gone"]
 # Strips, a row each, segments of a row, rectangles; some that do not divide the frame.
 SHAPES = [(24, 2), (24, 1), (24, 5), (8, 1), (10, 1), (2, 1), (8, 4), (10, 5), (4, 2), (6, 12)]
 
@@ -47,8 +48,8 @@ SHAPES = [(24, 2), (24, 1), (24, 5), (8, 1), (10, 1), (2, 1), (8, 4), (10, 5), (
 class Poisoned(Pool):
     """Memory as of another frame."""
 
-    def acquire(self, size: int) -> Buffer:
-        buffer = super().acquire(size)
+    def acquire(self, size: int, frame: int = -1) -> Buffer:
+        buffer = super().acquire(size, frame)
         buffer[:] = POISON
         return buffer
 
@@ -241,10 +242,10 @@ def compare(coded, plan: Configured, lanes: int, resend: bool, cut) -> Host:
 
 
 @st.composite
-def sessions(draw):
+def sessions(draw, lanes=(1, 1, 2, 3), events=EVENTS):
     """Frames, then what may happen to packets and bytes on their way."""
     plan = plan_of(draw(st.sampled_from(list(FORMATS))))
-    lanes = draw(st.sampled_from([1, 1, 2, 3]))
+    lanes = draw(st.sampled_from(lanes))
     packets: list[Packet] = []
     for number in range(draw(st.integers(1, 3))):
         shape = draw(st.sampled_from(SHAPES))
@@ -253,7 +254,7 @@ def sessions(draw):
     unknown = Packet(0, 0x7D, b"?", 0, 0)
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(0, len(packets) - 1))
-        match draw(st.sampled_from(["drop", "double", "again", "swap", "log", "unknown", "gone"])):
+        match draw(st.sampled_from(events)):
             case "drop":
                 del packets[at]
             case "double":

@@ -60,8 +60,13 @@ class OpenReader(RingReader):
 class Party:
     """A reader, what it holds, and what it has had of each stream."""
 
-    def __init__(self, ring: Ring, policy: str, early: bool) -> None:
-        self.first = [ring.count(stream) for stream in (0, 1)]
+    def __init__(self, ring: Ring, policy: str, early: bool, under_way: list) -> None:
+        # The last frame of each stream that had ended before it came: of those after it, each ends
+        # while it is there.
+        self.first = [
+            min([ring.count(stream), *(s.sequence - 1 for s in under_way if s.stream == stream)])
+            for stream in (0, 1)
+        ]
         self.reader = OpenReader(ring.name, policy, early=early, timeout=0)
         self.held: list = []
         self.had: dict[int, list[int]] = {0: [], 1: []}
@@ -200,7 +205,7 @@ class Interleaving(RuleBasedStateMachine):
     @rule(policy=st.sampled_from(["latest", "every"]), early=st.booleans())
     def join(self, policy, early):
         if len(self.parties) < READERS:
-            party = Party(self.ring, policy, early)
+            party = Party(self.ring, policy, early, self.open)
             party.reader.turn = self.fence
             self.parties.append(party)
 

@@ -155,6 +155,30 @@ def end(seeds: random.Random, lanes: int) -> Fault:
     return Fault(Kind.CUT, Direction.UP, seeds.randrange(600), lane=seeds.randrange(1, lanes))
 
 
+# Found by a million random sessions, and kept.
+FOUND = {
+    "two stalls in turn, each shorter than silence: the tries of a resend are not used up": (
+        1,
+        Fault(Kind.FLIP, Direction.DOWN, 17, packet=1, mask=218),
+        Fault(Kind.STALL, Direction.UP, 48, packet=5, seconds=0.4829),
+        Fault(Kind.STALL, Direction.UP, 13, packet=8, seconds=0.4585),
+    ),
+    "two stalls that add up, on one of several lanes": (
+        3,
+        Fault(Kind.STALL, Direction.UP, 0, packet=0, lane=1, seconds=0.0493),
+        Fault(Kind.STALL, Direction.UP, 8, packet=0, lane=1, seconds=0.0707),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_what_random_faults_have_found(case: str) -> None:
+    lanes, *faults = FOUND[case]
+    bench = FaultBench(lanes)
+    run(bench, FaultPlan(tuple(faults)))
+    assert len(bench.happened()) == len(faults)
+
+
 # A tile of the first frame. A fault in it, and the causes under which the host counts it.
 TILE = 6
 CAUSES = [

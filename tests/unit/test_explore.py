@@ -102,7 +102,7 @@ def credits_of_lost_tiles_are_not_given_back(patch: pytest.MonkeyPatch) -> None:
     def alive(self: Link, message: Any) -> None:
         for stream in (0, 1):
             if message.begun[stream]:
-                self._frames.begun(stream, message.begun[stream] - 1, self._now)
+                self._frames.begun(stream, message.begun[stream] - 1, self.now)
 
     patch.setattr(Link, "_alive", alive)
 

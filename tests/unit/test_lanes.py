@@ -19,12 +19,12 @@ def picture(number: int) -> bytes:
     return (pixels & 0xFFF).astype("<u2").tobytes()
 
 
-def module() -> dict[str, object]:
+def module(width: int = WIDTH, height: int = HEIGHT) -> dict[str, object]:
     sensor = {
         "maker": None,
         "model": None,
-        "width": WIDTH,
-        "height": HEIGHT,
+        "width": width,
+        "height": height,
         "bits": 12,
         "cfa": "RGGB",
         "black": [64.0] * 4,
@@ -37,10 +37,10 @@ def module() -> dict[str, object]:
             {
                 "id": 0,
                 "name": "full",
-                "width": WIDTH,
-                "height": HEIGHT,
+                "width": width,
+                "height": height,
                 "binning": 1,
-                "active_area": [0, 0, HEIGHT, WIDTH],
+                "active_area": [0, 0, height, width],
                 "use": ["preview", "still"],
             }
         ],
@@ -51,8 +51,8 @@ def module() -> dict[str, object]:
     return made
 
 
-def bench(*up: Line) -> VirtualBench:
-    made = VirtualBench(module(), picture, up[0], Line(RATE, ROUND_TRIP_S / 2), *up[1:])
+def bench(*up: Line, size: tuple[int, int] = (WIDTH, HEIGHT)) -> VirtualBench:
+    made = VirtualBench(module(*size), picture, up[0], Line(RATE, ROUND_TRIP_S / 2), *up[1:])
     assert made.open()
     assert made.link.session is not None
     assert made.link.session.lanes == len(up)
@@ -63,7 +63,7 @@ def bench(*up: Line) -> VirtualBench:
 def check(assembly: Assembly | None) -> Assembly:
     """Every byte that is said to be covered is the source's."""
     assert assembly is not None
-    wanted = np.frombuffer(picture(assembly.number), np.uint8)
+    wanted = np.frombuffer(picture(assembly.number), np.uint8)[: assembly.buffer.size]
     covered = np.ones(wanted.size, bool)
     for start, end in assembly.clear_gaps():
         covered[start:end] = False
@@ -92,6 +92,15 @@ def test_frames_wait_for_a_lane_that_is_late() -> None:
         assert check(made.frame(5)).coverage.complete
     # Nothing was lost, so nothing was asked for.
     assert not any(made.rejects.values())
+
+
+def test_small_frames_wait_for_a_lane_that_is_late() -> None:
+    """While it is on its way, the other lane brings ten frames of a tile each."""
+    made = bench(Line(RATE, 0.0005), Line(RATE, 0.030), size=(64, 32))
+    for _ in range(50):
+        assert check(made.frame(5)).coverage.complete
+    assert not any(made.rejects.values())
+    assert made.frames.skipped == 0
 
 
 @pytest.mark.parametrize("loser", [0, 1])

@@ -475,6 +475,18 @@ def test_nothing_is_asked_for_while_the_line_stands_still():
     assert [m for m in host.messages() if isinstance(m, Resend)]
 
 
+def test_nothing_is_asked_for_again_before_anything_has_come_since():
+    host = opened()
+    asks = []
+    for turn in range(1, 15):
+        host.frames.lost = [Missing(1, 9, ResendFlag.END, ())]
+        if turn == 10:
+            host.say(Log(2, 0, b""), now=turn / 100)
+        host.link.poll(turn / 100 + 0.001)
+        asks.append(len([m for m in host.messages() if isinstance(m, Resend)]))
+    assert asks == [1, *8 * [0], 1, *4 * [0]], "once at first, once after the line went on"
+
+
 # --- signs of life ---------------------------------------------------------------------------
 
 SILENCE_S = SILENCE_MS / 1000

@@ -54,8 +54,8 @@ BITS = 10
 class Poisoned(Pool):
     """Memory as of another frame."""
 
-    def acquire(self, size):
-        buffer = super().acquire(size)
+    def acquire(self, size, frame=-1):
+        buffer = super().acquire(size, frame)
         buffer[:] = 0xEE
         return buffer
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lenslink import reassembly
 from lenslink.pool import Pool
 from lenslink.reassembly import Reassembly, pixels
 from lenslink_protocol.ids import EndStatus, Flag, FrameState, MessageType, Reject, ResendFlag
@@ -17,7 +18,9 @@ from lenslink_protocol.params import (
     END_GRACE_MS,
     FRAME_STALE_MS,
     MAX_FRAMES_OPEN,
+    MAX_OPEN_BYTES,
     MAX_RANGES,
+    MIN_FRAMES_OPEN,
     RESEND_RETRY_MS,
     RESEND_TRIES,
 )
@@ -43,10 +46,10 @@ class Poisoned(Pool):
         self.acquired = []
         self.out = 0
 
-    def acquire(self, size):
+    def acquire(self, size, frame=-1):
         self.acquired.append(size)
         self.out += 1
-        buffer = super().acquire(size)
+        buffer = super().acquire(size, frame)
         buffer[:] = POISON
         return buffer
 
@@ -396,7 +399,7 @@ def test_nothing_of_the_frame_before_is_ever_shown():
     first = bench.frames.finished.popleft()
     buffer = first.buffer
     # Without the poison: the memory comes as it went.
-    bench.pool.acquire = lambda size: buffer
+    bench.pool.acquire = lambda size, frame: buffer
     bench.start(2)
     bench.tile(STRIPS[3], 2)
     bench.end(2)
@@ -547,14 +550,36 @@ def test_memory_that_is_received_into_is_not_used_again():
     assert 0x7777 not in pixels(bench.frames._open[2])
 
 
-def test_no_more_frames_are_open_than_may_be():
-    bench = Bench(resend=True)
-    for number in range(1, 20):
-        bench.start(number, now=float(number))
-        assert len(bench.frames._open) <= MAX_FRAMES_OPEN
+@pytest.mark.parametrize(
+    ("lanes", "bytes_open", "most"),
+    [
+        (1, MAX_OPEN_BYTES, MIN_FRAMES_OPEN),
+        (2, 0, MIN_FRAMES_OPEN),
+        (2, 9 * SIZE, 9),
+        (2, MAX_OPEN_BYTES, MAX_FRAMES_OPEN),
+    ],
+)
+def test_no_more_frames_are_open_than_may_be(monkeypatch, lanes, bytes_open, most):
+    monkeypatch.setattr(reassembly, "MAX_OPEN_BYTES", bytes_open)
+    bench = Bench(resend=True, lanes=lanes)
+    for number in range(1, most + 20):
+        bench.start(number)
+        assert len(bench.frames._open) <= most
     # The oldest were handed on, as they were.
-    assert bench.numbers() == list(range(1, 20 - MAX_FRAMES_OPEN))[-4:]
-    assert bench.pool.out <= 2 * MAX_FRAMES_OPEN
+    assert bench.numbers() == [16, 17, 18, 19]
+    assert bench.pool.out == most + 4
+
+
+def test_what_no_lane_brings_any_more_keeps_no_frames_open():
+    bench = Bench(resend=True, lanes=2)
+    bench.start(1)
+    bench.end(1, message=FrameEnd(0, 2, 4, 0, (0, 0, 0, 0)))
+    for number in range(2, MIN_FRAMES_OPEN + 1):
+        bench.start(number)
+    assert 1 in bench.frames._open
+    bench.start(MIN_FRAMES_OPEN + 1)
+    assert 1 not in bench.frames._open
+    assert bench.numbers() == [1]
 
 
 def test_frames_that_nobody_takes_make_room():
@@ -795,6 +820,45 @@ def test_two_lanes_never_share_memory():
     header = bench.header(MessageType.TILE, 1, 0, STRIPS[0], 64)
     one, other = bench.frames.place(header, 0), bench.frames.place(header, 1)
     assert one is not None and other is None
+
+
+def test_frames_that_are_small_wait_for_a_lane_far_behind():
+    """Before a thread that reads a lane has its turn, others bring many such frames."""
+    bench = Bench(lanes=2)
+    bench.frames.lanes[0].last_sequence = 1000
+    bench.frames.lanes[1].last_sequence = None
+    for number in range(1, 100):
+        bench.start(number)
+        lost = STRIPS[1:] if number == 1 else STRIPS
+        for place in lost:
+            bench.tile(place, number)
+        bench.end(number, message=FrameEnd(0, 2, 4, 0, (2 * number, 0, 0, 0)))
+    assert bench.numbers() == [], "lane 1 is behind"
+    bench.tile(STRIPS[0], 1, lane=1)
+    bench.frames.lanes[1].last_sequence = 0
+    assert bench.frames.skipped == 95
+    assert bench.numbers() == [96, 97, 98, 99]
+    for frame in bench.frames.finished:
+        assert (pixels(frame) == picture(frame.number)).all()
+    assert not bench.rejects
+
+
+def test_a_frame_that_was_overtaken_is_handed_on_before_the_other():
+    """A tile of frame 2 comes by lane 1 ahead of all that lane 0 carried of frame 1."""
+    bench = Bench(lanes=2)
+    bench.frames.lanes[0].last_sequence = 1000
+    bench.tile(STRIPS[0], 2, lane=1)
+    bench.whole(1)
+    bench.start(2)
+    for place in STRIPS[1:]:
+        bench.tile(place, 2)
+    bench.end(2)
+    assert bench.numbers() == [1, 2]
+    for frame in bench.frames.finished:
+        assert (pixels(frame) == picture(frame.number)).all()
+    assert not bench.rejects
+    bench.start(1)
+    assert bench.rejects == {Reject.LATE: 1}
 
 
 def test_a_frames_end_waits_for_stragglers():

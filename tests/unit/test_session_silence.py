@@ -1,4 +1,4 @@
-"""When a session takes its module for gone."""
+"""When a session takes its module for gone, or a packet for lost."""
 
 from __future__ import annotations
 
@@ -57,3 +57,23 @@ def test_what_came_meanwhile_is_one():
     log = Log(1, 0, b"here")
     line.data = encode_packet(log.TYPE, log.encode(), nonce=session.link.nonce, sequence=0)
     session.pump(lambda: bool(session.link.logs), Deadline(5.0, "the log"))
+
+
+def test_a_packet_is_no_stall_where_the_process_did_not_run(monkeypatch: pytest.MonkeyPatch):
+    """A machine that is busy may stop it for long between the two halves of a packet."""
+    session, line = opened()
+    session.link.resume(time.monotonic())
+    log = Log(1, 0, b"here")
+    line.data = encode_packet(log.TYPE, log.encode(), nonce=session.link.nonce, sequence=0)
+    real, receive, stopped = time.monotonic, line.receive_into, 0.0
+
+    def stop(buffers: Sequence[memoryview], seconds: float) -> int:
+        nonlocal stopped
+        count = receive(buffers, seconds)
+        stopped += 0.5
+        return count
+
+    monkeypatch.setattr(line, "receive_into", stop)
+    monkeypatch.setattr(time, "monotonic", lambda: real() + stopped)
+    session.pump(lambda: bool(session.link.logs), Deadline(50.0, "the log"))
+    assert not any(session.rejects.values())

@@ -187,7 +187,7 @@ def test_a_module_whose_tail_lies(ends):
 
 @contextlib.contextmanager
 def greeted(server: socket.socket, data: bytes, fds: list[int]):
-    """A module that says that, and stays."""
+    """A module that says that, and stays until it is answered for good."""
     kept: list[socket.socket] = []
 
     def serve() -> None:
@@ -222,12 +222,32 @@ def greeting(up: int = 4096, down: int = 4096, magic: bytes = b"LLSHM 1\n") -> b
     return struct.pack("<8sII", magic, up, down)
 
 
+def framed(slots: int, slot_bytes: int) -> bytes:
+    """The greeting of a module with memory for frames."""
+    return greeting(magic=b"LLSHM 2\n") + struct.pack("<IIQ", slots, 0, slot_bytes)
+
+
+def both(sealed: bool = True) -> list[int]:
+    """Rings, and three slots of a page."""
+    return [memory(3 * 4096), memory(3 * 4096, sealed)]
+
+
 @pytest.mark.parametrize(
     ("data", "make", "words"),
     [
         (greeting(), lambda: [], "shares no memory"),
         (greeting()[:9], lambda: [memory(3 * 4096)], "shares no memory"),
-        (greeting(magic=b"LLSHM 2\n"), lambda: [memory(3 * 4096)], "greets with"),
+        (greeting(magic=b"LLSHM 3\n"), lambda: [memory(3 * 4096)], "greets with"),
+        (greeting(), lambda: [memory(3 * 4096), memory(4096)], "passes 2 pieces"),
+        (framed(3, 4096), lambda: [memory(3 * 4096)], "passes 1 pieces"),
+        (framed(3, 4096)[:31], both, "greeting ends early"),
+        (framed(0, 4096), both, "has 0 slots"),
+        (framed(9, 4096), both, "has 9 slots"),
+        (framed(3, 0), both, "slots of 0 bytes"),
+        (framed(3, 4095), both, "slots of 4095 bytes"),
+        (framed(3, 1 << 40), both, "slots of 1099511627776 bytes"),
+        (framed(2, 4096), both, "may change its size"),
+        (framed(3, 4096), lambda: both(sealed=False), "may change its size"),
         (greeting(up=0), lambda: [memory(2 * 4096)], "ring has 0 bytes"),
         (greeting(up=6144), lambda: [memory(4096 + 6144 + 4096)], "ring has 6144 bytes"),
         (greeting(down=1 << 31), lambda: [memory(3 * 4096)], "ring has 2147483648 bytes"),

@@ -23,6 +23,7 @@ from lenslink.errors import (
     Timeout,
     VersionMismatch,
 )
+from lenslink.transports.base import Line
 from lenslink.transports.usb import Found, open_module
 from lenslink.transports.usblanes import READ_BYTES, UsbTransport
 
@@ -43,6 +44,8 @@ class FakeDevice:
     """``answers`` of reads, by address: bytes, or an errno. Without one, it times out."""
 
     idVendor, idProduct, bcdDevice = 0x2E8A, 0x0005, 0x0100  # noqa: N815 - pyusb's names
+    speed: int | None = 2
+    bus, port_numbers = 1, (4, 2)
 
     def __init__(self) -> None:
         self.answers: dict[int, list[bytes | int]] = {}
@@ -105,6 +108,16 @@ class FakeDevice:
 
 def transport(device: FakeDevice, lanes: int = 1) -> UsbTransport:
     return UsbTransport(device, endpoint(OUT), [IN + number for number in range(lanes)])
+
+
+def test_the_speed_that_was_negotiated_bounds_the_rate() -> None:
+    device = FakeDevice()
+    assert transport(device).line == Line("full", 1_216_000, "1-4.2")
+    device.speed = 3
+    assert transport(device).line == Line("high", 53_248_000, "1-4.2")
+    # As where the system does not say.
+    device.speed = None
+    assert transport(device).line == Line(port="1-4.2")
 
 
 def memory(*sizes: int) -> list[memoryview]:

@@ -3,7 +3,9 @@
 Source, driver and ISP (a reader of the driver's ring) are processes of one machine, whose monotonic
 clock they share: a moment that one has noted is compared with one of another. The *ping* beside it
 is a plain socket: a byte to the source, the bytes of a first tile back, under the same pacing. It
-wakes two processes, as a tile on its way to the ISP does.
+wakes two processes, as a tile on its way to the ISP does. The source keeps to one core, host and
+ISP to another, since module and phone share none; else the kernel, which takes a sender for one
+that is about to sleep, puts the host on the sender's.
 """
 
 from __future__ import annotations
@@ -41,6 +43,9 @@ def measure(nominal: int, count: int, folder: Path, say: Say) -> dict[str, Any]:
             Worker("receiver", [json.dumps(ready)], folder) as host,
             Worker("isp", [], folder) as isp,
         ):
+            sender.keep_to(0)
+            host.keep_to(1)
+            isp.keep_to(1)
             for name, interval_us in (("paced", _PACED_US), ("loaded", 0)):
                 say(f"latency, {name}: ping")
                 pinged = host.ask(

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError
+from lenslink.transports.placed import FrameSlots
 from lenslink.transports.shm import SHM, ShmEnd, offer
 from lenslink.url import Url
 
@@ -28,6 +29,9 @@ class Gone(Exception):
 
 class Line(Protocol):
     """One end."""
+
+    slots: FrameSlots | None
+    """Memory for frames, where there is some that both ends share."""
 
     def send(self, data: bytes | memoryview) -> None:
         """Send all of it, or raise :exc:`Gone`."""
@@ -44,6 +48,8 @@ class Line(Protocol):
 
 class SocketLine:
     """A connected stream socket, which it owns."""
+
+    slots: FrameSlots | None = None
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -92,6 +98,7 @@ class ShmLine:
     """Rings in shared memory."""
 
     def __init__(self, end: ShmEnd) -> None:
+        self.slots = end.slots
         self._end = end
         self._memory = memoryview(bytearray(65536))
 
@@ -139,10 +146,12 @@ def connect(url: str) -> Line:
     return SocketLine(connection)
 
 
-def accept(listener: socket.socket, scheme: str) -> Line:
-    """The module's end of the next connection."""
+def accept(listener: socket.socket, scheme: str, frame_bytes: int) -> Line:
+    """The module's end of the next connection; shared memory has room for such frames."""
     connection, _ = listener.accept()
-    return ShmLine(offer(connection)) if scheme == "shm" else SocketLine(connection)
+    if scheme == "shm":
+        return ShmLine(offer(connection, frame_bytes=frame_bytes))
+    return SocketLine(connection)
 
 
 def listen(url: str) -> tuple[socket.socket, str]:

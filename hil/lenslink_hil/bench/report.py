@@ -14,11 +14,11 @@ from .plot import label
 
 _TITLE = """# Benchmarks
 
-Written by `make bench` and `make bench-peers`, not by hand. Each part names its machine, date and
-commit. Absolute figures are that machine's, at that moment; the ratios, whose two sides were
-measured alternately in one run, are what is worth comparing.
+Written by `make bench`, `make bench-peers` and `lenslink bench link`, not by hand. Each part names
+its machine, date and commit. Absolute figures are that machine's, at that moment; the ratios, whose
+two sides were measured alternately in one run, are what is worth comparing.
 """
-_PARTS = ("host", "peers")
+_PARTS = ("host", "peers", "link")
 
 
 def write(path: Path, part: str, text: str) -> None:
@@ -27,11 +27,9 @@ def write(path: Path, part: str, text: str) -> None:
     Raises :exc:`~lenslink.errors.UsageError` for a file that is no such report, and
     :exc:`~lenslink.errors.StorageError`.
     """
-    found = dict.fromkeys(_PARTS, "")
-    if path.exists():
-        found |= check(path)
-    found[part] = text.strip() + "\n"
-    body = "".join(f"\n<!-- {name} -->\n\n{found[name]}\n<!-- end -->\n" for name in _PARTS)
+    found = {**check(path), part: text.strip() + "\n"}
+    parts = [name for name in _PARTS if name in found]
+    body = "".join(f"\n<!-- {name} -->\n\n{found[name]}\n<!-- end -->\n" for name in parts)
     with publish(path, True) as file:
         file.write((_TITLE + body).encode())
 
@@ -208,12 +206,19 @@ def _method(result: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield "- The sender is the firmware's module in a process of its own, with packets that were"
     yield "  made ahead; nothing of it counts. No silicon is involved: the wire is the kernel."
+    yield "- Over shm: it writes its pixels to the host's frames, as a sensor's DMA does: that copy"
+    yield "  is the module's, as the kernel's copy into a socket is. The bare transport is the"
+    yield "  ring, with the reader's copy. The CRC alone finds its frame in the caches of its own"
+    yield "  core; the driver's was written by another, which takes the CRC alone to two thirds."
     yield "- Driver, bare transport, CRC and copy alternate in one process, over the same amount of"
     yield "  memory; a ratio is the median of the ratios of the repetitions."
     yield "- Every timed run holds a damaged tile under the CRC of the original and a repeated one:"
     yield "  both are rejected, the first is asked for again, and the frame's pixels are checked."
     yield "- Senders share the cores with the host, so wall figures of several modules are low; CPU"
     yield "  figures are not touched by that, but by caches that others use, and by a busy machine."
+    yield "- For latency the source keeps to core 0, host and ISP to core 1, as module and phone"
+    yield "  share no core; so do both ends of the ping. The kernel would put who is woken by a"
+    yield "  sender beside it, and there it waits until the sender pauses."
     for each in result["series"]:
         if "disturbed" in each:
             yield f"- Measured a second time: {label(each)}, since {each['disturbed']}."

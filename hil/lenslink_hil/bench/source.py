@@ -19,6 +19,7 @@ import sys
 import time
 from contextlib import closing
 
+from lenslink.transports.placed import PlacedFrame
 from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.ids import Cfa, EndStatus, Flag, FrameState, MessageType
 from lenslink_protocol.messages import FrameEnd, FrameStart, Resent
@@ -36,6 +37,8 @@ _CHUNK_BYTES = 2 << 20
 _IDLE_S = 0.02
 _FIRST_S = 5.0
 _STAMPS = 4096
+# A sensor that could not wait so long would send its pixels through the ring.
+_SLOT_S = 0.05
 
 
 class Source:
@@ -139,7 +142,7 @@ class Session:
         module, tiles, stream = self._module, self._tiles, PREVIEW
         number = module.begin_frame()
         picture = self._source.pictures[number % CONTENTS]
-        nonce = module.link.nonce
+        placed = self._take(number)
         began = time.monotonic_ns()
         self._control(MessageType.FRAME_START, self._start(began // 1000), number)
         every = self._source.damage_every
@@ -159,19 +162,7 @@ class Session:
             for cut in (0, damaged, half - 1, final - 1):
                 if at <= cut < stop:
                     stop = cut + 1
-            last = stop - 1 == damaged
-            sequence = module.number(stop - at)
-            stretch = picture.seal(at, stop, nonce, sequence, number)
-            if last:
-                picture.flip(damaged)
-            stamp[at] = time.monotonic_ns()
-            self._line.send(stretch)
-            if last:
-                picture.flip(damaged)
-                # What was there before is sent again, and must be recognised.
-                again = picture.packet(max(0, damaged - 1), nonce, module.number(1), number, 0)
-                self._line.send(again)
-                module.spend(stream, int(tiles.lengths[max(0, damaged - 1)]))
+            stamp[at] = self._send(picture, range(at, stop), number, damaged, placed)
             module.spend(stream, int(tiles.lengths[at:stop].sum()))
             at = stop
             self._hear(0)
@@ -179,12 +170,49 @@ class Session:
                 # Its answer comes after the end of the frame.
                 break
             self._answer()
+        if placed is not None:
+            placed.end()
         whole = at == len(tiles)
         self._end(number, EndStatus.OK if whole else EndStatus.ABORTED, at, began)
         if whole and len(self._source.stamps) < _STAMPS:
             self._source.stamps[number] = (began, stamp[0], stamp[half], stamp[final])
         # Also what was asked for while the frame was on its way, the answer to a stop for one.
         self._listen(0)
+
+    def _send(
+        self, picture: Picture, which: range, number: int, damaged: int, placed: PlacedFrame | None
+    ) -> int:
+        """Send some tiles, the last of which may be the *damaged* one; when that began, ns."""
+        module, tiles = self._module, self._tiles
+        nonce = module.link.nonce
+        sequence = module.number(len(which))
+        stretch = picture.seal(which.start, which.stop, nonce, sequence, number)
+        hurt = which[-1] == damaged
+        if hurt:
+            picture.flip(damaged)
+        began = time.monotonic_ns()
+        if placed is None:
+            self._line.send(stretch)
+        else:
+            picture.place(which, placed)
+        if hurt:
+            picture.flip(damaged)
+            # What was there before is sent again, and must be recognised.
+            before = max(0, damaged - 1)
+            self._line.send(picture.packet(before, nonce, module.number(1), number, 0))
+            module.spend(PREVIEW, int(tiles.lengths[before]))
+        return began
+
+    def _take(self, number: int) -> PlacedFrame | None:
+        """Where a frame is put together, if both ends share memory for it and some is free soon."""
+        slots = self._line.slots
+        if slots is None or not slots.used:
+            return None
+        end = time.monotonic() + _SLOT_S
+        size = self._source.plan.frame_bytes
+        while (placed := slots.take(number, size)) is None and time.monotonic() < end:
+            time.sleep(_SLOT_S / 1000)
+        return placed
 
     def _affordable(self, at: int, stream: int) -> int:
         """Up to which tile may be sent at once."""
@@ -298,7 +326,7 @@ def main() -> None:
         ready = select.select([listener, sys.stdin], [], [])[0]
         if sys.stdin in ready:
             return
-        with closing(accept(listener, url.partition(":")[0])) as line:
+        with closing(accept(listener, url.partition(":")[0], plan.frame_bytes)) as line:
             source.serve(line)
         _tell(stalls=source.stalls, stalled_s=source.stalled_s, stamps=source.stamps)
 

@@ -12,6 +12,7 @@ import numpy as np
 from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
+from lenslink.transports.placed import PlacedFrame
 from lenslink_protocol.framing import VERSION, encode_packet
 from lenslink_protocol.ids import MessageType
 from lenslink_protocol.messages import HEADER, MAGIC, Configured
@@ -127,6 +128,17 @@ class Picture:
             check.astype("<u4").view(np.uint8).reshape(count, 4)
         )
         return self.view[self.tiles.offset(first) : self.tiles.offset(last)]
+
+    def place(self, which: range, frame: PlacedFrame) -> None:
+        """Write the payloads of these packets, which were sealed, to where they belong."""
+        tiles = self.tiles
+        for index in which:
+            length = int(tiles.lengths[index])
+            at = int(tiles.ends[index]) - length
+            begin = int(tiles.at[index])
+            packet = self.view[begin : begin + HEADER_BYTES + length]
+            frame.memory[at : at + length] = packet[HEADER_BYTES:]
+            frame.tile(bytes(packet[:HEADER_BYTES]), at, length)
 
     def packet(self, index: int, nonce: int, sequence: int, frame: int, flags: int) -> bytes:
         """One tile as a packet of its own, with its header made anew."""

@@ -41,6 +41,12 @@ class Worker:
             start_new_session=True,
         )
 
+    def keep_to(self, core: int) -> None:
+        """Run on that core of the machine only, if it has it and lets us choose."""
+        if hasattr(os, "sched_setaffinity"):
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(self._process.pid, {core})
+
     def say(self, **command: object) -> None:
         """Send a command."""
         assert self._process.stdin is not None

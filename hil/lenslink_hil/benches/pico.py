@@ -13,11 +13,12 @@ import os
 import socket
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from lenslink.deadline import Deadline
-from lenslink.errors import Disconnected, LensLinkError, UsageError
-from lenslink.transports.base import DeviceInfo
+from lenslink.errors import Disconnected, LensLinkError, RigError, UsageError
+from lenslink.transports.base import DeviceInfo, Reading
 from lenslink.transports.usb import open_module
 from lenslink.transports.usblanes import UsbTransport
 from lenslink.url import Url
@@ -84,6 +85,7 @@ class PicoModule:
             raise UsageError("pico: has a generator for a sensor: scene=prbs, or none")
         numbers = {key: url.integer(key) for key in _NUMBERS if key in options}
         seed = numbers.get("seed") or 0
+        self.bus = bus
         self._stack = contextlib.ExitStack()
         try:
             # The plant has rows too; here nobody reads them.
@@ -154,14 +156,29 @@ class PicoTransport(UsbTransport):
     def __init__(self, module: PicoModule, device: Any, out: Any, ins: list[int]) -> None:
         self.module = module
         super().__init__(device, out, ins)
+        self.line = replace(
+            self.line, bus=module.bus, image_sha256=module.board.image.sha256, port=None
+        )
+
+    def reading(self) -> Reading:
+        """The emulated clock, and for how much of it the core did not sleep."""
+        try:
+            report = self.module.board.report()
+        except RigError as error:
+            raise Disconnected(str(error)) from None
+        now, slept = report["emulated_us"] / 1e6, report["slept_us"] / 1e6
+        return Reading(now, "emulated", now - slept)
 
     def close(self) -> None:
         super().close()
         self.module.close()
 
     def _lost(self, why: str) -> Disconnected:
-        with contextlib.suppress(LensLinkError):
+        # A chip that has stopped says why.
+        try:
             self.module.board.report()
+        except LensLinkError as error:
+            why = str(error)
         return super()._lost(why)
 
 

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
-from lenslink.transports.base import DeviceInfo
+from lenslink.transports.base import DeviceInfo, Line
 from lenslink.transports.lanes import LaneSockets
 from lenslink.url import Url
 from lenslink_protocol.params import MAX_LANES
@@ -253,8 +253,10 @@ class SimTransport(LaneSockets):
 
     private = True
 
-    def __init__(self, module: Module, links: Sequence[socket.socket]) -> None:
+    def __init__(self, module: Module, links: Sequence[socket.socket], rate: int = 0) -> None:
         super().__init__(links)
+        # The board's own rate, if it has one, bounds each of its sockets.
+        self.line = Line(ceiling=rate * len(links) or None)
         self.module = module
         self.note = module.note
 
@@ -293,7 +295,8 @@ class SimOpener:
         finally:
             for _, end in pairs:
                 end.close()
-        return SimTransport(module, [host for host, _ in pairs])
+        rate = load_board(url.options.get("board", "sim")).limits.get("rate", 0)
+        return SimTransport(module, [host for host, _ in pairs], rate)
 
     def devices(self) -> list[DeviceInfo]:
         """None: a simulated module exists only while it is open (see ``lenslink sim``)."""

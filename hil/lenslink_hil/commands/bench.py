@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lenslink.cli.options import Settings, common_options, pass_settings
+from lenslink.cli.opening import opened, show_logs, url_argument
+from lenslink.cli.options import Seconds, Settings, common_options, pass_settings
 from lenslink.cli.screen import Progress, Screen, emit_json
+from lenslink.errors import UsageError
+from lenslink_protocol.packings import Packing
+from lenslink_protocol.params import MAX_PAYLOAD
 
+_FAILED = 7
 _OUTPUT = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -23,6 +29,7 @@ def bench() -> None:
       lenslink bench host --quick
       lenslink bench host --output BENCHMARKS.md
       lenslink bench peers
+      lenslink bench link usb:
     """
 
 
@@ -127,6 +134,86 @@ def peers(settings: Settings, *, output: Path | None, as_json: bool) -> None:
         rate = f"{each['mb_per_cpu_s']:10.1f} MB per CPU-second"
         click.echo(f"{rate}  {each['name']}: {each['note']}")
     _not_run(result, screen)
+
+
+@bench.command(epilog="Exit codes: 0 measured, 7 a pixel was wrong.")
+@url_argument
+@click.option("--mode", metavar="NAME", help="Readout mode.  [default: the preview's]")
+@click.option(
+    "--packing",
+    type=click.Choice([each.value for each in Packing]),
+    help="How pixels share bytes on the link.  [default: the module's choice]",
+)
+@click.option(
+    "--tile-bytes",
+    type=click.IntRange(min=1, max=MAX_PAYLOAD),
+    metavar="N",
+    help="Longest tile.  [default: the module's choice]",
+)
+@click.option("--duration", type=Seconds(), metavar="SECONDS", help="Of the link's clock. [5]")
+@click.option("--frames", type=click.IntRange(min=2), metavar="N", help="End after N frames.")
+@click.option(
+    "--check",
+    type=click.Choice(["prbs", "ramp", "bars"]),
+    help="The pattern that the module shows: compare every pixel. Takes time of the host's.",
+)
+@click.option("--seed", type=int, default=0, help="Of the pattern 'prbs'.")
+@click.option("--output", type=_OUTPUT, metavar="FILE.md", help="Write or renew the report there.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@common_options
+@pass_settings
+def link(
+    settings: Settings,
+    url: str | None,
+    *,
+    mode: str | None,
+    packing: str | None,
+    tile_bytes: int | None,
+    duration: float | None,
+    frames: int | None,
+    check: str | None,
+    seed: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """What one module's link achieves, beside what its line carries at best.
+
+    Wire bytes are all that comes, headers included; pixel bytes are those of sound tiles, as they
+    lie on the link. The ceiling is that of the USB speed that was negotiated, or the board's own;
+    of other lines it is unknown. On an emulated board time is the emulated clock's.
+
+    \b
+    Examples:
+      lenslink bench link usb:
+      lenslink bench link 'usbip:?scene=prbs&lanes=4' --check prbs --frames 100
+      lenslink bench link sim: --packing lsb --json | jq .wire_bytes_per_s
+    """
+    from ..bench import link as run
+    from ..bench import report
+
+    if duration is not None and frames is not None:
+        raise UsageError("--duration and --frames: one of them ends the measurement")
+    if output is not None:
+        report.check(output)
+    screen = Screen(settings)
+    effort = run.Effort(mode, packing, tile_bytes or 0, frames, duration or 5.0, check, seed)
+    with opened(url, settings, screen) as device, screen.progress() as progress:
+
+        def say(text: Callable[[], str]) -> None:
+            progress.update(text)
+            show_logs(device, screen)
+
+        result = {**run.measure(device, effort, say), "url": device.url}
+    if output is not None:
+        report.write(output, "link", run.markdown(result))
+        screen.say(f"wrote {output}")
+    if as_json:
+        emit_json(result)
+    else:
+        for line in run.summary(result):
+            click.echo(line)
+    if result["wrong_pixels"]:
+        raise click.exceptions.Exit(_FAILED)
 
 
 def _saying(progress: Progress) -> Any:

@@ -77,23 +77,32 @@ def list_devices(address: Address, seconds: float) -> list[Listed]:
         return found
 
 
+def import_device(address: Address, busid: str, seconds: float) -> tuple[socket.socket, Any]:
+    """Take a device: the connection that its transfers go over, and it as protocol.DEVICE has it.
+
+    Raises :exc:`Refused`, or OSError where there is no server.
+    """
+    connection = _connected(address, seconds)
+    try:
+        name = busid.encode("ascii").ljust(protocol.BUSID, b"\0")
+        connection.sendall(_op(protocol.OP_REQ_IMPORT) + name)
+        _check(_answer(connection, protocol.OP_REP_IMPORT))
+        device = _device(connection)
+        connection.settimeout(None)
+    except BaseException:
+        connection.close()
+        raise
+    return connection, device
+
+
 class Connection:
     """An imported device. Raises :exc:`Refused`, or OSError where there is no server."""
 
     def __init__(self, address: Address, busid: str, seconds: float) -> None:
-        self._socket = _connected(address, seconds)
-        try:
-            name = busid.encode("ascii").ljust(protocol.BUSID, b"\0")
-            self._socket.sendall(_op(protocol.OP_REQ_IMPORT) + name)
-            _check(_answer(self._socket, protocol.OP_REP_IMPORT))
-            self.device = _device(self._socket)
-            self._socket.settimeout(None)
-            # The reader waits as long as it takes; a server that takes nothing is gone.
-            limit = struct.pack("ll", int(_SEND_S), 0)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        except BaseException:
-            self._socket.close()
-            raise
+        self._socket, self.device = import_device(address, busid, seconds)
+        # The reader waits as long as it takes; a server that takes nothing is gone.
+        limit = struct.pack("ll", int(_SEND_S), 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         self._devid = self.device.busnum << 16 | self.device.devnum
         self._lock = threading.Lock()
         self._transfers: dict[int, Transfer] = {}

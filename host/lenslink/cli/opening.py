@@ -33,10 +33,26 @@ def opened(
     with lenslink.open(url, timeout=settings.timeout, ring=ring) as device:
         if device.note:
             screen.say(f"lenslink: {device.note}")
+        driver = _Shown(screen)
+        log = logging.getLogger("lenslink")
+        log.setLevel(logging.INFO)
+        log.addHandler(driver)
         try:
             yield device
         finally:
+            log.removeHandler(driver)
             show_logs(device, screen)
+
+
+class _Shown(logging.Handler):
+    """What the driver logs, for ``-v``."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(logging.INFO)
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._screen.detail(f"[{record.name}] {record.levelname}: {record.getMessage()}")
 
 
 def show_logs(device: Device, screen: Screen) -> None:

@@ -34,15 +34,18 @@ class RingFeed(Pool):
         self._ring = ring
         self._slots: dict[int, tuple[Slot, weakref.finalize[..., Buffer]]] = {}
 
-    def acquire(self, size: int) -> Buffer:
+    def acquire(self, size: int, frame: int = -1) -> Buffer:
         slot = self._ring.take(size)
         if slot is None:
-            return super().acquire(size)
+            return super().acquire(size, frame)
         buffer, slot.memory = slot.memory, np.empty(0, np.uint8)
         end = weakref.finalize(buffer, self._let_go, id(buffer))
         end.atexit = False
         self._slots[id(buffer)] = (slot, end)
         return buffer
+
+    def another(self) -> Pool:
+        return RingFeed(self._ring.another())
 
     def release(self, buffer: Buffer) -> None:
         if id(buffer) in self._slots:

@@ -44,8 +44,17 @@ from lenslink_protocol.ringlayout import (
 )
 
 from ..deadline import Deadline
-from ..errors import DeviceBusy, Disconnected, NotFound, ProtocolError, UsageError, VersionMismatch
+from ..errors import (
+    DeviceBusy,
+    Disconnected,
+    LensLinkError,
+    NotFound,
+    ProtocolError,
+    UsageError,
+    VersionMismatch,
+)
 from ..frame import FrameStatus
+from ..pace import Pace
 from ..raw.packing import unpack
 from . import segment
 from .sync import fence, order, sleep
@@ -114,6 +123,7 @@ class RingReader:
         self._early = early
         self._streams = tuple(sorted(set(streams), reverse=True))
         self._timeout = timeout
+        self._pace = Pace()
         self._closed = False
         self._last = dict.fromkeys(self._streams, 0)
         self._begun = False
@@ -189,13 +199,29 @@ class RingReader:
             bell = self._bell()
             frame = self._pick(hold)
             if frame is not None:
+                self._pace.came(time.monotonic())
                 return frame
             if over:
                 raise Disconnected(self._why())
             over = self._is_over()
             if not over:
                 deadline.check()
-                self._sleep(bell, deadline, Asleep.STRIP if self._early else Asleep.FRAME)
+                what = Asleep.STRIP if self._early else Asleep.FRAME
+                self._sleep(bell, deadline, what, min(_LOOK_S, self._get_ready()))
+
+    def _get_ready(self) -> float:
+        """Walk the way of a frame if one is due, seconds until one is: see :mod:`..pace`."""
+        wait = self._pace.wait(time.monotonic())
+        if wait:
+            return wait
+        self._pace.ready()
+        for found in self._scan():
+            # None of them is held: whatever it is by now, it goes nowhere.
+            with contextlib.suppress(LensLinkError):
+                RingFrame(self, found.slot, self._free_hold())
+        fence()
+        sleep(self._bell_address, self._bell() + 1 & 0xFFFFFFFF, 0.0)
+        return _LOOK_S
 
     def __iter__(self) -> Iterator[RingFrame]:
         """Frames until the writer ends the ring; each is released when the next is asked for."""
@@ -310,13 +336,13 @@ class RingReader:
     def _bell(self) -> int:
         return self._i[HEADER.at["bell"] // 4]
 
-    def _sleep(self, bell: int, deadline: Deadline, what: Asleep) -> None:
+    def _sleep(self, bell: int, deadline: Deadline, what: Asleep, at_most: float = _LOOK_S) -> None:
         asleep = HEADER.at["asleep"] + self._number
         self._control[asleep] = what
         fence()
         try:
             if self._bell() == bell:
-                sleep(self._bell_address, bell, min(_LOOK_S, deadline.remaining()))
+                sleep(self._bell_address, bell, min(at_most, deadline.remaining()))
         finally:
             self._control[asleep] = Asleep.AWAKE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
@@ -13,6 +14,8 @@ from .base import DeviceInfo, Opener, Transport
 __all__ = ["DeviceInfo", "Opener", "Transport", "choose", "list_devices", "opener", "parse"]
 
 
+# Read from the files of the installation, and asked for ten times a second by watch().
+@cache
 def _entry_points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group="lenslink.transports")}
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..deadline import Deadline
 from ..url import Url
+
+if TYPE_CHECKING:
+    # It brings numpy, which no command needs for its help.
+    from ..pool import Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,31 @@ class DeviceInfo:
     serial: str | None = None
     busy: bool = False
     """Another process has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The line below a transport, as far as it is known: what a measured rate is held against."""
+
+    bus: str | None = None
+    """USB's negotiated speed (``full``, ``high``, ``super``), or a bench's name for its model."""
+    ceiling: int | None = None
+    """Bytes a second that it carries at best."""
+    port: str | None = None
+    """Where the module is plugged in, by a name that lasts: what pays there is remembered."""
+    image_sha256: str | None = None
+    """Of the firmware image at its other end, where a bench runs one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A clock's, and what the module's processor has done by then."""
+
+    seconds: float
+    clock: str = "wall"
+    """``wall``, or ``emulated``: a rate on that one is no rate of this machine."""
+    busy_s: float | None = None
+    """Seconds of them that the processor was not idle; None where nobody counts."""
 
 
 class Transport(Protocol):
@@ -58,6 +87,14 @@ class FillingTransport(Transport, Protocol):
 
 
 @runtime_checkable
+class PlacingTransport(Transport, Protocol):
+    """A transport whose module may write pixels to where the frame is put together."""
+
+    def frame_pool(self) -> Pool | None:
+        """Where it does; None if this one does not."""
+
+
+@runtime_checkable
 class MultiLaneTransport(Transport, Protocol):
     """A transport of several lanes; lane 0 is what the methods of a transport are about."""
 
@@ -80,6 +117,21 @@ class NarrowTransport(Transport, Protocol):
 
     window: int | None
     """Bytes of a stream's tiles that may be on their way; None = as many as the link likes."""
+
+
+@runtime_checkable
+class KnownLine(Transport, Protocol):
+    """A transport that knows its line; of others nothing is said."""
+
+    line: Line
+
+
+@runtime_checkable
+class ClockedTransport(Transport, Protocol):
+    """A transport to a bench whose time is its own."""
+
+    def reading(self) -> Reading:
+        """Its clock now; raises :exc:`~lenslink.errors.Disconnected` when the module is gone."""
 
 
 class Opener(Protocol):

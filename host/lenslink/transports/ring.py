@@ -48,6 +48,15 @@ class RingError(Exception):
     """Raised when the other side's counter cannot be true."""
 
 
+def fence(turn: threading.Lock) -> None:
+    """Nothing passes it in either direction; *turn* is of whoever calls."""
+    with turn:
+        pass
+    if not _X86:
+        with turn:
+            pass
+
+
 class _Side:
     """What both sides have: our count, the other's, and the bytes."""
 
@@ -66,12 +75,7 @@ class _Side:
             view.release()
 
     def _fence(self) -> None:
-        """Nothing passes it in either direction."""
-        with self._turn:
-            pass
-        if not _X86:
-            with self._turn:
-                pass
+        fence(self._turn)
 
     def _move(self, count: int) -> bool:
         """Say that our count has risen; whether the other side wants to be woken."""
@@ -118,6 +122,24 @@ class RingReader(_Side):
         """The first *count* bytes are done with; whether the writer wants to be woken."""
         return self._move(count)
 
+    def view(self, start: int, count: int) -> memoryview:
+        """What is there, *start* bytes on: *count* bytes, or as many as lie in one piece."""
+        begin = (self._count + start) & (self._size - 1)
+        return self._data[begin : begin + count]
+
+    def copy(self, start: int, target: memoryview) -> None:
+        """Copy from what is there, *start* bytes on, as much as *target* holds."""
+        data, size = self._data, self._size
+        begin = (self._count + start) & (size - 1)
+        length = len(target)
+        end = begin + length
+        if end <= size:
+            target[:] = data[begin:end]
+        else:
+            first = size - begin
+            target[:first] = data[begin:]
+            target[first:] = data[: length - first]
+
     def read_into(self, buffers: Sequence[memoryview]) -> int:
         """Fill *buffers*, which are contiguous bytes, in order; how many bytes came.
 
@@ -148,9 +170,15 @@ class RingReader(_Side):
 
     def is_idle(self) -> bool:
         """Ask to be woken by the next byte; True if none is there, so that one may sleep."""
-        self._mine[_WAKE] = self._count + 1
+        return self.is_short(1)
+
+    def is_short(self, count: int) -> bool:
+        """The same until *count* bytes are there."""
+        if self.available() >= count:
+            return False
+        self._mine[_WAKE] = self._count + count
         self._fence()
-        return not self.available()
+        return self.available() < count
 
 
 class RingWriter(_Side):

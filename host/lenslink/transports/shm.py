@@ -11,7 +11,11 @@ SPEC.md's appendix says it all, for a module in another language::
     offset  128  up: the host's line (it reads)        tail, wake
     offset  256  down: the host's line (it writes)     head, wake
     offset  384  down: the module's line (it reads)    tail, wake
+    offset  512  the host's: a word for each slot of the frames' memory
     offset 4096  the bytes of up (module to host), then those of down
+
+A module that writes its pixels where the host wants them, as a sensor's DMA does, greets with
+version 2, and passes memory for frames besides: :mod:`.placed`.
 """
 
 from __future__ import annotations
@@ -26,17 +30,27 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from lenslink_protocol.params import MAX_HEIGHT, MAX_WIDTH
+
 from ..deadline import Deadline
 from ..errors import Disconnected, LensLinkError, NotFound, ProtocolError, Timeout, UsageError
 from ..url import Url
 from .base import DeviceInfo
+from .placed import MAX_SLOTS, SLOTS, FrameSlots, PlacedPool
+from .records import HEAD_BYTES, Record, RecordReader, encode, padding
 from .ring import LINE_BYTES, RingError, RingReader, RingWriter
 from .socket import registered
 
 _GREETING = struct.Struct("<8sII")
 _MAGIC = b"LLSHM 1\n"
+_FRAMES = struct.Struct("<IIQ")
+_FRAMES_MAGIC = b"LLSHM 2\n"
 _PAGE = 4096
 _LINE_STEP = 128
+_GRANTS_AT = 512
+_MAX_SLOT = 2 * MAX_WIDTH * MAX_HEIGHT
 _MAX_RING = 64 << 20
 # What one core wrote, the other reads while it is still in a cache; a tile of 1 MiB fits with its
 # header. With tiles of 64 and 256 KiB, 512 KiB and 8 MiB were each slower by a tenth.
@@ -45,6 +59,10 @@ DOWN_BYTES = 64 << 10
 # A module that shares memory says so at once.
 _GREETING_S = 5.0
 _BELLS = 4096
+# A host that listens takes what the module says of its slots.
+_PUT_S = 10.0
+# How long a module may pause before what has come is used.
+_FILL_S = 0.002
 
 
 class ShmEnd:
@@ -52,14 +70,23 @@ class ShmEnd:
 
     The host's end is a transport; the module's is the same, the other way round. ``incoming`` and
     ``outgoing`` are the rings, for whoever fills or empties them in place and then calls
-    :meth:`ring`. One thread at a time.
+    :meth:`ring`. With *frames*, memory of *slots* frames, what the module sends comes in records.
+    One thread at a time.
     """
 
     private = False
     note: str | None = None
 
     def __init__(
-        self, connection: socket.socket, memory: mmap.mmap, up: int, down: int, *, is_host: bool
+        self,
+        connection: socket.socket,
+        memory: mmap.mmap,
+        up: int,
+        down: int,
+        *,
+        is_host: bool,
+        frames: mmap.mmap | None = None,
+        slots: int = 0,
     ) -> None:
         whole = memoryview(memory)
         lines = [whole[n * _LINE_STEP : n * _LINE_STEP + LINE_BYTES] for n in range(4)]
@@ -70,9 +97,22 @@ class ShmEnd:
         else:
             self.incoming = RingReader(rings[1], lines[3], lines[2])
             self.outgoing = RingWriter(rings[0], lines[0], lines[1])
+        self._pool: PlacedPool | None = None
+        self._placing: PlacedPool | None = None
+        self._records: RecordReader | None = None
+        self.slots: FrameSlots | None = None
+        """Of the module's end, where it has memory for frames."""
+        self._held: list[memoryview | mmap.mmap] = [*lines, whole, memory]
+        if frames is not None:
+            words = whole[_GRANTS_AT : _GRANTS_AT + 8 * slots].cast("Q")
+            self._held = [words, *self._held, frames]
+            if is_host:
+                self._pool = PlacedPool(np.frombuffer(frames, np.uint8), slots, words)
+                self._records = RecordReader(self.incoming, self._pool)
+            else:
+                self.slots = FrameSlots(memoryview(frames), slots, words, self._put)
         connection.setblocking(False)
         self._socket: socket.socket | None = connection
-        self._held: list[memoryview | mmap.mmap] = [*lines, whole, memory]
         self._bell = select.poll()
         self._bell.register(connection, select.POLLIN)
         self._peer = "module" if is_host else "host"
@@ -85,19 +125,65 @@ class ShmEnd:
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
         self._connection()
+        end = time.monotonic() + seconds
         try:
-            count = self.incoming.read_into(buffers)
-            if not count:
-                if not self._wait_for_bytes(seconds):
-                    return 0
-                count = self.incoming.read_into(buffers)
-            if self.incoming.take(count):
-                self.ring()
+            while not (count := self._read_into(buffers)):
+                if not self._wait_for_bytes(end):
+                    break
         except RingError as error:
             raise self._broken(error) from None
         return count
 
+    def fill_into(self, buffers: Sequence[memoryview]) -> int:
+        if self._records is not None:
+            self._await(self._records.expected(buffers))
+        return self.receive_into(buffers, _FILL_S)
+
+    def _await(self, count: int) -> None:
+        """Sleep until *count* bytes are in the ring, for a moment."""
+        end = time.monotonic() + _FILL_S
+        try:
+            while not self._ended and self.incoming.is_short(count):
+                rest = end - time.monotonic()
+                if rest <= 0 or not self._sleep(rest):
+                    break
+        except RingError as error:
+            raise self._broken(error) from None
+
+    def _read_into(self, buffers: Sequence[memoryview]) -> int:
+        if self._records is not None:
+            if self._placing is not None:
+                self._placing.grant()
+            count, wanted = self._records.read_into(buffers)
+        else:
+            count = self.incoming.read_into(buffers)
+            wanted = count > 0 and self.incoming.take(count)
+        if wanted:
+            self.ring()
+        return count
+
+    def frame_pool(self) -> PlacedPool | None:
+        """Memory for frames that the module writes to itself: it may, once the host listens."""
+        self._placing = self._pool
+        return self._pool
+
     def send(self, data: bytes | memoryview, deadline: Deadline) -> None:
+        if self.slots is None:
+            self._write(data, deadline)
+            return
+        if len(data) <= _PAGE:
+            self._write(encode(Record.BYTES, len(data), 0, bytes(data)), deadline)
+            return
+        head = encode(Record.BYTES, len(data))
+        self._write(head[:HEAD_BYTES], deadline)
+        self._write(data, deadline)
+        self._write(padding(len(data)), deadline)
+
+    def _put(self, record: bytes) -> None:
+        """Send a record of the module's that is not of the link."""
+        self._write(record, Deadline(_PUT_S))
+
+    def _write(self, data: bytes | memoryview, deadline: Deadline) -> None:
         self._connection()
         rest = memoryview(data)
         try:
@@ -147,9 +233,8 @@ class ShmEnd:
                 else:
                     held.close()
 
-    def _wait_for_bytes(self, seconds: float) -> bool:
-        """Sleep until there is something to read."""
-        end = time.monotonic() + seconds
+    def _wait_for_bytes(self, end: float) -> bool:
+        """Sleep until there is something to read; False if there is nothing at the time *end*."""
         while self.incoming.is_idle():
             if self._ended:
                 # What was written before the end was there before we looked.
@@ -185,30 +270,44 @@ class ShmEnd:
         return ProtocolError(self._gone)
 
 
-def offer(connection: socket.socket, up: int = UP_BYTES, down: int = DOWN_BYTES) -> ShmEnd:
+def offer(
+    connection: socket.socket, up: int = UP_BYTES, down: int = DOWN_BYTES, frame_bytes: int = 0
+) -> ShmEnd:
     """The module's end: share memory with the host that has connected.
 
-    The rings have *up* and *down* bytes. It owns *connection* from now on.
-    :exc:`~lenslink.errors.Disconnected` if the host is gone already.
+    The rings have *up* and *down* bytes; with *frame_bytes* there is memory for frames of up to so
+    many. It owns *connection* from now on. :exc:`~lenslink.errors.Disconnected` if the host is gone
+    already.
     """
     check_system()
+    slots = SLOTS if frame_bytes else 0
+    slot_bytes = -(-frame_bytes // _PAGE) * _PAGE
+    sizes = [_PAGE + up + down] + ([slots * slot_bytes] if slots else [])
+    greeting = _GREETING.pack(_FRAMES_MAGIC if slots else _MAGIC, up, down)
+    if slots:
+        greeting += _FRAMES.pack(slots, 0, slot_bytes)
+    with contextlib.ExitStack() as stack:
+        try:
+            fds = [_memory(size, stack) for size in sizes]
+            # Small, and the first on this connection: it goes as a whole and without waiting.
+            socket.send_fds(connection, [greeting], fds)
+            memory, *frames = (mmap.mmap(fd, size) for fd, size in zip(fds, sizes, strict=True))
+        except OSError as error:
+            connection.close()
+            raise Disconnected(f"the host closed the connection: {error.strerror}") from None
+    found = frames[0] if frames else None
+    return ShmEnd(connection, memory, up, down, is_host=False, frames=found, slots=slots)
+
+
+def _memory(size: int, stack: contextlib.ExitStack) -> int:
+    """A descriptor of memory that never changes its size."""
     import fcntl
 
     fd = os.memfd_create("lenslink", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        size = _PAGE + up + down
-        os.ftruncate(fd, size)
-        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-        # Small, and the first on this connection: it goes as a whole and without waiting.
-        socket.send_fds(connection, [_GREETING.pack(_MAGIC, up, down)], [fd])
-        memory = mmap.mmap(fd, size)
-    except OSError as error:
-        connection.close()
-        raise Disconnected(f"the host closed the connection: {error.strerror}") from None
-    finally:
-        os.close(fd)
-    return ShmEnd(connection, memory, up, down, is_host=False)
+    stack.callback(os.close, fd)
+    os.ftruncate(fd, size)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return fd
 
 
 def check_system() -> None:
@@ -221,7 +320,7 @@ def _accept(connection: socket.socket, name: str) -> ShmEnd:
     """The host's end: map what the module offers, once it has been checked."""
     try:
         data, fds, _, _ = socket.recv_fds(
-            connection, _GREETING.size, 1, flags=socket.MSG_CMSG_CLOEXEC
+            connection, _GREETING.size, 2, flags=socket.MSG_CMSG_CLOEXEC
         )
     except TimeoutError:
         raise ProtocolError(f"{name}: the module shares no memory (does it serve unix:?)") from None
@@ -230,20 +329,43 @@ def _accept(connection: socket.socket, name: str) -> ShmEnd:
     try:
         if not data:
             raise Disconnected(f"{name}: the module closed the connection")
-        if len(data) < _GREETING.size or len(fds) != 1:
+        if len(data) < _GREETING.size or not fds:
             raise ProtocolError(f"{name}: the module shares no memory (does it serve unix:?)")
         magic, up, down = _GREETING.unpack(data)
-        if magic != _MAGIC:
-            raise ProtocolError(f"{name}: the module greets with {magic!r}, not with {_MAGIC!r}")
+        if magic not in (_MAGIC, _FRAMES_MAGIC):
+            known = f"{_MAGIC!r} or {_FRAMES_MAGIC!r}"
+            raise ProtocolError(f"{name}: the module greets with {magic!r}, not with {known}")
         for ring in (up, down):
             if not _PAGE <= ring <= _MAX_RING or ring & (ring - 1):
                 raise ProtocolError(f"{name}: the module's ring has {ring} bytes")
-        size = _PAGE + up + down
-        memory = _mapped(fds[0], size, name)
+        slots, frames_size = 0, 0
+        if magic == _FRAMES_MAGIC:
+            slots, frames_size = _frames_offered(connection, name)
+        sizes = [_PAGE + up + down] + ([frames_size] if slots else [])
+        if len(fds) != len(sizes):
+            raise ProtocolError(f"{name}: the module passes {len(fds)} pieces of memory")
+        memory, *frames = (_mapped(fd, size, name) for fd, size in zip(fds, sizes, strict=True))
     finally:
         for fd in fds:
             os.close(fd)
-    return ShmEnd(connection, memory, up, down, is_host=True)
+    found = frames[0] if frames else None
+    return ShmEnd(connection, memory, up, down, is_host=True, frames=found, slots=slots)
+
+
+def _frames_offered(connection: socket.socket, name: str) -> tuple[int, int]:
+    """Slots of the module's memory for frames, and the size of it all."""
+    data = b""
+    with contextlib.suppress(OSError):
+        # Sent in one piece with what has come already.
+        data = connection.recv(_FRAMES.size)
+    if len(data) < _FRAMES.size:
+        raise ProtocolError(f"{name}: the module's greeting ends early")
+    slots, _, slot_bytes = _FRAMES.unpack(data)
+    if not 1 <= slots <= MAX_SLOTS:
+        raise ProtocolError(f"{name}: the module's memory has {slots} slots")
+    if not 0 < slot_bytes <= _MAX_SLOT or slot_bytes % _PAGE:
+        raise ProtocolError(f"{name}: the module's memory has slots of {slot_bytes} bytes")
+    return slots, slots * slot_bytes
 
 
 def _mapped(fd: int, size: int, name: str) -> mmap.mmap:

@@ -13,13 +13,24 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from ..deadline import Deadline
 from ..errors import Disconnected, Timeout
+from .base import Line
 
 READ_BYTES: Final = 1 << 20
 """A read ends with a short packet, so it is as long as it likes; a kernel takes so much at once."""
+LINES: Final = {
+    2: Line("full", 19 * 64 * 1000),
+    3: Line("high", 13 * 512 * 8000),
+    # What the signalling leaves (8b/10b, 128b/132b); packets take some of it.
+    4: Line("super", 500_000_000),
+    5: Line("super+", 1_212_000_000),
+}
+"""By libusb's number of the speed that was negotiated. Up to high speed: as many bulk packets as
+fit into a frame of 1 ms, or a microframe of 125 us (USB 2.0, 5.8.4)."""
 _SLICE_S: Final = 0.05
 _JOIN_S: Final = 2.0
 _MOST_HALTS: Final = 3
@@ -146,6 +157,8 @@ class UsbTransport:
 
     def __init__(self, device: Any, out: Any, ins: Sequence[int]) -> None:
         self.lanes = len(ins)
+        port = f"{device.bus}-{'.'.join(map(str, device.port_numbers or ()))}"
+        self.line = replace(LINES.get(device.speed, Line()), port=port)
         self._device = device
         self._out: int = out.bEndpointAddress
         self._packet: int = out.wMaxPacketSize

@@ -1,0 +1,199 @@
+"""Debian's kernel, for the guest: downloaded by apt, unpacked into a cache, never installed.
+
+From the package come the uncompressed kernel, which QEMU boots directly (PVH), and the few modules
+that the guest loads, with their dependencies, in the order to load them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import os
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from lenslink.deadline import Deadline
+from lenslink.errors import RigError
+
+MODULES: Final = (
+    "virtio_pci",
+    "virtio_net",
+    "9p",
+    "9pnet_virtio",
+    "overlay",
+    "vhci_hcd",
+    "cdc_acm",
+    "usbserial",
+)
+"""What Debian builds as modules and the guest needs."""
+
+# The stock kernel: the cloud flavour has no USB.
+_META: Final = "linux-image-amd64"
+_ORDER: Final = "modules.load"
+_MAX_KERNEL: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel in the cache."""
+
+    package: str
+    """Its package, which names the version: linux-image-6.1.0-1-amd64."""
+    folder: Path
+
+    @property
+    def vmlinux(self) -> Path:
+        """The ELF file."""
+        return self.folder / "vmlinux"
+
+    @property
+    def modules(self) -> list[Path]:
+        """In the order to load them."""
+        names = (self.folder / _ORDER).read_text(encoding="ascii").split()
+        return [self.folder / name for name in names]
+
+
+def find_kernel(deadline: Deadline) -> Kernel:
+    """The kernel that apt would install; from the cache where it has been used before.
+
+    Raises :exc:`~lenslink.errors.RigError` where apt cannot give it, in one line.
+    """
+    cache = platformdirs.user_cache_path("lenslink") / "kernel"
+    package = _package(deadline)
+    if package is None:
+        known = sorted(path.parent for path in cache.glob(f"*/{_ORDER}") if _complete(path.parent))
+        if not known:
+            raise RigError(f"apt knows no {_META}; type: sudo apt-get update (Debian, amd64)")
+        return Kernel(known[-1].name, known[-1])
+    folder = cache / package
+    if not _complete(folder):
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="new-", dir=cache) as temporary:
+            made = _unpack(package, Path(temporary), deadline)
+            shutil.rmtree(folder, ignore_errors=True)
+            made.rename(folder)
+    return Kernel(package, folder)
+
+
+def _complete(folder: Path) -> bool:
+    """Whether it has what this version of the bench loads."""
+    try:
+        names = (folder / _ORDER).read_text(encoding="ascii").split()
+    except OSError:
+        return False
+    return {_name(Path(name)) for name in names} >= set(MODULES)
+
+
+def _package(deadline: Deadline) -> str | None:
+    if shutil.which("apt-cache") is None:
+        return None
+    shown = _run(["apt-cache", "show", "--no-all-versions", _META], deadline)
+    found = re.search(r"^Depends:.*?(linux-image-[\w.+-]+)", shown.stdout, re.MULTILINE)
+    return found[1] if found else None
+
+
+def _unpack(package: str, temporary: Path, deadline: Deadline) -> Path:
+    done = _run(["apt-get", "download", package], deadline, temporary)
+    archives = list(temporary.glob("*.deb"))
+    if len(archives) != 1:
+        words = (done.stderr.strip().splitlines() or ["no package"])[-1]
+        raise RigError(f"apt-get download {package}: {words}; sudo apt-get update may help")
+    tree = temporary / "tree"
+    done = _run(["dpkg", "-x", str(archives[0]), str(tree)], deadline)
+    if done.returncode:
+        raise RigError(f"dpkg -x {archives[0].name}: {done.stderr.strip()}")
+    images = list((tree / "boot").glob("vmlinuz-*"))
+    if len(images) != 1:
+        raise RigError(f"{package} holds {len(images)} kernels, not one")
+    made = temporary / "made"
+    made.mkdir()
+    (made / "vmlinux").write_bytes(uncompressed(images[0].read_bytes()))
+    names = []
+    for path in _in_order(tree):
+        data = path.read_bytes()
+        name = path.name.removesuffix(".xz")
+        (made / name).write_bytes(lzma.decompress(data) if path.suffix == ".xz" else data)
+        names.append(name)
+    (made / _ORDER).write_text("\n".join(names) + "\n", encoding="ascii")
+    return made
+
+
+def uncompressed(image: bytes) -> bytes:
+    """The ELF kernel in a bzImage: see Linux' Documentation/arch/x86/boot.rst, payload_offset."""
+    if len(image) < 0x250 or image[0x202:0x206] != b"HdrS":
+        raise RigError("the package's kernel is no bzImage")
+    start = (image[0x1F1] + 1) * 512 + struct.unpack_from("<I", image, 0x248)[0]
+    # The last four bytes are the length of what is packed.
+    payload = image[start : start + struct.unpack_from("<I", image, 0x24C)[0] - 4]
+    try:
+        if payload.startswith(b"\xfd7zXZ"):
+            with lzma.open(io.BytesIO(payload)) as stream:
+                kernel = stream.read(_MAX_KERNEL)
+                # Its end is known, and its checksum compared, only by whoever looks for more.
+                stream.read(1)
+        elif payload.startswith(b"\x1f\x8b"):
+            kernel = gzip.decompress(payload)
+        else:
+            raise RigError(f"the kernel is packed in a way unknown here: {payload[:4].hex()}")
+    except (lzma.LZMAError, OSError, EOFError) as error:
+        raise RigError(f"the kernel cannot be unpacked: {error}") from None
+    if not kernel.startswith(b"\x7fELF"):
+        raise RigError("what is packed in the bzImage is no ELF kernel")
+    return kernel
+
+
+def _in_order(tree: Path) -> list[Path]:
+    """The modules and what they depend on, each after what it needs."""
+    found = {_name(path): path for path in tree.rglob("*.ko*")}
+    ordered: dict[str, Path] = {}
+
+    def add(name: str) -> None:
+        path = found.get(name)
+        # One that is missing is built into the kernel, or its lack shows in the guest.
+        if path is None or name in ordered:
+            return
+        data = path.read_bytes()
+        if path.suffix == ".xz":
+            data = lzma.decompress(data)
+        # As modinfo prints it: names with commas between them.
+        depends = re.search(rb"\0depends=([^\0]*)\0", data)
+        for each in (depends[1].decode("ascii") if depends else "").split(","):
+            add(each.replace("-", "_"))
+        ordered[name] = path
+
+    for name in MODULES:
+        add(name)
+    return list(ordered.values())
+
+
+def _name(path: Path) -> str:
+    return path.name.partition(".ko")[0].replace("-", "_")
+
+
+def _run(
+    command: list[str], deadline: Deadline, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env=os.environ | {"LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=max(deadline.remaining(), 0.001),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise RigError(f"{command[0]} did not end within {deadline.seconds:g} s") from None
+    except OSError as error:
+        raise RigError(f"{command[0]}: {error.strerror or error}") from None

@@ -1,0 +1,160 @@
+"""What Linux does about a board besides its transfers: arrivals, rights, drivers, users."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_process import Cli, finish
+
+import lenslink
+from lenslink import Arrival, Departure, DeviceBusy, FrameStatus, NotFound
+from lenslink_hil.kernel import bench
+
+Shown = Callable[[lenslink.Frame], np.ndarray]
+
+PATIENCE_S = 20.0
+OPENINGS = 100
+NOBODY = 65534
+_GENERIC = Path("/sys/bus/usb-serial/drivers/generic")
+_USB = Path("/sys/bus/usb/drivers")
+
+
+@pytest.mark.usefixtures("over_usb")
+def test_a_board_is_noticed_as_it_comes_and_goes(
+    slot: bench.Slot, url: str, request: pytest.FixtureRequest
+) -> None:
+    del url
+    slot.detach()
+    changes = lenslink.watch(PATIENCE_S)
+    for kind, act in [(Arrival, slot.attach), (Departure, slot.detach)]:
+        began = time.monotonic()
+        thread = threading.Timer(0, act)
+        thread.start()
+        change = next(changes)
+        took = time.monotonic() - began
+        thread.join()
+        assert isinstance(change, kind)
+        assert (change.device.url, change.device.serial) == (f"usb:{slot.serial}", slot.serial)
+        request.node.user_properties.append((f"{kind.__name__} noticed after", f"{took:.2f} s"))
+    changes.close()
+
+
+@contextmanager
+def as_nobody(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
+    """This process, without root's rights."""
+    folder.chmod(0o777)
+    monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(folder))
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_without_permission(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All that is imported late is imported now: a user who may not open a board may not see
+    # where this Python is installed.
+    lenslink.open(url, timeout=PATIENCE_S).close()
+    folder = Path(os.environ["TMPDIR"]) / "nobody"
+    folder.mkdir(exist_ok=True)
+    cure = "udevadm control --reload" if url.startswith("usb:") else "usermod -aG dialout"
+    with as_nobody(monkeypatch, folder), pytest.raises(NotFound, match=cure) as caught:
+        lenslink.open(url, timeout=PATIENCE_S)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("over_usb")
+def test_a_driver_of_the_kernels_holds_the_interface(
+    slot: bench.Slot, url: str, tool: Callable[[str], str]
+) -> None:
+    device = slot.device()
+    (_GENERIC / "new_id").write_text("2e8a 0005")
+    interface = next(
+        path.parent for path in device.glob("*/bInterfaceClass") if path.read_text().strip() == "ff"
+    )
+    try:
+        assert (interface / "driver").resolve().name == "usbserial_generic"
+        with pytest.raises(DeviceBusy, match="a driver of the system"):
+            lenslink.open(url, timeout=PATIENCE_S)
+    finally:
+        (_USB / "usbserial_generic/unbind").write_text(interface.name)
+        # Or it would take the next board too: what it was told cannot be taken back.
+        subprocess.run([tool("busybox"), "rmmod", "usbserial"], check=True, timeout=10)
+    lenslink.open(url, timeout=PATIENCE_S).close()
+
+
+@pytest.mark.usefixtures("over_usb")
+def test_the_serial_port_beside_it_stays_where_it_is(slot: bench.Slot, url: str) -> None:
+    """The board's own port is cdc_acm's before, during and after."""
+    port = next(slot.device().glob("*/tty/ttyACM*"))
+    with lenslink.open(url, timeout=PATIENCE_S):
+        assert port.exists()
+    assert port.exists()
+
+
+@pytest.mark.timeout(180)
+def test_opened_and_closed_a_hundred_times(
+    url: str, shown: Shown, request: pytest.FixtureRequest
+) -> None:
+    began = time.monotonic()
+    descriptors, boots = set(), set()
+    for number in range(OPENINGS):
+        with lenslink.open(url, timeout=PATIENCE_S) as device:
+            boots.add(device.session.boot_count)
+            if number % 4 == 0:
+                with closing(device.stream("full")) as frames, next(frames) as frame:
+                    assert frame.status is FrameStatus.COMPLETE
+                    np.testing.assert_array_equal(frame.pixels, shown(frame))
+            elif number % 4 == 1:
+                # Left in the middle of a stream.
+                next(device.stream("full"))
+        descriptors.add(len(list(Path("/proc/self/fd").iterdir())))
+    assert len(boots) == 1, "it was not there all the time"
+    assert len(descriptors) <= 2, "descriptors grow"
+    text = f"{(time.monotonic() - began) / OPENINGS * 1000:.0f} ms each"
+    request.node.user_properties.append((f"{OPENINGS} openings", text))
+
+
+def test_a_host_that_never_reads(url: str, shown: Shown, tmp_path: Path) -> None:
+    """It is stopped in the middle of a stream, and killed: the board is the next one's."""
+    with lenslink.open(url, timeout=PATIENCE_S) as device:
+        boot = device.session.boot_count
+    with Cli(tmp_path) as cli:
+        host = cli.start("stream", url, "--json")
+        assert host.stdout.readline()
+        host.send_signal(signal.SIGSTOP)
+        # Not a wait for something: so long it does not read.
+        time.sleep(2)
+        host.kill()
+        host.wait(PATIENCE_S)
+    with lenslink.open(url, timeout=PATIENCE_S) as device:
+        assert device.session.boot_count == boot
+        with closing(device.stream("full")) as frames:
+            for frame in itertools.islice(frames, 3):
+                with frame:
+                    assert frame.status is FrameStatus.COMPLETE
+                    np.testing.assert_array_equal(frame.pixels, shown(frame))
+
+
+def test_the_command_line_says_that_it_was_unplugged(
+    slot: bench.Slot, url: str, tmp_path: Path
+) -> None:
+    with Cli(tmp_path) as cli:
+        stream = cli.start("stream", url, "--json")
+        assert stream.stdout.readline()
+        slot.cut()
+        status, _, error = finish(stream)
+    assert status == 5
+    [line] = error
+    assert re.fullmatch(r"lenslink: error: the module was unplugged", line)

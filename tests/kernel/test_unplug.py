@@ -1,0 +1,119 @@
+"""Unplugged at random points, at either end: known within 200 ms, and whole again after."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lenslink
+from lenslink import Device, Disconnected, FrameStatus
+from lenslink.deadline import Deadline
+from lenslink_hil.kernel import bench
+
+UNPLUGS = 50
+KNOWN_S = 0.2
+# Frames, and the time between them.
+WINDOW_S = 0.4
+PATIENCE_S = 20.0
+
+Shown = Callable[[lenslink.Frame], np.ndarray]
+
+
+def stream(device: Device, shown: Shown) -> None:
+    with closing(device.stream("full")) as frames:
+        for frame in frames:
+            with frame:
+                assert frame.status is FrameStatus.COMPLETE
+                np.testing.assert_array_equal(frame.pixels, shown(frame))
+
+
+def ask(device: Device, shown: Shown) -> None:
+    del shown
+    while True:
+        device.configure(1, "full", test_only=True)
+
+
+def start_and_stop(device: Device, shown: Shown) -> None:
+    while True:
+        with closing(device.stream("full")) as frames, next(frames) as frame:
+            np.testing.assert_array_equal(frame.pixels, shown(frame))
+
+
+@pytest.mark.timeout(240)
+def test_unplugged_at_random_points(
+    slot: bench.Slot, seed: int, shown: Shown, request: pytest.FixtureRequest
+) -> None:
+    chance = random.Random(seed)
+    known: dict[str, list[float]] = {"at the host": [], "by the board's end": []}
+    descriptors, boots = set(), []
+    for number in range(UNPLUGS):
+        url = slot.plug(bench.SCENE)
+        # The board keeps its supply where the host's end is pulled, and goes on from there.
+        end = "by the board's end" if number % 5 == 4 else "at the host"
+        pulled: list[float] = []
+
+        def pull(end: str = end, pulled: list[float] = pulled) -> None:
+            pulled.append(time.monotonic())
+            if end == "at the host":
+                slot.cut()
+            else:
+                slot.pull()
+
+        device = lenslink.open(url, timeout=PATIENCE_S)
+        boots.append(device.session.boot_count)
+        with closing(device.stream("full")) as frames, next(frames) as first:
+            np.testing.assert_array_equal(first.pixels, shown(first), f"seed {seed}: {number}")
+        use = chance.choice([stream, stream, ask, start_and_stop])
+        timer = threading.Timer(chance.uniform(0, WINDOW_S), pull)
+        timer.start()
+        try:
+            with pytest.raises(Disconnected) as caught, device:
+                use(device, shown)
+            known[end].append(time.monotonic() - pulled[0])
+        finally:
+            timer.join()
+        assert "no sign of life" not in str(caught.value), f"seed {seed}: {number}"
+        with pytest.raises(Disconnected):
+            device.configure()
+        slot.wait_gone()
+        descriptors.add(len(list(Path("/proc/self/fd").iterdir())))
+    times = [each for some in known.values() for each in some]
+    for end, some in known.items():
+        ordered = sorted(1000 * each for each in some)
+        text = f"{len(some)}: {ordered[len(some) // 2]:.0f} ms, at worst {ordered[-1]:.0f} ms"
+        request.node.user_properties.append((f"unplugged {end} (seed {seed})", text))
+    assert len(times) == UNPLUGS
+    assert max(times) < KNOWN_S, f"seed {seed}: {known}"
+    # It boots where its supply was cut, and only there.
+    assert boots[-1] == boots[0] + len(known["by the board's end"]) - 1
+    assert len(descriptors) <= 2, "descriptors grow"
+    assert not Path("/dev/ttyACM1").exists(), "an old port was never let go of"
+
+
+def test_unplugged_while_nobody_looks(slot: bench.Slot, url: str) -> None:
+    """The first call after it says so: a request, a write, a read of what had come before."""
+    for call in ("configure", "send", "frame"):
+        slot.plug(bench.SCENE)
+        with lenslink.open(url, timeout=PATIENCE_S) as device:
+            frames = device.stream("full")
+            next(frames).release()
+            slot.cut()
+            slot.wait_gone()
+            began = time.monotonic()
+            with pytest.raises(Disconnected, match="unplugged"):
+                if call == "configure":
+                    device.configure()
+                elif call == "send":
+                    while True:
+                        device._transport.send(bytes(64), Deadline(1.0))
+                else:
+                    for frame in frames:
+                        frame.release()
+            assert time.monotonic() - began < KNOWN_S

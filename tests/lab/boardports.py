@@ -1,0 +1,132 @@
+"""A board's ports and chip in front of a stand-in for ``machine``: run by MicroPython.
+
+``boardports.py rp2|esp32``. Plain asserts; prints "ok" at the end.
+"""
+
+import sys
+
+import machine
+
+from lensfw import contacts, power
+
+name = sys.argv[1]
+port = __import__("lensfw.ports." + name, None, None, ("Machine",))
+PINS = {
+    "guard": 15, "power": 24, "contact": 14, "release": 13, "ring_a": 10, "ring_b": 11,
+    "step": 8, "dir": 9, "vbus_adc": 29, "vbus_divider": 3, "vbus_drop_mv": 280,
+}  # fmt: skip
+SENSOR = {"bits": 12, "modes": [{"id": 0, "width": 64}]}
+
+
+def made(**pins):
+    found = dict(PINS)
+    found.update(pins)
+    return port.Machine(
+        {
+            "pins": {key: value for key, value in found.items() if value is not None},
+            "sensor": SENSOR,
+            "seed": 1,
+            "watchdog_ms": 8000,
+        }
+    )
+
+
+def events(ports):
+    found = []
+    while True:
+        event = ports.event()
+        if event is None:
+            return found
+        found.append(event)
+
+
+chip = made()
+# The guard pin: pulled up, so that nothing wired is no guard.
+assert not chip.guarded()
+machine.levels[15] = 0
+assert chip.guarded()
+assert not made(guard=None).guarded()
+
+# What is there at the start is said; edges in order; the button closes to ground.
+machine.levels[24] = 1
+ports = chip.ports
+motor = machine.pins[8]
+assert chip.ports is ports
+contact, ring = ports.CONTACT, ports.RING
+first = events(ports)
+assert first[:3] == [(contact, 0, 1), (contact, 1, 1), (contact, 2, 0)], first
+assert first[3:] == [(ring, 0, 1), (ring, 1, 1)], first
+machine.drive(14, 0)
+machine.drive(13, 0)
+machine.drive(10, 0)
+machine.drive(14, 1)
+found = events(ports)
+assert found == [
+    (contact, contacts.DETECT_PIN, 0), (contact, contacts.RELEASE_PIN, 1), (ring, 0, 0),
+    (contact, contacts.DETECT_PIN, 1),
+], found  # fmt: skip
+
+# A queue that nobody empties stays as long as it is.
+for i in range(1000):
+    machine.drive(10, i & 1)
+assert len(events(ports)) < 64
+machine.drive(10, 1)
+assert events(ports) == [(ring, 0, 1)]
+
+# A board with nothing wired is seated.
+assert events(made(contact=None, power=None, release=None, ring_a=None, ring_b=None).ports) == first
+
+# 5 V less the diode's drop, through a divider by three.
+machine.counts[29] = (5000 - 280) * 65535 // 3 // 3300
+ports.sample(power.VBUS_CHANNEL)
+((kind, channel, counts),) = events(ports)
+assert (kind, channel) == (ports.ADC, 0)
+supply = power.Power(ports, 1, 1)
+supply.sampled(channel, counts)
+assert 4980 <= supply.vbus_mv <= 5020, supply.vbus_mv
+assert supply.good
+machine.counts[4] = 706 * 65535 // 3300  # the RP2040's own sensor at 27 degrees
+ports.sample(power.TEMPERATURE_CHANNEL)
+supply.sampled(*events(ports)[0][1:])
+wanted = 27000 if name == "rp2" else 41000
+assert abs(supply.temperature_mc - wanted) < 1000, supply.temperature_mc
+
+# Steps are pulses, with the direction set before.
+ports.step(3)
+assert motor.edges == [1, 0] * 3 and machine.levels[9] == 1
+ports.step(-2)
+assert motor.edges == [1, 0] * 5 and machine.levels[9] == 0
+
+# Starts are counted where a reset does not reach.
+assert chip.starts.begin() and made().starts.begin() and made().starts.begin()
+assert not made().starts.begin()
+assert made().starts.begin()
+
+# The watchdog is fed, and stopped (rp2) or fed on (esp32) for the REPL.
+chip.watch()
+chip.feed()
+assert machine.fed[:2] == [8000, "fed"], machine.fed
+chip.unwatch()
+chip.feed()
+if name == "rp2":
+    assert machine.mem32.writes[-1][1] == 1 << 30
+    assert len(machine.fed) == 2
+    controller = port.Controller()
+    machine.mem16.values[0x50110048] = 0x1234
+    assert controller.frame() == 0x234
+    machine.mem8.values[0x50110050] = 0x15
+    assert controller.suspended()
+    machine.mem8.values[0x50110050] = 0x05
+    assert not controller.suspended()
+    # Reset, waited for, and as it was; the pull-up last.
+    machine.mem32.values[0x4000C008] = 1 << 24
+    machine.mem32.values[0x5011004C] = 0x20010000
+    machine.mem32.writes.clear()
+    controller.recover()
+    writes = machine.mem32.writes
+    assert writes[:2] == [(0x4000E000, 1 << 24), (0x4000F000, 1 << 24)], writes
+    assert writes[-1] == (0x5011004C, 0x20010000) and len(writes) == 7, writes
+else:
+    assert machine.fed[-1] == 1000
+    assert chip.controller() is None
+print("ok")

@@ -1,0 +1,71 @@
+"""Tiles on a board, without its USB: run on an emulated Pico.
+
+Prints for a few stretches inside frames: tiles, bytes of heap that were allocated on the way.
+"""
+
+import binascii
+import gc
+import json
+import struct
+import time
+
+from lensfw import clock, module, wire
+from lensfw.ports import rp2
+
+NONCE = 0xF234ABCD  # no small integer
+
+
+def main():
+    with open("/lensfw.json") as file:
+        configuration = json.load(file)
+    ticks = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
+    camera = module.Module(configuration, rp2.Machine(configuration).ports, ticks)
+    link = camera.link
+    # Samples of the supply are due every 100 ms, not with every tile.
+    camera.power.poll(ticks.now())
+    sequence = 0
+
+    def say(kind, number, values):
+        nonlocal sequence
+        payload = wire.encode(kind, values)
+        packet = struct.pack(
+            wire.HEADER[:-1], wire.MAGIC, 0x10, kind, 0, 0, NONCE, sequence, number,
+            0, 0, 0, 0, len(payload), binascii.crc32(payload),
+        )  # fmt: skip
+        packet += struct.pack("<I", binascii.crc32(packet)) + payload
+        sequence += 1
+        link.receiver.space()[: len(packet)] = packet
+        link.receiver.received(len(packet), ticks.now())
+        camera.step()
+
+    def tiles(count):
+        done = 0
+        while done < count:
+            camera.step()
+            found = link.next_packet(0)
+            while found is not None:
+                if found[1] is not None:
+                    link.sent(found[1])
+                    done += 1
+                found = link.next_packet(0)
+
+    for _ in range(20):
+        camera.step()
+        time.sleep_ms(2)
+    say(wire.T_HELLO, 1, (0x10, 0x10, 1, 0, 0, 4194304))
+    say(wire.T_HEARTBEAT, 0, (1 << 40, 1 << 40))
+    say(wire.T_CONFIGURE, 2, (0, 0, 0, 0, 0))
+    say(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
+    camera.power.poll = lambda now: None
+    tiles(200)
+    channel = camera._channels[0]
+    for _ in range(5):
+        while channel.readout is None or not 0 < channel.readout._y < 100:
+            tiles(1)
+        gc.collect()
+        before = gc.mem_alloc()
+        tiles(10)
+        print(10, gc.mem_alloc() - before)
+
+
+main()

@@ -107,7 +107,7 @@ def board_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
         "limits": {
             **board.limits,
             **board.image.get("limits", {}),
-            "in_flight": 2 * lanes + 2,
+            **(board.image.get("limits_of_lanes", {}) if lanes > 1 else {}),
             **options.get("limits", {}),
         },
         "pins": {name: number for name, number in pins.items() if number is not None},

@@ -1,4 +1,5 @@
-# A LensLink module. lensfw/boot.py says how it becomes plain MicroPython again.
+"""A LensLink module; lensfw/boot.py says how it becomes plain MicroPython again."""
+
 import lensfw.boot
 
 lensfw.boot.start()

@@ -230,6 +230,10 @@ class UsbTransport:
         if self._was_reset:
             self._after_reset(link)
         if self._have:
+            # Before: a host that asks for a tile again has had what was sent before it asked, and
+            # one that still counted as on its way would neither be sent again nor be named gone.
+            for lane in self.lanes:
+                self._settle(link, lane)
             receiver = link.receiver
             space = receiver.space()
             count = min(len(space), self._have - self._taken)

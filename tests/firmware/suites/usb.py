@@ -410,6 +410,22 @@ def test_what_the_host_sends_reaches_the_link():
         assert board.link.receiver.data == data
 
 
+def test_what_was_sent_before_the_host_spoke_is_held_when_it_is_heard():
+    board = Board()
+    released = []
+
+    def heard(count, now):
+        released.extend(board.link.released)
+
+    board.link.receiver.received = heard
+    board.link.give(100, "tile")
+    board.turn()
+    board.cable.say(DONE, IN, 1, 100)
+    board.cable.say(DONE, OUT, 1, 10, bytes(10))
+    board.turn()
+    assert released == ["tile"], "it can be sent again to a host that asks for it now"
+
+
 def test_an_empty_transfer_of_the_host_is_none():
     board = Board()
     board.cable.say(DONE, OUT, 1, 0)

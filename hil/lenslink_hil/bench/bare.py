@@ -1,11 +1,12 @@
 """What bounds the driver: the transport without a protocol, the CRC alone, and copying memory.
 
-Each of them uses as much memory as the driver's run does, a frame, and takes it in pieces of a
-tile, so that what the caches hold is the same.
+Each of them uses as much memory as the driver's run does, a frame after the other, and takes it in
+pieces of a tile, so that what the caches hold is the same.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from contextlib import closing
 
@@ -23,47 +24,47 @@ Spent = tuple[float, float]
 
 
 class Bare:
-    """Memory of a frame, in pieces of a tile."""
+    """Memory of *buffers* frames, in pieces of a tile."""
 
-    def __init__(self, frame_bytes: int, tile_bytes: int) -> None:
+    def __init__(self, frame_bytes: int, tile_bytes: int, buffers: int) -> None:
+        self.buffers = buffers
         # Written to, so that it is memory of its own and not the one page of zeros.
-        self._memory = np.full(frame_bytes, 0x5A, dtype=np.uint8)
-        view = self._memory.data
+        self._memory = np.full((buffers, frame_bytes), 0x5A, dtype=np.uint8)
         starts = range(0, frame_bytes, tile_bytes)
-        self._pieces = [view[start : start + tile_bytes] for start in starts]
+        self._frames = [[each.data[at : at + tile_bytes] for at in starts] for each in self._memory]
 
     def receive(self, url: str, frames: int) -> Spent:
         """Receive as many bytes as *frames* have."""
         with closing(connect(url)) as line:
             line.send(BARE)
             try:
-                self._frame(line)  # the first finds nobody sending yet
+                self._receive(line, 1)  # the first finds nobody sending yet
                 began = _now()
-                for _ in range(frames):
-                    self._frame(line)
+                self._receive(line, frames)
             except Gone:
                 raise RigError("the source ended in the middle of a measurement") from None
             return _since(began)
 
-    def _frame(self, line: Line) -> None:
+    def _receive(self, line: Line, frames: int) -> None:
         fill = line.fill
-        for piece in self._pieces:
-            fill(piece)
+        for pieces in itertools.islice(itertools.cycle(self._frames), frames):
+            for piece in pieces:
+                fill(piece)
 
     def checksum(self, frames: int) -> Spent:
         """The CRC of every tile of *frames*."""
         began = _now()
-        for _ in range(frames):
-            for piece in self._pieces:
+        for pieces in itertools.islice(itertools.cycle(self._frames), frames):
+            for piece in pieces:
                 crc32(piece)
         return _since(began)
 
     def copy(self, frames: int) -> Spent:
         """Copy a frame's memory, *frames* times."""
-        target = np.full_like(self._memory, 0)
+        target = np.full_like(self._memory[0], 0)
         began = _now()
-        for _ in range(frames):
-            np.copyto(target, self._memory)
+        for source in itertools.islice(itertools.cycle(self._memory), frames):
+            np.copyto(target, source)
         return _since(began)
 
 

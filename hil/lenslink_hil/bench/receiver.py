@@ -37,6 +37,8 @@ class Receiver:
         self._url = url
         self._source = source
         self._bare: Bare | None = None
+        # Frames of memory that the driver's last run took in turns.
+        self._buffers = 1
 
     def driver(
         self, tile: int, frames: int, damage_at: int, ring: str | None = None
@@ -53,6 +55,7 @@ class Receiver:
                 device.next_frame().release()
             before = device.stats
             checking, repaired = 0.0, False
+            buffers = set()
             cpu, wall = time.process_time(), time.monotonic()
             for index in range(frames):
                 frame = device.next_frame()
@@ -62,11 +65,14 @@ class Receiver:
                     checking += time.process_time() - started
                 elif frame.status is not FrameStatus.COMPLETE:
                     raise RigError(f"frame {frame.number} came incomplete")
+                buffers.add(frame.packed.ctypes.data)
                 frame.release()
             wall = time.monotonic() - wall - checking
             cpu = time.process_time() - cpu - checking
             rejected = _rejected(device, before)
             peak = resident()[1]
+        if ring is None:
+            self._buffers = len(buffers)
         if not rejected.get("payload_crc"):
             raise RigError(f"a damaged tile was sent, and not rejected: {rejected}")
         return {
@@ -135,8 +141,9 @@ class Receiver:
         return {"seen": seen}
 
     def _memory(self) -> Bare:
-        if self._bare is None:
-            self._bare = Bare(self._source["frame_bytes"], self._source["tile_bytes"])
+        if self._bare is None or self._bare.buffers < self._buffers:
+            source = self._source
+            self._bare = Bare(source["frame_bytes"], source["tile_bytes"], self._buffers)
         return self._bare
 
 

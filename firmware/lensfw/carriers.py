@@ -19,7 +19,7 @@ def choose(configuration, machine, clock):
     lanes = configuration["usb"]["lanes"]
     usbd = machine.usb_device() if lanes else None
     if usbd is not None:
-        return UsbCarrier(configuration, usbd, lanes, machine.controller())
+        return UsbCarrier(configuration, usbd, lanes, machine)
     return CdcCarrier(clock)
 
 
@@ -28,8 +28,9 @@ class UsbCarrier:
 
     left = False
 
-    def __init__(self, configuration, usbd, lanes, controller):
+    def __init__(self, configuration, usbd, lanes, machine):
         self.lanes = lanes
+        controller = machine.controller()
         self._lockup = lockup.Lockup(controller) if controller is not None else None
         self._usb = usb.UsbTransport(
             usbd,
@@ -37,6 +38,7 @@ class UsbCarrier:
             configuration["serial"],
             configuration["model"],
             configuration["maker"],
+            *machine.usb_addressed(),
         )
 
     def start(self):

@@ -18,7 +18,8 @@ _MARK = 0x4C4B
 _ADC_TEMPERATURE = 4
 _REFERENCE_MV = 3300
 
-# RP2040 datasheet, 4.1.4 and 2.14.3.
+# RP2040 datasheet, 4.1.4 and 2.14.3. The address is where it is on an RP2350, too.
+_USB_ADDRESS = 0x50110000
 _USB_SIE_STATUS = 0x50110050
 _USB_SUSPENDED = 1 << 4
 _USB_SOF = 0x50110048
@@ -91,6 +92,10 @@ class Machine:
         """machine.USBDevice's one object; None where it is missing."""
         found = getattr(machine, "USBDevice", None)
         return found() if found is not None else None
+
+    def usb_addressed(self):
+        """Where the device's address is to be seen, as arguments; see transports.usb."""
+        return ((machine.mem8, _USB_ADDRESS),)
 
     def controller(self):
         """What lockup watches; None on a chip without the erratum."""

@@ -6,6 +6,9 @@ what stands in for it. Its rules, which shape this module:
 - One transfer is in flight per endpoint; another raises OSError(EBUSY).
 - Lengths have 16 bits, unchecked: 65,536 would become 0.
 - After a bus reset, and after a halt, no callback comes for what was in flight.
+- Nor may a transfer be started between a bus reset and the callback that tells of it: TinyUSB then
+  panics on an RP2040 (the endpoint it would use is gone already). ``addressed`` tells: memory and
+  the place in it of a byte whose lower seven bits are the device's address, 0 after a reset.
 - Callbacks run in the scheduler: anywhere between two bytecodes of the main loop. They touch
   nothing but this module's own state, and start the packet that is ready; the rest is left to
   send() and receive(), which the main loop calls.
@@ -24,6 +27,8 @@ _STAGE_SETUP = 1
 _CLEAR_FEATURE = 1
 _TO_ENDPOINT = 0x02
 _EMPTY = memoryview(b"")
+_ALWAYS = (b"\x01", 0)
+_ADDRESS = 0x7F
 _DEVICE = "<BBHBBBBHHHBBBB"
 _MISCELLANEOUS = (0xEF, 2, 1)  # a device of several functions
 
@@ -45,8 +50,9 @@ class Lane:
     can bring the next.
     """
 
-    def __init__(self, usbd, address, packet_bytes):
+    def __init__(self, usbd, address, packet_bytes, addressed=_ALWAYS):
         self.address = address
+        self._memory, self._place = addressed
         self.open = False
         self.busy = False
         self.lost = False
@@ -93,6 +99,8 @@ class Lane:
         packet, following = self._packet, self._following
         if self.busy and not result and packet is not None and following is not None:
             # The usual case: the next goes first, and only then are the books kept.
+            if not self._memory[self._place] & _ADDRESS:
+                return
             if self._sent + count >= len(packet) and len(following) <= wire.USB_TRANSFER:
                 try:
                     if self._usbd.submit_xfer(self.address, following):
@@ -159,7 +167,7 @@ class Lane:
         self._following = packet
 
     def _go_on(self):
-        if not self.open:
+        if not self.open or not self._memory[self._place] & _ADDRESS:
             return
         if self._packet is None and self._following is not None:
             self._take()
@@ -185,14 +193,17 @@ class Lane:
 class UsbTransport:
     """The link's bytes over ``usbd``; ``lanes`` bulk IN endpoints."""
 
-    def __init__(self, usbd, lanes, serial, model, maker):
+    def __init__(self, usbd, lanes, serial, model, maker, addressed=_ALWAYS):
         self._usbd = usbd
         self._builtin = usbd.BUILTIN_DEFAULT
         self.packet_bytes = bulk_packet(self._builtin.desc_cfg)
         self._interface = self._builtin.itf_max
         first = self._builtin.ep_max
         self._out = first
-        self.lanes = [Lane(usbd, _IN | first + i, self.packet_bytes) for i in range(lanes)]
+        self._memory, self._place = addressed
+        self.lanes = [
+            Lane(usbd, _IN | first + i, self.packet_bytes, addressed) for i in range(lanes)
+        ]
         self._strings = [None, maker, model, serial]
         # A host's longest packet, in whole packets of USB. It ends with a short one; a host that
         # fills its last and sends no empty one is heard with the next that it sends.
@@ -243,7 +254,8 @@ class UsbTransport:
             if self._taken == self._have:
                 self._have = self._taken = 0
         if self._open and not self._listening and not self._have:
-            self._listen()
+            if self._memory[self._place] & _ADDRESS:
+                self._listen()
 
     def send(self, link):
         """Offer packets to every lane that takes one; whether any did."""

@@ -238,10 +238,10 @@ def test_a_slow_bus_gets_every_byte():
 class Board:
     """The transport on a stand-in, configured by a host."""
 
-    def __init__(self, lanes=1, speed=2):
+    def __init__(self, lanes=1, speed=2, **options):
         self.cable = Cable()
         self.usbd = usbdevice.USBDevice(self.cable, speed, lambda task, argument: task(argument))
-        self.transport = usb.UsbTransport(self.usbd, lanes, "S1", "M", "L")
+        self.transport = usb.UsbTransport(self.usbd, lanes, "S1", "M", "L", **options)
         self.link = Link()
         self.transport.start()
         self.attached = self.cable.heard()[-1]
@@ -408,6 +408,28 @@ def test_what_the_host_sends_reaches_the_link():
         for _ in range(4):
             board.turn()
         assert board.link.receiver.data == data
+
+
+def test_nothing_is_started_before_a_bus_reset_has_been_told_of():
+    address = bytearray(b"\x81")
+    board = Board(addressed=(address, 0))
+    board.link.give(100, 1)
+    board.link.give(100, 2)
+    board.turn()
+    assert len(board.cable.armed()) == 1
+    # The controller has been reset, and its callback has not come yet.
+    address[0] = 0x80
+    board.taken(100)
+    assert not board.cable.armed(), "neither what follows"
+    board.cable.say(DONE, OUT, 1, 10, bytes(10))
+    board.turn()
+    board.turn()
+    assert not board.cable.armed(OUT), "nor a transfer of the host's"
+    address[0] = 0x81
+    board.open()
+    board.link.give(50)
+    board.turn()
+    assert [len(each) for each in board.cable.armed()] == [50], "what was there is gone"
 
 
 def test_what_was_sent_before_the_host_spoke_is_held_when_it_is_heard():

@@ -254,7 +254,8 @@ class Reassembly:
         self._settle(assembly)
 
     def begun(self, stream: int, number: int, now: float) -> None:
-        if number > self._newest.get(stream, -1):
+        # Of a stream that the host has not configured it concerns nobody: no packet of it has come.
+        if number > self._newest.get(stream, -1) and self._expect(stream) is not None:
             assembly = self._assembly(stream, number, now)
             if assembly is not None:
                 # Said on lane 0, and so after the frame-start that did not come.

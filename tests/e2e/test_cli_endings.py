@@ -101,8 +101,8 @@ def test_a_host_that_is_killed_leaves_no_module(cli, own_url):
 
 
 def test_a_module_that_is_too_slow(cli, scene_url):
-    run = cli.run("capture", scene_url(**LONG), "-o", "a.npy", "--timeout", "1.0")
+    run = cli.run("capture", scene_url(**LONG), "-o", "a.npy", "--timeout", "0.5")
     assert run.returncode == 8
     [line] = run.stderr.splitlines()
-    assert line.endswith("took longer than 1 s")
+    assert line.endswith("took longer than 0.5 s")
     assert cli.files() == []

@@ -14,7 +14,7 @@ INTERVAL_US = 60_000
 FRAMES = 8
 
 
-def test_a_paced_stream(scene_url, monkeypatch):
+def test_a_paced_stream(own_url, monkeypatch):
     """Not in the midst of a frame, at most once for each, and no frame is any other for it."""
     played = []
     play = Rehearsal.play
@@ -24,7 +24,7 @@ def test_a_paced_stream(scene_url, monkeypatch):
         play(self, now)
 
     monkeypatch.setattr(Rehearsal, "play", watched)
-    url = scene_url(scene="ramp", width=64, height=64)
+    url = own_url(scene="ramp", width=64, height=64)
     with Ring(fresh_name(), 3) as ring, lenslink.open(url, ring=ring) as device:
         with closing(device.stream(interval_us=INTERVAL_US)) as frames:
             for number in range(FRAMES):

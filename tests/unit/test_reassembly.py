@@ -887,3 +887,11 @@ def test_a_frames_end_waits_for_stragglers():
     bench.frames.lanes[1].last_sequence = 1
     bench.tile(STRIPS[3], lane=1)
     assert (pixels(bench.only()) == picture(1)).all()
+
+
+def test_a_frame_begun_of_a_stream_that_is_not_configured_is_no_reject():
+    bench = Bench(resend=True, plans={1: PLAN})
+    bench.frames.begun(0, 7, 0.0)
+    assert not bench.rejects
+    bench.frames.begun(1, 7, 0.0)
+    assert asked(bench, 10.0)

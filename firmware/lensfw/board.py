@@ -6,16 +6,40 @@ import time
 
 from . import carriers, clock, module
 
+# What a module makes beside its tiles, and how closely room for both is looked for.
+_REST = 12288
+_STEP = 8192
+_COLLECT_US = 1000000
+
+
+def _spare(limits):
+    """Memory that is taken while the tiles are made: so they lie at the end of the heap.
+
+    MicroPython looks for memory from the heap's beginning. Tiles that lay there would be passed
+    over, block by block, each time that a function of a dozen variables is called.
+    """
+    gc.collect()
+    needed = limits["tiles"] * limits["tile_bytes"] + _REST
+    size = gc.mem_free() - needed
+    while size > 0:
+        try:
+            # In one piece. It is free again at once, and the spare begins where it did.
+            bytearray(size + needed)
+            return bytearray(size)
+        except MemoryError:
+            size -= _STEP
+    return None
+
 
 class Board:
     """``machine`` is the port's: its pins, and what of it watches and recovers the board."""
 
     def __init__(self, configuration, machine):
         self._machine = machine
-        # The tiles want whole pieces of memory, as long as there are any.
-        gc.collect()
+        spare = _spare(configuration["limits"])
         self._clock = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
         self._camera = module.Module(configuration, machine.ports, self._clock)
+        del spare
         self._carrier = carriers.choose(configuration, machine, self._clock)
         self._camera.link.lanes_offered = self._carrier.lanes
         gc.collect()
@@ -43,13 +67,20 @@ class Board:
     def _run(self):
         machine, carrier, camera = self._machine, self._carrier, self._camera
         link = camera.link
+        collected, read = 0, False
         while True:
             now = self._clock.now()
             carrier.receive(link, now)
-            camera.step()
-            if not carrier.send(link, now):
+            was_read, read = read, camera.step()
+            if not carrier.send(link, now) and not read:
                 if carrier.left:
                     return
                 machine.starts.poll(now, link.nonce is not None)
-                machine.idle()
+                if was_read and now - collected > _COLLECT_US:
+                    # All tiles are full, and one has hardly begun to go: nothing waits for us now.
+                    # Left to itself this comes when a lane is empty, and leaves it so for 11 ms.
+                    gc.collect()
+                    collected = now
+                else:
+                    machine.idle()
             machine.feed()

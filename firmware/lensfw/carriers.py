@@ -46,7 +46,7 @@ class UsbCarrier:
 
     def receive(self, link, now):
         watched = self._lockup
-        if watched is not None and watched.poll(time.ticks_ms(), self._usb.configured):
+        if watched is not None and watched.poll(time.ticks_ms(), self._usb.configured()):
             # Nobody will say what became of what was in flight.
             self._usb.vanished()
         self._usb.receive(link, now)

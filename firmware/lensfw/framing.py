@@ -12,6 +12,12 @@ _VERSION = wire.VERSION_MAJOR << 4 | wire.VERSION_MINOR
 _HEADER_CRC = wire.HEADER_BYTES - 4
 _PAYLOAD_CRC = wire.HEADER_BYTES - 8
 _UP_TO_LENGTH = wire.HEADER[:-2]
+# Parts of it: flags and stream; nonce and sequence; from the frame on up to the length.
+_FLAGS_AT = 6
+_NONCE_AT = 8
+_NUMBER = "<II"
+_FRAME_AT = 16
+_PLACE = "<I4HI"
 
 
 class Receiver:
@@ -42,6 +48,10 @@ class Receiver:
     def received(self, count, now):
         self._count += count
         self._progress = now
+
+    def holds(self):
+        """Whether there are bytes that next() has not taken: without, it need not be asked."""
+        return self._used != self._count
 
     def reject(self, cause):
         self.rejects[cause] = self.rejects.get(cause, 0) + 1
@@ -118,11 +128,38 @@ def seal_payload(packet, length):
     seal_crc(packet, wire.HEADER_BYTES, length, _PAYLOAD_CRC)
 
 
-def seal(packet, length, kind, flags, stream, nonce, sequence, frame, x, y, width, height):
-    """Write the rest of the header, around the payload's CRC. It allocates nothing."""
+def seal(packet, length, kind, flags, stream, nonce, sequence, frame):
+    """Write the rest of the header of a packet that has no place, around the payload's CRC."""
     struct.pack_into(
         _UP_TO_LENGTH, packet, 0,
-        wire.MAGIC, _VERSION, kind, flags, stream, nonce, sequence, frame, x, y, width, height,
-        length,
+        wire.MAGIC, _VERSION, kind, flags, stream, nonce, sequence, frame, 0, 0, 0, 0, length,
     )  # fmt: skip
+    seal_crc(packet, 0, _HEADER_CRC, _HEADER_CRC)
+
+
+# A tile's header is written as it becomes known, by functions that allocate nothing.
+
+
+def tile_packet(size):
+    """The memory of a tile of up to *size* bytes."""
+    packet = bytearray(wire.HEADER_BYTES + size)
+    seal(packet, 0, wire.T_TILE, 0, 0, 0, 0, 0)
+    return packet
+
+
+def place(packet, frame, x, y, columns, rows, length):
+    """What is known as a tile is read."""
+    struct.pack_into(_PLACE, packet, _FRAME_AT, frame, x, y, columns, rows, length)
+
+
+def place_of(packet):
+    """Its x, y, columns and rows."""
+    return struct.unpack_from(_PLACE, packet, _FRAME_AT)[1:5]
+
+
+def number(packet, item, nonce, sequence):
+    """What is known as it is sent: *item* has flags and stream."""
+    packet[_FLAGS_AT] = item.flags
+    packet[_FLAGS_AT + 1] = item.stream
+    struct.pack_into(_NUMBER, packet, _NONCE_AT, nonce, sequence)
     seal_crc(packet, 0, _HEADER_CRC, _HEADER_CRC)

@@ -64,7 +64,6 @@ class Link:
         self._answers = []
         self._past = []
         self._farewell = None
-        self._order = 0
         # The number after the newest frame's of which anything was sent, by stream.
         self._begun = [0] * wire.MAX_STREAMS
         self.last_request = 0
@@ -74,7 +73,7 @@ class Link:
 
     def poll(self):
         """Handle what has been received."""
-        while True:
+        while self.receiver.holds():
             packet = self.receiver.next(self._clock.now())
             if packet is None:
                 return
@@ -320,6 +319,10 @@ class Link:
             self._farewell = self._seal(outbox.Item(wire.T_CLOSE, 0, 0, payload), 0)
         self.nonce = None
 
+    def waits(self):
+        """Whether there may be a packet to send: without, next_packet() need not be asked."""
+        return self.gate is not None or self._farewell is not None or self.outbox.holds_any()
+
     def next_packet(self, lane=0):
         """The next packet to send on a lane as (view, tile or None), or None.
 
@@ -341,35 +344,37 @@ class Link:
 
     def sent(self, tile):
         """A tile is on the wire: it is held until its memory is needed."""
-        self._order += 1
-        tile.release(self._order)
+        tile.release()
 
     def _seal(self, item, lane):
-        tile = item.tile
-        if tile is not None:
-            tile.state = sensor.SENDING
-            framing.seal(
-                tile.packet, tile.length, item.kind, item.flags, item.stream, self.nonce,
-                self._tx[lane], item.frame, tile.x, tile.y, tile.columns, tile.rows,
-            )  # fmt: skip
-            found = tile.whole()
+        if item.tile is not None:
+            found = self._tile_of(item, self._tx[lane])
         else:
-            packet = bytearray(wire.HEADER_BYTES) + item.payload
-            length = len(item.payload)
-            if item.kind in _SEQUENCED:
-                last = [(tx - 1) & 0xFFFFFFFF for tx in self._tx]
-                struct.pack_into("<4I", packet, wire.HEADER_BYTES + length - 16, *last)
-            elif item.kind == wire.T_FRAME_START:
-                self._begun[item.stream] = max(
-                    self._begun[item.stream], min(item.frame + 1, 0xFFFFFFFF)
-                )
-            framing.seal_payload(packet, length)
-            framing.seal(
-                packet, length, item.kind, item.flags, item.stream, self.nonce, self._tx[lane],
-                item.frame, 0, 0, 0, 0,
-            )  # fmt: skip
-            found = memoryview(packet), None
+            found = self._packet_of(item, self._tx[lane]), None
         sequence = self._tx[lane] + 1
         # A mask that is no small integer would cost a board an allocation a packet.
         self._tx[lane] = sequence if sequence < _SMALL else sequence & 0xFFFFFFFF
         return found
+
+    def _tile_of(self, item, sequence):
+        tile = item.tile
+        tile.state = sensor.SENDING
+        framing.number(tile.packet, item, self.nonce, sequence)
+        return tile.whole()
+
+    def _packet_of(self, item, sequence):
+        """An item without a tile, in memory of its own."""
+        packet = bytearray(wire.HEADER_BYTES) + item.payload
+        length = len(item.payload)
+        if item.kind in _SEQUENCED:
+            last = [(tx - 1) & 0xFFFFFFFF for tx in self._tx]
+            struct.pack_into("<4I", packet, wire.HEADER_BYTES + length - 16, *last)
+        elif item.kind == wire.T_FRAME_START:
+            self._begun[item.stream] = max(
+                self._begun[item.stream], min(item.frame + 1, 0xFFFFFFFF)
+            )
+        framing.seal_payload(packet, length)
+        framing.seal(
+            packet, length, item.kind, item.flags, item.stream, self.nonce, sequence, item.frame
+        )
+        return memoryview(packet)

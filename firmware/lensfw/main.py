@@ -134,12 +134,12 @@ def run(configuration, rows_fds, pins_fd, link_fds):
     while True:
         if not carrier.receive(link):
             return
-        camera.step()
+        read = camera.step()
         wait = carrier.send(link, camera.idle_ms())
         # Rows that nobody can take yet must not keep the loop spinning.
         for number, channel in enumerate(rows):
             poll.modify(channel, select.POLLIN if camera.takes_rows(number) else 0)
-        poll.poll(wait)
+        poll.poll(0 if read else wait)
 
 
 if __name__ == "__main__":

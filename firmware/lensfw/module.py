@@ -114,7 +114,10 @@ class Module:
     # --- what is due ----------------------------------------------------------------------
 
     def step(self):
-        """Take what the ports have, answer the host, move the motor, begin frames."""
+        """Take what the ports have, answer the host, move the motor, begin frames, read a tile.
+
+        Whether it has read one: then there may be more, but what there is should be sent first.
+        """
         now = self.clock.now()
         self._events(now)
         self.link.poll()
@@ -125,19 +128,20 @@ class Module:
         for channel in self._channels:
             if channel.readout is None:
                 self._begin(channel, now)
-        # A tile a turn, so that neither stream waits for the other's frame. The next step goes on
-        # where this one ends: else one stream could take every buffer as it comes free.
-        count = len(self._turns)
-        busy = True
-        while busy:
-            busy = False
-            first = self._turn
-            for offset in range(count):
-                turn = (first + offset) % count
-                channel = self._channels[self._turns[turn]]
-                if channel.readout is not None and self._read(channel, now):
-                    busy = True
-                    self._turn = (turn + 1) % count
+        return self._read_one(now)
+
+    def _read_one(self, now):
+        """A tile a turn, so that neither stream waits for the other's frame. The next step goes on
+        where this one ends: else one stream could take every buffer as it comes free.
+        """
+        left = len(self._turns)
+        while left:
+            left -= 1
+            channel = self._channels[self._turns[self._turn]]
+            self._turn = (self._turn + 1) % len(self._turns)
+            if channel.readout is not None and self._read(channel, now):
+                return True
+        return False
 
     def idle_ms(self):
         """How long step() may be put off if nothing arrives."""
@@ -150,28 +154,30 @@ class Module:
     def takes_rows(self, number=0):
         """Whether rows that a channel of the sensor has could be read now."""
         readout = self._channels[number].readout
-        return readout is not None and readout.ready
+        return readout is not None and readout.ready()
 
     def _events(self, now):
-        while True:
+        event = self.ports.event()
+        while event is not None:
+            self._event(event, now)
             event = self.ports.event()
-            if event is None:
-                break
-            kind, channel, value = event
-            if kind == self.ports.CONTACT:
-                if self.contacts.edge(channel, value, now):
-                    self.link.tell(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
-            elif kind == self.ports.ADC:
-                if self.power.sampled(channel, value):
-                    text = "supply %s: %d mV"
-                    state = "good" if self.power.good else "low"
-                    self.link.log(wire.LOG_WARNING, text % (state, self.power.vbus_mv))
-            elif kind == self.ports.RING:
-                detents = self.ring.edge(channel, value)
-                if detents:
-                    self.focus.turn(detents, now)
         if self.contacts.poll(now) and self.contacts.state != contacts.ATTACHED:
             self.link.end(wire.CLOSE_DETACH)
+
+    def _event(self, event, now):
+        kind, channel, value = event
+        if kind == self.ports.CONTACT:
+            if self.contacts.edge(channel, value, now):
+                self.link.tell(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
+        elif kind == self.ports.ADC:
+            if self.power.sampled(channel, value):
+                text = "supply %s: %d mV"
+                state = "good" if self.power.good else "low"
+                self.link.log(wire.LOG_WARNING, text % (state, self.power.vbus_mv))
+        elif kind == self.ports.RING:
+            detents = self.ring.edge(channel, value)
+            if detents:
+                self.focus.turn(detents, now)
 
     # --- the link's side ------------------------------------------------------------------
 

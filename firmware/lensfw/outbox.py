@@ -72,7 +72,7 @@ class Outbox:
         unsent = []
         for item in self._data:
             if item.tile is not None and item.stream == stream:
-                item.tile.release(0)
+                item.tile.withdraw()
                 if not item.flags & wire.FLAG_RESENT:
                     unsent.append(item.frame)
             else:
@@ -87,6 +87,10 @@ class Outbox:
             if item.frame == number and item.barrier:
                 return True
         return False
+
+    def holds_any(self):
+        """Whether anything waits, whatever there is credit for."""
+        return bool(self._control or self._data)
 
     def holds(self, kind, stream, frame):
         """Whether a packet of that frame still waits."""
@@ -116,6 +120,27 @@ class Outbox:
         """
         if lane == 0 and self._control:
             return self._control.pop(0)
+        if not self._data:
+            return None
+        # Nearly always it is the first.
+        item = self._data[0]
+        if item.tile is None:
+            return self._data.pop(0) if lane == 0 else self._search(lane)
+        if not self._afford(item):
+            return self._search(lane)
+        return self._data.pop(0)
+
+    def _afford(self, item):
+        """Whether there is credit for a tile, which is used up then."""
+        length = item.tile.length
+        stream = item.stream
+        if length > self._budget[stream]:
+            return False
+        self._budget[stream] -= length
+        self._since[stream] += length
+        return True
+
+    def _search(self, lane):
         blocked = 0
         index = 0
         for item in self._data:
@@ -130,10 +155,7 @@ class Outbox:
                 if lane and item.kind == wire.T_FRAME_START:
                     blocked |= bit
             elif not blocked & bit:
-                length = item.tile.length
-                if length <= self._budget[item.stream]:
-                    self._budget[item.stream] -= length
-                    self._since[item.stream] += length
+                if self._afford(item):
                     break
                 blocked |= bit
             index += 1

@@ -20,35 +20,31 @@ _LENGTHS = 8
 
 
 class Tile:
-    """A packet's buffer: header, then pixels. One of a few that are used again and again."""
+    """A packet's buffer: header, then pixels. One of a few that are used again and again.
 
-    def __init__(self, size):
-        self.packet = bytearray(wire.HEADER_BYTES + size)
+    ``idle`` are those that may be taken; see Tiles.
+    """
+
+    def __init__(self, size, idle):
+        self.packet = framing.tile_packet(size)
         self.pixels = memoryview(self.packet)[wire.HEADER_BYTES :]
         self.state = FREE
         self.length = 0
         self.stream = 0
         self.frame = 0
-        self.x = 0
-        self.y = 0
-        self.columns = 0
-        self.rows = 0
-        self.sent = 0
+        self._idle = idle
         self._item = Item(wire.T_TILE, 0, 0, b"", self)
         self._wholes = {}
         self._parts = {}
 
-    @property
     def place(self):
-        return self.x, self.y, self.columns, self.rows
-
-    def is_at(self, place):
-        """As comparing places, without making one."""
-        x, y, columns, rows = place
-        return self.y == y and self.x == x and self.columns == columns and self.rows == rows
+        """Its x, y, columns and rows: they stand where the host reads them."""
+        return framing.place_of(self.packet)
 
     def queued(self, flags=0):
         """The item with which it waits to be sent: its own, since it waits once at most."""
+        if self.state == HELD:
+            self._idle.remove(self)
         self.state = QUEUED
         item = self._item
         item.frame, item.stream, item.flags = self.frame, self.stream, flags
@@ -75,10 +71,20 @@ class Tile:
             self._parts[length] = found
         return found
 
-    def release(self, order):
-        """It has been sent, as the *order*-th."""
+    def release(self):
+        """It has been sent."""
         self.state = HELD
-        self.sent = order
+        self._idle.append(self)
+
+    def withdraw(self):
+        """It is not sent after all: held, and the first to be taken."""
+        self.state = HELD
+        self._idle.insert(0, self)
+
+    def free(self):
+        """There is nothing in it."""
+        self.state = FREE
+        self._idle.insert(0, self)
 
 
 class Tiles:
@@ -91,42 +97,38 @@ class Tiles:
     def __init__(self, size, count, in_flight, crc_bytes=0):
         self.size = size
         self.crc_bytes = crc_bytes
-        self._tiles = [Tile(size + crc_bytes) for _ in range(count)]
-        self._in_flight = in_flight
+        # Free ones, then those that are held: the one that was sent first, first.
+        self._idle = []
+        self._tiles = [Tile(size + crc_bytes, self._idle) for _ in range(count)]
+        self._idle.extend(self._tiles)
+        self._kept = count - in_flight
 
     def any_free(self):
-        busy = 0
-        for tile in self._tiles:
-            if tile.state != FREE and tile.state != HELD:
-                busy += 1
-        return busy < self._in_flight
+        return len(self._idle) > self._kept
 
     def take(self):
         """A tile to fill: a free one, else the one that has been held longest; or None."""
-        if not self.any_free():
+        idle = self._idle
+        if len(idle) <= self._kept:
             return None
-        best = None
-        for tile in self._tiles:
-            if tile.state == FREE:
-                best = tile
-                break
-            if tile.state == HELD and (best is None or tile.sent < best.sent):
-                best = tile
-        best.state = FILLING
-        return best
+        tile = idle.pop(0)
+        tile.state = FILLING
+        return tile
 
     def find(self, stream, frame, place):
         """The tile of that place if it is still held, or on its way; else None."""
         for tile in self._tiles:
             if tile.state >= QUEUED and tile.frame == frame and tile.stream == stream:
-                if tile.is_at(place):
+                if tile.place() == place:
                     return tile
         return None
 
     def forget(self):
         """The session is over: nothing is held for it."""
         for tile in self._tiles:
-            if tile.state == QUEUED or tile.state == HELD:
+            if tile.state == QUEUED:
+                tile.free()
+            elif tile.state == HELD:
                 tile.state = FREE
 
 
@@ -167,77 +169,90 @@ class Readout:
         self.settings = settings
         self.tiles_sent = 0
         self.failed = False
+        self.done = False
         self.began = None
         self._ports = ports
         self._tiles = tiles
         self._tile = None
+        # Of the tile that is being filled: bytes that are there, and bytes that it has.
         self._fill = 0
+        self._whole = 0
+        # Where it is, and with it all that has been read.
         self._x = 0
         self._y = 0
-        self._columns = 0
-        self._rows = 0
         self._progress = now
-
-    @property
-    def done(self):
-        return self._y >= self.plan.height or self.failed
 
     def has_read(self, place):
         """Whether that tile has been read: one that has not comes by itself."""
         return place[1] < self._y or (place[1] == self._y and place[0] < self._x)
 
-    @property
     def ready(self):
         """Whether there is memory for more rows."""
         return self._tile is not None or self._tiles.any_free()
 
     def read(self, now):
         """The next full tile, or None."""
+        tile = self._tile
+        if tile is None:
+            tile = self._take(now)
+            if tile is None:
+                return None
+        fill = self._fill
+        space = tile.part(self._whole)
+        count = self._ports.rows_read(space[fill:] if fill else space)
+        if count:
+            fill += count
+            self._arrived(now, fill)
+        elif now - self._progress > PATIENCE_US:
+            self.failed = self.done = True
+        if fill < self._whole:
+            return None
+        self._seal(tile)
+        self._advance()
+        return tile
+
+    def _take(self, now):
+        """The next tile to fill, if there is memory; None after the last."""
         if self.done:
             return None
-        plan = self.plan
-        if self._tile is None:
-            self._tile = self._tiles.take()
-            if self._tile is None:
-                self._progress = now
-                return None
-            self._fill = 0
-            self._columns = min(plan.tile_columns, plan.width - self._x)
-            self._rows = min(plan.tile_rows, plan.height - self._y)
-        length = bytes_of(self._columns, plan.bits) * self._rows
-        whole = length + self._tiles.crc_bytes
-        space = self._tile.part(whole)
-        count = self._ports.rows_read(space[self._fill :] if self._fill else space)
-        if count:
+        tile = self._tile = self._tiles.take()
+        if tile is None:
             self._progress = now
-            self._fill += count
-            if self.began is None:
-                self.began = now
-        elif now - self._progress > PATIENCE_US:
-            self.failed = True
-        if self._fill < whole:
             return None
-        full, self._tile = self._tile, None
-        full.length = length
+        plan = self.plan
+        columns = min(plan.tile_columns, plan.width - self._x)
+        rows = min(plan.tile_rows, plan.height - self._y)
+        tile.length = bytes_of(columns, plan.bits) * rows
+        tile.frame = self.number
+        framing.place(tile.packet, self.number, self._x, self._y, columns, rows, tile.length)
+        self._fill = 0
+        self._whole = tile.length + self._tiles.crc_bytes
+        return tile
+
+    def _arrived(self, now, fill):
+        self._fill = fill
+        self._progress = now
+        if self.began is None:
+            self.began = now
+
+    def _seal(self, tile):
+        """The payload's CRC, the sensor's own where it comes behind its pixels."""
+        length = tile.length
         if self._tiles.crc_bytes:
-            # The sensor's own comes behind its pixels.
-            at = wire.HEADER_BYTES - 8
-            struct.pack_into(
-                "<I", full.packet, at, struct.unpack_from("<I", full.pixels, length)[0]
-            )
+            crc = struct.unpack_from("<I", tile.pixels, length)[0]
+            struct.pack_into("<I", tile.packet, wire.HEADER_BYTES - 8, crc)
         else:
-            framing.seal_payload(full.packet, length)
-        full.frame = self.number
-        full.x = self._x
-        full.y = self._y
-        full.columns = self._columns
-        full.rows = self._rows
-        self._x += self._columns
+            framing.seal_payload(tile.packet, length)
+
+    def _advance(self):
+        self._tile = None
+        self.tiles_sent += 1
+        plan = self.plan
+        self._x += plan.tile_columns
         if self._x >= plan.width:
             self._x = 0
-            self._y += self._rows
-        self.tiles_sent += 1
-        return full
+            self._y += plan.tile_rows
+            self.done = self._y >= plan.height
 
     def abort(self):
         """Stop reading; what the sensor still delivers of this frame is thrown away."""
@@ -251,9 +266,10 @@ class Readout:
             left += self._tiles.crc_bytes * tiles
         if self._tile is not None:
             left -= self._fill
-            self._tile.state = FREE
+            self._tile.free()
             self._tile = None
         # A sensor that has failed may still deliver, too late: into the next frame, if not skipped.
         if self._y < plan.height:
             self._ports.rows_skip(left)
         self._y = plan.height
+        self.done = True

@@ -80,16 +80,16 @@ def _blank(kind: type) -> Any:
 _TILE_MEMORY = {"packet", "pixels", "_item", "_wholes", "_parts"}
 
 
-def _make_tile(state: dict[str, Any], packet: bytes) -> Any:
-    tile = sensor.Tile(len(packet) - HEADER_BYTES)
-    vars(tile).update(state)
+def _make_tile(packet: bytes) -> Any:
+    tile = sensor.Tile(len(packet) - HEADER_BYTES, [])
     tile.packet[:] = packet
     return tile
 
 
 def _save_tile(tile: Any) -> Any:
+    # What it knows of the others is set once it is known itself: it is among them.
     state = {k: v for k, v in vars(tile).items() if k not in _TILE_MEMORY}
-    return _make_tile, (state, bytes(tile.packet))
+    return _make_tile, (bytes(tile.packet),), state
 
 
 def _make_module_receiver(
@@ -206,7 +206,7 @@ _DROPPED = {
     "Module": {"config", "manifest", "_modes", "ports", "clock", "contacts", "power", "focus",
                "ring", "link", "executed", "tiles", "_cfa", "_format", "_black"},
     "Link": {"rejects", "receiver", "dropped_logs", "_module", "_clock", "_boot_count",
-             "_reset_reason", "outbox", "_rx", "_tx", "_past", "_order"},
+             "_reset_reason", "outbox", "_rx", "_tx", "_past"},
     "Outbox": {"_sent", "_since", "_limit"},
     "Frames": {"_tiles"},
     "Channel": {"ports"},
@@ -241,10 +241,9 @@ class _Key:
         """Both ends are in the same session."""
         # Bytes of tiles that the module has sent in its session: what credits are relative to.
         self.sent = self.link.outbox.sent()
-        tiles = world.module.tiles._tiles
-        order = sorted(tile.sent for tile in tiles)
-        self.tiles = {id(tile): index for index, tile in enumerate(tiles)}
-        self.rank = {id(tile): order.index(tile.sent) for tile in tiles}
+        self.tiles = {id(tile): n for n, tile in enumerate(world.module.tiles._tiles)}
+        # Which of them is taken next.
+        self.rank = {id(tile): n for n, tile in enumerate(world.module.tiles._idle)}
 
     def parts(self) -> tuple[Any, ...]:
         world, link = self.world, self.link
@@ -313,7 +312,7 @@ class _Key:
         if tile.state == sensor.FREE:
             return ()
         pixels = bytes(tile.pixels)
-        return tile.state, tile.stream, tile.frame, tile.place, pixels, self.rank[id(tile)]
+        return tile.state, tile.stream, tile.frame, tile.place(), pixels, self.rank.get(id(tile))
 
     def packet(self, packet: bytes, lane: int) -> tuple[Any, ...]:
         """A packet on its way; nothing of it where it will be rejected for certain."""

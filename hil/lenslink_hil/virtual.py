@@ -226,7 +226,7 @@ class VirtualBench:
         self.link.poll(now)
         while self.link.outgoing:
             self._send(self._down, None, self.link.outgoing.popleft(), now)
-        self.module.step()
+        self._work()
         for lane, line in self._up.items():
             while line.free_at <= now:
                 item = self.module.link.next_packet(lane)
@@ -236,8 +236,13 @@ class VirtualBench:
                 self._send(line, lane, bytes(view), now)
                 if tile is not None:
                     self.module.link.sent(tile)
-                self.module.step()
+                self._work()
         self._advance(now)
+
+    def _work(self) -> None:
+        """The module takes no time: it reads all that it has memory for."""
+        while self.module.step():
+            pass
 
     def _send(self, line: Line, lane: int | None, packet: bytes, now: float) -> None:
         for at, piece in line.carry(packet, now):

@@ -49,6 +49,7 @@ transport._opened(None)
 link = Link()
 packet, tile = memoryview(bytearray(16424)), object()
 whole = memoryview(bytearray(16384))
+first, second = (packet, tile), (whole, tile)
 done = 0
 
 
@@ -56,18 +57,19 @@ def lap():
     """A packet on every lane, each with one behind it; the second fills its last USB packet."""
     global done
     for lane in transport.lanes:
-        lane.offer(packet, tile)
-        lane.offer(whole, tile)
+        lane.offer(first)
+        lane.offer(second)
         transport._completed(lane.address, 0, 16424)
         transport._completed(lane.address, 0, 16384)
         transport._completed(lane.address, 0, 0)
-        while lane.finished() is not None:
+        while lane.done:
+            lane.done.pop(0)
             done += 1
 
 
 def heard():
     """A packet of the host has come."""
-    transport._completed(transport._out, 0, 74)
+    transport._completed(transport.inbound.address, 0, 74)
 
 
 def locked():

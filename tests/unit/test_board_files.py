@@ -79,7 +79,7 @@ def test_more_lanes_have_more_tiles_in_flight():
         json.loads(board_files("pico", {"serial": "S", "lanes": lanes})["lensfw.json"])["limits"]
         for lanes in (1, 4)
     ]
-    assert [each["in_flight"] for each in found] == [3, 10]
+    assert [each["in_flight"] for each in found] == [3, 8]
     assert all(each["in_flight"] < each["tiles"] for each in found)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from lensfw import framing, outbox, sensor, wire
 from lensfw import link as module_link
 from lensfw import module as firmware
-from lensfw import outbox, sensor, wire
 from lenslink.reassembly import Reassembly
 from lenslink_hil.explore import Bounds, Counterexample, explore
 from lenslink_protocol import link as host_link
@@ -221,7 +221,7 @@ def a_resend_is_answered_with_another_tile(patch: pytest.MonkeyPatch) -> None:
         others = [t for t in self._tiles if t.state == sensor.HELD and t is not found]
         if found is None or not others:
             return found
-        others[0].x, others[0].y, others[0].columns, others[0].rows = place
+        framing.place(others[0].packet, frame, *place, others[0].length)
         return others[0]
 
     patch.setattr(sensor.Tiles, "find", another)

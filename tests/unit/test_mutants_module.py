@@ -42,10 +42,10 @@ class Tile:
 
     def __init__(self, length: int = 1) -> None:
         self.length = length
-        self.released: list[int] = []
+        self.withdrawn = 0
 
-    def release(self, order: int) -> None:
-        self.released.append(order)
+    def withdraw(self) -> None:
+        self.withdrawn += 1
 
 
 def test_a_limit_of_nothing_lets_nothing_through():
@@ -64,7 +64,7 @@ def test_what_is_dropped_is_the_first_to_be_used_again():
     box.data(outbox.Item(wire.T_TILE, 6, 0, b"", again, wire.FLAG_RESENT))
     box.data(outbox.Item(wire.T_TILE, 8, 1, b"", other))
     assert box.drop(0) == [7]
-    assert (first.released, again.released, other.released) == ([0], [0], [])
+    assert (first.withdrawn, again.withdrawn, other.withdrawn) == (1, 1, 0)
 
 
 def receive(data: bytes, *, pieces: int = 0, now: int = 0) -> tuple[list[bytes], dict[str, int]]:
@@ -97,9 +97,8 @@ def test_noise_before_the_beginning_of_a_packet_is_counted_once():
 def test_a_header_that_announces_too_much_is_passed_over():
     good = world.seal(0x10, wire.T_STOP, 1, 0, 2, STOP)
     header = bytearray(wire.HEADER_BYTES)
-    place = (0, 0, 0, 0)
     length = wire.MAX_CONTROL + 1
-    framing.seal(header, length, wire.T_STOP, 0, 0, 0x10, 1, 2, *place)
+    framing.seal(header, length, wire.T_STOP, 0, 0, 0x10, 1, 2)
     payloads, rejects = receive(bytes(header) + good)
     assert payloads == [STOP]
     assert rejects == {"length": 1, "noise": 1}

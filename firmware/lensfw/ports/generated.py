@@ -7,7 +7,7 @@ should have got, for every frame, mode and packing.
 from .. import arch
 
 # Pixels that are computed at a time: their words have to lie somewhere before they are packed.
-_RUN = 4096
+_RUN = 2048
 
 
 class GeneratedRows:
@@ -23,6 +23,7 @@ class GeneratedRows:
         self._rows = 0
         self._x = 0
         self._y = 0
+        self._joined = False
 
     def rows_request(self, number, mode, settings, pixel_format, tile):
         """Begin a frame; *settings* change nothing. Rows come tile by tile, packed as asked."""
@@ -32,19 +33,25 @@ class GeneratedRows:
         self._columns, self._rows = tile
         self._x = 0
         self._y = 0
+        # Whether rows follow each other without a gap: then they are one.
+        self._joined = self._columns == self._width and not self._width * self._bits & 7
 
     def rows_read(self, view):
         """The next tile, which *view* has the bytes for."""
-        width, bits = self._width, self._bits
+        if not self._joined:
+            return self._read_rows(view)
+        rows = len(view) * 8 // (self._width * self._bits)
+        self._run(view, 0, self._y * self._width, rows * self._width)
+        self._y += rows
+        return len(view)
+
+    def _read_rows(self, view):
+        width = self._width
         columns = min(self._columns, width - self._x)
-        stride = (columns * bits + 7) // 8
+        stride = (columns * self._bits + 7) // 8
         rows = len(view) // stride
-        if columns == width and width * bits & 7 == 0:
-            # Rows follow each other without a gap: they are one.
-            self._run(view, 0, self._y * width, columns * rows)
-        else:
-            for row in range(rows):
-                self._run(view, row * stride, (self._y + row) * width + self._x, columns)
+        for row in range(rows):
+            self._run(view, row * stride, (self._y + row) * width + self._x, columns)
         self._x += columns
         if self._x >= width:
             self._x = 0
@@ -52,17 +59,19 @@ class GeneratedRows:
         return stride * rows
 
     def _run(self, view, at, first, count):
+        while count > _RUN:
+            self._piece(view, at, first, _RUN)
+            at += _RUN * self._bits // 8
+            first += _RUN
+            count -= _RUN
+        self._piece(view, at, first, count)
+
+    def _piece(self, view, at, first, count):
         if self._bits == 16:
             self._prbs.pixels(view, at, first, count)
-            return
-        words = self._words
-        while count:
-            some = count if count < _RUN else _RUN
-            self._prbs.pixels(words, 0, first, some)
-            arch.pack12(view, at, words, some)
-            at += some * 3 // 2
-            first += some
-            count -= some
+        else:
+            self._prbs.pixels(self._words, 0, first, count)
+            arch.pack12(view, at, self._words, count)
 
     def rows_skip(self, count):
         """What is not read is never computed."""

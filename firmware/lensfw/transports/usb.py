@@ -19,16 +19,20 @@ what stands in for it. Its rules, which shape this module:
 import struct
 
 from .. import wire
+from ..wire import const
 
-_CLASS_VENDOR = 0xFF
-_BULK = 2
-_IN = 0x80
-_STAGE_SETUP = 1
-_CLEAR_FEATURE = 1
-_TO_ENDPOINT = 0x02
+_CLASS_VENDOR = const(0xFF)
+_BULK = const(2)
+_IN = const(0x80)
+_STAGE_SETUP = const(1)
+_CLEAR_FEATURE = const(1)
+_TO_ENDPOINT = const(0x02)
 _EMPTY = memoryview(b"")
+_NOTHING = (_EMPTY, None)
+_TRANSFER = wire.USB_TRANSFER
+_MOST = const(8)  # packets that wait on a lane, the one on its way among them
 _ALWAYS = (b"\x01", 0)
-_ADDRESS = 0x7F
+_ADDRESS = const(0x7F)
 _DEVICE = "<BBHBBBBHHHBBBB"
 _MISCELLANEOUS = (0xEF, 2, 1)  # a device of several functions
 
@@ -44,10 +48,10 @@ def bulk_packet(descriptors):
 
 
 class Lane:
-    """A bulk IN endpoint: the packet that is being sent, and what follows it.
+    """A bulk IN endpoint, and the packets that wait for it: the first is on its way.
 
-    That is a tile, or a packet of control and then a tile: a short one is gone before the main loop
-    can bring the next.
+    Behind it waits a tile, and packets of control around that: a short one is gone before the main
+    loop can bring the next. ``done`` are tiles that have been sent.
     """
 
     def __init__(self, usbd, address, packet_bytes, addressed=_ALWAYS):
@@ -56,138 +60,237 @@ class Lane:
         self.open = False
         self.busy = False
         self.lost = False
-        self._usbd = usbd
+        self.done = []
+        self._submit = usbd.submit_xfer
         self._packet_bytes = packet_bytes
-        self._packet = None
-        self._tile = None
+        # Each (packet, tile), as the link gives them.
+        self._queue = []
+        # Tiles that came, and that went: each number has one that counts it.
+        self._offered = 0
+        self._ended = 0
+        # Bytes of the first that have gone, and of the transfer that is in flight.
         self._sent = 0
+        self._flying = 0
+        # Whether the first packet ends with it.
+        self._ends = False
+        # What is started at once when it is over: the second packet, if that goes in one transfer.
         self._following = None
-        self._following_tile = None
-        self._last = None
-        self._last_tile = None
         self._whole = False
-        self._done = []
 
-    def wants(self):
-        """Whether it takes another packet."""
-        if self._last is not None:
-            if self._following is None:
-                self._close_up()
+    def wants(self, most=1):
+        """Whether it takes another packet, behind *most* tiles, 0 or 1: behind nothing, if 0."""
+        return (
+            self.open
+            and self._offered - self._ended <= most
+            and len(self._queue) < (_MOST if most else 1)
+        )
+
+    def take(self, link, number):
+        """Take the link's next for the lane of that number; whether there was one."""
+        if not link.waits():
             return False
-        return self.open and (self._following is None or self._following_tile is None)
+        item = link.next_packet(number)
+        if item is None:
+            return False
+        self.offer(item)
+        return True
 
-    def offer(self, packet, tile):
+    def offer(self, item):
         """Send a packet after what is being sent; only if wants()."""
-        # The packet is set last: from then on a callback may take it.
-        if self._following is None:
-            self._following_tile = tile
-            self._following = packet
-        else:
-            self._last_tile = tile
-            self._last = packet
-        self.kick()
+        if item[1] is not None:
+            self._offered += 1
+        if self._ends and len(self._queue) == 1:
+            # Before it is in the queue: a callback that comes now starts it, and it is found there
+            # when that is over. The other way round it could be started twice.
+            self._expect(item[0])
+        self._queue.append(item)
+        if not self.busy:
+            self._go_on()
 
     def kick(self):
         """Go on where nothing is in flight: for the main loop."""
-        if self._following is None and self._last is not None:
-            self._close_up()
-        if self.open and not self.busy:
+        if not self.busy and self.open:
             self._go_on()
 
-    def completed(self, result, count):
+    def completed(self, result):
         """A transfer is over: called from the scheduler."""
-        packet, following = self._packet, self._following
-        if self.busy and not result and packet is not None and following is not None:
-            # The usual case: the next goes first, and only then are the books kept.
-            if not self._memory[self._place] & _ADDRESS:
-                return
-            if self._sent + count >= len(packet) and len(following) <= wire.USB_TRANSFER:
-                try:
-                    if self._usbd.submit_xfer(self.address, following):
-                        if self._tile is not None:
-                            self._done.append(self._tile)
-                        self._take()
-                        return
-                except OSError:
-                    pass
+        # The usual case: the next goes first, and only then are the books kept. A pause of more
+        # than 150 us between two transfers costs a full-speed frame its last packets.
+        if self._following is not None and not result and self._follow():
+            self._sent = 0
+            self._flying = len(self._following)
+            self._end()
+            self._look_ahead()
+            return
         # One that was in flight when the host cleared the endpoint has nothing of this packet.
-        ours, self.busy = self.busy, False
-        if ours and self._packet is not None:
-            self._sent += count
-            if result or self._sent >= len(self._packet):
-                self._end()
+        if self.busy:
+            self.stopped(self.open)
+            self._over(result)
         self._go_on()
 
-    def halted(self):
+    def stopped(self, is_open):
         """What was in flight is lost, without a word: called from the scheduler."""
-        self.open = False
-        self.busy = False
-        self.lost = True
-
-    def cleared(self):
-        """The host begins anew with this endpoint: called from the scheduler."""
-        self.busy = False
-        self.lost = True
-        self.open = True
-
-    def finished(self):
-        """A tile that has been sent, or None."""
-        return self._done.pop(0) if self._done else None
+        self.busy = self._ends = False
+        self._following = None
+        self.open = is_open
 
     def drop(self):
         """Everything is lost, by a reset or a halt: for the main loop."""
         self.lost = False
-        if self._packet is not None:
-            self._end()
-        for tile in (self._following_tile, self._last_tile):
+        self._whole = self._ends = False
+        self._following = None
+        self._flying = 0
+        queue, self._queue = self._queue, []
+        if self.busy:
+            # What has been started since is still in flight, and takes its place with it.
+            self._queue.append(_NOTHING)
+        self._sent = 0
+        for _, tile in queue:
             if tile is not None:
-                self._done.append(tile)
-        self._following = self._following_tile = self._last = self._last_tile = None
-        self._whole = False
+                self.done.append(tile)
+        self._ended = self._offered
+
+    def _follow(self):
+        """Start what follows; whether it has been."""
+        try:
+            return self._memory[self._place] & _ADDRESS and self._submit(
+                self.address, self._following
+            )
+        except OSError:
+            return False
+
+    def _look_ahead(self):
+        """What may follow: in the scheduler, or with nothing in flight."""
+        self._following = None
+        if self._ends and len(self._queue) > 1:
+            self._expect(self._queue[1][0])
+
+    def _expect(self, packet):
+        if len(packet) <= _TRANSFER:
+            self._following = packet
 
     def _end(self):
+        """The first packet is over."""
+        tile = self._queue.pop(0)[1]
+        if tile is not None:
+            self._ended += 1
+            self.done.append(tile)
+
+    def _over(self, result):
+        """What was in flight has gone, or failed: its packet has ended, or goes on."""
+        self._sent += self._flying
+        if not self._queue or (not result and self._sent < len(self._queue[0][0])):
+            return
         # Whether the host's read is still open behind it.
         self._whole = self._sent > 0 and self._sent % self._packet_bytes == 0
-        if self._tile is not None:
-            self._done.append(self._tile)
-        self._packet = self._tile = None
-
-    def _take(self):
-        """What follows is being sent now: called from the scheduler, or with nothing in flight."""
-        self._packet, self._tile = self._following, self._following_tile
         self._sent = 0
-        self._whole = False
-        self._following, self._following_tile = self._last, self._last_tile
-        self._last = self._last_tile = None
+        self._end()
 
-    def _close_up(self):
-        """The last follows now: for the main loop, so that at no moment it is there twice."""
-        packet, self._last = self._last, None
-        self._following_tile = self._last_tile
-        self._following = packet
+    def _part(self, packet):
+        """What is left of a packet, or a transfer of it: only a board with long tiles needs it."""
+        return packet[self._sent : self._sent + _TRANSFER]
 
     def _go_on(self):
         if not self.open or not self._memory[self._place] & _ADDRESS:
             return
-        if self._packet is None and self._following is not None:
-            self._take()
-        packet = self._packet
-        if packet is None:
-            if not self._whole:
-                return
-            self._whole = False
+        if self._queue:
+            packet = self._queue[0][0]
+            left = len(packet) - self._sent
+            if self._sent or left > _TRANSFER:
+                packet = self._part(packet)
+            self._ends = left <= _TRANSFER
+        elif self._whole:
             packet = _EMPTY
-        elif self._sent or len(packet) > wire.USB_TRANSFER:
-            # Only a board with tiles longer than a transfer comes here.
-            packet = packet[self._sent : self._sent + wire.USB_TRANSFER]
+        else:
+            return
+        self._whole = False
+        self._flying = len(packet)
+        self._look_ahead()
         # Before: the callback may come first.
         self.busy = True
         try:
-            if not self._usbd.submit_xfer(self.address, packet):
-                self.busy = False
+            if self._submit(self.address, packet):
+                return
         except OSError:
             # Halted by the host, or reset: kick() tries again.
-            self.busy = False
+            pass
+        self.stopped(self.open)
+
+
+class Inbound:
+    """The bulk OUT endpoint: one buffer is filled while the main loop reads the other.
+
+    So a host's packet is taken at once, whatever the main loop does: the host may wait for that
+    before it reads on.
+    """
+
+    def __init__(self, usbd, address, size, addressed=_ALWAYS):
+        self.address = address
+        self._memory, self._place = addressed
+        self.open = False
+        self.busy = False
+        # Bytes of the full buffer.
+        self.have = 0
+        self._taken = 0
+        # Bytes that the other one has been filled with, before the full one was read.
+        self._next = 0
+        self._submit = usbd.submit_xfer
+        self._filling = memoryview(bytearray(size))
+        self._full = memoryview(bytearray(size))
+
+    def kick(self):
+        """Listen, where nothing is in flight: for the main loop."""
+        if self.open and not self.busy and not self._next:
+            self._listen()
+
+    def read(self, receiver, now):
+        """Hand on what there is space for; only if there is any. For the main loop."""
+        space = receiver.space()
+        taken = self._taken
+        count = min(len(space), self.have - taken)
+        space[:count] = self._full[taken : taken + count]
+        receiver.received(count, now)
+        self._taken = taken + count
+        if self._taken == self.have:
+            self._taken = 0
+            # From here on a callback may bring the next.
+            self.have = 0
+            if self._next:
+                self._turn(self._next)
+                self._next = 0
+
+    def completed(self, result, count):
+        """A transfer is over: called from the scheduler."""
+        self.busy = False
+        if not result and count:
+            if self.have:
+                self._next = count
+                return
+            self._turn(count)
+        self.kick()
+
+    def stopped(self):
+        """What was in flight is lost, without a word: called from the scheduler."""
+        self.busy = False
+
+    def drop(self):
+        """The host is gone, and what it has said with it: for the main loop."""
+        self.have = self._taken = self._next = 0
+
+    def _turn(self, count):
+        self._filling, self._full = self._full, self._filling
+        self.have = count
+
+    def _listen(self):
+        if not self._memory[self._place] & _ADDRESS:
+            return
+        self.busy = True
+        try:
+            if self._submit(self.address, self._filling):
+                return
+        except OSError:
+            pass
+        self.busy = False
 
 
 class UsbTransport:
@@ -199,8 +302,6 @@ class UsbTransport:
         self.packet_bytes = bulk_packet(self._builtin.desc_cfg)
         self._interface = self._builtin.itf_max
         first = self._builtin.ep_max
-        self._out = first
-        self._memory, self._place = addressed
         self.lanes = [
             Lane(usbd, _IN | first + i, self.packet_bytes, addressed) for i in range(lanes)
         ]
@@ -208,10 +309,10 @@ class UsbTransport:
         # A host's longest packet, in whole packets of USB. It ends with a short one; a host that
         # fills its last and sends no empty one is heard with the next that it sends.
         longest = wire.HEADER_BYTES + wire.MAX_CONTROL + self.packet_bytes
-        self._space = memoryview(bytearray(longest - longest % self.packet_bytes))
-        self._have = 0
-        self._taken = 0
-        self._listening = False
+        longest -= longest % self.packet_bytes
+        # By the number of their endpoint.
+        self._ends = [None] * first + self.lanes
+        self.inbound = Inbound(usbd, first, longest, addressed)
         self._open = False
         self._was_reset = False
 
@@ -227,7 +328,6 @@ class UsbTransport:
         )  # fmt: skip
         usbd.active(True)
 
-    @property
     def configured(self):
         """Whether a host has configured the board, as far as has been heard."""
         return self._open
@@ -240,22 +340,16 @@ class UsbTransport:
         """Hand on what has come."""
         if self._was_reset:
             self._after_reset(link)
-        if self._have:
-            # Before: a host that asks for a tile again has had what was sent before it asked, and
-            # one that still counted as on its way would neither be sent again nor be named gone.
-            for lane in self.lanes:
-                self._settle(link, lane)
-            receiver = link.receiver
-            space = receiver.space()
-            count = min(len(space), self._have - self._taken)
-            space[:count] = self._space[self._taken : self._taken + count]
-            self._taken += count
-            receiver.received(count, now)
-            if self._taken == self._have:
-                self._have = self._taken = 0
-        if self._open and not self._listening and not self._have:
-            if self._memory[self._place] & _ADDRESS:
-                self._listen()
+        if self.inbound.have:
+            self._hand_on(link, now)
+        self.inbound.kick()
+
+    def _hand_on(self, link, now):
+        # Before: a host that asks for a tile again has had what was sent before it asked, and one
+        # that still counted as on its way would neither be sent again nor be named gone.
+        for lane in self.lanes:
+            self._settle(link, lane)
+        self.inbound.read(link.receiver, now)
 
     def send(self, link):
         """Offer packets to every lane that takes one; whether any did."""
@@ -265,22 +359,19 @@ class UsbTransport:
             if lane.lost:
                 # Its tiles count as sent, and will be asked for again.
                 lane.drop()
-            self._settle(link, lane)
-        moved = False
-        more = True
-        # One each, so that no lane waits while another has two.
-        while more:
-            more = False
-            number = 0
-            for lane in self.lanes:
-                if lane.wants():
-                    item = link.next_packet(number)
-                    if item is not None:
-                        lane.offer(item[0], item[1])
-                        more = moved = True
-                number += 1
-        for lane in self.lanes:
+            if lane.done:
+                self._settle(link, lane)
             lane.kick()
+        # One each, so that no lane waits while another has two.
+        return link.waits() and self._offer(link, 1, self._offer(link, 0, False))
+
+    def _offer(self, link, most, moved):
+        """Packets to every lane that has *most* others at the most; whether any *moved*."""
+        number = 0
+        for lane in self.lanes:
+            while lane.wants(most) and lane.take(link, number):
+                moved = True
+            number += 1
         return moved
 
     def _after_reset(self, link):
@@ -289,22 +380,13 @@ class UsbTransport:
         for lane in self.lanes:
             lane.drop()
             self._settle(link, lane)
-        self._have = self._taken = 0
+        self.inbound.drop()
         link.end()
 
     def _settle(self, link, lane):
-        tile = lane.finished()
-        while tile is not None:
-            link.sent(tile)
-            tile = lane.finished()
-
-    def _listen(self):
-        self._listening = True
-        try:
-            if not self._usbd.submit_xfer(self._out, self._space):
-                self._listening = False
-        except OSError:
-            self._listening = False
+        done = lane.done
+        while done:
+            link.sent(done.pop(0))
 
     # --- what the host sees ---------------------------------------------------------------
 
@@ -321,7 +403,7 @@ class UsbTransport:
             "<9B", 9, 4, self._interface, 0, 1 + len(self.lanes),
             _CLASS_VENDOR, wire.USB_SUBCLASS, wire.USB_PROTOCOL, 0,
         )  # fmt: skip
-        for address in [self._out] + [lane.address for lane in self.lanes]:
+        for address in [self.inbound.address] + [lane.address for lane in self.lanes]:
             own += struct.pack("<BBBBHB", 7, 5, address, _BULK, self.packet_bytes, 0)
         whole = bytearray(builtin + own)
         struct.pack_into("<HB", whole, 2, len(whole), self._interface + 1)
@@ -331,18 +413,18 @@ class UsbTransport:
 
     def _opened(self, descriptors):
         self._open = True
-        self._listening = False
+        self.inbound.stopped()
+        self.inbound.open = True
         for lane in self.lanes:
-            lane.busy = False
-            lane.open = True
+            lane.stopped(True)
 
     def _reset(self):
         self._open = False
-        self._listening = False
         self._was_reset = True
+        self.inbound.stopped()
+        self.inbound.open = False
         for lane in self.lanes:
-            lane.open = False
-            lane.busy = False
+            lane.stopped(False)
 
     def _control(self, stage, request):
         """The controller has done it; what was in flight is for us to know.
@@ -355,22 +437,18 @@ class UsbTransport:
         if stage == _STAGE_SETUP:
             clear = request[1] == _CLEAR_FEATURE
             address = request[4]
-            if address == self._out:
-                self._listening = False
+            if address == self.inbound.address:
+                self.inbound.stopped()
             for lane in self.lanes:
                 if lane.address == address:
-                    if clear:
-                        lane.cleared()
-                    else:
-                        lane.halted()
+                    # Left alone, or begun anew.
+                    lane.stopped(clear)
+                    lane.lost = True
         return True
 
     def _completed(self, address, result, count):
-        if address == self._out:
-            self._listening = False
-            if not result:
-                self._have = count
-                self._taken = 0
+        if address & _IN:
+            self._ends[address & 15].completed(result)
         else:
-            self.lanes[(address & 15) - self._out].completed(result, count)
+            self.inbound.completed(result, count)
         return True

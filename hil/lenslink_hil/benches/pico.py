@@ -160,6 +160,10 @@ class PicoTransport(UsbTransport):
             self.line, bus=module.bus, image_sha256=module.board.image.sha256, port=None
         )
 
+    def now(self) -> float:
+        """Emulated seconds."""
+        return self.module.board.now()
+
     def reading(self) -> Reading:
         """The emulated clock, and for how much of it the core did not sleep."""
         try:

@@ -99,7 +99,8 @@ class VirtualModule:
         end = self.clock.us + max(1, round(seconds * 1e6))
         while not self._coming and self.clock.us < end:
             self.clock.us = min(end, self.clock.us + _STEP_US)
-            self.module.step()
+            while self.module.step():
+                pass
             self._collect()
         data = b"".join(self._coming)
         self._coming.clear()

@@ -4,7 +4,8 @@
 //
 // With "console" its serial port is standard input and output, and it runs as fast as it can for
 // "seconds" of emulated time; see console.mjs. Otherwise "fds" are the cable to the USB/IP server
-// and, where there are "pins", the plant's socket, and standard input takes commands: served.mjs.
+// and, where there are "pins", the plant's socket, "clock" is a file of eight bytes that always has
+// the seconds since it began, and standard input takes commands: served.mjs.
 
 import fs from "node:fs";
 import path from "node:path";

@@ -94,7 +94,8 @@ class Job {
     const at = jobs.indexOf(this);
     if (at >= 0) jobs.splice(at, 1);
     this.transfer.end(status);
-    if (this.pipe.isIn && !jobs.length) this.host.events.starved?.(this.pipe);
+    if (!this.pipe.isIn) this.host.events.taken?.();
+    else if (!jobs.length) this.host.events.starved?.(this.pipe);
   }
 }
 

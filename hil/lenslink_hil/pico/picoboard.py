@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import selectors
 import socket
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
@@ -23,6 +25,7 @@ from .setup import find_library, find_node
 
 _END_S: Final = 2.0
 _ANSWER_S: Final = 10.0
+_CLOCK: Final = struct.Struct("<d")
 
 
 class PicoBoard:
@@ -51,6 +54,12 @@ class PicoBoard:
         self._pins = pins
         self._files = dict(on_flash)
         self._process: subprocess.Popen[bytes] | None = None
+        # Where the emulator writes its time, seconds, as it goes.
+        with tempfile.TemporaryFile() as file:
+            file.truncate(_CLOCK.size)
+            self._clock_fd = os.dup(file.fileno())
+            self._clock = mmap.mmap(file.fileno(), _CLOCK.size)
+        self._before = 0.0
         self._messages: list[dict[str, Any]] = []
         self._line = b""
         self.pulled_us = 0
@@ -85,14 +94,14 @@ class PicoBoard:
 
     def _start(self, options: Mapping[str, object], ends: list[socket.socket]) -> None:
         numbers = [end.fileno() for end in ends]
-        told = dict(options) | {"fds": numbers}
+        told = dict(options) | {"fds": numbers, "clock": self._clock_fd}
         with as_file(files(__package__)) as here:
             self._process = subprocess.Popen(
                 [self._node, str(here / "emulator.mjs"), json.dumps(told)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                pass_fds=numbers,
+                pass_fds=[*numbers, self._clock_fd],
                 start_new_session=True,
             )
 
@@ -115,6 +124,11 @@ class PicoBoard:
         found = self._until(lambda message: "report" in message, deadline)
         answer: dict[str, Any] = found["report"]
         return answer
+
+    def now(self) -> float:
+        """Emulated seconds, of all the times that it was plugged in. Cheap."""
+        seconds: float = _CLOCK.unpack_from(self._clock)[0]
+        return self._before + seconds
 
     def event(self, name: str, deadline: Deadline) -> int:
         """Wait for an event; when it was, in emulated microseconds."""
@@ -172,8 +186,13 @@ class PicoBoard:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+        self._before = self.now()
+        _CLOCK.pack_into(self._clock, 0, 0.0)
 
     def close(self) -> None:
         """End all processes. Idempotent; never raises."""
         self.unplug()
         self._exporter.close()
+        if self._clock_fd >= 0:
+            os.close(self._clock_fd)
+            self._clock_fd = -1

@@ -14,6 +14,7 @@
 // Events go the same way to standard output: {"event": "attached", "us": ...}, and "detached",
 // "pullup", "stopped" (with "reason").
 
+import fs from "node:fs";
 import net from "node:net";
 import readline from "node:readline";
 
@@ -24,7 +25,8 @@ import { report } from "./report.mjs";
 
 const SLICE = 250_000; // ns of emulated time, between two looks at the world outside
 const BEHIND = 5_000_000; // ns that it may catch up, after having been slower
-const PATIENCE_MS = 20; // of real time, until a host that has not asked again does not want more
+const PATIENCE_MS = 100; // of real time, until a host that has not asked again does not want more: longer than
+// a busy machine keeps a process waiting
 
 export function serve(chip, bus, options) {
   const { clock } = chip;
@@ -41,6 +43,15 @@ export function serve(chip, bus, options) {
 
   let anchorWall = performance.now() * 1e6;
   let anchorEmulated = clock.nanos;
+
+  const seconds = new Float64Array(1);
+  const began = clock.nanos;
+
+  /** Who looks at the file that is our clock. */
+  function tell() {
+    seconds[0] = (clock.nanos - began) / 1e9;
+    fs.writeSync(options.clock, seconds, 0, 8, 0);
+  }
 
   function allowed() {
     const wall = performance.now() * 1e6;
@@ -65,12 +76,14 @@ export function serve(chip, bus, options) {
   }
 
   function waits() {
-    // One that waits for us to take something is not about to ask.
-    const over = performance.now() >= waitingUntil || host.busy();
+    const over = performance.now() >= waitingUntil;
     for (const pipe of starved) {
       if (over || pipe.jobs.length || !bus.pipes.includes(pipe)) starved.delete(pipe);
     }
-    return starved.size > 0;
+    if (!starved.size || !host.busy()) return starved.size > 0;
+    // It waits for us to take something: only then can it ask.
+    waitingUntil = performance.now() + PATIENCE_MS;
+    return false;
   }
 
   function step() {
@@ -91,6 +104,7 @@ export function serve(chip, bus, options) {
       return;
     }
     pins?.elapsed();
+    tell();
     if (clock.nanos < limit || chip.stop) soon();
     else later(1);
   }
@@ -116,6 +130,9 @@ export function serve(chip, bus, options) {
       if (!starved.size) waitingUntil = performance.now() + PATIENCE_MS;
       starved.add(pipe);
       chip.stop = true;
+    },
+    taken: () => {
+      chip.stop = starved.size > 0;
     },
   });
   cable.host = host;

@@ -130,6 +130,9 @@ class KnownLine(Transport, Protocol):
 class ClockedTransport(Transport, Protocol):
     """A transport to a bench whose time is its own."""
 
+    def now(self) -> float:
+        """Seconds of that time, never less than before: what the link's timers go by. Cheap."""
+
     def reading(self) -> Reading:
         """Its clock now; raises :exc:`~lenslink.errors.Disconnected` when the module is gone."""
 

@@ -6,6 +6,7 @@ import struct
 from lab import world
 
 from lensfw import framing, wire
+from lensfw.outbox import Item
 
 NONCE = 0x1234ABCD
 
@@ -164,8 +165,25 @@ def test_space_is_never_empty():
 def test_seal_writes_what_the_definition_says():
     buffer = bytearray(wire.HEADER_BYTES)
     framing.seal_payload(buffer, 0)
-    framing.seal(buffer, 0, 0x41, 9, 1, NONCE, 0xFFFFFFFF, 5, 1, 2, 3, 4)
+    framing.seal(buffer, 0, 0x41, 9, 1, NONCE, 0xFFFFFFFF, 5)
     fields = struct.unpack(wire.HEADER, buffer)
     assert fields[:5] == (wire.MAGIC, 0x10, 0x41, 9, 1)
-    assert fields[5:14] == (NONCE, 0xFFFFFFFF, 5, 1, 2, 3, 4, 0, 0)
+    assert fields[5:14] == (NONCE, 0xFFFFFFFF, 5, 0, 0, 0, 0, 0, 0)
     assert fields[14] == binascii.crc32(buffer[:36])
+
+
+def test_a_header_written_in_parts_is_what_the_definition_says():
+    packet = framing.tile_packet(12)
+    packet[wire.HEADER_BYTES :] = b"twelve bytes"
+    framing.place(packet, 0xFFFFFFFE, 65534, 4, 6, 1, 12)
+    assert framing.place_of(packet) == (65534, 4, 6, 1)
+    framing.seal_payload(packet, 12)
+    # Sent, and sent again in the next session.
+    for flags, nonce in ((0, 0), (wire.FLAG_RESENT, NONCE)):
+        item = Item(wire.T_TILE, 0, 1, b"", None, flags)
+        framing.number(packet, item, nonce, 0xFFFFFFFD)
+        fields = struct.unpack_from(wire.HEADER, packet)
+        assert fields[:5] == (wire.MAGIC, 0x10, wire.T_TILE, flags, 1)
+        assert fields[5:12] == (nonce, 0xFFFFFFFD, 0xFFFFFFFE, 65534, 4, 6, 1)
+        assert fields[12:14] == (12, binascii.crc32(b"twelve bytes"))
+        assert fields[14] == binascii.crc32(packet[:36])

@@ -5,7 +5,7 @@ from lensfw.outbox import Item, Outbox
 
 
 def tile(length):
-    made = sensor.Tile(length)
+    made = sensor.Tile(length, [])
     made.length = length
     made.state = sensor.QUEUED
     return made

@@ -88,7 +88,7 @@ def test_every_byte_in_its_tile():
                 while not read.done:
                     tile = read.read(0)
                     assert tile is not None
-                    x, y, columns, rows = tile.place
+                    x, y, columns, rows = tile.place()
                     first = y * made.stride + sensor.bytes_of(x, bits)
                     data = bytes(tile.pixels[: tile.length])
                     assert len(data) == sensor.bytes_of(columns, bits) * rows
@@ -97,7 +97,7 @@ def test_every_byte_in_its_tile():
                     right = binascii.crc32(data)
                     found = struct.unpack_from("<I", tile.packet, wire.HEADER_BYTES - 8)[0]
                     assert found == (right ^ 0x80000001 if crc else right)
-                    tile.release(seen)
+                    tile.release()
                 assert seen == len(frame) and bytes(frame) == ports.bytes
                 assert not len(ports._rows)
 
@@ -114,7 +114,7 @@ def test_what_is_aborted_is_skipped_to_the_byte():
                 for _ in range(wanted):
                     full = read.read(0)
                     if full is not None:
-                        full.release(1)
+                        full.release()
                 ports.calls = []
                 read.abort()
                 assert ports.calls == [("rows_skip", whole - wanted)], (bits, limit, crc, wanted)

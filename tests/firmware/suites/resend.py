@@ -17,7 +17,7 @@ def session(held=2, tile_bytes=128, count=1):
     host.grant()
     host.send(wire.T_CONFIGURE, 2, (0, 0, SMALL, 0, 0))
     host.send(wire.T_CAPTURE, 3, (0, 0, count, 0, 0, -1))
-    for _ in range(100 * count):
+    for _ in range(1000 * count):
         host.turn()
     assert world.kinds(host.heard).count(wire.T_FRAME_END) == count
     return camera, host, time

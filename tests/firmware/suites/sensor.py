@@ -5,7 +5,7 @@ import struct
 
 from lab import world
 
-from lensfw import module, sensor, wire
+from lensfw import framing, module, sensor, wire
 
 
 def plan(width=16, height=16, limit=128, bits=16):
@@ -32,8 +32,8 @@ def drain(read, ports, now=0):
         if tile is not None:
             crc = struct.unpack_from("<I", tile.packet, wire.HEADER_BYTES - 8)[0]
             assert crc == binascii.crc32(tile.pixels[: tile.length])
-            out.append((bytes(tile.pixels[: tile.length]), tile.place))
-            tile.release(len(out))
+            out.append((bytes(tile.pixels[: tile.length]), tile.place()))
+            tile.release()
     return out
 
 
@@ -112,15 +112,15 @@ def test_without_a_free_tile_it_waits_and_reads_nothing():
     read, tiles = readout(ports, made)
     first, second = read.read(0), read.read(0)
     assert first is not None and second is not None
-    assert not read.ready
+    assert not read.ready()
     # However long the host takes: that is no failure of the sensor.
     for now in range(0, 100000000, 10000000):
         assert read.read(now) is None
     assert not read.failed
-    first.release(1)
-    assert read.ready
+    first.release()
+    assert read.ready()
     third = read.read(100000000)
-    assert third is not None and third.place == (0, 8, 16, 4)
+    assert third is not None and third.place() == (0, 8, 16, 4)
 
 
 def test_what_is_aborted_is_skipped_to_the_byte():
@@ -137,7 +137,7 @@ def test_what_is_aborted_is_skipped_to_the_byte():
                 full = read.read(0)
                 taken += 1
                 if full is not None:
-                    full.release(1)
+                    full.release()
             ports.calls = []
             read.abort()
             assert ports.calls == [("rows_skip", whole - taken)], (limit, wanted, ports.calls)
@@ -157,7 +157,7 @@ def test_a_frame_after_an_aborted_one_is_its_own():
         for _ in range(wanted):
             full = read.read(0)
             if full is not None:
-                full.release(1)
+                full.release()
         read.abort()
         ports.chunk = 0
         ports.rows_request(1, 1, (0, 0, 0))
@@ -207,9 +207,9 @@ def test_a_tile_is_held_until_its_memory_is_needed():
         tile = tiles.take()
         tile.state = sensor.QUEUED
         tile.stream, tile.frame = 1, number
-        tile.x, tile.y, tile.columns, tile.rows = 0, 0, 2, 1
+        framing.place(tile.packet, number, 0, 0, 2, 1, 4)
         taken.append(tile)
-        tile.release(number)
+        tile.release()
     # Three tiles in memory: the last three are held, oldest first to go.
     place = (0, 0, 2, 1)
     assert [tiles.find(1, number, place) is not None for number in range(5)] == [
@@ -234,7 +234,7 @@ def test_at_most_so_many_tiles_are_in_flight():
     assert tiles.take() is None
     one.state = sensor.SENDING
     assert tiles.take() is None
-    one.release(1)
+    one.release()
     assert tiles.any_free()
     assert tiles.take() is not None
     assert tiles.take() is None
@@ -254,10 +254,10 @@ def test_what_has_been_read():
     ports = world.Ports()
     read, _ = readout(ports, plan(limit=24))
     assert not read.has_read((0, 0, 12, 1))
-    read.read(0).release(1)
+    read.read(0).release()
     assert read.has_read((0, 0, 12, 1))
     assert not read.has_read((12, 0, 4, 1))
-    read.read(0).release(2)
+    read.read(0).release()
     assert read.has_read((12, 0, 4, 1))
     assert not read.has_read((0, 1, 12, 1))
     read.abort()

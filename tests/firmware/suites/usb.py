@@ -68,6 +68,9 @@ class Link:
         self.released = []
         self.ended = 0
 
+    def waits(self):
+        return any(self.waiting)
+
     def next_packet(self, lane):
         return self.waiting[lane].pop(0) if self.waiting[lane] else None
 

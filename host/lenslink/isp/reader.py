@@ -138,6 +138,8 @@ class RingReader:
         self._streams = tuple(sorted(set(streams), reverse=True))
         self._timeout = timeout
         self._pace = Pace()
+        # When the last frame did; its pace is looked after once nobody waits for the frame.
+        self._came = 0.0
         self._closed = False
         self._shapes: dict[int, tuple[tuple[int, ...], _Shape]] = {}
         self._last = dict.fromkeys(self._streams, 0)
@@ -215,7 +217,7 @@ class RingReader:
             bell = self._bell()
             frame = self._pick(hold)
             if frame is not None:
-                self._pace.came(time.monotonic())
+                self._came = time.monotonic()
                 return frame
             if over:
                 raise Disconnected(self._why())
@@ -227,6 +229,7 @@ class RingReader:
 
     def _get_ready(self) -> float:
         """Walk the way of a frame if one is due, seconds until one is: see :mod:`..pace`."""
+        self._pace.came(self._came)
         wait = self._pace.wait(time.monotonic())
         if wait:
             return wait

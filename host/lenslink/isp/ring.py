@@ -47,7 +47,6 @@ from lenslink_protocol.ringlayout import (
 from ..errors import StorageError, UsageError
 from . import segment
 from .sync import fence, order, wake
-from .timeslice import WRITER_NS, ShortSlice
 
 if TYPE_CHECKING:
     from .feed import RingFeed
@@ -107,8 +106,7 @@ class Ring:
 
     Hand it to :func:`lenslink.open`: frames are then received into its slots, and readers
     (:class:`lenslink.RingReader`, or C by ``lenslink_ring_reader.h``) see them while they come in.
-    At the end readers are told and the ring's name is free; frames they hold stay valid. The thread
-    that makes it has a short time slice until then (:mod:`.timeslice`).
+    At the end readers are told and the ring's name is free; frames they hold stay valid.
 
     *slots* are taken by frames under way, by one that waits for the program, and by those that
     readers hold. All but three of them, and one at least, wait for readers with the policy
@@ -126,12 +124,10 @@ class Ring:
         path = segment.path_of(name)
         segment.clean()
         self._make(name, path, segment.create(path), slots, frame_bytes)
-        self._slice: ShortSlice | None = ShortSlice(WRITER_NS)
 
     def another(self) -> Ring:
         """One that nobody can find, with a slot for a small frame."""
         ring = object.__new__(Ring)
-        ring._slice = None
         ring._make(self.name, self.path, segment.unnamed(), 1, _PAGE)
         return ring
 
@@ -369,8 +365,6 @@ class Ring:
         self._i[HEADER.at["closed"] // 4] = 1
         self.changed()
         wake(self._bell_address)
-        if self._slice is not None:
-            self._slice.end()
         self._end()
 
     @property

@@ -32,12 +32,14 @@ class Pace:
     def came(self, at: float) -> None:
         """It came at that time; may be said more than once."""
         times = self._times
-        if times and at == times[-1]:
+        interval = at - times[-1] if times else math.inf
+        if not interval:
             return
-        if times and not 0 < at - times[-1] < _SLOWEST_S:
+        if not 0 < interval < _SLOWEST_S:
             times.clear()
         times.append(at)
-        self._due = self._next()
+        # Of frames that are fast each microsecond counts.
+        self._due = math.inf if interval < _FASTEST_S else self._next()
 
     def _next(self) -> float:
         """When most of the last ones say that the next is due; infinite if there is no pace."""

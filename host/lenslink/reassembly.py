@@ -40,6 +40,7 @@ from .coverage import Coverage
 from .pool import Pool
 from .raw.packing import unpack
 
+_LAST_CFA = max(Cfa)
 _RETRY_S = RESEND_RETRY_MS / 1000
 # A frame of which nothing comes for so long has lost its last packets, or its module is slow.
 _QUIET_S = 2 * _RETRY_S
@@ -552,7 +553,7 @@ def _is_possible(message: FrameStart, expected: Configured) -> bool:
         and message.height == expected.height
         and message.pixel_format == expected.pixel_format
         and message.stride == expected.stride == form.bytes_of(message.width)
-        and message.cfa <= max(Cfa)
+        and message.cfa <= _LAST_CFA
         and 8 <= message.bits <= form.bits
         and 1 <= message.orientation <= 8
         and 0 < message.white < 1 << 16

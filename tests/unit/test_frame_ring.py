@@ -36,6 +36,8 @@ from lenslink.errors import (
     VersionMismatch,
 )
 from lenslink.isp import segment
+from lenslink_protocol.ids import Cfa, PixelFormat
+from lenslink_protocol.packings import layout
 from lenslink_protocol.ringlayout import (
     HEADER,
     READER,
@@ -648,6 +650,37 @@ def test_a_frame_that_lies_is_passed_over(name, value):
             assert frame.sequence == 2
         [entry] = [READERS_AT + READER.at["held"]]
         assert ring._map[entry : entry + 32] == bytes(32)
+
+
+def test_a_slot_is_not_taken_for_what_was_in_it_before():
+    """Readers remember the geometry of a slot's last frame: another one counts, also a lie."""
+    others = [
+        {"width": WIDTH // 2, "stride": STRIDE // 2},
+        {"height": HEIGHT // 2},
+        {"pixel_format": PixelFormat.RG12},
+        {"cfa": 2},
+        {"width": WIDTH + 2},
+        {"stride": 0},
+    ]
+    with small_ring(1) as ring, RingReader(ring.name, timeout=0) as reader:
+        for changes in ({}, *others, {}):
+            slot = begin(ring)
+            assert slot is not None
+            told = description(slot.sequence, **changes)
+            slot.start(told)
+            fill(slot, HEIGHT)
+            slot.finish(True, SIZE, (), HEIGHT)
+            slot.let_go()
+            if told.stride != 2 * told.width:
+                with pytest.raises(ProtocolError, match="damaged"):
+                    reader.next()
+                continue
+            with reader.next() as frame:
+                assert frame.packed.shape == (told.height, told.stride)
+                assert frame.layout == layout(told.pixel_format)
+                assert frame.cfa == Cfa(told.cfa).name
+                assert (frame.width, frame.sequence) == (told.width, slot.sequence)
+                assert_pixels(frame.packed, 0, slot.sequence)
 
 
 def test_rows_and_gaps_that_lie_stay_inside_the_frame():

@@ -1,4 +1,4 @@
-"""Getting ready for a frame that is due: when, and that it changes nothing."""
+"""Getting ready for a frame that is due changes nothing."""
 
 from __future__ import annotations
 
@@ -17,42 +17,20 @@ from lenslink.pace import Pace
 from lenslink.pool import Pool
 from lenslink.rehearsal import Rehearsal
 
-INTERVAL_S = 0.033
 
+class Due(Pace):
+    """Of something that is due now, whatever the clock says, until it was got ready for."""
 
-def paced() -> Pace:
-    pace = Pace()
-    pace.came(100.0)
-    pace.came(100.0 + INTERVAL_S)
-    return pace
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_due = True
 
+    def wait(self, now: float) -> float:
+        del now
+        return 0.0 if self.is_due else math.inf
 
-def test_what_came_twice_is_due_again_a_moment_before():
-    pace = paced()
-    assert 0.02 < pace.wait(100.0 + INTERVAL_S) < INTERVAL_S
-    assert pace.wait(100.0 + 2 * INTERVAL_S) == 0
-    pace.ready()
-    assert pace.wait(100.0 + 2 * INTERVAL_S) == math.inf
-    pace.came(100.0 + 2 * INTERVAL_S)
-    assert pace.wait(100.0 + 3 * INTERVAL_S) == 0
-
-
-def test_what_is_said_again_is_no_other():
-    pace = paced()
-    pace.ready()
-    pace.came(100.0 + INTERVAL_S)
-    assert pace.wait(101.0) == math.inf
-
-
-@pytest.mark.parametrize("interval", [0.001, 1.0, 3600.0])
-def test_no_pace_is_none(interval):
-    pace = Pace()
-    assert pace.wait(0.0) == math.inf
-    pace.came(0.0)
-    assert pace.wait(0.0) == math.inf
-    pace.came(5.0)
-    pace.came(5.0 + interval)
-    assert pace.wait(7200.0) == math.inf
+    def ready(self) -> None:
+        self.is_due = False
 
 
 def test_a_frame_is_received_each_time():
@@ -110,7 +88,7 @@ def test_a_reader_gets_ready_and_has_taken_nothing(ring, monkeypatch):
         monkeypatch.setattr(
             reader_module, "RingFrame", lambda *args: seen.append(args[1]) or frame(*args)
         )
-        reader._pace = paced()
+        reader._pace = Due()
         assert reader._get_ready() > 0
         assert seen == [slot.index]
         assert bytes(ring._control[segment_of(reader)]) == entry

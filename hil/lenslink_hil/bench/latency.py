@@ -5,7 +5,9 @@ clock they share: a moment that one has noted is compared with one of another. T
 is a plain socket: a byte to the source, the bytes of a first tile back, under the same pacing. It
 wakes two processes, as a tile on its way to the ISP does. The source keeps to one core, host and
 ISP to another, since module and phone share none; else the kernel, which takes a sender for one
-that is about to sleep, puts the host on the sender's.
+that is about to sleep, puts the host on the sender's. A phone's ISP has a core to itself; where
+there are two in all it can only share one with a process that is at work when the first tile comes,
+and the host's is the one that the ping is woken on too.
 """
 
 from __future__ import annotations

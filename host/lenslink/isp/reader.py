@@ -58,9 +58,15 @@ from ..pace import Pace
 from ..raw.packing import unpack
 from . import segment
 from .sync import fence, order, sleep
+from .timeslice import READER_NS, ShortSlice
 
 _STATE = (1 << GENERATION_SHIFT) - 1
 _OVER = (SlotState.FINISHED, SlotState.ABORTED)
+# Enumerations and tables of offsets are slow to look things up in, where a first tile waits.
+_STARTED, _FINISHED, _LAST = map(int, (SlotState.STARTED, SlotState.FINISHED, max(SlotState)))
+_AT = {name: offset // 8 for name, offset in READER.at.items()}
+_TURNS, _ROWS = HEADER.at["turns"] // 8, SLOT.at["rows_ready"] // 8
+_BELL, _ASLEEP, _AWAKE = HEADER.at["bell"] // 4, HEADER.at["asleep"], int(Asleep.AWAKE)
 # How long a writer may be gone before a sleeper knows.
 _LOOK_S = 0.1
 # While there is no ring yet, it is looked for this often.
@@ -68,9 +74,15 @@ _POLL_S = 0.02
 _SCANS = 8
 _STREAM, _SEQUENCE = SLOT.at["stream"] // 4, SLOT.at["sequence"] // 8
 _BEGINNING = struct.Struct("<Q12I4I4IiiQQQ")
+# Of these, what says how the pixels lie.
+_SHAPE = slice(4, 10)
 _CFAS = tuple(cfa.name for cfa in Cfa)
 # Sequences may make no sense; counts of ours stay what a word can hold.
 _MOST = (1 << 63) - 1
+
+
+_Shape = tuple[Layout, str, NDArray[np.uint8]]
+"""How a frame's pixels lie in its bytes, its CFA, and (height, stride) uint8: those bytes."""
 
 
 class _Found(NamedTuple):
@@ -88,7 +100,8 @@ class RingReader:
     is the newest that there is. With ``every`` each one that ends from now on waits for it, as far
     as the ring's slots go; then the newest are dropped for it (``dropped``), while others go on
     seeing them. *early* frames come as soon as their first rows are there:
-    :meth:`RingFrame.wait_rows`. *streams*: 0 is the preview, 1 the still.
+    :meth:`RingFrame.wait_rows`; until it is closed, the thread that makes such a reader has a short
+    time slice (:mod:`.timeslice`). *streams*: 0 is the preview, 1 the still.
 
     *wait* is how long to wait for the ring to appear. Raises :exc:`~lenslink.errors.NotFound` if it
     does not, :exc:`~lenslink.errors.DeviceBusy` if it has as many readers as it can,
@@ -114,6 +127,7 @@ class RingReader:
         self.name = name
         self.path: Path = segment.path_of(name)
         self.policy = policies[policy]
+        self._is_latest = self.policy is Policy.LATEST
         self.taken = 0
         """Frames that :meth:`next` gave."""
         self.skipped = 0
@@ -124,7 +138,10 @@ class RingReader:
         self._streams = tuple(sorted(set(streams), reverse=True))
         self._timeout = timeout
         self._pace = Pace()
+        # When the last frame did; its pace is looked after once nobody waits for the frame.
+        self._came = 0.0
         self._closed = False
+        self._shapes: dict[int, tuple[tuple[int, ...], _Shape]] = {}
         self._last = dict.fromkeys(self._streams, 0)
         self._begun = False
         self._descriptor, header = _open(self.path, Deadline(wait, f"waiting for the ring {name}"))
@@ -134,6 +151,7 @@ class RingReader:
         except BaseException:
             os.close(self._descriptor)
             raise
+        self._slice = ShortSlice(READER_NS) if early else None
 
     def _map(self, header: dict[str, int]) -> None:
         self._slots = header["slots"]
@@ -177,7 +195,7 @@ class RingReader:
         fence()
 
     def _put(self, name: str, value: int, index: int = 0) -> None:
-        self._q[self._entry + READER.at[name] // 8 + index] = value
+        self._q[self._entry + _AT[name] + index] = value
 
     def _saw(self, stream: int, sequence: int) -> None:
         self._last[stream] = sequence
@@ -199,7 +217,7 @@ class RingReader:
             bell = self._bell()
             frame = self._pick(hold)
             if frame is not None:
-                self._pace.came(time.monotonic())
+                self._came = time.monotonic()
                 return frame
             if over:
                 raise Disconnected(self._why())
@@ -211,6 +229,7 @@ class RingReader:
 
     def _get_ready(self) -> float:
         """Walk the way of a frame if one is due, seconds until one is: see :mod:`..pace`."""
+        self._pace.came(self._came)
         wait = self._pace.wait(time.monotonic())
         if wait:
             return wait
@@ -238,8 +257,8 @@ class RingReader:
     def _free_hold(self) -> int:
         if self._closed:
             raise UsageError(f"the reader of the ring {self.name} is closed")
-        held = self._entry + READER.at["held"] // 8
-        most = 2 if self.policy == Policy.LATEST else HOLDS
+        held = self._entry + _AT["held"]
+        most = 2 if self._is_latest else HOLDS
         for index in range(most):
             if not self._q[held + index]:
                 return held + index
@@ -247,21 +266,22 @@ class RingReader:
 
     def _scan(self) -> list[_Found]:
         """What is in the slots, at one moment."""
-        turns, q = HEADER.at["turns"] // 8, self._q
+        q, i, last = self._q, self._i, self._last
         found: list[_Found] = []
         for _ in range(_SCANS):
-            before = q[turns]
+            before = q[_TURNS]
             order()
             found = []
             for slot, at in self._places:
                 mark = q[at]
                 order()
-                if 0 < mark & _STATE <= SlotState.ABORTED:
-                    stream = self._i[2 * at + _STREAM]
-                    if stream in self._last:
-                        found.append(_Found(slot, mark, stream, q[at + _SEQUENCE], mark & _STATE))
+                state = mark & _STATE
+                if 0 < state <= _LAST:
+                    stream = i[2 * at + _STREAM]
+                    if stream in last:
+                        found.append(_Found(slot, mark, stream, q[at + _SEQUENCE], state))
             order()
-            if q[turns] == before:
+            if q[_TURNS] == before:
                 break
         return found
 
@@ -281,31 +301,31 @@ class RingReader:
         for stream in self._streams:
             last = self._last[stream]
             new = [each for each in slots if each.stream == stream and each.sequence > last]
-            new.sort(key=_by_sequence, reverse=self.policy == Policy.LATEST)
+            if len(new) > 1:
+                new.sort(key=_by_sequence, reverse=self._is_latest)
             for found in new:
                 if self._is_ready(found):
                     return found
-                if self.policy == Policy.EVERY:
+                if not self._is_latest:
                     if found.state != SlotState.ABORTED:
                         break
                     self._count(found, taken=False)
         return None
 
     def _is_ready(self, found: _Found) -> bool:
-        if found.state == SlotState.FINISHED:
+        if found.state == _FINISHED:
             return True
-        rows = (self._slots_at + found.slot * self._slot_bytes + SLOT.at["rows_ready"]) // 8
-        return self._early and found.state == SlotState.STARTED and self._q[rows] > 0
+        rows = self._places[found.slot][1] + _ROWS
+        return self._early and found.state == _STARTED and self._q[rows] > 0
 
     def _claim(self, found: _Found, hold: int) -> RingFrame | None:
         """Hold the slot, then see whether it still is what it was."""
         self._q[hold] = found.slot + 1
         fence()
-        at = self._slots_at + found.slot * self._slot_bytes
-        mark = self._q[at // 8]
+        mark = self._q[self._places[found.slot][1]]
         order()
         same = mark >> GENERATION_SHIFT == found.mark >> GENERATION_SHIFT
-        if not same or mark & _STATE not in (SlotState.STARTED, SlotState.FINISHED):
+        if not same or mark & _STATE not in (_STARTED, _FINISHED):
             self._q[hold] = 0
             return None
         try:
@@ -318,12 +338,41 @@ class RingReader:
             self._count(found, taken=True)
         return frame
 
+    def _shape(self, slot: int, key: tuple[int, int, int, int, int, int]) -> _Shape:
+        """How the pixels in a slot lie, and where; mostly as those of the frame before.
+
+        *key*: pixel format, width, height, stride, bits and CFA.
+        """
+        known = self._shapes.get(slot)
+        if known is not None and known[0] == key:
+            return known[1]
+        pixel_format, width, height, stride, _, cfa = key
+        try:
+            form, name = layout(pixel_format), _CFAS[cfa]
+        except (KeyError, IndexError):
+            raise self._damaged("has pixels of no known kind") from None
+        size = stride * height
+        if not (
+            0 < width <= MAX_WIDTH
+            and 0 < height <= MAX_HEIGHT
+            and form.bytes_of(width) == stride
+            and size <= self.payload_bytes
+        ):
+            raise self._damaged("has an impossible size")
+        memory = np.frombuffer(self._payloads, np.uint8, size, slot * self.payload_bytes)
+        shape = form, name, memory.reshape(height, stride)
+        self._shapes[slot] = key, shape
+        return shape
+
+    def _damaged(self, what: str) -> ProtocolError:
+        return ProtocolError(f"the ring {self.name} is damaged: a frame {what}")
+
     def _count(self, found: _Found, *, taken: bool) -> None:
         missed = found.sequence - self._last[found.stream] - 1
-        if self.policy == Policy.EVERY:
+        if missed and not self._is_latest:
             self.dropped = min(self.dropped + missed, _MOST)
             self._put("dropped", self.dropped)
-        elif self._last[found.stream]:
+        elif missed and self._last[found.stream]:
             self.skipped = min(self.skipped + missed, _MOST)
             self._put("skipped", self.skipped)
         if taken:
@@ -334,17 +383,17 @@ class RingReader:
     # --- waiting --------------------------------------------------------------------------
 
     def _bell(self) -> int:
-        return self._i[HEADER.at["bell"] // 4]
+        return self._i[_BELL]
 
     def _sleep(self, bell: int, deadline: Deadline, what: Asleep, at_most: float = _LOOK_S) -> None:
-        asleep = HEADER.at["asleep"] + self._number
+        asleep = _ASLEEP + self._number
         self._control[asleep] = what
         fence()
         try:
             if self._bell() == bell:
                 sleep(self._bell_address, bell, min(at_most, deadline.remaining()))
         finally:
-            self._control[asleep] = Asleep.AWAKE
+            self._control[asleep] = _AWAKE
 
     @property
     def _ended(self) -> bool:
@@ -367,6 +416,8 @@ class RingReader:
         if self._closed:
             return
         self._closed = True
+        if self._slice is not None:
+            self._slice.end()
         for index in range(READER.size // 8 - 1, -1, -1):
             self._q[self._entry + index] = 0
         segment.unlock(self._descriptor, 8 * self._entry)
@@ -400,9 +451,9 @@ class RingFrame:
         self._reader = reader
         self._hold = hold
         self._released = False
-        self._slot_at = reader._slots_at + index * reader._slot_bytes
-        self._mark_at = self._slot_at // 8
-        self._rows_at = (self._slot_at + SLOT.at["rows_ready"]) // 8
+        self._mark_at = reader._places[index][1]
+        self._slot_at = 8 * self._mark_at
+        self._rows_at = self._mark_at + _ROWS
         self._rows = 0
         # Sequence to begun_ns, in their order; black level and active area are four words each.
         fields = _BEGINNING.unpack_from(reader._control, self._slot_at + SLOT.at["sequence"])
@@ -416,12 +467,12 @@ class RingFrame:
             self.height,
             self.stride,
             self.bits,
-            cfa,
+            _,
             self.orientation,
             self.white,
             self.gain_milli,
         ) = fields[:13]
-        black: tuple[int, int, int, int] = fields[13:17]
+        self._black_milli: tuple[int, int, int, int] = fields[13:17]
         self.active_area: tuple[int, int, int, int] = fields[17:21]
         (
             self.focus_mdpt,
@@ -430,31 +481,17 @@ class RingFrame:
             self.exposure_us,
             self.begun_ns,
         ) = fields[21:]
-        self.black = (black[0] / 1000, black[1] / 1000, black[2] / 1000, black[3] / 1000)
-        try:
-            self.layout: Layout = layout(self.pixel_format)
-            self.cfa = _CFAS[cfa]
-        except (KeyError, IndexError):
-            raise self._damaged("has pixels of no known kind") from None
-        row = self.layout.bytes_of(self.width)
-        size = self.stride * self.height
-        if not (
-            0 < self.width <= MAX_WIDTH
-            and 0 < self.height <= MAX_HEIGHT
-            and row == self.stride
-            and size <= reader.payload_bytes
-        ):
-            raise self._damaged("has an impossible size")
-        at = index * reader.payload_bytes
-        memory = np.frombuffer(reader._payloads, np.uint8, size, at)
-        self._memory: NDArray[np.uint8] = memory.reshape(self.height, self.stride)
+        self.layout, self.cfa, self._memory = reader._shape(index, fields[_SHAPE])
 
     def _describe(self) -> dict[str, int | tuple[int, ...]]:
         at = self._slot_at
         return SLOT.unpack(self._reader._control[at : at + SLOT.used])
 
-    def _damaged(self, what: str) -> ProtocolError:
-        return ProtocolError(f"the ring {self._reader.name} is damaged: a frame {what}")
+    @property
+    def black(self) -> tuple[float, float, float, float]:
+        """Black level of the 2 x 2 pixels, DN."""
+        a, b, c, d = self._black_milli
+        return a / 1000, b / 1000, c / 1000, d / 1000
 
     # --- pixels ---------------------------------------------------------------------------
 
@@ -538,10 +575,10 @@ class RingFrame:
         count, flat = _int(self._end("uncovered_count")), self._end("uncovered")
         size = self.stride * self.height
         if count > MAX_UNCOVERED or not isinstance(flat, tuple):
-            raise self._damaged("has too many gaps")
+            raise self._reader._damaged("has too many gaps")
         ranges = tuple(zip(flat[0 : 2 * count : 2], flat[1 : 2 * count : 2], strict=True))
         if any(not 0 <= start < end <= size for start, end in ranges):
-            raise self._damaged("has gaps outside itself")
+            raise self._reader._damaged("has gaps outside itself")
         return ranges
 
     @property

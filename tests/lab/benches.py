@@ -1,0 +1,88 @@
+"""What a bench is for the end-to-end tests: how large, how fast, and what it has not.
+
+Whatever a bench leaves out is named in the end, with its reason: nothing is left out silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from lenslink_hil.kernel import bench
+
+OWN: Final = ("sim:", "usbip:", "pico:")
+"""Opening one of these starts its module, with the options that a test asks for."""
+SERVES: Final = {"sim:": "sim", "usbip:": "usbip"}
+"""The command that serves such a module to others."""
+NO_BENCH: Final = "use no bench, or bring their own: run on sim:"
+
+# A Pico's, beyond the URL's options: asked for, they are no other than what it has.
+_PICO_IS: Final = {"scene": "prbs", "cfa": "RGGB", "board": "pico"}
+
+
+def scheme_of(url: str) -> str:
+    """``sim:``, as of ``sim:?width=64``."""
+    return url.partition(":")[0] + ":"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What of a test suits a bench."""
+
+    pixels: int
+    """Of a sensor, at most."""
+    pace: int = 1
+    """Seconds of the world that one of the module's may take."""
+
+    def size(self, width: int, height: int) -> dict[str, int]:
+        """Options for a sensor of that size, or as many halves of it as the bench needs."""
+        while width * height > self.pixels:
+            width, height = width // 4 * 2, height // 4 * 2
+        return {"width": width, "height": height}
+
+    def seconds(self, seconds: float) -> float:
+        """What takes the module so long at most takes so long here."""
+        return seconds * self.pace
+
+
+def scale_of(url: str) -> Scale:
+    """By the bench's scheme: an emulated Pico takes seconds for what others do at once."""
+    if bench.in_guest():
+        return Scale(bench.MOST_PIXELS_CDC)
+    return Scale(128 * 96, pace=8) if scheme_of(url) == "pico:" else Scale(12288 * 8192)
+
+
+# A test may ask for more than a bench's scale where the size is what it is about.
+_PICO_MOST: Final = 320 * 240
+
+
+def own(url: str, options: Mapping[str, object]) -> str:
+    """The bench's URL with these options besides its own."""
+    scheme, _, query = url.partition("?")
+    chosen = dict(pair.split("=", 1) for pair in query.split("&") if pair)
+    chosen |= {key: str(value) for key, value in options.items()}
+    if scheme == "pico:":
+        # Without a size it has its board's.
+        chosen = {k: v for k, v in chosen.items() if v != _PICO_IS.get(k)}
+        if "width" not in options and not options.get("board"):
+            size = scale_of(url).size(640, 480)
+            chosen = {key: str(value) for key, value in size.items()} | chosen
+    return scheme + "?" + "&".join(f"{key}={value}" for key, value in chosen.items())
+
+
+def beyond(url: str, options: Mapping[str, object]) -> str:
+    """Why the bench cannot be so; empty where it can."""
+    if scheme_of(url) != "pico:":
+        return ""
+    from lenslink_hil.benches.pico import OPTIONS
+
+    if options.get("scene", "prbs") != "prbs":
+        return "pico: its sensor is a generator of prbs; this needs another scene"
+    for key, value in options.items():
+        if key not in OPTIONS and _PICO_IS.get(key) != str(value):
+            return f"pico: has no option {key}={value}; this needs it"
+    pixels = int(str(options.get("width", 0))) * int(str(options.get("height", 0)))
+    if pixels > _PICO_MOST:
+        return f"pico: has frames of at most {_PICO_MOST} pixels in tests; this needs larger"
+    return ""

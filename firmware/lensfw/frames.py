@@ -2,6 +2,7 @@
 
 from . import wire
 
+# Records of frames that are over; those under way are kept whatever begins beside them.
 _KEPT = 4
 # Places that one request may make us look at: a hostile one names them by the million.
 _LOOKS = 4096
@@ -21,8 +22,9 @@ class Record:
 class Frames:
     """Records of the last frames, oldest first."""
 
-    def __init__(self, tiles):
+    def __init__(self, tiles, outbox):
         self._tiles = tiles
+        self._outbox = outbox
         self._records = []
 
     def clear(self):
@@ -30,8 +32,15 @@ class Frames:
 
     def add(self, record):
         self._records.append(record)
-        if len(self._records) > _KEPT:
-            self._records.pop(0)
+        over = [each for each in self._records if self._is_over(each)]
+        for each in over[: max(0, len(self._records) - _KEPT)]:
+            self._records.remove(each)
+
+    def _is_over(self, record):
+        """Whether all of it has been sent: of a slow still that is long after it began."""
+        return record.end is not None and not self._outbox.holds(
+            wire.T_FRAME_END, record.stream, record.number
+        )
 
     def find(self, stream, number):
         for record in self._records:

@@ -12,6 +12,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from cli_process import PATIENCE_S, Cli, finish
+from lab import benches
 
 import lenslink
 from lenslink.deadline import Deadline
@@ -60,9 +61,9 @@ def record(url, path):
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["one lane", "three lanes"])
-def made(request, own_url, tmp_path_factory):
+def made(request, own_url, scale, tmp_path_factory):
     path = tmp_path_factory.mktemp("recorded") / "session.lcap"
-    result = record(own_url(**SMALL | {"width": 1280, "height": 960}, lanes=request.param), path)
+    result = record(own_url(**SMALL | scale.size(1280, 960), lanes=request.param), path)
     return path, result
 
 
@@ -231,15 +232,16 @@ def test_a_module_that_went_away_goes_away(own_url, tmp_path):
     with lenslink.open(url, wrap=wrap) as device:
         stream = device.stream()
         first = taken(next(stream))
-        inner[0].module.firmware.kill()
-        with pytest.raises(Disconnected, match="killed by signal 9"):
+        benches.cut_supply(inner[0].module)
+        with pytest.raises(Disconnected, match=benches.killed_words(url)):
             for frame in stream:
                 frame.release()
     writers[0].end("disconnected")
     with lenslink.open(f"replay:{path}") as device:
         stream = device.stream()
         assert taken(next(stream)) == first
-        with pytest.raises(Disconnected, match=r"killed by signal 9 \(so it was recorded\)"):
+        recorded = rf"{benches.killed_words(url)} \(so it was recorded\)"
+        with pytest.raises(Disconnected, match=recorded):
             for frame in stream:
                 frame.release()
 

@@ -9,7 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from lenslink_hil.benches.pico import OPTIONS, PicoModule
+from lenslink_hil.benches.sim import Module
 from lenslink_hil.kernel import bench
+from lenslink_protocol.ids import Reject
+from lenslink_protocol.packings import Packing
 
 OWN: Final = ("sim:", "usbip:", "pico:")
 """Opening one of these starts its module, with the options that a test asks for."""
@@ -17,8 +21,21 @@ SERVES: Final = {"sim:": "sim", "usbip:": "usbip"}
 """The command that serves such a module to others."""
 NO_BENCH: Final = "use no bench, or bring their own: run on sim:"
 
+_SMALLEST: Final = 64
+"""A side of a sensor, on any bench."""
 # A Pico's, beyond the URL's options: asked for, they are no other than what it has.
 _PICO_IS: Final = {"scene": "prbs", "cfa": "RGGB", "board": "pico"}
+
+
+PROCESSES: Final = {"sim:": 2, "usbip:": 3, "pico:": 3}
+"""Of an open module: what runs the firmware, and the plant; for USB, the bus as well."""
+
+
+def packings_of(url: str, bits: int) -> list[Packing]:
+    """In which a module on that bench can send pixels, its choice first."""
+    made = {Packing.UNPACKED, Packing.LSB} if scheme_of(url) == "pico:" else set(Packing)
+    only = {Packing.LEGACY} | ({Packing.LSB} if scheme_of(url) == "pico:" else set())
+    return [each for each in Packing if each in made and (bits == 12 or each not in only)]
 
 
 def scheme_of(url: str) -> str:
@@ -35,11 +52,27 @@ class Scale:
     pace: int = 1
     """Seconds of the world that one of the module's may take."""
 
+    @property
+    def repeated(self) -> set[str]:
+        """Rejects that prove nothing where the module's clock is slower than the world's.
+
+        A request is repeated by the world's: it may be answered twice.
+        """
+        return {Reject.UNEXPECTED.value} if self.pace > 1 else set()
+
     def size(self, width: int, height: int) -> dict[str, int]:
         """Options for a sensor of that size, or as many halves of it as the bench needs."""
         while width * height > self.pixels:
-            width, height = width // 4 * 2, height // 4 * 2
+            width, height = (max(_SMALLEST, side // 4 * 2) for side in (width, height))
         return {"width": width, "height": height}
+
+    def rate(self, rate: float) -> float:
+        """What is at least so much a second of the module's is at least so much of the world's."""
+        return rate / self.pace
+
+    def count(self, count: int) -> int:
+        """So many of what is repeated take as long here as *count* elsewhere."""
+        return max(1, count // self.pace)
 
     def seconds(self, seconds: float) -> float:
         """What takes the module so long at most takes so long here."""
@@ -50,7 +83,28 @@ def scale_of(url: str) -> Scale:
     """By the bench's scheme: an emulated Pico takes seconds for what others do at once."""
     if bench.in_guest():
         return Scale(bench.MOST_PIXELS_CDC)
-    return Scale(128 * 96, pace=8) if scheme_of(url) == "pico:" else Scale(12288 * 8192)
+    return Scale(160 * 120, pace=10) if scheme_of(url) == "pico:" else Scale(12288 * 8192)
+
+
+def processes_of(module: Module | PicoModule) -> dict[str, int]:
+    """Those whose memory is the module's. What Node takes is its own affair: the firmware's heap is
+    in it, and a firmware that leaks runs out of that."""
+    if isinstance(module, PicoModule):
+        return {"plant": module.plant.pid}
+    return {"firmware": module.firmware.pid, "plant": module.plant.pid}
+
+
+def killed_words(url: str) -> str:
+    """What is said of a module on that bench whose process was killed."""
+    if scheme_of(url) == "pico:":
+        return "the emulator has ended"
+    return "the firmware was killed by signal 9"
+
+
+def cut_supply(module: Module | PicoModule) -> None:
+    """The module's process ends, as without its supply."""
+    process = module.board._running() if isinstance(module, PicoModule) else module.firmware
+    process.kill()
 
 
 # A test may ask for more than a bench's scale where the size is what it is about.
@@ -75,8 +129,6 @@ def beyond(url: str, options: Mapping[str, object]) -> str:
     """Why the bench cannot be so; empty where it can."""
     if scheme_of(url) != "pico:":
         return ""
-    from lenslink_hil.benches.pico import OPTIONS
-
     if options.get("scene", "prbs") != "prbs":
         return "pico: its sensor is a generator of prbs; this needs another scene"
     for key, value in options.items():

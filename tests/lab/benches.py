@@ -5,13 +5,17 @@ Whatever a bench leaves out is named in the end, with its reason: nothing is lef
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from lenslink.errors import RigError
 from lenslink_hil.benches.pico import OPTIONS, PicoModule
 from lenslink_hil.benches.sim import Module
 from lenslink_hil.kernel import bench
+from lenslink_hil.pico.image import load_image
+from lenslink_hil.pico.setup import find_library, find_node
 from lenslink_protocol.ids import Reject
 from lenslink_protocol.packings import Packing
 
@@ -84,6 +88,19 @@ def scale_of(url: str) -> Scale:
     if bench.in_guest():
         return Scale(bench.MOST_PIXELS_CDC)
     return Scale(160 * 120, pace=10) if scheme_of(url) == "pico:" else Scale(12288 * 8192)
+
+
+def no_pico() -> str:
+    """What an emulated Pico needs that is not here; empty if all is."""
+    try:
+        find_node()
+        find_library()
+        load_image()
+    except RigError as missing:
+        return str(missing)
+    if importlib.util.find_spec("littlefs") is None:
+        return "the extra 'pico' is not installed"
+    return ""
 
 
 def processes_of(module: Module | PicoModule) -> dict[str, int]:

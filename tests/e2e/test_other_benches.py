@@ -16,7 +16,7 @@ TIMEOUT_S = 400
 # Each of them with what it shows that the tests of that bench's own (test_usb_*, test_pico) do not.
 SAMPLES = {
     "usbip:": ["test_frames.py", "test_packings.py", "test_lane_sockets.py", "test_attach.py"],
-    "pico:": ["test_packings.py", "test_lane_sockets.py", "test_attach.py"],
+    "pico:": ["test_packings.py", "test_lane_sockets.py", "test_get_ready.py"],
 }
 FEWEST = {"usbip:": 40, "pico:": 8}
 

@@ -123,16 +123,16 @@ def test_as_fast_as_it_was_recorded(small):
     assert time.monotonic() - start < took
 
 
-def test_a_driver_that_wants_less_or_other_than_was_recorded(small):
+def test_a_driver_that_wants_less_or_other_than_was_recorded(small, scale):
     path, (frames, *_) = small
     fewer, stats, _ = session(f"replay:{path}", frames=1)
     assert fewer == [frames[0], frames[-1]]
-    assert not any(stats.rejects.values())
+    assert not rejected(stats, scale.repeated)
     with lenslink.open(f"replay:{path}") as device:
         # The preview is left out, and with it its frames and its packets' numbers.
         assert taken(device.capture()) == frames[-1]
         assert device.stats.lost_packets == 0
-        assert not any(device.stats.rejects.values())
+        assert not rejected(device.stats, scale.repeated)
         with pytest.raises(DeviceError, match="no further CONFIGURE 1"):
             device.capture()
     with lenslink.open(f"replay:{path}") as device:
@@ -185,7 +185,7 @@ def copied(path, target, flip):
     return target
 
 
-def test_damage_in_a_recording_is_played_as_it_is(small, tmp_path):
+def test_damage_in_a_recording_is_played_as_it_is(small, scale, tmp_path):
     """A tile that was damaged then is damaged now, and nothing else is."""
     path, (frames, *_) = small
     stream = load(path).stream(0, Direction.TO_HOST)
@@ -207,7 +207,7 @@ def test_damage_in_a_recording_is_played_as_it_is(small, tmp_path):
         good = np.frombuffer(frames[1][3], "<u2").reshape(got[1].pixels.shape)
         assert np.array_equal(got[1].pixels, np.where(got[1].mask, good, 0))
         assert not got[1].mask[0].any()
-        assert sum(rejects.values()) <= 2, rejects
+        assert sum(rejected(device.stats, scale.repeated).values()) <= 2, rejects
         for frame in got:
             frame.release()
 
@@ -319,14 +319,14 @@ def test_whatever_ends_the_recording(signum, code, ended, cli, scene_url):
     assert {status for _, _, status, _ in frames} == {"complete"}
 
 
-def test_a_recording_served_to_other_programs(cli, small):
+def test_a_recording_served_to_other_programs(cli, small, scale):
     path, (frames, *_) = small
     process = cli.start("replay", str(path), "--listen", f"unix:{cli.runtime}/lens")
     url = process.stdout.readline().decode().strip()
     for _ in range(2):
         again, stats, _ = session(url)
         assert again == frames
-        assert not any(stats.rejects.values())
+        assert not rejected(stats, scale.repeated)
     process.send_signal(signal.SIGINT)
     assert finish(process)[0] == 130
 

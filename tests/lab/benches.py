@@ -24,16 +24,21 @@ OWN: Final = ("sim:", "usbip:", "pico:")
 """Opening one of these starts its module, with the options that a test asks for."""
 SERVES: Final = {"sim:": "sim", "usbip:": "usbip"}
 """The command that serves such a module to others."""
+PROCESSES: Final = {"sim:": 2, "usbip:": 3, "pico:": 3}
+"""Of an open module: what runs the firmware, and the plant; for USB, the bus as well."""
 NO_BENCH: Final = "use no bench, or bring their own: run on sim:"
 
 _SMALLEST: Final = 64
 """A side of a sensor, on any bench."""
 # A Pico's, beyond the URL's options: asked for, they are no other than what it has.
 _PICO_IS: Final = {"scene": "prbs", "cfa": "RGGB", "board": "pico"}
+# A test may ask for more than the bench's scale where the size is what it is about.
+_PICO_MOST: Final = 320 * 240
 
 
-PROCESSES: Final = {"sim:": 2, "usbip:": 3, "pico:": 3}
-"""Of an open module: what runs the firmware, and the plant; for USB, the bus as well."""
+def scheme_of(url: str) -> str:
+    """``sim:``, as of ``sim:?width=64``."""
+    return url.partition(":")[0] + ":"
 
 
 def packings_of(url: str, bits: int) -> list[Packing]:
@@ -41,11 +46,6 @@ def packings_of(url: str, bits: int) -> list[Packing]:
     made = {Packing.UNPACKED, Packing.LSB} if scheme_of(url) == "pico:" else set(Packing)
     only = {Packing.LEGACY} | ({Packing.LSB} if scheme_of(url) == "pico:" else set())
     return [each for each in Packing if each in made and (bits == 12 or each not in only)]
-
-
-def scheme_of(url: str) -> str:
-    """``sim:``, as of ``sim:?width=64``."""
-    return url.partition(":")[0] + ":"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +125,6 @@ def cut_supply(module: Module | PicoModule) -> None:
     """The module's process ends, as without its supply."""
     process = module.board._running() if isinstance(module, PicoModule) else module.firmware
     process.kill()
-
-
-# A test may ask for more than a bench's scale where the size is what it is about.
-_PICO_MOST: Final = 320 * 240
 
 
 def own(url: str, options: Mapping[str, object]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import pytest
@@ -106,5 +107,6 @@ def test_a_module_that_is_too_slow(cli, scene_url):
     run = cli.run("capture", scene_url(**LONG), "-o", "a.npy", "--timeout", "0.5")
     assert run.returncode == 8
     [line] = run.stderr.splitlines()
-    assert line.endswith("took longer than 0.5 s")
+    # On a busy machine the plant is not there either.
+    assert re.search(r"(took longer than|was not ready within) 0\.5 s$", line), line
     assert cli.files() == []

@@ -2,7 +2,7 @@
 
 from . import wire
 
-# Records of frames that are over; those under way are kept whatever begins beside them.
+# The last ones, and all that are under way whatever has begun beside them.
 _KEPT = 4
 # Places that one request may make us look at: a hostile one names them by the million.
 _LOOKS = 4096
@@ -32,15 +32,10 @@ class Frames:
 
     def add(self, record):
         self._records.append(record)
-        over = [each for each in self._records if self._is_over(each)]
-        for each in over[: max(0, len(self._records) - _KEPT)]:
-            self._records.remove(each)
-
-    def _is_over(self, record):
-        """Whether all of it has been sent: of a slow still that is long after it began."""
-        return record.end is not None and not self._outbox.holds(
-            wire.T_FRAME_END, record.stream, record.number
-        )
+        for each in self._records[:-_KEPT]:
+            # A slow still is being sent long after it began.
+            if each.end and not self._outbox.holds(wire.T_FRAME_END, each.stream, each.number):
+                self._records.remove(each)
 
     def find(self, stream, number):
         for record in self._records:

@@ -42,6 +42,9 @@ STEPS: dict[str, tuple[str, ...]] = {
         "tests/e2e/test_ring_processes.py",
     ),
     "sessions": (*_PYTEST, "tests/property/test_faulty_sessions.py"),
+    # The end-to-end tests, which CI runs on sim:, on two more benches, at the scale of CI.
+    "e2e-usbip": (*_PYTEST, "tests/e2e", "--lens", "usbip:"),
+    "e2e-pico": (*_PYTEST, "tests/e2e", "--lens", "pico:"),
     "fuzz": ("-m", "tests.fuzz", "all", "--seconds", "600", "--keep"),
     "mutate": ("hil/mutate.py",),
 }
@@ -59,6 +62,11 @@ board.
 """
 
 
+def environment(name: str) -> dict[str, str]:
+    """What makes tests run at full scale."""
+    return {} if name.startswith("e2e-") else {"LENSLINK_NIGHTLY": "1"}
+
+
 def run(name: str) -> tuple[int, str]:
     """Run a step; its exit code and its section."""
     command = STEPS[name]
@@ -67,7 +75,7 @@ def run(name: str) -> tuple[int, str]:
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
-        env={**os.environ, "LENSLINK_NIGHTLY": "1", "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **environment(name), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -90,7 +98,8 @@ def section(
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     python = f"{platform.python_implementation()} {platform.python_version()}"
     shown = " ".join(command).removeprefix(" ".join(_PYTEST))
-    told = "LENSLINK_NIGHTLY=1 python " + ("-m pytest" if shown != " ".join(command) else "")
+    variables = "".join(f"{key}={value} " for key, value in environment(name).items())
+    told = f"{variables}python " + ("-m pytest" if shown != " ".join(command) else "")
     return "\n".join(
         [
             f"## {name}",

@@ -2,6 +2,7 @@
 
 from . import wire
 
+# The last ones, and all that are under way whatever has begun beside them.
 _KEPT = 4
 # Places that one request may make us look at: a hostile one names them by the million.
 _LOOKS = 4096
@@ -21,8 +22,9 @@ class Record:
 class Frames:
     """Records of the last frames, oldest first."""
 
-    def __init__(self, tiles):
+    def __init__(self, tiles, outbox):
         self._tiles = tiles
+        self._outbox = outbox
         self._records = []
 
     def clear(self):
@@ -30,8 +32,10 @@ class Frames:
 
     def add(self, record):
         self._records.append(record)
-        if len(self._records) > _KEPT:
-            self._records.pop(0)
+        for each in self._records[:-_KEPT]:
+            # A slow still is being sent long after it began.
+            if each.end and not self._outbox.holds(wire.T_FRAME_END, each.stream, each.number):
+                self._records.remove(each)
 
     def find(self, stream, number):
         for record in self._records:

@@ -91,7 +91,7 @@ class Module:
         self.tiles = sensor.Tiles(
             board["tile_bytes"], board["tiles"], board["in_flight"], crc_bytes
         )
-        self.frames = frames.Frames(self.tiles)
+        self.frames = frames.Frames(self.tiles, self.link.outbox)
         self.streams = [Stream() for _ in range(wire.MAX_STREAMS)]
         self.exposure_us = _DEFAULT_EXPOSURE_US
         self.gain_milli = 1000

@@ -208,7 +208,7 @@ _DROPPED = {
     "Link": {"rejects", "receiver", "dropped_logs", "_module", "_clock", "_boot_count",
              "_reset_reason", "outbox", "_rx", "_tx", "_past"},
     "Outbox": {"_sent", "_since", "_limit"},
-    "Frames": {"_tiles"},
+    "Frames": {"_tiles", "_outbox"},
     "Channel": {"ports"},
     "Readout": {"_ports", "_tiles", "settings"},
 }  # fmt: skip

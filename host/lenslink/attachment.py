@@ -365,7 +365,8 @@ class Attachment:
                 raise NotFound(f"{device.url} is module {serial}, not {self.serial}") from None
             raise
         except _PASSING as error:
-            over = not isinstance(error, Timeout)
+            # Its contacts may open again before it has said who it is: it will answer the next one.
+            over = not isinstance(error, Timeout) and not device.stands
             if over or patience <= left:
                 self._drop()
             if over and device.private and self.attachments:

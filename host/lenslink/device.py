@@ -175,6 +175,11 @@ class Device:
         if self._feed is not None:
             self._feed.modes = self._modes
 
+    @property
+    def stands(self) -> bool:
+        """Whether the last session was ended by the module itself: then :meth:`renew` may do."""
+        return self._session.link.closed is not None
+
     def renew(self, timeout: float | None = None) -> None:
         """Open another session over the transport that still stands.
 

@@ -18,12 +18,18 @@ import pytest
 
 LENSLINK = [sys.executable, "-m", "lenslink"]
 PATIENCE_S = 60
+# In its command line: MicroPython's, or that of the emulator of a chip that runs it.
+_FIRMWARE = (b"lensfw.main", b"emulator.mjs")
 
 
 class Cli:
-    """Processes that share a runtime folder and a working folder of their own, until its end."""
+    """Processes that share a runtime folder and a working folder of their own, until its end.
 
-    def __init__(self, folder: Path) -> None:
+    Modules are served by ``lenslink sim``, or by what *serves*.
+    """
+
+    def __init__(self, folder: Path, serves: str = "sim") -> None:
+        self.serves = serves
         self.folder = folder
         # Not in the test's folder: the path of a socket has at most some 100 bytes.
         self.runtime = Path(tempfile.mkdtemp(prefix="ll-"))
@@ -75,8 +81,11 @@ class Cli:
         return Terminal(process, master)
 
     def serve(self, *options: str) -> tuple[subprocess.Popen[bytes], str]:
-        """A ``lenslink sim``, and the URL it serves."""
-        process = self.start("sim", *options)
+        """Such a command, and the URL it serves."""
+        if self.serves == "usbip" and "--listen" not in options:
+            # Its own port may be somebody else's.
+            options += ("--listen", "127.0.0.1:0")
+        process = self.start(self.serves, *options)
         url = process.stdout.readline().decode().strip()
         assert url, process.communicate()[1].decode()
         return process, url
@@ -152,7 +161,7 @@ def firmware(pid: int) -> int:
     return next(
         child
         for child in children(pid)
-        if b"lensfw.main" in Path(f"/proc/{child}/cmdline").read_bytes()
+        if any(word in Path(f"/proc/{child}/cmdline").read_bytes() for word in _FIRMWARE)
     )
 
 

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from lab import benches
 
 from lenslink_hil.kernel import bench
 
 SceneUrl = Callable[..., str]
-# Of a sensor: 16 bits a pixel, twice, are what the emulated board's link carries in a test's time.
-PICO_PIXELS = 320 * 240
-
-OWN = ("sim:", "usbip:", "pico:")
 
 
-def _own(lens_url: str, options: dict[str, object]) -> str:
-    scheme, _, query = lens_url.partition("?")
-    chosen = dict(pair.split("=", 1) for pair in query.split("&") if pair)
-    chosen |= {key: str(value) for key, value in options.items()}
-    if scheme == "pico:":
-        _on_pico(chosen)
-    return f"{scheme}?" + "&".join(f"{key}={value}" for key, value in chosen.items())
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On a bench that is named, what is the same on every one is left out, and said to be."""
+    named = config.getoption("--lens")
+    if named is None or benches.scheme_of(named) == "sim:" or bench.in_guest():
+        return
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.parent == here and "lens_url" not in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.skip(reason=benches.NO_BENCH))
+
+
+@pytest.fixture(scope="session")
+def lens_url(lens_url: str) -> str:
+    """The bench; an emulated Pico with frames of its scale."""
+    if benches.scheme_of(lens_url) == "pico:":
+        return benches.own(lens_url, {})
+    return lens_url
+
+
+@pytest.fixture(scope="session")
+def scale(lens_url: str) -> benches.Scale:
+    """How large and how fast the bench is: ``scale.size(640, 480)``, ``scale.seconds(1)``."""
+    return benches.scale_of(lens_url)
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +52,7 @@ def scene_url(lens_url: str) -> SceneUrl:
             if why := bench.beyond(options, slot.cdc):
                 pytest.skip(why)
             return slot.restart(options)
-        if lens_url.partition("?")[0] not in OWN:
+        if benches.scheme_of(lens_url) not in benches.OWN:
             pytest.skip(f"{lens_url} shows a scene of its own; this needs a chosen one")
         return _own(lens_url, options)
 
@@ -53,20 +67,21 @@ def own_url(lens_url: str) -> SceneUrl:
     """
 
     def url(**options: object) -> str:
-        if lens_url.partition("?")[0] not in OWN:
+        if benches.scheme_of(lens_url) not in benches.OWN:
             pytest.skip("start a module themselves: run on the host")
         return _own(lens_url, options)
 
     return url
 
 
-def _on_pico(chosen: dict[str, str]) -> None:
-    """Skips what the emulated Pico has not, and what would take it too long."""
-    from lenslink_hil.benches.pico import OPTIONS
+def _own(lens_url: str, options: dict[str, object]) -> str:
+    if why := benches.beyond(lens_url, options):
+        pytest.skip(why)
+    return benches.own(lens_url, options)
 
-    if chosen.get("scene", "prbs") != "prbs":
-        pytest.skip("pico: its sensor is a generator of prbs; this needs another scene")
-    if missing := sorted(chosen.keys() - OPTIONS.keys()):
-        pytest.skip(f"pico: has no option {missing[0]}; this needs it")
-    if int(chosen.get("width", 0)) * int(chosen.get("height", 0)) > PICO_PIXELS:
-        pytest.skip(f"pico: has frames of at most {PICO_PIXELS} pixels in tests; this needs larger")
+
+@pytest.fixture(scope="session")
+def only_sim(lens_url: str) -> None:
+    """For what starts ``sim:`` itself: it is the same on every bench."""
+    if benches.scheme_of(lens_url) != "sim:":
+        pytest.skip("start sim: themselves: run there")

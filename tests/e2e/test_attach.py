@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from contextlib import closing
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware
+from lab import benches
 
 import lenslink
 from lenslink import Attached, Detached, FrameStatus, Warned
@@ -33,9 +35,12 @@ SETTLED_S = 0.4
 
 
 @pytest.fixture
-def cli(tmp_path, own_url, monkeypatch):
+def cli(tmp_path, own_url, lens_url, monkeypatch):
     own_url()  # skips where the module is not ours to start
-    with Cli(tmp_path) as started:
+    scheme = benches.scheme_of(lens_url)
+    if scheme not in benches.SERVES:
+        pytest.skip(f"no command serves {scheme} to others")
+    with Cli(tmp_path, benches.SERVES[scheme]) as started:
         # The driver in this process looks where the modules are served.
         monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(started.runtime))
         yield started
@@ -60,7 +65,7 @@ def until(frames, condition):
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
-def test_contacts_that_open_for_a_moment(own_url, seed, request, lanes):
+def test_contacts_that_open_for_a_moment(own_url, scale, seed, request, lanes):
     """Between 1 and 200 ms, either pin, while frames come; the module keeps running."""
     chance = random.Random(seed)
     events, numbers, away = [], [], []
@@ -70,7 +75,7 @@ def test_contacts_that_open_for_a_moment(own_url, seed, request, lanes):
             for gap_ms in [1, 15, 25, 50, 200, *(chance.randint(1, 200) for _ in range(7))]:
                 pin = chance.choice([POWER_PINS, DETECT_PIN])
                 before = lens.attachments
-                over = time.monotonic() + gap_ms / 1000 + SETTLED_S
+                over = time.monotonic() + scale.seconds(gap_ms / 1000 + SETTLED_S)
                 plant.command(contacts=[[0, pin, 0], [gap_ms * 1000, pin, 1]])
                 frame = until(
                     frames,
@@ -81,8 +86,8 @@ def test_contacts_that_open_for_a_moment(own_url, seed, request, lanes):
                 )
                 numbers.append(frame.number)
                 # Up to 20 ms it bounces; the module may look a moment later than that.
-                if gap_ms < 20 or gap_ms >= 50:
-                    assert lens.attachments == before + (gap_ms >= 50), gap_ms
+                if gap_ms < 20 or gap_ms >= scale.noticed_ms:
+                    assert lens.attachments == before + (gap_ms >= scale.noticed_ms), gap_ms
                 if lens.attachments > before:
                     away.append(events[-1].away_s - (gap_ms / 1000 - 0.02))
         assert numbers == sorted(set(numbers)), "one boot: numbers go on rising"
@@ -118,7 +123,7 @@ def test_the_module_is_killed(cli, request):
         assert after.timestamp_us < 1e6 * (back - killed), "younger than the kill"
     old, gone, new = events
     assert (old.boot_count, new.boot_count) == (1, 2)
-    assert old.serial == gone.serial == new.serial == f"SIM-{server.pid}"
+    assert old.serial == gone.serial == new.serial == f"{cli.serves.upper()}-{server.pid}"
     assert new.nonce == after.nonce
     assert known[0] - killed < KNOWN_S
     request.node.user_properties.append(("unplug known, s", known[0] - killed))
@@ -128,7 +133,10 @@ def test_the_module_is_killed(cli, request):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_the_server_ends_and_another_serves_the_same_module(cli, how):
     """A replug as a user would do it, forced and in order; restarted once the host has noticed."""
-    serve = ("--listen", f"unix:{cli.runtime}/lens", "--serial", "LENS-7", *SERVED)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    listen = f"127.0.0.1:{port}" if cli.serves == "usbip" else f"unix:{cli.runtime}/lens"
+    serve = ("--listen", listen, "--serial", "LENS-7", *SERVED)
     server, url = cli.serve(*serve)
     events, modules = [], []
 
@@ -227,7 +235,7 @@ def test_the_release_button_warns(own_url):
     assert events[1].reason is NoticeReason.RELEASE
 
 
-def test_a_capture_under_way_is_accounted_for(own_url, seed):
+def test_a_capture_under_way_is_accounted_for(own_url, scale, seed):
     """Done once, or an exception that says what became of it."""
     chance = random.Random(seed)
     fates = []
@@ -246,7 +254,7 @@ def test_a_capture_under_way_is_accounted_for(own_url, seed):
                 fates.append(error.fate)
             # Past the interruption, so that each turn has one of its own.
             with pytest.raises((lenslink.Timeout, lenslink.Disconnected)):
-                lens.wait().next_frame(timeout=0.4)
+                lens.wait().next_frame(timeout=scale.seconds(0.4))
         assert numbers == sorted(set(numbers))
         assert all(fate is not None for fate in fates)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import pytest
 from cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware, objects
+from lab import benches
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 # 100 megapixels take seconds: whatever is done to the module is done inside the frame.
@@ -21,7 +23,7 @@ def cli(tmp_path):
 
 @pytest.mark.parametrize(("signum", "code"), SIGNALS)
 def test_a_signal_during_a_stream(signum, code, cli, own_url):
-    process = cli.start("stream", own_url(scene="ramp", width=320, height=240), "--json")
+    process = cli.start("stream", own_url(scene="prbs", width=320, height=240), "--json")
     assert process.stdout.readline()
     left = children(process.pid)
     process.send_signal(signum)
@@ -33,7 +35,7 @@ def test_a_signal_during_a_stream(signum, code, cli, own_url):
 
 @pytest.mark.parametrize(("signum", "code"), SIGNALS)
 def test_a_signal_during_a_stream_into_a_file(signum, code, cli, scene_url):
-    url = scene_url(scene="ramp", width=320, height=240)
+    url = scene_url(scene="prbs", width=320, height=240)
     args = ("stream", url, "--json", "-o", "a.raw")
     process = cli.start(*args)
     assert process.stdout.readline()
@@ -81,18 +83,19 @@ def test_the_firmware_killed_during_a_capture(cli, own_url):
 
 
 def test_the_firmware_killed_during_a_stream(cli, own_url):
-    process = cli.start("stream", own_url(scene="ramp", width=320, height=240), "--json")
+    url = own_url(scene="prbs", width=320, height=240)
+    process = cli.start("stream", url, "--json")
     assert process.stdout.readline()
     left = children(process.pid)
     os.kill(firmware(process.pid), signal.SIGKILL)
     status, out, err = finish(process)
-    assert (status, err) == (5, ["lenslink: error: the firmware was killed by signal 9"])
+    assert (status, err) == (5, [f"lenslink: error: {benches.killed_words(url)}"])
     assert objects(out)[-1]["ended"] == "disconnected"
     assert_gone(left)
 
 
 def test_a_host_that_is_killed_leaves_no_module(cli, own_url):
-    process = cli.start("stream", own_url(scene="ramp", width=320, height=240), "--json")
+    process = cli.start("stream", own_url(scene="prbs", width=320, height=240), "--json")
     assert process.stdout.readline()
     left = children(process.pid)
     process.kill()
@@ -104,5 +107,6 @@ def test_a_module_that_is_too_slow(cli, scene_url):
     run = cli.run("capture", scene_url(**LONG), "-o", "a.npy", "--timeout", "0.5")
     assert run.returncode == 8
     [line] = run.stderr.splitlines()
-    assert line.endswith("took longer than 0.5 s")
+    # On a busy machine the plant is not there either.
+    assert re.search(r"(took longer than|was not ready within) 0\.5 s$", line), line
     assert cli.files() == []

@@ -17,9 +17,7 @@ SMALL = "sim:?scene=ramp&width=256&height=128"
 
 
 @pytest.fixture
-def cli(tmp_path: Path, lens_url: str) -> Iterator[Cli]:
-    if not lens_url.startswith("sim:"):
-        pytest.skip("serves a bench of its own")
+def cli(tmp_path: Path, only_sim: None) -> Iterator[Cli]:
     with Cli(tmp_path) as processes:
         yield processes
 

@@ -24,7 +24,7 @@ def test_a_paced_stream(own_url, monkeypatch):
         play(self, now)
 
     monkeypatch.setattr(Rehearsal, "play", watched)
-    url = own_url(scene="ramp", width=64, height=64)
+    url = own_url(scene="prbs", width=64, height=64)
     with Ring(fresh_name(), 3) as ring, lenslink.open(url, ring=ring) as device:
         with closing(device.stream(interval_us=INTERVAL_US)) as frames:
             for number in range(FRAMES):

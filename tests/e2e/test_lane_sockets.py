@@ -7,6 +7,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from lab import benches
 from lab.rejects import rejected
 
 import lenslink
@@ -17,22 +18,26 @@ from lenslink_hil.plant.patterns import pattern
 
 
 @pytest.mark.parametrize("lanes", [2, 4])
-def test_every_pixel_over_several_lanes(scene_url: Callable[..., str], lanes: int) -> None:
-    url = scene_url(scene="prbs", width=640, height=480, seed=3, lanes=lanes)
+def test_every_pixel_over_several_lanes(
+    scene_url: Callable[..., str], scale: benches.Scale, lanes: int
+) -> None:
+    size = scale.size(640, 480)
+    url = scene_url(scene="prbs", **size, seed=3, lanes=lanes)
     with lenslink.open(url) as module:
         assert module.session.lanes == lanes
         with closing(module.stream()) as frames:
             for _, frame in zip(range(20), frames, strict=False):
                 assert frame.status is FrameStatus.COMPLETE
                 wanted = pattern(
-                    "prbs", 640, 480, bits=12, cfa="RGGB", seed=3, frame_number=frame.number
+                    "prbs", **size, bits=12, cfa="RGGB", seed=3, frame_number=frame.number
                 )
                 np.testing.assert_array_equal(frame.pixels, wanted)
-        assert not rejected(module.stats)
+        assert not rejected(module.stats, scale.repeated)
 
 
-def test_frames_go_on_when_a_lane_dies(scene_url: Callable[..., str]) -> None:
-    with lenslink.open(scene_url(scene="prbs", width=640, height=480, lanes=3)) as module:
+def test_frames_go_on_when_a_lane_dies(scene_url: Callable[..., str], scale: benches.Scale) -> None:
+    url = scene_url(scene="prbs", **scale.size(640, 480), lanes=3)
+    with lenslink.open(url) as module:
         transport = module._session._transport
         assert isinstance(transport, SimTransport | UsbTransport)
         with closing(module.stream()) as frames:

@@ -13,6 +13,7 @@ import pytest
 import rawpy
 import tifffile
 from cli_process import Cli
+from lab import benches
 from lab.rejects import rejected
 
 import lenslink
@@ -20,6 +21,7 @@ from lenslink import Device, Frame, FrameStatus
 from lenslink.raw.files import save
 from lenslink.raw.packing import pack
 from lenslink_hil.benches.sim import SimTransport
+from lenslink_hil.benches.usbip import BoardTransport
 from lenslink_hil.plant.patterns import pattern
 from lenslink_protocol.ids import ConfigureFlag, Reject
 from lenslink_protocol.packings import Packing, layout
@@ -47,16 +49,14 @@ def oracle(frame: Frame, seed: int = 0, number: int | None = None) -> np.ndarray
     [(10, 130, "RGGB"), (12, 130, "GRBG"), (12, 1280, "GBRG"), (14, 130, "BGGR")],
 )
 def test_each_packing_brings_the_same_pixels(
-    scene_url: SceneUrl, bits: int, width: int, cfa: str
+    scene_url: SceneUrl, lens_url: str, scale: benches.Scale, bits: int, width: int, cfa: str
 ) -> None:
     url = scene_url(scene="prbs", width=width, height=66, bits=bits, cfa=cfa, seed=bits)
     with lenslink.open(url) as device:
         has = [layout(code).packing for code in device.manifest.formats]
-        assert has == [each for each in Packing if bits == 12 or each != Packing.LEGACY]
+        assert has == benches.packings_of(lens_url, bits)
         if bits != 12:
-            with pytest.raises(
-                lenslink.UsageError, match=r"no packing 'legacy' \(it has unpacked,"
-            ):
+            with pytest.raises(lenslink.UsageError, match=r"no packing 'legacy' \(it has unpacked"):
                 device.capture("full", packing=Packing.LEGACY)
         for packing in has:
             # As large as the module likes, then rows in pieces.
@@ -69,11 +69,11 @@ def test_each_packing_brings_the_same_pixels(
         # Not asked for, it is as ever.
         with device.capture("full") as frame:
             whole_and_right(device, frame, Packing.UNPACKED, bits)
+        assert not rejected(device.stats, scale.repeated)
 
 
 def whole_and_right(device: Device, frame: Frame, packing: Packing, bits: int) -> None:
     assert frame.status is FrameStatus.COMPLETE
-    assert not any(device.stats.rejects.values())
     assert frame.layout.packing == packing
     taken = 16 if packing == Packing.UNPACKED else bits
     assert frame.packed.shape == (frame.height, (frame.width * taken + 7) // 8)
@@ -84,32 +84,35 @@ def whole_and_right(device: Device, frame: Frame, packing: Packing, bits: int) -
     assert frame.mask.all()
 
 
-def test_what_is_configured_is_what_was_asked(scene_url: SceneUrl) -> None:
-    with lenslink.open(scene_url(scene="bars", width=130, height=66)) as device:
-        for packing in ("mipi", "lsb", "legacy", "unpacked", None):
+def test_what_is_configured_is_what_was_asked(scene_url: SceneUrl, lens_url: str) -> None:
+    with lenslink.open(scene_url(scene="prbs", width=130, height=66)) as device:
+        for packing in (*reversed(benches.packings_of(lens_url, 12)), None):
             answer = device.configure(1, packing=packing)
             assert layout(answer.pixel_format).packing == (packing or "unpacked")
             assert not answer.flags & ConfigureFlag.ADJUSTED
             assert answer.frame_bytes == answer.stride * 66
 
 
-def test_files_do_not_show_the_packing(scene_url: SceneUrl, tmp_path: Path) -> None:
-    with lenslink.open(scene_url(scene="bars", width=130, height=66)) as device:
-        for packing in Packing:
+def test_files_do_not_show_the_packing(scene_url: SceneUrl, lens_url: str, tmp_path: Path) -> None:
+    shown = {}
+    with lenslink.open(scene_url(scene="prbs", width=130, height=66)) as device:
+        for packing in benches.packings_of(lens_url, 12):
             with device.capture("full", packing=packing) as frame:
+                shown[packing] = oracle(frame)
                 for kind in (".npy", ".tiff", ".dng"):
                     save(frame, tmp_path / f"{packing}{kind}", False)
-    first = np.load(tmp_path / "unpacked.npy")
-    for packing in Packing:
+    for packing, expected in shown.items():
         path = tmp_path / packing
-        assert np.array_equal(np.load(path.with_suffix(".npy")), first)
-        assert np.array_equal(tifffile.imread(path.with_suffix(".tiff")), first)
+        assert np.array_equal(np.load(path.with_suffix(".npy")), expected)
+        assert np.array_equal(tifffile.imread(path.with_suffix(".tiff")), expected)
         with rawpy.imread(str(path.with_suffix(".dng"))) as raw:
-            assert np.array_equal(raw.raw_image, first)
+            assert np.array_equal(raw.raw_image, expected)
 
 
-def test_the_command_line_names_the_packing(scene_url: SceneUrl, tmp_path: Path) -> None:
-    url = scene_url(scene="ramp", width=130, height=66)
+def test_the_command_line_names_the_packing(
+    scene_url: SceneUrl, lens_url: str, tmp_path: Path
+) -> None:
+    url = scene_url(scene="prbs", width=130, height=66)
     with Cli(tmp_path) as cli:
         done = cli.run("stream", url, "--packing", "lsb", "-n", "2", "-o", "two.raw", "--json")
         assert done.returncode == 0, done.stderr
@@ -117,13 +120,14 @@ def test_the_command_line_names_the_packing(scene_url: SceneUrl, tmp_path: Path)
         assert (first["packing"], first["width"]) == ("lsb", 130)
         shown = np.fromfile(tmp_path / "two.raw", "<u2").reshape(2, 66, 130)
         expected = [
-            pattern("ramp", 130, 66, bits=12, cfa="RGGB", seed=0, frame_number=number)
+            pattern("prbs", 130, 66, bits=12, cfa="RGGB", seed=0, frame_number=number)
             for number in (first["number"], first["number"] + 1)
         ]
         assert np.array_equal(shown, expected)
         refused = cli.run("capture", url, "--packing", "tight")
         assert refused.returncode == 2
-        assert "no packing 'tight' (it has unpacked, lsb, mipi, legacy)" in refused.stderr
+        known = ", ".join(benches.packings_of(lens_url, 12))
+        assert f"no packing 'tight' (it has {known})" in refused.stderr
 
 
 # --- a board whose sensor has its frames ready -------------------------------------------------
@@ -154,7 +158,7 @@ def test_a_wrong_crc_of_the_sensor_is_found(own_url: SceneUrl, packing: Packing)
     url = own_url(scene="prbs", width=130, height=66, board="fast")
     with lenslink.open(url) as device:
         transport = device._session._transport
-        assert isinstance(transport, SimTransport)
+        assert isinstance(transport, SimTransport | BoardTransport)
         answer = device.configure(1, "full", packing=packing, tile_bytes=4000)
         rows = 4000 // answer.stride // 2 * 2
         transport.module.command(wrong_crcs=1)

@@ -7,7 +7,6 @@ says what is missing. Emulated time is said to be that; what bounds a test is th
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,15 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 import usb.core
+from lab import benches
 from lab.scale import choose
 
 import lenslink
 from lenslink import Device, FrameStatus
 from lenslink.deadline import Deadline
-from lenslink.errors import LensLinkError, RigError
+from lenslink.errors import LensLinkError
 from lenslink_hil.benches.pico import PicoModule
-from lenslink_hil.pico.image import load_image
-from lenslink_hil.pico.setup import find_library, find_node
 from lenslink_hil.plant.patterns import pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.tty import Terminal
@@ -42,14 +40,8 @@ Make = Callable[..., PicoModule]
 
 @pytest.fixture(scope="module", autouse=True)
 def _there() -> None:
-    try:
-        find_node()
-        find_library()
-        load_image()
-    except RigError as missing:
-        pytest.skip(str(missing))
-    if importlib.util.find_spec("littlefs") is None:
-        pytest.skip("the extra 'pico' is not installed")
+    if missing := benches.no_pico():
+        pytest.skip(missing)
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import toy_scheme
+from lab import benches, toy_scheme
 
 import lenslink
 from lenslink_hil.benches import sim
@@ -16,7 +17,7 @@ from lenslink_hil.conformance.live import run_modules
 from lenslink_hil.conformance.run import cases_of
 from lenslink_protocol.manifest import Manifest
 
-SMALL = "sim:?scene=prbs&width=128&height=96"
+SMALL = {"scene": "prbs", "width": 128, "height": 96}
 
 
 class Toy:
@@ -35,9 +36,12 @@ class Toy:
 
 
 @pytest.fixture
-def proving(lens_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def proving(
+    own_url: Callable[..., str], lens_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
     """The URL of a module whose configuration names the toy, which lies beside its firmware."""
-    if lens_url != "sim:":
+    url = own_url(**SMALL)
+    if benches.scheme_of(lens_url) not in benches.SERVES:
         pytest.skip(f"{lens_url} has the secrets that it has")
     folder = tmp_path / "board"
     folder.mkdir()
@@ -50,7 +54,7 @@ def proving(lens_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> s
 
     monkeypatch.setattr(sim, "configuration", configuration)
     monkeypatch.setattr(sim, "FIRMWARE", folder / "lensfw")
-    return SMALL
+    return url
 
 
 def test_it_is_opened_once_it_has_proved_itself(proving: str) -> None:
@@ -63,8 +67,8 @@ def test_it_is_not_opened_with_another_key(proving: str) -> None:
         lenslink.open(proving, authenticate=Toy(b"another"))
 
 
-def test_the_usual_module_cannot_prove_anything(lens_url: str) -> None:
-    url = SMALL if lens_url == "sim:" else lens_url
+def test_the_usual_module_cannot_prove_anything(scene_url: Callable[..., str]) -> None:
+    url = scene_url(**SMALL)
     with pytest.raises(lenslink.NotGenuine, match="has no authentication"):
         lenslink.open(url, authenticate=Toy())
 

@@ -218,9 +218,8 @@ def test_rows_that_did_not_arrive_show_no_other_frame(own_url, name: str):
 # --- pace --------------------------------------------------------------------------------------
 
 
-def test_a_reader_that_sleeps_skips_and_nobody_waits_for_it(cli: Cli, name: str, lens_url: str):
-    if not lens_url.startswith("sim:"):
-        pytest.skip("serves a bench of its own")
+@pytest.mark.usefixtures("only_sim")
+def test_a_reader_that_sleeps_skips_and_nobody_waits_for_it(cli: Cli, name: str):
     writer = cli.start("stream", "sim:?scene=bars", "-o", f"ring:{name}", "--json")
     with (
         RingReader(name, wait=PATIENCE_S) as sleeper,
@@ -254,9 +253,8 @@ def test_a_reader_that_sleeps_skips_and_nobody_waits_for_it(cli: Cli, name: str,
     assert summary["frames"] >= 20
 
 
-def test_every_reader_that_stops_costs_frames_and_not_the_link(cli: Cli, name: str, lens_url: str):
-    if not lens_url.startswith("sim:"):
-        pytest.skip("serves a bench of its own")
+@pytest.mark.usefixtures("only_sim")
+def test_every_reader_that_stops_costs_frames_and_not_the_link(cli: Cli, name: str):
     writer = cli.start("stream", "sim:?scene=bars", "-o", f"ring:{name}", "--json")
     with RingReader(name, "every", wait=PATIENCE_S) as stuck, RingReader(name) as other:
         lines = (json.loads(line) for line in writer.stdout)
@@ -279,19 +277,17 @@ def test_every_reader_that_stops_costs_frames_and_not_the_link(cli: Cli, name: s
 # --- death -------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("only_sim")
 @pytest.mark.timeout(choose(120, 1200))
 @pytest.mark.parametrize("victim", ["reader", "writer", "module"])
 def test_killed_at_any_moment(
     victim: str,
     cli: Cli,
     name: str,
-    lens_url: str,
     seed: int,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The others go on or are told, and nothing is left."""
-    if not lens_url.startswith("sim:"):
-        pytest.skip("serves a bench of its own")
     kill = {"reader": _kill_a_reader, "writer": _kill_the_writer, "module": _kill_the_module}
     chance = random.Random(seed)
     for _ in range(MOMENTS):
@@ -395,11 +391,8 @@ def _kill_the_module(cli: Cli, name: str, chance: random.Random) -> None:
     assert_gone(pids)
 
 
-def test_a_killed_writer_without_readers_is_cleaned_up_by_doctor(
-    cli: Cli, name: str, lens_url: str
-) -> None:
-    if not lens_url.startswith("sim:"):
-        pytest.skip("serves a bench of its own")
+@pytest.mark.usefixtures("only_sim")
+def test_a_killed_writer_without_readers_is_cleaned_up_by_doctor(cli: Cli, name: str) -> None:
     writer = _start(cli, name)
     until(segment.path_of(name).exists)
     with RingReader(name, wait=PATIENCE_S) as reader:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lab import benches
+from lab.rejects import rejected
 from lab.scale import choose, say
 
 import lenslink
@@ -68,12 +70,8 @@ class Use:
 
 def both_sides(device: Device) -> dict[str, Use]:
     gc.collect()
-    module = device._session._transport.module
-    return {
-        "host": Use.of("self"),
-        "firmware": Use.of(module.firmware.pid),
-        "plant": Use.of(module.plant.pid),
-    }
+    others = benches.processes_of(device._session._transport.module)
+    return {name: Use.of(pid) for name, pid in (("host", "self"), *others.items())}
 
 
 def assert_even(after: dict[str, Use], before: dict[str, Use]) -> None:
@@ -95,24 +93,30 @@ def one_frame(device: Device) -> None:
         assert np.array_equal(frame.pixels, expected)
 
 
-def test_starts_and_stops(own_url: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_starts_and_stops(
+    own_url: Callable[..., str], scale: benches.Scale, capsys: pytest.CaptureFixture[str]
+) -> None:
+    starts = scale.count(STARTS)
     with lenslink.open(own_url(**SIZE)) as device:
         for _ in range(20):
             one_frame(device)
         before = both_sides(device)
         began = time.monotonic()
-        for _ in range(STARTS):
+        for _ in range(starts):
             one_frame(device)
         passed = time.monotonic() - began
         assert_even(both_sides(device), before)
         session = device._session
         assert not session.frames.finished
         assert not session.frames._open
-        assert not any(device.stats.rejects.values())
-    say(capsys, f"{STARTS} starts and stops in {passed:.1f} s")
+        assert not rejected(device.stats, scale.repeated)
+    say(capsys, f"{starts} starts and stops in {passed:.1f} s")
 
 
-def test_openings(own_url: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_openings(
+    own_url: Callable[..., str], scale: benches.Scale, capsys: pytest.CaptureFixture[str]
+) -> None:
+    openings = scale.count(OPENINGS)
     url = own_url(**SIZE)
     for _ in range(3):
         with lenslink.open(url) as device:
@@ -120,7 +124,7 @@ def test_openings(own_url: Callable[..., str], capsys: pytest.CaptureFixture[str
     gc.collect()
     before, processes, threads = Use.of("self"), children(), threading.active_count()
     began = time.monotonic()
-    for _ in range(OPENINGS):
+    for _ in range(openings):
         with lenslink.open(url) as device:
             one_frame(device)
     passed = time.monotonic() - began
@@ -128,15 +132,19 @@ def test_openings(own_url: Callable[..., str], capsys: pytest.CaptureFixture[str
     Use.of("self").assert_no_more_than(before, "host")
     assert children() == processes
     assert threading.active_count() == threads
-    say(capsys, f"{OPENINGS} openings in {passed:.1f} s")
+    say(capsys, f"{openings} openings in {passed:.1f} s")
 
 
 def test_interrupted_contacts(
-    own_url: Callable[..., str], seed: int, capsys: pytest.CaptureFixture[str]
+    own_url: Callable[..., str],
+    scale: benches.Scale,
+    seed: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """1 to 200 ms, either pin, at any moment of a stream: no corrupt frame, and nothing left."""
     chance = random.Random(seed)
     frames_seen = renewals = 0
+    interruptions = scale.count(INTERRUPTIONS)
     with lenslink.open(own_url(**SIZE)) as device:
         plant = device._session._transport.module
 
@@ -146,10 +154,10 @@ def test_interrupted_contacts(
             delay_us = chance.randint(0, 5000)
             pin = chance.choice([POWER_PINS, DETECT_PIN])
             plant.command(contacts=[[delay_us, pin, 0], [delay_us + gap_us, pin, 1]])
-            over = time.monotonic() + (delay_us + gap_us) / 1e6 + SETTLED_S
+            over = time.monotonic() + scale.seconds((delay_us + gap_us) / 1e6 + SETTLED_S)
             while time.monotonic() < over:
                 try:
-                    with closing(device.stream("full", timeout=5)) as frames:
+                    with closing(device.stream("full", timeout=scale.seconds(5))) as frames:
                         for frame in frames:
                             with frame:
                                 frames_seen += 1
@@ -158,7 +166,7 @@ def test_interrupted_contacts(
                                 break
                 except lenslink.Disconnected:
                     renewals += 1
-                    device.renew(timeout=5)
+                    device.renew(timeout=scale.seconds(5))
                 except lenslink.DeviceError as error:
                     # Half-seated: the module answers, and says that it has no supply.
                     assert "supply" in str(error), error
@@ -169,15 +177,15 @@ def test_interrupted_contacts(
         one_frame(device)
         before = both_sides(device)
         began = time.monotonic()
-        for _ in range(INTERRUPTIONS):
+        for _ in range(interruptions):
             interrupt()
         one_frame(device)
         passed = time.monotonic() - began
         assert_even(both_sides(device), before)
-    assert renewals > INTERRUPTIONS // 2
+    assert renewals > interruptions // 2
     say(
         capsys,
-        f"{INTERRUPTIONS} interruptions, {renewals} sessions, {frames_seen} frames, "
+        f"{interruptions} interruptions, {renewals} sessions, {frames_seen} frames, "
         f"{passed:.0f} s, seed {seed}",
     )
 

@@ -13,8 +13,7 @@ SMALL = ("--scene", "ramp", "--width", "64", "--height", "64")
 
 
 @pytest.fixture
-def cli(tmp_path, own_url):
-    own_url()  # skips where the module is not ours to start
+def cli(tmp_path, only_sim):
     with Cli(tmp_path) as started:
         yield started
 

@@ -9,12 +9,11 @@ import ast
 from pathlib import Path
 
 import pytest
+from lab import benches
 
 from lenslink.errors import LensLinkError
 from lenslink_hil.flash.image import board_files
-from lenslink_hil.pico.image import load_image, with_files
 from lenslink_hil.pico.run import run
-from lenslink_hil.pico.setup import find_library, find_node
 
 SUITE = Path(__file__).resolve().parent / "suites/arch.py"
 # The supply and the contacts are nobody's here: a board with no such pins is seated.
@@ -51,12 +50,10 @@ for name, each, count in zip(("crc", "pack", "pixels"), zip(*found), (8188, 4096
 
 @pytest.fixture(scope="module")
 def files() -> dict[str, bytes]:
+    if missing := benches.no_pico():
+        pytest.skip(missing)
     try:
-        find_node()
-        find_library()
-        load_image()
         found = board_files("pico", {"serial": "S", "pins": UNWIRED})
-        with_files(b"", {})
     except LensLinkError as error:
         pytest.skip(str(error))
     return found | {"boot.py": b"", "main.py": b""}

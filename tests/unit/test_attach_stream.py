@@ -11,6 +11,7 @@ from attach_bench import Lens, assert_picture, install
 import lenslink
 from lensfw import contacts
 from lenslink import Attached, Detached, Disconnected, Warned
+from lenslink.session import Session
 from lenslink_protocol.ids import NoticeReason
 
 URL = "bay:1"
@@ -279,6 +280,33 @@ def test_a_private_module_ends_with_its_transport(bay, lens):
         with pytest.raises(Disconnected, match="cannot come back"):
             take(frames, 100)
         assert bay.clock.seconds - began < 0.1
+
+
+def test_a_private_module_that_goes_while_it_comes_back(bay, lens, monkeypatch):
+    """Contacts that open again between hello and manifest: the transport still stands."""
+    bay.private = True
+    manifest = Session.manifest
+    asked = []
+
+    def late(session, deadline):
+        asked.append(session)
+        if len(asked) == 2:
+            lens.interrupt(0, 0.04)
+            for _ in range(30):
+                bay.clock.pass_us(1000)
+                lens.camera.step()
+        return manifest(session, deadline)
+
+    monkeypatch.setattr(Session, "manifest", late)
+    with lenslink.attach(URL) as module, closing(module.stream()) as frames:
+        before = take(frames, 2)[-1]
+        lens.interrupt(0.004, 0.04)
+        while (frame := next(frames)).nonce == before.nonce:
+            assert_picture(frame, 1)
+        assert_picture(frame, 1)
+        assert module.attachments == 2
+    assert len(asked) == 3
+    assert bay.connections == 1
 
 
 @pytest.mark.parametrize("budget", [*range(0, 700, 23), *range(700, 6000, 211)])

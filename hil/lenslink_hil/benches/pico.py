@@ -27,7 +27,7 @@ from lenslink_protocol.params import MAX_LANES
 from ..pico.picoboard import PicoBoard
 from ..plant.body import ADC_MAX, ADC_REFERENCE_MV, VBUS_DIVIDER
 from .board import load_board
-from .sim import kill_plant, plant_ready, socket_pair, start_plant
+from .sim import kill_plant, plant_ready, socket_pair, start_plant, tell_plant
 from .usbip import find_board
 
 OPTIONS: Final[Mapping[str, str]] = {
@@ -116,6 +116,10 @@ class PicoModule:
         except BaseException:
             self._stack.close()
             raise
+
+    def command(self, **command: object) -> None:
+        """Change the plant, whose time is the chip's: see :mod:`lenslink_hil.plant`."""
+        tell_plant(self.plant, command)
 
     def close(self) -> None:
         """End all processes. Idempotent; never raises."""

@@ -74,10 +74,7 @@ class Module:
 
     def command(self, **command: object) -> None:
         """Change the plant: see :mod:`lenslink_hil.plant` for what it takes."""
-        if self.plant.stdin is None:
-            raise RigError("the plant takes no commands")
-        self.plant.stdin.write(json.dumps(command).encode() + b"\n")
-        self.plant.stdin.flush()
+        tell_plant(self.plant, command)
 
     def last_words(self) -> str:
         """Why the firmware ended, in a few words."""
@@ -209,6 +206,14 @@ def start_plant(
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def tell_plant(plant: subprocess.Popen[bytes], command: Mapping[str, object]) -> None:
+    """A line of JSON for the plant."""
+    if plant.stdin is None:
+        raise RigError("the plant takes no commands")
+    plant.stdin.write(json.dumps(command).encode() + b"\n")
+    plant.stdin.flush()
 
 
 def kill_plant(process: subprocess.Popen[bytes]) -> None:

@@ -117,6 +117,40 @@ def test_four_frames_are_remembered():
     assert states == [wire.FRAME_UNKNOWN] * 2 + [wire.FRAME_ENDED] * 4
 
 
+def test_a_frame_under_way_is_remembered_however_many_begin_beside_it():
+    camera, _, time = world.camera(world.configuration(256, in_flight=3, held=0))
+    host = world.Peer(camera, time)
+    host.hello()
+    host.grant(1 << 20, 256)
+    for stream in (0, 1):
+        host.send(wire.T_CONFIGURE, 2 + stream, (stream, 0, SMALL, 0, 0))
+    host.send(wire.T_CAPTURE, 4, (1, 0, 1, 0, 0, -1))
+    # All of it has been read; its last tile, and its end behind that, wait for credit.
+    for _ in range(4):
+        host.turn()
+    assert places(host.heard) == [(0, 0, 16, 8)]
+    host.send(wire.T_CAPTURE, 5, (0, 0, 6, 0, 0, -1))
+    for _ in range(40):
+        host.turn()
+    assert world.kinds(host.heard).count(wire.T_FRAME_END) == 6
+    said = resend(host, 0, [(0, 8, 16, 8)], wire.RESEND_END, stream=1)
+    assert places(said) == []
+    assert answer(said) == (0, wire.FRAME_UNDER_WAY, [])
+    said = host.grant()
+    assert world.kinds(said)[-2:] == [wire.T_TILE, wire.T_FRAME_END]
+    # Once it has been sent it is one of the last four, or forgotten.
+    assert answer(resend(host, 0, [(0, 8, 16, 8)], stream=1))[1] == wire.FRAME_ENDED
+    host.send(wire.T_CAPTURE, 6, (0, 0, 1, 0, 0, -1))
+    for _ in range(10):
+        host.turn()
+    assert answer(resend(host, 0, [(0, 8, 16, 8)], stream=1))[1] == wire.FRAME_UNKNOWN
+    assert [answer(resend(host, number))[1] for number in (3, 4, 7)] == [
+        wire.FRAME_UNKNOWN,
+        wire.FRAME_ENDED,
+        wire.FRAME_ENDED,
+    ]
+
+
 def test_what_has_not_been_read_is_neither_held_nor_gone():
     camera, ports, time = world.camera()
     host = world.Peer(camera, time)

@@ -1,0 +1,48 @@
+"""A sample of these tests on two more benches, in a pytest of their own; make nightly runs all."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lab import benches, micropython
+
+HERE = Path(__file__).parent
+TIMEOUT_S = 400
+# Each of them with what it shows that the tests of that bench's own (test_usb_*, test_pico) do not.
+SAMPLES = {
+    "usbip:": ["test_packings.py", "test_lane_sockets.py", "test_attach.py"],
+    "pico:": ["test_packings.py", "test_lane_sockets.py", "test_get_ready.py"],
+}
+FEWEST = {"usbip:": 20, "pico:": 8}
+
+
+@pytest.mark.timeout(TIMEOUT_S + 20)
+@pytest.mark.parametrize("url", SAMPLES)
+def test_the_suite_on(url: str, capsys: pytest.CaptureFixture[str], seed: int) -> None:
+    micropython.interpreter()  # skips where there is none
+    if url == "pico:" and (missing := benches.no_pico()):
+        pytest.skip(missing)
+    files = [str(HERE / name) for name in SAMPLES[url]]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no", "-x",
+         f"--lens={url}", f"--lens-seed={seed}", *files],
+        env={key: value for key, value in os.environ.items() if not key.startswith("PYTEST")},
+        cwd=HERE.parents[1],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    counts = done.stdout.rstrip().splitlines()[-1]
+    passed = re.search(r"(\d+) passed", counts)
+    assert passed and int(passed[1]) >= FEWEST[url], done.stdout
+    left_out = [line for line in done.stdout.splitlines() if line.startswith("NOT RUN: ")]
+    with capsys.disabled():
+        print(f"\n[sample; make nightly ARGS='e2e-{url[:-1]}' runs all] {url} {counts}")
+        print(*(line.replace("NOT RUN", f"left out on {url[:-1]}") for line in left_out), sep="\n")

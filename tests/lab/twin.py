@@ -10,6 +10,7 @@ import sys
 
 from lab import listener
 from lensfw import framing, wire
+from lensfw.outbox import Item
 
 
 def encode(kind, values, tail):
@@ -29,7 +30,11 @@ def seal(payload, kind, flags, stream, nonce, sequence, frame, place):
     body = bytes.fromhex(payload)
     packet = bytearray(wire.HEADER_BYTES) + body
     framing.seal_payload(packet, len(body))
-    framing.seal(packet, len(body), kind, flags, stream, nonce, sequence, frame, *place)
+    framing.seal(packet, len(body), kind, flags, stream, nonce, sequence, frame)
+    if any(place):
+        # As a tile's, in parts.
+        framing.place(packet, frame, *place, len(body))
+        framing.number(packet, Item(kind, frame, stream, b"", None, flags), nonce, sequence)
     return packet.hex()
 
 

@@ -1,6 +1,7 @@
-"""Tiles on a board, without its USB: run on an emulated Pico.
+"""Tiles on a board, without its USB: run on an emulated Pico, by a call of main().
 
-Prints for a few stretches inside frames: tiles, bytes of heap that were allocated on the way.
+Prints for a few stretches inside frames: tiles, bytes of heap that were allocated on the way. Then
+for *many* tiles, of as many frames as they fill: by how much the heap has grown.
 """
 
 import binascii
@@ -15,7 +16,7 @@ from lensfw.ports import rp2
 NONCE = 0xF234ABCD  # no small integer
 
 
-def main():
+def main(many):
     with open("/lensfw.json") as file:
         configuration = json.load(file)
     ticks = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
@@ -54,18 +55,24 @@ def main():
         time.sleep_ms(2)
     say(wire.T_HELLO, 1, (0x10, 0x10, 1, 0, 0, 4194304))
     say(wire.T_HEARTBEAT, 0, (1 << 40, 1 << 40))
-    say(wire.T_CONFIGURE, 2, (0, 0, 0, 0, 0))
+    # Small ones: there are more of them.
+    say(wire.T_CONFIGURE, 2, (0, 0, 0, 0, 2560))
     say(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
     camera.power.poll = lambda now: None
-    tiles(200)
+    # As many frames as are remembered, and one more.
+    tiles(1000)
     channel = camera._channels[0]
-    for _ in range(5):
+
+    def inside():
         while channel.readout is None or not 0 < channel.readout._y < 100:
             tiles(1)
         gc.collect()
-        before = gc.mem_alloc()
+        return gc.mem_alloc()
+
+    for _ in range(5):
+        before = inside()
         tiles(10)
         print(10, gc.mem_alloc() - before)
-
-
-main()
+    before = inside()
+    tiles(many)
+    print(many, inside() - before)

@@ -30,10 +30,11 @@ class Sockets:
             self._lanes.append(
                 (len(self._lanes), end, stream.StreamTransport(end, clock, rate, latency))
             )
+        self._first = self._lanes[0][2]
 
     def receive(self, link):
         """Read once; False at the end."""
-        return self._lanes[0][2].receive(link.receiver)
+        return self._first.receive(link.receiver)
 
     def send(self, link, wait):
         """Send what can be sent; how long, up to *wait* ms, nothing more is to be done."""
@@ -55,6 +56,8 @@ class Sockets:
             self._poll.modify(end, readable | (select.POLLOUT if blocked and not pause else 0))
             if pause:
                 wait = min(wait, pause)
+        # The one that is asked first takes the tile that has just been read: each in its turn.
+        self._lanes.append(self._lanes.pop(0))
         return wait
 
 

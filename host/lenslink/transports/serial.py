@@ -17,7 +17,7 @@ from ..errors import DeviceBusy, Disconnected, LensLinkError, NotFound, Timeout,
 from ..url import Url
 from .base import DeviceInfo
 
-WINDOW: Final = 16 << 10
+WINDOW: Final = 24 << 10
 """Of each stream: both, and what is not tiles, stay below the 64 KiB that Linux' tty holds."""
 
 _READ_BYTES: Final = 1 << 16

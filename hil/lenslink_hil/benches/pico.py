@@ -121,6 +121,15 @@ class PicoModule:
         """Change the plant, whose time is the chip's: see :mod:`lenslink_hil.plant`."""
         tell_plant(self.plant, command)
 
+    def reading(self) -> Reading:
+        """The emulated clock, and for how much of it the core did not sleep; or Disconnected."""
+        try:
+            report = self.board.report()
+        except RigError as error:
+            raise Disconnected(str(error)) from None
+        now, slept = report["emulated_us"] / 1e6, report["slept_us"] / 1e6
+        return Reading(now, "emulated", now - slept)
+
     def close(self) -> None:
         """End all processes. Idempotent; never raises."""
         self._stack.close()
@@ -170,12 +179,7 @@ class PicoTransport(UsbTransport):
 
     def reading(self) -> Reading:
         """The emulated clock, and for how much of it the core did not sleep."""
-        try:
-            report = self.module.board.report()
-        except RigError as error:
-            raise Disconnected(str(error)) from None
-        now, slept = report["emulated_us"] / 1e6, report["slept_us"] / 1e6
-        return Reading(now, "emulated", now - slept)
+        return self.module.reading()
 
     def close(self) -> None:
         super().close()

@@ -113,20 +113,35 @@ class Lane:
             self._go_on()
 
     def completed(self, result):
-        """A transfer is over: called from the scheduler."""
-        # The usual case: the next goes first, and only then are the books kept. A pause of more
-        # than 150 us between two transfers costs a full-speed frame its last packets.
-        if self._following is not None and not result and self._follow():
-            self._sent = 0
-            self._flying = len(self._following)
-            self._end()
-            self._look_ahead()
-            return
+        """A transfer is over: called from the scheduler.
+
+        The next goes first, and only then are the books kept: a pause of more than 150 us between
+        two transfers costs a full-speed frame its last packets. So this is one function, small
+        enough for MicroPython's stack.
+        """
+        try:
+            if (
+                not result
+                and self._following is not None
+                and self._memory[self._place] & _ADDRESS
+                and self._submit(self.address, self._following)
+            ):
+                self._followed()
+                return
+        except OSError:
+            pass
         # One that was in flight when the host cleared the endpoint has nothing of this packet.
         if self.busy:
             self.stopped(self.open)
             self._over(result)
         self._go_on()
+
+    def _followed(self):
+        """What follows is being sent."""
+        self._sent = 0
+        self._flying = len(self._following)
+        self._end()
+        self._look_ahead()
 
     def stopped(self, is_open):
         """What was in flight is lost, without a word: called from the scheduler."""
@@ -149,15 +164,6 @@ class Lane:
             if tile is not None:
                 self.done.append(tile)
         self._ended = self._offered
-
-    def _follow(self):
-        """Start what follows; whether it has been."""
-        try:
-            return self._memory[self._place] & _ADDRESS and self._submit(
-                self.address, self._following
-            )
-        except OSError:
-            return False
 
     def _look_ahead(self):
         """What may follow: in the scheduler, or with nothing in flight."""
@@ -311,7 +317,7 @@ class UsbTransport:
         longest = wire.HEADER_BYTES + wire.MAX_CONTROL + self.packet_bytes
         longest -= longest % self.packet_bytes
         # By the number of their endpoint.
-        self._ends = [None] * first + self.lanes
+        self._completions = [None] * first + [lane.completed for lane in self.lanes]
         self.inbound = Inbound(usbd, first, longest, addressed)
         self._open = False
         self._was_reset = False
@@ -448,7 +454,7 @@ class UsbTransport:
 
     def _completed(self, address, result, count):
         if address & _IN:
-            self._ends[address & 15].completed(result)
+            self._completions[address & 15](result)
         else:
             self.inbound.completed(result, count)
         return True

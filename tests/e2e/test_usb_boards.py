@@ -27,6 +27,7 @@ from lenslink import Device, Disconnected, FrameStatus
 from lenslink.deadline import Deadline
 from lenslink.errors import Ambiguous, DeviceBusy, NotFound, UsageError
 from lenslink.transports import usb as usb_transport
+from lenslink.transports.serial import WINDOW
 from lenslink_hil.conformance.live import run_modules
 from lenslink_hil.conformance.run import NOT_CLAIMED, PASSED, module_cases
 from lenslink_hil.plant.patterns import pattern
@@ -303,7 +304,7 @@ def test_over_the_serial_port(terminal: tuple[VirtualBoard, Terminal]) -> None:
         with lenslink.open(f"serial:{tty.path}", timeout=PATIENCE_S) as device:
             assert device.manifest.serial == "S1"
             # As many as the line can hold: nothing is lost, and no tile is longer.
-            assert device.configure(mode="full").tile_bytes <= 4096
+            assert device.configure(mode="full").tile_bytes <= WINDOW // 4
             check_frames(device)
             assert device.stats.lost_packets == 0
 

@@ -141,13 +141,12 @@ class Outbox:
         return True
 
     def _search(self, lane):
+        """Behind a first item that may not be sent now."""
         blocked = 0
         index = 0
         for item in self._data:
             if item.barrier:
-                if index or lane:
-                    return None
-                break
+                return None
             bit = 1 << item.stream
             if item.tile is None:
                 if lane == 0 and not blocked & bit:

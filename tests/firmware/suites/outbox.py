@@ -42,6 +42,18 @@ def test_control_overtakes_data():
     assert drain(box) == [3, 4, 1, 2]
 
 
+def test_whatever_waits_is_known_to():
+    box = Outbox()
+    assert not box.holds_any()
+    box.control(Item(wire.T_LOG, 0, 0))
+    assert box.holds_any()
+    box.next()
+    assert not box.holds_any()
+    # Without credit, too.
+    data(box, 1, 0, 100)
+    assert box.holds_any() and box.next() is None
+
+
 def test_no_tile_without_credit():
     box = Outbox()
     data(box, 1)

@@ -516,6 +516,25 @@ def test_the_fewer_lanes_are_used():
         assert camera.link.lanes == used
 
 
+def test_whether_anything_waits():
+    camera, _, time = world.camera()
+    assert not camera.link.waits()
+    host = world.Peer(camera, time)
+    hello = wire.encode(wire.T_HELLO, (0x10, 0x10, 1, 0, 0, 4194304))
+    host.raw(world.seal(0x10, wire.T_HELLO, NONCE, 1, 1, hello))
+    camera.step()
+    assert camera.link.waits(), "an answer"
+    host.collect()
+    assert not camera.link.waits()
+    camera.link.gate = camera
+    assert camera.link.waits(), "what stands at the gate may have something"
+    camera.link.gate = None
+    camera.link.end(wire.CLOSE_DETACH)
+    assert camera.link.waits(), "the farewell"
+    host.collect()
+    assert not camera.link.waits()
+
+
 def test_tiles_go_by_every_lane_and_each_counts_for_itself():
     camera, _, time = world.camera()
     camera.link.lanes_offered = 2
@@ -535,6 +554,8 @@ def test_tiles_go_by_every_lane_and_each_counts_for_itself():
     header = struct.unpack(wire.HEADER, bytes(view)[: wire.HEADER_BYTES])
     assert (header[2], header[6]) == (wire.T_TILE, 0)
     camera.link.sent(tile)
+    camera.step()
+    assert camera.link.outbox.holds(wire.T_TILE, 0, 0)
     assert camera.link.next_packet(2) is None, "a lane that is not used"
     for _ in range(10):
         host.turn()

@@ -311,5 +311,5 @@ def test_a_bug_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     patch, bounds, text = BUGS[name]
     patch(monkeypatch)
     with pytest.raises(Counterexample, match=text) as caught:
-        explore(bounds, seconds=60)
+        explore(bounds, seconds=600)
     assert caught.value.actions

@@ -72,7 +72,7 @@ class Board:
             now = self._clock.now()
             carrier.receive(link, now)
             was_read, read = read, camera.step()
-            if not carrier.send(link, now) and not read:
+            if not carrier.send(link) and not read:
                 if carrier.left:
                     return
                 machine.starts.poll(now, link.nonce is not None)

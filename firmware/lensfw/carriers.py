@@ -1,4 +1,4 @@
-"""What carries the link on a board: USB where it can be had from Python, else the built-in CDC."""
+"""What carries the link on a board: an interface of its own on USB, or the built-in CDC."""
 
 import select
 import sys
@@ -7,7 +7,7 @@ import time
 import micropython
 
 from . import lockup, wire
-from .transports import stream, usb
+from .transports import cdc, stream, usb
 
 _INTERRUPT = 3
 _TWICE = b"\x03\x03"
@@ -16,69 +16,63 @@ _MPREMOTE = b"\r\x03"
 
 def choose(configuration, machine, clock):
     """As *configuration* wants, and the board can."""
-    lanes = configuration["usb"]["lanes"]
-    usbd = machine.usb_device() if lanes else None
-    if usbd is not None:
-        return UsbCarrier(configuration, usbd, lanes, machine)
-    return CdcCarrier(clock)
+    lanes, serial = configuration["usb"]["lanes"], configuration["serial"]
+    usbd, addressed = machine.usb_device(), machine.usb_addressed
+    if usbd is None:
+        return CdcCarrier(None, stream.StreamTransport, clock)
+    if lanes:
+        names = serial, configuration["model"], configuration["maker"]
+        return UsbCarrier(machine, usb.UsbTransport(usbd, lanes, *names, addressed), lanes)
+    return CdcCarrier(machine, cdc.CdcTransport, clock, usbd, serial, addressed)
 
 
 class UsbCarrier:
-    """An interface of its own, beside a CDC that stays the REPL's."""
+    """An interface of its own, beside a CDC that stays the REPL's.
+
+    ``machine`` is None where nobody but MicroPython has anything to do with USB.
+    """
 
     left = False
 
-    def __init__(self, configuration, usbd, lanes, machine):
+    def __init__(self, machine, transport, lanes):
         self.lanes = lanes
-        controller = machine.controller()
+        controller = machine.controller() if machine is not None else None
         self._lockup = lockup.Lockup(controller) if controller is not None else None
-        self._usb = usb.UsbTransport(
-            usbd,
-            self.lanes,
-            configuration["serial"],
-            configuration["model"],
-            configuration["maker"],
-            *machine.usb_addressed(),
-        )
+        self._transport = transport
 
     def start(self):
-        self._usb.start()
+        self._transport.start()
 
     def receive(self, link, now):
         watched = self._lockup
-        if watched is not None and watched.poll(time.ticks_ms(), self._usb.configured()):
+        if watched is not None and watched.poll(time.ticks_ms(), self._transport.configured()):
             # Nobody will say what became of what was in flight.
-            self._usb.vanished()
-        self._usb.receive(link, now)
+            self._transport.vanished()
+        self._transport.receive(link, now)
 
-    def send(self, link, now):
+    def send(self, link):
         """Whether there was anything to send."""
-        return self._usb.send(link)
+        return self._transport.send(link)
 
     def end(self):
         """The interface stays, so that the REPL does: nobody answers on it."""
 
 
-class CdcCarrier:
-    """The link over the REPL's own serial port.
+class CdcCarrier(UsbCarrier):
+    """The link over the REPL's own serial port; *make* is the transport's, from the stream on.
 
     While it is served nothing is printed, and Ctrl-C is a byte like any other. ``left`` once the
     host has asked for the REPL.
     """
 
-    lanes = 1
-
-    def __init__(self, clock):
+    def __init__(self, machine, make, *arguments):
         self._serial = Serial()
-        self._transport = stream.StreamTransport(self._serial, clock)
+        super().__init__(machine, make(self._serial, *arguments), 1)
         self._linked = False
 
     @property
     def left(self):
         return self._serial.left
-
-    def start(self):
-        """MicroPython pulls up by itself."""
 
     def receive(self, link, now):
         if not self._linked:
@@ -86,10 +80,7 @@ class CdcCarrier:
             micropython.kbd_intr(-1)
         # In a session any byte may be a packet's.
         self._serial.listening = link.nonce is None
-        self._transport.receive(link.receiver)
-
-    def send(self, link, now):
-        return self._transport.send(link)
+        super().receive(link, now)
 
     def end(self):
         if self._linked:
@@ -107,19 +98,26 @@ class Serial:
     def __init__(self):
         self.left = False
         self.listening = True
-        self._input = sys.stdin.buffer
         self._output = sys.stdout.buffer
-        self._poll = select.poll()
-        self._poll.register(sys.stdin, select.POLLIN)
+        poll = select.poll()
+        poll.register(sys.stdin, select.POLLIN)
+        self._ready = poll.ipoll
+        self._read = sys.stdin.buffer.readinto
         self._byte = bytearray(1)
 
     def readinto(self, view):
         """None if nothing has come."""
         count = 0
-        while count < len(view) and self._poll.poll(0):
+        most = len(view)
+        ready, read, byte = self._ready, self._read, self._byte
+        while count < most:
             # One by one: a read of more would wait for them.
-            self._input.readinto(self._byte)
-            view[count] = self._byte[0]
+            for _ in ready(0):
+                break
+            else:
+                break
+            read(byte)
+            view[count] = byte[0]
             count += 1
         if not count:
             return None

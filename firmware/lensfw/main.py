@@ -22,6 +22,7 @@ class Sockets:
     def __init__(self, fds, clock, limits, poll):
         rate, latency = limits.get("rate", 0), limits.get("latency_us", 0)
         self._poll = poll
+        self._clock = clock
         self._lanes = []
         self.count = len(fds)
         for fd in fds:
@@ -34,7 +35,7 @@ class Sockets:
 
     def receive(self, link):
         """Read once; False at the end."""
-        return self._first.receive(link.receiver)
+        return self._first.receive(link, self._clock.now())
 
     def send(self, link, wait):
         """Send what can be sent; how long, up to *wait* ms, nothing more is to be done."""
@@ -68,7 +69,7 @@ class Usb:
         import micropython
 
         from .ports import usbdevice
-        from .transports import usb
+        from .transports import cdc, usb
 
         options = configuration["usb"]
         self._clock = clock
@@ -76,39 +77,35 @@ class Usb:
         self._cable = open(fd, "r+b")
         poll.register(self._cable, select.POLLIN)
         self._usbd = usbdevice.USBDevice(self._cable, options["speed"], micropython.schedule)
-        self.count = options["lanes"]
-        self._stream = None
-        if self.count:
-            self._usb = usb.UsbTransport(
-                self._usbd,
-                self.count,
-                configuration["serial"],
-                configuration["model"],
-                configuration["maker"],
+        self.count = max(1, options["lanes"])
+        self._blocks = False
+        serial = configuration["serial"]
+        if options["lanes"]:
+            self._transport = usb.UsbTransport(
+                self._usbd, self.count, serial, configuration["model"], configuration["maker"]
             )
-            self._usb.start()
+            self._transport.start()
+        elif options["device"]:
+            self._transport = cdc.CdcTransport(self._usbd.cdc, clock, self._usbd, serial)
+            self._transport.start()
         else:
-            # A board without machine.USBDevice: the link goes over the built-in CDC.
-            self.count = 1
-            self._usbd.builtin_driver = cdc = self._usbd.cdc
-            strings = [None, None, None, configuration["serial"], None]
-            self._usbd.config(cdc.desc_dev, cdc.desc_cfg, strings)
+            # A board without machine.USBDevice, whose driver has the endpoint for itself.
+            self._blocks = True
+            self._transport = stream.StreamTransport(self._usbd.cdc, clock)
+            builtin = self._usbd.builtin_driver = self._usbd.cdc
+            strings = (None, None, None, serial)
+            self._usbd.config(builtin.desc_dev, builtin.desc_cfg, strings)
             self._usbd.active(True)
-            self._stream = stream.StreamTransport(cdc, clock)
 
     def receive(self, link):
         """As Sockets' receive(): EOFError at the end."""
         self._usbd.pump()
-        if self._stream is not None:
-            return self._stream.receive(link.receiver)
-        self._usb.receive(link, self._clock.now())
+        self._transport.receive(link, self._clock.now())
         return True
 
     def send(self, link, wait):
         """As Sockets' send()."""
-        if self._stream is not None:
-            self._stream.send(link)
-        elif self._usb.send(link):
+        if self._transport.send(link) and not self._blocks:
             # A callback may have taken it already.
             wait = 0
         backlog = select.POLLOUT if self._usbd.flush() else 0

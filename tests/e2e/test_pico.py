@@ -7,6 +7,8 @@ says what is missing. Emulated time is said to be that; what bounds a test is th
 from __future__ import annotations
 
 import contextlib
+import io
+import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -238,15 +240,90 @@ def test_quiet_is_not_taken_for_locked_up(pico: Make, quiet: str) -> None:
     check_anew(module)
 
 
-def test_over_the_serial_port_alone(pico: Make) -> None:
-    module = pico(cdc=True)
+@contextlib.contextmanager
+def terminal_of(module: PicoModule) -> Iterator[Terminal]:
     device = usb.core.find(backend=UsbIpBackend(module.board.address, PATIENCE_S))
     device.set_configuration()
-    with (
-        closing(Terminal(device)) as terminal,
-        lenslink.open(f"serial:{terminal.path}", timeout=PATIENCE_S) as lens,
-    ):
+    with closing(Terminal(device)) as terminal:
+        yield terminal
+
+
+def over(terminal: Terminal) -> Device:
+    return lenslink.open(f"serial:{terminal.path}", timeout=PATIENCE_S)
+
+
+def test_over_the_serial_port_alone(pico: Make) -> None:
+    with terminal_of(pico(cdc=True)) as terminal:
+        for _ in range(2):
+            with over(terminal) as lens:
+                check_frames(lens)
+                assert lens.stats.lost_packets == 0
+
+
+def test_a_serial_port_that_is_closed_in_the_middle_of_a_frame(pico: Make) -> None:
+    with terminal_of(pico(cdc=True)) as terminal:
+        for _ in range(3):
+            device = over(terminal)
+            frames = device.stream()
+            next(frames).release()
+            # Without a word to the module, as a host that is killed.
+            device._session._transport.close()
+            with pytest.raises(lenslink.Disconnected), closing(frames):
+                for frame in frames:
+                    frame.release()
+            device.close()
+        with over(terminal) as lens:
+            check_frames(lens)
+
+
+@pytest.mark.parametrize("how", ["reset", "lock", "restart"])
+def test_a_serial_port_whose_board_is_interrupted(pico: Make, how: str) -> None:
+    """By a bus reset, a lock-up of its controller, a reset of the chip."""
+    module = pico(cdc=True)
+    with terminal_of(module) as terminal:
+        with pytest.raises(LensLinkError), over(terminal) as lens:
+            check_frames(lens, 100, during=lambda: module.board.command(**{how: True}))
+        if how != "reset":
+            module.board.event("attached", patience())
+    deadline = patience()
+    while True:
+        try:
+            device = usb.core.find(backend=UsbIpBackend(module.board.address, PATIENCE_S))
+            device.set_configuration()
+        except (AttributeError, usb.core.USBError):
+            # The server does not know yet that it is back.
+            deadline.check()
+        else:
+            break
+    with closing(Terminal(device)) as terminal, over(terminal) as lens:
         check_frames(lens)
+
+
+def test_from_the_serial_link_to_the_repl_and_back(pico: Make) -> None:
+    """As mpremote does it, between two sessions."""
+    module = pico(cdc=True)
+    with terminal_of(module) as terminal:
+        with over(terminal) as lens:
+            check_frames(lens)
+        # What comes together with the session's last words is still a packet's.
+        until(module, 100_000)
+        with Path(terminal.path).open("r+b", 0) as port:
+            port.write(b"\r\x03\x03")
+            read_until(port, b">>> ")
+            port.write(b"print(6 * 7)\r")
+            read_until(port, b"\n42\r\n")
+            port.write(b"\x04")
+        module.board.event("attached", patience())
+    with terminal_of(module) as terminal, over(terminal) as lens:
+        check_frames(lens)
+
+
+def read_until(port: io.FileIO, words: bytes) -> None:
+    deadline, heard = patience(), b""
+    while words not in heard:
+        ready, _, _ = select.select([port], [], [], deadline.remaining())
+        assert ready, f"waited for {words!r}, and heard {heard!r}"
+        heard += port.read(4096) or b""
 
 
 def test_pins_of_the_plant(pico: Make) -> None:

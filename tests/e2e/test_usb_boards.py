@@ -60,9 +60,11 @@ def make_board() -> Iterator[MakeBoard]:
     micropython.interpreter()  # skips where there is none
     with contextlib.ExitStack() as stack:
 
-        def make(serial: str = "S1", cdc: bool = False, **options: str) -> VirtualBoard:
+        def make(
+            serial: str = "S1", cdc: bool = False, device: bool = True, **options: str
+        ) -> VirtualBoard:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            board = VirtualBoard(SIZE | options, serial, cdc=cdc, listener=listener)
+            board = VirtualBoard(SIZE | options, serial, cdc=cdc, device=device, listener=listener)
             stack.callback(board.close)
             board.plug(patience())
             return board
@@ -284,10 +286,15 @@ def test_no_module_on_usb(make_board: MakeBoard, on_usb: Callable[..., None]) ->
 # --- serial: --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def terminal(make_board: MakeBoard) -> Iterator[tuple[VirtualBoard, Terminal]]:
-    """A board that has its serial port only, and what a kernel would make of that."""
-    board = make_board(cdc=True)
+@pytest.fixture(params=["endpoint", "driver"])
+def terminal(
+    request: pytest.FixtureRequest, make_board: MakeBoard
+) -> Iterator[tuple[VirtualBoard, Terminal]]:
+    """A board that has its serial port only, and what a kernel would make of that.
+
+    It gives packets to the port's endpoint; or to the driver, where it lacks machine.USBDevice.
+    """
+    board = make_board(cdc=True, device=request.param == "endpoint")
     with closing(terminal_of(board)) as made:
         yield board, made
 

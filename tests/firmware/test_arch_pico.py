@@ -1,4 +1,4 @@
-"""Thumb's instructions on an emulated RP2040: the suite's functions, and what they cost.
+"""The firmware on an emulated RP2040: Thumb's instructions, and what it costs of time and heap.
 
 Skipped, with what is missing, where there is no emulator or no image.
 """
@@ -29,6 +29,18 @@ for name in {names}:
     except Exception as error:
         print(name, repr(error))
 """
+# What the firmware imports of MicroPython's own is there already, or written in C.
+LOADED = """
+import gc
+gc.collect()
+before = gc.mem_alloc()
+for name in {names}:
+    __import__(name)
+gc.collect()
+print(gc.mem_alloc() - before, gc.mem_free() + gc.mem_alloc())
+"""
+BUDGET = 100_000
+"""Bytes of an RP2040's heap that the whole of lensfw may cost."""
 MANY = choose(200, 10_000)
 PATIENCE_S = choose(250, 3600)
 # Emulated cycles a byte or pixel, measured with some room: see arch/thumb.py.
@@ -93,6 +105,18 @@ def test_cycles(printed):
     assert int(cycles["crc"]) <= 10
     assert int(cycles["pack"]) <= 8
     assert int(cycles["pixels"]) <= 24
+
+
+def test_size_when_loaded(files, capsys, record_property):
+    modules = [name.removesuffix(".mpy") for name in files if name.endswith(".mpy")]
+    names = sorted(name.removesuffix("/__init__").replace("/", ".") for name in modules)
+    assert {"lensfw.board", "lensfw.arch.thumb", "lensfw.ports.rp2"} < set(names)
+    [line] = lines_of(files, LOADED.format(names=names).encode())
+    loaded, heap = map(int, line.split())
+    record_property("lensfw_bytes", loaded)
+    with capsys.disabled():
+        print(f"\nlensfw loaded on an emulated Pico: {loaded:,} bytes of a heap of {heap:,}")
+    assert 10_000 < loaded < BUDGET
 
 
 @pytest.mark.timeout(PATIENCE_S + 50)

@@ -21,8 +21,12 @@ SIMULATED = {"lensfw.ports.sim", "lensfw.ports.usbdevice", "lensfw.ports.usbcdc"
 THUMB = {"lensfw/arch/thumb.py"}
 ROOT = {"lensfw.flash.boot", "lensfw.flash.main"}
 CHIP = micropython.TESTS / "lab/chip"
-BUDGET = 100_000
-"""Bytes of an RP2040's 205 KB that the firmware may cost."""
+BUDGET = 133_000
+"""Bytes of heap that the firmware may cost here, with both ports of which a board has one.
+
+It may cost an RP2040 100,000 of its 205 KB, which test_arch_pico measures. Here a word is twice as
+long, and half of what is loaded is words: this watches over it where there is no emulated chip.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +81,13 @@ def test_size_when_loaded(mpy_cross, tmp_path, capsys, record_property):
     found = json.loads(done.stdout)
     assert all(file.endswith(".mpy") for _, _, file in found)
     sizes = {name: size for name, size, _ in found}
-    # An image has one of them.
-    ports = [sizes[f"lensfw.ports.{port}"] for port in ("rp2", "esp32")]
-    on_board = sum(sizes[name] for name in board) - min(ports)
+    on_board = sum(sizes[name] for name in board)
     whole = sum(sizes.values())
     record_property("lensfw_bytes", on_board)
     with capsys.disabled():
         print(
-            f"\nlensfw loaded from .mpy: {on_board} bytes of heap for a board, {whole} with the "
-            "simulated module's own parts (64-bit heap: an upper bound for a 32-bit board)"
+            f"\nlensfw loaded from .mpy: {on_board} bytes of a 64-bit heap for all boards' parts, "
+            f"{whole} with the simulated module's own"
         )
     assert 10_000 < on_board < BUDGET
 

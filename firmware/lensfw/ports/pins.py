@@ -1,4 +1,4 @@
-"""What every board's ports have in common: pins, by machine.Pin, and a sensor that is computed.
+"""What boards have in common: the chip, pins by machine.Pin, and a sensor that is computed.
 
 Inputs are pulled up, and a contact is closed while its pin is high: a board with nothing wired to
 it is seated. What takes it off pulls its pin to ground.
@@ -8,7 +8,8 @@ import time
 
 import machine
 
-from .. import contacts
+from .. import contacts, recovery
+from ..transports import usb
 from . import generated
 
 _EDGES = 32
@@ -17,13 +18,56 @@ _REFERENCE_MV = 3300
 _FULL_SCALE_MV = 6600
 
 
-def guarded(number):
-    """Whether the guard pin of that number is held low; None is none."""
-    if number is None:
-        return False
-    pin = machine.Pin(number, machine.Pin.IN, machine.Pin.PULL_UP)
-    time.sleep_us(50)  # for the pull-up to be one
-    return not pin.value()
+class Machine:
+    """The chip, for boot and board. *ports* are its own, and *kept*, which outlives a reset."""
+
+    # Where the device's address is to be seen; see transports.usb. Not looked at, where nothing is
+    # known to go wrong.
+    usb_addressed = usb.ALWAYS
+
+    def __init__(self, configuration, ports, kept):
+        self._configuration = configuration
+        self._make_ports = ports
+        self._ports = None
+        self._dog = None
+        self.starts = recovery.Starts(kept)
+
+    @property
+    def ports(self):
+        if self._ports is None:
+            self._ports = self._make_ports(self._configuration)
+        return self._ports
+
+    def guarded(self):
+        """Whether the guard pin is held low."""
+        number = self._configuration["pins"].get("guard")
+        if number is None:
+            return False
+        pin = machine.Pin(number, machine.Pin.IN, machine.Pin.PULL_UP)
+        time.sleep_us(50)  # for the pull-up to be one
+        return not pin.value()
+
+    def usb_device(self):
+        """machine.USBDevice's one object; None where it is missing."""
+        found = getattr(machine, "USBDevice", None)
+        return found() if found is not None else None
+
+    def controller(self):
+        """What lockup watches; None where no lock-up is known."""
+        return
+
+    def watch(self):
+        """From now on feed() has to be called."""
+        timeout = self._configuration.get("watchdog_ms")
+        if timeout:
+            self._dog = machine.WDT(timeout=timeout)
+
+    def feed(self):
+        if self._dog is not None:
+            self._dog.feed()
+
+    def idle(self):
+        time.sleep_ms(1)
 
 
 class Supply:

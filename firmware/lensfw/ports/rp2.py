@@ -5,7 +5,7 @@ import time
 
 import machine
 
-from .. import power, recovery
+from .. import power
 from . import pins
 
 _RP2040 = "RP2040" in sys.implementation._machine
@@ -67,57 +67,23 @@ class Controller:
             machine.mem32[register] = value
 
 
-class Machine:
+class Machine(pins.Machine):
     """The chip, for boot and board."""
 
+    usb_addressed = (machine.mem8, _USB_ADDRESS)
+
     def __init__(self, configuration):
-        self._pins = configuration["pins"]
-        self._watchdog_ms = configuration.get("watchdog_ms", 0)
-        self._dog = None
-        self._ports = None
-        self._configuration = configuration
-        self.starts = recovery.Starts(Scratch())
-
-    @property
-    def ports(self):
-        if self._ports is None:
-            self._ports = Ports(self._configuration)
-        return self._ports
-
-    def guarded(self):
-        """Whether the guard pin is held low."""
-        return pins.guarded(self._pins.get("guard"))
-
-    def usb_device(self):
-        """machine.USBDevice's one object; None where it is missing."""
-        found = getattr(machine, "USBDevice", None)
-        return found() if found is not None else None
-
-    def usb_addressed(self):
-        """Where the device's address is to be seen, as arguments; see transports.usb."""
-        return ((machine.mem8, _USB_ADDRESS),)
+        super().__init__(configuration, Ports, Scratch())
 
     def controller(self):
-        """What lockup watches; None on a chip without the erratum."""
+        """As pins.Machine's: of the RP2040; an RP2350 is without the erratum."""
         return Controller() if _RP2040 else None
-
-    def watch(self):
-        """From now on feed() has to be called."""
-        if self._watchdog_ms:
-            self._dog = machine.WDT(timeout=self._watchdog_ms)
-
-    def feed(self):
-        if self._dog is not None:
-            self._dog.feed()
 
     def unwatch(self):
         """The REPL feeds no watchdog."""
         if self._dog is not None:
             machine.mem32[_WATCHDOG_CTRL_CLEAR] = _WATCHDOG_ENABLE
             self._dog = None
-
-    def idle(self):
-        time.sleep_ms(1)
 
 
 class Ports(pins.PinPorts):

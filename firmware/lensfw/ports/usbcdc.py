@@ -54,9 +54,6 @@ class BuiltinCdc:
         self.connected = False
         self._in = b""
         self._waiting = 0
-        self._busy = False
-        self._whole = False
-        self._listening = False
         self._is_open = False
 
     def opened(self):
@@ -66,11 +63,18 @@ class BuiltinCdc:
     def restarted(self, ep):
         """After a halt: what was in flight is lost."""
         if ep == _OUT:
-            self._listening = False
             self._listen()
         elif ep == _IN:
-            self._busy = False
             self._go_on()
+
+    def completed(self, ep, count, data):
+        """A transfer of the driver's endpoints is over, whoever has started it."""
+        if ep == _OUT:
+            self._in = self._in + bytes(data)
+            self._listen()
+        elif ep == _IN and not self._go_on() and count and count % self._packet == 0:
+            # What fills its last packet ends with an empty one.
+            self._start(_IN, b"")
 
     def request(self, setup, data):
         """A class request: True, False, or data to answer with."""
@@ -110,31 +114,20 @@ class BuiltinCdc:
         return count
 
     def _listen(self):
-        if self._is_open and not self._listening and len(self._in) <= self._size - self._packet:
-            self._listening = True
-            self._usbd.submit(_OUT, self._received, self._heard)
-
-    def _heard(self, count):
-        self._listening = False
-        self._in = self._in + bytes(self._received[:count])
-        self._listen()
+        if len(self._in) <= self._size - self._packet:
+            self._start(_OUT, self._received)
 
     def _go_on(self):
-        if self._busy or not self._is_open:
-            return
+        """Whether there was something to send, and the endpoint took it."""
         count = self._waiting
-        if not count and not self._whole:
-            return
+        if not count or self._usbd.claimed(_IN):
+            return False
         self._sending[:count] = memoryview(self._queue)[:count]
         self._waiting = 0
-        # The driver ends what fills its last packet with an empty one.
-        self._whole = count > 0 and count % self._packet == 0
-        self._busy = True
-        try:
-            self._usbd.submit(_IN, self._sending[:count], self._sent)
-        except OSError:
-            self._busy = False
+        return self._start(_IN, self._sending[:count])
 
-    def _sent(self, _):
-        self._busy = False
-        self._go_on()
+    def _start(self, ep, buffer):
+        try:
+            return self._is_open and self._usbd.submit(ep, buffer)
+        except OSError:
+            return False

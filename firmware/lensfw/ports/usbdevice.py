@@ -11,6 +11,9 @@ cable are a process at the other end of ``bus`` (lenslink_hil.usbip.bus has the 
 - Standard requests never reach Python, but those to an endpoint are told afterwards; class
   requests do; vendor requests do not.
 
+- Any endpoint takes transfers, the built-in driver's too: that hears of their end, and Python does
+  not.
+
 The buffer of a transfer belongs to the controller until the callback: it is read when the bus
 takes it, not before.
 """
@@ -41,11 +44,10 @@ class _BuiltinNone:
 
 
 class _Transfer:
-    def __init__(self, buffer, length, generation, callback):
+    def __init__(self, buffer, length, generation):
         self.buffer = buffer
         self.length = length
         self.generation = generation
-        self.callback = callback
 
 
 class USBDevice:
@@ -118,20 +120,24 @@ class USBDevice:
         memoryview(buffer)
         if not 0 < ep & 15 < _ENDPOINTS:
             raise ValueError("ep")
-        done = self.submit(ep, buffer, None)
+        done = self.submit(ep, buffer)
         self._schedule()
         return done
 
-    def submit(self, ep, buffer, callback):
-        """As submit_xfer(); the built-in driver's *callback* is called at once, not scheduled."""
-        if ep in self._halted or (ep in self._transfers and ep not in self._claimable):
+    def claimed(self, ep):
+        """Whether it takes no transfer: one is in flight, or it is halted."""
+        return ep in self._halted or (ep in self._transfers and ep not in self._claimable)
+
+    def submit(self, ep, buffer):
+        """As submit_xfer(), for the built-in driver: from the task, which needs no other."""
+        if self.claimed(ep):
             raise OSError(_EBUSY)
         if ep not in self._opened:
             return False
         length = len(buffer) & 0xFFFF
         generation = self._generations.get(ep, self._generation)
         self._claimable.discard(ep)
-        self._transfers[ep] = _Transfer(buffer, length, generation, callback)
+        self._transfers[ep] = _Transfer(buffer, length, generation)
         if ep & _IN:
             self._send(_ARM, ep, generation, 0, memoryview(buffer)[:length])
         else:
@@ -243,10 +249,10 @@ class USBDevice:
             if transfer is None or transfer.generation != generation:
                 return
             del self._transfers[ep]
-            if transfer.callback:
-                transfer.callback(value)
-            else:
+            if ep & 15 >= self._driver.ep_max:
                 self._call(3, ep, self.XFER_SUCCESS, value)
+            elif self._driver is self.cdc:
+                self.cdc.completed(ep, value, payload)
         elif kind == _RESET:
             self._generation = generation
             self._generations = {}

@@ -19,14 +19,18 @@ class StreamTransport:
         self._ready = 0
         self._idle = True
 
-    def receive(self, receiver):
+    def start(self):
+        """The stream is there already."""
+
+    def receive(self, link, now):
         """Read once; False at the end of the stream."""
+        receiver = link.receiver
         count = self._stream.readinto(receiver.space())
         if count is None:
             return True
         if count == 0:
             return False
-        receiver.received(count, self._clock.now())
+        receiver.received(count, now)
         return True
 
     def send(self, link, lane=0):

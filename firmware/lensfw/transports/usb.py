@@ -31,20 +31,20 @@ _EMPTY = memoryview(b"")
 _NOTHING = (_EMPTY, None)
 _TRANSFER = wire.USB_TRANSFER
 _MOST = const(8)  # packets that wait on a lane, the one on its way among them
-_ALWAYS = (b"\x01", 0)
+ALWAYS = (b"\x01", 0)
 _ADDRESS = const(0x7F)
 _DEVICE = "<BBHBBBBHHHBBBB"
 _MISCELLANEOUS = (0xEF, 2, 1)  # a device of several functions
 
 
-def bulk_packet(descriptors):
-    """The bulk packet size that the built-in driver has at the controller's speed; 64 without."""
+def bulk_in(descriptors):
+    """Address and packet size of the built-in driver's bulk IN endpoint; (0, 64) without."""
     at = 0
     while at < len(descriptors):
-        if descriptors[at + 1] == 5 and descriptors[at + 3] & 3 == _BULK:
-            return struct.unpack_from("<H", descriptors, at + 4)[0]
+        if descriptors[at + 1] == 5 and descriptors[at + 2] & _IN and descriptors[at + 3] == _BULK:
+            return descriptors[at + 2], struct.unpack_from("<H", descriptors, at + 4)[0]
         at += descriptors[at] or len(descriptors)
-    return 64
+    return 0, 64
 
 
 class Lane:
@@ -54,7 +54,7 @@ class Lane:
     loop can bring the next. ``done`` are tiles that have been sent.
     """
 
-    def __init__(self, usbd, address, packet_bytes, addressed=_ALWAYS):
+    def __init__(self, usbd, address, packet_bytes, addressed=ALWAYS):
         self.address = address
         self._memory, self._place = addressed
         self.open = False
@@ -111,6 +111,27 @@ class Lane:
         """Go on where nothing is in flight: for the main loop."""
         if not self.busy and self.open:
             self._go_on()
+
+    def poll(self):
+        """Go on while what was in flight is over, where no callback says so: for the main loop."""
+        try:
+            while (
+                self.busy
+                and self._following is not None
+                and self.open
+                and self._memory[self._place] & _ADDRESS
+                and self._submit(self.address, self._following)
+            ):
+                self._followed()
+        except OSError:
+            # It is not.
+            pass
+
+    def settle(self, link):
+        """Tell the link what has been sent."""
+        done = self.done
+        while done:
+            link.sent(done.pop(0))
 
     def completed(self, result):
         """A transfer is over: called from the scheduler.
@@ -230,7 +251,7 @@ class Inbound:
     before it reads on.
     """
 
-    def __init__(self, usbd, address, size, addressed=_ALWAYS):
+    def __init__(self, usbd, address, size, addressed=ALWAYS):
         self.address = address
         self._memory, self._place = addressed
         self.open = False
@@ -302,10 +323,10 @@ class Inbound:
 class UsbTransport:
     """The link's bytes over ``usbd``; ``lanes`` bulk IN endpoints."""
 
-    def __init__(self, usbd, lanes, serial, model, maker, addressed=_ALWAYS):
+    def __init__(self, usbd, lanes, serial, model, maker, addressed=ALWAYS):
         self._usbd = usbd
         self._builtin = usbd.BUILTIN_DEFAULT
-        self.packet_bytes = bulk_packet(self._builtin.desc_cfg)
+        self.packet_bytes = bulk_in(self._builtin.desc_cfg)[1]
         self._interface = self._builtin.itf_max
         first = self._builtin.ep_max
         self.lanes = [
@@ -354,7 +375,7 @@ class UsbTransport:
         # Before: a host that asks for a tile again has had what was sent before it asked, and one
         # that still counted as on its way would neither be sent again nor be named gone.
         for lane in self.lanes:
-            self._settle(link, lane)
+            lane.settle(link)
         self.inbound.read(link.receiver, now)
 
     def send(self, link):
@@ -366,7 +387,7 @@ class UsbTransport:
                 # Its tiles count as sent, and will be asked for again.
                 lane.drop()
             if lane.done:
-                self._settle(link, lane)
+                lane.settle(link)
             lane.kick()
         # One each, so that no lane waits while another has two.
         return link.waits() and self._offer(link, 1, self._offer(link, 0, False))
@@ -385,14 +406,9 @@ class UsbTransport:
         self._was_reset = False
         for lane in self.lanes:
             lane.drop()
-            self._settle(link, lane)
+            lane.settle(link)
         self.inbound.drop()
         link.end()
-
-    def _settle(self, link, lane):
-        done = lane.done
-        while done:
-            link.sent(done.pop(0))
 
     # --- what the host sees ---------------------------------------------------------------
 

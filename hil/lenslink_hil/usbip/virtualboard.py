@@ -33,8 +33,9 @@ _SPEEDS = {"full": SPEED_FULL, "high": SPEED_HIGH}
 class VirtualBoard:
     """A board that is not plugged in yet; *options* are those of :data:`OPTIONS`.
 
-    With *cdc* it has no interface of its own: the link goes over its serial port. *listener* is
-    where USB/IP clients connect; without, a socket in a private folder: :attr:`address`.
+    With *cdc* it has no interface of its own: the link goes over its serial port; without *device*
+    it lacks ``machine.USBDevice``, too. *listener* is where USB/IP clients connect; without, a
+    socket in a private folder: :attr:`address`.
     """
 
     def __init__(
@@ -43,13 +44,18 @@ class VirtualBoard:
         serial: str,
         *,
         cdc: bool = False,
+        device: bool = True,
         listener: socket.socket | None = None,
     ) -> None:
         self.serial = serial
         self.module: Module | None = None
         self.boots = 0
         profile = load_board(options.get("board", "sim"))
-        self._usb = {"lanes": 0 if cdc else _lanes(options), "speed": _speed(options)}
+        self._usb = {
+            "lanes": 0 if cdc else _lanes(options),
+            "speed": _speed(options),
+            "device": device,
+        }
         self._options = {key: value for key, value in options.items() if key != "speed"}
         self._exporter = Exporter(listener, profile.limits.get("rate", 0))
         self.address = self._exporter.address

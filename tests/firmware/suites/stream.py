@@ -81,18 +81,18 @@ def test_a_tile_is_released_when_it_is_sent_and_not_before():
 def test_receiving():
     stream, time = Stream(), world.Time()
     transport = StreamTransport(stream, time)
-    rejects = {}
-    receiver = framing.Receiver(rejects)
-    assert transport.receive(receiver) is True, "nothing there"
+    link = Queue([])
+    receiver = link.receiver = framing.Receiver({})
+    assert transport.receive(link, 0) is True, "nothing there"
     packet = world.seal(0x10, wire.T_FLUSH, 1, 5, 6, b"\x02\x00")
     stream.coming = [packet[:17], packet[17:]]
-    assert transport.receive(receiver) is True
+    assert transport.receive(link, 0) is True
     assert receiver.next(0) is None
-    assert transport.receive(receiver) is True
+    assert transport.receive(link, 0) is True
     header, payload = receiver.next(0)
     assert header[6:8] == (5, 6) and bytes(payload) == b"\x02\x00"
     stream.coming = [b""]
-    assert transport.receive(receiver) is False, "the end"
+    assert transport.receive(link, 0) is False, "the end"
 
 
 def test_a_rate_holds_bytes_back():

@@ -2,88 +2,25 @@
 
 import struct
 
+from lab.usbrig import (
+    ARM,
+    ATTACH,
+    CONTROL,
+    DETACH,
+    DONE,
+    HALT,
+    OPEN,
+    REPLY,
+    RESET,
+    Cable,
+    Link,
+)  # fmt: skip
+
 from lensfw import wire
 from lensfw.ports import usbdevice
 from lensfw.transports import usb
 
-ATTACH, DETACH, ARM, STALL, REPLY = 1, 2, 3, 4, 5
-RESET, OPEN, DONE, CONTROL, HALT = 16, 17, 18, 19, 20
 OUT, IN = 0x03, 0x83
-
-
-class Cable:
-    """The bus' end of a stand-in's records."""
-
-    def __init__(self, most=None):
-        self._in = b""
-        self._out = b""
-        self._most = most
-
-    def readinto(self, view):
-        count = min(len(view), len(self._in))
-        if not count:
-            return None
-        view[:count] = self._in[:count]
-        self._in = self._in[count:]
-        return count
-
-    def write(self, view):
-        count = min(len(view), self._most or len(view))
-        self._out += bytes(view[:count])
-        return count
-
-    def say(self, kind, ep=0, generation=0, value=0, data=b""):
-        self._in += struct.pack("<BBHHHI", kind, ep, generation, value, 0, len(data)) + data
-
-    def heard(self):
-        """Records since the last call: (kind, endpoint, generation, value, payload)."""
-        found = []
-        while self._out:
-            kind, ep, generation, value, _, length = struct.unpack("<BBHHHI", self._out[:12])
-            found.append((kind, ep, generation, value, self._out[12 : 12 + length]))
-            self._out = self._out[12 + length :]
-        return found
-
-    def armed(self, ep=IN):
-        """Data of what has been armed on *ep* since the last call of heard() or this."""
-        return [each[4] for each in self.heard() if each[0] == ARM and each[1] == ep]
-
-
-class Receiver:
-    def __init__(self):
-        self.data = b""
-        self._view = memoryview(bytearray(700))
-
-    def space(self):
-        return self._view
-
-    def received(self, count, now):
-        self.data += bytes(self._view[:count])
-
-
-class Link:
-    def __init__(self):
-        self.receiver = Receiver()
-        self.waiting = [[], [], [], []]
-        self.released = []
-        self.ended = 0
-
-    def waits(self):
-        return any(self.waiting)
-
-    def next_packet(self, lane):
-        return self.waiting[lane].pop(0) if self.waiting[lane] else None
-
-    def sent(self, tile):
-        self.released.append(tile)
-
-    def end(self):
-        self.ended += 1
-
-    def give(self, length, tile=None, lane=0):
-        data = bytes(range(256)) * (length // 256 + 1)
-        self.waiting[lane].append((memoryview(data)[:length], tile))
-        return data[:length]
 
 
 class Rig:
@@ -152,11 +89,11 @@ def test_a_driver_is_not_changed_while_active():
 def test_lengths_have_16_bits_and_are_not_checked():
     rig = Rig()
     rig.usbd.submit_xfer(IN, bytearray(65536 + 3))
-    assert rig.cable.armed() == [bytes(3)]
+    assert rig.cable.armed(IN) == [bytes(3)]
     rig.cable.say(DONE, IN, 1, 3)
     rig.usbd.pump()
     rig.usbd.submit_xfer(IN, bytearray(65536))
-    assert rig.cable.armed() == [b""]
+    assert rig.cable.armed(IN) == [b""]
 
 
 def test_no_callback_comes_after_a_reset():
@@ -330,12 +267,12 @@ def test_a_packet_that_comes_during_the_empty_one():
     board.turn()
     board.cable.heard()
     board.taken(64)
-    assert board.cable.armed() == [b""]
+    assert board.cable.armed(IN) == [b""]
     data = board.link.give(3)
     board.turn()
-    assert board.cable.armed() == []
+    assert board.cable.armed(IN) == []
     board.taken(0)
-    assert board.cable.armed() == [data]
+    assert board.cable.armed(IN) == [data]
 
 
 def test_a_host_that_never_reads_is_given_two_packets():
@@ -344,7 +281,7 @@ def test_a_host_that_never_reads_is_given_two_packets():
         board.link.give(100, number)
     for _ in range(20):
         board.turn()
-    assert len(board.cable.armed()) == 1
+    assert len(board.cable.armed(IN)) == 1
     assert len(board.link.waiting[0]) == 7 and board.link.released == []
 
 
@@ -361,7 +298,7 @@ def test_a_reset_gives_every_tile_back_and_ends_the_session():
     board.cable.heard()
     data = board.link.give(5)
     board.turn()
-    assert board.cable.armed() == [data]
+    assert board.cable.armed(IN) == [data]
 
 
 def test_set_then_clear_starts_an_endpoint_anew():
@@ -419,11 +356,11 @@ def test_nothing_is_started_before_a_bus_reset_has_been_told_of():
     board.link.give(100, 1)
     board.link.give(100, 2)
     board.turn()
-    assert len(board.cable.armed()) == 1
+    assert len(board.cable.armed(IN)) == 1
     # The controller has been reset, and its callback has not come yet.
     address[0] = 0x80
     board.taken(100)
-    assert not board.cable.armed(), "neither what follows"
+    assert not board.cable.armed(IN), "neither what follows"
     board.cable.say(DONE, OUT, 1, 10, bytes(10))
     board.turn()
     board.turn()
@@ -432,7 +369,7 @@ def test_nothing_is_started_before_a_bus_reset_has_been_told_of():
     board.open()
     board.link.give(50)
     board.turn()
-    assert [len(each) for each in board.cable.armed()] == [50], "what was there is gone"
+    assert [len(each) for each in board.cable.armed(IN)] == [50], "what was there is gone"
 
 
 def test_what_was_sent_before_the_host_spoke_is_held_when_it_is_heard():

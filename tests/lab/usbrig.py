@@ -1,0 +1,81 @@
+"""The bus' end of a USB controller's stand-in, a link in small: for suites on its transports."""
+
+import struct
+
+ATTACH, DETACH, ARM, STALL, REPLY = 1, 2, 3, 4, 5
+RESET, OPEN, DONE, CONTROL, HALT = 16, 17, 18, 19, 20
+
+
+class Cable:
+    """The bus' end of a stand-in's records."""
+
+    def __init__(self, most=None):
+        self._in = b""
+        self._out = b""
+        self._most = most
+
+    def readinto(self, view):
+        count = min(len(view), len(self._in))
+        if not count:
+            return None
+        view[:count] = self._in[:count]
+        self._in = self._in[count:]
+        return count
+
+    def write(self, view):
+        count = min(len(view), self._most or len(view))
+        self._out += bytes(view[:count])
+        return count
+
+    def say(self, kind, ep=0, generation=0, value=0, data=b""):
+        self._in += struct.pack("<BBHHHI", kind, ep, generation, value, 0, len(data)) + data
+
+    def heard(self):
+        """Records since the last call: (kind, endpoint, generation, value, payload)."""
+        found = []
+        while self._out:
+            kind, ep, generation, value, _, length = struct.unpack("<BBHHHI", self._out[:12])
+            found.append((kind, ep, generation, value, self._out[12 : 12 + length]))
+            self._out = self._out[12 + length :]
+        return found
+
+    def armed(self, ep):
+        """Data of what has been armed on *ep* since the last call of heard() or this."""
+        return [each[4] for each in self.heard() if each[0] == ARM and each[1] == ep]
+
+
+class Receiver:
+    def __init__(self):
+        self.data = b""
+        self._view = memoryview(bytearray(700))
+
+    def space(self):
+        return self._view
+
+    def received(self, count, now):
+        self.data += bytes(self._view[:count])
+
+
+class Link:
+    def __init__(self):
+        self.receiver = Receiver()
+        self.waiting = [[], [], [], []]
+        self.released = []
+        self.ended = 0
+
+    def waits(self):
+        return any(self.waiting)
+
+    def next_packet(self, lane):
+        return self.waiting[lane].pop(0) if self.waiting[lane] else None
+
+    def sent(self, tile):
+        self.released.append(tile)
+
+    def end(self):
+        self.ended += 1
+
+    def give(self, length, tile=None, lane=0):
+        data = bytes(range(256)) * (length // 256 + 1)
+        self.waiting[lane].append((memoryview(data)[:length], tile))
+        return data[:length]

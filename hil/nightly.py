@@ -46,6 +46,8 @@ STEPS: dict[str, tuple[str, ...]] = {
     # The end-to-end tests, which CI runs on sim:, on two more benches, at the scale of CI.
     "e2e-usbip": (*_PYTEST, "tests/e2e", "--lens", "usbip:"),
     "e2e-pico": (*_PYTEST, "tests/e2e", "--lens", "pico:"),
+    # In the guests of make test-kernel, where CI runs a sample of it.
+    "e2e-kernel": ("-m", "lenslink_hil.kernel", "--all", "usb:e2e", "serial:e2e"),
     "fuzz": ("-m", "tests.fuzz", "all", "--seconds", "600", "--keep"),
     "mutate": ("hil/mutate.py",),
 }
@@ -53,7 +55,7 @@ STEPS: dict[str, tuple[str, ...]] = {
 # Lines that say what was run and what came of it.
 _COUNTS = re.compile(
     r"\[nightly\]|\d states, |inputs, exit |of \d+ mutants|^all: |^FAILED|^ERROR|NOT RUN"
-    r"|\d+ (passed|failed|errors?|skipped)\b.* in "
+    r"|\d+ (passed|failed|errors?|skipped)\b.* (in |left out)"
 )
 _HEAD = """# Nightly: the last run of each step
 

@@ -215,6 +215,21 @@ def test_a_lane_that_is_halted(pico: Make) -> None:
     check_anew(module)
 
 
+def test_an_endpoint_that_is_halted_under_a_transfer(pico: Make) -> None:
+    """TinyUSB does not give it back, cleared or not: the board makes the host reset the bus."""
+    module = pico()
+
+    def halt() -> None:
+        transport: Any = device._session._transport
+        transport._device.ctrl_transfer(0x02, 3, 0, transport._out)
+        transport._device.clear_halt(transport._out)
+
+    with pytest.raises(lenslink.Disconnected), opened(module) as device:
+        check_frames(device, 1000, during=halt)
+    module.board.event("attached", patience())
+    check_anew(module)
+
+
 def test_a_controller_that_locks_up(pico: Make) -> None:
     module = pico()
     with pytest.raises(LensLinkError), opened(module) as device:

@@ -5,7 +5,8 @@ cable are a process at the other end of ``bus`` (lenslink_hil.usbip.bus has the 
 
 - submit_xfer() raises OSError(EBUSY) while a transfer is in flight on that endpoint, or it is
   halted, and OSError(EINVAL) while inactive; a length is taken modulo 65,536.
-- After a bus reset, and after a halt, there is no callback for what was in flight.
+- After a bus reset, and after a halt, there is no callback for what was in flight. An OUT endpoint
+  that is halted under a transfer stays busy, cleared or not, until the next bus reset.
 - Callbacks come from a task of micropython.schedule(): between two bytecodes of whatever runs, and
   maybe before submit_xfer() has returned. An exception in one is printed, and no more.
 - Standard requests never reach Python, but those to an endpoint are told afterwards; class
@@ -71,6 +72,7 @@ class USBDevice:
         self._callbacks = (None, None, None, None)
         self._transfers = {}
         self._halted = set()
+        self._kept = set()
         self._opened = set()
         self._generations = {}
         self._generation = 0
@@ -126,7 +128,9 @@ class USBDevice:
 
     def claimed(self, ep):
         """Whether it takes no transfer: one is in flight, or it is halted."""
-        return ep in self._halted or (ep in self._transfers and ep not in self._claimable)
+        if ep in self._halted or ep in self._kept:
+            return True
+        return ep in self._transfers and ep not in self._claimable
 
     def submit(self, ep, buffer):
         """As submit_xfer(), for the built-in driver: from the task, which needs no other."""
@@ -258,6 +262,7 @@ class USBDevice:
             self._generations = {}
             self._transfers = {}
             self._halted = set()
+            self._kept = set()
             self._claimable = set()
             self._opened = set()
             self.cdc.reset()
@@ -281,7 +286,8 @@ class USBDevice:
         if halted:
             self._halted.add(ep)
             # Lost, without a callback.
-            self._transfers.pop(ep, None)
+            if self._transfers.pop(ep, None) is not None and not ep & _IN:
+                self._kept.add(ep)
         else:
             self._halted.discard(ep)
             # Claimable again, even if it was not halted: then a transfer may still be in flight.

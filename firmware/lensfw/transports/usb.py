@@ -9,6 +9,8 @@ what stands in for it. Its rules, which shape this module:
 - Nor may a transfer be started between a bus reset and the callback that tells of it: TinyUSB then
   panics on an RP2040 (the endpoint it would use is gone already). ``addressed`` tells: memory and
   the place in it of a byte whose lower seven bits are the device's address, 0 after a reset.
+- An endpoint that a host halts under a transfer, and clears, may never be given back by TinyUSB: it
+  stays busy, and no callback comes. Only a bus reset helps then, so the host is made to give one.
 - Callbacks run in the scheduler: anywhere between two bytecodes of the main loop. They touch
   nothing but this module's own state, and start the packet that is ready; the rest is left to
   send() and receive(), which the main loop calls.
@@ -17,6 +19,7 @@ what stands in for it. Its rules, which shape this module:
 """
 
 import struct
+import time
 
 from .. import wire
 from ..wire import const
@@ -30,6 +33,8 @@ _TO_ENDPOINT = const(0x02)
 _EMPTY = memoryview(b"")
 _NOTHING = (_EMPTY, None)
 _TRANSFER = wire.USB_TRANSFER
+# For how long an endpoint that has nothing of ours in flight may be busy.
+_STUCK_MS = const(250)
 _MOST = const(8)  # packets that wait on a lane, the one on its way among them
 ALWAYS = (b"\x01", 0)
 _ADDRESS = const(0x7F)
@@ -47,7 +52,47 @@ def bulk_in(descriptors):
     return 0, 64
 
 
-class Lane:
+class Endpoint:
+    """What lanes and the bulk OUT endpoint have in common: transfers that are taken or refused."""
+
+    def __init__(self, usbd, address, addressed):
+        self.address = address
+        self.open = False
+        self.busy = False
+        self._submit = usbd.submit_xfer
+        self._memory, self._place = addressed
+        # Halted under a transfer, which may keep it for ever; and since when it refuses all, in ms.
+        self.kept = False
+        self._refused = None
+
+    def _start(self, buffer):
+        """Start a transfer; whether it is in flight now."""
+        # Before: the callback may come first.
+        self.busy = True
+        try:
+            if self._submit(self.address, buffer):
+                self.kept = False
+                return True
+        except OSError:
+            # Halted by the host, or reset: kick() tries again.
+            pass
+        self.busy = False
+        if self.kept and self._refused is None:
+            self._refused = time.ticks_ms()
+        return False
+
+    def stuck(self):
+        """Whether it is never going to take one."""
+        refused = self._refused
+        return (
+            self.kept
+            and refused is not None
+            and self.open
+            and time.ticks_diff(time.ticks_ms(), refused) > _STUCK_MS
+        )
+
+
+class Lane(Endpoint):
     """A bulk IN endpoint, and the packets that wait for it: the first is on its way.
 
     Behind it waits a tile, and packets of control around that: a short one is gone before the main
@@ -55,13 +100,9 @@ class Lane:
     """
 
     def __init__(self, usbd, address, packet_bytes, addressed=ALWAYS):
-        self.address = address
-        self._memory, self._place = addressed
-        self.open = False
-        self.busy = False
+        super().__init__(usbd, address, addressed)
         self.lost = False
         self.done = []
-        self._submit = usbd.submit_xfer
         self._packet_bytes = packet_bytes
         # Each (packet, tile), as the link gives them.
         self._queue = []
@@ -167,7 +208,7 @@ class Lane:
     def stopped(self, is_open):
         """What was in flight is lost, without a word: called from the scheduler."""
         self.busy = self._ends = False
-        self._following = None
+        self._following = self._refused = None
         self.open = is_open
 
     def drop(self):
@@ -233,18 +274,12 @@ class Lane:
         self._whole = False
         self._flying = len(packet)
         self._look_ahead()
-        # Before: the callback may come first.
-        self.busy = True
-        try:
-            if self._submit(self.address, packet):
-                return
-        except OSError:
-            # Halted by the host, or reset: kick() tries again.
-            pass
-        self.stopped(self.open)
+        if not self._start(packet):
+            self._ends = False
+            self._following = None
 
 
-class Inbound:
+class Inbound(Endpoint):
     """The bulk OUT endpoint: one buffer is filled while the main loop reads the other.
 
     So a host's packet is taken at once, whatever the main loop does: the host may wait for that
@@ -252,16 +287,12 @@ class Inbound:
     """
 
     def __init__(self, usbd, address, size, addressed=ALWAYS):
-        self.address = address
-        self._memory, self._place = addressed
-        self.open = False
-        self.busy = False
+        super().__init__(usbd, address, addressed)
         # Bytes of the full buffer.
         self.have = 0
         self._taken = 0
         # Bytes that the other one has been filled with, before the full one was read.
         self._next = 0
-        self._submit = usbd.submit_xfer
         self._filling = memoryview(bytearray(size))
         self._full = memoryview(bytearray(size))
 
@@ -299,6 +330,7 @@ class Inbound:
     def stopped(self):
         """What was in flight is lost, without a word: called from the scheduler."""
         self.busy = False
+        self._refused = None
 
     def drop(self):
         """The host is gone, and what it has said with it: for the main loop."""
@@ -309,15 +341,8 @@ class Inbound:
         self.have = count
 
     def _listen(self):
-        if not self._memory[self._place] & _ADDRESS:
-            return
-        self.busy = True
-        try:
-            if self._submit(self.address, self._filling):
-                return
-        except OSError:
-            pass
-        self.busy = False
+        if self._memory[self._place] & _ADDRESS:
+            self._start(self._filling)
 
 
 class UsbTransport:
@@ -369,7 +394,15 @@ class UsbTransport:
             self._after_reset(link)
         if self.inbound.have:
             self._hand_on(link, now)
-        self.inbound.kick()
+        if not self.inbound.busy:
+            self.inbound.kick()
+            self._check(self.inbound)
+
+    def _check(self, endpoint):
+        """Come anew, where an endpoint will never be given back: a bus reset is what it needs."""
+        if endpoint.stuck():
+            self._reset()
+            self.start()
 
     def _hand_on(self, link, now):
         # Before: a host that asks for a tile again has had what was sent before it asked, and one
@@ -388,7 +421,9 @@ class UsbTransport:
                 lane.drop()
             if lane.done:
                 lane.settle(link)
-            lane.kick()
+            if not lane.busy:
+                lane.kick()
+                self._check(lane)
         # One each, so that no lane waits while another has two.
         return link.waits() and self._offer(link, 1, self._offer(link, 0, False))
 
@@ -444,15 +479,16 @@ class UsbTransport:
         self._open = False
         self._was_reset = True
         self.inbound.stopped()
-        self.inbound.open = False
+        self.inbound.open = self.inbound.kept = False
         for lane in self.lanes:
             lane.stopped(False)
+            lane.kept = False
 
     def _control(self, stage, request):
         """The controller has done it; what was in flight is for us to know.
 
-        A host that opens the interface halts and clears each endpoint. One that drops a lane halts
-        it and leaves it so: what was on its way there goes by the others.
+        A host that opens the interface clears each endpoint. One that drops a lane halts it and
+        leaves it so: what was on its way there goes by the others.
         """
         if request[0] != _TO_ENDPOINT:
             return False
@@ -460,9 +496,11 @@ class UsbTransport:
             clear = request[1] == _CLEAR_FEATURE
             address = request[4]
             if address == self.inbound.address:
+                self.inbound.kept |= self.inbound.busy and not clear
                 self.inbound.stopped()
             for lane in self.lanes:
                 if lane.address == address:
+                    lane.kept |= lane.busy and not clear
                     # Left alone, or begun anew.
                     lane.stopped(clear)
                     lane.lost = True

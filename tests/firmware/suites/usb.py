@@ -308,7 +308,6 @@ def test_set_then_clear_starts_an_endpoint_anew():
     board.turn()
     board.cable.say(HALT, IN, 8, 1)
     board.cable.say(HALT, IN, 9, 0)
-    board.cable.say(HALT, OUT, 10, 1)
     board.cable.say(HALT, OUT, 11, 0)
     board.turn()
     assert board.link.released == ["old", "next"]
@@ -411,3 +410,87 @@ def test_it_is_silent_until_it_is_configured():
         transport.send(link)
     assert [each[0] for each in cable.heard()] == [ATTACH]
     assert len(link.waiting[0]) == 1
+
+
+class Clock:
+    """In place of the module time, which CPython's has no ticks in."""
+
+    def __init__(self):
+        self.ms = 0
+
+    def ticks_ms(self):
+        return self.ms
+
+    def ticks_diff(self, end, start):
+        return end - start
+
+
+def with_clock(test):
+    """Run a test with a clock of its own in the transport."""
+    clock, kept = Clock(), usb.time
+    usb.time = clock
+    try:
+        test(clock)
+    finally:
+        usb.time = kept
+
+
+def test_an_endpoint_that_is_kept_after_a_halt_is_had_again_by_coming_anew():
+    def test(clock):
+        board = Board()
+        board.cable.say(HALT, OUT, 2, 1)
+        board.cable.say(HALT, OUT, 3, 0)
+        board.turn()
+        board.cable.heard()
+        clock.ms += 250
+        board.turn()
+        assert not board.cable.heard()
+        clock.ms += 1
+        board.turn()
+        assert [each[0] for each in board.cable.heard()] == [DETACH, ATTACH]
+        for _ in range(3):
+            clock.ms += 1000
+            board.turn()
+        assert not board.cable.heard(), "once"
+        assert board.link.ended == 2, "at the first reset, and now"
+        board.open()
+        assert (ARM, OUT) in [each[:2] for each in board.cable.heard()]
+
+    with_clock(test)
+
+
+def test_an_endpoint_that_is_halted_and_stays_so_is_left_alone():
+    def test(clock):
+        board = Board(2)
+        board.link.give(100)
+        board.turn()
+        assert len(board.cable.armed(IN)) == 1
+        board.cable.say(HALT, IN, 2, 1)
+        for _ in range(5):
+            clock.ms += 1000
+            board.turn()
+        assert not board.cable.heard()
+
+    with_clock(test)
+
+
+def test_an_endpoint_that_is_only_cleared_may_wait_for_its_host():
+    """What is in flight goes on: a host that opens the interface, and says nothing yet."""
+
+    def test(clock):
+        board = Board()
+        board.usbd._claimable = Never()
+        board.cable.say(HALT, OUT, 2, 0)
+        for _ in range(5):
+            clock.ms += 1000
+            board.turn()
+        assert not [each for each in board.cable.heard() if each[0] == DETACH]
+
+    with_clock(test)
+
+
+class Never(set):
+    """Nothing is claimable in it: the transfer of before is still in flight, as on a board."""
+
+    def __contains__(self, ep):
+        return False

@@ -36,7 +36,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "tests/e2e/test_hostile_host_process.py",
     ),
     "soak": (*_PYTEST, "tests/e2e/test_soak.py"),
-    "pico-heap": (*_PYTEST, "tests/firmware/test_arch_pico.py"),
+    "pico": (*_PYTEST, "tests/firmware/test_arch_pico.py", "tests/e2e/test_pico.py"),
     "ring": (
         *_PYTEST,
         "tests/property/test_any_ring_use.py",

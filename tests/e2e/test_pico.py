@@ -19,13 +19,15 @@ import numpy as np
 import pytest
 import usb.core
 from lab import benches
-from lab.scale import choose
+from lab.scale import NIGHTLY, choose, say
 
 import lenslink
 from lenslink import Device, FrameStatus
 from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError
 from lenslink_hil.benches.pico import PicoModule
+from lenslink_hil.conformance.live import run_modules
+from lenslink_hil.conformance.run import NOT_CLAIMED, PASSED, module_cases
 from lenslink_hil.plant.patterns import pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.tty import Terminal
@@ -273,6 +275,17 @@ def test_over_the_serial_port_alone(pico: Make) -> None:
             with over(terminal) as lens:
                 check_frames(lens)
                 assert lens.stats.lost_packets == 0
+
+
+def test_the_serial_port_conforms(pico: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    areas = ("M-",) if NIGHTLY else ("M-FRAME", "M-CREDIT")
+    cases = [case for case in module_cases() if case.clauses[0].startswith(areas)]
+    with terminal_of(pico(cdc=True)) as terminal:
+        found = list(run_modules(f"serial:{terminal.path}", cases, None, PATIENCE_S))
+    assert not [each for each in found if each.verdict not in (PASSED, NOT_CLAIMED)]
+    passed = sum(each.verdict == PASSED for each in found)
+    assert passed >= len(cases) // 2
+    say(capsys, f"{passed} cases of the kit passed over an emulated Pico's serial port")
 
 
 def test_a_serial_port_that_is_closed_in_the_middle_of_a_frame(pico: Make) -> None:

@@ -10,8 +10,7 @@ from . import lockup, wire
 from .transports import cdc, stream, usb
 
 _INTERRUPT = 3
-_TWICE = b"\x03\x03"
-_MPREMOTE = b"\r\x03"
+_BEFORE = b"\x03\r"
 
 
 def choose(configuration, machine, clock):
@@ -91,8 +90,8 @@ class CdcCarrier(UsbCarrier):
 class Serial:
     """The built-in CDC as a stream that does not block for long.
 
-    While ``listening``, a piece that does not begin as a packet does, and has Ctrl-C in it twice,
-    or as mpremote begins, asks for the REPL: ``left``.
+    While ``listening``, Ctrl-C behind another, or behind a return as mpremote sends it, in a piece
+    that does not begin as a packet does, asks for the REPL: ``left``. It has what comes then.
     """
 
     def __init__(self):
@@ -107,6 +106,8 @@ class Serial:
 
     def readinto(self, view):
         """None if nothing has come."""
+        if self.left:
+            return None
         count = 0
         most = len(view)
         ready, read, byte = self._ready, self._read, self._byte
@@ -119,13 +120,13 @@ class Serial:
             read(byte)
             view[count] = byte[0]
             count += 1
-        if not count:
-            return None
-        if self.listening and view[0] != wire.MAGIC[0]:
-            piece = bytes(view[:count])
-            if _TWICE in piece or _MPREMOTE in piece:
+            if byte[0] == _INTERRUPT and self.listening and self._asks(view, count):
                 self.left = True
-        return count
+                break
+        return count or None
+
+    def _asks(self, view, count):
+        return count > 1 and view[count - 2] in _BEFORE and view[0] != wire.MAGIC[0]
 
     def write(self, view):
         """Waits while the host reads; what was written by when it has not for half a second."""

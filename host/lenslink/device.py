@@ -487,7 +487,7 @@ class Device:
         return Deadline(self._timeout if timeout is None else timeout, what)
 
     def _begin(self) -> None:
-        self._asked = time.monotonic()
+        self._asked = self._session.now()
         self._session.frames.first_tile = None
 
     def _frame(self, assembly: Assembly) -> Frame:

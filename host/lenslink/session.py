@@ -93,13 +93,13 @@ class Session:
         self._flowing = False
         self._received_at = 0.0
         # The link's time; how long a caller waits at the most is the world's.
-        self._now = transport.now if isinstance(transport, ClockedTransport) else time.monotonic
+        self.now = transport.now if isinstance(transport, ClockedTransport) else time.monotonic
         self._pace = Pace()
         self._rehearsal: Rehearsal | None = None
 
     def hello(self, deadline: Deadline) -> HelloReply:
         """Open the session; :exc:`~lenslink.errors.VersionMismatch` if there is no common one."""
-        request = self.link.hello(self._now())
+        request = self.link.hello(self.now())
         self.pump(lambda: request.done or self.rejects[Reject.VERSION] > 0, deadline)
         if not request.done:
             raise VersionMismatch("the module speaks another major version of the protocol")
@@ -130,7 +130,7 @@ class Session:
 
         Raises :exc:`~lenslink.errors.DeviceError` when the module refuses.
         """
-        request = self.link.request(message, self._now())
+        request = self.link.request(message, self.now())
         self.last = Ticket(self.link.nonce, request.id, message.TYPE)
         try:
             self.pump(lambda: request.done, deadline)
@@ -163,9 +163,9 @@ class Session:
     def pump(self, until: Callable[[], bool], deadline: Deadline) -> None:
         """Drive the link until *until* is true."""
         link = self.link
-        link.resume(self._now())
+        link.resume(self.now())
         while not until():
-            now = self._now()
+            now = self.now()
             if now - link.now > _AWAY_S:
                 link.resume(now)
             link.poll(now)
@@ -182,7 +182,7 @@ class Session:
             deadline.check()
             wait = min(link.next_timeout(now), deadline.remaining(), self._get_ready(now))
             # While bytes flow, time is looked after once a turn, not at each call.
-            while self._receive(wait) and not until() and self._now() - now < _TURN_S:
+            while self._receive(wait) and not until() and self.now() - now < _TURN_S:
                 self._flush(deadline)
                 if link.closed is not None:
                     break
@@ -229,7 +229,7 @@ class Session:
                 count = self._filling.fill_into(buffers)
             else:
                 count = transport.receive_into(buffers, seconds)
-            now = self._now()
+            now = self.now()
             lanes[0].received(count, now)
             self.wire_bytes += count
             self._flowing = count > (now - self._received_at) * _FLOWING
@@ -242,7 +242,7 @@ class Session:
             if received is None:
                 self.link.lane_lost(lane)
             else:
-                lanes[lane].received(received, self._now())
+                lanes[lane].received(received, self.now())
                 self.wire_bytes += received
         return bool(ready)
 

@@ -336,11 +336,12 @@ def test_from_the_serial_link_to_the_repl_and_back(pico: Make) -> None:
         # What comes together with the session's last words is still a packet's.
         until(module, 100_000)
         with Path(terminal.path).open("r+b", 0) as port:
-            port.write(b"\r\x03\x03")
-            read_until(port, b">>> ")
-            port.write(b"print(6 * 7)\r")
-            read_until(port, b"\n42\r\n")
-            port.write(b"\x04")
+            # Who asks does not wait before he goes on.
+            port.write(b"\r\x03\r\x01")
+            read_until(port, b"raw REPL; CTRL-B to exit\r\n>")
+            port.write(b"print(6 * 7)\x04")
+            read_until(port, b"OK42\r\n")
+            port.write(b"\x02\x04")
         module.board.event("attached", patience())
     with terminal_of(module) as terminal, over(terminal) as lens:
         check_frames(lens)

@@ -126,7 +126,9 @@ class PicoBoard:
         return answer
 
     def now(self) -> float:
-        """Emulated seconds, of all the times that it was plugged in. Cheap."""
+        """Emulated seconds, of all the times that it was plugged in. Cheap; once closed, the last."""
+        if self._clock.closed:
+            return self._before
         seconds: float = _CLOCK.unpack_from(self._clock)[0]
         return self._before + seconds
 
@@ -193,6 +195,7 @@ class PicoBoard:
         """End all processes. Idempotent; never raises."""
         self.unplug()
         self._exporter.close()
+        self._clock.close()
         if self._clock_fd >= 0:
             os.close(self._clock_fd)
             self._clock_fd = -1

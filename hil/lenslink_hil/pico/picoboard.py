@@ -126,7 +126,7 @@ class PicoBoard:
         return answer
 
     def now(self) -> float:
-        """Emulated seconds, of all the times that it was plugged in. Cheap; once closed, the last."""
+        """Emulated seconds, of all the times it was plugged in. Cheap; once closed, the last."""
         if self._clock.closed:
             return self._before
         seconds: float = _CLOCK.unpack_from(self._clock)[0]

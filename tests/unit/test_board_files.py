@@ -91,6 +91,7 @@ def test_more_lanes_have_more_tiles_in_flight():
         ("pico", {"transport": "spi"}, "transport=spi"),
         ("pico", {"speed": 1}, "no option 'speed'"),
         ("pico", {"width": 3}, "even"),
+        ("pico", {"transport": "cdc", "limits": {"tile_bytes": 65000}}, "at most 64984"),
     ],
 )
 def test_what_cannot_be_made_is_refused(board, options, message):

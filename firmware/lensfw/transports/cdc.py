@@ -6,6 +6,7 @@ rules are those in ``usb``, and:
 
 - The driver hears when a transfer is over, and adds an empty packet where one has to follow. Python
   does not hear: it tries the next, and an endpoint that is busy refuses.
+  That goes for packets that take one transfer: a board's tiles do.
 - Nor does Python hear that the interface is open. Only a host that has opened it can have asked for
   what is to be sent.
 """

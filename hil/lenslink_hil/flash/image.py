@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from lenslink.errors import MissingExtra, RigError, UsageError
 from lenslink_protocol.packings import Layout, Packing, layout
-from lenslink_protocol.params import MAX_LANES
+from lenslink_protocol.params import HEADER_BYTES, MAX_LANES, USB_TRANSFER
 
 from ..benches.board import FIRMWARE, Board, configuration, load_board
 from ..plant.modes import frame_size, sized_modes
@@ -100,16 +100,21 @@ def board_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
     sensor["formats"] = [code for code in sensor["formats"] if _computes(layout(code))]
     told = configuration(board, sensor, options["serial"], options.get("boot_count", 1))
     pins = {**board.pins, **options.get("pins", {})}
+    limits = {
+        **board.limits,
+        **board.image.get("limits", {}),
+        **(board.image.get("limits_of_lanes", {}) if lanes > 1 else {}),
+        **options.get("limits", {}),
+    }
+    if transport == "cdc" and HEADER_BYTES + limits["tile_bytes"] > USB_TRANSFER:
+        # Nobody tells when one transfer of several is over.
+        most = USB_TRANSFER - HEADER_BYTES
+        raise UsageError(f"tile_bytes={limits['tile_bytes']}: at most {most} over a serial port")
     return told | {
         "port": board.image["port"],
         "usb": {"lanes": lanes if transport == "usb" else 0},
         "seed": options.get("seed", 0),
-        "limits": {
-            **board.limits,
-            **board.image.get("limits", {}),
-            **(board.image.get("limits_of_lanes", {}) if lanes > 1 else {}),
-            **options.get("limits", {}),
-        },
+        "limits": limits,
         "pins": {name: number for name, number in pins.items() if number is not None},
         "watchdog_ms": options.get("watchdog_ms", board.image["watchdog_ms"]),
         "test": options.get("test", board.test),

@@ -98,8 +98,9 @@ def test_binned_pixels_are_means_of_their_own_colour(scene_url: SceneUrl, cfa: s
         assert_sound(device, frame)
 
 
-def test_a_stream_counts_its_frames(scene_url: SceneUrl) -> None:
-    url = scene_url(scene="prbs", width=320, height=240)
+def test_a_stream_counts_its_frames(scene_url: SceneUrl, scale: benches.Scale) -> None:
+    size = scale.size(320, 240)
+    url = scene_url(scene="prbs", **size)
     with lenslink.open(url) as device:
         numbers, times = [], []
         with closing(device.stream()) as frames:
@@ -112,7 +113,7 @@ def test_a_stream_counts_its_frames(scene_url: SceneUrl) -> None:
         assert numbers == list(range(numbers[0], numbers[0] + 20))
         assert times == sorted(set(times))
         assert device.stats.complete == 20
-        assert device.stats.bytes >= 20 * 320 * 240 * 2
+        assert device.stats.bytes >= 20 * size["width"] * size["height"] * 2
 
 
 def test_a_frame_that_is_kept_stays_as_it_was(scene_url: SceneUrl) -> None:

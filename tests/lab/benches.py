@@ -86,7 +86,8 @@ class Scale:
 def scale_of(url: str) -> Scale:
     """By the bench's scheme: an emulated Pico takes seconds for what others do at once."""
     if bench.in_guest():
-        return Scale(bench.MOST_PIXELS_CDC)
+        # A serial port takes a second for some 200 KB there.
+        return Scale(160 * 120 if scheme_of(url) == "serial:" else bench.MOST_PIXELS_CDC)
     if scheme_of(url) == "pico:":
         # It looks at its contacts between steps, and one step may compute ten tiles.
         return Scale(160 * 120, pace=10, noticed_ms=150)

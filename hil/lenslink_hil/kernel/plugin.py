@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 MOST_PARAMETERS: Final = 2
-MOST_PROGRAMS: Final = 2
+MOST_PROGRAMS: Final = 1
 """A program takes two seconds to start on one emulated CPU."""
 
 
@@ -102,7 +102,7 @@ def _beyond(item: pytest.Item, seen: Counter[str]) -> str:
     if seen[function] >= MOST_PARAMETERS:
         return f"more than {MOST_PARAMETERS} parameters of one test: beyond this bench's scale"
     if "cli" in fixtures and seen[item.path.name] >= MOST_PROGRAMS:
-        return f"more than {MOST_PROGRAMS} tests of a file that start programs: beyond its scale"
+        return f"more than {MOST_PROGRAMS} test of a file that starts programs: beyond its scale"
     seen[function] += 1
     seen[item.path.name] += "cli" in fixtures
     return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -78,7 +77,7 @@ class Trainer:
             self._give_up(deadline)
             return self._session.frame(PREVIEW, deadline)
         last = assembly.number >= self._last
-        training.frame(time.monotonic(), assembly.complete, last)
+        training.frame(self._session.now(), assembly.complete, last)
         return assembly
 
     def _next(self, training: Training, deadline: Deadline) -> None:

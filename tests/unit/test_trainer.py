@@ -27,7 +27,7 @@ class Module:
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, best: int = OWN) -> None:
-        self.now = 0.0
+        self._now = 0.0
         self.asked: list[Any] = []
         self.lost: set[int] = set()
         self.best = best
@@ -36,7 +36,7 @@ class Module:
         self._number = 10
         self._left = 0
         self._size = OWN
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self._now)
 
     def configure(self, tile_bytes: int, deadline: Deadline) -> Any:
         deadline.check()
@@ -58,14 +58,17 @@ class Module:
         self._left = message.count if isinstance(message, Capture) else 1 << 30
         return Accepted(0, self._number)
 
+    def now(self) -> float:
+        return self._now
+
     def frame(self, stream: int, deadline: Deadline) -> Any:
         assert stream == 0
         while True:
             if not self._left:
-                self.now += max(0.0, deadline.remaining()) + 0.001
+                self._now += max(0.0, deadline.remaining()) + 0.001
                 raise Timeout(f"{deadline.what} took longer")
             number, self._number, self._left = self._number, self._number + 1, self._left - 1
-            self.now += 0.05 if self._size == self.best else 0.1
+            self._now += 0.05 if self._size == self.best else 0.1
             if number not in self.lost:
                 return SimpleNamespace(number=number, complete=True)
 

@@ -21,7 +21,7 @@ SIMULATED = {"lensfw.ports.sim", "lensfw.ports.usbdevice", "lensfw.ports.usbcdc"
 THUMB = {"lensfw/arch/thumb.py"}
 ROOT = {"lensfw.flash.boot", "lensfw.flash.main"}
 CHIP = micropython.TESTS / "lab/chip"
-BUDGET = 133_000
+BUDGET = 110_000
 """Bytes of heap that the firmware may cost here, with both ports of which a board has one.
 
 It may cost an RP2040 100,000 of its 205 KB, which test_arch_pico measures. Here a word is twice as

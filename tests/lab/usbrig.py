@@ -2,6 +2,8 @@
 
 import struct
 
+from lensfw.ports import usbdevice
+
 ATTACH, DETACH, ARM, STALL, REPLY = 1, 2, 3, 4, 5
 RESET, OPEN, DONE, CONTROL, HALT = 16, 17, 18, 19, 20
 
@@ -79,3 +81,17 @@ class Link:
         data = bytes(range(256)) * (length // 256 + 1)
         self.waiting[lane].append((memoryview(data)[:length], tile))
         return data[:length]
+
+
+class Stand:
+    """A transport on the stand-in, seen by a host; *make* makes it of the controller."""
+
+    def __init__(self, speed, make):
+        self.cable = Cable()
+        self.usbd = usbdevice.USBDevice(self.cable, speed, lambda task, argument: task(argument))
+        self.transport = make(self.usbd)
+        self.link = Link()
+        self.transport.start()
+        self.attached = self.cable.heard()[-1]
+        self.generation = 0
+        self.open()

@@ -1,26 +1,17 @@
 """The link on the endpoint of the built-in CDC, beside the driver that has it."""
 
-from lab.usbrig import ARM, CONTROL, DONE, HALT, OPEN, RESET, Cable, Link
+from lab.usbrig import ARM, CONTROL, DONE, HALT, OPEN, RESET, Stand
 
-from lensfw.ports import usbdevice
 from lensfw.transports.cdc import CdcTransport
 
 OUT, IN = 0x02, 0x82
 
 
-class Board:
+class Board(Stand):
     """The transport on a stand-in whose serial port a host has opened."""
 
     def __init__(self, addressed=(b"\x01", 0)):
-        self.cable = Cable()
-        self.usbd = usbdevice.USBDevice(self.cable, 2, lambda task, argument: task(argument))
-        cdc = self.usbd.cdc
-        self.transport = CdcTransport(cdc, None, self.usbd, "S1", addressed)
-        self.link = Link()
-        self.transport.start()
-        self.attached = self.cable.heard()[-1]
-        self.generation = 0
-        self.open()
+        super().__init__(2, lambda usbd: CdcTransport(usbd.cdc, None, usbd, "S1", addressed))
 
     def open(self):
         """A host resets the bus, configures the board, and opens the port."""

@@ -14,6 +14,7 @@ from lab.usbrig import (
     RESET,
     Cable,
     Link,
+    Stand,
 )  # fmt: skip
 
 from lensfw import wire
@@ -175,18 +176,13 @@ def test_a_slow_bus_gets_every_byte():
 # --- the transport --------------------------------------------------------------------------------
 
 
-class Board:
+class Board(Stand):
     """The transport on a stand-in, configured by a host."""
 
     def __init__(self, lanes=1, speed=2, **options):
-        self.cable = Cable()
-        self.usbd = usbdevice.USBDevice(self.cable, speed, lambda task, argument: task(argument))
-        self.transport = usb.UsbTransport(self.usbd, lanes, "S1", "M", "L", **options)
-        self.link = Link()
-        self.transport.start()
-        self.attached = self.cable.heard()[-1]
-        self.generation = 0
-        self.open()
+        super().__init__(
+            speed, lambda usbd: usb.UsbTransport(usbd, lanes, "S1", "M", "L", **options)
+        )
 
     def open(self):
         self.generation += 1

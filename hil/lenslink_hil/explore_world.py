@@ -19,10 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from lensfw import framing as module_framing
 from lensfw import module as firmware
 from lenslink import reassembly as host_reassembly
 from lenslink.pool import Buffer, Pool
-from lenslink.reassembly import Assembly, Reassembly
+from lenslink.reassembly import Assembly, AssemblySnapshot, Reassembly
+from lenslink_protocol import framing as host_framing
 from lenslink_protocol import link as host_link
 from lenslink_protocol.ids import Capability, Flag, MessageType, Reject
 from lenslink_protocol.link import Link
@@ -41,6 +43,7 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import HEADER_BYTES
 
 from .explore_state import Violation, parse
+from .module_snapshot import snapshot_module
 from .virtual import InstantPorts, VirtualClock
 
 WIDTH, HEIGHT, ROWS = 4, 6, 2
@@ -148,6 +151,10 @@ def _configuration(bounds: Bounds) -> dict[str, Any]:
 
 
 _PATCHES: tuple[tuple[Any, str, Any], ...] = (
+    # Little memory, since each state is saved with all of it. No packet is longer.
+    (host_framing, "_HUNT_BYTES", 256),
+    (host_framing, "MAX_CONTROL", 256),
+    (module_framing, "_PACKET", 256),
     (host_link, "WINDOW", WINDOW),
     # One grant a window, so that losing it matters.
     (host_link, "_GRANTS", 1),
@@ -264,7 +271,7 @@ class World:
             self._answered(reply)
         while self.frames.finished:
             self._deliver(self.frames.finished.popleft())
-        for assembly in self.frames._open.values():
+        for assembly in self.frames.snapshot().open:
             self._check_pixels(assembly)
         while self.link.outgoing:
             self.down.append(self.link.outgoing.popleft())
@@ -284,16 +291,14 @@ class World:
         elif isinstance(reply, Accepted) and self.bounds.flush:
             self.request = self.link.request(Flush(), self.now)
 
-    def _check_pixels(self, assembly: Assembly) -> None:
+    def _check_pixels(self, assembly: AssemblySnapshot) -> None:
         wanted = picture(assembly.number)
-        held = bytes(assembly.memory)
-        coverage = assembly.coverage
-        for start, end in zip(coverage._starts, coverage._ends, strict=True):
-            if held[start:end] != wanted[start:end]:
+        for (start, end), held in zip(assembly.coverage.ranges, assembly.pixels, strict=True):
+            if held != wanted[start:end]:
                 raise Violation(f"frame {assembly.number} has a wrong pixel")
 
     def _deliver(self, assembly: Assembly) -> None:
-        self._check_pixels(assembly)
+        self._check_pixels(assembly.snapshot())
         number = assembly.number
         if self.origin.get(number) != self.nonce:
             raise Violation(f"frame {number} is of another session")
@@ -313,8 +318,8 @@ class World:
     @property
     def credit(self) -> int:
         """Bytes of tiles that the module may send."""
-        box = self.module.link.outbox
-        return int(box._limit[0] - box.sent()[0])
+        outbox = snapshot_module(self.module).outbox
+        return outbox.limit[0] - outbox.sent[0]
 
     @property
     def done(self) -> bool:
@@ -406,14 +411,14 @@ class World:
 
     def _timer(self) -> None:
         """The host's next timer fires."""
-        link = self.link
-        moments = [link._next_heartbeat] if link.session is not None else []
-        moments += [request.next_try for request in link._requests.values()]
+        link = self.link.snapshot()
+        moments = [link.next_heartbeat] if link.session is not None else []
+        moments += [request.next_try for request in link.requests]
         if link.session is not None:
             # These fire when more than that time has passed.
-            moments.append(max(link._heard, link._busy_until) + 14 * TICK + TICK)
-        for assembly in self.frames._open.values():
-            if not assembly.ready:
+            moments.append(max(link.heard, link.busy_until) + 14 * TICK + TICK)
+        for assembly in self.frames.snapshot().open:
+            if not assembly.is_ready:
                 moments += [
                     assembly.next_ask,
                     assembly.progress + 2 * TICK + TICK,

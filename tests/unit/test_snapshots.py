@@ -130,6 +130,7 @@ MACHINES = {
     "module channel": Machine(busy_channel, of_the_module),
     "module stream": Machine(lambda world: world.module.streams[0], of_the_module),
     "module": Machine(lambda world: world.module, of_the_module),
+    "module ports": Machine(lambda world: world.module.ports, of_itself),
 }
 
 COUNTER = "a counter"
@@ -209,6 +210,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "frames": OTHER,
         "executed": "of the explorer",
     },
+    "module ports": {"_picture": CONSTANT, "_width": CONSTANT},
 }
 
 
@@ -276,6 +278,8 @@ NEW_VALUES: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("module readout", "_tile"): lambda m: m._tiles._tiles[0],
     ("module channel", "readout"): lambda m: None,
     ("module stream", "mode"): lambda m: {**m.mode, "id": 9},
+    ("module ports", "events"): lambda m: [(1, 0, 0)],
+    ("module ports", "_rows"): lambda m: memoryview(b"rows"),
     ("module", "streams"): lambda m: [Stream() for _ in m.streams],
     ("module", "_channels"): lambda m: [copied(each, stream=9) for each in m._channels],
 }

@@ -39,9 +39,10 @@ _BOARD = [
 _HOST = [
     "tests/unit/test_mutants_host.py",
     "tests/unit/test_mutants_times.py",
+    "tests/unit/test_snapshots.py",
     "tests/unit/test_explore.py",
     "-k",
-    "test_mutants or (test_all and (lanes or buffers) and not night)",
+    "test_mutants or test_snapshots or (test_all and (lanes or buffers) and not night)",
 ]
 
 # Module, file, the tests that shall notice: the fastest first.
@@ -51,9 +52,10 @@ TARGETS: dict[str, tuple[Path, list[str]]] = {
         [
             "tests/unit/test_mutants_host.py",
             "tests/unit/test_mutants_search.py",
+            "tests/unit/test_snapshots.py",
             "tests/golden/test_bad.py",
             "-k",
-            "test_mutants or test_the_host",
+            "test_mutants or test_snapshots or test_the_host",
         ],
     ),
     "lenslink_protocol.link": (ROOT / "protocol/lenslink_protocol/link.py", _HOST),

@@ -98,6 +98,10 @@ class InstantPorts:
     def load(self, milliamperes: int) -> None:
         """Nobody pays for it."""
 
+    def snapshot(self) -> tuple[tuple[tuple[int, int, int], ...], bytes]:
+        """Return the events that wait and the rows that have not been read."""
+        return tuple(self.events), bytes(self._rows)
+
 
 class Fate(Protocol):
     """What happens to a packet on a line: it arrives as these pieces, maybe none."""

@@ -47,14 +47,12 @@ from ..deadline import Deadline
 from ..errors import (
     DeviceBusy,
     Disconnected,
-    LensLinkError,
     NotFound,
     ProtocolError,
     UsageError,
     VersionMismatch,
 )
 from ..frame import FrameStatus
-from ..pace import Pace
 from ..raw.packing import unpack
 from . import segment
 from .sync import fence, order, sleep
@@ -137,9 +135,6 @@ class RingReader:
         self._early = early
         self._streams = tuple(sorted(set(streams), reverse=True))
         self._timeout = timeout
-        self._pace = Pace()
-        # When the last frame did; its pace is looked after once nobody waits for the frame.
-        self._came = 0.0
         self._closed = False
         self._shapes: dict[int, tuple[tuple[int, ...], _Shape]] = {}
         self._last = dict.fromkeys(self._streams, 0)
@@ -217,7 +212,6 @@ class RingReader:
             bell = self._bell()
             frame = self._pick(hold)
             if frame is not None:
-                self._came = time.monotonic()
                 return frame
             if over:
                 raise Disconnected(self._why())
@@ -225,22 +219,7 @@ class RingReader:
             if not over:
                 deadline.check()
                 what = Asleep.STRIP if self._early else Asleep.FRAME
-                self._sleep(bell, deadline, what, min(_LOOK_S, self._get_ready()))
-
-    def _get_ready(self) -> float:
-        """Walk the way of a frame if one is due, seconds until one is: see :mod:`..pace`."""
-        self._pace.came(self._came)
-        wait = self._pace.wait(time.monotonic())
-        if wait:
-            return wait
-        self._pace.ready()
-        for found in self._scan():
-            # None of them is held: whatever it is by now, it goes nowhere.
-            with contextlib.suppress(LensLinkError):
-                RingFrame(self, found.slot, self._free_hold())
-        fence()
-        sleep(self._bell_address, self._bell() + 1 & 0xFFFFFFFF, 0.0)
-        return _LOOK_S
+                self._sleep(bell, deadline, what)
 
     def __iter__(self) -> Iterator[RingFrame]:
         """Frames until the writer ends the ring; each is released when the next is asked for."""
@@ -385,13 +364,13 @@ class RingReader:
     def _bell(self) -> int:
         return self._i[_BELL]
 
-    def _sleep(self, bell: int, deadline: Deadline, what: Asleep, at_most: float = _LOOK_S) -> None:
+    def _sleep(self, bell: int, deadline: Deadline, what: Asleep) -> None:
         asleep = _ASLEEP + self._number
         self._control[asleep] = what
         fence()
         try:
             if self._bell() == bell:
-                sleep(self._bell_address, bell, min(at_most, deadline.remaining()))
+                sleep(self._bell_address, bell, min(_LOOK_S, deadline.remaining()))
         finally:
             self._control[asleep] = _AWAKE
 

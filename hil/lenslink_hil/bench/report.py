@@ -217,10 +217,9 @@ def _method(result: dict[str, Any]) -> Iterator[str]:
     yield "- Senders share the cores with the host, so wall figures of several modules are low; CPU"
     yield "  figures are not touched by that, but by caches that others use, and by a busy machine."
     yield "- For latency the source keeps to core 0, host and ISP to core 1, as module and phone"
-    yield "  share no core; so do both ends of the ping. The kernel would put who is woken by a"
-    yield "  sender beside it, and there it waits until the sender pauses. The ISP has the short"
-    yield "  time slice that an early reader asks for (Linux 6.12), or it would wait until the"
-    yield "  driver, whose core it shares, pauses; driver and ping have the usual one."
+    yield "  share no core; so do both ends of the ping. The kernel would put a process that a"
+    yield "  sender wakes on the sender's core, where it waits until the sender pauses. The ISP"
+    yield "  shares the driver's core, so the scheduler may let it wait until the driver pauses."
     for each in result["series"]:
         if "disturbed" in each:
             yield f"- Measured a second time: {label(each)}, since {each['disturbed']}."

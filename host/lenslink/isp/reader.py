@@ -56,7 +56,6 @@ from ..frame import FrameStatus
 from ..raw.packing import unpack
 from . import segment
 from .sync import fence, order, sleep
-from .timeslice import READER_NS, ShortSlice
 
 _STATE = (1 << GENERATION_SHIFT) - 1
 _OVER = (SlotState.FINISHED, SlotState.ABORTED)
@@ -98,8 +97,7 @@ class RingReader:
     is the newest that there is. With ``every`` each one that ends from now on waits for it, as far
     as the ring's slots go; then the newest are dropped for it (``dropped``), while others go on
     seeing them. *early* frames come as soon as their first rows are there:
-    :meth:`RingFrame.wait_rows`; until it is closed, the thread that makes such a reader has a short
-    time slice (:mod:`.timeslice`). *streams*: 0 is the preview, 1 the still.
+    :meth:`RingFrame.wait_rows`. *streams*: 0 is the preview, 1 the still.
 
     *wait* is how long to wait for the ring to appear. Raises :exc:`~lenslink.errors.NotFound` if it
     does not, :exc:`~lenslink.errors.DeviceBusy` if it has as many readers as it can,
@@ -146,7 +144,6 @@ class RingReader:
         except BaseException:
             os.close(self._descriptor)
             raise
-        self._slice = ShortSlice(READER_NS) if early else None
 
     def _map(self, header: dict[str, int]) -> None:
         self._slots = header["slots"]
@@ -395,8 +392,6 @@ class RingReader:
         if self._closed:
             return
         self._closed = True
-        if self._slice is not None:
-            self._slice.end()
         for index in range(READER.size // 8 - 1, -1, -1):
             self._q[self._entry + index] = 0
         segment.unlock(self._descriptor, 8 * self._entry)

@@ -6,9 +6,9 @@ import secrets
 from binascii import crc32
 from collections import Counter, deque
 from collections.abc import Callable, Generator
-from types import TracebackType
 from typing import Self
 
+from lenslink.context import ClosesOnExit
 from lenslink.pool import Pool
 from lenslink.reassembly import Assembly, Reassembly, pixels
 from lenslink_protocol.ids import Capability, CloseReason, EndStatus, Reject
@@ -45,7 +45,7 @@ class _GivenUp(Exception):
     """The host ends: the message says why."""
 
 
-class VirtualHost:
+class VirtualHost(ClosesOnExit):
     """A host that takes one still; *tamper* is its defect, and subclasses have others."""
 
     lanes = 2
@@ -145,17 +145,6 @@ class VirtualHost:
             self.clock.us += _STEP_US
             self._step()
         return self._outcome or Outcome(False, None, "it did not end")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # --- the host -------------------------------------------------------------------------
 

@@ -94,15 +94,7 @@ class VirtualHost(ClosesOnExit):
         if self._outcome is not None:
             raise Gone("the host has ended")
         for piece in self._tamper.to_tested(data):
-            rest = memoryview(piece)
-            while rest:
-                taken = 0
-                for buffer in self.link.lanes[lane].receiver.buffers():
-                    part = rest[: len(buffer)]
-                    buffer[: len(part)] = part
-                    rest = rest[len(part) :]
-                    taken += len(part)
-                self.link.received(taken, self.clock.seconds, lane)
+            self.link.feed(piece, self.clock.seconds, lane)
 
     def receive(self, seconds: float) -> bytes:
         end = self.clock.us + max(1, round(seconds * 1e6))

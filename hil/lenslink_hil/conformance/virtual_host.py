@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from binascii import crc32
 from collections import Counter, deque
 from collections.abc import Callable, Generator
 from typing import Self
@@ -11,6 +10,7 @@ from typing import Self
 from lenslink.context import ClosesOnExit
 from lenslink.pool import Pool
 from lenslink.reassembly import Assembly, Reassembly, pixels
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Capability, CloseReason, EndStatus, Reject
 from lenslink_protocol.link import Link, Request
 from lenslink_protocol.manifest import Mode, parse_manifest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from binascii import crc32
 from collections import deque
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lensfw import module as firmware
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Cfa
 from lenslink_protocol.packings import packings, pixel_format
 

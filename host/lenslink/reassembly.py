@@ -166,8 +166,6 @@ class Reassembly:
         """Bytes of sound tiles."""
         self.first_tile: float | None = None
         """When the first tile came since this was last set to None."""
-        self.began = 0.0
-        """When the first packet of the newest frame came."""
         self.skipped = 0
         """Finished frames that were dropped because newer ones came and nobody took them."""
         self.resend = False
@@ -321,11 +319,6 @@ class Reassembly:
             assembly.progress += away
             assembly.next_ask += away
 
-    @property
-    def under_way(self) -> bool:
-        """Whether a frame has begun, and not ended."""
-        return bool(self._open)
-
     # --- many tiles at once ---------------------------------------------------------------
 
     def open_for(self, header: Header) -> Assembly | None:
@@ -411,7 +404,6 @@ class Reassembly:
                 self._rejects[Reject.LATE] += 1
             return None
         self._newest[stream] = max(number, newest)
-        self.began = now
         if not self.resend and len(self.lanes) == 1:
             # One lane keeps its order: an earlier frame gets nothing more.
             for earlier in [a for a in self._open.values() if a.stream == stream]:

@@ -45,7 +45,6 @@ class FakeDevice:
 
     idVendor, idProduct, bcdDevice = 0x2E8A, 0x0005, 0x0100  # noqa: N815 - pyusb's names
     speed: int | None = 2
-    bus, port_numbers = 1, (4, 2)
 
     def __init__(self) -> None:
         self.answers: dict[int, list[bytes | int]] = {}
@@ -112,12 +111,12 @@ def transport(device: FakeDevice, lanes: int = 1) -> UsbTransport:
 
 def test_the_speed_that_was_negotiated_bounds_the_rate() -> None:
     device = FakeDevice()
-    assert transport(device).line == Line("full", 1_216_000, "1-4.2")
+    assert transport(device).line == Line("full", 1_216_000)
     device.speed = 3
-    assert transport(device).line == Line("high", 53_248_000, "1-4.2")
+    assert transport(device).line == Line("high", 53_248_000)
     # As where the system does not say.
     device.speed = None
-    assert transport(device).line == Line(port="1-4.2")
+    assert transport(device).line == Line()
 
 
 def memory(*sizes: int) -> list[memoryview]:

@@ -123,21 +123,12 @@ class Ring(ClosesOnExit):
             raise UsageError(f"a frame has 1 to {MAX_PAYLOAD_BYTES} bytes, not {frame_bytes}")
         path = segment.path_of(name)
         segment.clean()
-        self._make(name, path, segment.create(path), slots, frame_bytes)
-
-    def another(self) -> Ring:
-        """One that nobody can find, with a slot for a small frame."""
-        ring = object.__new__(Ring)
-        ring._make(self.name, self.path, segment.unnamed(), 1, _PAGE)
-        return ring
-
-    def _make(self, name: str, path: Path, descriptor: int, slots: int, frame_bytes: int) -> None:
         self.name = name
         self.path = path
         self.payload_bytes = -(-frame_bytes // _PAGE) * _PAGE
         """What a slot can hold."""
         size = file_bytes(slots, self.payload_bytes)
-        self._descriptor = descriptor
+        self._descriptor = segment.create(path)
         self._end = weakref.finalize(self, _abandon, self._descriptor, self.path, os.getpid())
         try:
             os.ftruncate(self._descriptor, size)

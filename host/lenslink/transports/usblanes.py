@@ -13,7 +13,6 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from lenslink_protocol.buffers import scatter
@@ -153,8 +152,7 @@ class UsbTransport:
 
     def __init__(self, device: Any, out: Any, ins: Sequence[int]) -> None:
         self.lanes = len(ins)
-        port = f"{device.bus}-{'.'.join(map(str, device.port_numbers or ()))}"
-        self.line = replace(LINES.get(device.speed, Line()), port=port)
+        self.line = LINES.get(device.speed, Line())
         self._device = device
         self._out: int = out.bEndpointAddress
         self._packet: int = out.wMaxPacketSize

@@ -415,16 +415,7 @@ class World:
             receiver.received(len(packet), 0)
             self.module.step()
             return
-        receiver = self.link.lanes[lane].receiver
-        rest = memoryview(packet)
-        while rest:
-            taken = 0
-            for buffer in receiver.buffers():
-                piece = rest[: len(buffer)]
-                buffer[: len(piece)] = piece
-                rest = rest[len(piece) :]
-                taken += len(piece)
-            self.link.received(taken, self.now, lane)
+        self.link.feed(packet, self.now, lane)
         self._host()
 
     def _timer(self) -> None:

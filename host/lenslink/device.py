@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from lenslink_protocol.ids import (
     Cfa,
@@ -34,6 +33,7 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.packings import Packing, layout
 
 from .authentication import Authenticator, authenticate
+from .context import ClosesOnExit
 from .deadline import Deadline
 from .errors import (
     DeviceError,
@@ -89,7 +89,7 @@ def open(
     return Device(choose(url), timeout, wrap, ring=ring, authenticate=authenticate)
 
 
-class Device:
+class Device(ClosesOnExit):
     """An open module: a context manager. Made by :func:`lenslink.open`.
 
     Not for use by several threads at once: the caller's thread is what drives the link.
@@ -427,17 +427,6 @@ class Device:
         """End the session and let go of the module. Idempotent; never raises."""
         self._session.close(Deadline(_CLOSE_S, "closing"))
         self._unlock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _unlock(self) -> None:
         while self._locks:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple, Protocol
 
+from .buffers import Data, feed
 from .crc import crc32
 from .ids import MessageType, Reject
 from .messages import HEADER, MAGIC, Header
@@ -189,17 +190,9 @@ class Receiver:
         elif self._have == HEADER_BYTES:
             self._begin_packet()
 
-    def feed(self, data: bytes | bytearray | memoryview, now: float) -> None:
+    def feed(self, data: Data, now: float) -> None:
         """Receive *data* by copying: for tests and for transports that cannot read in place."""
-        rest = memoryview(data)
-        while rest:
-            taken = 0
-            for buffer in self.buffers():
-                piece = rest[: len(buffer)]
-                buffer[: len(piece)] = piece
-                rest = rest[len(piece) :]
-                taken += len(piece)
-            self.received(taken, now)
+        feed(data, self.buffers, lambda count: self.received(count, now))
 
     def passed(self, packets: int, count: int, now: float) -> None:
         """The next *packets*, of *count* bytes in all, were received and found sound elsewhere.

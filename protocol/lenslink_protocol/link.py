@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from .buffers import Data, feed
 from .framing import VERSION, Receiver, ReceiverSnapshot, encode_packet
 from .ids import VENDOR_FIRST, Capability, MessageType, Reject, ResendFlag
 from .messages import (
@@ -429,6 +430,11 @@ class Link:
             self._frames.release(lane)
         if count and receiver.in_sync:
             self._heard = now
+
+    def feed(self, data: Data, now: float, lane: int = 0) -> None:
+        """Receive *data* on that lane by copying: for virtual links and for tests."""
+        receiver = self.lanes[lane].receiver
+        feed(data, receiver.buffers, lambda count: self.received(count, now, lane))
 
     def lane_lost(self, number: int) -> None:
         """A lane other than 0 has ended: what was on it will be asked for again."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lenslink.cli.opening import opened, show_logs, url_argument
-from lenslink.cli.options import Seconds, Settings, common_options, pass_settings
+from lenslink.cli.options import CommonOptions, Seconds, common_options, pass_common
 from lenslink.cli.screen import Progress, Screen, emit_json, emit_table
 from lenslink.errors import UsageError
 from lenslink.transports import choose
@@ -54,9 +54,9 @@ def bench() -> None:
 @click.option("-f", "--force", is_flag=True, help="Overwrite a chart that exists.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @common_options
-@pass_settings
+@pass_common
 def host(
-    settings: Settings,
+    common: CommonOptions,
     *,
     quick: bool,
     transports: tuple[str, ...],
@@ -86,7 +86,7 @@ def host(
         drawing.check(plot)
     if output is not None:
         report.check(output)
-    screen = Screen(settings)
+    screen = Screen(common)
     with screen.progress() as progress:
         result = run.run(transports or run.TRANSPORTS, quick, _saying(progress))
     if plot is not None:
@@ -111,8 +111,8 @@ def host(
 @click.option("--output", type=_OUTPUT, metavar="FILE.md", help="Write or renew the report there.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @common_options
-@pass_settings
-def peers(settings: Settings, *, output: Path | None, as_json: bool) -> None:
+@pass_common
+def peers(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
     """The same payload through what others would use, as far as it is installed.
 
     The extra 'bench' brings the ones that pip can install; Aravis is a package of the system. What
@@ -128,7 +128,7 @@ def peers(settings: Settings, *, output: Path | None, as_json: bool) -> None:
 
     if output is not None:
         report.check(output)
-    screen = Screen(settings)
+    screen = Screen(common)
     with screen.progress() as progress:
         result = run.run(_saying(progress))
     if output is not None:
@@ -178,9 +178,9 @@ def peers(settings: Settings, *, output: Path | None, as_json: bool) -> None:
 @click.option("--output", type=_OUTPUT, metavar="FILE.md", help="Write or renew the report there.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @common_options
-@pass_settings
+@pass_common
 def link(
-    settings: Settings,
+    common: CommonOptions,
     url: str | None,
     *,
     mode: str | None,
@@ -222,13 +222,13 @@ def link(
         report.check(output)
     if sweep and output is not None:
         raise UsageError("--sweep and --output: the report has no place for a sweep")
-    screen = Screen(settings)
+    screen = Screen(common)
     seconds = duration or (_SWEEP_S if sweep else _LINK_S)
     effort = run.Effort(mode, packing, tile_bytes or 0, frames, seconds, check, seed)
     if sweep:
-        _sweep(choose(url), effort, settings, screen, as_json)
+        _sweep(choose(url), effort, common, screen, as_json)
         return
-    with opened(url, settings, screen) as device, screen.progress() as progress:
+    with opened(url, common, screen) as device, screen.progress() as progress:
 
         def say(text: Callable[[], str]) -> None:
             progress.update(text)
@@ -247,13 +247,13 @@ def link(
         raise click.exceptions.Exit(_FAILED)
 
 
-def _sweep(url: str, effort: Effort, settings: Settings, screen: Screen, as_json: bool) -> None:
+def _sweep(url: str, effort: Effort, common: CommonOptions, screen: Screen, as_json: bool) -> None:
     """Measure every point, then print the table and what to pin."""
     from ..bench import sweep as run
 
     stopped: KeyboardInterrupt | None = None
     with screen.progress() as progress:
-        sweep = run.Sweep(url, effort, lambda each: opened(each, settings, screen), progress.update)
+        sweep = run.Sweep(url, effort, lambda each: opened(each, common, screen), progress.update)
         with sweep:
             try:
                 sweep.run()

@@ -13,7 +13,7 @@ from lenslink_protocol.params import MAX_PAYLOAD
 
 from .frames import Shot, frame_json, shot_options
 from .opening import opened, show_logs, url_argument
-from .options import Seconds, Settings, common_options, pass_settings
+from .options import CommonOptions, Seconds, common_options, pass_common
 from .screen import Screen, emit_json
 from .sink import RING, Closed, Sink, open_sink
 from .tally import Ended, Tally
@@ -51,9 +51,9 @@ if TYPE_CHECKING:
     "--json", "as_json", is_flag=True, help="A JSON line for each frame and one for the whole."
 )
 @common_options
-@pass_settings
+@pass_common
 def stream(
-    settings: Settings,
+    common: CommonOptions,
     url: str | None,
     *,
     output: str | None,
@@ -90,14 +90,14 @@ def stream(
         raise UsageError("--scale16 changes pixels, which a ring's readers see as they came")
     if as_json and output == "-":
         raise UsageError("--json and '-o -' both want stdout")
-    screen = Screen(settings)
+    screen = Screen(common)
     shot = Shot(mode, exposure_us, gain_milli, focus_mdpt, packing)
     open_ended = limit is None and duration is None
     tally = Tally()
     stopped: KeyboardInterrupt | LensLinkError | None = None
     with open_sink(output, force) as sink:
         try:
-            module = opened(url, settings, screen, sink.ring)
+            module = opened(url, common, screen, sink.ring)
             with module as device, screen.progress() as progress:
                 tally.begin(device)
                 # closing(): the module is told to stop before the session ends.

@@ -14,8 +14,7 @@ import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +42,7 @@ from lenslink_protocol.ringlayout import (
     file_bytes,
 )
 
+from ..context import ClosesOnExit, ReleasesOnExit
 from ..deadline import Deadline
 from ..errors import (
     DeviceBusy,
@@ -90,7 +90,7 @@ class _Found(NamedTuple):
     state: int
 
 
-class RingReader:
+class RingReader(ClosesOnExit):
     """Reads a ring of frames (:class:`lenslink.Ring`) of this machine: a context manager.
 
     With the policy ``latest`` a reader that is slow skips frames (``skipped``), and the first frame
@@ -399,19 +399,8 @@ class RingReader:
             segment.remove(self._descriptor, self.path)
         os.close(self._descriptor)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class RingFrame:
+class RingFrame(ReleasesOnExit):
     """A frame in a slot that is held until :meth:`release`: a context manager.
 
     The fields are those of :class:`lenslink.Frame`, and:
@@ -577,17 +566,6 @@ class RingFrame:
             order()
             if not self._reader._closed:
                 self._reader._q[self._hold] = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 _by_sequence = operator.attrgetter("sequence")

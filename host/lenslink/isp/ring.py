@@ -15,8 +15,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +43,7 @@ from lenslink_protocol.ringlayout import (
     file_bytes,
 )
 
+from ..context import ClosesOnExit
 from ..errors import StorageError, UsageError
 from . import segment
 from .sync import fence, order, wake
@@ -101,7 +101,7 @@ class Attached:
     dropped: int
 
 
-class Ring:
+class Ring(ClosesOnExit):
     """A ring of frames that other processes read: a context manager.
 
     Hand it to :func:`lenslink.open`: frames are then received into its slots, and readers
@@ -361,17 +361,6 @@ class Ring:
     @property
     def closed(self) -> bool:
         return self._closed
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 _SHOWN = ("pid", "policy", "taken", "skipped", "dropped")

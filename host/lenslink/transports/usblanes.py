@@ -15,6 +15,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+from lenslink_protocol.buffers import scatter
+
 from ..deadline import Deadline
 from ..errors import Disconnected, Timeout
 from .base import Line
@@ -79,15 +81,9 @@ class Lane:
 
     def take(self, buffers: Sequence[memoryview]) -> int:
         """Move bytes into *buffers*, in order; how many."""
-        total = 0
-        for buffer in buffers:
-            count = min(len(buffer), self._end - self._at)
-            buffer[:count] = self._view[self._at : self._at + count]
-            self._at += count
-            total += count
-            if not self.has:
-                break
-        return total
+        count = scatter(self._view[self._at : self._end], buffers)
+        self._at += count
+        return count
 
     def _recover(self, error: OSError) -> None:
         """A halted endpoint goes on; anything else is the end."""

@@ -20,6 +20,7 @@ import pytest
 from lab import benches
 from lab.rejects import rejected
 from lab.scale import choose, say
+from lab.slowdown import patience
 
 import lenslink
 from lenslink import Device, FrameStatus
@@ -34,7 +35,7 @@ INTERRUPTIONS = choose(40, 1000)
 SIZE = {"scene": "prbs", "width": 64, "height": 64, "board": "pico"}
 # Allocators keep some of what they were given back.
 GROWTH_KB = 4096
-SETTLED_S = 0.06
+SETTLED_S = patience(0.06)
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks into Linux' /proc"),

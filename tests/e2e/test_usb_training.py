@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from cli_process import Cli
 from lab import micropython
+from lab.slowdown import patience
 
 import lenslink
 from lenslink import Device, FrameStatus
@@ -23,7 +24,7 @@ from lenslink_hil.plant.patterns import pattern
 from lenslink_hil.usbip.virtualboard import VirtualBoard
 
 SCENE = {"scene": "prbs", "width": "128", "height": "96", "seed": "5", "lanes": "2"}
-PATIENCE_S = 20.0
+PATIENCE_S = patience(20.0)
 
 
 @pytest.fixture

@@ -7,6 +7,9 @@
 SHELL = /bin/sh
 PY = .venv/bin/python
 PYTEST = $(PY) -m pytest
+# Tests that share nothing run on every core, those marked exclusive alone after them; ARGS='-n 0'
+# runs one after the other.
+PARALLEL = -n auto --maxprocesses 4
 # Fast first, so that a slip shows within seconds.
 TESTS = $(wildcard $(addprefix tests/,unit property golden firmware packaging e2e))
 # More for pytest, for example: make e2e ARGS='--lens unix:/run/lens -k stream'
@@ -29,15 +32,15 @@ demo: ## boot a camera module and take a photograph: out/demo.dng, out/demo.png
 
 test: ## run every test, fast ones first; what could not run is listed last
 	@sh hil/venv.sh dev
-	@$(PYTEST) $(TESTS) $(ARGS)
+	@$(PYTEST) $(PARALLEL) $(TESTS) $(ARGS)
 
 unit: ## tests of single parts
 	@sh hil/venv.sh dev
-	@$(PYTEST) tests/unit $(ARGS)
+	@$(PYTEST) $(PARALLEL) tests/unit $(ARGS)
 
 property: ## tests by hypothesis
 	@sh hil/venv.sh dev
-	@$(PYTEST) tests/property $(ARGS)
+	@$(PYTEST) $(PARALLEL) tests/property $(ARGS)
 
 golden: ## vectors that every implementation must agree with
 	@sh hil/venv.sh dev
@@ -53,7 +56,7 @@ packaging: ## wheel, sdist, Makefile
 
 e2e: ## tests of everything together; ARGS='--lens URL' chooses the bench
 	@sh hil/venv.sh dev
-	@$(PYTEST) tests/e2e $(ARGS)
+	@$(PYTEST) $(PARALLEL) tests/e2e $(ARGS)
 
 test-kernel: ## usb: and serial: on a real Linux kernel in QEMU; ARGS=--write keeps the results
 	@sh hil/venv.sh dev

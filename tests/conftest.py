@@ -12,6 +12,9 @@ from hypothesis import settings
 
 from lenslink_hil.kernel import bench
 
+# Time limits, and the order of a parallel run.
+pytest_plugins = ["lab.run_hooks"]
+
 # No deadline: a busy machine is no defect, and every test has its time limit anyway. In CI the
 # examples are the same for the same code, so that a change is judged by what it changed.
 settings.register_profile("dev", deadline=None, print_blob=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lenslink_protocol.ids import Fate, MessageType, NoticeReason
+from lenslink_protocol.ids import ErrorCode, Fate, MessageType, NoticeReason
 from lenslink_protocol.messages import Configured
 
 from .authentication import Authenticator
@@ -21,6 +21,7 @@ from .deadline import Deadline
 from .device import PREVIEW, Device
 from .errors import (
     DeviceBusy,
+    DeviceError,
     Disconnected,
     LensLinkError,
     NotFound,
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
 _POLL_S = 0.1
 # How long a connection stands without a module that answers before it is looked for elsewhere.
 _PATIENCE_S = 10.0
+
+# A contact that opens takes the supply before the module knows that it is detached, and the supply
+# is sampled anew only some time after the contact has closed. A supply that is low for longer than
+# this is a fault that the caller has to hear of.
+_LOW_SUPPLY_S = 2.0
+_LOW_SUPPLY_POLL_S = 0.02
 
 # What a module that is on its way off or on may cause: try again.
 _PASSING = (NotFound, DeviceBusy, Disconnected, Timeout, ProtocolError)
@@ -130,6 +137,7 @@ class Attachment(ClosesOnExit):
         self._why = ""
         self._turn = -1
         self._lost_at = 0.0
+        self._low_supply_since: float | None = None
         self._waiting_since = 0.0
         self._plans: dict[int, tuple[str | None, int, str | None]] = {}
         self._settings = _Applied()
@@ -207,6 +215,8 @@ class Attachment(ClosesOnExit):
             except Disconnected as error:
                 self._lost(error)
                 self._judge(error, deadline)
+            except DeviceError as error:
+                self._wait_for_supply(error, deadline)
             else:
                 return self._seen(frame)
 
@@ -304,6 +314,21 @@ class Attachment(ClosesOnExit):
         self._lost_at = self._waiting_since = time.monotonic()
         self._why = str(error)
         self._tell(Detached(self.url or "", self.serial or "", self._why))
+
+    def _wait_for_supply(self, error: DeviceError, deadline: Deadline) -> None:
+        """Wait a moment if a request was refused for want of supply; else raise *error*.
+
+        The caller makes the request again. If a contact has opened, the module soon ends the
+        session, and the request is made when the module is attached again.
+        """
+        now = time.monotonic()
+        if self._low_supply_since is None:
+            self._low_supply_since = now
+        over = now - self._low_supply_since >= _LOW_SUPPLY_S or not deadline.remaining()
+        if error.code != ErrorCode.POWER or over:
+            self._low_supply_since = None
+            raise error
+        time.sleep(min(_LOW_SUPPLY_POLL_S, deadline.remaining()))
 
     def _ready(self, deadline: Deadline) -> Device:
         """The module, attached and set up; waits for it."""
@@ -407,6 +432,7 @@ class Attachment(ClosesOnExit):
                 timeout=deadline.remaining(),
             )
         away = time.monotonic() - self._lost_at if self.attachments else 0.0
+        self._low_supply_since = None
         self._restore = self.attachments > 0
         self._attached = True
         self.attachments += 1
@@ -449,7 +475,10 @@ class Attachment(ClosesOnExit):
                 )
             except Disconnected as error:
                 self._lost(error)
+            except DeviceError as error:
+                self._wait_for_supply(error, deadline)
             else:
+                self._low_supply_since = None
                 self._streaming = self.attachments
                 self._restore = False
 
@@ -465,6 +494,7 @@ class Attachment(ClosesOnExit):
         return exposure_us or known.exposure_us, gain_milli or known.gain_milli, focus
 
     def _seen(self, frame: Frame) -> Frame:
+        self._low_supply_since = None
         self._restore = False
         self._settings.update(frame.exposure_us, frame.gain_milli, frame.focus_mdpt)
         self._warn()

@@ -15,9 +15,10 @@ import time
 from pathlib import Path
 
 import pytest
+from lab.slowdown import patience
 
 LENSLINK = [sys.executable, "-m", "lenslink"]
-PATIENCE_S = 60
+PATIENCE_S = patience(60)
 # In its command line: MicroPython's, or that of the emulator of a chip that runs it.
 _FIRMWARE = (b"lensfw.main", b"emulator.mjs")
 

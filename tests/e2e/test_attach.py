@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware
 from lab import benches
+from lab.slowdown import patience
 
 import lenslink
 from lenslink import Attached, Detached, FrameStatus, Warned
@@ -29,9 +30,9 @@ from lenslink_protocol.packings import Packing, layout
 
 SIZE = {"scene": "prbs", "width": 128, "height": 96}
 SERVED = tuple(part for key, value in SIZE.items() for part in (f"--{key}", str(value)))
-KNOWN_S = 0.2
+KNOWN_S = patience(0.2)
 # Contacts that have closed are known to be so, and the module answers, within this.
-SETTLED_S = 0.4
+SETTLED_S = patience(0.4)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rawpy
 import tifffile
+from lab.slowdown import patience
 
 # Codes of the tags that must come back as they went in.
 _ACTIVE_AREA = "ActiveArea"
@@ -84,7 +85,9 @@ def captured(source: Path, tmp_path: Path, lens_url: str) -> Path:
     out = tmp_path / "out.dng"
     url = f"{bench}?scene={quote(str(source))}"
     command = [sys.executable, "-m", "lenslink", "capture", url, "-o", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=patience(60), check=False
+    )
     assert done.returncode == 0, done.stderr
     return out
 
@@ -116,6 +119,8 @@ def test_every_tag_agrees(source: Path, captured: Path) -> None:
 
 def test_exiftool_has_no_complaint(captured: Path, tool: Callable[[str], str]) -> None:
     command = [tool("exiftool"), "-validate", "-warning", "-error", "-a", str(captured)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=patience(30), check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split(":", 1)[1].strip() == "OK", done.stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cli_process import Cli
+from lab.slowdown import patience
 
 from lenslink_hil.conformance.clauses import clauses
 from lenslink_hil.kernel import bench
@@ -26,7 +27,7 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
 
 def verdicts(cli: Cli, *args: str) -> tuple[int, list[dict]]:
     process = cli.start("conform", args[0], "--json", *args[1:])
-    out, error = process.communicate(timeout=TIMEOUT_S)
+    out, error = process.communicate(timeout=patience(TIMEOUT_S))
     assert out, error.decode()
     return process.returncode, json.loads(out)["verdicts"]
 
@@ -122,7 +123,7 @@ def test_a_host_that_breaks_a_clause(cli: Cli) -> None:
     listen = f"unix:{cli.runtime / 'kit'}"
     args = ("host", listen, "--clause", "H-CAM-1", "--json", "--", "/bin/sh", "-c", liar)
     process = cli.start("conform", *args)
-    out, error = process.communicate(timeout=TIMEOUT_S)
+    out, error = process.communicate(timeout=patience(TIMEOUT_S))
     assert process.returncode == 7, error.decode()
     assert [each["verdict"] for each in json.loads(out)["verdicts"]] == ["failed"]
 

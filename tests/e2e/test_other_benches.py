@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from lab import benches, micropython
+from lab.slowdown import patience
 
 HERE = Path(__file__).parent
 TIMEOUT_S = 400
@@ -42,7 +43,7 @@ def test_the_suite_on(url: str, capsys: pytest.CaptureFixture[str], seed: int) -
         cwd=HERE.parents[1],
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=patience(TIMEOUT_S),
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

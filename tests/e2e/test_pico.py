@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import usb.core
-from lab import benches
+from lab import benches, slowdown
 from lab.scale import NIGHTLY, choose, say
 
 import lenslink
@@ -35,7 +35,7 @@ from lenslink_hil.usbip.tty import Terminal
 SEED = 5
 SIZE = {"width": "128", "height": "96", "seed": str(SEED)}
 FIRST_TILE_US = 500_000
-PATIENCE_S = 60
+PATIENCE_S = slowdown.patience(60)
 TICKS_WRAP_US = 1 << 30
 TIMER_WRAP_US = 1 << 32
 

@@ -23,6 +23,7 @@ import pytest
 from cli_process import Cli, assert_gone, children, finish, firmware, objects
 from lab.rings import fresh_name
 from lab.scale import choose, say
+from lab.slowdown import patience
 
 import lenslink
 from lenslink import FrameStatus, Ring, RingFrame, RingReader
@@ -32,8 +33,8 @@ from lenslink_hil.plant.patterns import pattern
 
 MOMENTS = choose(2, 50)
 MOMENT_S = 0.1
-NOTICED_S = 1.0
-PATIENCE_S = 30.0
+NOTICED_S = patience(1.0)
+PATIENCE_S = patience(30.0)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from lab.rings import SIZE, assert_pixels, fresh_name, publish
 from lab.scale import choose, say
+from lab.slowdown import patience
 
 from lenslink import Ring, RingReader
 from lenslink.errors import Disconnected
@@ -56,7 +57,7 @@ def test_each_frame_is_one_frame(slots: int, capsys: pytest.CaptureFixture[str])
         for _ in range(FRAMES):
             publish(ring)
         ring.close()
-        found = [reader.communicate(timeout=60)[0].split() for reader in readers]
+        found = [reader.communicate(timeout=patience(60))[0].split() for reader in readers]
         assert [reader.returncode for reader in readers] == [0, 0]
     taken = [int(words[0]) for words in found]
     assert min(taken) > 0

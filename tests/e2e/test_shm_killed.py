@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from lab.scale import choose, say
+from lab.slowdown import patience
 
 import lenslink
 from lenslink import Disconnected, FrameStatus
@@ -25,8 +26,8 @@ if sys.platform != "linux":
     pytest.skip("shm: needs Linux", allow_module_level=True)
 
 MOMENTS = choose(6, 50)
-KNOWN_S = 0.2
-PATIENCE_S = 30
+KNOWN_S = patience(0.2)
+PATIENCE_S = patience(30)
 
 # Each says a line once it is at work.
 HOST = """

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware, objects
+from lab.slowdown import patience
 
 import lenslink
 from lenslink import FrameStatus
@@ -24,7 +25,7 @@ if sys.platform != "linux":
     pytest.skip("shm: needs Linux", allow_module_level=True)
 
 SIZE = ("--scene", "prbs", "--width", "640", "--height", "480", "--seed", "7")
-KNOWN_S = 0.2
+KNOWN_S = patience(0.2)
 
 
 @pytest.fixture

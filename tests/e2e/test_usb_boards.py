@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import usb.core
 from cli_process import Cli, finish
-from lab import micropython
+from lab import micropython, slowdown
 from lab.scale import NIGHTLY, choose, say
 
 import lenslink
@@ -40,9 +40,9 @@ OPENINGS = choose(20, 100)
 UNPLUGS = choose(5, 50)
 SERIAL_UNPLUGS = choose(3, 20)
 # What an unplug may take, each of them; none is noticed by silence only.
-KNOWN_S = 0.2
+KNOWN_S = slowdown.patience(0.2)
 SILENCE = "no sign of life"
-PATIENCE_S = 20.0
+PATIENCE_S = slowdown.patience(20.0)
 
 MakeBoard = Callable[..., VirtualBoard]
 

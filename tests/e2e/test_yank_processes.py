@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from lab import benches
 from lab.scale import choose, say
+from lab.slowdown import patience
 
 import lenslink
 from lenslink import Device, FrameStatus
@@ -26,7 +27,7 @@ from lenslink_hil.faulty import FaultyTransport
 from lenslink_protocol.ids import ModeUse
 
 OFFSETS = choose(30, 200)
-KNOWN_S = 0.2
+KNOWN_S = patience(0.2)
 FRAMES = 2
 SIZE = {"scene": "prbs", "width": 64, "height": 64}
 

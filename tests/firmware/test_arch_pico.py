@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from lab import benches
 from lab.scale import choose, say
+from lab.slowdown import patience
 
 from lenslink.errors import LensLinkError
 from lenslink_hil.flash.image import board_files
@@ -76,7 +77,7 @@ def files() -> dict[str, bytes]:
 
 def lines_of(files: dict[str, bytes], script: bytes, patience_s: float = 250) -> list[str]:
     """What a script prints on the chip."""
-    pieces = run(files, script=script, seconds=patience_s, wall=patience_s)
+    pieces = run(files, script=script, seconds=patience_s, wall=patience(patience_s))
     text = b"".join(piece for piece in pieces if isinstance(piece, bytes))
     return text.decode().replace("\r", "").splitlines()
 

@@ -20,11 +20,12 @@ from lenslink_hil.usbip.client import list_devices
 from lenslink_hil.usbip.exporter import listening, start_server
 
 from . import micropython
+from .slowdown import patience
 
 OUT, IN = 0x03, 0x83
 WAIT_MS = 5000
 _SERIAL = "ECHO"
-_PLUG_S = 20.0
+_PLUG_S = patience(20.0)
 
 
 class Bus:

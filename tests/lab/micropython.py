@@ -15,9 +15,11 @@ import lensfw
 from lenslink.errors import RigError
 from lenslink_hil.benches.micropython import find_micropython
 
+from .slowdown import patience
+
 TESTS = Path(__file__).resolve().parents[1]
 FIRMWARE = Path(lensfw.__file__).resolve().parent
-_RUN_S = 60.0
+_RUN_S = patience(60.0)
 
 
 def interpreter() -> str:

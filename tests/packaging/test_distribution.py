@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lab.slowdown import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {
@@ -38,7 +39,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
         env=kept | environment,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=patience(110),
         check=False,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
@@ -51,7 +52,9 @@ def ours() -> list[str]:
         pytest.skip("not a git checkout: which files belong to it is not known")
     # A checkout of somebody else's, as in a container, is refused by git otherwise.
     command = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "-co", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=60)
+    listed = subprocess.run(
+        command, cwd=ROOT, capture_output=True, check=True, timeout=patience(60)
+    )
     names = listed.stdout.decode().split("\0")
     return sorted({name for name in names if name and (ROOT / name).is_file()})
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
+from lab.slowdown import patience
 
 from lenslink import errors
 from lenslink.cli.main import cli
@@ -38,7 +39,12 @@ def test_shell_lines_can_be_parsed(name: str) -> None:
     assert found
     for block in found:
         done = subprocess.run(
-            ["/bin/sh", "-n"], input=block, capture_output=True, text=True, timeout=10, check=False
+            ["/bin/sh", "-n"],
+            input=block,
+            capture_output=True,
+            text=True,
+            timeout=patience(10),
+            check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
 
@@ -116,7 +122,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         check=False,
     )
 

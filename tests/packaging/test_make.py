@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from lab.slowdown import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "hil/venv.sh"
@@ -86,7 +87,7 @@ class Newcomer:
             },
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=patience(100),
             check=False,
         )
 
@@ -102,7 +103,9 @@ class Newcomer:
     def works(self) -> bool:
         python = self.checkout / ".venv/bin/python"
         code = "import importlib.metadata as m; m.version('small')"
-        return subprocess.run([python, "-c", code], timeout=60, check=False).returncode == 0
+        return (
+            subprocess.run([python, "-c", code], timeout=patience(60), check=False).returncode == 0
+        )
 
 
 @pytest.fixture
@@ -180,7 +183,7 @@ def test_made_once_and_again_only_when_needed(newcomer: Newcomer) -> None:
 
     started = time.monotonic()
     assert newcomer.run().stdout == ""
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < patience(2)
 
     # What tests need is more: once more, and from then on nothing for the demo either.
     assert "Making" not in (dev := newcomer.run("dev").stdout)
@@ -239,7 +242,7 @@ def test_help_lists_every_target() -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patience(60),
             check=True,
         ).stdout
         for goal in ([], ["help"])

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from lab.slowdown import patience
 
 TESTS = """
 import pytest
+from lab.slowdown import patience
 
 def test_passes(seed):
     print("seed is", seed)
@@ -44,7 +46,7 @@ def run_python(folder: Path, *arguments: str, **environment: str) -> tuple[int, 
         env=kept | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         check=False,
     )
     return done.returncode, [line for line in (done.stdout + done.stderr).splitlines() if line]

@@ -320,3 +320,54 @@ def test_pulled_out_at_any_byte(bay, lens, budget):
         assert numbers == sorted(set(numbers))
         assert module.attachments <= 2
     assert not bay.open
+
+
+ASKED = {
+    "capture": lambda module: module.capture(),
+    "start": lambda module: (module.start(), module.next_frame())[1],
+}
+
+
+def lose_supply(bay, lens):
+    """The module notices, by its next sample, that it has no supply; its contacts seem closed."""
+    lens.ports.vbus_mv = 0
+    for _ in range(150):
+        bay.clock.pass_us(1000)
+        lens.camera.step()
+
+
+@pytest.mark.parametrize("call", ASKED)
+def test_a_supply_that_is_low_for_a_moment_is_waited_for(bay, lens, call):
+    """A contact that opens for less than a detachment is sampled: up to 100 ms until the next."""
+    with lenslink.attach(URL) as module:
+        lose_supply(bay, lens)
+        bay.clock.after(0.01, lambda: setattr(lens.ports, "vbus_mv", 5000))
+        began = bay.clock.seconds
+        assert_picture(ASKED[call](module), 1)
+        assert bay.clock.seconds - began < 0.3
+        assert module.attachments == 1
+
+
+@pytest.mark.parametrize("call", ASKED)
+def test_a_supply_that_is_low_because_a_contact_opens_is_a_detachment(bay, lens, call):
+    events = []
+    with lenslink.attach(URL, on_event=events.append) as module:
+        lose_supply(bay, lens)
+        lens.interrupt(0.005, 3.0, contacts.POWER_PIN)
+        bay.clock.after(3.005, lambda: setattr(lens.ports, "vbus_mv", 5000))
+        assert_picture(ASKED[call](module), 1)
+        assert [type(event) for event in events] == [Attached, Detached, Attached]
+
+
+@pytest.mark.parametrize("call", ASKED)
+def test_a_supply_that_stays_low_is_said(bay, lens, call):
+    with lenslink.attach(URL) as module:
+        lose_supply(bay, lens)
+        for _ in range(2):
+            began = bay.clock.seconds
+            with pytest.raises(lenslink.DeviceError, match="supply is 0 mV"):
+                ASKED[call](module)
+            assert 1.9 < bay.clock.seconds - began < 2.2
+        lens.ports.vbus_mv = 5000
+        assert_picture(ASKED[call](module), 1)
+        assert module.attachments == 1

@@ -11,6 +11,7 @@ import sys
 import click
 import pytest
 from cli_fakes import FakeDevice
+from lab.slowdown import patience
 
 import lenslink
 from lenslink.cli import main as program
@@ -99,7 +100,9 @@ def test_help_imports_nothing_slow(args):
         "slow = {'numpy', 'rich', 'tifffile', 'rawpy', 'PIL', 'construct'} & sys.modules.keys()\n"
         "sys.exit(f'imported {slow}' if slow else 0)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=patience(60), stdout=subprocess.DEVNULL
+    )
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

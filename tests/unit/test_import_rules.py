@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab.slowdown import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {
@@ -153,6 +154,10 @@ def test_deadlines_are_monotonic(package: str) -> None:
 def test_the_driver_imports_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*[name for name in {HEAVY} if name in sys.modules])"
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=patience(60),
+        check=True,
     )
     assert run.stdout.split() == []

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lab.slowdown import patience
 
 from lenslink.errors import RigError
 from lenslink_hil.kernel import __main__ as command
@@ -67,7 +68,12 @@ def test_the_first_file_system(tmp_path: Path, tool: Callable[[str], str]) -> No
     there.mkdir()
     unpack = [tool("busybox"), "cpio", "-id"]
     subprocess.run(
-        unpack, input=gzip.decompress(data), cwd=there, check=True, timeout=10, capture_output=True
+        unpack,
+        input=gzip.decompress(data),
+        cwd=there,
+        check=True,
+        timeout=patience(10),
+        capture_output=True,
     )
     files = {
         str(path.relative_to(there)): path.read_bytes()
@@ -94,7 +100,7 @@ def test_a_busybox_that_needs_libraries(tmp_path: Path) -> None:
 
 def test_the_guests_script_can_be_parsed() -> None:
     for text in (Path(initrd.__file__).parent / "guest.sh").read_text(), "":
-        subprocess.run(["/bin/sh", "-n"], input=text, text=True, check=True, timeout=10)
+        subprocess.run(["/bin/sh", "-n"], input=text, text=True, check=True, timeout=patience(10))
 
 
 def test_what_the_guest_runs_stands_paths_of_any_kind(
@@ -147,7 +153,7 @@ def test_what_is_missing_is_one_line(
         env={"PATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         check=False,
     )
     assert done.returncode == status

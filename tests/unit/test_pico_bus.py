@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lab.slowdown import patience
 
 SUITE = Path(__file__).parent / "pico" / "bus.test.mjs"
 NAMES = [
@@ -18,7 +19,7 @@ NAMES = [
     for name in re.findall(r'^ *test\(["`](.+?)["`], ', SUITE.read_text("utf-8"), re.M)
     for kind in (("ideal", "strict") if "${kind}" in name else ("",))
 ]
-PATIENCE_S = 60
+PATIENCE_S = patience(60)
 
 
 @pytest.mark.parametrize("name", NAMES)

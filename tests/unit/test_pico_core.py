@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lab.slowdown import patience
 
 from lenslink.errors import RigError
 from lenslink_hil.pico.setup import find_library
 
 SUITE = Path(__file__).parent / "pico" / "core.test.mjs"
-PATIENCE_S = 100
+PATIENCE_S = patience(100)
 
 
 def test_core(tool: Callable[[str], str], seed: int) -> None:

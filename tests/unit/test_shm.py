@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from lab.slowdown import patience
 
 from lenslink import Disconnected, NotFound, ProtocolError, Timeout, UsageError
 from lenslink.deadline import Deadline
@@ -23,7 +24,7 @@ from lenslink_hil.shmbridge import bridged
 if sys.platform != "linux":
     pytest.skip("shm: needs Linux", allow_module_level=True)
 
-KNOWN_S = 0.2
+KNOWN_S = patience(0.2)
 
 
 @pytest.fixture

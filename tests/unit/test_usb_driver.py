@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import usb.core
+from lab.slowdown import patience
 
 from lenslink.deadline import Deadline
 from lenslink.errors import (
@@ -32,7 +33,7 @@ from lenslink.transports.usblanes import READ_BYTES, UsbTransport
 
 OUT, IN = 0x03, 0x83
 VENDOR = (0xFF, 0x4C, 0x4B)
-PATIENCE_S = 10.0
+PATIENCE_S = patience(10.0)
 
 
 def endpoint(address: int, packet: int = 64, kind: int = 2) -> SimpleNamespace:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from lab.slowdown import patience
 from lab.usbbench import DEVICE, IN, OUT, configuration, strings
 
 from lenslink_hil.usbip import bus, client, protocol
@@ -18,7 +19,7 @@ from lenslink_hil.usbip.bus import Kind, record
 from lenslink_hil.usbip.server import Server
 
 BASIC = {"command": 1, "seqnum": 2, "devid": 0x10001, "direction": 1, "ep": 3}
-PATIENCE_S = 10.0
+PATIENCE_S = patience(10.0)
 
 
 def test_the_fast_path_is_as_defined() -> None:

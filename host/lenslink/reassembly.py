@@ -87,7 +87,6 @@ class ReassemblySnapshot(NamedTuple):
     finished: tuple[AssemblySnapshot, ...]
     """Frames that the caller has not taken yet, the oldest first."""
     resend: bool
-    began: float
     first_tile: float | None
     newest: tuple[tuple[int, int], ...]
     """Stream, and the number of its newest frame."""
@@ -269,7 +268,6 @@ class Reassembly:
             open=tuple([assembly.snapshot() for assembly in self._open.values()]),
             finished=tuple([assembly.snapshot() for assembly in self.finished]),
             resend=self.resend,
-            began=self.began,
             first_tile=self.first_tile,
             newest=tuple(sorted(self._newest.items())),
             done=tuple(sorted(self._done.items())),

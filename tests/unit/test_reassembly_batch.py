@@ -60,15 +60,6 @@ def test_a_tile_is_for_no_frame_that_has_ended():
     assert opened(harness, 1) is not None
 
 
-def test_a_reassembly_has_work_while_a_frame_is_open():
-    harness = Harness()
-    assert harness.frames.under_way is False
-    harness.start()
-    assert harness.frames.under_way is True
-    harness.end()
-    assert harness.frames.under_way is False
-
-
 # --- what a lane may still bring -------------------------------------------------------------
 
 

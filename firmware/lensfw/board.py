@@ -4,7 +4,7 @@ import gc
 import sys
 import time
 
-from . import carriers, clock, module
+from . import clock, link_backends, module
 
 # What a module makes beside its tiles, and how closely room for both is looked for.
 _REST = 12288
@@ -40,7 +40,7 @@ class Board:
         self._clock = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
         self._camera = module.Module(configuration, machine.ports, self._clock)
         del spare
-        self._carrier = carriers.choose(configuration, machine, self._clock)
+        self._carrier = link_backends.choose(configuration, machine, self._clock)
         self._camera.link.lanes_offered = self._carrier.lanes
         gc.collect()
 

@@ -13,7 +13,7 @@ import time
 
 from . import clock, module
 from .ports import sim
-from .transports import stream
+from .transports import socket_stream
 
 
 class Sockets:
@@ -29,7 +29,7 @@ class Sockets:
             end = open(fd, "r+b")
             poll.register(end, select.POLLIN)
             self._lanes.append(
-                (len(self._lanes), end, stream.StreamTransport(end, clock, rate, latency))
+                (len(self._lanes), end, socket_stream.StreamTransport(end, clock, rate, latency))
             )
         self._first = self._lanes[0][2]
 
@@ -91,7 +91,7 @@ class Usb:
         else:
             # A board without machine.USBDevice, whose driver has the endpoint for itself.
             self._blocks = True
-            self._transport = stream.StreamTransport(self._usbd.cdc, clock)
+            self._transport = socket_stream.StreamTransport(self._usbd.cdc, clock)
             builtin = self._usbd.builtin_driver = self._usbd.cdc
             strings = (None, None, None, serial)
             self._usbd.config(builtin.desc_dev, builtin.desc_cfg, strings)

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import lenslink
 from lenslink import Device, LensLinkError
+from lenslink.cli.frame_counts import Ended, Tally
 from lenslink.cli.info import about
 from lenslink.cli.options import CommonOptions
 from lenslink.cli.screen import Screen, emit_table, one_line
 from lenslink.cli.signals import Stopped, stoppable
-from lenslink.cli.tally import Ended, Tally
 from lenslink.cli.values import show_bytes, show_rejects
 from lenslink.errors import StorageError
-from lenslink.raw.files import save
+from lenslink.image_files.save import save
 from lenslink_protocol.ids import ModeUse
 
 _PLAIN_LINE_S = 1.0

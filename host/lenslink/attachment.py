@@ -32,11 +32,11 @@ from .errors import (
 )
 from .events import Attached, Detached, Event, Warned
 from .frame import Frame
-from .ticket import Ticket
+from .request_handle import Ticket
 from .transports import choose, list_devices
 
 if TYPE_CHECKING:
-    from .isp.ring import Ring
+    from .frame_ring.writer import Ring
 
 _POLL_S = 0.1
 # How long a connection stands without a module that answers before it is looked for elsewhere.

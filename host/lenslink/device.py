@@ -46,16 +46,16 @@ from .errors import (
 )
 from .frame import ColorCalibration, Frame, FrameStatus, Identity
 from .lock import ModuleLock, key_of
-from .reassembly import Assembly, rows
+from .receive.reassembly import Assembly, rows
+from .request_handle import Ticket
 from .session import Session
 from .stats import Stats
-from .ticket import Ticket
 from .transports import Transport, choose, open_transport, parse
 from .transports.base import ClockedTransport, KnownLine, Line, Reading
 
 if TYPE_CHECKING:
-    from .isp.feed import RingFeed
-    from .isp.ring import Ring
+    from .frame_ring.slot_pool import RingFeed
+    from .frame_ring.writer import Ring
 
 PREVIEW, STILL = 0, 1
 _STOP_S = 5.0

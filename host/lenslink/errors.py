@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from lenslink_protocol.ids import Fate
 
-from .ticket import Ticket
+from .request_handle import Ticket
 
 
 class LensLinkError(Exception):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lenslink_protocol.packings import Layout
 
 from .context import ReleasesOnExit
-from .raw.packing import unpack
+from .receive.unpacking import unpack
 
 
 class FrameStatus(enum.Enum):

@@ -26,7 +26,6 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import MAX_MANIFEST, SILENCE_MS
 
-from .batch import Batch
 from .deadline import Deadline
 from .errors import (
     DeviceError,
@@ -35,9 +34,10 @@ from .errors import (
     Timeout,
     VersionMismatch,
 )
-from .pool import Pool
-from .reassembly import Assembly, Reassembly
-from .ticket import Ticket
+from .receive.batch import Batch
+from .receive.frame_pool import Pool
+from .receive.reassembly import Assembly, Reassembly
+from .request_handle import Ticket
 from .transports.base import (
     ClockedTransport,
     FillingTransport,

@@ -347,7 +347,7 @@ def outputs(root: Path) -> Iterator[tuple[Path, str]]:
     yield root / "firmware/lensfw/wire.py", wire_py()
     yield root / "protocol/lenslink_protocol/lenslink.h", lenslink_h(NOTICE)
     yield root / "protocol/lenslink_protocol/lenslink.lua", lenslink_lua(NOTICE)
-    yield root / "host/lenslink/isp/lenslink_ring.h", ring_h()
+    yield root / "host/lenslink/frame_ring/lenslink_ring.h", ring_h()
     spec = root / "protocol/SPEC.md"
     text = spec_md(spec.read_text(encoding="utf-8"))
     yield spec, text

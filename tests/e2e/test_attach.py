@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware
-from lab import benches
+from helpers import bench_scale
+from helpers.cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware
 from lab.slowdown import patience
 
 import lenslink
 from lenslink import Attached, Detached, FrameStatus, Warned
 from lenslink_hil.plant.patterns import pattern
-from lenslink_hil.plant.pins import DETECT_PIN, POWER_PINS, RELEASE_BUTTON
+from lenslink_hil.plant.pin_records import DETECT_PIN, POWER_PINS, RELEASE_BUTTON
 from lenslink_protocol.ids import NoticeReason
 from lenslink_protocol.packings import Packing, layout
 
@@ -38,10 +38,10 @@ SETTLED_S = patience(0.4)
 @pytest.fixture
 def cli(tmp_path, own_url, lens_url, monkeypatch):
     own_url()  # skips where the module is not ours to start
-    scheme = benches.scheme_of(lens_url)
-    if scheme not in benches.SERVES:
+    scheme = bench_scale.scheme_of(lens_url)
+    if scheme not in bench_scale.SERVES:
         pytest.skip(f"no command serves {scheme} to others")
-    with Cli(tmp_path, benches.SERVES[scheme]) as started:
+    with Cli(tmp_path, bench_scale.SERVES[scheme]) as started:
         # The driver in this process looks where the modules are served.
         monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(started.runtime))
         yield started

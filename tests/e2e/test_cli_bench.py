@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_process import PATIENCE_S, Cli, objects
+from helpers.cli_process import PATIENCE_S, Cli, objects
 from PIL import Image
 
 # A colour, rather than bold or the cursor.

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_process import PATIENCE_S, Cli, assert_gone, children, finish
+from helpers.cli_process import PATIENCE_S, Cli, assert_gone, children, finish
 
-from lenslink.isp import segment
+from lenslink.frame_ring import segment
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_process import Cli, finish, objects
-from lab.rings import fresh_name
+from helpers.cli_process import Cli, finish, objects
+from helpers.frame_rings import fresh_name
 
-from lenslink.isp import segment
+from lenslink.frame_ring import segment
 
 SMALL = "sim:?scene=ramp&width=256&height=128"
 
@@ -29,9 +29,9 @@ def test_frames_go_from_one_command_to_the_other(cli: Cli):
     code, out, err = finish(isp)
     assert (code, err) == (0, [])
     *frames, summary = objects(out)
-    assert [frame["schema"] for frame in frames] == ["lenslink.isp.frame/1"] * 5
+    assert [frame["schema"] for frame in frames] == ["lenslink.frame_ring.frame/1"] * 5
     sequences = [frame["sequence"] for frame in frames]
-    assert summary["schema"] == "lenslink.isp.summary/1"
+    assert summary["schema"] == "lenslink.frame_ring.summary/1"
     assert summary["frames"] == 5
     assert sequences[-1] - sequences[0] + 1 <= 5 + summary["dropped"]
     assert all(frame["status"] == "complete" and frame["mean"] > 0 for frame in frames)

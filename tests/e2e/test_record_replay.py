@@ -12,16 +12,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from cli_process import PATIENCE_S, Cli, finish
-from lab import benches
-from lab.rejects import rejected
+from helpers import bench_scale
+from helpers.cli_process import PATIENCE_S, Cli, finish
+from helpers.discards import rejected
 
 import lenslink
 from lenslink.deadline import Deadline
 from lenslink.errors import DeviceError, Disconnected, NotFound, UsageError
-from lenslink_hil.lcap import Direction, Writer, load
-from lenslink_hil.record import describe, lanes_of, recording
-from lenslink_hil.script import manifest_of, scripted, split
+from lenslink_hil.recording.lcap import Direction, Writer, load
+from lenslink_hil.recording.recorder import describe, lanes_of, recording
+from lenslink_hil.recording.script import manifest_of, scripted, split
 from lenslink_protocol.dissector import path_of_dissector
 from lenslink_protocol.ids import ConfigureFlag, MessageType
 from lenslink_protocol.messages import Configure, Configured
@@ -242,15 +242,15 @@ def test_a_module_that_went_away_goes_away(own_url, tmp_path):
     with lenslink.open(url, wrap=wrap) as device:
         stream = device.stream()
         first = taken(next(stream))
-        benches.cut_supply(inner[0].module)
-        with pytest.raises(Disconnected, match=benches.killed_words(url)):
+        bench_scale.cut_supply(inner[0].module)
+        with pytest.raises(Disconnected, match=bench_scale.killed_words(url)):
             for frame in stream:
                 frame.release()
     writers[0].end("disconnected")
     with lenslink.open(f"replay:{path}") as device:
         stream = device.stream()
         assert taken(next(stream)) == first
-        recorded = rf"{benches.killed_words(url)} \(so it was recorded\)"
+        recorded = rf"{bench_scale.killed_words(url)} \(so it was recorded\)"
         with pytest.raises(Disconnected, match=recorded):
             for frame in stream:
                 frame.release()

@@ -20,15 +20,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_process import Cli, assert_gone, children, finish, firmware, objects
-from lab.rings import fresh_name
-from lab.scale import choose, say
+from helpers.cli_process import Cli, assert_gone, children, finish, firmware, objects
+from helpers.frame_rings import fresh_name
+from helpers.nightly_scale import choose, say
 from lab.slowdown import patience
 
 import lenslink
 from lenslink import FrameStatus, Ring, RingFrame, RingReader
 from lenslink.errors import Disconnected, Timeout
-from lenslink.isp import segment
+from lenslink.frame_ring import segment
 from lenslink_hil.plant.patterns import pattern
 
 MOMENTS = choose(2, 50)
@@ -55,7 +55,7 @@ def name() -> Iterator[str]:
 def ring_sum(tool: Callable[[str], str], root: Path, tmp_path_factory) -> Path:
     """The C example, compiled as strictly as can be."""
     program = tmp_path_factory.mktemp("c") / "ring_sum"
-    source = root / "host/lenslink/isp/lenslink_ring_sum.c"
+    source = root / "host/lenslink/frame_ring/lenslink_ring_sum.c"
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"]
     subprocess.run([tool("gcc"), *flags, str(source), "-o", str(program)], check=True)
     return program
@@ -181,8 +181,8 @@ def test_an_isp_starts_before_the_last_row_is_there(own_url, name: str):
 
 def test_rows_that_did_not_arrive_show_no_other_frame(own_url, name: str):
     """A lossy link into slots that are full of old pixels: what is missing is 0."""
-    from lenslink_hil.faults import Direction, Fault, FaultPlan, Kind
-    from lenslink_hil.faulty import FaultyTransport
+    from lenslink_hil.faults.fault_plan import Direction, Fault, FaultPlan, Kind
+    from lenslink_hil.faults.faulty_link import FaultyTransport
 
     url = own_url(scene="prbs", width=640, height=480, seed=9)
     plan = FaultPlan(
@@ -304,7 +304,7 @@ def _isp(cli: Cli, name: str, chance: random.Random) -> subprocess.Popen[bytes]:
     policy = ["--policy", chance.choice(["latest", "every"])]
     early = ["--early"] if chance.random() < 0.5 else []
     process = cli.start("isp", name, "--json", *policy, *early)
-    assert json.loads(process.stdout.readline())["schema"] == "lenslink.isp.frame/1"
+    assert json.loads(process.stdout.readline())["schema"] == "lenslink.frame_ring.frame/1"
     return process
 
 

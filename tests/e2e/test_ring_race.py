@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab.rings import SIZE, assert_pixels, fresh_name, publish
-from lab.scale import choose, say
+from helpers.frame_rings import SIZE, assert_pixels, fresh_name, publish
+from helpers.nightly_scale import choose, say
 from lab.slowdown import patience
 
 from lenslink import Ring, RingReader

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware, objects
+from helpers.cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware, objects
 from lab.slowdown import patience
 
 import lenslink

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import usb.core
-from cli_process import Cli, finish
-from lab import micropython, slowdown
-from lab.scale import NIGHTLY, choose, say
+from helpers import micropython_process
+from helpers.cli_process import Cli, finish
+from helpers.nightly_scale import NIGHTLY, choose, say
+from lab import slowdown
 
 import lenslink
 from lenslink import Device, Disconnected, FrameStatus
@@ -32,8 +33,8 @@ from lenslink_hil.conformance.live import run_modules
 from lenslink_hil.conformance.run import NOT_CLAIMED, PASSED, module_cases
 from lenslink_hil.plant.patterns import pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
+from lenslink_hil.usbip.firmware_board import VirtualBoard
 from lenslink_hil.usbip.tty import Terminal
-from lenslink_hil.usbip.virtualboard import VirtualBoard
 
 SIZE = {"scene": "prbs", "width": "128", "height": "96", "seed": "5"}
 OPENINGS = choose(20, 100)
@@ -57,7 +58,7 @@ def check_known(seconds: list[float], seed: int | None = None) -> None:
 
 @pytest.fixture
 def make_board() -> Iterator[MakeBoard]:
-    micropython.interpreter()  # skips where there is none
+    micropython_process.interpreter()  # skips where there is none
     with contextlib.ExitStack() as stack:
 
         def make(
@@ -388,7 +389,7 @@ def test_a_port_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Iterator[Cli]:
-    micropython.interpreter()
+    micropython_process.interpreter()
     with Cli(tmp_path) as started:
         yield started
 

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lab import world
+from helpers import module_world
 
 from lensfw import framing as module_framing
 from lensfw import wire
 from lenslink.errors import LensLinkError
-from lenslink.pool import Pool
-from lenslink.reassembly import Reassembly
-from lenslink_hil import lcap
+from lenslink.receive.frame_pool import Pool
+from lenslink.receive.reassembly import Reassembly
+from lenslink_hil.recording import lcap
 from lenslink_protocol.framing import Receiver, encode_packet
 from lenslink_protocol.ids import Reject
 from lenslink_protocol.link import Link
@@ -149,7 +149,7 @@ def messages(data: bytes) -> None:
 def _manifests() -> Iterator[bytes]:
     from lensfw import manifest
 
-    whole = bytes(manifest.build(world.configuration()))
+    whole = bytes(manifest.build(module_world.configuration()))
     yield whole
     yield whole[:-1]
     yield whole + b"\xff\xff\0\0"
@@ -275,8 +275,8 @@ def host_link(data: bytes) -> None:
 @target(_sealed)
 def module_link(data: bytes) -> None:
     """The firmware's link and module: no exception, no queue without bound, a tile in its place."""
-    camera, _, time = world.camera()
-    host = world.Peer(camera, time, NONCE)
+    camera, _, time = module_world.camera()
+    host = module_world.Peer(camera, time, NONCE)
     host.hello()
     host.sequence = 1
     for number, packet in enumerate(packets(data)):

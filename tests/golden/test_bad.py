@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from lab import listener
-from vectors import each
+from helpers import byte_listener
+from helpers.vectors import each
 
-from lenslink.pool import Pool
-from lenslink.reassembly import Reassembly
+from lenslink.receive.frame_pool import Pool
+from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.ids import Reject
 from lenslink_protocol.link import Link
 from lenslink_protocol.messages import Configured
@@ -61,7 +61,7 @@ def test_the_host(vector, chunk):
 @pytest.mark.parametrize("chunk", CHUNKS)
 @each("bad", receiver="module")
 def test_the_module_on_cpython(vector, chunk):
-    used, rejects = listener.listen(vector["stream"], chunk)
+    used, rejects = byte_listener.listen(vector["stream"], chunk)
     check(vector, used, dict(rejects))
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lenslink_hil.lcap import Direction, Kind, Record, Recording
-from lenslink_hil.pcapng import export
+from lenslink_hil.recording.lcap import Direction, Kind, Record, Recording
+from lenslink_hil.recording.pcapng import export
 from lenslink_protocol import cheader, codegen, dissector, ids, manifest
 from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.layout import fields

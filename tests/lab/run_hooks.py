@@ -76,10 +76,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config) -> phases.SharedThenAlone
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what uses a bench that all workers share: one that does not start a module itself."""
-    from . import benches
+    from helpers import bench_scale
 
     named = config.getoption("--lens")
-    if named is None or benches.scheme_of(named) in benches.OWN:
+    if named is None or bench_scale.scheme_of(named) in bench_scale.OWN:
         return
     for item in items:
         if "lens_url" in getattr(item, "fixturenames", ()):

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from helpers import recorded_session
+from helpers.nightly_scale import NIGHTLY, choose
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab import recording
-from lab.scale import NIGHTLY, choose
 
-from lenslink.batch import Batch
-from lenslink.pool import Buffer, Pool
-from lenslink.reassembly import Reassembly
+from lenslink.receive.batch import Batch
+from lenslink.receive.frame_pool import Buffer, Pool
+from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.buffers import feed
 from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.ids import (
@@ -275,13 +275,13 @@ def sessions(draw, lanes=(1, 1, 2, 3), events=EVENTS):
         which = draw(st.integers(0, len(coded) - 1))
         lane, data = coded[which]
         at = draw(st.integers(0, max(0, len(data) - 1)))
-        what = draw(st.sampled_from([*recording.FAULTS, "cut", "copy"]))
+        what = draw(st.sampled_from([*recorded_session.FAULTS, "cut", "copy"]))
         if what == "cut":
             data = data[:at]
         elif what == "copy":
             data += data
         elif data:
-            data = recording.damaged(data, at, what, draw(st.randoms(use_true_random=False)))
+            data = recorded_session.damaged(data, at, what, draw(st.randoms(use_true_random=False)))
         coded[which] = (lane, data)
     sizes = st.sampled_from([1, 2, 39, 40, 41, 47, 90, 200, 500, 2000, 100000])
     waits = st.sampled_from([0.0, 0.0, 0.0, 0.001, 0.06, 0.3])
@@ -310,7 +310,7 @@ def test_most_of_a_sound_frame_comes_in_batches(pixel_format, shape, lanes):
         assert host.frames.batched > host.frames.bytes // 2
 
 
-@pytest.mark.parametrize("what", recording.FAULTS)
+@pytest.mark.parametrize("what", recorded_session.FAULTS)
 @pytest.mark.parametrize("size", [1, 97, 1 << 20])
 def test_a_fault_at_any_byte(what, size, seed):
     """As the sweep over every byte, but held against what packet by packet gives."""
@@ -321,7 +321,7 @@ def test_a_fault_at_any_byte(what, size, seed):
     chance = random.Random(seed)
     count = len(data) if NIGHTLY else 30 if size > 1 else 2
     for at in sorted(chance.sample(range(len(data)), count)):
-        hurt = recording.damaged(data, at, what, random.Random(seed + at))
+        hurt = recorded_session.damaged(data, at, what, random.Random(seed + at))
         compare([(0, hurt)], plan, 1, False, lambda turn: (0, size, 0.0))
 
 

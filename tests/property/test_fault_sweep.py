@@ -10,11 +10,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from lab import recording
-from lab.recording import FAULTS, FRAMES, Listener, Recording, damaged, renumbered
-from lab.scale import NIGHTLY, say
+from helpers import recorded_session
+from helpers.nightly_scale import NIGHTLY, say
+from helpers.recorded_session import FAULTS, FRAMES, Listener, Recording, damaged, renumbered
 
-from lenslink.reassembly import pixels
+from lenslink.receive.reassembly import pixels
 from lenslink_protocol.ids import MessageType, Reject
 from lenslink_protocol.params import HEADER_BYTES
 
@@ -28,15 +28,15 @@ EXHAUSTIVE = SHAPES if NIGHTLY else ["strips", "mixed"]
 @cache
 def session(shape: str) -> Recording:
     if shape == "mixed":
-        return recording.mixed(session("strips"), session("segments"))
-    recorded, _ = recording.record(24 if shape == "segments" else 128)
-    return recording.rectangles(recorded) if shape == "rectangles" else recorded
+        return recorded_session.mixed(session("strips"), session("segments"))
+    recorded, _ = recorded_session.record(24 if shape == "segments" else 128)
+    return recorded_session.rectangles(recorded) if shape == "rectangles" else recorded
 
 
 @cache
 def source(number: int) -> np.ndarray:
-    side = recording.SIDE
-    return np.frombuffer(recording.picture(number), "<u2").reshape(side, side)
+    side = recorded_session.SIDE
+    return np.frombuffer(recorded_session.picture(number), "<u2").reshape(side, side)
 
 
 def check_frames(host: Listener, untouched: set[int], where: str) -> None:

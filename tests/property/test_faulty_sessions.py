@@ -13,10 +13,18 @@ import time
 from collections import Counter
 
 import pytest
-from lab.scale import choose, say
-from lab.sessions import FRAMES, FaultBench, Outcome
+from helpers.nightly_scale import choose, say
+from helpers.virtual_sessions import FRAMES, FaultBench, Outcome
 
-from lenslink_hil.faults import DAMAGE, Damage, Direction, Fault, FaultPlan, Kind, random_plan
+from lenslink_hil.faults.fault_plan import (
+    DAMAGE,
+    Damage,
+    Direction,
+    Fault,
+    FaultPlan,
+    Kind,
+    random_plan,
+)
 from lenslink_protocol.ids import Reject
 
 SESSIONS = choose(10_000, 1_000_000)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lenslink.pool import Pool
-from lenslink.reassembly import Assembly, Reassembly
+from lenslink.receive.frame_pool import Pool
+from lenslink.receive.reassembly import Assembly, Reassembly
 from lenslink_protocol.ids import EndStatus, FrameState, MessageType, Reject
 from lenslink_protocol.messages import Configured, FrameEnd, FrameStart, Header, Resent
 

@@ -9,9 +9,9 @@ import pytest
 
 from lensfw.ports.generated import GeneratedRows
 from lenslink.errors import UsageError
-from lenslink.raw.packing import pack
-from lenslink_hil.benches.board import board_names, load_board
-from lenslink_hil.flash.image import board_files, mpy_cross
+from lenslink.receive.unpacking import pack
+from lenslink_hil.benches.board_profile import board_names, load_board
+from lenslink_hil.flash.board_files import board_files, mpy_cross
 from lenslink_hil.plant.patterns import Pattern
 from lenslink_protocol.packings import layout
 

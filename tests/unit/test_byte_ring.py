@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from lenslink.transports import ring as ring_module
-from lenslink.transports.ring import LINE_BYTES, RingError, RingReader, RingWriter
+from lenslink.transports import byte_ring as ring_module
+from lenslink.transports.byte_ring import LINE_BYTES, RingError, RingReader, RingWriter
 
 SIZE = 64
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_fakes import HEIGHT, WIDTH, FakeDevice, ramp, torn
+from helpers.fake_device import HEIGHT, WIDTH, FakeDevice, ramp, torn
 
 import lenslink
 from lenslink.cli.main import main
@@ -254,7 +254,7 @@ def test_a_frame_that_was_half_written_is_taken_back(monkeypatch):
     def publish(_path, _force):
         yield file
 
-    monkeypatch.setattr("lenslink.raw.atomic.publish", publish)
+    monkeypatch.setattr("lenslink.image_files.atomic_file.publish", publish)
     with open_sink("a.raw", False) as sink:
         sink.write(ramp(0), False)
         with pytest.raises(Stopped):

@@ -10,7 +10,7 @@ import sys
 
 import click
 import pytest
-from cli_fakes import FakeDevice
+from helpers.fake_device import FakeDevice
 from lab.slowdown import patience
 
 import lenslink

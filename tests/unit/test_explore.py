@@ -14,8 +14,8 @@ import pytest
 from lensfw import framing, outbox, sensor, wire
 from lensfw import link as module_link
 from lensfw import module as firmware
-from lenslink.reassembly import Reassembly
-from lenslink_hil.explore import Bounds, Counterexample, explore
+from lenslink.receive.reassembly import Reassembly
+from lenslink_hil.explore.search import Bounds, Counterexample, explore
 from lenslink_protocol import link as host_link
 from lenslink_protocol.framing import Receiver
 from lenslink_protocol.link import Link
@@ -286,12 +286,12 @@ def the_module_does_not_check_the_sequence(patch: pytest.MonkeyPatch) -> None:
 @bug(SINGLE, "incomplete|wrong pixel|no way")
 def nothing_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     """The answer to a resend is empty, for ever."""
-    from lensfw import frames
+    from lensfw import frame_history
 
     def sort(self: Any, record: Any, ranges: Any) -> Any:
         return [], []
 
-    patch.setattr(frames.Frames, "sort", sort)
+    patch.setattr(frame_history.Frames, "sort", sort)
 
 
 @bug(Bounds(losses=0, duplicates=0, swaps=0, restarts=0, flush=True), "ends before its tiles")

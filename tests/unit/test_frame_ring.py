@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from lab.rings import (
+from helpers.frame_rings import (
     HEIGHT,
     POISON,
     SIZE,
@@ -37,7 +37,7 @@ from lenslink.errors import (
     UsageError,
     VersionMismatch,
 )
-from lenslink.isp import segment
+from lenslink.frame_ring import segment
 from lenslink_protocol.ids import Cfa, PixelFormat
 from lenslink_protocol.packings import layout
 from lenslink_protocol.ringlayout import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lenslink.reassembly import Assembly
-from lenslink_hil.benches.board import configuration, load_board
-from lenslink_hil.virtual import Line, Loss, VirtualBench
+from lenslink.receive.reassembly import Assembly
+from lenslink_hil.benches.board_profile import configuration, load_board
+from lenslink_hil.virtual_time import Line, Loss, VirtualBench
 
 WIDTH, HEIGHT = 320, 240
 RATE = 1e6

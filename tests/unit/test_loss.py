@@ -10,11 +10,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from lab.scale import choose
+from helpers.nightly_scale import choose
 
-from lenslink.reassembly import Assembly
-from lenslink_hil.benches.board import configuration, load_board
-from lenslink_hil.virtual import Line, Loss, VirtualBench
+from lenslink.receive.reassembly import Assembly
+from lenslink_hil.benches.board_profile import configuration, load_board
+from lenslink_hil.virtual_time import Line, Loss, VirtualBench
 
 WIDTH, HEIGHT = 640, 480
 ONE_WAY_S = 0.0005

@@ -7,11 +7,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from raw_frames import make_frame
+from helpers.made_frames import make_frame
 
-from lenslink.pool import Pool
-from lenslink.raw.packing import pack
-from lenslink.reassembly import Reassembly, pixels
+from lenslink.receive.frame_pool import Pool
+from lenslink.receive.reassembly import Reassembly, pixels
+from lenslink.receive.unpacking import pack
 from lenslink_protocol.ids import (
     EndStatus,
     FrameState,

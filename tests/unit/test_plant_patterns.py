@@ -8,7 +8,7 @@ import pytest
 from lenslink_hil.plant.binning import bands, bin2x2
 from lenslink_hil.plant.patterns import PATTERNS, Pattern, pattern
 from lenslink_hil.plant.scene import SceneOptions, open_scene
-from lenslink_hil.plant.sensor import CFA_PHASES
+from lenslink_hil.plant.sensor_model import CFA_PHASES
 
 
 def mix(value: int) -> int:

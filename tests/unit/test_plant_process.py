@@ -16,8 +16,8 @@ from PIL import Image
 
 from lenslink_hil.plant.body import bounce
 from lenslink_hil.plant.patterns import pattern
-from lenslink_hil.plant.pins import Kind, Record, RecordReader
-from lenslink_hil.plant.rowservice import Request
+from lenslink_hil.plant.pin_records import Kind, Record, RecordReader
+from lenslink_hil.plant.row_service import Request
 
 PATIENCE = 20  # seconds; nothing here takes one
 

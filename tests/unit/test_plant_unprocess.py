@@ -11,7 +11,7 @@ from PIL import Image
 from lenslink_hil.plant.modes import sized_modes
 from lenslink_hil.plant.picture import Picture
 from lenslink_hil.plant.scene import Scene, SceneOptions, open_scene
-from lenslink_hil.plant.sensor import CFA_PHASES, module_sensor
+from lenslink_hil.plant.sensor_model import CFA_PHASES, module_sensor
 from lenslink_hil.plant.unprocess import (
     FULL_WELL,
     READ_NOISE,

@@ -21,8 +21,8 @@ from reassembly_harness import (
     picture,
 )
 
-from lenslink import reassembly
-from lenslink.reassembly import pixels
+from lenslink.receive import reassembly
+from lenslink.receive.reassembly import pixels
 from lenslink_protocol.ids import EndStatus, MessageType, Reject
 from lenslink_protocol.messages import FrameEnd
 from lenslink_protocol.params import (

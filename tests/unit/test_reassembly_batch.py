@@ -16,7 +16,7 @@ from reassembly_harness import (
     picture,
 )
 
-from lenslink.reassembly import pixels, rows
+from lenslink.receive.reassembly import pixels, rows
 from lenslink_protocol.ids import EndStatus, FrameState, MessageType, Reject
 from lenslink_protocol.messages import FrameEnd
 from lenslink_protocol.params import RESEND_RETRY_MS, RESEND_TRIES

@@ -21,7 +21,7 @@ from reassembly_harness import (
     picture,
 )
 
-from lenslink.reassembly import pixels
+from lenslink.receive.reassembly import pixels
 from lenslink_protocol.ids import EndStatus, Flag, FrameState, MessageType, Reject, ResendFlag
 from lenslink_protocol.messages import FrameEnd
 from lenslink_protocol.params import MAX_RANGES, RESEND_RETRY_MS, RESEND_TRIES, STALL_MS

@@ -14,8 +14,8 @@ import pytest
 from lenslink.cli.options import Settings
 from lenslink.cli.screen import Screen
 from lenslink.deadline import Deadline
-from lenslink_hil.commands import server as server_module
-from lenslink_hil.commands.server import Server
+from lenslink_hil.commands import module_server as server_module
+from lenslink_hil.commands.module_server import Server
 
 PATIENCE_S = 60.0
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lab import world
+from helpers import module_world
 
-from lenslink.reassembly import Assembly
+from lenslink.receive.reassembly import Assembly
 from lenslink.transports.serial import WINDOW
-from lenslink_hil import virtual
-from lenslink_hil.virtual import InstantPorts, Line, VirtualBench
+from lenslink_hil import virtual_time
+from lenslink_hil.virtual_time import InstantPorts, Line, VirtualBench
 from lenslink_protocol.link import Link
 from lenslink_protocol.messages import Accepted, Capture, Configure, Configured
 
@@ -48,10 +48,10 @@ class TwoChannels(InstantPorts):
 
 
 def configuration() -> Mapping[str, Any]:
-    made = world.configuration(tile_bytes=4096, in_flight=3, held=5)
+    made = module_world.configuration(tile_bytes=4096, in_flight=3, held=5)
     modes = [
-        world.mode(1, *SIZES[1], ["preview"]),
-        world.mode(2, *SIZES[2], ["still"]),
+        module_world.mode(1, *SIZES[1], ["preview"]),
+        module_world.mode(2, *SIZES[2], ["still"]),
     ]
     made["sensor"] |= {"width": 256, "height": 192, "modes": modes}
     return made
@@ -98,7 +98,7 @@ def assert_whole(frame: Assembly, mode: int) -> None:
 def test_stills_between_previews(
     rate: float, latency_ms: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(virtual, "InstantPorts", TwoChannels)
+    monkeypatch.setattr(virtual_time, "InstantPorts", TwoChannels)
     bench = SerialBench(rate, latency_ms / 1000)
     for _ in range(STILLS):
         assert_whole(bench.next(PREVIEW), 1)

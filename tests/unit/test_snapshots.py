@@ -19,10 +19,10 @@ import pytest
 from lensfw import sensor
 from lensfw.module import Stream
 from lensfw.outbox import Item
-from lenslink.coverage import Coverage
-from lenslink.reassembly import Assembly
-from lenslink_hil.explore_state import load, save
-from lenslink_hil.explore_world import Bounds, World, cut_down
+from lenslink.receive.reassembly import Assembly
+from lenslink.receive.received_ranges import Coverage
+from lenslink_hil.explore.state import load, save
+from lenslink_hil.explore.world import Bounds, World, cut_down
 from lenslink_hil.module_snapshot import snapshot_module
 from lenslink_protocol.framing import Receiver, encode_packet
 from lenslink_protocol.ids import MessageType, Reject

@@ -29,7 +29,7 @@ from lenslink.errors import (
 from lenslink.transports import usb as usb_transport
 from lenslink.transports.base import Line
 from lenslink.transports.usb import Found, UsbOpener, choose_module, open_module
-from lenslink.transports.usblanes import READ_BYTES, UsbTransport
+from lenslink.transports.usb_lanes import READ_BYTES, UsbTransport
 
 OUT, IN = 0x03, 0x83
 VENDOR = (0xFF, 0x4C, 0x4B)

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.usb_device import DEVICE, IN, OUT, configuration, strings
 from lab.slowdown import patience
-from lab.usbbench import DEVICE, IN, OUT, configuration, strings
 
-from lenslink_hil.usbip import bus, client, protocol
-from lenslink_hil.usbip.bus import Kind, record
+from lenslink_hil.usbip import cable, client, protocol
+from lenslink_hil.usbip.cable import Kind, record
 from lenslink_hil.usbip.server import Server
 
 BASIC = {"command": 1, "seqnum": 2, "devid": 0x10001, "direction": 1, "ep": 3}
@@ -94,8 +94,8 @@ class Bench:
     async def told(self, kind: Kind) -> tuple[int, ...]:
         """The next record of that kind for the board."""
         while True:
-            header = await self.board[0].readexactly(bus.HEADER_BYTES)
-            fields = bus.FAST_HEADER.unpack(header)
+            header = await self.board[0].readexactly(cable.HEADER_BYTES)
+            fields = cable.FAST_HEADER.unpack(header)
             await self.board[0].readexactly(fields[5])
             if fields[0] == kind:
                 return tuple(fields)
@@ -262,7 +262,7 @@ def test_first_words_that_are_none(words: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "harm",
     [
-        bus.FAST_HEADER.pack(Kind.ARM, IN, 0, 0, 0, bus.MAX_PAYLOAD + 1),
+        cable.FAST_HEADER.pack(Kind.ARM, IN, 0, 0, 0, cable.MAX_PAYLOAD + 1),
         record(Kind.RESET),
         record(Kind.ATTACH, 0, 0, 2, b"nonsense"),
     ],

@@ -22,11 +22,11 @@ from typing import IO, Any
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
 from lenslink.transports.base import DeviceInfo, Line
-from lenslink.transports.lanes import LaneSockets
+from lenslink.transports.socket_lanes import LaneSockets
 from lenslink.url import Url
 from lenslink_protocol.params import MAX_LANES
 
-from .board import FIRMWARE, Board, configuration, load_board
+from .board_profile import FIRMWARE, Board, configuration, load_board
 from .micropython import find_micropython
 
 OPTIONS: Mapping[str, str] = {

@@ -8,8 +8,8 @@ from collections.abc import Callable, Generator
 from typing import Self
 
 from lenslink.context import ClosesOnExit
-from lenslink.pool import Pool
-from lenslink.reassembly import Assembly, Reassembly, pixels
+from lenslink.receive.frame_pool import Pool
+from lenslink.receive.reassembly import Assembly, Reassembly, pixels
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Capability, CloseReason, EndStatus, Reject
 from lenslink_protocol.link import Link, Request
@@ -29,9 +29,9 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import MAX_MANIFEST
 
-from ..virtual import VirtualClock
+from ..virtual_time import VirtualClock
 from .module_peer import Outcome
-from .wire import Gone, Tamper
+from .peer_wire import Gone, Tamper
 
 _STILL = 1
 _TOY = 0x8000

@@ -13,6 +13,7 @@ import numpy as np
 from lenslink.errors import MissingExtra, UsageError
 
 from .binning import Rows, bin2x2
+from .default_photo import ANCHOR, default_photo
 from .modes import (
     MAX_HEIGHT,
     MAX_WIDTH,
@@ -22,9 +23,8 @@ from .modes import (
     sized_modes,
 )
 from .patterns import PATTERNS, Pattern
-from .photo import ANCHOR, default_photo
 from .picture import TIFF_MAGIC, Picture, is_picture, load_picture
-from .sensor import Sensor, module_sensor
+from .sensor_model import Sensor, module_sensor
 from .unprocess import PictureSource
 
 PHOTO_SCENE = "photo"
@@ -196,14 +196,14 @@ def _file_scene(options: SceneOptions, name: str, seed: int) -> Scene:
     if not tiff and is_picture(path):
         return _picture_scene(options, path, seed)
     # Only now: rawpy and tifffile double the time to start.
-    rawfile = importlib.import_module(f"{__package__}.rawfile")
-    if tiff and not rawfile.is_raw(path):
+    raw_file = importlib.import_module(f"{__package__}.raw_file")
+    if tiff and not raw_file.is_raw(path):
         return _picture_scene(options, path, seed)
     sensor: Sensor
-    sensor, pixels = rawfile.load_raw(path)
+    sensor, pixels = raw_file.load_raw(path)
     _agree(options, sensor, name)
     sensor = replace(sensor, modes=choose_mode(sensor.modes, options.mode))
-    return Scene(sensor, rawfile.RawSource(pixels))
+    return Scene(sensor, raw_file.RawSource(pixels))
 
 
 def _agree(options: SceneOptions, sensor: Sensor, name: str) -> None:

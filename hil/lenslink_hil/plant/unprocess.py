@@ -25,7 +25,7 @@ from PIL import Image
 
 from .binning import Rows, bands
 from .picture import Picture
-from .sensor import Pair, Sensor
+from .sensor_model import Pair, Sensor
 
 Floats = NDArray[np.float32]
 

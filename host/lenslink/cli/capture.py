@@ -11,7 +11,7 @@ import click
 
 from lenslink.errors import ProtocolError, UsageError
 
-from .frames import Shot, frame_json, shot_options
+from .frame_report import Shot, frame_json, shot_options
 from .opening import opened, url_argument
 from .options import CommonOptions, common_options, pass_common
 from .screen import Screen, emit_json
@@ -67,7 +67,7 @@ def capture(
       lenslink capture sim: -o photo.dng -o photo.png --exposure 1/60 --gain 2 --force
       lenslink capture 'sim:?scene=ramp&bits=14' -o ramp.npy --json
     """
-    from lenslink.raw.files import check_output, save
+    from lenslink.image_files.save import check_output, save
 
     screen = Screen(common)
     shot = Shot(mode, exposure_us, gain_milli, focus_mdpt, packing)

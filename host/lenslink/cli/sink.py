@@ -60,7 +60,7 @@ def open_sink(target: str | None, force: bool) -> Iterator[Sink]:
                 f"{target}: a stream is written as '-' (stdout), to ring:NAME or to a file *.raw"
             )
         # Loads numpy, which --help has no use for.
-        from lenslink.raw.atomic import exists_error, publish
+        from lenslink.image_files.atomic_file import exists_error, publish
 
         if path.is_dir():
             raise StorageError(f"cannot write {target}: it is a folder")

@@ -11,12 +11,12 @@ import click
 from lenslink.errors import LensLinkError, UsageError
 from lenslink_protocol.params import MAX_PAYLOAD
 
-from .frames import Shot, frame_json, shot_options
+from .frame_counts import Ended, Tally
+from .frame_report import Shot, frame_json, shot_options
 from .opening import opened, show_logs, url_argument
 from .options import CommonOptions, Seconds, common_options, pass_common
 from .screen import Screen, emit_json
 from .sink import RING, Closed, Sink, open_sink
-from .tally import Ended, Tally
 
 if TYPE_CHECKING:
     from lenslink import Device, Frame

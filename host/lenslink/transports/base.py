@@ -11,7 +11,7 @@ from ..url import Url
 
 if TYPE_CHECKING:
     # It brings numpy, which no command needs for its help.
-    from ..pool import Pool
+    from ..receive.frame_pool import Pool
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from lenslink_protocol.params import HEADER_BYTES
 
-from .ring import RingError, RingReader
+from .byte_ring import RingError, RingReader
 
 _STEP = 64
 _HEAD = struct.Struct("=IIQ")

@@ -38,9 +38,9 @@ from ..deadline import Deadline
 from ..errors import Disconnected, LensLinkError, NotFound, ProtocolError, Timeout, UsageError
 from ..url import Url
 from .base import DeviceInfo
-from .placed import MAX_SLOTS, SLOTS, FrameSlots, PlacedPool
+from .byte_ring import LINE_BYTES, RingError, RingReader, RingWriter
+from .direct_placement import MAX_SLOTS, SLOTS, FrameSlots, PlacedPool
 from .records import HEAD_BYTES, Record, RecordReader, encode, padding
-from .ring import LINE_BYTES, RingError, RingReader, RingWriter
 from .socket import registered
 
 _GREETING = struct.Struct("<8sII")

@@ -3,7 +3,7 @@
 import binascii
 import struct
 
-from lab import world
+from helpers import module_world
 
 from lensfw import framing, wire
 from lensfw.outbox import Item
@@ -12,7 +12,7 @@ NONCE = 0x1234ABCD
 
 
 def packet(number, payload=b"", kind=wire.T_GET_MANIFEST, version=0x10):
-    return world.seal(version, kind, NONCE, number, number, payload)
+    return module_world.seal(version, kind, NONCE, number, number, payload)
 
 
 class Lane:
@@ -196,7 +196,7 @@ STOP = wire.encode(wire.T_STOP, (0,))
 
 def sound(sequence=4):
     """A Stop that nothing has damaged."""
-    return world.seal(0x10, wire.T_STOP, NONCE, sequence, 2, STOP)
+    return module_world.seal(0x10, wire.T_STOP, NONCE, sequence, 2, STOP)
 
 
 def damaged(sequence):

@@ -2,7 +2,7 @@
 
 import struct
 
-from lab import world
+from helpers import module_world
 
 from lensfw import link, outbox, sensor, wire
 
@@ -19,7 +19,7 @@ class Bare:
 
     def __init__(self):
         self.asked = []
-        self.time = world.Time(12345)
+        self.time = module_world.Time(12345)
         self.link = link.Link(self, self.time, 7, wire.RESET_WATCHDOG)
 
     def step(self):
@@ -45,19 +45,19 @@ class Bare:
 def bare():
     """A module that only listens, its link, and its host."""
     module = Bare()
-    return module, module.link, world.Peer(module, module.time, NONCE)
+    return module, module.link, module_world.Peer(module, module.time, NONCE)
 
 
 def opened():
     """The same, with a session; the host has read the answer to its Hello."""
     module, end, host = bare()
-    assert world.kinds(host.hello()) == [wire.T_HELLO_REPLY]
+    assert module_world.kinds(host.hello()) == [wire.T_HELLO_REPLY]
     return module, end, host
 
 
 def exact(kind, sequence, number, values, tail=b"", nonce=NONCE):
     """A packet as the host reads it. Every field that is not an argument is 0."""
-    data = world.seal(0x10, kind, nonce, sequence, number, wire.encode(kind, values, tail))
+    data = module_world.seal(0x10, kind, nonce, sequence, number, wire.encode(kind, values, tail))
     return struct.unpack(wire.HEADER, data[: wire.HEADER_BYTES]), data[wire.HEADER_BYTES :]
 
 
@@ -164,7 +164,9 @@ def test_a_send_filter_is_asked_for_each_packet_and_told_its_lane():
 
 def begun(host):
     """The frames begun of each stream, as the answer to a heartbeat counts them."""
-    _, _, _, *numbers = world.only(host.send(wire.T_HEARTBEAT, 0, (0, 0)), wire.T_HEARTBEAT_REPLY)
+    _, _, _, *numbers = module_world.only(
+        host.send(wire.T_HEARTBEAT, 0, (0, 0)), wire.T_HEARTBEAT_REPLY
+    )
     return numbers
 
 
@@ -201,7 +203,7 @@ def test_a_tile_being_sent_is_not_free_although_its_session_ends():
 
 def damaged(nonce, sequence):
     """A Stop with one bit of its payload changed."""
-    data = bytearray(world.seal(0x10, wire.T_STOP, nonce, sequence, 2, STOP))
+    data = bytearray(module_world.seal(0x10, wire.T_STOP, nonce, sequence, 2, STOP))
     data[wire.HEADER_BYTES] ^= 1
     return bytes(data)
 
@@ -231,7 +233,7 @@ def test_a_damaged_packet_of_another_session_or_of_none_uses_up_no_sequence():
 
 def test_a_packet_that_stalls_behind_its_header_uses_up_its_sequence():
     module, end, host = opened()
-    host.raw(world.seal(0x10, wire.T_STOP, NONCE, 4, 2, STOP)[:-1])
+    host.raw(module_world.seal(0x10, wire.T_STOP, NONCE, 4, 2, STOP)[:-1])
     host.turn()
     module.time.us += wire.STALL_MS * 1000
     host.turn()
@@ -270,7 +272,7 @@ def test_a_refused_hello_is_told_the_versions_and_opens_nothing():
 def test_packets_of_another_session_change_nothing():
     module, end, host = opened()
     for kind, payload in ((wire.T_STOP, STOP), (wire.T_CLOSE, bytes(4))):
-        host.raw(world.seal(0x10, kind, NONCE + 1, 1, 2, payload))
+        host.raw(module_world.seal(0x10, kind, NONCE + 1, 1, 2, payload))
         host.turn()
     assert (module.asked, end.nonce, end.rejects) == ([], NONCE, {"nonce": 2})
 
@@ -278,24 +280,24 @@ def test_packets_of_another_session_change_nothing():
 def test_a_refused_hello_takes_the_capabilities_back_and_the_next_gives_them_again():
     module, end, host = opened()
     assert end.has(wire.CAP_LOG)
-    assert world.kinds(refuse(host, 2)) == [wire.T_ERROR]
+    assert module_world.kinds(refuse(host, 2)) == [wire.T_ERROR]
     assert not any(end.has(1 << bit) for bit in range(32))
-    assert world.kinds(host.hello(3)) == [wire.T_HELLO_REPLY]
+    assert module_world.kinds(host.hello(3)) == [wire.T_HELLO_REPLY]
     assert end.has(wire.CAP_LOG)
     host.send(wire.T_STOP, 4, (0,))
     assert module.asked == [4]
 
 
 def outcome(host, nonce, request):
-    return world.only(host.send(wire.T_QUERY, 0, (nonce, request)), wire.T_QUERY_REPLY)[0]
+    return module_world.only(host.send(wire.T_QUERY, 0, (nonce, request)), wire.T_QUERY_REPLY)[0]
 
 
 def test_an_open_session_is_remembered_and_a_refused_one_is_not():
     module, _, host = bare()
     refuse(host)
-    second = world.Peer(module, module.time, NONCE + 1)
+    second = module_world.Peer(module, module.time, NONCE + 1)
     second.hello()
-    third = world.Peer(module, module.time, NONCE + 2)
+    third = module_world.Peer(module, module.time, NONCE + 2)
     third.hello()
     assert outcome(third, NONCE, 2) == wire.FATE_UNKNOWN
     assert outcome(third, NONCE + 1, 2) == wire.FATE_NOT_DONE

@@ -1,0 +1,173 @@
+"""What became of a request: done, not done or unknown, and never done twice."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.attach_harness import Lens, assert_picture, install
+
+import lenslink
+from lensfw import contacts, wire
+from lenslink import DeviceError, Disconnected, Ticket, Timeout
+from lenslink.device import Device
+from lenslink_protocol.ids import Fate, MessageType
+
+URL = "bay:1"
+FAR, NEAR = 0, 3300  # a quarter of a second apart for the motor
+
+
+@pytest.fixture
+def bay(monkeypatch, tmp_path):
+    return install(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def lens(bay):
+    made = Lens(bay.clock, "LENS-1")
+    bay.plug(URL, made)
+    return made
+
+
+def last(device: Device) -> Ticket:
+    assert device._session.last is not None
+    return device._session.last
+
+
+# --- the driver's question -------------------------------------------------------------------
+
+
+def test_requests_of_the_session(lens):
+    with Device(URL, 5) as device:
+        device.configure()
+        done = last(device)
+        assert device.fate(done) is Fate.DONE
+        with pytest.raises(DeviceError):
+            device.configure(tile_bytes=64, stream=7)
+        assert device.fate(last(device)) is Fate.NOT_DONE, "refused"
+        assert device.fate(done) is Fate.DONE, "asking changes nothing"
+        never = Ticket(device.nonce, last(device).id + 5, MessageType.CAPTURE)
+        assert device.fate(never) is Fate.NOT_DONE
+        for _ in range(5):
+            device.configure()
+        assert device.fate(done) is Fate.UNKNOWN, "too long ago"
+        assert device.fate(Ticket(0x0BADCAFE, 1, MessageType.CAPTURE)) is Fate.UNKNOWN
+
+
+def test_requests_of_earlier_sessions(bay, lens):
+    tickets = []
+    for _ in range(4):
+        with Device(URL, 5) as device:
+            assert [device.fate(ticket) for ticket in tickets] == [
+                *[Fate.UNKNOWN] * (len(tickets) - 2),
+                *[Fate.DONE] * min(2, len(tickets)),
+            ]
+            device.configure()
+            tickets.append(last(device))
+    lens.start()
+    with Device(URL, 5) as device:
+        assert {device.fate(ticket) for ticket in tickets} == {Fate.UNKNOWN}
+
+
+def test_a_capture_that_takes_too_long(lens):
+    with Device(URL, 5) as device:
+        lens.ports.dead = True
+        with pytest.raises(Timeout) as caught:
+            device.capture(timeout=1)
+        assert caught.value.request.type == MessageType.CAPTURE
+        assert device.fate(caught.value.request) is Fate.DONE, "it was accepted, and goes on"
+
+
+def test_a_module_that_knows_no_queries(lens, monkeypatch):
+    monkeypatch.setitem(wire.FORMATS, wire.T_QUERY, None)
+    link = lens.camera.link
+
+    def refuse(number, nonce, request):
+        link._refuse(number, wire.ERR_UNKNOWN_REQUEST, "type 0x18")
+
+    with Device(URL, 5) as device:
+        monkeypatch.undo()
+        monkeypatch.setattr(link, "_query", refuse)
+        assert device.fate(Ticket(device.nonce, 1, 1)) is Fate.UNKNOWN
+
+
+# --- a capture across a detachment -----------------------------------------------------------
+
+
+def test_one_that_had_not_begun_is_made_when_the_module_is_back(lens):
+    """Accepted, but the lens was still on its way to its focus."""
+    with lenslink.attach(URL) as module:
+        lens.interrupt(0.1, 0.05)
+        with module.capture("mode2", focus_mdpt=NEAR) as frame:
+            assert_picture(frame, 1)
+            assert frame.focus_mdpt == NEAR
+            assert frame.nonce == module.wait().nonce
+    assert module.attachments == 2
+    assert lens.exposures == 1, "once"
+
+
+def test_one_that_had_begun_is_not_made_again(lens):
+    with lenslink.attach(URL) as module:
+        lens.ports.dead = True
+        lens.interrupt(0.1, 0.05)
+        with pytest.raises(Disconnected, match="was done, but its frame is lost") as caught:
+            module.capture()
+        assert caught.value.fate is Fate.DONE
+        assert lens.exposures == 1
+        lens.ports.dead = False
+        with module.capture() as frame:
+            assert frame.number > 0
+
+
+def test_one_of_which_the_module_has_forgotten_all(bay, lens):
+    with lenslink.attach(URL) as module:
+        lens.ports.dead = True
+
+        def replug():
+            bay.pull(URL)
+            lens.start()
+            bay.plug(URL, lens)
+
+        bay.clock.after(0.2, replug)
+        with pytest.raises(Disconnected, match="may have been done") as caught:
+            module.capture()
+        assert caught.value.fate is Fate.UNKNOWN
+        assert module.attachments == 2
+        assert lens.exposures == 0, "not by the new boot"
+
+
+def test_one_whose_module_does_not_return(bay, lens):
+    with lenslink.attach(URL) as module:
+        lens.ports.dead = True
+        bay.clock.after(0.2, lambda: bay.pull(URL))
+        began = bay.clock.seconds
+        with pytest.raises(Disconnected) as caught:
+            module.capture(timeout=3)
+        assert caught.value.fate is Fate.UNKNOWN
+        assert bay.clock.seconds - began == pytest.approx(3, abs=0.01)
+
+
+def test_one_whose_request_never_came(bay, lens):
+    """The contacts are open when it is sent."""
+    with lenslink.attach(URL) as module:
+        module.configure(1)
+        lens.interrupt(0, 0.1)
+        for moment in (0.001, 0.03):
+            bay.clock.after(moment, lens.camera.step)
+        bay.clock.pass_us(50_000)
+        with module.capture() as frame:
+            assert_picture(frame, 1)
+        assert module.attachments == 2
+    assert lens.exposures == 1
+
+
+@pytest.mark.parametrize("at_ms", range(0, 320, 7))
+def test_at_most_once_whenever_the_contacts_open(lens, at_ms):
+    """The frame of a capture, or an exception that says why there is none; never two exposures."""
+    with lenslink.attach(URL) as module:
+        lens.interrupt(at_ms / 1000, 0.03, contacts.DETECT_PIN)
+        try:
+            with module.capture(focus_mdpt=NEAR) as frame:
+                assert_picture(frame, 1)
+                assert frame.focus_mdpt == NEAR
+        except Disconnected as error:
+            assert error.fate is Fate.DONE
+    assert lens.exposures == 1

@@ -444,6 +444,25 @@ def test_a_free_tile_says_only_when_it_is_taken() -> None:
     assert after.tiles.tiles[number] == (sensor.FREE, 0, 0, (0, 0, 0, 0), 0, 0, b"", None)
 
 
+@pytest.mark.parametrize("at", [16 + 4, HEADER_BYTES - 8], ids=["place", "CRC of the payload"])
+def test_what_stands_in_the_header_of_a_tile_is_in_the_snapshot(at: int) -> None:
+    world = load(saved_world())
+    before = snapshot_module(world.module)
+    used_tile(world).packet[at] ^= 1
+    assert snapshot_module(world.module) != before
+
+
+def test_the_order_in_which_held_tiles_are_taken_is_in_the_snapshot() -> None:
+    world = load(saved_world())
+    idle = world.module.tiles._idle
+    for tile in idle:
+        tile.state = sensor.HELD
+    before = snapshot_module(world.module)
+    assert len(idle) > 1
+    idle.reverse()
+    assert snapshot_module(world.module) != before
+
+
 @pytest.mark.parametrize("field", ["_on_demand", "gate"])
 def test_a_module_with_the_test_capability_has_none(field: str) -> None:
     world = load(saved_world())

@@ -32,7 +32,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 _FIRMWARE = ["tests/firmware/test_suites.py", "-k", "test_on_cpython"]
-# Of the exploration, the cases that end within seconds.
+# Of the exploration, the three cases that end within seconds.
 _EXPLORED = "not test_explore or (test_all and (lanes or buffers) and not night)"
 _REASSEMBLY = [
     "tests/unit/test_reassembly.py",
@@ -58,7 +58,13 @@ TARGETS: dict[str, tuple[Path, list[str]]] = {
     ),
     "lenslink.reassembly": (
         ROOT / "host/lenslink/reassembly.py",
-        [*_REASSEMBLY, "tests/unit/test_explore.py", "-k", _EXPLORED],
+        [
+            *_REASSEMBLY,
+            "tests/unit/test_packed_frames.py",
+            "tests/unit/test_explore.py",
+            "-k",
+            _EXPLORED,
+        ],
     ),
     "lensfw.framing": (ROOT / "firmware/lensfw/framing.py", _FIRMWARE),
     "lensfw.link": (ROOT / "firmware/lensfw/link.py", _FIRMWARE),

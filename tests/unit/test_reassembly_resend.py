@@ -24,7 +24,13 @@ from reassembly_harness import (
 from lenslink.reassembly import pixels
 from lenslink_protocol.ids import EndStatus, Flag, FrameState, MessageType, Reject, ResendFlag
 from lenslink_protocol.messages import FrameEnd
-from lenslink_protocol.params import MAX_RANGES, RESEND_RETRY_MS, RESEND_TRIES, STALL_MS
+from lenslink_protocol.params import (
+    FRAME_STALE_MS,
+    MAX_RANGES,
+    RESEND_RETRY_MS,
+    RESEND_TRIES,
+    STALL_MS,
+)
 
 RETRY_S = RESEND_RETRY_MS / 1000
 LAG_S = STALL_MS / 1000
@@ -427,6 +433,25 @@ def test_a_tile_of_a_frame_renews_the_tries_of_its_resend():
         assert asked(harness, now)
         now += RETRY_S
     assert harness.numbers() == []
+
+
+def test_a_frame_begun_unseen_is_given_up_when_it_is_stale():
+    harness = Harness(resend=True)
+    harness.frames.begun(0, 5, 0.0)
+    harness.frames.poll(LAG_S + 0.001)
+    assert list(harness.frames._open) == [5]
+    harness.frames.poll(FRAME_STALE_MS / 1000 + 0.001)
+    assert not harness.frames.under_way
+    assert harness.frames.aborted == 1
+
+
+def test_a_single_lane_is_not_awaited_once_the_rest_is_gone():
+    harness = SmallHarness()
+    harness.start()
+    harness.strip(0)
+    harness.end(message=FrameEnd(EndStatus.OK, 1, 3, 0, (9, 0, 0, 0)))
+    harness.resent(FrameState.ENDED, [(0, 2, SMALL_WIDTH, 4)])
+    assert harness.numbers() == [0]
 
 
 # --- lanes -----------------------------------------------------------------------------------

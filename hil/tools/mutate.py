@@ -32,7 +32,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 
 _FIRMWARE = ["tests/firmware/test_suites.py", "-k", "test_on_cpython"]
-# Of the exploration, the cases that end within seconds.
+# Of the exploration, the three cases that end within seconds.
 _EXPLORED = "not test_explore or (test_all and (lanes or buffers) and not night)"
 _REASSEMBLY = [
     "tests/unit/test_reassembly.py",
@@ -68,6 +68,7 @@ TARGETS: dict[str, tuple[Path, list[str]]] = {
         ROOT / "host/lenslink/receive/reassembly.py",
         [
             *_REASSEMBLY,
+            "tests/unit/test_packed_frames.py",
             "tests/unit/test_snapshots.py",
             "tests/unit/test_explore.py",
             "-k",

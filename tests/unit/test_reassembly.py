@@ -672,3 +672,66 @@ def test_abandon_gives_the_memory_back_unless_it_is_received_into():
     harness.frames.abandon(0)
     assert not harness.finished
     assert len(harness.pool._free) == 1
+
+
+def test_the_reassembly_knows_when_its_newest_frame_began():
+    harness = Harness()
+    harness.start(1, now=1.0)
+    harness.tile(STRIPS[0], 1, now=2.0)
+    assert harness.frames.began == 1.0
+    harness.tile(STRIPS[0], 2, now=3.0)
+    assert harness.frames.began == 3.0
+
+
+def test_any_packet_of_a_frame_is_progress():
+    harness = Harness(resend=True)
+    harness.start(now=1.0)
+    assembly = harness.frames._open[1]
+    assert assembly.progress == 1.0
+    harness.tile(STRIPS[0], now=2.0)
+    assert assembly.progress == 2.0
+    harness.tile(STRIPS[0], now=3.0)
+    assert assembly.progress == 3.0
+    harness.end(now=4.0)
+    assert assembly.progress == 4.0
+
+
+def test_a_placed_tile_releases_what_its_lane_received_before():
+    harness = Harness()
+    harness.start()
+    for place in STRIPS[:2]:
+        header = harness.header(MessageType.TILE, 1, 0, place, 64)
+        assert harness.frames.place(header, 0) is not None
+    assert harness.frames._open[1].reserved == {0: (64, 128)}
+
+
+def test_rows_that_another_lane_receives_are_left_out_of_a_copy():
+    harness = Harness(lanes=2)
+    harness.start()
+    header = harness.header(MessageType.TILE, 1, 0, (0, 1, WIDTH, 1), STRIDE)
+    assert harness.frames.place(header, 0) is not None
+    harness.tile((0, 0, 4, 3), lane=1)
+    assembly = harness.frames._open[1]
+    assert assembly.coverage.gaps(0, 3 * STRIDE) == [(8, 2 * STRIDE), (2 * STRIDE + 8, 3 * STRIDE)]
+    assert not harness.rejects
+    assert (pixels(assembly)[0, :4] == picture(1)[0, :4]).all()
+    assert (pixels(assembly)[2, :4] == picture(1)[2, :4]).all()
+
+
+def test_a_stream_keeps_four_finished_frames_and_gives_back_the_oldest_memory():
+    harness = Harness()
+    for number in range(1, 6):
+        harness.whole(number, 0)
+    harness.whole(6, 1)
+    assert harness.numbers() == [2, 3, 4, 5, 6]
+    assert harness.frames.skipped == 1
+    assert harness.pool.out == 5
+
+
+def test_a_finished_frame_of_another_stream_survives_an_abandoned_stream():
+    harness = Harness()
+    harness.whole(1, 0)
+    harness.whole(2, 1)
+    harness.frames.abandon(0)
+    assert harness.numbers() == [2]
+    assert harness.pool.out == 1

@@ -196,6 +196,17 @@ def test_many_tiles_end_a_complete_frame_when_its_end_follows():
     assert harness.only().coverage.complete
 
 
+def test_many_tiles_end_an_incomplete_frame_that_waited_for_their_lane():
+    harness = Harness(lanes=2)
+    harness.start()
+    assembly = opened(harness)
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 2, 0, 0)))
+    assert harness.numbers() == []
+    harness.frames.lanes[1].last_sequence = 2
+    fill(harness, assembly, [(0, STRIP), (STRIP, 2 * STRIP)], STRIP, lane=1)
+    assert harness.only().coverage.count == 2 * STRIP
+
+
 def test_the_last_of_many_tiles_is_the_position_of_its_lane():
     harness = Harness(resend=True)
     harness.start()

@@ -26,6 +26,7 @@ from .errors import (
     UsageError,
     VersionMismatch,
 )
+from .settings import Settings, StreamOptions
 from .ticket import Ticket
 from .transports import DeviceInfo, list_devices
 from .watching import Arrival, Departure, watch
@@ -93,7 +94,9 @@ __all__ = [
     "Ring",
     "RingFrame",
     "RingReader",
+    "Settings",
     "StorageError",
+    "StreamOptions",
     "Ticket",
     "Timeout",
     "UsageError",

@@ -224,6 +224,23 @@ def test_the_options_to_pin_are_a_line_to_copy(lab: Lab) -> None:
     assert any("8.00 times" in line and "emulated" in line for line in summary(report))
 
 
+def test_rates_are_medians_of_all_measurements(lab: Lab) -> None:
+    slow = iter([10.0, 4.0, 5.0])
+    lab.rate = lambda lanes, effort: next(slow) if effort.tile_bytes == 0 else 1.0
+    with lab.sweep("usb:?lanes=1", Effort(packing="lsb")) as sweep:
+        sweep.run()
+    [default, _] = sweep.report(False)["points"]
+    assert (default["frames_per_s"], default["wire_bytes_per_s"]) == (5.0, 1040 * 5.0)
+
+
+def test_a_link_that_brings_nothing_has_nothing_to_pin(lab: Lab) -> None:
+    lab.rate = lambda lanes, effort: 0.0
+    with lab.sweep("usb:") as sweep:
+        sweep.run()
+    report = sweep.report(False)
+    assert (report["gain"], report["stream_options"]) == (1.0, {})
+
+
 def test_nothing_to_pin(lab: Lab) -> None:
     with lab.sweep("usb:") as sweep:
         sweep.run()

@@ -91,7 +91,8 @@ def choose(rates: Mapping[Point, Sequence[float]]) -> Point:
     """
     best = START
     for point in rates:
-        if median(rates[point]) >= GAIN * median(rates[best]):
+        rate, least = median(rates[point]), median(rates[best])
+        if rate > least and rate >= GAIN * least:
             best = point
     return best
 
@@ -114,7 +115,7 @@ class Sweep:
         self.effort = effort
         self.rates: dict[Point, list[float]] = {}
         self.results: dict[Point, dict[str, Any]] = {}
-        """The last measurement of each point, as ``lenslink bench link --json`` has it."""
+        """The first measurement of each point, as ``lenslink bench link --json`` has it."""
         self.not_run: list[dict[str, Any]] = []
         self.wrong_pixels = 0
         self._open_url = open_url
@@ -201,11 +202,9 @@ class Sweep:
             return 0.0
         assert plan is not None
         result["packing"] = layout(plan.pixel_format).packing.value
-        # Whole frames would be too coarse a unit for a slow link.
-        rate: float = result["pixel_bytes_per_s"] / result["frame_bytes"]
-        self.results[point] = result
+        self.results.setdefault(point, result)
         self.wrong_pixels += result["wrong_pixels"]
-        return rate
+        return _frames_per_s(result)
 
     # --- the module -----------------------------------------------------------------------
 
@@ -244,11 +243,13 @@ class Sweep:
             "url": self.url,
             **{key: first[key] for key in same},
             "interrupted": interrupted,
-            "points": [self._row(point, point == chosen) for point in self.results],
+            "points": [
+                self._row(each, each == chosen) for each in self.rates if each in self.results
+            ],
             "not_run": self.not_run,
             "checked": self.effort.check,
             "wrong_pixels": self.wrong_pixels,
-            "gain": median(self.rates[chosen]) / median(self.rates[START]),
+            "gain": 1.0 if chosen == START else _gain(self.rates, chosen),
             "url_options": url_options,
             "stream_options": stream_options,
             "command": _command(pinned, stream_options),
@@ -257,17 +258,33 @@ class Sweep:
 
     def _row(self, point: Point, chosen: bool) -> dict[str, Any]:
         result, rates = self.results[point], self.rates[point]
+        rate, first = median(rates), _frames_per_s(result)
+        # The bytes of a frame, headers included, are the same in each measurement of the point.
+        factor = rate / first if first else 1.0
+        share = result["of_ceiling"]
         return {
             "lanes": result["lanes"],
             "packing": result["packing"],
             "tile_bytes": result["tile_bytes"],
-            "frames_per_s": median(rates),
+            "frames_per_s": rate,
             "measurements": len(rates),
-            "wire_bytes_per_s": result["wire_bytes_per_s"],
-            "of_ceiling": result["of_ceiling"],
+            "wire_bytes_per_s": result["wire_bytes_per_s"] * factor,
+            "of_ceiling": None if share is None else share * factor,
             "default": point == START,
             "chosen": chosen,
         }
+
+
+def _frames_per_s(result: Mapping[str, Any]) -> float:
+    """Return the rate of a measurement; whole frames would be too coarse for a slow link."""
+    rate: float = result["pixel_bytes_per_s"] / result["frame_bytes"]
+    return rate
+
+
+def _gain(rates: Mapping[Point, Sequence[float]], point: Point) -> float | None:
+    """Return how many times faster than the start *point* is; None if the start stands still."""
+    start = median(rates[START])
+    return median(rates[point]) / start if start else None
 
 
 def with_lanes(url: str, lanes: int | None) -> str:
@@ -323,7 +340,7 @@ def summary(report: Mapping[str, Any]) -> Iterator[str]:
     clock = " (emulated time)" if report["clock"] == "emulated" else ""
     if any(point["chosen"] and point["default"] for point in report["points"]):
         yield f"gain       none{clock}: nothing is {GAIN - 1:.0%} faster than the default"
-    else:
+    elif report["gain"] is not None:
         yield f"gain       {report['gain']:.2f} times the frames of the default{clock}"
     if report["checked"] is not None:
         wrong = report["wrong_pixels"]

@@ -13,8 +13,8 @@ from lenslink.errors import UsageError
 
 FIRMWARE = Path(lensfw.__file__).resolve().parent
 _BOARDS = FIRMWARE / "boards"
-# The product, not a board.
-_MODULE = "module"
+# The product, and the tile sizes of all boards: no boards.
+_MODULE, _TILES = "module", "tiles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +38,36 @@ class Board:
 
 def board_names() -> list[str]:
     """The boards there are, in order."""
-    return sorted(path.stem for path in _BOARDS.glob("*.toml") if path.stem != _MODULE)
+    names = {path.stem for path in _BOARDS.glob("*.toml")}
+    return sorted(names - {_MODULE, _TILES})
 
 
-def load_board(name: str) -> Board:
-    """The profile of that name; :exc:`~lenslink.errors.UsageError` if there is none."""
+def load_board(name: str, transport: str = "sim") -> Board:
+    """Return the profile of that name, with the tile size that it has on *transport*.
+
+    ``boards/tiles.toml`` lists the transports.
+
+    Raises :exc:`~lenslink.errors.UsageError` if there is no such board.
+    """
     if name not in board_names():
         raise UsageError(f"no board '{name}' (there are {', '.join(board_names())})")
     profile = _read(name)
     return Board(
         profile["board"],
         profile["heap"],
-        profile["limits"],
+        profile["limits"] | {"tile_bytes": tile_bytes(name, transport)},
         profile.get("sensor", {}),
         profile.get("test", False),
         profile.get("source", {}),
         profile.get("image", {}),
         profile.get("pins", {}),
     )
+
+
+def tile_bytes(name: str, transport: str) -> int:
+    """Return the default tile size of that board on *transport*, in bytes."""
+    size: int = _read(_TILES)[name][transport]
+    return size
 
 
 def configuration(

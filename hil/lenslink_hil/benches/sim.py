@@ -120,7 +120,7 @@ def start_module(
     Raises :exc:`~lenslink.errors.UsageError` for options that make no sense (a scene that is no
     picture, an odd size), :exc:`~lenslink.errors.RigError` if there is no MicroPython.
     """
-    board = load_board(options.get("board", "sim"))
+    board = load_board(options.get("board", "sim"), "sim" if usb is None else "usbip")
     interpreter = find_micropython()
     with contextlib.ExitStack() as stack:
         # The sensor has two channels: the preview goes on while a still is read.

@@ -258,7 +258,7 @@ def _sweep(url: str, effort: Effort, common: CommonOptions, screen: Screen, as_j
             try:
                 sweep.run()
             except KeyboardInterrupt as interrupt:
-                if not sweep.results:
+                if not sweep.rates:
                     raise
                 stopped = interrupt
     report = sweep.report(stopped is not None)

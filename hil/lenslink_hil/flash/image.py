@@ -16,7 +16,7 @@ from lenslink.errors import MissingExtra, RigError, UsageError
 from lenslink_protocol.packings import Layout, Packing, layout
 from lenslink_protocol.params import HEADER_BYTES, MAX_LANES, USB_TRANSFER
 
-from ..benches.board import FIRMWARE, Board, configuration, load_board
+from ..benches.board import FIRMWARE, Board, configuration, load_board, tile_bytes
 from ..plant.modes import frame_size, sized_modes
 from ..plant.sensor import module_sensor
 
@@ -100,10 +100,12 @@ def board_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
     sensor["formats"] = [code for code in sensor["formats"] if _computes(layout(code))]
     told = configuration(board, sensor, options["serial"], options.get("boot_count", 1))
     pins = {**board.pins, **options.get("pins", {})}
+    striped = transport == "usb" and lanes > 1
     limits = {
         **board.limits,
         **board.image.get("limits", {}),
-        **(board.image.get("limits_of_lanes", {}) if lanes > 1 else {}),
+        **(board.image.get("limits_of_lanes", {}) if striped else {}),
+        "tile_bytes": tile_bytes(board.name, "usb_lanes" if striped else transport),
         **options.get("limits", {}),
     }
     if transport == "cdc" and HEADER_BYTES + limits["tile_bytes"] > USB_TRANSFER:

@@ -28,6 +28,7 @@ from .errors import (
     VersionMismatch,
 )
 from .request_handle import Ticket
+from .settings import Settings, StreamOptions
 from .transports import DeviceInfo, list_devices
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ __all__ = [
     "Ring",
     "RingFrame",
     "RingReader",
+    "Settings",
     "StorageError",
+    "StreamOptions",
     "Ticket",
     "Timeout",
     "UsageError",

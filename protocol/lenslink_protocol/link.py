@@ -398,9 +398,10 @@ class Link:
 
     def _begin(self, message: AnyMessage, now: float, retry_ms: int) -> Request:
         request = Request(self._next_id, message, now, retry_ms)
+        # First, because a message that cannot be encoded must not stay in the table of requests.
+        self._send(message, request.id)
         self._next_id += 1
         self._requests[request.id] = request
-        self._send(message, request.id)
         return request
 
     def _send(self, message: AnyMessage, frame: int, stream: int = 0) -> None:

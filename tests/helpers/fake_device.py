@@ -71,12 +71,12 @@ class FakeDevice:
         lines, self.log_lines = self.log_lines, []
         return lines
 
-    def capture(self, mode=None, **settings):
-        self.asked.append((mode, settings))
+    def capture(self, *, settings, options):
+        self.asked.append((settings, options))
         return self._next(self.frames[0])
 
-    def stream(self, mode=None, **settings):
-        self.asked.append((mode, settings))
+    def stream(self, *, settings, options):
+        self.asked.append((settings, options))
         with contextlib.ExitStack() as stack:
             stack.callback(setattr, self, "stopped", True)
             for frame in self.frames:

@@ -14,6 +14,7 @@ import pytest
 from helpers.fake_device import HEIGHT, WIDTH, FakeDevice, ramp, torn
 
 import lenslink
+from lenslink import Settings, StreamOptions
 from lenslink.cli.main import main
 from lenslink.cli.signals import Stopped
 from lenslink.cli.sink import open_sink
@@ -96,8 +97,7 @@ def test_capture_without_a_name_dates_the_file(device):
 def test_settings_reach_the_module_and_what_it_changed_is_said(device, capsys):
     settings = ["--exposure", "12.5ms", "--gain", "2", "--focus", "3.3", "--mode", "still"]
     assert main(["capture", "fake:", "-o", "a.npy", *settings, "--packing", "lsb"]) == 0
-    wanted = {"exposure_us": 12_500, "gain_milli": 2000, "focus_mdpt": 3300, "packing": "lsb"}
-    assert device.asked == [("still", wanted)]
+    assert device.asked == [(Settings(12_500, 2000, 3300), StreamOptions("still", "lsb"))]
     said = capsys.readouterr().err
     assert "focus: asked for 3.3 dioptres (30.3 cm), the module applied 2 dioptres (50 cm)" in said
     assert "exposure:" not in said
@@ -107,10 +107,9 @@ def test_settings_reach_the_module_and_what_it_changed_is_said(device, capsys):
 def test_settings_that_are_not_given_stay(device):
     assert main(["capture", "fake:", "-q", "-o", "a.npy", "--focus", "inf"]) == 0
     assert main(["capture", "fake:", "-q", "-o", "b.npy"]) == 0
-    unchanged = {"exposure_us": 0, "gain_milli": 0, "packing": None}
     assert device.asked == [
-        (None, unchanged | {"focus_mdpt": 0}),
-        (None, unchanged | {"focus_mdpt": -1}),
+        (Settings(focus_mdpt=0), StreamOptions()),
+        (Settings(), StreamOptions()),
     ]
 
 

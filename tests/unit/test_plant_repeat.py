@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lenslink.receive.unpacking import pack
+from lenslink.settings import Settings
 from lenslink_hil.plant import row_service
 from lenslink_hil.plant.patterns import pattern
 from lenslink_hil.plant.row_service import Request, RowService
@@ -24,7 +25,7 @@ def scene(**options):
 
 
 def request(number, code=PixelFormat.RG12p, tile=(WIDTH, 4), crcs=True, exposure_us=10_000):
-    return Request(number, 0, exposure_us, 1000, 0, crcs, code, tile)
+    return Request(number, 0, Settings(exposure_us, 1000, 0), crcs, code, tile)
 
 
 def drain(rows, chunk=7001):
@@ -92,8 +93,8 @@ class Counting(Scene):
         self.__dict__.update(of.__dict__)
         self.made = []
 
-    def bands(self, mode_id, frame_number, *settings):
-        found = super().bands(mode_id, frame_number, *settings)
+    def bands(self, mode_id, frame_number, settings):
+        found = super().bands(mode_id, frame_number, settings)
 
         def counted():
             self.made.append(frame_number)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lenslink.errors import ProtocolError
+from lenslink.settings import Settings
 from lenslink_hil.plant.patterns import pattern
 from lenslink_hil.plant.row_service import AHEAD_BYTES, MAX_QUEUED, Request, RowService
 from lenslink_hil.plant.scene import SceneOptions, open_scene
@@ -19,7 +20,7 @@ def service(width=640, height=480):
 
 
 def request(number, mode=0, exposure_us=10_000):
-    return Request(number, mode, exposure_us, 1000, 0)
+    return Request(number, mode, Settings(exposure_us, 1000, 0))
 
 
 def drain(rows, chunk=100_000):
@@ -44,10 +45,16 @@ def expected(*numbers, width=640, height=480):
 
 
 def test_request_layout():
-    data = Request(1, 2, 3 << 40, 4, -5).pack()
+    made = Request(1, 2, Settings(3 << 30, 4, 5))
+    data = made.pack()
     assert len(data) == 32
-    assert data == struct.pack("<IHHQIiIHH", 1, 2, 0, 3 << 40, 4, -5, 0, 0, 0)
-    assert Request.unpack(data) == Request(1, 2, 3 << 40, 4, -5)
+    assert data == struct.pack("<IHHQIiIHH", 1, 2, 0, 3 << 30, 4, 5, 0, 0, 0)
+    assert Request.unpack(data) == made
+
+
+def test_a_request_may_carry_what_no_user_may_ask_for():
+    data = struct.pack("<IHHQIiIHH", 1, 2, 0, 2**64 - 1, 0, -5, 0, 0, 0)
+    assert Request.unpack(data) == Request(1, 2, Settings(exposure_us=3_600_000_000))
 
 
 def test_requests_are_answered_in_order_however_they_arrive():

@@ -49,7 +49,9 @@ class Effort:
 def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
     """What ``--json`` prints but for the URL; raises what a stream raises."""
     _check_mode(device, effort)
-    frames = device.stream(effort.mode, packing=effort.packing, tile_bytes=effort.tile_bytes)
+    frames = device.stream(
+        effort.mode, packing=effort.packing, tile_bytes=effort.tile_bytes or None
+    )
     wrong = 0
     with closing(frames):
         with next(frames) as first:

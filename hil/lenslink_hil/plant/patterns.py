@@ -31,6 +31,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lenslink.settings import Settings
+
 from .binning import Rows, bands
 from .sensor_model import levels
 
@@ -66,7 +68,7 @@ class Pattern:
         return PATTERNS[self.name](self, width, frame_number, top, bottom)
 
     def bands(
-        self, width: int, height: int, frame_number: int, exposure_us: int, gain_milli: int
+        self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:
         """Yield a frame band by band."""
         for top, bottom in bands(width, height):

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lenslink.errors import ProtocolError, UsageError
+from lenslink.settings import Settings
 
 from .body import Body
 from .pin_records import DETECT_PIN, POWER_PINS, RELEASE_BUTTON, Kind, Record, RecordReader
@@ -68,7 +69,7 @@ class Server:
         for mode in scene.sensor.modes:
             if "preview" in mode.use and not scene.sensor.repeat:
                 # Probably the first frame asked for; done while the firmware boots.
-                self._services[0].expect(Request(0, mode.id, 10_000, 1000, 0))
+                self._services[0].expect(Request(0, mode.id, Settings(10_000, 1000, 0)))
 
     def serve(self) -> None:
         """Serve until one of the inputs ends.

@@ -24,6 +24,7 @@ import rawpy
 import tifffile
 
 from lenslink.errors import UsageError
+from lenslink.settings import Settings
 
 from .binning import Rows, bands
 from .modes import check_size, file_modes
@@ -45,7 +46,7 @@ class RawSource:
         self._pixels = pixels
 
     def bands(
-        self, width: int, height: int, frame_number: int, exposure_us: int, gain_milli: int
+        self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:
         """Yield the frame band by band."""
         for top, bottom in bands(width, height):

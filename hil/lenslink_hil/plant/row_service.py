@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from lenslink.errors import ProtocolError
 from lenslink.receive.unpacking import pack
+from lenslink.settings import Settings
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.packings import Layout, is_known, layout
 
@@ -64,9 +65,7 @@ class Request(NamedTuple):
 
     frame_number: int
     mode: int
-    exposure_us: int
-    gain_milli: int
-    focus_mdpt: int
+    settings: Settings
     crcs: bool = False
     pixel_format: int = 0
     tile: tuple[int, int] = (0, 0)
@@ -78,9 +77,7 @@ class Request(NamedTuple):
             self.frame_number,
             self.mode,
             WITH_CRCS if self.crcs else 0,
-            self.exposure_us,
-            self.gain_milli,
-            self.focus_mdpt,
+            *self.settings.to_wire(),
             self.pixel_format,
             *self.tile,
         )
@@ -91,7 +88,8 @@ class Request(NamedTuple):
         number, mode, flags, exposure, gain, focus, code, columns, rows = REQUEST.unpack(data)
         if flags & ~WITH_CRCS:
             raise ProtocolError(f"rows request: flags {flags:#x}")
-        return cls(number, mode, exposure, gain, focus, bool(flags), code, (columns, rows))
+        settings = Settings.from_wire(exposure, gain, focus)
+        return cls(number, mode, settings, bool(flags), code, (columns, rows))
 
     def check(self, sensor: Sensor) -> None:
         """Raise ProtocolError for what the sensor does not have."""
@@ -150,13 +148,7 @@ class _Frame:
         self._tiles = request.tiles(scene.sensor)
         self._spoilt = False
         self._parts: list[memoryview] = []
-        self._bands: Iterator[Rows] = scene.bands(
-            request.mode,
-            number,
-            request.exposure_us,
-            request.gain_milli,
-            request.focus_mdpt,
-        )
+        self._bands: Iterator[Rows] = scene.bands(request.mode, number, request.settings)
         if kept is not None:
             self._give(kept)
 

@@ -41,11 +41,7 @@ def record(
     output: str,
     limit: int | None,
     duration: float | None,
-    mode: str | None,
-    exposure_us: int | None,
-    gain_milli: int | None,
-    focus_mdpt: int | None,
-    packing: str | None,
+    shot: Shot,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -67,7 +63,6 @@ def record(
 
     path = _target(output, force)
     screen = Screen(common)
-    shot = Shot(mode, exposure_us, gain_milli, focus_mdpt, packing)
     tally = Tally()
     stopped: KeyboardInterrupt | LensLinkError | None = None
     writer: Writer | None = None
@@ -91,7 +86,7 @@ def record(
             _keep_manifest(writer)
             with screen.progress() as progress:
                 tally.begin(device)
-                with closing(device.stream(shot.mode, **shot.arguments())) as frames:
+                with closing(device.stream(settings=shot.settings, options=shot.options)) as frames:
                     for frame in frames:
                         with frame:
                             tally.count(frame)

@@ -46,11 +46,7 @@ def capture(
     url: str | None,
     *,
     outputs: tuple[Path, ...],
-    mode: str | None,
-    exposure_us: int | None,
-    gain_milli: int | None,
-    focus_mdpt: int | None,
-    packing: str | None,
+    shot: Shot,
     force: bool,
     allow_incomplete: bool,
     as_json: bool,
@@ -70,7 +66,6 @@ def capture(
     from lenslink.image_files.save import check_output, save
 
     screen = Screen(common)
-    shot = Shot(mode, exposure_us, gain_milli, focus_mdpt, packing)
     paths = outputs or (Path(f"lenslink-{datetime.now():%Y%m%d-%H%M%S}.dng"),)
     for index, path in enumerate(paths):
         check_output(path, force)
@@ -79,7 +74,7 @@ def capture(
     with opened(url, common, screen) as device, screen.progress() as progress:
         progress.show("capturing ...")
         began = time.monotonic()
-        with device.capture(mode, **shot.arguments()) as frame:
+        with device.capture(settings=shot.settings, options=shot.options) as frame:
             seconds = time.monotonic() - began
             _check_complete(frame, device, allow_incomplete, screen)
             shot.show_adjusted(frame, screen)

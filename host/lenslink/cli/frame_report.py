@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from lenslink.settings import Settings, StreamOptions
 
 from .screen import Screen
 from .values import Exposure, Focus, Gain, show_exposure, show_focus
@@ -14,43 +17,22 @@ from .values import Exposure, Focus, Gain, show_exposure, show_focus
 if TYPE_CHECKING:
     from lenslink import Frame
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Arguments(TypedDict):
-    """What ``Device.capture`` and ``Device.stream`` take besides a mode."""
-
-    exposure_us: int
-    gain_milli: int
-    focus_mdpt: int
-    packing: str | None
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """Settings as the driver takes them; None leaves the module's as it is."""
+    """What the user asked for with the options of :func:`shot_options`."""
 
-    mode: str | None
-    exposure_us: int | None
-    gain_milli: int | None
-    focus_mdpt: int | None
-    packing: str | None = None
-
-    def arguments(self) -> Arguments:
-        """The driver's keyword arguments."""
-        return {
-            "packing": self.packing,
-            "exposure_us": self.exposure_us or 0,
-            "gain_milli": self.gain_milli or 0,
-            "focus_mdpt": -1 if self.focus_mdpt is None else self.focus_mdpt,
-        }
+    settings: Settings
+    options: StreamOptions
 
     def show_adjusted(self, frame: Frame, screen: Screen) -> None:
         """Say which settings the module did not apply as they were asked for."""
         asked = (
-            ("exposure", self.exposure_us, frame.exposure_us, show_exposure),
-            ("gain", self.gain_milli, frame.gain_milli, _show_gain),
-            ("focus", self.focus_mdpt, frame.focus_mdpt, show_focus),
+            ("exposure", self.settings.exposure_us, frame.exposure_us, show_exposure),
+            ("gain", self.settings.gain_milli, frame.gain_milli, _show_gain),
+            ("focus", self.settings.focus_mdpt, frame.focus_mdpt, show_focus),
         )
         for name, wanted, applied, show in asked:
             if wanted is not None and wanted != applied:
@@ -60,8 +42,25 @@ class Shot:
                 )
 
 
-def shot_options(function: F) -> F:
-    """Add ``--mode``, ``--exposure``, ``--gain``, ``--focus`` and ``--packing``."""
+def shot_options(function: Callable[..., R]) -> Callable[..., R]:
+    """Add ``--mode``, ``--exposure``, ``--gain``, ``--focus`` and ``--packing``.
+
+    *function* gets them as its argument ``shot``, a :class:`Shot`.
+    """
+
+    @functools.wraps(function)
+    def with_shot(
+        *args: Any,
+        mode: str | None,
+        exposure_us: int | None,
+        gain_milli: int | None,
+        focus_mdpt: int | None,
+        packing: str | None,
+        **others: Any,
+    ) -> R:
+        settings = Settings(exposure_us, gain_milli, focus_mdpt)
+        return function(*args, shot=Shot(settings, StreamOptions(mode, packing)), **others)
+
     options = (
         click.option(
             "--mode",
@@ -88,9 +87,10 @@ def shot_options(function: F) -> F:
             "'lenslink info' lists them. What is written is the same.",
         ),
     )
+    command: Callable[..., R] = with_shot
     for option in reversed(options):
-        function = option(function)
-    return function
+        command = option(command)
+    return command
 
 
 def frame_json(frame: Frame) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -60,11 +61,7 @@ def stream(
     limit: int | None,
     duration: float | None,
     scale16: bool,
-    mode: str | None,
-    exposure_us: int | None,
-    gain_milli: int | None,
-    focus_mdpt: int | None,
-    packing: str | None,
+    shot: Shot,
     tile_bytes: int | None,
     force: bool,
     as_json: bool,
@@ -91,7 +88,6 @@ def stream(
     if as_json and output == "-":
         raise UsageError("--json and '-o -' both want stdout")
     screen = Screen(common)
-    shot = Shot(mode, exposure_us, gain_milli, focus_mdpt, packing)
     open_ended = limit is None and duration is None
     tally = Tally()
     stopped: KeyboardInterrupt | LensLinkError | None = None
@@ -134,7 +130,8 @@ def stream(
 
 
 def _frames(device: Device, shot: Shot, tile_bytes: int | None) -> Generator[Frame, None, None]:
-    return device.stream(shot.mode, tile_bytes=tile_bytes or 0, **shot.arguments())
+    options = replace(shot.options, tile_bytes=tile_bytes)
+    return device.stream(settings=shot.settings, options=options)
 
 
 def _hand_on(frame: Frame, sink: Sink, scale16: bool, as_json: bool) -> None:

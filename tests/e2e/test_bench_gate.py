@@ -24,6 +24,8 @@ from lenslink_hil.bench.host import SCHEMA
 from lenslink_hil.bench.series import NOMINAL, Case, Effort, measure
 from lenslink_hil.bench.workers import folder
 
+pytestmark = pytest.mark.exclusive
+
 MARGIN = 0.7
 TRIES = 3
 LARGEST = 1 << 20

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from lab import benches, micropython
+from lab.scale import tell
 from lab.slowdown import patience
 
 HERE = Path(__file__).parent
@@ -51,6 +52,6 @@ def test_the_suite_on(url: str, capsys: pytest.CaptureFixture[str], seed: int) -
     passed = re.search(r"(\d+) passed", counts)
     assert passed and int(passed[1]) >= FEWEST[url], done.stdout
     left_out = [line for line in done.stdout.splitlines() if line.startswith("NOT RUN: ")]
-    with capsys.disabled():
-        print(f"\n[sample; make nightly ARGS='e2e-{url[:-1]}' runs all] {url} {counts}")
-        print(*(line.replace("NOT RUN", f"left out on {url[:-1]}") for line in left_out), sep="\n")
+    left_out = [line.replace("NOT RUN", f"left out on {url[:-1]}") for line in left_out]
+    first = f"[sample; make nightly ARGS='e2e-{url[:-1]}' runs all] {url} {counts}"
+    tell(capsys, "\n".join([first, *left_out]))

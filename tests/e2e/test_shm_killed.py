@@ -25,6 +25,8 @@ from lenslink.transports.shm import ShmEnd, offer
 if sys.platform != "linux":
     pytest.skip("shm: needs Linux", allow_module_level=True)
 
+pytestmark = pytest.mark.exclusive
+
 MOMENTS = choose(6, 50)
 KNOWN_S = patience(0.2)
 PATIENCE_S = patience(30)

@@ -83,6 +83,7 @@ def test_the_command_line(cli, served):
     assert not (cli.runtime / "lens").exists()
 
 
+@pytest.mark.exclusive
 @pytest.mark.parametrize("whom", ["firmware", "server"])
 def test_the_module_killed_during_a_stream(whom, served):
     server, url = served

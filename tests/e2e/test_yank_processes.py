@@ -72,6 +72,7 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.mark.exclusive
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")
 @pytest.mark.timeout(choose(120, 1200))
 def test_a_yank_at_sampled_bytes(

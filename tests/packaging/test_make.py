@@ -174,6 +174,7 @@ def test_a_micropython_that_was_named_wrongly(newcomer: Newcomer) -> None:
     )
 
 
+@pytest.mark.exclusive
 def test_made_once_and_again_only_when_needed(newcomer: Newcomer) -> None:
     newcomer.has("python3")
     first = newcomer.run()

@@ -400,6 +400,7 @@ def test_a_manifest_that_is_none(name: str) -> None:
     assert time.process_time() - began < DEADLINE_S + GRACE_S
 
 
+@pytest.mark.exclusive
 def test_a_module_that_goes_silent_is_gone_within_a_second() -> None:
     def silence(module: Hostile) -> Iterator[bytes]:
         while True:

@@ -27,21 +27,17 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
-_SUITES = ["tests/firmware/test_suites.py", "-k", "test_on_cpython or test_mutants"]
-_BOARD = [
-    "tests/unit/test_mutants_board.py",
-    "tests/unit/test_mutants_module.py",
-    *_SUITES,
-]
-_HOST = [
-    "tests/unit/test_mutants_host.py",
-    "tests/unit/test_mutants_times.py",
-    "tests/unit/test_explore.py",
-    "-k",
-    "test_mutants or (test_all and (lanes or buffers) and not night)",
+_FIRMWARE = ["tests/firmware/test_suites.py", "-k", "test_on_cpython"]
+# Of the exploration, the cases that end within seconds.
+_EXPLORED = "not test_explore or (test_all and (lanes or buffers) and not night)"
+_REASSEMBLY = [
+    "tests/unit/test_reassembly.py",
+    "tests/unit/test_reassembly_resend.py",
+    "tests/unit/test_reassembly_batch.py",
 ]
 
 # Module, file, the tests that shall notice: the fastest first.
@@ -49,18 +45,46 @@ TARGETS: dict[str, tuple[Path, list[str]]] = {
     "lenslink_protocol.framing": (
         ROOT / "protocol/lenslink_protocol/framing.py",
         [
-            "tests/unit/test_mutants_host.py",
-            "tests/unit/test_mutants_search.py",
+            "tests/unit/test_framing.py",
+            "tests/unit/test_framing_search.py",
+            "tests/unit/test_snapshots.py",
             "tests/golden/test_bad.py",
             "-k",
-            "test_mutants or test_the_host",
+            "not test_bad or test_the_host",
         ],
     ),
-    "lenslink_protocol.link": (ROOT / "protocol/lenslink_protocol/link.py", _HOST),
-    "lenslink.reassembly": (ROOT / "host/lenslink/reassembly.py", _HOST),
-    "lensfw.framing": (ROOT / "firmware/lensfw/framing.py", _BOARD),
-    "lensfw.link": (ROOT / "firmware/lensfw/link.py", _BOARD),
-    "lensfw.outbox": (ROOT / "firmware/lensfw/outbox.py", _BOARD),
+    "lenslink_protocol.link": (
+        ROOT / "protocol/lenslink_protocol/link.py",
+        [
+            "tests/unit/test_link.py",
+            *_REASSEMBLY,
+            "tests/unit/test_snapshots.py",
+            "tests/unit/test_explore.py",
+            "-k",
+            _EXPLORED,
+        ],
+    ),
+    "lenslink.reassembly": (
+        ROOT / "host/lenslink/reassembly.py",
+        [
+            *_REASSEMBLY,
+            "tests/unit/test_snapshots.py",
+            "tests/unit/test_explore.py",
+            "-k",
+            _EXPLORED,
+        ],
+    ),
+    "lensfw.framing": (ROOT / "firmware/lensfw/framing.py", _FIRMWARE),
+    "lensfw.link": (ROOT / "firmware/lensfw/link.py", _FIRMWARE),
+    "lensfw.outbox": (ROOT / "firmware/lensfw/outbox.py", _FIRMWARE),
+}
+
+# Where one file holds the tests of many modules, those whose names contain one of these words run
+# first, in this order.
+_FIRST: dict[str, tuple[str, ...]] = {
+    "lensfw.framing": ("[framing-", "[session-"),
+    "lensfw.link": ("[session-", "[link-"),
+    "lensfw.outbox": ("[outbox-", "[session-"),
 }
 
 # A mutant whose tests take so many times the processor time they take without one does not end. Not
@@ -205,6 +229,21 @@ class _Finder(MetaPathFinder, SourceFileLoader):
         return self.code
 
 
+class _Order:
+    """A pytest plugin that runs the most discriminating tests of a module first."""
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self._words = words
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Sort the tests by the first word of *words* that is in their names."""
+        items.sort(key=lambda item: self._rank(item.name))
+
+    def _rank(self, name: str) -> int:
+        found = (index for index, word in enumerate(self._words) if word in name)
+        return next(found, len(self._words))
+
+
 def _run(mutant: Mutant | None, module: str) -> int:
     """In a child: 0 if the tests pass."""
     import pytest
@@ -217,7 +256,8 @@ def _run(mutant: Mutant | None, module: str) -> int:
     return int(
         pytest.main(
             ["-x", "-q", "-p", "no:cacheprovider", "--no-header", "-W", "ignore",
-             "--timeout", "0", *there]
+             "--timeout", "0", *there],
+            plugins=[_Order(_FIRST.get(module, ()))],
         )
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import lenslink
 from lenslink import Device, LensLinkError
 from lenslink.cli.info import about
-from lenslink.cli.options import Settings
+from lenslink.cli.options import CommonOptions
 from lenslink.cli.screen import Screen, emit_table, one_line
 from lenslink.cli.signals import Stopped, stoppable
 from lenslink.cli.tally import Ended, Tally
@@ -119,7 +119,7 @@ def _still(device: Device, out: Path) -> None:
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """A line that is redrawn; where nobody watches, a line each second."""
-    screen = Screen(Settings())
+    screen = Screen(CommonOptions())
     if screen.animated:
         with screen.progress() as progress:
             yield lambda text: progress.update(lambda: f"  {text}")

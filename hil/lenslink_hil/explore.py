@@ -1,10 +1,17 @@
-"""All that can happen between a host and a module: ``python -m lenslink_hil.explore``.
+"""Explore everything that can happen between a host and a module, within bounds.
 
-A breadth-first search, within bounds, over the states of both link machines, joined by channels
-that lose, damage, duplicate and reorder. Each state is expanded once; the search closes when no
-new state turns up. An invariant that does not hold raises :exc:`Counterexample` with the shortest
-way there. At the end, every state must be able to come to a good end without a further fault: no
-deadlock, no credit that is lost for good, no request that is never answered.
+Run ``python -m lenslink_hil.explore --help`` for the bounds.
+
+The search is breadth first. A state consists of both link machines and the packets between them.
+The channels lose, damage, duplicate and reorder packets. The search expands each state once, and
+closes when it finds no new state. If an invariant does not hold, it raises :exc:`Counterexample`
+with the shortest sequence of actions that leads there.
+
+When the search has closed, it checks that every state can still reach a good end without another
+fault. This rules out deadlocks, credits that stay lost, and requests that are never answered.
+
+The state itself is a :class:`~.explore_world.World`, which also checks the invariants.
+:mod:`.explore_state` saves and compares states.
 """
 
 from __future__ import annotations
@@ -18,12 +25,17 @@ from dataclasses import dataclass, fields
 from .explore_state import Violation, key, load, save
 from .explore_world import Action, Bounds, World, cut_down
 
-# What happens without any fault.
+# Actions that are not faults.
 _SOUND = frozenset({"take", "timer", "arrive"})
 
 
 class Counterexample(Exception):
-    """Raised where an invariant does not hold; ``actions`` lead there from the beginning."""
+    """Raised if an invariant does not hold.
+
+    Attributes:
+        text: The invariant that was broken.
+        actions: The actions that lead there from the first state.
+    """
 
     def __init__(self, text: str, actions: list[Action]) -> None:
         way = ", ".join(f"{what} {lane}" for what, lane in actions[:200])
@@ -34,17 +46,18 @@ class Counterexample(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was explored."""
+    """The size of an exploration."""
 
     states: int
     transitions: int
     depth: int
+    """Actions on the shortest way to the farthest state."""
     ends: int
-    """States in which all is done."""
+    """States in which everything is done."""
     given_up: int
-    """Of them, those in which the host has given up."""
+    """Ends in which the host has given up the module."""
     closed: bool
-    """No state is left unexpanded."""
+    """Every state was expanded."""
     seconds: float
 
     def __str__(self) -> str:
@@ -56,6 +69,8 @@ class Result:
 
 
 class _Search:
+    """The states that were found, by number, and how they are reached."""
+
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.numbers: dict[bytes, int] = {}
@@ -65,12 +80,13 @@ class _Search:
         self.frontier: deque[tuple[int, bytes]] = deque()
         self.ends: list[int] = []
         self.given_up = 0
-        # Transitions without a fault: from, to.
+        # Transitions without a fault: the state before and the state after.
         self.origins = array("i")
         self.targets = array("i")
         self.transitions = 0
 
     def add(self, world: World, parent: int, action: Action) -> int:
+        """Return the number of a state. Queue the state if it is new."""
         name = key(world)
         number = self.numbers.get(name)
         if number is not None:
@@ -86,6 +102,7 @@ class _Search:
         return number
 
     def way(self, number: int) -> list[Action]:
+        """Return the actions that lead from the first state to this state."""
         found = []
         while number > 0:
             found.append(self.actions[number])
@@ -93,6 +110,7 @@ class _Search:
         return found[::-1]
 
     def expand(self, number: int, saved: bytes) -> None:
+        """Do each possible action in a copy of a state, and add the states behind them."""
         for action in load(saved).actions():
             world = load(saved)
             try:
@@ -107,7 +125,7 @@ class _Search:
                 self.targets.append(target)
 
     def check_ends(self) -> None:
-        """Every state must be able to end well without a further fault."""
+        """Check that each state can reach an end without another fault."""
         sources: dict[int, list[int]] = {}
         for origin, target in zip(self.origins, self.targets, strict=True):
             sources.setdefault(target, []).append(origin)
@@ -124,9 +142,14 @@ class _Search:
 
 
 def explore(bounds: Bounds, seconds: float = float("inf")) -> Result:
-    """Everything within *bounds*; after *seconds* it stops where it is, not closed.
+    """Explore everything within *bounds*.
 
-    :exc:`Counterexample` if an invariant does not hold.
+    Args:
+        bounds: How often each fault may happen.
+        seconds: Stop after this time, and return a result that is not closed.
+
+    Raises:
+        Counterexample: An invariant does not hold.
     """
     began = time.monotonic()
     search = _Search(bounds)
@@ -145,8 +168,10 @@ def explore(bounds: Bounds, seconds: float = float("inf")) -> Result:
 
 
 def main() -> None:
-    """Explore within the bounds that the options name."""
-    parser = argparse.ArgumentParser(description="All that can happen, within bounds.")
+    """Explore within the bounds of the command line, and print the result."""
+    parser = argparse.ArgumentParser(
+        description="Explore everything that can happen between a host and a module."
+    )
     for field in fields(Bounds):
         parser.add_argument(f"--{field.name}", type=int, default=field.default)
     parser.add_argument("--seconds", type=float, default=float("inf"))

@@ -1,37 +1,37 @@
-"""One state of an exploration as bytes: to come back to it, and to know it again.
+"""Save, load and compare the states of an exploration.
 
-:func:`save` and :func:`load` keep a :class:`~.explore_world.World` whole. :func:`key` is the same
-for two worlds that behave the same from then on: in it times, sequences and credits are relative
-to each other, and what influences nothing is missing. What is missing is named here; everything
-else is in the key, attributes that this file has never heard of included.
+:func:`save` and :func:`load` keep a whole :class:`~.explore_world.World` as bytes. :func:`key`
+returns the same bytes for two worlds that behave the same from then on. The key is made of the
+machines' snapshots. Times, sequences and credits in it are relative, and a field that influences
+nothing is blanked. Every field of a snapshot that is not named here is in the key as it is.
 """
 
 from __future__ import annotations
 
 import copyreg
 import io
-import marshal
 import pickle
 import struct
-from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass
-from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from lensfw import framing as module_framing
-from lensfw import module as firmware
+import numpy as np
+
 from lensfw import sensor
-from lenslink.coverage import Coverage
-from lenslink.reassembly import Assembly
-from lenslink_protocol.framing import Receiver
+from lenslink.reassembly import AssemblySnapshot, ReassemblySnapshot
+from lenslink_protocol.framing import ReceiverSnapshot
 from lenslink_protocol.ids import MessageType
+from lenslink_protocol.link import LinkSnapshot
 from lenslink_protocol.messages import HEADER, Header, Heartbeat, HeartbeatReply
 from lenslink_protocol.params import HEADER_BYTES
 
-from .virtual import InstantPorts
+from .module_snapshot import (
+    ModuleReceiverSnapshot,
+    ModuleSnapshot,
+    TileSnapshot,
+    snapshot_module,
+)
 
 if TYPE_CHECKING:
     from .explore_world import World
@@ -43,354 +43,249 @@ class Violation(AssertionError):
 
 @lru_cache(1 << 16)
 def parse(packet: bytes) -> Header:
-    """The header of a packet."""
+    """Return the header of a packet."""
     return Header._make(HEADER.unpack_from(packet)[1:])
 
 
+# --- save and load --------------------------------------------------------------------------------
+
+
 def save(world: World) -> bytes:
-    """All of it, but for the counters of rejects."""
+    """Return the whole world as bytes, and clear its counters of discarded packets."""
     world.link.rejects.clear()
     world.module.link.rejects.clear()
     file = io.BytesIO()
-    _Pickler(file).dump(world)
+    pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = _REDUCERS
+    pickler.dump(world)
     return file.getvalue()
 
 
 def load(saved: bytes) -> World:
-    """What was saved, as often as needed. Only for what this process saved."""
-    world: World = _Unpickler(io.BytesIO(saved)).load()
+    """Return a new copy of a saved world. *saved* must come from this process."""
+    world: World = pickle.loads(saved)  # noqa: S301 - made by save() in this process
     return world
 
 
-# --- what pickle cannot: views of memory, and what need not be kept -------------------------------
-
-# Of a module: the same in every world with as many tiles.
-_CONSTANT = ("config", "manifest", "_modes")
-_constants: dict[int, dict[str, Any]] = {}
-
-_LANDING = memoryview(bytearray(1 << 16))
-_RECEIVER_MEMORY = ("_head", "_payload", "_scratch", "_landing")
-
-
-def _blank(kind: type) -> Any:
-    return object.__new__(kind)
+def _reduce_view(view: memoryview) -> Any:
+    """Tell pickle how to make a view again: from the object that owns the memory."""
+    owner = view.obj
+    size = memoryview(owner).nbytes
+    if view.nbytes in (0, size):
+        return _make_view, (owner if view.nbytes else b"", 0, view.nbytes)
+    start = _address(view) - _address(owner)
+    return _make_view, (owner, start, start + view.nbytes)
 
 
-# Its memory, views of it, and the item that it waits with: an item in the outbox is saved there.
-_TILE_MEMORY = {"packet", "pixels", "_item", "_wholes", "_parts"}
+def _address(memory: Any) -> int:
+    address: int = np.frombuffer(memory, np.uint8).__array_interface__["data"][0]
+    return address
 
 
-def _make_tile(packet: bytes) -> Any:
-    tile = sensor.Tile(len(packet) - HEADER_BYTES, [])
-    tile.packet[:] = packet
-    return tile
+def _make_view(owner: Any, start: int, end: int) -> memoryview:
+    return memoryview(owner)[start:end]
 
 
-def _save_tile(tile: Any) -> Any:
-    # What it knows of the others is set once it is known itself: it is among them.
-    state = {k: v for k, v in vars(tile).items() if k not in _TILE_MEMORY}
-    return _make_tile, (bytes(tile.packet),), state
-
-
-def _make_module_receiver(
-    rest: bytes, rejects: dict[str, int], spent: Callable[[Any], None]
-) -> Any:
-    receiver = module_framing.Receiver(rejects, spent)
-    receiver._buffer[: len(rest)] = rest
-    receiver._count = len(rest)
-    return receiver
-
-
-def _save_module_receiver(receiver: Any) -> Any:
-    return _make_module_receiver, (_rest(receiver), receiver.rejects, receiver._spent)
-
-
-def _rest(receiver: Any) -> bytes:
-    return bytes(receiver._buffer[receiver._used : receiver._count])
-
-
-def _set_receiver(receiver: Receiver, state: dict[str, Any]) -> None:
-    vars(receiver).update(state)
-    receiver._head = memoryview(bytearray(HEADER_BYTES))
-    receiver._payload = memoryview(b"")
-    receiver._scratch = bytearray(64)
-    receiver._landing = _LANDING
-
-
-def _save_receiver(receiver: Receiver) -> Any:
-    if receiver._header is not None:
-        raise Violation("a receiver waits inside a packet")
-    state = {k: v for k, v in vars(receiver).items() if k not in _RECEIVER_MEMORY}
-    return _blank, (type(receiver),), state, None, None, _set_receiver
-
-
-def _set_assembly(assembly: Assembly, state: dict[str, Any]) -> None:
-    vars(assembly).update(state)
-    assembly.memory = assembly.buffer.data
-
-
-def _save_assembly(assembly: Assembly) -> Any:
-    state = {k: v for k, v in vars(assembly).items() if k != "memory"}
-    return _blank, (type(assembly),), state, None, None, _set_assembly
-
-
-def _make_ports(picture: Callable[[int], bytes], rows: bytes) -> InstantPorts:
-    ports = InstantPorts(picture)
-    ports.events = []
-    ports._rows = memoryview(rows)
-    return ports
-
-
-def _save_ports(ports: InstantPorts) -> Any:
-    return _make_ports, (ports._picture, bytes(ports._rows))
-
-
-def _set_module(module: Any, state: dict[str, Any]) -> None:
-    vars(module).update(_constants[state.pop("constants")])
-    vars(module).update(state)
-
-
-def _save_module(module: Any) -> Any:
-    state = {k: v for k, v in vars(module).items() if k not in _CONSTANT}
-    tiles = len(module.tiles._tiles)
-    if tiles not in _constants:
-        _constants[tiles] = {name: getattr(module, name) for name in _CONSTANT}
-    state["constants"] = tiles
-    return _blank, (type(module),), state, None, None, _set_module
-
-
-class _Unpickler(pickle.Unpickler):
-    """Of what :func:`save` gave to this process, never of a file."""
-
-
-_SAVERS: dict[type, Callable[[Any], Any]] = {
-    sensor.Tile: _save_tile,
-    module_framing.Receiver: _save_module_receiver,
-    Receiver: _save_receiver,
-    Assembly: _save_assembly,
-    InstantPorts: _save_ports,
-    firmware.Module: _save_module,
-}
-
-
-class _Pickler(pickle.Pickler):
-    """Knows how to save what holds views of memory."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self.dispatch_table = _TABLE
-
-
-_TABLE = {**copyreg.dispatch_table, **_SAVERS}
+_REDUCERS = {**copyreg.dispatch_table, memoryview: _reduce_view}
 
 
 # --- the key --------------------------------------------------------------------------------------
 
 _HALF = 1 << 31
 _SEQUENCED = (MessageType.FRAME_END, MessageType.FLUSHED)
+# A time that is over for longer than this is as good as one that is over for this long, in ticks.
 _LONG_AGO = -64
-# Attributes that influence nothing, or stand elsewhere in the key.
-_DROPPED = {
-    "World": {"bounds", "now", "nonce_base", "pool", "link", "frames", "module", "request",
-              "down", "up", "late", "left", "configurations", "origin", "tiles_out", "ended"},
-    "_Link": {"rejects", "outgoing", "logs", "notices", "_frames", "_sequence", "now",
-              "_arrived", "_granted"},
-    "Lane": {"number", "_link"},
-    "Receiver": {"sink", "nonce", "rejects", "max_payload", "lost", "_head", "_header", "_payload",
-                 "_got", "_in_place", "_wanted", "_scratch", "_landing", "_progress",
-                 "last_sequence", "settled_sequence"},
-    "Reassembly": {"finished", "aborted", "bytes", "first_tile", "_pool", "_rejects", "_expect",
-                   "lanes"},
-    "Assembly": {"plan", "buffer", "memory", "end"},
-    "Coverage": {"size", "count"},
-    "Module": {"config", "manifest", "_modes", "ports", "clock", "contacts", "power", "focus",
-               "ring", "link", "executed", "tiles", "_cfa", "_format", "_black"},
-    "Link": {"rejects", "receiver", "dropped_logs", "_module", "_clock", "_boot_count",
-             "_reset_reason", "outbox", "_rx", "_tx", "_past"},
-    "Outbox": {"_sent", "_since", "_limit"},
-    "Frames": {"_tiles", "_outbox"},
-    "Channel": {"ports"},
-    "Readout": {"_ports", "_tiles", "settings"},
-}  # fmt: skip
-# Moments on the host's clock: (attribute, whether it matters by how much it is over).
-_MOMENTS = {
-    "next_try": False,
-    "_next_heartbeat": False,
-    "_busy_until": False,
-    "next_ask": False,
-    "_heard": True,
-    "progress": True,
-}
-_HOST_MOMENTS = {"_Link", "Request", "Assembly"}
-
-_ATOMS = {int, str, bytes, bool, type(None), float}
 
 
 def key(world: World) -> bytes:
-    """16 bytes."""
-    return blake2b(marshal.dumps(_Key(world).parts(), 2), digest_size=16).digest()
+    """Return 16 bytes that name all that matters of a world's state."""
+    return blake2b(repr(_Key(world).parts()).encode(), digest_size=16).digest()
 
 
 class _Key:
-    """Walks through a world."""
+    """Takes the snapshots of a world and makes them relative."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.link = world.module.link
-        self.same = self.link.nonce == world.nonce
+        self.host = world.link.snapshot()
+        self.module = snapshot_module(world.module)
+        self.is_same = self.module.link.nonce == world.nonce
         """Both ends are in the same session."""
-        # Bytes of tiles that the module has sent in its session: what credits are relative to.
-        self.sent = self.link.outbox.sent()
-        self.tiles = {id(tile): n for n, tile in enumerate(world.module.tiles._tiles)}
-        # Which of them is taken next.
-        self.rank = {id(tile): n for n, tile in enumerate(world.module.tiles._idle)}
+        self.base = self.module.outbox.sent if self.is_same else self.host.arrived
+        """What the host's credits are relative to: bytes of tiles, by stream."""
 
     def parts(self) -> tuple[Any, ...]:
-        world, link = self.world, self.link
-        host = world.link
-        box = link.outbox
-        if self.same:
-            base, granted = self.sent, host._granted
-            arrived = host._arrived
-        else:
-            base, granted, arrived = host._arrived, host._granted, host._arrived
+        world = self.world
+        # The monitors of older frames and other sessions can see nothing any more.
         stale = {number for number in world.origin if number < world.module.next_frame - 1}
+        sessions = {self.module.link.nonce, world.nonce}
+        frames = world.frames.snapshot()
         return (
-            self.walk(world),
+            (world.nonce, world.flushed, world.stage, world.frame, world.gone),
             tuple(world.left.values()),
-            self.walk(host),
-            tuple(a - b for a, b in zip(arrived, base, strict=True)),
-            tuple(max(a - b, -1) for a, b in zip(granted, base, strict=True)),
-            self.step(host._sequence, link._rx) if self.same else None,
-            tuple(self.lane(lane.receiver, n) for n, lane in enumerate(host.lanes)),
-            self.walk(world.frames),
-            tuple(self.end(each) for each in world.frames._open.values()),
-            self.walk(world.module),
-            self.walk(link),
-            self.walk(box),
-            tuple(a - b for a, b in zip(box._limit, self.sent, strict=True)),
-            tuple(self.tile(tile) for tile in world.module.tiles._tiles),
-            _rest(link.receiver),
-            bytes(world.module.ports._rows),
-            # What the monitors know, of frames and sessions that can still be seen.
+            self.make_link_relative(),
+            self.step(self.host.sequence, self.module.link.last_received) if self.is_same else None,
+            self.make_frames_relative(frames),
+            tuple([self.end(assembly) for assembly in frames.open]),
+            self.make_module_relative(),
+            world.module.ports.snapshot(),
             sorted((n, v) for n, v in world.origin.items() if n not in stale),
             sorted((n, v) for n, v in world.tiles_out.items() if n not in stale),
             sorted(world.ended - stale),
-            sorted(e for e in world.module.executed if e[0] in {link.nonce, world.nonce}),
-            tuple(self.packet(packet, -1) for packet in world.down),
+            sorted(each for each in world.module.executed if each[0] in sessions),
+            tuple([self.packet(packet, -1) for packet in world.down]),
             tuple(
-                tuple(self.packet(packet, lane) for packet in channel)
-                for lane, channel in enumerate(world.up)
+                [
+                    tuple([self.packet(packet, lane) for packet in channel])
+                    for lane, channel in enumerate(world.up)
+                ]
             ),
-            tuple(self.packet(packet, lane) for lane, packet in world.late),
+            tuple([self.packet(packet, lane) for lane, packet in world.late]),
         )
 
     @staticmethod
     def step(a: int, b: int | None) -> int | None:
-        """a - b on the circle of sequences."""
+        """Return a - b on the circle of sequences."""
         return None if b is None else ((a - b + _HALF) & 0xFFFFFFFF) - _HALF
 
-    def lane(self, receiver: Receiver, number: int) -> tuple[Any, ...]:
-        """Where the host's receiver is behind what the module has sent."""
-        tx = self.link._tx[number]
-        if self.same:
-            return self.step(tx, receiver.last_sequence), self.step(tx, receiver.settled_sequence)
-        return receiver.last_sequence is None, receiver.settled_sequence is None
+    def ticks(self, moment: float, least: int = 0) -> int:
+        """Return how many ticks a time of the host is ahead, and *least* if that is less."""
+        return max(round((moment - self.world.now) * 16), least)
 
-    def end(self, assembly: Assembly) -> tuple[Any, ...] | None:
-        """A frame-end, and how far each lane is from it."""
+    # --- the host -----------------------------------------------------------------------------
+
+    def make_link_relative(self) -> LinkSnapshot:
+        host, base = self.host, self.base
+        lanes = [
+            lane._replace(receiver=self.make_receiver_relative(lane.receiver, lane.number))
+            for lane in host.lanes
+        ]
+        requests = [
+            request._replace(next_try=self.ticks(request.next_try)) for request in host.requests
+        ]
+        return host._replace(
+            lanes=tuple(lanes),
+            outgoing=(),
+            logs=(),
+            notices=(),
+            requests=tuple(requests),
+            # How far the sequence is ahead of the module stands beside the snapshot.
+            sequence=0,
+            now=0.0,
+            heard=self.ticks(host.heard, _LONG_AGO),
+            busy_until=self.ticks(host.busy_until),
+            next_heartbeat=self.ticks(host.next_heartbeat),
+            arrived=tuple([a - b for a, b in zip(host.arrived, base, strict=True)]),
+            granted=tuple([max(a - b, -1) for a, b in zip(host.granted, base, strict=True)]),
+        )
+
+    def make_receiver_relative(self, receiver: ReceiverSnapshot, lane: int) -> ReceiverSnapshot:
+        """Name the last sequences by how far the module is ahead of them."""
+        if receiver.header is not None:
+            raise Violation("a receiver waits inside a packet")
+        return receiver._replace(
+            last_sequence=self.count_later(receiver.last_sequence, lane),
+            settled_sequence=self.count_later(receiver.settled_sequence, lane),
+            progress=0.0,
+        )
+
+    def count_later(self, sequence: int | None, lane: int) -> int | None:
+        """Return how many packets the module has sent on a lane since that sequence."""
+        if sequence is None:
+            return None
+        if not self.is_same:
+            # The module is in another session: it matters only that there was a packet.
+            return 0
+        return self.step(self.module.link.next_sequences[lane], sequence)
+
+    def make_frames_relative(self, frames: ReassemblySnapshot) -> ReassemblySnapshot:
+        assemblies = [
+            assembly._replace(
+                # The end stands beside the snapshot. The pixels are those of the picture:
+                # the world has checked that.
+                end=None,
+                pixels=(),
+                progress=self.ticks(assembly.progress, _LONG_AGO),
+                next_ask=self.ticks(assembly.next_ask),
+            )
+            for assembly in frames.open
+        ]
+        return frames._replace(open=tuple(assemblies), finished=(), first_tile=None)
+
+    def end(self, assembly: AssemblySnapshot) -> tuple[Any, ...] | None:
+        """Return a frame-end, and how far each lane is from it."""
         end = assembly.end
         if end is None:
             return None
         steps = []
-        for lane in self.world.link.lanes:
-            last = -1 if lane.last_sequence is None else lane.last_sequence
-            steps.append(max(self.step(end.last_sequence[lane.number], last) or 0, 0))
+        for lane in self.host.lanes:
+            last = lane.receiver.settled_sequence
+            ahead = self.step(end.last_sequence[lane.number], -1 if last is None else last)
+            steps.append(max(ahead or 0, 0))
         return int(end.status), end.lanes, *steps
 
-    def tile(self, tile: Any) -> tuple[Any, ...]:
+    # --- the module ---------------------------------------------------------------------------
+
+    def make_module_relative(self) -> ModuleSnapshot:
+        module = self.module
+        link, outbox, tiles = module.link, module.outbox, module.tiles
+        return module._replace(
+            link=link._replace(
+                # The other end's snapshot and the packets are relative to these sequences.
+                last_received=None,
+                next_sequences=(),
+                # The host asks for the outcome of no request.
+                past=(),
+                receiver=ModuleReceiverSnapshot(link.receiver.backlog, 0),
+            ),
+            outbox=outbox._replace(
+                limit=tuple([a - b for a, b in zip(outbox.limit, outbox.sent, strict=True)]),
+                sent=(),
+            ),
+            tiles=tiles._replace(tiles=tuple([self.blank_tile(each) for each in tiles.tiles])),
+        )
+
+    @staticmethod
+    def blank_tile(tile: TileSnapshot) -> TileSnapshot:
+        """Leave out which of the free tiles is taken next, and a CRC that follows from pixels."""
         if tile.state == sensor.FREE:
-            return ()
-        pixels = bytes(tile.pixels)
-        return tile.state, tile.stream, tile.frame, tile.place(), pixels, self.rank.get(id(tile))
+            return TileSnapshot(sensor.FREE)
+        return tile._replace(payload_crc=0)
+
+    # --- the channels -------------------------------------------------------------------------
 
     def packet(self, packet: bytes, lane: int) -> tuple[Any, ...]:
-        """A packet on its way; nothing of it where it will be rejected for certain."""
+        """Return what matters of a packet on its way: nothing if it will be discarded."""
         header = parse(packet)
         payload: Any = packet[HEADER_BYTES:]
         sequence: int | None = header.sequence
+        sent = self.module.link.next_sequences
         if lane >= 0:
             if header.nonce != self.world.nonce:
                 # The host never goes back to another session.
                 return ()
-            last = self.world.link.lanes[lane].receiver.last_sequence
+            last = self.host.lanes[lane].receiver.last_sequence
             if last is not None and (self.step(header.sequence, last) or 0) <= 0:
                 return ()
-            if self.same:
-                sequence = self.step(header.sequence, self.link._tx[lane])
+            if self.is_same:
+                sequence = self.step(header.sequence, sent[lane])
             if header.type == HeartbeatReply.TYPE:
                 reply = HeartbeatReply.decode(payload)
-                base = self.sent if self.same else self.world.link._arrived
-                payload = tuple(a - b for a, b in zip(reply.sent, base, strict=True)), reply.begun
+                counts = [a - b for a, b in zip(reply.sent, self.base, strict=True)]
+                payload = tuple(counts), reply.begun
             elif header.type in _SEQUENCED:
-                # That of lane 0 is the packet's own.
+                # The sequence of lane 0 is the packet's own.
                 last_sequence = struct.unpack("<3I", payload[-12:])
-                ahead = [
-                    self.step(a, b) for a, b in zip(last_sequence, self.link._tx[1:], strict=True)
-                ]
+                ahead = [self.step(a, b) for a, b in zip(last_sequence, sent[1:], strict=True)]
                 payload = payload[:-16], tuple(ahead)
-        elif header.nonce == self.link.nonce:
-            sequence = self.step(header.sequence, self.link._rx)
+        elif header.nonce == self.module.link.nonce:
+            sequence = self.step(header.sequence, self.module.link.last_received)
             if (sequence or 0) <= 0:
                 return ()
             if header.type == Heartbeat.TYPE:
                 limits = Heartbeat.decode(payload).limit
-                payload = tuple(a - b for a, b in zip(limits, self.sent, strict=True))
+                counts = [a - b for a, b in zip(limits, self.module.outbox.sent, strict=True)]
+                payload = tuple(counts)
         place = (header.x, header.y, header.width, header.height)
         return (header.type, header.flags, header.stream, header.nonce, sequence, header.frame,
                 place, payload)  # fmt: skip
-
-    def walk(self, value: Any) -> Any:
-        kind = type(value)
-        if kind in _ATOMS:
-            return value
-        if kind in {tuple, list, deque}:
-            return tuple([self.walk(each) for each in value])
-        if kind is dict:
-            return tuple([(name, self.walk(each)) for name, each in value.items()])
-        if kind is Counter:
-            return ()
-        if kind in {set, frozenset}:
-            return tuple(sorted(value))
-        if kind is bytearray:
-            return bytes(value)
-        if kind is sensor.Tile:
-            return self.tiles[id(value)]
-        if kind is firmware.Stream:
-            mode = None if value.mode is None else value.mode["id"]
-            return mode, *[v for k, v in vars(value).items() if k != "mode"]
-        if kind is Coverage:
-            return tuple(value._starts), tuple(value._ends)
-        if isinstance(value, Enum):
-            return value.value
-        if is_dataclass(value):
-            return kind.__name__, *[self.walk(getattr(value, f.name)) for f in fields(value)]
-        name = kind.__name__
-        if not hasattr(value, "__dict__"):
-            raise TypeError(f"{kind} in a state")
-        dropped = _DROPPED.get(name, set())
-        found = []
-        moments = name in _HOST_MOMENTS
-        for attribute, each in vars(value).items():
-            if attribute in dropped:
-                continue
-            if moments and attribute in _MOMENTS:
-                left = round((each - self.world.now) * 16)
-                found.append(max(left, _LONG_AGO if _MOMENTS[attribute] else 0))
-            else:
-                try:
-                    found.append(self.walk(each))
-                except TypeError as error:
-                    error.add_note(f"in {name}.{attribute}")
-                    raise
-        return tuple(found)

@@ -1,12 +1,19 @@
-"""A host's link and a module, joined by channels of whole packets: one state of an exploration.
+"""One state of an exploration: a host, a module, and the packets on their way between them.
 
-Both machines are the driver's and the firmware's own. Cut down are the frame (4 x 6 pixels, three
-tiles of 16 bytes), the window of credits (two tiles) and the timers, which are multiples of a tick
-of 1/16 s, so that times can be compared exactly. Left out are the bytes between packets (each
-arrives whole or damaged), log lines, and the module's clock, which stands still: its link has no
-timer but the one for packets that stop inside.
+Both machines are the real ones, of the driver and of the firmware. These things are smaller:
 
-The invariants are checked here, where things happen.
+- The frame has 4 x 6 pixels and three tiles of 16 bytes.
+- The credit window is two tiles.
+- Timers are multiples of a tick of 1/16 s, so that times can be compared exactly.
+
+These things are left out:
+
+- Bytes between packets. Each packet arrives whole, with a damaged payload, or not at all.
+- Log lines.
+- The module's clock stands still. Its link has one timer only, for packets that stop in the middle.
+
+:mod:`.explore` calls :meth:`World.actions` and :meth:`World.act`. The invariants are checked here,
+where packets are sent and received. A broken invariant raises :exc:`~.explore_state.Violation`.
 """
 
 from __future__ import annotations
@@ -19,10 +26,12 @@ from typing import Any
 
 import numpy as np
 
+from lensfw import framing as module_framing
 from lensfw import module as firmware
 from lenslink import reassembly as host_reassembly
 from lenslink.pool import Buffer, Pool
-from lenslink.reassembly import Assembly, Reassembly
+from lenslink.reassembly import Assembly, AssemblySnapshot, Reassembly
+from lenslink_protocol import framing as host_framing
 from lenslink_protocol import link as host_link
 from lenslink_protocol.ids import Capability, Flag, MessageType, Reject
 from lenslink_protocol.link import Link
@@ -41,6 +50,7 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import HEADER_BYTES
 
 from .explore_state import Violation, parse
+from .module_snapshot import snapshot_module
 from .virtual import InstantPorts, VirtualClock
 
 WIDTH, HEIGHT, ROWS = 4, 6, 2
@@ -52,41 +62,41 @@ _MODE = 1
 _FIRST_NONCE = 0x1000
 
 Action = tuple[str, int]
-"""What happens next, and on which lane: -1 is the host's to the module."""
+"""What happens next, and on which lane. Lane -1 leads from the host to the module."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How often each may happen in one run; the exploration is exhaustive within them."""
+    """How often each fault may happen in one run, and the size of the set-up."""
 
     losses: int = 2
-    """A packet is lost, or the payload of a tile damaged."""
+    """A packet is lost, or the payload of a tile is damaged."""
     duplicates: int = 1
     """A packet arrives twice in a row."""
     swaps: int = 1
-    """A packet arrives before the one that was sent before it on its lane."""
+    """A packet overtakes the packet that was sent before it on the same lane."""
     late: int = 0
-    """A copy of a packet arrives at any later time."""
+    """A copy of a packet arrives again at any later time."""
     early: int = 0
-    """A timer fires although packets are on their way; otherwise it does not."""
+    """A timer fires while packets are on their way. Other timers wait for the packets."""
     restarts: int = 1
-    """The host opens another session."""
+    """The host opens a new session."""
     lanes: int = 1
     capacity: int = 2
-    """Packets on their way on a lane to the host: the module waits before it sends more."""
+    """Packets that may be on their way to the host on one lane. Then the module waits."""
     buffers: int = 4
-    """Tiles that the module has memory for; two of them are being filled or wait."""
+    """Tiles that the module has memory for. At most two of them are filled or wait."""
     flush: bool = False
     """The host flushes as soon as its capture is accepted, instead of waiting for the frame."""
 
 
 def picture(number: int) -> bytes:
-    """The rows of a frame, unlike any other's."""
+    """Return the bytes of a frame. Each frame has other bytes."""
     return bytes((17 * number + at + 1) & 0xFF for at in range(FRAME_BYTES))
 
 
 class _Pool(Pool):
-    """New memory has known contents, so that everything repeats."""
+    """A pool whose new memory has known contents, so that each run gives the same states."""
 
     def acquire(self, size: int, frame: int = -1) -> Buffer:
         for index, buffer in enumerate(self._free):
@@ -96,7 +106,7 @@ class _Pool(Pool):
 
 
 class _Link(Link):
-    """Knows that nothing of another session may come so far."""
+    """A link that checks that no packet of another session reaches it."""
 
     def packet(self, header: Header, payload: memoryview, in_place: bool, lane: int = 0) -> None:
         if header.nonce != self.nonce:
@@ -148,8 +158,12 @@ def _configuration(bounds: Bounds) -> dict[str, Any]:
 
 
 _PATCHES: tuple[tuple[Any, str, Any], ...] = (
+    # Little memory, since each state is saved with all of it. No packet is longer.
+    (host_framing, "_HUNT_BYTES", 256),
+    (host_framing, "MAX_CONTROL", 256),
+    (module_framing, "_PACKET", 256),
     (host_link, "WINDOW", WINDOW),
-    # One grant a window, so that losing it matters.
+    # One grant per window, so that a lost grant matters.
     (host_link, "_GRANTS", 1),
     # No log lines.
     (host_link, "CAPABILITIES", Capability.RESEND),
@@ -167,7 +181,11 @@ _PATCHES: tuple[tuple[Any, str, Any], ...] = (
 
 @contextlib.contextmanager
 def cut_down() -> Iterator[None]:
-    """Patch the parameters as the module's docstring says, and count what the module executes."""
+    """Make the machines as small as the module's docstring says, and watch for repeated requests.
+
+    Machines that are made inside the ``with`` block have the smaller buffers. They must run inside
+    such a block, too.
+    """
     request, opened = firmware.Module.request, firmware.Module.opened
 
     def watched_request(self: Any, kind: int, number: int, values: Any) -> None:
@@ -176,8 +194,9 @@ def cut_down() -> Iterator[None]:
 
     def watched_opened(self: Any) -> None:
         _count(self.executed, (self.link.nonce, 0))
-        # An old Hello that overtakes a new one opens the old session anew, which is no harm: the
-        # host hears nothing and begins again. Requests of it may still not be executed again.
+        # An old Hello that overtakes a new Hello opens the old session again. This does no harm:
+        # the host hears nothing and opens a new session. But the requests of the old session must
+        # not be executed a second time.
         self.executed = {e for e in self.executed if e[1] or e[0] == self.link.nonce}
         opened(self)
 
@@ -203,7 +222,7 @@ def _count(executed: set[tuple[int, int]], what: tuple[int, int]) -> None:
 
 
 class World:
-    """One state. What may happen next is in :meth:`actions`, and :meth:`act` does it."""
+    """One state. :meth:`actions` returns what may happen next, and :meth:`act` does it."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
@@ -217,13 +236,13 @@ class World:
             "restart": bounds.restarts,
         }
         self.late: list[tuple[int, bytes]] = []
-        """Copies that may arrive at any time: lane, packet."""
+        """Lane and bytes of packets that may arrive at any time."""
         self.origin: dict[int, int] = {}
-        """The session in which a frame was read out, by its number."""
+        """The nonce of the session in which a frame began, by frame number."""
         self.flushed = False
-        """The module has sent Flushed in its session."""
+        """The module has sent Flushed in its current session."""
         self.tiles_out: dict[int, int] = {}
-        """Tiles sent for the first time, by frame."""
+        """Tiles that were sent for the first time, by frame number."""
         self.ended: set[int] = set()
         clock = VirtualClock()
         self.module: Any = firmware.Module(_configuration(bounds), InstantPorts(picture), clock)
@@ -241,7 +260,7 @@ class World:
     # --- the host's program ---------------------------------------------------------------
 
     def _attach(self) -> None:
-        """Open a session; what is on its way of the last one stays there."""
+        """Open a session. Packets of the last session stay on their way."""
         self.configurations: dict[int, Configured] = {}
         rejects: Counter[Reject] = Counter()
         self.frames = Reassembly(self.pool, rejects, self.configurations.get)
@@ -253,7 +272,7 @@ class World:
         self._host()
 
     def _host(self) -> None:
-        """Poll as the driver does after each packet; go on where an answer has come."""
+        """Poll the host's link as the driver does after each packet, and check the frames."""
         self.link.poll(self.now)
         if self.link.is_silent(self.now):
             if self.module.link.nonce == self.nonce:
@@ -264,13 +283,13 @@ class World:
             self._answered(reply)
         while self.frames.finished:
             self._deliver(self.frames.finished.popleft())
-        for assembly in self.frames._open.values():
+        for assembly in self.frames.snapshot().open:
             self._check_pixels(assembly)
         while self.link.outgoing:
             self.down.append(self.link.outgoing.popleft())
 
     def _answered(self, reply: AnyMessage) -> None:
-        """The script: hello, configure, capture, and maybe flush."""
+        """Go on to the next request: hello, configure, capture and, within bounds, flush."""
         expected = (HelloReply, Configured, Accepted, Flushed)[self.stage]
         if not isinstance(reply, expected):
             raise Violation(f"stage {self.stage} was answered with {reply}")
@@ -284,16 +303,16 @@ class World:
         elif isinstance(reply, Accepted) and self.bounds.flush:
             self.request = self.link.request(Flush(), self.now)
 
-    def _check_pixels(self, assembly: Assembly) -> None:
+    def _check_pixels(self, assembly: AssemblySnapshot) -> None:
+        """Check that each byte that counts as received is the picture's."""
         wanted = picture(assembly.number)
-        held = bytes(assembly.memory)
-        coverage = assembly.coverage
-        for start, end in zip(coverage._starts, coverage._ends, strict=True):
-            if held[start:end] != wanted[start:end]:
+        for (start, end), held in zip(assembly.coverage.ranges, assembly.pixels, strict=True):
+            if held != wanted[start:end]:
                 raise Violation(f"frame {assembly.number} has a wrong pixel")
 
     def _deliver(self, assembly: Assembly) -> None:
-        self._check_pixels(assembly)
+        """Take a finished frame as the application does, and check it."""
+        self._check_pixels(assembly.snapshot())
         number = assembly.number
         if self.origin.get(number) != self.nonce:
             raise Violation(f"frame {number} is of another session")
@@ -312,13 +331,13 @@ class World:
 
     @property
     def credit(self) -> int:
-        """Bytes of tiles that the module may send."""
-        box = self.module.link.outbox
-        return int(box._limit[0] - box.sent()[0])
+        """Bytes of tiles that the module may still send."""
+        outbox = snapshot_module(self.module).outbox
+        return outbox.limit[0] - outbox.sent[0]
 
     @property
     def done(self) -> bool:
-        """All has been answered and delivered, and the whole window is open again."""
+        """Everything was answered and the window is open again, or the host gave up."""
         if self.gone:
             return True
         if self.module.link.nonce != self.nonce or self.credit < WINDOW:
@@ -328,7 +347,7 @@ class World:
     # --- what may happen ------------------------------------------------------------------
 
     def actions(self) -> list[Action]:
-        """Everything that may happen next."""
+        """Return everything that may happen next."""
         found: list[Action] = []
         if self.left["restart"]:
             found.append(("restart", 0))
@@ -356,7 +375,11 @@ class World:
         return found
 
     def act(self, action: Action) -> None:
-        """Let it happen; :exc:`Violation` if an invariant does not hold then."""
+        """Do an action, then let the module send what it can.
+
+        Raises:
+            Violation: An invariant does not hold.
+        """
         what, lane = action
         if what == "damage":
             self.left["lose"] -= 1
@@ -384,7 +407,7 @@ class World:
         self._pump()
 
     def _take(self, lane: int, packet: bytes) -> None:
-        """A packet arrives."""
+        """Let a packet arrive, and let its receiver answer."""
         if lane < 0:
             receiver = self.module.link.receiver
             space = receiver.space()
@@ -392,28 +415,19 @@ class World:
             receiver.received(len(packet), 0)
             self.module.step()
             return
-        receiver = self.link.lanes[lane].receiver
-        rest = memoryview(packet)
-        while rest:
-            taken = 0
-            for buffer in receiver.buffers():
-                piece = rest[: len(buffer)]
-                buffer[: len(piece)] = piece
-                rest = rest[len(piece) :]
-                taken += len(piece)
-            self.link.received(taken, self.now, lane)
+        self.link.feed(packet, self.now, lane)
         self._host()
 
     def _timer(self) -> None:
-        """The host's next timer fires."""
-        link = self.link
-        moments = [link._next_heartbeat] if link.session is not None else []
-        moments += [request.next_try for request in link._requests.values()]
+        """Move the clock to the host's next timer, and poll the host."""
+        link = self.link.snapshot()
+        moments = [link.next_heartbeat] if link.session is not None else []
+        moments += [request.next_try for request in link.requests]
         if link.session is not None:
-            # These fire when more than that time has passed.
-            moments.append(max(link._heard, link._busy_until) + 14 * TICK + TICK)
-        for assembly in self.frames._open.values():
-            if not assembly.ready:
+            # The host gives the module up when more than this time has passed.
+            moments.append(max(link.heard, link.busy_until) + 14 * TICK + TICK)
+        for assembly in self.frames.snapshot().open:
+            if not assembly.is_ready:
                 moments += [
                     assembly.next_ask,
                     assembly.progress + 2 * TICK + TICK,
@@ -424,7 +438,7 @@ class World:
         self._host()
 
     def _pump(self) -> None:
-        """The module sends while there is room."""
+        """Let the module send until each lane is full or nothing waits."""
         link = self.module.link
         moved = True
         while moved:
@@ -445,7 +459,7 @@ class World:
                 moved = True
 
     def _watch(self, packet: bytes, lane: int) -> None:
-        """What the module sends must keep to the order of the protocol."""
+        """Check that a packet of the module keeps the order of the protocol."""
         header = parse(packet)
         number = header.frame
         if header.type == MessageType.HELLO_REPLY:
@@ -467,15 +481,18 @@ class World:
             if self.flushed:
                 raise Violation(f"frame {number} ends after Flushed")
             self.ended.add(number)
-            self._last(message.last_sequence, header, lane)
+            self._check_last_sequence(message.last_sequence, header, lane)
             if message.tiles != self.tiles_out.get(number, 0):
                 raise Violation(f"frame {number} ends before its tiles")
             if message.status == 0 and message.tiles != 3:
                 raise Violation(f"frame {number} ends in order without all of its tiles")
         elif header.type == MessageType.FLUSHED:
             self.flushed = True
-            self._last(Flushed.decode(packet[HEADER_BYTES:]).last_sequence, header, lane)
+            self._check_last_sequence(
+                Flushed.decode(packet[HEADER_BYTES:]).last_sequence, header, lane
+            )
 
-    def _last(self, last: tuple[int, ...], header: Header, lane: int) -> None:
+    def _check_last_sequence(self, last: tuple[int, ...], header: Header, lane: int) -> None:
+        """Check that a packet names the sequence of the packet before it on lane 0."""
         if lane != 0 or (last[0] - header.sequence) & 0xFFFFFFFF != 0xFFFFFFFF:
             raise Violation("last_sequence is not that of the packet before")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected
 from lenslink.transports.base import Transport
+from lenslink_protocol.buffers import scatter
 
 from .faults import Damage, Direction, FaultPlan, Kind, Piece, Plug
 from .virtual import Line
@@ -124,7 +125,7 @@ class FaultyTransport:
             self._send_due(now, Deadline(max(seconds, 0.001), "a late send"))
             piece = self._arrived.due(now)
             if piece is not None:
-                count = _fill(buffers, piece)
+                count = scatter(piece, buffers)
                 del piece[:count]
                 if not piece:
                     self._arrived.pop()
@@ -178,13 +179,3 @@ class FaultyTransport:
             self.inner.close()
         if self._gone is not None:
             raise Disconnected(self._gone)
-
-
-def _fill(buffers: Sequence[memoryview], data: bytearray) -> int:
-    """Copy what fits; how many bytes that is."""
-    count = 0
-    for buffer in buffers:
-        part = data[count : count + len(buffer)]
-        buffer[: len(part)] = part
-        count += len(part)
-    return count

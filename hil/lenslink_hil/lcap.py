@@ -40,10 +40,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from construct import Int8ul, Int32ul, Int64ul, Struct
-from isal.isal_zlib import crc32
 
 from lenslink.errors import StorageError, UsageError
 from lenslink.raw.atomic import exists_error, shown, storage_error
+from lenslink_protocol.crc import crc32
 
 MAGIC = b"\x8aLCAP\r\n\x01"
 MAX_RECORD = 1 << 20

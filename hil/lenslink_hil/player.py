@@ -17,8 +17,7 @@ import struct
 from collections import deque
 from dataclasses import dataclass
 
-from isal.isal_zlib import crc32
-
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.ids import ConfigureFlag, ErrorCode, MessageType
 from lenslink_protocol.link import REPLIES

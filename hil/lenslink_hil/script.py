@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from isal.isal_zlib import crc32
-
 from lenslink.errors import UsageError
 from lenslink.raw.atomic import shown
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import ConfigureFlag, MessageType
 from lenslink_protocol.layout import fields
 from lenslink_protocol.link import REPLIES

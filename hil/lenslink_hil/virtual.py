@@ -30,6 +30,18 @@ Picture = Callable[[int], bytes]
 """The rows of a frame by its number."""
 
 
+def feed_module(link: Any, data: bytes, now_us: int) -> None:
+    """Let the firmware's *link* receive *data*, as a stream transport hands bytes to it."""
+    rest = memoryview(data)
+    while rest:
+        space = link.receiver.space()
+        count = min(len(space), len(rest))
+        space[:count] = rest[:count]
+        link.receiver.received(count, now_us)
+        rest = rest[count:]
+        link.poll()
+
+
 class VirtualClock:
     """Microseconds that pass when they are told to."""
 
@@ -97,6 +109,10 @@ class InstantPorts:
 
     def load(self, milliamperes: int) -> None:
         """Nobody pays for it."""
+
+    def snapshot(self) -> tuple[tuple[tuple[int, int, int], ...], bytes]:
+        """Return the events that wait and the rows that have not been read."""
+        return tuple(self.events), bytes(self._rows)
 
 
 class Fate(Protocol):
@@ -251,25 +267,9 @@ class VirtualBench:
     def _deliver(self, lane: int | None, data: bytes, now: float) -> None:
         if lane is not None:
             # Through the link, which also learns from it that the module is alive.
-            rest = memoryview(data)
-            while rest:
-                taken = 0
-                for buffer in self.link.lanes[lane].receiver.buffers():
-                    piece = rest[: len(buffer)]
-                    buffer[: len(piece)] = piece
-                    rest = rest[len(piece) :]
-                    taken += len(piece)
-                self.link.received(taken, now, lane)
-            return
-        receiver = self.module.link.receiver
-        rest = memoryview(data)
-        while rest:
-            space = receiver.space()
-            count = min(len(space), len(rest))
-            space[:count] = rest[:count]
-            receiver.received(count, self.clock.us)
-            rest = rest[count:]
-            self.module.link.poll()
+            self.link.feed(data, now, lane)
+        else:
+            feed_module(self.module.link, data, self.clock.us)
 
     def _advance(self, now: float) -> None:
         """To the next arrival, the line's being free, or a timer: a millisecond at most."""

@@ -10,13 +10,13 @@ import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from lenslink_protocol.ids import ErrorCode, Fate, MessageType, NoticeReason
 from lenslink_protocol.messages import Configured
 
 from .authentication import Authenticator
+from .context import ClosesOnExit
 from .deadline import Deadline
 from .device import PREVIEW, Device
 from .errors import (
@@ -106,7 +106,7 @@ def attach(
     return Attachment(url, serial, timeout, on_event, ring=ring, authenticate=authenticate)
 
 
-class Attachment:
+class Attachment(ClosesOnExit):
     """A module across its detachments: a context manager. Made by :func:`lenslink.attach`.
 
     Its calls raise :exc:`~lenslink.errors.Disconnected` only when the module is not back by their
@@ -299,17 +299,6 @@ class Attachment:
     def close(self) -> None:
         """End the session and let go of the module. Idempotent; never raises."""
         self._drop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # --- going and coming -----------------------------------------------------------------
 

@@ -18,10 +18,9 @@ receiver, where the next batch begins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from lenslink_protocol.buffers import scatter
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Flag, MessageType
 from lenslink_protocol.link import Link
@@ -139,7 +138,7 @@ class Batch:
         while rest:
             # Where payloads are placed, what is foreseen may lie in its place already.
             buffers = self._own() if self._placed else self._buffers()
-            taken = _scatter(rest, buffers)
+            taken = scatter(rest, buffers)
             rest = rest[taken - self._settle(taken, now) :]
 
     def _own(self) -> list[memoryview]:
@@ -321,11 +320,7 @@ class Batch:
 
     def _hand_over(self, data: bytes | memoryview, now: float) -> None:
         """Give *data* to the receiver."""
-        rest = memoryview(data)
-        while rest:
-            taken = _scatter(rest, self._receiver.buffers())
-            self._link.received(taken, now, self._lane)
-            rest = rest[taken:]
+        self._link.feed(data, now, self._lane)
 
     def _gather(self, start: int, count: int) -> bytes:
         """*count* bytes as they came, *start* bytes behind where the batch began."""
@@ -339,15 +334,3 @@ class Batch:
                 pieces += [head, payload]
                 have += size
         return b"".join(pieces)[:count]
-
-
-def _scatter(data: memoryview, buffers: Sequence[memoryview]) -> int:
-    """Copy what fits from *data* to *buffers*, in order; how many bytes that is."""
-    taken = 0
-    for buffer in buffers:
-        piece = data[taken : taken + len(buffer)]
-        if not piece:
-            break
-        buffer[: len(piece)] = piece
-        taken += len(piece)
-    return taken

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from typing import NamedTuple
+
+
+class CoverageSnapshot(NamedTuple):
+    """A :class:`Coverage` as an immutable value."""
+
+    size: int
+    ranges: tuple[tuple[int, int], ...]
+    """Half-open, in order, with a gap between any two."""
 
 
 class Coverage:
@@ -52,3 +61,7 @@ class Coverage:
             end = max(end, self._ends[high - 1])
         self._starts[low:high] = [start]
         self._ends[low:high] = [end]
+
+    def snapshot(self) -> CoverageSnapshot:
+        """Return the size and the covered ranges as a hashable value."""
+        return CoverageSnapshot(self.size, tuple(zip(self._starts, self._ends, strict=True)))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from lenslink_protocol.ids import (
     Cfa,
@@ -34,6 +33,7 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.packings import Packing, layout
 
 from .authentication import Authenticator, authenticate
+from .context import ClosesOnExit
 from .deadline import Deadline
 from .errors import (
     DeviceError,
@@ -50,8 +50,6 @@ from .reassembly import Assembly, rows
 from .session import Session
 from .stats import Stats
 from .ticket import Ticket
-from .trainer import Trainer
-from .training import Memory, is_off
 from .transports import Transport, choose, open_transport, parse
 from .transports.base import ClockedTransport, KnownLine, Line, Reading
 
@@ -91,7 +89,7 @@ def open(
     return Device(choose(url), timeout, wrap, ring=ring, authenticate=authenticate)
 
 
-class Device:
+class Device(ClosesOnExit):
     """An open module: a context manager. Made by :func:`lenslink.open`.
 
     Not for use by several threads at once: the caller's thread is what drives the link.
@@ -118,7 +116,6 @@ class Device:
         self._complete = 0
         self._incomplete = 0
         self._asked: float | None = None
-        self._trainer: Trainer | None = None
         deadline = opening or Deadline(timeout, f"opening {url}")
         parsed = parse(url)
         if parsed.scheme in ("unix", "tcp", "shm"):
@@ -188,7 +185,6 @@ class Device:
         the transport has gone too, :exc:`~lenslink.errors.NotFound` where the module that answers
         has another serial number, :exc:`~lenslink.errors.Timeout` where none does.
         """
-        self._trainer = None
         self._session.release()
         self._session = self._new_session()
         self._greet(self._deadline(timeout, f"opening a session with {self.url}"))
@@ -328,13 +324,6 @@ class Device:
     ) -> None:
         """Configure and start the preview: :meth:`next_frame` gives its frames."""
         deadline = self._deadline(timeout, "starting the stream")
-        self._trainer = None
-        if not tile_bytes and not interval_us:
-            self._trainer = self._untrained(mode, packing)
-        if self._trainer is not None:
-            self._begin()
-            self._trainer.start((exposure_us, gain_milli, focus_mdpt), deadline)
-            return
         self.configure(
             PREVIEW, mode, tile_bytes=tile_bytes, packing=packing, timeout=deadline.remaining()
         )
@@ -345,43 +334,14 @@ class Device:
     def next_frame(self, timeout: float | None = None) -> Frame:
         """The next preview frame of a stream that was started."""
         deadline = self._deadline(timeout, "the next frame")
-        if self._trainer is not None:
-            return self._frame(self._trainer.frame(deadline))
         return self._frame(self._session.frame(PREVIEW, deadline))
-
-    @property
-    def training(self) -> bool:
-        """Whether the preview still tries which tile size pays: see :mod:`lenslink.training`."""
-        return self._trainer is not None and self._trainer.busy
 
     def configuration(self, stream: int = PREVIEW) -> Configured | None:
         """What the module last configured for *stream*; None before."""
         return self._session.configurations.get(stream)
 
-    def _untrained(self, mode: str | None, packing: str | None) -> Trainer | None:
-        """For a preview whose tiles nobody has pinned, on a link where it could pay to choose."""
-        line = self.line
-        if self.private or line.port is None or is_off():
-            return None
-
-        def configure(tile_bytes: int, deadline: Deadline) -> Configured:
-            left = deadline.remaining()
-            return self.configure(mode=mode, tile_bytes=tile_bytes, packing=packing, timeout=left)
-
-        parts = (self._serial, line.port, line.bus, self.session.lanes, mode, packing)
-        key = " ".join("-" if part is None else str(part) for part in parts)
-        return Trainer(self._session, configure, self._end_preview, Memory(), key)
-
     def stop(self, stream: int = PREVIEW) -> None:
         """End a stream and drop what is left of it. Does nothing once the module is gone."""
-        if stream == PREVIEW:
-            self._trainer = None
-        self._end(stream)
-
-    def _end_preview(self) -> None:
-        self._end(PREVIEW)
-
-    def _end(self, stream: int) -> None:
         try:
             self._session.call(Stop(stream), Accepted, Deadline(_STOP_S, "stopping"))
         except LensLinkError:
@@ -467,17 +427,6 @@ class Device:
         """End the session and let go of the module. Idempotent; never raises."""
         self._session.close(Deadline(_CLOSE_S, "closing"))
         self._unlock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _unlock(self) -> None:
         while self._locks:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenslink_protocol.packings import Layout
 
+from .context import ReleasesOnExit
 from .raw.packing import unpack
 
 
@@ -49,7 +48,7 @@ class Identity:
 
 
 @dataclass(eq=False, slots=True)
-class Frame:
+class Frame(ReleasesOnExit):
     """One RAW frame.
 
     Use it as a context manager, or call :meth:`release`, to give its memory back to the driver's
@@ -139,14 +138,3 @@ class Frame:
             self.packed = np.empty((0, 0), dtype=np.uint8)
             self._pixels = None
             recycle()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()

@@ -45,10 +45,6 @@ class Pool:
         if len(self._free) > self._capacity:
             del self._free[0]
 
-    def another(self) -> Pool:
-        """One of the same kind, with nothing of this one's."""
-        return Pool()
-
     # What is told to those whose memory others see (a ring's); here it concerns nobody.
 
     def begun(self, assembly: Assembly) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,7 +37,7 @@ from lenslink_protocol.params import (
     STALL_MS,
 )
 
-from .coverage import Coverage
+from .coverage import Coverage, CoverageSnapshot
 from .pool import Pool
 from .raw.packing import unpack
 
@@ -46,6 +47,55 @@ _RETRY_S = RESEND_RETRY_MS / 1000
 _QUIET_S = 2 * _RETRY_S
 # Of several lanes one may lag for longer than that: each may wait for a thread of its own.
 _LAG_S = STALL_MS / 1000
+
+
+class AssemblySnapshot(NamedTuple):
+    """What an :class:`Assembly`'s future behaviour depends on, as an immutable value.
+
+    Times are absolute, in seconds on the caller's clock.
+    """
+
+    stream: int
+    number: int
+    plan: Configured
+    start: FrameStart | None
+    end: FrameEnd | None
+    progress: float
+    is_ready: bool
+    high: int
+    reserved: tuple[tuple[int, tuple[int, int]], ...]
+    """Lane, and the range that it receives in place."""
+    is_overdue: bool
+    next_ask: float
+    tries: int
+    coverage: CoverageSnapshot
+    gone: CoverageSnapshot
+    gaps: tuple[tuple[int, int], ...] | None
+    """Ranges that were zeroed; None before that."""
+    pixels: tuple[bytes, ...]
+    """The frame's bytes, a piece for each range of ``coverage``."""
+
+
+class ReassemblySnapshot(NamedTuple):
+    """What a :class:`Reassembly`'s future behaviour depends on, as an immutable value.
+
+    The lanes belong to the link, and stand in the link's snapshot.
+    """
+
+    open: tuple[AssemblySnapshot, ...]
+    """Frames under way, the oldest first."""
+    finished: tuple[AssemblySnapshot, ...]
+    """Frames that the caller has not taken yet, the oldest first."""
+    resend: bool
+    first_tile: float | None
+    newest: tuple[tuple[int, int], ...]
+    """Stream, and the number of its newest frame."""
+    done: tuple[tuple[int, int], ...]
+    """Stream, and the last frame of which nothing is of use any more."""
+    dropped: tuple[tuple[int, int], ...]
+    """Stream, and the newest frame at the moment when the host ended the stream."""
+    position: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
+    """Lane and stream; frame and first byte of the last tile."""
 
 
 class Assembly:
@@ -144,6 +194,32 @@ class Assembly:
                 self.buffer[start:end] = 0
         return self._gaps
 
+    def snapshot(self) -> AssemblySnapshot:
+        """Return everything that future behaviour depends on, as a hashable value.
+
+        Bytes that have not arrived are left out: they are overwritten or zeroed before anyone
+        sees them.
+        """
+        coverage = self.coverage.snapshot()
+        return AssemblySnapshot(
+            stream=self.stream,
+            number=self.number,
+            plan=self.plan,
+            start=self.start,
+            end=self.end,
+            progress=self.progress,
+            is_ready=self.ready,
+            high=self.high,
+            reserved=tuple(sorted(self.reserved.items())),
+            is_overdue=self.overdue,
+            next_ask=self.next_ask,
+            tries=self.tries,
+            coverage=coverage,
+            gone=self.gone.snapshot(),
+            gaps=self._gaps,
+            pixels=tuple([bytes(self.memory[start:end]) for start, end in coverage.ranges]),
+        )
+
 
 class Reassembly:
     """A :class:`~lenslink_protocol.link.FrameSink`: finished assemblies queue up in ``finished``.
@@ -166,8 +242,6 @@ class Reassembly:
         """Bytes of sound tiles."""
         self.first_tile: float | None = None
         """When the first tile came since this was last set to None."""
-        self.began = 0.0
-        """When the first packet of the newest frame came."""
         self.skipped = 0
         """Finished frames that were dropped because newer ones came and nobody took them."""
         self.resend = False
@@ -183,6 +257,23 @@ class Reassembly:
         # Where each lane is: frame and byte of its last tile, by lane and stream.
         self._position: dict[tuple[int, int], tuple[int, int]] = {}
         self._dropped: dict[int, int] = {}
+
+    def snapshot(self) -> ReassemblySnapshot:
+        """Return everything that future behaviour depends on, as a hashable value.
+
+        Two reassemblies with equal snapshots, whose links are in equal states, behave alike.
+        Counters are left out.
+        """
+        return ReassemblySnapshot(
+            open=tuple([assembly.snapshot() for assembly in self._open.values()]),
+            finished=tuple([assembly.snapshot() for assembly in self.finished]),
+            resend=self.resend,
+            first_tile=self.first_tile,
+            newest=tuple(sorted(self._newest.items())),
+            done=tuple(sorted(self._done.items())),
+            dropped=tuple(sorted(self._dropped.items())),
+            position=tuple(self._position.items()),
+        )
 
     # --- FrameSink ------------------------------------------------------------------------
 
@@ -321,11 +412,6 @@ class Reassembly:
             assembly.progress += away
             assembly.next_ask += away
 
-    @property
-    def under_way(self) -> bool:
-        """Whether a frame has begun, and not ended."""
-        return bool(self._open)
-
     # --- many tiles at once ---------------------------------------------------------------
 
     def open_for(self, header: Header) -> Assembly | None:
@@ -411,7 +497,6 @@ class Reassembly:
                 self._rejects[Reject.LATE] += 1
             return None
         self._newest[stream] = max(number, newest)
-        self.began = now
         if not self.resend and len(self.lanes) == 1:
             # One lane keeps its order: an earlier frame gets nothing more.
             for earlier in [a for a in self._open.values() if a.stream == stream]:

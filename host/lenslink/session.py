@@ -6,8 +6,6 @@ receiver would cost it nine tenths of its rate (the GIL).
 
 from __future__ import annotations
 
-import contextlib
-import math
 import secrets
 import time
 from collections import Counter
@@ -34,14 +32,11 @@ from .errors import (
     DeviceError,
     Disconnected,
     ProtocolError,
-    StorageError,
     Timeout,
     VersionMismatch,
 )
-from .pace import Pace
 from .pool import Pool
 from .reassembly import Assembly, Reassembly
-from .rehearsal import Rehearsal
 from .ticket import Ticket
 from .transports.base import (
     ClockedTransport,
@@ -94,8 +89,6 @@ class Session:
         self._received_at = 0.0
         # The link's time; how long a caller waits at the most is the world's.
         self.now = transport.now if isinstance(transport, ClockedTransport) else time.monotonic
-        self._pace = Pace()
-        self._rehearsal: Rehearsal | None = None
 
     def hello(self, deadline: Deadline) -> HelloReply:
         """Open the session; :exc:`~lenslink.errors.VersionMismatch` if there is no common one."""
@@ -180,7 +173,7 @@ class Session:
                     self._transport.close()
                     raise Disconnected(f"the module gave no sign of life for {SILENCE_MS} ms")
             deadline.check()
-            wait = min(link.next_timeout(now), deadline.remaining(), self._get_ready(now))
+            wait = min(link.next_timeout(now), deadline.remaining())
             # While bytes flow, time is looked after once a turn, not at each call.
             while self._receive(wait) and not until() and self.now() - now < _TURN_S:
                 self._flush(deadline)
@@ -203,22 +196,6 @@ class Session:
         for stream in list(self.configurations):
             self.frames.abandon(stream)
         self.pool.clear()
-
-    def _get_ready(self, now: float) -> float:
-        """Get ready for the next frame if it is due; seconds until that is."""
-        self._pace.came(self.frames.began)
-        if self.frames.under_way:
-            return math.inf
-        wait = self._pace.wait(now)
-        if wait:
-            return wait
-        self._pace.ready()
-        # Without memory to spare the frame comes unprepared.
-        with contextlib.suppress(StorageError):
-            if self._rehearsal is None:
-                self._rehearsal = Rehearsal(self.pool.another())
-            self._rehearsal.play(now)
-        return math.inf
 
     def _receive(self, seconds: float) -> bool:
         """Wait for bytes and use them; whether any lane had some."""

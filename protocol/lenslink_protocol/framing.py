@@ -13,8 +13,9 @@ one that ran into it are lost.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from .buffers import Data, feed
 from .crc import crc32
 from .ids import MessageType, Reject
 from .messages import HEADER, MAGIC, Header
@@ -69,6 +70,34 @@ def encode_packet(
     )  # fmt: skip
     head[-4:] = crc32(memoryview(head)[:-4]).to_bytes(4, "little")
     return bytes(head) + bytes(payload)
+
+
+class ReceiverSnapshot(NamedTuple):
+    """What a :class:`Receiver`'s future behaviour depends on, as an immutable value."""
+
+    nonce: int
+    max_payload: int
+    last_sequence: int | None
+    settled_sequence: int | None
+    head: bytes
+    """Bytes of a header that is not complete yet."""
+    header: Header | None
+    """Header of the packet whose payload is being received."""
+    payload: bytes
+    """Bytes of that payload that have arrived."""
+    is_in_place: bool
+    """The payload goes to memory of the sink."""
+    is_wanted: bool
+    """The sink gets the packet if the payload is sound."""
+    backlog: bytes
+    """Bytes that are searched for a header."""
+    is_hunting: bool
+    suspect: int
+    """Bytes at the front of the backlog that are searched for the second time."""
+    allowance: int
+    """Bytes that may still be searched for the second time."""
+    progress: float
+    """When the last bytes arrived, in seconds."""
 
 
 class Receiver:
@@ -161,17 +190,9 @@ class Receiver:
         elif self._have == HEADER_BYTES:
             self._begin_packet()
 
-    def feed(self, data: bytes | bytearray | memoryview, now: float) -> None:
+    def feed(self, data: Data, now: float) -> None:
         """Receive *data* by copying: for tests and for transports that cannot read in place."""
-        rest = memoryview(data)
-        while rest:
-            taken = 0
-            for buffer in self.buffers():
-                piece = rest[: len(buffer)]
-                buffer[: len(piece)] = piece
-                rest = rest[len(piece) :]
-                taken += len(piece)
-            self.received(taken, now)
+        feed(data, self.buffers, lambda count: self.received(count, now))
 
     def passed(self, packets: int, count: int, now: float) -> None:
         """The next *packets*, of *count* bytes in all, were received and found sound elsewhere.
@@ -212,6 +233,30 @@ class Receiver:
     def resume(self, away: float) -> None:
         """Nobody has listened for *away* seconds: they do not count as a stall."""
         self._progress += away
+
+    def snapshot(self) -> ReceiverSnapshot:
+        """Return everything that future behaviour depends on, as a hashable value.
+
+        Two receivers with equal snapshots answer the same bytes in the same way. Memory that the
+        next bytes overwrite and counters are left out.
+        """
+        is_inside = self._header is not None
+        return ReceiverSnapshot(
+            nonce=self.nonce,
+            max_payload=self.max_payload,
+            last_sequence=self.last_sequence,
+            settled_sequence=self.settled_sequence,
+            head=bytes(self._head[: self._have]),
+            header=self._header,
+            payload=bytes(self._payload[: self._got]) if is_inside else b"",
+            is_in_place=is_inside and self._in_place,
+            is_wanted=is_inside and self._wanted,
+            backlog=bytes(self._backlog),
+            is_hunting=self._hunting,
+            suspect=self._suspect,
+            allowance=self._allowance,
+            progress=self._progress,
+        )
 
     # --- a header -------------------------------------------------------------------------
 

@@ -9,9 +9,10 @@ import struct
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from .framing import VERSION, Receiver, encode_packet
+from .buffers import Data, feed
+from .framing import VERSION, Receiver, ReceiverSnapshot, encode_packet
 from .ids import VENDOR_FIRST, Capability, MessageType, Reject, ResendFlag
 from .messages import (
     BY_TYPE,
@@ -121,6 +122,61 @@ class FrameSink(Protocol):
         """What is known to be lost and shall be asked for now."""
 
 
+class RequestSnapshot(NamedTuple):
+    """What a :class:`Request`'s future behaviour depends on, as an immutable value."""
+
+    id: int
+    message: AnyMessage
+    reply: AnyMessage | None
+    retry_s: float
+    next_try: float
+
+
+class LaneSnapshot(NamedTuple):
+    """What a :class:`Lane`'s future behaviour depends on, as an immutable value."""
+
+    number: int
+    is_alive: bool
+    is_placed: bool
+    """The payload that began last was received in place and has not been released."""
+    receiver: ReceiverSnapshot
+
+
+class LinkSnapshot(NamedTuple):
+    """What a :class:`Link`'s future behaviour depends on, as an immutable value.
+
+    Times are absolute, in seconds on the caller's clock. The frame sink has its own snapshot.
+    """
+
+    nonce: int
+    lanes: tuple[LaneSnapshot, ...]
+    outgoing: tuple[bytes, ...]
+    """Packets that the caller has not taken yet."""
+    session: HelloReply | None
+    closed: Close | None
+    busy: Busy | None
+    logs: tuple[Log, ...]
+    notices: tuple[Notice, ...]
+    requests: tuple[RequestSnapshot, ...]
+    """Requests without an answer, in the order in which they are repeated."""
+    next_id: int
+    sequence: int
+    """Sequence of the next packet."""
+    window: int
+    now: float
+    heard: float
+    """When the module last gave a sign of life."""
+    asked: float
+    """When lost parts were last asked for."""
+    busy_until: float
+    """When the module's last lease ends."""
+    next_heartbeat: float
+    arrived: tuple[int, ...]
+    """Bytes of tiles that arrived or are lost for good, by stream."""
+    granted: tuple[int, ...]
+    """Bytes of tiles that the module may send in all, by stream."""
+
+
 class Request:
     """A request under way; it is repeated under the same id until it is answered."""
 
@@ -141,6 +197,10 @@ class Request:
             return False
         self.next_try = now + self._retry_s
         return True
+
+    def snapshot(self) -> RequestSnapshot:
+        """Return everything that future behaviour depends on, as a hashable value."""
+        return RequestSnapshot(self.id, self.message, self.reply, self._retry_s, self.next_try)
 
 
 class Lane:
@@ -172,6 +232,10 @@ class Lane:
 
     def packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
         self._link.packet(header, payload, in_place, self.number)
+
+    def snapshot(self) -> LaneSnapshot:
+        """Return everything that future behaviour depends on, as a hashable value."""
+        return LaneSnapshot(self.number, self.alive, self._placed, self.receiver.snapshot())
 
 
 class Link:
@@ -228,6 +292,33 @@ class Link:
     def lost(self) -> int:
         """Packets missing from the lanes' sequences."""
         return sum(lane.receiver.lost for lane in self.lanes)
+
+    def snapshot(self) -> LinkSnapshot:
+        """Return everything that future behaviour depends on, as a hashable value.
+
+        Two links with equal snapshots, whose frame sinks are in equal states, behave alike.
+        """
+        return LinkSnapshot(
+            nonce=self.nonce,
+            lanes=tuple([lane.snapshot() for lane in self.lanes]),
+            outgoing=tuple(self.outgoing),
+            session=self.session,
+            closed=self.closed,
+            busy=self.busy,
+            logs=tuple(self.logs),
+            notices=tuple(self.notices),
+            requests=tuple([request.snapshot() for request in self._requests.values()]),
+            next_id=self._next_id,
+            sequence=self._sequence,
+            window=self._window,
+            now=self.now,
+            heard=self._heard,
+            asked=self._asked,
+            busy_until=self._busy_until,
+            next_heartbeat=self._next_heartbeat,
+            arrived=tuple(self._arrived),
+            granted=tuple(self._granted),
+        )
 
     # --- towards the module ---------------------------------------------------------------
 
@@ -339,6 +430,11 @@ class Link:
             self._frames.release(lane)
         if count and receiver.in_sync:
             self._heard = now
+
+    def feed(self, data: Data, now: float, lane: int = 0) -> None:
+        """Receive *data* on that lane by copying: for virtual links and for tests."""
+        receiver = self.lanes[lane].receiver
+        feed(data, receiver.buffers, lambda count: self.received(count, now, lane))
 
     def lane_lost(self, number: int) -> None:
         """A lane other than 0 has ended: what was on it will be asked for again."""

@@ -35,7 +35,7 @@ class Cli:
         # Not in the test's folder: the path of a socket has at most some 100 bytes.
         self.runtime = Path(tempfile.mkdtemp(prefix="ll-"))
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("LENSLINK_", "NO_COLOR"))}
-        own = {"LENSLINK_RUNTIME_DIR": str(self.runtime), "LENSLINK_STATE_DIR": str(self.runtime)}
+        own = {"LENSLINK_RUNTIME_DIR": str(self.runtime)}
         self.environment = kept | own | {"TERM": "xterm"}
         self._started: list[subprocess.Popen[bytes]] = []
 

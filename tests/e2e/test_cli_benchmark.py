@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import time
@@ -141,6 +142,8 @@ def test_a_pixel_that_is_wrong_fails(cli):
         (["sim:?scene=ramp", "--mode", "wide"], 2, "no mode 'wide'"),
         (["sim:?scene=ramp&bits=14", "--packing", "legacy"], 2, "no packing 'legacy'"),
         (["unix:nobody"], 3, "nobody"),
+        (["unix:nobody", "--sweep"], 3, "nobody"),
+        (["sim:?scene=ramp", "--sweep", "--output", "B.md"], 2, "no place for a sweep"),
         (["sim:?scene=ramp", "--output", "notes.md"], 2, "notes.md is not a report"),
     ],
 )
@@ -150,6 +153,41 @@ def test_links_that_cannot_be_measured(cli, words, status, said):
     assert (run.returncode, run.stdout) == (status, "")
     [line] = run.stderr.splitlines()
     assert said in line
+
+
+def test_a_sweep(cli):
+    words = ["--sweep", "--mode", "full", "--frames", "2", "--json"]
+    run = cli.run("bench", "link", f"sim:?{SCENE}", *words, "--check", "prbs", "--seed", "5")
+    assert (run.returncode, run.stderr) == (0, "")
+    found = json.loads(run.stdout)
+    assert (found["schema"], found["interrupted"]) == ("lenslink.bench.sweep/1", False)
+    points = found["points"]
+    [default] = [point for point in points if point["default"]]
+    [chosen] = [point for point in points if point["chosen"]]
+    assert {point["lanes"] for point in points} == {1, 2, 3, 4}
+    assert {point["packing"] for point in points} == {"unpacked", "lsb", "mipi", "legacy"}
+    assert len({point["tile_bytes"] for point in points}) > 2
+    assert all(point["frames_per_s"] > 0 for point in points)
+    assert found["gain"] == chosen["frames_per_s"] / default["frames_per_s"]
+    assert (found["not_run"], found["wrong_pixels"]) == ([], 0)
+    # What it says to type does what was measured.
+    again = cli.run(*shlex.split(found["command"])[1:], "--frames", "1", "--json")
+    assert again.returncode == 0
+
+
+def test_a_sweep_is_interrupted(cli):
+    words = ["--sweep", "--duration", "0.2", "--packing", "lsb", "-v"]
+    process = cli.start("bench", "link", f"sim:?{SCENE}", *words)
+    # Each opening says so in the module's log: at the second one, the first has been measured.
+    for _ in range(2):
+        while b"session" not in (line := process.stderr.readline()):
+            assert line
+    process.send_signal(signal.SIGINT)
+    status, output, _ = finish(process)
+    assert status == 130
+    assert any(line.startswith("default") or line.startswith("chosen") for line in output)
+    assert any(line.startswith("interrupted: ") for line in output)
+    assert any(line.startswith("command    lenslink stream ") for line in output)
 
 
 def test_a_link_is_interrupted(cli):

@@ -258,15 +258,7 @@ def host_link(data: bytes) -> None:
     opened = encode_packet(opening.TYPE, opening.encode(), nonce=NONCE, sequence=0, frame=1)
     for packet in (opened, *packets(data)):
         now += 0.01
-        rest = memoryview(packet)
-        while rest:
-            taken = 0
-            for buffer in link.receiver.buffers():
-                piece = rest[: len(buffer)]
-                buffer[: len(piece)] = piece
-                rest = rest[len(piece) :]
-                taken += len(piece)
-            link.received(taken, now)
+        link.feed(packet, now)
         link.poll(now)
         link.is_silent(now)
         if len(frames._open) > MAX_FRAMES_OPEN:

@@ -16,6 +16,7 @@ from lab.scale import NIGHTLY, choose
 from lenslink.batch import Batch
 from lenslink.pool import Buffer, Pool
 from lenslink.reassembly import Reassembly
+from lenslink_protocol.buffers import feed
 from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.ids import (
     Capability,
@@ -84,15 +85,8 @@ class Host:
 
     def deliver(self, lane: int, data: bytes) -> None:
         """*data* is there to be received at this moment."""
-        rest = memoryview(data)
-        while rest:
-            taken = 0
-            for buffer in self.ends[lane].buffers():
-                piece = rest[: len(buffer)]
-                buffer[: len(piece)] = piece
-                rest = rest[len(piece) :]
-                taken += len(piece)
-            self.ends[lane].received(taken, self.now)
+        end = self.ends[lane]
+        feed(data, end.buffers, lambda count: end.received(count, self.now))
 
     def wait(self, seconds: float) -> None:
         self.now += seconds

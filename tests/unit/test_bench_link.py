@@ -43,7 +43,6 @@ class Module:
     url = "test:"
     manifest = SimpleNamespace(model="M", serial="S", firmware="F")
     session = SimpleNamespace(lanes=2)
-    _trained = 0
 
     def __init__(
         self, line: Line, clock: str = "wall", busy: float | None = None, spoilt: int | None = None
@@ -61,10 +60,6 @@ class Module:
         code = PixelFormat.RG12p if self._asked["packing"] == "lsb" else PixelFormat.RG12
         tile = self._asked["tile_bytes"] or 64
         return SimpleNamespace(tile_bytes=tile, frame_bytes=FRAME_BYTES, pixel_format=code)
-
-    @property
-    def training(self) -> bool:
-        return self._frames < self._trained
 
     def stream(self, mode: str | None, **asked: Any) -> Iterator[Any]:
         del mode
@@ -123,14 +118,6 @@ def test_rates_are_of_the_links_own_clock_and_from_the_first_frame_on() -> None:
 def test_a_duration_is_of_that_clock_too() -> None:
     assert measure(Module(Line()), Effort(seconds=3.0))["frames"] == 12
     assert measure(Module(Line()), Effort(seconds=0.001))["frames"] == link.FRAMES_AT_LEAST
-
-
-def test_what_trains_the_link_is_no_measure_of_it() -> None:
-    module = Module(Line(), spoilt=3)
-    module._trained = 6
-    result = measure(module, Effort(frames=10, check="prbs", seed=3))
-    assert (module._frames, result["frames"]) == (16, 10)
-    assert result["wrong_pixels"] == 1, "but it is looked at"
 
 
 def test_what_is_not_known_is_null() -> None:

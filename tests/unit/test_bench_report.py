@@ -85,11 +85,25 @@ def test_targets(result):
     found = {target.name: (target.value, target.met) for target in host.targets(result)}
     assert found["unix, 64 KiB: of the bare transport"] == (0.6, True)
     assert found["unix, 4 KiB: of the bare transport at 1 MiB"] == (pytest.approx(0.6), True)
-    assert found["shm, 256 KiB: of the CRC alone"] == (0.3, False)
+    assert found["shm, 256 KiB: of the bare ring"] == (0.6, False)
     assert found["100 MP: cost of a byte over that at 12 MP"] == (pytest.approx(1.2), False)
     assert found["100 MP: memory above idle, in frames"] == (3.0, True)
     assert found["100 MP: memory above idle, in frames, with a ring"] == (2.0, True)
     assert host.find(result, Case("tcp", 4096)) is None
+
+
+@pytest.mark.parametrize(("pings", "met"), [(5.0, True), (5.1, False)])
+def test_the_first_tile_may_take_five_pings(result, pings, met):
+    result["latency"]["paced"]["first_tile_over_ping"] = pings
+    assert host.targets(result)[-1].met is met
+
+
+@pytest.mark.parametrize(("ratio", "met"), [(0.75, True), (0.74, False)])
+def test_shm_is_held_against_the_bare_ring(result, ratio, met):
+    [shm] = [each for each in result["series"] if each["transport"] == "shm"]
+    shm["ratio_bare"] = ratio
+    [target] = [each for each in host.targets(result) if each.name.startswith("shm")]
+    assert target.met is met
 
 
 def test_the_report_has_all_of_it(result):

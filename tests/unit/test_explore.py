@@ -84,9 +84,9 @@ def credits_are_not_repeated(patch: pytest.MonkeyPatch) -> None:
     heartbeat = Link._heartbeat
 
     def silent(self: Link, now: float) -> None:
-        granted = list(self._granted)
+        granted = self.snapshot().granted
         heartbeat(self, now)
-        if granted == self._granted:
+        if granted == self.snapshot().granted:
             self.outgoing.pop()
             self._send(Heartbeat((0, 0)), 0)
 

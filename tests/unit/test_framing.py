@@ -2,51 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
+from framing_harness import NONCE, TILE, Lane, packet
 
-from lenslink_protocol.framing import VERSION, Receiver, encode_packet
+from lenslink_protocol.framing import VERSION
 from lenslink_protocol.ids import MessageType, Reject
 from lenslink_protocol.messages import HEADER, MAGIC
 from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, MAX_PAYLOAD, STALL_MS
 
-NONCE = 0x12345678
 STALL_S = STALL_MS / 1000
-
-
-def packet(sequence, payload=b"payload", kind=MessageType.LOG, **other):
-    return encode_packet(kind, payload, **{"nonce": NONCE, "sequence": sequence, **other})
-
-
-class Sink:
-    """Keeps what comes; ``memory`` is where tiles go."""
-
-    def __init__(self):
-        self.out = []
-        self.headers = []
-        self.memory = None
-        self.asked = []
-
-    def place(self, header):
-        self.asked.append(header.sequence)
-        return self.memory
-
-    def packet(self, header, payload, in_place):
-        self.headers.append(header)
-        self.out.append((header.sequence, bytes(payload), in_place))
-
-
-class Lane:
-    def __init__(self, **options):
-        self.sink = Sink()
-        self.rejects = Counter()
-        self.receiver = Receiver(self.sink, NONCE, self.rejects, **options)
-
-    def feed(self, *pieces, now=0.0):
-        for piece in pieces:
-            self.receiver.feed(piece, now)
-        return [sequence for sequence, _, _ in self.sink.out]
 
 
 def test_a_packet_is_its_header_and_its_payload():
@@ -137,23 +101,6 @@ def test_sequences():
     assert lane.rejects == {Reject.SEQUENCE: 2}
     assert lane.receiver.last_sequence == 9
     assert lane.receiver.lost == 2
-
-
-def test_any_first_sequence_will_do():
-    assert Lane().feed(packet(0xFFFFFFFF), packet(0)) == [0xFFFFFFFF, 0]
-
-
-def test_half_of_all_sequences_is_the_past():
-    lane = Lane()
-    assert lane.feed(packet(0), packet(0x80000000), packet(0x7FFFFFFF)) == [0, 0x7FFFFFFF]
-    assert lane.rejects == {Reject.SEQUENCE: 1}
-    assert lane.receiver.lost == 0x7FFFFFFE
-
-
-def test_versions():
-    lane = Lane()
-    assert lane.feed(packet(1, version=0x1F), packet(2, version=0x20), packet(3)) == [1, 3]
-    assert lane.rejects[Reject.VERSION] == 1
 
 
 @pytest.mark.parametrize(
@@ -290,3 +237,166 @@ def test_settled_is_what_is_inside_no_more():
     bad[-1] = 1
     lane.feed(bytes(bad))
     assert lane.receiver.settled_sequence == 6
+
+
+@pytest.mark.parametrize("size", [1, 7, 39, 40, 41, 1000])
+def test_packets_arrive_whole_however_their_bytes_are_cut(size):
+    lane = Lane(bytearray(100))
+    payloads = [b"", b"x", bytes(range(90)), b"tail"]
+    data = b"".join(packet(n, p, TILE) for n, p in enumerate(payloads))
+    for at in range(0, len(data), size):
+        lane.receiver.feed(data[at : at + size], 1.0)
+    assert lane.payloads == payloads
+    assert all(got[2] for got in lane.sink.out)
+    assert not any(lane.rejects.values())
+    assert lane.receiver.in_sync
+    assert not lane.receiver.inside
+    assert (lane.receiver.last_sequence, lane.receiver.settled_sequence) == (3, 3)
+    assert lane.receiver.lost == 0
+
+
+def test_a_receiver_is_inside_a_packet_from_its_first_byte_to_its_last():
+    lane = Lane()
+    data = packet(0, b"ab")
+    for byte in data[:-1]:
+        lane.feed(bytes([byte]))
+        assert lane.receiver.inside
+    lane.feed(data[-1:])
+    assert not lane.receiver.inside
+
+
+def test_a_tile_that_is_not_placed_is_received_into_scratch_memory_that_grows():
+    lane = Lane(max_payload=1 << 16)
+    long = bytes(range(256)) * 20
+    lane.feed(packet(0, long, TILE) + packet(1, b"short", TILE))
+    assert [got[1:] for got in lane.sink.out] == [(long, False), (b"short", False)]
+
+
+def test_another_minor_version_is_accepted_and_another_major_is_not():
+    lane = Lane()
+    lane.feed(packet(0, b"", version=0x1F))
+    assert len(lane.sink.out) == 1
+    lane.feed(packet(1, b"", version=0x20))
+    assert len(lane.sink.out) == 1
+    assert lane.rejects[Reject.VERSION] == 1
+    assert not lane.receiver.in_sync
+    assert lane.feed(packet(2)) == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("step", "taken"),
+    [(0, False), (1, True), ((1 << 31) - 1, True), (1 << 31, False), (-1, False)],
+)
+@pytest.mark.parametrize("first", [0, 5, 0xFFFFFFFF])
+def test_a_sequence_is_new_if_it_is_less_than_half_of_all_ahead(first, step, taken):
+    lane = Lane()
+    lane.feed(packet(first, b"") + packet((first + step) & 0xFFFFFFFF, b""))
+    assert len(lane.sink.out) == 1 + taken
+    assert lane.rejects[Reject.SEQUENCE] == (not taken)
+    assert lane.receiver.lost == (step - 1 if taken else 0)
+    assert lane.receiver.last_sequence == ((first + step) & 0xFFFFFFFF if taken else first)
+
+
+def test_another_nonce_is_rejected_and_moves_no_sequence():
+    lane = Lane()
+    lane.feed(packet(7, b"", nonce=NONCE ^ 1))
+    assert not lane.sink.out
+    assert lane.receiver.last_sequence is None
+    assert +lane.rejects == {Reject.NONCE: 1}
+
+
+def test_a_damaged_payload_costs_that_packet_only():
+    lane = Lane()
+    data = bytearray(packet(0, b"payload") + packet(1, b"next"))
+    data[HEADER_BYTES] ^= 1
+    lane.feed(data)
+    assert lane.payloads == [b"next"]
+    assert +lane.rejects == {Reject.PAYLOAD_CRC: 1, Reject.NOISE: 1}
+    assert lane.receiver.in_sync
+
+
+def test_a_packet_inside_a_damaged_payload_is_found():
+    lane = Lane()
+    inner = packet(9, b"inner")
+    outer = bytearray(packet(8, inner + b"rest"))
+    outer[-1] ^= 1
+    lane.feed(outer)
+    assert lane.payloads == [b"inner"]
+    assert lane.rejects[Reject.PAYLOAD_CRC] == 1
+
+
+def test_neither_magics_in_noise_nor_a_damaged_header_hide_the_next_packet():
+    lane = Lane()
+    bad = bytearray(packet(0, b""))
+    bad[20] ^= 1
+    lane.feed(b"\x8aLL" + b"\x8aLLK" + bytes(bad) + packet(1, b"good"))
+    assert lane.payloads == [b"good"]
+    assert lane.rejects[Reject.HEADER_CRC] == 2
+    assert lane.receiver.in_sync
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_a_magic_may_be_cut_at_the_end_of_noise(keep):
+    lane = Lane()
+    good = packet(0, b"good")
+    lane.feed(bytes(50) + good[:keep])
+    assert lane.receiver.inside
+    assert not lane.receiver.in_sync
+    lane.feed(good[keep:])
+    assert lane.payloads == [b"good"]
+    assert lane.receiver.in_sync
+
+
+@pytest.mark.parametrize("cut", [1, 20, 39, 40, 41, 45])
+def test_a_stall_gives_up_a_packet_under_way_once(cut):
+    lane = Lane()
+    lane.receiver.feed(packet(0, b"payload")[:cut], 1.0)
+    lane.receiver.poll(1.0 + STALL_S - 0.001)
+    assert not any(lane.rejects.values())
+    lane.receiver.poll(1.0 + STALL_S)
+    assert lane.rejects[Reject.STALL] == 1
+    lane.receiver.poll(1.0 + STALL_S)
+    assert lane.rejects[Reject.STALL] == 1
+    lane.receiver.feed(packet(1, b"next"), 2.0)
+    assert lane.payloads == [b"next"]
+    assert lane.receiver.in_sync
+
+
+def test_time_away_postpones_a_stall_to_the_millisecond():
+    lane = Lane()
+    lane.receiver.feed(packet(0, b"payload")[:-1], 1.0)
+    lane.receiver.resume(10.0)
+    lane.receiver.poll(11.2)
+    assert not lane.rejects[Reject.STALL]
+    lane.receiver.poll(11.25)
+    assert lane.rejects[Reject.STALL] == 1
+
+
+def test_a_beginning_of_a_magic_at_the_end_of_noise_is_given_up_after_a_stall():
+    lane = Lane()
+    lane.receiver.feed(bytes(60) + b"\x8aLL", 1.0)
+    before = lane.rejects[Reject.NOISE]
+    lane.receiver.poll(1.25)
+    assert lane.rejects[Reject.NOISE] == before + 1
+    assert lane.receiver.in_sync
+    assert not lane.receiver.inside
+
+
+def test_a_receiver_is_in_place_while_a_placed_tile_is_under_way():
+    lane = Lane(bytearray(64))
+    assert lane.receiver.in_place is False
+    data = packet(0, b"abcd", TILE)
+    lane.feed(data[:42])
+    assert lane.receiver.in_place is True
+    lane.feed(data[42:])
+    assert lane.receiver.in_place is False
+
+
+def test_headers_inside_a_stalled_packet_have_stalled_with_it():
+    """A fuzzer found that each header inside a stalled packet waited for a stall of its own."""
+    lane = Lane()
+    nested = [packet(sequence, bytes(1000), 0x60)[:HEADER_BYTES] for sequence in range(4)]
+    lane.feed(b"".join(nested))
+    lane.receiver.poll(STALL_S)
+    assert not lane.receiver.inside
+    assert lane.rejects == {Reject.STALL: 4}

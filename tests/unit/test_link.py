@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import struct
-from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from link_harness import NONCE, REPLY, Host, opened
 
 from lenslink_protocol import link as link_module
 from lenslink_protocol.framing import VERSION, encode_packet
-from lenslink_protocol.ids import Capability, CloseReason, MessageType, Reject, ResendFlag
-from lenslink_protocol.link import CAPABILITIES, WINDOW, Link, Missing
+from lenslink_protocol.ids import (
+    BusyReason,
+    Capability,
+    CloseReason,
+    MessageType,
+    Reject,
+    ResendFlag,
+)
+from lenslink_protocol.link import CAPABILITIES, WINDOW, Missing
 from lenslink_protocol.messages import (
-    BY_TYPE,
-    HEADER,
     Accepted,
     Busy,
+    Capture,
     Close,
     Error,
     Flush,
     Flushed,
     FrameEnd,
+    FrameStart,
     GetManifest,
-    Header,
     Heartbeat,
     HeartbeatReply,
     Hello,
@@ -41,108 +48,12 @@ from lenslink_protocol.params import (
     HEARTBEAT_MS,
     HELLO_RETRY_MS,
     MAX_BUSY_MS,
-    MAX_CONTROL,
     MAX_PAYLOAD,
     REQUEST_RETRY_MS,
     SILENCE_MS,
 )
 
-NONCE = 0x12345678
-REPLY = HelloReply(VERSION, 1, 0, int(CAPABILITIES), MAX_CONTROL, 10, 1, 5)
-
-
-class Frames:
-    """In place of a reassembly: what it was told."""
-
-    def __init__(self):
-        self.calls = []
-        self.lost = []
-        self.lanes = ()
-
-    def place(self, header, lane=0):
-        self.calls.append(("place", header.frame))
-
-    def start(self, header, message, now):
-        self.calls.append(("start", header.frame))
-
-    def tile(self, header, payload, in_place, now, lane=0):
-        self.calls.append(("tile", header.frame, bytes(payload), lane))
-
-    def end(self, header, message, now):
-        self.calls.append(("end", header.frame))
-
-    def poll(self, now):
-        self.calls.append(("poll", now))
-
-    def resume(self, away):
-        self.calls.append(("resume", away))
-
-    def begun(self, stream, number, now):
-        self.calls.append(("begun", stream, number))
-
-    def resent(self, header, message, now):
-        self.calls.append(("resent", header.frame, message.state))
-
-    def release(self, lane):
-        self.calls.append(("release", lane))
-
-    def missing(self, now):
-        lost, self.lost = self.lost, []
-        return lost
-
-    def told(self, *kinds):
-        return [call for call in self.calls if call[0] in kinds]
-
-
-class Host:
-    """A link, what it sent since last asked, and a module that says what it is told to."""
-
-    def __init__(self, lanes=1):
-        self.rejects = Counter()
-        self.frames = Frames()
-        self.link = Link(NONCE, self.frames, self.rejects, lanes)
-        self._sequences = [0] * lanes
-
-    def sent(self):
-        """(header, message) of each packet that went out."""
-        found = []
-        while self.link.outgoing:
-            packet = self.link.outgoing.popleft()
-            header = Header._make(HEADER.unpack_from(packet)[1:])
-            found.append((header, BY_TYPE[header.type].decode(packet[HEADER_BYTES:])))
-        return found
-
-    def messages(self):
-        return [message for _, message in self.sent()]
-
-    def hear(self, kind, payload=b"", now=0.0, lane=0, **header):
-        """A packet from the module, through its lane."""
-        sequence = self._sequences[lane]
-        self._sequences[lane] += 1
-        data = encode_packet(kind, payload, nonce=NONCE, sequence=sequence, **header)
-        self.bytes(data, now, lane)
-
-    def bytes(self, data, now, lane=0):
-        rest = memoryview(data)
-        while rest:
-            taken = 0
-            for buffer in self.link.lanes[lane].receiver.buffers():
-                piece = rest[: len(buffer)]
-                buffer[: len(piece)] = piece
-                rest = rest[len(piece) :]
-                taken += len(piece)
-            self.link.received(taken, now, lane)
-
-    def say(self, message, number=0, now=0.0):
-        self.hear(message.TYPE, message.encode(), now, frame=number)
-
-
-def opened(reply=REPLY, lanes=1):
-    host = Host(lanes)
-    request = host.link.hello(0.0)
-    host.say(reply, request.id)
-    host.sent()
-    return host
+ALIVE = HeartbeatReply(0, (0, 0), (0, 0))
 
 
 # --- requests --------------------------------------------------------------------------------
@@ -153,7 +64,8 @@ def test_hello():
     request = host.link.hello(1.0)
     [(header, message)] = host.sent()
     assert message == Hello(VERSION, VERSION, 3, int(CAPABILITIES), MAX_PAYLOAD)
-    assert (header.nonce, header.sequence, header.frame) == (NONCE, 0, request.id)
+    assert header[4:7] == (NONCE, 0, request.id)
+    assert header.stream == 0
     assert request.id >= 1
     assert host.link.session is None
     host.say(REPLY, request.id)
@@ -282,7 +194,9 @@ def test_a_lease_is_bounded_and_never_shortens_the_wait():
 def test_close():
     host = opened()
     host.link.close(CloseReason.ORDERLY)
-    assert host.messages() == [Close(0)]
+    [(header, message)] = host.sent()
+    assert message == Close(0)
+    assert (header.frame, header.sequence) == (0, 2), "after the hello and the first grant"
     assert host.link.closed is None
     host.say(Close(CloseReason.DETACH))
     assert host.link.closed == Close(1)
@@ -302,6 +216,64 @@ def test_time_goes_on_to_the_frames_and_the_lanes():
     host.link.poll(1.0)
     assert host.frames.told("poll") == [("poll", 1.0)]
     assert host.rejects[Reject.STALL] == 1
+
+
+def test_a_request_is_repeated_at_its_time_under_its_id_and_not_after_its_answer():
+    host = opened()
+    host.without_heartbeats()
+    request = host.link.request(Capture(0, 1, 0, 0, -1), 1.0)
+    assert request.id == 2
+    assert host.kinds() == ["Capture"]
+    host.link.poll(1.39)
+    assert host.kinds() == []
+    assert host.link.next_timeout(1.39) == pytest.approx(0.01)
+    host.link.poll(1.4)
+    [(header, message)] = host.sent()
+    assert (header.frame, message) == (2, request.message)
+    host.link.poll(1.5)
+    assert host.kinds() == []
+    host.say(Accepted(0, 0), 2, 1.5)
+    assert request.done
+    assert request.reply == Accepted(0, 0)
+    host.link.poll(10.0)
+    assert host.kinds() == []
+    assert host.link.next_timeout(10.0) == 0.05
+
+
+def test_neither_a_resent_nor_a_hello_reply_answers_a_capture_and_an_error_does():
+    host = opened()
+    request = host.link.request(Capture(0, 1, 0, 0, -1), 0.0)
+    host.say(Resent(0, 0, 0, b""), 2)
+    host.say(HelloReply(0x10, 1, 0, 0, 1, 1, 1, 1), 2)
+    assert host.rejects[Reject.UNEXPECTED] == 1
+    assert not request.done
+    host.say(Error(4, b"no"), 2)
+    assert request.reply == Error(4, b"no")
+
+
+def test_pending_postpones_a_request_and_never_hastens_it():
+    host = opened()
+    request = host.link.request(Capture(0, 1, 0, 0, -1), 0.0)
+    host.say(Pending(2000), 2, 1.0)
+    assert request.next_try == 3.0
+    host.say(Pending(1), 2, 1.0)
+    assert request.next_try == 3.0
+    host.say(Pending(60000), 2, 1.0)
+    assert request.next_try == 11.0
+    host.say(Pending(1), 99, 1.0)
+    assert host.rejects[Reject.UNEXPECTED] == 1
+
+
+def test_a_postponed_request_is_repeated_when_its_lease_ends():
+    host = opened()
+    host.without_heartbeats()
+    host.link.request(Capture(0, 1, 0, 0, -1), 0.0)
+    host.say(Pending(10_000), 2, 0.0)
+    host.sent()
+    host.link.poll(9.995)
+    assert host.kinds() == []
+    host.link.poll(10.0)
+    assert host.kinds() == ["Capture"]
 
 
 # --- packets ---------------------------------------------------------------------------------
@@ -341,9 +313,9 @@ def test_frames_get_what_is_theirs():
     host.hear(MessageType.RESENT, Resent(0, 2, 0, b"").encode(), frame=3)
     assert host.frames.calls == [
         ("place", 3),
-        ("tile", 3, b"tile", 0),
-        ("end", 3),
-        ("resent", 3, 2),
+        ("tile", 3, b"tile", False, 0.0, 0),
+        ("end", 3, end, 0.0),
+        ("resent", 3, Resent(0, 2, 0, b""), 0.0),
     ]
 
 
@@ -351,26 +323,73 @@ def test_each_lane_has_its_own_sequence_and_number():
     host = Host(lanes=2)
     host.hear(MessageType.TILE, b"one", lane=0, frame=1)
     host.hear(MessageType.TILE, b"two", lane=1, frame=1)
-    assert host.frames.told("tile") == [("tile", 1, b"one", 0), ("tile", 1, b"two", 1)]
+    assert host.frames.told("tile") == [
+        ("tile", 1, b"one", False, 0.0, 0),
+        ("tile", 1, b"two", False, 0.0, 1),
+    ]
     assert not host.rejects
     host.hear(MessageType.LOG, b"", lane=1)
     assert [lane.last_sequence for lane in host.link.lanes] == [0, 1]
 
 
-def test_lost_packets_of_all_lanes():
-    host = Host(lanes=2)
+def test_each_message_goes_where_it_belongs():
+    host = opened()
+    start = FrameStart(0, 3, 4, 6, 0, 1, 12, 1, 8, 4095, (0, 0, 0, 0), 0, 0, 0, 0, 0)
+    end = FrameEnd(0, 1, 3, 0, (0, 0, 0, 0))
+    resent = Resent(0, 1, 0, b"")
+    host.say(start, 5, 1.0)
+    host.say(end, 5, 2.0)
+    host.say(resent, 5, 3.0)
+    assert host.frames.calls == [
+        ("start", 5, start, 1.0),
+        ("end", 5, end, 2.0),
+        ("resent", 5, resent, 3.0),
+    ]
+    host.say(Log(1, 2, b"line"))
+    host.say(Notice(1, 5))
+    assert host.link.closed is None
+    host.say(Close(CloseReason.DETACH))
+    assert list(host.link.logs) == [Log(1, 2, b"line")]
+    assert list(host.link.notices) == [Notice(1, 5)]
+    assert host.link.closed == Close(CloseReason.DETACH)
+    assert not any(host.rejects.values())
+
+
+def test_lanes_are_counted_together_and_lost_one_by_one():
+    host = opened(lanes=3)
+    assert host.frames.lanes is host.link.lanes
+    assert host.link.receiver is host.link.lanes[0].receiver
+    host.sequences = [3, 5, 0]
     for lane in (0, 1):
-        for sequence in (0, 3):
-            data = encode_packet(0xE0, b"", nonce=NONCE, sequence=sequence)
-            host.bytes(data, 0.0, lane)
-    assert host.link.lost == 4
+        host.say(Log(1, 0, b""), lane=lane)
+    host.sequences[1] = 9
+    host.say(Log(1, 0, b""), lane=1)
+    assert host.link.lost == 2 + 3
+    assert [lane.number for lane in host.link.lanes] == [0, 1, 2]
+    assert host.link.lanes[1].last_sequence == 9
+    host.link.lane_lost(2)
+    assert [lane.alive for lane in host.link.lanes] == [True, True, False]
+    assert host.frames.told("release") == [("release", 2)]
 
 
-def test_a_lane_that_is_lost():
-    host = Host(lanes=2)
-    host.link.lane_lost(1)
-    assert [lane.alive for lane in host.link.lanes] == [True, False]
-    assert host.frames.told("release") == [("release", 1)]
+@pytest.mark.parametrize("placed", [True, False])
+def test_memory_that_was_placed_for_a_stalled_tile_is_released_once(placed):
+    host = opened()
+    host.frames.memory = memoryview(bytearray(4)) if placed else None
+    tile = encode_packet(MessageType.TILE, b"abcd", nonce=NONCE, sequence=1)
+    host.bytes(tile[:-1], 1.0)
+    host.link.poll(1.1)
+    assert host.frames.told("release") == []
+    host.link.poll(1.3)
+    host.link.poll(1.4)
+    assert host.frames.told("release") == [("release", 0)] * placed
+
+
+def test_memory_that_was_placed_is_released_once_its_tile_is_whole():
+    host = opened()
+    host.frames.memory = memoryview(bytearray(8))
+    host.hear(MessageType.TILE, bytes(8))
+    assert host.frames.told("release") == [("release", 0)]
 
 
 # --- credits ---------------------------------------------------------------------------------
@@ -434,35 +453,96 @@ def test_what_was_sent_and_is_lost_is_granted_again(monkeypatch):
     assert grants(host) == [(13000 + 8000, 8200)]
 
 
-def test_a_tile_of_no_stream_is_not_counted():
-    host = opened()
-    host.hear(MessageType.TILE, b"x", stream=200)
-    assert host.frames.told("tile")
+def test_the_reply_to_hello_brings_the_first_grant():
+    host = Host()
+    request = host.link.hello(0.0)
+    host.say(REPLY, request.id)
+    _, (header, grant) = host.sent()
+    assert grant == Heartbeat((WINDOW, WINDOW))
+    assert (header.sequence, header.frame) == (1, 0)
 
 
-def test_frames_that_have_begun_are_told():
+def test_a_heartbeat_is_sent_every_tenth_of_a_second_and_not_more_often():
     host = opened()
-    host.say(HeartbeatReply(0, (0, 0), (0, 8)))
-    assert host.frames.told("begun") == [("begun", 1, 7)]
+    host.link.poll(0.09995)
+    assert host.kinds() == []
+    host.link.poll(0.1)
+    assert host.kinds() == ["Heartbeat"]
+    host.link.poll(0.15)
+    assert host.kinds() == []
+    host.link.poll(0.2)
+    assert host.kinds() == ["Heartbeat"]
+
+
+def test_a_quarter_of_the_window_brings_a_grant():
+    host = opened()
+    host.link._arrived[0] = WINDOW // 4 - 3
+    host.hear(MessageType.TILE, b"ab")
+    assert host.kinds() == []
+    host.hear(MessageType.TILE, b"c")
+    assert host.messages() == [Heartbeat((WINDOW + WINDOW // 4, WINDOW))]
+    host.hear(MessageType.TILE, b"c")
+    assert host.kinds() == []
+
+
+def test_tiles_are_counted_for_their_stream_and_for_none_if_it_is_foreign():
+    host = opened()
+    host.hear(MessageType.TILE, b"abcd", 0.5, frame=3, stream=1)
+    host.hear(MessageType.TILE, b"x", 0.5, frame=4, stream=2)
+    assert host.link._arrived == [0, 4]
+    assert host.frames.told("tile") == [
+        ("tile", 3, b"abcd", False, 0.5, 0),
+        ("tile", 4, b"x", False, 0.5, 0),
+    ]
+
+
+def test_a_heartbeat_reply_counts_lost_bytes_as_arrived_and_tells_of_frames_begun():
+    host = opened()
+    host.say(HeartbeatReply(0, (1000, 7), (0, 6)), 0, 0.5)
+    assert host.link._arrived == [1000, 7]
+    assert host.frames.calls == [("begun", 1, 5, 0.5)]
+    # Fewer than arrived change nothing. More than was granted cannot have been sent.
+    host.say(HeartbeatReply(0, (10, 1 << 60), (0, 0)), 0, 0.5)
+    assert host.link._arrived == [1000, WINDOW]
+    host.link.poll(1.0)
+    assert host.messages() == [Heartbeat((1000 + WINDOW, 2 * WINDOW))]
+
+
+def test_tiles_that_were_received_elsewhere_are_a_sign_of_life_and_are_granted_again():
+    host = opened(lanes=2)
+    for lane in (0, 1):
+        host.say(ALIVE, lane=lane)
+    host.sent()
+    quarter = WINDOW // 4
+    host.link.passed(1, 3, quarter - 1, 2.0, lane=1)
+    assert host.link.lanes[1].last_sequence == 3
+    assert not host.link.is_silent(2.85)
+    assert host.kinds() == []
+    host.link.passed(1, 1, 1, 2.0, lane=0)
+    assert host.messages() == [Heartbeat((WINDOW, WINDOW + quarter))]
+    # A third stream is unknown.
+    host.link.passed(2, 1, WINDOW, 2.0)
+    assert host.kinds() == []
 
 
 # --- resends ---------------------------------------------------------------------------------
 
 
-def test_what_is_missing_is_asked_for():
-    host = opened()
-    host.frames.lost = [Missing(1, 9, ResendFlag.END, ((1, 2, 3, 4), (5, 6, 7, 8)))]
+@pytest.mark.parametrize(
+    ("capabilities", "asks"),
+    [
+        (Capability.LOG | Capability.RESEND, 1),
+        (Capability.LOG, 0),
+        (Capability.RESEND, 1),
+    ],
+)
+def test_missing_parts_are_asked_for_if_the_module_can_resend(capabilities, asks):
+    host = opened(replace(REPLY, capabilities=int(capabilities)))
+    host.frames.lost = [Missing(1, 7, ResendFlag.END, ((1, 2, 3, 4), (5, 6, 7, 8)))]
     host.link.poll(0.01)
-    [(header, message)] = [item for item in host.sent() if isinstance(item[1], Resend)]
-    assert (header.stream, header.frame) == (1, 9)
-    assert message == Resend(2, 2, struct.pack("<8H", *range(1, 9)))
-
-
-def test_without_the_capability_nothing_is_asked_for():
-    host = opened(HelloReply(VERSION, 1, 0, int(Capability.LOG), MAX_CONTROL, 10, 1, 5))
-    host.frames.lost = [Missing(1, 9, ResendFlag.END, ())]
-    host.link.poll(0.01)
-    assert not [m for m in host.messages() if isinstance(m, Resend)]
+    resend = Resend(ResendFlag.END, 2, struct.pack("<8H", *range(1, 9)))
+    sent = [(header.frame, header.stream, message) for header, message in host.sent()]
+    assert sent == [(7, 1, resend)] * asks
 
 
 def test_nothing_is_asked_for_while_the_line_stands_still():
@@ -485,6 +565,15 @@ def test_nothing_is_asked_for_again_before_anything_has_come_since():
         host.link.poll(turn / 100 + 0.001)
         asks.append(len([m for m in host.messages() if isinstance(m, Resend)]))
     assert asks == [1, *8 * [0], 1, *4 * [0]], "once at first, once after the line went on"
+
+
+@pytest.mark.parametrize(("late", "asks"), [(0.19, ["Resend"]), (0.2, [])])
+def test_a_line_stands_still_after_two_heartbeats(late, asks):
+    host = opened()
+    host.without_heartbeats()
+    host.frames.lost = [Missing(0, 0, ResendFlag.START, ())]
+    host.link.poll(late)
+    assert host.kinds() == asks
 
 
 # --- signs of life ---------------------------------------------------------------------------
@@ -539,3 +628,84 @@ def test_a_busy_lease_is_bounded():
     # A shorter one does not end it.
     host.say(Busy(1, 1), now=0.0)
     assert not host.link.is_silent(MAX_BUSY_MS / 1000)
+
+
+def test_silence_is_counted_from_the_last_packet_and_from_the_end_of_a_lease():
+    host = opened()
+    host.say(Log(1, 0, b""), now=10.0)
+    assert not host.link.is_silent(10.89)
+    assert host.link.is_silent(10.91)
+    host.say(Busy(1, 2000), now=10.5)
+    assert not host.link.is_silent(13.39)
+    assert host.link.is_silent(13.41)
+    # A shorter lease does not end a longer one, and a long one is cut.
+    host.say(Busy(1, 0), now=10.5)
+    assert not host.link.is_silent(13.39)
+    host.say(Busy(1, 60000), now=10.5)
+    assert not host.link.is_silent(10.5 + 10 + 0.89)
+    assert host.link.is_silent(10.5 + 10 + 0.91)
+
+
+def test_a_lease_lasts_as_long_as_it_says():
+    host = opened()
+    host.say(Busy(BusyReason.FLASH, 10_000))
+    assert not host.link.is_silent(10.8999)
+    assert host.link.is_silent(10.9001)
+
+
+def test_the_beginning_of_a_packet_is_a_sign_of_life_and_no_byte_is_none():
+    host = opened()
+    host.link.received(0, 5.0)
+    assert host.link.is_silent(5.0)
+    host.bytes(b"\x8aL", 6.0)
+    assert not host.link.is_silent(6.5)
+    host.bytes(bytes(100), 7.0)
+    assert host.link.is_silent(7.5)
+
+
+def test_a_packet_found_in_noise_is_a_sign_of_life():
+    host = opened()
+    good = encode_packet(ALIVE.TYPE, ALIVE.encode(), nonce=NONCE, sequence=1)
+    # What follows is noise as well, so the line is out of sync when the call ends.
+    host.bytes(b"x" * HEADER_BYTES + good + b"y" * 200, 5.0)
+    assert not host.link.is_silent(5.85)
+
+
+def test_each_resume_adds_its_own_time_away():
+    host = opened()
+    host.say(Log(1, 0, b""), now=1.0)
+    host.link.resume(11.0)
+    host.link.resume(12.0)
+    assert host.frames.told("resume") == [("resume", 10.0), ("resume", 1.0)]
+    assert not host.link.is_silent(12.85)
+    assert host.link.is_silent(13.0)
+
+
+def test_a_new_link_may_be_resumed_before_its_session():
+    """The driver does so: it counts from when it begins to listen."""
+    host = Host()
+    request = host.link.hello(0.0)
+    host.link.resume(1000.0)
+    host.say(REPLY, request.id, 1000.0)
+    assert not host.link.is_silent(1000.9)
+    assert host.link.is_silent(1000.91)
+
+
+def test_time_away_is_counted_from_the_last_poll():
+    host = opened()
+    host.link.poll(8.0)
+    host.link.resume(9.0)
+    # One second away, not nine: the last packet counts as heard at 1 s.
+    assert not host.link.is_silent(1.9)
+    assert host.link.is_silent(1.91)
+
+
+def test_time_away_does_not_stall_a_packet_under_way():
+    host = opened()
+    packet = encode_packet(MessageType.LOG, bytes(40), nonce=NONCE, sequence=1)
+    host.bytes(packet[: HEADER_BYTES + 8], 0.0)
+    host.link.resume(60.0)
+    host.link.poll(60.2)
+    assert not host.rejects
+    host.link.poll(60.25)
+    assert host.rejects[Reject.STALL] == 1

@@ -6,6 +6,7 @@ import array
 import errno
 import threading
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from lab.slowdown import patience
 
 from lenslink.deadline import Deadline
 from lenslink.errors import (
+    Ambiguous,
     DeviceBusy,
     Disconnected,
     LensLinkError,
@@ -24,8 +26,9 @@ from lenslink.errors import (
     Timeout,
     VersionMismatch,
 )
+from lenslink.transports import usb as usb_transport
 from lenslink.transports.base import Line
-from lenslink.transports.usb import Found, open_module
+from lenslink.transports.usb import Found, UsbOpener, choose_module, open_module
 from lenslink.transports.usblanes import READ_BYTES, UsbTransport
 
 OUT, IN = 0x03, 0x83
@@ -46,9 +49,10 @@ class FakeDevice:
 
     idVendor, idProduct, bcdDevice = 0x2E8A, 0x0005, 0x0100  # noqa: N815 - pyusb's names
     speed: int | None = 2
-    bus, port_numbers = 1, (4, 2)
 
-    def __init__(self) -> None:
+    def __init__(self, serial_number: str | None = "S1") -> None:
+        self.serial_number = serial_number
+        self.address = 1
         self.answers: dict[int, list[bytes | int]] = {}
         self.written: list[bytes] = []
         self.write_error: int | None = None
@@ -113,12 +117,12 @@ def transport(device: FakeDevice, lanes: int = 1) -> UsbTransport:
 
 def test_the_speed_that_was_negotiated_bounds_the_rate() -> None:
     device = FakeDevice()
-    assert transport(device).line == Line("full", 1_216_000, "1-4.2")
+    assert transport(device).line == Line("full", 1_216_000)
     device.speed = 3
-    assert transport(device).line == Line("high", 53_248_000, "1-4.2")
+    assert transport(device).line == Line("high", 53_248_000)
     # As where the system does not say.
     device.speed = None
-    assert transport(device).line == Line(port="1-4.2")
+    assert transport(device).line == Line()
 
 
 def memory(*sizes: int) -> list[memoryview]:
@@ -284,3 +288,65 @@ def test_another_major_version_is_refused() -> None:
 def test_an_interface_of_other_endpoints(addresses: tuple[int, ...]) -> None:
     with pytest.raises(ProtocolError, match="bulk OUT"):
         open_module(found(FakeDevice(), *addresses), "usb:")
+
+
+# --- serial numbers -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plug(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``plug(device, ...)`` makes these the modules on USB."""
+
+    def plugged(*devices: FakeDevice) -> None:
+        monkeypatch.setattr(usb_transport, "libusb", object)
+        monkeypatch.setattr(
+            usb_transport, "find_modules", lambda backend: iter([found(each) for each in devices])
+        )
+
+    return plugged
+
+
+def test_a_module_is_listed_under_its_serial_number(plug: Callable[..., None]) -> None:
+    plug(FakeDevice("S1"))
+    [listed] = UsbOpener().devices()
+    assert (listed.url, listed.serial) == ("usb:S1", "S1")
+    assert choose_module(None, "S1", "usb:S1").serial() == "S1"
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="pyusb's None for a device without a serial number becomes the text 'None': "
+    "the module is listed as usb:None, with that serial number",
+)
+def test_a_module_without_a_serial_number_is_listed_without_one(plug: Callable[..., None]) -> None:
+    plug(FakeDevice(None))
+    [listed] = UsbOpener().devices()
+    assert (listed.url, listed.serial) == ("usb:", None)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=pytest.fail.Exception,
+    reason="pyusb's None for a device without a serial number becomes the text 'None': "
+    "usb:None opens such a module, where no module has this serial number",
+)
+def test_no_serial_number_matches_a_module_without_one(plug: Callable[..., None]) -> None:
+    plug(FakeDevice(None))
+    with pytest.raises(NotFound, match="no module on USB has this serial number"):
+        choose_module(None, "None", "usb:None")
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="the cure in the message is the URL that has just failed: two modules with the same "
+    "serial number cannot be told apart by usb:SERIAL",
+)
+def test_two_modules_with_one_serial_number_are_not_cured_by_naming_it(
+    plug: Callable[..., None],
+) -> None:
+    plug(FakeDevice("S1"), FakeDevice("S1"))
+    with pytest.raises(Ambiguous, match="2 modules on USB") as caught:
+        choose_module(None, "S1", "usb:S1")
+    assert "usb:SERIAL" not in str(caught.value)

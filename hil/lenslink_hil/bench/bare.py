@@ -11,9 +11,9 @@ import time
 from contextlib import closing
 
 import numpy as np
-from isal.isal_zlib import crc32
 
 from lenslink.errors import RigError
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.params import HEADER_BYTES
 
 from .lines import Gone, Line, connect

@@ -54,10 +54,6 @@ def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
     with closing(frames):
         with next(frames) as first:
             wrong += _wrong(first, effort)
-        while device.training:
-            # What comes while the link is trained is no measure of what it has learnt.
-            with next(frames) as early:
-                wrong += _wrong(early, effort)
         plan = device.configuration()
         assert plan is not None
         before, began = device.stats, device.reading()

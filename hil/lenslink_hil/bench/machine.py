@@ -10,6 +10,8 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+from lenslink_protocol.crc import LIBRARY
+
 
 def describe() -> dict[str, object]:
     """Processor, cores, memory, system, versions, commit, load and date."""
@@ -23,7 +25,7 @@ def describe() -> dict[str, object]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "lenslink": version("lenslink"),
         "commit": _commit(),
-        "isal": version("isal"),
+        "isal": version("isal") if LIBRARY == "isal" else f"absent, CRC by {LIBRARY}",
         "numpy": version("numpy"),
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -19,7 +19,7 @@ from lenslink_protocol.messages import Configure, Configured, Hello
 from lenslink_protocol.params import HEADER_BYTES, MAX_PAYLOAD, MAX_STREAMS
 
 from ..benches.board import configuration, load_board
-from ..virtual import InstantPorts
+from ..virtual import InstantPorts, feed_module
 
 MODE = 1
 _TYPE = 5
@@ -83,15 +83,8 @@ class ReadyModule(firmware.Module):  # type: ignore[misc]
             yield packet
 
     def feed(self, data: bytes) -> None:
-        """Bytes from the host."""
-        rest = memoryview(data)
-        while rest:
-            space = self.link.receiver.space()
-            count = min(len(space), len(rest))
-            space[:count] = rest[:count]
-            self.link.receiver.received(count, self.clock.now())
-            self.link.poll()
-            rest = rest[count:]
+        """Receive bytes from the host."""
+        feed_module(self.link, data, self.clock.now())
 
     def credit(self, stream: int) -> int:
         """Bytes of tiles that may be sent."""

@@ -15,11 +15,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from isal.isal_zlib import crc32
-
 import lenslink
 from lenslink import Device, Frame, FrameStatus
 from lenslink.errors import LensLinkError, RigError
+from lenslink_protocol.crc import crc32
 
 from .bare import Bare, ping
 

@@ -9,10 +9,10 @@ xored to what the rest of the header contributes.
 from __future__ import annotations
 
 import numpy as np
-from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
 from lenslink.transports.placed import PlacedFrame
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.framing import VERSION, encode_packet
 from lenslink_protocol.ids import MessageType
 from lenslink_protocol.messages import HEADER, MAGIC, Configured

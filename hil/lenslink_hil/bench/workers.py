@@ -11,8 +11,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from lenslink.context import ClosesOnExit
 from lenslink.deadline import Deadline
 from lenslink.errors import RigError
 from lenslink.isp import segment
@@ -22,7 +23,7 @@ _END_S = 2.0
 _LONG = 60
 
 
-class Worker:
+class Worker(ClosesOnExit):
     """A process that speaks lines of JSON; a context manager that ends it."""
 
     def __init__(self, module: str, arguments: Sequence[str], folder: Path) -> None:
@@ -91,12 +92,6 @@ class Worker:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_END_S)
         self._errors.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _died(self) -> RigError:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -169,9 +169,7 @@ class PicoTransport(UsbTransport):
     def __init__(self, module: PicoModule, device: Any, out: Any, ins: list[int]) -> None:
         self.module = module
         super().__init__(device, out, ins)
-        self.line = replace(
-            self.line, bus=module.bus, image_sha256=module.board.image.sha256, port=None
-        )
+        self.line = replace(self.line, bus=module.bus, image_sha256=module.board.image.sha256)
 
     def now(self) -> float:
         """Emulated seconds."""

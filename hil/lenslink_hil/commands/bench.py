@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lenslink.cli.opening import opened, show_logs, url_argument
-from lenslink.cli.options import Seconds, Settings, common_options, pass_settings
-from lenslink.cli.screen import Progress, Screen, emit_json
+from lenslink.cli.options import CommonOptions, Seconds, common_options, pass_common
+from lenslink.cli.screen import Progress, Screen, emit_json, emit_table
 from lenslink.errors import UsageError
+from lenslink.transports import choose
 from lenslink_protocol.packings import Packing
 from lenslink_protocol.params import MAX_PAYLOAD
 
+if TYPE_CHECKING:
+    from ..bench.link import Effort
+
 _FAILED = 7
+# How long a link is measured, and each point of a sweep: there are some twenty.
+_LINK_S = 5.0
+_SWEEP_S = 1.0
 _OUTPUT = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -47,9 +54,9 @@ def bench() -> None:
 @click.option("-f", "--force", is_flag=True, help="Overwrite a chart that exists.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @common_options
-@pass_settings
+@pass_common
 def host(
-    settings: Settings,
+    common: CommonOptions,
     *,
     quick: bool,
     transports: tuple[str, ...],
@@ -79,7 +86,7 @@ def host(
         drawing.check(plot)
     if output is not None:
         report.check(output)
-    screen = Screen(settings)
+    screen = Screen(common)
     with screen.progress() as progress:
         result = run.run(transports or run.TRANSPORTS, quick, _saying(progress))
     if plot is not None:
@@ -104,8 +111,8 @@ def host(
 @click.option("--output", type=_OUTPUT, metavar="FILE.md", help="Write or renew the report there.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @common_options
-@pass_settings
-def peers(settings: Settings, *, output: Path | None, as_json: bool) -> None:
+@pass_common
+def peers(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
     """The same payload through what others would use, as far as it is installed.
 
     The extra 'bench' brings the ones that pip can install; Aravis is a package of the system. What
@@ -121,7 +128,7 @@ def peers(settings: Settings, *, output: Path | None, as_json: bool) -> None:
 
     if output is not None:
         report.check(output)
-    screen = Screen(settings)
+    screen = Screen(common)
     with screen.progress() as progress:
         result = run.run(_saying(progress))
     if output is not None:
@@ -150,7 +157,12 @@ def peers(settings: Settings, *, output: Path | None, as_json: bool) -> None:
     metavar="N",
     help="Longest tile.  [default: the module's choice]",
 )
-@click.option("--duration", type=Seconds(), metavar="SECONDS", help="Of the link's clock. [5]")
+@click.option(
+    "--duration",
+    type=Seconds(),
+    metavar="SECONDS",
+    help="Of the link's clock.  [default: 5; for each line of a sweep 1]",
+)
 @click.option("--frames", type=click.IntRange(min=2), metavar="N", help="End after N frames.")
 @click.option(
     "--check",
@@ -158,12 +170,17 @@ def peers(settings: Settings, *, output: Path | None, as_json: bool) -> None:
     help="The pattern that the module shows: compare every pixel. Takes time of the host's.",
 )
 @click.option("--seed", type=int, default=0, help="Of the pattern 'prbs'.")
+@click.option(
+    "--sweep",
+    is_flag=True,
+    help="Measure lanes, packings and tile sizes in turn, and print which to pin.",
+)
 @click.option("--output", type=_OUTPUT, metavar="FILE.md", help="Write or renew the report there.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @common_options
-@pass_settings
+@pass_common
 def link(
-    settings: Settings,
+    common: CommonOptions,
     url: str | None,
     *,
     mode: str | None,
@@ -173,6 +190,7 @@ def link(
     frames: int | None,
     check: str | None,
     seed: int,
+    sweep: bool,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -182,11 +200,18 @@ def link(
     lie on the link. The ceiling is that of the USB speed that was negotiated, or the board's own;
     of other lines it is unknown. On an emulated board time is the emulated clock's.
 
+    --sweep measures the link as URL opens it, then with other numbers of lanes, other packings and
+    other tile sizes, as far as URL and the module offer them. Each keeps its fastest value while
+    the next is varied; what URL and options name is not varied. It prints the options to pin, if
+    any gains 3 %. Ctrl-C ends it with what has been measured until then.
+
     \b
     Examples:
       lenslink bench link usb:
       lenslink bench link 'usbip:?scene=prbs&lanes=4' --check prbs --frames 100
       lenslink bench link sim: --packing lsb --json | jq .wire_bytes_per_s
+      lenslink bench link usb: --sweep
+      lenslink bench link usb: --sweep --json | jq -r .command
     """
     from ..bench import link as run
     from ..bench import report
@@ -195,9 +220,15 @@ def link(
         raise UsageError("--duration and --frames: one of them ends the measurement")
     if output is not None:
         report.check(output)
-    screen = Screen(settings)
-    effort = run.Effort(mode, packing, tile_bytes or 0, frames, duration or 5.0, check, seed)
-    with opened(url, settings, screen) as device, screen.progress() as progress:
+    if sweep and output is not None:
+        raise UsageError("--sweep and --output: the report has no place for a sweep")
+    screen = Screen(common)
+    seconds = duration or (_SWEEP_S if sweep else _LINK_S)
+    effort = run.Effort(mode, packing, tile_bytes or 0, frames, seconds, check, seed)
+    if sweep:
+        _sweep(choose(url), effort, common, screen, as_json)
+        return
+    with opened(url, common, screen) as device, screen.progress() as progress:
 
         def say(text: Callable[[], str]) -> None:
             progress.update(text)
@@ -214,6 +245,36 @@ def link(
             click.echo(line)
     if result["wrong_pixels"]:
         raise click.exceptions.Exit(_FAILED)
+
+
+def _sweep(url: str, effort: Effort, common: CommonOptions, screen: Screen, as_json: bool) -> None:
+    """Measure every point, then print the table and what to pin."""
+    from ..bench import sweep as run
+
+    stopped: KeyboardInterrupt | None = None
+    with screen.progress() as progress:
+        sweep = run.Sweep(url, effort, lambda each: opened(each, common, screen), progress.update)
+        with sweep:
+            try:
+                sweep.run()
+            except KeyboardInterrupt as interrupt:
+                if not sweep.rates:
+                    raise
+                stopped = interrupt
+    report = sweep.report(stopped is not None)
+    if as_json:
+        emit_json(report)
+    else:
+        emit_table(run.rows(report), run.HEADER)
+        for line in run.summary(report):
+            click.echo(line)
+    for each in report["not_run"]:
+        screen.say(f"NOT RUN: {run.settings_text(each)}: {each['why']}")
+    if report["wrong_pixels"]:
+        raise click.exceptions.Exit(_FAILED)
+    if stopped is not None:
+        # The report has said it already.
+        raise click.exceptions.Exit(getattr(stopped, "exit_code", 130))
 
 
 def _saying(progress: Progress) -> Any:

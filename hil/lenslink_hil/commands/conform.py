@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lenslink.cli.options import Settings, common_options, pass_settings
+from lenslink.cli.options import CommonOptions, common_options, pass_common
 from lenslink.cli.screen import Screen, emit_json, one_line
 from lenslink.errors import UsageError
 
@@ -61,11 +61,11 @@ def conform() -> None:
 @click.argument("url", envvar="LENSLINK_URL", metavar="URL")
 @_report_options
 @common_options
-@pass_settings
+@pass_common
 @click.pass_context
 def module(
     ctx: click.Context,
-    settings: Settings,
+    common: CommonOptions,
     url: str,
     *,
     clause: str | None,
@@ -86,8 +86,8 @@ def module(
     if list_only:
         _list(cases, as_json)
         return
-    out = _Output(settings, as_json, junit, html, f"{url}, a module")
-    ctx.exit(out.report(run_modules(url, cases, clause, settings.timeout)))
+    out = _Output(common, as_json, junit, html, f"{url}, a module")
+    ctx.exit(out.report(run_modules(url, cases, clause, common.timeout)))
 
 
 @conform.command(context_settings={"ignore_unknown_options": True})
@@ -95,11 +95,11 @@ def module(
 @_report_options
 @common_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@pass_settings
+@pass_common
 @click.pass_context
 def host(
     ctx: click.Context,
-    settings: Settings,
+    common: CommonOptions,
     listen: str,
     *,
     command: tuple[str, ...],
@@ -129,7 +129,7 @@ def host(
     words = command or DEFAULT_COMMAND
     if not any("{url}" in word for word in words):
         raise UsageError("COMMAND has no {url} in it: it would not know what to open")
-    out = _Output(settings, as_json, junit, html, f"{' '.join(words)}, a host")
+    out = _Output(common, as_json, junit, html, f"{' '.join(words)}, a host")
 
     def run() -> Iterable[Verdict]:
         with listening(listen, several=True) as listener:
@@ -165,11 +165,11 @@ def matrix(ctx: click.Context, *, as_json: bool) -> None:
 @conform.command()
 @_report_options
 @common_options
-@pass_settings
+@pass_common
 @click.pass_context
 def selftest(
     ctx: click.Context,
-    settings: Settings,
+    common: CommonOptions,
     *,
     clause: str | None,
     list_only: bool,
@@ -188,7 +188,7 @@ def selftest(
     if list_only:
         _list(cases, as_json)
         return
-    out = _Output(settings, as_json, junit, html, "the conformance kit itself")
+    out = _Output(common, as_json, junit, html, "the conformance kit itself")
     ctx.exit(out.report(run(clause)))
 
 
@@ -218,13 +218,13 @@ class _Output:
 
     def __init__(
         self,
-        settings: Settings,
+        common: CommonOptions,
         as_json: bool,
         junit: Path | None,
         html: Path | None,
         subject: str,
     ) -> None:
-        self._screen = Screen(settings)
+        self._screen = Screen(common)
         self._as_json = as_json
         self._junit = junit
         self._html = html

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from lenslink.cli.options import Settings, common_options, pass_settings
+from lenslink.cli.options import CommonOptions, common_options, pass_common
 from lenslink.cli.screen import Screen, emit_json, emit_table
 from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError, RigError
@@ -38,22 +38,22 @@ def pico() -> None:
 
 @pico.command()
 @common_options
-@pass_settings
-def setup(settings: Settings, /) -> None:
+@pass_common
+def setup(common: CommonOptions, /) -> None:
     """Install the emulator, rp2040js, into the user's cache: npm ci, of what a lock file pins."""
     from ..pico.setup import install
 
-    path = install(Deadline(settings.timeout, "npm ci"))
-    Screen(settings).say(f"lenslink: rp2040js is at {path}")
+    path = install(Deadline(common.timeout, "npm ci"))
+    Screen(common).say(f"lenslink: rp2040js is at {path}")
 
 
 @pico.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @common_options
-@pass_settings
-def status(settings: Settings, /, as_json: bool) -> None:
+@pass_common
+def status(common: CommonOptions, /, as_json: bool) -> None:
     """Say what of it is there. The exit code is 11 if something that is needed is not."""
-    del settings
+    del common
     from ..pico.image import bootrom_path, load_image
     from ..pico.setup import find_library, find_node
 

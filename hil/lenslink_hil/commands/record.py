@@ -10,7 +10,7 @@ import click
 
 from lenslink.cli.frames import Shot, shot_options
 from lenslink.cli.opening import show_logs, url_argument
-from lenslink.cli.options import Seconds, Settings, common_options, pass_settings
+from lenslink.cli.options import CommonOptions, Seconds, common_options, pass_common
 from lenslink.cli.screen import Screen, emit_json
 from lenslink.cli.tally import Ended, Tally
 from lenslink.cli.values import show_bytes
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 @click.option("-f", "--force", is_flag=True, help="Overwrite a file that exists.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON line for the whole.")
 @common_options
-@pass_settings
+@pass_common
 def record(
-    settings: Settings,
+    common: CommonOptions,
     url: str | None,
     *,
     output: str,
@@ -66,7 +66,7 @@ def record(
     from ..record import describe, lanes_of, recording
 
     path = _target(output, force)
-    screen = Screen(settings)
+    screen = Screen(common)
     shot = Shot(mode, exposure_us, gain_milli, focus_mdpt, packing)
     tally = Tally()
     stopped: KeyboardInterrupt | LensLinkError | None = None
@@ -83,7 +83,7 @@ def record(
 
     with ExitStack() as stack:
         try:
-            device = lenslink.open(address, timeout=settings.timeout, wrap=wrap)
+            device = lenslink.open(address, timeout=common.timeout, wrap=wrap)
             stack.enter_context(device)
             assert writer is not None
             if device.note:

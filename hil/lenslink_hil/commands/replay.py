@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lenslink.cli.options import Settings, common_options, pass_settings
+from lenslink.cli.options import CommonOptions, common_options, pass_common
 from lenslink.cli.screen import Screen, emit_json
 from lenslink.errors import UsageError
 
@@ -41,9 +41,9 @@ _DIFFERENT = 7
 @click.option("-f", "--force", is_flag=True, help="Overwrite a file that exists.")
 @click.option("--json", "as_json", is_flag=True, help="As host, or exporting: a line of JSON.")
 @common_options
-@pass_settings
+@pass_common
 def replay(
-    settings: Settings,
+    common: CommonOptions,
     recording: str,
     url: str | None,
     *,
@@ -79,7 +79,7 @@ def replay(
         raise UsageError("--as host needs the URL of a module")
     if side == "module" and url is not None and export_to is None:
         raise UsageError("a URL is for --as host; --as module takes --listen URL")
-    path, screen = Path(recording), Screen(settings)
+    path, screen = Path(recording), Screen(common)
     loaded = load(path)
     if loaded.cut:
         screen.say(f"lenslink: the recording is {loaded.cut}")
@@ -87,7 +87,7 @@ def replay(
         _export(path, Path(export_to), force, as_json, screen)
     elif side == "host":
         assert url is not None
-        _play_host(path, url, as_json, settings, screen)
+        _play_host(path, url, as_json, common, screen)
     else:
         _serve(path, listen, speed, screen)
 
@@ -107,7 +107,7 @@ def _export(path: Path, target: Path, force: bool, as_json: bool, screen: Screen
     screen.say(f"lenslink: to read it: tshark -X lua_script:{path_of_dissector()} -r {target}")
 
 
-def _play_host(path: Path, url: str, as_json: bool, settings: Settings, screen: Screen) -> None:
+def _play_host(path: Path, url: str, as_json: bool, common: CommonOptions, screen: Screen) -> None:
     from lenslink.deadline import Deadline
     from lenslink.transports import open_transport, parse
 
@@ -115,7 +115,7 @@ def _play_host(path: Path, url: str, as_json: bool, settings: Settings, screen: 
     from ..script import scripted
 
     script = scripted(path)
-    deadline = Deadline(settings.timeout, f"the session with {url}")
+    deadline = Deadline(common.timeout, f"the session with {url}")
     transport = open_transport(parse(url), deadline)
     try:
         compared = HostPlayer(script, transport).run(deadline)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from lenslink.cli.checks import Check, CheckedCommand
-from lenslink.cli.options import Settings, common_options, pass_settings
+from lenslink.cli.options import CommonOptions, common_options, pass_common
 from lenslink.cli.screen import Screen
 from lenslink.errors import RigError
 
@@ -47,9 +47,9 @@ def _micropython() -> Check:
 @click.option("--serial", metavar="TEXT", help="Serial number.  [default: SIM-<process id>]")
 @_module_options
 @common_options
-@pass_settings
+@pass_common
 def sim(
-    settings: Settings, /, listen: str | None, serial: str | None, **options: str | None
+    common: CommonOptions, /, listen: str | None, serial: str | None, **options: str | None
 ) -> None:
     """Serve a simulated camera module to other programs, until Ctrl-C.
 
@@ -69,9 +69,9 @@ def sim(
     from .socket_address import listening
 
     chosen = {key: value for key, value in options.items() if value is not None}
-    screen = Screen(settings)
+    screen = Screen(common)
     with listening(listen) as listener:
-        server = Server(listener, chosen, serial or f"SIM-{os.getpid()}", settings.timeout, screen)
+        server = Server(listener, chosen, serial or f"SIM-{os.getpid()}", common.timeout, screen)
         server.check()
         with server.registered():
             click.echo(listener.url)

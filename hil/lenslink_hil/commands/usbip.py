@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from lenslink.cli.options import Settings, common_options, pass_settings
+from lenslink.cli.options import CommonOptions, common_options, pass_common
 from lenslink.cli.screen import Screen
 from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError
@@ -44,9 +44,9 @@ def _board_options(function: F) -> F:
 @click.option("--cdc", is_flag=True, help="A board that has its serial port only.")
 @_board_options
 @common_options
-@pass_settings
+@pass_common
 def usbip(
-    settings: Settings, /, listen: str, serial: str | None, cdc: bool, **options: str | None
+    common: CommonOptions, /, listen: str, serial: str | None, cdc: bool, **options: str | None
 ) -> None:
     """Serve a virtual USB board by USB/IP, until Ctrl-C.
 
@@ -64,13 +64,13 @@ def usbip(
     from .socket_address import listening
 
     chosen = {key: value for key, value in options.items() if value is not None}
-    screen = Screen(settings)
+    screen = Screen(common)
     with listening(f"tcp:{listen}") as listener:
         board = VirtualBoard(
             chosen, serial or f"USBIP-{os.getpid()}", cdc=cdc, listener=listener.socket
         )
         try:
-            board.plug(Deadline(settings.timeout, "starting the board"))
+            board.plug(Deadline(common.timeout, "starting the board"))
             url = f"usbip:{listener.url.partition(':')[2]}"
             with contextlib.ExitStack() as stack:
                 if not cdc:
@@ -79,7 +79,7 @@ def usbip(
                 click.echo(url)
                 screen.say("lenslink: serving a virtual board as device 1-1; Ctrl-C ends it")
                 while True:
-                    _watch(board, screen, settings.timeout)
+                    _watch(board, screen, common.timeout)
         finally:
             board.close()
 

@@ -12,11 +12,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
 
+from lenslink.context import ClosesOnExit
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
 from lenslink.transports import open_transport, parse
@@ -124,7 +124,7 @@ def run_modules(
             wire.close()
 
 
-class HostProcess:
+class HostProcess(ClosesOnExit):
     """A host that is started for one session, and the connections it makes to us: its lanes."""
 
     def __init__(self, listener: Listener, command: Sequence[str]) -> None:
@@ -263,14 +263,3 @@ class HostProcess:
             for each in self._sockets:
                 each.close()
         self._folder.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -6,10 +6,10 @@ receiver would share its faults.
 
 from __future__ import annotations
 
-from binascii import crc32
 from dataclasses import dataclass
 from typing import Any
 
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import MessageType
 from lenslink_protocol.messages import BY_TYPE, HEADER, MAGIC, AnyMessage, Header
 from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, MAX_PAYLOAD

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from lenslink.errors import LensLinkError, UsageError
 
@@ -78,23 +78,14 @@ def run_module_case(case: ModuleCase, wire: Wire) -> tuple[str, str]:
     return verdict
 
 
-class HostRun(Protocol):
-    """A host that has been started: a context manager that ends it."""
+class HostRun(AbstractContextManager["HostRun"], Protocol):
+    """A running host. The end of its ``with`` block ends it."""
 
     @property
     def wire(self) -> Wire: ...
 
     def finish(self) -> Outcome:
         """Let the host come to its end; what it has made of it."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
 
 def run_host_case(case: HostCase, start: Callable[[], HostRun]) -> tuple[str, str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from binascii import crc32
 from collections import Counter, deque
 from collections.abc import Callable, Generator
-from types import TracebackType
 from typing import Self
 
+from lenslink.context import ClosesOnExit
 from lenslink.pool import Pool
 from lenslink.reassembly import Assembly, Reassembly, pixels
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Capability, CloseReason, EndStatus, Reject
 from lenslink_protocol.link import Link, Request
 from lenslink_protocol.manifest import Mode, parse_manifest
@@ -45,7 +45,7 @@ class _GivenUp(Exception):
     """The host ends: the message says why."""
 
 
-class VirtualHost:
+class VirtualHost(ClosesOnExit):
     """A host that takes one still; *tamper* is its defect, and subclasses have others."""
 
     lanes = 2
@@ -94,15 +94,7 @@ class VirtualHost:
         if self._outcome is not None:
             raise Gone("the host has ended")
         for piece in self._tamper.to_tested(data):
-            rest = memoryview(piece)
-            while rest:
-                taken = 0
-                for buffer in self.link.lanes[lane].receiver.buffers():
-                    part = rest[: len(buffer)]
-                    buffer[: len(part)] = part
-                    rest = rest[len(part) :]
-                    taken += len(part)
-                self.link.received(taken, self.clock.seconds, lane)
+            self.link.feed(piece, self.clock.seconds, lane)
 
     def receive(self, seconds: float) -> bytes:
         end = self.clock.us + max(1, round(seconds * 1e6))
@@ -145,17 +137,6 @@ class VirtualHost:
             self.clock.us += _STEP_US
             self._step()
         return self._outcome or Outcome(False, None, "it did not end")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # --- the host -------------------------------------------------------------------------
 

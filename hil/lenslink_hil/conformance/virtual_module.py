@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from binascii import crc32
 from collections import deque
 from dataclasses import replace
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from lensfw import module as firmware
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Cfa
 from lenslink_protocol.packings import packings, pixel_format
 
 from ..benches.board import configuration, load_board
-from ..virtual import InstantPorts, VirtualClock
+from ..virtual import InstantPorts, VirtualClock, feed_module
 from .wire import Tamper
 
 WIDTH, HEIGHT = 64, 48
@@ -86,14 +86,7 @@ class VirtualModule:
     def send(self, data: bytes, lane: int = 0) -> None:
         del lane
         for piece in self._tamper.to_tested(data):
-            rest = memoryview(piece)
-            while rest:
-                space = self.module.link.receiver.space()
-                count = min(len(space), len(rest))
-                space[:count] = rest[:count]
-                self.module.link.receiver.received(count, self.clock.us)
-                self.module.link.poll()
-                rest = rest[count:]
+            feed_module(self.module.link, piece, self.clock.us)
 
     def receive(self, seconds: float) -> bytes:
         end = self.clock.us + max(1, round(seconds * 1e6))

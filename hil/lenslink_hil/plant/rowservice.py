@@ -23,10 +23,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from isal.isal_zlib import crc32
-
 from lenslink.errors import ProtocolError
 from lenslink.raw.packing import pack
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.packings import Layout, is_known, layout
 
 from .binning import Rows

@@ -13,7 +13,7 @@ from lenslink.errors import ProtocolError, UsageError
 
 from .frames import Shot, frame_json, shot_options
 from .opening import opened, url_argument
-from .options import Settings, common_options, pass_settings
+from .options import CommonOptions, common_options, pass_common
 from .screen import Screen, emit_json
 from .values import show_bytes, show_rejects
 
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @common_options
-@pass_settings
+@pass_common
 def capture(
-    settings: Settings,
+    common: CommonOptions,
     url: str | None,
     *,
     outputs: tuple[Path, ...],
@@ -69,14 +69,14 @@ def capture(
     """
     from lenslink.raw.files import check_output, save
 
-    screen = Screen(settings)
+    screen = Screen(common)
     shot = Shot(mode, exposure_us, gain_milli, focus_mdpt, packing)
     paths = outputs or (Path(f"lenslink-{datetime.now():%Y%m%d-%H%M%S}.dng"),)
     for index, path in enumerate(paths):
         check_output(path, force)
         if path.absolute() in [other.absolute() for other in paths[:index]]:
             raise UsageError(f"{path} is named twice")
-    with opened(url, settings, screen) as device, screen.progress() as progress:
+    with opened(url, common, screen) as device, screen.progress() as progress:
         progress.show("capturing ...")
         began = time.monotonic()
         with device.capture(mode, **shot.arguments()) as frame:

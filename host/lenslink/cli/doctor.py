@@ -18,7 +18,7 @@ import lenslink
 from lenslink.errors import LensLinkError, RigError
 
 from .checks import Check, CheckedCommand
-from .options import Settings, common_options, pass_settings
+from .options import CommonOptions, common_options, pass_common
 from .screen import Screen, emit_json, emit_table
 
 _SIM = "sim:?scene=ramp&width=64&height=64"
@@ -29,9 +29,9 @@ _REQUIREMENT = re.compile(r"[A-Za-z0-9._-]+")
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @common_options
-@pass_settings
+@pass_common
 @click.pass_context
-def doctor(ctx: click.Context, settings: Settings, as_json: bool) -> None:
+def doctor(ctx: click.Context, common: CommonOptions, as_json: bool) -> None:
     """Check the installation, line by line, and say how to cure what is missing.
 
     At the end a simulated module is opened and a frame of 64 x 64 pixels taken from it. The exit
@@ -42,9 +42,9 @@ def doctor(ctx: click.Context, settings: Settings, as_json: bool) -> None:
       lenslink doctor
       lenslink doctor --json | jq '.checks[] | select(.ok | not)'
     """
-    with Screen(settings).progress() as progress:
+    with Screen(common).progress() as progress:
         checks = []
-        for check in _checks(ctx.find_root(), settings.timeout):
+        for check in _checks(ctx.find_root(), common.timeout):
             checks.append(check)
             progress.show(f"checked: {check.name} ...")
     ok = all(check.ok or not check.needed for check in checks)

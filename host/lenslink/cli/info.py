@@ -11,7 +11,7 @@ import click
 from lenslink_protocol.packings import layout
 
 from .opening import opened, url_argument
-from .options import Settings, common_options, pass_settings
+from .options import CommonOptions, common_options, pass_common
 from .screen import Screen, emit_json, emit_table
 from .values import show_focus
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 @url_argument
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @common_options
-@pass_settings
-def info(settings: Settings, url: str | None, as_json: bool) -> None:
+@pass_common
+def info(common: CommonOptions, url: str | None, as_json: bool) -> None:
     """Show what a module says of itself: its manifest, its modes, its session.
 
     URL defaults to $LENSLINK_URL, else to the only module that 'lenslink list' finds.
@@ -35,7 +35,7 @@ def info(settings: Settings, url: str | None, as_json: bool) -> None:
       lenslink info sim:
       lenslink info 'sim:?board=pico' --json
     """
-    with opened(url, settings, Screen(settings)) as device:
+    with opened(url, common, Screen(common)) as device:
         if as_json:
             emit_json(_as_json(device))
             return

@@ -10,7 +10,7 @@ import click
 
 from lenslink.errors import Disconnected
 
-from .options import Seconds, Settings, common_options, pass_settings
+from .options import CommonOptions, Seconds, common_options, pass_common
 from .screen import Screen, emit_json
 from .values import show_bytes
 
@@ -38,9 +38,9 @@ _RECENT = 256
     "--json", "as_json", is_flag=True, help="A JSON line for each frame and one for the whole."
 )
 @common_options
-@pass_settings
+@pass_common
 def isp(
-    settings: Settings,
+    common: CommonOptions,
     name: str,
     *,
     policy: Literal["latest", "every"],
@@ -63,8 +63,8 @@ def isp(
     # Loads numpy, which --help has no use for.
     from lenslink import RingReader
 
-    screen = Screen(settings)
-    timeout = settings.timeout
+    screen = Screen(common)
+    timeout = common.timeout
     with RingReader(name, policy, early=early, timeout=timeout, wait=timeout) as reader:
         report = _Report(reader, early)
         try:

@@ -8,15 +8,15 @@ import click
 
 import lenslink
 
-from .options import Settings, common_options, pass_settings
+from .options import CommonOptions, common_options, pass_common
 from .screen import Screen, emit_json, emit_table
 
 
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @common_options
-@pass_settings
-def list_command(settings: Settings, as_json: bool) -> None:
+@pass_common
+def list_command(common: CommonOptions, as_json: bool) -> None:
     """List the camera modules that can be found.
 
     A simulated module that no process serves is not listed: 'sim:' always works.
@@ -31,7 +31,7 @@ def list_command(settings: Settings, as_json: bool) -> None:
         emit_json({"schema": "lenslink.list/1", "devices": [asdict(d) for d in devices]})
         return
     if not devices:
-        Screen(settings).say("lenslink: no device found; 'sim:' needs no hardware")
+        Screen(common).say("lenslink: no device found; 'sim:' needs no hardware")
         return
     emit_table(
         (

@@ -17,7 +17,7 @@ from click.shell_completion import shell_complete
 from lenslink.errors import LensLinkError
 
 from .completion import VARIABLE
-from .options import Settings, common_options
+from .options import CommonOptions, common_options
 from .screen import one_line
 from .signals import Stopped, stoppable
 
@@ -110,46 +110,46 @@ def cli() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is returned."""
     args = list(sys.argv[1:] if argv is None else argv)
-    settings = Settings()
+    common = CommonOptions()
     try:
         with stoppable():
             _prepare_output()
-            status = _run(args, settings)
+            status = _run(args, common)
             # Now, while a full disk or a closed pipe can still be told; not at the exit.
             sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
-        status = _status(error, settings)
+        status = _status(error, common)
     return status
 
 
-def _run(args: list[str], settings: Settings) -> int:
+def _run(args: list[str], common: CommonOptions) -> int:
     instruction = os.environ.get(VARIABLE)
     if instruction:
-        return shell_complete(cli, {"obj": settings}, "lenslink", VARIABLE, instruction)
+        return shell_complete(cli, {"obj": common}, "lenslink", VARIABLE, instruction)
     if not args:
         # A script whose variable was empty must not take this for success.
-        with cli.make_context("lenslink", [], obj=settings, resilient_parsing=True) as ctx:
+        with cli.make_context("lenslink", [], obj=common, resilient_parsing=True) as ctx:
             click.echo(cli.get_help(ctx), err=True)
         return _USAGE
     try:
-        with cli.make_context("lenslink", args, obj=settings) as ctx:
+        with cli.make_context("lenslink", args, obj=common) as ctx:
             cli.invoke(ctx)
     except click.exceptions.Exit as ending:
         return ending.exit_code
     return 0
 
 
-def _status(error: BaseException, settings: Settings) -> int:
+def _status(error: BaseException, common: CommonOptions) -> int:
     """Say what went wrong, in one line, and which exit code that is."""
     if isinstance(error, BrokenPipeError):
         # Whoever read our output has read enough. What is left in the buffer goes nowhere, or
         # Python would complain about it at the exit.
         _discard_stdout()
         return 0
-    if settings.traceback:
+    if common.traceback:
         _say("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, KeyboardInterrupt):
-        if not settings.quiet:
+        if not common.quiet:
             _say("lenslink: interrupted")
         return error.exit_code if isinstance(error, Stopped) else _INTERRUPTED
     if isinstance(error, LensLinkError):
@@ -168,7 +168,7 @@ def _status(error: BaseException, settings: Settings) -> int:
         code, text = _STORAGE, f"{error.strerror or error}{name}"
     else:
         what = f"{type(error).__name__}: {error}"
-        hint = "" if settings.traceback else "; run it again with -vv for the traceback"
+        hint = "" if common.traceback else "; run it again with -vv for the traceback"
         code, text = _DEFECT, f"unexpected {what} (this is a defect of LensLink{hint})"
     _say(f"lenslink: error: {one_line(text)}")
     return code

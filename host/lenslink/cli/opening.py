@@ -11,7 +11,7 @@ import click
 
 import lenslink
 
-from .options import Settings
+from .options import CommonOptions
 from .screen import Screen
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ def url_argument(function: F) -> F:
 
 @contextmanager
 def opened(
-    url: str | None, settings: Settings, screen: Screen, ring: Ring | None = None
+    url: str | None, common: CommonOptions, screen: Screen, ring: Ring | None = None
 ) -> Iterator[Device]:
     """The module at *url*, closed at the end, with what it has to say on *screen*."""
-    with lenslink.open(url, timeout=settings.timeout, ring=ring) as device:
+    with lenslink.open(url, timeout=common.timeout, ring=ring) as device:
         if device.note:
             screen.say(f"lenslink: {device.note}")
         driver = _Shown(screen)

@@ -16,7 +16,7 @@ DEFAULT_TIMEOUT_S = 30.0
 
 
 @dataclass(slots=True)
-class Settings:
+class CommonOptions:
     """What the user wants of all commands alike."""
 
     verbose: int = 0
@@ -30,7 +30,7 @@ class Settings:
         return self.verbose > 1 or bool(os.environ.get("LENSLINK_DEBUG"))
 
 
-pass_settings = click.make_pass_decorator(Settings, ensure=True)
+pass_common = click.make_pass_decorator(CommonOptions, ensure=True)
 
 
 if TYPE_CHECKING:
@@ -57,22 +57,22 @@ class Seconds(_Number):
 
 
 def _verbose(ctx: click.Context, _: click.Parameter, value: int) -> None:
-    ctx.ensure_object(Settings).verbose += value
+    ctx.ensure_object(CommonOptions).verbose += value
 
 
 def _quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    ctx.ensure_object(Settings).quiet |= value
+    ctx.ensure_object(CommonOptions).quiet |= value
 
 
 def _timeout(ctx: click.Context, _: click.Parameter, value: float | None) -> None:
     if value is not None:
-        ctx.ensure_object(Settings).timeout = value
+        ctx.ensure_object(CommonOptions).timeout = value
 
 
 def common_options(function: F) -> F:
     """Add ``-v``, ``-q`` and ``--timeout``: people type them after the command as often as before.
 
-    They are not passed to *function*: :data:`pass_settings` gives what was said in both places.
+    They are not passed to *function*: :data:`pass_common` gives what was said in both places.
     """
     options = (
         click.option(

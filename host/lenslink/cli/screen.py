@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import Settings
+from .options import CommonOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,23 +83,23 @@ class Progress:
 class Screen:
     """stderr, as talkative as the user wants it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, common: CommonOptions) -> None:
+        self._common = common
         self._console: Console | None = None
 
     @property
     def animated(self) -> bool:
         """Whether somebody watches: a progress line would be seen, and can be redrawn."""
-        return not self._settings.quiet and sys.stderr.isatty()
+        return not self._common.quiet and sys.stderr.isatty()
 
     def say(self, text: str) -> None:
         """A line that ``-q`` suppresses."""
-        if not self._settings.quiet:
+        if not self._common.quiet:
             self._print(text)
 
     def detail(self, text: str) -> None:
         """A line that ``-v`` asks for."""
-        if self._settings.verbose:
+        if self._common.verbose:
             self._print(text)
 
     @contextmanager

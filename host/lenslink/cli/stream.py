@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from lenslink.errors import LensLinkError, UsageError
+from lenslink_protocol.params import MAX_PAYLOAD
 
 from .frames import Shot, frame_json, shot_options
 from .opening import opened, show_logs, url_argument
-from .options import Seconds, Settings, common_options, pass_settings
+from .options import CommonOptions, Seconds, common_options, pass_common
 from .screen import Screen, emit_json
 from .sink import RING, Closed, Sink, open_sink
 from .tally import Ended, Tally
@@ -38,14 +39,21 @@ if TYPE_CHECKING:
     "--scale16", is_flag=True, help="Shift pixels up to 16 bits; else 12 bits look dark in players."
 )
 @shot_options
+@click.option(
+    "--tile-bytes",
+    type=click.IntRange(min=1, max=MAX_PAYLOAD),
+    metavar="N",
+    help="Longest tile; 'lenslink bench link --sweep' says which is fast."
+    "  [default: the module's choice]",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite a file that exists.")
 @click.option(
     "--json", "as_json", is_flag=True, help="A JSON line for each frame and one for the whole."
 )
 @common_options
-@pass_settings
+@pass_common
 def stream(
-    settings: Settings,
+    common: CommonOptions,
     url: str | None,
     *,
     output: str | None,
@@ -57,6 +65,7 @@ def stream(
     gain_milli: int | None,
     focus_mdpt: int | None,
     packing: str | None,
+    tile_bytes: int | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -81,18 +90,18 @@ def stream(
         raise UsageError("--scale16 changes pixels, which a ring's readers see as they came")
     if as_json and output == "-":
         raise UsageError("--json and '-o -' both want stdout")
-    screen = Screen(settings)
+    screen = Screen(common)
     shot = Shot(mode, exposure_us, gain_milli, focus_mdpt, packing)
     open_ended = limit is None and duration is None
     tally = Tally()
     stopped: KeyboardInterrupt | LensLinkError | None = None
     with open_sink(output, force) as sink:
         try:
-            module = opened(url, settings, screen, sink.ring)
+            module = opened(url, common, screen, sink.ring)
             with module as device, screen.progress() as progress:
                 tally.begin(device)
                 # closing(): the module is told to stop before the session ends.
-                with closing(_frames(device, shot)) as frames:
+                with closing(_frames(device, shot, tile_bytes)) as frames:
                     for frame in frames:
                         with frame:
                             tally.count(frame)
@@ -124,8 +133,8 @@ def stream(
         raise stopped
 
 
-def _frames(device: Device, shot: Shot) -> Generator[Frame, None, None]:
-    return device.stream(shot.mode, **shot.arguments())
+def _frames(device: Device, shot: Shot, tile_bytes: int | None) -> Generator[Frame, None, None]:
+    return device.stream(shot.mode, tile_bytes=tile_bytes or 0, **shot.arguments())
 
 
 def _hand_on(frame: Frame, sink: Sink, scale16: bool, as_json: bool) -> None:

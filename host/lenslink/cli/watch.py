@@ -9,7 +9,7 @@ import click
 
 import lenslink
 
-from .options import Seconds, Settings, common_options, pass_settings
+from .options import CommonOptions, Seconds, common_options, pass_common
 from .screen import Screen, emit_json, one_line
 
 
@@ -17,8 +17,8 @@ from .screen import Screen, emit_json, one_line
 @click.option("--json", "as_json", is_flag=True, help="A JSON line for each change.")
 @click.option("--duration", type=Seconds(), metavar="SECONDS", help="End after so many seconds.")
 @common_options
-@pass_settings
-def watch(settings: Settings, as_json: bool, duration: float | None) -> None:
+@pass_common
+def watch(common: CommonOptions, as_json: bool, duration: float | None) -> None:
     """Show camera modules as they come and go, until Ctrl-C.
 
     Those that are there already come first. A simulated module is one that 'lenslink sim' serves.
@@ -28,7 +28,7 @@ def watch(settings: Settings, as_json: bool, duration: float | None) -> None:
       lenslink watch
       lenslink watch --json --duration 60 | jq -r 'select(.event == "arrived").device.url'
     """
-    screen = Screen(settings)
+    screen = Screen(common)
     changes = lenslink.watch(duration)
     if not as_json:
         screen.say("lenslink: watching for modules; Ctrl-C ends it")

@@ -44,9 +44,6 @@ class RingFeed(Pool):
         self._slots[id(buffer)] = (slot, end)
         return buffer
 
-    def another(self) -> Pool:
-        return RingFeed(self._ring.another())
-
     def release(self, buffer: Buffer) -> None:
         if id(buffer) in self._slots:
             self._slots[id(buffer)][1]()

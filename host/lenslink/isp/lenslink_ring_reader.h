@@ -45,8 +45,6 @@
 
 /* How long a writer may be gone before a sleeper knows. */
 #define LENSLINK_RING_LOOK_NS INT64_C(100000000)
-/* The shortest time slice that Linux grants. */
-#define LENSLINK_RING_SLICE_NS UINT64_C(100000)
 
 struct lenslink_ring {
     int descriptor;
@@ -242,28 +240,6 @@ static inline int lenslink_ring_open(struct lenslink_ring *ring, const char *pat
 failed:
     lenslink_ring_close(ring);
     return error;
-}
-
-/* Give this thread a time slice of 0.1 ms: an early reader that shares its core with the driver gets
- * the core when first rows wake it, instead of when the driver pauses. Its share of the core stays
- * what it was. Linux 6.12 and later; an older one does nothing, and neither does this for a thread
- * that has another policy than the usual one. For the caller to decide: it lasts. */
-static inline int lenslink_ring_short_slice(void)
-{
-    /* struct sched_attr as it was at first: some libraries declare it, some do not. */
-    struct {
-        uint32_t size, policy;
-        uint64_t flags;
-        int32_t nice;
-        uint32_t priority;
-        uint64_t runtime, deadline, period;
-    } slice = {.size = 0};
-    if (syscall(SYS_sched_getattr, 0, &slice, (unsigned)sizeof slice, 0U))
-        return errno;
-    if (slice.policy || slice.runtime <= LENSLINK_RING_SLICE_NS)
-        return 0;
-    slice.runtime = LENSLINK_RING_SLICE_NS;
-    return syscall(SYS_sched_setattr, 0, &slice, 0U) ? errno : 0;
 }
 
 /* Sleep until the bell has another value than `bell`, for 100 ms at most. */

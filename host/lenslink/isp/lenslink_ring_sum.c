@@ -36,8 +36,6 @@ int main(int count, char **words)
         fprintf(stderr, "%s: %s\n", words[1], strerror(error));
         return 2;
     }
-    if (count > 3)
-        lenslink_ring_short_slice(); /* where it is refused, first rows are seen later */
     puts("ready");
     fflush(stdout);
     while (!(error = lenslink_ring_next(&ring, &frame, 60000))) {

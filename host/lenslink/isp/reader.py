@@ -14,8 +14,7 @@ import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,22 +42,20 @@ from lenslink_protocol.ringlayout import (
     file_bytes,
 )
 
+from ..context import ClosesOnExit, ReleasesOnExit
 from ..deadline import Deadline
 from ..errors import (
     DeviceBusy,
     Disconnected,
-    LensLinkError,
     NotFound,
     ProtocolError,
     UsageError,
     VersionMismatch,
 )
 from ..frame import FrameStatus
-from ..pace import Pace
 from ..raw.packing import unpack
 from . import segment
 from .sync import fence, order, sleep
-from .timeslice import READER_NS, ShortSlice
 
 _STATE = (1 << GENERATION_SHIFT) - 1
 _OVER = (SlotState.FINISHED, SlotState.ABORTED)
@@ -93,15 +90,14 @@ class _Found(NamedTuple):
     state: int
 
 
-class RingReader:
+class RingReader(ClosesOnExit):
     """Reads a ring of frames (:class:`lenslink.Ring`) of this machine: a context manager.
 
     With the policy ``latest`` a reader that is slow skips frames (``skipped``), and the first frame
     is the newest that there is. With ``every`` each one that ends from now on waits for it, as far
     as the ring's slots go; then the newest are dropped for it (``dropped``), while others go on
     seeing them. *early* frames come as soon as their first rows are there:
-    :meth:`RingFrame.wait_rows`; until it is closed, the thread that makes such a reader has a short
-    time slice (:mod:`.timeslice`). *streams*: 0 is the preview, 1 the still.
+    :meth:`RingFrame.wait_rows`. *streams*: 0 is the preview, 1 the still.
 
     *wait* is how long to wait for the ring to appear. Raises :exc:`~lenslink.errors.NotFound` if it
     does not, :exc:`~lenslink.errors.DeviceBusy` if it has as many readers as it can,
@@ -137,9 +133,6 @@ class RingReader:
         self._early = early
         self._streams = tuple(sorted(set(streams), reverse=True))
         self._timeout = timeout
-        self._pace = Pace()
-        # When the last frame did; its pace is looked after once nobody waits for the frame.
-        self._came = 0.0
         self._closed = False
         self._shapes: dict[int, tuple[tuple[int, ...], _Shape]] = {}
         self._last = dict.fromkeys(self._streams, 0)
@@ -151,7 +144,6 @@ class RingReader:
         except BaseException:
             os.close(self._descriptor)
             raise
-        self._slice = ShortSlice(READER_NS) if early else None
 
     def _map(self, header: dict[str, int]) -> None:
         self._slots = header["slots"]
@@ -217,7 +209,6 @@ class RingReader:
             bell = self._bell()
             frame = self._pick(hold)
             if frame is not None:
-                self._came = time.monotonic()
                 return frame
             if over:
                 raise Disconnected(self._why())
@@ -225,22 +216,7 @@ class RingReader:
             if not over:
                 deadline.check()
                 what = Asleep.STRIP if self._early else Asleep.FRAME
-                self._sleep(bell, deadline, what, min(_LOOK_S, self._get_ready()))
-
-    def _get_ready(self) -> float:
-        """Walk the way of a frame if one is due, seconds until one is: see :mod:`..pace`."""
-        self._pace.came(self._came)
-        wait = self._pace.wait(time.monotonic())
-        if wait:
-            return wait
-        self._pace.ready()
-        for found in self._scan():
-            # None of them is held: whatever it is by now, it goes nowhere.
-            with contextlib.suppress(LensLinkError):
-                RingFrame(self, found.slot, self._free_hold())
-        fence()
-        sleep(self._bell_address, self._bell() + 1 & 0xFFFFFFFF, 0.0)
-        return _LOOK_S
+                self._sleep(bell, deadline, what)
 
     def __iter__(self) -> Iterator[RingFrame]:
         """Frames until the writer ends the ring; each is released when the next is asked for."""
@@ -385,13 +361,13 @@ class RingReader:
     def _bell(self) -> int:
         return self._i[_BELL]
 
-    def _sleep(self, bell: int, deadline: Deadline, what: Asleep, at_most: float = _LOOK_S) -> None:
+    def _sleep(self, bell: int, deadline: Deadline, what: Asleep) -> None:
         asleep = _ASLEEP + self._number
         self._control[asleep] = what
         fence()
         try:
             if self._bell() == bell:
-                sleep(self._bell_address, bell, min(at_most, deadline.remaining()))
+                sleep(self._bell_address, bell, min(_LOOK_S, deadline.remaining()))
         finally:
             self._control[asleep] = _AWAKE
 
@@ -416,8 +392,6 @@ class RingReader:
         if self._closed:
             return
         self._closed = True
-        if self._slice is not None:
-            self._slice.end()
         for index in range(READER.size // 8 - 1, -1, -1):
             self._q[self._entry + index] = 0
         segment.unlock(self._descriptor, 8 * self._entry)
@@ -425,19 +399,8 @@ class RingReader:
             segment.remove(self._descriptor, self.path)
         os.close(self._descriptor)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class RingFrame:
+class RingFrame(ReleasesOnExit):
     """A frame in a slot that is held until :meth:`release`: a context manager.
 
     The fields are those of :class:`lenslink.Frame`, and:
@@ -603,17 +566,6 @@ class RingFrame:
             order()
             if not self._reader._closed:
                 self._reader._q[self._hold] = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 _by_sequence = operator.attrgetter("sequence")

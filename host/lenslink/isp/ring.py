@@ -15,8 +15,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +43,7 @@ from lenslink_protocol.ringlayout import (
     file_bytes,
 )
 
+from ..context import ClosesOnExit
 from ..errors import StorageError, UsageError
 from . import segment
 from .sync import fence, order, wake
@@ -101,7 +101,7 @@ class Attached:
     dropped: int
 
 
-class Ring:
+class Ring(ClosesOnExit):
     """A ring of frames that other processes read: a context manager.
 
     Hand it to :func:`lenslink.open`: frames are then received into its slots, and readers
@@ -123,21 +123,12 @@ class Ring:
             raise UsageError(f"a frame has 1 to {MAX_PAYLOAD_BYTES} bytes, not {frame_bytes}")
         path = segment.path_of(name)
         segment.clean()
-        self._make(name, path, segment.create(path), slots, frame_bytes)
-
-    def another(self) -> Ring:
-        """One that nobody can find, with a slot for a small frame."""
-        ring = object.__new__(Ring)
-        ring._make(self.name, self.path, segment.unnamed(), 1, _PAGE)
-        return ring
-
-    def _make(self, name: str, path: Path, descriptor: int, slots: int, frame_bytes: int) -> None:
         self.name = name
         self.path = path
         self.payload_bytes = -(-frame_bytes // _PAGE) * _PAGE
         """What a slot can hold."""
         size = file_bytes(slots, self.payload_bytes)
-        self._descriptor = descriptor
+        self._descriptor = segment.create(path)
         self._end = weakref.finalize(self, _abandon, self._descriptor, self.path, os.getpid())
         try:
             os.ftruncate(self._descriptor, size)
@@ -370,17 +361,6 @@ class Ring:
     @property
     def closed(self) -> bool:
         return self._closed
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 _SHOWN = ("pid", "policy", "taken", "skipped", "dropped")

@@ -15,7 +15,6 @@ import re
 import stat
 import struct
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Final
@@ -71,12 +70,6 @@ def create(path: Path) -> int:
                 return descriptor
             path.unlink()
         os.close(descriptor)
-
-
-def unnamed() -> int:
-    """A file of the same kind that is gone with its last descriptor; its descriptor."""
-    with tempfile.TemporaryFile(dir=folder()) as file:
-        return os.dup(file.fileno())
 
 
 def attach(path: Path) -> int:

@@ -33,8 +33,6 @@ class Line:
     """USB's negotiated speed (``full``, ``high``, ``super``), or a bench's name for its model."""
     ceiling: int | None = None
     """Bytes a second that it carries at best."""
-    port: str | None = None
-    """Where the module is plugged in, by a name that lasts: what pays there is remembered."""
     image_sha256: str | None = None
     """Of the firmware image at its other end, where a bench runs one."""
 

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from lenslink_protocol.buffers import scatter
+
 from ..deadline import Deadline
 from ..errors import DeviceBusy, Disconnected, LensLinkError, NotFound, Timeout, UsageError
 from ..url import Url
@@ -53,7 +55,7 @@ class SerialTransport:
         # Unplugged: SerialException from a read, a plain OSError from in_waiting.
         except OSError as error:
             raise self._lost(error) from None
-        return _spread(data, buffers)
+        return scatter(data, buffers)
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         import serial
@@ -82,17 +84,6 @@ class SerialTransport:
         self._gone = "the module was unplugged" if known else f"the serial port failed: {error}"
         self.close()
         return Disconnected(self._gone)
-
-
-def _spread(data: bytes, buffers: Sequence[memoryview]) -> int:
-    at = 0
-    for buffer in buffers:
-        piece = data[at : at + len(buffer)]
-        buffer[: len(piece)] = piece
-        at += len(piece)
-        if at == len(data):
-            break
-    return at
 
 
 class SerialOpener:

@@ -13,8 +13,9 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
+
+from lenslink_protocol.buffers import scatter
 
 from ..deadline import Deadline
 from ..errors import Disconnected, Timeout
@@ -80,15 +81,9 @@ class Lane:
 
     def take(self, buffers: Sequence[memoryview]) -> int:
         """Move bytes into *buffers*, in order; how many."""
-        total = 0
-        for buffer in buffers:
-            count = min(len(buffer), self._end - self._at)
-            buffer[:count] = self._view[self._at : self._at + count]
-            self._at += count
-            total += count
-            if not self.has:
-                break
-        return total
+        count = scatter(self._view[self._at : self._end], buffers)
+        self._at += count
+        return count
 
     def _recover(self, error: OSError) -> None:
         """A halted endpoint goes on; anything else is the end."""
@@ -157,8 +152,7 @@ class UsbTransport:
 
     def __init__(self, device: Any, out: Any, ins: Sequence[int]) -> None:
         self.lanes = len(ins)
-        port = f"{device.bus}-{'.'.join(map(str, device.port_numbers or ()))}"
-        self.line = replace(LINES.get(device.speed, Line()), port=port)
+        self.line = LINES.get(device.speed, Line())
         self._device = device
         self._out: int = out.bEndpointAddress
         self._packet: int = out.wMaxPacketSize

@@ -187,3 +187,117 @@ def test_a_header_written_in_parts_is_what_the_definition_says():
         assert fields[5:12] == (nonce, 0xFFFFFFFD, 0xFFFFFFFE, 65534, 4, 6, 1)
         assert fields[12:14] == (12, binascii.crc32(b"twelve bytes"))
         assert fields[14] == binascii.crc32(packet[:36])
+
+
+# --- discards, when they are counted -------------------------------------------------------
+
+STOP = wire.encode(wire.T_STOP, (0,))
+
+
+def sound(sequence=4):
+    """A Stop that nothing has damaged."""
+    return world.seal(0x10, wire.T_STOP, NONCE, sequence, 2, STOP)
+
+
+def damaged(sequence):
+    """A Stop with one bit of its payload changed."""
+    data = bytearray(sound(sequence))
+    data[wire.HEADER_BYTES] ^= 1
+    return bytes(data)
+
+
+def receive(data, pieces=0):
+    """The payloads received from *data*, its last *pieces* bytes one by one; and the discards."""
+    lane = Lane()
+    whole = len(data) - pieces
+    lane.feed(data[:whole], chunk=len(data))
+    lane.feed(data[whole:], chunk=1)
+    return lane.payloads, lane.rejects
+
+
+def rejects_of(data, now=0):
+    """The discards that a receiver counts for *data* when it is asked once, at that time."""
+    rejects = {}
+    receiver = framing.Receiver(rejects)
+    receiver.space()[: len(data)] = data
+    receiver.received(len(data), 0)
+    assert receiver.next(now) is None
+    return rejects
+
+
+def used_up(data):
+    """The sequences that a receiver calls used up for *data* and a pause; and the discards."""
+    sequences = []
+    rejects = {}
+    receiver = framing.Receiver(rejects, lambda header: sequences.append(header[6]))
+    receiver.space()[: len(data)] = data
+    receiver.received(len(data), 0)
+    for now in (0, wire.STALL_MS * 1000):
+        while receiver.next(now) is not None:
+            pass
+    return sequences, rejects
+
+
+def test_only_a_sound_header_uses_up_its_sequence():
+    assert used_up(sound()) == ([], {})
+    assert used_up(damaged(5) + sound())[0] == [5]
+    assert used_up(sound() + sound()[:-1])[0] == [4]
+    # The sequence in a header that is cut or damaged is unknown.
+    assert used_up(sound()[:30])[0] == []
+    assert used_up(sound()[:20] + b"?" + sound()[21:])[0] == []
+
+
+def test_a_receiver_without_a_callback_for_used_sequences_goes_on():
+    lane = Lane()
+    assert lane.feed(damaged(4) + sound(5)) == [5]
+    assert lane.payloads == [STOP]
+
+
+def test_a_fourth_byte_is_noise_and_three_may_begin_a_packet():
+    assert rejects_of(b"noi") == {}
+    assert rejects_of(b"nois") == {"noise": 1}
+
+
+def test_stalled_bytes_are_given_up_at_once_but_for_the_first():
+    late = wire.STALL_MS * 1000
+    assert rejects_of(wire.MAGIC, late) == {"stall": 1}
+    assert rejects_of(wire.MAGIC + b"?", late) == {"stall": 1, "noise": 1}
+    # Another magic among them has waited as long.
+    assert rejects_of(wire.MAGIC + wire.MAGIC, late) == {"stall": 2, "noise": 1}
+
+
+def test_half_a_header_that_stalls_counts_as_one_stall():
+    lane = Lane()
+    lane.feed(sound()[:20])
+    lane.take(wire.STALL_MS * 1000 - 1)
+    assert lane.rejects == {}
+    lane.take(wire.STALL_MS * 1000)
+    assert lane.rejects.pop("stall") == 1
+    assert lane.rejects in ({}, {"noise": 1})
+
+
+def test_noise_before_a_packet_in_pieces_is_counted_before_the_packet_is_whole():
+    lane = Lane()
+    data = b"noise" + sound()
+    lane.feed(data[:9], chunk=1)
+    lane.rejects.clear()
+    assert lane.feed(data[9:], chunk=1) == [4]
+    assert lane.rejects == {}
+
+
+def test_noise_before_a_packet_in_pieces_is_counted_once():
+    data = sound()
+    assert receive(b"noise" + data, pieces=len(data) - 8) == ([STOP], {"noise": 1})
+
+
+def test_a_header_that_announces_too_much_is_passed_over():
+    header = bytearray(wire.HEADER_BYTES)
+    framing.seal(header, wire.MAX_CONTROL + 1, wire.T_STOP, 0, 0, 0x10, 1, 2)
+    payloads, rejects = receive(bytes(header) + sound())
+    assert payloads == [STOP]
+    assert rejects == {"length": 1, "noise": 1}
+
+
+def test_the_receiver_keeps_two_of_the_longest_packets_and_no_more():
+    longest = wire.HEADER_BYTES + wire.MAX_CONTROL
+    assert len(framing.Receiver({}).space()) == 2 * longest

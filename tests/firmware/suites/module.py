@@ -477,3 +477,18 @@ def test_the_release_button_gives_notice():
     time.us += 200000
     ports.events += [(ports.CONTACT, 2, 0), (ports.CONTACT, 2, 1)]
     assert world.kinds(host.turn()) == [wire.T_NOTICE]
+
+
+def test_a_stopped_frame_whose_tiles_were_dropped_ends_aborted():
+    """The explorer found a frame whose tiles were dropped and whose end said OK."""
+    camera, _, time = world.camera(world.configuration(held=4, in_flight=4))
+    host = world.Peer(camera, time)
+    host.hello()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    # Credit for one tile of four.
+    host.grant(128)
+    host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    host.send(wire.T_STOP, 4, (0,))
+    assert world.kinds(host.heard).count(wire.T_TILE) == 1
+    status, _, tiles, *_ = world.only(host.heard, wire.T_FRAME_END)
+    assert (status, tiles) == (wire.END_ABORTED, 1)

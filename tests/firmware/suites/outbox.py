@@ -230,3 +230,59 @@ def test_what_waits_of_a_frame():
     assert not box.holds(wire.T_FRAME_END, 0, 5)
     assert not box.holds(wire.T_FRAME_END, 1, 6)
     assert not box.holds(wire.T_FRAME_START, 1, 5)
+
+
+class Stub:
+    """As much of a tile as the outbox sees."""
+
+    def __init__(self, length=1):
+        self.length = length
+        self.withdrawals = 0
+
+    def withdraw(self):
+        self.withdrawals += 1
+
+
+def test_a_limit_of_0_lets_no_tile_through():
+    box = Outbox()
+    data(box, 0, length=1)
+    assert box.next(0) is None, "before the first grant"
+    box.grant([0, 0])
+    assert box.next(0) is None
+    box.grant([1, 0])
+    assert box.next(0) is not None
+
+
+def test_each_tile_that_is_dropped_is_withdrawn_once():
+    box = Outbox()
+    first, again, other = Stub(), Stub(), Stub()
+    box.data(Item(wire.T_TILE, 7, 0, b"", first))
+    box.data(Item(wire.T_TILE, 6, 0, b"", again, wire.FLAG_RESENT))
+    box.data(Item(wire.T_TILE, 8, 1, b"", other))
+    assert box.drop(0) == [7]
+    assert (first.withdrawals, again.withdrawals, other.withdrawals) == (1, 1, 0)
+
+
+def test_a_tile_does_not_overtake_one_of_its_stream_that_has_no_credit():
+    for stream in range(wire.MAX_STREAMS):
+        box = Outbox()
+        data(box, 0, stream, 10)
+        data(box, 0, stream, 1)
+        data(box, 0, 1 - stream, 1)
+        box.grant([5, 5])
+        item = box.next(0)
+        assert item is not None
+        assert item.stream == 1 - stream
+        assert box.next(0) is None
+
+
+def test_half_a_gigabyte_goes_out_between_two_grants_and_no_more():
+    """A module's small integers have 31 bits: a budget within them is computed without memory."""
+    box = Outbox()
+    for frame in range(3):
+        box.data(Item(wire.T_TILE, frame, 0, b"", Stub(1 << 28)))
+    box.grant([1 << 40, 0])
+    assert (box.next(0).frame, box.next(0).frame) == (0, 1)
+    assert box.next(0) is None
+    box.grant([1 << 40, 0])
+    assert box.next(0).frame == 2

@@ -1,12 +1,10 @@
-"""The module's end of a link, to the byte: what mutants asked for beyond tests/firmware."""
-
-from __future__ import annotations
+"""Sessions with a module that only listens: opened, refused, repeated, and every byte it says."""
 
 import struct
 
 from lab import world
 
-from lensfw import framing, link, outbox, sensor, wire
+from lensfw import link, outbox, sensor, wire
 
 NONCE = 0x1234ABCD
 HALF = 1 << 31
@@ -15,31 +13,31 @@ STOP = wire.encode(wire.T_STOP, (0,))
 
 
 class Bare:
-    """As much of a module as a link sees. What it is asked waits until the test answers."""
+    """As much of a module as a link sees. A request waits until the test answers it."""
 
     manifest = b"manifest"
 
-    def __init__(self) -> None:
-        self.asked: list[int] = []
+    def __init__(self):
+        self.asked = []
         self.time = world.Time(12345)
         self.link = link.Link(self, self.time, 7, wire.RESET_WATCHDOG)
 
-    def step(self) -> None:
+    def step(self):
         self.link.poll()
 
-    def attached(self) -> bool:
+    def attached(self):
         return True
 
-    def opened(self) -> None:
+    def opened(self):
         pass
 
-    def closed(self) -> None:
+    def closed(self):
         pass
 
-    def unbegun(self) -> list[int]:
+    def unbegun(self):
         return []
 
-    def request(self, kind: int, number: int, fields: tuple[int, ...]) -> None:
+    def request(self, kind, number, fields):
         del kind, fields
         self.asked.append(number)
 
@@ -51,23 +49,23 @@ def bare():
 
 
 def opened():
-    """The same, and what was said to the host's Hello has been heard."""
+    """The same, with a session; the host has read the answer to its Hello."""
     module, end, host = bare()
     assert world.kinds(host.hello()) == [wire.T_HELLO_REPLY]
     return module, end, host
 
 
 def exact(kind, sequence, number, values, tail=b"", nonce=NONCE):
-    """A packet as the host hears it, in which all that is not named here is 0."""
+    """A packet as the host reads it. Every field that is not an argument is 0."""
     data = world.seal(0x10, kind, nonce, sequence, number, wire.encode(kind, values, tail))
     return struct.unpack(wire.HEADER, data[: wire.HEADER_BYTES]), data[wire.HEADER_BYTES :]
 
 
-def test_a_refusal_tells_its_detail_as_any_exception():
+def test_a_refusal_shows_its_detail_as_any_exception_does():
     assert str(link.Refusal(wire.ERR_STATE, "not now")) == "not now"
 
 
-def test_before_any_hello_there_is_one_lane_no_capability_and_no_shorter_payload():
+def test_a_new_link_has_one_lane_no_capability_and_the_longest_payload():
     _, end, _ = bare()
     assert (end.lanes, end.lanes_offered, end.max_payload) == (1, 1, wire.MAX_PAYLOAD)
     assert not any(end.has(1 << bit) for bit in range(32))
@@ -78,7 +76,7 @@ def test_before_any_hello_there_is_one_lane_no_capability_and_no_shorter_payload
 # --- packets, to the byte -----------------------------------------------------------------
 
 
-def test_the_answer_to_a_hello():
+def test_the_answer_to_a_hello_names_version_lanes_and_manifest():
     _, end, host = bare()
     # Four lanes, all capabilities, payloads of 4096 bytes.
     said = host.send(wire.T_HELLO, 1, (0x10, 0x1F, 4, 0, 0xFFFF, 4096))
@@ -89,7 +87,7 @@ def test_the_answer_to_a_hello():
     assert end.has(wire.CAP_LOG) is True
 
 
-def test_the_answers_to_a_heartbeat_and_a_query():
+def test_a_heartbeat_and_a_query_are_answered_under_their_number():
     _, _, host = opened()
     said = host.send(wire.T_HEARTBEAT, 9, (5, 6))
     assert said == [exact(wire.T_HEARTBEAT_REPLY, 1, 9, (12345, 0, 0, 0, 0))]
@@ -97,7 +95,7 @@ def test_the_answers_to_a_heartbeat_and_a_query():
     assert said == [exact(wire.T_QUERY_REPLY, 2, 9, (wire.FATE_DONE,))]
 
 
-def test_a_request_that_waits_is_pending_when_it_is_asked_again_and_is_done_once():
+def test_a_request_that_waits_is_pending_when_repeated_and_is_executed_once():
     module, end, host = opened()
     assert host.send(wire.T_STOP, 2, (0,)) == []
     assert host.send(wire.T_STOP, 2, (0,)) == [exact(wire.T_PENDING, 1, 2, (1000,))]
@@ -107,14 +105,14 @@ def test_a_request_that_waits_is_pending_when_it_is_asked_again_and_is_done_once
     assert module.asked == [2]
 
 
-def test_an_answer_behind_all_data():
+def test_an_ordered_answer_goes_out_once():
     _, end, host = opened()
     assert host.send(wire.T_STOP, 2, (0,)) == []
     end.answer(2, wire.T_ACCEPTED, (0, 0, 3), ordered=True)
     assert host.turn() == [exact(wire.T_ACCEPTED, 1, 2, (0, 0, 3))]
 
 
-def test_a_request_from_half_of_all_numbers_back_was_executed_before():
+def test_a_request_half_of_all_numbers_back_counts_as_executed():
     module, _, host = opened()
     assert host.send(wire.T_STOP, 2, (0,)) == []
     assert host.send(wire.T_STOP, 2 + HALF, (0,)) == [
@@ -125,7 +123,7 @@ def test_a_request_from_half_of_all_numbers_back_was_executed_before():
     assert module.asked == [2, 1 + HALF]
 
 
-def test_what_nobody_asked_for_has_neither_a_frame_nor_a_stream():
+def test_an_unrequested_message_names_neither_a_frame_nor_a_stream():
     _, end, host = opened()
     end.log(wire.LOG_INFO, "text")
     end.tell(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
@@ -137,24 +135,24 @@ def test_what_nobody_asked_for_has_neither_a_frame_nor_a_stream():
     ]
 
 
-def test_the_last_word_of_a_session_is_the_next_of_its_first_lane():
+def test_the_farewell_takes_the_next_sequence_of_lane_0():
     _, end, host = opened()
     end.end(wire.CLOSE_DETACH)
     assert host.collect() == [exact(wire.T_CLOSE, 1, 0, (wire.CLOSE_DETACH,))]
     assert host.collect() == []
 
 
-def test_what_stands_at_the_gate_is_asked_for_each_packet_and_its_lane():
+def test_a_send_filter_is_asked_for_each_packet_and_told_its_lane():
     _, end, host = opened()
     end.log(wire.LOG_INFO, "text")
 
-    class Gate:
-        def next_packet(self, lane: int) -> tuple[str, int]:
-            return "gate", lane
+    class Filter:
+        def next_packet(self, lane):
+            return "filter", lane
 
-    end.gate = Gate()
-    assert end.next_packet() == ("gate", 0)
-    assert end.next_packet(3) == ("gate", 3)
+    end.gate = Filter()
+    assert end.next_packet() == ("filter", 0)
+    assert end.next_packet(3) == ("filter", 3)
     view, tile = end.sealed(0)
     assert (view[5], tile) == (wire.T_LOG, None)
     end.gate = None
@@ -165,12 +163,12 @@ def test_what_stands_at_the_gate_is_asked_for_each_packet_and_its_lane():
 
 
 def begun(host):
-    """What a heartbeat tells of the frames begun, by stream."""
+    """The frames begun of each stream, as the answer to a heartbeat counts them."""
     _, _, _, *numbers = world.only(host.send(wire.T_HEARTBEAT, 0, (0, 0)), wire.T_HEARTBEAT_REPLY)
     return numbers
 
 
-def test_the_frames_begun_are_told_up_to_the_last_number_and_forgotten_with_the_session():
+def test_frames_begun_are_counted_up_to_the_last_number_and_forgotten_with_the_session():
     _, end, host = opened()
     for frame in (6, 0xFFFFFFFF, 4):
         end.outbox.data(outbox.Item(wire.T_FRAME_START, frame, 1, bytes(4)))
@@ -183,7 +181,7 @@ def test_the_frames_begun_are_told_up_to_the_last_number_and_forgotten_with_the_
     assert begun(host) == [0, 0]
 
 
-def test_a_tile_on_its_way_is_not_taken_again_though_its_session_ends():
+def test_a_tile_being_sent_is_not_free_although_its_session_ends():
     _, end, _ = opened()
     tiles = sensor.Tiles(16, 1, 1)
     tile = tiles.take()
@@ -202,13 +200,13 @@ def test_a_tile_on_its_way_is_not_taken_again_though_its_session_ends():
 
 
 def damaged(nonce, sequence):
-    """A Stop of which a bit has changed in the payload."""
+    """A Stop with one bit of its payload changed."""
     data = bytearray(world.seal(0x10, wire.T_STOP, nonce, sequence, 2, STOP))
     data[wire.HEADER_BYTES] ^= 1
     return bytes(data)
 
 
-def test_a_damaged_packet_has_used_up_its_sequence():
+def test_a_damaged_packet_uses_up_its_sequence_and_those_before_it():
     module, end, host = opened()
     host.raw(damaged(NONCE, 4))
     host.turn()
@@ -219,7 +217,7 @@ def test_a_damaged_packet_has_used_up_its_sequence():
     assert module.asked == [2]
 
 
-def test_a_damaged_packet_of_another_session_has_not():
+def test_a_damaged_packet_of_another_session_or_of_none_uses_up_no_sequence():
     module, end, host = bare()
     host.raw(damaged(NONCE, 9))
     host.turn()
@@ -231,7 +229,7 @@ def test_a_damaged_packet_of_another_session_has_not():
     assert "sequence" not in end.rejects
 
 
-def test_a_packet_that_stalls_behind_its_header_has_used_up_its_sequence():
+def test_a_packet_that_stalls_behind_its_header_uses_up_its_sequence():
     module, end, host = opened()
     host.raw(world.seal(0x10, wire.T_STOP, NONCE, 4, 2, STOP)[:-1])
     host.turn()
@@ -243,96 +241,20 @@ def test_a_packet_that_stalls_behind_its_header_has_used_up_its_sequence():
     assert end.rejects["sequence"] == 1
 
 
-def spent(data):
-    """Sequences that a receiver calls used up for *data*, then silence; and the rejects."""
-    found: list[int] = []
-    rejects: dict[str, int] = {}
-    receiver = framing.Receiver(rejects, lambda header: found.append(header[6]))
-    receiver.space()[: len(data)] = data
-    receiver.received(len(data), 0)
-    for now in (0, wire.STALL_MS * 1000):
-        while receiver.next(now) is not None:
-            pass
-    return found, rejects
-
-
-def test_a_receiver_tells_of_sound_headers_only():
-    sound = world.seal(0x10, wire.T_STOP, NONCE, 4, 2, STOP)
-    assert spent(sound) == ([], {})
-    assert spent(damaged(NONCE, 5) + sound)[0] == [5]
-    assert spent(sound + sound[:-1])[0] == [4]
-    # Of a header that is cut or damaged nothing is known.
-    assert spent(sound[:30])[0] == []
-    assert spent(sound[:20] + b"?" + sound[21:])[0] == []
-
-
-def test_a_receiver_that_nobody_asked_to_tell_goes_on():
-    receiver = framing.Receiver({})
-    sound = world.seal(0x10, wire.T_STOP, NONCE, 5, 2, STOP)
-    data = damaged(NONCE, 4) + sound
-    receiver.space()[: len(data)] = data
-    receiver.received(len(data), 0)
-    header, payload = receiver.next(0)
-    assert (header[6], bytes(payload)) == (5, STOP)
-
-
-# --- noise and stalls, when they are counted -----------------------------------------------
-
-
-def rejects(data, now=0):
-    """What a receiver counts for *data* when it is asked once, at that time."""
-    found: dict[str, int] = {}
-    receiver = framing.Receiver(found)
-    receiver.space()[: len(data)] = data
-    receiver.received(len(data), 0)
-    assert receiver.next(now) is None
-    return found
-
-
-def test_a_fourth_byte_is_noise_and_three_may_be_the_beginning_of_a_packet():
-    assert rejects(b"noi") == {}
-    assert rejects(b"nois") == {"noise": 1}
-
-
-def test_what_has_stalled_is_given_up_at_once_to_the_byte_behind_its_first():
-    late = wire.STALL_MS * 1000
-    assert rejects(wire.MAGIC, late) == {"stall": 1}
-    assert rejects(wire.MAGIC + b"?", late) == {"stall": 1, "noise": 1}
-    # Another beginning inside it has waited as long.
-    assert rejects(wire.MAGIC + wire.MAGIC, late) == {"stall": 2, "noise": 1}
-
-
-class Long:
-    """A tile that is longer than any is, as far as an outbox sees it."""
-
-    length = 1 << 28
-
-
-def test_half_a_gigabyte_goes_out_between_two_grants_and_no_more():
-    """A module's small integers have 31 bits: a budget within them is computed without memory."""
-    box = outbox.Outbox()
-    for frame in range(3):
-        box.data(outbox.Item(wire.T_TILE, frame, 0, b"", Long()))
-    box.grant([1 << 40, 0])
-    assert [box.next(0).frame, box.next(0).frame, box.next(0)] == [0, 1, None]
-    box.grant([1 << 40, 0])
-    assert box.next(0).frame == 2
-
-
-# --- a session, refused and repeated -------------------------------------------------------
+# --- a session, refused and repeated ------------------------------------------------------
 
 
 def refuse(host, number=1):
     return host.hello(number, oldest=OTHER, newest=OTHER)
 
 
-def test_a_hello_with_a_sequence_that_was_used_is_counted():
+def test_a_hello_with_a_used_sequence_is_not_answered():
     _, end, host = opened()
     assert host.hello(2, sequence=0) == []
     assert end.rejects == {"sequence": 1}
 
 
-def test_a_refused_hello_opens_nothing():
+def test_a_refused_hello_is_told_the_versions_and_opens_nothing():
     module, end, host = bare()
     detail = b"this module speaks version 1"
     assert refuse(host) == [exact(wire.T_ERROR, 0, 1, (wire.ERR_VERSION,), detail)]
@@ -345,7 +267,7 @@ def test_a_refused_hello_opens_nothing():
     assert (end.nonce, end.rejects) == (None, {"nonce": 1})
 
 
-def test_a_packet_of_another_session_is_none_of_this_one():
+def test_packets_of_another_session_change_nothing():
     module, end, host = opened()
     for kind, payload in ((wire.T_STOP, STOP), (wire.T_CLOSE, bytes(4))):
         host.raw(world.seal(0x10, kind, NONCE + 1, 1, 2, payload))
@@ -353,7 +275,7 @@ def test_a_packet_of_another_session_is_none_of_this_one():
     assert (module.asked, end.nonce, end.rejects) == ([], NONCE, {"nonce": 2})
 
 
-def test_a_refused_hello_takes_what_the_one_before_gave_and_the_next_gives_it_again():
+def test_a_refused_hello_takes_the_capabilities_back_and_the_next_gives_them_again():
     module, end, host = opened()
     assert end.has(wire.CAP_LOG)
     assert world.kinds(refuse(host, 2)) == [wire.T_ERROR]
@@ -364,28 +286,28 @@ def test_a_refused_hello_takes_what_the_one_before_gave_and_the_next_gives_it_ag
     assert module.asked == [4]
 
 
-def fate(host, nonce, request):
+def outcome(host, nonce, request):
     return world.only(host.send(wire.T_QUERY, 0, (nonce, request)), wire.T_QUERY_REPLY)[0]
 
 
-def test_a_session_that_was_refused_is_not_remembered_and_one_that_was_open_is():
+def test_an_open_session_is_remembered_and_a_refused_one_is_not():
     module, _, host = bare()
     refuse(host)
     second = world.Peer(module, module.time, NONCE + 1)
     second.hello()
     third = world.Peer(module, module.time, NONCE + 2)
     third.hello()
-    assert fate(third, NONCE, 2) == wire.FATE_UNKNOWN
-    assert fate(third, NONCE + 1, 2) == wire.FATE_NOT_DONE
-    assert fate(third, NONCE + 1, 1) == wire.FATE_DONE
+    assert outcome(third, NONCE, 2) == wire.FATE_UNKNOWN
+    assert outcome(third, NONCE + 1, 2) == wire.FATE_NOT_DONE
+    assert outcome(third, NONCE + 1, 1) == wire.FATE_DONE
 
 
-def test_where_a_nonce_comes_twice_the_newer_session_answers():
+def test_of_two_sessions_with_one_nonce_the_newer_answers():
     _, end, host = opened()
     host.send(wire.T_STOP, 2, (0,))
     end.answer(2, wire.T_ACCEPTED, (0, 0, 0))
     host.turn()
-    assert fate(host, NONCE, 2) == wire.FATE_DONE
+    assert outcome(host, NONCE, 2) == wire.FATE_DONE
     host.send(wire.T_CLOSE, 0, (wire.CLOSE_ORDERLY,))
     host.hello()
-    assert fate(host, NONCE, 2) == wire.FATE_NOT_DONE
+    assert outcome(host, NONCE, 2) == wire.FATE_NOT_DONE

@@ -1,0 +1,283 @@
+"""Many tiles at once: what a lane may still bring, which ranges are free, and what tiles fill."""
+
+from __future__ import annotations
+
+import pytest
+from reassembly_harness import (
+    HEIGHT,
+    SIZE,
+    STRIDE,
+    STRIPS,
+    WIDTH,
+    Harness,
+    asked,
+    content,
+    end_of,
+    picture,
+)
+
+from lenslink.reassembly import pixels, rows
+from lenslink_protocol.ids import EndStatus, FrameState, MessageType, Reject
+from lenslink_protocol.messages import FrameEnd
+from lenslink_protocol.params import RESEND_RETRY_MS, RESEND_TRIES
+
+RETRY_S = RESEND_RETRY_MS / 1000
+STRIP = 2 * STRIDE
+
+
+def opened(harness, frame=1, stream=0):
+    """The frame that a tile is for, as the lane's batch asks for it."""
+    header = harness.header(MessageType.TILE, frame, stream, STRIPS[0], STRIP)
+    return harness.frames.open_for(header)
+
+
+def fill(harness, assembly, ranges, last, now=0.0, lane=0):
+    """Write the frame's picture into *ranges*, and say that tiles brought it."""
+    data = picture(assembly.number).tobytes()
+    for start, end in ranges:
+        assembly.memory[start:end] = data[start:end]
+    harness.frames.tiles(assembly, ranges, last, now, lane)
+
+
+# --- the frame of a tile ---------------------------------------------------------------------
+
+
+def test_a_tile_is_for_the_open_frame_of_its_number_and_stream():
+    harness = Harness()
+    assert opened(harness) is None
+    harness.start()
+    assert opened(harness) is harness.frames._open[1]
+    assert opened(harness, 2) is None
+    assert opened(harness, 1, stream=1) is None
+
+
+def test_a_tile_is_for_no_frame_that_has_ended():
+    harness = Harness(resend=True)
+    harness.start(1)
+    harness.whole(2)
+    assert harness.numbers() == []
+    assert opened(harness, 2) is None, "it waits for frame 1"
+    assert opened(harness, 1) is not None
+
+
+# --- what a lane may still bring -------------------------------------------------------------
+
+
+def test_before_its_end_a_frame_has_room_for_a_packet_a_byte():
+    harness = Harness()
+    harness.start()
+    assert harness.frames.may_come(opened(harness), 0) == SIZE
+
+
+def test_after_the_frame_end_a_lane_may_bring_what_it_is_behind():
+    harness = Harness(lanes=2)
+    harness.frames.lanes[0].last_sequence = 9
+    harness.frames.lanes[1].last_sequence = 5
+    harness.start()
+    assembly = opened(harness)
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (9, 12, 0, 0)))
+    assert harness.frames.may_come(assembly, 0) == 0
+    assert harness.frames.may_come(assembly, 1) == 7
+
+
+def test_a_lane_that_has_received_nothing_is_behind_by_all_it_carried():
+    harness = Harness(lanes=2)
+    harness.frames.lanes[1].last_sequence = None
+    harness.start()
+    assembly = opened(harness)
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 3, 0, 0)))
+    assert harness.frames.may_come(assembly, 1) == 4, "sequences count from 0"
+
+
+def test_a_lane_that_the_frame_end_does_not_name_is_not_behind():
+    harness = Harness(lanes=2)
+    harness.frames.lanes[0].last_sequence = None
+    harness.start()
+    assembly = opened(harness)
+    harness.end(message=FrameEnd(EndStatus.OK, 1, 4, 0, (6, 99, 0, 0)))
+    assert harness.frames.may_come(assembly, 0) == 7
+    assert harness.frames.may_come(assembly, 1) == 0
+
+
+def test_a_lane_ahead_of_the_frame_end_is_not_behind():
+    harness = Harness(lanes=2)
+    harness.frames.lanes[0].last_sequence = None
+    harness.frames.lanes[1].last_sequence = 9
+    harness.start()
+    assembly = opened(harness)
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 5, 0, 0)))
+    assert harness.frames.may_come(assembly, 1) == 0
+
+
+@pytest.mark.parametrize("gone", [(STRIPS[2],), ()])
+def test_once_a_resend_was_answered_each_tile_may_be_the_last(gone):
+    harness = Harness(resend=True)
+    harness.start()
+    assembly = opened(harness)
+    harness.resent(FrameState.UNDER_WAY)
+    assert harness.frames.may_come(assembly, 0) == SIZE, "all of it is still to come"
+    harness.resent(FrameState.UNDER_WAY if gone else FrameState.ENDED, *gone)
+    assert harness.frames.may_come(assembly, 0) == 0
+    assert opened(harness) is assembly
+
+
+def test_no_packet_may_come_for_a_frame_that_was_handed_on_or_waits_for_another():
+    harness = Harness(resend=True)
+    harness.start(1)
+    harness.start(2)
+    first, second = opened(harness, 1), opened(harness, 2)
+    for place in STRIPS:
+        harness.tile(place, 2)
+    harness.end(2)
+    assert harness.frames.may_come(second, 0) == 0, "it waits for frame 1"
+    for place in STRIPS:
+        harness.tile(place, 1)
+    harness.end(1)
+    assert harness.numbers() == [1, 2]
+    assert harness.frames.may_come(first, 0) == 0
+
+
+# --- free ranges -----------------------------------------------------------------------------
+
+
+def test_a_range_is_free_until_any_byte_of_it_was_received():
+    harness = Harness()
+    harness.start()
+    assembly = opened(harness)
+    assert harness.frames.is_free(assembly, [(0, SIZE)])
+    harness.tile(STRIPS[1])
+    assert harness.frames.is_free(assembly, [(0, STRIP)])
+    assert harness.frames.is_free(assembly, [(2 * STRIP, SIZE)])
+    assert not harness.frames.is_free(assembly, [(0, STRIP + 1)])
+    assert not harness.frames.is_free(assembly, [(2 * STRIP - 1, SIZE)])
+    assert not harness.frames.is_free(assembly, [(0, STRIP), (STRIP, 2 * STRIP)])
+    assert not harness.frames.is_free(assembly, [(STRIP, 2 * STRIP), (0, STRIP)])
+
+
+def test_a_range_is_free_until_a_lane_receives_into_any_byte_of_it():
+    harness = Harness(lanes=2)
+    harness.start()
+    assembly = opened(harness)
+    header = harness.header(MessageType.TILE, 1, 0, STRIPS[1], STRIP)
+    assert harness.frames.place(header, 1) is not None
+    assert harness.frames.is_free(assembly, [(0, STRIP), (2 * STRIP, SIZE)])
+    assert not harness.frames.is_free(assembly, [(0, STRIP + 1)])
+    assert not harness.frames.is_free(assembly, [(2 * STRIP - 1, SIZE)])
+    harness.frames.release(1)
+    assert harness.frames.is_free(assembly, [(0, SIZE)])
+
+
+# --- many tiles ------------------------------------------------------------------------------
+
+
+def test_many_tiles_fill_their_ranges_and_end_a_frame_whose_end_has_come():
+    harness = Harness(resend=True)
+    harness.start()
+    assembly = opened(harness)
+    fill(harness, assembly, [(0, STRIP), (STRIP, 2 * STRIP)], STRIP, now=2.0)
+    assert assembly.coverage.gaps(0, SIZE) == [(2 * STRIP, SIZE)]
+    assert harness.frames.bytes == 2 * STRIP
+    assert harness.frames.first_tile == 2.0
+    harness.end()
+    assert harness.numbers() == []
+    fill(harness, assembly, [(2 * STRIP, SIZE)], 3 * STRIP, now=3.0)
+    assert harness.frames.first_tile == 2.0
+    assert harness.frames.bytes == SIZE
+    assert (pixels(harness.only()) == picture(1)).all()
+
+
+def test_many_tiles_end_a_complete_frame_when_its_end_follows():
+    harness = Harness(resend=True)
+    harness.start()
+    assembly = opened(harness)
+    fill(harness, assembly, [(0, SIZE)], 3 * STRIP)
+    assert harness.numbers() == []
+    harness.end()
+    assert harness.only().coverage.complete
+
+
+def test_the_last_of_many_tiles_is_the_position_of_its_lane():
+    harness = Harness(resend=True)
+    harness.start()
+    assembly = opened(harness)
+    fill(harness, assembly, [(0, STRIP), (2 * STRIP, 3 * STRIP)], 2 * STRIP)
+    assert asked(harness, 0.0) == [(1, 0, ((0, 2, WIDTH, 2),))]
+
+
+def test_many_tiles_are_progress_and_renew_the_tries_of_a_resend():
+    harness = Harness(resend=True)
+    harness.start()
+    harness.tile(STRIPS[1])
+    assembly = opened(harness)
+    now = 0.0
+    for _ in range(RESEND_TRIES):
+        assert asked(harness, now)
+        now += RETRY_S
+    fill(harness, assembly, [(2 * STRIP, 3 * STRIP)], 2 * STRIP, now)
+    assert assembly.progress == now
+    for _ in range(RESEND_TRIES):
+        assert asked(harness, now)
+        now += RETRY_S
+    assert harness.numbers() == []
+    assert asked(harness, now) == []
+    assert harness.numbers() == [1]
+
+
+def test_the_pool_is_told_of_a_frame_that_begins_advances_and_ends():
+    harness = Harness()
+    calls = []
+    for name in ("begun", "started", "advanced", "finished"):
+        setattr(harness.pool, name, lambda assembly, name=name: calls.append((name, assembly)))
+    harness.start()
+    assembly = opened(harness)
+    assert calls == [("begun", assembly), ("started", assembly)]
+    calls.clear()
+    harness.tile(STRIPS[0])
+    fill(harness, assembly, [(STRIP, SIZE)], 3 * STRIP)
+    assert calls == [("advanced", assembly)] * 2
+    calls.clear()
+    harness.end()
+    assert calls == [("finished", assembly)]
+
+
+# --- what a frame says of itself -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "complete"), [(EndStatus.OK, True), (EndStatus.SENSOR, False), (None, True)]
+)
+def test_a_frame_is_complete_if_all_arrived_and_its_readout_ended_well(status, complete):
+    harness = Harness(resend=True)
+    harness.start()
+    assembly = opened(harness)
+    for place in STRIPS[1:]:
+        harness.tile(place)
+    assert assembly.complete is False
+    harness.tile(STRIPS[0])
+    if status is not None:
+        harness.end(message=end_of(status))
+    assert assembly.complete is complete
+
+
+def test_rows_are_the_frames_own_memory_row_by_row():
+    harness = Harness()
+    harness.whole()
+    assembly = harness.only()
+    assert rows(assembly).shape == (HEIGHT, STRIDE)
+    assert rows(assembly).tobytes() == picture(1).tobytes()
+    assembly.buffer[STRIDE] ^= 1
+    assert rows(assembly)[1, 0] == picture(1).tobytes()[STRIDE] ^ 1
+
+
+def test_gaps_are_cleared_once_and_told_again():
+    harness = Harness()
+    harness.start()
+    harness.tile(STRIPS[0])
+    harness.end()
+    assembly = harness.only()
+    assert assembly.clear_gaps() == ((STRIP, SIZE),)
+    assembly.buffer[SIZE - 1] = 7
+    assert assembly.clear_gaps() == ((STRIP, SIZE),)
+    assert assembly.buffer[SIZE - 1] == 7
+    assert content(STRIPS[0], 1) == assembly.buffer[:STRIP].tobytes()
+    assert harness.rejects[Reject.COVERED] == 0

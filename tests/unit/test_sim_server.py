@@ -1,0 +1,143 @@
+"""A served module from host to host: one at a time, and each as soon as the one before has gone."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from lenslink.cli.options import Settings
+from lenslink.cli.screen import Screen
+from lenslink.deadline import Deadline
+from lenslink_hil.commands import server as server_module
+from lenslink_hil.commands.server import Server
+
+PATIENCE_S = 60.0
+
+
+class Ended(Exception):
+    """Raised in the server's thread to end it."""
+
+
+class FakeModule:
+    """A module that ends some time after its host has gone: at the third look, once told to."""
+
+    note = None
+
+    def __init__(self, link: socket.socket) -> None:
+        # Of the link that it inherits, the server keeps nothing.
+        self._link = link.dup()
+        self._looks_left: int | None = None
+        self.has_ended = False
+
+    def greet(self, boot: int) -> None:
+        """Tell the host which start of the module this is."""
+        self._link.sendall(f"boot {boot}".encode())
+
+    def end_soon(self) -> None:
+        self._looks_left = 2
+
+    def poll(self) -> int | None:
+        if self._looks_left is not None and not self.has_ended:
+            if self._looks_left == 0:
+                self.close()
+            else:
+                self._looks_left -= 1
+        return 0 if self.has_ended else None
+
+    def last_words(self) -> str:
+        return "the firmware ended"
+
+    def close(self) -> None:
+        self.has_ended = True
+        self._link.close()
+
+
+class FakeListener:
+    """A listener whose next accept() ends the server, once it is told to."""
+
+    url = "unix:module"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.bind(str(path))
+        self.socket.listen()
+        self.is_ending = False
+
+    def accept(self) -> socket.socket:
+        connection, _ = self.socket.accept()
+        if self.is_ending:
+            connection.close()
+            raise Ended
+        return connection
+
+    def connect(self) -> socket.socket:
+        """Connect as a host does."""
+        host = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        host.settimeout(PATIENCE_S)
+        host.connect(str(self.path))
+        return host
+
+
+@dataclass
+class Harness:
+    listener: FakeListener
+    modules: list[FakeModule] = field(default_factory=list)
+
+
+@pytest.fixture
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
+    """A running server, on modules that are no processes."""
+    monkeypatch.chdir(tmp_path)
+    found = Harness(FakeListener(Path("module")))
+
+    def start(
+        options: Mapping[str, str], link: socket.socket, serial: str, deadline: Deadline, boot: int
+    ) -> FakeModule:
+        module = FakeModule(link)
+        # The host must not hear of a module that the test cannot find yet.
+        found.modules.append(module)
+        module.greet(boot)
+        return module
+
+    monkeypatch.setattr(server_module, "start_module", start)
+    server = Server(found.listener, {}, "S1", PATIENCE_S, Screen(Settings(quiet=True)))
+
+    def run() -> None:
+        with contextlib.suppress(Ended):
+            server.run()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield found
+    found.listener.is_ending = True
+    found.listener.connect().close()
+    thread.join()
+    found.listener.socket.close()
+
+
+def test_a_second_host_is_refused_while_the_first_is_there(harness: Harness) -> None:
+    with harness.listener.connect() as first:
+        assert first.recv(16) == b"boot 1"
+        with harness.listener.connect() as second:
+            assert second.recv(16) == b""
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="until the module of the last host has ended, some milliseconds after that host has "
+    "gone, the server takes the next host for a second one and closes its connection",
+)
+def test_a_host_that_comes_right_after_another_has_gone_is_served(harness: Harness) -> None:
+    with harness.listener.connect() as first:
+        assert first.recv(16) == b"boot 1"
+    with harness.listener.connect() as second:
+        harness.modules[0].end_soon()
+        assert second.recv(16) == b"boot 2"

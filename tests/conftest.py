@@ -13,7 +13,7 @@ from hypothesis import settings
 from lenslink_hil.kernel import guest_boards
 
 # Time limits, and the order of a parallel run.
-pytest_plugins = ["lab.run_hooks"]
+pytest_plugins = ["helpers.run_hooks"]
 
 # No deadline: a busy machine is no defect, and every test has its time limit anyway. In CI the
 # examples are the same for the same code, so that a change is judged by what it changed.

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from helpers import bench_scale
 from helpers.cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink import Attached, Detached, FrameStatus, Warned
@@ -99,6 +99,7 @@ def test_contacts_that_open_for_a_moment(own_url, scale, seed, request, lanes):
     request.node.user_properties.append(("reattached after contact, s", max(away)))
 
 
+@pytest.mark.exclusive
 def test_the_module_is_killed(cli, request):
     """kill -9 of the module's process; its server stays, and starts it again."""
     server, url = cli.serve(*SERVED)
@@ -175,6 +176,7 @@ def descriptors():
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.mark.exclusive
 def test_a_device_tells_every_call_that_the_module_is_gone(cli):
     """Without attach(): an exception, at once, from what waits and from all that is tried after."""
     server, url = cli.serve(*SERVED)

@@ -18,11 +18,13 @@ from types import SimpleNamespace
 
 import pytest
 from helpers.cli_process import PATIENCE_S, Cli
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 from lenslink_hil.benchmark.host_series import SCHEMA
 from lenslink_hil.benchmark.series import NOMINAL, Case, Effort, measure
 from lenslink_hil.benchmark.workers import folder
+
+pytestmark = pytest.mark.exclusive
 
 MARGIN = 0.7
 TRIES = 3

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.cli_process import Cli
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 from lenslink_hil.conformance.clauses import clauses
 from lenslink_hil.kernel import guest_boards

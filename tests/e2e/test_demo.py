@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.slowdown import patience
+from helpers.slowdown import patience
 from PIL import Image
 
 SceneUrl = Callable[..., str]

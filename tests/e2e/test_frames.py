@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers import bench_scale
 from helpers.discards import rejected
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink import Device, Frame, FrameStatus

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from helpers import bench_scale, micropython_process
-from lab.slowdown import patience
+from helpers.nightly_scale import tell
+from helpers.slowdown import patience
 
 HERE = Path(__file__).parent
 TIMEOUT_S = 400
@@ -51,6 +52,6 @@ def test_the_suite_on(url: str, capsys: pytest.CaptureFixture[str], seed: int) -
     passed = re.search(r"(\d+) passed", counts)
     assert passed and int(passed[1]) >= FEWEST[url], done.stdout
     left_out = [line for line in done.stdout.splitlines() if line.startswith("NOT RUN: ")]
-    with capsys.disabled():
-        print(f"\n[sample; make nightly ARGS='e2e-{url[:-1]}' runs all] {url} {counts}")
-        print(*(line.replace("NOT RUN", f"left out on {url[:-1]}") for line in left_out), sep="\n")
+    left_out = [line.replace("NOT RUN", f"left out on {url[:-1]}") for line in left_out]
+    first = f"[sample; make nightly ARGS='e2e-{url[:-1]}' runs all] {url} {counts}"
+    tell(capsys, "\n".join([first, *left_out]))

@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 import usb.core
-from helpers import bench_scale
+from helpers import bench_scale, slowdown
 from helpers.nightly_scale import NIGHTLY, choose, say
-from lab import slowdown
 
 import lenslink
 from lenslink import Device, FrameStatus

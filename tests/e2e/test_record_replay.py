@@ -108,6 +108,7 @@ def test_the_file_says_what_it_is(made, own_url):
     assert lanes == set(range(loaded.lanes))
 
 
+@pytest.mark.exclusive
 def test_as_fast_as_it_was_recorded(small):
     path, (frames, *_) = small
     loaded = load(path)

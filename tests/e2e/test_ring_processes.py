@@ -23,7 +23,7 @@ import pytest
 from helpers.cli_process import Cli, assert_gone, children, finish, firmware, objects
 from helpers.frame_rings import fresh_name
 from helpers.nightly_scale import choose, say
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink import FrameStatus, Ring, RingFrame, RingReader

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.frame_rings import SIZE, assert_pixels, fresh_name, publish
 from helpers.nightly_scale import choose, say
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 from lenslink import Ring, RingReader
 from lenslink.errors import Disconnected

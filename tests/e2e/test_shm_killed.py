@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from helpers.nightly_scale import choose, say
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink import Disconnected, FrameStatus
@@ -24,6 +24,8 @@ from lenslink.transports.shm import ShmEnd, offer
 
 if sys.platform != "linux":
     pytest.skip("shm: needs Linux", allow_module_level=True)
+
+pytestmark = pytest.mark.exclusive
 
 MOMENTS = choose(6, 50)
 KNOWN_S = patience(0.2)

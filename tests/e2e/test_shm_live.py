@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware, objects
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink import FrameStatus
@@ -83,6 +83,7 @@ def test_the_command_line(cli, served):
     assert not (cli.runtime / "lens").exists()
 
 
+@pytest.mark.exclusive
 @pytest.mark.parametrize("whom", ["firmware", "server"])
 def test_the_module_killed_during_a_stream(whom, served):
     server, url = served

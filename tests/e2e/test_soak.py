@@ -20,7 +20,7 @@ import pytest
 from helpers import bench_scale
 from helpers.discards import rejected
 from helpers.nightly_scale import choose, say
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink import Device, FrameStatus

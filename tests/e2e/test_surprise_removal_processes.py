@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from helpers import bench_scale
 from helpers.nightly_scale import choose, say
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink import Device, FrameStatus
@@ -72,6 +72,7 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.mark.exclusive
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")
 @pytest.mark.timeout(choose(120, 1200))
 def test_a_yank_at_sampled_bytes(

@@ -18,10 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import usb.core
-from helpers import micropython_process
+from helpers import micropython_process, slowdown
 from helpers.cli_process import Cli, finish
 from helpers.nightly_scale import NIGHTLY, choose, say
-from lab import slowdown
 
 import lenslink
 from lenslink import Device, Disconnected, FrameStatus
@@ -119,6 +118,7 @@ def test_opened_and_closed_many_times(
     say(capsys, f"{OPENINGS} openings, {lanes} lanes: {time.monotonic() - began:.1f} s")
 
 
+@pytest.mark.exclusive
 @pytest.mark.timeout(choose(120, 900))
 @pytest.mark.parametrize("lanes", ["1", "4"])
 def test_unplugged_at_random_points(
@@ -340,6 +340,7 @@ def test_two_hosts_on_one_port(terminal: tuple[VirtualBoard, Terminal]) -> None:
         lenslink.open(f"serial:{tty.path}", timeout=PATIENCE_S)
 
 
+@pytest.mark.exclusive
 def test_a_serial_port_that_is_unplugged(make_board: MakeBoard) -> None:
     board = make_board(cdc=True)
     known = []

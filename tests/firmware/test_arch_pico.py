@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from helpers import bench_scale
-from helpers.nightly_scale import choose, say
-from lab.slowdown import patience
+from helpers.nightly_scale import choose, say, tell
+from helpers.slowdown import patience
 
 from lenslink.errors import LensLinkError
 from lenslink_hil.flash.board_files import board_files
@@ -115,8 +115,7 @@ def test_size_when_loaded(files, capsys, record_property):
     [line] = lines_of(files, LOADED.format(names=names).encode())
     loaded, heap = map(int, line.split())
     record_property("lensfw_bytes", loaded)
-    with capsys.disabled():
-        print(f"\nlensfw loaded on an emulated Pico: {loaded:,} bytes of a heap of {heap:,}")
+    tell(capsys, f"lensfw loaded on an emulated Pico: {loaded:,} bytes of a heap of {heap:,}")
     assert 10_000 < loaded < BUDGET
 
 

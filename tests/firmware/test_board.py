@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers import micropython_process
+from helpers.nightly_scale import tell
 
 SOURCES = sorted(micropython_process.FIRMWARE.rglob("*.py"))
 NAMES = [path.relative_to(micropython_process.FIRMWARE.parent).as_posix() for path in SOURCES]
@@ -84,11 +85,11 @@ def test_size_when_loaded(mpy_cross, tmp_path, capsys, record_property):
     on_board = sum(sizes[name] for name in board)
     whole = sum(sizes.values())
     record_property("lensfw_bytes", on_board)
-    with capsys.disabled():
-        print(
-            f"\nlensfw loaded from .mpy: {on_board} bytes of a 64-bit heap for all boards' parts, "
-            f"{whole} with the simulated module's own"
-        )
+    tell(
+        capsys,
+        f"lensfw loaded from .mpy: {on_board} bytes of a 64-bit heap for all boards' parts, "
+        f"{whole} with the simulated module's own",
+    )
     assert 10_000 < on_board < BUDGET
 
 

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 import pytest
-from lab.slowdown import patience
+
+from helpers.slowdown import patience
 
 LENSLINK = [sys.executable, "-m", "lenslink"]
 PATIENCE_S = patience(60)

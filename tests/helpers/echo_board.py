@@ -11,8 +11,8 @@ from typing import Any
 
 import usb.core
 import usb.util
-from lab.slowdown import patience
 
+from helpers.slowdown import patience
 from lenslink.deadline import Deadline
 from lenslink.transports.usb import libusb
 from lenslink_hil.kernel import vhci

@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from lab.slowdown import patience
 
 import lensfw
+from helpers.slowdown import patience
 from lenslink.errors import RigError
 from lenslink_hil.benches.micropython import find_micropython
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 from lenslink import errors
 from lenslink.cli.main import cli

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "hil/tools/venv.sh"
@@ -174,6 +174,7 @@ def test_a_micropython_that_was_named_wrongly(newcomer: Newcomer) -> None:
     )
 
 
+@pytest.mark.exclusive
 def test_made_once_and_again_only_when_needed(newcomer: Newcomer) -> None:
     newcomer.has("python3")
     first = newcomer.run()

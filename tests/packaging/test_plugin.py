@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 TESTS = """
 import pytest
-from lab.slowdown import patience
 
 def test_passes(seed):
     print("seed is", seed)

@@ -11,7 +11,7 @@ import sys
 import click
 import pytest
 from helpers.fake_device import FakeDevice
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink.cli import main as program

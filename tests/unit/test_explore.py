@@ -5,11 +5,11 @@ With LENSLINK_NIGHTLY=1 within the full bounds, else within smaller ones.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers.nightly_scale import NIGHTLY, tell
 
 from lensfw import framing, outbox, sensor, wire
 from lensfw import link as module_link
@@ -20,8 +20,6 @@ from lenslink_protocol import link as host_link
 from lenslink_protocol.framing import Receiver
 from lenslink_protocol.link import Link
 from lenslink_protocol.messages import Heartbeat
-
-NIGHTLY = os.environ.get("LENSLINK_NIGHTLY") == "1"
 
 SINGLE = Bounds(losses=1, duplicates=0, swaps=0, restarts=0)
 
@@ -51,8 +49,7 @@ LARGE = {
 @pytest.mark.parametrize("name", SMALL)
 def test_all_that_can_happen(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     result = explore(SMALL[name], seconds=60)
-    with capsys.disabled():
-        print(f"\n  {name}: {result}")
+    tell(capsys, f"  {name}: {result}")
     assert result.closed
     assert result.states > 100
 
@@ -62,8 +59,7 @@ def test_all_that_can_happen(name: str, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize("name", LARGE)
 def test_all_that_can_happen_at_night(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     result = explore(LARGE[name], seconds=3500)
-    with capsys.disabled():
-        print(f"\n  {name}: {result}")
+    tell(capsys, f"  {name}: {result}")
     assert result.closed
 
 

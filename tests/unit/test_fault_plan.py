@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 import pytest
+from helpers.slowdown import patience
 from helpers.virtual_sessions import FaultBench
-from lab.slowdown import patience
 
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected

@@ -24,7 +24,7 @@ from helpers.frame_rings import (
     publish,
     small_ring,
 )
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 from lenslink import FrameStatus, Ring, RingReader
 from lenslink.errors import (

@@ -13,7 +13,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, ProtocolError, Timeout
@@ -400,6 +400,7 @@ def test_a_manifest_that_is_none(name: str) -> None:
     assert time.process_time() - began < DEADLINE_S + GRACE_S
 
 
+@pytest.mark.exclusive
 def test_a_module_that_goes_silent_is_gone_within_a_second() -> None:
     def silence(module: Hostile) -> Iterator[bytes]:
         while True:

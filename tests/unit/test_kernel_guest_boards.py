@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 from lenslink.errors import RigError
 from lenslink_hil.kernel import __main__ as command

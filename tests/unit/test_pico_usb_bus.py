@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 SUITE = Path(__file__).parent / "pico" / "usb_bus.test.mjs"
 NAMES = [

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 from lenslink import Disconnected, NotFound, ProtocolError, Timeout, UsageError
 from lenslink.deadline import Deadline
@@ -124,6 +124,7 @@ def test_nothing_comes_in_time(ends):
     assert module.receive_into([memoryview(bytearray(100_000))], 1) == 64 << 10
 
 
+@pytest.mark.exclusive
 def test_the_end_comes_after_what_was_said(ends):
     host, module = ends
     module.send(b"last words", Deadline(1))

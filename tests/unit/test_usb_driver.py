@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import usb.core
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 from lenslink.deadline import Deadline
 from lenslink.errors import (
@@ -52,7 +52,7 @@ class FakeDevice:
 
     def __init__(self, serial_number: str | None = "S1") -> None:
         self.serial_number = serial_number
-        self.address = 1
+        self.bus, self.address = 1, 1
         self.answers: dict[int, list[bytes | int]] = {}
         self.written: list[bytes] = []
         self.write_error: int | None = None

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.slowdown import patience
 from helpers.usb_device import DEVICE, IN, OUT, configuration, strings
-from lab.slowdown import patience
 
 from lenslink_hil.usbip import cable, client, protocol
 from lenslink_hil.usbip.cable import Kind, record

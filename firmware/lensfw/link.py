@@ -39,8 +39,8 @@ class Link:
     """
 
     def __init__(self, module, clock, boot_count, reset_reason):
-        self.rejects = {}
-        self.receiver = framing.Receiver(self.rejects, self._spent)
+        self.discards = {}
+        self.receiver = framing.Receiver(self.discards, self._spent)
         self.nonce = None
         # What this module can do beyond the core.
         self.capabilities = wire.CAP_LOG | wire.CAP_RESEND

@@ -20,7 +20,7 @@ from lenslink.cli.info import about
 from lenslink.cli.options import CommonOptions
 from lenslink.cli.screen import Screen, emit_table, one_line
 from lenslink.cli.signals import Stopped, stoppable
-from lenslink.cli.values import show_bytes, show_rejects
+from lenslink.cli.values import show_bytes, show_discards
 from lenslink.errors import StorageError
 from lenslink.image_files.save import save
 from lenslink_protocol.ids import ModeUse
@@ -98,11 +98,11 @@ def _still(device: Device, out: Path) -> None:
         seconds = time.monotonic() - began
         after = device.stats
         size = after.bytes - before.bytes
-        rejects = {cause: n - before.rejects[cause] for cause, n in after.rejects.items()}
+        discards = {cause: n - before.discards[cause] for cause, n in after.discards.items()}
         _say(
             f"  {frame.status.value}: {show_bytes(size)} in {seconds:.2f} s "
             f"({size / seconds / 1e6:.1f} MB/s, the scene's computation included), "
-            f"{show_rejects(rejects)}"
+            f"{show_discards(discards)}"
         )
         if frame.coverage < 1:
             raise lenslink.ProtocolError(f"only {frame.coverage:.1%} of the still arrived")

@@ -21,7 +21,7 @@ from lensfw import module as firmware
 from lenslink.receive.frame_pool import Pool
 from lenslink.receive.reassembly import Assembly, Reassembly
 from lenslink.receive.unpacking import pack
-from lenslink_protocol.ids import Reject
+from lenslink_protocol.ids import DiscardReason
 from lenslink_protocol.link import Link, Request
 from lenslink_protocol.messages import AnyMessage, Configure, Configured, StartStream, Stop
 from lenslink_protocol.packings import layout
@@ -173,12 +173,12 @@ class VirtualBench:
     ) -> None:
         self.clock = VirtualClock()
         self.module: Any = firmware.Module(configuration, InstantPorts(picture), self.clock)
-        self.rejects: Counter[Reject] = Counter()
+        self.discards: Counter[DiscardReason] = Counter()
         self.configurations: dict[int, Configured] = {}
-        self.frames = Reassembly(Pool(), self.rejects, self.configurations.get)
+        self.frames = Reassembly(Pool(), self.discards, self.configurations.get)
         self._up: dict[int, Line] = dict(enumerate((up, *more_up)))
         self._down = down
-        self.link = Link(0x5EED5EED, self.frames, self.rejects, len(self._up))
+        self.link = Link(0x5EED5EED, self.frames, self.discards, len(self._up))
         self.module.link.lanes_offered = len(self._up)
         # When, a count that keeps the order, the lane or None towards the module, bytes.
         self._arrivals: list[tuple[float, int, int | None, bytes]] = []

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Unpack
 from lenslink_protocol.ids import (
     Cfa,
     ConfigureFlag,
+    DiscardReason,
     ErrorCode,
     Fate,
     ModeUse,
-    Reject,
 )
 from lenslink_protocol.manifest import Manifest, Mode
 from lenslink_protocol.messages import (
@@ -428,7 +428,7 @@ class Device(ClosesOnExit):
             complete=self._complete,
             incomplete=self._incomplete,
             lost_packets=self._session.link.lost,
-            rejects={cause.value: self._session.rejects[cause] for cause in Reject},
+            discards={cause.value: self._session.discards[cause] for cause in DiscardReason},
             first_tile_ms=first,
             wire_bytes=self._session.wire_bytes,
         )

@@ -275,7 +275,7 @@ _TABLED = (
     ids.Cfa,
     ids.ModeUse,
     ids.PixelFormat,
-    ids.Reject,
+    ids.DiscardReason,
 )
 
 

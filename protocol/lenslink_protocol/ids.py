@@ -288,7 +288,7 @@ class ManifestKey(enum.IntEnum):
     SCALE = 0x0022
 
 
-class Reject(enum.StrEnum):
+class DiscardReason(enum.StrEnum):
     """Why received bytes were not used: every cause has its counter."""
 
     NOISE = "noise"

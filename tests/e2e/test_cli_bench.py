@@ -164,8 +164,8 @@ def test_a_terminal_sees_progress_and_nothing_is_left_of_it(cli, scene_url, scal
     assert "\x1b[2K" in terminal.text
     # Cursor shown again.
     assert terminal.text.rindex("\x1b[?25h") > terminal.text.rindex("\x1b[?25l")
-    rejects = "|".join(["no rejects", *(rf"rejects: \d+ {cause}\b" for cause in scale.repeated)])
-    assert re.search(rf"5 frames, .*({rejects})", terminal.text)
+    discards = "|".join(["no rejects", *(rf"rejects: \d+ {cause}\b" for cause in scale.repeated)])
+    assert re.search(rf"5 frames, .*({discards})", terminal.text)
 
 
 def test_quiet_is_quiet_even_on_a_terminal(cli, scene_url):

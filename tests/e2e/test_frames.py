@@ -24,7 +24,7 @@ from lenslink_hil.kernel import guest_boards
 from lenslink_hil.plant.binning import bin2x2
 from lenslink_hil.plant.patterns import pattern
 from lenslink_hil.plant.sensor_model import levels
-from lenslink_protocol.ids import Cfa, ConfigureFlag, ModeUse, Reject
+from lenslink_protocol.ids import Cfa, ConfigureFlag, DiscardReason, ModeUse
 
 SceneUrl = Callable[..., str]
 
@@ -65,7 +65,7 @@ def assert_sound(device: Device, frame: Frame) -> None:
     assert frame.uncovered == ()
     # On a clock of the board's own, requests are repeated by the world's: answers may come twice.
     clocked = isinstance(device._session._transport, ClockedTransport)
-    assert not rejected(device.stats, {Reject.UNEXPECTED.value} if clocked else ())
+    assert not rejected(device.stats, {DiscardReason.UNEXPECTED.value} if clocked else ())
     assert device.stats.lost_packets == 0
 
 

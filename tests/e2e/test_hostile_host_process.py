@@ -87,9 +87,9 @@ def test_a_flood(
                 with next(frames) as frame:
                     assert frame.status is FrameStatus.COMPLETE
         # Nothing of the flooder's session was taken for the next one's.
-        assert set(device.stats.rejects) >= {"nonce"}
+        assert set(device.stats.discards) >= {"nonce"}
         assert (
-            not {k for k, n in device.stats.rejects.items() if n}
+            not {k for k, n in device.stats.discards.items() if n}
             - {"nonce", "noise"}
             - scale.repeated
         )

@@ -23,7 +23,7 @@ from lenslink.receive.unpacking import pack
 from lenslink_hil.benches.sim import SimTransport
 from lenslink_hil.benches.usbip import BoardTransport
 from lenslink_hil.plant.patterns import pattern
-from lenslink_protocol.ids import ConfigureFlag, Reject
+from lenslink_protocol.ids import ConfigureFlag, DiscardReason
 from lenslink_protocol.packings import Packing, layout
 
 SceneUrl = Callable[..., str]
@@ -180,4 +180,4 @@ def test_a_wrong_crc_of_the_sensor_is_found(own_url: SceneUrl, packing: Packing)
         assert bad is not None
         assert not bad[:rows].any()
         assert bad[rows:].all()
-        assert device.stats.rejects[Reject.PAYLOAD_CRC.value] > 0
+        assert device.stats.discards[DiscardReason.PAYLOAD_CRC.value] > 0

@@ -201,15 +201,15 @@ def test_damage_in_a_recording_is_played_as_it_is(small, scale, tmp_path):
     with lenslink.open(url) as device:
         stream = device.stream()
         got = [next(stream) for _ in range(FRAMES)]
-        rejects = device.stats.rejects
-        assert rejects["payload_crc"] == 1
+        discards = device.stats.discards
+        assert discards["payload_crc"] == 1
         assert [f.status.value for f in got] == ["complete", "incomplete", "complete", "complete"]
         for index in (0, 2, 3):
             assert got[index].pixels.tobytes() == frames[index][3]
         good = np.frombuffer(frames[1][3], "<u2").reshape(got[1].pixels.shape)
         assert np.array_equal(got[1].pixels, np.where(got[1].mask, good, 0))
         assert not got[1].mask[0].any()
-        assert sum(rejected(device.stats, scale.repeated).values()) <= 2, rejects
+        assert sum(rejected(device.stats, scale.repeated).values()) <= 2, discards
         for frame in got:
             frame.release()
 

@@ -51,7 +51,7 @@ def test_frames(served):
                     "prbs", 640, 480, bits=12, cfa=frame.cfa, seed=7, frame_number=frame.number
                 )
                 np.testing.assert_array_equal(frame.pixels, expected)
-        assert not any(device.stats.rejects.values())
+        assert not any(device.stats.discards.values())
 
 
 def test_the_command_line(cli, served):

@@ -83,7 +83,7 @@ def check_frames(device: Device, count: int = 3) -> None:
             with frame:
                 # What became of packets tells a lost one from one that came too late.
                 assert frame.status is FrameStatus.COMPLETE, (
-                    frame.number, frame.uncovered, device.stats, device._session.rejects,
+                    frame.number, frame.uncovered, device.stats, device._session.discards,
                 )  # fmt: skip
                 check_frame(frame)
 

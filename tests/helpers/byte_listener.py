@@ -11,9 +11,9 @@ class Listening(link.Link):
         self.used = []
 
     def _packet(self, header, payload):
-        before = sum(self.rejects.values())
+        before = sum(self.discards.values())
         super()._packet(header, payload)
-        if sum(self.rejects.values()) == before:
+        if sum(self.discards.values()) == before:
             self.used.append([header[2], header[6]])
 
 
@@ -65,4 +65,4 @@ def listen(stream, chunk):
             listening.receiver.received(count, still.us)
             rest = rest[count:]
             listening.poll()
-    return [listening.used, listening.rejects]
+    return [listening.used, listening.discards]

@@ -36,7 +36,7 @@ class FakeDevice:
 
     frames: list = field(default_factory=list)
     note: str | None = None
-    rejects: dict = field(default_factory=lambda: {"payload_crc": 0, "noise": 0})
+    discards: dict = field(default_factory=lambda: {"payload_crc": 0, "noise": 0})
     url: str = "fake:"
     identity = Identity("LensLink", "Fake", "FAKE-1", "test")
     opened: list = field(default_factory=list)
@@ -61,7 +61,7 @@ class FakeDevice:
     @property
     def stats(self):
         bytes_ = 2 * HEIGHT * WIDTH * len(self.frames)
-        return Stats(bytes_, len(self.frames), 0, 0, self.rejects, 12.5)
+        return Stats(bytes_, len(self.frames), 0, 0, self.discards, 12.5)
 
     @property
     def session(self):

@@ -14,7 +14,7 @@ from lenslink.receive.frame_pool import Buffer, Pool
 from lenslink.receive.reassembly import Reassembly
 from lenslink_hil.virtual_time import Line, VirtualBench
 from lenslink_protocol.framing import encode_packet
-from lenslink_protocol.ids import MessageType, Reject
+from lenslink_protocol.ids import DiscardReason, MessageType
 from lenslink_protocol.link import Link
 from lenslink_protocol.messages import HEADER, MAGIC, Capture, Configure, Configured, GetManifest
 from lenslink_protocol.messages import Header as Head
@@ -109,7 +109,7 @@ def record(tile_bytes: int) -> tuple[Recording, bytes]:
     assert shoot(live)
     live.link.close(0)
     live.run(lambda: False, 0.02)
-    assert not live.rejects
+    assert not live.discards
     assert all(packet[-1] != MAGIC[0] for packet in up)
     return Recording(live.link.nonce, live.configurations[0], tuple(up)), b"".join(down)
 
@@ -188,9 +188,9 @@ class Listener(Link):
     """Keeps what came out of framing: type and sequence."""
 
     def __init__(self, recording: Recording) -> None:
-        rejects: Counter[Reject] = Counter()
-        frames = Reassembly(Poisoned(), rejects, {0: recording.plan}.get)
-        super().__init__(recording.nonce, frames, rejects)
+        discards: Counter[DiscardReason] = Counter()
+        frames = Reassembly(Poisoned(), discards, {0: recording.plan}.get)
+        super().__init__(recording.nonce, frames, discards)
         self.frames = frames
         self.out: list[int] = []
 

@@ -47,8 +47,8 @@ def unseal(header):
 
 def receive(chunks, now_us):
     """Packets out of chunks, then out of silence: type, sequence and payload of each."""
-    rejects = {}
-    receiver = framing.Receiver(rejects)
+    discards = {}
+    receiver = framing.Receiver(discards)
     out = []
 
     def take():
@@ -70,7 +70,7 @@ def receive(chunks, now_us):
     for _ in range(2000):
         now_us += wire.STALL_MS * 1000
         take()
-    return [out, rejects]
+    return [out, discards]
 
 
 def crc32(data):

@@ -78,8 +78,8 @@ class Outcome:
     """Frames of which every packet arrived as it was sent."""
     begun: int = 0
     """Frames that the module began to read out in this session."""
-    rejects: Counter[str] = field(default_factory=Counter)
-    module_rejects: Counter[str] = field(default_factory=Counter)
+    discards: Counter[str] = field(default_factory=Counter)
+    module_discards: Counter[str] = field(default_factory=Counter)
     lost: int = 0
     wrong: list[int] = field(default_factory=list)
     """Frames with a pixel that was said to be good and is not."""
@@ -113,12 +113,12 @@ class FaultBench(VirtualBench):
         # The frame that was next when the module opened the session: one whose close was lost goes
         # on reading out until then.
         self._first: int | None = None
-        self.rejects = Counter()
-        self.module.link.rejects.clear()
+        self.discards = Counter()
+        self.module.link.discards.clear()
         self.configurations = {}
-        self.frames = Reassembly(self.pool, self.rejects, self.configurations.get)
+        self.frames = Reassembly(self.pool, self.discards, self.configurations.get)
         self._nonce += 1
-        self.link = Link(self._nonce, self.frames, self.rejects, self.lanes)
+        self.link = Link(self._nonce, self.frames, self.discards, self.lanes)
 
     def happened(self) -> list[Fault]:
         """The faults that there were, of those that were planned."""
@@ -140,8 +140,8 @@ class FaultBench(VirtualBench):
         if self._first is not None:
             outcome.begun = self.module.next_frame - self._first
         outcome.intact = self._intact()
-        outcome.rejects = Counter({cause.value: n for cause, n in self.rejects.items() if n})
-        outcome.module_rejects = Counter(self.module.link.rejects)
+        outcome.discards = Counter({cause.value: n for cause, n in self.discards.items() if n})
+        outcome.module_discards = Counter(self.module.link.discards)
         outcome.lost = self.link.lost
         return outcome
 

@@ -20,12 +20,12 @@ from lenslink_protocol.buffers import feed
 from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.ids import (
     Capability,
+    DiscardReason,
     EndStatus,
     Flag,
     FrameState,
     MessageType,
     PixelFormat,
-    Reject,
 )
 from lenslink_protocol.link import Link
 from lenslink_protocol.messages import (
@@ -69,10 +69,10 @@ class Host:
     """A host's end of a link in the middle of a session, *fast* by batches."""
 
     def __init__(self, plan: Configured, lanes: int, resend: bool, fast: bool) -> None:
-        self.rejects: Counter[Reject] = Counter()
-        self.frames = Counting(Poisoned(), self.rejects, {0: plan, 1: plan}.get)
+        self.discards: Counter[DiscardReason] = Counter()
+        self.frames = Counting(Poisoned(), self.discards, {0: plan, 1: plan}.get)
         self.frames.resend = resend
-        self.link = Link(NONCE, self.frames, self.rejects, lanes)
+        self.link = Link(NONCE, self.frames, self.discards, lanes)
         known = HelloReply.decode(HelloReply.FIXED.size.to_bytes(HelloReply.FIXED.size, "little"))
         capabilities = Capability.RESEND if resend else Capability(0)
         self.link.session = replace(known, capabilities=capabilities)
@@ -106,7 +106,7 @@ class Host:
                 shown[start:end] = 0
             frames.append((each.stream, each.number, gaps, each.start, each.end, shown.tobytes()))
         # How often noise was counted depends on how the bytes were cut.
-        rejects = {cause: n for cause, n in self.rejects.items() if cause != Reject.NOISE}
+        discards = {cause: n for cause, n in self.discards.items() if cause != DiscardReason.NOISE}
         under_way = [
             (each.number, each.coverage.gaps(0, each.coverage.size), each.reserved)
             for each in self.frames._open.values()
@@ -114,8 +114,8 @@ class Host:
         return {
             "frames": frames,
             "under way": under_way,
-            "rejects": rejects,
-            "noise": self.rejects[Reject.NOISE] > 0,
+            "rejects": discards,
+            "noise": self.discards[DiscardReason.NOISE] > 0,
             "lost": self.link.lost,
             "bytes": self.frames.bytes,
             "counts": (self.frames.aborted, self.frames.skipped),
@@ -304,7 +304,7 @@ def test_most_of_a_sound_frame_comes_in_batches(pixel_format, shape, lanes):
     packets = [p for number in range(4) for p in frame_packets(number, 0, plan, shape, lanes)]
     tiles = sum(p.kind == MessageType.TILE for p in packets)
     host = compare(encode(packets, 0, lanes), plan, lanes, True, lambda n: (n, 400, 0.0))
-    assert not host.rejects
+    assert not host.discards
     assert [frame[2] for frame in host.state()["frames"]] == [()] * 4
     if tiles >= 4 * 24 and lanes == 1:
         assert host.frames.batched > host.frames.bytes // 2
@@ -338,7 +338,7 @@ def test_ground_that_is_covered_is_not_received_into(sound):
         coded[early + 1] = (lane, data[:-1] + bytes([data[-1] ^ 0xFF]))
     host = compare(coded, plan, 1, False, lambda turn: (0, 100_000, 0.0))
     assert host.frames.batched
-    assert host.rejects[Reject.COVERED if sound else Reject.PAYLOAD_CRC] == 1
+    assert host.discards[DiscardReason.COVERED if sound else DiscardReason.PAYLOAD_CRC] == 1
     assert host.state()["frames"][0][2] == ()
 
 

@@ -34,7 +34,7 @@ from lenslink.transports.direct_placement import FrameSlots, PlacedFrame, Placed
 from lenslink.transports.records import Record, RecordReader
 from lenslink.transports.records import encode as record
 from lenslink_hil.recording.script import sound_header
-from lenslink_protocol.ids import Flag, MessageType, PixelFormat, Reject
+from lenslink_protocol.ids import DiscardReason, Flag, MessageType, PixelFormat
 from lenslink_protocol.messages import Configured, Header
 from lenslink_protocol.params import HEADER_BYTES
 
@@ -173,7 +173,7 @@ def compare(plan: Configured, resend: bool, coded: list[bytes], cut) -> Placing:
             host.wait(wait)
     for host in (fast, slow):
         # Bytes that belong to no packet stall, or are noise: as they were cut.
-        host.rejects[Reject.NOISE] += host.rejects.pop(Reject.STALL, 0)
+        host.discards[DiscardReason.NOISE] += host.discards.pop(DiscardReason.STALL, 0)
     assert fast.state() == slow.state()
     for _, number, gaps, *_, shown in fast.state()["frames"]:
         mask = np.ones(plan.frame_bytes, bool)
@@ -238,7 +238,7 @@ def test_a_sound_stream_is_never_copied(pixel_format, shape, burst, resend, monk
         host.read()
     assert host.placed == host.frames.bytes // (len(coded[1]) - HEADER_BYTES) or shape == (WIDTH, 5)
     assert not any(copies)
-    assert not host.rejects
+    assert not host.discards
 
 
 def test_a_frame_that_ends_before_its_slot_is_given_back_is_out_of_reach():
@@ -301,7 +301,7 @@ def test_a_place_that_is_wrong_is_not_believed():
     [assembly] = host.frames.finished
     assert assembly.complete
     assert (assembly.buffer == picture(0, plan).reshape(-1)).all()
-    assert not host.rejects
+    assert not host.discards
 
 
 def test_a_damaged_repeat_spoils_nothing():
@@ -321,7 +321,7 @@ def test_a_damaged_repeat_spoils_nothing():
     assert assembly.complete
     assert (assembly.buffer == picture(0, plan).reshape(-1)).all()
     assert host.placed == HEIGHT
-    assert host.rejects[Reject.PAYLOAD_CRC] == 1
+    assert host.discards[DiscardReason.PAYLOAD_CRC] == 1
 
 
 def test_a_repeat_spoils_nothing_behind_it():
@@ -332,8 +332,8 @@ def test_a_repeat_spoils_nothing_behind_it():
     repeated = len(coded) - 5
     coded[repeated] *= 2
     host = compare(plan, True, coded, lambda turn: (2 if turn else 1, 0.0))
-    assert host.rejects[Reject.SEQUENCE] == 1
-    assert not host.rejects[Reject.PAYLOAD_CRC]
+    assert host.discards[DiscardReason.SEQUENCE] == 1
+    assert not host.discards[DiscardReason.PAYLOAD_CRC]
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,6 @@ def test_a_packet_that_comes_twice_is_used_once(recorded):
     used, _ = byte_listener.listen(stream, 1000)
     for start, end in pairwise(bounds):
         twice = data[:end] + data[start:]
-        again, rejects = byte_listener.listen([{"hex": twice.hex()}], 1000)
+        again, discards = byte_listener.listen([{"hex": twice.hex()}], 1000)
         assert again == used
-        assert sum(rejects.values()) == 1
+        assert sum(discards.values()) == 1

@@ -25,7 +25,7 @@ from lenslink_hil.faults.fault_plan import (
     Kind,
     random_plan,
 )
-from lenslink_protocol.ids import Reject
+from lenslink_protocol.ids import DiscardReason
 
 SESSIONS = choose(10_000, 1_000_000)
 # Packets of a lane in a session without faults, up and down, and some more.
@@ -53,15 +53,15 @@ def complaint(bench: FaultBench, plan: FaultPlan, outcome: Outcome) -> str | Non
         if missing:
             return f"frames {missing} arrived whole and were not delivered whole"
     if not any(fault.kind in DAMAGE for fault in happened) and any(
-        (outcome.lost, *(n for cause, n in outcome.rejects.items() if cause not in _LATE))
+        (outcome.lost, *(n for cause, n in outcome.discards.items() if cause not in _LATE))
     ):
         calm = all(f.kind is not Kind.STALL or f.seconds < _SHORT_S for f in happened)
         if calm:
             return "nothing was damaged, but something was rejected"
-    unknown = outcome.rejects.keys() - {cause.value for cause in Reject}
+    unknown = outcome.discards.keys() - {cause.value for cause in DiscardReason}
     if unknown:
         return f"rejected for no cause of the specification: {unknown}"
-    if damaged_up(bench) and not outcome.rejects and not outcome.lost and not unplugged:
+    if damaged_up(bench) and not outcome.discards and not outcome.lost and not unplugged:
         return "damage towards the host was not counted"
     return None
 
@@ -122,7 +122,7 @@ def test_random_faults(lanes: int, seed: int, capsys: pytest.CaptureFixture[str]
     sessions = SESSIONS if lanes == 1 else SESSIONS // 5
     began = time.monotonic()
     seeds = random.Random(seed)
-    rejects: Counter[str] = Counter()
+    discards: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     complete = frames = blocks = 0
     bench = FaultBench(lanes)
@@ -138,7 +138,7 @@ def test_random_faults(lanes: int, seed: int, capsys: pytest.CaptureFixture[str]
         if index % 8 == 0:
             plan = FaultPlan((*plan.faults, end(seeds, lanes)), plan.seed)
         outcome = run(bench, plan)
-        rejects.update(outcome.rejects)
+        discards.update(outcome.discards)
         kinds.update(fault.kind for fault in bench.happened())
         frames += len(outcome.complete)
         complete += sum(outcome.complete.values())
@@ -149,7 +149,7 @@ def test_random_faults(lanes: int, seed: int, capsys: pytest.CaptureFixture[str]
         f"{sessions} faulty sessions on {lanes} lanes, {frames} frames, {complete} complete, "
         f"{grown} blocks of memory more than at the beginning, "
         f"{time.monotonic() - began:.0f} s, seed {seed}\nfaults {dict(kinds)}\n"
-        f"rejects {dict(rejects)}",
+        f"rejects {dict(discards)}",
     )
     assert grown < 2000
     ends = {Kind.UNPLUG} if lanes == 1 else {Kind.UNPLUG, Kind.CUT}
@@ -217,7 +217,7 @@ def test_each_is_counted_under_its_cause(fault: Fault, causes: set[str]) -> None
     outcome = bench.session(FaultPlan((fault,)))
     assert bench.happened() == [fault]
     # The answers to what was asked again meanwhile come too.
-    assert outcome.rejects.keys() - {"covered", "late"} == causes
+    assert outcome.discards.keys() - {"covered", "late"} == causes
     assert not outcome.wrong
     assert len(outcome.complete) == FRAMES
 

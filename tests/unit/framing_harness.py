@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from lenslink_protocol.framing import Receiver, encode_packet
-from lenslink_protocol.ids import MessageType, Reject
+from lenslink_protocol.ids import DiscardReason, MessageType
 from lenslink_protocol.messages import Header
 from lenslink_protocol.params import MAX_PAYLOAD
 
@@ -41,8 +41,8 @@ class Lane:
 
     def __init__(self, memory: bytearray | None = None, max_payload: int = MAX_PAYLOAD) -> None:
         self.sink = Sink(None if memory is None else memoryview(memory))
-        self.rejects: Counter[Reject] = Counter()
-        self.receiver = Receiver(self.sink, NONCE, self.rejects, max_payload)
+        self.discards: Counter[DiscardReason] = Counter()
+        self.receiver = Receiver(self.sink, NONCE, self.discards, max_payload)
 
     def feed(self, *pieces: bytes, now: float = 0.0) -> list[int]:
         """Receive *pieces* one after another; the sequences of all packets handed on so far."""

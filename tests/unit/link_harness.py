@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from lenslink_protocol.framing import VERSION, encode_packet
-from lenslink_protocol.ids import Reject
+from lenslink_protocol.ids import DiscardReason
 from lenslink_protocol.link import CAPABILITIES, Link, Missing, Request
 from lenslink_protocol.messages import BY_TYPE, HEADER, AnyMessage, Header, HelloReply
 from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL
@@ -65,9 +65,9 @@ class Host:
     """A link, what it sent since last asked, and a module that says what it is told to."""
 
     def __init__(self, lanes: int = 1) -> None:
-        self.rejects: Counter[Reject] = Counter()
+        self.discards: Counter[DiscardReason] = Counter()
         self.frames = Frames()
-        self.link = Link(NONCE, self.frames, self.rejects, lanes)
+        self.link = Link(NONCE, self.frames, self.discards, lanes)
         self.sequences = [0] * lanes
 
     def sent(self) -> list[tuple[Header, AnyMessage]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lenslink.receive.frame_pool import Pool
 from lenslink.receive.reassembly import Assembly, Reassembly
-from lenslink_protocol.ids import EndStatus, FrameState, MessageType, Reject
+from lenslink_protocol.ids import DiscardReason, EndStatus, FrameState, MessageType
 from lenslink_protocol.messages import Configured, FrameEnd, FrameStart, Header, Resent
 
 WIDTH, HEIGHT = 16, 8
@@ -80,9 +80,9 @@ class _Harness:
     """A reassembly with its pool and its counters."""
 
     def __init__(self, plans: Callable[[int], Configured | None], lanes: list[Lane]) -> None:
-        self.rejects: Counter[Reject] = Counter()
+        self.discards: Counter[DiscardReason] = Counter()
         self.pool = Poisoned()
-        self.frames = Reassembly(self.pool, self.rejects, plans)
+        self.frames = Reassembly(self.pool, self.discards, plans)
         self.frames.lanes = lanes
 
     def header(self, kind, frame=0, stream=0, place=(0, 0, 0, 0), length=0, flags=0):

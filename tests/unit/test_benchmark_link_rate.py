@@ -85,7 +85,7 @@ class Module:
     def stats(self) -> Stats:
         count = self._frames
         return Stats(
-            bytes=FRAME_BYTES * count, complete=count, incomplete=0, lost_packets=0, rejects={},
+            bytes=FRAME_BYTES * count, complete=count, incomplete=0, lost_packets=0, discards={},
             first_tile_ms=1.0, wire_bytes=1000 + (FRAME_BYTES + OVERHEAD) * count,
         )  # fmt: skip
 

@@ -115,7 +115,7 @@ def test_settings_that_are_not_given_stay(device):
 
 def test_an_incomplete_still_is_an_error(device, capsys):
     device.frames = [torn(0)]
-    device.rejects = {"payload_crc": 2, "noise": 0}
+    device.discards = {"payload_crc": 2, "noise": 0}
     assert main(["capture", "fake:", "-o", "a.npy", "--json"]) == 6
     captured = capsys.readouterr()
     assert captured.out == ""

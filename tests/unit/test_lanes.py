@@ -83,7 +83,7 @@ def test_more_lanes_carry_more(lanes: int) -> None:
     rate = 10 * 2 * WIDTH * HEIGHT / (made.clock.seconds - began)
     # In flight are two tiles only, which is what two lanes take.
     assert rate > 0.9 * RATE * min(lanes, 2)
-    assert not any(made.rejects.values())
+    assert not any(made.discards.values())
 
 
 def test_frames_wait_for_a_lane_that_is_late() -> None:
@@ -91,7 +91,7 @@ def test_frames_wait_for_a_lane_that_is_late() -> None:
     for _ in range(10):
         assert check(made.frame(5)).coverage.complete
     # Nothing was lost, so nothing was asked for.
-    assert not any(made.rejects.values())
+    assert not any(made.discards.values())
 
 
 def test_small_frames_wait_for_a_lane_that_is_late() -> None:
@@ -99,7 +99,7 @@ def test_small_frames_wait_for_a_lane_that_is_late() -> None:
     made = bench(Line(RATE, 0.0005), Line(RATE, 0.030), size=(64, 32))
     for _ in range(50):
         assert check(made.frame(5)).coverage.complete
-    assert not any(made.rejects.values())
+    assert not any(made.discards.values())
     assert made.frames.skipped == 0
 
 
@@ -129,7 +129,7 @@ def test_what_a_late_lane_brings_after_a_stop_is_nobodys_fault() -> None:
         made.run(lambda: made.frames.bytes > 2 * WIDTH * HEIGHT, 5)
         made.stop(0)
         made.run(lambda: False, 0.1)
-        assert not any(made.rejects.values())
+        assert not any(made.discards.values())
         # Nor is it taken for a frame of the next stream.
         made.start(0, 0)
         assert check(made.frame(5)).coverage.complete

@@ -80,8 +80,8 @@ class Host:
 
     def __init__(self, player):
         self.player = player
-        self.rejects = Counter()
-        self.receiver = Receiver(self, NOW, self.rejects)
+        self.discards = Counter()
+        self.receiver = Receiver(self, NOW, self.discards)
         self.got = []
         self.sequence = 0
 
@@ -139,7 +139,7 @@ def test_replies_are_of_this_session_and_answer_its_requests(greeted):
     [(header, reply)] = host.take()
     assert (header.nonce, header.frame, header.sequence) == (NOW, 41, 0)
     assert reply == HelloReply(VERSION, 1, 0, 1, 1024, 0, 1, 5)
-    assert not host.rejects
+    assert not host.discards
 
 
 def test_nothing_comes_before_its_request(greeted):
@@ -154,7 +154,7 @@ def test_nothing_comes_before_its_request(greeted):
         assert (accepted[0].frame, accepted[1]) == (number, Accepted(0, frame))
         assert (tile[0].frame, tile[1]) == (frame, TILE)
         assert end[1].tiles == 1
-    assert not host.rejects
+    assert not host.discards
     assert host.receiver.lost == 0
 
 
@@ -184,7 +184,7 @@ def test_what_the_host_leaves_out_is_left_out_whole(greeted):
     assert (accepted[0].frame, tile[0].stream) == (50, 1)
     assert end[1].last_sequence[0] == 2
     assert alive[1].sent == (0, 200)
-    assert not host.rejects
+    assert not host.discards
     assert host.receiver.lost == 0
 
 
@@ -202,7 +202,7 @@ def test_what_was_not_recorded_is_refused(greeted):
     host.ask(Capture(0, 1, 0, 0, -1), 51)
     [(header, error)] = host.take()
     assert (header.frame, error.detail) == (51, b"the recording has no further CAPTURE 0")
-    assert not host.rejects
+    assert not host.discards
 
 
 def test_what_is_of_another_session_is_nobodys(greeted):
@@ -246,7 +246,7 @@ def test_heartbeats_are_answered_while_it_waits(greeted):
     accepted, _, end = host.take()
     assert accepted[0].sequence == 3
     assert end[1].last_sequence[0] == 4
-    assert not host.rejects
+    assert not host.discards
 
 
 @pytest.mark.parametrize(("speed", "factor"), [(1.0, 1.0), (4.0, 0.25)])
@@ -297,8 +297,8 @@ def test_damage_stays_bit_for_bit(greeted):
     differ = {i for i, (a, b) in enumerate(zip(sealed, torn, strict=True)) if a != b}
     assert differ <= {8, 9, 10, 11, 36, 37, 38, 39}
     host.receiver.feed(played, 0.0)
-    assert host.rejects["payload_crc"] == 1
-    assert host.rejects["nonce"] == 1
+    assert host.discards["payload_crc"] == 1
+    assert host.discards["nonce"] == 1
 
 
 def test_after_damage_the_host_is_given_time(greeted):

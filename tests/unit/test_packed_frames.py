@@ -13,12 +13,12 @@ from lenslink.receive.frame_pool import Pool
 from lenslink.receive.reassembly import Reassembly, pixels
 from lenslink.receive.unpacking import pack
 from lenslink_protocol.ids import (
+    DiscardReason,
     EndStatus,
     FrameState,
     ManifestKey,
     MessageType,
     PixelFormat,
-    Reject,
 )
 from lenslink_protocol.manifest import encode_entry, parse_manifest
 from lenslink_protocol.messages import (
@@ -73,8 +73,8 @@ class Bench:
         self.packed = pack(picture(width), form)
         size = self.stride * HEIGHT
         self.plan = Configured(0, 0, 1, form.code, width, HEIGHT, self.stride, size, size)
-        self.rejects = Counter()
-        self.frames = Reassembly(Poisoned(), self.rejects, {0: self.plan}.get)
+        self.discards = Counter()
+        self.frames = Reassembly(Poisoned(), self.discards, {0: self.plan}.get)
         self.frames.resend = resend
         self.frames.lanes = [Lane()]
 
@@ -132,7 +132,7 @@ def test_strips_segments_and_rectangles(form, width):
     bench.tile((half, 4, width - half, 4))
     bench.tile((0, 4, half, 4))
     bench.end()
-    assert not +bench.rejects
+    assert not +bench.discards
     assert bench.only().coverage.complete
     assert (pixels(bench.only()) == picture(width)).all()
 
@@ -151,7 +151,7 @@ def test_tiles_inside_a_group_are_rejected(form, width):
             for row in {between, form.bytes_of(columns), 2 * columns}:
                 bench.tile((x, 2, columns, 2), bytes([0x55]) * 2 * row)
                 wrong += 1
-    assert +bench.rejects == {Reject.GEOMETRY: wrong}
+    assert +bench.discards == {DiscardReason.GEOMETRY: wrong}
     for y in range(0, HEIGHT, 2):
         bench.tile((0, y, width, 2))
     bench.end()
@@ -164,7 +164,7 @@ def test_a_tile_of_another_length_is_rejected(form, width):
     bench.start()
     for length in (0, 2 * bench.stride - 1, 2 * bench.stride + 1, 2 * 2 * width):
         bench.tile((0, 0, width, 2), bytes(length))
-    assert +bench.rejects == {Reject.GEOMETRY: 4}
+    assert +bench.discards == {DiscardReason.GEOMETRY: 4}
 
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
@@ -181,7 +181,7 @@ def test_a_start_of_another_format_is_rejected(form, width):
     ):
         bench = Bench(form, width)
         bench.start(**changes)
-        assert +bench.rejects == {Reject.GEOMETRY: 1}, changes
+        assert +bench.discards == {DiscardReason.GEOMETRY: 1}, changes
 
 
 def bench_stride(form, width):

@@ -23,7 +23,7 @@ from reassembly_harness import (
 
 from lenslink.receive import reassembly
 from lenslink.receive.reassembly import pixels
-from lenslink_protocol.ids import EndStatus, MessageType, Reject
+from lenslink_protocol.ids import DiscardReason, EndStatus, MessageType
 from lenslink_protocol.messages import FrameEnd
 from lenslink_protocol.params import (
     END_GRACE_MS,
@@ -45,7 +45,7 @@ def test_a_whole_frame():
     assert (pixels(assembly) == picture(1)).all()
     assert (assembly.start, assembly.end) == (START, end_of())
     assert harness.frames.bytes == SIZE
-    assert not harness.rejects
+    assert not harness.discards
 
 
 def test_strips_and_segments_come_in_place_and_rectangles_do_not():
@@ -102,7 +102,7 @@ def test_a_repeat_goes_to_scratch_and_changes_nothing():
     harness.start()
     harness.tile(STRIPS[0])
     assert not harness.tile(STRIPS[0], fill=b"\x55")
-    assert harness.rejects == {Reject.COVERED: 1}
+    assert harness.discards == {DiscardReason.COVERED: 1}
     for place in STRIPS[1:]:
         harness.tile(place)
     harness.end()
@@ -133,7 +133,7 @@ def test_of_a_tile_that_is_partly_covered_only_the_rest_is_taken():
     harness.tile((0, 3, WIDTH, 1))
     # Rows 2 and 3, of another picture: all of row 2 but the four is new.
     assert not harness.tile((0, 2, WIDTH, 2), pixels_of=2)
-    assert not harness.rejects
+    assert not harness.discards
     harness.end()
     assembly = harness.only()
     expected = picture(2)[2:4].copy()
@@ -157,7 +157,7 @@ def test_of_a_rectangle_that_is_partly_covered_only_the_rest_is_taken():
     assert (pixels(assembly)[1] == picture(1)[1]).all()
     assert assembly.coverage.count == STRIDE + 16
     assert not harness.tile((2, 0, 4, 3), pixels_of=3)
-    assert harness.rejects == {Reject.COVERED: 1}
+    assert harness.discards == {DiscardReason.COVERED: 1}
     assert (pixels(assembly)[:3, 2:6] == expected).all()
 
 
@@ -181,7 +181,7 @@ def test_a_tile_outside_its_frame_or_of_no_size(place):
     # Also where its length is what its size says.
     if 2 * place[2] * place[3] < 10000:
         assert not harness.tile(place)
-        assert harness.rejects == {Reject.GEOMETRY: 2}
+        assert harness.discards == {DiscardReason.GEOMETRY: 2}
     assert harness.frames._open[1].coverage.count == 0
     assert harness.frames.bytes == 0
 
@@ -191,7 +191,7 @@ def test_a_tile_whose_length_is_not_its_rectangles(length):
     harness = Harness()
     harness.start()
     assert not harness.tile((0, 0, WIDTH, 2), length=length)
-    assert harness.rejects == {Reject.GEOMETRY: 1}
+    assert harness.discards == {DiscardReason.GEOMETRY: 1}
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_tile_whose_length_is_not_its_rectangles(length):
 def test_a_frame_that_is_not_as_configured_is_refused_before_memory_is_taken(change):
     harness = Harness()
     harness.start(message=replace(START, **change))
-    assert harness.rejects == {Reject.GEOMETRY: 1}
+    assert harness.discards == {DiscardReason.GEOMETRY: 1}
     assert harness.pool.acquired == []
 
 
@@ -222,7 +222,7 @@ def test_rows_are_whole_in_a_configuration_too():
     padded = replace(PLAN, stride=STRIDE + 8, frame_bytes=(STRIDE + 8) * HEIGHT)
     harness = Harness(plans={0: padded})
     harness.start(message=replace(START, stride=STRIDE + 8))
-    assert harness.rejects == {Reject.GEOMETRY: 1}
+    assert harness.discards == {DiscardReason.GEOMETRY: 1}
 
 
 def test_of_a_stream_that_is_not_configured_nothing_is_taken():
@@ -230,7 +230,7 @@ def test_of_a_stream_that_is_not_configured_nothing_is_taken():
     harness.start()
     harness.tile(STRIPS[0])
     harness.end()
-    assert harness.rejects == {Reject.GEOMETRY: 1, Reject.NO_FRAME: 2}
+    assert harness.discards == {DiscardReason.GEOMETRY: 1, DiscardReason.NO_FRAME: 2}
     assert harness.pool.acquired == []
 
 
@@ -240,7 +240,7 @@ def test_a_frame_belongs_to_one_stream():
     assert not harness.tile(STRIPS[0], 1, stream=1)
     harness.end(1, stream=1)
     harness.start(1, stream=1)
-    assert harness.rejects == {Reject.GEOMETRY: 3}
+    assert harness.discards == {DiscardReason.GEOMETRY: 3}
     assert harness.frames.finished == type(harness.frames.finished)()
 
 
@@ -249,7 +249,7 @@ def test_a_start_that_comes_twice():
     harness.start()
     harness.tile(STRIPS[0])
     harness.start(message=replace(START, gain_milli=77))
-    assert harness.rejects == {Reject.COVERED: 1}
+    assert harness.discards == {DiscardReason.COVERED: 1}
     assert harness.frames._open[1].start == START
     assert harness.frames._open[1].coverage.count == 2 * STRIDE
 
@@ -260,10 +260,10 @@ def test_what_comes_of_a_frame_that_was_handed_on_is_late():
     harness.tile(STRIPS[0], 1)
     harness.start(1)
     harness.end(1)
-    assert harness.rejects == {Reject.LATE: 3}
+    assert harness.discards == {DiscardReason.LATE: 3}
     assert harness.numbers() == [1]
     harness.start(0)
-    assert harness.rejects == {Reject.LATE: 4}
+    assert harness.discards == {DiscardReason.LATE: 4}
 
 
 # --- frames that are not whole ---------------------------------------------------------------
@@ -428,7 +428,7 @@ def test_abandoning_a_stream():
     assert harness.numbers() == []
     assert harness.pool.out == 1
     harness.tile(STRIPS[0], 2, 0)
-    assert harness.rejects == {Reject.LATE: 1}
+    assert harness.discards == {DiscardReason.LATE: 1}
     harness.end(3, 1)
     assert harness.numbers() == [3]
 
@@ -504,9 +504,9 @@ def test_a_frame_is_handed_on_at_its_end_and_what_follows_is_late():
     assert harness.frames.first_tile == 2.0
     assert harness.frames.aborted == 0
     assert bytes(frame.buffer) == b"".join(bytes([r + 1]) * 2 * SMALL_STRIDE for r in (0, 2, 4))
-    assert not any(harness.rejects.values())
+    assert not any(harness.discards.values())
     harness.end()
-    assert harness.rejects[Reject.LATE] == 1
+    assert harness.discards[DiscardReason.LATE] == 1
 
 
 @pytest.mark.parametrize(
@@ -516,7 +516,7 @@ def test_a_frame_is_handed_on_at_its_end_and_what_follows_is_late():
 def test_a_frame_start_at_its_bounds_is_accepted(changes):
     harness = SmallHarness()
     harness.start(**changes)
-    assert not +harness.rejects
+    assert not +harness.discards
     assert list(harness.frames._open) == [0]
 
 
@@ -543,11 +543,11 @@ def test_received_ranges_are_not_written_again():
     harness.start()
     harness.strip(0, value=1)
     assert not harness.strip(0, value=9)
-    assert harness.rejects[Reject.COVERED] == 1
+    assert harness.discards[DiscardReason.COVERED] == 1
     assert not harness.strip(1, value=5)
     assembly = harness.frames._open[0]
     assert bytes(assembly.buffer[:24]) == b"\1" * 16 + b"\5" * 8
-    assert harness.rejects[Reject.COVERED] == 1
+    assert harness.discards[DiscardReason.COVERED] == 1
 
 
 def test_memory_that_one_lane_receives_into_no_other_lane_touches():
@@ -585,18 +585,18 @@ def test_a_stream_that_is_not_configured_has_no_memory():
     harness = SmallHarness()
     harness.strip(0, stream=1)
     harness.start(stream=1)
-    assert +harness.rejects == {Reject.NO_FRAME: 1, Reject.GEOMETRY: 1}
+    assert +harness.discards == {DiscardReason.NO_FRAME: 1, DiscardReason.GEOMETRY: 1}
     harness.start()
     assert harness.place_strip(0, stream=1) is None
     harness.end(stream=1)
-    assert harness.rejects[Reject.GEOMETRY] == 2
+    assert harness.discards[DiscardReason.GEOMETRY] == 2
 
 
 def test_an_older_frame_does_not_come_back():
     harness = SmallHarness()
     harness.strip(0, frame=5)
     harness.strip(0, frame=4)
-    assert harness.rejects[Reject.LATE] == 1
+    assert harness.discards[DiscardReason.LATE] == 1
     assert list(harness.frames._open) == [5]
 
 
@@ -611,7 +611,7 @@ def test_a_fifth_frame_ends_the_oldest_unless_that_is_received_into():
     harness.place_strip(0, frame=1)
     harness.start(5)
     assert list(harness.frames._open) == [1, 2, 3, 4]
-    assert harness.rejects[Reject.NO_FRAME] == 1
+    assert harness.discards[DiscardReason.NO_FRAME] == 1
 
 
 def test_without_resends_the_frame_end_ends_a_frame_with_a_gap():
@@ -713,7 +713,7 @@ def test_rows_that_another_lane_receives_are_left_out_of_a_copy():
     harness.tile((0, 0, 4, 3), lane=1)
     assembly = harness.frames._open[1]
     assert assembly.coverage.gaps(0, 3 * STRIDE) == [(8, 2 * STRIDE), (2 * STRIDE + 8, 3 * STRIDE)]
-    assert not harness.rejects
+    assert not harness.discards
     assert (pixels(assembly)[0, :4] == picture(1)[0, :4]).all()
     assert (pixels(assembly)[2, :4] == picture(1)[2, :4]).all()
 

@@ -17,7 +17,7 @@ from reassembly_harness import (
 )
 
 from lenslink.receive.reassembly import pixels, rows
-from lenslink_protocol.ids import EndStatus, FrameState, MessageType, Reject
+from lenslink_protocol.ids import DiscardReason, EndStatus, FrameState, MessageType
 from lenslink_protocol.messages import FrameEnd
 from lenslink_protocol.params import RESEND_RETRY_MS, RESEND_TRIES
 
@@ -291,4 +291,4 @@ def test_gaps_are_cleared_once_and_told_again():
     assert assembly.clear_gaps() == ((STRIP, SIZE),)
     assert assembly.buffer[SIZE - 1] == 7
     assert content(STRIPS[0], 1) == assembly.buffer[:STRIP].tobytes()
-    assert harness.rejects[Reject.COVERED] == 0
+    assert harness.discards[DiscardReason.COVERED] == 0

@@ -22,7 +22,14 @@ from reassembly_harness import (
 )
 
 from lenslink.receive.reassembly import pixels
-from lenslink_protocol.ids import EndStatus, Flag, FrameState, MessageType, Reject, ResendFlag
+from lenslink_protocol.ids import (
+    DiscardReason,
+    EndStatus,
+    Flag,
+    FrameState,
+    MessageType,
+    ResendFlag,
+)
 from lenslink_protocol.messages import FrameEnd
 from lenslink_protocol.params import (
     FRAME_STALE_MS,
@@ -110,7 +117,7 @@ def test_a_frame_that_has_begun_unseen_is_asked_for():
     harness.frames.begun(0, 5, 0.0)
     harness.frames.begun(0, 4, 0.0)
     assert len(harness.frames._open) == 1
-    assert not harness.rejects
+    assert not harness.discards
 
 
 def test_it_is_asked_for_so_often_and_then_handed_on():
@@ -194,7 +201,7 @@ def test_an_answer_whose_rectangles_are_not_there_is_malformed(state, places, co
     harness = Harness(resend=True)
     harness.start()
     harness.resent(state, *[STRIPS[0]] * places, count=count)
-    assert harness.rejects == {Reject.MALFORMED: 1}
+    assert harness.discards == {DiscardReason.MALFORMED: 1}
     assert harness.numbers() == []
 
 
@@ -230,7 +237,7 @@ def test_a_tile_of_a_frame_that_waits_for_another_is_late():
     harness.start(1)
     harness.whole(2)
     assert not harness.tile(STRIPS[0], 2)
-    assert harness.rejects == {Reject.LATE: 1}
+    assert harness.discards == {DiscardReason.LATE: 1}
 
 
 def test_what_ended_early_is_not_asked_for():
@@ -316,9 +323,9 @@ def test_a_false_answer_to_a_resend_changes_nothing():
     harness.resent(FrameState.UNKNOWN, stream=1)
     assert not harness.finished
     harness.resent(FrameState.ENDED, [(0, 0, SMALL_WIDTH, 2)], count=2)
-    assert +harness.rejects == {Reject.MALFORMED: 1}
+    assert +harness.discards == {DiscardReason.MALFORMED: 1}
     harness.resent(FrameState.ENDED, [(0, 0, 1, 1)] * (MAX_RANGES + 1))
-    assert +harness.rejects == {Reject.MALFORMED: 2}
+    assert +harness.discards == {DiscardReason.MALFORMED: 2}
     harness.resent(FrameState.ENDED, [(0, 9, SMALL_WIDTH, 2)])
     assert harness.frames._open[0].gone.count == 0
     harness.resent(FrameState.ENDED, [(0, 0, 1, 1)] * MAX_RANGES)
@@ -483,7 +490,7 @@ def test_frames_that_are_small_wait_for_a_lane_far_behind():
     assert harness.numbers() == [96, 97, 98, 99]
     for frame in harness.frames.finished:
         assert (pixels(frame) == picture(frame.number)).all()
-    assert not harness.rejects
+    assert not harness.discards
 
 
 @pytest.mark.parametrize(("lanes", "asked_s"), [(1, 2 * RETRY_S), (2, STALL_MS / 1000)])
@@ -509,9 +516,9 @@ def test_a_frame_that_was_overtaken_is_handed_on_before_the_other():
     assert harness.numbers() == [1, 2]
     for frame in harness.frames.finished:
         assert (pixels(frame) == picture(frame.number)).all()
-    assert not harness.rejects
+    assert not harness.discards
     harness.start(1)
-    assert harness.rejects == {Reject.LATE: 1}
+    assert harness.discards == {DiscardReason.LATE: 1}
 
 
 def test_a_frames_end_waits_for_stragglers():
@@ -534,7 +541,7 @@ def test_a_frames_end_waits_for_stragglers():
 def test_a_frame_begun_of_a_stream_that_is_not_configured_is_no_reject():
     harness = Harness(resend=True, plans={1: PLAN})
     harness.frames.begun(0, 7, 0.0)
-    assert not harness.rejects
+    assert not harness.discards
     harness.frames.begun(1, 7, 0.0)
     assert asked(harness, 10.0)
 
@@ -644,10 +651,10 @@ def test_what_another_lane_brings_of_an_abandoned_frame_is_no_discard():
     harness.frames.abandon(0)
     harness.tile(STRIPS[0], 3, lane=1)
     harness.tile(STRIPS[0], 2, lane=1)
-    assert not harness.rejects
+    assert not harness.discards
     assert not harness.frames.under_way
     harness.whole(4)
     assert harness.numbers() == [4]
     harness.tile(STRIPS[0], 4, lane=1)
     harness.tile(STRIPS[0], 3, lane=1)
-    assert harness.rejects == {Reject.LATE: 1}
+    assert harness.discards == {DiscardReason.LATE: 1}

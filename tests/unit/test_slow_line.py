@@ -62,7 +62,7 @@ class SerialBench(VirtualBench):
 
     def __init__(self, rate: float, latency_s: float) -> None:
         super().__init__(configuration(), bytes, Line(rate, latency_s), Line(rate, latency_s))
-        self.link = Link(0x5EED5EED, self.frames, self.rejects, 1, WINDOW)
+        self.link = Link(0x5EED5EED, self.frames, self.discards, 1, WINDOW)
         while not self.module.attached():
             self._step()
         assert self.open()

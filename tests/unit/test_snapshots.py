@@ -25,7 +25,7 @@ from lenslink_hil.explore.state import load, save
 from lenslink_hil.explore.world import Bounds, World, cut_down
 from lenslink_hil.module_snapshot import snapshot_module
 from lenslink_protocol.framing import Receiver, encode_packet
-from lenslink_protocol.ids import MessageType, Reject
+from lenslink_protocol.ids import DiscardReason, MessageType
 from lenslink_protocol.link import Request
 from lenslink_protocol.messages import Busy, Close, Flush, FrameEnd, GetManifest, Log, Notice
 from lenslink_protocol.params import HEADER_BYTES
@@ -402,7 +402,7 @@ def test_the_size_of_the_pieces_leaves_no_trace_in_a_receiver() -> None:
     for size in (1, 7, len(packets)):
         receiver = Receiver(Ignore(), 5, Counter())
         # What went before is counted, and nothing else.
-        receiver.rejects[Reject.NOISE] = receiver.lost = size
+        receiver.discards[DiscardReason.NOISE] = receiver.lost = size
         for start in range(0, len(packets) - 3, size):
             receiver.feed(packets[start : min(start + size, len(packets) - 3)], 1.0)
         taken.append(receiver.snapshot())

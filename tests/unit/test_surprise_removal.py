@@ -23,9 +23,9 @@ def assert_whole(outcome: Outcome) -> None:
     assert len(outcome.complete) == FRAMES
     assert all(outcome.complete.values())
     assert not outcome.wrong
-    assert not outcome.rejects
+    assert not outcome.discards
     # The half of a packet that the last host left behind, if it did.
-    assert outcome.module_rejects.keys() <= {"noise", "header_crc", "payload_crc", "stall"}
+    assert outcome.module_discards.keys() <= {"noise", "header_crc", "payload_crc", "stall"}
 
 
 def lengths() -> dict[Direction, int]:
@@ -67,7 +67,7 @@ def test_a_yank_at_every_byte(direction: Direction, contacts: bool) -> None:
         outcome = bench.session(plan, manifest=True)
         assert bench.up.plug.pulled, at
         assert not outcome.wrong, at
-        assert not outcome.rejects, at
+        assert not outcome.discards, at
         assert notice(bench), at
         assert bench.abandon() == 0, at
         if contacts:

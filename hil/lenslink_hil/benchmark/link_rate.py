@@ -92,7 +92,7 @@ def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
         "frames": count,
         "incomplete": after.incomplete,
         "lost_packets": after.lost_packets,
-        "rejects": dict(after.rejects),
+        "rejects": dict(after.discards),
         "wire_bytes_per_s": wire,
         "pixel_bytes_per_s": (after.bytes - before.bytes) / passed,
         "ceiling_bytes_per_s": line.ceiling,

@@ -170,8 +170,8 @@ def resident() -> tuple[int, int]:
 
 
 def _rejected(device: Device, before: lenslink.stats.Stats) -> dict[str, int]:
-    after = device.stats.rejects
-    changed = {cause: count - before.rejects[cause] for cause, count in after.items()}
+    after = device.stats.discards
+    changed = {cause: count - before.discards[cause] for cause, count in after.items()}
     return {cause: count for cause, count in changed.items() if count}
 
 

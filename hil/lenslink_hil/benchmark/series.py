@@ -178,10 +178,10 @@ def _entry(
     }
     driver, bare, crc = rates["driver"], rates["bare"], rates["crc"]
     bound = [1 / (1 / b + 1 / c) for b, c in zip(bare, crc, strict=True)]
-    rejects: Counter[str] = Counter()
+    discards: Counter[str] = Counter()
     for repetition in runs["driver"]:
         for run in repetition:
-            rejects.update(run["rejects"])
+            discards.update(run["rejects"])
     first = runs["driver"][0]
     handed: dict[str, Any] = {}
     if "ring" in runs:
@@ -208,8 +208,8 @@ def _entry(
         "bare_wall_gb_per_s": _median(walls["bare"]),
         "peak_rss_bytes": sum(run["peak_rss_bytes"] for run in first),
         "idle_rss_bytes": sum(run["idle_rss_bytes"] for run in first),
-        "rejected": rejects["payload_crc"],
-        "rejects": dict(rejects),
+        "rejected": discards["payload_crc"],
+        "rejects": dict(discards),
         "repaired": sum(run["repaired"] for repetition in runs["driver"] for run in repetition),
         "ratio_bare": _ratio(driver, bare),
         "ratio_crc": _ratio(driver, crc),

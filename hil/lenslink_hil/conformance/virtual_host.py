@@ -11,7 +11,7 @@ from lenslink.context import ClosesOnExit
 from lenslink.receive.frame_pool import Pool
 from lenslink.receive.reassembly import Assembly, Reassembly, pixels
 from lenslink_protocol.crc import crc32
-from lenslink_protocol.ids import Capability, CloseReason, EndStatus, Reject
+from lenslink_protocol.ids import Capability, CloseReason, DiscardReason, EndStatus
 from lenslink_protocol.link import Link, Request
 from lenslink_protocol.manifest import Mode, parse_manifest
 from lenslink_protocol.messages import (
@@ -52,10 +52,10 @@ class VirtualHost(ClosesOnExit):
 
     def __init__(self, tamper: Tamper | None = None, nonce: int | None = None) -> None:
         self.clock = VirtualClock()
-        self.rejects: Counter[Reject] = Counter()
+        self.discards: Counter[DiscardReason] = Counter()
         self.configurations: dict[int, Configured] = {}
         self.frames = self.reassembly()
-        self.link = Link(nonce or secrets.randbits(32), self.frames, self.rejects, 2)
+        self.link = Link(nonce or secrets.randbits(32), self.frames, self.discards, 2)
         self._tamper = tamper or Tamper()
         self._coming: deque[bytes] = deque()
         self._outcome: Outcome | None = None
@@ -64,7 +64,7 @@ class VirtualHost(ClosesOnExit):
     # --- what a broken one does otherwise -------------------------------------------------
 
     def reassembly(self) -> Reassembly:
-        return Reassembly(Pool(), self.rejects, self.configurations.get)
+        return Reassembly(Pool(), self.discards, self.configurations.get)
 
     def is_gone(self) -> bool:
         """Whether the module is."""

@@ -47,8 +47,8 @@ def parse(packet: bytes) -> Header:
 
 def save(world: World) -> bytes:
     """Return the whole world as bytes, and clear its counters of discarded packets."""
-    world.link.rejects.clear()
-    world.module.link.rejects.clear()
+    world.link.discards.clear()
+    world.module.link.discards.clear()
     file = io.BytesIO()
     pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
     pickler.dispatch_table = _REDUCERS

@@ -33,7 +33,7 @@ from lenslink.receive.frame_pool import Buffer, Pool
 from lenslink.receive.reassembly import Assembly, AssemblySnapshot, Reassembly
 from lenslink_protocol import framing as host_framing
 from lenslink_protocol import link as host_link
-from lenslink_protocol.ids import Capability, Flag, MessageType, Reject
+from lenslink_protocol.ids import Capability, DiscardReason, Flag, MessageType
 from lenslink_protocol.link import Link
 from lenslink_protocol.messages import (
     Accepted,
@@ -262,9 +262,9 @@ class World:
     def _attach(self) -> None:
         """Open a session. Packets of the last session stay on their way."""
         self.configurations: dict[int, Configured] = {}
-        rejects: Counter[Reject] = Counter()
-        self.frames = Reassembly(self.pool, rejects, self.configurations.get)
-        self.link = _Link(self.nonce, self.frames, rejects, self.bounds.lanes)
+        discards: Counter[DiscardReason] = Counter()
+        self.frames = Reassembly(self.pool, discards, self.configurations.get)
+        self.link = _Link(self.nonce, self.frames, discards, self.bounds.lanes)
         self.stage = 0
         self.frame = False
         self.gone = False

@@ -17,7 +17,7 @@ from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, ProtocolError
 from lenslink.transports.base import MultiLaneTransport, Transport
 from lenslink_protocol.framing import Receiver, encode_packet
-from lenslink_protocol.ids import EndStatus, ManifestKey, MessageType, Reject
+from lenslink_protocol.ids import DiscardReason, EndStatus, ManifestKey, MessageType
 from lenslink_protocol.link import REPLIES, WINDOW
 from lenslink_protocol.manifest import entries
 from lenslink_protocol.messages import BY_TYPE, Header, Heartbeat, Malformed
@@ -113,7 +113,7 @@ class HostPlayer:
 
     def __init__(self, script: Script, transport: Transport) -> None:
         self.heard = Heard()
-        self.rejects: Counter[Reject] = Counter()
+        self.discards: Counter[DiscardReason] = Counter()
         self._script = script
         self._transport = transport
         self._nonce = secrets.randbits(32)
@@ -122,7 +122,7 @@ class HostPlayer:
         self._next_heartbeat = 0.0
         lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
         self._lanes = min(lanes, script.lanes)
-        self._receivers = [Receiver(self, self._nonce, self.rejects) for _ in range(self._lanes)]
+        self._receivers = [Receiver(self, self._nonce, self.discards) for _ in range(self._lanes)]
         self._ended: set[int] = set()
         self._unanswered: dict[int, tuple[Packet, float]] = {}
         """Requests, and when each was last sent."""

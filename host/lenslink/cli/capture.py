@@ -15,7 +15,7 @@ from .frame_report import Shot, frame_json, shot_options
 from .opening import opened, url_argument
 from .options import CommonOptions, common_options, pass_common
 from .screen import Screen, emit_json
-from .values import show_bytes, show_rejects
+from .values import show_bytes, show_discards
 
 if TYPE_CHECKING:
     from lenslink import Device, Frame
@@ -95,9 +95,7 @@ def _check_complete(frame: Frame, device: Device, allowed: bool, screen: Screen)
         return
     # Rounded down: a frame that lacks a pixel never arrived to 100 %.
     percent = int(frame.coverage * 1000) / 10
-    said = (
-        f"the frame is incomplete: {percent} % of it arrived ({show_rejects(device.stats.rejects)})"
-    )
+    said = f"the frame is incomplete: {percent} % of it arrived ({show_discards(device.stats.discards)})"
     if not allowed:
         raise ProtocolError(f"{said}; --allow-incomplete writes it all the same")
     screen.say(f"lenslink: warning: {said}")
@@ -122,7 +120,7 @@ class _Summary:
             "serial": self._device.identity.serial,
             "frame": self._frame,
             "files": [{"path": str(path), "bytes": size} for path, size in self._written],
-            "rejects": dict(stats.rejects),
+            "rejects": dict(stats.discards),
             "first_tile_ms": stats.first_tile_ms,
             "bytes": stats.bytes,
             "seconds": self._seconds,
@@ -136,6 +134,6 @@ class _Summary:
         return [
             f"frame {frame['number']}: {frame['width']} x {frame['height']}, {frame['bits']} bit "
             f"{frame['cfa']}, {frame['status']}: {show_bytes(stats.bytes)} in "
-            f"{self._seconds:.2f} s ({show_bytes(rate)}/s){began}, {show_rejects(stats.rejects)}",
+            f"{self._seconds:.2f} s ({show_bytes(rate)}/s){began}, {show_discards(stats.discards)}",
             *(f"wrote {path} ({show_bytes(size)})" for path, size in self._written),
         ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lenslink.errors import Disconnected, Timeout
 
-from .values import show_bytes, show_rejects
+from .values import show_bytes, show_discards
 
 if TYPE_CHECKING:
     from lenslink import Device, Frame
@@ -68,8 +68,8 @@ class Tally:
         return self._recent[-1] - self._start if self._recent else 0.0
 
     @property
-    def rejects(self) -> dict[str, int]:
-        return dict(self._device.stats.rejects) if self._device else {}
+    def discards(self) -> dict[str, int]:
+        return dict(self._device.stats.discards) if self._device else {}
 
     def live(self) -> str:
         """The line that is redrawn: the rate of the last frames, so that a drop shows."""
@@ -94,7 +94,7 @@ class Tally:
             "bytes": self._bytes,
             "seconds": seconds,
             "fps": self.frames / seconds if seconds else 0.0,
-            "rejects": self.rejects,
+            "rejects": self.discards,
             "lost_packets": stats.lost_packets if stats else 0,
             "first_tile_ms": stats.first_tile_ms if stats else None,
             "ended": self.ended.value if self.ended else None,
@@ -107,5 +107,5 @@ class Tally:
     def _line(self, fps: float, rate: float) -> str:
         return (
             f"{self.frames} frames, {fps:.1f} fps, {show_bytes(rate)}/s, "
-            f"{self.incomplete} incomplete, {show_rejects(self.rejects)}"
+            f"{self.incomplete} incomplete, {show_discards(self.discards)}"
         )

@@ -125,7 +125,7 @@ def show_bytes(count: float) -> str:
     return f"{count:g} bytes"
 
 
-def show_rejects(rejects: Mapping[str, int]) -> str:
-    """``no rejects``, or ``rejects: 2 payload_crc, 1 noise``."""
-    counted = [f"{count} {cause}" for cause, count in rejects.items() if count]
+def show_discards(discards: Mapping[str, int]) -> str:
+    """``no rejects``, or ``discards: 2 payload_crc, 1 noise``."""
+    counted = [f"{count} {cause}" for cause, count in discards.items() if count]
     return f"rejects: {', '.join(counted)}" if counted else "no rejects"

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lenslink_protocol.ids import Cfa, EndStatus, Flag, FrameState, Reject, ResendFlag
+from lenslink_protocol.ids import Cfa, DiscardReason, EndStatus, Flag, FrameState, ResendFlag
 from lenslink_protocol.link import Lane, Missing, Rectangle
 from lenslink_protocol.messages import Configured, FrameEnd, FrameStart, Header, Resent
 from lenslink_protocol.packings import layout
@@ -232,7 +232,7 @@ class Reassembly:
     def __init__(
         self,
         pool: Pool,
-        rejects: Counter[Reject],
+        discards: Counter[DiscardReason],
         expect: Callable[[int], Configured | None],
     ) -> None:
         self.finished: deque[Assembly] = deque()
@@ -247,7 +247,7 @@ class Reassembly:
         self.resend = False
         """The module sends again what is asked for."""
         self._pool = pool
-        self._rejects = rejects
+        self._discards = discards
         self._expect = expect
         self._open: dict[int, Assembly] = {}
         self._newest: dict[int, int] = {}
@@ -280,13 +280,13 @@ class Reassembly:
     def start(self, header: Header, message: FrameStart, now: float) -> None:
         expected = self._expect(header.stream)
         if expected is None or not _is_possible(message, expected):
-            self._rejects[Reject.GEOMETRY] += 1
+            self._discards[DiscardReason.GEOMETRY] += 1
             return
         assembly = self._assembly(header.stream, header.frame, now)
         if assembly is None:
             return
         if assembly.start is not None:
-            self._rejects[Reject.COVERED] += 1
+            self._discards[DiscardReason.COVERED] += 1
             return
         assembly.start = message
         assembly.came(now)
@@ -320,7 +320,7 @@ class Reassembly:
             return
         segments = assembly.segments(header)
         if segments is None:
-            self._rejects[Reject.GEOMETRY] += 1
+            self._discards[DiscardReason.GEOMETRY] += 1
             return
         if self.first_tile is None:
             self.first_tile = now
@@ -331,7 +331,7 @@ class Reassembly:
             assembly.reserved.pop(lane, None)
             assembly.coverage.add(*segments[0])
         elif not _copy(assembly, segments, payload):
-            self._rejects[Reject.COVERED] += 1
+            self._discards[DiscardReason.COVERED] += 1
         self._pool.advanced(assembly)
         if not header.flags & Flag.RESENT:
             self._position[lane, header.stream] = (header.frame, segments[0][0])
@@ -358,7 +358,7 @@ class Reassembly:
         if assembly is None or assembly.stream != header.stream:
             return
         if len(message.gone) < 8 * message.count or message.count > MAX_RANGES:
-            self._rejects[Reject.MALFORMED] += 1
+            self._discards[DiscardReason.MALFORMED] += 1
             return
         assembly.tries = 0
         if message.state == FrameState.UNKNOWN:
@@ -482,19 +482,21 @@ class Reassembly:
         assembly = self._open.get(number)
         if assembly is not None:
             if assembly.stream != stream or assembly.ready:
-                self._rejects[Reject.LATE if assembly.ready else Reject.GEOMETRY] += 1
+                self._discards[
+                    DiscardReason.LATE if assembly.ready else DiscardReason.GEOMETRY
+                ] += 1
                 return None
             return assembly
         plan = self._expect(stream)
         if plan is None:
-            self._rejects[Reject.NO_FRAME] += 1
+            self._discards[DiscardReason.NO_FRAME] += 1
             return None
         newest = self._newest.get(stream, -1)
         if number <= (newest if len(self.lanes) == 1 else self._done.get(stream, -1)):
             # Order holds within a lane only: what was on another when the host ended the stream
             # comes after the answer that says so, and is nobody's fault.
             if len(self.lanes) == 1 or number > self._dropped.get(stream, -1):
-                self._rejects[Reject.LATE] += 1
+                self._discards[DiscardReason.LATE] += 1
             return None
         self._newest[stream] = max(number, newest)
         if not self.resend and len(self.lanes) == 1:
@@ -504,7 +506,7 @@ class Reassembly:
         if self._is_full(plan):
             oldest = next(iter(self._open.values()))
             if oldest.reserved:
-                self._rejects[Reject.NO_FRAME] += 1
+                self._discards[DiscardReason.NO_FRAME] += 1
                 return None
             self._finish(oldest)
         assembly = Assembly(stream, number, plan, self._pool, now)

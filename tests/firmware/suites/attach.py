@@ -75,7 +75,7 @@ def test_a_query_too_short_is_no_harm():
     camera, _, time = module_world.camera()
     peer = host(camera, time, FIRST)
     assert peer.send(wire.T_QUERY, 2, payload=b"\x02\x00") == []
-    assert camera.link.receiver.rejects["malformed"] == 1
+    assert camera.link.receiver.discards["malformed"] == 1
     assert fate(peer, FIRST, 1) == wire.FATE_DONE
 
 

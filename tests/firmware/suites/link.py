@@ -78,7 +78,7 @@ def test_a_new_nonce_is_a_new_session_and_ends_the_old_one():
     assert said[0][0][6] == 0, "its sequence begins anew"
     assert camera.streams[0].state == 0
     assert host.send(wire.T_FLUSH, 3) == []
-    assert camera.link.rejects == {"nonce": 1}
+    assert camera.link.discards == {"nonce": 1}
 
 
 def test_nothing_of_the_old_session_follows_a_new_hello():
@@ -100,7 +100,7 @@ def test_without_a_session_requests_are_rejected():
     camera, _, time = module_world.camera()
     host = module_world.Peer(camera, time)
     assert host.send(wire.T_FLUSH, 2) == []
-    assert camera.link.rejects == {"nonce": 1}
+    assert camera.link.discards == {"nonce": 1}
 
 
 def test_another_major_version_in_the_header_is_refused_clearly():
@@ -122,7 +122,7 @@ def test_a_refused_hello_opens_no_session():
     assert host.send(wire.T_GET_MANIFEST, 2, (0,)) == []
     assert host.grant() == []
     assert host.send(wire.T_QUERY, 3, (0x11111111, 2)) == []
-    assert camera.link.rejects == {"nonce": 3}
+    assert camera.link.discards == {"nonce": 3}
     assert code(host.hello(oldest=0x20, newest=0x2F)) == wire.ERR_VERSION, "asked again"
     assert host.send(wire.T_CLOSE, 0, (0,)) == []
     assert camera.link.nonce is None
@@ -151,8 +151,8 @@ def test_a_damaged_packet_has_used_up_its_sequence():
     host.raw(sound[:-1] + bytes([sound[-1] ^ 1]))
     assert host.turn() == []
     assert host.send(wire.T_GET_MANIFEST, 2, (0,), sequence=sequence) == []
-    assert camera.link.rejects.pop("noise") >= 1
-    assert camera.link.rejects == {"payload_crc": 1, "sequence": 1}
+    assert camera.link.discards.pop("noise") >= 1
+    assert camera.link.discards == {"payload_crc": 1, "sequence": 1}
     assert module_world.kinds(host.send(wire.T_GET_MANIFEST, 2, (0,), sequence=sequence + 1)) == [
         wire.T_MANIFEST
     ]
@@ -188,7 +188,7 @@ def test_a_malformed_hello_opens_nothing():
     camera, _, time = module_world.camera()
     host = module_world.Peer(camera, time)
     assert host.send(wire.T_HELLO, 1, payload=b"\x0e\x00\x10") == []
-    assert camera.link.rejects == {"malformed": 1}
+    assert camera.link.discards == {"malformed": 1}
     assert camera.link.nonce is None
 
 
@@ -265,7 +265,7 @@ def test_a_repeated_sequence_is_rejected():
     assert host.send(wire.T_GET_MANIFEST, 2, (0,))
     for old in (sequence, sequence - 1, (sequence - (1 << 31)) & 0xFFFFFFFF):
         assert host.send(wire.T_GET_MANIFEST, 3, (0,), sequence=old) == []
-    assert camera.link.rejects == {"sequence": 3}
+    assert camera.link.discards == {"sequence": 3}
     assert host.send(wire.T_GET_MANIFEST, 4, (0,), sequence=sequence + 1000)
 
 
@@ -277,7 +277,7 @@ def test_the_hosts_sequence_may_wrap():
     assert host.sequence == 0
     assert host.send(wire.T_GET_MANIFEST, 2, (0,))
     assert host.send(wire.T_GET_MANIFEST, 3, (0,))
-    assert camera.link.rejects == {}
+    assert camera.link.discards == {}
 
 
 def test_the_modules_sequence_counts_and_wraps():
@@ -300,7 +300,7 @@ def test_malformed_requests_are_refused():
         ):
             camera, host, _, _ = session()
             assert code(host.send(kind, 2, payload=payload)) == wire.ERR_MALFORMED
-            assert camera.link.rejects == {"malformed": 1}
+            assert camera.link.discards == {"malformed": 1}
 
 
 def test_fields_that_a_newer_minor_appends_are_skipped():
@@ -315,7 +315,7 @@ def test_an_unknown_request_is_refused_and_counted():
     camera, host, _, _ = session()
     for number, kind in ((2, 0x3F), (3, 0xDF)):
         assert code(host.send(kind, number, payload=b"what")) == wire.ERR_UNKNOWN_REQUEST
-    assert camera.link.rejects == {"unknown_type": 2}
+    assert camera.link.discards == {"unknown_type": 2}
 
 
 def test_the_modules_own_messages_are_no_requests():
@@ -328,7 +328,7 @@ def test_vendor_messages_are_skipped():
     camera, host, _, _ = session()
     for kind in (wire.VENDOR_FIRST, 0xFF):
         assert host.send(kind, 9, payload=b"anything") == []
-    assert camera.link.rejects == {}
+    assert camera.link.discards == {}
 
 
 def test_the_manifest_comes_in_pieces():
@@ -421,7 +421,7 @@ def test_a_heartbeat_is_no_request():
 def test_a_malformed_heartbeat_grants_nothing():
     camera, host, _, _ = session()
     assert host.send(wire.T_HEARTBEAT, 0, payload=b"\x12\x00" + bytes(15)) == []
-    assert camera.link.rejects == {"malformed": 1}
+    assert camera.link.discards == {"malformed": 1}
 
 
 def test_what_nobody_asked_for_is_told_to_a_session_only():

@@ -215,7 +215,7 @@ def test_too_many_ranges_or_too_few_bytes_are_malformed():
     assert host.send(wire.T_RESEND, 0, (0, 0, 2), tail) == []
     assert host.send(wire.T_RESEND, 0, (0, 0, 33), tail * 33) == []
     assert host.send(wire.T_RESEND, 0, payload=b"\x01") == []
-    assert camera.link.rejects == {"malformed": 3}
+    assert camera.link.discards == {"malformed": 3}
     assert places(host.send(wire.T_RESEND, 0, (0, 0, 32), tail * 32)) == [(0, 0, 16, 4)]
 
 

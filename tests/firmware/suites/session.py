@@ -214,7 +214,7 @@ def test_a_damaged_packet_uses_up_its_sequence_and_those_before_it():
     host.turn()
     host.send(wire.T_STOP, 2, (0,), sequence=4)
     assert module.asked == []
-    assert end.rejects["sequence"] == 1
+    assert end.discards["sequence"] == 1
     host.send(wire.T_STOP, 2, (0,), sequence=5)
     assert module.asked == [2]
 
@@ -228,7 +228,7 @@ def test_a_damaged_packet_of_another_session_or_of_none_uses_up_no_sequence():
     host.turn()
     host.send(wire.T_STOP, 2, (0,))
     assert module.asked == [2]
-    assert "sequence" not in end.rejects
+    assert "sequence" not in end.discards
 
 
 def test_a_packet_that_stalls_behind_its_header_uses_up_its_sequence():
@@ -237,10 +237,10 @@ def test_a_packet_that_stalls_behind_its_header_uses_up_its_sequence():
     host.turn()
     module.time.us += wire.STALL_MS * 1000
     host.turn()
-    assert end.rejects["stall"] == 1
+    assert end.discards["stall"] == 1
     host.send(wire.T_STOP, 2, (0,), sequence=4)
     assert module.asked == []
-    assert end.rejects["sequence"] == 1
+    assert end.discards["sequence"] == 1
 
 
 # --- a session, refused and repeated ------------------------------------------------------
@@ -253,7 +253,7 @@ def refuse(host, number=1):
 def test_a_hello_with_a_used_sequence_is_not_answered():
     _, end, host = opened()
     assert host.hello(2, sequence=0) == []
-    assert end.rejects == {"sequence": 1}
+    assert end.discards == {"sequence": 1}
 
 
 def test_a_refused_hello_is_told_the_versions_and_opens_nothing():
@@ -261,12 +261,12 @@ def test_a_refused_hello_is_told_the_versions_and_opens_nothing():
     detail = b"this module speaks version 1"
     assert refuse(host) == [exact(wire.T_ERROR, 0, 1, (wire.ERR_VERSION,), detail)]
     assert host.send(wire.T_STOP, 2, (0,)) == []
-    assert (module.asked, end.rejects) == ([], {"nonce": 1})
+    assert (module.asked, end.discards) == ([], {"nonce": 1})
     end.log(wire.LOG_INFO, "text")
     end.tell(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
     assert host.collect() == []
     host.send(wire.T_CLOSE, 0, (wire.CLOSE_ORDERLY,))
-    assert (end.nonce, end.rejects) == (None, {"nonce": 1})
+    assert (end.nonce, end.discards) == (None, {"nonce": 1})
 
 
 def test_packets_of_another_session_change_nothing():
@@ -274,7 +274,7 @@ def test_packets_of_another_session_change_nothing():
     for kind, payload in ((wire.T_STOP, STOP), (wire.T_CLOSE, bytes(4))):
         host.raw(module_world.seal(0x10, kind, NONCE + 1, 1, 2, payload))
         host.turn()
-    assert (module.asked, end.nonce, end.rejects) == ([], NONCE, {"nonce": 2})
+    assert (module.asked, end.nonce, end.discards) == ([], NONCE, {"nonce": 2})
 
 
 def test_a_refused_hello_takes_the_capabilities_back_and_the_next_gives_them_again():

@@ -141,20 +141,24 @@ class Link:
         self._module.resend(stream, frame, flags, ranges)
 
     def _query(self, number, nonce, request):
-        fate = wire.FATE_UNKNOWN
-        for past, last, fates in [(self.nonce, self.last_request, self._fates())] + self._past:
+        outcome = wire.OUTCOME_UNKNOWN
+        for past, last, outcomes in [
+            (self.nonce, self.last_request, self._outcomes())
+        ] + self._past:
             if past == nonce:
-                fate = wire.FATE_NOT_DONE if request > last else fates.get(request, fate)
+                outcome = (
+                    wire.OUTCOME_NOT_DONE if request > last else outcomes.get(request, outcome)
+                )
                 break
-        payload = wire.encode(wire.T_QUERY_REPLY, (fate,))
+        payload = wire.encode(wire.T_QUERY_REPLY, (outcome,))
         self.outbox.control(outbox.Item(wire.T_QUERY_REPLY, number, 0, payload))
 
-    def _fates(self):
+    def _outcomes(self):
         """What became of the session's last requests, by id."""
-        fates = {}
+        outcomes = {}
         for number, kind, _ in self._answers:
-            fates[number] = wire.FATE_NOT_DONE if kind == wire.T_ERROR else wire.FATE_DONE
-        return fates
+            outcomes[number] = wire.OUTCOME_NOT_DONE if kind == wire.T_ERROR else wire.OUTCOME_DONE
+        return outcomes
 
     def _spent(self, header):
         """A packet with a sound header is damaged: it has used up its sequence all the same."""
@@ -304,10 +308,10 @@ class Link:
         if self.nonce is None:
             return
         if not self._refused:
-            fates = self._fates()
+            outcomes = self._outcomes()
             for number in self._module.unbegun():
-                fates[number] = wire.FATE_NOT_DONE
-            self._past.insert(0, (self.nonce, self.last_request, fates))
+                outcomes[number] = wire.OUTCOME_NOT_DONE
+            self._past.insert(0, (self.nonce, self.last_request, outcomes))
             del self._past[_SESSIONS:]
         self._refused = False
         self._module.closed()

@@ -115,7 +115,7 @@ class InstantPorts:
         return tuple(self.events), bytes(self._rows)
 
 
-class Fate(Protocol):
+class Outcome(Protocol):
     """What happens to a packet on a line: it arrives as these pieces, maybe none."""
 
     def __call__(self, packet: bytes) -> list[bytes]: ...
@@ -151,13 +151,13 @@ class Line:
 
     rate: float
     latency_s: float
-    fate: Fate = intact
+    outcome: Outcome = intact
     free_at: float = 0.0
 
     def carry(self, packet: bytes, now: float) -> list[tuple[float, bytes]]:
         """When each piece arrives."""
         self.free_at = max(self.free_at, now) + len(packet) / self.rate
-        return [(self.free_at + self.latency_s, piece) for piece in self.fate(packet)]
+        return [(self.free_at + self.latency_s, piece) for piece in self.outcome(packet)]
 
 
 class VirtualBench:

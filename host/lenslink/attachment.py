@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Unpack
 
-from lenslink_protocol.ids import ErrorCode, Fate, MessageType, NoticeReason
+from lenslink_protocol.ids import ErrorCode, MessageType, NoticeReason, Outcome
 from lenslink_protocol.messages import Configured
 
 from .authentication import Authenticator
@@ -175,7 +175,7 @@ class Attachment(ClosesOnExit):
         """Take one still as :meth:`Device.capture` does, at most once.
 
         If the module goes away meanwhile, it is asked when it is back. What was not done is done
-        then; else :exc:`~lenslink.errors.Disconnected` is raised, whose ``fate`` says whether the
+        then; else :exc:`~lenslink.errors.Disconnected` is raised, whose ``outcome`` says whether the
         capture was done, its frame being lost, or that this is unknown.
         """
         asked, chosen = read_arguments(CaptureArguments, changes, mode, settings, options)
@@ -454,19 +454,23 @@ class Attachment(ClosesOnExit):
         if request is None or request.type != MessageType.CAPTURE:
             # Preparations, which may be made twice.
             return
-        fate = self._fate(request, deadline)
-        if fate is not Fate.NOT_DONE:
-            known = "was done, but its frame is lost" if fate is Fate.DONE else "may have been done"
+        outcome = self._outcome(request, deadline)
+        if outcome is not Outcome.NOT_DONE:
+            known = (
+                "was done, but its frame is lost"
+                if outcome is Outcome.DONE
+                else "may have been done"
+            )
             final = Disconnected(f"{error}: the capture {known}")
-            final.request, final.fate = request, fate
+            final.request, final.outcome = request, outcome
             raise final from error
 
-    def _fate(self, request: Ticket, deadline: Deadline) -> Fate:
+    def _outcome(self, request: Ticket, deadline: Deadline) -> Outcome:
         while True:
             try:
-                return self._ready(deadline).fate(request, deadline.remaining())
+                return self._ready(deadline).outcome(request, deadline.remaining())
             except (_Away, Timeout):
-                return Fate.UNKNOWN
+                return Outcome.UNKNOWN
             except Disconnected as error:
                 self._lost(error)
 

@@ -11,8 +11,8 @@ from lenslink_protocol.ids import (
     ConfigureFlag,
     DiscardReason,
     ErrorCode,
-    Fate,
     ModeUse,
+    Outcome,
 )
 from lenslink_protocol.manifest import Manifest, Mode
 from lenslink_protocol.messages import (
@@ -395,7 +395,7 @@ class Device(ClosesOnExit):
 
     # --- the rest -------------------------------------------------------------------------
 
-    def fate(self, request: Ticket, timeout: float | None = None) -> Fate:
+    def outcome(self, request: Ticket, timeout: float | None = None) -> Outcome:
         """What became of a request, also of an earlier session: done, not done, or unknown.
 
         A module forgets when it restarts, and keeps the last few requests of the last few sessions.
@@ -403,13 +403,13 @@ class Device(ClosesOnExit):
         message = Query(request.nonce, request.id)
         try:
             answer = self._session.call(message, QueryReply, self._deadline(timeout, "asking"))
-            return Fate(answer.fate)
+            return Outcome(answer.outcome)
         except DeviceError as error:
             if error.code != ErrorCode.UNKNOWN_REQUEST:
                 raise
         except ValueError:
             pass
-        return Fate.UNKNOWN
+        return Outcome.UNKNOWN
 
     @property
     def nonce(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What :meth:`lenslink.Device.fate` takes."""
+    """What :meth:`lenslink.Device.outcome` takes."""
 
     nonce: int
     """The session in which it was sent."""

@@ -241,7 +241,7 @@ def test_the_release_button_warns(own_url):
 def test_a_capture_under_way_is_accounted_for(own_url, scale, seed):
     """Done once, or an exception that says what became of it."""
     chance = random.Random(seed)
-    fates = []
+    outcomes = []
     with lenslink.attach(own_url(**SIZE)) as lens:
         plant = lens.wait()._transport.module
         numbers = []
@@ -254,12 +254,12 @@ def test_a_capture_under_way_is_accounted_for(own_url, scale, seed):
                     assert_shows_the_scene(frame)
                     numbers.append(frame.number)
             except lenslink.Disconnected as error:
-                fates.append(error.fate)
+                outcomes.append(error.outcome)
             # Past the interruption, so that each turn has one of its own.
             with pytest.raises((lenslink.Timeout, lenslink.Disconnected)):
                 lens.wait().next_frame(timeout=scale.seconds(0.4))
         assert numbers == sorted(set(numbers))
-        assert all(fate is not None for fate in fates)
+        assert all(outcome is not None for outcome in outcomes)
 
 
 def test_a_server_that_ends_while_a_host_waits_leaves_nothing(cli):

@@ -98,11 +98,11 @@ def record(tile_bytes: int) -> tuple[Recording, bytes]:
     down: list[bytes] = []
 
     def keep(packets: list[bytes]):
-        def fate(packet: bytes) -> list[bytes]:
+        def outcome(packet: bytes) -> list[bytes]:
             packets.append(packet)
             return [packet]
 
-        return fate
+        return outcome
 
     live = bench(tile_bytes, Line(RATE, LATENCY_S, keep(up)), Line(RATE, LATENCY_S, keep(down)))
     assert shake_hands(live, tile_bytes)

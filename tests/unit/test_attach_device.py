@@ -38,7 +38,7 @@ CALLS = {
     "stream": lambda device: next(device.stream()),
     "next_frame": Device.next_frame,
     "flush": Device.flush,
-    "fate": lambda device: device.fate(Ticket(1, 2, 3)),
+    "fate": lambda device: device.outcome(Ticket(1, 2, 3)),
     "renew": Device.renew,
 }
 

@@ -9,7 +9,7 @@ import lenslink
 from lensfw import contacts, wire
 from lenslink import DeviceError, Disconnected, Ticket, Timeout
 from lenslink.device import Device
-from lenslink_protocol.ids import Fate, MessageType
+from lenslink_protocol.ids import MessageType, Outcome
 
 URL = "bay:1"
 FAR, NEAR = 0, 3300  # a quarter of a second apart for the motor
@@ -39,32 +39,32 @@ def test_requests_of_the_session(lens):
     with Device(URL, 5) as device:
         device.configure()
         done = last(device)
-        assert device.fate(done) is Fate.DONE
+        assert device.outcome(done) is Outcome.DONE
         with pytest.raises(DeviceError):
             device.configure(tile_bytes=64, stream=7)
-        assert device.fate(last(device)) is Fate.NOT_DONE, "refused"
-        assert device.fate(done) is Fate.DONE, "asking changes nothing"
+        assert device.outcome(last(device)) is Outcome.NOT_DONE, "refused"
+        assert device.outcome(done) is Outcome.DONE, "asking changes nothing"
         never = Ticket(device.nonce, last(device).id + 5, MessageType.CAPTURE)
-        assert device.fate(never) is Fate.NOT_DONE
+        assert device.outcome(never) is Outcome.NOT_DONE
         for _ in range(5):
             device.configure()
-        assert device.fate(done) is Fate.UNKNOWN, "too long ago"
-        assert device.fate(Ticket(0x0BADCAFE, 1, MessageType.CAPTURE)) is Fate.UNKNOWN
+        assert device.outcome(done) is Outcome.UNKNOWN, "too long ago"
+        assert device.outcome(Ticket(0x0BADCAFE, 1, MessageType.CAPTURE)) is Outcome.UNKNOWN
 
 
 def test_requests_of_earlier_sessions(bay, lens):
     tickets = []
     for _ in range(4):
         with Device(URL, 5) as device:
-            assert [device.fate(ticket) for ticket in tickets] == [
-                *[Fate.UNKNOWN] * (len(tickets) - 2),
-                *[Fate.DONE] * min(2, len(tickets)),
+            assert [device.outcome(ticket) for ticket in tickets] == [
+                *[Outcome.UNKNOWN] * (len(tickets) - 2),
+                *[Outcome.DONE] * min(2, len(tickets)),
             ]
             device.configure()
             tickets.append(last(device))
     lens.start()
     with Device(URL, 5) as device:
-        assert {device.fate(ticket) for ticket in tickets} == {Fate.UNKNOWN}
+        assert {device.outcome(ticket) for ticket in tickets} == {Outcome.UNKNOWN}
 
 
 def test_a_capture_that_takes_too_long(lens):
@@ -73,7 +73,7 @@ def test_a_capture_that_takes_too_long(lens):
         with pytest.raises(Timeout) as caught:
             device.capture(timeout=1)
         assert caught.value.request.type == MessageType.CAPTURE
-        assert device.fate(caught.value.request) is Fate.DONE, "it was accepted, and goes on"
+        assert device.outcome(caught.value.request) is Outcome.DONE, "it was accepted, and goes on"
 
 
 def test_a_module_that_knows_no_queries(lens, monkeypatch):
@@ -86,7 +86,7 @@ def test_a_module_that_knows_no_queries(lens, monkeypatch):
     with Device(URL, 5) as device:
         monkeypatch.undo()
         monkeypatch.setattr(link, "_query", refuse)
-        assert device.fate(Ticket(device.nonce, 1, 1)) is Fate.UNKNOWN
+        assert device.outcome(Ticket(device.nonce, 1, 1)) is Outcome.UNKNOWN
 
 
 # --- a capture across a detachment -----------------------------------------------------------
@@ -110,7 +110,7 @@ def test_one_that_had_begun_is_not_made_again(lens):
         lens.interrupt(0.1, 0.05)
         with pytest.raises(Disconnected, match="was done, but its frame is lost") as caught:
             module.capture()
-        assert caught.value.fate is Fate.DONE
+        assert caught.value.outcome is Outcome.DONE
         assert lens.exposures == 1
         lens.ports.dead = False
         with module.capture() as frame:
@@ -129,7 +129,7 @@ def test_one_of_which_the_module_has_forgotten_all(bay, lens):
         bay.clock.after(0.2, replug)
         with pytest.raises(Disconnected, match="may have been done") as caught:
             module.capture()
-        assert caught.value.fate is Fate.UNKNOWN
+        assert caught.value.outcome is Outcome.UNKNOWN
         assert module.attachments == 2
         assert lens.exposures == 0, "not by the new boot"
 
@@ -141,7 +141,7 @@ def test_one_whose_module_does_not_return(bay, lens):
         began = bay.clock.seconds
         with pytest.raises(Disconnected) as caught:
             module.capture(timeout=3)
-        assert caught.value.fate is Fate.UNKNOWN
+        assert caught.value.outcome is Outcome.UNKNOWN
         assert bay.clock.seconds - began == pytest.approx(3, abs=0.01)
 
 
@@ -169,5 +169,5 @@ def test_at_most_once_whenever_the_contacts_open(lens, at_ms):
                 assert_picture(frame, 1)
                 assert frame.focus_mdpt == NEAR
         except Disconnected as error:
-            assert error.fate is Fate.DONE
+            assert error.outcome is Outcome.DONE
     assert lens.exposures == 1

@@ -108,7 +108,7 @@ def test_loss_on_one_lane_is_made_good(loser: int, seed: int) -> None:
     lines = [Line(RATE, ROUND_TRIP_S / 2), Line(RATE, ROUND_TRIP_S / 2)]
     loss = Loss(0.03, seed)
     made = bench(*lines)
-    lines[loser].fate = loss
+    lines[loser].outcome = loss
     frames = [check(made.frame(5)) for _ in range(40)]
     assert loss.lost > 0
     assert sum(frame.coverage.complete for frame in frames) == 40

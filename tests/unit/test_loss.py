@@ -111,7 +111,7 @@ def stream(rate: float, loss: float, seed: int) -> Run:
             assert not [tile for tile in lacking(frame) if held(bench, frame.number, tile)]
         bench.frames._pool.release(frame.buffer)
     passed = bench.clock.seconds - began
-    lost = (lines[0].fate.lost, lines[1].fate.lost)
+    lost = (lines[0].outcome.lost, lines[1].outcome.lost)
     return Run((complete + incomplete - 1) / passed, complete, incomplete, lost)
 
 

@@ -132,7 +132,7 @@ def test_a_refused_hello_opens_no_session():
     after = module_world.Peer(camera, time, nonce=0x44444444)
     after.hello()
     said = after.send(wire.T_QUERY, 2, (0x11111111, 2))
-    assert module_world.only(said, wire.T_QUERY_REPLY) == (wire.FATE_DONE,)
+    assert module_world.only(said, wire.T_QUERY_REPLY) == (wire.OUTCOME_DONE,)
 
 
 def test_the_same_nonce_may_be_offered_again_with_a_version_that_is_spoken():
@@ -568,7 +568,7 @@ def test_tiles_go_by_every_lane_and_each_counts_for_itself():
     assert end[4:] == (before, 0, 0xFFFFFFFF, 0xFFFFFFFF)
 
 
-def fate(host, nonce, request):
+def outcome(host, nonce, request):
     return module_world.only(host.send(wire.T_QUERY, 0, (nonce, request)), wire.T_QUERY_REPLY)[0]
 
 
@@ -576,13 +576,13 @@ def test_what_became_of_a_request_is_told_to_the_next_session():
     camera, host, _, time = session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     host.send(wire.T_CONFIGURE, 3, (0, 0, 99, 0, 0))
-    assert fate(host, NONCE, 2) == wire.FATE_DONE
+    assert outcome(host, NONCE, 2) == wire.OUTCOME_DONE
     other = module_world.Peer(camera, time, nonce=7)
     other.hello()
-    assert fate(other, NONCE, 2) == wire.FATE_DONE
-    assert fate(other, NONCE, 3) == wire.FATE_NOT_DONE, "refused"
-    assert fate(other, NONCE, 4) == wire.FATE_NOT_DONE, "never arrived"
-    assert fate(other, 0xFFFF, 2) == wire.FATE_UNKNOWN
+    assert outcome(other, NONCE, 2) == wire.OUTCOME_DONE
+    assert outcome(other, NONCE, 3) == wire.OUTCOME_NOT_DONE, "refused"
+    assert outcome(other, NONCE, 4) == wire.OUTCOME_NOT_DONE, "never arrived"
+    assert outcome(other, 0xFFFF, 2) == wire.OUTCOME_UNKNOWN
 
 
 def test_of_old_requests_and_old_sessions_nothing_is_known():
@@ -592,11 +592,11 @@ def test_of_old_requests_and_old_sessions_nothing_is_known():
     for nonce in (7, 8):
         other = module_world.Peer(camera, time, nonce)
         other.hello()
-        assert fate(other, NONCE, 2) == wire.FATE_UNKNOWN
-        assert fate(other, NONCE, 11) == wire.FATE_DONE
+        assert outcome(other, NONCE, 2) == wire.OUTCOME_UNKNOWN
+        assert outcome(other, NONCE, 11) == wire.OUTCOME_DONE
     other = module_world.Peer(camera, time, 9)
     other.hello()
-    assert fate(other, NONCE, 11) == wire.FATE_UNKNOWN
+    assert outcome(other, NONCE, 11) == wire.OUTCOME_UNKNOWN
 
 
 def test_what_was_accepted_and_not_begun_is_not_done():
@@ -608,7 +608,7 @@ def test_what_was_accepted_and_not_begun_is_not_done():
     ]
     other = module_world.Peer(camera, time, nonce=7)
     other.hello()
-    assert fate(other, NONCE, 3) == wire.FATE_NOT_DONE
+    assert outcome(other, NONCE, 3) == wire.OUTCOME_NOT_DONE
 
 
 def test_a_host_that_asks_and_does_not_read_fills_no_memory():

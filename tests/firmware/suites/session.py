@@ -92,7 +92,7 @@ def test_a_heartbeat_and_a_query_are_answered_under_their_number():
     said = host.send(wire.T_HEARTBEAT, 9, (5, 6))
     assert said == [exact(wire.T_HEARTBEAT_REPLY, 1, 9, (12345, 0, 0, 0, 0))]
     said = host.send(wire.T_QUERY, 9, (NONCE, 1))
-    assert said == [exact(wire.T_QUERY_REPLY, 2, 9, (wire.FATE_DONE,))]
+    assert said == [exact(wire.T_QUERY_REPLY, 2, 9, (wire.OUTCOME_DONE,))]
 
 
 def test_a_request_that_waits_is_pending_when_repeated_and_is_executed_once():
@@ -299,9 +299,9 @@ def test_an_open_session_is_remembered_and_a_refused_one_is_not():
     second.hello()
     third = module_world.Peer(module, module.time, NONCE + 2)
     third.hello()
-    assert outcome(third, NONCE, 2) == wire.FATE_UNKNOWN
-    assert outcome(third, NONCE + 1, 2) == wire.FATE_NOT_DONE
-    assert outcome(third, NONCE + 1, 1) == wire.FATE_DONE
+    assert outcome(third, NONCE, 2) == wire.OUTCOME_UNKNOWN
+    assert outcome(third, NONCE + 1, 2) == wire.OUTCOME_NOT_DONE
+    assert outcome(third, NONCE + 1, 1) == wire.OUTCOME_DONE
 
 
 def test_of_two_sessions_with_one_nonce_the_newer_answers():
@@ -309,7 +309,7 @@ def test_of_two_sessions_with_one_nonce_the_newer_answers():
     host.send(wire.T_STOP, 2, (0,))
     end.answer(2, wire.T_ACCEPTED, (0, 0, 0))
     host.turn()
-    assert outcome(host, NONCE, 2) == wire.FATE_DONE
+    assert outcome(host, NONCE, 2) == wire.OUTCOME_DONE
     host.send(wire.T_CLOSE, 0, (wire.CLOSE_ORDERLY,))
     host.hello()
-    assert outcome(host, NONCE, 2) == wire.FATE_NOT_DONE
+    assert outcome(host, NONCE, 2) == wire.OUTCOME_NOT_DONE

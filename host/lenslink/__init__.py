@@ -27,7 +27,7 @@ from .errors import (
     UsageError,
     VersionMismatch,
 )
-from .request_handle import Ticket
+from .request_handle import RequestHandle
 from .settings import Settings, StreamOptions
 from .transports import DeviceInfo, list_devices
 

@@ -31,7 +31,7 @@ from .errors import (
 )
 from .events import Attached, Detached, Event, Warned
 from .frame import Frame
-from .request_handle import Ticket
+from .request_handle import RequestHandle
 from .settings import (
     CaptureArguments,
     ConfigureArguments,
@@ -465,7 +465,7 @@ class Attachment(ClosesOnExit):
             final.request, final.outcome = request, outcome
             raise final from error
 
-    def _outcome(self, request: Ticket, deadline: Deadline) -> Outcome:
+    def _outcome(self, request: RequestHandle, deadline: Deadline) -> Outcome:
         while True:
             try:
                 return self._ready(deadline).outcome(request, deadline.remaining())

@@ -47,7 +47,7 @@ from .errors import (
 from .frame import ColorCalibration, Frame, FrameStatus, Identity
 from .lock import ModuleLock, key_of
 from .receive.reassembly import Assembly, rows
-from .request_handle import Ticket
+from .request_handle import RequestHandle
 from .session import Session
 from .settings import (
     CaptureArguments,
@@ -395,7 +395,7 @@ class Device(ClosesOnExit):
 
     # --- the rest -------------------------------------------------------------------------
 
-    def outcome(self, request: Ticket, timeout: float | None = None) -> Outcome:
+    def outcome(self, request: RequestHandle, timeout: float | None = None) -> Outcome:
         """What became of a request, also of an earlier session: done, not done, or unknown.
 
         A module forgets when it restarts, and keeps the last few requests of the last few sessions.

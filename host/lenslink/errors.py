@@ -26,14 +26,14 @@ from __future__ import annotations
 
 from lenslink_protocol.ids import Outcome
 
-from .request_handle import Ticket
+from .request_handle import RequestHandle
 
 
 class LensLinkError(Exception):
     """Base of all errors below; never raised itself."""
 
     exit_code = 1
-    request: Ticket | None = None
+    request: RequestHandle | None = None
     """The request whose answer, or whose frame, did not come."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class RequestHandle:
     """What :meth:`lenslink.Device.outcome` takes."""
 
     nonce: int

@@ -37,7 +37,7 @@ from .errors import (
 from .receive.batch import Batch
 from .receive.frame_pool import Pool
 from .receive.reassembly import Assembly, Reassembly
-from .request_handle import Ticket
+from .request_handle import RequestHandle
 from .transports.base import (
     ClockedTransport,
     FillingTransport,
@@ -72,7 +72,7 @@ class Session:
         self.pool = Pool() if pool is None else pool
         self.configurations: dict[int, Configured] = {}
         self.frames = Reassembly(self.pool, self.discards, self.configurations.get)
-        self.last: Ticket | None = None
+        self.last: RequestHandle | None = None
         """The last request."""
         self.wire_bytes = 0
         """All that has been received."""
@@ -124,7 +124,7 @@ class Session:
         Raises :exc:`~lenslink.errors.DeviceError` when the module refuses.
         """
         request = self.link.request(message, self.now())
-        self.last = Ticket(self.link.nonce, request.id, message.TYPE)
+        self.last = RequestHandle(self.link.nonce, request.id, message.TYPE)
         try:
             self.pump(lambda: request.done, deadline)
         except (Disconnected, Timeout) as error:

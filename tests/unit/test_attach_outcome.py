@@ -7,7 +7,7 @@ from helpers.attach_harness import Lens, assert_picture, install
 
 import lenslink
 from lensfw import contacts, wire
-from lenslink import DeviceError, Disconnected, Ticket, Timeout
+from lenslink import DeviceError, Disconnected, RequestHandle, Timeout
 from lenslink.device import Device
 from lenslink_protocol.ids import MessageType, Outcome
 
@@ -27,7 +27,7 @@ def lens(bay):
     return made
 
 
-def last(device: Device) -> Ticket:
+def last(device: Device) -> RequestHandle:
     assert device._session.last is not None
     return device._session.last
 
@@ -44,27 +44,29 @@ def test_requests_of_the_session(lens):
             device.configure(tile_bytes=64, stream=7)
         assert device.outcome(last(device)) is Outcome.NOT_DONE, "refused"
         assert device.outcome(done) is Outcome.DONE, "asking changes nothing"
-        never = Ticket(device.nonce, last(device).id + 5, MessageType.CAPTURE)
+        never = RequestHandle(device.nonce, last(device).id + 5, MessageType.CAPTURE)
         assert device.outcome(never) is Outcome.NOT_DONE
         for _ in range(5):
             device.configure()
         assert device.outcome(done) is Outcome.UNKNOWN, "too long ago"
-        assert device.outcome(Ticket(0x0BADCAFE, 1, MessageType.CAPTURE)) is Outcome.UNKNOWN
+        assert device.outcome(RequestHandle(0x0BADCAFE, 1, MessageType.CAPTURE)) is Outcome.UNKNOWN
 
 
 def test_requests_of_earlier_sessions(bay, lens):
-    tickets = []
+    request_handles = []
     for _ in range(4):
         with Device(URL, 5) as device:
-            assert [device.outcome(ticket) for ticket in tickets] == [
-                *[Outcome.UNKNOWN] * (len(tickets) - 2),
-                *[Outcome.DONE] * min(2, len(tickets)),
+            assert [device.outcome(request_handle) for request_handle in request_handles] == [
+                *[Outcome.UNKNOWN] * (len(request_handles) - 2),
+                *[Outcome.DONE] * min(2, len(request_handles)),
             ]
             device.configure()
-            tickets.append(last(device))
+            request_handles.append(last(device))
     lens.start()
     with Device(URL, 5) as device:
-        assert {device.outcome(ticket) for ticket in tickets} == {Outcome.UNKNOWN}
+        assert {device.outcome(request_handle) for request_handle in request_handles} == {
+            Outcome.UNKNOWN
+        }
 
 
 def test_a_capture_that_takes_too_long(lens):
@@ -86,7 +88,7 @@ def test_a_module_that_knows_no_queries(lens, monkeypatch):
     with Device(URL, 5) as device:
         monkeypatch.undo()
         monkeypatch.setattr(link, "_query", refuse)
-        assert device.outcome(Ticket(device.nonce, 1, 1)) is Outcome.UNKNOWN
+        assert device.outcome(RequestHandle(device.nonce, 1, 1)) is Outcome.UNKNOWN
 
 
 # --- a capture across a detachment -----------------------------------------------------------

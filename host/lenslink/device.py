@@ -507,7 +507,7 @@ class Device(ClosesOnExit):
             focus_mdpt=start.focus_mdpt,
             temperature_mc=start.temperature_mc,
             status=FrameStatus.COMPLETE if complete else FrameStatus.INCOMPLETE,
-            coverage=assembly.coverage.count / assembly.coverage.size,
+            received_ranges=assembly.received_ranges.count / assembly.received_ranges.size,
             uncovered=uncovered,
             nonce=self._session.link.nonce,
             _recycle=lambda: pool.release(buffer),

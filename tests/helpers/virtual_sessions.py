@@ -205,11 +205,11 @@ class FaultBench(VirtualBench):
         want = picture(frame.number)
         got = frame.buffer.tobytes()
         at = 0
-        for start, end in (*frame.coverage.gaps(0, len(want)), (len(want), 0)):
+        for start, end in (*frame.received_ranges.gaps(0, len(want)), (len(want), 0)):
             if got[at:start] != want[at:start]:
                 outcome.wrong.append(frame.number)
             at = end
-        outcome.complete[frame.number] = frame.coverage.complete
+        outcome.complete[frame.number] = frame.received_ranges.complete
         self.pool.release(frame.buffer)
 
     def _intact(self) -> set[int]:

@@ -100,7 +100,7 @@ class Host:
         """All that a user or a module could see of it."""
         frames = []
         for each in self.frames.finished:
-            gaps = tuple(each.coverage.gaps(0, each.coverage.size))
+            gaps = tuple(each.received_ranges.gaps(0, each.received_ranges.size))
             shown = each.buffer.copy()
             for start, end in gaps:
                 shown[start:end] = 0
@@ -108,7 +108,7 @@ class Host:
         # How often noise was counted depends on how the bytes were cut.
         discards = {cause: n for cause, n in self.discards.items() if cause != DiscardReason.NOISE}
         under_way = [
-            (each.number, each.coverage.gaps(0, each.coverage.size), each.reserved)
+            (each.number, each.received_ranges.gaps(0, each.received_ranges.size), each.reserved)
             for each in self.frames._open.values()
         ]
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenslink.receive.received_ranges import Coverage
+from lenslink.receive.received_ranges import ReceivedRanges
 
 SIZE = 60
 RANGE = (
@@ -29,25 +29,25 @@ def runs(missing: set[int], start: int, end: int) -> list[tuple[int, int]]:
 
 @given(st.lists(RANGE, max_size=20), RANGE)
 def test_against_a_set_of_bytes(ranges, asked):
-    coverage, missing = Coverage(SIZE), set(range(SIZE))
+    received_ranges, missing = ReceivedRanges(SIZE), set(range(SIZE))
     for start, end in ranges:
-        coverage.add(start, end)
+        received_ranges.add(start, end)
         missing -= set(range(start, end))
-        assert coverage.count == SIZE - len(missing)
-        assert coverage.complete == (not missing)
-        assert coverage.prefix == min(missing, default=SIZE)
-        assert coverage.gaps(0, SIZE) == runs(missing, 0, SIZE)
+        assert received_ranges.count == SIZE - len(missing)
+        assert received_ranges.complete == (not missing)
+        assert received_ranges.prefix == min(missing, default=SIZE)
+        assert received_ranges.gaps(0, SIZE) == runs(missing, 0, SIZE)
     start, end = asked
-    assert coverage.gaps(start, end) == runs(missing, start, end)
+    assert received_ranges.gaps(start, end) == runs(missing, start, end)
 
 
 @given(st.permutations(range(12)))
 def test_pieces_in_any_order_make_the_whole(order):
-    coverage = Coverage(SIZE)
+    received_ranges = ReceivedRanges(SIZE)
     for piece in order:
-        assert not coverage.complete
-        coverage.add(5 * piece, 5 * piece + 5)
-    assert coverage.complete
-    assert coverage.gaps(0, SIZE) == []
+        assert not received_ranges.complete
+        received_ranges.add(5 * piece, 5 * piece + 5)
+    assert received_ranges.complete
+    assert received_ranges.gaps(0, SIZE) == []
     # One range, whatever the order: a frame of many tiles does not get slower.
-    assert len(coverage._starts) == 1
+    assert len(received_ranges._starts) == 1

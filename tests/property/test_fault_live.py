@@ -45,7 +45,7 @@ class OneFault:
 def check(live, where):
     """All frames came, whole and right; nothing was done twice."""
     for assembly in live.frames.finished:
-        assert assembly.coverage.complete, where
+        assert assembly.received_ranges.complete, where
         right = np.frombuffer(recorded_session.picture(assembly.number), "<u2")
         assert (pixels(assembly).ravel() == right).all(), where
     assert [assembly.number for assembly in live.frames.finished] == list(range(FRAMES)), where

@@ -52,7 +52,7 @@ def check_frames(host: Listener, untouched: set[int], where: str) -> None:
         mask = mask.reshape(shown.shape)
         assert (shown[mask] == source(number)[mask]).all(), where
         assert not shown[~mask].any(), where
-        if assembly.coverage.complete:
+        if assembly.received_ranges.complete:
             assert mask.all()
             whole.add(number)
     assert len(host.frames.finished) == len({a.number for a in host.frames.finished}), where

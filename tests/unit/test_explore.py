@@ -230,7 +230,7 @@ def coverage_is_set_before_the_crc(patch: pytest.MonkeyPatch) -> None:
     def trusting(self: Reassembly, header: Any, lane: int) -> memoryview | None:
         found = place(self, header, lane)
         if found is not None:
-            self._open[header.frame].coverage.add(*self._open[header.frame].reserved[lane])
+            self._open[header.frame].received_ranges.add(*self._open[header.frame].reserved[lane])
         return found
 
     patch.setattr(Reassembly, "place", trusting)

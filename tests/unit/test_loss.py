@@ -72,7 +72,7 @@ class Run:
 def lacking(frame: Assembly) -> list[tuple[int, int, int, int]]:
     """Places of the tiles that did not come; a tile is whole rows."""
     rows = frame.plan.tile_bytes // frame.plan.stride
-    gaps = frame.coverage.gaps(0, frame.coverage.size)
+    gaps = frame.received_ranges.gaps(0, frame.received_ranges.size)
     tops = {at // frame.plan.stride for gap in gaps for at in range(*gap, rows * frame.plan.stride)}
     return [(0, top, WIDTH, min(rows, HEIGHT - top)) for top in sorted(tops)]
 
@@ -103,7 +103,7 @@ def stream(rate: float, loss: float, seed: int) -> Run:
             good[start:end] = False
         assert np.array_equal(frame.buffer[good], want[good])
         assert not frame.buffer[~good].any()
-        if frame.coverage.complete:
+        if frame.received_ranges.complete:
             complete += 1
         else:
             incomplete += 1

@@ -133,7 +133,7 @@ def test_strips_segments_and_rectangles(form, width):
     bench.tile((0, 4, half, 4))
     bench.end()
     assert not +bench.discards
-    assert bench.only().coverage.complete
+    assert bench.only().received_ranges.complete
     assert (pixels(bench.only()) == picture(width)).all()
 
 

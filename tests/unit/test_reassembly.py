@@ -40,7 +40,7 @@ def test_a_whole_frame():
     harness = Harness()
     harness.whole()
     assembly = harness.only()
-    assert assembly.coverage.complete
+    assert assembly.received_ranges.complete
     assert assembly.clear_gaps() == ()
     assert (pixels(assembly) == picture(1)).all()
     assert (assembly.start, assembly.end) == (START, end_of())
@@ -57,7 +57,7 @@ def test_strips_and_segments_come_in_place_and_rectangles_do_not():
     assert not harness.tile((0, 3, 8, 5))
     assert not harness.tile((8, 3, 8, 5))
     harness.end()
-    assert harness.only().coverage.complete
+    assert harness.only().received_ranges.complete
     assert (pixels(harness.only()) == picture(1)).all()
 
 
@@ -140,7 +140,7 @@ def test_of_a_tile_that_is_partly_covered_only_the_rest_is_taken():
     expected[0, 4:8] = picture(1)[2, 4:8]
     expected[1] = picture(1)[3]
     assert (pixels(assembly)[2:4] == expected).all()
-    assert assembly.coverage.count == 2 * STRIDE
+    assert assembly.received_ranges.count == 2 * STRIDE
 
 
 def test_of_a_rectangle_that_is_partly_covered_only_the_rest_is_taken():
@@ -155,7 +155,7 @@ def test_of_a_rectangle_that_is_partly_covered_only_the_rest_is_taken():
     expected[2, 1] = picture(1)[2, 3]
     assert (pixels(assembly)[:3, 2:6] == expected).all()
     assert (pixels(assembly)[1] == picture(1)[1]).all()
-    assert assembly.coverage.count == STRIDE + 16
+    assert assembly.received_ranges.count == STRIDE + 16
     assert not harness.tile((2, 0, 4, 3), pixels_of=3)
     assert harness.discards == {DiscardReason.COVERED: 1}
     assert (pixels(assembly)[:3, 2:6] == expected).all()
@@ -182,7 +182,7 @@ def test_a_tile_outside_its_frame_or_of_no_size(place):
     if 2 * place[2] * place[3] < 10000:
         assert not harness.tile(place)
         assert harness.discards == {DiscardReason.GEOMETRY: 2}
-    assert harness.frames._open[1].coverage.count == 0
+    assert harness.frames._open[1].received_ranges.count == 0
     assert harness.frames.bytes == 0
 
 
@@ -251,7 +251,7 @@ def test_a_start_that_comes_twice():
     harness.start(message=replace(START, gain_milli=77))
     assert harness.discards == {DiscardReason.COVERED: 1}
     assert harness.frames._open[1].start == START
-    assert harness.frames._open[1].coverage.count == 2 * STRIDE
+    assert harness.frames._open[1].received_ranges.count == 2 * STRIDE
 
 
 def test_what_comes_of_a_frame_that_was_handed_on_is_late():
@@ -278,8 +278,8 @@ def test_an_incomplete_frame_is_handed_on_with_zeros_where_nothing_came():
     harness.tile((0, 4, 6, 1))
     harness.end()
     assembly = harness.only()
-    assert not assembly.coverage.complete
-    assert assembly.coverage.count == 2 * STRIDE + 12
+    assert not assembly.received_ranges.complete
+    assert assembly.received_ranges.count == 2 * STRIDE + 12
     gaps = assembly.clear_gaps()
     assert gaps == ((0, 2 * STRIDE), (4 * STRIDE + 12, SIZE))
     shown = pixels(assembly)
@@ -330,7 +330,7 @@ def test_a_complete_frame_waits_a_moment_for_its_end():
     assert harness.numbers() == []
     harness.frames.poll(1.001 + END_GRACE_MS / 1000)
     assert harness.numbers() == [1]
-    assert harness.only().coverage.complete
+    assert harness.only().received_ranges.complete
 
 
 def test_an_incomplete_frame_waits_longer():
@@ -498,7 +498,7 @@ def test_a_frame_is_handed_on_at_its_end_and_what_follows_is_late():
     assert not harness.finished
     harness.end(now=3.0)
     [frame] = harness.finished
-    assert frame.coverage.complete
+    assert frame.received_ranges.complete
     assert frame.number == 0
     assert harness.frames.bytes == SMALL_SIZE
     assert harness.frames.first_tile == 2.0
@@ -525,8 +525,8 @@ def test_a_rectangle_is_copied_row_by_row():
     harness.start()
     assert not harness.strip(1, 2, x=1, width=2, value=7)
     assembly = harness.frames._open[0]
-    assert assembly.coverage.count == 8
-    assert assembly.coverage.gaps(0, SMALL_SIZE) == [(0, 10), (14, 18), (22, SMALL_SIZE)]
+    assert assembly.received_ranges.count == 8
+    assert assembly.received_ranges.gaps(0, SMALL_SIZE) == [(0, 10), (14, 18), (22, SMALL_SIZE)]
     assert bytes(assembly.buffer[10:14]) == b"\7" * 4
     assert bytes(assembly.buffer[18:22]) == b"\7" * 4
 
@@ -535,7 +535,7 @@ def test_a_part_of_one_row_is_received_in_place():
     harness = SmallHarness()
     harness.start()
     assert harness.strip(1, 1, x=2, width=2)
-    assert harness.frames._open[0].coverage.gaps(0, 16) == [(0, 12)]
+    assert harness.frames._open[0].received_ranges.gaps(0, 16) == [(0, 12)]
 
 
 def test_received_ranges_are_not_written_again():
@@ -557,9 +557,9 @@ def test_memory_that_one_lane_receives_into_no_other_lane_touches():
     assert place is not None
     assert harness.frames._open[0].reserved == {0: (0, 16)}
     assert not harness.strip(0, lane=1, value=9)
-    assert harness.frames._open[0].coverage.count == 0
+    assert harness.frames._open[0].received_ranges.count == 0
     assert not harness.strip(1, lane=1, value=9)
-    assert harness.frames._open[0].coverage.gaps(0, SMALL_SIZE) == [(0, SMALL_SIZE)]
+    assert harness.frames._open[0].received_ranges.gaps(0, SMALL_SIZE) == [(0, SMALL_SIZE)]
     # The other lane may write beside it.
     assert harness.strip(2, lane=1, value=9)
     harness.frames.release(0)
@@ -712,7 +712,10 @@ def test_rows_that_another_lane_receives_are_left_out_of_a_copy():
     assert harness.frames.place(header, 0) is not None
     harness.tile((0, 0, 4, 3), lane=1)
     assembly = harness.frames._open[1]
-    assert assembly.coverage.gaps(0, 3 * STRIDE) == [(8, 2 * STRIDE), (2 * STRIDE + 8, 3 * STRIDE)]
+    assert assembly.received_ranges.gaps(0, 3 * STRIDE) == [
+        (8, 2 * STRIDE),
+        (2 * STRIDE + 8, 3 * STRIDE),
+    ]
     assert not harness.discards
     assert (pixels(assembly)[0, :4] == picture(1)[0, :4]).all()
     assert (pixels(assembly)[2, :4] == picture(1)[2, :4]).all()

@@ -175,7 +175,7 @@ def test_many_tiles_fill_their_ranges_and_end_a_frame_whose_end_has_come():
     harness.start()
     assembly = opened(harness)
     fill(harness, assembly, [(0, STRIP), (STRIP, 2 * STRIP)], STRIP, now=2.0)
-    assert assembly.coverage.gaps(0, SIZE) == [(2 * STRIP, SIZE)]
+    assert assembly.received_ranges.gaps(0, SIZE) == [(2 * STRIP, SIZE)]
     assert harness.frames.bytes == 2 * STRIP
     assert harness.frames.first_tile == 2.0
     harness.end()
@@ -193,7 +193,7 @@ def test_many_tiles_end_a_complete_frame_when_its_end_follows():
     fill(harness, assembly, [(0, SIZE)], 3 * STRIP)
     assert harness.numbers() == []
     harness.end()
-    assert harness.only().coverage.complete
+    assert harness.only().received_ranges.complete
 
 
 def test_many_tiles_end_an_incomplete_frame_that_waited_for_their_lane():
@@ -204,7 +204,7 @@ def test_many_tiles_end_an_incomplete_frame_that_waited_for_their_lane():
     assert harness.numbers() == []
     harness.frames.lanes[1].last_sequence = 2
     fill(harness, assembly, [(0, STRIP), (STRIP, 2 * STRIP)], STRIP, lane=1)
-    assert harness.only().coverage.count == 2 * STRIP
+    assert harness.only().received_ranges.count == 2 * STRIP
 
 
 def test_the_last_of_many_tiles_is_the_position_of_its_lane():

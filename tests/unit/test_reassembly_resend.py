@@ -171,8 +171,8 @@ def test_what_is_gone_is_not_asked_for_again():
     assert asked(harness, 0.0) == [(1, 0, ((0, 2, WIDTH, 2), (0, 6, WIDTH, 2)))]
     harness.resent(FrameState.ENDED, STRIPS[1], STRIPS[3])
     assembly = harness.only()
-    assert assembly.coverage.count == 2 * STRIDE
-    assert not assembly.coverage.complete
+    assert assembly.received_ranges.count == 2 * STRIDE
+    assert not assembly.received_ranges.complete
 
 
 def test_a_frame_that_the_module_does_not_know_any_more_is_handed_on_as_it_is():
@@ -180,7 +180,7 @@ def test_a_frame_that_the_module_does_not_know_any_more_is_handed_on_as_it_is():
     harness.start()
     harness.tile(STRIPS[0])
     harness.resent(FrameState.UNKNOWN)
-    assert harness.only().coverage.count == 2 * STRIDE
+    assert harness.only().received_ranges.count == 2 * STRIDE
 
 
 def test_while_a_frame_is_under_way_it_is_waited_for():
@@ -192,7 +192,7 @@ def test_while_a_frame_is_under_way_it_is_waited_for():
     for place in STRIPS[1:]:
         harness.tile(place)
     harness.end()
-    assert harness.only().coverage.complete
+    assert harness.only().received_ranges.complete
 
 
 @pytest.mark.parametrize("state", FrameState)

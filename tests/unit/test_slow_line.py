@@ -89,7 +89,7 @@ class SerialBench(VirtualBench):
 
 
 def assert_whole(frame: Assembly, mode: int) -> None:
-    assert frame.complete, list(frame.coverage.gaps(0, frame.coverage.size))
+    assert frame.complete, list(frame.received_ranges.gaps(0, frame.received_ranges.size))
     assert frame.buffer.tobytes() == picture(frame.number, mode)
 
 

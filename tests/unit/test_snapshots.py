@@ -20,7 +20,7 @@ from lensfw import sensor
 from lensfw.module import Stream
 from lensfw.outbox import Item
 from lenslink.receive.reassembly import Assembly
-from lenslink.receive.received_ranges import Coverage
+from lenslink.receive.received_ranges import ReceivedRanges
 from lenslink_hil.explore.state import load, save
 from lenslink_hil.explore.world import Bounds, World, cut_down
 from lenslink_hil.module_snapshot import snapshot_module
@@ -45,7 +45,7 @@ def saved_world() -> bytes:
     """Return a world in the middle of a frame: a tile has arrived, and others wait."""
     with cut_down():
         world = World(Bounds(capacity=1))
-        while not any(each.coverage.ranges for each in world.frames.snapshot().open):
+        while not any(each.received_ranges.ranges for each in world.frames.snapshot().open):
             assert play(world)
         return save(world)
 
@@ -115,7 +115,7 @@ MACHINES = {
     "host request": Machine(waiting_request, of_itself),
     "host lane": Machine(lambda world: world.link.lanes[0], of_itself),
     "host link": Machine(lambda world: world.link, of_itself),
-    "host coverage": Machine(lambda world: open_frame(world).coverage, of_itself),
+    "host coverage": Machine(lambda world: open_frame(world).received_ranges, of_itself),
     "host assembly": Machine(open_frame, of_itself),
     "host reassembly": Machine(lambda world: world.frames, of_itself),
     "module receiver": Machine(module_receiver, of_the_module),
@@ -224,9 +224,9 @@ def copied(value: Any, **fields: Any) -> Any:
     return found
 
 
-def received(*ranges: tuple[int, int]) -> Coverage:
+def received(*ranges: tuple[int, int]) -> ReceivedRanges:
     """Return received ranges of a frame of 48 bytes."""
-    found = Coverage(48)
+    found = ReceivedRanges(48)
     for start, end in ranges:
         found.add(start, end)
     return found
@@ -425,7 +425,7 @@ def test_the_snapshot_of_a_frame_shows_what_has_arrived_and_nothing_else() -> No
     world = load(saved_world())
     assembly = open_frame(world)
     before = assembly.snapshot()
-    [(start, end)] = before.coverage.ranges
+    [(start, end)] = before.received_ranges.ranges
     assert [len(each) for each in before.pixels] == [end - start]
     assembly.buffer[end] ^= 1
     assert assembly.snapshot() == before

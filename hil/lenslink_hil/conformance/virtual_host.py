@@ -76,7 +76,7 @@ class VirtualHost(ClosesOnExit):
 
     def is_whole(self, frame: Assembly) -> bool:
         sound = frame.end is None or frame.end.status == EndStatus.OK
-        return frame.coverage.complete and sound
+        return frame.received_ranges.complete and sound
 
     def challenge(self) -> bytes:
         return secrets.token_bytes(16)

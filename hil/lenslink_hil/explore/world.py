@@ -306,7 +306,9 @@ class World:
     def _check_pixels(self, assembly: AssemblySnapshot) -> None:
         """Check that each byte that counts as received is the picture's."""
         wanted = picture(assembly.number)
-        for (start, end), held in zip(assembly.coverage.ranges, assembly.pixels, strict=True):
+        for (start, end), held in zip(
+            assembly.received_ranges.ranges, assembly.pixels, strict=True
+        ):
             if held != wanted[start:end]:
                 raise Violation(f"frame {assembly.number} has a wrong pixel")
 
@@ -318,7 +320,7 @@ class World:
             raise Violation(f"frame {number} is of another session")
         if self.frame:
             raise Violation(f"frame {number} was not asked for")
-        whole = assembly.coverage.complete
+        whole = assembly.received_ranges.complete
         aborted = assembly.end is not None and assembly.end.status != 0
         served = self.module.link.nonce == self.nonce
         if served and not whole and not assembly.gone.count and not aborted:

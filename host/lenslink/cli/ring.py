@@ -122,7 +122,7 @@ class _Report:
             "bits": frame.bits,
             "cfa": frame.cfa,
             "status": frame.status.value,
-            "coverage": frame.coverage,
+            "coverage": frame.received_ranges,
             "rows_at_first": rows,
             "latency_ms": latency,
             "mean": mean,

@@ -517,7 +517,7 @@ class RingFrame(ReleasesOnExit):
         return FrameStatus.COMPLETE if complete else FrameStatus.INCOMPLETE
 
     @property
-    def coverage(self) -> float:
+    def received_ranges(self) -> float:
         """Fraction of its bytes that arrived and passed their CRC."""
         size: int = self.stride * self.height
         return min(_int(self._end("covered_bytes")), size) / size

@@ -95,12 +95,12 @@ class RingFeed(Pool):
     def advanced(self, assembly: Assembly) -> None:
         slot = self._slot(assembly)
         if slot is not None and assembly.start is not None:
-            slot.rows(assembly.coverage.prefix // assembly.plan.stride)
+            slot.rows(assembly.received_ranges.prefix // assembly.plan.stride)
 
     def finished(self, assembly: Assembly) -> None:
         slot = self._slot(assembly)
         if slot is not None:
             uncovered = assembly.clear_gaps()
             assembly.buffer.flags.writeable = False
-            coverage, height = assembly.coverage.count, assembly.plan.height
-            slot.finish(assembly.complete, coverage, uncovered, height)
+            received_ranges, height = assembly.received_ranges.count, assembly.plan.height
+            slot.finish(assembly.complete, received_ranges, uncovered, height)

@@ -1,7 +1,7 @@
 """Many tiles in one call: what a lane brings next is foreseen, received in its place, then checked.
 
 While the tiles of a frame come in order, the headers that follow are known but for their CRCs, and
-so is where each payload belongs (:mod:`.course`). So one list of buffers takes many packets, and
+so is where each payload belongs (:mod:`.prediction`). So one list of buffers takes many packets, and
 what has come is compared with what was foreseen all at once. Nothing is believed for having been
 foreseen: every field of every header is compared and both CRCs are computed, as by the lane's own
 receiver (:mod:`lenslink_protocol.framing`).
@@ -27,9 +27,9 @@ from lenslink_protocol.link import Link
 from lenslink_protocol.messages import Header
 from lenslink_protocol.params import HEADER_BYTES
 
-from .prediction import Course
+from .prediction import TilePrediction
 from .reassembly import Assembly, Reassembly
-from .tile_grid import Raster, raster_of
+from .tile_grid import TileGrid, tile_grid_of
 
 _PACKETS = 384
 # A call costs little beside so many bytes, and they are still in the cache when their CRCs are due.
@@ -66,13 +66,13 @@ class Batch:
         self._seen: Header | None = None
         self._tile: Header | None = None
         self._assembly: Assembly | None = None
-        self._raster: Raster | None = None
+        self._grid: TileGrid | None = None
         self._index = 0
         self._step = 1
-        self._run = 0
+        self._regular_count = 0
         self._sequence: int | None = None
         # What is foreseen, and how many bytes of a packet under way come before it.
-        self._course: Course | None = None
+        self._prediction: TilePrediction | None = None
         self._position = 0
         self._payloads: list[memoryview] = []
         self._ground: list[tuple[int, int]] = []
@@ -102,7 +102,11 @@ class Batch:
             self._under_way = len(own[0])
         elif receiver.inside or not receiver.in_sync:
             return own
-        if self._run < _TRUST or receiver.last_sequence != self._sequence or not self._foresee():
+        if (
+            self._regular_count < _TRUST
+            or receiver.last_sequence != self._sequence
+            or not self._predict()
+        ):
             return own
         count = len(self._payloads)
         buffers = own[:1] * (2 * count)
@@ -123,7 +127,7 @@ class Batch:
             # be put where those behind it lie now.
             behind = self._gather(0, count - before)
             self._payloads = []
-            self._surprised()
+            self._on_misprediction()
             self._link.received(before, now, self._lane)
             self.feed(behind, now)
             return
@@ -156,61 +160,61 @@ class Batch:
         assembly = self._frames.open_for(header)
         if assembly is None:
             return
-        raster = self._raster
-        index = raster.index(header) if raster and raster.plan == assembly.plan else None
+        grid = self._grid
+        index = grid.index(header) if grid and grid.plan == assembly.plan else None
         if index is None:
-            raster = raster_of(assembly.plan, header)
-            index = raster.index(header) if raster else None
-        if raster is not self._raster:
-            self._run = 0
+            grid = tile_grid_of(assembly.plan, header)
+            index = grid.index(header) if grid else None
+        if grid is not self._grid:
+            self._regular_count = 0
         elif assembly is self._assembly and index is not None:
             step = index - self._index
-            self._run = self._run + 1 if step == self._step else 0
+            self._regular_count = self._regular_count + 1 if step == self._step else 0
             self._step = step
-        self._raster = raster
+        self._grid = grid
         if index is not None:
             self._tile, self._assembly, self._index = header, assembly, index
             self._sequence = header.sequence
 
-    def _foresee(self) -> bool:
+    def _predict(self) -> bool:
         """Find the places of the packets that should come next; False if there are none."""
-        tile, assembly, raster, step = self._tile, self._assembly, self._raster, self._step
-        if tile is None or assembly is None or raster is None or step < 1:
+        tile, assembly, grid, step = self._tile, self._assembly, self._grid, self._step
+        if tile is None or assembly is None or grid is None or step < 1:
             return False
         # The first strip of a frame is used as soon as it is there.
-        if not assembly.coverage.count:
+        if not assembly.received_ranges.count:
             return False
-        course, sequence = self._course, self._sequence
+        prediction, sequence = self._prediction, self._sequence
         assert sequence is not None
         position = None
-        if course is not None and course.raster is raster and course.step == step:
-            position = course.position(tile.frame, tile.flags, self._index, sequence)
-        if course is None or position is None:
-            course = self._course = Course(raster, tile, self._index, sequence, step)
+        if prediction is not None and prediction.grid is grid and prediction.step == step:
+            position = prediction.position(tile.frame, tile.flags, self._index, sequence)
+        if prediction is None or position is None:
+            prediction = self._prediction = TilePrediction(grid, tile, self._index, sequence, step)
             position = 0
         count = min(
             self._most // (tile.length + HEADER_BYTES) or 1,
             _PACKETS,
-            self._run,
-            course.count - position,
+            self._regular_count,
+            prediction.count - position,
             self._frames.may_come(assembly, self._lane) - (self._under_way > 0),
         )
         if count < 1:
             return False
-        starts = course.starts[position : position + count]
-        ends = course.ends[position : position + count]
-        ground = course.ground(position, count)
+        starts = prediction.starts[position : position + count]
+        ends = prediction.ends[position : position + count]
+        ground = prediction.ground(position, count)
         if not self._frames.is_free(assembly, ground):
             return False
         memory = assembly.memory
-        if not raster.contiguous:
+        if not grid.contiguous:
             first, size = starts[0], ends[-1] - starts[0]
             if size > len(self._stage):
                 self._stage = np.empty(size, np.uint8)
             starts, ends = [at - first for at in starts], [at - first for at in ends]
             memory = self._stage.data
         self._payloads = [memory[start:end] for start, end in zip(starts, ends, strict=True)]
-        self._size = course.size(position, count) + count * HEADER_BYTES
+        self._size = prediction.size(position, count) + count * HEADER_BYTES
         self._position, self._ground = position, ground
         return True
 
@@ -230,7 +234,7 @@ class Batch:
         rest = count - before
         if not rest:
             return 0
-        if self._is_as_foreseen():
+        if self._matches_prediction():
             whole, part = self._whole(rest)
             good = self._sound(whole)
             if good:
@@ -239,15 +243,15 @@ class Batch:
                 if part:
                     self._begin(whole, part, now)
                 return 0
-        self._surprised()
+        self._on_misprediction()
         return rest
 
-    def _surprised(self) -> None:
+    def _on_misprediction(self) -> None:
         """Something else came than was foreseen."""
-        self._run //= _DOUBT
+        self._regular_count //= _DOUBT
         self._sequence = None
 
-    def _is_as_foreseen(self) -> bool:
+    def _matches_prediction(self) -> bool:
         """Whether the packet before the batch has left all as it was when it was foreseen."""
         receiver, assembly = self._receiver, self._assembly
         assert assembly is not None
@@ -271,10 +275,10 @@ class Batch:
 
     def _sound(self, whole: int) -> int:
         """How many of the first *whole* packets are what was foreseen, one after the other."""
-        course = self._course
-        assert course is not None
+        prediction = self._prediction
+        assert prediction is not None
         found = self._found[:whole]
-        expected = course.words[self._position : self._position + whole]
+        expected = prediction.words[self._position : self._position + whole]
         if found.tobytes() != expected.tobytes():
             whole = int((found == expected).all(axis=1).argmin())
         crcs = self._crcs[:whole]
@@ -287,32 +291,32 @@ class Batch:
 
     def _take(self, count: int, now: float) -> int:
         """The first *count* packets are sound; how many bytes that is."""
-        assembly, course = self._assembly, self._course
+        assembly, prediction = self._assembly, self._prediction
         assert assembly is not None
-        assert course is not None
+        assert prediction is not None
         ground = self._ground
         if count < len(self._payloads):
-            ground = course.ground(self._position, count)
-        tiles = course.tiles(self._position, count)
-        if not course.raster.contiguous:
-            course.raster.unstage(self._stage, assembly.buffer, tiles)
-        size = course.size(self._position, count)
+            ground = prediction.ground(self._position, count)
+        tiles = prediction.tiles(self._position, count)
+        if not prediction.grid.contiguous:
+            prediction.grid.unstage(self._stage, assembly.buffer, tiles)
+        size = prediction.size(self._position, count)
         self._link.passed(assembly.stream, count, size, now, self._lane)
         self._index = tiles[-1]
-        self._frames.tiles(assembly, ground, course.raster.start(self._index), now, self._lane)
+        self._frames.tiles(assembly, ground, prediction.grid.start(self._index), now, self._lane)
         self._sequence = self._receiver.last_sequence
-        self._run += count
+        self._regular_count += count
         return size + count * HEADER_BYTES
 
     def _begin(self, index: int, count: int, now: float) -> None:
         """Of the packet at *index* only *count* bytes have come: it goes on in the receiver."""
-        course = self._course
-        assert course is not None
+        prediction = self._prediction
+        assert prediction is not None
         self._hand_over(self._heads[index][:count], now)
         count -= HEADER_BYTES
         if count <= 0:
             return
-        expected = course.words[self._position + index]
+        expected = prediction.words[self._position + index]
         if self._receiver.in_place and self._found[index].tobytes() == expected.tobytes():
             self._link.received(count, now, self._lane)
         else:

@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from lenslink_protocol.messages import MAGIC, Header
 
-from .tile_grid import Range, Raster
+from .tile_grid import Range, TileGrid
 
 # Computed ahead at once: so few that a control packet, which shifts the sequence, costs little.
 _AHEAD = 1024
 
 
-class Course:
+class TilePrediction:
     """Packets that follow *tile*, each with the next sequence, each *step* tiles on in *raster*.
 
     *tile* gives what its header has in common with theirs; the last one that came is number
@@ -21,14 +21,14 @@ class Course:
     are staged one after the other; ``starts`` and ``ends`` count from there, else from the frame.
     """
 
-    def __init__(self, raster: Raster, tile: Header, index: int, sequence: int, step: int) -> None:
-        self.raster = raster
+    def __init__(self, grid: TileGrid, tile: Header, index: int, sequence: int, step: int) -> None:
+        self.grid = grid
         self.frame = tile.frame
         self.flags = tile.flags
         self.index = index
         self.step = step
         self.sequence = sequence
-        self.count = min((raster.count - 1 - index) // step, _AHEAD)
+        self.count = min((grid.count - 1 - index) // step, _AHEAD)
         chosen = slice(index + step, index + self.count * step + 1, step)
         self.words: NDArray[np.uint32] = np.empty((self.count, 8), "<u4")
         """Of each packet all of its header but the CRCs."""
@@ -37,10 +37,10 @@ class Course:
         self.words[:, 2] = tile.nonce
         self.words[:, 3] = np.arange(1, self.count + 1, dtype="<u4") + np.uint32(sequence)
         self.words[:, 4] = tile.frame
-        self.words[:, 5:] = raster.words[chosen]
-        lengths = raster.words[chosen, 2]
-        if raster.contiguous:
-            starts = raster.starts[chosen]
+        self.words[:, 5:] = grid.words[chosen]
+        lengths = grid.words[chosen, 2]
+        if grid.contiguous:
+            starts = grid.starts[chosen]
             ends = starts + lengths
         else:
             ends = np.cumsum(lengths, dtype=np.int64)
@@ -66,7 +66,7 @@ class Course:
         return self._before[position + count] - self._before[position]
 
     def ground(self, position: int, count: int) -> list[Range]:
-        """The bytes of the frame that they fill: see :meth:`.Raster.ground`."""
-        if self.raster.contiguous and self.step == 1:
+        """The bytes of the frame that they fill: see :meth:`.TileGrid.ground`."""
+        if self.grid.contiguous and self.step == 1:
             return [(self.starts[position], self.ends[position + count - 1])]
-        return self.raster.ground(self.tiles(position, count))
+        return self.grid.ground(self.tiles(position, count))

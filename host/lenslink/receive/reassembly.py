@@ -38,7 +38,7 @@ from lenslink_protocol.params import (
 )
 
 from .frame_pool import Pool
-from .received_ranges import Coverage, CoverageSnapshot
+from .received_ranges import ReceivedRanges, ReceivedRangesSnapshot
 from .unpacking import unpack
 
 _LAST_CFA = max(Cfa)
@@ -68,12 +68,12 @@ class AssemblySnapshot(NamedTuple):
     is_overdue: bool
     next_ask: float
     tries: int
-    coverage: CoverageSnapshot
-    gone: CoverageSnapshot
+    received_ranges: ReceivedRangesSnapshot
+    gone: ReceivedRangesSnapshot
     gaps: tuple[tuple[int, int], ...] | None
     """Ranges that were zeroed; None before that."""
     pixels: tuple[bytes, ...]
-    """The frame's bytes, a piece for each range of ``coverage``."""
+    """The frame's bytes, a piece for each range of ``received_ranges``."""
 
 
 class ReassemblySnapshot(NamedTuple):
@@ -122,8 +122,8 @@ class Assembly:
         """Nothing of it came for so long that no lane is waited for."""
         self.next_ask = now
         self.tries = 0
-        self.coverage = Coverage(plan.frame_bytes)
-        self.gone = Coverage(plan.frame_bytes)
+        self.received_ranges = ReceivedRanges(plan.frame_bytes)
+        self.gone = ReceivedRanges(plan.frame_bytes)
         """What the module no longer holds."""
         self._gaps: tuple[tuple[int, int], ...] | None = None
         self.buffer = pool.acquire(plan.frame_bytes, number)
@@ -184,12 +184,14 @@ class Assembly:
     @property
     def complete(self) -> bool:
         """Whether all of it arrived, and its readout ended well as far as is known."""
-        return self.coverage.complete and (self.end is None or self.end.status == EndStatus.OK)
+        return self.received_ranges.complete and (
+            self.end is None or self.end.status == EndStatus.OK
+        )
 
     def clear_gaps(self) -> tuple[tuple[int, int], ...]:
         """Zero what did not arrive, once nothing more will, and say which bytes that is."""
         if self._gaps is None:
-            self._gaps = tuple(self.coverage.gaps(0, self.coverage.size))
+            self._gaps = tuple(self.received_ranges.gaps(0, self.received_ranges.size))
             for start, end in self._gaps:
                 self.buffer[start:end] = 0
         return self._gaps
@@ -200,7 +202,7 @@ class Assembly:
         Bytes that have not arrived are left out: they are overwritten or zeroed before anyone
         sees them.
         """
-        coverage = self.coverage.snapshot()
+        received_ranges = self.received_ranges.snapshot()
         return AssemblySnapshot(
             stream=self.stream,
             number=self.number,
@@ -214,10 +216,10 @@ class Assembly:
             is_overdue=self.overdue,
             next_ask=self.next_ask,
             tries=self.tries,
-            coverage=coverage,
+            received_ranges=received_ranges,
             gone=self.gone.snapshot(),
             gaps=self._gaps,
-            pixels=tuple([bytes(self.memory[start:end]) for start, end in coverage.ranges]),
+            pixels=tuple([bytes(self.memory[start:end]) for start, end in received_ranges.ranges]),
         )
 
 
@@ -329,7 +331,7 @@ class Reassembly:
         self.bytes += header.length
         if in_place:
             assembly.reserved.pop(lane, None)
-            assembly.coverage.add(*segments[0])
+            assembly.received_ranges.add(*segments[0])
         elif not _copy(assembly, segments, payload):
             self._discards[DiscardReason.COVERED] += 1
         self._pool.advanced(assembly)
@@ -368,7 +370,7 @@ class Reassembly:
             for start, end in assembly.ranges((x, y, width, height)) or []:
                 assembly.gone.add(start, end)
         if message.state != FrameState.UNDER_WAY:
-            assembly.high = assembly.coverage.size
+            assembly.high = assembly.received_ranges.size
         self._settle(assembly)
 
     def missing(self, now: float) -> list[Missing]:
@@ -379,7 +381,7 @@ class Reassembly:
                 continue
             # Of a tile that takes longer than that, bytes still come.
             quiet = now - assembly.progress > patience and not assembly.reserved
-            high = assembly.coverage.size if quiet else self._high(assembly)
+            high = assembly.received_ranges.size if quiet else self._high(assembly)
             flags = ResendFlag(0)
             if assembly.start is None and (quiet or self._passed(assembly)):
                 flags |= ResendFlag.START
@@ -398,7 +400,7 @@ class Reassembly:
 
     def poll(self, now: float) -> None:
         for assembly in list(self._open.values()):
-            whole = assembly.coverage.complete and assembly.start is not None
+            whole = assembly.received_ranges.complete and assembly.start is not None
             patience = END_GRACE_MS if whole else FRAME_STALE_MS
             late = now - assembly.progress > patience / 1000
             if late and not assembly.ready and not assembly.reserved:
@@ -431,14 +433,14 @@ class Reassembly:
         if assembly.gone.count or assembly.high:
             return 0
         if assembly.end is None:
-            return assembly.coverage.size
+            return assembly.received_ranges.size
         return _behind(self.lanes[lane], assembly.end)
 
     def is_free(self, assembly: Assembly, ground: list[tuple[int, int]]) -> bool:
         """Whether nothing of those ranges is covered, or being received by any lane."""
         reserved = list(assembly.reserved.values())
         for start, end in ground:
-            if assembly.coverage.gaps(start, end) != [(start, end)]:
+            if assembly.received_ranges.gaps(start, end) != [(start, end)]:
                 return False
             if reserved and any(start < b and a < end for a, b in reserved):
                 return False
@@ -457,10 +459,10 @@ class Reassembly:
         assembly.tries = 0
         for start, end in ground:
             self.bytes += end - start
-            assembly.coverage.add(start, end)
+            assembly.received_ranges.add(start, end)
         self._pool.advanced(assembly)
         self._position[lane, assembly.stream] = (assembly.number, last)
-        if assembly.coverage.complete or assembly.end is not None:
+        if assembly.received_ranges.complete or assembly.end is not None:
             self._settle(assembly)
 
     # --- the rest -------------------------------------------------------------------------
@@ -524,20 +526,22 @@ class Reassembly:
         if count < MIN_FRAMES_OPEN or count >= MAX_FRAMES_OPEN:
             return count >= MIN_FRAMES_OPEN
         oldest = next(iter(self._open.values()))
-        if len(self.lanes) == 1 or (oldest.end and self._high(oldest) == oldest.coverage.size):
+        if len(self.lanes) == 1 or (
+            oldest.end and self._high(oldest) == oldest.received_ranges.size
+        ):
             # No lane is behind: what is missing would have to be sent again.
             return True
-        taken = sum(each.coverage.size for each in self._open.values())
+        taken = sum(each.received_ranges.size for each in self._open.values())
         return taken + plan.frame_bytes > MAX_OPEN_BYTES
 
     def _lost(self, assembly: Assembly, high: int) -> list[tuple[int, int]]:
         """What below *high* did not arrive and may still be held."""
-        gaps = assembly.coverage.gaps(0, high)
+        gaps = assembly.received_ranges.gaps(0, high)
         return [left for start, end in gaps for left in assembly.gone.gaps(start, end)]
 
     def _high(self, assembly: Assembly) -> int:
         """Every byte below has arrived, or is lost: no lane can still bring it by itself."""
-        size = assembly.coverage.size
+        size = assembly.received_ranges.size
         if assembly.high == size:
             return size
         high = size
@@ -572,12 +576,15 @@ class Reassembly:
         """Finish the frame if nothing more of it is to come."""
         if assembly.ready or assembly.reserved:
             return
-        if not assembly.coverage.complete and self._high(assembly) < assembly.coverage.size:
+        if (
+            not assembly.received_ranges.complete
+            and self._high(assembly) < assembly.received_ranges.size
+        ):
             return
         if assembly.start is None and assembly.gone.count < assembly.gone.size:
             return
-        lost = self._lost(assembly, assembly.coverage.size)
-        if assembly.coverage.complete:
+        lost = self._lost(assembly, assembly.received_ranges.size)
+        if assembly.received_ranges.complete:
             if assembly.end is not None:
                 self._finish(assembly)
         elif self._awaited(assembly):
@@ -585,7 +592,7 @@ class Reassembly:
             return
         elif (not lost and assembly.end is not None) or not self.resend:
             self._finish(assembly)
-        elif not lost and assembly.high == assembly.coverage.size:
+        elif not lost and assembly.high == assembly.received_ranges.size:
             # Asked for, and gone: its end is not waited for either.
             self._finish(assembly)
         elif assembly.end is not None and assembly.end.status != EndStatus.OK:
@@ -601,7 +608,7 @@ class Reassembly:
             del self._open[head.number]
             self._done[head.stream] = head.number
             stopped = head.end is not None and head.end.status == EndStatus.ABORTED
-            if head.start is None or (stopped and not head.coverage.complete):
+            if head.start is None or (stopped and not head.received_ranges.complete):
                 self.aborted += 1
                 self._pool.release(head.buffer)
             else:
@@ -652,13 +659,13 @@ def _copy(assembly: Assembly, segments: list[tuple[int, int]], payload: memoryvi
     at = 0
     fresh = False
     for start, end in segments:
-        for low, high in assembly.coverage.gaps(start, end):
+        for low, high in assembly.received_ranges.gaps(start, end):
             fresh = True
             if any(low < b and a < high for a, b in assembly.reserved.values()):
                 # Another lane may yet write there, and what it writes may be damaged.
                 continue
             assembly.memory[low:high] = payload[at + low - start : at + high - start]
-            assembly.coverage.add(low, high)
+            assembly.received_ranges.add(low, high)
         at += end - start
     return fresh
 

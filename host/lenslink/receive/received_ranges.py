@@ -6,15 +6,15 @@ from bisect import bisect_left, bisect_right
 from typing import NamedTuple
 
 
-class CoverageSnapshot(NamedTuple):
-    """A :class:`Coverage` as an immutable value."""
+class ReceivedRangesSnapshot(NamedTuple):
+    """A :class:`ReceivedRanges` as an immutable value."""
 
     size: int
     ranges: tuple[tuple[int, int], ...]
     """Half-open, in order, with a gap between any two."""
 
 
-class Coverage:
+class ReceivedRanges:
     """A set of bytes below *size*, as disjoint half-open ranges in order."""
 
     def __init__(self, size: int) -> None:
@@ -62,6 +62,6 @@ class Coverage:
         self._starts[low:high] = [start]
         self._ends[low:high] = [end]
 
-    def snapshot(self) -> CoverageSnapshot:
+    def snapshot(self) -> ReceivedRangesSnapshot:
         """Return the size and the covered ranges as a hashable value."""
-        return CoverageSnapshot(self.size, tuple(zip(self._starts, self._ends, strict=True)))
+        return ReceivedRangesSnapshot(self.size, tuple(zip(self._starts, self._ends, strict=True)))

@@ -21,8 +21,8 @@ _MOST = 1 << 16
 Range = tuple[int, int]
 
 
-class Raster:
-    """A frame of *plan*, cut into tiles of *width* x *height* pixels. See :func:`raster_of`."""
+class TileGrid:
+    """A frame of *plan*, cut into tiles of *width* x *height* pixels. See :func:`tile_grid_of`."""
 
     def __init__(self, plan: Configured, width: int, height: int) -> None:
         self.plan = plan
@@ -109,7 +109,7 @@ class Raster:
         return [(each // self.columns, [each % self.columns]) for each in tiles]
 
 
-def raster_of(plan: Configured, header: Header) -> Raster | None:
+def tile_grid_of(plan: Configured, header: Header) -> TileGrid | None:
     """The raster in which *header* is a tile that no edge cuts; None if there is none."""
     width, height = header.width, header.height
     if not 0 < width <= plan.width or not 0 < height <= plan.height:
@@ -119,10 +119,10 @@ def raster_of(plan: Configured, header: Header) -> Raster | None:
     if not layout(plan.pixel_format).fits(0, width, plan.width):
         return None
     tiles = -(-plan.width // width) * -(-plan.height // height)
-    return _raster(plan, width, height) if tiles <= _MOST else None
+    return _grid(plan, width, height) if tiles <= _MOST else None
 
 
 @lru_cache(maxsize=8)
-def _raster(plan: Configured, width: int, height: int) -> Raster:
+def _grid(plan: Configured, width: int, height: int) -> TileGrid:
     """Computed once for all lanes and frames."""
-    return Raster(plan, width, height)
+    return TileGrid(plan, width, height)

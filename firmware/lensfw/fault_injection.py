@@ -17,7 +17,7 @@ _SIGNS = {
 _CUT = wire.HEADER_BYTES // 2
 
 
-class OnDemand:
+class FaultInjection:
     """One action at a time. poll() is called every now and then, end() with the session."""
 
     def __init__(self, link, clock):
@@ -52,7 +52,7 @@ class OnDemand:
             self._until = self._clock.now() + self._us
             link.postpone(number, ms)
             return
-        link.gate = self
+        link.send_filter = self
         link.answer(number, wire.T_ACCEPTED, self._answer)
         if action == wire.TEST_BUSY:
             link.tell(wire.T_BUSY, (wire.BUSY_OTHER, 0, ms))
@@ -125,4 +125,4 @@ class OnDemand:
         self._action = 0
         self._until = None
         self._rest = None
-        self._link.gate = None
+        self._link.send_filter = None

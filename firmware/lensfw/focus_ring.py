@@ -4,7 +4,7 @@
 _QUARTERS = (0, -1, 1, 0, 1, 0, 0, -1, -1, 0, 0, 1, 0, 1, -1, 0)
 
 
-class Ring:
+class FocusRing:
     """Four quarters make a detent; a bounce goes forth and back and cancels itself."""
 
     def __init__(self):

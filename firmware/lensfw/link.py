@@ -45,7 +45,7 @@ class Link:
         # What this module can do beyond the core.
         self.capabilities = wire.CAP_LOG | wire.CAP_RESEND
         # Where packets pass on their way out, if anywhere: see ondemand.
-        self.gate = None
+        self.send_filter = None
         self.dropped_logs = 0
         self.dropped_requests = 0
         self._module = module
@@ -325,15 +325,15 @@ class Link:
 
     def waits(self):
         """Whether there may be a packet to send: without, next_packet() need not be asked."""
-        return self.gate is not None or self._farewell is not None or self.outbox.holds_any()
+        return self.send_filter is not None or self._farewell is not None or self.outbox.holds_any()
 
     def next_packet(self, lane=0):
         """The next packet to send on a lane as (view, tile or None), or None.
 
         Call sent() for the tile once it is.
         """
-        if self.gate is not None:
-            return self.gate.next_packet(lane)
+        if self.send_filter is not None:
+            return self.send_filter.next_packet(lane)
         return self.sealed(lane)
 
     def sealed(self, lane):

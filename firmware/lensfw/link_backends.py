@@ -18,14 +18,14 @@ def choose(configuration, machine, clock):
     lanes, serial = configuration["usb"]["lanes"], configuration["serial"]
     usbd, addressed = machine.usb_device(), machine.usb_addressed
     if usbd is None:
-        return CdcCarrier(None, socket_stream.StreamTransport, clock)
+        return CdcBackend(None, socket_stream.StreamTransport, clock)
     if lanes:
         names = serial, configuration["model"], configuration["maker"]
-        return UsbCarrier(machine, usb.UsbTransport(usbd, lanes, *names, addressed), lanes)
-    return CdcCarrier(machine, cdc.CdcTransport, clock, usbd, serial, addressed)
+        return UsbBackend(machine, usb.UsbTransport(usbd, lanes, *names, addressed), lanes)
+    return CdcBackend(machine, cdc.CdcTransport, clock, usbd, serial, addressed)
 
 
-class UsbCarrier:
+class UsbBackend:
     """An interface of its own, beside a CDC that stays the REPL's.
 
     ``machine`` is None where nobody but MicroPython has anything to do with USB.
@@ -57,7 +57,7 @@ class UsbCarrier:
         """The interface stays, so that the REPL does: nobody answers on it."""
 
 
-class CdcCarrier(UsbCarrier):
+class CdcBackend(UsbBackend):
     """The link over the REPL's own serial port; *make* is the transport's, from the stream on.
 
     While it is served nothing is printed, and Ctrl-C is a byte like any other. ``left`` once the

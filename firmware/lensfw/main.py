@@ -127,15 +127,15 @@ def run(configuration, rows_fds, pins_fd, link_fds):
         poll.register(channel, select.POLLIN)
     poll.register(pins, select.POLLIN)
     if "usb" in configuration:
-        carrier = Usb(link_fds[0], ticks, configuration, poll)
+        backend = Usb(link_fds[0], ticks, configuration, poll)
     else:
-        carrier = Sockets(link_fds, ticks, configuration["limits"], poll)
-    link.lanes_offered = carrier.count
+        backend = Sockets(link_fds, ticks, configuration["limits"], poll)
+    link.lanes_offered = backend.count
     while True:
-        if not carrier.receive(link):
+        if not backend.receive(link):
             return
         read = camera.step()
-        wait = carrier.send(link, camera.idle_ms())
+        wait = backend.send(link, camera.idle_ms())
         # Rows that nobody can take yet must not keep the loop spinning.
         for number, channel in enumerate(rows):
             poll.modify(channel, select.POLLIN if camera.takes_rows(number) else 0)

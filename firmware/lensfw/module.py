@@ -68,11 +68,11 @@ class Module:
         self.manifest = manifest.build(config)
         board = config["limits"]
         self.link = Link(self, clock, config["boot_count"], config["reset_reason"])
-        self._on_demand = None
+        self._fault_injection = None
         if config.get("test"):
             from . import fault_injection
 
-            self._on_demand = fault_injection.OnDemand(self.link, clock)
+            self._fault_injection = fault_injection.FaultInjection(self.link, clock)
             self.link.capabilities |= wire.CAP_TEST
         # What proves that the module is genuine: authenticate(scheme, challenge) gives the proof,
         # bytes, within SILENCE_MS / 2; None for a scheme that it does not have.
@@ -85,7 +85,7 @@ class Module:
         self.focus = focus_motor.Focus(
             ports, motor["steps"], config["optics"]["focus_max_mdpt"], motor["steps_per_s"]
         )
-        self.ring = focus_ring.Ring()
+        self.ring = focus_ring.FocusRing()
         # A sensor's own CRCs come with its rows.
         crc_bytes = 4 if config["sensor"].get("crc") else 0
         self.tiles = sensor.Tiles(
@@ -121,8 +121,8 @@ class Module:
         now = self.clock.now()
         self._events(now)
         self.link.poll()
-        if self._on_demand is not None:
-            self._on_demand.poll(now)
+        if self._fault_injection is not None:
+            self._fault_injection.poll(now)
         self.power.poll(now)
         self.focus.poll(now)
         for channel in self._channels:
@@ -190,8 +190,8 @@ class Module:
 
     def closed(self):
         """The session is over: nothing of it may go on."""
-        if self._on_demand is not None:
-            self._on_demand.end()
+        if self._fault_injection is not None:
+            self._fault_injection.end()
         for channel in self._channels:
             if channel.readout is not None:
                 channel.readout.abort()
@@ -263,7 +263,7 @@ class Module:
         elif kind == wire.T_TEST:
             if not self.link.has(wire.CAP_TEST):
                 raise Refusal(wire.ERR_UNSUPPORTED, "not a session for tests")
-            self._on_demand.request(number, fields, self.next_frame)
+            self._fault_injection.request(number, fields, self.next_frame)
         else:
             raise Refusal(wire.ERR_UNKNOWN_REQUEST, "type 0x%02x" % kind)
 

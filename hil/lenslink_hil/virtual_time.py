@@ -122,7 +122,7 @@ class Outcome(Protocol):
 
 
 def intact(packet: bytes) -> list[bytes]:
-    """The fate of a packet on a perfect line."""
+    """The outcome of a packet on a perfect line."""
     return [packet]
 
 
@@ -147,7 +147,7 @@ class Loss:
 
 @dataclass
 class Line:
-    """One direction: bytes a second, seconds on the way, and the packets' fate."""
+    """One direction: bytes a second, seconds on the way, and the packets' outcome."""
 
     rate: float
     latency_s: float
@@ -160,7 +160,7 @@ class Line:
         return [(self.free_at + self.latency_s, piece) for piece in self.outcome(packet)]
 
 
-class VirtualBench:
+class VirtualLinks:
     """A module and a host, joined by two lines."""
 
     def __init__(

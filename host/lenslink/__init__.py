@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from .device import Device, open
     from .events import Attached, Detached, Warned
     from .frame import ColorCalibration, Frame, FrameStatus, Identity
-    from .frame_ring.reader import RingFrame, RingReader
-    from .frame_ring.writer import Ring
+    from .frame_ring.reader import FrameRingReader, SharedFrame
+    from .frame_ring.writer import FrameRing
 else:
     # numpy takes longer to import than the command line takes to print its help: what needs it
     # is loaded when it is first used.
@@ -55,9 +55,9 @@ else:
         "Frame": "frame",
         "FrameStatus": "frame",
         "Identity": "frame",
-        "Ring": "frame_ring.writer",
-        "RingFrame": "frame_ring.reader",
-        "RingReader": "frame_ring.reader",
+        "FrameRing": "frame_ring.writer",
+        "SharedFrame": "frame_ring.reader",
+        "FrameRingReader": "frame_ring.reader",
     }
 
     def __getattr__(name: str) -> object:
@@ -91,9 +91,9 @@ __all__ = [
     "NotGenuine",
     "ProtocolError",
     "RigError",
-    "Ring",
-    "RingFrame",
-    "RingReader",
+    "FrameRing",
+    "SharedFrame",
+    "FrameRingReader",
     "Settings",
     "StorageError",
     "StreamOptions",

@@ -43,7 +43,7 @@ from .settings import (
 from .transports import choose, list_devices
 
 if TYPE_CHECKING:
-    from .frame_ring.writer import Ring
+    from .frame_ring.writer import FrameRing
 
 _POLL_S = 0.1
 # How long a connection stands without a module that answers before it is looked for elsewhere.
@@ -69,7 +69,7 @@ def attach(
     serial: str | None = None,
     timeout: float = 30.0,
     on_event: Callable[[Event], None] | None = None,
-    ring: Ring | None = None,
+    ring: FrameRing | None = None,
     authenticate: Authenticator | None = None,
 ) -> Attachment:
     """Wait for a module and keep it: what is asked of it goes on after it was off for a while.
@@ -104,7 +104,7 @@ class Attachment(ClosesOnExit):
         timeout: float,
         on_event: Callable[[Event], None] | None,
         *,
-        ring: Ring | None = None,
+        ring: FrameRing | None = None,
         authenticate: Authenticator | None = None,
     ) -> None:
         self.url = url
@@ -449,7 +449,7 @@ class Attachment(ClosesOnExit):
     # --- at most once ---------------------------------------------------------------------
 
     def _judge(self, error: Disconnected, deadline: Deadline) -> None:
-        """Return if what was under way may be asked for again; else raise *error* with its fate."""
+        """Return if what was under way may be asked for again; else raise *error* with its outcome."""
         request = error.request
         if request is None or request.type != MessageType.CAPTURE:
             # Preparations, which may be made twice.

@@ -62,8 +62,8 @@ from .transports import Transport, choose, open_transport, parse
 from .transports.base import ClockedTransport, KnownLine, Line, Reading
 
 if TYPE_CHECKING:
-    from .frame_ring.slot_pool import RingFeed
-    from .frame_ring.writer import Ring
+    from .frame_ring.slot_pool import SlotPool
+    from .frame_ring.writer import FrameRing
 
 PREVIEW, STILL = 0, 1
 _STOP_S = 5.0
@@ -78,14 +78,14 @@ def open(
     *,
     timeout: float = 30.0,
     wrap: Wrap | None = None,
-    ring: Ring | None = None,
+    ring: FrameRing | None = None,
     authenticate: Authenticator | None = None,
 ) -> Device:
     """Open the module at *url*, or the only one there is.
 
     *timeout* bounds the opening, and is the default deadline of every later call, in seconds.
     *wrap* may put a transport of its own around the module's: one that records it, say.
-    With a *ring* (:class:`lenslink.Ring`), which stays the caller's, frames are received into its
+    With a *ring* (:class:`lenslink.FrameRing`), which stays the caller's, frames are received into its
     slots: other processes see them, strip by strip, and here their pixels are read-only.
     With *authenticate* (:class:`lenslink.Authenticator`) the module has to prove in each session
     that it is genuine, before anything else is asked: else :exc:`~lenslink.errors.NotGenuine`.
@@ -114,7 +114,7 @@ class Device(ClosesOnExit):
         opening: Deadline | None = None,
         greet: bool = True,
         *,
-        ring: Ring | None = None,
+        ring: FrameRing | None = None,
         authenticate: Authenticator | None = None,
     ) -> None:
         self.url = url
@@ -140,7 +140,7 @@ class Device(ClosesOnExit):
         """Nobody else can reach the module, and it lasts as long as this."""
         self._transport = transport
         self._ring = ring
-        self._feed: RingFeed | None = None
+        self._feed: SlotPool | None = None
         self._session = self._new_session()
         self._serial: str | None = None
         if greet:

@@ -40,10 +40,10 @@ from .receive.reassembly import Assembly, Reassembly
 from .request_handle import RequestHandle
 from .transports.base import (
     ClockedTransport,
+    DirectPlacementTransport,
     FillingTransport,
     MultiLaneTransport,
     NarrowTransport,
-    PlacingTransport,
     Transport,
 )
 
@@ -67,7 +67,7 @@ class Session:
     def __init__(self, transport: Transport, pool: Pool | None = None) -> None:
         self.discards: Counter[DiscardReason] = Counter()
         placed = None
-        if pool is None and isinstance(transport, PlacingTransport):
+        if pool is None and isinstance(transport, DirectPlacementTransport):
             pool = placed = transport.frame_pool()
         self.pool = Pool() if pool is None else pool
         self.configurations: dict[int, Configured] = {}

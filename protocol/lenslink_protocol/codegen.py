@@ -163,7 +163,7 @@ _PREFIXES: dict[str, Iterable[enum.IntEnum | enum.IntFlag]] = {
     "DAMAGE": ids.Damage,
     "RESEND": ids.ResendFlag,
     "FRAME": ids.FrameState,
-    "FATE": ids.Outcome,
+    "OUTCOME": ids.Outcome,
     "RESET": ids.ResetReason,
     "LOG": ids.LogLevel,
     "CFA": ids.Cfa,

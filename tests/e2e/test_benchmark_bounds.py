@@ -73,7 +73,7 @@ def test_what_is_measured(quick):
         assert 0.9 * each["nominal_tile_bytes"] < each["tile_bytes"] <= each["nominal_tile_bytes"]
         assert 12e6 <= each["frame_bytes"] / 1.5 < 13e6
         # Each run had one damaged tile, which was rejected and sent again.
-        assert each["rejected"] == each["repaired"] == each["repetitions"] >= 2
+        assert each["discarded"] == each["repaired"] == each["repetitions"] >= 2
         for key in ("gb_per_cpu_s", "bare_gb_per_cpu_s", "crc_gb_per_cpu_s", "wall_gb_per_s"):
             assert 0 < each[key] < 1000
         # Small tiles come faster in batches than one by one without a protocol, but nothing comes

@@ -50,7 +50,7 @@ def test_capture(cli, scene_url, scale):
     assert (frame["width"], frame["height"], frame["bits"], frame["cfa"]) == (256, 128, 14, "RGGB")
     assert (frame["status"], frame["coverage"]) == ("complete", 1.0)
     assert answer["bytes"] == 2 * 256 * 128
-    assert {cause for cause, count in answer["rejects"].items() if count} <= scale.repeated
+    assert {cause for cause, count in answer["discards"].items() if count} <= scale.repeated
     assert 0 < answer["first_tile_ms"] <= answer["seconds"] * 1000
     for file in answer["files"]:
         assert file["bytes"] == (cli.folder / file["path"]).stat().st_size

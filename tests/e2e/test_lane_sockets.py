@@ -8,7 +8,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 from helpers import bench_scale
-from helpers.discards import rejected
+from helpers.discards import count_discards
 
 import lenslink
 from lenslink import FrameStatus
@@ -32,7 +32,7 @@ def test_every_pixel_over_several_lanes(
                     "prbs", **size, bits=12, cfa="RGGB", seed=3, frame_number=frame.number
                 )
                 np.testing.assert_array_equal(frame.pixels, wanted)
-        assert not rejected(module.stats, scale.repeated)
+        assert not count_discards(module.stats, scale.repeated)
 
 
 def test_frames_go_on_when_a_lane_dies(

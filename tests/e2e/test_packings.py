@@ -14,7 +14,7 @@ import rawpy
 import tifffile
 from helpers import bench_scale
 from helpers.cli_process import Cli
-from helpers.discards import rejected
+from helpers.discards import count_discards
 
 import lenslink
 from lenslink import Device, Frame, FrameStatus
@@ -69,7 +69,7 @@ def test_each_packing_brings_the_same_pixels(
         # Not asked for, it is as ever.
         with device.capture("full") as frame:
             whole_and_right(device, frame, Packing.UNPACKED, bits)
-        assert not rejected(device.stats, scale.repeated)
+        assert not count_discards(device.stats, scale.repeated)
 
 
 def whole_and_right(device: Device, frame: Frame, packing: Packing, bits: int) -> None:
@@ -149,7 +149,7 @@ def test_a_fast_board_repeats_frames_with_their_crcs(scene_url: SceneUrl) -> Non
                             assert np.array_equal(frame.pixels, oracle(frame, 5, number))
                             shown.add(number)
                 assert shown == set(range(REPEATED))
-        assert not rejected(device.stats)
+        assert not count_discards(device.stats)
 
 
 @pytest.mark.parametrize("packing", [Packing.UNPACKED, Packing.LSB])

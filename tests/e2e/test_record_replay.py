@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers import bench_scale
 from helpers.cli_process import PATIENCE_S, Cli, finish
-from helpers.discards import rejected
+from helpers.discards import count_discards
 
 import lenslink
 from lenslink.deadline import Deadline
@@ -91,7 +91,7 @@ def test_a_recording_is_a_module_that_does_the_same(made, scale):
     assert again == frames
     assert {status for _, _, status, _ in again} == {"complete"}
     assert described == manifest
-    assert not rejected(stats, scale.repeated)
+    assert not count_discards(stats, scale.repeated)
     assert stats.lost_packets == 0
 
 
@@ -128,12 +128,12 @@ def test_a_driver_that_wants_less_or_other_than_was_recorded(small, scale):
     path, (frames, *_) = small
     fewer, stats, _ = session(f"replay:{path}", frames=1)
     assert fewer == [frames[0], frames[-1]]
-    assert not rejected(stats, scale.repeated)
+    assert not count_discards(stats, scale.repeated)
     with lenslink.open(f"replay:{path}") as device:
         # The preview is left out, and with it its frames and its packets' numbers.
         assert taken(device.capture()) == frames[-1]
         assert device.stats.lost_packets == 0
-        assert not rejected(device.stats, scale.repeated)
+        assert not count_discards(device.stats, scale.repeated)
         with pytest.raises(DeviceError, match="no further CONFIGURE 1"):
             device.capture()
     with lenslink.open(f"replay:{path}") as device:
@@ -209,7 +209,7 @@ def test_damage_in_a_recording_is_played_as_it_is(small, scale, tmp_path):
         good = np.frombuffer(frames[1][3], "<u2").reshape(got[1].pixels.shape)
         assert np.array_equal(got[1].pixels, np.where(got[1].mask, good, 0))
         assert not got[1].mask[0].any()
-        assert sum(rejected(device.stats, scale.repeated).values()) <= 2, discards
+        assert sum(count_discards(device.stats, scale.repeated).values()) <= 2, discards
         for frame in got:
             frame.release()
 
@@ -328,7 +328,7 @@ def test_a_recording_served_to_other_programs(cli, small, scale):
     for _ in range(2):
         again, stats, _ = session(url)
         assert again == frames
-        assert not rejected(stats, scale.repeated)
+        assert not count_discards(stats, scale.repeated)
     process.send_signal(signal.SIGINT)
     assert finish(process)[0] == 130
 

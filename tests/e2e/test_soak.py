@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import bench_scale
-from helpers.discards import rejected
+from helpers.discards import count_discards
 from helpers.nightly_scale import choose, say
 from helpers.slowdown import patience
 
@@ -127,7 +127,7 @@ def test_starts_and_stops(
         session = device._session
         assert not session.frames.finished
         assert not session.frames._open
-        assert not rejected(device.stats, scale.repeated)
+        assert not count_discards(device.stats, scale.repeated)
     say(capsys, f"{starts} starts and stops in {passed:.1f} s")
 
 

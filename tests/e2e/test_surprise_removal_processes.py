@@ -42,7 +42,7 @@ class LetGo(FaultyTransport):
         super().close()
 
 
-class Yank:
+class SurpriseRemoval:
     """Kills the firmware once the plan says so, and notes when."""
 
     def __init__(self, plan: FaultPlan) -> None:
@@ -82,7 +82,7 @@ def test_a_yank_at_sampled_bytes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     url = own_url(**SIZE)
-    whole = Yank(FaultPlan())
+    whole = SurpriseRemoval(FaultPlan())
     with lenslink.open(url, wrap=whole) as device:
         session(device)
     assert whole.faulty is not None
@@ -102,19 +102,19 @@ def test_a_yank_at_sampled_bytes(
     for index in range(offsets):
         direction = Direction.DOWN if index % 4 == 0 else Direction.UP
         plan = FaultPlan((Fault(Kind.UNPLUG, direction, chance.randrange(lengths[direction])),))
-        yank = Yank(plan)
+        surprise_removal = SurpriseRemoval(plan)
         try:
-            with lenslink.open(url, wrap=yank, timeout=scale.seconds(5)) as device:
+            with lenslink.open(url, wrap=surprise_removal, timeout=scale.seconds(5)) as device:
                 session(device)
                 # A stream sends at least as much as it did; answers may come in another order.
                 device.flush()
         except lenslink.Disconnected:
-            assert yank.plug.pulled_at is not None, plan.to_json()
-            assert yank.faulty is not None and yank.faulty.at is not None
-            known.append(yank.faulty.at - yank.plug.pulled_at)
+            assert surprise_removal.plug.pulled_at is not None, plan.to_json()
+            assert surprise_removal.faulty is not None and surprise_removal.faulty.at is not None
+            known.append(surprise_removal.faulty.at - surprise_removal.plug.pulled_at)
             assert known[-1] < KNOWN_S, plan.to_json()
         else:
-            assert not yank.plug.pulled, plan.to_json()
+            assert not surprise_removal.plug.pulled, plan.to_json()
         assert descriptors() == before, plan.to_json()
         assert set(children()) <= others, plan.to_json()
     # The last one that opens does all that the first did.

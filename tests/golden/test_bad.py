@@ -36,9 +36,9 @@ class Listening(Link):
 def check(vector, used, discards):
     assert used == vector["packets"]
     noise = discards.pop("noise", 0)
-    expected = dict(vector["rejects"])
+    expected = dict(vector["discards"])
     assert noise >= expected.pop("noise", 0)
-    assert ("noise" in vector["rejects"]) == (noise > 0)
+    assert ("noise" in vector["discards"]) == (noise > 0)
     assert discards == expected
 
 
@@ -74,5 +74,5 @@ def test_the_module_on_micropython(vector, chunk, twin):
 
 @each("bad")
 def test_every_cause_is_known(vector):
-    assert set(vector["rejects"]) <= {cause.value for cause in DiscardReason}
+    assert set(vector["discards"]) <= {cause.value for cause in DiscardReason}
     assert vector["receiver"] in ("host", "module")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from lenslink import Ring
+from lenslink import FrameRing
 from lenslink.frame_ring.writer import Description, Slot
 from lenslink_protocol.ids import PixelFormat
 
@@ -26,8 +26,8 @@ def fresh_name() -> str:
 
 
 @contextmanager
-def small_ring(slots: int = 3) -> Iterator[Ring]:
-    with Ring(fresh_name(), slots, frame_bytes=SIZE) as ring:
+def small_ring(slots: int = 3) -> Iterator[FrameRing]:
+    with FrameRing(fresh_name(), slots, frame_bytes=SIZE) as ring:
         yield ring
 
 
@@ -58,7 +58,7 @@ def value_of(stream: int, sequence: int) -> int:
     return (sequence * 2 + stream) % 0xEE
 
 
-def begin(ring: Ring, stream: int = 0) -> Slot | None:
+def begin(ring: FrameRing, stream: int = 0) -> Slot | None:
     """A frame on its way in poisoned memory, or None where it was dropped."""
     slot = ring.take(SIZE)
     if slot is None:
@@ -75,7 +75,7 @@ def fill(slot: Slot, rows: int) -> None:
     slot.rows(rows)
 
 
-def publish(ring: Ring, stream: int = 0) -> Slot | None:
+def publish(ring: FrameRing, stream: int = 0) -> Slot | None:
     """A whole frame, of which the writer lets go."""
     slot = begin(ring, stream)
     if slot is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from helpers import module_world
 from lenslink.receive.frame_pool import Buffer, Pool
 from lenslink.receive.reassembly import Reassembly
-from lenslink_hil.virtual_time import Line, VirtualBench
+from lenslink_hil.virtual_time import Line, VirtualLinks
 from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.ids import DiscardReason, MessageType
 from lenslink_protocol.link import Link
@@ -39,15 +39,15 @@ def picture(number: int) -> bytes:
     return bytes(rows)
 
 
-def bench(tile_bytes: int, up: Line | None = None, down: Line | None = None) -> VirtualBench:
+def bench(tile_bytes: int, up: Line | None = None, down: Line | None = None) -> VirtualLinks:
     """A module and a host that have not met yet."""
     config = module_world.configuration(
         tile_bytes=max(tile_bytes, 4), in_flight=3, bits=16, held=45
     )
-    return VirtualBench(config, picture, up or Line(RATE, LATENCY_S), down or Line(RATE, LATENCY_S))
+    return VirtualLinks(config, picture, up or Line(RATE, LATENCY_S), down or Line(RATE, LATENCY_S))
 
 
-def shake_hands(live: VirtualBench, tile_bytes: int) -> bool:
+def shake_hands(live: VirtualLinks, tile_bytes: int) -> bool:
     """Open, read the manifest, configure; whether all was answered."""
     if not live.open() or live.call(GetManifest(0)) is None:
         return False
@@ -58,7 +58,7 @@ def shake_hands(live: VirtualBench, tile_bytes: int) -> bool:
     return True
 
 
-def shoot(live: VirtualBench, limit_s: float = 5.0) -> bool:
+def shoot(live: VirtualLinks, limit_s: float = 5.0) -> bool:
     """Capture FRAMES frames; whether they came, whole or not."""
     if live.call(Capture(0, FRAMES, 0, 0, -1)) is None:
         return False

@@ -33,7 +33,7 @@ def strings(**texts: str) -> bytes:
 
 
 @dataclass
-class Bench:
+class Harness:
     """A board that a host has opened and configured; what ended, and what the board was told."""
 
     packet: int = 64

@@ -15,7 +15,7 @@ from lenslink.receive.frame_pool import Buffer, Pool
 from lenslink.receive.reassembly import Assembly, Reassembly
 from lenslink_hil.faults.fault_plan import Damage, Fault, FaultPlan, Kind, Plug
 from lenslink_hil.faults.faulty_link import faulty_lines
-from lenslink_hil.virtual_time import Line, VirtualBench
+from lenslink_hil.virtual_time import Line, VirtualLinks
 from lenslink_protocol.ids import CloseReason, MessageType
 from lenslink_protocol.link import Link
 from lenslink_protocol.messages import (
@@ -86,8 +86,8 @@ class Outcome:
     seconds: float = 0.0
 
 
-class FaultBench(VirtualBench):
-    """A :class:`VirtualBench` whose module outlives its sessions."""
+class FaultHarness(VirtualLinks):
+    """A :class:`VirtualLinks` whose module outlives its sessions."""
 
     def __init__(self, lanes: int = 1) -> None:
         lines = [Line(RATE, 0) for _ in range(1 + lanes)]

@@ -114,7 +114,7 @@ class Host:
         return {
             "frames": frames,
             "under way": under_way,
-            "rejects": discards,
+            "discards": discards,
             "noise": self.discards[DiscardReason.NOISE] > 0,
             "lost": self.link.lost,
             "bytes": self.frames.bytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenslink.transports.byte_ring import LINE_BYTES, RingReader, RingWriter
+from lenslink.transports.byte_ring import LINE_BYTES, FrameRingReader, RingWriter
 
 SIZES = [1, 2, 16, 64]
 STEPS = st.lists(
@@ -19,7 +19,7 @@ def test_bytes_come_out_as_they_went_in(size, steps, in_place):
     data = memoryview(bytearray(size))
     lines = words[:LINE_BYTES], words[LINE_BYTES:]
     writer = RingWriter(data, *lines)
-    reader = RingReader(data, *reversed(lines))
+    reader = FrameRingReader(data, *reversed(lines))
     stream = memoryview(bytes(index * 89 % 251 for index in range(8000)))
     sent = 0
     came = bytearray()

@@ -29,8 +29,8 @@ from test_any_batch import (
 )
 
 from lenslink.receive.batch import Batch
-from lenslink.transports.byte_ring import LINE_BYTES, RingError, RingReader, RingWriter
-from lenslink.transports.direct_placement import FrameSlots, PlacedFrame, PlacedPool
+from lenslink.transports.byte_ring import LINE_BYTES, FrameRingError, FrameRingReader, RingWriter
+from lenslink.transports.direct_placement import DirectFrame, DirectPlacementPool, FrameSlots
 from lenslink.transports.records import Record, RecordReader
 from lenslink.transports.records import encode as record
 from lenslink_hil.recording.script import sound_header
@@ -43,7 +43,7 @@ UP = 1 << 20
 END = (0.06, 0.2, 0.3, 0.3, 3.0, 3.0)
 
 
-class Poisoned(PlacedPool):
+class Poisoned(DirectPlacementPool):
     """Memory as of another frame whenever the module may have it."""
 
     def grant(self) -> None:
@@ -68,7 +68,7 @@ class Placing(Host):
         self.pool = Poisoned(memory, SLOTS, words)
         self.frames._pool = self.pool
         self._up = RingWriter(ring, lines[0], lines[1])
-        self._records = RecordReader(RingReader(ring, lines[1], lines[0]), self.pool)
+        self._records = RecordReader(FrameRingReader(ring, lines[1], lines[0]), self.pool)
         self.slots = FrameSlots(memory.data, SLOTS, words, self.put)
         self.placed = 0
 
@@ -103,7 +103,7 @@ class Module:
             header = header_of(data)
             if header is not None and header.type >= MessageType.FRAME_START:
                 self._last[header.frame] = number
-        self._frames: dict[int, PlacedFrame | None] = {}
+        self._frames: dict[int, DirectFrame | None] = {}
         self._written: dict[int, np.ndarray] = {}
 
     def send(self, number: int, data: bytes) -> None:
@@ -133,7 +133,7 @@ class Module:
             frame.end()
             self._frames[number] = None
 
-    def _place(self, header: Header, data: bytes) -> tuple[PlacedFrame, int] | None:
+    def _place(self, header: Header, data: bytes) -> tuple[DirectFrame, int] | None:
         """Where the payload goes, once: one piece of the frame that nothing was ever sent for."""
         frame, plan = self._frames[header.frame], self._plan
         if header.type != MessageType.TILE:
@@ -353,7 +353,7 @@ def test_nonsense_is_refused(nonsense):
     host = Placing(plan_of(PixelFormat.RG12), False)
     host.read()
     host.put(nonsense)
-    with pytest.raises(RingError):
+    with pytest.raises(FrameRingError):
         host.read()
 
 

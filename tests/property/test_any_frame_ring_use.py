@@ -26,7 +26,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from lenslink import FrameStatus, Ring, RingReader
+from lenslink import FrameRing, FrameRingReader, FrameStatus
 from lenslink.errors import Timeout, UsageError
 from lenslink.frame_ring import reader as reader_module
 from lenslink.frame_ring import segment
@@ -36,7 +36,7 @@ READERS = 3
 DEPTH = 2
 
 
-class OpenRing(Ring):
+class OpenRing(FrameRing):
     """A writer that others can interrupt."""
 
     turn = staticmethod(lambda: None)
@@ -47,7 +47,7 @@ class OpenRing(Ring):
         return held
 
 
-class OpenReader(RingReader):
+class OpenReader(FrameRingReader):
     """A reader that others can interrupt."""
 
     turn = staticmethod(lambda: None)
@@ -60,7 +60,7 @@ class OpenReader(RingReader):
 class Party:
     """A reader, what it holds, and what it has had of each stream."""
 
-    def __init__(self, ring: Ring, policy: str, early: bool, under_way: list) -> None:
+    def __init__(self, ring: FrameRing, policy: str, early: bool, under_way: list) -> None:
         # The last frame of each stream that had ended before it came: of those after it, each ends
         # while it is there.
         self.first = [

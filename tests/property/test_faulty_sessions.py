@@ -14,7 +14,7 @@ from collections import Counter
 
 import pytest
 from helpers.nightly_scale import choose, say
-from helpers.virtual_sessions import FRAMES, FaultBench, Outcome
+from helpers.virtual_sessions import FRAMES, FaultHarness, Outcome
 
 from lenslink_hil.faults.fault_plan import (
     DAMAGE,
@@ -38,7 +38,7 @@ _MOST_BACKLOG = 1 << 16
 _REUSE = 100
 
 
-def complaint(bench: FaultBench, plan: FaultPlan, outcome: Outcome) -> str | None:
+def complaint(bench: FaultHarness, plan: FaultPlan, outcome: Outcome) -> str | None:
     """What is wrong with a session, or None."""
     unplugged = bench.up.plug.pulled
     happened = bench.happened()
@@ -71,7 +71,7 @@ _SHORT_S = 0.1
 _LATE = ("unexpected", "late", "covered", "nonce")
 
 
-def damaged_up(bench: FaultBench) -> bool:
+def damaged_up(bench: FaultHarness) -> bool:
     """Whether a packet between two sound ones was hit: only then can it be known already.
 
     On a lane that has stalled, what was sent after it may still be on its way.
@@ -87,7 +87,7 @@ def damaged(damage: Damage) -> bool:
     return any(min(sound) < number < max(sound) for number in damage.touched) if sound else False
 
 
-def bounds(bench: FaultBench) -> str | None:
+def bounds(bench: FaultHarness) -> str | None:
     """What the session left behind, if it is too much."""
     receiver = bench.link.receiver
     if len(receiver._backlog) > _MOST_BACKLOG:
@@ -103,7 +103,7 @@ def bounds(bench: FaultBench) -> str | None:
     return None
 
 
-def run(bench: FaultBench, plan: FaultPlan) -> Outcome:
+def run(bench: FaultHarness, plan: FaultPlan) -> Outcome:
     outcome = bench.session(plan)
     wrong = complaint(bench, plan, outcome) or bounds(bench)
     if wrong:
@@ -117,7 +117,7 @@ def test_random_faults(lanes: int, seed: int, capsys: pytest.CaptureFixture[str]
     """10,000 sessions, 1,000,000 in nightly; one in eight is unplugged, or loses a lane."""
     named = os.environ.get("LENSLINK_PLAN")
     if named:
-        run(FaultBench(lanes), FaultPlan.from_json(named))
+        run(FaultHarness(lanes), FaultPlan.from_json(named))
         return
     sessions = SESSIONS if lanes == 1 else SESSIONS // 5
     began = time.monotonic()
@@ -125,10 +125,10 @@ def test_random_faults(lanes: int, seed: int, capsys: pytest.CaptureFixture[str]
     discards: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     complete = frames = blocks = 0
-    bench = FaultBench(lanes)
+    bench = FaultHarness(lanes)
     for index in range(sessions):
         if index % _REUSE == 0:
-            bench = FaultBench(lanes)
+            bench = FaultHarness(lanes)
         if index == min(2000, sessions // 2):
             gc.collect()
             blocks = sys.getallocatedblocks()
@@ -188,7 +188,7 @@ FOUND = {
 @pytest.mark.parametrize("case", FOUND)
 def test_what_random_faults_have_found(case: str) -> None:
     lanes, *faults = FOUND[case]
-    bench = FaultBench(lanes)
+    bench = FaultHarness(lanes)
     run(bench, FaultPlan(tuple(faults)))
     assert len(bench.happened()) == len(faults)
 
@@ -213,7 +213,7 @@ CAUSES = [
 @pytest.mark.parametrize(("fault", "causes"), CAUSES)
 def test_each_is_counted_under_its_cause(fault: Fault, causes: set[str]) -> None:
     """And healed: the tile is asked for again while the module still holds it."""
-    bench = FaultBench()
+    bench = FaultHarness()
     outcome = bench.session(FaultPlan((fault,)))
     assert bench.happened() == [fault]
     # The answers to what was asked again meanwhile come too.
@@ -226,7 +226,7 @@ def test_each_is_counted_under_its_cause(fault: Fault, causes: set[str]) -> None
 @pytest.mark.parametrize("kind", [Kind.FLIP, Kind.TRUNCATE, Kind.DROP])
 def test_the_last_tile_of_a_lane_is_damaged(lane: int, kind: Kind) -> None:
     """Nothing follows it there that would tell; its memory must not stay reserved for it."""
-    bench = FaultBench(3)
+    bench = FaultHarness(3)
     bench.session(FaultPlan())
     last = bench.ups[lane].damage.packet - 1
     assert last > 0

@@ -38,7 +38,7 @@ CALLS = {
     "stream": lambda device: next(device.stream()),
     "next_frame": Device.next_frame,
     "flush": Device.flush,
-    "fate": lambda device: device.outcome(RequestHandle(1, 2, 3)),
+    "outcome": lambda device: device.outcome(RequestHandle(1, 2, 3)),
     "renew": Device.renew,
 }
 

@@ -28,7 +28,7 @@ def entry(transport="unix", nominal=65536, megapixels="12", modules=1, **more):
         "ratio_bound": 0.9,
         "ratio_crc": 0.3,
         "wall_gb_per_s": 2.0,
-        "rejected": 3,
+        "discarded": 3,
         "spread": {"driver": [2.5, 3.5]},
         "peak_rss_bytes": 3_500_000,
         "idle_rss_bytes": 500_000,

@@ -72,9 +72,9 @@ def test_capture_json(device, capsys):
     captured = capsys.readouterr()
     assert captured.err == ""
     [answer] = objects(captured.out)
-    assert answer["schema"] == "lenslink.capture/1"
+    assert answer["schema"] == "lenslink.capture/2"
     assert answer["files"] == [{"path": name, "bytes": size(name)}]
-    assert answer["rejects"] == {"payload_crc": 0, "noise": 0}
+    assert answer["discards"] == {"payload_crc": 0, "noise": 0}
     assert answer["first_tile_ms"] == 12.5
     assert answer["seconds"] >= 0
     assert answer["bytes"] > 0
@@ -166,7 +166,7 @@ def test_stream_json(device, capsys):
     *frames, summary = objects(captured.out)
     assert [frame["number"] for frame in frames] == [0, 1, 2]
     assert {frame["schema"] for frame in frames} == {"lenslink.stream.frame/1"}
-    assert summary["schema"] == "lenslink.stream.summary/1"
+    assert summary["schema"] == "lenslink.stream.summary/2"
     assert (summary["frames"], summary["incomplete"], summary["ended"]) == (3, 0, "frames")
     assert device.stopped
     assert device.closed

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 from helpers.slowdown import patience
-from helpers.virtual_sessions import FaultBench
+from helpers.virtual_sessions import FaultHarness
 
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected
@@ -122,7 +122,7 @@ def test_no_plan(text: str) -> None:
 
 def test_a_session_fails_the_same_way_twice() -> None:
     plan = random_plan(7, (20, 8), most=6)
-    assert FaultBench().session(plan) == FaultBench().session(plan)
+    assert FaultHarness().session(plan) == FaultHarness().session(plan)
 
 
 def test_rate_latency_and_stall_on_virtual_time() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from lenslink.receive.reassembly import Assembly
 from lenslink_hil.benches.board_profile import configuration, load_board
-from lenslink_hil.virtual_time import Line, Loss, VirtualBench
+from lenslink_hil.virtual_time import Line, Loss, VirtualLinks
 
 WIDTH, HEIGHT = 320, 240
 RATE = 1e6
@@ -51,8 +51,8 @@ def module(width: int = WIDTH, height: int = HEIGHT) -> dict[str, object]:
     return made
 
 
-def bench(*up: Line, size: tuple[int, int] = (WIDTH, HEIGHT)) -> VirtualBench:
-    made = VirtualBench(module(*size), picture, up[0], Line(RATE, ROUND_TRIP_S / 2), *up[1:])
+def bench(*up: Line, size: tuple[int, int] = (WIDTH, HEIGHT)) -> VirtualLinks:
+    made = VirtualLinks(module(*size), picture, up[0], Line(RATE, ROUND_TRIP_S / 2), *up[1:])
     assert made.open()
     assert made.link.session is not None
     assert made.link.session.lanes == len(up)

@@ -14,7 +14,7 @@ from helpers.nightly_scale import choose
 
 from lenslink.receive.reassembly import Assembly
 from lenslink_hil.benches.board_profile import configuration, load_board
-from lenslink_hil.virtual_time import Line, Loss, VirtualBench
+from lenslink_hil.virtual_time import Line, Loss, VirtualLinks
 
 WIDTH, HEIGHT = 640, 480
 ONE_WAY_S = 0.0005
@@ -77,7 +77,7 @@ def lacking(frame: Assembly) -> list[tuple[int, int, int, int]]:
     return [(0, top, WIDTH, min(rows, HEIGHT - top)) for top in sorted(tops)]
 
 
-def held(bench: VirtualBench, number: int, place: tuple[int, int, int, int]) -> bool:
+def held(bench: VirtualLinks, number: int, place: tuple[int, int, int, int]) -> bool:
     """Whether the module could still send that tile, and knows so."""
     known = bench.module.frames.find(0, number) is not None
     return known and bench.module.tiles.find(0, number, place) is not None
@@ -87,7 +87,7 @@ def held(bench: VirtualBench, number: int, place: tuple[int, int, int, int]) -> 
 def stream(rate: float, loss: float, seed: int) -> Run:
     """Frames over two lines that lose packets; every byte said to be good is compared."""
     lines = [Line(rate, ONE_WAY_S, Loss(loss, seed + way)) for way in (0, 1)]
-    bench = VirtualBench(pico(), picture, *lines)
+    bench = VirtualLinks(pico(), picture, *lines)
     assert bench.open()
     bench.start(0, 0)
     complete = incomplete = 0

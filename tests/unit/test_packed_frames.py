@@ -64,7 +64,7 @@ def picture(width):
     return (np.arange(1, width * HEIGHT + 1, dtype=np.uint16) & 0x3FF).reshape(HEIGHT, width)
 
 
-class Bench:
+class Harness:
     """A reassembly that expects frames of that form."""
 
     def __init__(self, form, width, resend=False):
@@ -121,7 +121,7 @@ class Lane:
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
 def test_strips_segments_and_rectangles(form, width):
-    bench = Bench(form, width)
+    bench = Harness(form, width)
     bench.start()
     half = width // 2 // form.group * form.group
     bench.tile((0, 0, width, 2))
@@ -140,7 +140,7 @@ def test_strips_segments_and_rectangles(form, width):
 @pytest.mark.parametrize(("form", "width"), FORMS)
 def test_tiles_inside_a_group_are_rejected(form, width):
     """Each place that is not on groups, with each length that somebody might give it."""
-    bench = Bench(form, width)
+    bench = Harness(form, width)
     bench.start()
     wrong = 0
     for x in range(width):
@@ -160,7 +160,7 @@ def test_tiles_inside_a_group_are_rejected(form, width):
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
 def test_a_tile_of_another_length_is_rejected(form, width):
-    bench = Bench(form, width)
+    bench = Harness(form, width)
     bench.start()
     for length in (0, 2 * bench.stride - 1, 2 * bench.stride + 1, 2 * 2 * width):
         bench.tile((0, 0, width, 2), bytes(length))
@@ -179,7 +179,7 @@ def test_a_start_of_another_format_is_rejected(form, width):
         {"stride": 2 * width},
         {"bits": form.bits + 1},
     ):
-        bench = Bench(form, width)
+        bench = Harness(form, width)
         bench.start(**changes)
         assert +bench.discards == {DiscardReason.GEOMETRY: 1}, changes
 
@@ -191,7 +191,7 @@ def bench_stride(form, width):
 @pytest.mark.parametrize(("form", "width"), FORMS)
 def test_what_is_missing_is_named_in_pixels(form, width):
     """A strip, a segment up to the row's end, and one inside a row."""
-    bench = Bench(form, width, resend=True)
+    bench = Harness(form, width, resend=True)
     group = form.group
     bench.start()
     bench.tile((0, 2, width - group - width % group, 1))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers.frame_rings import HEIGHT, POISON, SIZE, STRIDE, WIDTH, small_ring
 
-from lenslink import FrameStatus, RingReader
+from lenslink import FrameRingReader, FrameStatus
 from lenslink.errors import Timeout
 from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.ids import EndStatus, MessageType, PixelFormat
@@ -28,7 +28,7 @@ class Lane:
     last_sequence = 0
 
 
-class Bench:
+class Harness:
     """A reassembly whose memory is a ring, full of old pixels."""
 
     def __init__(self, ring, policy="every"):
@@ -36,7 +36,7 @@ class Bench:
         self.feed.nonce = 42
         self.frames = Reassembly(self.feed, Counter(), {0: PLAN, 1: PLAN}.get)
         self.frames.lanes = [Lane()]
-        self.reader = RingReader(ring.name, policy, early=True, timeout=0)
+        self.reader = FrameRingReader(ring.name, policy, early=True, timeout=0)
         for index in range(len(ring._slots)):
             at = ring._slots[index]._payload_at
             ring._map[at : at + SIZE] = bytes([POISON]) * SIZE
@@ -68,7 +68,7 @@ def ring():
 
 
 def test_rows_are_ready_as_far_as_nothing_is_missing(ring):
-    bench = Bench(ring)
+    bench = Harness(ring)
     bench.start(1)
     bench.strip(1, 4, 2, 9)
     with pytest.raises(Timeout):
@@ -96,7 +96,7 @@ def ring_memory(ring):
 
 
 def test_what_did_not_arrive_is_zero_and_said(ring):
-    bench = Bench(ring)
+    bench = Harness(ring)
     bench.start(1)
     bench.strip(1, 0, 2, 9)
     bench.strip(1, 5, 2, 9)
@@ -111,7 +111,7 @@ def test_what_did_not_arrive_is_zero_and_said(ring):
 
 
 def test_a_frame_whose_start_was_late_shows_its_rows_then(ring):
-    bench = Bench(ring)
+    bench = Harness(ring)
     bench.frames.resend = True
     bench.strip(1, 0, 3, 9)
     with pytest.raises(Timeout):
@@ -123,7 +123,7 @@ def test_a_frame_whose_start_was_late_shows_its_rows_then(ring):
 
 
 def test_a_stream_that_is_stopped_gives_its_frame_up(ring):
-    bench = Bench(ring)
+    bench = Harness(ring)
     bench.start(1)
     bench.strip(1, 0, 3, 9)
     with bench.reader.next() as frame:
@@ -136,7 +136,7 @@ def test_a_stream_that_is_stopped_gives_its_frame_up(ring):
 
 
 def test_memory_comes_back_by_release_and_with_the_last_view(ring):
-    bench = Bench(ring, "latest")
+    bench = Harness(ring, "latest")
     views = []
     for number in range(1, 9):
         bench.start(number)
@@ -160,7 +160,7 @@ def test_memory_comes_back_by_release_and_with_the_last_view(ring):
 
 def test_without_a_slot_frames_still_come_to_the_program():
     with small_ring(1) as ring:
-        bench = Bench(ring)
+        bench = Harness(ring)
         for number in (1, 2):
             bench.start(number)
             bench.strip(number, 0, HEIGHT, number)
@@ -176,7 +176,7 @@ def test_without_a_slot_frames_still_come_to_the_program():
 
 
 def test_nobody_writes_into_a_finished_frame_by_its_array(ring):
-    bench = Bench(ring)
+    bench = Harness(ring)
     bench.start(1)
     bench.strip(1, 0, HEIGHT, 1)
     bench.end(1)

@@ -16,7 +16,7 @@ from helpers import module_world
 from lenslink.receive.reassembly import Assembly
 from lenslink.transports.serial import WINDOW
 from lenslink_hil import virtual_time
-from lenslink_hil.virtual_time import InstantPorts, Line, VirtualBench
+from lenslink_hil.virtual_time import InstantPorts, Line, VirtualLinks
 from lenslink_protocol.link import Link
 from lenslink_protocol.messages import Accepted, Capture, Configure, Configured
 
@@ -57,7 +57,7 @@ def configuration() -> Mapping[str, Any]:
     return made
 
 
-class SerialBench(VirtualBench):
+class SerialHarness(VirtualLinks):
     """With a serial port's window, one lane, and a preview that runs."""
 
     def __init__(self, rate: float, latency_s: float) -> None:
@@ -99,7 +99,7 @@ def test_stills_between_previews(
     rate: float, latency_ms: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(virtual_time, "InstantPorts", TwoChannels)
-    bench = SerialBench(rate, latency_ms / 1000)
+    bench = SerialHarness(rate, latency_ms / 1000)
     for _ in range(STILLS):
         assert_whole(bench.next(PREVIEW), 1)
         assert_whole(bench.capture(), 2)

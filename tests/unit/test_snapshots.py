@@ -143,14 +143,14 @@ OUTSIDE = "not part of the machine"
 IRRELEVANT: dict[str, dict[str, str]] = {
     "host receiver": {
         "sink": OTHER,
-        "rejects": COUNTER,
+        "discards": COUNTER,
         "lost": COUNTER,
         "_scratch": MEMORY,
         "_landing": MEMORY,
     },
     "host request": {},
     "host lane": {"_link": OTHER, "receiver": OTHER},
-    "host link": {"rejects": COUNTER, "_frames": OTHER},
+    "host link": {"discards": COUNTER, "_frames": OTHER},
     "host coverage": {"count": DERIVED},
     "host assembly": {"layout": DERIVED, "buffer": "the memory of the field memory"},
     "host reassembly": {
@@ -162,9 +162,9 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "_expect": OUTSIDE,
         "lanes": OTHER,
     },
-    "module receiver": {"rejects": COUNTER, "_spent": OTHER, "_view": "a view of _buffer"},
+    "module receiver": {"discards": COUNTER, "_spent": OTHER, "_view": "a view of _buffer"},
     "module link": {
-        "rejects": COUNTER,
+        "discards": COUNTER,
         "dropped_logs": COUNTER,
         "dropped_requests": COUNTER,
         "receiver": OTHER,

@@ -6,7 +6,7 @@ Sans-IO, on virtual time: hello, manifest, configure, two frames, a control, clo
 from __future__ import annotations
 
 import pytest
-from helpers.virtual_sessions import FRAMES, FaultBench, Outcome
+from helpers.virtual_sessions import FRAMES, FaultHarness, Outcome
 
 from lensfw import sensor
 from lenslink_hil.faults.fault_plan import Direction, Fault, FaultPlan, Kind
@@ -30,7 +30,7 @@ def assert_whole(outcome: Outcome) -> None:
 
 def lengths() -> dict[Direction, int]:
     """Bytes of a whole session."""
-    bench = FaultBench()
+    bench = FaultHarness()
     assert_whole(bench.session(FaultPlan(), manifest=True))
     return {
         Direction.UP: bench.up.damage.position,
@@ -38,14 +38,14 @@ def lengths() -> dict[Direction, int]:
     }
 
 
-def notice(bench: FaultBench) -> bool:
+def notice(bench: FaultHarness) -> bool:
     """Whether the host finds out that nobody is there."""
     opened = bench.link.session is not None
     bench.drain(_NOTICE_S)
     return bench.link.is_silent(bench.clock.seconds) if opened else True
 
 
-def assert_module_is_free(bench: FaultBench) -> None:
+def assert_module_is_free(bench: FaultHarness) -> None:
     link = bench.module.link
     assert link.nonce is None
     assert link.next_packet() is None
@@ -61,7 +61,7 @@ def test_a_yank_at_every_byte(direction: Direction, contacts: bool) -> None:
     Each time the host must notice, each side must free all it held, and the next host must get
     all it asks for from the same module.
     """
-    bench = FaultBench()
+    bench = FaultHarness()
     for at in range(lengths()[direction]):
         plan = FaultPlan((Fault(Kind.UNPLUG, direction, at),))
         outcome = bench.session(plan, manifest=True)

@@ -6,7 +6,7 @@ import random
 import struct
 
 import pytest
-from helpers.usb_device import DEVICE, IN, OUT, Bench, configuration, endpoint
+from helpers.usb_device import DEVICE, IN, OUT, Harness, configuration, endpoint
 
 from lenslink_hil.usbip.cable import HEADER, RECORD, Kind, record
 from lenslink_hil.usbip.descriptors import Malformed
@@ -16,7 +16,7 @@ from lenslink_hil.usbip.protocol import ECONNRESET, ENODEV, ENOENT, EOVERFLOW, E
 GET_STATUS, CLEAR_FEATURE, SET_FEATURE, GET_DESCRIPTOR = 0, 1, 3, 6
 
 
-def done(bench: Bench) -> list[int]:
+def done(bench: Harness) -> list[int]:
     """Bytes of each transfer of the board that has ended."""
     return [value for kind, _, _, value, _ in bench.heard() if kind == Kind.DONE]
 
@@ -24,7 +24,7 @@ def done(bench: Bench) -> list[int]:
 @pytest.mark.parametrize("packet", [64, 512])
 @pytest.mark.parametrize("length", [1, 511, 512, 513, 1024, 65023, 65024])
 def test_a_transfer_of_any_length_arrives(packet: int, length: int) -> None:
-    bench = Bench(packet)
+    bench = Harness(packet)
     data = random.Random(length).randbytes(length)
     bench.heard()
     number = bench.read(1 << 17)
@@ -39,7 +39,7 @@ def test_a_transfer_of_any_length_arrives(packet: int, length: int) -> None:
 
 @pytest.mark.parametrize("packet", [64, 512])
 def test_a_host_that_reads_in_pieces(packet: int) -> None:
-    bench = Bench(packet)
+    bench = Harness(packet)
     data = random.Random(1).randbytes(3 * packet + 5)
     bench.arm(data)
     assert done(bench)[-1:] != [len(data)]
@@ -50,7 +50,7 @@ def test_a_host_that_reads_in_pieces(packet: int) -> None:
 
 
 def test_several_transfers_of_the_board_fill_one_of_the_host() -> None:
-    bench = Bench()
+    bench = Harness()
     number = bench.read(256)
     for value in range(4):
         bench.arm(bytes([value]) * 64)
@@ -58,7 +58,7 @@ def test_several_transfers_of_the_board_fill_one_of_the_host() -> None:
 
 
 def test_a_packet_that_is_longer_than_the_buffer_overflows() -> None:
-    bench = Bench()
+    bench = Harness()
     bench.arm(b"x" * 100)
     first, second = bench.read(32), bench.read(64)
     assert bench.ended == [(first, -EOVERFLOW, b""), (second, 0, b"x" * 36)]
@@ -66,7 +66,7 @@ def test_a_packet_that_is_longer_than_the_buffer_overflows() -> None:
 
 def test_a_host_that_wants_all_or_an_error() -> None:
     """Linux' URB_SHORT_NOT_OK."""
-    bench = Bench()
+    bench = Harness()
     first, second = bench.read(128, 1), bench.read(3, 1)
     bench.arm(b"abc")
     bench.arm(b"def")
@@ -74,7 +74,7 @@ def test_a_host_that_wants_all_or_an_error() -> None:
 
 
 def test_nothing_moves_for_a_host_that_does_not_read() -> None:
-    bench = Bench()
+    bench = Harness()
     bench.heard()
     bench.arm(b"x" * 1000)
     assert bench.heard() == [] and bench.ended == []
@@ -83,7 +83,7 @@ def test_nothing_moves_for_a_host_that_does_not_read() -> None:
 @pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 511, 512, 513, 1024])
 def test_what_the_host_writes(length: int) -> None:
     """It ends with a short packet; one that fills its last packet is heard with an empty one."""
-    bench = Bench()
+    bench = Harness()
     bench.heard()
     data = random.Random(length).randbytes(length)
     number = bench.write(data)
@@ -98,7 +98,7 @@ def test_what_the_host_writes(length: int) -> None:
 
 
 def test_an_empty_packet_by_linux_own_flag() -> None:
-    bench = Bench()
+    bench = Harness()
     bench.heard()
     bench.write(b"y" * 128, 0x40)
     bench.listen(1088)
@@ -107,7 +107,7 @@ def test_an_empty_packet_by_linux_own_flag() -> None:
 
 
 def test_a_long_write_fills_several_transfers_of_the_board() -> None:
-    bench = Bench()
+    bench = Harness()
     bench.heard()
     number = bench.write(b"z" * 150)
     for _ in range(2):
@@ -119,7 +119,7 @@ def test_a_long_write_fills_several_transfers_of_the_board() -> None:
 
 
 def test_unlink_of_what_has_not_moved() -> None:
-    bench = Bench()
+    bench = Harness()
     first, second = bench.read(64), bench.read(64)
     assert bench.board.unlink(first) == -ECONNRESET
     bench.arm(b"a")
@@ -130,7 +130,7 @@ def test_unlink_of_what_has_not_moved() -> None:
 
 
 def test_unlink_of_what_has_moved_in_part_keeps_the_bytes() -> None:
-    bench = Bench()
+    bench = Harness()
     number = bench.read(4096)
     bench.arm(b"a" * 64)
     assert bench.ended == []
@@ -143,7 +143,7 @@ def test_unlink_of_what_has_moved_in_part_keeps_the_bytes() -> None:
 
 
 def test_a_halt_ends_what_waits_and_drops_what_is_armed() -> None:
-    bench = Bench()
+    bench = Harness()
     number, old = bench.read(64), bench.generation
     bench.heard()
     assert bench.control(0x02, SET_FEATURE, 0, IN) == (0, b"")
@@ -163,7 +163,7 @@ def test_a_halt_ends_what_waits_and_drops_what_is_armed() -> None:
 
 
 def test_the_board_may_halt_too() -> None:
-    bench = Bench()
+    bench = Harness()
     bench.board.received(Kind.STALL, IN, bench.generation, 1, b"")
     bench.read(64)
     assert bench.ended[-1][1] == -EPIPE
@@ -174,7 +174,7 @@ def test_the_board_may_halt_too() -> None:
 
 
 def test_a_reset_ends_everything_and_unconfigures() -> None:
-    bench = Bench()
+    bench = Harness()
     old = bench.generation
     number = bench.read(64)
     bench.heard()
@@ -192,7 +192,7 @@ def test_a_reset_ends_everything_and_unconfigures() -> None:
 
 
 def test_configured_again_is_anew() -> None:
-    bench = Bench()
+    bench = Harness()
     bench.heard()
     number, old = bench.read(64), bench.generation
     bench.control(0x00, 9, 1, 0)
@@ -202,7 +202,7 @@ def test_configured_again_is_anew() -> None:
 
 
 def test_standard_requests() -> None:
-    bench = Bench()
+    bench = Harness()
     whole = configuration()
     assert bench.control(0x80, GET_DESCRIPTOR, 0x0100, 0, 255) == (0, DEVICE)
     assert bench.control(0x80, GET_DESCRIPTOR, 0x0200, 0, 9) == (0, whole[:9])
@@ -235,11 +235,11 @@ def test_standard_requests() -> None:
     ],
 )
 def test_what_is_refused(setup: tuple[int, ...]) -> None:
-    assert Bench().control(*setup) == (-EPIPE, b"")  # type: ignore[arg-type]
+    assert Harness().control(*setup) == (-EPIPE, b"")  # type: ignore[arg-type]
 
 
 def test_class_requests_are_the_boards() -> None:
-    bench = Bench()
+    bench = Harness()
     bench.heard()
     assert bench.control(0x21, 0x20, 0, 0, b"1234567") is None
     # One after the other: the second waits for the first.
@@ -258,7 +258,7 @@ def test_class_requests_are_the_boards() -> None:
 
 
 def test_an_answer_from_before_a_reset_is_none() -> None:
-    bench = Bench()
+    bench = Harness()
     bench.control(0xA1, 0x21, 0, 0, 7)
     old = bench.heard()[-1][2]
     bench.board.reset()
@@ -269,7 +269,7 @@ def test_an_answer_from_before_a_reset_is_none() -> None:
 
 
 def test_an_unlinked_request_leaves_its_answer_to_nobody() -> None:
-    bench = Bench()
+    bench = Harness()
     bench.control(0xA1, 0x21, 0, 0, 7)
     generation = bench.heard()[-1][2]
     assert bench.board.unlink(bench.seqnum) == -ECONNRESET
@@ -283,7 +283,7 @@ def test_an_unlinked_request_leaves_its_answer_to_nobody() -> None:
 
 def test_a_bus_with_a_rate() -> None:
     """On virtual time: what is taken in a second is the rate, whatever the timers' delay."""
-    bench = Bench(64, 100_000.0)
+    bench = Harness(64, 100_000.0)
     chance = random.Random(3)
     now, moved = 0.0, 0
     while now < 1.0:
@@ -333,11 +333,11 @@ def test_speeds_that_there_are_not(speed: int) -> None:
 
 def test_attached_twice() -> None:
     with pytest.raises(Malformed):
-        Bench().board.received(Kind.ATTACH, 0, 0, 2, DEVICE + configuration())
+        Harness().board.received(Kind.ATTACH, 0, 0, 2, DEVICE + configuration())
 
 
 def test_a_board_that_is_not_attached_has_no_endpoints() -> None:
-    bench = Bench()
+    bench = Harness()
     bench.board.received(Kind.DETACH, 0, 0, 0, b"")
     bench.read(64)
     assert bench.ended[-1][1] == -ENODEV
@@ -346,4 +346,4 @@ def test_a_board_that_is_not_attached_has_no_endpoints() -> None:
 
 def test_a_record_of_no_kind() -> None:
     with pytest.raises(Malformed):
-        Bench().board.received(77, 0, 0, 0, b"")
+        Harness().board.received(77, 0, 0, 0, b"")

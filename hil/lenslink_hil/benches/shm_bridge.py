@@ -12,7 +12,7 @@ import socket
 import threading
 
 from lenslink.errors import Disconnected
-from lenslink.transports.byte_ring import RingError
+from lenslink.transports.byte_ring import FrameRingError
 from lenslink.transports.shm import ShmEnd
 
 _BUFFER_BYTES = 1 << 20
@@ -34,7 +34,7 @@ def bridged(end: ShmEnd) -> socket.socket:
 
 def _run(end: ShmEnd, link: socket.socket) -> None:
     # A peer that has gone or breaks the rules is one that has left: the other side sees the end.
-    with link, contextlib.closing(end), contextlib.suppress(OSError, Disconnected, RingError):
+    with link, contextlib.closing(end), contextlib.suppress(OSError, Disconnected, FrameRingError):
         copy(end, link)
 
 

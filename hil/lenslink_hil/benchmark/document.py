@@ -114,12 +114,12 @@ def _throughput(series: Sequence[dict[str, Any]]) -> Iterator[str]:
                 f"{each['ratio_bare']:.2f}",
                 f"{each['ratio_bound']:.2f}",
                 f"{each['wall_gb_per_s']:.2f}",
-                f"{each['rejected']}",
+                f"{each['discarded']}",
             )
         )
     header = (
         "", "tile, B", "driver", "bare", "CRC", "copy", "of bare", "of bare + CRC", "wall, GB/s",
-        "rejected",
+        "discarded",
     )  # fmt: skip
     yield from table(header, rows)
     stalls = sum(each["credit_stalls"] for each in series)

@@ -15,7 +15,7 @@ from .machine_info import describe
 from .series import FULL, HANDED_OFF, NOMINAL, QUICK, Case, Effort, Say, measure
 from .workers import folder
 
-SCHEMA = "lenslink.bench.host/1"
+SCHEMA = "lenslink.bench.host/2"
 TRANSPORTS = ("unix", "tcp", "shm")
 _LATENCY_TILE = 65536
 _QUICK_S = 26.0

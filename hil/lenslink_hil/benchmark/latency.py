@@ -43,11 +43,11 @@ def measure(nominal: int, count: int, folder: Path, say: Say) -> dict[str, Any]:
         found |= {"tile_bytes": ready["tile_bytes"], "frame_bytes": ready["frame_bytes"]}
         with (
             Worker("receiver", [json.dumps(ready)], folder) as host,
-            Worker("isp", [], folder) as isp,
+            Worker("ring_reader", [], folder) as reader,
         ):
             sender.keep_to(0)
             host.keep_to(1)
-            isp.keep_to(1)
+            reader.keep_to(1)
             for name, interval_us in (("paced", _PACED_US), ("loaded", 0)):
                 say(f"latency, {name}: ping")
                 pinged = host.ask(
@@ -56,11 +56,11 @@ def measure(nominal: int, count: int, folder: Path, say: Say) -> dict[str, Any]:
                 sender.hear(Deadline(_PATIENCE_S))
                 say(f"latency, {name}: {count} frames")
                 ring = ring_name()
-                isp.say(ring=ring)
+                reader.say(ring=ring)
                 command = {"do": "latency", "tile": nominal, "count": count, "ring": ring}
                 seen = host.ask(Deadline(_PATIENCE_S), **command, interval_us=interval_us)["seen"]
                 sent = sender.hear(Deadline(_PATIENCE_S))
-                read = isp.hear(Deadline(_PATIENCE_S))
+                read = reader.hear(Deadline(_PATIENCE_S))
                 found[name] = _condition(pinged["trips_s"], seen, read, sent)
     say("contact to first tile")
     found["contact"] = contact()
@@ -73,15 +73,15 @@ def _condition(
     read: dict[str, Any],
     sent: dict[str, Any],
 ) -> dict[str, Any]:
-    stamps, isp = sent["stamps"], read["seen"]
-    numbers = [number for number in seen if number in stamps and number in isp]
+    stamps, reader = sent["stamps"], read["seen"]
+    numbers = [number for number in seen if number in stamps and number in reader]
     if not numbers:
         raise RigError("bench: no frame was timed")
-    first = [(isp[n][0] - stamps[n][1]) / 1e3 for n in numbers]
-    last = [(isp[n][1] - stamps[n][3]) / 1e3 for n in numbers]
+    first = [(reader[n][0] - stamps[n][1]) / 1e3 for n in numbers]
+    last = [(reader[n][1] - stamps[n][3]) / 1e3 for n in numbers]
     driver = [(seen[n][0] - stamps[n][1]) / 1e3 for n in numbers]
     device = [(stamps[n][1] - stamps[n][0]) / 1e3 for n in numbers]
-    early = [(stamps[n][2] - isp[n][0]) / 1e3 for n in numbers]
+    early = [(stamps[n][2] - reader[n][0]) / 1e3 for n in numbers]
     trips = [trip * 1e6 for trip in trips_s]
     wire = statistics.median(trips) / 2
     middle = statistics.median(first)

@@ -22,7 +22,7 @@ from ..plant.patterns import pattern
 from .document import machine_lines, table
 from .machine_info import describe
 
-SCHEMA: Final = "lenslink.bench.link/1"
+SCHEMA: Final = "lenslink.bench.link/2"
 FRAMES_AT_LEAST: Final = 2
 
 Say = Callable[[Callable[[], str]], None]
@@ -92,7 +92,7 @@ def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
         "frames": count,
         "incomplete": after.incomplete,
         "lost_packets": after.lost_packets,
-        "rejects": dict(after.discards),
+        "discards": dict(after.discards),
         "wire_bytes_per_s": wire,
         "pixel_bytes_per_s": (after.bytes - before.bytes) / passed,
         "ceiling_bytes_per_s": line.ceiling,

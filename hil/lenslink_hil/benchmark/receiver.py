@@ -77,7 +77,7 @@ class Receiver:
         return {
             "cpu_s": cpu,
             "wall_s": wall,
-            "rejects": rejected,
+            "discards": rejected,
             "repaired": repaired,
             "idle_rss_bytes": idle,
             "peak_rss_bytes": peak,
@@ -94,7 +94,7 @@ class Receiver:
             shared = None
             if ring is not None:
                 size = self._source["frame_bytes"]
-                shared = stack.enter_context(lenslink.Ring(ring, RING_SLOTS, frame_bytes=size))
+                shared = stack.enter_context(lenslink.FrameRing(ring, RING_SLOTS, frame_bytes=size))
             device = lenslink.open(self._url, timeout=_TIMEOUT_S, ring=shared)
             yield stack.enter_context(device)
 

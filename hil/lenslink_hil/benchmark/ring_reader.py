@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from lenslink import RingReader
+from lenslink import FrameRingReader
 from lenslink.errors import Disconnected, LensLinkError
 
 _WAIT_S = 20.0
@@ -19,7 +19,7 @@ _WAIT_S = 20.0
 def read(ring: str) -> dict[str, Any]:
     """For each frame the moments, monotonic ns, when its first and its last rows could be read."""
     seen: dict[int, tuple[int, int]] = {}
-    with RingReader(ring, "latest", early=True, wait=_WAIT_S, timeout=_WAIT_S) as reader:
+    with FrameRingReader(ring, "latest", early=True, wait=_WAIT_S, timeout=_WAIT_S) as reader:
         began = time.process_time()
         try:
             while True:

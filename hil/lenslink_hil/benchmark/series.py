@@ -92,7 +92,7 @@ def measure(case: Case, effort: Effort, folder: Path, say: Say) -> dict[str, Any
             stack.enter_context(Worker("receiver", [json.dumps(each)], folder)) for each in ready
         ]
         readers = [
-            stack.enter_context(Worker("isp", [], folder))
+            stack.enter_context(Worker("ring_reader", [], folder))
             for _ in hosts
             if case.nominal == HANDED_OFF and case.transport == "unix"
         ]
@@ -181,7 +181,7 @@ def _entry(
     discards: Counter[str] = Counter()
     for repetition in runs["driver"]:
         for run in repetition:
-            discards.update(run["rejects"])
+            discards.update(run["discards"])
     first = runs["driver"][0]
     handed: dict[str, Any] = {}
     if "ring" in runs:
@@ -208,8 +208,8 @@ def _entry(
         "bare_wall_gb_per_s": _median(walls["bare"]),
         "peak_rss_bytes": sum(run["peak_rss_bytes"] for run in first),
         "idle_rss_bytes": sum(run["idle_rss_bytes"] for run in first),
-        "rejected": discards["payload_crc"],
-        "rejects": dict(discards),
+        "discarded": discards["payload_crc"],
+        "discards": dict(discards),
         "repaired": sum(run["repaired"] for repetition in runs["driver"] for run in repetition),
         "ratio_bare": _ratio(driver, bare),
         "ratio_crc": _ratio(driver, crc),

@@ -19,7 +19,7 @@ import sys
 import time
 from contextlib import closing
 
-from lenslink.transports.direct_placement import PlacedFrame
+from lenslink.transports.direct_placement import DirectFrame
 from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.ids import Cfa, EndStatus, Flag, FrameState, MessageType
 from lenslink_protocol.messages import FrameEnd, FrameStart, Resent
@@ -180,7 +180,7 @@ class Session:
         self._listen(0)
 
     def _send(
-        self, picture: Picture, which: range, number: int, damaged: int, placed: PlacedFrame | None
+        self, picture: Picture, which: range, number: int, damaged: int, placed: DirectFrame | None
     ) -> int:
         """Send some tiles, the last of which may be the *damaged* one; when that began, ns."""
         module, tiles = self._module, self._tiles
@@ -203,7 +203,7 @@ class Session:
             module.spend(PREVIEW, int(tiles.lengths[before]))
         return began
 
-    def _take(self, number: int) -> PlacedFrame | None:
+    def _take(self, number: int) -> DirectFrame | None:
         """Where a frame is put together, if both ends share memory for it and some is free soon."""
         slots = self._line.slots
         if slots is None or not slots.used:

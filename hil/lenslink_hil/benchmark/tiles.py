@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lenslink.transports.direct_placement import PlacedFrame
+from lenslink.transports.direct_placement import DirectFrame
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.framing import VERSION, encode_packet
 from lenslink_protocol.ids import MessageType
@@ -129,7 +129,7 @@ class Picture:
         )
         return self.view[self.tiles.offset(first) : self.tiles.offset(last)]
 
-    def place(self, which: range, frame: PlacedFrame) -> None:
+    def place(self, which: range, frame: DirectFrame) -> None:
         """Write the payloads of these packets, which were sealed, to where they belong."""
         tiles = self.tiles
         for index in which:

@@ -461,5 +461,5 @@ def outcomes(peer: HostPeer) -> None:
 def _check_outcomes(peer: HostPeer, session: int, wanted: dict[int, Outcome]) -> None:
     for request, outcome in wanted.items():
         answer = peer.call(Query(session, request), QueryReply)
-        said = f"fate {answer.outcome} of request {request}, which is {outcome.name}"
+        said = f"outcome {answer.outcome} of request {request}, which is {outcome.name}"
         check(answer.outcome == outcome, said)

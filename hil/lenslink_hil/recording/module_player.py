@@ -31,7 +31,7 @@ from lenslink_protocol.params import (
     MAX_STREAMS,
 )
 
-from .script import Gate, Key, Lost, Packet, Script, key_of, read, sound_header, write
+from .script import Key, Lost, Packet, Script, SendFilter, key_of, read, sound_header, write
 
 _REPLIES = {reply.TYPE for reply in REPLIES.values()} | {MessageType.ERROR, MessageType.PENDING}
 _NUMBERS = 1 << 32
@@ -121,7 +121,7 @@ class Player:
             self._known.add(header.frame)
             capabilities = read(header.type, "capabilities", payload)
             asked = Asked(header.frame, *keys, -1 if capabilities is None else capabilities)
-            if any(isinstance(step, Gate) and step.key == asked.key for step in self._steps):
+            if any(isinstance(step, SendFilter) and step.key == asked.key for step in self._steps):
                 self._asked.append(asked)
                 self._pass_gates(now)
             else:
@@ -131,7 +131,7 @@ class Player:
         """Whether the host hears nothing unless we say something."""
         if self._current is not None or self._last[0] < 0:
             return False
-        waits = not self._steps or isinstance(self._steps[0], Gate)
+        waits = not self._steps or isinstance(self._steps[0], SendFilter)
         return waits or now - self._active > 2 * HEARTBEAT_MS / 1000
 
     def _refuse(self, asked: Asked) -> None:
@@ -180,7 +180,7 @@ class Player:
     @property
     def waits_for(self) -> str | None:
         """The request that the recording goes on after; None if it does not wait for one."""
-        if self._current is None and self._steps and isinstance(self._steps[0], Gate):
+        if self._current is None and self._steps and isinstance(self._steps[0], SendFilter):
             key = self._steps[0].key
             name = MessageType(key[0]).name
             return name + "".join(f" {value}" for value in key[1:])
@@ -202,7 +202,7 @@ class Player:
                 self._current, self._sent = self._synthesised(*self._inserted.popleft()), 0
                 return
             self._pass_gates(now)
-            if not self._steps or isinstance(self._steps[0], Gate):
+            if not self._steps or isinstance(self._steps[0], SendFilter):
                 return
             step = self._steps[0]
             if isinstance(step, Lost):
@@ -225,27 +225,27 @@ class Player:
 
     def _pass_gates(self, now: float) -> None:
         """Open the gates that the host has asked for; skip to one if it left some out."""
-        while self._steps and isinstance(self._steps[0], Gate) and self._asked:
+        while self._steps and isinstance(self._steps[0], SendFilter) and self._asked:
             asked = self._asked[0]
-            if not any(isinstance(s, Gate) and s.key == asked.key for s in self._steps):
+            if not any(isinstance(s, SendFilter) and s.key == asked.key for s in self._steps):
                 self._asked.popleft()
                 self._refuse(asked)
                 continue
             self._skip_to(asked.key)
-            gate = self._steps.popleft()
-            assert isinstance(gate, Gate)
+            send_filter = self._steps.popleft()
+            assert isinstance(send_filter, SendFilter)
             self._asked.popleft()
-            self._ids[gate.id] = asked
-            if gate.exact != asked.exact:
-                self._adjusted.add(gate.id)
-            self._anchor = (now, gate.time_ns)
+            self._ids[send_filter.id] = asked
+            if send_filter.exact != asked.exact:
+                self._adjusted.add(send_filter.id)
+            self._anchor = (now, send_filter.time_ns)
             self.progress += 1
 
     def _skip_to(self, key: Key) -> None:
         last = [-1] * len(self._last)
         while self._steps:
             step = self._steps[0]
-            if isinstance(step, Gate) and step.key == key:
+            if isinstance(step, SendFilter) and step.key == key:
                 break
             self._steps.popleft()
             self.progress += 1

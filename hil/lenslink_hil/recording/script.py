@@ -47,7 +47,7 @@ Key = tuple[int, ...]
 
 
 @dataclass(slots=True)
-class Gate:
+class SendFilter:
     """A request: what follows was sent after it had come."""
 
     id: int
@@ -68,7 +68,7 @@ class Lost:
     time_ns: int
 
 
-Step = Packet | Gate | Lost
+Step = Packet | SendFilter | Lost
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ def make_script(recording: Recording) -> Script:
         for packet in lane_packets(recording, lane, Direction.TO_HOST)
     ]
     nonce = next((p.header.nonce for p in host if _is(p, MessageType.HELLO) and p.header), None)
-    steps: list[Step] = [*module, *_gates(host, nonce)]
+    steps: list[Step] = [*module, *_send_filters(host, nonce)]
     for position, record in enumerate(recording.records):
         if record.kind == Kind.GONE:
             reason = record.payload.decode("utf-8", "replace")
@@ -244,7 +244,7 @@ def _is(packet: Packet, kind: MessageType) -> bool:
     return packet.sound and packet.header is not None and packet.header.type == kind
 
 
-def _gates(host: list[Packet], nonce: int | None) -> Iterator[Gate]:
+def _send_filters(host: list[Packet], nonce: int | None) -> Iterator[SendFilter]:
     """The requests, each once: what repeats one waits for nothing new."""
     known: set[int] = set()
     for packet in host:
@@ -254,7 +254,7 @@ def _gates(host: list[Packet], nonce: int | None) -> Iterator[Gate]:
         keys = key_of(header, memoryview(packet.data)[HEADER_BYTES:])
         if keys is not None:
             known.add(header.frame)
-            yield Gate(header.frame, *keys, packet.position, packet.cuts[0][1])
+            yield SendFilter(header.frame, *keys, packet.position, packet.cuts[0][1])
 
 
 def _intact(packets: list[Packet], closed: bool) -> bool:

@@ -115,12 +115,12 @@ class _Summary:
     def as_json(self) -> dict[str, object]:
         stats = self._device.stats
         return {
-            "schema": "lenslink.capture/1",
+            "schema": "lenslink.capture/2",
             "url": self._device.url,
             "serial": self._device.identity.serial,
             "frame": self._frame,
             "files": [{"path": str(path), "bytes": size} for path, size in self._written],
-            "rejects": dict(stats.discards),
+            "discards": dict(stats.discards),
             "first_tile_ms": stats.first_tile_ms,
             "bytes": stats.bytes,
             "seconds": self._seconds,

@@ -94,7 +94,7 @@ class Tally:
             "bytes": self._bytes,
             "seconds": seconds,
             "fps": self.frames / seconds if seconds else 0.0,
-            "rejects": self.discards,
+            "discards": self.discards,
             "lost_packets": stats.lost_packets if stats else 0,
             "first_tile_ms": stats.first_tile_ms if stats else None,
             "ended": self.ended.value if self.ended else None,

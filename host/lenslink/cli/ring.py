@@ -1,4 +1,4 @@
-"""``lenslink isp``."""
+"""``lenslink ring``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .screen import Screen, emit_json
 from .values import show_bytes
 
 if TYPE_CHECKING:
-    from lenslink import RingFrame, RingReader
+    from lenslink import FrameRingReader, SharedFrame
 
 _RECENT = 256
 
@@ -39,7 +39,7 @@ _RECENT = 256
 )
 @common_options
 @pass_common
-def isp(
+def ring(
     common: CommonOptions,
     name: str,
     *,
@@ -57,22 +57,22 @@ def isp(
 
     \b
     Examples:
-      lenslink stream sim: -o ring:cam & lenslink isp cam
-      lenslink isp cam --early --frames 100 --json
+      lenslink stream sim: -o ring:cam & lenslink ring cam
+      lenslink ring cam --early --frames 100 --json
     """
     # Loads numpy, which --help has no use for.
-    from lenslink import RingReader
+    from lenslink import FrameRingReader
 
     screen = Screen(common)
     timeout = common.timeout
-    with RingReader(name, policy, early=early, timeout=timeout, wait=timeout) as reader:
+    with FrameRingReader(name, policy, early=early, timeout=timeout, wait=timeout) as reader:
         report = _Report(reader, early)
         try:
             with screen.progress() as progress:
                 for frame in reader:
                     described = report.count(frame)
                     if as_json:
-                        emit_json({"schema": "lenslink.frame_ring.frame/1", **described})
+                        emit_json({"schema": "lenslink.ring.frame/1", **described})
                     progress.update(report.line)
                     if reader.taken == limit:
                         break
@@ -87,7 +87,7 @@ def isp(
 
 
 class _Report:
-    def __init__(self, reader: RingReader, early: bool) -> None:
+    def __init__(self, reader: FrameRingReader, early: bool) -> None:
         self._reader = reader
         self._early = early
         self._start = time.monotonic()
@@ -101,7 +101,7 @@ class _Report:
         """From the start to the last frame."""
         return self._end - self._start
 
-    def count(self, frame: RingFrame) -> dict[str, object]:
+    def count(self, frame: SharedFrame) -> dict[str, object]:
         """Read the frame; it as the command line's JSON shows it."""
         now = time.monotonic_ns()
         rows = frame.rows_ready
@@ -146,7 +146,7 @@ class _Report:
         latencies = sorted(self._latencies)
         emit_json(
             {
-                "schema": "lenslink.frame_ring.summary/1",
+                "schema": "lenslink.ring.summary/1",
                 "frames": self._reader.taken,
                 "skipped": self._reader.skipped,
                 "dropped": self._reader.dropped,

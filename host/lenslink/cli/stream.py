@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--output",
     metavar="-|FILE.raw|ring:NAME",
     help="Write uint16 little-endian pixels to stdout ('-') or to a file, or receive into a ring "
-    "of frames in shared memory, which 'lenslink isp NAME' and others read.",
+    "of frames in shared memory, which 'lenslink ring NAME' and others read.",
 )
 @click.option(
     "-n", "--frames", "limit", type=click.IntRange(min=1), metavar="N", help="End after N frames."
@@ -80,7 +80,7 @@ def stream(
       lenslink stream sim: -o preview.raw --duration 10
       lenslink stream sim: --scale16 -o - | ffmpeg -f rawvideo \\
           -pixel_format bayer_rggb16le -video_size 1280x960 -i - preview.mp4
-      lenslink stream sim: -o ring:cam & lenslink isp cam
+      lenslink stream sim: -o ring:cam & lenslink ring cam
     """
     to_ring = output is not None and output.startswith(RING)
     if to_ring and scale16:
@@ -159,7 +159,7 @@ def _hint(frame: Frame, output: str | None, scale16: bool, screen: Screen) -> No
 
 def _report(tally: Tally, output: str | None, as_json: bool, screen: Screen) -> None:
     if as_json:
-        emit_json({"schema": "lenslink.stream.summary/1", **tally.as_json()})
+        emit_json({"schema": "lenslink.stream.summary/2", **tally.as_json()})
     else:
         screen.say(tally.summary())
     if output is not None and output != "-" and not output.startswith(RING):

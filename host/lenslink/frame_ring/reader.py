@@ -83,14 +83,14 @@ class _Found(NamedTuple):
     state: int
 
 
-class RingReader(ClosesOnExit):
-    """Reads a ring of frames (:class:`lenslink.Ring`) of this machine: a context manager.
+class FrameRingReader(ClosesOnExit):
+    """Reads a ring of frames (:class:`lenslink.FrameRing`) of this machine: a context manager.
 
     With the policy ``latest`` a reader that is slow skips frames (``skipped``), and the first frame
     is the newest that there is. With ``every`` each one that ends from now on waits for it, as far
     as the ring's slots go; then the newest are dropped for it (``dropped``), while others go on
     seeing them. *early* frames come as soon as their first rows are there:
-    :meth:`RingFrame.wait_rows`. *streams*: 0 is the preview, 1 the still.
+    :meth:`SharedFrame.wait_rows`. *streams*: 0 is the preview, 1 the still.
 
     *wait* is how long to wait for the ring to appear. Raises :exc:`~lenslink.errors.NotFound` if it
     does not, :exc:`~lenslink.errors.DeviceBusy` if it has as many readers as it can,
@@ -188,8 +188,8 @@ class RingReader(ClosesOnExit):
 
     # --- frames ---------------------------------------------------------------------------
 
-    def next(self, timeout: float | None = None) -> RingFrame:
-        """The next frame: :meth:`RingFrame.release` it, or use it as a context manager.
+    def next(self, timeout: float | None = None) -> SharedFrame:
+        """The next frame: :meth:`SharedFrame.release` it, or use it as a context manager.
 
         What is whole is handed out also after the writer's end; then
         :exc:`~lenslink.errors.Disconnected` is raised. :exc:`~lenslink.errors.UsageError` if as
@@ -211,7 +211,7 @@ class RingReader(ClosesOnExit):
                 what = Asleep.STRIP if self._early else Asleep.FRAME
                 self._sleep(bell, deadline, what)
 
-    def __iter__(self) -> Iterator[RingFrame]:
+    def __iter__(self) -> Iterator[SharedFrame]:
         """Frames until the writer ends the ring; each is released when the next is asked for."""
         while True:
             try:
@@ -254,7 +254,7 @@ class RingReader(ClosesOnExit):
                 break
         return found
 
-    def _pick(self, hold: int) -> RingFrame | None:
+    def _pick(self, hold: int) -> SharedFrame | None:
         for _ in range(_SCANS):
             choice = self._choose()
             if choice is None:
@@ -287,7 +287,7 @@ class RingReader(ClosesOnExit):
         rows = self._places[found.slot][1] + _ROWS
         return self._early and found.state == _STARTED and self._q[rows] > 0
 
-    def _claim(self, found: _Found, hold: int) -> RingFrame | None:
+    def _claim(self, found: _Found, hold: int) -> SharedFrame | None:
         """Hold the slot, then see whether it still is what it was."""
         self._q[hold] = found.slot + 1
         fence()
@@ -298,7 +298,7 @@ class RingReader(ClosesOnExit):
             self._q[hold] = 0
             return None
         try:
-            frame = RingFrame(self, found.slot, hold)
+            frame = SharedFrame(self, found.slot, hold)
         except BaseException:
             self._q[hold] = 0
             raise
@@ -393,7 +393,7 @@ class RingReader(ClosesOnExit):
         os.close(self._descriptor)
 
 
-class RingFrame(ReleasesOnExit):
+class SharedFrame(ReleasesOnExit):
     """A frame in a slot that is held until :meth:`release`: a context manager.
 
     The fields are those of :class:`lenslink.Frame`, and:
@@ -403,7 +403,7 @@ class RingFrame(ReleasesOnExit):
     - ``begun_ns`` is the host's ``time.monotonic_ns()`` when its first packet came.
     """
 
-    def __init__(self, reader: RingReader, index: int, hold: int) -> None:
+    def __init__(self, reader: FrameRingReader, index: int, hold: int) -> None:
         self._reader = reader
         self._hold = hold
         self._released = False

@@ -10,13 +10,13 @@ import numpy as np
 from lenslink_protocol.manifest import Mode
 
 from ..receive.frame_pool import Buffer, Pool
-from .writer import Description, Ring, Slot
+from .writer import Description, FrameRing, Slot
 
 if TYPE_CHECKING:
     from ..receive.reassembly import Assembly
 
 
-class RingFeed(Pool):
+class SlotPool(Pool):
     """A pool whose buffers are slots; where none is free, a frame gets memory that no reader sees.
 
     A buffer that is not released goes back when the last view of it is gone.
@@ -25,7 +25,7 @@ class RingFeed(Pool):
     # Those that wait for the program would take the slots from those that come.
     waiting = 1
 
-    def __init__(self, ring: Ring) -> None:
+    def __init__(self, ring: FrameRing) -> None:
         super().__init__(capacity=1)
         self.nonce = 0
         """Of the session."""

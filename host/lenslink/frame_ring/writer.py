@@ -49,7 +49,7 @@ from . import segment
 from .sync import fence, order, wake
 
 if TYPE_CHECKING:
-    from .slot_pool import RingFeed
+    from .slot_pool import SlotPool
 
 _PAGE = 65536
 _REAP_S = 1.0
@@ -101,11 +101,11 @@ class Attached:
     dropped: int
 
 
-class Ring(ClosesOnExit):
+class FrameRing(ClosesOnExit):
     """A ring of frames that other processes read: a context manager.
 
     Hand it to :func:`lenslink.open`: frames are then received into its slots, and readers
-    (:class:`lenslink.RingReader`, or C by ``lenslink_ring_reader.h``) see them while they come in.
+    (:class:`lenslink.FrameRingReader`, or C by ``lenslink_ring_reader.h``) see them while they come in.
     At the end readers are told and the ring's name is free; frames they hold stay valid.
 
     *slots* are taken by frames under way, by one that waits for the program, and by those that
@@ -338,11 +338,11 @@ class Ring(ClosesOnExit):
         """Frames that no reader at all got, since no slot was free when they began."""
         return sum(self._dropped)
 
-    def feed(self) -> RingFeed:
+    def feed(self) -> SlotPool:
         """What a session receives its frames into."""
-        from .slot_pool import RingFeed
+        from .slot_pool import SlotPool
 
-        return RingFeed(self)
+        return SlotPool(self)
 
     # --- the end --------------------------------------------------------------------------
 
@@ -367,9 +367,9 @@ _SHOWN = ("pid", "policy", "taken", "skipped", "dropped")
 
 
 class Slot:
-    """One slot, as the writer uses it: :meth:`Ring.take`, then the methods in their order."""
+    """One slot, as the writer uses it: :meth:`FrameRing.take`, then the methods in their order."""
 
-    def __init__(self, ring: Ring, index: int) -> None:
+    def __init__(self, ring: FrameRing, index: int) -> None:
         self.index = index
         self.busy = False
         """The writer uses it."""
@@ -377,7 +377,7 @@ class Slot:
         self.stream = 0
         self.sequence = 0
         self.memory = np.empty(0, np.uint8)
-        """Where the frame goes, between :meth:`Ring.take` and :meth:`let_go`."""
+        """Where the frame goes, between :meth:`FrameRing.take` and :meth:`let_go`."""
         self._ring = weakref.proxy(ring)
         self._q, self._i, self._control = ring._q, ring._i, ring._control
         self._at = SLOTS_AT + index * SLOT.size

@@ -85,7 +85,7 @@ class FillingTransport(Transport, Protocol):
 
 
 @runtime_checkable
-class PlacingTransport(Transport, Protocol):
+class DirectPlacementTransport(Transport, Protocol):
     """A transport whose module may write pixels to where the frame is put together."""
 
     def frame_pool(self) -> Pool | None:

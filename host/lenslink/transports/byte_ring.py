@@ -26,7 +26,7 @@ release is not passed by a later acquire. x86 keeps loads in order, and stores i
 there only the full fence is left, for which one locked instruction does.
 
 Nothing that the other side stores is believed: a counter that goes back, or further than the ring
-allows, is a :exc:`RingError`. Our own counters are never read back from the shared memory, and
+allows, is a :exc:`FrameRingError`. Our own counters are never read back from the shared memory, and
 bytes are copied out before anybody judges them, so that they cannot change afterwards.
 """
 
@@ -44,7 +44,7 @@ _PIECE = 256 << 10
 _X86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
 
 
-class RingError(Exception):
+class FrameRingError(Exception):
     """Raised when the other side's counter cannot be true."""
 
 
@@ -98,17 +98,17 @@ class _Side:
         return [self._data[begin:], self._data[: end - self._size]]
 
 
-class RingReader(_Side):
+class FrameRingReader(_Side):
     """The reader's side; *mine* and *theirs* are the lines, *data* is the ring.
 
-    Every method that looks at the ring raises :exc:`RingError`.
+    Every method that looks at the ring raises :exc:`FrameRingError`.
     """
 
     def available(self) -> int:
         """How many bytes are there."""
         head: int = self._theirs[_COUNT]
         if not self._seen <= head <= self._count + self._size:
-            raise RingError(f"{head} bytes written after {self._seen}, {self._count} read")
+            raise FrameRingError(f"{head} bytes written after {self._seen}, {self._count} read")
         self._seen = head
         if not _X86:
             self._fence()
@@ -184,14 +184,14 @@ class RingReader(_Side):
 class RingWriter(_Side):
     """The writer's side; *mine* and *theirs* are the lines, *data* is the ring.
 
-    Every method that looks at the ring raises :exc:`RingError`.
+    Every method that looks at the ring raises :exc:`FrameRingError`.
     """
 
     def free(self) -> int:
         """How many bytes have room."""
         tail: int = self._theirs[_COUNT]
         if not self._seen <= tail <= self._count:
-            raise RingError(f"{tail} bytes read after {self._seen}, {self._count} written")
+            raise FrameRingError(f"{tail} bytes read after {self._seen}, {self._count} written")
         self._seen = tail
         if not _X86:
             self._fence()

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..receive.frame_pool import Buffer, Pool
-from .byte_ring import RingError, fence
+from .byte_ring import FrameRingError, fence
 from .records import Record, encode
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ SLOTS = 3
 """One that is filled, the next, and one that the program has in hand."""
 
 
-class PlacedPool(Pool):
+class DirectPlacementPool(Pool):
     """The host's side: a pool whose buffers are slots, where the module has taken one for a frame.
 
     *memory* holds *slots* of them, *words* are the grants. A buffer that is not released goes back
@@ -69,16 +69,16 @@ class PlacedPool(Pool):
     # --- what the module says ---------------------------------------------------------------
 
     def taken(self, slot: int, frame: int) -> None:
-        """The module fills that slot; :exc:`RingError` if it was not granted."""
+        """The module fills that slot; :exc:`FrameRingError` if it was not granted."""
         if slot not in self._granted:
-            raise RingError(f"slot {slot} is taken, and was not granted")
+            raise FrameRingError(f"slot {slot} is taken, and was not granted")
         self._granted.remove(slot)
         self._frames[slot] = frame
 
     def returned(self, slot: int) -> None:
-        """The module writes no more to it; :exc:`RingError` if it did not have it."""
+        """The module writes no more to it; :exc:`FrameRingError` if it did not have it."""
         if self._frames.pop(slot, None) is None:
-            raise RingError(f"slot {slot} is returned, and was not taken")
+            raise FrameRingError(f"slot {slot} is returned, and was not taken")
         self._let_go(slot)
 
     # --- as a pool --------------------------------------------------------------------------
@@ -121,7 +121,7 @@ class PlacedPool(Pool):
         return any(slot == each for each, _ in self._ours.values())
 
 
-class PlacedFrame:
+class DirectFrame:
     """A frame that the module is about to write to *memory*, the slot that it has taken for it."""
 
     def __init__(
@@ -159,7 +159,7 @@ class FrameSlots:
         """Whether the host has granted any: one that has its frames elsewhere never does."""
         return any(self._words)
 
-    def take(self, frame: int, size: int) -> PlacedFrame | None:
+    def take(self, frame: int, size: int) -> DirectFrame | None:
         """A slot for a frame of *size* bytes that begins now; None if none is granted."""
         if size > self._slot_bytes:
             return None
@@ -169,5 +169,5 @@ class FrameSlots:
                 self._counts[slot] += 1
                 self._put(encode(Record.TAKEN, slot, frame))
                 start = slot * self._slot_bytes
-                return PlacedFrame(slot, start, self._memory[start : start + size], self._put)
+                return DirectFrame(slot, start, self._memory[start : start + size], self._put)
         return None

@@ -83,7 +83,7 @@ def test_busy_is_said_before_the_silence_and_lasts_no_longer():
     time.us += 1
     assert module_world.kinds(host.turn()) == [wire.T_MANIFEST, wire.T_HEARTBEAT_REPLY]
     assert ask(host, 4) == [wire.T_MANIFEST]
-    assert camera.link.gate is None
+    assert camera.link.send_filter is None
 
 
 def test_busy_holds_every_lane():
@@ -119,7 +119,7 @@ def test_a_stall_stops_inside_a_packet_and_goes_on_there():
     assert whole[5] == wire.T_MANIFEST
     assert binascii.crc32(whole[:36]) == int.from_bytes(whole[36:40], "little")
     assert binascii.crc32(whole[40:]) == int.from_bytes(whole[32:36], "little")
-    assert camera.link.gate is None
+    assert camera.link.send_filter is None
     assert ask(host, 4) == [wire.T_MANIFEST]
 
 
@@ -143,7 +143,7 @@ def test_a_stall_inside_a_tile_keeps_the_tile():
     # Another host says hello: what is left is not sent, and no tile is lost by it.
     other = module_world.Peer(camera, time, nonce=0x55555555)
     assert module_world.kinds(other.hello())[0] == wire.T_HELLO_REPLY
-    assert camera.link.gate is None
+    assert camera.link.send_filter is None
     assert camera.tiles.take() is not None and camera.tiles.take() is not None
 
 

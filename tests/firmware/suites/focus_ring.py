@@ -14,22 +14,22 @@ def turn(turned, edges):
 
 
 def test_four_quarters_make_a_detent():
-    assert turn(focus_ring.Ring(), CLOCKWISE) == [0, 0, 0, 1]
+    assert turn(focus_ring.FocusRing(), CLOCKWISE) == [0, 0, 0, 1]
 
 
 def test_the_other_way_counts_down():
-    assert turn(focus_ring.Ring(), COUNTER) == [0, 0, 0, -1]
+    assert turn(focus_ring.FocusRing(), COUNTER) == [0, 0, 0, -1]
 
 
 def test_many_turns_and_back():
-    turned = focus_ring.Ring()
+    turned = focus_ring.FocusRing()
     assert sum(turn(turned, CLOCKWISE * 10)) == 10
     assert sum(turn(turned, COUNTER * 25)) == -25
     assert sum(turn(turned, CLOCKWISE * 15)) == 15
 
 
 def test_bounce_cancels_itself():
-    turned = focus_ring.Ring()
+    turned = focus_ring.FocusRing()
     for channel, level in CLOCKWISE[:3]:
         for _ in range(5):
             assert turn(turned, ((channel, level), (channel, 1 - level))) == [0, 0]
@@ -42,9 +42,9 @@ def test_bounce_cancels_itself():
 
 
 def test_half_a_detent_and_back_is_nothing():
-    turned = focus_ring.Ring()
+    turned = focus_ring.FocusRing()
     assert turn(turned, ((A, 1), (B, 1), (B, 0), (A, 0)) * 5) == [0] * 20
 
 
 def test_a_level_that_is_repeated_counts_nothing():
-    assert turn(focus_ring.Ring(), ((A, 1), (A, 1), (A, 1), (A, 1), (A, 1))) == [0] * 5
+    assert turn(focus_ring.FocusRing(), ((A, 1), (A, 1), (A, 1), (A, 1), (A, 1))) == [0] * 5

@@ -530,9 +530,9 @@ def test_whether_anything_waits():
     assert camera.link.waits(), "an answer"
     host.collect()
     assert not camera.link.waits()
-    camera.link.gate = camera
+    camera.link.send_filter = camera
     assert camera.link.waits(), "what stands at the gate may have something"
-    camera.link.gate = None
+    camera.link.send_filter = None
     camera.link.end(wire.CLOSE_DETACH)
     assert camera.link.waits(), "the farewell"
     host.collect()

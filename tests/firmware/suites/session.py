@@ -150,12 +150,12 @@ def test_a_send_filter_is_asked_for_each_packet_and_told_its_lane():
         def next_packet(self, lane):
             return "filter", lane
 
-    end.gate = Filter()
+    end.send_filter = Filter()
     assert end.next_packet() == ("filter", 0)
     assert end.next_packet(3) == ("filter", 3)
     view, tile = end.sealed(0)
     assert (view[5], tile) == (wire.T_LOG, None)
-    end.gate = None
+    end.send_filter = None
     assert host.collect() == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -22,6 +23,7 @@ from reassembly_harness import (
 )
 
 from lenslink.receive import reassembly
+from lenslink.receive.frame_pool import Pool
 from lenslink.receive.reassembly import pixels
 from lenslink_protocol.ids import DiscardReason, EndStatus, MessageType
 from lenslink_protocol.messages import FrameEnd
@@ -676,6 +678,7 @@ def test_abandon_gives_the_memory_back_unless_it_is_received_into():
 
 def test_the_reassembly_knows_when_its_newest_frame_began():
     harness = Harness()
+    assert harness.frames.began == 0.0
     harness.start(1, now=1.0)
     harness.tile(STRIPS[0], 1, now=2.0)
     assert harness.frames.began == 1.0
@@ -694,15 +697,20 @@ def test_any_packet_of_a_frame_is_progress():
     assert assembly.progress == 3.0
     harness.end(now=4.0)
     assert assembly.progress == 4.0
+    harness.tile(STRIPS[0], 2, now=5.0)
+    harness.start(2, now=6.0)
+    assert harness.frames._open[2].progress == 6.0
 
 
 def test_a_placed_tile_releases_what_its_lane_received_before():
     harness = Harness()
     harness.start()
-    for place in STRIPS[:2]:
-        header = harness.header(MessageType.TILE, 1, 0, place, 64)
+    harness.start(2, 1)
+    for frame, stream, place in ((1, 0, STRIPS[0]), (1, 0, STRIPS[1]), (2, 1, STRIPS[2])):
+        header = harness.header(MessageType.TILE, frame, stream, place, 64)
         assert harness.frames.place(header, 0) is not None
-    assert harness.frames._open[1].reserved == {0: (64, 128)}
+    assert harness.frames._open[1].reserved == {}
+    assert harness.frames._open[2].reserved == {0: (128, 192)}
 
 
 def test_rows_that_another_lane_receives_are_left_out_of_a_copy():
@@ -738,3 +746,21 @@ def test_a_finished_frame_of_another_stream_survives_an_abandoned_stream():
     harness.frames.abandon(0)
     assert harness.numbers() == [2]
     assert harness.pool.out == 1
+
+
+def test_a_new_reassembly_expects_no_resends():
+    fresh = reassembly.Reassembly(Pool(), Counter(), {0: PLAN}.get)
+    assert fresh.resend is False
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 2), (12, 0)])
+def test_rows_beside_what_another_lane_receives_are_copied(x, y):
+    harness = Harness(lanes=2)
+    harness.start()
+    place = (0, 1, WIDTH, 1) if y else (0, 2, WIDTH, 1)
+    header = harness.header(MessageType.TILE, 1, 0, place, STRIDE)
+    assert harness.frames.place(header, 0) is not None
+    assert not harness.tile((x, y, 4, 2), lane=1)
+    assembly = harness.frames._open[1]
+    assert assembly.coverage.count == 16
+    assert (pixels(assembly)[y : y + 2, x : x + 4] == picture(1)[y : y + 2, x : x + 4]).all()

@@ -137,6 +137,14 @@ def test_no_packet_may_come_for_a_frame_that_was_handed_on_or_waits_for_another(
     assert harness.frames.may_come(first, 0) == 0
 
 
+def test_no_packet_may_come_for_an_abandoned_frame():
+    harness = Harness()
+    harness.start()
+    assembly = opened(harness)
+    harness.frames.abandon(0)
+    assert harness.frames.may_come(assembly, 0) == 0
+
+
 # --- free ranges -----------------------------------------------------------------------------
 
 

@@ -461,6 +461,32 @@ def test_a_single_lane_is_not_awaited_once_the_rest_is_gone():
     assert harness.numbers() == [0]
 
 
+def test_a_frame_whose_gap_is_gone_waits_for_its_end_and_no_longer():
+    harness = Harness(resend=True)
+    harness.start()
+    for place in (STRIPS[0], STRIPS[1], STRIPS[3]):
+        harness.tile(place)
+    harness.resent(FrameState.UNDER_WAY, STRIPS[2])
+    assert harness.numbers() == []
+    harness.end()
+    assert harness.only().coverage.count == 3 * 64
+
+
+def test_a_frame_that_is_said_to_have_begun_again_changes_nothing():
+    harness = Harness(resend=True)
+    harness.start()
+    harness.tile(STRIPS[0])
+    harness.tile(STRIPS[2])
+    harness.frames.begun(0, 1, 0.0)
+    assert asked(harness, 0.0) == [(1, 0, ((0, 2, WIDTH, 2),))]
+    harness.tile(STRIPS[1])
+    harness.tile(STRIPS[3])
+    harness.end()
+    harness.frames.begun(0, 1, 0.0)
+    assert harness.numbers() == [1]
+    assert not harness.rejects
+
+
 # --- lanes -----------------------------------------------------------------------------------
 
 

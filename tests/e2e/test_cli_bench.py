@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -100,8 +101,8 @@ def test_stream_json(cli, scene_url):
 
 def test_a_closed_pipe_ends_it_quietly(cli, scene_url):
     process = cli.start("stream", scene_url(scene="prbs", width=320, height=240), "-o", "-")
-    assert len(process.stdout.read(100_000)) == 100_000
-    process.stdout.close()
+    with io.BufferedReader(process.stdout) as piped:
+        assert len(piped.read(100_000)) == 100_000
     assert process.stderr.read() == b""
     assert process.wait(PATIENCE_S) == 0
 

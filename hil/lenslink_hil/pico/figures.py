@@ -19,12 +19,11 @@ import lenslink
 from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError
 from lenslink.raw.atomic import publish
-from lenslink.transports.base import Transport
 
 from ..bench.link import Effort, measure
 from ..bench.machine import describe
 from ..bench.report import machine_lines, table
-from ..benches.pico import PicoModule
+from ..benches.pico import BoardClocked, PicoModule
 from ..usbip.backend import UsbIpBackend
 from ..usbip.tty import Terminal
 from .image import Image, load_image
@@ -55,21 +54,10 @@ def _serial(effort: Effort) -> dict[str, Any]:
             lenslink.open(
                 f"serial:{terminal.path}",
                 timeout=_PATIENCE_S,
-                wrap=lambda transport: _Clocked(transport, module),
+                wrap=lambda transport: BoardClocked(transport, module),
             ) as device,
         ):
             return measure(device, effort, lambda _: None)
-
-
-class _Clocked:
-    """A port of the emulated Pico: its time is the board's."""
-
-    def __init__(self, transport: Transport, module: PicoModule) -> None:
-        self._transport = transport
-        self.now, self.reading = module.board.now, module.reading
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
 
 def _first_tile_ms() -> float:

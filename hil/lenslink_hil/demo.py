@@ -104,8 +104,8 @@ def _still(device: Device, out: Path) -> None:
             f"({size / seconds / 1e6:.1f} MB/s, the scene's computation included), "
             f"{show_discards(discards)}"
         )
-        if frame.received_ranges < 1:
-            raise lenslink.ProtocolError(f"only {frame.received_ranges:.1%} of the still arrived")
+        if frame.received_fraction < 1:
+            raise lenslink.ProtocolError(f"only {frame.received_fraction:.1%} of the still arrived")
         for name, what in (
             ("demo.dng", "RAW and a preview, for any RAW converter"),
             ("demo.png", "rendered"),

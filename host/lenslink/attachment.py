@@ -175,7 +175,7 @@ class Attachment(ClosesOnExit):
         """Take one still as :meth:`Device.capture` does, at most once.
 
         If the module goes away meanwhile, it is asked when it is back. What was not done is done
-        then; else :exc:`~lenslink.errors.Disconnected` is raised, whose ``outcome`` says whether the
+        then; else :exc:`~lenslink.errors.Disconnected` is raised, whose ``outcome`` says if the
         capture was done, its frame being lost, or that this is unknown.
         """
         asked, chosen = read_arguments(CaptureArguments, changes, mode, settings, options)
@@ -449,7 +449,7 @@ class Attachment(ClosesOnExit):
     # --- at most once ---------------------------------------------------------------------
 
     def _judge(self, error: Disconnected, deadline: Deadline) -> None:
-        """Return if what was under way may be asked for again; else raise *error* with its outcome."""
+        """Return if the request may be sent again; else raise *error* with its outcome."""
         request = error.request
         if request is None or request.type != MessageType.CAPTURE:
             # Preparations, which may be made twice.

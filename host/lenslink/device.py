@@ -85,8 +85,8 @@ def open(
 
     *timeout* bounds the opening, and is the default deadline of every later call, in seconds.
     *wrap* may put a transport of its own around the module's: one that records it, say.
-    With a *ring* (:class:`lenslink.FrameRing`), which stays the caller's, frames are received into its
-    slots: other processes see them, strip by strip, and here their pixels are read-only.
+    With a *ring* (:class:`lenslink.FrameRing`), which stays the caller's, frames are received into
+    its slots: other processes see them, strip by strip, and here their pixels are read-only.
     With *authenticate* (:class:`lenslink.Authenticator`) the module has to prove in each session
     that it is genuine, before anything else is asked: else :exc:`~lenslink.errors.NotGenuine`.
     Raises :exc:`~lenslink.errors.UsageError`, :exc:`~lenslink.errors.NotFound`,
@@ -507,7 +507,7 @@ class Device(ClosesOnExit):
             focus_mdpt=start.focus_mdpt,
             temperature_mc=start.temperature_mc,
             status=FrameStatus.COMPLETE if complete else FrameStatus.INCOMPLETE,
-            received_ranges=assembly.received_ranges.count / assembly.received_ranges.size,
+            received_fraction=assembly.received_ranges.count / assembly.received_ranges.size,
             uncovered=uncovered,
             nonce=self._session.link.nonce,
             _recycle=lambda: pool.release(buffer),

@@ -89,7 +89,7 @@ class NotGenuine(ProtocolError):
 
 
 class Timeout(LensLinkError):
-    """Raised when a deadline passed; ``Device.outcome()`` tells of the request that was under way."""
+    """Raised when a deadline passed; ``Device.outcome()`` tells what became of the request."""
 
     exit_code = 8
 

@@ -19,7 +19,7 @@ class Stats:
     lost_packets: int
     """Packets missing from the lane's sequence."""
     discards: Mapping[str, int]
-    """Count by cause (:class:`lenslink_protocol.ids.DiscardReason`), causes that never occurred too."""
+    """Count by cause (:class:`lenslink_protocol.ids.DiscardReason`), zero counts included."""
     first_tile_ms: float | None
     """From the last capture or stream request to its first tile."""
     wire_bytes: int = 0

@@ -5,7 +5,7 @@ protocol: ask :meth:`Receiver.buffers` where the next bytes shall go, put them t
 :meth:`Receiver.received` how many they were. A tile whose header is sound goes straight to where
 its sink places it, so that nothing is copied between the transport and the frame.
 
-What cannot be used is counted by cause (:class:`~.ids.DiscardReason`) and never silently dropped. After
+Unusable input is counted by cause (:class:`~.ids.DiscardReason`), never silently dropped. After
 damage every byte behind the damaged header is searched again, so at most the damaged packet and
 one that ran into it are lost.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -48,7 +49,7 @@ def test_capture(cli, scene_url, scale):
     answer = json.loads(run.stdout)
     frame = answer["frame"]
     assert (frame["width"], frame["height"], frame["bits"], frame["cfa"]) == (256, 128, 14, "RGGB")
-    assert (frame["status"], frame["coverage"]) == ("complete", 1.0)
+    assert (frame["status"], frame["received_fraction"]) == ("complete", 1.0)
     assert answer["bytes"] == 2 * 256 * 128
     assert {cause for cause, count in answer["discards"].items() if count} <= scale.repeated
     assert 0 < answer["first_tile_ms"] <= answer["seconds"] * 1000
@@ -100,8 +101,8 @@ def test_stream_json(cli, scene_url):
 
 def test_a_closed_pipe_ends_it_quietly(cli, scene_url):
     process = cli.start("stream", scene_url(scene="prbs", width=320, height=240), "-o", "-")
-    assert len(process.stdout.read(100_000)) == 100_000
-    process.stdout.close()
+    with io.BufferedReader(process.stdout) as piped:
+        assert len(piped.read(100_000)) == 100_000
     assert process.stderr.read() == b""
     assert process.wait(PATIENCE_S) == 0
 
@@ -164,7 +165,7 @@ def test_a_terminal_sees_progress_and_nothing_is_left_of_it(cli, scene_url, scal
     assert "\x1b[2K" in terminal.text
     # Cursor shown again.
     assert terminal.text.rindex("\x1b[?25h") > terminal.text.rindex("\x1b[?25l")
-    discards = "|".join(["no rejects", *(rf"rejects: \d+ {cause}\b" for cause in scale.repeated)])
+    discards = "|".join(["no discards", *(rf"discards: \d+ {cause}\b" for cause in scale.repeated)])
     assert re.search(rf"5 frames, .*({discards})", terminal.text)
 
 

@@ -32,7 +32,7 @@ def test_it_leaves_two_files_and_says_what_it_measured(own_url: SceneUrl, tmp_pa
         assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["demo.dng", "demo.png"]
     assert done.stdout.count(" fps, ") >= 2  # a line each second, and the summary
-    assert "MB/s, 0 incomplete, no rejects" in done.stdout
+    assert "MB/s, 0 incomplete, no discards" in done.stdout
     assert "complete: 153.6 kB in " in done.stdout
     with Image.open(tmp_path / "out/demo.png") as picture:
         assert picture.size == (320, 240)

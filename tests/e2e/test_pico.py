@@ -25,7 +25,7 @@ import lenslink
 from lenslink import Device, FrameStatus
 from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError
-from lenslink_hil.benches.pico import PicoModule
+from lenslink_hil.benches.pico import BoardClocked, PicoModule
 from lenslink_hil.conformance.live import run_modules
 from lenslink_hil.conformance.run import NOT_CLAIMED, PASSED, module_cases
 from lenslink_hil.plant.patterns import pattern
@@ -70,7 +70,12 @@ def patience() -> Deadline:
 
 def opened(module: PicoModule) -> Device:
     host, port = module.board.address
-    return lenslink.open(f"usbip:{host}:{port}", timeout=PATIENCE_S)
+    return lenslink.open(f"usbip:{host}:{port}", timeout=PATIENCE_S, wrap=by_clock_of(module))
+
+
+def by_clock_of(module: PicoModule) -> Callable[[Any], Any]:
+    """The link's timers run by the emulated clock, however slow the emulator is."""
+    return lambda transport: BoardClocked(transport, module)
 
 
 def check_frames(device: Device, count: int = 2, during: Callable[[], Any] = lambda: None) -> None:
@@ -265,14 +270,16 @@ def terminal_of(module: PicoModule) -> Iterator[Terminal]:
         yield terminal
 
 
-def over(terminal: Terminal) -> Device:
-    return lenslink.open(f"serial:{terminal.path}", timeout=PATIENCE_S)
+def over(terminal: Terminal, module: PicoModule) -> Device:
+    url = f"serial:{terminal.path}"
+    return lenslink.open(url, timeout=PATIENCE_S, wrap=by_clock_of(module))
 
 
 def test_over_the_serial_port_alone(pico: Make) -> None:
-    with terminal_of(pico(cdc=True)) as terminal:
+    module = pico(cdc=True)
+    with terminal_of(module) as terminal:
         for _ in range(2):
-            with over(terminal) as lens:
+            with over(terminal, module) as lens:
                 check_frames(lens)
                 assert lens.stats.lost_packets == 0
 
@@ -280,8 +287,10 @@ def test_over_the_serial_port_alone(pico: Make) -> None:
 def test_the_serial_port_conforms(pico: Make, capsys: pytest.CaptureFixture[str]) -> None:
     areas = ("M-",) if NIGHTLY else ("M-FRAME", "M-CREDIT")
     cases = [case for case in module_cases() if case.clauses[0].startswith(areas)]
-    with terminal_of(pico(cdc=True)) as terminal:
-        found = list(run_modules(f"serial:{terminal.path}", cases, None, PATIENCE_S))
+    module = pico(cdc=True)
+    with terminal_of(module) as terminal:
+        url = f"serial:{terminal.path}"
+        found = list(run_modules(url, cases, None, PATIENCE_S, by_clock_of(module)))
     assert not [each for each in found if each.verdict not in (PASSED, NOT_CLAIMED)]
     passed = sum(each.verdict == PASSED for each in found)
     assert passed >= len(cases) // 2
@@ -289,9 +298,10 @@ def test_the_serial_port_conforms(pico: Make, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_serial_port_that_is_closed_in_the_middle_of_a_frame(pico: Make) -> None:
-    with terminal_of(pico(cdc=True)) as terminal:
+    module = pico(cdc=True)
+    with terminal_of(module) as terminal:
         for _ in range(3):
-            device = over(terminal)
+            device = over(terminal, module)
             frames = device.stream()
             next(frames).release()
             # Without a word to the module, as a host that is killed.
@@ -300,7 +310,7 @@ def test_a_serial_port_that_is_closed_in_the_middle_of_a_frame(pico: Make) -> No
                 for frame in frames:
                     frame.release()
             device.close()
-        with over(terminal) as lens:
+        with over(terminal, module) as lens:
             check_frames(lens)
 
 
@@ -309,7 +319,7 @@ def test_a_serial_port_whose_board_is_interrupted(pico: Make, how: str) -> None:
     """By a bus reset, a lock-up of its controller, a reset of the chip."""
     module = pico(cdc=True)
     with terminal_of(module) as terminal:
-        with pytest.raises(LensLinkError), over(terminal) as lens:
+        with pytest.raises(LensLinkError), over(terminal, module) as lens:
             check_frames(lens, 100, during=lambda: module.board.command(**{how: True}))
         if how != "reset":
             module.board.event("attached", patience())
@@ -323,7 +333,7 @@ def test_a_serial_port_whose_board_is_interrupted(pico: Make, how: str) -> None:
             deadline.check()
         else:
             break
-    with closing(Terminal(device)) as terminal, over(terminal) as lens:
+    with closing(Terminal(device)) as terminal, over(terminal, module) as lens:
         check_frames(lens)
 
 
@@ -331,7 +341,7 @@ def test_from_the_serial_link_to_the_repl_and_back(pico: Make) -> None:
     """As mpremote does it, between two sessions."""
     module = pico(cdc=True)
     with terminal_of(module) as terminal:
-        with over(terminal) as lens:
+        with over(terminal, module) as lens:
             check_frames(lens)
         # What comes together with the session's last words is still a packet's.
         until(module, 100_000)
@@ -343,7 +353,7 @@ def test_from_the_serial_link_to_the_repl_and_back(pico: Make) -> None:
             read_until(port, b"OK42\r\n")
             port.write(b"\x02\x04")
         module.board.event("attached", patience())
-    with terminal_of(module) as terminal, over(terminal) as lens:
+    with terminal_of(module) as terminal, over(terminal, module) as lens:
         check_frames(lens)
 
 

@@ -69,7 +69,7 @@ def test_the_header_compiles_and_has_every_offset(compiler, options, tool, tmp_p
     assert subprocess.run([program], check=False).returncode == 0
 
 
-def test_the_header_names_every_enumeration_but_the_rejects():
+def test_the_header_names_every_enumeration_but_the_discards():
     assert {each.__name__ for each in cheader.enums()} == {
         each.__name__ for each in (*codegen._TABLED, ids.MessageType, ids.ManifestKey)
     } - {"Reject"}

@@ -47,7 +47,7 @@ class Still:
 
 
 def listen(stream, chunk):
-    """What is used of pieces of hex and silences in ms, cut to *chunk* bytes; and the rejects."""
+    """What is used of pieces of hex and silences in ms, cut to *chunk* bytes; and the discards."""
     still = Still()
     listening = Listening(still, still)
     still.link = listening

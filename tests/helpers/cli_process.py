@@ -68,6 +68,8 @@ class Cli:
                 [*LENSLINK, *args],
                 cwd=self.folder,
                 env=self.environment | options.pop("environment", {}),
+                # A line that is read leaves what follows to communicate().
+                bufsize=0,
                 **(pipes | options),
             )
         self._started.append(process)

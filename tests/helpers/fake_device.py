@@ -25,7 +25,7 @@ def ramp(number):
 def torn(number):
     """The same with half of it missing."""
     frame = ramp(number)
-    frame.status, frame.received_ranges = FrameStatus.INCOMPLETE, 0.5
+    frame.status, frame.received_fraction = FrameStatus.INCOMPLETE, 0.5
     frame.pixels[HEIGHT // 2 :] = 0
     return frame
 

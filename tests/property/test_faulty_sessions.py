@@ -149,7 +149,7 @@ def test_random_faults(lanes: int, seed: int, capsys: pytest.CaptureFixture[str]
         f"{sessions} faulty sessions on {lanes} lanes, {frames} frames, {complete} complete, "
         f"{grown} blocks of memory more than at the beginning, "
         f"{time.monotonic() - began:.0f} s, seed {seed}\nfaults {dict(kinds)}\n"
-        f"rejects {dict(discards)}",
+        f"discards {dict(discards)}",
     )
     assert grown < 2000
     ends = {Kind.UNPLUG} if lanes == 1 else {Kind.UNPLUG, Kind.CUT}

@@ -80,7 +80,7 @@ def test_capture_json(device, capsys):
     assert answer["bytes"] > 0
     expected = {
         "number": 0, "width": WIDTH, "height": HEIGHT, "bits": 12, "cfa": "RGGB",
-        "status": "complete", "coverage": 1.0, "exposure_us": 12_500, "gain_milli": 2000,
+        "status": "complete", "received_fraction": 1.0, "exposure_us": 12_500, "gain_milli": 2000,
         "focus_mdpt": 2000, "timestamp_us": 123_456, "black": [64.0] * 4, "white": 4095,
         "orientation": 1,
     }  # fmt: skip
@@ -120,7 +120,7 @@ def test_an_incomplete_still_is_an_error(device, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     [line] = captured.err.splitlines()
-    assert "50.0 % of it arrived (rejects: 2 payload_crc)" in line
+    assert "50.0 % of it arrived (discards: 2 payload_crc)" in line
     assert "--allow-incomplete" in line
     assert files() == []
 
@@ -130,7 +130,7 @@ def test_an_incomplete_still_that_is_wanted(device, capsys):
     assert main(["capture", "fake:", "-o", "a.npy", "--json", "--allow-incomplete"]) == 0
     captured = capsys.readouterr()
     [answer] = objects(captured.out)
-    assert (answer["frame"]["status"], answer["frame"]["coverage"]) == ("incomplete", 0.5)
+    assert (answer["frame"]["status"], answer["frame"]["received_fraction"]) == ("incomplete", 0.5)
     assert "warning: the frame is incomplete" in captured.err
 
 
@@ -165,7 +165,7 @@ def test_stream_json(device, capsys):
     assert captured.err == ""
     *frames, summary = objects(captured.out)
     assert [frame["number"] for frame in frames] == [0, 1, 2]
-    assert {frame["schema"] for frame in frames} == {"lenslink.stream.frame/1"}
+    assert {frame["schema"] for frame in frames} == {"lenslink.stream.frame/2"}
     assert summary["schema"] == "lenslink.stream.summary/2"
     assert (summary["frames"], summary["incomplete"], summary["ended"]) == (3, 0, "frames")
     assert device.stopped

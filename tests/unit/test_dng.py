@@ -182,7 +182,7 @@ def awkward_frames():
         "infinite": make_frame(noise(), focus_mdpt=0, exposure_us=10**13, gain_milli=10**7),
         "zero": make_frame(noise(), exposure_us=0, gain_milli=0, focus_mdpt=-5),
         "part": make_frame(
-            noise(), status=FrameStatus.INCOMPLETE, received_ranges=0.9739, uncovered=((0, 96),)
+            noise(), status=FrameStatus.INCOMPLETE, received_fraction=0.9739, uncovered=((0, 96),)
         ),
     }
 
@@ -226,7 +226,7 @@ def test_exiftool_reads_what_the_frame_says(tmp_path):
 
 
 def test_an_incomplete_frame_says_so():
-    frame = make_frame(noise(), status=FrameStatus.INCOMPLETE, received_ranges=0.99999)
+    frame = make_frame(noise(), status=FrameStatus.INCOMPLETE, received_fraction=0.99999)
     with tifffile.TiffFile(dng(frame)) as tiff:
         text = tiff.pages.first.description
     assert text == "LensLink frame 12, 12 bit, incomplete: 99.9 % covered"

@@ -84,7 +84,7 @@ def test_a_frame_comes_with_all_that_is_known_of_it():
             assert frame.black == (1.0, 2.0, 3.0, 4.5)
             assert frame.active_area == (0, 0, HEIGHT, WIDTH)
             assert frame.status is FrameStatus.INCOMPLETE
-            assert frame.received_ranges == (SIZE - 6) / SIZE
+            assert frame.received_fraction == (SIZE - 6) / SIZE
             assert frame.uncovered == gaps
             assert 0 < frame.begun_ns <= frame.first_rows_ns <= frame.finished_ns <= before
             assert frame.pixels.shape == (HEIGHT, WIDTH)
@@ -698,7 +698,7 @@ def test_rows_and_gaps_that_lie_stay_inside_the_frame():
         struct.pack_into("<Q", ring._map, at + SLOT.at["covered_bytes"], 1 << 50)
         with reader.next() as frame:
             assert frame.rows_ready == HEIGHT
-            assert frame.received_ranges == 1
+            assert frame.received_fraction == 1
             struct.pack_into("<I", ring._map, at + SLOT.at["uncovered_count"], 17)
             with pytest.raises(ProtocolError, match="too many gaps"):
                 _ = frame.uncovered

@@ -484,7 +484,7 @@ def test_a_frame_that_is_said_to_have_begun_again_changes_nothing():
     harness.end()
     harness.frames.begun(0, 1, 0.0)
     assert harness.numbers() == [1]
-    assert not harness.rejects
+    assert not harness.discards
 
 
 # --- lanes -----------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def test_what_did_not_arrive_is_zero_and_said(ring):
         frame.wait()
         assert frame.status is FrameStatus.INCOMPLETE
         assert frame.uncovered == ((2 * STRIDE, 5 * STRIDE), (7 * STRIDE, SIZE))
-        assert frame.received_ranges == 0.5
+        assert frame.received_fraction == 0.5
         assert frame.packed[:, 0].tolist() == [9, 9, 0, 0, 0, 9, 9, 0]
     bench.reader.close()
 

@@ -71,7 +71,7 @@ def test_each_format_holds_the_frame(tmp_path):
         noise(128, 192),
         orientation=6,
         status=FrameStatus.INCOMPLETE,
-        received_ranges=0.5,
+        received_fraction=0.5,
         uncovered=((0, 10),),
     )
     for extension in EXTENSIONS:

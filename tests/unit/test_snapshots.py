@@ -157,7 +157,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "aborted": COUNTER,
         "bytes": COUNTER,
         "skipped": COUNTER,
-        "_rejects": COUNTER,
+        "_discards": COUNTER,
         "_pool": OUTSIDE,
         "_expect": OUTSIDE,
         "lanes": OTHER,

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, UsageError
-from lenslink.transports.base import DeviceInfo, Reading
+from lenslink.transports.base import DeviceInfo, Reading, Transport
 from lenslink.transports.usb import open_module
 from lenslink.transports.usb_lanes import UsbTransport
 from lenslink.url import Url
@@ -190,6 +190,20 @@ class PicoTransport(UsbTransport):
         except LensLinkError as error:
             why = str(error)
         return super()._lost(why)
+
+
+class BoardClocked:
+    """A transport to an emulated Pico by another way, with the board's clock for the link's timers.
+
+    >>> lenslink.open("serial:/dev/pts/3", wrap=lambda port: BoardClocked(port, module))
+    """
+
+    def __init__(self, transport: Transport, module: PicoModule) -> None:
+        self._transport = transport
+        self.now, self.reading = module.board.now, module.reading
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class PicoOpener:

@@ -134,7 +134,7 @@ def summary(result: dict[str, Any]) -> Iterator[str]:
     )
     yield (
         f"frames     {result['frames']} in {result['seconds']:.2f} s{clock}, "
-        f"{result['incomplete']} incomplete, {sum(result['rejects'].values())} rejects"
+        f"{result['incomplete']} incomplete, {sum(result['discards'].values())} discards"
     )
     if result["cpu_busy"] is not None:
         yield f"processor  {result['cpu_busy']:.0%} busy"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +20,7 @@ from lenslink.context import ClosesOnExit
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
 from lenslink.transports import open_transport, parse
-from lenslink.transports.base import MultiLaneTransport, Transport
+from lenslink.transports.base import ClockedTransport, MultiLaneTransport, Transport
 
 from ..commands.socket_address import Listener
 from .cases import Failed
@@ -49,6 +49,8 @@ class TransportWire:
         self._buffer = memoryview(bytearray(_BUFFER))
 
     def now(self) -> float:
+        if isinstance(self._transport, ClockedTransport):
+            return self._transport.now()
         return time.monotonic()
 
     def send(self, data: bytes, lane: int = 0) -> None:
@@ -97,21 +99,30 @@ class TransportWire:
 
 
 def run_modules(
-    url: str, cases: Sequence[ModuleCase], only: str | None, timeout: float
+    url: str,
+    cases: Sequence[ModuleCase],
+    only: str | None,
+    timeout: float,
+    wrap: Callable[[Transport], Transport] = lambda transport: transport,
 ) -> Iterator[Verdict]:
     """Every case on the module at *url*, which is opened once and again after each failure.
 
+    *wrap* may put a transport of its own around the module's.
     Raises what opening it raises at first; a module that cannot be opened any more is an error of
     each case that is left.
     """
     parsed = parse(url)
-    wire: TransportWire | None = TransportWire(open_transport(parsed, Deadline(timeout, "opening")))
+
+    def connect() -> TransportWire:
+        return TransportWire(wrap(open_transport(parsed, Deadline(timeout, "opening"))))
+
+    wire: TransportWire | None = connect()
     try:
         for case in cases:
             began = time.monotonic()
             try:
                 if wire is None:
-                    wire = TransportWire(open_transport(parsed, Deadline(timeout, "opening")))
+                    wire = connect()
                 outcome = run_module_case(case, wire)
             except LensLinkError as error:
                 outcome = (ERROR, f"the module cannot be opened again: {error}")

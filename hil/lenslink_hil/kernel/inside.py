@@ -35,6 +35,8 @@ def run_tests(transport: str, *paths: str) -> dict[str, Any]:
              "--lens", URLS[transport], "--tally", str(path), f"--timeout={_TEST_S}",
              "-v", "-rfE", "--tb=short", "--durations=40",
                 "--color=no", "-p", "no:cacheprovider", *paths],
+            # Time limits here are the guest's own already.
+            env={"LENSLINK_TEST_SLOWDOWN": "1"} | os.environ,
             check=False,
         )  # fmt: skip
         found = read(path)

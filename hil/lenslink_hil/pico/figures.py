@@ -19,9 +19,8 @@ import lenslink
 from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError
 from lenslink.image_files.atomic_file import publish
-from lenslink.transports.base import Transport
 
-from ..benches.pico import PicoModule
+from ..benches.pico import BoardClocked, PicoModule
 from ..benchmark.document import machine_lines, table
 from ..benchmark.link_rate import Effort, measure
 from ..benchmark.machine_info import describe
@@ -55,21 +54,10 @@ def _serial(effort: Effort) -> dict[str, Any]:
             lenslink.open(
                 f"serial:{terminal.path}",
                 timeout=_PATIENCE_S,
-                wrap=lambda transport: _Clocked(transport, module),
+                wrap=lambda transport: BoardClocked(transport, module),
             ) as device,
         ):
             return measure(device, effort, lambda _: None)
-
-
-class _Clocked:
-    """A port of the emulated Pico: its time is the board's."""
-
-    def __init__(self, transport: Transport, module: PicoModule) -> None:
-        self._transport = transport
-        self.now, self.reading = module.board.now, module.reading
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
 
 def _first_tile_ms() -> float:

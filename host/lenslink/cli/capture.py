@@ -91,11 +91,12 @@ def capture(
 
 
 def _check_complete(frame: Frame, device: Device, allowed: bool, screen: Screen) -> None:
-    if frame.received_ranges == 1 and frame.status.value == "complete":
+    if frame.received_fraction == 1 and frame.status.value == "complete":
         return
     # Rounded down: a frame that lacks a pixel never arrived to 100 %.
-    percent = int(frame.received_ranges * 1000) / 10
-    said = f"the frame is incomplete: {percent} % of it arrived ({show_discards(device.stats.discards)})"
+    percent = int(frame.received_fraction * 1000) / 10
+    counted = show_discards(device.stats.discards)
+    said = f"the frame is incomplete: {percent} % of it arrived ({counted})"
     if not allowed:
         raise ProtocolError(f"{said}; --allow-incomplete writes it all the same")
     screen.say(f"lenslink: warning: {said}")

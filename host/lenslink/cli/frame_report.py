@@ -103,7 +103,7 @@ def frame_json(frame: Frame) -> dict[str, object]:
         "packing": frame.layout.packing.value,
         "cfa": frame.cfa,
         "status": frame.status.value,
-        "coverage": frame.received_ranges,
+        "received_fraction": frame.received_fraction,
         "timestamp_us": frame.timestamp_us,
         "exposure_us": frame.exposure_us,
         "gain_milli": frame.gain_milli,

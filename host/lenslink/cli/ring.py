@@ -122,7 +122,7 @@ class _Report:
             "bits": frame.bits,
             "cfa": frame.cfa,
             "status": frame.status.value,
-            "coverage": frame.received_ranges,
+            "received_fraction": frame.received_fraction,
             "rows_at_first": rows,
             "latency_ms": latency,
             "mean": mean,

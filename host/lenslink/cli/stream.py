@@ -137,7 +137,7 @@ def _frames(device: Device, shot: Shot, tile_bytes: int | None) -> Generator[Fra
 def _hand_on(frame: Frame, sink: Sink, scale16: bool, as_json: bool) -> None:
     if as_json:
         try:
-            emit_json({"schema": "lenslink.stream.frame/1", **frame_json(frame)})
+            emit_json({"schema": "lenslink.stream.frame/2", **frame_json(frame)})
         except BrokenPipeError:
             raise Closed from None
     sink.write(frame, scale16)

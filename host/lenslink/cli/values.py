@@ -126,6 +126,6 @@ def show_bytes(count: float) -> str:
 
 
 def show_discards(discards: Mapping[str, int]) -> str:
-    """``no rejects``, or ``discards: 2 payload_crc, 1 noise``."""
+    """``no discards``, or ``discards: 2 payload_crc, 1 noise``."""
     counted = [f"{count} {cause}" for cause, count in discards.items() if count]
-    return f"rejects: {', '.join(counted)}" if counted else "no rejects"
+    return f"discards: {', '.join(counted)}" if counted else "no discards"

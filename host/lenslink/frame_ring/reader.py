@@ -517,7 +517,7 @@ class SharedFrame(ReleasesOnExit):
         return FrameStatus.COMPLETE if complete else FrameStatus.INCOMPLETE
 
     @property
-    def received_ranges(self) -> float:
+    def received_fraction(self) -> float:
         """Fraction of its bytes that arrived and passed their CRC."""
         size: int = self.stride * self.height
         return min(_int(self._end("covered_bytes")), size) / size

@@ -105,7 +105,7 @@ class FrameRing(ClosesOnExit):
     """A ring of frames that other processes read: a context manager.
 
     Hand it to :func:`lenslink.open`: frames are then received into its slots, and readers
-    (:class:`lenslink.FrameRingReader`, or C by ``lenslink_ring_reader.h``) see them while they come in.
+    (:class:`lenslink.FrameRingReader`, or C by ``lenslink_ring_reader.h``) see them as they arrive.
     At the end readers are told and the ring's name is free; frames they hold stay valid.
 
     *slots* are taken by frames under way, by one that waits for the program, and by those that

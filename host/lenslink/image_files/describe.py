@@ -7,7 +7,7 @@ import math
 
 from lenslink.frame import Frame, FrameStatus
 
-SCHEMA = "lenslink.frame/1"
+SCHEMA = "lenslink.frame/2"
 """Version of what :func:`metadata_json` writes; it changes when a key changes its meaning."""
 
 
@@ -27,7 +27,7 @@ def caption(frame: Frame) -> str:
     """
     status = frame.status.value
     if frame.status is not FrameStatus.COMPLETE:
-        status += f": {math.floor(frame.received_ranges * 1000) / 10:.1f} % covered"
+        status += f": {math.floor(frame.received_fraction * 1000) / 10:.1f} % covered"
     return f"LensLink frame {frame.number}, {frame.bits} bit, {status}"
 
 
@@ -67,7 +67,7 @@ def metadata_json(frame: Frame) -> str:
             "focus_mdpt": frame.focus_mdpt,
             "temperature_mc": frame.temperature_mc,
             "status": frame.status.value,
-            "coverage": frame.received_ranges,
+            "received_fraction": frame.received_fraction,
             "uncovered": [list(span) for span in frame.uncovered],
         },
         ensure_ascii=True,

@@ -1,7 +1,7 @@
 """Many tiles in one call: what a lane brings next is foreseen, received in its place, then checked.
 
 While the tiles of a frame come in order, the headers that follow are known but for their CRCs, and
-so is where each payload belongs (:mod:`.prediction`). So one list of buffers takes many packets, and
+so is where each payload belongs (:mod:`.prediction`). One list of buffers takes many packets, and
 what has come is compared with what was foreseen all at once. Nothing is believed for having been
 foreseen: every field of every header is compared and both CRCs are computed, as by the lane's own
 receiver (:mod:`lenslink_protocol.framing`).

@@ -215,7 +215,7 @@ def receive(data, pieces=0):
     return lane.payloads, lane.discards
 
 
-def rejects_of(data, now=0):
+def discards_of(data, now=0):
     """The discards that a receiver counts for *data* when it is asked once, at that time."""
     discards = {}
     receiver = framing.Receiver(discards)
@@ -254,16 +254,16 @@ def test_a_receiver_without_a_callback_for_used_sequences_goes_on():
 
 
 def test_a_fourth_byte_is_noise_and_three_may_begin_a_packet():
-    assert rejects_of(b"noi") == {}
-    assert rejects_of(b"nois") == {"noise": 1}
+    assert discards_of(b"noi") == {}
+    assert discards_of(b"nois") == {"noise": 1}
 
 
 def test_stalled_bytes_are_given_up_at_once_but_for_the_first():
     late = wire.STALL_MS * 1000
-    assert rejects_of(wire.MAGIC, late) == {"stall": 1}
-    assert rejects_of(wire.MAGIC + b"?", late) == {"stall": 1, "noise": 1}
+    assert discards_of(wire.MAGIC, late) == {"stall": 1}
+    assert discards_of(wire.MAGIC + b"?", late) == {"stall": 1, "noise": 1}
     # Another magic among them has waited as long.
-    assert rejects_of(wire.MAGIC + wire.MAGIC, late) == {"stall": 2, "noise": 1}
+    assert discards_of(wire.MAGIC + wire.MAGIC, late) == {"stall": 2, "noise": 1}
 
 
 def test_half_a_header_that_stalls_counts_as_one_stall():

@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any, Final, Protocol
 
 from lenslink import Device
+from lenslink.context import ClosesOnExit
 from lenslink.errors import LensLinkError
 from lenslink.transports import opener, parse
 from lenslink_protocol.packings import layout
@@ -97,7 +98,7 @@ def choose(rates: Mapping[Point, Sequence[float]]) -> Point:
     return best
 
 
-class Sweep:
+class Sweep(ClosesOnExit):
     """Measures the points of the link at *url*: a context manager.
 
     *open_url* opens a module as a context manager. *effort* is what each point takes; its packing
@@ -123,12 +124,6 @@ class Sweep:
         self._stack = ExitStack()
         self._device: Device | None = None
         self._lanes: int | None = None
-
-    def __enter__(self) -> Sweep:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
 
     def run(self) -> None:
         """Measure all points. Whatever interrupts it leaves what has been measured in place.
@@ -195,7 +190,7 @@ class Sweep:
             result = measure(device, effort, self._say)
             plan = device.configuration()
         except LensLinkError as error:
-            self._close()
+            self.close()
             if not self.results:
                 raise
             self.not_run.append({**_settings(point), "why": str(error)})
@@ -211,12 +206,13 @@ class Sweep:
     def _open(self, lanes: int | None) -> Device:
         """Return the module opened with so many lanes."""
         if self._device is None or self._lanes != lanes:
-            self._close()
+            self.close()
             self._device = self._stack.enter_context(self._open_url(with_lanes(self.url, lanes)))
             self._lanes = lanes
         return self._device
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the module. It may be opened again."""
         self._device = None
         self._stack.close()
 

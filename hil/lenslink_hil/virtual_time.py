@@ -18,13 +18,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from lensfw import module as firmware
+from lenslink.receive.assembly import Assembly
 from lenslink.receive.frame_pool import Pool
-from lenslink.receive.reassembly import Assembly, Reassembly
+from lenslink.receive.reassembly import Reassembly
 from lenslink.receive.unpacking import pack
 from lenslink_protocol.ids import DiscardReason
 from lenslink_protocol.link import Link, Request
 from lenslink_protocol.messages import AnyMessage, Configure, Configured, StartStream, Stop
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 
 Picture = Callable[[int], bytes]
 """The rows of a frame by its number."""
@@ -85,7 +86,7 @@ class InstantPorts:
         rows = self._picture(number)
         if self._width is not None:
             pixels = np.frombuffer(rows, "<u2").reshape(-1, self._width)
-            rows = pack(pixels, layout(pixel_format)).tobytes()
+            rows = pack(pixels, find_layout(pixel_format)).tobytes()
         self._rows = memoryview(rows)
 
     def rows_read(self, view: memoryview) -> int:
@@ -195,12 +196,12 @@ class VirtualLinks:
 
     def call(self, message: AnyMessage, limit_s: float = 5.0) -> AnyMessage | None:
         """A request's answer; None if none came in time."""
-        return self._answer(self.link.request(message, self.clock.seconds), limit_s)
+        return self._answer(self.link.send_request(message, self.clock.seconds), limit_s)
 
     def open(self, limit_s: float = 5.0) -> bool:
         """Hello; whether it was answered."""
-        reply = self._answer(self.link.hello(self.clock.seconds), limit_s)
-        self.frames.resend = True
+        reply = self._answer(self.link.send_hello(self.clock.seconds), limit_s)
+        self.frames.can_resend = True
         return reply is not None
 
     def start(self, stream: int, mode: int) -> None:
@@ -214,23 +215,23 @@ class VirtualLinks:
     def stop(self, stream: int) -> None:
         """Stop a stream and forget what is left of it."""
         self.call(Stop(stream))
-        self.frames.abandon(stream)
+        self.frames.drop_stream(stream)
 
     def kill_lane(self, lane: int) -> None:
         """Cut a lane other than 0: what is on it never arrives, and both ends know."""
         del self._up[lane]
         self._arrivals = [each for each in self._arrivals if each[2] != lane]
         heapq.heapify(self._arrivals)
-        self.link.lane_lost(lane)
+        self.link.on_lane_end(lane)
 
     def frame(self, limit_s: float) -> Assembly | None:
         """The next finished frame, or None."""
-        self.run(lambda: bool(self.frames.finished), limit_s)
-        return self.frames.finished.popleft() if self.frames.finished else None
+        self.run(lambda: bool(self.frames.finished_frames), limit_s)
+        return self.frames.finished_frames.popleft() if self.frames.finished_frames else None
 
     def _answer(self, request: Request, limit_s: float) -> AnyMessage | None:
-        self.run(lambda: request.done, limit_s)
-        self.link.forget(request)
+        self.run(lambda: request.is_done, limit_s)
+        self.link.forget_request(request)
         return request.reply
 
     def _step(self) -> None:

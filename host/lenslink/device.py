@@ -30,7 +30,7 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
-from lenslink_protocol.packings import Packing, layout
+from lenslink_protocol.packings import Packing, find_layout
 
 from .authentication import Authenticator, authenticate
 from .context import ClosesOnExit
@@ -46,7 +46,7 @@ from .errors import (
 )
 from .frame import ColorCalibration, Frame, FrameStatus, Identity
 from .lock import ModuleLock, key_of
-from .receive.reassembly import Assembly, rows
+from .receive.assembly import Assembly
 from .request_handle import RequestHandle
 from .session import Session
 from .settings import (
@@ -183,7 +183,7 @@ class Device(ClosesOnExit):
     @property
     def stands(self) -> bool:
         """Whether the last session was ended by the module itself: then :meth:`renew` may do."""
-        return self._session.link.closed is not None
+        return self._session.link.close_message is not None
 
     def renew(self, timeout: float | None = None) -> None:
         """Open another session over the transport that still stands.
@@ -213,7 +213,7 @@ class Device(ClosesOnExit):
         """The code of the module's pixels in that packing; 0, its own choice, for None."""
         if packing is None:
             return 0
-        known = {layout(code).packing: code for code in self.manifest.formats}
+        known = {find_layout(code).packing: code for code in self.manifest.formats}
         if packing not in known:
             raise UsageError(f"the module has no packing '{packing}' (it has {', '.join(known)})")
         return known[Packing(packing)]
@@ -266,7 +266,7 @@ class Device(ClosesOnExit):
             mode is not None
             and (answer.width, answer.height) == (mode.width, mode.height)
             and answer.pixel_format in self.manifest.formats
-            and answer.stride == layout(answer.pixel_format).bytes_of(answer.width)
+            and answer.stride == find_layout(answer.pixel_format).count_bytes(answer.width)
             and answer.frame_bytes == answer.stride * answer.height
         )
         if not fits:
@@ -384,13 +384,13 @@ class Device(ClosesOnExit):
             # Whoever ends a stream is told of a broken link by the next call that needs it.
             return
         finally:
-            self._session.frames.abandon(stream)
+            self._session.frames.drop_stream(stream)
 
     def flush(self, timeout: float | None = None) -> Flushed:
         """End every stream; when it returns, nothing of an earlier request follows."""
         answer = self._session.call(Flush(), Flushed, self._deadline(timeout, "the flush"))
         for stream in (PREVIEW, STILL):
-            self._session.frames.abandon(stream)
+            self._session.frames.drop_stream(stream)
         return answer
 
     # --- the rest -------------------------------------------------------------------------
@@ -421,13 +421,13 @@ class Device(ClosesOnExit):
         """What was counted since the module was opened."""
         frames = self._session.frames
         first = None
-        if self._asked is not None and frames.first_tile is not None:
-            first = (frames.first_tile - self._asked) * 1000
+        if self._asked is not None and frames.first_tile_time is not None:
+            first = (frames.first_tile_time - self._asked) * 1000
         return Stats(
-            bytes=frames.bytes,
+            bytes=frames.counters.tile_bytes,
             complete=self._complete,
             incomplete=self._incomplete,
-            lost_packets=self._session.link.lost,
+            lost_packets=self._session.link.lost_packets,
             discards={cause.value: self._session.discards[cause] for cause in DiscardReason},
             first_tile_ms=first,
             wire_bytes=self._session.wire_bytes,
@@ -473,14 +473,14 @@ class Device(ClosesOnExit):
 
     def _begin(self) -> None:
         self._asked = self._session.now()
-        self._session.frames.first_tile = None
+        self._session.frames.first_tile_time = None
 
     def _frame(self, assembly: Assembly) -> Frame:
         start = assembly.start
         if start is None:
             raise ProtocolError("a frame without its beginning")
-        complete = assembly.complete
-        uncovered = assembly.clear_gaps()
+        complete = assembly.is_complete
+        uncovered = assembly.missing_ranges
         if complete:
             self._complete += 1
         else:
@@ -489,8 +489,8 @@ class Device(ClosesOnExit):
         black = start.black_milli
         pool, buffer = self._session.pool, assembly.buffer
         return Frame(
-            packed=rows(assembly),
-            layout=assembly.layout,
+            packed=assembly.view_rows(),
+            layout=assembly.geometry.layout,
             bits=start.bits,
             cfa=Cfa(start.cfa).name,
             black=(black[0] / 1000, black[1] / 1000, black[2] / 1000, black[3] / 1000),

@@ -111,13 +111,13 @@ class Frame(ReleasesOnExit):
 
     @property
     def width(self) -> int:
-        return self.layout.pixels_of(int(self.packed.shape[1]))
+        return self.layout.count_pixels(int(self.packed.shape[1]))
 
     @property
     def mask(self) -> NDArray[np.bool_]:
         """(H, W) bool: True where the pixel arrived. Computed when asked for."""
         width, stride, layout = self.width, int(self.packed.shape[1]), self.layout
-        group, size = layout.group, layout.bytes_of(layout.group)
+        group, size = layout.group, layout.count_bytes(layout.group)
         covered = np.ones(self.height * width, dtype=np.bool_)
         for start, end in self.uncovered:
             # Whole groups: what shares a byte with what is missing, is missing.

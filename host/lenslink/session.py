@@ -34,9 +34,10 @@ from .errors import (
     Timeout,
     VersionMismatch,
 )
+from .receive.assembly import Assembly
 from .receive.frame_pool import Pool
 from .receive.reader import SessionReader
-from .receive.reassembly import Assembly, Reassembly
+from .receive.reassembly import Reassembly
 from .request_handle import RequestHandle
 from .transports.base import (
     ClockedTransport,
@@ -88,12 +89,12 @@ class Session:
 
     def hello(self, deadline: Deadline) -> HelloReply:
         """Open the session; :exc:`~lenslink.errors.VersionMismatch` if there is no common one."""
-        request = self.link.hello(self.now())
-        self.pump(lambda: request.done or self.discards[DiscardReason.VERSION] > 0, deadline)
-        if not request.done:
+        request = self.link.send_hello(self.now())
+        self.pump(lambda: request.is_done or self.discards[DiscardReason.VERSION] > 0, deadline)
+        if not request.is_done:
             raise VersionMismatch("the module speaks another major version of the protocol")
         reply = self._checked(request.reply, HelloReply)
-        self.frames.resend = bool(reply.capabilities & Capability.RESEND)
+        self.frames.can_resend = bool(reply.capabilities & Capability.RESEND)
         return reply
 
     def manifest(self, deadline: Deadline) -> Manifest:
@@ -119,20 +120,20 @@ class Session:
 
         Raises :exc:`~lenslink.errors.DeviceError` when the module refuses.
         """
-        request = self.link.request(message, self.now())
+        request = self.link.send_request(message, self.now())
         self.last = RequestHandle(self.link.nonce, request.id, message.TYPE)
         try:
-            self.pump(lambda: request.done, deadline)
+            self.pump(lambda: request.is_done, deadline)
         except (Disconnected, Timeout) as error:
             error.request = self.last
             raise
         finally:
-            self.link.forget(request)
+            self.link.forget_request(request)
         return self._checked(request.reply, reply)
 
     def frame(self, stream: int, deadline: Deadline) -> Assembly:
         """The next frame of *stream*; frames of other streams stay queued."""
-        finished = self.frames.finished
+        finished = self.frames.finished_frames
 
         def found() -> Assembly | None:
             return next((a for a in finished if a.stream == stream), None)
@@ -159,8 +160,8 @@ class Session:
                 link.resume(now)
             link.poll(now)
             self._flush(deadline)
-            if link.closed is not None:
-                reason = _name(CloseReason, link.closed.reason)
+            if link.close_message is not None:
+                reason = _name(CloseReason, link.close_message.reason)
                 raise Disconnected(f"the module ended the session ({reason})")
             if link.is_silent(now):
                 # Whoever was away for long has to listen before it can tell. Noise is no sign.
@@ -173,13 +174,13 @@ class Session:
             # While bytes flow, time is looked after once a turn, not at each call.
             while self._reader.receive(wait) and not until() and self.now() - now < _TURN_S:
                 self._flush(deadline)
-                if link.closed is not None:
+                if link.close_message is not None:
                     break
 
     def close(self, deadline: Deadline) -> None:
         """Say goodbye if the module still listens, and let go of it. Never raises."""
         try:
-            self.link.close(CloseReason.ORDERLY)
+            self.link.send_close(CloseReason.ORDERLY)
             self._flush(deadline)
         except (Disconnected, Timeout):
             pass
@@ -190,7 +191,7 @@ class Session:
     def release(self) -> None:
         """Let go of the memory of frames that nobody has taken; the transport stays."""
         for stream in list(self.configurations):
-            self.frames.abandon(stream)
+            self.frames.drop_stream(stream)
         self.pool.clear()
 
     def _flush(self, deadline: Deadline) -> None:

@@ -18,7 +18,7 @@ from .messages import (
     ScaleEntry,
     SensorEntry,
 )
-from .packings import Layout, Packing, is_known, layout, pixel_format
+from .packings import Layout, Packing, find_layout, find_pixel_format, is_known
 from .params import MAX_HEIGHT, MAX_MANIFEST, MAX_WIDTH, MIN_SIDE
 
 _HEAD = struct.Struct("<HH")
@@ -157,8 +157,8 @@ def _formats(codes: list[int], sensor: SensorEntry) -> tuple[PixelFormat, ...]:
         raise Malformed(f"a manifest with {len(codes)} pixel formats")
     own = Cfa(sensor.cfa)
     if not codes:
-        return (pixel_format(Packing.UNPACKED, sensor.bits, own),)
-    known = [layout(code) for code in codes if is_known(code)]
+        return (find_pixel_format(Packing.UNPACKED, sensor.bits, own),)
+    known = [find_layout(code) for code in codes if is_known(code)]
     if not known or not all(_holds(each, sensor) for each in known):
         raise Malformed(f"impossible pixel formats: {', '.join(f'0x{code:08X}' for code in codes)}")
     return tuple(each.code for each in known)

@@ -11,8 +11,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from helpers import module_world
+from lenslink.receive.assembly import Assembly
 from lenslink.receive.frame_pool import Buffer, Pool
-from lenslink.receive.reassembly import Assembly, Reassembly
+from lenslink.receive.reassembly import Reassembly
 from lenslink_hil.faults.fault_plan import Damage, Fault, FaultPlan, Kind, Plug
 from lenslink_hil.faults.faulty_link import faulty_lines
 from lenslink_hil.virtual_time import Line, VirtualLinks
@@ -142,15 +143,15 @@ class FaultHarness(VirtualLinks):
         outcome.intact = self._intact()
         outcome.discards = Counter({cause.value: n for cause, n in self.discards.items() if n})
         outcome.module_discards = Counter(self.module.link.discards)
-        outcome.lost = self.link.lost
+        outcome.lost = self.link.lost_packets
         return outcome
 
     def abandon(self) -> int:
         """What a driver does with a session that has ended; how many buffers are still out."""
         for lane in self.link.lanes:
-            self.frames.release(lane.number)
+            self.frames.cancel_reservation(lane.number)
         for stream in (0, 1):
-            self.frames.abandon(stream)
+            self.frames.drop_stream(stream)
         return self.pool.out
 
     def drain(self, seconds: float) -> None:
@@ -172,7 +173,7 @@ class FaultHarness(VirtualLinks):
 
     def _talk(self, outcome: Outcome, manifest: bool) -> None:
         outcome.opened = self._ask(None, None)
-        self.frames.resend = True
+        self.frames.can_resend = True
         if outcome.opened and manifest:
             outcome.manifest = self._ask(GetManifest(0), ManifestPiece)
         if outcome.opened:
@@ -183,33 +184,33 @@ class FaultHarness(VirtualLinks):
                 self._take(outcome)
         if outcome.opened and not self.dead:
             self._ask(Configure(1, 1, MODE, 0, 0), Configured)
-        self.link.close(CloseReason.ORDERLY)
+        self.link.send_close(CloseReason.ORDERLY)
         self.drain(0.002)
 
     def _ask(self, message: object, kind: type | None) -> bool:
         if message is None:
-            request = self.link.hello(self.clock.seconds)
+            request = self.link.send_hello(self.clock.seconds)
         else:
-            request = self.link.request(message, self.clock.seconds)
-        self.run(lambda: request.done or self.dead, _DEADLINE_S)
-        self.link.forget(request)
+            request = self.link.send_request(message, self.clock.seconds)
+        self.run(lambda: request.is_done or self.dead, _DEADLINE_S)
+        self.link.forget_request(request)
         if kind is Configured and isinstance(request.reply, Configured) and not message.flags:
             self.configurations[message.stream] = request.reply
-        return request.done and (kind is None or isinstance(request.reply, kind))
+        return request.is_done and (kind is None or isinstance(request.reply, kind))
 
     def _take(self, outcome: Outcome) -> None:
-        self.run(lambda: bool(self.frames.finished) or self.dead, _DEADLINE_S)
-        if not self.frames.finished:
+        self.run(lambda: bool(self.frames.finished_frames) or self.dead, _DEADLINE_S)
+        if not self.frames.finished_frames:
             return
-        frame: Assembly = self.frames.finished.popleft()
+        frame: Assembly = self.frames.finished_frames.popleft()
         want = picture(frame.number)
         got = frame.buffer.tobytes()
         at = 0
-        for start, end in (*frame.received_ranges.gaps(0, len(want)), (len(want), 0)):
+        for start, end in (*frame.received_ranges.find_gaps(0, len(want)), (len(want), 0)):
             if got[at:start] != want[at:start]:
                 outcome.wrong.append(frame.number)
             at = end
-        outcome.complete[frame.number] = frame.received_ranges.complete
+        outcome.complete[frame.number] = frame.received_ranges.is_complete
         self.pool.release(frame.buffer)
 
     def _intact(self) -> set[int]:

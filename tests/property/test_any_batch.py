@@ -71,7 +71,7 @@ class Host:
     def __init__(self, plan: Configured, lanes: int, resend: bool, fast: bool) -> None:
         self.discards: Counter[DiscardReason] = Counter()
         self.frames = Counting(Poisoned(), self.discards, {0: plan, 1: plan}.get)
-        self.frames.resend = resend
+        self.frames.can_resend = resend
         self.link = Link(NONCE, self.frames, self.discards, lanes)
         known = HelloReply.decode(HelloReply.FIXED.size.to_bytes(HelloReply.FIXED.size, "little"))
         capabilities = Capability.RESEND if resend else Capability(0)
@@ -86,7 +86,7 @@ class Host:
     def deliver(self, lane: int, data: bytes) -> None:
         """*data* is there to be received at this moment."""
         end = self.ends[lane]
-        feed(data, end.buffers, lambda count: end.received(count, self.now))
+        feed(data, end.get_buffers, lambda count: end.received(count, self.now))
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -99,8 +99,8 @@ class Host:
     def state(self) -> dict[str, object]:
         """All that a user or a module could see of it."""
         frames = []
-        for each in self.frames.finished:
-            gaps = tuple(each.received_ranges.gaps(0, each.received_ranges.size))
+        for each in self.frames.finished_frames:
+            gaps = tuple(each.received_ranges.find_gaps(0, each.received_ranges.size))
             shown = each.buffer.copy()
             for start, end in gaps:
                 shown[start:end] = 0
@@ -108,7 +108,11 @@ class Host:
         # How often noise was counted depends on how the bytes were cut.
         discards = {cause: n for cause, n in self.discards.items() if cause != DiscardReason.NOISE}
         under_way = [
-            (each.number, each.received_ranges.gaps(0, each.received_ranges.size), each.reserved)
+            (
+                each.number,
+                each.received_ranges.find_gaps(0, each.received_ranges.size),
+                each.reserved,
+            )
             for each in self.frames._open.values()
         ]
         return {
@@ -116,9 +120,9 @@ class Host:
             "under way": under_way,
             "discards": discards,
             "noise": self.discards[DiscardReason.NOISE] > 0,
-            "lost": self.link.lost,
-            "bytes": self.frames.bytes,
-            "counts": (self.frames.aborted, self.frames.skipped),
+            "lost": self.link.lost_packets,
+            "bytes": self.frames.counters.tile_bytes,
+            "counts": (self.frames.counters.aborted_frames, self.frames.counters.skipped_frames),
             "sequences": [lane.last_sequence for lane in self.link.lanes],
             "arrived": self.link._arrived,
             "positions": self.frames._position,
@@ -135,7 +139,7 @@ class Slow:
         self._lane = lane
 
     def buffers(self):
-        return self._link.lanes[self._lane].receiver.buffers()
+        return self._link.lanes[self._lane].receiver.get_buffers()
 
     def received(self, count: int, now: float) -> None:
         self._link.received(count, now, self._lane)
@@ -307,7 +311,7 @@ def test_most_of_a_sound_frame_comes_in_batches(pixel_format, shape, lanes):
     assert not host.discards
     assert [frame[2] for frame in host.state()["frames"]] == [()] * 4
     if tiles >= 4 * 24 and lanes == 1:
-        assert host.frames.batched > host.frames.bytes // 2
+        assert host.frames.batched > host.frames.counters.tile_bytes // 2
 
 
 @pytest.mark.parametrize("what", recorded_session.FAULTS)

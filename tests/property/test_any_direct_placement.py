@@ -81,7 +81,7 @@ class Placing(Host):
         """Receive what is there."""
         while True:
             self.pool.grant()
-            count, _ = self._records.read_into(self.ends[0].buffers())
+            count, _ = self._records.read_into(self.ends[0].get_buffers())
             if not count:
                 return
             self.ends[0].received(count, self.now)
@@ -181,9 +181,9 @@ def compare(plan: Configured, resend: bool, coded: list[bytes], cut) -> Placing:
             mask[start:end] = False
         source = picture(number, plan).reshape(-1)
         assert (np.frombuffer(shown, np.uint8)[mask] == source[mask]).all()
-    for each in list(fast.frames.finished):
+    for each in list(fast.frames.finished_frames):
         fast.pool.release(each.buffer)
-    fast.frames.finished.clear()
+    fast.frames.finished_frames.clear()
     return fast
 
 
@@ -229,14 +229,16 @@ def test_a_sound_stream_is_never_copied(pixel_format, shape, burst, resend, monk
             for at in range(first, min(first + burst, len(coded))):
                 module.send(at, coded[at])
             host.read()
-        [frame] = host.frames.finished
+        [frame] = host.frames.finished_frames
         assert (frame.buffer == picture(number, plan).reshape(-1)).all()
         assert np.shares_memory(frame.buffer, host.pool.memory)
         host.pool.release(frame.buffer)
-        host.frames.finished.clear()
+        host.frames.finished_frames.clear()
         del frame
         host.read()
-    assert host.placed == host.frames.bytes // (len(coded[1]) - HEADER_BYTES) or shape == (WIDTH, 5)
+    assert host.placed == host.frames.counters.tile_bytes // (
+        len(coded[1]) - HEADER_BYTES
+    ) or shape == (WIDTH, 5)
     assert not any(copies)
     assert not host.discards
 
@@ -259,10 +261,9 @@ def test_a_frame_that_ends_before_its_slot_is_given_back_is_out_of_reach():
             host.put(record(Record.BYTES, len(data), 0, data))
     host.read()
     host.wait(5.0)
-    [assembly] = host.frames.finished
+    [assembly] = host.frames.finished_frames
     gap = slice(4 * plan.stride, 6 * plan.stride)
     frame.memory[:] = bytes([0xEE]) * plan.frame_bytes
-    assembly.clear_gaps()
     expected = picture(0, plan).reshape(-1).copy()
     expected[gap] = 0
     assert (assembly.buffer == expected).all()
@@ -298,7 +299,7 @@ def test_a_place_that_is_wrong_is_not_believed():
         host.read()
     frame.end()
     host.read()
-    [assembly] = host.frames.finished
+    [assembly] = host.frames.finished_frames
     assert assembly.complete
     assert (assembly.buffer == picture(0, plan).reshape(-1)).all()
     assert not host.discards
@@ -317,7 +318,7 @@ def test_a_damaged_repeat_spoils_nothing():
     for number, data in enumerate(coded):
         module.send(number, data)
     host.read()
-    [assembly] = host.frames.finished
+    [assembly] = host.frames.finished_frames
     assert assembly.complete
     assert (assembly.buffer == picture(0, plan).reshape(-1)).all()
     assert host.placed == HEIGHT
@@ -379,7 +380,7 @@ def test_a_frame_that_is_kept_stays_what_it_was():
         for at, data in enumerate(coded):
             module.send(at, data)
             host.read()
-        kept.append(host.frames.finished.popleft().buffer)
+        kept.append(host.frames.finished_frames.popleft().buffer)
     assert host.placed == SLOTS * HEIGHT // 2
     for number, buffer in enumerate(kept):
         assert (buffer == picture(number, plan).reshape(-1)).all()

@@ -7,7 +7,7 @@ from typing import Any
 
 from lenslink_protocol.framing import VERSION, encode_packet
 from lenslink_protocol.ids import DiscardReason
-from lenslink_protocol.link import CAPABILITIES, Link, Missing, Request
+from lenslink_protocol.link import CAPABILITIES, Link, MissingParts, Request
 from lenslink_protocol.messages import BY_TYPE, HEADER, AnyMessage, Header, HelloReply
 from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL
 
@@ -20,11 +20,11 @@ class Frames:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
-        self.lost: list[Missing] = []
+        self.lost: list[MissingParts] = []
         self.lanes: Any = ()
         self.memory: memoryview | None = None
 
-    def place(self, header, lane=0):
+    def reserve_buffer(self, header, lane=0):
         self.calls.append(("place", header.frame))
         return self.memory
 
@@ -99,7 +99,7 @@ class Host:
         rest = memoryview(data)
         while rest:
             taken = 0
-            for buffer in self.link.lanes[lane].receiver.buffers():
+            for buffer in self.link.lanes[lane].receiver.get_buffers():
                 piece = rest[: len(buffer)]
                 buffer[: len(piece)] = piece
                 rest = rest[len(piece) :]
@@ -118,7 +118,7 @@ class Host:
 def opened(reply: HelloReply = REPLY, lanes: int = 1) -> Host:
     """A host with a session; what it sent for it has been read."""
     host = Host(lanes)
-    request: Request = host.link.hello(0.0)
+    request: Request = host.link.send_hello(0.0)
     host.say(reply, request.id)
     host.sent()
     return host

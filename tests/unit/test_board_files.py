@@ -14,7 +14,7 @@ from lenslink.receive.unpacking import pack
 from lenslink_hil.benches.board_profile import FIRMWARE, board_names, load_board, tile_bytes
 from lenslink_hil.flash.board_files import board_files, mpy_cross
 from lenslink_hil.plant.patterns import Pattern
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 from lenslink_protocol.params import MAX_PAYLOAD
 
 BOARDS = [name for name in board_names() if load_board(name).image]
@@ -141,8 +141,8 @@ def test_a_board_s_pixels_are_the_pattern(packing, number):
     code = told["sensor"]["formats"][packing]
     rows = GeneratedRows(told["sensor"], told["seed"])
     rows.rows_request(number, 0, (0, 0, 0), code, (128, 96))
-    found = layout(code)
-    got = memoryview(bytearray(found.bytes_of(128) * 96))
+    found = find_layout(code)
+    got = memoryview(bytearray(found.count_bytes(128) * 96))
     assert rows.rows_read(got) == len(got)
     wanted = Pattern("prbs", 12, "RGGB", 77).rows(128, number, 0, 96)
     assert bytes(got) == pack(np.asarray(wanted), found).tobytes()

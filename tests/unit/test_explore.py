@@ -198,14 +198,14 @@ def the_frame_end_does_not_wait(patch: pytest.MonkeyPatch) -> None:
 
 @bug(Bounds(losses=0, duplicates=0, swaps=0, restarts=0, lanes=2), "still holds the rest")
 def the_host_does_not_wait_for_stragglers(patch: pytest.MonkeyPatch) -> None:
-    end = Reassembly.end
+    end = Reassembly.on_frame_end
 
     def hasty(self: Reassembly, header: Any, message: Any, now: float) -> None:
         end(self, header, message, now)
         for assembly in list(self._open.values()):
             self._finish(assembly)
 
-    patch.setattr(Reassembly, "end", hasty)
+    patch.setattr(Reassembly, "on_frame_end", hasty)
 
 
 @bug(SINGLE, "wrong pixel")
@@ -225,7 +225,7 @@ def a_resend_is_answered_with_another_tile(patch: pytest.MonkeyPatch) -> None:
 
 @bug(SINGLE, "wrong pixel")
 def coverage_is_set_before_the_crc(patch: pytest.MonkeyPatch) -> None:
-    place = Reassembly.place
+    place = Reassembly.reserve_buffer
 
     def trusting(self: Reassembly, header: Any, lane: int) -> memoryview | None:
         found = place(self, header, lane)
@@ -233,7 +233,7 @@ def coverage_is_set_before_the_crc(patch: pytest.MonkeyPatch) -> None:
             self._open[header.frame].received_ranges.add(*self._open[header.frame].reserved[lane])
         return found
 
-    patch.setattr(Reassembly, "place", trusting)
+    patch.setattr(Reassembly, "reserve_buffer", trusting)
 
 
 @bug(SINGLE, "wrong pixel|repr|IndexError|struct|range")
@@ -252,12 +252,12 @@ def the_payload_is_not_checked(patch: pytest.MonkeyPatch) -> None:
 
 @bug(SINGLE, "still holds the rest|no way to a good end")
 def nothing_is_asked_for_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reassembly, "missing", lambda self, now: [])
+    patch.setattr(Reassembly, "find_missing", lambda self, now: [])
 
 
 @bug(SINGLE, "no way to a good end")
 def requests_are_not_repeated(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(host_link.Request, "due", lambda self, now: False)
+    patch.setattr(host_link.Request, "take_due", lambda self, now: False)
 
 
 @bug(Bounds(losses=0, duplicates=0, swaps=0, restarts=1), ".")

@@ -45,20 +45,20 @@ class Harness:
         return Header(0x10, kind, 0, stream, 0, 0, frame, *place, length, 0, 0)
 
     def start(self, frame, stream=0):
-        self.frames.start(self.header(MessageType.FRAME_START, frame, stream), START, 0)
+        self.frames.on_frame_start(self.header(MessageType.FRAME_START, frame, stream), START, 0)
 
     def strip(self, frame, first, rows, value, stream=0):
         """Rows as a receiver brings them: in place where the reassembly says so."""
         payload = bytes([value]) * (rows * STRIDE)
         place = (0, first, WIDTH, rows)
         header = self.header(MessageType.TILE, frame, stream, place, len(payload))
-        memory = self.frames.place(header)
+        memory = self.frames.reserve_buffer(header)
         if memory is not None:
             memory[:] = payload
-        self.frames.tile(header, memoryview(payload), memory is not None, 0)
+        self.frames.on_tile(header, memoryview(payload), memory is not None, 0)
 
     def end(self, frame, stream=0):
-        self.frames.end(self.header(MessageType.FRAME_END, frame, stream), END, 0)
+        self.frames.on_frame_end(self.header(MessageType.FRAME_END, frame, stream), END, 0)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_rows_are_ready_as_far_as_nothing_is_missing(ring):
         assert frame.finished
         assert frame.status is FrameStatus.COMPLETE
         assert np.all(frame.packed == 9)
-        [assembly] = bench.frames.finished
+        [assembly] = bench.frames.finished_frames
         assert np.shares_memory(assembly.buffer, ring_memory(ring))
     bench.reader.close()
 
@@ -112,7 +112,7 @@ def test_what_did_not_arrive_is_zero_and_said(ring):
 
 def test_a_frame_whose_start_was_late_shows_its_rows_then(ring):
     bench = Harness(ring)
-    bench.frames.resend = True
+    bench.frames.can_resend = True
     bench.strip(1, 0, 3, 9)
     with pytest.raises(Timeout):
         bench.reader.next()
@@ -127,7 +127,7 @@ def test_a_stream_that_is_stopped_gives_its_frame_up(ring):
     bench.start(1)
     bench.strip(1, 0, 3, 9)
     with bench.reader.next() as frame:
-        bench.frames.abandon(0)
+        bench.frames.drop_stream(0)
         assert frame.finished
         assert frame.status is FrameStatus.INCOMPLETE
         assert frame.packed.shape == (3, STRIDE)
@@ -142,7 +142,7 @@ def test_memory_comes_back_by_release_and_with_the_last_view(ring):
         bench.start(number)
         bench.strip(number, 0, HEIGHT, number)
         bench.end(number)
-        assembly = bench.frames.finished.popleft()
+        assembly = bench.frames.finished_frames.popleft()
         assert ring.dropped == 0
         if number % 2:
             bench.feed.release(assembly.buffer)
@@ -166,7 +166,7 @@ def test_without_a_slot_frames_still_come_to_the_program():
             bench.strip(number, 0, HEIGHT, number)
             bench.end(number)
         # Only one may wait: the older was let go of.
-        [second] = bench.frames.finished
+        [second] = bench.frames.finished_frames
         assert second.number == 2
         assert np.all(second.buffer == 2)
         assert (ring.begun, ring.dropped) == (2, 1)
@@ -180,8 +180,8 @@ def test_nobody_writes_into_a_finished_frame_by_its_array(ring):
     bench.start(1)
     bench.strip(1, 0, HEIGHT, 1)
     bench.end(1)
-    [assembly] = bench.frames.finished
+    [assembly] = bench.frames.finished_frames
     with pytest.raises(ValueError, match="read-only"):
         assembly.buffer[0] = 1
-    assert assembly.clear_gaps() == ()
+    assert assembly.missing_ranges == ()
     bench.reader.close()

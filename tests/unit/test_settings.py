@@ -228,7 +228,7 @@ def test_a_message_that_cannot_be_encoded_is_no_request(lens):
     with Device(URL, 5) as module:
         link = module._session.link
         with pytest.raises(struct.error):
-            link.request(Capture(1, 1, -1, 0, -1), 0.0)
+            link.send_request(Capture(1, 1, -1, 0, -1), 0.0)
         assert not link._requests
         assert module.capture("mode2").width == 32
 

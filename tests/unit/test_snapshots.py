@@ -19,7 +19,7 @@ import pytest
 from lensfw import sensor
 from lensfw.module import Stream
 from lensfw.outbox import Item
-from lenslink.receive.reassembly import Assembly
+from lenslink.receive.assembly import Assembly
 from lenslink.receive.received_ranges import ReceivedRanges
 from lenslink_hil.explore.state import load, save
 from lenslink_hil.explore.world import Bounds, World, cut_down
@@ -69,7 +69,7 @@ def open_frame(world: World) -> Assembly:
 
 
 def waiting_request(world: World) -> Request:
-    return world.link.request(Flush(), world.now)
+    return world.link.send_request(Flush(), world.now)
 
 
 def module_receiver(world: World) -> Any:
@@ -402,7 +402,7 @@ def test_the_size_of_the_pieces_leaves_no_trace_in_a_receiver() -> None:
     for size in (1, 7, len(packets)):
         receiver = Receiver(Ignore(), 5, Counter())
         # What went before is counted, and nothing else.
-        receiver.discards[DiscardReason.NOISE] = receiver.lost = size
+        receiver.discards[DiscardReason.NOISE] = receiver.lost_packets = size
         for start in range(0, len(packets) - 3, size):
             receiver.feed(packets[start : min(start + size, len(packets) - 3)], 1.0)
         taken.append(receiver.snapshot())
@@ -414,10 +414,10 @@ def test_the_size_of_the_pieces_leaves_no_trace_in_a_receiver() -> None:
 class Ignore:
     """A sink that takes nothing."""
 
-    def place(self, header: object) -> None:
+    def reserve_buffer(self, header: object) -> None:
         del header
 
-    def packet(self, header: object, payload: object, in_place: bool) -> None:
+    def on_packet(self, header: object, payload: object, in_place: bool) -> None:
         del header, payload, in_place
 
 

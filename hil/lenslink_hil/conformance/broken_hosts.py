@@ -6,7 +6,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from lenslink.receive.reassembly import Assembly, Reassembly
+from lenslink.receive.assembly import Assembly
+from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.framing import VERSION
 from lenslink_protocol.ids import ErrorCode, MessageType, PixelFormat
 from lenslink_protocol.messages import (
@@ -285,7 +286,7 @@ class WaitsForEnd(VirtualHost):
 
     def reassembly(self) -> Reassembly:
         found = super().reassembly()
-        found.poll = lambda now: None  # type: ignore[method-assign]
+        found.expire_frames = lambda now: None  # type: ignore[method-assign]
         return found
 
 
@@ -308,7 +309,7 @@ class AllOrNothing(VirtualHost):
     """Ends with any of its lanes."""
 
     def kill_lane(self, lane: int) -> bool:
-        self.link.lane_lost(lane)
+        self.link.on_lane_end(lane)
         self.give_up("a lane has ended")
         return True
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lensfw import sensor
-from lenslink.receive.reassembly import AssemblySnapshot, ReassemblySnapshot
+from lenslink.receive.assembly import AssemblySnapshot
+from lenslink.receive.reassembly import ReassemblySnapshot
 from lenslink_protocol.framing import ReceiverSnapshot
 from lenslink_protocol.ids import MessageType
 from lenslink_protocol.link import LinkSnapshot
@@ -106,7 +107,7 @@ class _Key:
         self.module = snapshot_module(world.module)
         self.is_same = self.module.link.nonce == world.nonce
         """Both ends are in the same session."""
-        self.base = self.module.outbox.sent if self.is_same else self.host.arrived
+        self.base = self.module.outbox.sent if self.is_same else self.host.settled_bytes
         """What the host's credits are relative to: bytes of tiles, by stream."""
 
     def parts(self) -> tuple[Any, ...]:
@@ -167,10 +168,10 @@ class _Key:
             # How far the sequence is ahead of the module stands beside the snapshot.
             sequence=0,
             now=0.0,
-            heard=self.ticks(host.heard, _LONG_AGO),
+            last_sign_of_life=self.ticks(host.last_sign_of_life, _LONG_AGO),
             busy_until=self.ticks(host.busy_until),
             next_heartbeat=self.ticks(host.next_heartbeat),
-            arrived=tuple([a - b for a, b in zip(host.arrived, base, strict=True)]),
+            settled_bytes=tuple([a - b for a, b in zip(host.settled_bytes, base, strict=True)]),
             granted=tuple([max(a - b, -1) for a, b in zip(host.granted, base, strict=True)]),
         )
 
@@ -205,7 +206,7 @@ class _Key:
             )
             for assembly in frames.open
         ]
-        return frames._replace(open=tuple(assemblies), finished=(), first_tile=None)
+        return frames._replace(open=tuple(assemblies), finished=(), first_tile_time=None)
 
     def end(self, assembly: AssemblySnapshot) -> tuple[Any, ...] | None:
         """Return a frame-end, and how far each lane is from it."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lenslink.errors import MissingExtra, RigError, UsageError
-from lenslink_protocol.packings import Layout, Packing, layout
+from lenslink_protocol.packings import Layout, Packing, find_layout
 from lenslink_protocol.params import HEADER_BYTES, MAX_LANES, USB_TRANSFER
 
 from ..benches.board_profile import FIRMWARE, Board, configuration, load_board, tile_bytes
@@ -97,7 +97,7 @@ def board_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
         pattern=True,
     ).to_json()
     # Its sensor packs 12p and nothing else.
-    sensor["formats"] = [code for code in sensor["formats"] if _computes(layout(code))]
+    sensor["formats"] = [code for code in sensor["formats"] if _computes(find_layout(code))]
     told = configuration(board, sensor, options["serial"], options.get("boot_count", 1))
     pins = {**board.pins, **options.get("pins", {})}
     striped = transport == "usb" and lanes > 1

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenslink_protocol.ids import Cfa
-from lenslink_protocol.packings import Layout, layout
+from lenslink_protocol.packings import Layout, find_layout
 from lenslink_protocol.params import MAX_HEIGHT, MAX_STREAMS, MAX_WIDTH
 from lenslink_protocol.ringlayout import (
     GENERATION_SHIFT,
@@ -317,14 +317,14 @@ class FrameRingReader(ClosesOnExit):
             return known[1]
         pixel_format, width, height, stride, _, cfa = key
         try:
-            form, name = layout(pixel_format), _CFAS[cfa]
+            form, name = find_layout(pixel_format), _CFAS[cfa]
         except (KeyError, IndexError):
             raise self._damaged("has pixels of no known kind") from None
         size = stride * height
         if not (
             0 < width <= MAX_WIDTH
             and 0 < height <= MAX_HEIGHT
-            and form.bytes_of(width) == stride
+            and form.count_bytes(width) == stride
             and size <= self.payload_bytes
         ):
             raise self._damaged("has an impossible size")

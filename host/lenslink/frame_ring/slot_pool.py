@@ -13,7 +13,7 @@ from ..receive.frame_pool import Buffer, Pool
 from .writer import Description, FrameRing, Slot
 
 if TYPE_CHECKING:
-    from ..receive.reassembly import Assembly
+    from ..receive.assembly import Assembly
 
 
 class SlotPool(Pool):
@@ -57,14 +57,14 @@ class SlotPool(Pool):
         slot, _ = self._slots.get(id(assembly.buffer), (None, None))
         return slot
 
-    def begun(self, assembly: Assembly) -> None:
+    def on_frame_begin(self, assembly: Assembly) -> None:
         slot = self._slot(assembly)
         if slot is None:
             self._ring.drop(assembly.stream)
         else:
             slot.begin(assembly.stream)
 
-    def started(self, assembly: Assembly) -> None:
+    def on_frame_start(self, assembly: Assembly) -> None:
         slot, start = self._slot(assembly), assembly.start
         if slot is None or start is None:
             return
@@ -90,17 +90,17 @@ class SlotPool(Pool):
                 start.exposure_us,
             )
         )
-        self.advanced(assembly)
+        self.on_progress(assembly)
 
-    def advanced(self, assembly: Assembly) -> None:
+    def on_progress(self, assembly: Assembly) -> None:
         slot = self._slot(assembly)
         if slot is not None and assembly.start is not None:
             slot.rows(assembly.received_ranges.prefix // assembly.plan.stride)
 
-    def finished(self, assembly: Assembly) -> None:
+    def on_frame_finish(self, assembly: Assembly) -> None:
+        super().on_frame_finish(assembly)
         slot = self._slot(assembly)
         if slot is not None:
-            uncovered = assembly.clear_gaps()
             assembly.buffer.flags.writeable = False
             received_ranges, height = assembly.received_ranges.count, assembly.plan.height
-            slot.finish(assembly.complete, received_ranges, uncovered, height)
+            slot.finish(assembly.is_complete, received_ranges, assembly.missing_ranges, height)

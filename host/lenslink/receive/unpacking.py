@@ -88,9 +88,9 @@ def unpack(
     :raises ValueError: for columns that are not there, or an *out* of another shape.
     """
     height, stride = rows.shape
-    width = layout.pixels_of(stride)
+    width = layout.count_pixels(stride)
     columns = width - x if columns is None else columns
-    if stride != layout.bytes_of(width) or x < 0 or columns < 0 or x + columns > width:
+    if stride != layout.count_bytes(width) or x < 0 or columns < 0 or x + columns > width:
         raise ValueError(f"columns {x} to {x + columns} of rows of {stride} bytes")
     if out is not None and (out.shape != (height, columns) or not out.flags.c_contiguous):
         raise ValueError(f"{height} x {columns} pixels do not go into {out.shape}")
@@ -138,7 +138,7 @@ def pack(pixels: Pixels, layout: Layout) -> Bytes:
             part = (values >> np.uint16(to)).astype(np.uint8) & np.uint8((1 << bits) - 1)
             found[:, byte::size] |= part << np.uint8(shift)
     left = width % group
-    stride = layout.bytes_of(width)
+    stride = layout.count_bytes(width)
     if left and layout.packing == Packing.MIPI:
         # The low bits follow the high bytes that are there.
         end = (groups - 1) * size

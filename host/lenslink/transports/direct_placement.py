@@ -27,7 +27,7 @@ from .records import Record, encode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..receive.reassembly import Assembly
+    from ..receive.assembly import Assembly
 
 MAX_SLOTS = 8
 SLOTS = 3
@@ -100,13 +100,14 @@ class DirectPlacementPool(Pool):
         else:
             super().release(buffer)
 
-    def finished(self, assembly: Assembly) -> None:
+    def on_frame_finish(self, assembly: Assembly) -> None:
         """Take it out of the module's reach, if it has not given the slot back."""
         slot, _ = self._ours.get(id(assembly.buffer), (None, None))
         if slot in self._frames:
             kept = assembly.buffer
             assembly.buffer = kept.copy()
             self.release(kept)
+        super().on_frame_finish(assembly)
 
     def _release(self, key: int) -> None:
         slot, _ = self._ours.pop(key)

@@ -12,7 +12,6 @@ from lab.slowdown import patience
 
 TESTS = """
 import pytest
-from lab.slowdown import patience
 
 def test_passes(seed):
     print("seed is", seed)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from lenslink_hil.kernel import bench
+from lenslink_hil.kernel import guest_boards
 
 # Time limits, and the order of a parallel run.
-pytest_plugins = ["lab.run_hooks"]
+pytest_plugins = ["helpers.run_hooks"]
 
 # No deadline: a busy machine is no defect, and every test has its time limit anyway. In CI the
 # examples are the same for the same code, so that a change is judged by what it changed.
@@ -63,13 +63,13 @@ def data() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def through_kernel() -> bool:
     """Whether USB is the kernel's: in the guest of ``make test-kernel``."""
-    return bench.in_guest()
+    return guest_boards.in_guest()
 
 
 @pytest.fixture(scope="session")
-def slot(through_kernel: bool) -> bench.Slot:
+def slot(through_kernel: bool) -> guest_boards.Slot:
     """Where boards are plugged into that kernel, which is what ``--lens`` opens there."""
-    found = bench.current()
+    found = guest_boards.current()
     if not through_kernel or found is None:
         pytest.skip("it needs a kernel that boards can be plugged into: make test-kernel")
     return found

@@ -4,7 +4,7 @@ import gc
 import sys
 import time
 
-from . import carriers, clock, module
+from . import clock, link_backends, module
 
 # What a module makes beside its tiles, and how closely room for both is looked for.
 _REST = 12288
@@ -40,13 +40,13 @@ class Board:
         self._clock = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
         self._camera = module.Module(configuration, machine.ports, self._clock)
         del spare
-        self._carrier = carriers.choose(configuration, machine, self._clock)
-        self._camera.link.lanes_offered = self._carrier.lanes
+        self._backend = link_backends.choose(configuration, machine, self._clock)
+        self._camera.link.lanes_offered = self._backend.lanes
         gc.collect()
 
     def show(self):
         """Pull up: the host sees the board from now on."""
-        self._carrier.start()
+        self._backend.start()
 
     def serve(self):
         """Serve hosts until the user ends it; the REPL's serial port is as it was, then."""
@@ -58,22 +58,22 @@ class Board:
             print("lensfw: ended")
         except Exception as error:
             # Counted as a start that went wrong; the REPL says why.
-            self._carrier.end()
+            self._backend.end()
             sys.print_exception(error)
         finally:
-            self._carrier.end()
+            self._backend.end()
             machine.unwatch()
 
     def _run(self):
-        machine, carrier, camera = self._machine, self._carrier, self._camera
+        machine, backend, camera = self._machine, self._backend, self._camera
         link = camera.link
         collected, read = 0, False
         while True:
             now = self._clock.now()
-            carrier.receive(link, now)
+            backend.receive(link, now)
             was_read, read = read, camera.step()
-            if not carrier.send(link) and not read:
-                if carrier.left:
+            if not backend.send(link) and not read:
+                if backend.left:
                     return
                 machine.starts.poll(now, link.nonce is not None)
                 if was_read and now - collected > _COLLECT_US:

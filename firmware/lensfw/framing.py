@@ -23,12 +23,12 @@ _PLACE = "<I4HI"
 class Receiver:
     """Keeps received bytes in one buffer, and searches on after damage.
 
-    ``rejects`` counts by cause; the causes are those of SPEC.md. ``spent`` is called with the
+    ``discards`` counts by cause; the causes are those of SPEC.md. ``spent`` is called with the
     fields of a sound header whose payload does not come, or not as it was.
     """
 
-    def __init__(self, rejects, spent=None):
-        self.rejects = rejects
+    def __init__(self, discards, spent=None):
+        self.discards = discards
         self._spent = spent
         self._buffer = bytearray(2 * _PACKET)
         self._view = memoryview(self._buffer)
@@ -54,7 +54,7 @@ class Receiver:
         return self._used != self._count
 
     def reject(self, cause):
-        self.rejects[cause] = self.rejects.get(cause, 0) + 1
+        self.discards[cause] = self.discards.get(cause, 0) + 1
 
     def next(self, now):
         """The next sound packet as (header fields, payload), or None when more bytes are needed.

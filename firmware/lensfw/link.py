@@ -39,13 +39,13 @@ class Link:
     """
 
     def __init__(self, module, clock, boot_count, reset_reason):
-        self.rejects = {}
-        self.receiver = framing.Receiver(self.rejects, self._spent)
+        self.discards = {}
+        self.receiver = framing.Receiver(self.discards, self._spent)
         self.nonce = None
         # What this module can do beyond the core.
         self.capabilities = wire.CAP_LOG | wire.CAP_RESEND
         # Where packets pass on their way out, if anywhere: see ondemand.
-        self.gate = None
+        self.send_filter = None
         self.dropped_logs = 0
         self.dropped_requests = 0
         self._module = module
@@ -141,20 +141,24 @@ class Link:
         self._module.resend(stream, frame, flags, ranges)
 
     def _query(self, number, nonce, request):
-        fate = wire.FATE_UNKNOWN
-        for past, last, fates in [(self.nonce, self.last_request, self._fates())] + self._past:
+        outcome = wire.OUTCOME_UNKNOWN
+        for past, last, outcomes in [
+            (self.nonce, self.last_request, self._outcomes())
+        ] + self._past:
             if past == nonce:
-                fate = wire.FATE_NOT_DONE if request > last else fates.get(request, fate)
+                outcome = (
+                    wire.OUTCOME_NOT_DONE if request > last else outcomes.get(request, outcome)
+                )
                 break
-        payload = wire.encode(wire.T_QUERY_REPLY, (fate,))
+        payload = wire.encode(wire.T_QUERY_REPLY, (outcome,))
         self.outbox.control(outbox.Item(wire.T_QUERY_REPLY, number, 0, payload))
 
-    def _fates(self):
+    def _outcomes(self):
         """What became of the session's last requests, by id."""
-        fates = {}
+        outcomes = {}
         for number, kind, _ in self._answers:
-            fates[number] = wire.FATE_NOT_DONE if kind == wire.T_ERROR else wire.FATE_DONE
-        return fates
+            outcomes[number] = wire.OUTCOME_NOT_DONE if kind == wire.T_ERROR else wire.OUTCOME_DONE
+        return outcomes
 
     def _spent(self, header):
         """A packet with a sound header is damaged: it has used up its sequence all the same."""
@@ -304,10 +308,10 @@ class Link:
         if self.nonce is None:
             return
         if not self._refused:
-            fates = self._fates()
+            outcomes = self._outcomes()
             for number in self._module.unbegun():
-                fates[number] = wire.FATE_NOT_DONE
-            self._past.insert(0, (self.nonce, self.last_request, fates))
+                outcomes[number] = wire.OUTCOME_NOT_DONE
+            self._past.insert(0, (self.nonce, self.last_request, outcomes))
             del self._past[_SESSIONS:]
         self._refused = False
         self._module.closed()
@@ -321,15 +325,15 @@ class Link:
 
     def waits(self):
         """Whether there may be a packet to send: without, next_packet() need not be asked."""
-        return self.gate is not None or self._farewell is not None or self.outbox.holds_any()
+        return self.send_filter is not None or self._farewell is not None or self.outbox.holds_any()
 
     def next_packet(self, lane=0):
         """The next packet to send on a lane as (view, tile or None), or None.
 
         Call sent() for the tile once it is.
         """
-        if self.gate is not None:
-            return self.gate.next_packet(lane)
+        if self.send_filter is not None:
+            return self.send_filter.next_packet(lane)
         return self.sealed(lane)
 
     def sealed(self, lane):

@@ -13,7 +13,7 @@ import time
 
 from . import clock, module
 from .ports import sim
-from .transports import stream
+from .transports import socket_stream
 
 
 class Sockets:
@@ -29,7 +29,7 @@ class Sockets:
             end = open(fd, "r+b")
             poll.register(end, select.POLLIN)
             self._lanes.append(
-                (len(self._lanes), end, stream.StreamTransport(end, clock, rate, latency))
+                (len(self._lanes), end, socket_stream.StreamTransport(end, clock, rate, latency))
             )
         self._first = self._lanes[0][2]
 
@@ -91,7 +91,7 @@ class Usb:
         else:
             # A board without machine.USBDevice, whose driver has the endpoint for itself.
             self._blocks = True
-            self._transport = stream.StreamTransport(self._usbd.cdc, clock)
+            self._transport = socket_stream.StreamTransport(self._usbd.cdc, clock)
             builtin = self._usbd.builtin_driver = self._usbd.cdc
             strings = (None, None, None, serial)
             self._usbd.config(builtin.desc_dev, builtin.desc_cfg, strings)
@@ -127,15 +127,15 @@ def run(configuration, rows_fds, pins_fd, link_fds):
         poll.register(channel, select.POLLIN)
     poll.register(pins, select.POLLIN)
     if "usb" in configuration:
-        carrier = Usb(link_fds[0], ticks, configuration, poll)
+        backend = Usb(link_fds[0], ticks, configuration, poll)
     else:
-        carrier = Sockets(link_fds, ticks, configuration["limits"], poll)
-    link.lanes_offered = carrier.count
+        backend = Sockets(link_fds, ticks, configuration["limits"], poll)
+    link.lanes_offered = backend.count
     while True:
-        if not carrier.receive(link):
+        if not backend.receive(link):
             return
         read = camera.step()
-        wait = carrier.send(link, camera.idle_ms())
+        wait = backend.send(link, camera.idle_ms())
         # Rows that nobody can take yet must not keep the loop spinning.
         for number, channel in enumerate(rows):
             poll.modify(channel, select.POLLIN if camera.takes_rows(number) else 0)

@@ -2,7 +2,7 @@
 
 import struct
 
-from . import contacts, focus, frames, manifest, power, ring, sensor, wire
+from . import contacts, focus_motor, focus_ring, frame_history, manifest, power, sensor, wire
 from .link import Link, Refusal
 from .outbox import Item
 
@@ -68,11 +68,11 @@ class Module:
         self.manifest = manifest.build(config)
         board = config["limits"]
         self.link = Link(self, clock, config["boot_count"], config["reset_reason"])
-        self._on_demand = None
+        self._fault_injection = None
         if config.get("test"):
-            from . import ondemand
+            from . import fault_injection
 
-            self._on_demand = ondemand.OnDemand(self.link, clock)
+            self._fault_injection = fault_injection.FaultInjection(self.link, clock)
             self.link.capabilities |= wire.CAP_TEST
         # What proves that the module is genuine: authenticate(scheme, challenge) gives the proof,
         # bytes, within SILENCE_MS / 2; None for a scheme that it does not have.
@@ -82,16 +82,16 @@ class Module:
         self.contacts = contacts.Contacts()
         self.power = power.Power(ports, config["power"]["idle_mw"], config["power"]["active_mw"])
         motor = config["motor"]
-        self.focus = focus.Focus(
+        self.focus = focus_motor.Focus(
             ports, motor["steps"], config["optics"]["focus_max_mdpt"], motor["steps_per_s"]
         )
-        self.ring = ring.Ring()
+        self.ring = focus_ring.FocusRing()
         # A sensor's own CRCs come with its rows.
         crc_bytes = 4 if config["sensor"].get("crc") else 0
         self.tiles = sensor.Tiles(
             board["tile_bytes"], board["tiles"], board["in_flight"], crc_bytes
         )
-        self.frames = frames.Frames(self.tiles, self.link.outbox)
+        self.frames = frame_history.Frames(self.tiles, self.link.outbox)
         self.streams = [Stream() for _ in range(wire.MAX_STREAMS)]
         self.exposure_us = _DEFAULT_EXPOSURE_US
         self.gain_milli = 1000
@@ -121,8 +121,8 @@ class Module:
         now = self.clock.now()
         self._events(now)
         self.link.poll()
-        if self._on_demand is not None:
-            self._on_demand.poll(now)
+        if self._fault_injection is not None:
+            self._fault_injection.poll(now)
         self.power.poll(now)
         self.focus.poll(now)
         for channel in self._channels:
@@ -190,8 +190,8 @@ class Module:
 
     def closed(self):
         """The session is over: nothing of it may go on."""
-        if self._on_demand is not None:
-            self._on_demand.end()
+        if self._fault_injection is not None:
+            self._fault_injection.end()
         for channel in self._channels:
             if channel.readout is not None:
                 channel.readout.abort()
@@ -263,7 +263,7 @@ class Module:
         elif kind == wire.T_TEST:
             if not self.link.has(wire.CAP_TEST):
                 raise Refusal(wire.ERR_UNSUPPORTED, "not a session for tests")
-            self._on_demand.request(number, fields, self.next_frame)
+            self._fault_injection.request(number, fields, self.next_frame)
         else:
             raise Refusal(wire.ERR_UNKNOWN_REQUEST, "type 0x%02x" % kind)
 
@@ -426,5 +426,5 @@ class Module:
             readout.began, settings[0], settings[1], settings[2], self.power.temperature_mc,
         )  # fmt: skip
         payload = wire.encode(wire.T_FRAME_START, fields)
-        self.frames.add(frames.Record(readout, index, payload))
+        self.frames.add(frame_history.Record(readout, index, payload))
         self.link.outbox.data(Item(wire.T_FRAME_START, readout.number, index, payload))

@@ -125,9 +125,9 @@ FRAME_UNDER_WAY = const(0)
 FRAME_ENDED = const(1)
 FRAME_UNKNOWN = const(2)
 
-FATE_UNKNOWN = const(0)
-FATE_NOT_DONE = const(1)
-FATE_DONE = const(2)
+OUTCOME_UNKNOWN = const(0)
+OUTCOME_NOT_DONE = const(1)
+OUTCOME_DONE = const(2)
 
 RESET_POWER_ON = const(0)
 RESET_RESET = const(1)
@@ -241,7 +241,7 @@ FORMATS = {
     21: ("<BBH", 6, True),
     # Query: session, request
     24: ("<II", 10, False),
-    # QueryReply: fate
+    # QueryReply: outcome
     25: ("<B", 3, False),
     # Test: action, damage, ms
     26: ("<BBH", 6, False),

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import lenslink
 from lenslink import Device, LensLinkError
+from lenslink.cli.frame_counts import Ended, Tally
 from lenslink.cli.info import about
 from lenslink.cli.options import CommonOptions
 from lenslink.cli.screen import Screen, emit_table, one_line
 from lenslink.cli.signals import Stopped, stoppable
-from lenslink.cli.tally import Ended, Tally
-from lenslink.cli.values import show_bytes, show_rejects
+from lenslink.cli.values import show_bytes, show_discards
 from lenslink.errors import StorageError
-from lenslink.raw.files import save
+from lenslink.image_files.save import save
 from lenslink_protocol.ids import ModeUse
 
 _PLAIN_LINE_S = 1.0
@@ -98,14 +98,14 @@ def _still(device: Device, out: Path) -> None:
         seconds = time.monotonic() - began
         after = device.stats
         size = after.bytes - before.bytes
-        rejects = {cause: n - before.rejects[cause] for cause, n in after.rejects.items()}
+        discards = {cause: n - before.discards[cause] for cause, n in after.discards.items()}
         _say(
             f"  {frame.status.value}: {show_bytes(size)} in {seconds:.2f} s "
             f"({size / seconds / 1e6:.1f} MB/s, the scene's computation included), "
-            f"{show_rejects(rejects)}"
+            f"{show_discards(discards)}"
         )
-        if frame.coverage < 1:
-            raise lenslink.ProtocolError(f"only {frame.coverage:.1%} of the still arrived")
+        if frame.received_fraction < 1:
+            raise lenslink.ProtocolError(f"only {frame.received_fraction:.1%} of the still arrived")
         for name, what in (
             ("demo.dng", "RAW and a preview, for any RAW converter"),
             ("demo.png", "rendered"),

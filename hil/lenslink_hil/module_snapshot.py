@@ -190,7 +190,7 @@ def snapshot_module(module: Any) -> ModuleSnapshot:
     Raises:
         ValueError: The module has the test capability; its state is not part of a snapshot.
     """
-    if module._on_demand is not None or module.link.gate is not None:
+    if module._fault_injection is not None or module.link.send_filter is not None:
         raise ValueError("a module with the test capability has no snapshot")
     numbers = {id(tile): number for number, tile in enumerate(module.tiles._tiles)}
     return ModuleSnapshot(

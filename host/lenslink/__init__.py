@@ -10,6 +10,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .discovery import Arrival, Departure, watch
 from .errors import (
     Ambiguous,
     DeviceBusy,
@@ -26,9 +27,9 @@ from .errors import (
     UsageError,
     VersionMismatch,
 )
-from .ticket import Ticket
+from .request_handle import RequestHandle
+from .settings import Settings, StreamOptions
 from .transports import DeviceInfo, list_devices
-from .watching import Arrival, Departure, watch
 
 if TYPE_CHECKING:
     from .attachment import Attachment, attach
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from .device import Device, open
     from .events import Attached, Detached, Warned
     from .frame import ColorCalibration, Frame, FrameStatus, Identity
-    from .isp.reader import RingFrame, RingReader
-    from .isp.ring import Ring
+    from .frame_ring.reader import FrameRingReader, SharedFrame
+    from .frame_ring.writer import FrameRing
 else:
     # numpy takes longer to import than the command line takes to print its help: what needs it
     # is loaded when it is first used.
@@ -54,9 +55,9 @@ else:
         "Frame": "frame",
         "FrameStatus": "frame",
         "Identity": "frame",
-        "Ring": "isp.ring",
-        "RingFrame": "isp.reader",
-        "RingReader": "isp.reader",
+        "FrameRing": "frame_ring.writer",
+        "SharedFrame": "frame_ring.reader",
+        "FrameRingReader": "frame_ring.reader",
     }
 
     def __getattr__(name: str) -> object:
@@ -82,6 +83,8 @@ __all__ = [
     "DeviceInfo",
     "Disconnected",
     "Frame",
+    "FrameRing",
+    "FrameRingReader",
     "FrameStatus",
     "Identity",
     "LensLinkError",
@@ -89,12 +92,12 @@ __all__ = [
     "NotFound",
     "NotGenuine",
     "ProtocolError",
+    "RequestHandle",
     "RigError",
-    "Ring",
-    "RingFrame",
-    "RingReader",
+    "Settings",
+    "SharedFrame",
     "StorageError",
-    "Ticket",
+    "StreamOptions",
     "Timeout",
     "UsageError",
     "VersionMismatch",

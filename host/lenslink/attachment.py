@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from lenslink_protocol.ids import ErrorCode, Fate, MessageType, NoticeReason
+from lenslink_protocol.ids import ErrorCode, MessageType, NoticeReason, Outcome
 from lenslink_protocol.messages import Configured
 
 from .authentication import Authenticator
@@ -32,11 +31,19 @@ from .errors import (
 )
 from .events import Attached, Detached, Event, Warned
 from .frame import Frame
-from .ticket import Ticket
+from .request_handle import RequestHandle
+from .settings import (
+    CaptureArguments,
+    ConfigureArguments,
+    Settings,
+    StreamArguments,
+    StreamOptions,
+    read_arguments,
+)
 from .transports import choose, list_devices
 
 if TYPE_CHECKING:
-    from .isp.ring import Ring
+    from .frame_ring.writer import FrameRing
 
 _POLL_S = 0.1
 # How long a connection stands without a module that answers before it is looked for elsewhere.
@@ -56,36 +63,13 @@ class _Away(Disconnected):
     """The module is not back in time."""
 
 
-@dataclass(slots=True)
-class _Applied:
-    """The settings of the last frame, or those asked for since."""
-
-    exposure_us: int = 0
-    gain_milli: int = 0
-    focus_mdpt: int = -1
-
-    def update(self, exposure_us: int, gain_milli: int, focus_mdpt: int) -> None:
-        self.exposure_us = exposure_us or self.exposure_us
-        self.gain_milli = gain_milli or self.gain_milli
-        if focus_mdpt >= 0:
-            self.focus_mdpt = focus_mdpt
-
-
-@dataclass(frozen=True, slots=True)
-class _Stream:
-    mode: str | None
-    tile_bytes: int
-    packing: str | None
-    interval_us: int
-
-
 def attach(
     url: str | None = None,
     *,
     serial: str | None = None,
     timeout: float = 30.0,
     on_event: Callable[[Event], None] | None = None,
-    ring: Ring | None = None,
+    ring: FrameRing | None = None,
     authenticate: Authenticator | None = None,
 ) -> Attachment:
     """Wait for a module and keep it: what is asked of it goes on after it was off for a while.
@@ -120,7 +104,7 @@ class Attachment(ClosesOnExit):
         timeout: float,
         on_event: Callable[[Event], None] | None,
         *,
-        ring: Ring | None = None,
+        ring: FrameRing | None = None,
         authenticate: Authenticator | None = None,
     ) -> None:
         self.url = url
@@ -139,10 +123,11 @@ class Attachment(ClosesOnExit):
         self._lost_at = 0.0
         self._low_supply_since: float | None = None
         self._waiting_since = 0.0
-        self._plans: dict[int, tuple[str | None, int, str | None]] = {}
-        self._settings = _Applied()
+        self._plans: dict[int, StreamOptions] = {}
+        # Those of the last frame, or those asked for since.
+        self._settings = Settings()
         self._restore = False
-        self._stream: _Stream | None = None
+        self._stream: StreamOptions | None = None
         self._streaming = 0
         try:
             self._ready(Deadline(timeout, "waiting for the module"))
@@ -161,56 +146,46 @@ class Attachment(ClosesOnExit):
         stream: int = PREVIEW,
         mode: str | None = None,
         *,
-        tile_bytes: int = 0,
-        packing: str | None = None,
+        options: StreamOptions | None = None,
         timeout: float | None = None,
+        **changes: Unpack[ConfigureArguments],
     ) -> Configured:
-        """As :meth:`Device.configure`, and again whenever the module comes back."""
+        """Prepare *stream* as :meth:`Device.configure` does, and again when the module returns."""
+        _, chosen = read_arguments(ConfigureArguments, changes, mode, options=options)
         deadline = self._deadline(timeout, "configuring")
         while True:
             device = self._ready(deadline)
             try:
-                answer = device.configure(
-                    stream,
-                    mode,
-                    tile_bytes=tile_bytes,
-                    packing=packing,
-                    timeout=deadline.remaining(),
-                )
+                answer = device.configure(stream, options=chosen, timeout=deadline.remaining())
             except Disconnected as error:
                 self._lost(error)
             else:
-                self._plans[stream] = (mode, tile_bytes, packing)
+                self._plans[stream] = chosen
                 return answer
 
     def capture(
         self,
         mode: str | None = None,
         *,
-        exposure_us: int = 0,
-        gain_milli: int = 0,
-        focus_mdpt: int = -1,
-        packing: str | None = None,
+        settings: Settings | None = None,
+        options: StreamOptions | None = None,
         timeout: float | None = None,
+        **changes: Unpack[CaptureArguments],
     ) -> Frame:
-        """As :meth:`Device.capture`, at most once.
+        """Take one still as :meth:`Device.capture` does, at most once.
 
         If the module goes away meanwhile, it is asked when it is back. What was not done is done
-        then; else :exc:`~lenslink.errors.Disconnected` is raised, whose ``fate`` says whether the
+        then; else :exc:`~lenslink.errors.Disconnected` is raised, whose ``outcome`` says if the
         capture was done, its frame being lost, or that this is unknown.
         """
+        asked, chosen = read_arguments(CaptureArguments, changes, mode, settings, options)
         deadline = self._deadline(timeout, "the capture")
         while True:
             device = self._ready(deadline)
-            exposure, gain, focus = self._wanted(exposure_us, gain_milli, focus_mdpt)
+            wanted = self._wanted(asked)
             try:
                 frame = device.capture(
-                    mode,
-                    exposure_us=exposure,
-                    gain_milli=gain,
-                    focus_mdpt=focus,
-                    packing=packing,
-                    timeout=deadline.remaining(),
+                    settings=wanted, options=chosen, timeout=deadline.remaining()
                 )
             except Disconnected as error:
                 self._lost(error)
@@ -224,28 +199,23 @@ class Attachment(ClosesOnExit):
         self,
         mode: str | None = None,
         *,
-        interval_us: int = 0,
-        exposure_us: int = 0,
-        gain_milli: int = 0,
-        focus_mdpt: int = -1,
-        tile_bytes: int = 0,
-        packing: str | None = None,
+        settings: Settings | None = None,
+        options: StreamOptions | None = None,
         timeout: float | None = None,
+        **changes: Unpack[StreamArguments],
     ) -> Generator[Frame, None, None]:
-        """Preview frames until the iterator is closed; *timeout* is for each, gaps included.
+        """Return an iterator over preview frames, as :meth:`Device.stream` does.
 
-        After a gap ``frame.nonce`` is another: that of the :class:`Attached` event before it.
+        *timeout* is for each frame, gaps included. After a gap ``frame.nonce`` is another: that of
+        the :class:`Attached` event before it.
         """
-        self.start(
-            mode,
-            interval_us=interval_us,
-            exposure_us=exposure_us,
-            gain_milli=gain_milli,
-            focus_mdpt=focus_mdpt,
-            tile_bytes=tile_bytes,
-            packing=packing,
-            timeout=timeout,
-        )
+        asked, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
+        return self._preview(asked, chosen, timeout)
+
+    def _preview(
+        self, settings: Settings, options: StreamOptions, timeout: float | None
+    ) -> Generator[Frame, None, None]:
+        self.start(settings=settings, options=options, timeout=timeout)
         try:
             while True:
                 yield self.next_frame(timeout)
@@ -256,23 +226,17 @@ class Attachment(ClosesOnExit):
         self,
         mode: str | None = None,
         *,
-        interval_us: int = 0,
-        exposure_us: int = 0,
-        gain_milli: int = 0,
-        focus_mdpt: int = -1,
-        tile_bytes: int = 0,
-        packing: str | None = None,
+        settings: Settings | None = None,
+        options: StreamOptions | None = None,
         timeout: float | None = None,
+        **changes: Unpack[StreamArguments],
     ) -> None:
-        """Start the preview. Mode, tile size and packing not named are those last configured."""
-        known_mode, known_tile, known_packing = self._plans.get(PREVIEW, (None, 0, None))
-        self._stream = _Stream(
-            mode or known_mode, tile_bytes or known_tile, packing or known_packing, interval_us
-        )
+        """Start the preview. Options that are not given are those last configured."""
+        asked, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
+        self._stream = chosen.filled_from(self._plans.get(PREVIEW, StreamOptions()))
         self._streaming = 0
-        self._settings.update(exposure_us, gain_milli, focus_mdpt)
-        deadline = self._deadline(timeout, "starting the stream")
-        self._started(deadline, (exposure_us, gain_milli, focus_mdpt))
+        self._settings = asked.filled_from(self._settings)
+        self._started(self._deadline(timeout, "starting the stream"), asked)
 
     def next_frame(self, timeout: float | None = None) -> Frame:
         """The next preview frame of a stream that was started.
@@ -423,14 +387,8 @@ class Attachment(ClosesOnExit):
         return urls
 
     def _set_up(self, device: Device, deadline: Deadline) -> None:
-        for stream, (mode, tile_bytes, packing) in self._plans.items():
-            device.configure(
-                stream,
-                mode,
-                tile_bytes=tile_bytes,
-                packing=packing,
-                timeout=deadline.remaining(),
-            )
+        for stream, options in self._plans.items():
+            device.configure(stream, options=options, timeout=deadline.remaining())
         away = time.monotonic() - self._lost_at if self.attachments else 0.0
         self._low_supply_since = None
         self._restore = self.attachments > 0
@@ -455,24 +413,15 @@ class Attachment(ClosesOnExit):
 
     # --- as it was ------------------------------------------------------------------------
 
-    def _started(self, deadline: Deadline, asked: tuple[int, int, int] = (0, 0, -1)) -> Device:
+    def _started(self, deadline: Deadline, asked: Settings | None = None) -> Device:
         """The module with its preview running, if one was started."""
         while True:
             device = self._ready(deadline)
             if self._stream is None or self._streaming == self.attachments:
                 return device
-            exposure, gain, focus = self._wanted(*asked)
+            wanted = self._wanted(asked or Settings())
             try:
-                device.start(
-                    self._stream.mode,
-                    interval_us=self._stream.interval_us,
-                    exposure_us=exposure,
-                    gain_milli=gain,
-                    focus_mdpt=focus,
-                    tile_bytes=self._stream.tile_bytes,
-                    packing=self._stream.packing,
-                    timeout=deadline.remaining(),
-                )
+                device.start(settings=wanted, options=self._stream, timeout=deadline.remaining())
             except Disconnected as error:
                 self._lost(error)
             except DeviceError as error:
@@ -482,45 +431,46 @@ class Attachment(ClosesOnExit):
                 self._streaming = self.attachments
                 self._restore = False
 
-    def _wanted(self, exposure_us: int, gain_milli: int, focus_mdpt: int) -> tuple[int, int, int]:
+    def _wanted(self, asked: Settings) -> Settings:
         """What to ask for: after a detachment, what was applied before it, unless told otherwise.
 
         Not else: the ring may have been turned since.
         """
-        if not self._restore:
-            return exposure_us, gain_milli, focus_mdpt
-        known = self._settings
-        focus = focus_mdpt if focus_mdpt >= 0 else known.focus_mdpt
-        return exposure_us or known.exposure_us, gain_milli or known.gain_milli, focus
+        return asked.filled_from(self._settings) if self._restore else asked
 
     def _seen(self, frame: Frame) -> Frame:
         self._low_supply_since = None
         self._restore = False
-        self._settings.update(frame.exposure_us, frame.gain_milli, frame.focus_mdpt)
+        applied = Settings.from_wire(frame.exposure_us, frame.gain_milli, frame.focus_mdpt)
+        self._settings = applied.filled_from(self._settings)
         self._warn()
         return frame
 
     # --- at most once ---------------------------------------------------------------------
 
     def _judge(self, error: Disconnected, deadline: Deadline) -> None:
-        """Return if what was under way may be asked for again; else raise *error* with its fate."""
+        """Return if the request may be sent again; else raise *error* with its outcome."""
         request = error.request
         if request is None or request.type != MessageType.CAPTURE:
             # Preparations, which may be made twice.
             return
-        fate = self._fate(request, deadline)
-        if fate is not Fate.NOT_DONE:
-            known = "was done, but its frame is lost" if fate is Fate.DONE else "may have been done"
+        outcome = self._outcome(request, deadline)
+        if outcome is not Outcome.NOT_DONE:
+            known = (
+                "was done, but its frame is lost"
+                if outcome is Outcome.DONE
+                else "may have been done"
+            )
             final = Disconnected(f"{error}: the capture {known}")
-            final.request, final.fate = request, fate
+            final.request, final.outcome = request, outcome
             raise final from error
 
-    def _fate(self, request: Ticket, deadline: Deadline) -> Fate:
+    def _outcome(self, request: RequestHandle, deadline: Deadline) -> Outcome:
         while True:
             try:
-                return self._ready(deadline).fate(request, deadline.remaining())
+                return self._ready(deadline).outcome(request, deadline.remaining())
             except (_Away, Timeout):
-                return Fate.UNKNOWN
+                return Outcome.UNKNOWN
             except Disconnected as error:
                 self._lost(error)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from lenslink_protocol.ids import (
     Cfa,
     ConfigureFlag,
+    DiscardReason,
     ErrorCode,
-    Fate,
     ModeUse,
-    Reject,
+    Outcome,
 )
 from lenslink_protocol.manifest import Manifest, Mode
 from lenslink_protocol.messages import (
@@ -46,16 +46,24 @@ from .errors import (
 )
 from .frame import ColorCalibration, Frame, FrameStatus, Identity
 from .lock import ModuleLock, key_of
-from .reassembly import Assembly, rows
+from .receive.reassembly import Assembly, rows
+from .request_handle import RequestHandle
 from .session import Session
+from .settings import (
+    CaptureArguments,
+    ConfigureArguments,
+    Settings,
+    StreamArguments,
+    StreamOptions,
+    read_arguments,
+)
 from .stats import Stats
-from .ticket import Ticket
 from .transports import Transport, choose, open_transport, parse
 from .transports.base import ClockedTransport, KnownLine, Line, Reading
 
 if TYPE_CHECKING:
-    from .isp.feed import RingFeed
-    from .isp.ring import Ring
+    from .frame_ring.slot_pool import SlotPool
+    from .frame_ring.writer import FrameRing
 
 PREVIEW, STILL = 0, 1
 _STOP_S = 5.0
@@ -70,15 +78,15 @@ def open(
     *,
     timeout: float = 30.0,
     wrap: Wrap | None = None,
-    ring: Ring | None = None,
+    ring: FrameRing | None = None,
     authenticate: Authenticator | None = None,
 ) -> Device:
     """Open the module at *url*, or the only one there is.
 
     *timeout* bounds the opening, and is the default deadline of every later call, in seconds.
     *wrap* may put a transport of its own around the module's: one that records it, say.
-    With a *ring* (:class:`lenslink.Ring`), which stays the caller's, frames are received into its
-    slots: other processes see them, strip by strip, and here their pixels are read-only.
+    With a *ring* (:class:`lenslink.FrameRing`), which stays the caller's, frames are received into
+    its slots: other processes see them, strip by strip, and here their pixels are read-only.
     With *authenticate* (:class:`lenslink.Authenticator`) the module has to prove in each session
     that it is genuine, before anything else is asked: else :exc:`~lenslink.errors.NotGenuine`.
     Raises :exc:`~lenslink.errors.UsageError`, :exc:`~lenslink.errors.NotFound`,
@@ -106,7 +114,7 @@ class Device(ClosesOnExit):
         opening: Deadline | None = None,
         greet: bool = True,
         *,
-        ring: Ring | None = None,
+        ring: FrameRing | None = None,
         authenticate: Authenticator | None = None,
     ) -> None:
         self.url = url
@@ -132,7 +140,7 @@ class Device(ClosesOnExit):
         """Nobody else can reach the module, and it lasts as long as this."""
         self._transport = transport
         self._ring = ring
-        self._feed: RingFeed | None = None
+        self._feed: SlotPool | None = None
         self._session = self._new_session()
         self._serial: str | None = None
         if greet:
@@ -215,23 +223,38 @@ class Device(ClosesOnExit):
         stream: int = PREVIEW,
         mode: str | None = None,
         *,
-        tile_bytes: int = 0,
-        packing: str | None = None,
+        options: StreamOptions | None = None,
         test_only: bool = False,
         timeout: float | None = None,
+        **changes: Unpack[ConfigureArguments],
     ) -> Configured:
-        """Prepare *stream*; what the module adjusted is said in the answer's ``flags``.
+        """Prepare *stream* and return what the module configured.
 
-        With *test_only* nothing is applied. *tile_bytes* 0 leaves the tile's size to the module.
-        *packing*, a :class:`lenslink_protocol.packings.Packing`, is how pixels come over the link;
-        frames are the same in all, and None is the module's choice.
-        :exc:`~lenslink.errors.UsageError` for a mode or packing that the module does not have.
+        The answer's ``flags`` say what the module adjusted.
+
+        Args:
+            stream: 0 is the preview, 1 the still.
+            mode: The name of a mode. None leaves the choice to the module.
+            options: Mode, packing and tile size; see :class:`~lenslink.StreamOptions`.
+            test_only: Ask what the module would configure, and change nothing.
+            timeout: Seconds until :exc:`~lenslink.errors.Timeout`.
+            changes: ``packing`` and ``tile_bytes``. They win over *options*.
+
+        Raises:
+            UsageError: For a mode or packing that the module does not have, or a value out of
+                range. Nothing was sent then.
         """
+        _, chosen = read_arguments(ConfigureArguments, changes, mode, options=options)
+        return self._configure(stream, chosen, self._deadline(timeout, "configuring"), test_only)
+
+    def _configure(
+        self, stream: int, options: StreamOptions, deadline: Deadline, test_only: bool = False
+    ) -> Configured:
         use = ModeUse.STILL if stream == STILL else ModeUse.PREVIEW
         flags = ConfigureFlag.TEST_ONLY if test_only else 0
-        pixel_format = self.pixel_format(packing)
-        message = Configure(stream, flags, self.mode(mode, use).id, pixel_format, tile_bytes)
-        deadline = self._deadline(timeout, "configuring")
+        mode = self.mode(options.mode, use).id
+        pixel_format = self.pixel_format(options.packing)
+        message = Configure(stream, flags, mode, pixel_format, options.tile_bytes or 0)
         answer = self._session.call(message, Configured, deadline)
         if not test_only:
             self._accept(stream, answer)
@@ -256,21 +279,35 @@ class Device(ClosesOnExit):
         self,
         mode: str | None = None,
         *,
-        exposure_us: int = 0,
-        gain_milli: int = 0,
-        focus_mdpt: int = -1,
-        packing: str | None = None,
+        settings: Settings | None = None,
+        options: StreamOptions | None = None,
         timeout: float | None = None,
+        **changes: Unpack[CaptureArguments],
     ) -> Frame:
-        """Take one still. Settings left at their defaults stay as they were.
+        """Take one still and return its frame.
 
-        The frame says which settings were applied. An incomplete one says so in its ``status``.
+        The frame says which settings the module applied. An incomplete frame says so in its
+        ``status``.
+
+        >>> with lenslink.open("sim:") as module:
+        ...     frame = module.capture("full", exposure_us=10_000, gain_milli=2000)
+
+        Args:
+            mode: The name of a mode. None leaves the choice to the module.
+            settings: What the frame is exposed with; see :class:`~lenslink.Settings`.
+            options: Mode, packing and tile size; see :class:`~lenslink.StreamOptions`.
+            timeout: Seconds until :exc:`~lenslink.errors.Timeout`.
+            changes: Single fields of the two objects. They win over the objects.
+
+        Raises:
+            UsageError: For a value of a wrong type or out of range, and for a mode or packing that
+                the module does not have. Nothing was sent then.
         """
+        wanted, chosen = read_arguments(CaptureArguments, changes, mode, settings, options)
         deadline = self._deadline(timeout, "the capture")
-        self.configure(STILL, mode, packing=packing, timeout=deadline.remaining())
+        self._configure(STILL, chosen, deadline)
         self._begin()
-        message = Capture(STILL, 1, exposure_us, gain_milli, focus_mdpt)
-        self._session.call(message, Accepted, deadline)
+        self._session.call(Capture(STILL, 1, *wanted.to_wire()), Accepted, deadline)
         request = self._session.last
         try:
             return self._frame(self._session.frame(STILL, deadline))
@@ -282,28 +319,28 @@ class Device(ClosesOnExit):
         self,
         mode: str | None = None,
         *,
-        interval_us: int = 0,
-        exposure_us: int = 0,
-        gain_milli: int = 0,
-        focus_mdpt: int = -1,
-        tile_bytes: int = 0,
-        packing: str | None = None,
+        settings: Settings | None = None,
+        options: StreamOptions | None = None,
         timeout: float | None = None,
+        **changes: Unpack[StreamArguments],
     ) -> Generator[Frame, None, None]:
-        """Preview frames until the iterator is closed; *timeout* is for each of them.
+        """Return an iterator over preview frames. Closing the iterator ends the stream.
 
+        The arguments are those of :meth:`capture`, and ``interval_us``. They are checked at once.
+        The stream starts with the first frame that is asked for. *timeout* is for each frame.
         Frames are sent as they are taken up: nothing is read while nobody iterates.
+
+        >>> with closing(module.stream(interval_us=33_000, exposure_us=8000)) as frames:
+        ...     for frame in frames:
+        ...         ...
         """
-        self.start(
-            mode,
-            interval_us=interval_us,
-            exposure_us=exposure_us,
-            gain_milli=gain_milli,
-            focus_mdpt=focus_mdpt,
-            tile_bytes=tile_bytes,
-            packing=packing,
-            timeout=timeout,
-        )
+        wanted, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
+        return self._preview(wanted, chosen, timeout)
+
+    def _preview(
+        self, settings: Settings, options: StreamOptions, timeout: float | None
+    ) -> Generator[Frame, None, None]:
+        self.start(settings=settings, options=options, timeout=timeout)
         try:
             while True:
                 yield self.next_frame(timeout)
@@ -314,21 +351,20 @@ class Device(ClosesOnExit):
         self,
         mode: str | None = None,
         *,
-        interval_us: int = 0,
-        exposure_us: int = 0,
-        gain_milli: int = 0,
-        focus_mdpt: int = -1,
-        tile_bytes: int = 0,
-        packing: str | None = None,
+        settings: Settings | None = None,
+        options: StreamOptions | None = None,
         timeout: float | None = None,
+        **changes: Unpack[StreamArguments],
     ) -> None:
-        """Configure and start the preview: :meth:`next_frame` gives its frames."""
+        """Configure and start the preview. :meth:`next_frame` returns its frames.
+
+        The arguments are those of :meth:`stream`.
+        """
+        wanted, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
         deadline = self._deadline(timeout, "starting the stream")
-        self.configure(
-            PREVIEW, mode, tile_bytes=tile_bytes, packing=packing, timeout=deadline.remaining()
-        )
+        self._configure(PREVIEW, chosen, deadline)
         self._begin()
-        message = StartStream(PREVIEW, interval_us, exposure_us, gain_milli, focus_mdpt)
+        message = StartStream(PREVIEW, chosen.interval_us or 0, *wanted.to_wire())
         self._session.call(message, Accepted, deadline)
 
     def next_frame(self, timeout: float | None = None) -> Frame:
@@ -359,7 +395,7 @@ class Device(ClosesOnExit):
 
     # --- the rest -------------------------------------------------------------------------
 
-    def fate(self, request: Ticket, timeout: float | None = None) -> Fate:
+    def outcome(self, request: RequestHandle, timeout: float | None = None) -> Outcome:
         """What became of a request, also of an earlier session: done, not done, or unknown.
 
         A module forgets when it restarts, and keeps the last few requests of the last few sessions.
@@ -367,13 +403,13 @@ class Device(ClosesOnExit):
         message = Query(request.nonce, request.id)
         try:
             answer = self._session.call(message, QueryReply, self._deadline(timeout, "asking"))
-            return Fate(answer.fate)
+            return Outcome(answer.outcome)
         except DeviceError as error:
             if error.code != ErrorCode.UNKNOWN_REQUEST:
                 raise
         except ValueError:
             pass
-        return Fate.UNKNOWN
+        return Outcome.UNKNOWN
 
     @property
     def nonce(self) -> int:
@@ -392,7 +428,7 @@ class Device(ClosesOnExit):
             complete=self._complete,
             incomplete=self._incomplete,
             lost_packets=self._session.link.lost,
-            rejects={cause.value: self._session.rejects[cause] for cause in Reject},
+            discards={cause.value: self._session.discards[cause] for cause in DiscardReason},
             first_tile_ms=first,
             wire_bytes=self._session.wire_bytes,
         )
@@ -471,7 +507,7 @@ class Device(ClosesOnExit):
             focus_mdpt=start.focus_mdpt,
             temperature_mc=start.temperature_mc,
             status=FrameStatus.COMPLETE if complete else FrameStatus.INCOMPLETE,
-            coverage=assembly.coverage.count / assembly.coverage.size,
+            received_fraction=assembly.received_ranges.count / assembly.received_ranges.size,
             uncovered=uncovered,
             nonce=self._session.link.nonce,
             _recycle=lambda: pool.release(buffer),

@@ -24,16 +24,16 @@ A library never exits: only :mod:`lenslink.cli.main` turns these into exit codes
 
 from __future__ import annotations
 
-from lenslink_protocol.ids import Fate
+from lenslink_protocol.ids import Outcome
 
-from .ticket import Ticket
+from .request_handle import RequestHandle
 
 
 class LensLinkError(Exception):
     """Base of all errors below; never raised itself."""
 
     exit_code = 1
-    request: Ticket | None = None
+    request: RequestHandle | None = None
     """The request whose answer, or whose frame, did not come."""
 
 
@@ -70,7 +70,7 @@ class Disconnected(LensLinkError):
     """Raised by every call in progress when the module goes away, and by every later one."""
 
     exit_code = 5
-    fate: Fate | None = None
+    outcome: Outcome | None = None
     """What became of ``request``, where the module has been asked already."""
 
 
@@ -89,7 +89,7 @@ class NotGenuine(ProtocolError):
 
 
 class Timeout(LensLinkError):
-    """Raised when a deadline passed; ``Device.fate()`` tells of the request that was under way."""
+    """Raised when a deadline passed; ``Device.outcome()`` tells what became of the request."""
 
     exit_code = 8
 

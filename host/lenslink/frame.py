@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lenslink_protocol.packings import Layout
 
 from .context import ReleasesOnExit
-from .raw.packing import unpack
+from .receive.unpacking import unpack
 
 
 class FrameStatus(enum.Enum):
@@ -86,7 +86,7 @@ class Frame(ReleasesOnExit):
     temperature_mc: int
     """Sensor temperature in thousandths of a degree Celsius."""
     status: FrameStatus
-    coverage: float
+    received_fraction: float
     """Fraction of the frame's bytes that arrived and passed their CRC: 1.0 when complete."""
     uncovered: tuple[tuple[int, int], ...] = ()
     """Half-open ranges of bytes, in row order, that did not arrive."""

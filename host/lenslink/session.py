@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
-from lenslink_protocol.ids import Capability, CloseReason, ErrorCode, Reject
+from lenslink_protocol.ids import Capability, CloseReason, DiscardReason, ErrorCode
 from lenslink_protocol.link import Link
 from lenslink_protocol.manifest import Manifest, parse_manifest
 from lenslink_protocol.messages import (
@@ -26,7 +26,6 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import MAX_MANIFEST, SILENCE_MS
 
-from .batch import Batch
 from .deadline import Deadline
 from .errors import (
     DeviceError,
@@ -35,15 +34,16 @@ from .errors import (
     Timeout,
     VersionMismatch,
 )
-from .pool import Pool
-from .reassembly import Assembly, Reassembly
-from .ticket import Ticket
+from .receive.batch import Batch
+from .receive.frame_pool import Pool
+from .receive.reassembly import Assembly, Reassembly
+from .request_handle import RequestHandle
 from .transports.base import (
     ClockedTransport,
+    DirectPlacementTransport,
     FillingTransport,
     MultiLaneTransport,
     NarrowTransport,
-    PlacingTransport,
     Transport,
 )
 
@@ -65,21 +65,21 @@ class Session:
     """
 
     def __init__(self, transport: Transport, pool: Pool | None = None) -> None:
-        self.rejects: Counter[Reject] = Counter()
+        self.discards: Counter[DiscardReason] = Counter()
         placed = None
-        if pool is None and isinstance(transport, PlacingTransport):
+        if pool is None and isinstance(transport, DirectPlacementTransport):
             pool = placed = transport.frame_pool()
         self.pool = Pool() if pool is None else pool
         self.configurations: dict[int, Configured] = {}
-        self.frames = Reassembly(self.pool, self.rejects, self.configurations.get)
-        self.last: Ticket | None = None
+        self.frames = Reassembly(self.pool, self.discards, self.configurations.get)
+        self.last: RequestHandle | None = None
         """The last request."""
         self.wire_bytes = 0
         """All that has been received."""
         self._transport = transport
         lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
         window = transport.window if isinstance(transport, NarrowTransport) else None
-        self.link = Link(secrets.randbits(32), self.frames, self.rejects, lanes, window)
+        self.link = Link(secrets.randbits(32), self.frames, self.discards, lanes, window)
         self._lanes = [
             Batch(self.link, self.frames, lane, placed is not None) for lane in range(lanes)
         ]
@@ -93,7 +93,7 @@ class Session:
     def hello(self, deadline: Deadline) -> HelloReply:
         """Open the session; :exc:`~lenslink.errors.VersionMismatch` if there is no common one."""
         request = self.link.hello(self.now())
-        self.pump(lambda: request.done or self.rejects[Reject.VERSION] > 0, deadline)
+        self.pump(lambda: request.done or self.discards[DiscardReason.VERSION] > 0, deadline)
         if not request.done:
             raise VersionMismatch("the module speaks another major version of the protocol")
         reply = self._checked(request.reply, HelloReply)
@@ -124,7 +124,7 @@ class Session:
         Raises :exc:`~lenslink.errors.DeviceError` when the module refuses.
         """
         request = self.link.request(message, self.now())
-        self.last = Ticket(self.link.nonce, request.id, message.TYPE)
+        self.last = RequestHandle(self.link.nonce, request.id, message.TYPE)
         try:
             self.pump(lambda: request.done, deadline)
         except (Disconnected, Timeout) as error:

@@ -18,8 +18,8 @@ class Stats:
     """Frames handed out with pixels missing."""
     lost_packets: int
     """Packets missing from the lane's sequence."""
-    rejects: Mapping[str, int]
-    """Count by cause (:class:`lenslink_protocol.ids.Reject`), causes that never occurred too."""
+    discards: Mapping[str, int]
+    """Count by cause (:class:`lenslink_protocol.ids.DiscardReason`), zero counts included."""
     first_tile_ms: float | None
     """From the last capture or stream request to its first tile."""
     wire_bytes: int = 0

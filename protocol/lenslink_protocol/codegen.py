@@ -163,7 +163,7 @@ _PREFIXES: dict[str, Iterable[enum.IntEnum | enum.IntFlag]] = {
     "DAMAGE": ids.Damage,
     "RESEND": ids.ResendFlag,
     "FRAME": ids.FrameState,
-    "FATE": ids.Fate,
+    "OUTCOME": ids.Outcome,
     "RESET": ids.ResetReason,
     "LOG": ids.LogLevel,
     "CFA": ids.Cfa,
@@ -269,13 +269,13 @@ _TABLED = (
     ids.Damage,
     ids.ResendFlag,
     ids.FrameState,
-    ids.Fate,
+    ids.Outcome,
     ids.ResetReason,
     ids.LogLevel,
     ids.Cfa,
     ids.ModeUse,
     ids.PixelFormat,
-    ids.Reject,
+    ids.DiscardReason,
 )
 
 
@@ -347,7 +347,7 @@ def outputs(root: Path) -> Iterator[tuple[Path, str]]:
     yield root / "firmware/lensfw/wire.py", wire_py()
     yield root / "protocol/lenslink_protocol/lenslink.h", lenslink_h(NOTICE)
     yield root / "protocol/lenslink_protocol/lenslink.lua", lenslink_lua(NOTICE)
-    yield root / "host/lenslink/isp/lenslink_ring.h", ring_h()
+    yield root / "host/lenslink/frame_ring/lenslink_ring.h", ring_h()
     spec = root / "protocol/SPEC.md"
     text = spec_md(spec.read_text(encoding="utf-8"))
     yield spec, text

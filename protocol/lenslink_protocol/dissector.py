@@ -22,7 +22,7 @@ ENUM_OF: dict[tuple[str, str], type[enum.IntEnum] | type[enum.IntFlag]] = {
     ("Configure", "flags"): ids.ConfigureFlag,
     ("Configured", "flags"): ids.ConfigureFlag,
     ("Error", "code"): ids.ErrorCode,
-    ("QueryReply", "fate"): ids.Fate,
+    ("QueryReply", "outcome"): ids.Outcome,
     ("Close", "reason"): ids.CloseReason,
     ("Busy", "reason"): ids.BusyReason,
     ("Notice", "reason"): ids.NoticeReason,

@@ -5,7 +5,7 @@ protocol: ask :meth:`Receiver.buffers` where the next bytes shall go, put them t
 :meth:`Receiver.received` how many they were. A tile whose header is sound goes straight to where
 its sink places it, so that nothing is copied between the transport and the frame.
 
-What cannot be used is counted by cause (:class:`~.ids.Reject`) and never silently dropped. After
+Unusable input is counted by cause (:class:`~.ids.DiscardReason`), never silently dropped. After
 damage every byte behind the damaged header is searched again, so at most the damaged packet and
 one that ran into it are lost.
 """
@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 from .buffers import Data, feed
 from .crc import crc32
-from .ids import MessageType, Reject
+from .ids import DiscardReason, MessageType
 from .messages import HEADER, MAGIC, Header
 from .params import (
     HEADER_BYTES,
@@ -101,14 +101,18 @@ class ReceiverSnapshot(NamedTuple):
 
 
 class Receiver:
-    """One lane's packets; ``rejects`` is shared with the layers above."""
+    """One lane's packets; ``discards`` is shared with the layers above."""
 
     def __init__(
-        self, sink: Sink, nonce: int, rejects: Counter[Reject], max_payload: int = MAX_PAYLOAD
+        self,
+        sink: Sink,
+        nonce: int,
+        discards: Counter[DiscardReason],
+        max_payload: int = MAX_PAYLOAD,
     ) -> None:
         self.sink = sink
         self.nonce = nonce
-        self.rejects = rejects
+        self.discards = discards
         self.max_payload = max_payload
         self.last_sequence: int | None = None
         """Of the last header that was believed."""
@@ -219,15 +223,15 @@ class Receiver:
     def _give_up(self) -> None:
         """The packet that has begun is none, or will never be whole."""
         if self._header is not None:
-            self.rejects[Reject.STALL] += 1
+            self.discards[DiscardReason.STALL] += 1
             self._hunt(bytes(self._payload[: self._got]))
         elif self._hunting:
             # An end that might have become a header: it did not. Another may begin inside it.
             whole = self._backlog.startswith(MAGIC)
-            self.rejects[Reject.STALL if whole else Reject.NOISE] += 1
+            self.discards[DiscardReason.STALL if whole else DiscardReason.NOISE] += 1
             self._drop(1 if whole else len(self._backlog))
         else:
-            self.rejects[Reject.STALL] += 1
+            self.discards[DiscardReason.STALL] += 1
             self._hunt(bytes(self._head[1 : self._have]))
 
     def resume(self, away: float) -> None:
@@ -275,14 +279,14 @@ class Receiver:
         """Believe a header that has its magic, and decide where its payload goes; or False."""
         header = Header._make(HEADER.unpack_from(head)[1:])
         if crc32(head[:-4]) != header.header_crc:
-            self.rejects[Reject.HEADER_CRC] += 1
+            self.discards[DiscardReason.HEADER_CRC] += 1
             return False
         if header.version >> 4 != VERSION_MAJOR:
-            self.rejects[Reject.VERSION] += 1
+            self.discards[DiscardReason.VERSION] += 1
             return False
         limit = self.max_payload if header.type == MessageType.TILE else MAX_CONTROL
         if header.length > limit:
-            self.rejects[Reject.LENGTH] += 1
+            self.discards[DiscardReason.LENGTH] += 1
             return False
         self._wanted = self._is_fresh(header)
         place = None
@@ -300,12 +304,12 @@ class Receiver:
 
     def _is_fresh(self, header: Header) -> bool:
         if header.nonce != self.nonce:
-            self.rejects[Reject.NONCE] += 1
+            self.discards[DiscardReason.NONCE] += 1
             return False
         if self.last_sequence is not None:
             step = (header.sequence - self.last_sequence) & 0xFFFFFFFF
             if step == 0 or step >= _HALF:
-                self.rejects[Reject.SEQUENCE] += 1
+                self.discards[DiscardReason.SEQUENCE] += 1
                 return False
             self.lost += step - 1
         self.last_sequence = header.sequence
@@ -320,7 +324,7 @@ class Receiver:
         self._header = None
         self.settled_sequence = self.last_sequence
         if not checked and crc32(payload) != header.payload_crc:
-            self.rejects[Reject.PAYLOAD_CRC] += 1
+            self.discards[DiscardReason.PAYLOAD_CRC] += 1
             self._hunt(bytes(payload) + bytes(self._head[: self._have]))
             return
         if self._wanted:
@@ -338,7 +342,7 @@ class Receiver:
         self._allowance -= len(suspect)
         if self._allowance < 0:
             self._allowance = 0
-            self.rejects[Reject.NOISE] += 1
+            self.discards[DiscardReason.NOISE] += 1
         else:
             self._backlog[:0] = suspect
             self._suspect += len(suspect)
@@ -355,7 +359,7 @@ class Receiver:
             self._allowance -= _REFUSAL_BYTES
             if self._allowance < 0:
                 self._allowance = 0
-                self.rejects[Reject.NOISE] += 1
+                self.discards[DiscardReason.NOISE] += 1
                 self._drop(self._suspect)
 
     def _search(self) -> None:
@@ -381,7 +385,7 @@ class Receiver:
             self._drop(HEADER_BYTES)
             self._take_from_backlog()
         if noise:
-            self.rejects[Reject.NOISE] += 1
+            self.discards[DiscardReason.NOISE] += 1
 
     def _take_from_backlog(self) -> None:
         """Move what the backlog has of an accepted packet to its place."""

@@ -92,7 +92,7 @@ class ErrorCode(enum.IntEnum):
     """It was executed before, and the answer is no longer held."""
 
 
-class Fate(enum.IntEnum):
+class Outcome(enum.IntEnum):
     """What became of a request, as far as the module remembers."""
 
     UNKNOWN = 0
@@ -288,7 +288,7 @@ class ManifestKey(enum.IntEnum):
     SCALE = 0x0022
 
 
-class Reject(enum.StrEnum):
+class DiscardReason(enum.StrEnum):
     """Why received bytes were not used: every cause has its counter."""
 
     NOISE = "noise"

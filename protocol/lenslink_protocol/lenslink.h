@@ -114,10 +114,10 @@ enum lenslink_error_code {
     LENSLINK_ERROR_CODE_REPEATED = 0x09,
 };
 
-enum lenslink_fate {
-    LENSLINK_FATE_UNKNOWN = 0x00,
-    LENSLINK_FATE_NOT_DONE = 0x01,
-    LENSLINK_FATE_DONE = 0x02,
+enum lenslink_outcome {
+    LENSLINK_OUTCOME_UNKNOWN = 0x00,
+    LENSLINK_OUTCOME_NOT_DONE = 0x01,
+    LENSLINK_OUTCOME_DONE = 0x02,
 };
 
 enum lenslink_close_reason {
@@ -469,7 +469,7 @@ struct lenslink_query {
 /* 0x19, module: what became of a request */
 struct lenslink_query_reply {
     uint16_t size; /* bytes of this fixed part, these two included */
-    uint8_t fate; /* done, not done, or unknown */
+    uint8_t outcome; /* done, not done, or unknown */
 };
 
 /* 0x1A, host: drives the module into a state; answered by Accepted */

@@ -50,11 +50,6 @@ local ENUMS = {
     [8] = "POWER",
     [9] = "REPEATED",
   }},
-  Fate = {flags = false, names = {
-    [0] = "UNKNOWN",
-    [1] = "NOT_DONE",
-    [2] = "DONE",
-  }},
   Flag = {flags = true, names = {
     [1] = "RESENT",
   }},
@@ -123,6 +118,11 @@ local ENUMS = {
     [1] = "RELEASE",
     [2] = "SUPPLY",
     [3] = "HEAT",
+  }},
+  Outcome = {flags = false, names = {
+    [0] = "UNKNOWN",
+    [1] = "NOT_DONE",
+    [2] = "DONE",
   }},
   PixelFormat = {flags = false, names = {
     [17825804] = "GR10",
@@ -355,7 +355,7 @@ local MESSAGES = {
   }},
   [25] = {name = "QueryReply", abbr = "query_reply", doc = "what became of a request", fields = {
     {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"fate", "B", 1, "done, not done, or unknown", "Fate"},
+    {"outcome", "B", 1, "done, not done, or unknown", "Outcome"},
   }},
   [26] = {name = "Test", abbr = "test", doc = "drives the module into a state; answered by Accepted", fields = {
     {"size", "H", 1, "bytes of this fixed part, these two included"},

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from .buffers import Data, feed
 from .framing import VERSION, Receiver, ReceiverSnapshot, encode_packet
-from .ids import VENDOR_FIRST, Capability, MessageType, Reject, ResendFlag
+from .ids import VENDOR_FIRST, Capability, DiscardReason, MessageType, ResendFlag
 from .messages import (
     BY_TYPE,
     AnyMessage,
@@ -206,10 +206,12 @@ class Request:
 class Lane:
     """One lane of a link: its packets go to the link, with its number."""
 
-    def __init__(self, link: Link, number: int, nonce: int, rejects: Counter[Reject]) -> None:
+    def __init__(
+        self, link: Link, number: int, nonce: int, discards: Counter[DiscardReason]
+    ) -> None:
         self.number = number
         self.alive = True
-        self.receiver = Receiver(self, nonce, rejects, MAX_PAYLOAD)
+        self.receiver = Receiver(self, nonce, discards, MAX_PAYLOAD)
         self._link = link
         self._placed = False
 
@@ -250,13 +252,13 @@ class Link:
         self,
         nonce: int,
         frames: FrameSink,
-        rejects: Counter[Reject],
+        discards: Counter[DiscardReason],
         lanes: int = 1,
         window: int | None = None,
     ) -> None:
         self.nonce = nonce
-        self.rejects = rejects
-        self.lanes = [Lane(self, number, nonce, rejects) for number in range(lanes)]
+        self.discards = discards
+        self.lanes = [Lane(self, number, nonce, discards) for number in range(lanes)]
         frames.lanes = self.lanes
         self.outgoing: deque[bytes] = deque()
         self.session: HelloReply | None = None
@@ -398,9 +400,10 @@ class Link:
 
     def _begin(self, message: AnyMessage, now: float, retry_ms: int) -> Request:
         request = Request(self._next_id, message, now, retry_ms)
+        # First, because a message that cannot be encoded must not stay in the table of requests.
+        self._send(message, request.id)
         self._next_id += 1
         self._requests[request.id] = request
-        self._send(message, request.id)
         return request
 
     def _send(self, message: AnyMessage, frame: int, stream: int = 0) -> None:
@@ -454,12 +457,12 @@ class Link:
             return
         layout = BY_TYPE.get(header.type)
         if layout is None:
-            self.rejects[Reject.UNKNOWN_TYPE] += 1
+            self.discards[DiscardReason.UNKNOWN_TYPE] += 1
             return
         try:
             message = layout.decode(payload)
         except Malformed:
-            self.rejects[Reject.MALFORMED] += 1
+            self.discards[DiscardReason.MALFORMED] += 1
             return
         match message:
             case FrameStart():
@@ -513,7 +516,7 @@ class Link:
     def _postpone(self, request_id: int, message: Pending) -> None:
         request = self._requests.get(request_id)
         if request is None:
-            self.rejects[Reject.UNEXPECTED] += 1
+            self.discards[DiscardReason.UNEXPECTED] += 1
         else:
             lease = min(message.lease_ms, MAX_BUSY_MS) / 1000
             request.next_try = max(request.next_try, self.now + lease)
@@ -521,10 +524,10 @@ class Link:
     def _answer(self, request_id: int, message: AnyMessage) -> None:
         request = self._requests.get(request_id)
         if request is None:
-            self.rejects[Reject.UNEXPECTED] += 1
+            self.discards[DiscardReason.UNEXPECTED] += 1
             return
         if not isinstance(message, (Error, REPLIES[request.message.TYPE])):
-            self.rejects[Reject.UNEXPECTED] += 1
+            self.discards[DiscardReason.UNEXPECTED] += 1
             return
         del self._requests[request_id]
         if isinstance(message, HelloReply):

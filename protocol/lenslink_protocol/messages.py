@@ -617,12 +617,12 @@ class QueryReply:
     TYPE: ClassVar[MessageType] = MessageType.QUERY_REPLY
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HB")
 
-    fate: int
+    outcome: int
     """Done, not done, or unknown."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.FIXED.size, self.fate)
+        return self.FIXED.pack(self.FIXED.size, self.outcome)
 
     @classmethod
     def decode(cls, payload: Buffer) -> QueryReply:

@@ -336,7 +336,7 @@ MESSAGES: tuple[Message, ...] = (
         MessageType.QUERY_REPLY,
         "module",
         "what became of a request",
-        Struct(_SIZE, "fate" / Int8ul * "done, not done, or unknown"),
+        Struct(_SIZE, "outcome" / Int8ul * "done, not done, or unknown"),
     ),
     Message(
         "Test",

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lab import benches
+from helpers import bench_scale
 
-from lenslink_hil.kernel import bench
+from lenslink_hil.kernel import guest_boards
 
 SceneUrl = Callable[..., str]
 
@@ -16,26 +16,26 @@ SceneUrl = Callable[..., str]
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On a bench that is named, what is the same on every one is left out, and said to be."""
     named = config.getoption("--lens")
-    if named is None or benches.scheme_of(named) == "sim:" or bench.in_guest():
+    if named is None or bench_scale.scheme_of(named) == "sim:" or guest_boards.in_guest():
         return
     here = Path(__file__).parent
     for item in items:
         if item.path.parent == here and "lens_url" not in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.skip(reason=benches.NO_BENCH))
+            item.add_marker(pytest.mark.skip(reason=bench_scale.NO_BENCH))
 
 
 @pytest.fixture(scope="session")
 def lens_url(lens_url: str) -> str:
     """The bench; an emulated Pico with frames of its scale."""
-    if benches.scheme_of(lens_url) == "pico:":
-        return benches.own(lens_url, {})
+    if bench_scale.scheme_of(lens_url) == "pico:":
+        return bench_scale.own(lens_url, {})
     return lens_url
 
 
 @pytest.fixture(scope="session")
-def scale(lens_url: str) -> benches.Scale:
+def scale(lens_url: str) -> bench_scale.Scale:
     """How large and how fast the bench is: ``scale.size(640, 480)``, ``scale.seconds(1)``."""
-    return benches.scale_of(lens_url)
+    return bench_scale.scale_of(lens_url)
 
 
 @pytest.fixture(scope="session")
@@ -47,12 +47,12 @@ def scene_url(lens_url: str) -> SceneUrl:
     """
 
     def url(**options: object) -> str:
-        slot = bench.current()
+        slot = guest_boards.current()
         if slot is not None:
-            if why := bench.beyond(options, slot.cdc):
+            if why := guest_boards.beyond(options, slot.cdc):
                 pytest.skip(why)
             return slot.restart(options)
-        if benches.scheme_of(lens_url) not in benches.OWN:
+        if bench_scale.scheme_of(lens_url) not in bench_scale.OWN:
             pytest.skip(f"{lens_url} shows a scene of its own; this needs a chosen one")
         return _own(lens_url, options)
 
@@ -67,7 +67,7 @@ def own_url(lens_url: str) -> SceneUrl:
     """
 
     def url(**options: object) -> str:
-        if benches.scheme_of(lens_url) not in benches.OWN:
+        if bench_scale.scheme_of(lens_url) not in bench_scale.OWN:
             pytest.skip("start a module themselves: run on the host")
         return _own(lens_url, options)
 
@@ -75,13 +75,13 @@ def own_url(lens_url: str) -> SceneUrl:
 
 
 def _own(lens_url: str, options: dict[str, object]) -> str:
-    if why := benches.beyond(lens_url, options):
+    if why := bench_scale.beyond(lens_url, options):
         pytest.skip(why)
-    return benches.own(lens_url, options)
+    return bench_scale.own(lens_url, options)
 
 
 @pytest.fixture(scope="session")
 def only_sim(lens_url: str) -> None:
     """For what starts ``sim:`` itself: it is the same on every bench."""
-    if benches.scheme_of(lens_url) != "sim:":
+    if bench_scale.scheme_of(lens_url) != "sim:":
         pytest.skip("start sim: themselves: run there")

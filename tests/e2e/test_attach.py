@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware
-from lab import benches
-from lab.slowdown import patience
+from helpers import bench_scale
+from helpers.cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink import Attached, Detached, FrameStatus, Warned
 from lenslink_hil.plant.patterns import pattern
-from lenslink_hil.plant.pins import DETECT_PIN, POWER_PINS, RELEASE_BUTTON
+from lenslink_hil.plant.pin_records import DETECT_PIN, POWER_PINS, RELEASE_BUTTON
 from lenslink_protocol.ids import NoticeReason
 from lenslink_protocol.packings import Packing, layout
 
@@ -38,10 +38,10 @@ SETTLED_S = patience(0.4)
 @pytest.fixture
 def cli(tmp_path, own_url, lens_url, monkeypatch):
     own_url()  # skips where the module is not ours to start
-    scheme = benches.scheme_of(lens_url)
-    if scheme not in benches.SERVES:
+    scheme = bench_scale.scheme_of(lens_url)
+    if scheme not in bench_scale.SERVES:
         pytest.skip(f"no command serves {scheme} to others")
-    with Cli(tmp_path, benches.SERVES[scheme]) as started:
+    with Cli(tmp_path, bench_scale.SERVES[scheme]) as started:
         # The driver in this process looks where the modules are served.
         monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(started.runtime))
         yield started
@@ -241,7 +241,7 @@ def test_the_release_button_warns(own_url):
 def test_a_capture_under_way_is_accounted_for(own_url, scale, seed):
     """Done once, or an exception that says what became of it."""
     chance = random.Random(seed)
-    fates = []
+    outcomes = []
     with lenslink.attach(own_url(**SIZE)) as lens:
         plant = lens.wait()._transport.module
         numbers = []
@@ -254,12 +254,12 @@ def test_a_capture_under_way_is_accounted_for(own_url, scale, seed):
                     assert_shows_the_scene(frame)
                     numbers.append(frame.number)
             except lenslink.Disconnected as error:
-                fates.append(error.fate)
+                outcomes.append(error.outcome)
             # Past the interruption, so that each turn has one of its own.
             with pytest.raises((lenslink.Timeout, lenslink.Disconnected)):
                 lens.wait().next_frame(timeout=scale.seconds(0.4))
         assert numbers == sorted(set(numbers))
-        assert all(fate is not None for fate in fates)
+        assert all(outcome is not None for outcome in outcomes)
 
 
 def test_a_server_that_ends_while_a_host_waits_leaves_nothing(cli):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import rawpy
 import tifffile
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 # Codes of the tags that must come back as they went in.
 _ACTIVE_AREA = "ActiveArea"

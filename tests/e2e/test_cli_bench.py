@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_process import PATIENCE_S, Cli, objects
+from helpers.cli_process import PATIENCE_S, Cli, objects
 from PIL import Image
 
 # A colour, rather than bold or the cursor.
@@ -49,9 +49,9 @@ def test_capture(cli, scene_url, scale):
     answer = json.loads(run.stdout)
     frame = answer["frame"]
     assert (frame["width"], frame["height"], frame["bits"], frame["cfa"]) == (256, 128, 14, "RGGB")
-    assert (frame["status"], frame["coverage"]) == ("complete", 1.0)
+    assert (frame["status"], frame["received_fraction"]) == ("complete", 1.0)
     assert answer["bytes"] == 2 * 256 * 128
-    assert {cause for cause, count in answer["rejects"].items() if count} <= scale.repeated
+    assert {cause for cause, count in answer["discards"].items() if count} <= scale.repeated
     assert 0 < answer["first_tile_ms"] <= answer["seconds"] * 1000
     for file in answer["files"]:
         assert file["bytes"] == (cli.folder / file["path"]).stat().st_size
@@ -165,8 +165,8 @@ def test_a_terminal_sees_progress_and_nothing_is_left_of_it(cli, scene_url, scal
     assert "\x1b[2K" in terminal.text
     # Cursor shown again.
     assert terminal.text.rindex("\x1b[?25h") > terminal.text.rindex("\x1b[?25l")
-    rejects = "|".join(["no rejects", *(rf"rejects: \d+ {cause}\b" for cause in scale.repeated)])
-    assert re.search(rf"5 frames, .*({rejects})", terminal.text)
+    discards = "|".join(["no discards", *(rf"discards: \d+ {cause}\b" for cause in scale.repeated)])
+    assert re.search(rf"5 frames, .*({discards})", terminal.text)
 
 
 def test_quiet_is_quiet_even_on_a_terminal(cli, scene_url):

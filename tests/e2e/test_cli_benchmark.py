@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_process import PATIENCE_S, Cli, assert_gone, children, finish
+from helpers.cli_process import PATIENCE_S, Cli, assert_gone, children, finish
 
-from lenslink.isp import segment
+from lenslink.frame_ring import segment
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_it_is_interrupted(cli, signum, code):
 SCENE = "scene=prbs&width=128&height=96&seed=5"
 KEYS = {
     "schema", "wire_bytes_per_s", "pixel_bytes_per_s", "ceiling_bytes_per_s", "clock", "bus",
-    "lanes", "tile_bytes", "encoding", "rejects", "cpu_busy", "image_sha256",
+    "lanes", "tile_bytes", "encoding", "discards", "cpu_busy", "image_sha256",
 }  # fmt: skip
 
 
@@ -107,14 +107,14 @@ def test_a_link(cli, url, bus, ceiling, lanes):
     assert (run.returncode, run.stderr) == (0, "")
     found = json.loads(run.stdout)
     assert found.keys() >= KEYS
-    assert (found["schema"], found["url"]) == ("lenslink.bench.link/1", url)
+    assert (found["schema"], found["url"]) == ("lenslink.bench.link/2", url)
     assert (found["bus"], found["ceiling_bytes_per_s"], found["lanes"]) == (bus, ceiling, lanes)
     assert (found["clock"], found["cpu_busy"], found["image_sha256"]) == ("wall", None, None)
     assert (found["encoding"], found["frames"], found["incomplete"]) == ("RG12p", 5, 0)
     assert 0 < found["tile_bytes"] <= 8192
     assert found["wire_bytes_per_s"] > found["pixel_bytes_per_s"] > 0
     assert (found["checked"], found["wrong_pixels"]) == ("prbs", 0)
-    assert not any(found["rejects"].values())
+    assert not any(found["discards"].values())
 
 
 def test_a_link_for_people_and_in_the_report(cli):

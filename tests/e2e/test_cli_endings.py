@@ -7,8 +7,8 @@ import re
 import signal
 
 import pytest
-from cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware, objects
-from lab import benches
+from helpers import bench_scale
+from helpers.cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware, objects
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 # 100 megapixels take seconds: whatever is done to the module is done inside the frame.
@@ -89,7 +89,7 @@ def test_the_firmware_killed_during_a_stream(cli, own_url):
     left = children(process.pid)
     os.kill(firmware(process.pid), signal.SIGKILL)
     status, out, err = finish(process)
-    assert (status, err) == (5, [f"lenslink: error: {benches.killed_words(url)}"])
+    assert (status, err) == (5, [f"lenslink: error: {bench_scale.killed_words(url)}"])
     assert objects(out)[-1]["ended"] == "disconnected"
     assert_gone(left)
 

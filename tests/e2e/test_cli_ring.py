@@ -1,4 +1,4 @@
-"""``lenslink stream -o ring:NAME`` and ``lenslink isp``, as a user starts them."""
+"""``lenslink stream -o ring:NAME`` and ``lenslink ring``, as a user starts them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_process import Cli, finish, objects
-from lab.rings import fresh_name
+from helpers.cli_process import Cli, finish, objects
+from helpers.frame_rings import fresh_name
 
-from lenslink.isp import segment
+from lenslink.frame_ring import segment
 
 SMALL = "sim:?scene=ramp&width=256&height=128"
 
@@ -24,14 +24,14 @@ def cli(tmp_path: Path, only_sim: None) -> Iterator[Cli]:
 
 def test_frames_go_from_one_command_to_the_other(cli: Cli):
     name = fresh_name()
-    isp = cli.start("isp", name, "--policy", "every", "--frames", "5", "--json")
+    reader = cli.start("ring", name, "--policy", "every", "--frames", "5", "--json")
     stream = cli.start("stream", SMALL, "-o", f"ring:{name}")
-    code, out, err = finish(isp)
+    code, out, err = finish(reader)
     assert (code, err) == (0, [])
     *frames, summary = objects(out)
-    assert [frame["schema"] for frame in frames] == ["lenslink.isp.frame/1"] * 5
+    assert [frame["schema"] for frame in frames] == ["lenslink.ring.frame/1"] * 5
     sequences = [frame["sequence"] for frame in frames]
-    assert summary["schema"] == "lenslink.isp.summary/1"
+    assert summary["schema"] == "lenslink.ring.summary/1"
     assert summary["frames"] == 5
     assert sequences[-1] - sequences[0] + 1 <= 5 + summary["dropped"]
     assert all(frame["status"] == "complete" and frame["mean"] > 0 for frame in frames)
@@ -46,11 +46,11 @@ def test_frames_go_from_one_command_to_the_other(cli: Cli):
 
 def test_the_end_of_the_ring_is_the_end_of_isp(cli: Cli):
     name = fresh_name()
-    isp = cli.start("isp", name, "--early")
+    reader = cli.start("ring", name, "--early")
     done = cli.run("stream", SMALL, "-o", f"ring:{name}", "--duration", "1.5", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["ended"] == "duration"
-    code, out, err = finish(isp)
+    code, out, err = finish(reader)
     assert (code, out) == (0, [])
     assert "frames" in err[-1]
     assert "skipped" in err[-1]
@@ -71,8 +71,8 @@ def test_a_ring_that_is_written_already_is_refused_before_a_module_is_opened(cli
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (("isp", "nothing-here", "--timeout", "0.2"), 3, "there is no ring"),
-        (("isp", "a/b"), 2, "no name for a ring"),
+        (("ring", "nothing-here", "--timeout", "0.2"), 3, "there is no ring"),
+        (("ring", "a/b"), 2, "no name for a ring"),
         (("stream", SMALL, "-o", "ring:"), 2, "no name for a ring"),
         (("stream", SMALL, "-o", "ring:x", "--scale16"), 2, "--scale16 changes pixels"),
     ],

@@ -7,7 +7,7 @@ import signal
 import socket
 
 import pytest
-from cli_process import PATIENCE_S, Cli, assert_gone, children, finish, objects
+from helpers.cli_process import PATIENCE_S, Cli, assert_gone, children, finish, objects
 
 SMALL = ("--scene", "ramp", "--width", "64", "--height", "64")
 

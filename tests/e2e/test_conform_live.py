@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_process import Cli
-from lab.slowdown import patience
+from helpers.cli_process import Cli
+from helpers.slowdown import patience
 
 from lenslink_hil.conformance.clauses import clauses
-from lenslink_hil.kernel import bench
+from lenslink_hil.kernel import guest_boards
 
 TIMEOUT_S = 240
 pytestmark = pytest.mark.timeout(TIMEOUT_S + 60)
@@ -37,7 +37,7 @@ def bad(found: list[dict]) -> list[dict]:
 
 
 def test_the_module_conforms(cli: Cli, lens_url: str) -> None:
-    if bench.in_guest():
+    if guest_boards.in_guest():
         pytest.skip("a suite of its own: conform")
     status, found = verdicts(cli, "module", lens_url)
     assert bad(found) == []

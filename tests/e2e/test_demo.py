@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.slowdown import patience
+from helpers.slowdown import patience
 from PIL import Image
 
 SceneUrl = Callable[..., str]
@@ -32,7 +32,7 @@ def test_it_leaves_two_files_and_says_what_it_measured(own_url: SceneUrl, tmp_pa
         assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["demo.dng", "demo.png"]
     assert done.stdout.count(" fps, ") >= 2  # a line each second, and the summary
-    assert "MB/s, 0 incomplete, no rejects" in done.stdout
+    assert "MB/s, 0 incomplete, no discards" in done.stdout
     assert "complete: 153.6 kB in " in done.stdout
     with Image.open(tmp_path / "out/demo.png") as picture:
         assert picture.size == (320, 240)

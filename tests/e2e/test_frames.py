@@ -12,19 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lab import benches
-from lab.rejects import rejected
-from lab.slowdown import patience
+from helpers import bench_scale
+from helpers.discards import count_discards
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink import Device, Frame, FrameStatus
 from lenslink.deadline import Deadline
 from lenslink.transports.base import ClockedTransport
-from lenslink_hil.kernel import bench
+from lenslink_hil.kernel import guest_boards
 from lenslink_hil.plant.binning import bin2x2
 from lenslink_hil.plant.patterns import pattern
-from lenslink_hil.plant.sensor import levels
-from lenslink_protocol.ids import Cfa, ConfigureFlag, ModeUse, Reject
+from lenslink_hil.plant.sensor_model import levels
+from lenslink_protocol.ids import Cfa, ConfigureFlag, DiscardReason, ModeUse
 
 SceneUrl = Callable[..., str]
 
@@ -61,11 +61,11 @@ def oracle(frame: Frame, scene: str, seed: int = 0) -> np.ndarray:
 
 def assert_sound(device: Device, frame: Frame) -> None:
     assert frame.status is FrameStatus.COMPLETE
-    assert frame.coverage == 1
+    assert frame.received_fraction == 1
     assert frame.uncovered == ()
     # On a clock of the board's own, requests are repeated by the world's: answers may come twice.
     clocked = isinstance(device._session._transport, ClockedTransport)
-    assert not rejected(device.stats, {Reject.UNEXPECTED.value} if clocked else ())
+    assert not count_discards(device.stats, {DiscardReason.UNEXPECTED.value} if clocked else ())
     assert device.stats.lost_packets == 0
 
 
@@ -99,7 +99,7 @@ def test_binned_pixels_are_means_of_their_own_colour(scene_url: SceneUrl, cfa: s
         assert_sound(device, frame)
 
 
-def test_a_stream_counts_its_frames(scene_url: SceneUrl, scale: benches.Scale) -> None:
+def test_a_stream_counts_its_frames(scene_url: SceneUrl, scale: bench_scale.Scale) -> None:
     size = scale.size(320, 240)
     url = scene_url(scene="prbs", **size)
     with lenslink.open(url) as device:
@@ -180,7 +180,7 @@ def test_stills_between_previews(scene_url: SceneUrl) -> None:
                 assert np.array_equal(still.pixels, oracle(still, "prbs"))
             with next(frames) as frame:
                 assert frame.pixels.shape == (96, 128)
-        assert not rejected(device.stats)
+        assert not count_discards(device.stats)
 
 
 def test_test_only_applies_nothing(lens: Device) -> None:
@@ -226,7 +226,10 @@ def test_a_closed_module_leaves_nothing_behind(own_url: SceneUrl) -> None:
     lenslink.open(url).close()  # what is made once and kept is made now
     before = set(children()), descriptors()
     with lenslink.open(url) as device:
-        assert len(set(children())) == len(before[0]) + benches.PROCESSES[benches.scheme_of(url)]
+        assert (
+            len(set(children()))
+            == len(before[0]) + bench_scale.PROCESSES[bench_scale.scheme_of(url)]
+        )
         frames = device.stream()
         next(frames)
         # Closed in the middle of a stream.
@@ -249,7 +252,7 @@ def test_two_modules_at_the_same_time(own_url: SceneUrl) -> None:
                     assert_sound(device, frame)
 
 
-def test_a_boards_limits_are_kept(scene_url: SceneUrl, scale: benches.Scale) -> None:
+def test_a_boards_limits_are_kept(scene_url: SceneUrl, scale: bench_scale.Scale) -> None:
     """A Pico's heap, and its link's rate: never faster than the board would be."""
     with lenslink.open(scene_url(scene="prbs", board="pico")) as device:
         assert device.manifest.board == "pico"
@@ -265,7 +268,7 @@ def test_a_boards_limits_are_kept(scene_url: SceneUrl, scale: benches.Scale) -> 
         rate = device.stats.bytes / (time.monotonic() - began)
     assert rate < 0.896e6 * 1.05
     # One emulated CPU receives no more than it can.
-    assert rate > scale.rate(0.3e6) / patience(1) or bench.in_guest()
+    assert rate > scale.rate(0.3e6) / patience(1) or guest_boards.in_guest()
 
 
 def test_the_driver_says_what_it_did(lens: Device) -> None:

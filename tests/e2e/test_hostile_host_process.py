@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
-from lab import benches
-from lab.scale import choose
+from helpers import bench_scale
+from helpers.nightly_scale import choose
 
 import lenslink
 from lenslink import FrameStatus
@@ -62,7 +62,7 @@ FLOODS = [garbage, manifests, heartbeats, hellos, captures_of_what_may_not_be_se
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_flood(
     own_url: Callable[..., str],
-    scale: benches.Scale,
+    scale: bench_scale.Scale,
     flood: Callable[[int], Iterator[tuple[int, bytes]]],
 ) -> None:
     """With a Pico's heap, and no more: a module that kept all it was asked would run out of it."""
@@ -87,9 +87,9 @@ def test_a_flood(
                 with next(frames) as frame:
                     assert frame.status is FrameStatus.COMPLETE
         # Nothing of the flooder's session was taken for the next one's.
-        assert set(device.stats.rejects) >= {"nonce"}
+        assert set(device.stats.discards) >= {"nonce"}
         assert (
-            not {k for k, n in device.stats.rejects.items() if n}
+            not {k for k, n in device.stats.discards.items() if n}
             - {"nonce", "noise"}
             - scale.repeated
         )

@@ -7,19 +7,19 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from lab import benches
-from lab.rejects import rejected
+from helpers import bench_scale
+from helpers.discards import count_discards
 
 import lenslink
 from lenslink import FrameStatus
-from lenslink.transports.usblanes import UsbTransport
+from lenslink.transports.usb_lanes import UsbTransport
 from lenslink_hil.benches.sim import SimTransport
 from lenslink_hil.plant.patterns import pattern
 
 
 @pytest.mark.parametrize("lanes", [2, 4])
 def test_every_pixel_over_several_lanes(
-    scene_url: Callable[..., str], scale: benches.Scale, lanes: int
+    scene_url: Callable[..., str], scale: bench_scale.Scale, lanes: int
 ) -> None:
     size = scale.size(640, 480)
     url = scene_url(scene="prbs", **size, seed=3, lanes=lanes)
@@ -32,10 +32,12 @@ def test_every_pixel_over_several_lanes(
                     "prbs", **size, bits=12, cfa="RGGB", seed=3, frame_number=frame.number
                 )
                 np.testing.assert_array_equal(frame.pixels, wanted)
-        assert not rejected(module.stats, scale.repeated)
+        assert not count_discards(module.stats, scale.repeated)
 
 
-def test_frames_go_on_when_a_lane_dies(scene_url: Callable[..., str], scale: benches.Scale) -> None:
+def test_frames_go_on_when_a_lane_dies(
+    scene_url: Callable[..., str], scale: bench_scale.Scale
+) -> None:
     url = scene_url(scene="prbs", **scale.size(640, 480), lanes=3)
     with lenslink.open(url) as module:
         transport = module._session._transport

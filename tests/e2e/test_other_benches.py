@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab import benches, micropython
-from lab.scale import tell
-from lab.slowdown import patience
+from helpers import bench_scale, micropython_process
+from helpers.nightly_scale import tell
+from helpers.slowdown import patience
 
 HERE = Path(__file__).parent
 TIMEOUT_S = 400
@@ -33,8 +33,8 @@ FEWEST = {"usbip:": 20, "pico:": 10}
 @pytest.mark.timeout(TIMEOUT_S + 20)
 @pytest.mark.parametrize("url", SAMPLES)
 def test_the_suite_on(url: str, capsys: pytest.CaptureFixture[str], seed: int) -> None:
-    micropython.interpreter()  # skips where there is none
-    if url == "pico:" and (missing := benches.no_pico()):
+    micropython_process.interpreter()  # skips where there is none
+    if url == "pico:" and (missing := bench_scale.no_pico()):
         pytest.skip(missing)
     files = [str(HERE / name) for name in SAMPLES[url]]
     done = subprocess.run(

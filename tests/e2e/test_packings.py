@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 import rawpy
 import tifffile
-from cli_process import Cli
-from lab import benches
-from lab.rejects import rejected
+from helpers import bench_scale
+from helpers.cli_process import Cli
+from helpers.discards import count_discards
 
 import lenslink
 from lenslink import Device, Frame, FrameStatus
-from lenslink.raw.files import save
-from lenslink.raw.packing import pack
+from lenslink.image_files.save import save
+from lenslink.receive.unpacking import pack
 from lenslink_hil.benches.sim import SimTransport
 from lenslink_hil.benches.usbip import BoardTransport
 from lenslink_hil.plant.patterns import pattern
-from lenslink_protocol.ids import ConfigureFlag, Reject
+from lenslink_protocol.ids import ConfigureFlag, DiscardReason
 from lenslink_protocol.packings import Packing, layout
 
 SceneUrl = Callable[..., str]
@@ -49,18 +49,18 @@ def oracle(frame: Frame, seed: int = 0, number: int | None = None) -> np.ndarray
     [(10, 130, "RGGB"), (12, 130, "GRBG"), (12, 1280, "GBRG"), (14, 130, "BGGR")],
 )
 def test_each_packing_brings_the_same_pixels(
-    scene_url: SceneUrl, lens_url: str, scale: benches.Scale, bits: int, width: int, cfa: str
+    scene_url: SceneUrl, lens_url: str, scale: bench_scale.Scale, bits: int, width: int, cfa: str
 ) -> None:
     url = scene_url(scene="prbs", width=width, height=66, bits=bits, cfa=cfa, seed=bits)
     with lenslink.open(url) as device:
         has = [layout(code).packing for code in device.manifest.formats]
-        assert has == benches.packings_of(lens_url, bits)
+        assert has == bench_scale.packings_of(lens_url, bits)
         if bits != 12:
             with pytest.raises(lenslink.UsageError, match=r"no packing 'legacy' \(it has unpacked"):
                 device.capture("full", packing=Packing.LEGACY)
         for packing in has:
             # As large as the module likes, then rows in pieces.
-            for tile_bytes in (0, 100):
+            for tile_bytes in (None, 100):
                 preview = device.stream("full", packing=packing, tile_bytes=tile_bytes)
                 with closing(preview) as frames, next(frames) as frame:
                     whole_and_right(device, frame, packing, bits)
@@ -69,7 +69,7 @@ def test_each_packing_brings_the_same_pixels(
         # Not asked for, it is as ever.
         with device.capture("full") as frame:
             whole_and_right(device, frame, Packing.UNPACKED, bits)
-        assert not rejected(device.stats, scale.repeated)
+        assert not count_discards(device.stats, scale.repeated)
 
 
 def whole_and_right(device: Device, frame: Frame, packing: Packing, bits: int) -> None:
@@ -86,7 +86,7 @@ def whole_and_right(device: Device, frame: Frame, packing: Packing, bits: int) -
 
 def test_what_is_configured_is_what_was_asked(scene_url: SceneUrl, lens_url: str) -> None:
     with lenslink.open(scene_url(scene="prbs", width=130, height=66)) as device:
-        for packing in (*reversed(benches.packings_of(lens_url, 12)), None):
+        for packing in (*reversed(bench_scale.packings_of(lens_url, 12)), None):
             answer = device.configure(1, packing=packing)
             assert layout(answer.pixel_format).packing == (packing or "unpacked")
             assert not answer.flags & ConfigureFlag.ADJUSTED
@@ -96,7 +96,7 @@ def test_what_is_configured_is_what_was_asked(scene_url: SceneUrl, lens_url: str
 def test_files_do_not_show_the_packing(scene_url: SceneUrl, lens_url: str, tmp_path: Path) -> None:
     shown = {}
     with lenslink.open(scene_url(scene="prbs", width=130, height=66)) as device:
-        for packing in benches.packings_of(lens_url, 12):
+        for packing in bench_scale.packings_of(lens_url, 12):
             with device.capture("full", packing=packing) as frame:
                 shown[packing] = oracle(frame)
                 for kind in (".npy", ".tiff", ".dng"):
@@ -126,7 +126,7 @@ def test_the_command_line_names_the_packing(
         assert np.array_equal(shown, expected)
         refused = cli.run("capture", url, "--packing", "tight")
         assert refused.returncode == 2
-        known = ", ".join(benches.packings_of(lens_url, 12))
+        known = ", ".join(bench_scale.packings_of(lens_url, 12))
         assert f"no packing 'tight' (it has {known})" in refused.stderr
 
 
@@ -138,7 +138,7 @@ def test_a_fast_board_repeats_frames_with_their_crcs(scene_url: SceneUrl) -> Non
     with lenslink.open(url) as device:
         assert device.manifest.board == "fast"
         for packing in (Packing.UNPACKED, Packing.LSB):
-            for tile_bytes in (0, 5000, 90):
+            for tile_bytes in (None, 5000, 90):
                 shown = set()
                 preview = device.stream("full", packing=packing, tile_bytes=tile_bytes)
                 with closing(preview) as frames:
@@ -149,7 +149,7 @@ def test_a_fast_board_repeats_frames_with_their_crcs(scene_url: SceneUrl) -> Non
                             assert np.array_equal(frame.pixels, oracle(frame, 5, number))
                             shown.add(number)
                 assert shown == set(range(REPEATED))
-        assert not rejected(device.stats)
+        assert not count_discards(device.stats)
 
 
 @pytest.mark.parametrize("packing", [Packing.UNPACKED, Packing.LSB])
@@ -180,4 +180,4 @@ def test_a_wrong_crc_of_the_sensor_is_found(own_url: SceneUrl, packing: Packing)
         assert bad is not None
         assert not bad[:rows].any()
         assert bad[rows:].all()
-        assert device.stats.rejects[Reject.PAYLOAD_CRC.value] > 0
+        assert device.stats.discards[DiscardReason.PAYLOAD_CRC.value] > 0

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 import usb.core
-from lab import benches, slowdown
-from lab.scale import NIGHTLY, choose, say
+from helpers import bench_scale, slowdown
+from helpers.nightly_scale import NIGHTLY, choose, say
 
 import lenslink
 from lenslink import Device, FrameStatus
@@ -44,7 +44,7 @@ Make = Callable[..., PicoModule]
 
 @pytest.fixture(scope="module", autouse=True)
 def _there() -> None:
-    if missing := benches.no_pico():
+    if missing := bench_scale.no_pico():
         pytest.skip(missing)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import benches, toy_scheme
+from helpers import bench_scale, toy_scheme
 
 import lenslink
 from lenslink_hil.benches import sim
@@ -41,7 +41,7 @@ def proving(
 ) -> str:
     """The URL of a module whose configuration names the toy, which lies beside its firmware."""
     url = own_url(**SMALL)
-    if benches.scheme_of(lens_url) not in benches.SERVES:
+    if bench_scale.scheme_of(lens_url) not in bench_scale.SERVES:
         pytest.skip(f"{lens_url} has the secrets that it has")
     folder = tmp_path / "board"
     folder.mkdir()

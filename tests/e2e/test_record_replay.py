@@ -12,16 +12,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from cli_process import PATIENCE_S, Cli, finish
-from lab import benches
-from lab.rejects import rejected
+from helpers import bench_scale
+from helpers.cli_process import PATIENCE_S, Cli, finish
+from helpers.discards import count_discards
 
 import lenslink
 from lenslink.deadline import Deadline
 from lenslink.errors import DeviceError, Disconnected, NotFound, UsageError
-from lenslink_hil.lcap import Direction, Writer, load
-from lenslink_hil.record import describe, lanes_of, recording
-from lenslink_hil.script import manifest_of, scripted, split
+from lenslink_hil.recording.lcap import Direction, Writer, load
+from lenslink_hil.recording.recorder import describe, lanes_of, recording
+from lenslink_hil.recording.script import manifest_of, scripted, split
 from lenslink_protocol.dissector import path_of_dissector
 from lenslink_protocol.ids import ConfigureFlag, MessageType
 from lenslink_protocol.messages import Configure, Configured
@@ -91,7 +91,7 @@ def test_a_recording_is_a_module_that_does_the_same(made, scale):
     assert again == frames
     assert {status for _, _, status, _ in again} == {"complete"}
     assert described == manifest
-    assert not rejected(stats, scale.repeated)
+    assert not count_discards(stats, scale.repeated)
     assert stats.lost_packets == 0
 
 
@@ -128,12 +128,12 @@ def test_a_driver_that_wants_less_or_other_than_was_recorded(small, scale):
     path, (frames, *_) = small
     fewer, stats, _ = session(f"replay:{path}", frames=1)
     assert fewer == [frames[0], frames[-1]]
-    assert not rejected(stats, scale.repeated)
+    assert not count_discards(stats, scale.repeated)
     with lenslink.open(f"replay:{path}") as device:
         # The preview is left out, and with it its frames and its packets' numbers.
         assert taken(device.capture()) == frames[-1]
         assert device.stats.lost_packets == 0
-        assert not rejected(device.stats, scale.repeated)
+        assert not count_discards(device.stats, scale.repeated)
         with pytest.raises(DeviceError, match="no further CONFIGURE 1"):
             device.capture()
     with lenslink.open(f"replay:{path}") as device:
@@ -201,15 +201,15 @@ def test_damage_in_a_recording_is_played_as_it_is(small, scale, tmp_path):
     with lenslink.open(url) as device:
         stream = device.stream()
         got = [next(stream) for _ in range(FRAMES)]
-        rejects = device.stats.rejects
-        assert rejects["payload_crc"] == 1
+        discards = device.stats.discards
+        assert discards["payload_crc"] == 1
         assert [f.status.value for f in got] == ["complete", "incomplete", "complete", "complete"]
         for index in (0, 2, 3):
             assert got[index].pixels.tobytes() == frames[index][3]
         good = np.frombuffer(frames[1][3], "<u2").reshape(got[1].pixels.shape)
         assert np.array_equal(got[1].pixels, np.where(got[1].mask, good, 0))
         assert not got[1].mask[0].any()
-        assert sum(rejected(device.stats, scale.repeated).values()) <= 2, rejects
+        assert sum(count_discards(device.stats, scale.repeated).values()) <= 2, discards
         for frame in got:
             frame.release()
 
@@ -243,15 +243,15 @@ def test_a_module_that_went_away_goes_away(own_url, tmp_path):
     with lenslink.open(url, wrap=wrap) as device:
         stream = device.stream()
         first = taken(next(stream))
-        benches.cut_supply(inner[0].module)
-        with pytest.raises(Disconnected, match=benches.killed_words(url)):
+        bench_scale.cut_supply(inner[0].module)
+        with pytest.raises(Disconnected, match=bench_scale.killed_words(url)):
             for frame in stream:
                 frame.release()
     writers[0].end("disconnected")
     with lenslink.open(f"replay:{path}") as device:
         stream = device.stream()
         assert taken(next(stream)) == first
-        recorded = rf"{benches.killed_words(url)} \(so it was recorded\)"
+        recorded = rf"{bench_scale.killed_words(url)} \(so it was recorded\)"
         with pytest.raises(Disconnected, match=recorded):
             for frame in stream:
                 frame.release()
@@ -328,7 +328,7 @@ def test_a_recording_served_to_other_programs(cli, small, scale):
     for _ in range(2):
         again, stats, _ = session(url)
         assert again == frames
-        assert not rejected(stats, scale.repeated)
+        assert not count_discards(stats, scale.repeated)
     process.send_signal(signal.SIGINT)
     assert finish(process)[0] == 130
 

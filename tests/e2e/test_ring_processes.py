@@ -1,6 +1,6 @@
 """The ring of frames between processes: a writer that receives, readers in Python and C, and death.
 
-The writer is ``lenslink stream -o ring:NAME``, readers are ``lenslink isp``, the C example, and
+The writer is ``lenslink stream -o ring:NAME``, readers are ``lenslink ring``, the C example, and
 this process.
 """
 
@@ -20,15 +20,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_process import Cli, assert_gone, children, finish, firmware, objects
-from lab.rings import fresh_name
-from lab.scale import choose, say
-from lab.slowdown import patience
+from helpers.cli_process import Cli, assert_gone, children, finish, firmware, objects
+from helpers.frame_rings import fresh_name
+from helpers.nightly_scale import choose, say
+from helpers.slowdown import patience
 
 import lenslink
-from lenslink import FrameStatus, Ring, RingFrame, RingReader
+from lenslink import FrameRing, FrameRingReader, FrameStatus, SharedFrame
 from lenslink.errors import Disconnected, Timeout
-from lenslink.isp import segment
+from lenslink.frame_ring import segment
 from lenslink_hil.plant.patterns import pattern
 
 MOMENTS = choose(2, 50)
@@ -55,13 +55,13 @@ def name() -> Iterator[str]:
 def ring_sum(tool: Callable[[str], str], root: Path, tmp_path_factory) -> Path:
     """The C example, compiled as strictly as can be."""
     program = tmp_path_factory.mktemp("c") / "ring_sum"
-    source = root / "host/lenslink/isp/lenslink_ring_sum.c"
+    source = root / "host/lenslink/frame_ring/lenslink_ring_sum.c"
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"]
     subprocess.run([tool("gcc"), *flags, str(source), "-o", str(program)], check=True)
     return program
 
 
-def oracle(frame: RingFrame, scene: str, seed: int = 0) -> np.ndarray:
+def oracle(frame: SharedFrame, scene: str, seed: int = 0) -> np.ndarray:
     size = (frame.width, frame.height)
     about = {"bits": frame.bits, "cfa": frame.cfa, "seed": seed, "frame_number": frame.number}
     return pattern(scene, *size, **about)
@@ -82,10 +82,10 @@ def test_readers_see_exactly_what_the_writer_received(own_url, name: str, ring_s
     """Zero-copy views in two processes, and C, against the oracle; every frame, or a count."""
     url = own_url(scene="prbs", width=640, height=480, seed=3)
     sums = []
-    with Ring(name, 8) as ring:
+    with FrameRing(name, 8) as ring:
         c = _start_c(ring_sum, name, "every")
         assert next(c) == "ready"
-        with RingReader(name, "every") as reader, lenslink.open(url, ring=ring) as device:
+        with FrameRingReader(name, "every") as reader, lenslink.open(url, ring=ring) as device:
             stream = device.stream()
             for _ in range(20):
                 with next(stream) as frame:
@@ -130,7 +130,7 @@ def _start_c(program: Path, name: str, *options: str) -> Iterator[str]:
 
 def test_c_reads_strips_as_they_come(own_url, name: str, ring_sum: Path):
     url = own_url(scene="ramp", width=2048, height=1536)
-    with Ring(name) as ring, lenslink.open(url, ring=ring) as device:
+    with FrameRing(name) as ring, lenslink.open(url, ring=ring) as device:
         c = _start_c(ring_sum, name, "every", "early")
         assert next(c) == "ready"
         with device.capture("full") as frame:
@@ -148,9 +148,9 @@ def test_an_isp_starts_before_the_last_row_is_there(own_url, name: str):
     url = own_url(scene="ramp", width=2048, height=1536)
     taken: list = []
     with (
-        Ring(name) as ring,
+        FrameRing(name) as ring,
         lenslink.open(url, ring=ring) as device,
-        RingReader(name, early=True) as reader,
+        FrameRingReader(name, early=True) as reader,
     ):
 
         def capture() -> None:
@@ -181,8 +181,8 @@ def test_an_isp_starts_before_the_last_row_is_there(own_url, name: str):
 
 def test_rows_that_did_not_arrive_show_no_other_frame(own_url, name: str):
     """A lossy link into slots that are full of old pixels: what is missing is 0."""
-    from lenslink_hil.faults import Direction, Fault, FaultPlan, Kind
-    from lenslink_hil.faulty import FaultyTransport
+    from lenslink_hil.faults.fault_plan import Direction, Fault, FaultPlan, Kind
+    from lenslink_hil.faults.faulty_link import FaultyTransport
 
     url = own_url(scene="prbs", width=640, height=480, seed=9)
     plan = FaultPlan(
@@ -190,8 +190,8 @@ def test_rows_that_did_not_arrive_show_no_other_frame(own_url, name: str):
     )
     incomplete = 0
     with (
-        Ring(name, 4) as ring,
-        RingReader(name, "every") as reader,
+        FrameRing(name, 4) as ring,
+        FrameRingReader(name, "every") as reader,
         lenslink.open(
             url, ring=ring, wrap=lambda transport: FaultyTransport(transport, plan)
         ) as device,
@@ -220,8 +220,8 @@ def test_rows_that_did_not_arrive_show_no_other_frame(own_url, name: str):
 def test_a_reader_that_sleeps_skips_and_nobody_waits_for_it(cli: Cli, name: str):
     writer = cli.start("stream", "sim:?scene=bars", "-o", f"ring:{name}", "--json")
     with (
-        RingReader(name, wait=PATIENCE_S) as sleeper,
-        RingReader(name, "every") as every,
+        FrameRingReader(name, wait=PATIENCE_S) as sleeper,
+        FrameRingReader(name, "every") as every,
     ):
         held = sleeper.next()
         before = held.pixels.copy()
@@ -254,7 +254,7 @@ def test_a_reader_that_sleeps_skips_and_nobody_waits_for_it(cli: Cli, name: str)
 @pytest.mark.usefixtures("only_sim")
 def test_every_reader_that_stops_costs_frames_and_not_the_link(cli: Cli, name: str):
     writer = cli.start("stream", "sim:?scene=bars", "-o", f"ring:{name}", "--json")
-    with RingReader(name, "every", wait=PATIENCE_S) as stuck, RingReader(name) as other:
+    with FrameRingReader(name, "every", wait=PATIENCE_S) as stuck, FrameRingReader(name) as other:
         lines = (json.loads(line) for line in writer.stdout)
         # The ring is full after some; the link goes on.
         for line in lines:
@@ -303,21 +303,21 @@ def _isp(cli: Cli, name: str, chance: random.Random) -> subprocess.Popen[bytes]:
     """A reader that has read something."""
     policy = ["--policy", chance.choice(["latest", "every"])]
     early = ["--early"] if chance.random() < 0.5 else []
-    process = cli.start("isp", name, "--json", *policy, *early)
-    assert json.loads(process.stdout.readline())["schema"] == "lenslink.isp.frame/1"
+    process = cli.start("ring", name, "--json", *policy, *early)
+    assert json.loads(process.stdout.readline())["schema"] == "lenslink.ring.frame/1"
     return process
 
 
 def _kill_a_reader(cli: Cli, name: str, chance: random.Random) -> None:
     writer = _start(cli, name)
-    with RingReader(name, "every", wait=PATIENCE_S) as watcher:
+    with FrameRingReader(name, "every", wait=PATIENCE_S) as watcher:
         victim, other = _isp(cli, name, chance), _isp(cli, name, chance)
         _until_a_moment(watcher, chance)
         victim.kill()
         victim.communicate()
         # What they held comes back: the ring has fewer slots than frames that come now.
         _let_pass(watcher, 30)
-        with RingReader(name) as late:
+        with FrameRingReader(name) as late:
             late.next().release()
     writer.send_signal(signal.SIGINT)
     assert finish(writer)[0] == 130
@@ -327,7 +327,7 @@ def _kill_a_reader(cli: Cli, name: str, chance: random.Random) -> None:
     assert sum(summary[each] for each in ("frames", "skipped", "dropped")) >= 30, "others go on"
 
 
-def _until_a_moment(watcher: RingReader, chance: random.Random) -> None:
+def _until_a_moment(watcher: FrameRingReader, chance: random.Random) -> None:
     """Read until some time has passed, most likely in the midst of a frame."""
     moment = time.monotonic() + chance.uniform(0, MOMENT_S)
     with contextlib.suppress(Timeout):
@@ -335,14 +335,14 @@ def _until_a_moment(watcher: RingReader, chance: random.Random) -> None:
             watcher.next(max(0.0, moment - time.monotonic())).release()
 
 
-def _let_pass(watcher: RingReader, count: int) -> None:
+def _let_pass(watcher: FrameRingReader, count: int) -> None:
     for _ in range(count):
         watcher.next().release()
 
 
 def _kill_the_writer(cli: Cli, name: str, chance: random.Random) -> None:
     writer = _start(cli, name)
-    with RingReader(name, chance.choice(["latest", "every"]), wait=PATIENCE_S) as watcher:
+    with FrameRingReader(name, chance.choice(["latest", "every"]), wait=PATIENCE_S) as watcher:
         reader = _isp(cli, name, chance)
         _until_a_moment(watcher, chance)
         held = watcher.next()
@@ -358,7 +358,7 @@ def _kill_the_writer(cli: Cli, name: str, chance: random.Random) -> None:
         assert code == 5, err
         assert int(held.pixels.max()) > 0, "what is held stays readable"
         if chance.random() < 0.5:
-            with Ring(name, 2):
+            with FrameRing(name, 2):
                 # The name is free at once.
                 assert segment.path_of(name).exists()
     assert_gone(pids)
@@ -367,7 +367,7 @@ def _kill_the_writer(cli: Cli, name: str, chance: random.Random) -> None:
 def _kill_the_module(cli: Cli, name: str, chance: random.Random) -> None:
     """The firmware's process: what the module is to its host."""
     writer = _start(cli, name)
-    with RingReader(name, chance.choice(["latest", "every"]), wait=PATIENCE_S) as watcher:
+    with FrameRingReader(name, chance.choice(["latest", "every"]), wait=PATIENCE_S) as watcher:
         reader = _isp(cli, name, chance)
         pids = children(writer.pid)
         _until_a_moment(watcher, chance)
@@ -393,7 +393,7 @@ def _kill_the_module(cli: Cli, name: str, chance: random.Random) -> None:
 def test_a_killed_writer_without_readers_is_cleaned_up_by_doctor(cli: Cli, name: str) -> None:
     writer = _start(cli, name)
     until(segment.path_of(name).exists)
-    with RingReader(name, wait=PATIENCE_S) as reader:
+    with FrameRingReader(name, wait=PATIENCE_S) as reader:
         reader.next().release()
     pids = [writer.pid, *children(writer.pid)]
     writer.kill()

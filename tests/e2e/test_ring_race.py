@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab.rings import SIZE, assert_pixels, fresh_name, publish
-from lab.scale import choose, say
-from lab.slowdown import patience
+from helpers.frame_rings import SIZE, assert_pixels, fresh_name, publish
+from helpers.nightly_scale import choose, say
+from helpers.slowdown import patience
 
-from lenslink import Ring, RingReader
+from lenslink import FrameRing, FrameRingReader
 from lenslink.errors import Disconnected
 
 FRAMES = choose(20_000, 2_000_000)
@@ -19,7 +19,7 @@ FRAMES = choose(20_000, 2_000_000)
 
 def read(name: str, policy: str) -> None:
     """In the other process: every frame that is had is whole, and all others are counted."""
-    with RingReader(name, policy, wait=30) as reader:
+    with FrameRingReader(name, policy, wait=30) as reader:
         print("ready", flush=True)
         first = last = 0
         try:
@@ -42,7 +42,7 @@ def read(name: str, policy: str) -> None:
 @pytest.mark.parametrize("slots", [1, 6])
 def test_each_frame_is_one_frame(slots: int, capsys: pytest.CaptureFixture[str]) -> None:
     name = fresh_name()
-    with Ring(name, slots, frame_bytes=SIZE) as ring:
+    with FrameRing(name, slots, frame_bytes=SIZE) as ring:
         readers = [
             subprocess.Popen(
                 [sys.executable, "-m", "e2e.test_ring_race", name, policy],

@@ -13,8 +13,8 @@ import zlib
 from pathlib import Path
 
 import pytest
-from lab.scale import choose, say
-from lab.slowdown import patience
+from helpers.nightly_scale import choose, say
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink import Disconnected, FrameStatus
@@ -56,7 +56,7 @@ while True:
 
 SOURCE = """
 import sys
-from lenslink_hil.bench.source import main
+from lenslink_hil.benchmark.source import main
 sys.argv[1:] = ["shm:lens", "--width", "640", "--height", "480", "--tile", "16384"]
 main()
 """

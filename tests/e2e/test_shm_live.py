@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware, objects
-from lab.slowdown import patience
+from helpers.cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware, objects
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink import FrameStatus
@@ -51,7 +51,7 @@ def test_frames(served):
                     "prbs", 640, 480, bits=12, cfa=frame.cfa, seed=7, frame_number=frame.number
                 )
                 np.testing.assert_array_equal(frame.pixels, expected)
-        assert not any(device.stats.rejects.values())
+        assert not any(device.stats.discards.values())
 
 
 def test_the_command_line(cli, served):

@@ -17,16 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lab import benches
-from lab.rejects import rejected
-from lab.scale import choose, say
-from lab.slowdown import patience
+from helpers import bench_scale
+from helpers.discards import count_discards
+from helpers.nightly_scale import choose, say
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink import Device, FrameStatus
 from lenslink.deadline import Deadline
 from lenslink_hil.plant.patterns import pattern
-from lenslink_hil.plant.pins import DETECT_PIN, POWER_PINS
+from lenslink_hil.plant.pin_records import DETECT_PIN, POWER_PINS
 
 STARTS = choose(100, 1000)
 OPENINGS = choose(15, 100)
@@ -72,7 +72,7 @@ class Use:
 
 def both_sides(device: Device) -> dict[str, Use]:
     gc.collect()
-    others = benches.processes_of(device._session._transport.module)
+    others = bench_scale.processes_of(device._session._transport.module)
     return {name: Use.of(pid) for name, pid in (("host", "self"), *others.items())}
 
 
@@ -95,7 +95,7 @@ def one_frame(device: Device) -> None:
         assert np.array_equal(frame.pixels, expected)
 
 
-def one_frame_once_seated(device: Device, scale: benches.Scale) -> None:
+def one_frame_once_seated(device: Device, scale: bench_scale.Scale) -> None:
     """Take a frame when the module's contacts are closed for it too: its clock may lag ours."""
     deadline = Deadline(patience(scale.seconds(5)), "the contacts")
     while True:
@@ -112,7 +112,7 @@ def one_frame_once_seated(device: Device, scale: benches.Scale) -> None:
 
 
 def test_starts_and_stops(
-    own_url: Callable[..., str], scale: benches.Scale, capsys: pytest.CaptureFixture[str]
+    own_url: Callable[..., str], scale: bench_scale.Scale, capsys: pytest.CaptureFixture[str]
 ) -> None:
     starts = scale.count(STARTS)
     with lenslink.open(own_url(**SIZE)) as device:
@@ -127,12 +127,12 @@ def test_starts_and_stops(
         session = device._session
         assert not session.frames.finished
         assert not session.frames._open
-        assert not rejected(device.stats, scale.repeated)
+        assert not count_discards(device.stats, scale.repeated)
     say(capsys, f"{starts} starts and stops in {passed:.1f} s")
 
 
 def test_openings(
-    own_url: Callable[..., str], scale: benches.Scale, capsys: pytest.CaptureFixture[str]
+    own_url: Callable[..., str], scale: bench_scale.Scale, capsys: pytest.CaptureFixture[str]
 ) -> None:
     openings = scale.count(OPENINGS)
     url = own_url(**SIZE)
@@ -155,7 +155,7 @@ def test_openings(
 
 def test_interrupted_contacts(
     own_url: Callable[..., str],
-    scale: benches.Scale,
+    scale: bench_scale.Scale,
     seed: int,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import usb.core
-from cli_process import Cli, finish
-from lab import micropython, slowdown
-from lab.scale import NIGHTLY, choose, say
+from helpers import micropython_process, slowdown
+from helpers.cli_process import Cli, finish
+from helpers.nightly_scale import NIGHTLY, choose, say
 
 import lenslink
 from lenslink import Device, Disconnected, FrameStatus
@@ -32,8 +32,8 @@ from lenslink_hil.conformance.live import run_modules
 from lenslink_hil.conformance.run import NOT_CLAIMED, PASSED, module_cases
 from lenslink_hil.plant.patterns import pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
+from lenslink_hil.usbip.firmware_board import VirtualBoard
 from lenslink_hil.usbip.tty import Terminal
-from lenslink_hil.usbip.virtualboard import VirtualBoard
 
 SIZE = {"scene": "prbs", "width": "128", "height": "96", "seed": "5"}
 OPENINGS = choose(20, 100)
@@ -57,7 +57,7 @@ def check_known(seconds: list[float], seed: int | None = None) -> None:
 
 @pytest.fixture
 def make_board() -> Iterator[MakeBoard]:
-    micropython.interpreter()  # skips where there is none
+    micropython_process.interpreter()  # skips where there is none
     with contextlib.ExitStack() as stack:
 
         def make(
@@ -83,7 +83,7 @@ def check_frames(device: Device, count: int = 3) -> None:
             with frame:
                 # What became of packets tells a lost one from one that came too late.
                 assert frame.status is FrameStatus.COMPLETE, (
-                    frame.number, frame.uncovered, device.stats, device._session.rejects,
+                    frame.number, frame.uncovered, device.stats, device._session.discards,
                 )  # fmt: skip
                 check_frame(frame)
 
@@ -390,7 +390,7 @@ def test_a_port_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Iterator[Cli]:
-    micropython.interpreter()
+    micropython_process.interpreter()
     with Cli(tmp_path) as started:
         yield started
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 import usb.core
-from lab.echoboard import IN, OUT, WAIT_MS, Bus, EchoBoard
+from helpers.echo_board import IN, OUT, WAIT_MS, Bus, EchoBoard
 
 from lenslink_hil.usbip.backend import UsbIpBackend
 

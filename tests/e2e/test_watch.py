@@ -7,7 +7,7 @@ import signal
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from cli_process import PATIENCE_S, Cli, finish
+from helpers.cli_process import PATIENCE_S, Cli, finish
 
 SMALL = ("--scene", "ramp", "--width", "64", "--height", "64")
 

@@ -9,12 +9,12 @@ import ast
 from pathlib import Path
 
 import pytest
-from lab import benches
-from lab.scale import choose, say, tell
-from lab.slowdown import patience
+from helpers import bench_scale
+from helpers.nightly_scale import choose, say, tell
+from helpers.slowdown import patience
 
 from lenslink.errors import LensLinkError
-from lenslink_hil.flash.image import board_files
+from lenslink_hil.flash.board_files import board_files
 from lenslink_hil.pico.run import run
 
 SUITE = Path(__file__).resolve().parent / "suites/arch.py"
@@ -66,7 +66,7 @@ for name, each, count in zip(("crc", "pack", "pixels"), zip(*found), (8188, 4096
 
 @pytest.fixture(scope="module")
 def files() -> dict[str, bytes]:
-    if missing := benches.no_pico():
+    if missing := bench_scale.no_pico():
         pytest.skip(missing)
     try:
         found = board_files("pico", {"serial": "S", "pins": UNWIRED})
@@ -122,7 +122,7 @@ def test_size_when_loaded(files, capsys, record_property):
 @pytest.mark.timeout(PATIENCE_S + 50)
 def test_no_tile_allocates(files, capsys):
     """On this heap, of 32-bit words, where integers above 2^30 are objects."""
-    script = (SUITE.parents[2] / "lab/picotiles.py").read_bytes()
+    script = (SUITE.parents[2] / "helpers/pico_tiles.py").read_bytes()
     lines = lines_of(files, script + f"\nmain({MANY})\n".encode(), PATIENCE_S)
     assert lines == ["10 0"] * 5 + [f"{MANY} 0"]
     say(capsys, f"{MANY} tiles on an emulated Pico: its heap has not grown")

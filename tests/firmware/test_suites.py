@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab import micropython
+from helpers import micropython_process
 
 HERE = Path(__file__).resolve().parent
 SUITES = sorted(path.stem for path in (HERE / "suites").glob("[a-z]*.py"))
@@ -31,7 +31,7 @@ def test_on_cpython(suite, name, monkeypatch):
 
 @pytest.mark.parametrize(("suite", "name"), CASES)
 def test_on_micropython(suite, name):
-    results = micropython.suite(suite)
+    results = micropython_process.suite(suite)
     assert name in results, "it did not run"
     if results[name]:
         pytest.fail(results[name], pytrace=False)
@@ -42,5 +42,7 @@ def test_no_function_hides_another():
 
 
 def test_the_interpreter_is_not_this_one():
-    assert micropython.run("-c", "import sys; print(sys.implementation[0])") == "micropython\n"
+    assert (
+        micropython_process.run("-c", "import sys; print(sys.implementation[0])") == "micropython\n"
+    )
     assert sys.implementation.name == "cpython"

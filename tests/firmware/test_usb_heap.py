@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lab import micropython
+from helpers import micropython_process
 
 
 def test_no_packet_allocates() -> None:
     """With the heap locked, so that the first allocation raises MemoryError."""
-    done, heard = micropython.run(micropython.TESTS / "lab/usbheap.py").split()
+    done, heard = micropython_process.run(micropython_process.TESTS / "helpers/usb_heap.py").split()
     assert int(done) == 201 * 4 * 2
     assert int(heard) == 74

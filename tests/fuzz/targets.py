@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lab import world
+from helpers import module_world
 
 from lensfw import framing as module_framing
 from lensfw import wire
 from lenslink.errors import LensLinkError
-from lenslink.pool import Pool
-from lenslink.reassembly import Reassembly
-from lenslink_hil import lcap
+from lenslink.receive.frame_pool import Pool
+from lenslink.receive.reassembly import Reassembly
+from lenslink_hil.recording import lcap
 from lenslink_protocol.framing import Receiver, encode_packet
-from lenslink_protocol.ids import Reject
+from lenslink_protocol.ids import DiscardReason
 from lenslink_protocol.link import Link
 from lenslink_protocol.manifest import parse_manifest
 from lenslink_protocol.messages import BY_TYPE, Configured, Header, HelloReply, Malformed
@@ -82,9 +82,9 @@ class _Sink:
 @target(_streams)
 def host_framing(data: bytes) -> None:
     """Receiver.feed: any bytes, cut anywhere; no more comes out than went in."""
-    rejects: Counter[Reject] = Counter()
+    discards: Counter[DiscardReason] = Counter()
     sink = _Sink()
-    receiver = Receiver(sink, NONCE, rejects, MAX_PAYLOAD)
+    receiver = Receiver(sink, NONCE, discards, MAX_PAYLOAD)
     step = 1 + (data[0] if data else 0)
     for at in range(0, len(data), step):
         receiver.feed(data[at : at + step], at / 1000)
@@ -149,7 +149,7 @@ def messages(data: bytes) -> None:
 def _manifests() -> Iterator[bytes]:
     from lensfw import manifest
 
-    whole = bytes(manifest.build(world.configuration()))
+    whole = bytes(manifest.build(module_world.configuration()))
     yield whole
     yield whole[:-1]
     yield whole + b"\xff\xff\0\0"
@@ -247,10 +247,10 @@ def _sealed() -> Iterator[bytes]:
 @target(_sealed)
 def host_link(data: bytes) -> None:
     """The host's link and reassembly: bounded memory, whatever a module says."""
-    rejects: Counter[Reject] = Counter()
+    discards: Counter[DiscardReason] = Counter()
     plan = Configured(0, 0, 1, 0x1100010, W, H, 2 * W, 2 * W * H, 128)
-    frames = Reassembly(Pool(), rejects, {0: plan, 1: plan}.get)
-    link = Link(NONCE, frames, rejects)
+    frames = Reassembly(Pool(), discards, {0: plan, 1: plan}.get)
+    link = Link(NONCE, frames, discards)
     frames.resend = True
     link.hello(0.0)
     opening = HelloReply(0x10, 1, 0, 3, 1024, 100, 1, 0)
@@ -275,8 +275,8 @@ def host_link(data: bytes) -> None:
 @target(_sealed)
 def module_link(data: bytes) -> None:
     """The firmware's link and module: no exception, no queue without bound, a tile in its place."""
-    camera, _, time = world.camera()
-    host = world.Peer(camera, time, NONCE)
+    camera, _, time = module_world.camera()
+    host = module_world.Peer(camera, time, NONCE)
     host.hello()
     host.sequence = 1
     for number, packet in enumerate(packets(data)):

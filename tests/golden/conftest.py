@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from lab import micropython
+from helpers import micropython_process
 
 
 @pytest.fixture(scope="session")
-def twin() -> micropython.Twin:
-    return micropython.twin()
+def twin() -> micropython_process.Twin:
+    return micropython_process.twin()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from lab import listener
-from vectors import each
+from helpers import byte_listener
+from helpers.vectors import each
 
-from lenslink.pool import Pool
-from lenslink.reassembly import Reassembly
-from lenslink_protocol.ids import Reject
+from lenslink.receive.frame_pool import Pool
+from lenslink.receive.reassembly import Reassembly
+from lenslink_protocol.ids import DiscardReason
 from lenslink_protocol.link import Link
 from lenslink_protocol.messages import Configured
 
@@ -22,24 +22,24 @@ class Listening(Link):
     """Keeps type and sequence of what it used, or skipped as the vendor's."""
 
     def __init__(self, nonce: int) -> None:
-        rejects: Counter[Reject] = Counter()
-        super().__init__(nonce, Reassembly(Pool(), rejects, {0: PLAN}.get), rejects)
+        discards: Counter[DiscardReason] = Counter()
+        super().__init__(nonce, Reassembly(Pool(), discards, {0: PLAN}.get), discards)
         self.used: list[list[int]] = []
 
     def packet(self, header, *rest):
-        before = self.rejects.total()
+        before = self.discards.total()
         super().packet(header, *rest)
-        if self.rejects.total() == before:
+        if self.discards.total() == before:
             self.used.append([header.type, header.sequence])
 
 
-def check(vector, used, rejects):
+def check(vector, used, discards):
     assert used == vector["packets"]
-    noise = rejects.pop("noise", 0)
-    expected = dict(vector["rejects"])
+    noise = discards.pop("noise", 0)
+    expected = dict(vector["discards"])
     assert noise >= expected.pop("noise", 0)
-    assert ("noise" in vector["rejects"]) == (noise > 0)
-    assert rejects == expected
+    assert ("noise" in vector["discards"]) == (noise > 0)
+    assert discards == expected
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
@@ -55,24 +55,24 @@ def test_the_host(vector, chunk):
         data = bytes.fromhex(step["hex"])
         for start in range(0, len(data), chunk):
             link.receiver.feed(data[start : start + chunk], now)
-    check(vector, link.used, {cause.value: n for cause, n in link.rejects.items() if n})
+    check(vector, link.used, {cause.value: n for cause, n in link.discards.items() if n})
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
 @each("bad", receiver="module")
 def test_the_module_on_cpython(vector, chunk):
-    used, rejects = listener.listen(vector["stream"], chunk)
-    check(vector, used, dict(rejects))
+    used, discards = byte_listener.listen(vector["stream"], chunk)
+    check(vector, used, dict(discards))
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
 @each("bad", receiver="module")
 def test_the_module_on_micropython(vector, chunk, twin):
-    used, rejects = twin.ask("listen", vector["stream"], chunk)
-    check(vector, used, rejects)
+    used, discards = twin.ask("listen", vector["stream"], chunk)
+    check(vector, used, discards)
 
 
 @each("bad")
 def test_every_cause_is_known(vector):
-    assert set(vector["rejects"]) <= {cause.value for cause in Reject}
+    assert set(vector["discards"]) <= {cause.value for cause in DiscardReason}
     assert vector["receiver"] in ("host", "module")

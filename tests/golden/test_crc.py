@@ -7,8 +7,8 @@ import zlib
 
 import crcmod
 import crcmod.predefined
+from helpers.vectors import each, load
 from isal import isal_zlib
-from vectors import each, load
 
 
 @each("crc")

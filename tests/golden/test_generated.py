@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lenslink_hil.lcap import Direction, Kind, Record, Recording
-from lenslink_hil.pcapng import export
+from lenslink_hil.recording.lcap import Direction, Kind, Record, Recording
+from lenslink_hil.recording.pcapng import export
 from lenslink_protocol import cheader, codegen, dissector, ids, manifest
 from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.layout import fields
@@ -69,10 +69,10 @@ def test_the_header_compiles_and_has_every_offset(compiler, options, tool, tmp_p
     assert subprocess.run([program], check=False).returncode == 0
 
 
-def test_the_header_names_every_enumeration_but_the_rejects():
+def test_the_header_names_every_enumeration_but_the_discards():
     assert {each.__name__ for each in cheader.enums()} == {
         each.__name__ for each in (*codegen._TABLED, ids.MessageType, ids.ManifestKey)
-    } - {"Reject"}
+    } - {"DiscardReason"}
 
 
 # --- Wireshark -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import struct
 import crcmod.predefined
 import pytest
 from construct import SizeofError
-from vectors import each, load
+from helpers.vectors import each, load
 
 from lenslink_protocol import structs
 from lenslink_protocol.framing import encode_packet

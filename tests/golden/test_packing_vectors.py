@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lenslink.raw.packing import pack, unpack
+from lenslink.receive.unpacking import pack, unpack
 from lenslink_protocol.ids import Cfa, PixelFormat
 from lenslink_protocol.packings import layout
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lenslink
-from lenslink_hil.kernel import bench
+from lenslink_hil.kernel import guest_boards
 from lenslink_hil.plant.patterns import pattern
 
 # The processes of the command line are started as the end-to-end tests start them.
@@ -20,9 +20,9 @@ Shown = Callable[[lenslink.Frame], np.ndarray]
 
 
 @pytest.fixture
-def url(slot: bench.Slot) -> str:
+def url(slot: guest_boards.Slot) -> str:
     """A board that shows :data:`bench.SCENE`, plugged in."""
-    return slot.plug(bench.SCENE)
+    return slot.plug(guest_boards.SCENE)
 
 
 @pytest.fixture(scope="session")
@@ -38,14 +38,14 @@ def shown() -> Shown:
 
 
 @pytest.fixture
-def over_usb(slot: bench.Slot) -> None:
+def over_usb(slot: guest_boards.Slot) -> None:
     """For what only a vendor interface has."""
     if slot.cdc:
         pytest.skip("about the vendor interface, not the serial port")
 
 
 @pytest.fixture
-def over_serial(slot: bench.Slot) -> None:
+def over_serial(slot: guest_boards.Slot) -> None:
     """For what only the serial port has."""
     if not slot.cdc:
         pytest.skip("about the serial port, not the vendor interface")

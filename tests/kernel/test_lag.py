@@ -87,7 +87,7 @@ def test_a_reader_that_lags(
                         whole += 1
                     else:
                         # What is said to be there is right, and what is not is not made up.
-                        assert frame.coverage < 1
+                        assert frame.received_fraction < 1
                         np.testing.assert_array_equal(
                             frame.pixels, np.where(frame.mask, expected, 0)
                         )

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_process import Cli, finish
+from helpers.cli_process import Cli, finish
 
 import lenslink
 from lenslink import Arrival, Departure, DeviceBusy, FrameStatus, NotFound
-from lenslink_hil.kernel import bench
+from lenslink_hil.kernel import guest_boards
 
 Shown = Callable[[lenslink.Frame], np.ndarray]
 
@@ -32,7 +32,7 @@ _USB = Path("/sys/bus/usb/drivers")
 
 @pytest.mark.usefixtures("over_usb")
 def test_a_board_is_noticed_as_it_comes_and_goes(
-    slot: bench.Slot, url: str, request: pytest.FixtureRequest
+    slot: guest_boards.Slot, url: str, request: pytest.FixtureRequest
 ) -> None:
     del url
     slot.detach()
@@ -76,7 +76,7 @@ def test_without_permission(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("over_usb")
 def test_a_driver_of_the_kernels_holds_the_interface(
-    slot: bench.Slot, url: str, tool: Callable[[str], str]
+    slot: guest_boards.Slot, url: str, tool: Callable[[str], str]
 ) -> None:
     device = slot.device()
     (_GENERIC / "new_id").write_text("2e8a 0005")
@@ -95,7 +95,7 @@ def test_a_driver_of_the_kernels_holds_the_interface(
 
 
 @pytest.mark.usefixtures("over_usb")
-def test_the_serial_port_beside_it_stays_where_it_is(slot: bench.Slot, url: str) -> None:
+def test_the_serial_port_beside_it_stays_where_it_is(slot: guest_boards.Slot, url: str) -> None:
     """The board's own port is cdc_acm's before, during and after."""
     port = next(slot.device().glob("*/tty/ttyACM*"))
     with lenslink.open(url, timeout=PATIENCE_S):
@@ -148,7 +148,7 @@ def test_a_host_that_never_reads(url: str, shown: Shown, tmp_path: Path) -> None
 
 
 def test_the_command_line_says_that_it_was_unplugged(
-    slot: bench.Slot, url: str, tmp_path: Path
+    slot: guest_boards.Slot, url: str, tmp_path: Path
 ) -> None:
     with Cli(tmp_path) as cli:
         stream = cli.start("stream", url, "--json")

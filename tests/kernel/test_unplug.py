@@ -15,7 +15,7 @@ import pytest
 import lenslink
 from lenslink import Device, Disconnected, FrameStatus
 from lenslink.deadline import Deadline
-from lenslink_hil.kernel import bench
+from lenslink_hil.kernel import guest_boards
 
 UNPLUGS = 50
 KNOWN_S = 0.2
@@ -48,13 +48,13 @@ def start_and_stop(device: Device, shown: Shown) -> None:
 
 @pytest.mark.timeout(240)
 def test_unplugged_at_random_points(
-    slot: bench.Slot, seed: int, shown: Shown, request: pytest.FixtureRequest
+    slot: guest_boards.Slot, seed: int, shown: Shown, request: pytest.FixtureRequest
 ) -> None:
     chance = random.Random(seed)
     known: dict[str, list[float]] = {"at the host": [], "by the board's end": []}
     descriptors, boots = set(), []
     for number in range(UNPLUGS):
-        url = slot.plug(bench.SCENE)
+        url = slot.plug(guest_boards.SCENE)
         # The board keeps its supply where the host's end is pulled, and goes on from there.
         end = "by the board's end" if number % 5 == 4 else "at the host"
         pulled: list[float] = []
@@ -97,10 +97,10 @@ def test_unplugged_at_random_points(
     assert not Path("/dev/ttyACM1").exists(), "an old port was never let go of"
 
 
-def test_unplugged_while_nobody_looks(slot: bench.Slot, url: str) -> None:
+def test_unplugged_while_nobody_looks(slot: guest_boards.Slot, url: str) -> None:
     """The first call after it says so: a request, a write, a read of what had come before."""
     for call in ("configure", "send", "frame"):
-        slot.plug(bench.SCENE)
+        slot.plug(guest_boards.SCENE)
         with lenslink.open(url, timeout=PATIENCE_S) as device:
             frames = device.stream("full")
             next(frames).release()

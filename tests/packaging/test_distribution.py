@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {

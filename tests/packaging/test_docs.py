@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 from lenslink import errors
 from lenslink.cli.main import cli
@@ -135,8 +135,9 @@ def test_the_python_examples_run(tmp_path: Path) -> None:
         done = run([sys.executable, "-c", f"import lenslink\n{example}"], tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
         lines.append(len(done.stdout.splitlines()))
-    # A model, a capture and ten frames; the frame that an ISP read; the event of being attached.
-    assert lines == [12, 1, 1]
+    # A model, a capture and ten frames; the settings of a frame; the frame that an ISP read; the
+    # event of being attached.
+    assert lines == [12, 1, 1, 1]
 
 
 @pytest.mark.usefixtures("lens_url")

@@ -1,4 +1,4 @@
-"""The two commands' first step, hil/venv.sh, and the Makefile in front of it."""
+"""The two commands' first step, hil/tools/venv.sh, and the Makefile in front of it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = "hil/venv.sh"
+SCRIPT = "hil/tools/venv.sh"
 # All that the script calls besides Python: with nothing else on PATH, what it finds is known.
 PROGRAMS = ("sh", "awk", "cat", "cksum", "du", "head", "rm")
 
@@ -254,7 +254,7 @@ def test_help_lists_every_target() -> None:
 
 def test_the_script_is_plain_sh() -> None:
     """Debian's sh is dash, macOS' an old bash: no arrays, no [[, no local."""
-    for path in sorted((ROOT / "hil").glob("*.sh")):
+    for path in sorted((ROOT / "hil/tools").glob("*.sh")):
         text = path.read_text(encoding="utf-8")
         assert text.startswith("#!/bin/sh\n")
         assert not re.search(r"\[\[|\blocal |\bfunction |<<<|\$'", text), path.name

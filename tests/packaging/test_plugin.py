@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 TESTS = """
 import pytest

@@ -8,24 +8,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from helpers import recorded_session
+from helpers.nightly_scale import NIGHTLY, choose
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab import recording
-from lab.scale import NIGHTLY, choose
 
-from lenslink.batch import Batch
-from lenslink.pool import Buffer, Pool
-from lenslink.reassembly import Reassembly
+from lenslink.receive.batch import Batch
+from lenslink.receive.frame_pool import Buffer, Pool
+from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.buffers import feed
 from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.ids import (
     Capability,
+    DiscardReason,
     EndStatus,
     Flag,
     FrameState,
     MessageType,
     PixelFormat,
-    Reject,
 )
 from lenslink_protocol.link import Link
 from lenslink_protocol.messages import (
@@ -69,10 +69,10 @@ class Host:
     """A host's end of a link in the middle of a session, *fast* by batches."""
 
     def __init__(self, plan: Configured, lanes: int, resend: bool, fast: bool) -> None:
-        self.rejects: Counter[Reject] = Counter()
-        self.frames = Counting(Poisoned(), self.rejects, {0: plan, 1: plan}.get)
+        self.discards: Counter[DiscardReason] = Counter()
+        self.frames = Counting(Poisoned(), self.discards, {0: plan, 1: plan}.get)
         self.frames.resend = resend
-        self.link = Link(NONCE, self.frames, self.rejects, lanes)
+        self.link = Link(NONCE, self.frames, self.discards, lanes)
         known = HelloReply.decode(HelloReply.FIXED.size.to_bytes(HelloReply.FIXED.size, "little"))
         capabilities = Capability.RESEND if resend else Capability(0)
         self.link.session = replace(known, capabilities=capabilities)
@@ -100,22 +100,22 @@ class Host:
         """All that a user or a module could see of it."""
         frames = []
         for each in self.frames.finished:
-            gaps = tuple(each.coverage.gaps(0, each.coverage.size))
+            gaps = tuple(each.received_ranges.gaps(0, each.received_ranges.size))
             shown = each.buffer.copy()
             for start, end in gaps:
                 shown[start:end] = 0
             frames.append((each.stream, each.number, gaps, each.start, each.end, shown.tobytes()))
         # How often noise was counted depends on how the bytes were cut.
-        rejects = {cause: n for cause, n in self.rejects.items() if cause != Reject.NOISE}
+        discards = {cause: n for cause, n in self.discards.items() if cause != DiscardReason.NOISE}
         under_way = [
-            (each.number, each.coverage.gaps(0, each.coverage.size), each.reserved)
+            (each.number, each.received_ranges.gaps(0, each.received_ranges.size), each.reserved)
             for each in self.frames._open.values()
         ]
         return {
             "frames": frames,
             "under way": under_way,
-            "rejects": rejects,
-            "noise": self.rejects[Reject.NOISE] > 0,
+            "discards": discards,
+            "noise": self.discards[DiscardReason.NOISE] > 0,
             "lost": self.link.lost,
             "bytes": self.frames.bytes,
             "counts": (self.frames.aborted, self.frames.skipped),
@@ -275,13 +275,13 @@ def sessions(draw, lanes=(1, 1, 2, 3), events=EVENTS):
         which = draw(st.integers(0, len(coded) - 1))
         lane, data = coded[which]
         at = draw(st.integers(0, max(0, len(data) - 1)))
-        what = draw(st.sampled_from([*recording.FAULTS, "cut", "copy"]))
+        what = draw(st.sampled_from([*recorded_session.FAULTS, "cut", "copy"]))
         if what == "cut":
             data = data[:at]
         elif what == "copy":
             data += data
         elif data:
-            data = recording.damaged(data, at, what, draw(st.randoms(use_true_random=False)))
+            data = recorded_session.damaged(data, at, what, draw(st.randoms(use_true_random=False)))
         coded[which] = (lane, data)
     sizes = st.sampled_from([1, 2, 39, 40, 41, 47, 90, 200, 500, 2000, 100000])
     waits = st.sampled_from([0.0, 0.0, 0.0, 0.001, 0.06, 0.3])
@@ -304,13 +304,13 @@ def test_most_of_a_sound_frame_comes_in_batches(pixel_format, shape, lanes):
     packets = [p for number in range(4) for p in frame_packets(number, 0, plan, shape, lanes)]
     tiles = sum(p.kind == MessageType.TILE for p in packets)
     host = compare(encode(packets, 0, lanes), plan, lanes, True, lambda n: (n, 400, 0.0))
-    assert not host.rejects
+    assert not host.discards
     assert [frame[2] for frame in host.state()["frames"]] == [()] * 4
     if tiles >= 4 * 24 and lanes == 1:
         assert host.frames.batched > host.frames.bytes // 2
 
 
-@pytest.mark.parametrize("what", recording.FAULTS)
+@pytest.mark.parametrize("what", recorded_session.FAULTS)
 @pytest.mark.parametrize("size", [1, 97, 1 << 20])
 def test_a_fault_at_any_byte(what, size, seed):
     """As the sweep over every byte, but held against what packet by packet gives."""
@@ -321,7 +321,7 @@ def test_a_fault_at_any_byte(what, size, seed):
     chance = random.Random(seed)
     count = len(data) if NIGHTLY else 30 if size > 1 else 2
     for at in sorted(chance.sample(range(len(data)), count)):
-        hurt = recording.damaged(data, at, what, random.Random(seed + at))
+        hurt = recorded_session.damaged(data, at, what, random.Random(seed + at))
         compare([(0, hurt)], plan, 1, False, lambda turn: (0, size, 0.0))
 
 
@@ -338,7 +338,7 @@ def test_ground_that_is_covered_is_not_received_into(sound):
         coded[early + 1] = (lane, data[:-1] + bytes([data[-1] ^ 0xFF]))
     host = compare(coded, plan, 1, False, lambda turn: (0, 100_000, 0.0))
     assert host.frames.batched
-    assert host.rejects[Reject.COVERED if sound else Reject.PAYLOAD_CRC] == 1
+    assert host.discards[DiscardReason.COVERED if sound else DiscardReason.PAYLOAD_CRC] == 1
     assert host.state()["frames"][0][2] == ()
 
 

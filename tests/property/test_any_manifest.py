@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
+from helpers import module_world
 from hypothesis import given
 from hypothesis import strategies as st
-from lab import world
 
 from lensfw import manifest
 from lenslink_protocol.manifest import encode_entry, entries, parse_manifest
@@ -22,7 +22,7 @@ I32 = st.integers(-(1 << 31), (1 << 31) - 1)
 
 @st.composite
 def configurations(draw):
-    config = world.configuration(bits=draw(st.sampled_from([8, 10, 12, 14, 16])))
+    config = module_world.configuration(bits=draw(st.sampled_from([8, 10, 12, 14, 16])))
     for key in ("maker", "model", "serial", "board"):
         config[key] = draw(TEXT)
     sensor = config["sensor"]
@@ -87,7 +87,7 @@ def test_any_entries(pairs):
         parse_manifest(data)
 
 
-SOUND = manifest.build(world.configuration())
+SOUND = manifest.build(module_world.configuration())
 
 
 @given(st.data())

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenslink.raw.packing import pack, unpack
+from lenslink.receive.unpacking import pack, unpack
 from lenslink_protocol.ids import Cfa, PixelFormat
 from lenslink_protocol.packings import Packing, layout, packings, pixel_format
 
@@ -105,12 +105,12 @@ def test_formats_of_a_sensor(bits, cfa):
 
 _CHILD = """
 import json, numpy as np
-from lenslink.raw import packing, packing_numba
+from lenslink.receive import unpacking, unpacking_numba
 from lenslink_protocol.ids import PixelFormat
 from lenslink_protocol.packings import layout
 form = layout(PixelFormat.RG12Mipi)
-packing.unpack(np.zeros((4, 96), np.uint8), form, compiled=True)
-stats = packing_numba.KERNELS[form.packing, 12].stats
+unpacking.unpack(np.zeros((4, 96), np.uint8), form, compiled=True)
+stats = unpacking_numba.KERNELS[form.packing, 12].stats
 print(json.dumps([sum(stats.cache_hits.values()), sum(stats.cache_misses.values())]))
 """
 
@@ -132,12 +132,12 @@ def test_what_was_compiled_is_kept(tmp_path):
 @needs_numba
 def test_numba_is_taken_once_it_pays(monkeypatch):
     """Not for a picture or two: its import alone takes longer."""
-    from lenslink.raw import packing
+    from lenslink.receive import unpacking
 
     asked = []
-    monkeypatch.setattr(packing, "_kernels", lambda: asked.append(1))
-    monkeypatch.setattr(packing._unpacked, "pixels", 0)
-    monkeypatch.setattr(packing, "_WORTH_IT", 64 * 10)
+    monkeypatch.setattr(unpacking, "_kernels", lambda: asked.append(1))
+    monkeypatch.setattr(unpacking._unpacked, "pixels", 0)
+    monkeypatch.setattr(unpacking, "_WORTH_IT", 64 * 10)
     packed = pack(np.ones((4, 64), np.uint16), layout(PixelFormat.RG12p))
     for calls, expected in ((2, 0), (2, 2)):
         for _ in range(calls):
@@ -158,8 +158,8 @@ def test_without_a_folder_to_keep_it_in(monkeypatch):
         return real(function, **options)
 
     monkeypatch.setattr(numba, "njit", njit)
-    monkeypatch.delitem(sys.modules, "lenslink.raw.packing_numba", raising=False)
-    kernels = importlib.import_module("lenslink.raw.packing_numba").KERNELS
+    monkeypatch.delitem(sys.modules, "lenslink.receive.unpacking_numba", raising=False)
+    kernels = importlib.import_module("lenslink.receive.unpacking_numba").KERNELS
     assert len(kernels) == 7
     form = layout(PixelFormat.RG12Packed)
     pixels = np.arange(64, dtype=np.uint16).reshape(2, 32)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lensfw import framing
 from lenslink_protocol.framing import Receiver, encode_packet
-from lenslink_protocol.ids import MessageType, Reject
+from lenslink_protocol.ids import DiscardReason, MessageType
 from lenslink_protocol.messages import MAGIC
 from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, STALL_MS
 
@@ -85,8 +85,8 @@ class Frame:
 
 def on_host(pieces: list[bytes], in_place: bool = True):
     """What comes out of a host's receiver, the silence afterwards included."""
-    sink, rejects = Frame(in_place), Counter[Reject]()
-    receiver = Receiver(sink, NONCE, rejects)
+    sink, discards = Frame(in_place), Counter[DiscardReason]()
+    receiver = Receiver(sink, NONCE, discards)
     for piece in pieces:
         receiver.feed(piece, 0.0)
     now = 0.0
@@ -96,13 +96,13 @@ def on_host(pieces: list[bytes], in_place: bool = True):
         now += STALL_MS / 1000
         receiver.poll(now)
     assert not receiver.inside, "it gives up in the end"
-    return sink.out, rejects
+    return sink.out, discards
 
 
 def on_module(pieces: list[bytes]):
     """The same of a module's receiver."""
-    rejects: dict[str, int] = {}
-    receiver = framing.Receiver(rejects)
+    discards: dict[str, int] = {}
+    receiver = framing.Receiver(discards)
     out = []
     now = 0
 
@@ -123,7 +123,7 @@ def on_module(pieces: list[bytes]):
     for _ in range(2500):
         now += STALL_MS * 1000
         take()
-    return out, rejects
+    return out, discards
 
 
 def expected(sent: list[Packet]):
@@ -133,17 +133,17 @@ def expected(sent: list[Packet]):
 @given(ANY, CUTS, st.booleans())
 def test_the_host_however_it_is_cut(sent, cuts, in_place):
     data = b"".join(packet.data for packet in sent)
-    out, rejects = on_host(chunks(data, cuts), in_place)
+    out, discards = on_host(chunks(data, cuts), in_place)
     assert out == expected(sent)
-    assert not rejects
+    assert not discards
 
 
 @given(ANY, CUTS)
 def test_the_module_however_it_is_cut(sent, cuts):
     data = b"".join(packet.data for packet in sent)
-    out, rejects = on_module(chunks(data, cuts))
+    out, discards = on_module(chunks(data, cuts))
     assert out == expected(sent)
-    assert not rejects
+    assert not discards
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def damaged_streams(draw):
     return sent, bytes(out), touched
 
 
-def check_damaged(stream, out, rejects):
+def check_damaged(stream, out, discards):
     sent, data, touched = stream
     whole = expected(sent)
     # Nothing comes out that was not sent, nothing twice, nothing out of order.
@@ -220,21 +220,21 @@ def check_damaged(stream, out, rejects):
     # What arrived and was not used is counted.
     used = b"".join(packet.data for packet, item in zip(sent, whole, strict=True) if item in out)
     if used == data:
-        assert not rejects
+        assert not discards
     elif not data.startswith(used) or len(data) > len(used) + 3:
         # Three bytes at the very end may become a magic yet.
-        assert sum(rejects.values())
+        assert sum(discards.values())
 
 
 @given(damaged_streams(), CUTS, st.booleans())
 def test_damage_costs_the_host_what_it_touches(stream, cuts, in_place):
-    out, rejects = on_host(chunks(stream[1], cuts), in_place)
-    check_damaged(stream, out, rejects)
+    out, discards = on_host(chunks(stream[1], cuts), in_place)
+    check_damaged(stream, out, discards)
 
 
 @given(damaged_streams(), CUTS)
 def test_damage_costs_the_module_what_it_touches(stream, cuts):
-    out, rejects = on_module(chunks(stream[1], cuts))
+    out, discards = on_module(chunks(stream[1], cuts))
     # The module's receiver leaves nonces and sequences to its link.
     ghosts = {(MessageType.LOG, 7, b"old"), (MessageType.LOG, 0xFFFF0000, b"old")}
     seen: set[int] = set()
@@ -242,20 +242,20 @@ def test_damage_costs_the_module_what_it_touches(stream, cuts):
     for item in out:
         late = any((item[1] - other) & 0xFFFFFFFF >= 1 << 31 for other in seen)
         if item in ghosts or item[1] in seen or late:
-            rejects["by the link"] = 1
+            discards["by the link"] = 1
         else:
             fresh.append(item)
             seen.add(item[1])
-    check_damaged(stream, fresh, rejects)
+    check_damaged(stream, fresh, discards)
 
 
 @given(damaged_streams(), CUTS)
 def test_both_interpreters_make_the_same_of_it(twin, stream, cuts):
     pieces = chunks(stream[1], cuts)
-    out, rejects = on_module(pieces)
-    theirs, their_rejects = twin.ask("receive", [piece.hex() for piece in pieces], 0)
+    out, discards = on_module(pieces)
+    theirs, their_discards = twin.ask("receive", [piece.hex() for piece in pieces], 0)
     assert [[kind, number, payload.hex()] for kind, number, payload in out] == theirs
-    assert rejects == their_rejects
+    assert discards == their_discards
 
 
 @given(st.binary(max_size=400), CUTS)
@@ -272,8 +272,8 @@ def test_the_hosts_memory_is_bounded(announced):
         seal(head[:12] + number.to_bytes(4, "little") + head[16:28], announced)
         for number in range(1, 800)
     )
-    sink, rejects = Frame(in_place=False), Counter[Reject]()
-    receiver = Receiver(sink, NONCE, rejects, max_payload=65536)
+    sink, discards = Frame(in_place=False), Counter[DiscardReason]()
+    receiver = Receiver(sink, NONCE, discards, max_payload=65536)
     tracemalloc.start()
     try:
         for _ in range(20):
@@ -283,7 +283,7 @@ def test_the_hosts_memory_is_bounded(announced):
     finally:
         tracemalloc.stop()
     assert sink.out == []
-    assert rejects[Reject.PAYLOAD_CRC] > 5
+    assert discards[DiscardReason.PAYLOAD_CRC] > 5
     # Payload, backlog and a copy of each on the way.
     assert peak < 8 * 65536
 

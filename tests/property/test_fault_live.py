@@ -10,13 +10,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from lab import listener, recording
-from lab.recording import FAULTS, FRAMES, LATENCY_S, RATE, damaged
-from lab.scale import NIGHTLY, say
+from helpers import byte_listener, recorded_session
+from helpers.nightly_scale import NIGHTLY, say
+from helpers.recorded_session import FAULTS, FRAMES, LATENCY_S, RATE, damaged
 
 from lensfw import framing
-from lenslink.reassembly import pixels
-from lenslink_hil.virtual import Line
+from lenslink.receive.reassembly import pixels
+from lenslink_hil.virtual_time import Line
 from lenslink_protocol.messages import HEADER
 from lenslink_protocol.params import HEADER_BYTES
 
@@ -45,8 +45,8 @@ class OneFault:
 def check(live, where):
     """All frames came, whole and right; nothing was done twice."""
     for assembly in live.frames.finished:
-        assert assembly.coverage.complete, where
-        right = np.frombuffer(recording.picture(assembly.number), "<u2")
+        assert assembly.received_ranges.complete, where
+        right = np.frombuffer(recorded_session.picture(assembly.number), "<u2")
         assert (pixels(assembly).ravel() == right).all(), where
     assert [assembly.number for assembly in live.frames.finished] == list(range(FRAMES)), where
     assert live.module.next_frame == FRAMES, where
@@ -60,9 +60,9 @@ def run(direction, places, seed, capsys):
         fault = OneFault(at, what, random.Random(chance.random()))
         faulty, sound = Line(RATE, LATENCY_S, fault), Line(RATE, LATENCY_S)
         lines = (sound, faulty) if direction == "host" else (faulty, sound)
-        live = recording.bench(TILE_BYTES, *lines)
-        assert recording.shake_hands(live, TILE_BYTES), where
-        assert recording.shoot(live), where
+        live = recorded_session.bench(TILE_BYTES, *lines)
+        assert recorded_session.shake_hands(live, TILE_BYTES), where
+        assert recorded_session.shoot(live), where
         assert fault.done, where
         check(live, where)
     say(capsys, f"{len(places)} sessions with a fault in what the {direction} sends")
@@ -70,7 +70,7 @@ def run(direction, places, seed, capsys):
 
 @pytest.fixture(scope="module")
 def recorded():
-    return recording.record(TILE_BYTES)
+    return recorded_session.record(TILE_BYTES)
 
 
 def test_from_the_host(recorded, seed, capsys):
@@ -137,9 +137,9 @@ def test_a_packet_that_comes_twice_is_used_once(recorded):
     data = recorded[1]
     bounds = [start for start, _ in packets_of(data)] + [len(data)]
     stream = [{"hex": data.hex()}]
-    used, _ = listener.listen(stream, 1000)
+    used, _ = byte_listener.listen(stream, 1000)
     for start, end in pairwise(bounds):
         twice = data[:end] + data[start:]
-        again, rejects = listener.listen([{"hex": twice.hex()}], 1000)
+        again, discards = byte_listener.listen([{"hex": twice.hex()}], 1000)
         assert again == used
-        assert sum(rejects.values()) == 1
+        assert sum(discards.values()) == 1

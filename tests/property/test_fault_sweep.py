@@ -10,12 +10,12 @@ from functools import cache
 
 import numpy as np
 import pytest
-from lab import recording
-from lab.recording import FAULTS, FRAMES, Listener, Recording, damaged, renumbered
-from lab.scale import NIGHTLY, say
+from helpers import recorded_session
+from helpers.nightly_scale import NIGHTLY, say
+from helpers.recorded_session import FAULTS, FRAMES, Listener, Recording, damaged, renumbered
 
-from lenslink.reassembly import pixels
-from lenslink_protocol.ids import MessageType, Reject
+from lenslink.receive.reassembly import pixels
+from lenslink_protocol.ids import DiscardReason, MessageType
 from lenslink_protocol.params import HEADER_BYTES
 
 # Tiles of a session: four strips a frame; rows cut into two segments; 8 x 8 rectangles, which no
@@ -28,15 +28,15 @@ EXHAUSTIVE = SHAPES if NIGHTLY else ["strips", "mixed"]
 @cache
 def session(shape: str) -> Recording:
     if shape == "mixed":
-        return recording.mixed(session("strips"), session("segments"))
-    recorded, _ = recording.record(24 if shape == "segments" else 128)
-    return recording.rectangles(recorded) if shape == "rectangles" else recorded
+        return recorded_session.mixed(session("strips"), session("segments"))
+    recorded, _ = recorded_session.record(24 if shape == "segments" else 128)
+    return recorded_session.rectangles(recorded) if shape == "rectangles" else recorded
 
 
 @cache
 def source(number: int) -> np.ndarray:
-    side = recording.SIDE
-    return np.frombuffer(recording.picture(number), "<u2").reshape(side, side)
+    side = recorded_session.SIDE
+    return np.frombuffer(recorded_session.picture(number), "<u2").reshape(side, side)
 
 
 def check_frames(host: Listener, untouched: set[int], where: str) -> None:
@@ -52,7 +52,7 @@ def check_frames(host: Listener, untouched: set[int], where: str) -> None:
         mask = mask.reshape(shown.shape)
         assert (shown[mask] == source(number)[mask]).all(), where
         assert not shown[~mask].any(), where
-        if assembly.coverage.complete:
+        if assembly.received_ranges.complete:
             assert mask.all()
             whole.add(number)
     assert len(host.frames.finished) == len({a.number for a in host.frames.finished}), where
@@ -105,7 +105,7 @@ def check_fault(recorded: Recording, host: Listener, hit: int | None, where: str
     assert set(host.out) <= set(sequences), where
     assert set(sequences) - set(host.out) <= most, where
     # The answers are unexpected: this host has asked nothing.
-    assert host.rejects.total() > host.rejects[Reject.UNEXPECTED], where
+    assert host.discards.total() > host.discards[DiscardReason.UNEXPECTED], where
     frames = recorded.frames.items()
     check_frames(host, {number for number, own in frames if hit not in own}, where)
     handed_on = {assembly.number for assembly in host.frames.finished}
@@ -130,8 +130,8 @@ def test_a_packet_that_comes_twice_changes_nothing(shape):
         host = Listener(recorded)
         host.play(pieces_with(recorded, index, packet))
         assert host.out == [header.sequence for header in recorded.headers]
-        assert host.rejects[Reject.SEQUENCE] == 1
-        assert host.rejects.total() == 1 + host.rejects[Reject.UNEXPECTED]
+        assert host.discards[DiscardReason.SEQUENCE] == 1
+        assert host.discards.total() == 1 + host.discards[DiscardReason.UNEXPECTED]
         check_frames(host, {0, 1, 2}, f"packet {index} twice")
 
 
@@ -158,7 +158,7 @@ def test_a_damaged_duplicate_after_a_good_tile_changes_nothing(shape, fresh, see
         host.play(pieces_with(recorded, index, bytes(again)))
         where = f"tile {index}, seed {seed}"
         assert host.out == [each.sequence for each in recorded.headers], where
-        assert host.rejects[Reject.PAYLOAD_CRC] >= 1, where
+        assert host.discards[DiscardReason.PAYLOAD_CRC] >= 1, where
         check_frames(host, {0, 1, 2}, where)
 
 
@@ -174,5 +174,5 @@ def test_another_tile_for_covered_ground_changes_nothing(shape):
         again = renumbered(lies, header, header.sequence + 1)
         host = Listener(recorded)
         host.play(pieces_with(recorded, index, again))
-        assert host.rejects[Reject.COVERED] + host.rejects[Reject.LATE] == 1
+        assert host.discards[DiscardReason.COVERED] + host.discards[DiscardReason.LATE] == 1
         check_frames(host, {0, 1, 2}, f"tile {index}")

@@ -13,11 +13,19 @@ import time
 from collections import Counter
 
 import pytest
-from lab.scale import choose, say
-from lab.sessions import FRAMES, FaultBench, Outcome
+from helpers.nightly_scale import choose, say
+from helpers.virtual_sessions import FRAMES, FaultHarness, Outcome
 
-from lenslink_hil.faults import DAMAGE, Damage, Direction, Fault, FaultPlan, Kind, random_plan
-from lenslink_protocol.ids import Reject
+from lenslink_hil.faults.fault_plan import (
+    DAMAGE,
+    Damage,
+    Direction,
+    Fault,
+    FaultPlan,
+    Kind,
+    random_plan,
+)
+from lenslink_protocol.ids import DiscardReason
 
 SESSIONS = choose(10_000, 1_000_000)
 # Packets of a lane in a session without faults, up and down, and some more.
@@ -30,7 +38,7 @@ _MOST_BACKLOG = 1 << 16
 _REUSE = 100
 
 
-def complaint(bench: FaultBench, plan: FaultPlan, outcome: Outcome) -> str | None:
+def complaint(bench: FaultHarness, plan: FaultPlan, outcome: Outcome) -> str | None:
     """What is wrong with a session, or None."""
     unplugged = bench.up.plug.pulled
     happened = bench.happened()
@@ -45,15 +53,15 @@ def complaint(bench: FaultBench, plan: FaultPlan, outcome: Outcome) -> str | Non
         if missing:
             return f"frames {missing} arrived whole and were not delivered whole"
     if not any(fault.kind in DAMAGE for fault in happened) and any(
-        (outcome.lost, *(n for cause, n in outcome.rejects.items() if cause not in _LATE))
+        (outcome.lost, *(n for cause, n in outcome.discards.items() if cause not in _LATE))
     ):
         calm = all(f.kind is not Kind.STALL or f.seconds < _SHORT_S for f in happened)
         if calm:
             return "nothing was damaged, but something was rejected"
-    unknown = outcome.rejects.keys() - {cause.value for cause in Reject}
+    unknown = outcome.discards.keys() - {cause.value for cause in DiscardReason}
     if unknown:
         return f"rejected for no cause of the specification: {unknown}"
-    if damaged_up(bench) and not outcome.rejects and not outcome.lost and not unplugged:
+    if damaged_up(bench) and not outcome.discards and not outcome.lost and not unplugged:
         return "damage towards the host was not counted"
     return None
 
@@ -63,7 +71,7 @@ _SHORT_S = 0.1
 _LATE = ("unexpected", "late", "covered", "nonce")
 
 
-def damaged_up(bench: FaultBench) -> bool:
+def damaged_up(bench: FaultHarness) -> bool:
     """Whether a packet between two sound ones was hit: only then can it be known already.
 
     On a lane that has stalled, what was sent after it may still be on its way.
@@ -79,7 +87,7 @@ def damaged(damage: Damage) -> bool:
     return any(min(sound) < number < max(sound) for number in damage.touched) if sound else False
 
 
-def bounds(bench: FaultBench) -> str | None:
+def bounds(bench: FaultHarness) -> str | None:
     """What the session left behind, if it is too much."""
     receiver = bench.link.receiver
     if len(receiver._backlog) > _MOST_BACKLOG:
@@ -95,7 +103,7 @@ def bounds(bench: FaultBench) -> str | None:
     return None
 
 
-def run(bench: FaultBench, plan: FaultPlan) -> Outcome:
+def run(bench: FaultHarness, plan: FaultPlan) -> Outcome:
     outcome = bench.session(plan)
     wrong = complaint(bench, plan, outcome) or bounds(bench)
     if wrong:
@@ -109,18 +117,18 @@ def test_random_faults(lanes: int, seed: int, capsys: pytest.CaptureFixture[str]
     """10,000 sessions, 1,000,000 in nightly; one in eight is unplugged, or loses a lane."""
     named = os.environ.get("LENSLINK_PLAN")
     if named:
-        run(FaultBench(lanes), FaultPlan.from_json(named))
+        run(FaultHarness(lanes), FaultPlan.from_json(named))
         return
     sessions = SESSIONS if lanes == 1 else SESSIONS // 5
     began = time.monotonic()
     seeds = random.Random(seed)
-    rejects: Counter[str] = Counter()
+    discards: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     complete = frames = blocks = 0
-    bench = FaultBench(lanes)
+    bench = FaultHarness(lanes)
     for index in range(sessions):
         if index % _REUSE == 0:
-            bench = FaultBench(lanes)
+            bench = FaultHarness(lanes)
         if index == min(2000, sessions // 2):
             gc.collect()
             blocks = sys.getallocatedblocks()
@@ -130,7 +138,7 @@ def test_random_faults(lanes: int, seed: int, capsys: pytest.CaptureFixture[str]
         if index % 8 == 0:
             plan = FaultPlan((*plan.faults, end(seeds, lanes)), plan.seed)
         outcome = run(bench, plan)
-        rejects.update(outcome.rejects)
+        discards.update(outcome.discards)
         kinds.update(fault.kind for fault in bench.happened())
         frames += len(outcome.complete)
         complete += sum(outcome.complete.values())
@@ -141,7 +149,7 @@ def test_random_faults(lanes: int, seed: int, capsys: pytest.CaptureFixture[str]
         f"{sessions} faulty sessions on {lanes} lanes, {frames} frames, {complete} complete, "
         f"{grown} blocks of memory more than at the beginning, "
         f"{time.monotonic() - began:.0f} s, seed {seed}\nfaults {dict(kinds)}\n"
-        f"rejects {dict(rejects)}",
+        f"discards {dict(discards)}",
     )
     assert grown < 2000
     ends = {Kind.UNPLUG} if lanes == 1 else {Kind.UNPLUG, Kind.CUT}
@@ -180,7 +188,7 @@ FOUND = {
 @pytest.mark.parametrize("case", FOUND)
 def test_what_random_faults_have_found(case: str) -> None:
     lanes, *faults = FOUND[case]
-    bench = FaultBench(lanes)
+    bench = FaultHarness(lanes)
     run(bench, FaultPlan(tuple(faults)))
     assert len(bench.happened()) == len(faults)
 
@@ -205,11 +213,11 @@ CAUSES = [
 @pytest.mark.parametrize(("fault", "causes"), CAUSES)
 def test_each_is_counted_under_its_cause(fault: Fault, causes: set[str]) -> None:
     """And healed: the tile is asked for again while the module still holds it."""
-    bench = FaultBench()
+    bench = FaultHarness()
     outcome = bench.session(FaultPlan((fault,)))
     assert bench.happened() == [fault]
     # The answers to what was asked again meanwhile come too.
-    assert outcome.rejects.keys() - {"covered", "late"} == causes
+    assert outcome.discards.keys() - {"covered", "late"} == causes
     assert not outcome.wrong
     assert len(outcome.complete) == FRAMES
 
@@ -218,7 +226,7 @@ def test_each_is_counted_under_its_cause(fault: Fault, causes: set[str]) -> None
 @pytest.mark.parametrize("kind", [Kind.FLIP, Kind.TRUNCATE, Kind.DROP])
 def test_the_last_tile_of_a_lane_is_damaged(lane: int, kind: Kind) -> None:
     """Nothing follows it there that would tell; its memory must not stay reserved for it."""
-    bench = FaultBench(3)
+    bench = FaultHarness(3)
     bench.session(FaultPlan())
     last = bench.ups[lane].damage.packet - 1
     assert last > 0

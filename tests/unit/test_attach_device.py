@@ -6,11 +6,11 @@ import gc
 import random
 
 import pytest
-from attach_bench import Lens, assert_picture, install
+from helpers.attach_harness import Lens, assert_picture, install
 
 import lenslink
 from lensfw import contacts
-from lenslink import Disconnected, NotFound, Ticket, Timeout
+from lenslink import Disconnected, NotFound, RequestHandle, Timeout
 from lenslink.device import Device
 from lenslink.session import Session
 from lenslink_protocol.ids import NoticeReason
@@ -38,7 +38,7 @@ CALLS = {
     "stream": lambda device: next(device.stream()),
     "next_frame": Device.next_frame,
     "flush": Device.flush,
-    "fate": lambda device: device.fate(Ticket(1, 2, 3)),
+    "outcome": lambda device: device.outcome(RequestHandle(1, 2, 3)),
     "renew": Device.renew,
 }
 

@@ -6,7 +6,7 @@ import itertools
 from contextlib import closing
 
 import pytest
-from attach_bench import Lens, assert_picture, install
+from helpers.attach_harness import Lens, assert_picture, install
 
 import lenslink
 from lensfw import contacts

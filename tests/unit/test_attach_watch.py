@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from attach_bench import Lens, install
+from helpers.attach_harness import Lens, install
 
 import lenslink
 from lenslink import Arrival, Departure
@@ -51,11 +51,11 @@ def test_it_ends_in_time(bay):
 
 
 def test_nobody_elses_use_of_a_module_is_a_change(bay, monkeypatch):
-    from lenslink import watching
+    from lenslink import discovery
 
     looks = itertools.count()
     monkeypatch.setattr(
-        watching,
+        discovery,
         "list_devices",
         lambda: [lenslink.DeviceInfo("bay:1", "fake", "LENS-1", busy=next(looks) % 2 == 0)],
     )

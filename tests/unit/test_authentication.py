@@ -6,10 +6,9 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-import attach_bench
 import pytest
-from attach_bench import Bay, Lens, Prove
-from lab import toy_scheme
+from helpers import attach_harness, toy_scheme
+from helpers.attach_harness import Bay, Lens, Prove
 
 import lenslink
 from lenslink.attachment import attach
@@ -45,7 +44,7 @@ class Toy:
 
 @pytest.fixture
 def bay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bay:
-    return attach_bench.install(monkeypatch, tmp_path)
+    return attach_harness.install(monkeypatch, tmp_path)
 
 
 def plug(
@@ -68,7 +67,7 @@ def test_a_genuine_module_is_asked_once_in_a_session(bay: Bay) -> None:
     toy = Toy()
     with open_device(URL, authenticate=toy) as module:
         with module.capture() as frame:
-            attach_bench.assert_picture(frame, 1)
+            attach_harness.assert_picture(frame, 1)
         assert toy.checked == [(toy.challenges[0], SERIAL)]
         module.renew()
     assert len(toy.checked) == 2

@@ -10,9 +10,9 @@ import pytest
 
 from lenslink import Device
 from lenslink.errors import Disconnected, UsageError
-from lenslink_hil.bench import sweep as module_under_test
-from lenslink_hil.bench.link import Effort
-from lenslink_hil.bench.sweep import (
+from lenslink_hil.benchmark import sweep as module_under_test
+from lenslink_hil.benchmark.link_rate import Effort
+from lenslink_hil.benchmark.sweep import (
     CONFIRMED,
     START,
     Point,

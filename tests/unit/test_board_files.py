@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import tomllib
 
 import numpy as np
 import pytest
 
 from lensfw.ports.generated import GeneratedRows
 from lenslink.errors import UsageError
-from lenslink.raw.packing import pack
-from lenslink_hil.benches.board import board_names, load_board
-from lenslink_hil.flash.image import board_files, mpy_cross
+from lenslink.receive.unpacking import pack
+from lenslink_hil.benches.board_profile import FIRMWARE, board_names, load_board, tile_bytes
+from lenslink_hil.flash.board_files import board_files, mpy_cross
 from lenslink_hil.plant.patterns import Pattern
 from lenslink_protocol.packings import layout
+from lenslink_protocol.params import MAX_PAYLOAD
 
 BOARDS = [name for name in board_names() if load_board(name).image]
 # MicroPython 1.28.0: version 6.3 of compiled files (py/persistentcode.h).
@@ -44,7 +46,7 @@ def test_a_board_gets_what_it_needs_and_nothing_else(board):
     assert ("lensfw/ports/esp32.mpy" in compiled) != arm
     for absent in (
         "main",
-        "ondemand",
+        "fault_injection",
         "ports/sim",
         "ports/usbdevice",
         "ports/usbcdc",
@@ -72,6 +74,37 @@ def test_options():
     assert told["seed"] == 9
     assert told["limits"]["tile_bytes"] == 4096
     assert "guard" not in told["pins"]
+
+
+def test_each_board_has_a_tile_size_on_each_of_its_transports():
+    table = tomllib.loads((FIRMWARE / "boards" / "tiles.toml").read_text())
+    assert sorted(table) == board_names()
+    for board, sizes in table.items():
+        real = {"usb", "usb_lanes", "cdc"} if board in BOARDS else set()
+        assert set(sizes) == {"sim", "usbip"} | real, board
+        assert all(2048 <= size <= MAX_PAYLOAD for size in sizes.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "transport", "size"),
+    [
+        ({}, "usb", 23040),
+        ({"lanes": 4}, "usb_lanes", 11520),
+        ({"transport": "cdc"}, "cdc", 23040),
+        # A serial port has no lanes.
+        ({"transport": "cdc", "lanes": 4}, "cdc", 23040),
+    ],
+)
+def test_a_board_makes_tiles_of_the_size_in_the_table(options, transport, size):
+    told = json.loads(board_files("pico", {"serial": "S", **options})["lensfw.json"])
+    assert told["limits"]["tile_bytes"] == tile_bytes("pico", transport) == size
+    # What the firmware leaves free on an RP2040 (pico.toml).
+    assert told["limits"]["tiles"] * size < 178_000
+
+
+@pytest.mark.parametrize(("transport", "size"), [("sim", 262144), ("usbip", 262144)])
+def test_a_simulated_board_too(transport, size):
+    assert load_board("sim", transport).limits["tile_bytes"] == size
 
 
 def test_more_lanes_have_more_tiles_in_flight():

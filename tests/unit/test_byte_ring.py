@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from lenslink.transports import ring as ring_module
-from lenslink.transports.ring import LINE_BYTES, RingError, RingReader, RingWriter
+from lenslink.transports import byte_ring as ring_module
+from lenslink.transports.byte_ring import LINE_BYTES, FrameRingError, FrameRingReader, RingWriter
 
 SIZE = 64
 
@@ -18,7 +18,7 @@ def fences(request, monkeypatch):
     monkeypatch.setattr(ring_module, "_X86", request.param)
 
 
-class Ring:
+class ByteRing:
     """Both sides of one, and the words as the other process could set them."""
 
     def __init__(self, size: int = SIZE) -> None:
@@ -28,7 +28,7 @@ class Ring:
         self.tail = memoryview(reader).cast("Q")
         data = memoryview(self.data)
         self.writer = RingWriter(data, memoryview(writer), memoryview(reader))
-        self.reader = RingReader(data, memoryview(reader), memoryview(writer))
+        self.reader = FrameRingReader(data, memoryview(reader), memoryview(writer))
 
     def write(self, data: bytes) -> bool:
         count, wanted = self.writer.write(memoryview(data))
@@ -47,7 +47,7 @@ class Ring:
 
 
 def test_bytes_go_round():
-    ring = Ring()
+    ring = ByteRing()
     for first in range(SIZE + 1):
         data = bytes(range(first, first + SIZE))
         assert ring.writer.free() == SIZE
@@ -61,7 +61,7 @@ def test_bytes_go_round():
 
 
 def test_every_cut_at_every_place():
-    ring = Ring()
+    ring = ByteRing()
     data = bytes(range(SIZE))
     for cut in range(SIZE + 1):
         for second in (0, 1, SIZE - cut):
@@ -73,7 +73,7 @@ def test_every_cut_at_every_place():
 
 
 def test_no_more_than_is_there_and_no_more_than_fits():
-    ring = Ring()
+    ring = ByteRing()
     assert ring.read(4) == [b""]
     ring.write(b"abcdef")
     assert ring.read(0, 2, 2) == [b"", b"ab", b"cd"]
@@ -82,7 +82,7 @@ def test_no_more_than_is_there_and_no_more_than_fits():
 
 
 def test_in_place():
-    ring = Ring()
+    ring = ByteRing()
     ring.write(bytes(60))
     ring.read(60)
     room = ring.writer.views()
@@ -98,27 +98,27 @@ def test_in_place():
 @pytest.mark.parametrize("head", [9, 11, 10 + SIZE + 1, 1 << 63, (1 << 64) - 1])
 def test_a_head_that_cannot_be(head):
     """It goes back, or says that more came than the ring holds."""
-    ring = Ring()
+    ring = ByteRing()
     ring.write(bytes(12))
     ring.read(10)
     ring.head[0] = head
     for look in (ring.reader.available, ring.reader.views, ring.reader.is_idle):
-        with pytest.raises(RingError, match="bytes written"):
+        with pytest.raises(FrameRingError, match="bytes written"):
             look()
-    with pytest.raises(RingError):
+    with pytest.raises(FrameRingError):
         ring.reader.read_into([memoryview(bytearray(SIZE * 4))])
 
 
 @pytest.mark.parametrize("tail", [9, 13, 1 << 63, (1 << 64) - 1])
 def test_a_tail_that_cannot_be(tail):
     """It goes back, or says that more was read than there was."""
-    ring = Ring()
+    ring = ByteRing()
     ring.write(bytes(12))
     ring.read(10)
     assert ring.writer.free() == SIZE - 2
     ring.tail[0] = tail
     for look in (ring.writer.free, ring.writer.views, ring.writer.is_full):
-        with pytest.raises(RingError, match="bytes read"):
+        with pytest.raises(FrameRingError, match="bytes read"):
             look()
 
 
@@ -126,7 +126,7 @@ def test_any_words_are_refused_or_harmless(seed):
     """Counters at random: no access outside, never more bytes than the ring has."""
     chance = random.Random(seed)
     for _ in range(2000):
-        ring = Ring()
+        ring = ByteRing()
         for _ in range(8):
             try:
                 words = chance.choice([ring.head, ring.tail])
@@ -136,12 +136,12 @@ def test_any_words_are_refused_or_harmless(seed):
                 assert ring.reader.read_into([memoryview(bytearray(3 * SIZE))]) <= SIZE
                 ring.reader.take(chance.randrange(ring.reader.available() + 1))
                 assert ring.writer.write(memoryview(bytes(3 * SIZE)))[0] <= SIZE
-            except RingError:
+            except FrameRingError:
                 break
 
 
 def test_our_own_counters_are_not_read_back():
-    ring = Ring()
+    ring = ByteRing()
     ring.write(b"abc")
     ring.tail[0] = 0
     assert ring.read(3) == [b"abc"]
@@ -152,7 +152,7 @@ def test_our_own_counters_are_not_read_back():
 
 
 def test_a_reader_is_woken_once_for_the_next_byte():
-    ring = Ring()
+    ring = ByteRing()
     assert not ring.write(b"a")
     assert not ring.reader.is_idle()  # there is a byte: it must not sleep
     ring.read(1)
@@ -164,7 +164,7 @@ def test_a_reader_is_woken_once_for_the_next_byte():
 
 
 def test_a_writer_is_woken_once_half_is_free():
-    ring = Ring()
+    ring = ByteRing()
     ring.write(bytes(SIZE))
     assert ring.writer.is_full()
     wanted = []
@@ -177,7 +177,7 @@ def test_a_writer_is_woken_once_half_is_free():
 
 
 def test_closed_memory_is_let_go():
-    ring = Ring()
+    ring = ByteRing()
     ring.writer.close()
     ring.reader.close()
     with pytest.raises(ValueError, match="released"):

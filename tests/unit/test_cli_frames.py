@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_fakes import HEIGHT, WIDTH, FakeDevice, ramp, torn
+from helpers.fake_device import HEIGHT, WIDTH, FakeDevice, ramp, torn
 
 import lenslink
+from lenslink import Settings, StreamOptions
 from lenslink.cli.main import main
 from lenslink.cli.signals import Stopped
 from lenslink.cli.sink import open_sink
@@ -71,15 +72,15 @@ def test_capture_json(device, capsys):
     captured = capsys.readouterr()
     assert captured.err == ""
     [answer] = objects(captured.out)
-    assert answer["schema"] == "lenslink.capture/1"
+    assert answer["schema"] == "lenslink.capture/2"
     assert answer["files"] == [{"path": name, "bytes": size(name)}]
-    assert answer["rejects"] == {"payload_crc": 0, "noise": 0}
+    assert answer["discards"] == {"payload_crc": 0, "noise": 0}
     assert answer["first_tile_ms"] == 12.5
     assert answer["seconds"] >= 0
     assert answer["bytes"] > 0
     expected = {
         "number": 0, "width": WIDTH, "height": HEIGHT, "bits": 12, "cfa": "RGGB",
-        "status": "complete", "coverage": 1.0, "exposure_us": 12_500, "gain_milli": 2000,
+        "status": "complete", "received_fraction": 1.0, "exposure_us": 12_500, "gain_milli": 2000,
         "focus_mdpt": 2000, "timestamp_us": 123_456, "black": [64.0] * 4, "white": 4095,
         "orientation": 1,
     }  # fmt: skip
@@ -96,8 +97,7 @@ def test_capture_without_a_name_dates_the_file(device):
 def test_settings_reach_the_module_and_what_it_changed_is_said(device, capsys):
     settings = ["--exposure", "12.5ms", "--gain", "2", "--focus", "3.3", "--mode", "still"]
     assert main(["capture", "fake:", "-o", "a.npy", *settings, "--packing", "lsb"]) == 0
-    wanted = {"exposure_us": 12_500, "gain_milli": 2000, "focus_mdpt": 3300, "packing": "lsb"}
-    assert device.asked == [("still", wanted)]
+    assert device.asked == [(Settings(12_500, 2000, 3300), StreamOptions("still", "lsb"))]
     said = capsys.readouterr().err
     assert "focus: asked for 3.3 dioptres (30.3 cm), the module applied 2 dioptres (50 cm)" in said
     assert "exposure:" not in said
@@ -107,21 +107,20 @@ def test_settings_reach_the_module_and_what_it_changed_is_said(device, capsys):
 def test_settings_that_are_not_given_stay(device):
     assert main(["capture", "fake:", "-q", "-o", "a.npy", "--focus", "inf"]) == 0
     assert main(["capture", "fake:", "-q", "-o", "b.npy"]) == 0
-    unchanged = {"exposure_us": 0, "gain_milli": 0, "packing": None}
     assert device.asked == [
-        (None, unchanged | {"focus_mdpt": 0}),
-        (None, unchanged | {"focus_mdpt": -1}),
+        (Settings(focus_mdpt=0), StreamOptions()),
+        (Settings(), StreamOptions()),
     ]
 
 
 def test_an_incomplete_still_is_an_error(device, capsys):
     device.frames = [torn(0)]
-    device.rejects = {"payload_crc": 2, "noise": 0}
+    device.discards = {"payload_crc": 2, "noise": 0}
     assert main(["capture", "fake:", "-o", "a.npy", "--json"]) == 6
     captured = capsys.readouterr()
     assert captured.out == ""
     [line] = captured.err.splitlines()
-    assert "50.0 % of it arrived (rejects: 2 payload_crc)" in line
+    assert "50.0 % of it arrived (discards: 2 payload_crc)" in line
     assert "--allow-incomplete" in line
     assert files() == []
 
@@ -131,7 +130,7 @@ def test_an_incomplete_still_that_is_wanted(device, capsys):
     assert main(["capture", "fake:", "-o", "a.npy", "--json", "--allow-incomplete"]) == 0
     captured = capsys.readouterr()
     [answer] = objects(captured.out)
-    assert (answer["frame"]["status"], answer["frame"]["coverage"]) == ("incomplete", 0.5)
+    assert (answer["frame"]["status"], answer["frame"]["received_fraction"]) == ("incomplete", 0.5)
     assert "warning: the frame is incomplete" in captured.err
 
 
@@ -166,8 +165,8 @@ def test_stream_json(device, capsys):
     assert captured.err == ""
     *frames, summary = objects(captured.out)
     assert [frame["number"] for frame in frames] == [0, 1, 2]
-    assert {frame["schema"] for frame in frames} == {"lenslink.stream.frame/1"}
-    assert summary["schema"] == "lenslink.stream.summary/1"
+    assert {frame["schema"] for frame in frames} == {"lenslink.stream.frame/2"}
+    assert summary["schema"] == "lenslink.stream.summary/2"
     assert (summary["frames"], summary["incomplete"], summary["ended"]) == (3, 0, "frames")
     assert device.stopped
     assert device.closed
@@ -254,7 +253,7 @@ def test_a_frame_that_was_half_written_is_taken_back(monkeypatch):
     def publish(_path, _force):
         yield file
 
-    monkeypatch.setattr("lenslink.raw.atomic.publish", publish)
+    monkeypatch.setattr("lenslink.image_files.atomic_file.publish", publish)
     with open_sink("a.raw", False) as sink:
         sink.write(ramp(0), False)
         with pytest.raises(Stopped):

@@ -10,8 +10,8 @@ import sys
 
 import click
 import pytest
-from cli_fakes import FakeDevice
-from lab.slowdown import patience
+from helpers.fake_device import FakeDevice
+from helpers.slowdown import patience
 
 import lenslink
 from lenslink.cli import main as program

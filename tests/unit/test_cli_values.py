@@ -11,9 +11,9 @@ from lenslink.cli.values import (
     Focus,
     Gain,
     show_bytes,
+    show_discards,
     show_exposure,
     show_focus,
-    show_rejects,
 )
 
 
@@ -95,7 +95,7 @@ def test_values_are_shown_in_the_unit_that_reads_best():
         "25.2 MB",
         "3.0 GB",
     ]
-    assert show_rejects({"noise": 0}) == "no rejects"
-    assert show_rejects({"noise": 1, "stall": 0, "payload_crc": 2}) == (
-        "rejects: 1 noise, 2 payload_crc"
+    assert show_discards({"noise": 0}) == "no discards"
+    assert show_discards({"noise": 1, "stall": 0, "payload_crc": 2}) == (
+        "discards: 1 noise, 2 payload_crc"
     )

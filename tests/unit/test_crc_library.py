@@ -16,7 +16,7 @@ from lenslink_protocol import crc
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = {"isal", "zlib_ng", "zlib", "binascii"}
 # A benchmark's peer: construct alone, with nothing of the driver, against the driver.
-APART = "hil/lenslink_hil/bench/peers/definition.py"
+APART = "hil/lenslink_hil/benchmark/peers/definition.py"
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from lab.scale import NIGHTLY, tell
+from helpers.nightly_scale import NIGHTLY, tell
 
 from lensfw import framing, outbox, sensor, wire
 from lensfw import link as module_link
 from lensfw import module as firmware
-from lenslink.reassembly import Reassembly
-from lenslink_hil.explore import Bounds, Counterexample, explore
+from lenslink.receive.reassembly import Reassembly
+from lenslink_hil.explore.search import Bounds, Counterexample, explore
 from lenslink_protocol import link as host_link
 from lenslink_protocol.framing import Receiver
 from lenslink_protocol.link import Link
@@ -230,7 +230,7 @@ def coverage_is_set_before_the_crc(patch: pytest.MonkeyPatch) -> None:
     def trusting(self: Reassembly, header: Any, lane: int) -> memoryview | None:
         found = place(self, header, lane)
         if found is not None:
-            self._open[header.frame].coverage.add(*self._open[header.frame].reserved[lane])
+            self._open[header.frame].received_ranges.add(*self._open[header.frame].reserved[lane])
         return found
 
     patch.setattr(Reassembly, "place", trusting)
@@ -282,12 +282,12 @@ def the_module_does_not_check_the_sequence(patch: pytest.MonkeyPatch) -> None:
 @bug(SINGLE, "incomplete|wrong pixel|no way")
 def nothing_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     """The answer to a resend is empty, for ever."""
-    from lensfw import frames
+    from lensfw import frame_history
 
     def sort(self: Any, record: Any, ranges: Any) -> Any:
         return [], []
 
-    patch.setattr(frames.Frames, "sort", sort)
+    patch.setattr(frame_history.Frames, "sort", sort)
 
 
 @bug(Bounds(losses=0, duplicates=0, swaps=0, restarts=0, flush=True), "ends before its tiles")

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from lab.rings import (
+from helpers.frame_rings import (
     HEIGHT,
     POISON,
     SIZE,
@@ -24,9 +24,9 @@ from lab.rings import (
     publish,
     small_ring,
 )
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
-from lenslink import FrameStatus, Ring, RingReader
+from lenslink import FrameRing, FrameRingReader, FrameStatus
 from lenslink.errors import (
     DeviceBusy,
     Disconnected,
@@ -37,7 +37,7 @@ from lenslink.errors import (
     UsageError,
     VersionMismatch,
 )
-from lenslink.isp import segment
+from lenslink.frame_ring import segment
 from lenslink_protocol.ids import Cfa, PixelFormat
 from lenslink_protocol.packings import layout
 from lenslink_protocol.ringlayout import (
@@ -52,9 +52,9 @@ from lenslink_protocol.ringlayout import (
 )
 
 
-def die(party: Ring | RingReader) -> None:
+def die(party: FrameRing | FrameRingReader) -> None:
     """What the kernel does for a process that is killed: it lets go of its locks, no more."""
-    if isinstance(party, Ring):
+    if isinstance(party, FrameRing):
         segment.unlock(party._descriptor, segment.WRITER)
         party._end.detach()
     else:
@@ -67,7 +67,7 @@ def die(party: Ring | RingReader) -> None:
 
 
 def test_a_frame_comes_with_all_that_is_known_of_it():
-    with small_ring() as ring, RingReader(ring.name, "every") as reader:
+    with small_ring() as ring, FrameRingReader(ring.name, "every") as reader:
         slot = begin(ring, 1)
         slot.start(description(9))
         fill(slot, HEIGHT)
@@ -84,7 +84,7 @@ def test_a_frame_comes_with_all_that_is_known_of_it():
             assert frame.black == (1.0, 2.0, 3.0, 4.5)
             assert frame.active_area == (0, 0, HEIGHT, WIDTH)
             assert frame.status is FrameStatus.INCOMPLETE
-            assert frame.coverage == (SIZE - 6) / SIZE
+            assert frame.received_fraction == (SIZE - 6) / SIZE
             assert frame.uncovered == gaps
             assert 0 < frame.begun_ns <= frame.first_rows_ns <= frame.finished_ns <= before
             assert frame.pixels.shape == (HEIGHT, WIDTH)
@@ -92,7 +92,7 @@ def test_a_frame_comes_with_all_that_is_known_of_it():
 
 
 def test_pixels_are_the_writers_memory_and_read_only():
-    with small_ring() as ring, RingReader(ring.name) as reader:
+    with small_ring() as ring, FrameRingReader(ring.name) as reader:
         slot = begin(ring)
         slot.start(description())
         fill(slot, HEIGHT)
@@ -111,7 +111,7 @@ def test_pixels_are_the_writers_memory_and_read_only():
 
 def test_more_gaps_than_there_is_room_for_become_one():
     gaps = [(4 * index, 4 * index + 2) for index in range(20)]
-    with small_ring() as ring, RingReader(ring.name) as reader:
+    with small_ring() as ring, FrameRingReader(ring.name) as reader:
         slot = begin(ring)
         slot.start(description())
         slot.finish(False, SIZE - 40, gaps, HEIGHT)
@@ -120,7 +120,7 @@ def test_more_gaps_than_there_is_room_for_become_one():
 
 
 def test_an_early_reader_sees_rows_as_they_come():
-    with small_ring() as ring, RingReader(ring.name, early=True, timeout=0) as reader:
+    with small_ring() as ring, FrameRingReader(ring.name, early=True, timeout=0) as reader:
         slot = begin(ring)
         slot.start(description())
         with pytest.raises(Timeout):
@@ -146,7 +146,7 @@ def test_an_early_reader_sees_rows_as_they_come():
 
 
 def test_rows_never_go_back():
-    with small_ring() as ring, RingReader(ring.name, early=True) as reader:
+    with small_ring() as ring, FrameRingReader(ring.name, early=True) as reader:
         slot = begin(ring)
         slot.start(description())
         fill(slot, 5)
@@ -158,8 +158,8 @@ def test_rows_never_go_back():
 def test_a_frame_that_is_given_up_ends_for_who_reads_it_and_is_passed_over_by_others():
     with (
         small_ring() as ring,
-        RingReader(ring.name, "every", early=True, timeout=0) as early,
-        RingReader(ring.name, "every", timeout=0) as late,
+        FrameRingReader(ring.name, "every", early=True, timeout=0) as early,
+        FrameRingReader(ring.name, "every", timeout=0) as late,
     ):
         slot = begin(ring)
         slot.start(description())
@@ -179,7 +179,7 @@ def test_a_frame_that_is_given_up_ends_for_who_reads_it_and_is_passed_over_by_ot
 
 
 def test_a_released_frame_shows_nothing_more():
-    with small_ring() as ring, RingReader(ring.name) as reader:
+    with small_ring() as ring, FrameRingReader(ring.name) as reader:
         publish(ring)
         frame = reader.next(1)
         frame.release()
@@ -192,7 +192,7 @@ def test_a_released_frame_shows_nothing_more():
 
 
 def test_latest_gets_the_newest_and_counts_what_it_skipped():
-    with small_ring() as ring, RingReader(ring.name, timeout=0) as reader:
+    with small_ring() as ring, FrameRingReader(ring.name, timeout=0) as reader:
         for _ in range(5):
             publish(ring)
         with reader.next() as frame:
@@ -209,7 +209,7 @@ def test_latest_gets_the_newest_and_counts_what_it_skipped():
 
 
 def test_latest_never_costs_the_writer_more_than_the_slot_it_holds():
-    with small_ring(2) as ring, RingReader(ring.name, timeout=0) as reader:
+    with small_ring(2) as ring, FrameRingReader(ring.name, timeout=0) as reader:
         publish(ring)
         with reader.next() as frame:
             for _ in range(10):
@@ -219,7 +219,7 @@ def test_latest_never_costs_the_writer_more_than_the_slot_it_holds():
 
 
 def test_every_holds_its_frames_and_the_newest_are_dropped_and_counted():
-    with small_ring(6) as ring, RingReader(ring.name, "every", timeout=0) as reader:
+    with small_ring(6) as ring, FrameRingReader(ring.name, "every", timeout=0) as reader:
         for _ in range(10):
             publish(ring)
         # Three of the six slots wait for it, three go round for the others.
@@ -234,7 +234,7 @@ def test_every_holds_its_frames_and_the_newest_are_dropped_and_counted():
 
 
 def test_every_loses_none_while_it_is_no_further_behind_than_slots_wait_for_it():
-    with small_ring(6) as ring, RingReader(ring.name, "every", timeout=0) as reader:
+    with small_ring(6) as ring, FrameRingReader(ring.name, "every", timeout=0) as reader:
         for sequence in range(1, 30):
             publish(ring)
             if sequence > 3:
@@ -246,9 +246,9 @@ def test_every_loses_none_while_it_is_no_further_behind_than_slots_wait_for_it()
 def test_every_that_stops_neither_stops_the_link_nor_other_readers():
     with (
         small_ring(6) as ring,
-        RingReader(ring.name, "every", timeout=0) as stopped,
-        RingReader(ring.name, "every", timeout=0) as every,
-        RingReader(ring.name, timeout=0) as latest,
+        FrameRingReader(ring.name, "every", timeout=0) as stopped,
+        FrameRingReader(ring.name, "every", timeout=0) as every,
+        FrameRingReader(ring.name, timeout=0) as latest,
     ):
         for sequence in range(1, 30):
             publish(ring)
@@ -263,7 +263,7 @@ def test_every_begins_with_the_frame_that_is_under_way():
     with small_ring() as ring:
         publish(ring)
         slot = begin(ring)
-        with RingReader(ring.name, "every", timeout=0) as reader:
+        with FrameRingReader(ring.name, "every", timeout=0) as reader:
             with pytest.raises(Timeout):
                 reader.next()
             slot.start(description())
@@ -274,7 +274,7 @@ def test_every_begins_with_the_frame_that_is_under_way():
 
 
 def test_a_stream_that_takes_long_does_not_hold_up_another():
-    with small_ring(4) as ring, RingReader(ring.name, "every", timeout=0) as reader:
+    with small_ring(4) as ring, FrameRingReader(ring.name, "every", timeout=0) as reader:
         still = begin(ring, 1)
         publish(ring, 0)
         with reader.next() as frame:
@@ -291,7 +291,10 @@ def test_a_stream_that_takes_long_does_not_hold_up_another():
 
 
 def test_a_reader_of_one_stream_neither_sees_nor_holds_the_other():
-    with small_ring(2) as ring, RingReader(ring.name, "every", streams=(1,), timeout=0) as reader:
+    with (
+        small_ring(2) as ring,
+        FrameRingReader(ring.name, "every", streams=(1,), timeout=0) as reader,
+    ):
         for _ in range(5):
             publish(ring, 0)
         assert ring.dropped == 0
@@ -303,7 +306,7 @@ def test_a_reader_of_one_stream_neither_sees_nor_holds_the_other():
 def test_who_holds_too_much_is_told():
     with small_ring(8) as ring:
         for policy, most in (("latest", 2), ("every", 4)):
-            with RingReader(ring.name, policy, timeout=0) as reader:
+            with FrameRingReader(ring.name, policy, timeout=0) as reader:
                 for _ in range(most):
                     publish(ring)
                     reader.next()
@@ -326,7 +329,7 @@ def test_a_writer_whose_slots_are_all_in_use_drops_the_frame():
 
 def test_a_reader_that_claims_while_the_writer_takes_keeps_its_frame(monkeypatch):
     """It comes between the writer's look at who holds the slot and its new mark."""
-    with small_ring(1) as ring, RingReader(ring.name, timeout=0) as reader:
+    with small_ring(1) as ring, FrameRingReader(ring.name, timeout=0) as reader:
         publish(ring)
         held = []
         look = ring._is_held
@@ -347,7 +350,7 @@ def test_a_reader_that_claims_while_the_writer_takes_keeps_its_frame(monkeypatch
 
 def test_a_reader_that_claims_too_late_gets_nothing_of_it(monkeypatch):
     """The writer takes the slot between the reader's look at it and its claim."""
-    with small_ring(1) as ring, RingReader(ring.name, early=True, timeout=0) as reader:
+    with small_ring(1) as ring, FrameRingReader(ring.name, early=True, timeout=0) as reader:
         publish(ring)
         claim = reader._claim
         slots = []
@@ -371,8 +374,8 @@ def test_a_reader_that_claims_too_late_gets_nothing_of_it(monkeypatch):
 def test_the_writer_wakes_who_falls_asleep_while_it_rings(monkeypatch):
     """The bell is looked at after the sleeper has said that it sleeps."""
     # Nothing else would wake it within the time limit.
-    monkeypatch.setattr(sys.modules[RingReader.__module__], "_LOOK_S", 60.0)
-    with small_ring() as ring, RingReader(ring.name) as reader:
+    monkeypatch.setattr(sys.modules[FrameRingReader.__module__], "_LOOK_S", 60.0)
+    with small_ring() as ring, FrameRingReader(ring.name) as reader:
         look = reader._is_over
 
         def published():
@@ -390,7 +393,7 @@ def test_the_writer_wakes_who_falls_asleep_while_it_rings(monkeypatch):
 
 
 def test_the_end_of_the_ring_is_the_end_of_the_frames():
-    with small_ring() as ring, RingReader(ring.name, "every") as reader:
+    with small_ring() as ring, FrameRingReader(ring.name, "every") as reader:
         publish(ring)
         publish(ring)
         ring.close()
@@ -401,7 +404,7 @@ def test_the_end_of_the_ring_is_the_end_of_the_frames():
 
 
 def test_a_writer_that_dies_is_noticed_after_what_was_whole():
-    with RingReader(_dead_ring().name, "every") as reader:
+    with FrameRingReader(_dead_ring().name, "every") as reader:
         start = time.monotonic()
         assert reader.next().sequence == 1
         with pytest.raises(Disconnected, match="it is gone"):
@@ -414,25 +417,25 @@ def test_a_writer_that_dies_is_noticed_after_what_was_whole():
     assert not path.exists(), "whoever leaves last cleans up"
 
 
-def _dead_ring() -> Ring:
+def _dead_ring() -> FrameRing:
     """A ring with a frame for a reader that comes, whose writer dies when it has come."""
-    ring = Ring(fresh_name(), 2, frame_bytes=SIZE)
+    ring = FrameRing(fresh_name(), 2, frame_bytes=SIZE)
     slot = begin(ring)
-    join = RingReader._join
+    join = FrameRingReader._join
 
-    def joined(reader: RingReader) -> None:
+    def joined(reader: FrameRingReader) -> None:
         join(reader)
         slot.start(description())
         slot.finish(True, SIZE, (), HEIGHT)
         die(ring)
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(RingReader, "_join", lambda reader: (patch.undo(), joined(reader))[1])
+    patch.setattr(FrameRingReader, "_join", lambda reader: (patch.undo(), joined(reader))[1])
     return ring
 
 
 def test_a_reader_that_waits_for_rows_learns_that_the_writer_died():
-    with small_ring() as ring, RingReader(ring.name, early=True) as reader:
+    with small_ring() as ring, FrameRingReader(ring.name, early=True) as reader:
         slot = begin(ring)
         slot.start(description())
         fill(slot, 2)
@@ -446,7 +449,7 @@ def test_a_reader_that_waits_for_rows_learns_that_the_writer_died():
 
 def test_a_reader_that_dies_gives_back_what_it_held():
     with small_ring(2) as ring:
-        reader = RingReader(ring.name, "every", timeout=0)
+        reader = FrameRingReader(ring.name, "every", timeout=0)
         publish(ring)
         reader.next()
         assert begin(ring) is not None
@@ -461,14 +464,14 @@ def test_a_reader_that_dies_gives_back_what_it_held():
 
 def test_a_place_of_a_reader_that_died_is_free():
     with small_ring() as ring:
-        readers = [RingReader(ring.name) for _ in range(READERS)]
+        readers = [FrameRingReader(ring.name) for _ in range(READERS)]
         with pytest.raises(DeviceBusy, match=f"{READERS} readers"):
-            RingReader(ring.name)
+            FrameRingReader(ring.name)
         die(readers[5])
-        with RingReader(ring.name) as reader:
+        with FrameRingReader(ring.name) as reader:
             assert reader._number == 5
         readers[7].close()
-        with RingReader(ring.name) as reader:
+        with FrameRingReader(ring.name) as reader:
             assert reader._number in (5, 7)
         for each in readers[:5] + readers[6:7] + readers[8:]:
             each.close()
@@ -477,21 +480,21 @@ def test_a_place_of_a_reader_that_died_is_free():
 def test_a_dead_writers_name_is_taken_over_and_a_living_ones_is_not():
     with small_ring() as ring:
         with pytest.raises(DeviceBusy, match="has a writer already"):
-            Ring(ring.name)
-        with RingReader(ring.name, timeout=0) as reader:
+            FrameRing(ring.name)
+        with FrameRingReader(ring.name, timeout=0) as reader:
             die(ring)
-            with Ring(ring.name, 2, frame_bytes=SIZE) as other:
+            with FrameRing(ring.name, 2, frame_bytes=SIZE) as other:
                 publish(other)
                 with pytest.raises(Disconnected):
                     reader.next(), reader.next()
                 reader.close()
                 assert other.path.exists(), "it is not the old reader's any more"
-                with RingReader(ring.name, timeout=0) as second:
+                with FrameRingReader(ring.name, timeout=0) as second:
                     assert second.next().sequence == 1
 
 
 def test_what_dead_writers_left_is_removed_by_the_next():
-    left = Ring(fresh_name(), 2, frame_bytes=SIZE)
+    left = FrameRing(fresh_name(), 2, frame_bytes=SIZE)
     empty = segment.path_of(fresh_name())
     empty.touch(mode=0o600)
     with small_ring() as living:
@@ -503,17 +506,17 @@ def test_what_dead_writers_left_is_removed_by_the_next():
 
 
 def test_a_dead_writers_ring_is_not_found():
-    ring = Ring(fresh_name(), 2, frame_bytes=SIZE)
+    ring = FrameRing(fresh_name(), 2, frame_bytes=SIZE)
     die(ring)
     with pytest.raises(NotFound, match="no writer"):
-        RingReader(ring.name)
+        FrameRingReader(ring.name)
     assert not ring.path.exists()
     with pytest.raises(NotFound, match="there is no ring"):
-        RingReader(ring.name)
+        FrameRingReader(ring.name)
 
 
 def test_a_ring_that_is_not_closed_goes_with_its_object():
-    ring = Ring(fresh_name(), 2, frame_bytes=SIZE)
+    ring = FrameRing(fresh_name(), 2, frame_bytes=SIZE)
     path = ring.path
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     del ring
@@ -521,7 +524,7 @@ def test_a_ring_that_is_not_closed_goes_with_its_object():
 
 
 def test_arrays_outlive_reader_and_ring():
-    with small_ring() as ring, RingReader(ring.name) as reader:
+    with small_ring() as ring, FrameRingReader(ring.name) as reader:
         publish(ring)
         pixels = reader.next(1).packed
     assert_pixels(pixels, 0, 1)
@@ -533,13 +536,13 @@ def test_arrays_outlive_reader_and_ring():
 @pytest.mark.parametrize("name", ["", ".", "../x", "a/b", "a b", "-x", "x" * 65, "ä"])
 def test_a_name_that_is_none(name):
     with pytest.raises(UsageError, match="no name for a ring"):
-        Ring(name)
+        FrameRing(name)
 
 
 def test_impossible_sizes():
     for arguments in ({"slots": 0}, {"slots": 65}, {"frame_bytes": 0}, {"frame_bytes": 1 << 40}):
         with pytest.raises(UsageError):
-            Ring(fresh_name(), **arguments)
+            FrameRing(fresh_name(), **arguments)
     with small_ring() as ring, pytest.raises(StorageError, match="slots of 65536 bytes"):
         ring.take(65537)
 
@@ -547,11 +550,11 @@ def test_impossible_sizes():
 def test_impossible_readers():
     with small_ring() as ring:
         with pytest.raises(UsageError, match="latest or every, not 'all'"):
-            RingReader(ring.name, "all")
+            FrameRingReader(ring.name, "all")
         for streams in ((), (2,), (-1,)):
             with pytest.raises(UsageError, match="streams are 0 to 1"):
-                RingReader(ring.name, streams=streams)
-        with RingReader(ring.name) as reader:
+                FrameRingReader(ring.name, streams=streams)
+        with FrameRingReader(ring.name) as reader:
             pass
         reader.close()
         with pytest.raises(UsageError, match="is closed"):
@@ -578,7 +581,7 @@ def test_a_file_that_is_somebody_elses_or_no_file(tmp_path, monkeypatch):
     segment.path_of("link").symlink_to(target)
     segment.path_of("folder").mkdir()
     for name in ("link", "folder"):
-        for opened in (Ring, RingReader):
+        for opened in (FrameRing, FrameRingReader):
             with pytest.raises(StorageError):
                 opened(name)
     assert target.read_bytes() == b"x" * 100_000
@@ -615,7 +618,7 @@ def test_a_header_that_lies_is_refused_before_anything_is_mapped(name, value, ki
         word = next(word for word in HEADER.words if word.name == name)
         struct.pack_into(f"<{word.code}", ring._map, word.offset, value)
         with pytest.raises(kind):
-            RingReader(ring.name)
+            FrameRingReader(ring.name)
         assert ring.path.exists()
 
 
@@ -623,7 +626,7 @@ def test_a_file_shorter_than_it_says_is_refused():
     with small_ring() as ring:
         os.truncate(ring.path, 1000)
         with pytest.raises(ProtocolError, match="makes no sense"):
-            RingReader(ring.name)
+            FrameRingReader(ring.name)
 
 
 SLOT_LIES = [
@@ -642,7 +645,7 @@ SLOT_LIES = [
 
 @pytest.mark.parametrize(("name", "value"), SLOT_LIES)
 def test_a_frame_that_lies_is_passed_over(name, value):
-    with small_ring() as ring, RingReader(ring.name, "every", timeout=0) as reader:
+    with small_ring() as ring, FrameRingReader(ring.name, "every", timeout=0) as reader:
         slot = publish(ring)
         word = next(word for word in SLOT.words if word.name == name)
         at = SLOTS_AT + slot.index * SLOT.size + word.offset
@@ -666,7 +669,7 @@ def test_a_slot_is_not_taken_for_what_was_in_it_before():
         {"width": WIDTH + 2},
         {"stride": 0},
     ]
-    with small_ring(1) as ring, RingReader(ring.name, timeout=0) as reader:
+    with small_ring(1) as ring, FrameRingReader(ring.name, timeout=0) as reader:
         for changes in ({}, *others, {}):
             slot = begin(ring)
             assert slot is not None
@@ -688,14 +691,14 @@ def test_a_slot_is_not_taken_for_what_was_in_it_before():
 
 
 def test_rows_and_gaps_that_lie_stay_inside_the_frame():
-    with small_ring() as ring, RingReader(ring.name, timeout=0) as reader:
+    with small_ring() as ring, FrameRingReader(ring.name, timeout=0) as reader:
         slot = publish(ring)
         at = SLOTS_AT + slot.index * SLOT.size
         struct.pack_into("<Q", ring._map, at + SLOT.at["rows_ready"], 1 << 50)
         struct.pack_into("<Q", ring._map, at + SLOT.at["covered_bytes"], 1 << 50)
         with reader.next() as frame:
             assert frame.rows_ready == HEIGHT
-            assert frame.coverage == 1
+            assert frame.received_fraction == 1
             struct.pack_into("<I", ring._map, at + SLOT.at["uncovered_count"], 17)
             with pytest.raises(ProtocolError, match="too many gaps"):
                 _ = frame.uncovered
@@ -709,7 +712,10 @@ def test_noise_in_the_control_data_ends_in_our_errors_only(seed):
     """Whatever stands there while a reader reads: no crash, no other exception, no waiting."""
     chance = np.random.default_rng(seed)
     for _ in range(60):
-        with small_ring() as ring, RingReader(ring.name, "every", early=True, timeout=0) as reader:
+        with (
+            small_ring() as ring,
+            FrameRingReader(ring.name, "every", early=True, timeout=0) as reader,
+        ):
             publish(ring)
             noise = chance.integers(0, 256, 4 * SLOT.size, dtype=np.uint8).tobytes()
             ring._map[SLOTS_AT : SLOTS_AT + len(noise)] = noise

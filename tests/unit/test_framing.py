@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from framing_harness import NONCE, TILE, Lane, packet
+from helpers.framing_harness import NONCE, TILE, Lane, packet
 
 from lenslink_protocol.framing import VERSION
-from lenslink_protocol.ids import MessageType, Reject
+from lenslink_protocol.ids import DiscardReason, MessageType
 from lenslink_protocol.messages import HEADER, MAGIC
 from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, MAX_PAYLOAD, STALL_MS
 
@@ -82,7 +82,7 @@ def test_only_tiles_of_this_session_are_placed():
     lane.feed(packet(2, kind=MessageType.TILE, nonce=1))
     lane.feed(packet(1, kind=MessageType.TILE))
     assert lane.sink.asked == []
-    assert lane.rejects == {Reject.NONCE: 1, Reject.SEQUENCE: 1}
+    assert lane.discards == {DiscardReason.NONCE: 1, DiscardReason.SEQUENCE: 1}
 
 
 def test_a_damaged_tile_in_place_is_found_in_what_it_wrote():
@@ -91,14 +91,14 @@ def test_a_damaged_tile_in_place_is_found_in_what_it_wrote():
     cut = packet(1, bytes(60), MessageType.TILE)[:-50]
     lane.sink.memory = memoryview(bytearray(60))
     assert lane.feed(cut + packet(2, b"x") + packet(3) + packet(4)) == [2, 3, 4]
-    assert lane.rejects == {Reject.PAYLOAD_CRC: 1, Reject.NOISE: 1}
+    assert lane.discards == {DiscardReason.PAYLOAD_CRC: 1, DiscardReason.NOISE: 1}
 
 
 def test_sequences():
     lane = Lane()
     assert lane.receiver.last_sequence is None
     assert lane.feed(packet(5), packet(5), packet(6), packet(4), packet(9)) == [5, 6, 9]
-    assert lane.rejects == {Reject.SEQUENCE: 2}
+    assert lane.discards == {DiscardReason.SEQUENCE: 2}
     assert lane.receiver.last_sequence == 9
     assert lane.receiver.lost == 2
 
@@ -117,7 +117,7 @@ def test_lengths(kind, length, accepted):
     lane = Lane(max_payload=5000)
     expected = [1, 2] if accepted else [2]
     assert lane.feed(packet(1, bytes(length), kind), packet(2)) == expected
-    assert lane.rejects[Reject.LENGTH] == (not accepted)
+    assert lane.discards[DiscardReason.LENGTH] == (not accepted)
 
 
 def test_the_longest_tile():
@@ -131,9 +131,11 @@ def test_a_stalled_header_is_searched():
     whole = packet(2)
     lane.feed(packet(1)[:10] + whole[:20])
     lane.receiver.poll(STALL_S - 0.001)
-    assert not lane.rejects
+    assert not lane.discards
     lane.receiver.poll(STALL_S)
-    assert lane.rejects[Reject.STALL] == 2, "the one that had begun behind it had stopped as long"
+    assert lane.discards[DiscardReason.STALL] == 2, (
+        "the one that had begun behind it had stopped as long"
+    )
     assert lane.receiver.in_sync
     assert lane.feed(whole[20:] + packet(3), now=STALL_S) == [3]
 
@@ -143,7 +145,7 @@ def test_a_stalled_payload_is_searched():
     lane.feed(packet(1, bytes(300))[:50] + packet(2) + packet(3))
     lane.receiver.poll(STALL_S)
     assert lane.feed() == [2, 3]
-    assert lane.rejects[Reject.STALL] == 1
+    assert lane.discards[DiscardReason.STALL] == 1
 
 
 def test_progress_is_no_stall():
@@ -153,7 +155,7 @@ def test_progress_is_no_stall():
         lane.receiver.poll(now)
         lane.receiver.feed(bytes([byte]), now)
     assert [item[0] for item in lane.sink.out] == [1]
-    assert not lane.rejects
+    assert not lane.discards
 
 
 def test_time_that_nobody_listened_is_no_stall():
@@ -163,7 +165,7 @@ def test_time_that_nobody_listened_is_no_stall():
     lane.feed(data[:30][50:])
     lane.receiver.resume(100.0)
     lane.receiver.poll(100.0 + STALL_S - 0.001)
-    assert not lane.rejects
+    assert not lane.discards
     assert lane.feed(data[50:], now=100.0) == [1]
 
 
@@ -171,7 +173,7 @@ def test_silence_between_packets_is_no_stall():
     lane = Lane()
     lane.feed(packet(1))
     lane.receiver.poll(1000.0)
-    assert not lane.rejects
+    assert not lane.discards
     assert not lane.receiver.inside
     assert lane.feed(packet(2)) == [1, 2]
 
@@ -184,7 +186,7 @@ def test_an_end_that_begins_like_a_magic_is_noise_in_the_end():
     assert not lane.receiver.inside
     assert lane.receiver.in_sync
     assert lane.feed(packet(2)) == [1, 2]
-    assert set(lane.rejects) == {Reject.NOISE}
+    assert set(lane.discards) == {DiscardReason.NOISE}
 
 
 def test_behind_a_false_beginning_another_one_is_found():
@@ -222,7 +224,7 @@ def test_damage_in_many_packets_in_a_row_costs_no_other(damaged):
         bad[50] = 1
         data += bytes(bad)
     assert lane.feed(data + packet(damaged) + packet(damaged + 1)) == [damaged, damaged + 1]
-    assert lane.rejects[Reject.PAYLOAD_CRC] == damaged
+    assert lane.discards[DiscardReason.PAYLOAD_CRC] == damaged
 
 
 def test_settled_is_what_is_inside_no_more():
@@ -248,7 +250,7 @@ def test_packets_arrive_whole_however_their_bytes_are_cut(size):
         lane.receiver.feed(data[at : at + size], 1.0)
     assert lane.payloads == payloads
     assert all(got[2] for got in lane.sink.out)
-    assert not any(lane.rejects.values())
+    assert not any(lane.discards.values())
     assert lane.receiver.in_sync
     assert not lane.receiver.inside
     assert (lane.receiver.last_sequence, lane.receiver.settled_sequence) == (3, 3)
@@ -278,7 +280,7 @@ def test_another_minor_version_is_accepted_and_another_major_is_not():
     assert len(lane.sink.out) == 1
     lane.feed(packet(1, b"", version=0x20))
     assert len(lane.sink.out) == 1
-    assert lane.rejects[Reject.VERSION] == 1
+    assert lane.discards[DiscardReason.VERSION] == 1
     assert not lane.receiver.in_sync
     assert lane.feed(packet(2)) == [0, 2]
 
@@ -292,7 +294,7 @@ def test_a_sequence_is_new_if_it_is_less_than_half_of_all_ahead(first, step, tak
     lane = Lane()
     lane.feed(packet(first, b"") + packet((first + step) & 0xFFFFFFFF, b""))
     assert len(lane.sink.out) == 1 + taken
-    assert lane.rejects[Reject.SEQUENCE] == (not taken)
+    assert lane.discards[DiscardReason.SEQUENCE] == (not taken)
     assert lane.receiver.lost == (step - 1 if taken else 0)
     assert lane.receiver.last_sequence == ((first + step) & 0xFFFFFFFF if taken else first)
 
@@ -302,7 +304,7 @@ def test_another_nonce_is_rejected_and_moves_no_sequence():
     lane.feed(packet(7, b"", nonce=NONCE ^ 1))
     assert not lane.sink.out
     assert lane.receiver.last_sequence is None
-    assert +lane.rejects == {Reject.NONCE: 1}
+    assert +lane.discards == {DiscardReason.NONCE: 1}
 
 
 def test_a_damaged_payload_costs_that_packet_only():
@@ -311,7 +313,7 @@ def test_a_damaged_payload_costs_that_packet_only():
     data[HEADER_BYTES] ^= 1
     lane.feed(data)
     assert lane.payloads == [b"next"]
-    assert +lane.rejects == {Reject.PAYLOAD_CRC: 1, Reject.NOISE: 1}
+    assert +lane.discards == {DiscardReason.PAYLOAD_CRC: 1, DiscardReason.NOISE: 1}
     assert lane.receiver.in_sync
 
 
@@ -322,7 +324,7 @@ def test_a_packet_inside_a_damaged_payload_is_found():
     outer[-1] ^= 1
     lane.feed(outer)
     assert lane.payloads == [b"inner"]
-    assert lane.rejects[Reject.PAYLOAD_CRC] == 1
+    assert lane.discards[DiscardReason.PAYLOAD_CRC] == 1
 
 
 def test_neither_magics_in_noise_nor_a_damaged_header_hide_the_next_packet():
@@ -331,7 +333,7 @@ def test_neither_magics_in_noise_nor_a_damaged_header_hide_the_next_packet():
     bad[20] ^= 1
     lane.feed(b"\x8aLL" + b"\x8aLLK" + bytes(bad) + packet(1, b"good"))
     assert lane.payloads == [b"good"]
-    assert lane.rejects[Reject.HEADER_CRC] == 2
+    assert lane.discards[DiscardReason.HEADER_CRC] == 2
     assert lane.receiver.in_sync
 
 
@@ -352,11 +354,11 @@ def test_a_stall_gives_up_a_packet_under_way_once(cut):
     lane = Lane()
     lane.receiver.feed(packet(0, b"payload")[:cut], 1.0)
     lane.receiver.poll(1.0 + STALL_S - 0.001)
-    assert not any(lane.rejects.values())
+    assert not any(lane.discards.values())
     lane.receiver.poll(1.0 + STALL_S)
-    assert lane.rejects[Reject.STALL] == 1
+    assert lane.discards[DiscardReason.STALL] == 1
     lane.receiver.poll(1.0 + STALL_S)
-    assert lane.rejects[Reject.STALL] == 1
+    assert lane.discards[DiscardReason.STALL] == 1
     lane.receiver.feed(packet(1, b"next"), 2.0)
     assert lane.payloads == [b"next"]
     assert lane.receiver.in_sync
@@ -367,17 +369,17 @@ def test_time_away_postpones_a_stall_to_the_millisecond():
     lane.receiver.feed(packet(0, b"payload")[:-1], 1.0)
     lane.receiver.resume(10.0)
     lane.receiver.poll(11.2)
-    assert not lane.rejects[Reject.STALL]
+    assert not lane.discards[DiscardReason.STALL]
     lane.receiver.poll(11.25)
-    assert lane.rejects[Reject.STALL] == 1
+    assert lane.discards[DiscardReason.STALL] == 1
 
 
 def test_a_beginning_of_a_magic_at_the_end_of_noise_is_given_up_after_a_stall():
     lane = Lane()
     lane.receiver.feed(bytes(60) + b"\x8aLL", 1.0)
-    before = lane.rejects[Reject.NOISE]
+    before = lane.discards[DiscardReason.NOISE]
     lane.receiver.poll(1.25)
-    assert lane.rejects[Reject.NOISE] == before + 1
+    assert lane.discards[DiscardReason.NOISE] == before + 1
     assert lane.receiver.in_sync
     assert not lane.receiver.inside
 
@@ -399,4 +401,4 @@ def test_headers_inside_a_stalled_packet_have_stalled_with_it():
     lane.feed(b"".join(nested))
     lane.receiver.poll(STALL_S)
     assert not lane.receiver.inside
-    assert lane.rejects == {Reject.STALL: 4}
+    assert lane.discards == {DiscardReason.STALL: 4}

@@ -6,10 +6,10 @@ The bounds are made small here. tests/property/test_hostile_module.py holds what
 from __future__ import annotations
 
 import pytest
-from framing_harness import TILE, Lane, packet
+from helpers.framing_harness import TILE, Lane, packet
 
 from lenslink_protocol import framing
-from lenslink_protocol.ids import Reject
+from lenslink_protocol.ids import DiscardReason
 from lenslink_protocol.messages import MAGIC
 from lenslink_protocol.params import HEADER_BYTES, STALL_MS
 
@@ -41,7 +41,7 @@ def test_a_damaged_payload_is_searched_up_to_the_bound(size, found):
     lane = Lane()
     lane.feed(damaged(padded(EMPTY, size), 1))
     assert len(lane.sink.out) == found
-    assert lane.rejects == {Reject.PAYLOAD_CRC: 1, Reject.NOISE: 1}
+    assert lane.discards == {DiscardReason.PAYLOAD_CRC: 1, DiscardReason.NOISE: 1}
     assert not lane.receiver.inside
 
 
@@ -71,7 +71,11 @@ def test_magics_that_begin_no_packet_use_the_bound_up():
     refuse(lane)
     # The payload takes 60 of the bytes, which leaves four refusals. With the fifth it is dropped.
     # The noise is the dropped rest, and the bytes between the magics.
-    assert lane.rejects == {Reject.PAYLOAD_CRC: 1, Reject.HEADER_CRC: 5, Reject.NOISE: 2}
+    assert lane.discards == {
+        DiscardReason.PAYLOAD_CRC: 1,
+        DiscardReason.HEADER_CRC: 5,
+        DiscardReason.NOISE: 2,
+    }
     assert not lane.receiver.inside
 
 
@@ -82,7 +86,7 @@ def test_the_first_search_of_a_byte_costs_nothing():
     false = padded(MAGIC, HEADER_BYTES)
     lane.feed(false * 20 + EMPTY)
     assert len(lane.sink.out) == 1
-    assert lane.rejects == {Reject.HEADER_CRC: 20, Reject.NOISE: 2}
+    assert lane.discards == {DiscardReason.HEADER_CRC: 20, DiscardReason.NOISE: 2}
 
 
 def test_a_packet_found_in_a_damaged_payload_comes_before_the_next_packet():
@@ -99,18 +103,18 @@ def test_a_stall_is_found_at_its_time_and_not_before():
     lane = Lane()
     lane.feed(packet(0, b"payload")[:-1])
     lane.receiver.poll(STALL - 0.0001)
-    assert not lane.rejects
+    assert not lane.discards
     lane.receiver.poll(STALL)
-    assert lane.rejects == {Reject.STALL: 1, Reject.NOISE: 1}
+    assert lane.discards == {DiscardReason.STALL: 1, DiscardReason.NOISE: 1}
 
 
 def test_two_stalled_beginnings_are_given_up_at_once():
     lane = Lane()
     lane.feed(b"." * HEADER_BYTES)
     lane.feed(padded(MAGIC, 14) + padded(MAGIC, 9))
-    lane.rejects.clear()
+    lane.discards.clear()
     lane.receiver.poll(STALL)
-    assert lane.rejects == {Reject.STALL: 2, Reject.NOISE: 2}
+    assert lane.discards == {DiscardReason.STALL: 2, DiscardReason.NOISE: 2}
     assert not lane.receiver.inside
     assert lane.receiver.in_sync
 
@@ -119,13 +123,13 @@ def test_a_beginning_behind_one_byte_of_noise_stalls_with_it():
     lane = Lane()
     lane.feed(b"." + EMPTY[:20])
     lane.receiver.poll(STALL)
-    assert lane.rejects == {Reject.STALL: 2, Reject.NOISE: 1}
+    assert lane.discards == {DiscardReason.STALL: 2, DiscardReason.NOISE: 1}
 
 
 def test_a_damaged_header_is_searched_at_once():
     lane = Lane()
     lane.feed(padded(MAGIC, HEADER_BYTES))
-    assert lane.rejects == {Reject.HEADER_CRC: 1, Reject.NOISE: 1}
+    assert lane.discards == {DiscardReason.HEADER_CRC: 1, DiscardReason.NOISE: 1}
     assert not lane.receiver.inside
 
 
@@ -150,7 +154,7 @@ def test_packets_that_were_received_elsewhere_count_as_received():
     lane.receiver.feed(b"x", 5.0)
     assert lane.receiver.header is None
     assert len(lane.sink.out) == 2
-    assert not lane.rejects
+    assert not lane.discards
 
 
 def test_packets_that_were_received_elsewhere_are_progress():
@@ -159,7 +163,7 @@ def test_packets_that_were_received_elsewhere_are_progress():
     lane.feed(packet(1, b"")[:5])
     lane.receiver.passed(1, HEADER_BYTES, 5.0)
     lane.receiver.poll(5.0 + STALL - 0.001)
-    assert not lane.rejects
+    assert not lane.discards
 
 
 @pytest.mark.parametrize(("count", "found"), [(39, 0), (40, 1), (SEARCH, 1)])
@@ -184,7 +188,7 @@ def test_a_payload_is_sound_once_its_bytes_are_there():
     # A caller that has checked the payload says so, and it is not checked again.
     lane.receiver.received(len(buffer), 0.0, checked=True)
     assert lane.payloads == [b"payload"]
-    assert not lane.rejects
+    assert not lane.discards
 
 
 @pytest.mark.parametrize("checked", [True, False])
@@ -195,4 +199,4 @@ def test_a_payload_that_is_said_to_be_sound_is_not_checked(checked):
     buffer[:] = b"payload"
     lane.receiver.received(len(buffer), 0.0, checked)
     assert len(lane.sink.out) == checked
-    assert lane.rejects[Reject.PAYLOAD_CRC] == (not checked)
+    assert lane.discards[DiscardReason.PAYLOAD_CRC] == (not checked)

@@ -13,7 +13,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, ProtocolError, Timeout

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lenslink.reassembly import Assembly
-from lenslink_hil.benches.board import configuration, load_board
-from lenslink_hil.virtual import Line, Loss, VirtualBench
+from lenslink.receive.reassembly import Assembly
+from lenslink_hil.benches.board_profile import configuration, load_board
+from lenslink_hil.virtual_time import Line, Loss, VirtualLinks
 
 WIDTH, HEIGHT = 320, 240
 RATE = 1e6
@@ -51,8 +51,8 @@ def module(width: int = WIDTH, height: int = HEIGHT) -> dict[str, object]:
     return made
 
 
-def bench(*up: Line, size: tuple[int, int] = (WIDTH, HEIGHT)) -> VirtualBench:
-    made = VirtualBench(module(*size), picture, up[0], Line(RATE, ROUND_TRIP_S / 2), *up[1:])
+def bench(*up: Line, size: tuple[int, int] = (WIDTH, HEIGHT)) -> VirtualLinks:
+    made = VirtualLinks(module(*size), picture, up[0], Line(RATE, ROUND_TRIP_S / 2), *up[1:])
     assert made.open()
     assert made.link.session is not None
     assert made.link.session.lanes == len(up)
@@ -78,28 +78,28 @@ def test_more_lanes_carry_more(lanes: int) -> None:
     began = made.clock.seconds
     for number in range(10):
         frame = check(made.frame(5))
-        assert frame.coverage.complete
+        assert frame.received_ranges.complete
         assert frame.number == number
     rate = 10 * 2 * WIDTH * HEIGHT / (made.clock.seconds - began)
     # In flight are two tiles only, which is what two lanes take.
     assert rate > 0.9 * RATE * min(lanes, 2)
-    assert not any(made.rejects.values())
+    assert not any(made.discards.values())
 
 
 def test_frames_wait_for_a_lane_that_is_late() -> None:
     made = bench(Line(RATE, 0.0005), Line(RATE, 0.030))
     for _ in range(10):
-        assert check(made.frame(5)).coverage.complete
+        assert check(made.frame(5)).received_ranges.complete
     # Nothing was lost, so nothing was asked for.
-    assert not any(made.rejects.values())
+    assert not any(made.discards.values())
 
 
 def test_small_frames_wait_for_a_lane_that_is_late() -> None:
     """While it is on its way, the other lane brings ten frames of a tile each."""
     made = bench(Line(RATE, 0.0005), Line(RATE, 0.030), size=(64, 32))
     for _ in range(50):
-        assert check(made.frame(5)).coverage.complete
-    assert not any(made.rejects.values())
+        assert check(made.frame(5)).received_ranges.complete
+    assert not any(made.discards.values())
     assert made.frames.skipped == 0
 
 
@@ -108,19 +108,19 @@ def test_loss_on_one_lane_is_made_good(loser: int, seed: int) -> None:
     lines = [Line(RATE, ROUND_TRIP_S / 2), Line(RATE, ROUND_TRIP_S / 2)]
     loss = Loss(0.03, seed)
     made = bench(*lines)
-    lines[loser].fate = loss
+    lines[loser].outcome = loss
     frames = [check(made.frame(5)) for _ in range(40)]
     assert loss.lost > 0
-    assert sum(frame.coverage.complete for frame in frames) == 40
+    assert sum(frame.received_ranges.complete for frame in frames) == 40
 
 
 def test_a_lane_that_dies_is_done_without() -> None:
     made = bench(*(Line(RATE, ROUND_TRIP_S / 2) for _ in range(3)))
-    assert check(made.frame(5)).coverage.complete
+    assert check(made.frame(5)).received_ranges.complete
     made.run(lambda: made.frames.bytes > 1.5 * 2 * WIDTH * HEIGHT, 5)
     made.kill_lane(2)
     for _ in range(10):
-        assert check(made.frame(5)).coverage.complete
+        assert check(made.frame(5)).received_ranges.complete
 
 
 def test_what_a_late_lane_brings_after_a_stop_is_nobodys_fault() -> None:
@@ -129,7 +129,7 @@ def test_what_a_late_lane_brings_after_a_stop_is_nobodys_fault() -> None:
         made.run(lambda: made.frames.bytes > 2 * WIDTH * HEIGHT, 5)
         made.stop(0)
         made.run(lambda: False, 0.1)
-        assert not any(made.rejects.values())
+        assert not any(made.discards.values())
         # Nor is it taken for a frame of the next stream.
         made.start(0, 0)
-        assert check(made.frame(5)).coverage.complete
+        assert check(made.frame(5)).received_ranges.complete

@@ -12,9 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lenslink.errors import StorageError, UsageError
-from lenslink_hil import lcap
-from lenslink_hil.lcap import HEAD, MAGIC, Direction, Kind, RecordHead, Writer, load, parse
-from lenslink_hil.script import split
+from lenslink_hil.recording import lcap
+from lenslink_hil.recording.lcap import (
+    HEAD,
+    MAGIC,
+    Direction,
+    Kind,
+    RecordHead,
+    Writer,
+    load,
+    parse,
+)
+from lenslink_hil.recording.script import split
 from lenslink_protocol.framing import encode_packet
 
 INFO = {"url": "fake:", "lanes": 2, "seed": None}
@@ -273,7 +282,7 @@ def test_nested_headers_cost_no_more_than_their_bytes(monkeypatch):
         return lcap.crc32(data, value)
 
     head = encode_packet(0x41, bytes(30000), nonce=7, sequence=1)[:40]
-    monkeypatch.setattr("lenslink_hil.script.crc32", counting)
+    monkeypatch.setattr("lenslink_hil.recording.script.crc32", counting)
     data = head * 2000
     assert sum(1 for *_, header, _ in split(data) if header) == 2000
     assert checked < 18 * len(data)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from link_harness import NONCE, REPLY, Host, opened
+from helpers.link_harness import NONCE, REPLY, Host, opened
 
 from lenslink_protocol import link as link_module
 from lenslink_protocol.framing import VERSION, encode_packet
@@ -15,8 +15,8 @@ from lenslink_protocol.ids import (
     BusyReason,
     Capability,
     CloseReason,
+    DiscardReason,
     MessageType,
-    Reject,
     ResendFlag,
 )
 from lenslink_protocol.link import CAPABILITIES, WINDOW, Missing
@@ -119,7 +119,7 @@ def test_a_forgotten_request_is_not_repeated():
     assert host.sent() == []
     host.say(Flushed(1, 0, (0, 0, 0, 0)), request.id)
     assert not request.done
-    assert host.rejects == {Reject.UNEXPECTED: 1}
+    assert host.discards == {DiscardReason.UNEXPECTED: 1}
 
 
 def test_answers_go_to_their_requests_in_any_order():
@@ -144,7 +144,7 @@ def test_a_wrong_kind_of_answer_is_none():
     request = host.link.request(GetManifest(0), 0.0)
     host.say(Accepted(0, 7), request.id)
     assert not request.done
-    assert host.rejects == {Reject.UNEXPECTED: 1}
+    assert host.discards == {DiscardReason.UNEXPECTED: 1}
     host.link.poll(1.0)
     assert GetManifest(0) in host.messages(), "still asked"
 
@@ -155,7 +155,7 @@ def test_an_answer_that_comes_twice_is_unexpected():
     host.say(Accepted(0, 7), request.id)
     host.say(Accepted(0, 8), request.id)
     assert request.reply == Accepted(0, 7)
-    assert host.rejects == {Reject.UNEXPECTED: 1}
+    assert host.discards == {DiscardReason.UNEXPECTED: 1}
 
 
 def test_an_unexpected_hello_reply_opens_nothing():
@@ -163,7 +163,7 @@ def test_an_unexpected_hello_reply_opens_nothing():
     host.link.request(Stop(0), 0.0)
     host.say(REPLY, 1)
     assert host.link.session is None
-    assert host.rejects == {Reject.UNEXPECTED: 1}
+    assert host.discards == {DiscardReason.UNEXPECTED: 1}
 
 
 def test_what_is_pending_is_not_asked_for_before_its_lease_is_over():
@@ -188,7 +188,7 @@ def test_a_lease_is_bounded_and_never_shortens_the_wait():
     host.link.poll(MAX_BUSY_MS / 1000)
     assert host.messages() == [Flush()]
     host.say(Pending(10), 99)
-    assert host.rejects == {Reject.UNEXPECTED: 1}
+    assert host.discards == {DiscardReason.UNEXPECTED: 1}
 
 
 def test_close():
@@ -215,7 +215,7 @@ def test_time_goes_on_to_the_frames_and_the_lanes():
     host.bytes(encode_packet(MessageType.LOG, b"x" * 20, nonce=NONCE, sequence=0)[:-1], 0.0, 1)
     host.link.poll(1.0)
     assert host.frames.told("poll") == [("poll", 1.0)]
-    assert host.rejects[Reject.STALL] == 1
+    assert host.discards[DiscardReason.STALL] == 1
 
 
 def test_a_request_is_repeated_at_its_time_under_its_id_and_not_after_its_answer():
@@ -245,7 +245,7 @@ def test_neither_a_resent_nor_a_hello_reply_answers_a_capture_and_an_error_does(
     request = host.link.request(Capture(0, 1, 0, 0, -1), 0.0)
     host.say(Resent(0, 0, 0, b""), 2)
     host.say(HelloReply(0x10, 1, 0, 0, 1, 1, 1, 1), 2)
-    assert host.rejects[Reject.UNEXPECTED] == 1
+    assert host.discards[DiscardReason.UNEXPECTED] == 1
     assert not request.done
     host.say(Error(4, b"no"), 2)
     assert request.reply == Error(4, b"no")
@@ -261,7 +261,7 @@ def test_pending_postpones_a_request_and_never_hastens_it():
     host.say(Pending(60000), 2, 1.0)
     assert request.next_try == 11.0
     host.say(Pending(1), 99, 1.0)
-    assert host.rejects[Reject.UNEXPECTED] == 1
+    assert host.discards[DiscardReason.UNEXPECTED] == 1
 
 
 def test_a_postponed_request_is_repeated_when_its_lease_ends():
@@ -283,16 +283,16 @@ def test_unknown_types_are_counted_and_vendors_skipped():
     host = Host()
     for kind in (0x00, 0x3F, 0xDF):
         host.hear(kind, b"what")
-    assert host.rejects == {Reject.UNKNOWN_TYPE: 3}
+    assert host.discards == {DiscardReason.UNKNOWN_TYPE: 3}
     for kind in (0xE0, 0xFF):
         host.hear(kind, b"what")
-    assert host.rejects == {Reject.UNKNOWN_TYPE: 3}
+    assert host.discards == {DiscardReason.UNKNOWN_TYPE: 3}
 
 
 def test_malformed_messages_are_counted():
     host = Host()
     host.hear(MessageType.LOG, b"\x0c\x00")
-    assert host.rejects == {Reject.MALFORMED: 1}
+    assert host.discards == {DiscardReason.MALFORMED: 1}
     assert not host.link.logs
 
 
@@ -327,7 +327,7 @@ def test_each_lane_has_its_own_sequence_and_number():
         ("tile", 1, b"one", False, 0.0, 0),
         ("tile", 1, b"two", False, 0.0, 1),
     ]
-    assert not host.rejects
+    assert not host.discards
     host.hear(MessageType.LOG, b"", lane=1)
     assert [lane.last_sequence for lane in host.link.lanes] == [0, 1]
 
@@ -352,7 +352,7 @@ def test_each_message_goes_where_it_belongs():
     assert list(host.link.logs) == [Log(1, 2, b"line")]
     assert list(host.link.notices) == [Notice(1, 5)]
     assert host.link.closed == Close(CloseReason.DETACH)
-    assert not any(host.rejects.values())
+    assert not any(host.discards.values())
 
 
 def test_lanes_are_counted_together_and_lost_one_by_one():
@@ -706,6 +706,6 @@ def test_time_away_does_not_stall_a_packet_under_way():
     host.bytes(packet[: HEADER_BYTES + 8], 0.0)
     host.link.resume(60.0)
     host.link.poll(60.2)
-    assert not host.rejects
+    assert not host.discards
     host.link.poll(60.25)
-    assert host.rejects[Reject.STALL] == 1
+    assert host.discards[DiscardReason.STALL] == 1

@@ -10,11 +10,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from lab.scale import choose
+from helpers.nightly_scale import choose
 
-from lenslink.reassembly import Assembly
-from lenslink_hil.benches.board import configuration, load_board
-from lenslink_hil.virtual import Line, Loss, VirtualBench
+from lenslink.receive.reassembly import Assembly
+from lenslink_hil.benches.board_profile import configuration, load_board
+from lenslink_hil.virtual_time import Line, Loss, VirtualLinks
 
 WIDTH, HEIGHT = 640, 480
 ONE_WAY_S = 0.0005
@@ -72,12 +72,12 @@ class Run:
 def lacking(frame: Assembly) -> list[tuple[int, int, int, int]]:
     """Places of the tiles that did not come; a tile is whole rows."""
     rows = frame.plan.tile_bytes // frame.plan.stride
-    gaps = frame.coverage.gaps(0, frame.coverage.size)
+    gaps = frame.received_ranges.gaps(0, frame.received_ranges.size)
     tops = {at // frame.plan.stride for gap in gaps for at in range(*gap, rows * frame.plan.stride)}
     return [(0, top, WIDTH, min(rows, HEIGHT - top)) for top in sorted(tops)]
 
 
-def held(bench: VirtualBench, number: int, place: tuple[int, int, int, int]) -> bool:
+def held(bench: VirtualLinks, number: int, place: tuple[int, int, int, int]) -> bool:
     """Whether the module could still send that tile, and knows so."""
     known = bench.module.frames.find(0, number) is not None
     return known and bench.module.tiles.find(0, number, place) is not None
@@ -87,7 +87,7 @@ def held(bench: VirtualBench, number: int, place: tuple[int, int, int, int]) -> 
 def stream(rate: float, loss: float, seed: int) -> Run:
     """Frames over two lines that lose packets; every byte said to be good is compared."""
     lines = [Line(rate, ONE_WAY_S, Loss(loss, seed + way)) for way in (0, 1)]
-    bench = VirtualBench(pico(), picture, *lines)
+    bench = VirtualLinks(pico(), picture, *lines)
     assert bench.open()
     bench.start(0, 0)
     complete = incomplete = 0
@@ -103,7 +103,7 @@ def stream(rate: float, loss: float, seed: int) -> Run:
             good[start:end] = False
         assert np.array_equal(frame.buffer[good], want[good])
         assert not frame.buffer[~good].any()
-        if frame.coverage.complete:
+        if frame.received_ranges.complete:
             complete += 1
         else:
             incomplete += 1
@@ -111,7 +111,7 @@ def stream(rate: float, loss: float, seed: int) -> Run:
             assert not [tile for tile in lacking(frame) if held(bench, frame.number, tile)]
         bench.frames._pool.release(frame.buffer)
     passed = bench.clock.seconds - began
-    lost = (lines[0].fate.lost, lines[1].fate.lost)
+    lost = (lines[0].outcome.lost, lines[1].outcome.lost)
     return Run((complete + incomplete - 1) / passed, complete, incomplete, lost)
 
 

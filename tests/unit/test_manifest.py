@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from lab import world
+from helpers import module_world
 
 from lensfw import manifest
 from lenslink_protocol.ids import Cfa, ManifestKey, ModeUse
@@ -13,7 +13,7 @@ from lenslink_protocol.manifest import encode_entry, entries, parse_manifest
 from lenslink_protocol.messages import Malformed
 from lenslink_protocol.params import MAX_MANIFEST
 
-SOUND = manifest.build(world.configuration())
+SOUND = manifest.build(module_world.configuration())
 
 
 def changed(key, **fields):
@@ -52,7 +52,7 @@ def test_modes_are_found_by_use_and_by_name():
 
 
 def test_without_a_mode_for_it_the_first_will_do():
-    config = world.configuration()
+    config = module_world.configuration()
     for mode in config["sensor"]["modes"]:
         mode["use"] = ["preview"]
     assert parse_manifest(manifest.build(config)).mode_for(ModeUse.STILL).id == 1

@@ -7,18 +7,18 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from raw_frames import make_frame
+from helpers.made_frames import make_frame
 
-from lenslink.pool import Pool
-from lenslink.raw.packing import pack
-from lenslink.reassembly import Reassembly, pixels
+from lenslink.receive.frame_pool import Pool
+from lenslink.receive.reassembly import Reassembly, pixels
+from lenslink.receive.unpacking import pack
 from lenslink_protocol.ids import (
+    DiscardReason,
     EndStatus,
     FrameState,
     ManifestKey,
     MessageType,
     PixelFormat,
-    Reject,
 )
 from lenslink_protocol.manifest import encode_entry, parse_manifest
 from lenslink_protocol.messages import (
@@ -64,7 +64,7 @@ def picture(width):
     return (np.arange(1, width * HEIGHT + 1, dtype=np.uint16) & 0x3FF).reshape(HEIGHT, width)
 
 
-class Bench:
+class Harness:
     """A reassembly that expects frames of that form."""
 
     def __init__(self, form, width, resend=False):
@@ -73,8 +73,8 @@ class Bench:
         self.packed = pack(picture(width), form)
         size = self.stride * HEIGHT
         self.plan = Configured(0, 0, 1, form.code, width, HEIGHT, self.stride, size, size)
-        self.rejects = Counter()
-        self.frames = Reassembly(Poisoned(), self.rejects, {0: self.plan}.get)
+        self.discards = Counter()
+        self.frames = Reassembly(Poisoned(), self.discards, {0: self.plan}.get)
         self.frames.resend = resend
         self.frames.lanes = [Lane()]
 
@@ -121,7 +121,7 @@ class Lane:
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
 def test_strips_segments_and_rectangles(form, width):
-    bench = Bench(form, width)
+    bench = Harness(form, width)
     bench.start()
     half = width // 2 // form.group * form.group
     bench.tile((0, 0, width, 2))
@@ -132,15 +132,15 @@ def test_strips_segments_and_rectangles(form, width):
     bench.tile((half, 4, width - half, 4))
     bench.tile((0, 4, half, 4))
     bench.end()
-    assert not +bench.rejects
-    assert bench.only().coverage.complete
+    assert not +bench.discards
+    assert bench.only().received_ranges.complete
     assert (pixels(bench.only()) == picture(width)).all()
 
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
 def test_tiles_inside_a_group_are_rejected(form, width):
     """Each place that is not on groups, with each length that somebody might give it."""
-    bench = Bench(form, width)
+    bench = Harness(form, width)
     bench.start()
     wrong = 0
     for x in range(width):
@@ -151,7 +151,7 @@ def test_tiles_inside_a_group_are_rejected(form, width):
             for row in {between, form.bytes_of(columns), 2 * columns}:
                 bench.tile((x, 2, columns, 2), bytes([0x55]) * 2 * row)
                 wrong += 1
-    assert +bench.rejects == {Reject.GEOMETRY: wrong}
+    assert +bench.discards == {DiscardReason.GEOMETRY: wrong}
     for y in range(0, HEIGHT, 2):
         bench.tile((0, y, width, 2))
     bench.end()
@@ -160,11 +160,11 @@ def test_tiles_inside_a_group_are_rejected(form, width):
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
 def test_a_tile_of_another_length_is_rejected(form, width):
-    bench = Bench(form, width)
+    bench = Harness(form, width)
     bench.start()
     for length in (0, 2 * bench.stride - 1, 2 * bench.stride + 1, 2 * 2 * width):
         bench.tile((0, 0, width, 2), bytes(length))
-    assert +bench.rejects == {Reject.GEOMETRY: 4}
+    assert +bench.discards == {DiscardReason.GEOMETRY: 4}
 
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
@@ -179,9 +179,9 @@ def test_a_start_of_another_format_is_rejected(form, width):
         {"stride": 2 * width},
         {"bits": form.bits + 1},
     ):
-        bench = Bench(form, width)
+        bench = Harness(form, width)
         bench.start(**changes)
-        assert +bench.rejects == {Reject.GEOMETRY: 1}, changes
+        assert +bench.discards == {DiscardReason.GEOMETRY: 1}, changes
 
 
 def bench_stride(form, width):
@@ -191,7 +191,7 @@ def bench_stride(form, width):
 @pytest.mark.parametrize(("form", "width"), FORMS)
 def test_what_is_missing_is_named_in_pixels(form, width):
     """A strip, a segment up to the row's end, and one inside a row."""
-    bench = Bench(form, width, resend=True)
+    bench = Harness(form, width, resend=True)
     group = form.group
     bench.start()
     bench.tile((0, 2, width - group - width % group, 1))

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from lab.phases import Phase, SharedThenAlone
+from helpers.phases import Phase, SharedThenAlone
 
 TESTS = Path(__file__).resolve().parents[1]
 FILES = 7
@@ -179,7 +179,7 @@ def run_sample(folder: Path, *arguments: str) -> tuple[int, list[str]]:
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = exclusive: runs alone\n")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "LENSLINK"))}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "lab.run_hooks", "-n", "2", *arguments],
+        [sys.executable, "-m", "pytest", "-p", "helpers.run_hooks", "-n", "2", *arguments],
         cwd=folder,
         env=kept | {"PYTHONPATH": str(TESTS)},
         capture_output=True,

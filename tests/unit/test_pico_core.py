@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 from lenslink.errors import RigError
 from lenslink_hil.pico.setup import find_library

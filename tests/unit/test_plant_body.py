@@ -13,7 +13,7 @@ from lenslink_hil.plant.body import (
     Supply,
     bounce,
 )
-from lenslink_hil.plant.pins import RECORD, Kind, Record, RecordReader
+from lenslink_hil.plant.pin_records import RECORD, Kind, Record, RecordReader
 
 SECOND = 1_000_000
 

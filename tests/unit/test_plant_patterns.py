@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lenslink.settings import Settings
 from lenslink_hil.plant.binning import bands, bin2x2
 from lenslink_hil.plant.patterns import PATTERNS, Pattern, pattern
 from lenslink_hil.plant.scene import SceneOptions, open_scene
-from lenslink_hil.plant.sensor import CFA_PHASES
+from lenslink_hil.plant.sensor_model import CFA_PHASES
 
 
 def mix(value: int) -> int:
@@ -76,7 +77,7 @@ def test_bars_light_the_right_filters(cfa):
 def test_bands_join_to_the_whole(name):
     spec = Pattern(name, 14, "GBRG", 3)
     assert len(list(bands(1000, 1002))) > 1
-    parts = list(spec.bands(1000, 1002, 7, 0, 0))
+    parts = list(spec.bands(1000, 1002, 7, Settings()))
     whole = pattern(name, 1000, 1002, bits=14, cfa="GBRG", seed=3, frame_number=7)
     assert np.array_equal(np.concatenate(parts), whole)
     assert all(len(part) % 4 == 0 for part in parts[:-1])
@@ -97,7 +98,7 @@ def test_binning_rounds_half_up_within_each_colour():
 def test_binned_mode_is_the_full_frame_binned():
     for scene_name in ("prbs", "photo"):
         scene = open_scene(SceneOptions(scene=scene_name, width=1030, height=770, seed=4))
-        full, binned = (scene.rows(mode, 5, 9000, 1500, 0) for mode in (0, 1))
+        full, binned = (scene.rows(mode, 5, Settings(9000, 1500, 0)) for mode in (0, 1))
         assert binned.shape == (384, 514)
         assert np.array_equal(binned, bin2x2(full))
 
@@ -106,6 +107,6 @@ def test_scene_shows_the_pattern_exactly():
     options = SceneOptions(scene="prbs", width=640, height=480, bits=14, cfa="BGGR", seed=77)
     scene = open_scene(options)
     expected = pattern("prbs", 640, 480, bits=14, cfa="BGGR", seed=77, frame_number=12)
-    rows = scene.rows(0, 12, 1, 9999, 100)
+    rows = scene.rows(0, 12, Settings(1, 9999, 100))
     assert np.array_equal(rows, expected)
     assert rows.flags.c_contiguous

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lenslink.settings import Settings
 from lenslink_hil.plant.body import bounce
 from lenslink_hil.plant.patterns import pattern
-from lenslink_hil.plant.pins import Kind, Record, RecordReader
-from lenslink_hil.plant.rowservice import Request
+from lenslink_hil.plant.pin_records import Kind, Record, RecordReader
+from lenslink_hil.plant.row_service import Request
 
 PATIENCE = 20  # seconds; nothing here takes one
 
@@ -101,7 +102,7 @@ def test_rows_and_its_one_line(plant):
     assert one.ready["note"] is None
     assert (one.ready["sensor"]["width"], one.ready["sensor"]["height"]) == (640, 480)
     for number in (4, 5, 6, 7, 2):
-        one.rows.sendall(Request(number, 0, 1, 2, 3).pack())
+        one.rows.sendall(Request(number, 0, Settings(1, 2, 3)).pack())
         frame = one.receive(480, 640)
         shown = {"bits": 12, "cfa": "RGGB", "seed": 5, "frame_number": number}
         assert np.array_equal(frame, pattern("prbs", 640, 480, **shown))
@@ -113,7 +114,7 @@ def test_rows_and_its_one_line(plant):
 def test_it_ends_with_any_of_its_inputs(plant, which):
     one = plant(**OPTIONS)
     if which == "rows in mid-frame":
-        one.rows.sendall(Request(0, 0, 0, 0, 0).pack())
+        one.rows.sendall(Request(0, 0, Settings()).pack())
         assert one.rows.recv(100)
     end = {"pins": one.pins, "stdin": one.process.stdin}.get(which, one.rows)
     end.close()
@@ -150,7 +151,7 @@ time.sleep(60)
 def test_ctrl_c_is_for_the_bench(plant):
     one = plant(**OPTIONS)
     one.process.send_signal(signal.SIGINT)
-    one.rows.sendall(Request(1, 1, 0, 0, 0).pack())
+    one.rows.sendall(Request(1, 1, Settings()).pack())
     assert one.receive(240, 320).shape == (240, 320)
     one.rows.close()
     assert one.end() == (0, "", "")
@@ -177,7 +178,7 @@ def test_pins(plant):
 def test_pins_are_served_while_rows_wait(plant):
     one = plant(scene="prbs", width=4096, height=3072)
     for number in range(5):
-        one.rows.sendall(Request(number, 0, 0, 0, 0).pack())
+        one.rows.sendall(Request(number, 0, Settings()).pack())
     one.rows.recv(10)  # and no more: everything is stuck behind this
     one.command(ring=1)
     assert [one.record(Kind.RING).channel for _ in range(4)] == [0, 1, 0, 1]
@@ -185,7 +186,7 @@ def test_pins_are_served_while_rows_wait(plant):
 
 def test_protocol_violations_end_it_in_one_line(plant):
     one = plant(**OPTIONS)
-    one.rows.sendall(Request(0, 9, 0, 0, 0).pack())
+    one.rows.sendall(Request(0, 9, Settings()).pack())
     code, out, err = one.end()
     assert (code, out, err) == (6, "", "plant: rows request: no mode 9\n")
     assert one.rows.recv(1) == b""

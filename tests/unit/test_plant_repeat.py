@@ -7,10 +7,11 @@ import zlib
 import numpy as np
 import pytest
 
-from lenslink.raw.packing import pack
-from lenslink_hil.plant import rowservice
+from lenslink.receive.unpacking import pack
+from lenslink.settings import Settings
+from lenslink_hil.plant import row_service
 from lenslink_hil.plant.patterns import pattern
-from lenslink_hil.plant.rowservice import Request, RowService
+from lenslink_hil.plant.row_service import Request, RowService
 from lenslink_hil.plant.scene import Scene, SceneOptions, open_scene
 from lenslink_protocol.ids import PixelFormat
 from lenslink_protocol.packings import layout
@@ -24,7 +25,7 @@ def scene(**options):
 
 
 def request(number, code=PixelFormat.RG12p, tile=(WIDTH, 4), crcs=True, exposure_us=10_000):
-    return Request(number, 0, exposure_us, 1000, 0, crcs, code, tile)
+    return Request(number, 0, Settings(exposure_us, 1000, 0), crcs, code, tile)
 
 
 def drain(rows, chunk=7001):
@@ -92,8 +93,8 @@ class Counting(Scene):
         self.__dict__.update(of.__dict__)
         self.made = []
 
-    def bands(self, mode_id, frame_number, *settings):
-        found = super().bands(mode_id, frame_number, *settings)
+    def bands(self, mode_id, frame_number, settings):
+        found = super().bands(mode_id, frame_number, settings)
 
         def counted():
             self.made.append(frame_number)
@@ -131,7 +132,7 @@ def test_what_is_asked_otherwise_is_computed_anew(other):
 def test_frames_that_are_too_large_are_fewer(monkeypatch):
     stride = layout(PixelFormat.RG12p).bytes_of(WIDTH)
     for room, kinds in ((3, 3), (2, 2), (1, 1), (0, 1)):
-        monkeypatch.setattr(rowservice, "KEPT_BYTES", room * stride * HEIGHT)
+        monkeypatch.setattr(row_service, "KEPT_BYTES", room * stride * HEIGHT)
         source = Counting(scene())
         rows = RowService(source, 3)
         for number in range(7):

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from lenslink.errors import MissingExtra, UsageError
+from lenslink.settings import Settings
 from lenslink_hil.plant import scene as scene_module
 from lenslink_hil.plant.picture import load_picture
 from lenslink_hil.plant.scene import SceneOptions, open_scene
@@ -164,7 +165,7 @@ def test_long_names_spaces_and_names_of_patterns(tmp_path, monkeypatch):
     opened = open_scene(SceneOptions(scene=str(long), width=128, height=96))
     as_file = open_scene(SceneOptions(scene="./ramp", width=128, height=96))
     ramp = open_scene(SceneOptions(scene="ramp", width=128, height=96))
-    frames = [scene.rows(0, 0, 10_000, 1000, 0) for scene in (opened, as_file, ramp)]
+    frames = [scene.rows(0, 0, Settings(10_000, 1000, 0)) for scene in (opened, as_file, ramp)]
     assert np.array_equal(frames[0], frames[1])
     assert frames[2][0, :4].tolist() == [0, 1, 2, 3]
 
@@ -172,7 +173,7 @@ def test_long_names_spaces_and_names_of_patterns(tmp_path, monkeypatch):
 def test_default_photo_is_upright_and_coloured():
     scene = open_scene(SceneOptions())
     assert scene.note is None
-    rows = scene.rows(0, 0, 10_000, 1000, 0)
+    rows = scene.rows(0, 0, Settings(10_000, 1000, 0))
     assert rows.shape == (960, 1280)
 
     def colour(top, left):
@@ -195,6 +196,6 @@ def test_without_the_photograph(monkeypatch):
     assert scene.note is not None
     assert "colour bars" in scene.note
     assert 'pip install -e ".[demo]"' in scene.note
-    assert set(np.unique(scene.rows(0, 0, 0, 0, 0))) == {256, 4095}
+    assert set(np.unique(scene.rows(0, 0, Settings()))) == {256, 4095}
     with pytest.raises(MissingExtra, match="demo"):
         open_scene(SceneOptions(scene="photo"))

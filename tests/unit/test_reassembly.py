@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
-from reassembly_harness import (
+from helpers.reassembly_harness import (
     HEIGHT,
     PLAN,
     SIZE,
@@ -21,9 +22,10 @@ from reassembly_harness import (
     picture,
 )
 
-from lenslink import reassembly
-from lenslink.reassembly import pixels
-from lenslink_protocol.ids import EndStatus, MessageType, Reject
+from lenslink.receive import reassembly
+from lenslink.receive.frame_pool import Pool
+from lenslink.receive.reassembly import pixels
+from lenslink_protocol.ids import DiscardReason, EndStatus, MessageType
 from lenslink_protocol.messages import FrameEnd
 from lenslink_protocol.params import (
     END_GRACE_MS,
@@ -40,12 +42,12 @@ def test_a_whole_frame():
     harness = Harness()
     harness.whole()
     assembly = harness.only()
-    assert assembly.coverage.complete
+    assert assembly.received_ranges.complete
     assert assembly.clear_gaps() == ()
     assert (pixels(assembly) == picture(1)).all()
     assert (assembly.start, assembly.end) == (START, end_of())
     assert harness.frames.bytes == SIZE
-    assert not harness.rejects
+    assert not harness.discards
 
 
 def test_strips_and_segments_come_in_place_and_rectangles_do_not():
@@ -57,7 +59,7 @@ def test_strips_and_segments_come_in_place_and_rectangles_do_not():
     assert not harness.tile((0, 3, 8, 5))
     assert not harness.tile((8, 3, 8, 5))
     harness.end()
-    assert harness.only().coverage.complete
+    assert harness.only().received_ranges.complete
     assert (pixels(harness.only()) == picture(1)).all()
 
 
@@ -102,7 +104,7 @@ def test_a_repeat_goes_to_scratch_and_changes_nothing():
     harness.start()
     harness.tile(STRIPS[0])
     assert not harness.tile(STRIPS[0], fill=b"\x55")
-    assert harness.rejects == {Reject.COVERED: 1}
+    assert harness.discards == {DiscardReason.COVERED: 1}
     for place in STRIPS[1:]:
         harness.tile(place)
     harness.end()
@@ -133,14 +135,14 @@ def test_of_a_tile_that_is_partly_covered_only_the_rest_is_taken():
     harness.tile((0, 3, WIDTH, 1))
     # Rows 2 and 3, of another picture: all of row 2 but the four is new.
     assert not harness.tile((0, 2, WIDTH, 2), pixels_of=2)
-    assert not harness.rejects
+    assert not harness.discards
     harness.end()
     assembly = harness.only()
     expected = picture(2)[2:4].copy()
     expected[0, 4:8] = picture(1)[2, 4:8]
     expected[1] = picture(1)[3]
     assert (pixels(assembly)[2:4] == expected).all()
-    assert assembly.coverage.count == 2 * STRIDE
+    assert assembly.received_ranges.count == 2 * STRIDE
 
 
 def test_of_a_rectangle_that_is_partly_covered_only_the_rest_is_taken():
@@ -155,9 +157,9 @@ def test_of_a_rectangle_that_is_partly_covered_only_the_rest_is_taken():
     expected[2, 1] = picture(1)[2, 3]
     assert (pixels(assembly)[:3, 2:6] == expected).all()
     assert (pixels(assembly)[1] == picture(1)[1]).all()
-    assert assembly.coverage.count == STRIDE + 16
+    assert assembly.received_ranges.count == STRIDE + 16
     assert not harness.tile((2, 0, 4, 3), pixels_of=3)
-    assert harness.rejects == {Reject.COVERED: 1}
+    assert harness.discards == {DiscardReason.COVERED: 1}
     assert (pixels(assembly)[:3, 2:6] == expected).all()
 
 
@@ -181,8 +183,8 @@ def test_a_tile_outside_its_frame_or_of_no_size(place):
     # Also where its length is what its size says.
     if 2 * place[2] * place[3] < 10000:
         assert not harness.tile(place)
-        assert harness.rejects == {Reject.GEOMETRY: 2}
-    assert harness.frames._open[1].coverage.count == 0
+        assert harness.discards == {DiscardReason.GEOMETRY: 2}
+    assert harness.frames._open[1].received_ranges.count == 0
     assert harness.frames.bytes == 0
 
 
@@ -191,7 +193,7 @@ def test_a_tile_whose_length_is_not_its_rectangles(length):
     harness = Harness()
     harness.start()
     assert not harness.tile((0, 0, WIDTH, 2), length=length)
-    assert harness.rejects == {Reject.GEOMETRY: 1}
+    assert harness.discards == {DiscardReason.GEOMETRY: 1}
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,7 @@ def test_a_tile_whose_length_is_not_its_rectangles(length):
 def test_a_frame_that_is_not_as_configured_is_refused_before_memory_is_taken(change):
     harness = Harness()
     harness.start(message=replace(START, **change))
-    assert harness.rejects == {Reject.GEOMETRY: 1}
+    assert harness.discards == {DiscardReason.GEOMETRY: 1}
     assert harness.pool.acquired == []
 
 
@@ -222,7 +224,7 @@ def test_rows_are_whole_in_a_configuration_too():
     padded = replace(PLAN, stride=STRIDE + 8, frame_bytes=(STRIDE + 8) * HEIGHT)
     harness = Harness(plans={0: padded})
     harness.start(message=replace(START, stride=STRIDE + 8))
-    assert harness.rejects == {Reject.GEOMETRY: 1}
+    assert harness.discards == {DiscardReason.GEOMETRY: 1}
 
 
 def test_of_a_stream_that_is_not_configured_nothing_is_taken():
@@ -230,7 +232,7 @@ def test_of_a_stream_that_is_not_configured_nothing_is_taken():
     harness.start()
     harness.tile(STRIPS[0])
     harness.end()
-    assert harness.rejects == {Reject.GEOMETRY: 1, Reject.NO_FRAME: 2}
+    assert harness.discards == {DiscardReason.GEOMETRY: 1, DiscardReason.NO_FRAME: 2}
     assert harness.pool.acquired == []
 
 
@@ -240,7 +242,7 @@ def test_a_frame_belongs_to_one_stream():
     assert not harness.tile(STRIPS[0], 1, stream=1)
     harness.end(1, stream=1)
     harness.start(1, stream=1)
-    assert harness.rejects == {Reject.GEOMETRY: 3}
+    assert harness.discards == {DiscardReason.GEOMETRY: 3}
     assert harness.frames.finished == type(harness.frames.finished)()
 
 
@@ -249,9 +251,9 @@ def test_a_start_that_comes_twice():
     harness.start()
     harness.tile(STRIPS[0])
     harness.start(message=replace(START, gain_milli=77))
-    assert harness.rejects == {Reject.COVERED: 1}
+    assert harness.discards == {DiscardReason.COVERED: 1}
     assert harness.frames._open[1].start == START
-    assert harness.frames._open[1].coverage.count == 2 * STRIDE
+    assert harness.frames._open[1].received_ranges.count == 2 * STRIDE
 
 
 def test_what_comes_of_a_frame_that_was_handed_on_is_late():
@@ -260,10 +262,10 @@ def test_what_comes_of_a_frame_that_was_handed_on_is_late():
     harness.tile(STRIPS[0], 1)
     harness.start(1)
     harness.end(1)
-    assert harness.rejects == {Reject.LATE: 3}
+    assert harness.discards == {DiscardReason.LATE: 3}
     assert harness.numbers() == [1]
     harness.start(0)
-    assert harness.rejects == {Reject.LATE: 4}
+    assert harness.discards == {DiscardReason.LATE: 4}
 
 
 # --- frames that are not whole ---------------------------------------------------------------
@@ -278,8 +280,8 @@ def test_an_incomplete_frame_is_handed_on_with_zeros_where_nothing_came():
     harness.tile((0, 4, 6, 1))
     harness.end()
     assembly = harness.only()
-    assert not assembly.coverage.complete
-    assert assembly.coverage.count == 2 * STRIDE + 12
+    assert not assembly.received_ranges.complete
+    assert assembly.received_ranges.count == 2 * STRIDE + 12
     gaps = assembly.clear_gaps()
     assert gaps == ((0, 2 * STRIDE), (4 * STRIDE + 12, SIZE))
     shown = pixels(assembly)
@@ -330,7 +332,7 @@ def test_a_complete_frame_waits_a_moment_for_its_end():
     assert harness.numbers() == []
     harness.frames.poll(1.001 + END_GRACE_MS / 1000)
     assert harness.numbers() == [1]
-    assert harness.only().coverage.complete
+    assert harness.only().received_ranges.complete
 
 
 def test_an_incomplete_frame_waits_longer():
@@ -428,7 +430,7 @@ def test_abandoning_a_stream():
     assert harness.numbers() == []
     assert harness.pool.out == 1
     harness.tile(STRIPS[0], 2, 0)
-    assert harness.rejects == {Reject.LATE: 1}
+    assert harness.discards == {DiscardReason.LATE: 1}
     harness.end(3, 1)
     assert harness.numbers() == [3]
 
@@ -498,15 +500,15 @@ def test_a_frame_is_handed_on_at_its_end_and_what_follows_is_late():
     assert not harness.finished
     harness.end(now=3.0)
     [frame] = harness.finished
-    assert frame.coverage.complete
+    assert frame.received_ranges.complete
     assert frame.number == 0
     assert harness.frames.bytes == SMALL_SIZE
     assert harness.frames.first_tile == 2.0
     assert harness.frames.aborted == 0
     assert bytes(frame.buffer) == b"".join(bytes([r + 1]) * 2 * SMALL_STRIDE for r in (0, 2, 4))
-    assert not any(harness.rejects.values())
+    assert not any(harness.discards.values())
     harness.end()
-    assert harness.rejects[Reject.LATE] == 1
+    assert harness.discards[DiscardReason.LATE] == 1
 
 
 @pytest.mark.parametrize(
@@ -516,7 +518,7 @@ def test_a_frame_is_handed_on_at_its_end_and_what_follows_is_late():
 def test_a_frame_start_at_its_bounds_is_accepted(changes):
     harness = SmallHarness()
     harness.start(**changes)
-    assert not +harness.rejects
+    assert not +harness.discards
     assert list(harness.frames._open) == [0]
 
 
@@ -525,8 +527,8 @@ def test_a_rectangle_is_copied_row_by_row():
     harness.start()
     assert not harness.strip(1, 2, x=1, width=2, value=7)
     assembly = harness.frames._open[0]
-    assert assembly.coverage.count == 8
-    assert assembly.coverage.gaps(0, SMALL_SIZE) == [(0, 10), (14, 18), (22, SMALL_SIZE)]
+    assert assembly.received_ranges.count == 8
+    assert assembly.received_ranges.gaps(0, SMALL_SIZE) == [(0, 10), (14, 18), (22, SMALL_SIZE)]
     assert bytes(assembly.buffer[10:14]) == b"\7" * 4
     assert bytes(assembly.buffer[18:22]) == b"\7" * 4
 
@@ -535,7 +537,7 @@ def test_a_part_of_one_row_is_received_in_place():
     harness = SmallHarness()
     harness.start()
     assert harness.strip(1, 1, x=2, width=2)
-    assert harness.frames._open[0].coverage.gaps(0, 16) == [(0, 12)]
+    assert harness.frames._open[0].received_ranges.gaps(0, 16) == [(0, 12)]
 
 
 def test_received_ranges_are_not_written_again():
@@ -543,11 +545,11 @@ def test_received_ranges_are_not_written_again():
     harness.start()
     harness.strip(0, value=1)
     assert not harness.strip(0, value=9)
-    assert harness.rejects[Reject.COVERED] == 1
+    assert harness.discards[DiscardReason.COVERED] == 1
     assert not harness.strip(1, value=5)
     assembly = harness.frames._open[0]
     assert bytes(assembly.buffer[:24]) == b"\1" * 16 + b"\5" * 8
-    assert harness.rejects[Reject.COVERED] == 1
+    assert harness.discards[DiscardReason.COVERED] == 1
 
 
 def test_memory_that_one_lane_receives_into_no_other_lane_touches():
@@ -557,9 +559,9 @@ def test_memory_that_one_lane_receives_into_no_other_lane_touches():
     assert place is not None
     assert harness.frames._open[0].reserved == {0: (0, 16)}
     assert not harness.strip(0, lane=1, value=9)
-    assert harness.frames._open[0].coverage.count == 0
+    assert harness.frames._open[0].received_ranges.count == 0
     assert not harness.strip(1, lane=1, value=9)
-    assert harness.frames._open[0].coverage.gaps(0, SMALL_SIZE) == [(0, SMALL_SIZE)]
+    assert harness.frames._open[0].received_ranges.gaps(0, SMALL_SIZE) == [(0, SMALL_SIZE)]
     # The other lane may write beside it.
     assert harness.strip(2, lane=1, value=9)
     harness.frames.release(0)
@@ -585,18 +587,18 @@ def test_a_stream_that_is_not_configured_has_no_memory():
     harness = SmallHarness()
     harness.strip(0, stream=1)
     harness.start(stream=1)
-    assert +harness.rejects == {Reject.NO_FRAME: 1, Reject.GEOMETRY: 1}
+    assert +harness.discards == {DiscardReason.NO_FRAME: 1, DiscardReason.GEOMETRY: 1}
     harness.start()
     assert harness.place_strip(0, stream=1) is None
     harness.end(stream=1)
-    assert harness.rejects[Reject.GEOMETRY] == 2
+    assert harness.discards[DiscardReason.GEOMETRY] == 2
 
 
 def test_an_older_frame_does_not_come_back():
     harness = SmallHarness()
     harness.strip(0, frame=5)
     harness.strip(0, frame=4)
-    assert harness.rejects[Reject.LATE] == 1
+    assert harness.discards[DiscardReason.LATE] == 1
     assert list(harness.frames._open) == [5]
 
 
@@ -611,7 +613,7 @@ def test_a_fifth_frame_ends_the_oldest_unless_that_is_received_into():
     harness.place_strip(0, frame=1)
     harness.start(5)
     assert list(harness.frames._open) == [1, 2, 3, 4]
-    assert harness.rejects[Reject.NO_FRAME] == 1
+    assert harness.discards[DiscardReason.NO_FRAME] == 1
 
 
 def test_without_resends_the_frame_end_ends_a_frame_with_a_gap():
@@ -672,3 +674,83 @@ def test_abandon_gives_the_memory_back_unless_it_is_received_into():
     harness.frames.abandon(0)
     assert not harness.finished
     assert len(harness.pool._free) == 1
+
+
+def test_any_packet_of_a_frame_is_progress():
+    harness = Harness(resend=True)
+    harness.start(now=1.0)
+    assembly = harness.frames._open[1]
+    assert assembly.progress == 1.0
+    harness.tile(STRIPS[0], now=2.0)
+    assert assembly.progress == 2.0
+    harness.tile(STRIPS[0], now=3.0)
+    assert assembly.progress == 3.0
+    harness.end(now=4.0)
+    assert assembly.progress == 4.0
+    harness.tile(STRIPS[0], 2, now=5.0)
+    harness.start(2, now=6.0)
+    assert harness.frames._open[2].progress == 6.0
+
+
+def test_a_placed_tile_releases_what_its_lane_received_before():
+    harness = Harness()
+    harness.start()
+    harness.start(2, 1)
+    for frame, stream, place in ((1, 0, STRIPS[0]), (1, 0, STRIPS[1]), (2, 1, STRIPS[2])):
+        header = harness.header(MessageType.TILE, frame, stream, place, 64)
+        assert harness.frames.place(header, 0) is not None
+    assert harness.frames._open[1].reserved == {}
+    assert harness.frames._open[2].reserved == {0: (128, 192)}
+
+
+def test_rows_that_another_lane_receives_are_left_out_of_a_copy():
+    harness = Harness(lanes=2)
+    harness.start()
+    header = harness.header(MessageType.TILE, 1, 0, (0, 1, WIDTH, 1), STRIDE)
+    assert harness.frames.place(header, 0) is not None
+    harness.tile((0, 0, 4, 3), lane=1)
+    assembly = harness.frames._open[1]
+    assert assembly.received_ranges.gaps(0, 3 * STRIDE) == [
+        (8, 2 * STRIDE),
+        (2 * STRIDE + 8, 3 * STRIDE),
+    ]
+    assert not harness.discards
+    assert (pixels(assembly)[0, :4] == picture(1)[0, :4]).all()
+    assert (pixels(assembly)[2, :4] == picture(1)[2, :4]).all()
+
+
+def test_a_stream_keeps_four_finished_frames_and_gives_back_the_oldest_memory():
+    harness = Harness()
+    for number in range(1, 6):
+        harness.whole(number, 0)
+    harness.whole(6, 1)
+    assert harness.numbers() == [2, 3, 4, 5, 6]
+    assert harness.frames.skipped == 1
+    assert harness.pool.out == 5
+
+
+def test_a_finished_frame_of_another_stream_survives_an_abandoned_stream():
+    harness = Harness()
+    harness.whole(1, 0)
+    harness.whole(2, 1)
+    harness.frames.abandon(0)
+    assert harness.numbers() == [2]
+    assert harness.pool.out == 1
+
+
+def test_a_new_reassembly_expects_no_resends():
+    fresh = reassembly.Reassembly(Pool(), Counter(), {0: PLAN}.get)
+    assert fresh.resend is False
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 2), (12, 0)])
+def test_rows_beside_what_another_lane_receives_are_copied(x, y):
+    harness = Harness(lanes=2)
+    harness.start()
+    place = (0, 1, WIDTH, 1) if y else (0, 2, WIDTH, 1)
+    header = harness.header(MessageType.TILE, 1, 0, place, STRIDE)
+    assert harness.frames.place(header, 0) is not None
+    assert not harness.tile((x, y, 4, 2), lane=1)
+    assembly = harness.frames._open[1]
+    assert assembly.received_ranges.count == 16
+    assert (pixels(assembly)[y : y + 2, x : x + 4] == picture(1)[y : y + 2, x : x + 4]).all()

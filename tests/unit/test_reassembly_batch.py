@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from reassembly_harness import (
+from helpers.reassembly_harness import (
     HEIGHT,
     SIZE,
     STRIDE,
@@ -16,8 +16,8 @@ from reassembly_harness import (
     picture,
 )
 
-from lenslink.reassembly import pixels, rows
-from lenslink_protocol.ids import EndStatus, FrameState, MessageType, Reject
+from lenslink.receive.reassembly import pixels, rows
+from lenslink_protocol.ids import DiscardReason, EndStatus, FrameState, MessageType
 from lenslink_protocol.messages import FrameEnd
 from lenslink_protocol.params import RESEND_RETRY_MS, RESEND_TRIES
 
@@ -137,6 +137,14 @@ def test_no_packet_may_come_for_a_frame_that_was_handed_on_or_waits_for_another(
     assert harness.frames.may_come(first, 0) == 0
 
 
+def test_no_packet_may_come_for_an_abandoned_frame():
+    harness = Harness()
+    harness.start()
+    assembly = opened(harness)
+    harness.frames.abandon(0)
+    assert harness.frames.may_come(assembly, 0) == 0
+
+
 # --- free ranges -----------------------------------------------------------------------------
 
 
@@ -175,7 +183,7 @@ def test_many_tiles_fill_their_ranges_and_end_a_frame_whose_end_has_come():
     harness.start()
     assembly = opened(harness)
     fill(harness, assembly, [(0, STRIP), (STRIP, 2 * STRIP)], STRIP, now=2.0)
-    assert assembly.coverage.gaps(0, SIZE) == [(2 * STRIP, SIZE)]
+    assert assembly.received_ranges.gaps(0, SIZE) == [(2 * STRIP, SIZE)]
     assert harness.frames.bytes == 2 * STRIP
     assert harness.frames.first_tile == 2.0
     harness.end()
@@ -193,7 +201,18 @@ def test_many_tiles_end_a_complete_frame_when_its_end_follows():
     fill(harness, assembly, [(0, SIZE)], 3 * STRIP)
     assert harness.numbers() == []
     harness.end()
-    assert harness.only().coverage.complete
+    assert harness.only().received_ranges.complete
+
+
+def test_many_tiles_end_an_incomplete_frame_that_waited_for_their_lane():
+    harness = Harness(lanes=2)
+    harness.start()
+    assembly = opened(harness)
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 2, 0, 0)))
+    assert harness.numbers() == []
+    harness.frames.lanes[1].last_sequence = 2
+    fill(harness, assembly, [(0, STRIP), (STRIP, 2 * STRIP)], STRIP, lane=1)
+    assert harness.only().received_ranges.count == 2 * STRIP
 
 
 def test_the_last_of_many_tiles_is_the_position_of_its_lane():
@@ -280,4 +299,4 @@ def test_gaps_are_cleared_once_and_told_again():
     assert assembly.clear_gaps() == ((STRIP, SIZE),)
     assert assembly.buffer[SIZE - 1] == 7
     assert content(STRIPS[0], 1) == assembly.buffer[:STRIP].tobytes()
-    assert harness.rejects[Reject.COVERED] == 0
+    assert harness.discards[DiscardReason.COVERED] == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reassembly_harness import (
+from helpers.reassembly_harness import (
     HEIGHT,
     PLAN,
     SMALL_STRIDE,
@@ -21,12 +21,26 @@ from reassembly_harness import (
     picture,
 )
 
-from lenslink.reassembly import pixels
-from lenslink_protocol.ids import EndStatus, Flag, FrameState, MessageType, Reject, ResendFlag
+from lenslink.receive.reassembly import pixels
+from lenslink_protocol.ids import (
+    DiscardReason,
+    EndStatus,
+    Flag,
+    FrameState,
+    MessageType,
+    ResendFlag,
+)
 from lenslink_protocol.messages import FrameEnd
-from lenslink_protocol.params import MAX_RANGES, RESEND_RETRY_MS, RESEND_TRIES, STALL_MS
+from lenslink_protocol.params import (
+    FRAME_STALE_MS,
+    MAX_RANGES,
+    RESEND_RETRY_MS,
+    RESEND_TRIES,
+    STALL_MS,
+)
 
 RETRY_S = RESEND_RETRY_MS / 1000
+LAG_S = STALL_MS / 1000
 
 
 def test_a_gap_is_asked_for_once_it_is_passed():
@@ -103,7 +117,7 @@ def test_a_frame_that_has_begun_unseen_is_asked_for():
     harness.frames.begun(0, 5, 0.0)
     harness.frames.begun(0, 4, 0.0)
     assert len(harness.frames._open) == 1
-    assert not harness.rejects
+    assert not harness.discards
 
 
 def test_it_is_asked_for_so_often_and_then_handed_on():
@@ -157,8 +171,8 @@ def test_what_is_gone_is_not_asked_for_again():
     assert asked(harness, 0.0) == [(1, 0, ((0, 2, WIDTH, 2), (0, 6, WIDTH, 2)))]
     harness.resent(FrameState.ENDED, STRIPS[1], STRIPS[3])
     assembly = harness.only()
-    assert assembly.coverage.count == 2 * STRIDE
-    assert not assembly.coverage.complete
+    assert assembly.received_ranges.count == 2 * STRIDE
+    assert not assembly.received_ranges.complete
 
 
 def test_a_frame_that_the_module_does_not_know_any_more_is_handed_on_as_it_is():
@@ -166,7 +180,7 @@ def test_a_frame_that_the_module_does_not_know_any_more_is_handed_on_as_it_is():
     harness.start()
     harness.tile(STRIPS[0])
     harness.resent(FrameState.UNKNOWN)
-    assert harness.only().coverage.count == 2 * STRIDE
+    assert harness.only().received_ranges.count == 2 * STRIDE
 
 
 def test_while_a_frame_is_under_way_it_is_waited_for():
@@ -178,7 +192,7 @@ def test_while_a_frame_is_under_way_it_is_waited_for():
     for place in STRIPS[1:]:
         harness.tile(place)
     harness.end()
-    assert harness.only().coverage.complete
+    assert harness.only().received_ranges.complete
 
 
 @pytest.mark.parametrize("state", FrameState)
@@ -187,7 +201,7 @@ def test_an_answer_whose_rectangles_are_not_there_is_malformed(state, places, co
     harness = Harness(resend=True)
     harness.start()
     harness.resent(state, *[STRIPS[0]] * places, count=count)
-    assert harness.rejects == {Reject.MALFORMED: 1}
+    assert harness.discards == {DiscardReason.MALFORMED: 1}
     assert harness.numbers() == []
 
 
@@ -223,7 +237,7 @@ def test_a_tile_of_a_frame_that_waits_for_another_is_late():
     harness.start(1)
     harness.whole(2)
     assert not harness.tile(STRIPS[0], 2)
-    assert harness.rejects == {Reject.LATE: 1}
+    assert harness.discards == {DiscardReason.LATE: 1}
 
 
 def test_what_ended_early_is_not_asked_for():
@@ -309,9 +323,9 @@ def test_a_false_answer_to_a_resend_changes_nothing():
     harness.resent(FrameState.UNKNOWN, stream=1)
     assert not harness.finished
     harness.resent(FrameState.ENDED, [(0, 0, SMALL_WIDTH, 2)], count=2)
-    assert +harness.rejects == {Reject.MALFORMED: 1}
+    assert +harness.discards == {DiscardReason.MALFORMED: 1}
     harness.resent(FrameState.ENDED, [(0, 0, 1, 1)] * (MAX_RANGES + 1))
-    assert +harness.rejects == {Reject.MALFORMED: 2}
+    assert +harness.discards == {DiscardReason.MALFORMED: 2}
     harness.resent(FrameState.ENDED, [(0, 9, SMALL_WIDTH, 2)])
     assert harness.frames._open[0].gone.count == 0
     harness.resent(FrameState.ENDED, [(0, 0, 1, 1)] * MAX_RANGES)
@@ -355,6 +369,124 @@ def test_only_a_newer_frame_of_a_configured_stream_is_begun_unseen():
     assert list(harness.frames._open) == [3]
 
 
+def test_a_packet_of_the_next_frame_proves_what_is_missing_of_the_one_before():
+    harness = Harness(resend=True)
+    harness.start(1)
+    harness.tile(STRIPS[0], 1)
+    assert asked(harness, 0.0) == []
+    harness.start(2)
+    assert asked(harness, 0.0) == [(1, 0, ((0, 2, WIDTH, 6),))]
+
+
+def test_a_resume_postpones_the_next_resend():
+    harness = Harness(resend=True)
+    harness.start()
+    harness.end()
+    assert asked(harness, 0.0)
+    harness.frames.resume(10.0)
+    assert asked(harness, 9.999 + RETRY_S) == []
+    assert asked(harness, 10.0 + RETRY_S)
+
+
+def test_a_frame_is_quiet_after_its_patience_and_not_before():
+    harness = SmallHarness()
+    harness.start()
+    harness.strip(0)
+    assert asked(harness, 2 * RETRY_S) == []
+    assert asked(harness, 2 * RETRY_S + 0.0001) == [(0, ResendFlag.END, ((0, 2, SMALL_WIDTH, 4),))]
+
+
+def test_an_answer_that_calls_everything_gone_ends_a_frame_without_its_end():
+    harness = Harness(resend=True)
+    harness.start()
+    harness.tile(STRIPS[0])
+    harness.resent(FrameState.ENDED, (0, 2, WIDTH, 6))
+    assert harness.only().end is None
+    assert harness.pool.out == 1
+
+
+def test_a_frame_without_its_start_waits_although_its_rest_is_gone():
+    harness = SmallHarness()
+    harness.strip(0)
+    harness.resent(FrameState.ENDED, [(0, 2, SMALL_WIDTH, 4)])
+    assert list(harness.frames._open) == [0]
+    assert asked(harness, 0.0) == [(0, ResendFlag.START, ())]
+    harness.start()
+    assert harness.numbers() == [0]
+
+
+def test_a_range_that_is_gone_and_arrives_after_all_is_received():
+    harness = Harness(resend=True)
+    harness.start()
+    for place in (STRIPS[0], STRIPS[1], STRIPS[3]):
+        harness.tile(place)
+    harness.resent(FrameState.UNDER_WAY, STRIPS[2])
+    assert asked(harness, 0.0) == []
+    harness.tile(STRIPS[2], flags=Flag.RESENT)
+    harness.end()
+    assert (pixels(harness.only()) == picture(1)).all()
+
+
+def test_a_tile_of_a_frame_renews_the_tries_of_its_resend():
+    harness = Harness(resend=True)
+    harness.start()
+    harness.tile(STRIPS[1])
+    now = 0.0
+    for _ in range(RESEND_TRIES):
+        assert asked(harness, now)
+        now += RETRY_S
+    harness.tile(STRIPS[2], now=now)
+    for _ in range(RESEND_TRIES):
+        assert asked(harness, now)
+        now += RETRY_S
+    assert harness.numbers() == []
+
+
+def test_a_frame_begun_unseen_is_given_up_when_it_is_stale():
+    harness = Harness(resend=True)
+    harness.frames.begun(0, 5, 0.0)
+    harness.frames.poll(LAG_S + 0.001)
+    assert list(harness.frames._open) == [5]
+    harness.frames.poll(FRAME_STALE_MS / 1000 + 0.001)
+    assert not harness.frames._open
+    assert harness.frames.aborted == 1
+
+
+def test_a_single_lane_is_not_awaited_once_the_rest_is_gone():
+    harness = SmallHarness()
+    harness.start()
+    harness.strip(0)
+    harness.end(message=FrameEnd(EndStatus.OK, 1, 3, 0, (9, 0, 0, 0)))
+    harness.resent(FrameState.ENDED, [(0, 2, SMALL_WIDTH, 4)])
+    assert harness.numbers() == [0]
+
+
+def test_a_frame_whose_gap_is_gone_waits_for_its_end_and_no_longer():
+    harness = Harness(resend=True)
+    harness.start()
+    for place in (STRIPS[0], STRIPS[1], STRIPS[3]):
+        harness.tile(place)
+    harness.resent(FrameState.UNDER_WAY, STRIPS[2])
+    assert harness.numbers() == []
+    harness.end()
+    assert harness.only().received_ranges.count == 3 * 64
+
+
+def test_a_frame_that_is_said_to_have_begun_again_changes_nothing():
+    harness = Harness(resend=True)
+    harness.start()
+    harness.tile(STRIPS[0])
+    harness.tile(STRIPS[2])
+    harness.frames.begun(0, 1, 0.0)
+    assert asked(harness, 0.0) == [(1, 0, ((0, 2, WIDTH, 2),))]
+    harness.tile(STRIPS[1])
+    harness.tile(STRIPS[3])
+    harness.end()
+    harness.frames.begun(0, 1, 0.0)
+    assert harness.numbers() == [1]
+    assert not harness.discards
+
+
 # --- lanes -----------------------------------------------------------------------------------
 
 
@@ -384,7 +516,7 @@ def test_frames_that_are_small_wait_for_a_lane_far_behind():
     assert harness.numbers() == [96, 97, 98, 99]
     for frame in harness.frames.finished:
         assert (pixels(frame) == picture(frame.number)).all()
-    assert not harness.rejects
+    assert not harness.discards
 
 
 @pytest.mark.parametrize(("lanes", "asked_s"), [(1, 2 * RETRY_S), (2, STALL_MS / 1000)])
@@ -410,9 +542,9 @@ def test_a_frame_that_was_overtaken_is_handed_on_before_the_other():
     assert harness.numbers() == [1, 2]
     for frame in harness.frames.finished:
         assert (pixels(frame) == picture(frame.number)).all()
-    assert not harness.rejects
+    assert not harness.discards
     harness.start(1)
-    assert harness.rejects == {Reject.LATE: 1}
+    assert harness.discards == {DiscardReason.LATE: 1}
 
 
 def test_a_frames_end_waits_for_stragglers():
@@ -435,6 +567,120 @@ def test_a_frames_end_waits_for_stragglers():
 def test_a_frame_begun_of_a_stream_that_is_not_configured_is_no_reject():
     harness = Harness(resend=True, plans={1: PLAN})
     harness.frames.begun(0, 7, 0.0)
-    assert not harness.rejects
+    assert not harness.discards
     harness.frames.begun(1, 7, 0.0)
     assert asked(harness, 10.0)
+
+
+def test_a_gap_is_proved_once_every_lane_has_passed_it():
+    harness = Harness(resend=True, lanes=2)
+    harness.start()
+    harness.tile(STRIPS[1], lane=0)
+    assert asked(harness, 0.0) == [], "lane 1 may bring the first strip"
+    harness.tile(STRIPS[3], lane=1)
+    assert asked(harness, 0.0) == [(1, 0, ((0, 0, WIDTH, 2),))]
+    harness.tile(STRIPS[0], 2, lane=0)
+    second = (2, ResendFlag.START, ())
+    assert asked(harness, RETRY_S) == [(1, 0, ((0, 0, WIDTH, 2), (0, 4, WIDTH, 2))), second]
+
+
+def test_a_lane_that_is_lost_proves_a_gap_as_if_it_had_passed_it():
+    harness = Harness(resend=True, lanes=2)
+    harness.start()
+    harness.tile(STRIPS[1], lane=0)
+    assert asked(harness, 0.0) == []
+    harness.frames.lanes[1].alive = False
+    assert asked(harness, 0.0) == [(1, 0, ((0, 0, WIDTH, 2),))]
+
+
+def test_a_start_is_asked_for_once_lane_0_has_passed_it():
+    harness = Harness(resend=True, lanes=2)
+    harness.tile(STRIPS[0], lane=1)
+    assert asked(harness, 0.0) == []
+    harness.tile(STRIPS[1], lane=0)
+    assert asked(harness, 0.0) == [(1, ResendFlag.START, ())]
+
+
+def test_a_start_is_asked_for_once_the_frame_end_has_come():
+    harness = Harness(resend=True, lanes=2)
+    harness.frames.lanes[1].last_sequence = None
+    harness.tile(STRIPS[0], lane=1)
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 9, 0, 0)))
+    assert asked(harness, 0.0) == [(1, ResendFlag.START, ())]
+
+
+def gone_but_awaited():
+    """A frame whose rest is gone on lane 0 and may still be on its way on lane 1."""
+    harness = Harness(resend=True, lanes=2)
+    harness.frames.lanes[1].last_sequence = None
+    harness.start()
+    harness.tile(STRIPS[0])
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 3, 0, 0)))
+    harness.resent(FrameState.ENDED, *STRIPS[1:])
+    assert harness.numbers() == []
+    return harness
+
+
+def test_a_lane_that_is_behind_is_awaited_until_nothing_came_for_a_stall():
+    harness = gone_but_awaited()
+    harness.frames.poll(LAG_S)
+    assert harness.numbers() == []
+    harness.frames.poll(LAG_S + 0.0001)
+    assert harness.numbers() == [1]
+
+
+def test_a_tile_has_a_lane_awaited_anew():
+    harness = gone_but_awaited()
+    header = harness.header(MessageType.TILE, 1, 0, STRIPS[1], 64)
+    assert harness.frames.place(header, 1) is not None
+    harness.frames.poll(1.0)
+    assert harness.numbers() == [], "it is being received into"
+    harness.frames.tile(header, memoryview(bytes(64)), True, 1.0, 1)
+    assert harness.numbers() == []
+    harness.frames.poll(1.0 + LAG_S)
+    assert harness.numbers() == []
+    harness.frames.poll(1.0001 + LAG_S)
+    assert harness.numbers() == [1]
+
+
+def test_a_lane_that_is_lost_is_not_awaited():
+    harness = gone_but_awaited()
+    harness.frames.lanes[1].alive = False
+    harness.frames.release(1)
+    harness.resent(FrameState.ENDED)
+    assert harness.numbers() == [1]
+
+
+def test_without_resends_a_frame_waits_for_a_lane_that_is_behind():
+    harness = Harness(lanes=2)
+    harness.frames.lanes[1].last_sequence = 0
+    harness.start()
+    harness.tile(STRIPS[0])
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 1, 0, 0)))
+    assert harness.numbers() == []
+    harness.frames.lanes[1].last_sequence = 1
+    harness.tile(STRIPS[1], lane=1)
+    assert harness.numbers() == [1]
+
+
+def test_of_several_lanes_a_later_frame_ends_none():
+    harness = Harness(lanes=2)
+    harness.start(1)
+    harness.start(2)
+    assert harness.numbers() == []
+    assert list(harness.frames._open) == [1, 2]
+
+
+def test_what_another_lane_brings_of_an_abandoned_frame_is_no_discard():
+    harness = Harness(lanes=2)
+    harness.start(3)
+    harness.frames.abandon(0)
+    harness.tile(STRIPS[0], 3, lane=1)
+    harness.tile(STRIPS[0], 2, lane=1)
+    assert not harness.discards
+    assert not harness.frames._open
+    harness.whole(4)
+    assert harness.numbers() == [4]
+    harness.tile(STRIPS[0], 4, lane=1)
+    harness.tile(STRIPS[0], 3, lane=1)
+    assert harness.discards == {DiscardReason.LATE: 1}

@@ -41,7 +41,7 @@ def c_program() -> str:
 def test_c_has_the_same_layout(tool, root: Path, tmp_path: Path):
     source, program = tmp_path / "layout.c", tmp_path / "layout"
     source.write_text(c_program())
-    folder = root / "host/lenslink/isp"
+    folder = root / "host/lenslink/frame_ring"
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{folder}"]
     subprocess.run([tool("gcc"), *flags, str(source), "-o", str(program)], check=True)
     found = json.loads(subprocess.run([str(program)], capture_output=True, check=True).stdout)

@@ -76,4 +76,4 @@ def test_a_packet_is_no_stall_where_the_process_did_not_run(monkeypatch: pytest.
     monkeypatch.setattr(line, "receive_into", stop)
     monkeypatch.setattr(time, "monotonic", lambda: real() + stopped)
     session.pump(lambda: bool(session.link.logs), Deadline(50.0, "the log"))
-    assert not any(session.rejects.values())
+    assert not any(session.discards.values())

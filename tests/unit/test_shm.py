@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 from lenslink import Disconnected, NotFound, ProtocolError, Timeout, UsageError
 from lenslink.deadline import Deadline
 from lenslink.transports import open_transport, parse
 from lenslink.transports.shm import ShmEnd, offer
-from lenslink_hil.shmbridge import bridged
+from lenslink_hil.benches.shm_bridge import bridged
 
 if sys.platform != "linux":
     pytest.skip("shm: needs Linux", allow_module_level=True)

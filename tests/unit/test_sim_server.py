@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from lenslink.cli.options import Settings
+from lenslink.cli.options import CommonOptions
 from lenslink.cli.screen import Screen
 from lenslink.deadline import Deadline
-from lenslink_hil.commands import server as server_module
-from lenslink_hil.commands.server import Server
+from lenslink_hil.commands import module_server as server_module
+from lenslink_hil.commands.module_server import Server
 
 PATIENCE_S = 60.0
 
@@ -107,7 +107,7 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness
         return module
 
     monkeypatch.setattr(server_module, "start_module", start)
-    server = Server(found.listener, {}, "S1", PATIENCE_S, Screen(Settings(quiet=True)))
+    server = Server(found.listener, {}, "S1", PATIENCE_S, Screen(CommonOptions(quiet=True)))
 
     def run() -> None:
         with contextlib.suppress(Ended):

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lab import world
+from helpers import module_world
 
-from lenslink.reassembly import Assembly
+from lenslink.receive.reassembly import Assembly
 from lenslink.transports.serial import WINDOW
-from lenslink_hil import virtual
-from lenslink_hil.virtual import InstantPorts, Line, VirtualBench
+from lenslink_hil import virtual_time
+from lenslink_hil.virtual_time import InstantPorts, Line, VirtualLinks
 from lenslink_protocol.link import Link
 from lenslink_protocol.messages import Accepted, Capture, Configure, Configured
 
@@ -48,21 +48,21 @@ class TwoChannels(InstantPorts):
 
 
 def configuration() -> Mapping[str, Any]:
-    made = world.configuration(tile_bytes=4096, in_flight=3, held=5)
+    made = module_world.configuration(tile_bytes=4096, in_flight=3, held=5)
     modes = [
-        world.mode(1, *SIZES[1], ["preview"]),
-        world.mode(2, *SIZES[2], ["still"]),
+        module_world.mode(1, *SIZES[1], ["preview"]),
+        module_world.mode(2, *SIZES[2], ["still"]),
     ]
     made["sensor"] |= {"width": 256, "height": 192, "modes": modes}
     return made
 
 
-class SerialBench(VirtualBench):
+class SerialHarness(VirtualLinks):
     """With a serial port's window, one lane, and a preview that runs."""
 
     def __init__(self, rate: float, latency_s: float) -> None:
         super().__init__(configuration(), bytes, Line(rate, latency_s), Line(rate, latency_s))
-        self.link = Link(0x5EED5EED, self.frames, self.rejects, 1, WINDOW)
+        self.link = Link(0x5EED5EED, self.frames, self.discards, 1, WINDOW)
         while not self.module.attached():
             self._step()
         assert self.open()
@@ -89,7 +89,7 @@ class SerialBench(VirtualBench):
 
 
 def assert_whole(frame: Assembly, mode: int) -> None:
-    assert frame.complete, list(frame.coverage.gaps(0, frame.coverage.size))
+    assert frame.complete, list(frame.received_ranges.gaps(0, frame.received_ranges.size))
     assert frame.buffer.tobytes() == picture(frame.number, mode)
 
 
@@ -98,8 +98,8 @@ def assert_whole(frame: Assembly, mode: int) -> None:
 def test_stills_between_previews(
     rate: float, latency_ms: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(virtual, "InstantPorts", TwoChannels)
-    bench = SerialBench(rate, latency_ms / 1000)
+    monkeypatch.setattr(virtual_time, "InstantPorts", TwoChannels)
+    bench = SerialHarness(rate, latency_ms / 1000)
     for _ in range(STILLS):
         assert_whole(bench.next(PREVIEW), 1)
         assert_whole(bench.capture(), 2)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab import slowdown
+from helpers import slowdown
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -62,7 +62,15 @@ def test_the_time_limit_of_a_test_is_stretched(tmp_path, factor, outcome):
     (tmp_path / "test_slow.py").write_text("import time\n\ndef test_slow():\n    time.sleep(0.5)\n")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "LENSLINK"))}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "lab.run_hooks", "--timeout=0.2", "test_slow.py"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "helpers.run_hooks",
+            "--timeout=0.2",
+            "test_slow.py",
+        ],
         cwd=tmp_path,
         env=kept | {"PYTHONPATH": str(TESTS), slowdown.VARIABLE: factor},
         capture_output=True,

@@ -19,13 +19,13 @@ import pytest
 from lensfw import sensor
 from lensfw.module import Stream
 from lensfw.outbox import Item
-from lenslink.coverage import Coverage
-from lenslink.reassembly import Assembly
-from lenslink_hil.explore_state import load, save
-from lenslink_hil.explore_world import Bounds, World, cut_down
+from lenslink.receive.reassembly import Assembly
+from lenslink.receive.received_ranges import ReceivedRanges
+from lenslink_hil.explore.state import load, save
+from lenslink_hil.explore.world import Bounds, World, cut_down
 from lenslink_hil.module_snapshot import snapshot_module
 from lenslink_protocol.framing import Receiver, encode_packet
-from lenslink_protocol.ids import MessageType, Reject
+from lenslink_protocol.ids import DiscardReason, MessageType
 from lenslink_protocol.link import Request
 from lenslink_protocol.messages import Busy, Close, Flush, FrameEnd, GetManifest, Log, Notice
 from lenslink_protocol.params import HEADER_BYTES
@@ -45,7 +45,7 @@ def saved_world() -> bytes:
     """Return a world in the middle of a frame: a tile has arrived, and others wait."""
     with cut_down():
         world = World(Bounds(capacity=1))
-        while not any(each.coverage.ranges for each in world.frames.snapshot().open):
+        while not any(each.received_ranges.ranges for each in world.frames.snapshot().open):
             assert play(world)
         return save(world)
 
@@ -115,7 +115,7 @@ MACHINES = {
     "host request": Machine(waiting_request, of_itself),
     "host lane": Machine(lambda world: world.link.lanes[0], of_itself),
     "host link": Machine(lambda world: world.link, of_itself),
-    "host coverage": Machine(lambda world: open_frame(world).coverage, of_itself),
+    "host coverage": Machine(lambda world: open_frame(world).received_ranges, of_itself),
     "host assembly": Machine(open_frame, of_itself),
     "host reassembly": Machine(lambda world: world.frames, of_itself),
     "module receiver": Machine(module_receiver, of_the_module),
@@ -143,33 +143,33 @@ OUTSIDE = "not part of the machine"
 IRRELEVANT: dict[str, dict[str, str]] = {
     "host receiver": {
         "sink": OTHER,
-        "rejects": COUNTER,
+        "discards": COUNTER,
         "lost": COUNTER,
         "_scratch": MEMORY,
         "_landing": MEMORY,
     },
     "host request": {},
     "host lane": {"_link": OTHER, "receiver": OTHER},
-    "host link": {"rejects": COUNTER, "_frames": OTHER},
+    "host link": {"discards": COUNTER, "_frames": OTHER},
     "host coverage": {"count": DERIVED},
     "host assembly": {"layout": DERIVED, "buffer": "the memory of the field memory"},
     "host reassembly": {
         "aborted": COUNTER,
         "bytes": COUNTER,
         "skipped": COUNTER,
-        "_rejects": COUNTER,
+        "_discards": COUNTER,
         "_pool": OUTSIDE,
         "_expect": OUTSIDE,
         "lanes": OTHER,
     },
-    "module receiver": {"rejects": COUNTER, "_spent": OTHER, "_view": "a view of _buffer"},
+    "module receiver": {"discards": COUNTER, "_spent": OTHER, "_view": "a view of _buffer"},
     "module link": {
-        "rejects": COUNTER,
+        "discards": COUNTER,
         "dropped_logs": COUNTER,
         "dropped_requests": COUNTER,
         "receiver": OTHER,
         "outbox": OTHER,
-        "gate": "a module with the test capability has no snapshot",
+        "send_filter": "a module with the test capability has no snapshot",
         "_module": OTHER,
         "_clock": OUTSIDE,
         "_boot_count": CONSTANT,
@@ -198,7 +198,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "_black": CONSTANT,
         "_turns": CONSTANT,
         "_authenticate": CONSTANT,
-        "_on_demand": "a module with the test capability has no snapshot",
+        "_fault_injection": "a module with the test capability has no snapshot",
         "ports": OUTSIDE,
         "clock": OUTSIDE,
         "contacts": "driven by the ports alone",
@@ -224,9 +224,9 @@ def copied(value: Any, **fields: Any) -> Any:
     return found
 
 
-def received(*ranges: tuple[int, int]) -> Coverage:
+def received(*ranges: tuple[int, int]) -> ReceivedRanges:
     """Return received ranges of a frame of 48 bytes."""
-    found = Coverage(48)
+    found = ReceivedRanges(48)
     for start, end in ranges:
         found.add(start, end)
     return found
@@ -250,7 +250,7 @@ NEW_VALUES: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("host assembly", "start"): lambda m: None,
     ("host assembly", "end"): lambda m: FrameEnd(0, 1, 3, 0, (0, 0, 0, 0)),
     ("host assembly", "reserved"): lambda m: {3: (0, 1)},
-    ("host assembly", "coverage"): lambda m: received((0, 48)),
+    ("host assembly", "received_ranges"): lambda m: received((0, 48)),
     ("host assembly", "gone"): lambda m: received((0, 48)),
     ("host assembly", "_gaps"): lambda m: ((0, 1),),
     ("host assembly", "memory"): lambda m: memoryview(bytes(len(m.memory))),
@@ -402,7 +402,7 @@ def test_the_size_of_the_pieces_leaves_no_trace_in_a_receiver() -> None:
     for size in (1, 7, len(packets)):
         receiver = Receiver(Ignore(), 5, Counter())
         # What went before is counted, and nothing else.
-        receiver.rejects[Reject.NOISE] = receiver.lost = size
+        receiver.discards[DiscardReason.NOISE] = receiver.lost = size
         for start in range(0, len(packets) - 3, size):
             receiver.feed(packets[start : min(start + size, len(packets) - 3)], 1.0)
         taken.append(receiver.snapshot())
@@ -425,7 +425,7 @@ def test_the_snapshot_of_a_frame_shows_what_has_arrived_and_nothing_else() -> No
     world = load(saved_world())
     assembly = open_frame(world)
     before = assembly.snapshot()
-    [(start, end)] = before.coverage.ranges
+    [(start, end)] = before.received_ranges.ranges
     assert [len(each) for each in before.pixels] == [end - start]
     assembly.buffer[end] ^= 1
     assert assembly.snapshot() == before
@@ -444,10 +444,29 @@ def test_a_free_tile_says_only_when_it_is_taken() -> None:
     assert after.tiles.tiles[number] == (sensor.FREE, 0, 0, (0, 0, 0, 0), 0, 0, b"", None)
 
 
-@pytest.mark.parametrize("field", ["_on_demand", "gate"])
+@pytest.mark.parametrize("at", [16 + 4, HEADER_BYTES - 8], ids=["place", "CRC of the payload"])
+def test_what_stands_in_the_header_of_a_tile_is_in_the_snapshot(at: int) -> None:
+    world = load(saved_world())
+    before = snapshot_module(world.module)
+    used_tile(world).packet[at] ^= 1
+    assert snapshot_module(world.module) != before
+
+
+def test_the_order_in_which_held_tiles_are_taken_is_in_the_snapshot() -> None:
+    world = load(saved_world())
+    idle = world.module.tiles._idle
+    for tile in idle:
+        tile.state = sensor.HELD
+    before = snapshot_module(world.module)
+    assert len(idle) > 1
+    idle.reverse()
+    assert snapshot_module(world.module) != before
+
+
+@pytest.mark.parametrize("field", ["_fault_injection", "send_filter"])
 def test_a_module_with_the_test_capability_has_none(field: str) -> None:
     world = load(saved_world())
-    owner = world.module if field == "_on_demand" else world.module.link
+    owner = world.module if field == "_fault_injection" else world.module.link
     setattr(owner, field, object())
     with pytest.raises(ValueError, match="test capability"):
         snapshot_module(world.module)

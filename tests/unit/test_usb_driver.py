@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import usb.core
-from lab.slowdown import patience
+from helpers.slowdown import patience
 
 from lenslink.deadline import Deadline
 from lenslink.errors import (
@@ -29,7 +29,7 @@ from lenslink.errors import (
 from lenslink.transports import usb as usb_transport
 from lenslink.transports.base import Line
 from lenslink.transports.usb import Found, UsbOpener, choose_module, open_module
-from lenslink.transports.usblanes import READ_BYTES, UsbTransport
+from lenslink.transports.usb_lanes import READ_BYTES, UsbTransport
 
 OUT, IN = 0x03, 0x83
 VENDOR = (0xFF, 0x4C, 0x4B)
@@ -52,7 +52,7 @@ class FakeDevice:
 
     def __init__(self, serial_number: str | None = "S1") -> None:
         self.serial_number = serial_number
-        self.address = 1
+        self.bus, self.address = 1, 1
         self.answers: dict[int, list[bytes | int]] = {}
         self.written: list[bytes] = []
         self.write_error: int | None = None

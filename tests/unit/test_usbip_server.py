@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lab.slowdown import patience
-from lab.usbbench import DEVICE, IN, OUT, configuration, strings
+from helpers.slowdown import patience
+from helpers.usb_device import DEVICE, IN, OUT, configuration, strings
 
-from lenslink_hil.usbip import bus, client, protocol
-from lenslink_hil.usbip.bus import Kind, record
+from lenslink_hil.usbip import cable, client, protocol
+from lenslink_hil.usbip.cable import Kind, record
 from lenslink_hil.usbip.server import Server
 
 BASIC = {"command": 1, "seqnum": 2, "devid": 0x10001, "direction": 1, "ep": 3}
@@ -56,7 +56,7 @@ def test_every_header_survives_the_round_trip(seed: int) -> None:
             assert shape.parse(built) == shape.parse(data)
 
 
-class Bench:
+class Harness:
     """A server with one board that answers nothing by itself, in the test's own loop."""
 
     def __init__(self, folder: Path) -> None:
@@ -65,7 +65,7 @@ class Bench:
         self.boards = str(folder / "boards")
         self._writers: list[asyncio.StreamWriter] = []
 
-    async def __aenter__(self) -> Bench:
+    async def __aenter__(self) -> Harness:
         self._listeners = [
             await asyncio.start_unix_server(self.server.connect, self.path),
             await asyncio.start_unix_server(self.server.plug, self.boards),
@@ -94,8 +94,8 @@ class Bench:
     async def told(self, kind: Kind) -> tuple[int, ...]:
         """The next record of that kind for the board."""
         while True:
-            header = await self.board[0].readexactly(bus.HEADER_BYTES)
-            fields = bus.FAST_HEADER.unpack(header)
+            header = await self.board[0].readexactly(cable.HEADER_BYTES)
+            fields = cable.FAST_HEADER.unpack(header)
             await self.board[0].readexactly(fields[5])
             if fields[0] == kind:
                 return tuple(fields)
@@ -155,16 +155,16 @@ class Host:
         return await self.reader.read(1) == b""
 
 
-def run(folder: Path, test: Callable[[Bench], Awaitable[None]]) -> None:
+def run(folder: Path, test: Callable[[Harness], Awaitable[None]]) -> None:
     async def whole() -> None:
-        async with asyncio.timeout(PATIENCE_S), Bench(folder) as bench:
+        async with asyncio.timeout(PATIENCE_S), Harness(folder) as bench:
             await test(bench)
 
     asyncio.run(whole())
 
 
 def test_a_list_and_an_import(tmp_path: Path) -> None:
-    async def test(bench: Bench) -> None:
+    async def test(bench: Harness) -> None:
         second = await bench.plug("S2")
         loop = asyncio.get_running_loop()
         listed = await loop.run_in_executor(None, client.list_devices, bench.path, 5)
@@ -186,7 +186,7 @@ def test_a_list_and_an_import(tmp_path: Path) -> None:
 
 
 def test_unlink_is_answered_as_linux_expects(tmp_path: Path) -> None:
-    async def test(bench: Bench) -> None:
+    async def test(bench: Harness) -> None:
         host = await bench.host()
         await host.configure()
         number = host.submit(3, 512)
@@ -203,7 +203,7 @@ def test_unlink_is_answered_as_linux_expects(tmp_path: Path) -> None:
 
 
 def test_a_board_that_is_unplugged_is_gone_at_once(tmp_path: Path) -> None:
-    async def test(bench: Bench) -> None:
+    async def test(bench: Harness) -> None:
         host = await bench.host()
         await host.configure()
         host.submit(3, 512)
@@ -235,7 +235,7 @@ HARM = {
 
 @pytest.mark.parametrize("name", HARM)
 def test_a_client_that_means_harm_is_let_go(name: str, tmp_path: Path) -> None:
-    async def test(bench: Bench) -> None:
+    async def test(bench: Harness) -> None:
         host = await bench.host()
         await host.configure()
         HARM[name](host)
@@ -250,7 +250,7 @@ def test_a_client_that_means_harm_is_let_go(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [b"\0" * 8, b"\x01\x11\x80\x07" + bytes(4), b"GET / HT"])
 def test_first_words_that_are_none(words: bytes, tmp_path: Path) -> None:
-    async def test(bench: Bench) -> None:
+    async def test(bench: Harness) -> None:
         reader, writer = await asyncio.open_unix_connection(bench.path)
         writer.write(words)
         assert await reader.read(1) == b""
@@ -262,13 +262,13 @@ def test_first_words_that_are_none(words: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "harm",
     [
-        bus.FAST_HEADER.pack(Kind.ARM, IN, 0, 0, 0, bus.MAX_PAYLOAD + 1),
+        cable.FAST_HEADER.pack(Kind.ARM, IN, 0, 0, 0, cable.MAX_PAYLOAD + 1),
         record(Kind.RESET),
         record(Kind.ATTACH, 0, 0, 2, b"nonsense"),
     ],
 )
 def test_a_board_that_means_harm_is_unplugged(harm: bytes, tmp_path: Path) -> None:
-    async def test(bench: Bench) -> None:
+    async def test(bench: Harness) -> None:
         bench.board[1].write(harm)
         while bench.server.ports:
             await asyncio.sleep(0)

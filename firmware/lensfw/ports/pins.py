@@ -8,7 +8,7 @@ import time
 
 import machine
 
-from .. import contacts, recovery
+from .. import contacts, start_counter
 from ..transports import usb
 from . import generated
 
@@ -30,7 +30,7 @@ class Machine:
         self._make_ports = ports
         self._ports = None
         self._dog = None
-        self.starts = recovery.Starts(kept)
+        self.starts = start_counter.Starts(kept)
 
     @property
     def ports(self):

@@ -1,7 +1,7 @@
 """A stand-in for ``machine.USBDevice``, with its rules, where there is no USB controller.
 
 What TinyUSB and MicroPython's runtime driver do on a board is done here; the controller and the
-cable are a process at the other end of ``bus`` (lenslink_hil.usbip.bus has the records). As there:
+cable are a process at the other end of ``bus``. lenslink_hil.usbip.cable has the records. As there:
 
 - submit_xfer() raises OSError(EBUSY) while a transfer is in flight on that endpoint, or it is
   halted, and OSError(EINVAL) while inactive; a length is taken modulo 65,536.

@@ -11,10 +11,10 @@ rules are those in ``usb``, and:
   what is to be sent.
 """
 
-from . import stream, usb
+from . import socket_stream, usb
 
 
-class CdcTransport(stream.StreamTransport):
+class CdcTransport(socket_stream.StreamTransport):
     """``stream`` is where the host is heard: its readinto() gives None when it says nothing."""
 
     def __init__(self, stream, clock, usbd, serial, addressed=usb.ALWAYS):

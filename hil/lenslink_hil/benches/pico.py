@@ -20,13 +20,13 @@ from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, UsageError
 from lenslink.transports.base import DeviceInfo, Reading, Transport
 from lenslink.transports.usb import open_module
-from lenslink.transports.usblanes import UsbTransport
+from lenslink.transports.usb_lanes import UsbTransport
 from lenslink.url import Url
 from lenslink_protocol.params import MAX_LANES
 
-from ..pico.picoboard import PicoBoard
+from ..pico.emulated_board import PicoBoard
 from ..plant.body import ADC_MAX, ADC_REFERENCE_MV, VBUS_DIVIDER
-from .board import load_board
+from .board_profile import load_board
 from .sim import kill_plant, plant_ready, socket_pair, start_plant, tell_plant
 from .usbip import find_board
 
@@ -59,7 +59,7 @@ class PicoModule:
     """An emulated Pico that runs the firmware, with the plant on its pins; *options* as a URL's.
 
     With *cdc* it has no interface of its own: the link goes over its serial port. *more* are
-    options of :func:`~lenslink_hil.flash.image.board_files`.
+    options of :func:`~lenslink_hil.flash.board_files.board_files`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class PicoModule:
         more: Mapping[str, Any] | None = None,
         listener: socket.socket | None = None,
     ) -> None:
-        from ..flash.image import board_files
+        from ..flash.board_files import board_files
 
         url = Url("pico:", "pico", "", options)
         lanes, bus = url.integer("lanes") or 1, options.get("bus", _BUSES[0])

@@ -22,11 +22,11 @@ from typing import IO, Any
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
 from lenslink.transports.base import DeviceInfo, Line
-from lenslink.transports.lanes import LaneSockets
+from lenslink.transports.socket_lanes import LaneSockets
 from lenslink.url import Url
 from lenslink_protocol.params import MAX_LANES
 
-from .board import FIRMWARE, Board, configuration, load_board
+from .board_profile import FIRMWARE, Board, configuration, load_board
 from .micropython import find_micropython
 
 OPTIONS: Mapping[str, str] = {
@@ -120,7 +120,7 @@ def start_module(
     Raises :exc:`~lenslink.errors.UsageError` for options that make no sense (a scene that is no
     picture, an odd size), :exc:`~lenslink.errors.RigError` if there is no MicroPython.
     """
-    board = load_board(options.get("board", "sim"))
+    board = load_board(options.get("board", "sim"), "sim" if usb is None else "usbip")
     interpreter = find_micropython()
     with contextlib.ExitStack() as stack:
         # The sensor has two channels: the preview goes on while a still is read.

@@ -20,12 +20,12 @@ from lenslink.errors import (
 from lenslink.transports.base import DeviceInfo
 from lenslink.transports.socket import registered
 from lenslink.transports.usb import Found, lanes_of, open_module, opening_error
-from lenslink.transports.usblanes import UsbTransport
+from lenslink.transports.usb_lanes import UsbTransport
 from lenslink.url import Url
 from lenslink_protocol.params import USB_PROTOCOL, USB_SUBCLASS
 
-from ..usbip.numbers import PORT, Address
-from ..usbip.virtualboard import OPTIONS, VirtualBoard
+from ..usbip.firmware_board import OPTIONS, VirtualBoard
+from ..usbip.server_address import PORT, Address
 
 _SERIAL = "serial"
 _LAST_WORDS_S = 0.1

@@ -17,7 +17,7 @@ from lenslink_protocol.packings import Packing
 from lenslink_protocol.params import MAX_PAYLOAD
 
 if TYPE_CHECKING:
-    from ..bench.link import Effort
+    from ..benchmark.link_rate import Effort
 
 _FAILED = 7
 # How long a link is measured, and each point of a sweep: there are some twenty.
@@ -77,15 +77,15 @@ def host(
       lenslink bench host --quick --json | jq '.targets[] | select(.met | not)'
       lenslink bench host --output BENCHMARKS.md --plot bench.png
     """
-    from ..bench import host as run
-    from ..bench import plot as drawing
-    from ..bench import report
+    from ..benchmark import document
+    from ..benchmark import host_series as run
+    from ..benchmark import plot as drawing
 
     # What cannot be written is said before minutes are spent on it.
     if plot is not None:
         drawing.check(plot)
     if output is not None:
-        report.check(output)
+        document.check(output)
     screen = Screen(common)
     with screen.progress() as progress:
         result = run.run(transports or run.TRANSPORTS, quick, _saying(progress))
@@ -93,7 +93,7 @@ def host(
         drawing.write(result, plot, force)
         screen.say(f"wrote {plot}")
     if output is not None:
-        report.write(output, "host", report.markdown(result))
+        document.write(output, "host", document.markdown(result))
         screen.say(f"wrote {output}")
     if as_json:
         emit_json(result)
@@ -123,16 +123,16 @@ def peers(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
       lenslink bench peers
       lenslink bench peers --output BENCHMARKS.md
     """
-    from ..bench import peers as run
-    from ..bench import report
+    from ..benchmark import document
+    from ..benchmark import peers as run
 
     if output is not None:
-        report.check(output)
+        document.check(output)
     screen = Screen(common)
     with screen.progress() as progress:
         result = run.run(_saying(progress))
     if output is not None:
-        report.write(output, "peers", run.markdown(result))
+        document.write(output, "peers", run.markdown(result))
         screen.say(f"wrote {output}")
     if as_json:
         emit_json(result)
@@ -213,13 +213,13 @@ def link(
       lenslink bench link usb: --sweep
       lenslink bench link usb: --sweep --json | jq -r .command
     """
-    from ..bench import link as run
-    from ..bench import report
+    from ..benchmark import document
+    from ..benchmark import link_rate as run
 
     if duration is not None and frames is not None:
         raise UsageError("--duration and --frames: one of them ends the measurement")
     if output is not None:
-        report.check(output)
+        document.check(output)
     if sweep and output is not None:
         raise UsageError("--sweep and --output: the report has no place for a sweep")
     screen = Screen(common)
@@ -236,7 +236,7 @@ def link(
 
         result = {**run.measure(device, effort, say), "url": device.url}
     if output is not None:
-        report.write(output, "link", run.markdown(result))
+        document.write(output, "link", run.markdown(result))
         screen.say(f"wrote {output}")
     if as_json:
         emit_json(result)
@@ -249,7 +249,7 @@ def link(
 
 def _sweep(url: str, effort: Effort, common: CommonOptions, screen: Screen, as_json: bool) -> None:
     """Measure every point, then print the table and what to pin."""
-    from ..bench import sweep as run
+    from ..benchmark import sweep as run
 
     stopped: KeyboardInterrupt | None = None
     with screen.progress() as progress:
@@ -261,16 +261,16 @@ def _sweep(url: str, effort: Effort, common: CommonOptions, screen: Screen, as_j
                 if not sweep.rates:
                     raise
                 stopped = interrupt
-    report = sweep.report(stopped is not None)
+    document = sweep.report(stopped is not None)
     if as_json:
-        emit_json(report)
+        emit_json(document)
     else:
-        emit_table(run.rows(report), run.HEADER)
-        for line in run.summary(report):
+        emit_table(run.rows(document), run.HEADER)
+        for line in run.summary(document):
             click.echo(line)
-    for each in report["not_run"]:
+    for each in document["not_run"]:
         screen.say(f"NOT RUN: {run.settings_text(each)}: {each['why']}")
-    if report["wrong_pixels"]:
+    if document["wrong_pixels"]:
         raise click.exceptions.Exit(_FAILED)
     if stopped is not None:
         # The report has said it already.

@@ -54,7 +54,7 @@ def setup(common: CommonOptions, /) -> None:
 def status(common: CommonOptions, /, as_json: bool) -> None:
     """Say what of it is there. The exit code is 11 if something that is needed is not."""
     del common
-    from ..pico.image import bootrom_path, load_image
+    from ..pico.micropython_image import bootrom_path, load_image
     from ..pico.setup import find_library, find_node
 
     def image() -> str:

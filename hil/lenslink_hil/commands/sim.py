@@ -65,7 +65,7 @@ def sim(
       lenslink sim --listen tcp:127.0.0.1:7650 --scene ramp
       lenslink sim --listen unix:/tmp/lens & lenslink capture unix:/tmp/lens -o photo.dng
     """
-    from .server import Server
+    from .module_server import Server
     from .socket_address import listening
 
     chosen = {key: value for key, value in options.items() if value is not None}

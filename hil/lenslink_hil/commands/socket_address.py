@@ -17,7 +17,7 @@ from lenslink.transports.shm import check_system, offer
 from lenslink.url import parse_url
 from lenslink_protocol.params import MAX_LANES
 
-from ..shmbridge import bridged
+from ..benches.shm_bridge import bridged
 
 # Linux has 108 bytes for an address, macOS 104, both with the 0 at the end.
 _UNIX_PATH_BYTES = 103

@@ -14,8 +14,8 @@ from lenslink.cli.screen import Screen
 from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError
 
-from ..usbip.numbers import PORT
-from ..usbip.virtualboard import OPTIONS, VirtualBoard
+from ..usbip.firmware_board import OPTIONS, VirtualBoard
+from ..usbip.server_address import PORT
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,7 +60,7 @@ def usbip(
       lenslink usbip --listen 127.0.0.1:0 --board pico
       lenslink usbip --cdc & sudo usbip attach -r 127.0.0.1 -b 1-1
     """
-    from .server import registration
+    from .module_server import registration
     from .socket_address import listening
 
     chosen = {key: value for key, value in options.items() if value is not None}

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from lenslink.reassembly import Assembly, Reassembly
+from lenslink.receive.reassembly import Assembly, Reassembly
 from lenslink_protocol.framing import VERSION
 from lenslink_protocol.ids import ErrorCode, MessageType, PixelFormat
 from lenslink_protocol.messages import (
@@ -39,8 +39,8 @@ from .defects import (
 )
 from .module_peer import HEIGHT, WIDTH
 from .packets import Packet
+from .peer_wire import Tamper
 from .virtual_host import VirtualHost
-from .wire import Tamper
 
 
 class AnySequence(Defect):

@@ -9,9 +9,9 @@ from lenslink_protocol.ids import (
     ConfigureFlag,
     EndStatus,
     ErrorCode,
-    Fate,
     FrameState,
     MessageType,
+    Outcome,
     TestAction,
 )
 from lenslink_protocol.messages import (
@@ -375,7 +375,7 @@ class Amnesia(Defect):
 
     def up(self, packet: Packet, data: bytes) -> list[bytes]:
         reply = packet.kind == MessageType.QUERY_REPLY
-        return [edited(packet, fate=Fate.UNKNOWN) if reply else data]
+        return [edited(packet, outcome=Outcome.UNKNOWN) if reply else data]
 
 
 class OneCounter(Defect):

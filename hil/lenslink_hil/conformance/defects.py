@@ -10,7 +10,7 @@ from lenslink_protocol.messages import Hello, Malformed
 from lenslink_protocol.params import HEADER_BYTES
 
 from .packets import Packet, Parser, parse
-from .wire import Tamper
+from .peer_wire import Tamper
 
 
 class Defect(Tamper):

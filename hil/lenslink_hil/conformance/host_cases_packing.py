@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lenslink.raw.packing import pack
+from lenslink.receive.unpacking import pack
 from lenslink_protocol.ids import ManifestKey, MessageType, PixelFormat
 from lenslink_protocol.manifest import encode_entry
 from lenslink_protocol.messages import Configure, Configured, FormatEntry, FrameStart

@@ -31,7 +31,7 @@ from lenslink_protocol.params import HELLO_RETRY_MS, MAX_MANIFEST, MAX_PAYLOAD
 
 from .cases import Failed, check
 from .packets import Packet, Parser
-from .wire import Wire
+from .peer_wire import Wire
 
 M = TypeVar("M", bound=AnyMessage)
 

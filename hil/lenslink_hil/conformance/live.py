@@ -25,8 +25,8 @@ from lenslink.transports.base import ClockedTransport, MultiLaneTransport, Trans
 from ..commands.socket_address import Listener
 from .cases import Failed
 from .module_peer import Outcome
+from .peer_wire import Gone
 from .run import ERROR, NOT_CLAIMED, PASSED, ModuleCase, Verdict, run_module_case, verdicts
-from .wire import Gone
 
 _BUFFER = 1 << 20
 _SEND_S = 5.0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from lenslink_protocol.framing import VERSION
-from lenslink_protocol.ids import ErrorCode, Fate, MessageType
+from lenslink_protocol.ids import ErrorCode, MessageType, Outcome
 from lenslink_protocol.messages import (
     Accepted,
     AnyMessage,
@@ -442,24 +442,24 @@ def unknown_requests(peer: HostPeer) -> None:
 
 
 @CASES.of("M-QUERY-1")
-def fates(peer: HostPeer) -> None:
+def outcomes(peer: HostPeer) -> None:
     """What became of requests: executed, refused, never sent; of this session and of the last."""
     peer.hello()
     done = peer.ask(Configure(STILL, 0, peer.smallest().id, 0, 0))
     peer.answer(done)
     refused = peer.ask(Configure(STILL, 0, 65000, 0, 0))
     peer.answer(refused)
-    wanted = {done: Fate.DONE, refused: Fate.NOT_DONE, refused + 1000: Fate.NOT_DONE}
-    _check_fates(peer, peer.nonce, wanted)
+    wanted = {done: Outcome.DONE, refused: Outcome.NOT_DONE, refused + 1000: Outcome.NOT_DONE}
+    _check_outcomes(peer, peer.nonce, wanted)
     fresh = HostPeer(peer.wire)
     fresh.hello()
-    _check_fates(fresh, peer.nonce, wanted)
-    _check_fates(fresh, peer.nonce ^ 0x5A5A5A5A, {done: Fate.UNKNOWN})
+    _check_outcomes(fresh, peer.nonce, wanted)
+    _check_outcomes(fresh, peer.nonce ^ 0x5A5A5A5A, {done: Outcome.UNKNOWN})
     fresh.close()
 
 
-def _check_fates(peer: HostPeer, session: int, wanted: dict[int, Fate]) -> None:
-    for request, fate in wanted.items():
+def _check_outcomes(peer: HostPeer, session: int, wanted: dict[int, Outcome]) -> None:
+    for request, outcome in wanted.items():
         answer = peer.call(Query(session, request), QueryReply)
-        said = f"fate {answer.fate} of request {request}, which is {fate.name}"
-        check(answer.fate == fate, said)
+        said = f"outcome {answer.outcome} of request {request}, which is {outcome.name}"
+        check(answer.outcome == outcome, said)

@@ -47,7 +47,7 @@ from lenslink_protocol.params import MAX_CONTROL
 
 from .cases import NotClaimed, check
 from .packets import Packet, Parser
-from .wire import Gone, Wire
+from .peer_wire import Gone, Wire
 
 WIDTH, HEIGHT, ROWS = 64, 48, 4
 TILE = 2 * WIDTH * ROWS

@@ -21,7 +21,7 @@ from .clauses import clauses
 from .host_cases import ALL as HOST_CASES
 from .host_peer import HostPeer
 from .module_peer import Outcome, Script
-from .wire import Gone, Wire
+from .peer_wire import Gone, Wire
 
 PASSED, FAILED, NOT_CLAIMED, ERROR = "passed", "failed", "not claimed", "error"
 

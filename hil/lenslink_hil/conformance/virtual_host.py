@@ -8,10 +8,10 @@ from collections.abc import Callable, Generator
 from typing import Self
 
 from lenslink.context import ClosesOnExit
-from lenslink.pool import Pool
-from lenslink.reassembly import Assembly, Reassembly, pixels
+from lenslink.receive.frame_pool import Pool
+from lenslink.receive.reassembly import Assembly, Reassembly, pixels
 from lenslink_protocol.crc import crc32
-from lenslink_protocol.ids import Capability, CloseReason, EndStatus, Reject
+from lenslink_protocol.ids import Capability, CloseReason, DiscardReason, EndStatus
 from lenslink_protocol.link import Link, Request
 from lenslink_protocol.manifest import Mode, parse_manifest
 from lenslink_protocol.messages import (
@@ -29,9 +29,9 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import MAX_MANIFEST
 
-from ..virtual import VirtualClock
+from ..virtual_time import VirtualClock
 from .module_peer import Outcome
-from .wire import Gone, Tamper
+from .peer_wire import Gone, Tamper
 
 _STILL = 1
 _TOY = 0x8000
@@ -52,10 +52,10 @@ class VirtualHost(ClosesOnExit):
 
     def __init__(self, tamper: Tamper | None = None, nonce: int | None = None) -> None:
         self.clock = VirtualClock()
-        self.rejects: Counter[Reject] = Counter()
+        self.discards: Counter[DiscardReason] = Counter()
         self.configurations: dict[int, Configured] = {}
         self.frames = self.reassembly()
-        self.link = Link(nonce or secrets.randbits(32), self.frames, self.rejects, 2)
+        self.link = Link(nonce or secrets.randbits(32), self.frames, self.discards, 2)
         self._tamper = tamper or Tamper()
         self._coming: deque[bytes] = deque()
         self._outcome: Outcome | None = None
@@ -64,7 +64,7 @@ class VirtualHost(ClosesOnExit):
     # --- what a broken one does otherwise -------------------------------------------------
 
     def reassembly(self) -> Reassembly:
-        return Reassembly(Pool(), self.rejects, self.configurations.get)
+        return Reassembly(Pool(), self.discards, self.configurations.get)
 
     def is_gone(self) -> bool:
         """Whether the module is."""
@@ -76,7 +76,7 @@ class VirtualHost(ClosesOnExit):
 
     def is_whole(self, frame: Assembly) -> bool:
         sound = frame.end is None or frame.end.status == EndStatus.OK
-        return frame.coverage.complete and sound
+        return frame.received_ranges.complete and sound
 
     def challenge(self) -> bytes:
         return secrets.token_bytes(16)

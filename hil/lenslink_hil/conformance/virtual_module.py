@@ -13,9 +13,9 @@ from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Cfa
 from lenslink_protocol.packings import packings, pixel_format
 
-from ..benches.board import configuration, load_board
-from ..virtual import InstantPorts, VirtualClock, feed_module
-from .wire import Tamper
+from ..benches.board_profile import configuration, load_board
+from ..virtual_time import InstantPorts, VirtualClock, feed_module
+from .peer_wire import Tamper
 
 WIDTH, HEIGHT = 64, 48
 _STEP_US = 1000

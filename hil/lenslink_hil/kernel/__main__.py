@@ -29,8 +29,8 @@ from typing import Any, Final
 from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError, RigError
 
-from . import bench, guest, image, initrd
-from .boards import Boards
+from . import guest, guest_boards, initrd, kernel_package
+from .host_boards import Boards
 
 SUITES: Final = ("conform", "e2e", "kernel")
 TRANSPORTS: Final = ("usb", "serial")
@@ -79,7 +79,7 @@ def main() -> int:
     return _FAILED if any(result["failed"] for result in results) else 0
 
 
-def prepare() -> tuple[image.Kernel, Path]:
+def prepare() -> tuple[kernel_package.Kernel, Path]:
     """A kernel and a busybox; RigError names in one line all that is missing."""
     missing = [package for name, package in _PACKAGES.items() if shutil.which(name) is None]
     if missing:
@@ -88,11 +88,11 @@ def prepare() -> tuple[image.Kernel, Path]:
         raise RigError("it needs Linux on x86-64: the guest runs the programs of this machine")
     busybox = initrd.find_busybox()
     assert busybox is not None
-    return image.find_kernel(Deadline(_KERNEL_S, "fetching the kernel")), busybox
+    return kernel_package.find_kernel(Deadline(_KERNEL_S, "fetching the kernel")), busybox
 
 
 def run_guests(
-    kernel: image.Kernel, busybox: Path, suites: Iterable[str], *, whole: bool = False
+    kernel: kernel_package.Kernel, busybox: Path, suites: Iterable[str], *, whole: bool = False
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Each suite's result, in order, and what went wrong with the guests."""
     seconds = _WHOLE_S if whole else _GUEST_S
@@ -119,7 +119,7 @@ def run_guests(
 
 
 def start(
-    kernel: image.Kernel,
+    kernel: kernel_package.Kernel,
     busybox: Path,
     transport: str,
     job: bytes,
@@ -132,8 +132,8 @@ def start(
     archive, out = folder / "initrd", folder / "out"
     archive.write_bytes(initrd.build(kernel, busybox, {"run": job}))
     out.mkdir()
-    ports = {bench.CONTROL_PORT: boards.control}
-    ports |= {bench.USBIP_PORT + slot: port for slot, port in enumerate(boards.ports)}
+    ports = {guest_boards.CONTROL_PORT: boards.control}
+    ports |= {guest_boards.USBIP_PORT + slot: port for slot, port in enumerate(boards.ports)}
     print(f"{transport}: a guest runs; {log.name} has what it prints", flush=True)
     running = guest.Guest(
         kernel,
@@ -188,7 +188,7 @@ def described(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def write(kernel: image.Kernel, lines: Iterable[str]) -> None:
+def write(kernel: kernel_package.Kernel, lines: Iterable[str]) -> None:
     """The file of results."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     git = ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]

@@ -12,7 +12,7 @@ from typing import Final
 from lenslink.deadline import Deadline
 from lenslink.errors import RigError, Timeout
 
-from .image import Kernel
+from .kernel_package import Kernel
 
 HOST: Final = "10.0.2.100"
 """The address at which the guest finds what the host offers: nothing else can be reached."""

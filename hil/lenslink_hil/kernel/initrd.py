@@ -10,7 +10,7 @@ from typing import Final
 
 from lenslink.errors import RigError
 
-from .image import Kernel
+from .kernel_package import Kernel
 
 _INIT: Final = Path(__file__).with_name("guest.sh")
 _FOLDER, _FILE, _PROGRAM = 0o040755, 0o100644, 0o100755

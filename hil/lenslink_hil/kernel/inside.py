@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from . import bench
-from .tally import read
+from . import guest_boards
+from .suite_results import read
 
 URLS: Final = {"usb": "usb:", "serial": "serial:/dev/ttyACM0"}
 _CONFORM_S: Final = 150.0
@@ -31,7 +31,7 @@ def run_tests(transport: str, *paths: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "tally"
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "lenslink_hil.kernel.plugin",
+            [sys.executable, "-m", "pytest", "-p", "lenslink_hil.kernel.guest_plugin",
              "--lens", URLS[transport], "--tally", str(path), f"--timeout={_TEST_S}",
              "-v", "-rfE", "--tb=short", "--durations=40",
                 "--color=no", "-p", "no:cacheprovider", *paths],
@@ -73,14 +73,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("suites", nargs="+")
     options = parser.parse_args()
-    os.environ[bench.VARIABLE] = "1"
+    os.environ[guest_boards.VARIABLE] = "1"
     with (options.out / "results.jsonl").open("a", encoding="utf-8", buffering=1) as results:
         for suite in options.suites:
             transport, _, name = suite.partition(":")
             began = time.monotonic()
             if name == "conform":
-                with contextlib.closing(bench.Slot(cdc=transport == "serial")) as slot:
-                    found = run_conformance(slot.plug(bench.SCENE))
+                with contextlib.closing(guest_boards.Slot(cdc=transport == "serial")) as slot:
+                    found = run_conformance(slot.plug(guest_boards.SCENE))
             else:
                 # Transfers of every length go through a vendor interface of their own.
                 more = ["--all"] if options.all else []

@@ -16,7 +16,7 @@ from lenslink.deadline import Deadline
 from lenslink.errors import RigError
 
 from ..usbip.client import Refused, import_device
-from ..usbip.numbers import Address
+from ..usbip.server_address import Address
 
 _VHCI: Final = Path("/sys/devices/platform/vhci_hcd.0")
 _DEVICES: Final = Path("/sys/bus/usb/devices")

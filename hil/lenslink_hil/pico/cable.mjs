@@ -1,7 +1,7 @@
-// The cable to the USB/IP server: records as lenslink_hil.usbip.bus has them, of a board whose bus
+// The cable to the USB/IP server: records as lenslink_hil.usbip.cable has them, of a board whose bus
 // is on its own side. Transfers come, and their ends go back.
 
-import { Transfer } from "./host.mjs";
+import { Transfer } from "./usb_host.mjs";
 
 const HEADER = 12;
 const DETACH = 2;

@@ -3,8 +3,8 @@
 
 import fs from "node:fs";
 
-import { Host, OK, Transfer } from "./host.mjs";
-import { report } from "./report.mjs";
+import { Host, OK, Transfer } from "./usb_host.mjs";
+import { report } from "./exit_report.mjs";
 
 const SLICE = 1_000_000; // ns, and how many of them between two looks at standard input
 const SLICES = 20;

@@ -11,10 +11,10 @@ import fs from "node:fs";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 
-import { Bus } from "./bus.mjs";
+import { Bus } from "./usb_bus.mjs";
 import { makeChip } from "./chip.mjs";
 import { runConsole } from "./console.mjs";
-import { serve } from "./served.mjs";
+import { serve } from "./emulator_commands.mjs";
 
 const options = JSON.parse(process.argv[2]);
 const library = await import(pathToFileURL(path.join(options.library, "dist/esm/index.js")).href);

@@ -18,15 +18,15 @@ from typing import Any, Final
 import lenslink
 from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError
-from lenslink.raw.atomic import publish
+from lenslink.image_files.atomic_file import publish
 
-from ..bench.link import Effort, measure
-from ..bench.machine import describe
-from ..bench.report import machine_lines, table
 from ..benches.pico import BoardClocked, PicoModule
+from ..benchmark.document import machine_lines, table
+from ..benchmark.link_rate import Effort, measure
+from ..benchmark.machine_info import describe
 from ..usbip.backend import UsbIpBackend
 from ..usbip.tty import Terminal
-from .image import Image, load_image
+from .micropython_image import Image, load_image
 
 _PATIENCE_S: Final = 120.0
 _WRONG: Final = 7

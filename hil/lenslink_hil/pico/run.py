@@ -22,7 +22,7 @@ from typing import Final
 
 from lenslink.errors import LensLinkError, RigError
 
-from .image import bootrom_path, load_image, with_files
+from .micropython_image import bootrom_path, load_image, with_files
 from .setup import find_library, find_node
 
 _RUN: Final = b"\r\x01exec(open('_run.py').read())\x04"

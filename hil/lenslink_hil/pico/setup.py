@@ -13,7 +13,7 @@ from typing import Final
 from lenslink.deadline import Deadline
 from lenslink.errors import RigError, StorageError, Timeout
 
-from .image import cache
+from .micropython_image import cache
 
 _OLDEST_NODE: Final = 18
 _PROBE_S: Final = 10.0

@@ -16,8 +16,8 @@ import sys
 
 from lenslink.errors import LensLinkError, RigError, UsageError
 
+from .plant_process import Server
 from .scene import Scene, SceneOptions, open_scene
-from .server import Server
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from .pins import DETECT_PIN, POWER_PINS, RING_A, RING_B, TEMPERATURE, VBUS, Kind, Record
+from .pin_records import DETECT_PIN, POWER_PINS, RING_A, RING_B, TEMPERATURE, VBUS, Kind, Record
 
 BOUNCE_US = 15_000
 """Spring contacts have settled this long after they first touch."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lenslink.errors import UsageError
 
-from .sensor import Mode
+from .sensor_model import Mode
 
 MIN_SIDE = 64
 MAX_WIDTH = 12288

@@ -7,7 +7,7 @@ With ``mask = 2**bits - 1``, pixel (y, x) and frame number f:
 ``bars``
     Eight bars, each ``width / 8`` wide, from the left: white, yellow, cyan, green, magenta, red,
     blue, black. A pixel is at the white level when its filter's colour is part of the bar's, else
-    at black (:func:`lenslink_hil.plant.sensor.levels`). The frame number changes nothing.
+    at black (:func:`lenslink_hil.plant.sensor_model.levels`). The frame number changes nothing.
 ``prbs``
     Pixels are numbered ``i = y * width + x``. Every run of ``2**bits`` of them (block
     ``n = i >> bits``) is a permutation of all code values, and every block another one, drawn by
@@ -31,8 +31,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lenslink.settings import Settings
+
 from .binning import Rows, bands
-from .sensor import levels
+from .sensor_model import levels
 
 # Left to right: red, green, blue on or off.
 BARS = ("RGB", "RG", "GB", "G", "RB", "R", "B", "")
@@ -66,7 +68,7 @@ class Pattern:
         return PATTERNS[self.name](self, width, frame_number, top, bottom)
 
     def bands(
-        self, width: int, height: int, frame_number: int, exposure_us: int, gain_milli: int
+        self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:
         """Yield a frame band by band."""
         for top, bottom in bands(width, height):

@@ -11,8 +11,10 @@ from typing import Protocol
 import numpy as np
 
 from lenslink.errors import MissingExtra, UsageError
+from lenslink.settings import Settings
 
 from .binning import Rows, bin2x2
+from .default_photo import ANCHOR, default_photo
 from .modes import (
     MAX_HEIGHT,
     MAX_WIDTH,
@@ -22,9 +24,8 @@ from .modes import (
     sized_modes,
 )
 from .patterns import PATTERNS, Pattern
-from .photo import ANCHOR, default_photo
 from .picture import TIFF_MAGIC, Picture, is_picture, load_picture
-from .sensor import Sensor, module_sensor
+from .sensor_model import Sensor, module_sensor
 from .unprocess import PictureSource
 
 PHOTO_SCENE = "photo"
@@ -90,7 +91,7 @@ class Source(Protocol):
     """What frames are made from: a picture, a pattern or a RAW file."""
 
     def bands(
-        self, width: int, height: int, frame_number: int, exposure_us: int, gain_milli: int
+        self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:
         """Yield an unbinned frame band by band, as :func:`.binning.bands` cuts it."""
 
@@ -106,32 +107,22 @@ class Scene:
         self.note = note
         self._source = source
 
-    def bands(
-        self, mode_id: int, frame_number: int, exposure_us: int, gain_milli: int, focus_mdpt: int
-    ) -> Iterator[Rows]:
+    def bands(self, mode_id: int, frame_number: int, settings: Settings) -> Iterator[Rows]:
         """Yield a frame band by band, each of shape (any even height, W), C-contiguous.
 
-        :param exposure_us: 10,000 at ``gain_milli`` 1000 gives a picture as it is.
-        :param focus_mdpt: where the lens stands, in milli-dioptres; scenes are flat and in focus
-            everywhere until the plant has optics.
+        :param settings: 10,000 us at a gain of 1000 gives a picture as it is, and so does None.
+            Focus changes nothing: scenes are flat and in focus until the plant has optics.
         :raises KeyError: at once, for a mode the sensor does not have.
         """
         mode = self.sensor.mode(mode_id)
         if mode.binning == 1:
-            return self._source.bands(
-                mode.width, mode.height, frame_number, exposure_us, gain_milli
-            )
-        full = self._source.bands(
-            self.sensor.width, self.sensor.height, frame_number, exposure_us, gain_milli
-        )
+            return self._source.bands(mode.width, mode.height, frame_number, settings)
+        full = self._source.bands(self.sensor.width, self.sensor.height, frame_number, settings)
         return (binned for binned in map(bin2x2, full) if len(binned))
 
-    def rows(
-        self, mode_id: int, frame_number: int, exposure_us: int, gain_milli: int, focus_mdpt: int
-    ) -> Rows:
+    def rows(self, mode_id: int, frame_number: int, settings: Settings) -> Rows:
         """Give a whole frame, shape (H, W) of the mode, C-contiguous; see :meth:`bands`."""
-        parts = self.bands(mode_id, frame_number, exposure_us, gain_milli, focus_mdpt)
-        return np.concatenate(list(parts))
+        return np.concatenate(list(self.bands(mode_id, frame_number, settings)))
 
 
 def open_scene(options: SceneOptions) -> Scene:
@@ -196,14 +187,14 @@ def _file_scene(options: SceneOptions, name: str, seed: int) -> Scene:
     if not tiff and is_picture(path):
         return _picture_scene(options, path, seed)
     # Only now: rawpy and tifffile double the time to start.
-    rawfile = importlib.import_module(f"{__package__}.rawfile")
-    if tiff and not rawfile.is_raw(path):
+    raw_file = importlib.import_module(f"{__package__}.raw_file")
+    if tiff and not raw_file.is_raw(path):
         return _picture_scene(options, path, seed)
     sensor: Sensor
-    sensor, pixels = rawfile.load_raw(path)
+    sensor, pixels = raw_file.load_raw(path)
     _agree(options, sensor, name)
     sensor = replace(sensor, modes=choose_mode(sensor.modes, options.mode))
-    return Scene(sensor, rawfile.RawSource(pixels))
+    return Scene(sensor, raw_file.RawSource(pixels))
 
 
 def _agree(options: SceneOptions, sensor: Sensor, name: str) -> None:

@@ -23,9 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lenslink.settings import Settings
+
 from .binning import Rows, bands
 from .picture import Picture
-from .sensor import Pair, Sensor
+from .sensor_model import Pair, Sensor
 
 Floats = NDArray[np.float32]
 
@@ -61,10 +63,12 @@ class PictureSource:
         self._clean: dict[tuple[int, int, int], Floats] = {}
 
     def bands(
-        self, width: int, height: int, frame_number: int, exposure_us: int, gain_milli: int
+        self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:
-        """Yield a frame band by band; settings as :meth:`.scene.Scene.rows` has them."""
+        """Yield a frame band by band; settings as :meth:`.scene.Scene.bands` has them."""
         sensor = self._sensor
+        exposure_us = settings.exposure_us or NOMINAL_EXPOSURE_US
+        gain_milli = settings.gain_milli or NOMINAL_GAIN_MILLI
         profile = noise_profile(sensor, gain_milli)
         span = sensor.white - sum(sensor.black) / 4
         light = exposure_us / NOMINAL_EXPOSURE_US * (gain_milli / NOMINAL_GAIN_MILLI)

@@ -20,7 +20,7 @@ import usb.core
 
 from . import client
 from .descriptors import CONFIGURATION_BYTES, IN_FLAG, Descriptors, Malformed, parse
-from .numbers import Address
+from .server_address import Address
 
 _CONTROL_MS: Final = 5000
 _FOREVER_S: Final = 3600.0

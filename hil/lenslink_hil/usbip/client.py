@@ -17,7 +17,7 @@ from typing import Any, Final
 from construct import ConstructError
 
 from . import protocol
-from .numbers import Address
+from .server_address import Address
 
 _UNLINK_S: Final = 1.0
 _CLOSE_S: Final = 1.0

@@ -17,7 +17,7 @@ from typing import Final
 from lenslink.deadline import Deadline
 from lenslink.errors import RigError
 
-from .numbers import Address
+from .server_address import Address
 
 _END_S: Final = 2.0
 

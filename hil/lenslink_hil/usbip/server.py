@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
-from . import bus, protocol
-from .board import Board, Urb
+from . import cable, protocol
 from .descriptors import IN_FLAG, Malformed
-from .hosted import HostedBoard
+from .device import Board, Urb
+from .remote_device import HostedBoard
 
 BUS: Final = 1
 _FIRST_WORDS_S = 5.0
@@ -130,9 +130,9 @@ class Server:
 
     async def _serve_board(self, port: Port, reader: asyncio.StreamReader) -> None:
         while True:
-            header = await reader.readexactly(bus.HEADER_BYTES)
-            kind, endpoint, generation, value, _, length = bus.FAST_HEADER.unpack(header)
-            if kind == bus.Kind.HOSTED and isinstance(port.board, Board):
+            header = await reader.readexactly(cable.HEADER_BYTES)
+            kind, endpoint, generation, value, _, length = cable.FAST_HEADER.unpack(header)
+            if kind == cable.Kind.HOSTED and isinstance(port.board, Board):
                 port.board = HostedBoard(port.board.send)
             if length > port.board.max_payload:
                 raise Malformed(f"a record of {length} bytes")
@@ -277,7 +277,7 @@ class _Client:
         data = None
         if direction == protocol.OUT:
             data = await reader.readexactly(length)
-        if ep == 0 and length > bus.MAX_PAYLOAD - len(setup):
+        if ep == 0 and length > cable.MAX_PAYLOAD - len(setup):
             raise _Refused
         self._pending[seqnum] = length
         self._queued = queued

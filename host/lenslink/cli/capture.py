@@ -11,11 +11,11 @@ import click
 
 from lenslink.errors import ProtocolError, UsageError
 
-from .frames import Shot, frame_json, shot_options
+from .frame_report import Shot, frame_json, shot_options
 from .opening import opened, url_argument
 from .options import CommonOptions, common_options, pass_common
 from .screen import Screen, emit_json
-from .values import show_bytes, show_rejects
+from .values import show_bytes, show_discards
 
 if TYPE_CHECKING:
     from lenslink import Device, Frame
@@ -46,11 +46,7 @@ def capture(
     url: str | None,
     *,
     outputs: tuple[Path, ...],
-    mode: str | None,
-    exposure_us: int | None,
-    gain_milli: int | None,
-    focus_mdpt: int | None,
-    packing: str | None,
+    shot: Shot,
     force: bool,
     allow_incomplete: bool,
     as_json: bool,
@@ -67,10 +63,9 @@ def capture(
       lenslink capture sim: -o photo.dng -o photo.png --exposure 1/60 --gain 2 --force
       lenslink capture 'sim:?scene=ramp&bits=14' -o ramp.npy --json
     """
-    from lenslink.raw.files import check_output, save
+    from lenslink.image_files.save import check_output, save
 
     screen = Screen(common)
-    shot = Shot(mode, exposure_us, gain_milli, focus_mdpt, packing)
     paths = outputs or (Path(f"lenslink-{datetime.now():%Y%m%d-%H%M%S}.dng"),)
     for index, path in enumerate(paths):
         check_output(path, force)
@@ -79,7 +74,7 @@ def capture(
     with opened(url, common, screen) as device, screen.progress() as progress:
         progress.show("capturing ...")
         began = time.monotonic()
-        with device.capture(mode, **shot.arguments()) as frame:
+        with device.capture(settings=shot.settings, options=shot.options) as frame:
             seconds = time.monotonic() - began
             _check_complete(frame, device, allow_incomplete, screen)
             shot.show_adjusted(frame, screen)
@@ -96,13 +91,12 @@ def capture(
 
 
 def _check_complete(frame: Frame, device: Device, allowed: bool, screen: Screen) -> None:
-    if frame.coverage == 1 and frame.status.value == "complete":
+    if frame.received_fraction == 1 and frame.status.value == "complete":
         return
     # Rounded down: a frame that lacks a pixel never arrived to 100 %.
-    percent = int(frame.coverage * 1000) / 10
-    said = (
-        f"the frame is incomplete: {percent} % of it arrived ({show_rejects(device.stats.rejects)})"
-    )
+    percent = int(frame.received_fraction * 1000) / 10
+    counted = show_discards(device.stats.discards)
+    said = f"the frame is incomplete: {percent} % of it arrived ({counted})"
     if not allowed:
         raise ProtocolError(f"{said}; --allow-incomplete writes it all the same")
     screen.say(f"lenslink: warning: {said}")
@@ -122,12 +116,12 @@ class _Summary:
     def as_json(self) -> dict[str, object]:
         stats = self._device.stats
         return {
-            "schema": "lenslink.capture/1",
+            "schema": "lenslink.capture/2",
             "url": self._device.url,
             "serial": self._device.identity.serial,
             "frame": self._frame,
             "files": [{"path": str(path), "bytes": size} for path, size in self._written],
-            "rejects": dict(stats.rejects),
+            "discards": dict(stats.discards),
             "first_tile_ms": stats.first_tile_ms,
             "bytes": stats.bytes,
             "seconds": self._seconds,
@@ -141,6 +135,6 @@ class _Summary:
         return [
             f"frame {frame['number']}: {frame['width']} x {frame['height']}, {frame['bits']} bit "
             f"{frame['cfa']}, {frame['status']}: {show_bytes(stats.bytes)} in "
-            f"{self._seconds:.2f} s ({show_bytes(rate)}/s){began}, {show_rejects(stats.rejects)}",
+            f"{self._seconds:.2f} s ({show_bytes(rate)}/s){began}, {show_discards(stats.discards)}",
             *(f"wrote {path} ({show_bytes(size)})" for path, size in self._written),
         ]

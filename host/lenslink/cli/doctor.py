@@ -147,8 +147,8 @@ def _rings() -> Check:
     """Rings of frames, less what writers that died have left."""
     name = "rings of frames"
     try:
-        from lenslink.isp import sync
-        from lenslink.isp.segment import clean, folder
+        from lenslink.frame_ring import sync
+        from lenslink.frame_ring.segment import clean, folder
 
         sync.fence()
         removed, where = len(clean()), folder()

@@ -15,7 +15,7 @@ from .options import CommonOptions
 from .screen import Screen
 
 if TYPE_CHECKING:
-    from lenslink import Device, Ring
+    from lenslink import Device, FrameRing
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ def url_argument(function: F) -> F:
 
 @contextmanager
 def opened(
-    url: str | None, common: CommonOptions, screen: Screen, ring: Ring | None = None
+    url: str | None, common: CommonOptions, screen: Screen, ring: FrameRing | None = None
 ) -> Iterator[Device]:
     """The module at *url*, closed at the end, with what it has to say on *screen*."""
     with lenslink.open(url, timeout=common.timeout, ring=ring) as device:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from lenslink.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
-    from lenslink import Frame, Ring
+    from lenslink import Frame, FrameRing
 
 RING = "ring:"
 
@@ -25,7 +25,7 @@ class Closed(Exception):
 class Sink(Protocol):
     """Takes frames one after the other."""
 
-    ring: Ring | None
+    ring: FrameRing | None
     """What they are received into, where others read them."""
 
     def write(self, frame: Frame, left_justify: bool) -> None:
@@ -49,9 +49,9 @@ def open_sink(target: str | None, force: bool) -> Iterator[Sink]:
     elif target == "-":
         yield _Stdout()
     elif target.startswith(RING):
-        from lenslink import Ring
+        from lenslink import FrameRing
 
-        with Ring(target.removeprefix(RING)) as ring:
+        with FrameRing(target.removeprefix(RING)) as ring:
             yield _Nowhere(ring)
     else:
         path = Path(target)
@@ -60,7 +60,7 @@ def open_sink(target: str | None, force: bool) -> Iterator[Sink]:
                 f"{target}: a stream is written as '-' (stdout), to ring:NAME or to a file *.raw"
             )
         # Loads numpy, which --help has no use for.
-        from lenslink.raw.atomic import exists_error, publish
+        from lenslink.image_files.atomic_file import exists_error, publish
 
         if path.is_dir():
             raise StorageError(f"cannot write {target}: it is a folder")
@@ -73,7 +73,7 @@ def open_sink(target: str | None, force: bool) -> Iterator[Sink]:
 class _Nowhere:
     """What becomes of frames is the ring's business, where there is one."""
 
-    def __init__(self, ring: Ring | None = None) -> None:
+    def __init__(self, ring: FrameRing | None = None) -> None:
         self.ring = ring
 
     def write(self, frame: Frame, left_justify: bool) -> None:
@@ -81,7 +81,7 @@ class _Nowhere:
 
 
 class _File:
-    ring: Ring | None = None
+    ring: FrameRing | None = None
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -98,7 +98,7 @@ class _File:
 
 
 class _Stdout:
-    ring: Ring | None = None
+    ring: FrameRing | None = None
 
     def __init__(self) -> None:
         if sys.stdout.isatty():

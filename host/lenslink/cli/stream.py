@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -11,12 +12,12 @@ import click
 from lenslink.errors import LensLinkError, UsageError
 from lenslink_protocol.params import MAX_PAYLOAD
 
-from .frames import Shot, frame_json, shot_options
+from .frame_counts import Ended, Tally
+from .frame_report import Shot, frame_json, shot_options
 from .opening import opened, show_logs, url_argument
 from .options import CommonOptions, Seconds, common_options, pass_common
 from .screen import Screen, emit_json
 from .sink import RING, Closed, Sink, open_sink
-from .tally import Ended, Tally
 
 if TYPE_CHECKING:
     from lenslink import Device, Frame
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     "--output",
     metavar="-|FILE.raw|ring:NAME",
     help="Write uint16 little-endian pixels to stdout ('-') or to a file, or receive into a ring "
-    "of frames in shared memory, which 'lenslink isp NAME' and others read.",
+    "of frames in shared memory, which 'lenslink ring NAME' and others read.",
 )
 @click.option(
     "-n", "--frames", "limit", type=click.IntRange(min=1), metavar="N", help="End after N frames."
@@ -60,11 +61,7 @@ def stream(
     limit: int | None,
     duration: float | None,
     scale16: bool,
-    mode: str | None,
-    exposure_us: int | None,
-    gain_milli: int | None,
-    focus_mdpt: int | None,
-    packing: str | None,
+    shot: Shot,
     tile_bytes: int | None,
     force: bool,
     as_json: bool,
@@ -83,7 +80,7 @@ def stream(
       lenslink stream sim: -o preview.raw --duration 10
       lenslink stream sim: --scale16 -o - | ffmpeg -f rawvideo \\
           -pixel_format bayer_rggb16le -video_size 1280x960 -i - preview.mp4
-      lenslink stream sim: -o ring:cam & lenslink isp cam
+      lenslink stream sim: -o ring:cam & lenslink ring cam
     """
     to_ring = output is not None and output.startswith(RING)
     if to_ring and scale16:
@@ -91,7 +88,6 @@ def stream(
     if as_json and output == "-":
         raise UsageError("--json and '-o -' both want stdout")
     screen = Screen(common)
-    shot = Shot(mode, exposure_us, gain_milli, focus_mdpt, packing)
     open_ended = limit is None and duration is None
     tally = Tally()
     stopped: KeyboardInterrupt | LensLinkError | None = None
@@ -134,13 +130,14 @@ def stream(
 
 
 def _frames(device: Device, shot: Shot, tile_bytes: int | None) -> Generator[Frame, None, None]:
-    return device.stream(shot.mode, tile_bytes=tile_bytes or 0, **shot.arguments())
+    options = replace(shot.options, tile_bytes=tile_bytes)
+    return device.stream(settings=shot.settings, options=options)
 
 
 def _hand_on(frame: Frame, sink: Sink, scale16: bool, as_json: bool) -> None:
     if as_json:
         try:
-            emit_json({"schema": "lenslink.stream.frame/1", **frame_json(frame)})
+            emit_json({"schema": "lenslink.stream.frame/2", **frame_json(frame)})
         except BrokenPipeError:
             raise Closed from None
     sink.write(frame, scale16)
@@ -162,7 +159,7 @@ def _hint(frame: Frame, output: str | None, scale16: bool, screen: Screen) -> No
 
 def _report(tally: Tally, output: str | None, as_json: bool, screen: Screen) -> None:
     if as_json:
-        emit_json({"schema": "lenslink.stream.summary/1", **tally.as_json()})
+        emit_json({"schema": "lenslink.stream.summary/2", **tally.as_json()})
     else:
         screen.say(tally.summary())
     if output is not None and output != "-" and not output.startswith(RING):

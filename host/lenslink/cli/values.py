@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from lenslink.settings import LIMITS
+
 _NUMBER = r"(?P<number>\d+(?:\.\d*)?|\.\d+)"
 _EXPOSURE = re.compile(_NUMBER + r"(?:/(?P<over>\d+(?:\.\d*)?))?\s*(?P<unit>us|µs|μs|ms|s)?")
 _FOCUS = re.compile(_NUMBER + r"\s*(?P<unit>cm|m|d|dpt)?", re.IGNORECASE)
 _US = {"us": 1, "µs": 1, "μs": 1, "ms": 1000, "s": 1_000_000}
-_MAX_EXPOSURE_US = 3600 * 1_000_000
-_MAX_GAIN_MILLI = 1_000_000
-_MAX_FOCUS_MDPT = 100_000
 
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Exposure(_Quantity):
         value = Decimal(match["number"]) * _US[unit]
         if match["over"]:
             value /= Decimal(match["over"])
-        return _bounded(value, 1, _MAX_EXPOSURE_US)
+        return _bounded(value, "exposure_us")
 
 
 class Gain(_Quantity):
@@ -70,7 +69,7 @@ class Gain(_Quantity):
     hint = "a gain of 0.001 to 1000, where 1 is unity"
 
     def parse(self, text: str) -> int:
-        return _bounded(Decimal(text.lower().removesuffix("x")) * 1000, 1, _MAX_GAIN_MILLI)
+        return _bounded(Decimal(text.lower().removesuffix("x")) * 1000, "gain_milli")
 
 
 class Focus(_Quantity):
@@ -89,10 +88,12 @@ class Focus(_Quantity):
         unit = (match["unit"] or "d").lower()
         if unit in ("m", "cm"):
             value = (1 if unit == "m" else 100) / value
-        return _bounded(value * 1000, 0, _MAX_FOCUS_MDPT)
+        return _bounded(value * 1000, "focus_mdpt")
 
 
-def _bounded(value: Decimal, least: int, most: int) -> int:
+def _bounded(value: Decimal, name: str) -> int:
+    """Return *value* rounded, as the setting called *name* takes it."""
+    least, most = LIMITS[name]
     if not value.is_finite():
         raise ValueError(value)
     whole = int(value.to_integral_value())
@@ -124,7 +125,7 @@ def show_bytes(count: float) -> str:
     return f"{count:g} bytes"
 
 
-def show_rejects(rejects: Mapping[str, int]) -> str:
-    """``no rejects``, or ``rejects: 2 payload_crc, 1 noise``."""
-    counted = [f"{count} {cause}" for cause, count in rejects.items() if count]
-    return f"rejects: {', '.join(counted)}" if counted else "no rejects"
+def show_discards(discards: Mapping[str, int]) -> str:
+    """``no discards``, or ``discards: 2 payload_crc, 1 noise``."""
+    counted = [f"{count} {cause}" for cause, count in discards.items() if count]
+    return f"discards: {', '.join(counted)}" if counted else "no discards"

@@ -11,7 +11,7 @@ from ..url import Url
 
 if TYPE_CHECKING:
     # It brings numpy, which no command needs for its help.
-    from ..pool import Pool
+    from ..receive.frame_pool import Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class FillingTransport(Transport, Protocol):
 
 
 @runtime_checkable
-class PlacingTransport(Transport, Protocol):
+class DirectPlacementTransport(Transport, Protocol):
     """A transport whose module may write pixels to where the frame is put together."""
 
     def frame_pool(self) -> Pool | None:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from lenslink_protocol.params import HEADER_BYTES
 
-from .ring import RingError, RingReader
+from .byte_ring import FrameRingError, FrameRingReader
 
 _STEP = 64
 _HEAD = struct.Struct("=IIQ")
@@ -64,16 +64,16 @@ class Slots(Protocol):
     memory: NDArray[np.uint8]
 
     def taken(self, slot: int, frame: int) -> None:
-        """The module fills that slot; :exc:`RingError` if it was not granted."""
+        """The module fills that slot; :exc:`FrameRingError` if it was not granted."""
 
     def returned(self, slot: int) -> None:
-        """The module has finished with it; :exc:`RingError` if it did not have it."""
+        """The module has finished with it; :exc:`FrameRingError` if it did not have it."""
 
 
 class RecordReader:
-    """Reads the link's bytes out of *ring*; it raises :exc:`RingError` over nonsense."""
+    """Reads the link's bytes out of *ring*; it raises :exc:`FrameRingError` over nonsense."""
 
-    def __init__(self, ring: RingReader, slots: Slots) -> None:
+    def __init__(self, ring: FrameRingReader, slots: Slots) -> None:
         self._ring = ring
         self._slots = slots
         self._pixels = slots.memory.data
@@ -202,7 +202,7 @@ class RecordReader:
             self._left = length
         elif kind == Record.PLACED:
             if place + length > self._slots.memory.size:
-                raise RingError(f"{length} bytes at {place} of the frames' memory")
+                raise FrameRingError(f"{length} bytes at {place} of the frames' memory")
             self._left = HEADER_BYTES
             self._payload = length, place
         elif kind == Record.TAKEN:
@@ -210,7 +210,7 @@ class RecordReader:
         elif kind == Record.RETURNED:
             self._slots.returned(length)
         else:
-            raise RingError(f"a record of kind {kind}")
+            raise FrameRingError(f"a record of kind {kind}")
         self._padding = len(padding(self._left))
 
 

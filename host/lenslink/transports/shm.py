@@ -38,9 +38,9 @@ from ..deadline import Deadline
 from ..errors import Disconnected, LensLinkError, NotFound, ProtocolError, Timeout, UsageError
 from ..url import Url
 from .base import DeviceInfo
-from .placed import MAX_SLOTS, SLOTS, FrameSlots, PlacedPool
+from .byte_ring import LINE_BYTES, FrameRingError, FrameRingReader, RingWriter
+from .direct_placement import MAX_SLOTS, SLOTS, DirectPlacementPool, FrameSlots
 from .records import HEAD_BYTES, Record, RecordReader, encode, padding
-from .ring import LINE_BYTES, RingError, RingReader, RingWriter
 from .socket import registered
 
 _GREETING = struct.Struct("<8sII")
@@ -92,13 +92,13 @@ class ShmEnd:
         lines = [whole[n * _LINE_STEP : n * _LINE_STEP + LINE_BYTES] for n in range(4)]
         rings = whole[_PAGE : _PAGE + up], whole[_PAGE + up : _PAGE + up + down]
         if is_host:
-            self.incoming = RingReader(rings[0], lines[1], lines[0])
+            self.incoming = FrameRingReader(rings[0], lines[1], lines[0])
             self.outgoing = RingWriter(rings[1], lines[2], lines[3])
         else:
-            self.incoming = RingReader(rings[1], lines[3], lines[2])
+            self.incoming = FrameRingReader(rings[1], lines[3], lines[2])
             self.outgoing = RingWriter(rings[0], lines[0], lines[1])
-        self._pool: PlacedPool | None = None
-        self._placing: PlacedPool | None = None
+        self._pool: DirectPlacementPool | None = None
+        self._placing: DirectPlacementPool | None = None
         self._records: RecordReader | None = None
         self.slots: FrameSlots | None = None
         """Of the module's end, where it has memory for frames."""
@@ -107,7 +107,7 @@ class ShmEnd:
             words = whole[_GRANTS_AT : _GRANTS_AT + 8 * slots].cast("Q")
             self._held = [words, *self._held, frames]
             if is_host:
-                self._pool = PlacedPool(np.frombuffer(frames, np.uint8), slots, words)
+                self._pool = DirectPlacementPool(np.frombuffer(frames, np.uint8), slots, words)
                 self._records = RecordReader(self.incoming, self._pool)
             else:
                 self.slots = FrameSlots(memoryview(frames), slots, words, self._put)
@@ -130,7 +130,7 @@ class ShmEnd:
             while not (count := self._read_into(buffers)):
                 if not self._wait_for_bytes(end):
                     break
-        except RingError as error:
+        except FrameRingError as error:
             raise self._broken(error) from None
         return count
 
@@ -147,7 +147,7 @@ class ShmEnd:
                 rest = end - time.monotonic()
                 if rest <= 0 or not self._sleep(rest):
                     break
-        except RingError as error:
+        except FrameRingError as error:
             raise self._broken(error) from None
 
     def _read_into(self, buffers: Sequence[memoryview]) -> int:
@@ -162,7 +162,7 @@ class ShmEnd:
             self.ring()
         return count
 
-    def frame_pool(self) -> PlacedPool | None:
+    def frame_pool(self) -> DirectPlacementPool | None:
         """Memory for frames that the module writes to itself: it may, once the host listens."""
         self._placing = self._pool
         return self._pool
@@ -199,7 +199,7 @@ class ShmEnd:
                 rest_s = deadline.remaining()
                 if not self._sleep(rest_s) or not rest_s:
                     raise Timeout(f"the {self._peer} took no bytes for {deadline.seconds:g} s")
-        except RingError as error:
+        except FrameRingError as error:
             raise self._broken(error) from None
 
     def ring(self) -> None:
@@ -264,7 +264,7 @@ class ShmEnd:
         self.close()
         return Disconnected(self._gone)
 
-    def _broken(self, error: RingError) -> ProtocolError:
+    def _broken(self, error: FrameRingError) -> ProtocolError:
         self._gone = f"the {self._peer} has broken the shared memory: {error}"
         self.close()
         return ProtocolError(self._gone)

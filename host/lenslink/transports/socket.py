@@ -129,7 +129,7 @@ def _connect(
         raise UsageError(f"{url.scheme}: lanes={lanes} is not 1 to {MAX_LANES}")
     if lanes == 1:
         return SocketTransport(_connection(family, address, url, deadline))
-    from .lanes import LaneSockets
+    from .socket_lanes import LaneSockets
 
     with contextlib.ExitStack() as abort:
         connections = []

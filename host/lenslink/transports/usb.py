@@ -34,7 +34,7 @@ from ..errors import (
 from ..lock import is_locked
 from ..url import Url
 from .base import DeviceInfo
-from .usblanes import UsbTransport
+from .usb_lanes import UsbTransport
 
 T = TypeVar("T", bound=UsbTransport)
 

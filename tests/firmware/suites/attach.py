@@ -1,6 +1,6 @@
 """What a module remembers of earlier sessions, and how it says that it is about to go."""
 
-from lab import world
+from helpers import module_world
 
 from lensfw import contacts, wire
 
@@ -14,52 +14,52 @@ KEEP = (0, 0, -1)
 
 
 def host(camera, time, nonce):
-    peer = world.Peer(camera, time, nonce)
+    peer = module_world.Peer(camera, time, nonce)
     peer.hello()
     peer.grant()
     return peer
 
 
-def fate(peer, nonce, request):
-    return world.only(peer.send(wire.T_QUERY, 99, (nonce, request)), wire.T_QUERY_REPLY)[0]
+def outcome(peer, nonce, request):
+    return module_world.only(peer.send(wire.T_QUERY, 99, (nonce, request)), wire.T_QUERY_REPLY)[0]
 
 
 def test_what_became_of_the_requests_of_this_session():
-    camera, _, time = world.camera()
+    camera, _, time = module_world.camera()
     peer = host(camera, time, FIRST)
     peer.send(wire.T_CONFIGURE, 5, CONFIGURE)
     peer.send(wire.T_CONFIGURE, 6, (9, 0, 1, 0, 0))
-    assert fate(peer, FIRST, 5) == wire.FATE_DONE
-    assert fate(peer, FIRST, 6) == wire.FATE_NOT_DONE, "refused"
-    assert fate(peer, FIRST, 7) == wire.FATE_NOT_DONE, "never came"
-    assert fate(peer, FIRST, 4) == wire.FATE_UNKNOWN
+    assert outcome(peer, FIRST, 5) == wire.OUTCOME_DONE
+    assert outcome(peer, FIRST, 6) == wire.OUTCOME_NOT_DONE, "refused"
+    assert outcome(peer, FIRST, 7) == wire.OUTCOME_NOT_DONE, "never came"
+    assert outcome(peer, FIRST, 4) == wire.OUTCOME_UNKNOWN
     # A query is no request: it takes no place among the answers, nor an id.
     for _ in range(10):
-        assert fate(peer, FIRST, 5) == wire.FATE_DONE
-    assert world.kinds(peer.send(wire.T_CONFIGURE, 7, CONFIGURE)) == [wire.T_CONFIGURED]
+        assert outcome(peer, FIRST, 5) == wire.OUTCOME_DONE
+    assert module_world.kinds(peer.send(wire.T_CONFIGURE, 7, CONFIGURE)) == [wire.T_CONFIGURED]
 
 
 def test_two_earlier_sessions_are_remembered():
-    camera, _, time = world.camera()
+    camera, _, time = module_world.camera()
     for number, nonce in enumerate((FIRST, SECOND, THIRD)):
         peer = host(camera, time, nonce)
         peer.send(wire.T_CONFIGURE, 10 + number, CONFIGURE)
     peer = host(camera, time, FOURTH)
-    assert fate(peer, FIRST, 10) == wire.FATE_UNKNOWN
-    assert fate(peer, SECOND, 11) == wire.FATE_DONE
-    assert fate(peer, SECOND, 12) == wire.FATE_NOT_DONE
-    assert fate(peer, THIRD, 12) == wire.FATE_DONE
+    assert outcome(peer, FIRST, 10) == wire.OUTCOME_UNKNOWN
+    assert outcome(peer, SECOND, 11) == wire.OUTCOME_DONE
+    assert outcome(peer, SECOND, 12) == wire.OUTCOME_NOT_DONE
+    assert outcome(peer, THIRD, 12) == wire.OUTCOME_DONE
 
 
 def test_a_capture_counts_once_it_has_begun():
-    camera, ports, time = world.camera()
+    camera, ports, time = module_world.camera()
     peer = host(camera, time, FIRST)
     peer.send(wire.T_CONFIGURE, 2, CONFIGURE)
     # The lens has a long way to go first.
     peer.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, 3300))
-    assert fate(peer, FIRST, 3) == wire.FATE_DONE, "accepted, and the session goes on"
+    assert outcome(peer, FIRST, 3) == wire.OUTCOME_DONE, "accepted, and the session goes on"
     peer = host(camera, time, SECOND)
-    assert fate(peer, FIRST, 3) == wire.FATE_NOT_DONE
+    assert outcome(peer, FIRST, 3) == wire.OUTCOME_NOT_DONE
     time.us += 1000000
     camera.step()
     assert not [call for call in ports.calls if call[0] == "rows_request"]
@@ -68,33 +68,33 @@ def test_a_capture_counts_once_it_has_begun():
     peer.send(wire.T_CAPTURE, 3, (0, 0, 1) + KEEP)
     peer.turn()
     peer = host(camera, time, THIRD)
-    assert fate(peer, SECOND, 3) == wire.FATE_DONE
+    assert outcome(peer, SECOND, 3) == wire.OUTCOME_DONE
 
 
 def test_a_query_too_short_is_no_harm():
-    camera, _, time = world.camera()
+    camera, _, time = module_world.camera()
     peer = host(camera, time, FIRST)
     assert peer.send(wire.T_QUERY, 2, payload=b"\x02\x00") == []
-    assert camera.link.receiver.rejects["malformed"] == 1
-    assert fate(peer, FIRST, 1) == wire.FATE_DONE
+    assert camera.link.receiver.discards["malformed"] == 1
+    assert outcome(peer, FIRST, 1) == wire.OUTCOME_DONE
 
 
 def test_the_release_button_is_told_at_once_and_once():
-    camera, ports, time = world.camera()
+    camera, ports, time = module_world.camera()
     peer = host(camera, time, FIRST)
     for level in (1, 0, 1, 0):
         ports.events.append((ports.CONTACT, contacts.RELEASE_PIN, level))
         time.us += 2000
     said = peer.turn()
-    assert world.only(said, wire.T_NOTICE) == (wire.NOTICE_RELEASE, 0, 0)
+    assert module_world.only(said, wire.T_NOTICE) == (wire.NOTICE_RELEASE, 0, 0)
     assert camera.contacts.state == contacts.ATTACHED
     time.us += contacts.RELEASE_US
     ports.events.append((ports.CONTACT, contacts.RELEASE_PIN, 1))
-    assert world.kinds(peer.turn()) == [wire.T_NOTICE]
+    assert module_world.kinds(peer.turn()) == [wire.T_NOTICE]
 
 
 def test_the_release_button_without_a_host():
-    camera, ports, time = world.camera()
+    camera, ports, time = module_world.camera()
     ports.events.append((ports.CONTACT, contacts.RELEASE_PIN, 1))
     camera.step()
-    assert world.Peer(camera, time).collect() == []
+    assert module_world.Peer(camera, time).collect() == []

@@ -1,6 +1,6 @@
 """The link on the endpoint of the built-in CDC, beside the driver that has it."""
 
-from lab.usbrig import ARM, CONTROL, DONE, HALT, OPEN, RESET, Stand
+from helpers.usb_harness import ARM, CONTROL, DONE, HALT, OPEN, RESET, Stand
 
 from lensfw.transports.cdc import CdcTransport
 

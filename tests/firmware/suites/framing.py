@@ -3,7 +3,7 @@
 import binascii
 import struct
 
-from lab import world
+from helpers import module_world
 
 from lensfw import framing, wire
 from lensfw.outbox import Item
@@ -12,15 +12,15 @@ NONCE = 0x1234ABCD
 
 
 def packet(number, payload=b"", kind=wire.T_GET_MANIFEST, version=0x10):
-    return world.seal(version, kind, NONCE, number, number, payload)
+    return module_world.seal(version, kind, NONCE, number, number, payload)
 
 
 class Lane:
     """A receiver, and the numbers of the packets that came out of it."""
 
     def __init__(self):
-        self.rejects = {}
-        self.receiver = framing.Receiver(self.rejects)
+        self.discards = {}
+        self.receiver = framing.Receiver(self.discards)
         self.out = []
         self.payloads = []
 
@@ -49,21 +49,21 @@ def test_packets_come_out_however_they_are_cut():
         lane = Lane()
         assert lane.feed(data, chunk=chunk) == list(range(10))
         assert lane.payloads == [bytes(range(n * 7)) for n in range(10)]
-        assert lane.rejects == {}
+        assert lane.discards == {}
 
 
 def test_the_longest_packets_one_after_another():
     lane = Lane()
     data = b"".join(packet(n, bytes(wire.MAX_CONTROL)) for n in range(20))
     assert lane.feed(data, chunk=997) == list(range(20))
-    assert lane.rejects == {}
+    assert lane.discards == {}
 
 
 def test_noise_between_packets():
     lane = Lane()
     data = packet(1) + b"noise \x8aLL and \x8a" + packet(2) + b"end."
     assert lane.feed(data) == [1, 2]
-    assert set(lane.rejects) == {"noise"}
+    assert set(lane.discards) == {"noise"}
 
 
 def test_endless_noise_leaves_room():
@@ -78,26 +78,26 @@ def test_a_header_whose_crc_fails():
     bad = bytearray(packet(1))
     bad[20] ^= 1
     assert lane.feed(bytes(bad) + packet(2)) == [2]
-    assert lane.rejects["header_crc"] == 1
+    assert lane.discards["header_crc"] == 1
 
 
 def test_another_major_version():
     lane = Lane()
     assert lane.feed(packet(1, version=0x20) + packet(2, version=0x1F)) == [2]
-    assert lane.rejects["version"] == 1
+    assert lane.discards["version"] == 1
 
 
 def test_a_hello_of_another_major_version_is_for_the_link_to_refuse():
     lane = Lane()
     assert lane.feed(packet(1, kind=wire.T_HELLO, version=0x20)) == [1]
-    assert lane.rejects == {}
+    assert lane.discards == {}
 
 
 def test_longer_than_a_host_may_send():
     lane = Lane()
     data = packet(1, bytes(wire.MAX_CONTROL + 1)) + packet(2)
     assert lane.feed(data) == [2]
-    assert lane.rejects["length"] == 1
+    assert lane.discards["length"] == 1
 
 
 def test_a_payload_whose_crc_fails_is_searched():
@@ -106,13 +106,13 @@ def test_a_payload_whose_crc_fails_is_searched():
     bad = bytearray(packet(1, b"before" + inner + b"after"))
     bad[wire.HEADER_BYTES] ^= 0x40
     assert lane.feed(bytes(bad) + packet(3)) == [2, 3]
-    assert lane.rejects["payload_crc"] == 1
+    assert lane.discards["payload_crc"] == 1
 
 
 def test_a_packet_inside_a_sound_payload_is_payload():
     lane = Lane()
     assert lane.feed(packet(1, packet(7)) + packet(2)) == [1, 2]
-    assert lane.rejects == {}
+    assert lane.discards == {}
 
 
 def test_a_truncated_packet_costs_no_other():
@@ -123,16 +123,16 @@ def test_a_truncated_packet_costs_no_other():
         lane.take(wire.STALL_MS * 1000)
         # Searched on after the stall, or when the next one fills it up.
         assert lane.feed(packet(2) + packet(3), 2 * wire.STALL_MS * 1000) == [2, 3], cut
-        assert lane.rejects
+        assert lane.discards
 
 
 def test_a_stall_gives_a_packet_up():
     lane = Lane()
     lane.feed(packet(1, b"payload")[:-1], now=1000)
     lane.take(1000 + wire.STALL_MS * 1000 - 1)
-    assert lane.rejects == {}
+    assert lane.discards == {}
     lane.take(1000 + wire.STALL_MS * 1000)
-    assert lane.rejects == {"stall": 1, "noise": 1}
+    assert lane.discards == {"stall": 1, "noise": 1}
 
 
 def test_progress_is_no_stall():
@@ -143,7 +143,7 @@ def test_progress_is_no_stall():
         lane.take(place * step)
         lane.feed(whole[place : place + 1], now=place * step)
     assert lane.out == [1]
-    assert lane.rejects == {}
+    assert lane.discards == {}
 
 
 def test_what_stalled_hides_nothing_behind_it():
@@ -196,7 +196,7 @@ STOP = wire.encode(wire.T_STOP, (0,))
 
 def sound(sequence=4):
     """A Stop that nothing has damaged."""
-    return world.seal(0x10, wire.T_STOP, NONCE, sequence, 2, STOP)
+    return module_world.seal(0x10, wire.T_STOP, NONCE, sequence, 2, STOP)
 
 
 def damaged(sequence):
@@ -212,30 +212,30 @@ def receive(data, pieces=0):
     whole = len(data) - pieces
     lane.feed(data[:whole], chunk=len(data))
     lane.feed(data[whole:], chunk=1)
-    return lane.payloads, lane.rejects
+    return lane.payloads, lane.discards
 
 
-def rejects_of(data, now=0):
+def discards_of(data, now=0):
     """The discards that a receiver counts for *data* when it is asked once, at that time."""
-    rejects = {}
-    receiver = framing.Receiver(rejects)
+    discards = {}
+    receiver = framing.Receiver(discards)
     receiver.space()[: len(data)] = data
     receiver.received(len(data), 0)
     assert receiver.next(now) is None
-    return rejects
+    return discards
 
 
 def used_up(data):
     """The sequences that a receiver calls used up for *data* and a pause; and the discards."""
     sequences = []
-    rejects = {}
-    receiver = framing.Receiver(rejects, lambda header: sequences.append(header[6]))
+    discards = {}
+    receiver = framing.Receiver(discards, lambda header: sequences.append(header[6]))
     receiver.space()[: len(data)] = data
     receiver.received(len(data), 0)
     for now in (0, wire.STALL_MS * 1000):
         while receiver.next(now) is not None:
             pass
-    return sequences, rejects
+    return sequences, discards
 
 
 def test_only_a_sound_header_uses_up_its_sequence():
@@ -254,35 +254,35 @@ def test_a_receiver_without_a_callback_for_used_sequences_goes_on():
 
 
 def test_a_fourth_byte_is_noise_and_three_may_begin_a_packet():
-    assert rejects_of(b"noi") == {}
-    assert rejects_of(b"nois") == {"noise": 1}
+    assert discards_of(b"noi") == {}
+    assert discards_of(b"nois") == {"noise": 1}
 
 
 def test_stalled_bytes_are_given_up_at_once_but_for_the_first():
     late = wire.STALL_MS * 1000
-    assert rejects_of(wire.MAGIC, late) == {"stall": 1}
-    assert rejects_of(wire.MAGIC + b"?", late) == {"stall": 1, "noise": 1}
+    assert discards_of(wire.MAGIC, late) == {"stall": 1}
+    assert discards_of(wire.MAGIC + b"?", late) == {"stall": 1, "noise": 1}
     # Another magic among them has waited as long.
-    assert rejects_of(wire.MAGIC + wire.MAGIC, late) == {"stall": 2, "noise": 1}
+    assert discards_of(wire.MAGIC + wire.MAGIC, late) == {"stall": 2, "noise": 1}
 
 
 def test_half_a_header_that_stalls_counts_as_one_stall():
     lane = Lane()
     lane.feed(sound()[:20])
     lane.take(wire.STALL_MS * 1000 - 1)
-    assert lane.rejects == {}
+    assert lane.discards == {}
     lane.take(wire.STALL_MS * 1000)
-    assert lane.rejects.pop("stall") == 1
-    assert lane.rejects in ({}, {"noise": 1})
+    assert lane.discards.pop("stall") == 1
+    assert lane.discards in ({}, {"noise": 1})
 
 
 def test_noise_before_a_packet_in_pieces_is_counted_before_the_packet_is_whole():
     lane = Lane()
     data = b"noise" + sound()
     lane.feed(data[:9], chunk=1)
-    lane.rejects.clear()
+    lane.discards.clear()
     assert lane.feed(data[9:], chunk=1) == [4]
-    assert lane.rejects == {}
+    assert lane.discards == {}
 
 
 def test_noise_before_a_packet_in_pieces_is_counted_once():
@@ -293,9 +293,9 @@ def test_noise_before_a_packet_in_pieces_is_counted_once():
 def test_a_header_that_announces_too_much_is_passed_over():
     header = bytearray(wire.HEADER_BYTES)
     framing.seal(header, wire.MAX_CONTROL + 1, wire.T_STOP, 0, 0, 0x10, 1, 2)
-    payloads, rejects = receive(bytes(header) + sound())
+    payloads, discards = receive(bytes(header) + sound())
     assert payloads == [STOP]
-    assert rejects == {"length": 1, "noise": 1}
+    assert discards == {"length": 1, "noise": 1}
 
 
 def test_the_receiver_keeps_two_of_the_longest_packets_and_no_more():

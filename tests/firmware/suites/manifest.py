@@ -2,7 +2,7 @@
 
 import struct
 
-from lab import world
+from helpers import module_world
 
 from lensfw import VERSION, manifest, wire
 
@@ -19,7 +19,7 @@ def entries(data):
 
 
 def test_entries():
-    found = entries(manifest.build(world.configuration()))
+    found = entries(manifest.build(module_world.configuration()))
     keys = [key for key, _ in found]
     assert keys == [1, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x12, 0x13, 0x20, 0x21, 0x22]
     values = dict(found)
@@ -37,7 +37,7 @@ def test_entries():
 
 
 def test_each_format_of_the_sensor_has_its_entry():
-    config = world.configuration()
+    config = module_world.configuration()
     config["sensor"]["formats"] = [wire.PFNC_GR12, 0x010C0057, 0x810C2C00]
     found = entries(manifest.build(config))
     codes = [struct.unpack("<I", value)[0] for key, value in found if key == wire.KEY_FORMAT]
@@ -45,13 +45,13 @@ def test_each_format_of_the_sensor_has_its_entry():
 
 
 def test_a_module_at_full_scale_has_no_scale():
-    config = world.configuration()
+    config = module_world.configuration()
     config["scale"] = None
     assert wire.KEY_SCALE not in dict(entries(manifest.build(config)))
 
 
 def test_a_mode_may_be_for_both():
-    config = world.configuration()
+    config = module_world.configuration()
     config["sensor"]["modes"][0]["use"] = ["preview", "still"]
     value = dict(reversed(entries(manifest.build(config))))[wire.KEY_MODE]
     assert struct.unpack(wire.ENTRY_MODE, value)[4] == wire.USE_PREVIEW | wire.USE_STILL

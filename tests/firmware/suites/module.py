@@ -1,6 +1,6 @@
 """The camera: what each request does in each state, and the frames that follow."""
 
-from lab import world
+from helpers import module_world
 
 from lensfw import module, sensor, wire
 from lensfw.module import CONFIGURED, STREAMING, UNCONFIGURED
@@ -13,8 +13,8 @@ KEEP = (0, 0, -1)
 
 
 def session(**options):
-    camera, ports, time = world.camera(world.configuration(**options))
-    host = world.Peer(camera, time)
+    camera, ports, time = module_world.camera(module_world.configuration(**options))
+    host = module_world.Peer(camera, time)
     host.hello()
     host.grant()
     return camera, host, ports, time
@@ -22,11 +22,11 @@ def session(**options):
 
 def configure(host, number, stream, mode=SMALL, flags=0, pixel_format=0, tile_bytes=0):
     said = host.send(wire.T_CONFIGURE, number, (stream, flags, mode, pixel_format, tile_bytes))
-    return world.only(said, wire.T_CONFIGURED)
+    return module_world.only(said, wire.T_CONFIGURED)
 
 
 def code(said):
-    return world.only(said, wire.T_ERROR)[0]
+    return module_world.only(said, wire.T_ERROR)[0]
 
 
 def capture(host, number, stream, count=1, settings=KEEP):
@@ -170,7 +170,7 @@ def test_a_capture_delivers_its_frames_and_stops():
     for number in found:
         stream, begun, pixels, end = found[number]
         assert stream == PREVIEW
-        assert pixels == bytes(world.gradient(number, SMALL))
+        assert pixels == bytes(module_world.gradient(number, SMALL))
         assert end[:3] == (wire.END_OK, 1, 4)
         assert begun[:4] == (SMALL, 3, 16, 16)
     assert ports.load_ma == 29, "idle again: 150 mW"
@@ -235,7 +235,7 @@ def test_the_still_goes_before_the_preview():
     assert 0 < first
     for number in found:
         if found[number][3]:
-            assert found[number][2] == bytes(world.gradient(number, SMALL))
+            assert found[number][2] == bytes(module_world.gradient(number, SMALL))
 
 
 def test_frames_keep_their_interval():
@@ -256,9 +256,9 @@ def test_stop_inside_a_frame_ends_it_as_aborted():
     start(host, 3, PREVIEW)
     run(host, time, 3)
     said = host.send(wire.T_STOP, 4, (PREVIEW,))
-    assert world.kinds(said)[-2:] == [wire.T_FRAME_END, wire.T_ACCEPTED]
-    assert world.only(said, wire.T_FRAME_END)[0] == wire.END_ABORTED
-    assert world.only(said, wire.T_ACCEPTED) == (PREVIEW, 0, camera.next_frame)
+    assert module_world.kinds(said)[-2:] == [wire.T_FRAME_END, wire.T_ACCEPTED]
+    assert module_world.only(said, wire.T_FRAME_END)[0] == wire.END_ABORTED
+    assert module_world.only(said, wire.T_ACCEPTED) == (PREVIEW, 0, camera.next_frame)
     assert camera.streams[PREVIEW].state == CONFIGURED
     run(host, time)
     assert [header[2] for header, _ in host.heard[-2:]] == [wire.T_FRAME_END, wire.T_ACCEPTED]
@@ -268,7 +268,7 @@ def test_stop_inside_a_frame_ends_it_as_aborted():
     capture(host, 5, PREVIEW)
     run(host, time)
     ((number, frame),) = frames(host).items()
-    assert frame[2] == bytes(world.gradient(number, SMALL))
+    assert frame[2] == bytes(module_world.gradient(number, SMALL))
     assert frame[3][0] == wire.END_OK
 
 
@@ -278,14 +278,14 @@ def test_stop_before_the_first_row_ends_a_frame_of_which_nothing_was_sent():
     ports.dead = True
     start(host, 3, PREVIEW)
     run(host, time, 3)
-    assert world.kinds(host.send(wire.T_STOP, 4, (PREVIEW,))) == [wire.T_ACCEPTED]
+    assert module_world.kinds(host.send(wire.T_STOP, 4, (PREVIEW,))) == [wire.T_ACCEPTED]
     ports.dead = False
     host.heard = []
     capture(host, 5, PREVIEW)
     run(host, time)
     ((number, frame),) = frames(host).items()
     assert number == 1
-    assert frame[2] == bytes(world.gradient(1, SMALL))
+    assert frame[2] == bytes(module_world.gradient(1, SMALL))
 
 
 def test_stop_of_one_stream_leaves_the_other():
@@ -303,7 +303,7 @@ def test_stop_of_one_stream_leaves_the_other():
 
 def test_stop_of_an_idle_stream_is_accepted():
     camera, host, _, _ = session()
-    assert world.only(host.send(wire.T_STOP, 2, (STILL,)), wire.T_ACCEPTED) == (STILL, 0, 0)
+    assert module_world.only(host.send(wire.T_STOP, 2, (STILL,)), wire.T_ACCEPTED) == (STILL, 0, 0)
 
 
 def test_flush_ends_every_stream():
@@ -330,7 +330,7 @@ def test_a_sensor_that_fails_inside_a_frame_says_so():
     time.us += sensor.PATIENCE_US + 1
     host.heard = []
     host.turn()
-    assert world.kinds(host.heard) == [wire.T_LOG, wire.T_FRAME_END]
+    assert module_world.kinds(host.heard) == [wire.T_LOG, wire.T_FRAME_END]
     assert wire.decode(wire.T_FRAME_END, host.heard[1][1])[:3] == (wire.END_SENSOR, 1, 0)
     assert wire.decode(wire.T_LOG, host.heard[0][1])[0] == wire.LOG_ERROR
     assert camera.streams[PREVIEW].state == CONFIGURED
@@ -339,7 +339,7 @@ def test_a_sensor_that_fails_inside_a_frame_says_so():
     host.heard = []
     capture(host, 4, PREVIEW)
     run(host, time)
-    assert frames(host)[1][2] == bytes(world.gradient(1, SMALL))
+    assert frames(host)[1][2] == bytes(module_world.gradient(1, SMALL))
 
 
 def test_a_sensor_that_delivers_nothing_sends_no_frame():
@@ -352,20 +352,20 @@ def test_a_sensor_that_delivers_nothing_sends_no_frame():
         time.us += sensor.PATIENCE_US + 1
         host.turn()
         host.turn()
-    assert world.kinds(host.heard) == [wire.T_LOG, wire.T_LOG]
+    assert module_world.kinds(host.heard) == [wire.T_LOG, wire.T_LOG]
     assert camera.streams[PREVIEW].state == CONFIGURED
 
 
 def test_tiles_are_bounded_by_those_in_flight():
     camera, host, ports, time = session()
     configure(host, 2, PREVIEW)
-    host.raw(world.seal(0x10, wire.T_CAPTURE, host.nonce, host.sequence, 3,
+    host.raw(module_world.seal(0x10, wire.T_CAPTURE, host.nonce, host.sequence, 3,
                         wire.encode(wire.T_CAPTURE, (0, 0, 1, 0, 0, -1))))  # fmt: skip
     for _ in range(10):
         camera.step()
     assert not camera.takes_rows(), "two tiles wait to be sent"
     said = host.collect()
-    assert world.kinds(said).count(wire.T_TILE) == 2
+    assert module_world.kinds(said).count(wire.T_TILE) == 2
     assert camera.takes_rows()
 
 
@@ -377,7 +377,7 @@ def test_detaching_ends_everything():
     run(host, time, 3)
     ports.events.append((ports.CONTACT, 1, 0))
     run(host, time, 25)
-    assert world.kinds(host.heard[-1:]) == [wire.T_CLOSE]
+    assert module_world.kinds(host.heard[-1:]) == [wire.T_CLOSE]
     assert [stream.state for stream in camera.streams] == [UNCONFIGURED, UNCONFIGURED]
     assert not camera.takes_rows()
     assert ports.load_ma == 29
@@ -385,14 +385,14 @@ def test_detaching_ends_everything():
     ports.chunk = 0
     ports.events.append((ports.CONTACT, 1, 1))
     run(host, time, 25)
-    again = world.Peer(camera, time, nonce=99)
+    again = module_world.Peer(camera, time, nonce=99)
     again.hello()
     again.grant()
     configure(again, 2, PREVIEW)
     capture(again, 3, PREVIEW)
     run(again, time)
     ((number, frame),) = frames(again).items()
-    assert frame[2] == bytes(world.gradient(number, SMALL))
+    assert frame[2] == bytes(module_world.gradient(number, SMALL))
 
 
 def test_the_ring_moves_the_lens():
@@ -422,7 +422,7 @@ def test_rows_split_into_segments_arrive_whole():
     places = [header[8:12] for header, _ in host.heard if header[2] == wire.T_TILE]
     assert places[:3] == [(0, 0, 12, 1), (12, 0, 4, 1), (0, 1, 12, 1)]
     assert len(places) == 32
-    assert frames(host)[0][2] == bytes(world.gradient(0, SMALL))
+    assert frames(host)[0][2] == bytes(module_world.gradient(0, SMALL))
 
 
 def test_a_stream_states_its_tile():
@@ -431,19 +431,19 @@ def test_a_stream_states_its_tile():
     assert stream.tile_bytes == 128
 
 
-class Ways(world.Ports):
+class Ways(module_world.Ports):
     """A sensor with a channel for each stream."""
 
     def __init__(self):
         super().__init__()
-        self.channels = [world.Ports(), world.Ports()]
+        self.channels = [module_world.Ports(), module_world.Ports()]
 
 
 def test_two_channels_read_preview_and_still_at_once():
-    time, ports = world.Time(), Ways()
-    camera = module.Module(world.configuration(in_flight=4), ports, time)
-    world.seat(camera, time)
-    host = world.Peer(camera, time)
+    time, ports = module_world.Time(), Ways()
+    camera = module.Module(module_world.configuration(in_flight=4), ports, time)
+    module_world.seat(camera, time)
+    host = module_world.Peer(camera, time)
     host.hello()
     host.grant()
     configure(host, 2, PREVIEW)
@@ -464,31 +464,31 @@ def test_two_channels_read_preview_and_still_at_once():
     assert PREVIEW in order[first:last]
     for number in found:
         if found[number][0] == PREVIEW and found[number][3]:
-            assert found[number][2] == bytes(world.gradient(number, SMALL))
+            assert found[number][2] == bytes(module_world.gradient(number, SMALL))
 
 
 def test_the_release_button_gives_notice():
     camera, host, ports, time = session()
     ports.events.append((ports.CONTACT, 2, 1))
-    assert world.only(host.turn(), wire.T_NOTICE)[0] == wire.NOTICE_RELEASE
+    assert module_world.only(host.turn(), wire.T_NOTICE)[0] == wire.NOTICE_RELEASE
     # It bounces.
     ports.events += [(ports.CONTACT, 2, 0), (ports.CONTACT, 2, 1)]
     assert host.turn() == []
     time.us += 200000
     ports.events += [(ports.CONTACT, 2, 0), (ports.CONTACT, 2, 1)]
-    assert world.kinds(host.turn()) == [wire.T_NOTICE]
+    assert module_world.kinds(host.turn()) == [wire.T_NOTICE]
 
 
 def test_a_stopped_frame_whose_tiles_were_dropped_ends_aborted():
     """The explorer found a frame whose tiles were dropped and whose end said OK."""
-    camera, _, time = world.camera(world.configuration(held=4, in_flight=4))
-    host = world.Peer(camera, time)
+    camera, _, time = module_world.camera(module_world.configuration(held=4, in_flight=4))
+    host = module_world.Peer(camera, time)
     host.hello()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     # Credit for one tile of four.
     host.grant(128)
     host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
     host.send(wire.T_STOP, 4, (0,))
-    assert world.kinds(host.heard).count(wire.T_TILE) == 1
-    status, _, tiles, *_ = world.only(host.heard, wire.T_FRAME_END)
+    assert module_world.kinds(host.heard).count(wire.T_TILE) == 1
+    status, _, tiles, *_ = module_world.only(host.heard, wire.T_FRAME_END)
     assert (status, tiles) == (wire.END_ABORTED, 1)

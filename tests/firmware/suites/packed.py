@@ -3,7 +3,7 @@
 import binascii
 import struct
 
-from lab import world
+from helpers import module_world
 
 from lensfw import module, sensor, wire
 
@@ -19,11 +19,11 @@ def plan(width, height, limit, bits):
     return made
 
 
-class Rows(world.Ports):
+class Rows(module_world.Ports):
     """A sensor that sends bytes: with *crc*, each tile's CRC behind it."""
 
     def __init__(self, made, crc):
-        world.Ports.__init__(self, self.frame)
+        module_world.Ports.__init__(self, self.frame)
         self.made = made
         self.crc = crc
         self.bytes = bytes([(7 * at + 3) & 0xFF for at in range(made.stride * made.height)])
@@ -121,10 +121,10 @@ def test_what_is_aborted_is_skipped_to_the_byte():
 
 
 def test_a_format_is_applied_where_it_is_listed():
-    config = world.configuration(tile_bytes=96)
+    config = module_world.configuration(tile_bytes=96)
     config["sensor"]["formats"] = list(FORMATS)
-    camera, _, time = world.camera(config)
-    host = world.Peer(camera, time)
+    camera, _, time = module_world.camera(config)
+    host = module_world.Peer(camera, time)
     host.hello()
     for number, asked, applied, adjusted in (
         (2, 0, FORMATS[0], False),
@@ -135,7 +135,7 @@ def test_a_format_is_applied_where_it_is_listed():
         (7, 0xFFFFFFFF, FORMATS[0], True),
     ):
         said = host.send(wire.T_CONFIGURE, number, (0, 0, 1, asked, 0))
-        answer = world.only(said, wire.T_CONFIGURED)
+        answer = module_world.only(said, wire.T_CONFIGURED)
         bits = 16 if applied == FORMATS[0] else 12
         assert answer[3] == applied, number
         assert bool(answer[1] & wire.CONFIGURE_ADJUSTED) == adjusted

@@ -2,7 +2,7 @@
 
 import struct
 
-from lab import world
+from helpers import module_world
 
 from lensfw import wire
 
@@ -11,15 +11,15 @@ SMALL = 1
 
 def session(held=2, tile_bytes=128, count=1):
     """A module that has just sent frames of stream 0, tiles of 16 x 4 pixels, and its host."""
-    camera, ports, time = world.camera(world.configuration(tile_bytes, held=held))
-    host = world.Peer(camera, time)
+    camera, ports, time = module_world.camera(module_world.configuration(tile_bytes, held=held))
+    host = module_world.Peer(camera, time)
     host.hello()
     host.grant()
     host.send(wire.T_CONFIGURE, 2, (0, 0, SMALL, 0, 0))
     host.send(wire.T_CAPTURE, 3, (0, 0, count, 0, 0, -1))
     for _ in range(1000 * count):
         host.turn()
-    assert world.kinds(host.heard).count(wire.T_FRAME_END) == count
+    assert module_world.kinds(host.heard).count(wire.T_FRAME_END) == count
     return camera, host, time
 
 
@@ -30,7 +30,7 @@ def resend(host, frame, ranges=(), flags=0, stream=0):
 
 def answer(said):
     """The RESENT: flags, state, and the places that are gone."""
-    flags, state, count, tail = world.only(said, wire.T_RESENT)
+    flags, state, count, tail = module_world.only(said, wire.T_RESENT)
     assert len(tail) == 8 * count
     return flags, state, [struct.unpack_from("<4H", tail, 8 * i) for i in range(count)]
 
@@ -43,7 +43,7 @@ def test_a_held_tile_comes_again_as_it_was():
     _, host, _ = session()
     first = [item for item in host.heard if item[0][2] == wire.T_TILE]
     said = resend(host, 0, [(0, 12, 16, 4)])
-    assert world.kinds(said) == [wire.T_TILE, wire.T_RESENT]
+    assert module_world.kinds(said) == [wire.T_TILE, wire.T_RESENT]
     header, payload = said[0]
     assert payload == first[-1][1]
     assert header[8:12] == (0, 12, 16, 4)
@@ -94,10 +94,10 @@ def test_start_and_end_come_again():
     _, host, _ = session()
     begun = [item[1] for item in host.heard if item[0][2] == wire.T_FRAME_START]
     said = resend(host, 0, [], wire.RESEND_START | wire.RESEND_END)
-    assert world.kinds(said) == [wire.T_FRAME_START, wire.T_RESENT, wire.T_FRAME_END]
+    assert module_world.kinds(said) == [wire.T_FRAME_START, wire.T_RESENT, wire.T_FRAME_END]
     assert said[0][1] == begun[0]
     assert answer(said)[0] == wire.RESEND_START | wire.RESEND_END
-    end = world.only(said, wire.T_FRAME_END)
+    end = module_world.only(said, wire.T_FRAME_END)
     assert end[0] == wire.END_OK and end[2] == 4
     assert end[4] == said[-1][0][6] - 1, "the packet before this one"
 
@@ -106,7 +106,7 @@ def test_an_unknown_frame_is_gone_altogether():
     _, host, _ = session()
     for stream, frame in ((0, 1), (0, 0xFFFFFFFF), (1, 0)):
         said = resend(host, frame, [(0, 0, 16, 16)], wire.RESEND_START, stream)
-        assert world.kinds(said) == [wire.T_RESENT]
+        assert module_world.kinds(said) == [wire.T_RESENT]
         assert (said[0][0][4], said[0][0][7]) == (stream, frame)
         assert answer(said) == (0, wire.FRAME_UNKNOWN, [(0, 0, 16, 16)])
 
@@ -118,8 +118,8 @@ def test_four_frames_are_remembered():
 
 
 def test_a_frame_under_way_is_remembered_however_many_begin_beside_it():
-    camera, _, time = world.camera(world.configuration(256, in_flight=3, held=0))
-    host = world.Peer(camera, time)
+    camera, _, time = module_world.camera(module_world.configuration(256, in_flight=3, held=0))
+    host = module_world.Peer(camera, time)
     host.hello()
     host.grant(1 << 20, 256)
     for stream in (0, 1):
@@ -132,12 +132,12 @@ def test_a_frame_under_way_is_remembered_however_many_begin_beside_it():
     host.send(wire.T_CAPTURE, 5, (0, 0, 6, 0, 0, -1))
     for _ in range(40):
         host.turn()
-    assert world.kinds(host.heard).count(wire.T_FRAME_END) == 6
+    assert module_world.kinds(host.heard).count(wire.T_FRAME_END) == 6
     said = resend(host, 0, [(0, 8, 16, 8)], wire.RESEND_END, stream=1)
     assert places(said) == []
     assert answer(said) == (0, wire.FRAME_UNDER_WAY, [])
     said = host.grant()
-    assert world.kinds(said)[-2:] == [wire.T_TILE, wire.T_FRAME_END]
+    assert module_world.kinds(said)[-2:] == [wire.T_TILE, wire.T_FRAME_END]
     # Once it has been sent it is one of the last four, or forgotten.
     assert answer(resend(host, 0, [(0, 8, 16, 8)], stream=1))[1] == wire.FRAME_ENDED
     host.send(wire.T_CAPTURE, 6, (0, 0, 1, 0, 0, -1))
@@ -152,8 +152,8 @@ def test_a_frame_under_way_is_remembered_however_many_begin_beside_it():
 
 
 def test_what_has_not_been_read_is_neither_held_nor_gone():
-    camera, ports, time = world.camera()
-    host = world.Peer(camera, time)
+    camera, ports, time = module_world.camera()
+    host = module_world.Peer(camera, time)
     host.hello()
     host.grant()
     host.send(wire.T_CONFIGURE, 2, (0, 0, SMALL, 0, 0))
@@ -175,8 +175,8 @@ def test_what_has_not_been_read_is_neither_held_nor_gone():
 
 
 def test_a_tile_that_waits_to_be_sent_is_not_queued_twice():
-    camera, ports, time = world.camera()
-    host = world.Peer(camera, time)
+    camera, ports, time = module_world.camera()
+    host = module_world.Peer(camera, time)
     host.hello()
     host.grant(128, 0)
     host.send(wire.T_CONFIGURE, 2, (0, 0, SMALL, 0, 0))
@@ -204,7 +204,7 @@ def test_ranges_outside_the_frame_are_cut():
     _, host, _ = session()
     for ranges in ([(16, 0, 5, 5)], [(0, 16, 16, 1)], [(65535, 65535, 65535, 65535)]):
         said = resend(host, 0, ranges)
-        assert world.kinds(said) == [wire.T_RESENT], ranges
+        assert module_world.kinds(said) == [wire.T_RESENT], ranges
         assert answer(said) == (0, wire.FRAME_ENDED, [])
     assert places(resend(host, 0, [(8, 12, 65535, 65535)])) == [(0, 12, 16, 4)]
 
@@ -215,7 +215,7 @@ def test_too_many_ranges_or_too_few_bytes_are_malformed():
     assert host.send(wire.T_RESEND, 0, (0, 0, 2), tail) == []
     assert host.send(wire.T_RESEND, 0, (0, 0, 33), tail * 33) == []
     assert host.send(wire.T_RESEND, 0, payload=b"\x01") == []
-    assert camera.link.rejects == {"malformed": 3}
+    assert camera.link.discards == {"malformed": 3}
     assert places(host.send(wire.T_RESEND, 0, (0, 0, 32), tail * 32)) == [(0, 0, 16, 4)]
 
 
@@ -235,16 +235,16 @@ def test_a_resend_does_not_swallow_a_request_of_the_same_number():
         (wire.T_RESEND, 4, wire.encode(wire.T_RESEND, (0, 0, 1), tail)),
         (wire.T_GET_MANIFEST, 4, wire.encode(wire.T_GET_MANIFEST, (0,))),
     ):
-        host.raw(world.seal(0x10, kind, host.nonce, host.sequence, number, payload))
+        host.raw(module_world.seal(0x10, kind, host.nonce, host.sequence, number, payload))
         host.sequence += 1
-    assert sorted(world.kinds(host.turn())) == [wire.T_MANIFEST, wire.T_RESENT]
+    assert sorted(module_world.kinds(host.turn())) == [wire.T_MANIFEST, wire.T_RESENT]
 
 
 def test_another_session_gets_nothing_of_this_one():
     camera, host, time = session()
-    other = world.Peer(camera, time, nonce=7)
+    other = module_world.Peer(camera, time, nonce=7)
     other.hello()
     other.grant()
     said = resend(other, 0, [(0, 0, 16, 16)], wire.RESEND_START)
-    assert world.kinds(said) == [wire.T_RESENT]
+    assert module_world.kinds(said) == [wire.T_RESENT]
     assert answer(said)[1] == wire.FRAME_UNKNOWN

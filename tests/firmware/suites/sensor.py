@@ -3,7 +3,7 @@
 import binascii
 import struct
 
-from lab import world
+from helpers import module_world
 
 from lensfw import framing, module, sensor, wire
 
@@ -80,20 +80,20 @@ def test_a_shape_fits_its_limit_and_is_even():
 def test_tiles_come_in_raster_order_however_rows_arrive():
     for limit in (4, 24, 31, 32, 63, 64, 128, 200, 512, 4096):
         for chunk in (0, 1, 7, 33, 100):
-            ports = world.Ports()
+            ports = module_world.Ports()
             ports.chunk = chunk
             made = plan(limit=limit)
             read, _ = readout(ports, made)
             pieces = drain(read, ports)
             places = [(y, x) for _, (x, y, _, _) in pieces]
             assert places == sorted(places)
-            assert put_together(pieces, 16, 16) == bytes(world.gradient(0, 1))
+            assert put_together(pieces, 16, 16) == bytes(module_world.gradient(0, 1))
             assert read.tiles_sent == len(pieces)
             assert read.done and not read.failed
 
 
 def test_it_begins_with_the_first_byte():
-    ports = world.Ports()
+    ports = module_world.Ports()
     ports.chunk = 1
     read, _ = readout(ports, plan(), now=5)
     ports.dead = True
@@ -107,7 +107,7 @@ def test_it_begins_with_the_first_byte():
 
 
 def test_without_a_free_tile_it_waits_and_reads_nothing():
-    ports = world.Ports()
+    ports = module_world.Ports()
     made = plan()
     read, tiles = readout(ports, made)
     first, second = read.read(0), read.read(0)
@@ -127,7 +127,7 @@ def test_what_is_aborted_is_skipped_to_the_byte():
     whole = 2 * 16 * 16
     for limit in (24, 32, 128, 200, 512):
         for wanted in range(0, whole):
-            ports = world.Ports()
+            ports = module_world.Ports()
             made = plan(limit=limit)
             tiles = sensor.Tiles(made.tile_bytes, 2, 2)
             read, _ = readout(ports, made, tiles)
@@ -149,7 +149,7 @@ def test_what_is_aborted_is_skipped_to_the_byte():
 
 def test_a_frame_after_an_aborted_one_is_its_own():
     for wanted in (0, 1, 130, 511):
-        ports = world.Ports()
+        ports = module_world.Ports()
         made = plan(limit=24)
         tiles = sensor.Tiles(made.tile_bytes, 2, 2)
         read, _ = readout(ports, made, tiles)
@@ -162,11 +162,11 @@ def test_a_frame_after_an_aborted_one_is_its_own():
         ports.chunk = 0
         ports.rows_request(1, 1, (0, 0, 0))
         after = sensor.Readout(ports, tiles, made, 1, (0, 0, 0), 0)
-        assert put_together(drain(after, ports), 16, 16) == bytes(world.gradient(1, 1))
+        assert put_together(drain(after, ports), 16, 16) == bytes(module_world.gradient(1, 1))
 
 
 def test_abort_of_a_whole_frame_skips_nothing():
-    ports = world.Ports()
+    ports = module_world.Ports()
     read, _ = readout(ports, plan())
     drain(read, ports)
     ports.calls = []
@@ -175,7 +175,7 @@ def test_abort_of_a_whole_frame_skips_nothing():
 
 
 def test_a_sensor_that_delivers_nothing_has_failed():
-    ports = world.Ports()
+    ports = module_world.Ports()
     ports.dead = True
     read, tiles = readout(ports, plan(), now=1000)
     assert read.read(1000 + sensor.PATIENCE_US) is None
@@ -187,7 +187,7 @@ def test_a_sensor_that_delivers_nothing_has_failed():
 
 
 def test_every_byte_renews_the_patience():
-    ports = world.Ports()
+    ports = module_world.Ports()
     ports.chunk = 1
     read, _ = readout(ports, plan())
     now = 0
@@ -251,7 +251,7 @@ def test_forgetting_leaves_what_is_being_sent():
 
 
 def test_what_has_been_read():
-    ports = world.Ports()
+    ports = module_world.Ports()
     read, _ = readout(ports, plan(limit=24))
     assert not read.has_read((0, 0, 12, 1))
     read.read(0).release()

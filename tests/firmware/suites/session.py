@@ -2,7 +2,7 @@
 
 import struct
 
-from lab import world
+from helpers import module_world
 
 from lensfw import link, outbox, sensor, wire
 
@@ -19,7 +19,7 @@ class Bare:
 
     def __init__(self):
         self.asked = []
-        self.time = world.Time(12345)
+        self.time = module_world.Time(12345)
         self.link = link.Link(self, self.time, 7, wire.RESET_WATCHDOG)
 
     def step(self):
@@ -45,19 +45,19 @@ class Bare:
 def bare():
     """A module that only listens, its link, and its host."""
     module = Bare()
-    return module, module.link, world.Peer(module, module.time, NONCE)
+    return module, module.link, module_world.Peer(module, module.time, NONCE)
 
 
 def opened():
     """The same, with a session; the host has read the answer to its Hello."""
     module, end, host = bare()
-    assert world.kinds(host.hello()) == [wire.T_HELLO_REPLY]
+    assert module_world.kinds(host.hello()) == [wire.T_HELLO_REPLY]
     return module, end, host
 
 
 def exact(kind, sequence, number, values, tail=b"", nonce=NONCE):
     """A packet as the host reads it. Every field that is not an argument is 0."""
-    data = world.seal(0x10, kind, nonce, sequence, number, wire.encode(kind, values, tail))
+    data = module_world.seal(0x10, kind, nonce, sequence, number, wire.encode(kind, values, tail))
     return struct.unpack(wire.HEADER, data[: wire.HEADER_BYTES]), data[wire.HEADER_BYTES :]
 
 
@@ -92,7 +92,7 @@ def test_a_heartbeat_and_a_query_are_answered_under_their_number():
     said = host.send(wire.T_HEARTBEAT, 9, (5, 6))
     assert said == [exact(wire.T_HEARTBEAT_REPLY, 1, 9, (12345, 0, 0, 0, 0))]
     said = host.send(wire.T_QUERY, 9, (NONCE, 1))
-    assert said == [exact(wire.T_QUERY_REPLY, 2, 9, (wire.FATE_DONE,))]
+    assert said == [exact(wire.T_QUERY_REPLY, 2, 9, (wire.OUTCOME_DONE,))]
 
 
 def test_a_request_that_waits_is_pending_when_repeated_and_is_executed_once():
@@ -150,12 +150,12 @@ def test_a_send_filter_is_asked_for_each_packet_and_told_its_lane():
         def next_packet(self, lane):
             return "filter", lane
 
-    end.gate = Filter()
+    end.send_filter = Filter()
     assert end.next_packet() == ("filter", 0)
     assert end.next_packet(3) == ("filter", 3)
     view, tile = end.sealed(0)
     assert (view[5], tile) == (wire.T_LOG, None)
-    end.gate = None
+    end.send_filter = None
     assert host.collect() == []
 
 
@@ -164,7 +164,9 @@ def test_a_send_filter_is_asked_for_each_packet_and_told_its_lane():
 
 def begun(host):
     """The frames begun of each stream, as the answer to a heartbeat counts them."""
-    _, _, _, *numbers = world.only(host.send(wire.T_HEARTBEAT, 0, (0, 0)), wire.T_HEARTBEAT_REPLY)
+    _, _, _, *numbers = module_world.only(
+        host.send(wire.T_HEARTBEAT, 0, (0, 0)), wire.T_HEARTBEAT_REPLY
+    )
     return numbers
 
 
@@ -201,7 +203,7 @@ def test_a_tile_being_sent_is_not_free_although_its_session_ends():
 
 def damaged(nonce, sequence):
     """A Stop with one bit of its payload changed."""
-    data = bytearray(world.seal(0x10, wire.T_STOP, nonce, sequence, 2, STOP))
+    data = bytearray(module_world.seal(0x10, wire.T_STOP, nonce, sequence, 2, STOP))
     data[wire.HEADER_BYTES] ^= 1
     return bytes(data)
 
@@ -212,7 +214,7 @@ def test_a_damaged_packet_uses_up_its_sequence_and_those_before_it():
     host.turn()
     host.send(wire.T_STOP, 2, (0,), sequence=4)
     assert module.asked == []
-    assert end.rejects["sequence"] == 1
+    assert end.discards["sequence"] == 1
     host.send(wire.T_STOP, 2, (0,), sequence=5)
     assert module.asked == [2]
 
@@ -226,19 +228,19 @@ def test_a_damaged_packet_of_another_session_or_of_none_uses_up_no_sequence():
     host.turn()
     host.send(wire.T_STOP, 2, (0,))
     assert module.asked == [2]
-    assert "sequence" not in end.rejects
+    assert "sequence" not in end.discards
 
 
 def test_a_packet_that_stalls_behind_its_header_uses_up_its_sequence():
     module, end, host = opened()
-    host.raw(world.seal(0x10, wire.T_STOP, NONCE, 4, 2, STOP)[:-1])
+    host.raw(module_world.seal(0x10, wire.T_STOP, NONCE, 4, 2, STOP)[:-1])
     host.turn()
     module.time.us += wire.STALL_MS * 1000
     host.turn()
-    assert end.rejects["stall"] == 1
+    assert end.discards["stall"] == 1
     host.send(wire.T_STOP, 2, (0,), sequence=4)
     assert module.asked == []
-    assert end.rejects["sequence"] == 1
+    assert end.discards["sequence"] == 1
 
 
 # --- a session, refused and repeated ------------------------------------------------------
@@ -251,7 +253,7 @@ def refuse(host, number=1):
 def test_a_hello_with_a_used_sequence_is_not_answered():
     _, end, host = opened()
     assert host.hello(2, sequence=0) == []
-    assert end.rejects == {"sequence": 1}
+    assert end.discards == {"sequence": 1}
 
 
 def test_a_refused_hello_is_told_the_versions_and_opens_nothing():
@@ -259,47 +261,47 @@ def test_a_refused_hello_is_told_the_versions_and_opens_nothing():
     detail = b"this module speaks version 1"
     assert refuse(host) == [exact(wire.T_ERROR, 0, 1, (wire.ERR_VERSION,), detail)]
     assert host.send(wire.T_STOP, 2, (0,)) == []
-    assert (module.asked, end.rejects) == ([], {"nonce": 1})
+    assert (module.asked, end.discards) == ([], {"nonce": 1})
     end.log(wire.LOG_INFO, "text")
     end.tell(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
     assert host.collect() == []
     host.send(wire.T_CLOSE, 0, (wire.CLOSE_ORDERLY,))
-    assert (end.nonce, end.rejects) == (None, {"nonce": 1})
+    assert (end.nonce, end.discards) == (None, {"nonce": 1})
 
 
 def test_packets_of_another_session_change_nothing():
     module, end, host = opened()
     for kind, payload in ((wire.T_STOP, STOP), (wire.T_CLOSE, bytes(4))):
-        host.raw(world.seal(0x10, kind, NONCE + 1, 1, 2, payload))
+        host.raw(module_world.seal(0x10, kind, NONCE + 1, 1, 2, payload))
         host.turn()
-    assert (module.asked, end.nonce, end.rejects) == ([], NONCE, {"nonce": 2})
+    assert (module.asked, end.nonce, end.discards) == ([], NONCE, {"nonce": 2})
 
 
 def test_a_refused_hello_takes_the_capabilities_back_and_the_next_gives_them_again():
     module, end, host = opened()
     assert end.has(wire.CAP_LOG)
-    assert world.kinds(refuse(host, 2)) == [wire.T_ERROR]
+    assert module_world.kinds(refuse(host, 2)) == [wire.T_ERROR]
     assert not any(end.has(1 << bit) for bit in range(32))
-    assert world.kinds(host.hello(3)) == [wire.T_HELLO_REPLY]
+    assert module_world.kinds(host.hello(3)) == [wire.T_HELLO_REPLY]
     assert end.has(wire.CAP_LOG)
     host.send(wire.T_STOP, 4, (0,))
     assert module.asked == [4]
 
 
 def outcome(host, nonce, request):
-    return world.only(host.send(wire.T_QUERY, 0, (nonce, request)), wire.T_QUERY_REPLY)[0]
+    return module_world.only(host.send(wire.T_QUERY, 0, (nonce, request)), wire.T_QUERY_REPLY)[0]
 
 
 def test_an_open_session_is_remembered_and_a_refused_one_is_not():
     module, _, host = bare()
     refuse(host)
-    second = world.Peer(module, module.time, NONCE + 1)
+    second = module_world.Peer(module, module.time, NONCE + 1)
     second.hello()
-    third = world.Peer(module, module.time, NONCE + 2)
+    third = module_world.Peer(module, module.time, NONCE + 2)
     third.hello()
-    assert outcome(third, NONCE, 2) == wire.FATE_UNKNOWN
-    assert outcome(third, NONCE + 1, 2) == wire.FATE_NOT_DONE
-    assert outcome(third, NONCE + 1, 1) == wire.FATE_DONE
+    assert outcome(third, NONCE, 2) == wire.OUTCOME_UNKNOWN
+    assert outcome(third, NONCE + 1, 2) == wire.OUTCOME_NOT_DONE
+    assert outcome(third, NONCE + 1, 1) == wire.OUTCOME_DONE
 
 
 def test_of_two_sessions_with_one_nonce_the_newer_answers():
@@ -307,7 +309,7 @@ def test_of_two_sessions_with_one_nonce_the_newer_answers():
     host.send(wire.T_STOP, 2, (0,))
     end.answer(2, wire.T_ACCEPTED, (0, 0, 0))
     host.turn()
-    assert outcome(host, NONCE, 2) == wire.FATE_DONE
+    assert outcome(host, NONCE, 2) == wire.OUTCOME_DONE
     host.send(wire.T_CLOSE, 0, (wire.CLOSE_ORDERLY,))
     host.hello()
-    assert outcome(host, NONCE, 2) == wire.FATE_NOT_DONE
+    assert outcome(host, NONCE, 2) == wire.OUTCOME_NOT_DONE

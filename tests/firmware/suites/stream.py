@@ -1,9 +1,9 @@
 """Packets through a stream that takes and gives as many bytes as it likes."""
 
-from lab import world
+from helpers import module_world
 
 from lensfw import framing, wire
-from lensfw.transports.stream import StreamTransport
+from lensfw.transports.socket_stream import StreamTransport
 
 
 class Stream:
@@ -47,7 +47,7 @@ class Tile:
 
 
 def test_everything_is_sent_in_order():
-    stream, time = Stream(), world.Time()
+    stream, time = Stream(), module_world.Time()
     transport = StreamTransport(stream, time)
     queue = Queue([(b"one", None), (b"two", None)])
     assert transport.send(queue) is False
@@ -57,7 +57,7 @@ def test_everything_is_sent_in_order():
 
 def test_a_stream_that_takes_little_gets_the_rest_later():
     for takes in range(1, 12):
-        stream, time, tile = Stream(), world.Time(), Tile()
+        stream, time, tile = Stream(), module_world.Time(), Tile()
         transport = StreamTransport(stream, time)
         queue = Queue([(b"first packet", tile), (b"second", None)])
         stream.takes = takes
@@ -67,7 +67,7 @@ def test_a_stream_that_takes_little_gets_the_rest_later():
 
 
 def test_a_tile_is_released_when_it_is_sent_and_not_before():
-    stream, time, tile = Stream(), world.Time(), Tile()
+    stream, time, tile = Stream(), module_world.Time(), Tile()
     transport = StreamTransport(stream, time)
     stream.takes = None
     queue = Queue([(b"pixels", tile)])
@@ -79,12 +79,12 @@ def test_a_tile_is_released_when_it_is_sent_and_not_before():
 
 
 def test_receiving():
-    stream, time = Stream(), world.Time()
+    stream, time = Stream(), module_world.Time()
     transport = StreamTransport(stream, time)
     link = Queue([])
     receiver = link.receiver = framing.Receiver({})
     assert transport.receive(link, 0) is True, "nothing there"
-    packet = world.seal(0x10, wire.T_FLUSH, 1, 5, 6, b"\x02\x00")
+    packet = module_world.seal(0x10, wire.T_FLUSH, 1, 5, 6, b"\x02\x00")
     stream.coming = [packet[:17], packet[17:]]
     assert transport.receive(link, 0) is True
     assert receiver.next(0) is None
@@ -96,7 +96,7 @@ def test_receiving():
 
 
 def test_a_rate_holds_bytes_back():
-    stream, time = Stream(), world.Time()
+    stream, time = Stream(), module_world.Time()
     transport = StreamTransport(stream, time, rate=100000)
     stream.takes = 100  # 1 ms each
     queue = Queue([(bytes(1000), None)])
@@ -110,7 +110,7 @@ def test_a_rate_holds_bytes_back():
 
 
 def test_latency_counts_from_silence():
-    stream, time = Stream(), world.Time(1000)
+    stream, time = Stream(), module_world.Time(1000)
     transport = StreamTransport(stream, time, latency_us=5000)
     assert transport.send(Queue([(b"a", None), (b"b", None)])) is True
     assert stream.sent == b""
@@ -125,7 +125,7 @@ def test_latency_counts_from_silence():
 
 
 def test_what_was_being_sent_when_the_stream_ended_is_held():
-    stream, time, tile = Stream(), world.Time(), Tile()
+    stream, time, tile = Stream(), module_world.Time(), Tile()
     transport = StreamTransport(stream, time)
     queue = Queue([(b"pixels", tile)])
     stream.takes = None
@@ -146,6 +146,6 @@ def test_each_lane_asks_for_its_own_packets():
         def next_packet(self, lane=0):
             asked.append(lane)
 
-    transport = StreamTransport(Stream(), world.Time())
+    transport = StreamTransport(Stream(), module_world.Time())
     transport.send(Lanes([]), 3)
     assert asked == [3]

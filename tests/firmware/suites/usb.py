@@ -2,7 +2,7 @@
 
 import struct
 
-from lab.usbrig import (
+from helpers.usb_harness import (  # fmt: skip
     ARM,
     ATTACH,
     CONTROL,
@@ -15,7 +15,7 @@ from lab.usbrig import (
     Cable,
     Link,
     Stand,
-)  # fmt: skip
+)
 
 from lensfw import wire
 from lensfw.ports import usbdevice

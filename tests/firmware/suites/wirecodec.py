@@ -2,7 +2,7 @@
 
 import struct
 
-from lab import world
+from helpers import module_world
 
 from lensfw import wire
 
@@ -29,7 +29,7 @@ def test_short_and_lying_payloads():
             struct.pack("<H", size + 1) + sound[2:],
             struct.pack("<H", 0xFFFF) + sound[2:],
         ):
-            world.raises(ValueError, wire.decode, kind, payload)
+            module_world.raises(ValueError, wire.decode, kind, payload)
 
 
 def test_appended_fields_are_skipped_and_are_no_tail():

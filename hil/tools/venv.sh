@@ -1,0 +1,150 @@
+#!/bin/sh
+# Makes .venv and installs LensLink into it: `sh hil/tools/venv.sh demo|dev|bench`, from the checkout.
+# `sh hil/tools/venv.sh python` only prints the Python that would be used.
+#
+# In plain sh, because the first thing to find out is whether there is a usable Python at all.
+# Whatever is missing is said in one line with the cure, before anything is made.
+
+set -u
+
+fail() {
+    printf 'lenslink: %s\n' "$*" >&2
+    exit 2
+}
+
+# Prints "ok", or why this Python will not do and, after a bar, the cure. Any Python from 2.7 on
+# has to be able to parse it.
+probe='
+import sys
+have = "Python %d.%d.%d" % sys.version_info[:3]
+if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+    age = "too old" if sys.version_info < (3, 11) else "too new"
+    print(have + " is " + age + "|install Python 3.11, 3.12 or 3.13")
+    sys.exit()
+if sys.implementation.name != "cpython":
+    print(sys.implementation.name + " is not CPython|install CPython 3.11, 3.12 or 3.13")
+    sys.exit()
+try:
+    import ensurepip, venv
+except ImportError:
+    package = "python%d.%d-venv" % sys.version_info[:2]
+    print(have + " has no venv|on Debian or Ubuntu: sudo apt install " + package)
+    sys.exit()
+print("ok")
+'
+
+choose_python() {
+    problem=
+    if [ -n "${PYTHON:-}" ]; then
+        candidates=$PYTHON
+    else
+        # What the user calls python3 first: it is the one they keep.
+        candidates='python3
+python3.13
+python3.12
+python3.11
+python'
+    fi
+    # Split at line ends only: $PYTHON may hold a path with a space.
+    old_ifs=$IFS
+    IFS='
+'
+    for candidate in $candidates; do
+        # Fails where it is missing, and where it is a shim of pyenv's without a Python behind it.
+        answer=$(command "$candidate" -c "$probe" 2>/dev/null) || continue
+        if [ "$answer" = ok ]; then
+            python=$candidate
+            IFS=$old_ifs
+            return
+        fi
+        # The first one's problem is told, unless another only lacks venv: that is nearer.
+        case $problem in
+            *'has no venv'*) continue ;;
+            ?*) case $answer in *'has no venv'*) ;; *) continue ;; esac ;;
+        esac
+        problem="$candidate: $answer"
+    done
+    IFS=$old_ifs
+    if [ -n "$problem" ]; then
+        fail "${problem%%|*}; ${problem#*|}"
+    elif [ -n "${PYTHON:-}" ]; then
+        fail "PYTHON=$PYTHON does not run; name a Python 3.11 to 3.13"
+    fi
+    fail 'no Python found; install Python 3.11, 3.12 or 3.13 (with venv)'
+}
+
+# The firmware needs an interpreter: from a wheel where there is one, else the user's own.
+check_micropython() {
+    if [ -n "${MICROPYTHON:-}" ]; then
+        command -v "$MICROPYTHON" >/dev/null ||
+            fail "MICROPYTHON=$MICROPYTHON is not a program; unset it, or name a MicroPython"
+        return
+    fi
+    platform=$("$python" -c 'import sys, platform
+print(sys.platform, platform.machine(), platform.libc_ver()[0])')
+    case $platform in
+        'linux x86_64 glibc' | 'darwin arm64 '*) return ;;
+    esac
+    command -v micropython >/dev/null ||
+        fail "no MicroPython for this platform (${platform% }); build its Unix port" \
+            'and put it on PATH as micropython, or name it in MICROPYTHON'
+}
+
+# Says what an installation was made from; another answer later means: install again.
+fingerprint() {
+    pwd -P
+    .venv/bin/python -V 2>&1
+    cksum pyproject.toml requirements.lock hil/tools/venv.sh
+}
+
+works() {
+    .venv/bin/python -c 'import sys, pip
+sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+}
+
+install() {
+    extra=$1
+    stamp=.venv/lenslink-$extra
+    # There while pip is at work, so that an interrupted installation is known by it.
+    unfinished=.venv/lenslink-unfinished
+    if [ -x .venv/bin/python ] && [ ! -e "$unfinished" ]; then
+        found=$(fingerprint)
+        [ -f "$stamp" ] && [ "$found" = "$(cat "$stamp")" ] && return
+        # What tests need contains what the demo needs.
+        [ "$extra" = demo ] && [ -f .venv/lenslink-dev ] &&
+            [ "$found" = "$(cat .venv/lenslink-dev)" ] && return
+    fi
+
+    choose_python
+    check_micropython
+    # A .venv that somebody made by hand is used as it is; a moved or half-made one is not mended.
+    moved=
+    [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" != "$(pwd -P)" ] && moved=1
+    if [ -e "$unfinished" ] || [ -n "$moved" ] || ! works; then
+        printf 'Making .venv with %s (%s)\n' "$python" "$("$python" -V)"
+        "$python" -m venv --clear .venv || fail 'python -m venv failed (see above)'
+    fi
+    : >"$unfinished" || fail '.venv cannot be written to'
+    printf 'Installing what "%s" needs; the first time takes a minute or two\n' "$extra"
+    # Settings of the user's that would put packages elsewhere than into .venv.
+    unset PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT
+    # PEP 517, or a pip of 2023 complains at length about packages that have no pyproject.toml.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 \
+        --constraint requirements.lock --editable ".[$extra]" ||
+        fail 'pip could not install what is needed (see above); then run make again'
+    rm -f .venv/lenslink-demo .venv/lenslink-dev .venv/lenslink-bench
+    fingerprint >"$stamp"
+    rm -f "$unfinished"
+    # du and not pip: what counts is what it costs on this disk.
+    packages=$(.venv/bin/python -c 'from importlib.metadata import distributions
+print(len(list(distributions())))')
+    printf 'Installed: %s packages, %s MB in .venv\n' \
+        "$packages" "$(du -sk .venv | awk '{ printf "%.0f", $1 / 1024 }')"
+}
+
+[ -f pyproject.toml ] || fail 'run it from the checkout: sh hil/tools/venv.sh demo'
+case ${1:-} in
+    demo | dev | bench) install "$1" ;;
+    python) choose_python && printf '%s\n' "$python" ;;
+    *) fail 'usage: sh hil/tools/venv.sh demo|dev|bench|python' ;;
+esac

@@ -1,0 +1,91 @@
+"""Rings of frames for tests: small ones, filled by hand, whose pixels tell what they belong to."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from lenslink import FrameRing
+from lenslink.frame_ring.writer import Description, Slot
+from lenslink_protocol.ids import PixelFormat
+
+WIDTH, HEIGHT = 16, 8
+STRIDE = 2 * WIDTH
+SIZE = STRIDE * HEIGHT
+POISON = 0xEE
+_count = itertools.count()
+
+
+def fresh_name() -> str:
+    """A name that no other test has, of this run or of one beside it."""
+    return f"test-{os.getpid()}-{next(_count)}"
+
+
+@contextmanager
+def small_ring(slots: int = 3) -> Iterator[FrameRing]:
+    with FrameRing(fresh_name(), slots, frame_bytes=SIZE) as ring:
+        yield ring
+
+
+def description(number: int = 0, **changes: int) -> Description:
+    return Description(
+        nonce=77,
+        number=number,
+        pixel_format=PixelFormat.GR12,
+        width=WIDTH,
+        height=HEIGHT,
+        stride=STRIDE,
+        bits=12,
+        cfa=1,
+        orientation=6,
+        white=4095,
+        gain_milli=2000,
+        black_milli=(1000, 2000, 3000, 4500),
+        active_area=(0, 0, HEIGHT, WIDTH),
+        focus_mdpt=3300,
+        temperature_mc=-5000,
+        timestamp_us=1 << 40,
+        exposure_us=1 << 33,
+    )._replace(**changes)
+
+
+def value_of(stream: int, sequence: int) -> int:
+    """What every byte of that frame is; never the poison."""
+    return (sequence * 2 + stream) % 0xEE
+
+
+def begin(ring: FrameRing, stream: int = 0) -> Slot | None:
+    """A frame on its way in poisoned memory, or None where it was dropped."""
+    slot = ring.take(SIZE)
+    if slot is None:
+        ring.drop(stream)
+        return None
+    slot.memory[:] = POISON
+    slot.begin(stream)
+    return slot
+
+
+def fill(slot: Slot, rows: int) -> None:
+    """Rows 0 to *rows* of a frame that has started come in."""
+    slot.memory[: rows * STRIDE] = value_of(slot.stream, slot.sequence)
+    slot.rows(rows)
+
+
+def publish(ring: FrameRing, stream: int = 0) -> Slot | None:
+    """A whole frame, of which the writer lets go."""
+    slot = begin(ring, stream)
+    if slot is not None:
+        slot.start(description(slot.sequence))
+        fill(slot, HEIGHT)
+        slot.finish(True, SIZE, (), HEIGHT)
+        slot.let_go()
+    return slot
+
+
+def assert_pixels(packed: np.ndarray, stream: int, sequence: int) -> None:
+    """No row that a reader is shown is poison, or of another frame."""
+    assert np.all(packed == value_of(stream, sequence)), (stream, sequence, packed[:, 0].tolist())

@@ -1,0 +1,77 @@
+"""Streams on MicroPython and prints the heap in use as JSON: after 20 frames, after 200."""
+
+import gc
+import json
+
+from helpers import module_world
+from lensfw import module, wire
+from lensfw.transports.socket_stream import StreamTransport
+
+NONCE = 0x1234ABCD
+
+
+class Sink:
+    """The host's end: it takes everything, a piece at a time, and counts frames' ends."""
+
+    def __init__(self):
+        self.frames = 0
+        self.bytes = 0
+        self._begins = True
+
+    def write(self, view):
+        if self._begins and view[5] == wire.T_FRAME_END:
+            self.frames += 1
+        count = min(len(view), 100)
+        self._begins = count == len(view)
+        self.bytes += count
+        return count
+
+
+def main():
+    time = module_world.Time()
+    ports = module_world.Ports()
+    ports.calls = None
+    rows = module_world.gradient(0, 1)
+    ports.picture = lambda number, mode: rows
+    camera = module.Module(module_world.configuration(), ports, time)
+    module_world.seat(camera, time)
+    sink = Sink()
+    transport = StreamTransport(sink, time)
+    sequence = 0
+
+    def say(kind, number, values):
+        nonlocal sequence
+        payload = wire.encode(kind, values)
+        packet = module_world.seal(0x10, kind, NONCE, sequence, number, payload)
+        sequence += 1
+        space = camera.link.receiver.space()
+        space[: len(packet)] = packet
+        camera.link.receiver.received(len(packet), time.us)
+
+    def until(frames):
+        while sink.frames < frames:
+            if not time.us % 100000:
+                say(wire.T_HEARTBEAT, 0, (1 << 30, 1 << 30))
+            time.us += 1000
+            camera.step()
+            transport.send(camera.link)
+
+    def measure():
+        gc.collect()
+        gc.collect()
+        return gc.mem_alloc()
+
+    both = wire.CAP_LOG | wire.CAP_RESEND
+    say(wire.T_HELLO, 1, (0x10, 0x10, 1, 0, both, 4194304))
+    say(wire.T_HEARTBEAT, 0, (1 << 30, 1 << 30))
+    say(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
+    say(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
+    found = [0, 0]
+    until(20)
+    found[0] = measure()
+    until(200)
+    found[1] = measure()
+    print(json.dumps([found, sink.frames, sink.bytes]))
+
+
+main()

@@ -1,0 +1,109 @@
+"""pytest hooks for a run as a whole: stretched time limits, and the order of a parallel run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_timeout
+
+from . import phases
+from .slowdown import VARIABLE, patience, slowdown
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
+
+_FOLDER = pytest.StashKey[Path]()
+"""Of a parallel run: each worker writes into it, and has its runtime folder in it."""
+_RAN = ("passed", "failed", "error", "xfailed", "xpassed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure the slowdown before any test module asks for it, and before workers inherit it."""
+    slowdown()
+    # Workers do not see each other's modules. A bench that was named is locked where its user does.
+    if (worker := _worker_folder(config)) is not None and config.getoption("--lens") is None:
+        os.environ["LENSLINK_RUNTIME_DIR"] = str(worker)
+
+
+def pytest_report_header() -> str:
+    """Return the line that says how far time limits are stretched."""
+    return f"time limits: times {slowdown():.1f}, which {VARIABLE} overrides"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> bool:
+    """Stretch the time limit of every test by the slowdown."""
+    stretched = settings._replace(timeout=patience(settings.timeout))
+    return pytest_timeout.pytest_timeout_set_timer(item, stretched)
+
+
+# --- a parallel run: pytest -n ----------------------------------------------------------
+
+
+def _worker_folder(config: pytest.Config) -> Path | None:
+    """Return the folder of this process if it is a worker."""
+    worker = getattr(config, "workerinput", None)
+    return None if worker is None else Path(worker["folder"])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Make the folder of the run. Its path is short: sockets lie in it."""
+    config.stash[_FOLDER] = Path(tempfile.mkdtemp(prefix="ll-"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Give a worker its folder."""
+    folder = node.config.stash[_FOLDER] / node.gateway.id
+    folder.mkdir(mode=0o700)
+    node.workerinput["folder"] = str(folder)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config) -> phases.SharedThenAlone | None:
+    """Run shared tests in parallel and then the exclusive ones; respect another ``--dist``."""
+    if config.getoption("dist") != "load":
+        return None
+    return phases.SharedThenAlone(len(config.getoption("tx")), config.stash[_FOLDER])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what uses a bench that all workers share: one that does not start a module itself."""
+    from helpers import bench_scale
+
+    named = config.getoption("--lens")
+    if named is None or bench_scale.scheme_of(named) in bench_scale.OWN:
+        return
+    for item in items:
+        if "lens_url" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.exclusive)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """In a worker, write which tests are exclusive, before xdist reports the tests."""
+    if (folder := _worker_folder(session.config)) is not None:
+        phases.write_exclusive(folder, session.items)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Let a parallel run fail if it executed no test, for example because all were skipped."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if exitstatus or reporter is None or _FOLDER not in session.config.stash:
+        return
+    if not any(reporter.stats.get(outcome) for outcome in _RAN):
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the folder of the run."""
+    if folder := config.stash.get(_FOLDER, None):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,254 @@
+// A controller with a clock, and whoever is to drive its registers: no chip, no rp2040js.
+
+import { Bus } from "../../../hil/lenslink_hil/pico/usb_bus.mjs";
+import { Controller } from "../../../hil/lenslink_hil/pico/controller.mjs";
+import { Host, Transfer } from "../../../hil/lenslink_hil/pico/usb_host.mjs";
+
+export const MS = 1_000_000;
+const AVAILABLE = 1 << 10;
+const FULL = 1 << 15;
+const DATA1 = 1 << 13;
+const SELECT = 1 << 12;
+export const STALL = 1 << 11;
+const ENABLE = 0x80000000;
+const DOUBLE = 1 << 30;
+const EVERY_BUFFER = 1 << 29;
+const EVERY_TWO = 1 << 28;
+export const REGISTER = { address: 0x00, main: 0x40, sof: 0x48, sieCtrl: 0x4c, sieStatus: 0x50, buffStatus: 0x58, stallArm: 0x68, inte: 0x90, ints: 0x98 };
+const PULLUP = 1 << 16;
+
+export class Clock {
+  constructor() {
+    this.nanos = 0;
+    this.alarms = new Set();
+  }
+
+  createAlarm(callback) {
+    const alarm = {
+      at: Infinity,
+      schedule: (delay) => {
+        alarm.at = this.nanos + delay;
+        alarm.order = this.order = (this.order ?? 0) + 1;
+        this.alarms.add(alarm);
+      },
+      cancel: () => this.alarms.delete(alarm),
+      fire: callback,
+    };
+    return alarm;
+  }
+
+  run(nanos) {
+    const end = this.nanos + nanos;
+    for (;;) {
+      const due = [...this.alarms].filter((alarm) => alarm.at <= end).sort((a, b) => a.at - b.at || a.order - b.order)[0];
+      if (!due) break;
+      this.alarms.delete(due);
+      this.nanos = due.at;
+      due.fire();
+    }
+    this.nanos = end;
+  }
+}
+
+function configuration(ins) {
+  const endpoints = [[0x03, 2], ...ins.map((address) => [address, 2])].flatMap(([address, kind]) => [7, 5, address, kind, 64, 0, 0]);
+  const total = 9 + 9 + endpoints.length;
+  return Buffer.from([9, 2, total, 0, 1, 1, 0, 0x80, 125, 9, 4, 0, 0, 1 + ins.length, 0xff, 0x4c, 0x4b, 0, ...endpoints]);
+}
+
+const DEVICE = Buffer.from([18, 1, 0, 2, 0xef, 2, 1, 64, 0x8a, 0x2e, 5, 0, 0, 1, 1, 2, 3, 1]);
+
+/** A device's driver, as small as can be: endpoint 0, and what the test does with the others. */
+export class Bench {
+  constructor({ kind = "ideal", seed = 1, ins = [0x83] } = {}) {
+    this.clock = new Clock();
+    this.usbDPRAM = new Uint8Array(4096);
+    this.usbDPRAMView = new DataView(this.usbDPRAM.buffer);
+    this.controller = new Controller(this);
+    this.bus = new Bus(this.clock, this.controller, { kind, seed });
+    this.events = [];
+    this.ins = ins;
+    this.configuration = configuration(ins);
+    this.host = new Host(this.clock, this.bus, this.controller, {
+      attached: () => this.events.push("attached"),
+      detached: () => this.events.push("detached"),
+    });
+    this.done = () => {}; // of the driver: an endpoint's buffers are done with
+    this.pids = {};
+    this.address = 0;
+    this.reply = null;
+    this.resets = 0;
+    this.interrupted = false;
+  }
+
+  // The core: an interrupt is served at once, but never within another.
+  setInterrupt(_, pending) {
+    if (!pending || this.interrupted) return;
+    this.interrupted = true;
+    this.serve();
+    this.interrupted = false;
+  }
+
+  write(register, value) {
+    this.controller.writeUint32Atomic(register, value, 0);
+  }
+
+  read(register) {
+    return this.controller.readUint32(register);
+  }
+
+  attach() {
+    this.write(REGISTER.main, 1);
+    this.write(REGISTER.inte, 0x1f010 | (1 << 16));
+    this.write(REGISTER.sieCtrl, PULLUP);
+  }
+
+  detach() {
+    this.write(REGISTER.sieCtrl, 0);
+  }
+
+  /** Attached, addressed and configured. */
+  ready() {
+    this.attach();
+    this.clock.run(200 * MS);
+    let status;
+    this.host.request(0x00, 9, 1, 0, 0, (answer) => (status = answer));
+    this.clock.run(5 * MS);
+    if (status !== 0) throw new Error(`not configured: ${status}`);
+    for (const address of [0x03, ...this.ins]) this.open(address);
+    return this;
+  }
+
+  open(address) {
+    this.pids[address] = 0;
+    this.usbDPRAMView.setUint32(this.controlAt(address), ENABLE | EVERY_BUFFER | this.bufferAt(address), true);
+  }
+
+  controlAt(address) {
+    return 8 * (address & 15) + (address & 0x80 ? 0 : 4);
+  }
+
+  bufferAt(address) {
+    return 0x180 + 128 * (2 * (address & 15) + (address & 0x80 ? 0 : 1));
+  }
+
+  setControl(address, value) {
+    const at = 0x80 + 8 * (address & 15) + (address & 0x80 ? 0 : 4);
+    this.usbDPRAMView.setUint32(at, value, true);
+    this.controller.DPRAMUpdated(at, value);
+  }
+
+  control(address) {
+    return this.usbDPRAMView.getUint32(0x80 + 8 * (address & 15) + (address & 0x80 ? 0 : 4), true);
+  }
+
+  half(address, bytes, available = true) {
+    const toggle = this.pids[address] ? DATA1 : 0;
+    this.pids[address] ^= 1;
+    return bytes | toggle | (available ? AVAILABLE : 0) | (address & 0x80 ? FULL : 0);
+  }
+
+  /** Give a bulk IN endpoint one packet, or two; `between` is called before they are available. */
+  fill(address, first, second = null, between = () => {}) {
+    const at = this.bufferAt(address);
+    this.usbDPRAM.set(first, at);
+    let value = this.half(address, first.length) | SELECT;
+    let control = ENABLE | EVERY_BUFFER | at;
+    if (second) {
+      this.usbDPRAM.set(second, at + 64);
+      value |= this.half(address, second.length) << 16;
+      control = ENABLE | DOUBLE | EVERY_TWO | at;
+    }
+    this.usbDPRAMView.setUint32(this.controlAt(address), control, true);
+    this.setControl(address, value & ~AVAILABLE);
+    between();
+    this.setControl(address, value);
+  }
+
+  /** Let a bulk OUT endpoint receive a packet. */
+  listen(address) {
+    this.setControl(address, this.half(address, 64) | SELECT);
+  }
+
+  received(address) {
+    const at = this.bufferAt(address);
+    return Buffer.from(this.usbDPRAM.subarray(at, at + (this.control(address) & 0x3ff)));
+  }
+
+  /** A transfer of the host's; its end is in `status` and `data`. */
+  submit(endpoint, what, flags = {}) {
+    const result = { status: null, data: null, moved: 0 };
+    const sent = what instanceof Uint8Array;
+    result.transfer = new Transfer({
+      endpoint,
+      length: sent ? what.length : what,
+      data: sent ? Buffer.from(what) : null,
+      ...flags,
+      complete: (status, transfer) => Object.assign(result, { status, data: transfer.received, moved: transfer.count }),
+    });
+    this.host.submit(result.transfer);
+    return result;
+  }
+
+  // --- the driver's interrupt -----------------------------------------------------------
+
+  serve() {
+    for (let i = 0; i < 8 && this.read(REGISTER.ints); i++) {
+      const status = this.read(REGISTER.sieStatus);
+      if (status & (1 << 19)) {
+        this.resets++;
+        this.write(REGISTER.address, 0);
+        this.write(REGISTER.sieStatus, 1 << 19);
+      }
+      const buffers = this.read(REGISTER.buffStatus);
+      for (let index = 0; index < 32; index++) {
+        if (!(buffers & (1 << index))) continue;
+        this.write(REGISTER.buffStatus, 1 << index);
+        if (index === 0) this.sentOn0();
+        else if (index > 1) this.done((index >> 1) | (index & 1 ? 0 : 0x80));
+      }
+      if (status & (1 << 17)) {
+        this.write(REGISTER.sieStatus, 1 << 17);
+        this.request(Buffer.from(this.usbDPRAM.subarray(0, 8)));
+      }
+      if (this.controller.changed) this.write(REGISTER.sieStatus, (1 << 4) | (1 << 16));
+      if (status & (1 << 11)) this.write(REGISTER.sieStatus, 1 << 11);
+    }
+  }
+
+  request(setup) {
+    const [, request, , kind] = setup;
+    const length = setup.readUInt16LE(6);
+    this.pids[0x80] = this.pids[0x00] = 1;
+    if (request === 6 && kind === 1) this.answer(DEVICE.subarray(0, length));
+    else if (request === 6 && kind === 2) this.answer(this.configuration.subarray(0, length));
+    else if (request === 6) {
+      this.write(REGISTER.stallArm, 1);
+      this.setControl(0x80, STALL);
+    } else {
+      if (request === 5) this.address = setup[2];
+      this.answer(Buffer.alloc(0));
+    }
+  }
+
+  answer(data) {
+    this.reply = data;
+    this.more();
+    if (data.length) this.setControl(0x00, AVAILABLE | DATA1 | SELECT | 64);
+  }
+
+  more() {
+    const piece = this.reply.subarray(0, 64);
+    this.reply = this.reply.subarray(64);
+    this.usbDPRAM.set(piece, 0x100);
+    this.setControl(0x80, this.half(0x80, piece.length) | SELECT);
+  }
+
+  sentOn0() {
+    if (this.reply?.length) this.more();
+    if (this.address) {
+      this.write(REGISTER.address, this.address);
+      this.address = 0;
+    }
+  }
+}

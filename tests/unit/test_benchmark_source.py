@@ -1,0 +1,85 @@
+"""The benchmark's packets are those of the protocol, whatever is patched into them."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from lenslink_hil.benchmark.latency import quantiles
+from lenslink_hil.benchmark.ready_module import ReadyModule
+from lenslink_hil.benchmark.tiles import Picture, Tiles, payload
+from lenslink_hil.recording.script import sound_header, split
+from lenslink_protocol.ids import Flag, MessageType
+from lenslink_protocol.params import HEADER_BYTES
+
+
+@pytest.fixture(scope="module", params=[(128, 48, 1024), (128, 48, 100), (96, 40, 1000)])
+def plan(request):
+    width, height, tile_bytes = request.param
+    return ReadyModule(width, height, tile_bytes, "T").planned(tile_bytes)
+
+
+def test_tiles_cover_the_frame_once(plan):
+    covered = np.zeros((plan.height, plan.width), dtype=int)
+    for x, y, columns, rows in Tiles(plan).places:
+        covered[y : y + rows, x : x + columns] += 1
+    assert (covered == 1).all()
+
+
+def test_sealed_packets_are_sound(plan, seed):
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    tiles = Tiles(plan)
+    picture = Picture(plan, tiles, 7)
+    for _ in range(20):
+        first = chance.randrange(len(tiles))
+        last = chance.randint(first + 1, len(tiles))
+        nonce, sequence, frame = (chance.getrandbits(32) for _ in range(3))
+        found = list(split(bytes(picture.seal(first, last, nonce, sequence, frame))))
+        assert [sound for *_, sound in found] == [True] * (last - first)
+        for number, (_, _, header, _) in enumerate(found):
+            assert header.type == MessageType.TILE
+            assert (header.nonce, header.frame) == (nonce, frame)
+            assert header.sequence == (sequence + number) & 0xFFFFFFFF
+            assert (header.x, header.y, header.width, header.height) == tiles.places[first + number]
+            assert header.length == tiles.lengths[first + number]
+
+
+def test_payloads_are_the_frame(plan):
+    tiles = Tiles(plan)
+    picture = Picture(plan, tiles, 3)
+    whole = b"".join(
+        bytes(picture.view[tiles.offset(index) + HEADER_BYTES : tiles.offset(index + 1)])
+        for index in range(len(tiles))
+    )
+    assert whole == payload(plan.frame_bytes, 3).tobytes()
+    assert Picture(plan, tiles, 4).crc != picture.crc
+
+
+def test_a_damaged_tile_keeps_its_header(plan):
+    tiles = Tiles(plan)
+    picture = Picture(plan, tiles, 1)
+    before = bytes(picture.seal(0, len(tiles), 1, 0, 0))
+    picture.flip(2)
+    sound = [each[3] for each in split(bytes(picture.view)) if each[2] is not None]
+    assert sound == [index != 2 for index in range(len(tiles))]
+    picture.flip(2)
+    assert bytes(picture.view) == before
+
+
+def test_a_tile_of_its_own(plan):
+    picture = Picture(plan, Tiles(plan), 1)
+    data = picture.packet(1, 5, 6, 7, Flag.RESENT)
+    header = sound_header(data[:HEADER_BYTES])
+    assert header is not None
+    assert (header.nonce, header.sequence, header.frame, header.flags) == (5, 6, 7, Flag.RESENT)
+    [(_, _, _, sound)] = split(data)
+    assert sound
+
+
+def test_the_last_percent():
+    values = list(range(1, 201))
+    assert quantiles(values) == {"p50": 100.5, "p99": 198, "max": 200}
+    assert quantiles([3, 1, 2]) == {"p50": 2, "p99": 3, "max": 3}

@@ -349,6 +349,9 @@ class _ForkPerMutant:
             with contextlib.suppress(pytest.Session.Failed):
                 run_collected_tests(session)
             status = 1 if session.testsfailed else 0
+            if mutant is None and status:
+                session.config.pluginmanager.getplugin("terminalreporter").summary_failures()
+        sys.stdout.flush()
         os._exit(status)
 
 

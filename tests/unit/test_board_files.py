@@ -46,7 +46,7 @@ def test_a_board_gets_what_it_needs_and_nothing_else(board):
     assert ("lensfw/ports/esp32.mpy" in compiled) != arm
     for absent in (
         "main",
-        "ondemand",
+        "fault_injection",
         "ports/sim",
         "ports/usbdevice",
         "ports/usbcdc",

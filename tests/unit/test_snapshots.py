@@ -169,7 +169,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "dropped_requests": COUNTER,
         "receiver": OTHER,
         "outbox": OTHER,
-        "gate": "a module with the test capability has no snapshot",
+        "send_filter": "a module with the test capability has no snapshot",
         "_module": OTHER,
         "_clock": OUTSIDE,
         "_boot_count": CONSTANT,
@@ -198,7 +198,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "_black": CONSTANT,
         "_turns": CONSTANT,
         "_authenticate": CONSTANT,
-        "_on_demand": "a module with the test capability has no snapshot",
+        "_fault_injection": "a module with the test capability has no snapshot",
         "ports": OUTSIDE,
         "clock": OUTSIDE,
         "contacts": "driven by the ports alone",
@@ -250,7 +250,7 @@ NEW_VALUES: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("host assembly", "start"): lambda m: None,
     ("host assembly", "end"): lambda m: FrameEnd(0, 1, 3, 0, (0, 0, 0, 0)),
     ("host assembly", "reserved"): lambda m: {3: (0, 1)},
-    ("host assembly", "coverage"): lambda m: received((0, 48)),
+    ("host assembly", "received_ranges"): lambda m: received((0, 48)),
     ("host assembly", "gone"): lambda m: received((0, 48)),
     ("host assembly", "_gaps"): lambda m: ((0, 1),),
     ("host assembly", "memory"): lambda m: memoryview(bytes(len(m.memory))),
@@ -463,10 +463,10 @@ def test_the_order_in_which_held_tiles_are_taken_is_in_the_snapshot() -> None:
     assert snapshot_module(world.module) != before
 
 
-@pytest.mark.parametrize("field", ["_on_demand", "gate"])
+@pytest.mark.parametrize("field", ["_fault_injection", "send_filter"])
 def test_a_module_with_the_test_capability_has_none(field: str) -> None:
     world = load(saved_world())
-    owner = world.module if field == "_on_demand" else world.module.link
+    owner = world.module if field == "_fault_injection" else world.module.link
     setattr(owner, field, object())
     with pytest.raises(ValueError, match="test capability"):
         snapshot_module(world.module)

@@ -45,7 +45,7 @@ def firmware_of(board: Board, test: bool = False) -> list[Path]:
     unwanted = _SIMULATED | {f"arch/{name}" for name in twins}
     unwanted |= {f"ports/{name}" for name in _PORTS - {board.image["port"]}}
     if not test:
-        unwanted |= {"ondemand"}
+        unwanted |= {"fault_injection"}
     found = []
     for path in sorted(FIRMWARE.rglob("*.py")):
         name = path.relative_to(FIRMWARE).with_suffix("").as_posix()

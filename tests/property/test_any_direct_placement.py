@@ -33,7 +33,7 @@ from lenslink.transports.byte_ring import LINE_BYTES, FrameRingError, FrameRingR
 from lenslink.transports.direct_placement import DirectFrame, DirectPlacementPool, FrameSlots
 from lenslink.transports.records import Record, RecordReader
 from lenslink.transports.records import encode as record
-from lenslink_hil.recording.script import sound_header
+from lenslink_hil.recording.script import parse_valid_header
 from lenslink_protocol.ids import DiscardReason, Flag, MessageType, PixelFormat
 from lenslink_protocol.messages import Configured, Header
 from lenslink_protocol.params import HEADER_BYTES
@@ -89,7 +89,7 @@ class Placing(Host):
 
 def header_of(data: bytes) -> Header | None:
     """Of a packet that has a sound one."""
-    return sound_header(data[:HEADER_BYTES]) if len(data) >= HEADER_BYTES else None
+    return parse_valid_header(data[:HEADER_BYTES]) if len(data) >= HEADER_BYTES else None
 
 
 class Module:

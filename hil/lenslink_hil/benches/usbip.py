@@ -52,7 +52,7 @@ class BoardTransport(UsbTransport):
         # The cable ends a moment before the process is gone.
         with contextlib.suppress(LensLinkError, ValueError):
             self.module.wait(_LAST_WORDS_S)
-            why = self.module.last_words()
+            why = self.module.describe_end()
         return super()._lost(why)
 
 

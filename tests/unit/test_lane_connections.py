@@ -14,8 +14,8 @@ from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, NotFound, Timeout, UsageError
 from lenslink.transports import open_transport, parse
 from lenslink.transports.base import MultiLaneTransport
-from lenslink.transports.socket import SocketTransport
-from lenslink.transports.socket_lanes import LaneSockets
+from lenslink.transports.lane_sockets import LaneSockets
+from lenslink.transports.stream_socket import SocketTransport
 from lenslink_hil.commands.socket_address import Listener, open_listener
 
 

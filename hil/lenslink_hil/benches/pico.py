@@ -183,13 +183,13 @@ class PicoTransport(UsbTransport):
         super().close()
         self.module.close()
 
-    def _lost(self, why: str) -> Disconnected:
+    def _disconnect(self, why: str) -> Disconnected:
         # A chip that has stopped says why.
         try:
             self.module.board.report()
         except LensLinkError as error:
             why = str(error)
-        return super()._lost(why)
+        return super()._disconnect(why)
 
 
 class BoardClocked:

@@ -17,7 +17,7 @@ from lenslink.transports.shm import check_system, offer
 from lenslink.url import parse_url
 from lenslink_protocol.params import MAX_LANES
 
-from ..benches.shm_bridge import bridged
+from ..benches.shm_bridge import bridge
 
 # Linux has 108 bytes for an address, macOS 104, both with the 0 at the end.
 _UNIX_PATH_BYTES = 103
@@ -44,7 +44,7 @@ class Listener:
         """
         connection, _ = self.socket.accept()
         if self.url.startswith("shm:"):
-            return bridged(offer(connection))
+            return bridge(offer(connection))
         return connection
 
 

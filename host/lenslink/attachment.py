@@ -19,13 +19,14 @@ from lenslink_protocol.messages import Configured
 from .authentication import Authenticator
 from .context import ClosesOnExit
 from .deadline import Deadline
-from .device import PREVIEW, Device
+from .device import Device
 from .errors import DeviceError, Disconnected, Timeout
 from .events import Attached, Detached, Event, Warned
 from .frame import Frame
 from .reconnector import NotReattached, Reconnector
 from .request_handle import RequestHandle
 from .settings import (
+    PREVIEW,
     CaptureArguments,
     ConfigureArguments,
     Settings,

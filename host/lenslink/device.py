@@ -49,6 +49,8 @@ from .module_description import ModuleDescription
 from .request_handle import RequestHandle
 from .session import Session
 from .settings import (
+    PREVIEW,
+    STILL,
     CaptureArguments,
     ConfigureArguments,
     Settings,
@@ -66,7 +68,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-PREVIEW, STILL = 0, 1
 _STOP_S = 5.0
 _CLOSE_S = 0.5
 
@@ -83,7 +84,7 @@ def open(
 
     >>> with lenslink.open("sim:?width=64&height=64") as module:
     ...     print(module.manifest.model)
-    Bench One
+    LL-100
 
     Args:
         url: Where the module is, as ``lenslink list`` shows it. None means the only module there

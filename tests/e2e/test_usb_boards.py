@@ -150,7 +150,7 @@ def test_unplugged_at_random_points(
         board.wait(lambda state: not state["boards"], patience())
         board.plug(patience())
         with lenslink.open(url(board), timeout=PATIENCE_S) as again:
-            assert again.session.boot_count == board.boots
+            assert again.session_info.boot_count == board.boots
             check_frames(again, 1)
         board.wait(lambda state: not state["hosts"], patience())
     check_known(known, seed)
@@ -242,14 +242,14 @@ def on_usb(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_the_only_module_on_usb(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
     on_usb(make_board(lanes="2"))
     with lenslink.open("usb:", timeout=PATIENCE_S) as device:
-        assert device.session.lanes == 2
+        assert device.session_info.lanes == 2
         check_frames(device)
 
 
 def test_fewer_lanes_than_there_are(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
     on_usb(make_board(lanes="4"))
     with lenslink.open("usb:?lanes=1", timeout=PATIENCE_S) as device:
-        assert device.session.lanes == 1
+        assert device.session_info.lanes == 1
         check_frames(device)
 
 

@@ -19,8 +19,8 @@
 The first record is INFO, a JSON object: ``lenslink``, ``protocol`` and ``python`` (versions),
 ``url``, ``seed`` (of the URL, or null), ``lanes``, ``began`` (UTC). MANIFEST is the module's, as
 it is on the wire. DATA are bytes as the transport took or gave them, damaged ones too: its bounds
-are those of the calls, not of packets. LANE_END says in UTF-8 that the lane ended and why; on lane 0
-that is the module. END, a JSON object, is the last: ``ended`` says why.
+are those of the calls, not of packets. LANE_END says in UTF-8 that the lane ended and why; on
+lane 0 that is the module. END, a JSON object, is the last: ``ended`` says why.
 
 Each record is written by one call and needs nothing behind it, so that whatever kills the writer
 costs at most the record under way: a reader gives all that is whole and says where it was cut.

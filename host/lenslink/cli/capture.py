@@ -132,9 +132,10 @@ class _Summary:
         first = stats.first_tile_ms
         began = f", first tile after {first:.0f} ms" if first is not None else ""
         rate = stats.bytes / self._seconds
+        discards = format_discards(stats.discards)
         return [
             f"frame {frame['number']}: {frame['width']} x {frame['height']}, {frame['bits']} bit "
             f"{frame['cfa']}, {frame['status']}: {format_bytes(stats.bytes)} in "
-            f"{self._seconds:.2f} s ({format_bytes(rate)}/s){began}, {format_discards(stats.discards)}",
+            f"{self._seconds:.2f} s ({format_bytes(rate)}/s){began}, {discards}",
             *(f"wrote {path} ({format_bytes(size)})" for path, size in self._written),
         ]

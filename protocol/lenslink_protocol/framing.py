@@ -149,8 +149,6 @@ class ReceiverSnapshot(NamedTuple):
 class _IncomingPacket:
     """A packet whose payload is being received."""
 
-    __slots__ = ("fill", "header", "is_in_place", "is_wanted", "payload")
-
     def __init__(
         self, header: Header, payload: memoryview, is_in_place: bool, is_wanted: bool
     ) -> None:
@@ -542,10 +540,11 @@ class Receiver:
                 self._discard(DiscardReason.NOISE)
                 backlog.drop(len(backlog.data))
         else:
-            # A packet has begun once its magic is whole: as in a search, however bytes were cut.
-            has_magic = self._head[: self._head_fill][: len(MAGIC)] == MAGIC
-            self._discard(DiscardReason.STALL if has_magic else DiscardReason.NOISE)
-            self._start_search(bytes(self._head[1 : self._head_fill]))
+            # A packet has begun once its magic is whole, here as in a search: whether the receiver
+            # is in sync depends on how the bytes were cut, and the counters must not.
+            head = bytes(self._head[: self._head_fill])
+            self._discard(DiscardReason.STALL if head.startswith(MAGIC) else DiscardReason.NOISE)
+            self._start_search(head[1:])
 
     def _discard(self, reason: DiscardReason, header: Header | None = None) -> None:
         """Count and log something that was received and is not used."""

@@ -30,7 +30,7 @@ from lenslink.transports import usb as usb_transport
 from lenslink.transports.serial import WINDOW
 from lenslink_hil.conformance.live import run_modules
 from lenslink_hil.conformance.run import NOT_CLAIMED, PASSED, module_cases
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.firmware_board import VirtualBoard
 from lenslink_hil.usbip.tty import Terminal
@@ -90,7 +90,7 @@ def check_frames(device: Device, count: int = 3) -> None:
 
 def check_frame(frame: lenslink.Frame) -> None:
     shown = {"bits": 12, "cfa": frame.cfa, "seed": 5}
-    wanted = pattern("prbs", 128, 96, frame_number=frame.number, **shown)
+    wanted = make_pattern("prbs", 128, 96, frame_number=frame.number, **shown)
     np.testing.assert_array_equal(frame.pixels, wanted)
 
 
@@ -150,7 +150,7 @@ def test_unplugged_at_random_points(
         board.wait(lambda state: not state["boards"], patience())
         board.plug(patience())
         with lenslink.open(url(board), timeout=PATIENCE_S) as again:
-            assert again.session.boot_count == board.boots
+            assert again.session_info.boot_count == board.boots
             check_frames(again, 1)
         board.wait(lambda state: not state["hosts"], patience())
     check_known(known, seed)
@@ -242,14 +242,14 @@ def on_usb(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_the_only_module_on_usb(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
     on_usb(make_board(lanes="2"))
     with lenslink.open("usb:", timeout=PATIENCE_S) as device:
-        assert device.session.lanes == 2
+        assert device.session_info.lanes == 2
         check_frames(device)
 
 
 def test_fewer_lanes_than_there_are(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
     on_usb(make_board(lanes="4"))
     with lenslink.open("usb:?lanes=1", timeout=PATIENCE_S) as device:
-        assert device.session.lanes == 1
+        assert device.session_info.lanes == 1
         check_frames(device)
 
 

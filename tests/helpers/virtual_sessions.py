@@ -124,12 +124,12 @@ class FaultHarness(VirtualLinks):
     def happened(self) -> list[Fault]:
         """The faults that there were, of those that were planned."""
         damages = [*(up.damage for up in self.ups.values()), self.down.damage]
-        return [fault for damage in damages for fault in damage.done]
+        return [fault for damage in damages for fault in damage.applied_faults]
 
     @property
     def dead(self) -> bool:
         """The plug is out, and what was on its way has arrived."""
-        return self.up.plug.pulled and not self._arrivals
+        return self.up.plug.is_pulled and not self._arrivals
 
     def session(self, plan: FaultPlan, *, manifest: bool = False) -> Outcome:
         """Hello, manifest, configure, two frames, a control, close."""
@@ -219,7 +219,9 @@ class FaultHarness(VirtualLinks):
         hit = {
             (lane, number)
             for lane, up in self.ups.items()
-            for number in up.damage.touched | up.damage.halted | self._late(up.damage)
+            for number in up.damage.damaged_packets
+            | up.damage.stalled_packets
+            | self._late(up.damage)
         }
         for number, packets in self._sent.items():
             whole = {MessageType.FRAME_START, MessageType.FRAME_END} <= set(packets.values())
@@ -229,7 +231,7 @@ class FaultHarness(VirtualLinks):
 
     def _late(self, damage: Damage) -> set[int]:
         """Packets of one of several lanes, from where its stalls are more than others wait for."""
-        stalls = [fault for fault in damage.done if fault.kind is Kind.STALL]
+        stalls = [fault for fault in damage.applied_faults if fault.kind is Kind.STALL]
         if self.lanes == 1 or sum(fault.seconds for fault in stalls) < _LAG_S:
             return set()
         return set(range(min(fault.packet or 0 for fault in stalls), damage.packet + 1))
@@ -241,7 +243,7 @@ class FaultHarness(VirtualLinks):
         self.clock.us += 10_000
 
     def _send(self, line: Line, lane: int | None, packet: bytes, now: float) -> None:
-        if lane is None or self.up.plug.pulled:
+        if lane is None or self.up.plug.is_pulled:
             super()._send(line, lane, packet, now)
             return
         damage = self.ups[lane].damage
@@ -257,13 +259,13 @@ class FaultHarness(VirtualLinks):
         super()._send(line, lane, packet, now)
         if damage.end is not None and damage.packet == number:
             # Cut off inside.
-            damage.touched.add(number)
+            damage.damaged_packets.add(number)
 
     def _step(self) -> None:
         for lane, up in self.ups.items():
             # What is on a cut lane has arrived or is lost; then both ends are told.
             on_it = any(each[2] == lane for each in self._arrivals)
-            if up.lane_plug.pulled and lane in self._up and not on_it:
+            if up.lane_plug.is_pulled and lane in self._up and not on_it:
                 self.kill_lane(lane)
         super()._step()
 

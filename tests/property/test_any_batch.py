@@ -43,7 +43,19 @@ WIDTH, HEIGHT = 24, 12
 FORMATS = {PixelFormat.RG12: 48, PixelFormat.RG12p: 36}
 EVENTS = ["drop", "double", "again", "swap", "log", "unknown", "gone"]
 # Strips, a row each, segments of a row, rectangles; some that do not divide the frame.
-SHAPES = [(24, 2), (24, 1), (24, 5), (8, 1), (10, 1), (2, 1), (8, 4), (10, 5), (4, 2), (6, 12)]
+SHAPES = [
+    (24, 2),
+    (24, 1),
+    (24, 5),
+    (8, 1),
+    (10, 1),
+    (2, 1),
+    (8, 4),
+    (10, 5),
+    (4, 2),
+    (6, 12),
+    (8, 11),
+]
 
 
 class Poisoned(Pool):
@@ -60,9 +72,9 @@ class Counting(Reassembly):
 
     batched = 0
 
-    def tiles(self, assembly, ground, last, now, lane):
-        self.batched += sum(end - start for start, end in ground)
-        super().tiles(assembly, ground, last, now, lane)
+    def on_tiles(self, assembly, ranges, last, now, lane):
+        self.batched += sum(end - start for start, end in ranges)
+        super().on_tiles(assembly, ranges, last, now, lane)
 
 
 class Host:
@@ -86,7 +98,7 @@ class Host:
     def deliver(self, lane: int, data: bytes) -> None:
         """*data* is there to be received at this moment."""
         end = self.ends[lane]
-        feed(data, end.get_buffers, lambda count: end.received(count, self.now))
+        feed(data, end.get_buffers, lambda count: end.on_received(count, self.now))
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -111,7 +123,7 @@ class Host:
             (
                 each.number,
                 each.received_ranges.find_gaps(0, each.received_ranges.size),
-                each.reserved,
+                each.reservations,
             )
             for each in self.frames._open.values()
         ]
@@ -124,8 +136,8 @@ class Host:
             "bytes": self.frames.counters.tile_bytes,
             "counts": (self.frames.counters.aborted_frames, self.frames.counters.skipped_frames),
             "sequences": [lane.last_sequence for lane in self.link.lanes],
-            "arrived": self.link._arrived,
-            "positions": self.frames._position,
+            "arrived": self.link.snapshot().settled_bytes,
+            "positions": self.frames.snapshot().positions,
             "logs": list(self.link.logs),
             "asked": self.asked,
         }
@@ -138,11 +150,11 @@ class Slow:
         self._link = link
         self._lane = lane
 
-    def buffers(self):
+    def get_buffers(self):
         return self._link.lanes[self._lane].receiver.get_buffers()
 
-    def received(self, count: int, now: float) -> None:
-        self._link.received(count, now, self._lane)
+    def on_received(self, count: int, now: float) -> None:
+        self._link.on_received(count, now, self._lane)
 
 
 @dataclass(frozen=True)
@@ -327,6 +339,30 @@ def test_a_fault_at_any_byte(what, size, seed):
     for at in sorted(chance.sample(range(len(data)), count)):
         hurt = recorded_session.damaged(data, at, what, random.Random(seed + at))
         compare([(0, hurt)], plan, 1, False, lambda turn: (0, size, 0.0))
+
+
+def test_a_stall_behind_damage_is_counted_once_however_the_bytes_were_cut():
+    """The batch searched a shorter piece of the stream and was in sync when the bytes stopped."""
+    plan = plan_of(PixelFormat.RG12)
+    packets = frame_packets(0, 0, plan, (4, 2), 1)
+    coded = encode(packets, 7, 1)
+    for damaged in (5, 11):
+        lane, data = coded[damaged]
+        # A byte is put into the header.
+        coded[damaged] = (lane, data[:18] + b"\2" + data[18:])
+    whole = sum(len(data) for _, data in coded[:34])
+    steps = [(0, whole, 0.001), (0, 3, 0.3), (0, 100_000, 0.001)]
+    compare(coded, plan, 1, True, lambda turn: steps[min(turn, 2)])
+
+
+@pytest.mark.parametrize("size", [41, 60, 97, 200])
+def test_the_low_tiles_at_a_frames_lower_edge_are_received_in_pieces(size):
+    """A tile of one row is received in place by the receiver, but the batch had staged it."""
+    plan = plan_of(PixelFormat.RG12)
+    packets = [p for number in range(3) for p in frame_packets(number, 0, plan, (8, 11), 1)]
+    host = compare(encode(packets, 0, 1), plan, 1, True, lambda turn: (0, size, 0.0))
+    assert not host.discards
+    assert [frame[2] for frame in host.state()["frames"]] == [()] * 3
 
 
 @pytest.mark.parametrize("sound", [True, False])

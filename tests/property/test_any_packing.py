@@ -135,9 +135,9 @@ def test_numba_is_taken_once_it_pays(monkeypatch):
     from lenslink.receive import unpacking
 
     asked = []
-    monkeypatch.setattr(unpacking, "_kernels", lambda: asked.append(1))
+    monkeypatch.setattr(unpacking, "_load_kernels", lambda: asked.append(1))
     monkeypatch.setattr(unpacking._unpacked, "pixels", 0)
-    monkeypatch.setattr(unpacking, "_WORTH_IT", 64 * 10)
+    monkeypatch.setattr(unpacking, "_MIN_COMPILED_PIXELS", 64 * 10)
     packed = pack(np.ones((4, 64), np.uint16), find_layout(PixelFormat.RG12p))
     for calls, expected in ((2, 0), (2, 2)):
         for _ in range(calls):

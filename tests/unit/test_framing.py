@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from framing_harness import NONCE, TILE, Lane, packet
+from helpers.framing_harness import NONCE, TILE, Lane, packet
 
 from lenslink_protocol.framing import VERSION
 from lenslink_protocol.ids import DiscardReason, MessageType
@@ -47,7 +47,7 @@ def test_payload_and_next_header_in_one_read():
     payload, head = lane.receiver.get_buffers()
     payload[:] = rest[:10]
     head[:] = rest[10:]
-    lane.receiver.received(len(rest), 0)
+    lane.receiver.on_received(len(rest), 0)
     assert [item[:2] for item in lane.sink.out] == [(1, b"0123456789"), (2, b"")]
 
 
@@ -59,7 +59,7 @@ def test_payload_and_a_part_of_the_next_header(beyond):
     payload, head = lane.receiver.get_buffers()
     payload[:] = first[HEADER_BYTES:]
     head[:beyond] = second[:beyond]
-    lane.receiver.received(10 + beyond, 0)
+    lane.receiver.on_received(10 + beyond, 0)
     assert lane.feed(second[beyond:]) == [1, 2]
 
 
@@ -163,7 +163,7 @@ def test_time_that_nobody_listened_is_no_stall():
     data = packet(1)
     lane.feed(data[:50])
     lane.feed(data[:30][50:])
-    lane.receiver.resume(100.0)
+    lane.receiver.shift_timers(100.0)
     lane.receiver.poll(100.0 + STALL_S - 0.001)
     assert not lane.discards
     assert lane.feed(data[50:], now=100.0) == [1]
@@ -349,7 +349,7 @@ def test_a_magic_may_be_cut_at_the_end_of_noise(keep):
     assert lane.receiver.is_in_sync
 
 
-@pytest.mark.parametrize("cut", [1, 20, 39, 40, 41, 45])
+@pytest.mark.parametrize("cut", [4, 20, 39, 40, 41, 45])
 def test_a_stall_gives_up_a_packet_under_way_once(cut):
     lane = Lane()
     lane.receiver.feed(packet(0, b"payload")[:cut], 1.0)
@@ -367,7 +367,7 @@ def test_a_stall_gives_up_a_packet_under_way_once(cut):
 def test_time_away_postpones_a_stall_to_the_millisecond():
     lane = Lane()
     lane.receiver.feed(packet(0, b"payload")[:-1], 1.0)
-    lane.receiver.resume(10.0)
+    lane.receiver.shift_timers(10.0)
     lane.receiver.poll(11.2)
     assert not lane.discards[DiscardReason.STALL]
     lane.receiver.poll(11.25)

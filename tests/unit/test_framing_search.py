@@ -6,7 +6,7 @@ The bounds are made small here. tests/property/test_hostile_module.py holds what
 from __future__ import annotations
 
 import pytest
-from framing_harness import TILE, Lane, packet
+from helpers.framing_harness import TILE, Lane, packet
 
 from lenslink_protocol import framing
 from lenslink_protocol.ids import DiscardReason
@@ -119,11 +119,29 @@ def test_two_stalled_beginnings_are_given_up_at_once():
     assert lane.receiver.is_in_sync
 
 
-def test_a_beginning_behind_one_byte_of_noise_stalls_with_it():
+def test_a_packet_that_begins_behind_one_byte_of_noise_stalls():
     lane = Lane()
     lane.feed(b"." + EMPTY[:20])
     lane.receiver.poll(STALL)
-    assert lane.discards == {DiscardReason.STALL: 2, DiscardReason.NOISE: 1}
+    # Noise before the packet, and the rest of the packet once its first byte is given up.
+    assert lane.discards == {DiscardReason.STALL: 1, DiscardReason.NOISE: 2}
+
+
+@pytest.mark.parametrize(
+    ("beginning", "stalls"), [(MAGIC[:1], 0), (MAGIC[:3], 0), (MAGIC, 1), (EMPTY[:20], 1)]
+)
+def test_a_packet_has_begun_with_its_whole_magic_in_sync_as_in_a_search(beginning, stalls):
+    """Whether a receiver is in sync depends on how the bytes were cut. Its counters must not."""
+    in_sync, searching = Lane(), Lane()
+    in_sync.feed(beginning)
+    searching.feed(b"." * HEADER_BYTES)
+    searching.feed(beginning)
+    assert (in_sync.receiver.is_in_sync, searching.receiver.is_in_sync) == (True, False)
+    for lane in (in_sync, searching):
+        lane.receiver.poll(STALL)
+        assert lane.discards[DiscardReason.STALL] == stalls
+        assert lane.discards[DiscardReason.NOISE] > 0
+        assert not lane.receiver.is_inside_packet
 
 
 def test_a_damaged_header_is_searched_at_once():
@@ -145,7 +163,7 @@ def test_packets_that_were_received_elsewhere_count_as_received():
     lane = Lane()
     assert lane.receiver.header is None
     lane.feed(packet(0xFFFFFFFE, b""))
-    lane.receiver.passed(3, 3 * HEADER_BYTES, 5.0)
+    lane.receiver.record_packets(3, 3 * HEADER_BYTES, 5.0)
     assert (lane.receiver.last_sequence, lane.receiver.settled_sequence) == (1, 1)
     assert lane.receiver.lost_packets == 0
     # Time is counted from then.
@@ -161,7 +179,7 @@ def test_packets_that_were_received_elsewhere_are_progress():
     lane = Lane()
     lane.feed(packet(0, b""))
     lane.feed(packet(1, b"")[:5])
-    lane.receiver.passed(1, HEADER_BYTES, 5.0)
+    lane.receiver.record_packets(1, HEADER_BYTES, 5.0)
     lane.receiver.poll(5.0 + STALL - 0.001)
     assert not lane.discards
 
@@ -170,7 +188,7 @@ def test_packets_that_were_received_elsewhere_are_progress():
 def test_packets_that_were_received_elsewhere_allow_as_much_searching(count, found):
     lane = Lane()
     spend(lane)
-    lane.receiver.passed(1, count, 0.0)
+    lane.receiver.record_packets(1, count, 0.0)
     # The 40 bytes of this packet's own header add to *count*, up to SEARCH in all.
     lane.feed(damaged(damaged(padded(EMPTY, 80), 4), 3))
     assert len(lane.sink.out) == found
@@ -186,7 +204,7 @@ def test_a_payload_is_sound_once_its_bytes_are_there():
     buffer[:] = data[HEADER_BYTES:]
     assert lane.receiver.is_payload_sound is True
     # A caller that has checked the payload says so, and it is not checked again.
-    lane.receiver.received(len(buffer), 0.0, checked=True)
+    lane.receiver.on_received(len(buffer), 0.0, is_sound=True)
     assert lane.payloads == [b"payload"]
     assert not lane.discards
 
@@ -197,6 +215,6 @@ def test_a_payload_that_is_said_to_be_sound_is_not_checked(checked):
     lane.feed(damaged(b"payload", 0)[:HEADER_BYTES])
     buffer = lane.receiver.get_buffers()[0]
     buffer[:] = b"payload"
-    lane.receiver.received(len(buffer), 0.0, checked)
+    lane.receiver.on_received(len(buffer), 0.0, checked)
     assert len(lane.sink.out) == checked
     assert lane.discards[DiscardReason.PAYLOAD_CRC] == (not checked)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lenslink.receive.assembly import Assembly
-from lenslink_hil.benches.board_profile import configuration, load_board
+from lenslink_hil.benches.board_profile import load_board, make_configuration
 from lenslink_hil.virtual_time import Line, Loss, VirtualLinks
 
 WIDTH, HEIGHT = 320, 240
@@ -45,7 +45,7 @@ def module(width: int = WIDTH, height: int = HEIGHT) -> dict[str, object]:
             }
         ],
     }
-    made = configuration(load_board("pico"), sensor, "VIRTUAL", 1)
+    made = make_configuration(load_board("pico"), sensor, "VIRTUAL", 1)
     # On several lanes a loss is noticed as many tiles later: hold as many more.
     made["limits"]["tiles"] = 12
     return made
@@ -110,7 +110,7 @@ def test_loss_on_one_lane_is_made_good(loser: int, seed: int) -> None:
     made = bench(*lines)
     lines[loser].outcome = loss
     frames = [check(made.frame(5)) for _ in range(40)]
-    assert loss.lost > 0
+    assert loss.lost_packets > 0
     assert sum(frame.received_ranges.is_complete for frame in frames) == 40
 
 

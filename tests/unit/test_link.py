@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from link_harness import NONCE, REPLY, Host, opened
+from helpers.link_harness import NONCE, REPLY, Host, opened
 
 from lenslink_protocol import link as link_module
 from lenslink_protocol.framing import VERSION, encode_packet
@@ -127,7 +127,7 @@ def test_answers_go_to_their_requests_in_any_order():
     first = host.link.send_request(Stop(0), 0.0)
     second = host.link.send_request(GetManifest(0), 0.0)
     host.say(ManifestPiece(0, 3, b"abc"), second.id)
-    assert second.done and not first.done
+    assert second.is_done and not first.is_done
     host.say(Accepted(0, 7), first.id)
     assert first.reply == Accepted(0, 7)
 
@@ -214,7 +214,7 @@ def test_time_goes_on_to_the_frames_and_the_lanes():
     host = Host(lanes=2)
     host.bytes(encode_packet(MessageType.LOG, b"x" * 20, nonce=NONCE, sequence=0)[:-1], 0.0, 1)
     host.link.poll(1.0)
-    assert host.frames.told("poll") == [("poll", 1.0)]
+    assert host.frames.list_calls("expire_frames") == [("expire_frames", 1.0)]
     assert host.discards[DiscardReason.STALL] == 1
 
 
@@ -312,10 +312,10 @@ def test_frames_get_what_is_theirs():
     host.hear(MessageType.FRAME_END, end.encode(), frame=3)
     host.hear(MessageType.RESENT, Resent(0, 2, 0, b"").encode(), frame=3)
     assert host.frames.calls == [
-        ("place", 3),
-        ("tile", 3, b"tile", False, 0.0, 0),
-        ("end", 3, end, 0.0),
-        ("resent", 3, Resent(0, 2, 0, b""), 0.0),
+        ("reserve_buffer", 3),
+        ("on_tile", 3, b"tile", False, 0.0, 0),
+        ("on_frame_end", 3, end, 0.0),
+        ("on_resent", 3, Resent(0, 2, 0, b""), 0.0),
     ]
 
 
@@ -323,9 +323,9 @@ def test_each_lane_has_its_own_sequence_and_number():
     host = Host(lanes=2)
     host.hear(MessageType.TILE, b"one", lane=0, frame=1)
     host.hear(MessageType.TILE, b"two", lane=1, frame=1)
-    assert host.frames.told("tile") == [
-        ("tile", 1, b"one", False, 0.0, 0),
-        ("tile", 1, b"two", False, 0.0, 1),
+    assert host.frames.list_calls("on_tile") == [
+        ("on_tile", 1, b"one", False, 0.0, 0),
+        ("on_tile", 1, b"two", False, 0.0, 1),
     ]
     assert not host.discards
     host.hear(MessageType.LOG, b"", lane=1)
@@ -341,9 +341,9 @@ def test_each_message_goes_where_it_belongs():
     host.say(end, 5, 2.0)
     host.say(resent, 5, 3.0)
     assert host.frames.calls == [
-        ("start", 5, start, 1.0),
-        ("end", 5, end, 2.0),
-        ("resent", 5, resent, 3.0),
+        ("on_frame_start", 5, start, 1.0),
+        ("on_frame_end", 5, end, 2.0),
+        ("on_resent", 5, resent, 3.0),
     ]
     host.say(Log(1, 2, b"line"))
     host.say(Notice(1, 5))
@@ -369,7 +369,7 @@ def test_lanes_are_counted_together_and_lost_one_by_one():
     assert host.link.lanes[1].last_sequence == 9
     host.link.on_lane_end(2)
     assert [lane.is_alive for lane in host.link.lanes] == [True, True, False]
-    assert host.frames.told("release") == [("release", 2)]
+    assert host.frames.list_calls("cancel_reservation") == [("cancel_reservation", 2)]
 
 
 @pytest.mark.parametrize("placed", [True, False])
@@ -379,17 +379,17 @@ def test_memory_that_was_placed_for_a_stalled_tile_is_released_once(placed):
     tile = encode_packet(MessageType.TILE, b"abcd", nonce=NONCE, sequence=1)
     host.bytes(tile[:-1], 1.0)
     host.link.poll(1.1)
-    assert host.frames.told("release") == []
+    assert host.frames.list_calls("cancel_reservation") == []
     host.link.poll(1.3)
     host.link.poll(1.4)
-    assert host.frames.told("release") == [("release", 0)] * placed
+    assert host.frames.list_calls("cancel_reservation") == [("cancel_reservation", 0)] * placed
 
 
 def test_memory_that_was_placed_is_released_once_its_tile_is_whole():
     host = opened()
     host.frames.memory = memoryview(bytearray(8))
     host.hear(MessageType.TILE, bytes(8))
-    assert host.frames.told("release") == [("release", 0)]
+    assert host.frames.list_calls("cancel_reservation") == [("cancel_reservation", 0)]
 
 
 # --- credits ---------------------------------------------------------------------------------
@@ -476,7 +476,7 @@ def test_a_heartbeat_is_sent_every_tenth_of_a_second_and_not_more_often():
 
 def test_a_quarter_of_the_window_brings_a_grant():
     host = opened()
-    host.link._arrived[0] = WINDOW // 4 - 3
+    host.link._credits.settled[0] = WINDOW // 4 - 3
     host.hear(MessageType.TILE, b"ab")
     assert host.kinds() == []
     host.hear(MessageType.TILE, b"c")
@@ -489,21 +489,21 @@ def test_tiles_are_counted_for_their_stream_and_for_none_if_it_is_foreign():
     host = opened()
     host.hear(MessageType.TILE, b"abcd", 0.5, frame=3, stream=1)
     host.hear(MessageType.TILE, b"x", 0.5, frame=4, stream=2)
-    assert host.link._arrived == [0, 4]
-    assert host.frames.told("tile") == [
-        ("tile", 3, b"abcd", False, 0.5, 0),
-        ("tile", 4, b"x", False, 0.5, 0),
+    assert host.link._credits.settled == [0, 4]
+    assert host.frames.list_calls("on_tile") == [
+        ("on_tile", 3, b"abcd", False, 0.5, 0),
+        ("on_tile", 4, b"x", False, 0.5, 0),
     ]
 
 
 def test_a_heartbeat_reply_counts_lost_bytes_as_arrived_and_tells_of_frames_begun():
     host = opened()
     host.say(HeartbeatReply(0, (1000, 7), (0, 6)), 0, 0.5)
-    assert host.link._arrived == [1000, 7]
-    assert host.frames.calls == [("begun", 1, 5, 0.5)]
+    assert host.link._credits.settled == [1000, 7]
+    assert host.frames.calls == [("on_frame_announced", 1, 5, 0.5)]
     # Fewer than arrived change nothing. More than was granted cannot have been sent.
     host.say(HeartbeatReply(0, (10, 1 << 60), (0, 0)), 0, 0.5)
-    assert host.link._arrived == [1000, WINDOW]
+    assert host.link._credits.settled == [1000, WINDOW]
     host.link.poll(1.0)
     assert host.messages() == [Heartbeat((1000 + WINDOW, 2 * WINDOW))]
 
@@ -514,14 +514,14 @@ def test_tiles_that_were_received_elsewhere_are_a_sign_of_life_and_are_granted_a
         host.say(ALIVE, lane=lane)
     host.sent()
     quarter = WINDOW // 4
-    host.link.passed(1, 3, quarter - 1, 2.0, lane=1)
+    host.link.record_tiles(1, 3, quarter - 1, 2.0, lane=1)
     assert host.link.lanes[1].last_sequence == 3
     assert not host.link.is_silent(2.85)
     assert host.kinds() == []
-    host.link.passed(1, 1, 1, 2.0, lane=0)
+    host.link.record_tiles(1, 1, 1, 2.0, lane=0)
     assert host.messages() == [Heartbeat((WINDOW, WINDOW + quarter))]
     # A third stream is unknown.
-    host.link.passed(2, 1, WINDOW, 2.0)
+    host.link.record_tiles(2, 1, WINDOW, 2.0)
     assert host.kinds() == []
 
 
@@ -610,7 +610,7 @@ def test_the_time_nobody_listened_is_no_silence():
     host.link.resume(1000.0)
     assert not host.link.is_silent(1000.0 + SILENCE_S - 0.5)
     assert host.link.is_silent(1000.0 + SILENCE_S - 0.5 + 0.001)
-    assert host.frames.told("resume") == [("resume", 999.5)]
+    assert host.frames.list_calls("shift_timers") == [("shift_timers", 999.5)]
 
 
 def test_busy_is_no_silence_until_the_lease_is_over():
@@ -655,7 +655,7 @@ def test_a_lease_lasts_as_long_as_it_says():
 
 def test_the_beginning_of_a_packet_is_a_sign_of_life_and_no_byte_is_none():
     host = opened()
-    host.link.received(0, 5.0)
+    host.link.on_received(0, 5.0)
     assert host.link.is_silent(5.0)
     host.bytes(b"\x8aL", 6.0)
     assert not host.link.is_silent(6.5)
@@ -676,7 +676,7 @@ def test_each_resume_adds_its_own_time_away():
     host.say(Log(1, 0, b""), now=1.0)
     host.link.resume(11.0)
     host.link.resume(12.0)
-    assert host.frames.told("resume") == [("resume", 10.0), ("resume", 1.0)]
+    assert host.frames.list_calls("shift_timers") == [("shift_timers", 10.0), ("shift_timers", 1.0)]
     assert not host.link.is_silent(12.85)
     assert host.link.is_silent(13.0)
 

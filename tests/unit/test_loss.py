@@ -13,7 +13,7 @@ import pytest
 from helpers.nightly_scale import choose
 
 from lenslink.receive.assembly import Assembly
-from lenslink_hil.benches.board_profile import configuration, load_board
+from lenslink_hil.benches.board_profile import load_board, make_configuration
 from lenslink_hil.virtual_time import Line, Loss, VirtualLinks
 
 WIDTH, HEIGHT = 640, 480
@@ -29,7 +29,7 @@ def picture(number: int) -> bytes:
 
 def pico() -> dict[str, object]:
     size = (WIDTH, HEIGHT)
-    return configuration(
+    return make_configuration(
         load_board("pico"),
         {
             "maker": None,
@@ -111,7 +111,7 @@ def stream(rate: float, loss: float, seed: int) -> Run:
             assert not [tile for tile in lacking(frame) if held(bench, frame.number, tile)]
         bench.frames._pool.release(frame.buffer)
     passed = bench.clock.seconds - began
-    lost = (lines[0].outcome.lost, lines[1].outcome.lost)
+    lost = (lines[0].outcome.lost_packets, lines[1].outcome.lost_packets)
     return Run((complete + incomplete - 1) / passed, complete, incomplete, lost)
 
 

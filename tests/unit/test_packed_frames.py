@@ -76,7 +76,7 @@ class Harness:
         self.discards = Counter()
         self.frames = Reassembly(Poisoned(), self.discards, {0: self.plan}.get)
         self.frames.can_resend = resend
-        self.frames.lanes = [Lane()]
+        self.frames.attach_lanes([Lane()])
 
     def header(self, kind, place=(0, 0, 0, 0), length=0):
         return Header(0x10, kind, 0, 0, 0, 0, 1, *place, length, 0, 0)
@@ -115,7 +115,7 @@ class Harness:
 
 class Lane:
     number = 0
-    alive = True
+    is_alive = True
     last_sequence = 0
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from reassembly_harness import (
+from helpers.reassembly_harness import (
     HEIGHT,
     PLAN,
     SIZE,
@@ -559,7 +559,7 @@ def test_memory_that_one_lane_receives_into_no_other_lane_touches():
     harness.start()
     place = harness.place_strip(0)
     assert place is not None
-    assert harness.frames._open[0].reserved == {0: (0, 16)}
+    assert harness.frames._open[0].reservations == {0: (0, 16)}
     assert not harness.strip(0, lane=1, value=9)
     assert harness.frames._open[0].received_ranges.count == 0
     assert not harness.strip(1, lane=1, value=9)
@@ -567,7 +567,7 @@ def test_memory_that_one_lane_receives_into_no_other_lane_touches():
     # The other lane may write beside it.
     assert harness.strip(2, lane=1, value=9)
     harness.frames.cancel_reservation(0)
-    assert harness.frames._open[0].reserved == {}
+    assert harness.frames._open[0].reservations == {}
     assert harness.strip(0, lane=1, value=8)
 
 
@@ -678,30 +678,20 @@ def test_abandon_gives_the_memory_back_unless_it_is_received_into():
     assert len(harness.pool._free) == 1
 
 
-def test_the_reassembly_knows_when_its_newest_frame_began():
-    harness = Harness()
-    assert harness.frames.began == 0.0
-    harness.start(1, now=1.0)
-    harness.tile(STRIPS[0], 1, now=2.0)
-    assert harness.frames.began == 1.0
-    harness.tile(STRIPS[0], 2, now=3.0)
-    assert harness.frames.began == 3.0
-
-
 def test_any_packet_of_a_frame_is_progress():
     harness = Harness(resend=True)
     harness.start(now=1.0)
     assembly = harness.frames._open[1]
-    assert assembly.progress == 1.0
+    assert assembly.timer.last_packet == 1.0
     harness.tile(STRIPS[0], now=2.0)
-    assert assembly.progress == 2.0
+    assert assembly.timer.last_packet == 2.0
     harness.tile(STRIPS[0], now=3.0)
-    assert assembly.progress == 3.0
+    assert assembly.timer.last_packet == 3.0
     harness.end(now=4.0)
-    assert assembly.progress == 4.0
+    assert assembly.timer.last_packet == 4.0
     harness.tile(STRIPS[0], 2, now=5.0)
     harness.start(2, now=6.0)
-    assert harness.frames._open[2].progress == 6.0
+    assert harness.frames._open[2].timer.last_packet == 6.0
 
 
 def test_a_placed_tile_releases_what_its_lane_received_before():
@@ -711,8 +701,8 @@ def test_a_placed_tile_releases_what_its_lane_received_before():
     for frame, stream, place in ((1, 0, STRIPS[0]), (1, 0, STRIPS[1]), (2, 1, STRIPS[2])):
         header = harness.header(MessageType.TILE, frame, stream, place, 64)
         assert harness.frames.reserve_buffer(header, 0) is not None
-    assert harness.frames._open[1].reserved == {}
-    assert harness.frames._open[2].reserved == {0: (128, 192)}
+    assert harness.frames._open[1].reservations == {}
+    assert harness.frames._open[2].reservations == {0: (128, 192)}
 
 
 def test_rows_that_another_lane_receives_are_left_out_of_a_copy():
@@ -752,7 +742,7 @@ def test_a_finished_frame_of_another_stream_survives_an_abandoned_stream():
 
 def test_a_new_reassembly_expects_no_resends():
     fresh = reassembly.Reassembly(Pool(), Counter(), {0: PLAN}.get)
-    assert fresh.resend is False
+    assert fresh.can_resend is False
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 2), (12, 0)])
@@ -764,7 +754,7 @@ def test_rows_beside_what_another_lane_receives_are_copied(x, y):
     assert harness.frames.reserve_buffer(header, 0) is not None
     assert not harness.tile((x, y, 4, 2), lane=1)
     assembly = harness.frames._open[1]
-    assert assembly.coverage.count == 16
+    assert assembly.received_ranges.count == 16
     assert (
         assembly.unpack_pixels()[y : y + 2, x : x + 4] == picture(1)[y : y + 2, x : x + 4]
     ).all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from reassembly_harness import (
+from helpers.reassembly_harness import (
     HEIGHT,
     SIZE,
     STRIDE,
@@ -153,14 +153,14 @@ def test_a_range_is_free_until_any_byte_of_it_was_received():
     harness = Harness()
     harness.start()
     assembly = opened(harness)
-    assert harness.frames.is_free(assembly, [(0, SIZE)])
+    assert assembly.is_free([(0, SIZE)])
     harness.tile(STRIPS[1])
-    assert harness.frames.is_free(assembly, [(0, STRIP)])
-    assert harness.frames.is_free(assembly, [(2 * STRIP, SIZE)])
-    assert not harness.frames.is_free(assembly, [(0, STRIP + 1)])
-    assert not harness.frames.is_free(assembly, [(2 * STRIP - 1, SIZE)])
-    assert not harness.frames.is_free(assembly, [(0, STRIP), (STRIP, 2 * STRIP)])
-    assert not harness.frames.is_free(assembly, [(STRIP, 2 * STRIP), (0, STRIP)])
+    assert assembly.is_free([(0, STRIP)])
+    assert assembly.is_free([(2 * STRIP, SIZE)])
+    assert not assembly.is_free([(0, STRIP + 1)])
+    assert not assembly.is_free([(2 * STRIP - 1, SIZE)])
+    assert not assembly.is_free([(0, STRIP), (STRIP, 2 * STRIP)])
+    assert not assembly.is_free([(STRIP, 2 * STRIP), (0, STRIP)])
 
 
 def test_a_range_is_free_until_a_lane_receives_into_any_byte_of_it():
@@ -169,11 +169,11 @@ def test_a_range_is_free_until_a_lane_receives_into_any_byte_of_it():
     assembly = opened(harness)
     header = harness.header(MessageType.TILE, 1, 0, STRIPS[1], STRIP)
     assert harness.frames.reserve_buffer(header, 1) is not None
-    assert harness.frames.is_free(assembly, [(0, STRIP), (2 * STRIP, SIZE)])
-    assert not harness.frames.is_free(assembly, [(0, STRIP + 1)])
-    assert not harness.frames.is_free(assembly, [(2 * STRIP - 1, SIZE)])
+    assert assembly.is_free([(0, STRIP), (2 * STRIP, SIZE)])
+    assert not assembly.is_free([(0, STRIP + 1)])
+    assert not assembly.is_free([(2 * STRIP - 1, SIZE)])
     harness.frames.cancel_reservation(1)
-    assert harness.frames.is_free(assembly, [(0, SIZE)])
+    assert assembly.is_free([(0, SIZE)])
 
 
 # --- many tiles ------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_many_tiles_are_progress_and_renew_the_tries_of_a_resend():
         assert asked(harness, now)
         now += RETRY_S
     fill(harness, assembly, [(2 * STRIP, 3 * STRIP)], 2 * STRIP, now)
-    assert assembly.progress == now
+    assert assembly.timer.last_packet == now
     for _ in range(RESEND_TRIES):
         assert asked(harness, now)
         now += RETRY_S
@@ -246,18 +246,18 @@ def test_many_tiles_are_progress_and_renew_the_tries_of_a_resend():
 def test_the_pool_is_told_of_a_frame_that_begins_advances_and_ends():
     harness = Harness()
     calls = []
-    for name in ("begun", "started", "advanced", "finished"):
+    for name in ("on_frame_begin", "on_frame_start", "on_progress", "on_frame_finish"):
         setattr(harness.pool, name, lambda assembly, name=name: calls.append((name, assembly)))
     harness.start()
     assembly = opened(harness)
-    assert calls == [("begun", assembly), ("started", assembly)]
+    assert calls == [("on_frame_begin", assembly), ("on_frame_start", assembly)]
     calls.clear()
     harness.tile(STRIPS[0])
     fill(harness, assembly, [(STRIP, SIZE)], 3 * STRIP)
-    assert calls == [("advanced", assembly)] * 2
+    assert calls == [("on_progress", assembly)] * 2
     calls.clear()
     harness.end()
-    assert calls == [("finished", assembly)]
+    assert calls == [("on_frame_finish", assembly)]
 
 
 # --- what a frame says of itself -------------------------------------------------------------
@@ -272,11 +272,11 @@ def test_a_frame_is_complete_if_all_arrived_and_its_readout_ended_well(status, c
     assembly = opened(harness)
     for place in STRIPS[1:]:
         harness.tile(place)
-    assert assembly.complete is False
+    assert assembly.is_complete is False
     harness.tile(STRIPS[0])
     if status is not None:
         harness.end(message=end_of(status))
-    assert assembly.complete is complete
+    assert assembly.is_complete is complete
 
 
 def test_rows_are_the_frames_own_memory_row_by_row():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reassembly_harness import (
+from helpers.reassembly_harness import (
     HEIGHT,
     PLAN,
     SMALL_STRIDE,
@@ -208,7 +208,7 @@ def test_rectangles_outside_the_frame_are_nothing():
     harness = Harness(resend=True)
     harness.start()
     harness.resent(FrameState.UNDER_WAY, (9, 9, 9, 9), (0, 0, 0, 0), (65535,) * 4)
-    assert harness.frames._open[1].gone.count == 0
+    assert harness.frames._open[1].unavailable_ranges.count == 0
 
 
 def test_an_answer_for_no_frame_is_nothing():
@@ -260,7 +260,7 @@ def test_a_gap_is_asked_for_until_it_is_filled():
     harness.strip(2, flags=Flag.RESENT, now=0.05)
     assert asked(harness, 0.1) == []
     # A tile that was sent again says nothing of the lane's position.
-    assert harness.frames._position == {(0, 0): (0, 4 * SMALL_STRIDE)}
+    assert harness.frames.snapshot().positions == (((0, 0), (0, 4 * SMALL_STRIDE)),)
 
 
 def test_a_frame_end_proves_what_is_missing_and_so_does_a_pause():
@@ -326,9 +326,9 @@ def test_a_false_answer_to_a_resend_changes_nothing():
     harness.resent(FrameState.ENDED, [(0, 0, 1, 1)] * (MAX_RANGES + 1))
     assert +harness.discards == {DiscardReason.MALFORMED: 2}
     harness.resent(FrameState.ENDED, [(0, 9, SMALL_WIDTH, 2)])
-    assert harness.frames._open[0].gone.count == 0
+    assert harness.frames._open[0].unavailable_ranges.count == 0
     harness.resent(FrameState.ENDED, [(0, 0, 1, 1)] * MAX_RANGES)
-    assert harness.frames._open[0].gone.count == 2
+    assert harness.frames._open[0].unavailable_ranges.count == 2
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,7 @@ def test_a_frame_begun_unseen_is_given_up_when_it_is_stale():
     harness.frames.expire_frames(LAG_S + 0.001)
     assert list(harness.frames._open) == [5]
     harness.frames.expire_frames(FRAME_STALE_MS / 1000 + 0.001)
-    assert not harness.frames.under_way
+    assert not harness.frames._open
     assert harness.frames.counters.aborted_frames == 1
 
 
@@ -468,7 +468,7 @@ def test_a_frame_whose_gap_is_gone_waits_for_its_end_and_no_longer():
     harness.resent(FrameState.UNDER_WAY, STRIPS[2])
     assert harness.numbers() == []
     harness.end()
-    assert harness.only().coverage.count == 3 * 64
+    assert harness.only().received_ranges.count == 3 * 64
 
 
 def test_a_frame_that_is_said_to_have_begun_again_changes_nothing():
@@ -677,7 +677,7 @@ def test_what_another_lane_brings_of_an_abandoned_frame_is_no_discard():
     harness.tile(STRIPS[0], 3, lane=1)
     harness.tile(STRIPS[0], 2, lane=1)
     assert not harness.discards
-    assert not harness.frames.under_way
+    assert not harness.frames._open
     harness.whole(4)
     assert harness.numbers() == [4]
     harness.tile(STRIPS[0], 4, lane=1)

@@ -24,7 +24,7 @@ END = FrameEnd(EndStatus.OK, 1, 4, 0, (0,) * 4)
 
 class Lane:
     number = 0
-    alive = True
+    is_alive = True
     last_sequence = 0
 
 
@@ -35,7 +35,7 @@ class Harness:
         self.feed = ring.feed()
         self.feed.nonce = 42
         self.frames = Reassembly(self.feed, Counter(), {0: PLAN, 1: PLAN}.get)
-        self.frames.lanes = [Lane()]
+        self.frames.attach_lanes([Lane()])
         self.reader = FrameRingReader(ring.name, policy, early=True, timeout=0)
         for index in range(len(ring._slots)):
             at = ring._slots[index]._payload_at

@@ -89,7 +89,7 @@ class SerialHarness(VirtualLinks):
 
 
 def assert_whole(frame: Assembly, mode: int) -> None:
-    assert frame.complete, list(frame.received_ranges.find_gaps(0, frame.received_ranges.size))
+    assert frame.is_complete, frame.missing_ranges
     assert frame.buffer.tobytes() == picture(frame.number, mode)
 
 

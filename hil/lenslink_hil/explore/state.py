@@ -1,6 +1,6 @@
 """Save, load and compare the states of an exploration.
 
-:func:`save` and :func:`load` keep a whole :class:`~.explore_world.World` as bytes. :func:`key`
+:func:`save` and :func:`load` keep a whole :class:`.world.World` as bytes. :func:`key`
 returns the same bytes for two worlds that behave the same from then on. The key is made of the
 machines' snapshots. Times, sequences and credits in it are relative, and a field that influences
 nothing is blanked. Every field of a snapshot that is not named here is in the key as it is.
@@ -12,9 +12,8 @@ import copyreg
 import io
 import pickle
 import struct
-from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,24 +23,12 @@ from lenslink.receive.reassembly import ReassemblySnapshot
 from lenslink_protocol.framing import ReceiverSnapshot
 from lenslink_protocol.ids import MessageType
 from lenslink_protocol.link import LinkSnapshot
-from lenslink_protocol.messages import HEADER, Header, Heartbeat, HeartbeatReply
+from lenslink_protocol.messages import Heartbeat, HeartbeatReply
 from lenslink_protocol.params import HEADER_BYTES
 
 from ..module_snapshot import ModuleReceiverSnapshot, ModuleSnapshot, TileSnapshot, snapshot_module
-
-if TYPE_CHECKING:
-    from .world import World
-
-
-class Violation(AssertionError):
-    """Raised where an invariant does not hold. No machine catches it."""
-
-
-@lru_cache(1 << 16)
-def parse(packet: bytes) -> Header:
-    """Return the header of a packet."""
-    return Header._make(HEADER.unpack_from(packet)[1:])
-
+from .violation import Violation, parse_header
+from .world import World
 
 # --- save and load --------------------------------------------------------------------------------
 
@@ -252,7 +239,7 @@ class _Key:
 
     def packet(self, packet: bytes, lane: int) -> tuple[Any, ...]:
         """Return what matters of a packet on its way: nothing if it will be discarded."""
-        header = parse(packet)
+        header = parse_header(packet)
         payload: Any = packet[HEADER_BYTES:]
         sequence: int | None = header.sequence
         sent = self.module.link.next_sequences

@@ -12,8 +12,8 @@ These things are left out:
 - Log lines.
 - The module's clock stands still. Its link has one timer only, for packets that stop in the middle.
 
-:mod:`.explore` calls :meth:`World.actions` and :meth:`World.act`. The invariants are checked here,
-where packets are sent and received. A broken invariant raises :exc:`~.explore_state.Violation`.
+:mod:`.search` calls :meth:`World.actions` and :meth:`World.act`. The invariants are checked here,
+where packets are sent and received. A broken invariant raises :exc:`.violation.Violation`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from lenslink_protocol.params import HEADER_BYTES
 
 from ..module_snapshot import snapshot_module
 from ..virtual_time import InstantPorts, VirtualClock
-from .state import Violation, parse
+from .violation import Violation, parse_header
 
 WIDTH, HEIGHT, ROWS = 4, 6, 2
 TILE_BYTES = 2 * WIDTH * ROWS
@@ -462,7 +462,7 @@ class World:
 
     def _watch(self, packet: bytes, lane: int) -> None:
         """Check that a packet of the module keeps the order of the protocol."""
-        header = parse(packet)
+        header = parse_header(packet)
         number = header.frame
         if header.type == MessageType.HELLO_REPLY:
             self.flushed = False

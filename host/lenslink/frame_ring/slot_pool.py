@@ -23,7 +23,7 @@ class SlotPool(Pool):
     """
 
     # Those that wait for the program would take the slots from those that come.
-    waiting = 1
+    max_waiting_frames = 1
 
     def __init__(self, ring: FrameRing) -> None:
         super().__init__(capacity=1)

@@ -73,7 +73,7 @@ class Lane:
 
     def __init__(self, number=0, last_sequence: int | None = 0) -> None:
         self.number = number
-        self.alive = True
+        self.is_alive = True
         self.last_sequence = last_sequence
 
 
@@ -84,7 +84,7 @@ class _Harness:
         self.discards: Counter[DiscardReason] = Counter()
         self.pool = Poisoned()
         self.frames = Reassembly(self.pool, self.discards, plans)
-        self.frames.lanes = lanes
+        self.frames.attach_lanes(lanes)
 
     def header(self, kind, frame=0, stream=0, place=(0, 0, 0, 0), length=0, flags=0):
         """A header as the reassembly sees it."""

@@ -34,14 +34,13 @@ from .errors import (
     Timeout,
     VersionMismatch,
 )
-from .receive.batch import Batch
 from .receive.frame_pool import Pool
+from .receive.reader import SessionReader
 from .receive.reassembly import Assembly, Reassembly
 from .request_handle import RequestHandle
 from .transports.base import (
     ClockedTransport,
     DirectPlacementTransport,
-    FillingTransport,
     MultiLaneTransport,
     NarrowTransport,
     Transport,
@@ -53,8 +52,6 @@ R = TypeVar("R", bound=AnyMessage)
 _TURN_S = 0.002
 # No wait is half as long: whoever comes back so late was not waiting, but not running.
 _AWAY_S = 0.1
-# Bytes a second at which what is foreseen, 2 MB at most, is there before anybody would notice.
-_FLOWING = 300e6
 
 
 class Session:
@@ -74,21 +71,20 @@ class Session:
         self.frames = Reassembly(self.pool, self.discards, self.configurations.get)
         self.last: RequestHandle | None = None
         """The last request."""
-        self.wire_bytes = 0
-        """All that has been received."""
         self._transport = transport
         lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
         window = transport.window if isinstance(transport, NarrowTransport) else None
         self.link = Link(secrets.randbits(32), self.frames, self.discards, lanes, window)
-        self._lanes = [
-            Batch(self.link, self.frames, lane, placed is not None) for lane in range(lanes)
-        ]
-        # Where bytes come this fast it pays to wait for all that is foreseen: a call fewer.
-        self._filling = transport if isinstance(transport, FillingTransport) else None
-        self._flowing = False
-        self._received_at = 0.0
         # The link's time; how long a caller waits at the most is the world's.
         self.now = transport.now if isinstance(transport, ClockedTransport) else time.monotonic
+        self._reader = SessionReader(
+            transport, self.link, self.frames, placed is not None, self.now
+        )
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes received since the session began."""
+        return self._reader.wire_bytes
 
     def hello(self, deadline: Deadline) -> HelloReply:
         """Open the session; :exc:`~lenslink.errors.VersionMismatch` if there is no common one."""
@@ -168,14 +164,14 @@ class Session:
                 raise Disconnected(f"the module ended the session ({reason})")
             if link.is_silent(now):
                 # Whoever was away for long has to listen before it can tell. Noise is no sign.
-                self._receive(0.0)
+                self._reader.receive(0.0)
                 if link.is_silent(now):
                     self._transport.close()
                     raise Disconnected(f"the module gave no sign of life for {SILENCE_MS} ms")
             deadline.check()
             wait = min(link.next_timeout(now), deadline.remaining())
             # While bytes flow, time is looked after once a turn, not at each call.
-            while self._receive(wait) and not until() and self.now() - now < _TURN_S:
+            while self._reader.receive(wait) and not until() and self.now() - now < _TURN_S:
                 self._flush(deadline)
                 if link.closed is not None:
                     break
@@ -196,32 +192,6 @@ class Session:
         for stream in list(self.configurations):
             self.frames.abandon(stream)
         self.pool.clear()
-
-    def _receive(self, seconds: float) -> bool:
-        """Wait for bytes and use them; whether any lane had some."""
-        lanes, transport = self._lanes, self._transport
-        if len(lanes) == 1:
-            buffers = lanes[0].buffers()
-            if self._filling is not None and self._flowing and len(buffers) > 2:
-                count = self._filling.fill_into(buffers)
-            else:
-                count = transport.receive_into(buffers, seconds)
-            now = self.now()
-            lanes[0].received(count, now)
-            self.wire_bytes += count
-            self._flowing = count > (now - self._received_at) * _FLOWING
-            self._received_at = now
-            return count > 0
-        assert isinstance(transport, MultiLaneTransport)
-        ready = transport.ready(seconds)
-        for lane in ready:
-            received = transport.receive_lane_into(lane, lanes[lane].buffers())
-            if received is None:
-                self.link.lane_lost(lane)
-            else:
-                lanes[lane].received(received, self.now())
-                self.wire_bytes += received
-        return bool(ready)
 
     def _flush(self, deadline: Deadline) -> None:
         outgoing = self.link.outgoing

@@ -22,8 +22,8 @@ from lenslink.deadline import Deadline
 from lenslink.transports.base import ClockedTransport
 from lenslink_hil.kernel import guest_boards
 from lenslink_hil.plant.binning import bin2x2
-from lenslink_hil.plant.patterns import pattern
-from lenslink_hil.plant.sensor_model import levels
+from lenslink_hil.plant.patterns import make_pattern
+from lenslink_hil.plant.sensor_model import get_levels
 from lenslink_protocol.ids import Cfa, ConfigureFlag, DiscardReason, ModeUse
 
 SceneUrl = Callable[..., str]
@@ -48,7 +48,7 @@ FRAMES = [
 
 
 def oracle(frame: Frame, scene: str, seed: int = 0) -> np.ndarray:
-    return pattern(
+    return make_pattern(
         scene,
         frame.width,
         frame.height,
@@ -80,7 +80,7 @@ def test_a_pattern_arrives_exactly(
         assert frame.pixels.shape == (height, width)
         assert frame.pixels.dtype == np.dtype("<u2")
         assert (frame.bits, frame.cfa) == (bits, cfa)
-        black, white = levels(bits)
+        black, white = get_levels(bits)
         assert (frame.black, frame.white) == ((black,) * 4, white)
         assert np.array_equal(frame.pixels, oracle(frame, scene, seed))
         assert_sound(device, frame)
@@ -91,7 +91,7 @@ def test_binned_pixels_are_means_of_their_own_colour(scene_url: SceneUrl, cfa: s
     width, height, seed = 640, 484, 7
     url = scene_url(scene="prbs", width=width, height=height, cfa=cfa, seed=seed)
     with lenslink.open(url) as device, device.capture("binned") as frame:
-        full = pattern(
+        full = make_pattern(
             "prbs", width, height, bits=12, cfa=cfa, seed=seed, frame_number=frame.number
         )
         assert frame.cfa == cfa

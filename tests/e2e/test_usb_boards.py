@@ -30,7 +30,7 @@ from lenslink.transports import usb as usb_transport
 from lenslink.transports.serial import WINDOW
 from lenslink_hil.conformance.live import run_modules
 from lenslink_hil.conformance.run import NOT_CLAIMED, PASSED, module_cases
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.firmware_board import VirtualBoard
 from lenslink_hil.usbip.tty import Terminal
@@ -90,7 +90,7 @@ def check_frames(device: Device, count: int = 3) -> None:
 
 def check_frame(frame: lenslink.Frame) -> None:
     shown = {"bits": 12, "cfa": frame.cfa, "seed": 5}
-    wanted = pattern("prbs", 128, 96, frame_number=frame.number, **shown)
+    wanted = make_pattern("prbs", 128, 96, frame_number=frame.number, **shown)
     np.testing.assert_array_equal(frame.pixels, wanted)
 
 

@@ -14,7 +14,7 @@ import usb.util
 
 from helpers.slowdown import patience
 from lenslink.deadline import Deadline
-from lenslink.transports.usb import libusb
+from lenslink.transports.usb import load_libusb
 from lenslink_hil.kernel import vhci
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.client import list_devices
@@ -100,7 +100,7 @@ class EchoBoard:
 def _on_libusb() -> Any:
     deadline = Deadline(_PLUG_S, "the kernel's taking the board")
     vhci.wait(lambda: vhci.find(_SERIAL), deadline)
-    backend = libusb()
+    backend = load_libusb()
     # libusb learns of it by an event of the kernel's, which is on its way.
     while True:
         for device in usb.core.find(find_all=True, backend=backend):

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from lenslink.transports import byte_ring as ring_module
-from lenslink.transports.byte_ring import LINE_BYTES, FrameRingError, FrameRingReader, RingWriter
+from lenslink.transports.byte_ring import LINE_BYTES, ByteRingError, ByteRingReader, ByteRingWriter
 
 SIZE = 64
 
@@ -27,8 +27,8 @@ class ByteRing:
         self.head = memoryview(writer).cast("Q")
         self.tail = memoryview(reader).cast("Q")
         data = memoryview(self.data)
-        self.writer = RingWriter(data, memoryview(writer), memoryview(reader))
-        self.reader = FrameRingReader(data, memoryview(reader), memoryview(writer))
+        self.writer = ByteRingWriter(data, memoryview(writer), memoryview(reader))
+        self.reader = ByteRingReader(data, memoryview(reader), memoryview(writer))
 
     def write(self, data: bytes) -> bool:
         count, wanted = self.writer.write(memoryview(data))
@@ -38,7 +38,7 @@ class ByteRing:
     def read(self, *sizes: int) -> list[bytes]:
         buffers = [bytearray(size) for size in sizes]
         count = self.reader.read_into([memoryview(buffer) for buffer in buffers])
-        self.reader.take(count)
+        self.reader.consume(count)
         found = []
         for buffer in buffers:
             found.append(bytes(buffer[:count]))
@@ -50,10 +50,10 @@ def test_bytes_go_round():
     ring = ByteRing()
     for first in range(SIZE + 1):
         data = bytes(range(first, first + SIZE))
-        assert ring.writer.free() == SIZE
+        assert ring.writer.count_free() == SIZE
         ring.write(data)
         assert ring.writer.write(memoryview(b"x")) == (0, False)
-        assert ring.reader.available() == SIZE
+        assert ring.reader.count_readable() == SIZE
         assert b"".join(ring.read(1, SIZE - 1)) == data
         # The next round begins one byte further on.
         ring.write(b"-")
@@ -85,14 +85,14 @@ def test_in_place():
     ring = ByteRing()
     ring.write(bytes(60))
     ring.read(60)
-    room = ring.writer.views()
+    room = ring.writer.get_views()
     assert [len(view) for view in room] == [4, 60]
     room[0][:] = b"abcd"
     room[1][:2] = b"ef"
-    ring.writer.put(6)
-    assert [bytes(view) for view in ring.reader.views()] == [b"abcd", b"ef"]
-    ring.reader.take(6)
-    assert ring.reader.views() == []
+    ring.writer.commit(6)
+    assert [bytes(view) for view in ring.reader.get_views()] == [b"abcd", b"ef"]
+    ring.reader.consume(6)
+    assert ring.reader.get_views() == []
 
 
 @pytest.mark.parametrize("head", [9, 11, 10 + SIZE + 1, 1 << 63, (1 << 64) - 1])
@@ -102,10 +102,10 @@ def test_a_head_that_cannot_be(head):
     ring.write(bytes(12))
     ring.read(10)
     ring.head[0] = head
-    for look in (ring.reader.available, ring.reader.views, ring.reader.is_idle):
-        with pytest.raises(FrameRingError, match="bytes written"):
+    for look in (ring.reader.count_readable, ring.reader.get_views, ring.reader.prepare_sleep):
+        with pytest.raises(ByteRingError, match="bytes written"):
             look()
-    with pytest.raises(FrameRingError):
+    with pytest.raises(ByteRingError):
         ring.reader.read_into([memoryview(bytearray(SIZE * 4))])
 
 
@@ -115,10 +115,10 @@ def test_a_tail_that_cannot_be(tail):
     ring = ByteRing()
     ring.write(bytes(12))
     ring.read(10)
-    assert ring.writer.free() == SIZE - 2
+    assert ring.writer.count_free() == SIZE - 2
     ring.tail[0] = tail
-    for look in (ring.writer.free, ring.writer.views, ring.writer.is_full):
-        with pytest.raises(FrameRingError, match="bytes read"):
+    for look in (ring.writer.count_free, ring.writer.get_views, ring.writer.prepare_sleep):
+        with pytest.raises(ByteRingError, match="bytes read"):
             look()
 
 
@@ -134,9 +134,9 @@ def test_any_words_are_refused_or_harmless(seed):
                 words[0] = max(0, chance.choice([near, chance.getrandbits(64)]))
                 words[1] = chance.getrandbits(64)
                 assert ring.reader.read_into([memoryview(bytearray(3 * SIZE))]) <= SIZE
-                ring.reader.take(chance.randrange(ring.reader.available() + 1))
+                ring.reader.consume(chance.randrange(ring.reader.count_readable() + 1))
                 assert ring.writer.write(memoryview(bytes(3 * SIZE)))[0] <= SIZE
-            except FrameRingError:
+            except ByteRingError:
                 break
 
 
@@ -154,9 +154,9 @@ def test_our_own_counters_are_not_read_back():
 def test_a_reader_is_woken_once_for_the_next_byte():
     ring = ByteRing()
     assert not ring.write(b"a")
-    assert not ring.reader.is_idle()  # there is a byte: it must not sleep
+    assert not ring.reader.prepare_sleep()  # there is a byte: it must not sleep
     ring.read(1)
-    assert ring.reader.is_idle()
+    assert ring.reader.prepare_sleep()
     assert ring.write(b"b")
     assert not ring.write(b"c")
     ring.read(2)
@@ -166,14 +166,14 @@ def test_a_reader_is_woken_once_for_the_next_byte():
 def test_a_writer_is_woken_once_half_is_free():
     ring = ByteRing()
     ring.write(bytes(SIZE))
-    assert ring.writer.is_full()
+    assert ring.writer.prepare_sleep()
     wanted = []
     for _ in range(SIZE):
         ring.reader.read_into([memoryview(bytearray(1))])
-        wanted.append(ring.reader.take(1))
+        wanted.append(ring.reader.consume(1))
     assert wanted.index(True) == SIZE // 2 - 1
     assert wanted.count(True) == 1
-    assert not ring.writer.is_full()
+    assert not ring.writer.prepare_sleep()
 
 
 def test_closed_memory_is_let_go():
@@ -181,4 +181,4 @@ def test_closed_memory_is_let_go():
     ring.writer.close()
     ring.reader.close()
     with pytest.raises(ValueError, match="released"):
-        ring.reader.available()
+        ring.reader.count_readable()

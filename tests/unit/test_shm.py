@@ -19,7 +19,7 @@ from lenslink import Disconnected, NotFound, ProtocolError, Timeout, UsageError
 from lenslink.deadline import Deadline
 from lenslink.transports import open_transport, parse
 from lenslink.transports.shm import ShmEnd, offer
-from lenslink_hil.benches.shm_bridge import bridged
+from lenslink_hil.benches.shm_bridge import bridge
 
 if sys.platform != "linux":
     pytest.skip("shm: needs Linux", allow_module_level=True)
@@ -155,7 +155,7 @@ def test_a_module_that_only_rings(server):
 
     def noise() -> None:
         while not stop.is_set():
-            module.ring()
+            module.notify()
 
     thread = threading.Thread(target=noise)
     thread.start()
@@ -173,7 +173,7 @@ def test_a_module_that_only_rings(server):
 
 def test_a_module_whose_counters_lie(ends):
     host, module = ends
-    module.outgoing._mine[0] = 1 << 40
+    module.outgoing._own_words[0] = 1 << 40
     with pytest.raises(ProtocolError, match="the module has broken the shared memory: "):
         host.receive_into([memoryview(bytearray(9))], 1)
     with pytest.raises(Disconnected, match="broken"):
@@ -182,7 +182,7 @@ def test_a_module_whose_counters_lie(ends):
 
 def test_a_module_whose_tail_lies(ends):
     host, module = ends
-    module.incoming._mine[0] = 1
+    module.incoming._own_words[0] = 1
     with pytest.raises(ProtocolError, match="broken"):
         host.send(b"x", Deadline(1))
 
@@ -332,7 +332,7 @@ def test_a_bridge(server, seed):
             echo.append(link.recv(len(down), socket.MSG_WAITALL))
             sender.join()
 
-    thread = threading.Thread(target=serve, args=(bridged(module),))
+    thread = threading.Thread(target=serve, args=(bridge(module),))
     thread.start()
     came = bytearray()
     rest = memoryview(down)
@@ -352,7 +352,7 @@ def test_a_bridge(server, seed):
 
 def test_a_bridge_ends_with_the_host_and_says_its_last_words(server):
     host, module = pair(server)
-    with bridged(module) as link:
+    with bridge(module) as link:
         link.settimeout(10)
         host.send(b"goodbye", Deadline(1))
         host.close()
@@ -361,10 +361,10 @@ def test_a_bridge_ends_with_the_host_and_says_its_last_words(server):
 
 def test_a_bridge_ends_with_a_host_that_lies(server):
     host, module = pair(server)
-    with bridged(module) as link:
+    with bridge(module) as link:
         link.settimeout(10)
-        host.outgoing._mine[0] = 1 << 50
-        host.ring()
+        host.outgoing._own_words[0] = 1 << 50
+        host.notify()
         assert link.recv(100) == b""
     with pytest.raises(Disconnected):
         host.receive_into([memoryview(bytearray(1))], 10)

@@ -28,7 +28,7 @@ from lenslink.errors import (
 )
 from lenslink.transports import usb as usb_transport
 from lenslink.transports.base import Line
-from lenslink.transports.usb import Found, UsbOpener, choose_module, open_module
+from lenslink.transports.usb import UsbModule, UsbOpener, choose_module, open_module
 from lenslink.transports.usb_lanes import READ_BYTES, UsbTransport
 
 OUT, IN = 0x03, 0x83
@@ -247,8 +247,8 @@ def test_a_halted_out_endpoint_is_cleared() -> None:
 # --- opening --------------------------------------------------------------------------------------
 
 
-def found(device: FakeDevice, *addresses: int) -> Found:
-    return Found(device, Interface(endpoint(each) for each in addresses or (OUT, IN, IN + 1)))
+def found(device: FakeDevice, *addresses: int) -> UsbModule:
+    return UsbModule(device, Interface(endpoint(each) for each in addresses or (OUT, IN, IN + 1)))
 
 
 def test_every_endpoint_is_cleared_and_none_is_halted() -> None:
@@ -298,7 +298,7 @@ def plug(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """``plug(device, ...)`` makes these the modules on USB."""
 
     def plugged(*devices: FakeDevice) -> None:
-        monkeypatch.setattr(usb_transport, "libusb", object)
+        monkeypatch.setattr(usb_transport, "load_libusb", object)
         monkeypatch.setattr(
             usb_transport, "find_modules", lambda backend: iter([found(each) for each in devices])
         )

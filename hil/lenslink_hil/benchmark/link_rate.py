@@ -18,7 +18,7 @@ import numpy as np
 from lenslink import Device, Frame, UsageError
 from lenslink_protocol.ids import ModeUse, PixelFormat
 
-from ..plant.patterns import pattern
+from ..plant.patterns import make_pattern
 from .document import machine_lines, table
 from .machine_info import describe
 
@@ -116,7 +116,7 @@ def _wrong(frame: Frame, effort: Effort) -> int:
     """How many pixels of those that arrived are not the pattern's."""
     if effort.check is None:
         return 0
-    expected = pattern(
+    expected = make_pattern(
         effort.check, frame.width, frame.height, bits=frame.bits, cfa=frame.cfa,
         seed=effort.seed, frame_number=frame.number,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from lenslink_protocol.ids import Capability, MessageType, PixelFormat
 from lenslink_protocol.messages import Configure, Configured, Hello
 from lenslink_protocol.params import HEADER_BYTES, MAX_PAYLOAD, MAX_STREAMS
 
-from ..benches.board_profile import configuration, load_board
+from ..benches.board_profile import load_board, make_configuration
 from ..virtual_time import InstantPorts, feed_module
 
 MODE = 1
@@ -156,4 +156,4 @@ def _configuration(width: int, height: int, tile_bytes: int, serial: str) -> dic
         "formats": [PixelFormat.RG12p],
     }
     limits = {"tile_bytes": tile_bytes, "tiles": 1, "in_flight": 1, "rate": 0, "latency_us": 0}
-    return configuration(replace(load_board("sim"), limits=limits), sensor, serial, 1)
+    return make_configuration(replace(load_board("sim"), limits=limits), sensor, serial, 1)

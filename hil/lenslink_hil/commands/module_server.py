@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from lenslink.cli.screen import Screen
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, UsageError
-from lenslink.transports.socket import registry
+from lenslink.transports.registry import get_registry_dir
 
 from ..benches.sim import Module, start_module
 from .socket_address import Listener
@@ -25,7 +25,7 @@ _POLL_S = 0.1
 def registration(url: str, description: str, serial: str) -> Iterator[None]:
     """Within it, the module at *url* is found by :func:`lenslink.list_devices`."""
     entry = {"url": url, "description": description, "serial": serial, "pid": os.getpid()}
-    path = registry() / f"{url.partition(':')[0]}-{os.getpid()}.json"
+    path = get_registry_dir() / f"{url.partition(':')[0]}-{os.getpid()}.json"
     # Whoever lists devices at this moment reads all of it or nothing.
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.tmp")
     try:
@@ -123,5 +123,5 @@ class Server:
             return start_module(self._options, link, self._serial, deadline, boot=self._boot)
 
     def _end(self, module: Module) -> None:
-        self._screen.detail(f"lenslink: the module was closed: {module.last_words()}")
+        self._screen.detail(f"lenslink: the module was closed: {module.describe_end()}")
         module.close()

@@ -17,7 +17,7 @@ from lenslink.transports.shm import check_system, offer
 from lenslink.url import parse_url
 from lenslink_protocol.params import MAX_LANES
 
-from ..benches.shm_bridge import bridged
+from ..benches.shm_bridge import bridge
 
 # Linux has 108 bytes for an address, macOS 104, both with the 0 at the end.
 _UNIX_PATH_BYTES = 103
@@ -44,12 +44,12 @@ class Listener:
         """
         connection, _ = self.socket.accept()
         if self.url.startswith("shm:"):
-            return bridged(offer(connection))
+            return bridge(offer(connection))
         return connection
 
 
 @contextlib.contextmanager
-def listening(text: str | None, *, several: bool = False) -> Iterator[Listener]:
+def open_listener(text: str | None, *, several: bool = False) -> Iterator[Listener]:
     """Listen at *text*, by default on a socket of this process in the runtime folder.
 
     Where a link may be made up of *several* connections, the option ``lanes`` says of how many.

@@ -13,7 +13,7 @@ from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Cfa
 from lenslink_protocol.packings import packings, pixel_format
 
-from ..benches.board_profile import configuration, load_board
+from ..benches.board_profile import load_board, make_configuration
 from ..virtual_time import InstantPorts, VirtualClock, feed_module
 from .peer_wire import Tamper
 
@@ -50,7 +50,7 @@ def _configuration() -> dict[str, Any]:
         "formats": [int(pixel_format(each, 12, Cfa.RGGB)) for each in packings(12)],
     }
     limits = {"tile_bytes": 2048, "tiles": 8, "in_flight": 3, "rate": 0, "latency_us": 0}
-    return configuration(replace(load_board("sim"), limits=limits), sensor, "VIRTUAL", 1)
+    return make_configuration(replace(load_board("sim"), limits=limits), sensor, "VIRTUAL", 1)
 
 
 class _Ports(InstantPorts):

@@ -177,8 +177,8 @@ class Device(ClosesOnExit):
     def _open_session(self, deadline: Deadline) -> None:
         """Say Hello, read the manifest, and check who answers."""
         session = self._session
-        hello = session.hello(deadline)
-        description = self._description = ModuleDescription(hello, session.manifest(deadline))
+        hello = session.say_hello(deadline)
+        description = self._description = ModuleDescription(hello, session.read_manifest(deadline))
         if self._authenticator is not None:
             authenticate(session, hello, description.manifest, self._authenticator, deadline)
         serial = description.identity.serial
@@ -228,7 +228,7 @@ class Device(ClosesOnExit):
             NotFound: The module that answers has another serial number.
             Timeout: No module answers.
         """
-        self._session.release()
+        self._session.drop_frames()
         self._session = self._make_session()
         self._open_session(self._deadline(timeout, f"opening a session with {self.url}"))
 
@@ -333,7 +333,7 @@ class Device(ClosesOnExit):
         self._configure(STILL, chosen, deadline)
         self._time_request()
         self._session.call(Capture(STILL, 1, *wanted.to_wire()), Accepted, deadline)
-        request = self._session.last
+        request = self._session.last_request
         try:
             return self._take_frame(STILL, deadline)
         except (Disconnected, Timeout) as error:
@@ -514,5 +514,5 @@ class Device(ClosesOnExit):
 
     def _take_frame(self, stream: int, deadline: Deadline) -> Frame:
         """Wait for the next frame of *stream* and return it."""
-        assembly = self._session.frame(stream, deadline)
+        assembly = self._session.take_frame(stream, deadline)
         return self._builder.build_frame(assembly, self._session, self._opened)

@@ -28,8 +28,8 @@ def lens(bay):
 
 
 def last(device: Device) -> RequestHandle:
-    assert device._session.last is not None
-    return device._session.last
+    assert device._session.last_request is not None
+    return device._session.last_request
 
 
 # --- the driver's question -------------------------------------------------------------------

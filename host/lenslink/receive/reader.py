@@ -2,7 +2,7 @@
 
 :class:`SessionReader` is the only code that receives from a transport. It asks each lane's
 :class:`~.batch.Batch` where the next bytes go, lets the transport fill those buffers, and tells the
-batch how many bytes arrived. :meth:`lenslink.session.Session.pump` calls it.
+batch how many bytes arrived. :meth:`lenslink.session.Session.run_until` calls it.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from .device import Device, open
     from .events import Attached, Detached, Warned
     from .frame import ColorCalibration, Frame, FrameStatus, Identity
-    from .frame_ring.reader import FrameRingReader, SharedFrame
+    from .frame_ring.reader import FrameRingReader
+    from .frame_ring.shared_frame import SharedFrame
     from .frame_ring.writer import FrameRing
 else:
     # numpy takes longer to import than the command line takes to print its help: what needs it
@@ -56,7 +57,7 @@ else:
         "FrameStatus": "frame",
         "Identity": "frame",
         "FrameRing": "frame_ring.writer",
-        "SharedFrame": "frame_ring.reader",
+        "SharedFrame": "frame_ring.shared_frame",
         "FrameRingReader": "frame_ring.reader",
     }
 

@@ -151,7 +151,12 @@ class Device(ClosesOnExit):
                 raise
 
     def _new_session(self) -> Session:
-        self._feed = None if self._ring is None else self._ring.feed()
+        self._feed = None
+        if self._ring is not None:
+            # The frame ring needs Linux or macOS, so it is imported only where it is used.
+            from .frame_ring.slot_pool import SlotPool
+
+            self._feed = SlotPool(self._ring)
         session = Session(self._transport, self._feed)
         if self._feed is not None:
             self._feed.nonce = session.link.nonce

@@ -104,7 +104,7 @@ def test_readers_see_exactly_what_the_writer_received(own_url, name: str, ring_s
                 assert seen.stream == still.stream == 1
                 assert np.array_equal(seen.pixels, still.pixels)
                 sums.append((still.number, zlib.adler32(still.packed)))
-            assert (reader.taken, reader.dropped) == (21, 0)
+            assert (reader.delivered_frames, reader.dropped_frames) == (21, 0)
     lines = list(c)
     assert lines[-1].startswith("taken ")
     found = {int(line[2]): int(line[6], 16) for line in map(str.split, lines[:-1])}
@@ -173,7 +173,7 @@ def test_an_isp_starts_before_the_last_row_is_there(own_url, name: str):
                 assert np.array_equal(early, frame.pixels[: len(early)])
                 assert np.array_equal(frame.pixels, oracle(frame, "ramp"))
                 assert len(seen) > 3
-                assert frame.begun_ns <= frame.first_rows_ns < frame.finished_ns
+                assert frame.begin_ns <= frame.first_rows_ns < frame.end_ns
         finally:
             thread.join()
     assert taken == [FrameStatus.COMPLETE]
@@ -231,12 +231,12 @@ def test_a_reader_that_sleeps_skips_and_nobody_waits_for_it(cli: Cli, name: str)
             if len(numbers) == 20:
                 break
         assert numbers == list(range(numbers[0], numbers[0] + 20))
-        assert every.dropped == 0
+        assert every.dropped_frames == 0
         assert np.array_equal(held.pixels, before), "what is held stays"
         held.release()
         with sleeper.next() as frame:
             assert frame.sequence >= numbers[-1]
-        assert sleeper.skipped >= 18
+        assert sleeper.skipped_frames >= 18
         # A reader sees a frame a moment before its writer has counted it.
         for _ in range(20):
             writer.stdout.readline()
@@ -261,11 +261,11 @@ def test_every_reader_that_stops_costs_frames_and_not_the_link(cli: Cli, name: s
             if line["number"] >= 25:
                 break
         sequences = []
-        while not stuck.dropped:
+        while not stuck.dropped_frames:
             with stuck.next() as frame:
                 sequences.append(frame.sequence)
-        assert sequences[-1] - sequences[0] + 1 == len(sequences) + stuck.dropped
-        assert stuck.taken == len(sequences)
+        assert sequences[-1] - sequences[0] + 1 == len(sequences) + stuck.dropped_frames
+        assert stuck.delivered_frames == len(sequences)
         with other.next() as frame:
             assert frame.sequence >= 25, "others go on"
     writer.send_signal(signal.SIGTERM)

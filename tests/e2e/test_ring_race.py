@@ -32,10 +32,10 @@ def read(name: str, policy: str) -> None:
                     # Once more, after the writer has had time to do wrong.
                     assert_pixels(frame.packed, 0, frame.sequence)
         except Disconnected:
-            missed = reader.skipped + reader.dropped
+            missed = reader.skipped_frames + reader.dropped_frames
             before = 0 if policy == "every" else first - 1
-            assert reader.taken + missed == last - before
-            print(reader.taken, missed, flush=True)
+            assert reader.delivered_frames + missed == last - before
+            print(reader.delivered_frames, missed, flush=True)
 
 
 @pytest.mark.timeout(choose(120, 3600))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import struct
-import sys
 import time
 
 import numpy as np
@@ -37,7 +36,7 @@ from lenslink.errors import (
     UsageError,
     VersionMismatch,
 )
-from lenslink.frame_ring import segment
+from lenslink.frame_ring import mapped_ring, segment
 from lenslink_protocol.ids import Cfa, PixelFormat
 from lenslink_protocol.packings import layout
 from lenslink_protocol.ringlayout import (
@@ -57,10 +56,13 @@ def die(party: FrameRing | FrameRingReader) -> None:
     if isinstance(party, FrameRing):
         segment.unlock(party._descriptor, segment.WRITER)
         party._end.detach()
+        os.close(party._descriptor)
+        party._is_closed = True
     else:
-        segment.unlock(party._descriptor, 8 * party._entry)
-    os.close(party._descriptor)
-    party._closed = True
+        ring = party._ring
+        segment.unlock(ring.descriptor, 8 * party._entry)
+        os.close(ring.descriptor)
+        ring.is_closed = True
 
 
 # --- frames ------------------------------------------------------------------------------------
@@ -86,7 +88,7 @@ def test_a_frame_comes_with_all_that_is_known_of_it():
             assert frame.status is FrameStatus.INCOMPLETE
             assert frame.received_fraction == (SIZE - 6) / SIZE
             assert frame.uncovered == gaps
-            assert 0 < frame.begun_ns <= frame.first_rows_ns <= frame.finished_ns <= before
+            assert 0 < frame.begin_ns <= frame.first_rows_ns <= frame.end_ns <= before
             assert frame.pixels.shape == (HEIGHT, WIDTH)
             assert_pixels(frame.packed, 1, 1)
 
@@ -130,7 +132,7 @@ def test_an_early_reader_sees_rows_as_they_come():
             assert frame.rows_ready == 3
             assert frame.packed.shape == (3, STRIDE)
             assert_pixels(frame.packed, 0, 1)
-            assert not frame.finished
+            assert not frame.is_finished
             with pytest.raises(UsageError, match="status is known"):
                 _ = frame.status
             with pytest.raises(Timeout):
@@ -150,7 +152,7 @@ def test_rows_never_go_back():
         slot = begin(ring)
         slot.start(description())
         fill(slot, 5)
-        slot.rows(2)
+        slot.publish_rows(2)
         with reader.next(1) as frame:
             assert frame.rows_ready == 5
 
@@ -167,15 +169,15 @@ def test_a_frame_that_is_given_up_ends_for_who_reads_it_and_is_passed_over_by_ot
         with early.next() as frame:
             slot.let_go()
             assert frame.wait_rows(HEIGHT) == 3
-            assert frame.finished
+            assert frame.is_finished
             assert frame.status is FrameStatus.INCOMPLETE
             assert frame.packed.shape == (3, STRIDE)
         publish(ring)
         for reader in (early, late):
             with reader.next() as frame:
                 assert frame.sequence == 2
-        assert (early.dropped, late.dropped) == (0, 0)
-        assert (early.taken, late.taken) == (2, 1)
+        assert (early.dropped_frames, late.dropped_frames) == (0, 0)
+        assert (early.delivered_frames, late.delivered_frames) == (2, 1)
 
 
 def test_a_released_frame_shows_nothing_more():
@@ -197,15 +199,15 @@ def test_latest_gets_the_newest_and_counts_what_it_skipped():
             publish(ring)
         with reader.next() as frame:
             assert frame.sequence == 5
-        assert reader.skipped == 0, "it was not there before"
+        assert reader.skipped_frames == 0, "it was not there before"
         with pytest.raises(Timeout):
             reader.next()
         for _ in range(4):
             publish(ring)
         with reader.next() as frame:
             assert frame.sequence == 9
-        assert (reader.taken, reader.skipped, reader.dropped) == (2, 3, 0)
-        assert ring.dropped == 0
+        assert (reader.delivered_frames, reader.skipped_frames, reader.dropped_frames) == (2, 3, 0)
+        assert ring.dropped_frames == 0
 
 
 def test_latest_never_costs_the_writer_more_than_the_slot_it_holds():
@@ -215,7 +217,7 @@ def test_latest_never_costs_the_writer_more_than_the_slot_it_holds():
             for _ in range(10):
                 publish(ring)
                 assert_pixels(frame.packed, 0, 1)
-        assert (ring.begun, ring.dropped) == (11, 0)
+        assert (ring.begun_frames, ring.dropped_frames) == (11, 0)
 
 
 def test_every_holds_its_frames_and_the_newest_are_dropped_and_counted():
@@ -227,10 +229,14 @@ def test_every_holds_its_frames_and_the_newest_are_dropped_and_counted():
             with reader.next() as frame:
                 assert frame.sequence == sequence
                 assert_pixels(frame.packed, 0, sequence)
-        assert (reader.taken, reader.dropped, reader.skipped) == (6, 4, 0)
+        assert (reader.delivered_frames, reader.dropped_frames, reader.skipped_frames) == (6, 4, 0)
         [attached] = ring.readers
         assert attached.policy is Policy.EVERY
-        assert (attached.pid, attached.taken, attached.dropped) == (os.getpid(), 6, 4)
+        assert (attached.pid, attached.delivered_frames, attached.dropped_frames) == (
+            os.getpid(),
+            6,
+            4,
+        )
 
 
 def test_every_loses_none_while_it_is_no_further_behind_than_slots_wait_for_it():
@@ -240,7 +246,7 @@ def test_every_loses_none_while_it_is_no_further_behind_than_slots_wait_for_it()
             if sequence > 3:
                 with reader.next() as frame:
                     assert frame.sequence == sequence - 3
-        assert reader.dropped == 0
+        assert reader.dropped_frames == 0
 
 
 def test_every_that_stops_neither_stops_the_link_nor_other_readers():
@@ -254,7 +260,7 @@ def test_every_that_stops_neither_stops_the_link_nor_other_readers():
             publish(ring)
             with every.next() as one, latest.next() as other:
                 assert one.sequence == other.sequence == sequence
-        assert (every.dropped, latest.skipped, ring.dropped) == (0, 0, 0)
+        assert (every.dropped_frames, latest.skipped_frames, ring.dropped_frames) == (0, 0, 0)
         with stopped.next() as frame:
             assert frame.sequence == 1
 
@@ -270,7 +276,7 @@ def test_every_begins_with_the_frame_that_is_under_way():
             slot.finish(True, SIZE, (), HEIGHT)
             with reader.next() as frame:
                 assert frame.sequence == 2
-            assert reader.dropped == 0
+            assert reader.dropped_frames == 0
 
 
 def test_a_stream_that_takes_long_does_not_hold_up_another():
@@ -297,7 +303,7 @@ def test_a_reader_of_one_stream_neither_sees_nor_holds_the_other():
     ):
         for _ in range(5):
             publish(ring, 0)
-        assert ring.dropped == 0
+        assert ring.dropped_frames == 0
         publish(ring, 1)
         with reader.next() as frame:
             assert frame.stream == 1
@@ -321,7 +327,7 @@ def test_a_writer_whose_slots_are_all_in_use_drops_the_frame():
         assert begin(ring) is None
         kept[0].let_go()
         assert begin(ring) is kept[0]
-        assert ring.dropped == 1
+        assert ring.dropped_frames == 1
 
 
 # --- at the same moment ------------------------------------------------------------------------
@@ -332,15 +338,15 @@ def test_a_reader_that_claims_while_the_writer_takes_keeps_its_frame(monkeypatch
     with small_ring(1) as ring, FrameRingReader(ring.name, timeout=0) as reader:
         publish(ring)
         held = []
-        look = ring._is_held
+        look = ring._readers.is_pinned
 
-        def interrupted(slot):
-            answer = look(slot)
+        def interrupted(index):
+            answer = look(index)
             if not held:
                 held.append(reader.next())
             return answer
 
-        monkeypatch.setattr(ring, "_is_held", interrupted)
+        monkeypatch.setattr(ring._readers, "is_pinned", interrupted)
         assert begin(ring) is None
         assert_pixels(held[0].packed, 0, 1)
         assert held[0].status is FrameStatus.COMPLETE
@@ -355,16 +361,16 @@ def test_a_reader_that_claims_too_late_gets_nothing_of_it(monkeypatch):
         claim = reader._claim
         slots = []
 
-        def interrupted(found, hold):
+        def interrupted(view, pin):
             if not slots:
                 slots.append(begin(ring))
                 slots[0].start(description())
-            return claim(found, hold)
+            return claim(view, pin)
 
         monkeypatch.setattr(reader, "_claim", interrupted)
         with pytest.raises(Timeout):
             reader.next()
-        assert reader.taken == 0
+        assert reader.delivered_frames == 0
         fill(slots[0], 2)
         with reader.next() as frame:
             assert frame.sequence == 2
@@ -374,16 +380,16 @@ def test_a_reader_that_claims_too_late_gets_nothing_of_it(monkeypatch):
 def test_the_writer_wakes_who_falls_asleep_while_it_rings(monkeypatch):
     """The bell is looked at after the sleeper has said that it sleeps."""
     # Nothing else would wake it within the time limit.
-    monkeypatch.setattr(sys.modules[FrameRingReader.__module__], "_LOOK_S", 60.0)
+    monkeypatch.setattr(mapped_ring, "_LOOK_S", 60.0)
     with small_ring() as ring, FrameRingReader(ring.name) as reader:
-        look = reader._is_over
+        look = reader._ring.is_over
 
         def published():
             publish(ring)
-            reader._is_over = look
+            reader._ring.is_over = look
             return False
 
-        reader._is_over = published
+        reader._ring.is_over = published
         start = time.monotonic()
         assert reader.next(patience(20)).sequence == 1
         assert time.monotonic() - start < patience(1), "woken by nothing but its time limit"
@@ -454,7 +460,7 @@ def test_a_reader_that_dies_gives_back_what_it_held():
         reader.next()
         assert begin(ring) is not None
         assert begin(ring) is None
-        assert ring.dropped == 1
+        assert ring.dropped_frames == 1
         ring._slots[1].let_go()
         die(reader)
         kept = [begin(ring), begin(ring)]
@@ -511,7 +517,7 @@ def test_a_dead_writers_ring_is_not_found():
     with pytest.raises(NotFound, match="no writer"):
         FrameRingReader(ring.name)
     assert not ring.path.exists()
-    with pytest.raises(NotFound, match="there is no ring"):
+    with pytest.raises(NotFound, match="there is no frame ring"):
         FrameRingReader(ring.name)
 
 
@@ -535,7 +541,7 @@ def test_arrays_outlive_reader_and_ring():
 
 @pytest.mark.parametrize("name", ["", ".", "../x", "a/b", "a b", "-x", "x" * 65, "ä"])
 def test_a_name_that_is_none(name):
-    with pytest.raises(UsageError, match="no name for a ring"):
+    with pytest.raises(UsageError, match="no name for a frame ring"):
         FrameRing(name)
 
 
@@ -655,7 +661,7 @@ def test_a_frame_that_lies_is_passed_over(name, value):
         publish(ring)
         with reader.next() as frame:
             assert frame.sequence == 2
-        [entry] = [READERS_AT + READER.at["held"]]
+        [entry] = [READERS_AT + READER.at["pins"]]
         assert ring._map[entry : entry + 32] == bytes(32)
 
 
@@ -695,16 +701,16 @@ def test_rows_and_gaps_that_lie_stay_inside_the_frame():
         slot = publish(ring)
         at = SLOTS_AT + slot.index * SLOT.size
         struct.pack_into("<Q", ring._map, at + SLOT.at["rows_ready"], 1 << 50)
-        struct.pack_into("<Q", ring._map, at + SLOT.at["covered_bytes"], 1 << 50)
+        struct.pack_into("<Q", ring._map, at + SLOT.at["received_bytes"], 1 << 50)
         with reader.next() as frame:
             assert frame.rows_ready == HEIGHT
             assert frame.received_fraction == 1
-            struct.pack_into("<I", ring._map, at + SLOT.at["uncovered_count"], 17)
-            with pytest.raises(ProtocolError, match="too many gaps"):
+            struct.pack_into("<I", ring._map, at + SLOT.at["missing_count"], 17)
+            with pytest.raises(ProtocolError, match="too many missing ranges"):
                 _ = frame.uncovered
-            struct.pack_into("<I", ring._map, at + SLOT.at["uncovered_count"], 1)
-            struct.pack_into("<QQ", ring._map, at + SLOT.at["uncovered"], 0, SIZE + 1)
-            with pytest.raises(ProtocolError, match="gaps outside"):
+            struct.pack_into("<I", ring._map, at + SLOT.at["missing_count"], 1)
+            struct.pack_into("<QQ", ring._map, at + SLOT.at["missing_ranges"], 0, SIZE + 1)
+            with pytest.raises(ProtocolError, match="missing ranges outside"):
                 _ = frame.uncovered
 
 

@@ -78,7 +78,7 @@ class PicoBoard:
                 "flash": str(flash),
                 "bootrom": str(rom) if rom else "",
             }
-            with self._exporter.cable() as cable:
+            with self._exporter.connect_cable() as cable:
                 self._start(options, [cable] if self._pins is None else [cable, self._pins])
             try:
                 self.pulled_us = self.event("pullup", deadline)
@@ -87,7 +87,7 @@ class PicoBoard:
                 raise
         try:
             self.event("attached", deadline)
-            self._exporter.wait(lambda state: state["boards"] == 1, deadline)
+            self._exporter.wait_for(lambda counts: counts["boards"] == 1, deadline)
         except BaseException:
             self.unplug()
             raise
@@ -170,9 +170,9 @@ class PicoBoard:
 
     # --- the end --------------------------------------------------------------------------
 
-    def wait(self, until: Callable[[dict[str, int]], bool], deadline: Deadline) -> None:
-        """Until the server's ``boards`` (0 or 1) and ``hosts`` are as wanted."""
-        self._exporter.wait(until, deadline)
+    def wait_for(self, is_wanted: Callable[[dict[str, int]], bool], deadline: Deadline) -> None:
+        """Wait until *is_wanted* holds for the server's ``boards`` (0 or 1) and ``hosts``."""
+        self._exporter.wait_for(is_wanted, deadline)
 
     def unplug(self) -> None:
         """Pull the cable, which is its supply. Idempotent."""

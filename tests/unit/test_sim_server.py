@@ -1,4 +1,4 @@
-"""A served module from host to host: one at a time, and each as soon as the one before has gone."""
+"""Test that a served module has one host at a time, and takes the next as soon as one leaves."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_second_host_is_refused_while_the_first_is_there(harness: Harness) -> 
     reason="until the module of the last host has ended, some milliseconds after that host has "
     "gone, the server takes the next host for a second one and closes its connection",
 )
-def test_a_host_that_comes_right_after_another_has_gone_is_served(harness: Harness) -> None:
+def test_a_host_that_connects_right_after_another_left_is_served(harness: Harness) -> None:
     with harness.listener.connect() as first:
         assert first.recv(16) == b"boot 1"
     with harness.listener.connect() as second:

@@ -41,7 +41,7 @@ class Board:
         self._camera = module.Module(configuration, machine.ports, self._clock)
         del spare
         self._backend = link_backends.choose(configuration, machine, self._clock)
-        self._camera.link.lanes_offered = self._backend.lanes
+        self._camera.link.max_lanes = self._backend.lanes
         gc.collect()
 
     def show(self):

@@ -49,4 +49,4 @@ class Power:
         load = self._active_mw if active else self._idle_mw
         if load != self._load_mw:
             self._load_mw = load
-            self._ports.load(load * 1000 // (self.vbus_mv or 5000))
+            self._ports.set_load(load * 1000 // (self.vbus_mv or 5000))

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import lenslink
 from lenslink import Device, LensLinkError
-from lenslink.cli.frame_counts import Ended, Tally
-from lenslink.cli.info import about
+from lenslink.cli.frame_counts import EndReason, FrameCounts
+from lenslink.cli.info import describe_manifest
 from lenslink.cli.options import CommonOptions
-from lenslink.cli.screen import Screen, emit_table, one_line
-from lenslink.cli.signals import Stopped, stoppable
-from lenslink.cli.values import show_bytes, show_discards
+from lenslink.cli.screen import Screen, emit_table, escape_controls
+from lenslink.cli.signals import Stopped, stop_on_signals
+from lenslink.cli.values import format_bytes, format_discards
 from lenslink.errors import StorageError
 from lenslink.image_files.save import save
 from lenslink_protocol.ids import ModeUse
@@ -39,10 +39,10 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        with stoppable():
+        with stop_on_signals():
             demo(arguments.url, arguments.seconds, arguments.out)
     except LensLinkError as error:
-        print(f"lenslink: error: {one_line(str(error))}", file=sys.stderr)
+        print(f"lenslink: error: {escape_controls(str(error))}", file=sys.stderr)
         return error.exit_code
     except Stopped as stopped:
         print("lenslink: interrupted", file=sys.stderr)
@@ -64,33 +64,33 @@ def demo(url: str, seconds: float, out: Path) -> None:
         )
         if device.note:
             _say(device.note)
-        emit_table((f"  {name}", value) for name, value in about(device.manifest))
+        emit_table((f"  {name}", value) for name, value in describe_manifest(device.manifest))
         _preview(device, seconds)
         _still(device, out)
     _say(f"All of it took {time.monotonic() - began:.1f} s. The picture: {out / 'demo.png'}")
 
 
 def _preview(device: Device, seconds: float) -> None:
-    mode = device.mode(None, ModeUse.PREVIEW)
+    mode = device.find_mode(None, ModeUse.PREVIEW)
     _say(f"\nPreview, {mode.width} x {mode.height}, for {seconds:g} s")
-    tally = Tally()
-    tally.begin(device)
+    counts = FrameCounts()
+    counts.begin(device)
     with closing(device.stream()) as frames, _progress() as progress:
         for frame in frames:
             with frame:
-                tally.count(frame)
-            progress(tally.live())
-            if tally.seconds >= seconds:
-                tally.ended = Ended.DURATION
+                counts.count(frame)
+            progress(counts.live())
+            if counts.seconds >= seconds:
+                counts.ended = EndReason.DURATION
                 break
-    _say(f"  {tally.summary()}")
+    _say(f"  {counts.summary()}")
     first = device.stats.first_tile_ms
     if first is not None:
         _say(f"  {first:.0f} ms from the request to the first pixels")
 
 
 def _still(device: Device, out: Path) -> None:
-    mode = device.mode(None, ModeUse.STILL)
+    mode = device.find_mode(None, ModeUse.STILL)
     _say(f"\nStill, {mode.width} x {mode.height}: {mode.width * mode.height / 1e6:.1f} megapixels")
     before = device.stats
     began = time.monotonic()
@@ -100,9 +100,9 @@ def _still(device: Device, out: Path) -> None:
         size = after.bytes - before.bytes
         discards = {cause: n - before.discards[cause] for cause, n in after.discards.items()}
         _say(
-            f"  {frame.status.value}: {show_bytes(size)} in {seconds:.2f} s "
+            f"  {frame.status.value}: {format_bytes(size)} in {seconds:.2f} s "
             f"({size / seconds / 1e6:.1f} MB/s, the scene's computation included), "
-            f"{show_discards(discards)}"
+            f"{format_discards(discards)}"
         )
         if frame.received_fraction < 1:
             raise lenslink.ProtocolError(f"only {frame.received_fraction:.1%} of the still arrived")
@@ -113,14 +113,14 @@ def _still(device: Device, out: Path) -> None:
             began = time.monotonic()
             written = save(frame, out / name, True)
             taken = time.monotonic() - began
-            _say(f"  wrote {out / name}: {what}; {show_bytes(written)} in {taken:.1f} s")
+            _say(f"  wrote {out / name}: {what}; {format_bytes(written)} in {taken:.1f} s")
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """A line that is redrawn; where nobody watches, a line each second."""
     screen = Screen(CommonOptions())
-    if screen.animated:
+    if screen.is_animated:
         with screen.progress() as progress:
             yield lambda text: progress.update(lambda: f"  {text}")
         return

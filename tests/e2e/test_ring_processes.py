@@ -29,7 +29,7 @@ import lenslink
 from lenslink import FrameRing, FrameRingReader, FrameStatus, SharedFrame
 from lenslink.errors import Disconnected, Timeout
 from lenslink.frame_ring import segment
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 
 MOMENTS = choose(2, 50)
 MOMENT_S = 0.1
@@ -64,7 +64,7 @@ def ring_sum(tool: Callable[[str], str], root: Path, tmp_path_factory) -> Path:
 def oracle(frame: SharedFrame, scene: str, seed: int = 0) -> np.ndarray:
     size = (frame.width, frame.height)
     about = {"bits": frame.bits, "cfa": frame.cfa, "seed": seed, "frame_number": frame.number}
-    return pattern(scene, *size, **about)
+    return make_pattern(scene, *size, **about)
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -19,7 +19,7 @@ from helpers.slowdown import patience
 
 import lenslink
 from lenslink import FrameStatus
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 
 if sys.platform != "linux":
     pytest.skip("shm: needs Linux", allow_module_level=True)
@@ -47,7 +47,7 @@ def test_frames_arrive_over_shared_memory(served):
         for frame in itertools.islice(frames, 5):
             with frame:
                 assert frame.status is FrameStatus.COMPLETE
-                expected = pattern(
+                expected = make_pattern(
                     "prbs", 640, 480, bits=12, cfa=frame.cfa, seed=7, frame_number=frame.number
                 )
                 np.testing.assert_array_equal(frame.pixels, expected)

@@ -34,7 +34,7 @@ def made(**pins):
 def events(ports):
     found = []
     while True:
-        event = ports.event()
+        event = ports.take_event()
         if event is None:
             return found
         found.append(event)

@@ -32,10 +32,10 @@ class Receiver:
         self.view = memoryview(bytearray(2048))
         self.count = 0
 
-    def space(self):
+    def get_space(self):
         return self.view
 
-    def received(self, count, now):
+    def add_received(self, count, now):
         self.count += count
 
 

@@ -37,7 +37,7 @@ from lenslink.transports.direct_placement import (
 )
 from lenslink.transports.records import Record, RecordReader
 from lenslink.transports.records import encode_record as record
-from lenslink_hil.recording.script import sound_header
+from lenslink_hil.recording.script import parse_valid_header
 from lenslink_protocol.ids import DiscardReason, Flag, MessageType, PixelFormat
 from lenslink_protocol.messages import Configured, Header
 from lenslink_protocol.params import HEADER_BYTES
@@ -93,7 +93,7 @@ class DirectHost(Host):
 
 def header_of(data: bytes) -> Header | None:
     """Return the packet's header, or None if it is damaged."""
-    return sound_header(data[:HEADER_BYTES]) if len(data) >= HEADER_BYTES else None
+    return parse_valid_header(data[:HEADER_BYTES]) if len(data) >= HEADER_BYTES else None
 
 
 class Module:

@@ -16,7 +16,7 @@ from helpers.slowdown import patience
 import lenslink
 from lenslink.cli import main as program
 from lenslink.cli.main import cli, main
-from lenslink.cli.signals import Stopped, stoppable
+from lenslink.cli.signals import Stopped, stop_on_signals
 
 COMMANDS = ["capture", "completion", "doctor", "info", "list", "sim", "stream"]
 
@@ -333,7 +333,7 @@ def test_the_timeout_reaches_the_driver(args, monkeypatch, capsys):
 
 def test_the_first_signal_stops_and_the_second_lets_the_cleaning_up_go_on():
     cleaned = False
-    with pytest.raises(Stopped) as caught, stoppable():
+    with pytest.raises(Stopped) as caught, stop_on_signals():
         try:
             signal.raise_signal(signal.SIGTERM)
         finally:
@@ -354,7 +354,7 @@ def test_signals_are_left_as_they_were():
 
 def check_signals_come_back():
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
-    with stoppable():
+    with stop_on_signals():
         assert signal.getsignal(signal.SIGINT) is not before[0]
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
 
@@ -362,7 +362,7 @@ def check_signals_come_back():
 def test_an_ignored_signal_stays_ignored():
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        with stoppable():
+        with stop_on_signals():
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -16,13 +16,13 @@ from lenslink.transports import open_transport, parse
 from lenslink.transports.base import MultiLaneTransport
 from lenslink.transports.lane_sockets import LaneSockets
 from lenslink.transports.stream_socket import SocketTransport
-from lenslink_hil.commands.socket_address import Listener, listening
+from lenslink_hil.commands.socket_address import Listener, open_listener
 
 
 @pytest.fixture(params=["unix", "tcp"])
 def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Listener]:
     address = f"unix:{tmp_path / 's'}" if request.param == "unix" else "tcp:127.0.0.1:0"
-    with listening(f"{address}?lanes=3", several=True) as found:
+    with open_listener(f"{address}?lanes=3", several=True) as found:
         yield found
 
 
@@ -111,18 +111,21 @@ def test_an_impossible_number_of_lanes_is_refused(lanes: str) -> None:
             open_transport(parse(url), Deadline(1, "opening"))
     with (
         pytest.raises(UsageError, match="1 to 4"),
-        listening(f"tcp:127.0.0.1:0?lanes={lanes}", several=True),
+        open_listener(f"tcp:127.0.0.1:0?lanes={lanes}", several=True),
     ):
         pass
 
 
 def test_a_listener_refuses_lanes_unless_it_supports_them() -> None:
-    with pytest.raises(UsageError, match="no option 'lanes'"), listening("tcp:127.0.0.1:0?lanes=2"):
+    with (
+        pytest.raises(UsageError, match="no option 'lanes'"),
+        open_listener("tcp:127.0.0.1:0?lanes=2"),
+    ):
         pass
 
 
 def test_one_lane_is_a_plain_socket(tmp_path: Path) -> None:
-    with listening(f"unix:{tmp_path / 's'}", several=True) as one:
+    with open_listener(f"unix:{tmp_path / 's'}", several=True) as one:
         assert (one.lanes, "?" in one.url) == (1, False)
         for url in (one.url, f"{one.url}?lanes=1"):
             transport = open_transport(parse(url), Deadline(5, "opening"))

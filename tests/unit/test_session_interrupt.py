@@ -109,10 +109,10 @@ class AnsweringModule:
 def test_an_interrupt_that_loses_received_bytes_leaves_a_usable_or_a_closed_session() -> None:
     module = AnsweringModule()
     session = Session(module)
-    session.hello(Deadline(PATIENCE_S, "hello"))
+    session.say_hello(Deadline(PATIENCE_S, "hello"))
     module.begin_tile(session.link.nonce)
     with pytest.raises(KeyboardInterrupt):
-        session.pump(lambda: False, Deadline(PATIENCE_S, "the tile"))
+        session.run_until(lambda: False, Deadline(PATIENCE_S, "the tile"))
     # A session that cannot go on has to say so at once, and not to wait for its deadline.
     with contextlib.suppress(Disconnected):
         session.call(Flush(), Flushed, Deadline(PATIENCE_S, "the flush"))

@@ -50,7 +50,7 @@ class FakeModule:
                 self._looks_left -= 1
         return 0 if self.has_ended else None
 
-    def last_words(self) -> str:
+    def describe_end(self) -> str:
         return "the firmware ended"
 
     def close(self) -> None:

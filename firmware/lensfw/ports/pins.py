@@ -139,7 +139,7 @@ class PinPorts(generated.GeneratedRows):
             self._queue[self._tail] = index << 1 | level
             self._tail = following
 
-    def event(self):
+    def take_event(self):
         """The next (kind, channel, value), or None."""
         if self._samples:
             return self._samples.pop(0)
@@ -165,5 +165,5 @@ class PinPorts(generated.GeneratedRows):
             self._step.value(1)
             self._step.value(0)
 
-    def load(self, milliamperes):
+    def set_load(self, milliamperes):
         """The supply is real: what is drawn is drawn."""

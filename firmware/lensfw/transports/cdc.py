@@ -56,7 +56,7 @@ class CdcTransport(socket_stream.StreamTransport):
         """Offer the endpoint what it takes; whether that was anything."""
         lane = self._lane
         if not lane.open:
-            lane.open = link.waits() and not self._was_reset
+            lane.open = link.has_packets() and not self._was_reset
         lane.poll()
         lane.settle(link)
         lane.kick()
@@ -75,9 +75,9 @@ class CdcTransport(socket_stream.StreamTransport):
         lane.stopped(False)
         lane.drop()
         lane.settle(link)
-        while self._stream.readinto(link.receiver.space()):
+        while self._stream.readinto(link.receiver.get_space()):
             pass
-        link.end()
+        link.end_session()
 
     def _reset(self):
         """Called from the scheduler. Before the port was open, there was nothing to forget."""

@@ -128,9 +128,9 @@ class Lane(Endpoint):
 
     def take(self, link, number):
         """Take the link's next for the lane of that number; whether there was one."""
-        if not link.waits():
+        if not link.has_packets():
             return False
-        item = link.next_packet(number)
+        item = link.take_packet(number)
         if item is None:
             return False
         self.offer(item)
@@ -172,7 +172,7 @@ class Lane(Endpoint):
         """Tell the link what has been sent."""
         done = self.done
         while done:
-            link.sent(done.pop(0))
+            link.release_tile(done.pop(0))
 
     def completed(self, result):
         """A transfer is over: called from the scheduler.
@@ -303,11 +303,11 @@ class Inbound(Endpoint):
 
     def read(self, receiver, now):
         """Hand on what there is space for; only if there is any. For the main loop."""
-        space = receiver.space()
+        space = receiver.get_space()
         taken = self._taken
         count = min(len(space), self.have - taken)
         space[:count] = self._full[taken : taken + count]
-        receiver.received(count, now)
+        receiver.add_received(count, now)
         self._taken = taken + count
         if self._taken == self.have:
             self._taken = 0
@@ -425,7 +425,7 @@ class UsbTransport:
                 lane.kick()
                 self._check(lane)
         # One each, so that no lane waits while another has two.
-        return link.waits() and self._offer(link, 1, self._offer(link, 0, False))
+        return link.has_packets() and self._offer(link, 1, self._offer(link, 0, False))
 
     def _offer(self, link, most, moved):
         """Packets to every lane that has *most* others at the most; whether any *moved*."""
@@ -443,7 +443,7 @@ class UsbTransport:
             lane.drop()
             lane.settle(link)
         self.inbound.drop()
-        link.end()
+        link.end_session()
 
     # --- what the host sees ---------------------------------------------------------------
 

@@ -52,7 +52,7 @@ class BoardTransport(UsbTransport):
         # The cable ends a moment before the process is gone.
         with contextlib.suppress(LensLinkError, ValueError):
             self.module.wait(_LAST_WORDS_S)
-            why = self.module.last_words()
+            why = self.module.describe_end()
         return super()._disconnect(why)
 
 
@@ -106,7 +106,7 @@ def find_board(address: Address, serial: str, shown: str, deadline: Deadline) ->
             for device in usb.core.find(find_all=True, backend=backend)
             if any(
                 (each.cls, each.subclass, each.protocol) == (0xFF, USB_SUBCLASS, USB_PROTOCOL)
-                for each in device._ctx.dev.listed.interfaces
+                for each in device._ctx.dev.exported.interfaces
             )
         ]
     except TimeoutError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lenslink.cli.options import CommonOptions, common_options, pass_common
-from lenslink.cli.screen import Screen, emit_json, one_line
+from lenslink.cli.screen import Screen, emit_json, escape_controls
 from lenslink.errors import UsageError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def host(
     """
     from ..conformance.live import DEFAULT_COMMAND, HostProcess
     from ..conformance.run import host_cases, run_host_case, verdicts
-    from .socket_address import listening
+    from .socket_address import open_listener
 
     cases = _chosen(host_cases(), clause, "host")
     if list_only:
@@ -132,7 +132,7 @@ def host(
     out = _Output(common, as_json, junit, html, f"{' '.join(words)}, a host")
 
     def run() -> Iterable[Verdict]:
-        with listening(listen, several=True) as listener:
+        with open_listener(listen, several=True) as listener:
             for case in cases:
                 began = time.monotonic()
                 outcome = run_host_case(case, lambda: HostProcess(listener, words))
@@ -246,7 +246,7 @@ class _Output:
                 if each.verdict != PASSED:
                     detail = f": {each.detail}" if each.detail else ""
                     line = f"{each.verdict:11} {each.clause:14} {each.case}{detail}"
-                    click.echo(one_line(line))
+                    click.echo(escape_controls(line))
         title = "LensLink conformance"
         if self._junit is not None:
             self._junit.write_bytes(report.as_junit(found, f"{title}: {self._subject}"))

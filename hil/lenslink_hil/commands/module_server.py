@@ -123,5 +123,5 @@ class Server:
             return start_module(self._options, link, self._serial, deadline, boot=self._boot)
 
     def _end(self, module: Module) -> None:
-        self._screen.detail(f"lenslink: the module was closed: {module.last_words()}")
+        self._screen.detail(f"lenslink: the module was closed: {module.describe_end()}")
         module.close()

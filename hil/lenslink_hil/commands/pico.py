@@ -41,9 +41,9 @@ def pico() -> None:
 @pass_common
 def setup(common: CommonOptions, /) -> None:
     """Install the emulator, rp2040js, into the user's cache: npm ci, of what a lock file pins."""
-    from ..pico.setup import install
+    from ..pico.setup import install_library
 
-    path = install(Deadline(common.timeout, "npm ci"))
+    path = install_library(Deadline(common.timeout, "npm ci"))
     Screen(common).say(f"lenslink: rp2040js is at {path}")
 
 
@@ -54,18 +54,18 @@ def setup(common: CommonOptions, /) -> None:
 def status(common: CommonOptions, /, as_json: bool) -> None:
     """Say what of it is there. The exit code is 11 if something that is needed is not."""
     del common
-    from ..pico.micropython_image import bootrom_path, load_image
+    from ..pico.micropython_image import find_bootrom, load_image
     from ..pico.setup import find_library, find_node
 
     def image() -> str:
         found = load_image()
-        return f"{found.path}, SHA-256 {found.described()}"
+        return f"{found.path}, SHA-256 {found.describe()}"
 
     parts: dict[str, Callable[[], object]] = {
         "node": find_node,
         "rp2040js": find_library,
         "image": image,
-        "boot ROM": lambda: bootrom_path() or "our own",
+        "boot ROM": lambda: find_bootrom() or "our own",
     }
     missing = []
     rows: list[tuple[str, str]] = []

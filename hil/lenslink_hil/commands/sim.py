@@ -66,11 +66,11 @@ def sim(
       lenslink sim --listen unix:/tmp/lens & lenslink capture unix:/tmp/lens -o photo.dng
     """
     from .module_server import Server
-    from .socket_address import listening
+    from .socket_address import open_listener
 
     chosen = {key: value for key, value in options.items() if value is not None}
     screen = Screen(common)
-    with listening(listen) as listener:
+    with open_listener(listen) as listener:
         server = Server(listener, chosen, serial or f"SIM-{os.getpid()}", common.timeout, screen)
         server.check()
         with server.registered():

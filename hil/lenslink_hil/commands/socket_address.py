@@ -49,7 +49,7 @@ class Listener:
 
 
 @contextlib.contextmanager
-def listening(text: str | None, *, several: bool = False) -> Iterator[Listener]:
+def open_listener(text: str | None, *, several: bool = False) -> Iterator[Listener]:
     """Listen at *text*, by default on a socket of this process in the runtime folder.
 
     Where a link may be made up of *several* connections, the option ``lanes`` says of how many.

@@ -61,11 +61,11 @@ def usbip(
       lenslink usbip --cdc & sudo usbip attach -r 127.0.0.1 -b 1-1
     """
     from .module_server import registration
-    from .socket_address import listening
+    from .socket_address import open_listener
 
     chosen = {key: value for key, value in options.items() if value is not None}
     screen = Screen(common)
-    with listening(f"tcp:{listen}") as listener:
+    with open_listener(f"tcp:{listen}") as listener:
         board = VirtualBoard(
             chosen, serial or f"USBIP-{os.getpid()}", cdc=cdc, listener=listener.socket
         )
@@ -90,7 +90,7 @@ def _watch(board: VirtualBoard, screen: Screen, timeout: float) -> None:
     try:
         if module is not None:
             module.wait(_POLL_S)
-            screen.say(f"lenslink: {module.last_words()}; plugged in again")
+            screen.say(f"lenslink: {module.describe_end()}; plugged in again")
     except LensLinkError:
         return
     board.unplug()

@@ -8,8 +8,8 @@
     record  a head of 20 bytes (:data:`RecordHead`, little-endian), then ``length`` bytes
 
     offset  type  field      meaning
-    0       u8    kind       1 INFO, 2 MANIFEST, 3 DATA, 4 GONE, 5 END; others are skipped
-    1       u8    lane       of DATA and GONE, else 0
+    0       u8    kind       1 INFO, 2 MANIFEST, 3 DATA, 4 LANE_END, 5 END; others are skipped
+    1       u8    lane       of DATA and LANE_END, else 0
     2       u8    direction  of DATA: 0 to the module, 1 to the host; else 0
     3       u8    reserved   0
     4       u32   length     bytes that follow the head, at most MAX_RECORD
@@ -19,8 +19,8 @@
 The first record is INFO, a JSON object: ``lenslink``, ``protocol`` and ``python`` (versions),
 ``url``, ``seed`` (of the URL, or null), ``lanes``, ``began`` (UTC). MANIFEST is the module's, as
 it is on the wire. DATA are bytes as the transport took or gave them, damaged ones too: its bounds
-are those of the calls, not of packets. GONE says in UTF-8 that the lane ended and why; on lane 0
-that is the module. END, a JSON object, is the last: ``ended`` says why.
+are those of the calls, not of packets. LANE_END says in UTF-8 that the lane ended and why; on
+lane 0 that is the module. END, a JSON object, is the last: ``ended`` says why.
 
 Each record is written by one call and needs nothing behind it, so that whatever kills the writer
 costs at most the record under way: a reader gives all that is whole and says where it was cut.
@@ -42,7 +42,7 @@ from typing import BinaryIO
 from construct import Int8ul, Int32ul, Int64ul, Struct
 
 from lenslink.errors import StorageError, UsageError
-from lenslink.image_files.atomic_file import exists_error, shown, storage_error
+from lenslink.image_files.atomic_file import format_path, make_exists_error, make_storage_error
 from lenslink_protocol.crc import crc32
 
 MAGIC = b"\x8aLCAP\r\n\x01"
@@ -73,7 +73,7 @@ class Kind(enum.IntEnum):
     INFO = 1
     MANIFEST = 2
     DATA = 3
-    GONE = 4
+    LANE_END = 4
     END = 5
 
 
@@ -97,14 +97,14 @@ class Record:
 
 @dataclass(slots=True)
 class Recording:
-    """A recording as far as it could be read; ``records`` are its DATA and GONE in order."""
+    """A recording as far as it could be read; ``records`` are its DATA and LANE_END in order."""
 
     info: Mapping[str, object]
     manifest: bytes = b""
     records: list[Record] = field(default_factory=list)
-    ended: str | None = None
+    end_reason: str | None = None
     """Why the session ended; None if the writer was killed before it could say so."""
-    cut: str | None = None
+    truncation: str | None = None
     """Why nothing was read beyond the last record, if that is not the end of a whole file."""
 
     @property
@@ -114,7 +114,7 @@ class Recording:
         least = 1 + max((record.lane for record in self.records), default=0)
         return max(lanes, least) if isinstance(lanes, int) and lanes <= MAX_LANE + 1 else least
 
-    def stream(self, lane: int, direction: int) -> bytes:
+    def join_stream(self, lane: int, direction: int) -> bytes:
         """All bytes of one lane and direction."""
         return b"".join(
             r.payload
@@ -134,7 +134,7 @@ class Writer:
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
-        self.bytes = 0
+        self.data_bytes = 0
         """Of DATA, both directions."""
         self._file = file
         self._size = 0
@@ -154,12 +154,12 @@ class Writer:
             # Unbuffered: a record that was written is the kernel's, and outlives us.
             file = name.open("xb", buffering=0)
         except FileExistsError:
-            raise exists_error(path) from None
+            raise make_exists_error(path) from None
         except OSError as error:
-            raise storage_error(path, error) from error
+            raise make_storage_error(path, error) from error
         try:
             writer = cls(path, file)
-            writer.record(Kind.INFO, [json.dumps(dict(info)).encode()])
+            writer.write_record(Kind.INFO, [json.dumps(dict(info)).encode()])
             if force:
                 name.replace(path)
         except BaseException as error:
@@ -167,39 +167,41 @@ class Writer:
             with contextlib.suppress(OSError):
                 name.unlink()
             if isinstance(error, OSError):
-                raise storage_error(path, error) from error
+                raise make_storage_error(path, error) from error
             raise
         return writer
 
-    def data(self, lane: int, direction: Direction, pieces: Sequence[memoryview | bytes]) -> None:
+    def write_data(
+        self, lane: int, direction: Direction, pieces: Sequence[memoryview | bytes]
+    ) -> None:
         """Bytes that went over a lane, in *pieces*."""
         batch: list[memoryview] = []
         room = MAX_RECORD
         for piece in pieces:
             rest = memoryview(piece)
-            self.bytes += len(rest)
+            self.data_bytes += len(rest)
             while rest:
                 batch.append(rest[:room])
                 room -= len(batch[-1])
                 rest = rest[len(batch[-1]) :]
                 if not room:
-                    self.record(Kind.DATA, batch, lane, direction)
+                    self.write_record(Kind.DATA, batch, lane, direction)
                     batch, room = [], MAX_RECORD
         if batch:
-            self.record(Kind.DATA, batch, lane, direction)
+            self.write_record(Kind.DATA, batch, lane, direction)
 
-    def manifest(self, data: bytes) -> None:
+    def write_manifest(self, data: bytes) -> None:
         """What the module says of itself."""
-        self.record(Kind.MANIFEST, [data])
+        self.write_record(Kind.MANIFEST, [data])
 
-    def gone(self, lane: int, reason: str) -> None:
+    def write_lane_end(self, lane: int, reason: str) -> None:
         """A lane has ended; on lane 0, the module is gone."""
-        self.record(Kind.GONE, [reason.encode()[:MAX_JSON]], lane)
+        self.write_record(Kind.LANE_END, [reason.encode()[:MAX_JSON]], lane)
 
-    def end(self, ended: str) -> None:
+    def finish(self, ended: str) -> None:
         """The session is over, and why; then the file is closed. Idempotent."""
         if not self._closed:
-            self.record(Kind.END, [json.dumps({"ended": ended}).encode()])
+            self.write_record(Kind.END, [json.dumps({"ended": ended}).encode()])
         self.close()
 
     def close(self) -> None:
@@ -207,7 +209,7 @@ class Writer:
         self._closed = True
         self._file.close()
 
-    def record(
+    def write_record(
         self,
         kind: Kind,
         payload: Sequence[memoryview | bytes],
@@ -237,7 +239,7 @@ class Writer:
             with contextlib.suppress(OSError):
                 self._file.truncate(self._size)
             self.close()
-            raise storage_error(self.path, error) from error
+            raise make_storage_error(self.path, error) from error
 
 
 def _joined(pieces: Sequence[memoryview | bytes]) -> Iterator[memoryview | bytes]:
@@ -251,7 +253,7 @@ def _joined(pieces: Sequence[memoryview | bytes]) -> Iterator[memoryview | bytes
 # --- reading ---------------------------------------------------------------------------------
 
 
-def records(file: BinaryIO) -> Iterator[Record | str]:
+def read_records(file: BinaryIO) -> Iterator[Record | str]:
     """Records up to the end or the first that is not whole; then, if so, why, as a string.
 
     Never more than MAX_RECORD bytes are asked for at once, whatever the file says of itself.
@@ -262,7 +264,7 @@ def records(file: BinaryIO) -> Iterator[Record | str]:
             yield f"cut inside a record at byte {at}"
             return
         kind, lane, direction, _, length, time_ns, crc = HEAD.unpack(head)
-        limit = MAX_JSON if kind in (Kind.INFO, Kind.END, Kind.GONE) else MAX_RECORD
+        limit = MAX_JSON if kind in (Kind.INFO, Kind.END, Kind.LANE_END) else MAX_RECORD
         if length > limit or lane > MAX_LANE:
             yield f"damaged at byte {at}: a record of {length} bytes on lane {lane}"
             return
@@ -286,9 +288,9 @@ def load(path: Path) -> Recording:
     """
     try:
         with path.open("rb") as file:
-            return parse(file, shown(path))
+            return parse(file, format_path(path))
     except OSError as error:
-        raise StorageError(f"cannot read {shown(path)}: {error.strerror or error}") from error
+        raise StorageError(f"cannot read {format_path(path)}: {error.strerror or error}") from error
 
 
 def parse(file: BinaryIO, name: str) -> Recording:
@@ -299,11 +301,11 @@ def parse(file: BinaryIO, name: str) -> Recording:
     if magic != MAGIC:
         raise UsageError(f"{name} is a recording of format {magic[-1]}; this reads {MAGIC[-1]}")
     recording: Recording | None = None
-    for record in records(file):
+    for record in read_records(file):
         if isinstance(record, str):
             if recording is None:
                 raise UsageError(f"{name} holds nothing: {record}")
-            recording.cut = record
+            recording.truncation = record
         elif recording is None:
             if record.kind != Kind.INFO:
                 raise UsageError(f"{name} is no recording of LensLink: it does not begin with INFO")
@@ -317,12 +319,12 @@ def parse(file: BinaryIO, name: str) -> Recording:
 
 def _add(recording: Recording, record: Record, name: str) -> None:
     match record.kind:
-        case Kind.DATA | Kind.GONE:
+        case Kind.DATA | Kind.LANE_END:
             recording.records.append(record)
         case Kind.MANIFEST:
             recording.manifest = record.payload
         case Kind.END:
-            recording.ended = str(_object(record, name).get("ended"))
+            recording.end_reason = str(_object(record, name).get("ended"))
 
 
 def _object(record: Record, name: str) -> Mapping[str, object]:

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import BinaryIO
 
 from .lcap import Direction, Recording
-from .script import Packet, lane_packets
+from .script import Packet, iterate_packets
 
 LINKTYPE_USER0 = 147
 MAX_CAPTURED = 262144
@@ -75,7 +75,7 @@ def packets(recording: Recording) -> list[Captured]:
         captured
         for lane in range(recording.lanes)
         for direction in Direction
-        for captured in _joined(direction, lane_packets(recording, lane, direction))
+        for captured in _joined(direction, iterate_packets(recording, lane, direction))
     ]
     found.sort(key=lambda captured: captured.position)
     return found
@@ -87,7 +87,7 @@ def _joined(direction: Direction, stretches: Iterator[Packet]) -> Iterator[Captu
     for packet in stretches:
         if open_ is not None and packet.header is None:
             open_.data += packet.data
-            open_.time_ns = packet.cuts[-1][1]
+            open_.time_ns = packet.record_ends[-1][1]
             yield open_
             open_ = None
             continue
@@ -97,12 +97,17 @@ def _joined(direction: Direction, stretches: Iterator[Packet]) -> Iterator[Captu
         comment = ""
         if packet.header is None:
             comment = "bytes that are no packet"
-        elif not packet.sound:
+        elif not packet.is_valid:
             comment = "a packet whose payload is damaged or cut"
         captured = Captured(
-            packet.lane, direction, packet.position, packet.cuts[-1][1], bytes(packet.data), comment
+            packet.lane,
+            direction,
+            packet.position,
+            packet.record_ends[-1][1],
+            bytes(packet.data),
+            comment,
         )
-        if packet.header is not None and not packet.sound:
+        if packet.header is not None and not packet.is_valid:
             open_ = captured
         else:
             yield captured

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lenslink.cli.frame_counts import Ended, Tally
+from lenslink.cli.frame_counts import EndReason, FrameCounts
 from lenslink.cli.frame_report import Shot, shot_options
 from lenslink.cli.opening import show_logs, url_argument
 from lenslink.cli.options import CommonOptions, Seconds, common_options, pass_common
 from lenslink.cli.screen import Screen, emit_json
-from lenslink.cli.values import show_bytes
+from lenslink.cli.values import format_bytes
 from lenslink.errors import LensLinkError, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ def record(
     """
     import lenslink
 
-    from .recorder import describe, lanes_of, recording
+    from .recorder import count_lanes, make_info, wrap_transport
 
     path = _target(output, force)
     screen = Screen(common)
-    tally = Tally()
+    counts = FrameCounts()
     stopped: KeyboardInterrupt | LensLinkError | None = None
     writer: Writer | None = None
     address = lenslink.transports.choose(url)
@@ -72,9 +72,9 @@ def record(
         nonlocal writer
         from .lcap import Writer
 
-        info = describe(lenslink.transports.parse(address), lanes_of(transport))
+        info = make_info(lenslink.transports.parse(address), count_lanes(transport))
         writer = Writer.create(path, force, info)
-        return recording(transport, writer)
+        return wrap_transport(transport, writer)
 
     with ExitStack() as stack:
         try:
@@ -85,30 +85,30 @@ def record(
                 screen.say(f"lenslink: {device.note}")
             _keep_manifest(writer)
             with screen.progress() as progress:
-                tally.begin(device)
+                counts.begin(device)
                 with closing(device.stream(settings=shot.settings, options=shot.options)) as frames:
                     for frame in frames:
                         with frame:
-                            tally.count(frame)
-                        progress.update(tally.live)
+                            counts.count(frame)
+                        progress.update(counts.live)
                         show_logs(device, screen)
-                        if tally.frames == limit:
-                            tally.ended = Ended.FRAMES
+                        if counts.frames == limit:
+                            counts.ended = EndReason.FRAMES
                             break
-                        if duration is not None and tally.seconds >= duration:
-                            tally.ended = Ended.DURATION
+                        if duration is not None and counts.seconds >= duration:
+                            counts.ended = EndReason.DURATION
                             break
         except (KeyboardInterrupt, LensLinkError) as error:
-            tally.stop(error)
+            counts.stop(error)
             stopped = error
         finally:
             # The goodbye is part of the session.
             stack.close()
             if writer is not None:
-                writer.end(str(tally.ended or Ended.ERROR))
+                writer.finish(str(counts.ended or EndReason.ERROR))
     if writer is not None:
-        _report(tally, writer, as_json, screen)
-    if isinstance(stopped, KeyboardInterrupt) and tally.frames:
+        _report(counts, writer, as_json, screen)
+    if isinstance(stopped, KeyboardInterrupt) and counts.frames:
         # Most recordings end like this; the report has said it already.
         raise click.exceptions.Exit(getattr(stopped, "exit_code", 130))
     if stopped is not None:
@@ -117,7 +117,7 @@ def record(
 
 def _target(output: str, force: bool) -> Path:
     """What cannot be written shows before a module is opened."""
-    from lenslink.image_files.atomic_file import exists_error
+    from lenslink.image_files.atomic_file import make_exists_error
 
     path = Path(output)
     if path.suffix.lower() != ".lcap":
@@ -125,22 +125,26 @@ def _target(output: str, force: bool) -> Path:
     if path.is_dir():
         raise StorageError(f"cannot write {output}: it is a folder")
     if not force and (path.exists() or path.is_symlink()):
-        raise exists_error(path)
+        raise make_exists_error(path)
     return path
 
 
 def _keep_manifest(writer: Writer) -> None:
     """Out of what has been recorded, so that it is what was on the wire."""
     from .lcap import load
-    from .script import manifest_of
+    from .script import extract_manifest
 
-    writer.manifest(manifest_of(load(writer.path)))
+    writer.write_manifest(extract_manifest(load(writer.path)))
 
 
-def _report(tally: Tally, writer: Writer, as_json: bool, screen: Screen) -> None:
+def _report(counts: FrameCounts, writer: Writer, as_json: bool, screen: Screen) -> None:
     if as_json:
-        summary = {**tally.as_json(), "file": str(writer.path), "recorded_bytes": writer.bytes}
+        summary = {
+            **counts.as_json(),
+            "file": str(writer.path),
+            "recorded_bytes": writer.data_bytes,
+        }
         emit_json({"schema": "lenslink.record/1", **summary})
     else:
-        screen.say(tally.summary())
-    screen.say(f"wrote {writer.path} ({show_bytes(writer.bytes)} of the link)")
+        screen.say(counts.summary())
+    screen.say(f"wrote {writer.path} ({format_bytes(writer.data_bytes)} of the link)")

@@ -16,7 +16,7 @@ from lenslink_protocol.params import VERSION_MAJOR, VERSION_MINOR
 from .lcap import Direction, Writer
 
 
-def describe(url: Url, lanes: int) -> dict[str, object]:
+def make_info(url: Url, lanes: int) -> dict[str, object]:
     """The INFO of a recording that begins now."""
     return {
         "lenslink": version("lenslink"),
@@ -30,12 +30,12 @@ def describe(url: Url, lanes: int) -> dict[str, object]:
     }
 
 
-def lanes_of(transport: Transport) -> int:
+def count_lanes(transport: Transport) -> int:
     """How many lanes it has."""
     return transport.lanes if isinstance(transport, MultiLaneTransport) else 1
 
 
-def recording(transport: Transport, writer: Writer) -> Transport:
+def wrap_transport(transport: Transport, writer: Writer) -> Transport:
     """*transport*, with all its bytes written to *writer*, which stays the caller's."""
     if isinstance(transport, MultiLaneTransport):
         return RecordingLanes(transport, writer)
@@ -64,7 +64,7 @@ class RecordingTransport:
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         # First, so that in the file too a request comes before its answer.
-        self._writer.data(0, Direction.TO_MODULE, [data])
+        self._writer.write_data(0, Direction.TO_MODULE, [data])
         try:
             self._inner.send(data, deadline)
         except Disconnected as error:
@@ -77,7 +77,7 @@ class RecordingTransport:
     def _lost(self, reason: str) -> None:
         if not self._gone:
             self._gone = True
-            self._writer.gone(0, reason)
+            self._writer.write_lane_end(0, reason)
 
     def _keep(self, lane: int, buffers: Sequence[memoryview], count: int) -> None:
         rest = count
@@ -87,7 +87,7 @@ class RecordingTransport:
                 break
             pieces.append(buffer[:rest])
             rest -= len(buffer)
-        self._writer.data(lane, Direction.TO_HOST, pieces)
+        self._writer.write_data(lane, Direction.TO_HOST, pieces)
 
 
 class RecordingLanes(RecordingTransport):
@@ -112,5 +112,5 @@ class RecordingLanes(RecordingTransport):
             self._keep(lane, buffers, count)
         elif lane not in self._ended:
             self._ended.add(lane)
-            self._writer.gone(lane, "the lane ended")
+            self._writer.write_lane_end(lane, "the lane ended")
         return count

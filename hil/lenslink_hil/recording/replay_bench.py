@@ -13,7 +13,7 @@ from lenslink.transports.base import DeviceInfo
 from lenslink.url import Url
 
 from .lcap import load
-from .module_player import Player
+from .module_player import ModulePlayer
 from .script import make_script
 
 OPTIONS: Mapping[str, str] = {
@@ -29,7 +29,7 @@ class ReplayTransport:
 
     private = True
 
-    def __init__(self, player: Player, note: str | None) -> None:
+    def __init__(self, player: ModulePlayer, note: str | None) -> None:
         self.lanes = player.lanes
         self.note = note
         self._player = player
@@ -48,11 +48,11 @@ class ReplayTransport:
         while True:
             now = time.monotonic()
             self._check(now)
-            head = self._player.head(now)
-            ended = [lane for lane in self._player.lost if lane > 0]
-            if head is not None or ended:
-                return [*ended, *([head[0]] if head is not None else [])]
-            wait = min(end, self._player.next_due(now)) - now
+            peek = self._player.peek(now)
+            ended = [lane for lane in self._player.lane_ends if lane > 0]
+            if peek is not None or ended:
+                return [*ended, *([peek[0]] if peek is not None else [])]
+            wait = min(end, self._player.get_next_due(now)) - now
             if wait <= 0:
                 if now >= end:
                     return []
@@ -61,9 +61,9 @@ class ReplayTransport:
             self._waited += wait
 
     def receive_lane_into(self, lane: int, buffers: Sequence[memoryview]) -> int | None:
-        if lane in self._player.lost:
+        if lane in self._player.lane_ends:
             # Said once: then nobody asks for it again.
-            del self._player.lost[lane]
+            del self._player.lane_ends[lane]
             return None
         return self._fill(lane, buffers)
 
@@ -71,7 +71,7 @@ class ReplayTransport:
         now = time.monotonic()
         if self._closed is not None:
             raise Disconnected(self._closed)
-        self._player.received(data, now)
+        self._player.receive(data, now)
 
     def close(self) -> None:
         self._closed = self._closed or "the recording was closed"
@@ -83,11 +83,11 @@ class ReplayTransport:
         for buffer in buffers:
             rest = buffer
             while rest:
-                head = self._player.head(now)
-                if head is None or head[0] != lane:
+                peek = self._player.peek(now)
+                if peek is None or peek[0] != lane:
                     return total
-                count = min(len(rest), len(head[1]))
-                rest[:count] = head[1][:count]
+                count = min(len(rest), len(peek[1]))
+                rest[:count] = peek[1][:count]
                 self._player.take(count, now)
                 rest = rest[count:]
                 total += count
@@ -102,16 +102,16 @@ class ReplayTransport:
     def _ending(self, now: float) -> str | None:
         """Why nothing more comes, if that is so."""
         player = self._player
-        if player.head(now) is not None:
+        if player.peek(now) is not None:
             return None
-        if 0 in player.lost:
-            return f"{player.lost[0]} (so it was recorded)"
+        if 0 in player.lane_ends:
+            return f"{player.lane_ends[0]} (so it was recorded)"
         if player.is_over(now):
             return "the recording ends here"
         if player.progress != self._progress:
             self._progress, self._waited = player.progress, 0.0
-        if player.waits_for is not None and self._waited > _PATIENCE_S:
-            return f"the recording goes on only after {player.waits_for}"
+        if player.awaited_request is not None and self._waited > _PATIENCE_S:
+            return f"the recording goes on only after {player.awaited_request}"
         return None
 
 
@@ -129,7 +129,7 @@ class ReplayOpener:
         return []
 
 
-def open_player(url: Url) -> tuple[Player, str | None]:
+def open_player(url: Url) -> tuple[ModulePlayer, str | None]:
     """The module's side of the recording, and what the user should know of it."""
     if not url.path:
         raise UsageError("replay: needs a recording, as in replay:session.lcap")
@@ -140,11 +140,11 @@ def open_player(url: Url) -> tuple[Player, str | None]:
     script = make_script(recording)
     if script.nonce is None:
         raise UsageError(f"{url.text} holds no session: no HELLO of a host")
-    note = f"the recording is {recording.cut}" if recording.cut else None
-    return Player(script, speed_of(url)), note
+    note = f"the recording is {recording.truncation}" if recording.truncation else None
+    return ModulePlayer(script, parse_speed(url)), note
 
 
-def speed_of(url: Url) -> float:
+def parse_speed(url: Url) -> float:
     """The option, checked."""
     text = url.options.get("speed", "0")
     try:

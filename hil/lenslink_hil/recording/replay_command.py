@@ -81,8 +81,8 @@ def replay(
         raise UsageError("a URL is for --as host; --as module takes --listen URL")
     path, screen = Path(recording), Screen(common)
     loaded = load(path)
-    if loaded.cut:
-        screen.say(f"lenslink: the recording is {loaded.cut}")
+    if loaded.truncation:
+        screen.say(f"lenslink: the recording is {loaded.truncation}")
     if export_to is not None:
         _export(path, Path(export_to), force, as_json, screen)
     elif side == "host":
@@ -112,9 +112,9 @@ def _play_host(path: Path, url: str, as_json: bool, common: CommonOptions, scree
     from lenslink.transports import open_transport, parse
 
     from .host_player import HostPlayer
-    from .script import scripted
+    from .script import load_script
 
-    script = scripted(path)
+    script = load_script(path)
     deadline = Deadline(common.timeout, f"the session with {url}")
     transport = open_transport(parse(url), deadline)
     try:
@@ -134,15 +134,15 @@ def _play_host(path: Path, url: str, as_json: bool, common: CommonOptions, scree
 
 
 def _serve(path: Path, listen: str | None, speed: float, screen: Screen) -> None:
-    from ..commands.socket_address import listening
+    from ..commands.socket_address import open_listener
     from .replay_server import serve
-    from .script import scripted
+    from .script import load_script
 
-    if scripted(path).lanes > 1:
+    if load_script(path).lanes > 1:
         raise UsageError(
             f"{path} has several lanes, a socket has one: replay:{path} plays them all"
         )
-    with listening(listen) as listener:
+    with open_listener(listen) as listener:
         click.echo(listener.url)
         screen.say("lenslink: serving the recording at this URL; Ctrl-C ends it")
-        serve(listener, lambda: scripted(path), speed, screen)
+        serve(listener, lambda: load_script(path), speed, screen)

@@ -11,7 +11,7 @@ from lenslink.cli.screen import Screen
 from lenslink.errors import Disconnected
 
 from ..commands.socket_address import Listener
-from .module_player import Player
+from .module_player import ModulePlayer
 from .script import ScriptMaker
 
 _READ_BYTES = 65536
@@ -28,32 +28,32 @@ def serve(listener: Listener, make: ScriptMaker, speed: float, screen: Screen) -
         with connection:
             screen.detail("lenslink: a host has opened the recording")
             with contextlib.suppress(OSError):
-                play(connection, Player(make(), speed))
+                play(connection, ModulePlayer(make(), speed))
             screen.detail("lenslink: the host has left")
 
 
-def play(connection: socket.socket, player: Player) -> None:
+def play(connection: socket.socket, player: ModulePlayer) -> None:
     """Until the host closes the connection, or nothing is left to say."""
     connection.setblocking(False)
     with selectors.DefaultSelector() as selector:
         selector.register(connection, selectors.EVENT_READ)
         while True:
             now = time.monotonic()
-            head = player.head(now)
-            if head is None and (0 in player.lost or player.is_over(now)):
+            peek = player.peek(now)
+            if peek is None and (0 in player.lane_ends or player.is_over(now)):
                 _drain(connection)
                 return
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if head is not None else 0)
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if peek is not None else 0)
             selector.modify(connection, events)
-            wait = 0.0 if head is not None else max(0.0, player.next_due(now) - now)
-            for _, ready in selector.select(None if head is not None else min(wait, _IDLE_S)):
+            wait = 0.0 if peek is not None else max(0.0, player.get_next_due(now) - now)
+            for _, ready in selector.select(None if peek is not None else min(wait, _IDLE_S)):
                 if ready & selectors.EVENT_READ:
                     data = connection.recv(_READ_BYTES)
                     if not data:
                         return
-                    player.received(data, time.monotonic())
-                if ready & selectors.EVENT_WRITE and head is not None:
-                    player.take(connection.send(head[1]), time.monotonic())
+                    player.receive(data, time.monotonic())
+                if ready & selectors.EVENT_WRITE and peek is not None:
+                    player.take(connection.send(peek[1]), time.monotonic())
 
 
 def _drain(connection: socket.socket) -> None:

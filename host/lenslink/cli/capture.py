@@ -11,11 +11,11 @@ import click
 
 from lenslink.errors import ProtocolError, UsageError
 
-from .frame_report import Shot, frame_json, shot_options
+from .frame_report import Shot, describe_frame, shot_options
 from .opening import opened, url_argument
 from .options import CommonOptions, common_options, pass_common
 from .screen import Screen, emit_json
-from .values import show_bytes, show_discards
+from .values import format_bytes, format_discards
 
 if TYPE_CHECKING:
     from lenslink import Device, Frame
@@ -95,7 +95,7 @@ def _check_complete(frame: Frame, device: Device, allowed: bool, screen: Screen)
         return
     # Rounded down: a frame that lacks a pixel never arrived to 100 %.
     percent = int(frame.received_fraction * 1000) / 10
-    counted = show_discards(device.stats.discards)
+    counted = format_discards(device.stats.discards)
     said = f"the frame is incomplete: {percent} % of it arrived ({counted})"
     if not allowed:
         raise ProtocolError(f"{said}; --allow-incomplete writes it all the same")
@@ -109,7 +109,7 @@ class _Summary:
         self, device: Device, frame: Frame, seconds: float, written: list[tuple[Path, int]]
     ) -> None:
         self._device = device
-        self._frame = frame_json(frame)
+        self._frame = describe_frame(frame)
         self._seconds = seconds
         self._written = written
 
@@ -132,9 +132,10 @@ class _Summary:
         first = stats.first_tile_ms
         began = f", first tile after {first:.0f} ms" if first is not None else ""
         rate = stats.bytes / self._seconds
+        discards = format_discards(stats.discards)
         return [
             f"frame {frame['number']}: {frame['width']} x {frame['height']}, {frame['bits']} bit "
-            f"{frame['cfa']}, {frame['status']}: {show_bytes(stats.bytes)} in "
-            f"{self._seconds:.2f} s ({show_bytes(rate)}/s){began}, {show_discards(stats.discards)}",
-            *(f"wrote {path} ({show_bytes(size)})" for path, size in self._written),
+            f"{frame['cfa']}, {frame['status']}: {format_bytes(stats.bytes)} in "
+            f"{self._seconds:.2f} s ({format_bytes(rate)}/s){began}, {discards}",
+            *(f"wrote {path} ({format_bytes(size)})" for path, size in self._written),
         ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lenslink.errors import Disconnected, Timeout
 
-from .values import show_bytes, show_discards
+from .values import format_bytes, format_discards
 
 if TYPE_CHECKING:
     from lenslink import Device, Frame
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _RECENT = 32
 
 
-class Ended(enum.StrEnum):
+class EndReason(enum.StrEnum):
     """Why a stream ended."""
 
     FRAMES = "frames"
@@ -28,13 +28,13 @@ class Ended(enum.StrEnum):
     ERROR = "error"
 
 
-class Tally:
+class FrameCounts:
     """The figures of one stream; all are 0 until :meth:`begin`."""
 
     def __init__(self) -> None:
         self.frames = 0
         self.incomplete = 0
-        self.ended: Ended | None = None
+        self.ended: EndReason | None = None
         self._device: Device | None = None
         self._start = 0.0
         self._end: float | None = None
@@ -55,12 +55,12 @@ class Tally:
     def stop(self, error: BaseException) -> None:
         """Remember why it ended, and when."""
         kinds = {
-            KeyboardInterrupt: Ended.INTERRUPTED,
-            Disconnected: Ended.DISCONNECTED,
-            Timeout: Ended.TIMEOUT,
+            KeyboardInterrupt: EndReason.INTERRUPTED,
+            Disconnected: EndReason.DISCONNECTED,
+            Timeout: EndReason.TIMEOUT,
         }
         self.ended = next((why for kind, why in kinds.items() if isinstance(error, kind)), None)
-        self.ended = self.ended or Ended.ERROR
+        self.ended = self.ended or EndReason.ERROR
 
     @property
     def seconds(self) -> float:
@@ -82,8 +82,8 @@ class Tally:
         seconds = self.seconds
         fps = self.frames / seconds if seconds else 0.0
         rate = self._bytes / seconds if seconds else 0.0
-        why = f" ({self.ended})" if self.ended not in (Ended.FRAMES, Ended.DURATION) else ""
-        return f"{self._line(fps, rate)}, {show_bytes(self._bytes)} in {seconds:.1f} s{why}"
+        why = f" ({self.ended})" if self.ended not in (EndReason.FRAMES, EndReason.DURATION) else ""
+        return f"{self._line(fps, rate)}, {format_bytes(self._bytes)} in {seconds:.1f} s{why}"
 
     def as_json(self) -> dict[str, object]:
         stats = self._device.stats if self._device else None
@@ -106,6 +106,6 @@ class Tally:
 
     def _line(self, fps: float, rate: float) -> str:
         return (
-            f"{self.frames} frames, {fps:.1f} fps, {show_bytes(rate)}/s, "
-            f"{self.incomplete} incomplete, {show_discards(self.discards)}"
+            f"{self.frames} frames, {fps:.1f} fps, {format_bytes(rate)}/s, "
+            f"{self.incomplete} incomplete, {format_discards(self.discards)}"
         )

@@ -12,7 +12,7 @@ import click
 from lenslink.settings import Settings, StreamOptions
 
 from .screen import Screen
-from .values import Exposure, Focus, Gain, show_exposure, show_focus
+from .values import Exposure, Focus, Gain, format_exposure, format_focus
 
 if TYPE_CHECKING:
     from lenslink import Frame
@@ -30,9 +30,9 @@ class Shot:
     def show_adjusted(self, frame: Frame, screen: Screen) -> None:
         """Say which settings the module did not apply as they were asked for."""
         asked = (
-            ("exposure", self.settings.exposure_us, frame.exposure_us, show_exposure),
-            ("gain", self.settings.gain_milli, frame.gain_milli, _show_gain),
-            ("focus", self.settings.focus_mdpt, frame.focus_mdpt, show_focus),
+            ("exposure", self.settings.exposure_us, frame.exposure_us, format_exposure),
+            ("gain", self.settings.gain_milli, frame.gain_milli, _format_gain),
+            ("focus", self.settings.focus_mdpt, frame.focus_mdpt, format_focus),
         )
         for name, wanted, applied, show in asked:
             if wanted is not None and wanted != applied:
@@ -93,7 +93,7 @@ def shot_options(function: Callable[..., R]) -> Callable[..., R]:
     return command
 
 
-def frame_json(frame: Frame) -> dict[str, object]:
+def describe_frame(frame: Frame) -> dict[str, object]:
     """A frame as the command line's JSON shows it: all of it but colours and pixels."""
     return {
         "number": frame.number,
@@ -116,5 +116,5 @@ def frame_json(frame: Frame) -> dict[str, object]:
     }
 
 
-def _show_gain(milli: int) -> str:
+def _format_gain(milli: int) -> str:
     return f"{milli / 1000:g}"

@@ -13,7 +13,7 @@ from lenslink_protocol.packings import layout
 from .opening import opened, url_argument
 from .options import CommonOptions, common_options, pass_common
 from .screen import Screen, emit_json, emit_table
-from .values import show_focus
+from .values import format_focus
 
 if TYPE_CHECKING:
     from lenslink import Device
@@ -39,7 +39,7 @@ def info(common: CommonOptions, url: str | None, as_json: bool) -> None:
         if as_json:
             emit_json(_as_json(device))
             return
-        emit_table([*about(device.manifest), *_session(device)])
+        emit_table([*describe_manifest(device.manifest), *_session(device)])
         click.echo()
         emit_table(
             (_mode_row(mode) for mode in device.manifest.modes),
@@ -47,7 +47,7 @@ def info(common: CommonOptions, url: str | None, as_json: bool) -> None:
         )
 
 
-def about(manifest: Manifest) -> Iterator[tuple[str, str]]:
+def describe_manifest(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """The manifest without its modes, as rows of name and value."""
     sensor = manifest.sensor
     yield "maker", manifest.maker
@@ -66,7 +66,7 @@ def about(manifest: Manifest) -> Iterator[tuple[str, str]]:
             f"{optics.focal_um / 1000:g} mm ({optics.focal_35mm_um / 1000:g} mm equivalent), "
             f"f/{optics.aperture_milli / 1000:g}",
         )
-        yield "closest focus", show_focus(optics.focus_max_mdpt)
+        yield "closest focus", format_focus(optics.focus_max_mdpt)
     if (power := manifest.power) is not None:
         yield "power", f"{power.idle_mw} mW idle, {power.active_mw} mW streaming"
     if (scale := manifest.scale) is not None:
@@ -75,7 +75,7 @@ def about(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def _session(device: Device) -> Iterator[tuple[str, str]]:
-    session = device.session
+    session = device.session_info
     yield "URL", device.url
     yield (
         "session",
@@ -99,7 +99,7 @@ def _version(version: int) -> str:
 
 
 def _as_json(device: Device) -> dict[str, object]:
-    manifest, session = device.manifest, device.session
+    manifest, session = device.manifest, device.session_info
     return {
         "schema": "lenslink.info/1",
         "url": device.url,

@@ -18,8 +18,8 @@ from lenslink.errors import LensLinkError
 
 from .completion import VARIABLE
 from .options import CommonOptions, common_options
-from .screen import one_line
-from .signals import Stopped, stoppable
+from .screen import escape_controls
+from .signals import Stopped, stop_on_signals
 
 _GROUP = "lenslink.commands"
 _DEFECT, _USAGE, _STORAGE, _INTERRUPTED = 1, 2, 9, 130
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     common = CommonOptions()
     try:
-        with stoppable():
+        with stop_on_signals():
             _prepare_output()
             status = _run(args, common)
             # Now, while a full disk or a closed pipe can still be told; not at the exit.
@@ -170,7 +170,7 @@ def _status(error: BaseException, common: CommonOptions) -> int:
         what = f"{type(error).__name__}: {error}"
         hint = "" if common.traceback else "; run it again with -vv for the traceback"
         code, text = _DEFECT, f"unexpected {what} (this is a defect of LensLink{hint})"
-    _say(f"lenslink: error: {one_line(text)}")
+    _say(f"lenslink: error: {escape_controls(text)}")
     return code
 
 

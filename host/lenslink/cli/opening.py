@@ -57,7 +57,7 @@ class _Shown(logging.Handler):
 
 def show_logs(device: Device, screen: Screen) -> None:
     """Take the lines that the module has logged; ``-v`` shows them."""
-    for line in device.logs():
+    for line in device.take_logs():
         level = logging.getLevelName(line.level * 10)  # the wire has Python's, divided by ten
         text = line.text.decode("utf-8", "replace")
         screen.detail(f"[module {line.timestamp_us / 1e6:.3f} s] {level}: {text}")

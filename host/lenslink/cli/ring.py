@@ -12,7 +12,7 @@ from lenslink.errors import Disconnected
 
 from .options import CommonOptions, Seconds, common_options, pass_common
 from .screen import Screen, emit_json
-from .values import show_bytes
+from .values import format_bytes
 
 if TYPE_CHECKING:
     from lenslink import FrameRingReader, SharedFrame
@@ -134,7 +134,7 @@ class _Report:
         middle = latencies[len(latencies) // 2]
         return (
             f"{reader.delivered_frames} frames, {reader.delivered_frames / seconds:.1f} fps, "
-            f"{show_bytes(self._bytes / seconds)}/s, latency {middle:.2f} ms "
+            f"{format_bytes(self._bytes / seconds)}/s, latency {middle:.2f} ms "
             f"(at most {latencies[-1]:.2f}), {reader.skipped_frames} skipped, "
             f"{reader.dropped_frames} dropped, {self._incomplete} incomplete"
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _REDRAW_S = 0.1
 
 
-def one_line(text: str) -> str:
+def escape_controls(text: str) -> str:
     """*text* with all that could break its line, or command a terminal, made visible.
 
     Names of files and what a module says of itself may contain anything.
@@ -46,7 +46,7 @@ def emit_table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> Non
         title = header[column] if header else ""
         table.add_column(title, overflow="fold", style="bold" if not (column or header) else "")
     for row in rows:
-        table.add_row(*(Text(one_line(cell)) for cell in row))
+        table.add_row(*(Text(escape_controls(cell)) for cell in row))
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=1000)
@@ -71,7 +71,7 @@ class Progress:
             from rich.text import Text
 
             self._drawn = time.monotonic()
-            line = Text(one_line(text), no_wrap=True, overflow="ellipsis")
+            line = Text(escape_controls(text), no_wrap=True, overflow="ellipsis")
             self._live.update(line, refresh=True)
 
     def update(self, text: Callable[[], str]) -> None:
@@ -88,7 +88,7 @@ class Screen:
         self._console: Console | None = None
 
     @property
-    def animated(self) -> bool:
+    def is_animated(self) -> bool:
         """Whether somebody watches: a progress line would be seen, and can be redrawn."""
         return not self._common.quiet and sys.stderr.isatty()
 
@@ -106,10 +106,10 @@ class Screen:
     def progress(self) -> Iterator[Progress]:
         """A line that is redrawn; nothing is left of it at the end.
 
-        Nothing is drawn unless :attr:`animated`. It is drawn by the caller's thread: one that
+        Nothing is drawn unless :attr:`is_animated`. It is drawn by the caller's thread: one that
         redraws on its own would slow the receiver down.
         """
-        if not self.animated:
+        if not self.is_animated:
             yield Progress(None)
             return
         # Half of the time that --help takes.
@@ -131,7 +131,7 @@ class Screen:
 
     def _print(self, text: str) -> None:
         if self._console is None:
-            click.echo(one_line(text), err=True)
+            click.echo(escape_controls(text), err=True)
         else:
             # Above the line that is being redrawn.
-            self._console.print(one_line(text), soft_wrap=True)
+            self._console.print(escape_controls(text), soft_wrap=True)

@@ -22,7 +22,7 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def stop_on_signals() -> Iterator[None]:
     """Within it, a signal raises :exc:`Stopped`, once.
 
     The second one is ignored: it would interrupt the cleaning up, which is bounded by deadlines,

@@ -60,12 +60,12 @@ def open_sink(target: str | None, force: bool) -> Iterator[Sink]:
                 f"{target}: a stream is written as '-' (stdout), to ring:NAME or to a file *.raw"
             )
         # Loads numpy, which --help has no use for.
-        from lenslink.image_files.atomic_file import exists_error, publish
+        from lenslink.image_files.atomic_file import make_exists_error, publish
 
         if path.is_dir():
             raise StorageError(f"cannot write {target}: it is a folder")
         if not force and os.path.lexists(path):
-            raise exists_error(path)
+            raise make_exists_error(path)
         with publish(path, force) as file:
             yield _File(file)
 

@@ -12,8 +12,8 @@ import click
 from lenslink.errors import LensLinkError, UsageError
 from lenslink_protocol.params import MAX_PAYLOAD
 
-from .frame_counts import Ended, Tally
-from .frame_report import Shot, frame_json, shot_options
+from .frame_counts import EndReason, FrameCounts
+from .frame_report import Shot, describe_frame, shot_options
 from .opening import opened, show_logs, url_argument
 from .options import CommonOptions, Seconds, common_options, pass_common
 from .screen import Screen, emit_json
@@ -89,40 +89,40 @@ def stream(
         raise UsageError("--json and '-o -' both want stdout")
     screen = Screen(common)
     open_ended = limit is None and duration is None
-    tally = Tally()
+    counts = FrameCounts()
     stopped: KeyboardInterrupt | LensLinkError | None = None
     with open_sink(output, force) as sink:
         try:
             module = opened(url, common, screen, sink.ring)
             with module as device, screen.progress() as progress:
-                tally.begin(device)
+                counts.begin(device)
                 # closing(): the module is told to stop before the session ends.
                 with closing(_frames(device, shot, tile_bytes)) as frames:
                     for frame in frames:
                         with frame:
-                            tally.count(frame)
+                            counts.count(frame)
                             _hand_on(frame, sink, scale16, as_json)
-                            if tally.frames == 1:
+                            if counts.frames == 1:
                                 shot.show_adjusted(frame, screen)
                                 _hint(frame, output, scale16, screen)
-                        progress.update(tally.live)
+                        progress.update(counts.live)
                         show_logs(device, screen)
-                        if tally.frames == limit:
-                            tally.ended = Ended.FRAMES
+                        if counts.frames == limit:
+                            counts.ended = EndReason.FRAMES
                             break
-                        if duration is not None and tally.seconds >= duration:
-                            tally.ended = Ended.DURATION
+                        if duration is not None and counts.seconds >= duration:
+                            counts.ended = EndReason.DURATION
                             break
         except Closed:
             return
         except (KeyboardInterrupt, LensLinkError) as error:
-            tally.stop(error)
-            if output is not None and not (open_ended and tally.frames):
+            counts.stop(error)
+            if output is not None and not (open_ended and counts.frames):
                 raise
             stopped = error
-    if stopped is None or tally.frames:
-        _report(tally, output, as_json, screen)
-    if isinstance(stopped, KeyboardInterrupt) and tally.frames:
+    if stopped is None or counts.frames:
+        _report(counts, output, as_json, screen)
+    if isinstance(stopped, KeyboardInterrupt) and counts.frames:
         # Most streams end like this; the report has said it already.
         raise click.exceptions.Exit(getattr(stopped, "exit_code", 130))
     if stopped is not None:
@@ -137,7 +137,7 @@ def _frames(device: Device, shot: Shot, tile_bytes: int | None) -> Generator[Fra
 def _hand_on(frame: Frame, sink: Sink, scale16: bool, as_json: bool) -> None:
     if as_json:
         try:
-            emit_json({"schema": "lenslink.stream.frame/2", **frame_json(frame)})
+            emit_json({"schema": "lenslink.stream.frame/2", **describe_frame(frame)})
         except BrokenPipeError:
             raise Closed from None
     sink.write(frame, scale16)
@@ -154,13 +154,13 @@ def _hint(frame: Frame, output: str | None, scale16: bool, screen: Screen) -> No
     if frame.bits < 16 and not scale16:
         text += f" (pixels have {frame.bits} bits and look dark: --scale16 shifts them up)"
     # Somebody who reads a pipe to its end and no further must find nothing on stderr.
-    (screen.say if screen.animated else screen.detail)(text)
+    (screen.say if screen.is_animated else screen.detail)(text)
 
 
-def _report(tally: Tally, output: str | None, as_json: bool, screen: Screen) -> None:
+def _report(counts: FrameCounts, output: str | None, as_json: bool, screen: Screen) -> None:
     if as_json:
-        emit_json({"schema": "lenslink.stream.summary/2", **tally.as_json()})
+        emit_json({"schema": "lenslink.stream.summary/2", **counts.as_json()})
     else:
-        screen.say(tally.summary())
+        screen.say(counts.summary())
     if output is not None and output != "-" and not output.startswith(RING):
-        screen.say(f"wrote {output} ({tally.frames} frames)")
+        screen.say(f"wrote {output} ({counts.frames} frames)")

@@ -102,7 +102,7 @@ def _bounded(value: Decimal, name: str) -> int:
     return whole
 
 
-def show_exposure(us: int) -> str:
+def format_exposure(us: int) -> str:
     """In the unit that reads best: ``800 us``, ``10 ms``, ``1.5 s``."""
     for unit, size in (("s", 1_000_000), ("ms", 1000)):
         if us >= size:
@@ -110,14 +110,14 @@ def show_exposure(us: int) -> str:
     return f"{us} us"
 
 
-def show_focus(mdpt: int) -> str:
+def format_focus(mdpt: int) -> str:
     """In dioptres, and as the distance: ``3.3 dioptres (30 cm)``."""
     if mdpt <= 0:
         return "infinity"
     return f"{mdpt / 1000:g} dioptres ({100_000 / mdpt:.3g} cm)"
 
 
-def show_bytes(count: float) -> str:
+def format_bytes(count: float) -> str:
     """In decimal units, as disks and links are sold."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
@@ -125,7 +125,7 @@ def show_bytes(count: float) -> str:
     return f"{count:g} bytes"
 
 
-def show_discards(discards: Mapping[str, int]) -> str:
+def format_discards(discards: Mapping[str, int]) -> str:
     """``no discards``, or ``discards: 2 payload_crc, 1 noise``."""
     counted = [f"{count} {cause}" for cause, count in discards.items() if count]
     return f"discards: {', '.join(counted)}" if counted else "no discards"

@@ -10,7 +10,7 @@ import click
 import lenslink
 
 from .options import CommonOptions, Seconds, common_options, pass_common
-from .screen import Screen, emit_json, one_line
+from .screen import Screen, emit_json, escape_controls
 
 
 @click.command()
@@ -48,7 +48,7 @@ def _show(device: lenslink.DeviceInfo, event: str, as_json: bool) -> None:
     else:
         serial = device.serial or "unknown"
         text = f"{event:<8}  {device.url}  {device.description}  {serial}"
-        click.echo(one_line(f"{datetime.now():%H:%M:%S}  {text}"))
+        click.echo(escape_controls(f"{datetime.now():%H:%M:%S}  {text}"))
 
 
 def _now() -> str:

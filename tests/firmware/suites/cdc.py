@@ -145,7 +145,7 @@ def test_what_was_sent_is_known_before_the_host_is_heard():
     """A host that asks for a tile again has had what was sent before it asked."""
     board = Board()
     known = []
-    board.link.receiver.received = lambda count, now: known.extend(board.link.released)
+    board.link.receiver.add_received = lambda count, now: known.extend(board.link.released)
     board.link.give(100, "tile")
     board.link.give(50)
     board.turn()

@@ -12,7 +12,7 @@ class Asked:
     def sample(self, channel):
         self.samples.append(channel)
 
-    def load(self, milliamperes):
+    def set_load(self, milliamperes):
         self.loads.append(milliamperes)
 
 

@@ -374,7 +374,7 @@ def test_what_was_sent_before_the_host_spoke_is_held_when_it_is_heard():
     def heard(count, now):
         released.extend(board.link.released)
 
-    board.link.receiver.received = heard
+    board.link.receiver.add_received = heard
     board.link.give(100, "tile")
     board.turn()
     board.cable.say(DONE, IN, 1, 100)

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { stuffed } from "../../../hil/lenslink_hil/pico/usb_bus.mjs";
-import { Bench, MS, REGISTER, STALL } from "./usb_harness.mjs";
+import { Bench, MS, REGISTER, STALL } from "./bus_harness.mjs";
 
 const EPIPE = -32;
 const EPROTO = -71;

@@ -71,9 +71,9 @@ def test_a_ring_with_a_writer_is_refused_before_a_module_is_opened(cli: Cli):
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (("ring", "nothing-here", "--timeout", "0.2"), 3, "there is no ring"),
-        (("ring", "a/b"), 2, "no name for a ring"),
-        (("stream", SMALL, "-o", "ring:"), 2, "no name for a ring"),
+        (("ring", "nothing-here", "--timeout", "0.2"), 3, "there is no frame ring"),
+        (("ring", "a/b"), 2, "no name for a frame ring"),
+        (("stream", SMALL, "-o", "ring:"), 2, "no name for a frame ring"),
         (("stream", SMALL, "-o", "ring:x", "--scale16"), 2, "--scale16 changes pixels"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Frames from the reassembly into a ring's slots: strips as they come, memory that comes back."""
+"""Test that frames go from the reassembly into a ring's slots, and that slots come back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Lane:
 
 
 class Harness:
-    """A reassembly whose memory is a ring, full of old pixels."""
+    """A reassembly whose memory is a frame ring full of old pixels."""
 
     def __init__(self, ring, policy="every"):
         self.pool = SlotPool(ring)
@@ -50,7 +50,7 @@ class Harness:
         self.frames.start(self.header(MessageType.FRAME_START, frame, stream), START, 0)
 
     def strip(self, frame, first, rows, value, stream=0):
-        """Rows as a receiver brings them: in place where the reassembly says so."""
+        """Deliver rows as the session does, directly in place where the reassembly says so."""
         payload = bytes([value]) * (rows * STRIDE)
         place = (0, first, WIDTH, rows)
         header = self.header(MessageType.TILE, frame, stream, place, len(payload))
@@ -69,7 +69,7 @@ def ring():
         yield ring
 
 
-def test_rows_are_ready_as_far_as_nothing_is_missing(ring):
+def test_rows_are_ready_up_to_the_first_missing_one(ring):
     harness = Harness(ring)
     harness.start(1)
     harness.strip(1, 4, 2, 9)
@@ -97,7 +97,7 @@ def ring_memory(ring):
     return np.frombuffer(ring._map, np.uint8)
 
 
-def test_what_did_not_arrive_is_zero_and_said(ring):
+def test_missing_bytes_are_zero_and_listed(ring):
     harness = Harness(ring)
     harness.start(1)
     harness.strip(1, 0, 2, 9)
@@ -112,7 +112,7 @@ def test_what_did_not_arrive_is_zero_and_said(ring):
     harness.reader.close()
 
 
-def test_a_frame_whose_start_was_late_shows_its_rows_then(ring):
+def test_rows_before_a_late_frame_start_are_shown_with_it(ring):
     harness = Harness(ring)
     harness.frames.resend = True
     harness.strip(1, 0, 3, 9)
@@ -124,7 +124,7 @@ def test_a_frame_whose_start_was_late_shows_its_rows_then(ring):
     harness.reader.close()
 
 
-def test_a_stream_that_is_stopped_gives_its_frame_up(ring):
+def test_stopping_a_stream_aborts_its_frame(ring):
     harness = Harness(ring)
     harness.start(1)
     harness.strip(1, 0, 3, 9)
@@ -137,7 +137,7 @@ def test_a_stream_that_is_stopped_gives_its_frame_up(ring):
     harness.reader.close()
 
 
-def test_memory_comes_back_by_release_and_with_the_last_view(ring):
+def test_memory_is_returned_by_release_or_with_the_last_view(ring):
     harness = Harness(ring, "latest")
     views = []
     for number in range(1, 9):
@@ -160,7 +160,7 @@ def test_memory_comes_back_by_release_and_with_the_last_view(ring):
     harness.reader.close()
 
 
-def test_without_a_slot_frames_still_come_to_the_program():
+def test_without_a_free_slot_the_program_still_gets_its_frames():
     with small_ring(1) as ring:
         harness = Harness(ring)
         for number in (1, 2):
@@ -177,7 +177,7 @@ def test_without_a_slot_frames_still_come_to_the_program():
         harness.reader.close()
 
 
-def test_nobody_writes_into_a_finished_frame_by_its_array(ring):
+def test_a_finished_frames_array_is_read_only(ring):
     harness = Harness(ring)
     harness.start(1)
     harness.strip(1, 0, HEIGHT, 1)

@@ -101,7 +101,7 @@ class Server:
         if module is not None:
             # Hosts on this machine see the lock; one that does not is told at once.
             connection.close()
-            self._screen.detail("lenslink: refused a second host")
+            self._screen.say_verbose("lenslink: refused a second host")
             return module
         try:
             started = self._start(connection)
@@ -110,7 +110,7 @@ class Server:
         except LensLinkError as error:
             self._screen.say(f"lenslink: no module for this host: {error}")
             return None
-        self._screen.detail(f"lenslink: a host has opened the module (boot {self._boot})")
+        self._screen.say_verbose(f"lenslink: a host has opened the module (boot {self._boot})")
         return started
 
     def _start(self, link: socket.socket) -> Module:
@@ -123,5 +123,5 @@ class Server:
             return start_module(self._options, link, self._serial, deadline, boot=self._boot)
 
     def _end(self, module: Module) -> None:
-        self._screen.detail(f"lenslink: the module was closed: {module.describe_end()}")
+        self._screen.say_verbose(f"lenslink: the module was closed: {module.describe_end()}")
         module.close()

@@ -409,6 +409,24 @@ class Link:
         """Send a request. Return it: its ``reply`` is set once the answer has arrived."""
         return self._start_request(message, now, REQUEST_RETRY_MS)
 
+    @property
+    def next_request_id(self) -> int:
+        """The id that the next request gets."""
+        return self._requests.next_id
+
+    def forget_all_requests(self) -> None:
+        """Stop repeating all requests: for a caller that never waits for two at a time."""
+        self._requests.pending.clear()
+
+    def resynchronise(self) -> None:
+        """Drop the packets under way on all lanes and search for the next ones.
+
+        For a caller that was interrupted while it received: bytes may be missing.
+        """
+        for lane in self.lanes:
+            lane.receiver.resynchronise()
+            self._frames.cancel_reservation(lane.number)
+
     def forget_request(self, request: Request) -> None:
         """Stop repeating a request that nobody waits for any more."""
         self._requests.pending.pop(request.id, None)
@@ -478,26 +496,32 @@ class Link:
         self._send(message, missing.frame, missing.stream)
 
     def _start_request(self, message: AnyMessage, now: float, retry_ms: int) -> Request:
+        # Encode first: a message that cannot be encoded must leave nothing behind.
+        message.encode()
         request = Request(self._requests.next_id, message, now, retry_ms)
-        # Send first: a message that cannot be encoded must not stay in the table of requests.
-        self._send(message, request.id)
+        # Keep the request before its packet is queued: a call that is interrupted here may skip an
+        # id, but must not use it twice.
         self._requests.add(request)
+        self._send(message, request.id)
         _log.debug("request %d: %s", request.id, message)
         return request
 
     def _send(self, message: AnyMessage, frame: int, stream: int = 0) -> None:
+        # Count before the packet is queued: a call that is interrupted here may skip a sequence,
+        # but must not use it twice.
+        sequence = self._sequence
+        self._sequence += 1
         packet = encode_packet(
             message.TYPE,
             message.encode(),
             nonce=self.nonce,
-            sequence=self._sequence,
+            sequence=sequence,
             frame=frame,
             stream=stream,
         )
         self.outgoing.append(packet)
         if _log.isEnabledFor(TRACE):
-            _log.log(TRACE, "send %s, sequence %d, frame %d", message, self._sequence, frame)
-        self._sequence += 1
+            _log.log(TRACE, "send %s, sequence %d, frame %d", message, sequence, frame)
 
     # --- from the module ------------------------------------------------------------------
 

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from .device import Device, open
     from .events import Attached, Detached, Warned
     from .frame import ColorCalibration, Frame, FrameStatus, Identity
-    from .frame_ring.reader import FrameRingReader, SharedFrame
+    from .frame_ring.reader import FrameRingReader
+    from .frame_ring.shared_frame import SharedFrame
     from .frame_ring.writer import FrameRing
     from .stats import Stats
 else:
@@ -64,7 +65,7 @@ else:
         "FrameStatus": "frame",
         "Identity": "frame",
         "FrameRing": "frame_ring.writer",
-        "SharedFrame": "frame_ring.reader",
+        "SharedFrame": "frame_ring.shared_frame",
         "FrameRingReader": "frame_ring.reader",
         "Stats": "stats",
     }

@@ -193,7 +193,12 @@ class Device(ThreadGuarded, ClosesOnExit):
 
     def _make_session(self) -> Session:
         """Return a session that has not said Hello yet; its frames go to the ring, if any."""
-        self._slot_pool = None if self._ring is None else self._ring.feed()
+        self._slot_pool = None
+        if self._ring is not None:
+            # The frame ring needs Linux or macOS, so it is imported only where it is used.
+            from .frame_ring.slot_pool import SlotPool
+
+            self._feed = SlotPool(self._ring)
         session = Session(self._transport, self._slot_pool)
         if self._slot_pool is not None:
             self._slot_pool.nonce = session.link.nonce

@@ -1,4 +1,4 @@
-"""Several lanes between real processes."""
+"""Test several lanes between real processes."""
 
 from __future__ import annotations
 

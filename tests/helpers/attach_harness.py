@@ -90,7 +90,7 @@ class Lens:
 
     @property
     def exposures(self) -> int:
-        return sum(call[0] == "rows_request" for call in self.ports.calls)
+        return sum(call[0] == "request_rows" for call in self.ports.calls)
 
 
 class Bay:
@@ -171,10 +171,10 @@ class Wire:
         rest = memoryview(data)
         receiver = self._camera.link.receiver
         while rest:
-            space = receiver.space()
+            space = receiver.get_space()
             count = min(len(space), len(rest))
             space[:count] = rest[:count]
-            receiver.received(count, self.lens.time.now())
+            receiver.add_received(count, self.lens.time.now())
             rest = rest[count:]
             self._camera.link.poll()
 
@@ -191,13 +191,13 @@ class Wire:
         link = self._camera.link
         self._camera.step()
         while len(self._bytes) < 4096:
-            packet = link.next_packet()
+            packet = link.take_packet()
             if packet is None:
                 return
             view, tile = packet
             self._bytes += bytes(view)
             if tile is not None:
-                link.sent(tile)
+                link.release_tile(tile)
             self._camera.step()
 
     def _hand(self, buffers: Sequence[memoryview]) -> int:

@@ -18,7 +18,7 @@ from lenslink.transports.usb import load_libusb
 from lenslink_hil.kernel import vhci
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.client import list_devices
-from lenslink_hil.usbip.exporter import listening, start_server
+from lenslink_hil.usbip.exporter import listen_at, start_server
 
 from . import micropython_process
 
@@ -34,7 +34,7 @@ class Bus:
     def __init__(self, folder: Path) -> None:
         self.address = str(folder / "hosts")
         self.cables = str(folder / "cables")
-        with listening(self.address) as hosts, listening(self.cables) as boards:
+        with listen_at(self.address) as hosts, listen_at(self.cables) as boards:
             self.server = start_server(hosts, boards, 0)
 
     def wait(self, boards: int) -> None:

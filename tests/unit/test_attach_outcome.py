@@ -88,11 +88,11 @@ def test_a_module_that_knows_no_queries(lens, monkeypatch):
     link = lens.camera.link
 
     def refuse(number, nonce, request):
-        link._refuse(number, wire.ERR_UNKNOWN_REQUEST, "type 0x18")
+        link._send_error(number, wire.ERR_UNKNOWN_REQUEST, "type 0x18")
 
     with Device(URL, 5) as device:
         monkeypatch.undo()
-        monkeypatch.setattr(link, "_query", refuse)
+        monkeypatch.setattr(link, "_on_query", refuse)
         assert device.query_outcome(RequestHandle(device.nonce, 1, 1)) is Outcome.UNKNOWN
 
 

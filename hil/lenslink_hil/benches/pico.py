@@ -124,7 +124,7 @@ class PicoModule:
     def reading(self) -> Reading:
         """The emulated clock, and for how much of it the core did not sleep; or Disconnected."""
         try:
-            report = self.board.report()
+            report = self.board.request_report()
         except RigError as error:
             raise Disconnected(str(error)) from None
         now, slept = report["emulated_us"] / 1e6, report["slept_us"] / 1e6
@@ -186,7 +186,7 @@ class PicoTransport(UsbTransport):
     def _disconnect(self, why: str) -> Disconnected:
         # A chip that has stopped says why.
         try:
-            self.module.board.report()
+            self.module.board.request_report()
         except LensLinkError as error:
             why = str(error)
         return super()._disconnect(why)

@@ -106,7 +106,7 @@ def find_board(address: Address, serial: str, shown: str, deadline: Deadline) ->
             for device in usb.core.find(find_all=True, backend=backend)
             if any(
                 (each.cls, each.subclass, each.protocol) == (0xFF, USB_SUBCLASS, USB_PROTOCOL)
-                for each in device._ctx.dev.listed.interfaces
+                for each in device._ctx.dev.exported.interfaces
             )
         ]
     except TimeoutError:

@@ -70,7 +70,7 @@ class Source:
             else:
                 self.module.feed(first)
                 Session(self, line).run()
-        self.module.link.end()
+        self.module.link.end_session()
 
     def _bare(self, line: Line) -> None:
         while True:

@@ -29,6 +29,9 @@ from .url import Url
 _GLANCE_S: Final = 0.05
 _POLL_S: Final = 0.005
 
+# The paths of these schemes are files.
+_FILE_SCHEMES: Final = ("unix", "shm", "serial")
+
 _log = logging.getLogger(__name__)
 
 
@@ -70,7 +73,8 @@ def key_of(url: Url) -> str:
     path = url.path
     if url.scheme == "tcp":
         path = path.lower()
-    elif "\0" not in path:  # Linux has names for sockets that begin with it and are no files
+    # On Linux, a name that begins with a zero byte is a socket's but no file.
+    elif url.scheme in _FILE_SCHEMES and "\0" not in path:
         path = os.path.realpath(path)
     return f"{url.scheme}:{path}"
 

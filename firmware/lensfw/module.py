@@ -145,7 +145,7 @@ class Module:
 
     def get_idle_ms(self):
         """How long step() may be put off if nothing arrives."""
-        if not self.focus_motor.settled:
+        if not self.focus_motor.is_settled:
             return 1
         if self.contacts.state != contacts.ATTACHED:
             return 5
@@ -167,22 +167,22 @@ class Module:
     def _handle_event(self, event, now):
         kind, channel, value = event
         if kind == self.ports.CONTACT:
-            if self.contacts.edge(channel, value, now):
+            if self.contacts.add_edge(channel, value, now):
                 self.link.send_message(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
         elif kind == self.ports.ADC:
-            if self.power.sampled(channel, value):
+            if self.power.add_sample(channel, value):
                 text = "supply %s: %d mV"
-                state = "good" if self.power.good else "low"
+                state = "good" if self.power.is_good else "low"
                 self.link.send_log(wire.LOG_WARNING, text % (state, self.power.vbus_mv))
         elif kind == self.ports.RING:
-            detents = self.focus_ring.edge(channel, value)
+            detents = self.focus_ring.add_edge(channel, value)
             if detents:
-                self.focus_motor.turn(detents, now)
+                self.focus_motor.turn_ring(detents, now)
 
     # --- the link's side ------------------------------------------------------------------
 
     def is_attached(self):
-        return self.contacts.state == contacts.ATTACHED and self.power.good
+        return self.contacts.state == contacts.ATTACHED and self.power.is_good
 
     def on_session_open(self):
         text = "session open, %d bounces while seating, supply %d mV"
@@ -200,7 +200,7 @@ class Module:
             self.streams[number] = Stream()
         self.tiles.forget_session()
         self.frame_history.clear()
-        self.power.draw(False)
+        self.power.set_active(False)
 
     def list_unstarted(self):
         """Ids of requests for frames of which none has been begun."""
@@ -320,7 +320,7 @@ class Module:
         if stream.state != CONFIGURED:
             name = "not configured" if stream.state == UNCONFIGURED else "running"
             raise Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
-        if not self.power.good:
+        if not self.power.is_good:
             raise Refusal(wire.ERR_POWER, "supply is %d mV" % self.power.vbus_mv)
         now = self.clock.now()
         if exposure:
@@ -340,7 +340,7 @@ class Module:
 
     def _begin_readout(self, channel, now):
         """Start the next readout that a channel owes, once the lens stands still."""
-        if not self.focus_motor.settled:
+        if not self.focus_motor.is_settled:
             return
         for index in channel.streams:
             stream = self.streams[index]
@@ -349,7 +349,7 @@ class Module:
                 self.next_frame = (number + 1) & 0xFFFFFFFF
                 stream.next_start = now + stream.interval_us
                 stream.has_begun = True
-                self.power.draw(True)
+                self.power.set_active(True)
                 settings = (self.exposure_us, self.gain_milli, self.focus_motor.mdpt)
                 tile = (stream.tile_columns, stream.tile_rows)
                 channel.ports.request_rows(
@@ -364,7 +364,7 @@ class Module:
         for each in self._channels:
             if each.readout is not None:
                 return
-        self.power.draw(False)
+        self.power.set_active(False)
 
     def _read_channel(self, channel, now):
         """Send a tile if the sensor has delivered one; whether it had."""

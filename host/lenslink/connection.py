@@ -44,6 +44,7 @@ class ModuleConnection(ClosesOnExit):
             self._release_locks()
             raise
         self.transport = transport
+        self.is_open = True
         _log.debug("connected to %s", url)
 
     def lock_serial(self, serial: str) -> None:
@@ -56,6 +57,7 @@ class ModuleConnection(ClosesOnExit):
 
     def close(self) -> None:
         """Close the transport and release the locks. Idempotent; never raises."""
+        self.is_open = False
         self.transport.close()
         self._release_locks()
 

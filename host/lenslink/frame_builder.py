@@ -8,7 +8,7 @@ from __future__ import annotations
 from lenslink_protocol.ids import Cfa
 
 from .errors import ProtocolError
-from .frame import Frame, FrameStatus
+from .frame import Frame, FrameMemory, FrameStatus
 from .module_description import ModuleDescription
 from .receive.reassembly import Assembly, rows
 from .session import Session
@@ -64,5 +64,5 @@ class FrameBuilder:
             received_fraction=assembly.received_ranges.count / assembly.received_ranges.size,
             uncovered=missing,
             nonce=session.link.nonce,
-            _recycle=lambda: pool.release(buffer),
+            _memory=FrameMemory(lambda: pool.release(buffer)),
         )

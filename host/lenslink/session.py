@@ -78,6 +78,8 @@ class Session:
         self.configurations: dict[int, Configured] = {}
         self.frames = Reassembly(self.pool, self.discards, self.configurations.get)
         self.last_request: RequestHandle | None = None
+        self._is_receiving = False
+        """A call to receive has begun and not returned: then it was interrupted."""
         self._transport = transport
         lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
         window = transport.window if isinstance(transport, NarrowTransport) else None
@@ -128,10 +130,12 @@ class Session:
             raise ProtocolError(f"the module's manifest is malformed: {error}") from None
 
     def call(self, message: AnyMessage, reply: type[R], deadline: Deadline) -> R:
-        """Send a request and return its answer.
+        """Send a request and return its answer. Earlier requests are not repeated any more.
 
         Raises :exc:`~lenslink.errors.DeviceError` if the module refuses the request.
         """
+        # One that is left was interrupted before its caller could take it back.
+        self.link.forget_all()
         request = self.link.request(message, self.now())
         handle = RequestHandle(self.link.nonce, request.id, message.TYPE)
         self.last_request = handle
@@ -145,15 +149,22 @@ class Session:
             self.link.forget(request)
         return self._check_reply(request.reply, reply)
 
-    def take_frame(self, stream: int, deadline: Deadline) -> Assembly:
-        """Wait for the next frame of *stream* and remove it from the queue.
+    def take_frame(self, stream: int, deadline: Deadline, request_id: int) -> Assembly:
+        """Wait for the next frame of a request and remove it from the queue.
 
-        Frames of other streams stay in the queue.
+        Drops the frames that earlier requests have left in *stream*. Frames of other streams stay
+        in the queue.
         """
         finished = self.frames.finished
 
         def find() -> Assembly | None:
-            return next((each for each in finished if each.stream == stream), None)
+            for each in [each for each in finished if each.stream == stream]:
+                if each.start is not None and each.start.request == request_id:
+                    return each
+                _log.debug("dropped frame %d: it is not of request %d", each.number, request_id)
+                finished.remove(each)
+                self.pool.release(each.buffer)
+            return None
 
         try:
             self.run_until(lambda: find() is not None, deadline)
@@ -170,12 +181,14 @@ class Session:
     def run_until(self, is_done: Callable[[], bool], deadline: Deadline) -> None:
         """Send, receive and look after the link's timers until *is_done* returns True."""
         link = self.link
+        if self._is_receiving:
+            self._resynchronise()
         link.resume(self.now())
         while not is_done():
             now = self.now()
             if now - link.now > _AWAY_S:
                 link.resume(now)
-            link.poll(now)
+            self._poll(now)
             self._send_outgoing(deadline)
             if link.closed is not None:
                 _log.debug("the module ended the session: %s", link.closed)
@@ -184,7 +197,7 @@ class Session:
             if link.is_silent(now):
                 # After a long absence there may be bytes that were sent in time. Noise does not
                 # count as a sign of life.
-                self._reader.receive(0.0)
+                self._receive(0.0)
                 if link.is_silent(now):
                     _log.debug("nothing was received for %d ms", SILENCE_MS)
                     self._transport.close()
@@ -192,10 +205,43 @@ class Session:
             deadline.check()
             wait = min(link.next_timeout(now), deadline.remaining())
             # While bytes flow, the timers are looked at once a turn, not at each read.
-            while self._reader.receive(wait) and not is_done() and self.now() - now < _TURN_S:
+            while self._receive(wait) and not is_done() and self.now() - now < _TURN_S:
                 self._send_outgoing(deadline)
                 if link.closed is not None:
                     break
+
+    def _poll(self, now: float) -> None:
+        """Look after the link's timers."""
+        self._is_receiving = True
+        self.link.poll(now)
+        self._is_receiving = False
+
+    def _receive(self, seconds: float) -> bool:
+        """Wait for bytes and pass them to the link; return True if there were any."""
+        self._is_receiving = True
+        try:
+            has_received = self._reader.receive(seconds)
+        except Disconnected:
+            # Nothing was interrupted, and frames that are finished are still good.
+            self._is_receiving = False
+            raise
+        self._is_receiving = False
+        return has_received
+
+    def _resynchronise(self) -> None:
+        """Make the link usable again after a call that was interrupted while it received.
+
+        Bytes may have been taken from the transport and not passed on, and any part of the receive
+        path may be in the middle of a change. So the frames and packets under way are dropped, and
+        the link searches for the next packet. What was lost is repeated as after damage on the
+        line.
+        """
+        _log.debug("the last call was interrupted while it received: searching for a packet")
+        for stream in list(self.configurations):
+            self.frames.abandon(stream)
+        self.link.resynchronise()
+        self._reader.restart()
+        self._is_receiving = False
 
     def close(self, deadline: Deadline) -> None:
         """Send Close if the module still listens, and close the transport. Never raises."""

@@ -151,9 +151,10 @@ def test_nothing_follows_a_stop_or_a_flush(lens: Device) -> None:
             with next(frames) as frame:
                 assert frame.number > last
                 last = frame.number
+            request_id = lens._requests[0].id
             end()
             with pytest.raises(lenslink.Timeout):
-                lens._session.take_frame(0, Deadline(0.3, "what must not come"))
+                lens._session.take_frame(0, Deadline(0.3, "what must not come"), request_id)
     # And the module still works.
     with closing(lens.stream()) as frames, next(frames) as frame:
         assert frame.number > last

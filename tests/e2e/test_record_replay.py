@@ -140,7 +140,7 @@ def test_a_driver_that_wants_less_or_other_than_was_recorded(small, scale):
         asked = Configure(0, 0, 77, 0, 0)
         answer = device._session.call(asked, Configured, Deadline(5))
         assert (answer.mode, answer.flags) == (0, ConfigureFlag.ADJUSTED)
-    with pytest.raises(Disconnected, match="goes on only after STOP 0"):
+    with pytest.raises(Disconnected, match="continues only after STOP 0"):
         # A few more may have been on their way when the recording's driver had enough.
         session(f"replay:{path}", frames=FRAMES + 1000)
     with (
@@ -190,7 +190,7 @@ def copied(path, target, flip):
 def test_damage_in_a_recording_is_played_as_it_is(small, scale, tmp_path):
     """A tile that was damaged then is damaged now, and nothing else is."""
     path, (frames, *_) = small
-    stream = load(path).stream(0, Direction.TO_HOST)
+    stream = load(path).join_stream(0, Direction.TO_HOST)
     second = frames[1][0]
     tile = next(
         at
@@ -251,7 +251,7 @@ def test_a_module_that_went_away_goes_away(own_url, tmp_path):
     with lenslink.open(f"replay:{path}") as device:
         stream = device.stream()
         assert taken(next(stream)) == first
-        recorded = rf"{bench_scale.killed_words(url)} \(so it was recorded\)"
+        recorded = rf"{bench_scale.killed_words(url)} \(as recorded\)"
         with pytest.raises(Disconnected, match=recorded):
             for frame in stream:
                 frame.release()

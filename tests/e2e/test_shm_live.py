@@ -163,7 +163,7 @@ def test_a_recording_is_served(cli, own_url):
         (["--listen", "shm:"], "shm: needs a path"),
         (["--listen", "shm:/" + "x" * 200], "at most 103 bytes"),
         (["--listen", "shm:a?b=c"], "no option 'b'"),
-        (["--listen", "shm:file"], "a file of that name is no socket"),
+        (["--listen", "shm:file"], "a file of that name exists and is no socket"),
     ],
 )
 def test_bad_addresses_are_refused(arguments, words, cli):

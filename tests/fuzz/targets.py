@@ -208,7 +208,7 @@ def _parse(data: bytes) -> None:
         return
     for lane in range(recording.lanes):
         for direction in lcap.Direction:
-            recording.stream(lane, direction)
+            recording.join_stream(lane, direction)
 
 
 def packets(data: bytes) -> Iterator[bytes]:

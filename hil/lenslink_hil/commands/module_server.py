@@ -222,7 +222,7 @@ class Server:
         elif not self._served.has_gone and time.monotonic() - guest.since > _REFUSE_S:
             _refuse(guest.connection, data or b"")
             self._dismiss(guest, "another host has the module")
-            self._screen.detail("lenslink: refused a second host")
+            self._screen.say_verbose("lenslink: refused a second host")
 
     def _dismiss(self, guest: _Guest, reason: str) -> None:
         _log.debug("a connection is closed: %s", reason)
@@ -247,7 +247,7 @@ class Server:
         self._served = _ServedHost(module, watched)
         if self._served.pidfd is not None:
             self._selector.register(self._served.pidfd, selectors.EVENT_READ)
-        self._screen.detail(f"lenslink: a host has opened the module (boot {self._boot})")
+        self._screen.say_verbose(f"lenslink: a host has opened the module (boot {self._boot})")
 
     def _start_module(self, link: socket.socket) -> Module:
         """Start a module at the other end of *link*, and close this process's copy of *link*."""
@@ -262,7 +262,7 @@ class Server:
         served = self._served
         if served is None or (served.module.poll() is None and not served.is_overdue()):
             return
-        self._screen.detail(f"lenslink: the module was closed: {served.module.describe_end()}")
+        self._screen.say_verbose(f"lenslink: the module was closed: {served.module.describe_end()}")
         if served.pidfd is not None:
             self._selector.unregister(served.pidfd)
         served.close()

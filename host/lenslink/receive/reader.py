@@ -45,12 +45,21 @@ class SessionReader:
         self._transport = transport
         self._filling = transport if isinstance(transport, FillingTransport) else None
         self._link = link
-        self._batches = [
-            Batch(link, frames, lane, has_direct_placement) for lane in range(len(link.lanes))
-        ]
+        self._frames = frames
+        self._has_direct_placement = has_direct_placement
+        self._batches = self._make_batches()
         self._now = now
         self._is_fast = False
         self._last_read = 0.0
+
+    def _make_batches(self) -> list[Batch]:
+        lanes = range(len(self._link.lanes))
+        return [Batch(self._link, self._frames, lane, self._has_direct_placement) for lane in lanes]
+
+    def restart(self) -> None:
+        """Forget what each lane was about to receive."""
+        self._batches = self._make_batches()
+        self._is_fast = False
 
     def receive(self, seconds: float) -> bool:
         """Wait up to *seconds* for bytes and pass them to the link.

@@ -6,13 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from lenslink.errors import MissingExtra, RigError, UsageError
+from lenslink.runtime import make_scratch_dir
 from lenslink_protocol.packings import Layout, Packing, layout
 from lenslink_protocol.params import HEADER_BYTES, MAX_LANES, USB_TRANSFER
 
@@ -151,7 +151,7 @@ def compiled(sources: list[Path], architecture: str) -> dict[str, bytes]:
 # A compiler's process for each file takes seconds: once is enough, of the same source.
 @cache
 def _compiled(name: str, source: bytes, architecture: str) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="lenslink-mpy-") as folder:
+    with make_scratch_dir("mpy") as folder:
         path, target = Path(folder) / "in.py", Path(folder) / "out.mpy"
         path.write_bytes(source)
         done = subprocess.run(

@@ -263,7 +263,7 @@ class Module:
         elif kind == wire.T_TEST:
             if not self.link.has_capability(wire.CAP_TEST):
                 raise Refusal(wire.ERR_UNSUPPORTED, "not a session for tests")
-            self._fault_injection.request(number, fields, self.next_frame)
+            self._fault_injection.start_action(number, fields, self.next_frame)
         else:
             raise Refusal(wire.ERR_UNKNOWN_REQUEST, "type 0x%02x" % kind)
 

@@ -24,7 +24,7 @@ _PYTEST = ("-m", "pytest", "--timeout=0", "-q")
 STEPS: dict[str, tuple[str, ...]] = {
     "explore": (*_PYTEST, "tests/unit/test_explore.py"),
     "loss": (*_PYTEST, "tests/unit/test_loss.py"),
-    "yank": (
+    "surprise-removal": (
         *_PYTEST,
         "tests/unit/test_surprise_removal.py",
         "tests/e2e/test_surprise_removal_processes.py",

@@ -28,7 +28,7 @@ from lenslink.errors import LensLinkError
 from lenslink_hil.benches.pico import BoardClocked, PicoModule
 from lenslink_hil.conformance.live import run_modules
 from lenslink_hil.conformance.run import NOT_CLAIMED, PASSED, module_cases
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.tty import Terminal
 
@@ -96,7 +96,7 @@ def check_frame(frame: lenslink.Frame) -> None:
 
 
 def check_pixels(frame: lenslink.Frame) -> None:
-    wanted = pattern(
+    wanted = make_pattern(
         "prbs",
         frame.width,
         frame.height,

@@ -30,7 +30,7 @@ from lenslink.transports import usb as usb_transport
 from lenslink.transports.serial import WINDOW
 from lenslink_hil.conformance.live import run_modules
 from lenslink_hil.conformance.run import NOT_CLAIMED, PASSED, module_cases
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.firmware_board import VirtualBoard
 from lenslink_hil.usbip.tty import Terminal
@@ -90,7 +90,7 @@ def check_frames(device: Device, count: int = 3) -> None:
 
 def check_frame(frame: lenslink.Frame) -> None:
     shown = {"bits": 12, "cfa": frame.cfa, "seed": 5}
-    wanted = pattern("prbs", 128, 96, frame_number=frame.number, **shown)
+    wanted = make_pattern("prbs", 128, 96, frame_number=frame.number, **shown)
     np.testing.assert_array_equal(frame.pixels, wanted)
 
 
@@ -150,7 +150,7 @@ def test_unplugged_at_random_points(
         board.wait_for(lambda counts: not counts["boards"], make_deadline())
         board.plug(make_deadline())
         with lenslink.open(url(board), timeout=PATIENCE_S) as again:
-            assert again.session.boot_count == board.boots
+            assert again.session_info.boot_count == board.boots
             check_frames(again, 1)
         board.wait_for(lambda counts: not counts["hosts"], make_deadline())
     check_notice_times(notice_times, seed)
@@ -243,7 +243,7 @@ def on_usb(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_usb_opens_the_only_module(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
     on_usb(make_board(lanes="2"))
     with lenslink.open("usb:", timeout=PATIENCE_S) as device:
-        assert device.session.lanes == 2
+        assert device.session_info.lanes == 2
         check_frames(device)
 
 
@@ -252,7 +252,7 @@ def test_a_url_may_use_fewer_lanes_than_the_board_has(
 ) -> None:
     on_usb(make_board(lanes="4"))
     with lenslink.open("usb:?lanes=1", timeout=PATIENCE_S) as device:
-        assert device.session.lanes == 1
+        assert device.session_info.lanes == 1
         check_frames(device)
 
 

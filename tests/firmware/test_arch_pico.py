@@ -52,11 +52,11 @@ prbs = arch.Prbs(12, 1)
 found = []
 for _ in range(5):
     begun = time.ticks_us()
-    arch.seal_crc(buffer, 0, 8188, 8188)
+    arch.append_crc(buffer, 0, 8188, 8188)
     crc = time.ticks_us()
     arch.pack12(buffer, 0, words, 4096)
     pack = time.ticks_us()
-    prbs.pixels(words, 0, 0, 4096)
+    prbs.write_pixels(words, 0, 0, 4096)
     found.append((crc - begun, pack - crc, time.ticks_us() - pack))
 # The least of a few: USB's interrupts are in the others.
 for name, each, count in zip(("crc", "pack", "pixels"), zip(*found), (8188, 4096, 4096)):

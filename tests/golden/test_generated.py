@@ -72,7 +72,7 @@ def test_the_header_compiles_and_has_every_offset(compiler, options, tool, tmp_p
 def test_the_header_names_every_enumeration_but_the_discards():
     assert {each.__name__ for each in cheader.enums()} == {
         each.__name__ for each in (*codegen._TABLED, ids.MessageType, ids.ManifestKey)
-    } - {"Reject"}
+    } - {"DiscardReason"}
 
 
 # --- Wireshark -------------------------------------------------------------------------------

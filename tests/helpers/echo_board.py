@@ -14,7 +14,7 @@ import usb.util
 
 from helpers.slowdown import patience
 from lenslink.deadline import Deadline
-from lenslink.transports.usb import libusb
+from lenslink.transports.usb import load_libusb
 from lenslink_hil.kernel import vhci
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.client import list_devices
@@ -101,7 +101,7 @@ class EchoBoard:
 def _find_on_libusb() -> Any:
     deadline = Deadline(_PLUG_S, "attaching the board")
     vhci.wait_for(lambda: vhci.find_device(_SERIAL), deadline)
-    backend = libusb()
+    backend = load_libusb()
     # libusb learns of the device by an event of the kernel, which may not have arrived yet.
     while True:
         for device in usb.core.find(find_all=True, backend=backend):

@@ -41,7 +41,7 @@ def make_frame(pixels, **changes) -> Frame:
         "focus_mdpt": 2000,
         "temperature_mc": 31_250,
         "status": FrameStatus.COMPLETE,
-        "coverage": 1.0,
+        "received_fraction": 1.0,
     }
     return Frame(**(settings | changes))
 

@@ -17,7 +17,7 @@ from lenslink.transports.base import Line, Reading
 from lenslink.transports.usb_lanes import LINES
 from lenslink_hil.benchmark import document, link_rate
 from lenslink_hil.benchmark.link_rate import Effort
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 from lenslink_protocol.ids import PixelFormat
 
 WIDTH, HEIGHT = 16, 8
@@ -73,7 +73,7 @@ class Module:
 
     def _frame(self, number: int) -> Any:
         settings = {"bits": 12, "cfa": "RGGB", "seed": 3}
-        pixels = pattern("prbs", WIDTH, HEIGHT, frame_number=number, **settings).copy()
+        pixels = make_pattern("prbs", WIDTH, HEIGHT, frame_number=number, **settings).copy()
         mask = np.ones(pixels.shape, bool)
         if number == self._spoilt:
             pixels[2, 3] ^= 1

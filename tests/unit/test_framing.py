@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from framing_harness import NONCE, TILE, Lane, packet
+from helpers.framing_harness import NONCE, TILE, Lane, packet
 
 from lenslink_protocol.framing import VERSION
 from lenslink_protocol.ids import DiscardReason, MessageType

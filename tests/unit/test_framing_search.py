@@ -6,7 +6,7 @@ The bounds are made small here. tests/property/test_hostile_module.py holds what
 from __future__ import annotations
 
 import pytest
-from framing_harness import TILE, Lane, packet
+from helpers.framing_harness import TILE, Lane, packet
 
 from lenslink_protocol import framing
 from lenslink_protocol.ids import DiscardReason

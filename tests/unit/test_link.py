@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from link_harness import NONCE, REPLY, Host, opened
+from helpers.link_harness import NONCE, REPLY, Host, opened
 
 from lenslink_protocol import link as link_module
 from lenslink_protocol.framing import VERSION, encode_packet

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from reassembly_harness import (
+from helpers.reassembly_harness import (
     HEIGHT,
     PLAN,
     SIZE,
@@ -676,16 +676,6 @@ def test_abandon_gives_the_memory_back_unless_it_is_received_into():
     assert len(harness.pool._free) == 1
 
 
-def test_the_reassembly_knows_when_its_newest_frame_began():
-    harness = Harness()
-    assert harness.frames.began == 0.0
-    harness.start(1, now=1.0)
-    harness.tile(STRIPS[0], 1, now=2.0)
-    assert harness.frames.began == 1.0
-    harness.tile(STRIPS[0], 2, now=3.0)
-    assert harness.frames.began == 3.0
-
-
 def test_any_packet_of_a_frame_is_progress():
     harness = Harness(resend=True)
     harness.start(now=1.0)
@@ -762,5 +752,5 @@ def test_rows_beside_what_another_lane_receives_are_copied(x, y):
     assert harness.frames.place(header, 0) is not None
     assert not harness.tile((x, y, 4, 2), lane=1)
     assembly = harness.frames._open[1]
-    assert assembly.coverage.count == 16
+    assert assembly.received_ranges.count == 16
     assert (pixels(assembly)[y : y + 2, x : x + 4] == picture(1)[y : y + 2, x : x + 4]).all()

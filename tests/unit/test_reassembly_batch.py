@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from reassembly_harness import (
+from helpers.reassembly_harness import (
     HEIGHT,
     SIZE,
     STRIDE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from reassembly_harness import (
+from helpers.reassembly_harness import (
     HEIGHT,
     PLAN,
     SMALL_STRIDE,
@@ -448,7 +448,7 @@ def test_a_frame_begun_unseen_is_given_up_when_it_is_stale():
     harness.frames.poll(LAG_S + 0.001)
     assert list(harness.frames._open) == [5]
     harness.frames.poll(FRAME_STALE_MS / 1000 + 0.001)
-    assert not harness.frames.under_way
+    assert not harness.frames._open
     assert harness.frames.aborted == 1
 
 
@@ -469,7 +469,7 @@ def test_a_frame_whose_gap_is_gone_waits_for_its_end_and_no_longer():
     harness.resent(FrameState.UNDER_WAY, STRIPS[2])
     assert harness.numbers() == []
     harness.end()
-    assert harness.only().coverage.count == 3 * 64
+    assert harness.only().received_ranges.count == 3 * 64
 
 
 def test_a_frame_that_is_said_to_have_begun_again_changes_nothing():
@@ -678,7 +678,7 @@ def test_what_another_lane_brings_of_an_abandoned_frame_is_no_discard():
     harness.tile(STRIPS[0], 3, lane=1)
     harness.tile(STRIPS[0], 2, lane=1)
     assert not harness.discards
-    assert not harness.frames.under_way
+    assert not harness.frames._open
     harness.whole(4)
     assert harness.numbers() == [4]
     harness.tile(STRIPS[0], 4, lane=1)

@@ -9,7 +9,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
 import pytest
-from attach_bench import Lens, install
+from helpers.attach_harness import Lens, install
 
 import lenslink
 from lenslink import Settings, StreamOptions, settings

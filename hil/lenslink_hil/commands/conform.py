@@ -1,4 +1,8 @@
-"""``lenslink conform``: a verdict for each clause of SPEC.md."""
+"""The commands ``lenslink conform ...``: a verdict for each clause of SPEC.md.
+
+The cases and their peers are in :mod:`lenslink_hil.conformance`. This module chooses the cases,
+prints the verdicts and writes the reports.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lenslink.cli.options import CommonOptions, common_options, pass_common
-from lenslink.cli.screen import Screen, emit_json, one_line
+from lenslink.cli.screen import Screen, emit_json, escape_controls
 from lenslink.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,11 +27,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 _NONCONFORMING, _RIG = 7, 11
 
 
+def _complete_clause(_ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the clauses that begin with *incomplete*, for the shell."""
+    from ..conformance.clauses import clauses
+
+    return [clause for clause in clauses() if clause.startswith(incomplete)]
+
+
 def _report_options(function: F) -> F:
     options = (
-        click.option("--clause", metavar="ID", help="Only this clause, as in M-HELLO-2."),
-        click.option("--list", "list_only", is_flag=True, help="List the cases; run none."),
-        click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
+        click.option(
+            "--clause",
+            metavar="ID",
+            help="Run the cases of this clause only, as in M-HELLO-2.",
+            shell_complete=_complete_clause,
+        ),
+        click.option("--list", "list_only", is_flag=True, help="List the cases and run none."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
         click.option(
             "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML."
         ),
@@ -45,7 +61,7 @@ def _report_options(function: F) -> F:
 @click.group(epilog="Exit codes: 0 all conforms, 7 a clause failed, 11 a case could not be run.")
 @common_options
 def conform() -> None:
-    """Prove that a module, or a host, speaks the protocol: a verdict for each clause of SPEC.md.
+    """Test whether a module or a host speaks the protocol, with a verdict for each clause.
 
     \b
     Examples:
@@ -76,15 +92,15 @@ def module(
 ) -> None:
     """Test the module at URL.
 
-    It is opened by its transport alone: what is said to it, right or wrong, is the kit's. A module
-    that lacks an optional capability has its clauses "not claimed".
+    The kit opens only the transport. It sends all packets itself, correct and incorrect ones. If
+    the module lacks an optional capability, the clauses of that capability are "not claimed".
     """
     from ..conformance.live import run_modules
     from ..conformance.run import module_cases
 
-    cases = _chosen(module_cases(), clause, "module")
+    cases = _select_cases(module_cases(), clause, "module")
     if list_only:
-        _list(cases, as_json)
+        _list_cases(cases, as_json)
         return
     out = _Output(common, as_json, junit, html, f"{url}, a module")
     ctx.exit(out.report(run_modules(url, cases, clause, common.timeout)))
@@ -111,42 +127,43 @@ def host(
 ) -> None:
     """Test a host by playing a module, often a misbehaving one, at LISTEN-URL.
 
-    For each case COMMAND is started, {url} in it replaced by what to open and {out} by a file name.
-    It takes one still, writes it to {out}.npy (H x W, uint16) if it can, and ends: with exit code 0
-    if and only if the frame was whole. The default is the driver of this installation.
+    For each case the kit starts COMMAND. It replaces {url} by the URL to open and {out} by a file
+    name. COMMAND takes one still, writes it to {out}.npy (H x W, uint16) if it can, and ends. Its
+    exit code is 0 if and only if the frame was whole. The default is the driver of this
+    installation.
 
-    LISTEN-URL is unix:PATH, shm:PATH or tcp:HOST:PORT (port 0: any). With ?lanes=2 a link is two
-    connections to that address, the first being lane 0: what {url} then is says so, too.
+    LISTEN-URL is unix:PATH, shm:PATH or tcp:HOST:PORT (port 0: any free port). With ?lanes=2, a
+    link is two connections to that address; the first is lane 0. {url} then has ?lanes=2 too.
     """
     from ..conformance.live import DEFAULT_COMMAND, HostProcess
     from ..conformance.run import host_cases, run_host_case, verdicts
-    from .socket_address import listening
+    from .socket_address import open_listener
 
-    cases = _chosen(host_cases(), clause, "host")
+    cases = _select_cases(host_cases(), clause, "host")
     if list_only:
-        _list(cases, as_json)
+        _list_cases(cases, as_json)
         return
     words = command or DEFAULT_COMMAND
     if not any("{url}" in word for word in words):
-        raise UsageError("COMMAND has no {url} in it: it would not know what to open")
+        raise UsageError("COMMAND has no {url} in it, so it cannot know what to open")
     out = _Output(common, as_json, junit, html, f"{' '.join(words)}, a host")
 
     def run() -> Iterable[Verdict]:
-        with listening(listen, several=True) as listener:
+        with open_listener(listen, several=True) as listener:
             for case in cases:
-                began = time.monotonic()
+                start = time.monotonic()
                 outcome = run_host_case(case, lambda: HostProcess(listener, words))
-                yield from verdicts(case, "host", outcome, time.monotonic() - began, clause)
+                yield from verdicts(case, "host", outcome, time.monotonic() - start, clause)
 
     ctx.exit(out.report(run()))
 
 
 @conform.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
 @click.pass_context
 def matrix(ctx: click.Context, *, as_json: bool) -> None:
-    """Every clause of SPEC.md, and the cases that test it; fails if a clause has none."""
+    """List every clause of SPEC.md with its cases; fail if a clause has no case."""
     from ..conformance.report import MATRIX_SCHEMA
     from ..conformance.run import matrix as rows
 
@@ -177,22 +194,22 @@ def selftest(
     junit: Path | None,
     html: Path | None,
 ) -> None:
-    """Test the kit: for each clause its case passes a good peer, and fails one that breaks it.
+    """Test the kit: each case must pass a correct peer, and fail a peer that breaks its clause.
 
     All peers run in this process, on virtual time.
     """
     from ..conformance.run import all_cases
     from ..conformance.selftest import selftest as run
 
-    cases = _chosen(all_cases(), clause, None)
+    cases = _select_cases(all_cases(), clause, None)
     if list_only:
-        _list(cases, as_json)
+        _list_cases(cases, as_json)
         return
     out = _Output(common, as_json, junit, html, "the conformance kit itself")
     ctx.exit(out.report(run(clause)))
 
 
-def _chosen(cases: list[Case[Any]], clause: str | None, side: str | None) -> list[Case[Any]]:
+def _select_cases(cases: list[Case[Any]], clause: str | None, side: str | None) -> list[Case[Any]]:
     from ..conformance.clauses import clauses
 
     if clause is None:
@@ -204,7 +221,7 @@ def _chosen(cases: list[Case[Any]], clause: str | None, side: str | None) -> lis
     return [case for case in cases if clause in case.clauses]
 
 
-def _list(cases: list[Case[Any]], as_json: bool) -> None:
+def _list_cases(cases: list[Case[Any]], as_json: bool) -> None:
     if as_json:
         described = [{"case": c.name, "clauses": list(c.clauses), "doc": c.doc} for c in cases]
         emit_json({"schema": "lenslink.conform.cases/1", "cases": described})
@@ -214,7 +231,7 @@ def _list(cases: list[Case[Any]], as_json: bool) -> None:
 
 
 class _Output:
-    """Verdicts as they come, then what was asked for."""
+    """Prints the verdicts while the cases run, then writes the reports."""
 
     def __init__(
         self,
@@ -231,34 +248,34 @@ class _Output:
         self._subject = subject
 
     def report(self, verdicts: Iterable[Verdict]) -> int:
-        """Show them all; the exit code."""
+        """Print and write all *verdicts*; return the exit code."""
         from ..conformance import report
         from ..conformance.run import ERROR, FAILED, PASSED, summary
 
-        began = time.monotonic()
-        found = []
-        with self._screen.progress() as progress:
+        start = time.monotonic()
+        results = []
+        with self._screen.show_progress() as progress:
             for each in verdicts:
-                found.append(each)
+                results.append(each)
                 progress.show(f"{each.clause} {each.case} ...")
                 if self._as_json:
                     continue
                 if each.verdict != PASSED:
                     detail = f": {each.detail}" if each.detail else ""
                     line = f"{each.verdict:11} {each.clause:14} {each.case}{detail}"
-                    click.echo(one_line(line))
+                    click.echo(escape_controls(line))
         title = "LensLink conformance"
         if self._junit is not None:
-            self._junit.write_bytes(report.as_junit(found, f"{title}: {self._subject}"))
+            self._junit.write_bytes(report.as_junit(results, f"{title}: {self._subject}"))
         if self._html is not None:
-            text = report.as_html(found, title, self._subject)
+            text = report.as_html(results, title, self._subject)
             self._html.write_text(text, encoding="utf-8")
-        counted = summary(found)
+        counts = summary(results)
         if self._as_json:
-            click.echo(json.dumps(report.as_json(found)))
+            click.echo(json.dumps(report.as_json(results)))
         else:
-            said = ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in counted.items())
-            click.echo(f"{said} ({time.monotonic() - began:.1f} s)")
-        if any(each.verdict == FAILED for each in found):
+            text = ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in counts.items())
+            click.echo(f"{text} ({time.monotonic() - start:.1f} s)")
+        if any(each.verdict == FAILED for each in results):
             return _NONCONFORMING
-        return _RIG if any(each.verdict == ERROR for each in found) else 0
+        return _RIG if any(each.verdict == ERROR for each in results) else 0

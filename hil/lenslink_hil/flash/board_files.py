@@ -19,9 +19,9 @@ from lenslink.errors import MissingExtra, RigError, UsageError
 from lenslink_protocol.packings import Layout, Packing, layout
 from lenslink_protocol.params import HEADER_BYTES, MAX_LANES, USB_TRANSFER
 
-from ..benches.board_profile import FIRMWARE, Board, configuration, load_board, tile_bytes
-from ..plant.modes import frame_size, sized_modes
-from ..plant.sensor_model import module_sensor
+from ..benches.board_profile import FIRMWARE, Board, get_tile_bytes, load_board, make_configuration
+from ..plant.modes import complete_frame_size, make_sized_modes
+from ..plant.sensor_model import make_module_sensor
 
 _COMPILE_S: Final = 60.0
 # The ports of the plant, and the main program of the simulated module: never on a board.
@@ -48,7 +48,7 @@ def list_sources(board: Board, test: bool = False) -> list[Path]:
     unwanted = _SIMULATED | {f"arch/{name}" for name in twins}
     unwanted |= {f"ports/{name}" for name in _PORTS - {board.image["port"]}}
     if not test:
-        unwanted |= {"ondemand"}
+        unwanted |= {"fault_injection"}
     sources = []
     for path in sorted(FIRMWARE.rglob("*.py")):
         name = path.relative_to(FIRMWARE).with_suffix("").as_posix()
@@ -88,28 +88,28 @@ def build_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
         raise UsageError(f"transport={transport}: usb or cdc")
     if not 1 <= lanes <= MAX_LANES:
         raise UsageError(f"lanes={lanes}: 1 to {MAX_LANES}")
-    width, height = frame_size(options.get("width"), options.get("height")) or (
+    width, height = complete_frame_size(options.get("width"), options.get("height")) or (
         board.sensor["width"],
         board.sensor["height"],
     )
-    sensor = module_sensor(
+    sensor = make_module_sensor(
         width,
         height,
-        sized_modes(width, height),
+        make_sized_modes(width, height),
         bits=options.get("bits"),
         cfa=options.get("cfa"),
         pattern=True,
     ).to_json()
     # The board's generator of rows packs 12 bits as LSB, and no other packing.
     sensor["formats"] = [code for code in sensor["formats"] if _is_generated(layout(code))]
-    settings = configuration(board, sensor, options["serial"], options.get("boot_count", 1))
+    settings = make_configuration(board, sensor, options["serial"], options.get("boot_count", 1))
     pins = {**board.pins, **options.get("pins", {})}
     has_lanes = transport == "usb" and lanes > 1
     limits = {
         **board.limits,
         **board.image.get("limits", {}),
         **(board.image.get("limits_of_lanes", {}) if has_lanes else {}),
-        "tile_bytes": tile_bytes(board.name, "usb_lanes" if has_lanes else transport),
+        "tile_bytes": get_tile_bytes(board.name, "usb_lanes" if has_lanes else transport),
         **options.get("limits", {}),
     }
     if transport == "cdc" and HEADER_BYTES + limits["tile_bytes"] > USB_TRANSFER:

@@ -123,7 +123,7 @@ class EmulatorProcess:
                         del self._messages[at]
                         return message
                 if not selector.select(deadline.remaining()):
-                    raise Timeout(f"{deadline.what}: nothing from the emulator in time")
+                    raise Timeout(f"{deadline.purpose}: nothing from the emulator in time")
                 piece = os.read(output.fileno(), 65536)
                 if not piece:
                     raise RigError("the emulator has ended")

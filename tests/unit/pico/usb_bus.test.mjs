@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { countStuffedBits } from "../../../hil/lenslink_hil/pico/usb_bus.mjs";
-import { UsbHarness, MS, REGISTER, STALL } from "./usb_harness.mjs";
+import { UsbHarness, MS, REGISTER, STALL } from "./bus_harness.mjs";
 
 const EPIPE = -32;
 const EPROTO = -71;

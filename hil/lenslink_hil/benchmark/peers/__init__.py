@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from lenslink.errors import RigError
+from lenslink.installation import make_install_hint
 
 from ..document import machine_lines, table
 from ..machine_info import describe
@@ -54,7 +55,7 @@ class Need:
 
     imports: str
     package: str
-    how: str = 'in a checkout of LensLink, type: pip install -e ".[bench]"'
+    how: str = field(default_factory=lambda: make_install_hint("bench"))
 
     @property
     def missing(self) -> bool:

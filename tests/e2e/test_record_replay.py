@@ -57,7 +57,7 @@ def record(url, path):
         return wrap_transport(transport, writers[0])
 
     result = session(url, wrap=wrap)
-    writers[0].manifest(extract_manifest(load(path)))
+    writers[0].write_manifest(extract_manifest(load(path)))
     writers[0].finish("frames")
     return result
 

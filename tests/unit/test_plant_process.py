@@ -197,7 +197,7 @@ def test_wrong_commands_end_it_in_one_line(plant):
         one = plant(scene="ramp", width=64, height=64)
         one.process.stdin.write(line + "\n")
         one.process.stdin.flush()
-        assert one.end() == (2, "", f"plant: no such command: {line}\n")
+        assert one.end() == (2, "", f"plant: unknown command: {line}\n")
 
 
 def test_usage_errors_are_one_line_of_json(plant, tmp_path):

@@ -132,7 +132,7 @@ def test_what_is_asked_otherwise_is_computed_anew(other):
 def test_frames_that_are_too_large_are_fewer(monkeypatch):
     stride = layout(PixelFormat.RG12p).bytes_of(WIDTH)
     for room, kinds in ((3, 3), (2, 2), (1, 1), (0, 1)):
-        monkeypatch.setattr(row_service, "KEPT_BYTES", room * stride * HEIGHT)
+        monkeypatch.setattr(row_service, "STORED_BYTES", room * stride * HEIGHT)
         source = Counting(scene())
         rows = RowService(source, 3)
         for number in range(7):

@@ -76,7 +76,7 @@ def test_each_format_holds_the_frame(tmp_path):
     )
     for extension in EXTENSIONS:
         save(frame, tmp_path / f"out{extension}", force=False)
-    said = "LensLink frame 12, 12 bit, incomplete: 50.0 % covered"
+    said = "LensLink frame 12, 12 bit, incomplete: 50.0 % received"
 
     with rawpy.imread(str(tmp_path / "out.dng")) as raw:
         np.testing.assert_array_equal(raw.raw_image, frame.pixels)

@@ -81,7 +81,7 @@ def demo(url: str, seconds: float, out: Path) -> None:
 
 
 def _preview(device: Device, seconds: float) -> None:
-    mode = device.mode(None, ModeUse.PREVIEW)
+    mode = device.find_mode(None, ModeUse.PREVIEW)
     _say(f"\nPreview, {mode.width} x {mode.height}, for {seconds:g} s")
     counts = FrameCounts()
     counts.start(device)
@@ -99,7 +99,7 @@ def _preview(device: Device, seconds: float) -> None:
 
 
 def _still(device: Device, out: Path) -> None:
-    mode = device.mode(None, ModeUse.STILL)
+    mode = device.find_mode(None, ModeUse.STILL)
     _say(f"\nStill, {mode.width} x {mode.height}: {mode.width * mode.height / 1e6:.1f} megapixels")
     before = device.stats
     start = time.monotonic()

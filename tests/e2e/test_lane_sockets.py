@@ -1,4 +1,4 @@
-"""Several lanes between real processes."""
+"""Test several lanes between real processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_pixel_over_several_lanes(
     size = scale.size(640, 480)
     url = scene_url(scene="prbs", **size, seed=3, lanes=lanes)
     with lenslink.open(url) as module:
-        assert module.session.lanes == lanes
+        assert module.session_info.lanes == lanes
         with closing(module.stream()) as frames:
             for _, frame in zip(range(20), frames, strict=False):
                 assert frame.status is FrameStatus.COMPLETE

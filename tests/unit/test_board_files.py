@@ -140,9 +140,9 @@ def test_a_board_s_pixels_are_the_pattern(packing, number):
     )
     code = told["sensor"]["formats"][packing]
     rows = GeneratedRows(told["sensor"], told["seed"])
-    rows.rows_request(number, 0, (0, 0, 0), code, (128, 96))
+    rows.request_rows(number, 0, (0, 0, 0), code, (128, 96))
     found = layout(code)
     got = memoryview(bytearray(found.bytes_of(128) * 96))
-    assert rows.rows_read(got) == len(got)
+    assert rows.read_rows(got) == len(got)
     wanted = Pattern("prbs", 12, "RGGB", 77).rows(128, number, 0, 96)
     assert bytes(got) == pack(np.asarray(wanted), found).tobytes()

@@ -296,7 +296,7 @@ def test_a_file_that_appears_meanwhile_is_kept(frame, tmp_path, monkeypatch, lin
     assert names(tmp_path) == ["photo.npy"]
 
 
-def test_a_file_system_without_links_will_do(frame, tmp_path, monkeypatch):
+def test_a_file_system_without_links_suffices(frame, tmp_path, monkeypatch):
     no_links(monkeypatch)
     path = tmp_path / "photo.npy"
     assert save(frame, path, force=False) == path.stat().st_size

@@ -137,7 +137,7 @@ class PicoModule:
             Disconnected: the emulated chip has stopped.
         """
         try:
-            report = self.board.report()
+            report = self.board.request_report()
         except RigError as error:
             raise Disconnected(str(error)) from None
         now, slept = report["emulated_us"] / 1e6, report["slept_us"] / 1e6
@@ -196,13 +196,13 @@ class PicoTransport(UsbTransport):
         super().close()
         self.module.close()
 
-    def _lost(self, why: str) -> Disconnected:
+    def _disconnect(self, why: str) -> Disconnected:
         # A chip that has stopped reports the reason.
         try:
-            self.module.board.report()
+            self.module.board.request_report()
         except LensLinkError as error:
             why = str(error)
-        return super()._lost(why)
+        return super()._disconnect(why)
 
 
 class BoardClocked:

@@ -22,7 +22,7 @@ from typing import IO, Any
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
 from lenslink.transports.base import DeviceInfo, Line
-from lenslink.transports.socket_lanes import LaneSockets
+from lenslink.transports.lane_sockets import LaneSockets
 from lenslink.url import Url
 from lenslink_protocol.params import MAX_LANES
 
@@ -292,7 +292,7 @@ class SimTransport(LaneSockets):
         super().close()
         self.module.close()
 
-    def _reason(self, error: Disconnected) -> str:
+    def _explain_end(self, error: Disconnected) -> str:
         del error
         # The socket closes a moment before the process ends.
         with contextlib.suppress(LensLinkError, ValueError):

@@ -18,8 +18,8 @@ from lenslink.errors import (
     UsageError,
 )
 from lenslink.transports.base import DeviceInfo
-from lenslink.transports.socket import registered
-from lenslink.transports.usb import Found, lanes_of, open_module, opening_error
+from lenslink.transports.registry import list_registered
+from lenslink.transports.usb import UsbModule, explain_open_error, get_lanes_option, open_module
 from lenslink.transports.usb_lanes import UsbTransport
 from lenslink.url import Url
 from lenslink_protocol.params import USB_PROTOCOL, USB_SUBCLASS
@@ -48,12 +48,12 @@ class BoardTransport(UsbTransport):
         super().close()
         self.board.close()
 
-    def _lost(self, why: str) -> Disconnected:
+    def _disconnect(self, why: str) -> Disconnected:
         # The cable closes a moment before the process ends.
         with contextlib.suppress(LensLinkError, ValueError):
             self.module.wait(_END_S)
             why = self.module.describe_end()
-        return super()._lost(why)
+        return super()._disconnect(why)
 
 
 class UsbIpOpener:
@@ -90,14 +90,14 @@ class UsbIpOpener:
             )
         address = (host.strip("[]"), int(port))
         found = find_board(address, url.options.get(_SERIAL, ""), url.text, deadline)
-        return open_module(found, url.text, lanes_of(url))
+        return open_module(found, url.text, get_lanes_option(url))
 
     def devices(self) -> list[DeviceInfo]:
         """Return the boards that ``lenslink usbip`` serves; other servers are unknown."""
-        return registered("usbip")
+        return list_registered("usbip")
 
 
-def find_board(address: Address, serial: str, shown: str, deadline: Deadline) -> Found:
+def find_board(address: Address, serial: str, shown: str, deadline: Deadline) -> UsbModule:
     """Import a module from a USB/IP server, the only one or the one with that serial number.
 
     Raises:
@@ -117,7 +117,7 @@ def find_board(address: Address, serial: str, shown: str, deadline: Deadline) ->
             for device in usb.core.find(find_all=True, backend=backend)
             if any(
                 (each.cls, each.subclass, each.protocol) == (0xFF, USB_SUBCLASS, USB_PROTOCOL)
-                for each in device._ctx.dev.listed.interfaces
+                for each in device._ctx.dev.exported.interfaces
             )
         ]
     except TimeoutError:
@@ -129,10 +129,10 @@ def find_board(address: Address, serial: str, shown: str, deadline: Deadline) ->
     for device in devices:
         try:
             if not serial or device.serial_number == serial:
-                return Found(device, _find_interface(device))
+                return UsbModule(device, _find_interface(device))
         except usb.core.USBError as error:
             if not serial:
-                raise opening_error(error, Found(device, None), shown) from None
+                raise explain_open_error(error, UsbModule(device, None), shown) from None
         usb.util.dispose_resources(device)
     raise NotFound(f"{shown}: no such module is exported")
 

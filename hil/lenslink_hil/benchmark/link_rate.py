@@ -56,12 +56,12 @@ def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
     with closing(frames):
         with next(frames) as first:
             wrong += _wrong(first, effort)
-        plan = device.configuration()
+        plan = device.get_configuration()
         assert plan is not None
-        before, began = device.stats, device.reading()
+        before, began = device.stats, device.read_clock()
         now, count = began, 0
         for frame in frames:
-            now, count = device.reading(), count + 1
+            now, count = device.read_clock(), count + 1
             after = device.stats
             with frame:
                 wrong += _wrong(frame, effort)
@@ -83,7 +83,7 @@ def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
         "firmware": device.manifest.firmware,
         "image_sha256": line.image_sha256,
         "bus": line.bus,
-        "lanes": device.session.lanes,
+        "lanes": device.session_info.lanes,
         "tile_bytes": plan.tile_bytes,
         "frame_bytes": plan.frame_bytes,
         "encoding": PixelFormat(plan.pixel_format).name,
@@ -107,7 +107,7 @@ def _check_mode(device: Device, effort: Effort) -> None:
     """A mode whose pixels are means of others shows no pattern that is known."""
     if effort.check is None:
         return
-    mode = device.mode(effort.mode, ModeUse.PREVIEW)
+    mode = device.find_mode(effort.mode, ModeUse.PREVIEW)
     if mode.binning != 1:
         raise UsageError(f"--check: mode '{mode.name}' is binned, its pixels cannot be foretold")
 

@@ -41,11 +41,11 @@ class _Outbox(outbox.Outbox):  # type: ignore[misc]
         self.granted = [0] * MAX_STREAMS
         self.spent = [0] * MAX_STREAMS
 
-    def grant(self, limits: list[int]) -> None:
-        super().grant(limits)
+    def grant_credits(self, limits: list[int]) -> None:
+        super().grant_credits(limits)
         self.granted = [max(old, new) for old, new in zip(self.granted, limits, strict=True)]
 
-    def sent(self) -> list[int]:
+    def count_sent(self) -> list[int]:
         return list(self.spent)
 
 
@@ -66,16 +66,16 @@ class ReadyModule(firmware.Module):  # type: ignore[misc]
         self.configured: dict[int, Configured] = {}
         self.asked: list[Ask] = []
 
-    def resend(self, stream: int, frame: int, flags: int, ranges: Any) -> None:
+    def resend_ranges(self, stream: int, frame: int, flags: int, ranges: Any) -> None:
         self.asked.append((stream, frame, flags, [tuple(each) for each in ranges]))
 
     def running(self, stream: int) -> bool:
         """Whether frames of that stream are owed."""
-        return bool(self.streams[stream].remaining)
+        return bool(self.streams[stream].frames_left)
 
     def answers(self) -> Iterator[memoryview]:
         """What the module has to say, packet by packet."""
-        while (item := self.link.next_packet(0)) is not None:
+        while (item := self.link.take_packet(0)) is not None:
             packet: memoryview = item[0]
             if packet[_TYPE] == MessageType.CONFIGURED:
                 answer = Configured.decode(packet[HEADER_BYTES:])
@@ -125,7 +125,7 @@ class ReadyModule(firmware.Module):  # type: ignore[misc]
         self.step()
         for _ in self.answers():
             pass
-        self.link.end()
+        self.link.end_session()
         return self.configured.pop(0)
 
 

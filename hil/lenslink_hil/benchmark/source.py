@@ -70,7 +70,7 @@ class Source:
             else:
                 self.module.feed(first)
                 Session(self, line).run()
-        self.module.link.end()
+        self.module.link.end_session()
 
     def _bare(self, line: Line) -> None:
         while True:
@@ -171,7 +171,7 @@ class Session:
                 break
             self._answer()
         if placed is not None:
-            placed.end()
+            placed.return_slot()
         whole = at == len(tiles)
         self._end(number, EndStatus.OK if whole else EndStatus.ABORTED, at, began)
         if whole and len(self._source.stamps) < _STAMPS:
@@ -206,11 +206,11 @@ class Session:
     def _take(self, number: int) -> DirectFrame | None:
         """Where a frame is put together, if both ends share memory for it and some is free soon."""
         slots = self._line.slots
-        if slots is None or not slots.used:
+        if slots is None or not slots.has_grants:
             return None
         end = time.monotonic() + _SLOT_S
         size = self._source.plan.frame_bytes
-        while (placed := slots.take(number, size)) is None and time.monotonic() < end:
+        while (placed := slots.take_slot(number, size)) is None and time.monotonic() < end:
             time.sleep(_SLOT_S / 1000)
         return placed
 

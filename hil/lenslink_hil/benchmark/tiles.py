@@ -138,7 +138,7 @@ class Picture:
             begin = int(tiles.at[index])
             packet = self.view[begin : begin + HEADER_BYTES + length]
             frame.memory[at : at + length] = packet[HEADER_BYTES:]
-            frame.tile(bytes(packet[:HEADER_BYTES]), at, length)
+            frame.announce_tile(bytes(packet[:HEADER_BYTES]), at, length)
 
     def packet(self, index: int, nonce: int, sequence: int, frame: int, flags: int) -> bytes:
         """One tile as a packet of its own, with its header made anew."""

@@ -42,9 +42,9 @@ def pico() -> None:
 @pass_common
 def setup(common: CommonOptions, /) -> None:
     """Install the emulator, rp2040js, into the user's cache with npm, as its lock file pins it."""
-    from ..pico.setup import install
+    from ..pico.setup import install_library
 
-    path = install(Deadline(common.timeout, "npm ci"))
+    path = install_library(Deadline(common.timeout, "npm ci"))
     Screen(common).say(f"lenslink: rp2040js is at {path}")
 
 
@@ -55,18 +55,18 @@ def setup(common: CommonOptions, /) -> None:
 def status(common: CommonOptions, /, as_json: bool) -> None:
     """Show which parts are present. The exit code is 11 if a needed part is missing."""
     del common
-    from ..pico.micropython_image import bootrom_path, load_image
+    from ..pico.micropython_image import find_bootrom, load_image
     from ..pico.setup import find_library, find_node
 
     def find_image() -> str:
         found = load_image()
-        return f"{found.path}, SHA-256 {found.described()}"
+        return f"{found.path}, SHA-256 {found.describe()}"
 
     parts: dict[str, Callable[[], object]] = {
         "node": find_node,
         "rp2040js": find_library,
         "image": find_image,
-        "boot ROM": lambda: bootrom_path() or "LensLink's own",
+        "boot ROM": lambda: find_bootrom() or "LensLink's own",
     }
     missing = []
     rows: list[tuple[str, str]] = []

@@ -20,7 +20,7 @@ from lenslink.transports.shm import check_system, offer
 from lenslink.url import parse_url
 from lenslink_protocol.params import MAX_LANES
 
-from ..benches.shm_bridge import bridged
+from ..benches.shm_bridge import bridge
 
 # Linux has 108 bytes for an address and macOS 104, both including a zero at the end.
 _UNIX_PATH_BYTES = 103
@@ -48,7 +48,7 @@ class Listener:
         """
         connection, _ = self.socket.accept()
         if self.url.startswith("shm:"):
-            return bridged(offer(connection))
+            return bridge(offer(connection))
         return connection
 
 

@@ -74,7 +74,7 @@ class VirtualModule:
         self.clock = VirtualClock()
         self._ports = _Ports(_picture, WIDTH)
         self.module: Any = firmware.Module(_configuration(), self._ports, self.clock)
-        self.module.link.lanes_offered = self.lanes
+        self.module.link.max_lanes = self.lanes
         self._tamper = tamper or Tamper()
         self._coming: deque[bytes] = deque()
         self._beside: deque[bytes] = deque()
@@ -103,14 +103,14 @@ class VirtualModule:
         link = self.module.link
         for _ in range(16):
             for lane in range(self.lanes):
-                item = link.next_packet(lane) if self._alive[lane] else None
+                item = link.take_packet(lane) if self._alive[lane] else None
                 if item is None:
                     continue
                 view, tile = item
                 coming = self._beside if lane else self._coming
                 coming.extend(self._tamper.to_tester(bytes(view)))
                 if tile is not None:
-                    link.sent(tile)
+                    link.release_tile(tile)
 
     def receive_lane(self, lane: int) -> bytes:
         del lane

@@ -144,9 +144,10 @@ class _Summary:
         latency = stats.first_tile_ms
         first = f", first tile after {latency:.0f} ms" if latency is not None else ""
         rate = format_bytes(stats.bytes / self._seconds)
+        discards = format_discards(stats.discards)
         return [
             f"frame {frame['number']}: {frame['width']} x {frame['height']}, {frame['bits']} bit "
             f"{frame['cfa']}, {frame['status']}: {format_bytes(stats.bytes)} in "
-            f"{self._seconds:.2f} s ({rate}/s){first}, {format_discards(stats.discards)}",
+            f"{self._seconds:.2f} s ({rate}/s){first}, {discards}",
             *(f"wrote {path} ({format_bytes(size)})" for path, size in self._sizes),
         ]

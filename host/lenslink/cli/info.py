@@ -75,7 +75,7 @@ def describe_manifest(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def _describe_session(device: Device) -> Iterator[tuple[str, str]]:
-    session = device.session
+    session = device.session_info
     yield "URL", device.url
     yield (
         "session",
@@ -99,7 +99,7 @@ def _format_version(version: int) -> str:
 
 
 def _to_json(device: Device) -> dict[str, object]:
-    manifest, session = device.manifest, device.session
+    manifest, session = device.manifest, device.session_info
     return {
         "schema": "lenslink.info/1",
         "url": device.url,

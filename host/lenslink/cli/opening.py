@@ -58,7 +58,7 @@ def open_device(
 
 def show_module_logs(device: Device) -> None:
     """Take the lines that the module has logged and pass them to the logger ``lenslink.module``."""
-    for line in device.logs():
+    for line in device.take_logs():
         text = line.text.decode("utf-8", "replace")
         # The wire's levels are Python's divided by ten.
         _module_log.log(line.level * 10, "%.3f s: %s", line.timestamp_us / 1e6, text)

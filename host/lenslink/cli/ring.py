@@ -78,7 +78,7 @@ def ring(
                     if as_json:
                         emit_json({"schema": "lenslink.ring.frame/1", **row})
                     progress.update(report.format_line)
-                    if reader.taken == limit:
+                    if reader.delivered_frames == limit:
                         break
                     if duration is not None and report.seconds >= duration:
                         break
@@ -112,7 +112,7 @@ class _Report:
         now = time.monotonic_ns()
         rows = frame.rows_ready
         frame.wait()
-        ready_ns = frame.first_rows_ns if self._is_early else frame.finished_ns
+        ready_ns = frame.first_rows_ns if self._is_early else frame.end_ns
         latency = (now - ready_ns) / 1e6
         self._latencies.append(latency)
         self._bytes += frame.packed.nbytes
@@ -140,10 +140,10 @@ class _Report:
         latencies = sorted(self._latencies) or [0.0]
         median = latencies[len(latencies) // 2]
         return (
-            f"{reader.taken} frames, {reader.taken / seconds:.1f} fps, "
+            f"{reader.delivered_frames} frames, {reader.delivered_frames / seconds:.1f} fps, "
             f"{format_bytes(self._bytes / seconds)}/s, latency {median:.2f} ms "
-            f"(at most {latencies[-1]:.2f}), {reader.skipped} skipped, {reader.dropped} dropped, "
-            f"{self._incomplete} incomplete"
+            f"(at most {latencies[-1]:.2f}), {reader.skipped_frames} skipped, "
+            f"{reader.dropped_frames} dropped, {self._incomplete} incomplete"
         )
 
     def show(self, as_json: bool, screen: Screen) -> None:
@@ -155,9 +155,9 @@ class _Report:
         emit_json(
             {
                 "schema": "lenslink.ring.summary/1",
-                "frames": self._reader.taken,
-                "skipped": self._reader.skipped,
-                "dropped": self._reader.dropped,
+                "frames": self._reader.delivered_frames,
+                "skipped": self._reader.skipped_frames,
+                "dropped": self._reader.dropped_frames,
                 "incomplete": self._incomplete,
                 "bytes": self._bytes,
                 "seconds": self.seconds,

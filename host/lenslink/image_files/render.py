@@ -78,7 +78,7 @@ def _develop(frame: Frame, *, half: bool, flip: int | None) -> NDArray[np.uint8]
     # shadows of an 8-bit picture.
     a, b, c, d = (float(round(level)) for level in frame.black)
     copy = replace(
-        frame, active_area=even, black=(a, b, c, d), identity=_NEUTRAL_IDENTITY, _recycle=None
+        frame, active_area=even, black=(a, b, c, d), identity=_NEUTRAL_IDENTITY, _memory=None
     )
     write_dng(copy, file, None, "LensLink")
     file.seek(0)

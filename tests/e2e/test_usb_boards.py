@@ -198,7 +198,7 @@ def test_a_server_that_does_not_exist_is_not_found() -> None:
     [
         ("usbip::1", "needs a host and a port"),
         ("usbip:127.0.0.1:70000", "needs a host and a port"),
-        ("usbip:127.0.0.1:3240?scene=ramp", "scene is a choice of the board's"),
+        ("usbip:127.0.0.1:3240?scene=ramp", "scene is an option of the board"),
         ("usbip:?lanes=5", "lanes=5 is not 1 to 4"),
         ("usbip:?speed=super", "speed=super is neither full nor high"),
         ("usbip:?board=none", "no board 'none'"),

@@ -21,9 +21,9 @@ from lenslink.errors import LensLinkError
 from lenslink.image_files.atomic_file import publish
 
 from ..benches.pico import BoardClocked, PicoModule
-from ..benchmark.document import machine_lines, table
+from ..benchmark.document import format_machine, format_table
 from ..benchmark.link_rate import Effort, measure
-from ..benchmark.machine_info import describe
+from ..benchmark.machine_info import describe_machine
 from ..usbip.backend import UsbIpBackend
 from ..usbip.tty import Terminal
 from .micropython_image import Image, load_image
@@ -93,9 +93,9 @@ def _report(image: Image, command: str, rows: list[tuple[str, ...]], first: floa
     yield ""
     yield f"- `{command}`"
     yield f"- image: {image.version}, SHA-256 {image.described()}"
-    yield from machine_lines(describe())
+    yield from format_machine(describe_machine())
     yield ""
-    yield from table(_HEADER, rows)
+    yield from format_table(_HEADER, rows)
     yield f"From pull-up to first tile: {first:.0f} ms, emulated; at most {_FIRST_TILE_MS} ms."
 
 

@@ -63,9 +63,9 @@ _COUNTS = re.compile(
 )
 _HEAD = """# Nightly: the last run of each step
 
-`make nightly` runs what takes too long for CI, and writes this file. `make nightly ARGS='soak loss'`
-runs some steps. The figures are of the machine named with them and of simulated modules, never of a
-board.
+`make nightly` runs what takes too long for CI, and writes this file.
+`make nightly ARGS='soak loss'` runs some steps. The figures are of the machine named with them and
+of simulated modules, never of a board.
 """
 
 
@@ -111,7 +111,8 @@ def format_section(
         [
             f"## {name}",
             "",
-            f"{when}, commit {_read_commit()}, {machine}, {python}: exit {code} after {seconds:.0f} s.",
+            f"{when}, commit {_read_commit()}, {machine}, {python}: "
+            f"exit {code} after {seconds:.0f} s.",
             "",
             "```text",
             f"$ {command_text}{shown}",

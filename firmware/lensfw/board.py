@@ -41,10 +41,10 @@ class Board:
         self._camera = module.Module(configuration, machine.ports, self._clock)
         del spare
         self._backend = link_backends.choose(configuration, machine, self._clock)
-        self._camera.link.lanes_offered = self._backend.lanes
+        self._camera.link.max_lanes = self._backend.lanes
         gc.collect()
 
-    def show(self):
+    def connect(self):
         """Pull up: the host sees the board from now on."""
         self._backend.start()
 
@@ -52,17 +52,17 @@ class Board:
         """Serve hosts until the user ends it; the REPL's serial port is as it was, then."""
         machine = self._machine
         try:
-            machine.watch()
+            machine.start_watchdog()
             self._run()
         except KeyboardInterrupt:
             print("lensfw: ended")
         except Exception as error:
             # Counted as a start that went wrong; the REPL says why.
-            self._backend.end()
+            self._backend.stop()
             sys.print_exception(error)
         finally:
-            self._backend.end()
-            machine.unwatch()
+            self._backend.stop()
+            machine.stop_watchdog()
 
     def _run(self):
         machine, backend, camera = self._machine, self._backend, self._camera
@@ -73,7 +73,7 @@ class Board:
             backend.receive(link, now)
             was_read, read = read, camera.step()
             if not backend.send(link) and not read:
-                if backend.left:
+                if backend.wants_repl:
                     return
                 machine.starts.poll(now, link.nonce is not None)
                 if was_read and now - collected > _COLLECT_US:
@@ -82,5 +82,5 @@ class Board:
                     gc.collect()
                     collected = now
                 else:
-                    machine.idle()
-            machine.feed()
+                    machine.sleep()
+            machine.feed_watchdog()

@@ -27,16 +27,16 @@ def start():
             configuration = json.load(file)
         port = __import__("lensfw.ports." + configuration["port"], None, None, ("Machine",))
         machine = port.Machine(configuration)
-        if machine.guarded():
+        if machine.is_guarded():
             print("lensfw: the guard pin is low: plain MicroPython")
             return
-        if not machine.starts.begin():
+        if not machine.starts.count_start():
             print("lensfw: the last starts went wrong: plain MicroPython, once")
             return
         from . import board
 
         started = board.Board(configuration, machine)
-        started.show()
+        started.connect()
         _board = started
     except Exception as error:
         sys.print_exception(error)

@@ -28,7 +28,7 @@ class Contacts:
         self._since = 0
         self._pressed = None
 
-    def edge(self, pin, level, now):
+    def add_edge(self, pin, level, now):
         """A contact has changed; True if that is the release button being pressed."""
         if pin == RELEASE_PIN:
             if not level or (self._pressed is not None and now - self._pressed < RELEASE_US):

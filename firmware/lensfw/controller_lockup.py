@@ -34,8 +34,8 @@ class Lockup:
             return False
         self._at = ms
         controller = self._controller
-        frame = controller.frame()
-        if frame != self._frame or controller.suspended():
+        frame = controller.read_frame()
+        if frame != self._frame or controller.is_suspended():
             self._frame = frame
             self._still = 0
             return False

@@ -28,7 +28,7 @@ class FaultInjection:
         self._damage = 0
         self._us = 0
         self._answer = (0, 0, 0)
-        self._answered = False
+        self._has_answered = False
         self._until = None
         self._rest = None
 
@@ -46,21 +46,21 @@ class FaultInjection:
         self._action, self._number, self._damage = action, number, damage
         self._us = ms * 1000
         self._answer = (0, 0, next_frame)
-        self._answered = False
+        self._has_answered = False
         self._until = None
         if action == wire.TEST_PENDING:
             self._until = self._clock.now() + self._us
-            link.postpone(number, ms)
+            link.send_pending(number, ms)
             return
         link.send_filter = self
-        link.answer(number, wire.T_ACCEPTED, self._answer)
+        link.send_answer(number, wire.T_ACCEPTED, self._answer)
         if action == wire.TEST_BUSY:
-            link.tell(wire.T_BUSY, (wire.BUSY_OTHER, 0, ms))
+            link.send_message(wire.T_BUSY, (wire.BUSY_OTHER, 0, ms))
         elif action == wire.TEST_DETACH:
-            link.tell(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, ms))
+            link.send_message(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, ms))
         elif action == wire.TEST_REJECT:
             payload = wire.encode(wire.T_CLOSE, (wire.CLOSE_INTERNAL,))
-            link.outbox.control(Item(wire.T_CLOSE, 0, 0, payload))
+            link.outbox.queue_control(Item(wire.T_CLOSE, 0, 0, payload))
 
     def poll(self, now):
         """End what has lasted long enough."""
@@ -68,60 +68,60 @@ class FaultInjection:
             return
         action, number = self._action, self._number
         if action == wire.TEST_PENDING:
-            self._over()
-            self._link.answer(number, wire.T_ACCEPTED, self._answer)
+            self._end_action()
+            self._link.send_answer(number, wire.T_ACCEPTED, self._answer)
         elif action == wire.TEST_DETACH:
-            self._link.end(wire.CLOSE_DETACH)
+            self._link.end_session(wire.CLOSE_DETACH)
         elif self._rest is None:
-            self._over()
+            self._end_action()
 
-    def end(self):
+    def end_session(self):
         """The session is over, and with it what was under way in it."""
         if self._rest is not None and self._rest[1] is not None:
-            self._link.sent(self._rest[1])
-        self._over()
+            self._link.release_tile(self._rest[1])
+        self._end_action()
 
-    def next_packet(self, lane):
+    def take_packet(self, lane):
         """As the link's, which asks for it here while an action is under way."""
         if self._until is None:
-            found = self._link.sealed(lane)
-            return self._passing(found) if found is not None and lane == 0 else found
+            found = self._link.take_unfiltered(lane)
+            return self._watch_packet(found) if found is not None and lane == 0 else found
         if self._action == wire.TEST_DETACH:
-            return self._link.sealed(lane)
+            return self._link.take_unfiltered(lane)
         if self._clock.now() < self._until:
             return None
         if self._rest is None:
-            self._over()
-            return self._link.sealed(lane)
+            self._end_action()
+            return self._link.take_unfiltered(lane)
         if lane:
             return None
         rest = self._rest
-        self._over()
+        self._end_action()
         return rest
 
-    def _passing(self, found):
+    def _watch_packet(self, found):
         """A packet on lane 0, after which the time of the action may begin to run."""
         view, tile = found
-        if not self._answered:
-            self._answered = view[5] == wire.T_ACCEPTED and self._is_ours(view)
+        if not self._has_answered:
+            self._has_answered = view[5] == wire.T_ACCEPTED and self._is_own_answer(view)
         elif self._action == wire.TEST_STALL:
-            self._begin()
+            self._start_time()
             self._rest = view[_CUT:], tile
             return view[:_CUT], None
         elif view[5] == _SIGNS[self._action]:
-            self._begin()
+            self._start_time()
             if self._action == wire.TEST_REJECT:
                 view[-1 if self._damage == wire.DAMAGE_PAYLOAD else 36] ^= 1
-                self._over()
+                self._end_action()
         return found
 
-    def _is_ours(self, view):
+    def _is_own_answer(self, view):
         return int.from_bytes(bytes(view[16:20]), "little") == self._number
 
-    def _begin(self):
+    def _start_time(self):
         self._until = self._clock.now() + self._us
 
-    def _over(self):
+    def _end_action(self):
         self._action = 0
         self._until = None
         self._rest = None

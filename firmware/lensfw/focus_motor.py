@@ -23,23 +23,23 @@ class Focus:
     def move_to(self, mdpt, now):
         """Go to a distance in milli-dioptres; beyond the stops means to the stop."""
         mdpt = min(max(mdpt, 0), self._closest)
-        if self.settled:
+        if self.is_settled:
             self._last = now
         self.target = (mdpt * self._steps + self._closest // 2) // self._closest
 
-    def turn(self, detents, now):
+    def turn_ring(self, detents, now):
         """The ring was turned: an eightieth of the travel a detent."""
-        if self.settled:
+        if self.is_settled:
             self._last = now
         self.target = min(max(self.target + detents * self._steps // 80, 0), self._steps)
 
     @property
-    def settled(self):
+    def is_settled(self):
         return self.position == self.target
 
     def poll(self, now):
         """Emit the steps that are due."""
-        if self.settled:
+        if self.is_settled:
             return
         due = (now - self._last) // self._interval_us
         if due <= 0:

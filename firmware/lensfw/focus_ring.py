@@ -11,7 +11,7 @@ class FocusRing:
         self._levels = 0
         self._quarters = 0
 
-    def edge(self, channel, level):
+    def add_edge(self, channel, level):
         """A level has changed (channel 0 = A, 1 = B); the detents turned since the last."""
         bit = 2 >> channel
         levels = self._levels | bit if level else self._levels & ~bit

@@ -3,9 +3,9 @@
 from . import wire
 
 # The last ones, and all that are under way whatever has begun beside them.
-_KEPT = 4
+_RECORDS = 4
 # Places that one request may make us look at: a hostile one names them by the million.
-_LOOKS = 4096
+_MAX_LOOKUPS = 4096
 
 
 class Record:
@@ -19,7 +19,7 @@ class Record:
         self.end = None
 
 
-class Frames:
+class FrameHistory:
     """Records of the last frames, oldest first."""
 
     def __init__(self, tiles, outbox):
@@ -32,9 +32,9 @@ class Frames:
 
     def add(self, record):
         self._records.append(record)
-        for each in self._records[:-_KEPT]:
+        for each in self._records[:-_RECORDS]:
             # A slow still is being sent long after it began.
-            if each.end and not self._outbox.holds(wire.T_FRAME_END, each.stream, each.number):
+            if each.end and not self._outbox.has_packet(wire.T_FRAME_END, each.stream, each.number):
                 self._records.remove(each)
 
     def find(self, stream, number):
@@ -43,7 +43,7 @@ class Frames:
                 return record
         return None
 
-    def sort(self, record, ranges):
+    def sort_ranges(self, record, ranges):
         """Tiles of *ranges* that can be sent again, and the places of those that are gone.
 
         What has not been read yet is neither. At most MAX_RANGES places: the host asks again.
@@ -51,7 +51,7 @@ class Frames:
         held = []
         gone = []
         plan = record.readout.plan
-        looks = 0
+        lookups = 0
         for x, y, width, height in ranges:
             if not width or not height:
                 continue
@@ -61,22 +61,22 @@ class Frames:
             while row < bottom:
                 column = x - x % plan.tile_columns
                 while column < right:
-                    place = (
+                    rectangle = (
                         column,
                         row,
                         min(plan.tile_columns, plan.width - column),
                         min(plan.tile_rows, plan.height - row),
                     )
                     column += plan.tile_columns
-                    looks += 1
-                    if looks > _LOOKS:
+                    lookups += 1
+                    if lookups > _MAX_LOOKUPS:
                         return held, gone
-                    if not record.readout.has_read(place):
+                    if not record.readout.has_read(rectangle):
                         continue
-                    tile = self._tiles.find(record.stream, record.number, place)
+                    tile = self._tiles.find(record.stream, record.number, rectangle)
                     if tile is None:
-                        if place not in gone and len(gone) < wire.MAX_RANGES:
-                            gone.append(place)
+                        if rectangle not in gone and len(gone) < wire.MAX_RANGES:
+                            gone.append(rectangle)
                     elif tile not in held:
                         held.append(tile)
                 row += plan.tile_rows

@@ -30,17 +30,21 @@ class Refusal(Exception):
 
 
 class Link:
-    """One host at a time. ``module`` answers requests:
+    """The session with one host: its requests, its answers, and the packets to send.
 
-    module.attached() - whether hellos are answered; module.opened(), module.closed();
-    module.manifest - bytes; module.request(kind, id, fields), which calls answer() now or later,
-    or raises Refusal; module.resend(stream, frame, flags, ranges); module.unbegun() - ids of
-    requests that were accepted and have had no effect yet.
+    The link calls these of *module*:
+
+    - ``is_attached()``: whether a Hello is answered at all
+    - ``on_session_open()``, ``on_session_end()``
+    - ``manifest``: bytes
+    - ``handle_request(kind, number, fields)``: calls send_answer() now or later, or raises Refusal
+    - ``resend_ranges(stream, frame, flags, ranges)``
+    - ``list_unstarted()``: ids of accepted requests that had no effect yet
     """
 
     def __init__(self, module, clock, boot_count, reset_reason):
         self.discards = {}
-        self.receiver = framing.Receiver(self.discards, self._spent)
+        self.receiver = framing.Receiver(self.discards, self._on_damage)
         self.nonce = None
         # What this module can do beyond the core.
         self.capabilities = wire.CAP_LOG | wire.CAP_RESEND
@@ -58,7 +62,7 @@ class Link:
         # Longest payload that the host takes.
         self.max_payload = wire.MAX_PAYLOAD
         self._rx = None
-        self.lanes_offered = 1
+        self.max_lanes = 1
         self._tx = [0] * wire.MAX_LANES
         self.lanes = 1
         self._answers = []
@@ -73,13 +77,13 @@ class Link:
 
     def poll(self):
         """Handle what has been received."""
-        while self.receiver.holds():
-            packet = self.receiver.next(self._clock.now())
+        while self.receiver.has_bytes():
+            packet = self.receiver.parse_packet(self._clock.now())
             if packet is None:
                 return
-            self._packet(packet[0], packet[1])
+            self._on_packet(packet[0], packet[1])
 
-    def _packet(self, header, payload):
+    def _on_packet(self, header, payload):
         version, kind, nonce, sequence, number = (
             header[1],
             header[2],
@@ -88,62 +92,62 @@ class Link:
             header[7],
         )
         if kind == wire.T_HELLO:
-            self._hello(version, nonce, sequence, number, payload)
+            self._on_hello(version, nonce, sequence, number, payload)
             return
         if nonce != self.nonce or (self._refused and kind != wire.T_CLOSE):
-            self.receiver.reject("nonce")
+            self.receiver.count_discard("nonce")
             return
-        if not self._in_order(sequence):
-            self.receiver.reject("sequence")
+        if not self._accept_sequence(sequence):
+            self.receiver.count_discard("sequence")
             return
         if kind == wire.T_CLOSE:
-            self.end()
+            self.end_session()
             return
         if kind >= wire.VENDOR_FIRST:
             return
-        if self._overasked(kind):
+        if self._is_overloaded(kind):
             return
         if kind == wire.T_HEARTBEAT or kind == wire.T_RESEND or kind == wire.T_QUERY:
             try:
                 fields = wire.decode(kind, payload)
                 if kind == wire.T_HEARTBEAT:
-                    self._heartbeat(number, fields)
+                    self._on_heartbeat(number, fields)
                 elif kind == wire.T_QUERY:
-                    self._query(number, fields[0], fields[1])
+                    self._on_query(number, fields[0], fields[1])
                 else:
-                    self._resend(header[4], number, fields)
+                    self._on_resend(header[4], number, fields)
             except ValueError:
-                self.receiver.reject("malformed")
+                self.receiver.count_discard("malformed")
             return
-        self._request(kind, number, payload)
+        self._on_request(kind, number, payload)
 
-    def _overasked(self, kind):
+    def _is_overloaded(self, kind):
         """Whether too many answers wait already; the credits of a heartbeat count all the same."""
-        if self.outbox.owed() < _OWED:
+        if self.outbox.count_answers() < _OWED:
             return False
         self.dropped_requests += 1
         return kind != wire.T_HEARTBEAT
 
-    def _heartbeat(self, number, limits):
+    def _on_heartbeat(self, number, limits):
         """As a resend and a query, it may be repeated or lost without harm: no answer is kept."""
-        self.outbox.grant(limits)
-        if self.outbox.owed() >= _OWED:
+        self.outbox.grant_credits(limits)
+        if self.outbox.count_answers() >= _OWED:
             return
-        fields = [self._clock.now()] + self.outbox.sent() + self._begun
+        fields = [self._clock.now()] + self.outbox.count_sent() + self._begun
         payload = wire.encode(wire.T_HEARTBEAT_REPLY, fields)
-        self.outbox.control(outbox.Item(wire.T_HEARTBEAT_REPLY, number, 0, payload))
+        self.outbox.queue_control(outbox.Item(wire.T_HEARTBEAT_REPLY, number, 0, payload))
 
-    def _resend(self, stream, frame, fields):
+    def _on_resend(self, stream, frame, fields):
         flags, _, count, tail = fields
         if count > wire.MAX_RANGES or len(tail) < 8 * count:
             raise ValueError("ranges")
         ranges = [struct.unpack_from("<4H", tail, 8 * i) for i in range(count)]
-        self._module.resend(stream, frame, flags, ranges)
+        self._module.resend_ranges(stream, frame, flags, ranges)
 
-    def _query(self, number, nonce, request):
+    def _on_query(self, number, nonce, request):
         outcome = wire.OUTCOME_UNKNOWN
         for past, last, outcomes in [
-            (self.nonce, self.last_request, self._outcomes())
+            (self.nonce, self.last_request, self._list_outcomes())
         ] + self._past:
             if past == nonce:
                 outcome = (
@@ -151,46 +155,46 @@ class Link:
                 )
                 break
         payload = wire.encode(wire.T_QUERY_REPLY, (outcome,))
-        self.outbox.control(outbox.Item(wire.T_QUERY_REPLY, number, 0, payload))
+        self.outbox.queue_control(outbox.Item(wire.T_QUERY_REPLY, number, 0, payload))
 
-    def _outcomes(self):
+    def _list_outcomes(self):
         """What became of the session's last requests, by id."""
         outcomes = {}
         for number, kind, _ in self._answers:
             outcomes[number] = wire.OUTCOME_NOT_DONE if kind == wire.T_ERROR else wire.OUTCOME_DONE
         return outcomes
 
-    def _spent(self, header):
+    def _on_damage(self, header):
         """A packet with a sound header is damaged: it has used up its sequence all the same."""
         if header[5] == self.nonce:
-            self._in_order(header[6])
+            self._accept_sequence(header[6])
 
-    def _in_order(self, sequence):
+    def _accept_sequence(self, sequence):
         step = (sequence - self._rx) & 0xFFFFFFFF
         if step == 0 or step >= _HALF:
             return False
         self._rx = sequence
         return True
 
-    def _hello(self, version, nonce, sequence, number, payload):
-        if not self._module.attached():
+    def _on_hello(self, version, nonce, sequence, number, payload):
+        if not self._module.is_attached():
             return
         try:
             oldest, newest, lanes, _, capabilities, most = wire.decode(wire.T_HELLO, payload)
         except ValueError:
-            self.receiver.reject("malformed")
+            self.receiver.count_discard("malformed")
             return
         if nonce == self.nonce:
-            if not self._in_order(sequence):
-                self.receiver.reject("sequence")
+            if not self._accept_sequence(sequence):
+                self.receiver.count_discard("sequence")
                 return
-            if self._overasked(wire.T_HELLO):
+            if self._is_overloaded(wire.T_HELLO):
                 return
-            if self._answered(number):
+            if self._repeat_answer(number):
                 return
         else:
             # A new session: nothing of the old one may follow.
-            self.end()
+            self.end_session()
             self.nonce = nonce
             self._rx = sequence
             self._tx = [0] * wire.MAX_LANES
@@ -201,70 +205,70 @@ class Link:
             # No session: the nonce is good for this answer, and for another Hello.
             self._refused = True
             self._capabilities = 0
-            self._refuse(number, wire.ERR_VERSION, "this module speaks version %d" % major)
+            self._send_error(number, wire.ERR_VERSION, "this module speaks version %d" % major)
             return
         self._refused = False
         self._capabilities = capabilities & self.capabilities
         self.max_payload = most
-        self.lanes = max(1, min(lanes, self.lanes_offered))
+        self.lanes = max(1, min(lanes, self.max_lanes))
         fields = (
             min(newest, _VERSION), self.lanes, self._reset_reason, 0, self._capabilities,
             wire.MAX_CONTROL, len(self._module.manifest), self._boot_count, self._clock.now(),
         )  # fmt: skip
-        self.answer(number, wire.T_HELLO_REPLY, fields)
-        self._module.opened()
+        self.send_answer(number, wire.T_HELLO_REPLY, fields)
+        self._module.on_session_open()
 
-    def _request(self, kind, number, payload):
-        if self._answered(number):
+    def _on_request(self, kind, number, payload):
+        if self._repeat_answer(number):
             return
         self.previous_request, self.last_request = self.last_request, number
         if kind not in wire.FORMATS:
-            self.receiver.reject("unknown_type")
-            self._refuse(number, wire.ERR_UNKNOWN_REQUEST, "type 0x%02x" % kind)
+            self.receiver.count_discard("unknown_type")
+            self._send_error(number, wire.ERR_UNKNOWN_REQUEST, "type 0x%02x" % kind)
             return
         try:
             fields = wire.decode(kind, payload)
         except ValueError:
-            self.receiver.reject("malformed")
-            self._refuse(number, wire.ERR_MALFORMED, "type 0x%02x" % kind)
+            self.receiver.count_discard("malformed")
+            self._send_error(number, wire.ERR_MALFORMED, "type 0x%02x" % kind)
             return
         try:
             if kind == wire.T_GET_MANIFEST:
-                self._piece(number, fields[0])
+                self._send_piece(number, fields[0])
                 return
-            self._module.request(kind, number, fields)
+            self._module.handle_request(kind, number, fields)
         except Refusal as refusal:
-            self._refuse(number, refusal.code, refusal.detail)
+            self._send_error(number, refusal.code, refusal.detail)
 
-    def _piece(self, number, offset):
+    def _send_piece(self, number, offset):
         manifest = self._module.manifest
         if offset >= len(manifest):
             raise Refusal(wire.ERR_UNSUPPORTED, "the manifest has %d bytes" % len(manifest))
         most = wire.MAX_CONTROL - wire.FORMATS[wire.T_MANIFEST][1]
         piece = manifest[offset : offset + most]
-        self.answer(number, wire.T_MANIFEST, (offset, len(manifest)), piece)
+        self.send_answer(number, wire.T_MANIFEST, (offset, len(manifest)), piece)
 
-    def _answered(self, number):
+    def _repeat_answer(self, number):
         """Send the answer again if there was one: a request is not executed twice."""
-        if self.outbox.answers(number):
+        if self.outbox.has_answer(number):
             return True
         for known, kind, payload in self._answers:
             if known == number:
-                self.outbox.control(outbox.Item(kind, number, 0, payload))
+                self.outbox.queue_control(outbox.Item(kind, number, 0, payload))
                 return True
         if number == self.last_request:
             # Asked again before the answer could be given.
-            self.postpone(number, 1000)
+            self.send_pending(number, 1000)
             return True
         if (number - self.last_request) & 0xFFFFFFFF >= _HALF:
             payload = wire.encode(wire.T_ERROR, (wire.ERR_REPEATED,), b"executed before")
-            self.outbox.control(outbox.Item(wire.T_ERROR, number, 0, payload))
+            self.outbox.queue_control(outbox.Item(wire.T_ERROR, number, 0, payload))
             return True
         return False
 
     # --- to the host ----------------------------------------------------------------------
 
-    def answer(self, number, kind, fields, tail=b"", ordered=False):
+    def send_answer(self, number, kind, fields, tail=b"", ordered=False):
         """Answer a request, now and whenever it is repeated; *ordered*: behind all data."""
         payload = wire.encode(kind, fields, tail)
         self._answers.append((number, kind, payload))
@@ -272,101 +276,101 @@ class Link:
             self._answers.pop(0)
         item = outbox.Item(kind, number, 0, payload, None, 0, ordered)
         if ordered:
-            self.outbox.data(item)
+            self.outbox.queue_data(item)
         else:
-            self.outbox.control(item)
+            self.outbox.queue_control(item)
 
-    def postpone(self, number, lease_ms):
+    def send_pending(self, number, lease_ms):
         """Say that a request will be answered later."""
         payload = wire.encode(wire.T_PENDING, (lease_ms,))
-        self.outbox.control(outbox.Item(wire.T_PENDING, number, 0, payload))
+        self.outbox.queue_control(outbox.Item(wire.T_PENDING, number, 0, payload))
 
-    def has(self, capability):
+    def has_capability(self, capability):
         """Whether the session has it."""
         return bool(self._capabilities & capability)
 
-    def _refuse(self, number, code, detail):
-        self.answer(number, wire.T_ERROR, (code,), detail.encode())
+    def _send_error(self, number, code, detail):
+        self.send_answer(number, wire.T_ERROR, (code,), detail.encode())
 
-    def log(self, level, text):
+    def send_log(self, level, text):
         """Tell the host, if there is one that wants to know."""
-        if self.nonce is None or not self.has(wire.CAP_LOG):
+        if self.nonce is None or not self.has_capability(wire.CAP_LOG):
             return
-        if self.outbox.waiting() >= _QUEUE:
+        if self.outbox.count_control() >= _QUEUE:
             self.dropped_logs += 1
             return
         payload = wire.encode(wire.T_LOG, (level, 0, self._clock.now()), text.encode()[:200])
-        self.outbox.control(outbox.Item(wire.T_LOG, 0, 0, payload))
+        self.outbox.queue_control(outbox.Item(wire.T_LOG, 0, 0, payload))
 
-    def tell(self, kind, fields):
+    def send_message(self, kind, fields):
         """Send a message that nobody asked for: BUSY, NOTICE."""
         if self.nonce is not None and not self._refused:
-            self.outbox.control(outbox.Item(kind, 0, 0, wire.encode(kind, fields)))
+            self.outbox.queue_control(outbox.Item(kind, 0, 0, wire.encode(kind, fields)))
 
-    def end(self, reason=None):
+    def end_session(self, reason=None):
         """Forget the session; with a reason, tell the host."""
         if self.nonce is None:
             return
         if not self._refused:
-            outcomes = self._outcomes()
-            for number in self._module.unbegun():
+            outcomes = self._list_outcomes()
+            for number in self._module.list_unstarted():
                 outcomes[number] = wire.OUTCOME_NOT_DONE
             self._past.insert(0, (self.nonce, self.last_request, outcomes))
             del self._past[_SESSIONS:]
         self._refused = False
-        self._module.closed()
+        self._module.on_session_end()
         self.outbox.clear()
         self._begun = [0] * wire.MAX_STREAMS
         self._answers.clear()
         if reason is not None:
             payload = wire.encode(wire.T_CLOSE, (reason,))
-            self._farewell = self._seal(outbox.Item(wire.T_CLOSE, 0, 0, payload), 0)
+            self._farewell = self._make_packet(outbox.Item(wire.T_CLOSE, 0, 0, payload), 0)
         self.nonce = None
 
-    def waits(self):
+    def has_packets(self):
         """Whether there may be a packet to send: without, next_packet() need not be asked."""
-        return self.send_filter is not None or self._farewell is not None or self.outbox.holds_any()
+        return self.send_filter is not None or self._farewell is not None or self.outbox.has_items()
 
-    def next_packet(self, lane=0):
+    def take_packet(self, lane=0):
         """The next packet to send on a lane as (view, tile or None), or None.
 
         Call sent() for the tile once it is.
         """
         if self.send_filter is not None:
-            return self.send_filter.next_packet(lane)
-        return self.sealed(lane)
+            return self.send_filter.take_packet(lane)
+        return self.take_unfiltered(lane)
 
-    def sealed(self, lane):
+    def take_unfiltered(self, lane):
         """The same, whatever stands at the gate."""
         if lane >= self.lanes:
             return None
         if self._farewell is not None and lane == 0:
             packet, self._farewell = self._farewell, None
             return packet
-        item = self.outbox.next(lane)
-        return self._seal(item, lane) if item is not None else None
+        item = self.outbox.take_next(lane)
+        return self._make_packet(item, lane) if item is not None else None
 
-    def sent(self, tile):
+    def release_tile(self, tile):
         """A tile is on the wire: it is held until its memory is needed."""
         tile.release()
 
-    def _seal(self, item, lane):
+    def _make_packet(self, item, lane):
         if item.tile is not None:
-            found = self._tile_of(item, self._tx[lane])
+            found = self._finish_tile(item, self._tx[lane])
         else:
-            found = self._packet_of(item, self._tx[lane]), None
+            found = self._make_control(item, self._tx[lane]), None
         sequence = self._tx[lane] + 1
         # A mask that is no small integer would cost a board an allocation a packet.
         self._tx[lane] = sequence if sequence < _SMALL else sequence & 0xFFFFFFFF
         return found
 
-    def _tile_of(self, item, sequence):
+    def _finish_tile(self, item, sequence):
         tile = item.tile
         tile.state = sensor.SENDING
-        framing.number(tile.packet, item, self.nonce, sequence)
-        return tile.whole()
+        framing.finish_header(tile.packet, item, self.nonce, sequence)
+        return tile.get_packet()
 
-    def _packet_of(self, item, sequence):
+    def _make_control(self, item, sequence):
         """An item without a tile, in memory of its own."""
         packet = bytearray(wire.HEADER_BYTES) + item.payload
         length = len(item.payload)
@@ -377,8 +381,8 @@ class Link:
             self._begun[item.stream] = max(
                 self._begun[item.stream], min(item.frame + 1, 0xFFFFFFFF)
             )
-        framing.seal_payload(packet, length)
-        framing.seal(
+        framing.append_payload_crc(packet, length)
+        framing.write_header(
             packet, length, item.kind, item.flags, item.stream, self.nonce, sequence, item.frame
         )
         return memoryview(packet)

@@ -130,15 +130,15 @@ def run(configuration, rows_fds, pins_fd, link_fds):
         backend = Usb(link_fds[0], ticks, configuration, poll)
     else:
         backend = Sockets(link_fds, ticks, configuration["limits"], poll)
-    link.lanes_offered = backend.count
+    link.max_lanes = backend.count
     while True:
         if not backend.receive(link):
             return
         read = camera.step()
-        wait = backend.send(link, camera.idle_ms())
+        wait = backend.send(link, camera.get_idle_ms())
         # Rows that nobody can take yet must not keep the loop spinning.
         for number, channel in enumerate(rows):
-            poll.modify(channel, select.POLLIN if camera.takes_rows(number) else 0)
+            poll.modify(channel, select.POLLIN if camera.has_row_space(number) else 0)
         poll.poll(0 if read else wait)
 
 

@@ -26,9 +26,9 @@ class Stream:
         self.bits = 16  # that a pixel takes in a row
         self.tile_columns = 0
         self.tile_rows = 0
-        self.remaining = 0
-        self.begun = False
-        self.request = 0
+        self.frames_left = 0
+        self.has_begun = False
+        self.request_id = 0
         self.interval_us = 0
         self.next_start = 0
 
@@ -36,26 +36,26 @@ class Stream:
     def state(self):
         if self.mode is None:
             return UNCONFIGURED
-        return STREAMING if self.remaining else CONFIGURED
+        return STREAMING if self.frames_left else CONFIGURED
 
     @property
     def stride(self):
-        return sensor.bytes_of(self.width, self.bits)
+        return sensor.count_bytes(self.width, self.bits)
 
     @property
     def tile_bytes(self):
-        return sensor.bytes_of(self.tile_columns, self.bits) * self.tile_rows
+        return sensor.count_bytes(self.tile_columns, self.bits) * self.tile_rows
 
 
 class Channel:
-    """A way into the sensor, for one readout at a time; ``ports`` has rows_request() and so on."""
+    """A way into the sensor, for one readout at a time; ``ports`` has request_rows() and so on."""
 
     def __init__(self, ports, streams):
         self.ports = ports
         self.streams = streams
         self.readout = None
         self.stream = 0
-        self.started = False
+        self.has_started = False
 
 
 class Module:
@@ -82,16 +82,16 @@ class Module:
         self.contacts = contacts.Contacts()
         self.power = power.Power(ports, config["power"]["idle_mw"], config["power"]["active_mw"])
         motor = config["motor"]
-        self.focus = focus_motor.Focus(
+        self.focus_motor = focus_motor.Focus(
             ports, motor["steps"], config["optics"]["focus_max_mdpt"], motor["steps_per_s"]
         )
-        self.ring = focus_ring.FocusRing()
+        self.focus_ring = focus_ring.FocusRing()
         # A sensor's own CRCs come with its rows.
         crc_bytes = 4 if config["sensor"].get("crc") else 0
         self.tiles = sensor.Tiles(
             board["tile_bytes"], board["tiles"], board["in_flight"], crc_bytes
         )
-        self.frames = frame_history.Frames(self.tiles, self.link.outbox)
+        self.frame_history = frame_history.FrameHistory(self.tiles, self.link.outbox)
         self.streams = [Stream() for _ in range(wire.MAX_STREAMS)]
         self.exposure_us = _DEFAULT_EXPOSURE_US
         self.gain_milli = 1000
@@ -99,7 +99,7 @@ class Module:
         self._modes = {mode["id"]: mode for mode in config["sensor"]["modes"]}
         self._cfa = manifest.cfa(config["sensor"])
         self._formats = manifest.pixel_formats(config["sensor"])
-        self._black = [int(v * 1000 + 0.5) for v in config["sensor"]["black"]]
+        self._black_milli = [int(v * 1000 + 0.5) for v in config["sensor"]["black"]]
         # A sensor with two ways into it reads the preview and the still at once.
         ways = getattr(ports, "channels", None) or [ports]
         if len(ways) == 1:
@@ -108,8 +108,8 @@ class Module:
             self._channels = [Channel(way, (number,)) for number, way in enumerate(ways)]
         # Whose turn it is to send a tile. Two of three are the preview's: a still costs it a third
         # of its rate where the link is full, and half would be the most that it may.
-        self._turns = (0, 0, 1) if len(ways) == 2 else tuple(range(len(ways)))
-        self._turn = 0
+        self._schedule = (0, 0, 1) if len(ways) == 2 else tuple(range(len(ways)))
+        self._position = 0
 
     # --- what is due ----------------------------------------------------------------------
 
@@ -119,111 +119,111 @@ class Module:
         Whether it has read one: then there may be more, but what there is should be sent first.
         """
         now = self.clock.now()
-        self._events(now)
+        self._handle_events(now)
         self.link.poll()
         if self._fault_injection is not None:
             self._fault_injection.poll(now)
         self.power.poll(now)
-        self.focus.poll(now)
+        self.focus_motor.poll(now)
         for channel in self._channels:
             if channel.readout is None:
-                self._begin(channel, now)
-        return self._read_one(now)
+                self._begin_readout(channel, now)
+        return self._read_next(now)
 
-    def _read_one(self, now):
+    def _read_next(self, now):
         """A tile a turn, so that neither stream waits for the other's frame. The next step goes on
         where this one ends: else one stream could take every buffer as it comes free.
         """
-        left = len(self._turns)
+        left = len(self._schedule)
         while left:
             left -= 1
-            channel = self._channels[self._turns[self._turn]]
-            self._turn = (self._turn + 1) % len(self._turns)
-            if channel.readout is not None and self._read(channel, now):
+            channel = self._channels[self._schedule[self._position]]
+            self._position = (self._position + 1) % len(self._schedule)
+            if channel.readout is not None and self._read_channel(channel, now):
                 return True
         return False
 
-    def idle_ms(self):
+    def get_idle_ms(self):
         """How long step() may be put off if nothing arrives."""
-        if not self.focus.settled:
+        if not self.focus_motor.is_settled:
             return 1
         if self.contacts.state != contacts.ATTACHED:
             return 5
         return 20
 
-    def takes_rows(self, number=0):
+    def has_row_space(self, number=0):
         """Whether rows that a channel of the sensor has could be read now."""
         readout = self._channels[number].readout
-        return readout is not None and readout.ready()
+        return readout is not None and readout.has_space()
 
-    def _events(self, now):
-        event = self.ports.event()
+    def _handle_events(self, now):
+        event = self.ports.take_event()
         while event is not None:
-            self._event(event, now)
-            event = self.ports.event()
+            self._handle_event(event, now)
+            event = self.ports.take_event()
         if self.contacts.poll(now) and self.contacts.state != contacts.ATTACHED:
-            self.link.end(wire.CLOSE_DETACH)
+            self.link.end_session(wire.CLOSE_DETACH)
 
-    def _event(self, event, now):
+    def _handle_event(self, event, now):
         kind, channel, value = event
         if kind == self.ports.CONTACT:
-            if self.contacts.edge(channel, value, now):
-                self.link.tell(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
+            if self.contacts.add_edge(channel, value, now):
+                self.link.send_message(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
         elif kind == self.ports.ADC:
-            if self.power.sampled(channel, value):
+            if self.power.add_sample(channel, value):
                 text = "supply %s: %d mV"
-                state = "good" if self.power.good else "low"
-                self.link.log(wire.LOG_WARNING, text % (state, self.power.vbus_mv))
+                state = "good" if self.power.is_good else "low"
+                self.link.send_log(wire.LOG_WARNING, text % (state, self.power.vbus_mv))
         elif kind == self.ports.RING:
-            detents = self.ring.edge(channel, value)
+            detents = self.focus_ring.add_edge(channel, value)
             if detents:
-                self.focus.turn(detents, now)
+                self.focus_motor.turn_ring(detents, now)
 
     # --- the link's side ------------------------------------------------------------------
 
-    def attached(self):
-        return self.contacts.state == contacts.ATTACHED and self.power.good
+    def is_attached(self):
+        return self.contacts.state == contacts.ATTACHED and self.power.is_good
 
-    def opened(self):
+    def on_session_open(self):
         text = "session open, %d bounces while seating, supply %d mV"
-        self.link.log(wire.LOG_INFO, text % (self.contacts.bounces, self.power.vbus_mv))
+        self.link.send_log(wire.LOG_INFO, text % (self.contacts.bounces, self.power.vbus_mv))
 
-    def closed(self):
+    def on_session_end(self):
         """The session is over: nothing of it may go on."""
         if self._fault_injection is not None:
-            self._fault_injection.end()
+            self._fault_injection.end_session()
         for channel in self._channels:
             if channel.readout is not None:
                 channel.readout.abort()
                 channel.readout = None
         for number in range(len(self.streams)):
             self.streams[number] = Stream()
-        self.tiles.forget()
-        self.frames.clear()
-        self.power.draw(False)
+        self.tiles.forget_session()
+        self.frame_history.clear()
+        self.power.set_active(False)
 
-    def unbegun(self):
+    def list_unstarted(self):
         """Ids of requests for frames of which none has been begun."""
-        return [each.request for each in self.streams if each.remaining and not each.begun]
+        return [each.request_id for each in self.streams if each.frames_left and not each.has_begun]
 
-    def resend(self, stream, number, flags, ranges):
+    def resend_ranges(self, stream, number, flags, ranges):
         """Send parts of a frame again, then say which are gone."""
-        record = self.frames.find(stream, number)
+        record = self.frame_history.find(stream, number)
         items = []
         gone = ranges
         state = wire.FRAME_UNKNOWN
         answered = 0
         if record is not None:
-            held, gone = self.frames.sort(record, ranges)
+            held, gone = self.frame_history.sort_ranges(record, ranges)
             if flags & wire.RESEND_START:
                 answered |= wire.RESEND_START
                 items.append(Item(wire.T_FRAME_START, number, stream, record.start))
             for tile in held:
                 if tile.state == sensor.HELD:
-                    items.append(tile.queued(wire.FLAG_RESENT))
+                    items.append(tile.make_item(wire.FLAG_RESENT))
             state = wire.FRAME_UNDER_WAY
             # An end that still waits comes by itself, behind the tiles that wait before it.
-            waits = self.link.outbox.holds(wire.T_FRAME_END, stream, number)
+            waits = self.link.outbox.has_packet(wire.T_FRAME_END, stream, number)
             if record.end is not None and not waits:
                 state = wire.FRAME_ENDED
                 if flags & wire.RESEND_END:
@@ -233,9 +233,9 @@ class Module:
         items.append(Item(wire.T_RESENT, number, stream, payload))
         if answered & wire.RESEND_END:
             items.append(Item(wire.T_FRAME_END, number, stream, record.end))
-        self.link.outbox.first(items)
+        self.link.outbox.queue_first(items)
 
-    def request(self, kind, number, fields):
+    def handle_request(self, kind, number, fields):
         """Answer a request, or raise Refusal."""
         if kind == wire.T_CONFIGURE:
             self._configure(number, fields)
@@ -243,46 +243,46 @@ class Module:
             index, _, count, exposure, gain, distance = fields
             if count == 0:
                 raise Refusal(wire.ERR_UNSUPPORTED, "no frames asked for")
-            self._start(number, index, count, 0, exposure, gain, distance)
+            self._start_stream(number, index, count, 0, exposure, gain, distance)
         elif kind == wire.T_STREAM:
             index, _, _, interval, exposure, gain, distance = fields
-            self._start(number, index, -1, interval, exposure, gain, distance)
+            self._start_stream(number, index, -1, interval, exposure, gain, distance)
         elif kind == wire.T_STOP:
             index = fields[0]
-            self._stop(index)
+            self._stop_stream(index)
             answer = (index, 0, self.next_frame)
-            self.link.answer(number, wire.T_ACCEPTED, answer, ordered=True)
+            self.link.send_answer(number, wire.T_ACCEPTED, answer, ordered=True)
         elif kind == wire.T_FLUSH:
             last = self.link.previous_request
             for index in range(len(self.streams)):
-                self._stop(index)
+                self._stop_stream(index)
             answer = (self.link.lanes, 0, last, 0, 0, 0, 0)
-            self.link.answer(number, wire.T_FLUSHED, answer, ordered=True)
+            self.link.send_answer(number, wire.T_FLUSHED, answer, ordered=True)
         elif kind == wire.T_CHALLENGE:
-            self._prove(number, fields[0], fields[1])
+            self._answer_challenge(number, fields[0], fields[1])
         elif kind == wire.T_TEST:
-            if not self.link.has(wire.CAP_TEST):
+            if not self.link.has_capability(wire.CAP_TEST):
                 raise Refusal(wire.ERR_UNSUPPORTED, "not a session for tests")
             self._fault_injection.request(number, fields, self.next_frame)
         else:
             raise Refusal(wire.ERR_UNKNOWN_REQUEST, "type 0x%02x" % kind)
 
-    def _prove(self, number, scheme, challenge):
+    def _answer_challenge(self, number, scheme, challenge):
         proof = None
-        if self.link.has(wire.CAP_AUTH):
+        if self.link.has_capability(wire.CAP_AUTH):
             proof = self._authenticate(scheme, challenge)
         if not proof or len(proof) > wire.MAX_CONTROL - wire.FORMATS[wire.T_PROOF][1]:
             raise Refusal(wire.ERR_UNSUPPORTED, "no scheme %d" % scheme)
-        self.link.answer(number, wire.T_PROOF, (scheme,), proof)
+        self.link.send_answer(number, wire.T_PROOF, (scheme,), proof)
 
-    def _stream(self, index):
+    def _find_stream(self, index):
         if index >= len(self.streams):
             raise Refusal(wire.ERR_UNSUPPORTED, "no stream %d" % index)
         return self.streams[index]
 
     def _configure(self, number, fields):
         index, flags, mode_id, pixel_format, tile_bytes = fields
-        stream = self._stream(index)
+        stream = self._find_stream(index)
         if stream.state == STREAMING:
             raise Refusal(wire.ERR_STATE, "stream %d is running" % index)
         mode = self._modes.get(mode_id)
@@ -298,13 +298,13 @@ class Module:
             adjusted = wire.CONFIGURE_ADJUSTED
         fresh.bits = fresh.pixel_format >> 16 & 0xFF
         # A few pixels are the least that a tile can hold.
-        least = sensor.bytes_of(sensor.least_pixels(fresh.bits), fresh.bits)
+        least = sensor.count_bytes(sensor.get_min_pixels(fresh.bits), fresh.bits)
         limit = max(least, min(self.tiles.size, self.link.max_payload))
         if tile_bytes:
             limit = max(least, min(limit, tile_bytes))
             if limit != tile_bytes:
                 adjusted = wire.CONFIGURE_ADJUSTED
-        fresh.tile_columns, fresh.tile_rows = sensor.tile_shape(
+        fresh.tile_columns, fresh.tile_rows = sensor.choose_tile_shape(
             fresh.width, fresh.height, limit, fresh.bits
         )
         if not flags & wire.CONFIGURE_TEST_ONLY:
@@ -313,14 +313,14 @@ class Module:
             index, flags & wire.CONFIGURE_TEST_ONLY | adjusted, mode_id, fresh.pixel_format,
             fresh.width, fresh.height, fresh.stride, fresh.stride * fresh.height, fresh.tile_bytes,
         )  # fmt: skip
-        self.link.answer(number, wire.T_CONFIGURED, answer)
+        self.link.send_answer(number, wire.T_CONFIGURED, answer)
 
-    def _start(self, number, index, count, interval, exposure, gain, distance):
-        stream = self._stream(index)
+    def _start_stream(self, number, index, count, interval, exposure, gain, distance):
+        stream = self._find_stream(index)
         if stream.state != CONFIGURED:
             name = "not configured" if stream.state == UNCONFIGURED else "running"
             raise Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
-        if not self.power.good:
+        if not self.power.is_good:
             raise Refusal(wire.ERR_POWER, "supply is %d mV" % self.power.vbus_mv)
         now = self.clock.now()
         if exposure:
@@ -328,103 +328,103 @@ class Module:
         if gain:
             self.gain_milli = gain
         if distance >= 0:
-            self.focus.move_to(distance, now)
-        stream.remaining = count
-        stream.begun = False
-        stream.request = number
+            self.focus_motor.move_to(distance, now)
+        stream.frames_left = count
+        stream.has_begun = False
+        stream.request_id = number
         stream.interval_us = interval
         stream.next_start = now
-        self.link.answer(number, wire.T_ACCEPTED, (index, 0, self.next_frame))
+        self.link.send_answer(number, wire.T_ACCEPTED, (index, 0, self.next_frame))
 
     # --- frames ---------------------------------------------------------------------------
 
-    def _begin(self, channel, now):
+    def _begin_readout(self, channel, now):
         """Start the next readout that a channel owes, once the lens stands still."""
-        if not self.focus.settled:
+        if not self.focus_motor.is_settled:
             return
         for index in channel.streams:
             stream = self.streams[index]
-            if stream.remaining and now >= stream.next_start:
+            if stream.frames_left and now >= stream.next_start:
                 number = self.next_frame
                 self.next_frame = (number + 1) & 0xFFFFFFFF
                 stream.next_start = now + stream.interval_us
-                stream.begun = True
-                self.power.draw(True)
-                settings = (self.exposure_us, self.gain_milli, self.focus.mdpt)
+                stream.has_begun = True
+                self.power.set_active(True)
+                settings = (self.exposure_us, self.gain_milli, self.focus_motor.mdpt)
                 tile = (stream.tile_columns, stream.tile_rows)
-                channel.ports.rows_request(
+                channel.ports.request_rows(
                     number, stream.mode["id"], settings, stream.pixel_format, tile
                 )
                 channel.readout = sensor.Readout(
                     channel.ports, self.tiles, stream, number, settings, now
                 )
                 channel.stream = index
-                channel.started = False
+                channel.has_started = False
                 return
         for each in self._channels:
             if each.readout is not None:
                 return
-        self.power.draw(False)
+        self.power.set_active(False)
 
-    def _read(self, channel, now):
+    def _read_channel(self, channel, now):
         """Send a tile if the sensor has delivered one; whether it had."""
         readout, index = channel.readout, channel.stream
-        full = readout.read(now)
-        if readout.began is not None and not channel.started:
-            channel.started = True
-            self._send_start(readout, index)
+        full = readout.read_tile(now)
+        if readout.start_us is not None and not channel.has_started:
+            channel.has_started = True
+            self._send_frame_start(readout, index)
         if full is not None:
             full.stream = index
-            self.link.outbox.data(full.queued())
+            self.link.outbox.queue_data(full.make_item())
         if readout.failed:
             readout.abort()
-            self.link.log(wire.LOG_ERROR, "the sensor delivered nothing")
-            self._finish(channel, wire.END_SENSOR, now)
+            self.link.send_log(wire.LOG_ERROR, "the sensor delivered nothing")
+            self._finish_frame(channel, wire.END_SENSOR, now)
         elif readout.done:
-            self._finish(channel, wire.END_OK, now)
+            self._finish_frame(channel, wire.END_OK, now)
         return full is not None
 
-    def _finish(self, channel, status, now):
+    def _finish_frame(self, channel, status, now):
         readout, index = channel.readout, channel.stream
         channel.readout = None
         stream = self.streams[index]
-        if stream.remaining > 0:
-            stream.remaining -= 1
-        if not channel.started:
+        if stream.frames_left > 0:
+            stream.frames_left -= 1
+        if not channel.has_started:
             # A frame of which nothing was sent is none; the host's deadline tells it.
             return
-        fields = (status, self.link.lanes, readout.tiles_sent, now - readout.began, 0, 0, 0, 0)
+        fields = (status, self.link.lanes, readout.tile_count, now - readout.start_us, 0, 0, 0, 0)
         payload = wire.encode(wire.T_FRAME_END, fields)
-        record = self.frames.find(index, readout.number)
+        record = self.frame_history.find(index, readout.number)
         if record is not None:
             record.end = payload
-        self.link.outbox.data(Item(wire.T_FRAME_END, readout.number, index, payload))
+        self.link.outbox.queue_data(Item(wire.T_FRAME_END, readout.number, index, payload))
 
-    def _stop(self, index):
-        self._stream(index).remaining = 0
-        unsent = self.link.outbox.drop(index)
+    def _stop_stream(self, index):
+        self._find_stream(index).frames_left = 0
+        unsent = self.link.outbox.drop_tiles(index)
         for channel in self._channels:
             if channel.readout is not None and channel.stream == index:
                 channel.readout.abort()
-                self._finish(channel, wire.END_ABORTED, self.clock.now())
+                self._finish_frame(channel, wire.END_ABORTED, self.clock.now())
         for number in unsent:
             # It may have been read to its end, and said so: the end that waits is put right.
-            record = self.frames.find(index, number)
+            record = self.frame_history.find(index, number)
             if record is not None and record.end is not None:
                 _, lanes, tiles = struct.unpack_from("<BBI", record.end, 2)
                 struct.pack_into("<BBI", record.end, 2, wire.END_ABORTED, lanes, tiles - 1)
 
-    def _send_start(self, readout, index):
+    def _send_frame_start(self, readout, index):
         plan = readout.plan
         settings = readout.settings
         sensor_config = self.config["sensor"]
         fields = (
-            plan.mode["id"], readout.request, plan.width, plan.height,
+            plan.mode["id"], readout.request_id, plan.width, plan.height,
             self._cfa, sensor_config["orientation"], sensor_config["bits"], 0,
             plan.pixel_format, plan.stride, sensor_config["white"],
-            self._black[0], self._black[1], self._black[2], self._black[3],
-            readout.began, settings[0], settings[1], settings[2], self.power.temperature_mc,
+            self._black_milli[0], self._black_milli[1], self._black_milli[2], self._black_milli[3],
+            readout.start_us, settings[0], settings[1], settings[2], self.power.temperature_mc,
         )  # fmt: skip
         payload = wire.encode(wire.T_FRAME_START, fields)
-        self.frames.add(frame_history.Record(readout, index, payload))
-        self.link.outbox.data(Item(wire.T_FRAME_START, readout.number, index, payload))
+        self.frame_history.add(frame_history.Record(readout, index, payload))
+        self.link.outbox.queue_data(Item(wire.T_FRAME_START, readout.number, index, payload))

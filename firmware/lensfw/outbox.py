@@ -29,23 +29,23 @@ class Outbox:
     def __init__(self):
         self._control = []
         self._data = []
-        self._limit = [0] * wire.MAX_STREAMS
-        self._sent = [0] * wire.MAX_STREAMS
+        self._limits = [0] * wire.MAX_STREAMS
+        self._sent_bytes = [0] * wire.MAX_STREAMS
         # What may still be sent: small numbers, which a tile does not allocate for.
-        self._budget = [0] * wire.MAX_STREAMS
-        self._since = [0] * wire.MAX_STREAMS
+        self._credits = [0] * wire.MAX_STREAMS
+        self._sent_since = [0] * wire.MAX_STREAMS
 
     def clear(self):
         self.__init__()
 
-    def control(self, item):
+    def queue_control(self, item):
         self._control.append(item)
 
-    def waiting(self):
+    def count_control(self):
         """Control packets that wait."""
         return len(self._control)
 
-    def owed(self):
+    def count_answers(self):
         """Answers that wait."""
         count = 0
         for item in self._control:
@@ -56,14 +56,14 @@ class Outbox:
                 count += 1
         return count
 
-    def data(self, item):
+    def queue_data(self, item):
         self._data.append(item)
 
-    def first(self, items):
+    def queue_first(self, items):
         """Put data ahead of all that waits: what is sent again has been waited for."""
         self._data[:0] = items
 
-    def drop(self, stream):
+    def drop_tiles(self, stream):
         """Forget the tiles of a stream that has been stopped; they may be held on.
 
         Returns the frame of each that has never been sent.
@@ -80,7 +80,7 @@ class Outbox:
         self._data = kept
         return unsent
 
-    def answers(self, number):
+    def has_answer(self, number):
         """Whether the answer to a request still waits."""
         for item in self._data:
             # Only answers are barriers. The number of all else is a frame's.
@@ -88,31 +88,31 @@ class Outbox:
                 return True
         return False
 
-    def holds_any(self):
+    def has_items(self):
         """Whether anything waits, whatever there is credit for."""
         return bool(self._control or self._data)
 
-    def holds(self, kind, stream, frame):
+    def has_packet(self, kind, stream, frame):
         """Whether a packet of that frame still waits."""
         for item in self._data:
             if item.kind == kind and item.stream == stream and item.frame == frame:
                 return True
         return False
 
-    def grant(self, limits):
+    def grant_credits(self, limits):
         """The host has repeated its limits; an older one than known changes nothing."""
         for stream in range(wire.MAX_STREAMS):
-            self._sent[stream] += self._since[stream]
-            self._since[stream] = 0
-            self._limit[stream] = max(self._limit[stream], limits[stream])
-            left = self._limit[stream] - self._sent[stream]
-            self._budget[stream] = min(left, 1 << 29)
+            self._sent_bytes[stream] += self._sent_since[stream]
+            self._sent_since[stream] = 0
+            self._limits[stream] = max(self._limits[stream], limits[stream])
+            left = self._limits[stream] - self._sent_bytes[stream]
+            self._credits[stream] = min(left, 1 << 29)
 
-    def sent(self):
+    def count_sent(self):
         """Bytes of tiles sent, by stream."""
-        return [self._sent[i] + self._since[i] for i in range(wire.MAX_STREAMS)]
+        return [self._sent_bytes[i] + self._sent_since[i] for i in range(wire.MAX_STREAMS)]
 
-    def next(self, lane=0):
+    def take_next(self, lane=0):
         """The next item that may be sent on that lane, or None. All but tiles go by lane 0.
 
         A tile does not overtake its FrameStart on another lane: else a lane 0 that is slower than
@@ -125,22 +125,22 @@ class Outbox:
         # Nearly always it is the first.
         item = self._data[0]
         if item.tile is None:
-            return self._data.pop(0) if lane == 0 else self._search(lane)
-        if not self._afford(item):
-            return self._search(lane)
+            return self._data.pop(0) if lane == 0 else self._take_behind(lane)
+        if not self._use_credit(item):
+            return self._take_behind(lane)
         return self._data.pop(0)
 
-    def _afford(self, item):
+    def _use_credit(self, item):
         """Whether there is credit for a tile, which is used up then."""
         length = item.tile.length
         stream = item.stream
-        if length > self._budget[stream]:
+        if length > self._credits[stream]:
             return False
-        self._budget[stream] -= length
-        self._since[stream] += length
+        self._credits[stream] -= length
+        self._sent_since[stream] += length
         return True
 
-    def _search(self, lane):
+    def _take_behind(self, lane):
         """Behind a first item that may not be sent now."""
         blocked = 0
         index = 0
@@ -154,7 +154,7 @@ class Outbox:
                 if lane and item.kind == wire.T_FRAME_START:
                     blocked |= bit
             elif not blocked & bit:
-                if self._afford(item):
+                if self._use_credit(item):
                     break
                 blocked |= bit
             index += 1

@@ -18,7 +18,7 @@ class Power:
 
     def __init__(self, ports, idle_mw, active_mw):
         self.vbus_mv = 0
-        self.good = False
+        self.is_good = False
         self.temperature_mc = 25000
         self._ports = ports
         self._idle_mw = idle_mw
@@ -33,20 +33,20 @@ class Power:
             self._ports.sample(VBUS_CHANNEL)
             self._ports.sample(TEMPERATURE_CHANNEL)
 
-    def sampled(self, channel, counts):
+    def add_sample(self, channel, counts):
         """A sample has come; True if ``good`` has changed."""
         if channel == TEMPERATURE_CHANNEL:
             # TMP36: 500 mV at 0 degrees, 10 mV a degree.
             self.temperature_mc = (counts * 3300 // _COUNTS - 500) * 100
             return False
         self.vbus_mv = counts * _FULL_SCALE_MV // _COUNTS
-        was = self.good
-        self.good = self.vbus_mv >= (LOW_MV if was else GOOD_MV)
-        return self.good != was
+        was = self.is_good
+        self.is_good = self.vbus_mv >= (LOW_MV if was else GOOD_MV)
+        return self.is_good != was
 
-    def draw(self, active):
+    def set_active(self, active):
         """Say what the module draws from now on."""
         load = self._active_mw if active else self._idle_mw
         if load != self._load_mw:
             self._load_mw = load
-            self._ports.load(load * 1000 // (self.vbus_mv or 5000))
+            self._ports.set_load(load * 1000 // (self.vbus_mv or 5000))

@@ -6,7 +6,7 @@ from . import framing, wire
 from .outbox import Item
 
 # A sensor that delivers nothing for so long has failed.
-PATIENCE_US = 30000000
+SENSOR_TIMEOUT_US = 30000000
 
 
 FREE = 0
@@ -16,7 +16,7 @@ SENDING = 3
 HELD = 4  # sent, and kept until its memory is needed: it can be sent again
 
 # Of a frame's tiles: most, those at the right, at the bottom, and in the corner. For two streams.
-_LENGTHS = 8
+_MAX_VIEWS = 8
 
 
 class Tile:
@@ -26,7 +26,7 @@ class Tile:
     """
 
     def __init__(self, size, idle):
-        self.packet = framing.tile_packet(size)
+        self.packet = framing.make_tile_packet(size)
         self.pixels = memoryview(self.packet)[wire.HEADER_BYTES :]
         self.state = FREE
         self.length = 0
@@ -34,14 +34,14 @@ class Tile:
         self.frame = 0
         self._idle = idle
         self._item = Item(wire.T_TILE, 0, 0, b"", self)
-        self._wholes = {}
-        self._parts = {}
+        self._packets = {}
+        self._pixel_views = {}
 
-    def place(self):
+    def read_rectangle(self):
         """Its x, y, columns and rows: they stand where the host reads them."""
-        return framing.place_of(self.packet)
+        return framing.read_rectangle(self.packet)
 
-    def queued(self, flags=0):
+    def make_item(self, flags=0):
         """The item with which it waits to be sent: its own, since it waits once at most."""
         if self.state == HELD:
             self._idle.remove(self)
@@ -50,25 +50,25 @@ class Tile:
         item.frame, item.stream, item.flags = self.frame, self.stream, flags
         return item
 
-    def whole(self):
+    def get_packet(self):
         """Its packet as (view, tile). Lengths are few: after the first frame none is new."""
         length = self.length
-        found = self._wholes.get(length)
+        found = self._packets.get(length)
         if found is None:
-            if len(self._wholes) >= _LENGTHS:
-                self._wholes.clear()
+            if len(self._packets) >= _MAX_VIEWS:
+                self._packets.clear()
             found = memoryview(self.packet)[: wire.HEADER_BYTES + length], self
-            self._wholes[length] = found
+            self._packets[length] = found
         return found
 
-    def part(self, length):
+    def get_pixels(self, length):
         """The first *length* bytes of its pixels."""
-        found = self._parts.get(length)
+        found = self._pixel_views.get(length)
         if found is None:
-            if len(self._parts) >= _LENGTHS:
-                self._parts.clear()
+            if len(self._pixel_views) >= _MAX_VIEWS:
+                self._pixel_views.clear()
             found = self.pixels[:length]
-            self._parts[length] = found
+            self._pixel_views[length] = found
         return found
 
     def release(self):
@@ -101,29 +101,29 @@ class Tiles:
         self._idle = []
         self._tiles = [Tile(size + crc_bytes, self._idle) for _ in range(count)]
         self._idle.extend(self._tiles)
-        self._kept = count - in_flight
+        self._reserve = count - in_flight
 
-    def any_free(self):
-        return len(self._idle) > self._kept
+    def has_free(self):
+        return len(self._idle) > self._reserve
 
     def take(self):
         """A tile to fill: a free one, else the one that has been held longest; or None."""
         idle = self._idle
-        if len(idle) <= self._kept:
+        if len(idle) <= self._reserve:
             return None
         tile = idle.pop(0)
         tile.state = FILLING
         return tile
 
-    def find(self, stream, frame, place):
-        """The tile of that place if it is still held, or on its way; else None."""
+    def find(self, stream, frame, rectangle):
+        """The tile of that rectangle if it is still held, or on its way; else None."""
         for tile in self._tiles:
             if tile.state >= QUEUED and tile.frame == frame and tile.stream == stream:
-                if tile.place() == place:
+                if tile.read_rectangle() == rectangle:
                     return tile
         return None
 
-    def forget(self):
+    def forget_session(self):
         """The session is over: nothing is held for it."""
         for tile in self._tiles:
             if tile.state == QUEUED:
@@ -132,27 +132,27 @@ class Tiles:
                 tile.state = FREE
 
 
-def bytes_of(pixels, bits):
+def count_bytes(pixels, bits):
     """Bytes of so many pixels from where a group of them begins, *bits* each."""
     return (pixels * bits + 7) // 8
 
 
-def least_pixels(bits):
+def get_min_pixels(bits):
     """The least that a tile is cut at: an even number, and one that fills whole bytes."""
     return 2 if bits % 4 == 0 else 4
 
 
-def tile_shape(width, height, limit, bits=16):
+def choose_tile_shape(width, height, limit, bits=16):
     """Columns and rows of a tile of at most *limit* bytes.
 
     Whole rows, an even number of them; a row that is too long is cut into segments.
     """
-    stride = bytes_of(width, bits)
+    stride = count_bytes(width, bits)
     if 2 * stride <= limit:
         return width, min(height, limit // stride & ~1)
     if stride <= limit:
         return width, 1
-    least = least_pixels(bits)
+    least = get_min_pixels(bits)
     return limit * 8 // bits // least * least, 1
 
 
@@ -165,53 +165,53 @@ class Readout:
     def __init__(self, ports, tiles, plan, number, settings, now):
         self.plan = plan
         self.number = number
-        self.request = plan.request
+        self.request_id = plan.request_id
         self.settings = settings
-        self.tiles_sent = 0
+        self.tile_count = 0
         self.failed = False
         self.done = False
-        self.began = None
+        self.start_us = None
         self._ports = ports
         self._tiles = tiles
         self._tile = None
         # Of the tile that is being filled: bytes that are there, and bytes that it has.
         self._fill = 0
-        self._whole = 0
+        self._size = 0
         # Where it is, and with it all that has been read.
         self._x = 0
         self._y = 0
         self._progress = now
 
-    def has_read(self, place):
+    def has_read(self, rectangle):
         """Whether that tile has been read: one that has not comes by itself."""
-        return place[1] < self._y or (place[1] == self._y and place[0] < self._x)
+        return rectangle[1] < self._y or (rectangle[1] == self._y and rectangle[0] < self._x)
 
-    def ready(self):
+    def has_space(self):
         """Whether there is memory for more rows."""
-        return self._tile is not None or self._tiles.any_free()
+        return self._tile is not None or self._tiles.has_free()
 
-    def read(self, now):
+    def read_tile(self, now):
         """The next full tile, or None."""
         tile = self._tile
         if tile is None:
-            tile = self._take(now)
+            tile = self._take_tile(now)
             if tile is None:
                 return None
         fill = self._fill
-        space = tile.part(self._whole)
-        count = self._ports.rows_read(space[fill:] if fill else space)
+        space = tile.get_pixels(self._size)
+        count = self._ports.read_rows(space[fill:] if fill else space)
         if count:
             fill += count
-            self._arrived(now, fill)
-        elif now - self._progress > PATIENCE_US:
+            self._count_rows(now, fill)
+        elif now - self._progress > SENSOR_TIMEOUT_US:
             self.failed = self.done = True
-        if fill < self._whole:
+        if fill < self._size:
             return None
-        self._seal(tile)
+        self._append_crc(tile)
         self._advance()
         return tile
 
-    def _take(self, now):
+    def _take_tile(self, now):
         """The next tile to fill, if there is memory; None after the last."""
         if self.done:
             return None
@@ -222,31 +222,33 @@ class Readout:
         plan = self.plan
         columns = min(plan.tile_columns, plan.width - self._x)
         rows = min(plan.tile_rows, plan.height - self._y)
-        tile.length = bytes_of(columns, plan.bits) * rows
+        tile.length = count_bytes(columns, plan.bits) * rows
         tile.frame = self.number
-        framing.place(tile.packet, self.number, self._x, self._y, columns, rows, tile.length)
+        framing.write_rectangle(
+            tile.packet, self.number, self._x, self._y, columns, rows, tile.length
+        )
         self._fill = 0
-        self._whole = tile.length + self._tiles.crc_bytes
+        self._size = tile.length + self._tiles.crc_bytes
         return tile
 
-    def _arrived(self, now, fill):
+    def _count_rows(self, now, fill):
         self._fill = fill
         self._progress = now
-        if self.began is None:
-            self.began = now
+        if self.start_us is None:
+            self.start_us = now
 
-    def _seal(self, tile):
+    def _append_crc(self, tile):
         """The payload's CRC, the sensor's own where it comes behind its pixels."""
         length = tile.length
         if self._tiles.crc_bytes:
             crc = struct.unpack_from("<I", tile.pixels, length)[0]
             struct.pack_into("<I", tile.packet, wire.HEADER_BYTES - 8, crc)
         else:
-            framing.seal_payload(tile.packet, length)
+            framing.append_payload_crc(tile.packet, length)
 
     def _advance(self):
         self._tile = None
-        self.tiles_sent += 1
+        self.tile_count += 1
         plan = self.plan
         self._x += plan.tile_columns
         if self._x >= plan.width:
@@ -258,7 +260,7 @@ class Readout:
         """Stop reading; what the sensor still delivers of this frame is thrown away."""
         plan = self.plan
         left = plan.stride * (plan.height - self._y)
-        left -= bytes_of(self._x, plan.bits) * plan.tile_rows
+        left -= count_bytes(self._x, plan.bits) * plan.tile_rows
         if self._tiles.crc_bytes:
             across = -(-plan.width // plan.tile_columns)
             down = -(-(plan.height - self._y) // plan.tile_rows)
@@ -270,6 +272,6 @@ class Readout:
             self._tile = None
         # A sensor that has failed may still deliver, too late: into the next frame, if not skipped.
         if self._y < plan.height:
-            self._ports.rows_skip(left)
+            self._ports.skip_rows(left)
         self._y = plan.height
         self.done = True

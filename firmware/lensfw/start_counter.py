@@ -15,9 +15,9 @@ class Starts:
 
     def __init__(self, store):
         self._store = store
-        self._forgiven = False
+        self._is_forgiven = False
 
-    def begin(self):
+    def count_start(self):
         """A start: whether it may be tried."""
         count = self._store.read()
         if count >= MOST:
@@ -28,6 +28,6 @@ class Starts:
 
     def poll(self, uptime_us, in_session):
         """Called now and then by what runs; forgives once."""
-        if not self._forgiven and (in_session or uptime_us >= WELL_US):
-            self._forgiven = True
+        if not self._is_forgiven and (in_session or uptime_us >= WELL_US):
+            self._is_forgiven = True
             self._store.write(0)

@@ -197,10 +197,10 @@ def snapshot_module(module: Any) -> ModuleSnapshot:
         link=snapshot_link(module.link),
         outbox=snapshot_outbox(module.link.outbox, numbers),
         tiles=snapshot_tiles(module.tiles),
-        records=tuple([_snapshot_record(each, numbers) for each in module.frames._records]),
+        records=tuple([_snapshot_record(each, numbers) for each in module.frame_history._records]),
         streams=tuple([_snapshot_stream(each) for each in module.streams]),
         channels=tuple([_snapshot_channel(each, numbers) for each in module._channels]),
-        turn=module._turn,
+        turn=module._position,
         next_frame=module.next_frame,
         exposure_us=module.exposure_us,
         gain_milli=module.gain_milli,
@@ -216,7 +216,7 @@ def snapshot_link(link: Any) -> ModuleLinkSnapshot:
         capabilities=link._capabilities,
         is_refused=link._refused,
         max_payload=link.max_payload,
-        offered_lanes=link.lanes_offered,
+        offered_lanes=link.max_lanes,
         lanes=link.lanes,
         last_received=link._rx,
         next_sequences=tuple(link._tx),
@@ -248,9 +248,9 @@ def snapshot_outbox(outbox: Any, numbers: dict[int, int]) -> OutboxSnapshot:
     return OutboxSnapshot(
         control=tuple([_snapshot_item(item, numbers) for item in outbox._control]),
         data=tuple([_snapshot_item(item, numbers) for item in outbox._data]),
-        limit=tuple(outbox._limit),
-        sent=tuple(outbox.sent()),
-        budget=tuple(outbox._budget),
+        limit=tuple(outbox._limits),
+        sent=tuple(outbox.count_sent()),
+        budget=tuple(outbox._credits),
     )
 
 
@@ -258,7 +258,7 @@ def snapshot_tiles(tiles: Any) -> TilesSnapshot:
     """Return the state of a :class:`lensfw.sensor.Tiles`."""
     ranks = {id(tile): rank for rank, tile in enumerate(tiles._idle)}
     found = [_snapshot_tile(each, tiles.crc_bytes, ranks.get(id(each))) for each in tiles._tiles]
-    return TilesSnapshot(tiles.size, tiles.crc_bytes, tiles._kept, tuple(found))
+    return TilesSnapshot(tiles.size, tiles.crc_bytes, tiles._reserve, tuple(found))
 
 
 def _snapshot_tile(tile: Any, crc_bytes: int, rank: int | None) -> TileSnapshot:
@@ -268,7 +268,7 @@ def _snapshot_tile(tile: Any, crc_bytes: int, rank: int | None) -> TileSnapshot:
         state=tile.state,
         stream=tile.stream,
         frame=tile.frame,
-        place=tile.place(),
+        place=tile.read_rectangle(),
         length=tile.length,
         payload_crc=struct.unpack_from("<I", tile.packet, HEADER_BYTES - 8)[0],
         pixels=bytes(tile.pixels[: tile.length + crc_bytes]),
@@ -297,9 +297,9 @@ def _snapshot_stream(stream: Any) -> StreamSnapshot:
         bits=stream.bits,
         tile_columns=stream.tile_columns,
         tile_rows=stream.tile_rows,
-        remaining=stream.remaining,
-        has_begun=stream.begun,
-        request=stream.request,
+        remaining=stream.frames_left,
+        has_begun=stream.has_begun,
+        request=stream.request_id,
         interval_us=stream.interval_us,
         next_start=stream.next_start,
     )
@@ -309,15 +309,15 @@ def _snapshot_readout(readout: Any, numbers: dict[int, int]) -> ReadoutSnapshot:
     return ReadoutSnapshot(
         plan=_snapshot_stream(readout.plan),
         number=readout.number,
-        request=readout.request,
+        request=readout.request_id,
         settings=readout.settings,
-        tiles_sent=readout.tiles_sent,
+        tiles_sent=readout.tile_count,
         has_failed=readout.failed,
         is_done=readout.done,
-        began=readout.began,
+        began=readout.start_us,
         tile=None if readout._tile is None else numbers[id(readout._tile)],
         fill=readout._fill,
-        whole=readout._whole,
+        whole=readout._size,
         x=readout._x,
         y=readout._y,
         progress=readout._progress,
@@ -339,6 +339,6 @@ def _snapshot_channel(channel: Any, numbers: dict[int, int]) -> ChannelSnapshot:
     return ChannelSnapshot(
         streams=tuple(channel.streams),
         stream=channel.stream,
-        has_started=channel.started,
+        has_started=channel.has_started,
         readout=None if readout is None else _snapshot_readout(readout, numbers),
     )

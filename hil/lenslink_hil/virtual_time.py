@@ -34,10 +34,10 @@ def feed_module(link: Any, data: bytes, now_us: int) -> None:
     """Let the firmware's *link* receive *data*, as a stream transport hands bytes to it."""
     rest = memoryview(data)
     while rest:
-        space = link.receiver.space()
+        space = link.receiver.get_space()
         count = min(len(space), len(rest))
         space[:count] = rest[:count]
-        link.receiver.received(count, now_us)
+        link.receiver.add_received(count, now_us)
         rest = rest[count:]
         link.poll()
 
@@ -73,7 +73,7 @@ class InstantPorts:
         self._width = width
         self._rows = memoryview(b"")
 
-    def rows_request(
+    def request_rows(
         self,
         number: int,
         mode: int,
@@ -88,16 +88,16 @@ class InstantPorts:
             rows = pack(pixels, layout(pixel_format)).tobytes()
         self._rows = memoryview(rows)
 
-    def rows_read(self, view: memoryview) -> int:
+    def read_rows(self, view: memoryview) -> int:
         count = min(len(view), len(self._rows))
         view[:count] = self._rows[:count]
         self._rows = self._rows[count:]
         return count
 
-    def rows_skip(self, count: int) -> None:
+    def skip_rows(self, count: int) -> None:
         self._rows = self._rows[count:]
 
-    def event(self) -> tuple[int, int, int] | None:
+    def take_event(self) -> tuple[int, int, int] | None:
         return self.events.pop(0) if self.events else None
 
     def sample(self, channel: int) -> None:
@@ -107,7 +107,7 @@ class InstantPorts:
     def step(self, count: int) -> None:
         """The motor follows at once."""
 
-    def load(self, milliamperes: int) -> None:
+    def set_load(self, milliamperes: int) -> None:
         """Nobody pays for it."""
 
     def snapshot(self) -> tuple[tuple[tuple[int, int, int], ...], bytes]:
@@ -179,7 +179,7 @@ class VirtualLinks:
         self._up: dict[int, Line] = dict(enumerate((up, *more_up)))
         self._down = down
         self.link = Link(0x5EED5EED, self.frames, self.discards, len(self._up))
-        self.module.link.lanes_offered = len(self._up)
+        self.module.link.max_lanes = len(self._up)
         # When, a count that keeps the order, the lane or None towards the module, bytes.
         self._arrivals: list[tuple[float, int, int | None, bytes]] = []
         self._order = itertools.count()
@@ -245,13 +245,13 @@ class VirtualLinks:
         self._work()
         for lane, line in self._up.items():
             while line.free_at <= now:
-                item = self.module.link.next_packet(lane)
+                item = self.module.link.take_packet(lane)
                 if item is None:
                     break
                 view, tile = item
                 self._send(line, lane, bytes(view), now)
                 if tile is not None:
-                    self.module.link.sent(tile)
+                    self.module.link.release_tile(tile)
                 self._work()
         self._advance(now)
 

@@ -1,4 +1,8 @@
-"""One owner per module, across processes."""
+"""Let one process at a time own a module.
+
+:mod:`.device` holds a :class:`ModuleLock` while a module is open. The transports ask
+:func:`is_locked` when they list modules.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +10,45 @@ import hashlib
 import os
 
 from filelock import FileLock
-from filelock import Timeout as _Taken
+from filelock import Timeout as LockTimeout
 
 from .errors import DeviceBusy
 from .runtime import runtime_dir
 from .url import Url
 
-# Whoever lists modules holds each lock for a moment, to see whether it is free: that is no owner.
+# is_locked() holds each lock for a moment. An owner waits this long before it calls a module busy.
 _GLANCE_S = 0.05
 _POLL_S = 0.005
 
 
 class ModuleLock:
-    """Held from construction to :meth:`release`; the system releases it if the process dies.
+    """Hold a module's lock from construction to :meth:`release`.
 
-    *key* names the module: :func:`key_of` its URL before it is open, its serial number once that is
-    known.
-    Raises :exc:`~lenslink.errors.DeviceBusy` if another process holds it, and goes on holding it
-    for *seconds*.
+    The system releases the lock if the process dies. *key* names the module: :func:`key_of` its URL
+    before it is open, its serial number once that is known. *shown* is its name in messages.
+
+    Raises:
+        DeviceBusy: Another process holds the lock and keeps it for *seconds*.
     """
 
     def __init__(self, key: str, shown: str, seconds: float = _GLANCE_S) -> None:
         folder = runtime_dir() / "locks"
         folder.mkdir(mode=0o700, exist_ok=True)
-        # Any key makes a file name, of bounded length.
+        # A hash makes any key a file name of bounded length.
         name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         self._lock = FileLock(folder / f"{name}.lock", is_singleton=False)
         try:
             self._lock.acquire(timeout=seconds, poll_interval=_POLL_S)
-        except _Taken:
+        except LockTimeout:
             raise DeviceBusy(f"{shown} is in use by another process") from None
 
     def release(self) -> None:
-        """Let others have the module. Idempotent."""
+        """Let other processes have the module. Idempotent."""
         self._lock.release()
 
 
 def key_of(url: Url) -> str:
-    """The same for all ways to write the same address."""
+    """Return the lock's key: the same for every spelling of the same address."""
     path = url.path
     if url.scheme == "tcp":
         path = path.lower()
@@ -53,7 +58,7 @@ def key_of(url: Url) -> str:
 
 
 def is_locked(key: str) -> bool:
-    """Whether some process holds the module of that key at the moment."""
+    """Return True if a process holds the lock of *key* now."""
     try:
         ModuleLock(key, key, 0).release()
     except DeviceBusy:

@@ -1,4 +1,4 @@
-"""The user's runtime directory: locks, and the modules that are simulated at the moment."""
+"""Find the user's runtime directory, which holds locks and the registered modules' files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from .errors import StorageError
 
 
 def runtime_dir() -> Path:
-    """$LENSLINK_RUNTIME_DIR, else the system's for this user, else one in the temporary folder.
+    """Return the runtime directory; create it if it is missing.
 
-    It is made if it is missing. :exc:`~lenslink.errors.StorageError` if none can be made.
+    It is $LENSLINK_RUNTIME_DIR, else the system's runtime directory for this user, else a folder in
+    the temporary directory. Raises :exc:`~lenslink.errors.StorageError` if none can be created.
     """
     named = os.environ.get("LENSLINK_RUNTIME_DIR")
-    fallback = Path(tempfile.gettempdir()) / f"lenslink-{_user()}"
-    candidates = [Path(named)] if named else [_platform(), fallback]
+    fallback = Path(tempfile.gettempdir()) / f"lenslink-{_get_user_name()}"
+    candidates = [Path(named)] if named else [_get_platform_dir(), fallback]
     reason: OSError | None = None
     for candidate in candidates:
         try:
@@ -31,12 +32,12 @@ def runtime_dir() -> Path:
     raise StorageError(f"no runtime directory: {reason}")
 
 
-def _platform() -> Path:
+def _get_platform_dir() -> Path:
     with warnings.catch_warnings():
-        # Where XDG_RUNTIME_DIR is not set (a container, cron) it warns, on stderr, of its fallback.
+        # Without XDG_RUNTIME_DIR (in a container, in cron) platformdirs prints a warning.
         warnings.simplefilter("ignore")
         return platformdirs.user_runtime_path("lenslink")
 
 
-def _user() -> str:
+def _get_user_name() -> str:
     return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")

@@ -238,6 +238,21 @@ class Receiver:
         """Nobody has listened for *away* seconds: they do not count as a stall."""
         self._progress += away
 
+    def resynchronise(self) -> None:
+        """Drop what has been received of a packet and search for the next header.
+
+        For a caller that was interrupted while it received: bytes may be missing, and the state
+        may be that of a half-finished call.
+        """
+        self._hunting = True
+        self._header = None
+        self._payload = memoryview(b"")
+        self._in_place = False
+        self._have = self._got = 0
+        self._backlog = bytearray()
+        self._suspect = 0
+        self.settled_sequence = self.last_sequence
+
     def snapshot(self) -> ReceiverSnapshot:
         """Return everything that future behaviour depends on, as a hashable value.
 

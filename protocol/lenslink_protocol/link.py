@@ -335,6 +335,24 @@ class Link:
         """Send a request; its ``reply`` is set once the answer has come."""
         return self._begin(message, now, REQUEST_RETRY_MS)
 
+    @property
+    def next_request_id(self) -> int:
+        """The id that the next request gets."""
+        return self._next_id
+
+    def forget_all(self) -> None:
+        """Stop repeating all requests: for a caller that never waits for two at a time."""
+        self._requests.clear()
+
+    def resynchronise(self) -> None:
+        """Drop the packets under way on all lanes and search for the next ones.
+
+        For a caller that was interrupted while it received: bytes may be missing.
+        """
+        for lane in self.lanes:
+            lane.receiver.resynchronise()
+            self._frames.release(lane.number)
+
     def forget(self, request: Request) -> None:
         """Stop repeating a request that nobody waits for any more."""
         self._requests.pop(request.id, None)
@@ -399,25 +417,30 @@ class Link:
         self._send(message, missing.frame, missing.stream)
 
     def _begin(self, message: AnyMessage, now: float, retry_ms: int) -> Request:
+        # First, because a message that cannot be encoded must leave nothing behind.
+        message.encode()
         request = Request(self._next_id, message, now, retry_ms)
-        # First, because a message that cannot be encoded must not stay in the table of requests.
-        self._send(message, request.id)
+        # Before the packet is queued: an interrupted call may skip an id, but not use it twice.
         self._next_id += 1
         self._requests[request.id] = request
+        self._send(message, request.id)
         return request
 
     def _send(self, message: AnyMessage, frame: int, stream: int = 0) -> None:
+        # Before the packet is queued: an interrupted call may leave a sequence number out, but not
+        # use it twice.
+        sequence = self._sequence
+        self._sequence += 1
         self.outgoing.append(
             encode_packet(
                 message.TYPE,
                 message.encode(),
                 nonce=self.nonce,
-                sequence=self._sequence,
+                sequence=sequence,
                 frame=frame,
                 stream=stream,
             )
         )
-        self._sequence += 1
 
     # --- from the module ------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from helpers.slowdown import patience
 
 import lenslink
 from lenslink import Attached, Detached, FrameStatus, Warned
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.plant.pin_records import DETECT_PIN, POWER_PINS, RELEASE_BUTTON
 from lenslink_protocol.ids import NoticeReason
 from lenslink_protocol.packings import Packing, layout
@@ -51,7 +51,7 @@ def assert_shows_the_scene(frame):
     assert frame.status is FrameStatus.COMPLETE
     size = (frame.width, frame.height)
     settings = {"bits": 12, "cfa": frame.cfa, "seed": 0}
-    expected = pattern("prbs", *size, frame_number=frame.number, **settings)
+    expected = make_pattern("prbs", *size, frame_number=frame.number, **settings)
     assert np.array_equal(frame.pixels, expected)
 
 

@@ -22,7 +22,7 @@ from lenslink.image_files.save import save
 from lenslink.receive.unpacking import pack
 from lenslink_hil.benches.sim import SimTransport
 from lenslink_hil.benches.usbip import BoardTransport
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 from lenslink_protocol.ids import ConfigureFlag, DiscardReason
 from lenslink_protocol.packings import Packing, layout
 
@@ -32,7 +32,7 @@ REPEATED = 3
 
 
 def oracle(frame: Frame, seed: int = 0, number: int | None = None) -> np.ndarray:
-    return pattern(
+    return make_pattern(
         "prbs",
         frame.width,
         frame.height,
@@ -120,7 +120,7 @@ def test_the_command_line_names_the_packing(
         assert (first["packing"], first["width"]) == ("lsb", 130)
         shown = np.fromfile(tmp_path / "two.raw", "<u2").reshape(2, 66, 130)
         expected = [
-            pattern("prbs", 130, 66, bits=12, cfa="RGGB", seed=0, frame_number=number)
+            make_pattern("prbs", 130, 66, bits=12, cfa="RGGB", seed=0, frame_number=number)
             for number in (first["number"], first["number"] + 1)
         ]
         assert np.array_equal(shown, expected)

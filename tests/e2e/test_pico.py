@@ -28,7 +28,7 @@ from lenslink.errors import LensLinkError
 from lenslink_hil.benches.pico import BoardClocked, PicoModule
 from lenslink_hil.conformance.live import run_modules
 from lenslink_hil.conformance.verdicts import NOT_CLAIMED, PASSED, list_module_cases
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.tty import Terminal
 
@@ -96,7 +96,7 @@ def check_frame(frame: lenslink.Frame) -> None:
 
 
 def check_pixels(frame: lenslink.Frame) -> None:
-    wanted = pattern(
+    wanted = make_pattern(
         "prbs",
         frame.width,
         frame.height,
@@ -126,7 +126,7 @@ def check_anew(module: PicoModule) -> None:
 def test_first_tile_after_the_pull_up(pico: Make) -> None:
     module = pico(height="64")
     with opened(module) as device, device.capture() as frame:
-        passed = module.board.report()["emulated_us"] - module.board.pulled_us
+        passed = module.board.request_report()["emulated_us"] - module.board.pullup_us
         check_frame(frame)
     # The host's own time counts too, at the world's pace.
     assert passed < FIRST_TILE_US
@@ -151,15 +151,15 @@ def test_opened_again_and_again(pico: Make) -> None:
 def test_a_bus_reset_in_mid_transfer(pico: Make) -> None:
     module = pico()
     with pytest.raises(LensLinkError), opened(module) as device:
-        check_frames(device, 100, during=lambda: module.board.command(reset=True))
+        check_frames(device, 100, during=lambda: module.board.send_command(reset=True))
     check_anew(module)
 
 
 def test_a_reset_of_the_chip(pico: Make) -> None:
     module = pico()
     with pytest.raises(lenslink.Disconnected), opened(module) as device:
-        check_frames(device, 100, during=lambda: module.board.command(restart=True))
-    module.board.event("attached", patience())
+        check_frames(device, 100, during=lambda: module.board.send_command(restart=True))
+    module.board.wait_for_event("attached", patience())
     check_anew(module)
 
 
@@ -170,7 +170,7 @@ def test_a_soft_reset(pico: Make) -> None:
     with closing(Terminal(device)) as terminal, Path(terminal.path).open("wb", 0) as port:
         port.write(b"\x03")  # out of the main loop, to the REPL
         port.write(b"\x04")
-        module.board.event("attached", patience())
+        module.board.wait_for_event("attached", patience())
     check_anew(module)
 
 
@@ -179,9 +179,9 @@ def test_suspended_and_resumed(pico: Make, milliseconds: int) -> None:
     module = pico()
 
     def nap() -> None:
-        module.board.command(suspend=True)
+        module.board.send_command(suspend=True)
         until(module, milliseconds * 1000)
-        module.board.command(suspend=False)
+        module.board.send_command(suspend=False)
 
     with opened(module) as device:
         check_frames(device, 3, during=nap)
@@ -190,8 +190,8 @@ def test_suspended_and_resumed(pico: Make, milliseconds: int) -> None:
 def until(module: PicoModule, emulated_us: int) -> None:
     """Wait for so much of emulated time to pass."""
     deadline = patience()
-    end = module.board.report()["emulated_us"] + emulated_us
-    while module.board.report()["emulated_us"] < end:
+    end = module.board.request_report()["emulated_us"] + emulated_us
+    while module.board.request_report()["emulated_us"] < end:
         deadline.check()
 
 
@@ -199,7 +199,7 @@ def until(module: PicoModule, emulated_us: int) -> None:
 def test_the_clock_wraps(pico: Make, wrap_us: int) -> None:
     module = pico(start_us=wrap_us - 1_000_000)
     with opened(module) as device:
-        while module.board.report()["emulated_us"] < wrap_us + 200_000:
+        while module.board.request_report()["emulated_us"] < wrap_us + 200_000:
             check_frames(device, 1)
 
 
@@ -233,15 +233,15 @@ def test_an_endpoint_that_is_halted_under_a_transfer(pico: Make) -> None:
 
     with pytest.raises(lenslink.Disconnected), opened(module) as device:
         check_frames(device, 1000, during=halt)
-    module.board.event("attached", patience())
+    module.board.wait_for_event("attached", patience())
     check_anew(module)
 
 
 def test_a_controller_that_locks_up(pico: Make) -> None:
     module = pico()
     with pytest.raises(LensLinkError), opened(module) as device:
-        check_frames(device, 100, during=lambda: module.board.command(lock=True))
-    module.board.event("attached", patience())
+        check_frames(device, 100, during=lambda: module.board.send_command(lock=True))
+    module.board.wait_for_event("attached", patience())
     check_anew(module)
 
 
@@ -249,16 +249,16 @@ def test_a_controller_that_locks_up(pico: Make) -> None:
 def test_quiet_is_not_taken_for_locked_up(pico: Make, quiet: str) -> None:
     module = pico()
     if quiet == "suspended":
-        module.board.command(suspend=True)
+        module.board.send_command(suspend=True)
     with contextlib.ExitStack() as stack:
         if quiet.startswith("host"):
             device = stack.enter_context(opened(module))
             frames = stack.enter_context(closing(device.stream()))
             next(frames).release()
         until(module, 3_000_000)
-        assert module.board.events() == []
+        assert module.board.list_events() == []
     if quiet == "suspended":
-        module.board.command(suspend=False)
+        module.board.send_command(suspend=False)
     check_anew(module)
 
 
@@ -320,9 +320,9 @@ def test_a_serial_port_whose_board_is_interrupted(pico: Make, how: str) -> None:
     module = pico(cdc=True)
     with terminal_of(module) as terminal:
         with pytest.raises(LensLinkError), over(terminal, module) as lens:
-            check_frames(lens, 100, during=lambda: module.board.command(**{how: True}))
+            check_frames(lens, 100, during=lambda: module.board.send_command(**{how: True}))
         if how != "reset":
-            module.board.event("attached", patience())
+            module.board.wait_for_event("attached", patience())
     deadline = patience()
     while True:
         try:
@@ -352,7 +352,7 @@ def test_from_the_serial_link_to_the_repl_and_back(pico: Make) -> None:
             port.write(b"print(6 * 7)\x04")
             read_until(port, b"OK42\r\n")
             port.write(b"\x02\x04")
-        module.board.event("attached", patience())
+        module.board.wait_for_event("attached", patience())
     with terminal_of(module) as terminal, over(terminal, module) as lens:
         check_frames(lens)
 

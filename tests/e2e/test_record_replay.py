@@ -20,8 +20,8 @@ import lenslink
 from lenslink.deadline import Deadline
 from lenslink.errors import DeviceError, Disconnected, NotFound, UsageError
 from lenslink_hil.recording.lcap import Direction, Writer, load
-from lenslink_hil.recording.recorder import describe, lanes_of, recording
-from lenslink_hil.recording.script import manifest_of, scripted, split
+from lenslink_hil.recording.recorder import count_lanes, make_info, wrap_transport
+from lenslink_hil.recording.script import extract_manifest, load_script, split_packets
 from lenslink_protocol.dissector import path_of_dissector
 from lenslink_protocol.ids import ConfigureFlag, MessageType
 from lenslink_protocol.messages import Configure, Configured
@@ -52,13 +52,13 @@ def record(url, path):
     writers = []
 
     def wrap(transport):
-        info = describe(lenslink.transports.parse(url), lanes_of(transport))
+        info = make_info(lenslink.transports.parse(url), count_lanes(transport))
         writers.append(Writer.create(path, False, info))
-        return recording(transport, writers[0])
+        return wrap_transport(transport, writers[0])
 
     result = session(url, wrap=wrap)
-    writers[0].manifest(manifest_of(load(path)))
-    writers[0].end("frames")
+    writers[0].manifest(extract_manifest(load(path)))
+    writers[0].finish("frames")
     return result
 
 
@@ -103,7 +103,7 @@ def test_the_file_says_what_it_is(made, own_url):
     assert loaded.info["protocol"] == "1.0"
     assert {"lenslink", "python", "began"} <= loaded.info.keys()
     assert manifest.serial.encode() in loaded.manifest
-    assert (loaded.ended, loaded.cut) == ("frames", None)
+    assert (loaded.end_reason, loaded.truncation) == ("frames", None)
     lanes = {r.lane for r in loaded.records}
     assert lanes == set(range(loaded.lanes))
 
@@ -140,7 +140,7 @@ def test_a_driver_that_wants_less_or_other_than_was_recorded(small, scale):
         asked = Configure(0, 0, 77, 0, 0)
         answer = device._session.call(asked, Configured, Deadline(5))
         assert (answer.mode, answer.flags) == (0, ConfigureFlag.ADJUSTED)
-    with pytest.raises(Disconnected, match="goes on only after STOP 0"):
+    with pytest.raises(Disconnected, match="continues only after STOP 0"):
         # A few more may have been on their way when the recording's driver had enough.
         session(f"replay:{path}", frames=FRAMES + 1000)
     with (
@@ -182,19 +182,19 @@ def copied(path, target, flip):
             if at <= flip < at + len(data):
                 data[flip - at] ^= 0xFF
             at += len(data)
-        writer.data(record.lane, Direction(record.direction), [bytes(data)])
-    writer.end("damaged")
+        writer.write_data(record.lane, Direction(record.direction), [bytes(data)])
+    writer.finish("damaged")
     return target
 
 
 def test_damage_in_a_recording_is_played_as_it_is(small, scale, tmp_path):
     """A tile that was damaged then is damaged now, and nothing else is."""
     path, (frames, *_) = small
-    stream = load(path).stream(0, Direction.TO_HOST)
+    stream = load(path).join_stream(0, Direction.TO_HOST)
     second = frames[1][0]
     tile = next(
         at
-        for at, _, header, _ in split(stream)
+        for at, _, header, _ in split_packets(stream)
         if header and (header.type, header.frame) == (MessageType.TILE, second)
     )
     url = f"replay:{copied(path, tmp_path / 'damaged.lcap', tile + 100)}"
@@ -237,8 +237,8 @@ def test_a_module_that_went_away_goes_away(own_url, tmp_path):
 
     def wrap(transport):
         inner.append(transport)
-        writers.append(Writer.create(path, False, describe(lenslink.transports.parse(url), 1)))
-        return recording(transport, writers[0])
+        writers.append(Writer.create(path, False, make_info(lenslink.transports.parse(url), 1)))
+        return wrap_transport(transport, writers[0])
 
     with lenslink.open(url, wrap=wrap) as device:
         stream = device.stream()
@@ -247,11 +247,11 @@ def test_a_module_that_went_away_goes_away(own_url, tmp_path):
         with pytest.raises(Disconnected, match=bench_scale.killed_words(url)):
             for frame in stream:
                 frame.release()
-    writers[0].end("disconnected")
+    writers[0].finish("disconnected")
     with lenslink.open(f"replay:{path}") as device:
         stream = device.stream()
         assert taken(next(stream)) == first
-        recorded = rf"{bench_scale.killed_words(url)} \(so it was recorded\)"
+        recorded = rf"{bench_scale.killed_words(url)} \(as recorded\)"
         with pytest.raises(Disconnected, match=recorded):
             for frame in stream:
                 frame.release()
@@ -294,7 +294,7 @@ def test_a_recording_is_not_overwritten_unasked(cli, scene_url):
     assert cli.run("record", "unix:/none", "-o", "a.lcap", "-n", "1", "-f").returncode == 3
     assert (cli.folder / "a.lcap").read_text() == "dear"
     assert cli.run("record", url, "-o", "a.lcap", "-n", "1", "-f").returncode == 0
-    assert load(cli.folder / "a.lcap").ended == "frames"
+    assert load(cli.folder / "a.lcap").end_reason == "frames"
     assert cli.files() == ["a.lcap"]
     assert cli.run("record", url, "-o", "a.txt").returncode == 2
 
@@ -314,9 +314,9 @@ def test_whatever_ends_the_recording(signum, code, ended, cli, scene_url):
     status, _, err = finish(process)
     assert status == code, err
     loaded = load(path)
-    assert loaded.ended == ended
+    assert loaded.end_reason == ended
     if ended is not None:
-        assert loaded.cut is None
+        assert loaded.truncation is None
     frames, *_ = session(f"replay:{path}", frames=3, still=False)
     assert {status for _, _, status, _ in frames} == {"complete"}
 
@@ -366,7 +366,7 @@ def test_tshark_reads_the_export_as_we_do(cli, made, tool):
         if payload == "1":
             assert head == "1"
             shown[lane, int(towards, 0), *(int(n, 0) for n in numbers)] += 1
-    script = scripted(path)
+    script = load_script(path)
     ours = Counter()
     for towards, packets in ((2, script.host), (1, script.steps)):
         for packet in packets:

@@ -65,7 +65,7 @@ def session(device: Device) -> None:
         for frame in itertools.islice(frames, FRAMES):
             with frame:
                 assert frame.status is FrameStatus.COMPLETE
-    device.configure(1, device.mode(None, ModeUse.STILL).name, test_only=True)
+    device.configure(1, device.find_mode(None, ModeUse.STILL).name, test_only=True)
 
 
 def descriptors() -> int:

@@ -30,7 +30,7 @@ from lenslink.transports import usb as usb_transport
 from lenslink.transports.serial import WINDOW
 from lenslink_hil.conformance.live import run_modules
 from lenslink_hil.conformance.verdicts import NOT_CLAIMED, PASSED, list_module_cases
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.firmware_board import VirtualBoard
 from lenslink_hil.usbip.tty import Terminal
@@ -90,7 +90,7 @@ def check_frames(device: Device, count: int = 3) -> None:
 
 def check_frame(frame: lenslink.Frame) -> None:
     shown = {"bits": 12, "cfa": frame.cfa, "seed": 5}
-    wanted = pattern("prbs", 128, 96, frame_number=frame.number, **shown)
+    wanted = make_pattern("prbs", 128, 96, frame_number=frame.number, **shown)
     np.testing.assert_array_equal(frame.pixels, wanted)
 
 
@@ -110,7 +110,7 @@ def test_opened_and_closed_many_times(
             elif number % 4 == 1:
                 # Left in the middle of a stream.
                 next(device.stream())
-        board.wait(lambda state: not state["hosts"], patience())
+        board.wait_for(lambda counts: not counts["hosts"], patience())
         descriptors.add(len(list(Path("/proc/self/fd").iterdir())))
     assert board.boots == 1
     assert len(descriptors) <= 2, "descriptors grow"
@@ -147,12 +147,12 @@ def test_unplugged_at_random_points(
             timer.join()
         assert SILENCE not in str(caught.value), f"seed {seed}"
         board.unplug()
-        board.wait(lambda state: not state["boards"], patience())
+        board.wait_for(lambda counts: not counts["boards"], patience())
         board.plug(patience())
         with lenslink.open(url(board), timeout=PATIENCE_S) as again:
-            assert again.session.boot_count == board.boots
+            assert again.session_info.boot_count == board.boots
             check_frames(again, 1)
-        board.wait(lambda state: not state["hosts"], patience())
+        board.wait_for(lambda counts: not counts["hosts"], patience())
     check_known(known, seed)
     say(
         capsys,
@@ -169,7 +169,7 @@ def test_a_host_that_dies_leaves_the_board_to_the_next(make_board: MakeBoard) ->
     # Without a word: as the system closes a dead process' connection.
     transport = device._session._transport
     transport._device._ctx.handle.connection._socket.shutdown(socket.SHUT_RDWR)
-    board.wait(lambda state: not state["hosts"], patience())
+    board.wait_for(lambda counts: not counts["hosts"], patience())
     # In this process, what a dead one's locks would need no help with.
     device.close()
     with lenslink.open(url(board), timeout=PATIENCE_S) as again:
@@ -242,14 +242,14 @@ def on_usb(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_the_only_module_on_usb(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
     on_usb(make_board(lanes="2"))
     with lenslink.open("usb:", timeout=PATIENCE_S) as device:
-        assert device.session.lanes == 2
+        assert device.session_info.lanes == 2
         check_frames(device)
 
 
 def test_fewer_lanes_than_there_are(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
     on_usb(make_board(lanes="4"))
     with lenslink.open("usb:?lanes=1", timeout=PATIENCE_S) as device:
-        assert device.session.lanes == 1
+        assert device.session_info.lanes == 1
         check_frames(device)
 
 
@@ -272,9 +272,9 @@ def test_what_is_plugged_in_is_listed(make_board: MakeBoard, on_usb: Callable[..
         [found] = usb_transport.USB.devices()
         assert (found.url, found.serial) == ("usb:S1", "S1") and "2e8a:0005" in found.description
         assert not found.busy
-    board.wait(lambda state: not state["hosts"], patience())
+    board.wait_for(lambda counts: not counts["hosts"], patience())
     board.unplug()
-    board.wait(lambda state: not state["boards"], patience())
+    board.wait_for(lambda counts: not counts["boards"], patience())
     assert usb_transport.USB.devices() == []
 
 
@@ -347,7 +347,7 @@ def test_a_serial_port_that_is_unplugged(make_board: MakeBoard) -> None:
     for number in range(SERIAL_UNPLUGS):
         if number:
             board.unplug()
-            board.wait(lambda state: not state["boards"], patience())
+            board.wait_for(lambda counts: not counts["boards"], patience())
             board.plug(patience())
         with (
             closing(terminal_of(board)) as tty,

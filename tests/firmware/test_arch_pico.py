@@ -15,7 +15,7 @@ from helpers.slowdown import patience
 
 from lenslink.errors import LensLinkError
 from lenslink_hil.flash.board_files import board_files
-from lenslink_hil.pico.run import run
+from lenslink_hil.pico.run import run_script
 
 SUITE = Path(__file__).resolve().parent / "suites/arch.py"
 # The supply and the contacts are nobody's here: a board with no such pins is seated.
@@ -52,11 +52,11 @@ prbs = arch.Prbs(12, 1)
 found = []
 for _ in range(5):
     begun = time.ticks_us()
-    arch.seal_crc(buffer, 0, 8188, 8188)
+    arch.append_crc(buffer, 0, 8188, 8188)
     crc = time.ticks_us()
     arch.pack12(buffer, 0, words, 4096)
     pack = time.ticks_us()
-    prbs.pixels(words, 0, 0, 4096)
+    prbs.write_pixels(words, 0, 0, 4096)
     found.append((crc - begun, pack - crc, time.ticks_us() - pack))
 # The least of a few: USB's interrupts are in the others.
 for name, each, count in zip(("crc", "pack", "pixels"), zip(*found), (8188, 4096, 4096)):
@@ -77,7 +77,7 @@ def files() -> dict[str, bytes]:
 
 def lines_of(files: dict[str, bytes], script: bytes, patience_s: float = 250) -> list[str]:
     """What a script prints on the chip."""
-    pieces = run(files, script=script, seconds=patience_s, wall=patience(patience_s))
+    pieces = run_script(files, script=script, seconds=patience_s, wall=patience(patience_s))
     text = b"".join(piece for piece in pieces if isinstance(piece, bytes))
     return text.decode().replace("\r", "").splitlines()
 

@@ -104,14 +104,14 @@ def module_frames(data: bytes) -> None:
     for at in range(0, len(data), step):
         piece = memoryview(data)[at : at + step]
         while piece:
-            space = receiver.space()
+            space = receiver.get_space()
             if not len(space):
                 raise AssertionError("no room for the next byte")
             count = min(len(space), len(piece))
             space[:count] = piece[:count]
-            receiver.received(count, at)
+            receiver.add_received(count, at)
             piece = piece[count:]
-            while (packet := receiver.next(at)) is not None:
+            while (packet := receiver.parse_packet(at)) is not None:
                 taken += wire.HEADER_BYTES + len(packet[1])
     if taken > len(data):
         raise AssertionError("more packets than bytes")
@@ -208,7 +208,7 @@ def _parse(data: bytes) -> None:
         return
     for lane in range(recording.lanes):
         for direction in lcap.Direction:
-            recording.stream(lane, direction)
+            recording.join_stream(lane, direction)
 
 
 def packets(data: bytes) -> Iterator[bytes]:
@@ -287,7 +287,7 @@ def module_link(data: bytes) -> None:
             for header, payload in host.collect():
                 if header[12] != len(payload):
                     raise AssertionError("a length that is not the payload's")
-        if camera.link.outbox.waiting() > 200:
+        if camera.link.outbox.count_control() > 200:
             raise AssertionError("answers pile up")
     host.collect()
 

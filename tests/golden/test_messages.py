@@ -148,8 +148,8 @@ def test_micropythons_header(vector, twin):
     place = [header[key] for key in ("x", "y", "width", "height")]
     others = [header[key] for key in ("type", "flags", "stream", "nonce", "sequence", "frame")]
     if header["version"] == 0x10:  # the only one that it writes
-        assert twin.ask("seal", vector["payload"], *others, place) == vector["packet"]
-    magic, *fields = twin.ask("unseal", vector["packet"][:80])
+        assert twin.ask("write_packet", vector["payload"], *others, place) == vector["packet"]
+    magic, *fields = twin.ask("read_header", vector["packet"][:80])
     assert magic == MAGIC.hex()
     assert fields[:11] == list(header.values())
 

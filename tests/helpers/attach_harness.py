@@ -15,7 +15,7 @@ import numpy as np
 
 from helpers import module_world
 from lensfw import contacts, module
-from lenslink import attachment, deadline, device, discovery, session
+from lenslink import attachment, connection, deadline, device, discovery, reconnector, session
 from lenslink.errors import Disconnected, NotFound
 from lenslink.transports import DeviceInfo
 from lenslink.url import Url
@@ -90,7 +90,7 @@ class Lens:
 
     @property
     def exposures(self) -> int:
-        return sum(call[0] == "rows_request" for call in self.ports.calls)
+        return sum(call[0] == "request_rows" for call in self.ports.calls)
 
 
 class Bay:
@@ -171,10 +171,10 @@ class Wire:
         rest = memoryview(data)
         receiver = self._camera.link.receiver
         while rest:
-            space = receiver.space()
+            space = receiver.get_space()
             count = min(len(space), len(rest))
             space[:count] = rest[:count]
-            receiver.received(count, self.lens.time.now())
+            receiver.add_received(count, self.lens.time.now())
             rest = rest[count:]
             self._camera.link.poll()
 
@@ -191,13 +191,13 @@ class Wire:
         link = self._camera.link
         self._camera.step()
         while len(self._bytes) < 4096:
-            packet = link.next_packet()
+            packet = link.take_packet()
             if packet is None:
                 return
             view, tile = packet
             self._bytes += bytes(view)
             if tile is not None:
-                link.sent(tile)
+                link.release_tile(tile)
             self._camera.step()
 
     def _hand(self, buffers: Sequence[memoryview]) -> int:
@@ -237,12 +237,12 @@ def install(monkeypatch: Any, tmp_path: Any) -> Bay:
     clock = Clock()
     bay = Bay(clock)
     time = SimpleNamespace(monotonic=lambda: clock.seconds, sleep=clock.sleep)
-    for part in (attachment, deadline, device, session, discovery):
+    for part in (attachment, deadline, device, session, discovery, reconnector):
         monkeypatch.setattr(part, "time", time)
     monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setattr(device, "parse", lambda text: Url(text, "fake", text))
-    monkeypatch.setattr(device, "open_transport", bay.transport)
-    monkeypatch.setattr(attachment, "list_devices", bay.devices)
-    monkeypatch.setattr(attachment, "choose", lambda text: text)
+    monkeypatch.setattr(connection, "parse", lambda text: Url(text, "fake", text))
+    monkeypatch.setattr(connection, "open_transport", bay.transport)
+    monkeypatch.setattr(reconnector, "list_devices", bay.devices)
+    monkeypatch.setattr(reconnector, "choose", lambda text: text)
     monkeypatch.setattr(discovery, "list_devices", bay.devices)
     return bay

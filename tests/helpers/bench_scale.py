@@ -124,7 +124,7 @@ def killed_words(url: str) -> str:
 
 def cut_supply(module: Module | PicoModule) -> None:
     """The module's process ends, as without its supply."""
-    process = module.board._running() if isinstance(module, PicoModule) else module.firmware
+    process = module.board.emulator.process if isinstance(module, PicoModule) else module.firmware
     process.kill()
 
 

@@ -10,9 +10,9 @@ class Listening(link.Link):
         super().__init__(module, clock, 1, 0)
         self.used = []
 
-    def _packet(self, header, payload):
+    def _on_packet(self, header, payload):
         before = sum(self.discards.values())
-        super()._packet(header, payload)
+        super()._on_packet(header, payload)
         if sum(self.discards.values()) == before:
             self.used.append([header[2], header[6]])
 
@@ -24,22 +24,22 @@ class Still:
     link = None
     us = 0
 
-    def attached(self):
+    def is_attached(self):
         return True
 
-    def opened(self):
+    def on_session_open(self):
         pass
 
-    def closed(self):
+    def on_session_end(self):
         pass
 
-    def unbegun(self):
+    def list_unstarted(self):
         return []
 
-    def request(self, kind, number, fields):
-        self.link.answer(number, wire.T_ACCEPTED, (0, 0, 0))
+    def handle_request(self, kind, number, fields):
+        self.link.send_answer(number, wire.T_ACCEPTED, (0, 0, 0))
 
-    def resend(self, stream, frame, flags, ranges):
+    def resend_ranges(self, stream, frame, flags, ranges):
         pass
 
     def now(self):
@@ -59,10 +59,10 @@ def listen(stream, chunk):
             continue
         rest = bytes.fromhex(step["hex"])
         while rest:
-            space = listening.receiver.space()
+            space = listening.receiver.get_space()
             count = min(len(space), len(rest), chunk)
             space[:count] = rest[:count]
-            listening.receiver.received(count, still.us)
+            listening.receiver.add_received(count, still.us)
             rest = rest[count:]
             listening.poll()
     return [listening.used, listening.discards]

@@ -14,11 +14,11 @@ import usb.util
 
 from helpers.slowdown import patience
 from lenslink.deadline import Deadline
-from lenslink.transports.usb import libusb
+from lenslink.transports.usb import load_libusb
 from lenslink_hil.kernel import vhci
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.client import list_devices
-from lenslink_hil.usbip.exporter import listening, start_server
+from lenslink_hil.usbip.exporter import listen_at, start_server
 
 from . import micropython_process
 
@@ -34,7 +34,7 @@ class Bus:
     def __init__(self, folder: Path) -> None:
         self.address = str(folder / "hosts")
         self.cables = str(folder / "cables")
-        with listening(self.address) as hosts, listening(self.cables) as boards:
+        with listen_at(self.address) as hosts, listen_at(self.cables) as boards:
             self.server = start_server(hosts, boards, 0)
 
     def wait(self, boards: int) -> None:
@@ -100,7 +100,7 @@ class EchoBoard:
 def _on_libusb() -> Any:
     deadline = Deadline(_PLUG_S, "the kernel's taking the board")
     vhci.wait(lambda: vhci.find(_SERIAL), deadline)
-    backend = libusb()
+    backend = load_libusb()
     # libusb learns of it by an event of the kernel's, which is on its way.
     while True:
         for device in usb.core.find(find_all=True, backend=backend):

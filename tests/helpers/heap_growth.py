@@ -42,11 +42,11 @@ def main():
     def say(kind, number, values):
         nonlocal sequence
         payload = wire.encode(kind, values)
-        packet = module_world.seal(0x10, kind, NONCE, sequence, number, payload)
+        packet = module_world.make_packet(0x10, kind, NONCE, sequence, number, payload)
         sequence += 1
-        space = camera.link.receiver.space()
+        space = camera.link.receiver.get_space()
         space[: len(packet)] = packet
-        camera.link.receiver.received(len(packet), time.us)
+        camera.link.receiver.add_received(len(packet), time.us)
 
     def until(frames):
         while sink.frames < frames:

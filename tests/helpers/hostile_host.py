@@ -30,7 +30,9 @@ def magics(host, index):
 
 
 def half_packets(host, index):
-    host.raw(module_world.seal(0x10, wire.T_FLUSH, host.nonce, host.sequence, 1, bytes(900))[:100])
+    host.raw(
+        module_world.make_packet(0x10, wire.T_FLUSH, host.nonce, host.sequence, 1, bytes(900))[:100]
+    )
 
 
 def hellos(host, index):
@@ -116,7 +118,7 @@ class Host(module_world.Peer):
     def say(self, kind, number, values=(), tail=b"", payload=None):
         if payload is None:
             payload = wire.encode(kind, values, tail)
-        self.raw(module_world.seal(0x10, kind, self.nonce, self.sequence, number, payload))
+        self.raw(module_world.make_packet(0x10, kind, self.nonce, self.sequence, number, payload))
         self.sequence = (self.sequence + 1) & 0xFFFFFFFF
 
     def hello_only(self, number):
@@ -127,11 +129,11 @@ class Host(module_world.Peer):
         rest = memoryview(data)
         receiver = self.camera.link.receiver
         while rest:
-            space = receiver.space()
+            space = receiver.get_space()
             count = min(len(space), len(rest))
             assert count, "the module takes no more"
             space[:count] = rest[:count]
-            receiver.received(count, self.time.us)
+            receiver.add_received(count, self.time.us)
             rest = rest[count:]
             self.camera.step()
 
@@ -154,7 +156,7 @@ def honest(camera, time, nonce):
     host.heard = []
     host.send(wire.T_CAPTURE, 3, (0, 0, 1, 10000, 1000, 0))
     for _ in range(3000):
-        if camera.streams[0].remaining == 0:
+        if camera.streams[0].frames_left == 0:
             break
         time.us += 1000
         host.turn()

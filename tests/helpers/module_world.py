@@ -57,14 +57,14 @@ class Ports:
         self._rows = memoryview(b"")
         self._skip = 0
 
-    def rows_request(self, number, mode, settings, pixel_format=0, tile=None):
+    def request_rows(self, number, mode, settings, pixel_format=0, tile=None):
         del pixel_format, tile
-        self._note(("rows_request", number, mode, settings))
+        self._note(("request_rows", number, mode, settings))
         left = bytes(self._rows)
         rows = self.picture(number, mode)
         self._rows = memoryview(left + rows if left else rows)
 
-    def rows_read(self, view):
+    def read_rows(self, view):
         if self.dead:
             return 0
         if self._skip:
@@ -79,11 +79,11 @@ class Ports:
             self._rows = self._rows[count:]
         return count
 
-    def rows_skip(self, count):
-        self._note(("rows_skip", count))
+    def skip_rows(self, count):
+        self._note(("skip_rows", count))
         self._skip += count
 
-    def event(self):
+    def take_event(self):
         return self.events.pop(0) if self.events else None
 
     def sample(self, channel):
@@ -94,7 +94,7 @@ class Ports:
     def step(self, count):
         self.steps += count
 
-    def load(self, milliamperes):
+    def set_load(self, milliamperes):
         self.load_ma = milliamperes
         self._note(("load", milliamperes))
 
@@ -191,14 +191,14 @@ class Peer:
         if sequence is None:
             sequence = self.sequence
             self.sequence = (sequence + 1) & 0xFFFFFFFF
-        self.raw(seal(version, kind, self.nonce, sequence, number, payload, stream))
+        self.raw(make_packet(version, kind, self.nonce, sequence, number, payload, stream))
         return self.turn()
 
     def raw(self, data):
         receiver = self.camera.link.receiver
-        space = receiver.space()
+        space = receiver.get_space()
         space[: len(data)] = data
-        receiver.received(len(data), self.time.us)
+        receiver.add_received(len(data), self.time.us)
 
     def turn(self):
         """A step of the module; what it sent then, as (header fields, payload) each."""
@@ -211,13 +211,13 @@ class Peer:
         """All that the module has to send."""
         said = []
         while True:
-            packet = self.camera.link.next_packet()
+            packet = self.camera.link.take_packet()
             if packet is None:
                 return said
             view, tile = packet
             data = bytes(view)
             if tile is not None:
-                self.camera.link.sent(tile)
+                self.camera.link.release_tile(tile)
             header = struct.unpack(wire.HEADER, data[: wire.HEADER_BYTES])
             said.append((header, data[wire.HEADER_BYTES :]))
 
@@ -230,7 +230,7 @@ class Peer:
         return self.send(wire.T_HELLO, number, values, version=version, sequence=sequence)
 
 
-def seal(version, kind, nonce, sequence, number, payload, stream=0):
+def make_packet(version, kind, nonce, sequence, number, payload, stream=0):
     """A packet to the module, with its CRCs."""
     head = struct.pack(
         wire.HEADER, wire.MAGIC, version, kind, 0, stream, nonce, sequence, number,

@@ -35,20 +35,20 @@ def main(many):
         )  # fmt: skip
         packet += struct.pack("<I", binascii.crc32(packet)) + payload
         sequence += 1
-        link.receiver.space()[: len(packet)] = packet
-        link.receiver.received(len(packet), ticks.now())
+        link.receiver.get_space()[: len(packet)] = packet
+        link.receiver.add_received(len(packet), ticks.now())
         camera.step()
 
     def tiles(count):
         done = 0
         while done < count:
             camera.step()
-            found = link.next_packet(0)
+            found = link.take_packet(0)
             while found is not None:
                 if found[1] is not None:
-                    link.sent(found[1])
+                    link.release_tile(found[1])
                     done += 1
-                found = link.next_packet(0)
+                found = link.take_packet(0)
 
     for _ in range(20):
         camera.step()

@@ -26,19 +26,19 @@ def decode(kind, payload):
     return [field.hex() if isinstance(field, bytes) else field for field in fields]
 
 
-def seal(payload, kind, flags, stream, nonce, sequence, frame, place):
+def write_packet(payload, kind, flags, stream, nonce, sequence, frame, place):
     body = bytes.fromhex(payload)
     packet = bytearray(wire.HEADER_BYTES) + body
-    framing.seal_payload(packet, len(body))
-    framing.seal(packet, len(body), kind, flags, stream, nonce, sequence, frame)
+    framing.append_payload_crc(packet, len(body))
+    framing.write_header(packet, len(body), kind, flags, stream, nonce, sequence, frame)
     if any(place):
         # As a tile's, in parts.
-        framing.place(packet, frame, *place, len(body))
-        framing.number(packet, Item(kind, frame, stream, b"", None, flags), nonce, sequence)
+        framing.write_rectangle(packet, frame, *place, len(body))
+        framing.finish_header(packet, Item(kind, frame, stream, b"", None, flags), nonce, sequence)
     return packet.hex()
 
 
-def unseal(header):
+def read_header(header):
     """The fields of a header."""
     fields = list(struct.unpack(wire.HEADER, bytes.fromhex(header)))
     fields[0] = fields[0].hex()
@@ -53,7 +53,7 @@ def receive(chunks, now_us):
 
     def take():
         while True:
-            found = receiver.next(now_us)
+            found = receiver.parse_packet(now_us)
             if found is None:
                 return
             out.append([found[0][2], found[0][6], bytes(found[1]).hex()])
@@ -61,10 +61,10 @@ def receive(chunks, now_us):
     for chunk in chunks:
         data = bytes.fromhex(chunk)
         while data:
-            space = receiver.space()
+            space = receiver.get_space()
             count = min(len(space), len(data))
             space[:count] = data[:count]
-            receiver.received(count, now_us)
+            receiver.add_received(count, now_us)
             data = data[count:]
             take()
     for _ in range(2000):
@@ -80,8 +80,8 @@ def crc32(data):
 KNOWN = {
     "encode": encode,
     "decode": decode,
-    "seal": seal,
-    "unseal": unseal,
+    "write_packet": write_packet,
+    "read_header": read_header,
     "receive": receive,
     "crc32": crc32,
     "listen": byte_listener.listen,

@@ -51,10 +51,10 @@ class Receiver:
         self.data = b""
         self._view = memoryview(bytearray(700))
 
-    def space(self):
+    def get_space(self):
         return self._view
 
-    def received(self, count, now):
+    def add_received(self, count, now):
         self.data += bytes(self._view[:count])
 
 
@@ -65,16 +65,16 @@ class Link:
         self.released = []
         self.ended = 0
 
-    def waits(self):
+    def has_packets(self):
         return any(self.waiting)
 
-    def next_packet(self, lane):
+    def take_packet(self, lane):
         return self.waiting[lane].pop(0) if self.waiting[lane] else None
 
-    def sent(self, tile):
+    def release_tile(self, tile):
         self.released.append(tile)
 
-    def end(self):
+    def end_session(self):
         self.ended += 1
 
     def give(self, length, tile=None, lane=0):

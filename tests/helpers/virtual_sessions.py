@@ -98,7 +98,7 @@ class FaultHarness(VirtualLinks):
         self.up = self.down = faulty_lines(FaultPlan(), RATE, LATENCY_S)[0]
         # Packets of frames: their types by frame, then by lane and number on it.
         self._sent: dict[int, dict[tuple[int, int], int]] = {}
-        while not self.module.attached():
+        while not self.module.is_attached():
             self._idle()
 
     def attach(self, plan: FaultPlan) -> None:
@@ -167,7 +167,7 @@ class FaultHarness(VirtualLinks):
         """On again."""
         ports = self.module.ports
         ports.events += [(ports.CONTACT, 0, 1), (ports.CONTACT, 1, 1)]
-        while not self.module.attached():
+        while not self.module.is_attached():
             self._idle()
 
     def _talk(self, outcome: Outcome, manifest: bool) -> None:

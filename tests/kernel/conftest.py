@@ -11,7 +11,7 @@ import pytest
 
 import lenslink
 from lenslink_hil.kernel import guest_boards
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 
 # The processes of the command line are started as the end-to-end tests start them.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "e2e"))
@@ -32,7 +32,7 @@ def shown() -> Shown:
     def expected(frame: lenslink.Frame) -> np.ndarray:
         settings = {"bits": frame.bits, "cfa": frame.cfa, "seed": 0}
         size = (frame.width, frame.height)
-        return pattern("prbs", *size, frame_number=frame.number, **settings)
+        return make_pattern("prbs", *size, frame_number=frame.number, **settings)
 
     return expected
 

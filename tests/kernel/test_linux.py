@@ -111,7 +111,7 @@ def test_opened_and_closed_a_hundred_times(
     descriptors, boots = set(), set()
     for number in range(OPENINGS):
         with lenslink.open(url, timeout=PATIENCE_S) as device:
-            boots.add(device.session.boot_count)
+            boots.add(device.session_info.boot_count)
             if number % 4 == 0:
                 with closing(device.stream("full")) as frames, next(frames) as frame:
                     assert frame.status is FrameStatus.COMPLETE
@@ -129,7 +129,7 @@ def test_opened_and_closed_a_hundred_times(
 def test_a_host_that_never_reads(url: str, shown: Shown, tmp_path: Path) -> None:
     """It is stopped in the middle of a stream, and killed: the board is the next one's."""
     with lenslink.open(url, timeout=PATIENCE_S) as device:
-        boot = device.session.boot_count
+        boot = device.session_info.boot_count
     with Cli(tmp_path) as cli:
         host = cli.start("stream", url, "--json")
         assert host.stdout.readline()
@@ -139,7 +139,7 @@ def test_a_host_that_never_reads(url: str, shown: Shown, tmp_path: Path) -> None
         host.kill()
         host.wait(PATIENCE_S)
     with lenslink.open(url, timeout=PATIENCE_S) as device:
-        assert device.session.boot_count == boot
+        assert device.session_info.boot_count == boot
         with closing(device.stream("full")) as frames:
             for frame in itertools.islice(frames, 3):
                 with frame:

@@ -67,7 +67,7 @@ def test_unplugged_at_random_points(
                 slot.pull()
 
         device = lenslink.open(url, timeout=PATIENCE_S)
-        boots.append(device.session.boot_count)
+        boots.append(device.session_info.boot_count)
         with closing(device.stream("full")) as frames, next(frames) as first:
             np.testing.assert_array_equal(first.pixels, shown(first), f"seed {seed}: {number}")
         use = chance.choice([stream, stream, ask, start_and_stop])

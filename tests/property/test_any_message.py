@@ -166,14 +166,16 @@ def test_headers(twin, version, kind, flags, stream, nonce, sequence, frame, pla
     )  # fmt: skip
     assert ours == built + payload
     assert HEADER.unpack(built) == (MAGIC, *header.values())
-    assert twin.ask("unseal", built.hex()) == [MAGIC.hex(), *header.values()]
+    assert twin.ask("read_header", built.hex()) == [MAGIC.hex(), *header.values()]
     parsed = structs.Header.parse(built)
     assert {name: parsed[name] for name in header} == header
 
 
 @given(U8, U8, U8, U32, U32, U32, PLACE, st.binary(max_size=200))
 def test_headers_by_micropython(twin, kind, flags, stream, nonce, sequence, frame, place, payload):
-    sealed = twin.ask("seal", payload.hex(), kind, flags, stream, nonce, sequence, frame, place)
+    sealed = twin.ask(
+        "write_packet", payload.hex(), kind, flags, stream, nonce, sequence, frame, place
+    )
     assert sealed == encode_packet(
         kind, payload, nonce=nonce, sequence=sequence, frame=frame, stream=stream, place=place,
         flags=flags,

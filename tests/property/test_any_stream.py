@@ -107,17 +107,17 @@ def on_module(pieces: list[bytes]):
     now = 0
 
     def take():
-        while (found := receiver.next(now)) is not None:
+        while (found := receiver.parse_packet(now)) is not None:
             out.append((found[0][2], found[0][6], bytes(found[1])))
 
     for piece in pieces:
         rest = piece
         while rest:
-            space = receiver.space()
+            space = receiver.get_space()
             assert len(space)
             count = min(len(space), len(rest))
             space[:count] = rest[:count]
-            receiver.received(count, now)
+            receiver.add_received(count, now)
             rest = rest[count:]
             take()
     for _ in range(2500):
@@ -297,4 +297,4 @@ def seal(start: bytes, length: int) -> bytes:
 
 def test_a_module_keeps_no_more_than_two_packets():
     receiver = framing.Receiver({})
-    assert len(receiver.space()) == 2 * (HEADER_BYTES + MAX_CONTROL)
+    assert len(receiver.get_space()) == 2 * (HEADER_BYTES + MAX_CONTROL)

@@ -119,13 +119,13 @@ def receive(data):
     now = 0
 
     def take():
-        while (found := receiver.next(now)) is not None:
+        while (found := receiver.parse_packet(now)) is not None:
             out.append(found[0][6])
 
     for start in range(0, len(data), 300):
         piece = data[start : start + 300]
-        receiver.space()[: len(piece)] = piece
-        receiver.received(len(piece), now)
+        receiver.get_space()[: len(piece)] = piece
+        receiver.add_received(len(piece), now)
         take()
     for _ in range(5):
         now += 300_000

@@ -98,7 +98,7 @@ def bounds(bench: FaultHarness) -> str | None:
     if out:
         return f"{out} frame buffers are not free"
     link = bench.module.link
-    if link.nonce is None and link.outbox.next() is not None:
+    if link.nonce is None and link.outbox.take_next() is not None:
         return "the module holds packets of a session that is closed"
     return None
 

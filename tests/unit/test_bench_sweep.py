@@ -146,7 +146,7 @@ class FakeDevice:
     def __init__(self, url: str, private: bool) -> None:
         self.url, self.private = url, private
         lanes = int(url.partition("lanes=")[2] or OWN_LANES)
-        self.session = type("Reply", (), {"lanes": lanes})
+        self.session_info = type("Reply", (), {"lanes": lanes})
         self.manifest = type("Manifest", (), {"formats": [PixelFormat.RG12, PixelFormat.RG12p]})
         self.plan: Any = None
 
@@ -156,7 +156,7 @@ class FakeDevice:
         size = min(asked["tile_bytes"], LONGEST) // 1000 * 1000
         return type("Configured", (), {"tile_bytes": size})
 
-    def configuration(self) -> Any:
+    def get_configuration(self) -> Any:
         return self.plan
 
 
@@ -180,10 +180,10 @@ class Harness:
         code = PixelFormat.RG12p if effort.packing == "lsb" else PixelFormat.RG12
         tile = effort.tile_bytes or LONGEST
         device.plan = type("Configured", (), {"pixel_format": code, "tile_bytes": tile})
-        rate = self.rate(device.session.lanes, effort)
+        rate = self.rate(device.session_info.lanes, effort)
         return {
             "model": "M", "serial": "S", "firmware": "F", "image_sha256": None, "bus": "high",
-            "clock": "emulated", "lanes": device.session.lanes, "tile_bytes": tile,
+            "clock": "emulated", "lanes": device.session_info.lanes, "tile_bytes": tile,
             "frame_bytes": 1000, "pixel_bytes_per_s": 1000 * rate, "wire_bytes_per_s": 1040 * rate,
             "of_ceiling": None, "wrong_pixels": 0,
         }  # fmt: skip

@@ -17,7 +17,7 @@ from lenslink.transports.base import Line, Reading
 from lenslink.transports.usb_lanes import LINES
 from lenslink_hil.benchmark import document, link_rate
 from lenslink_hil.benchmark.link_rate import Effort
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 from lenslink_protocol.ids import PixelFormat
 
 WIDTH, HEIGHT = 16, 8
@@ -52,11 +52,11 @@ class Module:
         self._frames = 0
         self.closed = False
 
-    def mode(self, name: str | None, use: object) -> Any:
+    def find_mode(self, name: str | None, use: object) -> Any:
         del use
         return SimpleNamespace(name=name, binning=2 if name == "binned" else 1)
 
-    def configuration(self) -> Any:
+    def get_configuration(self) -> Any:
         code = PixelFormat.RG12p if self._asked["packing"] == "lsb" else PixelFormat.RG12
         tile = self._asked["tile_bytes"] or 64
         return SimpleNamespace(tile_bytes=tile, frame_bytes=FRAME_BYTES, pixel_format=code)
@@ -73,7 +73,7 @@ class Module:
 
     def _frame(self, number: int) -> Any:
         settings = {"bits": 12, "cfa": "RGGB", "seed": 3}
-        pixels = pattern("prbs", WIDTH, HEIGHT, frame_number=number, **settings).copy()
+        pixels = make_pattern("prbs", WIDTH, HEIGHT, frame_number=number, **settings).copy()
         mask = np.ones(pixels.shape, bool)
         if number == self._spoilt:
             pixels[2, 3] ^= 1
@@ -89,7 +89,7 @@ class Module:
             first_tile_ms=1.0, wire_bytes=1000 + (FRAME_BYTES + OVERHEAD) * count,
         )  # fmt: skip
 
-    def reading(self) -> Reading:
+    def read_clock(self) -> Reading:
         seconds = 100 + FRAME_S * self._frames
         busy = None if self._busy is None else self._busy * seconds
         return Reading(seconds, self._clock, busy)

@@ -10,7 +10,7 @@ import pytest
 from lenslink_hil.benchmark.latency import compute_quantiles
 from lenslink_hil.benchmark.ready_module import ReadyModule
 from lenslink_hil.benchmark.tiles import Picture, Tiles, make_payload
-from lenslink_hil.recording.script import sound_header, split
+from lenslink_hil.recording.script import parse_valid_header, split_packets
 from lenslink_protocol.ids import Flag, MessageType
 from lenslink_protocol.params import HEADER_BYTES
 
@@ -37,7 +37,9 @@ def test_sealed_packets_are_sound(plan, seed):
         first = chance.randrange(len(tiles))
         last = chance.randint(first + 1, len(tiles))
         nonce, sequence, frame = (chance.getrandbits(32) for _ in range(3))
-        found = list(split(bytes(picture.number_packets(first, last, nonce, sequence, frame))))
+        found = list(
+            split_packets(bytes(picture.number_packets(first, last, nonce, sequence, frame)))
+        )
         assert [sound for *_, sound in found] == [True] * (last - first)
         for number, (_, _, header, _) in enumerate(found):
             assert header.type == MessageType.TILE
@@ -65,7 +67,7 @@ def test_a_damaged_tile_keeps_its_header(plan):
     picture = Picture(plan, tiles, 1)
     before = bytes(picture.number_packets(0, len(tiles), 1, 0, 0))
     picture.toggle_damage(2)
-    sound = [each[3] for each in split(bytes(picture.view)) if each[2] is not None]
+    sound = [each[3] for each in split_packets(bytes(picture.view)) if each[2] is not None]
     assert sound == [index != 2 for index in range(len(tiles))]
     picture.toggle_damage(2)
     assert bytes(picture.view) == before
@@ -74,10 +76,10 @@ def test_a_damaged_tile_keeps_its_header(plan):
 def test_a_tile_of_its_own(plan):
     picture = Picture(plan, Tiles(plan), 1)
     data = picture.build_packet(1, 5, 6, 7, Flag.RESENT)
-    header = sound_header(data[:HEADER_BYTES])
+    header = parse_valid_header(data[:HEADER_BYTES])
     assert header is not None
     assert (header.nonce, header.sequence, header.frame, header.flags) == (5, 6, 7, Flag.RESENT)
-    [(_, _, _, sound)] = split(data)
+    [(_, _, _, sound)] = split_packets(data)
     assert sound
 
 

@@ -11,13 +11,13 @@ import pytest
 from lensfw.ports.generated import GeneratedRows
 from lenslink.errors import UsageError
 from lenslink.receive.unpacking import pack
-from lenslink_hil.benches.board_profile import FIRMWARE, board_names, load_board, tile_bytes
+from lenslink_hil.benches.board_profile import FIRMWARE, get_tile_bytes, list_boards, load_board
 from lenslink_hil.flash.board_files import board_files, mpy_cross
 from lenslink_hil.plant.patterns import Pattern
 from lenslink_protocol.packings import layout
 from lenslink_protocol.params import MAX_PAYLOAD
 
-BOARDS = [name for name in board_names() if load_board(name).image]
+BOARDS = [name for name in list_boards() if load_board(name).image]
 # MicroPython 1.28.0: version 6.3 of compiled files (py/persistentcode.h).
 MPY = b"M\x06"
 
@@ -78,7 +78,7 @@ def test_options():
 
 def test_each_board_has_a_tile_size_on_each_of_its_transports():
     table = tomllib.loads((FIRMWARE / "boards" / "tiles.toml").read_text())
-    assert sorted(table) == board_names()
+    assert sorted(table) == list_boards()
     for board, sizes in table.items():
         real = {"usb", "usb_lanes", "cdc"} if board in BOARDS else set()
         assert set(sizes) == {"sim", "usbip"} | real, board
@@ -97,7 +97,7 @@ def test_each_board_has_a_tile_size_on_each_of_its_transports():
 )
 def test_a_board_makes_tiles_of_the_size_in_the_table(options, transport, size):
     told = json.loads(board_files("pico", {"serial": "S", **options})["lensfw.json"])
-    assert told["limits"]["tile_bytes"] == tile_bytes("pico", transport) == size
+    assert told["limits"]["tile_bytes"] == get_tile_bytes("pico", transport) == size
     # What the firmware leaves free on an RP2040 (pico.toml).
     assert told["limits"]["tiles"] * size < 178_000
 
@@ -140,9 +140,9 @@ def test_a_board_s_pixels_are_the_pattern(packing, number):
     )
     code = told["sensor"]["formats"][packing]
     rows = GeneratedRows(told["sensor"], told["seed"])
-    rows.rows_request(number, 0, (0, 0, 0), code, (128, 96))
+    rows.request_rows(number, 0, (0, 0, 0), code, (128, 96))
     found = layout(code)
     got = memoryview(bytearray(found.bytes_of(128) * 96))
-    assert rows.rows_read(got) == len(got)
+    assert rows.read_rows(got) == len(got)
     wanted = Pattern("prbs", 12, "RGGB", 77).rows(128, number, 0, 96)
     assert bytes(got) == pack(np.asarray(wanted), found).tobytes()

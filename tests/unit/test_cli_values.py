@@ -10,10 +10,10 @@ from lenslink.cli.values import (
     Exposure,
     Focus,
     Gain,
-    show_bytes,
-    show_discards,
-    show_exposure,
-    show_focus,
+    format_bytes,
+    format_discards,
+    format_exposure,
+    format_focus,
 )
 
 
@@ -86,16 +86,16 @@ def test_seconds_that_are_none(text):
 
 
 def test_values_are_shown_in_the_unit_that_reads_best():
-    assert [show_exposure(us) for us in (800, 10_000, 1_500_000)] == ["800 us", "10 ms", "1.5 s"]
-    assert show_focus(0) == "infinity"
-    assert show_focus(3300) == "3.3 dioptres (30.3 cm)"
-    assert [show_bytes(n) for n in (12, 65_536, 25_165_824, 3e9)] == [
+    assert [format_exposure(us) for us in (800, 10_000, 1_500_000)] == ["800 us", "10 ms", "1.5 s"]
+    assert format_focus(0) == "infinity"
+    assert format_focus(3300) == "3.3 dioptres (30.3 cm)"
+    assert [format_bytes(n) for n in (12, 65_536, 25_165_824, 3e9)] == [
         "12 bytes",
         "65.5 kB",
         "25.2 MB",
         "3.0 GB",
     ]
-    assert show_discards({"noise": 0}) == "no discards"
-    assert show_discards({"noise": 1, "stall": 0, "payload_crc": 2}) == (
+    assert format_discards({"noise": 0}) == "no discards"
+    assert format_discards({"noise": 1, "stall": 0, "payload_crc": 2}) == (
         "discards: 1 noise, 2 payload_crc"
     )

@@ -116,22 +116,22 @@ def grants_are_relative(patch: pytest.MonkeyPatch) -> None:
         self._send(Heartbeat((fresh[0], fresh[1])), 0)
 
     def grant(self: Any, limits: Any) -> None:
-        total(self, [a + b for a, b in zip(limits, self._limit, strict=True)])
+        total(self, [a + b for a, b in zip(limits, self._limits, strict=True)])
 
-    total = outbox.Outbox.grant
+    total = outbox.Outbox.grant_credits
     patch.setattr(Link, "_heartbeat", heartbeat)
-    patch.setattr(outbox.Outbox, "grant", grant)
+    patch.setattr(outbox.Outbox, "grant_credits", grant)
 
 
 @bug(SINGLE, "without credit")
 def credits_are_not_kept_to(patch: pytest.MonkeyPatch) -> None:
-    grant = outbox.Outbox.grant
+    grant = outbox.Outbox.grant_credits
 
     def generous(self: Any, limits: Any) -> None:
         grant(self, limits)
-        self._budget = [1 << 29, 1 << 29]
+        self._credits = [1 << 29, 1 << 29]
 
-    patch.setattr(outbox.Outbox, "grant", generous)
+    patch.setattr(outbox.Outbox, "grant_credits", generous)
 
 
 @bug(Bounds(losses=0, duplicates=0, swaps=0, restarts=1), "of another session")
@@ -146,54 +146,54 @@ def the_host_does_not_check_the_nonce(patch: pytest.MonkeyPatch) -> None:
 
 @bug(Bounds(losses=1, duplicates=0, swaps=0, late=1, restarts=1), ".")
 def the_module_does_not_check_the_nonce(patch: pytest.MonkeyPatch) -> None:
-    packet = module_link.Link._packet
+    packet = module_link.Link._on_packet
 
     def trusting(self: Any, header: Any, payload: Any) -> None:
         if header[2] != wire.T_HELLO and self.nonce is not None:
             header = (*header[:5], self.nonce, *header[6:])
         packet(self, header, payload)
 
-    patch.setattr(module_link.Link, "_packet", trusting)
+    patch.setattr(module_link.Link, "_on_packet", trusting)
 
 
 @bug(Bounds(losses=0, duplicates=0, swaps=0, restarts=0, flush=True), "last_sequence|after Flushed")
 def the_flush_is_answered_early(patch: pytest.MonkeyPatch) -> None:
-    answer = module_link.Link.answer
+    answer = module_link.Link.send_answer
 
     def early(self: Any, number: int, kind: int, values: Any, tail: bytes = b"", **_: Any) -> None:
         answer(self, number, kind, values, tail)
 
-    patch.setattr(module_link.Link, "answer", early)
+    patch.setattr(module_link.Link, "send_answer", early)
 
 
 @bug(SINGLE, "executed twice")
 def a_repeated_request_is_executed_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(module_link.Link, "_answered", lambda self, number: False)
+    patch.setattr(module_link.Link, "_repeat_answer", lambda self, number: False)
 
 
 @bug(SINGLE, "answered with Error")
 def the_cache_of_answers_forgets(patch: pytest.MonkeyPatch) -> None:
-    answer = module_link.Link.answer
+    answer = module_link.Link.send_answer
 
     def forgetful(self: Any, *arguments: Any, **keywords: Any) -> None:
         answer(self, *arguments, **keywords)
         self._answers.clear()
         self.last_request += 1
 
-    patch.setattr(module_link.Link, "answer", forgetful)
+    patch.setattr(module_link.Link, "send_answer", forgetful)
 
 
 @bug(SINGLE, "ends before its tiles|still holds the rest|last_sequence")
 def the_frame_end_does_not_wait(patch: pytest.MonkeyPatch) -> None:
-    data = outbox.Outbox.data
+    data = outbox.Outbox.queue_data
 
     def hasty(self: Any, item: Any) -> None:
         if item.kind == wire.T_FRAME_END:
-            self.control(item)
+            self.queue_control(item)
         else:
             data(self, item)
 
-    patch.setattr(outbox.Outbox, "data", hasty)
+    patch.setattr(outbox.Outbox, "queue_data", hasty)
 
 
 @bug(Bounds(losses=0, duplicates=0, swaps=0, restarts=0, lanes=2), "still holds the rest")
@@ -217,7 +217,7 @@ def a_resend_is_answered_with_another_tile(patch: pytest.MonkeyPatch) -> None:
         others = [t for t in self._tiles if t.state == sensor.HELD and t is not found]
         if found is None or not others:
             return found
-        framing.place(others[0].packet, frame, *place, others[0].length)
+        framing.write_rectangle(others[0].packet, frame, *place, others[0].length)
         return others[0]
 
     patch.setattr(sensor.Tiles, "find", another)
@@ -263,7 +263,7 @@ def requests_are_not_repeated(patch: pytest.MonkeyPatch) -> None:
 @bug(Bounds(losses=0, duplicates=0, swaps=0, restarts=1), ".")
 def a_new_session_finds_the_old_frame_under_way(patch: pytest.MonkeyPatch) -> None:
     """The module forgets the session, not its frame."""
-    patch.setattr(firmware.Module, "closed", lambda self: None)
+    patch.setattr(firmware.Module, "on_session_end", lambda self: None)
     patch.setattr(outbox.Outbox, "clear", lambda self: None)
 
 
@@ -275,8 +275,8 @@ def the_module_does_not_check_the_sequence(patch: pytest.MonkeyPatch) -> None:
         self._rx = sequence
         return True
 
-    patch.setattr(module_link.Link, "_in_order", careless)
-    patch.setattr(module_link.Link, "_answered", lambda self, number: False)
+    patch.setattr(module_link.Link, "_accept_sequence", careless)
+    patch.setattr(module_link.Link, "_repeat_answer", lambda self, number: False)
 
 
 @bug(SINGLE, "incomplete|wrong pixel|no way")
@@ -287,19 +287,19 @@ def nothing_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     def sort(self: Any, record: Any, ranges: Any) -> Any:
         return [], []
 
-    patch.setattr(frame_history.Frames, "sort", sort)
+    patch.setattr(frame_history.FrameHistory, "sort_ranges", sort)
 
 
 @bug(Bounds(losses=0, duplicates=0, swaps=0, restarts=0, flush=True), "ends before its tiles")
 def the_end_of_a_stopped_frame_says_all_is_well(patch: pytest.MonkeyPatch) -> None:
     """A bug that was there until this exploration found it."""
-    drop = outbox.Outbox.drop
+    drop = outbox.Outbox.drop_tiles
 
     def quiet(self: Any, stream: int) -> list[int]:
         drop(self, stream)
         return []
 
-    patch.setattr(outbox.Outbox, "drop", quiet)
+    patch.setattr(outbox.Outbox, "drop_tiles", quiet)
 
 
 @pytest.mark.parametrize("name", BUGS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lenslink.receive.reassembly import Assembly
-from lenslink_hil.benches.board_profile import configuration, load_board
+from lenslink_hil.benches.board_profile import load_board, make_configuration
 from lenslink_hil.virtual_time import Line, Loss, VirtualLinks
 
 WIDTH, HEIGHT = 320, 240
@@ -45,7 +45,7 @@ def module(width: int = WIDTH, height: int = HEIGHT) -> dict[str, object]:
             }
         ],
     }
-    made = configuration(load_board("pico"), sensor, "VIRTUAL", 1)
+    made = make_configuration(load_board("pico"), sensor, "VIRTUAL", 1)
     # On several lanes a loss is noticed as many tiles later: hold as many more.
     made["limits"]["tiles"] = 12
     return made

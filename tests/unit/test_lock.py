@@ -1,4 +1,4 @@
-"""One owner per module; a glance at the lock is none."""
+"""Test that a module has one owner, and that a look at its lock does not count as one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def runtime(monkeypatch, tmp_path):
     monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(tmp_path))
 
 
-def test_one_owner():
+def test_a_module_has_one_owner():
     first = ModuleLock("serial:1", "module 1")
     assert is_locked("serial:1")
     assert not is_locked("serial:2")
@@ -28,7 +28,7 @@ def test_one_owner():
     ModuleLock("serial:1", "module 1").release()
 
 
-def test_a_glance_is_no_owner():
+def test_a_look_at_the_lock_does_not_keep_an_owner_out():
     """``lenslink watch`` looks ten times a second."""
     held, done = threading.Event(), threading.Event()
 

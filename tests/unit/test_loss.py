@@ -13,7 +13,7 @@ import pytest
 from helpers.nightly_scale import choose
 
 from lenslink.receive.reassembly import Assembly
-from lenslink_hil.benches.board_profile import configuration, load_board
+from lenslink_hil.benches.board_profile import load_board, make_configuration
 from lenslink_hil.virtual_time import Line, Loss, VirtualLinks
 
 WIDTH, HEIGHT = 640, 480
@@ -29,7 +29,7 @@ def picture(number: int) -> bytes:
 
 def pico() -> dict[str, object]:
     size = (WIDTH, HEIGHT)
-    return configuration(
+    return make_configuration(
         load_board("pico"),
         {
             "maker": None,

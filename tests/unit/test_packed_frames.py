@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers.made_frames import make_frame
 
+from lenslink.frame import FrameMemory
 from lenslink.receive.frame_pool import Pool
 from lenslink.receive.reassembly import Reassembly, pixels
 from lenslink.receive.unpacking import pack
@@ -228,7 +229,8 @@ def frame_of(packed, form, uncovered=()):
 def test_a_frame_is_unpacked_once_and_when_asked(form, width):
     packed = pack(picture(width), form)
     frame = frame_of(packed, form)
-    frame._recycle = lambda: None
+    frame._memory = FrameMemory(lambda: None)
+    frame._memory.add_user()
     assert (frame.height, frame.width) == (HEIGHT, width)
     shown = frame.pixels
     assert (shown == picture(width)).all()

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from lenslink.settings import Settings
-from lenslink_hil.plant.body import bounce
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.body import make_bounce_edges
+from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.plant.pin_records import Kind, Record, RecordReader
 from lenslink_hil.plant.row_service import Request
 
@@ -105,7 +105,7 @@ def test_rows_and_its_one_line(plant):
         one.rows.sendall(Request(number, 0, Settings(1, 2, 3)).pack())
         frame = one.receive(480, 640)
         shown = {"bits": 12, "cfa": "RGGB", "seed": 5, "frame_number": number}
-        assert np.array_equal(frame, pattern("prbs", 640, 480, **shown))
+        assert np.array_equal(frame, make_pattern("prbs", 640, 480, **shown))
     one.process.stdin.close()
     assert one.end() == (0, "", "")
 
@@ -159,7 +159,7 @@ def test_ctrl_c_is_for_the_bench(plant):
 
 def test_pins(plant):
     one = plant(**OPTIONS)
-    edges = [(pin, level) for _, pin, level in bounce(5)]
+    edges = [(pin, level) for _, pin, level in make_bounce_edges(5)]
     seen = [one.record(Kind.CONTACT) for _ in edges]
     assert [(r.channel, r.value) for r in seen] == edges
     one.command(contacts=[[2000, 1, 1], [0, 1, 0]])

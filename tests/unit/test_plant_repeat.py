@@ -10,7 +10,7 @@ import pytest
 from lenslink.receive.unpacking import pack
 from lenslink.settings import Settings
 from lenslink_hil.plant import row_service
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.plant.row_service import Request, RowService
 from lenslink_hil.plant.scene import Scene, SceneOptions, open_scene
 from lenslink_protocol.ids import PixelFormat
@@ -31,13 +31,13 @@ def request(number, code=PixelFormat.RG12p, tile=(WIDTH, 4), crcs=True, exposure
 def drain(rows, chunk=7001):
     """Work and take everything, in pieces unlike the tiles."""
     taken = []
-    while rows.wants_work() or rows.output() is not None:
-        while rows.wants_work():
+    while rows.has_work() or rows.get_output() is not None:
+        while rows.has_work():
             rows.work()
-        data = rows.output()
+        data = rows.get_output()
         if data is not None:
             taken.append(bytes(data[:chunk]))
-            rows.sent(len(taken[-1]))
+            rows.mark_sent(len(taken[-1]))
     return b"".join(taken)
 
 
@@ -48,7 +48,7 @@ def asked(rows, *requests):
 
 
 def packed(number, code):
-    pixels = pattern("prbs", WIDTH, HEIGHT, bits=12, cfa="RGGB", seed=0, frame_number=number)
+    pixels = make_pattern("prbs", WIDTH, HEIGHT, bits=12, cfa="RGGB", seed=0, frame_number=number)
     return pack(pixels, layout(code))
 
 
@@ -93,8 +93,8 @@ class Counting(Scene):
         self.__dict__.update(of.__dict__)
         self.made = []
 
-    def bands(self, mode_id, frame_number, settings):
-        found = super().bands(mode_id, frame_number, settings)
+    def iterate_bands(self, mode_id, frame_number, settings):
+        found = super().iterate_bands(mode_id, frame_number, settings)
 
         def counted():
             self.made.append(frame_number)
@@ -146,7 +146,7 @@ def test_a_wrong_crc_is_one_tiles_and_one_frames(ahead):
     right = with_crcs(0, PixelFormat.RG12p, (WIDTH, 4))
     if ahead:
         asked(rows, request(0))
-    rows.wrong_crcs(1)
+    rows.spoil_crcs(1)
     wrong = asked(rows, request(3))
     differs = np.flatnonzero(np.frombuffer(wrong, np.uint8) != np.frombuffer(right, np.uint8))
     assert differs.tolist() == [4 * 195]

@@ -191,7 +191,7 @@ def test_default_photo_is_upright_and_coloured():
 
 
 def test_without_the_photograph(monkeypatch):
-    monkeypatch.setattr(scene_module, "default_photo", lambda: None)
+    monkeypatch.setattr(scene_module, "find_default_photo", lambda: None)
     scene = open_scene(SceneOptions())
     assert scene.note is not None
     assert "colour bars" in scene.note

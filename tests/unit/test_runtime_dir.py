@@ -1,4 +1,4 @@
-"""The fallback folder of locks and sockets, where the system has no runtime directory."""
+"""Test the fallback folder of locks and sockets on a system without a runtime directory."""
 
 from __future__ import annotations
 

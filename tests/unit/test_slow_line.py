@@ -35,7 +35,7 @@ def picture(number: int, mode: int) -> bytes:
 class Channel(InstantPorts):
     """A way into the sensor of its own."""
 
-    def rows_request(self, number: int, mode: int, *_: Any) -> None:
+    def request_rows(self, number: int, mode: int, *_: Any) -> None:
         self._rows = memoryview(picture(number, mode))
 
 
@@ -63,7 +63,7 @@ class SerialHarness(VirtualLinks):
     def __init__(self, rate: float, latency_s: float) -> None:
         super().__init__(configuration(), bytes, Line(rate, latency_s), Line(rate, latency_s))
         self.link = Link(0x5EED5EED, self.frames, self.discards, 1, WINDOW)
-        while not self.module.attached():
+        while not self.module.is_attached():
             self._step()
         assert self.open()
         self.start(PREVIEW, 1)

@@ -74,8 +74,8 @@ def waiting_request(world: World) -> Request:
 
 def module_receiver(world: World) -> Any:
     receiver = world.module.link.receiver
-    receiver.space()[:5] = b"bytes"
-    receiver.received(5, 7)
+    receiver.get_space()[:5] = b"bytes"
+    receiver.add_received(5, 7)
     return receiver
 
 
@@ -90,7 +90,7 @@ def waiting_tile(world: World) -> Any:
 def busy_channel(world: World) -> Any:
     """Return a channel whose readout goes on: here all rows have been read already."""
     [channel] = world.module._channels
-    channel.readout = world.module.frames._records[0].readout
+    channel.readout = world.module.frame_history._records[0].readout
     return channel
 
 
@@ -124,9 +124,11 @@ MACHINES = {
     "module item": Machine(waiting_tile, of_the_module),
     "module tile": Machine(used_tile, of_the_module),
     "module tiles": Machine(lambda world: world.module.tiles, of_the_module),
-    "module frames": Machine(lambda world: world.module.frames, of_the_module),
-    "module record": Machine(lambda world: world.module.frames._records[0], of_the_module),
-    "module readout": Machine(lambda world: world.module.frames._records[0].readout, of_the_module),
+    "module frames": Machine(lambda world: world.module.frame_history, of_the_module),
+    "module record": Machine(lambda world: world.module.frame_history._records[0], of_the_module),
+    "module readout": Machine(
+        lambda world: world.module.frame_history._records[0].readout, of_the_module
+    ),
     "module channel": Machine(busy_channel, of_the_module),
     "module stream": Machine(lambda world: world.module.streams[0], of_the_module),
     "module": Machine(lambda world: world.module, of_the_module),
@@ -162,7 +164,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "_expect": OUTSIDE,
         "lanes": OTHER,
     },
-    "module receiver": {"discards": COUNTER, "_spent": OTHER, "_view": "a view of _buffer"},
+    "module receiver": {"discards": COUNTER, "_on_damage": OTHER, "_view": "a view of _buffer"},
     "module link": {
         "discards": COUNTER,
         "dropped_logs": COUNTER,
@@ -180,8 +182,8 @@ IRRELEVANT: dict[str, dict[str, str]] = {
     "module tile": {
         "_idle": OTHER,
         "_item": OTHER,
-        "_wholes": "views of packet",
-        "_parts": "views of packet",
+        "_packets": "views of packet",
+        "_pixel_views": "views of packet",
     },
     "module tiles": {},
     "module frames": {"_tiles": OTHER, "_outbox": OTHER},
@@ -195,19 +197,19 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "_modes": CONSTANT,
         "_cfa": CONSTANT,
         "_formats": CONSTANT,
-        "_black": CONSTANT,
-        "_turns": CONSTANT,
+        "_black_milli": CONSTANT,
+        "_schedule": CONSTANT,
         "_authenticate": CONSTANT,
         "_fault_injection": "a module with the test capability has no snapshot",
         "ports": OUTSIDE,
         "clock": OUTSIDE,
         "contacts": "driven by the ports alone",
         "power": "driven by the ports alone",
-        "focus": "driven by the ports alone",
-        "ring": "driven by the ports alone",
+        "focus_motor": "driven by the ports alone",
+        "focus_ring": "driven by the ports alone",
         "link": OTHER,
         "tiles": OTHER,
-        "frames": OTHER,
+        "frame_history": OTHER,
         "executed": "of the explorer",
     },
     "module ports": {"_picture": CONSTANT, "_width": CONSTANT},
@@ -272,7 +274,7 @@ NEW_VALUES: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("module tiles", "_idle"): lambda m: m._idle[::-1],
     ("module tiles", "_tiles"): lambda m: m._tiles[::-1],
     ("module frames", "_records"): lambda m: [],
-    ("module record", "readout"): lambda m: copied(m.readout, tiles_sent=9),
+    ("module record", "readout"): lambda m: copied(m.readout, tile_count=9),
     ("module record", "end"): lambda m: b"end",
     ("module readout", "plan"): lambda m: copied(m.plan, width=9),
     ("module readout", "_tile"): lambda m: m._tiles._tiles[0],

@@ -48,7 +48,7 @@ def notice(bench: FaultHarness) -> bool:
 def assert_module_is_free(bench: FaultHarness) -> None:
     link = bench.module.link
     assert link.nonce is None
-    assert link.next_packet() is None
+    assert link.take_packet() is None
     assert {tile.state for tile in bench.module.tiles._tiles} == {sensor.FREE}
     assert all(stream.mode is None for stream in bench.module.streams)
 

@@ -1,13 +1,13 @@
 """What is done to every byte of a picture, as fast as the processor can.
 
-The same names whatever it is: ``seal_crc``, ``pack12`` and ``Prbs``. ``portable`` is their
+The same names whatever it is: ``append_crc``, ``pack12`` and ``Prbs``. ``portable`` is their
 definition; the others are held against it. A board's image has only the one that it runs.
 """
 
 import sys
 
 
-def _name():
+def _choose_name():
     machine = getattr(sys.implementation, "_mpy", 0) >> 10 & 63
     # As .mpy files count: armv6m to armv7emdp, all that run the first one's instructions.
     if 4 <= machine <= 8:
@@ -15,11 +15,11 @@ def _name():
     return "viper" if machine else "portable"
 
 
-def _load():
+def _load_module():
     # CPython, and a processor that has no module of its own, run what defines them all.
     if sys.implementation.name == "micropython":
         try:
-            return __import__("lensfw.arch." + _name(), None, None, ("pack12",))
+            return __import__("lensfw.arch." + _choose_name(), None, None, ("pack12",))
         except ImportError:
             pass
     from . import portable
@@ -27,8 +27,8 @@ def _load():
     return portable
 
 
-_chosen = _load()
-NAME = _chosen.NAME
-seal_crc = _chosen.seal_crc
-pack12 = _chosen.pack12
-Prbs = _chosen.Prbs
+_module = _load_module()
+NAME = _module.NAME
+append_crc = _module.append_crc
+pack12 = _module.pack12
+Prbs = _module.Prbs

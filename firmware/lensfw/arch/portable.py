@@ -13,7 +13,7 @@ _MULTIPLIER_2 = 0x6C4B
 CONSTANTS = [_MIX_1, _MIX_2, _MULTIPLIER_1, _MULTIPLIER_2]
 
 
-def seal_crc(packet, start, count, at):
+def append_crc(packet, start, count, at):
     """CRC-32 of *count* bytes from *start*, little-endian into the four bytes at *at*."""
     struct.pack_into("<I", packet, at, binascii.crc32(memoryview(packet)[start : start + count]))
 
@@ -51,11 +51,11 @@ class Prbs:
         self._seed = mix32(seed & 0xFFFFFFFF)
         self._start = 0
 
-    def frame(self, number):
+    def set_frame(self, number):
         """Pixels are that frame's from now on."""
         self._start = mix32(self._seed + number & 0xFFFFFFFF)
 
-    def pixels(self, out, at, first, count):
+    def write_pixels(self, out, at, first, count):
         """*count* pixels from the *first*-th on, into out[at] and on."""
         bits = self._bits
         mask, shift = (1 << bits) - 1, (bits + 1) // 2

@@ -13,7 +13,7 @@ from . import portable
 NAME = "thumb"
 
 # start, count, at, the CRC so far; then its table.
-_sealing = array("I", bytes(4 * (4 + 256)))
+_crc_block = array("I", bytes(4 * (4 + 256)))
 # Callbacks wait for the end of an instruction of Python's, and an endpoint with them: so none may
 # last for long. This is a fifth of a millisecond.
 _PIECE = 3072
@@ -21,7 +21,7 @@ _ONES = 0xFFFFFFFF
 
 
 @micropython.asm_thumb
-def _fill(r0, r1):
+def _fill_table(r0, r1):
     """Table r0 of the polynomial r1, reflected."""
     add(r0, 16)
     mov(r2, 0)
@@ -46,7 +46,7 @@ def _fill(r0, r1):
 
 
 @micropython.asm_thumb
-def _seal(r0, r1):
+def _continue_crc(r0, r1):
     """The CRC goes on with what block r0 names in buffer r1. 31 cycles for four bytes."""
     ldr(r2, [r0, 0])
     add(r2, r2, r1)
@@ -116,20 +116,20 @@ def _seal(r0, r1):
     strb(r4, [r1, 3])
 
 
-_fill(_sealing, 0xEDB88320)
+_fill_table(_crc_block, 0xEDB88320)
 
 
-def seal_crc(packet, start, count, at):
-    block = _sealing
+def append_crc(packet, start, count, at):
+    block = _crc_block
     block[2] = at
     block[3] = _ONES
     while True:
-        some = count if count < _PIECE else _PIECE
+        piece = count if count < _PIECE else _PIECE
         block[0] = start
-        block[1] = some
-        _seal(block, packet)
-        start += some
-        count -= some
+        block[1] = piece
+        _continue_crc(block, packet)
+        start += piece
+        count -= piece
         if not count:
             return
 
@@ -211,7 +211,7 @@ def pack12(r0, r1, r2, r3):
 
 
 @micropython.asm_thumb
-def _pixels(r0, r1, r2, r3):
+def _write_pixels(r0, r1, r2, r3):
     """r3 pixels from the r2-th on, all of one block, by state r0 into buffer r1.
 
     21 cycles each; 16 where they have 12 bits and come in pairs, to a multiple of four. Values lie
@@ -342,17 +342,17 @@ class Prbs(portable.Prbs):
         self._state = array("I", [0, bits, 0] + portable.CONSTANTS)
         self._mask = (1 << bits) - 1
 
-    def frame(self, number):
-        super().frame(number)
+    def set_frame(self, number):
+        super().set_frame(number)
         self._state[0] = self._start
 
-    def pixels(self, out, at, first, count):
+    def write_pixels(self, out, at, first, count):
         while count:
-            some = self._mask + 1 - (first & self._mask)
-            if some > count:
-                some = count
+            piece = self._mask + 1 - (first & self._mask)
+            if piece > count:
+                piece = count
             self._state[2] = at
-            _pixels(self._state, out, first, some)
-            at += 2 * some
-            first += some
-            count -= some
+            _write_pixels(self._state, out, first, piece)
+            at += 2 * piece
+            first += piece
+            count -= piece

@@ -11,7 +11,7 @@ from . import portable
 
 NAME = "viper"
 
-seal_crc = portable.seal_crc
+append_crc = portable.append_crc
 
 
 @micropython.viper
@@ -31,7 +31,7 @@ def pack12(out: ptr8, at: int, pixels: ptr8, count: int):
 
 
 @micropython.viper
-def _pixels(state: ptr32, out: ptr8, first: int, count: int):
+def _write_pixels(state: ptr32, out: ptr8, first: int, count: int):
     """Of one block: state has its key's halves, mask, shift, multipliers, and where."""
     low = int(state[0])
     high = int(state[1])
@@ -58,16 +58,16 @@ class Prbs(portable.Prbs):
         multipliers = portable.CONSTANTS[2:]
         self._state = array("i", [0, 0, (1 << bits) - 1, (bits + 1) // 2] + multipliers + [0])
 
-    def pixels(self, out, at, first, count):
+    def write_pixels(self, out, at, first, count):
         state, bits = self._state, self._bits
         size = 1 << bits
         while count:
-            some = min(size - (first & size - 1), count)
+            piece = min(size - (first & size - 1), count)
             key = portable.mix32(self._start + (first >> bits) & 0xFFFFFFFF)
             state[0] = key & 0xFFFF
             state[1] = key >> 16
             state[6] = at
-            _pixels(state, out, first, some)
-            at += 2 * some
-            first += some
-            count -= some
+            _write_pixels(state, out, first, piece)
+            at += 2 * piece
+            first += piece
+            count -= piece

@@ -29,7 +29,7 @@ class Machine(pins.Machine):
     def __init__(self, configuration):
         super().__init__(configuration, Ports, Memory())
 
-    def unwatch(self):
+    def stop_watchdog(self):
         """It cannot be stopped here: a soft timer feeds it, for as long as the REPL runs."""
         if self._dog is not None:
             dog, self._dog = self._dog, None
@@ -45,6 +45,6 @@ class Ports(pins.PinPorts):
 
     def sample(self, channel):
         if channel == power.VBUS_CHANNEL:
-            self.converted(channel, self._supply.counts())
+            self._queue_sample(channel, self._supply.read_counts())
         else:
-            self.converted(channel, pins.tmp36(esp32.mcu_temperature() * 1000))
+            self._queue_sample(channel, pins.convert_to_tmp36(esp32.mcu_temperature() * 1000))

@@ -11,7 +11,7 @@ _RUN = 2048
 
 
 class GeneratedRows:
-    """Ports' rows_request(), rows_read() and rows_skip() for *sensor*, the configuration's."""
+    """Ports' request_rows(), read_rows() and skip_rows() for *sensor*, the configuration's."""
 
     def __init__(self, sensor, seed):
         self._modes = {mode["id"]: mode["width"] for mode in sensor["modes"]}
@@ -25,9 +25,9 @@ class GeneratedRows:
         self._y = 0
         self._joined = False
 
-    def rows_request(self, number, mode, settings, pixel_format, tile):
+    def request_rows(self, number, mode, settings, pixel_format, tile):
         """Begin a frame; *settings* change nothing. Rows come tile by tile, packed as asked."""
-        self._prbs.frame(number)
+        self._prbs.set_frame(number)
         self._width = self._modes[mode]
         self._bits = pixel_format >> 16 & 0xFF
         self._columns, self._rows = tile
@@ -36,7 +36,7 @@ class GeneratedRows:
         # Whether rows follow each other without a gap: then they are one.
         self._joined = self._columns == self._width and not self._width * self._bits & 7
 
-    def rows_read(self, view):
+    def read_rows(self, view):
         """The next tile, which *view* has the bytes for."""
         if not self._joined:
             return self._read_rows(view)
@@ -68,10 +68,10 @@ class GeneratedRows:
 
     def _piece(self, view, at, first, count):
         if self._bits == 16:
-            self._prbs.pixels(view, at, first, count)
+            self._prbs.write_pixels(view, at, first, count)
         else:
-            self._prbs.pixels(self._words, 0, first, count)
+            self._prbs.write_pixels(self._words, 0, first, count)
             arch.pack12(view, at, self._words, count)
 
-    def rows_skip(self, count):
+    def skip_rows(self, count):
         """What is not read is never computed."""

@@ -23,7 +23,7 @@ class Machine:
 
     # Where the device's address is to be seen; see transports.usb. Not looked at, where nothing is
     # known to go wrong.
-    usb_addressed = usb.ALWAYS
+    usb_address_byte = usb.ALWAYS
 
     def __init__(self, configuration, ports, kept):
         self._configuration = configuration
@@ -38,7 +38,7 @@ class Machine:
             self._ports = self._make_ports(self._configuration)
         return self._ports
 
-    def guarded(self):
+    def is_guarded(self):
         """Whether the guard pin is held low."""
         number = self._configuration["pins"].get("guard")
         if number is None:
@@ -47,26 +47,26 @@ class Machine:
         time.sleep_us(50)  # for the pull-up to be one
         return not pin.value()
 
-    def usb_device(self):
+    def get_usb_device(self):
         """machine.USBDevice's one object; None where it is missing."""
         found = getattr(machine, "USBDevice", None)
         return found() if found is not None else None
 
-    def controller(self):
+    def get_controller(self):
         """What lockup watches; None where no lock-up is known."""
         return
 
-    def watch(self):
+    def start_watchdog(self):
         """From now on feed() has to be called."""
         timeout = self._configuration.get("watchdog_ms")
         if timeout:
             self._dog = machine.WDT(timeout=timeout)
 
-    def feed(self):
+    def feed_watchdog(self):
         if self._dog is not None:
             self._dog.feed()
 
-    def idle(self):
+    def sleep(self):
         time.sleep_ms(1)
 
 
@@ -78,7 +78,7 @@ class Supply:
         self._divider = pins.get("vbus_divider", 2)
         self._drop_mv = pins.get("vbus_drop_mv", 0)
 
-    def counts(self):
+    def read_counts(self):
         """As behind a divider by two, at 12 bits; those of 5 V where nothing is wired."""
         millivolts = 5000
         if self._adc is not None:
@@ -87,7 +87,7 @@ class Supply:
         return (millivolts * 4096 + _FULL_SCALE_MV - 1) // _FULL_SCALE_MV
 
 
-def tmp36(millidegrees):
+def convert_to_tmp36(millidegrees):
     """The counts that a TMP36 would give: 500 mV at 0 degrees, 10 mV a degree."""
     return (500 + millidegrees // 100) * 4096 // _REFERENCE_MV
 
@@ -110,36 +110,38 @@ class PinPorts(generated.GeneratedRows):
         for index, name in enumerate(("power", "contact", "release", "ring_a", "ring_b")):
             number = pins.get(name)
             if number is None:
-                self._put(index, 0 if name == "release" else 1)
+                self._queue_edge(index, 0 if name == "release" else 1)
                 continue
             pull = None if name == "power" else machine.Pin.PULL_UP
             pin = machine.Pin(number, machine.Pin.IN, pull)
             self._inputs.append(pin)
-            pin.irq(self._handler(index, pin), machine.Pin.IRQ_RISING | machine.Pin.IRQ_FALLING)
-            self._put(index, self._level(index, pin))
+            pin.irq(
+                self._make_handler(index, pin), machine.Pin.IRQ_RISING | machine.Pin.IRQ_FALLING
+            )
+            self._queue_edge(index, self._read_level(index, pin))
         self._step = self._direction = None
         if "step" in pins:
             self._step = machine.Pin(pins["step"], machine.Pin.OUT, value=0)
             self._direction = machine.Pin(pins["dir"], machine.Pin.OUT, value=0)
 
-    def _level(self, index, pin):
+    def _read_level(self, index, pin):
         # The release button closes to ground.
         level = pin.value()
         return 1 - level if index == contacts.RELEASE_PIN else level
 
-    def _handler(self, index, pin):
-        def changed(_):
-            self._put(index, self._level(index, pin))
+    def _make_handler(self, index, pin):
+        def on_edge(_):
+            self._queue_edge(index, self._read_level(index, pin))
 
-        return changed
+        return on_edge
 
-    def _put(self, index, level):
+    def _queue_edge(self, index, level):
         following = (self._tail + 1) % _EDGES
         if following != self._head:
             self._queue[self._tail] = index << 1 | level
             self._tail = following
 
-    def event(self):
+    def take_event(self):
         """The next (kind, channel, value), or None."""
         if self._samples:
             return self._samples.pop(0)
@@ -152,7 +154,7 @@ class PinPorts(generated.GeneratedRows):
             return self.CONTACT, index, level
         return self.RING, index - 3, level
 
-    def converted(self, channel, counts):
+    def _queue_sample(self, channel, counts):
         """A sample has been taken: *counts* as power has them."""
         self._samples.append((self.ADC, channel, min(max(counts, 0), 4095)))
 
@@ -165,5 +167,5 @@ class PinPorts(generated.GeneratedRows):
             self._step.value(1)
             self._step.value(0)
 
-    def load(self, milliamperes):
+    def set_load(self, milliamperes):
         """The supply is real: what is drawn is drawn."""

@@ -46,10 +46,10 @@ class Scratch:
 class Controller:
     """The RP2040's USB controller, past TinyUSB; see lockup. Narrow reads: no large integers."""
 
-    def frame(self):
+    def read_frame(self):
         return machine.mem16[_USB_SOF] & 0x7FF
 
-    def suspended(self):
+    def is_suspended(self):
         return bool(machine.mem8[_USB_SIE_STATUS] & _USB_SUSPENDED)
 
     def recover(self):
@@ -70,16 +70,16 @@ class Controller:
 class Machine(pins.Machine):
     """The chip, for boot and board."""
 
-    usb_addressed = (machine.mem8, _USB_ADDRESS)
+    usb_address_byte = (machine.mem8, _USB_ADDRESS)
 
     def __init__(self, configuration):
         super().__init__(configuration, Ports, Scratch())
 
-    def controller(self):
+    def get_controller(self):
         """As pins.Machine's: of the RP2040; an RP2350 is without the erratum."""
         return Controller() if _RP2040 else None
 
-    def unwatch(self):
+    def stop_watchdog(self):
         """The REPL feeds no watchdog."""
         if self._dog is not None:
             machine.mem32[_WATCHDOG_CTRL_CLEAR] = _WATCHDOG_ENABLE
@@ -96,9 +96,9 @@ class Ports(pins.PinPorts):
 
     def sample(self, channel):
         if channel == power.VBUS_CHANNEL:
-            self.converted(channel, self._supply.counts())
+            self._queue_sample(channel, self._supply.read_counts())
             return
         microvolts = self._inside.read_u16() * _REFERENCE_MV // 65535 * 1000
         # RP2040 datasheet, 4.9.5: 706 mV at 27 degrees, 1.721 mV less a degree.
         millidegrees = 27000 - (microvolts - 706000) * 1000 // 1721
-        self.converted(channel, pins.tmp36(millidegrees))
+        self._queue_sample(channel, pins.convert_to_tmp36(millidegrees))

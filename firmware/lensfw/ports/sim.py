@@ -28,7 +28,7 @@ class SimRows:
         self._skip = 0
         self._scrap = memoryview(bytearray(4096))
 
-    def rows_request(self, number, mode, settings, pixel_format, tile):
+    def request_rows(self, number, mode, settings, pixel_format, tile):
         """Expose and read out a frame; settings are exposure_us, gain_milli, focus_mdpt.
 
         Its rows come packed as *pixel_format* says. Where the sensor computes CRCs, that of each
@@ -50,7 +50,7 @@ class SimRows:
             )  # fmt: skip
         )
 
-    def rows_read(self, view):
+    def read_rows(self, view):
         """Bytes of rows now in *view*; 0 if none are there yet."""
         while self._skip:
             count = self._rows.readinto(self._scrap[: min(self._skip, len(self._scrap))])
@@ -60,7 +60,7 @@ class SimRows:
         count = self._rows.readinto(view)
         return count or _ended(count)
 
-    def rows_skip(self, count):
+    def skip_rows(self, count):
         """Throw *count* bytes away that the sensor still owes."""
         self._skip += count
 
@@ -82,7 +82,7 @@ class SimPorts:
         self._record_view = memoryview(self._record)
         self._have = 0
 
-    def event(self):
+    def take_event(self):
         """The next (kind, channel, value), or None."""
         count = self._pins.readinto(self._record_view[self._have :])
         if not count:
@@ -101,5 +101,5 @@ class SimPorts:
     def step(self, count):
         self._pins.write(struct.pack(_PIN, self._STEP, 0, 0, count))
 
-    def load(self, milliamperes):
+    def set_load(self, milliamperes):
         self._pins.write(struct.pack(_PIN, self._LOAD, 0, 0, milliamperes))

@@ -25,19 +25,19 @@ class StreamTransport:
     def receive(self, link, now):
         """Read once; False at the end of the stream."""
         receiver = link.receiver
-        count = self._stream.readinto(receiver.space())
+        count = self._stream.readinto(receiver.get_space())
         if count is None:
             return True
         if count == 0:
             return False
-        receiver.received(count, now)
+        receiver.add_received(count, now)
         return True
 
     def send(self, link, lane=0):
         """Send packets until none is left or the stream would block; True in the latter case."""
         while True:
             if self._packet is None:
-                item = link.next_packet(lane)
+                item = link.take_packet(lane)
                 if item is None:
                     self._idle = True
                     return False
@@ -57,14 +57,14 @@ class StreamTransport:
             if self._sent == len(self._packet):
                 self._packet = None
                 if self._tile is not None:
-                    link.sent(self._tile)
+                    link.release_tile(self._tile)
                     self._tile = None
 
     def end(self, link):
         """The stream is gone: what was being sent is held, and may go elsewhere."""
         self._packet = None
         if self._tile is not None:
-            link.sent(self._tile)
+            link.release_tile(self._tile)
             self._tile = None
 
     def wait_ms(self):

@@ -36,7 +36,7 @@ class Board:
     """What is wired where, by GPIO number."""
 
 
-def board_names() -> list[str]:
+def list_boards() -> list[str]:
     """The boards there are, in order."""
     names = {path.stem for path in _BOARDS.glob("*.toml")}
     return sorted(names - {_MODULE, _TILES})
@@ -49,13 +49,13 @@ def load_board(name: str, transport: str = "sim") -> Board:
 
     Raises :exc:`~lenslink.errors.UsageError` if there is no such board.
     """
-    if name not in board_names():
-        raise UsageError(f"no board '{name}' (there are {', '.join(board_names())})")
+    if name not in list_boards():
+        raise UsageError(f"no board '{name}' (there are {', '.join(list_boards())})")
     profile = _read(name)
     return Board(
         profile["board"],
         profile["heap"],
-        profile["limits"] | {"tile_bytes": tile_bytes(name, transport)},
+        profile["limits"] | {"tile_bytes": get_tile_bytes(name, transport)},
         profile.get("sensor", {}),
         profile.get("test", False),
         profile.get("source", {}),
@@ -64,13 +64,13 @@ def load_board(name: str, transport: str = "sim") -> Board:
     )
 
 
-def tile_bytes(name: str, transport: str) -> int:
+def get_tile_bytes(name: str, transport: str) -> int:
     """Return the default tile size of that board on *transport*, in bytes."""
     size: int = _read(_TILES)[name][transport]
     return size
 
 
-def configuration(
+def make_configuration(
     board: Board, sensor: Mapping[str, Any], serial: str, boot: int
 ) -> dict[str, Any]:
     """What the firmware is told at its start; *sensor* is the plant's description."""

@@ -27,7 +27,7 @@ from lenslink_protocol.params import MAX_LANES
 from ..pico.emulated_board import PicoBoard
 from ..plant.body import ADC_MAX, ADC_REFERENCE_MV, VBUS_DIVIDER
 from .board_profile import load_board
-from .sim import kill_plant, plant_ready, socket_pair, start_plant, tell_plant
+from .sim import kill_plant, make_socket_pair, send_plant_command, start_plant, wait_for_plant
 from .usbip import find_board
 
 OPTIONS: Final[Mapping[str, str]] = {
@@ -89,11 +89,11 @@ class PicoModule:
         self._stack = contextlib.ExitStack()
         try:
             # The plant has rows too; here nobody reads them.
-            _, rows = socket_pair(self._stack)
-            pins, plant_pins = socket_pair(self._stack)
+            _, rows = make_socket_pair(self._stack)
+            pins, plant_pins = make_socket_pair(self._stack)
             self.plant: subprocess.Popen[bytes] = start_plant(_BODY_ONLY, [rows], plant_pins)
             self._stack.callback(kill_plant, self.plant)
-            plant_ready(self.plant, deadline)
+            wait_for_plant(self.plant, deadline)
             transport = "cdc" if cdc else "usb"
             told: dict[str, Any] = {
                 **numbers,
@@ -119,12 +119,12 @@ class PicoModule:
 
     def command(self, **command: object) -> None:
         """Change the plant, whose time is the chip's: see :mod:`lenslink_hil.plant`."""
-        tell_plant(self.plant, command)
+        send_plant_command(self.plant, command)
 
     def reading(self) -> Reading:
         """The emulated clock, and for how much of it the core did not sleep; or Disconnected."""
         try:
-            report = self.board.report()
+            report = self.board.request_report()
         except RigError as error:
             raise Disconnected(str(error)) from None
         now, slept = report["emulated_us"] / 1e6, report["slept_us"] / 1e6
@@ -183,13 +183,13 @@ class PicoTransport(UsbTransport):
         super().close()
         self.module.close()
 
-    def _lost(self, why: str) -> Disconnected:
+    def _disconnect(self, why: str) -> Disconnected:
         # A chip that has stopped says why.
         try:
-            self.module.board.report()
+            self.module.board.request_report()
         except LensLinkError as error:
             why = str(error)
-        return super()._lost(why)
+        return super()._disconnect(why)
 
 
 class BoardClocked:

@@ -22,11 +22,11 @@ from typing import IO, Any
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
 from lenslink.transports.base import DeviceInfo, Line
-from lenslink.transports.socket_lanes import LaneSockets
+from lenslink.transports.lane_sockets import LaneSockets
 from lenslink.url import Url
 from lenslink_protocol.params import MAX_LANES
 
-from .board_profile import FIRMWARE, Board, configuration, load_board
+from .board_profile import FIRMWARE, Board, load_board, make_configuration
 from .micropython import find_micropython
 
 OPTIONS: Mapping[str, str] = {
@@ -74,9 +74,9 @@ class Module:
 
     def command(self, **command: object) -> None:
         """Change the plant: see :mod:`lenslink_hil.plant` for what it takes."""
-        tell_plant(self.plant, command)
+        send_plant_command(self.plant, command)
 
-    def last_words(self) -> str:
+    def describe_end(self) -> str:
         """Why the firmware ended, in a few words."""
         status = self.poll()
         if self._messages.closed:
@@ -124,16 +124,16 @@ def start_module(
     interpreter = find_micropython()
     with contextlib.ExitStack() as stack:
         # The sensor has two channels: the preview goes on while a still is read.
-        channels = [socket_pair(stack) for _ in range(2)]
-        pins, plant_pins = socket_pair(stack)
+        channels = [make_socket_pair(stack) for _ in range(2)]
+        pins, plant_pins = make_socket_pair(stack)
         plant = start_plant(_scene(options, board), [theirs for _, theirs in channels], plant_pins)
         abort = stack.enter_context(contextlib.ExitStack())
         abort.callback(kill_plant, plant)
-        ready = plant_ready(plant, deadline)
+        ready = wait_for_plant(plant, deadline)
         messages = abort.enter_context(tempfile.TemporaryFile())
         # Not as an argument: MicroPython ends without a word at one of more than 255 bytes.
         config = stack.enter_context(tempfile.TemporaryFile())
-        told = configuration(board, ready["sensor"], serial, boot)
+        told = make_configuration(board, ready["sensor"], serial, boot)
         config.write(json.dumps(told if usb is None else told | {"usb": dict(usb)}).encode())
         config.seek(0)
         ends = (*(ours for ours, _ in channels), pins, link, *more_lanes)
@@ -161,7 +161,7 @@ def start_module(
     return Module(firmware, plant, messages, ready["note"])
 
 
-def socket_pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+def make_socket_pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     """Both ends, which *stack* closes."""
     ours, theirs = socket.socketpair()
     stack.callback(ours.close)
@@ -208,7 +208,7 @@ def start_plant(
     )
 
 
-def tell_plant(plant: subprocess.Popen[bytes], command: Mapping[str, object]) -> None:
+def send_plant_command(plant: subprocess.Popen[bytes], command: Mapping[str, object]) -> None:
     """A line of JSON for the plant."""
     if plant.stdin is None:
         raise RigError("the plant takes no commands")
@@ -224,7 +224,7 @@ def kill_plant(process: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-def plant_ready(plant: subprocess.Popen[bytes], deadline: Deadline) -> dict[str, Any]:
+def wait_for_plant(plant: subprocess.Popen[bytes], deadline: Deadline) -> dict[str, Any]:
     """The plant's one line of JSON."""
     line = _read_line(plant.stdout, deadline)
     try:
@@ -269,12 +269,12 @@ class SimTransport(LaneSockets):
         super().close()
         self.module.close()
 
-    def _reason(self, error: Disconnected) -> str:
+    def _explain_end(self, error: Disconnected) -> str:
         del error
         # The socket closes a moment before the process is gone.
         with contextlib.suppress(LensLinkError, ValueError):
             self.module.wait(_END_S)
-        return self.module.last_words()
+        return self.module.describe_end()
 
 
 class SimOpener:

@@ -18,8 +18,8 @@ from lenslink.errors import (
     UsageError,
 )
 from lenslink.transports.base import DeviceInfo
-from lenslink.transports.socket import registered
-from lenslink.transports.usb import Found, lanes_of, open_module, opening_error
+from lenslink.transports.registry import list_registered
+from lenslink.transports.usb import UsbModule, explain_open_error, get_lanes_option, open_module
 from lenslink.transports.usb_lanes import UsbTransport
 from lenslink.url import Url
 from lenslink_protocol.params import USB_PROTOCOL, USB_SUBCLASS
@@ -48,12 +48,12 @@ class BoardTransport(UsbTransport):
         super().close()
         self.board.close()
 
-    def _lost(self, why: str) -> Disconnected:
+    def _disconnect(self, why: str) -> Disconnected:
         # The cable ends a moment before the process is gone.
         with contextlib.suppress(LensLinkError, ValueError):
             self.module.wait(_LAST_WORDS_S)
-            why = self.module.last_words()
-        return super()._lost(why)
+            why = self.module.describe_end()
+        return super()._disconnect(why)
 
 
 class UsbIpOpener:
@@ -85,14 +85,14 @@ class UsbIpOpener:
             raise UsageError(f"{url.text}: {others[0]} is a choice of the board's, not of its host")
         address = (host.strip("[]"), int(port))
         found = find_board(address, url.options.get(_SERIAL, ""), url.text, deadline)
-        return open_module(found, url.text, lanes_of(url))
+        return open_module(found, url.text, get_lanes_option(url))
 
     def devices(self) -> list[DeviceInfo]:
         """Boards that ``lenslink usbip`` serves; other servers are named."""
-        return registered("usbip")
+        return list_registered("usbip")
 
 
-def find_board(address: Address, serial: str, shown: str, deadline: Deadline) -> Found:
+def find_board(address: Address, serial: str, shown: str, deadline: Deadline) -> UsbModule:
     """The only module that the server exports, or the one with that serial number; imported."""
     import usb.core
     import usb.util
@@ -106,7 +106,7 @@ def find_board(address: Address, serial: str, shown: str, deadline: Deadline) ->
             for device in usb.core.find(find_all=True, backend=backend)
             if any(
                 (each.cls, each.subclass, each.protocol) == (0xFF, USB_SUBCLASS, USB_PROTOCOL)
-                for each in device._ctx.dev.listed.interfaces
+                for each in device._ctx.dev.exported.interfaces
             )
         ]
     except TimeoutError:
@@ -118,10 +118,10 @@ def find_board(address: Address, serial: str, shown: str, deadline: Deadline) ->
     for device in devices:
         try:
             if not serial or device.serial_number == serial:
-                return Found(device, _interface(device))
+                return UsbModule(device, _interface(device))
         except usb.core.USBError as error:
             if not serial:
-                raise opening_error(error, Found(device, None), shown) from None
+                raise explain_open_error(error, UsbModule(device, None), shown) from None
         usb.util.dispose_resources(device)
     raise NotFound(f"{shown}: no such module is exported")
 

@@ -18,7 +18,7 @@ import numpy as np
 from lenslink import Device, Frame, UsageError
 from lenslink_protocol.ids import ModeUse, PixelFormat
 
-from ..plant.patterns import pattern
+from ..plant.patterns import make_pattern
 from .document import format_machine, format_table
 from .machine_info import describe_machine
 
@@ -56,12 +56,12 @@ def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
     with closing(frames):
         with next(frames) as first:
             wrong += _count_wrong(first, effort)
-        plan = device.configuration()
+        plan = device.get_configuration()
         assert plan is not None
-        before, began = device.stats, device.reading()
+        before, began = device.stats, device.read_clock()
         now, count = began, 0
         for frame in frames:
-            now, count = device.reading(), count + 1
+            now, count = device.read_clock(), count + 1
             after = device.stats
             with frame:
                 wrong += _count_wrong(frame, effort)
@@ -83,7 +83,7 @@ def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
         "firmware": device.manifest.firmware,
         "image_sha256": line.image_sha256,
         "bus": line.bus,
-        "lanes": device.session.lanes,
+        "lanes": device.session_info.lanes,
         "tile_bytes": plan.tile_bytes,
         "frame_bytes": plan.frame_bytes,
         "encoding": PixelFormat(plan.pixel_format).name,
@@ -107,7 +107,7 @@ def _check_mode(device: Device, effort: Effort) -> None:
     """Raise UsageError for a binned mode, whose pixels no pattern predicts."""
     if effort.check is None:
         return
-    mode = device.mode(effort.mode, ModeUse.PREVIEW)
+    mode = device.find_mode(effort.mode, ModeUse.PREVIEW)
     if mode.binning != 1:
         raise UsageError(
             f"--check: mode '{mode.name}' is binned, so its pixels cannot be predicted"
@@ -118,7 +118,7 @@ def _count_wrong(frame: Frame, effort: Effort) -> int:
     """Return how many of the pixels that arrived differ from the pattern."""
     if effort.check is None:
         return 0
-    expected = pattern(
+    expected = make_pattern(
         effort.check, frame.width, frame.height, bits=frame.bits, cfa=frame.cfa,
         seed=effort.seed, frame_number=frame.number,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from lenslink_protocol.ids import Capability, MessageType, PixelFormat
 from lenslink_protocol.messages import Configure, Configured, Hello
 from lenslink_protocol.params import HEADER_BYTES, MAX_PAYLOAD, MAX_STREAMS
 
-from ..benches.board_profile import configuration, load_board
+from ..benches.board_profile import load_board, make_configuration
 from ..virtual_time import InstantPorts, feed_module
 
 MODE = 1
@@ -41,11 +41,11 @@ class _Outbox(outbox.Outbox):  # type: ignore[misc]
         self.limits = [0] * MAX_STREAMS
         self.sent_bytes = [0] * MAX_STREAMS
 
-    def grant(self, limits: list[int]) -> None:
-        super().grant(limits)
+    def grant_credits(self, limits: list[int]) -> None:
+        super().grant_credits(limits)
         self.limits = [max(old, new) for old, new in zip(self.limits, limits, strict=True)]
 
-    def sent(self) -> list[int]:
+    def count_sent(self) -> list[int]:
         return list(self.sent_bytes)
 
 
@@ -69,16 +69,16 @@ class ReadyModule(firmware.Module):  # type: ignore[misc]
         self.configured: dict[int, Configured] = {}
         self.resends: list[Ask] = []
 
-    def resend(self, stream: int, frame: int, flags: int, ranges: Any) -> None:
+    def resend_ranges(self, stream: int, frame: int, flags: int, ranges: Any) -> None:
         self.resends.append((stream, frame, flags, [tuple(each) for each in ranges]))
 
     def is_running(self, stream: int) -> bool:
         """Return True if the stream is running."""
-        return bool(self.streams[stream].remaining)
+        return bool(self.streams[stream].frames_left)
 
     def take_packets(self) -> Iterator[memoryview]:
         """Yield and remove the packets that the module wants to send."""
-        while (item := self.link.next_packet(0)) is not None:
+        while (item := self.link.take_packet(0)) is not None:
             packet: memoryview = item[0]
             if packet[_TYPE] == MessageType.CONFIGURED:
                 answer = Configured.decode(packet[HEADER_BYTES:])
@@ -127,7 +127,7 @@ class ReadyModule(firmware.Module):  # type: ignore[misc]
         self.step()
         for _ in self.take_packets():
             pass
-        self.link.end()
+        self.link.end_session()
         return self.configured.pop(0)
 
 
@@ -158,4 +158,4 @@ def _configuration(width: int, height: int, tile_bytes: int, serial: str) -> dic
         "formats": [PixelFormat.RG12p],
     }
     limits = {"tile_bytes": tile_bytes, "tiles": 1, "in_flight": 1, "rate": 0, "latency_us": 0}
-    return configuration(replace(load_board("sim"), limits=limits), sensor, serial, 1)
+    return make_configuration(replace(load_board("sim"), limits=limits), sensor, serial, 1)

@@ -30,7 +30,12 @@ def read_ring(ring: str) -> dict[str, Any]:
                     seen[frame.number] = (first, time.monotonic_ns())
         except Disconnected:
             spent = time.process_time() - began
-        return {"seen": seen, "cpu_s": spent, "taken": reader.taken, "skipped": reader.skipped}
+        return {
+            "seen": seen,
+            "cpu_s": spent,
+            "taken": reader.delivered_frames,
+            "skipped": reader.skipped_frames,
+        }
 
 
 def main() -> None:

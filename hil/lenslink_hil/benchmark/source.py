@@ -69,7 +69,7 @@ class Source:
             else:
                 self.module.feed(first)
                 Session(self, line).run()
-        self.module.link.end()
+        self.module.link.end_session()
 
     def _send_bare(self, line: Line) -> None:
         while True:
@@ -170,7 +170,7 @@ class Session:
                 break
             self._send_answers()
         if slot is not None:
-            slot.end()
+            slot.return_slot()
         whole = at == len(tiles)
         self._send_end(number, EndStatus.OK if whole else EndStatus.ABORTED, at, began)
         if whole and len(self._source.stamps) < _STAMPS:
@@ -207,11 +207,11 @@ class Session:
     def _take_slot(self, number: int) -> DirectFrame | None:
         """Return shared memory for a frame, None if there is none or none is free soon."""
         slots = self._line.slots
-        if slots is None or not slots.used:
+        if slots is None or not slots.has_grants:
             return None
         end = time.monotonic() + _SLOT_S
         size = self._source.plan.frame_bytes
-        while (slot := slots.take(number, size)) is None and time.monotonic() < end:
+        while (slot := slots.take_slot(number, size)) is None and time.monotonic() < end:
             time.sleep(_SLOT_S / 1000)
         return slot
 

@@ -144,7 +144,7 @@ class Sweep(ClosesOnExit):
         url = parse(self.url)
         if "lanes" in url.options or "lanes" not in opener(url.scheme).options:
             return []
-        own = device.session.lanes
+        own = device.session_info.lanes
         most = MAX_LANES if device.private else own
         return [lanes for lanes in range(1, most + 1) if lanes != own]
 
@@ -188,7 +188,7 @@ class Sweep(ClosesOnExit):
         try:
             device = self._open(point.lanes)
             result = measure(device, effort, self._say)
-            plan = device.configuration()
+            plan = device.get_configuration()
         except LensLinkError as error:
             self.close()
             if not self.results:

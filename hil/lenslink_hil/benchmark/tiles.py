@@ -136,7 +136,7 @@ class Picture:
             begin = int(tiles.at[index])
             packet = self.view[begin : begin + HEADER_BYTES + length]
             frame.memory[at : at + length] = packet[HEADER_BYTES:]
-            frame.tile(bytes(packet[:HEADER_BYTES]), at, length)
+            frame.announce_tile(bytes(packet[:HEADER_BYTES]), at, length)
 
     def build_packet(self, index: int, nonce: int, sequence: int, frame: int, flags: int) -> bytes:
         """Return one tile as a packet with a header of its own."""

@@ -1,4 +1,8 @@
-"""``lenslink conform``: a verdict for each clause of SPEC.md."""
+"""The commands ``lenslink conform ...``: a verdict for each clause of SPEC.md.
+
+The cases and their peers are in :mod:`lenslink_hil.conformance`. This module chooses the cases,
+prints the verdicts and writes the reports.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lenslink.cli.options import CommonOptions, common_options, pass_common
-from lenslink.cli.screen import Screen, emit_json, one_line
+from lenslink.cli.screen import Screen, emit_json, escape_controls
 from lenslink.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +27,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NONCONFORMING, _RIG = 7, 11
+
+
+def _complete_clause(_ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the clauses that begin with *incomplete*, for the shell."""
+    from ..conformance.clauses import load_clauses
+
+    return [clause for clause in load_clauses() if clause.startswith(incomplete)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +64,16 @@ _TRANSCRIPT = _file_option("--transcript", "Write the packets of failed cases, d
 def _report_options(*more: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return a decorator that adds the common options, and passes them as ``options``."""
     options = (
-        click.option("--clause", metavar="ID", help="Test only this clause, as in M-HELLO-2."),
+        click.option(
+            "--clause",
+            metavar="ID",
+            help="Run the cases of this clause only, as in M-HELLO-2.",
+            shell_complete=_complete_clause,
+        ),
         click.option("--case", "case_name", metavar="NAME", help="Run only this case of --list."),
         click.option("--seed", type=int, help="Draw nonces and challenges from this seed."),
-        click.option("--list", "list_only", is_flag=True, help="List the cases; run none."),
-        click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
+        click.option("--list", "list_only", is_flag=True, help="List the cases and run none."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
         _file_option("--junit", "Write JUnit XML."),
         _file_option("--html", "Write a report to read."),
         *more,
@@ -81,7 +97,7 @@ def _report_options(*more: Callable[[Any], Any]) -> Callable[[Any], Any]:
 @click.group(epilog="Exit codes: 0 all conforms, 7 a clause failed, 11 a case could not be run.")
 @common_options
 def conform() -> None:
-    """Prove that a module, or a host, speaks the protocol: a verdict for each clause of SPEC.md.
+    """Test whether a module or a host speaks the protocol, with a verdict for each clause.
 
     \b
     Examples:
@@ -115,9 +131,9 @@ def module(
     from ..conformance.live import run_modules
     from ..conformance.verdicts import list_module_cases
 
-    cases = _chosen(list_module_cases(), options, "module")
+    cases = _select_cases(list_module_cases(), options, "module")
     if options.list_only:
-        _list(cases, options.as_json)
+        _list_cases(cases, options.as_json)
         return
     info = _describe_run(options, f"{url}, a module", url)
     found = run_modules(
@@ -149,39 +165,40 @@ def host(
 ) -> None:
     """Test a host by playing a module, often a misbehaving one, at LISTEN-URL.
 
-    For each case COMMAND is started, {url} in it replaced by what to open and {out} by a file name.
-    It takes one still, writes it to {out}.npy (H x W, uint16) if it can, and ends: with exit code 0
-    if and only if the frame was whole. The default is the driver of this installation.
+    For each case the kit starts COMMAND. It replaces {url} by the URL to open and {out} by a file
+    name. COMMAND takes one still, writes it to {out}.npy (H x W, uint16) if it can, and ends. Its
+    exit code is 0 if and only if the frame was whole. The default is the driver of this
+    installation.
 
-    LISTEN-URL is unix:PATH, shm:PATH or tcp:HOST:PORT (port 0: any). With ?lanes=2 a link is two
-    connections to that address, the first being lane 0: what {url} then is says so, too.
+    LISTEN-URL is unix:PATH, shm:PATH or tcp:HOST:PORT (port 0: any free port). With ?lanes=2, a
+    link is two connections to that address; the first is lane 0. {url} then has ?lanes=2 too.
     """
     from ..conformance.live import DEFAULT_COMMAND, run_hosts
     from ..conformance.verdicts import list_host_cases
-    from .socket_address import listening
+    from .socket_address import open_listener
 
-    cases = _chosen(list_host_cases(), options, "host")
+    cases = _select_cases(list_host_cases(), options, "host")
     if options.list_only:
-        _list(cases, options.as_json)
+        _list_cases(cases, options.as_json)
         return
     words = command or DEFAULT_COMMAND
     if not any("{url}" in word for word in words):
-        raise UsageError("COMMAND has no {url} in it: it would not know what to open")
+        raise UsageError("COMMAND has no {url} in it, so it cannot know what to open")
     info = _describe_run(options, f"{' '.join(words)}, a host", listen)
 
     def run() -> Iterable[Verdict]:
-        with listening(listen, several=True) as listener:
+        with open_listener(listen, several=True) as listener:
             yield from run_hosts(listener, words, cases, options.clause, options.is_fail_fast)
 
     ctx.exit(_Output(common, options, info).report(run()))
 
 
 @conform.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
 @click.pass_context
 def matrix(ctx: click.Context, *, as_json: bool) -> None:
-    """Every clause of SPEC.md, and the cases that test it; fails if a clause has none."""
+    """List every clause of SPEC.md with its cases; fail if a clause has no case."""
     from ..conformance.report import MATRIX_SCHEMA
     from ..conformance.verdicts import build_matrix
 
@@ -208,16 +225,16 @@ def selftest(
     *,
     options: _Options,
 ) -> None:
-    """Test the kit: for each clause its case passes a good peer, and fails one that breaks it.
+    """Test the kit: each case must pass a correct peer, and fail a peer that breaks its clause.
 
     All peers run in this process, on virtual time.
     """
     from ..conformance.selftest import run_selftest
     from ..conformance.verdicts import list_all_cases
 
-    cases = _chosen(list_all_cases(), options, None)
+    cases = _select_cases(list_all_cases(), options, None)
     if options.list_only:
-        _list(cases, options.as_json)
+        _list_cases(cases, options.as_json)
         return
     info = _describe_run(options, "the conformance kit itself", "")
     found = run_selftest(options.clause, options.case_name, info.seed)
@@ -231,7 +248,7 @@ def _describe_run(options: _Options, subject: str, url: str) -> RunInfo:
     return RunInfo(subject, url, seed)
 
 
-def _chosen(cases: list[Case[T]], options: _Options, side: str | None) -> list[Case[T]]:
+def _select_cases(cases: list[Case[T]], options: _Options, side: str | None) -> list[Case[T]]:
     """Return the cases that --clause and --case leave."""
     from ..conformance.clauses import load_clauses
 
@@ -249,7 +266,7 @@ def _chosen(cases: list[Case[T]], options: _Options, side: str | None) -> list[C
     return found
 
 
-def _list(cases: list[Case[Any]], as_json: bool) -> None:
+def _list_cases(cases: list[Case[Any]], as_json: bool) -> None:
     if as_json:
         described = [{"case": c.name, "clauses": list(c.clauses), "doc": c.doc} for c in cases]
         emit_json({"schema": "lenslink.conform.cases/1", "cases": described})
@@ -272,7 +289,7 @@ class _Output:
 
         found: list[Verdict] = []
         reason = ""
-        with self._screen.progress() as progress:
+        with self._screen.show_progress() as progress:
             for each in verdicts:
                 found.append(each)
                 progress.show(f"{each.clause} {each.case} ...")
@@ -282,7 +299,9 @@ class _Output:
                 if each.verdict == NOT_RUN:
                     # The reason is the same for all that follow.
                     detail, reason = ("" if each.detail == reason else detail), each.detail
-                click.echo(one_line(f"{each.verdict:11} {each.clause:14} {each.case}{detail}"))
+                click.echo(
+                    escape_controls(f"{each.verdict:11} {each.clause:14} {each.case}{detail}")
+                )
         self._write(found)
         self._print_summary(found)
         if any(each.verdict == FAILED for each in found):

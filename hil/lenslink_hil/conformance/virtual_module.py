@@ -13,7 +13,7 @@ from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Cfa
 from lenslink_protocol.packings import packings, pixel_format
 
-from ..benches.board_profile import configuration, load_board
+from ..benches.board_profile import load_board, make_configuration
 from ..virtual_time import InstantPorts, VirtualClock, feed_module
 from .peer_wire import Tamper
 
@@ -50,7 +50,7 @@ def _configuration() -> dict[str, Any]:
         "formats": [int(pixel_format(each, 12, Cfa.RGGB)) for each in packings(12)],
     }
     limits = {"tile_bytes": 2048, "tiles": 8, "in_flight": 3, "rate": 0, "latency_us": 0}
-    return configuration(replace(load_board("sim"), limits=limits), sensor, "VIRTUAL", 1)
+    return make_configuration(replace(load_board("sim"), limits=limits), sensor, "VIRTUAL", 1)
 
 
 class _Ports(InstantPorts):
@@ -74,7 +74,7 @@ class VirtualModule:
         self.clock = VirtualClock()
         self._ports = _Ports(_picture, WIDTH)
         self.module: Any = firmware.Module(_configuration(), self._ports, self.clock)
-        self.module.link.lanes_offered = self.lanes
+        self.module.link.max_lanes = self.lanes
         self._tamper = tamper or Tamper()
         self._coming: deque[bytes] = deque()
         self._beside: deque[bytes] = deque()
@@ -103,14 +103,14 @@ class VirtualModule:
         link = self.module.link
         for _ in range(16):
             for lane in range(self.lanes):
-                item = link.next_packet(lane) if self._alive[lane] else None
+                item = link.take_packet(lane) if self._alive[lane] else None
                 if item is None:
                     continue
                 view, tile = item
                 coming = self._beside if lane else self._coming
                 coming.extend(self._tamper.pass_to_tester(bytes(view)))
                 if tile is not None:
-                    link.sent(tile)
+                    link.release_tile(tile)
 
     def receive_lane(self, lane: int) -> bytes:
         del lane

@@ -186,7 +186,7 @@ def cut_down() -> Iterator[None]:
     Machines that are made inside the ``with`` block have the smaller buffers. They must run inside
     such a block, too.
     """
-    request, opened = firmware.Module.request, firmware.Module.opened
+    request, opened = firmware.Module.handle_request, firmware.Module.on_session_open
 
     def watched_request(self: Any, kind: int, number: int, values: Any) -> None:
         _count(self.executed, (self.link.nonce, number))
@@ -202,8 +202,8 @@ def cut_down() -> Iterator[None]:
 
     patches = (
         *_PATCHES,
-        (firmware.Module, "request", watched_request),
-        (firmware.Module, "opened", watched_opened),
+        (firmware.Module, "handle_request", watched_request),
+        (firmware.Module, "on_session_open", watched_opened),
     )
     before = [getattr(owner, name) for owner, name, _ in patches]
     for owner, name, value in patches:
@@ -247,8 +247,8 @@ class World:
         clock = VirtualClock()
         self.module: Any = firmware.Module(_configuration(bounds), InstantPorts(picture), clock)
         self.module.executed = set()
-        self.module.link.lanes_offered = bounds.lanes
-        while not self.module.attached():
+        self.module.link.max_lanes = bounds.lanes
+        while not self.module.is_attached():
             self.module.step()
             clock.us += 10_000
         self.pool = _Pool()
@@ -412,9 +412,9 @@ class World:
         """Let a packet arrive, and let its receiver answer."""
         if lane < 0:
             receiver = self.module.link.receiver
-            space = receiver.space()
+            space = receiver.get_space()
             space[: len(packet)] = packet
-            receiver.received(len(packet), 0)
+            receiver.add_received(len(packet), 0)
             self.module.step()
             return
         self.link.feed(packet, self.now, lane)
@@ -448,7 +448,7 @@ class World:
             for lane, channel in enumerate(self.up):
                 if len(channel) >= self.bounds.capacity:
                     continue
-                item = link.next_packet(lane)
+                item = link.take_packet(lane)
                 if item is None:
                     continue
                 view, tile = item
@@ -456,7 +456,7 @@ class World:
                 self._watch(packet, lane)
                 channel.append(packet)
                 if tile is not None:
-                    link.sent(tile)
+                    link.release_tile(tile)
                 self.module.step()
                 moved = True
 

@@ -16,9 +16,9 @@ from lenslink.errors import MissingExtra, RigError, UsageError
 from lenslink_protocol.packings import Layout, Packing, layout
 from lenslink_protocol.params import HEADER_BYTES, MAX_LANES, USB_TRANSFER
 
-from ..benches.board_profile import FIRMWARE, Board, configuration, load_board, tile_bytes
-from ..plant.modes import frame_size, sized_modes
-from ..plant.sensor_model import module_sensor
+from ..benches.board_profile import FIRMWARE, Board, get_tile_bytes, load_board, make_configuration
+from ..plant.modes import complete_frame_size, make_sized_modes
+from ..plant.sensor_model import make_module_sensor
 
 _COMPILE_S: Final = 60.0
 # Never on a board: the plant's ports, and what starts the simulated module.
@@ -84,28 +84,28 @@ def board_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
         raise UsageError(f"transport={transport}: usb or cdc")
     if not 1 <= lanes <= MAX_LANES:
         raise UsageError(f"lanes={lanes}: 1 to {MAX_LANES}")
-    width, height = frame_size(options.get("width"), options.get("height")) or (
+    width, height = complete_frame_size(options.get("width"), options.get("height")) or (
         board.sensor["width"],
         board.sensor["height"],
     )
-    sensor = module_sensor(
+    sensor = make_module_sensor(
         width,
         height,
-        sized_modes(width, height),
+        make_sized_modes(width, height),
         bits=options.get("bits"),
         cfa=options.get("cfa"),
         pattern=True,
     ).to_json()
     # Its sensor packs 12p and nothing else.
     sensor["formats"] = [code for code in sensor["formats"] if _computes(layout(code))]
-    told = configuration(board, sensor, options["serial"], options.get("boot_count", 1))
+    told = make_configuration(board, sensor, options["serial"], options.get("boot_count", 1))
     pins = {**board.pins, **options.get("pins", {})}
     striped = transport == "usb" and lanes > 1
     limits = {
         **board.limits,
         **board.image.get("limits", {}),
         **(board.image.get("limits_of_lanes", {}) if striped else {}),
-        "tile_bytes": tile_bytes(board.name, "usb_lanes" if striped else transport),
+        "tile_bytes": get_tile_bytes(board.name, "usb_lanes" if striped else transport),
         **options.get("limits", {}),
     }
     if transport == "cdc" and HEADER_BYTES + limits["tile_bytes"] > USB_TRANSFER:

@@ -83,7 +83,7 @@ class Guest:
         try:
             code = self._process.wait(max(deadline.remaining(), 0.001))
         except subprocess.TimeoutExpired:
-            raise Timeout(f"{deadline.what} did not end within {deadline.seconds:g} s") from None
+            raise Timeout(f"{deadline.purpose} did not end within {deadline.seconds:g} s") from None
         self._console.join(_END_S)
         if code:
             raise RigError(f"{_QEMU} ended with {code}: {' / '.join(self._last)}")

@@ -93,7 +93,7 @@ class Boards:
             self._boards[slot], self._kinds[slot] = board, kind
         if board.module is not None and (order["fresh"] or board.module.poll() is not None):
             board.unplug()
-            board.wait(lambda state: not state["boards"], deadline)
+            board.wait_for(lambda counts: not counts["boards"], deadline)
         if board.module is None:
             board.plug(deadline)
         return board.serial

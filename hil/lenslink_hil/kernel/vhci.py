@@ -15,7 +15,7 @@ from typing import Final
 from lenslink.deadline import Deadline
 from lenslink.errors import RigError
 
-from ..usbip.client import Refused, import_device
+from ..usbip.client import ImportRefused, import_device
 from ..usbip.server_address import Address
 
 _VHCI: Final = Path("/sys/devices/platform/vhci_hcd.0")
@@ -37,7 +37,7 @@ def attach(address: Address, busid: str, seconds: float) -> int:
     """
     try:
         connection, device = import_device(address, busid, seconds)
-    except Refused as refused:
+    except ImportRefused as refused:
         raise RigError(f"{busid} is not to be had: {os.strerror(refused.errno)}") from None
     except OSError as error:
         raise RigError(f"{busid}: {error.strerror or error}") from None

@@ -1,7 +1,7 @@
 """Frames in bands of rows, and 2x2 same-colour binning of a Bayer mosaic.
 
 A frame of 100 million pixels is never worked on as a whole: every source yields it in the bands
-of :func:`bands`, so that memory stays bounded, what is worked on stays in the cache, and the
+of :func:`iterate_bands`: memory stays bounded, what is worked on stays in the cache, and the
 first rows are on their way while the last are still being computed.
 """
 
@@ -22,7 +22,7 @@ BAND_PIXELS = 1 << 18
 """About the pixels in a band: 1 MiB as float32, which a core's L2 cache holds."""
 
 
-def bands(width: int, height: int) -> Iterator[tuple[int, int]]:
+def iterate_bands(width: int, height: int) -> Iterator[tuple[int, int]]:
     """Yield ``(top, bottom)`` of each band; all but the last are whole binning cells high."""
     step = max(CELL, BAND_PIXELS // width // CELL * CELL)
     for top in range(0, height, step):

@@ -79,44 +79,44 @@ class Supply:
         self._warm(now_us)
         self._vbus_mv = millivolts
 
-    def connect(self, closed: bool, now_us: int) -> None:
+    def set_contact(self, closed: bool, now_us: int) -> None:
         """Close or open the power pins."""
         self._warm(now_us)
         self._connected = closed
 
-    def load(self, milliamperes: int, now_us: int) -> None:
+    def set_load(self, milliamperes: int, now_us: int) -> None:
         """Draw another current from now on."""
         self._warm(now_us)
         self._load_ma = max(0, milliamperes)
 
-    def voltage_mv(self) -> float:
+    def get_voltage_mv(self) -> float:
         """Give the module's supply voltage: 0 with open contacts."""
         if not self._connected:
             return 0.0
         return max(0.0, self._vbus_mv - self._load_ma * SOURCE_MILLIOHM / 1000)
 
-    def temperature_c(self, now_us: int) -> float:
+    def get_temperature_c(self, now_us: int) -> float:
         """Give the housing's temperature in degrees Celsius."""
         self._warm(now_us)
         return AMBIENT_C + self._heat_c
 
-    def counts(self, channel: int, now_us: int) -> int:
+    def convert(self, channel: int, now_us: int) -> int:
         """Give one conversion of channel VBUS or TEMPERATURE; of any other, 0."""
         millivolts = 0.0
         if channel == VBUS:
-            millivolts = self.voltage_mv() / VBUS_DIVIDER
+            millivolts = self.get_voltage_mv() / VBUS_DIVIDER
         elif channel == TEMPERATURE:
-            millivolts = 500 + 10 * self.temperature_c(now_us)
+            millivolts = 500 + 10 * self.get_temperature_c(now_us)
         return min(ADC_MAX, round(millivolts / ADC_REFERENCE_MV * ADC_MAX))
 
     def _warm(self, now_us: int) -> None:
-        watts = self.voltage_mv() * self._load_ma / 1e6
+        watts = self.get_voltage_mv() * self._load_ma / 1e6
         kept = math.exp(-(now_us - self._since_us) / 1e6 / HEATING_SECONDS)
         self._heat_c = self._heat_c * kept + watts * HEATING_C_PER_W * (1 - kept)
         self._since_us = now_us
 
 
-def bounce(seed: int) -> list[tuple[int, int, int]]:
+def make_bounce_edges(seed: int) -> list[tuple[int, int, int]]:
     """Give the edges of both contacts as the module snaps on: (delay_us, pin, level).
 
     Each pin closes and opens a few times within BOUNCE_US of the first touch, then stays closed.
@@ -140,9 +140,9 @@ class Body:
         self._ring_free_us = now_us
         self._order = itertools.count()
         self._events: list[tuple[int, int, Callable[[int], Record]]] = []
-        self.contacts(bounce(seed), now_us)
+        self.plan_contacts(make_bounce_edges(seed), now_us)
 
-    def contacts(self, edges: Iterable[tuple[int, int, int]], now_us: int) -> None:
+    def plan_contacts(self, edges: Iterable[tuple[int, int, int]], now_us: int) -> None:
         """Plan contact edges: (delay from now in microseconds, pin, level)."""
         for delay_us, pin, level in edges:
             self._plan(now_us + delay_us, partial(self._contact, pin, level))
@@ -155,11 +155,11 @@ class Body:
             self._plan(start + quarter * RING_EDGE_US, partial(self._ring, way))
         self._ring_free_us = start + 4 * abs(detents) * RING_EDGE_US
 
-    def next_us(self) -> int | None:
+    def get_next_event_us(self) -> int | None:
         """Give when the next planned edge is due, None when none is planned."""
         return self._events[0][0] if self._events else None
 
-    def due(self, now_us: int) -> list[Record]:
+    def take_due_records(self, now_us: int) -> list[Record]:
         """Let everything happen that is due by now."""
         records = []
         while self._events and self._events[0][0] <= now_us:
@@ -172,9 +172,9 @@ class Body:
         if record.kind == Kind.STEP:
             self.motor.step(record.value)
         elif record.kind == Kind.LOAD:
-            self.supply.load(record.value, now_us)
+            self.supply.set_load(record.value, now_us)
         elif record.kind == Kind.SAMPLE:
-            counts = self.supply.counts(record.channel, now_us)
+            counts = self.supply.convert(record.channel, now_us)
             return [Record(Kind.ADC, record.channel, counts)]
         return []
 
@@ -184,7 +184,7 @@ class Body:
 
     def _contact(self, pin: int, level: int, at_us: int) -> Record:
         if pin == POWER_PINS:
-            self.supply.connect(bool(level), at_us)
+            self.supply.set_contact(bool(level), at_us)
         return Record(Kind.CONTACT, pin, level)
 
     def _ring(self, way: int, at_us: int) -> Record:

@@ -18,7 +18,7 @@ PHOTO = "astronaut.png"
 ANCHOR = 0.0
 
 
-def default_photo() -> Path | None:
+def find_default_photo() -> Path | None:
     """Find the photograph's file, None where scikit-image is not installed.
 
     The package is looked up, not imported: importing it would take scipy along, and a second.

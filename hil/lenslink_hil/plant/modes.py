@@ -33,7 +33,7 @@ def check_size(width: int, height: int, what: str = "size") -> None:
         )
 
 
-def frame_size(width: int | None, height: int | None) -> tuple[int, int] | None:
+def complete_frame_size(width: int | None, height: int | None) -> tuple[int, int] | None:
     """Complete a size of which one side may be missing (4:3), None when both are.
 
     :raises UsageError: as :func:`check_size`.
@@ -48,7 +48,7 @@ def frame_size(width: int | None, height: int | None) -> tuple[int, int] | None:
     return width, height
 
 
-def default_modes() -> tuple[Mode, ...]:
+def make_default_modes() -> tuple[Mode, ...]:
     """Give the default module's modes: preview, still, and the whole 100 MP when asked for."""
     return (
         _mode(0, PREVIEW, PREVIEW_WIDTH, PREVIEW_HEIGHT, use=frozenset({PREVIEW})),
@@ -58,13 +58,13 @@ def default_modes() -> tuple[Mode, ...]:
     )
 
 
-def sized_modes(width: int, height: int) -> tuple[Mode, ...]:
+def make_sized_modes(width: int, height: int) -> tuple[Mode, ...]:
     """Give the modes of a sensor of this size: ``full``, and ``binned`` where it is large enough.
 
     Preview uses ``full`` when that is no larger than 1280x960, else ``binned`` if there is one.
     """
     full = _mode(0, "full", width, height, use=BOTH)
-    halves = binned_size(width, height)
+    halves = get_binned_size(width, height)
     if min(halves) < MIN_SIDE:
         return (full,)
     if width <= PREVIEW_WIDTH and height <= PREVIEW_HEIGHT:
@@ -75,7 +75,7 @@ def sized_modes(width: int, height: int) -> tuple[Mode, ...]:
     )
 
 
-def file_modes(width: int, height: int, active: tuple[int, int, int, int]) -> tuple[Mode, ...]:
+def make_file_modes(width: int, height: int, active: tuple[int, int, int, int]) -> tuple[Mode, ...]:
     """Give the modes of a RAW file: ``full`` for everything, ``binned`` when halves are even."""
     full = replace(_mode(0, "full", width, height, use=BOTH), active_area=active)
     if width % 4 or height % 4 or min(width, height) < 2 * MIN_SIDE:
@@ -102,7 +102,7 @@ def choose_mode(modes: tuple[Mode, ...], name: str | None) -> tuple[Mode, ...]:
     return tuple(replace(mode, use=BOTH if mode.name == name else NEITHER) for mode in modes)
 
 
-def binned_size(width: int, height: int) -> tuple[int, int]:
+def get_binned_size(width: int, height: int) -> tuple[int, int]:
     """Give the size after 2x2 binning: whole 4x4 cells only, so half, rounded down to even."""
     return width // 4 * 2, height // 4 * 2
 

@@ -7,7 +7,7 @@ With ``mask = 2**bits - 1``, pixel (y, x) and frame number f:
 ``bars``
     Eight bars, each ``width / 8`` wide, from the left: white, yellow, cyan, green, magenta, red,
     blue, black. A pixel is at the white level when its filter's colour is part of the bar's, else
-    at black (:func:`lenslink_hil.plant.sensor_model.levels`). The frame number changes nothing.
+    at black (:func:`lenslink_hil.plant.sensor_model.get_levels`). The frame number changes nothing.
 ``prbs``
     Pixels are numbered ``i = y * width + x``. Every run of ``2**bits`` of them (block
     ``n = i >> bits``) is a permutation of all code values, and every block another one, drawn by
@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 
 from lenslink.settings import Settings
 
-from .binning import Rows, bands
-from .sensor_model import levels
+from .binning import Rows, iterate_bands
+from .sensor_model import get_levels
 
 # Left to right: red, green, blue on or off.
 BARS = ("RGB", "RG", "GB", "G", "RB", "R", "B", "")
@@ -43,7 +43,7 @@ _MULTIPLIER_1 = 0xB2D5
 _MULTIPLIER_2 = 0x6C4B
 
 
-def pattern(
+def make_pattern(
     name: str, width: int, height: int, *, bits: int, cfa: str, seed: int, frame_number: int
 ) -> Rows:
     """Give one whole frame of a pattern, shape (height, width).
@@ -67,11 +67,11 @@ class Pattern:
         """Give rows ``top`` to ``bottom`` (exclusive) of a frame."""
         return PATTERNS[self.name](self, width, frame_number, top, bottom)
 
-    def bands(
+    def iterate_bands(
         self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:
         """Yield a frame band by band."""
-        for top, bottom in bands(width, height):
+        for top, bottom in iterate_bands(width, height):
             yield self.rows(width, frame_number, top, bottom)
 
 
@@ -92,7 +92,7 @@ def _ramp(spec: Pattern, width: int, frame_number: int, top: int, bottom: int) -
 
 
 def _bars(spec: Pattern, width: int, frame_number: int, top: int, bottom: int) -> Rows:
-    black, white = levels(spec.bits)
+    black, white = get_levels(spec.bits)
     columns = np.arange(width)
     bar = columns * 8 // width
     pair = np.empty((2, width), np.uint16)

@@ -49,7 +49,7 @@ class Tiles(NamedTuple):
     """Bytes that no tile goes beyond: a row's, or the frame's."""
     tile: int
 
-    def with_crcs(self, data: bytes) -> bytearray:
+    def append_crcs(self, data: bytes) -> bytearray:
         """The frame with the CRC of each tile behind it."""
         view, found = memoryview(data), bytearray()
         for top in range(0, self.frame, self.row):
@@ -103,18 +103,18 @@ class Request(NamedTuple):
                 raise ProtocolError(f"rows request: no pixel format {self.pixel_format:#x}")
         if self.crcs:
             columns, rows = self.tile
-            form = self.layout(sensor)
+            form = self.get_layout(sensor)
             whole = columns == mode.width or rows == 1
             if not columns or not rows or not whole or not form.fits(0, columns, mode.width):
                 raise ProtocolError(f"rows request: no tiles of {columns} x {rows} pixels")
 
-    def layout(self, sensor: Sensor) -> Layout:
+    def get_layout(self, sensor: Sensor) -> Layout:
         """How its pixels lie in bytes."""
         return layout(self.pixel_format or sensor.formats[0])
 
-    def tiles(self, sensor: Sensor) -> Tiles:
+    def get_tiles(self, sensor: Sensor) -> Tiles:
         """How the frame is cut."""
-        mode, form = sensor.mode(self.mode), self.layout(sensor)
+        mode, form = sensor.mode(self.mode), self.get_layout(sensor)
         columns, rows = self.tile
         stride = form.bytes_of(mode.width)
         frame = stride * mode.height
@@ -122,7 +122,7 @@ class Request(NamedTuple):
             return Tiles(frame, stride, form.bytes_of(columns))
         return Tiles(frame, frame, rows * stride)
 
-    def following(self) -> Request:
+    def make_next(self) -> Request:
         """Give the stream's next request."""
         return self._replace(frame_number=(self.frame_number + 1) & 0xFFFFFFFF)
 
@@ -144,15 +144,15 @@ class _Frame:
         self.ready_bytes = 0
         self.complete = kept is not None
         self.whole = kept
-        self._layout = request.layout(scene.sensor)
-        self._tiles = request.tiles(scene.sensor)
-        self._spoilt = False
+        self._layout = request.get_layout(scene.sensor)
+        self._tiles = request.get_tiles(scene.sensor)
+        self._has_spoiled_crc = False
         self._parts: list[memoryview] = []
-        self._bands: Iterator[Rows] = scene.bands(request.mode, number, request.settings)
+        self._bands: Iterator[Rows] = scene.iterate_bands(request.mode, number, request.settings)
         if kept is not None:
-            self._give(kept)
+            self._append_ready(kept)
 
-    def wants_work(self) -> bool:
+    def has_work(self) -> bool:
         return not self.complete and self.ready_bytes < AHEAD_BYTES
 
     def work(self) -> None:
@@ -160,10 +160,10 @@ class _Frame:
         if band is None:
             self.complete = True
             if self.request.crcs:
-                self.whole = memoryview(self._tiles.with_crcs(b"".join(self._parts)))
+                self.whole = memoryview(self._tiles.append_crcs(b"".join(self._parts)))
                 self._parts.clear()
-                self._give(self.whole)
-                if self._spoilt:
+                self._append_ready(self.whole)
+                if self._has_spoiled_crc:
                     self.spoil()
             return
         view = pack(band, self._layout).data.cast("B")
@@ -171,17 +171,17 @@ class _Frame:
             # A tile may begin in one band and end in another.
             self._parts.append(view)
         else:
-            self._give(view)
+            self._append_ready(view)
 
     def spoil(self) -> None:
         """Make the first tile's CRC wrong; before any of it is taken."""
-        self._spoilt = True
+        self._has_spoiled_crc = True
         if self.whole is not None:
             wrong = bytearray(self.whole)
             wrong[min(self._tiles.tile, self._tiles.row)] ^= 0xFF
             self.ready[0] = memoryview(wrong)
 
-    def taken(self, count: int) -> None:
+    def take(self, count: int) -> None:
         self.ready_bytes -= count
         left = self.ready[0][count:]
         if left:
@@ -189,7 +189,7 @@ class _Frame:
         else:
             self.ready.popleft()
 
-    def _give(self, view: memoryview) -> None:
+    def _append_ready(self, view: memoryview) -> None:
         self.ready.append(view)
         self.ready_bytes += len(view)
 
@@ -203,8 +203,8 @@ class RowService:
     def __init__(self, scene: Scene, repeat: int = 0) -> None:
         self._scene = scene
         self._repeat = repeat
-        self._kept: dict[Request, memoryview] = {}
-        self._wrong = 0
+        self._stored_frames: dict[Request, memoryview] = {}
+        self._spoil_count = 0
         self._input = b""
         self._queue: deque[Request] = deque()
         self._active: _Frame | None = None
@@ -227,56 +227,56 @@ class RowService:
             if len(self._queue) > MAX_QUEUED:
                 raise ProtocolError(f"rows request: more than {MAX_QUEUED} wait")
 
-    def output(self) -> memoryview | None:
+    def get_output(self) -> memoryview | None:
         """Give the bytes to send next, None when none are ready."""
         return self._active.ready[0] if self._active is not None and self._active.ready else None
 
-    def sent(self, count: int) -> None:
-        """Say how many bytes of :meth:`output` are on their way."""
+    def mark_sent(self, count: int) -> None:
+        """Say how many bytes of :meth:`get_output` are on their way."""
         if self._active is not None:
-            self._active.taken(count)
+            self._active.take(count)
             self._start_next()
 
-    def wants_work(self) -> bool:
+    def has_work(self) -> bool:
         """Say whether :meth:`work` has anything to do."""
-        return any(frame is not None and frame.wants_work() for frame in self._frames())
+        return any(frame is not None and frame.has_work() for frame in self._list_frames())
 
     def work(self) -> None:
         """Compute one band, milliseconds of work."""
-        for frame in self._frames():
-            if frame is not None and frame.wants_work():
+        for frame in self._list_frames():
+            if frame is not None and frame.has_work():
                 frame.work()
                 if frame.complete:
-                    self._keep(frame)
+                    self._store(frame)
                 self._start_next()
                 return
 
-    def expect(self, request: Request) -> None:
+    def prefetch(self, request: Request) -> None:
         """Compute ahead what will probably be asked for."""
-        self._ahead = self._frame(request)
+        self._ahead = self._make_frame(request)
 
-    def wrong_crcs(self, frames: int) -> None:
+    def spoil_crcs(self, frames: int) -> None:
         """Give the first tile of the next *frames* that are begun a CRC that is not its own."""
-        self._wrong = frames
+        self._spoil_count = frames
 
-    def _frame(self, request: Request) -> _Frame:
+    def _make_frame(self, request: Request) -> _Frame:
         """The frame asked for: to be computed, or one of those that are repeated."""
         if not self._repeat or not request.crcs:
             return _Frame(self._scene, request, request.frame_number)
-        size = request.tiles(self._scene.sensor).frame
+        size = request.get_tiles(self._scene.sensor).frame
         number = request.frame_number % max(1, min(self._repeat, KEPT_BYTES // size))
-        kept = self._kept.get(request._replace(frame_number=number))
+        kept = self._stored_frames.get(request._replace(frame_number=number))
         return _Frame(self._scene, request, number, kept)
 
-    def _keep(self, frame: _Frame) -> None:
+    def _store(self, frame: _Frame) -> None:
         if not self._repeat or frame.whole is None:
             return
         key = frame.request._replace(frame_number=frame.number)
-        if any(each._replace(frame_number=frame.number) != key for each in self._kept):
-            self._kept.clear()
-        self._kept[key] = frame.whole
+        if any(each._replace(frame_number=frame.number) != key for each in self._stored_frames):
+            self._stored_frames.clear()
+        self._stored_frames[key] = frame.whole
 
-    def _frames(self) -> tuple[_Frame | None, _Frame | None]:
+    def _list_frames(self) -> tuple[_Frame | None, _Frame | None]:
         return self._active, self._ahead
 
     def _start_next(self) -> None:
@@ -288,11 +288,11 @@ class RowService:
         request = self._queue.popleft()
         ahead, self._ahead = self._ahead, None
         if ahead is None or ahead.request != request:
-            ahead = self._frame(request)
-        if self._wrong and request.crcs:
-            self._wrong -= 1
+            ahead = self._make_frame(request)
+        if self._spoil_count and request.crcs:
+            self._spoil_count -= 1
             ahead.spoil()
         self._active = ahead
-        if self._last is not None and self._last.following() == request:
-            self.expect(request.following())
+        if self._last is not None and self._last.make_next() == request:
+            self.prefetch(request.make_next())
         self._last = request

@@ -14,18 +14,18 @@ from lenslink.errors import MissingExtra, UsageError
 from lenslink.settings import Settings
 
 from .binning import Rows, bin2x2
-from .default_photo import ANCHOR, default_photo
+from .default_photo import ANCHOR, find_default_photo
 from .modes import (
     MAX_HEIGHT,
     MAX_WIDTH,
     choose_mode,
-    default_modes,
-    frame_size,
-    sized_modes,
+    complete_frame_size,
+    make_default_modes,
+    make_sized_modes,
 )
 from .patterns import PATTERNS, Pattern
 from .picture import TIFF_MAGIC, Picture, is_picture, load_picture
-from .sensor_model import Sensor, module_sensor
+from .sensor_model import Sensor, make_module_sensor
 from .unprocess import PictureSource
 
 PHOTO_SCENE = "photo"
@@ -90,10 +90,10 @@ class SceneOptions:
 class Source(Protocol):
     """What frames are made from: a picture, a pattern or a RAW file."""
 
-    def bands(
+    def iterate_bands(
         self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:
-        """Yield an unbinned frame band by band, as :func:`.binning.bands` cuts it."""
+        """Yield an unbinned frame band by band, as :func:`.binning.iterate_bands` cuts it."""
 
 
 class Scene:
@@ -107,7 +107,7 @@ class Scene:
         self.note = note
         self._source = source
 
-    def bands(self, mode_id: int, frame_number: int, settings: Settings) -> Iterator[Rows]:
+    def iterate_bands(self, mode_id: int, frame_number: int, settings: Settings) -> Iterator[Rows]:
         """Yield a frame band by band, each of shape (any even height, W), C-contiguous.
 
         :param settings: 10,000 us at a gain of 1000 gives a picture as it is, and so does None.
@@ -116,13 +116,15 @@ class Scene:
         """
         mode = self.sensor.mode(mode_id)
         if mode.binning == 1:
-            return self._source.bands(mode.width, mode.height, frame_number, settings)
-        full = self._source.bands(self.sensor.width, self.sensor.height, frame_number, settings)
+            return self._source.iterate_bands(mode.width, mode.height, frame_number, settings)
+        full = self._source.iterate_bands(
+            self.sensor.width, self.sensor.height, frame_number, settings
+        )
         return (binned for binned in map(bin2x2, full) if len(binned))
 
     def rows(self, mode_id: int, frame_number: int, settings: Settings) -> Rows:
-        """Give a whole frame, shape (H, W) of the mode, C-contiguous; see :meth:`bands`."""
-        return np.concatenate(list(self.bands(mode_id, frame_number, settings)))
+        """Give a whole frame, shape (H, W) of the mode, C-contiguous; see :meth:`iterate_bands`."""
+        return np.concatenate(list(self.iterate_bands(mode_id, frame_number, settings)))
 
 
 def open_scene(options: SceneOptions) -> Scene:
@@ -145,7 +147,7 @@ def _scene(options: SceneOptions, seed: int) -> Scene:
         return _pattern_scene(options, name, seed)
     if name is not None and name != PHOTO_SCENE:
         return _file_scene(options, name, seed)
-    photo = default_photo()
+    photo = find_default_photo()
     if photo is not None:
         return _picture_scene(options, photo, seed, ANCHOR)
     missing = MissingExtra("the default photograph", "demo")
@@ -155,11 +157,13 @@ def _scene(options: SceneOptions, seed: int) -> Scene:
 
 
 def _module(options: SceneOptions, *, pattern: bool) -> Sensor:
-    size = frame_size(options.width, options.height)
+    size = complete_frame_size(options.width, options.height)
     width, height = size or (MAX_WIDTH, MAX_HEIGHT)
-    modes = sized_modes(width, height) if size else default_modes()
+    modes = make_sized_modes(width, height) if size else make_default_modes()
     modes = choose_mode(modes, options.mode)
-    return module_sensor(width, height, modes, bits=options.bits, cfa=options.cfa, pattern=pattern)
+    return make_module_sensor(
+        width, height, modes, bits=options.bits, cfa=options.cfa, pattern=pattern
+    )
 
 
 def _pattern_scene(options: SceneOptions, name: str, seed: int, note: str | None = None) -> Scene:

@@ -134,12 +134,12 @@ class Sensor:
         }
 
 
-def levels(bits: int) -> tuple[int, int]:
+def get_levels(bits: int) -> tuple[int, int]:
     """Give black and white level of the simulated module: a sixteenth, and the largest code."""
     return 1 << (bits - 4), (1 << bits) - 1
 
 
-def module_sensor(
+def make_module_sensor(
     width: int,
     height: int,
     modes: tuple[Mode, ...],
@@ -160,7 +160,7 @@ def module_sensor(
     cfa = CFA_PHASES[0] if cfa is None else cfa
     if cfa not in CFA_PHASES:
         raise UsageError(f"cfa={cfa}: must be one of {', '.join(CFA_PHASES)}")
-    black, white = levels(bits)
+    black, white = get_levels(bits)
     return Sensor(
         maker=None,
         model=None,

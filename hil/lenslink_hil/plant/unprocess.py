@@ -25,7 +25,7 @@ from PIL import Image
 
 from lenslink.settings import Settings
 
-from .binning import Rows, bands
+from .binning import Rows, iterate_bands
 from .picture import Picture
 from .sensor_model import Pair, Sensor
 
@@ -58,32 +58,32 @@ class PictureSource:
 
     def __init__(self, picture: Picture, sensor: Sensor, seed: int) -> None:
         self._picture, self._sensor, self._seed = picture, sensor, seed
-        self._matrix = camera_from_srgb(sensor.color_matrix, sensor.neutral)
-        self._linear = srgb_to_linear()
+        self._matrix = make_camera_matrix(sensor.color_matrix, sensor.neutral)
+        self._linear = make_srgb_table()
         self._clean: dict[tuple[int, int, int], Floats] = {}
 
-    def bands(
+    def iterate_bands(
         self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:
-        """Yield a frame band by band; settings as :meth:`.scene.Scene.bands` has them."""
+        """Yield a frame band by band; settings as :meth:`.scene.Scene.iterate_bands` has them."""
         sensor = self._sensor
         exposure_us = settings.exposure_us or NOMINAL_EXPOSURE_US
         gain_milli = settings.gain_milli or NOMINAL_GAIN_MILLI
-        profile = noise_profile(sensor, gain_milli)
+        profile = get_noise_profile(sensor, gain_milli)
         span = sensor.white - sum(sensor.black) / 4
         light = exposure_us / NOMINAL_EXPOSURE_US * (gain_milli / NOMINAL_GAIN_MILLI)
         # Row pairs of black levels plus the half that turns truncation into rounding.
         black = np.tile(np.array(sensor.black, np.float32).reshape(2, 2), (1, width // 2)) + 0.5
         seeds = np.random.SeedSequence([self._seed, frame_number, width, height])
         random = np.random.Generator(np.random.SFC64(seeds))
-        for top, bottom in bands(width, height):
+        for top, bottom in iterate_bands(width, height):
             signal = self._clean_band(width, height, top, bottom) * np.float32(light * span)
             noise = random.standard_normal(signal.shape, np.float32)
             yield _expose(signal, noise, profile, black, sensor.white)
 
     def clean(self, width: int, height: int) -> Floats:
         """Give the noise-free mosaic at nominal exposure: 0 black, 1 white, shape (H, W)."""
-        parts = [self._clean_band(width, height, *band) for band in bands(width, height)]
+        parts = [self._clean_band(width, height, *band) for band in iterate_bands(width, height)]
         return np.concatenate(parts)
 
     def _clean_band(self, width: int, height: int, top: int, bottom: int) -> Floats:
@@ -91,7 +91,7 @@ class PictureSource:
         band = self._clean.get(key)
         if band is None:
             planes = self._camera_planes(width, height, top, bottom)
-            band = mosaic(planes, self._sensor.cfa)
+            band = apply_mosaic(planes, self._sensor.cfa)
             np.maximum(band, 0, out=band)  # Lanczos undershoots; light does not
             if width * height <= CACHE_PIXELS:
                 self._clean[key] = band
@@ -120,7 +120,7 @@ class PictureSource:
         return planes[0], planes[1], planes[2]
 
 
-def mosaic(planes: tuple[Floats, Floats, Floats], cfa: str) -> Floats:
+def apply_mosaic(planes: tuple[Floats, Floats, Floats], cfa: str) -> Floats:
     """Keep of the red, green and blue plane, each (H, W), the sites of their filters."""
     out = np.empty_like(planes[0])
     for site, colour in enumerate(cfa):
@@ -129,14 +129,14 @@ def mosaic(planes: tuple[Floats, Floats, Floats], cfa: str) -> Floats:
     return out
 
 
-def noise_profile(sensor: Sensor, gain_milli: int) -> tuple[float, float]:
+def get_noise_profile(sensor: Sensor, gain_milli: int) -> tuple[float, float]:
     """Give a and b of the noise's variance ``a * x + b`` at DN x above black."""
     span = sensor.white - sum(sensor.black) / 4
     per_electron = gain_milli / NOMINAL_GAIN_MILLI * span / FULL_WELL
     return per_electron, (per_electron * READ_NOISE) ** 2
 
 
-def camera_from_srgb(color_matrix: tuple[Pair, ...], neutral: tuple[Pair, ...]) -> Floats:
+def make_camera_matrix(color_matrix: tuple[Pair, ...], neutral: tuple[Pair, ...]) -> Floats:
     """Give the 3x3 matrix from linear sRGB to camera RGB that turns white into ``neutral``.
 
     The largest of ``neutral`` becomes 1: a white surface just saturates at nominal exposure.
@@ -148,7 +148,7 @@ def camera_from_srgb(color_matrix: tuple[Pair, ...], neutral: tuple[Pair, ...]) 
     return np.asarray(matrix * balance[:, None], np.float32)
 
 
-def srgb_to_linear() -> Floats:
+def make_srgb_table() -> Floats:
     """Give the sRGB decoding curve as a table of 256, 0 to 1."""
     value = np.arange(256) / 255
     curve = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)

@@ -33,18 +33,18 @@ _REASONS = {
 }
 
 
-def storage_error(path: Path, error: OSError) -> StorageError:
+def make_storage_error(path: Path, error: OSError) -> StorageError:
     """``error`` in plain words and one line, naming ``path``."""
     reason = _REASONS.get(error.errno or 0) or error.strerror or str(error) or "unknown error"
-    return StorageError(f"cannot write {shown(path)}: {reason}")
+    return StorageError(f"cannot write {format_path(path)}: {reason}")
 
 
-def exists_error(path: Path) -> StorageError:
+def make_exists_error(path: Path) -> StorageError:
     """The refusal to overwrite ``path``."""
-    return StorageError(f"{shown(path)} exists: use --force to overwrite it")
+    return StorageError(f"{format_path(path)} exists: use --force to overwrite it")
 
 
-def shown(path: Path) -> str:
+def format_path(path: Path) -> str:
     """``path`` for a message: as it is, or quoted where a newline or the like would break it."""
     text = str(path)
     return text if text.isprintable() else repr(text)
@@ -82,7 +82,7 @@ def publish(path: Path, force: bool) -> Iterator[BinaryIO]:
         else:
             _rename_new(temporary, path)
     except OSError as error:
-        raise storage_error(path, error) from error
+        raise make_storage_error(path, error) from error
     finally:
         with suppress(OSError):  # most often it was renamed, or could not be made
             temporary.unlink()
@@ -94,13 +94,13 @@ def _rename_new(temporary: Path, path: Path) -> None:
         # Unlike a rename, a second name is refused where there is a first.
         path.hardlink_to(temporary)
     except FileExistsError as error:
-        raise exists_error(path) from error
+        raise make_exists_error(path) from error
     except (OSError, NotImplementedError):
         # No links here (FAT, some network and FUSE file systems): claim the name, then rename.
         try:
             path.touch(exist_ok=False)
         except FileExistsError as error:
-            raise exists_error(path) from error
+            raise make_exists_error(path) from error
         try:
             temporary.replace(path)
         except BaseException:

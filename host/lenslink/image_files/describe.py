@@ -8,10 +8,10 @@ import math
 from lenslink.frame import Frame, FrameStatus
 
 SCHEMA = "lenslink.frame/2"
-"""Version of what :func:`metadata_json` writes; it changes when a key changes its meaning."""
+"""Version of what :func:`make_metadata_json` writes; it changes when a key changes its meaning."""
 
 
-def ascii_text(text: str) -> str:
+def to_ascii(text: str) -> str:
     """``text`` as TIFF's ASCII type may hold it: printable 7-bit, one line, never empty.
 
     A module's manifest may hold any Unicode; what does not fit becomes "?".
@@ -20,7 +20,7 @@ def ascii_text(text: str) -> str:
     return kept or "unknown"
 
 
-def caption(frame: Frame) -> str:
+def make_caption(frame: Frame) -> str:
     """One ASCII line: ``LensLink frame 12, 12 bit, incomplete: 97.3 % covered``.
 
     The percentage is rounded down, so that no incomplete frame ever claims 100.0 %.
@@ -31,7 +31,7 @@ def caption(frame: Frame) -> str:
     return f"LensLink frame {frame.number}, {frame.bits} bit, {status}"
 
 
-def metadata_json(frame: Frame) -> str:
+def make_metadata_json(frame: Frame) -> str:
     """All that is known about the frame except its pixels, as one line of ASCII JSON.
 
     The keys and units are those of :class:`lenslink.frame.Frame`.
@@ -39,7 +39,7 @@ def metadata_json(frame: Frame) -> str:
     return json.dumps(
         {
             "schema": SCHEMA,
-            "description": caption(frame),
+            "description": make_caption(frame),
             "height": frame.height,
             "width": frame.width,
             "bits": frame.bits,

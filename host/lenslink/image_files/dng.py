@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenslink.frame import Frame
-from lenslink.image_files.describe import ascii_text, caption
-from lenslink.image_files.exif import PLACEHOLDER, attach_exif, rational
+from lenslink.image_files.describe import make_caption, to_ascii
+from lenslink.image_files.exif import PLACEHOLDER, attach_exif, to_rational
 
 # TIFF's field types, by the names the specification gives them.
 BYTE, ASCII, SHORT, LONG, RATIONAL, SRATIONAL = 1, 2, 3, 4, 5, 10
@@ -59,17 +59,17 @@ def _write_pictures(
     import tifffile
 
     raw: dict[str, Any] = {
-        "data": raw_strips(frame.pixels),
+        "data": iterate_strips(frame.pixels),
         "shape": frame.pixels.shape,
         "dtype": np.uint16,
         "photometric": tifffile.PHOTOMETRIC.CFA,
-        "rowsperstrip": rows_per_strip(frame.width),
+        "rowsperstrip": count_strip_rows(frame.width),
         "subfiletype": 0,
         "metadata": None,
     }
     camera: dict[str, Any] = {
-        "description": caption(frame),
-        "software": ascii_text(software),
+        "description": make_caption(frame),
+        "software": to_ascii(software),
         "datetime": True,
     }
     # A little-endian file whatever the host, because the pixels are written as bytes.
@@ -91,27 +91,27 @@ def _write_pictures(
         tiff.write(**raw, software=False, extratags=_raw_tags(frame))
 
 
-def rows_per_strip(width: int) -> int:
+def count_strip_rows(width: int) -> int:
     """Rows in a strip: even, so that no strip splits a pair of the mosaic's rows."""
     return max(2, STRIP_BYTES // (2 * width) // 2 * 2)
 
 
-def raw_strips(pixels: NDArray[np.uint16]) -> Iterator[bytes]:
+def iterate_strips(pixels: NDArray[np.uint16]) -> Iterator[bytes]:
     """The strips' bytes, made one at a time: a 100-megapixel frame is never copied whole."""
-    rows = rows_per_strip(pixels.shape[1])
+    rows = count_strip_rows(pixels.shape[1])
     for top in range(0, pixels.shape[0], rows):
         yield pixels[top : top + rows].astype("<u2", copy=False).tobytes()
 
 
 def _text(code: int, text: str) -> Tag:
-    value = ascii_text(text)
+    value = to_ascii(text)
     return code, ASCII, len(value) + 1, value, True
 
 
 def _camera_tags(frame: Frame) -> list[Tag]:
     """Tags of the picture as a whole, which stand in IFD0."""
     color, identity = frame.color, frame.identity
-    maker, model = ascii_text(identity.maker), ascii_text(identity.model)
+    maker, model = to_ascii(identity.maker), to_ascii(identity.model)
     return [
         _text(271, maker),  # Make
         _text(272, model),  # Model
@@ -154,5 +154,7 @@ def _black_levels(levels: list[float]) -> Tag:
     """BlackLevel: integers where they are, else rationals (a 16-bit level's fit 32 bits)."""
     if all(float(level).is_integer() for level in levels):
         return 50714, LONG, len(levels), tuple(int(level) for level in levels), True
-    flat = tuple(chain(*(rational(Fraction(level).limit_denominator(65536)) for level in levels)))
+    flat = tuple(
+        chain(*(to_rational(Fraction(level).limit_denominator(65536)) for level in levels))
+    )
     return 50714, RATIONAL, len(levels), flat, True

@@ -31,7 +31,7 @@ def attach_exif(frame: Frame, file: BinaryIO) -> None:
     start = file.seek(0, 2)
     start += start % 2  # a directory begins on an even byte
     file.seek(start)
-    file.write(exif_directory(frame, start))
+    file.write(make_exif_directory(frame, start))
     file.seek(0)  # where TiffFile takes the file to begin
     with tifffile.TiffFile(file, mode="r+") as tiff:
         tags = tiff.pages.first.tags
@@ -44,11 +44,11 @@ def attach_exif(frame: Frame, file: BinaryIO) -> None:
         file.write(struct.pack("<H", EXIF_IFD))
 
 
-def exif_directory(frame: Frame, start: int) -> bytes:
+def make_exif_directory(frame: Frame, start: int) -> bytes:
     """The directory as it stands ``start`` bytes into a little-endian file (EXIF 2.3, 4.6.5)."""
     # ISO by convention: unity gain counts as 100, because no module is calibrated to ISO 12232.
     iso = min(round(frame.gain_milli / 10), 65535)
-    exposure = rational(Fraction(max(frame.exposure_us, 0), 1_000_000))
+    exposure = to_rational(Fraction(max(frame.exposure_us, 0), 1_000_000))
     # All ones is EXIF's infinity.
     distance = (1000, frame.focus_mdpt) if frame.focus_mdpt > 0 else (_UINT32, 1)
     count = 4
@@ -67,7 +67,7 @@ def exif_directory(frame: Frame, start: int) -> bytes:
     )
 
 
-def rational(value: Fraction) -> tuple[int, int]:
+def to_rational(value: Fraction) -> tuple[int, int]:
     """``value``, not negative, as TIFF's RATIONAL: exact where two 32-bit numbers can be."""
     bound = 1_000_000
     while value.numerator > _UINT32 and bound > 1:

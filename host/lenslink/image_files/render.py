@@ -64,7 +64,7 @@ def _develop(frame: Frame, *, half: bool, flip: int | None) -> NDArray[np.uint8]
     # LibRaw cuts off a black level's fraction; rounding it halves the error, which 8-bit pixels
     # show in the shadows.
     a, b, c, d = (float(round(level)) for level in frame.black)
-    copy = replace(frame, active_area=even, black=(a, b, c, d), identity=_NOBODY, _recycle=None)
+    copy = replace(frame, active_area=even, black=(a, b, c, d), identity=_NOBODY, _memory=None)
     write_dng(copy, file, None, "LensLink")
     file.seek(0)
     try:

@@ -13,9 +13,14 @@ import numpy as np
 
 from lenslink.errors import StorageError, UsageError
 from lenslink.frame import Frame
-from lenslink.image_files.atomic_file import exists_error, publish, shown, storage_error
-from lenslink.image_files.describe import caption, metadata_json
-from lenslink.image_files.dng import raw_strips, rows_per_strip, write_dng
+from lenslink.image_files.atomic_file import (
+    format_path,
+    make_exists_error,
+    make_storage_error,
+    publish,
+)
+from lenslink.image_files.describe import make_caption, make_metadata_json
+from lenslink.image_files.dng import count_strip_rows, iterate_strips, write_dng
 from lenslink.image_files.render import render, render_preview
 
 FORMATS = {
@@ -39,24 +44,26 @@ def check_output(path: Path, force: bool) -> None:
     try:
         mode = path.parent.stat().st_mode
     except OSError as error:
-        raise storage_error(path, error) from error
+        raise make_storage_error(path, error) from error
     if not stat.S_ISDIR(mode):
-        raise StorageError(f"cannot write {shown(path)}: {shown(path.parent)} is not a folder")
+        raise StorageError(
+            f"cannot write {format_path(path)}: {format_path(path.parent)} is not a folder"
+        )
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise storage_error(path, error) from error
+        raise make_storage_error(path, error) from error
     else:
         if stat.S_ISDIR(mode):
-            raise StorageError(f"cannot write {shown(path)}: it is a folder")
+            raise StorageError(f"cannot write {format_path(path)}: it is a folder")
         if not force:
-            raise exists_error(path)
+            raise make_exists_error(path)
         if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-            raise StorageError(f"cannot write {shown(path)}: it is a device, pipe or socket")
+            raise StorageError(f"cannot write {format_path(path)}: it is a device, pipe or socket")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise StorageError(f"cannot write {shown(path)}: its folder cannot be written")
+        raise StorageError(f"cannot write {format_path(path)}: its folder cannot be written")
 
 
 def save(frame: Frame, path: Path, force: bool) -> int:
@@ -96,12 +103,12 @@ def _write_tiff(frame: Frame, file: BinaryIO) -> None:
 
     with tifffile.TiffWriter(file, byteorder="<") as tiff:
         tiff.write(
-            raw_strips(frame.pixels),
+            iterate_strips(frame.pixels),
             shape=frame.pixels.shape,
             dtype=np.uint16,
             photometric=tifffile.PHOTOMETRIC.MINISBLACK,
-            rowsperstrip=rows_per_strip(frame.width),
-            description=metadata_json(frame),
+            rowsperstrip=count_strip_rows(frame.width),
+            description=make_metadata_json(frame),
             software=_software(),
             datetime=True,
             metadata=None,
@@ -117,7 +124,7 @@ def _write_png(frame: Frame, file: BinaryIO) -> None:
 
     info = PngImagePlugin.PngInfo()
     info.add(b"sRGB", b"\x00")  # colours are sRGB, perceptual intent
-    info.add_text("Description", caption(frame))
+    info.add_text("Description", make_caption(frame))
     info.add_text("Software", _software())
     # Level 1 takes a fifth of the default's time for a file a sixth larger.
     Image.fromarray(render(frame)).save(file, format="PNG", pnginfo=info, compress_level=1)
@@ -137,4 +144,6 @@ def _writer(path: Path) -> Callable[[Frame, BinaryIO], None]:
         return _WRITERS[path.suffix.lower()]
     except KeyError:
         kind = f"the extension {path.suffix!r}" if path.suffix else "no extension"
-        raise UsageError(f"{shown(path)} has {kind}; known are {', '.join(FORMATS)}") from None
+        raise UsageError(
+            f"{format_path(path)} has {kind}; known are {', '.join(FORMATS)}"
+        ) from None

@@ -1,13 +1,14 @@
-"""``serial:PORT``: a module whose USB is a serial port (CDC), through pyserial.
+"""Open ``serial:PORT``: a module whose USB is a serial port (CDC), through pyserial.
 
-Linux' cdc_acm throws away what it cannot hand on in time, without a word: so no more is asked for
-than the system holds, and what is lost all the same is sent again.
+Linux' cdc_acm silently discards bytes that it cannot hand on in time. Therefore the host grants no
+more credit than the system's buffer holds, and the module resends what is lost all the same.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -20,15 +21,20 @@ from ..url import Url
 from .base import DeviceInfo
 
 WINDOW: Final = 24 << 10
-"""Of each stream: both, and what is not tiles, stay below the 64 KiB that Linux' tty holds."""
+"""Credit for each stream, in bytes.
+
+Both streams and all other packets together stay below the tty's 64 KiB on Linux.
+"""
 
 _READ_BYTES: Final = 1 << 16
 _BAUD: Final = 115200
-"""CDC has no rate; a port wants one."""
+"""A CDC port ignores the rate, but the system wants one."""
+
+_log = logging.getLogger(__name__)
 
 
 class SerialTransport:
-    """An open port, which it owns."""
+    """Send and receive over *port*, an open pyserial port that the transport owns."""
 
     private = False
     note: str | None = None
@@ -36,10 +42,10 @@ class SerialTransport:
 
     def __init__(self, port: Any) -> None:
         self._port = port
-        self._gone: str | None = None
+        self._close_reason: str | None = None
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
-        self._check()
+        self._check_open()
         try:
             count = self._port.in_waiting
             first = b""
@@ -52,42 +58,46 @@ class SerialTransport:
             room = sum(len(buffer) for buffer in buffers) - len(first)
             self._port.timeout = 0
             data = first + self._port.read(min(count, room, _READ_BYTES))
-        # Unplugged: SerialException from a read, a plain OSError from in_waiting.
+        # An unplugged port raises SerialException from read(), and a plain OSError from in_waiting.
         except OSError as error:
-            raise self._lost(error) from None
+            raise self._disconnect(error) from None
         return scatter(data, buffers)
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         import serial
 
-        self._check()
+        self._check_open()
         try:
             self._port.write_timeout = max(0.001, deadline.remaining())
             self._port.write(data)
         except serial.SerialTimeoutException:
             raise Timeout(f"the module took no bytes for {deadline.seconds:g} s") from None
         except OSError as error:
-            raise self._lost(error) from None
+            raise self._disconnect(error) from None
 
     def close(self) -> None:
-        self._gone = self._gone or "the module was closed"
+        self._close_reason = self._close_reason or "the module was closed"
         with contextlib.suppress(OSError):
             self._port.close()
 
-    def _check(self) -> None:
-        if self._gone is not None:
-            raise Disconnected(self._gone)
+    def _check_open(self) -> None:
+        if self._close_reason is not None:
+            raise Disconnected(self._close_reason)
 
-    def _lost(self, error: OSError) -> Disconnected:
-        # What pyserial says of an unplugged port has an errno, or none: it is the same event.
-        known = error.errno in (None, errno.EIO, errno.ENODEV, errno.ENXIO, errno.EBADF)
-        self._gone = "the module was unplugged" if known else f"the serial port failed: {error}"
+    def _disconnect(self, error: OSError) -> Disconnected:
+        """Close the port, and return the error to raise."""
+        # pyserial reports an unplugged port with an errno or without. It is the same event.
+        codes = (None, errno.EIO, errno.ENODEV, errno.ENXIO, errno.EBADF)
+        is_unplugged = error.errno in codes
+        reason = "the module was unplugged" if is_unplugged else f"the serial port failed: {error}"
+        _log.debug("%s (errno %s)", reason, error.errno)
+        self._close_reason = reason
         self.close()
-        return Disconnected(self._gone)
+        return Disconnected(reason)
 
 
 class SerialOpener:
-    """``serial:/dev/ttyACM0``, ``serial:COM3``."""
+    """Open ``serial:/dev/ttyACM0`` or ``serial:COM3``."""
 
     options: Mapping[str, str] = {}
 
@@ -98,21 +108,23 @@ class SerialOpener:
             raise UsageError("serial: needs a port, as in serial:/dev/ttyACM0 or serial:COM3")
         deadline.check()
         try:
-            # Exclusive: two hosts on one port would each get half of the bytes.
+            # The port is opened exclusively: two hosts on one port would each get half of the
+            # bytes.
             port = serial.Serial(
                 url.path, _BAUD, timeout=0, exclusive=None if sys.platform == "win32" else True
             )
             port.reset_input_buffer()
         except (OSError, ValueError) as error:
-            raise _opening_error(error, url) from None
+            raise _explain_open_error(error, url) from None
         return SerialTransport(port)
 
     def devices(self) -> list[DeviceInfo]:
-        """None: nothing about a serial port tells a module from any other board."""
+        """Return no devices: nothing about a serial port tells a module from any other board."""
         return []
 
 
-def _opening_error(error: Exception, url: Url) -> LensLinkError:
+def _explain_open_error(error: Exception, url: Url) -> LensLinkError:
+    """Return the error to raise for *error*, with its cure."""
     code = getattr(error, "errno", None)
     text = str(error)
     if code == errno.EACCES or "Permission" in text or "Access is denied" in text:

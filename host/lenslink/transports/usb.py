@@ -1,8 +1,8 @@
-"""``usb:`` and ``usb:SERIAL``: a module's vendor interface, through pyusb and libusb.
+"""Open ``usb:`` and ``usb:SERIAL``: a module's vendor interface, through pyusb and libusb.
 
-A module is found by the class, subclass and protocol of its interface, and the major version in
-bcdDevice: its VID and PID are its maker's. Its other interfaces, a serial port for one, stay with
-whoever has them.
+The class, subclass and protocol of its interface and the major version in bcdDevice identify a
+module. The VID and PID belong to its maker. Other interfaces of the device, a serial port for
+example, stay with the programs that use them. :mod:`.usb_lanes` sends and receives.
 """
 
 from __future__ import annotations
@@ -40,43 +40,40 @@ T = TypeVar("T", bound=UsbTransport)
 
 _CLASS_VENDOR: Final = 0xFF
 _IN: Final = 0x80
-_KIND: Final = 3
+_TYPE_MASK: Final = 3
 _BULK: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A device with an interface that is a module's: pyusb's objects."""
+class UsbModule:
+    """Hold pyusb's objects for a device that has a module's interface."""
 
     device: Any
     interface: Any
 
     @property
     def name(self) -> str:
-        """VID:PID, as lsusb has it."""
+        """VID:PID, as lsusb prints it."""
         return f"{self.device.idVendor:04x}:{self.device.idProduct:04x}"
 
     def serial(self) -> str | None:
-        """Its serial number; USBError where it cannot be read."""
+        """Read its serial number; raise USBError or _Unreadable if that fails."""
         try:
             return str(self.device.serial_number)
         except ValueError:  # pyusb's word for a device whose strings may not be read
-            raise _UNREADABLE from None
+            raise _Unreadable from None
 
 
 class _Unreadable(Exception):
     """Raised for a device that this user may not read."""
 
 
-_UNREADABLE = _Unreadable()
-
-
-def find_modules(backend: Any) -> Iterator[Found]:
-    """Every device of *backend* that has a module's interface."""
+def find_modules(backend: Any) -> Iterator[UsbModule]:
+    """Yield every device of *backend* that has a module's interface."""
     import usb.core
 
     for device in usb.core.find(find_all=True, backend=backend):
-        # One that has just gone, or that another client has, is none of ours.
+        # A device that just disappeared, or that another client has, is skipped.
         with contextlib.suppress(usb.core.USBError):
             for interface in device[0] if device.bNumConfigurations else ():
                 if (
@@ -84,22 +81,28 @@ def find_modules(backend: Any) -> Iterator[Found]:
                     interface.bInterfaceSubClass,
                     interface.bInterfaceProtocol,
                 ) == (_CLASS_VENDOR, USB_SUBCLASS, USB_PROTOCOL):
-                    yield Found(device, interface)
+                    yield UsbModule(device, interface)
                     break
 
 
 def open_module(
-    found: Found,
+    found: UsbModule,
     shown: str,
     lanes: int | None = None,
     make: Callable[[Any, Any, list[int]], T] = UsbTransport,  # type: ignore[assignment]
 ) -> T:
-    """Take the interface; *lanes* at most, else all that it has.
+    """Claim a module's interface, clear its endpoints, and return a transport.
 
-    Clearing each endpoint makes both ends' toggles begin anew, whatever the last host left there; a
-    hello that is on its way at that moment may be lost, and is repeated. They are not halted before
-    that: MicroPython 1.28's TinyUSB never gives an endpoint back that is halted while a transfer
-    is in flight, and a board has one in flight on OUT all the time.
+    Args:
+        found: The module.
+        shown: The name of the module in messages.
+        lanes: The number of lanes at most; None for all that the interface has.
+        make: Creates the transport from the device, its OUT endpoint and the lanes' addresses.
+
+    Clearing an endpoint resets the data toggles of both ends, whatever the last host left there. A
+    Hello that is under way at that moment may be lost, and is repeated. The endpoints are not
+    halted before. MicroPython 1.28's TinyUSB never gives back an endpoint that is halted during a
+    transfer, and a board always has a transfer in flight on OUT.
     """
     import usb.core
     import usb.util
@@ -108,14 +111,14 @@ def open_module(
     major = device.bcdDevice >> 8
     if major != VERSION_MAJOR:
         raise VersionMismatch(f"{shown}: the module speaks version {major}, not {VERSION_MAJOR}")
-    bulk = [each for each in interface if each.bmAttributes & _KIND == _BULK]
+    bulk = [each for each in interface if each.bmAttributes & _TYPE_MASK == _BULK]
     outs = [each for each in bulk if not each.bEndpointAddress & _IN]
     ins = [each.bEndpointAddress for each in bulk if each.bEndpointAddress & _IN]
     ins = ins[: lanes or MAX_LANES]
     if len(outs) != 1 or not ins:
         raise ProtocolError(f"{shown}: {len(outs)} bulk OUT and {len(ins)} bulk IN endpoints")
     try:
-        # pyusb: an error where the device has no configuration, as after a reset.
+        # pyusb raises an error without errno if the device has no configuration, as after a reset.
         try:
             device.get_active_configuration()
         except usb.core.USBError as error:
@@ -127,14 +130,14 @@ def open_module(
             device.clear_halt(address)
     except usb.core.USBError as error:
         usb.util.dispose_resources(device)
-        raise opening_error(error, found, shown) from None
+        raise explain_open_error(error, found, shown) from None
     return make(device, outs[0], ins)
 
 
-def opening_error(error: OSError, found: Found, shown: str) -> LensLinkError:
-    """What an error of pyusb means to the user."""
+def explain_open_error(error: OSError, found: UsbModule, shown: str) -> LensLinkError:
+    """Return the error to raise for pyusb's *error*, with its cure."""
     if error.errno == errno.EACCES:
-        return _denied(found, shown)
+        return _explain_no_permission(found, shown)
     if error.errno == errno.EBUSY:
         return DeviceBusy(f"{shown} is in use by another program, or by a driver of the system")
     if error.errno in (errno.ENODEV, errno.EIO):
@@ -142,7 +145,7 @@ def opening_error(error: OSError, found: Found, shown: str) -> LensLinkError:
     return RigError(f"{shown}: {error.strerror or error}")
 
 
-def _denied(found: Found, shown: str) -> NotFound:
+def _explain_no_permission(found: UsbModule, shown: str) -> NotFound:
     vendor = f"{found.device.idVendor:04x}"
     rule = f'SUBSYSTEM=="usb", ATTR{{idVendor}}=="{vendor}", MODE="0660", TAG+="uaccess"'
     return NotFound(
@@ -152,20 +155,20 @@ def _denied(found: Found, shown: str) -> NotFound:
     )
 
 
-def libusb() -> Any:
-    """pyusb's backend on the libusb that is installed with us."""
+def load_libusb() -> Any:
+    """Return pyusb's backend on the libusb that is installed with LensLink."""
     import libusb_package
 
     return libusb_package.get_libusb1_backend()
 
 
-def choose_module(backend: Any, serial: str, shown: str) -> Found:
-    """The only one, or the one with that serial number."""
+def choose_module(backend: Any, serial: str, shown: str) -> UsbModule:
+    """Return the only module, or the one with serial number *serial*."""
     import usb.core
     import usb.util
 
     found = []
-    denied: Found | None = None
+    denied: UsbModule | None = None
     for each in find_modules(backend):
         if not serial:
             found.append(each)
@@ -179,7 +182,7 @@ def choose_module(backend: Any, serial: str, shown: str) -> Found:
         usb.util.dispose_resources(each.device)
     if not found:
         if denied is not None:
-            raise _denied(denied, shown)
+            raise _explain_no_permission(denied, shown)
         raise NotFound(f"{shown}: no module on USB" + (" has this serial number" * bool(serial)))
     if len(found) > 1:
         raise Ambiguous(f"{shown}: {len(found)} modules on USB; name one as usb:SERIAL")
@@ -187,18 +190,18 @@ def choose_module(backend: Any, serial: str, shown: str) -> Found:
 
 
 class UsbOpener:
-    """``usb:`` and ``usb:SERIAL``."""
+    """Open ``usb:`` and ``usb:SERIAL``."""
 
     options: Mapping[str, str] = {"lanes": "endpoints used at most, 1 to 4"}
 
     def __init__(self) -> None:
-        self._serials: dict[tuple[object, ...], str | None] = {}
+        self._serials_by_address: dict[tuple[object, ...], str | None] = {}
 
     def open(self, url: Url, deadline: Deadline) -> UsbTransport:
-        backend = libusb()
+        backend = load_libusb()
         if backend is None:
             raise RigError("usb: libusb cannot be used on this machine")
-        lanes = lanes_of(url)
+        lanes = get_lanes_option(url)
         found = choose_module(backend, url.path, url.text)
         deadline.check()
         return open_module(found, url.text, lanes)
@@ -209,22 +212,26 @@ class UsbOpener:
         listed: list[DeviceInfo] = []
         serials: dict[tuple[object, ...], str | None] = {}
         with contextlib.suppress(usb.core.USBError, usb.core.NoBackendError):
-            backend = libusb()
+            backend = load_libusb()
             for each in find_modules(backend) if backend is not None else ():
-                # Asked once for each time it is plugged in: the address is never used twice in a
-                # row, and whoever uses the module is not disturbed ten times a second.
+                # The serial number is read once after each plug-in. An address is never used twice
+                # in a row. So a program that uses the module is not disturbed ten times a second.
                 device = each.device
                 key = (device.bus, device.address, each.name)
-                serial = self._serials[key] if key in self._serials else _serial(each)
+                serial = (
+                    self._serials_by_address[key]
+                    if key in self._serials_by_address
+                    else _read_serial(each)
+                )
                 serials[key] = serial
                 busy = serial is not None and is_locked(f"serial:{serial}")
                 description = f"module on USB ({each.name})"
                 listed.append(DeviceInfo(f"usb:{serial or ''}", description, serial, busy))
-        self._serials = serials
+        self._serials_by_address = serials
         return listed
 
 
-def _serial(found: Found) -> str | None:
+def _read_serial(found: UsbModule) -> str | None:
     import usb.core
     import usb.util
 
@@ -236,8 +243,8 @@ def _serial(found: Found) -> str | None:
         usb.util.dispose_resources(found.device)
 
 
-def lanes_of(url: Url) -> int | None:
-    """The option, checked."""
+def get_lanes_option(url: Url) -> int | None:
+    """Return the option ``lanes``, checked; None if it is absent."""
     from ..errors import UsageError
 
     lanes = url.integer("lanes")

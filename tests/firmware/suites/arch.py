@@ -36,7 +36,7 @@ def test_checksums():
             wanted[at + i] = crc >> 8 * i & 0xFF
         for each in (arch, portable):
             got = bytearray(buffer)
-            each.seal_crc(got, start, count, at)
+            each.append_crc(got, start, count, at)
             assert got == wanted, (each.NAME, start, count, at)
 
 
@@ -63,15 +63,15 @@ def test_pixels():
     for bits in range(8, 17):
         ours, wanted = arch.Prbs(bits, 0x9E3779B9), portable.Prbs(bits, 0x9E3779B9)
         for number in (0, 7, 0xFFFFFFFF):
-            ours.frame(number)
-            wanted.frame(number)
+            ours.set_frame(number)
+            wanted.set_frame(number)
             for first, count, at in (
                 (0, 5, 6), ((1 << bits) - 3, 9, 2), (100000001, 4, 0), (640, 16, 4),
                 (1 << bits, 2, 0),
             ):  # fmt: skip
                 got, right = bytearray(48), bytearray(48)
-                ours.pixels(got, at, first, count)
-                wanted.pixels(right, at, first, count)
+                ours.write_pixels(got, at, first, count)
+                wanted.write_pixels(right, at, first, count)
                 assert got == right, (arch.NAME, bits, number, first)
 
 
@@ -81,7 +81,7 @@ def test_rows_are_the_same_however_they_are_cut():
         frames = []
         for columns, rows in ((22, 10), (22, 2), (8, 1), (2, 1)):
             made = generated.GeneratedRows(sensor, 5)
-            made.rows_request(3, 1, (0, 0, 0), code, (columns, rows))
+            made.request_rows(3, 1, (0, 0, 0), code, (columns, rows))
             width = code >> 16 & 0xFF
             stride = 22 * width // 8
             frame = bytearray(stride * 10)
@@ -90,7 +90,7 @@ def test_rows_are_the_same_however_they_are_cut():
                 some = min(columns, 22 - x)
                 size = some * width // 8
                 tile = memoryview(bytearray(size * rows))
-                assert made.rows_read(tile) == len(tile)
+                assert made.read_rows(tile) == len(tile)
                 for row in range(rows):
                     at = (y + row) * stride + x * width // 8
                     frame[at : at + size] = tile[row * size : (row + 1) * size]

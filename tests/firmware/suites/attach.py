@@ -62,7 +62,7 @@ def test_a_capture_counts_once_it_has_begun():
     assert outcome(peer, FIRST, 3) == wire.OUTCOME_NOT_DONE
     time.us += 1000000
     camera.step()
-    assert not [call for call in ports.calls if call[0] == "rows_request"]
+    assert not [call for call in ports.calls if call[0] == "request_rows"]
     peer.send(wire.T_CONFIGURE, 2, CONFIGURE)
     ports.dead = True
     peer.send(wire.T_CAPTURE, 3, (0, 0, 1) + KEEP)

@@ -20,7 +20,7 @@ def open_session(test=True, capabilities=ALL, authenticate=None, lanes=1):
     if authenticate is not None:
         ports.authenticate = authenticate
     camera = module_world.module.Module(config, ports, time)
-    camera.link.lanes_offered = lanes
+    camera.link.max_lanes = lanes
     module_world.seat(camera, time)
     host = module_world.Peer(camera, time, NONCE)
     said = host.send(wire.T_HELLO, 1, (0x10, 0x10, lanes, 0, capabilities, 4194304))
@@ -95,9 +95,9 @@ def test_busy_holds_every_lane():
     assert module_world.kinds(said)[-1] == wire.T_FRAME_START
     make(host, 4, wire.TEST_BUSY, 0, 300)
     host.grant()
-    assert camera.link.next_packet(1) is None
+    assert camera.link.take_packet(1) is None
     time.us += 300000
-    assert camera.link.next_packet(1) is not None
+    assert camera.link.take_packet(1) is not None
 
 
 def test_a_stall_stops_inside_a_packet_and_goes_on_there():
@@ -105,16 +105,16 @@ def test_a_stall_stops_inside_a_packet_and_goes_on_there():
     assert module_world.kinds(make(host, 2, wire.TEST_STALL, 0, 400)) == [wire.T_ACCEPTED]
     host.raw(packet(host, wire.T_GET_MANIFEST, 3, (0,)))
     camera.step()
-    first, tile = camera.link.next_packet()
+    first, tile = camera.link.take_packet()
     assert tile is None
     first = bytes(first)
     assert len(first) == 20
     time.us += 399999
     camera.step()
-    assert camera.link.next_packet() is None
+    assert camera.link.take_packet() is None
     time.us += 1
     camera.step()
-    rest, _ = camera.link.next_packet()
+    rest, _ = camera.link.take_packet()
     whole = first + bytes(rest)
     assert whole[5] == wire.T_MANIFEST
     assert binascii.crc32(whole[:36]) == int.from_bytes(whole[36:40], "little")
@@ -130,12 +130,12 @@ def test_a_stall_inside_a_tile_keeps_the_tile():
     host.send(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
     host.raw(packet(host, wire.T_TEST, 4, (wire.TEST_STALL, 0, 400)))
     camera.step()
-    view, _ = camera.link.next_packet()
+    view, _ = camera.link.take_packet()
     while view[5] != wire.T_ACCEPTED:
-        view, _ = camera.link.next_packet()
+        view, _ = camera.link.take_packet()
     for _ in range(100):
         camera.step()
-        view, tile = camera.link.next_packet()
+        view, tile = camera.link.take_packet()
         if len(view) == 20:
             break
     assert view[5] == wire.T_TILE and tile is None
@@ -151,7 +151,7 @@ def packet(host, kind, number, fields):
     payload = wire.encode(kind, fields)
     sequence = host.sequence
     host.sequence += 1
-    return module_world.seal(0x10, kind, host.nonce, sequence, number, payload)
+    return module_world.make_packet(0x10, kind, host.nonce, sequence, number, payload)
 
 
 def test_a_reject_is_one_damaged_packet():

@@ -12,7 +12,7 @@ NONCE = 0x1234ABCD
 
 
 def packet(number, payload=b"", kind=wire.T_GET_MANIFEST, version=0x10):
-    return module_world.seal(version, kind, NONCE, number, number, payload)
+    return module_world.make_packet(version, kind, NONCE, number, number, payload)
 
 
 class Lane:
@@ -27,16 +27,16 @@ class Lane:
     def feed(self, data, now=0, chunk=500):
         for start in range(0, len(data), chunk):
             piece = data[start : start + chunk]
-            space = self.receiver.space()
+            space = self.receiver.get_space()
             assert len(space) >= len(piece), "no room for what arrives"
             space[: len(piece)] = piece
-            self.receiver.received(len(piece), now)
+            self.receiver.add_received(len(piece), now)
             self.take(now)
         return self.out
 
     def take(self, now):
         while True:
-            found = self.receiver.next(now)
+            found = self.receiver.parse_packet(now)
             if found is None:
                 return
             self.out.append(found[0][6])
@@ -159,13 +159,13 @@ def test_space_is_never_empty():
     lane = Lane()
     data = packet(1, bytes(wire.MAX_CONTROL))[:-1]
     lane.feed(data)
-    assert len(lane.receiver.space()) >= wire.MAX_CONTROL
+    assert len(lane.receiver.get_space()) >= wire.MAX_CONTROL
 
 
 def test_seal_writes_what_the_definition_says():
     buffer = bytearray(wire.HEADER_BYTES)
-    framing.seal_payload(buffer, 0)
-    framing.seal(buffer, 0, 0x41, 9, 1, NONCE, 0xFFFFFFFF, 5)
+    framing.append_payload_crc(buffer, 0)
+    framing.write_header(buffer, 0, 0x41, 9, 1, NONCE, 0xFFFFFFFF, 5)
     fields = struct.unpack(wire.HEADER, buffer)
     assert fields[:5] == (wire.MAGIC, 0x10, 0x41, 9, 1)
     assert fields[5:14] == (NONCE, 0xFFFFFFFF, 5, 0, 0, 0, 0, 0, 0)
@@ -173,15 +173,15 @@ def test_seal_writes_what_the_definition_says():
 
 
 def test_a_header_written_in_parts_is_what_the_definition_says():
-    packet = framing.tile_packet(12)
+    packet = framing.make_tile_packet(12)
     packet[wire.HEADER_BYTES :] = b"twelve bytes"
-    framing.place(packet, 0xFFFFFFFE, 65534, 4, 6, 1, 12)
-    assert framing.place_of(packet) == (65534, 4, 6, 1)
-    framing.seal_payload(packet, 12)
+    framing.write_rectangle(packet, 0xFFFFFFFE, 65534, 4, 6, 1, 12)
+    assert framing.read_rectangle(packet) == (65534, 4, 6, 1)
+    framing.append_payload_crc(packet, 12)
     # Sent, and sent again in the next session.
     for flags, nonce in ((0, 0), (wire.FLAG_RESENT, NONCE)):
         item = Item(wire.T_TILE, 0, 1, b"", None, flags)
-        framing.number(packet, item, nonce, 0xFFFFFFFD)
+        framing.finish_header(packet, item, nonce, 0xFFFFFFFD)
         fields = struct.unpack_from(wire.HEADER, packet)
         assert fields[:5] == (wire.MAGIC, 0x10, wire.T_TILE, flags, 1)
         assert fields[5:12] == (nonce, 0xFFFFFFFD, 0xFFFFFFFE, 65534, 4, 6, 1)
@@ -196,7 +196,7 @@ STOP = wire.encode(wire.T_STOP, (0,))
 
 def sound(sequence=4):
     """A Stop that nothing has damaged."""
-    return module_world.seal(0x10, wire.T_STOP, NONCE, sequence, 2, STOP)
+    return module_world.make_packet(0x10, wire.T_STOP, NONCE, sequence, 2, STOP)
 
 
 def damaged(sequence):
@@ -219,9 +219,9 @@ def discards_of(data, now=0):
     """The discards that a receiver counts for *data* when it is asked once, at that time."""
     discards = {}
     receiver = framing.Receiver(discards)
-    receiver.space()[: len(data)] = data
-    receiver.received(len(data), 0)
-    assert receiver.next(now) is None
+    receiver.get_space()[: len(data)] = data
+    receiver.add_received(len(data), 0)
+    assert receiver.parse_packet(now) is None
     return discards
 
 
@@ -230,10 +230,10 @@ def used_up(data):
     sequences = []
     discards = {}
     receiver = framing.Receiver(discards, lambda header: sequences.append(header[6]))
-    receiver.space()[: len(data)] = data
-    receiver.received(len(data), 0)
+    receiver.get_space()[: len(data)] = data
+    receiver.add_received(len(data), 0)
     for now in (0, wire.STALL_MS * 1000):
-        while receiver.next(now) is not None:
+        while receiver.parse_packet(now) is not None:
             pass
     return sequences, discards
 
@@ -292,7 +292,7 @@ def test_noise_before_a_packet_in_pieces_is_counted_once():
 
 def test_a_header_that_announces_too_much_is_passed_over():
     header = bytearray(wire.HEADER_BYTES)
-    framing.seal(header, wire.MAX_CONTROL + 1, wire.T_STOP, 0, 0, 0x10, 1, 2)
+    framing.write_header(header, wire.MAX_CONTROL + 1, wire.T_STOP, 0, 0, 0x10, 1, 2)
     payloads, discards = receive(bytes(header) + sound())
     assert payloads == [STOP]
     assert discards == {"length": 1, "noise": 1}
@@ -300,4 +300,4 @@ def test_a_header_that_announces_too_much_is_passed_over():
 
 def test_the_receiver_keeps_two_of_the_longest_packets_and_no_more():
     longest = wire.HEADER_BYTES + wire.MAX_CONTROL
-    assert len(framing.Receiver({}).space()) == 2 * longest
+    assert len(framing.Receiver({}).get_space()) == 2 * longest

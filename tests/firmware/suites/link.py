@@ -64,7 +64,7 @@ def test_a_hello_is_not_answered_before_the_module_is_seated():
 
 def test_a_hello_is_not_answered_without_power():
     camera, _, time = module_world.camera()
-    camera.power.good = False
+    camera.power.is_good = False
     assert module_world.Peer(camera, time).hello() == []
 
 
@@ -85,7 +85,7 @@ def test_nothing_of_the_old_session_follows_a_new_hello():
     camera, host, _, time = session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     # Frames are queued, and an answer is not yet sent, when another host says hello.
-    host.raw(module_world.seal(0x10, wire.T_CAPTURE, NONCE, host.sequence, 3,
+    host.raw(module_world.make_packet(0x10, wire.T_CAPTURE, NONCE, host.sequence, 3,
                         wire.encode(wire.T_CAPTURE, (0, 0, 2, 0, 0, -1))))  # fmt: skip
     camera.step()
     other = module_world.Peer(camera, time, nonce=0x55555555)
@@ -116,8 +116,8 @@ def test_a_refused_hello_opens_no_session():
     before.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     host = module_world.Peer(camera, time)
     assert code(host.hello(oldest=0x20, newest=0x2F)) == wire.ERR_VERSION
-    camera.link.tell(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
-    camera.link.log(wire.LOG_ERROR, "nobody reads this")
+    camera.link.send_message(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
+    camera.link.send_log(wire.LOG_ERROR, "nobody reads this")
     assert host.turn() == []
     assert host.send(wire.T_GET_MANIFEST, 2, (0,)) == []
     assert host.grant() == []
@@ -146,7 +146,7 @@ def test_the_same_nonce_may_be_offered_again_with_a_version_that_is_spoken():
 def test_a_damaged_packet_has_used_up_its_sequence():
     camera, host, _, time = session()
     sequence = host.sequence
-    sound = module_world.seal(0x10, wire.T_GET_MANIFEST, NONCE, sequence, 2,
+    sound = module_world.make_packet(0x10, wire.T_GET_MANIFEST, NONCE, sequence, 2,
                        wire.encode(wire.T_GET_MANIFEST, (0,)))  # fmt: skip
     host.raw(sound[:-1] + bytes([sound[-1] ^ 1]))
     assert host.turn() == []
@@ -161,7 +161,7 @@ def test_a_damaged_packet_has_used_up_its_sequence():
 def test_a_damaged_packet_of_another_session_uses_up_nothing():
     camera, host, _, time = session()
     sequence = host.sequence
-    stranger = module_world.seal(0x10, wire.T_GET_MANIFEST, NONCE ^ 1, sequence + 5, 2,
+    stranger = module_world.make_packet(0x10, wire.T_GET_MANIFEST, NONCE ^ 1, sequence + 5, 2,
                           wire.encode(wire.T_GET_MANIFEST, (0,)))  # fmt: skip
     host.raw(stranger[:-1] + bytes([stranger[-1] ^ 1]))
     host.turn()
@@ -204,7 +204,7 @@ def test_a_repeated_request_is_not_executed_twice():
     for _ in range(10):
         host.turn()
     assert module_world.kinds(host.heard).count(wire.T_FRAME_START) == 1
-    assert len([call for call in ports.calls if call[0] == "rows_request"]) == 1
+    assert len([call for call in ports.calls if call[0] == "request_rows"]) == 1
 
 
 def test_a_repeated_refusal_is_the_same():
@@ -221,7 +221,9 @@ def test_a_request_asked_again_before_its_ordered_answer_left_is_answered_once()
     host.send(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
     for sequence in (host.sequence, host.sequence + 1):
         host.raw(
-            module_world.seal(0x10, wire.T_STOP, NONCE, sequence, 4, wire.encode(wire.T_STOP, (0,)))
+            module_world.make_packet(
+                0x10, wire.T_STOP, NONCE, sequence, 4, wire.encode(wire.T_STOP, (0,))
+            )
         )
     said = host.turn()
     assert module_world.kinds(said).count(wire.T_ACCEPTED) == 1
@@ -251,10 +253,10 @@ def test_request_ids_may_wrap():
 def test_a_request_that_is_under_way_is_pending():
     camera, host, _, _ = session()
     # A handler that answers later.
-    camera.request = lambda kind, number, fields: None
+    camera.handle_request = lambda kind, number, fields: None
     assert host.send(wire.T_STOP, 2, (0,)) == []
     assert module_world.only(host.send(wire.T_STOP, 2, (0,)), wire.T_PENDING) == (1000,)
-    camera.link.answer(2, wire.T_ACCEPTED, (0, 0, 5))
+    camera.link.send_answer(2, wire.T_ACCEPTED, (0, 0, 5))
     assert module_world.kinds(host.turn()) == [wire.T_ACCEPTED]
     assert module_world.kinds(host.send(wire.T_STOP, 2, (0,))) == [wire.T_ACCEPTED]
 
@@ -352,7 +354,7 @@ def test_the_manifest_comes_in_pieces():
 def test_logs_are_bounded_and_the_rest_is_counted():
     camera, host, _, _ = session()
     for line in range(100):
-        camera.link.log(wire.LOG_INFO, "line %d" % line)
+        camera.link.send_log(wire.LOG_INFO, "line %d" % line)
     said = host.turn()
     assert module_world.kinds(said) == [wire.T_LOG] * 32
     assert camera.link.dropped_logs == 68
@@ -362,7 +364,7 @@ def test_logs_are_bounded_and_the_rest_is_counted():
 
 def test_a_log_line_is_cut():
     camera, host, _, _ = session()
-    camera.link.log(wire.LOG_INFO, "x" * 5000)
+    camera.link.send_log(wire.LOG_INFO, "x" * 5000)
     assert len(module_world.only(host.turn(), wire.T_LOG)[3]) == 200
 
 
@@ -372,24 +374,24 @@ def test_a_host_that_wants_no_logs_gets_none():
     said = host.send(wire.T_HELLO, 1, (0x10, 0x10, 1, 0, 0, 4194304))
     assert module_world.kinds(said) == [wire.T_HELLO_REPLY]
     assert module_world.only(said, wire.T_HELLO_REPLY)[4] == 0
-    camera.link.log(wire.LOG_ERROR, "nobody reads this")
+    camera.link.send_log(wire.LOG_ERROR, "nobody reads this")
     assert host.turn() == []
 
 
 def test_without_a_session_nothing_is_logged():
     camera, _, time = module_world.camera()
-    camera.link.log(wire.LOG_ERROR, "nobody reads this")
+    camera.link.send_log(wire.LOG_ERROR, "nobody reads this")
     assert module_world.Peer(camera, time).turn() == []
 
 
 def test_control_overtakes_data_but_not_inside_a_packet():
     camera, host, _, time = session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
-    host.raw(module_world.seal(0x10, wire.T_CAPTURE, NONCE, host.sequence, 3,
+    host.raw(module_world.make_packet(0x10, wire.T_CAPTURE, NONCE, host.sequence, 3,
                         wire.encode(wire.T_CAPTURE, (0, 0, 1, 0, 0, -1))))  # fmt: skip
     host.sequence += 1
     camera.step()
-    host.raw(module_world.seal(0x10, wire.T_GET_MANIFEST, NONCE, host.sequence, 4,
+    host.raw(module_world.make_packet(0x10, wire.T_GET_MANIFEST, NONCE, host.sequence, 4,
                         wire.encode(wire.T_GET_MANIFEST, (0,))))  # fmt: skip
     said = module_world.kinds(host.turn())
     assert said.index(wire.T_MANIFEST) < said.index(wire.T_FRAME_START) < said.index(wire.T_TILE)
@@ -426,10 +428,10 @@ def test_a_malformed_heartbeat_grants_nothing():
 
 def test_what_nobody_asked_for_is_told_to_a_session_only():
     camera, host, _, time = session()
-    camera.link.tell(wire.T_BUSY, (wire.BUSY_FLASH, 0, 500))
+    camera.link.send_message(wire.T_BUSY, (wire.BUSY_FLASH, 0, 500))
     assert module_world.only(host.turn(), wire.T_BUSY) == (wire.BUSY_FLASH, 0, 500)
-    camera.link.end()
-    camera.link.tell(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
+    camera.link.end_session()
+    camera.link.send_message(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
     assert host.turn() == []
 
 
@@ -513,7 +515,7 @@ def test_detaching_says_goodbye_under_the_old_nonce():
 def test_the_fewer_lanes_are_used():
     for offered, wanted, used in ((1, 4, 1), (4, 1, 1), (4, 3, 3), (4, 255, 4), (3, 0, 1)):
         camera, _, time = module_world.camera()
-        camera.link.lanes_offered = offered
+        camera.link.max_lanes = offered
         host = module_world.Peer(camera, time)
         said = host.send(wire.T_HELLO, 1, (0x10, 0x10, wanted, 0, 0, 4194304))
         assert module_world.only(said, wire.T_HELLO_REPLY)[1] == used
@@ -522,45 +524,45 @@ def test_the_fewer_lanes_are_used():
 
 def test_whether_anything_waits():
     camera, _, time = module_world.camera()
-    assert not camera.link.waits()
+    assert not camera.link.has_packets()
     host = module_world.Peer(camera, time)
     hello = wire.encode(wire.T_HELLO, (0x10, 0x10, 1, 0, 0, 4194304))
-    host.raw(module_world.seal(0x10, wire.T_HELLO, NONCE, 1, 1, hello))
+    host.raw(module_world.make_packet(0x10, wire.T_HELLO, NONCE, 1, 1, hello))
     camera.step()
-    assert camera.link.waits(), "an answer"
+    assert camera.link.has_packets(), "an answer"
     host.collect()
-    assert not camera.link.waits()
+    assert not camera.link.has_packets()
     camera.link.send_filter = camera
-    assert camera.link.waits(), "what stands at the gate may have something"
+    assert camera.link.has_packets(), "what stands at the gate may have something"
     camera.link.send_filter = None
-    camera.link.end(wire.CLOSE_DETACH)
-    assert camera.link.waits(), "the farewell"
+    camera.link.end_session(wire.CLOSE_DETACH)
+    assert camera.link.has_packets(), "the farewell"
     host.collect()
-    assert not camera.link.waits()
+    assert not camera.link.has_packets()
 
 
 def test_tiles_go_by_every_lane_and_each_counts_for_itself():
     camera, _, time = module_world.camera()
-    camera.link.lanes_offered = 2
+    camera.link.max_lanes = 2
     host = module_world.Peer(camera, time)
     host.send(wire.T_HELLO, 1, (0x10, 0x10, 2, 0, 0, 4194304))
     host.grant()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     request = wire.encode(wire.T_CAPTURE, (0, 0, 1, 0, 0, -1))
-    host.raw(module_world.seal(0x10, wire.T_CAPTURE, NONCE, host.sequence, 3, request))
+    host.raw(module_world.make_packet(0x10, wire.T_CAPTURE, NONCE, host.sequence, 3, request))
     camera.step()
     header = (0, 0, 0)
     while header[2] != wire.T_FRAME_START:
-        assert camera.link.next_packet(1) is None, "a tile before its FrameStart"
-        view, _ = camera.link.next_packet()
+        assert camera.link.take_packet(1) is None, "a tile before its FrameStart"
+        view, _ = camera.link.take_packet()
         header = struct.unpack(wire.HEADER, bytes(view)[: wire.HEADER_BYTES])
-    view, tile = camera.link.next_packet(1)
+    view, tile = camera.link.take_packet(1)
     header = struct.unpack(wire.HEADER, bytes(view)[: wire.HEADER_BYTES])
     assert (header[2], header[6]) == (wire.T_TILE, 0)
-    camera.link.sent(tile)
+    camera.link.release_tile(tile)
     camera.step()
-    assert camera.link.outbox.holds(wire.T_TILE, 0, 0)
-    assert camera.link.next_packet(2) is None, "a lane that is not used"
+    assert camera.link.outbox.has_packet(wire.T_TILE, 0, 0)
+    assert camera.link.take_packet(2) is None, "a lane that is not used"
     for _ in range(10):
         host.turn()
     end = module_world.only(host.heard, wire.T_FRAME_END)
@@ -616,12 +618,14 @@ def test_a_host_that_asks_and_does_not_read_fills_no_memory():
     for number in range(2, 100):
         payload = wire.encode(wire.T_GET_MANIFEST, (0,))
         host.raw(
-            module_world.seal(0x10, wire.T_GET_MANIFEST, NONCE, host.sequence, number, payload)
+            module_world.make_packet(
+                0x10, wire.T_GET_MANIFEST, NONCE, host.sequence, number, payload
+            )
         )
         host.sequence += 1
         camera.step()
-    assert camera.link.outbox.waiting() <= 8
-    assert camera.link.dropped_requests == 98 - camera.link.outbox.waiting()
+    assert camera.link.outbox.count_control() <= 8
+    assert camera.link.dropped_requests == 98 - camera.link.outbox.count_control()
     host.turn()
     # Once it reads, it is answered again.
     assert module_world.kinds(host.send(wire.T_GET_MANIFEST, 100, (0,))) == [wire.T_MANIFEST]
@@ -631,8 +635,8 @@ def test_credits_count_even_if_nobody_reads_the_answers():
     camera, host, _, _ = session()
     for limit in range(20):
         values = wire.encode(wire.T_HEARTBEAT, (1 << 40, (1 << 40) + limit))
-        host.raw(module_world.seal(0x10, wire.T_HEARTBEAT, NONCE, host.sequence, 0, values))
+        host.raw(module_world.make_packet(0x10, wire.T_HEARTBEAT, NONCE, host.sequence, 0, values))
         host.sequence += 1
         camera.step()
-    assert camera.link.outbox.waiting() <= 8
-    assert camera.link.outbox._limit[1] == (1 << 40) + 19
+    assert camera.link.outbox.count_control() <= 8
+    assert camera.link.outbox._limits[1] == (1 << 40) + 19

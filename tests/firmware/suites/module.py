@@ -327,7 +327,7 @@ def test_a_sensor_that_fails_inside_a_frame_says_so():
     capture(host, 3, PREVIEW)
     ports.dead = True
     host.turn()
-    time.us += sensor.PATIENCE_US + 1
+    time.us += sensor.SENSOR_TIMEOUT_US + 1
     host.heard = []
     host.turn()
     assert module_world.kinds(host.heard) == [wire.T_LOG, wire.T_FRAME_END]
@@ -349,7 +349,7 @@ def test_a_sensor_that_delivers_nothing_sends_no_frame():
     capture(host, 3, PREVIEW, 2)
     host.heard = []
     for _ in range(2):
-        time.us += sensor.PATIENCE_US + 1
+        time.us += sensor.SENSOR_TIMEOUT_US + 1
         host.turn()
         host.turn()
     assert module_world.kinds(host.heard) == [wire.T_LOG, wire.T_LOG]
@@ -359,14 +359,14 @@ def test_a_sensor_that_delivers_nothing_sends_no_frame():
 def test_tiles_are_bounded_by_those_in_flight():
     camera, host, ports, time = session()
     configure(host, 2, PREVIEW)
-    host.raw(module_world.seal(0x10, wire.T_CAPTURE, host.nonce, host.sequence, 3,
+    host.raw(module_world.make_packet(0x10, wire.T_CAPTURE, host.nonce, host.sequence, 3,
                         wire.encode(wire.T_CAPTURE, (0, 0, 1, 0, 0, -1))))  # fmt: skip
     for _ in range(10):
         camera.step()
-    assert not camera.takes_rows(), "two tiles wait to be sent"
+    assert not camera.has_row_space(), "two tiles wait to be sent"
     said = host.collect()
     assert module_world.kinds(said).count(wire.T_TILE) == 2
-    assert camera.takes_rows()
+    assert camera.has_row_space()
 
 
 def test_detaching_ends_everything():
@@ -379,7 +379,7 @@ def test_detaching_ends_everything():
     run(host, time, 25)
     assert module_world.kinds(host.heard[-1:]) == [wire.T_CLOSE]
     assert [stream.state for stream in camera.streams] == [UNCONFIGURED, UNCONFIGURED]
-    assert not camera.takes_rows()
+    assert not camera.has_row_space()
     assert ports.load_ma == 29
     # Seated again, a new session gets whole frames.
     ports.chunk = 0
@@ -400,17 +400,17 @@ def test_the_ring_moves_the_lens():
     for channel, level in ((0, 1), (1, 1), (0, 0), (1, 0)) * 2:
         ports.events.append((ports.RING, channel, level))
     run(host, time)
-    assert camera.focus.position == ports.steps == 50
+    assert camera.focus_motor.position == ports.steps == 50
 
 
 def test_it_may_sleep_longer_when_nothing_moves():
     camera, host, ports, time = session()
-    assert camera.idle_ms() == 20
-    camera.focus.move_to(100, time.us)
-    assert camera.idle_ms() == 1
+    assert camera.get_idle_ms() == 20
+    camera.focus_motor.move_to(100, time.us)
+    assert camera.get_idle_ms() == 1
     run(host, time)
     camera.contacts.state = 0
-    assert camera.idle_ms() == 5
+    assert camera.get_idle_ms() == 5
 
 
 def test_rows_split_into_segments_arrive_whole():

@@ -14,8 +14,8 @@ FORMATS = (wire.PFNC_GR12, 0x010C0057, 0x810C2C00, 0x010C002A)
 def plan(width, height, limit, bits):
     made = module.Stream()
     made.width, made.height, made.bits = width, height, bits
-    made.tile_columns, made.tile_rows = sensor.tile_shape(width, height, limit, bits)
-    made.request = 9
+    made.tile_columns, made.tile_rows = sensor.choose_tile_shape(width, height, limit, bits)
+    made.request_id = 9
     return made
 
 
@@ -36,9 +36,9 @@ class Rows(module_world.Ports):
         for y in range(0, made.height, made.tile_rows):
             for x in range(0, made.width, made.tile_columns):
                 rows = min(made.tile_rows, made.height - y)
-                first = y * made.stride + sensor.bytes_of(x, made.bits)
+                first = y * made.stride + sensor.count_bytes(x, made.bits)
                 columns = min(made.tile_columns, made.width - x)
-                tile = self.bytes[first : first + sensor.bytes_of(columns, made.bits) * rows]
+                tile = self.bytes[first : first + sensor.count_bytes(columns, made.bits) * rows]
                 # Not the tile's own: what the sensor says is taken as it is.
                 out += tile + struct.pack("<I", binascii.crc32(tile) ^ 0x80000001)
         return out
@@ -46,7 +46,7 @@ class Rows(module_world.Ports):
 
 def readout(ports, made, crc):
     tiles = sensor.Tiles(made.tile_bytes, 2, 2, 4 if crc else 0)
-    ports.rows_request(0, 1, (0, 0, 0))
+    ports.request_rows(0, 1, (0, 0, 0))
     return sensor.Readout(ports, tiles, made, 0, (10, 20, 30), 0), tiles
 
 
@@ -55,25 +55,25 @@ def test_bytes_of_a_row():
         (4, 10, 5), (5, 10, 7), (6, 10, 8), (7, 10, 9), (2, 12, 3), (3, 12, 5),
         (4, 14, 7), (1, 14, 2), (2, 14, 4), (3, 14, 6), (9, 16, 18), (12288, 12, 18432),
     ):  # fmt: skip
-        assert sensor.bytes_of(pixels, bits) == count, (pixels, bits)
+        assert sensor.count_bytes(pixels, bits) == count, (pixels, bits)
 
 
 def test_tiles_are_cut_where_groups_are():
     for width in (16, 18, 30):
         for bits in (10, 12, 14, 16):
-            group = sensor.least_pixels(bits)
-            stride = sensor.bytes_of(width, bits)
-            for limit in range(sensor.bytes_of(group, bits), 5 * stride):
-                columns, rows = sensor.tile_shape(width, 64, limit, bits)
-                assert sensor.bytes_of(columns, bits) * rows <= limit
+            group = sensor.get_min_pixels(bits)
+            stride = sensor.count_bytes(width, bits)
+            for limit in range(sensor.count_bytes(group, bits), 5 * stride):
+                columns, rows = sensor.choose_tile_shape(width, 64, limit, bits)
+                assert sensor.count_bytes(columns, bits) * rows <= limit
                 if columns < width:
                     assert rows == 1 and columns and columns % group == 0
                     # No longer one would do.
                     longer = min(width, columns + group)
-                    assert sensor.bytes_of(longer, bits) > limit
+                    assert sensor.count_bytes(longer, bits) > limit
                 else:
                     assert rows == 1 or rows % 2 == 0
-                    assert sensor.bytes_of(columns, bits) * (rows + 2) > limit or rows == 64
+                    assert sensor.count_bytes(columns, bits) * (rows + 2) > limit or rows == 64
 
 
 def test_every_byte_in_its_tile():
@@ -82,16 +82,16 @@ def test_every_byte_in_its_tile():
             for limit in (8, 20, 33, 70, 150, 4000):
                 made = plan(18, 10, limit, bits)
                 ports = Rows(made, crc)
-                read, tiles = readout(ports, made, crc)
+                reading, tiles = readout(ports, made, crc)
                 frame = bytearray(len(ports.bytes))
                 seen = 0
-                while not read.done:
-                    tile = read.read(0)
+                while not reading.done:
+                    tile = reading.read_tile(0)
                     assert tile is not None
-                    x, y, columns, rows = tile.place()
-                    first = y * made.stride + sensor.bytes_of(x, bits)
+                    x, y, columns, rows = tile.read_rectangle()
+                    first = y * made.stride + sensor.count_bytes(x, bits)
                     data = bytes(tile.pixels[: tile.length])
-                    assert len(data) == sensor.bytes_of(columns, bits) * rows
+                    assert len(data) == sensor.count_bytes(columns, bits) * rows
                     frame[first : first + len(data)] = data
                     seen += len(data)
                     right = binascii.crc32(data)
@@ -109,15 +109,15 @@ def test_what_is_aborted_is_skipped_to_the_byte():
             whole = len(Rows(made, crc).frame(0, 0))
             for wanted in range(whole):
                 ports = Rows(made, crc)
-                read, tiles = readout(ports, made, crc)
+                reading, tiles = readout(ports, made, crc)
                 ports.chunk = 1
                 for _ in range(wanted):
-                    full = read.read(0)
+                    full = reading.read_tile(0)
                     if full is not None:
                         full.release()
                 ports.calls = []
-                read.abort()
-                assert ports.calls == [("rows_skip", whole - wanted)], (bits, limit, crc, wanted)
+                reading.abort()
+                assert ports.calls == [("skip_rows", whole - wanted)], (bits, limit, crc, wanted)
 
 
 def test_a_format_is_applied_where_it_is_listed():

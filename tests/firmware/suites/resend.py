@@ -195,9 +195,9 @@ def test_a_tile_that_waits_to_be_sent_is_not_queued_twice():
 def test_what_is_sent_again_costs_credit():
     _, host, _ = session()
     camera = host.camera
-    before = camera.link.outbox.sent()[0]
+    before = camera.link.outbox.count_sent()[0]
     resend(host, 0, [(0, 12, 16, 4)])
-    assert camera.link.outbox.sent()[0] == before + 128
+    assert camera.link.outbox.count_sent()[0] == before + 128
 
 
 def test_ranges_outside_the_frame_are_cut():
@@ -235,7 +235,7 @@ def test_a_resend_does_not_swallow_a_request_of_the_same_number():
         (wire.T_RESEND, 4, wire.encode(wire.T_RESEND, (0, 0, 1), tail)),
         (wire.T_GET_MANIFEST, 4, wire.encode(wire.T_GET_MANIFEST, (0,))),
     ):
-        host.raw(module_world.seal(0x10, kind, host.nonce, host.sequence, number, payload))
+        host.raw(module_world.make_packet(0x10, kind, host.nonce, host.sequence, number, payload))
         host.sequence += 1
     assert sorted(module_world.kinds(host.turn())) == [wire.T_MANIFEST, wire.T_RESENT]
 

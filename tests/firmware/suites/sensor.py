@@ -11,28 +11,28 @@ from lensfw import framing, module, sensor, wire
 def plan(width=16, height=16, limit=128, bits=16):
     made = module.Stream()
     made.width, made.height, made.bits = width, height, bits
-    made.tile_columns, made.tile_rows = sensor.tile_shape(width, height, limit, bits)
-    made.request = 9
+    made.tile_columns, made.tile_rows = sensor.choose_tile_shape(width, height, limit, bits)
+    made.request_id = 9
     return made
 
 
 def readout(ports, made, tiles=None, now=0):
     tiles = tiles or sensor.Tiles(made.tile_bytes, 2, 2)
-    ports.rows_request(0, 1, (0, 0, 0))
+    ports.request_rows(0, 1, (0, 0, 0))
     return sensor.Readout(ports, tiles, made, 0, (10, 20, 30), now), tiles
 
 
-def drain(read, ports, now=0):
+def drain(reading, ports, now=0):
     """All tiles as (bytes, place), each released at once."""
     out = []
     for _ in range(20000):
-        if read.done:
+        if reading.done:
             break
-        tile = read.read(now)
+        tile = reading.read_tile(now)
         if tile is not None:
             crc = struct.unpack_from("<I", tile.packet, wire.HEADER_BYTES - 8)[0]
             assert crc == binascii.crc32(tile.pixels[: tile.length])
-            out.append((bytes(tile.pixels[: tile.length]), tile.place()))
+            out.append((bytes(tile.pixels[: tile.length]), tile.read_rectangle()))
             tile.release()
     return out
 
@@ -65,13 +65,13 @@ def test_shapes():
         (12288, 8192, 262144, (12288, 10)),
         (12288, 8192, 16384, (8192, 1)),
     ):
-        assert sensor.tile_shape(width, height, limit) == shape, (width, height, limit)
+        assert sensor.choose_tile_shape(width, height, limit) == shape, (width, height, limit)
 
 
 def test_a_shape_fits_its_limit_and_is_even():
     for width in range(16, 400, 22):
         for limit in range(4, 4000, 37):
-            columns, rows = sensor.tile_shape(width, 64, limit)
+            columns, rows = sensor.choose_tile_shape(width, 64, limit)
             assert 0 < 2 * columns * rows <= limit
             assert columns % 2 == 0
             assert rows == 1 or (rows % 2 == 0 and columns == width)
@@ -83,44 +83,44 @@ def test_tiles_come_in_raster_order_however_rows_arrive():
             ports = module_world.Ports()
             ports.chunk = chunk
             made = plan(limit=limit)
-            read, _ = readout(ports, made)
-            pieces = drain(read, ports)
+            reading, _ = readout(ports, made)
+            pieces = drain(reading, ports)
             places = [(y, x) for _, (x, y, _, _) in pieces]
             assert places == sorted(places)
             assert put_together(pieces, 16, 16) == bytes(module_world.gradient(0, 1))
-            assert read.tiles_sent == len(pieces)
-            assert read.done and not read.failed
+            assert reading.tile_count == len(pieces)
+            assert reading.done and not reading.failed
 
 
 def test_it_begins_with_the_first_byte():
     ports = module_world.Ports()
     ports.chunk = 1
-    read, _ = readout(ports, plan(), now=5)
+    reading, _ = readout(ports, plan(), now=5)
     ports.dead = True
-    assert read.read(100) is None
-    assert read.began is None
+    assert reading.read_tile(100) is None
+    assert reading.start_us is None
     ports.dead = False
-    assert read.read(200) is None
-    assert read.began == 200
-    read.read(300)
-    assert read.began == 200
+    assert reading.read_tile(200) is None
+    assert reading.start_us == 200
+    reading.read_tile(300)
+    assert reading.start_us == 200
 
 
 def test_without_a_free_tile_it_waits_and_reads_nothing():
     ports = module_world.Ports()
     made = plan()
-    read, tiles = readout(ports, made)
-    first, second = read.read(0), read.read(0)
+    reading, tiles = readout(ports, made)
+    first, second = reading.read_tile(0), reading.read_tile(0)
     assert first is not None and second is not None
-    assert not read.ready()
+    assert not reading.has_space()
     # However long the host takes: that is no failure of the sensor.
     for now in range(0, 100000000, 10000000):
-        assert read.read(now) is None
-    assert not read.failed
+        assert reading.read_tile(now) is None
+    assert not reading.failed
     first.release()
-    assert read.ready()
-    third = read.read(100000000)
-    assert third is not None and third.place() == (0, 8, 16, 4)
+    assert reading.has_space()
+    third = reading.read_tile(100000000)
+    assert third is not None and third.read_rectangle() == (0, 8, 16, 4)
 
 
 def test_what_is_aborted_is_skipped_to_the_byte():
@@ -130,19 +130,19 @@ def test_what_is_aborted_is_skipped_to_the_byte():
             ports = module_world.Ports()
             made = plan(limit=limit)
             tiles = sensor.Tiles(made.tile_bytes, 2, 2)
-            read, _ = readout(ports, made, tiles)
+            reading, _ = readout(ports, made, tiles)
             ports.chunk = 1
             taken = 0
             while taken < wanted:
-                full = read.read(0)
+                full = reading.read_tile(0)
                 taken += 1
                 if full is not None:
                     full.release()
             ports.calls = []
-            read.abort()
-            assert ports.calls == [("rows_skip", whole - taken)], (limit, wanted, ports.calls)
-            assert read.done
-            assert read.read(0) is None
+            reading.abort()
+            assert ports.calls == [("skip_rows", whole - taken)], (limit, wanted, ports.calls)
+            assert reading.done
+            assert reading.read_tile(0) is None
             assert tiles.take() is not None and tiles.take() is not None
             assert tiles.take() is None
 
@@ -152,52 +152,52 @@ def test_a_frame_after_an_aborted_one_is_its_own():
         ports = module_world.Ports()
         made = plan(limit=24)
         tiles = sensor.Tiles(made.tile_bytes, 2, 2)
-        read, _ = readout(ports, made, tiles)
+        reading, _ = readout(ports, made, tiles)
         ports.chunk = 1
         for _ in range(wanted):
-            full = read.read(0)
+            full = reading.read_tile(0)
             if full is not None:
                 full.release()
-        read.abort()
+        reading.abort()
         ports.chunk = 0
-        ports.rows_request(1, 1, (0, 0, 0))
+        ports.request_rows(1, 1, (0, 0, 0))
         after = sensor.Readout(ports, tiles, made, 1, (0, 0, 0), 0)
         assert put_together(drain(after, ports), 16, 16) == bytes(module_world.gradient(1, 1))
 
 
 def test_abort_of_a_whole_frame_skips_nothing():
     ports = module_world.Ports()
-    read, _ = readout(ports, plan())
-    drain(read, ports)
+    reading, _ = readout(ports, plan())
+    drain(reading, ports)
     ports.calls = []
-    read.abort()
+    reading.abort()
     assert ports.calls == []
 
 
 def test_a_sensor_that_delivers_nothing_has_failed():
     ports = module_world.Ports()
     ports.dead = True
-    read, tiles = readout(ports, plan(), now=1000)
-    assert read.read(1000 + sensor.PATIENCE_US) is None
-    assert not read.failed
-    assert read.read(1001 + sensor.PATIENCE_US) is None
-    assert read.failed and read.done
-    read.abort()
+    reading, tiles = readout(ports, plan(), now=1000)
+    assert reading.read_tile(1000 + sensor.SENSOR_TIMEOUT_US) is None
+    assert not reading.failed
+    assert reading.read_tile(1001 + sensor.SENSOR_TIMEOUT_US) is None
+    assert reading.failed and reading.done
+    reading.abort()
     assert tiles.take() is not None and tiles.take() is not None
 
 
 def test_every_byte_renews_the_patience():
     ports = module_world.Ports()
     ports.chunk = 1
-    read, _ = readout(ports, plan())
+    reading, _ = readout(ports, plan())
     now = 0
     for _ in range(20):
-        now += sensor.PATIENCE_US
-        read.read(now)
-        assert not read.failed
+        now += sensor.SENSOR_TIMEOUT_US
+        reading.read_tile(now)
+        assert not reading.failed
     ports.dead = True
-    read.read(now + sensor.PATIENCE_US + 1)
-    assert read.failed
+    reading.read_tile(now + sensor.SENSOR_TIMEOUT_US + 1)
+    assert reading.failed
 
 
 def test_a_tile_is_held_until_its_memory_is_needed():
@@ -207,7 +207,7 @@ def test_a_tile_is_held_until_its_memory_is_needed():
         tile = tiles.take()
         tile.state = sensor.QUEUED
         tile.stream, tile.frame = 1, number
-        framing.place(tile.packet, number, 0, 0, 2, 1, 4)
+        framing.write_rectangle(tile.packet, number, 0, 0, 2, 1, 4)
         taken.append(tile)
         tile.release()
     # Three tiles in memory: the last three are held, oldest first to go.
@@ -221,21 +221,21 @@ def test_a_tile_is_held_until_its_memory_is_needed():
     tiles.take()
     assert tiles.find(1, 2, place) is None
     assert tiles.find(1, 3, place) is not None
-    tiles.forget()
+    tiles.forget_session()
     assert tiles.find(1, 3, place) is None
 
 
 def test_at_most_so_many_tiles_are_in_flight():
     tiles = sensor.Tiles(8, 4, 2)
     one, other = tiles.take(), tiles.take()
-    assert not tiles.any_free()
+    assert not tiles.has_free()
     assert tiles.take() is None
     one.state = sensor.QUEUED
     assert tiles.take() is None
     one.state = sensor.SENDING
     assert tiles.take() is None
     one.release()
-    assert tiles.any_free()
+    assert tiles.has_free()
     assert tiles.take() is not None
     assert tiles.take() is None
     del other
@@ -245,20 +245,20 @@ def test_forgetting_leaves_what_is_being_sent():
     tiles = sensor.Tiles(8, 2, 2)
     one, other = tiles.take(), tiles.take()
     one.state, other.state = sensor.SENDING, sensor.QUEUED
-    tiles.forget()
+    tiles.forget_session()
     assert one.state == sensor.SENDING
     assert other.state == sensor.FREE
 
 
 def test_what_has_been_read():
     ports = module_world.Ports()
-    read, _ = readout(ports, plan(limit=24))
-    assert not read.has_read((0, 0, 12, 1))
-    read.read(0).release()
-    assert read.has_read((0, 0, 12, 1))
-    assert not read.has_read((12, 0, 4, 1))
-    read.read(0).release()
-    assert read.has_read((12, 0, 4, 1))
-    assert not read.has_read((0, 1, 12, 1))
-    read.abort()
-    assert read.has_read((12, 15, 4, 1))
+    reading, _ = readout(ports, plan(limit=24))
+    assert not reading.has_read((0, 0, 12, 1))
+    reading.read_tile(0).release()
+    assert reading.has_read((0, 0, 12, 1))
+    assert not reading.has_read((12, 0, 4, 1))
+    reading.read_tile(0).release()
+    assert reading.has_read((12, 0, 4, 1))
+    assert not reading.has_read((0, 1, 12, 1))
+    reading.abort()
+    assert reading.has_read((12, 15, 4, 1))

@@ -25,19 +25,19 @@ class Bare:
     def step(self):
         self.link.poll()
 
-    def attached(self):
+    def is_attached(self):
         return True
 
-    def opened(self):
+    def on_session_open(self):
         pass
 
-    def closed(self):
+    def on_session_end(self):
         pass
 
-    def unbegun(self):
+    def list_unstarted(self):
         return []
 
-    def request(self, kind, number, fields):
+    def handle_request(self, kind, number, fields):
         del kind, fields
         self.asked.append(number)
 
@@ -57,7 +57,9 @@ def opened():
 
 def exact(kind, sequence, number, values, tail=b"", nonce=NONCE):
     """A packet as the host reads it. Every field that is not an argument is 0."""
-    data = module_world.seal(0x10, kind, nonce, sequence, number, wire.encode(kind, values, tail))
+    data = module_world.make_packet(
+        0x10, kind, nonce, sequence, number, wire.encode(kind, values, tail)
+    )
     return struct.unpack(wire.HEADER, data[: wire.HEADER_BYTES]), data[wire.HEADER_BYTES :]
 
 
@@ -67,10 +69,10 @@ def test_a_refusal_shows_its_detail_as_any_exception_does():
 
 def test_a_new_link_has_one_lane_no_capability_and_the_longest_payload():
     _, end, _ = bare()
-    assert (end.lanes, end.lanes_offered, end.max_payload) == (1, 1, wire.MAX_PAYLOAD)
-    assert not any(end.has(1 << bit) for bit in range(32))
-    assert end.has(wire.CAP_LOG) is False
-    assert (end.next_packet(0), end.next_packet(1)) == (None, None)
+    assert (end.lanes, end.max_lanes, end.max_payload) == (1, 1, wire.MAX_PAYLOAD)
+    assert not any(end.has_capability(1 << bit) for bit in range(32))
+    assert end.has_capability(wire.CAP_LOG) is False
+    assert (end.take_packet(0), end.take_packet(1)) == (None, None)
 
 
 # --- packets, to the byte -----------------------------------------------------------------
@@ -84,7 +86,7 @@ def test_the_answer_to_a_hello_names_version_lanes_and_manifest():
     values = (0x10, 1, wire.RESET_WATCHDOG, 0, both, wire.MAX_CONTROL, 8, 7, 12345)
     assert said == [exact(wire.T_HELLO_REPLY, 0, 1, values)]
     assert (end.max_payload, end.lanes) == (4096, 1)
-    assert end.has(wire.CAP_LOG) is True
+    assert end.has_capability(wire.CAP_LOG) is True
 
 
 def test_a_heartbeat_and_a_query_are_answered_under_their_number():
@@ -99,7 +101,7 @@ def test_a_request_that_waits_is_pending_when_repeated_and_is_executed_once():
     module, end, host = opened()
     assert host.send(wire.T_STOP, 2, (0,)) == []
     assert host.send(wire.T_STOP, 2, (0,)) == [exact(wire.T_PENDING, 1, 2, (1000,))]
-    end.answer(2, wire.T_ACCEPTED, (0, 0, 3))
+    end.send_answer(2, wire.T_ACCEPTED, (0, 0, 3))
     assert host.turn() == [exact(wire.T_ACCEPTED, 2, 2, (0, 0, 3))]
     assert host.send(wire.T_STOP, 2, (0,)) == [exact(wire.T_ACCEPTED, 3, 2, (0, 0, 3))]
     assert module.asked == [2]
@@ -108,7 +110,7 @@ def test_a_request_that_waits_is_pending_when_repeated_and_is_executed_once():
 def test_an_ordered_answer_goes_out_once():
     _, end, host = opened()
     assert host.send(wire.T_STOP, 2, (0,)) == []
-    end.answer(2, wire.T_ACCEPTED, (0, 0, 3), ordered=True)
+    end.send_answer(2, wire.T_ACCEPTED, (0, 0, 3), ordered=True)
     assert host.turn() == [exact(wire.T_ACCEPTED, 1, 2, (0, 0, 3))]
 
 
@@ -125,9 +127,9 @@ def test_a_request_half_of_all_numbers_back_counts_as_executed():
 
 def test_an_unrequested_message_names_neither_a_frame_nor_a_stream():
     _, end, host = opened()
-    end.log(wire.LOG_INFO, "text")
-    end.tell(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
-    end.postpone(5, 700)
+    end.send_log(wire.LOG_INFO, "text")
+    end.send_message(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
+    end.send_pending(5, 700)
     assert host.collect() == [
         exact(wire.T_LOG, 1, 0, (wire.LOG_INFO, 0, 12345), b"text"),
         exact(wire.T_NOTICE, 2, 0, (wire.NOTICE_RELEASE, 0, 0)),
@@ -137,23 +139,23 @@ def test_an_unrequested_message_names_neither_a_frame_nor_a_stream():
 
 def test_the_farewell_takes_the_next_sequence_of_lane_0():
     _, end, host = opened()
-    end.end(wire.CLOSE_DETACH)
+    end.end_session(wire.CLOSE_DETACH)
     assert host.collect() == [exact(wire.T_CLOSE, 1, 0, (wire.CLOSE_DETACH,))]
     assert host.collect() == []
 
 
 def test_a_send_filter_is_asked_for_each_packet_and_told_its_lane():
     _, end, host = opened()
-    end.log(wire.LOG_INFO, "text")
+    end.send_log(wire.LOG_INFO, "text")
 
     class Filter:
-        def next_packet(self, lane):
+        def take_packet(self, lane):
             return "filter", lane
 
     end.send_filter = Filter()
-    assert end.next_packet() == ("filter", 0)
-    assert end.next_packet(3) == ("filter", 3)
-    view, tile = end.sealed(0)
+    assert end.take_packet() == ("filter", 0)
+    assert end.take_packet(3) == ("filter", 3)
+    view, tile = end.take_unfiltered(0)
     assert (view[5], tile) == (wire.T_LOG, None)
     end.send_filter = None
     assert host.collect() == []
@@ -173,9 +175,9 @@ def begun(host):
 def test_frames_begun_are_counted_up_to_the_last_number_and_forgotten_with_the_session():
     _, end, host = opened()
     for frame in (6, 0xFFFFFFFF, 4):
-        end.outbox.data(outbox.Item(wire.T_FRAME_START, frame, 1, bytes(4)))
+        end.outbox.queue_data(outbox.Item(wire.T_FRAME_START, frame, 1, bytes(4)))
         host.turn()
-    end.outbox.data(outbox.Item(wire.T_FRAME_START, 2, 0, bytes(4)))
+    end.outbox.queue_data(outbox.Item(wire.T_FRAME_START, 2, 0, bytes(4)))
     host.turn()
     assert begun(host) == [3, 0xFFFFFFFF]
     host.send(wire.T_CLOSE, 0, (wire.CLOSE_ORDERLY,))
@@ -189,12 +191,12 @@ def test_a_tile_being_sent_is_not_free_although_its_session_ends():
     tile = tiles.take()
     tile.length = 4
     tile.state = sensor.QUEUED
-    end.outbox.data(outbox.Item(wire.T_TILE, 0, 0, b"", tile))
-    end.outbox.grant([4, 0])
-    assert end.next_packet()[1] is tile
-    tiles.forget()
+    end.outbox.queue_data(outbox.Item(wire.T_TILE, 0, 0, b"", tile))
+    end.outbox.grant_credits([4, 0])
+    assert end.take_packet()[1] is tile
+    tiles.forget_session()
     assert tiles.take() is None
-    end.sent(tile)
+    end.release_tile(tile)
     assert tiles.take() is tile
 
 
@@ -203,7 +205,7 @@ def test_a_tile_being_sent_is_not_free_although_its_session_ends():
 
 def damaged(nonce, sequence):
     """A Stop with one bit of its payload changed."""
-    data = bytearray(module_world.seal(0x10, wire.T_STOP, nonce, sequence, 2, STOP))
+    data = bytearray(module_world.make_packet(0x10, wire.T_STOP, nonce, sequence, 2, STOP))
     data[wire.HEADER_BYTES] ^= 1
     return bytes(data)
 
@@ -233,7 +235,7 @@ def test_a_damaged_packet_of_another_session_or_of_none_uses_up_no_sequence():
 
 def test_a_packet_that_stalls_behind_its_header_uses_up_its_sequence():
     module, end, host = opened()
-    host.raw(module_world.seal(0x10, wire.T_STOP, NONCE, 4, 2, STOP)[:-1])
+    host.raw(module_world.make_packet(0x10, wire.T_STOP, NONCE, 4, 2, STOP)[:-1])
     host.turn()
     module.time.us += wire.STALL_MS * 1000
     host.turn()
@@ -262,8 +264,8 @@ def test_a_refused_hello_is_told_the_versions_and_opens_nothing():
     assert refuse(host) == [exact(wire.T_ERROR, 0, 1, (wire.ERR_VERSION,), detail)]
     assert host.send(wire.T_STOP, 2, (0,)) == []
     assert (module.asked, end.discards) == ([], {"nonce": 1})
-    end.log(wire.LOG_INFO, "text")
-    end.tell(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
+    end.send_log(wire.LOG_INFO, "text")
+    end.send_message(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
     assert host.collect() == []
     host.send(wire.T_CLOSE, 0, (wire.CLOSE_ORDERLY,))
     assert (end.nonce, end.discards) == (None, {"nonce": 1})
@@ -272,18 +274,18 @@ def test_a_refused_hello_is_told_the_versions_and_opens_nothing():
 def test_packets_of_another_session_change_nothing():
     module, end, host = opened()
     for kind, payload in ((wire.T_STOP, STOP), (wire.T_CLOSE, bytes(4))):
-        host.raw(module_world.seal(0x10, kind, NONCE + 1, 1, 2, payload))
+        host.raw(module_world.make_packet(0x10, kind, NONCE + 1, 1, 2, payload))
         host.turn()
     assert (module.asked, end.nonce, end.discards) == ([], NONCE, {"nonce": 2})
 
 
 def test_a_refused_hello_takes_the_capabilities_back_and_the_next_gives_them_again():
     module, end, host = opened()
-    assert end.has(wire.CAP_LOG)
+    assert end.has_capability(wire.CAP_LOG)
     assert module_world.kinds(refuse(host, 2)) == [wire.T_ERROR]
-    assert not any(end.has(1 << bit) for bit in range(32))
+    assert not any(end.has_capability(1 << bit) for bit in range(32))
     assert module_world.kinds(host.hello(3)) == [wire.T_HELLO_REPLY]
-    assert end.has(wire.CAP_LOG)
+    assert end.has_capability(wire.CAP_LOG)
     host.send(wire.T_STOP, 4, (0,))
     assert module.asked == [4]
 
@@ -307,7 +309,7 @@ def test_an_open_session_is_remembered_and_a_refused_one_is_not():
 def test_of_two_sessions_with_one_nonce_the_newer_answers():
     _, end, host = opened()
     host.send(wire.T_STOP, 2, (0,))
-    end.answer(2, wire.T_ACCEPTED, (0, 0, 0))
+    end.send_answer(2, wire.T_ACCEPTED, (0, 0, 0))
     host.turn()
     assert outcome(host, NONCE, 2) == wire.OUTCOME_DONE
     host.send(wire.T_CLOSE, 0, (wire.CLOSE_ORDERLY,))

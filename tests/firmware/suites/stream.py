@@ -35,10 +35,10 @@ class Queue:
     def __init__(self, packets):
         self.packets = [(memoryview(packet), tile) for packet, tile in packets]
 
-    def next_packet(self, lane=0):
+    def take_packet(self, lane=0):
         return self.packets.pop(0) if self.packets else None
 
-    def sent(self, tile):
+    def release_tile(self, tile):
         tile.released += 1
 
 
@@ -84,12 +84,12 @@ def test_receiving():
     link = Queue([])
     receiver = link.receiver = framing.Receiver({})
     assert transport.receive(link, 0) is True, "nothing there"
-    packet = module_world.seal(0x10, wire.T_FLUSH, 1, 5, 6, b"\x02\x00")
+    packet = module_world.make_packet(0x10, wire.T_FLUSH, 1, 5, 6, b"\x02\x00")
     stream.coming = [packet[:17], packet[17:]]
     assert transport.receive(link, 0) is True
-    assert receiver.next(0) is None
+    assert receiver.parse_packet(0) is None
     assert transport.receive(link, 0) is True
-    header, payload = receiver.next(0)
+    header, payload = receiver.parse_packet(0)
     assert header[6:8] == (5, 6) and bytes(payload) == b"\x02\x00"
     stream.coming = [b""]
     assert transport.receive(link, 0) is False, "the end"
@@ -143,7 +143,7 @@ def test_each_lane_asks_for_its_own_packets():
     asked = []
 
     class Lanes(Queue):
-        def next_packet(self, lane=0):
+        def take_packet(self, lane=0):
             asked.append(lane)
 
     transport = StreamTransport(Stream(), module_world.Time())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from lenslink.errors import RigError
+from lenslink.installation import make_install_hint
 
 from ..document import format_machine, format_table
 from ..machine_info import describe_machine
@@ -53,7 +54,7 @@ class Need:
 
     imports: str
     package: str
-    how: str = 'in a checkout of LensLink, type: pip install -e ".[bench]"'
+    how: str = field(default_factory=lambda: make_install_hint("bench"))
 
     @property
     def is_missing(self) -> bool:

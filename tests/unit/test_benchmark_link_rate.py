@@ -42,7 +42,7 @@ class Module:
 
     url = "test:"
     manifest = SimpleNamespace(model="M", serial="S", firmware="F")
-    session = SimpleNamespace(lanes=2)
+    session_info = SimpleNamespace(lanes=2)
 
     def __init__(
         self, line: Line, clock: str = "wall", busy: float | None = None, spoilt: int | None = None

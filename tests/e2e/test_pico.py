@@ -27,7 +27,7 @@ from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError
 from lenslink_hil.benches.pico import BoardClocked, PicoModule
 from lenslink_hil.conformance.live import run_modules
-from lenslink_hil.conformance.run import NOT_CLAIMED, PASSED, module_cases
+from lenslink_hil.conformance.verdicts import NOT_CLAIMED, PASSED, list_module_cases
 from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.tty import Terminal
@@ -286,7 +286,7 @@ def test_the_link_runs_over_the_serial_port_alone(pico: Make) -> None:
 
 def test_the_serial_port_conforms(pico: Make, capsys: pytest.CaptureFixture[str]) -> None:
     areas = ("M-",) if NIGHTLY else ("M-FRAME", "M-CREDIT")
-    cases = [case for case in module_cases() if case.clauses[0].startswith(areas)]
+    cases = [case for case in list_module_cases() if case.clauses[0].startswith(areas)]
     module = pico(cdc=True)
     with open_terminal(module) as terminal:
         url = f"serial:{terminal.path}"

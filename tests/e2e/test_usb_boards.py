@@ -29,7 +29,7 @@ from lenslink.errors import Ambiguous, DeviceBusy, NotFound, UsageError
 from lenslink.transports import usb as usb_transport
 from lenslink.transports.serial import WINDOW
 from lenslink_hil.conformance.live import run_modules
-from lenslink_hil.conformance.run import NOT_CLAIMED, PASSED, module_cases
+from lenslink_hil.conformance.verdicts import NOT_CLAIMED, PASSED, list_module_cases
 from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.firmware_board import VirtualBoard
@@ -330,12 +330,12 @@ def test_the_serial_port_conforms(
     _, tty = terminal
     # In CI only the cases that depend on the line: resynchronisation and bytes in flight.
     areas = ("M-",) if NIGHTLY else ("M-FRAME", "M-CREDIT", "M-RESEND", "M-STOP")
-    cases = [case for case in module_cases() if case.clauses[0].startswith(areas)]
+    cases = [case for case in list_module_cases() if case.clauses[0].startswith(areas)]
     found = list(run_modules(f"serial:{tty.path}", cases, None, PATIENCE_S))
     bad = [each for each in found if each.verdict not in (PASSED, NOT_CLAIMED)]
     assert not bad
     assert sum(each.verdict == PASSED for each in found) >= len(cases) // 2
-    say(capsys, f"{len(cases)} of {len(module_cases())} cases of the kit over a serial port")
+    say(capsys, f"{len(cases)} of {len(list_module_cases())} cases of the kit over a serial port")
 
 
 def test_a_second_host_finds_the_port_busy(terminal: tuple[VirtualBoard, Terminal]) -> None:

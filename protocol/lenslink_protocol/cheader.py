@@ -1,4 +1,7 @@
-"""The wire as a C header: constants and packed structures, generated from :mod:`.structs`."""
+"""Generate the C header: constants and packed structures of :mod:`.structs`.
+
+:mod:`.codegen` calls :func:`lenslink_h`.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from .structs import ENTRIES, MAGIC, MESSAGES, Header
 _C_TYPES = {"B": "uint8_t", "H": "uint16_t", "I": "uint32_t", "Q": "uint64_t", "i": "int32_t"}
 
 _HEAD = """\
-/* The wire of LensLink: constants and layouts, for C11 and C++11.
+/* Constants and layouts of the LensLink protocol, for C11 and C++11.
  *
  * {notice}
  *
- * A message's structure is its fixed part; a tail, where there is one, begins `size` bytes after
- * the beginning, and `size` may be more than is known here: a newer minor version appends fields.
- * Nothing of a payload may be read before its length, `size` and the CRCs have been checked.
+ * The structure of a message is its fixed part. Its tail, if it has one, begins `size` bytes after
+ * the beginning. `size` may be larger than the structure: a newer minor version appends fields.
+ * Check both CRCs, the length and `size` before you read a payload.
  */
 #ifndef LENSLINK_H
 #define LENSLINK_H
@@ -40,12 +43,12 @@ _HEAD = """\
 
 
 def snake(name: str) -> str:
-    """``CamelCase`` as ``camel_case``."""
+    """Return a name in ``CamelCase`` as ``camel_case``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def enums() -> list[type[enum.IntEnum] | type[enum.IntFlag]]:
-    """Every enumeration of numbers that the wire has, in order."""
+    """Return every enumeration of numbers in :mod:`.ids`, in order."""
     return [
         each
         for each in vars(ids).values()
@@ -56,7 +59,7 @@ def enums() -> list[type[enum.IntEnum] | type[enum.IntFlag]]:
 
 
 def lenslink_h(notice: str) -> str:
-    """The header's text."""
+    """Return the text of the header."""
     magic = ", ".join(f"0x{byte:02X}" for byte in MAGIC)
     lines = [_HEAD.format(notice=notice), f"#define LENSLINK_MAGIC {{{magic}}}"]
     for param in PARAMS.values():
@@ -69,10 +72,10 @@ def lenslink_h(notice: str) -> str:
         lines += ["", f"enum lenslink_{name} {{"]
         lines += [f"    {prefix}{m.name} = 0x{m.value:02X}," for m in members if m.value < 1 << 31]
         lines += ["};"]
-        # An enumeration of C holds no more than an int.
+        # An enumerator of C is an int, which cannot hold these values.
         lines += [f"#define {prefix}{m.name} 0x{m.value:02X}u" for m in members if m.value >> 31]
     lines += ["", "#pragma pack(push, 1)"]
-    layouts = [("header", "what begins every packet", Header)]
+    layouts = [("header", "begins every packet", Header)]
     layouts += [(snake(m.name), f"0x{m.type:02X}, {m.sender}: {m.doc}", m.struct) for m in MESSAGES]
     layouts += [
         (snake(e.name), f"manifest entry 0x{e.key:04X}: {e.doc}", e.struct)
@@ -99,7 +102,7 @@ def _member(field: Field) -> str:
 
 
 def _asserts(name: str, layout: list[Field]) -> list[str]:
-    """One a structure, for its size: that no member is padded shows in it."""
+    """Return an assertion of the size, which shows that no member is padded."""
     size = sum(field.size for field in layout)
     text = f'"{name}: {format_of(layout)}"'
     return [f"LENSLINK_ASSERT(sizeof(struct lenslink_{name}) == {size}, {text});"]

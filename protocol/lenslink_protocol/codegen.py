@@ -1,11 +1,12 @@
-"""Generates everything that knows the wire from :mod:`.structs`: ``python -m
-lenslink_protocol.codegen [--check] [ROOT]``.
+"""Generate every file that repeats :mod:`.structs`.
 
-Written are the CPython codec (:mod:`.messages`), the firmware's (``lensfw/wire.py``), the C header
-(:mod:`.cheader`), the Wireshark dissector (:mod:`.dissector`), the C header of the frame ring
-(:mod:`.ringheader`) and the tables of SPEC.md, which stand between ``<!-- generated: NAME -->``
-markers. SPEC.md's clauses go the other way: ``clauses.json`` is what an installed package has of
-it. ``--check`` writes nothing and fails if a file differs from what would be written.
+Usage: ``python -m lenslink_protocol.codegen [--check] [ROOT]``. ``make gen`` calls it, and ``make
+check`` calls it with ``--check``, which writes nothing and fails if a file is out of date.
+
+It writes the host's codec (:mod:`.messages`), the firmware's codec (``lensfw/wire.py``), the C
+header (:mod:`.cheader`), the Wireshark dissector (:mod:`.dissector`), the C header of the frame
+ring (:mod:`.ringheader`), and the tables and transcripts (:mod:`.transcripts`) of SPEC.md, which
+stand between ``<!-- generated: NAME -->`` markers. ``clauses.json`` is made from SPEC.md's clauses.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def _sentence(text: str) -> str:
 
 
 def messages_py() -> str:
-    """The CPython codec."""
+    """Return the text of the host's codec."""
     header = fields(Header)
     names = [f.name for f in header if f.name != "magic"]
     parts = [
@@ -183,7 +184,7 @@ def _micropython_entry(entry: Entry) -> str:
 
 
 def wire_py() -> str:
-    """The firmware's codec: constants, a format a message, two functions."""
+    """Return the text of the firmware's codec: constants, formats and two functions."""
     lines = [f'"""The wire for MicroPython. {NOTICE}"""', "", "import struct", ""]
     lines += ["try:", "    from micropython import const", "except ImportError:  # CPython", ""]
     lines += ["    def const(value):", "        return value", "", ""]
@@ -280,7 +281,7 @@ _TABLED = (
 
 
 def spec_tables() -> dict[str, str]:
-    """Markdown by marker name."""
+    """Return the generated Markdown by the name of its marker."""
     tables = {"header": _field_table(fields(Header))}
     rows = ["| parameter | value | unit | reason |", "|---|---:|---|---|"]
     rows += [f"| {p.name} | {p.value} | {p.unit} | {p.reason} |" for p in PARAMS.values()]
@@ -316,7 +317,11 @@ def spec_tables() -> dict[str, str]:
 
 
 def spec_md(current: str) -> str:
-    """SPEC.md with its tables made anew; :exc:`KeyError` for a marker that names none."""
+    """Return SPEC.md with its generated parts replaced.
+
+    Raises:
+        KeyError: A marker has an unknown name.
+    """
     tables = spec_tables()
 
     def replace(match: re.Match[str]) -> str:
@@ -330,7 +335,11 @@ _SIDES = {"M": "module", "H": "host"}
 
 
 def clauses_json(spec: str) -> str:
-    """The clauses of SPEC.md; :exc:`ValueError` where an identifier stands twice."""
+    """Return the clauses of SPEC.md as JSON.
+
+    Raises:
+        ValueError: An identifier stands twice.
+    """
     found = [
         {"id": side + rest, "side": _SIDES[side], "text": " ".join(text.split())}
         for side, rest, text in _CLAUSE.findall(spec)
@@ -342,7 +351,7 @@ def clauses_json(spec: str) -> str:
 
 
 def outputs(root: Path) -> Iterator[tuple[Path, str]]:
-    """Every generated file below *root*, with its text."""
+    """Yield the path and the text of every generated file below *root*."""
     yield root / "protocol/lenslink_protocol/messages.py", messages_py()
     yield root / "firmware/lensfw/wire.py", wire_py()
     yield root / "protocol/lenslink_protocol/lenslink.h", lenslink_h(NOTICE)
@@ -355,9 +364,12 @@ def outputs(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Generate all that knows the wire.")
+    """Write the generated files, or check them. Return the exit status."""
+    parser = argparse.ArgumentParser(
+        description="Write every file that is generated from the protocol's definition."
+    )
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail if a file differs"
+        "--check", action="store_true", help="write nothing; fail if a file is out of date"
     )
     parser.add_argument("root", nargs="?", type=Path, default=Path.cwd())
     arguments = parser.parse_args()

@@ -1,5 +1,7 @@
-"""The wire as a Wireshark dissector: tables generated from :mod:`.structs`, for the program in
-``dissector_core.lua`` that knows nothing of any message.
+"""Generate the Wireshark dissector: tables of :mod:`.structs` for ``dissector_core.lua``.
+
+:mod:`.codegen` calls :func:`lenslink_lua`. The program in ``dissector_core.lua`` is written by hand
+and knows every message by the tables only.
 """
 
 from __future__ import annotations
@@ -38,18 +40,18 @@ ENUM_OF: dict[tuple[str, str], type[enum.IntEnum] | type[enum.IntFlag]] = {
     ("ModeEntry", "use"): ids.ModeUse,
     (_ANY, "pixel_format"): ids.PixelFormat,
 }
-"""Which names a field's values have, by message and field."""
+"""The enumeration of a field's values, by message and field."""
 
 
 def path_of_dissector() -> Path:
-    """The generated dissector, for ``tshark -X lua_script:``."""
+    """Return the path of the generated dissector, for ``tshark -X lua_script:``."""
     return Path(__file__).with_name("lenslink.lua")
 
 
 def lenslink_lua(notice: str) -> str:
-    """The dissector's text."""
+    """Return the text of the dissector."""
     core = files(__package__).joinpath("dissector_core.lua").read_text(encoding="utf-8")
-    lines = [f"-- LensLink's wire for Wireshark. {notice}", ""]
+    lines = [f"-- Wireshark dissector of the LensLink protocol. {notice}", ""]
     lines += [f'local MAGIC = "{"".join(f"{chr(92)}{byte}" for byte in MAGIC)}"']
     lines += ["", "local ENUMS = {"]
     used = sorted({e.__name__ for e in ENUM_OF.values()} | {"ManifestKey"})
@@ -59,7 +61,7 @@ def lenslink_lua(notice: str) -> str:
         lines.append(f"  {name} = {{flags = {kind}, names = {{")
         lines += [f'    [{m.value}] = "{m.name}",' for m in members]
         lines.append("  }},")
-    lines += ["}", "", "-- A field: name, type, how many, meaning, names of its values."]
+    lines += ["}", "", "-- A field: name, type, count, meaning, enumeration of its values."]
     lines += ["local HEADER = {", *_rows("Header", fields(Header)), "}"]
     lines += ["", "local MESSAGES = {"]
     for message in MESSAGES:

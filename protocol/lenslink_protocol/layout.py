@@ -48,7 +48,7 @@ class Field:
         return name if self.count == 1 else f"{name}[{self.count}]"
 
 
-def fields(layout: Any) -> list[Field]:
+def list_fields(layout: Any) -> list[Field]:
     """Return the fields of a `construct.Struct` in order.
 
     Raises:
@@ -80,7 +80,7 @@ def fields(layout: Any) -> list[Field]:
     return found
 
 
-def format_of(layout: list[Field]) -> str:
+def get_format(layout: list[Field]) -> str:
     """Return the :mod:`struct` format of the fixed part."""
     return "<" + "".join(
         f"{'' if f.count == 1 and f.code != 's' else f.count}{f.code}" for f in layout if f.code

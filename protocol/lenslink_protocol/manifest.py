@@ -1,7 +1,7 @@
 """Parse a module's manifest: a list of keyed entries, after Greybus' manifest.
 
 The host's device reads the manifest in pieces and passes the bytes to :func:`parse_manifest`. The
-rules are those of SPEC.md, section 8. A :exc:`Malformed` names the entry that breaks a rule.
+rules are those of SPEC.md, section 7. A :exc:`Malformed` names the entry that breaks a rule.
 """
 
 from __future__ import annotations
@@ -69,16 +69,16 @@ class Manifest:
     def cfa(self) -> Cfa:
         return Cfa(self.sensor.cfa)
 
-    def mode_for(self, use: ModeUse) -> Mode:
+    def find_mode_for(self, use: ModeUse) -> Mode:
         """Return the first mode meant for *use*, else the first mode."""
         return next((m for m in self.modes if m.use & use), self.modes[0])
 
-    def mode_named(self, name: str) -> Mode | None:
+    def find_mode(self, name: str) -> Mode | None:
         """Return the mode called *name*, or None."""
         return next((m for m in self.modes if m.name == name), None)
 
 
-def entries(data: bytes) -> Iterator[tuple[int, bytes]]:
+def iterate_entries(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the keys and values in order.
 
     Raises:
@@ -108,7 +108,7 @@ def parse_manifest(data: bytes) -> Manifest:
     modes: list[Mode] = []
     formats: list[int] = []
     skipped: list[int] = []
-    for key, value in entries(data):
+    for key, value in iterate_entries(data):
         if key == ManifestKey.MODE:
             modes.append(_mode(_decode(key, value)))
         elif key == ManifestKey.FORMAT:

@@ -11,7 +11,7 @@ from lenslink_protocol.ids import DiscardReason
 # A host that is too slow asks again for what is on its way, and then gets it twice: one emulated
 # CPU is such a host, now and then; for a module on a slow clock, any is too fast. No pixel is the
 # worse for it.
-TWICE = {DiscardReason.LATE.value, DiscardReason.COVERED.value, DiscardReason.UNEXPECTED.value}
+TWICE = {DiscardReason.LATE.value, DiscardReason.DUPLICATE.value, DiscardReason.UNEXPECTED.value}
 # There the board stays plugged in from test to test, and a session may begin with what the last one
 # left on its way.
 BEFORE = DiscardReason.NONCE.value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lenslink_protocol.ids import ConfigureFlag, ManifestKey
-from lenslink_protocol.manifest import entries
+from lenslink_protocol.manifest import iterate_entries
 from lenslink_protocol.messages import Configure, Configured
 from lenslink_protocol.packings import Layout, layout
 
@@ -17,7 +17,7 @@ CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
 def _listed(peer: HostPeer) -> list[Layout]:
     """The formats that the manifest lists, and this kit knows."""
-    if ManifestKey.FORMAT not in dict(entries(peer.read_manifest_bytes())):
+    if ManifestKey.FORMAT not in dict(iterate_entries(peer.read_manifest_bytes())):
         raise NotClaimed("the manifest lists no pixel formats")
     return [layout(code) for code in peer.read_manifest().formats]
 

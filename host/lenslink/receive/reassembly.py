@@ -288,7 +288,7 @@ class Reassembly:
         if assembly is None:
             return
         if assembly.start is not None:
-            self._discards[DiscardReason.COVERED] += 1
+            self._discards[DiscardReason.DUPLICATE] += 1
             return
         assembly.start = message
         assembly.came(now)
@@ -333,7 +333,7 @@ class Reassembly:
             assembly.reserved.pop(lane, None)
             assembly.received_ranges.add(*segments[0])
         elif not _copy(assembly, segments, payload):
-            self._discards[DiscardReason.COVERED] += 1
+            self._discards[DiscardReason.DUPLICATE] += 1
         self._pool.advanced(assembly)
         if not header.flags & Flag.RESENT:
             self._position[lane, header.stream] = (header.frame, segments[0][0])

@@ -14,7 +14,7 @@ from lenslink.receive.unpacking import pack
 from lenslink_hil.benches.board_profile import FIRMWARE, get_tile_bytes, list_boards, load_board
 from lenslink_hil.flash.board_files import board_files, find_mpy_cross
 from lenslink_hil.plant.patterns import Pattern
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 from lenslink_protocol.params import MAX_PAYLOAD
 
 BOARDS = [name for name in list_boards() if load_board(name).image]
@@ -141,8 +141,8 @@ def test_the_pixels_of_a_board_are_the_pattern_of_its_seed(packing, number):
     code = settings["sensor"]["formats"][packing]
     rows = GeneratedRows(settings["sensor"], settings["seed"])
     rows.request_rows(number, 0, (0, 0, 0), code, (128, 96))
-    found = layout(code)
-    got = memoryview(bytearray(found.bytes_of(128) * 96))
+    found = find_layout(code)
+    got = memoryview(bytearray(found.count_bytes(128) * 96))
     assert rows.read_rows(got) == len(got)
     wanted = Pattern("prbs", 12, "RGGB", 77).rows(128, number, 0, 96)
     assert bytes(got) == pack(np.asarray(wanted), found).tobytes()

@@ -28,7 +28,7 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 from lenslink_protocol.params import MAX_RANGES, MAX_STREAMS
 
 from .cases import Cases, Failed, NotClaimed, check
@@ -303,13 +303,13 @@ def no_longer_than_the_host_takes(peer: HostPeer) -> None:
 
 
 def _exactly(configured: Configured, picture: Picture) -> None:
-    form = layout(configured.pixel_format)
+    form = find_layout(configured.pixel_format)
     covered = bytearray(configured.width * configured.height)
     for tile in picture.tiles:
         x, y, width, height = place = _place(tile)
         inside = x + width <= configured.width and y + height <= configured.height
         check(inside and width and height, f"a tile at {place}")
-        size = form.bytes_of(width) * height
+        size = form.count_bytes(width) * height
         check(tile.header.length == size, f"{tile.header.length} bytes at {place}, not {size}")
         check(tile.header.length <= configured.tile_bytes, f"{tile.header.length} bytes a tile")
         for row in range(y, y + height):

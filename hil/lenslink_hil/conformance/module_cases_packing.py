@@ -7,7 +7,7 @@ from collections.abc import Callable
 from lenslink_protocol.ids import ConfigureFlag, ManifestKey
 from lenslink_protocol.manifest import iterate_entries
 from lenslink_protocol.messages import Configure, Configured
-from lenslink_protocol.packings import Layout, layout
+from lenslink_protocol.packings import Layout, find_layout
 
 from .cases import Cases, NotClaimed, check
 from .host_peer import PLENTY, STILL, HostPeer, read_frame_start
@@ -19,7 +19,7 @@ def _listed(peer: HostPeer) -> list[Layout]:
     """The formats that the manifest lists, and this kit knows."""
     if ManifestKey.FORMAT not in dict(iterate_entries(peer.read_manifest_bytes())):
         raise NotClaimed("the manifest lists no pixel formats")
-    return [layout(code) for code in peer.read_manifest().formats]
+    return [find_layout(code) for code in peer.read_manifest().formats]
 
 
 def _configured(peer: HostPeer, form: Layout, tile_bytes: int = 0) -> Configured:
@@ -63,7 +63,7 @@ def _formats_of(peer: HostPeer) -> list[Layout]:
 
 
 def _agrees(who: str, form: Layout, width: int, pixel_format: int, stride: int) -> None:
-    wanted = (form.code, form.bytes_of(width))
+    wanted = (form.code, form.count_bytes(width))
     said = (pixel_format, stride)
     check(
         said == wanted, f"{who} of {form.code.name} states format and stride {said}, not {wanted}"
@@ -78,12 +78,12 @@ def tiles_of_whole_groups(peer: HostPeer) -> None:
         fresh.open_session()
         form = _listed(fresh)[number]
         width = fresh.find_smallest_mode().width
-        answer = _configured(fresh, form, form.bytes_of(width) * 2 // 3)
+        answer = _configured(fresh, form, form.count_bytes(width) * 2 // 3)
         fresh.grant_credits(PLENTY, PLENTY)
         fresh.start_capture()
         for tile in fresh.wait_for_frame().tiles:
             head = tile.header
-            cut = not form.fits(head.x, head.width, answer.width)
+            cut = not form.is_aligned(head.x, head.width, answer.width)
             place = f"{head.width} columns from {head.x}"
             check(not cut, f"a tile of {form.code.name} has {place}")
         fresh.close()

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from lenslink.errors import MissingExtra, RigError, UsageError
 from lenslink.runtime import make_scratch_dir
-from lenslink_protocol.packings import Layout, Packing, layout
+from lenslink_protocol.packings import Layout, Packing, find_layout
 from lenslink_protocol.params import HEADER_BYTES, MAX_LANES, USB_TRANSFER
 
 from ..benches.board_profile import FIRMWARE, Board, get_tile_bytes, load_board, make_configuration
@@ -101,7 +101,7 @@ def build_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
         pattern=True,
     ).to_json()
     # The board's generator of rows packs 12 bits as LSB, and no other packing.
-    sensor["formats"] = [code for code in sensor["formats"] if _is_generated(layout(code))]
+    sensor["formats"] = [code for code in sensor["formats"] if _is_generated(find_layout(code))]
     settings = make_configuration(board, sensor, options["serial"], options.get("boot_count", 1))
     pins = {**board.pins, **options.get("pins", {})}
     has_lanes = transport == "usb" and lanes > 1

@@ -134,10 +134,10 @@ class HostPlayer:
 
     # --- a Sink ---------------------------------------------------------------------------
 
-    def place(self, header: Header) -> memoryview | None:
+    def reserve_buffer(self, header: Header) -> memoryview | None:
         return None
 
-    def packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
+    def on_packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
         self.output.on_packet(header, payload)
 
     # --- the session ----------------------------------------------------------------------
@@ -220,17 +220,17 @@ class HostPlayer:
     def _receive(self, seconds: float) -> None:
         transport, now = self._transport, time.monotonic
         if self._lanes == 1:
-            count = transport.receive_into(self._receivers[0].buffers(), seconds)
-            self._receivers[0].received(count, now())
+            count = transport.receive_into(self._receivers[0].get_buffers(), seconds)
+            self._receivers[0].on_received(count, now())
         elif isinstance(transport, MultiLaneTransport):
             for lane in transport.ready(seconds):
                 if lane >= self._lanes or lane in self._ended_lanes:
                     continue
-                got = transport.receive_lane_into(lane, self._receivers[lane].buffers())
+                got = transport.receive_lane_into(lane, self._receivers[lane].get_buffers())
                 if got is None:
                     self._ended_lanes.add(lane)
                 else:
-                    self._receivers[lane].received(got, now())
+                    self._receivers[lane].on_received(got, now())
         for receiver in self._receivers:
             receiver.poll(now())
 

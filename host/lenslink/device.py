@@ -34,7 +34,7 @@ from lenslink_protocol.messages import (
 from .arguments import check_callable, check_timeout, check_type, check_whole_number
 from .authentication import Authenticator, authenticate
 from .connection import ModuleConnection, Wrap
-from .context import ClosesOnExit
+from .context import ClosesOnExit, run_to_end
 from .deadline import Deadline
 from .errors import (
     DeviceError,
@@ -585,8 +585,8 @@ class Device(ThreadGuarded, ClosesOnExit):
     @guarded
     def close(self) -> None:
         """End the session and give up the module. Idempotent; never raises."""
-        self._session.close(Deadline(_CLOSE_S, "closing"))
-        self._connection.close()
+        deadline = Deadline(_CLOSE_S, "closing")
+        run_to_end(lambda: self._session.close(deadline), self._connection.close)
         _log.debug("closed %s", self.url)
 
     def _deadline(self, timeout: float | None, purpose: str) -> Deadline:

@@ -46,8 +46,8 @@ class ModuleDescription:
     def find_mode(self, name: str | None, use: ModeUse) -> Mode:
         """Return the mode called *name*, or the module's own choice for *use* if that is None."""
         if name is None:
-            return self.manifest.mode_for(use)
-        mode = self.manifest.mode_named(name)
+            return self.manifest.find_mode_for(use)
+        mode = self.manifest.find_mode(name)
         if mode is None:
             names = ", ".join(mode.name for mode in self.manifest.modes)
             raise UsageError(f"the module has no mode '{name}' (it has {names})")

@@ -10,6 +10,7 @@ the receiver nine tenths of its rate, because of the interpreter lock.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import time
@@ -31,6 +32,7 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import MAX_MANIFEST, SILENCE_MS
 
+from .context import run_to_end
 from .deadline import Deadline
 from .errors import (
     DeviceError,
@@ -248,14 +250,12 @@ class Session:
 
     def close(self, deadline: Deadline) -> None:
         """Send Close if the module still listens, and close the transport. Never raises."""
-        try:
+        run_to_end(lambda: self._send_close(deadline), self.drop_frames, self._transport.close)
+
+    def _send_close(self, deadline: Deadline) -> None:
+        with contextlib.suppress(Disconnected, Timeout):
             self.link.send_close(CloseReason.ORDERLY)
             self._send_outgoing(deadline)
-        except (Disconnected, Timeout):
-            pass
-        finally:
-            self.drop_frames()
-            self._transport.close()
 
     def drop_frames(self) -> None:
         """Give up the memory of frames that were not taken. The transport stays open."""

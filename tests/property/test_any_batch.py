@@ -378,7 +378,7 @@ def test_ground_that_is_covered_is_not_received_into(sound):
         coded[early + 1] = (lane, data[:-1] + bytes([data[-1] ^ 0xFF]))
     host = compare(coded, plan, 1, False, lambda turn: (0, 100_000, 0.0))
     assert host.frames.batched
-    assert host.discards[DiscardReason.COVERED if sound else DiscardReason.PAYLOAD_CRC] == 1
+    assert host.discards[DiscardReason.DUPLICATE if sound else DiscardReason.PAYLOAD_CRC] == 1
     assert host.state()["frames"][0][2] == ()
 
 

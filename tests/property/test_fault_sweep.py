@@ -175,5 +175,5 @@ def test_another_tile_for_covered_ground_changes_nothing(shape):
         again = renumbered(lies, header, header.sequence + 1)
         host = Listener(recorded)
         host.play(pieces_with(recorded, index, again))
-        assert host.discards[DiscardReason.COVERED] + host.discards[DiscardReason.LATE] == 1
+        assert host.discards[DiscardReason.DUPLICATE] + host.discards[DiscardReason.LATE] == 1
         check_frames(host, {0, 1, 2}, f"tile {index}")

@@ -68,7 +68,7 @@ def complaint(bench: FaultHarness, plan: FaultPlan, outcome: Outcome) -> str | N
 
 _SHORT_S = 0.1
 # What a late or repeated answer is counted as, and what the session before has left behind.
-_LATE = ("unexpected", "late", "covered", "nonce")
+_LATE = ("unexpected", "late", "duplicate", "nonce")
 
 
 def damaged_up(bench: FaultHarness) -> bool:
@@ -221,7 +221,7 @@ def test_each_is_counted_under_its_cause(fault: Fault, causes: set[str]) -> None
     outcome = bench.session(FaultPlan((fault,)))
     assert bench.happened() == [fault]
     # The answers to what was asked again meanwhile come too.
-    assert outcome.discards.keys() - {"covered", "late"} == causes
+    assert outcome.discards.keys() - {"duplicate", "late"} == causes
     assert not outcome.wrong
     assert len(outcome.complete) == FRAMES
 

@@ -288,13 +288,20 @@ def test_formats_of_a_manifest():
     assert manifest(listed).formats == tuple(listed)
     # What this version does not know is not asked for.
     assert manifest([0x01234567, *listed]).formats == tuple(listed)
+    # A sensor may offer frames of fewer bits: FrameStart states their bits and levels.
+    assert manifest([PixelFormat.RG10p]).formats == (PixelFormat.RG10p,)
 
 
 @pytest.mark.parametrize(
-    "codes",
-    [[0x01234567], [PixelFormat.GR12], [PixelFormat.RG10p], [PixelFormat.RG12] * 17],
-    ids=["unknown", "another phase", "fewer bits", "too many"],
+    ("codes", "rule"),
+    [
+        ([0x01234567], "no known code among 0x01234567"),
+        ([PixelFormat.RG12, PixelFormat.GR12], "GR12 has another phase than the sensor, RGGB"),
+        ([PixelFormat.RG12] * 17, "17 formats, more than 16"),
+    ],
+    ids=["unknown", "another phase", "too many"],
 )
-def test_impossible_formats_of_a_manifest(codes):
-    with pytest.raises(Malformed, match="pixel formats"):
+def test_a_refusal_of_formats_names_the_entry(codes, rule):
+    with pytest.raises(Malformed) as refusal:
         manifest(codes)
+    assert str(refusal.value) == f"manifest entry 0x0013 (FORMAT): {rule}"

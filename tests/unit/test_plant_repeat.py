@@ -103,7 +103,7 @@ class Counting(Scene):
         return counted()
 
 
-def test_frames_come_again_and_are_computed_once():
+def test_repeated_frames_are_computed_once():
     source = Counting(scene(repeat=3))
     assert source.sensor.repeat == 3
     rows = RowService(source, 3)
@@ -118,7 +118,7 @@ def test_frames_come_again_and_are_computed_once():
     [{"code": PixelFormat.RG12}, {"tile": (WIDTH, 2)}, {"exposure_us": 5}],
     ids=lambda each: next(iter(each)),
 )
-def test_what_is_asked_otherwise_is_computed_anew(other):
+def test_a_request_with_other_settings_is_computed_again(other):
     source = Counting(scene())
     rows = RowService(source, 3)
     asked(rows, request(0))
@@ -132,7 +132,7 @@ def test_what_is_asked_otherwise_is_computed_anew(other):
 def test_frames_that_are_too_large_are_fewer(monkeypatch):
     stride = find_layout(PixelFormat.RG12p).count_bytes(WIDTH)
     for room, kinds in ((3, 3), (2, 2), (1, 1), (0, 1)):
-        monkeypatch.setattr(row_service, "KEPT_BYTES", room * stride * HEIGHT)
+        monkeypatch.setattr(row_service, "STORED_BYTES", room * stride * HEIGHT)
         source = Counting(scene())
         rows = RowService(source, 3)
         for number in range(7):

@@ -103,7 +103,7 @@ def test_a_repeat_goes_to_scratch_and_changes_nothing():
     harness.start()
     harness.tile(STRIPS[0])
     assert not harness.tile(STRIPS[0], fill=b"\x55")
-    assert harness.discards == {DiscardReason.COVERED: 1}
+    assert harness.discards == {DiscardReason.DUPLICATE: 1}
     for place in STRIPS[1:]:
         harness.tile(place)
     harness.end()
@@ -158,7 +158,7 @@ def test_of_a_rectangle_that_is_partly_covered_only_the_rest_is_taken():
     assert (assembly.unpack_pixels()[1] == picture(1)[1]).all()
     assert assembly.received_ranges.count == STRIDE + 16
     assert not harness.tile((2, 0, 4, 3), pixels_of=3)
-    assert harness.discards == {DiscardReason.COVERED: 1}
+    assert harness.discards == {DiscardReason.DUPLICATE: 1}
     assert (assembly.unpack_pixels()[:3, 2:6] == expected).all()
 
 
@@ -250,7 +250,7 @@ def test_a_start_that_comes_twice():
     harness.start()
     harness.tile(STRIPS[0])
     harness.start(message=replace(START, gain_milli=77))
-    assert harness.discards == {DiscardReason.COVERED: 1}
+    assert harness.discards == {DiscardReason.DUPLICATE: 1}
     assert harness.frames._open[1].start == START
     assert harness.frames._open[1].received_ranges.count == 2 * STRIDE
 
@@ -547,11 +547,11 @@ def test_received_ranges_are_not_written_again():
     harness.start()
     harness.strip(0, value=1)
     assert not harness.strip(0, value=9)
-    assert harness.discards[DiscardReason.COVERED] == 1
+    assert harness.discards[DiscardReason.DUPLICATE] == 1
     assert not harness.strip(1, value=5)
     assembly = harness.frames._open[0]
     assert bytes(assembly.buffer[:24]) == b"\1" * 16 + b"\5" * 8
-    assert harness.discards[DiscardReason.COVERED] == 1
+    assert harness.discards[DiscardReason.DUPLICATE] == 1
 
 
 def test_memory_that_one_lane_receives_into_no_other_lane_touches():

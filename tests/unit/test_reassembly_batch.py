@@ -300,4 +300,4 @@ def test_gaps_are_cleared_once_and_told_again():
     assert assembly.missing_ranges == ((STRIP, SIZE),)
     assert assembly.buffer[SIZE - 1] == 7
     assert content(STRIPS[0], 1) == assembly.buffer[:STRIP].tobytes()
-    assert harness.discards[DiscardReason.COVERED] == 0
+    assert harness.discards[DiscardReason.DUPLICATE] == 0

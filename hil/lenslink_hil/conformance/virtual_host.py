@@ -31,8 +31,8 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import MAX_MANIFEST
 
 from ..virtual_time import VirtualClock
-from .module_peer import Outcome
-from .peer_wire import Gone, Tamper
+from .module_peer import HostResult
+from .peer_wire import ConnectionEnded, Tamper
 
 _STILL = 1
 _TOY = 0x8000
@@ -59,7 +59,7 @@ class VirtualHost(ClosesOnExit):
         self.link = Link(nonce or secrets.randbits(32), self.frames, self.discards, 2)
         self._tamper = tamper or Tamper()
         self._coming: deque[bytes] = deque()
-        self._outcome: Outcome | None = None
+        self._outcome: HostResult | None = None
         self._script = self._takes_a_still()
 
     # --- what a broken one does otherwise -------------------------------------------------
@@ -73,7 +73,7 @@ class VirtualHost(ClosesOnExit):
 
     def give_up(self, why: str) -> None:
         """End without a frame."""
-        self._outcome = self._outcome or Outcome(False, None, why)
+        self._outcome = self._outcome or HostResult(False, None, why)
 
     def is_whole(self, frame: Assembly) -> bool:
         sound = frame.end is None or frame.end.status == EndStatus.OK
@@ -93,15 +93,15 @@ class VirtualHost(ClosesOnExit):
 
     def send(self, data: bytes, lane: int = 0) -> None:
         if self._outcome is not None:
-            raise Gone("the host has ended")
-        for piece in self._tamper.to_tested(data):
+            raise ConnectionEnded("the host has ended")
+        for piece in self._tamper.pass_to_tested(data):
             self.link.feed(piece, self.clock.seconds, lane)
 
     def receive(self, seconds: float) -> bytes:
         end = self.clock.us + max(1, round(seconds * 1e6))
         while not self._coming and self.clock.us < end:
             if self._outcome is not None:
-                raise Gone("the host has ended")
+                raise ConnectionEnded("the host has ended")
             self.clock.us = min(end, self.clock.us + _STEP_US)
             self._step()
         data = b"".join(self._coming)
@@ -113,13 +113,16 @@ class VirtualHost(ClosesOnExit):
         del lane
         return b""
 
-    def kill_lane(self, lane: int) -> bool:
+    def end_lane(self, lane: int) -> bool:
         self.link.on_lane_end(lane)
         return True
 
-    def seat(self, seated: bool) -> bool:
+    def set_attached(self, seated: bool) -> bool:
         """A host is not attached."""
         del seated
+        return False
+
+    def reopen(self) -> bool:
         return False
 
     def close(self) -> None:
@@ -131,13 +134,13 @@ class VirtualHost(ClosesOnExit):
     def wire(self) -> Self:
         return self
 
-    def finish(self) -> Outcome:
+    def finish(self) -> HostResult:
         """Let the host come to its end; what it has made of it."""
         limit = self.clock.seconds + 2 * _PATIENCE_S
         while self._outcome is None and self.clock.seconds < limit:
             self.clock.us += _STEP_US
             self._step()
-        return self._outcome or Outcome(False, None, "it did not end")
+        return self._outcome or HostResult(False, None, "it did not end")
 
     # --- the host -------------------------------------------------------------------------
 
@@ -151,11 +154,11 @@ class VirtualHost(ClosesOnExit):
                     raise _GivenUp("the module is silent")  # noqa: TRY301
                 next(self._script)
             except _GivenUp as reason:
-                self._outcome = self._outcome or Outcome(False, None, str(reason))
+                self._outcome = self._outcome or HostResult(False, None, str(reason))
             except StopIteration:
                 pass
         while self.link.outgoing:
-            self._coming.extend(self._tamper.to_tester(self.link.outgoing.popleft()))
+            self._coming.extend(self._tamper.pass_to_tester(self.link.outgoing.popleft()))
 
     def _takes_a_still(self) -> Steps:
         try:
@@ -175,12 +178,12 @@ class VirtualHost(ClosesOnExit):
             frame = self.frames.finished_frames.popleft()
             whole = self.is_whole(frame)
             pixels = frame.unpack_pixels().tobytes() if whole else None
-            end = Outcome(whole, pixels, "an incomplete frame")
+            end = HostResult(whole, pixels, "an incomplete frame")
         except _GivenUp as reason:
-            end = Outcome(False, None, str(reason))
+            end = HostResult(False, None, str(reason))
         self.link.send_close(CloseReason.ORDERLY)
         while self.link.outgoing:
-            self._coming.extend(self._tamper.to_tester(self.link.outgoing.popleft()))
+            self._coming.extend(self._tamper.pass_to_tester(self.link.outgoing.popleft()))
         self._outcome = end
 
     def _authenticate(self) -> Steps:

@@ -20,7 +20,7 @@ from lenslink.transports.base import MultiLaneTransport, Transport
 from lenslink_protocol.framing import Receiver, encode_packet
 from lenslink_protocol.ids import DiscardReason, EndStatus, ManifestKey, MessageType
 from lenslink_protocol.link import REPLIES, WINDOW
-from lenslink_protocol.manifest import entries
+from lenslink_protocol.manifest import iterate_entries
 from lenslink_protocol.messages import BY_TYPE, Header, Heartbeat, Malformed
 from lenslink_protocol.params import (
     HEADER_BYTES,
@@ -315,7 +315,7 @@ def _describe_difference(was: tuple[int, bytes], now: tuple[int, bytes]) -> str:
 def _get_entries(manifest: bytes) -> list[tuple[int, bytes]] | None:
     """Return the entries without the serial number, which an equal module may differ in."""
     try:
-        return [entry for entry in entries(manifest) if entry[0] != ManifestKey.SERIAL]
+        return [entry for entry in iterate_entries(manifest) if entry[0] != ManifestKey.SERIAL]
     except Malformed:
         return None
 

@@ -189,7 +189,7 @@ class Reassembly:
         if assembly is None:
             return
         if assembly.start is not None:
-            self._discard(DiscardReason.COVERED, header.stream, header.frame, message)
+            self._discard(DiscardReason.DUPLICATE, header.stream, header.frame, message)
             return
         assembly.start = message
         assembly.on_packet(now)
@@ -235,7 +235,7 @@ class Reassembly:
             assembly.reservations.pop(lane, None)
             assembly.add_received(*ranges[0])
         elif not assembly.write_missing(ranges, payload):
-            self._discard(DiscardReason.COVERED, header.stream, header.frame, header)
+            self._discard(DiscardReason.DUPLICATE, header.stream, header.frame, header)
         self._pool.on_progress(assembly)
         if not header.flags & Flag.RESENT:
             self._progress.record_position(lane, header.stream, header.frame, ranges[0][0])

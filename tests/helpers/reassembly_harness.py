@@ -217,6 +217,10 @@ class SmallHarness(_Harness):
         self.frames.on_resent(self.header(MessageType.RESENT, frame, stream), message, now)
 
 
+TRY_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.4, 0.4, 0.4, 0.4)
+"""How long the reassembly waits after each request for lost parts that nobody answers."""
+
+
 def asked(harness: _Harness, now: float):
     """What the reassembly asks for at that time, as (frame, flags, rectangles)."""
     return [(each.frame, each.flags, each.rectangles) for each in harness.frames.find_missing(now)]

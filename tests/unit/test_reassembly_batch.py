@@ -8,6 +8,7 @@ from helpers.reassembly_harness import (
     SIZE,
     STRIDE,
     STRIPS,
+    TRY_WAITS_S,
     WIDTH,
     Harness,
     asked,
@@ -18,7 +19,7 @@ from helpers.reassembly_harness import (
 
 from lenslink_protocol.ids import DiscardReason, EndStatus, FrameState, MessageType
 from lenslink_protocol.messages import FrameEnd
-from lenslink_protocol.params import RESEND_RETRY_MS, RESEND_TRIES
+from lenslink_protocol.params import RESEND_RETRY_MS
 
 RETRY_S = RESEND_RETRY_MS / 1000
 STRIP = 2 * STRIDE
@@ -230,14 +231,14 @@ def test_many_tiles_are_progress_and_renew_the_tries_of_a_resend():
     harness.tile(STRIPS[1])
     assembly = opened(harness)
     now = 0.0
-    for _ in range(RESEND_TRIES):
+    for wait in TRY_WAITS_S:
         assert asked(harness, now)
-        now += RETRY_S
+        now += wait
     fill(harness, assembly, [(2 * STRIP, 3 * STRIP)], 2 * STRIP, now)
     assert assembly.timer.last_packet == now
-    for _ in range(RESEND_TRIES):
+    for wait in TRY_WAITS_S:
         assert asked(harness, now)
-        now += RETRY_S
+        now += wait
     assert harness.numbers() == []
     assert asked(harness, now) == []
     assert harness.numbers() == [1]

@@ -8,11 +8,13 @@ import pytest
 from helpers.reassembly_harness import (
     HEIGHT,
     PLAN,
+    SIZE,
     SMALL_STRIDE,
     SMALL_WIDTH,
     START,
     STRIDE,
     STRIPS,
+    TRY_WAITS_S,
     WIDTH,
     Harness,
     SmallHarness,
@@ -124,9 +126,9 @@ def test_it_is_asked_for_so_often_and_then_handed_on():
     harness.start()
     harness.end()
     now = 0.0
-    for _ in range(RESEND_TRIES):
+    for wait in TRY_WAITS_S:
         assert asked(harness, now)
-        now += RETRY_S
+        now += wait
     assert harness.numbers() == []
     assert asked(harness, now) == []
     assert harness.numbers() == [1]
@@ -140,13 +142,13 @@ def test_a_slow_tile_is_no_silence_and_its_frame_not_given_up():
     header = harness.header(MessageType.TILE, 1, 0, STRIPS[2], 64)
     assert harness.frames.reserve_buffer(header) is not None
     now = 0.0
-    for _ in range(3 * RESEND_TRIES):
+    for _ in range(12 * RESEND_TRIES):
         now += RETRY_S
         for _, flags, rectangles in asked(harness, now):
             assert (flags, rectangles) == (0, ((0, 0, WIDTH, 2),)), "what is under way is not lost"
     assert harness.numbers() == []
     harness.frames.cancel_reservation(0)
-    assert asked(harness, now + RETRY_S) == []
+    assert asked(harness, now + TRY_WAITS_S[-1]) == []
     assert harness.numbers() == [1]
 
 
@@ -292,14 +294,109 @@ def test_the_tries_of_a_resend_end_and_an_answer_renews_them():
     harness = SmallHarness()
     harness.start()
     harness.strip(4)
-    for turn in range(RESEND_TRIES):
-        assert asked(harness, 0.06 * turn), turn
-    harness.resent(FrameState.UNDER_WAY, now=0.5)
-    for turn in range(RESEND_TRIES):
-        assert asked(harness, 0.5 + 0.06 * turn), turn
+    for now in (0.0, 0.06, 0.17, 0.38, 0.79, 1.2, 1.61, 2.02):
+        assert asked(harness, now - 0.02) == [] or now == 0.0, now
+        assert asked(harness, now), now
+    harness.resent(FrameState.UNDER_WAY, now=3.0)
+    for now in (0.0, 0.06, 0.17, 0.38, 0.79, 1.2, 1.61, 2.02):
+        assert asked(harness, 3.0 + now), now
     assert not harness.finished
-    assert asked(harness, 1.1) == []
+    assert asked(harness, 5.43) == []
     assert len(harness.finished) == 1
+
+
+def test_an_answer_that_takes_400_ms_arrives_before_the_tries_run_out():
+    harness = SmallHarness()
+    harness.start()
+    harness.strip(4)
+    requests = 0
+    for turn in range(80):
+        now = turn / 200
+        requests += len(asked(harness, now))
+    assert not harness.finished
+    assert requests < RESEND_TRIES
+    harness.strip(0, now=0.4, flags=Flag.RESENT)
+    harness.strip(2, now=0.4, flags=Flag.RESENT)
+    harness.end(now=0.4)
+    assert harness.only().is_complete
+
+
+def test_a_resent_tile_that_is_damaged_too_is_requested_at_once():
+    """The tile was sent before the answer, so the answer proves that it is lost again."""
+    harness = SmallHarness()
+    harness.start()
+    harness.strip(0)
+    harness.strip(4)
+    assert asked(harness, 0.001) == [(0, 0, ((0, 2, 4, 2),))]
+    assert asked(harness, 0.002) == []
+    harness.resent(FrameState.UNDER_WAY, now=0.003)
+    assert asked(harness, 0.003) == [(0, 0, ((0, 2, 4, 2),))]
+
+
+def test_with_several_lanes_the_answer_proves_nothing_of_the_other_lanes():
+    harness = SmallHarness(lanes=2)
+    harness.start()
+    harness.strip(4)
+    harness.strip(4, lane=1)
+    assert asked(harness, 0.001)
+    harness.resent(FrameState.UNDER_WAY, now=0.003)
+    assert asked(harness, 0.003) == []
+    assert asked(harness, 0.06)
+
+
+def test_previews_make_room_for_previews_and_not_a_still():
+    harness = Harness(resend=True)
+    harness.start(1, stream=1)
+    harness.tile(STRIPS[0], 1, stream=1)
+    for number in range(2, 7):
+        harness.start(number)
+        harness.tile(STRIPS[0], number)
+    assert 1 in harness.frames._open
+    assert list(harness.frames._open) == [1, 4, 5, 6]
+    assert harness.numbers() == [2, 3]
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("resend", [False, True])
+def test_frame_numbers_wrap(lanes, resend):
+    """Frame 0 follows frame 0xFFFFFFFF, and is not late."""
+    harness = Harness(resend=resend, lanes=lanes)
+    numbers = [0xFFFFFFFE, 0xFFFFFFFF, 0, 1, 2]
+    for number in numbers:
+        harness.whole(number)
+    assert harness.numbers()[-4:] == numbers[-4:]
+    assert all(each.is_complete for each in harness.finished)
+    assert not harness.discards
+    # The numbers before are late as ever.
+    harness.start(0xFFFFFFFF)
+    assert harness.discards == {DiscardReason.LATE: 1}
+
+
+def test_a_gap_is_proven_across_the_wrap_of_frame_numbers():
+    harness = Harness(resend=True)
+    harness.start(0xFFFFFFFF)
+    harness.tile(STRIPS[0], 0xFFFFFFFF)
+    harness.start(0)
+    assert asked(harness, 0.0) == [(0xFFFFFFFF, 0, ((0, 2, WIDTH, 6),))]
+    assert harness.frames.count_packets_before_end(harness.frames._open[0], 0) == SIZE
+
+
+def test_a_frame_announced_across_the_wrap_is_requested():
+    harness = Harness(resend=True)
+    harness.whole(0xFFFFFFFF)
+    harness.frames.on_frame_announced(0, 0, 0.0)
+    assert asked(harness, 0.0) == [(0, ResendFlag.START, ())]
+
+
+def test_a_frame_overtaken_across_the_wrap_is_handed_on_in_order():
+    harness = Harness(resend=True, lanes=2)
+    harness.start(0)
+    harness.start(0xFFFFFFFF)
+    for number in (0, 0xFFFFFFFF):
+        for place in STRIPS:
+            harness.tile(place, number)
+        harness.end(number)
+    assert harness.numbers() == [0xFFFFFFFF, 0]
 
 
 def test_an_unknown_frame_is_handed_on_if_it_has_a_start_and_else_dropped():
@@ -431,13 +528,13 @@ def test_a_tile_of_a_frame_renews_the_tries_of_its_resend():
     harness.start()
     harness.tile(STRIPS[1])
     now = 0.0
-    for _ in range(RESEND_TRIES):
+    for wait in TRY_WAITS_S:
         assert asked(harness, now)
-        now += RETRY_S
+        now += wait
     harness.tile(STRIPS[2], now=now)
-    for _ in range(RESEND_TRIES):
+    for wait in TRY_WAITS_S:
         assert asked(harness, now)
-        now += RETRY_S
+        now += wait
     assert harness.numbers() == []
 
 

@@ -48,12 +48,11 @@ from lenslink_protocol.params import (
     MAX_OPEN_BYTES,
     MAX_RANGES,
     MIN_FRAMES_OPEN,
-    RESEND_RETRY_MS,
     RESEND_TRIES,
     STALL_MS,
 )
 
-from .assembly import Assembly, AssemblySnapshot, AssemblyState
+from .assembly import RETRY_S, Assembly, AssemblySnapshot, AssemblyState
 from .frame_geometry import FrameGeometry
 from .frame_pool import Pool
 from .lane_progress import LanePosition, LaneProgress, count_outstanding, is_later
@@ -65,9 +64,8 @@ _LAST_CFA = max(Cfa)
 _RANGE = struct.Struct("<4H")
 """A rectangle in Resend and Resent: x, y, width, height."""
 
-_RETRY_S = RESEND_RETRY_MS / 1000
 # A frame that brings nothing for so long has lost its last packets, or its module is slow.
-_QUIET_S = 2 * _RETRY_S
+_QUIET_S = 2 * RETRY_S
 # One of several lanes may lag for longer: each of them may wait for a thread of its own.
 _LAG_S = STALL_MS / 1000
 
@@ -268,7 +266,10 @@ class Reassembly:
         if len(message.gone) < _RANGE.size * message.count or message.count > MAX_RANGES:
             self._discard(DiscardReason.MALFORMED, header.stream, header.frame, message)
             return
-        assembly.timer.tries = 0
+        assembly.timer.on_answer()
+        if len(self.lanes) == 1:
+            # The resent tiles came before this answer. What is still missing is lost again.
+            assembly.timer.next_request = now
         if message.state == FrameState.UNKNOWN:
             assembly.unavailable_ranges.add(0, assembly.size)
         for rectangle in _read_rectangles(message):
@@ -291,8 +292,7 @@ class Reassembly:
             parts = self._find_missing_parts(assembly, is_quiet)
             if not parts.flags and not parts.rectangles:
                 continue
-            timer.next_request = now + _RETRY_S
-            timer.tries += 1
+            timer.count_request(now)
             if timer.tries > RESEND_TRIES and not assembly.reservations:
                 self._finish(assembly)
             else:
@@ -380,7 +380,7 @@ class Reassembly:
             self.first_tile_time = now
         self.counters.tile_bytes += count
         assembly.on_packet(now)
-        assembly.timer.tries = 0
+        assembly.timer.on_answer()
 
     # --- opening frames -------------------------------------------------------------------
 
@@ -448,12 +448,12 @@ class Reassembly:
             # One lane keeps its order: an earlier frame gets nothing more.
             for earlier in [each for each in self._open.values() if each.stream == stream]:
                 self._finish(earlier)
-        if self._is_full(plan):
-            oldest = next(iter(self._open.values()))
-            if oldest.reservations:
+        crowded_out = self._find_crowded_out(plan)
+        if crowded_out is not None:
+            if crowded_out.reservations:
                 self._discard(DiscardReason.NO_FRAME, stream, number)
                 return None
-            self._finish(oldest)
+            self._finish(crowded_out)
         geometry = FrameGeometry(plan)
         buffer = self._pool.acquire(plan.frame_bytes, number)
         assembly = Assembly(stream, number, geometry, buffer, now)
@@ -467,16 +467,24 @@ class Reassembly:
         self._pool.on_frame_begin(assembly)
         return assembly
 
-    def _is_full(self, plan: Configured) -> bool:
-        """The oldest frame must make room for a frame of that configuration."""
+    def _find_crowded_out(self, plan: Configured) -> Assembly | None:
+        """Return the frame that must make room for a frame of that configuration, if any.
+
+        It is the oldest frame of the stream with the most open frames. So previews make room for
+        previews, and a still among them is received to its end.
+        """
         count = len(self._open)
-        if count < MIN_FRAMES_OPEN or count >= MAX_FRAMES_OPEN:
-            return count >= MIN_FRAMES_OPEN
-        oldest = next(iter(self._open.values()))
-        if len(self.lanes) == 1 or (oldest.end and self._find_proven_end(oldest) == oldest.size):
+        if count < MIN_FRAMES_OPEN:
+            return None
+        counts = Counter(each.stream for each in self._open.values())
+        chosen = max(self._open.values(), key=lambda each: counts[each.stream])
+        if count >= MAX_FRAMES_OPEN or len(self.lanes) == 1:
+            return chosen
+        if chosen.end and self._find_proven_end(chosen) == chosen.size:
             # No lane lags: what is missing would have to be resent.
-            return True
-        return sum(each.size for each in self._open.values()) + plan.frame_bytes > MAX_OPEN_BYTES
+            return chosen
+        taken = sum(each.size for each in self._open.values())
+        return chosen if taken + plan.frame_bytes > MAX_OPEN_BYTES else None
 
     # --- finishing frames -----------------------------------------------------------------
 

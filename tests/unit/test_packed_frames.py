@@ -84,7 +84,7 @@ class Harness:
 
     def start(self, **changes):
         fields = {
-            "mode": 1, "request": 3, "width": self.width, "height": HEIGHT, "cfa": 0,
+            "mode": 1, "request": 3, "width": self.width, "height": HEIGHT, "cfa": self.form.cfa,
             "orientation": 1, "bits": BITS, "pixel_format": self.form.code, "stride": self.stride,
             "white": 1023, "black_milli": (0,) * 4, "timestamp_us": 0, "exposure_us": 0,
             "gain_milli": 0, "focus_mdpt": 0, "temperature_mc": 0, **changes,

@@ -18,6 +18,7 @@ from helpers.reassembly_harness import (
     WIDTH,
     Harness,
     SmallHarness,
+    asked,
     end_of,
     picture,
 )
@@ -195,28 +196,73 @@ def test_a_tile_whose_length_is_not_its_rectangles(length):
     assert harness.discards == {DiscardReason.GEOMETRY: 1}
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"width": WIDTH + 2},
-        {"height": HEIGHT + 2},
-        {"width": WIDTH - 2},
-        {"height": HEIGHT - 2},
-        {"stride": STRIDE + 2},
-        {"cfa": 4},
-        {"bits": 7},
-        {"bits": 17},
-        {"orientation": 0},
-        {"orientation": 9},
-        {"white": 0},
-        {"white": 1 << 16},
-    ],
-)
-def test_a_frame_that_is_not_as_configured_is_refused_before_memory_is_taken(change):
+CONTRADICTIONS = {
+    "width 18, but 16 was configured": {"width": WIDTH + 2},
+    "height 10, but 8 was configured": {"height": HEIGHT + 2},
+    "width 14, but 16 was configured": {"width": WIDTH - 2},
+    "height 6, but 8 was configured": {"height": HEIGHT - 2},
+    "stride 34, but 32 was configured": {"stride": STRIDE + 2},
+    "mode 2, but 1 was configured": {"mode": 2},
+    "pixel format 0x01100011, but GR12 was configured": {"pixel_format": 0x01100011},
+    "cfa RGGB, but pixel format GR12": {"cfa": 0},
+    "cfa 4, but pixel format GR12": {"cfa": 4},
+    "7 bits, but pixel format GR12": {"bits": 7},
+    "13 bits, but pixel format GR12": {"bits": 13},
+    "orientation 0, which is none of 1 to 8": {"orientation": 0},
+    "orientation 9, which is none of 1 to 8": {"orientation": 9},
+    "white level 0, but 12 bits": {"white": 0},
+    "white level 4096, but 12 bits": {"white": 4096},
+    "white level 1024, but 10 bits": {"bits": 10, "white": 1024},
+    "black level 4095, but white level 4095": {"black_milli": (0, 0, 4095000, 0)},
+}
+
+
+@pytest.mark.parametrize("reason", CONTRADICTIONS)
+def test_a_frame_start_that_contradicts_is_refused_before_memory_is_taken(reason):
     harness = Harness()
-    harness.start(message=replace(START, **change))
+    harness.start(message=replace(START, **CONTRADICTIONS[reason]))
     assert harness.discards == {DiscardReason.GEOMETRY: 1}
     assert harness.pool.acquired == []
+    expected = f"frame 1 contradicts itself or its configuration: {reason}"
+    assert harness.frames.take_rejection(0, START.request) == expected
+
+
+def test_a_rejected_frame_is_reported_once_and_to_its_request_only():
+    harness = Harness()
+    harness.start(message=replace(START, cfa=0))
+    assert not harness.frames.has_rejection(0, START.request + 1)
+    assert not harness.frames.has_rejection(1, START.request)
+    assert harness.frames.has_rejection(0, START.request)
+    assert harness.frames.take_rejection(0, START.request + 1) is None
+    assert harness.frames.take_rejection(0, START.request) is not None
+    assert harness.frames.take_rejection(0, START.request) is None
+    assert not harness.frames.has_rejection(0, START.request)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_nothing_of_a_rejected_frame_is_used_or_requested(lanes):
+    harness = Harness(resend=True, lanes=lanes)
+    harness.tile(STRIPS[0])
+    harness.start(message=replace(START, cfa=0))
+    assert harness.pool.out == 0
+    assert not harness.tile(STRIPS[1])
+    harness.end()
+    assert harness.discards == {DiscardReason.GEOMETRY: 3}
+    assert asked(harness, 1.0) == []
+    harness.whole(2)
+    assert harness.numbers() == [2]
+
+
+def test_a_fault_of_all_frames_is_logged_once(caplog):
+    harness = Harness()
+    for number in range(3):
+        harness.start(number, message=replace(START, cfa=0))
+    harness.start(4, message=replace(START, bits=7))
+    warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert warnings == [
+        "frame 0 of stream 0: cfa RGGB, but pixel format GR12",
+        "frame 4 of stream 0: 7 bits, but pixel format GR12",
+    ]
 
 
 def test_rows_are_whole_in_a_configuration_too():
@@ -510,8 +556,7 @@ def test_a_frame_is_handed_on_at_its_end_and_what_follows_is_late():
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"cfa": 3}, {"bits": 8}, {"bits": 16}, {"orientation": 8}, {"white": 1}, {"white": 65535}],
+    "changes", [{"bits": 8, "white": 255}, {"orientation": 8}, {"white": 1}, {"white": 4095}]
 )
 def test_a_frame_start_at_its_bounds_is_accepted(changes):
     harness = SmallHarness()

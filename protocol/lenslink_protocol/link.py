@@ -274,6 +274,8 @@ class Link:
         self.busy: Busy | None = None
         """The last lease the module took, also when it is over."""
         self.notices: deque[Notice] = deque(maxlen=_LOGS)
+        self.heartbeat_reply: HeartbeatReply | None = None
+        """The last one; a caller that waits for the next sets this to None."""
         self._heard = 0.0
         self._asked = -1.0
         self._busy_until = 0.0
@@ -352,6 +354,10 @@ class Link:
         for lane in self.lanes:
             lane.receiver.resynchronise()
             self._frames.release(lane.number)
+
+    def send_heartbeat(self, now: float) -> None:
+        """Send a heartbeat before its time, for a caller that waits for the answer."""
+        self._heartbeat(now)
 
     def forget(self, request: Request) -> None:
         """Stop repeating a request that nobody waits for any more."""
@@ -495,6 +501,7 @@ class Link:
             case Log():
                 self.logs.append(message)
             case HeartbeatReply():
+                self.heartbeat_reply = message
                 self._alive(message)
             case Pending():
                 self._postpone(header.frame, message)

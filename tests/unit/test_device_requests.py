@@ -15,6 +15,8 @@ from helpers.attach_harness import Bay, Lens, assert_picture, install
 
 import lenslink
 from lenslink import Device, DeviceError, Disconnected, RequestHandle, Timeout, UsageError
+from lenslink_protocol.ids import MessageType
+from lenslink_protocol.messages import HEADER, Header
 
 URL = "bay:1"
 NEAR = 3300  # a quarter of a second from infinity for the motor
@@ -72,13 +74,19 @@ def test_a_still_that_takes_too_long_is_ended_by_the_next_call(lens: Lens, modul
 def test_a_start_that_timed_out_is_ended_by_the_next_call(
     bay: Bay, lens: Lens, module: Any
 ) -> None:
-    module.configure(0)
     wire = bay.open[0]
-    read, wire._hand = wire._hand, lambda buffers: 0  # type: ignore[method-assign]
+    send, read = wire.send, wire._hand
+
+    def send_and_fall_silent(data: bytes, deadline: object) -> None:
+        send(data, deadline)
+        if Header._make(HEADER.unpack_from(data)[1:]).type == MessageType.STREAM:
+            wire._hand = lambda buffers: 0  # type: ignore[method-assign]
+
+    wire.send = send_and_fall_silent  # type: ignore[method-assign]
     with pytest.raises(Timeout):
         module.start(exposure_us=1000, timeout=0.05)
     assert lens.camera.streams[0].remaining
-    wire._hand = read  # type: ignore[method-assign]
+    wire.send, wire._hand = send, read  # type: ignore[method-assign]
     with closing(module.stream(exposure_us=2000)) as frames:
         for _ in range(3):
             assert next(frames).exposure_us == 2000

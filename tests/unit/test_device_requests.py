@@ -85,7 +85,7 @@ def test_a_start_that_timed_out_is_ended_by_the_next_call(
     wire.send = send_and_fall_silent  # type: ignore[method-assign]
     with pytest.raises(Timeout):
         module.start(exposure_us=1000, timeout=0.05)
-    assert lens.camera.streams[0].remaining
+    assert lens.camera.streams[0].frames_left
     wire.send, wire._hand = send, read  # type: ignore[method-assign]
     with closing(module.stream(exposure_us=2000)) as frames:
         for _ in range(3):

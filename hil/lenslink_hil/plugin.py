@@ -1,8 +1,8 @@
-"""pytest plugin: ``--lens URL`` chooses the bench, and what did not run is said last and loud.
+"""pytest plugin: ``--lens URL`` chooses the bench, and the summary ends with what did not run.
 
-Fixtures: ``lens_url`` (the bench's URL), ``lens`` (a module opened for one test), ``seed`` (of
-this run, printed in the header). It is loaded by every pytest in an environment that has LensLink
-installed, so it imports nothing of LensLink's before a test asks for it.
+Fixtures: ``lens_url`` is the URL of the bench, ``lens`` a module that is opened for one test, and
+``seed`` the seed of the run. Every pytest in an environment that has LensLink loads the plugin, so
+the plugin imports LensLink only when a test asks for a fixture.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from lenslink import Device
 
 DEFAULT_LENS = "sim:"
+URL_VARIABLE = "LENSLINK_URL"
 SEED_VARIABLE = "LENSLINK_TEST_SEED"
 
 _SEED = pytest.StashKey[int]()
+_SOURCE = pytest.StashKey[str]()
+"""What named the bench: the option or the variable; absent if nothing did."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,7 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--lens",
         metavar="URL",
-        help=f"bench to run on (default: {DEFAULT_LENS}); one that is named must be there",
+        help=f"bench to run on (default: ${URL_VARIABLE}, else {DEFAULT_LENS}); a bench that is "
+        "named must be there",
     )
     group.addoption(
         "--lens-seed",
@@ -40,6 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.option.lens:
+        config.stash[_SOURCE] = "--lens"
+    elif url := os.environ.get(URL_VARIABLE):
+        config.option.lens = url
+        config.stash[_SOURCE] = URL_VARIABLE
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker is not None:
         config.stash[_SEED] = worker["lenslink_seed"]
@@ -60,24 +69,26 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    lens = config.getoption("--lens") or f"{DEFAULT_LENS} (default)"
+    lens = config.option.lens or DEFAULT_LENS
+    source = config.stash.get(_SOURCE, "default")
+    lens += "" if source == "--lens" else f" ({source})"
     return f"lens: {lens}; to repeat this run: --lens-seed={config.stash[_SEED]}"
 
 
 @pytest.fixture(scope="session")
 def seed(pytestconfig: pytest.Config) -> int:
-    """Seed of this run; each test derives its own generator from it."""
+    """Return the seed of this run. Each test derives its own generator from the seed."""
     return pytestconfig.stash[_SEED]
 
 
 @pytest.fixture(scope="session")
 def lens_url(pytestconfig: pytest.Config) -> str:
-    """URL of the bench.
+    """Return the URL of the bench.
 
-    Without ``--lens`` and without a MicroPython, what needs a bench is skipped. A bench that was
-    asked for by name has to be there, and so has a MicroPython that was.
+    If no bench is named and there is no MicroPython, the test is skipped. A bench or a MicroPython
+    that is named must be there, or the test fails.
     """
-    named: str | None = pytestconfig.getoption("--lens")
+    named: str | None = pytestconfig.option.lens
     if named is None:
         _skip_without_micropython()
         return DEFAULT_LENS
@@ -85,8 +96,12 @@ def lens_url(pytestconfig: pytest.Config) -> str:
 
     try:
         open(named).close()
+        problem = None
     except LensLinkError as error:
-        pytest.fail(f"--lens {named}: {error}", pytrace=False)
+        problem = str(error)
+    if problem is not None:
+        # Outside of the handler, or pytest prints the cause as well.
+        pytest.fail(f"{pytestconfig.stash[_SOURCE]} {named}: {problem}", pytrace=False)
     return named
 
 
@@ -98,14 +113,17 @@ def _skip_without_micropython() -> None:
     try:
         find_micropython()
     except RigError as error:
-        if os.environ.get("MICROPYTHON"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
+        problem = str(error)
+    else:
+        return
+    if os.environ.get("MICROPYTHON"):
+        pytest.fail(problem, pytrace=False)
+    pytest.skip(problem)
 
 
 @pytest.fixture
 def lens(lens_url: str) -> Iterator[Device]:
-    """The module on the bench, opened for one test."""
+    """Open the module on the bench for one test."""
     from lenslink import open
 
     with open(lens_url) as device:
@@ -114,7 +132,7 @@ def lens(lens_url: str) -> Iterator[Device]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    """List what did not run after everything else: outermost wrapper, so last of all."""
+    """List what did not run, after everything else: this is the outermost wrapper."""
     yield
     reasons = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", ()))
     if not reasons:

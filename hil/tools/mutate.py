@@ -1,12 +1,14 @@
-"""Mutation testing of framing and link: ``make mutate``, or ``python hil/tools/mutate.py``.
+"""Mutation testing of framing, link and reassembly: ``make mutate``, or this file by itself.
 
-Each mutant is one small change in one file: a comparison, an operator, a constant, a condition, a
-statement that is left out. Tests that still pass have not noticed; such a survivor is printed.
+A mutant is one small change in one file: a comparison, an operator, a constant, a condition, or a
+statement that is left out. A mutant with which all tests pass has survived, and is printed.
 
-Nothing is written to the sources. A mutant lives in a forked process that compiles the changed
-file at import, runs the fast sans-IO tests below until the first failure, and ends. Tools that
-change the checkout in place (cosmic-ray) would disturb whoever works in it; those that copy one
-source folder (mutmut) do not fit four roots and an interpreter started by the tests.
+Nothing on disk is changed. A child process collects a module's tests once. For each mutant it
+forks, gives the module's functions the mutant's code objects, and runs the collected tests until
+the first failure. So a mutant costs neither an interpreter's start nor a collection.
+
+Only code inside functions is changed. What a test file computes from the module while it is
+imported is computed without the mutant.
 """
 
 from __future__ import annotations
@@ -15,19 +17,23 @@ import argparse
 import ast
 import contextlib
 import copy
+import importlib
+import inspect
+import json
 import os
 import random
 import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
-from typing import Any
+from types import CodeType, FunctionType, ModuleType
+from typing import IO, Any, cast
+
+import pytest
+from _pytest.main import pytest_runtestloop as run_collected_tests
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,7 +46,7 @@ _REASSEMBLY = [
     "tests/unit/test_reassembly_batch.py",
 ]
 
-# Module, file, the tests that shall notice: the fastest first.
+# Each module's file and the pytest arguments of the tests that must notice a mutant.
 TARGETS: dict[str, tuple[Path, list[str]]] = {
     "lenslink_protocol.framing": (
         ROOT / "protocol/lenslink_protocol/framing.py",
@@ -80,16 +86,16 @@ TARGETS: dict[str, tuple[Path, list[str]]] = {
     "lensfw.outbox": (ROOT / "firmware/lensfw/outbox.py", _FIRMWARE),
 }
 
-# Where one file holds the tests of many modules, those whose names contain one of these words run
-# first, in this order.
+# One file holds the tests of many modules. Tests whose names contain one of these words run first,
+# in this order.
 _FIRST: dict[str, tuple[str, ...]] = {
     "lensfw.framing": ("[framing-", "[session-"),
     "lensfw.link": ("[session-", "[link-"),
     "lensfw.outbox": ("[outbox-", "[session-"),
 }
 
-# A mutant whose tests take so many times the processor time they take without one does not end. Not
-# the clock's time: on a busy machine that would count mutants as noticed.
+# A child may use this many times the processor time that the tests take without a mutant. A limit
+# of wall time would count mutants as noticed on a busy machine.
 _TIMES = 3
 _CLOCK_S = 900
 _COMPARE: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -120,7 +126,7 @@ _BINARY: dict[type[ast.operator], type[ast.operator]] = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """A change of a module: its line, and what became of it."""
+    """One change of a module, with the line of the change and the whole changed syntax tree."""
 
     module: str
     line: int
@@ -132,7 +138,7 @@ class Mutant:
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, str, object]]:
-    """What may be changed in a node, as (description, attribute, new value)."""
+    """Yield the changes of a node, as (description, attribute, new value)."""
     if isinstance(node, ast.Compare):
         for index, kind in enumerate(node.ops):
             ops = list(node.ops)
@@ -151,7 +157,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, str, object]]:
         elif isinstance(node.value, int):
             yield f"{node.value} -> {node.value + 1}", "value", node.value + 1
     elif isinstance(node, (ast.If, ast.While, ast.IfExp)):
-        # A comparison is changed by itself.
+        # A comparison in a condition has changes of its own.
         yield from (
             ()
             if isinstance(node.test, (ast.Compare, ast.Constant))
@@ -164,15 +170,15 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, str, object]]:
         yield "return None", "value", ast.Constant(None)
 
 
-def _is_left_out(node: ast.stmt) -> bool:
-    """Whether a statement can be left out and what remains still compiles."""
+def _is_removable(node: ast.stmt) -> bool:
+    """Return True if the file still compiles when the statement is left out."""
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Call)
     return isinstance(node, (ast.Assign, ast.AugAssign, ast.Continue, ast.Break, ast.Delete))
 
 
 def mutants(module: str, path: Path) -> list[Mutant]:
-    """All mutants of a file, in its order. Declarations and annotations are left alone."""
+    """Return all mutants of a file in the file's order. Declarations and annotations stay."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found: list[Mutant] = []
 
@@ -197,7 +203,7 @@ def mutants(module: str, path: Path) -> list[Mutant]:
                 continue
             if isinstance(field, list):
                 for index, child in enumerate(field):
-                    if inside and isinstance(child, ast.stmt) and _is_left_out(child):
+                    if inside and isinstance(child, ast.stmt) and _is_removable(child):
                         field[index] = ast.copy_location(ast.Pass(), child)
                         add(child.lineno, f"left out: {ast.unparse(child)[:60]}")
                         field[index] = child
@@ -210,26 +216,6 @@ def mutants(module: str, path: Path) -> list[Mutant]:
     return found
 
 
-class _Finder(MetaPathFinder, SourceFileLoader):
-    """Gives the mutant where its module is imported."""
-
-    def __init__(self, module: str, path: Path, code: CodeType) -> None:
-        super().__init__(module, str(path))
-        self.module, self.code = module, code
-
-    def find_spec(
-        self, fullname: str, path: object = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        del path, target
-        if fullname != self.module:
-            return None
-        return ModuleSpec(fullname, self, origin=self.path)
-
-    def get_code(self, fullname: str) -> CodeType:
-        del fullname
-        return self.code
-
-
 class _Order:
     """A pytest plugin that runs the most discriminating tests of a module first."""
 
@@ -237,7 +223,7 @@ class _Order:
         self._words = words
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        """Sort the tests by the first word of *words* that is in their names."""
+        """Sort the tests by the first of the words that is in their names."""
         items.sort(key=lambda item: self._rank(item.name))
 
     def _rank(self, name: str) -> int:
@@ -245,78 +231,200 @@ class _Order:
         return next(found, len(self._words))
 
 
-def _run(mutant: Mutant | None, module: str) -> int:
-    """In a child: 0 if the tests pass."""
-    import pytest
-
-    path, tests = TARGETS[module]
-    if mutant is not None:
-        code = compile(mutant.tree, str(path), "exec")
-        sys.meta_path.insert(0, _Finder(module, path, code))
-    there = [each for each in tests if not each.startswith("tests/") or (ROOT / each).is_file()]
-    return int(
-        pytest.main(
-            ["-x", "-q", "-p", "no:cacheprovider", "--no-header", "-W", "ignore",
-             "--timeout", "0", *there],
-            plugins=[_Order(_FIRST.get(module, ()))],
-        )
-    )  # fmt: skip
+def _code_objects(code: CodeType) -> Iterator[CodeType]:
+    """Yield every code object inside *code*, at any depth."""
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield each
+            yield from _code_objects(each)
 
 
-def _start(mutant: Mutant | None, module: str, log: Path, seconds: int) -> int:
-    """Begin a child that may use so many seconds of a processor; its id."""
-    child = os.fork()
-    if child:
-        return child
+def _functions(value: object) -> Iterator[FunctionType]:
+    """Yield the functions behind an attribute of a module or class, decorators removed."""
+    if isinstance(value, FunctionType):
+        yield cast(FunctionType, inspect.unwrap(value))
+    elif isinstance(value, (staticmethod, classmethod)):
+        yield from _functions(value.__func__)
+    elif isinstance(value, property):
+        for accessor in (value.fget, value.fset, value.fdel):
+            yield from _functions(accessor)
+    elif hasattr(value, "__wrapped__"):
+        yield from _functions(value.__wrapped__)
+
+
+def functions_of(module: ModuleType) -> list[FunctionType]:
+    """Return the functions and methods that *module* defines, those of nested classes included."""
+    found: list[FunctionType] = []
+
+    def visit(namespace: object) -> None:
+        for value in list(vars(namespace).values()):
+            if isinstance(value, type):
+                inner = f"{getattr(namespace, '__qualname__', '')}.{value.__name__}".lstrip(".")
+                if value.__module__ == module.__name__ and value.__qualname__ == inner:
+                    visit(value)
+                continue
+            found.extend(f for f in _functions(value) if f.__module__ == module.__name__)
+
+    visit(module)
+    return found
+
+
+def apply_mutant(mutant: Mutant, module: ModuleType, path: Path) -> int:
+    """Give the functions of *module* the mutant's code, and return how many changed.
+
+    0 means that the compiler makes the same code of both, so nothing can notice the mutant.
+    """
+    compiled = compile(mutant.tree, str(path), "exec")
+    by_name = {each.co_qualname: each for each in _code_objects(compiled)}
+    count = 0
+    for function in functions_of(module):
+        old = function.__code__
+        new = by_name.get(old.co_qualname)
+        if new is None or new == old:
+            continue
+        if new.co_freevars != old.co_freevars:
+            # Only ``__class__`` of a super() that the mutant leaves out. The closure stays.
+            new = new.replace(co_freevars=old.co_freevars)
+        function.__code__ = new
+        count += 1
+    return count
+
+
+class _ForkPerMutant:
+    """A pytest plugin that runs the collected tests once for each mutant, each time in a fork.
+
+    ``pytest_runtestloop`` writes one JSON object a line to *report*: first the clean run's
+    ``seconds`` (null if a test failed), then ``index`` and ``survived`` of each mutant.
+    """
+
+    def __init__(
+        self, module: str, chosen: Sequence[Mutant], options: argparse.Namespace, report: IO[str]
+    ) -> None:
+        self._module = module
+        self._chosen = chosen
+        self._options = options
+        self._report = report
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Try every mutant. This replaces pytest's own loop, which the forks call."""
+        # Imported before the first fork, so that each fork finds the same module to change.
+        importlib.import_module(self._module)
+        child = self._start(session, None, _CLOCK_S)
+        _, status, used = os.wait4(child, 0)
+        self._tell(seconds=None if status else used.ru_utime + used.ru_stime)
+        if status:
+            return True
+        limit_s = int(_TIMES * (used.ru_utime + used.ru_stime)) + 2
+        waiting = list(range(len(self._chosen)))
+        running: dict[int, int] = {}
+        end = time.monotonic() + self._options.seconds
+        while waiting or running:
+            if time.monotonic() > end:
+                waiting.clear()
+            while waiting and len(running) < self._options.jobs:
+                index = waiting.pop(0)
+                running[self._start(session, self._chosen[index], limit_s)] = index
+            child, status = os.wait()
+            self._tell(index=running.pop(child), survived=status == 0)
+        return True
+
+    def _tell(self, **fields: object) -> None:
+        self._report.write(json.dumps(fields) + "\n")
+        self._report.flush()
+
+    def _start(self, session: pytest.Session, mutant: Mutant | None, seconds: int) -> int:
+        """Fork a child that may use so many seconds of a processor, and return its id."""
+        child = os.fork()
+        if child:
+            return child
+        status = 1
+        with contextlib.suppress(BaseException):
+            os.setsid()
+            # A mutant that never ends, or takes all memory, counts as noticed.
+            signal.alarm(_CLOCK_S)
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+            resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+            if mutant is not None:
+                apply_mutant(mutant, sys.modules[self._module], TARGETS[self._module][0])
+            with contextlib.suppress(pytest.Session.Failed):
+                run_collected_tests(session)
+            status = 1 if session.testsfailed else 0
+            if mutant is None and status:
+                session.config.pluginmanager.getplugin("terminalreporter").summary_failures()
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def _run_tests(
+    module: str, chosen: Sequence[Mutant], options: argparse.Namespace, report: IO[str]
+) -> None:
+    """Collect the tests of *module* and try the mutants. Never returns: this is a child."""
+    log = os.open(options.log / "mutate.txt", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    tests = TARGETS[module][1]
     status = 1
     with contextlib.suppress(BaseException):
-        os.setsid()
-        # A mutant that never ends, or takes all memory, is noticed too.
-        signal.alarm(_CLOCK_S)
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
-        file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-        os.dup2(file, 1)
-        os.dup2(file, 2)
-        status = _run(mutant, module)
-    os._exit(status)
+        status = pytest.main(
+            ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "-W", "ignore",
+             "--timeout", "0", *tests],
+            plugins=[
+                _Order(_FIRST.get(module, ())), _ForkPerMutant(module, chosen, options, report)
+            ],
+        )  # fmt: skip
+    os._exit(int(status))
 
 
-def main() -> int:
-    """0 if all of the share is killed that --least asks for."""
+def try_mutants(
+    module: str, chosen: Sequence[Mutant], options: argparse.Namespace
+) -> tuple[int, list[Mutant]] | None:
+    """Return how many mutants were tried and those that survived, None if a test fails without."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read_end)
+        with os.fdopen(write_end, "w", encoding="utf-8") as report:
+            _run_tests(module, chosen, options, report)
+    os.close(write_end)
+    with os.fdopen(read_end, encoding="utf-8") as report:
+        lines = [json.loads(line) for line in report]
+    os.waitpid(child, 0)
+    if not lines or lines[0]["seconds"] is None:
+        return None
+    return len(lines) - 1, [chosen[each["index"]] for each in lines[1:] if each["survived"]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try the mutants, print the survivors and return 0 if the share of --least was killed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", nargs="*", default=list(TARGETS), help="which (default: all)")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
     parser.add_argument("--sample", type=float, default=1.0, help="share of mutants to try")
     parser.add_argument(
-        "--seconds", type=float, default=float("inf"), help="a module; then no more are begun"
-    )
-    parser.add_argument("--seed", type=int, default=1, help="which of them")
+        "--seconds", type=float, default=float("inf"),
+        help="for each module: start no mutant after this time",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=1, help="chooses the sample")
     parser.add_argument("--least", type=float, default=0.9, help="share that must be killed")
-    parser.add_argument("--log", type=Path, default=ROOT / "out")
-    options = parser.parse_args()
+    parser.add_argument("--log", type=Path, default=ROOT / "out", help="folder of mutate.txt")
+    options = parser.parse_args(arguments)
     options.log.mkdir(parents=True, exist_ok=True)
     os.chdir(ROOT)
     os.environ["CI"] = "true"
-    # Paid for once, not in each child; nothing of the project, which a mutant must replace.
-    for name in ("numpy", "pytest", "hypothesis", "construct", "isal.isal_zlib", "_pytest.main"):
-        with contextlib.suppress(ImportError):
-            __import__(name)
     killed = tried = 0
     for module in options.modules:
         began = time.monotonic()
-        alive = _start(None, module, options.log / "mutate-clean.txt", _CLOCK_S)
-        _, status, used = os.wait4(alive, 0)
-        if status:
-            print(f"{module}: the tests fail without a mutant: see {options.log}/mutate-clean.txt")
-            return 1
         every = mutants(module, TARGETS[module][0])
         count = max(1, round(len(every) * options.sample))
         chosen = random.Random(options.seed).sample(every, count)
-        count, survivors = _try_all(chosen, module, options, int(_TIMES * used.ru_utime) + 2)
+        outcome = try_mutants(module, chosen, options)
+        if outcome is None:
+            print(f"{module}: the tests fail without a mutant: see {options.log}/mutate.txt")
+            return 1
+        count, survivors = outcome
         killed += count - len(survivors)
         tried += count
-        share = 1 - len(survivors) / count
+        share = 1 - len(survivors) / max(1, count)
         seconds = time.monotonic() - began
         print(
             f"{module}: {count} of {len(every)} mutants, {count - len(survivors)} killed "
@@ -325,32 +433,8 @@ def main() -> int:
         )
         for mutant in sorted(survivors, key=lambda each: each.line):
             print(f"  survived {mutant}", flush=True)
-    print(f"all: {tried} mutants, {killed} killed ({killed / tried:.1%})")
+    print(f"all: {tried} mutants, {killed} killed ({killed / max(1, tried):.1%})")
     return 0 if killed >= options.least * tried else 7
-
-
-def _try_all(
-    chosen: list[Mutant], module: str, options: argparse.Namespace, cpu_s: int
-) -> tuple[int, list[Mutant]]:
-    """How many were tried, and those that survived."""
-    tried = 0
-    survivors = []
-    running: dict[int, Mutant] = {}
-    waiting = list(chosen)
-    end = time.monotonic() + options.seconds
-    while waiting or running:
-        if time.monotonic() > end:
-            waiting.clear()
-        while waiting and len(running) < options.jobs:
-            mutant = waiting.pop()
-            log = options.log / f"mutate-{len(waiting) % 8}.txt"
-            running[_start(mutant, module, log, cpu_s)] = mutant
-            tried += 1
-        child, status = os.wait()
-        mutant = running.pop(child)
-        if status == 0:
-            survivors.append(mutant)
-    return tried, survivors
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
 """LensLink's host driver: find a camera module, open it, receive its RAW frames.
 
 >>> import lenslink
->>> with lenslink.open("sim:") as module:
+>>> with lenslink.open("sim:?width=96&height=64") as module:
 ...     frame = module.capture()
 ...     frame.pixels.shape
-(3072, 4096)
+(64, 96)
+
+:func:`open` opens a module, :func:`attach` keeps one across detachments, :func:`list_devices` and
+:func:`watch` look for modules. Everything that is raised is a :class:`LensLinkError`.
+
+Most names are loaded when they are first used.
 """
 
 from importlib import import_module
@@ -28,20 +33,24 @@ from .errors import (
     VersionMismatch,
 )
 from .request_handle import RequestHandle
-from .settings import Settings, StreamOptions
+from .settings import PREVIEW, STILL, Settings, StreamOptions
 from .transports import DeviceInfo, list_devices
 
 if TYPE_CHECKING:
+    __version__: str
+
     from .attachment import Attachment, attach
     from .authentication import Authenticator
     from .device import Device, open
     from .events import Attached, Detached, Warned
     from .frame import ColorCalibration, Frame, FrameStatus, Identity
-    from .frame_ring.reader import FrameRingReader, SharedFrame
+    from .frame_ring.reader import FrameRingReader
+    from .frame_ring.shared_frame import SharedFrame
     from .frame_ring.writer import FrameRing
+    from .stats import Stats
 else:
-    # numpy takes longer to import than the command line takes to print its help: what needs it
-    # is loaded when it is first used.
+    # numpy takes longer to import than the command line takes to print its help. So names that
+    # need numpy are loaded when they are first used.
     _LAZY = {
         "Attached": "events",
         "Attachment": "attachment",
@@ -56,19 +65,30 @@ else:
         "FrameStatus": "frame",
         "Identity": "frame",
         "FrameRing": "frame_ring.writer",
-        "SharedFrame": "frame_ring.reader",
+        "SharedFrame": "frame_ring.shared_frame",
         "FrameRingReader": "frame_ring.reader",
+        "Stats": "stats",
     }
 
     def __getattr__(name: str) -> object:
-        if name not in _LAZY:
+        if name == "__version__":
+            value = import_module("importlib.metadata").version("lenslink")
+        elif name in _LAZY:
+            value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
         globals()[name] = value
         return value
 
 
+def __dir__() -> list[str]:
+    """Return the public names, those that are not loaded yet too."""
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])
+
+
 __all__ = [
+    "PREVIEW",
+    "STILL",
     "Ambiguous",
     "Arrival",
     "Attached",
@@ -96,12 +116,14 @@ __all__ = [
     "RigError",
     "Settings",
     "SharedFrame",
+    "Stats",
     "StorageError",
     "StreamOptions",
     "Timeout",
     "UsageError",
     "VersionMismatch",
     "Warned",
+    "__version__",
     "attach",
     "list_devices",
     "open",

@@ -1,15 +1,17 @@
-"""A module that comes and goes: waited for, found again by its serial number, set up as it was.
+"""A module that comes and goes: found again by its serial number, and set up as it was.
 
-There is no thread here either: who waits for a frame is who waits for the module. While it is away
-it is looked for every 100 ms, within the deadline of the call.
+:func:`lenslink.attach` makes an :class:`Attachment`. Each of its calls asks the reconnector
+(:mod:`.reconnector`) for an open device, makes the request there, and makes the request again if
+the module went away meanwhile. There is no thread: a call that waits for a frame also looks for the
+module, within its deadline.
 """
 
 from __future__ import annotations
 
-import math
+import logging
 import time
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 from lenslink_protocol.ids import ErrorCode, MessageType, NoticeReason, Outcome
 from lenslink_protocol.messages import Configured
@@ -17,22 +19,14 @@ from lenslink_protocol.messages import Configured
 from .authentication import Authenticator
 from .context import ClosesOnExit
 from .deadline import Deadline
-from .device import PREVIEW, Device
-from .errors import (
-    DeviceBusy,
-    DeviceError,
-    Disconnected,
-    LensLinkError,
-    NotFound,
-    NotGenuine,
-    ProtocolError,
-    Timeout,
-    VersionMismatch,
-)
+from .device import Device
+from .errors import DeviceError, Disconnected, Timeout
 from .events import Attached, Detached, Event, Warned
 from .frame import Frame
+from .reconnector import NotReattached, Reconnector
 from .request_handle import RequestHandle
 from .settings import (
+    PREVIEW,
     CaptureArguments,
     ConfigureArguments,
     Settings,
@@ -40,27 +34,17 @@ from .settings import (
     StreamOptions,
     read_arguments,
 )
-from .transports import choose, list_devices
 
 if TYPE_CHECKING:
     from .frame_ring.writer import FrameRing
 
-_POLL_S = 0.1
-# How long a connection stands without a module that answers before it is looked for elsewhere.
-_PATIENCE_S = 10.0
+_log = logging.getLogger(__name__)
 
 # A contact that opens takes the supply before the module knows that it is detached, and the supply
 # is sampled anew only some time after the contact has closed. A supply that is low for longer than
 # this is a fault that the caller has to hear of.
 _LOW_SUPPLY_S = 2.0
 _LOW_SUPPLY_POLL_S = 0.02
-
-# What a module that is on its way off or on may cause: try again.
-_PASSING = (NotFound, DeviceBusy, Disconnected, Timeout, ProtocolError)
-
-
-class _Away(Disconnected):
-    """The module is not back in time."""
 
 
 def attach(
@@ -72,29 +56,49 @@ def attach(
     ring: FrameRing | None = None,
     authenticate: Authenticator | None = None,
 ) -> Attachment:
-    """Wait for a module and keep it: what is asked of it goes on after it was off for a while.
+    """Wait for a module, and keep it across detachments.
 
-    The module is the one with that *serial*, or the one at *url*, or the only one there is; from
-    then on it is known by its serial number and may come back at another URL. *timeout* bounds the
-    wait and is the default deadline of every later call, detachments included. *on_event* is
-    called, from inside those calls, with :class:`Attached`, :class:`Detached` and :class:`Warned`.
-    With a *ring*, frames are received into it, as by :func:`lenslink.open`, across detachments.
-    With *authenticate* the module has to prove that it is genuine whenever it comes: else the call
-    that waits for it lets go of it and raises :exc:`~lenslink.errors.NotGenuine`; the next one
-    looks again.
+    A request goes on after the module was off for a while. From the first session on, the module is
+    known by its serial number. It may come back at another URL.
 
-    >>> with lenslink.attach("unix:/run/lens", on_event=print) as lens:
-    ...     for frame in lens.stream():
-    ...         ...
+    >>> from contextlib import closing
+    >>> with lenslink.attach("sim:?width=64&height=64") as module:
+    ...     with closing(module.stream()) as frames:
+    ...         with next(frames) as frame:
+    ...             print(frame.status)
+    FrameStatus.COMPLETE
+
+    Args:
+        url: Where the module is. None means the only module there is.
+        serial: The module's serial number. It may be anywhere then.
+        timeout: Seconds to wait for the module. It is also the default of every later call,
+            detachments included.
+        on_event: Called, from inside the calls below, with :class:`Attached`, :class:`Detached` and
+            :class:`Warned`.
+        ring: Receive frames into this ring, as :func:`lenslink.open` does, across detachments.
+        authenticate: Ask the module to prove that it is genuine, each time it comes. If it does
+            not, the call that waits for the module raises :exc:`~lenslink.errors.NotGenuine`. The
+            next call looks for the module again.
+
+    Raises:
+        LensLinkError: What kept the module from being attached; see :func:`lenslink.open`.
     """
     return Attachment(url, serial, timeout, on_event, ring=ring, authenticate=authenticate)
 
 
 class Attachment(ClosesOnExit):
-    """A module across its detachments: a context manager. Made by :func:`lenslink.attach`.
+    """A module across its detachments. Use it in a ``with`` statement.
 
-    Its calls raise :exc:`~lenslink.errors.Disconnected` only when the module is not back by their
-    deadline, and may be called again. Nothing is noticed between calls.
+    Calls raise :exc:`~lenslink.errors.Disconnected` only if the module is not back by their
+    deadline. They may be called again then. Nothing is noticed between calls.
+
+    Which states there are, and what changes them, is said in
+    :class:`lenslink.reconnector.Reconnector`.
+
+    >>> with lenslink.attach("sim:?width=64&height=64") as module:
+    ...     with module.capture() as frame:
+    ...         print(frame.width, module.attachments)
+    64 1
     """
 
     def __init__(
@@ -107,39 +111,39 @@ class Attachment(ClosesOnExit):
         ring: FrameRing | None = None,
         authenticate: Authenticator | None = None,
     ) -> None:
-        self.url = url
-        """Where the module is, or was last."""
-        self.serial = serial
-        self.attachments = 0
-        """How often the module came."""
+        """Wait for the module; see :func:`lenslink.attach`."""
         self._timeout = timeout
         self._on_event = on_event
-        self._ring = ring
-        self._authenticator = authenticate
-        self._device: Device | None = None
-        self._attached = False
-        self._why = ""
-        self._turn = -1
-        self._lost_at = 0.0
+        self._reconnector = Reconnector(url, serial, timeout, ring, authenticate)
+        self._setup = _Setup()
+        self._preview: _Preview | None = None
         self._low_supply_since: float | None = None
-        self._waiting_since = 0.0
-        self._plans: dict[int, StreamOptions] = {}
-        # Those of the last frame, or those asked for since.
-        self._settings = Settings()
-        self._restore = False
-        self._stream: StreamOptions | None = None
-        self._streaming = 0
         try:
-            self._ready(Deadline(timeout, "waiting for the module"))
+            self._attach(self._deadline(None, "waiting for the module"))
         except BaseException:
             self.close()
             raise
 
-    # --- what is asked of the module ------------------------------------------------------
+    @property
+    def url(self) -> str | None:
+        """Where the module is, or was last."""
+        return self._reconnector.url
+
+    @property
+    def serial(self) -> str | None:
+        """The module's serial number."""
+        return self._reconnector.serial
+
+    @property
+    def attachments(self) -> int:
+        """How often the module was attached."""
+        return self._reconnector.attachment_count
+
+    # --- requests -------------------------------------------------------------------------
 
     def wait(self, timeout: float | None = None) -> Device:
-        """The open module, once it is attached: for what is not offered here."""
-        return self._ready(self._deadline(timeout, "waiting for the module"))
+        """Wait until the module is attached, and return its device for what is not offered here."""
+        return self._attach(self._deadline(timeout, "waiting for the module"))
 
     def configure(
         self,
@@ -154,13 +158,13 @@ class Attachment(ClosesOnExit):
         _, chosen = read_arguments(ConfigureArguments, changes, mode, options=options)
         deadline = self._deadline(timeout, "configuring")
         while True:
-            device = self._ready(deadline)
+            device = self._attach(deadline)
             try:
                 answer = device.configure(stream, options=chosen, timeout=deadline.remaining())
             except Disconnected as error:
-                self._lost(error)
+                self._on_lost(error)
             else:
-                self._plans[stream] = chosen
+                self._setup.options[stream] = chosen
                 return answer
 
     def capture(
@@ -174,26 +178,29 @@ class Attachment(ClosesOnExit):
     ) -> Frame:
         """Take one still as :meth:`Device.capture` does, at most once.
 
-        If the module goes away meanwhile, it is asked when it is back. What was not done is done
-        then; else :exc:`~lenslink.errors.Disconnected` is raised, whose ``outcome`` says if the
-        capture was done, its frame being lost, or that this is unknown.
+        If the module goes away during the capture, the module is asked for the outcome when it is
+        back. A capture that was not done is done then.
+
+        Raises:
+            Disconnected: The capture was done and its frame is lost, or the outcome is not known.
+                ``error.outcome`` says which.
         """
         asked, chosen = read_arguments(CaptureArguments, changes, mode, settings, options)
         deadline = self._deadline(timeout, "the capture")
         while True:
-            device = self._ready(deadline)
-            wanted = self._wanted(asked)
+            device = self._attach(deadline)
+            wanted = self._setup.complete(asked)
             try:
                 frame = device.capture(
                     settings=wanted, options=chosen, timeout=deadline.remaining()
                 )
             except Disconnected as error:
-                self._lost(error)
-                self._judge(error, deadline)
+                self._on_lost(error)
+                self._check_repeatable(error, deadline)
             except DeviceError as error:
                 self._wait_for_supply(error, deadline)
             else:
-                return self._seen(frame)
+                return self._on_frame(frame)
 
     def stream(
         self,
@@ -206,13 +213,13 @@ class Attachment(ClosesOnExit):
     ) -> Generator[Frame, None, None]:
         """Return an iterator over preview frames, as :meth:`Device.stream` does.
 
-        *timeout* is for each frame, gaps included. After a gap ``frame.nonce`` is another: that of
-        the :class:`Attached` event before it.
+        *timeout* is for each frame, detachments included. After a detachment ``frame.nonce`` is
+        another one: that of the :class:`Attached` event before the frame.
         """
         asked, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
-        return self._preview(asked, chosen, timeout)
+        return self._stream_frames(asked, chosen, timeout)
 
-    def _preview(
+    def _stream_frames(
         self, settings: Settings, options: StreamOptions, timeout: float | None
     ) -> Generator[Frame, None, None]:
         self.start(settings=settings, options=options, timeout=timeout)
@@ -231,53 +238,72 @@ class Attachment(ClosesOnExit):
         timeout: float | None = None,
         **changes: Unpack[StreamArguments],
     ) -> None:
-        """Start the preview. Options that are not given are those last configured."""
+        """Start the preview, and start it again when the module returns.
+
+        Options that are not given are those that were configured last.
+        """
         asked, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
-        self._stream = chosen.filled_from(self._plans.get(PREVIEW, StreamOptions()))
-        self._streaming = 0
-        self._settings = asked.filled_from(self._settings)
-        self._started(self._deadline(timeout, "starting the stream"), asked)
+        configured = self._setup.options.get(PREVIEW, StreamOptions())
+        self._preview = _Preview(chosen.filled_from(configured), attachment=0)
+        self._setup.settings = asked.filled_from(self._setup.settings)
+        self._start_preview(self._deadline(timeout, "starting the stream"), asked)
 
     def next_frame(self, timeout: float | None = None) -> Frame:
-        """The next preview frame of a stream that was started.
+        """Return the next preview frame of a stream that was started. Wait for it if need be.
 
-        With a short *timeout* several modules can take turns: one that is away raises
-        :exc:`~lenslink.errors.Disconnected`, and this can be called again.
+        With a short *timeout* several modules can take turns: a module that is away raises
+        :exc:`~lenslink.errors.Disconnected`, and the call may be made again.
         """
         deadline = self._deadline(timeout, "the next frame")
         while True:
-            device = self._started(deadline)
+            device = self._start_preview(deadline)
             try:
                 frame = device.next_frame(deadline.remaining())
             except Disconnected as error:
-                self._lost(error)
+                self._on_lost(error)
             else:
-                return self._seen(frame)
+                return self._on_frame(frame)
 
     def stop(self) -> None:
         """End the preview. Does nothing while the module is away."""
-        self._stream = None
-        if self._device is not None and self._attached:
-            self._device.stop(PREVIEW)
+        self._preview = None
+        if self._reconnector.device is not None:
+            self._reconnector.device.stop(PREVIEW)
 
     def close(self) -> None:
-        """End the session and let go of the module. Idempotent; never raises."""
-        self._drop()
+        """End the session and give up the module. Idempotent; never raises."""
+        self._reconnector.close()
 
     # --- going and coming -----------------------------------------------------------------
 
-    def _deadline(self, timeout: float | None, what: str) -> Deadline:
-        return Deadline(self._timeout if timeout is None else timeout, what)
+    def _deadline(self, timeout: float | None, purpose: str) -> Deadline:
+        return Deadline(self._timeout if timeout is None else timeout, purpose)
 
-    def _lost(self, error: Disconnected) -> None:
-        """The module went away in the middle of a call."""
-        if not self._attached:
-            return
-        self._warn()
-        self._attached = False
-        self._lost_at = self._waiting_since = time.monotonic()
-        self._why = str(error)
-        self._tell(Detached(self.url or "", self.serial or "", self._why))
+    def _attach(self, deadline: Deadline) -> Device:
+        """Return the attached module's device; wait for it, and set it up, if it is away."""
+        if self._reconnector.device is not None:
+            return self._reconnector.device
+        is_return = self._reconnector.attachment_count > 0
+        device = self._reconnector.attach(deadline, self._configure_streams)
+        away = time.monotonic() - self._reconnector.detachment.time if is_return else 0.0
+        self._low_supply_since = None
+        self._setup.is_lost = is_return
+        boot = device.session_info.boot_count
+        self._report(Attached(device.url, device.identity.serial, device.nonce, boot, away))
+        return device
+
+    def _configure_streams(self, device: Device, deadline: Deadline) -> None:
+        """Configure each stream as it was before the module went away."""
+        for stream, options in self._setup.options.items():
+            device.configure(stream, options=options, timeout=deadline.remaining())
+
+    def _on_lost(self, error: Disconnected) -> None:
+        """Report that the module went away during a request."""
+        device = self._reconnector.device
+        if device is not None:
+            self._report_notices(device)
+        if self._reconnector.on_lost(error):
+            self._report(Detached(self.url or "", self.serial or "", str(error)))
 
     def _wait_for_supply(self, error: DeviceError, deadline: Deadline) -> None:
         """Wait a moment if a request was refused for want of supply; else raise *error*.
@@ -288,202 +314,114 @@ class Attachment(ClosesOnExit):
         now = time.monotonic()
         if self._low_supply_since is None:
             self._low_supply_since = now
-        over = now - self._low_supply_since >= _LOW_SUPPLY_S or not deadline.remaining()
-        if error.code != ErrorCode.POWER or over:
+        is_over = now - self._low_supply_since >= _LOW_SUPPLY_S or not deadline.remaining()
+        if error.code != ErrorCode.POWER or is_over:
             self._low_supply_since = None
             raise error
         time.sleep(min(_LOW_SUPPLY_POLL_S, deadline.remaining()))
 
-    def _ready(self, deadline: Deadline) -> Device:
-        """The module, attached and set up; waits for it."""
-        if self._device is not None and self._attached:
-            return self._device
-        reason: LensLinkError | None = None
+    # --- the preview and the settings -----------------------------------------------------
+
+    def _start_preview(self, deadline: Deadline, asked: Settings | None = None) -> Device:
+        """Return the attached module's device, with the preview running if it was started."""
         while True:
-            try:
-                device = self._reopen(deadline)
-                self._set_up(device, deadline)
-            except _Away:
-                raise
-            except (VersionMismatch, NotGenuine):
-                raise
-            except _PASSING as error:
-                # That the last attempt was cut short says less than how those before it ended.
-                if reason is None or not isinstance(error, Timeout):
-                    reason = error
-            else:
+            device = self._attach(deadline)
+            preview = self._preview
+            if preview is None or preview.attachment == self.attachments:
                 return device
-            time.sleep(min(_POLL_S, deadline.remaining()))
-            if not deadline.remaining():
-                raise self._away(deadline, reason) from reason
-
-    def _reopen(self, deadline: Deadline) -> Device:
-        """The module in a new session, or what is in the way of it.
-
-        A connection that is still waiting for its module at the deadline is kept: the next call
-        goes on waiting. A simulated module is only started by being connected to.
-        """
-        if self._device is None:
-            self._device = self._connected(deadline)
-            self._waiting_since = time.monotonic()
-        device = self._device
-        left = deadline.remaining()
-        patience = max(0.0, self._waiting_since + _PATIENCE_S - time.monotonic())
-        if device.private:  # it is nowhere else
-            patience = math.inf
-        try:
-            device.renew(min(left, patience))
-            serial = device.manifest.serial
-            if self.serial not in (None, serial):
-                raise NotFound(f"{device.url} is module {serial}, not {self.serial}")
-        except NotGenuine:
-            self._drop()
-            serial = device.manifest.serial
-            if self.serial not in (None, serial):  # nor is it the one that is waited for
-                raise NotFound(f"{device.url} is module {serial}, not {self.serial}") from None
-            raise
-        except _PASSING as error:
-            # Its contacts may open again before it has said who it is: it will answer the next one.
-            over = not isinstance(error, Timeout) and not device.stands
-            if over or patience <= left:
-                self._drop()
-            if over and device.private and self.attachments:
-                raise _Away(f"{self._why}; it cannot come back") from None
-            raise
-        self.url, self.serial = device.url, serial
-        return device
-
-    def _connected(self, deadline: Deadline) -> Device:
-        """A connection to where the module may be, each time to another such place."""
-        reason: LensLinkError = NotFound(f"module {self.serial} is not there")
-        urls = self._candidates()
-        for _ in urls:
-            self._turn += 1
-            url = urls[self._turn % len(urls)]
-            opening = Deadline(min(deadline.remaining(), _PATIENCE_S), f"opening {url}")
+            wanted = self._setup.complete(asked or Settings())
             try:
-                return Device(
-                    url,
-                    self._timeout,
-                    opening=opening,
-                    greet=False,
-                    ring=self._ring,
-                    authenticate=self._authenticator,
-                )
-            except _PASSING as error:
-                reason = error
-        raise reason
-
-    def _candidates(self) -> list[str]:
-        """URLs where the module may be."""
-        if self.serial is None:
-            return [choose(self.url)]
-        found = list_devices()
-        urls = [device.url for device in found if device.serial == self.serial]
-        # One that no transport lists, or whose serial number nobody knows, has to be tried.
-        known = {device.url for device in found if device.serial is not None}
-        if self.url is not None and self.url not in known:
-            urls.append(self.url)
-        return urls
-
-    def _set_up(self, device: Device, deadline: Deadline) -> None:
-        for stream, options in self._plans.items():
-            device.configure(stream, options=options, timeout=deadline.remaining())
-        away = time.monotonic() - self._lost_at if self.attachments else 0.0
-        self._low_supply_since = None
-        self._restore = self.attachments > 0
-        self._attached = True
-        self.attachments += 1
-        boot = device.session.boot_count
-        self._tell(Attached(device.url, device.manifest.serial, device.nonce, boot, away))
-
-    def _away(self, deadline: Deadline, reason: LensLinkError) -> LensLinkError:
-        if not self.attachments:
-            return reason
-        return _Away(
-            f"module {self.serial} went away ({self._why}) and was not back within "
-            f"{deadline.seconds:g} s: {reason}"
-        )
-
-    def _drop(self) -> None:
-        device, self._device = self._device, None
-        self._attached = False
-        if device is not None:
-            device.close()
-
-    # --- as it was ------------------------------------------------------------------------
-
-    def _started(self, deadline: Deadline, asked: Settings | None = None) -> Device:
-        """The module with its preview running, if one was started."""
-        while True:
-            device = self._ready(deadline)
-            if self._stream is None or self._streaming == self.attachments:
-                return device
-            wanted = self._wanted(asked or Settings())
-            try:
-                device.start(settings=wanted, options=self._stream, timeout=deadline.remaining())
+                device.start(settings=wanted, options=preview.options, timeout=deadline.remaining())
             except Disconnected as error:
-                self._lost(error)
+                self._on_lost(error)
             except DeviceError as error:
                 self._wait_for_supply(error, deadline)
             else:
                 self._low_supply_since = None
-                self._streaming = self.attachments
-                self._restore = False
+                self._preview = preview._replace(attachment=self.attachments)
+                self._setup.is_lost = False
 
-    def _wanted(self, asked: Settings) -> Settings:
-        """What to ask for: after a detachment, what was applied before it, unless told otherwise.
-
-        Not else: the ring may have been turned since.
-        """
-        return asked.filled_from(self._settings) if self._restore else asked
-
-    def _seen(self, frame: Frame) -> Frame:
+    def _on_frame(self, frame: Frame) -> Frame:
+        """Remember the settings of *frame*, report notices, and return it."""
         self._low_supply_since = None
-        self._restore = False
-        applied = Settings.from_wire(frame.exposure_us, frame.gain_milli, frame.focus_mdpt)
-        self._settings = applied.filled_from(self._settings)
-        self._warn()
+        self._setup.remember(frame)
+        if self._reconnector.device is not None:
+            self._report_notices(self._reconnector.device)
         return frame
 
     # --- at most once ---------------------------------------------------------------------
 
-    def _judge(self, error: Disconnected, deadline: Deadline) -> None:
-        """Return if the request may be sent again; else raise *error* with its outcome."""
+    def _check_repeatable(self, error: Disconnected, deadline: Deadline) -> None:
+        """Return if the request may be sent again; else raise *error* with the outcome."""
         request = error.request
         if request is None or request.type != MessageType.CAPTURE:
-            # Preparations, which may be made twice.
+            # A request that only prepares may be made twice.
             return
-        outcome = self._outcome(request, deadline)
+        outcome = self._query_outcome(request, deadline)
         if outcome is not Outcome.NOT_DONE:
-            known = (
+            sentence = (
                 "was done, but its frame is lost"
                 if outcome is Outcome.DONE
                 else "may have been done"
             )
-            final = Disconnected(f"{error}: the capture {known}")
+            final = Disconnected(f"{error}: the capture {sentence}")
             final.request, final.outcome = request, outcome
             raise final from error
 
-    def _outcome(self, request: RequestHandle, deadline: Deadline) -> Outcome:
+    def _query_outcome(self, request: RequestHandle, deadline: Deadline) -> Outcome:
+        """Return the outcome of a request; UNKNOWN if the module is not back by the deadline."""
         while True:
             try:
-                return self._ready(deadline).outcome(request, deadline.remaining())
-            except (_Away, Timeout):
+                return self._attach(deadline).query_outcome(request, deadline.remaining())
+            except (NotReattached, Timeout):
                 return Outcome.UNKNOWN
             except Disconnected as error:
-                self._lost(error)
+                self._on_lost(error)
 
     # --- events ---------------------------------------------------------------------------
 
-    def _warn(self) -> None:
-        if self._device is None:
-            return
-        for notice in self._device.notices():
-            reason = notice.reason
-            known = NoticeReason(reason) if reason in set(NoticeReason) else reason
-            self._tell(Warned(self.url or "", self.serial or "", known, notice.within_ms))
+    def _report_notices(self, device: Device) -> None:
+        """Report each notice of the module as a :class:`Warned` event."""
+        for notice in device.take_notices():
+            number = notice.reason
+            reason = NoticeReason(number) if number in set(NoticeReason) else number
+            self._report(Warned(self.url or "", self.serial or "", reason, notice.within_ms))
 
-    def _tell(self, event: Event) -> None:
+    def _report(self, event: Event) -> None:
+        _log.debug("%s", event)
         if self._on_event is not None:
             self._on_event(event)
+
+
+class _Preview(NamedTuple):
+    """A preview that was started."""
+
+    options: StreamOptions
+    attachment: int
+    """The attachment in which it was started last, counted from 1; 0 before the first."""
+
+
+class _Setup:
+    """What the module is to be set up with when it returns."""
+
+    def __init__(self) -> None:
+        self.options: dict[int, StreamOptions] = {}
+        """What each stream was configured with."""
+        self.settings = Settings()
+        """Those of the last frame, and those that were asked for since."""
+        self.is_lost = False
+        """The module came back, and has not been given the settings yet."""
+
+    def complete(self, asked: Settings) -> Settings:
+        """Return what to ask the module for, if the caller asks for *asked*.
+
+        Only a module that came back is given the earlier settings: on any other, somebody may have
+        turned the focus ring since.
+        """
+        return asked.filled_from(self.settings) if self.is_lost else asked
+
+    def remember(self, frame: Frame) -> None:
+        """Keep the settings that the module applied to *frame*."""
+        self.is_lost = False
+        applied = Settings.from_wire(frame.exposure_us, frame.gain_milli, frame.focus_mdpt)
+        self.settings = applied.filled_from(self.settings)

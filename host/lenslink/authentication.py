@@ -1,6 +1,7 @@
-"""Whether a module is genuine: the hook that a scheme of authentication is plugged into.
+"""The hook for a scheme of authentication, by which a module proves that it is genuine.
 
-The protocol carries a challenge and its proof; what they hold is the scheme's. None is defined yet.
+The protocol carries a challenge and a proof; the scheme defines what is in them. LensLink defines
+no scheme yet. :class:`lenslink.Device` calls :func:`authenticate` when a session opens.
 """
 
 from __future__ import annotations
@@ -16,29 +17,44 @@ from .deadline import Deadline
 from .errors import DeviceError, NotGenuine, UsageError
 from .session import Session
 
-# Enough for a slow secure element; a module that never answers must not hold an opening for longer.
+# Enough for a slow secure element. A module that never answers must not delay the opening further.
 _PATIENCE_S = 10.0
 _LONGEST = MAX_CONTROL - Challenge.FIXED.size
 
 
 class Authenticator(Protocol):
-    """A scheme, as ``authenticate=`` of :func:`lenslink.open` and :func:`lenslink.attach` takes it.
+    """A scheme of authentication, for ``authenticate=`` of :func:`lenslink.open` and ``attach()``.
 
-    It is asked in every session: a module that was taken off may be another when it is back.
+    The driver asks the module in every session: after a detachment it may be another module.
+
+    >>> import hashlib, hmac, secrets
+    >>> class SharedKey:
+    ...     scheme = 0x8001
+    ...     def challenge(self):
+    ...         return secrets.token_bytes(32)
+    ...     def check(self, challenge, proof, manifest):
+    ...         expected = hmac.digest(b"our key", challenge, "sha256")
+    ...         return hmac.compare_digest(expected, proof)
+    >>> lenslink.open("sim:?width=64&height=64", authenticate=SharedKey())
+    Traceback (most recent call last):
+    lenslink.errors.NotGenuine: module ... cannot prove that it is genuine ...
     """
 
     @property
     def scheme(self) -> int:
-        """Its number, below 2^16: from 0x8000 the vendor's."""
+        """The number of the scheme, below 2^16. Numbers from 0x8000 on are the vendor's."""
 
     def challenge(self) -> bytes:
-        """What the module has to prove itself by: unpredictable, never used again, 1 to 1020 B."""
+        """Return 1 to 1020 bytes for the module to prove itself by: unpredictable, never reused."""
 
     def check(self, challenge: bytes, proof: bytes, manifest: Manifest) -> bool:
-        """Whether *proof* (1 to 1020 B, from the module) is that of *challenge*.
+        """Return True if *proof* is the right answer to *challenge*.
 
-        *manifest* is what the module says of itself, its serial number for one: that too is only
-        what the module says.
+        Args:
+            challenge: What :meth:`challenge` returned.
+            proof: 1 to 1020 bytes from the module.
+            manifest: What the module says of itself, its serial number for example. Nothing proves
+                that it is true.
         """
 
 
@@ -49,9 +65,12 @@ def authenticate(
     authenticator: Authenticator,
     deadline: Deadline,
 ) -> None:
-    """Have the module prove that it is genuine; :exc:`~lenslink.errors.NotGenuine` if it does not.
+    """Ask the module to prove that it is genuine.
 
-    Raises :exc:`~lenslink.errors.Timeout` where it does not answer.
+    Raises:
+        NotGenuine: The proof is wrong or missing.
+        UsageError: The scheme or its challenge does not fit into the message.
+        Timeout: The module does not answer.
     """
     name = f"module {manifest.serial}"
     if not reply.capabilities & Capability.AUTH:

@@ -1,19 +1,19 @@
-"""A camera module as its user sees it."""
+"""The driver's main class: an open camera module.
+
+:func:`lenslink.open` makes a :class:`Device`. The device owns a connection to the module
+(:mod:`.connection`) and one session over it (:mod:`.session`). Each call sends a request through
+the session and waits for the answer or the frame. There is no thread: the caller's thread drives
+the link.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import Generator
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
-from lenslink_protocol.ids import (
-    Cfa,
-    ConfigureFlag,
-    DiscardReason,
-    ErrorCode,
-    ModeUse,
-    Outcome,
-)
+from lenslink_protocol.ids import ConfigureFlag, DiscardReason, ErrorCode, ModeUse, Outcome
 from lenslink_protocol.manifest import Manifest, Mode
 from lenslink_protocol.messages import (
     Accepted,
@@ -30,10 +30,11 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
-from lenslink_protocol.packings import Packing, layout
 
+from .arguments import check_callable, check_timeout, check_type, check_whole_number
 from .authentication import Authenticator, authenticate
-from .context import ClosesOnExit
+from .connection import ModuleConnection, Wrap
+from .context import ClosesOnExit, run_to_end
 from .deadline import Deadline
 from .errors import (
     DeviceError,
@@ -42,14 +43,15 @@ from .errors import (
     NotFound,
     ProtocolError,
     Timeout,
-    UsageError,
 )
-from .frame import ColorCalibration, Frame, FrameStatus, Identity
-from .lock import ModuleLock, key_of
-from .receive.reassembly import Assembly, rows
+from .frame import Frame, Identity
+from .frame_builder import FrameBuilder
+from .module_description import ModuleDescription
 from .request_handle import RequestHandle
 from .session import Session
 from .settings import (
+    PREVIEW,
+    STILL,
     CaptureArguments,
     ConfigureArguments,
     Settings,
@@ -58,19 +60,20 @@ from .settings import (
     read_arguments,
 )
 from .stats import Stats
-from .transports import Transport, choose, open_transport, parse
+from .thread_guard import ThreadGuarded, guarded
+from .transports import Transport, choose
 from .transports.base import ClockedTransport, KnownLine, Line, Reading
 
 if TYPE_CHECKING:
     from .frame_ring.slot_pool import SlotPool
     from .frame_ring.writer import FrameRing
 
-PREVIEW, STILL = 0, 1
+_log = logging.getLogger(__name__)
+
 _STOP_S = 5.0
 _CLOSE_S = 0.5
-
-
-Wrap = Callable[[Transport], Transport]
+_MAX_STREAM = 0xFFFF
+_MAX_ID = 0xFFFFFFFF
 
 
 def open(
@@ -81,29 +84,58 @@ def open(
     ring: FrameRing | None = None,
     authenticate: Authenticator | None = None,
 ) -> Device:
-    """Open the module at *url*, or the only one there is.
+    """Open the module at *url* and return it.
 
-    *timeout* bounds the opening, and is the default deadline of every later call, in seconds.
-    *wrap* may put a transport of its own around the module's: one that records it, say.
-    With a *ring* (:class:`lenslink.FrameRing`), which stays the caller's, frames are received into
-    its slots: other processes see them, strip by strip, and here their pixels are read-only.
-    With *authenticate* (:class:`lenslink.Authenticator`) the module has to prove in each session
-    that it is genuine, before anything else is asked: else :exc:`~lenslink.errors.NotGenuine`.
-    Raises :exc:`~lenslink.errors.UsageError`, :exc:`~lenslink.errors.NotFound`,
-    :exc:`~lenslink.errors.Ambiguous`, :exc:`~lenslink.errors.DeviceBusy`,
-    :exc:`~lenslink.errors.Timeout`, :exc:`~lenslink.errors.ProtocolError`,
-    :exc:`~lenslink.errors.Disconnected` or :exc:`~lenslink.errors.RigError`.
+    >>> with lenslink.open("sim:?width=64&height=64") as module:
+    ...     print(module.manifest.model)
+    LL-100
+
+    Args:
+        url: Where the module is, as ``lenslink list`` shows it. None means the only module there
+            is.
+        timeout: Seconds that opening may take. It is also the default of every later call.
+        wrap: Put another transport around the module's, for example one that records it.
+        ring: Receive frames into the slots of this :class:`lenslink.FrameRing`. Other processes see
+            the frames strip by strip; here their pixels are read-only. The ring stays the caller's.
+        authenticate: Ask the module to prove in each session that it is genuine, before anything
+            else is asked.
+
+    Raises:
+        UsageError: The URL is not understood.
+        NotFound: No module is there.
+        Ambiguous: No URL was given, and there are several modules.
+        DeviceBusy: Another process has the module.
+        NotGenuine: The module did not prove that it is genuine.
+        Timeout: The module did not answer in time.
+        ProtocolError: The module does not speak the protocol.
+        Disconnected: The module went away meanwhile.
+        RigError: The bench failed, not the module.
     """
     return Device(choose(url), timeout, wrap, ring=ring, authenticate=authenticate)
 
 
-class Device(ClosesOnExit):
-    """An open module: a context manager. Made by :func:`lenslink.open`.
+class _FrameRequest(NamedTuple):
+    """A request that the module may be sending frames for."""
 
-    Not for use by several threads at once: the caller's thread is what drives the link.
+    id: int
+    is_running: bool = False
+    """The caller of ``start()`` knows that the stream runs. Otherwise, unless a call that waits for
+    the frame is under way, nobody waits for it any more."""
 
-    Without *greet* it is only connected: nothing works before :meth:`renew`, which may be tried
-    again.
+
+class Device(ThreadGuarded, ClosesOnExit):
+    """An open module. Use it in a ``with`` statement.
+
+    >>> with lenslink.open("sim:?width=64&height=64") as module:
+    ...     with module.capture(exposure_us=2000) as frame:
+    ...         print(frame.status, frame.exposure_us)
+    FrameStatus.COMPLETE 2000
+
+    A frame belongs to the request that it was taken for. A call that fails leaves nothing behind:
+    the next call for the same stream ends what the module still does for the failed one.
+
+    Only one thread may use a device at a time, because the caller's thread drives the link. Another
+    thread gets :exc:`~lenslink.errors.UsageError` meanwhile.
     """
 
     def __init__(
@@ -112,112 +144,134 @@ class Device(ClosesOnExit):
         timeout: float,
         wrap: Wrap | None = None,
         opening: Deadline | None = None,
-        greet: bool = True,
         *,
+        with_session: bool = True,
         ring: FrameRing | None = None,
         authenticate: Authenticator | None = None,
     ) -> None:
-        self.url = url
-        self._timeout = timeout
+        """Connect to *url* and open a session; see :func:`lenslink.open`.
+
+        Args:
+            opening: Bounds the opening, if that is not *timeout*.
+            with_session: If False, only connect. Nothing but :meth:`renew` and :meth:`close` works
+                then; :meth:`renew` may be tried several times.
+        """
+        self.url = check_type("url", url, str, "a URL, or None")
+        self._timeout = check_timeout(timeout)
+        if wrap is not None:
+            check_callable("wrap", wrap)
         self._authenticator = authenticate
-        self._locks: list[ModuleLock] = []
-        self._complete = 0
-        self._incomplete = 0
-        self._asked: float | None = None
-        deadline = opening or Deadline(timeout, f"opening {url}")
-        parsed = parse(url)
-        if parsed.scheme in ("unix", "tcp", "shm"):
-            self._locks.append(ModuleLock(key_of(parsed), url))
-        try:
-            transport = open_transport(parsed, deadline)
-            if wrap is not None:
-                transport = _wrapped(transport, wrap)
-        except BaseException:
-            self._unlock()
-            raise
-        self.note = transport.note
-        self.private = transport.private
-        """Nobody else can reach the module, and it lasts as long as this."""
-        self._transport = transport
         self._ring = ring
-        self._feed: SlotPool | None = None
-        self._session = self._new_session()
+        deadline = opening or Deadline(timeout, f"opening {url}")
+        self._connection = ModuleConnection(url, deadline, wrap)
+        self.note = self._transport.note
+        """A line that says how the module was opened, or None."""
+        self.private = self._transport.private
+        """Nobody else can reach the module, and it ends with this connection."""
+        self._builder = FrameBuilder()
+        self._requests: dict[int, _FrameRequest] = {}
+        self._description: ModuleDescription | None = None
         self._serial: str | None = None
-        if greet:
+        self._request_time: float | None = None
+        self._slot_pool: SlotPool | None = None
+        self._session = self._make_session()
+        if with_session:
             try:
-                self._greet(deadline)
+                self._open_session(deadline)
             except BaseException:
                 self.close()
                 raise
 
-    def _new_session(self) -> Session:
-        self._feed = None if self._ring is None else self._ring.feed()
-        session = Session(self._transport, self._feed)
-        if self._feed is not None:
-            self._feed.nonce = session.link.nonce
-        return session
-
-    def _greet(self, deadline: Deadline) -> None:
-        """Say hello, and learn who answers."""
-        self.session: HelloReply = self._session.hello(deadline)
-        self.manifest: Manifest = self._session.manifest(deadline)
-        if self._authenticator is not None:
-            authenticate(self._session, self.session, self.manifest, self._authenticator, deadline)
-        maker, model, serial = self.manifest.maker, self.manifest.model, self.manifest.serial
-        if self._serial is None and not self.private:
-            self._locks.append(ModuleLock(f"serial:{serial}", f"module {serial}"))
-        if self._serial not in (None, serial):
-            raise NotFound(f"{self.url} is module {serial}, not {self._serial}")
-        self._serial = serial
-        self.identity = Identity(maker, model, serial, self.manifest.firmware)
-        color = self.manifest.color
-        self._color = ColorCalibration(
-            tuple(zip(color.matrix[::2], color.matrix[1::2], strict=True)),
-            tuple(zip(color.neutral[::2], color.neutral[1::2], strict=True)),
-            color.illuminant,
-        )
-        self._modes = {mode.id: mode for mode in self.manifest.modes}
-        if self._feed is not None:
-            self._feed.modes = self._modes
+    def __repr__(self) -> str:
+        module = "no module" if self._serial is None else f"module {self._serial}"
+        closed = "" if self._connection.is_open else ", closed"
+        return f"<lenslink.Device {self.url}: {module}, session 0x{self.nonce:08x}{closed}>"
 
     @property
-    def stands(self) -> bool:
-        """Whether the last session was ended by the module itself: then :meth:`renew` may do."""
-        return self._session.link.closed is not None
+    def _transport(self) -> Transport:
+        return self._connection.transport
 
+    def _make_session(self) -> Session:
+        """Return a session that has not said Hello yet; its frames go to the ring, if any."""
+        self._slot_pool = None
+        if self._ring is not None:
+            # The frame ring needs Linux or macOS, so it is imported only where it is used.
+            from .frame_ring.slot_pool import SlotPool
+
+            self._feed = SlotPool(self._ring)
+        session = Session(self._transport, self._slot_pool)
+        if self._slot_pool is not None:
+            self._slot_pool.nonce = session.link.nonce
+        return session
+
+    def _open_session(self, deadline: Deadline) -> None:
+        """Say Hello, read the manifest, and check who answers."""
+        session = self._session
+        hello = session.say_hello(deadline)
+        description = self._description = ModuleDescription(hello, session.read_manifest(deadline))
+        if self._authenticator is not None:
+            authenticate(session, hello, description.manifest, self._authenticator, deadline)
+        serial = description.identity.serial
+        if self._serial is None:
+            self._connection.lock_serial(serial)
+        elif serial != self._serial:
+            raise NotFound(f"{self.url} is module {serial}, not {self._serial}")
+        self._serial = serial
+        if self._slot_pool is not None:
+            self._slot_pool.modes = dict(description.modes)
+        _log.debug("session 0x%08x with module %s is open", self.nonce, serial)
+
+    @property
+    def _opened(self) -> ModuleDescription:
+        if self._description is None:
+            raise Disconnected(f"no session with {self.url} is open")
+        return self._description
+
+    @property
+    def session_info(self) -> HelloReply:
+        """The module's answer to Hello: version, lanes, boot count, capabilities."""
+        return self._opened.session_info
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the module says of itself: sensor, modes, formats, optics."""
+        return self._opened.manifest
+
+    @property
+    def identity(self) -> Identity:
+        """Maker, model, serial number and firmware of the module."""
+        return self._opened.identity
+
+    @property
+    def is_renewable(self) -> bool:
+        """Return True if the module itself ended the last session: then :meth:`renew` may work."""
+        return self._session.link.close_message is not None
+
+    @guarded
     def renew(self, timeout: float | None = None) -> None:
-        """Open another session over the transport that still stands.
+        """Open another session over the same connection.
 
-        For a module that ended the last one because its contacts opened: this waits until it is
-        seated again. Streams have to be configured anew. :exc:`~lenslink.errors.Disconnected` where
-        the transport has gone too, :exc:`~lenslink.errors.NotFound` where the module that answers
-        has another serial number, :exc:`~lenslink.errors.Timeout` where none does.
+        Use it after the module ended a session because its contacts opened: the call waits until
+        the module is seated again. Streams have to be configured anew.
+
+        Raises:
+            Disconnected: The connection is gone too.
+            NotFound: The module that answers has another serial number.
+            Timeout: No module answers.
         """
-        self._session.release()
-        self._session = self._new_session()
-        self._greet(self._deadline(timeout, f"opening a session with {self.url}"))
+        deadline = self._deadline(timeout, f"opening a session with {self.url}")
+        self._session.drop_frames()
+        self._requests.clear()
+        self._session = self._make_session()
+        self._open_session(deadline)
 
     # --- configuration --------------------------------------------------------------------
 
-    def mode(self, name: str | None, use: ModeUse) -> Mode:
-        """The mode called *name*, or the module's choice for *use*."""
-        if name is None:
-            return self.manifest.mode_for(use)
-        found = self.manifest.mode_named(name)
-        if found is None:
-            known = ", ".join(mode.name for mode in self.manifest.modes)
-            raise UsageError(f"the module has no mode '{name}' (it has {known})")
-        return found
+    def find_mode(self, name: str | None, use: ModeUse) -> Mode:
+        """Return the mode called *name*, or the module's own choice for *use* if that is None."""
+        return self._opened.find_mode(name, use)
 
-    def pixel_format(self, packing: str | None) -> int:
-        """The code of the module's pixels in that packing; 0, its own choice, for None."""
-        if packing is None:
-            return 0
-        known = {layout(code).packing: code for code in self.manifest.formats}
-        if packing not in known:
-            raise UsageError(f"the module has no packing '{packing}' (it has {', '.join(known)})")
-        return known[Packing(packing)]
-
+    @guarded
     def configure(
         self,
         stream: int = PREVIEW,
@@ -230,10 +284,15 @@ class Device(ClosesOnExit):
     ) -> Configured:
         """Prepare *stream* and return what the module configured.
 
-        The answer's ``flags`` say what the module adjusted.
+        The answer's ``flags`` say whether the module adjusted something.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     answer = module.configure(lenslink.STILL, "full", packing="lsb")
+        ...     print(answer.width, answer.stride)
+        64 96
 
         Args:
-            stream: 0 is the preview, 1 the still.
+            stream: :data:`lenslink.PREVIEW` or :data:`lenslink.STILL`.
             mode: The name of a mode. None leaves the choice to the module.
             options: Mode, packing and tile size; see :class:`~lenslink.StreamOptions`.
             test_only: Ask what the module would configure, and change nothing.
@@ -245,6 +304,8 @@ class Device(ClosesOnExit):
                 range. Nothing was sent then.
         """
         _, chosen = read_arguments(ConfigureArguments, changes, mode, options=options)
+        stream = check_whole_number("stream", stream, 0, _MAX_STREAM)
+        check_type("test_only", test_only, bool, "True or False")
         return self._configure(stream, chosen, self._deadline(timeout, "configuring"), test_only)
 
     def _configure(
@@ -252,29 +313,25 @@ class Device(ClosesOnExit):
     ) -> Configured:
         use = ModeUse.STILL if stream == STILL else ModeUse.PREVIEW
         flags = ConfigureFlag.TEST_ONLY if test_only else 0
-        mode = self.mode(options.mode, use).id
-        pixel_format = self.pixel_format(options.packing)
+        module = self._opened
+        mode = module.find_mode(options.mode, use).id
+        pixel_format = module.find_pixel_format(options.packing)
         message = Configure(stream, flags, mode, pixel_format, options.tile_bytes or 0)
+        self._end_given_up(stream, deadline)
         answer = self._session.call(message, Configured, deadline)
         if not test_only:
-            self._accept(stream, answer)
+            if not module.has_configuration(answer):
+                raise ProtocolError(f"the module configured something else: {answer}")
+            self._session.configurations[stream] = answer
         return answer
 
-    def _accept(self, stream: int, answer: Configured) -> None:
-        mode = self._modes.get(answer.mode)
-        fits = (
-            mode is not None
-            and (answer.width, answer.height) == (mode.width, mode.height)
-            and answer.pixel_format in self.manifest.formats
-            and answer.stride == layout(answer.pixel_format).bytes_of(answer.width)
-            and answer.frame_bytes == answer.stride * answer.height
-        )
-        if not fits:
-            raise ProtocolError(f"the module configured something else: {answer}")
-        self._session.configurations[stream] = answer
+    def get_configuration(self, stream: int = PREVIEW) -> Configured | None:
+        """Return what the module last configured for *stream*; None before that."""
+        return self._session.configurations.get(stream)
 
     # --- frames ---------------------------------------------------------------------------
 
+    @guarded
     def capture(
         self,
         mode: str | None = None,
@@ -289,8 +346,10 @@ class Device(ClosesOnExit):
         The frame says which settings the module applied. An incomplete frame says so in its
         ``status``.
 
-        >>> with lenslink.open("sim:") as module:
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
         ...     frame = module.capture("full", exposure_us=10_000, gain_milli=2000)
+        ...     print(frame.pixels.shape, frame.gain_milli)
+        (64, 64) 2000
 
         Args:
             mode: The name of a mode. None leaves the choice to the module.
@@ -302,18 +361,23 @@ class Device(ClosesOnExit):
         Raises:
             UsageError: For a value of a wrong type or out of range, and for a mode or packing that
                 the module does not have. Nothing was sent then.
+            DeviceError: The module refused: its supply is low, for example.
+            Timeout: The frame did not arrive in time. ``error.request`` names the request for
+                :meth:`query_outcome`.
+            Disconnected: The module went away; ``error.request`` as above.
         """
         wanted, chosen = read_arguments(CaptureArguments, changes, mode, settings, options)
         deadline = self._deadline(timeout, "the capture")
         self._configure(STILL, chosen, deadline)
-        self._begin()
-        self._session.call(Capture(STILL, 1, *wanted.to_wire()), Accepted, deadline)
-        request = self._session.last
+        self._request_frames(STILL, Capture(STILL, 1, *wanted.to_wire()), deadline)
+        request = self._session.last_request
         try:
-            return self._frame(self._session.frame(STILL, deadline))
+            frame = self._take_frame(STILL, deadline)
         except (Disconnected, Timeout) as error:
             error.request = request
             raise
+        del self._requests[STILL]
+        return frame
 
     def stream(
         self,
@@ -326,13 +390,21 @@ class Device(ClosesOnExit):
     ) -> Generator[Frame, None, None]:
         """Return an iterator over preview frames. Closing the iterator ends the stream.
 
-        The arguments are those of :meth:`capture`, and ``interval_us``. They are checked at once.
-        The stream starts with the first frame that is asked for. *timeout* is for each frame.
-        Frames are sent as they are taken up: nothing is read while nobody iterates.
+        The iterator also ends when :meth:`stop` or :meth:`flush` ends the stream. The arguments are
+        those of :meth:`capture`, and ``interval_us``. They are checked at once. The stream starts
+        when the first frame is asked for. Nothing is read while nobody iterates.
 
-        >>> with closing(module.stream(interval_us=33_000, exposure_us=8000)) as frames:
-        ...     for frame in frames:
-        ...         ...
+        >>> from contextlib import closing
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     with closing(module.stream(interval_us=33_000, exposure_us=8000)) as frames:
+        ...         for frame in frames:
+        ...             with frame:
+        ...                 print(frame.exposure_us)
+        ...             break
+        8000
+
+        Args:
+            timeout: Seconds until :exc:`~lenslink.errors.Timeout`, for each frame.
         """
         wanted, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
         return self._preview(wanted, chosen, timeout)
@@ -340,13 +412,18 @@ class Device(ClosesOnExit):
     def _preview(
         self, settings: Settings, options: StreamOptions, timeout: float | None
     ) -> Generator[Frame, None, None]:
-        self.start(settings=settings, options=options, timeout=timeout)
+        before = self._requests.get(PREVIEW)
         try:
-            while True:
+            self.start(settings=settings, options=options, timeout=timeout)
+            own = self._requests.get(PREVIEW)
+            while self._requests.get(PREVIEW) == own:
                 yield self.next_frame(timeout)
         finally:
-            self.stop(PREVIEW)
+            # Nothing was started if another stream runs already.
+            if self._requests.get(PREVIEW) not in (None, before):
+                self.stop(PREVIEW)
 
+    @guarded
     def start(
         self,
         mode: str | None = None,
@@ -358,165 +435,166 @@ class Device(ClosesOnExit):
     ) -> None:
         """Configure and start the preview. :meth:`next_frame` returns its frames.
 
-        The arguments are those of :meth:`stream`.
+        The arguments are those of :meth:`stream`; *timeout* is for the start.
         """
         wanted, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
         deadline = self._deadline(timeout, "starting the stream")
         self._configure(PREVIEW, chosen, deadline)
-        self._begin()
         message = StartStream(PREVIEW, chosen.interval_us or 0, *wanted.to_wire())
-        self._session.call(message, Accepted, deadline)
+        self._request_frames(PREVIEW, message, deadline)
+        self._requests[PREVIEW] = self._requests[PREVIEW]._replace(is_running=True)
 
+    @guarded
     def next_frame(self, timeout: float | None = None) -> Frame:
-        """The next preview frame of a stream that was started."""
-        deadline = self._deadline(timeout, "the next frame")
-        return self._frame(self._session.frame(PREVIEW, deadline))
+        """Return the next preview frame of a stream that was started. Wait for it if need be."""
+        return self._take_frame(PREVIEW, self._deadline(timeout, "the next frame"))
 
-    def configuration(self, stream: int = PREVIEW) -> Configured | None:
-        """What the module last configured for *stream*; None before."""
-        return self._session.configurations.get(stream)
-
+    @guarded
     def stop(self, stream: int = PREVIEW) -> None:
-        """End a stream and drop what is left of it. Does nothing once the module is gone."""
+        """End a stream and drop its frames that were not taken. Does nothing without a module."""
+        stream = check_whole_number("stream", stream, 0, _MAX_STREAM)
         try:
-            self._session.call(Stop(stream), Accepted, Deadline(_STOP_S, "stopping"))
-        except LensLinkError:
-            # Whoever ends a stream is told of a broken link by the next call that needs it.
-            return
-        finally:
-            self._session.frames.abandon(stream)
+            self._stop(stream, Deadline(_STOP_S, "stopping"))
+        except LensLinkError as error:
+            # The next call that needs the link raises this error again.
+            _log.debug("stream %d was not stopped: %s", stream, error)
 
+    def _stop(self, stream: int, deadline: Deadline) -> None:
+        """Send Stop. If that fails, the next call for the stream sends it again."""
+        request = self._requests.get(stream)
+        if request is not None:
+            self._requests[stream] = request._replace(is_running=False)
+        try:
+            self._session.call(Stop(stream), Accepted, deadline)
+        finally:
+            self._session.frames.drop_stream(stream)
+        self._requests.pop(stream, None)
+
+    def _request_frames(
+        self, stream: int, message: Capture | StartStream, deadline: Deadline
+    ) -> None:
+        """Send a request for frames of *stream*, and remember that the frames belong to it."""
+        self._request_time = self._session.now()
+        self._session.frames.first_tile_time = None
+        # Before it is sent: an interrupt may come at any moment.
+        self._requests[stream] = _FrameRequest(self._session.link.next_request_id)
+        try:
+            self._session.call(message, Accepted, deadline)
+        except DeviceError:
+            del self._requests[stream]
+            raise
+
+    def _end_given_up(self, stream: int, deadline: Deadline) -> None:
+        """End the stream's request if a call gave it up: it failed or was interrupted."""
+        request = self._requests.get(stream)
+        if request is not None and not request.is_running:
+            _log.debug("request %d was given up: stopping stream %d", request.id, stream)
+            self._stop(stream, deadline)
+
+    @guarded
     def flush(self, timeout: float | None = None) -> Flushed:
-        """End every stream; when it returns, nothing of an earlier request follows."""
+        """End every stream and drop all frames. After it, no frame of an earlier request comes."""
         answer = self._session.call(Flush(), Flushed, self._deadline(timeout, "the flush"))
         for stream in (PREVIEW, STILL):
-            self._session.frames.abandon(stream)
+            self._session.frames.drop_stream(stream)
+        self._requests.clear()
         return answer
 
-    # --- the rest -------------------------------------------------------------------------
+    # --- what else the module and the link can tell ---------------------------------------
 
-    def outcome(self, request: RequestHandle, timeout: float | None = None) -> Outcome:
-        """What became of a request, also of an earlier session: done, not done, or unknown.
+    @guarded
+    def query_outcome(self, request: RequestHandle, timeout: float | None = None) -> Outcome:
+        """Ask the module what became of a request, also of one that was sent in an earlier session.
 
-        A module forgets when it restarts, and keeps the last few requests of the last few sessions.
+        A module remembers the last few requests of the last few sessions, until it restarts. The
+        outcome of any other request is UNKNOWN.
         """
-        message = Query(request.nonce, request.id)
+        check_type("request", request, RequestHandle, "a lenslink.RequestHandle")
+        nonce = check_whole_number("request.nonce", request.nonce, 0, _MAX_ID)
+        message = Query(nonce, check_whole_number("request.id", request.id, 0, _MAX_ID))
         try:
-            answer = self._session.call(message, QueryReply, self._deadline(timeout, "asking"))
+            answer = self._session.call(message, QueryReply, self._deadline(timeout, "the query"))
             return Outcome(answer.outcome)
         except DeviceError as error:
             if error.code != ErrorCode.UNKNOWN_REQUEST:
                 raise
         except ValueError:
-            pass
+            _log.debug("the module answered with an unknown outcome: %s", answer)
         return Outcome.UNKNOWN
 
     @property
     def nonce(self) -> int:
-        """The session, as every packet and every frame of it names it."""
+        """The number of the session. Each packet and each frame of the session carries it."""
         return self._session.link.nonce
 
     @property
     def stats(self) -> Stats:
-        """What was counted since the module was opened."""
+        """Counters since the module was opened, as they are now.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     module.capture().release()
+        ...     module.stats.complete
+        1
+        """
         frames = self._session.frames
         first = None
-        if self._asked is not None and frames.first_tile is not None:
-            first = (frames.first_tile - self._asked) * 1000
+        if self._request_time is not None and frames.first_tile_time is not None:
+            first = (frames.first_tile_time - self._request_time) * 1000
         return Stats(
-            bytes=frames.bytes,
-            complete=self._complete,
-            incomplete=self._incomplete,
-            lost_packets=self._session.link.lost,
-            discards={cause.value: self._session.discards[cause] for cause in DiscardReason},
+            bytes=frames.counters.tile_bytes,
+            complete=self._builder.complete_count,
+            incomplete=self._builder.incomplete_count,
+            lost_packets=self._session.link.lost_packets,
+            discards={reason.value: self._session.discards[reason] for reason in DiscardReason},
             first_tile_ms=first,
             wire_bytes=self._session.wire_bytes,
         )
 
     @property
     def line(self) -> Line:
-        """What is known of the line that the module is at."""
+        """The line below the transport, as far as the transport knows it."""
         return self._transport.line if isinstance(self._transport, KnownLine) else Line()
 
-    def reading(self) -> Reading:
-        """The clock that rates over this link are of: the wall's, or a bench's own."""
+    def read_clock(self) -> Reading:
+        """Return the time of the clock that rates over this link refer to.
+
+        That is the wall clock, or the own clock of an emulated bench.
+        """
         if isinstance(self._transport, ClockedTransport):
             return self._transport.reading()
         return Reading(time.monotonic())
 
-    def logs(self) -> list[Log]:
-        """The lines the module has logged since the last call."""
+    @guarded
+    def take_logs(self) -> list[Log]:
+        """Return the lines that the module has logged since the last call, and forget them."""
         logs = list(self._session.link.logs)
         self._session.link.logs.clear()
         return logs
 
-    def notices(self) -> list[Notice]:
-        """What the module has seen coming since the last call: a release, for one.
+    @guarded
+    def take_notices(self) -> list[Notice]:
+        """Return what the module has announced since the last call, and forget it.
 
-        ``reason`` is a :class:`lenslink_protocol.ids.NoticeReason` where it is known.
+        ``reason`` is a :class:`lenslink_protocol.ids.NoticeReason` where the number is known:
+        RELEASE, for example, if somebody pressed the release button.
         """
         notices = list(self._session.link.notices)
         self._session.link.notices.clear()
         return notices
 
+    @guarded
     def close(self) -> None:
-        """End the session and let go of the module. Idempotent; never raises."""
-        self._session.close(Deadline(_CLOSE_S, "closing"))
-        self._unlock()
+        """End the session and give up the module. Idempotent; never raises."""
+        deadline = Deadline(_CLOSE_S, "closing")
+        run_to_end(lambda: self._session.close(deadline), self._connection.close)
+        _log.debug("closed %s", self.url)
 
-    def _unlock(self) -> None:
-        while self._locks:
-            self._locks.pop().release()
+    def _deadline(self, timeout: float | None, purpose: str) -> Deadline:
+        return Deadline(self._timeout if timeout is None else check_timeout(timeout), purpose)
 
-    def _deadline(self, timeout: float | None, what: str) -> Deadline:
-        return Deadline(self._timeout if timeout is None else timeout, what)
-
-    def _begin(self) -> None:
-        self._asked = self._session.now()
-        self._session.frames.first_tile = None
-
-    def _frame(self, assembly: Assembly) -> Frame:
-        start = assembly.start
-        if start is None:
-            raise ProtocolError("a frame without its beginning")
-        complete = assembly.complete
-        uncovered = assembly.clear_gaps()
-        if complete:
-            self._complete += 1
-        else:
-            self._incomplete += 1
-        mode = self._modes.get(start.mode)
-        black = start.black_milli
-        pool, buffer = self._session.pool, assembly.buffer
-        return Frame(
-            packed=rows(assembly),
-            layout=assembly.layout,
-            bits=start.bits,
-            cfa=Cfa(start.cfa).name,
-            black=(black[0] / 1000, black[1] / 1000, black[2] / 1000, black[3] / 1000),
-            white=start.white,
-            active_area=mode.active_area if mode else (0, 0, start.height, start.width),
-            orientation=start.orientation,
-            color=self._color,
-            identity=self.identity,
-            number=assembly.number,
-            stream=assembly.stream,
-            timestamp_us=start.timestamp_us,
-            exposure_us=start.exposure_us,
-            gain_milli=start.gain_milli,
-            focus_mdpt=start.focus_mdpt,
-            temperature_mc=start.temperature_mc,
-            status=FrameStatus.COMPLETE if complete else FrameStatus.INCOMPLETE,
-            received_fraction=assembly.received_ranges.count / assembly.received_ranges.size,
-            uncovered=uncovered,
-            nonce=self._session.link.nonce,
-            _recycle=lambda: pool.release(buffer),
-        )
-
-
-def _wrapped(transport: Transport, wrap: Wrap) -> Transport:
-    try:
-        return wrap(transport)
-    except BaseException:
-        transport.close()
-        raise
+    def _take_frame(self, stream: int, deadline: Deadline) -> Frame:
+        """Wait for the next frame of *stream* and return it."""
+        request = self._requests.get(stream)
+        # No request has the id 0: whatever comes without a request is dropped.
+        assembly = self._session.take_frame(stream, deadline, request.id if request else 0)
+        return self._builder.build_frame(assembly, self._session, self._opened)

@@ -1,4 +1,4 @@
-"""Which modules come and go."""
+"""Watch modules arrive and depart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A module is there no longer; ``device`` is what was last known of it."""
+    """A module is no longer there; ``device`` is what was last known of it."""
 
     device: DeviceInfo
 
@@ -29,20 +29,23 @@ Change = Arrival | Departure
 
 
 def watch(timeout: float | None = None) -> Generator[Change, None, None]:
-    """Arrivals and departures as they happen, on every transport that can look.
+    """Yield arrivals and departures as they happen, on every transport that can list modules.
 
-    What is there at the beginning arrives first. It ends after *timeout* seconds; without, it goes
-    on until it is closed. Whether a module is in use is no arrival.
+    The modules that are there at the start arrive first. The generator ends after *timeout*
+    seconds, or never if *timeout* is None. A module that becomes busy or free causes no event.
 
-    The transports are asked every 100 ms: Python's standard library has no way to wait for a
-    change of a folder or of a bus that works on every system. A module that leaves and returns
-    with the same URL and serial number between two looks is not noticed.
+    The transports are asked every 100 ms: Python's standard library has no portable way to wait for
+    a change of a folder or a bus. A module that leaves and returns between two looks, with the same
+    URL and serial number, is not noticed.
+
+    >>> for change in watch(timeout=0):
+    ...     print(change.device.url)
     """
     known: dict[tuple[str, str | None], DeviceInfo] = {}
     end = None if timeout is None else time.monotonic() + timeout
     while True:
         found = {(device.url, device.serial): device for device in list_devices()}
-        # Departures first: a module that moved is never in two places.
+        # Departures come first, so that a module that moved is never in two places.
         for key in [key for key in known if key not in found]:
             yield Departure(known.pop(key))
         for key, device in found.items():

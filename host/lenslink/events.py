@@ -1,4 +1,4 @@
-"""What :func:`lenslink.attach` tells of its module."""
+"""Events that :func:`lenslink.attach` reports to its ``on_event``."""
 
 from __future__ import annotations
 
@@ -9,36 +9,59 @@ from lenslink_protocol.ids import NoticeReason
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """The module is there, and set up as it was."""
+    """The module is attached, and set up as it was before it went away.
+
+    >>> def show(event):
+    ...     print(type(event).__name__, event.away_s)
+    >>> lenslink.attach("sim:?width=64&height=64", on_event=show).close()
+    Attached 0.0
+    """
 
     url: str
+    """Where the module is."""
     serial: str
+    """The module's serial number."""
     nonce: int
-    """The new session: frames that carry it were read out since."""
+    """The number of the new session. Frames that carry it were read out after this event."""
     boot_count: int
-    """Of the module; the same as before if it has not restarted."""
+    """How often the module has started. It stays the same if the module did not restart."""
     away_s: float
-    """How long it was away, as far as was noticed; 0 the first time."""
+    """Seconds since the detachment was noticed; 0 the first time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """The module went away."""
+    """The module went away.
+
+    >>> lenslink.Detached("usb:LL-1", "LL-1", reason="the module ended the session").reason
+    'the module ended the session'
+    """
 
     url: str
+    """Where the module was."""
     serial: str
+    """The module's serial number."""
     reason: str
+    """How that was noticed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """The module says what is about to happen: RELEASE, somebody is about to take it off."""
+    """The module announced what is about to happen, for example that somebody takes it off.
+
+    >>> from lenslink_protocol.ids import NoticeReason
+    >>> lenslink.Warned("usb:LL-1", "LL-1", NoticeReason.RELEASE, within_ms=200).reason.name
+    'RELEASE'
+    """
 
     url: str
+    """Where the module is."""
     serial: str
+    """The module's serial number."""
     reason: NoticeReason | int
+    """What is about to happen; a plain number if this version does not know it."""
     within_ms: int
-    """Expected within; 0 = unknown."""
+    """Milliseconds until then at the most; 0 if that is not known."""
 
 
 Event = Attached | Detached | Warned

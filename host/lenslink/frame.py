@@ -1,10 +1,17 @@
-"""A frame as the driver hands it out: RAW pixels and all that is known about them."""
+"""A frame as the driver hands it out: RAW pixels, the settings applied, and calibration data.
+
+:class:`lenslink.Device` returns frames. :mod:`.frame_builder` makes them, and :mod:`.image_files`
+writes them to files.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import enum
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +19,16 @@ from numpy.typing import NDArray
 from lenslink_protocol.packings import Layout
 
 from .context import ReleasesOnExit
+from .errors import UsageError
 from .receive.unpacking import unpack
 
 
 class FrameStatus(enum.Enum):
-    """Whether every byte of the frame arrived and passed its CRC."""
+    """Say whether every byte of a frame arrived and passed its CRC.
+
+    >>> lenslink.FrameStatus.COMPLETE.value
+    'complete'
+    """
 
     COMPLETE = "complete"
     INCOMPLETE = "incomplete"
@@ -24,22 +36,30 @@ class FrameStatus(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ColorCalibration:
-    """What a RAW converter needs to know of the sensor's colours.
+    """Describe the sensor's colours for a RAW converter.
 
-    ``matrix`` is the DNG ColorMatrix1: nine (numerator, denominator) pairs, row by row, that take
-    CIE XYZ under ``illuminant`` (an EXIF LightSource code; 21 is D65) to the sensor's R, G, B.
-    ``neutral`` is the DNG AsShotNeutral: three (numerator, denominator) pairs, the sensor's answer
-    to a white surface. Rationals, because a camera's file must come back as it went in.
+    Numbers are (numerator, denominator) pairs, so that a camera's file comes back bit for bit.
+
+    >>> colors = lenslink.ColorCalibration(matrix=((1, 1),) * 9, neutral=((1, 2), (1, 1), (2, 3)))
+    >>> colors.illuminant
+    21
     """
 
     matrix: tuple[tuple[int, int], ...]
+    """DNG ColorMatrix1: nine pairs, row by row, from CIE XYZ to the sensor's R, G, B."""
     neutral: tuple[tuple[int, int], ...]
+    """DNG AsShotNeutral: three pairs, the sensor's answer to a white surface."""
     illuminant: int = 21
+    """The light that ``matrix`` is for, as an EXIF LightSource code; 21 is D65."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who made the module, which it is, and what it runs (from its manifest)."""
+    """Name a module: who made it, which one it is, and what it runs. Read from its manifest.
+
+    >>> lenslink.Identity("LensLink", "Bench One", "LL-0001", firmware="1.0").serial
+    'LL-0001'
+    """
 
     maker: str
     model: str
@@ -47,59 +67,137 @@ class Identity:
     firmware: str
 
 
+class FrameMemory:
+    """Memory that one frame or several copies of it use.
+
+    *give_back* is called once: when the last of them is released.
+    """
+
+    __slots__ = ("_give_back", "_lock", "_user_count")
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back = give_back
+        self._user_count = 0
+        self._lock = threading.Lock()
+
+    def add_user(self) -> None:
+        """Count another frame that uses the memory."""
+        with self._lock:
+            self._user_count += 1
+
+    def remove_user(self) -> None:
+        """Count one frame less, and give the memory back after the last one."""
+        with self._lock:
+            self._user_count -= 1
+            is_unused = self._user_count == 0
+        if is_unused:
+            self._give_back()
+
+
 @dataclass(eq=False, slots=True)
 class Frame(ReleasesOnExit):
     """One RAW frame.
 
-    Use it as a context manager, or call :meth:`release`, to give its memory back to the driver's
-    pool; a frame that is never released is ordinary memory and stays valid.
+    Use it in a ``with`` statement, or call :meth:`release`, to return its memory to the driver's
+    pool. A frame that is never released stays valid.
+
+    A copy by :func:`copy.copy` or :func:`dataclasses.replace` uses the same memory. The memory
+    returns to the pool when the frame and all such copies are released. :meth:`copy`,
+    :func:`copy.deepcopy` and pickling make a frame with memory of its own.
+
+    >>> with lenslink.open("sim:?width=64&height=64&scene=ramp") as module:
+    ...     with module.capture(exposure_us=2000) as frame:
+    ...         print(frame.pixels.shape, frame.pixels.dtype, frame.cfa, frame.exposure_us)
+    (64, 64) uint16 RGGB 2000
     """
 
     packed: NDArray[np.uint8]
-    """(H, stride) uint8: the rows as they came, in the memory that they came into."""
+    """(H, stride) uint8: the rows as sent, in the memory that they were received into."""
     layout: Layout
-    """How pixels lie in those bytes."""
+    """How pixels lie in the bytes of ``packed``."""
     bits: int
     """Bits a pixel: 8 to 16."""
     cfa: str
     """Colour filter array, the top left 2 x 2 pixels row by row: RGGB, GRBG, GBRG or BGGR."""
     black: tuple[float, float, float, float]
-    """Black level of those four pixels, in digital numbers."""
+    """Black level of the four pixels of ``cfa``, in digital numbers."""
     white: int
     """The digital number at which a pixel saturates."""
     active_area: tuple[int, int, int, int]
-    """Top, left, bottom, right of the pixels that see light (DNG ActiveArea)."""
+    """Top, left, bottom, right of the pixels that see light, as DNG ActiveArea."""
     orientation: int
-    """How to turn the picture upright: an EXIF Orientation code, 1 = as it is."""
+    """How to turn the picture upright: an EXIF Orientation code. 1 means that it is upright."""
     color: ColorCalibration
+    """The sensor's colours."""
     identity: Identity
+    """The module that sent the frame."""
     number: int
     """The module's frame counter, which never repeats within a session."""
     stream: int
+    """:data:`lenslink.PREVIEW` or :data:`lenslink.STILL`."""
     timestamp_us: int
     """The module's clock at the start of readout, in microseconds since its boot."""
     exposure_us: int
+    """The exposure time that was applied, in microseconds."""
     gain_milli: int
-    """Analogue gain in thousandths: 1000 = unity."""
+    """The analogue gain that was applied, in thousandths: 1000 is unity."""
     focus_mdpt: int
-    """Focus in milli-dioptres: 0 = infinity, larger = closer."""
+    """The focus that was applied, in milli-dioptres: 0 is infinity, a larger value is closer."""
     temperature_mc: int
     """Sensor temperature in thousandths of a degree Celsius."""
     status: FrameStatus
+    """Whether pixels are missing."""
     received_fraction: float
-    """Fraction of the frame's bytes that arrived and passed their CRC: 1.0 when complete."""
+    """Fraction of the frame's bytes that arrived and passed their CRC: 1.0 for a complete frame."""
     uncovered: tuple[tuple[int, int], ...] = ()
     """Half-open ranges of bytes, in row order, that did not arrive."""
     nonce: int = 0
-    """The session it came in: drawn anew at every attachment, and part of each of its packets."""
-    _recycle: Callable[[], None] | None = field(default=None, repr=False)
+    """The number of the session in which the frame was sent. Each attachment has another one."""
+    _memory: FrameMemory | None = field(default=None, repr=False)
     _pixels: NDArray[np.uint16] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self._memory is not None:
+            self._memory.add_user()
+
+    def __copy__(self) -> Self:
+        return dataclasses.replace(self)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        del memo
+        return self.copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make_frame, (self._own_values(),)
+
+    def copy(self) -> Self:
+        """Return a frame with the same contents in memory of its own.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     with module.capture() as frame:
+        ...         kept = frame.copy()
+        >>> kept.pixels.shape
+        (64, 64)
+
+        Raises:
+            UsageError: The frame was released.
+        """
+        return type(self)(**self._own_values())
+
+    def _own_values(self) -> dict[str, Any]:
+        """Return the arguments that make a frame like this one, in memory of its own."""
+        if not self.packed.size:
+            raise UsageError("a frame that was released cannot be copied")
+        names = [each.name for each in dataclasses.fields(self) if each.init]
+        values = {name: getattr(self, name) for name in names}
+        return values | {"packed": self.packed.copy(), "_memory": None}
 
     @property
     def pixels(self) -> NDArray[np.uint16]:
-        """(H, W) uint16, right-justified: 12-bit pixels are 0 to 4095. Uncovered pixels are 0.
+        """(H, W) uint16, right-justified: 12-bit pixels are 0 to 4095. MissingParts pixels are 0.
 
-        The memory of ``packed``; a copy, made when first asked for, where pixels share bytes.
+        This is the memory of ``packed``. Where pixels share bytes it is a copy, made at the first
+        access.
         """
         if self._pixels is None:
             self._pixels = unpack(self.packed, self.layout)
@@ -107,20 +205,22 @@ class Frame(ReleasesOnExit):
 
     @property
     def height(self) -> int:
+        """Rows."""
         return int(self.packed.shape[0])
 
     @property
     def width(self) -> int:
-        return self.layout.pixels_of(int(self.packed.shape[1]))
+        """Pixels a row."""
+        return self.layout.count_pixels(int(self.packed.shape[1]))
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """(H, W) bool: True where the pixel arrived. Computed when asked for."""
+        """(H, W) bool: True where the pixel arrived. Computed at each access."""
         width, stride, layout = self.width, int(self.packed.shape[1]), self.layout
-        group, size = layout.group, layout.bytes_of(layout.group)
+        group, size = layout.group, layout.count_bytes(layout.group)
         covered = np.ones(self.height * width, dtype=np.bool_)
         for start, end in self.uncovered:
-            # Whole groups: what shares a byte with what is missing, is missing.
+            # Whole groups: a pixel that shares a byte with a missing pixel is missing too.
             top, left = divmod(start, stride)
             bottom, right = divmod(end, stride)
             first = top * width + left // size * group
@@ -129,12 +229,14 @@ class Frame(ReleasesOnExit):
         return covered.reshape(self.height, width)
 
     def release(self) -> None:
-        """Give the memory back to the pool: neither ``pixels`` nor ``packed`` is valid any more.
-
-        Idempotent.
-        """
-        if self._recycle is not None:
-            recycle, self._recycle = self._recycle, None
+        """Return the memory to the pool, and leave ``pixels`` and ``packed`` empty. Idempotent."""
+        if self._memory is not None:
+            memory, self._memory = self._memory, None
             self.packed = np.empty((0, 0), dtype=np.uint8)
             self._pixels = None
-            recycle()
+            memory.remove_user()
+
+
+def _make_frame(values: Mapping[str, Any]) -> Frame:
+    """Return the frame that was pickled as *values*."""
+    return Frame(**values)

@@ -1,11 +1,17 @@
 """One session with one module: the only place where the link meets I/O and the clock.
 
-There is no thread here: whoever waits for something drives the link. A busy thread beside the
-receiver would cost it nine tenths of its rate (the GIL).
+:class:`lenslink.Device` makes a :class:`Session` for a transport and calls it for each request. The
+session gives the time and the received bytes to the link (:mod:`lenslink_protocol.link`), sends the
+packets that the link queues, and takes finished frames from the reassembly (:mod:`.receive`).
+
+There is no thread: a call that waits drives the link. A busy thread beside the receiver would cost
+the receiver nine tenths of its rate, because of the interpreter lock.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import secrets
 import time
 from collections import Counter
@@ -26,6 +32,7 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import MAX_MANIFEST, SILENCE_MS
 
+from .context import run_to_end
 from .deadline import Deadline
 from .errors import (
     DeviceError,
@@ -34,14 +41,14 @@ from .errors import (
     Timeout,
     VersionMismatch,
 )
-from .receive.batch import Batch
+from .receive.assembly import Assembly
 from .receive.frame_pool import Pool
-from .receive.reassembly import Assembly, Reassembly
+from .receive.reader import SessionReader
+from .receive.reassembly import Reassembly
 from .request_handle import RequestHandle
 from .transports.base import (
     ClockedTransport,
     DirectPlacementTransport,
-    FillingTransport,
     MultiLaneTransport,
     NarrowTransport,
     Transport,
@@ -49,19 +56,20 @@ from .transports.base import (
 
 R = TypeVar("R", bound=AnyMessage)
 
-# A fraction of the shortest timeout of the link.
+_log = logging.getLogger(__name__)
+
+# How long bytes may flow before the link's timers are looked at: a fraction of the shortest timer.
 _TURN_S = 0.002
-# No wait is half as long: whoever comes back so late was not waiting, but not running.
+# No wait is half as long. If more time has passed, the process was not running, and that time says
+# nothing of the module.
 _AWAY_S = 0.1
-# Bytes a second at which what is foreseen, 2 MB at most, is there before anybody would notice.
-_FLOWING = 300e6
 
 
 class Session:
-    """Speaks to the module behind *transport*, which it owns from now on.
+    """Speak to the module behind *transport*. The session owns the transport.
 
-    Every method raises :exc:`~lenslink.errors.Disconnected` when the module is gone and
-    :exc:`~lenslink.errors.Timeout` when its deadline passes.
+    Every method that takes a deadline raises :exc:`~lenslink.errors.Disconnected` if the module is
+    gone, and :exc:`~lenslink.errors.Timeout` if the deadline passes.
     """
 
     def __init__(self, transport: Transport, pool: Pool | None = None) -> None:
@@ -72,36 +80,44 @@ class Session:
         self.pool = Pool() if pool is None else pool
         self.configurations: dict[int, Configured] = {}
         self.frames = Reassembly(self.pool, self.discards, self.configurations.get)
-        self.last: RequestHandle | None = None
-        """The last request."""
-        self.wire_bytes = 0
-        """All that has been received."""
+        self.last_request: RequestHandle | None = None
+        self._is_receiving = False
+        """A call to receive has begun and not returned: then it was interrupted."""
         self._transport = transport
         lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
         window = transport.window if isinstance(transport, NarrowTransport) else None
         self.link = Link(secrets.randbits(32), self.frames, self.discards, lanes, window)
-        self._lanes = [
-            Batch(self.link, self.frames, lane, placed is not None) for lane in range(lanes)
-        ]
-        # Where bytes come this fast it pays to wait for all that is foreseen: a call fewer.
-        self._filling = transport if isinstance(transport, FillingTransport) else None
-        self._flowing = False
-        self._received_at = 0.0
-        # The link's time; how long a caller waits at the most is the world's.
+        # The link's timers go by the transport's clock. Deadlines of callers go by the wall clock.
         self.now = transport.now if isinstance(transport, ClockedTransport) else time.monotonic
+        self._reader = SessionReader(
+            transport, self.link, self.frames, placed is not None, self.now
+        )
 
-    def hello(self, deadline: Deadline) -> HelloReply:
-        """Open the session; :exc:`~lenslink.errors.VersionMismatch` if there is no common one."""
-        request = self.link.hello(self.now())
-        self.pump(lambda: request.done or self.discards[DiscardReason.VERSION] > 0, deadline)
-        if not request.done:
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes received since the session began."""
+        return self._reader.wire_bytes
+
+    def say_hello(self, deadline: Deadline) -> HelloReply:
+        """Open the session and return the module's answer.
+
+        Raises :exc:`~lenslink.errors.VersionMismatch` if there is no common version.
+        """
+        request = self.link.send_hello(self.now())
+        self.run_until(
+            lambda: request.is_done or self.discards[DiscardReason.VERSION] > 0, deadline
+        )
+        if not request.is_done:
             raise VersionMismatch("the module speaks another major version of the protocol")
-        reply = self._checked(request.reply, HelloReply)
-        self.frames.resend = bool(reply.capabilities & Capability.RESEND)
+        reply = self._check_reply(request.reply, HelloReply)
+        self.frames.can_resend = bool(reply.capabilities & Capability.RESEND)
         return reply
 
-    def manifest(self, deadline: Deadline) -> Manifest:
-        """Read the manifest; :exc:`~lenslink.errors.ProtocolError` if it is not one."""
+    def read_manifest(self, deadline: Deadline) -> Manifest:
+        """Return the module's manifest.
+
+        Raises :exc:`~lenslink.errors.ProtocolError` if the manifest is malformed.
+        """
         data = b""
         while True:
             piece = self.call(GetManifest(len(data)), ManifestPiece, deadline)
@@ -119,128 +135,155 @@ class Session:
             raise ProtocolError(f"the module's manifest is malformed: {error}") from None
 
     def call(self, message: AnyMessage, reply: type[R], deadline: Deadline) -> R:
-        """Send a request and wait for its answer.
+        """Send a request and return its answer. Earlier requests are not repeated any more.
 
-        Raises :exc:`~lenslink.errors.DeviceError` when the module refuses.
+        Raises :exc:`~lenslink.errors.DeviceError` if the module refuses the request.
         """
-        request = self.link.request(message, self.now())
-        self.last = RequestHandle(self.link.nonce, request.id, message.TYPE)
+        # One that is left was interrupted before its caller could take it back.
+        self.link.forget_all()
+        request = self.link.send_request(message, self.now())
+        handle = RequestHandle(self.link.nonce, request.id, message.TYPE)
+        self.last_request = handle
+        _log.debug("request %d: %s", request.id, message)
         try:
-            self.pump(lambda: request.done, deadline)
+            self.run_until(lambda: request.is_done, deadline)
         except (Disconnected, Timeout) as error:
-            error.request = self.last
+            error.request = handle
             raise
         finally:
-            self.link.forget(request)
-        return self._checked(request.reply, reply)
+            self.link.forget_request(request)
+        return self._check_reply(request.reply, reply)
 
-    def frame(self, stream: int, deadline: Deadline) -> Assembly:
-        """The next frame of *stream*; frames of other streams stay queued."""
-        finished = self.frames.finished
+    def take_frame(self, stream: int, deadline: Deadline, request_id: int) -> Assembly:
+        """Wait for the next frame of a request and remove it from the queue.
 
-        def found() -> Assembly | None:
-            return next((a for a in finished if a.stream == stream), None)
+        Drops the frames that earlier requests have left in *stream*. Frames of other streams stay
+        in the queue.
+        """
+        finished = self.frames.finished_frames
+
+        def find() -> Assembly | None:
+            for each in [each for each in finished if each.stream == stream]:
+                if each.start is not None and each.start.request == request_id:
+                    return each
+                _log.debug("dropped frame %d: it is not of request %d", each.number, request_id)
+                finished.remove(each)
+                self.pool.release(each.buffer)
+            return None
 
         try:
-            self.pump(lambda: found() is not None, deadline)
+            self.run_until(lambda: find() is not None, deadline)
         except Disconnected:
-            # What was whole before the module went is still good.
-            if found() is None:
+            # A frame that was finished before the module went is still good.
+            if find() is None:
                 raise
-        assembly = found()
-        if assembly is None:  # pragma: no cover - pump() returns only once there is one
+        assembly = find()
+        if assembly is None:  # pragma: no cover - run_until() returns only once there is one
             raise ProtocolError("no frame")
         finished.remove(assembly)
         return assembly
 
-    def pump(self, until: Callable[[], bool], deadline: Deadline) -> None:
-        """Drive the link until *until* is true."""
+    def run_until(self, is_done: Callable[[], bool], deadline: Deadline) -> None:
+        """Send, receive and look after the link's timers until *is_done* returns True."""
         link = self.link
+        if self._is_receiving:
+            self._resynchronise()
         link.resume(self.now())
-        while not until():
+        while not is_done():
             now = self.now()
             if now - link.now > _AWAY_S:
                 link.resume(now)
-            link.poll(now)
-            self._flush(deadline)
-            if link.closed is not None:
-                reason = _name(CloseReason, link.closed.reason)
+            self._poll(now)
+            self._send_outgoing(deadline)
+            if link.close_message is not None:
+                _log.debug("the module ended the session: %s", link.close_message)
+                reason = _name_of(CloseReason, link.close_message.reason)
                 raise Disconnected(f"the module ended the session ({reason})")
             if link.is_silent(now):
-                # Whoever was away for long has to listen before it can tell. Noise is no sign.
+                # After a long absence there may be bytes that were sent in time. Noise does not
+                # count as a sign of life.
                 self._receive(0.0)
                 if link.is_silent(now):
+                    _log.debug("nothing was received for %d ms", SILENCE_MS)
                     self._transport.close()
                     raise Disconnected(f"the module gave no sign of life for {SILENCE_MS} ms")
             deadline.check()
             wait = min(link.next_timeout(now), deadline.remaining())
-            # While bytes flow, time is looked after once a turn, not at each call.
-            while self._receive(wait) and not until() and self.now() - now < _TURN_S:
-                self._flush(deadline)
-                if link.closed is not None:
+            # While bytes flow, the timers are looked at once a turn, not at each read.
+            while self._receive(wait) and not is_done() and self.now() - now < _TURN_S:
+                self._send_outgoing(deadline)
+                if link.close_message is not None:
                     break
 
-    def close(self, deadline: Deadline) -> None:
-        """Say goodbye if the module still listens, and let go of it. Never raises."""
-        try:
-            self.link.close(CloseReason.ORDERLY)
-            self._flush(deadline)
-        except (Disconnected, Timeout):
-            pass
-        finally:
-            self.release()
-            self._transport.close()
-
-    def release(self) -> None:
-        """Let go of the memory of frames that nobody has taken; the transport stays."""
-        for stream in list(self.configurations):
-            self.frames.abandon(stream)
-        self.pool.clear()
+    def _poll(self, now: float) -> None:
+        """Look after the link's timers."""
+        self._is_receiving = True
+        self.link.poll(now)
+        self._is_receiving = False
 
     def _receive(self, seconds: float) -> bool:
-        """Wait for bytes and use them; whether any lane had some."""
-        lanes, transport = self._lanes, self._transport
-        if len(lanes) == 1:
-            buffers = lanes[0].buffers()
-            if self._filling is not None and self._flowing and len(buffers) > 2:
-                count = self._filling.fill_into(buffers)
-            else:
-                count = transport.receive_into(buffers, seconds)
-            now = self.now()
-            lanes[0].received(count, now)
-            self.wire_bytes += count
-            self._flowing = count > (now - self._received_at) * _FLOWING
-            self._received_at = now
-            return count > 0
-        assert isinstance(transport, MultiLaneTransport)
-        ready = transport.ready(seconds)
-        for lane in ready:
-            received = transport.receive_lane_into(lane, lanes[lane].buffers())
-            if received is None:
-                self.link.lane_lost(lane)
-            else:
-                lanes[lane].received(received, self.now())
-                self.wire_bytes += received
-        return bool(ready)
+        """Wait for bytes and pass them to the link; return True if there were any."""
+        self._is_receiving = True
+        try:
+            has_received = self._reader.receive(seconds)
+        except Disconnected:
+            # Nothing was interrupted, and frames that are finished are still good.
+            self._is_receiving = False
+            raise
+        self._is_receiving = False
+        return has_received
 
-    def _flush(self, deadline: Deadline) -> None:
+    def _resynchronise(self) -> None:
+        """Make the link usable again after a call that was interrupted while it received.
+
+        Bytes may have been taken from the transport and not passed on, and any part of the receive
+        path may be in the middle of a change. So the frames and packets under way are dropped, and
+        the link searches for the next packet. What was lost is repeated as after damage on the
+        line.
+        """
+        _log.debug("the last call was interrupted while it received: searching for a packet")
+        for stream in list(self.configurations):
+            self.frames.drop_stream(stream)
+        self.link.resynchronise()
+        self._reader.restart()
+        self._is_receiving = False
+
+    def close(self, deadline: Deadline) -> None:
+        """Send Close if the module still listens, and close the transport. Never raises."""
+        run_to_end(lambda: self._send_close(deadline), self.drop_frames, self._transport.close)
+
+    def _send_close(self, deadline: Deadline) -> None:
+        with contextlib.suppress(Disconnected, Timeout):
+            self.link.send_close(CloseReason.ORDERLY)
+            self._send_outgoing(deadline)
+
+    def drop_frames(self) -> None:
+        """Give up the memory of frames that were not taken. The transport stays open."""
+        for stream in list(self.configurations):
+            self.frames.drop_stream(stream)
+        self.pool.clear()
+
+    def _send_outgoing(self, deadline: Deadline) -> None:
+        """Send the packets that the link has queued."""
         outgoing = self.link.outgoing
         while outgoing:
             self._transport.send(outgoing[0], deadline)
             outgoing.popleft()
 
-    def _checked(self, reply: AnyMessage | None, kind: type[R]) -> R:
+    def _check_reply(self, reply: AnyMessage | None, kind: type[R]) -> R:
+        """Return *reply* if it is a *kind*, else raise the error that it stands for."""
+        _log.debug("reply: %s", reply)
         if isinstance(reply, kind):
             return reply
         if isinstance(reply, Error):
             detail = reply.detail.decode("utf-8", "replace")
             if reply.code == ErrorCode.VERSION:
                 raise VersionMismatch(f"the module refused this host's version: {detail}")
-            raise DeviceError(f"{_name(ErrorCode, reply.code)}: {detail}", reply.code)
+            raise DeviceError(f"{_name_of(ErrorCode, reply.code)}: {detail}", reply.code)
         raise ProtocolError(f"the module answered with {reply}")
 
 
-def _name(kind: type[CloseReason] | type[ErrorCode], value: int) -> str:
+def _name_of(kind: type[CloseReason] | type[ErrorCode], value: int) -> str:
     try:
         return kind(value).name.lower().replace("_", " ")
     except ValueError:

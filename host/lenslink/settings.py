@@ -25,6 +25,11 @@ from lenslink_protocol.params import MAX_PAYLOAD
 
 from .errors import UsageError
 
+PREVIEW: Final = 0
+"""The number of the stream of preview frames."""
+STILL: Final = 1
+"""The number of the stream of stills."""
+
 LIMITS: Final[Mapping[str, tuple[int, int]]] = {
     "exposure_us": (1, 3_600_000_000),
     "gain_milli": (1, 1_000_000),

@@ -1,4 +1,4 @@
-"""What a session has counted so far."""
+"""Counters of a device, as :attr:`lenslink.Device.stats` returns them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A snapshot of a session's counters."""
+    """The counters at one moment.
+
+    >>> with lenslink.open("sim:?width=64&height=64") as module:
+    ...     module.capture().release()
+    ...     stats = module.stats
+    >>> print(stats.complete, stats.incomplete, stats.bytes)
+    1 0 8192
+    """
 
     bytes: int
-    """Bytes of sound tiles."""
+    """Payload bytes of tiles whose CRC held."""
     complete: int
-    """Frames handed out whole."""
+    """Frames handed out of which every byte arrived."""
     incomplete: int
-    """Frames handed out with pixels missing."""
+    """Frames handed out with missing pixels."""
     lost_packets: int
-    """Packets missing from the lane's sequence."""
+    """Packets missing from the lanes' sequences."""
     discards: Mapping[str, int]
-    """Count by cause (:class:`lenslink_protocol.ids.DiscardReason`), zero counts included."""
+    """Discarded packets by :class:`lenslink_protocol.ids.DiscardReason`, zero counts included."""
     first_tile_ms: float | None
-    """From the last capture or stream request to its first tile."""
+    """Milliseconds from the last capture or stream request to its first tile; None before that."""
     wire_bytes: int = 0
-    """All that came: headers, control packets, and what was rejected too."""
+    """All bytes received: headers, control packets and discarded packets too."""

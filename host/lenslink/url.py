@@ -1,4 +1,7 @@
-"""Device URLs: ``scheme:path?key=value&key=value``, percent-encoded, checked."""
+"""Parse device URLs: ``scheme:path?key=value&key=value``, percent-encoded.
+
+The transports and benches call :func:`parse_url` through :func:`.transports.parse`.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from urllib.parse import unquote
 from .errors import UsageError
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+def _suggest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(known), 1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """A parsed device URL. ``text`` is the URL as it was given."""
+    """Hold a parsed device URL; ``text`` is the URL as it was given."""
 
     text: str
     scheme: str
@@ -25,17 +28,20 @@ class Url:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def check_options(self, known: Iterable[str]) -> None:
-        """:exc:`~lenslink.errors.UsageError` for an option that is not *known*."""
+        """Raise :exc:`~lenslink.errors.UsageError` for an option that is not *known*."""
         known = sorted(known)
         for key in self.options:
             if key not in known:
                 choice = f"it takes {', '.join(known)}" if known else "it takes none"
                 raise UsageError(
-                    f"{self.scheme}: has no option '{key}'{_nearest(key, known)} ({choice})"
+                    f"{self.scheme}: has no option '{key}'{_suggest(key, known)} ({choice})"
                 )
 
     def integer(self, key: str) -> int | None:
-        """The option as a whole number, or None where it is absent."""
+        """Return an option as a whole number, or None if it is absent.
+
+        Raises :exc:`~lenslink.errors.UsageError` if it is not a whole number.
+        """
         text = self.options.get(key)
         if text is None:
             return None
@@ -46,15 +52,21 @@ class Url:
 
 
 def parse_url(text: str, schemes: Iterable[str]) -> Url:
-    """Split a device URL; :exc:`~lenslink.errors.UsageError` if it is none, or of no scheme."""
+    """Split a device URL; raise :exc:`~lenslink.errors.UsageError` if it is malformed.
+
+    >>> parse_url("sim:?scene=ramp", ["sim"]).options
+    {'scene': 'ramp'}
+    """
     scheme, colon, rest = text.partition(":")
     schemes = sorted(schemes)
     if not colon:
-        raise UsageError(f"'{text}' is no device URL: it begins with one of {_names(schemes)}")
+        raise UsageError(
+            f"'{text}' is no device URL: it begins with one of {_format_schemes(schemes)}"
+        )
     if scheme not in schemes:
         raise UsageError(
-            f"unknown device URL scheme '{scheme}:'{_nearest(scheme, schemes)} "
-            f"(known: {_names(schemes)})"
+            f"unknown device URL scheme '{scheme}:'{_suggest(scheme, schemes)} "
+            f"(known: {_format_schemes(schemes)})"
         )
     path, _, query = rest.partition("?")
     options: dict[str, str] = {}
@@ -68,5 +80,5 @@ def parse_url(text: str, schemes: Iterable[str]) -> Url:
     return Url(text, scheme, unquote(path), options)
 
 
-def _names(schemes: list[str]) -> str:
+def _format_schemes(schemes: list[str]) -> str:
     return ", ".join(f"{scheme}:" for scheme in schemes)

@@ -1,4 +1,4 @@
-"""The frame ring's memory as a C header, generated from :mod:`.ringlayout`."""
+"""Generate the frame ring's C header from :mod:`.ringlayout`; :mod:`.codegen` calls it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _C_TYPES = {"B": "uint8_t", "I": "uint32_t", "Q": "uint64_t", "i": "int32_t"}
 _CONSTANTS = (
     "VERSION",
     "READERS",
-    "HOLDS",
+    "PINS",
     "MAX_SLOTS",
-    "MAX_UNCOVERED",
+    "MAX_MISSING_RANGES",
     "READERS_AT",
     "SLOTS_AT",
     "PAYLOADS_AT",
@@ -39,13 +39,13 @@ _HEAD = """\
 #include <stdint.h>
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "the ring is little-endian"
+#error "the frame ring is little-endian"
 #endif
 """
 
 
 def ring_h(notice: str = NOTICE) -> str:
-    """The header's text."""
+    """Return the header's text."""
     text = (ringlayout.__doc__ or "").partition("\n\n")[2].rstrip()
     doc = "\n".join(f" * {line}".rstrip() for line in text.splitlines())
     lines = [_HEAD.format(notice=notice, doc=doc)]
@@ -57,30 +57,30 @@ def ring_h(notice: str = NOTICE) -> str:
         ("ASLEEP_", ringlayout.Asleep),
         ("", ringlayout.FrameState),
     ):
-        lines += ["", *_enum(prefix, members)]
+        lines += ["", *_format_enum(prefix, members)]
     asserts = []
     for part in (HEADER, READER, SLOT):
         lines += ["", f"/* {part.doc} */", f"struct lenslink_ring_{part.name} {{"]
-        lines += [f"    {_member(word)}" for word in part.words]
+        lines += [f"    {_format_member(word)}" for word in part.words]
         if part.size > part.used:
             lines.append(f"    uint8_t reserved[{part.size - part.used}];")
         lines.append("};")
-        asserts += _asserts(part)
+        asserts += _format_asserts(part)
     return "\n".join([*lines, "", *asserts, "", "#endif"]) + "\n"
 
 
-def _enum(prefix: str, members: type[enum.IntEnum]) -> list[str]:
+def _format_enum(prefix: str, members: type[enum.IntEnum]) -> list[str]:
     names = [f"    LENSLINK_RING_{prefix}{m.name} = {m.value}," for m in members]
     return ["enum {", *names, "};"]
 
 
-def _member(word: Word) -> str:
+def _format_member(word: Word) -> str:
     kind = ("_Atomic " if word.atomic else "") + _C_TYPES[word.code]
     count = f"[{word.count}]" if word.count > 1 else ""
     return f"{kind} {word.name}{count}; /* {word.doc} */"
 
 
-def _asserts(part: Part) -> list[str]:
+def _format_asserts(part: Part) -> list[str]:
     name = f"struct lenslink_ring_{part.name}"
     return [f'static_assert(sizeof({name}) == {part.size}, "{part.name}");'] + [
         f'static_assert(offsetof({name}, {word.name}) == {word.offset}, "{word.name}");'

@@ -1,42 +1,63 @@
-"""The one definition of the frame ring's memory: what the host's driver and an ISP share.
+"""Define the frame ring's memory, which the host's driver and an ISP share.
 
-It is a contract with programs of others, as the wire is; the C header ``lenslink_ring.h`` is
-generated from it (:mod:`.ringheader`), and the driver uses it as it stands. All is little-endian,
-and every field is aligned to its own size, so that C lays the structures out alike.
+This layout is a contract with programs of others, as the wire format is. The C header
+``lenslink_ring.h`` is generated from it (:mod:`.ringheader`), and the driver reads its offsets
+from here. All words are little-endian. Every word is aligned to its own size, so that C lays
+the structures out alike.
 
-A file in shared memory holds a page of control data and then the slots' payloads::
+A file in shared memory holds a page of control data, followed by the slots' payloads::
 
     0                 Header
     READERS_AT        READERS times Reader
     SLOTS_AT          as many Slot as the header says
     PAYLOADS_AT       the payloads, payload_bytes apart
 
-Who may write what: the writer everything but the reader entries; a reader its own entry and its own
-byte of ``asleep``. So no field has two writers, and nobody needs compare-and-swap.
+A slot holds one frame. The low bits of its state word are its state, the others its
+generation::
 
-Who lives: the writer holds a write lock on the file's first byte, a reader one on the first byte of
-its entry, both as open file description locks (``F_OFD_SETLK``). The kernel lets go of them when
-their holder dies, however it dies, and knows nothing of pids that are used again. Whoever gets the
-lock of an entry owns that entry, and whoever gets the writer's lock may remove the file.
+    state     event                                            next state
+    --------  -----------------------------------------------  ----------
+    any       the writer takes the slot, and no reader has     FREE, next generation
+              pinned it
+    FREE      a frame's first packet arrives                   FILLING
+    FILLING   the frame's description arrives                  STARTED
+    STARTED   nothing of the frame will change any more        FINISHED
+    FILLING   the frame is given up                            ABORTED
+    STARTED   the frame is given up                            ABORTED
 
-Fields marked atomic are read and written by one aligned access of their size. How the two sides
-keep in order:
+A reader pins a slot in the states STARTED and FINISHED by one of its pins, and reads its pixels
+until it clears the pin. The writer does not take a pinned slot.
 
-- The writer stores a frame's pixels before ``rows_ready`` and its description before ``mark``
-  (release); a reader loads these before those (acquire).
-- To take a slot the writer stores a ``mark`` with the next generation, passes a full fence, and
-  loads every ``held``. A reader stores ``held``, passes a full fence, and loads ``mark`` again. One
-  of them sees the other: either the reader finds another generation and lets go, or the writer
-  finds the slot held and puts the old ``mark`` back.
-- A reader that sleeps stores its ``asleep`` and waits on ``bell`` with the value that it loaded
-  before it last looked; the writer adds 1 to ``bell``, passes a full fence at each change of a
-  frame's state, and wakes whom it sees asleep. For strips it passes none: a sleeper missed there is
-  woken by the next one. Nobody sleeps longer than 100 ms without looking.
+Who may write what: a reader writes its own entry and its own byte of ``asleep``. The writer
+writes everything else. So no word has two writers, and nobody needs compare-and-swap.
 
-In C these are the atomics of C11. x86 keeps loads and stores in order by itself, but for a store
-followed by a load: that takes the fence. ARM keeps nothing: release, acquire and fence are
-instructions there, which Python lacks. There Python uses for all three a full barrier of the
-system's: ``membarrier()`` on Linux.
+Who is alive: the writer holds a write lock on the file's first byte, a reader one on the first
+byte of its entry. Both are open file description locks (``F_OFD_SETLK``). The kernel releases
+them when their holder dies for any reason, and reused process ids do not matter. The process
+that gets an entry's lock owns that entry. A process that gets the writer's lock may remove the
+file.
+
+Words marked atomic are read and written by one aligned access of their size. The two sides keep
+this order:
+
+- The writer stores a frame's pixels before ``rows_ready``, and its description before
+  ``state_word`` (release). A reader loads ``rows_ready`` and ``state_word`` first (acquire).
+- To take a slot, the writer stores a ``state_word`` with the next generation, executes a full
+  fence, and loads all ``pins``. A reader stores its pin, executes a full fence, and loads
+  ``state_word`` again. One of them sees the other. Either the reader finds another generation
+  and clears its pin, or the writer finds the slot pinned and restores the old ``state_word``.
+- A reader that sleeps stores its ``asleep`` and waits on ``doorbell`` with the value that it
+  loaded before its last look. At each change of a slot's state, the writer adds 1 to
+  ``doorbell``, executes a full fence and wakes the sleepers that it sees. For new rows it
+  executes no fence. A sleeper that is missed then is woken by the next rows. Nobody sleeps
+  longer than 100 ms without looking.
+- ``generation_counter`` counts the changes of any slot's state. A reader that loads the same
+  value before and after its look at all slots has seen them at one moment.
+
+In C these are the atomics of C11. x86 keeps loads in order and stores in order by itself. Only
+a store that is followed by a load needs the fence. ARM keeps no order: release, acquire and
+fence are instructions there, which Python lacks. Python uses a full barrier of the system
+instead: ``membarrier()`` on Linux.
 """
 
 from __future__ import annotations
@@ -51,56 +72,56 @@ from .params import MAX_HEIGHT, MAX_STREAMS, MAX_WIDTH
 
 MAGIC: Final = int.from_bytes(b"LLRING\r\n", "little")
 VERSION: Final = 1
-"""Another one is refused. Structures may grow at their ends: the header says how large they are."""
+"""Other versions are refused. Structures may grow at their ends: the header has their sizes."""
 READERS: Final = 16
-HOLDS: Final = 4
-"""Slots that a reader can hold at once."""
+PINS: Final = 4
+"""Slots that a reader can pin at once."""
 MAX_SLOTS: Final = 64
-MAX_UNCOVERED: Final = 16
-"""Ranges of bytes that did not arrive; where there are more, the last one reaches over them all."""
+MAX_MISSING_RANGES: Final = 16
+"""Ranges of bytes that did not arrive. If there are more, the last one spans all that follow."""
 READERS_AT: Final = 256
 SLOTS_AT: Final = 4096
 PAYLOADS_AT: Final = 65536
-"""The largest page of any machine: payloads can be mapped apart from all else."""
+"""The largest page size of any machine, so that payloads can be mapped separately."""
 MAX_PAYLOAD_BYTES: Final = 2 * MAX_WIDTH * MAX_HEIGHT
 GENERATION_SHIFT: Final = 3
 
 
 class SlotState(enum.IntEnum):
-    """The low three bits of ``mark``; the rest is the slot's generation."""
+    """Name the low three bits of ``state_word``; the rest is the slot's generation."""
 
     FREE = 0
     FILLING = 1
-    """A frame is on its way, of which nothing but stream and sequence is known."""
+    """A frame is under way. Only its stream and sequence are known."""
     STARTED = 2
-    """Its description is there, and ``rows_ready`` rises."""
+    """The frame's description is there, and ``rows_ready`` rises."""
     FINISHED = 3
-    """Nothing of it changes any more; what did not arrive is 0."""
+    """Nothing of the frame changes any more. Bytes that did not arrive are 0."""
     ABORTED = 4
-    """It was given up: only ``rows_ready`` rows of it are there."""
+    """The frame was given up. Only ``rows_ready`` rows are there."""
 
 
 class Policy(enum.IntEnum):
-    """What becomes of a reader that is slower than the frames."""
+    """Say what happens to a reader that is slower than the frames."""
 
     LATEST = 1
-    """It skips frames."""
+    """The reader skips frames."""
     EVERY = 2
-    """Finished frames wait for it; when slots are short, the newest are dropped for it."""
+    """Finished frames wait for the reader. When slots are short, it loses the newest frames."""
 
 
 class Asleep(enum.IntEnum):
-    """What a reader waits for."""
+    """Say what a sleeping reader waits for."""
 
     AWAKE = 0
     FRAME = 1
-    """A frame that begins or ends."""
+    """The start or the end of a frame."""
     STRIP = 2
-    """Rows too."""
+    """New rows as well."""
 
 
 class FrameState(enum.IntEnum):
-    """``status`` of a slot that is FINISHED or ABORTED."""
+    """Name the values of ``status`` in a slot that is FINISHED or ABORTED."""
 
     COMPLETE = 0
     INCOMPLETE = 1
@@ -108,7 +129,7 @@ class FrameState(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One field: ``code`` is a :mod:`struct` code of fixed size, ``count`` 1 or an array's."""
+    """Describe one word; *code* is its :mod:`struct` code, *count* is more than 1 for an array."""
 
     name: str
     code: str
@@ -123,7 +144,7 @@ class Word:
 
 
 class Part:
-    """One structure of the ring: its fields in order, and its size with what is kept for later."""
+    """Describe one structure: its words in order, and its size including reserved bytes."""
 
     def __init__(self, name: str, doc: str, size: int, *words: tuple[str, str, str]) -> None:
         self.name = name
@@ -145,29 +166,29 @@ class Part:
 
     @cached_property
     def at(self) -> dict[str, int]:
-        """Offset by name."""
+        """The words' offsets by name."""
         return {word.name: word.offset for word in self.words}
 
     @cached_property
     def format(self) -> struct.Struct:
-        """All of it but what is kept for later."""
+        """The format of all words, without the reserved bytes."""
         return struct.Struct("<" + "".join(f"{word.count}{word.code}" for word in self.words))
 
     def unpack(self, data: bytes) -> dict[str, int | tuple[int, ...]]:
-        """The fields by name; arrays are tuples."""
+        """Return the words by name; arrays are tuples."""
         values = self.format.unpack_from(data)
-        found: dict[str, int | tuple[int, ...]] = {}
+        fields: dict[str, int | tuple[int, ...]] = {}
         at = 0
         for word in self.words:
             piece = values[at : at + word.count]
-            found[word.name] = piece[0] if word.count == 1 else piece
+            fields[word.name] = piece[0] if word.count == 1 else piece
             at += word.count
-        return found
+        return fields
 
 
 HEADER: Final = Part(
     "header",
-    "what begins the file",
+    "the beginning of the file",
     READERS_AT,
     ("magic", "atomic Q", "written last of all, when the file is made"),
     ("version", "I", "of this layout"),
@@ -181,38 +202,38 @@ HEADER: Final = Part(
     ("slot_bytes", "I", "from one slot to the next"),
     ("payloads_at", "Q", "offset of the first payload"),
     ("payload_bytes", "Q", "from one payload to the next"),
-    ("writer_pid", "I", "for people: the lock tells whether it lives"),
-    ("closed", "atomic I", "1 once the writer has ended the ring in good order"),
-    ("turns", "atomic Q", "counts the changes of any slot's state"),
-    ("begun", f"atomic Q*{MAX_STREAMS}", "frames begun, by stream, the dropped ones included"),
-    ("dropped", f"atomic Q*{MAX_STREAMS}", "of them, those for which no slot was free"),
-    ("asleep", f"atomic B*{READERS}", "what each reader waits for; written by that reader"),
-    ("bell", "atomic I", "a futex: counts what is worth waking up for"),
+    ("writer_pid", "I", "for people; the lock tells whether the writer is alive"),
+    ("closed", "atomic I", "1 once the writer has ended the ring properly"),
+    ("generation_counter", "atomic Q", "counts the changes of any slot's state"),
+    ("frame_counts", f"atomic Q*{MAX_STREAMS}", "frames begun, by stream, including dropped ones"),
+    ("drop_counts", f"atomic Q*{MAX_STREAMS}", "frames for which no slot was free, by stream"),
+    ("asleep", f"atomic B*{READERS}", "what each reader waits for; the reader writes it"),
+    ("doorbell", "atomic I", "a futex: counts the events that sleepers wait for"),
 )
 
 READER: Final = Part(
     "reader",
-    "a reader's entry: only that reader writes it, and the writer once that reader is dead",
+    "a reader's entry: that reader writes it, or the writer once the reader is dead",
     128,
     ("policy", "atomic Q", "0 where there is no reader"),
-    ("streams", "atomic Q", "a bit for each stream that it reads"),
-    ("held", f"atomic Q*{HOLDS}", "slots it reads from, counted from 1; 0 is none"),
-    ("seen", f"atomic Q*{MAX_STREAMS}", "sequence of its last frame, by stream"),
-    ("taken", "atomic Q", "frames it has had"),
-    ("skipped", "atomic Q", "frames that it did not take (LATEST)"),
-    ("dropped", "atomic Q", "frames that it did not get, since slots were short (EVERY)"),
+    ("streams", "atomic Q", "a bit for each stream that the reader wants"),
+    ("pins", f"atomic Q*{PINS}", "slots that the reader uses, counted from 1; 0 is none"),
+    ("last_sequences", f"atomic Q*{MAX_STREAMS}", "sequence of its last frame, by stream"),
+    ("delivered_frames", "atomic Q", "frames that the reader got"),
+    ("skipped_frames", "atomic Q", "frames that the reader was too slow for (LATEST)"),
+    ("dropped_frames", "atomic Q", "frames lost because slots were short (EVERY)"),
     ("pid", "Q", "for people"),
 )
 
 SLOT: Final = Part(
     "slot",
-    "a slot: one frame, and what is known of it",
+    "a slot: one frame and its description",
     512,
-    ("mark", "atomic Q", "generation << 3 | state"),
-    ("rows_ready", "atomic Q", "rows from the top on that arrived and passed their CRC"),
-    ("sequence", "atomic Q", "counts the frames of the stream that were begun, from 1"),
+    ("state_word", "atomic Q", "generation << 3 | state"),
+    ("rows_ready", "atomic Q", "rows from the top that arrived and passed their CRC"),
+    ("sequence", "atomic Q", "number of the frame in its stream, from 1; dropped frames count"),
     ("stream", "atomic I", "0 preview, 1 still"),
-    ("nonce", "I", "session of the link that the frame came in"),
+    ("nonce", "I", "nonce of the link's session"),
     ("number", "I", "the module's frame counter"),
     ("pixel_format", "I", "PFNC code"),
     ("width", "I", "pixels a row"),
@@ -229,16 +250,16 @@ SLOT: Final = Part(
     ("temperature_mc", "i", "sensor temperature, 1/1000 degree C"),
     ("timestamp_us", "Q", "module's clock at the start of readout, us"),
     ("exposure_us", "Q", "exposure time, us"),
-    ("begun_ns", "Q", "host's CLOCK_MONOTONIC when the frame's first packet came, ns"),
+    ("begin_ns", "Q", "host's CLOCK_MONOTONIC at the frame's first packet, ns"),
     ("first_rows_ns", "atomic Q", "the same when its first rows were ready; 0 before"),
-    ("finished_ns", "Q", "the same when it was finished"),
-    ("covered_bytes", "Q", "bytes that arrived and passed their CRC"),
+    ("end_ns", "Q", "the same at the frame's end"),
+    ("received_bytes", "Q", "bytes that arrived and passed their CRC"),
     ("status", "I", "FINISHED: complete or incomplete"),
-    ("uncovered_count", "I", "ranges below"),
-    ("uncovered", f"Q*{2 * MAX_UNCOVERED}", "first byte and byte behind it of what did not arrive"),
+    ("missing_count", "I", "number of ranges below"),
+    ("missing_ranges", f"Q*{2 * MAX_MISSING_RANGES}", "half-open ranges of missing bytes"),
 )
 
 
 def file_bytes(slots: int, payload_bytes: int) -> int:
-    """Size of the whole."""
+    """Return the size of the file."""
     return PAYLOADS_AT + slots * payload_bytes

@@ -22,8 +22,8 @@ from lenslink.deadline import Deadline
 from lenslink.transports.base import ClockedTransport
 from lenslink_hil.kernel import guest_boards
 from lenslink_hil.plant.binning import bin2x2
-from lenslink_hil.plant.patterns import pattern
-from lenslink_hil.plant.sensor_model import levels
+from lenslink_hil.plant.patterns import make_pattern
+from lenslink_hil.plant.sensor_model import get_levels
 from lenslink_protocol.ids import Cfa, ConfigureFlag, DiscardReason, ModeUse
 
 SceneUrl = Callable[..., str]
@@ -48,7 +48,7 @@ FRAMES = [
 
 
 def oracle(frame: Frame, scene: str, seed: int = 0) -> np.ndarray:
-    return pattern(
+    return make_pattern(
         scene,
         frame.width,
         frame.height,
@@ -80,7 +80,7 @@ def test_a_pattern_arrives_exactly(
         assert frame.pixels.shape == (height, width)
         assert frame.pixels.dtype == np.dtype("<u2")
         assert (frame.bits, frame.cfa) == (bits, cfa)
-        black, white = levels(bits)
+        black, white = get_levels(bits)
         assert (frame.black, frame.white) == ((black,) * 4, white)
         assert np.array_equal(frame.pixels, oracle(frame, scene, seed))
         assert_sound(device, frame)
@@ -91,7 +91,7 @@ def test_binned_pixels_are_means_of_their_own_colour(scene_url: SceneUrl, cfa: s
     width, height, seed = 640, 484, 7
     url = scene_url(scene="prbs", width=width, height=height, cfa=cfa, seed=seed)
     with lenslink.open(url) as device, device.capture("binned") as frame:
-        full = pattern(
+        full = make_pattern(
             "prbs", width, height, bits=12, cfa=cfa, seed=seed, frame_number=frame.number
         )
         assert frame.cfa == cfa
@@ -130,7 +130,7 @@ def test_settings_travel_with_the_capture(lens: Device) -> None:
     asked = [(8000, 2000, closest // 2), (20_000, 1000, 0), (125, 4500, closest)]
     for exposure, gain, focus in asked:
         with lens.capture(
-            lens.mode(None, ModeUse.PREVIEW).name,
+            lens.find_mode(None, ModeUse.PREVIEW).name,
             exposure_us=exposure,
             gain_milli=gain,
             focus_mdpt=focus,
@@ -139,7 +139,7 @@ def test_settings_travel_with_the_capture(lens: Device) -> None:
             # The motor has steps: it comes as near as half of one.
             assert abs(frame.focus_mdpt - focus) <= 2
     # Left out, they stay as they were.
-    with lens.capture(lens.mode(None, ModeUse.PREVIEW).name) as frame:
+    with lens.capture(lens.find_mode(None, ModeUse.PREVIEW).name) as frame:
         assert (frame.exposure_us, frame.gain_milli) == asked[-1][:2]
 
 
@@ -151,9 +151,10 @@ def test_nothing_follows_a_stop_or_a_flush(lens: Device) -> None:
             with next(frames) as frame:
                 assert frame.number > last
                 last = frame.number
+            request_id = lens._requests[0].id
             end()
             with pytest.raises(lenslink.Timeout):
-                lens._session.frame(0, Deadline(0.3, "what must not come"))
+                lens._session.take_frame(0, Deadline(0.3, "what must not come"), request_id)
     # And the module still works.
     with closing(lens.stream()) as frames, next(frames) as frame:
         assert frame.number > last
@@ -268,7 +269,7 @@ def test_a_boards_limits_are_kept(scene_url: SceneUrl, scale: bench_scale.Scale)
         rate = device.stats.bytes / (time.monotonic() - began)
     assert rate < 0.896e6 * 1.05
     # One emulated CPU receives no more than it can.
-    assert rate > scale.rate(0.3e6) / patience(1) or guest_boards.in_guest()
+    assert rate > scale.rate(0.3e6) / patience(1) or guest_boards.is_in_guest()
 
 
 def test_the_driver_says_what_it_did(lens: Device) -> None:
@@ -279,6 +280,6 @@ def test_the_driver_says_what_it_did(lens: Device) -> None:
     assert stats.incomplete == 0
     assert stats.first_tile_ms is not None
     assert 0 < stats.first_tile_ms < 5000
-    levels_seen = {log.level for log in lens.logs()}
+    levels_seen = {log.level for log in lens.take_logs()}
     assert all(1 <= level <= 4 for level in levels_seen)
-    assert lens.logs() == []
+    assert lens.take_logs() == []

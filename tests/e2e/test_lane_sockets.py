@@ -1,4 +1,4 @@
-"""Several lanes between real processes."""
+"""Test several lanes between real processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import lenslink
 from lenslink import FrameStatus
 from lenslink.transports.usb_lanes import UsbTransport
 from lenslink_hil.benches.sim import SimTransport
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 
 
 @pytest.mark.parametrize("lanes", [2, 4])
@@ -24,11 +24,11 @@ def test_every_pixel_over_several_lanes(
     size = scale.size(640, 480)
     url = scene_url(scene="prbs", **size, seed=3, lanes=lanes)
     with lenslink.open(url) as module:
-        assert module.session.lanes == lanes
+        assert module.session_info.lanes == lanes
         with closing(module.stream()) as frames:
             for _, frame in zip(range(20), frames, strict=False):
                 assert frame.status is FrameStatus.COMPLETE
-                wanted = pattern(
+                wanted = make_pattern(
                     "prbs", **size, bits=12, cfa="RGGB", seed=3, frame_number=frame.number
                 )
                 np.testing.assert_array_equal(frame.pixels, wanted)
@@ -46,7 +46,7 @@ def test_frames_go_on_when_a_lane_dies(
             for _, frame in zip(range(10), frames, strict=False):
                 assert frame.status is FrameStatus.COMPLETE
             transport.kill_lane(2)
-            module._session.link.lane_lost(2)
+            module._session.link.on_lane_end(2)
             numbers = [frame.number for _, frame in zip(range(20), frames, strict=False)]
         assert len(numbers) == 20
         # What was on the lane when it died may be gone; all that begins later is whole.

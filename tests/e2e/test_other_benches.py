@@ -21,9 +21,9 @@ SAMPLES = {
     "pico:": [
         "test_packings.py",
         "test_lane_sockets.py",
-        "test_get_ready.py",
         # Its clock: what the driver counts by it, and what it leaves open.
         "test_frames.py::test_the_driver_says_what_it_did",
+        "test_frames.py::test_nothing_follows_a_stop_or_a_flush",
         "test_frames.py::test_a_closed_module_leaves_nothing_behind",
     ],
 }

@@ -20,9 +20,9 @@ import lenslink
 from lenslink.deadline import Deadline
 from lenslink.errors import DeviceError, Disconnected, NotFound, UsageError
 from lenslink_hil.recording.lcap import Direction, Writer, load
-from lenslink_hil.recording.recorder import describe, lanes_of, recording
-from lenslink_hil.recording.script import manifest_of, scripted, split
-from lenslink_protocol.dissector import path_of_dissector
+from lenslink_hil.recording.recorder import count_lanes, make_info, wrap_transport
+from lenslink_hil.recording.script import extract_manifest, load_script, split_packets
+from lenslink_protocol.dissector import get_dissector_path
 from lenslink_protocol.ids import ConfigureFlag, MessageType
 from lenslink_protocol.messages import Configure, Configured
 
@@ -52,13 +52,13 @@ def record(url, path):
     writers = []
 
     def wrap(transport):
-        info = describe(lenslink.transports.parse(url), lanes_of(transport))
+        info = make_info(lenslink.transports.parse(url), count_lanes(transport))
         writers.append(Writer.create(path, False, info))
-        return recording(transport, writers[0])
+        return wrap_transport(transport, writers[0])
 
     result = session(url, wrap=wrap)
-    writers[0].manifest(manifest_of(load(path)))
-    writers[0].end("frames")
+    writers[0].write_manifest(extract_manifest(load(path)))
+    writers[0].finish("frames")
     return result
 
 
@@ -95,7 +95,7 @@ def test_a_recording_is_a_module_that_does_the_same(made, scale):
     assert stats.lost_packets == 0
 
 
-def test_the_file_says_what_it_is(made, own_url):
+def test_the_recording_describes_its_session(made, own_url):
     path, (_, _, manifest) = made
     loaded = load(path)
     assert loaded.info["url"].startswith(own_url().partition("?")[0])
@@ -103,13 +103,13 @@ def test_the_file_says_what_it_is(made, own_url):
     assert loaded.info["protocol"] == "1.0"
     assert {"lenslink", "python", "began"} <= loaded.info.keys()
     assert manifest.serial.encode() in loaded.manifest
-    assert (loaded.ended, loaded.cut) == ("frames", None)
+    assert (loaded.end_reason, loaded.truncation) == ("frames", None)
     lanes = {r.lane for r in loaded.records}
     assert lanes == set(range(loaded.lanes))
 
 
 @pytest.mark.exclusive
-def test_as_fast_as_it_was_recorded(small):
+def test_replay_keeps_the_recorded_speed(small):
     path, (frames, *_) = small
     loaded = load(path)
     spent = (loaded.records[-1].time_ns - loaded.records[0].time_ns) / 1e9
@@ -124,7 +124,7 @@ def test_as_fast_as_it_was_recorded(small):
     assert time.monotonic() - start < took
 
 
-def test_a_driver_that_wants_less_or_other_than_was_recorded(small, scale):
+def test_a_driver_may_ask_for_less_or_for_something_else(small, scale):
     path, (frames, *_) = small
     fewer, stats, _ = session(f"replay:{path}", frames=1)
     assert fewer == [frames[0], frames[-1]]
@@ -140,7 +140,7 @@ def test_a_driver_that_wants_less_or_other_than_was_recorded(small, scale):
         asked = Configure(0, 0, 77, 0, 0)
         answer = device._session.call(asked, Configured, Deadline(5))
         assert (answer.mode, answer.flags) == (0, ConfigureFlag.ADJUSTED)
-    with pytest.raises(Disconnected, match="goes on only after STOP 0"):
+    with pytest.raises(Disconnected, match="continues only after STOP 0"):
         # A few more may have been on their way when the recording's driver had enough.
         session(f"replay:{path}", frames=FRAMES + 1000)
     with (
@@ -161,7 +161,7 @@ def test_a_driver_that_wants_less_or_other_than_was_recorded(small, scale):
         ("replay:{other}", UsageError, "no recording of LensLink"),
     ],
 )
-def test_urls_that_make_no_sense(url, error, text, small, tmp_path):
+def test_invalid_replay_urls_are_refused(url, error, text, small, tmp_path):
     other = tmp_path / "other.lcap"
     other.write_bytes(b"not one")
     with pytest.raises(error, match=text):
@@ -182,19 +182,19 @@ def copied(path, target, flip):
             if at <= flip < at + len(data):
                 data[flip - at] ^= 0xFF
             at += len(data)
-        writer.data(record.lane, Direction(record.direction), [bytes(data)])
-    writer.end("damaged")
+        writer.write_data(record.lane, Direction(record.direction), [bytes(data)])
+    writer.finish("damaged")
     return target
 
 
 def test_damage_in_a_recording_is_played_as_it_is(small, scale, tmp_path):
     """A tile that was damaged then is damaged now, and nothing else is."""
     path, (frames, *_) = small
-    stream = load(path).stream(0, Direction.TO_HOST)
+    stream = load(path).join_stream(0, Direction.TO_HOST)
     second = frames[1][0]
     tile = next(
         at
-        for at, _, header, _ in split(stream)
+        for at, _, header, _ in split_packets(stream)
         if header and (header.type, header.frame) == (MessageType.TILE, second)
     )
     url = f"replay:{copied(path, tmp_path / 'damaged.lcap', tile + 100)}"
@@ -214,7 +214,7 @@ def test_damage_in_a_recording_is_played_as_it_is(small, scale, tmp_path):
             frame.release()
 
 
-def test_a_recording_that_was_cut(small, tmp_path):
+def test_a_truncated_recording_plays_up_to_the_cut(small, tmp_path):
     path, (frames, *_) = small
     whole = path.read_bytes()
     cut = tmp_path / "cut.lcap"
@@ -231,14 +231,14 @@ def test_a_recording_that_was_cut(small, tmp_path):
         lenslink.open(f"replay:{cut}")
 
 
-def test_a_module_that_went_away_goes_away(own_url, tmp_path):
+def test_a_recorded_disconnection_is_replayed(own_url, tmp_path):
     path, url = tmp_path / "gone.lcap", own_url(**SMALL)
     writers, inner = [], []
 
     def wrap(transport):
         inner.append(transport)
-        writers.append(Writer.create(path, False, describe(lenslink.transports.parse(url), 1)))
-        return recording(transport, writers[0])
+        writers.append(Writer.create(path, False, make_info(lenslink.transports.parse(url), 1)))
+        return wrap_transport(transport, writers[0])
 
     with lenslink.open(url, wrap=wrap) as device:
         stream = device.stream()
@@ -247,11 +247,11 @@ def test_a_module_that_went_away_goes_away(own_url, tmp_path):
         with pytest.raises(Disconnected, match=bench_scale.killed_words(url)):
             for frame in stream:
                 frame.release()
-    writers[0].end("disconnected")
+    writers[0].finish("disconnected")
     with lenslink.open(f"replay:{path}") as device:
         stream = device.stream()
         assert taken(next(stream)) == first
-        recorded = rf"{bench_scale.killed_words(url)} \(so it was recorded\)"
+        recorded = rf"{bench_scale.killed_words(url)} \(as recorded\)"
         with pytest.raises(Disconnected, match=recorded):
             for frame in stream:
                 frame.release()
@@ -294,7 +294,7 @@ def test_a_recording_is_not_overwritten_unasked(cli, scene_url):
     assert cli.run("record", "unix:/none", "-o", "a.lcap", "-n", "1", "-f").returncode == 3
     assert (cli.folder / "a.lcap").read_text() == "dear"
     assert cli.run("record", url, "-o", "a.lcap", "-n", "1", "-f").returncode == 0
-    assert load(cli.folder / "a.lcap").ended == "frames"
+    assert load(cli.folder / "a.lcap").end_reason == "frames"
     assert cli.files() == ["a.lcap"]
     assert cli.run("record", url, "-o", "a.txt").returncode == 2
 
@@ -303,7 +303,7 @@ def test_a_recording_is_not_overwritten_unasked(cli, scene_url):
     ("signum", "code", "ended"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "interrupted"), (9, -9, None)],
 )
-def test_whatever_ends_the_recording(signum, code, ended, cli, scene_url):
+def test_the_recording_is_whole_whatever_ends_it(signum, code, ended, cli, scene_url):
     process = cli.start("record", scene_url(**SMALL), "-o", "a.lcap", "--json")
     path = cli.folder / "a.lcap"
     deadline = time.monotonic() + PATIENCE_S
@@ -314,9 +314,9 @@ def test_whatever_ends_the_recording(signum, code, ended, cli, scene_url):
     status, _, err = finish(process)
     assert status == code, err
     loaded = load(path)
-    assert loaded.ended == ended
+    assert loaded.end_reason == ended
     if ended is not None:
-        assert loaded.cut is None
+        assert loaded.truncation is None
     frames, *_ = session(f"replay:{path}", frames=3, still=False)
     assert {status for _, _, status, _ in frames} == {"complete"}
 
@@ -342,7 +342,7 @@ def test_a_recording_served_to_other_programs(cli, small, scale):
         ["--pcapng", "x.pcapng", "--as", "host"],
     ],
 )
-def test_replay_says_what_makes_no_sense(args, cli, small):
+def test_invalid_replay_arguments_are_refused(args, cli, small):
     done = cli.run("replay", str(small[0]), *args)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
@@ -355,7 +355,7 @@ def test_tshark_reads_the_export_as_we_do(cli, made, tool):
     names = ["frame.interface_name", "frame.packet_flags_direction", "lenslink.type"]
     names += ["lenslink.sequence", "lenslink.frame", "lenslink.length", "lenslink.payload_crc"]
     names += ["lenslink.header_crc.status", "lenslink.payload_crc.status"]
-    command = [tool("tshark"), "-X", f"lua_script:{path_of_dissector()}", "-r", "a.pcapng"]
+    command = [tool("tshark"), "-X", f"lua_script:{get_dissector_path()}", "-r", "a.pcapng"]
     command += ["-T", "fields"]
     for name in names:
         command += ["-e", name]
@@ -366,7 +366,7 @@ def test_tshark_reads_the_export_as_we_do(cli, made, tool):
         if payload == "1":
             assert head == "1"
             shown[lane, int(towards, 0), *(int(n, 0) for n in numbers)] += 1
-    script = scripted(path)
+    script = load_script(path)
     ours = Counter()
     for towards, packets in ((2, script.host), (1, script.steps)):
         for packet in packets:

@@ -25,7 +25,7 @@ from helpers.slowdown import patience
 import lenslink
 from lenslink import Device, FrameStatus
 from lenslink.deadline import Deadline
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.plant.pin_records import DETECT_PIN, POWER_PINS
 
 STARTS = choose(100, 1000)
@@ -89,7 +89,7 @@ def children() -> int:
 def one_frame(device: Device) -> None:
     with closing(device.stream("full")) as frames, next(frames) as frame:
         assert frame.status is FrameStatus.COMPLETE
-        expected = pattern(
+        expected = make_pattern(
             "prbs", 64, 64, bits=12, cfa=frame.cfa, frame_number=frame.number, seed=0
         )
         assert np.array_equal(frame.pixels, expected)
@@ -125,7 +125,7 @@ def test_starts_and_stops(
         passed = time.monotonic() - began
         assert_even(both_sides(device), before)
         session = device._session
-        assert not session.frames.finished
+        assert not session.frames.finished_frames
         assert not session.frames._open
         assert not count_discards(device.stats, scale.repeated)
     say(capsys, f"{starts} starts and stops in {passed:.1f} s")
@@ -211,6 +211,8 @@ def test_interrupted_contacts(
 
 
 def assert_covered_is_right(frame: lenslink.Frame) -> None:
-    expected = pattern("prbs", 64, 64, bits=12, cfa=frame.cfa, frame_number=frame.number, seed=0)
+    expected = make_pattern(
+        "prbs", 64, 64, bits=12, cfa=frame.cfa, frame_number=frame.number, seed=0
+    )
     mask = frame.mask
     assert np.array_equal(frame.pixels[mask], expected[mask])

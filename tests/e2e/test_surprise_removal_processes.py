@@ -65,7 +65,7 @@ def session(device: Device) -> None:
         for frame in itertools.islice(frames, FRAMES):
             with frame:
                 assert frame.status is FrameStatus.COMPLETE
-    device.configure(1, device.mode(None, ModeUse.STILL).name, test_only=True)
+    device.configure(1, device.find_mode(None, ModeUse.STILL).name, test_only=True)
 
 
 def descriptors() -> int:
@@ -114,7 +114,7 @@ def test_a_yank_at_sampled_bytes(
             known.append(surprise_removal.faulty.at - surprise_removal.plug.pulled_at)
             assert known[-1] < KNOWN_S, plan.to_json()
         else:
-            assert not surprise_removal.plug.pulled, plan.to_json()
+            assert not surprise_removal.plug.is_pulled, plan.to_json()
         assert descriptors() == before, plan.to_json()
         assert set(children()) <= others, plan.to_json()
     # The last one that opens does all that the first did.
@@ -123,7 +123,7 @@ def test_a_yank_at_sampled_bytes(
     assert len(known) >= 0.8 * offsets
     say(
         capsys,
-        f"{len(known)} yanks of {offsets} offsets (seed {seed}): known after "
+        f"{len(known)} surprise removals of {offsets} offsets (seed {seed}): known after "
         f"{1000 * sorted(known)[len(known) // 2]:.0f} ms, at worst {1000 * max(known):.0f} ms; "
         f"{time.monotonic() - began:.0f} s",
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from helpers import module_world
 from lensfw import contacts, module
-from lenslink import attachment, deadline, device, discovery, session
+from lenslink import attachment, connection, deadline, device, discovery, reconnector, session
 from lenslink.errors import Disconnected, NotFound
 from lenslink.transports import DeviceInfo
 from lenslink.url import Url
@@ -237,12 +237,12 @@ def install(monkeypatch: Any, tmp_path: Any) -> Bay:
     clock = Clock()
     bay = Bay(clock)
     time = SimpleNamespace(monotonic=lambda: clock.seconds, sleep=clock.sleep)
-    for part in (attachment, deadline, device, session, discovery):
+    for part in (attachment, deadline, device, session, discovery, reconnector):
         monkeypatch.setattr(part, "time", time)
     monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setattr(device, "parse", lambda text: Url(text, "fake", text))
-    monkeypatch.setattr(device, "open_transport", bay.transport)
-    monkeypatch.setattr(attachment, "list_devices", bay.devices)
-    monkeypatch.setattr(attachment, "choose", lambda text: text)
+    monkeypatch.setattr(connection, "parse", lambda text: Url(text, "fake", text))
+    monkeypatch.setattr(connection, "open_transport", bay.transport)
+    monkeypatch.setattr(reconnector, "list_devices", bay.devices)
+    monkeypatch.setattr(reconnector, "choose", lambda text: text)
     monkeypatch.setattr(discovery, "list_devices", bay.devices)
     return bay

@@ -64,10 +64,10 @@ class FakeDevice:
         return Stats(bytes_, len(self.frames), 0, 0, self.discards, 12.5)
 
     @property
-    def session(self):
+    def session_info(self):
         return SimpleNamespace()
 
-    def logs(self):
+    def take_logs(self):
         lines, self.log_lines = self.log_lines, []
         return lines
 

@@ -1,4 +1,4 @@
-"""Rings of frames for tests: small ones, filled by hand, whose pixels tell what they belong to."""
+"""Make small frame rings for tests, filled by hand; each pixel tells which frame it belongs to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from lenslink import FrameRing
-from lenslink.frame_ring.writer import Description, Slot
+from lenslink.frame_ring.slot import Description, Slot
 from lenslink_protocol.ids import PixelFormat
 
 WIDTH, HEIGHT = 16, 8
@@ -21,7 +21,7 @@ _count = itertools.count()
 
 
 def fresh_name() -> str:
-    """A name that no other test has, of this run or of one beside it."""
+    """Return a name that no other test uses, in this run or in one beside it."""
     return f"test-{os.getpid()}-{next(_count)}"
 
 
@@ -54,12 +54,12 @@ def description(number: int = 0, **changes: int) -> Description:
 
 
 def value_of(stream: int, sequence: int) -> int:
-    """What every byte of that frame is; never the poison."""
+    """Return the value of every byte of that frame; it is never POISON."""
     return (sequence * 2 + stream) % 0xEE
 
 
 def begin(ring: FrameRing, stream: int = 0) -> Slot | None:
-    """A frame on its way in poisoned memory, or None where it was dropped."""
+    """Begin a frame in poisoned memory; return None if the frame was dropped."""
     slot = ring.take(SIZE)
     if slot is None:
         ring.drop(stream)
@@ -70,13 +70,13 @@ def begin(ring: FrameRing, stream: int = 0) -> Slot | None:
 
 
 def fill(slot: Slot, rows: int) -> None:
-    """Rows 0 to *rows* of a frame that has started come in."""
+    """Write and publish the first *rows* rows of a started frame."""
     slot.memory[: rows * STRIDE] = value_of(slot.stream, slot.sequence)
-    slot.rows(rows)
+    slot.publish_rows(rows)
 
 
 def publish(ring: FrameRing, stream: int = 0) -> Slot | None:
-    """A whole frame, of which the writer lets go."""
+    """Write and publish a whole frame, and let go of its slot."""
     slot = begin(ring, stream)
     if slot is not None:
         slot.start(description(slot.sequence))
@@ -87,5 +87,5 @@ def publish(ring: FrameRing, stream: int = 0) -> Slot | None:
 
 
 def assert_pixels(packed: np.ndarray, stream: int, sequence: int) -> None:
-    """No row that a reader is shown is poison, or of another frame."""
+    """Check that no row is poison or belongs to another frame."""
     assert np.all(packed == value_of(stream, sequence)), (stream, sequence, packed[:, 0].tolist())

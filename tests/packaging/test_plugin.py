@@ -89,6 +89,22 @@ def test_a_bench_that_was_named_has_to_be_there(tmp_path: Path) -> None:
     assert any("--lens unix:/nowhere/lens: unix:/nowhere/lens: No such" in line for line in lines)
 
 
+def test_the_environment_can_name_the_bench(tmp_path: Path) -> None:
+    status, lines = run(tmp_path, "-k", "bench", LENSLINK_URL="nosuch:")
+    assert status == pytest.ExitCode.TESTS_FAILED
+    assert any(line.startswith("lens: nosuch: (LENSLINK_URL);") for line in lines)
+    assert any(line.startswith("LENSLINK_URL nosuch:: unknown device URL") for line in lines)
+    # The option wins over the environment.
+    _, lines = run(tmp_path, "-k", "passes", "--lens", "sim:", LENSLINK_URL="nosuch:")
+    assert any(line.startswith("lens: sim:;") for line in lines)
+
+
+def test_a_bench_that_is_missing_is_reported_once_a_test(tmp_path: Path) -> None:
+    _, lines = run(tmp_path, "-k", "bench", "--lens", "nosuch:")
+    assert sum("unknown device URL scheme" in line for line in lines if "ERROR" not in line) == 1
+    assert not any("During handling" in line for line in lines)
+
+
 def test_a_micropython_that_was_named_has_to_be_there(tmp_path: Path) -> None:
     status, lines = run(tmp_path, "-k", "bench", MICROPYTHON="/nowhere/micropython")
     assert status == pytest.ExitCode.TESTS_FAILED

@@ -1,8 +1,8 @@
-"""The ring of frames under any interleaving: nobody is shown what is being overwritten.
+"""Under any interleaving, no reader of a frame ring sees memory that is being overwritten.
 
-Writer and readers run in one process. Where the order of the two sides matters, others may do
-something: between a reader's look at the slots and its claim, between that and its second look,
-between the writer's looks at who holds what and its new mark, before a sleep. Memory is poisoned
+Writer and readers run in one process. Where the order of the two sides matters, others may act:
+between a reader's look at the slots and its claim, between the claim and its second look, between
+the writer's looks at the pins and its new state word, and before a sleep. Memory is poisoned
 whenever the writer takes it.
 """
 
@@ -28,81 +28,89 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from lenslink import FrameRing, FrameRingReader, FrameStatus
 from lenslink.errors import Timeout, UsageError
+from lenslink.frame_ring import doorbell, mapped_ring, segment
 from lenslink.frame_ring import reader as reader_module
-from lenslink.frame_ring import segment
-from lenslink.frame_ring import writer as ring_module
+from lenslink.frame_ring import writer as writer_module
+from lenslink.frame_ring.reader_table import ReaderTable
 
 READERS = 3
+FENCED = (writer_module, doorbell, reader_module, mapped_ring)
 DEPTH = 2
 
 
-class OpenRing(FrameRing):
-    """A writer that others can interrupt."""
+class OpenTable(ReaderTable):
+    """A writer's table of readers whose look at the pins others can interrupt."""
 
-    turn = staticmethod(lambda: None)
+    interrupt = staticmethod(lambda: None)
 
-    def _is_held(self, slot):
-        held = super()._is_held(slot)
-        self.turn()
-        return held
+    def is_pinned(self, index):
+        is_pinned = super().is_pinned(index)
+        self.interrupt()
+        return is_pinned
 
 
 class OpenReader(FrameRingReader):
-    """A reader that others can interrupt."""
+    """A reader whose claim others can interrupt."""
 
-    turn = staticmethod(lambda: None)
+    interrupt = staticmethod(lambda: None)
 
-    def _claim(self, found, hold):
-        self.turn()
-        return super()._claim(found, hold)
+    def _claim(self, view, pin):
+        self.interrupt()
+        return super()._claim(view, pin)
 
 
 class Party:
-    """A reader, what it holds, and what it has had of each stream."""
+    """A reader, the frames that it has pinned, and the sequences that it got of each stream."""
 
     def __init__(self, ring: FrameRing, policy: str, early: bool, under_way: list) -> None:
-        # The last frame of each stream that had ended before it came: of those after it, each ends
-        # while it is there.
+        # The last frame of each stream that had ended before the reader joined. All later frames
+        # end while the reader is there.
         self.first = [
-            min([ring.count(stream), *(s.sequence - 1 for s in under_way if s.stream == stream)])
+            min(
+                [
+                    ring._counts.begun[stream],
+                    *(s.sequence - 1 for s in under_way if s.stream == stream),
+                ]
+            )
             for stream in (0, 1)
         ]
         self.reader = OpenReader(ring.name, policy, early=early, timeout=0)
-        self.held: list = []
-        self.had: dict[int, list[int]] = {0: [], 1: []}
-        self.busy = False
+        self.frames: list = []
+        self.sequences: dict[int, list[int]] = {0: [], 1: []}
+        self.is_busy = False
 
 
 class Interleaving(RuleBasedStateMachine):
-    """Rules do one thing; ``plan`` says what others do in the midst of it."""
+    """Each rule does one thing; ``plan`` says what others do in the middle of it."""
 
     @initialize(slots=st.sampled_from([1, 1, 2, 3, 6]))
     def make(self, slots):
-        self.patched = [(module, module.fence) for module in (ring_module, reader_module)]
+        self.patched = [(module, module.fence) for module in FENCED]
         for module, _ in self.patched:
             module.fence = self.fence
         self.plan: list[tuple[int, int]] = []
         self.depth = 0
         self.writing = False
-        self.ring = OpenRing(fresh_name(), slots, frame_bytes=SIZE)
-        self.ring.turn = self.fence
+        self.ring = FrameRing(fresh_name(), slots, frame_bytes=SIZE)
+        self.ring._readers.__class__ = OpenTable
+        self.ring._readers.interrupt = self.fence
         self.parties: list[Party] = []
         self.open: list = []
         self.rows: dict[int, int] = {}
         self.aborted: set[tuple[int, int]] = set()
 
     def fence(self):
-        """Others' turn."""
+        """Let others act."""
         if self.plan and self.depth < DEPTH:
             self.depth += 1
             action, which = self.plan.pop()
             self.do(action, which)
             self.depth -= 1
 
-    # What can be done at any moment, by whoever is not in the midst of something.
+    # Actions that are possible at any moment, for a party that is not in the middle of an action.
 
     def do_write(self, which):
-        """The writer goes on: begins, starts, brings rows, finishes or gives up."""
+        """Let the writer begin, start, fill, finish or give up a frame."""
         if self.writing:
             return
         self.writing = True
@@ -132,7 +140,7 @@ class Interleaving(RuleBasedStateMachine):
         self.writing = False
 
     def do_publish(self, which):
-        """The writer has whole frames, one after the other."""
+        """Let the writer publish whole frames, one after the other."""
         if self.writing:
             return
         self.writing = True
@@ -149,28 +157,28 @@ class Interleaving(RuleBasedStateMachine):
         self.writing = False
 
     def do_take(self, which):
-        """A reader asks for its next frame."""
-        free = [party for party in self.parties if not party.busy]
+        """Let a reader ask for its next frame."""
+        free = [party for party in self.parties if not party.is_busy]
         if not free:
             return
         party = free[which % len(free)]
-        party.busy = True
+        party.is_busy = True
         with contextlib.suppress(Timeout, UsageError):
             frame = party.reader.next()
             assert frame.number == frame.sequence
-            party.held.append(frame)
-            had = party.had[frame.stream]
-            assert not had or frame.sequence > had[-1]
-            had.append(frame.sequence)
+            party.frames.append(frame)
+            sequences = party.sequences[frame.stream]
+            assert not sequences or frame.sequence > sequences[-1]
+            sequences.append(frame.sequence)
             assert_pixels(frame.packed, frame.stream, frame.sequence)
-        party.busy = False
+        party.is_busy = False
 
     def do_release(self, which):
-        """A reader is done with a frame."""
-        parties = [party for party in self.parties if party.held]
+        """Let a reader release a frame."""
+        parties = [party for party in self.parties if party.frames]
         if parties:
             party = parties[which % len(parties)]
-            party.held.pop(which // 7 % len(party.held)).release()
+            party.frames.pop(which // 7 % len(party.frames)).release()
 
     # Rules.
 
@@ -192,7 +200,7 @@ class Interleaving(RuleBasedStateMachine):
         plan=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50)), min_size=1, max_size=4),
     )
     def meet(self, which, plan):
-        """A frame is there, the writer wants its slot, and readers come at that moment."""
+        """Let readers come at the moment when the writer takes a slot that holds a frame."""
         while self.open:
             slot = self.open.pop()
             self.aborted.add((slot.stream, slot.sequence))
@@ -206,7 +214,7 @@ class Interleaving(RuleBasedStateMachine):
     def join(self, policy, early):
         if len(self.parties) < READERS:
             party = Party(self.ring, policy, early, self.open)
-            party.reader.turn = self.fence
+            party.reader.interrupt = self.fence
             self.parties.append(party)
 
     @rule(which=st.integers(0, 10), orderly=st.booleans())
@@ -216,17 +224,18 @@ class Interleaving(RuleBasedStateMachine):
             if orderly:
                 party.reader.close()
             else:
-                # As the kernel does when a process dies: the lock goes, the entry stays.
-                segment.unlock(party.reader._descriptor, 8 * party.reader._entry)
-                party.reader._closed = True
+                # When a process dies, the kernel releases its lock, and its entry stays.
+                reader = party.reader
+                segment.unlock(reader._ring.descriptor, 8 * reader._entry)
+                reader._ring.is_closed = True
 
     @invariant()
-    def what_is_held_is_what_it_was(self):
+    def pinned_frames_do_not_change(self):
         for party in getattr(self, "parties", []):
-            for frame in party.held:
+            for frame in party.frames:
                 assert_pixels(frame.packed, frame.stream, frame.sequence)
                 assert frame.packed.shape == (frame.rows_ready, STRIDE)
-                if frame.finished and frame.rows_ready == HEIGHT:
+                if frame.is_finished and frame.rows_ready == HEIGHT:
                     assert frame.status in FrameStatus
 
     def teardown(self):
@@ -239,27 +248,27 @@ class Interleaving(RuleBasedStateMachine):
             slot = self.open.pop()
             self.aborted.add((slot.stream, slot.sequence))
             slot.let_go()
-        # Each frame that began since an `every` reader came, came to it or was counted.
+        # Each frame that began after an `every` reader joined was delivered to it or counted.
         for party in self.parties:
             reader = party.reader
-            while party.held:
-                party.held.pop().release()
+            while party.frames:
+                party.frames.pop().release()
             with contextlib.suppress(Timeout):
                 while True:
                     with reader.next() as frame:
-                        party.had[frame.stream].append(frame.sequence)
+                        party.sequences[frame.stream].append(frame.sequence)
             if reader.policy.name == "EVERY":
-                assert reader.skipped == 0
-                assert all(list(each) == sorted(set(each)) for each in party.had.values())
+                assert reader.skipped_frames == 0
+                assert all(list(each) == sorted(set(each)) for each in party.sequences.values())
                 missed = {
                     (stream, each)
-                    for stream, had in party.had.items()
-                    for each in range(party.first[stream] + 1, reader._last[stream] + 1)
-                    if each not in had
+                    for stream, sequences in party.sequences.items()
+                    for each in range(party.first[stream] + 1, reader._last_sequences[stream] + 1)
+                    if each not in sequences
                 }
-                assert len(missed - self.aborted) <= reader.dropped <= len(missed)
+                assert len(missed - self.aborted) <= reader.dropped_frames <= len(missed)
             else:
-                assert reader.dropped == 0
+                assert reader.dropped_frames == 0
             reader.close()
         self.ring.close()
         assert not self.ring.path.exists()

@@ -38,7 +38,7 @@ CALLS = {
     "stream": lambda device: next(device.stream()),
     "next_frame": Device.next_frame,
     "flush": Device.flush,
-    "outcome": lambda device: device.outcome(RequestHandle(1, 2, 3)),
+    "outcome": lambda device: device.query_outcome(RequestHandle(1, 2, 3)),
     "renew": Device.renew,
 }
 
@@ -138,23 +138,23 @@ def test_no_frame_is_kept_beyond_its_session(lens, end):
         session = device._session
         with pytest.raises(Timeout):
             # Frames of the preview queue up meanwhile.
-            session.frame(1, lenslink.deadline.Deadline(0.05))
+            session.take_frame(1, lenslink.deadline.Deadline(0.05), 1)
         first.release()
-        assert session.frames.finished
+        assert session.frames.finished_frames
         getattr(device, end)()
-        assert not session.frames.finished
+        assert not session.frames.finished_frames
         assert not session.pool._free
 
 
 def test_notices(lens):
     with Device(URL, 30) as device:
-        assert device.notices() == []
+        assert device.take_notices() == []
         lens.contact(contacts.RELEASE_PIN, 1)
         device.configure()
         device.configure()
-        [notice] = device.notices()
+        [notice] = device.take_notices()
         assert notice.reason == NoticeReason.RELEASE
-        assert device.notices() == []
+        assert device.take_notices() == []
 
 
 def test_nothing_is_left_of_a_thousand_interruptions(bay, lens):

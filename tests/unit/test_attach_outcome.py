@@ -28,8 +28,8 @@ def lens(bay):
 
 
 def last(device: Device) -> RequestHandle:
-    assert device._session.last is not None
-    return device._session.last
+    assert device._session.last_request is not None
+    return device._session.last_request
 
 
 # --- the driver's question -------------------------------------------------------------------
@@ -39,24 +39,27 @@ def test_requests_of_the_session(lens):
     with Device(URL, 5) as device:
         device.configure()
         done = last(device)
-        assert device.outcome(done) is Outcome.DONE
+        assert device.query_outcome(done) is Outcome.DONE
         with pytest.raises(DeviceError):
             device.configure(tile_bytes=64, stream=7)
-        assert device.outcome(last(device)) is Outcome.NOT_DONE, "refused"
-        assert device.outcome(done) is Outcome.DONE, "asking changes nothing"
+        assert device.query_outcome(last(device)) is Outcome.NOT_DONE, "refused"
+        assert device.query_outcome(done) is Outcome.DONE, "asking changes nothing"
         never = RequestHandle(device.nonce, last(device).id + 5, MessageType.CAPTURE)
-        assert device.outcome(never) is Outcome.NOT_DONE
+        assert device.query_outcome(never) is Outcome.NOT_DONE
         for _ in range(5):
             device.configure()
-        assert device.outcome(done) is Outcome.UNKNOWN, "too long ago"
-        assert device.outcome(RequestHandle(0x0BADCAFE, 1, MessageType.CAPTURE)) is Outcome.UNKNOWN
+        assert device.query_outcome(done) is Outcome.UNKNOWN, "too long ago"
+        assert (
+            device.query_outcome(RequestHandle(0x0BADCAFE, 1, MessageType.CAPTURE))
+            is Outcome.UNKNOWN
+        )
 
 
 def test_requests_of_earlier_sessions(bay, lens):
     request_handles = []
     for _ in range(4):
         with Device(URL, 5) as device:
-            assert [device.outcome(request_handle) for request_handle in request_handles] == [
+            assert [device.query_outcome(request_handle) for request_handle in request_handles] == [
                 *[Outcome.UNKNOWN] * (len(request_handles) - 2),
                 *[Outcome.DONE] * min(2, len(request_handles)),
             ]
@@ -64,7 +67,7 @@ def test_requests_of_earlier_sessions(bay, lens):
             request_handles.append(last(device))
     lens.start()
     with Device(URL, 5) as device:
-        assert {device.outcome(request_handle) for request_handle in request_handles} == {
+        assert {device.query_outcome(request_handle) for request_handle in request_handles} == {
             Outcome.UNKNOWN
         }
 
@@ -75,7 +78,9 @@ def test_a_capture_that_takes_too_long(lens):
         with pytest.raises(Timeout) as caught:
             device.capture(timeout=1)
         assert caught.value.request.type == MessageType.CAPTURE
-        assert device.outcome(caught.value.request) is Outcome.DONE, "it was accepted, and goes on"
+        assert device.query_outcome(caught.value.request) is Outcome.DONE, (
+            "it was accepted, and goes on"
+        )
 
 
 def test_a_module_that_knows_no_queries(lens, monkeypatch):
@@ -88,7 +93,7 @@ def test_a_module_that_knows_no_queries(lens, monkeypatch):
     with Device(URL, 5) as device:
         monkeypatch.undo()
         monkeypatch.setattr(link, "_on_query", refuse)
-        assert device.outcome(RequestHandle(device.nonce, 1, 1)) is Outcome.UNKNOWN
+        assert device.query_outcome(RequestHandle(device.nonce, 1, 1)) is Outcome.UNKNOWN
 
 
 # --- a capture across a detachment -----------------------------------------------------------

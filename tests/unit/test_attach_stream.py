@@ -285,7 +285,7 @@ def test_a_private_module_ends_with_its_transport(bay, lens):
 def test_a_private_module_that_goes_while_it_comes_back(bay, lens, monkeypatch):
     """Contacts that open again between hello and manifest: the transport still stands."""
     bay.private = True
-    manifest = Session.manifest
+    manifest = Session.read_manifest
     asked = []
 
     def late(session, deadline):
@@ -297,7 +297,7 @@ def test_a_private_module_that_goes_while_it_comes_back(bay, lens, monkeypatch):
                 lens.camera.step()
         return manifest(session, deadline)
 
-    monkeypatch.setattr(Session, "manifest", late)
+    monkeypatch.setattr(Session, "read_manifest", late)
     with lenslink.attach(URL) as module, closing(module.stream()) as frames:
         before = take(frames, 2)[-1]
         lens.interrupt(0.004, 0.04)

@@ -78,7 +78,7 @@ def test_a_host_that_does_not_ask_is_not_told(bay: Bay) -> None:
     asked: list[int] = []
     plug(bay, lambda scheme, challenge: asked.append(scheme))  # type: ignore[func-returns-value]
     with open_device(URL) as module:
-        assert module.session.capabilities & Capability.AUTH
+        assert module.session_info.capabilities & Capability.AUTH
         module.capture().release()
     assert asked == []
 

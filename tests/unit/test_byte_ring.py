@@ -1,4 +1,4 @@
-"""The ring of bytes that two processes share: how it goes round, and what it never believes."""
+"""Test the byte ring: how bytes pass through it, and which counters it refuses."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import random
 import pytest
 
 from lenslink.transports import byte_ring as ring_module
-from lenslink.transports.byte_ring import LINE_BYTES, FrameRingError, FrameRingReader, RingWriter
+from lenslink.transports.byte_ring import LINE_BYTES, ByteRingError, ByteRingReader, ByteRingWriter
 
 SIZE = 64
 
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["x86", "fenced"])
 def fences(request, monkeypatch):
-    """As on x86, and as where memory needs all fences."""
+    """Run each test as on x86, and as on a machine that needs all fences."""
     monkeypatch.setattr(ring_module, "_X86", request.param)
 
 
-class ByteRing:
-    """Both sides of one, and the words as the other process could set them."""
+class Harness:
+    """Both sides of a byte ring, and the words as the other process could set them."""
 
     def __init__(self, size: int = SIZE) -> None:
         writer, reader = bytearray(LINE_BYTES), bytearray(LINE_BYTES)
@@ -27,8 +27,8 @@ class ByteRing:
         self.head = memoryview(writer).cast("Q")
         self.tail = memoryview(reader).cast("Q")
         data = memoryview(self.data)
-        self.writer = RingWriter(data, memoryview(writer), memoryview(reader))
-        self.reader = FrameRingReader(data, memoryview(reader), memoryview(writer))
+        self.writer = ByteRingWriter(data, memoryview(writer), memoryview(reader))
+        self.reader = ByteRingReader(data, memoryview(reader), memoryview(writer))
 
     def write(self, data: bytes) -> bool:
         count, wanted = self.writer.write(memoryview(data))
@@ -38,7 +38,7 @@ class ByteRing:
     def read(self, *sizes: int) -> list[bytes]:
         buffers = [bytearray(size) for size in sizes]
         count = self.reader.read_into([memoryview(buffer) for buffer in buffers])
-        self.reader.take(count)
+        self.reader.consume(count)
         found = []
         for buffer in buffers:
             found.append(bytes(buffer[:count]))
@@ -46,22 +46,22 @@ class ByteRing:
         return found
 
 
-def test_bytes_go_round():
-    ring = ByteRing()
+def test_bytes_pass_the_end_of_the_memory():
+    ring = Harness()
     for first in range(SIZE + 1):
         data = bytes(range(first, first + SIZE))
-        assert ring.writer.free() == SIZE
+        assert ring.writer.count_free() == SIZE
         ring.write(data)
         assert ring.writer.write(memoryview(b"x")) == (0, False)
-        assert ring.reader.available() == SIZE
+        assert ring.reader.count_readable() == SIZE
         assert b"".join(ring.read(1, SIZE - 1)) == data
         # The next round begins one byte further on.
         ring.write(b"-")
         assert ring.read(9) == [b"-"]
 
 
-def test_every_cut_at_every_place():
-    ring = ByteRing()
+def test_bytes_are_the_same_for_every_cut():
+    ring = Harness()
     data = bytes(range(SIZE))
     for cut in range(SIZE + 1):
         for second in (0, 1, SIZE - cut):
@@ -72,8 +72,8 @@ def test_every_cut_at_every_place():
         ring.read(1)
 
 
-def test_no_more_than_is_there_and_no_more_than_fits():
-    ring = ByteRing()
+def test_reads_and_writes_are_limited_by_the_ring():
+    ring = Harness()
     assert ring.read(4) == [b""]
     ring.write(b"abcdef")
     assert ring.read(0, 2, 2) == [b"", b"ab", b"cd"]
@@ -81,52 +81,52 @@ def test_no_more_than_is_there_and_no_more_than_fits():
     assert ring.writer.write(memoryview(bytes(SIZE + 1)))[0] == SIZE
 
 
-def test_in_place():
-    ring = ByteRing()
+def test_bytes_can_be_written_and_read_in_place():
+    ring = Harness()
     ring.write(bytes(60))
     ring.read(60)
-    room = ring.writer.views()
+    room = ring.writer.get_views()
     assert [len(view) for view in room] == [4, 60]
     room[0][:] = b"abcd"
     room[1][:2] = b"ef"
-    ring.writer.put(6)
-    assert [bytes(view) for view in ring.reader.views()] == [b"abcd", b"ef"]
-    ring.reader.take(6)
-    assert ring.reader.views() == []
+    ring.writer.commit(6)
+    assert [bytes(view) for view in ring.reader.get_views()] == [b"abcd", b"ef"]
+    ring.reader.consume(6)
+    assert ring.reader.get_views() == []
 
 
 @pytest.mark.parametrize("head", [9, 11, 10 + SIZE + 1, 1 << 63, (1 << 64) - 1])
-def test_a_head_that_cannot_be(head):
-    """It goes back, or says that more came than the ring holds."""
-    ring = ByteRing()
+def test_an_impossible_head_is_refused(head):
+    """The head goes back, or claims more bytes than the ring holds."""
+    ring = Harness()
     ring.write(bytes(12))
     ring.read(10)
     ring.head[0] = head
-    for look in (ring.reader.available, ring.reader.views, ring.reader.is_idle):
-        with pytest.raises(FrameRingError, match="bytes written"):
+    for look in (ring.reader.count_readable, ring.reader.get_views, ring.reader.prepare_sleep):
+        with pytest.raises(ByteRingError, match="bytes written"):
             look()
-    with pytest.raises(FrameRingError):
+    with pytest.raises(ByteRingError):
         ring.reader.read_into([memoryview(bytearray(SIZE * 4))])
 
 
 @pytest.mark.parametrize("tail", [9, 13, 1 << 63, (1 << 64) - 1])
-def test_a_tail_that_cannot_be(tail):
-    """It goes back, or says that more was read than there was."""
-    ring = ByteRing()
+def test_an_impossible_tail_is_refused(tail):
+    """The tail goes back, or claims that more was read than written."""
+    ring = Harness()
     ring.write(bytes(12))
     ring.read(10)
-    assert ring.writer.free() == SIZE - 2
+    assert ring.writer.count_free() == SIZE - 2
     ring.tail[0] = tail
-    for look in (ring.writer.free, ring.writer.views, ring.writer.is_full):
-        with pytest.raises(FrameRingError, match="bytes read"):
+    for look in (ring.writer.count_free, ring.writer.get_views, ring.writer.prepare_sleep):
+        with pytest.raises(ByteRingError, match="bytes read"):
             look()
 
 
 def test_any_words_are_refused_or_harmless(seed):
-    """Counters at random: no access outside, never more bytes than the ring has."""
+    """With random counters, no access is out of bounds, and no read exceeds the ring's size."""
     chance = random.Random(seed)
     for _ in range(2000):
-        ring = ByteRing()
+        ring = Harness()
         for _ in range(8):
             try:
                 words = chance.choice([ring.head, ring.tail])
@@ -134,14 +134,14 @@ def test_any_words_are_refused_or_harmless(seed):
                 words[0] = max(0, chance.choice([near, chance.getrandbits(64)]))
                 words[1] = chance.getrandbits(64)
                 assert ring.reader.read_into([memoryview(bytearray(3 * SIZE))]) <= SIZE
-                ring.reader.take(chance.randrange(ring.reader.available() + 1))
+                ring.reader.consume(chance.randrange(ring.reader.count_readable() + 1))
                 assert ring.writer.write(memoryview(bytes(3 * SIZE)))[0] <= SIZE
-            except FrameRingError:
+            except ByteRingError:
                 break
 
 
 def test_our_own_counters_are_not_read_back():
-    ring = ByteRing()
+    ring = Harness()
     ring.write(b"abc")
     ring.tail[0] = 0
     assert ring.read(3) == [b"abc"]
@@ -151,34 +151,34 @@ def test_our_own_counters_are_not_read_back():
     assert ring.read(3) == [b"de"]
 
 
-def test_a_reader_is_woken_once_for_the_next_byte():
-    ring = ByteRing()
+def test_a_sleeping_reader_is_notified_once_of_the_next_byte():
+    ring = Harness()
     assert not ring.write(b"a")
-    assert not ring.reader.is_idle()  # there is a byte: it must not sleep
+    assert not ring.reader.prepare_sleep()  # there is a byte: it must not sleep
     ring.read(1)
-    assert ring.reader.is_idle()
+    assert ring.reader.prepare_sleep()
     assert ring.write(b"b")
     assert not ring.write(b"c")
     ring.read(2)
     assert not ring.write(b"d")  # it is awake, as far as the writer knows
 
 
-def test_a_writer_is_woken_once_half_is_free():
-    ring = ByteRing()
+def test_a_sleeping_writer_is_notified_once_half_is_free():
+    ring = Harness()
     ring.write(bytes(SIZE))
-    assert ring.writer.is_full()
+    assert ring.writer.prepare_sleep()
     wanted = []
     for _ in range(SIZE):
         ring.reader.read_into([memoryview(bytearray(1))])
-        wanted.append(ring.reader.take(1))
+        wanted.append(ring.reader.consume(1))
     assert wanted.index(True) == SIZE // 2 - 1
     assert wanted.count(True) == 1
-    assert not ring.writer.is_full()
+    assert not ring.writer.prepare_sleep()
 
 
-def test_closed_memory_is_let_go():
-    ring = ByteRing()
+def test_closing_releases_the_memory():
+    ring = Harness()
     ring.writer.close()
     ring.reader.close()
     with pytest.raises(ValueError, match="released"):
-        ring.reader.available()
+        ring.reader.count_readable()

@@ -10,10 +10,10 @@ from lenslink.cli.values import (
     Exposure,
     Focus,
     Gain,
-    show_bytes,
-    show_discards,
-    show_exposure,
-    show_focus,
+    format_bytes,
+    format_discards,
+    format_exposure,
+    format_focus,
 )
 
 
@@ -39,7 +39,7 @@ def test_exposures(text, us):
 @pytest.mark.parametrize(
     "text", ["", "0", "-5", "5x", "1/0", "0.1us", "3601s", "nan", "1e3", "1/60/2", "ten"]
 )
-def test_exposures_that_are_none(text):
+def test_invalid_exposures_are_refused(text):
     with pytest.raises(click.BadParameter, match="exposure of"):
         Exposure().convert(text, None, None)
 
@@ -50,7 +50,7 @@ def test_gains(text, milli):
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "many", "1001", ""])
-def test_gains_that_are_none(text):
+def test_invalid_gains_are_refused(text):
     with pytest.raises(click.BadParameter, match="gain of"):
         Gain().convert(text, None, None)
 
@@ -74,28 +74,28 @@ def test_focus(text, mdpt):
 
 
 @pytest.mark.parametrize("text", ["", "-1", "0m", "0.1cm", "101", "3 feet", "nan"])
-def test_focus_that_is_none(text):
+def test_invalid_focus_is_refused(text):
     with pytest.raises(click.BadParameter, match="dioptres"):
         Focus().convert(text, None, None)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e999", "soon", ""])
-def test_seconds_that_are_none(text):
+def test_invalid_seconds_are_refused(text):
     with pytest.raises(click.BadParameter):
         Seconds().convert(text, None, None)
 
 
 def test_values_are_shown_in_the_unit_that_reads_best():
-    assert [show_exposure(us) for us in (800, 10_000, 1_500_000)] == ["800 us", "10 ms", "1.5 s"]
-    assert show_focus(0) == "infinity"
-    assert show_focus(3300) == "3.3 dioptres (30.3 cm)"
-    assert [show_bytes(n) for n in (12, 65_536, 25_165_824, 3e9)] == [
+    assert [format_exposure(us) for us in (800, 10_000, 1_500_000)] == ["800 us", "10 ms", "1.5 s"]
+    assert format_focus(0) == "infinity"
+    assert format_focus(3300) == "3.3 dioptres (30.3 cm)"
+    assert [format_bytes(n) for n in (12, 65_536, 25_165_824, 3e9)] == [
         "12 bytes",
         "65.5 kB",
         "25.2 MB",
         "3.0 GB",
     ]
-    assert show_discards({"noise": 0}) == "no discards"
-    assert show_discards({"noise": 1, "stall": 0, "payload_crc": 2}) == (
+    assert format_discards({"noise": 0}) == "no discards"
+    assert format_discards({"noise": 1, "stall": 0, "payload_crc": 2}) == (
         "discards: 1 noise, 2 payload_crc"
     )

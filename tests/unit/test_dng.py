@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lenslink.frame import ColorCalibration, FrameStatus, Identity
-from lenslink.image_files.describe import ascii_text, caption
+from lenslink.image_files.describe import make_caption, to_ascii
 from lenslink.image_files.dng import write_dng
-from lenslink.image_files.exif import rational
+from lenslink.image_files.exif import to_rational
 from lenslink.image_files.render import render_preview
 
 EXIFTOOL = shutil.which("exiftool")
@@ -229,8 +229,8 @@ def test_an_incomplete_frame_says_so():
     frame = make_frame(noise(), status=FrameStatus.INCOMPLETE, received_fraction=0.99999)
     with tifffile.TiffFile(dng(frame)) as tiff:
         text = tiff.pages.first.description
-    assert text == "LensLink frame 12, 12 bit, incomplete: 99.9 % covered"
-    assert caption(make_frame(noise())) == "LensLink frame 12, 12 bit, complete"
+    assert text == "LensLink frame 12, 12 bit, incomplete: 99.9 % received"
+    assert make_caption(make_frame(noise())) == "LensLink frame 12, 12 bit, complete"
 
 
 def test_a_path_and_a_file_get_the_same_bytes(tmp_path):
@@ -242,13 +242,13 @@ def test_a_path_and_a_file_get_the_same_bytes(tmp_path):
 
 
 def test_text_fits_tiff():
-    assert ascii_text("Zeiß\nIkon\0 ") == "Zei??Ikon?"
-    assert ascii_text("  ") == "unknown"
+    assert to_ascii("Zeiß\nIkon\0 ") == "Zei??Ikon?"
+    assert to_ascii("  ") == "unknown"
 
 
 @given(st.integers(0, 2**64 - 1))
 def test_any_exposure_fits_a_rational(microseconds):
-    top, bottom = rational(Fraction(microseconds, 10**6))
+    top, bottom = to_rational(Fraction(microseconds, 10**6))
     assert 0 <= top < 2**32
     assert 0 < bottom < 2**32
     exact = min(Fraction(microseconds, 10**6), Fraction(2**32 - 1))

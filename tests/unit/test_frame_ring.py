@@ -1,11 +1,10 @@
-"""The ring of frames, writer and readers in one process: who gets what, and who is refused."""
+"""Test the frame ring with writer and readers in one process."""
 
 from __future__ import annotations
 
 import os
 import stat
 import struct
-import sys
 import time
 
 import numpy as np
@@ -37,9 +36,9 @@ from lenslink.errors import (
     UsageError,
     VersionMismatch,
 )
-from lenslink.frame_ring import segment
+from lenslink.frame_ring import mapped_ring, segment
 from lenslink_protocol.ids import Cfa, PixelFormat
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 from lenslink_protocol.ringlayout import (
     HEADER,
     READER,
@@ -53,20 +52,23 @@ from lenslink_protocol.ringlayout import (
 
 
 def die(party: FrameRing | FrameRingReader) -> None:
-    """What the kernel does for a process that is killed: it lets go of its locks, no more."""
+    """Do what the kernel does for a killed process: release its locks, and no more."""
     if isinstance(party, FrameRing):
         segment.unlock(party._descriptor, segment.WRITER)
         party._end.detach()
+        os.close(party._descriptor)
+        party._is_closed = True
     else:
-        segment.unlock(party._descriptor, 8 * party._entry)
-    os.close(party._descriptor)
-    party._closed = True
+        ring = party._ring
+        segment.unlock(ring.descriptor, 8 * party._entry)
+        os.close(ring.descriptor)
+        ring.is_closed = True
 
 
 # --- frames ------------------------------------------------------------------------------------
 
 
-def test_a_frame_comes_with_all_that_is_known_of_it():
+def test_a_frame_has_every_field_of_its_description():
     with small_ring() as ring, FrameRingReader(ring.name, "every") as reader:
         slot = begin(ring, 1)
         slot.start(description(9))
@@ -86,7 +88,7 @@ def test_a_frame_comes_with_all_that_is_known_of_it():
             assert frame.status is FrameStatus.INCOMPLETE
             assert frame.received_fraction == (SIZE - 6) / SIZE
             assert frame.uncovered == gaps
-            assert 0 < frame.begun_ns <= frame.first_rows_ns <= frame.finished_ns <= before
+            assert 0 < frame.begin_ns <= frame.first_rows_ns <= frame.end_ns <= before
             assert frame.pixels.shape == (HEIGHT, WIDTH)
             assert_pixels(frame.packed, 1, 1)
 
@@ -109,7 +111,7 @@ def test_pixels_are_the_writers_memory_and_read_only():
                     array.flags.writeable = True
 
 
-def test_more_gaps_than_there_is_room_for_become_one():
+def test_missing_ranges_beyond_the_last_place_are_merged():
     gaps = [(4 * index, 4 * index + 2) for index in range(20)]
     with small_ring() as ring, FrameRingReader(ring.name) as reader:
         slot = begin(ring)
@@ -119,7 +121,7 @@ def test_more_gaps_than_there_is_room_for_become_one():
             assert frame.uncovered == (*gaps[:15], (60, 78))
 
 
-def test_an_early_reader_sees_rows_as_they_come():
+def test_an_early_reader_sees_rows_as_they_arrive():
     with small_ring() as ring, FrameRingReader(ring.name, early=True, timeout=0) as reader:
         slot = begin(ring)
         slot.start(description())
@@ -130,7 +132,7 @@ def test_an_early_reader_sees_rows_as_they_come():
             assert frame.rows_ready == 3
             assert frame.packed.shape == (3, STRIDE)
             assert_pixels(frame.packed, 0, 1)
-            assert not frame.finished
+            assert not frame.is_finished
             with pytest.raises(UsageError, match="status is known"):
                 _ = frame.status
             with pytest.raises(Timeout):
@@ -145,17 +147,17 @@ def test_an_early_reader_sees_rows_as_they_come():
             assert frame.status is FrameStatus.COMPLETE
 
 
-def test_rows_never_go_back():
+def test_the_number_of_ready_rows_never_falls():
     with small_ring() as ring, FrameRingReader(ring.name, early=True) as reader:
         slot = begin(ring)
         slot.start(description())
         fill(slot, 5)
-        slot.rows(2)
+        slot.publish_rows(2)
         with reader.next(1) as frame:
             assert frame.rows_ready == 5
 
 
-def test_a_frame_that_is_given_up_ends_for_who_reads_it_and_is_passed_over_by_others():
+def test_an_aborted_frame_ends_for_its_reader_and_other_readers_skip_it():
     with (
         small_ring() as ring,
         FrameRingReader(ring.name, "every", early=True, timeout=0) as early,
@@ -167,18 +169,18 @@ def test_a_frame_that_is_given_up_ends_for_who_reads_it_and_is_passed_over_by_ot
         with early.next() as frame:
             slot.let_go()
             assert frame.wait_rows(HEIGHT) == 3
-            assert frame.finished
+            assert frame.is_finished
             assert frame.status is FrameStatus.INCOMPLETE
             assert frame.packed.shape == (3, STRIDE)
         publish(ring)
         for reader in (early, late):
             with reader.next() as frame:
                 assert frame.sequence == 2
-        assert (early.dropped, late.dropped) == (0, 0)
-        assert (early.taken, late.taken) == (2, 1)
+        assert (early.dropped_frames, late.dropped_frames) == (0, 0)
+        assert (early.delivered_frames, late.delivered_frames) == (2, 1)
 
 
-def test_a_released_frame_shows_nothing_more():
+def test_a_released_frame_refuses_access_to_its_pixels():
     with small_ring() as ring, FrameRingReader(ring.name) as reader:
         publish(ring)
         frame = reader.next(1)
@@ -191,34 +193,34 @@ def test_a_released_frame_shows_nothing_more():
 # --- policies ----------------------------------------------------------------------------------
 
 
-def test_latest_gets_the_newest_and_counts_what_it_skipped():
+def test_latest_delivers_the_newest_frame_and_counts_skipped_ones():
     with small_ring() as ring, FrameRingReader(ring.name, timeout=0) as reader:
         for _ in range(5):
             publish(ring)
         with reader.next() as frame:
             assert frame.sequence == 5
-        assert reader.skipped == 0, "it was not there before"
+        assert reader.skipped_frames == 0, "it was not there before"
         with pytest.raises(Timeout):
             reader.next()
         for _ in range(4):
             publish(ring)
         with reader.next() as frame:
             assert frame.sequence == 9
-        assert (reader.taken, reader.skipped, reader.dropped) == (2, 3, 0)
-        assert ring.dropped == 0
+        assert (reader.delivered_frames, reader.skipped_frames, reader.dropped_frames) == (2, 3, 0)
+        assert ring.dropped_frames == 0
 
 
-def test_latest_never_costs_the_writer_more_than_the_slot_it_holds():
+def test_a_latest_reader_blocks_only_the_slot_that_it_has_pinned():
     with small_ring(2) as ring, FrameRingReader(ring.name, timeout=0) as reader:
         publish(ring)
         with reader.next() as frame:
             for _ in range(10):
                 publish(ring)
                 assert_pixels(frame.packed, 0, 1)
-        assert (ring.begun, ring.dropped) == (11, 0)
+        assert (ring.begun_frames, ring.dropped_frames) == (11, 0)
 
 
-def test_every_holds_its_frames_and_the_newest_are_dropped_and_counted():
+def test_every_keeps_the_oldest_frames_and_counts_dropped_ones():
     with small_ring(6) as ring, FrameRingReader(ring.name, "every", timeout=0) as reader:
         for _ in range(10):
             publish(ring)
@@ -227,23 +229,27 @@ def test_every_holds_its_frames_and_the_newest_are_dropped_and_counted():
             with reader.next() as frame:
                 assert frame.sequence == sequence
                 assert_pixels(frame.packed, 0, sequence)
-        assert (reader.taken, reader.dropped, reader.skipped) == (6, 4, 0)
+        assert (reader.delivered_frames, reader.dropped_frames, reader.skipped_frames) == (6, 4, 0)
         [attached] = ring.readers
         assert attached.policy is Policy.EVERY
-        assert (attached.pid, attached.taken, attached.dropped) == (os.getpid(), 6, 4)
+        assert (attached.pid, attached.delivered_frames, attached.dropped_frames) == (
+            os.getpid(),
+            6,
+            4,
+        )
 
 
-def test_every_loses_none_while_it_is_no_further_behind_than_slots_wait_for_it():
+def test_every_loses_no_frame_while_it_is_less_than_the_waiting_slots_behind():
     with small_ring(6) as ring, FrameRingReader(ring.name, "every", timeout=0) as reader:
         for sequence in range(1, 30):
             publish(ring)
             if sequence > 3:
                 with reader.next() as frame:
                     assert frame.sequence == sequence - 3
-        assert reader.dropped == 0
+        assert reader.dropped_frames == 0
 
 
-def test_every_that_stops_neither_stops_the_link_nor_other_readers():
+def test_an_every_reader_that_stops_stops_neither_the_link_nor_other_readers():
     with (
         small_ring(6) as ring,
         FrameRingReader(ring.name, "every", timeout=0) as stopped,
@@ -254,12 +260,12 @@ def test_every_that_stops_neither_stops_the_link_nor_other_readers():
             publish(ring)
             with every.next() as one, latest.next() as other:
                 assert one.sequence == other.sequence == sequence
-        assert (every.dropped, latest.skipped, ring.dropped) == (0, 0, 0)
+        assert (every.dropped_frames, latest.skipped_frames, ring.dropped_frames) == (0, 0, 0)
         with stopped.next() as frame:
             assert frame.sequence == 1
 
 
-def test_every_begins_with_the_frame_that_is_under_way():
+def test_every_starts_with_the_frame_that_is_under_way():
     with small_ring() as ring:
         publish(ring)
         slot = begin(ring)
@@ -270,10 +276,10 @@ def test_every_begins_with_the_frame_that_is_under_way():
             slot.finish(True, SIZE, (), HEIGHT)
             with reader.next() as frame:
                 assert frame.sequence == 2
-            assert reader.dropped == 0
+            assert reader.dropped_frames == 0
 
 
-def test_a_stream_that_takes_long_does_not_hold_up_another():
+def test_a_slow_stream_does_not_delay_another():
     with small_ring(4) as ring, FrameRingReader(ring.name, "every", timeout=0) as reader:
         still = begin(ring, 1)
         publish(ring, 0)
@@ -290,20 +296,20 @@ def test_a_stream_that_takes_long_does_not_hold_up_another():
         assert found == [(1, 1), (0, 2)]
 
 
-def test_a_reader_of_one_stream_neither_sees_nor_holds_the_other():
+def test_a_reader_of_one_stream_neither_sees_nor_blocks_the_other():
     with (
         small_ring(2) as ring,
         FrameRingReader(ring.name, "every", streams=(1,), timeout=0) as reader,
     ):
         for _ in range(5):
             publish(ring, 0)
-        assert ring.dropped == 0
+        assert ring.dropped_frames == 0
         publish(ring, 1)
         with reader.next() as frame:
             assert frame.stream == 1
 
 
-def test_who_holds_too_much_is_told():
+def test_a_reader_that_holds_too_many_frames_gets_a_usage_error():
     with small_ring(8) as ring:
         for policy, most in (("latest", 2), ("every", 4)):
             with FrameRingReader(ring.name, policy, timeout=0) as reader:
@@ -315,32 +321,32 @@ def test_who_holds_too_much_is_told():
                     reader.next()
 
 
-def test_a_writer_whose_slots_are_all_in_use_drops_the_frame():
+def test_a_frame_is_dropped_when_all_slots_are_in_use():
     with small_ring(2) as ring:
         kept = [begin(ring), begin(ring)]
         assert begin(ring) is None
         kept[0].let_go()
         assert begin(ring) is kept[0]
-        assert ring.dropped == 1
+        assert ring.dropped_frames == 1
 
 
 # --- at the same moment ------------------------------------------------------------------------
 
 
-def test_a_reader_that_claims_while_the_writer_takes_keeps_its_frame(monkeypatch):
-    """It comes between the writer's look at who holds the slot and its new mark."""
+def test_a_reader_that_pins_while_the_writer_takes_the_slot_keeps_its_frame(monkeypatch):
+    """The reader pins between the writer's look at the pins and its new state word."""
     with small_ring(1) as ring, FrameRingReader(ring.name, timeout=0) as reader:
         publish(ring)
         held = []
-        look = ring._is_held
+        look = ring._readers.is_pinned
 
-        def interrupted(slot):
-            answer = look(slot)
+        def interrupted(index):
+            answer = look(index)
             if not held:
                 held.append(reader.next())
             return answer
 
-        monkeypatch.setattr(ring, "_is_held", interrupted)
+        monkeypatch.setattr(ring._readers, "is_pinned", interrupted)
         assert begin(ring) is None
         assert_pixels(held[0].packed, 0, 1)
         assert held[0].status is FrameStatus.COMPLETE
@@ -348,42 +354,42 @@ def test_a_reader_that_claims_while_the_writer_takes_keeps_its_frame(monkeypatch
         assert begin(ring) is not None
 
 
-def test_a_reader_that_claims_too_late_gets_nothing_of_it(monkeypatch):
+def test_a_reader_that_pins_a_slot_too_late_gets_no_frame(monkeypatch):
     """The writer takes the slot between the reader's look at it and its claim."""
     with small_ring(1) as ring, FrameRingReader(ring.name, early=True, timeout=0) as reader:
         publish(ring)
         claim = reader._claim
         slots = []
 
-        def interrupted(found, hold):
+        def interrupted(view, pin):
             if not slots:
                 slots.append(begin(ring))
                 slots[0].start(description())
-            return claim(found, hold)
+            return claim(view, pin)
 
         monkeypatch.setattr(reader, "_claim", interrupted)
         with pytest.raises(Timeout):
             reader.next()
-        assert reader.taken == 0
+        assert reader.delivered_frames == 0
         fill(slots[0], 2)
         with reader.next() as frame:
             assert frame.sequence == 2
             assert_pixels(frame.packed, 0, 2)
 
 
-def test_the_writer_wakes_who_falls_asleep_while_it_rings(monkeypatch):
-    """The bell is looked at after the sleeper has said that it sleeps."""
+def test_the_writer_wakes_a_reader_that_falls_asleep_during_the_notification(monkeypatch):
+    """The writer looks for sleepers after it has counted the doorbell up."""
     # Nothing else would wake it within the time limit.
-    monkeypatch.setattr(sys.modules[FrameRingReader.__module__], "_LOOK_S", 60.0)
+    monkeypatch.setattr(mapped_ring, "_LOOK_S", 60.0)
     with small_ring() as ring, FrameRingReader(ring.name) as reader:
-        look = reader._is_over
+        look = reader._ring.is_over
 
         def published():
             publish(ring)
-            reader._is_over = look
+            reader._ring.is_over = look
             return False
 
-        reader._is_over = published
+        reader._ring.is_over = published
         start = time.monotonic()
         assert reader.next(patience(20)).sequence == 1
         assert time.monotonic() - start < patience(1), "woken by nothing but its time limit"
@@ -392,7 +398,7 @@ def test_the_writer_wakes_who_falls_asleep_while_it_rings(monkeypatch):
 # --- ends --------------------------------------------------------------------------------------
 
 
-def test_the_end_of_the_ring_is_the_end_of_the_frames():
+def test_readers_get_the_last_frames_and_then_the_end_of_the_ring():
     with small_ring() as ring, FrameRingReader(ring.name, "every") as reader:
         publish(ring)
         publish(ring)
@@ -403,7 +409,7 @@ def test_the_end_of_the_ring_is_the_end_of_the_frames():
             reader.next()
 
 
-def test_a_writer_that_dies_is_noticed_after_what_was_whole():
+def test_a_writers_death_is_reported_after_its_finished_frames():
     with FrameRingReader(_dead_ring().name, "every") as reader:
         start = time.monotonic()
         assert reader.next().sequence == 1
@@ -418,7 +424,7 @@ def test_a_writer_that_dies_is_noticed_after_what_was_whole():
 
 
 def _dead_ring() -> FrameRing:
-    """A ring with a frame for a reader that comes, whose writer dies when it has come."""
+    """Make a ring with one frame, whose writer dies as soon as a reader has joined."""
     ring = FrameRing(fresh_name(), 2, frame_bytes=SIZE)
     slot = begin(ring)
     join = FrameRingReader._join
@@ -434,7 +440,7 @@ def _dead_ring() -> FrameRing:
     return ring
 
 
-def test_a_reader_that_waits_for_rows_learns_that_the_writer_died():
+def test_waiting_for_rows_ends_when_the_writer_dies():
     with small_ring() as ring, FrameRingReader(ring.name, early=True) as reader:
         slot = begin(ring)
         slot.start(description())
@@ -447,14 +453,14 @@ def test_a_reader_that_waits_for_rows_learns_that_the_writer_died():
             assert_pixels(frame.packed, 0, 1)
 
 
-def test_a_reader_that_dies_gives_back_what_it_held():
+def test_a_dead_readers_pins_are_cleared():
     with small_ring(2) as ring:
         reader = FrameRingReader(ring.name, "every", timeout=0)
         publish(ring)
         reader.next()
         assert begin(ring) is not None
         assert begin(ring) is None
-        assert ring.dropped == 1
+        assert ring.dropped_frames == 1
         ring._slots[1].let_go()
         die(reader)
         kept = [begin(ring), begin(ring)]
@@ -462,7 +468,7 @@ def test_a_reader_that_dies_gives_back_what_it_held():
         assert ring.readers == []
 
 
-def test_a_place_of_a_reader_that_died_is_free():
+def test_a_dead_readers_entry_is_free():
     with small_ring() as ring:
         readers = [FrameRingReader(ring.name) for _ in range(READERS)]
         with pytest.raises(DeviceBusy, match=f"{READERS} readers"):
@@ -477,7 +483,7 @@ def test_a_place_of_a_reader_that_died_is_free():
             each.close()
 
 
-def test_a_dead_writers_name_is_taken_over_and_a_living_ones_is_not():
+def test_only_a_dead_writers_name_can_be_taken_over():
     with small_ring() as ring:
         with pytest.raises(DeviceBusy, match="has a writer already"):
             FrameRing(ring.name)
@@ -493,7 +499,7 @@ def test_a_dead_writers_name_is_taken_over_and_a_living_ones_is_not():
                     assert second.next().sequence == 1
 
 
-def test_what_dead_writers_left_is_removed_by_the_next():
+def test_the_next_writer_removes_the_files_of_dead_writers():
     left = FrameRing(fresh_name(), 2, frame_bytes=SIZE)
     empty = segment.path_of(fresh_name())
     empty.touch(mode=0o600)
@@ -511,11 +517,11 @@ def test_a_dead_writers_ring_is_not_found():
     with pytest.raises(NotFound, match="no writer"):
         FrameRingReader(ring.name)
     assert not ring.path.exists()
-    with pytest.raises(NotFound, match="there is no ring"):
+    with pytest.raises(NotFound, match="there is no frame ring"):
         FrameRingReader(ring.name)
 
 
-def test_a_ring_that_is_not_closed_goes_with_its_object():
+def test_an_unclosed_ring_is_removed_with_its_object():
     ring = FrameRing(fresh_name(), 2, frame_bytes=SIZE)
     path = ring.path
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -534,12 +540,12 @@ def test_arrays_outlive_reader_and_ring():
 
 
 @pytest.mark.parametrize("name", ["", ".", "../x", "a/b", "a b", "-x", "x" * 65, "ä"])
-def test_a_name_that_is_none(name):
-    with pytest.raises(UsageError, match="no name for a ring"):
+def test_impossible_names_are_refused(name):
+    with pytest.raises(UsageError, match="no name for a frame ring"):
         FrameRing(name)
 
 
-def test_impossible_sizes():
+def test_impossible_sizes_are_refused():
     for arguments in ({"slots": 0}, {"slots": 65}, {"frame_bytes": 0}, {"frame_bytes": 1 << 40}):
         with pytest.raises(UsageError):
             FrameRing(fresh_name(), **arguments)
@@ -547,7 +553,7 @@ def test_impossible_sizes():
         ring.take(65537)
 
 
-def test_impossible_readers():
+def test_impossible_reader_options_are_refused():
     with small_ring() as ring:
         with pytest.raises(UsageError, match="latest or every, not 'all'"):
             FrameRingReader(ring.name, "all")
@@ -561,7 +567,7 @@ def test_impossible_readers():
             reader.next()
 
 
-def test_no_memory_is_an_error_and_no_signal(monkeypatch):
+def test_a_lack_of_memory_is_an_error_and_no_signal(monkeypatch):
     with small_ring() as ring:
         monkeypatch.setattr(ring, "_reserve", _no_space)
         with pytest.raises(StorageError, match="no memory for a frame of 256 bytes"):
@@ -574,7 +580,7 @@ def _no_space(at: int, size: int) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_file_that_is_somebody_elses_or_no_file(tmp_path, monkeypatch):
+def test_a_symbolic_link_or_a_folder_in_place_of_the_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(segment, "folder", lambda: tmp_path)
     target = tmp_path / "target"
     target.write_bytes(b"x" * 100_000)
@@ -587,7 +593,7 @@ def test_a_file_that_is_somebody_elses_or_no_file(tmp_path, monkeypatch):
     assert target.read_bytes() == b"x" * 100_000
 
 
-HEADER_LIES = [
+BAD_HEADERS = [
     ("magic", 5, ProtocolError),
     ("version", 2, VersionMismatch),
     ("header_bytes", 8, ProtocolError),
@@ -612,8 +618,8 @@ HEADER_LIES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "kind"), HEADER_LIES)
-def test_a_header_that_lies_is_refused_before_anything_is_mapped(name, value, kind):
+@pytest.mark.parametrize(("name", "value", "kind"), BAD_HEADERS)
+def test_an_impossible_header_is_refused_before_anything_is_mapped(name, value, kind):
     with small_ring() as ring:
         word = next(word for word in HEADER.words if word.name == name)
         struct.pack_into(f"<{word.code}", ring._map, word.offset, value)
@@ -629,7 +635,7 @@ def test_a_file_shorter_than_it_says_is_refused():
             FrameRingReader(ring.name)
 
 
-SLOT_LIES = [
+BAD_SLOTS = [
     ("width", 0),
     ("width", WIDTH - 2),
     ("width", 1 << 31),
@@ -643,8 +649,8 @@ SLOT_LIES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), SLOT_LIES)
-def test_a_frame_that_lies_is_passed_over(name, value):
+@pytest.mark.parametrize(("name", "value"), BAD_SLOTS)
+def test_a_frame_with_an_impossible_description_is_skipped(name, value):
     with small_ring() as ring, FrameRingReader(ring.name, "every", timeout=0) as reader:
         slot = publish(ring)
         word = next(word for word in SLOT.words if word.name == name)
@@ -655,12 +661,12 @@ def test_a_frame_that_lies_is_passed_over(name, value):
         publish(ring)
         with reader.next() as frame:
             assert frame.sequence == 2
-        [entry] = [READERS_AT + READER.at["held"]]
+        [entry] = [READERS_AT + READER.at["pins"]]
         assert ring._map[entry : entry + 32] == bytes(32)
 
 
-def test_a_slot_is_not_taken_for_what_was_in_it_before():
-    """Readers remember the geometry of a slot's last frame: another one counts, also a lie."""
+def test_the_geometry_of_a_slots_last_frame_is_not_reused_for_another():
+    """Readers remember the geometry of a slot's last frame, but check each frame against it."""
     others = [
         {"width": WIDTH // 2, "stride": STRIDE // 2},
         {"height": HEIGHT // 2},
@@ -684,32 +690,32 @@ def test_a_slot_is_not_taken_for_what_was_in_it_before():
                 continue
             with reader.next() as frame:
                 assert frame.packed.shape == (told.height, told.stride)
-                assert frame.layout == layout(told.pixel_format)
+                assert frame.layout == find_layout(told.pixel_format)
                 assert frame.cfa == Cfa(told.cfa).name
                 assert (frame.width, frame.sequence) == (told.width, slot.sequence)
                 assert_pixels(frame.packed, 0, slot.sequence)
 
 
-def test_rows_and_gaps_that_lie_stay_inside_the_frame():
+def test_impossible_rows_and_missing_ranges_stay_inside_the_frame():
     with small_ring() as ring, FrameRingReader(ring.name, timeout=0) as reader:
         slot = publish(ring)
         at = SLOTS_AT + slot.index * SLOT.size
         struct.pack_into("<Q", ring._map, at + SLOT.at["rows_ready"], 1 << 50)
-        struct.pack_into("<Q", ring._map, at + SLOT.at["covered_bytes"], 1 << 50)
+        struct.pack_into("<Q", ring._map, at + SLOT.at["received_bytes"], 1 << 50)
         with reader.next() as frame:
             assert frame.rows_ready == HEIGHT
             assert frame.received_fraction == 1
-            struct.pack_into("<I", ring._map, at + SLOT.at["uncovered_count"], 17)
-            with pytest.raises(ProtocolError, match="too many gaps"):
+            struct.pack_into("<I", ring._map, at + SLOT.at["missing_count"], 17)
+            with pytest.raises(ProtocolError, match="too many missing ranges"):
                 _ = frame.uncovered
-            struct.pack_into("<I", ring._map, at + SLOT.at["uncovered_count"], 1)
-            struct.pack_into("<QQ", ring._map, at + SLOT.at["uncovered"], 0, SIZE + 1)
-            with pytest.raises(ProtocolError, match="gaps outside"):
+            struct.pack_into("<I", ring._map, at + SLOT.at["missing_count"], 1)
+            struct.pack_into("<QQ", ring._map, at + SLOT.at["missing_ranges"], 0, SIZE + 1)
+            with pytest.raises(ProtocolError, match="missing ranges outside"):
                 _ = frame.uncovered
 
 
-def test_noise_in_the_control_data_ends_in_our_errors_only(seed):
-    """Whatever stands there while a reader reads: no crash, no other exception, no waiting."""
+def test_noise_in_the_control_data_raises_our_errors_only(seed):
+    """No noise makes a reader crash, raise another exception, or wait."""
     chance = np.random.default_rng(seed)
     for _ in range(60):
         with (
@@ -734,7 +740,7 @@ def test_noise_in_the_control_data_ends_in_our_errors_only(seed):
             assert publish(ring).sequence == 2
 
 
-def test_states_are_those_of_the_layout():
+def test_a_slots_states_are_those_of_the_layout():
     with small_ring() as ring:
         slot = begin(ring)
         assert slot.state is SlotState.FILLING

@@ -346,14 +346,14 @@ def test_the_host_keeps_its_deadline_and_its_memory(name: str) -> None:
     """It waits for a frame of stream 1, which never comes."""
     transport = Hostile(SCRIPTS[name])
     session = Session(transport)
-    session.hello(Deadline(DEADLINE_S))
+    session.say_hello(Deadline(DEADLINE_S))
     session.configurations[0] = session.call(Configure(0, 0, 0, 0, 0), Configured, Deadline(1))
     transport.prime()
     tracemalloc.start()
     try:
         began = time.process_time()
         with pytest.raises((Timeout, ProtocolError, Disconnected)):
-            session.frame(1, Deadline(DEADLINE_S))
+            session.take_frame(1, Deadline(DEADLINE_S), 1)
         passed = time.process_time() - began
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -393,10 +393,10 @@ MANIFESTS: dict[str, Callable[[Hostile], Iterator[bytes]]] = {
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_a_manifest_that_is_none(name: str) -> None:
     session = Session(Hostile(MANIFESTS[name]))
-    session.hello(Deadline(DEADLINE_S))
+    session.say_hello(Deadline(DEADLINE_S))
     began = time.process_time()
     with pytest.raises((ProtocolError, Timeout)):
-        session.manifest(Deadline(DEADLINE_S))
+        session.read_manifest(Deadline(DEADLINE_S))
     assert time.process_time() - began < DEADLINE_S + GRACE_S
 
 
@@ -407,10 +407,10 @@ def test_a_module_that_goes_silent_is_gone_within_a_second() -> None:
             yield b""
 
     session = Session(Hostile(silence))
-    session.hello(Deadline(DEADLINE_S))
+    session.say_hello(Deadline(DEADLINE_S))
     began = time.monotonic()
     with pytest.raises(Disconnected):
-        session.frame(0, Deadline(5))
+        session.take_frame(0, Deadline(5), 1)
     assert time.monotonic() - began < SILENCE_MS / 1000 + patience(0.1)
 
 
@@ -421,5 +421,5 @@ def test_a_module_that_closes_again_and_again() -> None:
 
     session = Session(Hostile(closing))
     with pytest.raises(LensLinkError):
-        session.hello(Deadline(DEADLINE_S))
-        session.frame(0, Deadline(DEADLINE_S))
+        session.say_hello(Deadline(DEADLINE_S))
+        session.take_frame(0, Deadline(DEADLINE_S), 1)

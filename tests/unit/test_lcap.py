@@ -23,7 +23,7 @@ from lenslink_hil.recording.lcap import (
     load,
     parse,
 )
-from lenslink_hil.recording.script import split
+from lenslink_hil.recording.script import split_packets
 from lenslink_protocol.framing import encode_packet
 
 INFO = {"url": "fake:", "lanes": 2, "seed": None}
@@ -50,10 +50,10 @@ def file_of(*records):
 def written(path, chunks):
     writer = Writer.create(path, True, INFO)
     for lane, direction, data in chunks:
-        writer.data(lane, direction, [data[:3], memoryview(data)[3:]])
-    writer.manifest(b"who")
-    writer.gone(1, "cut off")
-    writer.end("frames")
+        writer.write_data(lane, direction, [data[:3], memoryview(data)[3:]])
+    writer.write_manifest(b"who")
+    writer.write_lane_end(1, "cut off")
+    writer.finish("frames")
     return path
 
 
@@ -63,14 +63,14 @@ def folder(tmp_path_factory):
 
 
 @given(chunks=CHUNKS)
-def test_what_is_written_comes_back(folder, chunks):
+def test_a_recording_is_read_as_written(folder, chunks):
     recording = load(written(folder / "a.lcap", chunks))
     data = [r for r in recording.records if r.kind == Kind.DATA]
     assert [(r.lane, r.direction, r.payload) for r in data] == chunks
     times = [r.time_ns for r in recording.records]
     assert times == sorted(times)
     assert (recording.info, recording.manifest) == (INFO, b"who")
-    assert (recording.ended, recording.cut, recording.lanes) == ("frames", None, 2)
+    assert (recording.end_reason, recording.truncation, recording.lanes) == ("frames", None, 2)
     assert recording.records[-1].payload == b"cut off"
 
 
@@ -84,9 +84,11 @@ def test_any_cut_leaves_what_is_before_it(folder):
         recording = parse(io.BytesIO(whole[:size]), "b")
         assert recording.records == complete[: len(recording.records)]
         # Between two records nothing shows but that no END came.
-        silent += recording.cut is None
-        assert recording.ended is None
-        assert recording.cut is None or recording.cut.startswith("cut inside a record at byte")
+        silent += recording.truncation is None
+        assert recording.end_reason is None
+        assert recording.truncation is None or recording.truncation.startswith(
+            "cut inside a record at byte"
+        )
     assert silent == 5
     for size in range(first):
         with pytest.raises(UsageError):
@@ -104,7 +106,7 @@ def test_any_flipped_bit_is_found(folder, data):
     except UsageError:
         assert at < len(MAGIC) + HEAD.size + len(json.dumps(INFO))
         return
-    assert recording.cut is not None
+    assert recording.truncation is not None
     assert recording.records == complete.records[: len(recording.records)]
 
 
@@ -113,7 +115,7 @@ def test_junk_is_refused_or_read_up_to_itself(junk):
     with pytest.raises(UsageError):
         parse(io.BytesIO(junk), "junk")
     recording = parse(io.BytesIO(file_of().getvalue() + junk), "junk")
-    assert not junk or recording.cut or recording.records
+    assert not junk or recording.truncation or recording.records
 
 
 class Greedy(io.BytesIO):
@@ -131,17 +133,17 @@ class Greedy(io.BytesIO):
 @pytest.mark.parametrize("length", [lcap.MAX_RECORD + 1, 0xFFFFFFFF])
 def test_a_length_is_bounded_before_it_is_believed(kind, length):
     file = Greedy(file_of(record(kind, b"", length=length)).getvalue())
-    assert "damaged at byte" in parse(file, "x").cut
+    assert "damaged at byte" in parse(file, "x").truncation
     assert file.most < lcap.MAX_RECORD
     longest = Greedy(file_of(record(Kind.DATA, b"", length=lcap.MAX_RECORD)).getvalue())
-    assert "cut" in parse(longest, "x").cut
+    assert "cut" in parse(longest, "x").truncation
 
 
 def test_lanes_are_bounded_and_unknown_kinds_skipped():
     recording = parse(file_of(record(99, b"new"), record(Kind.DATA, b"x", lane=3)), "x")
     assert [r.payload for r in recording.records] == [b"x"]
     assert recording.lanes == 4
-    assert "lane 16" in parse(file_of(record(Kind.DATA, b"x", lane=16)), "x").cut
+    assert "lane 16" in parse(file_of(record(Kind.DATA, b"x", lane=16)), "x").truncation
 
 
 @pytest.mark.parametrize("text", [b"[" * 50000, b"[]", b"\xff", b"{}x"])
@@ -174,21 +176,21 @@ def test_the_definition_is_the_fast_codec_and_the_docstring():
 def test_long_transfers_become_several_records(tmp_path):
     data = bytes(range(256)) * 10000
     writer = Writer.create(tmp_path / "a.lcap", False, INFO)
-    writer.data(0, Direction.TO_HOST, [data[:100], data[100:]])
-    writer.end("frames")
+    writer.write_data(0, Direction.TO_HOST, [data[:100], data[100:]])
+    writer.finish("frames")
     recording = load(tmp_path / "a.lcap")
     assert max(len(r.payload) for r in recording.records) == lcap.MAX_RECORD
-    assert recording.stream(0, Direction.TO_HOST) == data
-    assert writer.bytes == len(data)
+    assert recording.join_stream(0, Direction.TO_HOST) == data
+    assert writer.data_bytes == len(data)
 
 
-def test_each_record_is_the_kernels_at_once(tmp_path):
+def test_each_record_reaches_the_kernel_at_once(tmp_path):
     """What kills the writer costs nothing that was written: no close, no flush."""
     writer = Writer.create(tmp_path / "a.lcap", False, INFO)
-    writer.data(0, Direction.TO_HOST, [b"pixels"])
+    writer.write_data(0, Direction.TO_HOST, [b"pixels"])
     recording = load(tmp_path / "a.lcap")
     assert [r.payload for r in recording.records] == [b"pixels"]
-    assert recording.ended is None
+    assert recording.end_reason is None
     writer.close()
 
 
@@ -199,10 +201,10 @@ def test_overwriting(tmp_path):
     with pytest.raises(StorageError, match="--force"):
         Writer.create(path, False, INFO)
     assert path.is_symlink()
-    Writer.create(path, True, INFO).end("frames")
+    Writer.create(path, True, INFO).finish("frames")
     assert not path.is_symlink()
     assert other.read_text() == "kept"
-    assert load(path).ended == "frames"
+    assert load(path).end_reason == "frames"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.lcap", "other"]
     with pytest.raises(StorageError, match="no such folder"):
         Writer.create(tmp_path / "none" / "a.lcap", True, INFO)
@@ -226,16 +228,16 @@ class Disk(io.BytesIO):
 def test_a_full_disk_leaves_whole_records(tmp_path):
     disk = Disk()
     writer = Writer(tmp_path / "a.lcap", disk)
-    writer.record(Kind.INFO, [json.dumps(INFO).encode()])
-    writer.data(0, Direction.TO_HOST, [b"x" * 30])
+    writer.write_record(Kind.INFO, [json.dumps(INFO).encode()])
+    writer.write_data(0, Direction.TO_HOST, [b"x" * 30])
     with pytest.raises(StorageError, match="disk is full"):
-        writer.data(0, Direction.TO_HOST, [b"y" * 200])
+        writer.write_data(0, Direction.TO_HOST, [b"y" * 200])
     # What ends the session must not hide why.
-    writer.data(0, Direction.TO_HOST, [b"z"])
-    writer.end("error")
+    writer.write_data(0, Direction.TO_HOST, [b"z"])
+    writer.finish("error")
     recording = parse(io.BytesIO(disk.getvalue()), "x")
     assert [r.payload for r in recording.records] == [b"x" * 30]
-    assert recording.cut is None
+    assert recording.truncation is None
 
 
 # --- packets out of bytes --------------------------------------------------------------------
@@ -250,23 +252,23 @@ PACKET = st.builds(
 @given(st.lists(PACKET | st.binary(max_size=60), max_size=6))
 def test_splitting_loses_no_byte(pieces):
     data = b"".join(pieces)
-    found = list(split(data))
+    found = list(split_packets(data))
     assert b"".join(data[start:end] for start, end, _, _ in found) == data
 
 
 @given(st.lists(PACKET, max_size=6), st.binary(max_size=30).filter(lambda b: b"\x8a" not in b))
 def test_splitting_finds_every_packet(packets, noise):
     data = b"".join(packet + noise for packet in packets)
-    found = [data[start:end] for start, end, _, sound in split(data) if sound]
+    found = [data[start:end] for start, end, _, sound in split_packets(data) if sound]
     assert found == packets
 
 
 def test_a_packet_inside_a_damaged_one_is_found():
     inner = encode_packet(0x0F, b"inside", nonce=7, sequence=2)
     outer = bytearray(encode_packet(0x41, b"ab" + inner + b"cd", nonce=7, sequence=1))
-    assert [s for *_, s in split(bytes(outer))] == [True]
+    assert [s for *_, s in split_packets(bytes(outer))] == [True]
     outer[41] ^= 1
-    found = [(bytes(outer[a:b]), sound) for a, b, _, sound in split(bytes(outer))]
+    found = [(bytes(outer[a:b]), sound) for a, b, _, sound in split_packets(bytes(outer))]
     assert found == [
         (bytes(outer[:40]), False), (bytes(outer[40:42]), False), (inner, True), (b"cd", False)
     ]  # fmt: skip
@@ -284,5 +286,5 @@ def test_nested_headers_cost_no_more_than_their_bytes(monkeypatch):
     head = encode_packet(0x41, bytes(30000), nonce=7, sequence=1)[:40]
     monkeypatch.setattr("lenslink_hil.recording.script.crc32", counting)
     data = head * 2000
-    assert sum(1 for *_, header, _ in split(data) if header) == 2000
+    assert sum(1 for *_, header, _ in split_packets(data) if header) == 2000
     assert checked < 18 * len(data)

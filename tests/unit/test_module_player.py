@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenslink_hil.recording.host_player import Heard
+from lenslink_hil.recording.host_player import ModuleOutput
 from lenslink_hil.recording.lcap import Direction, Kind, Record, Recording
-from lenslink_hil.recording.module_player import Player
-from lenslink_hil.recording.script import make_script, sound_header
+from lenslink_hil.recording.module_player import ModulePlayer
+from lenslink_hil.recording.script import make_script, parse_valid_header
 from lenslink_protocol.framing import VERSION, Receiver, encode_packet
 from lenslink_protocol.ids import ErrorCode, MessageType
 from lenslink_protocol.messages import (
@@ -72,7 +72,7 @@ class Session:
         self.say(FrameEnd(0, 1, 1, 9, (self.sequences[Direction.TO_HOST] - 1, 0, 0, 0)), frame)
 
     def player(self, speed=0.0):
-        return Player(make_script(Recording({"lanes": 1}, records=self.records)), speed)
+        return ModulePlayer(make_script(Recording({"lanes": 1}, records=self.records)), speed)
 
 
 class Host:
@@ -85,17 +85,17 @@ class Host:
         self.got = []
         self.sequence = 0
 
-    def place(self, header):
+    def reserve_buffer(self, header):
         return None
 
-    def packet(self, header, payload, in_place):
+    def on_packet(self, header, payload, in_place):
         kind = BY_TYPE.get(header.type)
         message = bytes(payload) if kind is None else kind.decode(payload)
         self.got.append((header, message))
 
     def ask(self, message, number=0, now=0.0, stream=0):
         payload = message.encode()
-        self.player.received(
+        self.player.receive(
             encode_packet(
                 message.TYPE,
                 payload,
@@ -110,7 +110,7 @@ class Host:
 
     def take(self, now=0.0):
         """All that comes by then: headers and messages."""
-        while (head := self.player.head(now)) is not None:
+        while (head := self.player.peek(now)) is not None:
             data = bytes(head[1][:7])  # in small pieces, as a busy host does
             self.player.take(len(data), now)
             self.receiver.feed(data, now)
@@ -142,7 +142,7 @@ def test_replies_are_of_this_session_and_answer_its_requests(greeted):
     assert not host.discards
 
 
-def test_nothing_comes_before_its_request(greeted):
+def test_nothing_is_sent_before_its_request(greeted):
     greeted.still(2, 0, 0)
     greeted.still(3, 1, 0)
     host = open_host(greeted)
@@ -155,10 +155,10 @@ def test_nothing_comes_before_its_request(greeted):
         assert (tile[0].frame, tile[1]) == (frame, TILE)
         assert end[1].tiles == 1
     assert not host.discards
-    assert host.receiver.lost == 0
+    assert host.receiver.lost_packets == 0
 
 
-def test_what_is_repeated_is_answered_once(greeted):
+def test_a_repeated_request_is_answered_once(greeted):
     greeted.still(2, 0, 0)
     greeted.ask(Capture(0, 1, 0, 0, -1), 2)
     host = open_host(greeted)
@@ -170,7 +170,7 @@ def test_what_is_repeated_is_answered_once(greeted):
     assert host.player.is_over(0.0)
 
 
-def test_what_the_host_leaves_out_is_left_out_whole(greeted):
+def test_a_request_that_the_host_skips_is_skipped_with_its_answers(greeted):
     """Numbers and sums are those of a session that never had it."""
     greeted.still(2, 0, 0)
     greeted.say(HeartbeatReply(7, (200, 0), (1, 0)))
@@ -185,10 +185,10 @@ def test_what_the_host_leaves_out_is_left_out_whole(greeted):
     assert end[1].last_sequence[0] == 2
     assert alive[1].sent == (0, 200)
     assert not host.discards
-    assert host.receiver.lost == 0
+    assert host.receiver.lost_packets == 0
 
 
-def test_what_was_not_recorded_is_refused(greeted):
+def test_a_request_that_was_not_recorded_is_refused(greeted):
     greeted.still(2, 0, 0)
     host = open_host(greeted)
     host.ask(Flush(), 42)
@@ -205,12 +205,12 @@ def test_what_was_not_recorded_is_refused(greeted):
     assert not host.discards
 
 
-def test_what_is_of_another_session_is_nobodys(greeted):
+def test_packets_of_another_session_are_ignored(greeted):
     greeted.still(2, 0, 0)
     host = open_host(greeted)
     host.take()
     stale = Capture(0, 1, 0, 0, -1).encode()
-    host.player.received(
+    host.player.receive(
         encode_packet(MessageType.CAPTURE, stale, nonce=THEN, sequence=9, frame=50), 0.0
     )
     assert host.take() == []
@@ -250,7 +250,7 @@ def test_heartbeats_are_answered_while_it_waits(greeted):
 
 
 @pytest.mark.parametrize(("speed", "factor"), [(1.0, 1.0), (4.0, 0.25)])
-def test_the_pace_is_that_of_the_recording(speed, factor, greeted):
+def test_packets_keep_their_recorded_times(speed, factor, greeted):
     greeted.still(2, 0, 0)
     host = open_host(greeted, speed)
     # The answer came 1 ms after the hello.
@@ -259,7 +259,7 @@ def test_the_pace_is_that_of_the_recording(speed, factor, greeted):
     host.ask(Capture(0, 1, 0, 0, -1), 50, now=5.0)
     seen = [len(host.take(5.0 + ms * factor / 1000)) for ms in (0.9, 1.1, 1.9, 2.1, 2.9, 3.1)]
     assert seen == [0, 1, 0, 1, 0, 1]
-    assert host.player.next_due(6.0) > 6.0
+    assert host.player.get_next_due(6.0) > 6.0
 
 
 def test_stop_does_not_wait_for_the_frames_before_it(greeted):
@@ -286,7 +286,7 @@ def test_damage_stays_bit_for_bit(greeted):
     host = Host(greeted.player())
     host.ask(HELLO, 41)
     played = b""
-    while (head := host.player.head(0.0)) is not None:
+    while (head := host.player.peek(0.0)) is not None:
         played += bytes(head[1])
         host.player.take(len(head[1]), 0.0)
     assert len(played) == 70 + 24 + len(stranger) + len(torn)
@@ -321,7 +321,7 @@ def test_a_host_in_small_pieces_and_with_noise(greeted):
     bad = bytearray(packet)
     bad[-1] ^= 1
     for byte in b"\x8aLL noise" + bytes(bad) + packet:
-        host.player.received(bytes([byte]), 0.0)
+        host.player.receive(bytes([byte]), 0.0)
     assert [h.frame for h, _ in host.take()] == [41]
 
 
@@ -344,7 +344,7 @@ PIECE = st.one_of(
     pieces=st.lists(st.tuples(st.sampled_from(Direction), st.integers(0, 2), PIECE), max_size=12),
     asked=st.lists(st.tuples(st.integers(0, 5), PIECE), max_size=6),
 )
-def test_no_recording_and_no_host_upsets_it(pieces, asked):
+def test_no_recording_and_no_host_make_the_player_fail(pieces, asked):
     """Whatever is in the file and whatever a host sends: it plays no more than there is."""
     session = Session()
     session.ask(HELLO, 1)
@@ -352,28 +352,28 @@ def test_no_recording_and_no_host_upsets_it(pieces, asked):
     for direction, lane, piece in pieces:
         moment = len(session.records) * 1_000_000
         session.records.append(Record(Kind.DATA, lane, direction, moment, piece))
-    session.records.append(Record(Kind.GONE, 2, 0, len(session.records) * 1_000_000, b"cut"))
+    session.records.append(Record(Kind.LANE_END, 2, 0, len(session.records) * 1_000_000, b"cut"))
     host = Host(session.player())
     host.ask(HELLO, 41)
     played = 0
     for _, piece in [(0, b""), *asked]:
-        host.player.received(piece, 0.0)
-        while (head := host.player.head(0.0)) is not None:
+        host.player.receive(piece, 0.0)
+        while (head := host.player.peek(0.0)) is not None:
             assert head[1]
             played += len(head[1])
             host.player.take(len(head[1]), 0.0)
     # Besides what was recorded, at most an answer to each packet of the host.
     assert played <= sum(len(record.payload) for record in session.records) + 200 * len(asked)
-    assert host.player.next_due(0.0) >= 0.0
+    assert host.player.get_next_due(0.0) >= 0.0
 
 
-def test_a_frame_that_ends_behind_its_stop_is_not_waited_for():
+def test_a_frame_that_ends_after_its_stop_is_not_expected():
     """In another session with the same module it may not even have begun."""
     end = FrameEnd(0, 1, 1, 9, (0, 0, 0, 0))
-    heard = Heard()
+    output = ModuleOutput()
     for kind, frame in ((MessageType.STREAM, 0), (MessageType.STOP, 1), (MessageType.CAPTURE, 2)):
-        heard.asked(sound_header(encode_packet(kind, nonce=THEN, sequence=0)))
+        output.on_request(parse_valid_header(encode_packet(kind, nonce=THEN, sequence=0)))
         packet = encode_packet(end.TYPE, end.encode(), nonce=THEN, sequence=0, frame=frame)
-        heard.add(sound_header(packet[:40]), packet[40:])
-    assert [number for (_, number), shown in heard.frames.items() if shown.ended] == [0, 2]
-    assert len(heard.ends(0)) == 2
+        output.on_packet(parse_valid_header(packet[:40]), packet[40:])
+    assert [number for (_, number), shown in output.frames.items() if shown.is_finished] == [0, 2]
+    assert len(output.list_finished_frames(0)) == 2

@@ -11,7 +11,7 @@ from lenslink_hil.plant.body import (
     Body,
     Motor,
     Supply,
-    bounce,
+    make_bounce_edges,
 )
 from lenslink_hil.plant.pin_records import RECORD, Kind, Record, RecordReader
 
@@ -21,14 +21,14 @@ SECOND = 1_000_000
 def settled(seed=0):
     """Give a body whose contacts have closed, and the time."""
     body = Body(seed, 0)
-    body.due(SECOND)
+    body.take_due_records(SECOND)
     return body, SECOND
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_contacts_bounce_and_close(seed):
-    edges = bounce(seed)
-    assert edges == bounce(seed)
+    edges = make_bounce_edges(seed)
+    assert edges == make_bounce_edges(seed)
     assert edges == sorted(edges)
     for pin in (0, 1):
         levels = [level for _, each, level in edges if each == pin]
@@ -39,21 +39,21 @@ def test_contacts_bounce_and_close(seed):
 
 
 def test_bounces_differ_by_seed():
-    assert len({tuple(bounce(seed)) for seed in range(20)}) == 20
+    assert len({tuple(make_bounce_edges(seed)) for seed in range(20)}) == 20
 
 
 def test_edges_come_when_due():
     body = Body(3, 500)
-    edges = bounce(3)
-    assert body.next_us() == 500 + edges[0][0]
-    assert body.due(499 + edges[0][0]) == []
+    edges = make_bounce_edges(3)
+    assert body.get_next_event_us() == 500 + edges[0][0]
+    assert body.take_due_records(499 + edges[0][0]) == []
     seen = []
-    while (at := body.next_us()) is not None:
-        seen += [(at - 500, *record) for record in body.due(at)]
+    while (at := body.get_next_event_us()) is not None:
+        seen += [(at - 500, *record) for record in body.take_due_records(at)]
     assert seen == [(at, Kind.CONTACT, pin, level) for at, pin, level in edges]
-    body.contacts([(200, 1, 0), (100, 0, 0), (200, 1, 1)], 10_000)
-    assert body.next_us() == 10_100
-    assert body.due(10_300) == [
+    body.plan_contacts([(200, 1, 0), (100, 0, 0), (200, 1, 1)], 10_000)
+    assert body.get_next_event_us() == 10_100
+    assert body.take_due_records(10_300) == [
         Record(Kind.CONTACT, 0, 0),
         Record(Kind.CONTACT, 1, 0),
         Record(Kind.CONTACT, 1, 1),
@@ -75,8 +75,8 @@ def test_supply_reads_through_its_divider():
     assert sample(body, 0, now) == round(2050 / 3300 * 4095)  # sagged by 100 mV
     body.supply.set_vbus(20_000, now)
     assert sample(body, 0, now) == 4095
-    body.contacts([(0, 0, 0)], now)
-    body.due(now)
+    body.plan_contacts([(0, 0, 0)], now)
+    body.take_due_records(now)
     assert sample(body, 0, now) == 0
 
 
@@ -86,21 +86,21 @@ def test_supply_is_off_before_the_contacts_touch():
 
 def test_load_heats_the_housing_with_a_lag():
     supply = Supply(0)
-    supply.connect(True, 0)
-    assert supply.temperature_c(100 * SECOND) == pytest.approx(25)
-    supply.load(400, 100 * SECOND)
+    supply.set_contact(True, 0)
+    assert supply.get_temperature_c(100 * SECOND) == pytest.approx(25)
+    supply.set_load(400, 100 * SECOND)
     start = 100 * SECOND
     final = 25 + 15 * 0.4 * (5 - 0.04)
-    assert supply.temperature_c(start) == pytest.approx(25)
+    assert supply.get_temperature_c(start) == pytest.approx(25)
     # One time constant: 63 %, however often one looks.
     for part in range(1, 60):
-        supply.temperature_c(start + part * SECOND)
-    one = supply.temperature_c(start + 60 * SECOND)
+        supply.get_temperature_c(start + part * SECOND)
+    one = supply.get_temperature_c(start + 60 * SECOND)
     assert one == pytest.approx(25 + (final - 25) * 0.63212, abs=1e-3)
-    assert supply.temperature_c(start + 3600 * SECOND) == pytest.approx(final)
-    assert supply.counts(1, start + 3600 * SECOND) == round((500 + 10 * final) / 3300 * 4095)
-    supply.load(0, start + 3600 * SECOND)
-    assert supply.temperature_c(start + 7200 * SECOND) == pytest.approx(25)
+    assert supply.get_temperature_c(start + 3600 * SECOND) == pytest.approx(final)
+    assert supply.convert(1, start + 3600 * SECOND) == round((500 + 10 * final) / 3300 * 4095)
+    supply.set_load(0, start + 3600 * SECOND)
+    assert supply.get_temperature_c(start + 7200 * SECOND) == pytest.approx(25)
 
 
 def test_motor_stops_at_its_ends():
@@ -141,7 +141,7 @@ def decode(records):
 def test_ring_emits_quadrature(detents):
     body, now = settled()
     body.turn_ring(detents, now)
-    records = body.due(now + SECOND)
+    records = body.take_due_records(now + SECOND)
     assert len(records) == 4 * abs(detents)
     assert decode(records) == detents
 
@@ -150,9 +150,9 @@ def test_turns_follow_each_other():
     body, now = settled()
     body.turn_ring(2, now)
     body.turn_ring(-5, now)
-    first = body.due(now + 8 * RING_EDGE_US - 1)
+    first = body.take_due_records(now + 8 * RING_EDGE_US - 1)
     assert (len(first), decode(first)) == (8, 2)
-    assert decode(first + body.due(now + SECOND)) == -3
+    assert decode(first + body.take_due_records(now + SECOND)) == -3
 
 
 def test_records_are_cut_from_any_pieces():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lenslink.errors import UsageError
-from lenslink_hil.plant.modes import file_modes
+from lenslink_hil.plant.modes import make_file_modes
 from lenslink_hil.plant.scene import SceneOptions, open_scene
 
 RULE = "must be even, from 64x64 to 12288x8192"
@@ -126,11 +126,11 @@ def test_json_options_arrive():
 
 
 def test_a_files_binned_margins_shrink_inwards():
-    full, binned = file_modes(256, 128, (3, 5, 127, 254))
+    full, binned = make_file_modes(256, 128, (3, 5, 127, 254))
     assert full.active_area == (3, 5, 127, 254)
     assert (binned.width, binned.height) == (128, 64)
     assert binned.active_area == (2, 3, 63, 127)
-    assert [m.name for m in file_modes(258, 256, (0, 0, 256, 258))] == ["full"]
+    assert [m.name for m in make_file_modes(258, 256, (0, 0, 256, 258))] == ["full"]
 
 
 def test_json_schema_of_the_sensor():

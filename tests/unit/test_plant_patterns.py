@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lenslink.settings import Settings
-from lenslink_hil.plant.binning import bands, bin2x2
-from lenslink_hil.plant.patterns import PATTERNS, Pattern, pattern
+from lenslink_hil.plant.binning import bin2x2, iterate_bands
+from lenslink_hil.plant.patterns import PATTERNS, Pattern, make_pattern
 from lenslink_hil.plant.scene import SceneOptions, open_scene
 from lenslink_hil.plant.sensor_model import CFA_PHASES
 
@@ -33,7 +33,9 @@ def prbs_pixel(index: int, bits: int, seed: int, frame: int) -> int:
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 def test_prbs_is_what_its_definition_says(bits):
-    rows = pattern("prbs", 90, 70, bits=bits, cfa="RGGB", seed=2**32 - 3, frame_number=2**32 - 1)
+    rows = make_pattern(
+        "prbs", 90, 70, bits=bits, cfa="RGGB", seed=2**32 - 3, frame_number=2**32 - 1
+    )
     expected = [prbs_pixel(i, bits, 2**32 - 3, 2**32 - 1) for i in range(90 * 70)]
     assert rows.shape == (70, 90)
     assert rows.ravel().tolist() == expected
@@ -42,7 +44,7 @@ def test_prbs_is_what_its_definition_says(bits):
 @pytest.mark.parametrize("bits", [12, 14])
 def test_prbs_holds_every_code_and_changes(bits):
     frames = [
-        pattern("prbs", 128, 128, bits=bits, cfa="RGGB", seed=seed, frame_number=number)
+        make_pattern("prbs", 128, 128, bits=bits, cfa="RGGB", seed=seed, frame_number=number)
         for seed, number in ((0, 0), (0, 1), (1, 0))
     ]
     for frame in frames:
@@ -52,20 +54,20 @@ def test_prbs_holds_every_code_and_changes(bits):
 
 
 def test_ramp_counts_along_both_sides_and_frames():
-    rows = pattern("ramp", 200, 4096, bits=12, cfa="RGGB", seed=9, frame_number=4000)
+    rows = make_pattern("ramp", 200, 4096, bits=12, cfa="RGGB", seed=9, frame_number=4000)
     y, x = np.mgrid[:4096, :200]
     assert np.array_equal(rows, (x + y + 4000) % 4096)
     assert len(np.unique(rows)) == 4096
 
 
 def test_ramp_survives_the_largest_frame_number():
-    rows = pattern("ramp", 64, 64, bits=14, cfa="RGGB", seed=0, frame_number=2**32 - 1)
+    rows = make_pattern("ramp", 64, 64, bits=14, cfa="RGGB", seed=0, frame_number=2**32 - 1)
     assert rows[0, :3].tolist() == [16383, 0, 1]
 
 
 @pytest.mark.parametrize("cfa", CFA_PHASES)
 def test_bars_light_the_right_filters(cfa):
-    rows = pattern("bars", 160, 64, bits=12, cfa=cfa, seed=0, frame_number=0)
+    rows = make_pattern("bars", 160, 64, bits=12, cfa=cfa, seed=0, frame_number=0)
     colours = ["RGB", "RG", "GB", "G", "RB", "R", "B", ""]
     for y in range(64):
         for x in range(160):
@@ -76,9 +78,9 @@ def test_bars_light_the_right_filters(cfa):
 @pytest.mark.parametrize("name", sorted(PATTERNS))
 def test_bands_join_to_the_whole(name):
     spec = Pattern(name, 14, "GBRG", 3)
-    assert len(list(bands(1000, 1002))) > 1
-    parts = list(spec.bands(1000, 1002, 7, Settings()))
-    whole = pattern(name, 1000, 1002, bits=14, cfa="GBRG", seed=3, frame_number=7)
+    assert len(list(iterate_bands(1000, 1002))) > 1
+    parts = list(spec.iterate_bands(1000, 1002, 7, Settings()))
+    whole = make_pattern(name, 1000, 1002, bits=14, cfa="GBRG", seed=3, frame_number=7)
     assert np.array_equal(np.concatenate(parts), whole)
     assert all(len(part) % 4 == 0 for part in parts[:-1])
 
@@ -106,7 +108,7 @@ def test_binned_mode_is_the_full_frame_binned():
 def test_scene_shows_the_pattern_exactly():
     options = SceneOptions(scene="prbs", width=640, height=480, bits=14, cfa="BGGR", seed=77)
     scene = open_scene(options)
-    expected = pattern("prbs", 640, 480, bits=14, cfa="BGGR", seed=77, frame_number=12)
+    expected = make_pattern("prbs", 640, 480, bits=14, cfa="BGGR", seed=77, frame_number=12)
     rows = scene.rows(0, 12, Settings(1, 9999, 100))
     assert np.array_equal(rows, expected)
     assert rows.flags.c_contiguous

@@ -9,7 +9,7 @@ import pytest
 
 from lenslink.errors import ProtocolError
 from lenslink.settings import Settings
-from lenslink_hil.plant.patterns import pattern
+from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.plant.row_service import AHEAD_BYTES, MAX_QUEUED, Request, RowService
 from lenslink_hil.plant.scene import SceneOptions, open_scene
 from lenslink_protocol.ids import PixelFormat
@@ -26,19 +26,19 @@ def request(number, mode=0, exposure_us=10_000):
 def drain(rows, chunk=100_000):
     """Work and take everything, in pieces unlike the bands."""
     taken = []
-    while rows.wants_work() or rows.output() is not None:
-        while rows.wants_work():
+    while rows.has_work() or rows.get_output() is not None:
+        while rows.has_work():
             rows.work()
-        data = rows.output()
+        data = rows.get_output()
         if data is not None:
             taken.append(bytes(data[:chunk]))
-            rows.sent(len(taken[-1]))
+            rows.mark_sent(len(taken[-1]))
     return b"".join(taken)
 
 
 def expected(*numbers, width=640, height=480):
     frames = [
-        pattern("prbs", width, height, bits=12, cfa="RGGB", seed=0, frame_number=number)
+        make_pattern("prbs", width, height, bits=12, cfa="RGGB", seed=0, frame_number=number)
         for number in numbers
     ]
     return b"".join(frame.astype("<u2").tobytes() for frame in frames)
@@ -70,21 +70,21 @@ def test_requests_are_answered_in_order_however_they_arrive():
 def test_streams_are_computed_ahead_but_only_streams():
     rows = service()
     for number in (1, 2):
-        assert rows.output() is None
+        assert rows.get_output() is None
         rows.feed(request(number).pack())
         assert drain(rows) == expected(number)
     # The third is there at once ...
     rows.feed(request(3).pack())
-    assert bytes(rows.output() or b"") != b""
+    assert bytes(rows.get_output() or b"") != b""
     assert drain(rows) == expected(3)
     # ... but not when another one is asked for, or with other settings.
     rows.feed(request(40).pack())
-    assert rows.output() is None
+    assert rows.get_output() is None
     assert drain(rows) == expected(40)
     rows.feed(request(41).pack())
     assert drain(rows) == expected(41)
     rows.feed(request(42, exposure_us=5).pack())
-    assert rows.output() is None
+    assert rows.get_output() is None
     assert drain(rows) == expected(42)
 
 
@@ -92,7 +92,7 @@ def test_what_is_computed_ahead_is_bounded():
     rows = service(8192, 4096)
     rows.feed(request(0).pack())
     steps = 0
-    while rows.wants_work():
+    while rows.has_work():
         rows.work()
         steps += 1
     assert steps * (1 << 19) <= AHEAD_BYTES + (1 << 19)
@@ -112,7 +112,7 @@ def test_unknown_mode():
 
 
 @pytest.mark.parametrize(("byte", "said"), [(6, "flags 0x2"), (7, "flags 0x200")])
-def test_flags_that_there_are_not(byte, said):
+def test_unknown_flags_are_refused(byte, said):
     data = bytearray(request(0).pack())
     data[byte] = 2
     with pytest.raises(ProtocolError, match=said):
@@ -127,7 +127,7 @@ def test_formats_that_the_sensor_does_not_have(code):
 
 
 @pytest.mark.parametrize("tile", [(0, 1), (640, 0), (320, 2), (3, 1)])
-def test_tiles_that_no_frame_is_cut_into(tile):
+def test_impossible_tiles_are_refused(tile):
     """Neither whole rows nor a part of one, or not whole groups."""
     asked = request(0)._replace(crcs=True, pixel_format=PixelFormat.RG12p, tile=tile)
     with pytest.raises(ProtocolError, match="no tiles"):

@@ -9,24 +9,24 @@ import pytest
 from PIL import Image
 
 from lenslink.settings import Settings
-from lenslink_hil.plant.modes import sized_modes
+from lenslink_hil.plant.modes import make_sized_modes
 from lenslink_hil.plant.picture import Picture
 from lenslink_hil.plant.scene import Scene, SceneOptions, open_scene
-from lenslink_hil.plant.sensor_model import CFA_PHASES, module_sensor
+from lenslink_hil.plant.sensor_model import CFA_PHASES, make_module_sensor
 from lenslink_hil.plant.unprocess import (
     FULL_WELL,
     READ_NOISE,
     XYZ_FROM_SRGB,
     PictureSource,
-    mosaic,
-    noise_profile,
-    srgb_to_linear,
+    apply_mosaic,
+    get_noise_profile,
+    make_srgb_table,
 )
 
 
 def sensor(width=128, height=96, bits=12, cfa="RGGB"):
-    modes = sized_modes(width, height)
-    return module_sensor(width, height, modes, bits=bits, cfa=cfa, pattern=False)
+    modes = make_sized_modes(width, height)
+    return make_module_sensor(width, height, modes, bits=bits, cfa=cfa, pattern=False)
 
 
 def plain(colour, width=128, height=96):
@@ -44,7 +44,7 @@ def sites(rows, cfa):
 @pytest.mark.parametrize("cfa", CFA_PHASES)
 def test_mosaic_keeps_each_filters_colour(cfa):
     red, green, blue = (np.full((64, 64), value, np.float32) for value in (1, 2, 3))
-    for colour, pixels in sites(mosaic((red, green, blue), cfa), cfa).items():
+    for colour, pixels in sites(apply_mosaic((red, green, blue), cfa), cfa).items():
         assert set(pixels.tolist()) == {float("RGB".index(colour) + 1)}
 
 
@@ -54,7 +54,7 @@ def test_a_sensor_without_crosstalk_sees_red_in_red_only(cfa):
     inverse = np.linalg.inv(XYZ_FROM_SRGB).ravel()
     pairs = tuple((round(v * 10**6), 10**6) for v in inverse)
     pure = replace(sensor(cfa=cfa), color_matrix=pairs, neutral=((1, 1),) * 3)
-    clean = PictureSource(plain((255, 0, 0)), pure, 0).clean(128, 96)
+    clean = PictureSource(plain((255, 0, 0)), pure, 0).make_clean_mosaic(128, 96)
     found = sites(clean, cfa)
     assert found["R"].min() > 0.999
     assert max(found["G"].max(), found["B"].max()) < 0.001
@@ -63,7 +63,7 @@ def test_a_sensor_without_crosstalk_sees_red_in_red_only(cfa):
 @pytest.mark.parametrize("cfa", CFA_PHASES)
 def test_white_reads_neutral(cfa):
     this = sensor(cfa=cfa)
-    found = sites(PictureSource(plain((255, 255, 255)), this, 0).clean(128, 96), cfa)
+    found = sites(PictureSource(plain((255, 255, 255)), this, 0).make_clean_mosaic(128, 96), cfa)
     for colour, (num, den) in zip("RGB", this.neutral, strict=True):
         assert found[colour] == pytest.approx(num / den, abs=1e-4)
 
@@ -85,7 +85,7 @@ def test_colours_come_back():
         found = sites(scene.rows(0, 0, Settings(10_000, 1000, 0)).astype(float), "RGGB")
         camera = np.array([found[c].mean() - 1024 for c in "RGB"]) / (16383 - 1024)
         linear = np.linalg.solve(matrix / gains, camera)
-        expected = srgb_to_linear()[list(colour)]
+        expected = make_srgb_table()[list(colour)]
         assert linear == pytest.approx(expected, abs=0.004), colour
 
 
@@ -98,7 +98,7 @@ def test_exposure_and_gain_scale_the_light_and_clip_at_white():
         return sites(rows, "RGGB")["G"].mean() - 256
 
     nominal = green(10_000, 1000)
-    assert nominal == pytest.approx(srgb_to_linear()[120] * (4095 - 256), rel=0.005)
+    assert nominal == pytest.approx(make_srgb_table()[120] * (4095 - 256), rel=0.005)
     assert green(5_000, 1000) == pytest.approx(nominal / 2, rel=0.01)
     assert green(10_000, 3000) == pytest.approx(nominal * 3, rel=0.01)
     assert green(20_000, 500) == pytest.approx(nominal, rel=0.01)
@@ -110,15 +110,15 @@ def test_exposure_and_gain_scale_the_light_and_clip_at_white():
 @pytest.mark.parametrize(("gain_milli", "bits"), [(1000, 12), (4000, 12), (2000, 14)])
 def test_noise_has_the_models_mean_and_variance(gain_milli, bits):
     this = sensor(256, 256, bits)
-    a, b = noise_profile(this, gain_milli)
+    a, b = get_noise_profile(this, gain_milli)
     span = this.white - this.black[0]
     electron = span / FULL_WELL * gain_milli / 1000
     assert (a, b) == pytest.approx((electron, (electron * READ_NOISE) ** 2))
     for level in (0, 60, 110):
         source = PictureSource(plain((level,) * 3, 256, 256), this, 8)
         # Dark enough that no pixel is clipped at any gain.
-        (rows,) = source.bands(256, 256, 1, Settings(5_000, gain_milli))
-        clean = source.clean(256, 256) * span * 0.5 * gain_milli / 1000
+        (rows,) = source.iterate_bands(256, 256, 1, Settings(5_000, gain_milli))
+        clean = source.make_clean_mosaic(256, 256) * span * 0.5 * gain_milli / 1000
         for colour in "RGB":
             x = float(sites(clean, "RGGB")[colour].mean())
             got = sites(rows.astype(float), "RGGB")[colour] - this.black[0]
@@ -143,7 +143,9 @@ def test_frames_repeat_by_seed_and_number_only():
 
 def test_four_black_levels_lie_under_their_pixels():
     this = replace(sensor(), black=(100.0, 200.0, 300.0, 400.0))
-    (rows,) = PictureSource(plain((0, 0, 0)), this, 0).bands(128, 96, 0, Settings(10_000, 1000))
+    (rows,) = PictureSource(plain((0, 0, 0)), this, 0).iterate_bands(
+        128, 96, 0, Settings(10_000, 1000)
+    )
     means = [rows[y::2, x::2].mean() for y in (0, 1) for x in (0, 1)]
     assert means == pytest.approx([100, 200, 300, 400], abs=0.2)
 
@@ -154,11 +156,11 @@ def test_bands_join_without_a_seam(tmp_path):
     Image.fromarray(slope).save(tmp_path / "slope.png")
     scene = open_scene(SceneOptions(scene=str(tmp_path / "slope.png"), width=2048, height=1536))
     source = scene._source
-    clean = source.clean(2048, 1536)[0::2, 1::2]  # green
+    clean = source.make_clean_mosaic(2048, 1536)[0::2, 1::2]  # green
     steps = np.diff(clean.mean(axis=1))
-    assert len(list(scene.bands(0, 0, Settings(10_000, 1000, 0)))) > 5
+    assert len(list(scene.iterate_bands(0, 0, Settings(10_000, 1000, 0)))) > 5
     # The same part of the slope resized in one go.
-    linear = srgb_to_linear()[slope]
+    linear = make_srgb_table()[slope]
     whole = Image.fromarray(linear).resize((2048, 1536), Image.Resampling.LANCZOS)
     assert np.abs(clean - np.asarray(whole)[0::2, 1::2]).max() < 1e-4
     assert steps.min() > -1e-4
@@ -174,7 +176,7 @@ def test_crop_is_centred_and_keeps_the_aspect():
 
 def test_largest_frame_comes_in_small_bands():
     scene = open_scene(SceneOptions(scene="photo", mode="full"))
-    frame = scene.bands(2, 0, Settings(10_000, 1000, 0))
+    frame = scene.iterate_bands(2, 0, Settings(10_000, 1000, 0))
     band = next(frame)
     assert band.shape[1] == 12288
     assert band.nbytes <= 1 << 20

@@ -42,21 +42,21 @@ def opened() -> tuple[Session, Line]:
     session.link.session = HelloReply(0x10, 1, 0, 0, 1024, 100, 1, 0)
     session.link.resume(time.monotonic())
     # Silent for as long as it takes, as after a call that took a second.
-    session.link._heard -= 5.0
+    session.link._liveness.last_sign -= 5.0
     return session, line
 
 
 def test_noise_is_no_sign_of_life():
     session, _ = opened()
     with pytest.raises(Disconnected, match="no sign of life"):
-        session.pump(lambda: False, Deadline(5.0, "noise"))
+        session.run_until(lambda: False, Deadline(5.0, "noise"))
 
 
 def test_what_came_meanwhile_is_one():
     session, line = opened()
     log = Log(1, 0, b"here")
     line.data = encode_packet(log.TYPE, log.encode(), nonce=session.link.nonce, sequence=0)
-    session.pump(lambda: bool(session.link.logs), Deadline(5.0, "the log"))
+    session.run_until(lambda: bool(session.link.logs), Deadline(5.0, "the log"))
 
 
 def test_a_packet_is_no_stall_where_the_process_did_not_run(monkeypatch: pytest.MonkeyPatch):
@@ -75,5 +75,5 @@ def test_a_packet_is_no_stall_where_the_process_did_not_run(monkeypatch: pytest.
 
     monkeypatch.setattr(line, "receive_into", stop)
     monkeypatch.setattr(time, "monotonic", lambda: real() + stopped)
-    session.pump(lambda: bool(session.link.logs), Deadline(50.0, "the log"))
+    session.run_until(lambda: bool(session.link.logs), Deadline(50.0, "the log"))
     assert not any(session.discards.values())

@@ -26,8 +26,8 @@ import tifffile
 from lenslink.errors import UsageError
 from lenslink.settings import Settings
 
-from .binning import Rows, bands
-from .modes import check_size, file_modes
+from .binning import Rows, iterate_bands
+from .modes import check_size, make_file_modes
 from .picture import TIFF_MAGIC
 from .sensor_model import CFA_PHASES, D65_ILLUMINANT, Pair, Sensor
 from .unprocess import XYZ_FROM_SRGB
@@ -45,11 +45,11 @@ class RawSource:
     def __init__(self, pixels: Rows) -> None:
         self._pixels = pixels
 
-    def bands(
+    def iterate_bands(
         self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:
         """Yield the frame band by band."""
-        for top, bottom in bands(width, height):
+        for top, bottom in iterate_bands(width, height):
             yield self._pixels[top:bottom]
 
 
@@ -128,7 +128,7 @@ def _describe(name: str, tags: Tags, cfa: str, pixels: Rows) -> Sensor:
         color_matrix=matrix,
         neutral=_neutral(tags, matrix, name),
         illuminant=int(tags.get("CalibrationIlluminant1", 0)),
-        modes=file_modes(width, height, (top, left, bottom, right)),
+        modes=make_file_modes(width, height, (top, left, bottom, right)),
     )
 
 

@@ -1,29 +1,29 @@
-"""``.lcap``: a recorded session, both directions of every lane, in one file.
+"""The file format ``.lcap``: a recorded session, both directions of every lane.
 
 ::
 
     file    magic, record, record, ...
-    magic   8A 4C 43 41 50 0D 0A 01: no text, broken by whoever "corrects" line ends; then the
-            version of the format, 1
+    magic   8A 4C 43 41 50 0D 0A 01: the first seven bytes are no text, and break if a tool
+            changes line ends; the last byte is the version of the format
     record  a head of 20 bytes (:data:`RecordHead`, little-endian), then ``length`` bytes
 
     offset  type  field      meaning
-    0       u8    kind       1 INFO, 2 MANIFEST, 3 DATA, 4 GONE, 5 END; others are skipped
-    1       u8    lane       of DATA and GONE, else 0
-    2       u8    direction  of DATA: 0 to the module, 1 to the host; else 0
+    0       u8    kind       1 INFO, 2 MANIFEST, 3 DATA, 4 LANE_END, 5 END; others are skipped
+    1       u8    lane       for DATA and LANE_END, else 0
+    2       u8    direction  for DATA: 0 to the module, 1 to the host; else 0
     3       u8    reserved   0
     4       u32   length     bytes that follow the head, at most MAX_RECORD
-    8       u64   time_ns    monotonic, since the recording began
-    16      u32   crc        CRC-32/ISO-HDLC of the 16 bytes before it and of what follows
+    8       u64   time_ns    monotonic, from the start of the recording
+    16      u32   crc        CRC-32/ISO-HDLC of the 16 bytes before it and of the payload
 
-The first record is INFO, a JSON object: ``lenslink``, ``protocol`` and ``python`` (versions),
-``url``, ``seed`` (of the URL, or null), ``lanes``, ``began`` (UTC). MANIFEST is the module's, as
-it is on the wire. DATA are bytes as the transport took or gave them, damaged ones too: its bounds
-are those of the calls, not of packets. GONE says in UTF-8 that the lane ended and why; on lane 0
-that is the module. END, a JSON object, is the last: ``ended`` says why.
+The first record is INFO, a JSON object with ``lenslink``, ``protocol`` and ``python`` (versions),
+``url``, ``seed`` (of the URL, or null), ``lanes`` and ``began`` (UTC). MANIFEST is the module's, as
+on the wire. DATA are bytes as the transport took or gave them, damaged bytes too; a record's bounds
+are those of a call, not of a packet. LANE_END says in UTF-8 why a lane ended; the end of lane 0 is
+the end of the module. The last record is END, a JSON object: ``ended`` says why the session ended.
 
-Each record is written by one call and needs nothing behind it, so that whatever kills the writer
-costs at most the record under way: a reader gives all that is whole and says where it was cut.
+Each record is written by one call and depends on no later record. So whatever kills the writer
+costs at most the last record: a reader returns all whole records and reports where the file is cut.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from typing import BinaryIO
 from construct import Int8ul, Int32ul, Int64ul, Struct
 
 from lenslink.errors import StorageError, UsageError
-from lenslink.image_files.atomic_file import exists_error, shown, storage_error
+from lenslink.image_files.atomic_file import format_path, make_exists_error, make_storage_error
 from lenslink_protocol.crc import crc32
 
 MAGIC = b"\x8aLCAP\r\n\x01"
@@ -61,24 +61,24 @@ RecordHead = Struct(
     "time_ns" / Int64ul,
     "crc" / Int32ul,
 )
-"""The definition and the oracle; :data:`HEAD` is its fast twin."""
+"""The definition. :data:`HEAD` is the same for :mod:`struct`, which is faster."""
 
 HEAD = struct.Struct("<4BIQI")
 _CHECKED = struct.Struct("<4BIQ")
 
 
 class Kind(enum.IntEnum):
-    """What a record holds."""
+    """The kind of a record."""
 
     INFO = 1
     MANIFEST = 2
     DATA = 3
-    GONE = 4
+    LANE_END = 4
     END = 5
 
 
 class Direction(enum.IntEnum):
-    """Which way bytes went."""
+    """The direction of a record's bytes."""
 
     TO_MODULE = 0
     TO_HOST = 1
@@ -86,7 +86,7 @@ class Direction(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record whose CRC holds."""
+    """A record whose CRC is correct."""
 
     kind: int
     lane: int
@@ -97,25 +97,25 @@ class Record:
 
 @dataclass(slots=True)
 class Recording:
-    """A recording as far as it could be read; ``records`` are its DATA and GONE in order."""
+    """A recording as far as it could be read; ``records`` holds DATA and LANE_END in order."""
 
     info: Mapping[str, object]
     manifest: bytes = b""
     records: list[Record] = field(default_factory=list)
-    ended: str | None = None
-    """Why the session ended; None if the writer was killed before it could say so."""
-    cut: str | None = None
-    """Why nothing was read beyond the last record, if that is not the end of a whole file."""
+    end_reason: str | None = None
+    """Why the session ended; None if the writer was killed before it wrote END."""
+    truncation: str | None = None
+    """Why reading stopped before the end of a whole file; None if it did not."""
 
     @property
     def lanes(self) -> int:
-        """How many lanes the host offered."""
+        """The number of lanes that the host offered."""
         lanes = self.info.get("lanes")
         least = 1 + max((record.lane for record in self.records), default=0)
         return max(lanes, least) if isinstance(lanes, int) and lanes <= MAX_LANE + 1 else least
 
-    def stream(self, lane: int, direction: int) -> bytes:
-        """All bytes of one lane and direction."""
+    def join_stream(self, lane: int, direction: int) -> bytes:
+        """Return all bytes of one lane and direction."""
         return b"".join(
             r.payload
             for r in self.records
@@ -127,39 +127,46 @@ class Recording:
 
 
 class Writer:
-    """Writes a recording, record by record; nothing stays in this process's memory.
+    """Writes a recording, record by record, without a buffer in this process.
 
-    After the first error nothing is written any more: what ends the session must not hide it.
+    After the first error the writer writes nothing more. So the error that ended the recording is
+    the one that the user sees.
+
+    >>> writer = Writer.create(Path("session.lcap"), False, info)  # doctest: +SKIP
+    >>> writer.write_data(0, Direction.TO_HOST, [b"bytes"])  # doctest: +SKIP
+    >>> writer.finish("frames")  # doctest: +SKIP
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
-        self.bytes = 0
-        """Of DATA, both directions."""
+        self.data_bytes = 0
+        """Bytes in the DATA records that are in the file, both directions."""
         self._file = file
         self._size = 0
         self._start = time.monotonic_ns()
-        self._closed = False
+        self._is_closed = False
         self._put([MAGIC])
 
     @classmethod
     def create(cls, path: Path, force: bool, info: Mapping[str, object]) -> Writer:
-        """Begin a recording at *path*, where nothing may be unless *force*.
+        """Start a recording at *path*. With *force*, replace a file that exists.
 
-        The file has its name from the first record on, so that it is found whatever happens.
-        Raises :exc:`~lenslink.errors.StorageError`.
+        The file has its final name from the first record on, so that it is found whatever happens.
+
+        Raises:
+            StorageError: the file exists or cannot be written.
         """
         name = path.with_name(f".lenslink-{secrets.token_hex(6)}.tmp") if force else path
         try:
-            # Unbuffered: a record that was written is the kernel's, and outlives us.
+            # Unbuffered: the kernel has each written record, even if this process is killed.
             file = name.open("xb", buffering=0)
         except FileExistsError:
-            raise exists_error(path) from None
+            raise make_exists_error(path) from None
         except OSError as error:
-            raise storage_error(path, error) from error
+            raise make_storage_error(path, error) from error
         try:
             writer = cls(path, file)
-            writer.record(Kind.INFO, [json.dumps(dict(info)).encode()])
+            writer.write_record(Kind.INFO, [json.dumps(dict(info)).encode()])
             if force:
                 name.replace(path)
         except BaseException as error:
@@ -167,54 +174,60 @@ class Writer:
             with contextlib.suppress(OSError):
                 name.unlink()
             if isinstance(error, OSError):
-                raise storage_error(path, error) from error
+                raise make_storage_error(path, error) from error
             raise
         return writer
 
-    def data(self, lane: int, direction: Direction, pieces: Sequence[memoryview | bytes]) -> None:
-        """Bytes that went over a lane, in *pieces*."""
+    def write_data(
+        self, lane: int, direction: Direction, pieces: Sequence[memoryview | bytes]
+    ) -> None:
+        """Write bytes that went over a lane, given in *pieces*."""
         batch: list[memoryview] = []
         room = MAX_RECORD
         for piece in pieces:
             rest = memoryview(piece)
-            self.bytes += len(rest)
+            self.data_bytes += len(rest)
             while rest:
                 batch.append(rest[:room])
                 room -= len(batch[-1])
                 rest = rest[len(batch[-1]) :]
                 if not room:
-                    self.record(Kind.DATA, batch, lane, direction)
+                    self.write_record(Kind.DATA, batch, lane, direction)
                     batch, room = [], MAX_RECORD
         if batch:
-            self.record(Kind.DATA, batch, lane, direction)
+            self.write_record(Kind.DATA, batch, lane, direction)
 
-    def manifest(self, data: bytes) -> None:
-        """What the module says of itself."""
-        self.record(Kind.MANIFEST, [data])
+    def write_manifest(self, data: bytes) -> None:
+        """Write the module's manifest, as it is on the wire."""
+        self.write_record(Kind.MANIFEST, [data])
 
-    def gone(self, lane: int, reason: str) -> None:
-        """A lane has ended; on lane 0, the module is gone."""
-        self.record(Kind.GONE, [reason.encode()[:MAX_JSON]], lane)
+    def write_lane_end(self, lane: int, reason: str) -> None:
+        """Write that a lane has ended; on lane 0, that the module is gone."""
+        self.write_record(Kind.LANE_END, [reason.encode()[:MAX_JSON]], lane)
 
-    def end(self, ended: str) -> None:
-        """The session is over, and why; then the file is closed. Idempotent."""
-        if not self._closed:
-            self.record(Kind.END, [json.dumps({"ended": ended}).encode()])
+    def finish(self, ended: str) -> None:
+        """Write why the session ended, and close the file. Idempotent."""
+        if not self._is_closed:
+            self.write_record(Kind.END, [json.dumps({"ended": ended}).encode()])
         self.close()
 
     def close(self) -> None:
-        """Let go of the file. Idempotent."""
-        self._closed = True
+        """Close the file without an END record. Idempotent."""
+        self._is_closed = True
         self._file.close()
 
-    def record(
+    def write_record(
         self,
         kind: Kind,
         payload: Sequence[memoryview | bytes],
         lane: int = 0,
         direction: int = 0,
     ) -> None:
-        """One record; :exc:`~lenslink.errors.StorageError` if it cannot be written."""
+        """Write one record.
+
+        Raises:
+            StorageError: the disk is full, for example. The file then ends with a whole record.
+        """
         length = sum(map(len, payload))
         moment = time.monotonic_ns() - self._start
         checked = _CHECKED.pack(kind, lane, direction, 0, length, moment)
@@ -224,7 +237,7 @@ class Writer:
         self._put([checked + crc.to_bytes(4, "little"), *payload])
 
     def _put(self, pieces: Sequence[memoryview | bytes]) -> None:
-        if self._closed:
+        if self._is_closed:
             return
         try:
             for piece in _joined(pieces):
@@ -233,15 +246,15 @@ class Writer:
                     rest = rest[self._file.write(rest) :]
             self._size += sum(map(len, pieces))
         except OSError as error:
-            # What is on the disk ends with a whole record.
+            # Cut off the part of a record, so that the file ends with a whole one.
             with contextlib.suppress(OSError):
                 self._file.truncate(self._size)
             self.close()
-            raise storage_error(self.path, error) from error
+            raise make_storage_error(self.path, error) from error
 
 
 def _joined(pieces: Sequence[memoryview | bytes]) -> Iterator[memoryview | bytes]:
-    """Small records in one piece, so that they are written by one call."""
+    """Join the pieces of a small record, so that one call writes it."""
     if sum(map(len, pieces)) <= 65536:
         yield b"".join(pieces)
     else:
@@ -251,10 +264,10 @@ def _joined(pieces: Sequence[memoryview | bytes]) -> Iterator[memoryview | bytes
 # --- reading ---------------------------------------------------------------------------------
 
 
-def records(file: BinaryIO) -> Iterator[Record | str]:
-    """Records up to the end or the first that is not whole; then, if so, why, as a string.
+def read_records(file: BinaryIO) -> Iterator[Record | str]:
+    """Yield records up to the end or to the first that is not whole; then, if so, yield why.
 
-    Never more than MAX_RECORD bytes are asked for at once, whatever the file says of itself.
+    Whatever the file claims, no single read asks for more than MAX_RECORD bytes.
     """
     at = len(MAGIC)
     while head := file.read(HEAD.size):
@@ -262,7 +275,7 @@ def records(file: BinaryIO) -> Iterator[Record | str]:
             yield f"cut inside a record at byte {at}"
             return
         kind, lane, direction, _, length, time_ns, crc = HEAD.unpack(head)
-        limit = MAX_JSON if kind in (Kind.INFO, Kind.END, Kind.GONE) else MAX_RECORD
+        limit = MAX_JSON if kind in (Kind.INFO, Kind.END, Kind.LANE_END) else MAX_RECORD
         if length > limit or lane > MAX_LANE:
             yield f"damaged at byte {at}: a record of {length} bytes on lane {lane}"
             return
@@ -271,43 +284,43 @@ def records(file: BinaryIO) -> Iterator[Record | str]:
             yield f"cut inside a record at byte {at}"
             return
         if crc32(payload, crc32(head[:16])) != crc:
-            yield f"damaged at byte {at}: its CRC does not hold"
+            yield f"damaged at byte {at}: its CRC is wrong"
             return
         at += HEAD.size + length
         yield Record(kind, lane, direction, time_ns, payload)
 
 
 def load(path: Path) -> Recording:
-    """The recording at *path*.
+    """Read the recording at *path*, up to the first damage; ``truncation`` reports the damage.
 
-    Raises :exc:`~lenslink.errors.StorageError` if it cannot be read, and
-    :exc:`~lenslink.errors.UsageError` if it is none. One that was cut short, or is damaged
-    further on, is given up to there and says so in ``cut``.
+    Raises:
+        StorageError: the file cannot be read.
+        UsageError: the file is no recording.
     """
     try:
         with path.open("rb") as file:
-            return parse(file, shown(path))
+            return parse(file, format_path(path))
     except OSError as error:
-        raise StorageError(f"cannot read {shown(path)}: {error.strerror or error}") from error
+        raise StorageError(f"cannot read {format_path(path)}: {error.strerror or error}") from error
 
 
 def parse(file: BinaryIO, name: str) -> Recording:
-    """As :func:`load`, from an open file that errors call *name*."""
+    """Read a recording from an open file. Errors call it *name*. See :func:`load`."""
     magic = file.read(len(MAGIC))
     if magic[:-1] != MAGIC[:-1]:
         raise UsageError(f"{name} is no recording of LensLink")
     if magic != MAGIC:
         raise UsageError(f"{name} is a recording of format {magic[-1]}; this reads {MAGIC[-1]}")
     recording: Recording | None = None
-    for record in records(file):
+    for record in read_records(file):
         if isinstance(record, str):
             if recording is None:
                 raise UsageError(f"{name} holds nothing: {record}")
-            recording.cut = record
+            recording.truncation = record
         elif recording is None:
             if record.kind != Kind.INFO:
                 raise UsageError(f"{name} is no recording of LensLink: it does not begin with INFO")
-            recording = Recording(_object(record, name))
+            recording = Recording(_parse_object(record, name))
         else:
             _add(recording, record, name)
     if recording is None:
@@ -317,15 +330,15 @@ def parse(file: BinaryIO, name: str) -> Recording:
 
 def _add(recording: Recording, record: Record, name: str) -> None:
     match record.kind:
-        case Kind.DATA | Kind.GONE:
+        case Kind.DATA | Kind.LANE_END:
             recording.records.append(record)
         case Kind.MANIFEST:
             recording.manifest = record.payload
         case Kind.END:
-            recording.ended = str(_object(record, name).get("ended"))
+            recording.end_reason = str(_parse_object(record, name).get("ended"))
 
 
-def _object(record: Record, name: str) -> Mapping[str, object]:
+def _parse_object(record: Record, name: str) -> Mapping[str, object]:
     try:
         value = json.loads(record.payload)
     except (ValueError, RecursionError):

@@ -1,14 +1,16 @@
-"""Plays the module's side of a recording to a host, without I/O.
+"""Plays the module's side of a recording to a host, without input or output.
 
-The host's nonce is of this session and its request ids may be others than the recorded ones. So
-each recorded packet is sealed again: under the host's nonce, a reply under the id of the request
-that it answers, the header's CRC made anew. What is not a packet, and payloads that were damaged,
-stay bit for bit as they are.
+The transport (:mod:`.replay_bench`) or the server (:mod:`.replay_server`) passes the host's bytes
+to :meth:`ModulePlayer.receive`, and sends what :meth:`ModulePlayer.peek` returns.
 
-A request of the recording holds up what was sent after it until the host asks for the same: the
-first request of the same type, stream and offset. Requests that the host leaves out are left out
-with all that they brought; sequence numbers and sums stay those of one session. A request that the
-recording does not hold is refused. Where the recording waits, heartbeats are answered.
+The live host has another nonce and may use other request ids than the recorded host. So each
+recorded packet gets the live nonce, each reply gets the id of the live request, and the header's
+CRC is computed again. Bytes that are no packet, and damaged payloads, stay as recorded.
+
+A recorded request delays everything that the module sent after it, until the live host sends a
+request of the same type, stream and offset. If the live host skips a request, the player skips
+everything up to the next match, and corrects sequence numbers and byte counts. A request that is
+not in the recording is refused. While the recording waits, heartbeats are answered.
 """
 
 from __future__ import annotations
@@ -31,17 +33,27 @@ from lenslink_protocol.params import (
     MAX_STREAMS,
 )
 
-from .script import Key, Lost, Packet, Script, SendFilter, key_of, read, sound_header, write
+from .script import (
+    ExpectedRequest,
+    Key,
+    LaneEnd,
+    Packet,
+    Script,
+    make_request_key,
+    parse_valid_header,
+    read_field,
+    write_field,
+)
 
 _REPLIES = {reply.TYPE for reply in REPLIES.values()} | {MessageType.ERROR, MessageType.PENDING}
 _NUMBERS = 1 << 32
-# After a damaged recording the host may still be asking for what was lost, until it gives it up.
+# After a damaged recording, the host may ask for lost data until it gives up the frame.
 _LINGER_S = FRAME_STALE_MS / 1000 + 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request of the host that plays."""
+class HostRequest:
+    """A request of the live host."""
 
     id: int
     key: Key
@@ -49,43 +61,45 @@ class Asked:
     capabilities: int
 
 
-class Player:
-    """*speed* 1 is as recorded, 2 twice as fast; 0 as fast as the host takes it.
+class ModulePlayer:
+    """Plays a script to one host.
 
-    The script is used up: its packets become those of this session.
+    Args:
+        script: the recording. The player changes its packets to those of the live session.
+        speed: 1 as recorded, 2 twice as fast, 0 as fast as the host takes it.
     """
 
     def __init__(self, script: Script, speed: float = 0.0) -> None:
         self.lanes = script.lanes
         self.progress = 0
-        """Counts what of the recording was sent or passed over."""
-        self.lost: dict[int, str] = {}
-        """Lanes that have ended, and why; lane 0 is the module."""
+        """Number of steps of the recording that were sent or skipped."""
+        self.lane_ends: dict[int, str] = {}
+        """Lanes that have ended, and why; the end of lane 0 is the end of the module."""
         self._script = script
         self._speed = speed
         self._steps = deque(script.steps)
-        self._asked: deque[Asked] = deque()
-        self._known: set[int] = set()
-        self._ids: dict[int, Asked] = {}
-        self._adjusted: set[int] = set()
+        self._requests: deque[HostRequest] = deque()
+        self._request_ids: set[int] = set()
+        self._matched_requests: dict[int, HostRequest] = {}
+        self._adjusted_ids: set[int] = set()
         self._nonce = 0
         self._inbox = bytearray()
-        self._inserted: deque[tuple[int, int, bytes]] = deque()
-        # What is being sent: its bytes, how many have gone, where its records end and their times.
+        self._insertions: deque[tuple[int, int, bytes]] = deque()
+        # The packet that is being sent, and how many of its bytes were sent.
         self._current: Packet | None = None
-        self._sent = 0
-        self._last = [-1] * max(self.lanes, MAX_LANES)
-        self._shift = [0] * max(self.lanes, MAX_LANES)
+        self._sent_bytes = 0
+        self._last_sequence = [-1] * max(self.lanes, MAX_LANES)
+        self._sequence_shift = [0] * max(self.lanes, MAX_LANES)
         self._skipped_bytes = [0] * MAX_STREAMS
-        self._alive = HeartbeatReply(0, (0,) * 2, (0,) * 2).encode()
+        self._heartbeat_payload = HeartbeatReply(0, (0,) * 2, (0,) * 2).encode()
         self._anchor: tuple[float, int] | None = None
-        self._active = 0.0
-        self._over: float | None = None
+        self._last_activity = 0.0
+        self._end_time: float | None = None
 
     # --- from the host --------------------------------------------------------------------
 
-    def received(self, data: bytes, now: float) -> None:
-        """Bytes that the host sent on lane 0."""
+    def receive(self, data: bytes, now: float) -> None:
+        """Take bytes that the host sent on lane 0."""
         self._inbox += data
         while len(self._inbox) >= HEADER_BYTES:
             start = self._inbox.find(MAGIC)
@@ -96,7 +110,7 @@ class Player:
             head = bytes(self._inbox[:HEADER_BYTES])
             if len(head) < HEADER_BYTES:
                 return
-            header = sound_header(head)
+            header = parse_valid_header(head)
             if header is None or header.length > MAX_CONTROL:
                 del self._inbox[:1]
                 continue
@@ -106,116 +120,123 @@ class Player:
             payload = bytes(self._inbox[HEADER_BYTES:end])
             del self._inbox[: end if crc32(payload) == header.payload_crc else 1]
             if crc32(payload) == header.payload_crc:
-                self._packet(header, payload, now)
+                self._on_packet(header, payload, now)
 
-    def _packet(self, header: Header, payload: bytes, now: float) -> None:
-        if header.type == MessageType.HELLO and not self._known:
+    def _on_packet(self, header: Header, payload: bytes, now: float) -> None:
+        if header.type == MessageType.HELLO and not self._request_ids:
             self._nonce = header.nonce
         if header.nonce != self._nonce:
             return
-        keys = key_of(header, payload)
+        keys = make_request_key(header, payload)
         if keys is None:
-            if header.type == MessageType.HEARTBEAT and self._quiet(now):
-                self._insert(MessageType.HEARTBEAT_REPLY, 0, self._alive)
-        elif header.frame not in self._known:
-            self._known.add(header.frame)
-            capabilities = read(header.type, "capabilities", payload)
-            asked = Asked(header.frame, *keys, -1 if capabilities is None else capabilities)
-            if any(isinstance(step, SendFilter) and step.key == asked.key for step in self._steps):
-                self._asked.append(asked)
-                self._pass_gates(now)
+            if header.type == MessageType.HEARTBEAT and self._is_silent(now):
+                self._insert(MessageType.HEARTBEAT_REPLY, 0, self._heartbeat_payload)
+        elif header.frame not in self._request_ids:
+            self._request_ids.add(header.frame)
+            capabilities = read_field(header.type, "capabilities", payload)
+            request = HostRequest(header.frame, *keys, -1 if capabilities is None else capabilities)
+            if any(
+                isinstance(step, ExpectedRequest) and step.key == request.key
+                for step in self._steps
+            ):
+                self._requests.append(request)
+                self._match_requests(now)
             else:
-                self._refuse(asked)
+                self._refuse(request)
 
-    def _quiet(self, now: float) -> bool:
-        """Whether the host hears nothing unless we say something."""
-        if self._current is not None or self._last[0] < 0:
+    def _is_silent(self, now: float) -> bool:
+        """Return True if the host receives nothing unless the player answers its heartbeat."""
+        if self._current is not None or self._last_sequence[0] < 0:
             return False
-        waits = not self._steps or isinstance(self._steps[0], SendFilter)
-        return waits or now - self._active > 2 * HEARTBEAT_MS / 1000
+        waits = not self._steps or isinstance(self._steps[0], ExpectedRequest)
+        return waits or now - self._last_activity > 2 * HEARTBEAT_MS / 1000
 
-    def _refuse(self, asked: Asked) -> None:
-        name = MessageType(asked.key[0]).name
-        rest = "".join(f" {value}" for value in asked.key[1:])
+    def _refuse(self, request: HostRequest) -> None:
+        name = MessageType(request.key[0]).name
+        rest = "".join(f" {value}" for value in request.key[1:])
         text = f"the recording has no further {name}{rest}"
         self._insert(
-            MessageType.ERROR, asked.id, Error(ErrorCode.UNSUPPORTED, text.encode()).encode()
+            MessageType.ERROR, request.id, Error(ErrorCode.UNSUPPORTED, text.encode()).encode()
         )
 
     def _insert(self, kind: int, request: int, payload: bytes) -> None:
-        self._inserted.append((kind, request, payload))
+        self._insertions.append((kind, request, payload))
 
     # --- to the host ----------------------------------------------------------------------
 
-    def head(self, now: float) -> tuple[int, memoryview] | None:
-        """The lane and the bytes that are next, if it is time for them."""
-        self._begin(now)
+    def peek(self, now: float) -> tuple[int, memoryview] | None:
+        """Return the lane and the bytes to send next; None if it is not time for any."""
+        self._start_next(now)
         packet = self._current
         if packet is None:
             return None
-        for end, time_ns in packet.cuts:
-            if end > self._sent:
-                if self._due(time_ns) > now:
+        for end, time_ns in packet.record_ends:
+            if end > self._sent_bytes:
+                if self._get_due_time(time_ns) > now:
                     return None
-                return packet.lane, memoryview(packet.data)[self._sent : end]
+                return packet.lane, memoryview(packet.data)[self._sent_bytes : end]
         raise AssertionError("a packet without an end")
 
     def take(self, count: int, now: float) -> None:
-        """*count* bytes of the head have gone."""
-        self._sent += count
-        self._active = now
+        """Mark *count* bytes of :meth:`peek` as sent."""
+        self._sent_bytes += count
+        self._last_activity = now
         packet = self._current
-        if packet is not None and self._sent == len(packet.data):
+        if packet is not None and self._sent_bytes == len(packet.data):
             self._current = None
 
-    def next_due(self, now: float) -> float:
-        """When there is something to do, at the latest; in the past if there is now."""
-        self._begin(now)
+    def get_next_due(self, now: float) -> float:
+        """Return when :meth:`peek` may have bytes again, at the latest."""
+        self._start_next(now)
         if self._current is not None:
-            return next(self._due(t) for end, t in self._current.cuts if end > self._sent)
-        if self._steps and isinstance(self._steps[0], Lost):
-            return self._due(self._steps[0].time_ns)
+            return next(
+                self._get_due_time(t)
+                for end, t in self._current.record_ends
+                if end > self._sent_bytes
+            )
+        if self._steps and isinstance(self._steps[0], LaneEnd):
+            return self._get_due_time(self._steps[0].time_ns)
         return now + HEARTBEAT_MS / 1000
 
     @property
-    def waits_for(self) -> str | None:
-        """The request that the recording goes on after; None if it does not wait for one."""
-        if self._current is None and self._steps and isinstance(self._steps[0], SendFilter):
+    def awaited_request(self) -> str | None:
+        """The request that the recording waits for; None if it waits for none."""
+        if self._current is None and self._steps and isinstance(self._steps[0], ExpectedRequest):
             key = self._steps[0].key
             name = MessageType(key[0]).name
             return name + "".join(f" {value}" for value in key[1:])
         return None
 
     def is_over(self, now: float) -> bool:
-        """Whether nothing more will come."""
-        if self._steps or self._current is not None or self._inserted:
+        """Return True if nothing more will be sent."""
+        if self._steps or self._current is not None or self._insertions:
             return False
-        if self._over is None:
-            self._over = now
-        linger = 0.0 if self._script.intact else _LINGER_S
-        return now - self._over >= linger
+        if self._end_time is None:
+            self._end_time = now
+        linger = 0.0 if self._script.is_intact else _LINGER_S
+        return now - self._end_time >= linger
 
-    def _begin(self, now: float) -> None:
-        """Make ``_current`` what is to be sent next, if there is anything."""
+    def _start_next(self, now: float) -> None:
+        """Set ``_current`` to the packet to send next, if there is one."""
         while self._current is None:
-            if self._inserted:
-                self._current, self._sent = self._synthesised(*self._inserted.popleft()), 0
+            if self._insertions:
+                self._current, self._sent_bytes = self._make_packet(*self._insertions.popleft()), 0
                 return
-            self._pass_gates(now)
-            if not self._steps or isinstance(self._steps[0], SendFilter):
+            self._match_requests(now)
+            if not self._steps or isinstance(self._steps[0], ExpectedRequest):
                 return
             step = self._steps[0]
-            if isinstance(step, Lost):
-                if self._due(step.time_ns) > now:
+            if isinstance(step, LaneEnd):
+                if self._get_due_time(step.time_ns) > now:
                     return
-                self.lost.setdefault(step.lane, step.reason)
+                self.lane_ends.setdefault(step.lane, step.reason)
             self._steps.popleft()
             self.progress += 1
             if isinstance(step, Packet) and step.data:
-                self._current, self._sent = self._sealed(step), 0
+                self._current, self._sent_bytes = self._renew(step), 0
 
-    def _due(self, time_ns: int) -> float:
-        hurry = any(a.key[0] in (MessageType.STOP, MessageType.FLUSH) for a in self._asked)
+    def _get_due_time(self, time_ns: int) -> float:
+        hurry = any(a.key[0] in (MessageType.STOP, MessageType.FLUSH) for a in self._requests)
         if not self._speed or self._anchor is None or hurry:
             return 0.0
         moment, origin_ns = self._anchor
@@ -223,65 +244,67 @@ class Player:
 
     # --- requests -------------------------------------------------------------------------
 
-    def _pass_gates(self, now: float) -> None:
-        """Open the gates that the host has asked for; skip to one if it left some out."""
-        while self._steps and isinstance(self._steps[0], SendFilter) and self._asked:
-            asked = self._asked[0]
-            if not any(isinstance(s, SendFilter) and s.key == asked.key for s in self._steps):
-                self._asked.popleft()
-                self._refuse(asked)
+    def _match_requests(self, now: float) -> None:
+        """Match the host's requests with the recorded ones; skip recorded requests if needed."""
+        while self._steps and isinstance(self._steps[0], ExpectedRequest) and self._requests:
+            request = self._requests[0]
+            if not any(
+                isinstance(s, ExpectedRequest) and s.key == request.key for s in self._steps
+            ):
+                self._requests.popleft()
+                self._refuse(request)
                 continue
-            self._skip_to(asked.key)
-            send_filter = self._steps.popleft()
-            assert isinstance(send_filter, SendFilter)
-            self._asked.popleft()
-            self._ids[send_filter.id] = asked
-            if send_filter.exact != asked.exact:
-                self._adjusted.add(send_filter.id)
-            self._anchor = (now, send_filter.time_ns)
+            self._skip_to(request.key)
+            expected = self._steps.popleft()
+            assert isinstance(expected, ExpectedRequest)
+            self._requests.popleft()
+            self._matched_requests[expected.id] = request
+            if expected.exact != request.exact:
+                self._adjusted_ids.add(expected.id)
+            self._anchor = (now, expected.time_ns)
             self.progress += 1
 
     def _skip_to(self, key: Key) -> None:
-        last = [-1] * len(self._last)
+        last = [-1] * len(self._last_sequence)
         while self._steps:
             step = self._steps[0]
-            if isinstance(step, SendFilter) and step.key == key:
+            if isinstance(step, ExpectedRequest) and step.key == key:
                 break
             self._steps.popleft()
             self.progress += 1
-            if isinstance(step, Packet) and step.header is not None and step.sound:
+            if isinstance(step, Packet) and step.header is not None and step.is_valid:
                 header = step.header
                 last[step.lane] = header.sequence
                 if header.type == MessageType.TILE and header.stream < MAX_STREAMS:
                     self._skipped_bytes[header.stream] += header.length
         for lane, sequence in enumerate(last):
-            if sequence >= 0 and self._last[lane] >= 0:
-                self._shift[lane] = (self._last[lane] - sequence) % _NUMBERS
+            if sequence >= 0 and self._last_sequence[lane] >= 0:
+                self._sequence_shift[lane] = (self._last_sequence[lane] - sequence) % _NUMBERS
 
     # --- packets --------------------------------------------------------------------------
 
-    def _synthesised(self, kind: int, request: int, payload: bytes) -> Packet:
-        """A packet that is not in the recording, as the next of lane 0."""
-        sequence = (self._last[0] + 1) % _NUMBERS
-        self._shift[0] = (self._shift[0] + 1) % _NUMBERS
-        self._last[0] = sequence
+    def _make_packet(self, kind: int, request: int, payload: bytes) -> Packet:
+        """Return a packet that is not in the recording, as the next packet of lane 0."""
+        sequence = (self._last_sequence[0] + 1) % _NUMBERS
+        self._sequence_shift[0] = (self._sequence_shift[0] + 1) % _NUMBERS
+        self._last_sequence[0] = sequence
         data = encode_packet(kind, payload, nonce=self._nonce, sequence=sequence, frame=request)
         return Packet(0, bytearray(data), None, True, 0, [(len(data), -(1 << 62))])
 
-    def _sealed(self, packet: Packet) -> Packet:
-        """A packet of the recording as one of this session."""
+    def _renew(self, packet: Packet) -> Packet:
+        """Change a recorded packet to one of the live session, in place, and return it."""
         header = packet.header
         if header is None or header.nonce != self._script.nonce:
             return packet
-        sequence = (header.sequence + self._shift[packet.lane]) % _NUMBERS
-        self._last[packet.lane] = sequence
+        sequence = (header.sequence + self._sequence_shift[packet.lane]) % _NUMBERS
+        self._last_sequence[packet.lane] = sequence
         crc, frame = header.payload_crc, header.frame
-        if packet.sound:
+        if packet.is_valid:
             payload = memoryview(packet.data)[HEADER_BYTES:]
-            frame = self._answer(header, payload)
-            self._adapt(header.type, payload)
+            frame = self._translate_request(header, payload)
+            self._adjust_counters(header.type, payload)
             if header.type == MessageType.HEARTBEAT_REPLY:
-                self._alive = bytes(payload)
+                self._heartbeat_payload = bytes(payload)
             if header.type != MessageType.TILE:
                 crc = crc32(payload)
         sealed = header._replace(
@@ -292,31 +315,32 @@ class Player:
         struct.pack_into("<I", packet.data, HEADER_BYTES - 4, check)
         return packet
 
-    def _answer(self, header: Header, payload: memoryview) -> int:
-        """The id that a reply answers now, and what of it depends on the request."""
+    def _translate_request(self, header: Header, payload: memoryview) -> int:
+        """Return the live request's id, and change the fields that depend on the request."""
         if header.type == MessageType.FRAME_START:
-            request = read(header.type, "request", payload)
-            if request in self._ids:
-                write(header.type, "request", payload, self._ids[request].id)
-        if header.type not in _REPLIES or header.frame not in self._ids:
+            recorded_id = read_field(header.type, "request", payload)
+            if recorded_id in self._matched_requests:
+                request_id = self._matched_requests[recorded_id].id
+                write_field(header.type, "request", payload, request_id)
+        if header.type not in _REPLIES or header.frame not in self._matched_requests:
             return header.frame
-        asked = self._ids[header.frame]
+        request = self._matched_requests[header.frame]
         if header.type == MessageType.HELLO_REPLY:
-            common = (read(header.type, "capabilities", payload) or 0) & asked.capabilities
-            write(header.type, "capabilities", payload, common)
-        if header.type == MessageType.CONFIGURED and header.frame in self._adjusted:
-            flags = read(header.type, "flags", payload) or 0
-            write(header.type, "flags", payload, flags | ConfigureFlag.ADJUSTED)
-        return asked.id
+            common = (read_field(header.type, "capabilities", payload) or 0) & request.capabilities
+            write_field(header.type, "capabilities", payload, common)
+        if header.type == MessageType.CONFIGURED and header.frame in self._adjusted_ids:
+            flags = read_field(header.type, "flags", payload) or 0
+            write_field(header.type, "flags", payload, flags | ConfigureFlag.ADJUSTED)
+        return request.id
 
-    def _adapt(self, kind: int, payload: memoryview) -> None:
-        """What counts the session's packets and bytes, without those that were left out."""
+    def _adjust_counters(self, kind: int, payload: memoryview) -> None:
+        """Subtract the skipped packets and bytes from the fields that count them."""
         if kind == MessageType.HEARTBEAT_REPLY and any(self._skipped_bytes):
             for stream, skipped in enumerate(self._skipped_bytes):
-                sent = read(kind, "sent", payload, stream) or 0
-                write(kind, "sent", payload, max(0, sent - skipped), stream)
-        if kind in (MessageType.FRAME_END, MessageType.FLUSHED) and any(self._shift):
-            for lane, shift in enumerate(self._shift):
-                last = read(kind, "last_sequence", payload, lane)
+                sent = read_field(kind, "sent", payload, stream) or 0
+                write_field(kind, "sent", payload, max(0, sent - skipped), stream)
+        if kind in (MessageType.FRAME_END, MessageType.FLUSHED) and any(self._sequence_shift):
+            for lane, shift in enumerate(self._sequence_shift):
+                last = read_field(kind, "last_sequence", payload, lane)
                 if last is not None:
-                    write(kind, "last_sequence", payload, last + shift, lane)
+                    write_field(kind, "last_sequence", payload, last + shift, lane)

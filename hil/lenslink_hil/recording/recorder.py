@@ -1,4 +1,8 @@
-"""A transport that keeps what goes through another one."""
+"""A transport that writes all bytes of another transport to a recording.
+
+``lenslink record`` passes :func:`wrap_transport` to :func:`lenslink.open`. The driver then uses the
+wrapper as it would use the transport itself.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,8 @@ from lenslink_protocol.params import VERSION_MAJOR, VERSION_MINOR
 from .lcap import Direction, Writer
 
 
-def describe(url: Url, lanes: int) -> dict[str, object]:
-    """The INFO of a recording that begins now."""
+def make_info(url: Url, lanes: int) -> dict[str, object]:
+    """Return the INFO record of a recording that begins now."""
     return {
         "lenslink": version("lenslink"),
         "protocol": f"{VERSION_MAJOR}.{VERSION_MINOR}",
@@ -30,20 +34,20 @@ def describe(url: Url, lanes: int) -> dict[str, object]:
     }
 
 
-def lanes_of(transport: Transport) -> int:
-    """How many lanes it has."""
+def count_lanes(transport: Transport) -> int:
+    """Return the number of lanes of *transport*."""
     return transport.lanes if isinstance(transport, MultiLaneTransport) else 1
 
 
-def recording(transport: Transport, writer: Writer) -> Transport:
-    """*transport*, with all its bytes written to *writer*, which stays the caller's."""
+def wrap_transport(transport: Transport, writer: Writer) -> Transport:
+    """Return *transport* with all its bytes written to *writer*. The caller closes *writer*."""
     if isinstance(transport, MultiLaneTransport):
         return RecordingLanes(transport, writer)
     return RecordingTransport(transport, writer)
 
 
 class RecordingTransport:
-    """A transport of one lane around another."""
+    """A transport of one lane around another transport."""
 
     def __init__(self, transport: Transport, writer: Writer) -> None:
         self.private = transport.private
@@ -51,35 +55,35 @@ class RecordingTransport:
         self.window: int | None = getattr(transport, "window", None)
         self._inner = transport
         self._writer = writer
-        self._gone = False
+        self._is_lost = False
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
         try:
             count = self._inner.receive_into(buffers, seconds)
         except Disconnected as error:
-            self._lost(str(error))
+            self._record_loss(str(error))
             raise
-        self._keep(0, buffers, count)
+        self._record_received(0, buffers, count)
         return count
 
     def send(self, data: bytes, deadline: Deadline) -> None:
-        # First, so that in the file too a request comes before its answer.
-        self._writer.data(0, Direction.TO_MODULE, [data])
+        # Written first, so that the file holds a request before its answer.
+        self._writer.write_data(0, Direction.TO_MODULE, [data])
         try:
             self._inner.send(data, deadline)
         except Disconnected as error:
-            self._lost(str(error))
+            self._record_loss(str(error))
             raise
 
     def close(self) -> None:
         self._inner.close()
 
-    def _lost(self, reason: str) -> None:
-        if not self._gone:
-            self._gone = True
-            self._writer.gone(0, reason)
+    def _record_loss(self, reason: str) -> None:
+        if not self._is_lost:
+            self._is_lost = True
+            self._writer.write_lane_end(0, reason)
 
-    def _keep(self, lane: int, buffers: Sequence[memoryview], count: int) -> None:
+    def _record_received(self, lane: int, buffers: Sequence[memoryview], count: int) -> None:
         rest = count
         pieces = []
         for buffer in buffers:
@@ -87,17 +91,17 @@ class RecordingTransport:
                 break
             pieces.append(buffer[:rest])
             rest -= len(buffer)
-        self._writer.data(lane, Direction.TO_HOST, pieces)
+        self._writer.write_data(lane, Direction.TO_HOST, pieces)
 
 
 class RecordingLanes(RecordingTransport):
-    """The same for several lanes."""
+    """A transport of several lanes around another transport."""
 
     def __init__(self, transport: MultiLaneTransport, writer: Writer) -> None:
         super().__init__(transport, writer)
         self.lanes = transport.lanes
         self._lanes = transport
-        self._ended: set[int] = set()
+        self._ended_lanes: set[int] = set()
 
     def ready(self, seconds: float) -> Sequence[int]:
         return self._lanes.ready(seconds)
@@ -106,11 +110,11 @@ class RecordingLanes(RecordingTransport):
         try:
             count = self._lanes.receive_lane_into(lane, buffers)
         except Disconnected as error:
-            self._lost(str(error))
+            self._record_loss(str(error))
             raise
         if count is not None:
-            self._keep(lane, buffers, count)
-        elif lane not in self._ended:
-            self._ended.add(lane)
-            self._writer.gone(lane, "the lane ended")
+            self._record_received(lane, buffers, count)
+        elif lane not in self._ended_lanes:
+            self._ended_lanes.add(lane)
+            self._writer.write_lane_end(lane, "the lane ended")
         return count

@@ -1,4 +1,7 @@
-"""Serves the module of a recording to other programs: to each host from its beginning."""
+"""Serves the module of a recording to other programs, to each host from its beginning.
+
+``lenslink replay --listen`` calls :func:`serve`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from lenslink.cli.screen import Screen
 from lenslink.errors import Disconnected
 
 from ..commands.socket_address import Listener
-from .module_player import Player
+from .module_player import ModulePlayer
 from .script import ScriptMaker
 
 _READ_BYTES = 65536
@@ -19,45 +22,52 @@ _IDLE_S = 0.1
 
 
 def serve(listener: Listener, make: ScriptMaker, speed: float, screen: Screen) -> None:
-    """One host after the other, until an exception, a signal's for one, ends it."""
+    """Serve one host after the other, until an exception ends the loop (Ctrl-C, for example).
+
+    Args:
+        listener: where hosts connect.
+        make: returns a new script for each host.
+        speed: 1 as recorded, 0 as fast as possible.
+        screen: where ``-v`` reports hosts.
+    """
     while True:
         try:
             connection = listener.accept()
-        except Disconnected:  # it went away again
+        except Disconnected:  # the host has left already
             continue
         with connection:
-            screen.detail("lenslink: a host has opened the recording")
+            screen.say_verbose("lenslink: a host has opened the recording")
             with contextlib.suppress(OSError):
-                play(connection, Player(make(), speed))
-            screen.detail("lenslink: the host has left")
+                play(connection, ModulePlayer(make(), speed))
+            screen.say_verbose("lenslink: the host has left")
 
 
-def play(connection: socket.socket, player: Player) -> None:
-    """Until the host closes the connection, or nothing is left to say."""
+def play(connection: socket.socket, player: ModulePlayer) -> None:
+    """Play to one host, until it closes the connection or the recording ends."""
     connection.setblocking(False)
     with selectors.DefaultSelector() as selector:
         selector.register(connection, selectors.EVENT_READ)
         while True:
             now = time.monotonic()
-            head = player.head(now)
-            if head is None and (0 in player.lost or player.is_over(now)):
+            peek = player.peek(now)
+            if peek is None and (0 in player.lane_ends or player.is_over(now)):
                 _drain(connection)
                 return
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if head is not None else 0)
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if peek is not None else 0)
             selector.modify(connection, events)
-            wait = 0.0 if head is not None else max(0.0, player.next_due(now) - now)
-            for _, ready in selector.select(None if head is not None else min(wait, _IDLE_S)):
+            wait = 0.0 if peek is not None else max(0.0, player.get_next_due(now) - now)
+            for _, ready in selector.select(None if peek is not None else min(wait, _IDLE_S)):
                 if ready & selectors.EVENT_READ:
                     data = connection.recv(_READ_BYTES)
                     if not data:
                         return
-                    player.received(data, time.monotonic())
-                if ready & selectors.EVENT_WRITE and head is not None:
-                    player.take(connection.send(head[1]), time.monotonic())
+                    player.receive(data, time.monotonic())
+                if ready & selectors.EVENT_WRITE and peek is not None:
+                    player.take(connection.send(peek[1]), time.monotonic())
 
 
 def _drain(connection: socket.socket) -> None:
-    """Let the host read all of it: closing with bytes unread would throw away what was sent."""
+    """Wait until the host closes. Closing with unread bytes would discard what was sent."""
     connection.shutdown(socket.SHUT_WR)
     connection.settimeout(1.0)
     while connection.recv(_READ_BYTES):

@@ -1,4 +1,8 @@
-"""A recording as a script: what the module sent, in order, and which requests it waited for."""
+"""A recording as a script: the module's packets in order, and the requests that they waited for.
+
+:func:`make_script` cuts the recorded bytes into packets. The players (:mod:`.module_player`,
+:mod:`.host_player`) and the export (:mod:`.pcapng`) work on its result.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from lenslink.errors import UsageError
-from lenslink.image_files.atomic_file import shown
+from lenslink.image_files.atomic_file import format_path
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import ConfigureFlag, MessageType
-from lenslink_protocol.layout import fields
+from lenslink_protocol.layout import list_fields
 from lenslink_protocol.link import REPLIES
 from lenslink_protocol.messages import HEADER, MAGIC, Header, ManifestPiece
 from lenslink_protocol.params import HEADER_BYTES, MAX_PAYLOAD, VERSION_MAJOR
@@ -20,47 +24,48 @@ from lenslink_protocol.structs import MESSAGES
 
 from .lcap import Direction, Kind, Recording, load
 
-# A hostile recording could nest headers in payloads whose CRCs fail: so many times its own size
-# is checked, and no more.
+# A hostile recording could nest headers in payloads with wrong CRCs. So the CRCs of no more bytes
+# are checked than this many times the recording's size.
 _CRC_BUDGET = 16
 
 
 @dataclass(slots=True)
 class Packet:
-    """A stretch of a lane's bytes: a packet, or what lies between packets.
+    """A range of a lane's bytes: a packet, or the bytes between two packets.
 
-    ``header`` is None for bytes that are no packet. A packet that is not ``sound`` is its header
-    only: its payload did not hold, and follows as bytes in which more packets may lie.
+    ``header`` is None for bytes that are no packet. A packet with a wrong payload CRC has
+    ``is_valid`` False, and ``data`` is its header only. The payload follows as bytes of its own,
+    because it may contain other packets.
     """
 
     lane: int
     data: bytearray
     header: Header | None
-    sound: bool
+    is_valid: bool
     position: int
-    """Number of the record that its first byte is in."""
-    cuts: list[tuple[int, int]]
-    """Where each of its records ends in ``data``, and when that came, ns."""
+    """Number of the record that holds the first byte."""
+    record_ends: list[tuple[int, int]]
+    """For each record of this range: where it ends in ``data``, and its time in ns."""
 
 
 Key = tuple[int, ...]
 
 
 @dataclass(slots=True)
-class SendFilter:
-    """A request: what follows was sent after it had come."""
+class ExpectedRequest:
+    """A recorded request. The module sent what follows only after this request."""
 
     id: int
     key: Key
     exact: Key
-    """The key, and the mode that was asked for."""
+    """The key, and the mode that the request names."""
     position: int
     time_ns: int
 
 
 @dataclass(slots=True)
-class Lost:
-    """A lane ended here."""
+class LaneEnd:
+    """The end of a lane."""
 
     lane: int
     reason: str
@@ -68,68 +73,75 @@ class Lost:
     time_ns: int
 
 
-Step = Packet | SendFilter | Lost
+Step = Packet | ExpectedRequest | LaneEnd
 
 
 @dataclass(slots=True)
 class Script:
-    """``nonce`` is the recorded session's, or None if no hello can be made out."""
+    """A recording in order. ``nonce`` is the session's, or None without a readable HELLO."""
 
     steps: list[Step]
     nonce: int | None
     lanes: int
     end_ns: int
-    intact: bool
-    """Nothing in it is damaged or missing."""
+    is_intact: bool
+    """True if nothing is damaged or missing."""
     host: list[Packet] = field(default_factory=list)
-    """What the host sent."""
+    """The host's packets."""
 
 
 def make_script(recording: Recording) -> Script:
-    """The module's side of *recording*, in the order in which it came."""
-    host = list(lane_packets(recording, 0, Direction.TO_MODULE))
+    """Return the module's side of *recording*, in order."""
+    host = list(iterate_packets(recording, 0, Direction.TO_MODULE))
     module = [
         packet
         for lane in range(recording.lanes)
-        for packet in lane_packets(recording, lane, Direction.TO_HOST)
+        for packet in iterate_packets(recording, lane, Direction.TO_HOST)
     ]
-    nonce = next((p.header.nonce for p in host if _is(p, MessageType.HELLO) and p.header), None)
-    steps: list[Step] = [*module, *_send_filters(host, nonce)]
+    nonce = next(
+        (p.header.nonce for p in host if _is_message(p, MessageType.HELLO) and p.header), None
+    )
+    steps: list[Step] = [*module, *_find_requests(host, nonce)]
     for position, record in enumerate(recording.records):
-        if record.kind == Kind.GONE:
+        if record.kind == Kind.LANE_END:
             reason = record.payload.decode("utf-8", "replace")
-            steps.append(Lost(record.lane, reason, position, record.time_ns))
+            steps.append(LaneEnd(record.lane, reason, position, record.time_ns))
     steps.sort(key=lambda step: step.position)
     end = max((record.time_ns for record in recording.records), default=0)
-    closed = any(_is(packet, MessageType.CLOSE) for packet in host)
-    intact = all(
-        _intact([p for p in module if p.lane == lane], closed) for lane in range(recording.lanes)
+    closed = any(_is_message(packet, MessageType.CLOSE) for packet in host)
+    is_intact = all(
+        _is_intact([p for p in module if p.lane == lane], closed) for lane in range(recording.lanes)
     )
-    return Script(steps, nonce, recording.lanes, end, intact, host)
+    return Script(steps, nonce, recording.lanes, end, is_intact, host)
 
 
 ScriptMaker = Callable[[], Script]
 
 
-def scripted(path: Path) -> Script:
-    """The script of the recording at *path*; :exc:`~lenslink.errors.UsageError` without a hello."""
+def load_script(path: Path) -> Script:
+    """Return the script of the recording at *path*.
+
+    Raises:
+        UsageError: the recording holds no HELLO of a host.
+        StorageError: the file cannot be read.
+    """
     script = make_script(load(path))
     if script.nonce is None:
-        raise UsageError(f"{shown(path)} holds no session: no HELLO of a host")
+        raise UsageError(f"{format_path(path)} holds no session: the HELLO of a host is missing")
     return script
 
 
-def split(data: bytes) -> Iterator[tuple[int, int, Header | None, bool]]:
-    """Start, end, header and soundness of each stretch of *data*, all of it.
+def split_packets(data: bytes) -> Iterator[tuple[int, int, Header | None, bool]]:
+    """Yield start, end, header and validity of each range of *data*, without a gap.
 
-    Packets are found as :class:`~lenslink_protocol.framing.Receiver` finds them: the payload of
-    one whose CRC does not hold is searched again.
+    The ranges are those that :class:`~lenslink_protocol.framing.Receiver` finds. A payload with a
+    wrong CRC is searched for packets again.
     """
     view = memoryview(data)
     at = done = 0
     budget = _CRC_BUDGET * len(data) + HEADER_BYTES
     while (start := data.find(MAGIC, at)) >= 0 and start + HEADER_BYTES <= len(data):
-        header = sound_header(view[start : start + HEADER_BYTES])
+        header = parse_valid_header(view[start : start + HEADER_BYTES])
         if header is None:
             at = start + 1
             continue
@@ -137,19 +149,19 @@ def split(data: bytes) -> Iterator[tuple[int, int, Header | None, bool]]:
             yield done, start, None, False
         at = done = start + HEADER_BYTES
         end = at + header.length
-        sound = False
+        is_valid = False
         if end <= len(data) and header.length <= budget:
             budget -= header.length
-            sound = crc32(view[at:end]) == header.payload_crc
-        if sound:
+            is_valid = crc32(view[at:end]) == header.payload_crc
+        if is_valid:
             at = done = end
-        yield start, done, header, sound
+        yield start, done, header, is_valid
     if done < len(data):
         yield done, len(data), None, False
 
 
-def sound_header(head: memoryview | bytes) -> Header | None:
-    """A header that may be believed, or None."""
+def parse_valid_header(head: memoryview | bytes) -> Header | None:
+    """Return the header in *head* if its CRC, version and length are valid, else None."""
     if head[:4] != MAGIC:
         return None
     header = Header._make(HEADER.unpack_from(head)[1:])
@@ -160,33 +172,37 @@ def sound_header(head: memoryview | bytes) -> Header | None:
     return header
 
 
-def key_of(header: Header, payload: bytes | memoryview) -> tuple[Key, Key] | None:
-    """What a request has in common with another that is the same; None if it is no request."""
+def make_request_key(header: Header, payload: bytes | memoryview) -> tuple[Key, Key] | None:
+    """Return the key that equal requests share, and the key with the mode.
+
+    Return None for a packet that is no request.
+    """
     if header.type not in REPLIES:
         return None
     key: Key = (header.type,)
     for name in ("stream", "offset"):
-        value = read(header.type, name, payload)
+        value = read_field(header.type, name, payload)
         if value is not None:
             key += (value,)
     if header.type == MessageType.CONFIGURE:
-        key += ((read(header.type, "flags", payload) or 0) & ConfigureFlag.TEST_ONLY,)
-    return key, (*key, read(header.type, "mode", payload) or 0)
+        key += ((read_field(header.type, "flags", payload) or 0) & ConfigureFlag.TEST_ONLY,)
+    return key, (*key, read_field(header.type, "mode", payload) or 0)
 
 
 # --- fields of a payload, in place -----------------------------------------------------------
 
 _FIELDS: dict[int, dict[str, Any]] = {
-    message.type: {field.name: field for field in fields(message.struct)} for message in MESSAGES
+    message.type: {field.name: field for field in list_fields(message.struct)}
+    for message in MESSAGES
 }
 
 
 Payload = bytes | bytearray | memoryview
 
 
-def read(kind: int, name: str, payload: Payload, index: int = 0) -> int | None:
-    """A field of a message; None if it has none of that name, or is too short for it."""
-    place = _place(kind, name, len(payload), index)
+def read_field(kind: int, name: str, payload: Payload, index: int = 0) -> int | None:
+    """Return a field of a message; None if the message has no such field or is too short."""
+    place = _locate_field(kind, name, len(payload), index)
     if place is None:
         return None
     code, at = place
@@ -194,15 +210,15 @@ def read(kind: int, name: str, payload: Payload, index: int = 0) -> int | None:
     return value
 
 
-def write(kind: int, name: str, payload: memoryview, value: int, index: int = 0) -> None:
-    """Set a field of a message where it is, as far as it holds *value*; nothing without it."""
-    place = _place(kind, name, len(payload), index)
+def write_field(kind: int, name: str, payload: memoryview, value: int, index: int = 0) -> None:
+    """Set a field of a message to *value* modulo its size; do nothing without such a field."""
+    place = _locate_field(kind, name, len(payload), index)
     if place is not None:
         code, at = place
         struct.pack_into(code, payload, at, value & (256 ** struct.calcsize(code) - 1))
 
 
-def _place(kind: int, name: str, length: int, index: int) -> tuple[str, int] | None:
+def _locate_field(kind: int, name: str, length: int, index: int) -> tuple[str, int] | None:
     found = _FIELDS.get(kind, {}).get(name)
     if found is None or found.is_bytes or index >= found.count:
         return None
@@ -214,9 +230,9 @@ def _place(kind: int, name: str, length: int, index: int) -> tuple[str, int] | N
 # --- from the records ------------------------------------------------------------------------
 
 
-def lane_packets(recording: Recording, lane: int, direction: Direction) -> Iterator[Packet]:
-    """The packets of one lane and direction, and what lies between them."""
-    # Where each record of the lane begins in its stream, its number, and its time.
+def iterate_packets(recording: Recording, lane: int, direction: Direction) -> Iterator[Packet]:
+    """Yield the packets of one lane and direction, and the bytes between them."""
+    # For each record of the lane: its offset in the stream, its number and its time.
     starts: list[tuple[int, int, int]] = []
     stream = bytearray()
     for position, record in enumerate(recording.records):
@@ -226,45 +242,53 @@ def lane_packets(recording: Recording, lane: int, direction: Direction) -> Itera
     ends = [start for start, _, _ in starts[1:]] + [len(stream)]
     index = 0
     data = bytes(stream)
-    for start, end, header, sound in split(data):
+    for start, end, header, is_valid in split_packets(data):
         while ends[index] <= start:
             index += 1
         position = starts[index][1]
-        cuts = []
+        record_ends = []
         last = index
         while True:
-            cuts.append((min(ends[last], end) - start, starts[last][2]))
+            record_ends.append((min(ends[last], end) - start, starts[last][2]))
             if ends[last] >= end:
                 break
             last += 1
-        yield Packet(lane, bytearray(data[start:end]), header, sound, position, cuts)
+        yield Packet(lane, bytearray(data[start:end]), header, is_valid, position, record_ends)
 
 
-def _is(packet: Packet, kind: MessageType) -> bool:
-    return packet.sound and packet.header is not None and packet.header.type == kind
+def _is_message(packet: Packet, kind: MessageType) -> bool:
+    return packet.is_valid and packet.header is not None and packet.header.type == kind
 
 
-def _send_filters(host: list[Packet], nonce: int | None) -> Iterator[SendFilter]:
-    """The requests, each once: what repeats one waits for nothing new."""
-    known: set[int] = set()
+def _find_requests(host: list[Packet], nonce: int | None) -> Iterator[ExpectedRequest]:
+    """Yield each request once: the module does not wait for a repeated request."""
+    request_ids: set[int] = set()
     for packet in host:
         header = packet.header
-        if header is None or not packet.sound or header.nonce != nonce or header.frame in known:
+        if (
+            header is None
+            or not packet.is_valid
+            or header.nonce != nonce
+            or header.frame in request_ids
+        ):
             continue
-        keys = key_of(header, memoryview(packet.data)[HEADER_BYTES:])
+        keys = make_request_key(header, memoryview(packet.data)[HEADER_BYTES:])
         if keys is not None:
-            known.add(header.frame)
-            yield SendFilter(header.frame, *keys, packet.position, packet.cuts[0][1])
+            request_ids.add(header.frame)
+            yield ExpectedRequest(header.frame, *keys, packet.position, packet.record_ends[0][1])
 
 
-def _intact(packets: list[Packet], closed: bool) -> bool:
-    """Whether a lane brought all; what was under way when the host *closed* it is not missed."""
+def _is_intact(packets: list[Packet], closed: bool) -> bool:
+    """Return True if a lane delivered all packets.
+
+    A packet that was cut because the host *closed* the session is not missed.
+    """
     if closed:
-        while packets and not packets[-1].sound:
+        while packets and not packets[-1].is_valid:
             packets.pop()
     last: int | None = None
     for packet in packets:
-        if packet.header is None or not packet.sound:
+        if packet.header is None or not packet.is_valid:
             return False
         if last is not None and packet.header.sequence != (last + 1) & 0xFFFFFFFF:
             return False
@@ -272,11 +296,11 @@ def _intact(packets: list[Packet], closed: bool) -> bool:
     return True
 
 
-def manifest_of(recording: Recording) -> bytes:
-    """The manifest as it went over the wire; as much as is there in one piece."""
+def extract_manifest(recording: Recording) -> bytes:
+    """Return the manifest as it was on the wire, up to the first missing piece."""
     data = b""
-    for packet in lane_packets(recording, 0, Direction.TO_HOST):
-        if _is(packet, MessageType.MANIFEST):
+    for packet in iterate_packets(recording, 0, Direction.TO_HOST):
+        if _is_message(packet, MessageType.MANIFEST):
             piece = ManifestPiece.decode(memoryview(packet.data)[HEADER_BYTES:])
             if piece.offset == len(data):
                 data += piece.piece

@@ -2,43 +2,64 @@
  *
  * Generated from lenslink_protocol/ringlayout.py by `make gen`; do not edit.
  *
- * It is a contract with programs of others, as the wire is; the C header ``lenslink_ring.h`` is
- * generated from it (:mod:`.ringheader`), and the driver uses it as it stands. All is little-endian,
- * and every field is aligned to its own size, so that C lays the structures out alike.
+ * This layout is a contract with programs of others, as the wire format is. The C header
+ * ``lenslink_ring.h`` is generated from it (:mod:`.ringheader`), and the driver reads its offsets
+ * from here. All words are little-endian. Every word is aligned to its own size, so that C lays
+ * the structures out alike.
  *
- * A file in shared memory holds a page of control data and then the slots' payloads::
+ * A file in shared memory holds a page of control data, followed by the slots' payloads::
  *
  *     0                 Header
  *     READERS_AT        READERS times Reader
  *     SLOTS_AT          as many Slot as the header says
  *     PAYLOADS_AT       the payloads, payload_bytes apart
  *
- * Who may write what: the writer everything but the reader entries; a reader its own entry and its own
- * byte of ``asleep``. So no field has two writers, and nobody needs compare-and-swap.
+ * A slot holds one frame. The low bits of its state word are its state, the others its
+ * generation::
  *
- * Who lives: the writer holds a write lock on the file's first byte, a reader one on the first byte of
- * its entry, both as open file description locks (``F_OFD_SETLK``). The kernel lets go of them when
- * their holder dies, however it dies, and knows nothing of pids that are used again. Whoever gets the
- * lock of an entry owns that entry, and whoever gets the writer's lock may remove the file.
+ *     state     event                                            next state
+ *     --------  -----------------------------------------------  ----------
+ *     any       the writer takes the slot, and no reader has     FREE, next generation
+ *               pinned it
+ *     FREE      a frame's first packet arrives                   FILLING
+ *     FILLING   the frame's description arrives                  STARTED
+ *     STARTED   nothing of the frame will change any more        FINISHED
+ *     FILLING   the frame is given up                            ABORTED
+ *     STARTED   the frame is given up                            ABORTED
  *
- * Fields marked atomic are read and written by one aligned access of their size. How the two sides
- * keep in order:
+ * A reader pins a slot in the states STARTED and FINISHED by one of its pins, and reads its pixels
+ * until it clears the pin. The writer does not take a pinned slot.
  *
- * - The writer stores a frame's pixels before ``rows_ready`` and its description before ``mark``
- *   (release); a reader loads these before those (acquire).
- * - To take a slot the writer stores a ``mark`` with the next generation, passes a full fence, and
- *   loads every ``held``. A reader stores ``held``, passes a full fence, and loads ``mark`` again. One
- *   of them sees the other: either the reader finds another generation and lets go, or the writer
- *   finds the slot held and puts the old ``mark`` back.
- * - A reader that sleeps stores its ``asleep`` and waits on ``bell`` with the value that it loaded
- *   before it last looked; the writer adds 1 to ``bell``, passes a full fence at each change of a
- *   frame's state, and wakes whom it sees asleep. For strips it passes none: a sleeper missed there is
- *   woken by the next one. Nobody sleeps longer than 100 ms without looking.
+ * Who may write what: a reader writes its own entry and its own byte of ``asleep``. The writer
+ * writes everything else. So no word has two writers, and nobody needs compare-and-swap.
  *
- * In C these are the atomics of C11. x86 keeps loads and stores in order by itself, but for a store
- * followed by a load: that takes the fence. ARM keeps nothing: release, acquire and fence are
- * instructions there, which Python lacks. There Python uses for all three a full barrier of the
- * system's: ``membarrier()`` on Linux.
+ * Who is alive: the writer holds a write lock on the file's first byte, a reader one on the first
+ * byte of its entry. Both are open file description locks (``F_OFD_SETLK``). The kernel releases
+ * them when their holder dies for any reason, and reused process ids do not matter. The process
+ * that gets an entry's lock owns that entry. A process that gets the writer's lock may remove the
+ * file.
+ *
+ * Words marked atomic are read and written by one aligned access of their size. The two sides keep
+ * this order:
+ *
+ * - The writer stores a frame's pixels before ``rows_ready``, and its description before
+ *   ``state_word`` (release). A reader loads ``rows_ready`` and ``state_word`` first (acquire).
+ * - To take a slot, the writer stores a ``state_word`` with the next generation, executes a full
+ *   fence, and loads all ``pins``. A reader stores its pin, executes a full fence, and loads
+ *   ``state_word`` again. One of them sees the other. Either the reader finds another generation
+ *   and clears its pin, or the writer finds the slot pinned and restores the old ``state_word``.
+ * - A reader that sleeps stores its ``asleep`` and waits on ``doorbell`` with the value that it
+ *   loaded before its last look. At each change of a slot's state, the writer adds 1 to
+ *   ``doorbell``, executes a full fence and wakes the sleepers that it sees. For new rows it
+ *   executes no fence. A sleeper that is missed then is woken by the next rows. Nobody sleeps
+ *   longer than 100 ms without looking.
+ * - ``generation_counter`` counts the changes of any slot's state. A reader that loads the same
+ *   value before and after its look at all slots has seen them at one moment.
+ *
+ * In C these are the atomics of C11. x86 keeps loads in order and stores in order by itself. Only
+ * a store that is followed by a load needs the fence. ARM keeps no order: release, acquire and
+ * fence are instructions there, which Python lacks. Python uses a full barrier of the system
+ * instead: ``membarrier()`` on Linux.
  */
 #ifndef LENSLINK_RING_H
 #define LENSLINK_RING_H
@@ -49,15 +70,15 @@
 #include <stdint.h>
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "the ring is little-endian"
+#error "the frame ring is little-endian"
 #endif
 
 #define LENSLINK_RING_MAGIC UINT64_C(0x0A0D474E49524C4C)
 #define LENSLINK_RING_VERSION 1
 #define LENSLINK_RING_READERS 16
-#define LENSLINK_RING_HOLDS 4
+#define LENSLINK_RING_PINS 4
 #define LENSLINK_RING_MAX_SLOTS 64
-#define LENSLINK_RING_MAX_UNCOVERED 16
+#define LENSLINK_RING_MAX_MISSING_RANGES 16
 #define LENSLINK_RING_READERS_AT 256
 #define LENSLINK_RING_SLOTS_AT 4096
 #define LENSLINK_RING_PAYLOADS_AT 65536
@@ -88,7 +109,7 @@ enum {
     LENSLINK_RING_INCOMPLETE = 1,
 };
 
-/* what begins the file */
+/* the beginning of the file */
 struct lenslink_ring_header {
     _Atomic uint64_t magic; /* written last of all, when the file is made */
     uint32_t version; /* of this layout */
@@ -102,36 +123,36 @@ struct lenslink_ring_header {
     uint32_t slot_bytes; /* from one slot to the next */
     uint64_t payloads_at; /* offset of the first payload */
     uint64_t payload_bytes; /* from one payload to the next */
-    uint32_t writer_pid; /* for people: the lock tells whether it lives */
-    _Atomic uint32_t closed; /* 1 once the writer has ended the ring in good order */
-    _Atomic uint64_t turns; /* counts the changes of any slot's state */
-    _Atomic uint64_t begun[2]; /* frames begun, by stream, the dropped ones included */
-    _Atomic uint64_t dropped[2]; /* of them, those for which no slot was free */
-    _Atomic uint8_t asleep[16]; /* what each reader waits for; written by that reader */
-    _Atomic uint32_t bell; /* a futex: counts what is worth waking up for */
+    uint32_t writer_pid; /* for people; the lock tells whether the writer is alive */
+    _Atomic uint32_t closed; /* 1 once the writer has ended the ring properly */
+    _Atomic uint64_t generation_counter; /* counts the changes of any slot's state */
+    _Atomic uint64_t frame_counts[2]; /* frames begun, by stream, including dropped ones */
+    _Atomic uint64_t drop_counts[2]; /* frames for which no slot was free, by stream */
+    _Atomic uint8_t asleep[16]; /* what each reader waits for; the reader writes it */
+    _Atomic uint32_t doorbell; /* a futex: counts the events that sleepers wait for */
     uint8_t reserved[124];
 };
 
-/* a reader's entry: only that reader writes it, and the writer once that reader is dead */
+/* a reader's entry: that reader writes it, or the writer once the reader is dead */
 struct lenslink_ring_reader {
     _Atomic uint64_t policy; /* 0 where there is no reader */
-    _Atomic uint64_t streams; /* a bit for each stream that it reads */
-    _Atomic uint64_t held[4]; /* slots it reads from, counted from 1; 0 is none */
-    _Atomic uint64_t seen[2]; /* sequence of its last frame, by stream */
-    _Atomic uint64_t taken; /* frames it has had */
-    _Atomic uint64_t skipped; /* frames that it did not take (LATEST) */
-    _Atomic uint64_t dropped; /* frames that it did not get, since slots were short (EVERY) */
+    _Atomic uint64_t streams; /* a bit for each stream that the reader wants */
+    _Atomic uint64_t pins[4]; /* slots that the reader uses, counted from 1; 0 is none */
+    _Atomic uint64_t last_sequences[2]; /* sequence of its last frame, by stream */
+    _Atomic uint64_t delivered_frames; /* frames that the reader got */
+    _Atomic uint64_t skipped_frames; /* frames that the reader was too slow for (LATEST) */
+    _Atomic uint64_t dropped_frames; /* frames lost because slots were short (EVERY) */
     uint64_t pid; /* for people */
     uint8_t reserved[32];
 };
 
-/* a slot: one frame, and what is known of it */
+/* a slot: one frame and its description */
 struct lenslink_ring_slot {
-    _Atomic uint64_t mark; /* generation << 3 | state */
-    _Atomic uint64_t rows_ready; /* rows from the top on that arrived and passed their CRC */
-    _Atomic uint64_t sequence; /* counts the frames of the stream that were begun, from 1 */
+    _Atomic uint64_t state_word; /* generation << 3 | state */
+    _Atomic uint64_t rows_ready; /* rows from the top that arrived and passed their CRC */
+    _Atomic uint64_t sequence; /* number of the frame in its stream, from 1; dropped frames count */
     _Atomic uint32_t stream; /* 0 preview, 1 still */
-    uint32_t nonce; /* session of the link that the frame came in */
+    uint32_t nonce; /* nonce of the link's session */
     uint32_t number; /* the module's frame counter */
     uint32_t pixel_format; /* PFNC code */
     uint32_t width; /* pixels a row */
@@ -148,13 +169,13 @@ struct lenslink_ring_slot {
     int32_t temperature_mc; /* sensor temperature, 1/1000 degree C */
     uint64_t timestamp_us; /* module's clock at the start of readout, us */
     uint64_t exposure_us; /* exposure time, us */
-    uint64_t begun_ns; /* host's CLOCK_MONOTONIC when the frame's first packet came, ns */
+    uint64_t begin_ns; /* host's CLOCK_MONOTONIC at the frame's first packet, ns */
     _Atomic uint64_t first_rows_ns; /* the same when its first rows were ready; 0 before */
-    uint64_t finished_ns; /* the same when it was finished */
-    uint64_t covered_bytes; /* bytes that arrived and passed their CRC */
+    uint64_t end_ns; /* the same at the frame's end */
+    uint64_t received_bytes; /* bytes that arrived and passed their CRC */
     uint32_t status; /* FINISHED: complete or incomplete */
-    uint32_t uncovered_count; /* ranges below */
-    uint64_t uncovered[32]; /* first byte and byte behind it of what did not arrive */
+    uint32_t missing_count; /* number of ranges below */
+    uint64_t missing_ranges[32]; /* half-open ranges of missing bytes */
     uint8_t reserved[88];
 };
 
@@ -173,22 +194,22 @@ static_assert(offsetof(struct lenslink_ring_header, payloads_at) == 48, "payload
 static_assert(offsetof(struct lenslink_ring_header, payload_bytes) == 56, "payload_bytes");
 static_assert(offsetof(struct lenslink_ring_header, writer_pid) == 64, "writer_pid");
 static_assert(offsetof(struct lenslink_ring_header, closed) == 68, "closed");
-static_assert(offsetof(struct lenslink_ring_header, turns) == 72, "turns");
-static_assert(offsetof(struct lenslink_ring_header, begun) == 80, "begun");
-static_assert(offsetof(struct lenslink_ring_header, dropped) == 96, "dropped");
+static_assert(offsetof(struct lenslink_ring_header, generation_counter) == 72, "generation_counter");
+static_assert(offsetof(struct lenslink_ring_header, frame_counts) == 80, "frame_counts");
+static_assert(offsetof(struct lenslink_ring_header, drop_counts) == 96, "drop_counts");
 static_assert(offsetof(struct lenslink_ring_header, asleep) == 112, "asleep");
-static_assert(offsetof(struct lenslink_ring_header, bell) == 128, "bell");
+static_assert(offsetof(struct lenslink_ring_header, doorbell) == 128, "doorbell");
 static_assert(sizeof(struct lenslink_ring_reader) == 128, "reader");
 static_assert(offsetof(struct lenslink_ring_reader, policy) == 0, "policy");
 static_assert(offsetof(struct lenslink_ring_reader, streams) == 8, "streams");
-static_assert(offsetof(struct lenslink_ring_reader, held) == 16, "held");
-static_assert(offsetof(struct lenslink_ring_reader, seen) == 48, "seen");
-static_assert(offsetof(struct lenslink_ring_reader, taken) == 64, "taken");
-static_assert(offsetof(struct lenslink_ring_reader, skipped) == 72, "skipped");
-static_assert(offsetof(struct lenslink_ring_reader, dropped) == 80, "dropped");
+static_assert(offsetof(struct lenslink_ring_reader, pins) == 16, "pins");
+static_assert(offsetof(struct lenslink_ring_reader, last_sequences) == 48, "last_sequences");
+static_assert(offsetof(struct lenslink_ring_reader, delivered_frames) == 64, "delivered_frames");
+static_assert(offsetof(struct lenslink_ring_reader, skipped_frames) == 72, "skipped_frames");
+static_assert(offsetof(struct lenslink_ring_reader, dropped_frames) == 80, "dropped_frames");
 static_assert(offsetof(struct lenslink_ring_reader, pid) == 88, "pid");
 static_assert(sizeof(struct lenslink_ring_slot) == 512, "slot");
-static_assert(offsetof(struct lenslink_ring_slot, mark) == 0, "mark");
+static_assert(offsetof(struct lenslink_ring_slot, state_word) == 0, "state_word");
 static_assert(offsetof(struct lenslink_ring_slot, rows_ready) == 8, "rows_ready");
 static_assert(offsetof(struct lenslink_ring_slot, sequence) == 16, "sequence");
 static_assert(offsetof(struct lenslink_ring_slot, stream) == 24, "stream");
@@ -209,12 +230,12 @@ static_assert(offsetof(struct lenslink_ring_slot, focus_mdpt) == 104, "focus_mdp
 static_assert(offsetof(struct lenslink_ring_slot, temperature_mc) == 108, "temperature_mc");
 static_assert(offsetof(struct lenslink_ring_slot, timestamp_us) == 112, "timestamp_us");
 static_assert(offsetof(struct lenslink_ring_slot, exposure_us) == 120, "exposure_us");
-static_assert(offsetof(struct lenslink_ring_slot, begun_ns) == 128, "begun_ns");
+static_assert(offsetof(struct lenslink_ring_slot, begin_ns) == 128, "begin_ns");
 static_assert(offsetof(struct lenslink_ring_slot, first_rows_ns) == 136, "first_rows_ns");
-static_assert(offsetof(struct lenslink_ring_slot, finished_ns) == 144, "finished_ns");
-static_assert(offsetof(struct lenslink_ring_slot, covered_bytes) == 152, "covered_bytes");
+static_assert(offsetof(struct lenslink_ring_slot, end_ns) == 144, "end_ns");
+static_assert(offsetof(struct lenslink_ring_slot, received_bytes) == 152, "received_bytes");
 static_assert(offsetof(struct lenslink_ring_slot, status) == 160, "status");
-static_assert(offsetof(struct lenslink_ring_slot, uncovered_count) == 164, "uncovered_count");
-static_assert(offsetof(struct lenslink_ring_slot, uncovered) == 168, "uncovered");
+static_assert(offsetof(struct lenslink_ring_slot, missing_count) == 164, "missing_count");
+static_assert(offsetof(struct lenslink_ring_slot, missing_ranges) == 168, "missing_ranges");
 
 #endif

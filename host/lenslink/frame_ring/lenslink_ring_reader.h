@@ -1,4 +1,6 @@
-/* Reads LensLink's ring of frames: an ISP in C11, on Linux. Header only.
+/* Read LensLink's frame ring from an ISP in C11, on Linux. This header is all that is needed.
+ *
+ * It needs the atomics of C11, so it compiles neither as C99 nor as C++.
  *
  *     struct lenslink_ring ring;
  *     struct lenslink_frame frame;
@@ -7,16 +9,31 @@
  *         uint32_t rows = 0;
  *         while (!error && rows < frame.slot->height && !lenslink_frame_over(&frame)) {
  *             error = lenslink_frame_wait(&ring, &frame, rows + 64, 1000, &rows);
- *             ... rows 0 to rows - 1 at frame.pixels are sound ...
+ *             ... rows 0 to rows - 1 at frame.pixels have arrived and are correct ...
  *         }
  *         lenslink_frame_release(&ring, &frame);
  *     }
  *     lenslink_ring_close(&ring);
  *
- * Functions return 0 or an errno value: ETIMEDOUT, EPIPE (the writer ended the ring), EOWNERDEAD
- * (the writer died), EBUSY (no entry, or no frame more, for this reader), EPROTO (what is in the
- * memory makes no sense), or what the system says. One thread a reader. The order of loads and
- * stores is explained in lenslink_ring.h.
+ * Functions return 0 or an errno value:
+ *
+ *     ETIMEDOUT    nothing came in time
+ *     EPIPE        the writer ended the ring
+ *     EOWNERDEAD   the writer died
+ *     EBUSY        the ring has no entry for another reader, or the reader no free pin
+ *     EPROTO       the memory holds impossible values
+ *     others       what the system reports
+ *
+ * Only one thread may use a reader. A reader uses each of its pins so:
+ *
+ *     state     event                                         next state
+ *     --------  --------------------------------------------  ----------
+ *     FREE      lenslink_ring_next() has chosen a slot        CLAIMED (the pin is stored)
+ *     CLAIMED   the state word is unchanged                   PINNED (the frame is delivered)
+ *     CLAIMED   the writer has taken the slot                 FREE
+ *     PINNED    lenslink_frame_release()                      FREE
+ *
+ * lenslink_ring.h explains the order of loads and stores.
  */
 #ifndef LENSLINK_RING_READER_H
 #define LENSLINK_RING_READER_H
@@ -43,7 +60,7 @@
 #error "define _GNU_SOURCE before the first include: F_OFD_SETLK is needed"
 #endif
 
-/* How long a writer may be gone before a sleeper knows. */
+/* A sleeper notices the writer's death after at most this time. */
 #define LENSLINK_RING_LOOK_NS INT64_C(100000000)
 
 struct lenslink_ring {
@@ -66,14 +83,14 @@ struct lenslink_ring {
 };
 
 struct lenslink_frame {
-    const struct lenslink_ring_slot *slot; /* its plain fields may be read once it is held */
+    const struct lenslink_ring_slot *slot; /* its plain fields may be read while it is pinned */
     const uint8_t *pixels;                 /* height rows of stride bytes */
     uint32_t height;
     uint32_t stride;
-    uint32_t hold;
+    uint32_t pin;
 };
 
-/* fcntl() on the lock of one byte: 0, or errno. */
+/* Apply fcntl() to the lock of one byte, and return 0 or errno. */
 static inline int lenslink_ring_lock_(int descriptor, int command, short kind, uint64_t byte,
                                       short *found)
 {
@@ -105,7 +122,7 @@ static inline int64_t lenslink_ring_now_(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Whether places and sizes in the header fit the file and this code. */
+/* Return true if offsets and sizes in the header fit the file and this code. */
 static inline bool lenslink_ring_sound_(const struct lenslink_ring_header *h, uint64_t size)
 {
     return h->version == LENSLINK_RING_VERSION && h->slots >= 1 &&
@@ -126,8 +143,8 @@ static inline bool lenslink_ring_sound_(const struct lenslink_ring_header *h, ui
 static inline void lenslink_ring_close(struct lenslink_ring *ring)
 {
     if (ring->me) {
-        for (uint32_t i = 0; i < LENSLINK_RING_HOLDS; i++)
-            atomic_store_explicit(&ring->me->held[i], 0, memory_order_release);
+        for (uint32_t i = 0; i < LENSLINK_RING_PINS; i++)
+            atomic_store_explicit(&ring->me->pins[i], 0, memory_order_release);
         atomic_store_explicit(&ring->me->policy, 0, memory_order_release);
     }
     if (ring->control)
@@ -135,12 +152,12 @@ static inline void lenslink_ring_close(struct lenslink_ring *ring)
     if (ring->payloads)
         munmap((void *)(uintptr_t)ring->payloads, ring->payloads_bytes);
     if (ring->descriptor >= 0)
-        close(ring->descriptor); /* and with it goes the lock on the entry */
+        close(ring->descriptor); /* this releases the lock on the entry too */
     memset(ring, 0, sizeof *ring);
     ring->descriptor = -1;
 }
 
-/* Take an entry: whoever has its lock has it. */
+/* Take an entry: the process that holds its lock owns it. */
 static inline int lenslink_ring_join_(struct lenslink_ring *ring)
 {
     struct lenslink_ring_header *h = ring->header;
@@ -153,43 +170,44 @@ static inline int lenslink_ring_join_(struct lenslink_ring *ring)
             return error;
         struct lenslink_ring_reader *me = (void *)(ring->control + at);
         atomic_store(&me->policy, 0);
-        for (uint32_t hold = 0; hold < LENSLINK_RING_HOLDS; hold++)
-            atomic_store(&me->held[hold], 0);
-        atomic_store(&me->taken, 0);
-        atomic_store(&me->skipped, 0);
-        atomic_store(&me->dropped, 0);
+        for (uint32_t pin = 0; pin < LENSLINK_RING_PINS; pin++)
+            atomic_store(&me->pins[pin], 0);
+        atomic_store(&me->delivered_frames, 0);
+        atomic_store(&me->skipped_frames, 0);
+        atomic_store(&me->dropped_frames, 0);
         atomic_store(&me->streams, ring->streams);
         me->pid = (uint64_t)getpid();
         for (uint32_t s = 0; s < 2; s++) {
-            ring->last[s] = ring->policy == LENSLINK_RING_EVERY ? atomic_load(&h->begun[s]) : 0;
-            atomic_store(&me->seen[s], ring->last[s]);
+            ring->last[s] =
+                ring->policy == LENSLINK_RING_EVERY ? atomic_load(&h->frame_counts[s]) : 0;
+            atomic_store(&me->last_sequences[s], ring->last[s]);
         }
         ring->me = me;
         ring->number = i;
         atomic_store(&me->policy, ring->policy);
         if (ring->policy == LENSLINK_RING_LATEST)
             return 0;
-        /* Of what began before, frames that have not ended yet. */
+        /* Frames that began before but have not ended yet are wanted too. */
         for (uint32_t k = 0; k < ring->slots; k++) {
             struct lenslink_ring_slot *slot = lenslink_ring_slot_(ring, k);
-            uint64_t mark = atomic_load(&slot->mark);
-            uint64_t state = mark & ((1 << LENSLINK_RING_GENERATION_SHIFT) - 1);
+            uint64_t word = atomic_load(&slot->state_word);
+            uint64_t state = word & ((1 << LENSLINK_RING_GENERATION_SHIFT) - 1);
             uint32_t stream = atomic_load(&slot->stream);
             uint64_t sequence = atomic_load(&slot->sequence);
-            if (stream < 2 && atomic_load(&slot->mark) == mark && sequence > 0 &&
+            if (stream < 2 && atomic_load(&slot->state_word) == word && sequence > 0 &&
                 (state == LENSLINK_RING_FILLING || state == LENSLINK_RING_STARTED) &&
                 sequence - 1 < ring->last[stream])
                 ring->last[stream] = sequence - 1;
         }
         for (uint32_t s = 0; s < 2; s++)
-            atomic_store(&me->seen[s], ring->last[s]);
+            atomic_store(&me->last_sequences[s], ring->last[s]);
         return 0;
     }
     return EBUSY;
 }
 
-/* Begin to read the ring at `path`; `streams` has bit 0 for the preview, bit 1 for the still. With
- * `early`, frames come as soon as their first rows are there. */
+/* Start to read the ring at `path`. `streams` has bit 0 for the preview, bit 1 for the still. With
+ * `early`, frames are delivered as soon as their first rows are there. */
 static inline int lenslink_ring_open(struct lenslink_ring *ring, const char *path, uint64_t policy,
                                      uint64_t streams, bool early)
 {
@@ -242,9 +260,9 @@ failed:
     return error;
 }
 
-/* Sleep until the bell has another value than `bell`, for 100 ms at most. */
-static inline void lenslink_ring_sleep_(struct lenslink_ring *ring, uint32_t bell, int64_t until,
-                                        uint8_t what)
+/* Sleep until the doorbell differs from `doorbell`, for at most 100 ms. */
+static inline void lenslink_ring_sleep_(struct lenslink_ring *ring, uint32_t doorbell,
+                                        int64_t until, uint8_t what)
 {
     int64_t span = until - lenslink_ring_now_();
     if (span > LENSLINK_RING_LOOK_NS)
@@ -254,11 +272,11 @@ static inline void lenslink_ring_sleep_(struct lenslink_ring *ring, uint32_t bel
     struct timespec time = {.tv_sec = 0, .tv_nsec = (long)span};
     atomic_store(&ring->header->asleep[ring->number], what);
     atomic_thread_fence(memory_order_seq_cst);
-    syscall(SYS_futex, &ring->header->bell, FUTEX_WAIT, bell, &time, NULL, 0);
+    syscall(SYS_futex, &ring->header->doorbell, FUTEX_WAIT, doorbell, &time, NULL, 0);
     atomic_store(&ring->header->asleep[ring->number], LENSLINK_RING_ASLEEP_AWAKE);
 }
 
-static inline int lenslink_ring_over_(const struct lenslink_ring *ring)
+static inline int lenslink_ring_end_(const struct lenslink_ring *ring)
 {
     if (atomic_load_explicit(&ring->header->closed, memory_order_acquire))
         return EPIPE;
@@ -270,27 +288,27 @@ static inline void lenslink_ring_count_(struct lenslink_ring *ring, uint32_t str
 {
     uint64_t missed = sequence - ring->last[stream] - 1;
     if (ring->policy == LENSLINK_RING_EVERY)
-        atomic_fetch_add(&ring->me->dropped, missed);
+        atomic_fetch_add(&ring->me->dropped_frames, missed);
     else if (ring->last[stream])
-        atomic_fetch_add(&ring->me->skipped, missed);
+        atomic_fetch_add(&ring->me->skipped_frames, missed);
     if (taken)
-        atomic_fetch_add(&ring->me->taken, 1);
+        atomic_fetch_add(&ring->me->delivered_frames, 1);
     ring->last[stream] = sequence;
-    atomic_store_explicit(&ring->me->seen[stream], sequence, memory_order_release);
+    atomic_store_explicit(&ring->me->last_sequences[stream], sequence, memory_order_release);
 }
 
-/* The slot to read next, or `slots`: a still before a preview, since it is rare. */
-static inline uint32_t lenslink_ring_choose_(struct lenslink_ring *ring, uint64_t *mark)
+/* Return the slot to read next, or `slots` if there is none. Stills come first: they are rare. */
+static inline uint32_t lenslink_ring_choose_(struct lenslink_ring *ring, uint64_t *word)
 {
     for (uint32_t stream = 2; stream-- > 0;) {
         bool again = (ring->streams >> stream & 1) != 0;
         while (again) {
             uint32_t best = ring->slots;
-            uint64_t best_sequence = 0, best_mark = 0;
+            uint64_t best_sequence = 0, best_word = 0;
             again = false;
             for (uint32_t i = 0; i < ring->slots; i++) {
                 struct lenslink_ring_slot *slot = lenslink_ring_slot_(ring, i);
-                uint64_t m = atomic_load_explicit(&slot->mark, memory_order_acquire);
+                uint64_t m = atomic_load_explicit(&slot->state_word, memory_order_acquire);
                 uint64_t state = m & ((1 << LENSLINK_RING_GENERATION_SHIFT) - 1);
                 uint64_t sequence = atomic_load_explicit(&slot->sequence, memory_order_acquire);
                 bool ready = state == LENSLINK_RING_FINISHED ||
@@ -304,20 +322,20 @@ static inline uint32_t lenslink_ring_choose_(struct lenslink_ring *ring, uint64_
                         : best == ring->slots || sequence < best_sequence) {
                     best = i;
                     best_sequence = sequence;
-                    best_mark = m;
+                    best_word = m;
                 }
             }
             if (best == ring->slots)
                 break;
             struct lenslink_ring_slot *slot = lenslink_ring_slot_(ring, best);
-            uint64_t state = best_mark & ((1 << LENSLINK_RING_GENERATION_SHIFT) - 1);
+            uint64_t state = best_word & ((1 << LENSLINK_RING_GENERATION_SHIFT) - 1);
             if (state == LENSLINK_RING_ABORTED) {
                 lenslink_ring_count_(ring, stream, best_sequence, false);
                 again = true;
             } else if (state == LENSLINK_RING_FINISHED ||
                        (ring->early && state == LENSLINK_RING_STARTED &&
                         atomic_load_explicit(&slot->rows_ready, memory_order_acquire))) {
-                *mark = best_mark;
+                *word = best_word;
                 return best;
             }
         }
@@ -325,84 +343,84 @@ static inline uint32_t lenslink_ring_choose_(struct lenslink_ring *ring, uint64_
     return ring->slots;
 }
 
-/* Hold the slot, then see whether it still is what it was. */
+/* Pin the slot, then check that the writer has not taken it meanwhile. */
 static inline int lenslink_ring_claim_(struct lenslink_ring *ring, struct lenslink_frame *frame,
-                                       uint32_t index, uint64_t mark, uint32_t hold)
+                                       uint32_t index, uint64_t word, uint32_t pin)
 {
     struct lenslink_ring_slot *slot = lenslink_ring_slot_(ring, index);
-    atomic_store(&ring->me->held[hold], (uint64_t)index + 1);
+    atomic_store(&ring->me->pins[pin], (uint64_t)index + 1);
     atomic_thread_fence(memory_order_seq_cst);
-    uint64_t now = atomic_load_explicit(&slot->mark, memory_order_acquire);
+    uint64_t now = atomic_load_explicit(&slot->state_word, memory_order_acquire);
     uint64_t state = now & ((1 << LENSLINK_RING_GENERATION_SHIFT) - 1);
     uint32_t stream = atomic_load(&slot->stream);
     int error = EAGAIN;
-    if (now >> LENSLINK_RING_GENERATION_SHIFT == mark >> LENSLINK_RING_GENERATION_SHIFT &&
+    if (now >> LENSLINK_RING_GENERATION_SHIFT == word >> LENSLINK_RING_GENERATION_SHIFT &&
         stream < 2 && (state == LENSLINK_RING_STARTED || state == LENSLINK_RING_FINISHED)) {
         lenslink_ring_count_(ring, stream, atomic_load(&slot->sequence), true);
         frame->slot = slot;
         frame->pixels = ring->payloads + (size_t)index * ring->payload_bytes;
         frame->height = slot->height;
         frame->stride = slot->stride;
-        frame->hold = hold;
+        frame->pin = pin;
         if (frame->height && frame->stride &&
             (uint64_t)frame->height * frame->stride <= ring->payload_bytes)
             return 0;
         error = EPROTO;
     }
-    atomic_store_explicit(&ring->me->held[hold], 0, memory_order_release);
+    atomic_store_explicit(&ring->me->pins[pin], 0, memory_order_release);
     return error;
 }
 
-/* The next frame; it is held until it is released. What is whole comes also after the writer's end:
- * EPIPE or EOWNERDEAD follow it. */
+/* Pin and return the next frame. Finished frames are delivered also after the writer's end. Then
+ * the function returns EPIPE or EOWNERDEAD. */
 static inline int lenslink_ring_next(struct lenslink_ring *ring, struct lenslink_frame *frame,
                                      int64_t timeout_ms)
 {
     int64_t until = lenslink_ring_now_() + timeout_ms * 1000000;
-    uint32_t most = ring->policy == LENSLINK_RING_LATEST ? 2 : LENSLINK_RING_HOLDS;
-    uint32_t hold = 0;
+    uint32_t most = ring->policy == LENSLINK_RING_LATEST ? 2 : LENSLINK_RING_PINS;
+    uint32_t pin = 0;
     int over = 0;
-    while (hold < most && atomic_load(&ring->me->held[hold]))
-        hold++;
-    if (hold == most)
+    while (pin < most && atomic_load(&ring->me->pins[pin]))
+        pin++;
+    if (pin == most)
         return EBUSY;
     for (;;) {
-        uint32_t bell = atomic_load(&ring->header->bell);
-        uint64_t mark = 0;
+        uint32_t doorbell = atomic_load(&ring->header->doorbell);
+        uint64_t word = 0;
         uint32_t index;
-        while ((index = lenslink_ring_choose_(ring, &mark)) < ring->slots) {
-            int error = lenslink_ring_claim_(ring, frame, index, mark, hold);
+        while ((index = lenslink_ring_choose_(ring, &word)) < ring->slots) {
+            int error = lenslink_ring_claim_(ring, frame, index, word, pin);
             if (error != EAGAIN)
                 return error;
         }
         if (over)
             return over;
-        over = lenslink_ring_over_(ring);
+        over = lenslink_ring_end_(ring);
         if (!over && lenslink_ring_now_() >= until)
             return ETIMEDOUT;
         if (!over)
             lenslink_ring_sleep_(
-                ring, bell, until,
+                ring, doorbell, until,
                 ring->early ? LENSLINK_RING_ASLEEP_STRIP : LENSLINK_RING_ASLEEP_FRAME);
     }
 }
 
-/* Whether nothing of the frame changes any more. */
+/* Return true if nothing of the frame will change any more. */
 static inline bool lenslink_frame_over(const struct lenslink_frame *frame)
 {
-    uint64_t mark = atomic_load_explicit(&frame->slot->mark, memory_order_acquire);
-    return (mark & ((1 << LENSLINK_RING_GENERATION_SHIFT) - 1)) >= LENSLINK_RING_FINISHED;
+    uint64_t word = atomic_load_explicit(&frame->slot->state_word, memory_order_acquire);
+    return (word & ((1 << LENSLINK_RING_GENERATION_SHIFT) - 1)) >= LENSLINK_RING_FINISHED;
 }
 
-/* Wait for `rows` rows, or for the frame's end; how many there are is in `*ready`. With more rows
- * than it has, this waits for its end: only then are its status and its gaps known. */
+/* Wait for `rows` rows or for the frame's end, and store the number of rows in `*ready`. With more
+ * rows than the frame has, wait for its end: only then are its status and missing ranges known. */
 static inline int lenslink_frame_wait(struct lenslink_ring *ring, const struct lenslink_frame *frame,
                                       uint32_t rows, int64_t timeout_ms, uint32_t *ready)
 {
     int64_t until = lenslink_ring_now_() + timeout_ms * 1000000;
     for (;;) {
-        uint32_t bell = atomic_load(&ring->header->bell);
-        int over = lenslink_ring_over_(ring);
+        uint32_t doorbell = atomic_load(&ring->header->doorbell);
+        int over = lenslink_ring_end_(ring);
         bool finished = lenslink_frame_over(frame);
         uint64_t there = atomic_load_explicit(&frame->slot->rows_ready, memory_order_acquire);
         *ready = there > frame->height ? frame->height : (uint32_t)there;
@@ -412,14 +430,14 @@ static inline int lenslink_frame_wait(struct lenslink_ring *ring, const struct l
             return over;
         if (lenslink_ring_now_() >= until)
             return ETIMEDOUT;
-        lenslink_ring_sleep_(ring, bell, until, LENSLINK_RING_ASLEEP_STRIP);
+        lenslink_ring_sleep_(ring, doorbell, until, LENSLINK_RING_ASLEEP_STRIP);
     }
 }
 
-/* Give the slot back: its pixels must not be used any more. */
+/* Clear the pin: the frame's pixels must not be used any more. */
 static inline void lenslink_frame_release(struct lenslink_ring *ring, struct lenslink_frame *frame)
 {
-    atomic_store_explicit(&ring->me->held[frame->hold], 0, memory_order_release);
+    atomic_store_explicit(&ring->me->pins[frame->pin], 0, memory_order_release);
     memset(frame, 0, sizeof *frame);
 }
 

@@ -1,11 +1,12 @@
-/* An ISP that only adds: a line for each frame of a ring, until the ring ends.
+/* Print a line for each frame of a frame ring until the ring ends: an ISP that only adds.
  *
  *     cc -std=c11 -O2 lenslink_ring_sum.c -o ring_sum
  *     ./ring_sum /dev/shm/lenslink-1000-NAME.ring latest|every [early]
  *
- * A line is: stream, sequence, the module's frame number, width, height, status, Adler-32 of the
- * rows, and how many rows were there when it began. The sum of an early frame is taken strip by
- * strip, as the rows come. Exit code: 0 when the ring was closed, 1 when its writer died, 2 else.
+ * A line holds: stream, sequence, the module's frame number, width, height, status, Adler-32 of the
+ * rows, and the number of rows that were there at the start. An early frame is summed strip by
+ * strip, as its rows arrive. The exit code is 0 if the ring was closed, 1 if its writer died, and 2
+ * for any other error.
  */
 #include "lenslink_ring_reader.h"
 
@@ -64,7 +65,8 @@ int main(int count, char **words)
             break;
     }
     printf("taken %" PRIu64 " skipped %" PRIu64 " dropped %" PRIu64 "\n",
-           (uint64_t)ring.me->taken, (uint64_t)ring.me->skipped, (uint64_t)ring.me->dropped);
+           (uint64_t)ring.me->delivered_frames, (uint64_t)ring.me->skipped_frames,
+           (uint64_t)ring.me->dropped_frames);
     lenslink_ring_close(&ring);
     return error == EPIPE ? 0 : error == EOWNERDEAD ? 1 : 2;
 }

@@ -1,101 +1,99 @@
-"""The reader's side of the frame ring, for an ISP in Python: frames without a copy, as they come.
+"""Read frames from a frame ring without a copy, as they arrive: an ISP in Python.
 
-Nothing that stands in the shared memory is believed: places and sizes are checked against the file
-before anything is mapped, and each frame's geometry before it is shown.
+A program creates a :class:`FrameRingReader`. It chooses a slot, pins it, and delivers a
+:class:`.shared_frame.SharedFrame`. A reader uses each of its pins so::
+
+    state     event                                          next state
+    --------  ---------------------------------------------  ---------------------------------
+    FREE      next() has chosen a slot                       CLAIMED (the pin is stored)
+    CLAIMED   the slot has the same generation, and the      PINNED (the frame is delivered)
+              state STARTED or FINISHED
+    CLAIMED   otherwise: the writer has taken the slot       FREE
+    PINNED    SharedFrame.release() or close()               FREE
+
+The package's docstring has the states of a slot. :mod:`lenslink_protocol.ringlayout` explains why
+a claimed slot must be looked at twice.
 """
 
 from __future__ import annotations
 
-import contextlib
-import mmap
+import logging
 import operator
 import os
-import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lenslink_protocol.ids import Cfa
-from lenslink_protocol.packings import Layout, layout
-from lenslink_protocol.params import MAX_HEIGHT, MAX_STREAMS, MAX_WIDTH
+from lenslink_protocol.params import MAX_STREAMS
 from lenslink_protocol.ringlayout import (
     GENERATION_SHIFT,
     HEADER,
-    HOLDS,
-    MAGIC,
-    MAX_PAYLOAD_BYTES,
-    MAX_SLOTS,
-    MAX_UNCOVERED,
-    PAYLOADS_AT,
+    PINS,
     READER,
     READERS,
     SLOT,
-    VERSION,
     Asleep,
-    FrameState,
     Policy,
     SlotState,
-    file_bytes,
 )
 
-from ..context import ClosesOnExit, ReleasesOnExit
+from ..context import ClosesOnExit
 from ..deadline import Deadline
-from ..errors import DeviceBusy, Disconnected, NotFound, ProtocolError, UsageError, VersionMismatch
-from ..frame import FrameStatus
-from ..receive.unpacking import unpack
+from ..errors import DeviceBusy, Disconnected, UsageError
 from . import segment
-from .sync import fence, order, sleep
+from .mapped_ring import DOORBELL, MappedRing
+from .shared_frame import ENDED, ROWS, STATE_MASK, SharedFrame
+from .sync import fence, order
 
-_STATE = (1 << GENERATION_SHIFT) - 1
-_OVER = (SlotState.FINISHED, SlotState.ABORTED)
-# Enumerations and tables of offsets are slow to look things up in, where a first tile waits.
+# Lookups in enumerations and tables of offsets are slow, and a first tile waits for them.
 _STARTED, _FINISHED, _LAST = map(int, (SlotState.STARTED, SlotState.FINISHED, max(SlotState)))
 _AT = {name: offset // 8 for name, offset in READER.at.items()}
-_TURNS, _ROWS = HEADER.at["turns"] // 8, SLOT.at["rows_ready"] // 8
-_BELL, _ASLEEP, _AWAKE = HEADER.at["bell"] // 4, HEADER.at["asleep"], int(Asleep.AWAKE)
-# How long a writer may be gone before a sleeper knows.
-_LOOK_S = 0.1
-# While there is no ring yet, it is looked for this often.
-_POLL_S = 0.02
-_SCANS = 8
+_GENERATION = HEADER.at["generation_counter"] // 8
+_FRAME_COUNTS = HEADER.at["frame_counts"] // 8
 _STREAM, _SEQUENCE = SLOT.at["stream"] // 4, SLOT.at["sequence"] // 8
-_BEGINNING = struct.Struct("<Q12I4I4IiiQQQ")
-# Of these, what says how the pixels lie.
-_SHAPE = slice(4, 10)
-_CFAS = tuple(cfa.name for cfa in Cfa)
-# Sequences may make no sense; counts of ours stay what a word can hold.
-_MOST = (1 << 63) - 1
+_SCANS = 8
+# Sequences in the memory may be nonsense. The reader's own counts must still fit a word.
+_MAX_COUNT = (1 << 63) - 1
+
+_log = logging.getLogger(__name__)
 
 
-_Shape = tuple[Layout, str, NDArray[np.uint8]]
-"""How a frame's pixels lie in its bytes, its CFA, and (height, stride) uint8: those bytes."""
+class _SlotView(NamedTuple):
+    """Hold what a scan has read from a slot."""
 
-
-class _Found(NamedTuple):
     slot: int
-    mark: int
+    state_word: int
     stream: int
     sequence: int
     state: int
 
 
 class FrameRingReader(ClosesOnExit):
-    """Reads a ring of frames (:class:`lenslink.FrameRing`) of this machine: a context manager.
+    """Read a frame ring (:class:`lenslink.FrameRing`) of this machine: a context manager.
 
-    With the policy ``latest`` a reader that is slow skips frames (``skipped``), and the first frame
-    is the newest that there is. With ``every`` each one that ends from now on waits for it, as far
-    as the ring's slots go; then the newest are dropped for it (``dropped``), while others go on
-    seeing them. *early* frames come as soon as their first rows are there:
-    :meth:`SharedFrame.wait_rows`. *streams*: 0 is the preview, 1 the still.
+    With the policy ``latest``, a slow reader skips frames (``skipped_frames``), and its first frame
+    is the newest there is. With ``every``, each frame that ends from now on waits for the reader,
+    as far as the ring has slots. Then the reader loses the newest frames (``dropped_frames``),
+    while other readers still see them.
 
-    *wait* is how long to wait for the ring to appear. Raises :exc:`~lenslink.errors.NotFound` if it
-    does not, :exc:`~lenslink.errors.DeviceBusy` if it has as many readers as it can,
-    :exc:`~lenslink.errors.VersionMismatch` for a ring of another version, and
-    :exc:`~lenslink.errors.ProtocolError` for a file that is none.
+    Args:
+        name: The ring's name.
+        policy: ``latest`` or ``every``.
+        early: Deliver frames as soon as their first rows are there: see
+            :meth:`SharedFrame.wait_rows`.
+        streams: The streams to read: 0 is the preview, 1 the still.
+        timeout: The time limit of each call, in seconds.
+        wait: How long to wait for the ring to appear, in seconds.
+
+    Raises:
+        NotFound: The ring does not exist.
+        DeviceBusy: The ring has no entry for another reader.
+        VersionMismatch: The ring has another version.
+        ProtocolError: The file is no frame ring.
+
+    >>> with lenslink.FrameRingReader("cam", wait=5) as reader:
+    ...     for frame in reader:
+    ...         print(frame.number, frame.pixels.mean())
     """
 
     def __init__(
@@ -116,512 +114,226 @@ class FrameRingReader(ClosesOnExit):
         self.name = name
         self.path: Path = segment.path_of(name)
         self.policy = policies[policy]
-        self._is_latest = self.policy is Policy.LATEST
-        self.taken = 0
-        """Frames that :meth:`next` gave."""
-        self.skipped = 0
+        self.delivered_frames = 0
+        """Frames that :meth:`next` returned."""
+        self.skipped_frames = 0
         """Frames that this reader was too slow for (``latest``)."""
-        self.dropped = 0
-        """Frames that this reader did not get, since slots were short (``every``)."""
+        self.dropped_frames = 0
+        """Frames that this reader lost because slots were short (``every``)."""
+        self._is_latest = self.policy is Policy.LATEST
         self._early = early
         self._streams = tuple(sorted(set(streams), reverse=True))
         self._timeout = timeout
-        self._closed = False
-        self._shapes: dict[int, tuple[tuple[int, ...], _Shape]] = {}
-        self._last = dict.fromkeys(self._streams, 0)
-        self._begun = False
-        self._descriptor, header = _open(self.path, Deadline(wait, f"waiting for the ring {name}"))
+        self._last_sequences = dict.fromkeys(self._streams, 0)
+        deadline = Deadline(wait, f"waiting for the frame ring {name}")
+        self._ring = MappedRing(name, self.path, deadline)
+        self._q, self._i = self._ring.q, self._ring.i
         try:
-            self._map(header)
             self._join()
         except BaseException:
-            os.close(self._descriptor)
+            os.close(self._ring.descriptor)
             raise
 
-    def _map(self, header: dict[str, int]) -> None:
-        self._slots = header["slots"]
-        self._slots_at, self._slot_bytes = header["slots_at"], header["slot_bytes"]
-        self._places = [
-            (slot, (self._slots_at + slot * self._slot_bytes) // 8) for slot in range(self._slots)
-        ]
-        self._readers_at, self._reader_bytes = header["readers_at"], header["reader_bytes"]
-        self.payload_bytes = header["payload_bytes"]
-        at, size = header["payloads_at"], self._slots * self.payload_bytes
-        self._control = mmap.mmap(self._descriptor, at)
-        self._payloads = mmap.mmap(self._descriptor, size, prot=mmap.PROT_READ, offset=at)
-        view = memoryview(self._control)
-        self._q, self._i = view.cast("Q"), view.cast("I")
-        word = np.frombuffer(self._control, np.uint32, 1, HEADER.at["bell"])
-        self._bell_address = word.ctypes.data
+    @property
+    def payload_bytes(self) -> int:
+        """The number of bytes that a slot can hold."""
+        return self._ring.payload_bytes
 
     def _join(self) -> None:
+        """Take a free entry, and fill it in."""
+        ring = self._ring
         for number in range(READERS):
-            at = self._readers_at + number * self._reader_bytes
-            if segment.try_lock(self._descriptor, at):
+            at = ring.readers_at + number * ring.reader_bytes
+            if segment.try_lock(ring.descriptor, at):
                 break
         else:
-            raise DeviceBusy(f"the ring {self.name} has {READERS} readers, its most")
+            raise DeviceBusy(f"the frame ring {self.name} has {READERS} readers, the most it takes")
         self._number, self._entry = number, at // 8
         for index in range(READER.size // 8):
             self._q[self._entry + index] = 0
         self._put("pid", os.getpid())
         self._put("streams", sum(1 << stream for stream in self._streams))
         if self.policy == Policy.EVERY:
-            # From now on every frame is held; of those before, the ones that have not ended yet.
+            # The writer keeps every frame from now on. Of the frames before, the reader wants those
+            # that have not ended yet.
             for stream in self._streams:
-                self._saw(stream, self._q[HEADER.at["begun"] // 8 + stream])
+                self._set_last_sequence(stream, self._q[_FRAME_COUNTS + stream])
             self._put("policy", self.policy)
             fence()
-            slots = [found for found in self._scan() if found.state not in _OVER]
+            slots = [view for view in self._scan() if view.state not in ENDED]
             for stream in self._streams:
-                begun = [found.sequence - 1 for found in slots if found.stream == stream]
-                self._saw(stream, min([self._last[stream], *begun]))
+                before = [view.sequence - 1 for view in slots if view.stream == stream]
+                self._set_last_sequence(stream, min([self._last_sequences[stream], *before]))
         self._put("policy", self.policy)
         fence()
+        _log.debug("frame ring %s: joined as reader %d, %s", self.name, number, self.policy.name)
 
     def _put(self, name: str, value: int, index: int = 0) -> None:
         self._q[self._entry + _AT[name] + index] = value
 
-    def _saw(self, stream: int, sequence: int) -> None:
-        self._last[stream] = sequence
-        self._put("seen", sequence, stream)
+    def _set_last_sequence(self, stream: int, sequence: int) -> None:
+        self._last_sequences[stream] = sequence
+        self._put("last_sequences", sequence, stream)
 
     # --- frames ---------------------------------------------------------------------------
 
     def next(self, timeout: float | None = None) -> SharedFrame:
-        """The next frame: :meth:`SharedFrame.release` it, or use it as a context manager.
+        """Pin and return the next frame; release it, or use it as a context manager.
 
-        What is whole is handed out also after the writer's end; then
-        :exc:`~lenslink.errors.Disconnected` is raised. :exc:`~lenslink.errors.UsageError` if as
-        many frames as a reader may hold have not been released.
+        Finished frames are delivered also after the writer's end.
+
+        Args:
+            timeout: The time limit in seconds; None for the reader's.
+
+        Raises:
+            Disconnected: The writer is gone, and no frame is left.
+            UsageError: The reader has pinned as many frames as it may.
+            Timeout: No frame came in time.
         """
-        deadline = Deadline(self._timeout if timeout is None else timeout, "the ring's next frame")
-        hold = self._free_hold()
-        over = False
+        seconds = self._timeout if timeout is None else timeout
+        deadline = Deadline(seconds, "the frame ring's next frame")
+        pin = self._find_free_pin()
+        ring = self._ring
+        is_over = False
         while True:
-            bell = self._bell()
-            frame = self._pick(hold)
+            doorbell = self._i[DOORBELL]
+            frame = self._pick(pin)
             if frame is not None:
                 return frame
-            if over:
-                raise Disconnected(self._why())
-            over = self._is_over()
-            if not over:
+            if is_over:
+                raise ring.make_disconnected()
+            is_over = ring.is_over()
+            if not is_over:
                 deadline.check()
-                what = Asleep.STRIP if self._early else Asleep.FRAME
-                self._sleep(bell, deadline, what)
+                asleep = Asleep.STRIP if self._early else Asleep.FRAME
+                ring.sleep(self._number, doorbell, deadline, asleep)
 
     def __iter__(self) -> Iterator[SharedFrame]:
-        """Frames until the writer ends the ring; each is released when the next is asked for."""
+        """Yield frames until the writer ends the ring; each is released before the next."""
         while True:
             try:
                 frame = self.next()
             except Disconnected:
-                if self._closed or not self._ended:
+                if self._ring.is_closed or not self._ring.has_ended:
                     raise
                 return
             with frame:
                 yield frame
 
-    def _free_hold(self) -> int:
-        if self._closed:
-            raise UsageError(f"the reader of the ring {self.name} is closed")
-        held = self._entry + _AT["held"]
-        most = 2 if self._is_latest else HOLDS
-        for index in range(most):
-            if not self._q[held + index]:
-                return held + index
-        raise UsageError(f"{most} frames of the ring {self.name} are held: release one first")
+    def _find_free_pin(self) -> int:
+        if self._ring.is_closed:
+            raise UsageError(f"the reader of the frame ring {self.name} is closed")
+        first = self._entry + _AT["pins"]
+        most = 2 if self._is_latest else PINS
+        for pin in range(first, first + most):
+            if not self._q[pin]:
+                return pin
+        raise UsageError(f"{most} frames of the frame ring {self.name} are held: release one first")
 
-    def _scan(self) -> list[_Found]:
-        """What is in the slots, at one moment."""
-        q, i, last = self._q, self._i, self._last
-        found: list[_Found] = []
+    def _scan(self) -> list[_SlotView]:
+        """Read all slots, at one moment if possible."""
+        q, i, last = self._q, self._i, self._last_sequences
+        views: list[_SlotView] = []
         for _ in range(_SCANS):
-            before = q[_TURNS]
+            before = q[_GENERATION]
             order()
-            found = []
-            for slot, at in self._places:
-                mark = q[at]
+            views = []
+            for slot, at in self._ring.slot_words:
+                state_word = q[at]
                 order()
-                state = mark & _STATE
+                state = state_word & STATE_MASK
                 if 0 < state <= _LAST:
                     stream = i[2 * at + _STREAM]
                     if stream in last:
-                        found.append(_Found(slot, mark, stream, q[at + _SEQUENCE], state))
+                        views.append(_SlotView(slot, state_word, stream, q[at + _SEQUENCE], state))
             order()
-            if q[_TURNS] == before:
+            if q[_GENERATION] == before:
                 break
-        return found
+        return views
 
-    def _pick(self, hold: int) -> SharedFrame | None:
+    def _pick(self, pin: int) -> SharedFrame | None:
         for _ in range(_SCANS):
             choice = self._choose()
             if choice is None:
                 return None
-            frame = self._claim(choice, hold)
+            frame = self._claim(choice, pin)
             if frame is not None:
                 return frame
         return None
 
-    def _choose(self) -> _Found | None:
-        """The frame to read next: a still before a preview, since it is rare."""
+    def _choose(self) -> _SlotView | None:
+        """Return the frame to read next. Stills come first, since they are rare.
+
+        Counts frames that were given up.
+        """
         slots = self._scan()
         for stream in self._streams:
-            last = self._last[stream]
-            new = [each for each in slots if each.stream == stream and each.sequence > last]
-            if len(new) > 1:
-                new.sort(key=_by_sequence, reverse=self._is_latest)
-            for found in new:
-                if self._is_ready(found):
-                    return found
+            last = self._last_sequences[stream]
+            unread = [view for view in slots if view.stream == stream and view.sequence > last]
+            if len(unread) > 1:
+                unread.sort(key=_by_sequence, reverse=self._is_latest)
+            for view in unread:
+                if self._is_ready(view):
+                    return view
                 if not self._is_latest:
-                    if found.state != SlotState.ABORTED:
+                    if view.state != SlotState.ABORTED:
                         break
-                    self._count(found, taken=False)
+                    self._count(view, delivered=False)
         return None
 
-    def _is_ready(self, found: _Found) -> bool:
-        if found.state == _FINISHED:
+    def _is_ready(self, view: _SlotView) -> bool:
+        if view.state == _FINISHED:
             return True
-        rows = self._places[found.slot][1] + _ROWS
-        return self._early and found.state == _STARTED and self._q[rows] > 0
+        rows = self._ring.slot_words[view.slot][1] + ROWS
+        return self._early and view.state == _STARTED and self._q[rows] > 0
 
-    def _claim(self, found: _Found, hold: int) -> SharedFrame | None:
-        """Hold the slot, then see whether it still is what it was."""
-        self._q[hold] = found.slot + 1
+    def _claim(self, view: _SlotView, pin: int) -> SharedFrame | None:
+        """Pin the slot, or return None if the writer has taken it meanwhile."""
+        self._q[pin] = view.slot + 1
         fence()
-        mark = self._q[self._places[found.slot][1]]
+        word = self._q[self._ring.slot_words[view.slot][1]]
         order()
-        same = mark >> GENERATION_SHIFT == found.mark >> GENERATION_SHIFT
-        if not same or mark & _STATE not in (_STARTED, _FINISHED):
-            self._q[hold] = 0
+        is_same = word >> GENERATION_SHIFT == view.state_word >> GENERATION_SHIFT
+        if not is_same or word & STATE_MASK not in (_STARTED, _FINISHED):
+            _log.debug("slot %d was taken while it was claimed", view.slot)
+            self._q[pin] = 0
             return None
         try:
-            frame = SharedFrame(self, found.slot, hold)
+            frame = SharedFrame(self._ring, view.slot, pin, self._number, self._timeout)
         except BaseException:
-            self._q[hold] = 0
+            self._q[pin] = 0
             raise
         finally:
-            # A damaged frame is passed over too, or nothing would ever follow it.
-            self._count(found, taken=True)
+            # A damaged frame is counted too, or no frame would ever follow it.
+            self._count(view, delivered=True)
         return frame
 
-    def _shape(self, slot: int, key: tuple[int, int, int, int, int, int]) -> _Shape:
-        """How the pixels in a slot lie, and where; mostly as those of the frame before.
-
-        *key*: pixel format, width, height, stride, bits and CFA.
-        """
-        known = self._shapes.get(slot)
-        if known is not None and known[0] == key:
-            return known[1]
-        pixel_format, width, height, stride, _, cfa = key
-        try:
-            form, name = layout(pixel_format), _CFAS[cfa]
-        except (KeyError, IndexError):
-            raise self._damaged("has pixels of no known kind") from None
-        size = stride * height
-        if not (
-            0 < width <= MAX_WIDTH
-            and 0 < height <= MAX_HEIGHT
-            and form.bytes_of(width) == stride
-            and size <= self.payload_bytes
-        ):
-            raise self._damaged("has an impossible size")
-        memory = np.frombuffer(self._payloads, np.uint8, size, slot * self.payload_bytes)
-        shape = form, name, memory.reshape(height, stride)
-        self._shapes[slot] = key, shape
-        return shape
-
-    def _damaged(self, what: str) -> ProtocolError:
-        return ProtocolError(f"the ring {self.name} is damaged: a frame {what}")
-
-    def _count(self, found: _Found, *, taken: bool) -> None:
-        missed = found.sequence - self._last[found.stream] - 1
+    def _count(self, view: _SlotView, *, delivered: bool) -> None:
+        missed = view.sequence - self._last_sequences[view.stream] - 1
         if missed and not self._is_latest:
-            self.dropped = min(self.dropped + missed, _MOST)
-            self._put("dropped", self.dropped)
-        elif missed and self._last[found.stream]:
-            self.skipped = min(self.skipped + missed, _MOST)
-            self._put("skipped", self.skipped)
-        if taken:
-            self.taken += 1
-            self._put("taken", self.taken)
-        self._saw(found.stream, found.sequence)
-
-    # --- waiting --------------------------------------------------------------------------
-
-    def _bell(self) -> int:
-        return self._i[_BELL]
-
-    def _sleep(self, bell: int, deadline: Deadline, what: Asleep) -> None:
-        asleep = _ASLEEP + self._number
-        self._control[asleep] = what
-        fence()
-        try:
-            if self._bell() == bell:
-                sleep(self._bell_address, bell, min(_LOOK_S, deadline.remaining()))
-        finally:
-            self._control[asleep] = _AWAKE
-
-    @property
-    def _ended(self) -> bool:
-        """The writer has said that it is the end."""
-        return self._i[HEADER.at["closed"] // 4] != 0
-
-    def _is_over(self) -> bool:
-        return self._ended or not segment.is_locked(self._descriptor, segment.WRITER)
-
-    def _why(self) -> str:
-        ended = "was closed by its writer" if self._ended else "has lost its writer: it is gone"
-        return f"the ring {self.name} {ended}"
+            self.dropped_frames = min(self.dropped_frames + missed, _MAX_COUNT)
+            self._put("dropped_frames", self.dropped_frames)
+        elif missed and self._last_sequences[view.stream]:
+            self.skipped_frames = min(self.skipped_frames + missed, _MAX_COUNT)
+            self._put("skipped_frames", self.skipped_frames)
+        if delivered:
+            self.delivered_frames += 1
+            self._put("delivered_frames", self.delivered_frames)
+        self._set_last_sequence(view.stream, view.sequence)
 
     def close(self) -> None:
-        """Let go of all frames and of the ring. Idempotent.
+        """Clear all pins and leave the ring. Idempotent.
 
-        What is left of a writer that died is removed. Arrays that were taken from frames stay
-        readable, but what they show may change.
+        The file of a writer that died is removed. Arrays that were taken from frames stay readable,
+        but their contents may change.
         """
-        if self._closed:
+        if self._ring.is_closed:
             return
-        self._closed = True
         for index in range(READER.size // 8 - 1, -1, -1):
             self._q[self._entry + index] = 0
-        segment.unlock(self._descriptor, 8 * self._entry)
-        with contextlib.suppress(OSError):
-            segment.remove(self._descriptor, self.path)
-        os.close(self._descriptor)
-
-
-class SharedFrame(ReleasesOnExit):
-    """A frame in a slot that is held until :meth:`release`: a context manager.
-
-    The fields are those of :class:`lenslink.Frame`, and:
-
-    - ``sequence`` counts the frames of the stream in this ring, dropped ones included;
-    - ``layout`` says how pixels lie in the bytes of ``packed``;
-    - ``begun_ns`` is the host's ``time.monotonic_ns()`` when its first packet came.
-    """
-
-    def __init__(self, reader: FrameRingReader, index: int, hold: int) -> None:
-        self._reader = reader
-        self._hold = hold
-        self._released = False
-        self._mark_at = reader._places[index][1]
-        self._slot_at = 8 * self._mark_at
-        self._rows_at = self._mark_at + _ROWS
-        self._rows = 0
-        # Sequence to begun_ns, in their order; black level and active area are four words each.
-        fields = _BEGINNING.unpack_from(reader._control, self._slot_at + SLOT.at["sequence"])
-        (
-            self.sequence,
-            self.stream,
-            self.nonce,
-            self.number,
-            self.pixel_format,
-            self.width,
-            self.height,
-            self.stride,
-            self.bits,
-            _,
-            self.orientation,
-            self.white,
-            self.gain_milli,
-        ) = fields[:13]
-        self._black_milli: tuple[int, int, int, int] = fields[13:17]
-        self.active_area: tuple[int, int, int, int] = fields[17:21]
-        (
-            self.focus_mdpt,
-            self.temperature_mc,
-            self.timestamp_us,
-            self.exposure_us,
-            self.begun_ns,
-        ) = fields[21:]
-        self.layout, self.cfa, self._memory = reader._shape(index, fields[_SHAPE])
-
-    def _describe(self) -> dict[str, int | tuple[int, ...]]:
-        at = self._slot_at
-        return SLOT.unpack(self._reader._control[at : at + SLOT.used])
-
-    @property
-    def black(self) -> tuple[float, float, float, float]:
-        """Black level of the 2 x 2 pixels, DN."""
-        a, b, c, d = self._black_milli
-        return a / 1000, b / 1000, c / 1000, d / 1000
-
-    # --- pixels ---------------------------------------------------------------------------
-
-    @property
-    def rows_ready(self) -> int:
-        """Rows from the top on that arrived and passed their CRCs; all, once it is finished."""
-        rows = self._reader._q[self._rows_at]
-        order()
-        self._rows = max(self._rows, min(rows, self.height))
-        return self._rows
-
-    @property
-    def packed(self) -> NDArray[np.uint8]:
-        """(:attr:`rows_ready`, stride) uint8, read-only: the memory that the rows came into."""
-        if self._released:
-            raise UsageError("the frame was released: its memory is another frame's by now")
-        return self._memory[: self.rows_ready]
-
-    @property
-    def pixels(self) -> NDArray[np.uint16]:
-        """(:attr:`rows_ready`, W) uint16, right-justified; 0 where they did not arrive.
-
-        Read-only and the memory that they came into; a copy where pixels share bytes.
-        """
-        return unpack(self.packed, self.layout)
-
-    def wait_rows(self, rows: int, timeout: float | None = None) -> int:
-        """Wait until so many rows are ready, or the frame is over; how many there are then.
-
-        They are fewer than asked for only if the frame was given up.
-        :exc:`~lenslink.errors.Disconnected` if the writer is gone and they will not come.
-        """
-        self._wait(min(rows, self.height), Asleep.STRIP, timeout)
-        return self.rows_ready
-
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait until the frame is finished. Raises as :meth:`wait_rows`."""
-        self._wait(self.height + 1, Asleep.FRAME, timeout)
-
-    def _wait(self, rows: int, what: Asleep, timeout: float | None) -> None:
-        reader = self._reader
-        seconds = reader._timeout if timeout is None else timeout
-        deadline = Deadline(seconds, "waiting for the frame's rows")
-        while True:
-            bell = reader._bell()
-            over = self.finished or reader._is_over()
-            if self.rows_ready >= rows or self.finished:
-                return
-            if over:
-                raise Disconnected(reader._why())
-            deadline.check()
-            reader._sleep(bell, deadline, what)
-
-    # --- its end --------------------------------------------------------------------------
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing of it changes any more."""
-        over = self._reader._q[self._mark_at] & _STATE in _OVER
-        order()
-        return over
-
-    @property
-    def status(self) -> FrameStatus:
-        """:exc:`~lenslink.errors.UsageError` while it is not finished, as for all that follow."""
-        complete = self._end("status") == FrameState.COMPLETE
-        return FrameStatus.COMPLETE if complete else FrameStatus.INCOMPLETE
-
-    @property
-    def received_fraction(self) -> float:
-        """Fraction of its bytes that arrived and passed their CRC."""
-        size: int = self.stride * self.height
-        return min(_int(self._end("covered_bytes")), size) / size
-
-    @property
-    def uncovered(self) -> tuple[tuple[int, int], ...]:
-        """Half-open ranges of bytes that did not arrive, in order.
-
-        There are at most 16: of more, the last one spans all that follow it.
-        """
-        count, flat = _int(self._end("uncovered_count")), self._end("uncovered")
-        size = self.stride * self.height
-        if count > MAX_UNCOVERED or not isinstance(flat, tuple):
-            raise self._reader._damaged("has too many gaps")
-        ranges = tuple(zip(flat[0 : 2 * count : 2], flat[1 : 2 * count : 2], strict=True))
-        if any(not 0 <= start < end <= size for start, end in ranges):
-            raise self._reader._damaged("has gaps outside itself")
-        return ranges
-
-    @property
-    def first_rows_ns(self) -> int:
-        """The host's ``time.monotonic_ns()`` when its first rows were ready."""
-        return self._reader._q[(self._slot_at + SLOT.at["first_rows_ns"]) // 8]
-
-    @property
-    def finished_ns(self) -> int:
-        """The host's ``time.monotonic_ns()`` when it was finished."""
-        return _int(self._end("finished_ns"))
-
-    def _end(self, name: str) -> int | tuple[int, ...]:
-        if self._released or not self.finished:
-            raise UsageError(f"a frame's {name} is known between its end and its release")
-        return self._describe()[name]
-
-    def release(self) -> None:
-        """Give the slot back: its arrays must not be used any more. Idempotent."""
-        if not self._released:
-            self._released = True
-            order()
-            if not self._reader._closed:
-                self._reader._q[self._hold] = 0
+        segment.unlock(self._ring.descriptor, 8 * self._entry)
+        self._ring.close()
+        _log.debug("frame ring %s: reader %d has left", self.name, self._number)
 
 
 _by_sequence = operator.attrgetter("sequence")
-
-
-def _int(value: int | tuple[int, ...]) -> int:
-    assert isinstance(value, int)
-    return value
-
-
-def _open(path: Path, deadline: Deadline) -> tuple[int, dict[str, int]]:
-    """The ring's file and its header, checked."""
-    while True:
-        late = not deadline.remaining()
-        try:
-            descriptor = segment.attach(path)
-        except NotFound:
-            if late:
-                raise
-        else:
-            try:
-                header = _header(descriptor, path)
-            except BaseException:
-                os.close(descriptor)
-                raise
-            if header is not None and segment.is_locked(descriptor, segment.WRITER):
-                return descriptor, header
-            segment.remove(descriptor, path)
-            os.close(descriptor)
-            if late:
-                raise NotFound(f"the ring {path} has no writer")
-        time.sleep(min(_POLL_S, deadline.remaining()))
-
-
-def _header(descriptor: int, path: Path) -> dict[str, int] | None:
-    """The header's fields; None while the writer is making it."""
-    data = os.pread(descriptor, HEADER.size, 0)
-    if len(data) < HEADER.size or not any(data[:8]):
-        return None
-    found = {name: value for name, value in HEADER.unpack(data).items() if isinstance(value, int)}
-    if found["magic"] != MAGIC:
-        raise ProtocolError(f"{path} is no ring of frames")
-    if found["version"] != VERSION:
-        raise VersionMismatch(f"the ring {path} has version {found['version']}, not {VERSION}")
-    slots, payload = found["slots"], found["payload_bytes"]
-    readers_end = found["readers_at"] + found["readers"] * found["reader_bytes"]
-    slots_end = found["slots_at"] + slots * found["slot_bytes"]
-    granularity = mmap.ALLOCATIONGRANULARITY
-    sound = (
-        1 <= slots <= MAX_SLOTS
-        and found["readers"] == READERS
-        and HEADER.size <= found["header_bytes"] <= found["readers_at"]
-        and found["reader_bytes"] >= READER.size
-        and found["slot_bytes"] >= SLOT.size
-        and readers_end <= found["slots_at"]
-        and slots_end <= found["payloads_at"] == PAYLOADS_AT
-        and all(found[name] % 8 == 0 for name in ("readers_at", "slots_at"))
-        and all(found[name] % 8 == 0 for name in ("reader_bytes", "slot_bytes"))
-        and 0 < payload <= MAX_PAYLOAD_BYTES
-        and payload % granularity == 0
-        and found["file_bytes"] == file_bytes(slots, payload)
-        and os.fstat(descriptor).st_size >= found["file_bytes"]
-    )
-    if not sound:
-        raise ProtocolError(f"the ring {path} is damaged: its header makes no sense")
-    return found

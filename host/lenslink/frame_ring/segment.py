@@ -1,9 +1,12 @@
-"""The file in shared memory that holds a ring: made, found, locked, removed.
+"""Create, find, lock and remove the shared-memory file that holds a frame ring.
 
-It is a file of our own, not ``multiprocessing.shared_memory``: before Python 3.13 that one's
-resource tracker removes what another process still uses. Who lives is told by locks of the kernel's
-that end with their holder (:mod:`lenslink_protocol.ringlayout`), so nothing here asks for pids. A
-child made by fork without exec shares its parent's locks: there, close the ring or use spawn.
+The writer calls :func:`create` and :func:`clean`, a reader :func:`attach` and :func:`remove`. This
+is a plain file and not ``multiprocessing.shared_memory``: before Python 3.13, the resource tracker
+of that module removes memory that another process still uses.
+
+Kernel locks that end with their holder tell who is alive (:mod:`lenslink_protocol.ringlayout`), so
+nothing here looks at process ids. A child made by fork without exec shares its parent's locks:
+there, close the ring or use spawn.
 """
 
 from __future__ import annotations
@@ -25,36 +28,42 @@ from ..runtime import runtime_dir
 WRITER: Final = 0
 """The byte that the writer locks."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-# Who removes a dead writer's ring holds its lock for a moment.
+# A process that removes a dead writer's ring holds its lock for a moment.
 _GLANCE_S = 0.05
 _POLL_S = 0.001
 _MAC = sys.platform == "darwin"
-# struct flock; macOS has these locks too, under numbers that Python does not know.
+# The C structure ``flock``. macOS has these locks too, under numbers that Python does not know.
 _FLOCK = struct.Struct("@qqihh" if _MAC else "@hhqqi4x")
 _SETLK: Final = getattr(fcntl, "F_OFD_SETLK", 90)
 _GETLK: Final = getattr(fcntl, "F_OFD_GETLK", 92)
 
 
 def folder() -> Path:
-    """Where rings are: memory, where the system shows it as a folder."""
+    """Return the folder of all rings: shared memory, where the system shows it as a folder."""
     memory = Path("/dev") / "shm"
     return memory if memory.is_dir() else runtime_dir()
 
 
 def path_of(name: str) -> Path:
-    """The file of the ring called *name*; :exc:`~lenslink.errors.UsageError` if none can be."""
+    """Return the file of the ring called *name*.
+
+    Raise :exc:`~lenslink.errors.UsageError` for a bad name.
+    """
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"'{name}' is no name for a ring: letters, digits, '.', '_', '-', up to 64"
+            f"'{name}' is no name for a frame ring: letters, digits, '.', '_', '-', up to 64"
         )
     return folder() / f"lenslink-{os.getuid()}-{name}.ring"
 
 
 def create(path: Path) -> int:
-    """Make the file and lock it as its writer; a descriptor.
+    """Create the file, lock it as its writer, and return its descriptor.
 
-    What a dead writer has left there is removed. :exc:`~lenslink.errors.DeviceBusy` if a living one
-    has it, :exc:`~lenslink.errors.StorageError` if it cannot be made.
+    A dead writer's file is removed.
+
+    Raises:
+        DeviceBusy: A living writer has the file.
+        StorageError: The file cannot be created.
     """
     glance = time.monotonic() + _GLANCE_S
     while True:
@@ -62,7 +71,7 @@ def create(path: Path) -> int:
         if not try_lock(descriptor, WRITER):
             os.close(descriptor)
             if time.monotonic() > glance:
-                raise DeviceBusy(f"the ring {path} has a writer already")
+                raise DeviceBusy(f"the frame ring {path} has a writer already")
             time.sleep(_POLL_S)
             continue
         if _is_at(descriptor, path):
@@ -73,15 +82,15 @@ def create(path: Path) -> int:
 
 
 def attach(path: Path) -> int:
-    """Open a ring's file; :exc:`~lenslink.errors.NotFound` if there is none."""
+    """Open a ring's file; raise :exc:`~lenslink.errors.NotFound` if there is none."""
     try:
         return _open(path, os.O_RDWR)
     except FileNotFoundError:
-        raise NotFound(f"there is no ring {path}") from None
+        raise NotFound(f"there is no frame ring {path}") from None
 
 
 def remove(descriptor: int, path: Path) -> None:
-    """Remove the file behind *descriptor*, if it still is at *path* and no writer has it."""
+    """Remove the file behind *descriptor* if it is still at *path* and no writer has it."""
     if is_locked(descriptor, WRITER) or not try_lock(descriptor, WRITER):
         return
     if _is_at(descriptor, path):
@@ -90,7 +99,7 @@ def remove(descriptor: int, path: Path) -> None:
 
 
 def clean() -> list[Path]:
-    """Remove the rings that dead writers have left; those that were removed."""
+    """Remove the rings of dead writers, and return their paths."""
     removed = []
     for path in folder().glob(f"lenslink-{os.getuid()}-*.ring"):
         try:
@@ -107,7 +116,7 @@ def clean() -> list[Path]:
 
 
 def try_lock(descriptor: int, byte: int) -> bool:
-    """Lock one byte of the file for this descriptor; False if another has it."""
+    """Lock one byte of the file for this descriptor; return False if another has the lock."""
     try:
         fcntl.fcntl(descriptor, _SETLK, _flock(fcntl.F_WRLCK, byte))
     except (BlockingIOError, PermissionError):
@@ -116,13 +125,13 @@ def try_lock(descriptor: int, byte: int) -> bool:
 
 
 def unlock(descriptor: int, byte: int) -> None:
-    """Let go of it. Idempotent."""
+    """Release the lock of one byte. Idempotent."""
     with contextlib.suppress(OSError):
         fcntl.fcntl(descriptor, _SETLK, _flock(fcntl.F_UNLCK, byte))
 
 
 def is_locked(descriptor: int, byte: int) -> bool:
-    """Whether another descriptor, of any process, has the lock."""
+    """Return True if another descriptor, of any process, has the lock of one byte."""
     answer = _FLOCK.unpack(fcntl.fcntl(descriptor, _GETLK, _flock(fcntl.F_WRLCK, byte)))
     return bool(answer[3 if _MAC else 0] != fcntl.F_UNLCK)
 
@@ -132,7 +141,7 @@ def _flock(kind: int, byte: int) -> bytes:
 
 
 def _open(path: Path, flags: int) -> int:
-    """Open a file of ours: the folder is everybody's."""
+    """Open a file of this user in a folder that everybody may write to."""
     try:
         descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except FileNotFoundError:

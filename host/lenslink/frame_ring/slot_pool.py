@@ -1,4 +1,8 @@
-"""A session's frames into a ring's slots: what the reassembly does to its memory, readers see."""
+"""Receive a session's frames into the slots of a frame ring, where readers see them arrive.
+
+:class:`lenslink.Device` creates the pool. The reassembly acquires buffers from it and reports each
+step of a frame, which the pool passes on to the frame's :class:`.slot.Slot`.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +14,34 @@ import numpy as np
 from lenslink_protocol.manifest import Mode
 
 from ..receive.frame_pool import Buffer, Pool
-from .writer import Description, FrameRing, Slot
+from .slot import Description, Slot
+from .writer import FrameRing
 
 if TYPE_CHECKING:
-    from ..receive.reassembly import Assembly
+    from ..receive.assembly import Assembly
 
 
 class SlotPool(Pool):
-    """A pool whose buffers are slots; where none is free, a frame gets memory that no reader sees.
+    """Hand out the slots of *ring* as buffers.
 
-    A buffer that is not released goes back when the last view of it is gone.
+    When no slot is free, a frame gets memory that no reader sees. A buffer that is never released
+    goes back when its last view is gone.
     """
 
-    # Those that wait for the program would take the slots from those that come.
-    waiting = 1
+    # Frames that wait for the program would take the slots from frames that arrive.
+    max_waiting_frames = 1
 
     def __init__(self, ring: FrameRing) -> None:
         super().__init__(capacity=1)
         self.nonce = 0
-        """Of the session."""
+        """The nonce of the session."""
         self.modes: dict[int, Mode] = {}
-        """Of the module, by number."""
+        """The module's modes by number."""
         self._ring = ring
         self._slots: dict[int, tuple[Slot, weakref.finalize[..., Buffer]]] = {}
 
     def acquire(self, size: int, frame: int = -1) -> Buffer:
+        """Take a slot and return its memory; ordinary memory if no slot is free."""
         slot = self._ring.take(size)
         if slot is None:
             return super().acquire(size, frame)
@@ -45,6 +52,7 @@ class SlotPool(Pool):
         return buffer
 
     def release(self, buffer: Buffer) -> None:
+        """Take a buffer back, and end the writer's use of its slot."""
         if id(buffer) in self._slots:
             self._slots[id(buffer)][1]()
         else:
@@ -53,19 +61,19 @@ class SlotPool(Pool):
     def _let_go(self, key: int) -> None:
         self._slots.pop(key)[0].let_go()
 
-    def _slot(self, assembly: Assembly) -> Slot | None:
+    def _find_slot(self, assembly: Assembly) -> Slot | None:
         slot, _ = self._slots.get(id(assembly.buffer), (None, None))
         return slot
 
-    def begun(self, assembly: Assembly) -> None:
-        slot = self._slot(assembly)
+    def on_frame_begin(self, assembly: Assembly) -> None:
+        slot = self._find_slot(assembly)
         if slot is None:
             self._ring.drop(assembly.stream)
         else:
             slot.begin(assembly.stream)
 
-    def started(self, assembly: Assembly) -> None:
-        slot, start = self._slot(assembly), assembly.start
+    def on_frame_start(self, assembly: Assembly) -> None:
+        slot, start = self._find_slot(assembly), assembly.start
         if slot is None or start is None:
             return
         mode = self.modes.get(start.mode)
@@ -90,17 +98,18 @@ class SlotPool(Pool):
                 start.exposure_us,
             )
         )
-        self.advanced(assembly)
+        self.on_progress(assembly)
 
-    def advanced(self, assembly: Assembly) -> None:
-        slot = self._slot(assembly)
+    def on_progress(self, assembly: Assembly) -> None:
+        slot = self._find_slot(assembly)
         if slot is not None and assembly.start is not None:
-            slot.rows(assembly.received_ranges.prefix // assembly.plan.stride)
+            slot.publish_rows(assembly.received_ranges.prefix // assembly.plan.stride)
 
-    def finished(self, assembly: Assembly) -> None:
-        slot = self._slot(assembly)
+    def on_frame_finish(self, assembly: Assembly) -> None:
+        super().on_frame_finish(assembly)
+        slot = self._find_slot(assembly)
         if slot is not None:
-            uncovered = assembly.clear_gaps()
+            missing = assembly.missing_ranges
             assembly.buffer.flags.writeable = False
-            received_ranges, height = assembly.received_ranges.count, assembly.plan.height
-            slot.finish(assembly.complete, received_ranges, uncovered, height)
+            received, height = assembly.received_ranges.count, assembly.plan.height
+            slot.finish(assembly.is_complete, received, missing, height)

@@ -1,8 +1,8 @@
-"""What shared memory needs beyond loads and stores: barriers, and sleeping on a word.
+"""Add barriers, and sleep on a word of shared memory: what plain loads and stores lack.
 
 CPython copies an item of a ``memoryview`` of format ``Q`` or ``I`` with one aligned access of its
-size; that is what is relied on for loads and stores. Barriers it has none, so they come from the
-system: ``membarrier()`` on Linux, ``OSMemoryBarrier()`` on macOS, each at 1 to 2 us.
+size. The frame ring relies on that for its loads and stores. Python has no barriers, so they come
+from the system: ``membarrier()`` on Linux, ``OSMemoryBarrier()`` on macOS, 1 to 2 us each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 from ..errors import RigError, UsageError
 
-# futex, membarrier
+# The numbers of the system calls futex and membarrier.
 _CALLS: Final = {
     "x86_64": (202, 324),
     "aarch64": (98, 283),
@@ -25,12 +25,12 @@ _CALLS: Final = {
 }
 _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 _MEMBARRIER_GLOBAL_EXPEDITED = 2
-_EVERYBODY = 2**31 - 1
-# Where there is no futex, a sleeper looks this often.
+_EVERY_SLEEPER = 2**31 - 1
+# Without a futex, a sleeper looks this often.
 _POLL_S = 0.0005
 
 _STRONG: Final = platform.machine() in ("x86_64", "AMD64")
-"""Stores are seen in their order, and loads are done in theirs (TSO)."""
+"""True if the processor keeps stores in order and loads in order (TSO)."""
 
 
 class _Timespec(ctypes.Structure):
@@ -44,7 +44,9 @@ class _Linux:
         self._call.restype = ctypes.c_long
         if self._call(self._membarrier, _MEMBARRIER_GLOBAL_EXPEDITED, 0, 0):
             reason = os.strerror(ctypes.get_errno())
-            raise RigError(f"the ring needs membarrier(), which this system refuses: {reason}")
+            raise RigError(
+                f"the frame ring needs membarrier(), which this system refuses: {reason}"
+            )
 
     def fence(self) -> None:
         self._call(self._membarrier, _MEMBARRIER_GLOBAL_EXPEDITED, 0, 0)
@@ -65,7 +67,9 @@ class _Linux:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
     def wake(self, address: int) -> None:
-        self._call(self._futex, ctypes.c_void_p(address), _FUTEX_WAKE, _EVERYBODY, None, None, 0)
+        self._call(
+            self._futex, ctypes.c_void_p(address), _FUTEX_WAKE, _EVERY_SLEEPER, None, None, 0
+        )
 
 
 class _Mac:
@@ -88,25 +92,25 @@ def _system() -> _Linux | _Mac:
         return _Mac()
     if sys.platform == "linux" and platform.machine() in _CALLS and sys.maxsize > 2**32:
         return _Linux()
-    raise UsageError("the ring of frames needs Linux (64 bit: x86, ARM or RISC-V) or macOS")
+    raise UsageError("the frame ring needs Linux (64 bit: x86, ARM or RISC-V) or macOS")
 
 
 _SYSTEM: Final = _system()
 
 fence = _SYSTEM.fence
-"""A full barrier: what stands before it in the program has happened for everybody."""
+"""Execute a full barrier: all processors see what stands before it in the program."""
 
 wake = _SYSTEM.wake
-"""Wake all who sleep on the word at an address, in any process."""
+"""Wake all processes that sleep on the word at an address."""
 
 sleep = _SYSTEM.sleep
-"""Sleep until woken, while the 32-bit word at an address holds a value, for so many seconds.
+"""Sleep until woken, while the 32-bit word at an address holds a value, for at most some seconds.
 
-May return at any time without cause.
+It may return at any time without a reason.
 """
 
 
 def order() -> None:
-    """Loads and stores before it come before those behind it, but for a load after a store."""
+    """Keep loads and stores before it before those behind it, except a load behind a store."""
     if not _STRONG:
         fence()

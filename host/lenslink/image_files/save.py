@@ -1,4 +1,8 @@
-"""Saving a frame under a name whose extension chooses the format."""
+"""Saves a frame in the format of its file's extension.
+
+``lenslink capture`` and the demo call :func:`check_output` before the picture is taken, and
+:func:`save` afterwards.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,14 @@ import numpy as np
 
 from lenslink.errors import StorageError, UsageError
 from lenslink.frame import Frame
-from lenslink.image_files.atomic_file import exists_error, publish, shown, storage_error
-from lenslink.image_files.describe import caption, metadata_json
-from lenslink.image_files.dng import raw_strips, rows_per_strip, write_dng
+from lenslink.image_files.atomic_file import (
+    format_path,
+    make_exists_error,
+    make_storage_error,
+    publish,
+)
+from lenslink.image_files.describe import make_caption, make_metadata_json
+from lenslink.image_files.dng import count_strip_rows, iterate_strips, write_dng
 from lenslink.image_files.render import render, render_preview
 
 FORMATS = {
@@ -25,61 +34,72 @@ FORMATS = {
     ".npy": "RAW mosaic as a numpy array, pixels only",
     ".png": "rendered colour, 8 bit sRGB, upright",
 }
-"""What can be written: the extension (in any case) and what it gives."""
+"""The extensions that can be written, and what each file holds."""
 
 
 def check_output(path: Path, force: bool) -> None:
-    """Refuse, before a picture is taken, a name that :func:`save` could not write.
+    """Raise the error that :func:`save` would raise for *path*, before a picture is taken.
 
-    Raises UsageError when the extension is not one of FORMATS. Raises StorageError when the file
-    exists and ``force`` is not given, when ``path`` is no regular file, and when its folder is
-    missing or cannot be written.
+    Raises:
+        UsageError: the extension is not one of FORMATS.
+        StorageError: the file exists and *force* is False; or *path* is no regular file; or its
+            folder is missing or cannot be written.
     """
-    _writer(path)
+    _find_writer(path)
     try:
         mode = path.parent.stat().st_mode
     except OSError as error:
-        raise storage_error(path, error) from error
+        raise make_storage_error(path, error) from error
     if not stat.S_ISDIR(mode):
-        raise StorageError(f"cannot write {shown(path)}: {shown(path.parent)} is not a folder")
+        raise StorageError(
+            f"cannot write {format_path(path)}: {format_path(path.parent)} is not a folder"
+        )
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise storage_error(path, error) from error
+        raise make_storage_error(path, error) from error
     else:
         if stat.S_ISDIR(mode):
-            raise StorageError(f"cannot write {shown(path)}: it is a folder")
+            raise StorageError(f"cannot write {format_path(path)}: it is a folder")
         if not force:
-            raise exists_error(path)
+            raise make_exists_error(path)
         if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-            raise StorageError(f"cannot write {shown(path)}: it is a device, pipe or socket")
+            raise StorageError(f"cannot write {format_path(path)}: it is a device, pipe or socket")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise StorageError(f"cannot write {shown(path)}: its folder cannot be written")
+        raise StorageError(f"cannot write {format_path(path)}: its folder cannot be written")
 
 
 def save(frame: Frame, path: Path, force: bool) -> int:
-    """Write ``frame`` to ``path`` in the format of its extension; return the bytes written.
+    """Write *frame* to *path* in the format of its extension; return the file's size in bytes.
 
-    The file appears whole or not at all, and without ``force`` never in another's place (see
-    :func:`lenslink.image_files.atomic_file.publish`).
-    A DNG whose preview LibRaw refuses to render is written
-    without one: the RAW is what must not be lost. An incomplete frame is written as it is; DNG,
-    TIFF and PNG say so in their description.
+    The file appears whole or not at all. If LibRaw refuses to render the preview of a DNG, the DNG
+    is written without a preview, because the RAW must not be lost. An incomplete frame is written
+    as it is; the description in a DNG, TIFF or PNG states that it is incomplete.
 
-    Raises UsageError for an unknown extension, StorageError when the file cannot be written.
+    Args:
+        frame: the frame; it stays unchanged.
+        path: the file; its extension is one of FORMATS.
+        force: replace a file that exists.
+
+    Raises:
+        UsageError: the extension is not one of FORMATS.
+        StorageError: the file exists or cannot be written.
+
+    >>> save(frame, Path("photo.dng"), force=False)  # doctest: +SKIP
+    25430112
     """
-    write = _writer(path)
+    write = _find_writer(path)
     with publish(path, force) as file:
         write(frame, file)
         return file.seek(0, os.SEEK_END)
 
 
-def _software() -> str:
+def _get_software() -> str:
     try:
         return f"LensLink {version('lenslink')}"
-    except PackageNotFoundError:  # run from its source folder, not installed
+    except PackageNotFoundError:  # runs from its source folder, not installed
         return "LensLink"
 
 
@@ -88,7 +108,7 @@ def _write_dng(frame: Frame, file: BinaryIO) -> None:
         preview = render_preview(frame)
     except StorageError:
         preview = None
-    write_dng(frame, file, preview, _software())
+    write_dng(frame, file, preview, _get_software())
 
 
 def _write_tiff(frame: Frame, file: BinaryIO) -> None:
@@ -96,13 +116,13 @@ def _write_tiff(frame: Frame, file: BinaryIO) -> None:
 
     with tifffile.TiffWriter(file, byteorder="<") as tiff:
         tiff.write(
-            raw_strips(frame.pixels),
+            iterate_strips(frame.pixels),
             shape=frame.pixels.shape,
             dtype=np.uint16,
             photometric=tifffile.PHOTOMETRIC.MINISBLACK,
-            rowsperstrip=rows_per_strip(frame.width),
-            description=metadata_json(frame),
-            software=_software(),
+            rowsperstrip=count_strip_rows(frame.width),
+            description=make_metadata_json(frame),
+            software=_get_software(),
             datetime=True,
             metadata=None,
         )
@@ -117,9 +137,9 @@ def _write_png(frame: Frame, file: BinaryIO) -> None:
 
     info = PngImagePlugin.PngInfo()
     info.add(b"sRGB", b"\x00")  # colours are sRGB, perceptual intent
-    info.add_text("Description", caption(frame))
-    info.add_text("Software", _software())
-    # Level 1 takes a fifth of the default's time for a file a sixth larger.
+    info.add_text("Description", make_caption(frame))
+    info.add_text("Software", _get_software())
+    # Level 1 takes a fifth of the default's time; the file is a sixth larger.
     Image.fromarray(render(frame)).save(file, format="PNG", pnginfo=info, compress_level=1)
 
 
@@ -132,9 +152,11 @@ _WRITERS: dict[str, Callable[[Frame, BinaryIO], None]] = {
 }
 
 
-def _writer(path: Path) -> Callable[[Frame, BinaryIO], None]:
+def _find_writer(path: Path) -> Callable[[Frame, BinaryIO], None]:
     try:
         return _WRITERS[path.suffix.lower()]
     except KeyError:
         kind = f"the extension {path.suffix!r}" if path.suffix else "no extension"
-        raise UsageError(f"{shown(path)} has {kind}; known are {', '.join(FORMATS)}") from None
+        raise UsageError(
+            f"{format_path(path)} has {kind}; known are {', '.join(FORMATS)}"
+        ) from None

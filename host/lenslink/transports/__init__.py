@@ -1,4 +1,17 @@
-"""Transports by URL scheme: entry points of the group ``lenslink.transports``."""
+"""Find the transport of a URL scheme: entry points of the group ``lenslink.transports``.
+
+A transport moves the link's bytes between the session and one module (:mod:`.base`)::
+
+    scheme          module                      bytes go through
+    --------------  --------------------------  ----------------------------------------
+    unix:, tcp:     socket                      stream_socket, lane_sockets
+    shm:            shm                         byte_ring, records, direct_placement
+    usb:            usb                         usb_lanes
+    serial:         serial                      serial
+
+The benches of ``lenslink_hil`` add more schemes. :mod:`.registry` lists the modules that processes
+of this user serve.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +21,21 @@ from typing import cast
 
 from ..deadline import Deadline
 from ..errors import Ambiguous, NotFound
+from ..leftovers import remove_leftovers
 from ..url import Url, parse_url
 from .base import DeviceInfo, Opener, Transport
 
 __all__ = ["DeviceInfo", "Opener", "Transport", "choose", "list_devices", "opener", "parse"]
 
 
-# Read from the files of the installation, and asked for ten times a second by watch().
+# The entry points are read from files, and watch() asks for them ten times a second.
 @cache
 def _entry_points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group="lenslink.transports")}
 
 
 def parse(text: str) -> Url:
-    """A checked :class:`~lenslink.url.Url`; :exc:`~lenslink.errors.UsageError` otherwise."""
+    """Parse and check a device URL; raise :exc:`~lenslink.errors.UsageError` if it is wrong."""
     points = _entry_points()
     url = parse_url(text, points)
     url.check_options(opener(url.scheme).options)
@@ -29,25 +43,28 @@ def parse(text: str) -> Url:
 
 
 def opener(scheme: str) -> Opener:
-    """The opener of a known scheme."""
+    """Return the opener of a known scheme."""
     return cast(Opener, _entry_points()[scheme].load())
 
 
 def open_transport(url: Url, deadline: Deadline) -> Transport:
-    """Connect to *url*."""
+    """Connect to *url*, and remove what killed processes have left behind."""
+    remove_leftovers()
     return opener(url.scheme).open(url, deadline)
 
 
 def list_devices() -> list[DeviceInfo]:
-    """Every module that can be found, by every transport that can look, in order of URL."""
+    """Return every module that the transports can find now, in order of URL."""
     found = [d for scheme in _entry_points() for d in opener(scheme).devices()]
     return sorted(found, key=lambda device: device.url)
 
 
 def choose(text: str | None) -> str:
-    """*text*, or the URL of the only module there is.
+    """Return *text*, or the URL of the only module if *text* is None.
 
-    Raises :exc:`~lenslink.errors.NotFound` or :exc:`~lenslink.errors.Ambiguous`.
+    Raises:
+        NotFound: No module was found.
+        Ambiguous: More than one module was found.
     """
     if text is not None:
         return text

@@ -1,4 +1,8 @@
-"""What a transport is: bytes to and from one module, each call within a deadline."""
+"""Define what a transport is: bytes to and from one module, each call within a deadline.
+
+The session calls these methods. A transport implements :class:`Transport`, and the other protocols
+for what else it can do.
+"""
 
 from __future__ import annotations
 
@@ -10,59 +14,61 @@ from ..deadline import Deadline
 from ..url import Url
 
 if TYPE_CHECKING:
-    # It brings numpy, which no command needs for its help.
+    # This import brings numpy, which no command needs for its help.
     from ..receive.frame_pool import Pool
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """A module that could be opened."""
+    """Describe a module that could be opened."""
 
     url: str
     description: str
     serial: str | None = None
     busy: bool = False
-    """Another process has it."""
+    """True if another process has opened it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The line below a transport, as far as it is known: what a measured rate is held against."""
+    """Describe the line below a transport, as far as known: rates are compared with it."""
 
     bus: str | None = None
     """USB's negotiated speed (``full``, ``high``, ``super``), or a bench's name for its model."""
     ceiling: int | None = None
-    """Bytes a second that it carries at best."""
+    """Bytes a second that the line carries at best."""
     image_sha256: str | None = None
-    """Of the firmware image at its other end, where a bench runs one."""
+    """SHA-256 of the firmware image at the other end, where a bench runs one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A clock's, and what the module's processor has done by then."""
+    """Hold a clock's reading, and how long the module's processor has worked by then."""
 
     seconds: float
     clock: str = "wall"
-    """``wall``, or ``emulated``: a rate on that one is no rate of this machine."""
+    """``wall`` or ``emulated``. A rate on an emulated clock says nothing about this machine."""
     busy_s: float | None = None
-    """Seconds of them that the processor was not idle; None where nobody counts."""
+    """Seconds in which the processor was not idle; None if nothing counts them."""
 
 
 class Transport(Protocol):
-    """Bytes in both directions.
+    """Move bytes in both directions.
 
-    Once it has raised :exc:`~lenslink.errors.Disconnected` every later call raises it too.
+    Once a call has raised :exc:`~lenslink.errors.Disconnected`, every later call raises it too.
     """
 
     private: bool
-    """Nobody else can reach the module behind it, so it needs no lock."""
+    """True if no other process can reach the module, so that it needs no lock."""
     note: str | None
-    """What the user should know about how it was opened, in one line."""
+    """One line that the user should know about how the transport was opened."""
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
-        """Fill *buffers* in order with what is there; wait up to *seconds* for the first byte.
+        """Fill *buffers* in order with the bytes that are there.
 
-        Returns the number of bytes, 0 if none came in time. Raises
+        Wait up to *seconds* for the first.
+
+        Returns the number of bytes, or 0 if none came in time. Raises
         :exc:`~lenslink.errors.Disconnected` when the module is gone.
         """
 
@@ -70,7 +76,7 @@ class Transport(Protocol):
         """Send all of *data*, or raise Disconnected or :exc:`~lenslink.errors.Timeout`."""
 
     def close(self) -> None:
-        """Let go of everything. Idempotent; never raises."""
+        """Release everything that the transport owns. Idempotent; never raises."""
 
 
 @runtime_checkable
@@ -78,65 +84,66 @@ class FillingTransport(Transport, Protocol):
     """A transport that can wait for many bytes in one call."""
 
     def fill_into(self, buffers: Sequence[memoryview]) -> int:
-        """Fill *buffers* whole; less, or nothing, where the module pauses for some milliseconds.
+        """Fill *buffers* completely, or less where the module pauses for some milliseconds.
 
-        Raises :exc:`~lenslink.errors.Disconnected` when the module is gone.
+        Returns the number of bytes. Raises :exc:`~lenslink.errors.Disconnected` when the module is
+        gone.
         """
 
 
 @runtime_checkable
 class DirectPlacementTransport(Transport, Protocol):
-    """A transport whose module may write pixels to where the frame is put together."""
+    """A transport whose module may write pixels straight into the host's frames."""
 
     def frame_pool(self) -> Pool | None:
-        """Where it does; None if this one does not."""
+        """Return the pool of zero-copy buffers; None if this module does not use one."""
 
 
 @runtime_checkable
 class MultiLaneTransport(Transport, Protocol):
-    """A transport of several lanes; lane 0 is what the methods of a transport are about."""
+    """A transport of several lanes. The methods of :class:`Transport` concern lane 0."""
 
     lanes: int
 
     def ready(self, seconds: float) -> Sequence[int]:
-        """Lanes that have bytes, or have ended; wait up to *seconds* for one."""
+        """Return the lanes that have bytes or have ended; wait up to *seconds* for one."""
 
     def receive_lane_into(self, lane: int, buffers: Sequence[memoryview]) -> int | None:
-        """What is there on a lane, without waiting; 0 if nothing is, None once it has ended.
+        """Receive what is there on a lane without waiting; return 0 if nothing is.
 
-        The end of lane 0 is the end of the module:
+        Returns None once the lane has ended. The end of lane 0 is the end of the module and raises
         :exc:`~lenslink.errors.Disconnected`.
         """
 
 
 @runtime_checkable
 class NarrowTransport(Transport, Protocol):
-    """A transport over a line that drops what it cannot hold."""
+    """A transport over a line that discards what it cannot hold."""
 
     window: int | None
-    """Bytes of a stream's tiles that may be on their way; None = as many as the link likes."""
+    """Bytes of a stream's tiles that may be under way; None if the link decides."""
 
 
 @runtime_checkable
 class KnownLine(Transport, Protocol):
-    """A transport that knows its line; of others nothing is said."""
+    """A transport that knows its line."""
 
     line: Line
 
 
 @runtime_checkable
 class ClockedTransport(Transport, Protocol):
-    """A transport to a bench whose time is its own."""
+    """A transport to a bench that has a clock of its own."""
 
     def now(self) -> float:
-        """Seconds of that time, never less than before: what the link's timers go by. Cheap."""
+        """Return seconds of that clock, which never go back. The link's timers use it. Cheap."""
 
     def reading(self) -> Reading:
-        """Its clock now; raises :exc:`~lenslink.errors.Disconnected` when the module is gone."""
+        """Read the clock; raise :exc:`~lenslink.errors.Disconnected` when the module is gone."""
 
 
 class Opener(Protocol):
-    """What an entry point of the group ``lenslink.transports`` names: one URL scheme."""
+    """Open one URL scheme; entry points of the group ``lenslink.transports`` name such objects."""
 
     options: Mapping[str, str]
     """Query keys, each with its line of help."""
@@ -145,4 +152,4 @@ class Opener(Protocol):
         """Connect, or raise a :exc:`~lenslink.errors.LensLinkError`."""
 
     def devices(self) -> list[DeviceInfo]:
-        """What this scheme can find at the moment; never raises, never blocks for long."""
+        """Return the modules that this scheme can find now; never raise, never block for long."""

@@ -1,33 +1,37 @@
-"""A ring of bytes in memory that two processes share: one writes, one reads.
+"""Pass a stream of bytes between two processes through shared memory: one writes, one reads.
 
-Each side has a line of two words that it alone writes, unsigned 64-bit in the machine's own byte
-order, aligned, on a cache line of its own:
+:mod:`.shm` makes a ring for each direction. :mod:`.records` reads one of them. Each side has a line
+of two words that only that side writes. A word is an unsigned 64-bit number in the machine's byte
+order, aligned, and the two lines lie on separate cache lines:
 
 ======  =====================================  =====================================
 offset  the writer's line                      the reader's line
 ======  =====================================  =====================================
 0       head: bytes written since the start    tail: bytes read since the start
-8       wake: ring when tail reaches this      wake: ring when head reaches this
+8       wake: notify when tail reaches this    wake: notify when head reaches this
 ======  =====================================  =====================================
 
-Byte *n* of the stream is at offset *n* modulo the ring's size, a power of two. The counters start
-at 0 and only rise (2^64 bytes take centuries), so head - tail is what is there to read. A side that
-has nothing to do stores in ``wake`` the count that it waits for, looks once more, and sleeps. The
-other side, whenever it has moved its counter from *before* to *after*, reads that word and rings if
-*before* < wake <= *after*; so one sleep costs one ring, and nobody rings for a side that is awake.
+Byte *n* of the stream is at offset *n* modulo the ring's size, which is a power of two. The
+counters start at 0 and only rise (2^64 bytes take centuries). The reader may read head - tail
+bytes.
 
-Order in memory: a counter is stored after the bytes that it speaks of (release), those bytes are
-touched after it was loaded (acquire), and between a store and the load that follows it in the
-paragraph above stands a full fence. In C: ``atomic_store_explicit(.., memory_order_release)``,
+Before a side sleeps, it stores in ``wake`` the count that it waits for and looks once more. When
+the other side moves its counter from *before* to *after*, it reads that word. It notifies the
+sleeper if *before* < wake <= *after*. So each sleep costs one notification, and a side that is
+awake gets none.
+
+Memory order: a counter is stored after the bytes that it counts (release). Those bytes are touched
+after the counter was loaded (acquire). A full fence stands between a store and the following load
+of the other side's word. In C: ``atomic_store_explicit(.., memory_order_release)``,
 ``atomic_load_explicit(.., memory_order_acquire)``, ``atomic_thread_fence(memory_order_seq_cst)``.
-Python has no such words. What is relied on here: an item of a ``memoryview`` of format ``Q`` is
-copied by one aligned 8-byte access, and taking and releasing a lock twice is a full fence: a
-release is not passed by a later acquire. x86 keeps loads in order, and stores in order, by itself;
-there only the full fence is left, for which one locked instruction does.
+Python has no such operations, so this module relies on two facts. CPython copies an item of a
+``memoryview`` of format ``Q`` with one aligned 8-byte access. Taking and releasing a lock twice is
+a full fence, because a later acquire cannot pass a release. x86 keeps loads in order and stores in
+order by itself. There one locked instruction is enough for the full fence.
 
-Nothing that the other side stores is believed: a counter that goes back, or further than the ring
-allows, is a :exc:`FrameRingError`. Our own counters are never read back from the shared memory, and
-bytes are copied out before anybody judges them, so that they cannot change afterwards.
+The peer's words are not trusted. A counter that goes back, or moves further than the ring allows,
+raises :exc:`ByteRingError`. A side never reads its own counters back from the shared memory. Bytes
+are copied out before they are checked, so that they cannot change afterwards.
 """
 
 from __future__ import annotations
@@ -37,60 +41,62 @@ import threading
 from collections.abc import Sequence
 
 LINE_BYTES = 16
-"""Of a side's two words."""
+"""Size of one side's two words."""
 _COUNT, _WAKE = 0, 1
-# A reader can begin with the first of what a long write brings while the rest is being copied.
+# A write is split into pieces of this size. The reader can start on the first piece while the next
+# one is being copied.
 _PIECE = 256 << 10
 _X86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
 
 
-class FrameRingError(Exception):
-    """Raised when the other side's counter cannot be true."""
+class ByteRingError(Exception):
+    """Raised when the peer's counter is impossible."""
 
 
-def fence(turn: threading.Lock) -> None:
-    """Nothing passes it in either direction; *turn* is of whoever calls."""
-    with turn:
+def fence(lock: threading.Lock) -> None:
+    """Execute a full memory fence; *lock* must belong to the caller."""
+    with lock:
         pass
     if not _X86:
-        with turn:
+        with lock:
             pass
 
 
 class _Side:
-    """What both sides have: our count, the other's, and the bytes."""
+    """Hold what both sides have: their own count, the peer's count, and the bytes."""
 
-    def __init__(self, data: memoryview, mine: memoryview, theirs: memoryview) -> None:
+    def __init__(self, data: memoryview, own_words: memoryview, peer_words: memoryview) -> None:
         self._data = data
         self._size = len(data)
-        self._mine = mine.cast("Q")
-        self._theirs = theirs.cast("Q")
+        self._own_words = own_words.cast("Q")
+        self._peer_words = peer_words.cast("Q")
         self._count = 0
-        self._seen = 0
-        self._turn = threading.Lock()
+        self._last_peer_count = 0
+        self._fence_lock = threading.Lock()
 
     def close(self) -> None:
-        """Let go of the memory."""
-        for view in (self._mine, self._theirs, self._data):
+        """Release the memory."""
+        for view in (self._own_words, self._peer_words, self._data):
             view.release()
 
     def _fence(self) -> None:
-        fence(self._turn)
+        fence(self._fence_lock)
 
-    def _move(self, count: int) -> bool:
-        """Say that our count has risen; whether the other side wants to be woken."""
+    def _advance(self, count: int) -> bool:
+        """Publish that the own count has risen; return True if the peer wants to be notified."""
         before = self._count
         if not _X86:
             self._fence()
-        # In this order an interrupt between the two loses nothing: the next move says both.
+        # The count is stored before it is published. An interrupt between the two loses nothing,
+        # because the next call publishes both steps.
         self._count = after = before + count
-        self._mine[_COUNT] = after
+        self._own_words[_COUNT] = after
         self._fence()
-        wake: int = self._theirs[_WAKE]
+        wake: int = self._peer_words[_WAKE]
         return before < wake <= after
 
-    def _views(self, count: int) -> list[memoryview]:
-        """The next *count* bytes of the ring, in one piece or two."""
+    def _split(self, count: int) -> list[memoryview]:
+        """Return the next *count* bytes of the ring, in one or two pieces."""
         begin = self._count & (self._size - 1)
         end = begin + count
         if end <= self._size:
@@ -98,37 +104,40 @@ class _Side:
         return [self._data[begin:], self._data[: end - self._size]]
 
 
-class FrameRingReader(_Side):
-    """The reader's side; *mine* and *theirs* are the lines, *data* is the ring.
+class ByteRingReader(_Side):
+    """Read from a byte ring.
 
-    Every method that looks at the ring raises :exc:`FrameRingError`.
+    *data* is the ring. *own_words* is the reader's line, *peer_words* the writer's. Every method
+    that looks at the ring raises :exc:`ByteRingError` if the writer's count is impossible.
     """
 
-    def available(self) -> int:
-        """How many bytes are there."""
-        head: int = self._theirs[_COUNT]
-        if not self._seen <= head <= self._count + self._size:
-            raise FrameRingError(f"{head} bytes written after {self._seen}, {self._count} read")
-        self._seen = head
+    def count_readable(self) -> int:
+        """Return how many bytes can be read."""
+        head: int = self._peer_words[_COUNT]
+        if not self._last_peer_count <= head <= self._count + self._size:
+            raise ByteRingError(
+                f"{head} bytes written after {self._last_peer_count}, {self._count} read"
+            )
+        self._last_peer_count = head
         if not _X86:
             self._fence()
         return head - self._count
 
-    def views(self) -> list[memoryview]:
-        """What is there, in place: one piece or two, or none."""
-        return self._views(self.available())
+    def get_views(self) -> list[memoryview]:
+        """Return the readable bytes in place: two pieces, one, or none."""
+        return self._split(self.count_readable())
 
-    def take(self, count: int) -> bool:
-        """The first *count* bytes are done with; whether the writer wants to be woken."""
-        return self._move(count)
+    def consume(self, count: int) -> bool:
+        """Free the first *count* readable bytes; return True if the writer wants to be notified."""
+        return self._advance(count)
 
-    def view(self, start: int, count: int) -> memoryview:
-        """What is there, *start* bytes on: *count* bytes, or as many as lie in one piece."""
+    def get_view(self, start: int, count: int) -> memoryview:
+        """Return readable bytes from *start* on: *count* bytes, or fewer where the ring wraps."""
         begin = (self._count + start) & (self._size - 1)
         return self._data[begin : begin + count]
 
-    def copy(self, start: int, target: memoryview) -> None:
-        """Copy from what is there, *start* bytes on, as much as *target* holds."""
+    def copy_to(self, start: int, target: memoryview) -> None:
+        """Fill *target* with readable bytes from *start* on."""
         data, size = self._data, self._size
         begin = (self._count + start) & (size - 1)
         length = len(target)
@@ -141,11 +150,11 @@ class FrameRingReader(_Side):
             target[first:] = data[: length - first]
 
     def read_into(self, buffers: Sequence[memoryview]) -> int:
-        """Fill *buffers*, which are contiguous bytes, in order; how many bytes came.
+        """Fill *buffers* in order, and return the number of bytes copied.
 
-        They remain in the ring until :meth:`take`.
+        *buffers* are contiguous. The bytes stay in the ring until :meth:`consume`.
         """
-        left = available = self.available()
+        left = readable = self.count_readable()
         if not left:
             return 0
         data, size = self._data, self._size
@@ -166,51 +175,51 @@ class FrameRingReader(_Side):
                 left -= length
                 if not left:
                     break
-        return available - left
+        return readable - left
 
-    def is_idle(self) -> bool:
-        """Ask to be woken by the next byte; True if none is there, so that one may sleep."""
-        return self.is_short(1)
-
-    def is_short(self, count: int) -> bool:
-        """The same until *count* bytes are there."""
-        if self.available() >= count:
+    def prepare_sleep(self, count: int = 1) -> bool:
+        """Ask for a notification once *count* bytes are readable; return False if they are."""
+        if self.count_readable() >= count:
             return False
-        self._mine[_WAKE] = self._count + count
+        self._own_words[_WAKE] = self._count + count
         self._fence()
-        return self.available() < count
+        return self.count_readable() < count
 
 
-class RingWriter(_Side):
-    """The writer's side; *mine* and *theirs* are the lines, *data* is the ring.
+class ByteRingWriter(_Side):
+    """Write to a byte ring.
 
-    Every method that looks at the ring raises :exc:`FrameRingError`.
+    *data* is the ring. *own_words* is the writer's line, *peer_words* the reader's. Every method
+    that looks at the ring raises :exc:`ByteRingError` if the reader's count is impossible.
     """
 
-    def free(self) -> int:
-        """How many bytes have room."""
-        tail: int = self._theirs[_COUNT]
-        if not self._seen <= tail <= self._count:
-            raise FrameRingError(f"{tail} bytes read after {self._seen}, {self._count} written")
-        self._seen = tail
+    def count_free(self) -> int:
+        """Return how many bytes can be written."""
+        tail: int = self._peer_words[_COUNT]
+        if not self._last_peer_count <= tail <= self._count:
+            raise ByteRingError(
+                f"{tail} bytes read after {self._last_peer_count}, {self._count} written"
+            )
+        self._last_peer_count = tail
         if not _X86:
             self._fence()
         return self._size - (self._count - tail)
 
-    def views(self) -> list[memoryview]:
-        """The room, in place: one piece or two, or none."""
-        return self._views(self.free())
+    def get_views(self) -> list[memoryview]:
+        """Return the free bytes in place: two pieces, one, or none."""
+        return self._split(self.count_free())
 
-    def put(self, count: int) -> bool:
-        """The first *count* bytes of the room are filled; whether the reader wants to be woken."""
-        return self._move(count)
+    def commit(self, count: int) -> bool:
+        """Publish the first *count* free bytes; return True if the reader wants to be notified."""
+        return self._advance(count)
 
     def write(self, data: memoryview) -> tuple[int, bool]:
-        """Put in what has room of *data*, or a first piece of it.
+        """Write a first piece of *data*: as much as fits, but at most 256 KiB.
 
-        How many bytes that was, and whether the reader wants to be woken.
+        Returns:
+            The number of bytes written, and whether the reader wants to be notified.
         """
-        count = min(len(data), self.free(), _PIECE)
+        count = min(len(data), self.count_free(), _PIECE)
         if not count:
             return 0, False
         begin = self._count & (self._size - 1)
@@ -218,10 +227,10 @@ class RingWriter(_Side):
         self._data[begin : begin + first] = data[:first]
         if first < count:
             self._data[: count - first] = data[first:count]
-        return count, self._move(count)
+        return count, self._advance(count)
 
-    def is_full(self) -> bool:
-        """Ask to be woken once half of the ring is free; True if nothing is, so as to sleep."""
-        self._mine[_WAKE] = max(1, self._count - self._size // 2)
+    def prepare_sleep(self) -> bool:
+        """Ask for a notification once half of the ring is free; return False if a byte is."""
+        self._own_words[_WAKE] = max(1, self._count - self._size // 2)
         self._fence()
-        return not self.free()
+        return not self.count_free()

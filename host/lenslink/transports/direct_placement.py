@@ -1,18 +1,35 @@
-"""Memory for frames that the module writes to itself, as a sensor's DMA does: both sides of it.
+"""Let the module write pixels straight into the host's frames, as a sensor's DMA does.
 
-It is cut into slots of one frame each. The host grants a slot, by counting up that slot's word in
-the shared page; the module says which frame it fills it with, writes the pixels, says where each
-tile's are in place of sending them, and gives the slot back (:mod:`.records`). A slot is granted
-again once both have done with it.
+This file has both sides of direct placement. :class:`.shm.ShmEnd` creates them. The host's side is
+a pool of zero-copy buffers (:class:`DirectPlacementPool`) that the reassembly allocates from. The
+module's side is :class:`FrameSlots`. They share memory that is cut into slots of one frame each.
 
-Nothing keeps a module from writing at another time: what it has written is checked (CRC, coverage)
-as if it had come over a wire, but the check holds for that moment, as with any DMA. So a frame that
-ends before the module gave its slot back is copied, and what the program has is out of the reach of
-a module that keeps its word.
+The host grants a slot by counting up that slot's word in the shared page. The module announces
+which frame it writes to the slot, writes the pixels, says where each tile lies instead of sending
+it, and returns the slot (:mod:`.records`). A slot as the host sees it::
+
+    state      event                               next state
+    ---------  ----------------------------------  ----------
+    IDLE       grant()                             GRANTED
+    GRANTED    the module takes the slot           FILLING
+    FILLING    the reassembly acquires its buffer  SHARED
+    FILLING    the module returns the slot         IDLE
+    SHARED     the module returns the slot         HELD
+    SHARED     the buffer is released              FILLING
+    HELD       the buffer is released              IDLE
+
+Any other message of the module raises :exc:`ByteRingError`.
+
+Nothing stops a module from writing at another time. Its pixels are checked (CRC, received ranges)
+as if they had come over a wire, but the check holds only for that moment, as with any DMA.
+Therefore a frame that ends in the state SHARED is copied. The program's copy is then out of reach
+of a module that writes until it returns its slot.
 """
 
 from __future__ import annotations
 
+import enum
+import logging
 import threading
 import weakref
 from typing import TYPE_CHECKING
@@ -21,24 +38,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..receive.frame_pool import Buffer, Pool
-from .byte_ring import FrameRingError, fence
-from .records import Record, encode
+from .byte_ring import ByteRingError, fence
+from .records import Record, encode_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..receive.reassembly import Assembly
+    from ..receive.assembly import Assembly
 
 MAX_SLOTS = 8
 SLOTS = 3
-"""One that is filled, the next, and one that the program has in hand."""
+"""One slot is being filled, one is next, and the program holds one."""
+
+_log = logging.getLogger(__name__)
+
+
+class SlotState(enum.Enum):
+    """Say who may use a slot; the module's docstring has the transitions."""
+
+    IDLE = enum.auto()
+    GRANTED = enum.auto()
+    FILLING = enum.auto()
+    SHARED = enum.auto()
+    HELD = enum.auto()
 
 
 class DirectPlacementPool(Pool):
-    """The host's side: a pool whose buffers are slots, where the module has taken one for a frame.
+    """Hand out slots as buffers where the module has taken one for a frame; the host's side.
 
-    *memory* holds *slots* of them, *words* are the grants. A buffer that is not released goes back
-    when the last view of it is gone.
+    *memory* holds *slots* slots, and *words* are their grants. A buffer that is never released
+    goes back when its last view is gone.
     """
 
     def __init__(self, memory: NDArray[np.uint8], slots: int, words: memoryview) -> None:
@@ -46,128 +75,146 @@ class DirectPlacementPool(Pool):
         self.memory = memory
         self._slot_bytes = memory.size // slots
         self._words = words
-        self._counts = [0] * slots
-        # Whose each slot is: nobody's, the module's (granted, then taken for a frame), ours.
-        self._idle = list(range(slots))
-        self._granted: list[int] = []
-        self._frames: dict[int, int] = {}
-        self._ours: dict[int, tuple[int, weakref.finalize[..., Buffer]]] = {}
-        self._turn = threading.Lock()
+        self._grant_counts = [0] * slots
+        self._states = [SlotState.IDLE] * slots
+        self._idle_slots = list(range(slots))
+        self._frame_numbers = [-1] * slots
+        self._buffers: dict[int, tuple[int, weakref.finalize[..., Buffer]]] = {}
+        self._fence_lock = threading.Lock()
 
     def grant(self) -> None:
-        """Let the module have a slot for its next frame, ahead of it; called when the host listens.
+        """Grant a slot for the module's next frame, unless one is granted already.
 
-        That used last is still in the cache, as far as it fits.
+        The transport calls this whenever the host listens. The slot that was used last is granted
+        first, since part of it may still be in the cache.
         """
-        if self._idle and not self._granted:
-            slot = self._idle.pop()
-            self._granted.append(slot)
-            self._counts[slot] += 1
-            fence(self._turn)
-            self._words[slot] = self._counts[slot]
+        if self._idle_slots and SlotState.GRANTED not in self._states:
+            slot = self._idle_slots.pop()
+            self._set_state(slot, SlotState.GRANTED)
+            self._grant_counts[slot] += 1
+            fence(self._fence_lock)
+            self._words[slot] = self._grant_counts[slot]
 
     # --- what the module says ---------------------------------------------------------------
 
-    def taken(self, slot: int, frame: int) -> None:
-        """The module fills that slot; :exc:`FrameRingError` if it was not granted."""
-        if slot not in self._granted:
-            raise FrameRingError(f"slot {slot} is taken, and was not granted")
-        self._granted.remove(slot)
-        self._frames[slot] = frame
+    def on_slot_taken(self, slot: int, frame: int) -> None:
+        """Note that the module fills *slot*; raise :exc:`ByteRingError` if it was not granted."""
+        if slot >= len(self._states) or self._states[slot] is not SlotState.GRANTED:
+            raise ByteRingError(f"slot {slot} is taken, and was not granted")
+        self._frame_numbers[slot] = frame
+        self._set_state(slot, SlotState.FILLING)
 
-    def returned(self, slot: int) -> None:
-        """The module writes no more to it; :exc:`FrameRingError` if it did not have it."""
-        if self._frames.pop(slot, None) is None:
-            raise FrameRingError(f"slot {slot} is returned, and was not taken")
-        self._let_go(slot)
+    def on_slot_returned(self, slot: int) -> None:
+        """Note that the module is done with *slot*; raise :exc:`ByteRingError` if it had it not."""
+        state = self._states[slot] if slot < len(self._states) else None
+        if state not in (SlotState.FILLING, SlotState.SHARED):
+            raise ByteRingError(f"slot {slot} is returned, and was not taken")
+        is_shared = state is SlotState.SHARED
+        self._set_state(slot, SlotState.HELD if is_shared else SlotState.IDLE)
 
     # --- as a pool --------------------------------------------------------------------------
 
     def acquire(self, size: int, frame: int = -1) -> Buffer:
-        for slot, number in self._frames.items():
-            if number == frame and size <= self._slot_bytes and not self._is_ours(slot):
-                start = slot * self._slot_bytes
-                buffer = np.frombuffer(self.memory.data, np.uint8, size, start)
-                end = weakref.finalize(buffer, self._release, id(buffer))
-                end.atexit = False
-                self._ours[id(buffer)] = (slot, end)
-                return buffer
+        """Return the zero-copy buffer that the module fills with *frame*, else ordinary memory."""
+        if size <= self._slot_bytes:
+            for slot, state in enumerate(self._states):
+                if state is SlotState.FILLING and self._frame_numbers[slot] == frame:
+                    self._set_state(slot, SlotState.SHARED)
+                    start = slot * self._slot_bytes
+                    buffer = np.frombuffer(self.memory.data, np.uint8, size, start)
+                    end = weakref.finalize(buffer, self._release_slot, id(buffer))
+                    end.atexit = False
+                    self._buffers[id(buffer)] = (slot, end)
+                    return buffer
         return super().acquire(size, frame)
 
     def release(self, buffer: Buffer) -> None:
-        if id(buffer) in self._ours:
-            self._ours[id(buffer)][1]()
+        """Take a buffer back; its slot is idle again once the module has returned it too."""
+        if id(buffer) in self._buffers:
+            self._buffers[id(buffer)][1]()
         else:
             super().release(buffer)
 
-    def finished(self, assembly: Assembly) -> None:
-        """Take it out of the module's reach, if it has not given the slot back."""
-        slot, _ = self._ours.get(id(assembly.buffer), (None, None))
-        if slot in self._frames:
-            kept = assembly.buffer
-            assembly.buffer = kept.copy()
-            self.release(kept)
+    def on_frame_finish(self, assembly: Assembly) -> None:
+        """Copy the frame if the module may still write to its slot; then clear missing bytes."""
+        slot, _ = self._buffers.get(id(assembly.buffer), (None, None))
+        if slot is not None and self._states[slot] is SlotState.SHARED:
+            shared = assembly.buffer
+            assembly.buffer = shared.copy()
+            self.release(shared)
+        super().on_frame_finish(assembly)
 
-    def _release(self, key: int) -> None:
-        slot, _ = self._ours.pop(key)
-        self._let_go(slot)
+    def _release_slot(self, key: int) -> None:
+        slot, _ = self._buffers.pop(key)
+        is_shared = self._states[slot] is SlotState.SHARED
+        self._set_state(slot, SlotState.FILLING if is_shared else SlotState.IDLE)
 
-    def _let_go(self, slot: int) -> None:
-        """One side has done with it."""
-        if slot not in self._frames and not self._is_ours(slot):
-            self._idle.append(slot)
-
-    def _is_ours(self, slot: int) -> bool:
-        return any(slot == each for each, _ in self._ours.values())
+    def _set_state(self, slot: int, state: SlotState) -> None:
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug(
+                "slot %d (frame %d): %s -> %s",
+                slot,
+                self._frame_numbers[slot],
+                self._states[slot].name,
+                state.name,
+            )
+        self._states[slot] = state
+        if state is SlotState.IDLE:
+            self._idle_slots.append(slot)
 
 
 class DirectFrame:
-    """A frame that the module is about to write to *memory*, the slot that it has taken for it."""
+    """Write one frame to *memory*, the slot that the module has taken for it."""
 
     def __init__(
-        self, slot: int, start: int, memory: memoryview, put: Callable[[bytes], None]
+        self, slot: int, start: int, memory: memoryview, send_record: Callable[[bytes], None]
     ) -> None:
         self.memory = memory
         self._slot = slot
         self._start = start
-        self._put = put
+        self._send_record = send_record
 
-    def tile(self, header: bytes, at: int, length: int) -> None:
-        """Say that the payload of a packet is there, from byte *at* of the frame on."""
-        self._put(encode(Record.PLACED, length, self._start + at, header))
+    def announce_tile(self, header: bytes, at: int, length: int) -> None:
+        """Tell the host that a packet's payload lies in the frame, from byte *at* on."""
+        self._send_record(encode_record(Record.TILE, length, self._start + at, header))
 
-    def end(self) -> None:
-        """Give the slot back, before the frame-end is sent: nothing more is written to it."""
-        self._put(encode(Record.RETURNED, self._slot))
+    def return_slot(self) -> None:
+        """Return the slot to the host: call this before FrameEnd, and write nothing afterwards."""
+        self._send_record(encode_record(Record.RETURNED, self._slot))
 
 
 class FrameSlots:
-    """The module's side; *put* sends a record to the host."""
+    """Take slots for frames; the module's side. *send_record* sends a record to the host."""
 
     def __init__(
-        self, memory: memoryview, slots: int, words: memoryview, put: Callable[[bytes], None]
+        self,
+        memory: memoryview,
+        slots: int,
+        words: memoryview,
+        send_record: Callable[[bytes], None],
     ) -> None:
         self._memory = memory
         self._slot_bytes = len(memory) // slots
         self._words = words
-        self._counts = [0] * slots
-        self._put = put
-        self._turn = threading.Lock()
+        self._grant_counts = [0] * slots
+        self._send_record = send_record
+        self._fence_lock = threading.Lock()
 
     @property
-    def used(self) -> bool:
-        """Whether the host has granted any: one that has its frames elsewhere never does."""
+    def has_grants(self) -> bool:
+        """True if the host has ever granted a slot; a host with memory of its own never does."""
         return any(self._words)
 
-    def take(self, frame: int, size: int) -> DirectFrame | None:
-        """A slot for a frame of *size* bytes that begins now; None if none is granted."""
+    def take_slot(self, frame: int, size: int) -> DirectFrame | None:
+        """Take a slot for a frame of *size* bytes and tell the host; None if none is granted."""
         if size > self._slot_bytes:
             return None
-        for slot, count in enumerate(self._counts):
+        for slot, count in enumerate(self._grant_counts):
             if self._words[slot] != count:
-                fence(self._turn)
-                self._counts[slot] += 1
-                self._put(encode(Record.TAKEN, slot, frame))
+                fence(self._fence_lock)
+                self._grant_counts[slot] += 1
+                self._send_record(encode_record(Record.TAKEN, slot, frame))
                 start = slot * self._slot_bytes
-                return DirectFrame(slot, start, self._memory[start : start + size], self._put)
+                memory = self._memory[start : start + size]
+                return DirectFrame(slot, start, memory, self._send_record)
         return None

@@ -1,20 +1,20 @@
-"""The link's bytes in records: those in the ring, and payloads that lie in their place already.
+"""Read the link's bytes from a ring of records, where payloads may already lie in their frame.
 
-A module that writes pixels into the frames' memory itself (:mod:`.placed`) puts records into its
-ring. Each begins with a head of 16 bytes, kind and length, u32, and a place, u64, and fills up to a
-multiple of 64.
+A module that uses direct placement (:mod:`.direct_placement`) writes records into its byte ring.
+:class:`.shm.ShmEnd` reads them through :class:`RecordReader`. A record begins with a head of 16
+bytes: kind and length as u32, then a place as u64. Padding fills it up to a multiple of 64 bytes.
 
 ========  ================================================================================
 BYTES     *length* bytes of the link follow
-PLACED    the header of a packet follows, whose payload of *length* bytes lies in the frames'
-          memory, from byte *place* on
-TAKEN     slot *length*, which was granted, is being filled with frame number *place*
+TILE      a packet's header follows; its payload of *length* bytes lies in the frames' memory
+          from byte *place* on
+TAKEN     the module fills slot *length*, which was granted, with frame number *place*
 RETURNED  the module writes no more to slot *length*
 ========  ================================================================================
 
-To whoever reads them they are a stream of bytes as any other. A placed payload for which the
-frame's reassembly has found the very place where it lies is there without a copy; one that it wants
-elsewhere (in scratch memory, since that ground is covered already) is copied.
+The reader turns the records into an ordinary stream of bytes. If the reassembly asks for a payload
+at the very address where that payload already lies, nothing is copied. If the reassembly wants the
+payload elsewhere (in scratch memory, because those bytes were received before), it is copied.
 """
 
 from __future__ import annotations
@@ -30,78 +30,83 @@ from numpy.typing import NDArray
 
 from lenslink_protocol.params import HEADER_BYTES
 
-from .byte_ring import FrameRingError, FrameRingReader
+from .byte_ring import ByteRingError, ByteRingReader
 
 _STEP = 64
 _HEAD = struct.Struct("=IIQ")
 HEAD_BYTES = _HEAD.size
-_PLACED = struct.Struct(f"=IIQ{HEADER_BYTES}s{_STEP - _HEAD.size - HEADER_BYTES}x")
+_TILE = struct.Struct(f"=IIQ{HEADER_BYTES}s{_STEP - _HEAD.size - HEADER_BYTES}x")
 
 
 class Record(enum.IntEnum):
-    """The kinds of records."""
+    """Name the kinds of records."""
 
     BYTES = 0
-    PLACED = 1
+    TILE = 1
     TAKEN = 2
     RETURNED = 3
 
 
-def encode(kind: Record, length: int, place: int = 0, contents: bytes = b"") -> bytes:
-    """A record."""
+def encode_record(kind: Record, length: int, place: int = 0, contents: bytes = b"") -> bytes:
+    """Return a record with its padding."""
     record = _HEAD.pack(kind, length, place) + contents
-    return record + padding(len(contents))
+    return record + make_padding(len(contents))
 
 
-def padding(length: int) -> bytes:
-    """What follows *length* bytes of a record's contents."""
+def make_padding(length: int) -> bytes:
+    """Return the padding that follows *length* bytes of a record's contents."""
     return bytes(-(_HEAD.size + length) % _STEP)
 
 
-class Slots(Protocol):
-    """Who keeps account of the frames' memory."""
+class SlotOwner(Protocol):
+    """Describe what keeps account of the frames' memory."""
 
     memory: NDArray[np.uint8]
 
-    def taken(self, slot: int, frame: int) -> None:
-        """The module fills that slot; :exc:`FrameRingError` if it was not granted."""
+    def on_slot_taken(self, slot: int, frame: int) -> None:
+        """Note that the module fills *slot*; raise :exc:`ByteRingError` if it was not granted."""
 
-    def returned(self, slot: int) -> None:
-        """The module has finished with it; :exc:`FrameRingError` if it did not have it."""
+    def on_slot_returned(self, slot: int) -> None:
+        """Note that the module is done with *slot*; raise :exc:`ByteRingError` if it had it not."""
 
 
 class RecordReader:
-    """Reads the link's bytes out of *ring*; it raises :exc:`FrameRingError` over nonsense."""
+    """Read the link's bytes from the records in *ring*.
 
-    def __init__(self, ring: FrameRingReader, slots: Slots) -> None:
+    Raises :exc:`ByteRingError` for a record that makes no sense.
+    """
+
+    def __init__(self, ring: ByteRingReader, slots: SlotOwner) -> None:
         self._ring = ring
         self._slots = slots
         self._pixels = slots.memory.data
         self._begin: int = slots.memory.ctypes.data
         self._end = self._begin + slots.memory.size
-        # Of the record under way: bytes of the link that are left, where they are if placed, and
-        # the payload that follows a header.
+        # The current record: how many bytes of the link are left, where they lie if they are in the
+        # frames' memory, and the place of the payload that follows a header.
         self._left = 0
         self._place: int | None = None
         self._payload: tuple[int, int] | None = None
-        # What comes before the next one's contents.
         self._padding = 0
         self._head = memoryview(bytearray(_HEAD.size))
-        self._have = 0
+        self._head_count = 0
 
-    def expected(self, buffers: Sequence[memoryview]) -> int:
-        """How many bytes of the ring fill *buffers*, if these are headers and placed payloads."""
+    def estimate_bytes(self, buffers: Sequence[memoryview]) -> int:
+        """Return how many ring bytes fill *buffers*, if these are headers and direct payloads."""
         return len(buffers) // 2 * _STEP
 
     def read_into(self, buffers: Sequence[memoryview]) -> tuple[int, bool]:
-        """Fill *buffers* in order: how many bytes came, and whether the writer wants to be woken.
+        """Fill *buffers* in order and free the ring bytes that were used.
 
-        Behind the first buffer nothing is copied into the frames' memory or out of it: it ends
-        before that. For what follows there was foreseen from the packets before, and where
-        something else has come, that memory may be another packet's, which lies there already.
+        From the second buffer on, nothing is copied to or from the frames' memory. Those buffers
+        are predictions made from earlier packets. Where another packet came, the memory may hold
+        that packet's payload already, so reading stops there.
+
+        Returns:
+            The number of bytes read, and whether the writer wants to be notified.
         """
         ring = self._ring
-        available = ring.available()
+        readable = ring.count_readable()
         used = total = 0
         index = done = 0
         while index < len(buffers):
@@ -115,17 +120,17 @@ class RecordReader:
                     self._left, self._place = self._payload
                     self._payload = None
                     continue
-                skipped = min(self._padding, available - used)
-                self._padding -= skipped
-                used += skipped
-                if not done and not self._have:
-                    count, size = self._packets(used, available, buffers, index)
+                padding = min(self._padding, readable - used)
+                self._padding -= padding
+                used += padding
+                if not done and not self._head_count:
+                    count, size = self._read_packets(used, readable, buffers, index)
                     if count:
                         used += count * _STEP
                         total += size
                         index += 2 * count
                         continue
-                size = self._next(used, available)
+                size = self._read_head(used, readable)
                 if not size:
                     break
                 used += size
@@ -133,11 +138,11 @@ class RecordReader:
             target = buffer[done : done + self._left]
             place = self._place
             if place is None:
-                if len(target) > available - used:
-                    target = target[: available - used]
-                if not target or (index and self._holds(target)):
+                if len(target) > readable - used:
+                    target = target[: readable - used]
+                if not target or (index and self._is_frame_memory(target)):
                     break
-                ring.copy(used, target)
+                ring.copy_to(used, target)
                 used += len(target)
             else:
                 if _address(target) != self._begin + place:
@@ -148,30 +153,33 @@ class RecordReader:
             self._left -= len(target)
             done += len(target)
             total += len(target)
-        return total, ring.take(used)
+        return total, ring.consume(used)
 
-    def _packets(
-        self, used: int, available: int, buffers: Sequence[memoryview], index: int
+    def _read_packets(
+        self, used: int, readable: int, buffers: Sequence[memoryview], index: int
     ) -> tuple[int, int]:
-        """Take whole packets whose payloads are where they shall be: how many, and their bytes.
+        """Read whole packets whose payloads lie where *buffers* want them.
 
-        The usual case, and quicker than record by record.
+        This is the usual case, and faster than record by record.
+
+        Returns:
+            The number of packets and the number of bytes.
         """
-        most = min((available - used) // _STEP, (len(buffers) - index) // 2)
+        most = min((readable - used) // _STEP, (len(buffers) - index) // 2)
         if not most:
             return 0, 0
-        records = self._ring.view(used, most * _STEP)
+        records = self._ring.get_view(used, most * _STEP)
         begin = self._begin
         count = size = 0
         heads, payloads = buffers[index::2], buffers[index + 1 :: 2]
         for record, head, payload in zip(
-            _PLACED.iter_unpack(records[: len(records) // _STEP * _STEP]),
+            _TILE.iter_unpack(records[: len(records) // _STEP * _STEP]),
             heads,
             payloads,
             strict=False,
         ):
             kind, length, place, header = record
-            if kind != Record.PLACED or length != len(payload) or len(head) != HEADER_BYTES:
+            if kind != Record.TILE or length != len(payload) or len(head) != HEADER_BYTES:
                 break
             if _address(payload) != begin + place:
                 break
@@ -180,38 +188,38 @@ class RecordReader:
             count += 1
         return count, size + count * HEADER_BYTES
 
-    def _holds(self, target: memoryview) -> bool:
+    def _is_frame_memory(self, target: memoryview) -> bool:
         return self._begin <= _address(target) < self._end
 
-    def _next(self, used: int, available: int) -> int:
-        """Take what is there of the next record's head; how many bytes that is.
+    def _read_head(self, used: int, readable: int) -> int:
+        """Read the available part of the next record's head, and return its size.
 
-        Only once all before it is used: what it says comes after that.
+        A complete head takes effect at once, so all bytes before it must be used already.
         """
-        size = min(_HEAD.size - self._have, available - used)
-        self._ring.copy(used, self._head[self._have : self._have + size])
-        self._have += size
-        if self._have == _HEAD.size:
-            self._have = 0
-            self._begin_record(*_HEAD.unpack(self._head))
+        size = min(_HEAD.size - self._head_count, readable - used)
+        self._ring.copy_to(used, self._head[self._head_count : self._head_count + size])
+        self._head_count += size
+        if self._head_count == _HEAD.size:
+            self._head_count = 0
+            self._start_record(*_HEAD.unpack(self._head))
         return size
 
-    def _begin_record(self, kind: int, length: int, place: int) -> None:
+    def _start_record(self, kind: int, length: int, place: int) -> None:
         self._place = None
         if kind == Record.BYTES:
             self._left = length
-        elif kind == Record.PLACED:
+        elif kind == Record.TILE:
             if place + length > self._slots.memory.size:
-                raise FrameRingError(f"{length} bytes at {place} of the frames' memory")
+                raise ByteRingError(f"{length} bytes at {place} of the frames' memory")
             self._left = HEADER_BYTES
             self._payload = length, place
         elif kind == Record.TAKEN:
-            self._slots.taken(length, place)
+            self._slots.on_slot_taken(length, place)
         elif kind == Record.RETURNED:
-            self._slots.returned(length)
+            self._slots.on_slot_returned(length)
         else:
-            raise FrameRingError(f"a record of kind {kind}")
-        self._padding = len(padding(self._left))
+            raise ByteRingError(f"a record of kind {kind}")
+        self._padding = len(make_padding(self._left))
 
 
 def _address(buffer: memoryview) -> int:

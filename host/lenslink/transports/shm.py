@@ -1,26 +1,28 @@
-"""``shm:PATH``: a module on the same machine, through memory that both processes share.
+"""Open ``shm:PATH``: a module on the same machine, through memory that both processes share.
 
-PATH is a Unix socket. The module listens there; for each host it makes a piece of memory and passes
-its descriptor over the connection. What the link says goes through two rings in that memory
-(:mod:`.ring`); the connection remains as the doorbell, and its end is the end of the peer, however
-that came about. The memory has no name: it is gone with the last process that has it.
+PATH is a Unix socket on which the module listens. For each host the module creates shared memory
+and passes its descriptor over the connection. The link's bytes go through two byte rings in that
+memory (:mod:`.byte_ring`). The connection then serves as the doorbell. When a process ends for any
+reason, its connection ends too, and the peer notices. The memory has no name, so it disappears with
+the last process that maps it.
 
-SPEC.md's appendix says it all, for a module in another language::
+SPEC.md's appendix defines the layout for modules in other languages::
 
     offset    0  up: the module's line (it writes)     head, wake
     offset  128  up: the host's line (it reads)        tail, wake
     offset  256  down: the host's line (it writes)     head, wake
     offset  384  down: the module's line (it reads)    tail, wake
-    offset  512  the host's: a word for each slot of the frames' memory
+    offset  512  the host's: one word for each slot of the frames' memory
     offset 4096  the bytes of up (module to host), then those of down
 
-A module that writes its pixels where the host wants them, as a sensor's DMA does, greets with
-version 2, and passes memory for frames besides: :mod:`.placed`.
+A module that writes its pixels straight into the host's frames, as a sensor's DMA does, greets with
+version 2. It also passes memory for frames: :mod:`.direct_placement`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import mmap
 import os
 import select
@@ -35,13 +37,14 @@ import numpy as np
 from lenslink_protocol.params import MAX_HEIGHT, MAX_WIDTH
 
 from ..deadline import Deadline
-from ..errors import Disconnected, LensLinkError, NotFound, ProtocolError, Timeout, UsageError
+from ..errors import Disconnected, LensLinkError, ProtocolError, Timeout, UsageError
 from ..url import Url
 from .base import DeviceInfo
-from .byte_ring import LINE_BYTES, FrameRingError, FrameRingReader, RingWriter
+from .byte_ring import LINE_BYTES, ByteRingError, ByteRingReader, ByteRingWriter
 from .direct_placement import MAX_SLOTS, SLOTS, DirectPlacementPool, FrameSlots
-from .records import HEAD_BYTES, Record, RecordReader, encode, padding
-from .socket import registered
+from .os_errors import explain_os_error
+from .records import HEAD_BYTES, Record, RecordReader, encode_record, make_padding
+from .registry import list_registered
 
 _GREETING = struct.Struct("<8sII")
 _MAGIC = b"LLSHM 1\n"
@@ -52,26 +55,28 @@ _LINE_STEP = 128
 _GRANTS_AT = 512
 _MAX_SLOT = 2 * MAX_WIDTH * MAX_HEIGHT
 _MAX_RING = 64 << 20
-# What one core wrote, the other reads while it is still in a cache; a tile of 1 MiB fits with its
-# header. With tiles of 64 and 256 KiB, 512 KiB and 8 MiB were each slower by a tenth.
+# One core reads what the other wrote while it is still in a cache. The ring holds a tile of 1 MiB
+# with its header. With tiles of 64 and 256 KiB, rings of 512 KiB and 8 MiB were each 10 % slower.
 UP_BYTES = 2 << 20
 DOWN_BYTES = 64 << 10
-# A module that shares memory says so at once.
+# A module that shares memory sends its greeting at once.
 _GREETING_S = 5.0
-_BELLS = 4096
-# A host that listens takes what the module says of its slots.
-_PUT_S = 10.0
-# How long a module may pause before what has come is used.
+_DOORBELL_BYTES = 4096
+# A host that listens reads the module's records within this time.
+_RECORD_S = 10.0
+# fill_into() returns what it has once the module has paused this long.
 _FILL_S = 0.002
+
+_log = logging.getLogger(__name__)
 
 
 class ShmEnd:
-    """One end of the rings and of the connection, all of which it owns.
+    """Send and receive through the two byte rings; one end of the connection.
 
-    The host's end is a transport; the module's is the same, the other way round. ``incoming`` and
-    ``outgoing`` are the rings, for whoever fills or empties them in place and then calls
-    :meth:`ring`. With *frames*, memory of *slots* frames, what the module sends comes in records.
-    One thread at a time.
+    It owns the rings and the connection. The host's end is a transport. The module's end has the
+    same methods, with the directions exchanged. ``incoming`` and ``outgoing`` are the rings. A
+    caller may fill or empty them in place and then call :meth:`notify`. With *frames*, which holds
+    *slots* frames, the module sends records. Only one thread at a time may use an end.
     """
 
     private = False
@@ -92,79 +97,82 @@ class ShmEnd:
         lines = [whole[n * _LINE_STEP : n * _LINE_STEP + LINE_BYTES] for n in range(4)]
         rings = whole[_PAGE : _PAGE + up], whole[_PAGE + up : _PAGE + up + down]
         if is_host:
-            self.incoming = FrameRingReader(rings[0], lines[1], lines[0])
-            self.outgoing = RingWriter(rings[1], lines[2], lines[3])
+            self.incoming = ByteRingReader(rings[0], lines[1], lines[0])
+            self.outgoing = ByteRingWriter(rings[1], lines[2], lines[3])
         else:
-            self.incoming = FrameRingReader(rings[1], lines[3], lines[2])
-            self.outgoing = RingWriter(rings[0], lines[0], lines[1])
+            self.incoming = ByteRingReader(rings[1], lines[3], lines[2])
+            self.outgoing = ByteRingWriter(rings[0], lines[0], lines[1])
         self._pool: DirectPlacementPool | None = None
-        self._placing: DirectPlacementPool | None = None
+        self._active_pool: DirectPlacementPool | None = None
         self._records: RecordReader | None = None
         self.slots: FrameSlots | None = None
-        """Of the module's end, where it has memory for frames."""
-        self._held: list[memoryview | mmap.mmap] = [*lines, whole, memory]
+        """The module's side of direct placement, on a module's end that has memory for frames."""
+        self._mappings: list[memoryview | mmap.mmap] = [*lines, whole, memory]
         if frames is not None:
             words = whole[_GRANTS_AT : _GRANTS_AT + 8 * slots].cast("Q")
-            self._held = [words, *self._held, frames]
+            self._mappings = [words, *self._mappings, frames]
             if is_host:
                 self._pool = DirectPlacementPool(np.frombuffer(frames, np.uint8), slots, words)
                 self._records = RecordReader(self.incoming, self._pool)
             else:
-                self.slots = FrameSlots(memoryview(frames), slots, words, self._put)
+                self.slots = FrameSlots(memoryview(frames), slots, words, self._send_record)
         connection.setblocking(False)
         self._socket: socket.socket | None = connection
-        self._bell = select.poll()
-        self._bell.register(connection, select.POLLIN)
+        self._doorbell = select.poll()
+        self._doorbell.register(connection, select.POLLIN)
         self._peer = "module" if is_host else "host"
-        self._ended = False
-        self._gone = "the connection was closed"
+        self._has_peer_closed = False
+        self._close_reason = "the connection was closed"
 
     def fileno(self) -> int:
-        """Of the doorbell, to wait for; :meth:`answer` it then."""
-        return self._connection().fileno()
+        """Return the doorbell's descriptor; call :meth:`drain_doorbell` when it is readable."""
+        return self._get_socket().fileno()
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
-        self._connection()
+        self._get_socket()
         end = time.monotonic() + seconds
         try:
             while not (count := self._read_into(buffers)):
                 if not self._wait_for_bytes(end):
                     break
-        except FrameRingError as error:
-            raise self._broken(error) from None
+        except ByteRingError as error:
+            raise self._fail(error) from None
         return count
 
     def fill_into(self, buffers: Sequence[memoryview]) -> int:
         if self._records is not None:
-            self._await(self._records.expected(buffers))
+            self._wait_for_count(self._records.estimate_bytes(buffers))
         return self.receive_into(buffers, _FILL_S)
 
-    def _await(self, count: int) -> None:
-        """Sleep until *count* bytes are in the ring, for a moment."""
+    def _wait_for_count(self, count: int) -> None:
+        """Sleep until *count* bytes are in the ring, for at most 2 ms."""
         end = time.monotonic() + _FILL_S
         try:
-            while not self._ended and self.incoming.is_short(count):
+            while not self._has_peer_closed and self.incoming.prepare_sleep(count):
                 rest = end - time.monotonic()
                 if rest <= 0 or not self._sleep(rest):
                     break
-        except FrameRingError as error:
-            raise self._broken(error) from None
+        except ByteRingError as error:
+            raise self._fail(error) from None
 
     def _read_into(self, buffers: Sequence[memoryview]) -> int:
         if self._records is not None:
-            if self._placing is not None:
-                self._placing.grant()
+            if self._active_pool is not None:
+                self._active_pool.grant()
             count, wanted = self._records.read_into(buffers)
         else:
             count = self.incoming.read_into(buffers)
-            wanted = count > 0 and self.incoming.take(count)
+            wanted = count > 0 and self.incoming.consume(count)
         if wanted:
-            self.ring()
+            self.notify()
         return count
 
     def frame_pool(self) -> DirectPlacementPool | None:
-        """Memory for frames that the module writes to itself: it may, once the host listens."""
-        self._placing = self._pool
+        """Let the module place frames directly from now on, and return the pool.
+
+        None without one.
+        """
+        self._active_pool = self._pool
         return self._pool
 
     def send(self, data: bytes | memoryview, deadline: Deadline) -> None:
@@ -172,50 +180,53 @@ class ShmEnd:
             self._write(data, deadline)
             return
         if len(data) <= _PAGE:
-            self._write(encode(Record.BYTES, len(data), 0, bytes(data)), deadline)
+            self._write(encode_record(Record.BYTES, len(data), 0, bytes(data)), deadline)
             return
-        head = encode(Record.BYTES, len(data))
+        head = encode_record(Record.BYTES, len(data))
         self._write(head[:HEAD_BYTES], deadline)
         self._write(data, deadline)
-        self._write(padding(len(data)), deadline)
+        self._write(make_padding(len(data)), deadline)
 
-    def _put(self, record: bytes) -> None:
-        """Send a record of the module's that is not of the link."""
-        self._write(record, Deadline(_PUT_S))
+    def _send_record(self, record: bytes) -> None:
+        """Send a record that carries no bytes of the link."""
+        self._write(record, Deadline(_RECORD_S))
 
     def _write(self, data: bytes | memoryview, deadline: Deadline) -> None:
-        self._connection()
+        self._get_socket()
         rest = memoryview(data)
         try:
             while rest:
                 count, wanted = self.outgoing.write(rest)
                 if wanted:
-                    self.ring()
+                    self.notify()
                 rest = rest[count:]
-                if count or not self.outgoing.is_full():
+                if count or not self.outgoing.prepare_sleep():
                     continue
-                if self._ended:
-                    raise self._lost()
+                if self._has_peer_closed:
+                    raise self._disconnect()
                 rest_s = deadline.remaining()
                 if not self._sleep(rest_s) or not rest_s:
                     raise Timeout(f"the {self._peer} took no bytes for {deadline.seconds:g} s")
-        except FrameRingError as error:
-            raise self._broken(error) from None
+        except ByteRingError as error:
+            raise self._fail(error) from None
 
-    def ring(self) -> None:
-        """Wake the peer."""
+    def notify(self) -> None:
+        """Wake the peer by a byte on the doorbell."""
         with contextlib.suppress(OSError):  # full: it will wake; gone: that is found by reading
-            self._connection().send(b"\0")
+            self._get_socket().send(b"\0")
 
-    def answer(self) -> bool:
-        """Note that the peer has rung; False once it is gone, whatever its ring still holds."""
+    def drain_doorbell(self) -> bool:
+        """Read the peer's notifications; return False once the peer is gone.
+
+        The ring may still hold data then.
+        """
         try:
-            self._ended = not self._connection().recv(_BELLS)
+            self._has_peer_closed = not self._get_socket().recv(_DOORBELL_BYTES)
         except BlockingIOError:
             pass
         except OSError:
-            self._ended = True
-        return not self._ended
+            self._has_peer_closed = True
+        return not self._has_peer_closed
 
     def close(self) -> None:
         if self._socket is None:
@@ -225,59 +236,68 @@ class ShmEnd:
         self._socket = None
         self.incoming.close()
         self.outgoing.close()
-        for held in self._held:
-            # Somebody may still have a view; then the memory goes with that.
+        for mapping in self._mappings:
+            # If someone still has a view, the memory goes with that view.
             with contextlib.suppress(BufferError):
-                if isinstance(held, memoryview):
-                    held.release()
+                if isinstance(mapping, memoryview):
+                    mapping.release()
                 else:
-                    held.close()
+                    mapping.close()
 
     def _wait_for_bytes(self, end: float) -> bool:
-        """Sleep until there is something to read; False if there is nothing at the time *end*."""
-        while self.incoming.is_idle():
-            if self._ended:
-                # What was written before the end was there before we looked.
-                raise self._lost()
+        """Sleep until a byte is readable; return False if none is at the time *end*."""
+        while self.incoming.prepare_sleep():
+            if self._has_peer_closed:
+                # All that the peer wrote before its end was visible before prepare_sleep() looked.
+                raise self._disconnect()
             rest = max(0.0, end - time.monotonic())
             if not self._sleep(rest):
                 return False
-            if not rest and not self._ended:
-                # However often it rings.
-                return self.incoming.available() > 0
+            if not rest and not self._has_peer_closed:
+                # The time is over, however often the peer notifies.
+                return self.incoming.count_readable() > 0
         return True
 
     def _sleep(self, seconds: float) -> bool:
-        """Wait for the bell; False if it stays silent."""
-        if not self._bell.poll(seconds * 1000):
+        """Wait for the doorbell; return False if it stays silent."""
+        if not self._doorbell.poll(seconds * 1000):
             return False
-        self.answer()
+        self.drain_doorbell()
         return True
 
-    def _connection(self) -> socket.socket:
+    def _get_socket(self) -> socket.socket:
         if self._socket is None:
-            raise Disconnected(self._gone)
+            raise Disconnected(self._close_reason)
         return self._socket
 
-    def _lost(self) -> Disconnected:
-        self._gone = f"the {self._peer} closed the connection"
+    def _disconnect(self) -> Disconnected:
+        """Close this end because the peer is gone, and return the error to raise."""
+        self._close_reason = f"the {self._peer} closed the connection"
+        _log.debug("%s", self._close_reason)
         self.close()
-        return Disconnected(self._gone)
+        return Disconnected(self._close_reason)
 
-    def _broken(self, error: FrameRingError) -> ProtocolError:
-        self._gone = f"the {self._peer} has broken the shared memory: {error}"
+    def _fail(self, error: ByteRingError) -> ProtocolError:
+        """Close this end because the peer broke the rules, and return the error to raise."""
+        self._close_reason = f"the {self._peer} has broken the shared memory: {error}"
+        _log.debug("%s", self._close_reason)
         self.close()
-        return ProtocolError(self._gone)
+        return ProtocolError(self._close_reason)
 
 
 def offer(
     connection: socket.socket, up: int = UP_BYTES, down: int = DOWN_BYTES, frame_bytes: int = 0
 ) -> ShmEnd:
-    """The module's end: share memory with the host that has connected.
+    """Share memory with the host that has connected, and return the module's end.
 
-    The rings have *up* and *down* bytes; with *frame_bytes* there is memory for frames of up to so
-    many. It owns *connection* from now on. :exc:`~lenslink.errors.Disconnected` if the host is gone
-    already.
+    Args:
+        connection: The host's connection. The end owns it from now on.
+        up: Size of the ring from module to host, in bytes.
+        down: Size of the ring from host to module, in bytes.
+        frame_bytes: Size of the largest frame for direct placement; 0 for none.
+
+    Raises:
+        Disconnected: The host is gone already.
     """
     check_system()
     slots = SLOTS if frame_bytes else 0
@@ -288,8 +308,9 @@ def offer(
         greeting += _FRAMES.pack(slots, 0, slot_bytes)
     with contextlib.ExitStack() as stack:
         try:
-            fds = [_memory(size, stack) for size in sizes]
-            # Small, and the first on this connection: it goes as a whole and without waiting.
+            fds = [_create_memory(size, stack) for size in sizes]
+            # The greeting is small and the first message on this connection. The kernel takes it
+            # whole.
             socket.send_fds(connection, [greeting], fds)
             memory, *frames = (mmap.mmap(fd, size) for fd, size in zip(fds, sizes, strict=True))
         except OSError as error:
@@ -299,8 +320,8 @@ def offer(
     return ShmEnd(connection, memory, up, down, is_host=False, frames=found, slots=slots)
 
 
-def _memory(size: int, stack: contextlib.ExitStack) -> int:
-    """A descriptor of memory that never changes its size."""
+def _create_memory(size: int, stack: contextlib.ExitStack) -> int:
+    """Create memory that can never change its size, and return its descriptor."""
     import fcntl
 
     fd = os.memfd_create("lenslink", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -311,13 +332,13 @@ def _memory(size: int, stack: contextlib.ExitStack) -> int:
 
 
 def check_system() -> None:
-    """:exc:`~lenslink.errors.UsageError` where there is no memory that can be shared so."""
+    """Raise :exc:`~lenslink.errors.UsageError` on a system without sealed memory."""
     if sys.platform != "linux":
         raise UsageError("shm: needs Linux (memory that can be sealed): use unix:")
 
 
-def _accept(connection: socket.socket, name: str) -> ShmEnd:
-    """The host's end: map what the module offers, once it has been checked."""
+def _accept_memory(connection: socket.socket, name: str) -> ShmEnd:
+    """Check and map what the module offers, and return the host's end."""
     try:
         data, fds, _, _ = socket.recv_fds(
             connection, _GREETING.size, 2, flags=socket.MSG_CMSG_CLOEXEC
@@ -340,11 +361,11 @@ def _accept(connection: socket.socket, name: str) -> ShmEnd:
                 raise ProtocolError(f"{name}: the module's ring has {ring} bytes")
         slots, frames_size = 0, 0
         if magic == _FRAMES_MAGIC:
-            slots, frames_size = _frames_offered(connection, name)
+            slots, frames_size = _receive_frame_slots(connection, name)
         sizes = [_PAGE + up + down] + ([frames_size] if slots else [])
         if len(fds) != len(sizes):
             raise ProtocolError(f"{name}: the module passes {len(fds)} pieces of memory")
-        memory, *frames = (_mapped(fd, size, name) for fd, size in zip(fds, sizes, strict=True))
+        memory, *frames = (_map_memory(fd, size, name) for fd, size in zip(fds, sizes, strict=True))
     finally:
         for fd in fds:
             os.close(fd)
@@ -352,11 +373,11 @@ def _accept(connection: socket.socket, name: str) -> ShmEnd:
     return ShmEnd(connection, memory, up, down, is_host=True, frames=found, slots=slots)
 
 
-def _frames_offered(connection: socket.socket, name: str) -> tuple[int, int]:
-    """Slots of the module's memory for frames, and the size of it all."""
+def _receive_frame_slots(connection: socket.socket, name: str) -> tuple[int, int]:
+    """Receive how many slots the module's memory for frames has, and its total size."""
     data = b""
     with contextlib.suppress(OSError):
-        # Sent in one piece with what has come already.
+        # The module sent this in one piece with the greeting, so it is there already.
         data = connection.recv(_FRAMES.size)
     if len(data) < _FRAMES.size:
         raise ProtocolError(f"{name}: the module's greeting ends early")
@@ -368,11 +389,12 @@ def _frames_offered(connection: socket.socket, name: str) -> tuple[int, int]:
     return slots, slots * slot_bytes
 
 
-def _mapped(fd: int, size: int, name: str) -> mmap.mmap:
+def _map_memory(fd: int, size: int, name: str) -> mmap.mmap:
     import fcntl
 
     try:
-        # Only memory has seals: a file could be cut behind our back, or lie on a slow disk.
+        # Only memory has seals. A file could be truncated while it is mapped, or lie on a slow
+        # disk.
         seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
     except OSError:
         raise ProtocolError(f"{name}: what the module shares is no memory") from None
@@ -387,7 +409,7 @@ def _mapped(fd: int, size: int, name: str) -> mmap.mmap:
 
 
 class ShmOpener:
-    """``shm:PATH``."""
+    """Open ``shm:PATH``."""
 
     options: Mapping[str, str] = {}
 
@@ -395,25 +417,26 @@ class ShmOpener:
         check_system()
         if not url.path:
             raise UsageError("shm: needs a path, as in shm:/run/user/1000/lens")
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(max(min(deadline.remaining(), _GREETING_S), 0.001))
         try:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            raise explain_os_error(url.text, error) from None
+        try:
+            connection.settimeout(max(min(deadline.remaining(), _GREETING_S), 0.001))
             connection.connect(url.path)
-            return _accept(connection, url.text)
+            return _accept_memory(connection, url.text)
         except TimeoutError:
             connection.close()
             raise Timeout(f"{url.text}: no answer within {deadline.seconds:g} s") from None
         except OSError as error:
             connection.close()
-            if error.errno is None:  # no address at all: a path too long for AF_UNIX
-                raise UsageError(f"{url.text}: {error}") from None
-            raise NotFound(f"{url.text}: {error.strerror or error}") from None
+            raise explain_os_error(url.text, error) from None
         except (LensLinkError, ValueError):
             connection.close()
             raise
 
     def devices(self) -> list[DeviceInfo]:
-        return registered("shm")
+        return list_registered("shm")
 
 
 SHM = ShmOpener()

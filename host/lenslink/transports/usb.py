@@ -1,17 +1,19 @@
-"""``usb:`` and ``usb:SERIAL``: a module's vendor interface, through pyusb and libusb.
+"""Open ``usb:``, ``usb:SERIAL`` and ``usb:BUS-PORT``: a module's vendor interface, through libusb.
 
-A module is found by the class, subclass and protocol of its interface, and the major version in
-bcdDevice: its VID and PID are its maker's. Its other interfaces, a serial port for one, stay with
-whoever has them.
+The class, subclass and protocol of its interface and the major version in bcdDevice identify a
+module. The VID and PID belong to its maker. Other interfaces of the device, a serial port for
+example, stay with the programs that use them. :mod:`.usb_lanes` sends and receives.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 from lenslink_protocol.params import (
     MAX_LANES,
@@ -31,8 +33,8 @@ from ..errors import (
     RigError,
     VersionMismatch,
 )
-from ..lock import is_locked
-from ..url import Url
+from ..lock import is_locked, key_of
+from ..url import Url, parse_url
 from .base import DeviceInfo
 from .usb_lanes import UsbTransport
 
@@ -40,43 +42,52 @@ T = TypeVar("T", bound=UsbTransport)
 
 _CLASS_VENDOR: Final = 0xFF
 _IN: Final = 0x80
-_KIND: Final = 3
+_TYPE_MASK: Final = 3
 _BULK: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A device with an interface that is a module's: pyusb's objects."""
+class UsbModule:
+    """Hold pyusb's objects for a device that has a module's interface."""
 
     device: Any
     interface: Any
 
     @property
     def name(self) -> str:
-        """VID:PID, as lsusb has it."""
+        """VID:PID, as lsusb prints it."""
         return f"{self.device.idVendor:04x}:{self.device.idProduct:04x}"
 
     def serial(self) -> str | None:
-        """Its serial number; USBError where it cannot be read."""
+        """Read its serial number; None if it has none.
+
+        Raises USBError or _Unreadable if that fails.
+        """
         try:
-            return str(self.device.serial_number)
+            serial = self.device.serial_number
         except ValueError:  # pyusb's word for a device whose strings may not be read
-            raise _UNREADABLE from None
+            raise _Unreadable from None
+        return None if serial is None else str(serial)
+
+    @property
+    def bus_path(self) -> str | None:
+        """Bus and ports, such as ``1-2.3``, stable across replugs; None if they are unknown."""
+        bus, ports = self.device.bus, self.device.port_numbers
+        if bus is None or not ports:
+            return None
+        return f"{bus}-{'.'.join(map(str, ports))}"
 
 
 class _Unreadable(Exception):
     """Raised for a device that this user may not read."""
 
 
-_UNREADABLE = _Unreadable()
-
-
-def find_modules(backend: Any) -> Iterator[Found]:
-    """Every device of *backend* that has a module's interface."""
+def find_modules(backend: Any) -> Iterator[UsbModule]:
+    """Yield every device of *backend* that has a module's interface."""
     import usb.core
 
     for device in usb.core.find(find_all=True, backend=backend):
-        # One that has just gone, or that another client has, is none of ours.
+        # A device that just disappeared, or that another client has, is skipped.
         with contextlib.suppress(usb.core.USBError):
             for interface in device[0] if device.bNumConfigurations else ():
                 if (
@@ -84,22 +95,28 @@ def find_modules(backend: Any) -> Iterator[Found]:
                     interface.bInterfaceSubClass,
                     interface.bInterfaceProtocol,
                 ) == (_CLASS_VENDOR, USB_SUBCLASS, USB_PROTOCOL):
-                    yield Found(device, interface)
+                    yield UsbModule(device, interface)
                     break
 
 
 def open_module(
-    found: Found,
+    found: UsbModule,
     shown: str,
     lanes: int | None = None,
     make: Callable[[Any, Any, list[int]], T] = UsbTransport,  # type: ignore[assignment]
 ) -> T:
-    """Take the interface; *lanes* at most, else all that it has.
+    """Claim a module's interface, clear its endpoints, and return a transport.
 
-    Clearing each endpoint makes both ends' toggles begin anew, whatever the last host left there; a
-    hello that is on its way at that moment may be lost, and is repeated. They are not halted before
-    that: MicroPython 1.28's TinyUSB never gives an endpoint back that is halted while a transfer
-    is in flight, and a board has one in flight on OUT all the time.
+    Args:
+        found: The module.
+        shown: The name of the module in messages.
+        lanes: The number of lanes at most; None for all that the interface has.
+        make: Creates the transport from the device, its OUT endpoint and the lanes' addresses.
+
+    Clearing an endpoint resets the data toggles of both ends, whatever the last host left there. A
+    Hello that is under way at that moment may be lost, and is repeated. The endpoints are not
+    halted before. MicroPython 1.28's TinyUSB never gives back an endpoint that is halted during a
+    transfer, and a board always has a transfer in flight on OUT.
     """
     import usb.core
     import usb.util
@@ -108,14 +125,14 @@ def open_module(
     major = device.bcdDevice >> 8
     if major != VERSION_MAJOR:
         raise VersionMismatch(f"{shown}: the module speaks version {major}, not {VERSION_MAJOR}")
-    bulk = [each for each in interface if each.bmAttributes & _KIND == _BULK]
+    bulk = [each for each in interface if each.bmAttributes & _TYPE_MASK == _BULK]
     outs = [each for each in bulk if not each.bEndpointAddress & _IN]
     ins = [each.bEndpointAddress for each in bulk if each.bEndpointAddress & _IN]
     ins = ins[: lanes or MAX_LANES]
     if len(outs) != 1 or not ins:
         raise ProtocolError(f"{shown}: {len(outs)} bulk OUT and {len(ins)} bulk IN endpoints")
     try:
-        # pyusb: an error where the device has no configuration, as after a reset.
+        # pyusb raises an error without errno if the device has no configuration, as after a reset.
         try:
             device.get_active_configuration()
         except usb.core.USBError as error:
@@ -127,14 +144,14 @@ def open_module(
             device.clear_halt(address)
     except usb.core.USBError as error:
         usb.util.dispose_resources(device)
-        raise opening_error(error, found, shown) from None
+        raise explain_open_error(error, found, shown) from None
     return make(device, outs[0], ins)
 
 
-def opening_error(error: OSError, found: Found, shown: str) -> LensLinkError:
-    """What an error of pyusb means to the user."""
+def explain_open_error(error: OSError, found: UsbModule, shown: str) -> LensLinkError:
+    """Return the error to raise for pyusb's *error*, with its cure."""
     if error.errno == errno.EACCES:
-        return _denied(found, shown)
+        return _explain_no_permission(found, shown)
     if error.errno == errno.EBUSY:
         return DeviceBusy(f"{shown} is in use by another program, or by a driver of the system")
     if error.errno in (errno.ENODEV, errno.EIO):
@@ -142,9 +159,10 @@ def opening_error(error: OSError, found: Found, shown: str) -> LensLinkError:
     return RigError(f"{shown}: {error.strerror or error}")
 
 
-def _denied(found: Found, shown: str) -> NotFound:
+def _explain_no_permission(found: UsbModule, shown: str) -> NotFound:
     vendor = f"{found.device.idVendor:04x}"
-    rule = f'SUBSYSTEM=="usb", ATTR{{idVendor}}=="{vendor}", MODE="0660", TAG+="uaccess"'
+    rule = f'SUBSYSTEM=="usb", ATTR{{idVendor}}=="{vendor}", MODE="0660", TAG+="uaccess", '
+    rule += 'ENV{ID_MM_DEVICE_IGNORE}="1"'
     return NotFound(
         f"{shown}: no permission for {found.name}; type: echo '{rule}' | "
         "sudo tee /etc/udev/rules.d/70-lenslink.rules && sudo udevadm control --reload "
@@ -152,53 +170,70 @@ def _denied(found: Found, shown: str) -> NotFound:
     )
 
 
-def libusb() -> Any:
-    """pyusb's backend on the libusb that is installed with us."""
+def load_libusb() -> Any:
+    """Return pyusb's backend on the libusb that is installed with LensLink."""
     import libusb_package
 
     return libusb_package.get_libusb1_backend()
 
 
-def choose_module(backend: Any, serial: str, shown: str) -> Found:
-    """The only one, or the one with that serial number."""
+def choose_module(backend: Any, name: str, shown: str) -> UsbModule:
+    """Return the only module, or the one with serial number or bus path *name*."""
     import usb.core
     import usb.util
 
-    found = []
-    denied: Found | None = None
-    for each in find_modules(backend):
-        if not serial:
-            found.append(each)
-            continue
+    chosen = []
+    unreadable: UsbModule | None = None
+    for module in find_modules(backend):
         try:
-            if each.serial() == serial:
-                found.append(each)
+            if not name or name in (module.bus_path, module.serial()):
+                chosen.append(module)
                 continue
         except (usb.core.USBError, _Unreadable):
-            denied = each
-        usb.util.dispose_resources(each.device)
-    if not found:
-        if denied is not None:
-            raise _denied(denied, shown)
-        raise NotFound(f"{shown}: no module on USB" + (" has this serial number" * bool(serial)))
-    if len(found) > 1:
-        raise Ambiguous(f"{shown}: {len(found)} modules on USB; name one as usb:SERIAL")
-    return found[0]
+            unreadable = module
+        usb.util.dispose_resources(module.device)
+    if not chosen:
+        if unreadable is not None:
+            raise _explain_no_permission(unreadable, shown)
+        raise NotFound(
+            f"{shown}: no module on USB" + (" has this serial number or bus path" * bool(name))
+        )
+    if len(chosen) > 1:
+        for module in chosen:
+            usb.util.dispose_resources(module.device)
+        names = ", ".join(_name_modules(chosen))
+        raise Ambiguous(f"{shown}: {len(chosen)} modules on USB; name one: {names}")
+    return chosen[0]
+
+
+def _name_modules(modules: list[UsbModule]) -> list[str]:
+    """Return a URL for each module: by serial number where that is unique, else by bus path."""
+    serials = [_read_serial(module) for module in modules]
+    return [
+        _make_url(module, serial, serials.count(serial) == 1)
+        for module, serial in zip(modules, serials, strict=True)
+    ]
+
+
+def _make_url(module: UsbModule, serial: str | None, is_unique: bool) -> str:
+    if serial is not None and (is_unique or module.bus_path is None):
+        return f"usb:{quote(serial)}"
+    return f"usb:{module.bus_path or ''}"
 
 
 class UsbOpener:
-    """``usb:`` and ``usb:SERIAL``."""
+    """Open ``usb:``, ``usb:SERIAL`` and ``usb:BUS-PORT.PORT``."""
 
     options: Mapping[str, str] = {"lanes": "endpoints used at most, 1 to 4"}
 
     def __init__(self) -> None:
-        self._serials: dict[tuple[object, ...], str | None] = {}
+        self._serials_by_address: dict[tuple[object, ...], str | None] = {}
 
     def open(self, url: Url, deadline: Deadline) -> UsbTransport:
-        backend = libusb()
+        backend = load_libusb()
         if backend is None:
             raise RigError("usb: libusb cannot be used on this machine")
-        lanes = lanes_of(url)
+        lanes = get_lanes_option(url)
         found = choose_module(backend, url.path, url.text)
         deadline.check()
         return open_module(found, url.text, lanes)
@@ -206,25 +241,38 @@ class UsbOpener:
     def devices(self) -> list[DeviceInfo]:
         import usb.core
 
-        listed: list[DeviceInfo] = []
+        modules: list[UsbModule] = []
         serials: dict[tuple[object, ...], str | None] = {}
         with contextlib.suppress(usb.core.USBError, usb.core.NoBackendError):
-            backend = libusb()
-            for each in find_modules(backend) if backend is not None else ():
-                # Asked once for each time it is plugged in: the address is never used twice in a
-                # row, and whoever uses the module is not disturbed ten times a second.
-                device = each.device
-                key = (device.bus, device.address, each.name)
-                serial = self._serials[key] if key in self._serials else _serial(each)
-                serials[key] = serial
-                busy = serial is not None and is_locked(f"serial:{serial}")
-                description = f"module on USB ({each.name})"
-                listed.append(DeviceInfo(f"usb:{serial or ''}", description, serial, busy))
-        self._serials = serials
-        return listed
+            backend = load_libusb()
+            for module in find_modules(backend) if backend is not None else ():
+                # The serial number is read once after each plug-in. An address is never used twice
+                # in a row. So a program that uses the module is not disturbed ten times a second.
+                key = _get_address(module)
+                if key not in self._serials_by_address:
+                    self._serials_by_address[key] = _read_serial(module)
+                serials[key] = self._serials_by_address[key]
+                modules.append(module)
+        self._serials_by_address = serials
+        counts = Counter(serials[_get_address(module)] for module in modules)
+        return [
+            _describe(module, serial, counts[serial] == 1)
+            for module in modules
+            for serial in [serials[_get_address(module)]]
+        ]
 
 
-def _serial(found: Found) -> str | None:
+def _get_address(module: UsbModule) -> tuple[object, ...]:
+    return module.device.bus, module.device.address, module.name
+
+
+def _describe(module: UsbModule, serial: str | None, is_unique: bool) -> DeviceInfo:
+    url = _make_url(module, serial, is_unique)
+    key = key_of(parse_url(url, ("usb",))) if serial is None else f"serial:{serial}"
+    return DeviceInfo(url, f"module on USB ({module.name})", serial, is_locked(key))
+
+
+def _read_serial(found: UsbModule) -> str | None:
     import usb.core
     import usb.util
 
@@ -236,8 +284,8 @@ def _serial(found: Found) -> str | None:
         usb.util.dispose_resources(found.device)
 
 
-def lanes_of(url: Url) -> int | None:
-    """The option, checked."""
+def get_lanes_option(url: Url) -> int | None:
+    """Return the option ``lanes``, checked; None if it is absent."""
     from ..errors import UsageError
 
     lanes = url.integer("lanes")

@@ -1,14 +1,29 @@
-"""Bulk endpoints as a transport: large reads into a buffer, slices of it to whoever receives.
+"""Send and receive the link's bytes over USB bulk endpoints.
 
-pyusb's reads block, so one lane is read by whoever receives, and each of several by a thread of
-its own, which waits in libusb and hardly ever holds the interpreter.
+:mod:`.usb` and the benches ``usbip:`` and ``pico:`` create a :class:`UsbTransport` from pyusb's
+objects. The session calls the methods of :class:`.base.Transport`. A lane reads large pieces into
+its buffer and hands out slices of them.
+
+pyusb's reads block. A single lane is read by the thread that receives. Each of several lanes is
+read by a thread of its own, which waits in libusb and rarely holds the interpreter. The states of
+such a reader::
+
+    state    event                             next state
+    -------  --------------------------------  ----------
+    READING  a read brings bytes               FULL
+    READING  the endpoint fails for good       ENDED
+    FULL     the transport has taken them all  READING
+    ENDED    the transport has reported it     CLOSED
+    any      close()                           CLOSED
 """
 
 from __future__ import annotations
 
 import array
 import contextlib
+import enum
 import errno
+import logging
 import math
 import threading
 import time
@@ -22,27 +37,32 @@ from ..errors import Disconnected, Timeout
 from .base import Line
 
 READ_BYTES: Final = 1 << 20
-"""A read ends with a short packet, so it is as long as it likes; a kernel takes so much at once."""
+"""Size of a read. A short packet ends it earlier; the kernel takes this much at once."""
 LINES: Final = {
     2: Line("full", 19 * 64 * 1000),
     3: Line("high", 13 * 512 * 8000),
-    # What the signalling leaves (8b/10b, 128b/132b); packets take some of it.
+    # What the encoding leaves (8b/10b, 128b/132b); packet overhead takes some of it.
     4: Line("super", 500_000_000),
     5: Line("super+", 1_212_000_000),
 }
-"""By libusb's number of the speed that was negotiated. Up to high speed: as many bulk packets as
-fit into a frame of 1 ms, or a microframe of 125 us (USB 2.0, 5.8.4)."""
+"""The line by libusb's number of the negotiated speed.
+
+Up to high speed, the ceiling counts the bulk packets that fit into a frame of 1 ms or a microframe
+of 125 us (USB 2.0, 5.8.4).
+"""
 _SLICE_S: Final = 0.05
 _JOIN_S: Final = 2.0
-_MOST_HALTS: Final = 3
+_MAX_HALTS: Final = 3
+
+_log = logging.getLogger(__name__)
 
 
-class Gone(Exception):
-    """Raised by a lane that has ended; the message says why."""
+class LaneEnded(Exception):
+    """Raised by a lane whose endpoint failed for good; the message says why."""
 
 
-class Lane:
-    """One bulk IN endpoint, and what has been read from it and not been taken."""
+class UsbLane:
+    """Read one bulk IN endpoint, and keep the bytes that have not been taken yet."""
 
     def __init__(self, device: Any, address: int) -> None:
         self.address = address
@@ -52,19 +72,22 @@ class Lane:
         self._at = 0
         self._end = 0
         self._halts = 0
-        self.dropped = False
-        """It is halted, and stays so."""
+        self._is_halted = False
 
     @property
-    def has(self) -> bool:
-        """Whether there are bytes to take."""
+    def has_bytes(self) -> bool:
+        """True if there are bytes to take."""
         return self._at < self._end
 
     def fill(self, seconds: float) -> bool:
-        """Read once what comes within *seconds*; whether anything did. :exc:`Gone` at the end."""
+        """Read once for up to *seconds*; return True if bytes came.
+
+        Raises:
+            LaneEnded: The endpoint failed for good.
+        """
         import usb.core
 
-        # 0 would wait for ever.
+        # A limit of 0 would wait without end.
         limit = max(1, math.ceil(seconds * 1000))
         try:
             count = self._device.read(self.address, self._buffer, limit)
@@ -80,71 +103,91 @@ class Lane:
         return bool(count)
 
     def take(self, buffers: Sequence[memoryview]) -> int:
-        """Move bytes into *buffers*, in order; how many."""
+        """Move bytes into *buffers* in order, and return their number."""
         count = scatter(self._view[self._at : self._end], buffers)
         self._at += count
         return count
 
+    def halt(self) -> None:
+        """Halt the endpoint for good, which tells the module that the lane is not used."""
+        import usb.core
+
+        self._is_halted = True
+        with contextlib.suppress(usb.core.USBError):
+            self._device.ctrl_transfer(0x02, 3, 0, self.address)
+
     def _recover(self, error: OSError) -> None:
-        """A halted endpoint goes on; anything else is the end."""
+        """Clear a halt of the module's; raise :exc:`LaneEnded` for any other error."""
         import usb.core
 
         self._halts += 1
-        if error.errno == errno.EPIPE and self._halts <= _MOST_HALTS and not self.dropped:
+        if error.errno == errno.EPIPE and self._halts <= _MAX_HALTS and not self._is_halted:
+            _log.debug("endpoint 0x%02x is halted: clear it, attempt %d", self.address, self._halts)
             with contextlib.suppress(usb.core.USBError):
                 self._device.clear_halt(self.address)
                 return
-        raise Gone(reason(error)) from None
+        raise LaneEnded(describe_error(error)) from None
 
 
-class Reader(threading.Thread):
-    """Fills a lane whenever it is empty; ``changed`` is told of it."""
+class ReaderState(enum.Enum):
+    """Name the states of a :class:`LaneReader`; the module's docstring has the transitions."""
 
-    def __init__(self, lane: Lane, changed: threading.Condition) -> None:
+    READING = enum.auto()
+    FULL = enum.auto()
+    ENDED = enum.auto()
+    CLOSED = enum.auto()
+
+
+class LaneReader(threading.Thread):
+    """Fill *lane* whenever it is empty, and notify *changed* of every change of state."""
+
+    def __init__(self, lane: UsbLane, changed: threading.Condition) -> None:
         super().__init__(name=f"usb lane 0x{lane.address:02x}", daemon=True)
         self.lane = lane
-        self.full = False
-        self.gone: str | None = None
+        self.state = ReaderState.READING
+        self.end_reason = ""
+        """Why the lane is ENDED."""
         self._changed = changed
-        self._closing = False
 
     def run(self) -> None:
         try:
-            while not self._closing:
+            while self.state is not ReaderState.CLOSED:
                 if self.lane.fill(_SLICE_S):
-                    self._wait_until_taken()
-        except Gone as gone:
-            self._end(str(gone))
+                    with self._changed:
+                        self._set_state(ReaderState.FULL)
+                        self._changed.wait_for(lambda: self.state is not ReaderState.FULL)
+        except LaneEnded as error:
+            self._end(str(error))
         except Exception as error:  # a reader that dies silently would be a link that hangs
             self._end(f"{type(error).__name__}: {error}")
 
-    def taken(self) -> None:
-        """The lane is empty: read on. With ``changed`` held."""
-        self.full = False
-        self._changed.notify_all()
+    def resume(self) -> None:
+        """Read on, because the lane is empty. The caller holds ``changed``."""
+        self._set_state(ReaderState.READING)
 
     def close(self) -> None:
-        """With ``changed`` held."""
-        self._closing = True
-        self._changed.notify_all()
-
-    def _wait_until_taken(self) -> None:
-        with self._changed:
-            self.full = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self.full or self._closing)
+        """End the thread after its current read. The caller holds ``changed``."""
+        self._set_state(ReaderState.CLOSED)
 
     def _end(self, reason: str) -> None:
         with self._changed:
-            # One that was closed has been said to be gone already.
-            self.gone = "" if self._closing else reason
-            self._changed.notify_all()
+            self.end_reason = reason
+            self._set_state(ReaderState.ENDED)
+
+    def _set_state(self, state: ReaderState) -> None:
+        if self.state is ReaderState.CLOSED:
+            return
+        if state in (ReaderState.ENDED, ReaderState.CLOSED):
+            _log.debug("%s: %s %s", self.name, state.name, self.end_reason)
+        self.state = state
+        self._changed.notify_all()
 
 
 class UsbTransport:
-    """A module's interface that has been claimed; it owns the device from now on.
+    """Send and receive over a module's interface that has been claimed.
 
-    *out* is pyusb's bulk OUT endpoint, *ins* are the addresses of the lanes.
+    *out* is pyusb's bulk OUT endpoint, *ins* are the addresses of the lanes' bulk IN endpoints. The
+    transport owns *device* from now on.
     """
 
     private = False
@@ -156,71 +199,66 @@ class UsbTransport:
         self._device = device
         self._out: int = out.bEndpointAddress
         self._packet: int = out.wMaxPacketSize
-        self._lanes = [Lane(device, address) for address in ins]
-        self._gone: str | None = None
+        self._lanes = [UsbLane(device, address) for address in ins]
+        self._close_reason: str | None = None
         self._changed = threading.Condition()
-        self._readers: list[Reader] = []
+        self._readers: list[LaneReader] = []
         if self.lanes > 1:
-            self._readers = [Reader(lane, self._changed) for lane in self._lanes]
+            self._readers = [LaneReader(lane, self._changed) for lane in self._lanes]
             for reader in self._readers:
                 reader.start()
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
+        self._check_open()
         if self._readers:
-            return self._receive_lane_0(buffers, seconds)
-        self._check()
-        lane = self._lanes[0]
-        try:
-            if not lane.has and not lane.fill(seconds):
-                return 0
-        except Gone as error:
-            raise self._lost(str(error)) from None
-        return lane.take(buffers)
+            with self._changed:
+                first = self._readers[0]
+                self._changed.wait_for(lambda: first.state is not ReaderState.READING, seconds)
+            return self.receive_lane_into(0, buffers) or 0
+        if not self._lanes[0].has_bytes and not self._fill_lane_0(seconds):
+            return 0
+        return self._lanes[0].take(buffers)
 
     def ready(self, seconds: float) -> list[int]:
-        self._check()
+        self._check_open()
         if not self._readers:
-            return [0] if self._lanes[0].has or self._filled(seconds) else []
+            return [0] if self._lanes[0].has_bytes or self._fill_lane_0(seconds) else []
         with self._changed:
-            self._changed.wait_for(self._some, seconds)
-            return self._some()
+            self._changed.wait_for(self._list_ready, seconds)
+            return self._list_ready()
 
     def receive_lane_into(self, lane: int, buffers: Sequence[memoryview]) -> int | None:
-        self._check()
+        self._check_open()
         if not self._readers:
             return self.receive_into(buffers, 0)
         reader = self._readers[lane]
-        if reader.full:
-            count = self._lanes[lane].take(buffers)
-            if not self._lanes[lane].has:
+        if reader.state is ReaderState.FULL:
+            count = reader.lane.take(buffers)
+            if not reader.lane.has_bytes:
                 with self._changed:
-                    reader.taken()
+                    reader.resume()
             return count
-        if reader.gone is None:
+        if reader.state is not ReaderState.ENDED:
             return 0
         if lane == 0:
-            raise self._lost(reader.gone)
-        # Said once: then nobody asks for it again.
-        reason, reader.gone = reader.gone, ""
-        if reason:
-            self._halt(lane)
-        return None if reason else 0
+            raise self._disconnect(reader.end_reason)
+        self.kill_lane(lane)
+        return None
 
     def kill_lane(self, lane: int) -> None:
-        """Stop using a lane; the module is told by a halt."""
+        """Stop using a lane, and tell the module by halting its endpoint."""
         with self._changed:
             self._readers[lane].close()
-            self._readers[lane].gone = ""
-        self._halt(lane)
+        self._lanes[lane].halt()
 
     def send(self, data: bytes, deadline: Deadline) -> None:
-        self._check()
-        self._send(data, deadline)
+        self._check_open()
+        self._write(data, deadline)
         if len(data) % self._packet == 0:
-            # The module's read would wait for more.
-            self._send(b"", deadline)
+            # Without an empty packet, the module's read would wait for more.
+            self._write(b"", deadline)
 
-    def _send(self, data: bytes, deadline: Deadline) -> None:
+    def _write(self, data: bytes, deadline: Deadline) -> None:
         import usb.core
 
         rest = memoryview(data)
@@ -232,13 +270,14 @@ class UsbTransport:
             except usb.core.USBError as error:
                 if error.errno == errno.ETIMEDOUT:
                     count = 0
-                elif error.errno == errno.EPIPE and halts < _MOST_HALTS:
+                elif error.errno == errno.EPIPE and halts < _MAX_HALTS:
                     halts += 1
+                    _log.debug("endpoint OUT is halted: clear it, attempt %d", halts)
                     with contextlib.suppress(usb.core.USBError):
                         self._device.clear_halt(self._out)
                     continue
                 else:
-                    raise self._lost(reason(error)) from None
+                    raise self._disconnect(describe_error(error)) from None
             rest = rest[count:]
             if not rest:
                 return
@@ -255,47 +294,34 @@ class UsbTransport:
         end = time.monotonic() + _JOIN_S
         for reader in self._readers:
             reader.join(max(0.0, end - time.monotonic()))
-        self._gone = self._gone or "the module was closed"
+        self._close_reason = self._close_reason or "the module was closed"
         with contextlib.suppress(usb.core.USBError):
             usb.util.dispose_resources(self._device)
 
-    # --- lanes with a thread each ---------------------------------------------------------
+    def _list_ready(self) -> list[int]:
+        """Return the lanes that have bytes, and those whose end has not been reported."""
+        states = (ReaderState.FULL, ReaderState.ENDED)
+        return [lane for lane, reader in enumerate(self._readers) if reader.state in states]
 
-    def _some(self) -> list[int]:
-        """Lanes that have bytes, or have ended and not said so."""
-        return [number for number, reader in enumerate(self._readers) if reader.full or reader.gone]
-
-    def _receive_lane_0(self, buffers: Sequence[memoryview], seconds: float) -> int:
-        self._check()
-        with self._changed:
-            first = self._readers[0]
-            self._changed.wait_for(lambda: first.full or first.gone, seconds)
-        return self.receive_lane_into(0, buffers) or 0
-
-    def _filled(self, seconds: float) -> bool:
+    def _fill_lane_0(self, seconds: float) -> bool:
         try:
             return self._lanes[0].fill(seconds)
-        except Gone as error:
-            raise self._lost(str(error)) from None
+        except LaneEnded as error:
+            raise self._disconnect(str(error)) from None
 
-    def _halt(self, lane: int) -> None:
-        import usb.core
+    def _check_open(self) -> None:
+        if self._close_reason is not None:
+            raise Disconnected(self._close_reason)
 
-        self._lanes[lane].dropped = True
-        with contextlib.suppress(usb.core.USBError):
-            self._device.ctrl_transfer(0x02, 3, 0, self._lanes[lane].address)
-
-    def _check(self) -> None:
-        if self._gone is not None:
-            raise Disconnected(self._gone)
-
-    def _lost(self, why: str) -> Disconnected:
-        self._gone = why
-        return Disconnected(why)
+    def _disconnect(self, reason: str) -> Disconnected:
+        """Record why the module is gone, and return the error to raise."""
+        _log.debug("%s", reason)
+        self._close_reason = reason
+        return Disconnected(reason)
 
 
-def reason(error: OSError) -> str:
-    """Why a lane has ended, in a few words."""
+def describe_error(error: OSError) -> str:
+    """Return what a failed transfer means to the user, in a few words."""
     if error.errno in (errno.ENODEV, errno.EIO):
         return "the module was unplugged"
     return f"the module's USB failed: {error.strerror or error}"

@@ -1,40 +1,43 @@
-"""A link over several stream sockets, a lane each: the first carries everything but tiles."""
+"""Run a link over several stream sockets, one for each lane; lane 0 carries all but tiles."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import selectors
 import socket
 from collections.abc import Sequence
 
 from ..deadline import Deadline
 from ..errors import Disconnected
-from .socket import SocketTransport
+from .stream_socket import SocketTransport
+
+_log = logging.getLogger(__name__)
 
 
 class LaneSockets:
-    """Connected stream sockets, which it owns; number 0 is lane 0."""
+    """Send and receive over *connections*, which the transport owns; the first one is lane 0."""
 
     private = False
     note: str | None = None
 
     def __init__(self, connections: Sequence[socket.socket]) -> None:
         self.lanes = len(connections)
-        self._sockets = [SocketTransport(each) for each in connections]
-        self._gone: str | None = None
+        self._sockets = [SocketTransport(connection) for connection in connections]
+        self._close_reason: str | None = None
         self._selector = selectors.DefaultSelector()
-        for number, each in enumerate(connections):
-            self._selector.register(each, selectors.EVENT_READ, number)
+        for lane, connection in enumerate(connections):
+            self._selector.register(connection, selectors.EVENT_READ, lane)
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
         try:
             return self._sockets[0].receive_into(buffers, seconds)
         except Disconnected as error:
-            raise self._lost(error) from None
+            raise self._disconnect(error) from None
 
     def ready(self, seconds: float) -> list[int]:
-        if self._gone is not None:
-            raise Disconnected(self._gone)
+        if self._close_reason is not None:
+            raise Disconnected(self._close_reason)
         return [key.data for key, _ in self._selector.select(seconds)]
 
     def receive_lane_into(self, lane: int, buffers: Sequence[memoryview]) -> int | None:
@@ -47,7 +50,8 @@ class LaneSockets:
             return None
 
     def kill_lane(self, lane: int) -> None:
-        """Cut a lane, as a contact that opens does."""
+        """Close a lane's connection, as a contact that opens does."""
+        _log.debug("lane %d is closed", lane)
         for key in list(self._selector.get_map().values()):
             if key.data == lane:
                 self._selector.unregister(key.fileobj)
@@ -57,22 +61,22 @@ class LaneSockets:
         try:
             self._sockets[0].send(data, deadline)
         except Disconnected as error:
-            raise self._lost(error) from None
+            raise self._disconnect(error) from None
 
     def close(self) -> None:
-        if self._gone is None:
-            self._gone = "the connection was closed"
+        if self._close_reason is None:
+            self._close_reason = "the connection was closed"
         with contextlib.suppress(OSError):
             self._selector.close()
         for each in self._sockets:
             each.close()
 
-    def _lost(self, error: Disconnected) -> Disconnected:
-        """Lane 0 has ended, and with it the module is gone."""
-        if self._gone is None:
-            self._gone = self._reason(error)
-        return Disconnected(self._gone)
+    def _disconnect(self, error: Disconnected) -> Disconnected:
+        """Record why lane 0, and with it the module, is gone, and return the error to raise."""
+        if self._close_reason is None:
+            self._close_reason = self._explain_end(error)
+        return Disconnected(self._close_reason)
 
-    def _reason(self, error: Disconnected) -> str:
-        """What is to be said of it; a bench may know more."""
+    def _explain_end(self, error: Disconnected) -> str:
+        """Return the message for the end of lane 0; a bench that knows more overrides this."""
         return str(error)

@@ -1,0 +1,224 @@
+"""Show a frame in a slot that a reader has pinned.
+
+:meth:`.reader.FrameRingReader.next` creates these frames. They read the slot through the reader's
+:class:`.mapped_ring.MappedRing`.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenslink_protocol.ringlayout import (
+    GENERATION_SHIFT,
+    MAX_MISSING_RANGES,
+    SLOT,
+    Asleep,
+    FrameState,
+    SlotState,
+)
+
+from ..context import ReleasesOnExit
+from ..deadline import Deadline
+from ..errors import UsageError
+from ..frame import FrameStatus
+from ..receive.unpacking import unpack
+from .mapped_ring import DOORBELL, MappedRing
+from .sync import order
+
+STATE_MASK = (1 << GENERATION_SHIFT) - 1
+ENDED = (SlotState.FINISHED, SlotState.ABORTED)
+ROWS = SLOT.at["rows_ready"] // 8
+_BEGINNING = struct.Struct("<Q12I4I4IiiQQQ")
+# The fields of these that say how the pixels lie.
+_GEOMETRY = slice(4, 10)
+
+
+class SharedFrame(ReleasesOnExit):
+    """Show a frame in a slot that stays pinned until :meth:`release`: a context manager.
+
+    The fields are those of :class:`lenslink.Frame`, and:
+
+    - ``sequence`` is the frame's number in its stream in this ring, including dropped frames;
+    - ``layout`` says how pixels lie in the bytes of ``packed``;
+    - ``begin_ns`` is the host's ``time.monotonic_ns()`` at the frame's first packet.
+
+    >>> with reader.next() as frame:
+    ...     frame.wait()
+    ...     print(frame.number, frame.pixels.mean())
+    """
+
+    def __init__(
+        self, ring: MappedRing, index: int, pin: int, reader_number: int, timeout: float
+    ) -> None:
+        """Read the description of the frame in slot *index*.
+
+        *pin* is the index of the reader's 64-bit word that pins the slot, and *reader_number*
+        is the reader's entry.
+        """
+        self._ring = ring
+        self._pin = pin
+        self._reader_number = reader_number
+        self._timeout = timeout
+        self._is_released = False
+        self._word_at = ring.slot_words[index][1]
+        self._slot_at = 8 * self._word_at
+        self._rows_at = self._word_at + ROWS
+        self._rows = 0
+        # Sequence to begin_ns in their order; black level and active area are four words each.
+        fields = _BEGINNING.unpack_from(ring.control, self._slot_at + SLOT.at["sequence"])
+        (
+            self.sequence,
+            self.stream,
+            self.nonce,
+            self.number,
+            self.pixel_format,
+            self.width,
+            self.height,
+            self.stride,
+            self.bits,
+            _,
+            self.orientation,
+            self.white,
+            self.gain_milli,
+        ) = fields[:13]
+        self._black_milli: tuple[int, int, int, int] = fields[13:17]
+        self.active_area: tuple[int, int, int, int] = fields[17:21]
+        (
+            self.focus_mdpt,
+            self.temperature_mc,
+            self.timestamp_us,
+            self.exposure_us,
+            self.begin_ns,
+        ) = fields[21:]
+        self.layout, self.cfa, self._memory = ring.get_geometry(index, fields[_GEOMETRY])
+
+    @property
+    def black(self) -> tuple[float, float, float, float]:
+        """Black level of the 2 x 2 pixels, DN."""
+        a, b, c, d = self._black_milli
+        return a / 1000, b / 1000, c / 1000, d / 1000
+
+    # --- pixels ---------------------------------------------------------------------------
+
+    @property
+    def rows_ready(self) -> int:
+        """Rows from the top that arrived and passed their CRCs; all rows of a finished frame."""
+        rows = self._ring.q[self._rows_at]
+        order()
+        self._rows = max(self._rows, min(rows, self.height))
+        return self._rows
+
+    @property
+    def packed(self) -> NDArray[np.uint8]:
+        """(:attr:`rows_ready`, stride) uint8, read-only: the memory that the rows arrive in."""
+        if self._is_released:
+            raise UsageError("the frame was released: its memory is another frame's by now")
+        return self._memory[: self.rows_ready]
+
+    @property
+    def pixels(self) -> NDArray[np.uint16]:
+        """(:attr:`rows_ready`, W) uint16, right-justified; 0 where pixels did not arrive.
+
+        It is read-only and shares the frame's memory, unless pixels share bytes.
+        """
+        return unpack(self.packed, self.layout)
+
+    def wait_rows(self, rows: int, timeout: float | None = None) -> int:
+        """Wait until *rows* rows are ready or the frame has ended; return how many are ready.
+
+        There are fewer than *rows* only if the frame was given up. Raises
+        :exc:`~lenslink.errors.Disconnected` if the writer is gone and the rows will not come, and
+        :exc:`~lenslink.errors.Timeout` after *timeout* seconds (None: the reader's).
+        """
+        self._wait(min(rows, self.height), Asleep.STRIP, timeout)
+        return self.rows_ready
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the frame has ended. Raises the errors of :meth:`wait_rows`."""
+        self._wait(self.height + 1, Asleep.FRAME, timeout)
+
+    def _wait(self, rows: int, asleep: Asleep, timeout: float | None) -> None:
+        ring = self._ring
+        seconds = self._timeout if timeout is None else timeout
+        deadline = Deadline(seconds, "waiting for the frame's rows")
+        while True:
+            doorbell = ring.i[DOORBELL]
+            is_over = self.is_finished or ring.is_over()
+            if self.rows_ready >= rows or self.is_finished:
+                return
+            if is_over:
+                raise ring.make_disconnected()
+            deadline.check()
+            ring.sleep(self._reader_number, doorbell, deadline, asleep)
+
+    # --- its end --------------------------------------------------------------------------
+
+    @property
+    def is_finished(self) -> bool:
+        """True if nothing of the frame will change any more."""
+        has_ended = self._ring.q[self._word_at] & STATE_MASK in ENDED
+        order()
+        return has_ended
+
+    @property
+    def status(self) -> FrameStatus:
+        """COMPLETE or INCOMPLETE.
+
+        This and the following fields raise :exc:`~lenslink.errors.UsageError` while the frame is
+        not finished.
+        """
+        is_complete = self._read_end("status") == FrameState.COMPLETE
+        return FrameStatus.COMPLETE if is_complete else FrameStatus.INCOMPLETE
+
+    @property
+    def received_fraction(self) -> float:
+        """Fraction of the frame's bytes that arrived and passed their CRC."""
+        size: int = self.stride * self.height
+        return min(_as_int(self._read_end("received_bytes")), size) / size
+
+    @property
+    def uncovered(self) -> tuple[tuple[int, int], ...]:
+        """Half-open ranges of bytes that did not arrive, in order.
+
+        There are at most 16. If there were more, the last range spans all that follow it.
+        """
+        count, flat = _as_int(self._read_end("missing_count")), self._read_end("missing_ranges")
+        size = self.stride * self.height
+        if count > MAX_MISSING_RANGES or not isinstance(flat, tuple):
+            raise self._ring.make_damaged("has too many missing ranges")
+        ranges = tuple(zip(flat[0 : 2 * count : 2], flat[1 : 2 * count : 2], strict=True))
+        if any(not 0 <= start < end <= size for start, end in ranges):
+            raise self._ring.make_damaged("has missing ranges outside itself")
+        return ranges
+
+    @property
+    def first_rows_ns(self) -> int:
+        """The host's ``time.monotonic_ns()`` when the frame's first rows were ready."""
+        return self._ring.q[(self._slot_at + SLOT.at["first_rows_ns"]) // 8]
+
+    @property
+    def end_ns(self) -> int:
+        """The host's ``time.monotonic_ns()`` at the frame's end."""
+        return _as_int(self._read_end("end_ns"))
+
+    def _read_end(self, name: str) -> int | tuple[int, ...]:
+        if self._is_released or not self.is_finished:
+            raise UsageError(f"a frame's {name} is known between its end and its release")
+        at = self._slot_at
+        return SLOT.unpack(self._ring.control[at : at + SLOT.used])[name]
+
+    def release(self) -> None:
+        """Clear the pin: the frame's arrays must not be used any more. Idempotent."""
+        if not self._is_released:
+            self._is_released = True
+            order()
+            if not self._ring.is_closed:
+                self._ring.q[self._pin] = 0
+
+
+def _as_int(value: int | tuple[int, ...]) -> int:
+    assert isinstance(value, int)
+    return value

@@ -1,4 +1,4 @@
-"""A small DNG, written for the plant's tests."""
+"""Writes a small DNG for the tests of the plant, with a known value in every tag."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TAGS = {
 
 
 def noise_rows(height: int = 96, width: int = 128, top: int = 4096) -> NDArray[np.uint16]:
-    """Give rows of every kind of value below ``top``."""
+    """Return random rows with values below *top*."""
     return np.random.default_rng(5).integers(0, top, (height, width)).astype(np.uint16)
 
 
@@ -43,7 +43,7 @@ def write_dng(
     without: tuple[str, ...] = (),
     **tags: tuple[int, int, object],
 ) -> Path:
-    """Write a DNG; ``tags`` (type, count, value) replace those of TAGS, ``without`` drops some."""
+    """Write a DNG. *tags* (type, count, value) replace those of TAGS; *without* drops some."""
     chosen = {name: tag for name, tag in TAGS.items() if name not in without}
     for name, (kind, count, value) in tags.items():
         chosen[name] = (TAGS[name][0], kind, count, value)

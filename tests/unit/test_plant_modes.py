@@ -1,4 +1,4 @@
-"""Sizes and modes: what a sensor of a given size offers, and what is refused."""
+"""Test which modes a sensor of a given size has, and which sizes are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RULE = "must be even, from 64x64 to 12288x8192"
 
 
 def modes(**options):
-    """Give name, width, height and use of a bars scene's modes."""
+    """Return name, width, height and use of the modes of a bars scene."""
     found = open_scene(SceneOptions(scene="bars", **options)).sensor.modes
     return [(m.name, m.width, m.height, sorted(m.use)) for m in found]
 

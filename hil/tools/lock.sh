@@ -1,6 +1,6 @@
 #!/bin/sh
-# Write requirements.lock: one version of each package, for every supported Python and platform.
-# pip uses it as constraints only. It names no package index, so the user's own index is asked.
+# Writes requirements.lock: one version of each package for every supported Python and platform.
+# The file is used as constraints only. It names no package index, so pip asks the user's own.
 
 set -eu
 

@@ -22,7 +22,7 @@ from lenslink.errors import DeviceError, Disconnected, NotFound, UsageError
 from lenslink_hil.recording.lcap import Direction, Writer, load
 from lenslink_hil.recording.recorder import count_lanes, make_info, wrap_transport
 from lenslink_hil.recording.script import extract_manifest, load_script, split_packets
-from lenslink_protocol.dissector import path_of_dissector
+from lenslink_protocol.dissector import get_dissector_path
 from lenslink_protocol.ids import ConfigureFlag, MessageType
 from lenslink_protocol.messages import Configure, Configured
 
@@ -355,7 +355,7 @@ def test_tshark_reads_the_export_as_we_do(cli, made, tool):
     names = ["frame.interface_name", "frame.packet_flags_direction", "lenslink.type"]
     names += ["lenslink.sequence", "lenslink.frame", "lenslink.length", "lenslink.payload_crc"]
     names += ["lenslink.header_crc.status", "lenslink.payload_crc.status"]
-    command = [tool("tshark"), "-X", f"lua_script:{path_of_dissector()}", "-r", "a.pcapng"]
+    command = [tool("tshark"), "-X", f"lua_script:{get_dissector_path()}", "-r", "a.pcapng"]
     command += ["-T", "fields"]
     for name in names:
         command += ["-e", name]

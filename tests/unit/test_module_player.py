@@ -85,10 +85,10 @@ class Host:
         self.got = []
         self.sequence = 0
 
-    def place(self, header):
+    def reserve_buffer(self, header):
         return None
 
-    def packet(self, header, payload, in_place):
+    def on_packet(self, header, payload, in_place):
         kind = BY_TYPE.get(header.type)
         message = bytes(payload) if kind is None else kind.decode(payload)
         self.got.append((header, message))
@@ -155,7 +155,7 @@ def test_nothing_is_sent_before_its_request(greeted):
         assert (tile[0].frame, tile[1]) == (frame, TILE)
         assert end[1].tiles == 1
     assert not host.discards
-    assert host.receiver.lost == 0
+    assert host.receiver.lost_packets == 0
 
 
 def test_a_repeated_request_is_answered_once(greeted):
@@ -185,7 +185,7 @@ def test_a_request_that_the_host_skips_is_skipped_with_its_answers(greeted):
     assert end[1].last_sequence[0] == 2
     assert alive[1].sent == (0, 200)
     assert not host.discards
-    assert host.receiver.lost == 0
+    assert host.receiver.lost_packets == 0
 
 
 def test_a_request_that_was_not_recorded_is_refused(greeted):

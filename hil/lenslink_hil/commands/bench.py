@@ -91,22 +91,22 @@ def host(
 
     # A file that cannot be written must show before minutes are spent.
     if plot is not None:
-        drawing.check(plot)
+        drawing.check_path(plot)
     if output is not None:
-        document.check(output)
+        document.read_parts(output)
     screen = Screen(common)
     with screen.show_progress() as progress:
-        result = run.run(transports or run.TRANSPORTS, quick, _make_reporter(progress))
+        result = run.measure_all(transports or run.TRANSPORTS, quick, _make_reporter(progress))
     if plot is not None:
-        drawing.write(result, plot, force)
+        drawing.write_chart(result, plot, force)
         screen.say(f"wrote {plot}")
     if output is not None:
-        document.write(output, "host", document.markdown(result))
+        document.write_part(output, "host", document.format_host(result))
         screen.say(f"wrote {output}")
     if as_json:
         emit_json(result)
         return
-    for line in drawing.chart(result):
+    for line in drawing.draw_chart(result):
         click.echo(line)
     for each in result["targets"]:
         sign = "at most" if each["at_most"] else "at least"
@@ -140,12 +140,12 @@ def peers(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
     from ..benchmark import peers as run
 
     if output is not None:
-        document.check(output)
+        document.read_parts(output)
     screen = Screen(common)
     with screen.show_progress() as progress:
-        result = run.run(_make_reporter(progress))
+        result = run.measure_all(_make_reporter(progress))
     if output is not None:
-        document.write(output, "peers", run.markdown(result))
+        document.write_part(output, "peers", run.format_peers(result))
         screen.say(f"wrote {output}")
     if as_json:
         emit_json(result)
@@ -238,7 +238,7 @@ def link(
     if duration is not None and frames is not None:
         raise UsageError("--duration and --frames contradict each other: give one of them")
     if output is not None:
-        document.check(output)
+        document.read_parts(output)
     if sweep and output is not None:
         raise UsageError(
             "--sweep and --output contradict each other: the report has no place for a sweep"
@@ -257,12 +257,12 @@ def link(
 
         result = {**run.measure(device, effort, say), "url": device.url}
     if output is not None:
-        document.write(output, "link", run.markdown(result))
+        document.write_part(output, "link", run.format_link(result))
         screen.say(f"wrote {output}")
     if as_json:
         emit_json(result)
     else:
-        for line in run.summary(result):
+        for line in run.format_summary(result):
             click.echo(line)
     if result["wrong_pixels"]:
         raise click.exceptions.Exit(_FAILED)
@@ -288,11 +288,11 @@ def _sweep(url: str, effort: Effort, common: CommonOptions, screen: Screen, as_j
     if as_json:
         emit_json(document)
     else:
-        emit_table(run.rows(document), run.HEADER)
-        for line in run.summary(document):
+        emit_table(run.format_rows(document), run.HEADER)
+        for line in run.format_summary(document):
             click.echo(line)
     for each in document["not_run"]:
-        screen.say(f"NOT RUN: {run.settings_text(each)}: {each['why']}")
+        screen.say(f"NOT RUN: {run.format_settings(each)}: {each['why']}")
     if document["wrong_pixels"]:
         raise click.exceptions.Exit(_FAILED)
     if stopped is not None:

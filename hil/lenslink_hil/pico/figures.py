@@ -21,9 +21,9 @@ from lenslink.errors import LensLinkError
 from lenslink.image_files.atomic_file import publish
 
 from ..benches.pico import BoardClocked, PicoModule
-from ..benchmark.document import machine_lines, table
+from ..benchmark.document import format_machine, format_table
 from ..benchmark.link_rate import Effort, measure
-from ..benchmark.machine_info import describe
+from ..benchmark.machine_info import describe_machine
 from ..usbip.backend import UsbIpBackend
 from ..usbip.tty import Terminal
 from .micropython_image import Image, load_image
@@ -98,9 +98,9 @@ def _format_report(
     yield ""
     yield f"- `{command}`"
     yield f"- image: {image.version}, SHA-256 {image.describe()}"
-    yield from machine_lines(describe())
+    yield from format_machine(describe_machine())
     yield ""
-    yield from table(_HEADER, rows)
+    yield from format_table(_HEADER, rows)
     limit = f"at most {_FIRST_TILE_MS} ms"
     yield f"From pull-up to first tile: {first_tile_ms:.0f} ms, emulated; {limit}."
 

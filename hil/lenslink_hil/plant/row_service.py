@@ -27,7 +27,7 @@ from lenslink.errors import ProtocolError
 from lenslink.receive.unpacking import pack
 from lenslink.settings import Settings
 from lenslink_protocol.crc import crc32
-from lenslink_protocol.packings import Layout, is_known, layout
+from lenslink_protocol.packings import Layout, find_layout, is_known
 
 from .binning import Rows
 from .scene import Scene
@@ -98,28 +98,30 @@ class Request(NamedTuple):
         except KeyError:
             raise ProtocolError(f"rows request: no mode {self.mode}") from None
         if self.pixel_format:
-            fits = is_known(self.pixel_format) and layout(self.pixel_format).bits >= sensor.bits
+            fits = (
+                is_known(self.pixel_format) and find_layout(self.pixel_format).bits >= sensor.bits
+            )
             if not fits:
                 raise ProtocolError(f"rows request: no pixel format {self.pixel_format:#x}")
         if self.crcs:
             columns, rows = self.tile
             form = self.get_layout(sensor)
             whole = columns == mode.width or rows == 1
-            if not columns or not rows or not whole or not form.fits(0, columns, mode.width):
+            if not columns or not rows or not whole or not form.is_aligned(0, columns, mode.width):
                 raise ProtocolError(f"rows request: no tiles of {columns} x {rows} pixels")
 
     def get_layout(self, sensor: Sensor) -> Layout:
         """Return how the pixels are packed."""
-        return layout(self.pixel_format or sensor.formats[0])
+        return find_layout(self.pixel_format or sensor.formats[0])
 
     def get_tiles(self, sensor: Sensor) -> Tiles:
         """Return how the frame is cut into tiles."""
         mode, form = sensor.mode(self.mode), self.get_layout(sensor)
         columns, rows = self.tile
-        stride = form.bytes_of(mode.width)
+        stride = form.count_bytes(mode.width)
         frame = stride * mode.height
         if columns < mode.width:
-            return Tiles(frame, stride, form.bytes_of(columns))
+            return Tiles(frame, stride, form.count_bytes(columns))
         return Tiles(frame, frame, rows * stride)
 
     def make_next(self) -> Request:

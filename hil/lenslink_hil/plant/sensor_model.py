@@ -10,7 +10,7 @@ from typing import Any
 
 from lenslink.errors import UsageError
 from lenslink_protocol.ids import Cfa, PixelFormat
-from lenslink_protocol.packings import packings, pixel_format
+from lenslink_protocol.packings import find_pixel_format, list_packings
 
 CFA_PHASES = ("RGGB", "GRBG", "GBRG", "BGGR")
 """Colours of the 2x2 pixels at the top left of the full frame, row by row."""
@@ -112,7 +112,7 @@ class Sensor:
     def formats(self) -> tuple[PixelFormat, ...]:
         """The pixel formats that the sensor can send. The first, 16-bit words, is the default."""
         cfa = Cfa[self.cfa]
-        return tuple(pixel_format(each, self.bits, cfa) for each in packings(self.bits))
+        return tuple(find_pixel_format(each, self.bits, cfa) for each in list_packings(self.bits))
 
     def mode(self, mode_id: int) -> Mode:
         """Return the mode of that number; raise KeyError if there is none."""

@@ -129,7 +129,7 @@ def test_a_files_binned_margins_shrink_inwards():
     full, binned = make_file_modes(256, 128, (3, 5, 127, 254))
     assert full.active_area == (3, 5, 127, 254)
     assert (binned.width, binned.height) == (128, 64)
-    assert binned.active_area == (2, 3, 63, 127)
+    assert binned.active_area == (2, 4, 62, 126)
     assert [m.name for m in make_file_modes(258, 256, (0, 0, 256, 258))] == ["full"]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from .context import ClosesOnExit
+from .context import ClosesOnExit, run_to_end
 from .deadline import Deadline
 from .lock import ModuleLock, key_of
 from .transports import Transport, open_transport, parse
@@ -58,12 +58,12 @@ class ModuleConnection(ClosesOnExit):
     def close(self) -> None:
         """Close the transport and release the locks. Idempotent; never raises."""
         self.is_open = False
-        self.transport.close()
-        self._release_locks()
+        run_to_end(self.transport.close, self._release_locks)
 
     def _release_locks(self) -> None:
         while self._locks:
-            self._locks.pop().release()
+            self._locks[-1].release()
+            self._locks.pop()
 
 
 def _wrap_transport(transport: Transport, wrap: Wrap) -> Transport:

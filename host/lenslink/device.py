@@ -34,7 +34,7 @@ from lenslink_protocol.messages import (
 from .arguments import check_callable, check_timeout, check_type, check_whole_number
 from .authentication import Authenticator, authenticate
 from .connection import ModuleConnection, Wrap
-from .context import ClosesOnExit
+from .context import ClosesOnExit, run_to_end
 from .deadline import Deadline
 from .errors import (
     DeviceError,
@@ -245,7 +245,7 @@ class Device(ThreadGuarded, ClosesOnExit):
     @property
     def is_renewable(self) -> bool:
         """Return True if the module itself ended the last session: then :meth:`renew` may work."""
-        return self._session.link.closed is not None
+        return self._session.link.close_message is not None
 
     @guarded
     def renew(self, timeout: float | None = None) -> None:
@@ -467,7 +467,7 @@ class Device(ThreadGuarded, ClosesOnExit):
         try:
             self._session.call(Stop(stream), Accepted, deadline)
         finally:
-            self._session.frames.abandon(stream)
+            self._session.frames.drop_stream(stream)
         self._requests.pop(stream, None)
 
     def _request_frames(
@@ -475,7 +475,7 @@ class Device(ThreadGuarded, ClosesOnExit):
     ) -> None:
         """Send a request for frames of *stream*, and remember that the frames belong to it."""
         self._request_time = self._session.now()
-        self._session.frames.first_tile = None
+        self._session.frames.first_tile_time = None
         # Before it is sent: an interrupt may come at any moment.
         self._requests[stream] = _FrameRequest(self._session.link.next_request_id)
         try:
@@ -496,7 +496,7 @@ class Device(ThreadGuarded, ClosesOnExit):
         """End every stream and drop all frames. After it, no frame of an earlier request comes."""
         answer = self._session.call(Flush(), Flushed, self._deadline(timeout, "the flush"))
         for stream in (PREVIEW, STILL):
-            self._session.frames.abandon(stream)
+            self._session.frames.drop_stream(stream)
         self._requests.clear()
         return answer
 
@@ -538,13 +538,13 @@ class Device(ThreadGuarded, ClosesOnExit):
         """
         frames = self._session.frames
         first = None
-        if self._request_time is not None and frames.first_tile is not None:
-            first = (frames.first_tile - self._request_time) * 1000
+        if self._request_time is not None and frames.first_tile_time is not None:
+            first = (frames.first_tile_time - self._request_time) * 1000
         return Stats(
-            bytes=frames.bytes,
+            bytes=frames.counters.tile_bytes,
             complete=self._builder.complete_count,
             incomplete=self._builder.incomplete_count,
-            lost_packets=self._session.link.lost,
+            lost_packets=self._session.link.lost_packets,
             discards={reason.value: self._session.discards[reason] for reason in DiscardReason},
             first_tile_ms=first,
             wire_bytes=self._session.wire_bytes,
@@ -585,8 +585,8 @@ class Device(ThreadGuarded, ClosesOnExit):
     @guarded
     def close(self) -> None:
         """End the session and give up the module. Idempotent; never raises."""
-        self._session.close(Deadline(_CLOSE_S, "closing"))
-        self._connection.close()
+        deadline = Deadline(_CLOSE_S, "closing")
+        run_to_end(lambda: self._session.close(deadline), self._connection.close)
         _log.debug("closed %s", self.url)
 
     def _deadline(self, timeout: float | None, purpose: str) -> Deadline:

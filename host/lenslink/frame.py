@@ -194,7 +194,7 @@ class Frame(ReleasesOnExit):
 
     @property
     def pixels(self) -> NDArray[np.uint16]:
-        """(H, W) uint16, right-justified: 12-bit pixels are 0 to 4095. Missing pixels are 0.
+        """(H, W) uint16, right-justified: 12-bit pixels are 0 to 4095. MissingParts pixels are 0.
 
         This is the memory of ``packed``. Where pixels share bytes it is a copy, made at the first
         access.
@@ -211,13 +211,13 @@ class Frame(ReleasesOnExit):
     @property
     def width(self) -> int:
         """Pixels a row."""
-        return self.layout.pixels_of(int(self.packed.shape[1]))
+        return self.layout.count_pixels(int(self.packed.shape[1]))
 
     @property
     def mask(self) -> NDArray[np.bool_]:
         """(H, W) bool: True where the pixel arrived. Computed at each access."""
         width, stride, layout = self.width, int(self.packed.shape[1]), self.layout
-        group, size = layout.group, layout.bytes_of(layout.group)
+        group, size = layout.group, layout.count_bytes(layout.group)
         covered = np.ones(self.height * width, dtype=np.bool_)
         for start, end in self.uncovered:
             # Whole groups: a pixel that shares a byte with a missing pixel is missing too.

@@ -10,6 +10,7 @@ the receiver nine tenths of its rate, because of the interpreter lock.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import time
@@ -31,6 +32,7 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import MAX_MANIFEST, SILENCE_MS
 
+from .context import run_to_end
 from .deadline import Deadline
 from .errors import (
     DeviceError,
@@ -39,9 +41,10 @@ from .errors import (
     Timeout,
     VersionMismatch,
 )
+from .receive.assembly import Assembly
 from .receive.frame_pool import Pool
 from .receive.reader import SessionReader
-from .receive.reassembly import Assembly, Reassembly
+from .receive.reassembly import Reassembly
 from .request_handle import RequestHandle
 from .transports.base import (
     ClockedTransport,
@@ -100,12 +103,14 @@ class Session:
 
         Raises :exc:`~lenslink.errors.VersionMismatch` if there is no common version.
         """
-        request = self.link.hello(self.now())
-        self.run_until(lambda: request.done or self.discards[DiscardReason.VERSION] > 0, deadline)
-        if not request.done:
+        request = self.link.send_hello(self.now())
+        self.run_until(
+            lambda: request.is_done or self.discards[DiscardReason.VERSION] > 0, deadline
+        )
+        if not request.is_done:
             raise VersionMismatch("the module speaks another major version of the protocol")
         reply = self._check_reply(request.reply, HelloReply)
-        self.frames.resend = bool(reply.capabilities & Capability.RESEND)
+        self.frames.can_resend = bool(reply.capabilities & Capability.RESEND)
         return reply
 
     def read_manifest(self, deadline: Deadline) -> Manifest:
@@ -136,17 +141,17 @@ class Session:
         """
         # One that is left was interrupted before its caller could take it back.
         self.link.forget_all()
-        request = self.link.request(message, self.now())
+        request = self.link.send_request(message, self.now())
         handle = RequestHandle(self.link.nonce, request.id, message.TYPE)
         self.last_request = handle
         _log.debug("request %d: %s", request.id, message)
         try:
-            self.run_until(lambda: request.done, deadline)
+            self.run_until(lambda: request.is_done, deadline)
         except (Disconnected, Timeout) as error:
             error.request = handle
             raise
         finally:
-            self.link.forget(request)
+            self.link.forget_request(request)
         return self._check_reply(request.reply, reply)
 
     def take_frame(self, stream: int, deadline: Deadline, request_id: int) -> Assembly:
@@ -155,7 +160,7 @@ class Session:
         Drops the frames that earlier requests have left in *stream*. Frames of other streams stay
         in the queue.
         """
-        finished = self.frames.finished
+        finished = self.frames.finished_frames
 
         def find() -> Assembly | None:
             for each in [each for each in finished if each.stream == stream]:
@@ -190,9 +195,9 @@ class Session:
                 link.resume(now)
             self._poll(now)
             self._send_outgoing(deadline)
-            if link.closed is not None:
-                _log.debug("the module ended the session: %s", link.closed)
-                reason = _name_of(CloseReason, link.closed.reason)
+            if link.close_message is not None:
+                _log.debug("the module ended the session: %s", link.close_message)
+                reason = _name_of(CloseReason, link.close_message.reason)
                 raise Disconnected(f"the module ended the session ({reason})")
             if link.is_silent(now):
                 # After a long absence there may be bytes that were sent in time. Noise does not
@@ -207,7 +212,7 @@ class Session:
             # While bytes flow, the timers are looked at once a turn, not at each read.
             while self._receive(wait) and not is_done() and self.now() - now < _TURN_S:
                 self._send_outgoing(deadline)
-                if link.closed is not None:
+                if link.close_message is not None:
                     break
 
     def _poll(self, now: float) -> None:
@@ -238,26 +243,24 @@ class Session:
         """
         _log.debug("the last call was interrupted while it received: searching for a packet")
         for stream in list(self.configurations):
-            self.frames.abandon(stream)
+            self.frames.drop_stream(stream)
         self.link.resynchronise()
         self._reader.restart()
         self._is_receiving = False
 
     def close(self, deadline: Deadline) -> None:
         """Send Close if the module still listens, and close the transport. Never raises."""
-        try:
-            self.link.close(CloseReason.ORDERLY)
+        run_to_end(lambda: self._send_close(deadline), self.drop_frames, self._transport.close)
+
+    def _send_close(self, deadline: Deadline) -> None:
+        with contextlib.suppress(Disconnected, Timeout):
+            self.link.send_close(CloseReason.ORDERLY)
             self._send_outgoing(deadline)
-        except (Disconnected, Timeout):
-            pass
-        finally:
-            self.drop_frames()
-            self._transport.close()
 
     def drop_frames(self) -> None:
         """Give up the memory of frames that were not taken. The transport stays open."""
         for stream in list(self.configurations):
-            self.frames.abandon(stream)
+            self.frames.drop_stream(stream)
         self.pool.clear()
 
     def _send_outgoing(self, deadline: Deadline) -> None:

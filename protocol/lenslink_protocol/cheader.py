@@ -1,4 +1,7 @@
-"""The wire as a C header: constants and packed structures, generated from :mod:`.structs`."""
+"""Generate the C header: constants and packed structures of :mod:`.structs`.
+
+:mod:`.codegen` calls :func:`make_c_header`.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,20 @@ import enum
 import re
 
 from . import ids
-from .layout import Field, fields, format_of
+from .layout import Field, get_format, list_fields
 from .params import PARAMS
 from .structs import ENTRIES, MAGIC, MESSAGES, Header
 
 _C_TYPES = {"B": "uint8_t", "H": "uint16_t", "I": "uint32_t", "Q": "uint64_t", "i": "int32_t"}
 
 _HEAD = """\
-/* The wire of LensLink: constants and layouts, for C11 and C++11.
+/* Constants and layouts of the LensLink protocol, for C11 and C++11.
  *
  * {notice}
  *
- * A message's structure is its fixed part; a tail, where there is one, begins `size` bytes after
- * the beginning, and `size` may be more than is known here: a newer minor version appends fields.
- * Nothing of a payload may be read before its length, `size` and the CRCs have been checked.
+ * The structure of a message is its fixed part. Its tail, if it has one, begins `size` bytes after
+ * the beginning. `size` may be larger than the structure: a newer minor version appends fields.
+ * Check both CRCs, the length and `size` before you read a payload.
  */
 #ifndef LENSLINK_H
 #define LENSLINK_H
@@ -39,13 +42,13 @@ _HEAD = """\
 """
 
 
-def snake(name: str) -> str:
-    """``CamelCase`` as ``camel_case``."""
+def to_snake_case(name: str) -> str:
+    """Return a name in ``CamelCase`` as ``camel_case``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
-def enums() -> list[type[enum.IntEnum] | type[enum.IntFlag]]:
-    """Every enumeration of numbers that the wire has, in order."""
+def list_enums() -> list[type[enum.IntEnum] | type[enum.IntFlag]]:
+    """Return every enumeration of numbers in :mod:`.ids`, in order."""
     return [
         each
         for each in vars(ids).values()
@@ -55,42 +58,44 @@ def enums() -> list[type[enum.IntEnum] | type[enum.IntFlag]]:
     ]
 
 
-def lenslink_h(notice: str) -> str:
-    """The header's text."""
+def make_c_header(notice: str) -> str:
+    """Return the text of the header."""
     magic = ", ".join(f"0x{byte:02X}" for byte in MAGIC)
     lines = [_HEAD.format(notice=notice), f"#define LENSLINK_MAGIC {{{magic}}}"]
     for param in PARAMS.values():
         unit = f"{param.unit}: " if param.unit else ""
         lines.append(f"#define LENSLINK_{param.name} {param.value} /* {unit}{param.reason} */")
     lines.append(f"#define LENSLINK_VENDOR_FIRST 0x{ids.VENDOR_FIRST:02X}")
-    for members in enums():
-        name = snake(members.__name__)
+    for members in list_enums():
+        name = to_snake_case(members.__name__)
         prefix = f"LENSLINK_{name.upper()}_"
         lines += ["", f"enum lenslink_{name} {{"]
         lines += [f"    {prefix}{m.name} = 0x{m.value:02X}," for m in members if m.value < 1 << 31]
         lines += ["};"]
-        # An enumeration of C holds no more than an int.
+        # An enumerator of C is an int, which cannot hold these values.
         lines += [f"#define {prefix}{m.name} 0x{m.value:02X}u" for m in members if m.value >> 31]
     lines += ["", "#pragma pack(push, 1)"]
-    layouts = [("header", "what begins every packet", Header)]
-    layouts += [(snake(m.name), f"0x{m.type:02X}, {m.sender}: {m.doc}", m.struct) for m in MESSAGES]
+    layouts = [("header", "begins every packet", Header)]
     layouts += [
-        (snake(e.name), f"manifest entry 0x{e.key:04X}: {e.doc}", e.struct)
+        (to_snake_case(m.name), f"0x{m.type:02X}, {m.sender}: {m.doc}", m.struct) for m in MESSAGES
+    ]
+    layouts += [
+        (to_snake_case(e.name), f"manifest entry 0x{e.key:04X}: {e.doc}", e.struct)
         for e in ENTRIES
         if e.struct is not None
     ]
     asserts = []
     for name, doc, layout in layouts:
-        parts = fields(layout)
+        parts = list_fields(layout)
         lines += ["", f"/* {doc} */", f"struct lenslink_{name} {{"]
-        lines += [f"    {_member(field)}" for field in parts]
+        lines += [f"    {_declare_member(field)}" for field in parts]
         lines += ["};"]
-        asserts += _asserts(name, parts)
+        asserts += _make_asserts(name, parts)
     lines += ["", "#pragma pack(pop)", "", *asserts, "", "#endif"]
     return "\n".join(lines) + "\n"
 
 
-def _member(field: Field) -> str:
+def _declare_member(field: Field) -> str:
     if field.code == "":
         return f"/* then {field.name}: {field.doc} */"
     kind = "uint8_t" if field.code == "s" else _C_TYPES[field.code]
@@ -98,8 +103,8 @@ def _member(field: Field) -> str:
     return f"{kind} {field.name}{count}; /* {field.doc} */"
 
 
-def _asserts(name: str, layout: list[Field]) -> list[str]:
-    """One a structure, for its size: that no member is padded shows in it."""
+def _make_asserts(name: str, layout: list[Field]) -> list[str]:
+    """Return an assertion of the size, which shows that no member is padded."""
     size = sum(field.size for field in layout)
-    text = f'"{name}: {format_of(layout)}"'
+    text = f'"{name}: {get_format(layout)}"'
     return [f"LENSLINK_ASSERT(sizeof(struct lenslink_{name}) == {size}, {text});"]

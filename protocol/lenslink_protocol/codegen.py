@@ -1,11 +1,12 @@
-"""Generates everything that knows the wire from :mod:`.structs`: ``python -m
-lenslink_protocol.codegen [--check] [ROOT]``.
+"""Generate every file that repeats :mod:`.structs`.
 
-Written are the CPython codec (:mod:`.messages`), the firmware's (``lensfw/wire.py``), the C header
-(:mod:`.cheader`), the Wireshark dissector (:mod:`.dissector`), the C header of the frame ring
-(:mod:`.ringheader`) and the tables of SPEC.md, which stand between ``<!-- generated: NAME -->``
-markers. SPEC.md's clauses go the other way: ``clauses.json`` is what an installed package has of
-it. ``--check`` writes nothing and fails if a file differs from what would be written.
+Usage: ``python -m lenslink_protocol.codegen [--check] [ROOT]``. ``make gen`` calls it, and ``make
+check`` calls it with ``--check``, which writes nothing and fails if a file is out of date.
+
+It writes the host's codec (:mod:`.messages`), the firmware's codec (``lensfw/wire.py``), the C
+header (:mod:`.cheader`), the Wireshark dissector (:mod:`.dissector`), the C header of the frame
+ring (:mod:`.ringheader`), and the tables and transcripts (:mod:`.transcripts`) of SPEC.md, which
+stand between ``<!-- generated: NAME -->`` markers. ``clauses.json`` is made from SPEC.md's clauses.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from . import ids
-from .cheader import lenslink_h
-from .dissector import lenslink_lua
-from .layout import Field, fields, format_of
+from .cheader import make_c_header
+from .dissector import make_dissector
+from .layout import Field, get_format, list_fields
 from .params import PARAMS
 from .ringheader import ring_h
 from .structs import ENTRIES, MAGIC, MESSAGES, Entry, Header, Message
@@ -33,16 +34,16 @@ NOTICE = "Generated from lenslink_protocol/structs.py by `make gen`; do not edit
 # --- CPython ---------------------------------------------------------------------------------
 
 
-def _python_class(name: str, doc: str, layout: list[Field], message: Message | None) -> str:
+def _make_python_class(name: str, doc: str, layout: list[Field], message: Message | None) -> str:
     sized = message is not None
     body = layout[1:] if sized else layout
     visible = [f for f in body if not f.name.startswith("reserved")]
     tail = next((f for f in visible if f.code == ""), None)
-    fmt = format_of(layout)
+    fmt = get_format(layout)
     lines = [
         "@dataclass(frozen=True, slots=True)",
         f"class {name}:",
-        f'    """{_sentence(doc)}"""',
+        f'    """{_make_sentence(doc)}"""',
         "",
     ]
     if message is not None:
@@ -50,7 +51,7 @@ def _python_class(name: str, doc: str, layout: list[Field], message: Message | N
     lines += [f'    FIXED: ClassVar[struct.Struct] = struct.Struct("{fmt}")', ""]
     for f in visible:
         default = ' = b""' if f.code == "" else ""
-        lines += [f"    {f.name}: {f.python_type}{default}", f'    """{_sentence(f.doc)}"""']
+        lines += [f"    {f.name}: {f.python_type}{default}", f'    """{_make_sentence(f.doc)}"""']
     lines += ["", "    def encode(self) -> bytes:", '        """The payload on the wire."""']
     arguments = ["self.FIXED.size"] if sized else []
     for f in body:
@@ -86,13 +87,13 @@ def _python_class(name: str, doc: str, layout: list[Field], message: Message | N
     return "\n".join(lines)
 
 
-def _sentence(text: str) -> str:
+def _make_sentence(text: str) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def messages_py() -> str:
-    """The CPython codec."""
-    header = fields(Header)
+def make_host_codec() -> str:
+    """Return the text of the host's codec."""
+    header = list_fields(Header)
     names = [f.name for f in header if f.name != "magic"]
     parts = [
         f'"""The messages as frozen dataclasses, and the header. {NOTICE}"""',
@@ -108,7 +109,7 @@ def messages_py() -> str:
             ]
         ),
         "Buffer = bytes | bytearray | memoryview",
-        f'MAGIC = {MAGIC!r}\nHEADER = struct.Struct("{format_of(header)}")',
+        f'MAGIC = {MAGIC!r}\nHEADER = struct.Struct("{get_format(header)}")',
         "class Malformed(ValueError):\n"
         '    """A payload that is shorter than its message, or whose size field lies."""',
         "class Header(NamedTuple):\n"
@@ -127,10 +128,10 @@ def messages_py() -> str:
         '        raise Malformed(f"{len(value)} bytes where {layout.size} are the least")\n'
         "    return layout.unpack_from(value)",
     ]
-    parts += [_python_class(m.name, m.doc, fields(m.struct), m) for m in MESSAGES]
+    parts += [_make_python_class(m.name, m.doc, list_fields(m.struct), m) for m in MESSAGES]
     structured = [e for e in ENTRIES if e.struct is not None]
     parts += [
-        _python_class(e.name, f"manifest entry: {e.doc}", fields(e.struct), None)
+        _make_python_class(e.name, f"manifest entry: {e.doc}", list_fields(e.struct), None)
         for e in structured
     ]
     union = " | ".join(m.name for m in MESSAGES)
@@ -174,16 +175,16 @@ _PREFIXES: dict[str, Iterable[enum.IntEnum | enum.IntFlag]] = {
 }
 
 
-def _micropython_entry(entry: Entry) -> str:
-    layout = fields(entry.struct)
+def _make_micropython_entry(entry: Entry) -> str:
+    layout = list_fields(entry.struct)
     return (
         f"# {entry.name}: {', '.join(f.name for f in layout)}\n"
-        f'ENTRY_{entry.key.name} = "{format_of(layout)}"'
+        f'ENTRY_{entry.key.name} = "{get_format(layout)}"'
     )
 
 
-def wire_py() -> str:
-    """The firmware's codec: constants, a format a message, two functions."""
+def make_firmware_codec() -> str:
+    """Return the text of the firmware's codec: constants, formats and two functions."""
     lines = [f'"""The wire for MicroPython. {NOTICE}"""', "", "import struct", ""]
     lines += ["try:", "    from micropython import const", "except ImportError:  # CPython", ""]
     lines += ["    def const(value):", "        return value", "", ""]
@@ -193,22 +194,22 @@ def wire_py() -> str:
     lines += [f"T_{t.name} = const({t.value})" for t in ids.MessageType]
     for prefix, members in _PREFIXES.items():
         lines += [""] + [f"{prefix}_{m.name} = const({m.value})" for m in members]
-    header = fields(Header)
+    header = list_fields(Header)
     lines += ["", f"# Header: {', '.join(f.name for f in header)}"]
-    lines += [f'HEADER = "{format_of(header)}"', ""]
-    lines += [_micropython_entry(e) for e in ENTRIES if e.struct is not None]
+    lines += [f'HEADER = "{get_format(header)}"', ""]
+    lines += [_make_micropython_entry(e) for e in ENTRIES if e.struct is not None]
     lines += [
         "",
         "# Type: format of the fixed part after its size, bytes of it, whether a tail follows.",
     ]
     lines += ["FORMATS = {"]
     for m in MESSAGES:
-        layout = fields(m.struct)
+        layout = list_fields(m.struct)
         fixed = [f for f in layout[1:] if f.code]
         tail = layout[-1].code == ""
-        size = struct.calcsize(format_of(layout))
+        size = struct.calcsize(get_format(layout))
         lines.append(f"    # {m.name}: {', '.join(f.name for f in layout[1:]) or 'nothing'}")
-        lines.append(f'    {m.type.value}: ("<{format_of(fixed)[1:]}", {size}, {tail}),')
+        lines.append(f'    {m.type.value}: ("<{get_format(fixed)[1:]}", {size}, {tail}),')
     lines += ["}", "", ""]
     lines += [
         'def encode(kind, values=(), tail=b""):',
@@ -237,13 +238,13 @@ def wire_py() -> str:
 # --- SPEC.md ---------------------------------------------------------------------------------
 
 
-def _field_table(layout: list[Field]) -> str:
+def _make_field_table(layout: list[Field]) -> str:
     rows = ["| offset | type | field | meaning |", "|---:|---|---|---|"]
     rows += [f"| {f.offset} | {f.wire_type} | `{f.name}` | {f.doc} |" for f in layout]
     return "\n".join(rows)
 
 
-def _enum_table(members: Any) -> str:
+def _make_enum_table(members: Any) -> str:
     text = Path(sys.modules[members.__module__].__file__ or "").read_text(encoding="utf-8")
     body = re.split(
         r"\n(?=class |def |[A-Z_]+ ?[:=])", text.split(f"class {members.__name__}(", 1)[1]
@@ -279,9 +280,9 @@ _TABLED = (
 )
 
 
-def spec_tables() -> dict[str, str]:
-    """Markdown by marker name."""
-    tables = {"header": _field_table(fields(Header))}
+def make_spec_parts() -> dict[str, str]:
+    """Return the generated Markdown by the name of its marker."""
+    tables = {"header": _make_field_table(list_fields(Header))}
     rows = ["| parameter | value | unit | reason |", "|---|---:|---|---|"]
     rows += [f"| {p.name} | {p.value} | {p.unit} | {p.reason} |" for p in PARAMS.values()]
     tables["params"] = "\n".join(rows)
@@ -293,7 +294,7 @@ def spec_tables() -> dict[str, str]:
     tables["types"] = "\n".join(rows[:2] + sorted(rows[2:]))
     sections = [
         f"### {m.name} (0x{m.type.value:02X}, {m.sender})\n\n"
-        f"{_sentence(m.doc)}\n\n{_field_table(fields(m.struct))}"
+        f"{_make_sentence(m.doc)}\n\n{_make_field_table(list_fields(m.struct))}"
         for m in MESSAGES
     ]
     tables["messages"] = "\n\n".join(sections)
@@ -305,19 +306,23 @@ def spec_tables() -> dict[str, str]:
     tables["manifest"] = "\n\n".join(
         ["\n".join(rows)]
         + [
-            f"### {e.name} (0x{e.key.value:04X})\n\n{_field_table(fields(e.struct))}"
+            f"### {e.name} (0x{e.key.value:04X})\n\n{_make_field_table(list_fields(e.struct))}"
             for e in ENTRIES
             if e.struct
         ]
     )
     for members in _TABLED:
-        tables[members.__name__] = _enum_table(members)
+        tables[members.__name__] = _make_enum_table(members)
     return tables
 
 
-def spec_md(current: str) -> str:
-    """SPEC.md with its tables made anew; :exc:`KeyError` for a marker that names none."""
-    tables = spec_tables()
+def update_spec(current: str) -> str:
+    """Return SPEC.md with its generated parts replaced.
+
+    Raises:
+        KeyError: A marker has an unknown name.
+    """
+    tables = make_spec_parts()
 
     def replace(match: re.Match[str]) -> str:
         return f"<!-- generated: {match[1]} -->\n{tables[match[1]]}\n<!-- end -->"
@@ -329,8 +334,12 @@ _CLAUSE = re.compile(r"^- \*\*\[([MH])(-[A-Z]+-\d+)\]\*\* (.+?)(?=\n- |\n\n)", f
 _SIDES = {"M": "module", "H": "host"}
 
 
-def clauses_json(spec: str) -> str:
-    """The clauses of SPEC.md; :exc:`ValueError` where an identifier stands twice."""
+def make_clauses_json(spec: str) -> str:
+    """Return the clauses of SPEC.md as JSON.
+
+    Raises:
+        ValueError: An identifier stands twice.
+    """
     found = [
         {"id": side + rest, "side": _SIDES[side], "text": " ".join(text.split())}
         for side, rest, text in _CLAUSE.findall(spec)
@@ -341,28 +350,31 @@ def clauses_json(spec: str) -> str:
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 
-def outputs(root: Path) -> Iterator[tuple[Path, str]]:
-    """Every generated file below *root*, with its text."""
-    yield root / "protocol/lenslink_protocol/messages.py", messages_py()
-    yield root / "firmware/lensfw/wire.py", wire_py()
-    yield root / "protocol/lenslink_protocol/lenslink.h", lenslink_h(NOTICE)
-    yield root / "protocol/lenslink_protocol/lenslink.lua", lenslink_lua(NOTICE)
+def list_outputs(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the path and the text of every generated file below *root*."""
+    yield root / "protocol/lenslink_protocol/messages.py", make_host_codec()
+    yield root / "firmware/lensfw/wire.py", make_firmware_codec()
+    yield root / "protocol/lenslink_protocol/lenslink.h", make_c_header(NOTICE)
+    yield root / "protocol/lenslink_protocol/lenslink.lua", make_dissector(NOTICE)
     yield root / "host/lenslink/frame_ring/lenslink_ring.h", ring_h()
     spec = root / "protocol/SPEC.md"
-    text = spec_md(spec.read_text(encoding="utf-8"))
+    text = update_spec(spec.read_text(encoding="utf-8"))
     yield spec, text
-    yield root / "protocol/lenslink_protocol/clauses.json", clauses_json(text)
+    yield root / "protocol/lenslink_protocol/clauses.json", make_clauses_json(text)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Generate all that knows the wire.")
+    """Write the generated files, or check them. Return the exit status."""
+    parser = argparse.ArgumentParser(
+        description="Write every file that is generated from the protocol's definition."
+    )
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail if a file differs"
+        "--check", action="store_true", help="write nothing; fail if a file is out of date"
     )
     parser.add_argument("root", nargs="?", type=Path, default=Path.cwd())
     arguments = parser.parse_args()
     stale = []
-    for path, text in outputs(arguments.root):
+    for path, text in list_outputs(arguments.root):
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         stale.append(path)

@@ -1,5 +1,7 @@
-"""The wire as a Wireshark dissector: tables generated from :mod:`.structs`, for the program in
-``dissector_core.lua`` that knows nothing of any message.
+"""Generate the Wireshark dissector: tables of :mod:`.structs` for ``dissector_core.lua``.
+
+:mod:`.codegen` calls :func:`make_dissector`. ``dissector_core.lua`` is written by hand. It knows
+the messages by the tables only.
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from . import ids
-from .cheader import snake
-from .layout import Field, fields
+from .cheader import to_snake_case
+from .layout import Field, list_fields
 from .structs import ENTRIES, MAGIC, MESSAGES, Header
 
 _ANY = "*"
@@ -38,18 +40,18 @@ ENUM_OF: dict[tuple[str, str], type[enum.IntEnum] | type[enum.IntFlag]] = {
     ("ModeEntry", "use"): ids.ModeUse,
     (_ANY, "pixel_format"): ids.PixelFormat,
 }
-"""Which names a field's values have, by message and field."""
+"""The enumeration of a field's values, by message and field."""
 
 
-def path_of_dissector() -> Path:
-    """The generated dissector, for ``tshark -X lua_script:``."""
+def get_dissector_path() -> Path:
+    """Return the path of the generated dissector, for ``tshark -X lua_script:``."""
     return Path(__file__).with_name("lenslink.lua")
 
 
-def lenslink_lua(notice: str) -> str:
-    """The dissector's text."""
+def make_dissector(notice: str) -> str:
+    """Return the text of the dissector."""
     core = files(__package__).joinpath("dissector_core.lua").read_text(encoding="utf-8")
-    lines = [f"-- LensLink's wire for Wireshark. {notice}", ""]
+    lines = [f"-- Wireshark dissector of the LensLink protocol. {notice}", ""]
     lines += [f'local MAGIC = "{"".join(f"{chr(92)}{byte}" for byte in MAGIC)}"']
     lines += ["", "local ENUMS = {"]
     used = sorted({e.__name__ for e in ENUM_OF.values()} | {"ManifestKey"})
@@ -59,18 +61,18 @@ def lenslink_lua(notice: str) -> str:
         lines.append(f"  {name} = {{flags = {kind}, names = {{")
         lines += [f'    [{m.value}] = "{m.name}",' for m in members]
         lines.append("  }},")
-    lines += ["}", "", "-- A field: name, type, how many, meaning, names of its values."]
-    lines += ["local HEADER = {", *_rows("Header", fields(Header)), "}"]
+    lines += ["}", "", "-- A field: name, type, count, meaning, enumeration of its values."]
+    lines += ["local HEADER = {", *_make_rows("Header", list_fields(Header)), "}"]
     lines += ["", "local MESSAGES = {"]
     for message in MESSAGES:
-        lines.append(f"  [{message.type.value}] = {_named(message.name, message.doc)}")
-        lines += [f"  {row}" for row in _rows(message.name, fields(message.struct))]
+        lines.append(f"  [{message.type.value}] = {_open_table(message.name, message.doc)}")
+        lines += [f"  {row}" for row in _make_rows(message.name, list_fields(message.struct))]
         lines.append("  }},")
     lines += ["}", "", "local ENTRIES = {"]
     for entry in ENTRIES:
-        lines.append(f"  [{entry.key.value}] = {_named(entry.name, entry.doc)}")
-        layout = [] if entry.struct is None else fields(entry.struct)
-        lines += [f"  {row}" for row in _rows(entry.name, layout)]
+        lines.append(f"  [{entry.key.value}] = {_open_table(entry.name, entry.doc)}")
+        layout = [] if entry.struct is None else list_fields(entry.struct)
+        lines += [f"  {row}" for row in _make_rows(entry.name, layout)]
         if entry.struct is None:
             lines.append(f'    {{"{entry.name}", "text", 1, "{entry.doc}"}},')
         lines.append("  }},")
@@ -78,11 +80,11 @@ def lenslink_lua(notice: str) -> str:
     return "\n".join(lines) + "\n" + core
 
 
-def _named(name: str, doc: str) -> str:
-    return f'{{name = "{name}", abbr = "{snake(name)}", doc = "{doc}", fields = {{'
+def _open_table(name: str, doc: str) -> str:
+    return f'{{name = "{name}", abbr = "{to_snake_case(name)}", doc = "{doc}", fields = {{'
 
 
-def _rows(owner: str, layout: list[Field]) -> list[str]:
+def _make_rows(owner: str, layout: list[Field]) -> list[str]:
     rows = []
     for field in layout:
         kind = field.code

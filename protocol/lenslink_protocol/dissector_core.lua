@@ -1,7 +1,7 @@
--- What follows is written by hand (dissector_core.lua); it knows fields only by the tables above.
+-- The rest is written by hand (dissector_core.lua). It knows fields only by the tables above.
 --
--- Packets come alone (pcapng of `lenslink replay`, link type USER0) or as a stream ("Decode As"
--- on a TCP port). The lane is the interface, the direction the packet's flag, as pcapng has them.
+-- It decodes single packets (pcapng of `lenslink replay`, link type USER0) and streams ("Decode As"
+-- on a TCP port). In pcapng the interface is the lane, and the packet flags hold the direction.
 
 local bit = bit or bit32
 local lenslink = Proto("lenslink", "LensLink")
@@ -20,7 +20,7 @@ local function register(name, field)
   return field
 end
 
--- Gives each field of a layout its ProtoField and its width.
+-- Give each field of a layout its ProtoField and its width.
 local function prepare(prefix, layout)
   for _, field in ipairs(layout) do
     local name, kind, count, doc, enum = field[1], field[2], field[3], field[4], field[5]
@@ -57,7 +57,7 @@ local own = {
   payload_status = ProtoField.uint8(
     "lenslink.payload_crc.status", "Payload CRC status", base.DEC, STATUS),
   payload = ProtoField.bytes("lenslink.payload", "Payload"),
-  noise = ProtoField.bytes("lenslink.noise", "Bytes that are no packet"),
+  noise = ProtoField.bytes("lenslink.noise", "Bytes that belong to no packet"),
   direction = ProtoField.string("lenslink.direction", "Direction"),
   entry = ProtoField.uint16(
     "lenslink.manifest.key", "Manifest entry", base.HEX, ENUMS.ManifestKey.names),
@@ -66,7 +66,7 @@ for name, field in pairs(own) do register(name, field) end
 lenslink.fields = registered
 
 local crc_bad = ProtoExpert.new(
-  "lenslink.crc.bad", "A CRC does not hold", expert.group.CHECKSUM, expert.severity.ERROR)
+  "lenslink.crc.bad", "A CRC is wrong", expert.group.CHECKSUM, expert.severity.ERROR)
 local malformed = ProtoExpert.new(
   "lenslink.malformed", "Malformed", expert.group.MALFORMED, expert.severity.ERROR)
 lenslink.experts = {crc_bad, malformed}
@@ -95,7 +95,7 @@ local function crc32(text)
       crc = bxor(TABLE[band(bxor(crc, byte), 0xFF)], rshift(crc, 8))
     end
   end
-  -- Libraries of bits differ in the sign of what they give.
+  -- Bit libraries differ in the sign of their results.
   return bxor(crc, 0xFFFFFFFF) % 4294967296
 end
 
@@ -108,7 +108,7 @@ local function flag_names(enum, value)
   return #names > 0 and " (" .. table.concat(names, ", ") .. ")" or ""
 end
 
--- Adds the fields of a layout that lie inside `limit` bytes; the offset behind them.
+-- Add the fields of a layout that lie inside `limit` bytes. Return the offset after them.
 local function add_fields(tree, tvb, offset, layout, limit)
   local first = offset
   for _, field in ipairs(layout) do
@@ -159,7 +159,7 @@ local function add_message(tree, tvb, offset, length, kind)
   local branch = tree:add(lenslink, tvb(offset, length), message.name .. ": " .. message.doc)
   local size = length >= 2 and tvb(offset, 2):le_uint() or 0
   if size < 2 or size > length then
-    branch:add_proto_expert_info(malformed, "its size field lies")
+    branch:add_proto_expert_info(malformed, "the size field is wrong")
     return
   end
   local at, tail = add_fields(branch, tvb, offset, message.fields, size)
@@ -175,7 +175,7 @@ local function add_status(tree, range, field, status)
   if status == BAD then item:add_proto_expert_info(crc_bad) end
 end
 
--- One packet at `offset`; the offset behind it, or nil and the bytes that are missing.
+-- Dissect the packet at `offset`. Return the offset after it, or nil and the number of missing bytes.
 local function dissect_packet(tvb, pinfo, tree, offset)
   local left = tvb:reported_len() - offset
   local captured = tvb:len() - offset

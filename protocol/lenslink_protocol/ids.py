@@ -1,4 +1,4 @@
-"""Every number on the wire that has a name."""
+"""Name every number of the protocol."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class MessageType(enum.IntEnum):
-    """What a packet carries. 0xE0 to 0xFF are the vendor's: a reader skips those it ignores."""
+    """Type of a packet. 0xE0 to 0xFF belong to vendors; a reader skips unknown vendor types."""
 
     HELLO = 0x01
     HELLO_REPLY = 0x02
@@ -47,152 +47,172 @@ class Flag(enum.IntFlag):
     """Flags of a packet."""
 
     RESENT = 1 << 0
-    """Sent before, and sent again on request."""
+    """The tile was sent before and is sent again because of a Resend."""
 
 
 class Capability(enum.IntFlag):
-    """What a side can do beyond the core; a session uses the intersection."""
+    """Capability of a side. A session has the capabilities that both sides have."""
 
     LOG = 1 << 0
-    """The module sends LOG messages."""
+    """The module sends lines of its log."""
     RESEND = 1 << 1
-    """The module holds what it has sent for a while, and sends it again on request."""
+    """The module holds tiles for a while after they were sent, and sends them again on request."""
     TEST = 1 << 2
-    """The module lets itself be driven into states, by Test."""
+    """The module obeys Test."""
     AUTH = 1 << 3
-    """The module proves that it is what it says it is, by Proof."""
+    """The module answers Challenge with Proof."""
 
 
 class ConfigureFlag(enum.IntFlag):
-    """Flags of CONFIGURE and CONFIGURED."""
+    """Flag of Configure and Configured."""
 
     TEST_ONLY = 1 << 0
-    """Say what would be applied, and apply nothing."""
+    """The module states what it would apply, and applies nothing."""
     ADJUSTED = 1 << 1
-    """What is applied differs from what was asked for."""
+    """The pixel format or the tile length differs from the request."""
 
 
 class ErrorCode(enum.IntEnum):
-    """Why a module refused a request."""
+    """Reason why a module refuses a request."""
 
     UNKNOWN_REQUEST = 1
+    """The module does not know the type of the request."""
     MALFORMED = 2
+    """The payload is shorter than its fixed part, or its size field is wrong."""
     VERSION = 3
+    """Host and module share no version."""
     STATE = 4
-    """The request makes no sense in the state the stream is in."""
+    """The state of the stream does not allow the request."""
     UNSUPPORTED = 5
-    """No such mode, pixel format, stream or value."""
+    """The module has no such mode, stream, scheme, action or value."""
     NOT_ATTACHED = 6
-    """The contacts are not seated."""
+    """The contacts are open or have not settled."""
     SENSOR = 7
-    """The sensor did not deliver."""
+    """The sensor does not work."""
     POWER = 8
-    """It would exceed the granted power."""
+    """The supply is too low for the request."""
     REPEATED = 9
-    """It was executed before, and the answer is no longer held."""
+    """The request is older than the newest one, and its answer is no longer held."""
 
 
 class Outcome(enum.IntEnum):
-    """What became of a request, as far as the module remembers."""
+    """Outcome of a request, as far as the module remembers."""
 
     UNKNOWN = 0
-    """It has restarted since, or the request is too long ago."""
+    """The module does not remember the request."""
     NOT_DONE = 1
-    """It never came, was refused, or the session ended before it had any effect: for good."""
+    """The request never arrived, was refused, or had no effect when its session ended."""
     DONE = 2
-    """It was executed."""
+    """The request was executed."""
 
 
 class CloseReason(enum.IntEnum):
-    """Why a side ends the session."""
+    """Reason why a side ends the session."""
 
     ORDERLY = 0
+    """The side has finished."""
     DETACH = 1
+    """The contacts have opened."""
     POWER = 2
+    """The supply is too low to go on."""
     INTERNAL = 3
+    """The side has an internal fault."""
 
 
 class BusyReason(enum.IntEnum):
-    """Why a module will be silent for a while."""
+    """Reason why a module will be silent."""
 
     FLASH = 1
-    """Flash writes stop interrupts."""
+    """A write to flash memory stops interrupts."""
     CALIBRATION = 2
+    """The module calibrates itself."""
     OTHER = 3
+    """Any other reason."""
 
 
 class NoticeReason(enum.IntEnum):
-    """What a module sees coming."""
+    """Event that a module expects."""
 
     RELEASE = 1
-    """The release button is pressed: the contacts are about to open."""
+    """The release button is pressed, and the contacts are about to open."""
     SUPPLY = 2
     """The supply is falling."""
     HEAT = 3
+    """The module is getting too hot."""
 
 
 class TestAction(enum.IntEnum):
-    """What a module is made to do on purpose, once it has accepted Test."""
+    """Action that Test demands of a module."""
 
-    __test__ = False  # not one of pytest's
+    __test__ = False  # pytest must not collect this class.
 
     BUSY = 1
-    """Say Busy with a lease of `ms`, and be silent that long."""
+    """Send Busy with a lease of `ms`, and be silent for that time."""
     STALL = 2
-    """Stop inside the next packet, say nothing for `ms`, then go on where it stopped."""
+    """Stop inside the next packet, send nothing for `ms`, then send the rest of the packet."""
     REJECT = 3
-    """Send one Close whose CRC, which `damage` names, does not hold."""
+    """Send one Close with a wrong CRC; `damage` says which CRC."""
     PENDING = 4
-    """Answer this Test with Pending for `ms` first."""
+    """Answer the Test with Pending for `ms`, and with Accepted when that time is over."""
     DETACH = 5
-    """Give notice of a release within `ms`, then end the session as a detached module does."""
+    """Send Notice RELEASE, and `ms` later end the session with Close DETACH."""
 
 
 class Damage(enum.IntEnum):
-    """Which CRC of a packet is made wrong on purpose."""
+    """CRC that Test action REJECT makes wrong."""
 
     PAYLOAD = 1
+    """The payload CRC is wrong."""
     HEADER = 2
+    """The header CRC is wrong."""
 
 
 class ResendFlag(enum.IntFlag):
-    """What of a frame is asked for, or answered, besides tiles."""
+    """Packet of a frame that is asked for or sent again, besides tiles."""
 
     START = 1 << 0
+    """FrameStart."""
     END = 1 << 1
+    """FrameEnd."""
 
 
 class FrameState(enum.IntEnum):
-    """What a module knows of a frame that it is asked about."""
+    """State of a frame in the module, as Resent states it."""
 
     UNDER_WAY = 0
-    """Not all of it has been read: what is asked for beyond that will come by itself."""
+    """FrameEnd has not been sent yet. Tiles that were not sent yet will come by themselves."""
     ENDED = 1
+    """FrameEnd has been sent."""
     UNKNOWN = 2
-    """Nothing of it is held any more."""
+    """The module holds nothing of the frame."""
 
 
 class EndStatus(enum.IntEnum):
-    """How a frame's readout ended."""
+    """Way in which the readout of a frame ended."""
 
     OK = 0
+    """The frame was read and sent to its end."""
     ABORTED = 1
-    """Stopped by the host."""
+    """Stop or Flush ended the frame."""
     SENSOR = 2
-    """The sensor failed inside the frame."""
+    """The sensor failed during the frame."""
 
 
 class ResetReason(enum.IntEnum):
-    """Why the module last started."""
+    """Reason of the module's last start."""
 
     POWER_ON = 0
+    """The supply was switched on."""
     RESET = 1
+    """The reset pin or a debugger reset the module."""
     WATCHDOG = 2
+    """The watchdog reset the module."""
     SOFT = 3
+    """The firmware restarted itself."""
 
 
 class LogLevel(enum.IntEnum):
-    """Python's levels, divided by ten."""
+    """Level of a log line: a level of Python's logging module, divided by ten."""
 
     DEBUG = 1
     INFO = 2
@@ -201,7 +221,7 @@ class LogLevel(enum.IntEnum):
 
 
 class Cfa(enum.IntEnum):
-    """Colour filter array: the top left two by two pixels, row by row."""
+    """Phase of the colour filter array: the colours of the first 2 x 2 pixels, row by row."""
 
     RGGB = 0
     GRBG = 1
@@ -210,18 +230,20 @@ class Cfa(enum.IntEnum):
 
 
 class ModeUse(enum.IntFlag):
-    """What a mode is meant for: the host's default choice."""
+    """Use of a mode. A host chooses its default mode by it."""
 
     PREVIEW = 1 << 0
+    """The mode is meant for previews."""
     STILL = 1 << 1
+    """The mode is meant for stills."""
 
 
 class PixelFormat(enum.IntEnum):
-    """PFNC codes; bits 16 to 23 are the bits a pixel takes in a row, bit 31 marks a code of ours.
+    """Pixel format by its PFNC code. Bits 16 to 23 are the bits that a pixel takes in a row.
 
-    A name is phase, bits and packing: none (a pixel in a little-endian 16-bit word,
-    right-justified), p (PFNC's, least significant bits first), Packed (GigE Vision's of old) and
-    Mipi (CSI-2's, whose data type stands in bits 8 to 15). Sources: EMVA, Pixel Format Naming
+    A name is phase, bits and packing. No suffix is a 16-bit word, p is PFNC's lsb packing, Packed
+    is GigE Vision's legacy packing, Mipi is CSI-2's packing. PFNC has no codes for MIPI's packings:
+    theirs have bit 31 set and CSI-2's data type in bits 8 to 15. Sources: EMVA, Pixel Format Naming
     Convention 2.4; MIPI CSI-2.
     """
 
@@ -272,7 +294,7 @@ class PixelFormat(enum.IntEnum):
 
 
 class ManifestKey(enum.IntEnum):
-    """Entries of the manifest. 0x8000 and above are the vendor's: a reader skips them."""
+    """Key of a manifest entry. 0x8000 and above belong to vendors; a reader skips unknown keys."""
 
     MAKER = 0x0001
     MODEL = 0x0002
@@ -289,33 +311,35 @@ class ManifestKey(enum.IntEnum):
 
 
 class DiscardReason(enum.StrEnum):
-    """Why received bytes were not used: every cause has its counter."""
+    """Reason why a receiver does not use bytes. A receiver counts each reason."""
 
     NOISE = "noise"
-    """Bytes between packets that belong to none."""
+    """Bytes that belong to no packet."""
     HEADER_CRC = "header_crc"
-    """The magic, without a header whose CRC holds."""
+    """A magic that begins no header with a correct CRC."""
     VERSION = "version"
-    """A sound header of another major version."""
+    """A correct header of another major version."""
     LENGTH = "length"
-    """A sound header that announces more than the bound."""
+    """A correct header whose length is over the limit."""
     PAYLOAD_CRC = "payload_crc"
+    """A payload whose CRC is wrong."""
     STALL = "stall"
-    """A packet that stopped inside."""
+    """A packet whose rest did not arrive within STALL_MS."""
     NONCE = "nonce"
-    """A sound packet of another session: from before a replug."""
+    """A packet of another session, for instance from before a replug."""
     SEQUENCE = "sequence"
-    """A sound packet that repeats an earlier one of its lane."""
+    """A packet whose sequence is not newer than the last one of its lane."""
     UNKNOWN_TYPE = "unknown_type"
+    """A packet of an unknown type below 0xE0."""
     MALFORMED = "malformed"
-    """A payload shorter than its message, or with values out of bounds."""
+    """A payload shorter than its fixed part, or with a wrong size or count."""
     UNEXPECTED = "unexpected"
-    """A reply that nobody waits for."""
+    """An answer to no request that is waiting."""
     NO_FRAME = "no_frame"
-    """A tile or frame-end without its frame-start."""
+    """A packet of a frame of a stream that is not configured."""
     GEOMETRY = "geometry"
-    """A tile outside its frame, or whose length is not its rectangle's."""
+    """A tile or FrameStart that does not fit the configured geometry."""
     LATE = "late"
-    """A packet of a frame that has been handed on."""
-    COVERED = "covered"
-    """A tile that repeats what is already there."""
+    """A packet of a frame that has been delivered or dropped."""
+    DUPLICATE = "duplicate"
+    """A tile or FrameStart that the frame already has."""

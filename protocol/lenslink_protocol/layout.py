@@ -1,5 +1,7 @@
-"""The fields of a `construct` layout, in order: what all generators, and who patches bytes in
-place, know of it."""
+"""List the fields of a `construct` layout, in order.
+
+The generators use the list, and so do tests that change single fields of encoded bytes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ _TYPE_NAMES = {"B": "u8", "H": "u16", "I": "u32", "Q": "u64", "i": "i32"}
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a layout: ``code`` is a :mod:`struct` code, "" for the tail."""
+    """One field of a layout. ``code`` is a :mod:`struct` code, or "" for the tail."""
 
     name: str
     code: str
@@ -46,8 +48,12 @@ class Field:
         return name if self.count == 1 else f"{name}[{self.count}]"
 
 
-def fields(layout: Any) -> list[Field]:
-    """The fields of a `construct.Struct` in order; :exc:`TypeError` for what has no codec."""
+def list_fields(layout: Any) -> list[Field]:
+    """Return the fields of a `construct.Struct` in order.
+
+    Raises:
+        TypeError: A field has no codec.
+    """
     found: list[Field] = []
     offset = 0
     for renamed in layout.subcons:
@@ -74,8 +80,8 @@ def fields(layout: Any) -> list[Field]:
     return found
 
 
-def format_of(layout: list[Field]) -> str:
-    """The :mod:`struct` format of the fixed part."""
+def get_format(layout: list[Field]) -> str:
+    """Return the :mod:`struct` format of the fixed part."""
     return "<" + "".join(
         f"{'' if f.count == 1 and f.code != 's' else f.count}{f.code}" for f in layout if f.code
     )

@@ -1,10 +1,10 @@
-/* The wire of LensLink: constants and layouts, for C11 and C++11.
+/* Constants and layouts of the LensLink protocol, for C11 and C++11.
  *
  * Generated from lenslink_protocol/structs.py by `make gen`; do not edit.
  *
- * A message's structure is its fixed part; a tail, where there is one, begins `size` bytes after
- * the beginning, and `size` may be more than is known here: a newer minor version appends fields.
- * Nothing of a payload may be read before its length, `size` and the CRCs have been checked.
+ * The structure of a message is its fixed part. Its tail, if it has one, begins `size` bytes after
+ * the beginning. `size` may be larger than the structure: a newer minor version appends fields.
+ * Check both CRCs, the length and `size` before you read a payload.
  */
 #ifndef LENSLINK_H
 #define LENSLINK_H
@@ -23,34 +23,35 @@
 #endif
 
 #define LENSLINK_MAGIC {0x8A, 0x4C, 0x4C, 0x4B}
-#define LENSLINK_VERSION_MAJOR 1 /* another major is refused */
-#define LENSLINK_VERSION_MINOR 0 /* a newer minor parses */
-#define LENSLINK_HEADER_BYTES 40 /* B: fixed: it is received before it is known */
-#define LENSLINK_MAX_PAYLOAD 4194304 /* B: bounds what a header may announce; tiles gain nothing above 1 MiB */
-#define LENSLINK_MAX_CONTROL 1024 /* B: payload of any packet but a tile: a small module buffers one */
-#define LENSLINK_MAX_MANIFEST 65536 /* B: read in pieces of MAX_CONTROL */
-#define LENSLINK_MIN_SIDE 16 /* pixels: the smallest frame that still has two tiles */
-#define LENSLINK_MAX_WIDTH 12288 /* pixels: the 100-megapixel sensor */
-#define LENSLINK_MAX_HEIGHT 8192 /* pixels: the 100-megapixel sensor */
-#define LENSLINK_MAX_STREAMS 2 /* 0 is the preview, 1 the still */
-#define LENSLINK_MAX_LANES 4 /* more bulk endpoints gain nothing on any known board */
-#define LENSLINK_MIN_FRAMES_OPEN 4 /* frames: frames in reassembly at once, all streams, whatever their size */
-#define LENSLINK_MAX_FRAMES_OPEN 256 /* frames: the same, of small ones: so far one lane may lag behind */
-#define LENSLINK_MAX_OPEN_BYTES 67108864 /* B: memory of frames in reassembly, beyond MIN_FRAMES_OPEN */
-#define LENSLINK_STALL_MS 250 /* ms: silence inside a packet after which it is given up and searched again */
-#define LENSLINK_HELLO_RETRY_MS 100 /* ms: a board that boots or clears its endpoints loses hellos */
-#define LENSLINK_REQUEST_RETRY_MS 400 /* ms: longer than STALL_MS, so that a damaged request is out of the way */
-#define LENSLINK_HEARTBEAT_MS 100 /* ms: credits are repeated this often, so that a lost one heals */
-#define LENSLINK_SILENCE_MS 900 /* ms: without a valid byte, and not BUSY: the module is gone */
-#define LENSLINK_MAX_BUSY_MS 10000 /* ms: longest lease of BUSY and of PENDING */
-#define LENSLINK_MAX_RANGES 32 /* rectangles in one RESEND */
-#define LENSLINK_RESEND_RETRY_MS 50 /* ms: a RESEND that brought neither tiles nor an answer is repeated */
-#define LENSLINK_RESEND_TRIES 8 /* then the frame is honestly incomplete */
-#define LENSLINK_END_GRACE_MS 100 /* ms: how long a fully covered frame waits for a lost frame-end */
-#define LENSLINK_FRAME_STALE_MS 2000 /* ms: how long an incomplete frame waits for its next packet */
-#define LENSLINK_USB_SUBCLASS 76 /* of the interface of class 0xFF by which a module is found on USB */
-#define LENSLINK_USB_PROTOCOL 75 /* of the same; the version of the link stands in bcdDevice */
-#define LENSLINK_USB_TRANSFER 65024 /* B: longest transfer: its length has 16 bits; whole packets */
+#define LENSLINK_VERSION_MAJOR 1 /* another major version is refused */
+#define LENSLINK_VERSION_MINOR 0 /* a newer minor version is understood */
+#define LENSLINK_HEADER_BYTES 40 /* B: bytes of a header; never changes */
+#define LENSLINK_MAX_PAYLOAD 4194304 /* B: longest payload of a tile; tiles gain nothing above 1 MiB */
+#define LENSLINK_MAX_CONTROL 1024 /* B: longest payload of any other packet; a small module buffers one */
+#define LENSLINK_MAX_MANIFEST 65536 /* B: longest manifest; it is read in pieces */
+#define LENSLINK_MAX_TEXT 255 /* B: longest text in the manifest */
+#define LENSLINK_MIN_SIDE 16 /* pixels: least width and height of a mode; the frame still has two tiles */
+#define LENSLINK_MAX_WIDTH 12288 /* pixels: most columns of a mode, as a 100-megapixel sensor has */
+#define LENSLINK_MAX_HEIGHT 8192 /* pixels: most rows of a mode, as a 100-megapixel sensor has */
+#define LENSLINK_MAX_STREAMS 2 /* number of streams: 0 is the preview, 1 the still */
+#define LENSLINK_MAX_LANES 4 /* most lanes; more USB endpoints gain nothing on any known board */
+#define LENSLINK_MIN_FRAMES_OPEN 4 /* frames: frames that a host can receive at once, of any size */
+#define LENSLINK_MAX_FRAMES_OPEN 256 /* frames: small frames that a host can receive at once; one lane may lag that far */
+#define LENSLINK_MAX_OPEN_BYTES 67108864 /* B: most memory of frames in reception beyond MIN_FRAMES_OPEN */
+#define LENSLINK_STALL_MS 250 /* ms: silence inside a packet after which the receiver gives it up */
+#define LENSLINK_HELLO_RETRY_MS 100 /* ms: a board that boots or clears its endpoints loses Hellos */
+#define LENSLINK_REQUEST_RETRY_MS 400 /* ms: longer than STALL_MS, so that a damaged request has been given up */
+#define LENSLINK_HEARTBEAT_MS 100 /* ms: credit limits are repeated this often, so that a lost one does no harm */
+#define LENSLINK_SILENCE_MS 900 /* ms: silence, outside a lease of Busy, after which the module is gone */
+#define LENSLINK_MAX_BUSY_MS 10000 /* ms: longest lease of Busy and of Pending */
+#define LENSLINK_MAX_RANGES 32 /* most rectangles in one Resend or Resent */
+#define LENSLINK_RESEND_RETRY_MS 50 /* ms: a Resend without any answer is repeated after this time */
+#define LENSLINK_RESEND_TRIES 8 /* Resends in a row without an answer; then the frame is incomplete */
+#define LENSLINK_END_GRACE_MS 100 /* ms: time for which a fully received frame waits for a lost FrameEnd */
+#define LENSLINK_FRAME_STALE_MS 2000 /* ms: time for which an incomplete frame waits for its next packet */
+#define LENSLINK_USB_SUBCLASS 76 /* subclass of the USB interface, whose class is 0xFF */
+#define LENSLINK_USB_PROTOCOL 75 /* protocol of the USB interface */
+#define LENSLINK_USB_TRANSFER 65024 /* B: longest USB transfer: its length has 16 bits, and it is whole USB packets */
 #define LENSLINK_VENDOR_FIRST 0xE0
 
 enum lenslink_message_type {
@@ -259,336 +260,336 @@ enum lenslink_manifest_key {
 
 #pragma pack(push, 1)
 
-/* what begins every packet */
+/* begins every packet */
 struct lenslink_header {
     uint8_t magic[4]; /* 8A 4C 4C 4B */
-    uint8_t version; /* major in bits 4-7, minor in bits 0-3 */
+    uint8_t version; /* major version in bits 4 to 7, minor version in bits 0 to 3 */
     uint8_t type; /* message type */
-    uint8_t flags; /* RESENT; a reader ignores flags it does not know */
-    uint8_t stream; /* stream of a data packet, else 0 */
-    uint32_t nonce; /* the session: picked by the host, echoed by the module */
-    uint32_t sequence; /* counts the packets of one lane and direction; wraps */
-    uint32_t frame; /* frame of a data packet; request id of a request and its reply */
-    uint16_t x; /* destination of a tile: left column; else 0 */
-    uint16_t y; /* destination of a tile: top row; else 0 */
-    uint16_t width; /* destination of a tile: columns; else 0 */
-    uint16_t height; /* destination of a tile: rows; else 0 */
-    uint32_t length; /* bytes of payload that follow the header */
+    uint8_t flags; /* flags of the packet; a reader ignores unknown flags */
+    uint8_t stream; /* stream of FrameStart, Tile, FrameEnd, Resend and Resent; else 0 */
+    uint32_t nonce; /* number of the session, chosen by the host */
+    uint32_t sequence; /* number of the packet on its lane and in its direction; wraps at 2^32 */
+    uint32_t frame; /* number of a frame, or id of a request; else 0 */
+    uint16_t x; /* first column of a tile; else 0 */
+    uint16_t y; /* first row of a tile; else 0 */
+    uint16_t width; /* columns of a tile; else 0 */
+    uint16_t height; /* rows of a tile; else 0 */
+    uint32_t length; /* bytes of the payload, which follows the header */
     uint32_t payload_crc; /* CRC-32/ISO-HDLC of the payload */
-    uint32_t header_crc; /* CRC-32/ISO-HDLC of the 36 bytes before it */
+    uint32_t header_crc; /* CRC-32/ISO-HDLC of the first 36 bytes of the header */
 };
 
-/* 0x01, host: opens a session; its header carries the nonce the host picked */
+/* 0x01, host: opens a session under the nonce in the header */
 struct lenslink_hello {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint8_t version_min; /* oldest version the host speaks, as in the header */
-    uint8_t version_max; /* newest version the host speaks */
-    uint8_t lanes; /* lanes the host offers, 1 to MAX_LANES */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint8_t version_min; /* oldest version that the host speaks, coded as in the header */
+    uint8_t version_max; /* newest version that the host speaks, coded as in the header */
+    uint8_t lanes; /* lanes that the host offers, 1 to MAX_LANES */
     uint8_t reserved; /* 0 */
-    uint32_t capabilities; /* what the host can do beyond the core */
-    uint32_t max_payload; /* longest payload the host takes, B */
+    uint32_t capabilities; /* capabilities that the host offers */
+    uint32_t max_payload; /* longest payload of a tile that the host accepts, B */
 };
 
-/* 0x02, module: the session as both sides will use it */
+/* 0x02, module: states the version, lanes and capabilities of the session */
 struct lenslink_hello_reply {
-    uint16_t size; /* bytes of this fixed part, these two included */
+    uint16_t size; /* bytes of the fixed part, this field included */
     uint8_t version; /* version of the session */
     uint8_t lanes; /* lanes of the session */
-    uint8_t reset_reason; /* why the module last started */
+    uint8_t reset_reason; /* reason of the module's last start */
     uint8_t reserved; /* 0 */
-    uint32_t capabilities; /* the intersection */
-    uint32_t max_payload; /* longest payload the module takes, B */
+    uint32_t capabilities; /* capabilities that both sides have */
+    uint32_t max_payload; /* longest payload that the module accepts, B */
     uint32_t manifest_bytes; /* length of the manifest, B */
-    uint32_t boot_count; /* counts the module's starts */
-    uint64_t uptime_us; /* module's clock, us since its start */
+    uint32_t boot_count; /* number of starts of the module so far */
+    uint64_t uptime_us; /* clock of the module, us since its start */
 };
 
 /* 0x03, host: asks for a piece of the manifest */
 struct lenslink_get_manifest {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint32_t offset; /* first byte wanted */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint32_t offset; /* offset of the first byte that the host wants */
 };
 
-/* 0x04, module: a piece of the manifest */
+/* 0x04, module: carries a piece of the manifest */
 struct lenslink_manifest_piece {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint32_t offset; /* where in the manifest the piece begins */
-    uint32_t total; /* length of the whole, B */
-    /* then piece: entries: key u16, length u16, value */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint32_t offset; /* offset of the piece in the manifest */
+    uint32_t total; /* length of the whole manifest, B */
+    /* then piece: bytes of the manifest from that offset */
 };
 
 /* 0x05, host: prepares a stream */
 struct lenslink_configure {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint8_t stream; /* 0 preview, 1 still */
-    uint8_t flags; /* TEST_ONLY */
-    uint16_t mode; /* a mode of the manifest */
-    uint32_t pixel_format; /* PFNC code; 0 leaves it to the module */
-    uint32_t tile_bytes; /* longest tile wanted, B; 0 leaves it to the module */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint8_t stream; /* number of the stream: 0 preview, 1 still */
+    uint8_t flags; /* Configure flags: TEST_ONLY */
+    uint16_t mode; /* id of a mode of the manifest */
+    uint32_t pixel_format; /* code of the pixel format; 0 lets the module choose */
+    uint32_t tile_bytes; /* longest payload of a tile, B; 0 lets the module choose */
 };
 
-/* 0x06, module: the configuration as it is, or under TEST_ONLY as it would be */
+/* 0x06, module: states the configuration of a stream */
 struct lenslink_configured {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint8_t stream; /* as asked */
-    uint8_t flags; /* TEST_ONLY, ADJUSTED */
-    uint16_t mode; /* mode applied */
-    uint32_t pixel_format; /* PFNC code applied */
-    uint16_t width; /* pixels a row */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint8_t stream; /* number of the stream, as in the request */
+    uint8_t flags; /* Configure flags: TEST_ONLY, ADJUSTED */
+    uint16_t mode; /* id of the mode */
+    uint32_t pixel_format; /* code of the pixel format */
+    uint16_t width; /* pixels in a row */
     uint16_t height; /* rows */
-    uint32_t stride; /* bytes a row, whole */
-    uint32_t frame_bytes; /* stride times height */
-    uint32_t tile_bytes; /* longest tile, B */
+    uint32_t stride; /* bytes in a row */
+    uint32_t frame_bytes; /* bytes of a frame: stride times height */
+    uint32_t tile_bytes; /* longest payload of a tile, B */
 };
 
-/* 0x07, host: asks for a number of frames; the settings travel with it */
+/* 0x07, host: starts a stream that ends after a number of frames */
 struct lenslink_capture {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint8_t stream; /* a configured stream */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint8_t stream; /* number of a configured stream */
     uint8_t reserved; /* 0 */
-    uint16_t count; /* frames, 1 or more */
-    uint64_t exposure_us; /* exposure time, us; 0 keeps the last */
-    uint32_t gain_milli; /* gain, 1/1000; 0 keeps the last */
-    int32_t focus_mdpt; /* focus, milli-dioptres, 0 = infinity; -1 keeps the last */
+    uint16_t count; /* number of frames, 1 or more */
+    uint64_t exposure_us; /* exposure time, us; 0 keeps the current value */
+    uint32_t gain_milli; /* gain, 1/1000; 0 keeps the current value */
+    int32_t focus_mdpt; /* focus, milli-dioptres, 0 = infinity; -1 keeps the current value */
 };
 
-/* 0x08, host: asks for frames until STOP */
+/* 0x08, host: starts a stream that ends with Stop */
 struct lenslink_start_stream {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint8_t stream; /* a configured stream */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint8_t stream; /* number of a configured stream */
     uint8_t reserved; /* 0 */
     uint16_t reserved2; /* 0 */
-    uint32_t interval_us; /* shortest time between frame starts, us; 0 = none */
-    uint64_t exposure_us; /* exposure time, us; 0 keeps the last */
-    uint32_t gain_milli; /* gain, 1/1000; 0 keeps the last */
-    int32_t focus_mdpt; /* focus, milli-dioptres, 0 = infinity; -1 keeps the last */
+    uint32_t interval_us; /* least time between two frame starts, us; 0 = no limit */
+    uint64_t exposure_us; /* exposure time, us; 0 keeps the current value */
+    uint32_t gain_milli; /* gain, 1/1000; 0 keeps the current value */
+    int32_t focus_mdpt; /* focus, milli-dioptres, 0 = infinity; -1 keeps the current value */
 };
 
-/* 0x09, host: ends a stream; a frame under way ends as ABORTED */
+/* 0x09, host: ends a stream */
 struct lenslink_stop {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint8_t stream; /* a stream */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint8_t stream; /* number of the stream */
 };
 
-/* 0x0A, host: a barrier: ends every stream, answered after the last packet of the last frame */
+/* 0x0A, host: ends every stream; the answer comes after the last packet of every frame */
 struct lenslink_flush {
-    uint16_t size; /* bytes of this fixed part, these two included */
+    uint16_t size; /* bytes of the fixed part, this field included */
 };
 
-/* 0x0B, module: CAPTURE, STREAM, STOP or TEST is done or under way */
+/* 0x0B, module: answers Capture, StartStream, Stop and Test */
 struct lenslink_accepted {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint8_t stream; /* as asked */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint8_t stream; /* number of the stream, as in the request */
     uint8_t reserved; /* 0 */
     uint32_t first_frame; /* number of the next frame of any stream */
 };
 
-/* 0x0C, module: nothing of an earlier request follows */
+/* 0x0C, module: answers Flush: nothing of an earlier request follows */
 struct lenslink_flushed {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint8_t lanes; /* lanes in use */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint8_t lanes; /* lanes of the session */
     uint8_t reserved; /* 0 */
-    uint32_t last_request; /* id of the last request processed before the flush */
-    uint32_t last_sequence[4]; /* of each lane, this packet not counted */
+    uint32_t last_request; /* id of the newest request before the Flush */
+    uint32_t last_sequence[4]; /* sequence of the last packet before this one, by lane; 2^32 - 1 = no packet */
 };
 
-/* 0x0D, module: the request is refused */
+/* 0x0D, module: refuses a request */
 struct lenslink_error {
-    uint16_t size; /* bytes of this fixed part, these two included */
+    uint16_t size; /* bytes of the fixed part, this field included */
     uint16_t code; /* error code */
-    /* then detail: UTF-8, for people */
+    /* then detail: UTF-8 text for people */
 };
 
-/* 0x0E, both: ends the session; not answered */
+/* 0x0E, both: ends the session; there is no answer */
 struct lenslink_close {
-    uint16_t size; /* bytes of this fixed part, these two included */
+    uint16_t size; /* bytes of the fixed part, this field included */
     uint8_t reason; /* close reason */
 };
 
-/* 0x0F, host: proof of life, and the credits; answered by HeartbeatReply, never repeated as it is */
+/* 0x0F, host: shows that the host is alive, and states its credit limits */
 struct lenslink_heartbeat {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint64_t limit[2]; /* bytes of tiles, each stream, that may be sent since the session began */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint64_t limit[2]; /* bytes of tiles that the module may send in this session, by stream */
 };
 
-/* 0x10, module: proof of life; what was sent before it on its lane has arrived or is lost */
+/* 0x10, module: shows that the module is alive, and what it has sent */
 struct lenslink_heartbeat_reply {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint64_t uptime_us; /* module's clock, us */
-    uint64_t sent[2]; /* bytes of tiles sent, each stream, since its beginning */
-    uint32_t begun[2]; /* frames begun, each stream: the newest one's number + 1 */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint64_t uptime_us; /* clock of the module, us since its start */
+    uint64_t sent[2]; /* bytes of tiles sent in this session, by stream */
+    uint32_t begun[2]; /* newest frame begun, plus 1, by stream; 0 = no frame */
 };
 
-/* 0x11, module: the request is under way and will be answered */
+/* 0x11, module: says that the answer to a request will come later */
 struct lenslink_pending {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint16_t lease_ms; /* do not ask again for so long, ms */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint16_t lease_ms; /* time until the host may repeat the request, ms */
 };
 
-/* 0x12, module: the module will be silent for a while */
+/* 0x12, module: says that the module will be silent */
 struct lenslink_busy {
-    uint16_t size; /* bytes of this fixed part, these two included */
+    uint16_t size; /* bytes of the fixed part, this field included */
     uint8_t reason; /* busy reason */
     uint8_t reserved; /* 0 */
-    uint16_t lease_ms; /* for how long at most, ms */
+    uint16_t lease_ms; /* longest duration of the silence, ms */
 };
 
-/* 0x13, module: something is about to happen */
+/* 0x13, module: warns the host of an event */
 struct lenslink_notice {
-    uint16_t size; /* bytes of this fixed part, these two included */
+    uint16_t size; /* bytes of the fixed part, this field included */
     uint8_t reason; /* notice reason */
     uint8_t reserved; /* 0 */
-    uint16_t within_ms; /* expected within, ms; 0 = unknown */
+    uint16_t within_ms; /* longest time until the event, ms; 0 = unknown */
 };
 
-/* 0x14, host: asks for parts of a frame again; its header names stream and frame */
+/* 0x14, host: asks for parts of a frame again */
 struct lenslink_resend {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint8_t flags; /* START, END: those packets are missing too */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint8_t flags; /* Resend flags: START, END */
     uint8_t reserved; /* 0 */
-    uint16_t count; /* rectangles that follow */
-    /* then ranges: x, y, width, height, u16 each */
+    uint16_t count; /* number of rectangles that follow */
+    /* then ranges: rectangles: x, y, width, height, u16 each, in pixels */
 };
 
-/* 0x15, module: what becomes of a Resend; comes behind the tiles that it announces */
+/* 0x15, module: answers Resend, after the tiles that it sends again */
 struct lenslink_resent {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint8_t flags; /* START, END: those packets were sent again */
-    uint8_t state; /* what is known of the frame */
-    uint16_t count; /* rectangles that follow */
-    /* then gone: rectangles no longer held: x, y, width, height, u16 each */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint8_t flags; /* Resend flags: packets that are sent again */
+    uint8_t state; /* state of the frame */
+    uint16_t count; /* number of rectangles that follow */
+    /* then gone: rectangles that are no longer held, laid out as in Resend */
 };
 
-/* 0x18, host: asks what became of a request of this session or of an earlier one */
+/* 0x18, host: asks for the outcome of a request of this session or of an earlier one */
 struct lenslink_query {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint32_t session; /* nonce of the session in which it was sent */
-    uint32_t request; /* its id */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint32_t session; /* nonce of the session of the request */
+    uint32_t request; /* id of the request */
 };
 
-/* 0x19, module: what became of a request */
+/* 0x19, module: states the outcome of a request */
 struct lenslink_query_reply {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint8_t outcome; /* done, not done, or unknown */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint8_t outcome; /* outcome of the request */
 };
 
-/* 0x1A, host: drives the module into a state; answered by Accepted */
+/* 0x1A, host: makes the module take a test action */
 struct lenslink_test {
-    uint16_t size; /* bytes of this fixed part, these two included */
+    uint16_t size; /* bytes of the fixed part, this field included */
     uint8_t action; /* test action */
-    uint8_t damage; /* of REJECT: which CRC; else 0 */
-    uint16_t ms; /* for how long, ms, at most MAX_BUSY_MS; of REJECT 0 */
+    uint8_t damage; /* CRC that is made wrong, for REJECT; else 0 */
+    uint16_t ms; /* duration, ms, at most MAX_BUSY_MS; 0 for REJECT */
 };
 
-/* 0x1B, host: asks the module to prove what it is */
+/* 0x1B, host: asks the module to prove that it is genuine */
 struct lenslink_challenge {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint16_t scheme; /* of authentication */
-    /* then challenge: as the scheme says; never used again */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint16_t scheme; /* authentication scheme */
+    /* then challenge: challenge, as the scheme defines it */
 };
 
-/* 0x1C, module: the answer to a challenge */
+/* 0x1C, module: answers Challenge */
 struct lenslink_proof {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint16_t scheme; /* that of the challenge */
-    /* then proof: as the scheme says */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint16_t scheme; /* authentication scheme, as in the challenge */
+    /* then proof: proof, as the scheme defines it */
 };
 
-/* 0x40, module: a frame begins: its geometry, and the settings that were applied */
+/* 0x40, module: begins a frame: its geometry and the settings that were applied */
 struct lenslink_frame_start {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint16_t mode; /* a mode of the manifest */
-    uint32_t request; /* id of the CAPTURE or STREAM request */
-    uint16_t width; /* pixels a row */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint16_t mode; /* id of a mode of the manifest */
+    uint32_t request; /* id of the Capture or StartStream request */
+    uint16_t width; /* pixels in a row */
     uint16_t height; /* rows */
     uint8_t cfa; /* colour filter array phase */
     uint8_t orientation; /* EXIF orientation, 1 to 8 */
-    uint8_t bits; /* bits a pixel, 8 to 16 */
+    uint8_t bits; /* bits of a pixel's value, 8 to 16 */
     uint8_t reserved; /* 0 */
-    uint32_t pixel_format; /* PFNC code */
-    uint32_t stride; /* bytes a row, whole */
+    uint32_t pixel_format; /* code of the pixel format */
+    uint32_t stride; /* bytes in a row */
     uint32_t white; /* white level, DN */
-    uint32_t black_milli[4]; /* black level of the 2 x 2 pixels, 1/1000 DN */
-    uint64_t timestamp_us; /* module's clock at the start of readout, us */
+    uint32_t black_milli[4]; /* black levels of the first 2 x 2 pixels, 1/1000 DN */
+    uint64_t timestamp_us; /* clock of the module at the start of readout, us */
     uint64_t exposure_us; /* exposure time applied, us */
     uint32_t gain_milli; /* gain applied, 1/1000 */
     int32_t focus_mdpt; /* focus applied, milli-dioptres */
     int32_t temperature_mc; /* sensor temperature, 1/1000 degree C */
 };
 
-/* 0x42, module: a frame has been sent */
+/* 0x42, module: ends a frame */
 struct lenslink_frame_end {
-    uint16_t size; /* bytes of this fixed part, these two included */
-    uint8_t status; /* how the readout ended */
-    uint8_t lanes; /* lanes in use */
-    uint32_t tiles; /* tiles sent, resent ones not counted */
-    uint32_t readout_us; /* from start of readout to last row, us */
-    uint32_t last_sequence[4]; /* of each lane, this packet not counted */
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint8_t status; /* end status */
+    uint8_t lanes; /* lanes of the session */
+    uint32_t tiles; /* number of tiles sent, without those sent again */
+    uint32_t readout_us; /* time from the start of readout to the last row, us */
+    uint32_t last_sequence[4]; /* sequence of the last packet before this one, by lane; 2^32 - 1 = no packet */
 };
 
-/* 0x60, module: a line of the module's log */
+/* 0x60, module: carries a line of the module's log */
 struct lenslink_log {
-    uint16_t size; /* bytes of this fixed part, these two included */
+    uint16_t size; /* bytes of the fixed part, this field included */
     uint8_t level; /* log level */
     uint8_t reserved; /* 0 */
-    uint64_t timestamp_us; /* module's clock, us */
-    /* then text: UTF-8 */
+    uint64_t timestamp_us; /* clock of the module, us since its start */
+    /* then text: UTF-8 text of the line */
 };
 
-/* manifest entry 0x0010: the sensor */
+/* manifest entry 0x0010: properties of the sensor */
 struct lenslink_sensor_entry {
-    uint16_t width; /* columns */
-    uint16_t height; /* rows */
-    uint8_t bits; /* bits a pixel */
+    uint16_t width; /* columns of the sensor */
+    uint16_t height; /* rows of the sensor */
+    uint8_t bits; /* bits of a pixel's value, 8 to 16 */
     uint8_t cfa; /* colour filter array phase */
-    uint8_t orientation; /* EXIF orientation */
+    uint8_t orientation; /* EXIF orientation, 1 to 8 */
     uint8_t reserved; /* 0 */
     uint32_t white; /* white level, DN */
-    uint32_t black_milli[4]; /* black level of the 2 x 2 pixels, 1/1000 DN */
+    uint32_t black_milli[4]; /* black levels of the first 2 x 2 pixels, 1/1000 DN */
 };
 
-/* manifest entry 0x0011: its colours, as DNG states them */
+/* manifest entry 0x0011: colours of the sensor, as DNG states them */
 struct lenslink_color_entry {
     uint16_t illuminant; /* EXIF LightSource of the matrix */
     uint16_t reserved; /* 0 */
-    int32_t matrix[18]; /* ColorMatrix1, numerators and denominators */
-    uint32_t neutral[6]; /* AsShotNeutral, numerators and denominators */
+    int32_t matrix[18]; /* ColorMatrix1: 9 x numerator, denominator; row by row */
+    uint32_t neutral[6]; /* AsShotNeutral: 3 x numerator, denominator */
 };
 
-/* manifest entry 0x0012: a readout mode, one entry each */
+/* manifest entry 0x0012: a readout mode; one entry for each mode */
 struct lenslink_mode_entry {
-    uint16_t id; /* number that CONFIGURE names */
-    uint16_t width; /* pixels a row */
+    uint16_t id; /* id that Configure names */
+    uint16_t width; /* pixels in a row */
     uint16_t height; /* rows */
-    uint8_t binning; /* 1, or 2 for 2 x 2 pixels of one colour */
-    uint8_t use; /* what it is meant for */
-    uint16_t active_area[4]; /* top, left, bottom, right */
-    uint8_t name[16]; /* ASCII, padded with 0 */
+    uint8_t binning; /* 1, or 2 if 2 x 2 pixels of one colour are combined */
+    uint8_t use; /* bits of the mode's uses */
+    uint16_t active_area[4]; /* top, left, bottom (exclusive), right (exclusive) */
+    uint8_t name[16]; /* name in ASCII, padded with zero bytes */
 };
 
-/* manifest entry 0x0013: a pixel format that CONFIGURE may name, one entry each; the module's choice first */
+/* manifest entry 0x0013: a pixel format that Configure may name; the module's own choice comes first */
 struct lenslink_format_entry {
-    uint32_t pixel_format; /* PFNC code */
+    uint32_t pixel_format; /* code of the pixel format */
 };
 
-/* manifest entry 0x0020: the lens */
+/* manifest entry 0x0020: properties of the lens */
 struct lenslink_optics_entry {
     uint32_t focal_um; /* focal length, um */
-    uint32_t focal_35mm_um; /* 35 mm equivalent, um */
+    uint32_t focal_35mm_um; /* focal length as the equivalent of 35 mm film, um */
     uint32_t aperture_milli; /* widest f-number, 1/1000 */
     uint32_t focus_max_mdpt; /* closest focus, milli-dioptres */
 };
 
-/* manifest entry 0x0021: what it may draw */
+/* manifest entry 0x0021: power that the module draws */
 struct lenslink_power_entry {
-    uint32_t idle_mw; /* mW while nothing is read out */
-    uint32_t active_mw; /* mW while streaming */
+    uint32_t idle_mw; /* power while no frame is read out, mW */
+    uint32_t active_mw; /* power while a frame is read out, mW */
 };
 
-/* manifest entry 0x0022: for a stand-in: how much smaller it is than the product */
+/* manifest entry 0x0022: scale of a stand-in against the product */
 struct lenslink_scale_entry {
-    uint32_t pixels_milli; /* its largest frame over the product's, 1/1000 */
-    uint32_t rate_milli; /* its link rate over the product's, 1/1000; 0 = unknown */
+    uint32_t pixels_milli; /* pixels of the largest frame, relative to the product, 1/1000 */
+    uint32_t rate_milli; /* link rate relative to the product, 1/1000; 0 = unknown */
 };
 
 #pragma pack(pop)

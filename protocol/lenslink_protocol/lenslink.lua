@@ -1,4 +1,4 @@
--- LensLink's wire for Wireshark. Generated from lenslink_protocol/structs.py by `make gen`; do not edit.
+-- Wireshark dissector of the LensLink protocol. Generated from lenslink_protocol/structs.py by `make gen`; do not edit.
 
 local MAGIC = "\138\76\76\75"
 
@@ -189,291 +189,291 @@ local ENUMS = {
   }},
 }
 
--- A field: name, type, how many, meaning, names of its values.
+-- A field: name, type, count, meaning, enumeration of its values.
 local HEADER = {
   {"magic", "s", 4, "8A 4C 4C 4B"},
-  {"version", "B", 1, "major in bits 4-7, minor in bits 0-3"},
+  {"version", "B", 1, "major version in bits 4 to 7, minor version in bits 0 to 3"},
   {"type", "B", 1, "message type", "MessageType"},
-  {"flags", "B", 1, "RESENT; a reader ignores flags it does not know", "Flag"},
-  {"stream", "B", 1, "stream of a data packet, else 0"},
-  {"nonce", "I", 1, "the session: picked by the host, echoed by the module"},
-  {"sequence", "I", 1, "counts the packets of one lane and direction; wraps"},
-  {"frame", "I", 1, "frame of a data packet; request id of a request and its reply"},
-  {"x", "H", 1, "destination of a tile: left column; else 0"},
-  {"y", "H", 1, "destination of a tile: top row; else 0"},
-  {"width", "H", 1, "destination of a tile: columns; else 0"},
-  {"height", "H", 1, "destination of a tile: rows; else 0"},
-  {"length", "I", 1, "bytes of payload that follow the header"},
+  {"flags", "B", 1, "flags of the packet; a reader ignores unknown flags", "Flag"},
+  {"stream", "B", 1, "stream of FrameStart, Tile, FrameEnd, Resend and Resent; else 0"},
+  {"nonce", "I", 1, "number of the session, chosen by the host"},
+  {"sequence", "I", 1, "number of the packet on its lane and in its direction; wraps at 2^32"},
+  {"frame", "I", 1, "number of a frame, or id of a request; else 0"},
+  {"x", "H", 1, "first column of a tile; else 0"},
+  {"y", "H", 1, "first row of a tile; else 0"},
+  {"width", "H", 1, "columns of a tile; else 0"},
+  {"height", "H", 1, "rows of a tile; else 0"},
+  {"length", "I", 1, "bytes of the payload, which follows the header"},
   {"payload_crc", "I", 1, "CRC-32/ISO-HDLC of the payload"},
-  {"header_crc", "I", 1, "CRC-32/ISO-HDLC of the 36 bytes before it"},
+  {"header_crc", "I", 1, "CRC-32/ISO-HDLC of the first 36 bytes of the header"},
 }
 
 local MESSAGES = {
-  [1] = {name = "Hello", abbr = "hello", doc = "opens a session; its header carries the nonce the host picked", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"version_min", "B", 1, "oldest version the host speaks, as in the header"},
-    {"version_max", "B", 1, "newest version the host speaks"},
-    {"lanes", "B", 1, "lanes the host offers, 1 to MAX_LANES"},
+  [1] = {name = "Hello", abbr = "hello", doc = "opens a session under the nonce in the header", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"version_min", "B", 1, "oldest version that the host speaks, coded as in the header"},
+    {"version_max", "B", 1, "newest version that the host speaks, coded as in the header"},
+    {"lanes", "B", 1, "lanes that the host offers, 1 to MAX_LANES"},
     {"reserved", "B", 1, "0"},
-    {"capabilities", "I", 1, "what the host can do beyond the core", "Capability"},
-    {"max_payload", "I", 1, "longest payload the host takes, B"},
+    {"capabilities", "I", 1, "capabilities that the host offers", "Capability"},
+    {"max_payload", "I", 1, "longest payload of a tile that the host accepts, B"},
   }},
-  [2] = {name = "HelloReply", abbr = "hello_reply", doc = "the session as both sides will use it", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
+  [2] = {name = "HelloReply", abbr = "hello_reply", doc = "states the version, lanes and capabilities of the session", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
     {"version", "B", 1, "version of the session"},
     {"lanes", "B", 1, "lanes of the session"},
-    {"reset_reason", "B", 1, "why the module last started", "ResetReason"},
+    {"reset_reason", "B", 1, "reason of the module's last start", "ResetReason"},
     {"reserved", "B", 1, "0"},
-    {"capabilities", "I", 1, "the intersection", "Capability"},
-    {"max_payload", "I", 1, "longest payload the module takes, B"},
+    {"capabilities", "I", 1, "capabilities that both sides have", "Capability"},
+    {"max_payload", "I", 1, "longest payload that the module accepts, B"},
     {"manifest_bytes", "I", 1, "length of the manifest, B"},
-    {"boot_count", "I", 1, "counts the module's starts"},
-    {"uptime_us", "Q", 1, "module's clock, us since its start"},
+    {"boot_count", "I", 1, "number of starts of the module so far"},
+    {"uptime_us", "Q", 1, "clock of the module, us since its start"},
   }},
   [3] = {name = "GetManifest", abbr = "get_manifest", doc = "asks for a piece of the manifest", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"offset", "I", 1, "first byte wanted"},
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"offset", "I", 1, "offset of the first byte that the host wants"},
   }},
-  [4] = {name = "ManifestPiece", abbr = "manifest_piece", doc = "a piece of the manifest", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"offset", "I", 1, "where in the manifest the piece begins"},
-    {"total", "I", 1, "length of the whole, B"},
-    {"piece", "tail", 1, "entries: key u16, length u16, value"},
+  [4] = {name = "ManifestPiece", abbr = "manifest_piece", doc = "carries a piece of the manifest", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"offset", "I", 1, "offset of the piece in the manifest"},
+    {"total", "I", 1, "length of the whole manifest, B"},
+    {"piece", "tail", 1, "bytes of the manifest from that offset"},
   }},
   [5] = {name = "Configure", abbr = "configure", doc = "prepares a stream", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"stream", "B", 1, "0 preview, 1 still"},
-    {"flags", "B", 1, "TEST_ONLY", "ConfigureFlag"},
-    {"mode", "H", 1, "a mode of the manifest"},
-    {"pixel_format", "I", 1, "PFNC code; 0 leaves it to the module", "PixelFormat"},
-    {"tile_bytes", "I", 1, "longest tile wanted, B; 0 leaves it to the module"},
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"stream", "B", 1, "number of the stream: 0 preview, 1 still"},
+    {"flags", "B", 1, "Configure flags: TEST_ONLY", "ConfigureFlag"},
+    {"mode", "H", 1, "id of a mode of the manifest"},
+    {"pixel_format", "I", 1, "code of the pixel format; 0 lets the module choose", "PixelFormat"},
+    {"tile_bytes", "I", 1, "longest payload of a tile, B; 0 lets the module choose"},
   }},
-  [6] = {name = "Configured", abbr = "configured", doc = "the configuration as it is, or under TEST_ONLY as it would be", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"stream", "B", 1, "as asked"},
-    {"flags", "B", 1, "TEST_ONLY, ADJUSTED", "ConfigureFlag"},
-    {"mode", "H", 1, "mode applied"},
-    {"pixel_format", "I", 1, "PFNC code applied", "PixelFormat"},
-    {"width", "H", 1, "pixels a row"},
+  [6] = {name = "Configured", abbr = "configured", doc = "states the configuration of a stream", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"stream", "B", 1, "number of the stream, as in the request"},
+    {"flags", "B", 1, "Configure flags: TEST_ONLY, ADJUSTED", "ConfigureFlag"},
+    {"mode", "H", 1, "id of the mode"},
+    {"pixel_format", "I", 1, "code of the pixel format", "PixelFormat"},
+    {"width", "H", 1, "pixels in a row"},
     {"height", "H", 1, "rows"},
-    {"stride", "I", 1, "bytes a row, whole"},
-    {"frame_bytes", "I", 1, "stride times height"},
-    {"tile_bytes", "I", 1, "longest tile, B"},
+    {"stride", "I", 1, "bytes in a row"},
+    {"frame_bytes", "I", 1, "bytes of a frame: stride times height"},
+    {"tile_bytes", "I", 1, "longest payload of a tile, B"},
   }},
-  [7] = {name = "Capture", abbr = "capture", doc = "asks for a number of frames; the settings travel with it", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"stream", "B", 1, "a configured stream"},
+  [7] = {name = "Capture", abbr = "capture", doc = "starts a stream that ends after a number of frames", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"stream", "B", 1, "number of a configured stream"},
     {"reserved", "B", 1, "0"},
-    {"count", "H", 1, "frames, 1 or more"},
-    {"exposure_us", "Q", 1, "exposure time, us; 0 keeps the last"},
-    {"gain_milli", "I", 1, "gain, 1/1000; 0 keeps the last"},
-    {"focus_mdpt", "i", 1, "focus, milli-dioptres, 0 = infinity; -1 keeps the last"},
+    {"count", "H", 1, "number of frames, 1 or more"},
+    {"exposure_us", "Q", 1, "exposure time, us; 0 keeps the current value"},
+    {"gain_milli", "I", 1, "gain, 1/1000; 0 keeps the current value"},
+    {"focus_mdpt", "i", 1, "focus, milli-dioptres, 0 = infinity; -1 keeps the current value"},
   }},
-  [8] = {name = "StartStream", abbr = "start_stream", doc = "asks for frames until STOP", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"stream", "B", 1, "a configured stream"},
+  [8] = {name = "StartStream", abbr = "start_stream", doc = "starts a stream that ends with Stop", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"stream", "B", 1, "number of a configured stream"},
     {"reserved", "B", 1, "0"},
     {"reserved2", "H", 1, "0"},
-    {"interval_us", "I", 1, "shortest time between frame starts, us; 0 = none"},
-    {"exposure_us", "Q", 1, "exposure time, us; 0 keeps the last"},
-    {"gain_milli", "I", 1, "gain, 1/1000; 0 keeps the last"},
-    {"focus_mdpt", "i", 1, "focus, milli-dioptres, 0 = infinity; -1 keeps the last"},
+    {"interval_us", "I", 1, "least time between two frame starts, us; 0 = no limit"},
+    {"exposure_us", "Q", 1, "exposure time, us; 0 keeps the current value"},
+    {"gain_milli", "I", 1, "gain, 1/1000; 0 keeps the current value"},
+    {"focus_mdpt", "i", 1, "focus, milli-dioptres, 0 = infinity; -1 keeps the current value"},
   }},
-  [9] = {name = "Stop", abbr = "stop", doc = "ends a stream; a frame under way ends as ABORTED", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"stream", "B", 1, "a stream"},
+  [9] = {name = "Stop", abbr = "stop", doc = "ends a stream", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"stream", "B", 1, "number of the stream"},
   }},
-  [10] = {name = "Flush", abbr = "flush", doc = "a barrier: ends every stream, answered after the last packet of the last frame", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
+  [10] = {name = "Flush", abbr = "flush", doc = "ends every stream; the answer comes after the last packet of every frame", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
   }},
-  [11] = {name = "Accepted", abbr = "accepted", doc = "CAPTURE, STREAM, STOP or TEST is done or under way", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"stream", "B", 1, "as asked"},
+  [11] = {name = "Accepted", abbr = "accepted", doc = "answers Capture, StartStream, Stop and Test", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"stream", "B", 1, "number of the stream, as in the request"},
     {"reserved", "B", 1, "0"},
     {"first_frame", "I", 1, "number of the next frame of any stream"},
   }},
-  [12] = {name = "Flushed", abbr = "flushed", doc = "nothing of an earlier request follows", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"lanes", "B", 1, "lanes in use"},
+  [12] = {name = "Flushed", abbr = "flushed", doc = "answers Flush: nothing of an earlier request follows", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"lanes", "B", 1, "lanes of the session"},
     {"reserved", "B", 1, "0"},
-    {"last_request", "I", 1, "id of the last request processed before the flush"},
-    {"last_sequence", "I", 4, "of each lane, this packet not counted"},
+    {"last_request", "I", 1, "id of the newest request before the Flush"},
+    {"last_sequence", "I", 4, "sequence of the last packet before this one, by lane; 2^32 - 1 = no packet"},
   }},
-  [13] = {name = "Error", abbr = "error", doc = "the request is refused", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
+  [13] = {name = "Error", abbr = "error", doc = "refuses a request", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
     {"code", "H", 1, "error code", "ErrorCode"},
-    {"detail", "text", 1, "UTF-8, for people"},
+    {"detail", "text", 1, "UTF-8 text for people"},
   }},
-  [14] = {name = "Close", abbr = "close", doc = "ends the session; not answered", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
+  [14] = {name = "Close", abbr = "close", doc = "ends the session; there is no answer", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
     {"reason", "B", 1, "close reason", "CloseReason"},
   }},
-  [15] = {name = "Heartbeat", abbr = "heartbeat", doc = "proof of life, and the credits; answered by HeartbeatReply, never repeated as it is", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"limit", "Q", 2, "bytes of tiles, each stream, that may be sent since the session began"},
+  [15] = {name = "Heartbeat", abbr = "heartbeat", doc = "shows that the host is alive, and states its credit limits", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"limit", "Q", 2, "bytes of tiles that the module may send in this session, by stream"},
   }},
-  [16] = {name = "HeartbeatReply", abbr = "heartbeat_reply", doc = "proof of life; what was sent before it on its lane has arrived or is lost", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"uptime_us", "Q", 1, "module's clock, us"},
-    {"sent", "Q", 2, "bytes of tiles sent, each stream, since its beginning"},
-    {"begun", "I", 2, "frames begun, each stream: the newest one's number + 1"},
+  [16] = {name = "HeartbeatReply", abbr = "heartbeat_reply", doc = "shows that the module is alive, and what it has sent", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"uptime_us", "Q", 1, "clock of the module, us since its start"},
+    {"sent", "Q", 2, "bytes of tiles sent in this session, by stream"},
+    {"begun", "I", 2, "newest frame begun, plus 1, by stream; 0 = no frame"},
   }},
-  [17] = {name = "Pending", abbr = "pending", doc = "the request is under way and will be answered", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"lease_ms", "H", 1, "do not ask again for so long, ms"},
+  [17] = {name = "Pending", abbr = "pending", doc = "says that the answer to a request will come later", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"lease_ms", "H", 1, "time until the host may repeat the request, ms"},
   }},
-  [18] = {name = "Busy", abbr = "busy", doc = "the module will be silent for a while", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
+  [18] = {name = "Busy", abbr = "busy", doc = "says that the module will be silent", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
     {"reason", "B", 1, "busy reason", "BusyReason"},
     {"reserved", "B", 1, "0"},
-    {"lease_ms", "H", 1, "for how long at most, ms"},
+    {"lease_ms", "H", 1, "longest duration of the silence, ms"},
   }},
-  [19] = {name = "Notice", abbr = "notice", doc = "something is about to happen", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
+  [19] = {name = "Notice", abbr = "notice", doc = "warns the host of an event", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
     {"reason", "B", 1, "notice reason", "NoticeReason"},
     {"reserved", "B", 1, "0"},
-    {"within_ms", "H", 1, "expected within, ms; 0 = unknown"},
+    {"within_ms", "H", 1, "longest time until the event, ms; 0 = unknown"},
   }},
-  [20] = {name = "Resend", abbr = "resend", doc = "asks for parts of a frame again; its header names stream and frame", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"flags", "B", 1, "START, END: those packets are missing too", "ResendFlag"},
+  [20] = {name = "Resend", abbr = "resend", doc = "asks for parts of a frame again", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"flags", "B", 1, "Resend flags: START, END", "ResendFlag"},
     {"reserved", "B", 1, "0"},
-    {"count", "H", 1, "rectangles that follow"},
-    {"ranges", "tail", 1, "x, y, width, height, u16 each"},
+    {"count", "H", 1, "number of rectangles that follow"},
+    {"ranges", "tail", 1, "rectangles: x, y, width, height, u16 each, in pixels"},
   }},
-  [21] = {name = "Resent", abbr = "resent", doc = "what becomes of a Resend; comes behind the tiles that it announces", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"flags", "B", 1, "START, END: those packets were sent again", "ResendFlag"},
-    {"state", "B", 1, "what is known of the frame", "FrameState"},
-    {"count", "H", 1, "rectangles that follow"},
-    {"gone", "tail", 1, "rectangles no longer held: x, y, width, height, u16 each"},
+  [21] = {name = "Resent", abbr = "resent", doc = "answers Resend, after the tiles that it sends again", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"flags", "B", 1, "Resend flags: packets that are sent again", "ResendFlag"},
+    {"state", "B", 1, "state of the frame", "FrameState"},
+    {"count", "H", 1, "number of rectangles that follow"},
+    {"gone", "tail", 1, "rectangles that are no longer held, laid out as in Resend"},
   }},
-  [24] = {name = "Query", abbr = "query", doc = "asks what became of a request of this session or of an earlier one", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"session", "I", 1, "nonce of the session in which it was sent"},
-    {"request", "I", 1, "its id"},
+  [24] = {name = "Query", abbr = "query", doc = "asks for the outcome of a request of this session or of an earlier one", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"session", "I", 1, "nonce of the session of the request"},
+    {"request", "I", 1, "id of the request"},
   }},
-  [25] = {name = "QueryReply", abbr = "query_reply", doc = "what became of a request", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"outcome", "B", 1, "done, not done, or unknown", "Outcome"},
+  [25] = {name = "QueryReply", abbr = "query_reply", doc = "states the outcome of a request", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"outcome", "B", 1, "outcome of the request", "Outcome"},
   }},
-  [26] = {name = "Test", abbr = "test", doc = "drives the module into a state; answered by Accepted", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
+  [26] = {name = "Test", abbr = "test", doc = "makes the module take a test action", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
     {"action", "B", 1, "test action", "TestAction"},
-    {"damage", "B", 1, "of REJECT: which CRC; else 0", "Damage"},
-    {"ms", "H", 1, "for how long, ms, at most MAX_BUSY_MS; of REJECT 0"},
+    {"damage", "B", 1, "CRC that is made wrong, for REJECT; else 0", "Damage"},
+    {"ms", "H", 1, "duration, ms, at most MAX_BUSY_MS; 0 for REJECT"},
   }},
-  [27] = {name = "Challenge", abbr = "challenge", doc = "asks the module to prove what it is", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"scheme", "H", 1, "of authentication"},
-    {"challenge", "tail", 1, "as the scheme says; never used again"},
+  [27] = {name = "Challenge", abbr = "challenge", doc = "asks the module to prove that it is genuine", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"scheme", "H", 1, "authentication scheme"},
+    {"challenge", "tail", 1, "challenge, as the scheme defines it"},
   }},
-  [28] = {name = "Proof", abbr = "proof", doc = "the answer to a challenge", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"scheme", "H", 1, "that of the challenge"},
-    {"proof", "tail", 1, "as the scheme says"},
+  [28] = {name = "Proof", abbr = "proof", doc = "answers Challenge", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"scheme", "H", 1, "authentication scheme, as in the challenge"},
+    {"proof", "tail", 1, "proof, as the scheme defines it"},
   }},
-  [64] = {name = "FrameStart", abbr = "frame_start", doc = "a frame begins: its geometry, and the settings that were applied", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"mode", "H", 1, "a mode of the manifest"},
-    {"request", "I", 1, "id of the CAPTURE or STREAM request"},
-    {"width", "H", 1, "pixels a row"},
+  [64] = {name = "FrameStart", abbr = "frame_start", doc = "begins a frame: its geometry and the settings that were applied", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"mode", "H", 1, "id of a mode of the manifest"},
+    {"request", "I", 1, "id of the Capture or StartStream request"},
+    {"width", "H", 1, "pixels in a row"},
     {"height", "H", 1, "rows"},
     {"cfa", "B", 1, "colour filter array phase", "Cfa"},
     {"orientation", "B", 1, "EXIF orientation, 1 to 8"},
-    {"bits", "B", 1, "bits a pixel, 8 to 16"},
+    {"bits", "B", 1, "bits of a pixel's value, 8 to 16"},
     {"reserved", "B", 1, "0"},
-    {"pixel_format", "I", 1, "PFNC code", "PixelFormat"},
-    {"stride", "I", 1, "bytes a row, whole"},
+    {"pixel_format", "I", 1, "code of the pixel format", "PixelFormat"},
+    {"stride", "I", 1, "bytes in a row"},
     {"white", "I", 1, "white level, DN"},
-    {"black_milli", "I", 4, "black level of the 2 x 2 pixels, 1/1000 DN"},
-    {"timestamp_us", "Q", 1, "module's clock at the start of readout, us"},
+    {"black_milli", "I", 4, "black levels of the first 2 x 2 pixels, 1/1000 DN"},
+    {"timestamp_us", "Q", 1, "clock of the module at the start of readout, us"},
     {"exposure_us", "Q", 1, "exposure time applied, us"},
     {"gain_milli", "I", 1, "gain applied, 1/1000"},
     {"focus_mdpt", "i", 1, "focus applied, milli-dioptres"},
     {"temperature_mc", "i", 1, "sensor temperature, 1/1000 degree C"},
   }},
-  [66] = {name = "FrameEnd", abbr = "frame_end", doc = "a frame has been sent", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
-    {"status", "B", 1, "how the readout ended", "EndStatus"},
-    {"lanes", "B", 1, "lanes in use"},
-    {"tiles", "I", 1, "tiles sent, resent ones not counted"},
-    {"readout_us", "I", 1, "from start of readout to last row, us"},
-    {"last_sequence", "I", 4, "of each lane, this packet not counted"},
+  [66] = {name = "FrameEnd", abbr = "frame_end", doc = "ends a frame", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"status", "B", 1, "end status", "EndStatus"},
+    {"lanes", "B", 1, "lanes of the session"},
+    {"tiles", "I", 1, "number of tiles sent, without those sent again"},
+    {"readout_us", "I", 1, "time from the start of readout to the last row, us"},
+    {"last_sequence", "I", 4, "sequence of the last packet before this one, by lane; 2^32 - 1 = no packet"},
   }},
-  [96] = {name = "Log", abbr = "log", doc = "a line of the module's log", fields = {
-    {"size", "H", 1, "bytes of this fixed part, these two included"},
+  [96] = {name = "Log", abbr = "log", doc = "carries a line of the module's log", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
     {"level", "B", 1, "log level", "LogLevel"},
     {"reserved", "B", 1, "0"},
-    {"timestamp_us", "Q", 1, "module's clock, us"},
-    {"text", "text", 1, "UTF-8"},
+    {"timestamp_us", "Q", 1, "clock of the module, us since its start"},
+    {"text", "text", 1, "UTF-8 text of the line"},
   }},
 }
 
 local ENTRIES = {
-  [1] = {name = "maker", abbr = "maker", doc = "who made the module", fields = {
-    {"maker", "text", 1, "who made the module"},
+  [1] = {name = "maker", abbr = "maker", doc = "maker of the module", fields = {
+    {"maker", "text", 1, "maker of the module"},
   }},
-  [2] = {name = "model", abbr = "model", doc = "what it is called", fields = {
-    {"model", "text", 1, "what it is called"},
+  [2] = {name = "model", abbr = "model", doc = "model name", fields = {
+    {"model", "text", 1, "model name"},
   }},
-  [3] = {name = "serial", abbr = "serial", doc = "which one it is; locks and reattachment go by it", fields = {
-    {"serial", "text", 1, "which one it is; locks and reattachment go by it"},
+  [3] = {name = "serial", abbr = "serial", doc = "serial number, unique for a maker and model", fields = {
+    {"serial", "text", 1, "serial number, unique for a maker and model"},
   }},
-  [4] = {name = "firmware", abbr = "firmware", doc = "version and build of its firmware", fields = {
-    {"firmware", "text", 1, "version and build of its firmware"},
+  [4] = {name = "firmware", abbr = "firmware", doc = "version and build of the firmware", fields = {
+    {"firmware", "text", 1, "version and build of the firmware"},
   }},
-  [5] = {name = "board", abbr = "board", doc = "the board that stands in for the module", fields = {
-    {"board", "text", 1, "the board that stands in for the module"},
+  [5] = {name = "board", abbr = "board", doc = "board that the firmware runs on", fields = {
+    {"board", "text", 1, "board that the firmware runs on"},
   }},
-  [16] = {name = "SensorEntry", abbr = "sensor_entry", doc = "the sensor", fields = {
-    {"width", "H", 1, "columns"},
-    {"height", "H", 1, "rows"},
-    {"bits", "B", 1, "bits a pixel"},
+  [16] = {name = "SensorEntry", abbr = "sensor_entry", doc = "properties of the sensor", fields = {
+    {"width", "H", 1, "columns of the sensor"},
+    {"height", "H", 1, "rows of the sensor"},
+    {"bits", "B", 1, "bits of a pixel's value, 8 to 16"},
     {"cfa", "B", 1, "colour filter array phase", "Cfa"},
-    {"orientation", "B", 1, "EXIF orientation"},
+    {"orientation", "B", 1, "EXIF orientation, 1 to 8"},
     {"reserved", "B", 1, "0"},
     {"white", "I", 1, "white level, DN"},
-    {"black_milli", "I", 4, "black level of the 2 x 2 pixels, 1/1000 DN"},
+    {"black_milli", "I", 4, "black levels of the first 2 x 2 pixels, 1/1000 DN"},
   }},
-  [17] = {name = "ColorEntry", abbr = "color_entry", doc = "its colours, as DNG states them", fields = {
+  [17] = {name = "ColorEntry", abbr = "color_entry", doc = "colours of the sensor, as DNG states them", fields = {
     {"illuminant", "H", 1, "EXIF LightSource of the matrix"},
     {"reserved", "H", 1, "0"},
-    {"matrix", "i", 18, "ColorMatrix1, numerators and denominators"},
-    {"neutral", "I", 6, "AsShotNeutral, numerators and denominators"},
+    {"matrix", "i", 18, "ColorMatrix1: 9 x numerator, denominator; row by row"},
+    {"neutral", "I", 6, "AsShotNeutral: 3 x numerator, denominator"},
   }},
-  [18] = {name = "ModeEntry", abbr = "mode_entry", doc = "a readout mode, one entry each", fields = {
-    {"id", "H", 1, "number that CONFIGURE names"},
-    {"width", "H", 1, "pixels a row"},
+  [18] = {name = "ModeEntry", abbr = "mode_entry", doc = "a readout mode; one entry for each mode", fields = {
+    {"id", "H", 1, "id that Configure names"},
+    {"width", "H", 1, "pixels in a row"},
     {"height", "H", 1, "rows"},
-    {"binning", "B", 1, "1, or 2 for 2 x 2 pixels of one colour"},
-    {"use", "B", 1, "what it is meant for", "ModeUse"},
-    {"active_area", "H", 4, "top, left, bottom, right"},
-    {"name", "s", 16, "ASCII, padded with 0"},
+    {"binning", "B", 1, "1, or 2 if 2 x 2 pixels of one colour are combined"},
+    {"use", "B", 1, "bits of the mode's uses", "ModeUse"},
+    {"active_area", "H", 4, "top, left, bottom (exclusive), right (exclusive)"},
+    {"name", "s", 16, "name in ASCII, padded with zero bytes"},
   }},
-  [19] = {name = "FormatEntry", abbr = "format_entry", doc = "a pixel format that CONFIGURE may name, one entry each; the module's choice first", fields = {
-    {"pixel_format", "I", 1, "PFNC code", "PixelFormat"},
+  [19] = {name = "FormatEntry", abbr = "format_entry", doc = "a pixel format that Configure may name; the module's own choice comes first", fields = {
+    {"pixel_format", "I", 1, "code of the pixel format", "PixelFormat"},
   }},
-  [32] = {name = "OpticsEntry", abbr = "optics_entry", doc = "the lens", fields = {
+  [32] = {name = "OpticsEntry", abbr = "optics_entry", doc = "properties of the lens", fields = {
     {"focal_um", "I", 1, "focal length, um"},
-    {"focal_35mm_um", "I", 1, "35 mm equivalent, um"},
+    {"focal_35mm_um", "I", 1, "focal length as the equivalent of 35 mm film, um"},
     {"aperture_milli", "I", 1, "widest f-number, 1/1000"},
     {"focus_max_mdpt", "I", 1, "closest focus, milli-dioptres"},
   }},
-  [33] = {name = "PowerEntry", abbr = "power_entry", doc = "what it may draw", fields = {
-    {"idle_mw", "I", 1, "mW while nothing is read out"},
-    {"active_mw", "I", 1, "mW while streaming"},
+  [33] = {name = "PowerEntry", abbr = "power_entry", doc = "power that the module draws", fields = {
+    {"idle_mw", "I", 1, "power while no frame is read out, mW"},
+    {"active_mw", "I", 1, "power while a frame is read out, mW"},
   }},
-  [34] = {name = "ScaleEntry", abbr = "scale_entry", doc = "for a stand-in: how much smaller it is than the product", fields = {
-    {"pixels_milli", "I", 1, "its largest frame over the product's, 1/1000"},
-    {"rate_milli", "I", 1, "its link rate over the product's, 1/1000; 0 = unknown"},
+  [34] = {name = "ScaleEntry", abbr = "scale_entry", doc = "scale of a stand-in against the product", fields = {
+    {"pixels_milli", "I", 1, "pixels of the largest frame, relative to the product, 1/1000"},
+    {"rate_milli", "I", 1, "link rate relative to the product, 1/1000; 0 = unknown"},
   }},
 }
 
--- What follows is written by hand (dissector_core.lua); it knows fields only by the tables above.
+-- The rest is written by hand (dissector_core.lua). It knows fields only by the tables above.
 --
--- Packets come alone (pcapng of `lenslink replay`, link type USER0) or as a stream ("Decode As"
--- on a TCP port). The lane is the interface, the direction the packet's flag, as pcapng has them.
+-- It decodes single packets (pcapng of `lenslink replay`, link type USER0) and streams ("Decode As"
+-- on a TCP port). In pcapng the interface is the lane, and the packet flags hold the direction.
 
 local bit = bit or bit32
 local lenslink = Proto("lenslink", "LensLink")
@@ -492,7 +492,7 @@ local function register(name, field)
   return field
 end
 
--- Gives each field of a layout its ProtoField and its width.
+-- Give each field of a layout its ProtoField and its width.
 local function prepare(prefix, layout)
   for _, field in ipairs(layout) do
     local name, kind, count, doc, enum = field[1], field[2], field[3], field[4], field[5]
@@ -529,7 +529,7 @@ local own = {
   payload_status = ProtoField.uint8(
     "lenslink.payload_crc.status", "Payload CRC status", base.DEC, STATUS),
   payload = ProtoField.bytes("lenslink.payload", "Payload"),
-  noise = ProtoField.bytes("lenslink.noise", "Bytes that are no packet"),
+  noise = ProtoField.bytes("lenslink.noise", "Bytes that belong to no packet"),
   direction = ProtoField.string("lenslink.direction", "Direction"),
   entry = ProtoField.uint16(
     "lenslink.manifest.key", "Manifest entry", base.HEX, ENUMS.ManifestKey.names),
@@ -538,7 +538,7 @@ for name, field in pairs(own) do register(name, field) end
 lenslink.fields = registered
 
 local crc_bad = ProtoExpert.new(
-  "lenslink.crc.bad", "A CRC does not hold", expert.group.CHECKSUM, expert.severity.ERROR)
+  "lenslink.crc.bad", "A CRC is wrong", expert.group.CHECKSUM, expert.severity.ERROR)
 local malformed = ProtoExpert.new(
   "lenslink.malformed", "Malformed", expert.group.MALFORMED, expert.severity.ERROR)
 lenslink.experts = {crc_bad, malformed}
@@ -567,7 +567,7 @@ local function crc32(text)
       crc = bxor(TABLE[band(bxor(crc, byte), 0xFF)], rshift(crc, 8))
     end
   end
-  -- Libraries of bits differ in the sign of what they give.
+  -- Bit libraries differ in the sign of their results.
   return bxor(crc, 0xFFFFFFFF) % 4294967296
 end
 
@@ -580,7 +580,7 @@ local function flag_names(enum, value)
   return #names > 0 and " (" .. table.concat(names, ", ") .. ")" or ""
 end
 
--- Adds the fields of a layout that lie inside `limit` bytes; the offset behind them.
+-- Add the fields of a layout that lie inside `limit` bytes. Return the offset after them.
 local function add_fields(tree, tvb, offset, layout, limit)
   local first = offset
   for _, field in ipairs(layout) do
@@ -631,7 +631,7 @@ local function add_message(tree, tvb, offset, length, kind)
   local branch = tree:add(lenslink, tvb(offset, length), message.name .. ": " .. message.doc)
   local size = length >= 2 and tvb(offset, 2):le_uint() or 0
   if size < 2 or size > length then
-    branch:add_proto_expert_info(malformed, "its size field lies")
+    branch:add_proto_expert_info(malformed, "the size field is wrong")
     return
   end
   local at, tail = add_fields(branch, tvb, offset, message.fields, size)
@@ -647,7 +647,7 @@ local function add_status(tree, range, field, status)
   if status == BAD then item:add_proto_expert_info(crc_bad) end
 end
 
--- One packet at `offset`; the offset behind it, or nil and the bytes that are missing.
+-- Dissect the packet at `offset`. Return the offset after it, or nil and the number of missing bytes.
 local function dissect_packet(tvb, pinfo, tree, offset)
   local left = tvb:reported_len() - offset
   local captured = tvb:len() - offset

@@ -1,10 +1,15 @@
-"""What a module says of itself: a list of keyed entries (after Greybus' manifest)."""
+"""Parse a module's manifest: a list of keyed entries, after Greybus' manifest.
+
+The host's device reads the manifest in pieces and passes the bytes to :func:`parse_manifest`. The
+rules are those of SPEC.md, section 7. A :exc:`Malformed` names the entry that breaks a rule.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from .ids import Cfa, ManifestKey, ModeUse, PixelFormat
 from .messages import (
@@ -18,8 +23,8 @@ from .messages import (
     ScaleEntry,
     SensorEntry,
 )
-from .packings import Layout, Packing, is_known, layout, pixel_format
-from .params import MAX_HEIGHT, MAX_MANIFEST, MAX_WIDTH, MIN_SIDE
+from .packings import Packing, find_layout, find_pixel_format, is_known
+from .params import MAX_HEIGHT, MAX_MANIFEST, MAX_TEXT, MAX_WIDTH, MIN_SIDE
 
 _HEAD = struct.Struct("<HH")
 _MODES = 64
@@ -37,12 +42,12 @@ class Mode:
     binning: int
     use: ModeUse
     active_area: tuple[int, int, int, int]
-    """Top, left, bottom, right."""
+    """Top, left, bottom, right. Bottom and right are exclusive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A module's manifest, checked; entries it lacks are None or empty."""
+    """The checked manifest of a module. Entries that it lacks are None or empty."""
 
     maker: str
     model: str
@@ -56,7 +61,7 @@ class Manifest:
     power: PowerEntry | None = None
     scale: ScaleEntry | None = None
     formats: tuple[PixelFormat, ...] = ()
-    """Those that the module sends and this version knows, its own choice first; at least one."""
+    """Pixel formats that the module sends and this version knows, its own choice first."""
     skipped: tuple[int, ...] = field(default=())
     """Keys that this version does not know."""
 
@@ -64,63 +69,74 @@ class Manifest:
     def cfa(self) -> Cfa:
         return Cfa(self.sensor.cfa)
 
-    def mode_for(self, use: ModeUse) -> Mode:
-        """The first mode meant for *use*, else the first of all."""
+    def find_mode_for(self, use: ModeUse) -> Mode:
+        """Return the first mode meant for *use*, else the first mode."""
         return next((m for m in self.modes if m.use & use), self.modes[0])
 
-    def mode_named(self, name: str) -> Mode | None:
-        """The mode called *name*, or None."""
+    def find_mode(self, name: str) -> Mode | None:
+        """Return the mode called *name*, or None."""
         return next((m for m in self.modes if m.name == name), None)
 
 
-def entries(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Keys and values in order; :exc:`Malformed` where a length leads outside."""
+def iterate_entries(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the keys and values in order.
+
+    Raises:
+        Malformed: The manifest is too long, or ends inside an entry.
+    """
     if len(data) > MAX_MANIFEST:
-        raise Malformed(f"a manifest of {len(data)} bytes")
+        raise Malformed(f"the manifest has {len(data)} bytes, more than {MAX_MANIFEST}")
     at = 0
     while at < len(data):
         if len(data) - at < _HEAD.size:
-            raise Malformed("a manifest that ends inside an entry")
+            raise Malformed(f"the manifest ends inside an entry, at byte {at}")
         key, length = _HEAD.unpack_from(data, at)
         at += _HEAD.size
         if length > len(data) - at:
-            raise Malformed(f"manifest entry 0x{key:04X} leads outside")
+            raise Malformed(f"manifest entry 0x{key:04X} leads outside the manifest")
         yield key, data[at : at + length]
         at += length
 
 
 def parse_manifest(data: bytes) -> Manifest:
-    """A :class:`Manifest` from its bytes; :exc:`Malformed` says what is wrong with it."""
+    """Return the :class:`Manifest` of *data*.
+
+    Raises:
+        Malformed: The manifest breaks a rule. The message names the entry.
+    """
     values: dict[str, object] = {}
     modes: list[Mode] = []
     formats: list[int] = []
     skipped: list[int] = []
-    for key, value in entries(data):
-        if key in TEXT_BY_KEY:
-            values[TEXT_BY_KEY[key]] = value.decode("utf-8", "replace")
-        elif key in ENTRY_BY_KEY:
-            entry = ENTRY_BY_KEY[key].decode(value)
-            if key == ManifestKey.MODE:
-                modes.append(_mode(entry))
-            elif key == ManifestKey.FORMAT:
-                formats.append(entry.pixel_format)
-            else:
-                values[_FIELD[key]] = entry
+    for key, value in iterate_entries(data):
+        if key == ManifestKey.MODE:
+            modes.append(_mode(_decode(key, value)))
+        elif key == ManifestKey.FORMAT:
+            formats.append(_decode(key, value).pixel_format)
+        elif key in TEXT_BY_KEY or key in ENTRY_BY_KEY:
+            name = TEXT_BY_KEY.get(key) or _FIELD[key]
+            if name in values:
+                raise Malformed(f"{_name(key)} stands twice")
+            values[name] = _text(key, value) if key in TEXT_BY_KEY else _decode(key, value)
         else:
             skipped.append(key)
+    for key in _REQUIRED:
+        if (TEXT_BY_KEY.get(key) or _FIELD[key]) not in values:
+            raise Malformed(f"{_name(key)} is missing")
     if not 1 <= len(modes) <= _MODES:
-        raise Malformed(f"a manifest with {len(modes)} modes")
-    sensor = _check_sensor(values.get("sensor"))
+        raise Malformed(f"the manifest has {len(modes)} modes instead of 1 to {_MODES}")
+    ids = [mode.id for mode in modes]
+    for number in ids:
+        if ids.count(number) > 1:
+            raise Malformed(f"{_name(ManifestKey.MODE)}: two modes have the id {number}")
+    sensor = _check_sensor(values["sensor"])
+    _check_color(values["color"])
     values["formats"] = _formats(formats, sensor)
-    _check_color(values.get("color"))
-    try:
-        return Manifest(modes=tuple(modes), skipped=tuple(skipped), **values)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise Malformed(f"an incomplete manifest: {error}") from None
+    return Manifest(modes=tuple(modes), skipped=tuple(skipped), **values)  # type: ignore[arg-type]
 
 
 def encode_entry(key: int, value: bytes) -> bytes:
-    """One entry on the wire."""
+    """Return the bytes of one entry."""
     return _HEAD.pack(key, len(value)) + value
 
 
@@ -132,18 +148,43 @@ _FIELD: dict[int, str] = {
     ManifestKey.SCALE: "scale",
 }
 
+_REQUIRED = (*TEXT_BY_KEY, ManifestKey.SENSOR, ManifestKey.COLOR)
+
+
+def _name(key: int) -> str:
+    return f"manifest entry 0x{key:04X} ({ManifestKey(key).name})"
+
+
+def _check(key: int, holds: bool, rule: str) -> None:
+    if not holds:
+        raise Malformed(f"{_name(key)}: {rule}")
+
+
+def _decode(key: int, value: bytes) -> Any:
+    try:
+        return ENTRY_BY_KEY[key].decode(value)
+    except Malformed as error:
+        raise Malformed(f"{_name(key)}: {error}") from None
+
+
+def _text(key: int, value: bytes) -> str:
+    _check(key, len(value) <= MAX_TEXT, f"{len(value)} bytes, more than {MAX_TEXT}")
+    return value.decode("utf-8", "replace")
+
 
 def _mode(entry: ModeEntry) -> Mode:
     top, left, bottom, right = entry.active_area
-    sound = (
-        MIN_SIDE <= entry.width <= MAX_WIDTH
-        and MIN_SIDE <= entry.height <= MAX_HEIGHT
-        and entry.width % 2 == entry.height % 2 == 0
-        and top < bottom <= entry.height
-        and left < right <= entry.width
-    )
-    if not sound:
-        raise Malformed(f"an impossible mode: {entry}")
+    for side, name, most in (
+        (entry.width, "width", MAX_WIDTH),
+        (entry.height, "height", MAX_HEIGHT),
+    ):
+        holds = MIN_SIDE <= side <= most and side % 2 == 0
+        rule = f"mode {entry.id}: {name} {side} is odd or outside of {MIN_SIDE} to {most}"
+        _check(ManifestKey.MODE, holds, rule)
+    _check(ManifestKey.MODE, entry.binning in (1, 2), f"mode {entry.id}: binning {entry.binning}")
+    holds = top < bottom <= entry.height and left < right <= entry.width
+    rule = f"mode {entry.id}: active area {entry.active_area} is empty or outside of the mode"
+    _check(ManifestKey.MODE, holds, rule)
     name = entry.name.rstrip(b"\0").decode("ascii", "replace")
     return Mode(
         entry.id, name, entry.width, entry.height, entry.binning, ModeUse(entry.use & 3),
@@ -152,30 +193,30 @@ def _mode(entry: ModeEntry) -> Mode:
 
 
 def _formats(codes: list[int], sensor: SensorEntry) -> tuple[PixelFormat, ...]:
-    """What a module that names no format sends, is not packed."""
-    if len(codes) > _FORMATS:
-        raise Malformed(f"a manifest with {len(codes)} pixel formats")
+    """Return the formats that this version knows. A module without formats sends 16-bit words."""
+    key = ManifestKey.FORMAT
+    _check(key, len(codes) <= _FORMATS, f"{len(codes)} formats, more than {_FORMATS}")
     own = Cfa(sensor.cfa)
     if not codes:
-        return (pixel_format(Packing.UNPACKED, sensor.bits, own),)
-    known = [layout(code) for code in codes if is_known(code)]
-    if not known or not all(_holds(each, sensor) for each in known):
-        raise Malformed(f"impossible pixel formats: {', '.join(f'0x{code:08X}' for code in codes)}")
+        return (find_pixel_format(Packing.UNPACKED, sensor.bits, own),)
+    known = [find_layout(code) for code in codes if is_known(code)]
+    _check(key, bool(known), "no known code among " + ", ".join(f"0x{c:08X}" for c in codes))
+    for each in known:
+        rule = f"{each.code.name} has another phase than the sensor, {own.name}"
+        _check(key, each.cfa == own, rule)
     return tuple(each.code for each in known)
 
 
-def _holds(each: Layout, sensor: SensorEntry) -> bool:
-    return each.bits >= sensor.bits and each.cfa == sensor.cfa
-
-
 def _check_sensor(sensor: object) -> SensorEntry:
-    if not isinstance(sensor, SensorEntry):
-        raise Malformed("a manifest without a sensor")
-    if sensor.cfa > max(Cfa) or not 8 <= sensor.bits <= 16 or not 1 <= sensor.orientation <= 8:
-        raise Malformed(f"an impossible sensor: {sensor}")
+    key = ManifestKey.SENSOR
+    assert isinstance(sensor, SensorEntry)
+    _check(key, sensor.cfa <= max(Cfa), f"unknown phase {sensor.cfa}")
+    _check(key, 8 <= sensor.bits <= 16, f"{sensor.bits} bits instead of 8 to 16")
+    _check(key, 1 <= sensor.orientation <= 8, f"orientation {sensor.orientation} outside of 1 to 8")
     return sensor
 
 
 def _check_color(color: object) -> None:
-    if isinstance(color, ColorEntry) and not all((*color.matrix[1::2], *color.neutral[1::2])):
-        raise Malformed(f"colours that divide by zero: {color}")
+    assert isinstance(color, ColorEntry)
+    holds = all((*color.matrix[1::2], *color.neutral[1::2]))
+    _check(ManifestKey.COLOR, holds, "a denominator is 0")

@@ -58,21 +58,21 @@ def _prefix(layout: struct.Struct, value: Buffer) -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Opens a session; its header carries the nonce the host picked."""
+    """Opens a session under the nonce in the header."""
 
     TYPE: ClassVar[MessageType] = MessageType.HELLO
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBBBII")
 
     version_min: int
-    """Oldest version the host speaks, as in the header."""
+    """Oldest version that the host speaks, coded as in the header."""
     version_max: int
-    """Newest version the host speaks."""
+    """Newest version that the host speaks, coded as in the header."""
     lanes: int
-    """Lanes the host offers, 1 to MAX_LANES."""
+    """Lanes that the host offers, 1 to MAX_LANES."""
     capabilities: int
-    """What the host can do beyond the core."""
+    """Capabilities that the host offers."""
     max_payload: int
-    """Longest payload the host takes, B."""
+    """Longest payload of a tile that the host accepts, B."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -87,7 +87,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class HelloReply:
-    """The session as both sides will use it."""
+    """States the version, lanes and capabilities of the session."""
 
     TYPE: ClassVar[MessageType] = MessageType.HELLO_REPLY
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBBBIIIIQ")
@@ -97,17 +97,17 @@ class HelloReply:
     lanes: int
     """Lanes of the session."""
     reset_reason: int
-    """Why the module last started."""
+    """Reason of the module's last start."""
     capabilities: int
-    """The intersection."""
+    """Capabilities that both sides have."""
     max_payload: int
-    """Longest payload the module takes, B."""
+    """Longest payload that the module accepts, B."""
     manifest_bytes: int
     """Length of the manifest, B."""
     boot_count: int
-    """Counts the module's starts."""
+    """Number of starts of the module so far."""
     uptime_us: int
-    """Module's clock, us since its start."""
+    """Clock of the module, us since its start."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -128,7 +128,7 @@ class GetManifest:
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HI")
 
     offset: int
-    """First byte wanted."""
+    """Offset of the first byte that the host wants."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -143,17 +143,17 @@ class GetManifest:
 
 @dataclass(frozen=True, slots=True)
 class ManifestPiece:
-    """A piece of the manifest."""
+    """Carries a piece of the manifest."""
 
     TYPE: ClassVar[MessageType] = MessageType.MANIFEST
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HII")
 
     offset: int
-    """Where in the manifest the piece begins."""
+    """Offset of the piece in the manifest."""
     total: int
-    """Length of the whole, B."""
+    """Length of the whole manifest, B."""
     piece: bytes = b""
-    """Entries: key u16, length u16, value."""
+    """Bytes of the manifest from that offset."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -174,15 +174,15 @@ class Configure:
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHII")
 
     stream: int
-    """0 preview, 1 still."""
+    """Number of the stream: 0 preview, 1 still."""
     flags: int
-    """TEST_ONLY."""
+    """Configure flags: TEST_ONLY."""
     mode: int
-    """A mode of the manifest."""
+    """Id of a mode of the manifest."""
     pixel_format: int
-    """PFNC code; 0 leaves it to the module."""
+    """Code of the pixel format; 0 lets the module choose."""
     tile_bytes: int
-    """Longest tile wanted, B; 0 leaves it to the module."""
+    """Longest payload of a tile, B; 0 lets the module choose."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -197,29 +197,29 @@ class Configure:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """The configuration as it is, or under TEST_ONLY as it would be."""
+    """States the configuration of a stream."""
 
     TYPE: ClassVar[MessageType] = MessageType.CONFIGURED
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHIHHIII")
 
     stream: int
-    """As asked."""
+    """Number of the stream, as in the request."""
     flags: int
-    """TEST_ONLY, ADJUSTED."""
+    """Configure flags: TEST_ONLY, ADJUSTED."""
     mode: int
-    """Mode applied."""
+    """Id of the mode."""
     pixel_format: int
-    """PFNC code applied."""
+    """Code of the pixel format."""
     width: int
-    """Pixels a row."""
+    """Pixels in a row."""
     height: int
     """Rows."""
     stride: int
-    """Bytes a row, whole."""
+    """Bytes in a row."""
     frame_bytes: int
-    """Stride times height."""
+    """Bytes of a frame: stride times height."""
     tile_bytes: int
-    """Longest tile, B."""
+    """Longest payload of a tile, B."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -234,21 +234,21 @@ class Configured:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Asks for a number of frames; the settings travel with it."""
+    """Starts a stream that ends after a number of frames."""
 
     TYPE: ClassVar[MessageType] = MessageType.CAPTURE
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHQIi")
 
     stream: int
-    """A configured stream."""
+    """Number of a configured stream."""
     count: int
-    """Frames, 1 or more."""
+    """Number of frames, 1 or more."""
     exposure_us: int
-    """Exposure time, us; 0 keeps the last."""
+    """Exposure time, us; 0 keeps the current value."""
     gain_milli: int
-    """Gain, 1/1000; 0 keeps the last."""
+    """Gain, 1/1000; 0 keeps the current value."""
     focus_mdpt: int
-    """Focus, milli-dioptres, 0 = infinity; -1 keeps the last."""
+    """Focus, milli-dioptres, 0 = infinity; -1 keeps the current value."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -263,21 +263,21 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class StartStream:
-    """Asks for frames until STOP."""
+    """Starts a stream that ends with Stop."""
 
     TYPE: ClassVar[MessageType] = MessageType.STREAM
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHIQIi")
 
     stream: int
-    """A configured stream."""
+    """Number of a configured stream."""
     interval_us: int
-    """Shortest time between frame starts, us; 0 = none."""
+    """Least time between two frame starts, us; 0 = no limit."""
     exposure_us: int
-    """Exposure time, us; 0 keeps the last."""
+    """Exposure time, us; 0 keeps the current value."""
     gain_milli: int
-    """Gain, 1/1000; 0 keeps the last."""
+    """Gain, 1/1000; 0 keeps the current value."""
     focus_mdpt: int
-    """Focus, milli-dioptres, 0 = infinity; -1 keeps the last."""
+    """Focus, milli-dioptres, 0 = infinity; -1 keeps the current value."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -292,13 +292,13 @@ class StartStream:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Ends a stream; a frame under way ends as ABORTED."""
+    """Ends a stream."""
 
     TYPE: ClassVar[MessageType] = MessageType.STOP
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HB")
 
     stream: int
-    """A stream."""
+    """Number of the stream."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -313,7 +313,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """A barrier: ends every stream, answered after the last packet of the last frame."""
+    """Ends every stream; the answer comes after the last packet of every frame."""
 
     TYPE: ClassVar[MessageType] = MessageType.FLUSH
     FIXED: ClassVar[struct.Struct] = struct.Struct("<H")
@@ -332,13 +332,13 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """CAPTURE, STREAM, STOP or TEST is done or under way."""
+    """Answers Capture, StartStream, Stop and Test."""
 
     TYPE: ClassVar[MessageType] = MessageType.ACCEPTED
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBI")
 
     stream: int
-    """As asked."""
+    """Number of the stream, as in the request."""
     first_frame: int
     """Number of the next frame of any stream."""
 
@@ -355,17 +355,17 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """Nothing of an earlier request follows."""
+    """Answers Flush: nothing of an earlier request follows."""
 
     TYPE: ClassVar[MessageType] = MessageType.FLUSHED
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBI4I")
 
     lanes: int
-    """Lanes in use."""
+    """Lanes of the session."""
     last_request: int
-    """Id of the last request processed before the flush."""
+    """Id of the newest request before the Flush."""
     last_sequence: tuple[int, int, int, int]
-    """Of each lane, this packet not counted."""
+    """Sequence of the last packet before this one, by lane; 2^32 - 1 = no packet."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -380,7 +380,7 @@ class Flushed:
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """The request is refused."""
+    """Refuses a request."""
 
     TYPE: ClassVar[MessageType] = MessageType.ERROR
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HH")
@@ -388,7 +388,7 @@ class Error:
     code: int
     """Error code."""
     detail: bytes = b""
-    """UTF-8, for people."""
+    """UTF-8 text for people."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -403,7 +403,7 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Ends the session; not answered."""
+    """Ends the session; there is no answer."""
 
     TYPE: ClassVar[MessageType] = MessageType.CLOSE
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HB")
@@ -424,13 +424,13 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Proof of life, and the credits; answered by HeartbeatReply, never repeated as it is."""
+    """Shows that the host is alive, and states its credit limits."""
 
     TYPE: ClassVar[MessageType] = MessageType.HEARTBEAT
     FIXED: ClassVar[struct.Struct] = struct.Struct("<H2Q")
 
     limit: tuple[int, int]
-    """Bytes of tiles, each stream, that may be sent since the session began."""
+    """Bytes of tiles that the module may send in this session, by stream."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -445,17 +445,17 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatReply:
-    """Proof of life; what was sent before it on its lane has arrived or is lost."""
+    """Shows that the module is alive, and what it has sent."""
 
     TYPE: ClassVar[MessageType] = MessageType.HEARTBEAT_REPLY
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HQ2Q2I")
 
     uptime_us: int
-    """Module's clock, us."""
+    """Clock of the module, us since its start."""
     sent: tuple[int, int]
-    """Bytes of tiles sent, each stream, since its beginning."""
+    """Bytes of tiles sent in this session, by stream."""
     begun: tuple[int, int]
-    """Frames begun, each stream: the newest one's number + 1."""
+    """Newest frame begun, plus 1, by stream; 0 = no frame."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -470,13 +470,13 @@ class HeartbeatReply:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The request is under way and will be answered."""
+    """Says that the answer to a request will come later."""
 
     TYPE: ClassVar[MessageType] = MessageType.PENDING
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HH")
 
     lease_ms: int
-    """Do not ask again for so long, ms."""
+    """Time until the host may repeat the request, ms."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -491,7 +491,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """The module will be silent for a while."""
+    """Says that the module will be silent."""
 
     TYPE: ClassVar[MessageType] = MessageType.BUSY
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBH")
@@ -499,7 +499,7 @@ class Busy:
     reason: int
     """Busy reason."""
     lease_ms: int
-    """For how long at most, ms."""
+    """Longest duration of the silence, ms."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -514,7 +514,7 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something is about to happen."""
+    """Warns the host of an event."""
 
     TYPE: ClassVar[MessageType] = MessageType.NOTICE
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBH")
@@ -522,7 +522,7 @@ class Notice:
     reason: int
     """Notice reason."""
     within_ms: int
-    """Expected within, ms; 0 = unknown."""
+    """Longest time until the event, ms; 0 = unknown."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -537,17 +537,17 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """Asks for parts of a frame again; its header names stream and frame."""
+    """Asks for parts of a frame again."""
 
     TYPE: ClassVar[MessageType] = MessageType.RESEND
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBH")
 
     flags: int
-    """START, END: those packets are missing too."""
+    """Resend flags: START, END."""
     count: int
-    """Rectangles that follow."""
+    """Number of rectangles that follow."""
     ranges: bytes = b""
-    """X, y, width, height, u16 each."""
+    """Rectangles: x, y, width, height, u16 each, in pixels."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -562,19 +562,19 @@ class Resend:
 
 @dataclass(frozen=True, slots=True)
 class Resent:
-    """What becomes of a Resend; comes behind the tiles that it announces."""
+    """Answers Resend, after the tiles that it sends again."""
 
     TYPE: ClassVar[MessageType] = MessageType.RESENT
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBH")
 
     flags: int
-    """START, END: those packets were sent again."""
+    """Resend flags: packets that are sent again."""
     state: int
-    """What is known of the frame."""
+    """State of the frame."""
     count: int
-    """Rectangles that follow."""
+    """Number of rectangles that follow."""
     gone: bytes = b""
-    """Rectangles no longer held: x, y, width, height, u16 each."""
+    """Rectangles that are no longer held, laid out as in Resend."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -589,15 +589,15 @@ class Resent:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Asks what became of a request of this session or of an earlier one."""
+    """Asks for the outcome of a request of this session or of an earlier one."""
 
     TYPE: ClassVar[MessageType] = MessageType.QUERY
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HII")
 
     session: int
-    """Nonce of the session in which it was sent."""
+    """Nonce of the session of the request."""
     request: int
-    """Its id."""
+    """Id of the request."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -612,13 +612,13 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class QueryReply:
-    """What became of a request."""
+    """States the outcome of a request."""
 
     TYPE: ClassVar[MessageType] = MessageType.QUERY_REPLY
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HB")
 
     outcome: int
-    """Done, not done, or unknown."""
+    """Outcome of the request."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -633,7 +633,7 @@ class QueryReply:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """Drives the module into a state; answered by Accepted."""
+    """Makes the module take a test action."""
 
     TYPE: ClassVar[MessageType] = MessageType.TEST
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBH")
@@ -641,9 +641,9 @@ class Test:
     action: int
     """Test action."""
     damage: int
-    """Of REJECT: which CRC; else 0."""
+    """CRC that is made wrong, for REJECT; else 0."""
     ms: int
-    """For how long, ms, at most MAX_BUSY_MS; of REJECT 0."""
+    """Duration, ms, at most MAX_BUSY_MS; 0 for REJECT."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -658,15 +658,15 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """Asks the module to prove what it is."""
+    """Asks the module to prove that it is genuine."""
 
     TYPE: ClassVar[MessageType] = MessageType.CHALLENGE
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HH")
 
     scheme: int
-    """Of authentication."""
+    """Authentication scheme."""
     challenge: bytes = b""
-    """As the scheme says; never used again."""
+    """Challenge, as the scheme defines it."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -681,15 +681,15 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The answer to a challenge."""
+    """Answers Challenge."""
 
     TYPE: ClassVar[MessageType] = MessageType.PROOF
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HH")
 
     scheme: int
-    """That of the challenge."""
+    """Authentication scheme, as in the challenge."""
     proof: bytes = b""
-    """As the scheme says."""
+    """Proof, as the scheme defines it."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -704,17 +704,17 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class FrameStart:
-    """A frame begins: its geometry, and the settings that were applied."""
+    """Begins a frame: its geometry and the settings that were applied."""
 
     TYPE: ClassVar[MessageType] = MessageType.FRAME_START
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HHIHHBBBBIII4IQQIii")
 
     mode: int
-    """A mode of the manifest."""
+    """Id of a mode of the manifest."""
     request: int
-    """Id of the CAPTURE or STREAM request."""
+    """Id of the Capture or StartStream request."""
     width: int
-    """Pixels a row."""
+    """Pixels in a row."""
     height: int
     """Rows."""
     cfa: int
@@ -722,17 +722,17 @@ class FrameStart:
     orientation: int
     """EXIF orientation, 1 to 8."""
     bits: int
-    """Bits a pixel, 8 to 16."""
+    """Bits of a pixel's value, 8 to 16."""
     pixel_format: int
-    """PFNC code."""
+    """Code of the pixel format."""
     stride: int
-    """Bytes a row, whole."""
+    """Bytes in a row."""
     white: int
     """White level, DN."""
     black_milli: tuple[int, int, int, int]
-    """Black level of the 2 x 2 pixels, 1/1000 DN."""
+    """Black levels of the first 2 x 2 pixels, 1/1000 DN."""
     timestamp_us: int
-    """Module's clock at the start of readout, us."""
+    """Clock of the module at the start of readout, us."""
     exposure_us: int
     """Exposure time applied, us."""
     gain_milli: int
@@ -755,21 +755,21 @@ class FrameStart:
 
 @dataclass(frozen=True, slots=True)
 class FrameEnd:
-    """A frame has been sent."""
+    """Ends a frame."""
 
     TYPE: ClassVar[MessageType] = MessageType.FRAME_END
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBII4I")
 
     status: int
-    """How the readout ended."""
+    """End status."""
     lanes: int
-    """Lanes in use."""
+    """Lanes of the session."""
     tiles: int
-    """Tiles sent, resent ones not counted."""
+    """Number of tiles sent, without those sent again."""
     readout_us: int
-    """From start of readout to last row, us."""
+    """Time from the start of readout to the last row, us."""
     last_sequence: tuple[int, int, int, int]
-    """Of each lane, this packet not counted."""
+    """Sequence of the last packet before this one, by lane; 2^32 - 1 = no packet."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -784,7 +784,7 @@ class FrameEnd:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A line of the module's log."""
+    """Carries a line of the module's log."""
 
     TYPE: ClassVar[MessageType] = MessageType.LOG
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBQ")
@@ -792,9 +792,9 @@ class Log:
     level: int
     """Log level."""
     timestamp_us: int
-    """Module's clock, us."""
+    """Clock of the module, us since its start."""
     text: bytes = b""
-    """UTF-8."""
+    """UTF-8 text of the line."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -809,24 +809,24 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class SensorEntry:
-    """Manifest entry: the sensor."""
+    """Manifest entry: properties of the sensor."""
 
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HHBBBBI4I")
 
     width: int
-    """Columns."""
+    """Columns of the sensor."""
     height: int
-    """Rows."""
+    """Rows of the sensor."""
     bits: int
-    """Bits a pixel."""
+    """Bits of a pixel's value, 8 to 16."""
     cfa: int
     """Colour filter array phase."""
     orientation: int
-    """EXIF orientation."""
+    """EXIF orientation, 1 to 8."""
     white: int
     """White level, DN."""
     black_milli: tuple[int, int, int, int]
-    """Black level of the 2 x 2 pixels, 1/1000 DN."""
+    """Black levels of the first 2 x 2 pixels, 1/1000 DN."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -841,16 +841,16 @@ class SensorEntry:
 
 @dataclass(frozen=True, slots=True)
 class ColorEntry:
-    """Manifest entry: its colours, as DNG states them."""
+    """Manifest entry: colours of the sensor, as DNG states them."""
 
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HH18i6I")
 
     illuminant: int
     """EXIF LightSource of the matrix."""
     matrix: tuple[int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int]
-    """ColorMatrix1, numerators and denominators."""
+    """ColorMatrix1: 9 x numerator, denominator; row by row."""
     neutral: tuple[int, int, int, int, int, int]
-    """AsShotNeutral, numerators and denominators."""
+    """AsShotNeutral: 3 x numerator, denominator."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -865,24 +865,24 @@ class ColorEntry:
 
 @dataclass(frozen=True, slots=True)
 class ModeEntry:
-    """Manifest entry: a readout mode, one entry each."""
+    """Manifest entry: a readout mode; one entry for each mode."""
 
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HHHBB4H16s")
 
     id: int
-    """Number that CONFIGURE names."""
+    """Id that Configure names."""
     width: int
-    """Pixels a row."""
+    """Pixels in a row."""
     height: int
     """Rows."""
     binning: int
-    """1, or 2 for 2 x 2 pixels of one colour."""
+    """1, or 2 if 2 x 2 pixels of one colour are combined."""
     use: int
-    """What it is meant for."""
+    """Bits of the mode's uses."""
     active_area: tuple[int, int, int, int]
-    """Top, left, bottom, right."""
+    """Top, left, bottom (exclusive), right (exclusive)."""
     name: bytes
-    """ASCII, padded with 0."""
+    """Name in ASCII, padded with zero bytes."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -897,12 +897,12 @@ class ModeEntry:
 
 @dataclass(frozen=True, slots=True)
 class FormatEntry:
-    """Manifest entry: a pixel format that CONFIGURE may name, one entry each; the module's choice first."""
+    """Manifest entry: a pixel format that Configure may name; the module's own choice comes first."""
 
     FIXED: ClassVar[struct.Struct] = struct.Struct("<I")
 
     pixel_format: int
-    """PFNC code."""
+    """Code of the pixel format."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -917,14 +917,14 @@ class FormatEntry:
 
 @dataclass(frozen=True, slots=True)
 class OpticsEntry:
-    """Manifest entry: the lens."""
+    """Manifest entry: properties of the lens."""
 
     FIXED: ClassVar[struct.Struct] = struct.Struct("<IIII")
 
     focal_um: int
     """Focal length, um."""
     focal_35mm_um: int
-    """35 mm equivalent, um."""
+    """Focal length as the equivalent of 35 mm film, um."""
     aperture_milli: int
     """Widest f-number, 1/1000."""
     focus_max_mdpt: int
@@ -943,14 +943,14 @@ class OpticsEntry:
 
 @dataclass(frozen=True, slots=True)
 class PowerEntry:
-    """Manifest entry: what it may draw."""
+    """Manifest entry: power that the module draws."""
 
     FIXED: ClassVar[struct.Struct] = struct.Struct("<II")
 
     idle_mw: int
-    """MW while nothing is read out."""
+    """Power while no frame is read out, mW."""
     active_mw: int
-    """MW while streaming."""
+    """Power while a frame is read out, mW."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -965,14 +965,14 @@ class PowerEntry:
 
 @dataclass(frozen=True, slots=True)
 class ScaleEntry:
-    """Manifest entry: for a stand-in: how much smaller it is than the product."""
+    """Manifest entry: scale of a stand-in against the product."""
 
     FIXED: ClassVar[struct.Struct] = struct.Struct("<II")
 
     pixels_milli: int
-    """Its largest frame over the product's, 1/1000."""
+    """Pixels of the largest frame, relative to the product, 1/1000."""
     rate_milli: int
-    """Its link rate over the product's, 1/1000; 0 = unknown."""
+    """Link rate relative to the product, 1/1000; 0 = unknown."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""

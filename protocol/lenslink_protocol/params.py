@@ -1,6 +1,6 @@
-"""Every limit and timeout of the protocol, each with its unit and its reason.
+"""Define every limit and timeout of the protocol, with its unit and its reason.
 
-SPEC.md's parameter table and the firmware's constants are generated from :data:`PARAMS`.
+``make gen`` makes SPEC.md's parameter table and the firmware's constants from :data:`PARAMS`.
 """
 
 from __future__ import annotations
@@ -27,69 +27,86 @@ def _param(name: str, value: int, unit: str, reason: str) -> int:
     return value
 
 
-VERSION_MAJOR: Final = _param("VERSION_MAJOR", 1, "", "another major is refused")
-VERSION_MINOR: Final = _param("VERSION_MINOR", 0, "", "a newer minor parses")
-HEADER_BYTES: Final = _param("HEADER_BYTES", 40, "B", "fixed: it is received before it is known")
+VERSION_MAJOR: Final = _param("VERSION_MAJOR", 1, "", "another major version is refused")
+VERSION_MINOR: Final = _param("VERSION_MINOR", 0, "", "a newer minor version is understood")
+HEADER_BYTES: Final = _param("HEADER_BYTES", 40, "B", "bytes of a header; never changes")
 MAX_PAYLOAD: Final = _param(
-    "MAX_PAYLOAD", 4 << 20, "B", "bounds what a header may announce; tiles gain nothing above 1 MiB"
+    "MAX_PAYLOAD", 4 << 20, "B", "longest payload of a tile; tiles gain nothing above 1 MiB"
 )
 MAX_CONTROL: Final = _param(
-    "MAX_CONTROL", 1024, "B", "payload of any packet but a tile: a small module buffers one"
+    "MAX_CONTROL", 1024, "B", "longest payload of any other packet; a small module buffers one"
 )
-MAX_MANIFEST: Final = _param("MAX_MANIFEST", 65536, "B", "read in pieces of MAX_CONTROL")
-MIN_SIDE: Final = _param("MIN_SIDE", 16, "pixels", "the smallest frame that still has two tiles")
-MAX_WIDTH: Final = _param("MAX_WIDTH", 12288, "pixels", "the 100-megapixel sensor")
-MAX_HEIGHT: Final = _param("MAX_HEIGHT", 8192, "pixels", "the 100-megapixel sensor")
-MAX_STREAMS: Final = _param("MAX_STREAMS", 2, "", "0 is the preview, 1 the still")
-MAX_LANES: Final = _param("MAX_LANES", 4, "", "more bulk endpoints gain nothing on any known board")
+MAX_MANIFEST: Final = _param("MAX_MANIFEST", 65536, "B", "longest manifest; it is read in pieces")
+MAX_TEXT: Final = _param("MAX_TEXT", 255, "B", "longest text in the manifest")
+MIN_SIDE: Final = _param(
+    "MIN_SIDE", 16, "pixels", "least width and height of a mode; the frame still has two tiles"
+)
+MAX_WIDTH: Final = _param(
+    "MAX_WIDTH", 12288, "pixels", "most columns of a mode, as a 100-megapixel sensor has"
+)
+MAX_HEIGHT: Final = _param(
+    "MAX_HEIGHT", 8192, "pixels", "most rows of a mode, as a 100-megapixel sensor has"
+)
+MAX_STREAMS: Final = _param(
+    "MAX_STREAMS", 2, "", "number of streams: 0 is the preview, 1 the still"
+)
+MAX_LANES: Final = _param(
+    "MAX_LANES", 4, "", "most lanes; more USB endpoints gain nothing on any known board"
+)
 MIN_FRAMES_OPEN: Final = _param(
-    "MIN_FRAMES_OPEN", 4, "frames", "frames in reassembly at once, all streams, whatever their size"
+    "MIN_FRAMES_OPEN", 4, "frames", "frames that a host can receive at once, of any size"
 )
 MAX_FRAMES_OPEN: Final = _param(
-    "MAX_FRAMES_OPEN", 256, "frames", "the same, of small ones: so far one lane may lag behind"
+    "MAX_FRAMES_OPEN",
+    256,
+    "frames",
+    "small frames that a host can receive at once; one lane may lag that far",
 )
 MAX_OPEN_BYTES: Final = _param(
-    "MAX_OPEN_BYTES", 64 << 20, "B", "memory of frames in reassembly, beyond MIN_FRAMES_OPEN"
+    "MAX_OPEN_BYTES", 64 << 20, "B", "most memory of frames in reception beyond MIN_FRAMES_OPEN"
 )
 STALL_MS: Final = _param(
-    "STALL_MS", 250, "ms", "silence inside a packet after which it is given up and searched again"
+    "STALL_MS", 250, "ms", "silence inside a packet after which the receiver gives it up"
 )
 HELLO_RETRY_MS: Final = _param(
-    "HELLO_RETRY_MS", 100, "ms", "a board that boots or clears its endpoints loses hellos"
+    "HELLO_RETRY_MS", 100, "ms", "a board that boots or clears its endpoints loses Hellos"
 )
 REQUEST_RETRY_MS: Final = _param(
     "REQUEST_RETRY_MS",
     400,
     "ms",
-    "longer than STALL_MS, so that a damaged request is out of the way",
+    "longer than STALL_MS, so that a damaged request has been given up",
 )
 HEARTBEAT_MS: Final = _param(
-    "HEARTBEAT_MS", 100, "ms", "credits are repeated this often, so that a lost one heals"
+    "HEARTBEAT_MS",
+    100,
+    "ms",
+    "credit limits are repeated this often, so that a lost one does no harm",
 )
 SILENCE_MS: Final = _param(
-    "SILENCE_MS", 900, "ms", "without a valid byte, and not BUSY: the module is gone"
+    "SILENCE_MS", 900, "ms", "silence, outside a lease of Busy, after which the module is gone"
 )
-MAX_BUSY_MS: Final = _param("MAX_BUSY_MS", 10000, "ms", "longest lease of BUSY and of PENDING")
-MAX_RANGES: Final = _param("MAX_RANGES", 32, "", "rectangles in one RESEND")
+MAX_BUSY_MS: Final = _param("MAX_BUSY_MS", 10000, "ms", "longest lease of Busy and of Pending")
+MAX_RANGES: Final = _param("MAX_RANGES", 32, "", "most rectangles in one Resend or Resent")
 RESEND_RETRY_MS: Final = _param(
-    "RESEND_RETRY_MS", 50, "ms", "a RESEND that brought neither tiles nor an answer is repeated"
+    "RESEND_RETRY_MS", 50, "ms", "a Resend without any answer is repeated after this time"
 )
-RESEND_TRIES: Final = _param("RESEND_TRIES", 8, "", "then the frame is honestly incomplete")
+RESEND_TRIES: Final = _param(
+    "RESEND_TRIES", 8, "", "Resends in a row without an answer; then the frame is incomplete"
+)
 END_GRACE_MS: Final = _param(
-    "END_GRACE_MS", 100, "ms", "how long a fully covered frame waits for a lost frame-end"
+    "END_GRACE_MS", 100, "ms", "time for which a fully received frame waits for a lost FrameEnd"
 )
 FRAME_STALE_MS: Final = _param(
-    "FRAME_STALE_MS", 2000, "ms", "how long an incomplete frame waits for its next packet"
+    "FRAME_STALE_MS", 2000, "ms", "time for which an incomplete frame waits for its next packet"
 )
 USB_SUBCLASS: Final = _param(
-    "USB_SUBCLASS", 0x4C, "", "of the interface of class 0xFF by which a module is found on USB"
+    "USB_SUBCLASS", 0x4C, "", "subclass of the USB interface, whose class is 0xFF"
 )
-USB_PROTOCOL: Final = _param(
-    "USB_PROTOCOL", 0x4B, "", "of the same; the version of the link stands in bcdDevice"
-)
+USB_PROTOCOL: Final = _param("USB_PROTOCOL", 0x4B, "", "protocol of the USB interface")
 USB_TRANSFER: Final = _param(
     "USB_TRANSFER",
     65024,
     "B",
-    "longest transfer: its length has 16 bits; whole packets",
+    "longest USB transfer: its length has 16 bits, and it is whole USB packets",
 )

@@ -1,12 +1,14 @@
-"""The one definition of the wire, as `construct` structures.
+"""Define the layout of every message once, as `construct` structures.
 
-Everything else that knows the wire is generated from this module (``make gen``: the firmware's
-codec, :mod:`.messages`, the tables of SPEC.md) or checked against it. It is the oracle and the
-slow path; nothing parses received bytes with it.
+``make gen`` generates from this module: the host's codec (:mod:`.messages`), the firmware's codec,
+the C header, the Wireshark dissector and the tables of SPEC.md. Tests compare both codecs with the
+structures. No program parses received bytes with them.
 
-A message is a fixed part, then at most one tail that takes the rest of the payload. The fixed
-part begins with its own size, so that a newer minor version may append fields to it: a reader
-takes what it knows and skips the rest.
+A message is a fixed part, then at most one tail. The tail takes the rest of the payload. The fixed
+part begins with its own size, so that a newer minor version may append fields. A reader uses the
+fields that it knows and skips the rest.
+
+The text behind each field becomes the comment in the C header, in the dissector and in SPEC.md.
 """
 
 from __future__ import annotations
@@ -30,30 +32,30 @@ from construct import (
 from .ids import ManifestKey, MessageType
 
 MAGIC = b"\x8aLLK"
-"""No ASCII in its first byte (it is not text), and no byte of it twice but the L."""
+"""The first byte is not ASCII, so no text contains the magic."""
 
 Header = Struct(
     "magic" / Const(MAGIC) * "8A 4C 4C 4B",
-    "version" / Int8ul * "major in bits 4-7, minor in bits 0-3",
+    "version" / Int8ul * "major version in bits 4 to 7, minor version in bits 0 to 3",
     "type" / Int8ul * "message type",
-    "flags" / Int8ul * "RESENT; a reader ignores flags it does not know",
-    "stream" / Int8ul * "stream of a data packet, else 0",
-    "nonce" / Int32ul * "the session: picked by the host, echoed by the module",
-    "sequence" / Int32ul * "counts the packets of one lane and direction; wraps",
-    "frame" / Int32ul * "frame of a data packet; request id of a request and its reply",
-    "x" / Int16ul * "destination of a tile: left column; else 0",
-    "y" / Int16ul * "destination of a tile: top row; else 0",
-    "width" / Int16ul * "destination of a tile: columns; else 0",
-    "height" / Int16ul * "destination of a tile: rows; else 0",
-    "length" / Int32ul * "bytes of payload that follow the header",
+    "flags" / Int8ul * "flags of the packet; a reader ignores unknown flags",
+    "stream" / Int8ul * "stream of FrameStart, Tile, FrameEnd, Resend and Resent; else 0",
+    "nonce" / Int32ul * "number of the session, chosen by the host",
+    "sequence" / Int32ul * "number of the packet on its lane and in its direction; wraps at 2^32",
+    "frame" / Int32ul * "number of a frame, or id of a request; else 0",
+    "x" / Int16ul * "first column of a tile; else 0",
+    "y" / Int16ul * "first row of a tile; else 0",
+    "width" / Int16ul * "columns of a tile; else 0",
+    "height" / Int16ul * "rows of a tile; else 0",
+    "length" / Int32ul * "bytes of the payload, which follows the header",
     "payload_crc" / Int32ul * "CRC-32/ISO-HDLC of the payload",
-    "header_crc" / Int32ul * "CRC-32/ISO-HDLC of the 36 bytes before it",
+    "header_crc" / Int32ul * "CRC-32/ISO-HDLC of the first 36 bytes of the header",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message's name in CamelCase, who sends it, what it says, and its layout."""
+    """The name of a message in CamelCase, its type, its sender, its meaning and its layout."""
 
     name: str
     type: MessageType
@@ -62,12 +64,12 @@ class Message:
     struct: Construct
 
 
-_SIZE = "size" / Int16ul * "bytes of this fixed part, these two included"
+_SIZE = "size" / Int16ul * "bytes of the fixed part, this field included"
 
 _SETTINGS = (
-    "exposure_us" / Int64ul * "exposure time, us; 0 keeps the last",
-    "gain_milli" / Int32ul * "gain, 1/1000; 0 keeps the last",
-    "focus_mdpt" / Int32sl * "focus, milli-dioptres, 0 = infinity; -1 keeps the last",
+    "exposure_us" / Int64ul * "exposure time, us; 0 keeps the current value",
+    "gain_milli" / Int32ul * "gain, 1/1000; 0 keeps the current value",
+    "focus_mdpt" / Int32sl * "focus, milli-dioptres, 0 = infinity; -1 keeps the current value",
 )
 
 MESSAGES: tuple[Message, ...] = (
@@ -75,33 +77,33 @@ MESSAGES: tuple[Message, ...] = (
         "Hello",
         MessageType.HELLO,
         "host",
-        "opens a session; its header carries the nonce the host picked",
+        "opens a session under the nonce in the header",
         Struct(
             _SIZE,
-            "version_min" / Int8ul * "oldest version the host speaks, as in the header",
-            "version_max" / Int8ul * "newest version the host speaks",
-            "lanes" / Int8ul * "lanes the host offers, 1 to MAX_LANES",
+            "version_min" / Int8ul * "oldest version that the host speaks, coded as in the header",
+            "version_max" / Int8ul * "newest version that the host speaks, coded as in the header",
+            "lanes" / Int8ul * "lanes that the host offers, 1 to MAX_LANES",
             "reserved" / Int8ul * "0",
-            "capabilities" / Int32ul * "what the host can do beyond the core",
-            "max_payload" / Int32ul * "longest payload the host takes, B",
+            "capabilities" / Int32ul * "capabilities that the host offers",
+            "max_payload" / Int32ul * "longest payload of a tile that the host accepts, B",
         ),
     ),
     Message(
         "HelloReply",
         MessageType.HELLO_REPLY,
         "module",
-        "the session as both sides will use it",
+        "states the version, lanes and capabilities of the session",
         Struct(
             _SIZE,
             "version" / Int8ul * "version of the session",
             "lanes" / Int8ul * "lanes of the session",
-            "reset_reason" / Int8ul * "why the module last started",
+            "reset_reason" / Int8ul * "reason of the module's last start",
             "reserved" / Int8ul * "0",
-            "capabilities" / Int32ul * "the intersection",
-            "max_payload" / Int32ul * "longest payload the module takes, B",
+            "capabilities" / Int32ul * "capabilities that both sides have",
+            "max_payload" / Int32ul * "longest payload that the module accepts, B",
             "manifest_bytes" / Int32ul * "length of the manifest, B",
-            "boot_count" / Int32ul * "counts the module's starts",
-            "uptime_us" / Int64ul * "module's clock, us since its start",
+            "boot_count" / Int32ul * "number of starts of the module so far",
+            "uptime_us" / Int64ul * "clock of the module, us since its start",
         ),
     ),
     Message(
@@ -109,18 +111,18 @@ MESSAGES: tuple[Message, ...] = (
         MessageType.GET_MANIFEST,
         "host",
         "asks for a piece of the manifest",
-        Struct(_SIZE, "offset" / Int32ul * "first byte wanted"),
+        Struct(_SIZE, "offset" / Int32ul * "offset of the first byte that the host wants"),
     ),
     Message(
         "ManifestPiece",
         MessageType.MANIFEST,
         "module",
-        "a piece of the manifest",
+        "carries a piece of the manifest",
         Struct(
             _SIZE,
-            "offset" / Int32ul * "where in the manifest the piece begins",
-            "total" / Int32ul * "length of the whole, B",
-            "piece" / GreedyBytes * "entries: key u16, length u16, value",
+            "offset" / Int32ul * "offset of the piece in the manifest",
+            "total" / Int32ul * "length of the whole manifest, B",
+            "piece" / GreedyBytes * "bytes of the manifest from that offset",
         ),
     ),
     Message(
@@ -130,41 +132,41 @@ MESSAGES: tuple[Message, ...] = (
         "prepares a stream",
         Struct(
             _SIZE,
-            "stream" / Int8ul * "0 preview, 1 still",
-            "flags" / Int8ul * "TEST_ONLY",
-            "mode" / Int16ul * "a mode of the manifest",
-            "pixel_format" / Int32ul * "PFNC code; 0 leaves it to the module",
-            "tile_bytes" / Int32ul * "longest tile wanted, B; 0 leaves it to the module",
+            "stream" / Int8ul * "number of the stream: 0 preview, 1 still",
+            "flags" / Int8ul * "Configure flags: TEST_ONLY",
+            "mode" / Int16ul * "id of a mode of the manifest",
+            "pixel_format" / Int32ul * "code of the pixel format; 0 lets the module choose",
+            "tile_bytes" / Int32ul * "longest payload of a tile, B; 0 lets the module choose",
         ),
     ),
     Message(
         "Configured",
         MessageType.CONFIGURED,
         "module",
-        "the configuration as it is, or under TEST_ONLY as it would be",
+        "states the configuration of a stream",
         Struct(
             _SIZE,
-            "stream" / Int8ul * "as asked",
-            "flags" / Int8ul * "TEST_ONLY, ADJUSTED",
-            "mode" / Int16ul * "mode applied",
-            "pixel_format" / Int32ul * "PFNC code applied",
-            "width" / Int16ul * "pixels a row",
+            "stream" / Int8ul * "number of the stream, as in the request",
+            "flags" / Int8ul * "Configure flags: TEST_ONLY, ADJUSTED",
+            "mode" / Int16ul * "id of the mode",
+            "pixel_format" / Int32ul * "code of the pixel format",
+            "width" / Int16ul * "pixels in a row",
             "height" / Int16ul * "rows",
-            "stride" / Int32ul * "bytes a row, whole",
-            "frame_bytes" / Int32ul * "stride times height",
-            "tile_bytes" / Int32ul * "longest tile, B",
+            "stride" / Int32ul * "bytes in a row",
+            "frame_bytes" / Int32ul * "bytes of a frame: stride times height",
+            "tile_bytes" / Int32ul * "longest payload of a tile, B",
         ),
     ),
     Message(
         "Capture",
         MessageType.CAPTURE,
         "host",
-        "asks for a number of frames; the settings travel with it",
+        "starts a stream that ends after a number of frames",
         Struct(
             _SIZE,
-            "stream" / Int8ul * "a configured stream",
+            "stream" / Int8ul * "number of a configured stream",
             "reserved" / Int8ul * "0",
-            "count" / Int16ul * "frames, 1 or more",
+            "count" / Int16ul * "number of frames, 1 or more",
             *_SETTINGS,
         ),
     ),
@@ -172,13 +174,13 @@ MESSAGES: tuple[Message, ...] = (
         "StartStream",
         MessageType.STREAM,
         "host",
-        "asks for frames until STOP",
+        "starts a stream that ends with Stop",
         Struct(
             _SIZE,
-            "stream" / Int8ul * "a configured stream",
+            "stream" / Int8ul * "number of a configured stream",
             "reserved" / Int8ul * "0",
             "reserved2" / Int16ul * "0",
-            "interval_us" / Int32ul * "shortest time between frame starts, us; 0 = none",
+            "interval_us" / Int32ul * "least time between two frame starts, us; 0 = no limit",
             *_SETTINGS,
         ),
     ),
@@ -186,24 +188,24 @@ MESSAGES: tuple[Message, ...] = (
         "Stop",
         MessageType.STOP,
         "host",
-        "ends a stream; a frame under way ends as ABORTED",
-        Struct(_SIZE, "stream" / Int8ul * "a stream"),
+        "ends a stream",
+        Struct(_SIZE, "stream" / Int8ul * "number of the stream"),
     ),
     Message(
         "Flush",
         MessageType.FLUSH,
         "host",
-        "a barrier: ends every stream, answered after the last packet of the last frame",
+        "ends every stream; the answer comes after the last packet of every frame",
         Struct(_SIZE),
     ),
     Message(
         "Accepted",
         MessageType.ACCEPTED,
         "module",
-        "CAPTURE, STREAM, STOP or TEST is done or under way",
+        "answers Capture, StartStream, Stop and Test",
         Struct(
             _SIZE,
-            "stream" / Int8ul * "as asked",
+            "stream" / Int8ul * "number of the stream, as in the request",
             "reserved" / Int8ul * "0",
             "first_frame" / Int32ul * "number of the next frame of any stream",
         ),
@@ -212,186 +214,188 @@ MESSAGES: tuple[Message, ...] = (
         "Flushed",
         MessageType.FLUSHED,
         "module",
-        "nothing of an earlier request follows",
+        "answers Flush: nothing of an earlier request follows",
         Struct(
             _SIZE,
-            "lanes" / Int8ul * "lanes in use",
+            "lanes" / Int8ul * "lanes of the session",
             "reserved" / Int8ul * "0",
-            "last_request" / Int32ul * "id of the last request processed before the flush",
-            "last_sequence" / Array(4, Int32ul) * "of each lane, this packet not counted",
+            "last_request" / Int32ul * "id of the newest request before the Flush",
+            "last_sequence"
+            / Array(4, Int32ul)
+            * "sequence of the last packet before this one, by lane; 2^32 - 1 = no packet",
         ),
     ),
     Message(
         "Error",
         MessageType.ERROR,
         "module",
-        "the request is refused",
+        "refuses a request",
         Struct(
             _SIZE,
             "code" / Int16ul * "error code",
-            "detail" / GreedyBytes * "UTF-8, for people",
+            "detail" / GreedyBytes * "UTF-8 text for people",
         ),
     ),
     Message(
         "Close",
         MessageType.CLOSE,
         "both",
-        "ends the session; not answered",
+        "ends the session; there is no answer",
         Struct(_SIZE, "reason" / Int8ul * "close reason"),
     ),
     Message(
         "Heartbeat",
         MessageType.HEARTBEAT,
         "host",
-        "proof of life, and the credits; answered by HeartbeatReply, never repeated as it is",
+        "shows that the host is alive, and states its credit limits",
         Struct(
             _SIZE,
             "limit"
             / Array(2, Int64ul)
-            * "bytes of tiles, each stream, that may be sent since the session began",
+            * "bytes of tiles that the module may send in this session, by stream",
         ),
     ),
     Message(
         "HeartbeatReply",
         MessageType.HEARTBEAT_REPLY,
         "module",
-        "proof of life; what was sent before it on its lane has arrived or is lost",
+        "shows that the module is alive, and what it has sent",
         Struct(
             _SIZE,
-            "uptime_us" / Int64ul * "module's clock, us",
-            "sent" / Array(2, Int64ul) * "bytes of tiles sent, each stream, since its beginning",
-            "begun" / Array(2, Int32ul) * "frames begun, each stream: the newest one's number + 1",
+            "uptime_us" / Int64ul * "clock of the module, us since its start",
+            "sent" / Array(2, Int64ul) * "bytes of tiles sent in this session, by stream",
+            "begun" / Array(2, Int32ul) * "newest frame begun, plus 1, by stream; 0 = no frame",
         ),
     ),
     Message(
         "Pending",
         MessageType.PENDING,
         "module",
-        "the request is under way and will be answered",
-        Struct(_SIZE, "lease_ms" / Int16ul * "do not ask again for so long, ms"),
+        "says that the answer to a request will come later",
+        Struct(_SIZE, "lease_ms" / Int16ul * "time until the host may repeat the request, ms"),
     ),
     Message(
         "Busy",
         MessageType.BUSY,
         "module",
-        "the module will be silent for a while",
+        "says that the module will be silent",
         Struct(
             _SIZE,
             "reason" / Int8ul * "busy reason",
             "reserved" / Int8ul * "0",
-            "lease_ms" / Int16ul * "for how long at most, ms",
+            "lease_ms" / Int16ul * "longest duration of the silence, ms",
         ),
     ),
     Message(
         "Notice",
         MessageType.NOTICE,
         "module",
-        "something is about to happen",
+        "warns the host of an event",
         Struct(
             _SIZE,
             "reason" / Int8ul * "notice reason",
             "reserved" / Int8ul * "0",
-            "within_ms" / Int16ul * "expected within, ms; 0 = unknown",
+            "within_ms" / Int16ul * "longest time until the event, ms; 0 = unknown",
         ),
     ),
     Message(
         "Resend",
         MessageType.RESEND,
         "host",
-        "asks for parts of a frame again; its header names stream and frame",
+        "asks for parts of a frame again",
         Struct(
             _SIZE,
-            "flags" / Int8ul * "START, END: those packets are missing too",
+            "flags" / Int8ul * "Resend flags: START, END",
             "reserved" / Int8ul * "0",
-            "count" / Int16ul * "rectangles that follow",
-            "ranges" / GreedyBytes * "x, y, width, height, u16 each",
+            "count" / Int16ul * "number of rectangles that follow",
+            "ranges" / GreedyBytes * "rectangles: x, y, width, height, u16 each, in pixels",
         ),
     ),
     Message(
         "Resent",
         MessageType.RESENT,
         "module",
-        "what becomes of a Resend; comes behind the tiles that it announces",
+        "answers Resend, after the tiles that it sends again",
         Struct(
             _SIZE,
-            "flags" / Int8ul * "START, END: those packets were sent again",
-            "state" / Int8ul * "what is known of the frame",
-            "count" / Int16ul * "rectangles that follow",
-            "gone" / GreedyBytes * "rectangles no longer held: x, y, width, height, u16 each",
+            "flags" / Int8ul * "Resend flags: packets that are sent again",
+            "state" / Int8ul * "state of the frame",
+            "count" / Int16ul * "number of rectangles that follow",
+            "gone" / GreedyBytes * "rectangles that are no longer held, laid out as in Resend",
         ),
     ),
     Message(
         "Query",
         MessageType.QUERY,
         "host",
-        "asks what became of a request of this session or of an earlier one",
+        "asks for the outcome of a request of this session or of an earlier one",
         Struct(
             _SIZE,
-            "session" / Int32ul * "nonce of the session in which it was sent",
-            "request" / Int32ul * "its id",
+            "session" / Int32ul * "nonce of the session of the request",
+            "request" / Int32ul * "id of the request",
         ),
     ),
     Message(
         "QueryReply",
         MessageType.QUERY_REPLY,
         "module",
-        "what became of a request",
-        Struct(_SIZE, "outcome" / Int8ul * "done, not done, or unknown"),
+        "states the outcome of a request",
+        Struct(_SIZE, "outcome" / Int8ul * "outcome of the request"),
     ),
     Message(
         "Test",
         MessageType.TEST,
         "host",
-        "drives the module into a state; answered by Accepted",
+        "makes the module take a test action",
         Struct(
             _SIZE,
             "action" / Int8ul * "test action",
-            "damage" / Int8ul * "of REJECT: which CRC; else 0",
-            "ms" / Int16ul * "for how long, ms, at most MAX_BUSY_MS; of REJECT 0",
+            "damage" / Int8ul * "CRC that is made wrong, for REJECT; else 0",
+            "ms" / Int16ul * "duration, ms, at most MAX_BUSY_MS; 0 for REJECT",
         ),
     ),
     Message(
         "Challenge",
         MessageType.CHALLENGE,
         "host",
-        "asks the module to prove what it is",
+        "asks the module to prove that it is genuine",
         Struct(
             _SIZE,
-            "scheme" / Int16ul * "of authentication",
-            "challenge" / GreedyBytes * "as the scheme says; never used again",
+            "scheme" / Int16ul * "authentication scheme",
+            "challenge" / GreedyBytes * "challenge, as the scheme defines it",
         ),
     ),
     Message(
         "Proof",
         MessageType.PROOF,
         "module",
-        "the answer to a challenge",
+        "answers Challenge",
         Struct(
             _SIZE,
-            "scheme" / Int16ul * "that of the challenge",
-            "proof" / GreedyBytes * "as the scheme says",
+            "scheme" / Int16ul * "authentication scheme, as in the challenge",
+            "proof" / GreedyBytes * "proof, as the scheme defines it",
         ),
     ),
     Message(
         "FrameStart",
         MessageType.FRAME_START,
         "module",
-        "a frame begins: its geometry, and the settings that were applied",
+        "begins a frame: its geometry and the settings that were applied",
         Struct(
             _SIZE,
-            "mode" / Int16ul * "a mode of the manifest",
-            "request" / Int32ul * "id of the CAPTURE or STREAM request",
-            "width" / Int16ul * "pixels a row",
+            "mode" / Int16ul * "id of a mode of the manifest",
+            "request" / Int32ul * "id of the Capture or StartStream request",
+            "width" / Int16ul * "pixels in a row",
             "height" / Int16ul * "rows",
             "cfa" / Int8ul * "colour filter array phase",
             "orientation" / Int8ul * "EXIF orientation, 1 to 8",
-            "bits" / Int8ul * "bits a pixel, 8 to 16",
+            "bits" / Int8ul * "bits of a pixel's value, 8 to 16",
             "reserved" / Int8ul * "0",
-            "pixel_format" / Int32ul * "PFNC code",
-            "stride" / Int32ul * "bytes a row, whole",
+            "pixel_format" / Int32ul * "code of the pixel format",
+            "stride" / Int32ul * "bytes in a row",
             "white" / Int32ul * "white level, DN",
-            "black_milli" / Array(4, Int32ul) * "black level of the 2 x 2 pixels, 1/1000 DN",
-            "timestamp_us" / Int64ul * "module's clock at the start of readout, us",
+            "black_milli" / Array(4, Int32ul) * "black levels of the first 2 x 2 pixels, 1/1000 DN",
+            "timestamp_us" / Int64ul * "clock of the module at the start of readout, us",
             "exposure_us" / Int64ul * "exposure time applied, us",
             "gain_milli" / Int32ul * "gain applied, 1/1000",
             "focus_mdpt" / Int32sl * "focus applied, milli-dioptres",
@@ -402,27 +406,29 @@ MESSAGES: tuple[Message, ...] = (
         "FrameEnd",
         MessageType.FRAME_END,
         "module",
-        "a frame has been sent",
+        "ends a frame",
         Struct(
             _SIZE,
-            "status" / Int8ul * "how the readout ended",
-            "lanes" / Int8ul * "lanes in use",
-            "tiles" / Int32ul * "tiles sent, resent ones not counted",
-            "readout_us" / Int32ul * "from start of readout to last row, us",
-            "last_sequence" / Array(4, Int32ul) * "of each lane, this packet not counted",
+            "status" / Int8ul * "end status",
+            "lanes" / Int8ul * "lanes of the session",
+            "tiles" / Int32ul * "number of tiles sent, without those sent again",
+            "readout_us" / Int32ul * "time from the start of readout to the last row, us",
+            "last_sequence"
+            / Array(4, Int32ul)
+            * "sequence of the last packet before this one, by lane; 2^32 - 1 = no packet",
         ),
     ),
     Message(
         "Log",
         MessageType.LOG,
         "module",
-        "a line of the module's log",
+        "carries a line of the module's log",
         Struct(
             _SIZE,
             "level" / Int8ul * "log level",
             "reserved" / Int8ul * "0",
-            "timestamp_us" / Int64ul * "module's clock, us",
-            "text" / GreedyBytes * "UTF-8",
+            "timestamp_us" / Int64ul * "clock of the module, us since its start",
+            "text" / GreedyBytes * "UTF-8 text of the line",
         ),
     ),
 )
@@ -430,7 +436,7 @@ MESSAGES: tuple[Message, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A manifest entry whose value is a structure or, where ``struct`` is None, UTF-8 text."""
+    """An entry of the manifest. Its value is a structure, or UTF-8 text if ``struct`` is None."""
 
     name: str
     key: ManifestKey
@@ -439,64 +445,64 @@ class Entry:
 
 
 ENTRIES: tuple[Entry, ...] = (
-    Entry("maker", ManifestKey.MAKER, "who made the module"),
-    Entry("model", ManifestKey.MODEL, "what it is called"),
-    Entry("serial", ManifestKey.SERIAL, "which one it is; locks and reattachment go by it"),
-    Entry("firmware", ManifestKey.FIRMWARE, "version and build of its firmware"),
-    Entry("board", ManifestKey.BOARD, "the board that stands in for the module"),
+    Entry("maker", ManifestKey.MAKER, "maker of the module"),
+    Entry("model", ManifestKey.MODEL, "model name"),
+    Entry("serial", ManifestKey.SERIAL, "serial number, unique for a maker and model"),
+    Entry("firmware", ManifestKey.FIRMWARE, "version and build of the firmware"),
+    Entry("board", ManifestKey.BOARD, "board that the firmware runs on"),
     Entry(
         "SensorEntry",
         ManifestKey.SENSOR,
-        "the sensor",
+        "properties of the sensor",
         Struct(
-            "width" / Int16ul * "columns",
-            "height" / Int16ul * "rows",
-            "bits" / Int8ul * "bits a pixel",
+            "width" / Int16ul * "columns of the sensor",
+            "height" / Int16ul * "rows of the sensor",
+            "bits" / Int8ul * "bits of a pixel's value, 8 to 16",
             "cfa" / Int8ul * "colour filter array phase",
-            "orientation" / Int8ul * "EXIF orientation",
+            "orientation" / Int8ul * "EXIF orientation, 1 to 8",
             "reserved" / Int8ul * "0",
             "white" / Int32ul * "white level, DN",
-            "black_milli" / Array(4, Int32ul) * "black level of the 2 x 2 pixels, 1/1000 DN",
+            "black_milli" / Array(4, Int32ul) * "black levels of the first 2 x 2 pixels, 1/1000 DN",
         ),
     ),
     Entry(
         "ColorEntry",
         ManifestKey.COLOR,
-        "its colours, as DNG states them",
+        "colours of the sensor, as DNG states them",
         Struct(
             "illuminant" / Int16ul * "EXIF LightSource of the matrix",
             "reserved" / Int16ul * "0",
-            "matrix" / Array(18, Int32sl) * "ColorMatrix1, numerators and denominators",
-            "neutral" / Array(6, Int32ul) * "AsShotNeutral, numerators and denominators",
+            "matrix" / Array(18, Int32sl) * "ColorMatrix1: 9 x numerator, denominator; row by row",
+            "neutral" / Array(6, Int32ul) * "AsShotNeutral: 3 x numerator, denominator",
         ),
     ),
     Entry(
         "ModeEntry",
         ManifestKey.MODE,
-        "a readout mode, one entry each",
+        "a readout mode; one entry for each mode",
         Struct(
-            "id" / Int16ul * "number that CONFIGURE names",
-            "width" / Int16ul * "pixels a row",
+            "id" / Int16ul * "id that Configure names",
+            "width" / Int16ul * "pixels in a row",
             "height" / Int16ul * "rows",
-            "binning" / Int8ul * "1, or 2 for 2 x 2 pixels of one colour",
-            "use" / Int8ul * "what it is meant for",
-            "active_area" / Array(4, Int16ul) * "top, left, bottom, right",
-            "name" / Bytes(16) * "ASCII, padded with 0",
+            "binning" / Int8ul * "1, or 2 if 2 x 2 pixels of one colour are combined",
+            "use" / Int8ul * "bits of the mode's uses",
+            "active_area" / Array(4, Int16ul) * "top, left, bottom (exclusive), right (exclusive)",
+            "name" / Bytes(16) * "name in ASCII, padded with zero bytes",
         ),
     ),
     Entry(
         "FormatEntry",
         ManifestKey.FORMAT,
-        "a pixel format that CONFIGURE may name, one entry each; the module's choice first",
-        Struct("pixel_format" / Int32ul * "PFNC code"),
+        "a pixel format that Configure may name; the module's own choice comes first",
+        Struct("pixel_format" / Int32ul * "code of the pixel format"),
     ),
     Entry(
         "OpticsEntry",
         ManifestKey.OPTICS,
-        "the lens",
+        "properties of the lens",
         Struct(
             "focal_um" / Int32ul * "focal length, um",
-            "focal_35mm_um" / Int32ul * "35 mm equivalent, um",
+            "focal_35mm_um" / Int32ul * "focal length as the equivalent of 35 mm film, um",
             "aperture_milli" / Int32ul * "widest f-number, 1/1000",
             "focus_max_mdpt" / Int32ul * "closest focus, milli-dioptres",
         ),
@@ -504,19 +510,21 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "PowerEntry",
         ManifestKey.POWER,
-        "what it may draw",
+        "power that the module draws",
         Struct(
-            "idle_mw" / Int32ul * "mW while nothing is read out",
-            "active_mw" / Int32ul * "mW while streaming",
+            "idle_mw" / Int32ul * "power while no frame is read out, mW",
+            "active_mw" / Int32ul * "power while a frame is read out, mW",
         ),
     ),
     Entry(
         "ScaleEntry",
         ManifestKey.SCALE,
-        "for a stand-in: how much smaller it is than the product",
+        "scale of a stand-in against the product",
         Struct(
-            "pixels_milli" / Int32ul * "its largest frame over the product's, 1/1000",
-            "rate_milli" / Int32ul * "its link rate over the product's, 1/1000; 0 = unknown",
+            "pixels_milli"
+            / Int32ul
+            * "pixels of the largest frame, relative to the product, 1/1000",
+            "rate_milli" / Int32ul * "link rate relative to the product, 1/1000; 0 = unknown",
         ),
     ),
 )

@@ -37,7 +37,7 @@ def bad(found: list[dict]) -> list[dict]:
 
 
 def test_the_module_conforms(cli: Cli, lens_url: str) -> None:
-    if guest_boards.in_guest():
+    if guest_boards.is_in_guest():
         pytest.skip("a suite of its own: conform")
     status, found = verdicts(cli, "module", lens_url)
     assert bad(found) == []

@@ -11,8 +11,9 @@ import pytest
 from lenslink_hil.recording.lcap import Direction, Kind, Record, Recording
 from lenslink_hil.recording.pcapng import export
 from lenslink_protocol import cheader, codegen, dissector, ids, manifest
+from lenslink_protocol.cheader import to_snake_case
 from lenslink_protocol.framing import encode_packet
-from lenslink_protocol.layout import fields
+from lenslink_protocol.layout import list_fields
 from lenslink_protocol.messages import BY_TYPE
 from lenslink_protocol.params import PARAMS
 from lenslink_protocol.structs import ENTRIES, MAGIC, MESSAGES, Header
@@ -23,7 +24,7 @@ NONCE = 0x12345678
 
 @pytest.mark.parametrize("name", ["lenslink.h", "lenslink.lua"])
 def test_committed_files_are_what_is_generated(name, root):
-    texts = {path.name: text for path, text in codegen.outputs(root)}
+    texts = {path.name: text for path, text in codegen.list_outputs(root)}
     assert (PROTOCOL / name).read_text(encoding="utf-8") == texts[name]
 
 
@@ -34,10 +35,10 @@ def c_program():
     """Asserts every size, offset and value, as the definition has them."""
     lines = ['#include "lenslink.h"', "static const unsigned char magic[] = LENSLINK_MAGIC;"]
     layouts = [("header", Header)]
-    layouts += [(cheader.snake(m.name), m.struct) for m in MESSAGES]
-    layouts += [(cheader.snake(e.name), e.struct) for e in ENTRIES if e.struct is not None]
+    layouts += [(to_snake_case(m.name), m.struct) for m in MESSAGES]
+    layouts += [(to_snake_case(e.name), e.struct) for e in ENTRIES if e.struct is not None]
     for name, layout in layouts:
-        known = [field for field in fields(layout) if field.code]
+        known = [field for field in list_fields(layout) if field.code]
         lines += [
             f"LENSLINK_ASSERT(offsetof(struct lenslink_{name}, {f.name}) == {f.offset}, "
             f'"{name}.{f.name}");'
@@ -45,8 +46,8 @@ def c_program():
         ]
         size = known[-1].offset + known[-1].size if known else 0
         lines.append(f'LENSLINK_ASSERT(sizeof(struct lenslink_{name}) == {size}, "{name}");')
-    for members in cheader.enums():
-        prefix = cheader.snake(members.__name__).upper()
+    for members in cheader.list_enums():
+        prefix = to_snake_case(members.__name__).upper()
         for m in members:
             lines.append(f'LENSLINK_ASSERT(LENSLINK_{prefix}_{m.name} == {m.value}, "{m.name}");')
     lines += [f'LENSLINK_ASSERT(LENSLINK_{p} == {v.value}, "{p}");' for p, v in PARAMS.items()]
@@ -70,7 +71,7 @@ def test_the_header_compiles_and_has_every_offset(compiler, options, tool, tmp_p
 
 
 def test_the_header_names_every_enumeration_but_the_discards():
-    assert {each.__name__ for each in cheader.enums()} == {
+    assert {each.__name__ for each in cheader.list_enums()} == {
         each.__name__ for each in (*codegen._TABLED, ids.MessageType, ids.ManifestKey)
     } - {"DiscardReason"}
 
@@ -80,19 +81,19 @@ def test_the_header_names_every_enumeration_but_the_discards():
 
 def test_the_dissector_names_every_enumeration():
     used = {each.__name__ for each in dissector.ENUM_OF.values()} | {"ManifestKey"}
-    assert used == {each.__name__ for each in cheader.enums()}
+    assert used == {each.__name__ for each in cheader.list_enums()}
     known = {
         (m.name, f.name)
         for m in [*MESSAGES, *(e for e in ENTRIES if e.struct)]
-        for f in fields(m.struct)
-    } | {("Header", f.name) for f in fields(Header)}
+        for f in list_fields(m.struct)
+    } | {("Header", f.name) for f in list_fields(Header)}
     for owner, name in dissector.ENUM_OF:
         assert any(name == f and owner in ("*", o) for o, f in known), (owner, name)
 
 
 def message_bytes(message, seed):
     """A payload in which every byte of the fixed part is another."""
-    layout = fields(message.struct)
+    layout = list_fields(message.struct)
     size = sum(field.size for field in layout)
     fixed = bytearray((seed + 7 * index) % 251 for index in range(size))
     fixed[:2] = size.to_bytes(2, "little")
@@ -112,7 +113,7 @@ def dissected(tool, tmp_path, packets, names):
     ]
     with (tmp_path / "a.pcapng").open("wb") as file:
         count = export(Recording({}, records=records), file)
-    command = [tool("tshark"), "-X", f"lua_script:{dissector.path_of_dissector()}"]
+    command = [tool("tshark"), "-X", f"lua_script:{dissector.get_dissector_path()}"]
     command += ["-r", str(tmp_path / "a.pcapng"), "-T", "fields", "-E", "aggregator=,"]
     for name in names:
         command += ["-e", name]
@@ -133,21 +134,25 @@ def test_tshark_reads_every_field_as_the_codec_does(tool, tmp_path):
         encode_packet(message.type, payload, nonce=NONCE, sequence=index, frame=index + 5)
         for index, (message, payload) in enumerate(zip(MESSAGES, payloads, strict=True))
     ]
-    head = [f"lenslink.{f.name}" for f in fields(Header)]
+    head = [f"lenslink.{f.name}" for f in list_fields(Header)]
     status = ["lenslink.header_crc.status", "lenslink.payload_crc.status"]
-    own = [f"lenslink.{cheader.snake(m.name)}.{f.name}" for m in MESSAGES for f in fields(m.struct)]
+    own = [
+        f"lenslink.{to_snake_case(m.name)}.{f.name}"
+        for m in MESSAGES
+        for f in list_fields(m.struct)
+    ]
     rows = dissected(tool, tmp_path, packets, [*head, *status, *own])
     assert len(rows) == len(MESSAGES)
     for row, message, packet, payload in zip(rows, MESSAGES, packets, payloads, strict=True):
         parsed = Header.parse(packet)
-        for f in fields(Header):
+        for f in list_fields(Header):
             if f.code != "s":
                 assert number(row[f"lenslink.{f.name}"]) == parsed[f.name], (message.name, f.name)
         assert (row[status[0]], row[status[1]]) == ("1", "1")
         decoded = BY_TYPE[message.type].decode(payload)
         oracle = message.struct.parse(payload)
-        for f in fields(message.struct):
-            shown = row[f"lenslink.{cheader.snake(message.name)}.{f.name}"]
+        for f in list_fields(message.struct):
+            shown = row[f"lenslink.{to_snake_case(message.name)}.{f.name}"]
             value = oracle[f.name]
             if f.code == "":
                 text = shown if f.doc.startswith("UTF-8") else bytes.fromhex(shown).decode("latin1")
@@ -155,7 +160,7 @@ def test_tshark_reads_every_field_as_the_codec_does(tool, tmp_path):
             else:
                 expected = list(value) if f.count > 1 else [value]
                 assert [number(each) for each in shown.split(",")] == expected, (message, f.name)
-        others = [n for n in own if not n.startswith(f"lenslink.{cheader.snake(message.name)}.")]
+        others = [n for n in own if not n.startswith(f"lenslink.{to_snake_case(message.name)}.")]
         assert not any(row[name] for name in others)
 
 

@@ -11,7 +11,7 @@ from lenslink_protocol.ids import DiscardReason
 # A host that is too slow asks again for what is on its way, and then gets it twice: one emulated
 # CPU is such a host, now and then; for a module on a slow clock, any is too fast. No pixel is the
 # worse for it.
-TWICE = {DiscardReason.LATE.value, DiscardReason.COVERED.value, DiscardReason.UNEXPECTED.value}
+TWICE = {DiscardReason.LATE.value, DiscardReason.DUPLICATE.value, DiscardReason.UNEXPECTED.value}
 # There the board stays plugged in from test to test, and a session may begin with what the last one
 # left on its way.
 BEFORE = DiscardReason.NONCE.value
@@ -19,5 +19,5 @@ BEFORE = DiscardReason.NONCE.value
 
 def count_discards(stats: Stats, but: Iterable[str] = ()) -> dict[str, int]:
     """Counts by cause, *but* some; in a guest without what came twice, or is of before."""
-    ignored = {*but, *((*TWICE, BEFORE) if guest_boards.in_guest() else ())}
+    ignored = {*but, *((*TWICE, BEFORE) if guest_boards.is_in_guest() else ())}
     return {cause: n for cause, n in stats.discards.items() if n and cause not in ignored}

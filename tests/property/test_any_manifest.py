@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lensfw import manifest
-from lenslink_protocol.manifest import encode_entry, entries, parse_manifest
+from lenslink_protocol.manifest import encode_entry, iterate_entries, parse_manifest
 from lenslink_protocol.messages import ENTRY_BY_KEY, TEXT_BY_KEY, Malformed
 from lenslink_protocol.params import MAX_HEIGHT, MAX_WIDTH, MIN_SIDE
 
@@ -82,7 +82,7 @@ def test_any_bytes(data):
 @given(st.lists(st.tuples(KEYS, st.binary(max_size=130)), max_size=20))
 def test_any_entries(pairs):
     data = b"".join(encode_entry(*pair) for pair in pairs)
-    assert list(entries(data)) == pairs
+    assert list(iterate_entries(data)) == pairs
     with suppress(Malformed):
         parse_manifest(data)
 

@@ -127,7 +127,7 @@ def test_an_incomplete_still_is_an_error(device, capsys):
     assert files() == []
 
 
-def test_an_incomplete_still_that_is_wanted(device, capsys):
+def test_allow_incomplete_writes_an_incomplete_still(device, capsys):
     device.frames = [torn(0)]
     assert main(["capture", "fake:", "-o", "a.npy", "--json", "--allow-incomplete"]) == 0
     captured = capsys.readouterr()
@@ -147,7 +147,7 @@ def test_a_capture_that_ends_early_leaves_nothing(error, code, device, capsys):
     assert device.closed
 
 
-def test_the_note_and_the_log(device, capsys):
+def test_the_note_and_the_modules_log_are_shown(device, capsys):
     device.note = "showing colour bars"
     assert main(["capture", "fake:", "-o", "a.npy", "-v"]) == 0
     lines = capsys.readouterr().err.splitlines()

@@ -85,7 +85,7 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("lenslink 0.")
 
 
-def test_nothing_said_is_no_success(capsys):
+def test_no_arguments_print_the_usage_and_fail(capsys):
     assert main([]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -369,7 +369,7 @@ def test_the_traceback_by_environment(raising, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("error", "code"), [(KeyboardInterrupt(), 130), (Stopped(2), 130), (Stopped(15), 143)]
 )
-def test_interrupts(error, code, raising, capsys):
+def test_an_interrupt_prints_one_line_unless_quiet(error, code, raising, capsys):
     raising(error)
     assert main(["info", "sim:"]) == code
     assert capsys.readouterr().err == "lenslink: interrupted\n"
@@ -377,7 +377,7 @@ def test_interrupts(error, code, raising, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_nobody_reads_is_no_error(monkeypatch, capsys):
+def test_a_closed_pipe_is_no_error(monkeypatch, capsys):
     def closed(*_args, **_settings):
         raise BrokenPipeError
 

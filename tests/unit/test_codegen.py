@@ -31,7 +31,7 @@ def check(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def copy(root, tmp_path) -> Path:
     """The generated files alone, somewhere else."""
-    for path, _ in codegen.outputs(root):
+    for path, _ in codegen.list_outputs(root):
         target = tmp_path / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
@@ -39,13 +39,13 @@ def copy(root, tmp_path) -> Path:
 
 
 def test_the_tree_is_up_to_date(root):
-    assert [path for path, text in codegen.outputs(root) if path.read_text() != text] == []
+    assert [path for path, text in codegen.list_outputs(root) if path.read_text() != text] == []
     done = check(root, "--check")
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_all_that_is_generated_is_checked(root):
-    found = [path.relative_to(root).as_posix() for path, _ in codegen.outputs(root)]
+    found = [path.relative_to(root).as_posix() for path, _ in codegen.list_outputs(root)]
     assert set(GENERATED) <= set(found)
 
 
@@ -74,11 +74,11 @@ def test_a_missing_file_is_noticed(copy, name):
 
 def test_what_has_no_codec_is_refused():
     with pytest.raises(TypeError, match="no codec for big"):
-        codegen.fields(Struct("big" / Int16ub))
+        codegen.list_fields(Struct("big" / Int16ub))
     with pytest.raises(TypeError, match="behind follows a tail"):
-        codegen.fields(Struct("tail" / GreedyBytes, "behind" / Int8ul))
+        codegen.list_fields(Struct("tail" / GreedyBytes, "behind" / Int8ul))
 
 
 def test_a_marker_that_names_nothing_is_refused():
     with pytest.raises(KeyError):
-        codegen.spec_md("<!-- generated: nothing -->\n<!-- end -->")
+        codegen.update_spec("<!-- generated: nothing -->\n<!-- end -->")

@@ -17,13 +17,13 @@ from lenslink_hil.conformance.verdicts import (
     list_host_cases,
     list_module_cases,
 )
-from lenslink_protocol.codegen import clauses_json
+from lenslink_protocol.codegen import make_clauses_json
 
 SPEC = Path(__file__).resolve().parents[2] / "protocol/SPEC.md"
 
 
 def test_clauses_are_those_of_the_specification() -> None:
-    found = json.loads(clauses_json(SPEC.read_text(encoding="utf-8")))
+    found = json.loads(make_clauses_json(SPEC.read_text(encoding="utf-8")))
     assert [each["id"] for each in found] == list(load_clauses())
     assert {clause.side for clause in load_clauses().values()} == {"module", "host"}
     assert all(clause.id[0] == clause.side[0].upper() for clause in load_clauses().values())
@@ -43,7 +43,7 @@ def test_every_must_stands_in_a_clause() -> None:
 def test_an_identifier_names_one_clause() -> None:
     twice = "- **[M-X-1]** A module MUST.\n- **[M-X-1]** It MUST.\n\n"
     with pytest.raises(ValueError, match="twice"):
-        clauses_json(twice)
+        make_clauses_json(twice)
 
 
 def test_no_row_of_the_matrix_is_empty() -> None:

@@ -38,7 +38,7 @@ from lenslink.errors import (
 )
 from lenslink.frame_ring import mapped_ring, segment
 from lenslink_protocol.ids import Cfa, PixelFormat
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 from lenslink_protocol.ringlayout import (
     HEADER,
     READER,
@@ -690,7 +690,7 @@ def test_the_geometry_of_a_slots_last_frame_is_not_reused_for_another():
                 continue
             with reader.next() as frame:
                 assert frame.packed.shape == (told.height, told.stride)
-                assert frame.layout == layout(told.pixel_format)
+                assert frame.layout == find_layout(told.pixel_format)
                 assert frame.cfa == Cfa(told.cfa).name
                 assert (frame.width, frame.sequence) == (told.width, slot.sequence)
                 assert_pixels(frame.packed, 0, slot.sequence)

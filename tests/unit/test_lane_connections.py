@@ -116,6 +116,20 @@ def test_an_impossible_number_of_lanes_is_refused(lanes: str) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("tcp:localhost:99999", "tcp:localhost:99999: port 99999 is not 1 to 65535"),
+        ("tcp:localhost:0", "port 0 is not 1 to 65535"),
+        ("tcp:localhost", "needs a host and a port"),
+        ("tcp::7650", "needs a host and a port"),
+    ],
+)
+def test_an_impossible_address_is_refused(address: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        open_transport(parse(address), Deadline(1))
+
+
 def test_a_listener_refuses_lanes_unless_it_supports_them() -> None:
     with (
         pytest.raises(UsageError, match="no option 'lanes'"),

@@ -1,4 +1,4 @@
-"""Manifests: what is skipped, what is refused, and the choice of modes."""
+"""Test the parser of manifests: skipped entries, refusals, and the choice of a mode."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from helpers import module_world
 
 from lensfw import manifest
 from lenslink_protocol.ids import Cfa, ManifestKey, ModeUse
-from lenslink_protocol.manifest import encode_entry, entries, parse_manifest
+from lenslink_protocol.manifest import encode_entry, iterate_entries, parse_manifest
 from lenslink_protocol.messages import Malformed
-from lenslink_protocol.params import MAX_MANIFEST
+from lenslink_protocol.params import MAX_MANIFEST, MAX_TEXT
 
 SOUND = manifest.build(module_world.configuration())
 
 
 def changed(key, **fields):
-    """The manifest with fields of an entry at other offsets: {offset: (format, value)}."""
+    """Return the manifest with changed fields of an entry: {offset: (format, value)}."""
     out = b""
-    for each, value in entries(SOUND):
+    for each, value in iterate_entries(SOUND):
         patched = bytearray(value)
         if each == key:
             for place, (form, number) in fields.items():
@@ -29,7 +29,7 @@ def changed(key, **fields):
 
 
 def without(*keys):
-    return b"".join(encode_entry(k, v) for k, v in entries(SOUND) if k not in keys)
+    return b"".join(encode_entry(k, v) for k, v in iterate_entries(SOUND) if k not in keys)
 
 
 def test_the_firmwares():
@@ -44,18 +44,18 @@ def test_the_firmwares():
 
 def test_modes_are_found_by_use_and_by_name():
     parsed = parse_manifest(SOUND)
-    assert parsed.mode_for(ModeUse.PREVIEW).id == 1
-    assert parsed.mode_for(ModeUse.STILL).id == 2
-    named = parsed.mode_named("mode2")
+    assert parsed.find_mode_for(ModeUse.PREVIEW).id == 1
+    assert parsed.find_mode_for(ModeUse.STILL).id == 2
+    named = parsed.find_mode("mode2")
     assert named is not None and named.id == 2
-    assert parsed.mode_named("mode") is None
+    assert parsed.find_mode("mode") is None
 
 
 def test_without_a_mode_for_it_the_first_will_do():
     config = module_world.configuration()
     for mode in config["sensor"]["modes"]:
         mode["use"] = ["preview"]
-    assert parse_manifest(manifest.build(config)).mode_for(ModeUse.STILL).id == 1
+    assert parse_manifest(manifest.build(config)).find_mode_for(ModeUse.STILL).id == 1
 
 
 def test_unknown_keys_are_skipped_wherever_they_stand():
@@ -65,7 +65,7 @@ def test_unknown_keys_are_skipped_wherever_they_stand():
 
 def test_a_longer_entry_is_a_newer_minors():
     longer = b"".join(
-        encode_entry(k, v + (b"more" if k >= 0x10 else b"")) for k, v in entries(SOUND)
+        encode_entry(k, v + (b"more" if k >= 0x10 else b"")) for k, v in iterate_entries(SOUND)
     )
     assert parse_manifest(longer) == parse_manifest(SOUND)
 
@@ -90,11 +90,36 @@ def test_what_may_be_missing(key):
 
 
 def test_sixty_four_modes_and_no_more():
-    mode = next(value for key, value in entries(SOUND) if key == ManifestKey.MODE)
+    mode = next(value for key, value in iterate_entries(SOUND) if key == ManifestKey.MODE)
     others = without(ManifestKey.MODE)
-    assert len(parse_manifest(others + 64 * encode_entry(ManifestKey.MODE, mode)).modes) == 64
+    modes = [encode_entry(ManifestKey.MODE, struct.pack("<H", n) + mode[2:]) for n in range(65)]
+    assert len(parse_manifest(others + b"".join(modes[:64])).modes) == 64
     with pytest.raises(Malformed, match="65 modes"):
-        parse_manifest(others + 65 * encode_entry(ManifestKey.MODE, mode))
+        parse_manifest(others + b"".join(modes))
+    with pytest.raises(Malformed, match=r"0x0012 \(MODE\): two modes have the id 7"):
+        parse_manifest(others + b"".join([*modes[:9], modes[7]]))
+
+
+@pytest.mark.parametrize("key", [*range(1, 6), ManifestKey.SENSOR, ManifestKey.COLOR])
+def test_a_single_entry_must_not_stand_twice(key):
+    value = next(value for each, value in iterate_entries(SOUND) if each == key)
+    with pytest.raises(Malformed, match=f"0x{key:04X} .* stands twice"):
+        parse_manifest(SOUND + encode_entry(key, value))
+
+
+def test_texts_are_bounded():
+    others = without(ManifestKey.MODEL)
+    longest = encode_entry(ManifestKey.MODEL, b"m" * MAX_TEXT)
+    assert len(parse_manifest(others + longest).model) == MAX_TEXT
+    with pytest.raises(Malformed, match=r"0x0002 \(MODEL\): 256 bytes, more than 255"):
+        parse_manifest(others + encode_entry(ManifestKey.MODEL, b"m" * 256))
+
+
+@pytest.mark.parametrize("key", [ManifestKey.SENSOR, ManifestKey.COLOR, ManifestKey.MODE])
+def test_a_short_value_is_refused_with_its_entry(key):
+    value = next(value for each, value in iterate_entries(SOUND) if each == key)
+    with pytest.raises(Malformed, match=f"0x{key:04X} "):
+        parse_manifest(without(key) + encode_entry(key, value[:-1]))
 
 
 @pytest.mark.parametrize(
@@ -105,6 +130,8 @@ def test_sixty_four_modes_and_no_more():
         (ManifestKey.SENSOR, {"_5": ("B", 4)}),
         (ManifestKey.SENSOR, {"_6": ("B", 0)}),
         (ManifestKey.SENSOR, {"_6": ("B", 9)}),
+        (ManifestKey.MODE, {"_6": ("B", 0)}),
+        (ManifestKey.MODE, {"_6": ("B", 3)}),
         (ManifestKey.MODE, {"_2": ("H", 14)}),
         (ManifestKey.MODE, {"_2": ("H", 12290)}),
         (ManifestKey.MODE, {"_2": ("H", 17)}),
@@ -121,8 +148,8 @@ def test_sixty_four_modes_and_no_more():
         (ManifestKey.COLOR, {"_96": ("I", 0)}),
     ],
 )
-def test_what_is_impossible(key, patch):
-    with pytest.raises(Malformed):
+def test_a_refusal_names_the_entry(key, patch):
+    with pytest.raises(Malformed, match=rf"^manifest entry 0x{key:04X} \({key.name}\): "):
         parse_manifest(changed(key, **patch))
 
 

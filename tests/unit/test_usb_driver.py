@@ -30,6 +30,7 @@ from lenslink.transports import usb as usb_transport
 from lenslink.transports.base import Line
 from lenslink.transports.usb import UsbModule, UsbOpener, choose_module, open_module
 from lenslink.transports.usb_lanes import READ_BYTES, UsbTransport
+from lenslink.url import parse_url
 
 OUT, IN = 0x03, 0x83
 VENDOR = (0xFF, 0x4C, 0x4B)
@@ -54,8 +55,11 @@ class FakeDevice:
     idVendor, idProduct, bcdDevice = 0x2E8A, 0x0005, 0x0100  # noqa: N815 - pyusb's names
     speed: int | None = 2
 
-    def __init__(self, serial_number: str | None = "S1") -> None:
+    def __init__(
+        self, serial_number: str | None = "S1", port_numbers: tuple[int, ...] | None = None
+    ) -> None:
         self.serial_number = serial_number
+        self.port_numbers = port_numbers
         self.bus, self.address = 1, 1
         self.answers: dict[int, list[bytes | int]] = {}
         self.written: list[bytes] = []
@@ -266,7 +270,11 @@ def test_every_endpoint_is_cleared_and_none_is_halted() -> None:
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
-        (errno.EACCES, NotFound, r'no permission for 2e8a:0005; type: echo .*idVendor}=="2e8a"'),
+        (
+            errno.EACCES,
+            NotFound,
+            r'no permission for 2e8a:0005; type: echo .*idVendor}=="2e8a".*ID_MM_DEVICE_IGNORE',
+        ),
         (errno.EBUSY, DeviceBusy, "in use by another program"),
         (errno.ENODEV, Disconnected, "went away while it was opened"),
         (errno.EIO, Disconnected, "went away while it was opened"),
@@ -317,40 +325,54 @@ def test_a_module_is_listed_under_its_serial_number(plug: Callable[..., None]) -
     assert choose_module(None, "S1", "usb:S1").serial() == "S1"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="pyusb's None for a device without a serial number becomes the text 'None': "
-    "the module is listed as usb:None, with that serial number",
-)
-def test_a_module_without_a_serial_number_is_listed_without_one(plug: Callable[..., None]) -> None:
+def test_a_module_without_a_serial_number_is_listed_under_its_bus_path(
+    plug: Callable[..., None],
+) -> None:
+    plug(FakeDevice(None, (2, 3)))
+    [listed] = UsbOpener().devices()
+    assert (listed.url, listed.serial) == ("usb:1-2.3", None)
+    assert choose_module(None, "1-2.3", listed.url).serial() is None
+
+
+def test_a_module_without_a_serial_number_and_bus_path_is_listed_without_a_name(
+    plug: Callable[..., None],
+) -> None:
     plug(FakeDevice(None))
     [listed] = UsbOpener().devices()
     assert (listed.url, listed.serial) == ("usb:", None)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=pytest.fail.Exception,
-    reason="pyusb's None for a device without a serial number becomes the text 'None': "
-    "usb:None opens such a module, where no module has this serial number",
-)
 def test_no_serial_number_matches_a_module_without_one(plug: Callable[..., None]) -> None:
     plug(FakeDevice(None))
-    with pytest.raises(NotFound, match="no module on USB has this serial number"):
+    with pytest.raises(NotFound, match="no module on USB has this serial number or bus path"):
         choose_module(None, "None", "usb:None")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the cure in the message is the URL that has just failed: two modules with the same "
-    "serial number cannot be told apart by usb:SERIAL",
-)
-def test_two_modules_with_one_serial_number_are_not_cured_by_naming_it(
+def test_modules_with_one_serial_number_are_told_apart_by_their_bus_paths(
     plug: Callable[..., None],
 ) -> None:
-    plug(FakeDevice("S1"), FakeDevice("S1"))
-    with pytest.raises(Ambiguous, match="2 modules on USB") as caught:
+    first, second = FakeDevice("S1", (2,)), FakeDevice("S1", (3,))
+    third = FakeDevice("S2", (4,))
+    second.address, third.address = 2, 3
+    plug(first, second, third)
+    listed = UsbOpener().devices()
+    assert [device.url for device in listed] == ["usb:1-2", "usb:1-3", "usb:S2"]
+    with pytest.raises(Ambiguous, match=r"2 modules on USB; name one: usb:1-2, usb:1-3$"):
         choose_module(None, "S1", "usb:S1")
-    assert "usb:SERIAL" not in str(caught.value)
+    assert first.disposed and second.disposed
+    assert choose_module(None, "1-3", "usb:1-3").device is second
+
+
+def test_a_bus_path_is_the_same_after_a_replug(plug: Callable[..., None]) -> None:
+    device = FakeDevice(None, (2, 3))
+    plug(device)
+    opener = UsbOpener()
+    [before] = opener.devices()
+    device.address = 9
+    assert opener.devices() == [before]
+
+
+def test_a_serial_number_is_escaped_in_the_url(plug: Callable[..., None]) -> None:
+    plug(FakeDevice("a?b%20"))
+    [listed] = UsbOpener().devices()
+    assert parse_url(listed.url, ("usb",)).path == "a?b%20"

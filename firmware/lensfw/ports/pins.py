@@ -1,7 +1,7 @@
-"""What boards have in common: the chip, pins by machine.Pin, and a sensor that is computed.
+"""The common part of all boards: the chip, its pins, and a sensor that is computed.
 
-Inputs are pulled up, and a contact is closed while its pin is high: a board with nothing wired to
-it is seated. What takes it off pulls its pin to ground.
+Inputs are pulled up, and a contact is closed while its pin is high. So a board with nothing wired
+to it is seated. To unseat it, pull the pin to ground.
 """
 
 import time
@@ -14,15 +14,18 @@ from . import generated
 
 _EDGES = 32
 _REFERENCE_MV = 3300
-# The counts that power.py has: a divider by two, 12 bits.
+# Full scale of the counts that ``power`` takes: 12 bits behind a divider by two.
 _FULL_SCALE_MV = 6600
 
 
 class Machine:
-    """The chip, for boot and board. *ports* are its own, and *kept*, which outlives a reset."""
+    """The chip, for ``boot`` and ``board``.
 
-    # Where the device's address is to be seen; see transports.usb. Not looked at, where nothing is
-    # known to go wrong.
+    *ports* is the class of its ports. *kept* is memory that a reset does not clear.
+    """
+
+    # Where the device's address is visible; see ``transports.usb``. Chips on which nothing goes
+    # wrong need no check.
     usb_address_byte = usb.ALWAYS
 
     def __init__(self, configuration, ports, kept):
@@ -39,7 +42,7 @@ class Machine:
         return self._ports
 
     def is_guarded(self):
-        """Whether the guard pin is held low."""
+        """Return True if the guard pin is low."""
         number = self._configuration["pins"].get("guard")
         if number is None:
             return False
@@ -48,16 +51,16 @@ class Machine:
         return not pin.value()
 
     def get_usb_device(self):
-        """machine.USBDevice's one object; None where it is missing."""
+        """Return the object of machine.USBDevice, or None if the port has none."""
         found = getattr(machine, "USBDevice", None)
         return found() if found is not None else None
 
     def get_controller(self):
-        """What lockup watches; None where no lock-up is known."""
+        """Return the controller for ``controller_lockup``, or None if it cannot lock up."""
         return
 
     def start_watchdog(self):
-        """From now on feed() has to be called."""
+        """Start the watchdog, if the configuration has one. Then feed_watchdog() is due."""
         timeout = self._configuration.get("watchdog_ms")
         if timeout:
             self._dog = machine.WDT(timeout=timeout)
@@ -71,7 +74,7 @@ class Machine:
 
 
 class Supply:
-    """The ADC of VBUS, behind the board's divider and diode."""
+    """The supply voltage, behind the board's divider and diode."""
 
     def __init__(self, pins):
         self._adc = machine.ADC(pins["vbus_adc"]) if "vbus_adc" in pins else None
@@ -79,7 +82,7 @@ class Supply:
         self._drop_mv = pins.get("vbus_drop_mv", 0)
 
     def read_counts(self):
-        """As behind a divider by two, at 12 bits; those of 5 V where nothing is wired."""
+        """Return counts as ``power`` takes them, or those of 5 V if nothing is wired."""
         millivolts = 5000
         if self._adc is not None:
             millivolts = self._adc.read_u16() * _REFERENCE_MV // 65535 * self._divider
@@ -88,12 +91,16 @@ class Supply:
 
 
 def convert_to_tmp36(millidegrees):
-    """The counts that a TMP36 would give: 500 mV at 0 degrees, 10 mV a degree."""
+    """Return the counts of a TMP36: 500 mV at 0 degrees, 10 mV for each degree."""
     return (500 + millidegrees // 100) * 4096 // _REFERENCE_MV
 
 
 class PinPorts(generated.GeneratedRows):
-    """See ``module.Module`` for what ports are asked. Edges wait in a queue of fixed length."""
+    """The ports: edges of pins, samples, steps, and the rows of a computed sensor.
+
+    ``module`` calls take_event(), step(), set_load(), and the methods of GeneratedRows; ``power``
+    calls sample(). Edges wait in a queue of fixed length.
+    """
 
     CONTACT = 1
     ADC = 2
@@ -142,7 +149,7 @@ class PinPorts(generated.GeneratedRows):
             self._tail = following
 
     def take_event(self):
-        """The next (kind, channel, value), or None."""
+        """Return the next event as (kind, channel, value), or None."""
         if self._samples:
             return self._samples.pop(0)
         if self._head == self._tail:
@@ -155,11 +162,11 @@ class PinPorts(generated.GeneratedRows):
         return self.RING, index - 3, level
 
     def _queue_sample(self, channel, counts):
-        """A sample has been taken: *counts* as power has them."""
+        """Queue a sample, in counts as ``power`` takes them."""
         self._samples.append((self.ADC, channel, min(max(counts, 0), 4095)))
 
     def step(self, count):
-        """Pulses of some 10 us: the motor's driver needs 2."""
+        """Step the motor. Pulses take some 10 us; the motor's driver needs 2."""
         if self._step is None:
             return
         self._direction.value(count > 0)
@@ -168,4 +175,4 @@ class PinPorts(generated.GeneratedRows):
             self._step.value(0)
 
     def set_load(self, milliamperes):
-        """The supply is real: what is drawn is drawn."""
+        """Do nothing: the supply of a board is real."""

@@ -145,7 +145,7 @@ def measure_contact() -> dict[str, Any]:
                 device.renew(5.0)
             device.start("full")
             device.next_frame().release()
-            first = device._session.frames.first_tile
+            first = device._session.frames.first_tile_time
     except LensLinkError as error:
         return {"bench": _SIM, "not_run": str(error)}
     return {"bench": _SIM, "first_tile_ms": round(((first or 0.0) - seated) * 1e3, 1)}

@@ -132,9 +132,9 @@ class Receiver:
             device.next_frame().release()
             seen: dict[int, tuple[int, int]] = {}
             for _ in range(count):
-                frames.first_tile = None
+                frames.first_tile_time = None
                 with device.next_frame() as frame:
-                    first = frames.first_tile
+                    first = frames.first_tile_time
                     if first is not None:
                         seen[frame.number] = (round(first * 1e9), time.monotonic_ns())
         return {"seen": seen}

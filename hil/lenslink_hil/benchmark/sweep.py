@@ -21,7 +21,7 @@ from lenslink import Device
 from lenslink.context import ClosesOnExit
 from lenslink.errors import LensLinkError
 from lenslink.transports import opener, parse
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 from lenslink_protocol.params import MAX_LANES, MAX_PAYLOAD
 
 from .link_rate import Effort, Say, measure
@@ -152,7 +152,7 @@ class Sweep(ClosesOnExit):
         """Return the packings in the module's manifest but for its own choice."""
         if self.effort.packing is not None:
             return []
-        known = [layout(code).packing.value for code in self._open(None).manifest.formats]
+        known = [find_layout(code).packing.value for code in self._open(None).manifest.formats]
         return [packing for packing in known if packing != self.results[START]["packing"]]
 
     def list_tile_sizes(self, point: Point) -> list[int]:
@@ -196,7 +196,7 @@ class Sweep(ClosesOnExit):
             self.not_run.append({**_settings_of(point), "why": str(error)})
             return 0.0
         assert plan is not None
-        result["packing"] = layout(plan.pixel_format).packing.value
+        result["packing"] = find_layout(plan.pixel_format).packing.value
         self.results.setdefault(point, result)
         self.wrong_pixels += result["wrong_pixels"]
         return _compute_rate(result)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from lenslink.receive.reassembly import Assembly, Reassembly
+from lenslink.receive.assembly import Assembly
+from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.framing import VERSION
 from lenslink_protocol.ids import ErrorCode, MessageType, PixelFormat
 from lenslink_protocol.messages import (
@@ -290,7 +291,7 @@ class WaitsForEnd(VirtualHost):
 
     def reassembly(self) -> Reassembly:
         found = super().reassembly()
-        found.poll = lambda now: None  # type: ignore[method-assign]
+        found.expire_frames = lambda now: None  # type: ignore[method-assign]
         return found
 
 
@@ -313,7 +314,7 @@ class AllOrNothing(VirtualHost):
     """Ends with any of its lanes."""
 
     def end_lane(self, lane: int) -> bool:
-        self.link.lane_lost(lane)
+        self.link.on_lane_end(lane)
         self.give_up("a lane has ended")
         return True
 

@@ -24,7 +24,7 @@ from lenslink_protocol.ids import (
     PixelFormat,
     ResendFlag,
 )
-from lenslink_protocol.manifest import encode_entry, entries
+from lenslink_protocol.manifest import encode_entry, iterate_entries
 from lenslink_protocol.messages import (
     Accepted,
     AnyMessage,
@@ -51,7 +51,7 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
-from lenslink_protocol.packings import Layout, Packing, layout
+from lenslink_protocol.packings import Layout, Packing, find_layout
 from lenslink_protocol.params import MAX_CONTROL, MAX_STREAMS
 
 from .defects import Broken
@@ -1398,7 +1398,7 @@ class UnlistedDefault(_OtherPlan):
     """States a format that its manifest does not list."""
 
     def change(self, plan: Configured) -> Configured:
-        if layout(plan.pixel_format).packing == Packing.LSB:
+        if find_layout(plan.pixel_format).packing == Packing.LSB:
             return replace(plan, pixel_format=PixelFormat.GR12p)
         return plan
 
@@ -1408,7 +1408,7 @@ class CutsInsideGroups(PlainModule):
 
     def rectangles_to_read(self, plan: Configured) -> list[Rectangle]:
         found = super().rectangles_to_read(plan)
-        if found[0][2] == WIDTH or layout(plan.pixel_format).group == 1:
+        if found[0][2] == WIDTH or find_layout(plan.pixel_format).group == 1:
             return found
         return [place for y in range(HEIGHT) for place in ((0, y, 7, 1), (7, y, WIDTH - 7, 1))]
 
@@ -1423,7 +1423,7 @@ class EndsInsideGroups(PlainModule):
 
     def rectangles_to_read(self, plan: Configured) -> list[Rectangle]:
         found = super().rectangles_to_read(plan)
-        if found[0][2] == WIDTH or layout(plan.pixel_format).group == 1:
+        if found[0][2] == WIDTH or find_layout(plan.pixel_format).group == 1:
             return found
         return [place for y in range(HEIGHT) for place in ((0, y, 31, 1), (31, y, WIDTH - 31, 1))]
 
@@ -1463,7 +1463,7 @@ class _OtherManifest(PlainModule):
 
     def manifest_bytes(self) -> bytes:
         data = b""
-        for key, value in entries(super().manifest_bytes()):
+        for key, value in iterate_entries(super().manifest_bytes()):
             changed = self.change(key, value)
             if changed is not None:
                 data += encode_entry(key, changed)

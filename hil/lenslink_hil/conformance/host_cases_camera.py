@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from lenslink_protocol.ids import FrameState, ManifestKey, MessageType
-from lenslink_protocol.manifest import encode_entry, entries
+from lenslink_protocol.manifest import encode_entry, iterate_entries
 from lenslink_protocol.messages import (
     Challenge,
     GetManifest,
@@ -345,7 +345,7 @@ class StrangeManifest(Script):
     def make_manifest(self) -> bytes:
         grown = (ManifestKey.SENSOR, ManifestKey.COLOR, ManifestKey.MODE)
         data = encode_entry(0x7FF0, b"newer") + encode_entry(0x8001, b"a vendor's")
-        for key, value in entries(super().make_manifest()):
+        for key, value in iterate_entries(super().make_manifest()):
             data += encode_entry(key, value + b"more" if key in grown else value)
         return data
 

@@ -10,7 +10,7 @@ from lenslink.receive.unpacking import pack
 from lenslink_protocol.ids import ManifestKey, MessageType, PixelFormat
 from lenslink_protocol.manifest import encode_entry
 from lenslink_protocol.messages import Configure, Configured, FormatEntry, FrameStart
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 
 from .cases import Cases, check
 from .module_peer import HEIGHT, PIXELS, ROWS, WIDTH, Item, Script
@@ -18,9 +18,9 @@ from .packets import Packet
 
 CASES: Cases[type[Script]] = Cases()
 
-_FORM = layout(PixelFormat.RG12p)
+_FORM = find_layout(PixelFormat.RG12p)
 _ROWS = pack(np.frombuffer(PIXELS, "<u2").reshape(HEIGHT, WIDTH), _FORM)
-_STRIDE = _FORM.bytes_of(WIDTH)
+_STRIDE = _FORM.count_bytes(WIDTH)
 
 
 class Packed(Script):

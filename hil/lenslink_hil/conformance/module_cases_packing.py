@@ -6,9 +6,9 @@ import struct
 from collections.abc import Callable
 
 from lenslink_protocol.ids import ConfigureFlag, ManifestKey
-from lenslink_protocol.manifest import entries
+from lenslink_protocol.manifest import iterate_entries
 from lenslink_protocol.messages import Configure, Configured
-from lenslink_protocol.packings import Layout, Packing, layout
+from lenslink_protocol.packings import Layout, Packing, find_layout
 
 from .cases import Cases, NotClaimed, check
 from .host_peer import PLENTY, STILL, HostPeer, read_frame_start
@@ -22,9 +22,9 @@ _ROWS = 12
 
 def _list_formats(peer: HostPeer) -> list[Layout]:
     """The formats that the manifest lists, and this kit knows."""
-    if ManifestKey.FORMAT not in dict(entries(peer.read_manifest_bytes())):
+    if ManifestKey.FORMAT not in dict(iterate_entries(peer.read_manifest_bytes())):
         raise NotClaimed("the manifest lists no pixel formats")
-    return [layout(code) for code in peer.read_manifest().formats]
+    return [find_layout(code) for code in peer.read_manifest().formats]
 
 
 def _configure_format(peer: HostPeer, form: Layout, tile_bytes: int = 0) -> Configured:
@@ -68,7 +68,7 @@ def _open_and_list_formats(peer: HostPeer) -> list[Layout]:
 
 
 def _check_format(who: str, form: Layout, width: int, pixel_format: int, stride: int) -> None:
-    wanted = (form.code, form.bytes_of(width))
+    wanted = (form.code, form.count_bytes(width))
     said = (pixel_format, stride)
     check(
         said == wanted, f"{who} of {form.code.name} states format and stride {said}, not {wanted}"
@@ -83,12 +83,12 @@ def tiles_of_whole_groups(peer: HostPeer) -> None:
         fresh.open_session()
         form = _list_formats(fresh)[number]
         width = fresh.find_smallest_mode().width
-        answer = _configure_format(fresh, form, form.bytes_of(width) * 2 // 3)
+        answer = _configure_format(fresh, form, form.count_bytes(width) * 2 // 3)
         fresh.grant_credits(PLENTY, PLENTY)
         fresh.start_capture()
         for tile in fresh.wait_for_frame().tiles:
             head = tile.header
-            cut = not form.fits(head.x, head.width, answer.width)
+            cut = not form.is_aligned(head.x, head.width, answer.width)
             place = f"{head.width} columns from {head.x}"
             check(not cut, f"a tile of {form.code.name} has {place}")
         fresh.close()
@@ -133,9 +133,9 @@ def _take_rows(peer: HostPeer, form: Layout) -> list[bytes]:
     frame = bytearray(answer.stride * answer.height)
     for tile in picture.tiles:
         head = tile.header
-        size = form.bytes_of(head.width)
+        size = form.count_bytes(head.width)
         for row in range(head.height):
-            at = (head.y + row) * answer.stride + form.bytes_of(head.x)
+            at = (head.y + row) * answer.stride + form.count_bytes(head.x)
             frame[at : at + size] = tile.payload[row * size : (row + 1) * size]
     session.close()
     # Some rows from all over the frame are enough, and soon decoded.

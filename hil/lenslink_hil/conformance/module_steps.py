@@ -6,7 +6,7 @@ import struct
 
 from lenslink_protocol.ids import Capability, EndStatus, MessageType
 from lenslink_protocol.messages import Configured, GetManifest, ManifestPiece, Resend, Resent
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 
 from .cases import Failed, NotClaimed, check
 from .host_peer import PLENTY, PREVIEW, QUIET_S, STILL, HostPeer, Picture, read_frame_end
@@ -53,13 +53,13 @@ def block_frame(peer: HostPeer) -> Configured:
 
 def check_cover(configured: Configured, picture: Picture) -> None:
     """Check that a frame's tiles cover it exactly, each with the right length."""
-    form = layout(configured.pixel_format)
+    form = find_layout(configured.pixel_format)
     covered = bytearray(configured.width * configured.height)
     for tile in picture.tiles:
         x, y, width, height = place = place_of(tile)
         inside = x + width <= configured.width and y + height <= configured.height
         check(inside and width and height, f"a tile at {place}")
-        size = form.bytes_of(width) * height
+        size = form.count_bytes(width) * height
         check(tile.header.length == size, f"{tile.header.length} bytes at {place}, not {size}")
         check(tile.header.length <= configured.tile_bytes, f"{tile.header.length} bytes a tile")
         for row in range(y, y + height):

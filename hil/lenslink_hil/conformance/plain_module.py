@@ -84,7 +84,7 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
-from lenslink_protocol.packings import Layout, layout, packings, pixel_format
+from lenslink_protocol.packings import Layout, find_layout, find_pixel_format, list_packings
 from lenslink_protocol.params import (
     HEADER_BYTES,
     MAX_CONTROL,
@@ -552,14 +552,14 @@ class PlainModule:
         flags = message.flags & ConfigureFlag.TEST_ONLY
         if differs:
             flags |= ConfigureFlag.ADJUSTED
-        stride = form.bytes_of(WIDTH)
+        stride = form.count_bytes(WIDTH)
         return Configured(
             message.stream, flags, message.mode, form.code, WIDTH, HEIGHT, stride,
             stride * HEIGHT, limit,
         )  # fmt: skip
 
     def formats(self) -> list[Layout]:
-        return [layout(pixel_format(each, 12, Cfa.RGGB)) for each in packings(12)]
+        return [find_layout(find_pixel_format(each, 12, Cfa.RGGB)) for each in list_packings(12)]
 
     def chosen_format(self, message: Configure) -> Layout:
         found = [each for each in self.formats() if each.code == message.pixel_format]
@@ -568,7 +568,7 @@ class PlainModule:
     def chosen_tile_bytes(self, message: Configure, form: Layout) -> int:
         """Return the longest tile, in whole groups of pixels."""
         limit = min(_MAX_TILE, self.max_payload, message.tile_bytes or _MAX_TILE)
-        return max(form.bytes_of(form.group), limit)
+        return max(form.count_bytes(form.group), limit)
 
     def on_start(
         self, number: int, message: Capture | StartStream, count: int, interval_us: int
@@ -741,7 +741,7 @@ class PlainModule:
 
     def rectangles_to_read(self, plan: Configured) -> list[Rectangle]:
         """Cut a frame into tiles: strips of whole rows, or whole groups of one row."""
-        form = layout(plan.pixel_format)
+        form = find_layout(plan.pixel_format)
         rows = plan.tile_bytes // plan.stride
         if rows:
             return [(0, y, WIDTH, min(rows, HEIGHT - y)) for y in range(0, HEIGHT, rows)]
@@ -783,7 +783,7 @@ class PlainModule:
         return pack(frame.pixels[y : y + height, x : x + width], self.packing_of(frame)).tobytes()
 
     def packing_of(self, frame: Frame) -> Layout:
-        return layout(frame.plan.pixel_format)
+        return find_layout(frame.plan.pixel_format)
 
     def end_frame(self, frame: Frame, status: EndStatus) -> None:
         self.readout = None

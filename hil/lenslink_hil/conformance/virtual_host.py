@@ -8,8 +8,9 @@ from collections.abc import Callable, Generator
 from typing import Self
 
 from lenslink.context import ClosesOnExit
+from lenslink.receive.assembly import Assembly
 from lenslink.receive.frame_pool import Pool
-from lenslink.receive.reassembly import Assembly, Reassembly, pixels
+from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Capability, CloseReason, DiscardReason, EndStatus
 from lenslink_protocol.link import Link, Request
@@ -76,7 +77,7 @@ class VirtualHost(ClosesOnExit):
 
     def is_whole(self, frame: Assembly) -> bool:
         sound = frame.end is None or frame.end.status == EndStatus.OK
-        return frame.received_ranges.complete and sound
+        return frame.received_ranges.is_complete and sound
 
     def challenge(self) -> bytes:
         return secrets.token_bytes(16)
@@ -113,7 +114,7 @@ class VirtualHost(ClosesOnExit):
         return b""
 
     def end_lane(self, lane: int) -> bool:
-        self.link.lane_lost(lane)
+        self.link.on_lane_end(lane)
         return True
 
     def set_attached(self, seated: bool) -> bool:
@@ -147,7 +148,7 @@ class VirtualHost(ClosesOnExit):
         if self._outcome is None:
             try:
                 self.link.poll(self.clock.seconds)
-                if self.link.closed is not None:
+                if self.link.close_message is not None:
                     raise _GivenUp("the module ended the session")  # noqa: TRY301
                 if self.is_gone():
                     raise _GivenUp("the module is silent")  # noqa: TRY301
@@ -161,9 +162,9 @@ class VirtualHost(ClosesOnExit):
 
     def _takes_a_still(self) -> Steps:
         try:
-            hello = yield from self._answer(self.link.hello(self.now()), HelloReply)
+            hello = yield from self._answer(self.link.send_hello(self.now()), HelloReply)
             assert isinstance(hello, HelloReply)
-            self.frames.resend = bool(hello.capabilities & Capability.RESEND)
+            self.frames.can_resend = bool(hello.capabilities & Capability.RESEND)
             mode = yield from self._manifest()
             if hello.capabilities & Capability.AUTH:
                 yield from self._authenticate()
@@ -173,16 +174,14 @@ class VirtualHost(ClosesOnExit):
                 raise _GivenUp(f"the module configured something else: {answer}")  # noqa: TRY301
             self.configurations[_STILL] = answer
             yield from self._call(Capture(_STILL, 1, 0, 0, -1), None)
-            yield from self._until(lambda: bool(self.frames.finished))
-            frame = self.frames.finished.popleft()
+            yield from self._until(lambda: bool(self.frames.finished_frames))
+            frame = self.frames.finished_frames.popleft()
             whole = self.is_whole(frame)
-            frame.clear_gaps()
-            end = HostResult(
-                whole, pixels(frame).tobytes() if whole else None, "an incomplete frame"
-            )
+            pixels = frame.unpack_pixels().tobytes() if whole else None
+            end = HostResult(whole, pixels, "an incomplete frame")
         except _GivenUp as reason:
             end = HostResult(False, None, str(reason))
-        self.link.close(CloseReason.ORDERLY)
+        self.link.send_close(CloseReason.ORDERLY)
         while self.link.outgoing:
             self._coming.extend(self._tamper.pass_to_tester(self.link.outgoing.popleft()))
         self._outcome = end
@@ -190,8 +189,8 @@ class VirtualHost(ClosesOnExit):
     def _authenticate(self) -> Steps:
         """By a toy that stands for a scheme: the CRC of the challenge, which proves nothing."""
         challenge = self.challenge()
-        request = self.link.request(Challenge(_TOY, challenge), self.now())
-        yield from self._until(lambda: request.done)
+        request = self.link.send_request(Challenge(_TOY, challenge), self.now())
+        yield from self._until(lambda: request.is_done)
         if not self.is_genuine(challenge, request.reply):
             raise _GivenUp(f"the module is not genuine: {request.reply}")
 
@@ -213,12 +212,12 @@ class VirtualHost(ClosesOnExit):
     def _call(
         self, message: AnyMessage, kind: type[AnyMessage] | None
     ) -> Generator[None, None, AnyMessage]:
-        return (yield from self._answer(self.link.request(message, self.now()), kind))
+        return (yield from self._answer(self.link.send_request(message, self.now()), kind))
 
     def _answer(
         self, request: Request, kind: type[AnyMessage] | None
     ) -> Generator[None, None, AnyMessage]:
-        yield from self._until(lambda: request.done)
+        yield from self._until(lambda: request.is_done)
         reply = request.reply
         if reply is None or isinstance(reply, Error) or (kind and not isinstance(reply, kind)):
             raise _GivenUp(f"refused: {reply}")

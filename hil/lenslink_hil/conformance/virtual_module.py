@@ -11,7 +11,7 @@ import numpy as np
 from lensfw import module as firmware
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Cfa
-from lenslink_protocol.packings import packings, pixel_format
+from lenslink_protocol.packings import find_pixel_format, list_packings
 
 from ..benches.board_profile import load_board, make_configuration
 from ..virtual_time import InstantPorts, VirtualClock, feed_module
@@ -47,7 +47,7 @@ def _configuration() -> dict[str, Any]:
         "color_matrix": [1, 1] * 9,
         "neutral": [1, 1] * 3,
         "modes": [mode],
-        "formats": [int(pixel_format(each, 12, Cfa.RGGB)) for each in packings(12)],
+        "formats": [int(find_pixel_format(each, 12, Cfa.RGGB)) for each in list_packings(12)],
     }
     limits = {"tile_bytes": 2048, "tiles": 8, "in_flight": 3, "rate": 0, "latency_us": 0}
     return make_configuration(replace(load_board("sim"), limits=limits), sensor, "VIRTUAL", 1)

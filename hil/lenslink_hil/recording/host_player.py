@@ -20,7 +20,7 @@ from lenslink.transports.base import MultiLaneTransport, Transport
 from lenslink_protocol.framing import Receiver, encode_packet
 from lenslink_protocol.ids import DiscardReason, EndStatus, ManifestKey, MessageType
 from lenslink_protocol.link import REPLIES, WINDOW
-from lenslink_protocol.manifest import entries
+from lenslink_protocol.manifest import iterate_entries
 from lenslink_protocol.messages import BY_TYPE, Header, Heartbeat, Malformed
 from lenslink_protocol.params import (
     HEADER_BYTES,
@@ -134,10 +134,10 @@ class HostPlayer:
 
     # --- a Sink ---------------------------------------------------------------------------
 
-    def place(self, header: Header) -> memoryview | None:
+    def reserve_buffer(self, header: Header) -> memoryview | None:
         return None
 
-    def packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
+    def on_packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
         self.output.on_packet(header, payload)
 
     # --- the session ----------------------------------------------------------------------
@@ -220,17 +220,17 @@ class HostPlayer:
     def _receive(self, seconds: float) -> None:
         transport, now = self._transport, time.monotonic
         if self._lanes == 1:
-            count = transport.receive_into(self._receivers[0].buffers(), seconds)
-            self._receivers[0].received(count, now())
+            count = transport.receive_into(self._receivers[0].get_buffers(), seconds)
+            self._receivers[0].on_received(count, now())
         elif isinstance(transport, MultiLaneTransport):
             for lane in transport.ready(seconds):
                 if lane >= self._lanes or lane in self._ended_lanes:
                     continue
-                got = transport.receive_lane_into(lane, self._receivers[lane].buffers())
+                got = transport.receive_lane_into(lane, self._receivers[lane].get_buffers())
                 if got is None:
                     self._ended_lanes.add(lane)
                 else:
-                    self._receivers[lane].received(got, now())
+                    self._receivers[lane].on_received(got, now())
         for receiver in self._receivers:
             receiver.poll(now())
 
@@ -315,7 +315,7 @@ def _describe_difference(was: tuple[int, bytes], now: tuple[int, bytes]) -> str:
 def _get_entries(manifest: bytes) -> list[tuple[int, bytes]] | None:
     """Return the entries without the serial number, which an equal module may differ in."""
     try:
-        return [entry for entry in entries(manifest) if entry[0] != ManifestKey.SERIAL]
+        return [entry for entry in iterate_entries(manifest) if entry[0] != ManifestKey.SERIAL]
     except Malformed:
         return None
 

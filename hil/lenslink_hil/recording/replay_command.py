@@ -102,7 +102,7 @@ def replay(
 
 def _export(path: Path, target: Path, force: bool, as_json: bool, screen: Screen) -> None:
     from lenslink.image_files.atomic_file import publish
-    from lenslink_protocol.dissector import path_of_dissector
+    from lenslink_protocol.dissector import get_dissector_path
 
     from .lcap import load
     from .pcapng import export
@@ -112,7 +112,7 @@ def _export(path: Path, target: Path, force: bool, as_json: bool, screen: Screen
     if as_json:
         emit_json({"schema": "lenslink.pcapng/1", "file": str(target), "packets": count})
     screen.say(f"wrote {target} ({count} packets)")
-    screen.say(f"lenslink: to read it: tshark -X lua_script:{path_of_dissector()} -r {target}")
+    screen.say(f"lenslink: to read it: tshark -X lua_script:{get_dissector_path()} -r {target}")
 
 
 def _play_host(path: Path, url: str, as_json: bool, common: CommonOptions, screen: Screen) -> None:

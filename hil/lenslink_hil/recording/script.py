@@ -16,7 +16,7 @@ from lenslink.errors import UsageError
 from lenslink.image_files.atomic_file import format_path
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import ConfigureFlag, MessageType
-from lenslink_protocol.layout import fields
+from lenslink_protocol.layout import list_fields
 from lenslink_protocol.link import REPLIES
 from lenslink_protocol.messages import HEADER, MAGIC, Header, ManifestPiece
 from lenslink_protocol.params import HEADER_BYTES, MAX_PAYLOAD, VERSION_MAJOR
@@ -192,7 +192,8 @@ def make_request_key(header: Header, payload: bytes | memoryview) -> tuple[Key, 
 # --- fields of a payload, in place -----------------------------------------------------------
 
 _FIELDS: dict[int, dict[str, Any]] = {
-    message.type: {field.name: field for field in fields(message.struct)} for message in MESSAGES
+    message.type: {field.name: field for field in list_fields(message.struct)}
+    for message in MESSAGES
 }
 
 

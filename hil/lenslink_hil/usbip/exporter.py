@@ -12,13 +12,13 @@ import selectors
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from lenslink.deadline import Deadline
-from lenslink.errors import RigError
+from lenslink.errors import RigError, StorageError
+from lenslink.runtime import make_scratch_dir
 
 from .server_address import Address
 
@@ -37,7 +37,7 @@ class Exporter:
         """Start the server's process."""
         self._counts = {"boards": 0, "hosts": 0}
         self._partial_line = b""
-        self._folder = tempfile.TemporaryDirectory(prefix="lenslink-usb-")
+        self._folder = make_scratch_dir("usb")
         folder = Path(self._folder.name)
         self._cables = str(folder / "cables")
         try:
@@ -49,6 +49,11 @@ class Exporter:
                 else:
                     self.address = listener.getsockname()[:2]
                 self._server = start_server(listener, cables, rate)
+        except OSError as error:
+            self._folder.cleanup()
+            raise StorageError(
+                f"cannot serve the board in {folder}: {error.strerror or error}"
+            ) from None
         except BaseException:
             self._folder.cleanup()
             raise

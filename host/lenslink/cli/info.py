@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 
 from .opening import open_device, url_argument
 from .options import CommonOptions, common_options, pass_common
@@ -58,7 +58,7 @@ def describe_manifest(manifest: Manifest) -> Iterator[tuple[str, str]]:
     black = "/".join(f"{level / 1000:g}" for level in sensor.black_milli)
     yield "sensor", f"{sensor.width} x {sensor.height}, {sensor.bits} bit, {manifest.cfa.name}"
     yield "levels", f"black {black}, white {sensor.white}"
-    yield "packings", ", ".join(layout(code).packing for code in manifest.formats)
+    yield "packings", ", ".join(find_layout(code).packing for code in manifest.formats)
     yield "orientation", f"{sensor.orientation} (EXIF)"
     if (optics := manifest.optics) is not None:
         yield (
@@ -111,7 +111,7 @@ def _to_json(device: Device) -> dict[str, object]:
         "sensor": {**asdict(manifest.sensor), "cfa": manifest.cfa.name},
         "color": asdict(manifest.color),
         "formats": [
-            {"code": code, "name": code.name, "packing": layout(code).packing.value}
+            {"code": code, "name": code.name, "packing": find_layout(code).packing.value}
             for code in manifest.formats
         ],
         "modes": [{**asdict(mode), "use": _list_uses(mode)} for mode in manifest.modes],

@@ -89,6 +89,12 @@ def test_what_may_be_missing(key):
     assert None in (parsed.optics, parsed.power, parsed.scale)
 
 
+def test_authentication_schemes_are_listed():
+    schemes = b"".join(encode_entry(ManifestKey.AUTH, struct.pack("<H", n)) for n in (1, 0x8001))
+    assert parse_manifest(SOUND).schemes == ()
+    assert parse_manifest(SOUND + schemes).schemes == (1, 0x8001)
+
+
 def test_sixty_four_modes_and_no_more():
     mode = next(value for key, value in iterate_entries(SOUND) if key == ManifestKey.MODE)
     others = without(ManifestKey.MODE)

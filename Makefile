@@ -1,21 +1,20 @@
 # LensLink. `make help` lists the targets.
 #
-# Paths stay relative and no target is a file name of the checkout's path: GNU make splits names
-# at spaces, and a checkout may have one in its path. What has to be installed is decided by
-# hil/tools/venv.sh, by content and not by time stamps; when nothing changed it takes a few milliseconds.
+# All paths are relative: GNU make splits names at spaces, and a checkout may have one in its path.
+# hil/tools/venv.sh decides what to install. It compares contents, not time stamps.
 
 SHELL = /bin/sh
 PY = .venv/bin/python
 PYTEST = $(PY) -m pytest
-# Tests that share nothing run on every core, those marked exclusive alone after them; ARGS='-n 0'
-# runs one after the other.
+# Tests that share nothing run on every core. Tests that are marked exclusive run alone after them.
+# ARGS='-n 0' runs all tests in one process.
 PARALLEL = -n auto --maxprocesses 4
-# Fast first, so that a slip shows within seconds.
+# Fast tests first, so that a mistake shows within seconds.
 TESTS = $(wildcard $(addprefix tests/,unit property golden firmware packaging e2e))
-# More for pytest, for example: make e2e ARGS='--lens unix:/run/lens -k stream'
+# Arguments for pytest, for example: make e2e ARGS='--lens unix:/run/lens -k stream'
 ARGS =
 
-# Somebody else's packages must not leak into .venv.
+# The caller's packages must not leak into .venv.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .NOTPARALLEL:
 .PHONY: help demo test unit property golden firmware packaging e2e test-kernel check gen gen-check
@@ -26,11 +25,11 @@ help: ## list the targets (the default)
 	    while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 	@echo "PYTHON=/path/to/python chooses the Python (3.11 to 3.13); ARGS='...' goes to pytest."
 
-demo: ## boot a camera module and take a photograph: out/demo.dng, out/demo.png
+demo: ## start a simulated module and take a photograph: out/demo.dng, out/demo.png
 	@sh hil/tools/venv.sh demo
 	@$(PY) -m lenslink_hil.demo
 
-test: ## run every test, fast ones first; what could not run is listed last
+test: ## run every test; the last lines list what could not run
 	@sh hil/tools/venv.sh dev
 	@$(PYTEST) $(PARALLEL) $(TESTS) $(ARGS)
 
@@ -38,7 +37,7 @@ unit: ## tests of single parts
 	@sh hil/tools/venv.sh dev
 	@$(PYTEST) $(PARALLEL) tests/unit $(ARGS)
 
-property: ## tests by hypothesis
+property: ## tests with hypothesis
 	@sh hil/tools/venv.sh dev
 	@$(PYTEST) $(PARALLEL) tests/property $(ARGS)
 
@@ -69,7 +68,7 @@ check: ## ruff, mypy, and whether generated files are what would be generated
 	$(PY) -m mypy
 	@$(MAKE) --no-print-directory gen-check
 
-gen: ## write everything that is generated from protocol/lenslink_protocol/structs.py
+gen: ## write all generated files
 	@sh hil/tools/venv.sh dev
 	$(PY) -m lenslink_protocol.codegen
 
@@ -77,7 +76,7 @@ gen-check: ## fail if a generated file differs from what would be generated
 	@sh hil/tools/venv.sh dev
 	$(PY) -m lenslink_protocol.codegen --check
 
-nightly: ## all at full scale, into tests/NIGHTLY.md: takes hours; ARGS='explore soak' runs a part
+nightly: ## run the long tests and write tests/NIGHTLY.md (hours); ARGS='explore soak' runs a part
 	@sh hil/tools/venv.sh dev
 	@$(PY) hil/tools/nightly.py $(ARGS)
 
@@ -89,17 +88,17 @@ fuzz: ## fuzz every parser with atheris; ARGS='--seconds 600'
 	@sh hil/tools/venv.sh dev
 	@$(PY) -m tests.fuzz all $(ARGS)
 
-bench: ## measure the driver beside its bounds: BENCHMARKS.md; ARGS=--quick takes 40 s
+bench: ## measure the driver beside its bounds and write BENCHMARKS.md; ARGS=--quick takes 40 s
 	@sh hil/tools/venv.sh demo
 	@$(PY) -m lenslink bench host --output BENCHMARKS.md $(ARGS)
 
-bench-peers: ## measure what others would use, in one run with the driver: BENCHMARKS.md
+bench-peers: ## measure other protocols beside the driver and write BENCHMARKS.md
 	@sh hil/tools/venv.sh bench
 	@$(PY) -m lenslink bench peers --output BENCHMARKS.md $(ARGS)
 
-lock: ## choose anew the versions in requirements.lock (with uv, in a throwaway environment)
+lock: ## choose new versions for requirements.lock, with uv in a temporary environment
 	@sh hil/tools/lock.sh
 
-clean: ## remove .venv, out/ and what tools leave behind
+clean: ## remove .venv, out/ and the caches of tools
 	rm -rf .venv out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find firmware host protocol hil tests -name __pycache__ -type d -prune -exec rm -rf {} +

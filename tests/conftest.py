@@ -63,13 +63,13 @@ def data() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def through_kernel() -> bool:
     """Whether USB is the kernel's: in the guest of ``make test-kernel``."""
-    return guest_boards.in_guest()
+    return guest_boards.is_in_guest()
 
 
 @pytest.fixture(scope="session")
 def slot(through_kernel: bool) -> guest_boards.Slot:
     """Where boards are plugged into that kernel, which is what ``--lens`` opens there."""
-    found = guest_boards.current()
+    found = guest_boards.find_slot()
     if not through_kernel or found is None:
         pytest.skip("it needs a kernel that boards can be plugged into: make test-kernel")
     return found

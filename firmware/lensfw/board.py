@@ -1,4 +1,7 @@
-"""The main loop of a board: its USB, its ports, and the camera between them."""
+"""The main loop of a board: USB on one side, the ports on the other, the camera between them.
+
+Called by ``boot``. It calls ``module`` (the camera) and ``link_backends`` (USB or serial port).
+"""
 
 import gc
 import sys
@@ -6,24 +9,24 @@ import time
 
 from . import clock, link_backends, module
 
-# What a module makes beside its tiles, and how closely room for both is looked for.
+# Memory that a module needs besides its tiles, and the step of the search for room for both.
 _REST = 12288
 _STEP = 8192
 _COLLECT_US = 1000000
 
 
 def _spare(limits):
-    """Memory that is taken while the tiles are made: so they lie at the end of the heap.
+    """Return memory to hold while the tiles are made, so that they lie at the end of the heap.
 
-    MicroPython looks for memory from the heap's beginning. Tiles that lay there would be passed
-    over, block by block, each time that a function of a dozen variables is called.
+    MicroPython searches for free memory from the start of the heap. If the tiles lay there, each
+    call of a function with a dozen variables would skip them block by block.
     """
     gc.collect()
     needed = limits["tiles"] * limits["tile_bytes"] + _REST
     size = gc.mem_free() - needed
     while size > 0:
         try:
-            # In one piece. It is free again at once, and the spare begins where it did.
+            # One piece for both. It is free again at once, and the spare begins at its start.
             bytearray(size + needed)
             return bytearray(size)
         except MemoryError:
@@ -32,7 +35,7 @@ def _spare(limits):
 
 
 class Board:
-    """``machine`` is the port's: its pins, and what of it watches and recovers the board."""
+    """The camera and its link on a board. *machine* is the port's Machine: pins and watchdog."""
 
     def __init__(self, configuration, machine):
         self._machine = machine
@@ -40,29 +43,29 @@ class Board:
         self._clock = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
         self._camera = module.Module(configuration, machine.ports, self._clock)
         del spare
-        self._backend = link_backends.choose(configuration, machine, self._clock)
+        self._backend = link_backends.choose_backend(configuration, machine, self._clock)
         self._camera.link.max_lanes = self._backend.lanes
         gc.collect()
 
-    def show(self):
-        """Pull up: the host sees the board from now on."""
+    def connect(self):
+        """Connect the board to the bus."""
         self._backend.start()
 
     def serve(self):
-        """Serve hosts until the user ends it; the REPL's serial port is as it was, then."""
+        """Serve hosts until the user ends it. Afterwards the REPL has its serial port again."""
         machine = self._machine
         try:
-            machine.watch()
+            machine.start_watchdog()
             self._run()
         except KeyboardInterrupt:
             print("lensfw: ended")
         except Exception as error:
-            # Counted as a start that went wrong; the REPL says why.
-            self._backend.end()
+            # This counts as a failed start. The REPL shows the reason.
+            self._backend.stop()
             sys.print_exception(error)
         finally:
-            self._backend.end()
-            machine.unwatch()
+            self._backend.stop()
+            machine.stop_watchdog()
 
     def _run(self):
         machine, backend, camera = self._machine, self._backend, self._camera
@@ -73,14 +76,14 @@ class Board:
             backend.receive(link, now)
             was_read, read = read, camera.step()
             if not backend.send(link) and not read:
-                if backend.left:
+                if backend.wants_repl:
                     return
                 machine.starts.poll(now, link.nonce is not None)
                 if was_read and now - collected > _COLLECT_US:
-                    # All tiles are full, and one has hardly begun to go: nothing waits for us now.
-                    # Left to itself this comes when a lane is empty, and leaves it so for 11 ms.
+                    # All tiles are full, and the transfer of one has just begun: no lane waits.
+                    # An automatic collection comes when a lane is empty, and costs it 11 ms.
                     gc.collect()
                     collected = now
                 else:
-                    machine.idle()
-            machine.feed()
+                    machine.sleep()
+            machine.feed_watchdog()

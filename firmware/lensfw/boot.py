@@ -1,13 +1,14 @@
-"""How a board starts: called by the boot.py and main.py that lie in the root of its flash.
+"""How a board starts. The boot.py and main.py in the root of its flash call this module.
 
-boot.py shows the board on USB, before MicroPython would do so by itself; main.py serves the link.
-Everything is imported first: from the pull-up on, time counts. The board is plain MicroPython,
-with its REPL and without a link,
+boot.py connects the board to USB, before MicroPython would do so by itself. main.py serves the
+link. All modules are imported before the board connects, because the host's time counts from then
+on. In these cases the board is plain MicroPython, with its REPL and without a link:
 
-- while the guard pin is held low as it starts;
-- for one start, after three in a row that hung or fell over (see recovery);
-- after Ctrl-C on its serial port, where that is not the link itself;
-- where it is: after Ctrl-C Ctrl-C while no session is open, which is what mpremote begins with.
+- The guard pin is low at the start.
+- The last three starts in a row hung or failed (see ``start_counter``). This lasts for one start.
+- The user pressed Ctrl-C on the serial port, and the serial port does not carry the link.
+- The user pressed Ctrl-C twice while no session was open, and the serial port carries the link.
+  mpremote begins with these two bytes.
 """
 
 import sys
@@ -18,7 +19,10 @@ _board = None
 
 
 def start():
-    """From boot.py. Never raises: a board that cannot start has its REPL all the same."""
+    """Connect the board to USB, unless it has to be plain MicroPython. Called by boot.py.
+
+    Never raises: a board that cannot start still has its REPL.
+    """
     global _board
     try:
         import json
@@ -27,22 +31,22 @@ def start():
             configuration = json.load(file)
         port = __import__("lensfw.ports." + configuration["port"], None, None, ("Machine",))
         machine = port.Machine(configuration)
-        if machine.guarded():
+        if machine.is_guarded():
             print("lensfw: the guard pin is low: plain MicroPython")
             return
-        if not machine.starts.begin():
+        if not machine.starts.count_start():
             print("lensfw: the last starts went wrong: plain MicroPython, once")
             return
         from . import board
 
         started = board.Board(configuration, machine)
-        started.show()
+        started.connect()
         _board = started
     except Exception as error:
         sys.print_exception(error)
 
 
 def serve():
-    """From main.py: until the user, or an error, ends it."""
+    """Serve hosts until the user or an error ends it. Called by main.py."""
     if _board is not None:
         _board.serve()

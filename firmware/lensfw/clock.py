@@ -1,11 +1,11 @@
-"""The module's clock: microseconds since its start, which never wrap."""
+"""The module's clock: microseconds since its start. They never wrap."""
 
 
 class Clock:
-    """Extends a tick counter that wraps.
+    """Extend a tick counter that wraps.
 
-    ``ticks()`` gives microseconds modulo ``most`` + 1, a power of two; on a board that is 17.9
-    minutes, so now() must be called more often than that.
+    ``ticks()`` returns microseconds modulo ``most`` + 1, a power of two. On a board it wraps after
+    17.9 minutes, so now() has to be called more often than that.
     """
 
     def __init__(self, ticks, most):
@@ -15,6 +15,7 @@ class Clock:
         self._now = 0
 
     def now(self):
+        """Return the time in microseconds."""
         ticks = self._ticks()
         self._now += (ticks - self._last) & self._mask
         self._last = ticks

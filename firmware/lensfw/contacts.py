@@ -1,24 +1,33 @@
-"""The spring contacts: are we seated? Edges are debounced; half-seated is a state of its own."""
+"""The spring contacts: is the module seated? Edges are debounced.
+
+==============  ===========  ============
+power contact   detect       state
+==============  ===========  ============
+open            any          DETACHED
+closed          open         HALF_SEATED
+closed          closed       ATTACHED
+==============  ===========  ============
+
+The state changes when both levels have been stable for SETTLE_US.
+"""
 
 DETACHED = 0
-HALF_SEATED = 1  # power, but no detect: one pin touches
+HALF_SEATED = 1  # power without detect: one pin touches
 ATTACHED = 2
-
-NAMES = ("detached", "half-seated", "attached")
 
 POWER_PIN = 0
 DETECT_PIN = 1
-# The button that unlocks the module. It says that the contacts will open, not that they have.
+# The button that unlocks the module. It announces that the contacts will open.
 RELEASE_PIN = 2
 
-# Springs bounce for some 15 ms; attached must be known within 100 ms of stable contact.
+# Springs bounce for about 15 ms. The state must be known 100 ms after the contact is stable.
 SETTLE_US = 20000
-# A button bounces too, and a hand does not press twice within this.
+# A button bounces too. No hand presses it twice within this time.
 RELEASE_US = 100000
 
 
 class Contacts:
-    """Levels that have been still for SETTLE_US make the state."""
+    """Debounce the contacts. ``bounces`` counts the edges since the start."""
 
     def __init__(self, settle_us=SETTLE_US):
         self.state = DETACHED
@@ -28,8 +37,8 @@ class Contacts:
         self._since = 0
         self._pressed = None
 
-    def edge(self, pin, level, now):
-        """A contact has changed; True if that is the release button being pressed."""
+    def add_edge(self, pin, level, now):
+        """Take an edge of a pin. Return True if the release button was pressed."""
         if pin == RELEASE_PIN:
             if not level or (self._pressed is not None and now - self._pressed < RELEASE_US):
                 return False
@@ -42,7 +51,7 @@ class Contacts:
         return False
 
     def poll(self, now):
-        """True if the state has just changed."""
+        """Set the state if the levels are stable. Return True if it has just changed."""
         if now - self._since < self._settle_us:
             return False
         power, detect = self._levels

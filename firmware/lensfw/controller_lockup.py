@@ -1,22 +1,22 @@
-"""Whether the USB controller has locked up (RP2040, erratum E15), and its recovery.
+"""Find a USB controller that has locked up (RP2040, erratum E15), and recover it.
 
-A host that has configured the device sends a start of frame every millisecond, whatever else it
-does or leaves alone: an idle one and one that does not read do too. One that suspends the bus
-stops, and the controller says so after 3 ms. So a frame counter that stands still, on a configured
-device whose bus is not suspended, is a controller that hears nothing any more. Nothing but a reset
-of the peripheral helps then.
+A host that has configured the device sends a start of frame every millisecond, even while it is
+idle or does not read. It stops only when it suspends the bus, and the controller reports that after
+3 ms. So if the frame counter of a configured device stands still and the bus is not suspended, the
+controller receives nothing any more. Only a reset of the peripheral helps. ``link_backends`` calls
+this module.
 """
 
 SAMPLE_MS = 5
-# In a row. Were the main loop away for exactly the 2048 ms in which the counter comes round, the
-# next sample would differ.
+# Equal samples in a row. If the main loop was away for exactly the 2048 ms in which the counter
+# wraps, one sample is equal by chance, but not the next one.
 SAMPLES = 5
 
 _TICKS = 0x3FFFFFFF
 
 
 class Lockup:
-    """``controller`` has frame(), suspended() and recover()."""
+    """Watch a controller, which has read_frame(), is_suspended() and recover()."""
 
     def __init__(self, controller):
         self.recoveries = 0
@@ -26,7 +26,11 @@ class Lockup:
         self._still = 0
 
     def poll(self, ms, configured):
-        """Called with time.ticks_ms(), as often as may be; True once it has recovered one."""
+        """Sample the frame counter and recover the controller if it has locked up.
+
+        The main loop calls this as often as it can. *ms* is time.ticks_ms(). Return True if the
+        controller was recovered just now.
+        """
         if not configured:
             self._still = 0
             return False
@@ -34,8 +38,8 @@ class Lockup:
             return False
         self._at = ms
         controller = self._controller
-        frame = controller.frame()
-        if frame != self._frame or controller.suspended():
+        frame = controller.read_frame()
+        if frame != self._frame or controller.is_suspended():
             self._frame = frame
             self._still = 0
             return False

@@ -1,57 +1,75 @@
-"""What a host may have the module do on purpose (capability TEST): be silent, late, or wrong.
+"""Fault injection (capability TEST): on request the module is silent, late, or wrong.
 
-It stands between the link and its transports while an action is under way, and only then. A board
-whose configuration does not ask for it never loads it.
+While an action is active, FaultInjection is the send filter between the link and its transports.
+A board whose configuration does not ask for it never loads this module.
+
+=========  ==================================  ==============================  ==========
+state      meaning                             event                           next state
+=========  ==================================  ==============================  ==========
+IDLE       no action                           a request for PENDING           TIMED
+IDLE       no action                           another valid request           WAITING
+WAITING    its own answer was not sent yet     the answer is sent              ARMED
+ARMED      the packet of the action is next    REJECT: packet sent, damaged    IDLE
+ARMED      the packet of the action is next    STALL: half a packet is sent    TIMED
+ARMED      the packet of the action is next    BUSY, DETACH: packet is sent    TIMED
+TIMED      the time of the action runs         the time ends                   IDLE
+any        any                                 the session ends                IDLE
+=========  ==================================  ==============================  ==========
 """
 
 from . import wire
 from .link import Refusal
 from .outbox import Item
 
-# What has to be sent before the time of an action runs; STALL takes whatever comes.
-_SIGNS = {
+# The packet type of each action. STALL takes the next packet, whatever it is.
+_PACKET_TYPES = {
     wire.TEST_BUSY: wire.T_BUSY,
     wire.TEST_REJECT: wire.T_CLOSE,
     wire.TEST_DETACH: wire.T_NOTICE,
 }
 _CUT = wire.HEADER_BYTES // 2
 
+_IDLE = wire.const(0)
+_WAITING = wire.const(1)
+_ARMED = wire.const(2)
+_TIMED = wire.const(3)
+
 
 class FaultInjection:
-    """One action at a time. poll() is called every now and then, end() with the session."""
+    """Run one action at a time. The module calls poll() in each step."""
 
     def __init__(self, link, clock):
         self._link = link
         self._clock = clock
+        self._state = _IDLE
         self._action = 0
         self._number = 0
         self._damage = 0
         self._us = 0
         self._answer = (0, 0, 0)
-        self._has_answered = False
-        self._until = None
+        # In state _TIMED: when the time ends, and the rest of the packet that STALL has cut.
+        self._end = 0
         self._rest = None
 
-    def request(self, number, fields, next_frame):
-        """Take an action, or raise Refusal."""
+    def start_action(self, number, fields, next_frame):
+        """Start an action and answer the request, or raise Refusal."""
         action, damage, ms = fields
-        known = wire.TEST_BUSY <= action <= wire.TEST_DETACH and ms <= wire.MAX_BUSY_MS
+        is_valid = wire.TEST_BUSY <= action <= wire.TEST_DETACH and ms <= wire.MAX_BUSY_MS
         if action == wire.TEST_REJECT:
-            known = known and damage in (wire.DAMAGE_PAYLOAD, wire.DAMAGE_HEADER)
-        if not known:
+            is_valid = is_valid and damage in (wire.DAMAGE_PAYLOAD, wire.DAMAGE_HEADER)
+        if not is_valid:
             raise Refusal(wire.ERR_UNSUPPORTED, "no test %d, %d for %d ms" % (action, damage, ms))
-        if self._action:
-            raise Refusal(wire.ERR_STATE, "test %d is under way" % self._action)
+        if self._state != _IDLE:
+            raise Refusal(wire.ERR_STATE, "test %d is active" % self._action)
         link = self._link
         self._action, self._number, self._damage = action, number, damage
         self._us = ms * 1000
         self._answer = (0, 0, next_frame)
-        self._has_answered = False
-        self._until = None
         if action == wire.TEST_PENDING:
-            self._until = self._clock.now() + self._us
+            self._start_time()
             link.send_pending(number, ms)
             return
+        self._state = _WAITING
         link.send_filter = self
         link.send_answer(number, wire.T_ACCEPTED, self._answer)
         if action == wire.TEST_BUSY:
@@ -63,8 +81,8 @@ class FaultInjection:
             link.outbox.queue_control(Item(wire.T_CLOSE, 0, 0, payload))
 
     def poll(self, now):
-        """End what has lasted long enough."""
-        if self._until is None or now < self._until:
+        """End the action if its time is over."""
+        if self._state != _TIMED or now < self._end:
             return
         action, number = self._action, self._number
         if action == wire.TEST_PENDING:
@@ -76,19 +94,19 @@ class FaultInjection:
             self._end_action()
 
     def end_session(self):
-        """The session is over, and with it what was under way in it."""
+        """End the action with the session."""
         if self._rest is not None and self._rest[1] is not None:
             self._link.release_tile(self._rest[1])
         self._end_action()
 
     def take_packet(self, lane):
-        """As the link's, which asks for it here while an action is under way."""
-        if self._until is None:
+        """Return the next packet as link.take_packet() does, or None while it is silent."""
+        if self._state != _TIMED:
             found = self._link.take_unfiltered(lane)
             return self._watch_packet(found) if found is not None and lane == 0 else found
         if self._action == wire.TEST_DETACH:
             return self._link.take_unfiltered(lane)
-        if self._clock.now() < self._until:
+        if self._clock.now() < self._end:
             return None
         if self._rest is None:
             self._end_action()
@@ -100,29 +118,34 @@ class FaultInjection:
         return rest
 
     def _watch_packet(self, found):
-        """A packet on lane 0, after which the time of the action may begin to run."""
+        """Look at a packet of lane 0, and go on to the next state if it is the awaited one.
+
+        Return the packet, damaged or cut if the action asks for that.
+        """
         view, tile = found
-        if not self._has_answered:
-            self._has_answered = view[5] == wire.T_ACCEPTED and self._is_own_answer(view)
+        if self._state == _WAITING:
+            if view[5] == wire.T_ACCEPTED and self._is_own_answer(view):
+                self._state = _ARMED
         elif self._action == wire.TEST_STALL:
             self._start_time()
             self._rest = view[_CUT:], tile
             return view[:_CUT], None
-        elif view[5] == _SIGNS[self._action]:
-            self._start_time()
+        elif view[5] == _PACKET_TYPES[self._action]:
             if self._action == wire.TEST_REJECT:
                 view[-1 if self._damage == wire.DAMAGE_PAYLOAD else 36] ^= 1
                 self._end_action()
+            else:
+                self._start_time()
         return found
 
     def _is_own_answer(self, view):
         return int.from_bytes(bytes(view[16:20]), "little") == self._number
 
     def _start_time(self):
-        self._until = self._clock.now() + self._us
+        self._state = _TIMED
+        self._end = self._clock.now() + self._us
 
     def _end_action(self):
-        self._action = 0
-        self._until = None
+        self._state = _IDLE
         self._rest = None
         self._link.send_filter = None

@@ -1,10 +1,11 @@
-"""The focus motor: dioptres to steps, and steps at the rate the motor can follow."""
+"""The focus motor: convert dioptres to steps, and step at the rate that the motor can follow."""
 
 
 class Focus:
-    """A stepper between two stops; step 0 is infinity.
+    """A stepper motor between two end stops. Step 0 is infinity.
 
-    ``steps`` and ``closest_mdpt`` are the ends of its linear travel, ``rate`` steps a second.
+    *steps* and *closest_mdpt* are the other end of its linear travel, in steps and in
+    milli-dioptres. *rate* is in steps per second.
     """
 
     def __init__(self, ports, steps, closest_mdpt, rate):
@@ -18,28 +19,29 @@ class Focus:
 
     @property
     def mdpt(self):
+        """The position in milli-dioptres."""
         return (self.position * self._closest + self._steps // 2) // self._steps
 
     def move_to(self, mdpt, now):
-        """Go to a distance in milli-dioptres; beyond the stops means to the stop."""
+        """Set the target in milli-dioptres. A target beyond an end stop means the stop."""
         mdpt = min(max(mdpt, 0), self._closest)
-        if self.settled:
+        if self.is_settled:
             self._last = now
         self.target = (mdpt * self._steps + self._closest // 2) // self._closest
 
-    def turn(self, detents, now):
-        """The ring was turned: an eightieth of the travel a detent."""
-        if self.settled:
+    def turn_ring(self, detents, now):
+        """Move the target by detents of the focus ring. A detent is 1/80 of the travel."""
+        if self.is_settled:
             self._last = now
         self.target = min(max(self.target + detents * self._steps // 80, 0), self._steps)
 
     @property
-    def settled(self):
+    def is_settled(self):
         return self.position == self.target
 
     def poll(self, now):
-        """Emit the steps that are due."""
-        if self.settled:
+        """Step the motor if steps are due."""
+        if self.is_settled:
             return
         due = (now - self._last) // self._interval_us
         if due <= 0:

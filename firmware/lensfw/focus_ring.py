@@ -1,18 +1,18 @@
-"""The focus ring: quadrature edges to detents."""
+"""The focus ring: decode quadrature edges to detents."""
 
-# Old and new levels (A and B each) to a quarter of a detent; impossible changes count nothing.
+# Quarters of a detent, by old and new levels of A and B. An impossible change counts as 0.
 _QUARTERS = (0, -1, 1, 0, 1, 0, 0, -1, -1, 0, 0, 1, 0, 1, -1, 0)
 
 
 class FocusRing:
-    """Four quarters make a detent; a bounce goes forth and back and cancels itself."""
+    """Count quarters of a detent. A bounce goes forth and back and cancels itself."""
 
     def __init__(self):
         self._levels = 0
         self._quarters = 0
 
-    def edge(self, channel, level):
-        """A level has changed (channel 0 = A, 1 = B); the detents turned since the last."""
+    def add_edge(self, channel, level):
+        """Take an edge of channel 0 (A) or 1 (B). Return the detents since the last edge."""
         bit = 2 >> channel
         levels = self._levels | bit if level else self._levels & ~bit
         self._quarters += _QUARTERS[self._levels << 2 | levels]

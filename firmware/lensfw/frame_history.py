@@ -1,15 +1,15 @@
-"""The last frames: what is needed to send a part of one again, or to say that it is gone."""
+"""The last frames: what is needed to send a part of a frame again, or to name it as gone."""
 
 from . import wire
 
-# The last ones, and all that are under way whatever has begun beside them.
+# Frames that are remembered. A frame that is still being sent is remembered as well.
 _RECORDS = 4
-# Places that one request may make us look at: a hostile one names them by the million.
+# Tiles that one request may look up. A hostile request names millions of them.
 _MAX_LOOKUPS = 4096
 
 
 class Record:
-    """A frame's geometry, and its first and last packets."""
+    """A frame's geometry, and its FrameStart and FrameEnd. ``end`` is None until it ends."""
 
     def __init__(self, readout, stream, start):
         self.readout = readout
@@ -20,7 +20,7 @@ class Record:
 
 
 class FrameHistory:
-    """Records of the last frames, oldest first."""
+    """The records of the last frames, oldest first."""
 
     def __init__(self, tiles, outbox):
         self._tiles = tiles
@@ -31,22 +31,25 @@ class FrameHistory:
         self._records.clear()
 
     def add(self, record):
+        """Add a record, and forget the oldest ones that are complete."""
         self._records.append(record)
         for each in self._records[:-_RECORDS]:
-            # A slow still is being sent long after it began.
+            # A slow still is sent long after its readout began.
             if each.end and not self._outbox.has_packet(wire.T_FRAME_END, each.stream, each.number):
                 self._records.remove(each)
 
     def find(self, stream, number):
+        """Return the record of a frame, or None."""
         for record in self._records:
             if record.number == number and record.stream == stream:
                 return record
         return None
 
     def sort_ranges(self, record, ranges):
-        """Tiles of *ranges* that can be sent again, and the places of those that are gone.
+        """Return the held tiles in *ranges*, and the rectangles of the tiles that are gone.
 
-        What has not been read yet is neither. At most MAX_RANGES places: the host asks again.
+        A tile that was not read yet is neither: it will be sent anyway. At most MAX_RANGES
+        rectangles are returned. The host asks again for the rest.
         """
         held = []
         gone = []

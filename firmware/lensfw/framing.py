@@ -1,4 +1,8 @@
-"""Packets from the host out of a stream of bytes. The host sends only short ones."""
+"""Parse the host's packets out of a stream of bytes, and write the headers of the module's packets.
+
+A transport puts bytes into a Receiver. ``link`` takes packets from it. The host sends only short
+packets, so one buffer of two packets is enough.
+"""
 
 import binascii
 import struct
@@ -8,11 +12,11 @@ from .arch import append_crc
 
 _PACKET = wire.HEADER_BYTES + wire.MAX_CONTROL
 _VERSION = wire.VERSION_MAJOR << 4 | wire.VERSION_MINOR
-# A header ends with these two; a checksum that has been written is never a number.
+# A header ends with these two. They are written as bytes: as numbers they would allocate.
 _HEADER_CRC = wire.HEADER_BYTES - 4
 _PAYLOAD_CRC = wire.HEADER_BYTES - 8
 _UP_TO_LENGTH = wire.HEADER[:-2]
-# Parts of it: flags and stream; nonce and sequence; from the frame on up to the length.
+# Parts of the header: flags and stream; nonce and sequence; from the frame to the length.
 _FLAGS_AT = 6
 _NONCE_AT = 8
 _NUMBER = "<II"
@@ -21,10 +25,10 @@ _RECTANGLE = "<I4HI"
 
 
 class Receiver:
-    """Keeps received bytes in one buffer, and searches on after damage.
+    """Find packets in received bytes, and search on after damage.
 
-    ``discards`` counts by cause; the causes are those of SPEC.md. ``on_damage`` is called with the
-    fields of a sound header whose payload does not come, or not as it was.
+    ``discards`` counts by the discard reasons of SPEC.md. ``on_damage`` is called with the fields
+    of a sound header whose payload is damaged or does not arrive.
     """
 
     def __init__(self, discards, on_damage=None):
@@ -37,7 +41,7 @@ class Receiver:
         self._used = 0
 
     def get_space(self):
-        """Where the next bytes shall go; never empty."""
+        """Return the view for the next received bytes. It is never empty."""
         if self._used:
             left = self._count - self._used
             self._buffer[:left] = self._buffer[self._used : self._count]
@@ -46,27 +50,30 @@ class Receiver:
         return self._view[self._count :]
 
     def add_received(self, count, now):
+        """Take *count* bytes that were written to get_space() at the time *now*."""
         self._count += count
         self._progress = now
 
     def has_bytes(self):
-        """Whether there are bytes that next() has not taken: without, it need not be asked."""
+        """Return True if there are bytes that parse_packet() has not used."""
         return self._used != self._count
 
     def count_discard(self, cause):
+        """Count a discard by its reason."""
         self.discards[cause] = self.discards.get(cause, 0) + 1
 
     def parse_packet(self, now):
-        """The next sound packet as (header fields, payload), or None when more bytes are needed.
+        """Return the next sound packet as (header fields, payload), or None if bytes are missing.
 
-        The payload is a view that is valid until the next call of space().
+        Damaged bytes are discarded and counted. The payload is a view that is valid until the next
+        call of get_space().
         """
         while True:
             if self._used == self._count:
                 return None
             start = self._buffer.find(wire.MAGIC, self._used, self._count)
             if start < 0:
-                # The last three bytes may be the beginning of a magic.
+                # The last three bytes may begin a magic.
                 start = max(self._used, self._count - 3)
                 if start > self._used:
                     self.count_discard("noise")
@@ -102,7 +109,7 @@ class Receiver:
                 return None
             payload = self._view[body : body + length]
             if binascii.crc32(payload) != payload_crc:
-                # Bytes may be missing: what looks like payload may hold the next packet.
+                # Bytes may be missing: the next packet may lie in what looks like the payload.
                 self.count_discard("payload_crc")
                 self._report_damage(header)
                 self._used = body
@@ -115,7 +122,10 @@ class Receiver:
             self._on_damage(header)
 
     def _give_up_stalled(self, now):
-        """Inside a packet: whether it is given up. What it holds has stalled with it."""
+        """Discard the first byte of a packet that has stalled. Return False if it has not stalled.
+
+        The search then goes on inside that packet.
+        """
         if now - self._progress < wire.STALL_MS * 1000:
             return False
         self.count_discard("stall")
@@ -129,7 +139,7 @@ def append_payload_crc(packet, length):
 
 
 def write_header(packet, length, kind, flags, stream, nonce, sequence, frame):
-    """Write the rest of the header of a packet that has no place, around the payload's CRC."""
+    """Write the header of a packet without a rectangle. The payload's CRC is there already."""
     struct.pack_into(
         _UP_TO_LENGTH, packet, 0,
         wire.MAGIC, _VERSION, kind, flags, stream, nonce, sequence, frame, 0, 0, 0, 0, length,
@@ -137,28 +147,31 @@ def write_header(packet, length, kind, flags, stream, nonce, sequence, frame):
     append_crc(packet, 0, _HEADER_CRC, _HEADER_CRC)
 
 
-# A tile's header is written as it becomes known, by functions that allocate nothing.
+# A tile's header is written in parts, as its fields become known. These functions do not allocate.
 
 
 def make_tile_packet(size):
-    """The memory of a tile of up to *size* bytes."""
+    """Return the memory of a tile packet with up to *size* bytes of pixels."""
     packet = bytearray(wire.HEADER_BYTES + size)
     write_header(packet, 0, wire.T_TILE, 0, 0, 0, 0, 0)
     return packet
 
 
 def write_rectangle(packet, frame, x, y, columns, rows, length):
-    """What is known as a tile is read."""
+    """Write the fields of a tile that are known when it is read from the sensor."""
     struct.pack_into(_RECTANGLE, packet, _FRAME_AT, frame, x, y, columns, rows, length)
 
 
 def read_rectangle(packet):
-    """Its x, y, columns and rows."""
+    """Return x, y, columns and rows of a tile packet."""
     return struct.unpack_from(_RECTANGLE, packet, _FRAME_AT)[1:5]
 
 
 def finish_header(packet, item, nonce, sequence):
-    """What is known as it is sent: *item* has flags and stream."""
+    """Write the fields that are known when a tile is sent, and the header's CRC.
+
+    *item* has the flags and the stream.
+    """
     packet[_FLAGS_AT] = item.flags
     packet[_FLAGS_AT + 1] = item.stream
     struct.pack_into(_NUMBER, packet, _NONCE_AT, nonce, sequence)

@@ -1,4 +1,8 @@
-"""The module's end of a link, without I/O: session, requests, and what is sent when."""
+"""The module's end of the link, without I/O: the session, the requests, and the packets to send.
+
+A transport puts bytes into ``Link.receiver``, calls take_packet() and release_tile(), and never
+looks into a packet. ``module`` calls poll() and answers the requests.
+"""
 
 import struct
 
@@ -7,21 +11,21 @@ from . import framing, outbox, sensor, wire
 _VERSION = wire.VERSION_MAJOR << 4 | wire.VERSION_MINOR
 _HALF = 1 << 31
 _SMALL = 1 << 30
-# Answers that are kept, in case the host asks again.
+# Answers that are remembered, in case the host repeats a request.
 _ANSWERS = 4
-# Sessions that ended, of which the requests are remembered.
+# Ended sessions whose outcomes are remembered.
 _SESSIONS = 2
-# A host that does not read must not fill the module's memory with log lines.
+# The most control packets that wait before log lines are dropped: a host may not read.
 _QUEUE = 32
-# Nor one that asks and does not read: it asks again. Nobody honest waits for so many answers.
+# The most answers that wait before requests are dropped. An honest host waits for fewer.
 _OWED = 8
 
-# Both end with the last sequence of each lane, known only when they are sent.
+# Messages that end with the last sequence of each lane. It is known only when they are sent.
 _SEQUENCED = (wire.T_FRAME_END, wire.T_FLUSHED)
 
 
 class Refusal(Exception):
-    """Raised by a handler: the request is answered with ERROR."""
+    """Raised by a handler to answer a request with Error."""
 
     def __init__(self, code, detail):
         super().__init__(detail)
@@ -46,9 +50,9 @@ class Link:
         self.discards = {}
         self.receiver = framing.Receiver(self.discards, self._on_damage)
         self.nonce = None
-        # What this module can do beyond the core.
+        # The optional capabilities of this module.
         self.capabilities = wire.CAP_LOG | wire.CAP_RESEND
-        # Where packets pass on their way out, if anywhere: see ondemand.
+        # The object that packets pass before they are sent, or None; see ``fault_injection``.
         self.send_filter = None
         self.dropped_logs = 0
         self.dropped_requests = 0
@@ -59,7 +63,7 @@ class Link:
         self.outbox = outbox.Outbox()
         self._capabilities = 0
         self._refused = False
-        # Longest payload that the host takes.
+        # The longest payload that the host accepts.
         self.max_payload = wire.MAX_PAYLOAD
         self._rx = None
         self.max_lanes = 1
@@ -68,15 +72,15 @@ class Link:
         self._answers = []
         self._past = []
         self._farewell = None
-        # The number after the newest frame's of which anything was sent, by stream.
+        # By stream: the number after that of the newest frame whose FrameStart was sent.
         self._begun = [0] * wire.MAX_STREAMS
         self.last_request = 0
         self.previous_request = 0
 
-    # --- from the host --------------------------------------------------------------------
+    # --- received packets -----------------------------------------------------------------
 
     def poll(self):
-        """Handle what has been received."""
+        """Handle the packets that were received."""
         while self.receiver.has_bytes():
             packet = self.receiver.parse_packet(self._clock.now())
             if packet is None:
@@ -122,14 +126,17 @@ class Link:
         self._on_request(kind, number, payload)
 
     def _is_overloaded(self, kind):
-        """Whether too many answers wait already; the credits of a heartbeat count all the same."""
+        """Count a request that comes while too many answers wait. Return True if it is dropped.
+
+        The credits of a heartbeat count all the same.
+        """
         if self.outbox.count_answers() < _OWED:
             return False
         self.dropped_requests += 1
         return kind != wire.T_HEARTBEAT
 
     def _on_heartbeat(self, number, limits):
-        """As a resend and a query, it may be repeated or lost without harm: no answer is kept."""
+        """Grant credits and answer. A repeated or lost heartbeat does no harm: it is no request."""
         self.outbox.grant_credits(limits)
         if self.outbox.count_answers() >= _OWED:
             return
@@ -158,14 +165,14 @@ class Link:
         self.outbox.queue_control(outbox.Item(wire.T_QUERY_REPLY, number, 0, payload))
 
     def _list_outcomes(self):
-        """What became of the session's last requests, by id."""
+        """Return the outcomes of the session's last requests, by id."""
         outcomes = {}
         for number, kind, _ in self._answers:
             outcomes[number] = wire.OUTCOME_NOT_DONE if kind == wire.T_ERROR else wire.OUTCOME_DONE
         return outcomes
 
     def _on_damage(self, header):
-        """A packet with a sound header is damaged: it has used up its sequence all the same."""
+        """Use up the sequence of a packet with a sound header and a damaged payload."""
         if header[5] == self.nonce:
             self._accept_sequence(header[6])
 
@@ -193,7 +200,7 @@ class Link:
             if self._repeat_answer(number):
                 return
         else:
-            # A new session: nothing of the old one may follow.
+            # A new session. Nothing of the old one may be sent any more.
             self.end_session()
             self.nonce = nonce
             self._rx = sequence
@@ -202,7 +209,7 @@ class Link:
         self.last_request = number
         major = wire.VERSION_MAJOR
         if version >> 4 != major or oldest >> 4 > major or newest >> 4 < major:
-            # No session: the nonce is good for this answer, and for another Hello.
+            # No session. The nonce is valid for this answer, for Close and for another Hello.
             self._refused = True
             self._capabilities = 0
             self._send_error(number, wire.ERR_VERSION, "this module speaks version %d" % major)
@@ -249,7 +256,10 @@ class Link:
         self.send_answer(number, wire.T_MANIFEST, (offset, len(manifest)), piece)
 
     def _repeat_answer(self, number):
-        """Send the answer again if there was one: a request is not executed twice."""
+        """Answer a repeated request as before. Return False if the request is new.
+
+        No request is executed twice.
+        """
         if self.outbox.has_answer(number):
             return True
         for known, kind, payload in self._answers:
@@ -257,7 +267,7 @@ class Link:
                 self.outbox.queue_control(outbox.Item(kind, number, 0, payload))
                 return True
         if number == self.last_request:
-            # Asked again before the answer could be given.
+            # The request is still being executed.
             self.send_pending(number, 1000)
             return True
         if (number - self.last_request) & 0xFFFFFFFF >= _HALF:
@@ -266,10 +276,10 @@ class Link:
             return True
         return False
 
-    # --- to the host ----------------------------------------------------------------------
+    # --- packets to send ------------------------------------------------------------------
 
     def send_answer(self, number, kind, fields, tail=b"", ordered=False):
-        """Answer a request, now and whenever it is repeated; *ordered*: behind all data."""
+        """Send an answer and remember it. An *ordered* answer is sent behind all data."""
         payload = wire.encode(kind, fields, tail)
         self._answers.append((number, kind, payload))
         if len(self._answers) > _ANSWERS:
@@ -281,19 +291,19 @@ class Link:
             self.outbox.queue_control(item)
 
     def send_pending(self, number, lease_ms):
-        """Say that a request will be answered later."""
+        """Tell the host that a request will be answered within *lease_ms*."""
         payload = wire.encode(wire.T_PENDING, (lease_ms,))
         self.outbox.queue_control(outbox.Item(wire.T_PENDING, number, 0, payload))
 
     def has_capability(self, capability):
-        """Whether the session has it."""
+        """Return True if the session has a capability."""
         return bool(self._capabilities & capability)
 
     def _send_error(self, number, code, detail):
         self.send_answer(number, wire.T_ERROR, (code,), detail.encode())
 
     def send_log(self, level, text):
-        """Tell the host, if there is one that wants to know."""
+        """Send a log line, if the session has the capability LOG."""
         if self.nonce is None or not self.has_capability(wire.CAP_LOG):
             return
         if self.outbox.count_control() >= _QUEUE:
@@ -303,12 +313,12 @@ class Link:
         self.outbox.queue_control(outbox.Item(wire.T_LOG, 0, 0, payload))
 
     def send_message(self, kind, fields):
-        """Send a message that nobody asked for: BUSY, NOTICE."""
+        """Send a message that answers no request: Busy or Notice."""
         if self.nonce is not None and not self._refused:
             self.outbox.queue_control(outbox.Item(kind, 0, 0, wire.encode(kind, fields)))
 
     def end_session(self, reason=None):
-        """Forget the session; with a reason, tell the host."""
+        """End the session and forget it. With a *reason*, a Close is sent to the host."""
         if self.nonce is None:
             return
         if not self._refused:
@@ -328,20 +338,20 @@ class Link:
         self.nonce = None
 
     def has_packets(self):
-        """Whether there may be a packet to send: without, next_packet() need not be asked."""
+        """Return False if take_packet() would return None on each lane."""
         return self.send_filter is not None or self._farewell is not None or self.outbox.has_items()
 
     def take_packet(self, lane=0):
-        """The next packet to send on a lane as (view, tile or None), or None.
+        """Remove and return the next packet to send on a lane as (view, tile or None), or None.
 
-        Call sent() for the tile once it is.
+        Call release_tile() once the tile is sent.
         """
         if self.send_filter is not None:
             return self.send_filter.take_packet(lane)
         return self.take_unfiltered(lane)
 
     def take_unfiltered(self, lane):
-        """The same, whatever stands at the gate."""
+        """Return the next packet as take_packet() does, but without the send filter."""
         if lane >= self.lanes:
             return None
         if self._farewell is not None and lane == 0:
@@ -351,7 +361,7 @@ class Link:
         return self._make_packet(item, lane) if item is not None else None
 
     def release_tile(self, tile):
-        """A tile is on the wire: it is held until its memory is needed."""
+        """Take back a tile that was sent. It is held until its memory is needed."""
         tile.release()
 
     def _make_packet(self, item, lane):
@@ -360,7 +370,7 @@ class Link:
         else:
             found = self._make_control(item, self._tx[lane]), None
         sequence = self._tx[lane] + 1
-        # A mask that is no small integer would cost a board an allocation a packet.
+        # The mask is no small integer: applied to each packet, it would allocate on a board.
         self._tx[lane] = sequence if sequence < _SMALL else sequence & 0xFFFFFFFF
         return found
 
@@ -371,7 +381,7 @@ class Link:
         return tile.get_packet()
 
     def _make_control(self, item, sequence):
-        """An item without a tile, in memory of its own."""
+        """Return the packet of an item without a tile, in memory of its own."""
         packet = bytearray(wire.HEADER_BYTES) + item.payload
         length = len(item.payload)
         if item.kind in _SEQUENCED:

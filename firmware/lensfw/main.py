@@ -1,9 +1,10 @@
 """The simulated module: ``micropython -m lensfw.main CONFIGURATION ROWS ROWS PINS LINK ...``.
 
-All are file descriptors: of a file of JSON, and of connected, non-blocking stream sockets: ROWS
-for each of the sensor's channels (preview, still), a LINK for each lane. Where the configuration
-has ``usb``, the one LINK is the cable of a stand-in for ``machine.USBDevice``. It ends with lane
-0, and never outlives the bench: it ends with ROWS and PINS too.
+All arguments are file descriptors. CONFIGURATION is a JSON file; the others are connected,
+non-blocking stream sockets. There are two ROWS, for the sensor's channels (preview, still), and a
+LINK for each lane. If the configuration has ``usb``, the one LINK is the cable of a stand-in for
+``machine.USBDevice``. The process ends when lane 0, ROWS or PINS is closed, so it never outlives
+the bench.
 """
 
 import json
@@ -17,7 +18,7 @@ from .transports import socket_stream
 
 
 class Sockets:
-    """The link over sockets, one a lane."""
+    """The link over sockets, one for each lane."""
 
     def __init__(self, fds, clock, limits, poll):
         rate, latency = limits.get("rate", 0), limits.get("latency_us", 0)
@@ -34,11 +35,11 @@ class Sockets:
         self._first = self._lanes[0][2]
 
     def receive(self, link):
-        """Read once; False at the end."""
+        """Read once, and pass the bytes to the link. Return False at the end of lane 0."""
         return self._first.receive(link, self._clock.now())
 
     def send(self, link, wait):
-        """Send what can be sent; how long, up to *wait* ms, nothing more is to be done."""
+        """Send what can be sent. Return for how long, up to *wait* ms, nothing is left to do."""
         for lane in self._lanes[:]:
             number, end, transport = lane
             try:
@@ -46,24 +47,24 @@ class Sockets:
             except OSError:
                 if number == 0:
                     raise
-                # What was on its way there is asked for again, and goes by the others.
-                transport.end(link)
+                # The host asks again for what was in flight there. The other lanes send it.
+                transport.drop_packet(link)
                 self._poll.unregister(end)
                 self._lanes.remove(lane)
                 continue
-            pause = transport.wait_ms()
-            # The host says nothing on the other lanes.
+            pause = transport.get_wait_ms()
+            # The host sends nothing on the other lanes.
             readable = select.POLLIN if number == 0 else 0
             self._poll.modify(end, readable | (select.POLLOUT if blocked and not pause else 0))
             if pause:
                 wait = min(wait, pause)
-        # The one that is asked first takes the tile that has just been read: each in its turn.
+        # The first lane gets the tile that was just read. So the lanes take turns at being first.
         self._lanes.append(self._lanes.pop(0))
         return wait
 
 
 class Usb:
-    """The link over USB: the board's own transport, on a stand-in for the controller."""
+    """The link over USB: the board's own transport on a stand-in for the controller."""
 
     def __init__(self, fd, clock, configuration, poll):
         import micropython
@@ -89,7 +90,7 @@ class Usb:
             self._transport = cdc.CdcTransport(self._usbd.cdc, clock, self._usbd, serial)
             self._transport.start()
         else:
-            # A board without machine.USBDevice, whose driver has the endpoint for itself.
+            # A board without machine.USBDevice: only the driver has access to the endpoint.
             self._blocks = True
             self._transport = socket_stream.StreamTransport(self._usbd.cdc, clock)
             builtin = self._usbd.builtin_driver = self._usbd.cdc
@@ -98,15 +99,15 @@ class Usb:
             self._usbd.active(True)
 
     def receive(self, link):
-        """As Sockets' receive(): EOFError at the end."""
+        """Pass received bytes to the link, as Sockets.receive() does. EOFError at the end."""
         self._usbd.pump()
         self._transport.receive(link, self._clock.now())
         return True
 
     def send(self, link, wait):
-        """As Sockets' send()."""
+        """Send what can be sent, as Sockets.send() does."""
         if self._transport.send(link) and not self._blocks:
-            # A callback may have taken it already.
+            # The transfer may have ended already: its callback runs in the next turn.
             wait = 0
         backlog = select.POLLOUT if self._usbd.flush() else 0
         self._poll.modify(self._cable, select.POLLIN | backlog)
@@ -114,11 +115,12 @@ class Usb:
 
 
 def run(configuration, rows_fds, pins_fd, link_fds):
+    """Serve hosts until lane 0 or the plant ends."""
     ticks = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
     rows, pins = [open(fd, "r+b") for fd in rows_fds], open(pins_fd, "r+b")
     ports = sim.SimPorts(rows, pins, configuration["sensor"].get("crc", False))
     if configuration.get("authenticator"):
-        # A module on the path, whose authenticate() is what a board's secure element would be.
+        # The name of a module whose authenticate() stands in for a board's secure element.
         ports.authenticate = __import__(configuration["authenticator"]).authenticate
     camera = module.Module(configuration, ports, ticks)
     link = camera.link
@@ -136,7 +138,7 @@ def run(configuration, rows_fds, pins_fd, link_fds):
             return
         read = camera.step()
         wait = backend.send(link, camera.get_idle_ms())
-        # Rows that nobody can take yet must not keep the loop spinning.
+        # Rows that cannot be read yet must not wake the loop.
         for number, channel in enumerate(rows):
             poll.modify(channel, select.POLLIN if camera.has_row_space(number) else 0)
         poll.poll(0 if read else wait)
@@ -149,6 +151,6 @@ if __name__ == "__main__":
             configuration = json.load(file)
         run(configuration, descriptors[1:3], descriptors[3], descriptors[4:])
     except (OSError, EOFError) as error:
-        # Whoever held the other ends is gone: so is the module.
+        # The bench has gone, so the module ends.
         print("lensfw:", error, file=sys.stderr)
         sys.exit(3)

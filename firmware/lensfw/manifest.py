@@ -1,4 +1,4 @@
-"""What the module says of itself, as the wire has it."""
+"""Build the manifest: the description of the module that the host reads."""
 
 import struct
 
@@ -14,7 +14,7 @@ def _milli(values):
 
 
 def build(config):
-    """The manifest's bytes from the module's configuration."""
+    """Return the bytes of the manifest for a configuration."""
     sensor = config["sensor"]
     optics = config["optics"]
     power = config["power"]
@@ -70,17 +70,17 @@ def build(config):
 
 
 def cfa(sensor):
-    """The wire's code of the sensor's colour filter array."""
+    """Return the wire's code of the sensor's colour filter array."""
     return ("RGGB", "GRBG", "GBRG", "BGGR").index(sensor["cfa"])
 
 
 def pixel_formats(sensor):
-    """PFNC codes of what the sensor can deliver: first what it delivers unless asked otherwise."""
+    """Return the PFNC codes of the sensor's formats, the default first."""
     return sensor.get("formats") or [pixel_format(sensor)]
 
 
 def pixel_format(sensor):
-    """The PFNC code of the sensor's pixels in 16-bit words."""
+    """Return the PFNC code of the sensor's pixels in 16-bit words."""
     bits = sensor["bits"]
     first = (
         wire.PFNC_GR16

@@ -1,4 +1,18 @@
-"""The camera: streams and their states, and what a host may ask of them."""
+"""The camera: its streams, and the requests that a host may make.
+
+A main loop calls step(). Module takes edges, samples and rows from the ports, and owns the Link.
+
+============  =============================  ==============================  ============
+state         meaning                        event                           next state
+============  =============================  ==============================  ============
+UNCONFIGURED  the stream has no mode         Configure                       CONFIGURED
+CONFIGURED    no frame is owed               Configure                       CONFIGURED
+CONFIGURED    no frame is owed               Capture or StartStream          STREAMING
+STREAMING     frames are owed                the last frame ends             CONFIGURED
+STREAMING     frames are owed                Stop or Flush                   CONFIGURED
+any           any                            the session ends                UNCONFIGURED
+============  =============================  ==============================  ============
+"""
 
 import struct
 
@@ -10,20 +24,20 @@ UNCONFIGURED = 0
 CONFIGURED = 1
 STREAMING = 2
 
-# The still goes before the preview, where both are read out by one channel.
+# The still is read before the preview, if one channel reads both.
 _PRIORITY = (1, 0)
 _DEFAULT_EXPOSURE_US = 10000
 
 
 class Stream:
-    """A configured stream; ``remaining`` frames are still owed, -1 = until told to stop."""
+    """A stream. It owes the host ``frames_left`` frames, or -1 until the host stops it."""
 
     def __init__(self):
         self.mode = None
         self.width = 0
         self.height = 0
         self.pixel_format = 0
-        self.bits = 16  # that a pixel takes in a row
+        self.bits = 16  # of a pixel in a row
         self.tile_columns = 0
         self.tile_rows = 0
         self.frames_left = 0
@@ -48,7 +62,7 @@ class Stream:
 
 
 class Channel:
-    """A way into the sensor, for one readout at a time; ``ports`` has request_rows() and so on."""
+    """A channel of the sensor: it reads one frame at a time from *ports*, for *streams*."""
 
     def __init__(self, ports, streams):
         self.ports = ports
@@ -59,7 +73,7 @@ class Channel:
 
 
 class Module:
-    """Everything between the ports and the link. step() does what is due and never waits."""
+    """The camera between the ports and the link. step() never waits."""
 
     def __init__(self, config, ports, clock):
         self.config = config
@@ -74,8 +88,8 @@ class Module:
 
             self._fault_injection = fault_injection.FaultInjection(self.link, clock)
             self.link.capabilities |= wire.CAP_TEST
-        # What proves that the module is genuine: authenticate(scheme, challenge) gives the proof,
-        # bytes, within SILENCE_MS / 2; None for a scheme that it does not have.
+        # Proves that the module is genuine. authenticate(scheme, challenge) returns the proof in
+        # bytes within SILENCE_MS / 2, or None if it does not have the scheme.
         self._authenticate = getattr(ports, "authenticate", None)
         if self._authenticate is not None:
             self.link.capabilities |= wire.CAP_AUTH
@@ -86,7 +100,7 @@ class Module:
             ports, motor["steps"], config["optics"]["focus_max_mdpt"], motor["steps_per_s"]
         )
         self.focus_ring = focus_ring.FocusRing()
-        # A sensor's own CRCs come with its rows.
+        # The CRCs of a sensor that computes them come with its rows.
         crc_bytes = 4 if config["sensor"].get("crc") else 0
         self.tiles = sensor.Tiles(
             board["tile_bytes"], board["tiles"], board["in_flight"], crc_bytes
@@ -100,23 +114,23 @@ class Module:
         self._cfa = manifest.cfa(config["sensor"])
         self._formats = manifest.pixel_formats(config["sensor"])
         self._black_milli = [int(v * 1000 + 0.5) for v in config["sensor"]["black"]]
-        # A sensor with two ways into it reads the preview and the still at once.
+        # A sensor with two channels reads the preview and the still at the same time.
         ways = getattr(ports, "channels", None) or [ports]
         if len(ways) == 1:
             self._channels = [Channel(ways[0], _PRIORITY)]
         else:
             self._channels = [Channel(way, (number,)) for number, way in enumerate(ways)]
-        # Whose turn it is to send a tile. Two of three are the preview's: a still costs it a third
-        # of its rate where the link is full, and half would be the most that it may.
+        # The order in which channels read a tile. Two of three are the preview's: on a full link a
+        # still costs the preview a third of its rate. At most half would be allowed.
         self._schedule = (0, 0, 1) if len(ways) == 2 else tuple(range(len(ways)))
         self._position = 0
 
-    # --- what is due ----------------------------------------------------------------------
+    # --- the main loop --------------------------------------------------------------------
 
     def step(self):
-        """Take what the ports have, answer the host, move the motor, begin frames, read a tile.
+        """Handle events, answer the host, move the motor, begin frames, and read a tile.
 
-        Whether it has read one: then there may be more, but what there is should be sent first.
+        Return True if a tile was read. Then send it before the next step.
         """
         now = self.clock.now()
         self._handle_events(now)
@@ -131,8 +145,10 @@ class Module:
         return self._read_next(now)
 
     def _read_next(self, now):
-        """A tile a turn, so that neither stream waits for the other's frame. The next step goes on
-        where this one ends: else one stream could take every buffer as it comes free.
+        """Read one tile, so that no stream waits for the other's frame. Return True if it did.
+
+        The next step goes on behind this channel. Otherwise one stream could take every tile that
+        gets free.
         """
         left = len(self._schedule)
         while left:
@@ -144,15 +160,15 @@ class Module:
         return False
 
     def get_idle_ms(self):
-        """How long step() may be put off if nothing arrives."""
-        if not self.focus_motor.settled:
+        """Return for how many milliseconds step() may wait if nothing arrives."""
+        if not self.focus_motor.is_settled:
             return 1
         if self.contacts.state != contacts.ATTACHED:
             return 5
         return 20
 
     def has_row_space(self, number=0):
-        """Whether rows that a channel of the sensor has could be read now."""
+        """Return True if rows of a sensor channel can be read now."""
         readout = self._channels[number].readout
         return readout is not None and readout.has_space()
 
@@ -167,29 +183,31 @@ class Module:
     def _handle_event(self, event, now):
         kind, channel, value = event
         if kind == self.ports.CONTACT:
-            if self.contacts.edge(channel, value, now):
+            if self.contacts.add_edge(channel, value, now):
                 self.link.send_message(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
         elif kind == self.ports.ADC:
-            if self.power.sampled(channel, value):
+            if self.power.add_sample(channel, value):
                 text = "supply %s: %d mV"
-                state = "good" if self.power.good else "low"
+                state = "good" if self.power.is_good else "low"
                 self.link.send_log(wire.LOG_WARNING, text % (state, self.power.vbus_mv))
         elif kind == self.ports.RING:
-            detents = self.focus_ring.edge(channel, value)
+            detents = self.focus_ring.add_edge(channel, value)
             if detents:
-                self.focus_motor.turn(detents, now)
+                self.focus_motor.turn_ring(detents, now)
 
-    # --- the link's side ------------------------------------------------------------------
+    # --- called by the link ---------------------------------------------------------------
 
     def is_attached(self):
-        return self.contacts.state == contacts.ATTACHED and self.power.good
+        """Return True if the module answers a Hello: seated, with a good supply."""
+        return self.contacts.state == contacts.ATTACHED and self.power.is_good
 
     def on_session_open(self):
+        """Log the state of contacts and supply."""
         text = "session open, %d bounces while seating, supply %d mV"
         self.link.send_log(wire.LOG_INFO, text % (self.contacts.bounces, self.power.vbus_mv))
 
     def on_session_end(self):
-        """The session is over: nothing of it may go on."""
+        """Abort all readouts and forget the streams, tiles and frames of the session."""
         if self._fault_injection is not None:
             self._fault_injection.end_session()
         for channel in self._channels:
@@ -200,14 +218,14 @@ class Module:
             self.streams[number] = Stream()
         self.tiles.forget_session()
         self.frame_history.clear()
-        self.power.draw(False)
+        self.power.set_active(False)
 
     def list_unstarted(self):
-        """Ids of requests for frames of which none has been begun."""
+        """Return the ids of accepted requests that have started no frame yet."""
         return [each.request_id for each in self.streams if each.frames_left and not each.has_begun]
 
     def resend_ranges(self, stream, number, flags, ranges):
-        """Send parts of a frame again, then say which are gone."""
+        """Queue the held tiles in *ranges* again, then a Resent that names those that are gone."""
         record = self.frame_history.find(stream, number)
         items = []
         gone = ranges
@@ -222,7 +240,7 @@ class Module:
                 if tile.state == sensor.HELD:
                     items.append(tile.make_item(wire.FLAG_RESENT))
             state = wire.FRAME_UNDER_WAY
-            # An end that still waits comes by itself, behind the tiles that wait before it.
+            # A FrameEnd that still waits will be sent anyway, behind the tiles before it.
             waits = self.link.outbox.has_packet(wire.T_FRAME_END, stream, number)
             if record.end is not None and not waits:
                 state = wire.FRAME_ENDED
@@ -236,7 +254,7 @@ class Module:
         self.link.outbox.queue_first(items)
 
     def handle_request(self, kind, number, fields):
-        """Answer a request, or raise Refusal."""
+        """Execute a request and answer it, or raise Refusal."""
         if kind == wire.T_CONFIGURE:
             self._configure(number, fields)
         elif kind == wire.T_CAPTURE:
@@ -263,7 +281,7 @@ class Module:
         elif kind == wire.T_TEST:
             if not self.link.has_capability(wire.CAP_TEST):
                 raise Refusal(wire.ERR_UNSUPPORTED, "not a session for tests")
-            self._fault_injection.request(number, fields, self.next_frame)
+            self._fault_injection.start_action(number, fields, self.next_frame)
         else:
             raise Refusal(wire.ERR_UNKNOWN_REQUEST, "type 0x%02x" % kind)
 
@@ -297,7 +315,7 @@ class Module:
         elif pixel_format:
             adjusted = wire.CONFIGURE_ADJUSTED
         fresh.bits = fresh.pixel_format >> 16 & 0xFF
-        # A few pixels are the least that a tile can hold.
+        # The smallest tile has a few pixels.
         least = sensor.count_bytes(sensor.get_min_pixels(fresh.bits), fresh.bits)
         limit = max(least, min(self.tiles.size, self.link.max_payload))
         if tile_bytes:
@@ -320,7 +338,7 @@ class Module:
         if stream.state != CONFIGURED:
             name = "not configured" if stream.state == UNCONFIGURED else "running"
             raise Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
-        if not self.power.good:
+        if not self.power.is_good:
             raise Refusal(wire.ERR_POWER, "supply is %d mV" % self.power.vbus_mv)
         now = self.clock.now()
         if exposure:
@@ -339,8 +357,8 @@ class Module:
     # --- frames ---------------------------------------------------------------------------
 
     def _begin_readout(self, channel, now):
-        """Start the next readout that a channel owes, once the lens stands still."""
-        if not self.focus_motor.settled:
+        """Start the next readout of a channel, once the lens has stopped."""
+        if not self.focus_motor.is_settled:
             return
         for index in channel.streams:
             stream = self.streams[index]
@@ -349,7 +367,7 @@ class Module:
                 self.next_frame = (number + 1) & 0xFFFFFFFF
                 stream.next_start = now + stream.interval_us
                 stream.has_begun = True
-                self.power.draw(True)
+                self.power.set_active(True)
                 settings = (self.exposure_us, self.gain_milli, self.focus_motor.mdpt)
                 tile = (stream.tile_columns, stream.tile_rows)
                 channel.ports.request_rows(
@@ -364,10 +382,10 @@ class Module:
         for each in self._channels:
             if each.readout is not None:
                 return
-        self.power.draw(False)
+        self.power.set_active(False)
 
     def _read_channel(self, channel, now):
-        """Send a tile if the sensor has delivered one; whether it had."""
+        """Queue the next tile of a channel. Return True if the sensor had delivered one."""
         readout, index = channel.readout, channel.stream
         full = readout.read_tile(now)
         if readout.start_us is not None and not channel.has_started:
@@ -391,7 +409,7 @@ class Module:
         if stream.frames_left > 0:
             stream.frames_left -= 1
         if not channel.has_started:
-            # A frame of which nothing was sent is none; the host's deadline tells it.
+            # The host knows nothing of this frame. Its own deadline ends the request.
             return
         fields = (status, self.link.lanes, readout.tile_count, now - readout.start_us, 0, 0, 0, 0)
         payload = wire.encode(wire.T_FRAME_END, fields)
@@ -408,7 +426,7 @@ class Module:
                 channel.readout.abort()
                 self._finish_frame(channel, wire.END_ABORTED, self.clock.now())
         for number in unsent:
-            # It may have been read to its end, and said so: the end that waits is put right.
+            # Such a frame may have been read to its end. Its queued FrameEnd is corrected.
             record = self.frame_history.find(index, number)
             if record is not None and record.end is not None:
                 _, lanes, tiles = struct.unpack_from("<BBI", record.end, 2)

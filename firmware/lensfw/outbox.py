@@ -1,8 +1,10 @@
-"""What waits to be sent, and what may be sent next: order, priority, credits.
+"""The packets that wait to be sent, and which one may be sent next: order, priority, credits.
 
-Two queues. Control packets overtake data packets, never inside one, since a packet is whole on
-its lane. The data packets of a stream keep their order; those of different streams do not, so
-that one whose host grants nothing cannot hold up the other. A barrier keeps its place among all.
+There are two queues. Control packets overtake data packets. The data packets of one stream keep
+their order. Those of different streams may overtake each other, so that a stream without credit
+does not block the other one. Nothing overtakes a barrier, and a barrier overtakes nothing.
+
+``link`` and ``module`` queue items; ``link.take_packet()`` takes them.
 """
 
 from . import wire
@@ -11,7 +13,7 @@ BARRIER = -1
 
 
 class Item:
-    """A packet but for its header; ``tile`` is released once it is sent."""
+    """A packet without its header. ``tile`` is released once the packet is sent."""
 
     def __init__(self, kind, frame, stream, payload=b"", tile=None, flags=0, barrier=False):
         self.kind = kind
@@ -24,14 +26,14 @@ class Item:
 
 
 class Outbox:
-    """Credits are bytes of tiles, counted for each stream since the session began."""
+    """Queue packets. Credits are bytes of tiles of each stream since the session began."""
 
     def __init__(self):
         self._control = []
         self._data = []
         self._limits = [0] * wire.MAX_STREAMS
         self._sent_bytes = [0] * wire.MAX_STREAMS
-        # What may still be sent: small numbers, which a tile does not allocate for.
+        # Bytes that may still be sent. These are small integers, so that no tile allocates.
         self._credits = [0] * wire.MAX_STREAMS
         self._sent_since = [0] * wire.MAX_STREAMS
 
@@ -39,14 +41,15 @@ class Outbox:
         self.__init__()
 
     def queue_control(self, item):
+        """Queue a control packet. It overtakes all data."""
         self._control.append(item)
 
     def count_control(self):
-        """Control packets that wait."""
+        """Return the number of control packets that wait."""
         return len(self._control)
 
     def count_answers(self):
-        """Answers that wait."""
+        """Return the number of answers that wait."""
         count = 0
         for item in self._control:
             if item.kind != wire.T_LOG:
@@ -57,16 +60,17 @@ class Outbox:
         return count
 
     def queue_data(self, item):
+        """Queue a data packet behind the others."""
         self._data.append(item)
 
     def queue_first(self, items):
-        """Put data ahead of all that waits: what is sent again has been waited for."""
+        """Queue data packets ahead of all others: the host waits for what is sent again."""
         self._data[:0] = items
 
     def drop_tiles(self, stream):
-        """Forget the tiles of a stream that has been stopped; they may be held on.
+        """Remove the queued tiles of a stream that was stopped. They stay held.
 
-        Returns the frame of each that has never been sent.
+        Return the frame number of each removed tile that was never sent.
         """
         kept = []
         unsent = []
@@ -81,26 +85,26 @@ class Outbox:
         return unsent
 
     def has_answer(self, number):
-        """Whether the answer to a request still waits."""
+        """Return True if the answer to a request waits among the data."""
         for item in self._data:
-            # Only answers are barriers. The number of all else is a frame's.
+            # Only answers are barriers. In all other items the number is a frame's.
             if item.frame == number and item.barrier:
                 return True
         return False
 
     def has_items(self):
-        """Whether anything waits, whatever there is credit for."""
+        """Return True if any packet waits, with or without credit."""
         return bool(self._control or self._data)
 
     def has_packet(self, kind, stream, frame):
-        """Whether a packet of that frame still waits."""
+        """Return True if a packet of that type and frame waits."""
         for item in self._data:
             if item.kind == kind and item.stream == stream and item.frame == frame:
                 return True
         return False
 
     def grant_credits(self, limits):
-        """The host has repeated its limits; an older one than known changes nothing."""
+        """Take the host's credit limits. A limit lower than the last one changes nothing."""
         for stream in range(wire.MAX_STREAMS):
             self._sent_bytes[stream] += self._sent_since[stream]
             self._sent_since[stream] = 0
@@ -109,20 +113,20 @@ class Outbox:
             self._credits[stream] = min(left, 1 << 29)
 
     def count_sent(self):
-        """Bytes of tiles sent, by stream."""
+        """Return the bytes of tiles that were sent, by stream."""
         return [self._sent_bytes[i] + self._sent_since[i] for i in range(wire.MAX_STREAMS)]
 
     def take_next(self, lane=0):
-        """The next item that may be sent on that lane, or None. All but tiles go by lane 0.
+        """Remove and return the next item that may be sent on that lane, or None.
 
-        A tile does not overtake its FrameStart on another lane: else a lane 0 that is slower than
-        the others, where every small packet costs a transfer, would fall behind without bound.
+        Everything but tiles is sent on lane 0. A tile does not overtake its FrameStart on another
+        lane. Otherwise a lane 0 that is slower than the others would fall behind without bound.
         """
         if lane == 0 and self._control:
             return self._control.pop(0)
         if not self._data:
             return None
-        # Nearly always it is the first.
+        # Nearly always the first item may be sent.
         item = self._data[0]
         if item.tile is None:
             return self._data.pop(0) if lane == 0 else self._take_behind(lane)
@@ -131,7 +135,7 @@ class Outbox:
         return self._data.pop(0)
 
     def _use_credit(self, item):
-        """Whether there is credit for a tile, which is used up then."""
+        """Use up credit for a tile. Return False if there is not enough."""
         length = item.tile.length
         stream = item.stream
         if length > self._credits[stream]:
@@ -141,7 +145,7 @@ class Outbox:
         return True
 
     def _take_behind(self, lane):
-        """Behind a first item that may not be sent now."""
+        """Remove and return an item behind a first one that may not be sent now, or None."""
         blocked = 0
         index = 0
         for item in self._data:

@@ -1,4 +1,4 @@
-"""The supply: what comes over the contacts, what is drawn, and when it is too little."""
+"""The supply: its voltage, the load of the module, and whether the voltage is sufficient."""
 
 # 12-bit ADC at 3.3 V behind a divider by two.
 _FULL_SCALE_MV = 6600
@@ -14,11 +14,11 @@ SAMPLE_US = 100000
 
 
 class Power:
-    """Samples the supply; ``good`` has hysteresis."""
+    """Sample the supply voltage and the temperature. ``is_good`` has hysteresis."""
 
     def __init__(self, ports, idle_mw, active_mw):
         self.vbus_mv = 0
-        self.good = False
+        self.is_good = False
         self.temperature_mc = 25000
         self._ports = ports
         self._idle_mw = idle_mw
@@ -27,25 +27,25 @@ class Power:
         self._load_mw = None
 
     def poll(self, now):
-        """Ask for samples when they are due."""
+        """Ask the ports for samples when they are due."""
         if now >= self._next:
             self._next = now + SAMPLE_US
             self._ports.sample(VBUS_CHANNEL)
             self._ports.sample(TEMPERATURE_CHANNEL)
 
-    def sampled(self, channel, counts):
-        """A sample has come; True if ``good`` has changed."""
+    def add_sample(self, channel, counts):
+        """Take a sample. Return True if ``is_good`` has changed."""
         if channel == TEMPERATURE_CHANNEL:
             # TMP36: 500 mV at 0 degrees, 10 mV a degree.
             self.temperature_mc = (counts * 3300 // _COUNTS - 500) * 100
             return False
         self.vbus_mv = counts * _FULL_SCALE_MV // _COUNTS
-        was = self.good
-        self.good = self.vbus_mv >= (LOW_MV if was else GOOD_MV)
-        return self.good != was
+        was = self.is_good
+        self.is_good = self.vbus_mv >= (LOW_MV if was else GOOD_MV)
+        return self.is_good != was
 
-    def draw(self, active):
-        """Say what the module draws from now on."""
+    def set_active(self, active):
+        """Tell the ports the load of an active or an idle module."""
         load = self._active_mw if active else self._idle_mw
         if load != self._load_mw:
             self._load_mw = load

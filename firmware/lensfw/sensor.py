@@ -1,11 +1,30 @@
-"""Reading out the sensor: rows into preallocated tiles."""
+"""Read out the sensor: rows into preallocated tiles.
+
+``module`` starts a Readout for each frame and queues the tiles that read_tile() returns. The ports
+deliver the rows. ``link`` releases a tile once it is sent.
+
+=========  ==============================  ================================  ==========
+state      meaning                         event                             next state
+=========  ==============================  ================================  ==========
+FREE       it holds nothing                take()                            FILLING
+FILLING    rows are read into it           it is full, make_item()           QUEUED
+FILLING    rows are read into it           the readout is aborted, free()    FREE
+QUEUED     it waits in the outbox          it is taken to be sent            SENDING
+QUEUED     it waits in the outbox          the stream stops, withdraw()      HELD
+SENDING    a transport sends it            release()                         HELD
+HELD       it can be sent again            a Resend asks for it, make_item() QUEUED
+HELD       it can be sent again            its memory is needed, take()      FILLING
+=========  ==============================  ================================  ==========
+
+At the end of the session QUEUED and HELD become FREE.
+"""
 
 import struct
 
 from . import framing, wire
 from .outbox import Item
 
-# A sensor that delivers nothing for so long has failed.
+# A sensor that delivers nothing for this long has failed.
 SENSOR_TIMEOUT_US = 30000000
 
 
@@ -13,16 +32,16 @@ FREE = 0
 FILLING = 1
 QUEUED = 2
 SENDING = 3
-HELD = 4  # sent, and kept until its memory is needed: it can be sent again
+HELD = 4
 
-# Of a frame's tiles: most, those at the right, at the bottom, and in the corner. For two streams.
+# The lengths of tiles, of two streams with four each: inner, right, bottom and corner tiles.
 _MAX_VIEWS = 8
 
 
 class Tile:
-    """A packet's buffer: header, then pixels. One of a few that are used again and again.
+    """The buffer of a tile packet: header, then pixels. A module has a few and uses them again.
 
-    ``idle`` are those that may be taken; see Tiles.
+    *idle* is the list of tiles that may be taken; see Tiles.
     """
 
     def __init__(self, size, idle):
@@ -38,11 +57,11 @@ class Tile:
         self._pixel_views = {}
 
     def read_rectangle(self):
-        """Its x, y, columns and rows: they stand where the host reads them."""
+        """Return x, y, columns and rows. They are read from the packet's header."""
         return framing.read_rectangle(self.packet)
 
     def make_item(self, flags=0):
-        """The item with which it waits to be sent: its own, since it waits once at most."""
+        """Return the tile's item for the outbox. It has only one, because it waits once at most."""
         if self.state == HELD:
             self._idle.remove(self)
         self.state = QUEUED
@@ -51,7 +70,7 @@ class Tile:
         return item
 
     def get_packet(self):
-        """Its packet as (view, tile). Lengths are few: after the first frame none is new."""
+        """Return its packet as (view, tile). Lengths are few, so later frames need no new view."""
         length = self.length
         found = self._packets.get(length)
         if found is None:
@@ -62,7 +81,7 @@ class Tile:
         return found
 
     def get_pixels(self, length):
-        """The first *length* bytes of its pixels."""
+        """Return a view of the first *length* bytes of its pixels."""
         found = self._pixel_views.get(length)
         if found is None:
             if len(self._pixel_views) >= _MAX_VIEWS:
@@ -72,32 +91,32 @@ class Tile:
         return found
 
     def release(self):
-        """It has been sent."""
+        """Hold the tile, which was sent."""
         self.state = HELD
         self._idle.append(self)
 
     def withdraw(self):
-        """It is not sent after all: held, and the first to be taken."""
+        """Hold the tile, which is not sent after all. It is the first to be taken."""
         self.state = HELD
         self._idle.insert(0, self)
 
     def free(self):
-        """There is nothing in it."""
+        """Put the tile back: it holds nothing."""
         self.state = FREE
         self._idle.insert(0, self)
 
 
 class Tiles:
-    """All the memory that pixels ever pass through.
+    """All the memory for pixels.
 
-    At most *in_flight* tiles are filled or wait to be sent; the others hold what was sent last.
-    Behind its pixels a tile has room for the CRC of a sensor that computes it.
+    At most *in_flight* tiles are being filled or wait to be sent. The others hold the tiles that
+    were sent last. Behind its pixels a tile has *crc_bytes* for the CRC of a sensor that has one.
     """
 
     def __init__(self, size, count, in_flight, crc_bytes=0):
         self.size = size
         self.crc_bytes = crc_bytes
-        # Free ones, then those that are held: the one that was sent first, first.
+        # Free tiles, then held tiles in the order in which they were sent.
         self._idle = []
         self._tiles = [Tile(size + crc_bytes, self._idle) for _ in range(count)]
         self._idle.extend(self._tiles)
@@ -107,7 +126,7 @@ class Tiles:
         return len(self._idle) > self._reserve
 
     def take(self):
-        """A tile to fill: a free one, else the one that has been held longest; or None."""
+        """Return a tile to fill: a free one, else the one that was held longest, else None."""
         idle = self._idle
         if len(idle) <= self._reserve:
             return None
@@ -116,7 +135,7 @@ class Tiles:
         return tile
 
     def find(self, stream, frame, rectangle):
-        """The tile of that rectangle if it is still held, or on its way; else None."""
+        """Return the tile of a rectangle if it is held, queued or being sent, else None."""
         for tile in self._tiles:
             if tile.state >= QUEUED and tile.frame == frame and tile.stream == stream:
                 if tile.read_rectangle() == rectangle:
@@ -124,7 +143,7 @@ class Tiles:
         return None
 
     def forget_session(self):
-        """The session is over: nothing is held for it."""
+        """Free the tiles that were queued or held for a session that has ended."""
         for tile in self._tiles:
             if tile.state == QUEUED:
                 tile.free()
@@ -133,19 +152,19 @@ class Tiles:
 
 
 def count_bytes(pixels, bits):
-    """Bytes of so many pixels from where a group of them begins, *bits* each."""
+    """Return the bytes of a number of pixels with *bits* each, from the start of a group."""
     return (pixels * bits + 7) // 8
 
 
 def get_min_pixels(bits):
-    """The least that a tile is cut at: an even number, and one that fills whole bytes."""
+    """Return the fewest pixels of a tile: an even number that fills whole bytes."""
     return 2 if bits % 4 == 0 else 4
 
 
 def choose_tile_shape(width, height, limit, bits=16):
-    """Columns and rows of a tile of at most *limit* bytes.
+    """Return columns and rows of a tile of at most *limit* bytes.
 
-    Whole rows, an even number of them; a row that is too long is cut into segments.
+    A tile has an even number of whole rows. A row that is too long is cut into segments.
     """
     stride = count_bytes(width, bits)
     if 2 * stride <= limit:
@@ -157,9 +176,9 @@ def choose_tile_shape(width, height, limit, bits=16):
 
 
 class Readout:
-    """One frame on its way from the sensor. Tiles come in raster order.
+    """The readout of one frame from the sensor. Tiles are read row by row, left to right.
 
-    The sensor delivers rows when it has them; read() takes what is there.
+    The sensor delivers rows when it has them. read_tile() takes the rows that are there.
     """
 
     def __init__(self, ports, tiles, plan, number, settings, now):
@@ -174,24 +193,24 @@ class Readout:
         self._ports = ports
         self._tiles = tiles
         self._tile = None
-        # Of the tile that is being filled: bytes that are there, and bytes that it has.
+        # Of the tile that is being filled: bytes that were read, and its size.
         self._fill = 0
         self._size = 0
-        # Where it is, and with it all that has been read.
+        # The next tile's position. All tiles before it have been read.
         self._x = 0
         self._y = 0
         self._progress = now
 
     def has_read(self, rectangle):
-        """Whether that tile has been read: one that has not comes by itself."""
+        """Return True if the tile of a rectangle has been read."""
         return rectangle[1] < self._y or (rectangle[1] == self._y and rectangle[0] < self._x)
 
     def has_space(self):
-        """Whether there is memory for more rows."""
+        """Return True if there is memory for more rows."""
         return self._tile is not None or self._tiles.has_free()
 
     def read_tile(self, now):
-        """The next full tile, or None."""
+        """Read rows. Return the tile that they have filled, or None."""
         tile = self._tile
         if tile is None:
             tile = self._take_tile(now)
@@ -212,7 +231,7 @@ class Readout:
         return tile
 
     def _take_tile(self, now):
-        """The next tile to fill, if there is memory; None after the last."""
+        """Take the next tile to fill. Return None without memory or after the last tile."""
         if self.done:
             return None
         tile = self._tile = self._tiles.take()
@@ -238,7 +257,7 @@ class Readout:
             self.start_us = now
 
     def _append_crc(self, tile):
-        """The payload's CRC, the sensor's own where it comes behind its pixels."""
+        """Write the payload's CRC, or the sensor's own if it follows the pixels."""
         length = tile.length
         if self._tiles.crc_bytes:
             crc = struct.unpack_from("<I", tile.pixels, length)[0]
@@ -257,7 +276,7 @@ class Readout:
             self.done = self._y >= plan.height
 
     def abort(self):
-        """Stop reading; what the sensor still delivers of this frame is thrown away."""
+        """Stop reading. The ports skip the bytes that the sensor still delivers of this frame."""
         plan = self.plan
         left = plan.stride * (plan.height - self._y)
         left -= count_bytes(self._x, plan.bits) * plan.tile_rows
@@ -270,7 +289,7 @@ class Readout:
             left -= self._fill
             self._tile.free()
             self._tile = None
-        # A sensor that has failed may still deliver, too late: into the next frame, if not skipped.
+        # A failed sensor may deliver late. Its bytes must not get into the next frame.
         if self._y < plan.height:
             self._ports.skip_rows(left)
         self._y = plan.height

@@ -1,24 +1,24 @@
-"""A board that hangs or falls over as it starts must not do so for ever.
+"""Count failed starts, so that a board that hangs or fails at its start does not do so for ever.
 
-Starts are counted where a reset does not reach, and forgiven by the first that goes well. After
-MOST in a row that did not, the board comes up as plain MicroPython: its supply has to be cut, or
-its files put right.
+The count is in memory that a reset does not clear. The first good start clears it. After MOST
+failed starts in a row the board comes up as plain MicroPython, once. Then the user can repair its
+files. ``boot`` and ``board`` call this module.
 """
 
 MOST = 3
-# That it has run for so long without a fault is as good as a session.
+# A board that has run for this long without a fault has started well, even without a session.
 WELL_US = 10000000
 
 
 class Starts:
-    """``store`` has read() and write(), of a small number; 0 after a loss of supply."""
+    """Count starts in *store*. It has read() and write() of a small number; 0 after power-on."""
 
     def __init__(self, store):
         self._store = store
-        self._forgiven = False
+        self._is_forgiven = False
 
-    def begin(self):
-        """A start: whether it may be tried."""
+    def count_start(self):
+        """Count a start. Return False if too many starts in a row have failed."""
         count = self._store.read()
         if count >= MOST:
             self._store.write(0)
@@ -27,7 +27,7 @@ class Starts:
         return True
 
     def poll(self, uptime_us, in_session):
-        """Called now and then by what runs; forgives once."""
-        if not self._forgiven and (in_session or uptime_us >= WELL_US):
-            self._forgiven = True
+        """Clear the count once the board has started well. Called by the main loop."""
+        if not self._is_forgiven and (in_session or uptime_us >= WELL_US):
+            self._is_forgiven = True
             self._store.write(0)

@@ -1,7 +1,7 @@
-"""``make demo``: a camera module, simulated, from its boot to a photograph in two files.
+"""``make demo``: a simulated camera module, from its boot to a photograph in two files.
 
-Every figure it prints was measured while it ran. They are this machine's: the module is a
-process beside the host's, and no link of the product's speed lies between them.
+All printed figures are measured during the run. They are figures of this machine: the module is a
+second process, and no link of the product's speed lies between the two.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import lenslink
 from lenslink import Device, LensLinkError
-from lenslink.cli.frame_counts import EndReason, FrameCounts
+from lenslink.cli.frame_counts import FrameCounts
 from lenslink.cli.info import describe_manifest
 from lenslink.cli.options import CommonOptions
 from lenslink.cli.screen import Screen, emit_table, escape_controls
@@ -29,13 +29,14 @@ _PLAIN_LINE_S = 1.0
 
 
 def main() -> int:
+    """Run the demo from the command line and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lenslink_hil.demo", description=__doc__)
-    parser.add_argument("--url", default="sim:", help="the module (default: %(default)s)")
+    parser.add_argument("--url", default="sim:", help="URL of the module (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=3.0, help="of preview (default: %(default)s)"
+        "--seconds", type=float, default=3.0, help="seconds of preview (default: %(default)s)"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("out"), help="folder of the files (default: %(default)s)"
+        "--out", type=Path, default=Path("out"), help="folder for the files (default: %(default)s)"
     )
     arguments = parser.parse_args()
     try:
@@ -44,22 +45,31 @@ def main() -> int:
     except LensLinkError as error:
         print(f"lenslink: error: {escape_controls(str(error))}", file=sys.stderr)
         return error.exit_code
-    except Stopped as stopped:
+    except Stopped as stop:
         print("lenslink: interrupted", file=sys.stderr)
-        return stopped.exit_code
+        return stop.exit_code
     return 0
 
 
 def demo(url: str, seconds: float, out: Path) -> None:
-    """Boot, show, stream, capture, save; :exc:`~lenslink.errors.LensLinkError` if one fails."""
+    """Open the module, stream its preview, take a still and save it.
+
+    Args:
+        url: the module.
+        seconds: how long to stream.
+        out: folder for ``demo.dng`` and ``demo.png``; it is made if it is missing.
+
+    Raises:
+        LensLinkError: a step failed.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot make {out}: {error.strerror}") from None
-    began = time.monotonic()
+    start = time.monotonic()
     with lenslink.open(url) as device:
         _say(
-            f"Booted {url} in {time.monotonic() - began:.2f} s: the processes started, the link "
+            f"Booted {url} in {time.monotonic() - start:.2f} s: the processes started, the link "
             "agreed on, the manifest read"
         )
         if device.note:
@@ -67,23 +77,22 @@ def demo(url: str, seconds: float, out: Path) -> None:
         emit_table((f"  {name}", value) for name, value in describe_manifest(device.manifest))
         _preview(device, seconds)
         _still(device, out)
-    _say(f"All of it took {time.monotonic() - began:.1f} s. The picture: {out / 'demo.png'}")
+    _say(f"All of it took {time.monotonic() - start:.1f} s. The picture: {out / 'demo.png'}")
 
 
 def _preview(device: Device, seconds: float) -> None:
     mode = device.find_mode(None, ModeUse.PREVIEW)
     _say(f"\nPreview, {mode.width} x {mode.height}, for {seconds:g} s")
     counts = FrameCounts()
-    counts.begin(device)
-    with closing(device.stream()) as frames, _progress() as progress:
+    counts.start(device)
+    with closing(device.stream()) as frames, _show_progress() as show:
         for frame in frames:
             with frame:
                 counts.count(frame)
-            progress(counts.live())
-            if counts.seconds >= seconds:
-                counts.ended = EndReason.DURATION
+            show(counts.format_live())
+            if counts.check_end(None, seconds):
                 break
-    _say(f"  {counts.summary()}")
+    _say(f"  {counts.format_summary()}")
     first = device.stats.first_tile_ms
     if first is not None:
         _say(f"  {first:.0f} ms from the request to the first pixels")
@@ -93,9 +102,9 @@ def _still(device: Device, out: Path) -> None:
     mode = device.find_mode(None, ModeUse.STILL)
     _say(f"\nStill, {mode.width} x {mode.height}: {mode.width * mode.height / 1e6:.1f} megapixels")
     before = device.stats
-    began = time.monotonic()
+    start = time.monotonic()
     with device.capture() as frame:
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         after = device.stats
         size = after.bytes - before.bytes
         discards = {cause: n - before.discards[cause] for cause, n in after.discards.items()}
@@ -110,33 +119,33 @@ def _still(device: Device, out: Path) -> None:
             ("demo.dng", "RAW and a preview, for any RAW converter"),
             ("demo.png", "rendered"),
         ):
-            began = time.monotonic()
+            start = time.monotonic()
             written = save(frame, out / name, True)
-            taken = time.monotonic() - began
+            taken = time.monotonic() - start
             _say(f"  wrote {out / name}: {what}; {format_bytes(written)} in {taken:.1f} s")
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """A line that is redrawn; where nobody watches, a line each second."""
+def _show_progress() -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows a line: it is redrawn on a terminal, else printed each second."""
     screen = Screen(CommonOptions())
     if screen.is_animated:
-        with screen.progress() as progress:
+        with screen.show_progress() as progress:
             yield lambda text: progress.update(lambda: f"  {text}")
         return
     due = time.monotonic() + _PLAIN_LINE_S
 
-    def plain(text: str) -> None:
+    def print_each_second(text: str) -> None:
         nonlocal due
         if time.monotonic() >= due:
             due += _PLAIN_LINE_S
             _say(f"  {text}")
 
-    yield plain
+    yield print_each_second
 
 
 def _say(text: str) -> None:
-    # At once, also into a pipe: it tells what is going on.
+    # Flushed, so that a pipe shows it at once too.
     print(text, flush=True)
 
 

@@ -1,8 +1,9 @@
-"""Both link machines on virtual time: no process, no socket, no clock, hours in seconds.
+"""Run host and module on virtual time: no process, no socket, no clock, hours in seconds.
 
-The firmware's module runs on CPython behind ports that answer at once; the host's link and
-reassembly are the driver's own. Between them are two lines with a rate, a latency and, for each
-packet, a seeded chance of being lost. Everything repeats exactly for the same seed.
+:class:`VirtualLinks` joins the driver's link and reassembly to the firmware's module, which runs on
+CPython behind :class:`InstantPorts`. Between them are :class:`Line` objects with a rate, a latency
+and, for each packet, an outcome: it arrives, or a seeded fault hits it. A run repeats exactly for
+the same seed. Tests, the conformance kit and :mod:`.faults.faulty_link` use it.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from lensfw import module as firmware
+from lenslink.receive.assembly import Assembly
 from lenslink.receive.frame_pool import Pool
-from lenslink.receive.reassembly import Assembly, Reassembly
+from lenslink.receive.reassembly import Reassembly
 from lenslink.receive.unpacking import pack
 from lenslink_protocol.ids import DiscardReason
 from lenslink_protocol.link import Link, Request
 from lenslink_protocol.messages import AnyMessage, Configure, Configured, StartStream, Stop
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 
 Picture = Callable[[int], bytes]
-"""The rows of a frame by its number."""
+"""Returns the rows of a frame by its number."""
 
 
 def feed_module(link: Any, data: bytes, now_us: int) -> None:
@@ -43,7 +45,7 @@ def feed_module(link: Any, data: bytes, now_us: int) -> None:
 
 
 class VirtualClock:
-    """Microseconds that pass when they are told to."""
+    """A clock in microseconds that stands still until ``us`` is set."""
 
     def __init__(self) -> None:
         self.us = 0
@@ -57,10 +59,10 @@ class VirtualClock:
 
 
 class InstantPorts:
-    """A seated module's ports: rows are there when asked for, the supply is good.
+    """The ports of a seated module: rows are ready at once, and the supply is good.
 
-    The picture can be read once: rows that were read are gone, as on a sensor. Of a picture whose
-    *width* is known they come in the format that is asked for, else as they are.
+    A picture can be read once, as on a sensor. If its *width* is given, the rows are packed into
+    the requested format. Otherwise they are sent as they are.
     """
 
     CONTACT = 1
@@ -85,7 +87,7 @@ class InstantPorts:
         rows = self._picture(number)
         if self._width is not None:
             pixels = np.frombuffer(rows, "<u2").reshape(-1, self._width)
-            rows = pack(pixels, layout(pixel_format)).tobytes()
+            rows = pack(pixels, find_layout(pixel_format)).tobytes()
         self._rows = memoryview(rows)
 
     def read_rows(self, view: memoryview) -> int:
@@ -105,10 +107,10 @@ class InstantPorts:
         self.events.append((self.ADC, channel, 3103 if channel == 0 else 931))
 
     def step(self, count: int) -> None:
-        """The motor follows at once."""
+        """Move the motor: it arrives at once, so nothing is left to do."""
 
     def set_load(self, milliamperes: int) -> None:
-        """Nobody pays for it."""
+        """Change the load of the supply: it is good at any load."""
 
     def snapshot(self) -> tuple[tuple[tuple[int, int, int], ...], bytes]:
         """Return the events that wait and the rows that have not been read."""
@@ -116,23 +118,28 @@ class InstantPorts:
 
 
 class Outcome(Protocol):
-    """What happens to a packet on a line: it arrives as these pieces, maybe none."""
+    """Decides what happens to a packet on a line: it returns the pieces that arrive, maybe none."""
 
     def __call__(self, packet: bytes) -> list[bytes]: ...
 
 
 def intact(packet: bytes) -> list[bytes]:
-    """The outcome of a packet on a perfect line."""
+    """Return the outcome of a packet on a perfect line: the packet."""
     return [packet]
 
 
 @dataclass
 class Loss:
-    """Loses each packet with a probability."""
+    """An outcome that loses each packet with a probability.
+
+    >>> loss = Loss(1.0, seed=1)
+    >>> loss(b"packet"), loss.lost_packets
+    ([], 1)
+    """
 
     probability: float
     seed: int
-    lost: int = 0
+    lost_packets: int = 0
     _random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -140,28 +147,39 @@ class Loss:
 
     def __call__(self, packet: bytes) -> list[bytes]:
         if self._random.random() < self.probability:
-            self.lost += 1
+            self.lost_packets += 1
             return []
         return [packet]
 
 
 @dataclass
 class Line:
-    """One direction: bytes a second, seconds on the way, and the packets' outcome."""
+    """One direction of a link: a rate, a latency, and the outcome of its packets."""
 
     rate: float
+    """Bytes a second."""
     latency_s: float
+    """Seconds from the end of sending to the arrival."""
     outcome: Outcome = intact
     free_at: float = 0.0
+    """When the last packet has been sent, in seconds."""
 
     def carry(self, packet: bytes, now: float) -> list[tuple[float, bytes]]:
-        """When each piece arrives."""
+        """Send a packet. Return its pieces, each with the time when it arrives."""
         self.free_at = max(self.free_at, now) + len(packet) / self.rate
         return [(self.free_at + self.latency_s, piece) for piece in self.outcome(packet)]
 
 
 class VirtualLinks:
-    """A module and a host, joined by two lines."""
+    """A host and a module, joined by one line down and one line up for each lane.
+
+    Args:
+        configuration: The module's configuration.
+        picture: Returns the rows of each frame.
+        up: Lane 0 from the module to the host.
+        down: From the host to the module.
+        *more_up: Further lanes from the module to the host.
+    """
 
     def __init__(
         self,
@@ -180,12 +198,12 @@ class VirtualLinks:
         self._down = down
         self.link = Link(0x5EED5EED, self.frames, self.discards, len(self._up))
         self.module.link.max_lanes = len(self._up)
-        # When, a count that keeps the order, the lane or None towards the module, bytes.
+        # Heap: time, a count that keeps the order, the lane or None towards the module, bytes.
         self._arrivals: list[tuple[float, int, int | None, bytes]] = []
         self._order = itertools.count()
 
     def run(self, until: Callable[[], bool], limit_s: float) -> bool:
-        """Let time pass until *until* holds; False if *limit_s* passed before."""
+        """Let time pass until *until* returns True. Return False if *limit_s* passes first."""
         end = self.clock.seconds + limit_s
         while not until():
             if self.clock.seconds >= end:
@@ -194,17 +212,17 @@ class VirtualLinks:
         return True
 
     def call(self, message: AnyMessage, limit_s: float = 5.0) -> AnyMessage | None:
-        """A request's answer; None if none came in time."""
-        return self._answer(self.link.request(message, self.clock.seconds), limit_s)
+        """Send a request. Return its answer, or None if none arrives in time."""
+        return self._answer(self.link.send_request(message, self.clock.seconds), limit_s)
 
     def open(self, limit_s: float = 5.0) -> bool:
-        """Hello; whether it was answered."""
-        reply = self._answer(self.link.hello(self.clock.seconds), limit_s)
-        self.frames.resend = True
+        """Open a session. Return True if the module answers."""
+        reply = self._answer(self.link.send_hello(self.clock.seconds), limit_s)
+        self.frames.can_resend = True
         return reply is not None
 
     def start(self, stream: int, mode: int) -> None:
-        """Configure a stream and start it."""
+        """Configure a stream and start it; raises TypeError if the module refuses."""
         answer = self.call(Configure(stream, 0, mode, 0, 0))
         if not isinstance(answer, Configured):
             raise TypeError(f"not configured: {answer}")
@@ -212,29 +230,29 @@ class VirtualLinks:
         self.call(StartStream(stream, 0, 0, 0, -1))
 
     def stop(self, stream: int) -> None:
-        """Stop a stream and forget what is left of it."""
+        """Stop a stream and drop its frames."""
         self.call(Stop(stream))
-        self.frames.abandon(stream)
+        self.frames.drop_stream(stream)
 
     def kill_lane(self, lane: int) -> None:
-        """Cut a lane other than 0: what is on it never arrives, and both ends know."""
+        """Cut a lane other than 0. Packets on it never arrive, and both ends know that."""
         del self._up[lane]
         self._arrivals = [each for each in self._arrivals if each[2] != lane]
         heapq.heapify(self._arrivals)
-        self.link.lane_lost(lane)
+        self.link.on_lane_end(lane)
 
     def frame(self, limit_s: float) -> Assembly | None:
-        """The next finished frame, or None."""
-        self.run(lambda: bool(self.frames.finished), limit_s)
-        return self.frames.finished.popleft() if self.frames.finished else None
+        """Return the next finished frame, or None if there is none within *limit_s*."""
+        self.run(lambda: bool(self.frames.finished_frames), limit_s)
+        return self.frames.finished_frames.popleft() if self.frames.finished_frames else None
 
     def _answer(self, request: Request, limit_s: float) -> AnyMessage | None:
-        self.run(lambda: request.done, limit_s)
-        self.link.forget(request)
+        self.run(lambda: request.is_done, limit_s)
+        self.link.forget_request(request)
         return request.reply
 
     def _step(self) -> None:
-        """Everything that happens at this moment, then on to the next."""
+        """Do everything that happens at this moment, then advance to the next."""
         now = self.clock.seconds
         while self._arrivals and self._arrivals[0][0] <= now:
             _, _, lane, data = heapq.heappop(self._arrivals)
@@ -256,7 +274,7 @@ class VirtualLinks:
         self._advance(now)
 
     def _work(self) -> None:
-        """The module takes no time: it reads all that it has memory for."""
+        """Let the module work until it has nothing to do. This takes no time."""
         while self.module.step():
             pass
 
@@ -266,13 +284,12 @@ class VirtualLinks:
 
     def _deliver(self, lane: int | None, data: bytes, now: float) -> None:
         if lane is not None:
-            # Through the link, which also learns from it that the module is alive.
             self.link.feed(data, now, lane)
         else:
             feed_module(self.module.link, data, self.clock.us)
 
     def _advance(self, now: float) -> None:
-        """To the next arrival, the line's being free, or a timer: a millisecond at most."""
+        """Advance to the next arrival, the end of a transmission, or by one millisecond."""
         moments = [now + 0.001]
         if self._arrivals:
             moments.append(self._arrivals[0][0])

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes requirements.lock: one version of every package, for every Python and platform we support.
-# Used as constraints only; a package index never appears in it, the user's own is asked.
+# Writes requirements.lock: one version of each package for every supported Python and platform.
+# The file is used as constraints only. It names no package index, so pip asks the user's own.
 
 set -eu
 

@@ -1,7 +1,7 @@
 """Run what takes too long for CI, at full scale: ``make nightly``.
 
-Each step is a command. What it printed that counts, with its date, commit and machine, replaces its
-section of tests/NIGHTLY.md, so that the results of the last run of each stand in the repository.
+Each step is a command. The lines of its output that state a result replace the step's section of
+tests/NIGHTLY.md, with date, commit and machine. So the repository holds the last run of each step.
 """
 
 from __future__ import annotations
@@ -47,42 +47,42 @@ STEPS: dict[str, tuple[str, ...]] = {
         "tests/e2e/test_ring_processes.py",
     ),
     "sessions": (*_PYTEST, "tests/property/test_faulty_sessions.py"),
-    # The end-to-end tests, which CI runs on sim:, on two more benches, at the scale of CI.
+    # CI runs the end-to-end tests on sim:. These are two more benches, at the scale of CI.
     "e2e-usbip": (*_PYTEST, "tests/e2e", "--lens", "usbip:"),
     "e2e-pico": (*_PYTEST, "tests/e2e", "--lens", "pico:"),
-    # In the guests of make test-kernel, where CI runs a sample of it.
+    # CI runs a sample of these in the guests of make test-kernel.
     "e2e-kernel": ("-m", "lenslink_hil.kernel", "--all", "usb:e2e", "serial:e2e"),
     "fuzz": ("-m", "tests.fuzz", "all", "--seconds", "600", "--keep"),
     "mutate": ("hil/tools/mutate.py",),
 }
 
-# Lines that say what was run and what came of it.
+# Lines that state what was run and the result.
 _COUNTS = re.compile(
     r"\[nightly\]|\d states, |inputs, exit |of \d+ mutants|^all: |^FAILED|^ERROR|NOT RUN"
     r"|\d+ (passed|failed|errors?|skipped)\b.* (in |left out)"
 )
 _HEAD = """# Nightly: the last run of each step
 
-`make nightly` runs what takes too long for CI and writes this file; `make nightly ARGS='soak loss'`
-runs some of it. The figures are of the machine named with them and of simulated modules, never of a
-board.
+`make nightly` runs what takes too long for CI, and writes this file.
+`make nightly ARGS='soak loss'` runs some steps. The figures are of the machine named with them and
+of simulated modules, never of a board.
 """
 
 
-def environment(name: str) -> dict[str, str]:
-    """What makes tests run at full scale."""
+def make_environment(name: str) -> dict[str, str]:
+    """Return the environment variables that make tests run at full scale."""
     return {} if name.startswith("e2e-") else {"LENSLINK_NIGHTLY": "1"}
 
 
-def run(name: str) -> tuple[int, str]:
-    """Run a step; its exit code and its section."""
+def run_step(name: str) -> tuple[int, str]:
+    """Run a step, and return its exit code and its section."""
     command = STEPS[name]
     began = time.monotonic()
     lines = []
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
-        env={**os.environ, **environment(name), "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **make_environment(name), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -94,27 +94,28 @@ def run(name: str) -> tuple[int, str]:
             lines.append(line.strip(" \n="))
     code = process.wait()
     took = time.monotonic() - began
-    return code, section(name, command, code, took, lines)
+    return code, format_section(name, command, code, took, lines)
 
 
-def section(
+def format_section(
     name: str, command: Iterable[str], code: int, seconds: float, lines: Iterable[str]
 ) -> str:
-    """A step's part of the results."""
+    """Return a step's section of the results."""
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     python = f"{platform.python_implementation()} {platform.python_version()}"
     shown = " ".join(command).removeprefix(" ".join(_PYTEST))
-    variables = "".join(f"{key}={value} " for key, value in environment(name).items())
-    told = f"{variables}python " + ("-m pytest" if shown != " ".join(command) else "")
+    variables = "".join(f"{key}={value} " for key, value in make_environment(name).items())
+    command_text = f"{variables}python " + ("-m pytest" if shown != " ".join(command) else "")
     return "\n".join(
         [
             f"## {name}",
             "",
-            f"{when}, commit {_commit()}, {machine}, {python}: exit {code} after {seconds:.0f} s.",
+            f"{when}, commit {_read_commit()}, {machine}, {python}: "
+            f"exit {code} after {seconds:.0f} s.",
             "",
             "```text",
-            f"$ {told}{shown}",
+            f"$ {command_text}{shown}",
             *lines,
             "```",
             "",
@@ -122,7 +123,7 @@ def section(
     )
 
 
-def _commit() -> str:
+def _read_commit() -> str:
     def git(*arguments: str) -> str:
         command = ["git", *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -133,8 +134,8 @@ def _commit() -> str:
     return (git("rev-parse", "--short", "HEAD") or "unknown") + (" and changes" if others else "")
 
 
-def replaced(text: str, name: str, fresh: str) -> str:
-    """The results with a step's section put in, in the order of the steps."""
+def replace_section(text: str, name: str, fresh: str) -> str:
+    """Return the results with a step's section replaced, in the order of the steps."""
     found = {part.split("\n", 1)[0]: f"## {part}" for part in text.split("\n## ")[1:]}
     found[name] = fresh
     parts = [found[step].strip() + "\n" for step in STEPS if step in found]
@@ -142,7 +143,7 @@ def replaced(text: str, name: str, fresh: str) -> str:
 
 
 def main() -> int:
-    """0 if every step did well."""
+    """Run the steps, and return 0 if every step succeeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("steps", nargs="*", metavar="STEP", help=f"which of {', '.join(STEPS)}")
     options = parser.parse_args()
@@ -151,12 +152,13 @@ def main() -> int:
         parser.error(f"no step '{unknown[0]}' (there are {', '.join(STEPS)})")
     failed = []
     for name in options.steps or STEPS:
-        code, fresh = run(name)
+        code, fresh = run_step(name)
         text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
-        RESULTS.write_text(replaced(text, name, fresh), encoding="utf-8")
+        RESULTS.write_text(replace_section(text, name, fresh), encoding="utf-8")
         if code:
             failed.append(name)
-    print(f"nightly: {'FAILED: ' + ', '.join(failed) if failed else 'all well'}; see {RESULTS}")
+    outcome = f"FAILED: {', '.join(failed)}" if failed else "every step succeeded"
+    print(f"nightly: {outcome}; see {RESULTS}")
     return 7 if failed else 0
 
 

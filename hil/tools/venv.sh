@@ -2,8 +2,8 @@
 # Makes .venv and installs LensLink into it: `sh hil/tools/venv.sh demo|dev|bench`, from the checkout.
 # `sh hil/tools/venv.sh python` only prints the Python that would be used.
 #
-# In plain sh, because the first thing to find out is whether there is a usable Python at all.
-# Whatever is missing is said in one line with the cure, before anything is made.
+# This is plain sh, because it first has to find out whether there is a usable Python.
+# It names what is missing, with the cure, in one line, before it makes anything.
 
 set -u
 
@@ -12,8 +12,8 @@ fail() {
     exit 2
 }
 
-# Prints "ok", or why this Python will not do and, after a bar, the cure. Any Python from 2.7 on
-# has to be able to parse it.
+# Prints "ok", or why this Python cannot be used and, after a bar, the cure. Any Python from 2.7 on
+# must be able to parse this program.
 probe='
 import sys
 have = "Python %d.%d.%d" % sys.version_info[:3]
@@ -45,19 +45,19 @@ python3.12
 python3.11
 python'
     fi
-    # Split at line ends only: $PYTHON may hold a path with a space.
+    # Split at line ends only, because $PYTHON may hold a path with a space.
     old_ifs=$IFS
     IFS='
 '
     for candidate in $candidates; do
-        # Fails where it is missing, and where it is a shim of pyenv's without a Python behind it.
+        # This fails if the candidate is missing, or is a pyenv shim without a Python.
         answer=$(command "$candidate" -c "$probe" 2>/dev/null) || continue
         if [ "$answer" = ok ]; then
             python=$candidate
             IFS=$old_ifs
             return
         fi
-        # The first one's problem is told, unless another only lacks venv: that is nearer.
+        # Report the first candidate's problem, unless a later one lacks only venv.
         case $problem in
             *'has no venv'*) continue ;;
             ?*) case $answer in *'has no venv'*) ;; *) continue ;; esac ;;
@@ -73,7 +73,7 @@ python'
     fail 'no Python found; install Python 3.11, 3.12 or 3.13 (with venv)'
 }
 
-# The firmware needs an interpreter: from a wheel where there is one, else the user's own.
+# The firmware needs an interpreter. It comes from a wheel, or the user has to provide it.
 check_micropython() {
     if [ -n "${MICROPYTHON:-}" ]; then
         command -v "$MICROPYTHON" >/dev/null ||
@@ -90,7 +90,7 @@ print(sys.platform, platform.machine(), platform.libc_ver()[0])')
             'and put it on PATH as micropython, or name it in MICROPYTHON'
 }
 
-# Says what an installation was made from; another answer later means: install again.
+# Prints what an installation was made from. If that changes, install again.
 fingerprint() {
     pwd -P
     .venv/bin/python -V 2>&1
@@ -105,19 +105,19 @@ sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
 install() {
     extra=$1
     stamp=.venv/lenslink-$extra
-    # There while pip is at work, so that an interrupted installation is known by it.
+    # This file exists while pip works, and so marks an interrupted installation.
     unfinished=.venv/lenslink-unfinished
     if [ -x .venv/bin/python ] && [ ! -e "$unfinished" ]; then
         found=$(fingerprint)
         [ -f "$stamp" ] && [ "$found" = "$(cat "$stamp")" ] && return
-        # What tests need contains what the demo needs.
+        # The dev extra contains the demo extra.
         [ "$extra" = demo ] && [ -f .venv/lenslink-dev ] &&
             [ "$found" = "$(cat .venv/lenslink-dev)" ] && return
     fi
 
     choose_python
     check_micropython
-    # A .venv that somebody made by hand is used as it is; a moved or half-made one is not mended.
+    # Use a .venv that somebody made by hand. Replace one that was moved or is incomplete.
     moved=
     [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" != "$(pwd -P)" ] && moved=1
     if [ -e "$unfinished" ] || [ -n "$moved" ] || ! works; then
@@ -126,16 +126,16 @@ install() {
     fi
     : >"$unfinished" || fail '.venv cannot be written to'
     printf 'Installing what "%s" needs; the first time takes a minute or two\n' "$extra"
-    # Settings of the user's that would put packages elsewhere than into .venv.
+    # These settings of a user would put packages outside .venv.
     unset PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT
-    # PEP 517, or a pip of 2023 complains at length about packages that have no pyproject.toml.
+    # Without PEP 517 a pip of 2023 warns about packages that have no pyproject.toml.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 \
         --constraint requirements.lock --editable ".[$extra]" ||
         fail 'pip could not install what is needed (see above); then run make again'
     rm -f .venv/lenslink-demo .venv/lenslink-dev .venv/lenslink-bench
     fingerprint >"$stamp"
     rm -f "$unfinished"
-    # du and not pip: what counts is what it costs on this disk.
+    # du, because the size on this disk counts.
     packages=$(.venv/bin/python -c 'from importlib.metadata import distributions
 print(len(list(distributions())))')
     printf 'Installed: %s packages, %s MB in .venv\n' \

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from .context import ClosesOnExit
+from .context import ClosesOnExit, run_to_end
 from .deadline import Deadline
 from .lock import ModuleLock, key_of
 from .transports import Transport, open_transport, parse
@@ -44,6 +44,7 @@ class ModuleConnection(ClosesOnExit):
             self._release_locks()
             raise
         self.transport = transport
+        self.is_open = True
         _log.debug("connected to %s", url)
 
     def lock_serial(self, serial: str) -> None:
@@ -56,12 +57,13 @@ class ModuleConnection(ClosesOnExit):
 
     def close(self) -> None:
         """Close the transport and release the locks. Idempotent; never raises."""
-        self.transport.close()
-        self._release_locks()
+        self.is_open = False
+        run_to_end(self.transport.close, self._release_locks)
 
     def _release_locks(self) -> None:
         while self._locks:
-            self._locks.pop().release()
+            self._locks[-1].release()
+            self._locks.pop()
 
 
 def _wrap_transport(transport: Transport, wrap: Wrap) -> Transport:

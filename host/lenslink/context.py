@@ -6,6 +6,7 @@ borrows something inherits :class:`ReleasesOnExit` and defines ``release()``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -59,3 +60,21 @@ class ReleasesOnExit:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def run_to_end(*steps: Callable[[], None]) -> None:
+    """Call all *steps* in order, also if one of them is interrupted; then raise the interrupt.
+
+    For methods that give up resources. Each step must be idempotent, because a step that was
+    interrupted is called again.
+    """
+    interrupt: BaseException | None = None
+    for step in steps:
+        for _ in range(2):
+            try:
+                step()
+                break
+            except BaseException as error:
+                interrupt = interrupt or error
+    if interrupt is not None:
+        raise interrupt

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 from lenslink_protocol.ids import ConfigureFlag, DiscardReason, ErrorCode, ModeUse, Outcome
 from lenslink_protocol.manifest import Manifest, Mode
@@ -31,9 +31,10 @@ from lenslink_protocol.messages import (
     Stop,
 )
 
+from .arguments import check_callable, check_timeout, check_type, check_whole_number
 from .authentication import Authenticator, authenticate
 from .connection import ModuleConnection, Wrap
-from .context import ClosesOnExit
+from .context import ClosesOnExit, run_to_end
 from .deadline import Deadline
 from .errors import (
     DeviceError,
@@ -59,6 +60,7 @@ from .settings import (
     read_arguments,
 )
 from .stats import Stats
+from .thread_guard import ThreadGuarded, guarded
 from .transports import Transport, choose
 from .transports.base import ClockedTransport, KnownLine, Line, Reading
 
@@ -70,6 +72,8 @@ _log = logging.getLogger(__name__)
 
 _STOP_S = 5.0
 _CLOSE_S = 0.5
+_MAX_STREAM = 0xFFFF
+_MAX_ID = 0xFFFFFFFF
 
 
 def open(
@@ -110,7 +114,16 @@ def open(
     return Device(choose(url), timeout, wrap, ring=ring, authenticate=authenticate)
 
 
-class Device(ClosesOnExit):
+class _FrameRequest(NamedTuple):
+    """A request that the module may be sending frames for."""
+
+    id: int
+    is_running: bool = False
+    """The caller of ``start()`` knows that the stream runs. Otherwise, unless a call that waits for
+    the frame is under way, nobody waits for it any more."""
+
+
+class Device(ThreadGuarded, ClosesOnExit):
     """An open module. Use it in a ``with`` statement.
 
     >>> with lenslink.open("sim:?width=64&height=64") as module:
@@ -118,7 +131,11 @@ class Device(ClosesOnExit):
     ...         print(frame.status, frame.exposure_us)
     FrameStatus.COMPLETE 2000
 
-    Only one thread may use a device at a time: the caller's thread drives the link.
+    A frame belongs to the request that it was taken for. A call that fails leaves nothing behind:
+    the next call for the same stream ends what the module still does for the failed one.
+
+    Only one thread may use a device at a time, because the caller's thread drives the link. Another
+    thread gets :exc:`~lenslink.errors.UsageError` meanwhile.
     """
 
     def __init__(
@@ -139,8 +156,10 @@ class Device(ClosesOnExit):
             with_session: If False, only connect. Nothing but :meth:`renew` and :meth:`close` works
                 then; :meth:`renew` may be tried several times.
         """
-        self.url = url
-        self._timeout = timeout
+        self.url = check_type("url", url, str, "a URL, or None")
+        self._timeout = check_timeout(timeout)
+        if wrap is not None:
+            check_callable("wrap", wrap)
         self._authenticator = authenticate
         self._ring = ring
         deadline = opening or Deadline(timeout, f"opening {url}")
@@ -150,6 +169,7 @@ class Device(ClosesOnExit):
         self.private = self._transport.private
         """Nobody else can reach the module, and it ends with this connection."""
         self._builder = FrameBuilder()
+        self._requests: dict[int, _FrameRequest] = {}
         self._description: ModuleDescription | None = None
         self._serial: str | None = None
         self._request_time: float | None = None
@@ -161,6 +181,11 @@ class Device(ClosesOnExit):
             except BaseException:
                 self.close()
                 raise
+
+    def __repr__(self) -> str:
+        module = "no module" if self._serial is None else f"module {self._serial}"
+        closed = "" if self._connection.is_open else ", closed"
+        return f"<lenslink.Device {self.url}: {module}, session 0x{self.nonce:08x}{closed}>"
 
     @property
     def _transport(self) -> Transport:
@@ -220,8 +245,9 @@ class Device(ClosesOnExit):
     @property
     def is_renewable(self) -> bool:
         """Return True if the module itself ended the last session: then :meth:`renew` may work."""
-        return self._session.link.closed is not None
+        return self._session.link.close_message is not None
 
+    @guarded
     def renew(self, timeout: float | None = None) -> None:
         """Open another session over the same connection.
 
@@ -233,9 +259,11 @@ class Device(ClosesOnExit):
             NotFound: The module that answers has another serial number.
             Timeout: No module answers.
         """
+        deadline = self._deadline(timeout, f"opening a session with {self.url}")
         self._session.drop_frames()
+        self._requests.clear()
         self._session = self._make_session()
-        self._open_session(self._deadline(timeout, f"opening a session with {self.url}"))
+        self._open_session(deadline)
 
     # --- configuration --------------------------------------------------------------------
 
@@ -243,6 +271,7 @@ class Device(ClosesOnExit):
         """Return the mode called *name*, or the module's own choice for *use* if that is None."""
         return self._opened.find_mode(name, use)
 
+    @guarded
     def configure(
         self,
         stream: int = PREVIEW,
@@ -275,6 +304,8 @@ class Device(ClosesOnExit):
                 range. Nothing was sent then.
         """
         _, chosen = read_arguments(ConfigureArguments, changes, mode, options=options)
+        stream = check_whole_number("stream", stream, 0, _MAX_STREAM)
+        check_type("test_only", test_only, bool, "True or False")
         return self._configure(stream, chosen, self._deadline(timeout, "configuring"), test_only)
 
     def _configure(
@@ -286,6 +317,7 @@ class Device(ClosesOnExit):
         mode = module.find_mode(options.mode, use).id
         pixel_format = module.find_pixel_format(options.packing)
         message = Configure(stream, flags, mode, pixel_format, options.tile_bytes or 0)
+        self._end_given_up(stream, deadline)
         answer = self._session.call(message, Configured, deadline)
         if not test_only:
             if not module.has_configuration(answer):
@@ -299,6 +331,7 @@ class Device(ClosesOnExit):
 
     # --- frames ---------------------------------------------------------------------------
 
+    @guarded
     def capture(
         self,
         mode: str | None = None,
@@ -336,14 +369,15 @@ class Device(ClosesOnExit):
         wanted, chosen = read_arguments(CaptureArguments, changes, mode, settings, options)
         deadline = self._deadline(timeout, "the capture")
         self._configure(STILL, chosen, deadline)
-        self._time_request()
-        self._session.call(Capture(STILL, 1, *wanted.to_wire()), Accepted, deadline)
+        self._request_frames(STILL, Capture(STILL, 1, *wanted.to_wire()), deadline)
         request = self._session.last_request
         try:
-            return self._take_frame(STILL, deadline)
+            frame = self._take_frame(STILL, deadline)
         except (Disconnected, Timeout) as error:
             error.request = request
             raise
+        del self._requests[STILL]
+        return frame
 
     def stream(
         self,
@@ -356,8 +390,9 @@ class Device(ClosesOnExit):
     ) -> Generator[Frame, None, None]:
         """Return an iterator over preview frames. Closing the iterator ends the stream.
 
-        The arguments are those of :meth:`capture`, and ``interval_us``. They are checked at once.
-        The stream starts when the first frame is asked for. Nothing is read while nobody iterates.
+        The iterator also ends when :meth:`stop` or :meth:`flush` ends the stream. The arguments are
+        those of :meth:`capture`, and ``interval_us``. They are checked at once. The stream starts
+        when the first frame is asked for. Nothing is read while nobody iterates.
 
         >>> from contextlib import closing
         >>> with lenslink.open("sim:?width=64&height=64") as module:
@@ -377,13 +412,18 @@ class Device(ClosesOnExit):
     def _preview(
         self, settings: Settings, options: StreamOptions, timeout: float | None
     ) -> Generator[Frame, None, None]:
-        self.start(settings=settings, options=options, timeout=timeout)
+        before = self._requests.get(PREVIEW)
         try:
-            while True:
+            self.start(settings=settings, options=options, timeout=timeout)
+            own = self._requests.get(PREVIEW)
+            while self._requests.get(PREVIEW) == own:
                 yield self.next_frame(timeout)
         finally:
-            self.stop(PREVIEW)
+            # Nothing was started if another stream runs already.
+            if self._requests.get(PREVIEW) not in (None, before):
+                self.stop(PREVIEW)
 
+    @guarded
     def start(
         self,
         mode: str | None = None,
@@ -400,41 +440,78 @@ class Device(ClosesOnExit):
         wanted, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
         deadline = self._deadline(timeout, "starting the stream")
         self._configure(PREVIEW, chosen, deadline)
-        self._time_request()
         message = StartStream(PREVIEW, chosen.interval_us or 0, *wanted.to_wire())
-        self._session.call(message, Accepted, deadline)
+        self._request_frames(PREVIEW, message, deadline)
+        self._requests[PREVIEW] = self._requests[PREVIEW]._replace(is_running=True)
 
+    @guarded
     def next_frame(self, timeout: float | None = None) -> Frame:
         """Return the next preview frame of a stream that was started. Wait for it if need be."""
         return self._take_frame(PREVIEW, self._deadline(timeout, "the next frame"))
 
+    @guarded
     def stop(self, stream: int = PREVIEW) -> None:
         """End a stream and drop its frames that were not taken. Does nothing without a module."""
+        stream = check_whole_number("stream", stream, 0, _MAX_STREAM)
         try:
-            self._session.call(Stop(stream), Accepted, Deadline(_STOP_S, "stopping"))
+            self._stop(stream, Deadline(_STOP_S, "stopping"))
         except LensLinkError as error:
             # The next call that needs the link raises this error again.
             _log.debug("stream %d was not stopped: %s", stream, error)
-            return
-        finally:
-            self._session.frames.abandon(stream)
 
+    def _stop(self, stream: int, deadline: Deadline) -> None:
+        """Send Stop. If that fails, the next call for the stream sends it again."""
+        request = self._requests.get(stream)
+        if request is not None:
+            self._requests[stream] = request._replace(is_running=False)
+        try:
+            self._session.call(Stop(stream), Accepted, deadline)
+        finally:
+            self._session.frames.drop_stream(stream)
+        self._requests.pop(stream, None)
+
+    def _request_frames(
+        self, stream: int, message: Capture | StartStream, deadline: Deadline
+    ) -> None:
+        """Send a request for frames of *stream*, and remember that the frames belong to it."""
+        self._request_time = self._session.now()
+        self._session.frames.first_tile_time = None
+        # Before it is sent: an interrupt may come at any moment.
+        self._requests[stream] = _FrameRequest(self._session.link.next_request_id)
+        try:
+            self._session.call(message, Accepted, deadline)
+        except DeviceError:
+            del self._requests[stream]
+            raise
+
+    def _end_given_up(self, stream: int, deadline: Deadline) -> None:
+        """End the stream's request if a call gave it up: it failed or was interrupted."""
+        request = self._requests.get(stream)
+        if request is not None and not request.is_running:
+            _log.debug("request %d was given up: stopping stream %d", request.id, stream)
+            self._stop(stream, deadline)
+
+    @guarded
     def flush(self, timeout: float | None = None) -> Flushed:
         """End every stream and drop all frames. After it, no frame of an earlier request comes."""
         answer = self._session.call(Flush(), Flushed, self._deadline(timeout, "the flush"))
         for stream in (PREVIEW, STILL):
-            self._session.frames.abandon(stream)
+            self._session.frames.drop_stream(stream)
+        self._requests.clear()
         return answer
 
     # --- what else the module and the link can tell ---------------------------------------
 
+    @guarded
     def query_outcome(self, request: RequestHandle, timeout: float | None = None) -> Outcome:
         """Ask the module what became of a request, also of one that was sent in an earlier session.
 
         A module remembers the last few requests of the last few sessions, until it restarts. The
         outcome of any other request is UNKNOWN.
         """
-        message = Query(request.nonce, request.id)
+        check_type("request", request, RequestHandle, "a lenslink.RequestHandle")
+        nonce = check_whole_number("request.nonce", request.nonce, 0, _MAX_ID)
+        message = Query(nonce, check_whole_number("request.id", request.id, 0, _MAX_ID))
         try:
             answer = self._session.call(message, QueryReply, self._deadline(timeout, "the query"))
             return Outcome(answer.outcome)
@@ -461,13 +538,13 @@ class Device(ClosesOnExit):
         """
         frames = self._session.frames
         first = None
-        if self._request_time is not None and frames.first_tile is not None:
-            first = (frames.first_tile - self._request_time) * 1000
+        if self._request_time is not None and frames.first_tile_time is not None:
+            first = (frames.first_tile_time - self._request_time) * 1000
         return Stats(
-            bytes=frames.bytes,
+            bytes=frames.counters.tile_bytes,
             complete=self._builder.complete_count,
             incomplete=self._builder.incomplete_count,
-            lost_packets=self._session.link.lost,
+            lost_packets=self._session.link.lost_packets,
             discards={reason.value: self._session.discards[reason] for reason in DiscardReason},
             first_tile_ms=first,
             wire_bytes=self._session.wire_bytes,
@@ -487,12 +564,14 @@ class Device(ClosesOnExit):
             return self._transport.reading()
         return Reading(time.monotonic())
 
+    @guarded
     def take_logs(self) -> list[Log]:
         """Return the lines that the module has logged since the last call, and forget them."""
         logs = list(self._session.link.logs)
         self._session.link.logs.clear()
         return logs
 
+    @guarded
     def take_notices(self) -> list[Notice]:
         """Return what the module has announced since the last call, and forget it.
 
@@ -503,21 +582,19 @@ class Device(ClosesOnExit):
         self._session.link.notices.clear()
         return notices
 
+    @guarded
     def close(self) -> None:
         """End the session and give up the module. Idempotent; never raises."""
-        self._session.close(Deadline(_CLOSE_S, "closing"))
-        self._connection.close()
+        deadline = Deadline(_CLOSE_S, "closing")
+        run_to_end(lambda: self._session.close(deadline), self._connection.close)
         _log.debug("closed %s", self.url)
 
     def _deadline(self, timeout: float | None, purpose: str) -> Deadline:
-        return Deadline(self._timeout if timeout is None else timeout, purpose)
-
-    def _time_request(self) -> None:
-        """Start to measure the time until the first tile."""
-        self._request_time = self._session.now()
-        self._session.frames.first_tile = None
+        return Deadline(self._timeout if timeout is None else check_timeout(timeout), purpose)
 
     def _take_frame(self, stream: int, deadline: Deadline) -> Frame:
         """Wait for the next frame of *stream* and return it."""
-        assembly = self._session.take_frame(stream, deadline)
+        request = self._requests.get(stream)
+        # No request has the id 0: whatever comes without a request is dropped.
+        assembly = self._session.take_frame(stream, deadline, request.id if request else 0)
         return self._builder.build_frame(assembly, self._session, self._opened)

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from lenslink_protocol.ids import Outcome
 
+from .installation import make_install_hint
 from .request_handle import RequestHandle
 
 
@@ -67,10 +68,7 @@ class MissingExtra(UsageError):
     """
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(
-            f"{feature} needs the extra '{extra}': in a checkout of LensLink, "
-            f'type: pip install -e ".[{extra}]"'
-        )
+        super().__init__(f"{feature} needs the extra '{extra}': {make_install_hint(extra)}")
         self.extra = extra
 
 

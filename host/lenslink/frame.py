@@ -6,9 +6,12 @@ writes them to files.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 from lenslink_protocol.packings import Layout
 
 from .context import ReleasesOnExit
+from .errors import UsageError
 from .receive.unpacking import unpack
 
 
@@ -63,12 +67,43 @@ class Identity:
     firmware: str
 
 
+class FrameMemory:
+    """Memory that one frame or several copies of it use.
+
+    *give_back* is called once: when the last of them is released.
+    """
+
+    __slots__ = ("_give_back", "_lock", "_user_count")
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back = give_back
+        self._user_count = 0
+        self._lock = threading.Lock()
+
+    def add_user(self) -> None:
+        """Count another frame that uses the memory."""
+        with self._lock:
+            self._user_count += 1
+
+    def remove_user(self) -> None:
+        """Count one frame less, and give the memory back after the last one."""
+        with self._lock:
+            self._user_count -= 1
+            is_unused = self._user_count == 0
+        if is_unused:
+            self._give_back()
+
+
 @dataclass(eq=False, slots=True)
 class Frame(ReleasesOnExit):
     """One RAW frame.
 
     Use it in a ``with`` statement, or call :meth:`release`, to return its memory to the driver's
     pool. A frame that is never released stays valid.
+
+    A copy by :func:`copy.copy` or :func:`dataclasses.replace` uses the same memory. The memory
+    returns to the pool when the frame and all such copies are released. :meth:`copy`,
+    :func:`copy.deepcopy` and pickling make a frame with memory of its own.
 
     >>> with lenslink.open("sim:?width=64&height=64&scene=ramp") as module:
     ...     with module.capture(exposure_us=2000) as frame:
@@ -118,12 +153,48 @@ class Frame(ReleasesOnExit):
     """Half-open ranges of bytes, in row order, that did not arrive."""
     nonce: int = 0
     """The number of the session in which the frame was sent. Each attachment has another one."""
-    _recycle: Callable[[], None] | None = field(default=None, repr=False)
+    _memory: FrameMemory | None = field(default=None, repr=False)
     _pixels: NDArray[np.uint16] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self._memory is not None:
+            self._memory.add_user()
+
+    def __copy__(self) -> Self:
+        return dataclasses.replace(self)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        del memo
+        return self.copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make_frame, (self._own_values(),)
+
+    def copy(self) -> Self:
+        """Return a frame with the same contents in memory of its own.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     with module.capture() as frame:
+        ...         kept = frame.copy()
+        >>> kept.pixels.shape
+        (64, 64)
+
+        Raises:
+            UsageError: The frame was released.
+        """
+        return type(self)(**self._own_values())
+
+    def _own_values(self) -> dict[str, Any]:
+        """Return the arguments that make a frame like this one, in memory of its own."""
+        if not self.packed.size:
+            raise UsageError("a frame that was released cannot be copied")
+        names = [each.name for each in dataclasses.fields(self) if each.init]
+        values = {name: getattr(self, name) for name in names}
+        return values | {"packed": self.packed.copy(), "_memory": None}
 
     @property
     def pixels(self) -> NDArray[np.uint16]:
-        """(H, W) uint16, right-justified: 12-bit pixels are 0 to 4095. Missing pixels are 0.
+        """(H, W) uint16, right-justified: 12-bit pixels are 0 to 4095. MissingParts pixels are 0.
 
         This is the memory of ``packed``. Where pixels share bytes it is a copy, made at the first
         access.
@@ -140,13 +211,13 @@ class Frame(ReleasesOnExit):
     @property
     def width(self) -> int:
         """Pixels a row."""
-        return self.layout.pixels_of(int(self.packed.shape[1]))
+        return self.layout.count_pixels(int(self.packed.shape[1]))
 
     @property
     def mask(self) -> NDArray[np.bool_]:
         """(H, W) bool: True where the pixel arrived. Computed at each access."""
         width, stride, layout = self.width, int(self.packed.shape[1]), self.layout
-        group, size = layout.group, layout.bytes_of(layout.group)
+        group, size = layout.group, layout.count_bytes(layout.group)
         covered = np.ones(self.height * width, dtype=np.bool_)
         for start, end in self.uncovered:
             # Whole groups: a pixel that shares a byte with a missing pixel is missing too.
@@ -159,8 +230,13 @@ class Frame(ReleasesOnExit):
 
     def release(self) -> None:
         """Return the memory to the pool, and leave ``pixels`` and ``packed`` empty. Idempotent."""
-        if self._recycle is not None:
-            recycle, self._recycle = self._recycle, None
+        if self._memory is not None:
+            memory, self._memory = self._memory, None
             self.packed = np.empty((0, 0), dtype=np.uint8)
             self._pixels = None
-            recycle()
+            memory.remove_user()
+
+
+def _make_frame(values: Mapping[str, Any]) -> Frame:
+    """Return the frame that was pickled as *values*."""
+    return Frame(**values)

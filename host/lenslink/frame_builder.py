@@ -8,9 +8,9 @@ from __future__ import annotations
 from lenslink_protocol.ids import Cfa
 
 from .errors import ProtocolError
-from .frame import Frame, FrameStatus
+from .frame import Frame, FrameMemory, FrameStatus
 from .module_description import ModuleDescription
-from .receive.reassembly import Assembly, rows
+from .receive.assembly import Assembly
 from .session import Session
 
 
@@ -33,8 +33,8 @@ class FrameBuilder:
         start = assembly.start
         if start is None:
             raise ProtocolError("the module sent a frame without its FrameStart")
-        is_complete = assembly.complete
-        missing = assembly.clear_gaps()
+        is_complete = assembly.is_complete
+        missing = assembly.missing_ranges
         if is_complete:
             self.complete_count += 1
         else:
@@ -43,8 +43,8 @@ class FrameBuilder:
         black = start.black_milli
         pool, buffer = session.pool, assembly.buffer
         return Frame(
-            packed=rows(assembly),
-            layout=assembly.layout,
+            packed=assembly.view_rows(),
+            layout=assembly.geometry.layout,
             bits=start.bits,
             cfa=Cfa(start.cfa).name,
             black=(black[0] / 1000, black[1] / 1000, black[2] / 1000, black[3] / 1000),
@@ -64,5 +64,5 @@ class FrameBuilder:
             received_fraction=assembly.received_ranges.count / assembly.received_ranges.size,
             uncovered=missing,
             nonce=session.link.nonce,
-            _recycle=lambda: pool.release(buffer),
+            _memory=FrameMemory(lambda: pool.release(buffer)),
         )

@@ -2,23 +2,37 @@
 
 :mod:`.device` holds a :class:`ModuleLock` while a module is open. The transports ask
 :func:`is_locked` when they list modules.
+
+A lock's file is removed while the lock is held. filelock then refuses the lock of a removed file
+and opens the path again, so two processes never hold locks of different files. A child made by fork
+neither holds nor removes its parent's lock.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import os
+from pathlib import Path
+from typing import Final
 
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
 
-from .errors import DeviceBusy
-from .runtime import runtime_dir
+from .errors import DeviceBusy, StorageError
+from .runtime import make_runtime_subdir
 from .url import Url
 
-# is_locked() holds each lock for a moment. An owner waits this long before it calls a module busy.
-_GLANCE_S = 0.05
-_POLL_S = 0.005
+# is_locked() and remove_stale_locks() hold each lock for a moment. An owner waits this long before
+# it calls a module busy.
+_GLANCE_S: Final = 0.05
+_POLL_S: Final = 0.005
+
+# The paths of these schemes are files.
+_FILE_SCHEMES: Final = ("unix", "shm", "serial")
+
+_log = logging.getLogger(__name__)
 
 
 class ModuleLock:
@@ -29,22 +43,29 @@ class ModuleLock:
 
     Raises:
         DeviceBusy: Another process holds the lock and keeps it for *seconds*.
+        StorageError: The lock's file cannot be opened.
     """
 
     def __init__(self, key: str, shown: str, seconds: float = _GLANCE_S) -> None:
-        folder = runtime_dir() / "locks"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        # A hash makes any key a file name of bounded length.
-        name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        self._lock = FileLock(folder / f"{name}.lock", is_singleton=False)
+        self._path = _path_of(key)
+        self._lock = FileLock(self._path, is_singleton=False)
         try:
             self._lock.acquire(timeout=seconds, poll_interval=_POLL_S)
         except LockTimeout:
             raise DeviceBusy(f"{shown} is in use by another process") from None
+        except PermissionError:
+            raise StorageError(
+                f"cannot lock {shown}: {self._path} belongs to another user; "
+                f"type: sudo rm {self._path}"
+            ) from None
+        except OSError as error:
+            raise StorageError(
+                f"cannot lock {shown}: {self._path}: {error.strerror or error}"
+            ) from None
 
     def release(self) -> None:
-        """Let other processes have the module. Idempotent."""
-        self._lock.release()
+        """Let others have the module, and remove the lock's file. Idempotent."""
+        _release(self._lock, self._path)
 
 
 def key_of(url: Url) -> str:
@@ -52,7 +73,8 @@ def key_of(url: Url) -> str:
     path = url.path
     if url.scheme == "tcp":
         path = path.lower()
-    elif "\0" not in path:  # Linux has names for sockets that begin with it and are no files
+    # On Linux, a name that begins with a zero byte is a socket's but no file.
+    elif url.scheme in _FILE_SCHEMES and "\0" not in path:
         path = os.path.realpath(path)
     return f"{url.scheme}:{path}"
 
@@ -60,7 +82,40 @@ def key_of(url: Url) -> str:
 def is_locked(key: str) -> bool:
     """Return True if a process holds the lock of *key* now."""
     try:
+        if not _path_of(key).exists():
+            return False
         ModuleLock(key, key, 0).release()
     except DeviceBusy:
         return True
     return False
+
+
+def remove_stale_locks() -> list[Path]:
+    """Remove the lock files of processes that died, and return their paths."""
+    removed = []
+    with contextlib.suppress(OSError, StorageError):
+        for path in make_runtime_subdir("locks").glob("*.lock"):
+            lock = FileLock(path, is_singleton=False)
+            with contextlib.suppress(OSError, LockTimeout):
+                lock.acquire(timeout=0)
+                _release(lock, path)
+                removed.append(path)
+    return removed
+
+
+def _path_of(key: str) -> Path:
+    # A hash makes any key a file name of bounded length.
+    name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return make_runtime_subdir("locks") / f"{name}.lock"
+
+
+def _release(lock: FileLock, path: Path) -> None:
+    """Remove the file of a lock that is held, and release the lock."""
+    if lock.is_locked:
+        # Windows does not remove an open file.
+        with contextlib.suppress(OSError):
+            path.unlink()
+    try:
+        lock.release()
+    except OSError as error:
+        _log.debug("releasing %s: %s", path, error)

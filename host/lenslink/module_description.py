@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from lenslink_protocol.ids import ModeUse
 from lenslink_protocol.manifest import Manifest, Mode
 from lenslink_protocol.messages import Configured, HelloReply
-from lenslink_protocol.packings import Packing, layout
+from lenslink_protocol.packings import Packing, find_layout
 
 from .errors import UsageError
 from .frame import ColorCalibration, Identity
@@ -57,7 +57,7 @@ class ModuleDescription:
         """Return the code of the pixel format in *packing*; 0, the module's choice, for None."""
         if packing is None:
             return 0
-        formats = {layout(code).packing: code for code in self.manifest.formats}
+        formats = {find_layout(code).packing: code for code in self.manifest.formats}
         if packing not in formats:
             names = ", ".join(formats)
             raise UsageError(f"the module has no packing '{packing}' (it has {names})")
@@ -70,6 +70,6 @@ class ModuleDescription:
             mode is not None
             and (answer.width, answer.height) == (mode.width, mode.height)
             and answer.pixel_format in self.manifest.formats
-            and answer.stride == layout(answer.pixel_format).bytes_of(answer.width)
+            and answer.stride == find_layout(answer.pixel_format).count_bytes(answer.width)
             and answer.frame_bytes == answer.stride * answer.height
         )

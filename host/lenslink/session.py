@@ -10,6 +10,7 @@ the receiver nine tenths of its rate, because of the interpreter lock.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import time
@@ -31,6 +32,7 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import MAX_MANIFEST, SILENCE_MS
 
+from .context import run_to_end
 from .deadline import Deadline
 from .errors import (
     DeviceError,
@@ -39,9 +41,10 @@ from .errors import (
     Timeout,
     VersionMismatch,
 )
+from .receive.assembly import Assembly
 from .receive.frame_pool import Pool
 from .receive.reader import SessionReader
-from .receive.reassembly import Assembly, Reassembly
+from .receive.reassembly import Reassembly
 from .request_handle import RequestHandle
 from .transports.base import (
     ClockedTransport,
@@ -78,6 +81,8 @@ class Session:
         self.configurations: dict[int, Configured] = {}
         self.frames = Reassembly(self.pool, self.discards, self.configurations.get)
         self.last_request: RequestHandle | None = None
+        self._is_receiving = False
+        """A call to receive has begun and not returned: then it was interrupted."""
         self._transport = transport
         lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
         window = transport.window if isinstance(transport, NarrowTransport) else None
@@ -98,12 +103,14 @@ class Session:
 
         Raises :exc:`~lenslink.errors.VersionMismatch` if there is no common version.
         """
-        request = self.link.hello(self.now())
-        self.run_until(lambda: request.done or self.discards[DiscardReason.VERSION] > 0, deadline)
-        if not request.done:
+        request = self.link.send_hello(self.now())
+        self.run_until(
+            lambda: request.is_done or self.discards[DiscardReason.VERSION] > 0, deadline
+        )
+        if not request.is_done:
             raise VersionMismatch("the module speaks another major version of the protocol")
         reply = self._check_reply(request.reply, HelloReply)
-        self.frames.resend = bool(reply.capabilities & Capability.RESEND)
+        self.frames.can_resend = bool(reply.capabilities & Capability.RESEND)
         return reply
 
     def read_manifest(self, deadline: Deadline) -> Manifest:
@@ -128,32 +135,41 @@ class Session:
             raise ProtocolError(f"the module's manifest is malformed: {error}") from None
 
     def call(self, message: AnyMessage, reply: type[R], deadline: Deadline) -> R:
-        """Send a request and return its answer.
+        """Send a request and return its answer. Earlier requests are not repeated any more.
 
         Raises :exc:`~lenslink.errors.DeviceError` if the module refuses the request.
         """
-        request = self.link.request(message, self.now())
+        # One that is left was interrupted before its caller could take it back.
+        self.link.forget_all()
+        request = self.link.send_request(message, self.now())
         handle = RequestHandle(self.link.nonce, request.id, message.TYPE)
         self.last_request = handle
         _log.debug("request %d: %s", request.id, message)
         try:
-            self.run_until(lambda: request.done, deadline)
+            self.run_until(lambda: request.is_done, deadline)
         except (Disconnected, Timeout) as error:
             error.request = handle
             raise
         finally:
-            self.link.forget(request)
+            self.link.forget_request(request)
         return self._check_reply(request.reply, reply)
 
-    def take_frame(self, stream: int, deadline: Deadline) -> Assembly:
-        """Wait for the next frame of *stream* and remove it from the queue.
+    def take_frame(self, stream: int, deadline: Deadline, request_id: int) -> Assembly:
+        """Wait for the next frame of a request and remove it from the queue.
 
-        Frames of other streams stay in the queue.
+        Drops the frames that earlier requests have left in *stream*. Frames of other streams stay
+        in the queue.
         """
-        finished = self.frames.finished
+        finished = self.frames.finished_frames
 
         def find() -> Assembly | None:
-            return next((each for each in finished if each.stream == stream), None)
+            for each in [each for each in finished if each.stream == stream]:
+                if each.start is not None and each.start.request == request_id:
+                    return each
+                _log.debug("dropped frame %d: it is not of request %d", each.number, request_id)
+                finished.remove(each)
+                self.pool.release(each.buffer)
+            return None
 
         try:
             self.run_until(lambda: find() is not None, deadline)
@@ -170,21 +186,23 @@ class Session:
     def run_until(self, is_done: Callable[[], bool], deadline: Deadline) -> None:
         """Send, receive and look after the link's timers until *is_done* returns True."""
         link = self.link
+        if self._is_receiving:
+            self._resynchronise()
         link.resume(self.now())
         while not is_done():
             now = self.now()
             if now - link.now > _AWAY_S:
                 link.resume(now)
-            link.poll(now)
+            self._poll(now)
             self._send_outgoing(deadline)
-            if link.closed is not None:
-                _log.debug("the module ended the session: %s", link.closed)
-                reason = _name_of(CloseReason, link.closed.reason)
+            if link.close_message is not None:
+                _log.debug("the module ended the session: %s", link.close_message)
+                reason = _name_of(CloseReason, link.close_message.reason)
                 raise Disconnected(f"the module ended the session ({reason})")
             if link.is_silent(now):
                 # After a long absence there may be bytes that were sent in time. Noise does not
                 # count as a sign of life.
-                self._reader.receive(0.0)
+                self._receive(0.0)
                 if link.is_silent(now):
                     _log.debug("nothing was received for %d ms", SILENCE_MS)
                     self._transport.close()
@@ -192,26 +210,57 @@ class Session:
             deadline.check()
             wait = min(link.next_timeout(now), deadline.remaining())
             # While bytes flow, the timers are looked at once a turn, not at each read.
-            while self._reader.receive(wait) and not is_done() and self.now() - now < _TURN_S:
+            while self._receive(wait) and not is_done() and self.now() - now < _TURN_S:
                 self._send_outgoing(deadline)
-                if link.closed is not None:
+                if link.close_message is not None:
                     break
+
+    def _poll(self, now: float) -> None:
+        """Look after the link's timers."""
+        self._is_receiving = True
+        self.link.poll(now)
+        self._is_receiving = False
+
+    def _receive(self, seconds: float) -> bool:
+        """Wait for bytes and pass them to the link; return True if there were any."""
+        self._is_receiving = True
+        try:
+            has_received = self._reader.receive(seconds)
+        except Disconnected:
+            # Nothing was interrupted, and frames that are finished are still good.
+            self._is_receiving = False
+            raise
+        self._is_receiving = False
+        return has_received
+
+    def _resynchronise(self) -> None:
+        """Make the link usable again after a call that was interrupted while it received.
+
+        Bytes may have been taken from the transport and not passed on, and any part of the receive
+        path may be in the middle of a change. So the frames and packets under way are dropped, and
+        the link searches for the next packet. What was lost is repeated as after damage on the
+        line.
+        """
+        _log.debug("the last call was interrupted while it received: searching for a packet")
+        for stream in list(self.configurations):
+            self.frames.drop_stream(stream)
+        self.link.resynchronise()
+        self._reader.restart()
+        self._is_receiving = False
 
     def close(self, deadline: Deadline) -> None:
         """Send Close if the module still listens, and close the transport. Never raises."""
-        try:
-            self.link.close(CloseReason.ORDERLY)
+        run_to_end(lambda: self._send_close(deadline), self.drop_frames, self._transport.close)
+
+    def _send_close(self, deadline: Deadline) -> None:
+        with contextlib.suppress(Disconnected, Timeout):
+            self.link.send_close(CloseReason.ORDERLY)
             self._send_outgoing(deadline)
-        except (Disconnected, Timeout):
-            pass
-        finally:
-            self.drop_frames()
-            self._transport.close()
 
     def drop_frames(self) -> None:
         """Give up the memory of frames that were not taken. The transport stays open."""
         for stream in list(self.configurations):
-            self.frames.abandon(stream)
+            self.frames.drop_stream(stream)
         self.pool.clear()
 
     def _send_outgoing(self, deadline: Deadline) -> None:

@@ -1,10 +1,14 @@
-"""The host's end of a link, without I/O: session, requests, and who gets which packet.
+"""Run the host's end of a link, without I/O: session, requests, credits and resends.
 
-Time comes in as an argument; packets to send go out through :attr:`Link.outgoing`.
+A :class:`Link` receives packets through its lanes (:mod:`.framing`). It answers requests, passes
+frames to a :class:`FrameSink`, and puts the packets to send into :attr:`Link.outgoing`. The time is
+an argument of each call. :class:`lenslink.session.Session` drives the link of a device; virtual
+benches and tests drive it on virtual time.
 """
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -45,20 +49,23 @@ from .params import (
     REQUEST_RETRY_MS,
     SILENCE_MS,
 )
+from .trace import TRACE
+
+_log = logging.getLogger(__name__)
 
 CAPABILITIES = Capability.LOG | Capability.RESEND | Capability.AUTH
 
 WINDOW = 128 << 20
 """Bytes of tiles of one stream that may be on their way: a tenth of a second at 10 Gbit/s."""
 
-# Grants a window: one that is lost is made good by the next long before the window is used up. Each
-# is answered, and the answer comes in the middle of tiles: more of them cost the host its pace.
+# Grants per window. The next grant replaces a lost one long before the window is used up. More
+# grants would cost the host time: the module answers each of them in the middle of tiles.
 _GRANTS = 4
 
-# In a window: while one is received, the next is on its way.
+# Tiles per window, at least: while the host receives one, the next is on its way.
 _TILES = 4
 
-# Every heartbeat is answered: a line that is silent for two of them stands still.
+# The module answers every heartbeat. A line that carries nothing for two of them stands still.
 _FLOWING_S = 2 * HEARTBEAT_MS / 1000
 
 _LOGS = 256
@@ -69,8 +76,8 @@ Rectangle = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """Parts of a frame that did not arrive."""
+class MissingParts:
+    """Parts of a frame that did not arrive, as a Resend names them."""
 
     stream: int
     frame: int
@@ -79,51 +86,51 @@ class Missing:
 
 
 class FrameSink(Protocol):
-    """Where frames are put together.
-
-    ``lanes`` is set by the link: what each lane has received tells what can still come.
+    """Puts frames together. The link calls it; :class:`lenslink.receive.reassembly.Reassembly`
+    implements it.
     """
 
-    lanes: Sequence[Lane]
+    def attach_lanes(self, lanes: Sequence[Lane]) -> None:
+        """Keep the lanes: what each lane has received tells what can still arrive."""
 
-    def place(self, header: Header, lane: int = 0) -> memoryview | None:
-        """Where a tile shall be received, or None: to scratch memory, then :meth:`tile`.
+    def reserve_buffer(self, header: Header, lane: int = 0) -> memoryview | None:
+        """Return the memory that receives a tile, or None if it goes to scratch memory.
 
-        The lane has the memory to itself until its next packet, or its end.
+        The memory is reserved for the lane until its next packet or :meth:`cancel_reservation`.
         """
 
-    def release(self, lane: int) -> None:
-        """What was placed for that lane is not being received any more."""
+    def cancel_reservation(self, lane: int) -> None:
+        """End the reservation of a lane: nothing is received into that memory any more."""
 
-    def start(self, header: Header, message: FrameStart, now: float) -> None:
-        """A frame begins."""
+    def on_frame_start(self, header: Header, message: FrameStart, now: float) -> None:
+        """Use a FrameStart."""
 
-    def tile(
+    def on_tile(
         self, header: Header, payload: memoryview, in_place: bool, now: float, lane: int = 0
     ) -> None:
-        """A tile is sound."""
+        """Use a tile with a good CRC."""
 
-    def end(self, header: Header, message: FrameEnd, now: float) -> None:
-        """A frame has been sent."""
+    def on_frame_end(self, header: Header, message: FrameEnd, now: float) -> None:
+        """Use a FrameEnd."""
 
-    def poll(self, now: float) -> None:
-        """Time has passed."""
+    def on_frame_announced(self, stream: int, number: int, now: float) -> None:
+        """Learn from a heartbeat that the module has begun a frame, and maybe frames before it."""
 
-    def resume(self, away: float) -> None:
-        """Nobody has listened for *away* seconds: they do not count as silence."""
+    def on_resent(self, header: Header, message: Resent, now: float) -> None:
+        """Use the module's answer to a Resend."""
 
-    def begun(self, stream: int, number: int, now: float) -> None:
-        """The module has begun that frame, of which a packet may have come or not."""
+    def find_missing(self, now: float) -> list[MissingParts]:
+        """Return what is known to be lost and is to be requested now. Count the attempt."""
 
-    def resent(self, header: Header, message: Resent, now: float) -> None:
-        """What became of a request for parts of a frame."""
+    def expire_frames(self, now: float) -> None:
+        """Finish the frames of which nothing has arrived for too long."""
 
-    def missing(self, now: float) -> list[Missing]:
-        """What is known to be lost and shall be asked for now."""
+    def shift_timers(self, seconds: float) -> None:
+        """Exclude *seconds* in which nobody has received from all timeouts."""
 
 
 class RequestSnapshot(NamedTuple):
-    """What a :class:`Request`'s future behaviour depends on, as an immutable value."""
+    """The state of a :class:`Request` that decides its future behaviour. Immutable."""
 
     id: int
     message: AnyMessage
@@ -133,17 +140,17 @@ class RequestSnapshot(NamedTuple):
 
 
 class LaneSnapshot(NamedTuple):
-    """What a :class:`Lane`'s future behaviour depends on, as an immutable value."""
+    """The state of a :class:`Lane` that decides its future behaviour. Immutable."""
 
     number: int
     is_alive: bool
-    is_placed: bool
-    """The payload that began last was received in place and has not been released."""
+    has_reservation: bool
+    """The frame sink has reserved memory for the tile that began last."""
     receiver: ReceiverSnapshot
 
 
 class LinkSnapshot(NamedTuple):
-    """What a :class:`Link`'s future behaviour depends on, as an immutable value.
+    """The state of a :class:`Link` that decides its future behaviour. Immutable.
 
     Times are absolute, in seconds on the caller's clock. The frame sink has its own snapshot.
     """
@@ -153,7 +160,7 @@ class LinkSnapshot(NamedTuple):
     outgoing: tuple[bytes, ...]
     """Packets that the caller has not taken yet."""
     session: HelloReply | None
-    closed: Close | None
+    close_message: Close | None
     busy: Busy | None
     logs: tuple[Log, ...]
     notices: tuple[Notice, ...]
@@ -164,21 +171,21 @@ class LinkSnapshot(NamedTuple):
     """Sequence of the next packet."""
     window: int
     now: float
-    heard: float
+    last_sign_of_life: float
     """When the module last gave a sign of life."""
-    asked: float
-    """When lost parts were last asked for."""
+    last_resend: float
+    """When lost parts were last requested."""
     busy_until: float
     """When the module's last lease ends."""
     next_heartbeat: float
-    arrived: tuple[int, ...]
+    settled_bytes: tuple[int, ...]
     """Bytes of tiles that arrived or are lost for good, by stream."""
     granted: tuple[int, ...]
     """Bytes of tiles that the module may send in all, by stream."""
 
 
 class Request:
-    """A request under way; it is repeated under the same id until it is answered."""
+    """A request without an answer, or its answer. The link repeats it under the same id."""
 
     def __init__(self, number: int, message: AnyMessage, now: float, retry_ms: int) -> None:
         self.id = number
@@ -188,12 +195,13 @@ class Request:
         self.next_try = now + self._retry_s
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
+        """The answer has arrived."""
         return self.reply is not None
 
-    def due(self, now: float) -> bool:
-        """Whether it is time to send it again; counts as having done so."""
-        if self.done or now < self.next_try:
+    def take_due(self, now: float) -> bool:
+        """Return True if the request is to be sent again, and set the time of the next attempt."""
+        if self.is_done or now < self.next_try:
             return False
         self.next_try = now + self._retry_s
         return True
@@ -204,48 +212,121 @@ class Request:
 
 
 class Lane:
-    """One lane of a link: its packets go to the link, with its number."""
+    """One lane of a link. It passes its packets to the link, with its number."""
 
     def __init__(
         self, link: Link, number: int, nonce: int, discards: Counter[DiscardReason]
     ) -> None:
         self.number = number
-        self.alive = True
+        self.is_alive = True
         self.receiver = Receiver(self, nonce, discards, MAX_PAYLOAD)
         self._link = link
-        self._placed = False
+        self._has_reservation = False
 
     @property
     def last_sequence(self) -> int | None:
-        """Of the last packet that has come whole or been rejected, None before the first."""
+        """Sequence of the last packet that arrived as a whole or was discarded. None at first."""
         return self.receiver.settled_sequence
 
-    def place(self, header: Header) -> memoryview | None:
-        memory = self._link.place(header, self.number)
-        self._placed = memory is not None
+    def reserve_buffer(self, header: Header) -> memoryview | None:
+        """Return the memory that receives a tile. See :meth:`FrameSink.reserve_buffer`."""
+        memory = self._link.reserve_buffer(header, self.number)
+        self._has_reservation = memory is not None
         return memory
 
-    def let_go(self) -> bool:
-        """Whether what was placed last is received into no more: it came whole or was given up."""
-        gone = self._placed and not self.receiver.in_place
-        if gone:
-            self._placed = False
-        return gone
+    def end_reservation(self) -> bool:
+        """Forget the reservation if its tile has ended. Return True if that was so."""
+        has_ended = self._has_reservation and not self.receiver.is_in_place
+        if has_ended:
+            self._has_reservation = False
+        return has_ended
 
-    def packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
-        self._link.packet(header, payload, in_place, self.number)
+    def on_packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
+        """Pass a packet to the link."""
+        self._link.on_packet(header, payload, in_place, self.number)
 
     def snapshot(self) -> LaneSnapshot:
         """Return everything that future behaviour depends on, as a hashable value."""
-        return LaneSnapshot(self.number, self.alive, self._placed, self.receiver.snapshot())
+        return LaneSnapshot(
+            self.number, self.is_alive, self._has_reservation, self.receiver.snapshot()
+        )
+
+
+class _Credits:
+    """Bytes of tiles that the module may send, and has sent, by stream."""
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self.settled = [0] * MAX_STREAMS
+        """Bytes of tiles that arrived or are lost for good."""
+        self.granted = [0] * MAX_STREAMS
+        """Bytes of tiles that the module may send in all."""
+
+    def settle(self, stream: int, count: int) -> bool:
+        """Count tiles that have arrived. Return True if a new grant is due."""
+        if stream >= MAX_STREAMS:
+            return False
+        self.settled[stream] += count
+        limit = self.settled[stream] + self.window
+        return limit - self.granted[stream] >= self.window // _GRANTS
+
+    def settle_sent(self, sent: Sequence[int]) -> None:
+        """Count as settled what the module had sent: it has arrived, or never will."""
+        for stream in range(MAX_STREAMS):
+            # A module cannot have sent more than it was granted.
+            count = min(sent[stream], self.granted[stream])
+            self.settled[stream] = max(self.settled[stream], count)
+
+    def grant(self) -> tuple[int, int]:
+        """Grant a window beyond what is settled. Return the limit of each stream."""
+        self.granted = [settled + self.window for settled in self.settled]
+        return self.granted[0], self.granted[1]
+
+
+class _Liveness:
+    """When the module gave signs of life, and until when it may be silent. Seconds."""
+
+    def __init__(self) -> None:
+        self.last_sign = 0.0
+        self.busy_until = 0.0
+        """When the module's last lease ends."""
+        self.next_heartbeat = 0.0
+        self.last_resend = -1.0
+        """When lost parts were last requested."""
+
+    def is_silent(self, now: float) -> bool:
+        """The module has given no sign of life for too long."""
+        return now - max(self.last_sign, self.busy_until) > SILENCE_MS / 1000
+
+    def is_flowing(self, now: float) -> bool:
+        """The line does not stand still, and something has arrived since the last Resend."""
+        return now - self.last_sign < _FLOWING_S and self.last_sign > self.last_resend
+
+
+class _RequestTable:
+    """The requests without an answer, by id."""
+
+    def __init__(self) -> None:
+        self.next_id = 1
+        self.pending: dict[int, Request] = {}
+
+    def add(self, request: Request) -> None:
+        """Keep a request that has been sent."""
+        self.next_id = request.id + 1
+        self.pending[request.id] = request
 
 
 class Link:
-    """The host's link machine for one session. Requests and control travel on lane 0.
+    """Runs the host's end of one session. Requests and control packets travel on lane 0.
 
-    ``nonce`` names the session: at least 32 random bits, never used again. What arrives under
-    another is rejected, so nothing from before a replug can be taken for new. ``window`` is how
-    many bytes of a stream's tiles the line can hold, where that is less than :data:`WINDOW`.
+    Args:
+        nonce: Names the session: at least 32 random bits, never used again. The link discards
+            packets with another nonce, so a packet from before a replug is never taken for new.
+        frames: Puts the frames together.
+        discards: Counts discards by reason.
+        lanes: The number of lanes.
+        window: Bytes of a stream's tiles that the line can hold, where that is less than
+            :data:`WINDOW`.
     """
 
     def __init__(
@@ -259,41 +340,34 @@ class Link:
         self.nonce = nonce
         self.discards = discards
         self.lanes = [Lane(self, number, nonce, discards) for number in range(lanes)]
-        frames.lanes = self.lanes
+        frames.attach_lanes(self.lanes)
         self.outgoing: deque[bytes] = deque()
+        """Packets to send. The caller removes each packet that it has sent."""
         self.session: HelloReply | None = None
-        self.closed: Close | None = None
+        """The answer to Hello. None until the session is open."""
+        self.close_message: Close | None = None
+        """The module's Close, which ended the session."""
         self.logs: deque[Log] = deque(maxlen=_LOGS)
-        self._frames = frames
-        self._narrow = window
-        self._requests: dict[int, Request] = {}
-        self._next_id = 1
-        self._sequence = 0
-        self.now = 0.0
-        """When it was last driven: any call that was told the time."""
-        self.busy: Busy | None = None
-        """The last lease the module took, also when it is over."""
         self.notices: deque[Notice] = deque(maxlen=_LOGS)
-        self._heard = 0.0
-        self._asked = -1.0
-        self._busy_until = 0.0
-        self._next_heartbeat = 0.0
-        self._arrived = [0] * MAX_STREAMS
-        self._granted = [0] * MAX_STREAMS
+        self.busy: Busy | None = None
+        """The last lease that the module took, also after its end."""
+        self.now = 0.0
+        """The time of the last call that has the time as an argument."""
+        self._frames = frames
+        self._requests = _RequestTable()
+        self._credits = _Credits(WINDOW if window is None else window)
+        self._liveness = _Liveness()
+        self._sequence = 0
 
     @property
     def receiver(self) -> Receiver:
-        """Lane 0's."""
+        """The receiver of lane 0."""
         return self.lanes[0].receiver
 
     @property
-    def _window(self) -> int:
-        return WINDOW if self._narrow is None else self._narrow
-
-    @property
-    def lost(self) -> int:
+    def lost_packets(self) -> int:
         """Packets missing from the lanes' sequences."""
-        return sum(lane.receiver.lost for lane in self.lanes)
+        return sum(lane.receiver.lost_packets for lane in self.lanes)
 
     def snapshot(self) -> LinkSnapshot:
         """Return everything that future behaviour depends on, as a hashable value.
@@ -305,236 +379,278 @@ class Link:
             lanes=tuple([lane.snapshot() for lane in self.lanes]),
             outgoing=tuple(self.outgoing),
             session=self.session,
-            closed=self.closed,
+            close_message=self.close_message,
             busy=self.busy,
             logs=tuple(self.logs),
             notices=tuple(self.notices),
-            requests=tuple([request.snapshot() for request in self._requests.values()]),
-            next_id=self._next_id,
+            requests=tuple([each.snapshot() for each in self._requests.pending.values()]),
+            next_id=self._requests.next_id,
             sequence=self._sequence,
-            window=self._window,
+            window=self._credits.window,
             now=self.now,
-            heard=self._heard,
-            asked=self._asked,
-            busy_until=self._busy_until,
-            next_heartbeat=self._next_heartbeat,
-            arrived=tuple(self._arrived),
-            granted=tuple(self._granted),
+            last_sign_of_life=self._liveness.last_sign,
+            last_resend=self._liveness.last_resend,
+            busy_until=self._liveness.busy_until,
+            next_heartbeat=self._liveness.next_heartbeat,
+            settled_bytes=tuple(self._credits.settled),
+            granted=tuple(self._credits.granted),
         )
 
     # --- towards the module ---------------------------------------------------------------
 
-    def hello(self, now: float) -> Request:
-        """Open the session."""
+    def send_hello(self, now: float) -> Request:
+        """Ask the module to open the session. Return the request."""
         # A tile is never longer than what may be on its way.
-        most = max(MAX_CONTROL, min(MAX_PAYLOAD, self._window // _TILES))
-        message = Hello(VERSION, VERSION, len(self.lanes), CAPABILITIES, most)
-        return self._begin(message, now, HELLO_RETRY_MS)
+        longest = max(MAX_CONTROL, min(MAX_PAYLOAD, self._credits.window // _TILES))
+        message = Hello(VERSION, VERSION, len(self.lanes), CAPABILITIES, longest)
+        return self._start_request(message, now, HELLO_RETRY_MS)
 
-    def request(self, message: AnyMessage, now: float) -> Request:
-        """Send a request; its ``reply`` is set once the answer has come."""
-        return self._begin(message, now, REQUEST_RETRY_MS)
+    def send_request(self, message: AnyMessage, now: float) -> Request:
+        """Send a request. Return it: its ``reply`` is set once the answer has arrived."""
+        return self._start_request(message, now, REQUEST_RETRY_MS)
 
-    def forget(self, request: Request) -> None:
+    @property
+    def next_request_id(self) -> int:
+        """The id that the next request gets."""
+        return self._requests.next_id
+
+    def forget_all(self) -> None:
+        """Stop repeating all requests: for a caller that never waits for two at a time."""
+        self._requests.pending.clear()
+
+    def resynchronise(self) -> None:
+        """Drop the packets under way on all lanes and search for the next ones.
+
+        For a caller that was interrupted while it received: bytes may be missing.
+        """
+        for lane in self.lanes:
+            lane.receiver.resynchronise()
+            self._frames.cancel_reservation(lane.number)
+
+    def forget_request(self, request: Request) -> None:
         """Stop repeating a request that nobody waits for any more."""
-        self._requests.pop(request.id, None)
+        self._requests.pending.pop(request.id, None)
 
-    def close(self, reason: int) -> None:
-        """Say goodbye; there is no answer."""
+    def send_close(self, reason: int) -> None:
+        """Tell the module that the session is over. There is no answer."""
         self._send(Close(reason), 0)
 
     def poll(self, now: float) -> None:
-        """Do what time demands: repeat requests, give up stalled packets and stale frames."""
+        """Do what is due: repeat requests, send heartbeats and Resends, give up what has stalled.
+
+        This may finish frames and release reserved memory.
+        """
         self.now = now
         for lane in self.lanes:
             lane.receiver.poll(now)
-            if lane.let_go():
-                self._frames.release(lane.number)
-        self._frames.poll(now)
-        for request in self._requests.values():
-            if request.due(now):
+            if lane.end_reservation():
+                self._frames.cancel_reservation(lane.number)
+        self._frames.expire_frames(now)
+        for request in self._requests.pending.values():
+            if request.take_due(now):
+                _log.debug("repeat request %d: %s", request.id, request.message)
                 self._send(request.message, request.id)
         if self.session is None:
             return
-        if now >= self._next_heartbeat:
-            self._heartbeat(now)
-        # A line that stands still loses nothing: what is late is not asked for, nor given up. Nor
-        # is it asked for again before anything came since: short stalls would use up the tries.
-        flowing = now - self._heard < _FLOWING_S and self._heard > self._asked
-        if flowing and self.session.capabilities & Capability.RESEND:
-            for missing in self._frames.missing(now):
-                self._ask(missing)
-                self._asked = now
+        if now >= self._liveness.next_heartbeat:
+            self._send_heartbeat(now)
+        # A line that stands still loses nothing, so nothing is requested or given up meanwhile.
+        # Without the second condition short stalls would use up the attempts.
+        if self._liveness.is_flowing(now) and self.session.capabilities & Capability.RESEND:
+            for missing in self._frames.find_missing(now):
+                self._request_resend(missing)
+                self._liveness.last_resend = now
 
     def next_timeout(self, now: float) -> float:
-        """Seconds until :meth:`poll` has something to do; 0.05 where frames or packets wait."""
+        """Return the seconds until :meth:`poll` has something to do: 0.05 at most."""
         wait = 0.05
-        for request in self._requests.values():
+        for request in self._requests.pending.values():
             wait = min(wait, max(0.0, request.next_try - now))
         return wait
 
     def resume(self, now: float) -> None:
-        """Nobody has listened since the last call: that time proves nothing of the module."""
+        """Exclude the time since the last call, in which nobody received, from all timeouts."""
         away = now - self.now
         self.now = now
-        self._heard += away
+        self._liveness.last_sign += away
         for lane in self.lanes:
-            lane.receiver.resume(away)
-        self._frames.resume(away)
+            lane.receiver.shift_timers(away)
+        self._frames.shift_timers(away)
 
     def is_silent(self, now: float) -> bool:
-        """Whether the module has given no sign of life for too long."""
-        if self.session is None:
-            return False
-        return now - max(self._heard, self._busy_until) > SILENCE_MS / 1000
+        """The module of an open session has given no sign of life for too long."""
+        return self.session is not None and self._liveness.is_silent(now)
 
-    def _heartbeat(self, now: float) -> None:
-        self._next_heartbeat = now + HEARTBEAT_MS / 1000
-        self._granted = [arrived + self._window for arrived in self._arrived]
-        self._send(Heartbeat((self._granted[0], self._granted[1])), 0)
+    def _send_heartbeat(self, now: float) -> None:
+        """Send a heartbeat, which grants credit, and set the time of the next."""
+        self._liveness.next_heartbeat = now + HEARTBEAT_MS / 1000
+        limits = self._credits.grant()
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("grant bytes of tiles up to %d, %d", *limits)
+        self._send(Heartbeat(limits), 0)
 
-    def _ask(self, missing: Missing) -> None:
+    def _request_resend(self, missing: MissingParts) -> None:
         ranges = b"".join(struct.pack("<4H", *each) for each in missing.rectangles)
         message = Resend(missing.flags, len(missing.rectangles), ranges)
+        _log.debug("request again: %s", missing)
         self._send(message, missing.frame, missing.stream)
 
-    def _begin(self, message: AnyMessage, now: float, retry_ms: int) -> Request:
-        request = Request(self._next_id, message, now, retry_ms)
-        # First, because a message that cannot be encoded must not stay in the table of requests.
+    def _start_request(self, message: AnyMessage, now: float, retry_ms: int) -> Request:
+        # First, because a message that cannot be encoded must leave nothing behind.
+        message.encode()
+        request = Request(self._requests.next_id, message, now, retry_ms)
+        # Before the packet is queued: an interrupted call may skip an id, but not use it twice.
+        self._requests.add(request)
         self._send(message, request.id)
-        self._next_id += 1
-        self._requests[request.id] = request
+        _log.debug("request %d: %s", request.id, message)
         return request
 
     def _send(self, message: AnyMessage, frame: int, stream: int = 0) -> None:
-        self.outgoing.append(
-            encode_packet(
-                message.TYPE,
-                message.encode(),
-                nonce=self.nonce,
-                sequence=self._sequence,
-                frame=frame,
-                stream=stream,
-            )
-        )
+        # Before the packet is queued: an interrupted call may leave a sequence number out, but not
+        # use it twice.
+        sequence = self._sequence
         self._sequence += 1
+        packet = encode_packet(
+            message.TYPE,
+            message.encode(),
+            nonce=self.nonce,
+            sequence=sequence,
+            frame=frame,
+            stream=stream,
+        )
+        self.outgoing.append(packet)
+        if _log.isEnabledFor(TRACE):
+            _log.log(TRACE, "send %s, sequence %d, frame %d", message, self._sequence, frame)
 
     # --- from the module ------------------------------------------------------------------
 
-    def received(self, count: int, now: float, lane: int = 0, checked: bool = False) -> None:
-        """*count* bytes are in the ``receiver.buffers()`` of that lane.
+    def on_received(self, count: int, now: float, lane: int = 0, is_sound: bool = False) -> None:
+        """Use *count* bytes in the ``receiver.get_buffers()`` of a lane.
 
-        *checked*: see :meth:`.framing.Receiver.received`.
+        *is_sound*: see :meth:`.framing.Receiver.on_received`.
         """
         self.now = now
         receiver = self.lanes[lane].receiver
-        receiver.received(count, now, checked)
-        if self.lanes[lane].let_go():
-            self._frames.release(lane)
-        if count and receiver.in_sync:
-            self._heard = now
+        receiver.on_received(count, now, is_sound)
+        if self.lanes[lane].end_reservation():
+            self._frames.cancel_reservation(lane)
+        if count and receiver.is_in_sync:
+            self._liveness.last_sign = now
 
     def feed(self, data: Data, now: float, lane: int = 0) -> None:
-        """Receive *data* on that lane by copying: for virtual links and for tests."""
+        """Receive *data* on a lane by copying it. For virtual links and tests."""
         receiver = self.lanes[lane].receiver
-        feed(data, receiver.buffers, lambda count: self.received(count, now, lane))
+        feed(data, receiver.get_buffers, lambda count: self.on_received(count, now, lane))
 
-    def lane_lost(self, number: int) -> None:
-        """A lane other than 0 has ended: what was on it will be asked for again."""
-        self.lanes[number].alive = False
-        self._frames.release(number)
+    def on_lane_end(self, number: int) -> None:
+        """Stop waiting for a lane other than 0: what was on it will be requested again."""
+        _log.debug("lane %d has ended", number)
+        self.lanes[number].is_alive = False
+        self._frames.cancel_reservation(number)
 
-    def place(self, header: Header, lane: int = 0) -> memoryview | None:
-        return self._frames.place(header, lane)
+    def reserve_buffer(self, header: Header, lane: int = 0) -> memoryview | None:
+        """Return the memory that receives a tile. See :meth:`FrameSink.reserve_buffer`."""
+        return self._frames.reserve_buffer(header, lane)
 
-    def packet(self, header: Header, payload: memoryview, in_place: bool, lane: int = 0) -> None:
-        self._heard = self.now
+    def on_packet(self, header: Header, payload: memoryview, in_place: bool, lane: int = 0) -> None:
+        """Use a packet with good CRCs, by its type."""
+        self._liveness.last_sign = self.now
         if header.type == MessageType.TILE:
-            self._frames.tile(header, payload, in_place, self.now, lane)
-            self._arrive(header.stream, header.length)
+            self._frames.on_tile(header, payload, in_place, self.now, lane)
+            self._settle_tiles(header.stream, header.length)
             return
         if header.type >= VENDOR_FIRST:
             return
         layout = BY_TYPE.get(header.type)
         if layout is None:
-            self.discards[DiscardReason.UNKNOWN_TYPE] += 1
+            self._discard(DiscardReason.UNKNOWN_TYPE, header)
             return
         try:
             message = layout.decode(payload)
         except Malformed:
-            self.discards[DiscardReason.MALFORMED] += 1
+            self._discard(DiscardReason.MALFORMED, header)
             return
+        self._on_message(header, message)
+
+    def _on_message(self, header: Header, message: AnyMessage) -> None:
         match message:
             case FrameStart():
-                self._frames.start(header, message, self.now)
+                self._frames.on_frame_start(header, message, self.now)
             case FrameEnd():
-                self._frames.end(header, message, self.now)
+                self._frames.on_frame_end(header, message, self.now)
             case Log():
                 self.logs.append(message)
             case HeartbeatReply():
-                self._alive(message)
+                self._on_heartbeat_reply(message)
             case Pending():
-                self._postpone(header.frame, message)
+                self._on_pending(header, message)
             case Busy():
                 self.busy = message
                 lease = min(message.lease_ms, MAX_BUSY_MS) / 1000
-                self._busy_until = max(self._busy_until, self.now + lease)
+                self._liveness.busy_until = max(self._liveness.busy_until, self.now + lease)
+                _log.debug("the module may be silent for %g s: %s", lease, message)
             case Notice():
                 self.notices.append(message)
             case Resent():
-                self._frames.resent(header, message, self.now)
+                self._frames.on_resent(header, message, self.now)
             case Close():
-                self.closed = message
+                self.close_message = message
+                _log.debug("the module ended the session: %s", message)
             case _:
-                self._answer(header.frame, message)
+                self._on_reply(header, message)
 
-    def passed(self, stream: int, packets: int, count: int, now: float, lane: int = 0) -> None:
-        """*packets* tiles, of *count* bytes in all, were received elsewhere: they are in frames.
+    def record_tiles(
+        self, stream: int, packets: int, count: int, now: float, lane: int = 0
+    ) -> None:
+        """Account for tiles that somebody else has received, checked and put into their frame.
 
-        See :meth:`.framing.Receiver.passed`.
+        Args:
+            stream: The tiles' stream.
+            packets: The number of tiles.
+            count: Bytes of their payloads in all.
+            now: The time in seconds.
+            lane: The lane on which they arrived.
         """
-        self.now = self._heard = now
-        self.lanes[lane].receiver.passed(packets, count + packets * HEADER_BYTES, now)
-        self._arrive(stream, count)
+        self.now = self._liveness.last_sign = now
+        self.lanes[lane].receiver.record_packets(packets, count + packets * HEADER_BYTES, now)
+        self._settle_tiles(stream, count)
 
-    def _arrive(self, stream: int, count: int) -> None:
-        """Bytes of tiles have come: grant as many more, in steps."""
-        if stream < MAX_STREAMS:
-            self._arrived[stream] += count
-            limit = self._arrived[stream] + self._window
-            if limit - self._granted[stream] >= self._window // _GRANTS:
-                self._heartbeat(self.now)
+    def _settle_tiles(self, stream: int, count: int) -> None:
+        if self._credits.settle(stream, count):
+            self._send_heartbeat(self.now)
 
-    def _alive(self, message: HeartbeatReply) -> None:
+    def _on_heartbeat_reply(self, message: HeartbeatReply) -> None:
         """What was sent before this answer on its lane has arrived, or never will."""
+        self._credits.settle_sent(message.sent)
         for stream in range(MAX_STREAMS):
-            sent = min(message.sent[stream], self._granted[stream])
-            self._arrived[stream] = max(self._arrived[stream], sent)
             if message.begun[stream]:
-                self._frames.begun(stream, message.begun[stream] - 1, self.now)
+                self._frames.on_frame_announced(stream, message.begun[stream] - 1, self.now)
 
-    def _postpone(self, request_id: int, message: Pending) -> None:
-        request = self._requests.get(request_id)
+    def _on_pending(self, header: Header, message: Pending) -> None:
+        request = self._requests.pending.get(header.frame)
         if request is None:
-            self.discards[DiscardReason.UNEXPECTED] += 1
+            self._discard(DiscardReason.UNEXPECTED, header)
         else:
             lease = min(message.lease_ms, MAX_BUSY_MS) / 1000
             request.next_try = max(request.next_try, self.now + lease)
 
-    def _answer(self, request_id: int, message: AnyMessage) -> None:
-        request = self._requests.get(request_id)
-        if request is None:
-            self.discards[DiscardReason.UNEXPECTED] += 1
+    def _on_reply(self, header: Header, message: AnyMessage) -> None:
+        request = self._requests.pending.get(header.frame)
+        if request is None or not isinstance(message, (Error, REPLIES[request.message.TYPE])):
+            self._discard(DiscardReason.UNEXPECTED, header)
             return
-        if not isinstance(message, (Error, REPLIES[request.message.TYPE])):
-            self.discards[DiscardReason.UNEXPECTED] += 1
-            return
-        del self._requests[request_id]
+        del self._requests.pending[header.frame]
         if isinstance(message, HelloReply):
             self.session = message
             # The first grant: until then the module may send no tile.
-            self._heartbeat(self.now)
+            self._send_heartbeat(self.now)
         request.reply = message
+        _log.debug("request %d is answered: %s", request.id, message)
+
+    def _discard(self, reason: DiscardReason, header: Header) -> None:
+        """Count and log a packet that is not used."""
+        self.discards[reason] += 1
+        _log.debug("discarded (%s): %s", reason, header)
 
 
 REPLIES: dict[int, type[AnyMessage]] = {

@@ -23,7 +23,7 @@ from .messages import (
     ScaleEntry,
     SensorEntry,
 )
-from .packings import Packing, is_known, layout, pixel_format
+from .packings import Packing, find_layout, find_pixel_format, is_known
 from .params import MAX_HEIGHT, MAX_MANIFEST, MAX_TEXT, MAX_WIDTH, MIN_SIDE
 
 _HEAD = struct.Struct("<HH")
@@ -204,8 +204,8 @@ def _formats(codes: list[int], sensor: SensorEntry) -> tuple[PixelFormat, ...]:
     _check(key, len(codes) <= _FORMATS, f"{len(codes)} formats, more than {_FORMATS}")
     own = Cfa(sensor.cfa)
     if not codes:
-        return (pixel_format(Packing.UNPACKED, sensor.bits, own),)
-    known = [layout(code) for code in codes if is_known(code)]
+        return (find_pixel_format(Packing.UNPACKED, sensor.bits, own),)
+    known = [find_layout(code) for code in codes if is_known(code)]
     _check(key, bool(known), "no known code among " + ", ".join(f"0x{c:08X}" for c in codes))
     for each in known:
         rule = f"{each.code.name} has another phase than the sensor, {own.name}"

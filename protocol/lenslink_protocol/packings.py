@@ -1,9 +1,11 @@
-"""How pixels lie in a row's bytes, as far as anybody but the unpacking has to know.
+"""Describe how pixels lie in the bytes of a row: packing, bits, and groups.
 
-A packing puts a *group* of pixels into whole bytes: 2 of 12 bits into 3, 4 of 10 bits into 5, 4 of
-14 bits into 7, and 1 into 2 where it is not packed. Where a group begins, a byte begins, so a place
-that lies on groups has as many bytes as its bits fill; and a row that ends inside a group ends with
-the bytes that its pixels touch. So two functions are the whole geometry.
+A packing puts a *group* of pixels into whole bytes: 2 pixels of 12 bits into 3, 4 of 10 bits into
+5, 4 of 14 bits into 7, and 1 into 2 where pixels are not packed. A group begins with a byte. A row
+that ends inside a group ends with the bytes that its pixels touch. So two functions describe the
+whole geometry: :meth:`Layout.count_bytes` and :meth:`Layout.count_pixels`.
+
+Frames, tiles, DNG files and the plant use it; :mod:`lenslink.receive.unpacking` moves the bits.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ class Packing(enum.StrEnum):
     """How pixels share bytes."""
 
     UNPACKED = "unpacked"
-    """A pixel in a little-endian 16-bit word, right-justified."""
+    """One pixel in a little-endian 16-bit word, right-justified."""
     LSB = "lsb"
-    """PFNC's p: a stream of bits, the least significant ones first."""
+    """PFNC's p: a stream of bits, the least significant bits first."""
     MIPI = "mipi"
     """MIPI CSI-2's: the high bytes of a group, then its low bits."""
     LEGACY = "legacy"
@@ -31,28 +33,36 @@ class Packing(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A pixel format, taken apart."""
+    """The properties of a pixel format.
+
+    >>> layout = find_layout(PixelFormat.RG12p)
+    >>> layout.count_bytes(100), layout.count_pixels(150)
+    (150, 100)
+    """
 
     code: PixelFormat
     packing: Packing
     depth: int
-    """Bits that a pixel may have."""
+    """Significant bits of a pixel, at most."""
     bits: int
-    """Bits that it takes in a row."""
+    """Bits that a pixel takes in a row."""
     cfa: Cfa
     group: int
-    """Pixels of a group: the least that begin and end with a byte."""
+    """Pixels of a group: the smallest number that begins and ends with a byte."""
 
-    def bytes_of(self, pixels: int) -> int:
-        """Bytes of so many pixels from where a group begins; for a row's width its stride."""
+    def count_bytes(self, pixels: int) -> int:
+        """Return the bytes of so many pixels from the start of a group on.
+
+        For the width of a row this is the stride.
+        """
         return (pixels * self.bits + 7) // 8
 
-    def pixels_of(self, count: int) -> int:
-        """The pixels of which all bits lie in *count* bytes: what :meth:`bytes_of` was asked."""
+    def count_pixels(self, count: int) -> int:
+        """Return the pixels whose bits all lie in *count* bytes. Inverts :meth:`count_bytes`."""
         return count * 8 // self.bits
 
-    def fits(self, x: int, columns: int, width: int) -> bool:
-        """Whether columns from *x* are whole groups, or end with a row of *width* pixels."""
+    def is_aligned(self, x: int, columns: int, width: int) -> bool:
+        """*columns* from *x* on are whole groups, or end with a row of *width* pixels."""
         group = self.group
         return x % group == 0 and (columns % group == 0 or x + columns == width)
 
@@ -67,7 +77,8 @@ _PACKING = {
 _PHASE = {"GR": Cfa.GRBG, "RG": Cfa.RGGB, "GB": Cfa.GBRG, "BG": Cfa.BGGR}
 
 
-def _layout(code: PixelFormat) -> Layout:
+def _parse_layout(code: PixelFormat) -> Layout:
+    """Derive the layout from the code and the PFNC name of a pixel format."""
     parts = _NAME.fullmatch(code.name)
     assert parts is not None
     phase, depth, packing = parts.groups()
@@ -76,23 +87,26 @@ def _layout(code: PixelFormat) -> Layout:
     return Layout(code, _PACKING[packing], int(depth), bits, _PHASE[phase], group)
 
 
-_LAYOUTS: dict[int, Layout] = {code: _layout(code) for code in PixelFormat}
+_LAYOUTS: dict[int, Layout] = {code: _parse_layout(code) for code in PixelFormat}
 
 
-def layout(code: int) -> Layout:
-    """The layout of a pixel format; :exc:`KeyError` for one that is not known here."""
+def find_layout(code: int) -> Layout:
+    """Return the layout of a pixel format. Raise :exc:`KeyError` if it is not known."""
     return _LAYOUTS[code]
 
 
 def is_known(code: int) -> bool:
-    """Whether it is a pixel format that this version knows."""
+    """This version knows the pixel format."""
     return code in _LAYOUTS
 
 
-def pixel_format(packing: Packing, bits: int, cfa: Cfa) -> PixelFormat:
-    """The format of pixels of *bits*, packed so; :exc:`KeyError` where there is none.
+def find_pixel_format(packing: Packing, bits: int, cfa: Cfa) -> PixelFormat:
+    """Return the pixel format of a packing, a number of bits and a colour filter array.
 
-    Unpacked, anything from 8 to 16 bits has one: the next deeper.
+    Unpacked pixels of 8 to 16 bits use the next deeper format.
+
+    Raises:
+        KeyError: There is no such format.
     """
     found = [each for each in _LAYOUTS.values() if each.packing == packing and each.cfa == cfa]
     if packing == Packing.UNPACKED and bits >= 8:
@@ -104,7 +118,7 @@ def pixel_format(packing: Packing, bits: int, cfa: Cfa) -> PixelFormat:
     return found[0].code
 
 
-def packings(bits: int) -> list[Packing]:
-    """The packings that there are for pixels of *bits*, unpacked first."""
+def list_packings(bits: int) -> list[Packing]:
+    """Return the packings that exist for pixels of *bits*, unpacked first."""
     found = {each.packing for each in _LAYOUTS.values() if each.depth == bits}
     return [each for each in Packing if each in found or each == Packing.UNPACKED]

@@ -16,7 +16,7 @@ SceneUrl = Callable[..., str]
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On a bench that is named, what is the same on every one is left out, and said to be."""
     named = config.getoption("--lens")
-    if named is None or bench_scale.scheme_of(named) == "sim:" or guest_boards.in_guest():
+    if named is None or bench_scale.scheme_of(named) == "sim:" or guest_boards.is_in_guest():
         return
     here = Path(__file__).parent
     for item in items:
@@ -47,9 +47,9 @@ def scene_url(lens_url: str) -> SceneUrl:
     """
 
     def url(**options: object) -> str:
-        slot = guest_boards.current()
+        slot = guest_boards.find_slot()
         if slot is not None:
-            if why := guest_boards.beyond(options, slot.cdc):
+            if why := guest_boards.explain_limit(options, slot.cdc):
                 pytest.skip(why)
             return slot.restart(options)
         if bench_scale.scheme_of(lens_url) not in bench_scale.OWN:

@@ -26,7 +26,7 @@ from lenslink import Attached, Detached, FrameStatus, Warned
 from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.plant.pin_records import DETECT_PIN, POWER_PINS, RELEASE_BUTTON
 from lenslink_protocol.ids import NoticeReason
-from lenslink_protocol.packings import Packing, layout
+from lenslink_protocol.packings import Packing, find_layout
 
 SIZE = {"scene": "prbs", "width": 128, "height": 96}
 SERVED = tuple(part for key, value in SIZE.items() for part in (f"--{key}", str(value)))
@@ -163,7 +163,9 @@ def test_the_server_ends_and_another_serves_the_same_module(cli, how):
         plans = lens.wait()._session.configurations
         # Rows of 192 bytes, an even number of them.
         assert {stream: plan.tile_bytes for stream, plan in plans.items()} == {0: 1920, 1: 3840}
-        packings = {stream: layout(plan.pixel_format).packing for stream, plan in plans.items()}
+        packings = {
+            stream: find_layout(plan.pixel_format).packing for stream, plan in plans.items()
+        }
         assert packings == {0: Packing.LSB, 1: Packing.MIPI}
         assert lens.url == url
     assert [type(event) for event in events] == [Attached, Detached, Attached]

@@ -22,7 +22,7 @@ from helpers.slowdown import patience
 
 from lenslink_hil.benchmark.host_series import SCHEMA
 from lenslink_hil.benchmark.series import NOMINAL, Case, Effort, measure
-from lenslink_hil.benchmark.workers import folder
+from lenslink_hil.benchmark.workers import make_folder
 
 pytestmark = pytest.mark.exclusive
 
@@ -110,7 +110,7 @@ def of_largest(entries):
 
 
 def again(nominal: int, effort: Effort) -> dict[str, float]:
-    with folder() as place:
+    with make_folder() as place:
         return measure(Case("unix", nominal), effort, place, lambda _: None)
 
 

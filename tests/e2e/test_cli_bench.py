@@ -72,7 +72,7 @@ def test_settings_are_applied(cli, scene_url):
 
 
 @pytest.mark.parametrize("scene", ["missing.jpg", "damaged.png", "text.dng"])
-def test_scenes_that_are_none(scene, cli, own_url):
+def test_invalid_scenes_are_refused(scene, cli, own_url):
     (cli.folder / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     (cli.folder / "text.dng").write_text("no picture")
     run = cli.run("capture", own_url(scene=scene), "-o", "a.dng")

@@ -52,7 +52,7 @@ def test_help(cli):
         (["peers", "--quick"], "No such option"),
     ],
 )
-def test_what_makes_no_sense(cli, words, said):
+def test_invalid_arguments_are_refused(cli, words, said):
     (cli.folder / "notes.md").write_text("mine\n")
     run = cli.run("bench", *words)
     assert (run.returncode, run.stdout) == (2, "")
@@ -62,7 +62,7 @@ def test_what_makes_no_sense(cli, words, said):
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_it_is_interrupted(cli, signum, code):
+def test_an_interrupt_ends_the_benchmark(cli, signum, code):
     process = start(cli, "--quick")
     try:
         end = time.monotonic() + PATIENCE_S

@@ -89,7 +89,10 @@ def test_the_firmware_killed_during_a_stream(cli, own_url):
     left = children(process.pid)
     os.kill(firmware(process.pid), signal.SIGKILL)
     status, out, err = finish(process)
-    assert (status, err) == (5, [f"lenslink: error: {bench_scale.killed_words(url)}"])
+    # With --json the error is an object too, on stderr.
+    [error] = objects(err)
+    assert (status, error["error"], error["exit_code"]) == (5, "Disconnected", 5)
+    assert error["message"] == bench_scale.killed_words(url)
     assert objects(out)[-1]["ended"] == "disconnected"
     assert_gone(left)
 

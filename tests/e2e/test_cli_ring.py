@@ -22,7 +22,7 @@ def cli(tmp_path: Path, only_sim: None) -> Iterator[Cli]:
         yield processes
 
 
-def test_frames_go_from_one_command_to_the_other(cli: Cli):
+def test_frames_pass_from_one_command_to_the_other(cli: Cli):
     name = fresh_name()
     reader = cli.start("ring", name, "--policy", "every", "--frames", "5", "--json")
     stream = cli.start("stream", SMALL, "-o", f"ring:{name}")
@@ -44,7 +44,7 @@ def test_frames_go_from_one_command_to_the_other(cli: Cli):
     assert not segment.path_of(name).exists()
 
 
-def test_the_end_of_the_ring_is_the_end_of_isp(cli: Cli):
+def test_the_end_of_the_ring_ends_the_command(cli: Cli):
     name = fresh_name()
     reader = cli.start("ring", name, "--early")
     done = cli.run("stream", SMALL, "-o", f"ring:{name}", "--duration", "1.5", "--json")
@@ -56,7 +56,7 @@ def test_the_end_of_the_ring_is_the_end_of_isp(cli: Cli):
     assert "skipped" in err[-1]
 
 
-def test_a_ring_that_is_written_already_is_refused_before_a_module_is_opened(cli: Cli):
+def test_a_ring_with_a_writer_is_refused_before_a_module_is_opened(cli: Cli):
     name = fresh_name()
     writer = cli.start("stream", SMALL, "-o", f"ring:{name}", "--json")
     assert writer.stdout.readline()
@@ -71,13 +71,13 @@ def test_a_ring_that_is_written_already_is_refused_before_a_module_is_opened(cli
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (("ring", "nothing-here", "--timeout", "0.2"), 3, "there is no ring"),
-        (("ring", "a/b"), 2, "no name for a ring"),
-        (("stream", SMALL, "-o", "ring:"), 2, "no name for a ring"),
+        (("ring", "nothing-here", "--timeout", "0.2"), 3, "there is no frame ring"),
+        (("ring", "a/b"), 2, "no name for a frame ring"),
+        (("stream", SMALL, "-o", "ring:"), 2, "no name for a frame ring"),
         (("stream", SMALL, "-o", "ring:x", "--scale16"), 2, "--scale16 changes pixels"),
     ],
 )
-def test_what_cannot_be_is_said(cli: Cli, words, code: int, says: str):
+def test_errors_are_explained(cli: Cli, words, code: int, says: str):
     done = cli.run(*words)
     assert done.returncode == code
     assert says in done.stderr

@@ -122,7 +122,7 @@ def test_addresses_that_are_taken(cli):
     _, _ = cli.serve(*SMALL, "--listen", "unix:lens")
     run = cli.run("sim", *SMALL, "--listen", "unix:lens")
     assert (run.returncode, run.stdout) == (2, "")
-    assert "another process does" in run.stderr
+    assert "another process listens there" in run.stderr
     (cli.folder / "file").write_text("mine")
     run = cli.run("sim", *SMALL, "--listen", "unix:file")
     assert (run.returncode, run.stdout) == (2, "")

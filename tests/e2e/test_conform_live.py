@@ -12,7 +12,7 @@ import pytest
 from helpers.cli_process import Cli
 from helpers.slowdown import patience
 
-from lenslink_hil.conformance.clauses import clauses
+from lenslink_hil.conformance.clauses import load_clauses
 from lenslink_hil.kernel import guest_boards
 
 TIMEOUT_S = 240
@@ -37,12 +37,12 @@ def bad(found: list[dict]) -> list[dict]:
 
 
 def test_the_module_conforms(cli: Cli, lens_url: str) -> None:
-    if guest_boards.in_guest():
+    if guest_boards.is_in_guest():
         pytest.skip("a suite of its own: conform")
     status, found = verdicts(cli, "module", lens_url)
     assert bad(found) == []
     assert status == 0
-    ours = {clause.id for clause in clauses().values() if clause.side == "module"}
+    ours = {clause.id for clause in load_clauses().values() if clause.side == "module"}
     assert {each["clause"] for each in found} == ours
 
 

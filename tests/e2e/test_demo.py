@@ -24,7 +24,9 @@ def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_leaves_two_files_and_says_what_it_measured(own_url: SceneUrl, tmp_path: Path) -> None:
+def test_the_demo_writes_two_files_and_prints_its_measurements(
+    own_url: SceneUrl, tmp_path: Path
+) -> None:
     url = own_url(scene="bars", width=320, height=240)
     # The second run overwrites what the first has left.
     for _ in range(2):
@@ -42,7 +44,7 @@ def test_it_leaves_two_files_and_says_what_it_measured(own_url: SceneUrl, tmp_pa
     assert max(right) < 50
 
 
-def test_what_goes_wrong_is_one_line(tmp_path: Path) -> None:
+def test_an_error_is_one_line(tmp_path: Path) -> None:
     done = demo(tmp_path, "--url", "unix:/nowhere/lens")
     assert done.returncode == 3
     assert len(done.stderr.splitlines()) == 1

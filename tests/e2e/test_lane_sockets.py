@@ -1,4 +1,4 @@
-"""Several lanes between real processes."""
+"""Test several lanes between real processes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_frames_go_on_when_a_lane_dies(
             for _, frame in zip(range(10), frames, strict=False):
                 assert frame.status is FrameStatus.COMPLETE
             transport.kill_lane(2)
-            module._session.link.lane_lost(2)
+            module._session.link.on_lane_end(2)
             numbers = [frame.number for _, frame in zip(range(20), frames, strict=False)]
         assert len(numbers) == 20
         # What was on the lane when it died may be gone; all that begins later is whole.

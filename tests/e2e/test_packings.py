@@ -24,7 +24,7 @@ from lenslink_hil.benches.sim import SimTransport
 from lenslink_hil.benches.usbip import BoardTransport
 from lenslink_hil.plant.patterns import make_pattern
 from lenslink_protocol.ids import ConfigureFlag, DiscardReason
-from lenslink_protocol.packings import Packing, layout
+from lenslink_protocol.packings import Packing, find_layout
 
 SceneUrl = Callable[..., str]
 REPEATED = 3
@@ -53,7 +53,7 @@ def test_each_packing_brings_the_same_pixels(
 ) -> None:
     url = scene_url(scene="prbs", width=width, height=66, bits=bits, cfa=cfa, seed=bits)
     with lenslink.open(url) as device:
-        has = [layout(code).packing for code in device.manifest.formats]
+        has = [find_layout(code).packing for code in device.manifest.formats]
         assert has == bench_scale.packings_of(lens_url, bits)
         if bits != 12:
             with pytest.raises(lenslink.UsageError, match=r"no packing 'legacy' \(it has unpacked"):
@@ -88,7 +88,7 @@ def test_what_is_configured_is_what_was_asked(scene_url: SceneUrl, lens_url: str
     with lenslink.open(scene_url(scene="prbs", width=130, height=66)) as device:
         for packing in (*reversed(bench_scale.packings_of(lens_url, 12)), None):
             answer = device.configure(1, packing=packing)
-            assert layout(answer.pixel_format).packing == (packing or "unpacked")
+            assert find_layout(answer.pixel_format).packing == (packing or "unpacked")
             assert not answer.flags & ConfigureFlag.ADJUSTED
             assert answer.frame_bytes == answer.stride * 66
 

@@ -1,7 +1,7 @@
-"""The firmware on an emulated Pico: what a bus and a chip can do to it, and that it recovers.
+"""The firmware on an emulated Pico: it recovers from faults of the bus and of the chip.
 
-It needs Node, rp2040js (``lenslink pico setup``) and a MicroPython image; ``lenslink pico status``
-says what is missing. Emulated time is said to be that; what bounds a test is the world's.
+The tests need Node, rp2040js (``lenslink pico setup``) and a MicroPython image; ``lenslink pico
+status`` says what is missing. The time limits of the tests are real time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError
 from lenslink_hil.benches.pico import BoardClocked, PicoModule
 from lenslink_hil.conformance.live import run_modules
-from lenslink_hil.conformance.run import NOT_CLAIMED, PASSED, module_cases
+from lenslink_hil.conformance.verdicts import NOT_CLAIMED, PASSED, list_module_cases
 from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.tty import Terminal
@@ -56,7 +56,7 @@ def pico() -> Iterator[Make]:
         def make(cdc: bool = False, start_us: int = 0, **options: str) -> PicoModule:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             module = PicoModule(
-                SIZE | options, "P1", patience(), cdc=cdc, start_us=start_us, listener=listener
+                SIZE | options, "P1", make_deadline(), cdc=cdc, start_us=start_us, listener=listener
             )
             stack.callback(module.close)
             return module
@@ -64,22 +64,22 @@ def pico() -> Iterator[Make]:
         yield make
 
 
-def patience() -> Deadline:
+def make_deadline() -> Deadline:
     return Deadline(PATIENCE_S, "an emulated Pico")
 
 
-def opened(module: PicoModule) -> Device:
+def open_module(module: PicoModule) -> Device:
     host, port = module.board.address
-    return lenslink.open(f"usbip:{host}:{port}", timeout=PATIENCE_S, wrap=by_clock_of(module))
+    return lenslink.open(f"usbip:{host}:{port}", timeout=PATIENCE_S, wrap=run_by_clock_of(module))
 
 
-def by_clock_of(module: PicoModule) -> Callable[[Any], Any]:
-    """The link's timers run by the emulated clock, however slow the emulator is."""
+def run_by_clock_of(module: PicoModule) -> Callable[[Any], Any]:
+    """Return a wrapper that runs the link's timers by the emulated clock."""
     return lambda transport: BoardClocked(transport, module)
 
 
 def check_frames(device: Device, count: int = 2, during: Callable[[], Any] = lambda: None) -> None:
-    """Frames of a stream, every pixel; *during* is called after the first."""
+    """Check every pixel of *count* + 1 frames of a stream; call *during* after the first frame."""
     with closing(device.stream()) as frames:
         for number, frame in enumerate(frames):
             with frame:
@@ -108,13 +108,13 @@ def check_pixels(frame: lenslink.Frame) -> None:
     np.testing.assert_array_equal(frame.pixels, np.where(frame.mask, wanted, 0))
 
 
-def check_anew(module: PicoModule) -> None:
-    """A new session is as good as the first."""
-    deadline = patience()
+def check_new_session(module: PicoModule) -> None:
+    """Check the frames of a new session."""
+    deadline = make_deadline()
     while True:
-        # The emulator knows that the board is back a moment before the server does.
+        # The emulator attaches the board a moment before the server exports it.
         try:
-            device = opened(module)
+            device = open_module(module)
         except lenslink.NotFound:
             deadline.check()
         else:
@@ -123,107 +123,107 @@ def check_anew(module: PicoModule) -> None:
         check_frames(device)
 
 
-def test_first_tile_after_the_pull_up(pico: Make) -> None:
+def test_the_first_tile_arrives_soon_after_the_pull_up(pico: Make) -> None:
     module = pico(height="64")
-    with opened(module) as device, device.capture() as frame:
-        passed = module.board.report()["emulated_us"] - module.board.pulled_us
+    with open_module(module) as device, device.capture() as frame:
+        elapsed_us = module.board.request_report()["emulated_us"] - module.board.pullup_us
         check_frame(frame)
-    # The host's own time counts too, at the world's pace.
-    assert passed < FIRST_TILE_US
+    # The host's own time is part of it, in real time.
+    assert elapsed_us < FIRST_TILE_US
 
 
 @pytest.mark.parametrize("bus", ["ideal", "strict"])
 @pytest.mark.parametrize("lanes", ["1", "4"])
-def test_every_pixel(pico: Make, bus: str, lanes: str) -> None:
-    with opened(pico(bus=bus, lanes=lanes)) as device:
+def test_every_pixel_is_right(pico: Make, bus: str, lanes: str) -> None:
+    with open_module(pico(bus=bus, lanes=lanes)) as device:
         check_frames(device, 4)
         with device.capture(packing="lsb") as frame:
             check_frame(frame)
 
 
-def test_opened_again_and_again(pico: Make) -> None:
+def test_a_board_can_be_opened_many_times(pico: Make) -> None:
     module = pico()
     for _ in range(choose(10, 100)):
-        with opened(module) as device, device.capture() as frame:
+        with open_module(module) as device, device.capture() as frame:
             check_frame(frame)
 
 
-def test_a_bus_reset_in_mid_transfer(pico: Make) -> None:
+def test_it_recovers_from_a_bus_reset_during_a_transfer(pico: Make) -> None:
     module = pico()
-    with pytest.raises(LensLinkError), opened(module) as device:
-        check_frames(device, 100, during=lambda: module.board.command(reset=True))
-    check_anew(module)
+    with pytest.raises(LensLinkError), open_module(module) as device:
+        check_frames(device, 100, during=lambda: module.board.send_command(reset=True))
+    check_new_session(module)
 
 
-def test_a_reset_of_the_chip(pico: Make) -> None:
+def test_it_recovers_from_a_reset_of_the_chip(pico: Make) -> None:
     module = pico()
-    with pytest.raises(lenslink.Disconnected), opened(module) as device:
-        check_frames(device, 100, during=lambda: module.board.command(restart=True))
-    module.board.event("attached", patience())
-    check_anew(module)
+    with pytest.raises(lenslink.Disconnected), open_module(module) as device:
+        check_frames(device, 100, during=lambda: module.board.send_command(restart=True))
+    module.board.wait_for_event("attached", make_deadline())
+    check_new_session(module)
 
 
-def test_a_soft_reset(pico: Make) -> None:
+def test_it_recovers_from_a_soft_reset(pico: Make) -> None:
     module = pico()
     device = usb.core.find(backend=UsbIpBackend(module.board.address, PATIENCE_S))
     device.set_configuration()
     with closing(Terminal(device)) as terminal, Path(terminal.path).open("wb", 0) as port:
-        port.write(b"\x03")  # out of the main loop, to the REPL
+        port.write(b"\x03")  # interrupts the main loop: the REPL runs
         port.write(b"\x04")
-        module.board.event("attached", patience())
-    check_anew(module)
+        module.board.wait_for_event("attached", make_deadline())
+    check_new_session(module)
 
 
 @pytest.mark.parametrize("milliseconds", [2, 50])
-def test_suspended_and_resumed(pico: Make, milliseconds: int) -> None:
+def test_a_stream_goes_on_after_a_suspend(pico: Make, milliseconds: int) -> None:
     module = pico()
 
-    def nap() -> None:
-        module.board.command(suspend=True)
-        until(module, milliseconds * 1000)
-        module.board.command(suspend=False)
+    def suspend() -> None:
+        module.board.send_command(suspend=True)
+        wait_emulated(module, milliseconds * 1000)
+        module.board.send_command(suspend=False)
 
-    with opened(module) as device:
-        check_frames(device, 3, during=nap)
+    with open_module(module) as device:
+        check_frames(device, 3, during=suspend)
 
 
-def until(module: PicoModule, emulated_us: int) -> None:
-    """Wait for so much of emulated time to pass."""
-    deadline = patience()
-    end = module.board.report()["emulated_us"] + emulated_us
-    while module.board.report()["emulated_us"] < end:
+def wait_emulated(module: PicoModule, emulated_us: int) -> None:
+    """Wait until so much emulated time has passed."""
+    deadline = make_deadline()
+    end = module.board.request_report()["emulated_us"] + emulated_us
+    while module.board.request_report()["emulated_us"] < end:
         deadline.check()
 
 
 @pytest.mark.parametrize("wrap_us", [TICKS_WRAP_US, TIMER_WRAP_US])
-def test_the_clock_wraps(pico: Make, wrap_us: int) -> None:
+def test_a_stream_goes_on_when_the_clock_wraps(pico: Make, wrap_us: int) -> None:
     module = pico(start_us=wrap_us - 1_000_000)
-    with opened(module) as device:
-        while module.board.report()["emulated_us"] < wrap_us + 200_000:
+    with open_module(module) as device:
+        while module.board.request_report()["emulated_us"] < wrap_us + 200_000:
             check_frames(device, 1)
 
 
-def test_a_lane_that_is_halted(pico: Make) -> None:
+def test_it_recovers_from_a_halted_lane(pico: Make) -> None:
     module = pico(lanes="2")
-    with opened(module) as device:
+    with open_module(module) as device:
         transport: Any = device._session._transport
         lane = transport._lanes[1].address
         halt = (0x02, 3, 0, lane)
         with closing(device.stream()) as frames:
             for number, frame in enumerate(frames):
                 with frame:
-                    # What was on its way there may be overwritten on the board before it is asked
-                    # for: then the frame says so, and what it has is right.
+                    # The board may overwrite a lost tile before the host asks for it again. Then
+                    # the frame's mask says so, and its other pixels are right.
                     check_pixels(frame)
                 if number == 0:
                     transport._device.ctrl_transfer(*halt)
                 if number == 3:
                     break
-    check_anew(module)
+    check_new_session(module)
 
 
-def test_an_endpoint_that_is_halted_under_a_transfer(pico: Make) -> None:
-    """TinyUSB does not give it back, cleared or not: the board makes the host reset the bus."""
+def test_it_recovers_from_an_endpoint_halted_under_a_transfer(pico: Make) -> None:
+    """TinyUSB never frees that endpoint: the board disconnects and attaches again."""
     module = pico()
 
     def halt() -> None:
@@ -231,144 +231,144 @@ def test_an_endpoint_that_is_halted_under_a_transfer(pico: Make) -> None:
         transport._device.ctrl_transfer(0x02, 3, 0, transport._out)
         transport._device.clear_halt(transport._out)
 
-    with pytest.raises(lenslink.Disconnected), opened(module) as device:
+    with pytest.raises(lenslink.Disconnected), open_module(module) as device:
         check_frames(device, 1000, during=halt)
-    module.board.event("attached", patience())
-    check_anew(module)
+    module.board.wait_for_event("attached", make_deadline())
+    check_new_session(module)
 
 
-def test_a_controller_that_locks_up(pico: Make) -> None:
+def test_it_recovers_from_a_controller_that_locks_up(pico: Make) -> None:
     module = pico()
-    with pytest.raises(LensLinkError), opened(module) as device:
-        check_frames(device, 100, during=lambda: module.board.command(lock=True))
-    module.board.event("attached", patience())
-    check_anew(module)
+    with pytest.raises(LensLinkError), open_module(module) as device:
+        check_frames(device, 100, during=lambda: module.board.send_command(lock=True))
+    module.board.wait_for_event("attached", make_deadline())
+    check_new_session(module)
 
 
 @pytest.mark.parametrize("quiet", ["idle", "suspended", "host that does not read"])
-def test_quiet_is_not_taken_for_locked_up(pico: Make, quiet: str) -> None:
+def test_a_quiet_bus_does_not_count_as_locked_up(pico: Make, quiet: str) -> None:
     module = pico()
     if quiet == "suspended":
-        module.board.command(suspend=True)
+        module.board.send_command(suspend=True)
     with contextlib.ExitStack() as stack:
         if quiet.startswith("host"):
-            device = stack.enter_context(opened(module))
+            device = stack.enter_context(open_module(module))
             frames = stack.enter_context(closing(device.stream()))
             next(frames).release()
-        until(module, 3_000_000)
-        assert module.board.events() == []
+        wait_emulated(module, 3_000_000)
+        assert module.board.list_events() == []
     if quiet == "suspended":
-        module.board.command(suspend=False)
-    check_anew(module)
+        module.board.send_command(suspend=False)
+    check_new_session(module)
 
 
 @contextlib.contextmanager
-def terminal_of(module: PicoModule) -> Iterator[Terminal]:
+def open_terminal(module: PicoModule) -> Iterator[Terminal]:
     device = usb.core.find(backend=UsbIpBackend(module.board.address, PATIENCE_S))
     device.set_configuration()
     with closing(Terminal(device)) as terminal:
         yield terminal
 
 
-def over(terminal: Terminal, module: PicoModule) -> Device:
+def open_serial(terminal: Terminal, module: PicoModule) -> Device:
     url = f"serial:{terminal.path}"
-    return lenslink.open(url, timeout=PATIENCE_S, wrap=by_clock_of(module))
+    return lenslink.open(url, timeout=PATIENCE_S, wrap=run_by_clock_of(module))
 
 
-def test_over_the_serial_port_alone(pico: Make) -> None:
+def test_the_link_runs_over_the_serial_port_alone(pico: Make) -> None:
     module = pico(cdc=True)
-    with terminal_of(module) as terminal:
+    with open_terminal(module) as terminal:
         for _ in range(2):
-            with over(terminal, module) as lens:
+            with open_serial(terminal, module) as lens:
                 check_frames(lens)
                 assert lens.stats.lost_packets == 0
 
 
 def test_the_serial_port_conforms(pico: Make, capsys: pytest.CaptureFixture[str]) -> None:
     areas = ("M-",) if NIGHTLY else ("M-FRAME", "M-CREDIT")
-    cases = [case for case in module_cases() if case.clauses[0].startswith(areas)]
+    cases = [case for case in list_module_cases() if case.clauses[0].startswith(areas)]
     module = pico(cdc=True)
-    with terminal_of(module) as terminal:
+    with open_terminal(module) as terminal:
         url = f"serial:{terminal.path}"
-        found = list(run_modules(url, cases, None, PATIENCE_S, by_clock_of(module)))
+        found = list(run_modules(url, cases, None, PATIENCE_S, run_by_clock_of(module)))
     assert not [each for each in found if each.verdict not in (PASSED, NOT_CLAIMED)]
     passed = sum(each.verdict == PASSED for each in found)
     assert passed >= len(cases) // 2
     say(capsys, f"{passed} cases of the kit passed over an emulated Pico's serial port")
 
 
-def test_a_serial_port_that_is_closed_in_the_middle_of_a_frame(pico: Make) -> None:
+def test_a_serial_port_closed_in_the_middle_of_a_frame_can_be_opened_again(pico: Make) -> None:
     module = pico(cdc=True)
-    with terminal_of(module) as terminal:
+    with open_terminal(module) as terminal:
         for _ in range(3):
-            device = over(terminal, module)
+            device = open_serial(terminal, module)
             frames = device.stream()
             next(frames).release()
-            # Without a word to the module, as a host that is killed.
+            # Without a Close to the module, as a host that is killed.
             device._session._transport.close()
             with pytest.raises(lenslink.Disconnected), closing(frames):
                 for frame in frames:
                     frame.release()
             device.close()
-        with over(terminal, module) as lens:
+        with open_serial(terminal, module) as lens:
             check_frames(lens)
 
 
 @pytest.mark.parametrize("how", ["reset", "lock", "restart"])
-def test_a_serial_port_whose_board_is_interrupted(pico: Make, how: str) -> None:
-    """By a bus reset, a lock-up of its controller, a reset of the chip."""
+def test_a_serial_port_recovers_from_a_fault_of_the_board(pico: Make, how: str) -> None:
+    """The fault is a bus reset, a lock-up of the controller, or a reset of the chip."""
     module = pico(cdc=True)
-    with terminal_of(module) as terminal:
-        with pytest.raises(LensLinkError), over(terminal, module) as lens:
-            check_frames(lens, 100, during=lambda: module.board.command(**{how: True}))
+    with open_terminal(module) as terminal:
+        with pytest.raises(LensLinkError), open_serial(terminal, module) as lens:
+            check_frames(lens, 100, during=lambda: module.board.send_command(**{how: True}))
         if how != "reset":
-            module.board.event("attached", patience())
-    deadline = patience()
+            module.board.wait_for_event("attached", make_deadline())
+    deadline = make_deadline()
     while True:
         try:
             device = usb.core.find(backend=UsbIpBackend(module.board.address, PATIENCE_S))
             device.set_configuration()
         except (AttributeError, usb.core.USBError):
-            # The server does not know yet that it is back.
+            # The server does not export the board yet.
             deadline.check()
         else:
             break
-    with closing(Terminal(device)) as terminal, over(terminal, module) as lens:
+    with closing(Terminal(device)) as terminal, open_serial(terminal, module) as lens:
         check_frames(lens)
 
 
 def test_from_the_serial_link_to_the_repl_and_back(pico: Make) -> None:
-    """As mpremote does it, between two sessions."""
+    """mpremote uses the port in this way between two sessions."""
     module = pico(cdc=True)
-    with terminal_of(module) as terminal:
-        with over(terminal, module) as lens:
+    with open_terminal(module) as terminal:
+        with open_serial(terminal, module) as lens:
             check_frames(lens)
-        # What comes together with the session's last words is still a packet's.
-        until(module, 100_000)
+        # Bytes that arrive together with the session's Close still belong to a packet.
+        wait_emulated(module, 100_000)
         with Path(terminal.path).open("r+b", 0) as port:
-            # Who asks does not wait before he goes on.
+            # mpremote does not wait for an answer here.
             port.write(b"\r\x03\r\x01")
             read_until(port, b"raw REPL; CTRL-B to exit\r\n>")
             port.write(b"print(6 * 7)\x04")
             read_until(port, b"OK42\r\n")
             port.write(b"\x02\x04")
-        module.board.event("attached", patience())
-    with terminal_of(module) as terminal, over(terminal, module) as lens:
+        module.board.wait_for_event("attached", make_deadline())
+    with open_terminal(module) as terminal, open_serial(terminal, module) as lens:
         check_frames(lens)
 
 
 def read_until(port: io.FileIO, words: bytes) -> None:
-    deadline, heard = patience(), b""
-    while words not in heard:
+    deadline, received = make_deadline(), b""
+    while words not in received:
         ready, _, _ = select.select([port], [], [], deadline.remaining())
-        assert ready, f"waited for {words!r}, and heard {heard!r}"
-        heard += port.read(4096) or b""
+        assert ready, f"waited for {words!r}, and received {received!r}"
+        received += port.read(4096) or b""
 
 
-def test_pins_of_the_plant(pico: Make) -> None:
+def test_the_plant_is_connected_to_the_pins(pico: Make) -> None:
     module = pico()
-    with opened(module) as device:
-        # Supply and heat come through the board's own circuit, and its converter.
+    with open_module(module) as device:
+        # The firmware reads supply and temperature through the board's circuit and its converter.
         with device.capture() as frame:
             assert 15_000 < frame.temperature_mc < 35_000
         with device.capture(focus_mdpt=1000) as frame:

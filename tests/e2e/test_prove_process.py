@@ -14,7 +14,7 @@ from helpers import bench_scale, toy_scheme
 import lenslink
 from lenslink_hil.benches import sim
 from lenslink_hil.conformance.live import run_modules
-from lenslink_hil.conformance.run import cases_of
+from lenslink_hil.conformance.verdicts import find_cases
 from lenslink_protocol.manifest import Manifest
 
 SMALL = {"scene": "prbs", "width": 128, "height": 96}
@@ -75,6 +75,6 @@ def test_the_usual_module_cannot_prove_anything(scene_url: Callable[..., str]) -
 
 def test_the_conformance_kit_finds_its_scheme(proving: str) -> None:
     for clause in ("M-AUTH-1", "M-AUTH-2"):
-        found = list(run_modules(proving, cases_of(clause), clause, 30.0))
+        found = list(run_modules(proving, find_cases(clause), clause, 30.0))
         assert found
         assert [each for each in found if each.verdict != "passed"] == []

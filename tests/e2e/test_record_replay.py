@@ -57,7 +57,7 @@ def record(url, path):
         return wrap_transport(transport, writers[0])
 
     result = session(url, wrap=wrap)
-    writers[0].manifest(extract_manifest(load(path)))
+    writers[0].write_manifest(extract_manifest(load(path)))
     writers[0].finish("frames")
     return result
 
@@ -95,7 +95,7 @@ def test_a_recording_is_a_module_that_does_the_same(made, scale):
     assert stats.lost_packets == 0
 
 
-def test_the_file_says_what_it_is(made, own_url):
+def test_the_recording_describes_its_session(made, own_url):
     path, (_, _, manifest) = made
     loaded = load(path)
     assert loaded.info["url"].startswith(own_url().partition("?")[0])
@@ -109,7 +109,7 @@ def test_the_file_says_what_it_is(made, own_url):
 
 
 @pytest.mark.exclusive
-def test_as_fast_as_it_was_recorded(small):
+def test_replay_keeps_the_recorded_speed(small):
     path, (frames, *_) = small
     loaded = load(path)
     spent = (loaded.records[-1].time_ns - loaded.records[0].time_ns) / 1e9
@@ -124,7 +124,7 @@ def test_as_fast_as_it_was_recorded(small):
     assert time.monotonic() - start < took
 
 
-def test_a_driver_that_wants_less_or_other_than_was_recorded(small, scale):
+def test_a_driver_may_ask_for_less_or_for_something_else(small, scale):
     path, (frames, *_) = small
     fewer, stats, _ = session(f"replay:{path}", frames=1)
     assert fewer == [frames[0], frames[-1]]
@@ -140,7 +140,7 @@ def test_a_driver_that_wants_less_or_other_than_was_recorded(small, scale):
         asked = Configure(0, 0, 77, 0, 0)
         answer = device._session.call(asked, Configured, Deadline(5))
         assert (answer.mode, answer.flags) == (0, ConfigureFlag.ADJUSTED)
-    with pytest.raises(Disconnected, match="goes on only after STOP 0"):
+    with pytest.raises(Disconnected, match="continues only after STOP 0"):
         # A few more may have been on their way when the recording's driver had enough.
         session(f"replay:{path}", frames=FRAMES + 1000)
     with (
@@ -161,7 +161,7 @@ def test_a_driver_that_wants_less_or_other_than_was_recorded(small, scale):
         ("replay:{other}", UsageError, "no recording of LensLink"),
     ],
 )
-def test_urls_that_make_no_sense(url, error, text, small, tmp_path):
+def test_invalid_replay_urls_are_refused(url, error, text, small, tmp_path):
     other = tmp_path / "other.lcap"
     other.write_bytes(b"not one")
     with pytest.raises(error, match=text):
@@ -190,7 +190,7 @@ def copied(path, target, flip):
 def test_damage_in_a_recording_is_played_as_it_is(small, scale, tmp_path):
     """A tile that was damaged then is damaged now, and nothing else is."""
     path, (frames, *_) = small
-    stream = load(path).stream(0, Direction.TO_HOST)
+    stream = load(path).join_stream(0, Direction.TO_HOST)
     second = frames[1][0]
     tile = next(
         at
@@ -214,7 +214,7 @@ def test_damage_in_a_recording_is_played_as_it_is(small, scale, tmp_path):
             frame.release()
 
 
-def test_a_recording_that_was_cut(small, tmp_path):
+def test_a_truncated_recording_plays_up_to_the_cut(small, tmp_path):
     path, (frames, *_) = small
     whole = path.read_bytes()
     cut = tmp_path / "cut.lcap"
@@ -231,7 +231,7 @@ def test_a_recording_that_was_cut(small, tmp_path):
         lenslink.open(f"replay:{cut}")
 
 
-def test_a_module_that_went_away_goes_away(own_url, tmp_path):
+def test_a_recorded_disconnection_is_replayed(own_url, tmp_path):
     path, url = tmp_path / "gone.lcap", own_url(**SMALL)
     writers, inner = [], []
 
@@ -251,7 +251,7 @@ def test_a_module_that_went_away_goes_away(own_url, tmp_path):
     with lenslink.open(f"replay:{path}") as device:
         stream = device.stream()
         assert taken(next(stream)) == first
-        recorded = rf"{bench_scale.killed_words(url)} \(so it was recorded\)"
+        recorded = rf"{bench_scale.killed_words(url)} \(as recorded\)"
         with pytest.raises(Disconnected, match=recorded):
             for frame in stream:
                 frame.release()
@@ -303,7 +303,7 @@ def test_a_recording_is_not_overwritten_unasked(cli, scene_url):
     ("signum", "code", "ended"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "interrupted"), (9, -9, None)],
 )
-def test_whatever_ends_the_recording(signum, code, ended, cli, scene_url):
+def test_the_recording_is_whole_whatever_ends_it(signum, code, ended, cli, scene_url):
     process = cli.start("record", scene_url(**SMALL), "-o", "a.lcap", "--json")
     path = cli.folder / "a.lcap"
     deadline = time.monotonic() + PATIENCE_S
@@ -342,7 +342,7 @@ def test_a_recording_served_to_other_programs(cli, small, scale):
         ["--pcapng", "x.pcapng", "--as", "host"],
     ],
 )
-def test_replay_says_what_makes_no_sense(args, cli, small):
+def test_invalid_replay_arguments_are_refused(args, cli, small):
     done = cli.run("replay", str(small[0]), *args)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1

@@ -1,7 +1,7 @@
-"""The ring of frames between processes: a writer that receives, readers in Python and C, and death.
+"""Test frame rings between processes: a receiving writer, readers in Python and C, and killed ones.
 
-The writer is ``lenslink stream -o ring:NAME``, readers are ``lenslink ring``, the C example, and
-this process.
+The writer is ``lenslink stream -o ring:NAME``. The readers are ``lenslink ring``, the C example,
+and this process.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """A ring's name; nothing of that name may be left."""
+    """Yield a ring's name, and check that nothing of that name is left."""
     name = fresh_name()
     yield name
     assert not segment.path_of(name).exists(), "a ring was left in shared memory"
@@ -53,7 +53,7 @@ def name() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def ring_sum(tool: Callable[[str], str], root: Path, tmp_path_factory) -> Path:
-    """The C example, compiled as strictly as can be."""
+    """Compile the C example with strict warnings."""
     program = tmp_path_factory.mktemp("c") / "ring_sum"
     source = root / "host/lenslink/frame_ring/lenslink_ring_sum.c"
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"]
@@ -68,7 +68,7 @@ def oracle(frame: SharedFrame, scene: str, seed: int = 0) -> np.ndarray:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """What another process does is seen a moment later."""
+    """Wait until *condition* holds: another process needs a moment."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
@@ -79,7 +79,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_readers_see_exactly_what_the_writer_received(own_url, name: str, ring_sum: Path):
-    """Zero-copy views in two processes, and C, against the oracle; every frame, or a count."""
+    """Zero-copy views in two processes and in C equal the oracle; dropped frames are counted."""
     url = own_url(scene="prbs", width=640, height=480, seed=3)
     sums = []
     with FrameRing(name, 8) as ring:
@@ -115,7 +115,7 @@ def test_readers_see_exactly_what_the_writer_received(own_url, name: str, ring_s
 
 
 def _start_c(program: Path, name: str, *options: str) -> Iterator[str]:
-    """Lines of the C reader; the first is there once it reads."""
+    """Yield the lines of the C reader; the first comes once it reads."""
     path = segment.path_of(name)
 
     def lines() -> Iterator[str]:
@@ -128,7 +128,7 @@ def _start_c(program: Path, name: str, *options: str) -> Iterator[str]:
     return lines()
 
 
-def test_c_reads_strips_as_they_come(own_url, name: str, ring_sum: Path):
+def test_c_reads_rows_as_they_arrive(own_url, name: str, ring_sum: Path):
     url = own_url(scene="ramp", width=2048, height=1536)
     with FrameRing(name) as ring, lenslink.open(url, ring=ring) as device:
         c = _start_c(ring_sum, name, "every", "early")
@@ -143,8 +143,8 @@ def test_c_reads_strips_as_they_come(own_url, name: str, ring_sum: Path):
         assert list(c)[-1].startswith("taken 1 ")
 
 
-def test_an_isp_starts_before_the_last_row_is_there(own_url, name: str):
-    """While the writer waits in another thread for the frame, rows are read, and right."""
+def test_an_isp_starts_before_the_last_row_has_arrived(own_url, name: str):
+    """Rows are correct while the writer still waits for the frame in another thread."""
     url = own_url(scene="ramp", width=2048, height=1536)
     taken: list = []
     with (
@@ -179,8 +179,8 @@ def test_an_isp_starts_before_the_last_row_is_there(own_url, name: str):
     assert taken == [FrameStatus.COMPLETE]
 
 
-def test_rows_that_did_not_arrive_show_no_other_frame(own_url, name: str):
-    """A lossy link into slots that are full of old pixels: what is missing is 0."""
+def test_missing_rows_show_no_other_frame(own_url, name: str):
+    """With a lossy link into slots that are full of old pixels, missing bytes are 0."""
     from lenslink_hil.faults.fault_plan import Direction, Fault, FaultPlan, Kind
     from lenslink_hil.faults.faulty_link import FaultyTransport
 
@@ -217,7 +217,7 @@ def test_rows_that_did_not_arrive_show_no_other_frame(own_url, name: str):
 
 
 @pytest.mark.usefixtures("only_sim")
-def test_a_reader_that_sleeps_skips_and_nobody_waits_for_it(cli: Cli, name: str):
+def test_a_sleeping_reader_skips_frames_and_delays_nobody(cli: Cli, name: str):
     writer = cli.start("stream", "sim:?scene=bars", "-o", f"ring:{name}", "--json")
     with (
         FrameRingReader(name, wait=PATIENCE_S) as sleeper,
@@ -252,7 +252,7 @@ def test_a_reader_that_sleeps_skips_and_nobody_waits_for_it(cli: Cli, name: str)
 
 
 @pytest.mark.usefixtures("only_sim")
-def test_every_reader_that_stops_costs_frames_and_not_the_link(cli: Cli, name: str):
+def test_an_every_reader_that_stops_costs_frames_but_not_the_link(cli: Cli, name: str):
     writer = cli.start("stream", "sim:?scene=bars", "-o", f"ring:{name}", "--json")
     with FrameRingReader(name, "every", wait=PATIENCE_S) as stuck, FrameRingReader(name) as other:
         lines = (json.loads(line) for line in writer.stdout)
@@ -285,7 +285,7 @@ def test_killed_at_any_moment(
     seed: int,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The others go on or are told, and nothing is left."""
+    """The surviving processes go on or get an error, and nothing is left."""
     kill = {"reader": _kill_a_reader, "writer": _kill_the_writer, "module": _kill_the_module}
     chance = random.Random(seed)
     for _ in range(MOMENTS):

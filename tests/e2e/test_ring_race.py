@@ -1,4 +1,4 @@
-"""Writer and reader of a ring on two cores, as fast as they can: each frame is one frame."""
+"""Test that a writer and readers at full speed on two cores never mix frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FRAMES = choose(20_000, 2_000_000)
 
 
 def read(name: str, policy: str) -> None:
-    """In the other process: every frame that is had is whole, and all others are counted."""
+    """Check in the other process that each delivered frame is whole and all others are counted."""
     with FrameRingReader(name, policy, wait=30) as reader:
         print("ready", flush=True)
         first = last = 0
@@ -40,7 +40,7 @@ def read(name: str, policy: str) -> None:
 
 @pytest.mark.timeout(choose(120, 3600))
 @pytest.mark.parametrize("slots", [1, 6])
-def test_each_frame_is_one_frame(slots: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_reader_sees_a_mixture_of_frames(slots: int, capsys: pytest.CaptureFixture[str]) -> None:
     name = fresh_name()
     with FrameRing(name, slots, frame_bytes=SIZE) as ring:
         readers = [

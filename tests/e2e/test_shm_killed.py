@@ -1,4 +1,4 @@
-"""``shm:`` flat out, and either end killed at a random moment: the other knows, nothing is left."""
+"""Test that at full speed over ``shm:`` one end notices when the other is killed."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_killed_at_any_moment(killed, seed, capsys):
 
 
 def _once(killed: str, moment: float) -> float:
-    """Seconds from the kill until the other end knew."""
+    """Return the seconds from the kill until the other end noticed."""
     path = Path("lens")
     path.unlink(missing_ok=True)
     if killed == "host":
@@ -133,13 +133,13 @@ def _start(script: str) -> subprocess.Popen[bytes]:
 
 
 def left() -> tuple[int, int]:
-    """Descriptors, and shared memory that is mapped."""
+    """Return the numbers of descriptors and of shared-memory mappings."""
     maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     return len(list(Path("/proc/self/fd").iterdir())), maps.count("memfd:lenslink")
 
 
-def test_a_module_that_writes_frames_is_killed(seed, capsys):
-    """In the midst of pixels that it writes to the host's frames: what is whole is right."""
+def test_a_module_is_killed_during_direct_placement(seed, capsys):
+    """Kill the module during direct placement: every complete frame is correct."""
     chance = random.Random(seed)
     # What earlier tests of this process left to be collected must not go while this one counts.
     gc.collect()
@@ -172,7 +172,7 @@ def test_a_module_that_writes_frames_is_killed(seed, capsys):
 
 
 def _stream(process: subprocess.Popen[bytes], crcs: list[int], moment: float) -> tuple[int, float]:
-    """Whole frames until the kill, and seconds from that until it was known."""
+    """Return the complete frames until the kill, and the seconds until it was noticed."""
     count = 0
     killed = None
     with lenslink.open("shm:lens") as device:

@@ -1,4 +1,4 @@
-"""``shm:`` with everything behind it: frames, one owner, and either end killed."""
+"""Test ``shm:`` with a served module: frames, one owner, and either end killed."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def cli(tmp_path):
 
 @pytest.fixture
 def served(cli, monkeypatch):
-    """A ``lenslink sim --listen shm:``, and its URL; this process shares its runtime folder."""
+    """Run ``lenslink sim --listen shm:`` in this process's runtime folder; yield it and its URL."""
     monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(cli.runtime))
     return cli.serve(*SIZE, "--listen", f"shm:{cli.runtime}/lens")
 
 
-def test_frames(served):
+def test_frames_arrive_over_shared_memory(served):
     _, url = served
     with lenslink.open(url) as device, closing(device.stream()) as frames:
         for frame in itertools.islice(frames, 5):
@@ -54,7 +54,7 @@ def test_frames(served):
         assert not any(device.stats.discards.values())
 
 
-def test_the_command_line(cli, served):
+def test_the_command_line_captures_over_shared_memory(cli, served):
     server, url = served
     run = cli.run("capture", url, "-o", "a.npy", "--json")
     assert (run.returncode, run.stderr) == (0, "")
@@ -133,7 +133,7 @@ def test_a_host_that_is_killed_frees_the_module(cli, served):
 
 
 def shared(pid: int) -> int:
-    """How many pieces of shared memory the process has mapped; the last goes a moment later."""
+    """Return how many pieces of shared memory the process maps; the last goes a moment later."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         found = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").count("memfd:lenslink")
@@ -163,10 +163,10 @@ def test_a_recording_is_served(cli, own_url):
         (["--listen", "shm:"], "shm: needs a path"),
         (["--listen", "shm:/" + "x" * 200], "at most 103 bytes"),
         (["--listen", "shm:a?b=c"], "no option 'b'"),
-        (["--listen", "shm:file"], "a file of that name is no socket"),
+        (["--listen", "shm:file"], "a file of that name exists and is no socket"),
     ],
 )
-def test_bad_addresses(arguments, words, cli):
+def test_bad_addresses_are_refused(arguments, words, cli):
     (cli.folder / "file").write_text("precious")
     run = cli.run("sim", *SIZE, *arguments)
     assert (run.returncode, run.stdout) == (2, "")

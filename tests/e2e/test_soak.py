@@ -125,7 +125,7 @@ def test_starts_and_stops(
         passed = time.monotonic() - began
         assert_even(both_sides(device), before)
         session = device._session
-        assert not session.frames.finished
+        assert not session.frames.finished_frames
         assert not session.frames._open
         assert not count_discards(device.stats, scale.repeated)
     say(capsys, f"{starts} starts and stops in {passed:.1f} s")

@@ -114,7 +114,7 @@ def test_a_yank_at_sampled_bytes(
             known.append(surprise_removal.faulty.at - surprise_removal.plug.pulled_at)
             assert known[-1] < KNOWN_S, plan.to_json()
         else:
-            assert not surprise_removal.plug.pulled, plan.to_json()
+            assert not surprise_removal.plug.is_pulled, plan.to_json()
         assert descriptors() == before, plan.to_json()
         assert set(children()) <= others, plan.to_json()
     # The last one that opens does all that the first did.

@@ -1,4 +1,4 @@
-"""The driver on virtual boards: found, opened again and again, unplugged, put back."""
+"""The driver on virtual boards: found, opened many times, unplugged and plugged in again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from lenslink.errors import Ambiguous, DeviceBusy, NotFound, UsageError
 from lenslink.transports import usb as usb_transport
 from lenslink.transports.serial import WINDOW
 from lenslink_hil.conformance.live import run_modules
-from lenslink_hil.conformance.run import NOT_CLAIMED, PASSED, module_cases
+from lenslink_hil.conformance.verdicts import NOT_CLAIMED, PASSED, list_module_cases
 from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.firmware_board import VirtualBoard
@@ -39,20 +39,20 @@ SIZE = {"scene": "prbs", "width": "128", "height": "96", "seed": "5"}
 OPENINGS = choose(20, 100)
 UNPLUGS = choose(5, 50)
 SERIAL_UNPLUGS = choose(3, 20)
-# What an unplug may take, each of them; none is noticed by silence only.
-KNOWN_S = slowdown.patience(0.2)
+# The driver notices each unplug within this time, and not by silence.
+NOTICE_S = slowdown.patience(0.2)
 SILENCE = "no sign of life"
 PATIENCE_S = slowdown.patience(20.0)
 
 MakeBoard = Callable[..., VirtualBoard]
 
 
-def patience(what: str = "the bench") -> Deadline:
+def make_deadline(what: str = "the bench") -> Deadline:
     return Deadline(PATIENCE_S, what)
 
 
-def check_known(seconds: list[float], seed: int | None = None) -> None:
-    assert max(seconds) < KNOWN_S, f"{seconds} (seed {seed})"
+def check_notice_times(seconds: list[float], seed: int | None = None) -> None:
+    assert max(seconds) < NOTICE_S, f"{seconds} (seed {seed})"
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def make_board() -> Iterator[MakeBoard]:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             board = VirtualBoard(SIZE | options, serial, cdc=cdc, device=device, listener=listener)
             stack.callback(board.close)
-            board.plug(patience())
+            board.plug(make_deadline())
             return board
 
         yield make
@@ -81,7 +81,7 @@ def check_frames(device: Device, count: int = 3) -> None:
     with closing(device.stream("full")) as frames:
         for frame in itertools.islice(frames, count):
             with frame:
-                # What became of packets tells a lost one from one that came too late.
+                # The counters tell a lost packet from a late one.
                 assert frame.status is FrameStatus.COMPLETE, (
                     frame.number, frame.uncovered, device.stats, device._session.discards,
                 )  # fmt: skip
@@ -98,9 +98,9 @@ def check_frame(frame: lenslink.Frame) -> None:
 def test_opened_and_closed_many_times(
     make_board: MakeBoard, lanes: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One board that runs on: every session finds it as the first did, whatever the last left."""
+    """The board keeps running, and each session is like the first, however the last one ended."""
     board = make_board(lanes=lanes)
-    began = time.monotonic()
+    start = time.monotonic()
     descriptors = set()
     for number in range(OPENINGS):
         with lenslink.open(url(board), timeout=PATIENCE_S) as device:
@@ -108,14 +108,14 @@ def test_opened_and_closed_many_times(
             if number % 4 == 0:
                 check_frames(device)
             elif number % 4 == 1:
-                # Left in the middle of a stream.
+                # Leave in the middle of a stream.
                 next(device.stream())
-        board.wait(lambda state: not state["hosts"], patience())
+        board.wait_for(lambda counts: not counts["hosts"], make_deadline())
         descriptors.add(len(list(Path("/proc/self/fd").iterdir())))
     assert board.boots == 1
     assert len(descriptors) <= 2, "descriptors grow"
     assert not [each for each in threading.enumerate() if each.name.startswith("usb")]
-    say(capsys, f"{OPENINGS} openings, {lanes} lanes: {time.monotonic() - began:.1f} s")
+    say(capsys, f"{OPENINGS} openings, {lanes} lanes: {time.monotonic() - start:.1f} s")
 
 
 @pytest.mark.exclusive
@@ -126,57 +126,58 @@ def test_unplugged_at_random_points(
 ) -> None:
     board = make_board(lanes=lanes)
     chance = random.Random(seed)
-    known = []
+    notice_times = []
     for _ in range(UNPLUGS):
-        pulled: list[float] = []
+        unplug_times: list[float] = []
 
-        def pull(pulled: list[float] = pulled) -> None:
-            pulled.append(time.monotonic())
+        def unplug(unplug_times: list[float] = unplug_times) -> None:
+            unplug_times.append(time.monotonic())
             assert board.module is not None
             board.module.firmware.kill()
 
         device = lenslink.open(url(board), timeout=PATIENCE_S)
-        timer = threading.Timer(chance.uniform(0, 0.3), pull)
+        timer = threading.Timer(chance.uniform(0, 0.3), unplug)
         timer.start()
         try:
             with pytest.raises(Disconnected) as caught, device:
                 while True:
                     check_frames(device, chance.randrange(1, 6))
-            known.append(time.monotonic() - pulled[0])
+            notice_times.append(time.monotonic() - unplug_times[0])
         finally:
             timer.join()
         assert SILENCE not in str(caught.value), f"seed {seed}"
         board.unplug()
-        board.wait(lambda state: not state["boards"], patience())
-        board.plug(patience())
+        board.wait_for(lambda counts: not counts["boards"], make_deadline())
+        board.plug(make_deadline())
         with lenslink.open(url(board), timeout=PATIENCE_S) as again:
             assert again.session_info.boot_count == board.boots
             check_frames(again, 1)
-        board.wait(lambda state: not state["hosts"], patience())
-    check_known(known, seed)
+        board.wait_for(lambda counts: not counts["hosts"], make_deadline())
+    check_notice_times(notice_times, seed)
+    ordered = sorted(1000 * each for each in notice_times)
     say(
         capsys,
-        f"{UNPLUGS} unplugs, {lanes} lanes (seed {seed}): known after "
-        f"{1000 * sorted(known)[len(known) // 2]:.0f} ms, at worst {1000 * max(known):.0f} ms",
+        f"{UNPLUGS} unplugs, {lanes} lanes (seed {seed}): noticed after "
+        f"{ordered[len(ordered) // 2]:.0f} ms, at worst {ordered[-1]:.0f} ms",
     )
 
 
-def test_a_host_that_dies_leaves_the_board_to_the_next(make_board: MakeBoard) -> None:
+def test_the_next_host_gets_the_board_of_a_host_that_died(make_board: MakeBoard) -> None:
     board = make_board()
     device = lenslink.open(url(board), timeout=PATIENCE_S)
     frames = device.stream()
     next(frames)
-    # Without a word: as the system closes a dead process' connection.
+    # As the system closes the connection of a dead process.
     transport = device._session._transport
     transport._device._ctx.handle.connection._socket.shutdown(socket.SHUT_RDWR)
-    board.wait(lambda state: not state["hosts"], patience())
-    # In this process, what a dead one's locks would need no help with.
+    board.wait_for(lambda counts: not counts["hosts"], make_deadline())
+    # The lock of a dead process would be free; this process has to release it.
     device.close()
     with lenslink.open(url(board), timeout=PATIENCE_S) as again:
         check_frames(again)
 
 
-def test_one_host_at_a_time(make_board: MakeBoard) -> None:
+def test_a_second_host_finds_the_board_busy(make_board: MakeBoard) -> None:
     board = make_board()
     with (
         lenslink.open(url(board), timeout=PATIENCE_S),
@@ -185,7 +186,7 @@ def test_one_host_at_a_time(make_board: MakeBoard) -> None:
         lenslink.open(url(board), timeout=PATIENCE_S)
 
 
-def test_nobody_there() -> None:
+def test_a_server_that_does_not_exist_is_not_found() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(NotFound, match="refused"):
@@ -197,7 +198,7 @@ def test_nobody_there() -> None:
     [
         ("usbip::1", "needs a host and a port"),
         ("usbip:127.0.0.1:70000", "needs a host and a port"),
-        ("usbip:127.0.0.1:3240?scene=ramp", "scene is a choice of the board's"),
+        ("usbip:127.0.0.1:3240?scene=ramp", "scene is an option of the board"),
         ("usbip:?lanes=5", "lanes=5 is not 1 to 4"),
         ("usbip:?speed=super", "speed=super is neither full nor high"),
         ("usbip:?board=none", "no board 'none'"),
@@ -206,17 +207,17 @@ def test_nobody_there() -> None:
         ("serial:", "needs a port"),
     ],
 )
-def test_urls_that_make_no_sense(text: str, words: str) -> None:
+def test_a_malformed_url_is_a_usage_error(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         lenslink.open(text, timeout=PATIENCE_S)
 
 
-# --- usb:, with our backend in the place of libusb ------------------------------------------------
+# --- usb:, with our backend instead of libusb -----------------------------------------------------
 
 
 @pytest.fixture
 def on_usb(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """``on_usb(board, ...)``: these are the devices that usb: finds."""
+    """Return a function that makes *boards* the devices that usb: finds."""
 
     class Several(UsbIpBackend):
         def __init__(self, backends: list[UsbIpBackend]) -> None:
@@ -239,14 +240,16 @@ def on_usb(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return plugged
 
 
-def test_the_only_module_on_usb(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
+def test_usb_opens_the_only_module(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
     on_usb(make_board(lanes="2"))
     with lenslink.open("usb:", timeout=PATIENCE_S) as device:
         assert device.session_info.lanes == 2
         check_frames(device)
 
 
-def test_fewer_lanes_than_there_are(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
+def test_a_url_may_use_fewer_lanes_than_the_board_has(
+    make_board: MakeBoard, on_usb: Callable[..., None]
+) -> None:
     on_usb(make_board(lanes="4"))
     with lenslink.open("usb:?lanes=1", timeout=PATIENCE_S) as device:
         assert device.session_info.lanes == 1
@@ -265,20 +268,24 @@ def test_a_module_is_chosen_by_its_serial_number(
         lenslink.open("usb:S3", timeout=PATIENCE_S)
 
 
-def test_what_is_plugged_in_is_listed(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
+def test_the_boards_that_are_plugged_in_are_listed(
+    make_board: MakeBoard, on_usb: Callable[..., None]
+) -> None:
     board = make_board("S1")
     on_usb(board, make_board("CDC", cdc=True))
     for _ in range(2):
         [found] = usb_transport.USB.devices()
         assert (found.url, found.serial) == ("usb:S1", "S1") and "2e8a:0005" in found.description
         assert not found.busy
-    board.wait(lambda state: not state["hosts"], patience())
+    board.wait_for(lambda counts: not counts["hosts"], make_deadline())
     board.unplug()
-    board.wait(lambda state: not state["boards"], patience())
+    board.wait_for(lambda counts: not counts["boards"], make_deadline())
     assert usb_transport.USB.devices() == []
 
 
-def test_no_module_on_usb(make_board: MakeBoard, on_usb: Callable[..., None]) -> None:
+def test_usb_without_a_module_is_not_found(
+    make_board: MakeBoard, on_usb: Callable[..., None]
+) -> None:
     on_usb(make_board(cdc=True))
     with pytest.raises(NotFound, match="no module on USB"):
         lenslink.open("usb:", timeout=PATIENCE_S)
@@ -291,27 +298,27 @@ def test_no_module_on_usb(make_board: MakeBoard, on_usb: Callable[..., None]) ->
 def terminal(
     request: pytest.FixtureRequest, make_board: MakeBoard
 ) -> Iterator[tuple[VirtualBoard, Terminal]]:
-    """A board that has its serial port only, and what a kernel would make of that.
+    """A board with its serial port only, and a terminal as a kernel would make one.
 
-    It gives packets to the port's endpoint; or to the driver, where it lacks machine.USBDevice.
+    The firmware writes to the port's endpoint, or to the driver if it has no machine.USBDevice.
     """
     board = make_board(cdc=True, device=request.param == "endpoint")
-    with closing(terminal_of(board)) as made:
+    with closing(open_terminal(board)) as made:
         yield board, made
 
 
-def terminal_of(board: VirtualBoard) -> Terminal:
+def open_terminal(board: VirtualBoard) -> Terminal:
     device = usb.core.find(backend=UsbIpBackend(board.address, PATIENCE_S))
     device.set_configuration()
     return Terminal(device)
 
 
-def test_over_the_serial_port(terminal: tuple[VirtualBoard, Terminal]) -> None:
+def test_the_link_runs_over_the_serial_port(terminal: tuple[VirtualBoard, Terminal]) -> None:
     _, tty = terminal
     for _ in range(2):
         with lenslink.open(f"serial:{tty.path}", timeout=PATIENCE_S) as device:
             assert device.manifest.serial == "S1"
-            # As many as the line can hold: nothing is lost, and no tile is longer.
+            # No tile is longer than the window allows, so the line loses no byte.
             assert device.configure(mode="full").tile_bytes <= WINDOW // 4
             check_frames(device)
             assert device.stats.lost_packets == 0
@@ -321,17 +328,17 @@ def test_the_serial_port_conforms(
     terminal: tuple[VirtualBoard, Terminal], capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, tty = terminal
-    # In CI what depends most on the line: where packets are found again, and how much is under way.
+    # In CI only the cases that depend on the line: resynchronisation and bytes in flight.
     areas = ("M-",) if NIGHTLY else ("M-FRAME", "M-CREDIT", "M-RESEND", "M-STOP")
-    cases = [case for case in module_cases() if case.clauses[0].startswith(areas)]
+    cases = [case for case in list_module_cases() if case.clauses[0].startswith(areas)]
     found = list(run_modules(f"serial:{tty.path}", cases, None, PATIENCE_S))
     bad = [each for each in found if each.verdict not in (PASSED, NOT_CLAIMED)]
     assert not bad
     assert sum(each.verdict == PASSED for each in found) >= len(cases) // 2
-    say(capsys, f"{len(cases)} of {len(module_cases())} cases of the kit over a serial port")
+    say(capsys, f"{len(cases)} of {len(list_module_cases())} cases of the kit over a serial port")
 
 
-def test_two_hosts_on_one_port(terminal: tuple[VirtualBoard, Terminal]) -> None:
+def test_a_second_host_finds_the_port_busy(terminal: tuple[VirtualBoard, Terminal]) -> None:
     _, tty = terminal
     with (
         lenslink.open(f"serial:{tty.path}", timeout=PATIENCE_S),
@@ -341,40 +348,40 @@ def test_two_hosts_on_one_port(terminal: tuple[VirtualBoard, Terminal]) -> None:
 
 
 @pytest.mark.exclusive
-def test_a_serial_port_that_is_unplugged(make_board: MakeBoard) -> None:
+def test_an_unplugged_serial_port_is_noticed_at_once(make_board: MakeBoard) -> None:
     board = make_board(cdc=True)
-    known = []
+    notice_times = []
     for number in range(SERIAL_UNPLUGS):
         if number:
             board.unplug()
-            board.wait(lambda state: not state["boards"], patience())
-            board.plug(patience())
+            board.wait_for(lambda counts: not counts["boards"], make_deadline())
+            board.plug(make_deadline())
         with (
-            closing(terminal_of(board)) as tty,
+            closing(open_terminal(board)) as tty,
             lenslink.open(f"serial:{tty.path}", timeout=PATIENCE_S) as device,
         ):
             frames = device.stream("full")
             next(frames)
             assert board.module is not None
             board.module.firmware.kill()
-            began = time.monotonic()
+            start = time.monotonic()
             with pytest.raises(Disconnected) as caught:
                 for frame in frames:
                     frame.release()
-            known.append(time.monotonic() - began)
+            notice_times.append(time.monotonic() - start)
             assert SILENCE not in str(caught.value)
             with pytest.raises(Disconnected):
                 device.configure()
-    check_known(known)
+    check_notice_times(notice_times)
 
 
-def test_a_port_that_there_is_not(tmp_path: Path) -> None:
+def test_a_port_that_does_not_exist_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         lenslink.open(f"serial:{tmp_path}/ttyACM9", timeout=PATIENCE_S)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
-def test_a_port_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_without_permission_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     import serial
 
     def refuse(*_: object, **__: object) -> None:
@@ -395,7 +402,7 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
         yield started
 
 
-def test_a_board_for_other_programs(cli: Cli) -> None:
+def test_lenslink_usbip_serves_a_board_to_other_programs(cli: Cli) -> None:
     server = cli.start(
         "usbip", "--listen", "127.0.0.1:0", "--scene", "ramp", "--width", "64", "--height", "64",
         "--serial", "SERVED", "--lanes", "2",
@@ -418,7 +425,7 @@ def test_a_board_for_other_programs(cli: Cli) -> None:
     assert errors[1:] == ["lenslink: interrupted"]
 
 
-def test_a_board_that_makes_no_sense(cli: Cli) -> None:
+def test_lenslink_usbip_refuses_malformed_options(cli: Cli) -> None:
     done = cli.run("usbip", "--speed", "super", "--listen", "127.0.0.1:0")
     assert done.returncode == 2
     assert done.stderr == "lenslink: error: usbip: speed=super is neither full nor high\n"

@@ -1,4 +1,4 @@
-"""``lenslink watch``: modules that come and go, live."""
+"""Test ``lenslink watch`` with modules that arrive and depart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def cli(tmp_path, only_sim):
 
 
 def event(process):
-    """The next line, which comes when something has changed."""
+    """Return the next line, which is printed at the next change."""
     line = json.loads(process.stdout.readline())
     assert line["schema"] == "lenslink.watch/1"
     age = datetime.now(UTC) - datetime.fromisoformat(line["time"])
@@ -27,7 +27,7 @@ def event(process):
     return line["event"], line["device"]["url"], line["device"]["serial"]
 
 
-def test_modules_come_and_go(cli):
+def test_arrivals_and_departures_are_printed(cli):
     first, first_url = cli.serve(*SMALL, "--serial", "ONE")
     watch = cli.start("watch", "--json")
     assert event(watch) == ("arrived", first_url, "ONE")
@@ -48,7 +48,7 @@ def test_modules_come_and_go(cli):
     assert again.poll() is None
 
 
-def test_for_people(cli):
+def test_the_text_output(cli):
     _, url = cli.serve(*SMALL, "--serial", "ONE")
     run = cli.run("watch", "--duration", "0.3")
     assert run.returncode == 0
@@ -58,13 +58,13 @@ def test_for_people(cli):
     assert run.stderr == "lenslink: watching for modules; Ctrl-C ends it\n"
 
 
-def test_nothing_to_see(cli):
+def test_no_module_prints_nothing(cli):
     run = cli.run("watch", "--json", "--duration", "0.2")
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
-def test_whoever_reads_may_stop(cli):
-    """As 'lenslink watch | head -1' does."""
+def test_a_reader_of_the_output_may_stop(cli):
+    """Stop reading, as 'lenslink watch | head -1' does."""
     cli.serve(*SMALL, "--serial", "ONE")
     watch = cli.start("watch", "--json")
     assert event(watch)[2] == "ONE"

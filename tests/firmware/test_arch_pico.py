@@ -15,7 +15,7 @@ from helpers.slowdown import patience
 
 from lenslink.errors import LensLinkError
 from lenslink_hil.flash.board_files import board_files
-from lenslink_hil.pico.run import run
+from lenslink_hil.pico.run import run_script
 
 SUITE = Path(__file__).resolve().parent / "suites/arch.py"
 # The supply and the contacts are nobody's here: a board with no such pins is seated.
@@ -77,7 +77,7 @@ def files() -> dict[str, bytes]:
 
 def lines_of(files: dict[str, bytes], script: bytes, patience_s: float = 250) -> list[str]:
     """What a script prints on the chip."""
-    pieces = run(files, script=script, seconds=patience_s, wall=patience(patience_s))
+    pieces = run_script(files, script=script, seconds=patience_s, wall=patience(patience_s))
     text = b"".join(piece for piece in pieces if isinstance(piece, bytes))
     return text.decode().replace("\r", "").splitlines()
 

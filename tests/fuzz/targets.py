@@ -67,12 +67,12 @@ class _Sink:
         self.memory = memoryview(bytearray(1 << 16))
         self.bytes = 0
 
-    def place(self, header: Header) -> memoryview | None:
+    def reserve_buffer(self, header: Header) -> memoryview | None:
         if header.length % 2 or header.length > len(self.memory):
             return None
         return self.memory[: header.length]
 
-    def packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
+    def on_packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
         del in_place
         if len(payload) != header.length:
             raise AssertionError("a payload of another length")
@@ -91,7 +91,7 @@ def host_framing(data: bytes) -> None:
     receiver.poll(len(data) + 1)
     if sink.bytes > len(data):
         raise AssertionError("more packets than bytes")
-    if receiver.inside:
+    if receiver.is_inside_packet:
         raise AssertionError("what stalled is still held")
 
 
@@ -208,7 +208,7 @@ def _parse(data: bytes) -> None:
         return
     for lane in range(recording.lanes):
         for direction in lcap.Direction:
-            recording.stream(lane, direction)
+            recording.join_stream(lane, direction)
 
 
 def packets(data: bytes) -> Iterator[bytes]:
@@ -251,8 +251,8 @@ def host_link(data: bytes) -> None:
     plan = Configured(0, 0, 1, 0x1100010, W, H, 2 * W, 2 * W * H, 128)
     frames = Reassembly(Pool(), discards, {0: plan, 1: plan}.get)
     link = Link(NONCE, frames, discards)
-    frames.resend = True
-    link.hello(0.0)
+    frames.can_resend = True
+    link.send_hello(0.0)
     opening = HelloReply(0x10, 1, 0, 3, 1024, 100, 1, 0)
     now = 0.0
     opened = encode_packet(opening.TYPE, opening.encode(), nonce=NONCE, sequence=0, frame=1)
@@ -266,9 +266,8 @@ def host_link(data: bytes) -> None:
         if any(len(each) > 40 + MAX_CONTROL for each in link.outgoing):
             raise AssertionError("the host sends more than a module takes")
         link.outgoing.clear()
-        while frames.finished:
-            assembly = frames.finished.popleft()
-            assembly.clear_gaps()
+        while frames.finished_frames:
+            assembly = frames.finished_frames.popleft()
             frames._pool.release(assembly.buffer)
 
 

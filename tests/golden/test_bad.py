@@ -26,9 +26,9 @@ class Listening(Link):
         super().__init__(nonce, Reassembly(Pool(), discards, {0: PLAN}.get), discards)
         self.used: list[list[int]] = []
 
-    def packet(self, header, *rest):
+    def on_packet(self, header, *rest):
         before = self.discards.total()
-        super().packet(header, *rest)
+        super().on_packet(header, *rest)
         if self.discards.total() == before:
             self.used.append([header.type, header.sequence])
 

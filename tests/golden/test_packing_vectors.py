@@ -10,7 +10,7 @@ import pytest
 
 from lenslink.receive.unpacking import pack, unpack
 from lenslink_protocol.ids import Cfa, PixelFormat
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 
 FILE = Path(__file__).parents[2] / "protocol/lenslink_protocol/vectors/packings.json"
 VECTORS = json.loads(FILE.read_text(encoding="utf-8"))["vectors"]
@@ -28,13 +28,13 @@ def row_of(vector):
     return np.array([[int(pixel, 16) for pixel in vector["pixels"]]], np.uint16)
 
 
-def bytes_of(vector):
+def count_bytes(vector):
     return np.frombuffer(bytes.fromhex(vector["bytes"]), np.uint8)[None]
 
 
 @pytest.mark.parametrize(("vector", "phase"), CASES, ids=each)
 def test_the_code_says_what_it_is(vector, phase):
-    form = layout(int(vector["codes"][phase], 16))
+    form = find_layout(int(vector["codes"][phase], 16))
     assert form.packing == vector["packing"]
     assert form.depth == vector["bits"]
     assert form.cfa == PHASES[phase]
@@ -43,16 +43,16 @@ def test_the_code_says_what_it_is(vector, phase):
 
 @pytest.mark.parametrize(("vector", "phase"), CASES, ids=each)
 def test_packing(vector, phase):
-    form = layout(int(vector["codes"][phase], 16))
-    assert pack(row_of(vector), form).tobytes() == bytes_of(vector).tobytes()
+    form = find_layout(int(vector["codes"][phase], 16))
+    assert pack(row_of(vector), form).tobytes() == count_bytes(vector).tobytes()
 
 
 @pytest.mark.parametrize("compiled", WAYS)
 @pytest.mark.parametrize(("vector", "phase"), CASES, ids=each)
 def test_unpacking_from_every_column(vector, phase, compiled):
-    form = layout(int(vector["codes"][phase], 16))
+    form = find_layout(int(vector["codes"][phase], 16))
     # Twice: a row must not run into the next.
-    packed = np.concatenate([bytes_of(vector), bytes_of(vector)])
+    packed = np.concatenate([count_bytes(vector), count_bytes(vector)])
     pixels = np.concatenate([row_of(vector), row_of(vector)])
     width = pixels.shape[1]
     for x in range(width):
@@ -63,5 +63,5 @@ def test_unpacking_from_every_column(vector, phase, compiled):
 
 def test_every_format_has_its_vector():
     named = {int(code, 16) for vector in VECTORS for code in vector["codes"]}
-    words = {code for code in PixelFormat if layout(code).bits == 16}
+    words = {code for code in PixelFormat if find_layout(code).bits == 16}
     assert named | words == set(PixelFormat)

@@ -85,9 +85,9 @@ class Scale:
 
 def scale_of(url: str) -> Scale:
     """By the bench's scheme: an emulated Pico takes seconds for what others do at once."""
-    if guest_boards.in_guest():
+    if guest_boards.is_in_guest():
         # A serial port takes a second for some 200 KB there.
-        return Scale(160 * 120 if scheme_of(url) == "serial:" else guest_boards.MOST_PIXELS_CDC)
+        return Scale(160 * 120 if scheme_of(url) == "serial:" else guest_boards.MAX_PIXELS_CDC)
     if scheme_of(url) == "pico:":
         # It looks at its contacts between steps, and one step may compute ten tiles.
         return Scale(160 * 120, pace=10, noticed_ms=150)
@@ -124,7 +124,7 @@ def killed_words(url: str) -> str:
 
 def cut_supply(module: Module | PicoModule) -> None:
     """The module's process ends, as without its supply."""
-    process = module.board._running() if isinstance(module, PicoModule) else module.firmware
+    process = module.board.emulator.process if isinstance(module, PicoModule) else module.firmware
     process.kill()
 
 

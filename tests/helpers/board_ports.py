@@ -42,10 +42,10 @@ def events(ports):
 
 chip = made()
 # The guard pin: pulled up, so that nothing wired is no guard.
-assert not chip.guarded()
+assert not chip.is_guarded()
 machine.levels[15] = 0
-assert chip.guarded()
-assert not made(guard=None).guarded()
+assert chip.is_guarded()
+assert not made(guard=None).is_guarded()
 
 # What is there at the start is said; edges in order; the button closes to ground.
 machine.levels[24] = 1
@@ -82,12 +82,12 @@ ports.sample(power.VBUS_CHANNEL)
 ((kind, channel, counts),) = events(ports)
 assert (kind, channel) == (ports.ADC, 0)
 supply = power.Power(ports, 1, 1)
-supply.sampled(channel, counts)
+supply.add_sample(channel, counts)
 assert 4980 <= supply.vbus_mv <= 5020, supply.vbus_mv
-assert supply.good
+assert supply.is_good
 machine.counts[4] = 706 * 65535 // 3300  # the RP2040's own sensor at 27 degrees
 ports.sample(power.TEMPERATURE_CHANNEL)
-supply.sampled(*events(ports)[0][1:])
+supply.add_sample(*events(ports)[0][1:])
 wanted = 27000 if name == "rp2" else 41000
 assert abs(supply.temperature_mc - wanted) < 1000, supply.temperature_mc
 
@@ -98,26 +98,26 @@ ports.step(-2)
 assert motor.edges == [1, 0] * 5 and machine.levels[9] == 0
 
 # Starts are counted where a reset does not reach.
-assert chip.starts.begin() and made().starts.begin() and made().starts.begin()
-assert not made().starts.begin()
-assert made().starts.begin()
+assert chip.starts.count_start() and made().starts.count_start() and made().starts.count_start()
+assert not made().starts.count_start()
+assert made().starts.count_start()
 
 # The watchdog is fed, and stopped (rp2) or fed on (esp32) for the REPL.
-chip.watch()
-chip.feed()
+chip.start_watchdog()
+chip.feed_watchdog()
 assert machine.fed[:2] == [8000, "fed"], machine.fed
-chip.unwatch()
-chip.feed()
+chip.stop_watchdog()
+chip.feed_watchdog()
 if name == "rp2":
     assert machine.mem32.writes[-1][1] == 1 << 30
     assert len(machine.fed) == 2
     controller = port.Controller()
     machine.mem16.values[0x50110048] = 0x1234
-    assert controller.frame() == 0x234
+    assert controller.read_frame() == 0x234
     machine.mem8.values[0x50110050] = 0x15
-    assert controller.suspended()
+    assert controller.is_suspended()
     machine.mem8.values[0x50110050] = 0x05
-    assert not controller.suspended()
+    assert not controller.is_suspended()
     # Reset, waited for, and as it was; the pull-up last.
     machine.mem32.values[0x4000C008] = 1 << 24
     machine.mem32.values[0x5011004C] = 0x20010000
@@ -128,5 +128,5 @@ if name == "rp2":
     assert writes[-1] == (0x5011004C, 0x20010000) and len(writes) == 7, writes
 else:
     assert machine.fed[-1] == 1000
-    assert chip.controller() is None
+    assert chip.get_controller() is None
 print("ok")

@@ -19,5 +19,5 @@ BEFORE = DiscardReason.NONCE.value
 
 def count_discards(stats: Stats, but: Iterable[str] = ()) -> dict[str, int]:
     """Counts by cause, *but* some; in a guest without what came twice, or is of before."""
-    ignored = {*but, *((*TWICE, BEFORE) if guest_boards.in_guest() else ())}
+    ignored = {*but, *((*TWICE, BEFORE) if guest_boards.is_in_guest() else ())}
     return {cause: n for cause, n in stats.discards.items() if n and cause not in ignored}

@@ -1,4 +1,4 @@
-"""helpers/usb_echo.py, a board that sends back what it gets, behind a USB/IP server of its own."""
+"""A board that sends back what it receives (usb_echo.py), on a USB/IP server of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lenslink.transports.usb import load_libusb
 from lenslink_hil.kernel import vhci
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.client import list_devices
-from lenslink_hil.usbip.exporter import listening, start_server
+from lenslink_hil.usbip.exporter import listen_at, start_server
 
 from . import micropython_process
 
@@ -29,16 +29,16 @@ _PLUG_S = patience(20.0)
 
 
 class Bus:
-    """A USB/IP server, at which one board at a time is plugged in."""
+    """A USB/IP server for one board at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.address = str(folder / "hosts")
         self.cables = str(folder / "cables")
-        with listening(self.address) as hosts, listening(self.cables) as boards:
+        with listen_at(self.address) as hosts, listen_at(self.cables) as boards:
             self.server = start_server(hosts, boards, 0)
 
-    def wait(self, boards: int) -> None:
-        """Until so many are there; the server says whenever that changes."""
+    def wait_for_boards(self, boards: int) -> None:
+        """Wait until so many boards are attached: the server prints each change."""
         assert self.server.stdout is not None
         while json.loads(self.server.stdout.readline())["boards"] != boards:
             pass
@@ -51,7 +51,7 @@ class Bus:
 
 
 class EchoBoard:
-    """``device`` is pyusb's: on our backend, or where *through_kernel*, on libusb."""
+    """The board. ``device`` is pyusb's: on our backend, or on libusb if *through_kernel*."""
 
     def __init__(self, bus: Bus, speed: int, through_kernel: bool) -> None:
         self.address = bus.address
@@ -69,7 +69,7 @@ class EchoBoard:
                 pass_fds=[cable.fileno()],
                 env=micropython_process.environment(),
             )
-        bus.wait(1)
+        bus.wait_for_boards(1)
         [listed] = list_devices(bus.address, _PLUG_S)
         busid = listed.device.busid
         self._port = vhci.attach(bus.address, busid, _PLUG_S) if through_kernel else None
@@ -78,7 +78,7 @@ class EchoBoard:
             self.device = next(iter(found))
             self.device.set_configuration()
         else:
-            self.device = _on_libusb()
+            self.device = _find_on_libusb()
 
     def write(self, data: bytes) -> int:
         return self.device.write(OUT, data, WAIT_MS)
@@ -90,18 +90,19 @@ class EchoBoard:
         usb.util.dispose_resources(self.device)
         self.firmware.kill()
         self.firmware.wait()
-        self._bus.wait(0)
+        self._bus.wait_for_boards(0)
         if self._port is not None:
-            vhci.wait(
-                lambda: self._port not in vhci.in_use(), Deadline(_PLUG_S, "the board's going")
+            vhci.wait_for(
+                lambda: self._port not in vhci.list_used_ports(),
+                Deadline(_PLUG_S, "detaching the board"),
             )
 
 
-def _on_libusb() -> Any:
-    deadline = Deadline(_PLUG_S, "the kernel's taking the board")
-    vhci.wait(lambda: vhci.find(_SERIAL), deadline)
+def _find_on_libusb() -> Any:
+    deadline = Deadline(_PLUG_S, "attaching the board")
+    vhci.wait_for(lambda: vhci.find_device(_SERIAL), deadline)
     backend = load_libusb()
-    # libusb learns of it by an event of the kernel's, which is on its way.
+    # libusb learns of the device by an event of the kernel, which may not have arrived yet.
     while True:
         for device in usb.core.find(find_all=True, backend=backend):
             if device.idVendor == 0x2E8A and device.serial_number == _SERIAL:

@@ -27,11 +27,11 @@ class Sink:
         self.memory = memory
         self.asked: list[int] = []
 
-    def place(self, header: Header) -> memoryview | None:
+    def reserve_buffer(self, header: Header) -> memoryview | None:
         self.asked.append(header.sequence)
         return None if self.memory is None else self.memory[: header.length]
 
-    def packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
+    def on_packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
         self.headers.append(header)
         self.out.append((header.sequence, bytes(payload), in_place))
 

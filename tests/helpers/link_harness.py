@@ -7,7 +7,7 @@ from typing import Any
 
 from lenslink_protocol.framing import VERSION, encode_packet
 from lenslink_protocol.ids import DiscardReason
-from lenslink_protocol.link import CAPABILITIES, Link, Missing, Request
+from lenslink_protocol.link import CAPABILITIES, Link, MissingParts, Request
 from lenslink_protocol.messages import BY_TYPE, HEADER, AnyMessage, Header, HelloReply
 from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL
 
@@ -16,48 +16,51 @@ REPLY = HelloReply(VERSION, 1, 0, int(CAPABILITIES), MAX_CONTROL, 10, 1, 5)
 
 
 class Frames:
-    """In place of a reassembly: it keeps each call. ``lost`` is what it asks for next."""
+    """A frame sink that records each call. ``lost`` is what :meth:`find_missing` returns next."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
-        self.lost: list[Missing] = []
+        self.lost: list[MissingParts] = []
         self.lanes: Any = ()
         self.memory: memoryview | None = None
 
-    def place(self, header, lane=0):
-        self.calls.append(("place", header.frame))
+    def attach_lanes(self, lanes):
+        self.lanes = lanes
+
+    def reserve_buffer(self, header, lane=0):
+        self.calls.append(("reserve_buffer", header.frame))
         return self.memory
 
-    def release(self, lane):
-        self.calls.append(("release", lane))
+    def cancel_reservation(self, lane):
+        self.calls.append(("cancel_reservation", lane))
 
-    def start(self, header, message, now):
-        self.calls.append(("start", header.frame, message, now))
+    def on_frame_start(self, header, message, now):
+        self.calls.append(("on_frame_start", header.frame, message, now))
 
-    def tile(self, header, payload, in_place, now, lane=0):
-        self.calls.append(("tile", header.frame, bytes(payload), in_place, now, lane))
+    def on_tile(self, header, payload, in_place, now, lane=0):
+        self.calls.append(("on_tile", header.frame, bytes(payload), in_place, now, lane))
 
-    def end(self, header, message, now):
-        self.calls.append(("end", header.frame, message, now))
+    def on_frame_end(self, header, message, now):
+        self.calls.append(("on_frame_end", header.frame, message, now))
 
-    def poll(self, now):
-        self.calls.append(("poll", now))
+    def expire_frames(self, now):
+        self.calls.append(("expire_frames", now))
 
-    def resume(self, away):
-        self.calls.append(("resume", away))
+    def shift_timers(self, away):
+        self.calls.append(("shift_timers", away))
 
-    def begun(self, stream, number, now):
-        self.calls.append(("begun", stream, number, now))
+    def on_frame_announced(self, stream, number, now):
+        self.calls.append(("on_frame_announced", stream, number, now))
 
-    def resent(self, header, message, now):
-        self.calls.append(("resent", header.frame, message, now))
+    def on_resent(self, header, message, now):
+        self.calls.append(("on_resent", header.frame, message, now))
 
-    def missing(self, now):
+    def find_missing(self, now):
         lost, self.lost = self.lost, []
         return lost
 
-    def told(self, *kinds: str) -> list[tuple[Any, ...]]:
-        """The calls of those kinds, in order."""
+    def list_calls(self, *kinds: str) -> list[tuple[Any, ...]]:
+        """Return the calls of those methods, in order."""
         return [call for call in self.calls if call[0] in kinds]
 
 
@@ -99,12 +102,12 @@ class Host:
         rest = memoryview(data)
         while rest:
             taken = 0
-            for buffer in self.link.lanes[lane].receiver.buffers():
+            for buffer in self.link.lanes[lane].receiver.get_buffers():
                 piece = rest[: len(buffer)]
                 buffer[: len(piece)] = piece
                 rest = rest[len(piece) :]
                 taken += len(piece)
-            self.link.received(taken, now, lane)
+            self.link.on_received(taken, now, lane)
 
     def say(self, message: AnyMessage, number: int = 0, now: float = 0.0, lane: int = 0) -> None:
         """Receive a message from the module."""
@@ -112,13 +115,13 @@ class Host:
 
     def without_heartbeats(self) -> None:
         """Let the link send no heartbeat any more, so that all else is easy to see."""
-        self.link._next_heartbeat = 1e9
+        self.link._liveness.next_heartbeat = 1e9
 
 
 def opened(reply: HelloReply = REPLY, lanes: int = 1) -> Host:
     """A host with a session; what it sent for it has been read."""
     host = Host(lanes)
-    request: Request = host.link.hello(0.0)
+    request: Request = host.link.send_hello(0.0)
     host.say(reply, request.id)
     host.sent()
     return host

@@ -9,7 +9,7 @@ import numpy as np
 
 from lenslink.frame import ColorCalibration, Frame, FrameStatus, Identity
 from lenslink_protocol.ids import PixelFormat
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 
 # A Canon EOS 550D's colours under D65 (the numbers in colorchart.dng).
 MATRIX = (
@@ -24,7 +24,7 @@ def make_frame(pixels, **changes) -> Frame:
     """A complete 12-bit RGGB frame of ``pixels``, black 64, upright, all of it active."""
     settings = {
         "packed": np.ascontiguousarray(pixels, "<u2").view(np.uint8),
-        "layout": layout(PixelFormat.RG16),
+        "layout": find_layout(PixelFormat.RG16),
         "bits": 12,
         "cfa": "RGGB",
         "black": (64.0, 64.0, 64.0, 64.0),

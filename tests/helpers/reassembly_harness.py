@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lenslink.receive.assembly import Assembly
 from lenslink.receive.frame_pool import Pool
-from lenslink.receive.reassembly import Assembly, Reassembly
+from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.ids import DiscardReason, EndStatus, FrameState, MessageType
 from lenslink_protocol.messages import Configured, FrameEnd, FrameStart, Header, Resent
 
@@ -72,7 +73,7 @@ class Lane:
 
     def __init__(self, number=0, last_sequence: int | None = 0) -> None:
         self.number = number
-        self.alive = True
+        self.is_alive = True
         self.last_sequence = last_sequence
 
 
@@ -83,7 +84,7 @@ class _Harness:
         self.discards: Counter[DiscardReason] = Counter()
         self.pool = Poisoned()
         self.frames = Reassembly(self.pool, self.discards, plans)
-        self.frames.lanes = lanes
+        self.frames.attach_lanes(lanes)
 
     def header(self, kind, frame=0, stream=0, place=(0, 0, 0, 0), length=0, flags=0):
         """A header as the reassembly sees it."""
@@ -92,15 +93,15 @@ class _Harness:
     @property
     def finished(self) -> list[Assembly]:
         """The frames that were handed on and not taken."""
-        return list(self.frames.finished)
+        return list(self.frames.finished_frames)
 
     def numbers(self) -> list[int]:
         """Their numbers."""
-        return [assembly.number for assembly in self.frames.finished]
+        return [assembly.number for assembly in self.frames.finished_frames]
 
     def only(self) -> Assembly:
         """The only frame that was handed on."""
-        (assembly,) = self.frames.finished
+        (assembly,) = self.frames.finished_frames
         return assembly
 
 
@@ -110,16 +111,18 @@ class Harness(_Harness):
     def __init__(self, *, resend=False, plans=None, lanes=1):
         self.plans = {0: PLAN, 1: PLAN} if plans is None else plans
         super().__init__(self.plans.get, [Lane(number) for number in range(lanes)])
-        self.frames.resend = resend
+        self.frames.can_resend = resend
 
     def start(self, frame=1, stream=0, now=0.0, message=START):
         """Receive a frame-start."""
-        self.frames.start(self.header(MessageType.FRAME_START, frame, stream), message, now)
+        self.frames.on_frame_start(
+            self.header(MessageType.FRAME_START, frame, stream), message, now
+        )
 
     def end(self, frame=1, stream=0, now=0.0, message=None):
         """Receive a frame-end."""
         header = self.header(MessageType.FRAME_END, frame, stream)
-        self.frames.end(header, message or end_of(), now)
+        self.frames.on_frame_end(header, message or end_of(), now)
 
     def tile(
         self, place, frame=1, stream=0, now=0.0, fill=None, *, length=None, sound=True, flags=0,
@@ -134,13 +137,13 @@ class Harness(_Harness):
             if fill is None
             else fill * size
         )
-        memory = self.frames.place(header, lane)
+        memory = self.frames.reserve_buffer(header, lane)
         in_place = memory is not None
         if memory is None:
             memory = memoryview(bytearray(size))
         memory[:] = data
         if sound:
-            self.frames.tile(header, memory, in_place, now, lane)
+            self.frames.on_tile(header, memory, in_place, now, lane)
         return in_place
 
     def whole(self, frame=1, stream=0, now=0.0):
@@ -154,7 +157,7 @@ class Harness(_Harness):
         """Receive the answer to a resend, which calls *places* gone."""
         tail = b"".join(struct.pack("<4H", *place) for place in places)
         message = Resent(flags, state, len(places) if count is None else count, tail)
-        self.frames.resent(self.header(MessageType.RESENT, frame, stream), message, 0.0)
+        self.frames.on_resent(self.header(MessageType.RESENT, frame, stream), message, 0.0)
 
 
 class SmallHarness(_Harness):
@@ -166,7 +169,7 @@ class SmallHarness(_Harness):
     def __init__(self, lanes: int = 1, *, resend: bool = True) -> None:
         plans = {0: SMALL_PLAN, 1: None}
         super().__init__(plans.get, [Lane(number, None) for number in range(lanes)])
-        self.frames.resend = resend
+        self.frames.can_resend = resend
 
     def start(self, frame=0, now=0.0, stream=0, **changes):
         """Receive a frame-start."""
@@ -177,7 +180,7 @@ class SmallHarness(_Harness):
             "gain_milli": 0, "focus_mdpt": 0, "temperature_mc": 0, **changes,
         }  # fmt: skip
         header = self.header(MessageType.FRAME_START, frame, stream)
-        self.frames.start(header, FrameStart(**fields), now)
+        self.frames.on_frame_start(header, FrameStart(**fields), now)
 
     def strip(
         self, row, rows=2, frame=0, now=0.0, lane=0, *, x=0, width=SMALL_WIDTH, flags=0, stream=0,
@@ -187,31 +190,33 @@ class SmallHarness(_Harness):
         size = 2 * width * rows
         header = self.header(MessageType.TILE, frame, stream, (x, row, width, rows), size, flags)
         payload = bytes([row + 1 if value is None else value]) * size
-        memory = self.frames.place(header, lane)
+        memory = self.frames.reserve_buffer(header, lane)
         if memory is not None:
             memory[:] = payload
         data = memoryview(payload) if memory is None else memory
-        self.frames.tile(header, data, memory is not None, now, lane)
+        self.frames.on_tile(header, data, memory is not None, now, lane)
         return memory is not None
 
     def place_strip(self, row, frame=0, lane=0, stream=0):
         """Begin to receive a strip of two rows; the memory, if it is placed."""
         place = (0, row, SMALL_WIDTH, 2)
         header = self.header(MessageType.TILE, frame, stream, place, 2 * SMALL_STRIDE)
-        return self.frames.place(header, lane)
+        return self.frames.reserve_buffer(header, lane)
 
     def end(self, frame=0, now=0.0, message=None, stream=0):
         """Receive a frame-end."""
         header = self.header(MessageType.FRAME_END, frame, stream)
-        self.frames.end(header, message or FrameEnd(EndStatus.OK, 1, 3, 0, (0, 0, 0, 0)), now)
+        self.frames.on_frame_end(
+            header, message or FrameEnd(EndStatus.OK, 1, 3, 0, (0, 0, 0, 0)), now
+        )
 
     def resent(self, state=FrameState.ENDED, gone=(), frame=0, now=0.0, count=None, stream=0):
         """Receive the answer to a resend, which calls the places in *gone* gone."""
         tail = b"".join(struct.pack("<4H", *place) for place in gone)
         message = Resent(0, state, len(gone) if count is None else count, tail)
-        self.frames.resent(self.header(MessageType.RESENT, frame, stream), message, now)
+        self.frames.on_resent(self.header(MessageType.RESENT, frame, stream), message, now)
 
 
 def asked(harness: _Harness, now: float):
     """What the reassembly asks for at that time, as (frame, flags, rectangles)."""
-    return [(each.frame, each.flags, each.rectangles) for each in harness.frames.missing(now)]
+    return [(each.frame, each.flags, each.rectangles) for each in harness.frames.find_missing(now)]

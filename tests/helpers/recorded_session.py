@@ -62,7 +62,7 @@ def shoot(live: VirtualLinks, limit_s: float = 5.0) -> bool:
     """Capture FRAMES frames; whether they came, whole or not."""
     if live.call(Capture(0, FRAMES, 0, 0, -1)) is None:
         return False
-    return live.run(lambda: len(live.frames.finished) == FRAMES, limit_s)
+    return live.run(lambda: len(live.frames.finished_frames) == FRAMES, limit_s)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def record(tile_bytes: int) -> tuple[Recording, bytes]:
     live = bench(tile_bytes, Line(RATE, LATENCY_S, keep(up)), Line(RATE, LATENCY_S, keep(down)))
     assert shake_hands(live, tile_bytes)
     assert shoot(live)
-    live.link.close(0)
+    live.link.send_close(0)
     live.run(lambda: False, 0.02)
     assert not live.discards
     assert all(packet[-1] != MAGIC[0] for packet in up)
@@ -194,9 +194,9 @@ class Listener(Link):
         self.frames = frames
         self.out: list[int] = []
 
-    def packet(self, header, *rest):
+    def on_packet(self, header, *rest):
         self.out.append(header.sequence)
-        super().packet(header, *rest)
+        super().on_packet(header, *rest)
 
     def play(self, data: bytes) -> None:
         """All of it, then silence until nothing is waited for any more."""

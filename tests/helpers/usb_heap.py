@@ -42,34 +42,36 @@ class Receiver:
 class Link:
     def __init__(self):
         self.receiver = Receiver()
+        self.released = 0
+
+    def release_tile(self, tile):
+        self.released += 1
 
 
 transport = usb.UsbTransport(Controller(), 4, "S", "M", "L")
-transport._opened(None)
+transport._on_open(None)
+for lane in transport.lanes:
+    lane.drop()
 link = Link()
 packet, tile = memoryview(bytearray(16424)), object()
 whole = memoryview(bytearray(16384))
 first, second = (packet, tile), (whole, tile)
-done = 0
 
 
 def lap():
     """A packet on every lane, each with one behind it; the second fills its last USB packet."""
-    global done
     for lane in transport.lanes:
-        lane.offer(first)
-        lane.offer(second)
-        transport._completed(lane.address, 0, 16424)
-        transport._completed(lane.address, 0, 16384)
-        transport._completed(lane.address, 0, 0)
-        while lane.done:
-            lane.done.pop(0)
-            done += 1
+        lane.queue(first)
+        lane.queue(second)
+        transport._on_transfer_end(lane.address, 0, 16424)
+        transport._on_transfer_end(lane.address, 0, 16384)
+        transport._on_transfer_end(lane.address, 0, 0)
+        lane.settle(link)
 
 
 def heard():
     """A packet of the host has come."""
-    transport._completed(transport.inbound.address, 0, 74)
+    transport._on_transfer_end(transport.inbound.address, 0, 74)
 
 
 def locked():
@@ -86,4 +88,4 @@ def locked():
 lap()
 locked()
 transport.receive(link, 0)
-print(done, link.receiver.count)
+print(link.released, link.receiver.count)

@@ -11,8 +11,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from helpers import module_world
+from lenslink.receive.assembly import Assembly
 from lenslink.receive.frame_pool import Buffer, Pool
-from lenslink.receive.reassembly import Assembly, Reassembly
+from lenslink.receive.reassembly import Reassembly
 from lenslink_hil.faults.fault_plan import Damage, Fault, FaultPlan, Kind, Plug
 from lenslink_hil.faults.faulty_link import faulty_lines
 from lenslink_hil.virtual_time import Line, VirtualLinks
@@ -123,12 +124,12 @@ class FaultHarness(VirtualLinks):
     def happened(self) -> list[Fault]:
         """The faults that there were, of those that were planned."""
         damages = [*(up.damage for up in self.ups.values()), self.down.damage]
-        return [fault for damage in damages for fault in damage.done]
+        return [fault for damage in damages for fault in damage.applied_faults]
 
     @property
     def dead(self) -> bool:
         """The plug is out, and what was on its way has arrived."""
-        return self.up.plug.pulled and not self._arrivals
+        return self.up.plug.is_pulled and not self._arrivals
 
     def session(self, plan: FaultPlan, *, manifest: bool = False) -> Outcome:
         """Hello, manifest, configure, two frames, a control, close."""
@@ -142,15 +143,15 @@ class FaultHarness(VirtualLinks):
         outcome.intact = self._intact()
         outcome.discards = Counter({cause.value: n for cause, n in self.discards.items() if n})
         outcome.module_discards = Counter(self.module.link.discards)
-        outcome.lost = self.link.lost
+        outcome.lost = self.link.lost_packets
         return outcome
 
     def abandon(self) -> int:
         """What a driver does with a session that has ended; how many buffers are still out."""
         for lane in self.link.lanes:
-            self.frames.release(lane.number)
+            self.frames.cancel_reservation(lane.number)
         for stream in (0, 1):
-            self.frames.abandon(stream)
+            self.frames.drop_stream(stream)
         return self.pool.out
 
     def drain(self, seconds: float) -> None:
@@ -172,7 +173,7 @@ class FaultHarness(VirtualLinks):
 
     def _talk(self, outcome: Outcome, manifest: bool) -> None:
         outcome.opened = self._ask(None, None)
-        self.frames.resend = True
+        self.frames.can_resend = True
         if outcome.opened and manifest:
             outcome.manifest = self._ask(GetManifest(0), ManifestPiece)
         if outcome.opened:
@@ -183,33 +184,33 @@ class FaultHarness(VirtualLinks):
                 self._take(outcome)
         if outcome.opened and not self.dead:
             self._ask(Configure(1, 1, MODE, 0, 0), Configured)
-        self.link.close(CloseReason.ORDERLY)
+        self.link.send_close(CloseReason.ORDERLY)
         self.drain(0.002)
 
     def _ask(self, message: object, kind: type | None) -> bool:
         if message is None:
-            request = self.link.hello(self.clock.seconds)
+            request = self.link.send_hello(self.clock.seconds)
         else:
-            request = self.link.request(message, self.clock.seconds)
-        self.run(lambda: request.done or self.dead, _DEADLINE_S)
-        self.link.forget(request)
+            request = self.link.send_request(message, self.clock.seconds)
+        self.run(lambda: request.is_done or self.dead, _DEADLINE_S)
+        self.link.forget_request(request)
         if kind is Configured and isinstance(request.reply, Configured) and not message.flags:
             self.configurations[message.stream] = request.reply
-        return request.done and (kind is None or isinstance(request.reply, kind))
+        return request.is_done and (kind is None or isinstance(request.reply, kind))
 
     def _take(self, outcome: Outcome) -> None:
-        self.run(lambda: bool(self.frames.finished) or self.dead, _DEADLINE_S)
-        if not self.frames.finished:
+        self.run(lambda: bool(self.frames.finished_frames) or self.dead, _DEADLINE_S)
+        if not self.frames.finished_frames:
             return
-        frame: Assembly = self.frames.finished.popleft()
+        frame: Assembly = self.frames.finished_frames.popleft()
         want = picture(frame.number)
         got = frame.buffer.tobytes()
         at = 0
-        for start, end in (*frame.received_ranges.gaps(0, len(want)), (len(want), 0)):
+        for start, end in (*frame.received_ranges.find_gaps(0, len(want)), (len(want), 0)):
             if got[at:start] != want[at:start]:
                 outcome.wrong.append(frame.number)
             at = end
-        outcome.complete[frame.number] = frame.received_ranges.complete
+        outcome.complete[frame.number] = frame.received_ranges.is_complete
         self.pool.release(frame.buffer)
 
     def _intact(self) -> set[int]:
@@ -218,7 +219,9 @@ class FaultHarness(VirtualLinks):
         hit = {
             (lane, number)
             for lane, up in self.ups.items()
-            for number in up.damage.touched | up.damage.halted | self._late(up.damage)
+            for number in up.damage.damaged_packets
+            | up.damage.stalled_packets
+            | self._late(up.damage)
         }
         for number, packets in self._sent.items():
             whole = {MessageType.FRAME_START, MessageType.FRAME_END} <= set(packets.values())
@@ -228,7 +231,7 @@ class FaultHarness(VirtualLinks):
 
     def _late(self, damage: Damage) -> set[int]:
         """Packets of one of several lanes, from where its stalls are more than others wait for."""
-        stalls = [fault for fault in damage.done if fault.kind is Kind.STALL]
+        stalls = [fault for fault in damage.applied_faults if fault.kind is Kind.STALL]
         if self.lanes == 1 or sum(fault.seconds for fault in stalls) < _LAG_S:
             return set()
         return set(range(min(fault.packet or 0 for fault in stalls), damage.packet + 1))
@@ -240,7 +243,7 @@ class FaultHarness(VirtualLinks):
         self.clock.us += 10_000
 
     def _send(self, line: Line, lane: int | None, packet: bytes, now: float) -> None:
-        if lane is None or self.up.plug.pulled:
+        if lane is None or self.up.plug.is_pulled:
             super()._send(line, lane, packet, now)
             return
         damage = self.ups[lane].damage
@@ -256,13 +259,13 @@ class FaultHarness(VirtualLinks):
         super()._send(line, lane, packet, now)
         if damage.end is not None and damage.packet == number:
             # Cut off inside.
-            damage.touched.add(number)
+            damage.damaged_packets.add(number)
 
     def _step(self) -> None:
         for lane, up in self.ups.items():
             # What is on a cut lane has arrived or is lost; then both ends are told.
             on_it = any(each[2] == lane for each in self._arrivals)
-            if up.lane_plug.pulled and lane in self._up and not on_it:
+            if up.lane_plug.is_pulled and lane in self._up and not on_it:
                 self.kill_lane(lane)
         super()._step()
 

@@ -1,4 +1,4 @@
-"""On a real kernel: boards that are plugged in and pulled, here, and what Linux makes of that."""
+"""Fixtures for tests on a real kernel: a board that is plugged into the guest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import lenslink
 from lenslink_hil.kernel import guest_boards
 from lenslink_hil.plant.patterns import make_pattern
 
-# The processes of the command line are started as the end-to-end tests start them.
+# The tests start programs with the helpers of the end-to-end tests.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "e2e"))
 
 Shown = Callable[[lenslink.Frame], np.ndarray]
@@ -21,13 +21,13 @@ Shown = Callable[[lenslink.Frame], np.ndarray]
 
 @pytest.fixture
 def url(slot: guest_boards.Slot) -> str:
-    """A board that shows :data:`bench.SCENE`, plugged in."""
+    """Plug in a board that shows guest_boards.SCENE; its URL."""
     return slot.plug(guest_boards.SCENE)
 
 
 @pytest.fixture(scope="session")
 def shown() -> Shown:
-    """What a frame of that board holds."""
+    """Return a function that computes the pixels of a frame of that board."""
 
     def expected(frame: lenslink.Frame) -> np.ndarray:
         settings = {"bits": frame.bits, "cfa": frame.cfa, "seed": 0}
@@ -39,13 +39,13 @@ def shown() -> Shown:
 
 @pytest.fixture
 def over_usb(slot: guest_boards.Slot) -> None:
-    """For what only a vendor interface has."""
+    """Skip a test about the vendor interface where the board has its serial port only."""
     if slot.cdc:
         pytest.skip("about the vendor interface, not the serial port")
 
 
 @pytest.fixture
 def over_serial(slot: guest_boards.Slot) -> None:
-    """For what only the serial port has."""
+    """Skip a test about the serial port where the board has a vendor interface."""
     if not slot.cdc:
         pytest.skip("about the serial port, not the vendor interface")

@@ -1,8 +1,8 @@
-"""A reader that lags behind Linux' cdc_acm, and bytes that are lost in the kernel meanwhile.
+"""A reader that lags behind Linux' cdc_acm, and bytes that the kernel loses meanwhile.
 
-Linux 6.1 has a tty's buffer grow to 640 KiB and stops asking the board once the reader's 4 KiB are
-full: with these boards, no lag and no window, up to 8 MiB, made it lose anything by itself. What a
-kernel that does lose leaves behind is made by having it throw away what it holds.
+Linux 6.1 lets a tty's buffer grow to 640 KiB, and stops reading from the board when the reader's
+4 KiB are full. With these boards it lost no byte by itself, whatever the lag and the window (up to
+8 MiB). So the test makes the kernel lose bytes: it flushes the tty's buffer.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ EVERY = 20
 
 
 class Lagging:
-    """A transport whose reader does something else for a while, now and then.
+    """A transport whose reader pauses now and then.
 
-    Where it *loses*, the kernel then throws away what it holds; ``thrown`` counts how often.
+    With *loses_bytes*, the kernel's buffer is then flushed; ``flush_count`` counts how often.
     """
 
     private = False
     note: str | None = None
 
-    def __init__(self, inner: Transport, loses: bool) -> None:
+    def __init__(self, inner: Transport, loses_bytes: bool) -> None:
         self.window: int | None = inner.window
-        self.loses = loses
-        self.thrown = 0
-        self.held = 0
+        self.loses_bytes = loses_bytes
+        self.flush_count = 0
+        self.max_held = 0
         self._inner = inner
         self._reads = 0
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
         self._reads += 1
         if self._reads % EVERY == 0:
-            # Not a wait for something: the lag is what is tested.
+            # This is not a wait for an event: the test is about the lag.
             time.sleep(LAG_S)
             held = self._inner._port.in_waiting
-            self.held = max(self.held, held)
-            if self.loses and held:
+            self.max_held = max(self.max_held, held)
+            if self.loses_bytes and held:
                 termios.tcflush(self._inner._port.fileno(), termios.TCIFLUSH)
-                self.thrown += 1
+                self.flush_count += 1
         return self._inner.receive_into(buffers, seconds)
 
     def send(self, data: bytes, deadline: Deadline) -> None:
@@ -66,8 +66,8 @@ class Lagging:
 
 
 @pytest.mark.usefixtures("over_serial")
-@pytest.mark.parametrize("loses", [False, True], ids=["kept", "thrown away"])
-def test_a_reader_that_lags(
+@pytest.mark.parametrize("loses", [False, True], ids=["kept", "flushed"])
+def test_a_lagging_reader_gets_right_pixels(
     url: str, shown: Shown, loses: bool, request: pytest.FixtureRequest
 ) -> None:
     made: list[Lagging] = []
@@ -86,23 +86,23 @@ def test_a_reader_that_lags(
                         np.testing.assert_array_equal(frame.pixels, expected)
                         whole += 1
                     else:
-                        # What is said to be there is right, and what is not is not made up.
+                        # The pixels that the mask names are right; the others are zero.
                         assert frame.received_fraction < 1
                         np.testing.assert_array_equal(
                             frame.pixels, np.where(frame.mask, expected, 0)
                         )
-            made[0].loses = False
+            made[0].loses_bytes = False
         lost = device.stats.lost_packets
     [lagging] = made
     request.node.user_properties.append(
         (
             f"a reader that lags, bytes {request.node.callspec.id}",
-            f"{whole} of {FRAMES} frames whole, {lagging.thrown} times thrown away, "
-            f"{lost} packets lost, {lagging.held} bytes held at most",
+            f"{whole} of {FRAMES} frames whole, {lagging.flush_count} flushes, "
+            f"{lost} packets lost, {lagging.max_held} bytes held at most",
         )
     )
-    assert lagging.held, "it did not lag"
+    assert lagging.max_held, "the reader did not lag"
     if loses:
-        assert lagging.thrown and lost > 0
+        assert lagging.flush_count and lost > 0
     else:
         assert (lost, whole) == (0, FRAMES)

@@ -1,4 +1,4 @@
-"""What Linux does about a board besides its transfers: arrivals, rights, drivers, users."""
+"""Linux and a board, besides transfers: hotplug, permissions, kernel drivers, other users."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _USB = Path("/sys/bus/usb/drivers")
 
 
 @pytest.mark.usefixtures("over_usb")
-def test_a_board_is_noticed_as_it_comes_and_goes(
+def test_watch_reports_a_board_that_is_attached_and_detached(
     slot: guest_boards.Slot, url: str, request: pytest.FixtureRequest
 ) -> None:
     del url
     slot.detach()
     changes = lenslink.watch(PATIENCE_S)
     for kind, act in [(Arrival, slot.attach), (Departure, slot.detach)]:
-        began = time.monotonic()
+        start = time.monotonic()
         thread = threading.Timer(0, act)
         thread.start()
         change = next(changes)
-        took = time.monotonic() - began
+        took = time.monotonic() - start
         thread.join()
         assert isinstance(change, kind)
         assert (change.device.url, change.device.serial) == (f"usb:{slot.serial}", slot.serial)
@@ -52,7 +52,7 @@ def test_a_board_is_noticed_as_it_comes_and_goes(
 
 @contextmanager
 def as_nobody(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
-    """This process, without root's rights."""
+    """Run the block without root's rights."""
     folder.chmod(0o777)
     monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(folder))
     os.seteuid(NOBODY)
@@ -62,9 +62,10 @@ def as_nobody(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_without_permission(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # All that is imported late is imported now: a user who may not open a board may not see
-    # where this Python is installed.
+def test_a_board_without_permission_names_the_cure(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Import everything first: a user who may not open a board may not read this Python either.
     lenslink.open(url, timeout=PATIENCE_S).close()
     folder = Path(os.environ["TMPDIR"]) / "nobody"
     folder.mkdir(exist_ok=True)
@@ -75,10 +76,10 @@ def test_without_permission(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("over_usb")
-def test_a_driver_of_the_kernels_holds_the_interface(
+def test_an_interface_held_by_a_kernel_driver_is_busy(
     slot: guest_boards.Slot, url: str, tool: Callable[[str], str]
 ) -> None:
-    device = slot.device()
+    device = slot.find_device()
     (_GENERIC / "new_id").write_text("2e8a 0005")
     interface = next(
         path.parent for path in device.glob("*/bInterfaceClass") if path.read_text().strip() == "ff"
@@ -89,15 +90,17 @@ def test_a_driver_of_the_kernels_holds_the_interface(
             lenslink.open(url, timeout=PATIENCE_S)
     finally:
         (_USB / "usbserial_generic/unbind").write_text(interface.name)
-        # Or it would take the next board too: what it was told cannot be taken back.
+        # Unload the driver, or it would take the next board too: a new_id cannot be removed.
         subprocess.run([tool("busybox"), "rmmod", "usbserial"], check=True, timeout=10)
     lenslink.open(url, timeout=PATIENCE_S).close()
 
 
 @pytest.mark.usefixtures("over_usb")
-def test_the_serial_port_beside_it_stays_where_it_is(slot: guest_boards.Slot, url: str) -> None:
-    """The board's own port is cdc_acm's before, during and after."""
-    port = next(slot.device().glob("*/tty/ttyACM*"))
+def test_the_serial_port_of_the_board_stays_with_the_kernel(
+    slot: guest_boards.Slot, url: str
+) -> None:
+    """cdc_acm has the board's serial port before, during and after a session."""
+    port = next(slot.find_device().glob("*/tty/ttyACM*"))
     with lenslink.open(url, timeout=PATIENCE_S):
         assert port.exists()
     assert port.exists()
@@ -107,7 +110,7 @@ def test_the_serial_port_beside_it_stays_where_it_is(slot: guest_boards.Slot, ur
 def test_opened_and_closed_a_hundred_times(
     url: str, shown: Shown, request: pytest.FixtureRequest
 ) -> None:
-    began = time.monotonic()
+    start = time.monotonic()
     descriptors, boots = set(), set()
     for number in range(OPENINGS):
         with lenslink.open(url, timeout=PATIENCE_S) as device:
@@ -117,24 +120,24 @@ def test_opened_and_closed_a_hundred_times(
                     assert frame.status is FrameStatus.COMPLETE
                     np.testing.assert_array_equal(frame.pixels, shown(frame))
             elif number % 4 == 1:
-                # Left in the middle of a stream.
+                # Leave in the middle of a stream.
                 next(device.stream("full"))
         descriptors.add(len(list(Path("/proc/self/fd").iterdir())))
-    assert len(boots) == 1, "it was not there all the time"
+    assert len(boots) == 1, "the board has restarted"
     assert len(descriptors) <= 2, "descriptors grow"
-    text = f"{(time.monotonic() - began) / OPENINGS * 1000:.0f} ms each"
+    text = f"{(time.monotonic() - start) / OPENINGS * 1000:.0f} ms each"
     request.node.user_properties.append((f"{OPENINGS} openings", text))
 
 
 def test_a_host_that_never_reads(url: str, shown: Shown, tmp_path: Path) -> None:
-    """It is stopped in the middle of a stream, and killed: the board is the next one's."""
+    """The host is stopped in the middle of a stream, then killed. The next host gets the board."""
     with lenslink.open(url, timeout=PATIENCE_S) as device:
         boot = device.session_info.boot_count
     with Cli(tmp_path) as cli:
         host = cli.start("stream", url, "--json")
         assert host.stdout.readline()
         host.send_signal(signal.SIGSTOP)
-        # Not a wait for something: so long it does not read.
+        # This is not a wait for an event: the host does not read for so long.
         time.sleep(2)
         host.kill()
         host.wait(PATIENCE_S)
@@ -147,13 +150,13 @@ def test_a_host_that_never_reads(url: str, shown: Shown, tmp_path: Path) -> None
                     np.testing.assert_array_equal(frame.pixels, shown(frame))
 
 
-def test_the_command_line_says_that_it_was_unplugged(
+def test_the_command_line_reports_an_unplugged_board(
     slot: guest_boards.Slot, url: str, tmp_path: Path
 ) -> None:
     with Cli(tmp_path) as cli:
         stream = cli.start("stream", url, "--json")
         assert stream.stdout.readline()
-        slot.cut()
+        slot.start_detach()
         status, _, error = finish(stream)
     assert status == 5
     [line] = error

@@ -52,7 +52,7 @@ class Newcomer:
     def __init__(self, folder: Path) -> None:
         self.checkout = folder / "a check out"
         self.path = folder / "bin"
-        (self.checkout / "hil").mkdir(parents=True)
+        (self.checkout / SCRIPT).parent.mkdir(parents=True)
         self.path.mkdir()
         shutil.copy(ROOT / SCRIPT, self.checkout / SCRIPT)
         (self.checkout / "pyproject.toml").write_text(PYPROJECT)

@@ -43,7 +43,19 @@ WIDTH, HEIGHT = 24, 12
 FORMATS = {PixelFormat.RG12: 48, PixelFormat.RG12p: 36}
 EVENTS = ["drop", "double", "again", "swap", "log", "unknown", "gone"]
 # Strips, a row each, segments of a row, rectangles; some that do not divide the frame.
-SHAPES = [(24, 2), (24, 1), (24, 5), (8, 1), (10, 1), (2, 1), (8, 4), (10, 5), (4, 2), (6, 12)]
+SHAPES = [
+    (24, 2),
+    (24, 1),
+    (24, 5),
+    (8, 1),
+    (10, 1),
+    (2, 1),
+    (8, 4),
+    (10, 5),
+    (4, 2),
+    (6, 12),
+    (8, 11),
+]
 
 
 class Poisoned(Pool):
@@ -60,9 +72,9 @@ class Counting(Reassembly):
 
     batched = 0
 
-    def tiles(self, assembly, ground, last, now, lane):
-        self.batched += sum(end - start for start, end in ground)
-        super().tiles(assembly, ground, last, now, lane)
+    def on_tiles(self, assembly, ranges, last, now, lane):
+        self.batched += sum(end - start for start, end in ranges)
+        super().on_tiles(assembly, ranges, last, now, lane)
 
 
 class Host:
@@ -71,7 +83,7 @@ class Host:
     def __init__(self, plan: Configured, lanes: int, resend: bool, fast: bool) -> None:
         self.discards: Counter[DiscardReason] = Counter()
         self.frames = Counting(Poisoned(), self.discards, {0: plan, 1: plan}.get)
-        self.frames.resend = resend
+        self.frames.can_resend = resend
         self.link = Link(NONCE, self.frames, self.discards, lanes)
         known = HelloReply.decode(HelloReply.FIXED.size.to_bytes(HelloReply.FIXED.size, "little"))
         capabilities = Capability.RESEND if resend else Capability(0)
@@ -86,7 +98,7 @@ class Host:
     def deliver(self, lane: int, data: bytes) -> None:
         """*data* is there to be received at this moment."""
         end = self.ends[lane]
-        feed(data, end.buffers, lambda count: end.received(count, self.now))
+        feed(data, end.get_buffers, lambda count: end.on_received(count, self.now))
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -99,8 +111,8 @@ class Host:
     def state(self) -> dict[str, object]:
         """All that a user or a module could see of it."""
         frames = []
-        for each in self.frames.finished:
-            gaps = tuple(each.received_ranges.gaps(0, each.received_ranges.size))
+        for each in self.frames.finished_frames:
+            gaps = tuple(each.received_ranges.find_gaps(0, each.received_ranges.size))
             shown = each.buffer.copy()
             for start, end in gaps:
                 shown[start:end] = 0
@@ -108,7 +120,11 @@ class Host:
         # How often noise was counted depends on how the bytes were cut.
         discards = {cause: n for cause, n in self.discards.items() if cause != DiscardReason.NOISE}
         under_way = [
-            (each.number, each.received_ranges.gaps(0, each.received_ranges.size), each.reserved)
+            (
+                each.number,
+                each.received_ranges.find_gaps(0, each.received_ranges.size),
+                each.reservations,
+            )
             for each in self.frames._open.values()
         ]
         return {
@@ -116,12 +132,12 @@ class Host:
             "under way": under_way,
             "discards": discards,
             "noise": self.discards[DiscardReason.NOISE] > 0,
-            "lost": self.link.lost,
-            "bytes": self.frames.bytes,
-            "counts": (self.frames.aborted, self.frames.skipped),
+            "lost": self.link.lost_packets,
+            "bytes": self.frames.counters.tile_bytes,
+            "counts": (self.frames.counters.aborted_frames, self.frames.counters.skipped_frames),
             "sequences": [lane.last_sequence for lane in self.link.lanes],
-            "arrived": self.link._arrived,
-            "positions": self.frames._position,
+            "arrived": self.link.snapshot().settled_bytes,
+            "positions": self.frames.snapshot().positions,
             "logs": list(self.link.logs),
             "asked": self.asked,
         }
@@ -134,11 +150,11 @@ class Slow:
         self._link = link
         self._lane = lane
 
-    def buffers(self):
-        return self._link.lanes[self._lane].receiver.buffers()
+    def get_buffers(self):
+        return self._link.lanes[self._lane].receiver.get_buffers()
 
-    def received(self, count: int, now: float) -> None:
-        self._link.received(count, now, self._lane)
+    def on_received(self, count: int, now: float) -> None:
+        self._link.on_received(count, now, self._lane)
 
 
 @dataclass(frozen=True)
@@ -307,7 +323,7 @@ def test_most_of_a_sound_frame_comes_in_batches(pixel_format, shape, lanes):
     assert not host.discards
     assert [frame[2] for frame in host.state()["frames"]] == [()] * 4
     if tiles >= 4 * 24 and lanes == 1:
-        assert host.frames.batched > host.frames.bytes // 2
+        assert host.frames.batched > host.frames.counters.tile_bytes // 2
 
 
 @pytest.mark.parametrize("what", recorded_session.FAULTS)
@@ -323,6 +339,30 @@ def test_a_fault_at_any_byte(what, size, seed):
     for at in sorted(chance.sample(range(len(data)), count)):
         hurt = recorded_session.damaged(data, at, what, random.Random(seed + at))
         compare([(0, hurt)], plan, 1, False, lambda turn: (0, size, 0.0))
+
+
+def test_a_stall_behind_damage_is_counted_once_however_the_bytes_were_cut():
+    """The batch searched a shorter piece of the stream and was in sync when the bytes stopped."""
+    plan = plan_of(PixelFormat.RG12)
+    packets = frame_packets(0, 0, plan, (4, 2), 1)
+    coded = encode(packets, 7, 1)
+    for damaged in (5, 11):
+        lane, data = coded[damaged]
+        # A byte is put into the header.
+        coded[damaged] = (lane, data[:18] + b"\2" + data[18:])
+    whole = sum(len(data) for _, data in coded[:34])
+    steps = [(0, whole, 0.001), (0, 3, 0.3), (0, 100_000, 0.001)]
+    compare(coded, plan, 1, True, lambda turn: steps[min(turn, 2)])
+
+
+@pytest.mark.parametrize("size", [41, 60, 97, 200])
+def test_the_low_tiles_at_a_frames_lower_edge_are_received_in_pieces(size):
+    """A tile of one row is received in place by the receiver, but the batch had staged it."""
+    plan = plan_of(PixelFormat.RG12)
+    packets = [p for number in range(3) for p in frame_packets(number, 0, plan, (8, 11), 1)]
+    host = compare(encode(packets, 0, 1), plan, 1, True, lambda turn: (0, size, 0.0))
+    assert not host.discards
+    assert [frame[2] for frame in host.state()["frames"]] == [()] * 3
 
 
 @pytest.mark.parametrize("sound", [True, False])

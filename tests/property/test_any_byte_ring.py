@@ -1,4 +1,4 @@
-"""The shared ring: whatever the sizes of writes and reads, the bytes come out as they went in."""
+"""For all sizes of writes and reads, the bytes leave the byte ring as they entered it."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class DirectHost(Host):
 
     def __init__(self, plan: Configured, resend: bool) -> None:
         super().__init__(plan, 1, resend, fast=True)
-        self.ends = [Batch(self.link, self.frames, 0, placed=True)]
+        self.ends = [Batch(self.link, self.frames, 0, has_direct_placement=True)]
         lines = [memoryview(bytearray(LINE_BYTES)) for _ in range(2)]
         ring = memoryview(bytearray(UP))
         words = memoryview(bytearray(8 * SLOTS)).cast("Q")
@@ -85,10 +85,10 @@ class DirectHost(Host):
         """Receive everything in the ring."""
         while True:
             self.pool.grant()
-            count, _ = self._records.read_into(self.ends[0].buffers())
+            count, _ = self._records.read_into(self.ends[0].get_buffers())
             if not count:
                 return
-            self.ends[0].received(count, self.now)
+            self.ends[0].on_received(count, self.now)
 
 
 def header_of(data: bytes) -> Header | None:
@@ -188,9 +188,9 @@ def compare(plan: Configured, resend: bool, coded: list[bytes], cut) -> DirectHo
             mask[start:end] = False
         source = picture(number, plan).reshape(-1)
         assert (np.frombuffer(shown, np.uint8)[mask] == source[mask]).all()
-    for each in list(fast.frames.finished):
+    for each in list(fast.frames.finished_frames):
         fast.pool.release(each.buffer)
-    fast.frames.finished.clear()
+    fast.frames.finished_frames.clear()
     return fast
 
 
@@ -236,14 +236,14 @@ def test_an_undamaged_stream_is_never_copied(pixel_format, shape, burst, resend,
             for at in range(first, min(first + burst, len(coded))):
                 module.send(at, coded[at])
             host.read()
-        [frame] = host.frames.finished
+        [frame] = host.frames.finished_frames
         assert (frame.buffer == picture(number, plan).reshape(-1)).all()
         assert np.shares_memory(frame.buffer, host.pool.memory)
         host.pool.release(frame.buffer)
-        host.frames.finished.clear()
+        host.frames.finished_frames.clear()
         del frame
         host.read()
-    sent = host.frames.bytes // (len(coded[1]) - HEADER_BYTES)
+    sent = host.frames.counters.tile_bytes // (len(coded[1]) - HEADER_BYTES)
     assert host.direct_tiles == sent or shape == (WIDTH, 5)
     assert not any(copies)
     assert not host.discards
@@ -267,10 +267,9 @@ def test_a_frame_that_ends_before_its_slot_is_returned_is_copied():
             host.put(record(Record.BYTES, len(data), 0, data))
     host.read()
     host.wait(5.0)
-    [assembly] = host.frames.finished
+    [assembly] = host.frames.finished_frames
     gap = slice(4 * plan.stride, 6 * plan.stride)
     frame.memory[:] = bytes([0xEE]) * plan.frame_bytes
-    assembly.clear_gaps()
     expected = picture(0, plan).reshape(-1).copy()
     expected[gap] = 0
     assert (assembly.buffer == expected).all()
@@ -306,8 +305,8 @@ def test_a_tile_at_the_wrong_address_is_copied_to_its_place():
         host.read()
     frame.return_slot()
     host.read()
-    [assembly] = host.frames.finished
-    assert assembly.complete
+    [assembly] = host.frames.finished_frames
+    assert assembly.is_complete
     assert (assembly.buffer == picture(0, plan).reshape(-1)).all()
     assert not host.discards
 
@@ -325,8 +324,8 @@ def test_a_damaged_repeat_does_not_damage_the_frame():
     for number, data in enumerate(coded):
         module.send(number, data)
     host.read()
-    [assembly] = host.frames.finished
-    assert assembly.complete
+    [assembly] = host.frames.finished_frames
+    assert assembly.is_complete
     assert (assembly.buffer == picture(0, plan).reshape(-1)).all()
     assert host.direct_tiles == HEIGHT
     assert host.discards[DiscardReason.PAYLOAD_CRC] == 1
@@ -387,7 +386,7 @@ def test_a_frame_that_the_program_keeps_does_not_change():
         for at, data in enumerate(coded):
             module.send(at, data)
             host.read()
-        frames_held.append(host.frames.finished.popleft().buffer)
+        frames_held.append(host.frames.finished_frames.popleft().buffer)
     assert host.direct_tiles == SLOTS * HEIGHT // 2
     for number, buffer in enumerate(frames_held):
         assert (buffer == picture(number, plan).reshape(-1)).all()

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from lenslink.receive.unpacking import pack, unpack
 from lenslink_protocol.ids import Cfa, PixelFormat
-from lenslink_protocol.packings import Packing, layout, packings, pixel_format
+from lenslink_protocol.packings import Packing, find_layout, find_pixel_format, list_packings
 
-FORMATS = [layout(code) for code in PixelFormat]
+FORMATS = [find_layout(code) for code in PixelFormat]
 PACKED = [form for form in FORMATS if form.packing != Packing.UNPACKED]
 needs_numba = pytest.mark.skipif(
     importlib.util.find_spec("numba") is None, reason="NOT RUN: needs numba (extra 'isp')"
@@ -39,8 +39,8 @@ def rows(draw, formats=FORMATS):
 def test_there_and_back(case, compiled):
     form, pixels, x, columns = case
     packed = pack(pixels, form)
-    assert packed.shape == (pixels.shape[0], form.bytes_of(pixels.shape[1]))
-    assert form.pixels_of(packed.shape[1]) == pixels.shape[1]
+    assert packed.shape == (pixels.shape[0], form.count_bytes(pixels.shape[1]))
+    assert form.count_pixels(packed.shape[1]) == pixels.shape[1]
     assert (unpack(packed, form, compiled=compiled) == pixels).all()
     part = unpack(packed, form, x, columns, compiled=compiled)
     assert part.shape == (pixels.shape[0], columns)
@@ -63,7 +63,7 @@ def test_bits_beyond_the_row_are_zero(case):
 def test_compiled_and_not_are_one(case, seed):
     """Whatever the bytes are, also those that no packing makes."""
     form, pixels, x, columns = case
-    shape = (pixels.shape[0], form.bytes_of(pixels.shape[1]))
+    shape = (pixels.shape[0], form.count_bytes(pixels.shape[1]))
     packed = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
     plain = unpack(packed, form, x, columns, compiled=False)
     assert (unpack(packed, form, x, columns, compiled=True) == plain).all()
@@ -77,8 +77,8 @@ def test_places_on_groups(case, data):
     first = data.draw(st.integers(0, (width - 1) // form.group)) * form.group
     ends = [*range(first + form.group, width, form.group), width]
     last = data.draw(st.sampled_from(ends))
-    assert form.fits(first, last - first, width)
-    part = pack(pixels, form)[:, form.bytes_of(first) : form.bytes_of(last)]
+    assert form.is_aligned(first, last - first, width)
+    part = pack(pixels, form)[:, form.count_bytes(first) : form.count_bytes(last)]
     assert (unpack(np.ascontiguousarray(part), form) == pixels[:, first:last]).all()
 
 
@@ -95,7 +95,7 @@ def test_columns_that_are_not_there(form):
 @pytest.mark.parametrize("bits", range(8, 17))
 @pytest.mark.parametrize("cfa", Cfa)
 def test_formats_of_a_sensor(bits, cfa):
-    found = [layout(pixel_format(packing, bits, cfa)) for packing in packings(bits)]
+    found = [find_layout(find_pixel_format(packing, bits, cfa)) for packing in list_packings(bits)]
     assert found[0].packing == Packing.UNPACKED
     assert found[0].depth >= bits
     assert [form.depth for form in found[1:]] == [bits] * (len(found) - 1)
@@ -107,8 +107,8 @@ _CHILD = """
 import json, numpy as np
 from lenslink.receive import unpacking, unpacking_numba
 from lenslink_protocol.ids import PixelFormat
-from lenslink_protocol.packings import layout
-form = layout(PixelFormat.RG12Mipi)
+from lenslink_protocol.packings import find_layout
+form = find_layout(PixelFormat.RG12Mipi)
 unpacking.unpack(np.zeros((4, 96), np.uint8), form, compiled=True)
 stats = unpacking_numba.KERNELS[form.packing, 12].stats
 print(json.dumps([sum(stats.cache_hits.values()), sum(stats.cache_misses.values())]))
@@ -135,13 +135,13 @@ def test_numba_is_taken_once_it_pays(monkeypatch):
     from lenslink.receive import unpacking
 
     asked = []
-    monkeypatch.setattr(unpacking, "_kernels", lambda: asked.append(1))
+    monkeypatch.setattr(unpacking, "_load_kernels", lambda: asked.append(1))
     monkeypatch.setattr(unpacking._unpacked, "pixels", 0)
-    monkeypatch.setattr(unpacking, "_WORTH_IT", 64 * 10)
-    packed = pack(np.ones((4, 64), np.uint16), layout(PixelFormat.RG12p))
+    monkeypatch.setattr(unpacking, "_MIN_COMPILED_PIXELS", 64 * 10)
+    packed = pack(np.ones((4, 64), np.uint16), find_layout(PixelFormat.RG12p))
     for calls, expected in ((2, 0), (2, 2)):
         for _ in range(calls):
-            unpack(packed, layout(PixelFormat.RG12p))
+            unpack(packed, find_layout(PixelFormat.RG12p))
         assert len(asked) == expected
 
 
@@ -161,7 +161,7 @@ def test_without_a_folder_to_keep_it_in(monkeypatch):
     monkeypatch.delitem(sys.modules, "lenslink.receive.unpacking_numba", raising=False)
     kernels = importlib.import_module("lenslink.receive.unpacking_numba").KERNELS
     assert len(kernels) == 7
-    form = layout(PixelFormat.RG12Packed)
+    form = find_layout(PixelFormat.RG12Packed)
     pixels = np.arange(64, dtype=np.uint16).reshape(2, 32)
     out = np.zeros_like(pixels)
     kernels[form.packing, 12](pack(pixels, form), 0, out)

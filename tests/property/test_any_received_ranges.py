@@ -34,20 +34,20 @@ def test_against_a_set_of_bytes(ranges, asked):
         received_ranges.add(start, end)
         missing -= set(range(start, end))
         assert received_ranges.count == SIZE - len(missing)
-        assert received_ranges.complete == (not missing)
+        assert received_ranges.is_complete == (not missing)
         assert received_ranges.prefix == min(missing, default=SIZE)
-        assert received_ranges.gaps(0, SIZE) == runs(missing, 0, SIZE)
+        assert received_ranges.find_gaps(0, SIZE) == runs(missing, 0, SIZE)
     start, end = asked
-    assert received_ranges.gaps(start, end) == runs(missing, start, end)
+    assert received_ranges.find_gaps(start, end) == runs(missing, start, end)
 
 
 @given(st.permutations(range(12)))
 def test_pieces_in_any_order_make_the_whole(order):
     received_ranges = ReceivedRanges(SIZE)
     for piece in order:
-        assert not received_ranges.complete
+        assert not received_ranges.is_complete
         received_ranges.add(5 * piece, 5 * piece + 5)
-    assert received_ranges.complete
-    assert received_ranges.gaps(0, SIZE) == []
+    assert received_ranges.is_complete
+    assert received_ranges.find_gaps(0, SIZE) == []
     # One range, whatever the order: a frame of many tiles does not get slower.
     assert len(received_ranges._starts) == 1

@@ -75,10 +75,10 @@ class Frame:
         self.in_place = in_place
         self.out: list[tuple[int, int, bytes]] = []
 
-    def place(self, header):
+    def reserve_buffer(self, header):
         return memoryview(bytearray(b"\xee" * header.length)) if self.in_place else None
 
-    def packet(self, header, payload, in_place):
+    def on_packet(self, header, payload, in_place):
         assert in_place == (self.in_place and header.type == MessageType.TILE)
         self.out.append((header.type, header.sequence, bytes(payload)))
 
@@ -91,11 +91,11 @@ def on_host(pieces: list[bytes], in_place: bool = True):
         receiver.feed(piece, 0.0)
     now = 0.0
     for _ in range(10000):
-        if not receiver.inside:
+        if not receiver.is_inside_packet:
             break
         now += STALL_MS / 1000
         receiver.poll(now)
-    assert not receiver.inside, "it gives up in the end"
+    assert not receiver.is_inside_packet, "it gives up in the end"
     return sink.out, discards
 
 

@@ -15,7 +15,6 @@ from helpers.nightly_scale import NIGHTLY, say
 from helpers.recorded_session import FAULTS, FRAMES, LATENCY_S, RATE, damaged
 
 from lensfw import framing
-from lenslink.receive.reassembly import pixels
 from lenslink_hil.virtual_time import Line
 from lenslink_protocol.messages import HEADER
 from lenslink_protocol.params import HEADER_BYTES
@@ -44,11 +43,13 @@ class OneFault:
 
 def check(live, where):
     """All frames came, whole and right; nothing was done twice."""
-    for assembly in live.frames.finished:
-        assert assembly.received_ranges.complete, where
+    for assembly in live.frames.finished_frames:
+        assert assembly.received_ranges.is_complete, where
         right = np.frombuffer(recorded_session.picture(assembly.number), "<u2")
-        assert (pixels(assembly).ravel() == right).all(), where
-    assert [assembly.number for assembly in live.frames.finished] == list(range(FRAMES)), where
+        assert (assembly.unpack_pixels().ravel() == right).all(), where
+    assert [assembly.number for assembly in live.frames.finished_frames] == list(range(FRAMES)), (
+        where
+    )
     assert live.module.next_frame == FRAMES, where
 
 

@@ -14,7 +14,6 @@ from helpers import recorded_session
 from helpers.nightly_scale import NIGHTLY, say
 from helpers.recorded_session import FAULTS, FRAMES, Listener, Recording, damaged, renumbered
 
-from lenslink.receive.reassembly import pixels
 from lenslink_protocol.ids import DiscardReason, MessageType
 from lenslink_protocol.params import HEADER_BYTES
 
@@ -42,20 +41,22 @@ def source(number: int) -> np.ndarray:
 def check_frames(host: Listener, untouched: set[int], where: str) -> None:
     """Frames that were not touched are whole; no frame shows a wrong pixel as good."""
     whole = set()
-    for assembly in host.frames.finished:
+    for assembly in host.frames.finished_frames:
         number = assembly.number
-        uncovered = assembly.clear_gaps()
-        shown = pixels(assembly)
+        uncovered = assembly.missing_ranges
+        shown = assembly.unpack_pixels()
         mask = np.ones(shown.size, dtype=bool)
         for start, end in uncovered:
             mask[start // 2 : (end + 1) // 2] = False
         mask = mask.reshape(shown.shape)
         assert (shown[mask] == source(number)[mask]).all(), where
         assert not shown[~mask].any(), where
-        if assembly.received_ranges.complete:
+        if assembly.received_ranges.is_complete:
             assert mask.all()
             whole.add(number)
-    assert len(host.frames.finished) == len({a.number for a in host.frames.finished}), where
+    assert len(host.frames.finished_frames) == len(
+        {a.number for a in host.frames.finished_frames}
+    ), where
     assert untouched <= whole, where
 
 
@@ -71,7 +72,7 @@ def test_the_session_is_what_it_should_be():
         host.play(recorded.data)
         assert host.out == [header.sequence for header in recorded.headers]
         check_frames(host, {0, 1, 2}, "no fault")
-        assert len(host.frames.finished) == FRAMES
+        assert len(host.frames.finished_frames) == FRAMES
 
 
 @pytest.mark.parametrize("what", FAULTS)
@@ -108,7 +109,7 @@ def check_fault(recorded: Recording, host: Listener, hit: int | None, where: str
     assert host.discards.total() > host.discards[DiscardReason.UNEXPECTED], where
     frames = recorded.frames.items()
     check_frames(host, {number for number, own in frames if hit not in own}, where)
-    handed_on = {assembly.number for assembly in host.frames.finished}
+    handed_on = {assembly.number for assembly in host.frames.finished_frames}
     assert handed_on == begun(recorded, host.out), where
 
 

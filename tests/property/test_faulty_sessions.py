@@ -40,7 +40,7 @@ _REUSE = 100
 
 def complaint(bench: FaultHarness, plan: FaultPlan, outcome: Outcome) -> str | None:
     """What is wrong with a session, or None."""
-    unplugged = bench.up.plug.pulled
+    unplugged = bench.up.plug.is_pulled
     happened = bench.happened()
     if outcome.wrong:
         return f"wrong pixels delivered as good in frames {outcome.wrong}"
@@ -81,10 +81,14 @@ def damaged_up(bench: FaultHarness) -> bool:
 
 
 def damaged(damage: Damage) -> bool:
-    if any(fault.kind is Kind.DUPLICATE for fault in damage.done):
+    if any(fault.kind is Kind.DUPLICATE for fault in damage.applied_faults):
         return False  # the repeat may have been what came in its place
-    sound = set(range(damage.packet)) - damage.touched
-    return any(min(sound) < number < max(sound) for number in damage.touched) if sound else False
+    sound = set(range(damage.packet)) - damage.damaged_packets
+    return (
+        any(min(sound) < number < max(sound) for number in damage.damaged_packets)
+        if sound
+        else False
+    )
 
 
 def bounds(bench: FaultHarness) -> str | None:
@@ -92,8 +96,8 @@ def bounds(bench: FaultHarness) -> str | None:
     receiver = bench.link.receiver
     if len(receiver._backlog) > _MOST_BACKLOG:
         return f"the host's backlog holds {len(receiver._backlog)} bytes"
-    if bench.link._requests:
-        return f"requests are repeated for ever: {bench.link._requests}"
+    if bench.link.snapshot().requests:
+        return f"requests are repeated for ever: {bench.link.snapshot().requests}"
     out = bench.abandon()
     if out:
         return f"{out} frame buffers are not free"

@@ -138,11 +138,11 @@ def test_no_frame_is_kept_beyond_its_session(lens, end):
         session = device._session
         with pytest.raises(Timeout):
             # Frames of the preview queue up meanwhile.
-            session.take_frame(1, lenslink.deadline.Deadline(0.05))
+            session.take_frame(1, lenslink.deadline.Deadline(0.05), 1)
         first.release()
-        assert session.frames.finished
+        assert session.frames.finished_frames
         getattr(device, end)()
-        assert not session.frames.finished
+        assert not session.frames.finished_frames
         assert not session.pool._free
 
 

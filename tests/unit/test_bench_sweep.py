@@ -17,12 +17,12 @@ from lenslink_hil.benchmark.sweep import (
     START,
     Point,
     Sweep,
+    add_lanes,
     choose,
-    rows,
+    format_rows,
+    format_settings,
+    format_summary,
     search,
-    settings_text,
-    summary,
-    with_lanes,
 )
 from lenslink_protocol.ids import PixelFormat
 
@@ -37,13 +37,13 @@ class FakeLink:
         self.lanes = lanes
         self.asked: list[Point] = []
 
-    def lane_counts(self) -> tuple[int, ...]:
+    def list_lane_counts(self) -> tuple[int, ...]:
         return self.lanes
 
-    def packings(self) -> tuple[str, ...]:
+    def list_packings(self) -> tuple[str, ...]:
         return ("lsb", "mipi")
 
-    def tile_sizes(self, point: Point) -> tuple[int, ...]:
+    def list_tile_sizes(self, point: Point) -> tuple[int, ...]:
         # An odd number of lanes shows that the sizes are those of the chosen point.
         return (8192, 4096 + (point.lanes or 1))
 
@@ -160,7 +160,7 @@ class FakeDevice:
         return self.plan
 
 
-class Lab:
+class Harness:
     """Opens fake devices, and stands in for the measurement of one link."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, private: bool = False) -> None:
@@ -193,21 +193,21 @@ class Lab:
 
 
 @pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
-    return Lab(monkeypatch)
+def harness(monkeypatch: pytest.MonkeyPatch) -> Harness:
+    return Harness(monkeypatch)
 
 
-def test_the_options_to_pin_are_a_line_to_copy(lab: Lab) -> None:
-    lab.rate = lambda lanes, effort: (
+def test_the_options_to_pin_are_a_line_to_copy(harness: Harness) -> None:
+    harness.rate = lambda lanes, effort: (
         10.0
         * (1 + (lanes == 1))
         * (1 + (effort.packing == "lsb"))
         * (1 + (effort.tile_bytes == 3000))
     )
-    with lab.sweep("usb:") as sweep:
+    with harness.sweep("usb:") as sweep:
         sweep.run()
     report = sweep.report(False)
-    assert lab.opened[:2] == ["usb:", "usb:?lanes=1"]
+    assert harness.opened[:2] == ["usb:", "usb:?lanes=1"]
     assert (report["url_options"], report["stream_options"]) == (
         {"lanes": 1},
         {"packing": "lsb", "tile_bytes": 3000},
@@ -220,39 +220,39 @@ def test_the_options_to_pin_are_a_line_to_copy(lab: Lab) -> None:
     [chosen] = [point for point in report["points"] if point["chosen"]]
     assert (chosen["lanes"], chosen["packing"], chosen["tile_bytes"]) == (1, "lsb", 3000)
     assert chosen["measurements"] == CONFIRMED
-    assert len(list(rows(report))) == len(report["points"])
-    assert any("8.00 times" in line and "emulated" in line for line in summary(report))
+    assert len(list(format_rows(report))) == len(report["points"])
+    assert any("8.00 times" in line and "emulated" in line for line in format_summary(report))
 
 
-def test_rates_are_medians_of_all_measurements(lab: Lab) -> None:
+def test_rates_are_medians_of_all_measurements(harness: Harness) -> None:
     slow = iter([10.0, 4.0, 5.0])
-    lab.rate = lambda lanes, effort: next(slow) if effort.tile_bytes == 0 else 1.0
-    with lab.sweep("usb:?lanes=1", Effort(packing="lsb")) as sweep:
+    harness.rate = lambda lanes, effort: next(slow) if effort.tile_bytes == 0 else 1.0
+    with harness.sweep("usb:?lanes=1", Effort(packing="lsb")) as sweep:
         sweep.run()
     [default, _] = sweep.report(False)["points"]
     assert (default["frames_per_s"], default["wire_bytes_per_s"]) == (5.0, 1040 * 5.0)
 
 
-def test_a_link_that_brings_nothing_has_nothing_to_pin(lab: Lab) -> None:
-    lab.rate = lambda lanes, effort: 0.0
-    with lab.sweep("usb:") as sweep:
+def test_a_link_that_brings_nothing_has_nothing_to_pin(harness: Harness) -> None:
+    harness.rate = lambda lanes, effort: 0.0
+    with harness.sweep("usb:") as sweep:
         sweep.run()
     report = sweep.report(False)
     assert (report["gain"], report["stream_options"]) == (1.0, {})
 
 
-def test_nothing_to_pin(lab: Lab) -> None:
-    with lab.sweep("usb:") as sweep:
+def test_nothing_to_pin(harness: Harness) -> None:
+    with harness.sweep("usb:") as sweep:
         sweep.run()
     report = sweep.report(False)
     assert (report["url_options"], report["stream_options"], report["gain"]) == ({}, {}, 1.0)
     assert report["command"] == "lenslink stream usb:"
-    assert any("gain       none" in line for line in summary(report))
+    assert any("gain       none" in line for line in format_summary(report))
 
 
-def test_what_the_user_names_is_not_varied(lab: Lab) -> None:
+def test_what_the_user_names_is_not_varied(harness: Harness) -> None:
     effort = Effort(mode="full", packing="lsb", tile_bytes=4000)
-    with lab.sweep("usb:?lanes=2", effort) as sweep:
+    with harness.sweep("usb:?lanes=2", effort) as sweep:
         sweep.run()
     assert list(sweep.results) == [START]
     assert sweep.report(False)["command"] == (
@@ -272,43 +272,45 @@ def test_what_the_user_names_is_not_varied(lab: Lab) -> None:
         ("serial:/dev/ttyACM0", False, []),
     ],
 )
-def test_which_lanes_are_tried(lab: Lab, url: str, private: bool, others: list[int]) -> None:
-    lab.private = private
-    with lab.sweep(url) as sweep:
-        assert sweep.lane_counts() == others
+def test_which_lanes_are_tried(
+    harness: Harness, url: str, private: bool, others: list[int]
+) -> None:
+    harness.private = private
+    with harness.sweep(url) as sweep:
+        assert sweep.list_lane_counts() == others
 
 
-def test_which_tile_sizes_are_tried(lab: Lab) -> None:
-    with lab.sweep("usb:") as sweep:
+def test_which_tile_sizes_are_tried(harness: Harness) -> None:
+    with harness.sweep("usb:") as sweep:
         sweep.measure(START)
         # The longest is the module's own choice here, and has been measured.
-        assert sweep.tile_sizes(START) == [3000]
+        assert sweep.list_tile_sizes(START) == [3000]
         sweep.results[START]["tile_bytes"] = 3000
-        assert sweep.tile_sizes(START) == [6000]
+        assert sweep.list_tile_sizes(START) == [6000]
 
 
-def test_a_point_that_fails_is_listed_and_the_next_opens_the_module_anew(lab: Lab) -> None:
+def test_a_point_that_fails_is_listed_and_the_next_opens_the_module_anew(harness: Harness) -> None:
     def rate(lanes: int, effort: Effort) -> float:
         if effort.packing == "lsb":
             raise Disconnected("pulled")
         return 10.0
 
-    lab.rate = rate
-    with lab.sweep("usb:?lanes=1") as sweep:
+    harness.rate = rate
+    with harness.sweep("usb:?lanes=1") as sweep:
         sweep.run()
     [failed] = sweep.report(False)["not_run"]
     assert failed == {"lanes": None, "packing": "lsb", "tile_bytes": 0, "why": "pulled"}
-    assert settings_text(failed) == "packing=lsb"
-    assert len(lab.opened) == 2
+    assert format_settings(failed) == "packing=lsb"
+    assert len(harness.opened) == 2
     assert Point(tile_bytes=3000) in sweep.results
 
 
-def test_a_link_that_cannot_be_measured_at_all_is_an_error(lab: Lab) -> None:
+def test_a_link_that_cannot_be_measured_at_all_is_an_error(harness: Harness) -> None:
     def rate(lanes: int, effort: Effort) -> float:
         raise UsageError("no mode 'wide'")
 
-    lab.rate = rate
-    with lab.sweep("usb:") as sweep, pytest.raises(UsageError, match="wide"):
+    harness.rate = rate
+    with harness.sweep("usb:") as sweep, pytest.raises(UsageError, match="wide"):
         sweep.run()
 
 
@@ -321,4 +323,4 @@ def test_a_link_that_cannot_be_measured_at_all_is_an_error(lab: Lab) -> None:
     ],
 )
 def test_lanes_in_a_url(url: str, lanes: int | None, expected: str) -> None:
-    assert with_lanes(url, lanes) == expected
+    assert add_lanes(url, lanes) == expected

@@ -8,7 +8,7 @@ import pytest
 
 from lenslink.errors import MissingExtra, StorageError, UsageError
 from lenslink_hil.benchmark import document, host_series, peers, plot
-from lenslink_hil.benchmark.machine_info import describe
+from lenslink_hil.benchmark.machine_info import describe_machine
 from lenslink_hil.benchmark.series import NOMINAL, Case
 
 
@@ -65,7 +65,7 @@ def result():
     series.append(entry("shm", 262144))
     series.append(entry(nominal=262144, megapixels="100", gb_per_cpu_s=2.5))
     found = {
-        "machine": describe(),
+        "machine": describe_machine(),
         "quick": False,
         "series": series,
         "latency": {
@@ -78,38 +78,40 @@ def result():
         },
         "not_run": [{"series": "shm, 4 KiB", "why": "no such memory"}],
     }
-    return found | {"targets": [target.as_json() for target in host_series.targets(found)]}
+    return found | {"targets": [target.as_json() for target in host_series.compute_targets(found)]}
 
 
 def test_targets(result):
-    found = {target.name: (target.value, target.met) for target in host_series.targets(result)}
+    found = {
+        target.name: (target.value, target.is_met) for target in host_series.compute_targets(result)
+    }
     assert found["unix, 64 KiB: of the bare transport"] == (0.6, True)
     assert found["unix, 4 KiB: of the bare transport at 1 MiB"] == (pytest.approx(0.6), True)
     assert found["shm, 256 KiB: of the bare ring"] == (0.6, False)
     assert found["100 MP: cost of a byte over that at 12 MP"] == (pytest.approx(1.2), False)
     assert found["100 MP: memory above idle, in frames"] == (3.0, True)
     assert found["100 MP: memory above idle, in frames, with a ring"] == (2.0, True)
-    assert host_series.find(result, Case("tcp", 4096)) is None
+    assert host_series.find_entry(result, Case("tcp", 4096)) is None
 
 
 @pytest.mark.parametrize(("pings", "met"), [(5.0, True), (5.1, False)])
 def test_the_first_tile_may_take_five_pings(result, pings, met):
     result["latency"]["paced"]["first_tile_over_ping"] = pings
-    assert host_series.targets(result)[-1].met is met
+    assert host_series.compute_targets(result)[-1].is_met is met
 
 
 @pytest.mark.parametrize(("ratio", "met"), [(0.75, True), (0.74, False)])
 def test_shm_is_held_against_the_bare_ring(result, ratio, met):
     [shm] = [each for each in result["series"] if each["transport"] == "shm"]
     shm["ratio_bare"] = ratio
-    [target] = [each for each in host_series.targets(result) if each.name.startswith("shm")]
-    assert target.met is met
+    [target] = [each for each in host_series.compute_targets(result) if each.name.startswith("shm")]
+    assert target.is_met is met
 
 
 def test_the_report_has_all_of_it(result):
-    text = document.markdown(result)
+    text = document.format_host(result)
     for each in result["series"]:
-        assert plot.label(each) in text
+        assert plot.describe_series(each) in text
     assert "**not met**" in text
     assert "NOT RUN: shm, 4 KiB: no such memory" in text
     assert "NOT RUN (no MicroPython)" in text
@@ -120,10 +122,10 @@ def test_the_report_has_all_of_it(result):
 
 def test_each_command_writes_its_own_part(tmp_path):
     path = tmp_path / "B.md"
-    document.write(path, "host", "first")
-    document.write(path, "peers", "second")
-    document.write(path, "host", "third")
-    assert document.check(path) == {"host": "third\n", "peers": "second\n"}
+    document.write_part(path, "host", "first")
+    document.write_part(path, "peers", "second")
+    document.write_part(path, "host", "third")
+    assert document.read_parts(path) == {"host": "third\n", "peers": "second\n"}
     assert "first" not in path.read_text()
 
 
@@ -131,35 +133,35 @@ def test_what_is_no_report_is_left_alone(tmp_path):
     path = tmp_path / "notes.md"
     path.write_text("mine")
     with pytest.raises(UsageError, match="not a report"):
-        document.write(path, "host", "text")
+        document.write_part(path, "host", "text")
     assert path.read_text() == "mine"
 
 
 def test_a_chart_as_text(result, tmp_path):
     path = tmp_path / "a.txt"
-    plot.write(result, path, False)
+    plot.write_chart(result, path, False)
     lines = path.read_text().splitlines()
     assert len(lines) == 1 + len(result["series"])
     assert lines[1].count("#") == 24
     assert lines[1].count(".") == 16 + 2
     with pytest.raises(StorageError, match="exists"):
-        plot.write(result, path, False)
+        plot.write_chart(result, path, False)
 
 
 def test_a_chart_as_a_picture(result, tmp_path):
     path = tmp_path / "a.png"
     if find_spec("matplotlib") is None:
         with pytest.raises(MissingExtra, match=r"\[bench\]"):
-            plot.write(result, path, False)
+            plot.write_chart(result, path, False)
         return
-    plot.write(result, path, False)
+    plot.write_chart(result, path, False)
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("name", [name for name in peers.PEERS if name != "aravis"])
 def test_a_peer_receives_what_was_sent(name):
-    peer = peers.load(name)
-    why = peers.lacking(peer)
+    peer = peers.load_peer(name)
+    why = peers.find_lack(peer)
     if why is not None:
         assert 'pip install -e ".[bench]"' in why
         pytest.skip(why)
@@ -170,8 +172,8 @@ def test_a_peer_receives_what_was_sent(name):
 
 
 def test_a_peer_that_is_missing_says_how_to_get_it():
-    why = peers.lacking(peers.load("aravis"))
+    why = peers.find_lack(peers.load_peer("aravis"))
     assert why is None or "apt install" in why
     need = peers.Need("lenslink_hil.nowhere.at_all", "nowhere", "dig for it")
-    assert need.missing
+    assert need.is_missing
     assert need.version == ""

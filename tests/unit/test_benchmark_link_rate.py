@@ -42,7 +42,7 @@ class Module:
 
     url = "test:"
     manifest = SimpleNamespace(model="M", serial="S", firmware="F")
-    session = SimpleNamespace(lanes=2)
+    session_info = SimpleNamespace(lanes=2)
 
     def __init__(
         self, line: Line, clock: str = "wall", busy: float | None = None, spoilt: int | None = None
@@ -52,11 +52,11 @@ class Module:
         self._frames = 0
         self.closed = False
 
-    def mode(self, name: str | None, use: object) -> Any:
+    def find_mode(self, name: str | None, use: object) -> Any:
         del use
         return SimpleNamespace(name=name, binning=2 if name == "binned" else 1)
 
-    def configuration(self) -> Any:
+    def get_configuration(self) -> Any:
         code = PixelFormat.RG12p if self._asked["packing"] == "lsb" else PixelFormat.RG12
         tile = self._asked["tile_bytes"] or 64
         return SimpleNamespace(tile_bytes=tile, frame_bytes=FRAME_BYTES, pixel_format=code)
@@ -89,7 +89,7 @@ class Module:
             first_tile_ms=1.0, wire_bytes=1000 + (FRAME_BYTES + OVERHEAD) * count,
         )  # fmt: skip
 
-    def reading(self) -> Reading:
+    def read_clock(self) -> Reading:
         seconds = 100 + FRAME_S * self._frames
         busy = None if self._busy is None else self._busy * seconds
         return Reading(seconds, self._clock, busy)
@@ -112,7 +112,7 @@ def test_rates_are_of_the_links_own_clock_and_from_the_first_frame_on() -> None:
     assert (result["clock"], result["bus"], result["lanes"]) == ("emulated", "strict", 2)
     assert result["cpu_busy"] == pytest.approx(0.75)
     assert result["image_sha256"] == "ab" * 32
-    assert any("(emulated time)" in line for line in link_rate.summary(result))
+    assert any("(emulated time)" in line for line in link_rate.format_summary(result))
 
 
 def test_a_duration_is_of_that_clock_too() -> None:
@@ -124,7 +124,7 @@ def test_what_is_not_known_is_null() -> None:
     result = measure(Module(Line()), Effort(frames=2))
     unknown = ("bus", "ceiling_bytes_per_s", "of_ceiling", "cpu_busy", "image_sha256", "checked")
     assert [result[key] for key in unknown] == [None] * len(unknown)
-    assert "ceiling unknown" in next(link_rate.summary(result))
+    assert "ceiling unknown" in next(link_rate.format_summary(result))
 
 
 def test_the_encoding_is_the_modules_answer() -> None:
@@ -138,7 +138,7 @@ def test_every_pixel_that_came_is_compared(spoilt: int | None, wrong: int) -> No
     module = Module(Line(), spoilt=spoilt)
     result = measure(module, Effort(frames=5, check="prbs", seed=3))
     assert result["wrong_pixels"] == wrong
-    assert any(("WRONG" in line) == bool(wrong) for line in link_rate.summary(result))
+    assert any(("WRONG" in line) == bool(wrong) for line in link_rate.format_summary(result))
 
 
 def test_another_seed_is_another_pattern() -> None:
@@ -154,10 +154,10 @@ def test_pixels_that_are_means_are_not_checked() -> None:
 def test_the_report_has_a_part_of_its_own(tmp_path: Any) -> None:
     path = tmp_path / "B.md"
     result = measure(Module(replace(EMULATED, bus="ideal")), Effort(frames=3))
-    document.write(path, "host", "## Host")
+    document.write_part(path, "host", "## Host")
     for _ in range(2):
-        document.write(path, "link", link_rate.markdown(result))
-    parts = document.check(path)
+        document.write_part(path, "link", link_rate.format_link(result))
+    parts = document.read_parts(path)
     assert parts["host"].strip() == "## Host"
     assert "ideal" in parts["link"]
     assert path.read_text().count("## One link") == 1

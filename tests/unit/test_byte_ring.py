@@ -1,4 +1,4 @@
-"""The ring of bytes that two processes share: how it goes round, and what it never believes."""
+"""Test the byte ring: how bytes pass through it, and which counters it refuses."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SIZE = 64
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["x86", "fenced"])
 def fences(request, monkeypatch):
-    """As on x86, and as where memory needs all fences."""
+    """Run each test as on x86, and as on a machine that needs all fences."""
     monkeypatch.setattr(ring_module, "_X86", request.param)
 
 
-class ByteRing:
-    """Both sides of one, and the words as the other process could set them."""
+class Harness:
+    """Both sides of a byte ring, and the words as the other process could set them."""
 
     def __init__(self, size: int = SIZE) -> None:
         writer, reader = bytearray(LINE_BYTES), bytearray(LINE_BYTES)
@@ -46,8 +46,8 @@ class ByteRing:
         return found
 
 
-def test_bytes_go_round():
-    ring = ByteRing()
+def test_bytes_pass_the_end_of_the_memory():
+    ring = Harness()
     for first in range(SIZE + 1):
         data = bytes(range(first, first + SIZE))
         assert ring.writer.count_free() == SIZE
@@ -60,8 +60,8 @@ def test_bytes_go_round():
         assert ring.read(9) == [b"-"]
 
 
-def test_every_cut_at_every_place():
-    ring = ByteRing()
+def test_bytes_are_the_same_for_every_cut():
+    ring = Harness()
     data = bytes(range(SIZE))
     for cut in range(SIZE + 1):
         for second in (0, 1, SIZE - cut):
@@ -72,8 +72,8 @@ def test_every_cut_at_every_place():
         ring.read(1)
 
 
-def test_no_more_than_is_there_and_no_more_than_fits():
-    ring = ByteRing()
+def test_reads_and_writes_are_limited_by_the_ring():
+    ring = Harness()
     assert ring.read(4) == [b""]
     ring.write(b"abcdef")
     assert ring.read(0, 2, 2) == [b"", b"ab", b"cd"]
@@ -81,8 +81,8 @@ def test_no_more_than_is_there_and_no_more_than_fits():
     assert ring.writer.write(memoryview(bytes(SIZE + 1)))[0] == SIZE
 
 
-def test_in_place():
-    ring = ByteRing()
+def test_bytes_can_be_written_and_read_in_place():
+    ring = Harness()
     ring.write(bytes(60))
     ring.read(60)
     room = ring.writer.get_views()
@@ -96,9 +96,9 @@ def test_in_place():
 
 
 @pytest.mark.parametrize("head", [9, 11, 10 + SIZE + 1, 1 << 63, (1 << 64) - 1])
-def test_a_head_that_cannot_be(head):
-    """It goes back, or says that more came than the ring holds."""
-    ring = ByteRing()
+def test_an_impossible_head_is_refused(head):
+    """The head goes back, or claims more bytes than the ring holds."""
+    ring = Harness()
     ring.write(bytes(12))
     ring.read(10)
     ring.head[0] = head
@@ -110,9 +110,9 @@ def test_a_head_that_cannot_be(head):
 
 
 @pytest.mark.parametrize("tail", [9, 13, 1 << 63, (1 << 64) - 1])
-def test_a_tail_that_cannot_be(tail):
-    """It goes back, or says that more was read than there was."""
-    ring = ByteRing()
+def test_an_impossible_tail_is_refused(tail):
+    """The tail goes back, or claims that more was read than written."""
+    ring = Harness()
     ring.write(bytes(12))
     ring.read(10)
     assert ring.writer.count_free() == SIZE - 2
@@ -123,10 +123,10 @@ def test_a_tail_that_cannot_be(tail):
 
 
 def test_any_words_are_refused_or_harmless(seed):
-    """Counters at random: no access outside, never more bytes than the ring has."""
+    """With random counters, no access is out of bounds, and no read exceeds the ring's size."""
     chance = random.Random(seed)
     for _ in range(2000):
-        ring = ByteRing()
+        ring = Harness()
         for _ in range(8):
             try:
                 words = chance.choice([ring.head, ring.tail])
@@ -141,7 +141,7 @@ def test_any_words_are_refused_or_harmless(seed):
 
 
 def test_our_own_counters_are_not_read_back():
-    ring = ByteRing()
+    ring = Harness()
     ring.write(b"abc")
     ring.tail[0] = 0
     assert ring.read(3) == [b"abc"]
@@ -151,8 +151,8 @@ def test_our_own_counters_are_not_read_back():
     assert ring.read(3) == [b"de"]
 
 
-def test_a_reader_is_woken_once_for_the_next_byte():
-    ring = ByteRing()
+def test_a_sleeping_reader_is_notified_once_of_the_next_byte():
+    ring = Harness()
     assert not ring.write(b"a")
     assert not ring.reader.prepare_sleep()  # there is a byte: it must not sleep
     ring.read(1)
@@ -163,8 +163,8 @@ def test_a_reader_is_woken_once_for_the_next_byte():
     assert not ring.write(b"d")  # it is awake, as far as the writer knows
 
 
-def test_a_writer_is_woken_once_half_is_free():
-    ring = ByteRing()
+def test_a_sleeping_writer_is_notified_once_half_is_free():
+    ring = Harness()
     ring.write(bytes(SIZE))
     assert ring.writer.prepare_sleep()
     wanted = []
@@ -176,8 +176,8 @@ def test_a_writer_is_woken_once_half_is_free():
     assert not ring.writer.prepare_sleep()
 
 
-def test_closed_memory_is_let_go():
-    ring = ByteRing()
+def test_closing_releases_the_memory():
+    ring = Harness()
     ring.writer.close()
     ring.reader.close()
     with pytest.raises(ValueError, match="released"):

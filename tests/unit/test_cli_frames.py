@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import threading
 from pathlib import Path
@@ -18,6 +19,7 @@ from lenslink import Settings, StreamOptions
 from lenslink.cli.main import main
 from lenslink.cli.signals import Stopped
 from lenslink.cli.sink import open_sink
+from lenslink_protocol.trace import TRACE
 
 FRAME_BYTES = 2 * HEIGHT * WIDTH
 
@@ -125,7 +127,7 @@ def test_an_incomplete_still_is_an_error(device, capsys):
     assert files() == []
 
 
-def test_an_incomplete_still_that_is_wanted(device, capsys):
+def test_allow_incomplete_writes_an_incomplete_still(device, capsys):
     device.frames = [torn(0)]
     assert main(["capture", "fake:", "-o", "a.npy", "--json", "--allow-incomplete"]) == 0
     captured = capsys.readouterr()
@@ -145,15 +147,43 @@ def test_a_capture_that_ends_early_leaves_nothing(error, code, device, capsys):
     assert device.closed
 
 
-def test_the_note_and_the_log(device, capsys):
+def test_the_note_and_the_modules_log_are_shown(device, capsys):
     device.note = "showing colour bars"
     assert main(["capture", "fake:", "-o", "a.npy", "-v"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "lenslink: showing colour bars"
-    assert lines[-1] == r"[module 1.500 s] INFO: lens seated \x1b[31m\n"
+    assert r"[lenslink.module] INFO: 1.500 s: lens seated \x1b[31m\n" in lines
     device.__post_init__()
     assert main(["capture", "fake:", "-o", "b.npy", "-q"]) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "levels"),
+    [
+        ([], ["WARNING"]),
+        (["-q"], []),
+        (["-v"], ["INFO", "WARNING"]),
+        (["-vv"], ["DEBUG", "INFO", "WARNING"]),
+        (["-vvv"], ["TRACE", "DEBUG", "INFO", "WARNING"]),
+    ],
+)
+def test_each_v_shows_one_level_more_with_the_name_of_the_logger(options, levels, device, capsys):
+    log = logging.getLogger("lenslink.some.part")
+
+    def answer(*_args, **_options):
+        for level in (TRACE, logging.DEBUG, logging.INFO, logging.WARNING):
+            log.log(level, "said")
+        return ramp(0)
+
+    device.capture = answer
+    device.log_lines = []
+    assert main(["capture", "fake:", "-o", "a.npy", *options]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[")]
+    assert lines == [f"[lenslink.some.part] {level}: said" for level in levels]
+    # The command leaves the loggers as they were.
+    assert logging.getLogger("lenslink").handlers == []
+    assert not log.isEnabledFor(logging.INFO)
 
 
 # --- stream -------------------------------------------------------------------------------
@@ -255,9 +285,9 @@ def test_a_frame_that_was_half_written_is_taken_back(monkeypatch):
 
     monkeypatch.setattr("lenslink.image_files.atomic_file.publish", publish)
     with open_sink("a.raw", False) as sink:
-        sink.write(ramp(0), False)
+        sink.write(ramp(0))
         with pytest.raises(Stopped):
-            sink.write(ramp(1), False)
+            sink.write(ramp(1))
     assert file.getvalue() == ramp(0).pixels.tobytes()
 
 

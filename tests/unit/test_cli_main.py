@@ -85,7 +85,7 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("lenslink 0.")
 
 
-def test_nothing_said_is_no_success(capsys):
+def test_no_arguments_print_the_usage_and_fail(capsys):
     assert main([]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -111,12 +111,34 @@ def test_completion_scripts(shell, capsys):
     assert "_LENSLINK_COMPLETE" in capsys.readouterr().out
 
 
-def test_completion_itself(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("line", "offers"),
+    [
+        ("lenslink cap", ["capture"]),
+        ("lenslink info si", ["sim:"]),
+        ("lenslink capture us", ["usb:", "usbip:"]),
+        ("lenslink capture sim: --mode f", ["full"]),
+        ("lenslink stream sim: --packing l", ["lsb", "legacy"]),
+        ("lenslink conform module sim: --clause M-HELLO-1", ["M-HELLO-1"]),
+        ("lenslink sim --board pico2", ["pico2"]),
+        ("lenslink sim --cfa GB", ["GBRG"]),
+    ],
+)
+def test_completion_itself(line, offers, monkeypatch, capsys):
     monkeypatch.setenv("_LENSLINK_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", "lenslink cap")
-    monkeypatch.setenv("COMP_CWORD", "1")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
     assert main([]) == 0
-    assert capsys.readouterr().out == "plain,capture\n"
+    assert capsys.readouterr().out.splitlines() == [f"plain,{offer}" for offer in offers]
+
+
+def test_completion_offers_the_modules_that_are_found(tmp_path, monkeypatch, capsys):
+    register(tmp_path, "one", os.getpid())
+    monkeypatch.setenv("_LENSLINK_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "lenslink info un")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert main([]) == 0
+    assert capsys.readouterr().out == "plain,unix:/one\nplain,unix:\n"
 
 
 def test_a_command_that_cannot_be_imported_breaks_no_other(monkeypatch, capsys):
@@ -162,6 +184,12 @@ def test_a_command_that_cannot_be_imported_breaks_no_other(monkeypatch, capsys):
         (["info"], 3, "no device found"),
         (["--timeout", "0", "info"], 2, "positive number of seconds"),
         (["info", "--timeout", "soon"], 2, "not a number of seconds"),
+        (["info", "--timeout", "inf"], 2, "inf is more than 1000000 seconds"),
+        (["info", "--timeout", "1e300"], 2, "1e300 is more than 1000000 seconds"),
+        (["capture", "sim:", "-o", "dir.npy/"], 2, "'dir.npy/' names a folder: name a file"),
+        (["stream", "sim:", "-o", "dir.raw/"], 2, "*.raw"),
+        (["record", "sim:", "-o", "dir.lcap/"], 2, "'dir.lcap/' names a folder"),
+        (["replay", "x.lcap", "--pcapng", "x.pcapng/"], 2, "'x.pcapng/' names a folder"),
         (["capture", "sim:", "-o", "x.jpg"], 2, "known are .dng"),
         (["capture", "sim:", "-o", "x"], 2, "no extension"),
         (["capture", "sim:", "-o", "x.npy", "-o", "./x.npy"], 2, "named twice"),
@@ -174,7 +202,6 @@ def test_a_command_that_cannot_be_imported_breaks_no_other(monkeypatch, capsys):
         (["stream", "sim:", "-o", "missing/x.raw"], 9, "no such folder"),
         (["stream", "sim:", "-o", "there.raw"], 9, "--force"),
         (["stream", "sim:", "-o", "folder.raw", "--force"], 9, "is a folder"),
-        (["stream", "sim:", "-o", "-", "--json"], 2, "both want stdout"),
         (["stream", "sim:", "--frames", "0"], 2, "x>=1"),
         (["stream", "sim:", "--duration", "nan"], 2, "positive number"),
         (["completion", "tcsh"], 2, "'bash', 'zsh', 'fish'"),
@@ -274,6 +301,48 @@ def test_every_error_is_one_line_and_its_code(error, code, raising, capsys):
     assert "it went away" in error_line(capsys)
 
 
+@pytest.mark.parametrize(
+    ("args", "code", "error"),
+    [
+        (["info", "unix:/nowhere", "--json"], 3, "NotFound"),
+        (["stream", "sim:", "-o", "-", "--json"], 2, "UsageError"),
+        (["list", "--json", "--frobnicate"], 2, "NoSuchOption"),
+        (["capture", "--json", "sim:", "-o", "missing/x.npy"], 9, "StorageError"),
+    ],
+)
+def test_with_json_an_error_is_a_json_object_on_stderr(args, code, error, capsys):
+    assert main(args) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    report = json.loads(captured.err)
+    assert report.keys() == {"schema", "error", "message", "exit_code"}
+    assert (report["schema"], report["error"]) == ("lenslink.error/1", error)
+    assert report["exit_code"] == code
+    assert report["message"]
+
+
+def test_json_among_the_words_of_another_program_changes_nothing(capsys):
+    assert main(["conform", "host", "tcp:nowhere", "--", "myhost", "--json"]) == 2
+    assert "{url}" in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("args", "code"), [(["list", "--json"], 9), (["--version"], 9), (["list"], 0)]
+)
+def test_a_closed_stdout_is_an_error_for_a_command_that_writes_there(args, code):
+    script = 'exec "$0" -m lenslink "$@" >&-'
+    run = subprocess.run(
+        ["/bin/sh", "-c", script, sys.executable, *args],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=patience(60),
+        check=False,
+    )
+    assert run.returncode == code
+    assert ("standard output is closed" in run.stderr) == (code == 9)
+    assert "Traceback" not in run.stderr
+
+
 def test_a_defect_says_that_it_is_one(raising, capsys):
     raising(KeyError("x"))
     assert main(["info", "sim:"]) == 1
@@ -300,7 +369,7 @@ def test_the_traceback_by_environment(raising, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("error", "code"), [(KeyboardInterrupt(), 130), (Stopped(2), 130), (Stopped(15), 143)]
 )
-def test_interrupts(error, code, raising, capsys):
+def test_an_interrupt_prints_one_line_unless_quiet(error, code, raising, capsys):
     raising(error)
     assert main(["info", "sim:"]) == code
     assert capsys.readouterr().err == "lenslink: interrupted\n"
@@ -308,7 +377,7 @@ def test_interrupts(error, code, raising, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_nobody_reads_is_no_error(monkeypatch, capsys):
+def test_a_closed_pipe_is_no_error(monkeypatch, capsys):
     def closed(*_args, **_settings):
         raise BrokenPipeError
 

@@ -39,7 +39,7 @@ def test_exposures(text, us):
 @pytest.mark.parametrize(
     "text", ["", "0", "-5", "5x", "1/0", "0.1us", "3601s", "nan", "1e3", "1/60/2", "ten"]
 )
-def test_exposures_that_are_none(text):
+def test_invalid_exposures_are_refused(text):
     with pytest.raises(click.BadParameter, match="exposure of"):
         Exposure().convert(text, None, None)
 
@@ -50,7 +50,7 @@ def test_gains(text, milli):
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "many", "1001", ""])
-def test_gains_that_are_none(text):
+def test_invalid_gains_are_refused(text):
     with pytest.raises(click.BadParameter, match="gain of"):
         Gain().convert(text, None, None)
 
@@ -74,13 +74,13 @@ def test_focus(text, mdpt):
 
 
 @pytest.mark.parametrize("text", ["", "-1", "0m", "0.1cm", "101", "3 feet", "nan"])
-def test_focus_that_is_none(text):
+def test_invalid_focus_is_refused(text):
     with pytest.raises(click.BadParameter, match="dioptres"):
         Focus().convert(text, None, None)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e999", "soon", ""])
-def test_seconds_that_are_none(text):
+def test_invalid_seconds_are_refused(text):
     with pytest.raises(click.BadParameter):
         Seconds().convert(text, None, None)
 

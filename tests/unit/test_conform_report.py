@@ -13,30 +13,52 @@ import pytest
 
 from lenslink.cli.main import main
 from lenslink_hil.conformance import clauses as clauses_module
-from lenslink_hil.conformance import live, report, run
+from lenslink_hil.conformance import live, report, verdicts
 from lenslink_hil.conformance import selftest as selftest_module
 from lenslink_hil.conformance.cases import Case
 from lenslink_hil.conformance.clauses import Clause
-from lenslink_hil.conformance.run import ERROR, FAILED, NOT_CLAIMED, PASSED, Verdict
+from lenslink_hil.conformance.run_info import RunInfo
+from lenslink_hil.conformance.verdicts import (
+    ERROR,
+    FAILED,
+    NOT_CLAIMED,
+    NOT_RUN,
+    PASSED,
+    Verdict,
+)
 
 FOUND = [
     Verdict("M-FRAME-1", "fields_and_sequence", "module", PASSED, "", 0.25),
     Verdict("M-FRAME-2", "damaged_crcs", "module", FAILED, "<b> & \x1b[31m", 0.5),
     Verdict("M-RESEND-1", "sent_again", "module", NOT_CLAIMED, "no RESEND"),
     Verdict("H-HELLO-1", "FreshNonce", "host", ERROR, "it did not connect"),
+    Verdict("M-FRAME-3", "found_after_noise", "module", NOT_RUN, "the module is silent"),
 ]
 
 
+def info() -> RunInfo:
+    found = RunInfo("sim:, <a> module", "sim:", seed=7)
+    found.module = {"maker": "M", "model": "L\x1b", "serial": "S-1", "firmware": "1.2"}
+    return found
+
+
 def test_json() -> None:
-    found = report.as_json(FOUND)
-    assert set(found) == {"schema", "verdicts", "summary"}
-    assert found["summary"] == {"passed": 1, "failed": 1, "not_claimed": 1, "errors": 1}
+    found = report.as_json(FOUND, info())
+    assert set(found) == {"schema", "run", "verdicts", "summary"}
+    assert found["schema"] == "lenslink.conform/2"
+    counted = {"passed": 1, "failed": 1, "not_claimed": 1, "not_run": 1, "errors": 1}
+    assert found["summary"] == counted
+    assert found["run"]["seed"] == 7
+    assert found["run"]["module"]["serial"] == "S-1"
+    assert all(found["run"][key] for key in ("date", "url", "lenslink", "spec", "host"))
+    assert found["run"]["duration_s"] >= 0
     assert found["verdicts"][0] == {
         "clause": "M-FRAME-1",
         "case": "fields_and_sequence",
         "side": "module",
         "verdict": "passed",
         "detail": "",
+        "seconds": 0.25,
     }
     json.dumps(found)
 
@@ -51,17 +73,19 @@ def parsed(data: bytes) -> Element:
 
 
 def test_junit() -> None:
-    [suite] = parsed(report.as_junit(FOUND, "title"))
+    [suite] = parsed(report.as_junit(FOUND, info()))
     counted = {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")}
-    assert counted == {"tests": "4", "failures": "1", "errors": "1", "skipped": "1"}
-    kinds = [[child.tag for child in case] for case in suite]
-    assert kinds == [[], ["failure"], ["skipped"], ["error"]]
-    assert suite[1].get("classname") == "conform.module.M-FRAME-2"
-    assert suite[1][0].get("message") == "<b> & \N{REPLACEMENT CHARACTER}[31m"
+    assert counted == {"tests": "5", "failures": "1", "errors": "1", "skipped": "2"}
+    properties, *cases = suite
+    kinds = [[child.tag for child in case] for case in cases]
+    assert kinds == [[], ["failure"], ["skipped"], ["error"], ["skipped"]]
+    assert cases[1].get("classname") == "conform.module.M-FRAME-2"
+    assert {each.get("name") for each in properties} >= {"date", "module", "URL", "seed", "host"}
+    assert cases[1][0].get("message") == "<b> & \N{REPLACEMENT CHARACTER}[31m"
 
 
 def test_html() -> None:
-    text = report.as_html(FOUND, "LensLink conformance", "sim:, <a> module")
+    text = report.as_html(FOUND, info())
     tags: list[str] = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attrs: tags.append(tag)  # type: ignore[method-assign]
@@ -69,6 +93,7 @@ def test_html() -> None:
     assert "sim:, &lt;a&gt; module" in text
     assert "b" in tags
     assert "&lt;b&gt; &amp;" in text
+    assert "serial S-1" in text
     # Self-contained: nothing is loaded.
     assert not {"script", "link", "img"} & set(tags)
     # What is wrong stands twice: at the top, and in its place.
@@ -79,14 +104,14 @@ def test_html() -> None:
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> list[Verdict]:
     """What the next selftest finds."""
-    verdicts: list[Verdict] = []
+    wanted: list[Verdict] = []
 
-    def selftest(only: str | None = None) -> Iterator[Verdict]:
-        del only
-        return iter(verdicts)
+    def run_selftest(*arguments: object) -> Iterator[Verdict]:
+        del arguments
+        return iter(wanted)
 
-    monkeypatch.setattr(selftest_module, "selftest", selftest)
-    return verdicts
+    monkeypatch.setattr(selftest_module, "run_selftest", run_selftest)
+    return wanted
 
 
 @pytest.mark.parametrize(
@@ -104,7 +129,8 @@ def test_files_and_json(
     junit, html = tmp_path / "r.xml", tmp_path / "r.html"
     args = ["conform", "selftest", "--json", "--junit", str(junit), "--html", str(html)]
     assert main(args) == 7
-    assert json.loads(capsys.readouterr().out) == report.as_json(FOUND)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["verdicts"] == report.as_json(FOUND, info())["verdicts"]
     assert len(parsed(junit.read_bytes())) == 1
     assert html.read_text(encoding="utf-8").startswith("<!doctype html>")
 
@@ -114,7 +140,7 @@ def test_lines_for_people(found: list[Verdict], capsys: pytest.CaptureFixture[st
     main(["conform", "selftest"])
     lines = capsys.readouterr().out.splitlines()
     # What passed is only counted; nothing that a module says commands the terminal.
-    assert [line.split()[0] for line in lines] == ["failed", "not", "error", "1"]
+    assert [line.split()[0] for line in lines] == ["failed", "not", "error", "not", "1"]
     assert "\x1b" not in "".join(lines)
 
 
@@ -131,7 +157,7 @@ def test_an_empty_row_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     new = {"M-NEW-1": Clause("M-NEW-1", "module", "A module MUST.")}
-    monkeypatch.setattr(run, "clauses", lambda: new)
+    monkeypatch.setattr(verdicts, "load_clauses", lambda: new)
     assert main(["conform", "matrix", "--json"]) == 7
     captured = capsys.readouterr()
     assert json.loads(captured.out)["clauses"][0]["cases"] == []
@@ -142,8 +168,8 @@ def test_a_clause_without_a_case_or_peer_fails_the_selftest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     new = {"M-NEW-1": Clause("M-NEW-1", "module", "A module MUST.")}
-    monkeypatch.setattr(selftest_module, "clauses", lambda: new)
-    found = list(selftest_module.selftest("M-NEW-1"))
+    monkeypatch.setattr(selftest_module, "load_clauses", lambda: new)
+    found = list(selftest_module.run_selftest("M-NEW-1"))
     assert [each.verdict for each in found] == [FAILED]
 
 
@@ -152,7 +178,7 @@ def test_lists(side: str, capsys: pytest.CaptureFixture[str]) -> None:
     target = {"module": ["sim:"], "host": ["tcp:127.0.0.1:0"]}.get(side, [])
     assert main(["conform", side, *target, "--list", "--json"]) == 0
     cases = json.loads(capsys.readouterr().out)["cases"]
-    sides = {clauses_module.clauses()[each].side for case in cases for each in case["clauses"]}
+    sides = {clauses_module.load_clauses()[each].side for case in cases for each in case["clauses"]}
     assert sides == ({"module", "host"} if side == "selftest" else {side})
 
 
@@ -179,7 +205,7 @@ def test_a_defect_of_the_kit_is_an_error() -> None:
 
     broken = Case("oops", ("M-FRAME-1",), "", case)
     wire = SimpleNamespace(lanes=1, now=lambda: 0.0)
-    assert run.run_module_case(broken, wire) == (ERROR, "ZeroDivisionError: oops")  # type: ignore[arg-type]
+    assert verdicts.run_module_case(broken, wire) == (ERROR, "ZeroDivisionError: oops")  # type: ignore[arg-type]
 
 
 def test_the_default_host_is_this_installations() -> None:

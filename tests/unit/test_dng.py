@@ -229,7 +229,7 @@ def test_an_incomplete_frame_says_so():
     frame = make_frame(noise(), status=FrameStatus.INCOMPLETE, received_fraction=0.99999)
     with tifffile.TiffFile(dng(frame)) as tiff:
         text = tiff.pages.first.description
-    assert text == "LensLink frame 12, 12 bit, incomplete: 99.9 % covered"
+    assert text == "LensLink frame 12, 12 bit, incomplete: 99.9 % received"
     assert make_caption(make_frame(noise())) == "LensLink frame 12, 12 bit, complete"
 
 

@@ -81,7 +81,7 @@ def bug(bounds: Bounds, text: str) -> Callable[[Patch], Patch]:
 
 @bug(SINGLE, "no way to a good end|still holds the rest")
 def credits_are_not_repeated(patch: pytest.MonkeyPatch) -> None:
-    heartbeat = Link._heartbeat
+    heartbeat = Link._send_heartbeat
 
     def silent(self: Link, now: float) -> None:
         granted = self.snapshot().granted
@@ -90,7 +90,7 @@ def credits_are_not_repeated(patch: pytest.MonkeyPatch) -> None:
             self.outgoing.pop()
             self._send(Heartbeat((0, 0)), 0)
 
-    patch.setattr(Link, "_heartbeat", silent)
+    patch.setattr(Link, "_send_heartbeat", silent)
 
 
 @bug(SINGLE, "no way to a good end")
@@ -98,9 +98,9 @@ def credits_of_lost_tiles_are_not_given_back(patch: pytest.MonkeyPatch) -> None:
     def alive(self: Link, message: Any) -> None:
         for stream in (0, 1):
             if message.begun[stream]:
-                self._frames.begun(stream, message.begun[stream] - 1, self.now)
+                self._frames.on_frame_announced(stream, message.begun[stream] - 1, self.now)
 
-    patch.setattr(Link, "_alive", alive)
+    patch.setattr(Link, "_on_heartbeat_reply", alive)
 
 
 @bug(SINGLE, "no way to a good end|still holds the rest")
@@ -108,18 +108,19 @@ def grants_are_relative(patch: pytest.MonkeyPatch) -> None:
     """Each heartbeat grants what has arrived since the last: a lost one is lost."""
 
     def heartbeat(self: Link, now: float) -> None:
-        self._next_heartbeat = now + 0.125
+        self._liveness.next_heartbeat = now + 0.125
         fresh = [
-            a + host_link.WINDOW - g for a, g in zip(self._arrived, self._granted, strict=True)
+            a + host_link.WINDOW - g
+            for a, g in zip(self._credits.settled, self._credits.granted, strict=True)
         ]
-        self._granted = [a + host_link.WINDOW for a in self._arrived]
+        self._credits.granted = [a + host_link.WINDOW for a in self._credits.settled]
         self._send(Heartbeat((fresh[0], fresh[1])), 0)
 
     def grant(self: Any, limits: Any) -> None:
         total(self, [a + b for a, b in zip(limits, self._limits, strict=True)])
 
     total = outbox.Outbox.grant_credits
-    patch.setattr(Link, "_heartbeat", heartbeat)
+    patch.setattr(Link, "_send_heartbeat", heartbeat)
     patch.setattr(outbox.Outbox, "grant_credits", grant)
 
 
@@ -198,14 +199,14 @@ def the_frame_end_does_not_wait(patch: pytest.MonkeyPatch) -> None:
 
 @bug(Bounds(losses=0, duplicates=0, swaps=0, restarts=0, lanes=2), "still holds the rest")
 def the_host_does_not_wait_for_stragglers(patch: pytest.MonkeyPatch) -> None:
-    end = Reassembly.end
+    end = Reassembly.on_frame_end
 
     def hasty(self: Reassembly, header: Any, message: Any, now: float) -> None:
         end(self, header, message, now)
         for assembly in list(self._open.values()):
             self._finish(assembly)
 
-    patch.setattr(Reassembly, "end", hasty)
+    patch.setattr(Reassembly, "on_frame_end", hasty)
 
 
 @bug(SINGLE, "wrong pixel")
@@ -225,39 +226,41 @@ def a_resend_is_answered_with_another_tile(patch: pytest.MonkeyPatch) -> None:
 
 @bug(SINGLE, "wrong pixel")
 def coverage_is_set_before_the_crc(patch: pytest.MonkeyPatch) -> None:
-    place = Reassembly.place
+    place = Reassembly.reserve_buffer
 
     def trusting(self: Reassembly, header: Any, lane: int) -> memoryview | None:
         found = place(self, header, lane)
         if found is not None:
-            self._open[header.frame].received_ranges.add(*self._open[header.frame].reserved[lane])
+            assembly = self._open[header.frame]
+            assembly.add_received(*assembly.reservations[lane])
         return found
 
-    patch.setattr(Reassembly, "place", trusting)
+    patch.setattr(Reassembly, "reserve_buffer", trusting)
 
 
 @bug(SINGLE, "wrong pixel|repr|IndexError|struct|range")
 def the_payload_is_not_checked(patch: pytest.MonkeyPatch) -> None:
-    end = Receiver._end_payload
+    end = Receiver._end_packet
 
-    def trusting(self: Receiver, checked: bool = False) -> None:
+    def trusting(self: Receiver, is_sound: bool = False) -> None:
         from isal.isal_zlib import crc32
 
-        assert self._header is not None
-        self._header = self._header._replace(payload_crc=crc32(self._payload))
-        end(self, checked)
+        packet = self._packet
+        assert packet is not None
+        packet.header = packet.header._replace(payload_crc=crc32(packet.payload))
+        end(self, is_sound)
 
-    patch.setattr(Receiver, "_end_payload", trusting)
+    patch.setattr(Receiver, "_end_packet", trusting)
 
 
 @bug(SINGLE, "still holds the rest|no way to a good end")
 def nothing_is_asked_for_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reassembly, "missing", lambda self, now: [])
+    patch.setattr(Reassembly, "find_missing", lambda self, now: [])
 
 
 @bug(SINGLE, "no way to a good end")
 def requests_are_not_repeated(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(host_link.Request, "due", lambda self, now: False)
+    patch.setattr(host_link.Request, "take_due", lambda self, now: False)
 
 
 @bug(Bounds(losses=0, duplicates=0, swaps=0, restarts=1), ".")

@@ -92,15 +92,15 @@ def test_what_arrives(
 ) -> None:
     damage, pieces = carried(*faults, chunk=chunk)
     assert b"".join(pieces) == arrives
-    assert damage.touched == touched
+    assert damage.damaged_packets == touched
 
 
 def test_split_and_stall_change_no_byte() -> None:
     damage, pieces = carried(Fault(Kind.SPLIT, UP, 3), Fault(Kind.STALL, UP, 61, seconds=1))
     assert [len(piece) for piece in pieces] == [3, 58, len(STREAM) - 61]
     assert b"".join(pieces) == STREAM
-    assert not damage.touched
-    assert damage.halted == {1}
+    assert not damage.damaged_packets
+    assert damage.stalled_packets == {1}
     stalled = Damage([Fault(Kind.STALL, UP, 0, seconds=1)]).feed(STREAM)
     assert [piece.pause for piece in stalled] == [1]
 
@@ -143,7 +143,7 @@ def test_an_unplugged_line_is_dead_both_ways() -> None:
     up, down = faulty_lines(FaultPlan((Fault(Kind.UNPLUG, UP, 10),)), 1e6, 0)
     assert down.carry(b"before", 0)
     assert b"".join(data for _, data in up.carry(PACKETS[0], 0)) == PACKETS[0][:10]
-    assert up.plug.pulled
+    assert up.plug.is_pulled
     assert not down.carry(b"after", 1)
     assert not up.carry(PACKETS[1], 1)
 

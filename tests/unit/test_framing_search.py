@@ -42,7 +42,7 @@ def test_a_damaged_payload_is_searched_up_to_the_bound(size, found):
     lane.feed(damaged(padded(EMPTY, size), 1))
     assert len(lane.sink.out) == found
     assert lane.discards == {DiscardReason.PAYLOAD_CRC: 1, DiscardReason.NOISE: 1}
-    assert not lane.receiver.inside
+    assert not lane.receiver.is_inside_packet
 
 
 def spend(lane: Lane) -> None:
@@ -76,13 +76,13 @@ def test_magics_that_begin_no_packet_use_the_bound_up():
         DiscardReason.HEADER_CRC: 5,
         DiscardReason.NOISE: 2,
     }
-    assert not lane.receiver.inside
+    assert not lane.receiver.is_inside_packet
 
 
 def test_the_first_search_of_a_byte_costs_nothing():
     lane = Lane()
     lane.feed(b"." * HEADER_BYTES)
-    assert not lane.receiver.in_sync
+    assert not lane.receiver.is_in_sync
     false = padded(MAGIC, HEADER_BYTES)
     lane.feed(false * 20 + EMPTY)
     assert len(lane.sink.out) == 1
@@ -115,22 +115,40 @@ def test_two_stalled_beginnings_are_given_up_at_once():
     lane.discards.clear()
     lane.receiver.poll(STALL)
     assert lane.discards == {DiscardReason.STALL: 2, DiscardReason.NOISE: 2}
-    assert not lane.receiver.inside
-    assert lane.receiver.in_sync
+    assert not lane.receiver.is_inside_packet
+    assert lane.receiver.is_in_sync
 
 
-def test_a_beginning_behind_one_byte_of_noise_stalls_with_it():
+def test_a_packet_that_begins_behind_one_byte_of_noise_stalls():
     lane = Lane()
     lane.feed(b"." + EMPTY[:20])
     lane.receiver.poll(STALL)
-    assert lane.discards == {DiscardReason.STALL: 2, DiscardReason.NOISE: 1}
+    # Noise before the packet, and the rest of the packet once its first byte is given up.
+    assert lane.discards == {DiscardReason.STALL: 1, DiscardReason.NOISE: 2}
+
+
+@pytest.mark.parametrize(
+    ("beginning", "stalls"), [(MAGIC[:1], 0), (MAGIC[:3], 0), (MAGIC, 1), (EMPTY[:20], 1)]
+)
+def test_a_packet_has_begun_with_its_whole_magic_in_sync_as_in_a_search(beginning, stalls):
+    """Whether a receiver is in sync depends on how the bytes were cut. Its counters must not."""
+    in_sync, searching = Lane(), Lane()
+    in_sync.feed(beginning)
+    searching.feed(b"." * HEADER_BYTES)
+    searching.feed(beginning)
+    assert (in_sync.receiver.is_in_sync, searching.receiver.is_in_sync) == (True, False)
+    for lane in (in_sync, searching):
+        lane.receiver.poll(STALL)
+        assert lane.discards[DiscardReason.STALL] == stalls
+        assert lane.discards[DiscardReason.NOISE] > 0
+        assert not lane.receiver.is_inside_packet
 
 
 def test_a_damaged_header_is_searched_at_once():
     lane = Lane()
     lane.feed(padded(MAGIC, HEADER_BYTES))
     assert lane.discards == {DiscardReason.HEADER_CRC: 1, DiscardReason.NOISE: 1}
-    assert not lane.receiver.inside
+    assert not lane.receiver.is_inside_packet
 
 
 def test_a_stalled_packet_is_settled():
@@ -145,9 +163,9 @@ def test_packets_that_were_received_elsewhere_count_as_received():
     lane = Lane()
     assert lane.receiver.header is None
     lane.feed(packet(0xFFFFFFFE, b""))
-    lane.receiver.passed(3, 3 * HEADER_BYTES, 5.0)
+    lane.receiver.record_packets(3, 3 * HEADER_BYTES, 5.0)
     assert (lane.receiver.last_sequence, lane.receiver.settled_sequence) == (1, 1)
-    assert lane.receiver.lost == 0
+    assert lane.receiver.lost_packets == 0
     # Time is counted from then.
     lane.receiver.feed(packet(2, b"x")[:-1], 5.0)
     assert lane.receiver.header is not None
@@ -161,7 +179,7 @@ def test_packets_that_were_received_elsewhere_are_progress():
     lane = Lane()
     lane.feed(packet(0, b""))
     lane.feed(packet(1, b"")[:5])
-    lane.receiver.passed(1, HEADER_BYTES, 5.0)
+    lane.receiver.record_packets(1, HEADER_BYTES, 5.0)
     lane.receiver.poll(5.0 + STALL - 0.001)
     assert not lane.discards
 
@@ -170,7 +188,7 @@ def test_packets_that_were_received_elsewhere_are_progress():
 def test_packets_that_were_received_elsewhere_allow_as_much_searching(count, found):
     lane = Lane()
     spend(lane)
-    lane.receiver.passed(1, count, 0.0)
+    lane.receiver.record_packets(1, count, 0.0)
     # The 40 bytes of this packet's own header add to *count*, up to SEARCH in all.
     lane.feed(damaged(damaged(padded(EMPTY, 80), 4), 3))
     assert len(lane.sink.out) == found
@@ -178,15 +196,15 @@ def test_packets_that_were_received_elsewhere_allow_as_much_searching(count, fou
 
 def test_a_payload_is_sound_once_its_bytes_are_there():
     lane = Lane()
-    assert lane.receiver.sound is False
+    assert lane.receiver.is_payload_sound is False
     data = packet(0, b"payload")
     lane.feed(data[:HEADER_BYTES])
-    assert lane.receiver.sound is False
-    buffer = lane.receiver.buffers()[0]
+    assert lane.receiver.is_payload_sound is False
+    buffer = lane.receiver.get_buffers()[0]
     buffer[:] = data[HEADER_BYTES:]
-    assert lane.receiver.sound is True
+    assert lane.receiver.is_payload_sound is True
     # A caller that has checked the payload says so, and it is not checked again.
-    lane.receiver.received(len(buffer), 0.0, checked=True)
+    lane.receiver.on_received(len(buffer), 0.0, is_sound=True)
     assert lane.payloads == [b"payload"]
     assert not lane.discards
 
@@ -195,8 +213,8 @@ def test_a_payload_is_sound_once_its_bytes_are_there():
 def test_a_payload_that_is_said_to_be_sound_is_not_checked(checked):
     lane = Lane()
     lane.feed(damaged(b"payload", 0)[:HEADER_BYTES])
-    buffer = lane.receiver.buffers()[0]
+    buffer = lane.receiver.get_buffers()[0]
     buffer[:] = b"payload"
-    lane.receiver.received(len(buffer), 0.0, checked)
+    lane.receiver.on_received(len(buffer), 0.0, checked)
     assert len(lane.sink.out) == checked
     assert lane.discards[DiscardReason.PAYLOAD_CRC] == (not checked)

@@ -353,7 +353,7 @@ def test_the_host_keeps_its_deadline_and_its_memory(name: str) -> None:
     try:
         began = time.process_time()
         with pytest.raises((Timeout, ProtocolError, Disconnected)):
-            session.take_frame(1, Deadline(DEADLINE_S))
+            session.take_frame(1, Deadline(DEADLINE_S), 1)
         passed = time.process_time() - began
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -410,7 +410,7 @@ def test_a_module_that_goes_silent_is_gone_within_a_second() -> None:
     session.say_hello(Deadline(DEADLINE_S))
     began = time.monotonic()
     with pytest.raises(Disconnected):
-        session.take_frame(0, Deadline(5))
+        session.take_frame(0, Deadline(5), 1)
     assert time.monotonic() - began < SILENCE_MS / 1000 + patience(0.1)
 
 
@@ -422,4 +422,4 @@ def test_a_module_that_closes_again_and_again() -> None:
     session = Session(Hostile(closing))
     with pytest.raises(LensLinkError):
         session.say_hello(Deadline(DEADLINE_S))
-        session.take_frame(0, Deadline(DEADLINE_S))
+        session.take_frame(0, Deadline(DEADLINE_S), 1)

@@ -1,4 +1,4 @@
-"""The bench of make test-kernel without its guest: what it builds, and says where it cannot run."""
+"""make test-kernel without its guest: the files that it builds, and its errors."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ def bz_image(payload: bytes, sectors: int = 3, gap: int = 7) -> bytes:
 
 
 @pytest.mark.parametrize("pack", [lzma.compress, gzip.compress], ids=["xz", "gzip"])
-def test_the_kernel_in_a_bzimage(pack: Callable[[bytes], bytes]) -> None:
-    assert kernel_package.uncompressed(bz_image(pack(ELF))) == ELF
+def test_the_kernel_is_found_in_a_bzimage(pack: Callable[[bytes], bytes]) -> None:
+    assert kernel_package.decompress_kernel(bz_image(pack(ELF))) == ELF
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"MZ", "no bzImage"),
-        (bz_image(b"LZ!!" + ELF), "unknown here: 4c5a2121"),
-        (bz_image(lzma.compress(ELF)[:-9]), "cannot be unpacked"),
-        (bz_image(gzip.compress(ELF)[:-9]), "cannot be unpacked"),
-        (bz_image(lzma.compress(b"something else")), "no ELF kernel"),
+        (b"MZ", "not a bzImage"),
+        (bz_image(b"LZ!!" + ELF), "not supported: 4c5a2121"),
+        (bz_image(lzma.compress(ELF)[:-9]), "cannot be decompressed"),
+        (bz_image(gzip.compress(ELF)[:-9]), "cannot be decompressed"),
+        (bz_image(lzma.compress(b"something else")), "not an ELF kernel"),
     ],
 )
-def test_what_is_no_kernel(data: bytes, words: str) -> None:
+def test_a_file_that_is_not_a_kernel_is_refused(data: bytes, words: str) -> None:
     with pytest.raises(RigError, match=words):
-        kernel_package.uncompressed(data)
+        kernel_package.decompress_kernel(data)
 
 
 def kernel_in(folder: Path) -> kernel_package.Kernel:
@@ -59,11 +59,11 @@ def kernel_in(folder: Path) -> kernel_package.Kernel:
     return kernel_package.Kernel("linux-image-1", folder)
 
 
-def test_the_first_file_system(tmp_path: Path, tool: Callable[[str], str]) -> None:
-    """As cpio unpacks it, so that it is not our own reading of the format that is tested."""
+def test_cpio_unpacks_the_first_file_system(tmp_path: Path, tool: Callable[[str], str]) -> None:
+    """The reference is cpio, not our own reading of the format."""
     busybox = tmp_path / "busybox"
     busybox.write_bytes(b"static")
-    data = initrd.build(kernel_in(tmp_path / "k"), busybox, {"run": b"echo 'it runs'\n"})
+    data = initrd.build_initrd(kernel_in(tmp_path / "k"), busybox, {"run": b"echo 'it runs'\n"})
     there = tmp_path / "there"
     there.mkdir()
     unpack = [tool("busybox"), "cpio", "-id"]
@@ -91,11 +91,11 @@ def test_the_first_file_system(tmp_path: Path, tool: Callable[[str], str]) -> No
     assert os.access(there / "init", os.X_OK) and os.access(there / "bin/busybox", os.X_OK)
 
 
-def test_a_busybox_that_needs_libraries(tmp_path: Path) -> None:
+def test_a_busybox_that_needs_libraries_is_refused(tmp_path: Path) -> None:
     busybox = tmp_path / "busybox"
     busybox.write_bytes(b"\x7fELF.../lib64/ld-linux-x86-64.so.2")
     with pytest.raises(RigError, match="install busybox-static"):
-        initrd.build(kernel_in(tmp_path / "k"), busybox, {})
+        initrd.build_initrd(kernel_in(tmp_path / "k"), busybox, {})
 
 
 def test_the_guests_script_can_be_parsed() -> None:
@@ -103,13 +103,11 @@ def test_the_guests_script_can_be_parsed() -> None:
         subprocess.run(["/bin/sh", "-n"], input=text, text=True, check=True, timeout=patience(10))
 
 
-def test_what_the_guest_runs_stands_paths_of_any_kind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_guests_script_quotes_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkout = tmp_path / "a check out, it's mine"
     checkout.mkdir()
     monkeypatch.chdir(checkout)
-    lines = command.script(["usb:e2e"]).decode().splitlines()
+    lines = command.build_script(["usb:e2e"]).decode().splitlines()
     [change] = [line for line in lines if line.startswith("cd ")]
     shown = subprocess.run(
         ["/bin/sh", "-c", f"{change}; pwd"], capture_output=True, text=True, check=True, timeout=10
@@ -119,24 +117,24 @@ def test_what_the_guest_runs_stands_paths_of_any_kind(
     assert shlex.split(python)[-1] == "usb:e2e"
 
 
-def test_a_line_for_a_suite() -> None:
+def test_a_suite_is_one_line_and_its_failures() -> None:
     result = {
         "suite": "usb:e2e", "passed": 40, "failed": ["tests/x.py::test_y"], "seconds": 61.4,
-        "left_out": {"use no bench": 9, "beyond this bench's scale": 2}, "notes": ["known: 5 ms"],
+        "left_out": {"use no bench": 9, "too many for the guest": 2}, "notes": ["known: 5 ms"],
     }  # fmt: skip
-    assert command.described(result) == [
-        "usb: e2e 40 passed, 1 FAILED, 11 left out (9 use no bench; 2 beyond this bench's scale),"
+    assert command.format_result(result) == [
+        "usb: e2e 40 passed, 1 FAILED, 11 left out (9 use no bench; 2 too many for the guest),"
         " 61 s",
         "  FAILED tests/x.py::test_y",
         "  known: 5 ms",
     ]
 
 
-def test_the_counts_of_a_suite(tmp_path: Path) -> None:
+def test_the_results_of_a_suite_survive_a_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "tally"
-    assert suite_results.read(path)["failed"] == ["pytest did not come to its end"]
-    suite_results.write(path, 3, ["b", "a", "b"], {"few": 1, "none": 0, "many": 5}, ["n"])
-    found = suite_results.read(path)
+    assert suite_results.read_results(path)["failed"] == ["pytest did not end"]
+    suite_results.write_results(path, 3, ["b", "a", "b"], {"few": 1, "none": 0, "many": 5}, ["n"])
+    found = suite_results.read_results(path)
     assert (found["passed"], found["failed"]) == (3, ["a", "b"])
     assert list(found["left_out"].items()) == [("many", 5), ("few", 1)]
 
@@ -145,7 +143,7 @@ def test_the_counts_of_a_suite(tmp_path: Path) -> None:
     ("more", "status", "stream", "start"),
     [((), 11, 1, "lenslink: error: it needs"), (("--if-possible",), 0, 0, "NOT RUN: make test-k")],
 )
-def test_what_is_missing_is_one_line(
+def test_missing_requirements_are_one_line(
     tmp_path: Path, more: tuple[str, ...], status: int, stream: int, start: str
 ) -> None:
     done = subprocess.run(
@@ -165,20 +163,22 @@ def test_what_is_missing_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("order", "words"),
+    ("line", "words"),
     [
-        (b"{", "no order"),
-        (b"[]", "no order"),
-        (b'{"do": "plug"}', "no order: KeyError"),
+        (b"{", "malformed request"),
+        (b"[]", "malformed request"),
+        (b'{"do": "plug"}', "malformed request: KeyError"),
         (b'{"do": "plug", "slot": 7}', "no slot 7"),
         (b'{"do": "pull", "slot": 0}', "nothing is plugged in at slot 0"),
-        (b'{"do": "eat", "slot": 0}', "eat is nothing that can be done"),
+        (b'{"do": "eat", "slot": 0}', "unknown request 'eat'"),
     ],
 )
-def test_orders_that_make_no_sense(order: bytes, words: str) -> None:
-    made = host_boards.Boards()
+def test_a_request_that_cannot_be_carried_out_is_answered_with_an_error(
+    line: bytes, words: str
+) -> None:
+    made = host_boards.HostBoards()
     try:
-        assert words in made.answer(order)["error"]
+        assert words in made.answer(line)["error"]
     finally:
         made.close()
 
@@ -188,14 +188,14 @@ def test_orders_that_make_no_sense(order: bytes, words: str) -> None:
     [
         (False, {"width": 128, "height": 96, "lanes": 3}, ""),
         (False, {"width": 128, "height": 96, "lanes": 4}, "more than 3 lanes"),
-        (False, {"width": 4096, "height": 3072}, "beyond this bench's scale"),
-        (True, {"width": 1280, "height": 960}, "beyond this bench's scale"),
+        (False, {"width": 4096, "height": 3072}, "too many for the guest"),
+        (True, {"width": 1280, "height": 960}, "too many for the guest"),
         (True, {"width": 64, "height": 64, "lanes": 3}, "one lane"),
         (False, {"scene": "ramp"}, "the product's own size"),
         (False, {"scene": "ramp", "board": "pico"}, ""),
         (True, {}, ""),
     ],
 )
-def test_the_benchs_scale(cdc: bool, options: dict[str, object], words: str) -> None:
-    why = guest_boards.beyond(options, cdc)
+def test_what_is_too_much_for_the_guest(cdc: bool, options: dict[str, object], words: str) -> None:
+    why = guest_boards.explain_limit(options, cdc)
     assert words in why and bool(words) == bool(why)

@@ -1,4 +1,4 @@
-"""A module behind several sockets, by ``unix:PATH?lanes=N`` and ``tcp:HOST:PORT?lanes=N``."""
+"""Test a module behind several sockets: ``unix:PATH?lanes=N`` and ``tcp:HOST:PORT?lanes=N``."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_lane_that_ends_leaves_the_others(listener: Listener) -> None:
         transport.close()
 
 
-def test_the_end_of_lane_0_is_the_end(listener: Listener) -> None:
+def test_the_end_of_lane_0_disconnects_the_module(listener: Listener) -> None:
     transport = opened(listener.url)
     with accepted(listener) as ends:
         ends[0].close()
@@ -105,7 +105,7 @@ def test_the_end_of_lane_0_is_the_end(listener: Listener) -> None:
 
 
 @pytest.mark.parametrize("lanes", ["0", "5", "-1"])
-def test_as_many_as_there_may_be(lanes: str) -> None:
+def test_an_impossible_number_of_lanes_is_refused(lanes: str) -> None:
     for url in (f"unix:/nowhere?lanes={lanes}", f"tcp:127.0.0.1:1?lanes={lanes}"):
         with pytest.raises(UsageError, match="1 to 4"):
             open_transport(parse(url), Deadline(1, "opening"))
@@ -116,7 +116,21 @@ def test_as_many_as_there_may_be(lanes: str) -> None:
         pass
 
 
-def test_only_who_waits_for_several_lanes_listens_for_them() -> None:
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("tcp:localhost:99999", "tcp:localhost:99999: port 99999 is not 1 to 65535"),
+        ("tcp:localhost:0", "port 0 is not 1 to 65535"),
+        ("tcp:localhost", "needs a host and a port"),
+        ("tcp::7650", "needs a host and a port"),
+    ],
+)
+def test_an_impossible_address_is_refused(address: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        open_transport(parse(address), Deadline(1))
+
+
+def test_a_listener_refuses_lanes_unless_it_supports_them() -> None:
     with (
         pytest.raises(UsageError, match="no option 'lanes'"),
         open_listener("tcp:127.0.0.1:0?lanes=2"),
@@ -124,7 +138,7 @@ def test_only_who_waits_for_several_lanes_listens_for_them() -> None:
         pass
 
 
-def test_one_lane_is_as_before(tmp_path: Path) -> None:
+def test_one_lane_is_a_plain_socket(tmp_path: Path) -> None:
     with open_listener(f"unix:{tmp_path / 's'}", several=True) as one:
         assert (one.lanes, "?" in one.url) == (1, False)
         for url in (one.url, f"{one.url}?lanes=1"):
@@ -134,8 +148,8 @@ def test_one_lane_is_as_before(tmp_path: Path) -> None:
             transport.close()
 
 
-def test_nothing_is_left_where_the_last_connection_fails(tmp_path: Path) -> None:
-    """A socket that is left open would be a ResourceWarning, which is an error here."""
+def test_a_failed_connection_closes_the_earlier_ones(tmp_path: Path) -> None:
+    """A socket that is left open causes a ResourceWarning, which is an error here."""
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         server.bind(str(path))

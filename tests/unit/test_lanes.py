@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lenslink.receive.reassembly import Assembly
+from lenslink.receive.assembly import Assembly
 from lenslink_hil.benches.board_profile import load_board, make_configuration
 from lenslink_hil.virtual_time import Line, Loss, VirtualLinks
 
@@ -65,7 +65,7 @@ def check(assembly: Assembly | None) -> Assembly:
     assert assembly is not None
     wanted = np.frombuffer(picture(assembly.number), np.uint8)[: assembly.buffer.size]
     covered = np.ones(wanted.size, bool)
-    for start, end in assembly.clear_gaps():
+    for start, end in assembly.missing_ranges:
         covered[start:end] = False
     assert (assembly.buffer[covered] == wanted[covered]).all()
     assert not assembly.buffer[~covered].any()
@@ -78,7 +78,7 @@ def test_more_lanes_carry_more(lanes: int) -> None:
     began = made.clock.seconds
     for number in range(10):
         frame = check(made.frame(5))
-        assert frame.received_ranges.complete
+        assert frame.received_ranges.is_complete
         assert frame.number == number
     rate = 10 * 2 * WIDTH * HEIGHT / (made.clock.seconds - began)
     # In flight are two tiles only, which is what two lanes take.
@@ -89,7 +89,7 @@ def test_more_lanes_carry_more(lanes: int) -> None:
 def test_frames_wait_for_a_lane_that_is_late() -> None:
     made = bench(Line(RATE, 0.0005), Line(RATE, 0.030))
     for _ in range(10):
-        assert check(made.frame(5)).received_ranges.complete
+        assert check(made.frame(5)).received_ranges.is_complete
     # Nothing was lost, so nothing was asked for.
     assert not any(made.discards.values())
 
@@ -98,9 +98,9 @@ def test_small_frames_wait_for_a_lane_that_is_late() -> None:
     """While it is on its way, the other lane brings ten frames of a tile each."""
     made = bench(Line(RATE, 0.0005), Line(RATE, 0.030), size=(64, 32))
     for _ in range(50):
-        assert check(made.frame(5)).received_ranges.complete
+        assert check(made.frame(5)).received_ranges.is_complete
     assert not any(made.discards.values())
-    assert made.frames.skipped == 0
+    assert made.frames.counters.skipped_frames == 0
 
 
 @pytest.mark.parametrize("loser", [0, 1])
@@ -110,26 +110,26 @@ def test_loss_on_one_lane_is_made_good(loser: int, seed: int) -> None:
     made = bench(*lines)
     lines[loser].outcome = loss
     frames = [check(made.frame(5)) for _ in range(40)]
-    assert loss.lost > 0
-    assert sum(frame.received_ranges.complete for frame in frames) == 40
+    assert loss.lost_packets > 0
+    assert sum(frame.received_ranges.is_complete for frame in frames) == 40
 
 
 def test_a_lane_that_dies_is_done_without() -> None:
     made = bench(*(Line(RATE, ROUND_TRIP_S / 2) for _ in range(3)))
-    assert check(made.frame(5)).received_ranges.complete
-    made.run(lambda: made.frames.bytes > 1.5 * 2 * WIDTH * HEIGHT, 5)
+    assert check(made.frame(5)).received_ranges.is_complete
+    made.run(lambda: made.frames.counters.tile_bytes > 1.5 * 2 * WIDTH * HEIGHT, 5)
     made.kill_lane(2)
     for _ in range(10):
-        assert check(made.frame(5)).received_ranges.complete
+        assert check(made.frame(5)).received_ranges.is_complete
 
 
 def test_what_a_late_lane_brings_after_a_stop_is_nobodys_fault() -> None:
     made = bench(Line(RATE, 0.0005), Line(RATE, 0.030))
     for _ in range(3):
-        made.run(lambda: made.frames.bytes > 2 * WIDTH * HEIGHT, 5)
+        made.run(lambda: made.frames.counters.tile_bytes > 2 * WIDTH * HEIGHT, 5)
         made.stop(0)
         made.run(lambda: False, 0.1)
         assert not any(made.discards.values())
         # Nor is it taken for a frame of the next stream.
         made.start(0, 0)
-        assert check(made.frame(5)).received_ranges.complete
+        assert check(made.frame(5)).received_ranges.is_complete

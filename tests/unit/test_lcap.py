@@ -63,7 +63,7 @@ def folder(tmp_path_factory):
 
 
 @given(chunks=CHUNKS)
-def test_what_is_written_comes_back(folder, chunks):
+def test_a_recording_is_read_as_written(folder, chunks):
     recording = load(written(folder / "a.lcap", chunks))
     data = [r for r in recording.records if r.kind == Kind.DATA]
     assert [(r.lane, r.direction, r.payload) for r in data] == chunks
@@ -184,7 +184,7 @@ def test_long_transfers_become_several_records(tmp_path):
     assert writer.data_bytes == len(data)
 
 
-def test_each_record_is_the_kernels_at_once(tmp_path):
+def test_each_record_reaches_the_kernel_at_once(tmp_path):
     """What kills the writer costs nothing that was written: no close, no flush."""
     writer = Writer.create(tmp_path / "a.lcap", False, INFO)
     writer.write_data(0, Direction.TO_HOST, [b"pixels"])

@@ -19,7 +19,7 @@ from lenslink_protocol.ids import (
     MessageType,
     ResendFlag,
 )
-from lenslink_protocol.link import CAPABILITIES, WINDOW, Missing
+from lenslink_protocol.link import CAPABILITIES, WINDOW, MissingParts
 from lenslink_protocol.messages import (
     Accepted,
     Busy,
@@ -61,7 +61,7 @@ ALIVE = HeartbeatReply(0, (0, 0), (0, 0))
 
 def test_hello():
     host = Host(lanes=3)
-    request = host.link.hello(1.0)
+    request = host.link.send_hello(1.0)
     [(header, message)] = host.sent()
     assert message == Hello(VERSION, VERSION, 3, int(CAPABILITIES), MAX_PAYLOAD)
     assert header[4:7] == (NONCE, 0, request.id)
@@ -70,14 +70,14 @@ def test_hello():
     assert host.link.session is None
     host.say(REPLY, request.id)
     assert host.link.session == request.reply == REPLY
-    assert request.done
+    assert request.is_done
 
 
 @pytest.mark.parametrize(
     ("ask", "retry_ms"),
     [
-        (lambda link: link.hello(10.0), HELLO_RETRY_MS),
-        (lambda link: link.request(Flush(), 10.0), REQUEST_RETRY_MS),
+        (lambda link: link.send_hello(10.0), HELLO_RETRY_MS),
+        (lambda link: link.send_request(Flush(), 10.0), REQUEST_RETRY_MS),
     ],
 )
 def test_a_request_is_repeated_until_it_is_answered(ask, retry_ms):
@@ -104,46 +104,46 @@ def test_a_request_is_repeated_until_it_is_answered(ask, retry_ms):
 
 def test_ids_rise():
     host = Host()
-    ids = [host.link.request(Flush(), 0.0).id for _ in range(3)]
+    ids = [host.link.send_request(Flush(), 0.0).id for _ in range(3)]
     assert ids == sorted(set(ids))
     assert [header.frame for header, _ in host.sent()] == ids
 
 
 def test_a_forgotten_request_is_not_repeated():
     host = Host()
-    request = host.link.request(Flush(), 0.0)
+    request = host.link.send_request(Flush(), 0.0)
     host.sent()
-    host.link.forget(request)
-    host.link.forget(request)
+    host.link.forget_request(request)
+    host.link.forget_request(request)
     host.link.poll(10.0)
     assert host.sent() == []
     host.say(Flushed(1, 0, (0, 0, 0, 0)), request.id)
-    assert not request.done
+    assert not request.is_done
     assert host.discards == {DiscardReason.UNEXPECTED: 1}
 
 
 def test_answers_go_to_their_requests_in_any_order():
     host = Host()
-    first = host.link.request(Stop(0), 0.0)
-    second = host.link.request(GetManifest(0), 0.0)
+    first = host.link.send_request(Stop(0), 0.0)
+    second = host.link.send_request(GetManifest(0), 0.0)
     host.say(ManifestPiece(0, 3, b"abc"), second.id)
-    assert second.done and not first.done
+    assert second.is_done and not first.is_done
     host.say(Accepted(0, 7), first.id)
     assert first.reply == Accepted(0, 7)
 
 
 def test_an_error_answers_any_request():
     host = Host()
-    request = host.link.request(GetManifest(0), 0.0)
+    request = host.link.send_request(GetManifest(0), 0.0)
     host.say(Error(4, b"no"), request.id)
     assert request.reply == Error(4, b"no")
 
 
 def test_a_wrong_kind_of_answer_is_none():
     host = Host()
-    request = host.link.request(GetManifest(0), 0.0)
+    request = host.link.send_request(GetManifest(0), 0.0)
     host.say(Accepted(0, 7), request.id)
-    assert not request.done
+    assert not request.is_done
     assert host.discards == {DiscardReason.UNEXPECTED: 1}
     host.link.poll(1.0)
     assert GetManifest(0) in host.messages(), "still asked"
@@ -151,7 +151,7 @@ def test_a_wrong_kind_of_answer_is_none():
 
 def test_an_answer_that_comes_twice_is_unexpected():
     host = Host()
-    request = host.link.request(Stop(0), 0.0)
+    request = host.link.send_request(Stop(0), 0.0)
     host.say(Accepted(0, 7), request.id)
     host.say(Accepted(0, 8), request.id)
     assert request.reply == Accepted(0, 7)
@@ -160,7 +160,7 @@ def test_an_answer_that_comes_twice_is_unexpected():
 
 def test_an_unexpected_hello_reply_opens_nothing():
     host = Host()
-    host.link.request(Stop(0), 0.0)
+    host.link.send_request(Stop(0), 0.0)
     host.say(REPLY, 1)
     assert host.link.session is None
     assert host.discards == {DiscardReason.UNEXPECTED: 1}
@@ -168,7 +168,7 @@ def test_an_unexpected_hello_reply_opens_nothing():
 
 def test_what_is_pending_is_not_asked_for_before_its_lease_is_over():
     host = Host()
-    request = host.link.request(Flush(), 0.0)
+    request = host.link.send_request(Flush(), 0.0)
     host.sent()
     host.say(Pending(2000), request.id, now=0.1)
     host.link.poll(2.099)
@@ -179,7 +179,7 @@ def test_what_is_pending_is_not_asked_for_before_its_lease_is_over():
 
 def test_a_lease_is_bounded_and_never_shortens_the_wait():
     host = Host()
-    request = host.link.request(Flush(), 0.0)
+    request = host.link.send_request(Flush(), 0.0)
     host.sent()
     host.say(Pending(0), request.id)
     host.link.poll(REQUEST_RETRY_MS / 1000 - 0.001)
@@ -193,19 +193,19 @@ def test_a_lease_is_bounded_and_never_shortens_the_wait():
 
 def test_close():
     host = opened()
-    host.link.close(CloseReason.ORDERLY)
+    host.link.send_close(CloseReason.ORDERLY)
     [(header, message)] = host.sent()
     assert message == Close(0)
     assert (header.frame, header.sequence) == (0, 2), "after the hello and the first grant"
-    assert host.link.closed is None
+    assert host.link.close_message is None
     host.say(Close(CloseReason.DETACH))
-    assert host.link.closed == Close(1)
+    assert host.link.close_message == Close(1)
 
 
 def test_the_next_timeout():
     host = Host()
     assert host.link.next_timeout(0.0) == 0.05
-    host.link.hello(0.0)
+    host.link.send_hello(0.0)
     assert host.link.next_timeout(0.07) == pytest.approx(0.03)
     assert host.link.next_timeout(0.2) == 0.0
 
@@ -214,14 +214,14 @@ def test_time_goes_on_to_the_frames_and_the_lanes():
     host = Host(lanes=2)
     host.bytes(encode_packet(MessageType.LOG, b"x" * 20, nonce=NONCE, sequence=0)[:-1], 0.0, 1)
     host.link.poll(1.0)
-    assert host.frames.told("poll") == [("poll", 1.0)]
+    assert host.frames.list_calls("expire_frames") == [("expire_frames", 1.0)]
     assert host.discards[DiscardReason.STALL] == 1
 
 
 def test_a_request_is_repeated_at_its_time_under_its_id_and_not_after_its_answer():
     host = opened()
     host.without_heartbeats()
-    request = host.link.request(Capture(0, 1, 0, 0, -1), 1.0)
+    request = host.link.send_request(Capture(0, 1, 0, 0, -1), 1.0)
     assert request.id == 2
     assert host.kinds() == ["Capture"]
     host.link.poll(1.39)
@@ -233,7 +233,7 @@ def test_a_request_is_repeated_at_its_time_under_its_id_and_not_after_its_answer
     host.link.poll(1.5)
     assert host.kinds() == []
     host.say(Accepted(0, 0), 2, 1.5)
-    assert request.done
+    assert request.is_done
     assert request.reply == Accepted(0, 0)
     host.link.poll(10.0)
     assert host.kinds() == []
@@ -242,18 +242,18 @@ def test_a_request_is_repeated_at_its_time_under_its_id_and_not_after_its_answer
 
 def test_neither_a_resent_nor_a_hello_reply_answers_a_capture_and_an_error_does():
     host = opened()
-    request = host.link.request(Capture(0, 1, 0, 0, -1), 0.0)
+    request = host.link.send_request(Capture(0, 1, 0, 0, -1), 0.0)
     host.say(Resent(0, 0, 0, b""), 2)
     host.say(HelloReply(0x10, 1, 0, 0, 1, 1, 1, 1), 2)
     assert host.discards[DiscardReason.UNEXPECTED] == 1
-    assert not request.done
+    assert not request.is_done
     host.say(Error(4, b"no"), 2)
     assert request.reply == Error(4, b"no")
 
 
 def test_pending_postpones_a_request_and_never_hastens_it():
     host = opened()
-    request = host.link.request(Capture(0, 1, 0, 0, -1), 0.0)
+    request = host.link.send_request(Capture(0, 1, 0, 0, -1), 0.0)
     host.say(Pending(2000), 2, 1.0)
     assert request.next_try == 3.0
     host.say(Pending(1), 2, 1.0)
@@ -267,7 +267,7 @@ def test_pending_postpones_a_request_and_never_hastens_it():
 def test_a_postponed_request_is_repeated_when_its_lease_ends():
     host = opened()
     host.without_heartbeats()
-    host.link.request(Capture(0, 1, 0, 0, -1), 0.0)
+    host.link.send_request(Capture(0, 1, 0, 0, -1), 0.0)
     host.say(Pending(10_000), 2, 0.0)
     host.sent()
     host.link.poll(9.995)
@@ -312,10 +312,10 @@ def test_frames_get_what_is_theirs():
     host.hear(MessageType.FRAME_END, end.encode(), frame=3)
     host.hear(MessageType.RESENT, Resent(0, 2, 0, b"").encode(), frame=3)
     assert host.frames.calls == [
-        ("place", 3),
-        ("tile", 3, b"tile", False, 0.0, 0),
-        ("end", 3, end, 0.0),
-        ("resent", 3, Resent(0, 2, 0, b""), 0.0),
+        ("reserve_buffer", 3),
+        ("on_tile", 3, b"tile", False, 0.0, 0),
+        ("on_frame_end", 3, end, 0.0),
+        ("on_resent", 3, Resent(0, 2, 0, b""), 0.0),
     ]
 
 
@@ -323,9 +323,9 @@ def test_each_lane_has_its_own_sequence_and_number():
     host = Host(lanes=2)
     host.hear(MessageType.TILE, b"one", lane=0, frame=1)
     host.hear(MessageType.TILE, b"two", lane=1, frame=1)
-    assert host.frames.told("tile") == [
-        ("tile", 1, b"one", False, 0.0, 0),
-        ("tile", 1, b"two", False, 0.0, 1),
+    assert host.frames.list_calls("on_tile") == [
+        ("on_tile", 1, b"one", False, 0.0, 0),
+        ("on_tile", 1, b"two", False, 0.0, 1),
     ]
     assert not host.discards
     host.hear(MessageType.LOG, b"", lane=1)
@@ -341,17 +341,17 @@ def test_each_message_goes_where_it_belongs():
     host.say(end, 5, 2.0)
     host.say(resent, 5, 3.0)
     assert host.frames.calls == [
-        ("start", 5, start, 1.0),
-        ("end", 5, end, 2.0),
-        ("resent", 5, resent, 3.0),
+        ("on_frame_start", 5, start, 1.0),
+        ("on_frame_end", 5, end, 2.0),
+        ("on_resent", 5, resent, 3.0),
     ]
     host.say(Log(1, 2, b"line"))
     host.say(Notice(1, 5))
-    assert host.link.closed is None
+    assert host.link.close_message is None
     host.say(Close(CloseReason.DETACH))
     assert list(host.link.logs) == [Log(1, 2, b"line")]
     assert list(host.link.notices) == [Notice(1, 5)]
-    assert host.link.closed == Close(CloseReason.DETACH)
+    assert host.link.close_message == Close(CloseReason.DETACH)
     assert not any(host.discards.values())
 
 
@@ -364,12 +364,12 @@ def test_lanes_are_counted_together_and_lost_one_by_one():
         host.say(Log(1, 0, b""), lane=lane)
     host.sequences[1] = 9
     host.say(Log(1, 0, b""), lane=1)
-    assert host.link.lost == 2 + 3
+    assert host.link.lost_packets == 2 + 3
     assert [lane.number for lane in host.link.lanes] == [0, 1, 2]
     assert host.link.lanes[1].last_sequence == 9
-    host.link.lane_lost(2)
-    assert [lane.alive for lane in host.link.lanes] == [True, True, False]
-    assert host.frames.told("release") == [("release", 2)]
+    host.link.on_lane_end(2)
+    assert [lane.is_alive for lane in host.link.lanes] == [True, True, False]
+    assert host.frames.list_calls("cancel_reservation") == [("cancel_reservation", 2)]
 
 
 @pytest.mark.parametrize("placed", [True, False])
@@ -379,17 +379,17 @@ def test_memory_that_was_placed_for_a_stalled_tile_is_released_once(placed):
     tile = encode_packet(MessageType.TILE, b"abcd", nonce=NONCE, sequence=1)
     host.bytes(tile[:-1], 1.0)
     host.link.poll(1.1)
-    assert host.frames.told("release") == []
+    assert host.frames.list_calls("cancel_reservation") == []
     host.link.poll(1.3)
     host.link.poll(1.4)
-    assert host.frames.told("release") == [("release", 0)] * placed
+    assert host.frames.list_calls("cancel_reservation") == [("cancel_reservation", 0)] * placed
 
 
 def test_memory_that_was_placed_is_released_once_its_tile_is_whole():
     host = opened()
     host.frames.memory = memoryview(bytearray(8))
     host.hear(MessageType.TILE, bytes(8))
-    assert host.frames.told("release") == [("release", 0)]
+    assert host.frames.list_calls("cancel_reservation") == [("cancel_reservation", 0)]
 
 
 # --- credits ---------------------------------------------------------------------------------
@@ -401,7 +401,7 @@ def grants(host):
 
 def test_nothing_is_granted_before_the_session_and_a_window_at_once():
     host = Host()
-    request = host.link.hello(0.0)
+    request = host.link.send_hello(0.0)
     host.link.poll(0.05)
     assert grants(host) == []
     host.say(REPLY, request.id)
@@ -455,7 +455,7 @@ def test_what_was_sent_and_is_lost_is_granted_again(monkeypatch):
 
 def test_the_reply_to_hello_brings_the_first_grant():
     host = Host()
-    request = host.link.hello(0.0)
+    request = host.link.send_hello(0.0)
     host.say(REPLY, request.id)
     _, (header, grant) = host.sent()
     assert grant == Heartbeat((WINDOW, WINDOW))
@@ -476,7 +476,7 @@ def test_a_heartbeat_is_sent_every_tenth_of_a_second_and_not_more_often():
 
 def test_a_quarter_of_the_window_brings_a_grant():
     host = opened()
-    host.link._arrived[0] = WINDOW // 4 - 3
+    host.link._credits.settled[0] = WINDOW // 4 - 3
     host.hear(MessageType.TILE, b"ab")
     assert host.kinds() == []
     host.hear(MessageType.TILE, b"c")
@@ -489,21 +489,21 @@ def test_tiles_are_counted_for_their_stream_and_for_none_if_it_is_foreign():
     host = opened()
     host.hear(MessageType.TILE, b"abcd", 0.5, frame=3, stream=1)
     host.hear(MessageType.TILE, b"x", 0.5, frame=4, stream=2)
-    assert host.link._arrived == [0, 4]
-    assert host.frames.told("tile") == [
-        ("tile", 3, b"abcd", False, 0.5, 0),
-        ("tile", 4, b"x", False, 0.5, 0),
+    assert host.link._credits.settled == [0, 4]
+    assert host.frames.list_calls("on_tile") == [
+        ("on_tile", 3, b"abcd", False, 0.5, 0),
+        ("on_tile", 4, b"x", False, 0.5, 0),
     ]
 
 
 def test_a_heartbeat_reply_counts_lost_bytes_as_arrived_and_tells_of_frames_begun():
     host = opened()
     host.say(HeartbeatReply(0, (1000, 7), (0, 6)), 0, 0.5)
-    assert host.link._arrived == [1000, 7]
-    assert host.frames.calls == [("begun", 1, 5, 0.5)]
+    assert host.link._credits.settled == [1000, 7]
+    assert host.frames.calls == [("on_frame_announced", 1, 5, 0.5)]
     # Fewer than arrived change nothing. More than was granted cannot have been sent.
     host.say(HeartbeatReply(0, (10, 1 << 60), (0, 0)), 0, 0.5)
-    assert host.link._arrived == [1000, WINDOW]
+    assert host.link._credits.settled == [1000, WINDOW]
     host.link.poll(1.0)
     assert host.messages() == [Heartbeat((1000 + WINDOW, 2 * WINDOW))]
 
@@ -514,14 +514,14 @@ def test_tiles_that_were_received_elsewhere_are_a_sign_of_life_and_are_granted_a
         host.say(ALIVE, lane=lane)
     host.sent()
     quarter = WINDOW // 4
-    host.link.passed(1, 3, quarter - 1, 2.0, lane=1)
+    host.link.record_tiles(1, 3, quarter - 1, 2.0, lane=1)
     assert host.link.lanes[1].last_sequence == 3
     assert not host.link.is_silent(2.85)
     assert host.kinds() == []
-    host.link.passed(1, 1, 1, 2.0, lane=0)
+    host.link.record_tiles(1, 1, 1, 2.0, lane=0)
     assert host.messages() == [Heartbeat((WINDOW, WINDOW + quarter))]
     # A third stream is unknown.
-    host.link.passed(2, 1, WINDOW, 2.0)
+    host.link.record_tiles(2, 1, WINDOW, 2.0)
     assert host.kinds() == []
 
 
@@ -538,7 +538,7 @@ def test_tiles_that_were_received_elsewhere_are_a_sign_of_life_and_are_granted_a
 )
 def test_missing_parts_are_asked_for_if_the_module_can_resend(capabilities, asks):
     host = opened(replace(REPLY, capabilities=int(capabilities)))
-    host.frames.lost = [Missing(1, 7, ResendFlag.END, ((1, 2, 3, 4), (5, 6, 7, 8)))]
+    host.frames.lost = [MissingParts(1, 7, ResendFlag.END, ((1, 2, 3, 4), (5, 6, 7, 8)))]
     host.link.poll(0.01)
     resend = Resend(ResendFlag.END, 2, struct.pack("<8H", *range(1, 9)))
     sent = [(header.frame, header.stream, message) for header, message in host.sent()]
@@ -547,7 +547,7 @@ def test_missing_parts_are_asked_for_if_the_module_can_resend(capabilities, asks
 
 def test_nothing_is_asked_for_while_the_line_stands_still():
     host = opened()
-    host.frames.lost = [Missing(1, 9, ResendFlag.END, ())]
+    host.frames.lost = [MissingParts(1, 9, ResendFlag.END, ())]
     host.link.poll(0.5)
     assert not [m for m in host.messages() if isinstance(m, Resend)]
     host.say(Log(2, 0, b""), now=0.5)
@@ -559,7 +559,7 @@ def test_nothing_is_asked_for_again_before_anything_has_come_since():
     host = opened()
     asks = []
     for turn in range(1, 15):
-        host.frames.lost = [Missing(1, 9, ResendFlag.END, ())]
+        host.frames.lost = [MissingParts(1, 9, ResendFlag.END, ())]
         if turn == 10:
             host.say(Log(2, 0, b""), now=turn / 100)
         host.link.poll(turn / 100 + 0.001)
@@ -571,7 +571,7 @@ def test_nothing_is_asked_for_again_before_anything_has_come_since():
 def test_a_line_stands_still_after_two_heartbeats(late, asks):
     host = opened()
     host.without_heartbeats()
-    host.frames.lost = [Missing(0, 0, ResendFlag.START, ())]
+    host.frames.lost = [MissingParts(0, 0, ResendFlag.START, ())]
     host.link.poll(late)
     assert host.kinds() == asks
 
@@ -610,7 +610,7 @@ def test_the_time_nobody_listened_is_no_silence():
     host.link.resume(1000.0)
     assert not host.link.is_silent(1000.0 + SILENCE_S - 0.5)
     assert host.link.is_silent(1000.0 + SILENCE_S - 0.5 + 0.001)
-    assert host.frames.told("resume") == [("resume", 999.5)]
+    assert host.frames.list_calls("shift_timers") == [("shift_timers", 999.5)]
 
 
 def test_busy_is_no_silence_until_the_lease_is_over():
@@ -655,7 +655,7 @@ def test_a_lease_lasts_as_long_as_it_says():
 
 def test_the_beginning_of_a_packet_is_a_sign_of_life_and_no_byte_is_none():
     host = opened()
-    host.link.received(0, 5.0)
+    host.link.on_received(0, 5.0)
     assert host.link.is_silent(5.0)
     host.bytes(b"\x8aL", 6.0)
     assert not host.link.is_silent(6.5)
@@ -676,7 +676,7 @@ def test_each_resume_adds_its_own_time_away():
     host.say(Log(1, 0, b""), now=1.0)
     host.link.resume(11.0)
     host.link.resume(12.0)
-    assert host.frames.told("resume") == [("resume", 10.0), ("resume", 1.0)]
+    assert host.frames.list_calls("shift_timers") == [("shift_timers", 10.0), ("shift_timers", 1.0)]
     assert not host.link.is_silent(12.85)
     assert host.link.is_silent(13.0)
 
@@ -684,7 +684,7 @@ def test_each_resume_adds_its_own_time_away():
 def test_a_new_link_may_be_resumed_before_its_session():
     """The driver does so: it counts from when it begins to listen."""
     host = Host()
-    request = host.link.hello(0.0)
+    request = host.link.send_hello(0.0)
     host.link.resume(1000.0)
     host.say(REPLY, request.id, 1000.0)
     assert not host.link.is_silent(1000.9)

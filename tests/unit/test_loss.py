@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers.nightly_scale import choose
 
-from lenslink.receive.reassembly import Assembly
+from lenslink.receive.assembly import Assembly
 from lenslink_hil.benches.board_profile import load_board, make_configuration
 from lenslink_hil.virtual_time import Line, Loss, VirtualLinks
 
@@ -72,7 +72,7 @@ class Run:
 def lacking(frame: Assembly) -> list[tuple[int, int, int, int]]:
     """Places of the tiles that did not come; a tile is whole rows."""
     rows = frame.plan.tile_bytes // frame.plan.stride
-    gaps = frame.received_ranges.gaps(0, frame.received_ranges.size)
+    gaps = frame.received_ranges.find_gaps(0, frame.received_ranges.size)
     tops = {at // frame.plan.stride for gap in gaps for at in range(*gap, rows * frame.plan.stride)}
     return [(0, top, WIDTH, min(rows, HEIGHT - top)) for top in sorted(tops)]
 
@@ -99,11 +99,11 @@ def stream(rate: float, loss: float, seed: int) -> Run:
         began = began if index else bench.clock.seconds
         want = np.frombuffer(picture(frame.number), np.uint8)
         good = np.ones(want.size, dtype=np.bool_)
-        for start, end in frame.clear_gaps():
+        for start, end in frame.missing_ranges:
             good[start:end] = False
         assert np.array_equal(frame.buffer[good], want[good])
         assert not frame.buffer[~good].any()
-        if frame.received_ranges.complete:
+        if frame.received_ranges.is_complete:
             complete += 1
         else:
             incomplete += 1
@@ -111,7 +111,7 @@ def stream(rate: float, loss: float, seed: int) -> Run:
             assert not [tile for tile in lacking(frame) if held(bench, frame.number, tile)]
         bench.frames._pool.release(frame.buffer)
     passed = bench.clock.seconds - began
-    lost = (lines[0].outcome.lost, lines[1].outcome.lost)
+    lost = (lines[0].outcome.lost_packets, lines[1].outcome.lost_packets)
     return Run((complete + incomplete - 1) / passed, complete, incomplete, lost)
 
 

@@ -85,10 +85,10 @@ class Host:
         self.got = []
         self.sequence = 0
 
-    def place(self, header):
+    def reserve_buffer(self, header):
         return None
 
-    def packet(self, header, payload, in_place):
+    def on_packet(self, header, payload, in_place):
         kind = BY_TYPE.get(header.type)
         message = bytes(payload) if kind is None else kind.decode(payload)
         self.got.append((header, message))
@@ -142,7 +142,7 @@ def test_replies_are_of_this_session_and_answer_its_requests(greeted):
     assert not host.discards
 
 
-def test_nothing_comes_before_its_request(greeted):
+def test_nothing_is_sent_before_its_request(greeted):
     greeted.still(2, 0, 0)
     greeted.still(3, 1, 0)
     host = open_host(greeted)
@@ -155,10 +155,10 @@ def test_nothing_comes_before_its_request(greeted):
         assert (tile[0].frame, tile[1]) == (frame, TILE)
         assert end[1].tiles == 1
     assert not host.discards
-    assert host.receiver.lost == 0
+    assert host.receiver.lost_packets == 0
 
 
-def test_what_is_repeated_is_answered_once(greeted):
+def test_a_repeated_request_is_answered_once(greeted):
     greeted.still(2, 0, 0)
     greeted.ask(Capture(0, 1, 0, 0, -1), 2)
     host = open_host(greeted)
@@ -170,7 +170,7 @@ def test_what_is_repeated_is_answered_once(greeted):
     assert host.player.is_over(0.0)
 
 
-def test_what_the_host_leaves_out_is_left_out_whole(greeted):
+def test_a_request_that_the_host_skips_is_skipped_with_its_answers(greeted):
     """Numbers and sums are those of a session that never had it."""
     greeted.still(2, 0, 0)
     greeted.say(HeartbeatReply(7, (200, 0), (1, 0)))
@@ -185,10 +185,10 @@ def test_what_the_host_leaves_out_is_left_out_whole(greeted):
     assert end[1].last_sequence[0] == 2
     assert alive[1].sent == (0, 200)
     assert not host.discards
-    assert host.receiver.lost == 0
+    assert host.receiver.lost_packets == 0
 
 
-def test_what_was_not_recorded_is_refused(greeted):
+def test_a_request_that_was_not_recorded_is_refused(greeted):
     greeted.still(2, 0, 0)
     host = open_host(greeted)
     host.ask(Flush(), 42)
@@ -205,7 +205,7 @@ def test_what_was_not_recorded_is_refused(greeted):
     assert not host.discards
 
 
-def test_what_is_of_another_session_is_nobodys(greeted):
+def test_packets_of_another_session_are_ignored(greeted):
     greeted.still(2, 0, 0)
     host = open_host(greeted)
     host.take()
@@ -250,7 +250,7 @@ def test_heartbeats_are_answered_while_it_waits(greeted):
 
 
 @pytest.mark.parametrize(("speed", "factor"), [(1.0, 1.0), (4.0, 0.25)])
-def test_the_pace_is_that_of_the_recording(speed, factor, greeted):
+def test_packets_keep_their_recorded_times(speed, factor, greeted):
     greeted.still(2, 0, 0)
     host = open_host(greeted, speed)
     # The answer came 1 ms after the hello.
@@ -344,7 +344,7 @@ PIECE = st.one_of(
     pieces=st.lists(st.tuples(st.sampled_from(Direction), st.integers(0, 2), PIECE), max_size=12),
     asked=st.lists(st.tuples(st.integers(0, 5), PIECE), max_size=6),
 )
-def test_no_recording_and_no_host_upsets_it(pieces, asked):
+def test_no_recording_and_no_host_make_the_player_fail(pieces, asked):
     """Whatever is in the file and whatever a host sends: it plays no more than there is."""
     session = Session()
     session.ask(HELLO, 1)
@@ -367,7 +367,7 @@ def test_no_recording_and_no_host_upsets_it(pieces, asked):
     assert host.player.get_next_due(0.0) >= 0.0
 
 
-def test_a_frame_that_ends_behind_its_stop_is_not_waited_for():
+def test_a_frame_that_ends_after_its_stop_is_not_expected():
     """In another session with the same module it may not even have begun."""
     end = FrameEnd(0, 1, 1, 9, (0, 0, 0, 0))
     output = ModuleOutput()

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from helpers.made_frames import make_frame
 
+from lenslink.frame import FrameMemory
 from lenslink.receive.frame_pool import Pool
-from lenslink.receive.reassembly import Reassembly, pixels
+from lenslink.receive.reassembly import Reassembly
 from lenslink.receive.unpacking import pack
 from lenslink_protocol.ids import (
     DiscardReason,
@@ -33,13 +34,13 @@ from lenslink_protocol.messages import (
     Resent,
     SensorEntry,
 )
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 from lenslink_protocol.params import RESEND_RETRY_MS
 
 HEIGHT = 8
 # A row of 14 bits whose end cuts a group, and one of 12 bits.
 FORMS = [
-    pytest.param(layout(code), width, id=f"{code.name}-{width}")
+    pytest.param(find_layout(code), width, id=f"{code.name}-{width}")
     for code, width in (
         (PixelFormat.RG14Mipi, 18),
         (PixelFormat.GR10p, 22),
@@ -69,14 +70,14 @@ class Harness:
 
     def __init__(self, form, width, resend=False):
         self.form, self.width = form, width
-        self.stride = form.bytes_of(width)
+        self.stride = form.count_bytes(width)
         self.packed = pack(picture(width), form)
         size = self.stride * HEIGHT
         self.plan = Configured(0, 0, 1, form.code, width, HEIGHT, self.stride, size, size)
         self.discards = Counter()
         self.frames = Reassembly(Poisoned(), self.discards, {0: self.plan}.get)
-        self.frames.resend = resend
-        self.frames.lanes = [Lane()]
+        self.frames.can_resend = resend
+        self.frames.attach_lanes([Lane()])
 
     def header(self, kind, place=(0, 0, 0, 0), length=0):
         return Header(0x10, kind, 0, 0, 0, 0, 1, *place, length, 0, 0)
@@ -88,34 +89,34 @@ class Harness:
             "white": 1023, "black_milli": (0,) * 4, "timestamp_us": 0, "exposure_us": 0,
             "gain_milli": 0, "focus_mdpt": 0, "temperature_mc": 0, **changes,
         }  # fmt: skip
-        self.frames.start(self.header(MessageType.FRAME_START), FrameStart(**fields), 0.0)
+        self.frames.on_frame_start(self.header(MessageType.FRAME_START), FrameStart(**fields), 0.0)
 
     def tile(self, place, payload=None):
         """A tile as a receiver brings it; its payload is the picture's there."""
         x, y, columns, rows = place
-        left, right = self.form.bytes_of(x), self.form.bytes_of(x + columns)
+        left, right = self.form.count_bytes(x), self.form.count_bytes(x + columns)
         if payload is None:
             payload = self.packed[y : y + rows, left:right].tobytes()
         header = self.header(MessageType.TILE, place, len(payload))
-        memory = self.frames.place(header)
+        memory = self.frames.reserve_buffer(header)
         in_place = memory is not None
         if memory is None:
             memory = memoryview(bytearray(len(payload)))
         memory[:] = payload
-        self.frames.tile(header, memory, in_place, 0.0)
+        self.frames.on_tile(header, memory, in_place, 0.0)
 
     def end(self):
         message = FrameEnd(EndStatus.OK, 1, 4, 0, (0,) * 4)
-        self.frames.end(self.header(MessageType.FRAME_END), message, 0.0)
+        self.frames.on_frame_end(self.header(MessageType.FRAME_END), message, 0.0)
 
     def only(self):
-        (assembly,) = self.frames.finished
+        (assembly,) = self.frames.finished_frames
         return assembly
 
 
 class Lane:
     number = 0
-    alive = True
+    is_alive = True
     last_sequence = 0
 
 
@@ -133,8 +134,8 @@ def test_strips_segments_and_rectangles(form, width):
     bench.tile((0, 4, half, 4))
     bench.end()
     assert not +bench.discards
-    assert bench.only().received_ranges.complete
-    assert (pixels(bench.only()) == picture(width)).all()
+    assert bench.only().received_ranges.is_complete
+    assert (bench.only().unpack_pixels() == picture(width)).all()
 
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
@@ -145,17 +146,17 @@ def test_tiles_inside_a_group_are_rejected(form, width):
     wrong = 0
     for x in range(width):
         for columns in range(1, width - x + 1):
-            if form.fits(x, columns, width):
+            if form.is_aligned(x, columns, width):
                 continue
-            between = form.bytes_of(x + columns) - form.bytes_of(x)
-            for row in {between, form.bytes_of(columns), 2 * columns}:
+            between = form.count_bytes(x + columns) - form.count_bytes(x)
+            for row in {between, form.count_bytes(columns), 2 * columns}:
                 bench.tile((x, 2, columns, 2), bytes([0x55]) * 2 * row)
                 wrong += 1
     assert +bench.discards == {DiscardReason.GEOMETRY: wrong}
     for y in range(0, HEIGHT, 2):
         bench.tile((0, y, width, 2))
     bench.end()
-    assert (pixels(bench.only()) == picture(width)).all()
+    assert (bench.only().unpack_pixels() == picture(width)).all()
 
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
@@ -169,7 +170,7 @@ def test_a_tile_of_another_length_is_rejected(form, width):
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
 def test_a_start_of_another_format_is_rejected(form, width):
-    other = next(each for each in PixelFormat if layout(each).bits == form.bits != each)
+    other = next(each for each in PixelFormat if find_layout(each).bits == form.bits != each)
     if other == form.code:
         other = PixelFormat.RG12
     for changes in (
@@ -185,7 +186,7 @@ def test_a_start_of_another_format_is_rejected(form, width):
 
 
 def bench_stride(form, width):
-    return form.bytes_of(width)
+    return form.count_bytes(width)
 
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
@@ -200,20 +201,20 @@ def test_what_is_missing_is_named_in_pixels(form, width):
     bench.tile((2 * group, 4, width - 2 * group, 1))
     bench.tile((0, 5, width, 3))
     bench.end()
-    (missing,) = bench.frames.missing(RESEND_RETRY_MS)
+    (missing,) = bench.frames.find_missing(RESEND_RETRY_MS)
     first = width - group - width % group
     wanted = [(0, 0, width, 2), (first, 2, width - first, 1), (group, 4, group, 1)]
     assert list(missing.rectangles) == wanted
     gone = b"".join(struct.pack("<4H", *each) for each in wanted)
     answer = Resent(0, FrameState.ENDED, len(wanted), gone)
-    bench.frames.resent(bench.header(MessageType.RESENT), answer, 0.1)
+    bench.frames.on_resent(bench.header(MessageType.RESENT), answer, 0.1)
     assembly = bench.only()
-    uncovered = assembly.clear_gaps()
+    uncovered = assembly.missing_ranges
     expected = picture(width)
     mask = np.ones_like(expected, bool)
     for x, y, columns, rows in wanted:
         mask[y : y + rows, x : x + columns] = False
-    assert (pixels(assembly) == np.where(mask, expected, 0)).all()
+    assert (assembly.unpack_pixels() == np.where(mask, expected, 0)).all()
     frame = frame_of(assembly.buffer.reshape(HEIGHT, -1), form, uncovered)
     assert (frame.mask == mask).all()
 
@@ -228,7 +229,8 @@ def frame_of(packed, form, uncovered=()):
 def test_a_frame_is_unpacked_once_and_when_asked(form, width):
     packed = pack(picture(width), form)
     frame = frame_of(packed, form)
-    frame._recycle = lambda: None
+    frame._memory = FrameMemory(lambda: None)
+    frame._memory.add_user()
     assert (frame.height, frame.width) == (HEIGHT, width)
     shown = frame.pixels
     assert (shown == picture(width)).all()
@@ -252,7 +254,7 @@ def test_a_mask_takes_whole_groups(form, width):
     """A byte that is missing takes every pixel of its group with it, and no other."""
     packed = pack(picture(width), form)
     stride = packed.shape[1]
-    size = form.bytes_of(form.group)
+    size = form.count_bytes(form.group)
     for at in range(2 * stride):
         row, byte = divmod(at, stride)
         frame = frame_of(packed, form, ((at, at + 1),))

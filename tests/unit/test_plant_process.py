@@ -96,7 +96,7 @@ def plant():
 OPTIONS = {"scene": "prbs", "width": 640, "height": 480, "seed": 5}
 
 
-def test_rows_and_its_one_line(plant):
+def test_the_plant_prints_one_line_and_serves_rows(plant):
     one = plant(**OPTIONS)
     assert one.ready["ready"] is True
     assert one.ready["note"] is None
@@ -111,7 +111,7 @@ def test_rows_and_its_one_line(plant):
 
 
 @pytest.mark.parametrize("which", ["rows", "pins", "stdin", "rows in mid-frame"])
-def test_it_ends_with_any_of_its_inputs(plant, which):
+def test_the_plant_ends_when_any_input_ends(plant, which):
     one = plant(**OPTIONS)
     if which == "rows in mid-frame":
         one.rows.sendall(Request(0, 0, Settings()).pack())
@@ -122,7 +122,7 @@ def test_it_ends_with_any_of_its_inputs(plant, which):
     assert (code, out, err) == (0, "", "")
 
 
-def test_it_ends_when_its_parent_is_killed(tmp_path):
+def test_the_plant_ends_when_its_parent_is_killed(tmp_path):
     """kill -9 leaves the parent no time to say anything."""
     parent = """
 import os, socket, subprocess, sys, time
@@ -148,7 +148,7 @@ time.sleep(60)
         assert both.read() == b""
 
 
-def test_ctrl_c_is_for_the_bench(plant):
+def test_the_plant_ignores_ctrl_c(plant):
     one = plant(**OPTIONS)
     one.process.send_signal(signal.SIGINT)
     one.rows.sendall(Request(1, 1, Settings()).pack())
@@ -184,7 +184,7 @@ def test_pins_are_served_while_rows_wait(plant):
     assert [one.record(Kind.RING).channel for _ in range(4)] == [0, 1, 0, 1]
 
 
-def test_protocol_violations_end_it_in_one_line(plant):
+def test_protocol_violations_end_the_plant_with_one_line(plant):
     one = plant(**OPTIONS)
     one.rows.sendall(Request(0, 9, Settings()).pack())
     code, out, err = one.end()
@@ -192,12 +192,12 @@ def test_protocol_violations_end_it_in_one_line(plant):
     assert one.rows.recv(1) == b""
 
 
-def test_wrong_commands_end_it_in_one_line(plant):
+def test_wrong_commands_end_the_plant_with_one_line(plant):
     for line in ('{"rign": 5}', '{"ring": "x"}', '{"contacts": [[0, 3, 1]]}', "5", "nonsense"):
         one = plant(scene="ramp", width=64, height=64)
         one.process.stdin.write(line + "\n")
         one.process.stdin.flush()
-        assert one.end() == (2, "", f"plant: no such command: {line}\n")
+        assert one.end() == (2, "", f"plant: unknown command: {line}\n")
 
 
 def test_usage_errors_are_one_line_of_json(plant, tmp_path):
@@ -229,7 +229,7 @@ def test_wrong_descriptors_are_a_rig_error():
     assert done.stderr == b""
 
 
-def test_it_starts_without_the_slow_packages():
+def test_the_plant_starts_without_the_slow_packages():
     """Each of these costs more than the whole start may."""
     code = """
 import sys

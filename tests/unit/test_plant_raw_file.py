@@ -45,7 +45,7 @@ def test_a_dng_is_taken_as_it_is(tmp_path, sub_ifd):
     assert mode.active_area == (2, 4, 94, 124)
 
 
-def test_the_real_one_is_taken_as_it_is(data):
+def test_a_real_dng_is_taken_as_it_is(data):
     path = data("colorchart.dng")
     scene = opened(path)
     with rawpy.imread(str(path)) as raw:

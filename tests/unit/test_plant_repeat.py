@@ -14,7 +14,7 @@ from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.plant.row_service import Request, RowService
 from lenslink_hil.plant.scene import Scene, SceneOptions, open_scene
 from lenslink_protocol.ids import PixelFormat
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 
 WIDTH, HEIGHT = 130, 66
 FORMATS = (PixelFormat.RG12, PixelFormat.RG12p, PixelFormat.RG12Mipi, PixelFormat.RG12Packed)
@@ -49,16 +49,16 @@ def asked(rows, *requests):
 
 def packed(number, code):
     pixels = make_pattern("prbs", WIDTH, HEIGHT, bits=12, cfa="RGGB", seed=0, frame_number=number)
-    return pack(pixels, layout(code))
+    return pack(pixels, find_layout(code))
 
 
 def with_crcs(number, code, tile):
     """Cut and sealed apart from the code under test."""
-    form, frame, out = layout(code), packed(number, code), b""
+    form, frame, out = find_layout(code), packed(number, code), b""
     columns, rows = tile
     for y in range(0, HEIGHT, rows):
         for x in range(0, WIDTH, columns):
-            left, right = form.bytes_of(x), form.bytes_of(min(x + columns, WIDTH))
+            left, right = form.count_bytes(x), form.count_bytes(min(x + columns, WIDTH))
             piece = frame[y : y + rows, left:right].tobytes()
             out += piece + zlib.crc32(piece).to_bytes(4, "little")
     return out
@@ -103,7 +103,7 @@ class Counting(Scene):
         return counted()
 
 
-def test_frames_come_again_and_are_computed_once():
+def test_repeated_frames_are_computed_once():
     source = Counting(scene(repeat=3))
     assert source.sensor.repeat == 3
     rows = RowService(source, 3)
@@ -118,7 +118,7 @@ def test_frames_come_again_and_are_computed_once():
     [{"code": PixelFormat.RG12}, {"tile": (WIDTH, 2)}, {"exposure_us": 5}],
     ids=lambda each: next(iter(each)),
 )
-def test_what_is_asked_otherwise_is_computed_anew(other):
+def test_a_request_with_other_settings_is_computed_again(other):
     source = Counting(scene())
     rows = RowService(source, 3)
     asked(rows, request(0))
@@ -130,9 +130,9 @@ def test_what_is_asked_otherwise_is_computed_anew(other):
 
 
 def test_frames_that_are_too_large_are_fewer(monkeypatch):
-    stride = layout(PixelFormat.RG12p).bytes_of(WIDTH)
+    stride = find_layout(PixelFormat.RG12p).count_bytes(WIDTH)
     for room, kinds in ((3, 3), (2, 2), (1, 1), (0, 1)):
-        monkeypatch.setattr(row_service, "KEPT_BYTES", room * stride * HEIGHT)
+        monkeypatch.setattr(row_service, "STORED_BYTES", room * stride * HEIGHT)
         source = Counting(scene())
         rows = RowService(source, 3)
         for number in range(7):

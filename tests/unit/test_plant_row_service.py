@@ -112,7 +112,7 @@ def test_unknown_mode():
 
 
 @pytest.mark.parametrize(("byte", "said"), [(6, "flags 0x2"), (7, "flags 0x200")])
-def test_flags_that_there_are_not(byte, said):
+def test_unknown_flags_are_refused(byte, said):
     data = bytearray(request(0).pack())
     data[byte] = 2
     with pytest.raises(ProtocolError, match=said):
@@ -127,7 +127,7 @@ def test_formats_that_the_sensor_does_not_have(code):
 
 
 @pytest.mark.parametrize("tile", [(0, 1), (640, 0), (320, 2), (3, 1)])
-def test_tiles_that_no_frame_is_cut_into(tile):
+def test_impossible_tiles_are_refused(tile):
     """Neither whole rows nor a part of one, or not whole groups."""
     asked = request(0)._replace(crcs=True, pixel_format=PixelFormat.RG12p, tile=tile)
     with pytest.raises(ProtocolError, match="no tiles"):

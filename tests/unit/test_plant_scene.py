@@ -105,7 +105,7 @@ def refused(scene):
     return message
 
 
-def test_what_is_no_file(tmp_path):
+def test_a_scene_that_is_no_file_is_refused(tmp_path):
     assert refused(tmp_path / "missing.png").endswith("no such file")
     assert refused(tmp_path).endswith("is a directory")
     assert refused(tmp_path / ("x" * 300)).endswith("File name too long")
@@ -121,7 +121,7 @@ def test_empty_name_is_refused():
 
 
 @pytest.mark.parametrize("name", ["text.png", "text.dng"])
-def test_what_is_no_picture(tmp_path, name):
+def test_a_file_that_is_no_picture_is_refused(tmp_path, name):
     path = tmp_path / name
     path.write_text("neither a picture nor anything else\n" * 100)
     assert refused(path).endswith("not a picture and no camera's RAW file")

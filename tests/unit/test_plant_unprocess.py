@@ -54,7 +54,7 @@ def test_a_sensor_without_crosstalk_sees_red_in_red_only(cfa):
     inverse = np.linalg.inv(XYZ_FROM_SRGB).ravel()
     pairs = tuple((round(v * 10**6), 10**6) for v in inverse)
     pure = replace(sensor(cfa=cfa), color_matrix=pairs, neutral=((1, 1),) * 3)
-    clean = PictureSource(plain((255, 0, 0)), pure, 0).clean(128, 96)
+    clean = PictureSource(plain((255, 0, 0)), pure, 0).make_clean_mosaic(128, 96)
     found = sites(clean, cfa)
     assert found["R"].min() > 0.999
     assert max(found["G"].max(), found["B"].max()) < 0.001
@@ -63,7 +63,7 @@ def test_a_sensor_without_crosstalk_sees_red_in_red_only(cfa):
 @pytest.mark.parametrize("cfa", CFA_PHASES)
 def test_white_reads_neutral(cfa):
     this = sensor(cfa=cfa)
-    found = sites(PictureSource(plain((255, 255, 255)), this, 0).clean(128, 96), cfa)
+    found = sites(PictureSource(plain((255, 255, 255)), this, 0).make_clean_mosaic(128, 96), cfa)
     for colour, (num, den) in zip("RGB", this.neutral, strict=True):
         assert found[colour] == pytest.approx(num / den, abs=1e-4)
 
@@ -118,7 +118,7 @@ def test_noise_has_the_models_mean_and_variance(gain_milli, bits):
         source = PictureSource(plain((level,) * 3, 256, 256), this, 8)
         # Dark enough that no pixel is clipped at any gain.
         (rows,) = source.iterate_bands(256, 256, 1, Settings(5_000, gain_milli))
-        clean = source.clean(256, 256) * span * 0.5 * gain_milli / 1000
+        clean = source.make_clean_mosaic(256, 256) * span * 0.5 * gain_milli / 1000
         for colour in "RGB":
             x = float(sites(clean, "RGGB")[colour].mean())
             got = sites(rows.astype(float), "RGGB")[colour] - this.black[0]
@@ -156,7 +156,7 @@ def test_bands_join_without_a_seam(tmp_path):
     Image.fromarray(slope).save(tmp_path / "slope.png")
     scene = open_scene(SceneOptions(scene=str(tmp_path / "slope.png"), width=2048, height=1536))
     source = scene._source
-    clean = source.clean(2048, 1536)[0::2, 1::2]  # green
+    clean = source.make_clean_mosaic(2048, 1536)[0::2, 1::2]  # green
     steps = np.diff(clean.mean(axis=1))
     assert len(list(scene.iterate_bands(0, 0, Settings(10_000, 1000, 0)))) > 5
     # The same part of the slope resized in one go.

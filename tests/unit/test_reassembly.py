@@ -24,7 +24,6 @@ from helpers.reassembly_harness import (
 
 from lenslink.receive import reassembly
 from lenslink.receive.frame_pool import Pool
-from lenslink.receive.reassembly import pixels
 from lenslink_protocol.ids import DiscardReason, EndStatus, MessageType
 from lenslink_protocol.messages import FrameEnd
 from lenslink_protocol.params import (
@@ -42,11 +41,11 @@ def test_a_whole_frame():
     harness = Harness()
     harness.whole()
     assembly = harness.only()
-    assert assembly.received_ranges.complete
-    assert assembly.clear_gaps() == ()
-    assert (pixels(assembly) == picture(1)).all()
+    assert assembly.received_ranges.is_complete
+    assert assembly.missing_ranges == ()
+    assert (assembly.unpack_pixels() == picture(1)).all()
     assert (assembly.start, assembly.end) == (START, end_of())
-    assert harness.frames.bytes == SIZE
+    assert harness.frames.counters.tile_bytes == SIZE
     assert not harness.discards
 
 
@@ -59,8 +58,8 @@ def test_strips_and_segments_come_in_place_and_rectangles_do_not():
     assert not harness.tile((0, 3, 8, 5))
     assert not harness.tile((8, 3, 8, 5))
     harness.end()
-    assert harness.only().received_ranges.complete
-    assert (pixels(harness.only()) == picture(1)).all()
+    assert harness.only().received_ranges.is_complete
+    assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
 @pytest.mark.parametrize("order", [(3, 2, 1, 0), (1, 3, 0, 2), (2, 0, 3, 1)])
@@ -70,16 +69,16 @@ def test_any_order_will_do(order):
     for index in order:
         harness.tile(STRIPS[index])
     harness.end()
-    assert (pixels(harness.only()) == picture(1)).all()
+    assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
 def test_the_first_tile_is_timed():
     harness = Harness()
     harness.start(now=1.0)
-    assert harness.frames.first_tile is None
+    assert harness.frames.first_tile_time is None
     harness.tile(STRIPS[0], now=2.0)
     harness.tile(STRIPS[1], now=3.0)
-    assert harness.frames.first_tile == 2.0
+    assert harness.frames.first_tile_time == 2.0
 
 
 def test_two_streams_at_once():
@@ -92,8 +91,8 @@ def test_two_streams_at_once():
     harness.end(1, 0)
     harness.end(2, 1)
     assert harness.numbers() == [1, 2]
-    for assembly in harness.frames.finished:
-        assert (pixels(assembly) == picture(assembly.number)).all()
+    for assembly in harness.frames.finished_frames:
+        assert (assembly.unpack_pixels() == picture(assembly.number)).all()
 
 
 # --- what repeats, what does not fit ---------------------------------------------------------
@@ -108,7 +107,7 @@ def test_a_repeat_goes_to_scratch_and_changes_nothing():
     for place in STRIPS[1:]:
         harness.tile(place)
     harness.end()
-    assert (pixels(harness.only()) == picture(1)).all()
+    assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
 def test_a_damaged_tile_leaves_what_was_covered_alone_and_covers_nothing():
@@ -121,8 +120,8 @@ def test_a_damaged_tile_leaves_what_was_covered_alone_and_covers_nothing():
     harness.tile(STRIPS[3])
     harness.end()
     assembly = harness.only()
-    assert assembly.clear_gaps() == ((2 * STRIDE, 4 * STRIDE),)
-    shown = pixels(assembly)
+    assert assembly.missing_ranges == ((2 * STRIDE, 4 * STRIDE),)
+    shown = assembly.unpack_pixels()
     assert not shown[2:4].any(), "what was damaged is zero"
     assert (shown[:2] == picture(1)[:2]).all()
     assert (shown[4:] == picture(1)[4:]).all()
@@ -141,7 +140,7 @@ def test_of_a_tile_that_is_partly_covered_only_the_rest_is_taken():
     expected = picture(2)[2:4].copy()
     expected[0, 4:8] = picture(1)[2, 4:8]
     expected[1] = picture(1)[3]
-    assert (pixels(assembly)[2:4] == expected).all()
+    assert (assembly.unpack_pixels()[2:4] == expected).all()
     assert assembly.received_ranges.count == 2 * STRIDE
 
 
@@ -155,12 +154,12 @@ def test_of_a_rectangle_that_is_partly_covered_only_the_rest_is_taken():
     expected = picture(2)[:3, 2:6].copy()
     expected[1] = picture(1)[1, 2:6]
     expected[2, 1] = picture(1)[2, 3]
-    assert (pixels(assembly)[:3, 2:6] == expected).all()
-    assert (pixels(assembly)[1] == picture(1)[1]).all()
+    assert (assembly.unpack_pixels()[:3, 2:6] == expected).all()
+    assert (assembly.unpack_pixels()[1] == picture(1)[1]).all()
     assert assembly.received_ranges.count == STRIDE + 16
     assert not harness.tile((2, 0, 4, 3), pixels_of=3)
     assert harness.discards == {DiscardReason.DUPLICATE: 1}
-    assert (pixels(assembly)[:3, 2:6] == expected).all()
+    assert (assembly.unpack_pixels()[:3, 2:6] == expected).all()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +184,7 @@ def test_a_tile_outside_its_frame_or_of_no_size(place):
         assert not harness.tile(place)
         assert harness.discards == {DiscardReason.GEOMETRY: 2}
     assert harness.frames._open[1].received_ranges.count == 0
-    assert harness.frames.bytes == 0
+    assert harness.frames.counters.tile_bytes == 0
 
 
 @pytest.mark.parametrize("length", [0, 2, 62, 66, 1024])
@@ -243,7 +242,7 @@ def test_a_frame_belongs_to_one_stream():
     harness.end(1, stream=1)
     harness.start(1, stream=1)
     assert harness.discards == {DiscardReason.GEOMETRY: 3}
-    assert harness.frames.finished == type(harness.frames.finished)()
+    assert harness.frames.finished_frames == type(harness.frames.finished_frames)()
 
 
 def test_a_start_that_comes_twice():
@@ -280,11 +279,11 @@ def test_an_incomplete_frame_is_handed_on_with_zeros_where_nothing_came():
     harness.tile((0, 4, 6, 1))
     harness.end()
     assembly = harness.only()
-    assert not assembly.received_ranges.complete
+    assert not assembly.received_ranges.is_complete
     assert assembly.received_ranges.count == 2 * STRIDE + 12
-    gaps = assembly.clear_gaps()
+    gaps = assembly.missing_ranges
     assert gaps == ((0, 2 * STRIDE), (4 * STRIDE + 12, SIZE))
-    shown = pixels(assembly)
+    shown = assembly.unpack_pixels()
     expected = picture(1).copy()
     expected[:2] = expected[5:] = expected[4, 6:] = 0
     assert (shown == expected).all()
@@ -293,7 +292,7 @@ def test_an_incomplete_frame_is_handed_on_with_zeros_where_nothing_came():
 def test_nothing_of_the_frame_before_is_ever_shown():
     harness = Harness()
     harness.whole(1)
-    first = harness.frames.finished.popleft()
+    first = harness.frames.finished_frames.popleft()
     buffer = first.buffer
     # Without the poison: the memory comes as it went.
     harness.pool.acquire = lambda size, frame: buffer
@@ -302,9 +301,8 @@ def test_nothing_of_the_frame_before_is_ever_shown():
     harness.end(2)
     second = harness.only()
     assert second.buffer is buffer
-    second.clear_gaps()
-    assert not pixels(second)[:6].any()
-    assert (pixels(second)[6:] == picture(2)[6:]).all()
+    assert not second.unpack_pixels()[:6].any()
+    assert (second.unpack_pixels()[6:] == picture(2)[6:]).all()
 
 
 def test_the_next_frame_ends_the_one_before_it():
@@ -328,20 +326,20 @@ def test_a_complete_frame_waits_a_moment_for_its_end():
     harness.start(now=1.0)
     for place in STRIPS:
         harness.tile(place, now=1.0)
-    harness.frames.poll(0.999 + END_GRACE_MS / 1000)
+    harness.frames.expire_frames(0.999 + END_GRACE_MS / 1000)
     assert harness.numbers() == []
-    harness.frames.poll(1.001 + END_GRACE_MS / 1000)
+    harness.frames.expire_frames(1.001 + END_GRACE_MS / 1000)
     assert harness.numbers() == [1]
-    assert harness.only().received_ranges.complete
+    assert harness.only().received_ranges.is_complete
 
 
 def test_an_incomplete_frame_waits_longer():
     harness = Harness()
     harness.start(now=0.0)
     harness.tile(STRIPS[0], now=1.0)
-    harness.frames.poll(0.999 + FRAME_STALE_MS / 1000)
+    harness.frames.expire_frames(0.999 + FRAME_STALE_MS / 1000)
     assert harness.numbers() == []
-    harness.frames.poll(1.001 + FRAME_STALE_MS / 1000)
+    harness.frames.expire_frames(1.001 + FRAME_STALE_MS / 1000)
     assert harness.numbers() == [1]
 
 
@@ -349,10 +347,10 @@ def test_time_that_nobody_listened_does_not_count():
     harness = Harness()
     harness.start(now=0.0)
     harness.tile(STRIPS[0], now=0.0)
-    harness.frames.resume(1000.0)
-    harness.frames.poll(999.999 + FRAME_STALE_MS / 1000)
+    harness.frames.shift_timers(1000.0)
+    harness.frames.expire_frames(999.999 + FRAME_STALE_MS / 1000)
     assert harness.numbers() == []
-    harness.frames.poll(1000.001 + FRAME_STALE_MS / 1000)
+    harness.frames.expire_frames(1000.001 + FRAME_STALE_MS / 1000)
     assert harness.numbers() == [1]
 
 
@@ -360,13 +358,13 @@ def test_a_frame_that_is_being_received_into_is_not_handed_on():
     harness = Harness()
     harness.start()
     header = harness.header(MessageType.TILE, 1, 0, STRIPS[0], 64)
-    memory = harness.frames.place(header)
+    memory = harness.frames.reserve_buffer(header)
     assert memory is not None
-    harness.frames.poll(1000.0)
+    harness.frames.expire_frames(1000.0)
     assert harness.numbers() == []
     # The lane's next packet, or its end, says that nothing is written any more.
-    harness.frames.release(0)
-    harness.frames.poll(1000.0)
+    harness.frames.cancel_reservation(0)
+    harness.frames.expire_frames(1000.0)
     assert harness.numbers() == [1]
     del memory
 
@@ -377,7 +375,7 @@ def test_what_the_host_stopped_is_dropped_and_its_memory_comes_back():
     harness.tile(STRIPS[0])
     harness.end(message=end_of(EndStatus.ABORTED))
     assert harness.numbers() == []
-    assert harness.frames.aborted == 1
+    assert harness.frames.counters.aborted_frames == 1
     assert harness.pool.out == 0
 
 
@@ -405,9 +403,9 @@ def test_a_frame_without_its_beginning_is_dropped():
         harness.tile(place)
     harness.end()
     assert harness.numbers() == []
-    harness.frames.poll(1000.0)
+    harness.frames.expire_frames(1000.0)
     assert harness.numbers() == []
-    assert harness.frames.aborted == 1
+    assert harness.frames.counters.aborted_frames == 1
     assert harness.pool.out == 0
 
 
@@ -418,7 +416,7 @@ def test_a_beginning_that_comes_late_is_in_time():
     harness.end()
     assert harness.numbers() == []
     harness.start()
-    assert (pixels(harness.only()) == picture(1)).all()
+    assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
 def test_abandoning_a_stream():
@@ -426,7 +424,7 @@ def test_abandoning_a_stream():
     harness.whole(1, 0)
     harness.start(2, 0)
     harness.start(3, 1)
-    harness.frames.abandon(0)
+    harness.frames.drop_stream(0)
     assert harness.numbers() == []
     assert harness.pool.out == 1
     harness.tile(STRIPS[0], 2, 0)
@@ -439,12 +437,12 @@ def test_memory_that_is_received_into_is_not_used_again():
     harness = Harness()
     harness.start()
     header = harness.header(MessageType.TILE, 1, 0, STRIPS[0], 64)
-    memory = harness.frames.place(header)
+    memory = harness.frames.reserve_buffer(header)
     assert memory is not None
-    harness.frames.abandon(0)
+    harness.frames.drop_stream(0)
     harness.start(2)
     memory[:] = b"\x77" * 64
-    assert 0x7777 not in pixels(harness.frames._open[2])
+    assert 0x7777 not in harness.frames._open[2].unpack_pixels()
 
 
 @pytest.mark.parametrize(
@@ -484,7 +482,7 @@ def test_frames_that_nobody_takes_make_room():
     for number in range(1, 11):
         harness.whole(number)
     assert harness.numbers() == [7, 8, 9, 10]
-    assert harness.frames.skipped == 6
+    assert harness.frames.counters.skipped_frames == 6
     assert harness.pool.out == 4
     harness.whole(11, 1)
     assert 11 in harness.numbers() and 7 in harness.numbers()
@@ -500,11 +498,11 @@ def test_a_frame_is_handed_on_at_its_end_and_what_follows_is_late():
     assert not harness.finished
     harness.end(now=3.0)
     [frame] = harness.finished
-    assert frame.received_ranges.complete
+    assert frame.received_ranges.is_complete
     assert frame.number == 0
-    assert harness.frames.bytes == SMALL_SIZE
-    assert harness.frames.first_tile == 2.0
-    assert harness.frames.aborted == 0
+    assert harness.frames.counters.tile_bytes == SMALL_SIZE
+    assert harness.frames.first_tile_time == 2.0
+    assert harness.frames.counters.aborted_frames == 0
     assert bytes(frame.buffer) == b"".join(bytes([r + 1]) * 2 * SMALL_STRIDE for r in (0, 2, 4))
     assert not any(harness.discards.values())
     harness.end()
@@ -528,7 +526,11 @@ def test_a_rectangle_is_copied_row_by_row():
     assert not harness.strip(1, 2, x=1, width=2, value=7)
     assembly = harness.frames._open[0]
     assert assembly.received_ranges.count == 8
-    assert assembly.received_ranges.gaps(0, SMALL_SIZE) == [(0, 10), (14, 18), (22, SMALL_SIZE)]
+    assert assembly.received_ranges.find_gaps(0, SMALL_SIZE) == [
+        (0, 10),
+        (14, 18),
+        (22, SMALL_SIZE),
+    ]
     assert bytes(assembly.buffer[10:14]) == b"\7" * 4
     assert bytes(assembly.buffer[18:22]) == b"\7" * 4
 
@@ -537,7 +539,7 @@ def test_a_part_of_one_row_is_received_in_place():
     harness = SmallHarness()
     harness.start()
     assert harness.strip(1, 1, x=2, width=2)
-    assert harness.frames._open[0].received_ranges.gaps(0, 16) == [(0, 12)]
+    assert harness.frames._open[0].received_ranges.find_gaps(0, 16) == [(0, 12)]
 
 
 def test_received_ranges_are_not_written_again():
@@ -557,15 +559,15 @@ def test_memory_that_one_lane_receives_into_no_other_lane_touches():
     harness.start()
     place = harness.place_strip(0)
     assert place is not None
-    assert harness.frames._open[0].reserved == {0: (0, 16)}
+    assert harness.frames._open[0].reservations == {0: (0, 16)}
     assert not harness.strip(0, lane=1, value=9)
     assert harness.frames._open[0].received_ranges.count == 0
     assert not harness.strip(1, lane=1, value=9)
-    assert harness.frames._open[0].received_ranges.gaps(0, SMALL_SIZE) == [(0, SMALL_SIZE)]
+    assert harness.frames._open[0].received_ranges.find_gaps(0, SMALL_SIZE) == [(0, SMALL_SIZE)]
     # The other lane may write beside it.
     assert harness.strip(2, lane=1, value=9)
-    harness.frames.release(0)
-    assert harness.frames._open[0].reserved == {}
+    harness.frames.cancel_reservation(0)
+    assert harness.frames._open[0].reservations == {}
     assert harness.strip(0, lane=1, value=8)
 
 
@@ -576,11 +578,11 @@ def test_an_aborted_frame_waits_while_it_is_received_into():
         harness.strip(row)
     assert harness.place_strip(4, lane=1) is not None
     harness.end(message=FrameEnd(EndStatus.ABORTED, 2, 3, 0, (0, 0, 0, 0)))
-    harness.frames.poll(100.0)
+    harness.frames.expire_frames(100.0)
     assert not harness.finished
     harness.frames.lanes[0].last_sequence = harness.frames.lanes[1].last_sequence = 0
-    harness.frames.release(1)
-    assert harness.frames.aborted == 1
+    harness.frames.cancel_reservation(1)
+    assert harness.frames.counters.aborted_frames == 1
 
 
 def test_a_stream_that_is_not_configured_has_no_memory():
@@ -629,12 +631,12 @@ def test_an_incomplete_frame_is_stale_after_two_seconds_of_listening():
     harness = SmallHarness()
     harness.start(now=1.0)
     harness.strip(0, now=1.0)
-    harness.frames.poll(3.0)
+    harness.frames.expire_frames(3.0)
     assert not harness.finished
-    harness.frames.resume(1.0)
-    harness.frames.poll(4.0)
+    harness.frames.shift_timers(1.0)
+    harness.frames.expire_frames(4.0)
     assert not harness.finished
-    harness.frames.poll(4.01)
+    harness.frames.expire_frames(4.01)
     assert len(harness.finished) == 1
 
 
@@ -646,7 +648,7 @@ def test_an_aborted_frame_is_dropped_unless_it_is_whole():
     harness.strip(0)
     harness.end(message=aborted)
     assert not harness.finished
-    assert harness.frames.aborted == 1
+    assert harness.frames.counters.aborted_frames == 1
     harness.start(1)
     for row in (0, 2, 4):
         harness.strip(row, frame=1)
@@ -659,9 +661,9 @@ def test_abandon_gives_the_memory_back_unless_it_is_received_into():
     harness.start(0)
     harness.start(1)
     harness.place_strip(0, frame=1)
-    harness.frames.abandon(1)
+    harness.frames.drop_stream(1)
     assert list(harness.frames._open) == [0, 1]
-    harness.frames.abandon(0)
+    harness.frames.drop_stream(0)
     assert not harness.frames._open
     assert len(harness.pool._free) == 1
     harness = SmallHarness()
@@ -669,9 +671,9 @@ def test_abandon_gives_the_memory_back_unless_it_is_received_into():
     for row in (0, 2, 4):
         harness.strip(row)
     harness.end()
-    harness.frames.abandon(1)
+    harness.frames.drop_stream(1)
     assert len(harness.finished) == 1
-    harness.frames.abandon(0)
+    harness.frames.drop_stream(0)
     assert not harness.finished
     assert len(harness.pool._free) == 1
 
@@ -680,16 +682,16 @@ def test_any_packet_of_a_frame_is_progress():
     harness = Harness(resend=True)
     harness.start(now=1.0)
     assembly = harness.frames._open[1]
-    assert assembly.progress == 1.0
+    assert assembly.timer.last_packet == 1.0
     harness.tile(STRIPS[0], now=2.0)
-    assert assembly.progress == 2.0
+    assert assembly.timer.last_packet == 2.0
     harness.tile(STRIPS[0], now=3.0)
-    assert assembly.progress == 3.0
+    assert assembly.timer.last_packet == 3.0
     harness.end(now=4.0)
-    assert assembly.progress == 4.0
+    assert assembly.timer.last_packet == 4.0
     harness.tile(STRIPS[0], 2, now=5.0)
     harness.start(2, now=6.0)
-    assert harness.frames._open[2].progress == 6.0
+    assert harness.frames._open[2].timer.last_packet == 6.0
 
 
 def test_a_placed_tile_releases_what_its_lane_received_before():
@@ -698,25 +700,25 @@ def test_a_placed_tile_releases_what_its_lane_received_before():
     harness.start(2, 1)
     for frame, stream, place in ((1, 0, STRIPS[0]), (1, 0, STRIPS[1]), (2, 1, STRIPS[2])):
         header = harness.header(MessageType.TILE, frame, stream, place, 64)
-        assert harness.frames.place(header, 0) is not None
-    assert harness.frames._open[1].reserved == {}
-    assert harness.frames._open[2].reserved == {0: (128, 192)}
+        assert harness.frames.reserve_buffer(header, 0) is not None
+    assert harness.frames._open[1].reservations == {}
+    assert harness.frames._open[2].reservations == {0: (128, 192)}
 
 
 def test_rows_that_another_lane_receives_are_left_out_of_a_copy():
     harness = Harness(lanes=2)
     harness.start()
     header = harness.header(MessageType.TILE, 1, 0, (0, 1, WIDTH, 1), STRIDE)
-    assert harness.frames.place(header, 0) is not None
+    assert harness.frames.reserve_buffer(header, 0) is not None
     harness.tile((0, 0, 4, 3), lane=1)
     assembly = harness.frames._open[1]
-    assert assembly.received_ranges.gaps(0, 3 * STRIDE) == [
+    assert assembly.received_ranges.find_gaps(0, 3 * STRIDE) == [
         (8, 2 * STRIDE),
         (2 * STRIDE + 8, 3 * STRIDE),
     ]
     assert not harness.discards
-    assert (pixels(assembly)[0, :4] == picture(1)[0, :4]).all()
-    assert (pixels(assembly)[2, :4] == picture(1)[2, :4]).all()
+    assert (assembly.unpack_pixels()[0, :4] == picture(1)[0, :4]).all()
+    assert (assembly.unpack_pixels()[2, :4] == picture(1)[2, :4]).all()
 
 
 def test_a_stream_keeps_four_finished_frames_and_gives_back_the_oldest_memory():
@@ -725,7 +727,7 @@ def test_a_stream_keeps_four_finished_frames_and_gives_back_the_oldest_memory():
         harness.whole(number, 0)
     harness.whole(6, 1)
     assert harness.numbers() == [2, 3, 4, 5, 6]
-    assert harness.frames.skipped == 1
+    assert harness.frames.counters.skipped_frames == 1
     assert harness.pool.out == 5
 
 
@@ -733,14 +735,14 @@ def test_a_finished_frame_of_another_stream_survives_an_abandoned_stream():
     harness = Harness()
     harness.whole(1, 0)
     harness.whole(2, 1)
-    harness.frames.abandon(0)
+    harness.frames.drop_stream(0)
     assert harness.numbers() == [2]
     assert harness.pool.out == 1
 
 
 def test_a_new_reassembly_expects_no_resends():
     fresh = reassembly.Reassembly(Pool(), Counter(), {0: PLAN}.get)
-    assert fresh.resend is False
+    assert fresh.can_resend is False
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 2), (12, 0)])
@@ -749,8 +751,10 @@ def test_rows_beside_what_another_lane_receives_are_copied(x, y):
     harness.start()
     place = (0, 1, WIDTH, 1) if y else (0, 2, WIDTH, 1)
     header = harness.header(MessageType.TILE, 1, 0, place, STRIDE)
-    assert harness.frames.place(header, 0) is not None
+    assert harness.frames.reserve_buffer(header, 0) is not None
     assert not harness.tile((x, y, 4, 2), lane=1)
     assembly = harness.frames._open[1]
     assert assembly.received_ranges.count == 16
-    assert (pixels(assembly)[y : y + 2, x : x + 4] == picture(1)[y : y + 2, x : x + 4]).all()
+    assert (
+        assembly.unpack_pixels()[y : y + 2, x : x + 4] == picture(1)[y : y + 2, x : x + 4]
+    ).all()

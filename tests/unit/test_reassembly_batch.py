@@ -16,7 +16,6 @@ from helpers.reassembly_harness import (
     picture,
 )
 
-from lenslink.receive.reassembly import pixels, rows
 from lenslink_protocol.ids import DiscardReason, EndStatus, FrameState, MessageType
 from lenslink_protocol.messages import FrameEnd
 from lenslink_protocol.params import RESEND_RETRY_MS, RESEND_TRIES
@@ -28,7 +27,7 @@ STRIP = 2 * STRIDE
 def opened(harness, frame=1, stream=0):
     """The frame that a tile is for, as the lane's batch asks for it."""
     header = harness.header(MessageType.TILE, frame, stream, STRIPS[0], STRIP)
-    return harness.frames.open_for(header)
+    return harness.frames.find_open(header)
 
 
 def fill(harness, assembly, ranges, last, now=0.0, lane=0):
@@ -36,7 +35,7 @@ def fill(harness, assembly, ranges, last, now=0.0, lane=0):
     data = picture(assembly.number).tobytes()
     for start, end in ranges:
         assembly.memory[start:end] = data[start:end]
-    harness.frames.tiles(assembly, ranges, last, now, lane)
+    harness.frames.on_tiles(assembly, ranges, last, now, lane)
 
 
 # --- the frame of a tile ---------------------------------------------------------------------
@@ -66,7 +65,7 @@ def test_a_tile_is_for_no_frame_that_has_ended():
 def test_before_its_end_a_frame_has_room_for_a_packet_a_byte():
     harness = Harness()
     harness.start()
-    assert harness.frames.may_come(opened(harness), 0) == SIZE
+    assert harness.frames.count_packets_before_end(opened(harness), 0) == SIZE
 
 
 def test_after_the_frame_end_a_lane_may_bring_what_it_is_behind():
@@ -76,8 +75,8 @@ def test_after_the_frame_end_a_lane_may_bring_what_it_is_behind():
     harness.start()
     assembly = opened(harness)
     harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (9, 12, 0, 0)))
-    assert harness.frames.may_come(assembly, 0) == 0
-    assert harness.frames.may_come(assembly, 1) == 7
+    assert harness.frames.count_packets_before_end(assembly, 0) == 0
+    assert harness.frames.count_packets_before_end(assembly, 1) == 7
 
 
 def test_a_lane_that_has_received_nothing_is_behind_by_all_it_carried():
@@ -86,7 +85,7 @@ def test_a_lane_that_has_received_nothing_is_behind_by_all_it_carried():
     harness.start()
     assembly = opened(harness)
     harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 3, 0, 0)))
-    assert harness.frames.may_come(assembly, 1) == 4, "sequences count from 0"
+    assert harness.frames.count_packets_before_end(assembly, 1) == 4, "sequences count from 0"
 
 
 def test_a_lane_that_the_frame_end_does_not_name_is_not_behind():
@@ -95,8 +94,8 @@ def test_a_lane_that_the_frame_end_does_not_name_is_not_behind():
     harness.start()
     assembly = opened(harness)
     harness.end(message=FrameEnd(EndStatus.OK, 1, 4, 0, (6, 99, 0, 0)))
-    assert harness.frames.may_come(assembly, 0) == 7
-    assert harness.frames.may_come(assembly, 1) == 0
+    assert harness.frames.count_packets_before_end(assembly, 0) == 7
+    assert harness.frames.count_packets_before_end(assembly, 1) == 0
 
 
 def test_a_lane_ahead_of_the_frame_end_is_not_behind():
@@ -106,7 +105,7 @@ def test_a_lane_ahead_of_the_frame_end_is_not_behind():
     harness.start()
     assembly = opened(harness)
     harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 5, 0, 0)))
-    assert harness.frames.may_come(assembly, 1) == 0
+    assert harness.frames.count_packets_before_end(assembly, 1) == 0
 
 
 @pytest.mark.parametrize("gone", [(STRIPS[2],), ()])
@@ -115,9 +114,11 @@ def test_once_a_resend_was_answered_each_tile_may_be_the_last(gone):
     harness.start()
     assembly = opened(harness)
     harness.resent(FrameState.UNDER_WAY)
-    assert harness.frames.may_come(assembly, 0) == SIZE, "all of it is still to come"
+    assert harness.frames.count_packets_before_end(assembly, 0) == SIZE, (
+        "all of it is still to come"
+    )
     harness.resent(FrameState.UNDER_WAY if gone else FrameState.ENDED, *gone)
-    assert harness.frames.may_come(assembly, 0) == 0
+    assert harness.frames.count_packets_before_end(assembly, 0) == 0
     assert opened(harness) is assembly
 
 
@@ -129,20 +130,20 @@ def test_no_packet_may_come_for_a_frame_that_was_handed_on_or_waits_for_another(
     for place in STRIPS:
         harness.tile(place, 2)
     harness.end(2)
-    assert harness.frames.may_come(second, 0) == 0, "it waits for frame 1"
+    assert harness.frames.count_packets_before_end(second, 0) == 0, "it waits for frame 1"
     for place in STRIPS:
         harness.tile(place, 1)
     harness.end(1)
     assert harness.numbers() == [1, 2]
-    assert harness.frames.may_come(first, 0) == 0
+    assert harness.frames.count_packets_before_end(first, 0) == 0
 
 
 def test_no_packet_may_come_for_an_abandoned_frame():
     harness = Harness()
     harness.start()
     assembly = opened(harness)
-    harness.frames.abandon(0)
-    assert harness.frames.may_come(assembly, 0) == 0
+    harness.frames.drop_stream(0)
+    assert harness.frames.count_packets_before_end(assembly, 0) == 0
 
 
 # --- free ranges -----------------------------------------------------------------------------
@@ -152,14 +153,14 @@ def test_a_range_is_free_until_any_byte_of_it_was_received():
     harness = Harness()
     harness.start()
     assembly = opened(harness)
-    assert harness.frames.is_free(assembly, [(0, SIZE)])
+    assert assembly.is_free([(0, SIZE)])
     harness.tile(STRIPS[1])
-    assert harness.frames.is_free(assembly, [(0, STRIP)])
-    assert harness.frames.is_free(assembly, [(2 * STRIP, SIZE)])
-    assert not harness.frames.is_free(assembly, [(0, STRIP + 1)])
-    assert not harness.frames.is_free(assembly, [(2 * STRIP - 1, SIZE)])
-    assert not harness.frames.is_free(assembly, [(0, STRIP), (STRIP, 2 * STRIP)])
-    assert not harness.frames.is_free(assembly, [(STRIP, 2 * STRIP), (0, STRIP)])
+    assert assembly.is_free([(0, STRIP)])
+    assert assembly.is_free([(2 * STRIP, SIZE)])
+    assert not assembly.is_free([(0, STRIP + 1)])
+    assert not assembly.is_free([(2 * STRIP - 1, SIZE)])
+    assert not assembly.is_free([(0, STRIP), (STRIP, 2 * STRIP)])
+    assert not assembly.is_free([(STRIP, 2 * STRIP), (0, STRIP)])
 
 
 def test_a_range_is_free_until_a_lane_receives_into_any_byte_of_it():
@@ -167,12 +168,12 @@ def test_a_range_is_free_until_a_lane_receives_into_any_byte_of_it():
     harness.start()
     assembly = opened(harness)
     header = harness.header(MessageType.TILE, 1, 0, STRIPS[1], STRIP)
-    assert harness.frames.place(header, 1) is not None
-    assert harness.frames.is_free(assembly, [(0, STRIP), (2 * STRIP, SIZE)])
-    assert not harness.frames.is_free(assembly, [(0, STRIP + 1)])
-    assert not harness.frames.is_free(assembly, [(2 * STRIP - 1, SIZE)])
-    harness.frames.release(1)
-    assert harness.frames.is_free(assembly, [(0, SIZE)])
+    assert harness.frames.reserve_buffer(header, 1) is not None
+    assert assembly.is_free([(0, STRIP), (2 * STRIP, SIZE)])
+    assert not assembly.is_free([(0, STRIP + 1)])
+    assert not assembly.is_free([(2 * STRIP - 1, SIZE)])
+    harness.frames.cancel_reservation(1)
+    assert assembly.is_free([(0, SIZE)])
 
 
 # --- many tiles ------------------------------------------------------------------------------
@@ -183,15 +184,15 @@ def test_many_tiles_fill_their_ranges_and_end_a_frame_whose_end_has_come():
     harness.start()
     assembly = opened(harness)
     fill(harness, assembly, [(0, STRIP), (STRIP, 2 * STRIP)], STRIP, now=2.0)
-    assert assembly.received_ranges.gaps(0, SIZE) == [(2 * STRIP, SIZE)]
-    assert harness.frames.bytes == 2 * STRIP
-    assert harness.frames.first_tile == 2.0
+    assert assembly.received_ranges.find_gaps(0, SIZE) == [(2 * STRIP, SIZE)]
+    assert harness.frames.counters.tile_bytes == 2 * STRIP
+    assert harness.frames.first_tile_time == 2.0
     harness.end()
     assert harness.numbers() == []
     fill(harness, assembly, [(2 * STRIP, SIZE)], 3 * STRIP, now=3.0)
-    assert harness.frames.first_tile == 2.0
-    assert harness.frames.bytes == SIZE
-    assert (pixels(harness.only()) == picture(1)).all()
+    assert harness.frames.first_tile_time == 2.0
+    assert harness.frames.counters.tile_bytes == SIZE
+    assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
 def test_many_tiles_end_a_complete_frame_when_its_end_follows():
@@ -201,7 +202,7 @@ def test_many_tiles_end_a_complete_frame_when_its_end_follows():
     fill(harness, assembly, [(0, SIZE)], 3 * STRIP)
     assert harness.numbers() == []
     harness.end()
-    assert harness.only().received_ranges.complete
+    assert harness.only().received_ranges.is_complete
 
 
 def test_many_tiles_end_an_incomplete_frame_that_waited_for_their_lane():
@@ -233,7 +234,7 @@ def test_many_tiles_are_progress_and_renew_the_tries_of_a_resend():
         assert asked(harness, now)
         now += RETRY_S
     fill(harness, assembly, [(2 * STRIP, 3 * STRIP)], 2 * STRIP, now)
-    assert assembly.progress == now
+    assert assembly.timer.last_packet == now
     for _ in range(RESEND_TRIES):
         assert asked(harness, now)
         now += RETRY_S
@@ -245,18 +246,18 @@ def test_many_tiles_are_progress_and_renew_the_tries_of_a_resend():
 def test_the_pool_is_told_of_a_frame_that_begins_advances_and_ends():
     harness = Harness()
     calls = []
-    for name in ("begun", "started", "advanced", "finished"):
+    for name in ("on_frame_begin", "on_frame_start", "on_progress", "on_frame_finish"):
         setattr(harness.pool, name, lambda assembly, name=name: calls.append((name, assembly)))
     harness.start()
     assembly = opened(harness)
-    assert calls == [("begun", assembly), ("started", assembly)]
+    assert calls == [("on_frame_begin", assembly), ("on_frame_start", assembly)]
     calls.clear()
     harness.tile(STRIPS[0])
     fill(harness, assembly, [(STRIP, SIZE)], 3 * STRIP)
-    assert calls == [("advanced", assembly)] * 2
+    assert calls == [("on_progress", assembly)] * 2
     calls.clear()
     harness.end()
-    assert calls == [("finished", assembly)]
+    assert calls == [("on_frame_finish", assembly)]
 
 
 # --- what a frame says of itself -------------------------------------------------------------
@@ -271,21 +272,21 @@ def test_a_frame_is_complete_if_all_arrived_and_its_readout_ended_well(status, c
     assembly = opened(harness)
     for place in STRIPS[1:]:
         harness.tile(place)
-    assert assembly.complete is False
+    assert assembly.is_complete is False
     harness.tile(STRIPS[0])
     if status is not None:
         harness.end(message=end_of(status))
-    assert assembly.complete is complete
+    assert assembly.is_complete is complete
 
 
 def test_rows_are_the_frames_own_memory_row_by_row():
     harness = Harness()
     harness.whole()
     assembly = harness.only()
-    assert rows(assembly).shape == (HEIGHT, STRIDE)
-    assert rows(assembly).tobytes() == picture(1).tobytes()
+    assert assembly.view_rows().shape == (HEIGHT, STRIDE)
+    assert assembly.view_rows().tobytes() == picture(1).tobytes()
     assembly.buffer[STRIDE] ^= 1
-    assert rows(assembly)[1, 0] == picture(1).tobytes()[STRIDE] ^ 1
+    assert assembly.view_rows()[1, 0] == picture(1).tobytes()[STRIDE] ^ 1
 
 
 def test_gaps_are_cleared_once_and_told_again():
@@ -294,9 +295,9 @@ def test_gaps_are_cleared_once_and_told_again():
     harness.tile(STRIPS[0])
     harness.end()
     assembly = harness.only()
-    assert assembly.clear_gaps() == ((STRIP, SIZE),)
+    assert assembly.missing_ranges == ((STRIP, SIZE),)
     assembly.buffer[SIZE - 1] = 7
-    assert assembly.clear_gaps() == ((STRIP, SIZE),)
+    assert assembly.missing_ranges == ((STRIP, SIZE),)
     assert assembly.buffer[SIZE - 1] == 7
     assert content(STRIPS[0], 1) == assembly.buffer[:STRIP].tobytes()
     assert harness.discards[DiscardReason.DUPLICATE] == 0

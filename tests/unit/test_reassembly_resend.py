@@ -21,7 +21,6 @@ from helpers.reassembly_harness import (
     picture,
 )
 
-from lenslink.receive.reassembly import pixels
 from lenslink_protocol.ids import (
     DiscardReason,
     EndStatus,
@@ -55,7 +54,7 @@ def test_a_gap_is_asked_for_once_it_is_passed():
     harness.tile(STRIPS[1], flags=Flag.RESENT)
     harness.tile(STRIPS[3])
     harness.end()
-    assert (pixels(harness.only()) == picture(1)).all()
+    assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
 def test_after_the_end_all_that_is_missing_is_asked_for():
@@ -90,7 +89,7 @@ def test_no_more_is_asked_for_at_once_than_may_be():
     harness.start(message=replace(START, height=80))
     for y in range(80):
         header = harness.header(MessageType.TILE, 1, 0, (0, y, 8, 1), 16)
-        harness.frames.tile(header, memoryview(bytes(16)), False, 0.0)
+        harness.frames.on_tile(header, memoryview(bytes(16)), False, 0.0)
     harness.end()
     [(_, _, rectangles)] = asked(harness, 0.0)
     assert len(rectangles) == MAX_RANGES
@@ -112,10 +111,10 @@ def test_a_beginning_that_is_missing_is_asked_for():
 
 def test_a_frame_that_has_begun_unseen_is_asked_for():
     harness = Harness(resend=True)
-    harness.frames.begun(0, 5, 0.0)
+    harness.frames.on_frame_announced(0, 5, 0.0)
     assert asked(harness, 0.0) == [(5, ResendFlag.START, ())]
-    harness.frames.begun(0, 5, 0.0)
-    harness.frames.begun(0, 4, 0.0)
+    harness.frames.on_frame_announced(0, 5, 0.0)
+    harness.frames.on_frame_announced(0, 4, 0.0)
     assert len(harness.frames._open) == 1
     assert not harness.discards
 
@@ -139,14 +138,14 @@ def test_a_slow_tile_is_no_silence_and_its_frame_not_given_up():
     harness.tile(STRIPS[1])
     # The first strip is lost, and of the third bytes come for seconds.
     header = harness.header(MessageType.TILE, 1, 0, STRIPS[2], 64)
-    assert harness.frames.place(header) is not None
+    assert harness.frames.reserve_buffer(header) is not None
     now = 0.0
     for _ in range(3 * RESEND_TRIES):
         now += RETRY_S
         for _, flags, rectangles in asked(harness, now):
             assert (flags, rectangles) == (0, ((0, 0, WIDTH, 2),)), "what is under way is not lost"
     assert harness.numbers() == []
-    harness.frames.release(0)
+    harness.frames.cancel_reservation(0)
     assert asked(harness, now + RETRY_S) == []
     assert harness.numbers() == [1]
 
@@ -172,7 +171,7 @@ def test_what_is_gone_is_not_asked_for_again():
     harness.resent(FrameState.ENDED, STRIPS[1], STRIPS[3])
     assembly = harness.only()
     assert assembly.received_ranges.count == 2 * STRIDE
-    assert not assembly.received_ranges.complete
+    assert not assembly.received_ranges.is_complete
 
 
 def test_a_frame_that_the_module_does_not_know_any_more_is_handed_on_as_it_is():
@@ -192,7 +191,7 @@ def test_while_a_frame_is_under_way_it_is_waited_for():
     for place in STRIPS[1:]:
         harness.tile(place)
     harness.end()
-    assert harness.only().received_ranges.complete
+    assert harness.only().received_ranges.is_complete
 
 
 @pytest.mark.parametrize("state", FrameState)
@@ -209,7 +208,7 @@ def test_rectangles_outside_the_frame_are_nothing():
     harness = Harness(resend=True)
     harness.start()
     harness.resent(FrameState.UNDER_WAY, (9, 9, 9, 9), (0, 0, 0, 0), (65535,) * 4)
-    assert harness.frames._open[1].gone.count == 0
+    assert harness.frames._open[1].unavailable_ranges.count == 0
 
 
 def test_an_answer_for_no_frame_is_nothing():
@@ -261,7 +260,7 @@ def test_a_gap_is_asked_for_until_it_is_filled():
     harness.strip(2, flags=Flag.RESENT, now=0.05)
     assert asked(harness, 0.1) == []
     # A tile that was sent again says nothing of the lane's position.
-    assert harness.frames._position == {(0, 0): (0, 4 * SMALL_STRIDE)}
+    assert harness.frames.snapshot().positions == (((0, 0), (0, 4 * SMALL_STRIDE)),)
 
 
 def test_a_frame_end_proves_what_is_missing_and_so_does_a_pause():
@@ -312,7 +311,7 @@ def test_an_unknown_frame_is_handed_on_if_it_has_a_start_and_else_dropped():
     harness = SmallHarness()
     harness.strip(0)
     harness.resent(FrameState.UNKNOWN)
-    assert harness.frames.aborted == 1
+    assert harness.frames.counters.aborted_frames == 1
     assert not harness.finished
 
 
@@ -327,9 +326,9 @@ def test_a_false_answer_to_a_resend_changes_nothing():
     harness.resent(FrameState.ENDED, [(0, 0, 1, 1)] * (MAX_RANGES + 1))
     assert +harness.discards == {DiscardReason.MALFORMED: 2}
     harness.resent(FrameState.ENDED, [(0, 9, SMALL_WIDTH, 2)])
-    assert harness.frames._open[0].gone.count == 0
+    assert harness.frames._open[0].unavailable_ranges.count == 0
     harness.resent(FrameState.ENDED, [(0, 0, 1, 1)] * MAX_RANGES)
-    assert harness.frames._open[0].gone.count == 2
+    assert harness.frames._open[0].unavailable_ranges.count == 2
 
 
 @pytest.mark.parametrize(
@@ -345,7 +344,7 @@ def test_a_frame_end_waits_for_each_lane_to_reach_its_sequence(last, at, waits):
     harness.frames.lanes[1].last_sequence = at
     harness.end(message=FrameEnd(EndStatus.OK, 2, 3, 0, (7, last, 0, 0)))
     assert bool(asked(harness, 0.0)) is not waits
-    harness.frames.lanes[1].alive = False
+    harness.frames.lanes[1].is_alive = False
     assert asked(harness, 0.06)
 
 
@@ -360,12 +359,12 @@ def test_a_lane_that_the_module_does_not_use_is_not_waited_for():
 
 def test_only_a_newer_frame_of_a_configured_stream_is_begun_unseen():
     harness = SmallHarness()
-    harness.frames.begun(0, 3, 1.0)
+    harness.frames.on_frame_announced(0, 3, 1.0)
     assert list(harness.frames._open) == [3]
     assert asked(harness, 1.0) == [(3, ResendFlag.START, ())]
-    harness.frames.begun(0, 3, 1.0)
-    harness.frames.begun(0, 2, 1.0)
-    harness.frames.begun(1, 9, 1.0)
+    harness.frames.on_frame_announced(0, 3, 1.0)
+    harness.frames.on_frame_announced(0, 2, 1.0)
+    harness.frames.on_frame_announced(1, 9, 1.0)
     assert list(harness.frames._open) == [3]
 
 
@@ -383,7 +382,7 @@ def test_a_resume_postpones_the_next_resend():
     harness.start()
     harness.end()
     assert asked(harness, 0.0)
-    harness.frames.resume(10.0)
+    harness.frames.shift_timers(10.0)
     assert asked(harness, 9.999 + RETRY_S) == []
     assert asked(harness, 10.0 + RETRY_S)
 
@@ -424,7 +423,7 @@ def test_a_range_that_is_gone_and_arrives_after_all_is_received():
     assert asked(harness, 0.0) == []
     harness.tile(STRIPS[2], flags=Flag.RESENT)
     harness.end()
-    assert (pixels(harness.only()) == picture(1)).all()
+    assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
 def test_a_tile_of_a_frame_renews_the_tries_of_its_resend():
@@ -444,12 +443,12 @@ def test_a_tile_of_a_frame_renews_the_tries_of_its_resend():
 
 def test_a_frame_begun_unseen_is_given_up_when_it_is_stale():
     harness = Harness(resend=True)
-    harness.frames.begun(0, 5, 0.0)
-    harness.frames.poll(LAG_S + 0.001)
+    harness.frames.on_frame_announced(0, 5, 0.0)
+    harness.frames.expire_frames(LAG_S + 0.001)
     assert list(harness.frames._open) == [5]
-    harness.frames.poll(FRAME_STALE_MS / 1000 + 0.001)
+    harness.frames.expire_frames(FRAME_STALE_MS / 1000 + 0.001)
     assert not harness.frames._open
-    assert harness.frames.aborted == 1
+    assert harness.frames.counters.aborted_frames == 1
 
 
 def test_a_single_lane_is_not_awaited_once_the_rest_is_gone():
@@ -477,12 +476,12 @@ def test_a_frame_that_is_said_to_have_begun_again_changes_nothing():
     harness.start()
     harness.tile(STRIPS[0])
     harness.tile(STRIPS[2])
-    harness.frames.begun(0, 1, 0.0)
+    harness.frames.on_frame_announced(0, 1, 0.0)
     assert asked(harness, 0.0) == [(1, 0, ((0, 2, WIDTH, 2),))]
     harness.tile(STRIPS[1])
     harness.tile(STRIPS[3])
     harness.end()
-    harness.frames.begun(0, 1, 0.0)
+    harness.frames.on_frame_announced(0, 1, 0.0)
     assert harness.numbers() == [1]
     assert not harness.discards
 
@@ -494,7 +493,7 @@ def test_two_lanes_never_share_memory():
     harness = Harness(lanes=2)
     harness.start()
     header = harness.header(MessageType.TILE, 1, 0, STRIPS[0], 64)
-    one, other = harness.frames.place(header, 0), harness.frames.place(header, 1)
+    one, other = harness.frames.reserve_buffer(header, 0), harness.frames.reserve_buffer(header, 1)
     assert one is not None and other is None
 
 
@@ -512,10 +511,10 @@ def test_frames_that_are_small_wait_for_a_lane_far_behind():
     assert harness.numbers() == [], "lane 1 is behind"
     harness.tile(STRIPS[0], 1, lane=1)
     harness.frames.lanes[1].last_sequence = 0
-    assert harness.frames.skipped == 95
+    assert harness.frames.counters.skipped_frames == 95
     assert harness.numbers() == [96, 97, 98, 99]
-    for frame in harness.frames.finished:
-        assert (pixels(frame) == picture(frame.number)).all()
+    for frame in harness.frames.finished_frames:
+        assert (frame.unpack_pixels() == picture(frame.number)).all()
     assert not harness.discards
 
 
@@ -524,8 +523,8 @@ def test_of_several_lanes_one_may_lag_before_it_is_asked_again(lanes, asked_s):
     harness = Harness(resend=True, lanes=lanes)
     harness.start()
     harness.tile(STRIPS[0])
-    assert not harness.frames.missing(asked_s - 0.001)
-    [missing] = harness.frames.missing(asked_s + 0.001)
+    assert not harness.frames.find_missing(asked_s - 0.001)
+    [missing] = harness.frames.find_missing(asked_s + 0.001)
     assert missing.rectangles == ((0, 2, WIDTH, HEIGHT - 2),)
 
 
@@ -540,8 +539,8 @@ def test_a_frame_that_was_overtaken_is_handed_on_before_the_other():
         harness.tile(place, 2)
     harness.end(2)
     assert harness.numbers() == [1, 2]
-    for frame in harness.frames.finished:
-        assert (pixels(frame) == picture(frame.number)).all()
+    for frame in harness.frames.finished_frames:
+        assert (frame.unpack_pixels() == picture(frame.number)).all()
     assert not harness.discards
     harness.start(1)
     assert harness.discards == {DiscardReason.LATE: 1}
@@ -561,14 +560,14 @@ def test_a_frames_end_waits_for_stragglers():
     assert harness.numbers() == []
     harness.frames.lanes[1].last_sequence = 1
     harness.tile(STRIPS[3], lane=1)
-    assert (pixels(harness.only()) == picture(1)).all()
+    assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
 def test_a_frame_begun_of_a_stream_that_is_not_configured_is_no_reject():
     harness = Harness(resend=True, plans={1: PLAN})
-    harness.frames.begun(0, 7, 0.0)
+    harness.frames.on_frame_announced(0, 7, 0.0)
     assert not harness.discards
-    harness.frames.begun(1, 7, 0.0)
+    harness.frames.on_frame_announced(1, 7, 0.0)
     assert asked(harness, 10.0)
 
 
@@ -589,7 +588,7 @@ def test_a_lane_that_is_lost_proves_a_gap_as_if_it_had_passed_it():
     harness.start()
     harness.tile(STRIPS[1], lane=0)
     assert asked(harness, 0.0) == []
-    harness.frames.lanes[1].alive = False
+    harness.frames.lanes[1].is_alive = False
     assert asked(harness, 0.0) == [(1, 0, ((0, 0, WIDTH, 2),))]
 
 
@@ -623,30 +622,30 @@ def gone_but_awaited():
 
 def test_a_lane_that_is_behind_is_awaited_until_nothing_came_for_a_stall():
     harness = gone_but_awaited()
-    harness.frames.poll(LAG_S)
+    harness.frames.expire_frames(LAG_S)
     assert harness.numbers() == []
-    harness.frames.poll(LAG_S + 0.0001)
+    harness.frames.expire_frames(LAG_S + 0.0001)
     assert harness.numbers() == [1]
 
 
 def test_a_tile_has_a_lane_awaited_anew():
     harness = gone_but_awaited()
     header = harness.header(MessageType.TILE, 1, 0, STRIPS[1], 64)
-    assert harness.frames.place(header, 1) is not None
-    harness.frames.poll(1.0)
+    assert harness.frames.reserve_buffer(header, 1) is not None
+    harness.frames.expire_frames(1.0)
     assert harness.numbers() == [], "it is being received into"
-    harness.frames.tile(header, memoryview(bytes(64)), True, 1.0, 1)
+    harness.frames.on_tile(header, memoryview(bytes(64)), True, 1.0, 1)
     assert harness.numbers() == []
-    harness.frames.poll(1.0 + LAG_S)
+    harness.frames.expire_frames(1.0 + LAG_S)
     assert harness.numbers() == []
-    harness.frames.poll(1.0001 + LAG_S)
+    harness.frames.expire_frames(1.0001 + LAG_S)
     assert harness.numbers() == [1]
 
 
 def test_a_lane_that_is_lost_is_not_awaited():
     harness = gone_but_awaited()
-    harness.frames.lanes[1].alive = False
-    harness.frames.release(1)
+    harness.frames.lanes[1].is_alive = False
+    harness.frames.cancel_reservation(1)
     harness.resent(FrameState.ENDED)
     assert harness.numbers() == [1]
 
@@ -674,7 +673,7 @@ def test_of_several_lanes_a_later_frame_ends_none():
 def test_what_another_lane_brings_of_an_abandoned_frame_is_no_discard():
     harness = Harness(lanes=2)
     harness.start(3)
-    harness.frames.abandon(0)
+    harness.frames.drop_stream(0)
     harness.tile(STRIPS[0], 3, lane=1)
     harness.tile(STRIPS[0], 2, lane=1)
     assert not harness.discards

@@ -152,7 +152,7 @@ def test_a_black_levels_fraction_is_rounded():
     assert render(frame).max() == 0
 
 
-def test_uncovered_pixels_are_black():
+def test_missing_pixels_are_black():
     frame = patch_frame()
     frame.pixels[SIDE:] = 0
     assert patches_of(render(frame), SIDE)[1].max() < 1

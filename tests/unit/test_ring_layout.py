@@ -1,4 +1,4 @@
-"""The ring's layout: C has it as Python does, and nothing of it is misaligned."""
+"""Test that C and Python agree on the frame ring's layout, and that its words are aligned."""
 
 from __future__ import annotations
 

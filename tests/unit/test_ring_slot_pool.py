@@ -1,4 +1,4 @@
-"""Frames from the reassembly into a ring's slots: strips as they come, memory that comes back."""
+"""Test that frames go from the reassembly into a ring's slots, and that slots come back."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ END = FrameEnd(EndStatus.OK, 1, 4, 0, (0,) * 4)
 
 class Lane:
     number = 0
-    alive = True
+    is_alive = True
     last_sequence = 0
 
 
 class Harness:
-    """A reassembly whose memory is a ring, full of old pixels."""
+    """A reassembly whose memory is a frame ring full of old pixels."""
 
     def __init__(self, ring, policy="every"):
         self.pool = SlotPool(ring)
         self.pool.nonce = 42
         self.frames = Reassembly(self.pool, Counter(), {0: PLAN, 1: PLAN}.get)
-        self.frames.lanes = [Lane()]
+        self.frames.attach_lanes([Lane()])
         self.reader = FrameRingReader(ring.name, policy, early=True, timeout=0)
         for index in range(len(ring._slots)):
             at = PAYLOADS_AT + index * ring.payload_bytes
@@ -47,20 +47,20 @@ class Harness:
         return Header(0x10, kind, 0, stream, 0, 0, frame, *place, length, 0, 0)
 
     def start(self, frame, stream=0):
-        self.frames.start(self.header(MessageType.FRAME_START, frame, stream), START, 0)
+        self.frames.on_frame_start(self.header(MessageType.FRAME_START, frame, stream), START, 0)
 
     def strip(self, frame, first, rows, value, stream=0):
-        """Rows as a receiver brings them: in place where the reassembly says so."""
+        """Deliver rows as the session does, directly in place where the reassembly says so."""
         payload = bytes([value]) * (rows * STRIDE)
         place = (0, first, WIDTH, rows)
         header = self.header(MessageType.TILE, frame, stream, place, len(payload))
-        memory = self.frames.place(header)
+        memory = self.frames.reserve_buffer(header)
         if memory is not None:
             memory[:] = payload
-        self.frames.tile(header, memoryview(payload), memory is not None, 0)
+        self.frames.on_tile(header, memoryview(payload), memory is not None, 0)
 
     def end(self, frame, stream=0):
-        self.frames.end(self.header(MessageType.FRAME_END, frame, stream), END, 0)
+        self.frames.on_frame_end(self.header(MessageType.FRAME_END, frame, stream), END, 0)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def ring():
         yield ring
 
 
-def test_rows_are_ready_as_far_as_nothing_is_missing(ring):
+def test_rows_are_ready_up_to_the_first_missing_one(ring):
     harness = Harness(ring)
     harness.start(1)
     harness.strip(1, 4, 2, 9)
@@ -88,7 +88,7 @@ def test_rows_are_ready_as_far_as_nothing_is_missing(ring):
         assert frame.is_finished
         assert frame.status is FrameStatus.COMPLETE
         assert np.all(frame.packed == 9)
-        [assembly] = harness.frames.finished
+        [assembly] = harness.frames.finished_frames
         assert np.shares_memory(assembly.buffer, ring_memory(ring))
     harness.reader.close()
 
@@ -97,7 +97,7 @@ def ring_memory(ring):
     return np.frombuffer(ring._map, np.uint8)
 
 
-def test_what_did_not_arrive_is_zero_and_said(ring):
+def test_missing_bytes_are_zero_and_listed(ring):
     harness = Harness(ring)
     harness.start(1)
     harness.strip(1, 0, 2, 9)
@@ -112,9 +112,9 @@ def test_what_did_not_arrive_is_zero_and_said(ring):
     harness.reader.close()
 
 
-def test_a_frame_whose_start_was_late_shows_its_rows_then(ring):
+def test_rows_before_a_late_frame_start_are_shown_with_it(ring):
     harness = Harness(ring)
-    harness.frames.resend = True
+    harness.frames.can_resend = True
     harness.strip(1, 0, 3, 9)
     with pytest.raises(Timeout):
         harness.reader.next()
@@ -124,12 +124,12 @@ def test_a_frame_whose_start_was_late_shows_its_rows_then(ring):
     harness.reader.close()
 
 
-def test_a_stream_that_is_stopped_gives_its_frame_up(ring):
+def test_stopping_a_stream_aborts_its_frame(ring):
     harness = Harness(ring)
     harness.start(1)
     harness.strip(1, 0, 3, 9)
     with harness.reader.next() as frame:
-        harness.frames.abandon(0)
+        harness.frames.drop_stream(0)
         assert frame.is_finished
         assert frame.status is FrameStatus.INCOMPLETE
         assert frame.packed.shape == (3, STRIDE)
@@ -137,14 +137,14 @@ def test_a_stream_that_is_stopped_gives_its_frame_up(ring):
     harness.reader.close()
 
 
-def test_memory_comes_back_by_release_and_with_the_last_view(ring):
+def test_memory_is_returned_by_release_or_with_the_last_view(ring):
     harness = Harness(ring, "latest")
     views = []
     for number in range(1, 9):
         harness.start(number)
         harness.strip(number, 0, HEIGHT, number)
         harness.end(number)
-        assembly = harness.frames.finished.popleft()
+        assembly = harness.frames.finished_frames.popleft()
         assert ring.dropped_frames == 0
         if number % 2:
             harness.pool.release(assembly.buffer)
@@ -160,7 +160,7 @@ def test_memory_comes_back_by_release_and_with_the_last_view(ring):
     harness.reader.close()
 
 
-def test_without_a_slot_frames_still_come_to_the_program():
+def test_without_a_free_slot_the_program_still_gets_its_frames():
     with small_ring(1) as ring:
         harness = Harness(ring)
         for number in (1, 2):
@@ -168,7 +168,7 @@ def test_without_a_slot_frames_still_come_to_the_program():
             harness.strip(number, 0, HEIGHT, number)
             harness.end(number)
         # Only one may wait: the older was let go of.
-        [second] = harness.frames.finished
+        [second] = harness.frames.finished_frames
         assert second.number == 2
         assert np.all(second.buffer == 2)
         assert (ring.begun_frames, ring.dropped_frames) == (2, 1)
@@ -177,13 +177,13 @@ def test_without_a_slot_frames_still_come_to_the_program():
         harness.reader.close()
 
 
-def test_nobody_writes_into_a_finished_frame_by_its_array(ring):
+def test_a_finished_frames_array_is_read_only(ring):
     harness = Harness(ring)
     harness.start(1)
     harness.strip(1, 0, HEIGHT, 1)
     harness.end(1)
-    [assembly] = harness.frames.finished
+    [assembly] = harness.frames.finished_frames
     with pytest.raises(ValueError, match="read-only"):
         assembly.buffer[0] = 1
-    assert assembly.clear_gaps() == ()
+    assert assembly.missing_ranges == ()
     harness.reader.close()

@@ -76,7 +76,7 @@ def test_each_format_holds_the_frame(tmp_path):
     )
     for extension in EXTENSIONS:
         save(frame, tmp_path / f"out{extension}", force=False)
-    said = "LensLink frame 12, 12 bit, incomplete: 50.0 % covered"
+    said = "LensLink frame 12, 12 bit, incomplete: 50.0 % received"
 
     with rawpy.imread(str(tmp_path / "out.dng")) as raw:
         np.testing.assert_array_equal(raw.raw_image, frame.pixels)
@@ -296,7 +296,7 @@ def test_a_file_that_appears_meanwhile_is_kept(frame, tmp_path, monkeypatch, lin
     assert names(tmp_path) == ["photo.npy"]
 
 
-def test_a_file_system_without_links_will_do(frame, tmp_path, monkeypatch):
+def test_a_file_system_without_links_suffices(frame, tmp_path, monkeypatch):
     no_links(monkeypatch)
     path = tmp_path / "photo.npy"
     assert save(frame, path, force=False) == path.stat().st_size

@@ -99,13 +99,6 @@ class AnsweringModule:
         self._sequence += 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=Timeout,
-    reason="an interrupt between the system call that took bytes of a tile and the receiver's "
-    "account of them loses those bytes: the receiver then takes every answer of the module for "
-    "the rest of the tile, and each request times out",
-)
 def test_an_interrupt_that_loses_received_bytes_leaves_a_usable_or_a_closed_session() -> None:
     module = AnsweringModule()
     session = Session(module)

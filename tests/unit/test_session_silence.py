@@ -42,7 +42,7 @@ def opened() -> tuple[Session, Line]:
     session.link.session = HelloReply(0x10, 1, 0, 0, 1024, 100, 1, 0)
     session.link.resume(time.monotonic())
     # Silent for as long as it takes, as after a call that took a second.
-    session.link._heard -= 5.0
+    session.link._liveness.last_sign -= 5.0
     return session, line
 
 

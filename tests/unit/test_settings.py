@@ -219,7 +219,7 @@ def test_a_wrong_argument_sends_nothing_and_spoils_nothing(lens, opened, wrong):
             with pytest.raises(UsageError):
                 call(**wrong)
         assert link._sequence == before
-        assert not link._requests
+        assert not link.snapshot().requests
         assert module.capture("mode2").width == 32
 
 
@@ -228,8 +228,8 @@ def test_a_message_that_cannot_be_encoded_is_no_request(lens):
     with Device(URL, 5) as module:
         link = module._session.link
         with pytest.raises(struct.error):
-            link.request(Capture(1, 1, -1, 0, -1), 0.0)
-        assert not link._requests
+            link.send_request(Capture(1, 1, -1, 0, -1), 0.0)
+        assert not link.snapshot().requests
         assert module.capture("mode2").width == 32
 
 

@@ -1,4 +1,4 @@
-"""``shm:``: both ends in this process, and modules that offer what they must not."""
+"""Test ``shm:`` with both ends in this process, and with modules that break the rules."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def receive(end: ShmEnd, count: int) -> bytes:
     return bytes(data)
 
 
-def test_both_directions(ends):
+def test_bytes_pass_in_both_directions(ends):
     host, module = ends
     for one, other in ((host, module), (module, host)):
         assert one.receive_into([memoryview(bytearray(9))], 0) == 0
@@ -75,7 +75,7 @@ def test_both_directions(ends):
         assert receive(other, 5) == b"hello"
 
 
-def test_more_than_the_ring_holds(server, seed):
+def test_messages_larger_than_the_ring_pass(server, seed):
     """Any sizes of writes and reads; each side sleeps often, as the ring is small."""
     host, module = pair(server, up=4096, down=4096)
     chance = random.Random(seed)
@@ -114,7 +114,7 @@ def test_a_byte_wakes_the_reader(ends):
     timer.join()
 
 
-def test_nothing_comes_in_time(ends):
+def test_receiving_ends_in_time_without_bytes(ends):
     host, module = ends
     began = time.monotonic()
     assert host.receive_into([memoryview(bytearray(9))], 0.05) == 0
@@ -125,7 +125,7 @@ def test_nothing_comes_in_time(ends):
 
 
 @pytest.mark.exclusive
-def test_the_end_comes_after_what_was_said(ends):
+def test_the_end_is_reported_after_the_last_bytes(ends):
     host, module = ends
     module.send(b"last words", Deadline(1))
     module.close()
@@ -139,7 +139,7 @@ def test_the_end_comes_after_what_was_said(ends):
     assert time.monotonic() - began < KNOWN_S
 
 
-def test_a_host_that_has_gone_while_the_ring_is_full(ends):
+def test_sending_to_a_full_ring_ends_when_the_host_is_gone(ends):
     host, module = ends
     timer = threading.Timer(0.05, host.close)
     timer.start()
@@ -148,7 +148,7 @@ def test_a_host_that_has_gone_while_the_ring_is_full(ends):
     timer.join()
 
 
-def test_a_module_that_only_rings(server):
+def test_calls_end_in_time_although_the_module_only_notifies(server):
     """However often it does, the host's calls end in time."""
     host, module = pair(server)
     stop = threading.Event()
@@ -171,7 +171,7 @@ def test_a_module_that_only_rings(server):
         module.close()
 
 
-def test_a_module_whose_counters_lie(ends):
+def test_an_impossible_head_is_a_protocol_error(ends):
     host, module = ends
     module.outgoing._own_words[0] = 1 << 40
     with pytest.raises(ProtocolError, match="the module has broken the shared memory: "):
@@ -180,7 +180,7 @@ def test_a_module_whose_counters_lie(ends):
         host.receive_into([memoryview(bytearray(9))], 1)
 
 
-def test_a_module_whose_tail_lies(ends):
+def test_an_impossible_tail_is_a_protocol_error(ends):
     host, module = ends
     module.incoming._own_words[0] = 1
     with pytest.raises(ProtocolError, match="broken"):
@@ -259,14 +259,14 @@ def both(sealed: bool = True) -> list[int]:
         (greeting(), lambda: list(os.pipe()[:1]), "is no memory"),
     ],
 )
-def test_what_a_module_must_not_offer(server, data, make, words):
+def test_a_bad_offer_of_memory_is_refused(server, data, make, words):
     with greeted(server, data, make()), pytest.raises(ProtocolError, match=words) as caught:
         open_transport(parse("shm:lens"), Deadline(10))
     assert str(caught.value).startswith("shm:lens: ")
     assert "\n" not in str(caught.value)
 
 
-def test_a_module_that_leaves_before_it_greets(server):
+def test_a_module_that_closes_before_its_greeting_is_disconnected(server):
     def leave() -> None:
         server.accept()[0].close()
 
@@ -277,7 +277,7 @@ def test_a_module_that_leaves_before_it_greets(server):
     thread.join()
 
 
-def test_a_module_that_does_not_greet(server):
+def test_a_module_without_a_greeting_is_a_protocol_error(server):
     with pytest.raises(ProtocolError, match=r"shm:lens: .*does it serve unix:\?"):
         open_transport(parse("shm:lens"), Deadline(0.1))
 
@@ -293,12 +293,12 @@ def test_a_module_that_does_not_greet(server):
         ("shm:a%00b", NotFound, "shm:a%00b: No such file"),
     ],
 )
-def test_bad_urls(server, url, kind, words):
+def test_bad_urls_are_refused(server, url, kind, words):
     with pytest.raises(kind, match=words):
         open_transport(parse(url), Deadline(1))
 
 
-def test_nothing_is_left(server):
+def test_closing_leaves_no_descriptor_and_no_mapping(server):
     """No descriptor and no mapping; there never was a name."""
     before = entries("/proc/self/fd")
     for _ in range(3):
@@ -318,7 +318,7 @@ def entries(folder: str) -> set[str]:
     return {path.name for path in Path(folder).iterdir()} if Path(folder).is_dir() else set()
 
 
-def test_a_bridge(server, seed):
+def test_a_bridge_copies_in_both_directions(server, seed):
     """A module that has only a socket: all that is said arrives, in both directions."""
     host, module = pair(server, up=4096, down=4096)
     chance = random.Random(seed)
@@ -350,7 +350,7 @@ def test_a_bridge(server, seed):
         host.receive_into([memoryview(bytearray(1))], 10)
 
 
-def test_a_bridge_ends_with_the_host_and_says_its_last_words(server):
+def test_a_bridge_delivers_the_hosts_last_bytes_and_ends(server):
     host, module = pair(server)
     with bridge(module) as link:
         link.settimeout(10)
@@ -359,7 +359,7 @@ def test_a_bridge_ends_with_the_host_and_says_its_last_words(server):
         assert link.recv(100, socket.MSG_WAITALL) == b"goodbye"
 
 
-def test_a_bridge_ends_with_a_host_that_lies(server):
+def test_a_bridge_ends_when_the_host_breaks_the_rules(server):
     host, module = pair(server)
     with bridge(module) as link:
         link.settimeout(10)

@@ -1,4 +1,4 @@
-"""A served module from host to host: one at a time, and each as soon as the one before has gone."""
+"""Test that a served module has one host at a time, and takes the next as soon as one leaves."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ from lenslink.cli.screen import Screen
 from lenslink.deadline import Deadline
 from lenslink_hil.commands import module_server as server_module
 from lenslink_hil.commands.module_server import Server
+from lenslink_protocol.framing import encode_packet
+from lenslink_protocol.ids import ErrorCode, MessageType
+from lenslink_protocol.messages import HEADER, Error, Header
+from lenslink_protocol.params import HEADER_BYTES
 
 PATIENCE_S = 60.0
+# The server looks at no more than the type of a packet.
+HELLO = encode_packet(MessageType.HELLO, nonce=7, sequence=0, frame=1)
 
 
 class Ended(Exception):
@@ -78,10 +84,16 @@ class FakeListener:
         return connection
 
     def connect(self) -> socket.socket:
-        """Connect as a host does."""
+        """Connect and send nothing."""
         host = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         host.settimeout(PATIENCE_S)
         host.connect(str(self.path))
+        return host
+
+    def open(self) -> socket.socket:
+        """Connect and send a Hello, as a host does."""
+        host = self.connect()
+        host.sendall(HELLO)
         return host
 
 
@@ -122,22 +134,52 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness
     found.listener.socket.close()
 
 
-def test_a_second_host_is_refused_while_the_first_is_there(harness: Harness) -> None:
-    with harness.listener.connect() as first:
+def test_a_second_host_is_told_that_the_module_is_busy(harness: Harness) -> None:
+    with harness.listener.open() as first:
         assert first.recv(16) == b"boot 1"
-        with harness.listener.connect() as second:
+        with harness.listener.open() as second:
+            answer = second.recv(4096)
+            _, *fields = HEADER.unpack_from(answer)
+            header = Header(*fields)
+            assert (header.type, header.nonce, header.frame) == (MessageType.ERROR, 7, 1)
+            error = Error.decode(answer[HEADER_BYTES:])
+            assert error == Error(ErrorCode.STATE, b"another host has opened the module")
             assert second.recv(16) == b""
+    assert len(harness.modules) == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="until the module of the last host has ended, some milliseconds after that host has "
-    "gone, the server takes the next host for a second one and closes its connection",
-)
-def test_a_host_that_comes_right_after_another_has_gone_is_served(harness: Harness) -> None:
-    with harness.listener.connect() as first:
+def test_a_host_that_connects_right_after_another_left_is_served(harness: Harness) -> None:
+    with harness.listener.open() as first:
         assert first.recv(16) == b"boot 1"
-    with harness.listener.connect() as second:
+    with harness.listener.open() as second:
         harness.modules[0].end_soon()
         assert second.recv(16) == b"boot 2"
+
+
+def test_a_module_that_outlives_its_host_is_ended_for_the_next_one(harness: Harness) -> None:
+    with harness.listener.open() as first:
+        assert first.recv(16) == b"boot 1"
+    with harness.listener.open() as second:
+        assert second.recv(16) == b"boot 2"
+    assert harness.modules[0].has_ended
+
+
+def test_a_silent_connection_blocks_no_host(harness: Harness) -> None:
+    with harness.listener.connect(), harness.listener.open() as host:
+        assert host.recv(16) == b"boot 1"
+
+
+def test_a_silent_connection_is_closed_in_the_end(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_SILENT_S", 0.2)
+    with harness.listener.connect() as stranger:
+        assert stranger.recv(16) == b""
+    assert not harness.modules
+
+
+def test_silent_connections_beyond_the_limit_are_closed(harness: Harness) -> None:
+    with contextlib.ExitStack() as stack:
+        limit = server_module._MAX_GUESTS
+        strangers = [stack.enter_context(harness.listener.connect()) for _ in range(limit + 1)]
+        assert strangers[0].recv(16) == b""

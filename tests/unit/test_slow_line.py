@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers import module_world
 
-from lenslink.receive.reassembly import Assembly
+from lenslink.receive.assembly import Assembly
 from lenslink.transports.serial import WINDOW
 from lenslink_hil import virtual_time
 from lenslink_hil.virtual_time import InstantPorts, Line, VirtualLinks
@@ -69,7 +69,7 @@ class SerialHarness(VirtualLinks):
         self.start(PREVIEW, 1)
 
     def next(self, stream: int) -> Assembly:
-        finished = self.frames.finished
+        finished = self.frames.finished_frames
 
         def found() -> Assembly | None:
             return next((each for each in finished if each.stream == stream), None)
@@ -89,7 +89,7 @@ class SerialHarness(VirtualLinks):
 
 
 def assert_whole(frame: Assembly, mode: int) -> None:
-    assert frame.complete, list(frame.received_ranges.gaps(0, frame.received_ranges.size))
+    assert frame.is_complete, frame.missing_ranges
     assert frame.buffer.tobytes() == picture(frame.number, mode)
 
 
@@ -103,4 +103,4 @@ def test_stills_between_previews(
     for _ in range(STILLS):
         assert_whole(bench.next(PREVIEW), 1)
         assert_whole(bench.capture(), 2)
-    assert bench.link.lost == 0
+    assert bench.link.lost_packets == 0

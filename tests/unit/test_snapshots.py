@@ -19,12 +19,14 @@ import pytest
 from lensfw import sensor
 from lensfw.module import Stream
 from lensfw.outbox import Item
-from lenslink.receive.reassembly import Assembly
+from lenslink.receive.assembly import Assembly, AssemblyState
+from lenslink.receive.frame_geometry import FrameGeometry
+from lenslink.receive.lane_progress import LanePosition
 from lenslink.receive.received_ranges import ReceivedRanges
 from lenslink_hil.explore.state import load, save
 from lenslink_hil.explore.world import Bounds, World, cut_down
 from lenslink_hil.module_snapshot import snapshot_module
-from lenslink_protocol.framing import Receiver, encode_packet
+from lenslink_protocol.framing import Receiver, ReceiverState, encode_packet
 from lenslink_protocol.ids import DiscardReason, MessageType
 from lenslink_protocol.link import Request
 from lenslink_protocol.messages import Busy, Close, Flush, FrameEnd, GetManifest, Log, Notice
@@ -59,8 +61,9 @@ def host_receiver(world: World) -> Receiver:
     packet = encode_packet(MessageType.LOG, b"payload", nonce=5, sequence=1)
     receiver.feed(packet[: HEADER_BYTES + 3], 1.0)
     # These two are filled at other times only.
-    receiver._have = 4
-    receiver._backlog += b"backlog"
+    receiver._head_fill = 4
+    receiver._backlog.data += b"backlog"
+    world.spare_receiver = receiver  # type: ignore[attr-defined] # for of_the_receiver()
     return receiver
 
 
@@ -69,7 +72,7 @@ def open_frame(world: World) -> Assembly:
 
 
 def waiting_request(world: World) -> Request:
-    return world.link.request(Flush(), world.now)
+    return world.link.send_request(Flush(), world.now)
 
 
 def module_receiver(world: World) -> Any:
@@ -99,6 +102,19 @@ def of_itself(_: World, machine: Any) -> Hashable:
     return found
 
 
+def of_the_receiver(world: Any, _: Any) -> Hashable:
+    found: Hashable = world.spare_receiver.snapshot()
+    return found
+
+
+def of_the_link(world: World, _: Any) -> Hashable:
+    return world.link.snapshot()
+
+
+def of_the_frames(world: World, _: Any) -> Hashable:
+    return world.frames.snapshot()
+
+
 def of_the_module(world: World, _: Any) -> Hashable:
     return snapshot_module(world.module)
 
@@ -112,12 +128,20 @@ class Machine(NamedTuple):
 
 MACHINES = {
     "host receiver": Machine(host_receiver, of_itself),
+    "host packet": Machine(lambda world: host_receiver(world)._packet, of_the_receiver),
+    "host backlog": Machine(lambda world: host_receiver(world)._backlog, of_the_receiver),
     "host request": Machine(waiting_request, of_itself),
     "host lane": Machine(lambda world: world.link.lanes[0], of_itself),
     "host link": Machine(lambda world: world.link, of_itself),
-    "host coverage": Machine(lambda world: open_frame(world).received_ranges, of_itself),
+    "host credits": Machine(lambda world: world.link._credits, of_the_link),
+    "host liveness": Machine(lambda world: world.link._liveness, of_the_link),
+    "host requests": Machine(lambda world: world.link._requests, of_the_link),
+    "host received ranges": Machine(lambda world: open_frame(world).received_ranges, of_itself),
+    "host resend timer": Machine(lambda world: open_frame(world).timer, of_the_frames),
     "host assembly": Machine(open_frame, of_itself),
     "host reassembly": Machine(lambda world: world.frames, of_itself),
+    "host stream order": Machine(lambda world: world.frames._orders[0], of_the_frames),
+    "host lane progress": Machine(lambda world: world.frames._progress, of_the_frames),
     "module receiver": Machine(module_receiver, of_the_module),
     "module link": Machine(lambda world: world.module.link, of_the_module),
     "module outbox": Machine(lambda world: world.module.link.outbox, of_the_module),
@@ -146,24 +170,42 @@ IRRELEVANT: dict[str, dict[str, str]] = {
     "host receiver": {
         "sink": OTHER,
         "discards": COUNTER,
-        "lost": COUNTER,
+        "lost_packets": COUNTER,
+        "_packet": OTHER,
+        "_backlog": OTHER,
         "_scratch": MEMORY,
         "_landing": MEMORY,
     },
+    "host packet": {},
+    "host backlog": {},
     "host request": {},
     "host lane": {"_link": OTHER, "receiver": OTHER},
-    "host link": {"discards": COUNTER, "_frames": OTHER},
-    "host coverage": {"count": DERIVED},
-    "host assembly": {"layout": DERIVED, "buffer": "the memory of the field memory"},
+    "host link": {
+        "discards": COUNTER,
+        "_frames": OTHER,
+        "_credits": OTHER,
+        "_liveness": OTHER,
+        "_requests": OTHER,
+    },
+    "host credits": {},
+    "host liveness": {},
+    "host requests": {},
+    "host received ranges": {"count": DERIVED},
+    "host resend timer": {},
+    "host assembly": {
+        "buffer": "the memory of the field memory",
+        "timer": OTHER,
+    },
     "host reassembly": {
-        "aborted": COUNTER,
-        "bytes": COUNTER,
-        "skipped": COUNTER,
+        "counters": COUNTER,
         "_discards": COUNTER,
         "_pool": OUTSIDE,
         "_expect": OUTSIDE,
-        "lanes": OTHER,
+        "_orders": OTHER,
+        "_progress": OTHER,
     },
+    "host stream order": {},
+    "host lane progress": {"lanes": OTHER},
     "module receiver": {"discards": COUNTER, "_on_damage": OTHER, "_view": "a view of _buffer"},
     "module link": {
         "discards": COUNTER,
@@ -236,32 +278,30 @@ def received(*ranges: tuple[int, int]) -> ReceivedRanges:
 
 NEW_VALUES: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("host receiver", "_head"): lambda m: memoryview(bytes(HEADER_BYTES)),
-    ("host receiver", "_header"): lambda m: m._header._replace(frame=9),
-    ("host receiver", "_payload"): lambda m: memoryview(b"another"),
+    ("host receiver", "_state"): lambda m: ReceiverState.SEARCH,
+    ("host packet", "header"): lambda m: m.header._replace(frame=9),
+    ("host packet", "payload"): lambda m: memoryview(b"another"),
     ("host request", "message"): lambda m: GetManifest(0),
     ("host request", "reply"): lambda m: Close(0),
-    ("host link", "lanes"): lambda m: [copied(m.lanes[0], alive=False)],
+    ("host link", "lanes"): lambda m: [copied(m.lanes[0], is_alive=False)],
     ("host link", "session"): lambda m: dataclasses.replace(m.session, lanes=9),
-    ("host link", "closed"): lambda m: Close(0),
+    ("host link", "close_message"): lambda m: Close(0),
     ("host link", "busy"): lambda m: Busy(1, 100),
     ("host link", "outgoing"): lambda m: deque([b"packet"]),
     ("host link", "logs"): lambda m: deque([Log(1, 0, b"text")]),
     ("host link", "notices"): lambda m: deque([Notice(1, 0)]),
-    ("host link", "_requests"): lambda m: {7: Request(7, Flush(), 0.0, 1)},
-    ("host assembly", "plan"): lambda m: dataclasses.replace(m.plan, mode=9),
+    ("host requests", "pending"): lambda m: {7: Request(7, Flush(), 0.0, 1)},
+    ("host assembly", "geometry"): lambda m: FrameGeometry(dataclasses.replace(m.plan, mode=9)),
+    ("host assembly", "state"): lambda m: AssemblyState.OVERDUE,
     ("host assembly", "start"): lambda m: None,
     ("host assembly", "end"): lambda m: FrameEnd(0, 1, 3, 0, (0, 0, 0, 0)),
-    ("host assembly", "reserved"): lambda m: {3: (0, 1)},
+    ("host assembly", "reservations"): lambda m: {3: (0, 1)},
     ("host assembly", "received_ranges"): lambda m: received((0, 48)),
-    ("host assembly", "gone"): lambda m: received((0, 48)),
-    ("host assembly", "_gaps"): lambda m: ((0, 1),),
+    ("host assembly", "unavailable_ranges"): lambda m: received((0, 48)),
     ("host assembly", "memory"): lambda m: memoryview(bytes(len(m.memory))),
-    ("host reassembly", "finished"): lambda m: deque(m._open.values()),
+    ("host reassembly", "finished_frames"): lambda m: deque(m._open.values()),
     ("host reassembly", "_open"): lambda m: {},
-    ("host reassembly", "_newest"): lambda m: {0: 9},
-    ("host reassembly", "_done"): lambda m: {0: 9},
-    ("host reassembly", "_dropped"): lambda m: {0: 9},
-    ("host reassembly", "_position"): lambda m: {(0, 0): (9, 9)},
+    ("host lane progress", "_positions"): lambda m: {(0, 0): LanePosition(9, 9)},
     ("module receiver", "_buffer"): lambda m: bytearray(len(m._buffer)),
     ("module link", "_answers"): lambda m: m._answers[1:],
     ("module link", "_past"): lambda m: [*m._past, (1, 2, {3: 4})],
@@ -404,7 +444,7 @@ def test_the_size_of_the_pieces_leaves_no_trace_in_a_receiver() -> None:
     for size in (1, 7, len(packets)):
         receiver = Receiver(Ignore(), 5, Counter())
         # What went before is counted, and nothing else.
-        receiver.discards[DiscardReason.NOISE] = receiver.lost = size
+        receiver.discards[DiscardReason.NOISE] = receiver.lost_packets = size
         for start in range(0, len(packets) - 3, size):
             receiver.feed(packets[start : min(start + size, len(packets) - 3)], 1.0)
         taken.append(receiver.snapshot())
@@ -416,10 +456,10 @@ def test_the_size_of_the_pieces_leaves_no_trace_in_a_receiver() -> None:
 class Ignore:
     """A sink that takes nothing."""
 
-    def place(self, header: object) -> None:
+    def reserve_buffer(self, header: object) -> None:
         del header
 
-    def packet(self, header: object, payload: object, in_place: bool) -> None:
+    def on_packet(self, header: object, payload: object, in_place: bool) -> None:
         del header, payload, in_place
 
 

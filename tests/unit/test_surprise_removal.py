@@ -65,7 +65,7 @@ def test_a_yank_at_every_byte(direction: Direction, contacts: bool) -> None:
     for at in range(lengths()[direction]):
         plan = FaultPlan((Fault(Kind.UNPLUG, direction, at),))
         outcome = bench.session(plan, manifest=True)
-        assert bench.up.plug.pulled, at
+        assert bench.up.plug.is_pulled, at
         assert not outcome.wrong, at
         assert not outcome.discards, at
         assert notice(bench), at

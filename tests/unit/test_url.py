@@ -1,4 +1,4 @@
-"""Device URLs: each mistake is one clear line."""
+"""Test device URLs: each mistake gets one clear line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lenslink.url import Url, parse_url
 SCHEMES = ["unix", "sim", "tcp"]
 
 
-def test_the_parts():
+def test_a_url_is_split_into_its_parts():
     assert parse_url("sim:", SCHEMES) == Url("sim:", "sim", "", {})
     assert parse_url("tcp:[::1]:7650", SCHEMES).path == "[::1]:7650"
     url = parse_url("sim:?scene=%2Fhome%2Fa%20b.png&bits=14", SCHEMES)
@@ -38,13 +38,13 @@ def test_the_parts():
         ("sim:?a=1&%61=2", "option 'a' stands twice in 'sim:?a=1&%61=2'"),
     ],
 )
-def test_what_is_no_url(text, said):
+def test_a_malformed_url_is_refused(text, said):
     with pytest.raises(UsageError) as caught:
         parse_url(text, SCHEMES)
     assert str(caught.value) == said
 
 
-def test_options():
+def test_unknown_options_are_refused():
     url = parse_url("sim:?scen=x", SCHEMES)
     with pytest.raises(UsageError) as caught:
         url.check_options(["scene", "bits"])
@@ -56,7 +56,7 @@ def test_options():
     url.check_options(["scen"])
 
 
-def test_whole_numbers():
+def test_an_option_can_be_a_whole_number():
     url = parse_url("sim:?width=0x40&height=64&bits=twelve&seed=1.5", SCHEMES)
     assert (url.integer("width"), url.integer("height"), url.integer("cfa")) == (64, 64, None)
     for key, value in (("bits", "twelve"), ("seed", "1.5")):
@@ -65,6 +65,6 @@ def test_whole_numbers():
         assert str(caught.value) == f"sim: {key}={value} is not a whole number"
 
 
-def test_an_empty_value_is_no_number():
+def test_an_empty_value_is_refused_as_a_number():
     with pytest.raises(UsageError, match="width= is not a whole number"):
         parse_url("sim:?width=", SCHEMES).integer("width")

@@ -1,4 +1,4 @@
-"""What the driver makes of USB's errors: a device of pyusb's that fails on demand."""
+"""Test the USB driver's errors with a fake pyusb device that fails on demand."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from lenslink.transports import usb as usb_transport
 from lenslink.transports.base import Line
 from lenslink.transports.usb import UsbModule, UsbOpener, choose_module, open_module
 from lenslink.transports.usb_lanes import READ_BYTES, UsbTransport
+from lenslink.url import parse_url
 
 OUT, IN = 0x03, 0x83
 VENDOR = (0xFF, 0x4C, 0x4B)
@@ -45,13 +46,20 @@ class Interface(list[Any]):
 
 
 class FakeDevice:
-    """``answers`` of reads, by address: bytes, or an errno. Without one, it times out."""
+    """A fake pyusb device.
+
+    ``answers`` holds the results of reads by address: bytes, or an errno. Without one, a read times
+    out.
+    """
 
     idVendor, idProduct, bcdDevice = 0x2E8A, 0x0005, 0x0100  # noqa: N815 - pyusb's names
     speed: int | None = 2
 
-    def __init__(self, serial_number: str | None = "S1") -> None:
+    def __init__(
+        self, serial_number: str | None = "S1", port_numbers: tuple[int, ...] | None = None
+    ) -> None:
         self.serial_number = serial_number
+        self.port_numbers = port_numbers
         self.bus, self.address = 1, 1
         self.answers: dict[int, list[bytes | int]] = {}
         self.written: list[bytes] = []
@@ -129,7 +137,7 @@ def memory(*sizes: int) -> list[memoryview]:
     return [memoryview(bytearray(size)) for size in sizes]
 
 
-def test_one_read_is_handed_on_in_slices() -> None:
+def test_one_read_is_delivered_in_slices() -> None:
     device = FakeDevice()
     device.answer(b"abcdefgh", b"i")
     link = transport(device)
@@ -152,7 +160,7 @@ def test_silence_is_no_error() -> None:
 
 @pytest.mark.parametrize("lanes", [1, 3])
 @pytest.mark.parametrize("code", [errno.ENODEV, errno.EIO, errno.EPROTO])
-def test_every_way_to_be_gone(code: int, lanes: int) -> None:
+def test_a_failed_read_disconnects(code: int, lanes: int) -> None:
     device = FakeDevice()
     link = transport(device, lanes)
     device.answer(code)
@@ -176,7 +184,7 @@ def test_a_halted_endpoint_is_cleared_and_read_on() -> None:
     assert link.receive_into(memory(8), 1) == 5
 
 
-def test_one_that_stays_halted_is_gone() -> None:
+def test_an_endpoint_that_stays_halted_disconnects() -> None:
     device = FakeDevice()
     device.answer(*[errno.EPIPE] * 9)
     link = transport(device)
@@ -185,7 +193,7 @@ def test_one_that_stays_halted_is_gone() -> None:
             link.receive_into(memory(8), 1)
 
 
-def test_lanes_come_each_by_itself() -> None:
+def test_lanes_are_received_separately() -> None:
     device = FakeDevice()
     link = transport(device, 3)
     try:
@@ -207,7 +215,7 @@ def test_lanes_come_each_by_itself() -> None:
     assert not [each for each in threading.enumerate() if each.name.startswith("usb lane")]
 
 
-def test_a_lane_that_ends_is_said_once_and_halted() -> None:
+def test_the_end_of_a_lane_is_reported_once_and_its_endpoint_halted() -> None:
     device = FakeDevice()
     link = transport(device, 2)
     try:
@@ -222,7 +230,7 @@ def test_a_lane_that_ends_is_said_once_and_halted() -> None:
         link.close()
 
 
-def test_what_fills_its_last_packet_is_followed_by_an_empty_one() -> None:
+def test_a_full_last_packet_is_followed_by_an_empty_one() -> None:
     device = FakeDevice()
     link = transport(device)
     for length in (63, 64, 65, 128):
@@ -230,7 +238,7 @@ def test_what_fills_its_last_packet_is_followed_by_an_empty_one() -> None:
     assert [len(each) for each in device.written] == [63, 64, 0, 65, 128, 0]
 
 
-def test_a_module_that_takes_nothing() -> None:
+def test_sending_times_out_when_the_module_takes_nothing() -> None:
     device = FakeDevice()
     device.takes = 0
     with pytest.raises(Timeout, match="took no bytes"):
@@ -262,14 +270,18 @@ def test_every_endpoint_is_cleared_and_none_is_halted() -> None:
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
-        (errno.EACCES, NotFound, r'no permission for 2e8a:0005; type: echo .*idVendor}=="2e8a"'),
+        (
+            errno.EACCES,
+            NotFound,
+            r'no permission for 2e8a:0005; type: echo .*idVendor}=="2e8a".*ID_MM_DEVICE_IGNORE',
+        ),
         (errno.EBUSY, DeviceBusy, "in use by another program"),
         (errno.ENODEV, Disconnected, "went away while it was opened"),
         (errno.EIO, Disconnected, "went away while it was opened"),
         (errno.ENOMEM, RigError, "opening"),
     ],
 )
-def test_what_may_be_in_the_way(code: int, kind: type[LensLinkError], words: str) -> None:
+def test_errors_while_opening(code: int, kind: type[LensLinkError], words: str) -> None:
     device = FakeDevice()
     device.opening_error = code
     with pytest.raises(kind, match=words) as caught:
@@ -285,7 +297,7 @@ def test_another_major_version_is_refused() -> None:
 
 
 @pytest.mark.parametrize("addresses", [(OUT,), (IN,), (OUT, OUT + 1, IN)])
-def test_an_interface_of_other_endpoints(addresses: tuple[int, ...]) -> None:
+def test_an_interface_with_other_endpoints_is_refused(addresses: tuple[int, ...]) -> None:
     with pytest.raises(ProtocolError, match="bulk OUT"):
         open_module(found(FakeDevice(), *addresses), "usb:")
 
@@ -313,40 +325,54 @@ def test_a_module_is_listed_under_its_serial_number(plug: Callable[..., None]) -
     assert choose_module(None, "S1", "usb:S1").serial() == "S1"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="pyusb's None for a device without a serial number becomes the text 'None': "
-    "the module is listed as usb:None, with that serial number",
-)
-def test_a_module_without_a_serial_number_is_listed_without_one(plug: Callable[..., None]) -> None:
+def test_a_module_without_a_serial_number_is_listed_under_its_bus_path(
+    plug: Callable[..., None],
+) -> None:
+    plug(FakeDevice(None, (2, 3)))
+    [listed] = UsbOpener().devices()
+    assert (listed.url, listed.serial) == ("usb:1-2.3", None)
+    assert choose_module(None, "1-2.3", listed.url).serial() is None
+
+
+def test_a_module_without_a_serial_number_and_bus_path_is_listed_without_a_name(
+    plug: Callable[..., None],
+) -> None:
     plug(FakeDevice(None))
     [listed] = UsbOpener().devices()
     assert (listed.url, listed.serial) == ("usb:", None)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=pytest.fail.Exception,
-    reason="pyusb's None for a device without a serial number becomes the text 'None': "
-    "usb:None opens such a module, where no module has this serial number",
-)
 def test_no_serial_number_matches_a_module_without_one(plug: Callable[..., None]) -> None:
     plug(FakeDevice(None))
-    with pytest.raises(NotFound, match="no module on USB has this serial number"):
+    with pytest.raises(NotFound, match="no module on USB has this serial number or bus path"):
         choose_module(None, "None", "usb:None")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the cure in the message is the URL that has just failed: two modules with the same "
-    "serial number cannot be told apart by usb:SERIAL",
-)
-def test_two_modules_with_one_serial_number_are_not_cured_by_naming_it(
+def test_modules_with_one_serial_number_are_told_apart_by_their_bus_paths(
     plug: Callable[..., None],
 ) -> None:
-    plug(FakeDevice("S1"), FakeDevice("S1"))
-    with pytest.raises(Ambiguous, match="2 modules on USB") as caught:
+    first, second = FakeDevice("S1", (2,)), FakeDevice("S1", (3,))
+    third = FakeDevice("S2", (4,))
+    second.address, third.address = 2, 3
+    plug(first, second, third)
+    listed = UsbOpener().devices()
+    assert [device.url for device in listed] == ["usb:1-2", "usb:1-3", "usb:S2"]
+    with pytest.raises(Ambiguous, match=r"2 modules on USB; name one: usb:1-2, usb:1-3$"):
         choose_module(None, "S1", "usb:S1")
-    assert "usb:SERIAL" not in str(caught.value)
+    assert first.disposed and second.disposed
+    assert choose_module(None, "1-3", "usb:1-3").device is second
+
+
+def test_a_bus_path_is_the_same_after_a_replug(plug: Callable[..., None]) -> None:
+    device = FakeDevice(None, (2, 3))
+    plug(device)
+    opener = UsbOpener()
+    [before] = opener.devices()
+    device.address = 9
+    assert opener.devices() == [before]
+
+
+def test_a_serial_number_is_escaped_in_the_url(plug: Callable[..., None]) -> None:
+    plug(FakeDevice("a?b%20"))
+    [listed] = UsbOpener().devices()
+    assert parse_url(listed.url, ("usb",)).path == "a?b%20"

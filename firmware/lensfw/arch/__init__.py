@@ -1,7 +1,8 @@
-"""What is done to every byte of a picture, as fast as the processor can.
+"""The work on every byte of a picture, as fast as the processor can do it.
 
-The same names whatever it is: ``append_crc``, ``pack12`` and ``Prbs``. ``portable`` is their
-definition; the others are held against it. A board's image has only the one that it runs.
+Each implementation has the same names: ``append_crc``, ``pack12`` and ``Prbs``. ``portable``
+defines their results, and a suite compares the others with it. A board's image has only the one
+that it runs.
 """
 
 import sys
@@ -9,14 +10,14 @@ import sys
 
 def _choose_name():
     machine = getattr(sys.implementation, "_mpy", 0) >> 10 & 63
-    # As .mpy files count: armv6m to armv7emdp, all that run the first one's instructions.
+    # The numbers of .mpy files. 4 to 8 are armv6m to armv7emdp: all run armv6m's instructions.
     if 4 <= machine <= 8:
         return "thumb"
     return "viper" if machine else "portable"
 
 
 def _load_module():
-    # CPython, and a processor that has no module of its own, run what defines them all.
+    # CPython, and a processor without an implementation of its own, run the portable one.
     if sys.implementation.name == "micropython":
         try:
             return __import__("lensfw.arch." + _choose_name(), None, None, ("pack12",))

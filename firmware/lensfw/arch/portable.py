@@ -1,4 +1,4 @@
-"""Checksums, packing and pixels in plain Python: slow, and what the others must agree with."""
+"""Checksums, packing and pixels in plain Python: slow, and the reference for the others."""
 
 import binascii
 import struct
@@ -14,12 +14,12 @@ CONSTANTS = [_MIX_1, _MIX_2, _MULTIPLIER_1, _MULTIPLIER_2]
 
 
 def append_crc(packet, start, count, at):
-    """CRC-32 of *count* bytes from *start*, little-endian into the four bytes at *at*."""
+    """Write the CRC-32 of *count* bytes from *start* on into the four bytes at *at*."""
     struct.pack_into("<I", packet, at, binascii.crc32(memoryview(packet)[start : start + count]))
 
 
 def pack12(out, at, pixels, count):
-    """PFNC's 12p: the bits of *count* pixels in 16-bit words, low ones first, from out[at] on."""
+    """Pack *count* pixels from 16-bit words as PFNC's 12p, low bits first, from out[at] on."""
     for i in range(0, count - 1, 2):
         first, second = pixels[2 * i] | pixels[2 * i + 1] << 8, pixels[2 * i + 2]
         second |= pixels[2 * i + 3] << 8
@@ -33,17 +33,17 @@ def pack12(out, at, pixels, count):
 
 
 def mix32(value):
-    """Scatter 32-bit numbers, each to another one."""
+    """Hash a 32-bit number. Different numbers have different hashes."""
     value = (value ^ value >> 16) * _MIX_1 & 0xFFFFFFFF
     value = (value ^ value >> 15) * _MIX_2 & 0xFFFFFFFF
     return value ^ value >> 16
 
 
 class Prbs:
-    """The plant's pattern ``prbs`` (lenslink_hil.plant.patterns), as a sensor that has no scene.
+    """The plant's pattern ``prbs`` (lenslink_hil.plant.patterns), for a sensor without a scene.
 
-    Pixels of *bits*, 8 to 16, in 16-bit words. Nothing is kept between pixels: any of any frame
-    can be had.
+    A pixel has *bits*, 8 to 16, in a 16-bit word. Each pixel is computed on its own, so any part of
+    any frame can be written at any time.
     """
 
     def __init__(self, bits, seed):
@@ -52,11 +52,11 @@ class Prbs:
         self._start = 0
 
     def set_frame(self, number):
-        """Pixels are that frame's from now on."""
+        """Select the frame of the pixels that follow."""
         self._start = mix32(self._seed + number & 0xFFFFFFFF)
 
     def write_pixels(self, out, at, first, count):
-        """*count* pixels from the *first*-th on, into out[at] and on."""
+        """Write *count* pixels, from number *first* on, to out[at] and behind."""
         bits = self._bits
         mask, shift = (1 << bits) - 1, (bits + 1) // 2
         block = -1

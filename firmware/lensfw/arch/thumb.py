@@ -1,7 +1,7 @@
-"""As ``portable``, in Thumb instructions that every Cortex-M has: RP2040, RP2350, and more.
+"""``portable`` in Thumb instructions that every Cortex-M has: RP2040, RP2350, and more.
 
-The inline assembler takes four arguments, so what a function needs lies in a block of words. What
-it lacks is emitted by data(): loads with a register as offset, and sums with r8 and up.
+The inline assembler takes four arguments. A function that needs more gets a block of words. It has
+no loads with a register as offset and no sums with r8 and up: data() emits those.
 """
 
 from array import array
@@ -14,15 +14,15 @@ NAME = "thumb"
 
 # start, count, at, the CRC so far; then its table.
 _crc_block = array("I", bytes(4 * (4 + 256)))
-# Callbacks wait for the end of an instruction of Python's, and an endpoint with them: so none may
-# last for long. This is a fifth of a millisecond.
+# Callbacks wait for the end of a bytecode, and with them an endpoint. So no bytecode may take long.
+# These bytes take a fifth of a millisecond.
 _PIECE = 3072
 _ONES = 0xFFFFFFFF
 
 
 @micropython.asm_thumb
 def _fill_table(r0, r1):
-    """Table r0 of the polynomial r1, reflected."""
+    """Fill table r0 for the reflected polynomial r1."""
     add(r0, 16)
     mov(r2, 0)
     label(EACH)
@@ -47,7 +47,7 @@ def _fill_table(r0, r1):
 
 @micropython.asm_thumb
 def _continue_crc(r0, r1):
-    """The CRC goes on with what block r0 names in buffer r1. 31 cycles for four bytes."""
+    """Continue the CRC over bytes of buffer r1, as block r0 says: 31 cycles for four bytes."""
     ldr(r2, [r0, 0])
     add(r2, r2, r1)
     ldr(r3, [r0, 4])
@@ -136,7 +136,7 @@ def append_crc(packet, start, count, at):
 
 @micropython.asm_thumb
 def pack12(r0, r1, r2, r3):
-    """40 cycles for eight pixels, where both buffers are at a multiple of four."""
+    """Pack pixels: 40 cycles for eight if both buffers start at a multiple of four."""
     add(r0, r0, r1)
     mov(r1, r0)
     orr(r1, r2)
@@ -212,10 +212,11 @@ def pack12(r0, r1, r2, r3):
 
 @micropython.asm_thumb
 def _write_pixels(r0, r1, r2, r3):
-    """r3 pixels from the r2-th on, all of one block, by state r0 into buffer r1.
+    """Write r3 pixels of one block, from number r2 on, by state r0 into buffer r1.
 
-    21 cycles each; 16 where they have 12 bits and come in pairs, to a multiple of four. Values lie
-    in the upper bits of their registers: there a product loses what the mask would take.
+    A pixel takes 21 cycles. It takes 16 if pixels have 12 bits and are written in pairs to a
+    multiple of four. Values are in the upper bits of their registers: there a product loses the
+    bits that the mask would remove.
     """
     mov(r4, r8)
     mov(r5, r9)

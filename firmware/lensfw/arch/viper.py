@@ -1,6 +1,6 @@
-"""As ``portable``, in MicroPython's viper: native code on any processor that it has an emitter for.
+"""``portable`` in MicroPython's viper, for processors without a module of their own.
 
-Only what pays: packing and pixels. A checksum in viper is no faster than the C of binascii.
+Only packing and pixels gain from it. A checksum in viper is no faster than the C of binascii.
 """
 
 from array import array
@@ -32,7 +32,7 @@ def pack12(out: ptr8, at: int, pixels: ptr8, count: int):
 
 @micropython.viper
 def _write_pixels(state: ptr32, out: ptr8, first: int, count: int):
-    """Of one block: state has its key's halves, mask, shift, multipliers, and where."""
+    """Write pixels of a block. *state* has its key's halves, mask, shift, multipliers, index."""
     low = int(state[0])
     high = int(state[1])
     mask = int(state[2])

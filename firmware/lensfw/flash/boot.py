@@ -1,4 +1,4 @@
-"""A LensLink module; lensfw/boot.py says how it becomes plain MicroPython again."""
+"""Connect a LensLink module. lensfw/boot.py says how it becomes plain MicroPython again."""
 
 import lensfw.boot
 

@@ -1,4 +1,4 @@
-"""After boot.py: serves hosts until the user ends it."""
+"""Serve hosts until the user ends it. MicroPython runs this file after boot.py."""
 
 import lensfw.boot
 

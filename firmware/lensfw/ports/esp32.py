@@ -1,4 +1,4 @@
-"""An ESP32-S3 or ESP32-P4: as rp2, with what Espressif's port has. Compiled; never run."""
+"""Ports of an ESP32-S3 or ESP32-P4. Compiled for them, but never run on one."""
 
 import esp32
 import machine
@@ -10,7 +10,7 @@ _MARK = b"LK"
 
 
 class Memory:
-    """The RTC's memory: a reset leaves it alone, a loss of supply does not."""
+    """The RTC's memory: a reset keeps it, a loss of supply clears it."""
 
     def __init__(self):
         self._rtc = machine.RTC()
@@ -24,20 +24,20 @@ class Memory:
 
 
 class Machine(pins.Machine):
-    """The chip, for boot and board."""
+    """The chip, for ``boot`` and ``board``."""
 
     def __init__(self, configuration):
         super().__init__(configuration, Ports, Memory())
 
-    def unwatch(self):
-        """It cannot be stopped here: a soft timer feeds it, for as long as the REPL runs."""
+    def stop_watchdog(self):
+        """Feed the watchdog from a soft timer while the REPL runs: it cannot be stopped here."""
         if self._dog is not None:
             dog, self._dog = self._dog, None
             machine.Timer(0).init(period=1000, callback=lambda _: dog.feed())
 
 
 class Ports(pins.PinPorts):
-    """See ``module.Module`` for what ports are asked."""
+    """The ports of the board, as ``pins.PinPorts`` describes them."""
 
     def __init__(self, configuration):
         super().__init__(configuration)
@@ -45,6 +45,6 @@ class Ports(pins.PinPorts):
 
     def sample(self, channel):
         if channel == power.VBUS_CHANNEL:
-            self.converted(channel, self._supply.counts())
+            self._queue_sample(channel, self._supply.read_counts())
         else:
-            self.converted(channel, pins.tmp36(esp32.mcu_temperature() * 1000))
+            self._queue_sample(channel, pins.convert_to_tmp36(esp32.mcu_temperature() * 1000))

@@ -1,17 +1,17 @@
-"""A sensor without a scene: its rows are computed and packed afresh, each time they are read.
+"""A sensor without a scene: its rows are computed and packed when they are read.
 
-What it delivers is the plant's pattern ``prbs``, seeded: a host computes every pixel that it
-should have got, for every frame, mode and packing.
+They are the plant's seeded pattern ``prbs``. So a host can compute every pixel of every frame, mode
+and packing, and compare.
 """
 
 from .. import arch
 
-# Pixels that are computed at a time: their words have to lie somewhere before they are packed.
+# Pixels that are computed at a time. Their words need memory before they are packed.
 _RUN = 2048
 
 
 class GeneratedRows:
-    """Ports' request_rows(), read_rows() and skip_rows() for *sensor*, the configuration's."""
+    """The ports' request_rows(), read_rows() and skip_rows() for the configuration's *sensor*."""
 
     def __init__(self, sensor, seed):
         self._modes = {mode["id"]: mode["width"] for mode in sensor["modes"]}
@@ -26,18 +26,21 @@ class GeneratedRows:
         self._joined = False
 
     def request_rows(self, number, mode, settings, pixel_format, tile):
-        """Begin a frame; *settings* change nothing. Rows come tile by tile, packed as asked."""
+        """Begin a frame. Its rows are read tile by tile, in the given format.
+
+        The *settings* change nothing.
+        """
         self._prbs.set_frame(number)
         self._width = self._modes[mode]
         self._bits = pixel_format >> 16 & 0xFF
         self._columns, self._rows = tile
         self._x = 0
         self._y = 0
-        # Whether rows follow each other without a gap: then they are one.
+        # Rows without a gap between them are computed as one run.
         self._joined = self._columns == self._width and not self._width * self._bits & 7
 
     def read_rows(self, view):
-        """The next tile, which *view* has the bytes for."""
+        """Write the next tile to *view*, which has its size. Return the number of bytes."""
         if not self._joined:
             return self._read_rows(view)
         rows = len(view) * 8 // (self._width * self._bits)
@@ -74,4 +77,4 @@ class GeneratedRows:
             arch.pack12(view, at, self._words, count)
 
     def skip_rows(self, count):
-        """What is not read is never computed."""
+        """Do nothing: rows that are not read are never computed."""

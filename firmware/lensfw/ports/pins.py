@@ -1,7 +1,7 @@
-"""What boards have in common: the chip, pins by machine.Pin, and a sensor that is computed.
+"""The common part of all boards: the chip, its pins, and a sensor that is computed.
 
-Inputs are pulled up, and a contact is closed while its pin is high: a board with nothing wired to
-it is seated. What takes it off pulls its pin to ground.
+Inputs are pulled up, and a contact is closed while its pin is high. So a board with nothing wired
+to it is seated. To unseat it, pull the pin to ground.
 """
 
 import time
@@ -14,16 +14,19 @@ from . import generated
 
 _EDGES = 32
 _REFERENCE_MV = 3300
-# The counts that power.py has: a divider by two, 12 bits.
+# Full scale of the counts that ``power`` takes: 12 bits behind a divider by two.
 _FULL_SCALE_MV = 6600
 
 
 class Machine:
-    """The chip, for boot and board. *ports* are its own, and *kept*, which outlives a reset."""
+    """The chip, for ``boot`` and ``board``.
 
-    # Where the device's address is to be seen; see transports.usb. Not looked at, where nothing is
-    # known to go wrong.
-    usb_addressed = usb.ALWAYS
+    *ports* is the class of its ports. *kept* is memory that a reset does not clear.
+    """
+
+    # Where the device's address is visible; see ``transports.usb``. Chips on which nothing goes
+    # wrong need no check.
+    usb_address_byte = usb.ALWAYS
 
     def __init__(self, configuration, ports, kept):
         self._configuration = configuration
@@ -38,8 +41,8 @@ class Machine:
             self._ports = self._make_ports(self._configuration)
         return self._ports
 
-    def guarded(self):
-        """Whether the guard pin is held low."""
+    def is_guarded(self):
+        """Return True if the guard pin is low."""
         number = self._configuration["pins"].get("guard")
         if number is None:
             return False
@@ -47,39 +50,39 @@ class Machine:
         time.sleep_us(50)  # for the pull-up to be one
         return not pin.value()
 
-    def usb_device(self):
-        """machine.USBDevice's one object; None where it is missing."""
+    def get_usb_device(self):
+        """Return the object of machine.USBDevice, or None if the port has none."""
         found = getattr(machine, "USBDevice", None)
         return found() if found is not None else None
 
-    def controller(self):
-        """What lockup watches; None where no lock-up is known."""
+    def get_controller(self):
+        """Return the controller for ``controller_lockup``, or None if it cannot lock up."""
         return
 
-    def watch(self):
-        """From now on feed() has to be called."""
+    def start_watchdog(self):
+        """Start the watchdog, if the configuration has one. Then feed_watchdog() is due."""
         timeout = self._configuration.get("watchdog_ms")
         if timeout:
             self._dog = machine.WDT(timeout=timeout)
 
-    def feed(self):
+    def feed_watchdog(self):
         if self._dog is not None:
             self._dog.feed()
 
-    def idle(self):
+    def sleep(self):
         time.sleep_ms(1)
 
 
 class Supply:
-    """The ADC of VBUS, behind the board's divider and diode."""
+    """The supply voltage, behind the board's divider and diode."""
 
     def __init__(self, pins):
         self._adc = machine.ADC(pins["vbus_adc"]) if "vbus_adc" in pins else None
         self._divider = pins.get("vbus_divider", 2)
         self._drop_mv = pins.get("vbus_drop_mv", 0)
 
-    def counts(self):
-        """As behind a divider by two, at 12 bits; those of 5 V where nothing is wired."""
+    def read_counts(self):
+        """Return counts as ``power`` takes them, or those of 5 V if nothing is wired."""
         millivolts = 5000
         if self._adc is not None:
             millivolts = self._adc.read_u16() * _REFERENCE_MV // 65535 * self._divider
@@ -87,13 +90,17 @@ class Supply:
         return (millivolts * 4096 + _FULL_SCALE_MV - 1) // _FULL_SCALE_MV
 
 
-def tmp36(millidegrees):
-    """The counts that a TMP36 would give: 500 mV at 0 degrees, 10 mV a degree."""
+def convert_to_tmp36(millidegrees):
+    """Return the counts of a TMP36: 500 mV at 0 degrees, 10 mV for each degree."""
     return (500 + millidegrees // 100) * 4096 // _REFERENCE_MV
 
 
 class PinPorts(generated.GeneratedRows):
-    """See ``module.Module`` for what ports are asked. Edges wait in a queue of fixed length."""
+    """The ports: edges of pins, samples, steps, and the rows of a computed sensor.
+
+    ``module`` calls take_event(), step(), set_load(), and the methods of GeneratedRows; ``power``
+    calls sample(). Edges wait in a queue of fixed length.
+    """
 
     CONTACT = 1
     ADC = 2
@@ -110,37 +117,39 @@ class PinPorts(generated.GeneratedRows):
         for index, name in enumerate(("power", "contact", "release", "ring_a", "ring_b")):
             number = pins.get(name)
             if number is None:
-                self._put(index, 0 if name == "release" else 1)
+                self._queue_edge(index, 0 if name == "release" else 1)
                 continue
             pull = None if name == "power" else machine.Pin.PULL_UP
             pin = machine.Pin(number, machine.Pin.IN, pull)
             self._inputs.append(pin)
-            pin.irq(self._handler(index, pin), machine.Pin.IRQ_RISING | machine.Pin.IRQ_FALLING)
-            self._put(index, self._level(index, pin))
+            pin.irq(
+                self._make_handler(index, pin), machine.Pin.IRQ_RISING | machine.Pin.IRQ_FALLING
+            )
+            self._queue_edge(index, self._read_level(index, pin))
         self._step = self._direction = None
         if "step" in pins:
             self._step = machine.Pin(pins["step"], machine.Pin.OUT, value=0)
             self._direction = machine.Pin(pins["dir"], machine.Pin.OUT, value=0)
 
-    def _level(self, index, pin):
+    def _read_level(self, index, pin):
         # The release button closes to ground.
         level = pin.value()
         return 1 - level if index == contacts.RELEASE_PIN else level
 
-    def _handler(self, index, pin):
-        def changed(_):
-            self._put(index, self._level(index, pin))
+    def _make_handler(self, index, pin):
+        def on_edge(_):
+            self._queue_edge(index, self._read_level(index, pin))
 
-        return changed
+        return on_edge
 
-    def _put(self, index, level):
+    def _queue_edge(self, index, level):
         following = (self._tail + 1) % _EDGES
         if following != self._head:
             self._queue[self._tail] = index << 1 | level
             self._tail = following
 
     def take_event(self):
-        """The next (kind, channel, value), or None."""
+        """Return the next event as (kind, channel, value), or None."""
         if self._samples:
             return self._samples.pop(0)
         if self._head == self._tail:
@@ -152,12 +161,12 @@ class PinPorts(generated.GeneratedRows):
             return self.CONTACT, index, level
         return self.RING, index - 3, level
 
-    def converted(self, channel, counts):
-        """A sample has been taken: *counts* as power has them."""
+    def _queue_sample(self, channel, counts):
+        """Queue a sample, in counts as ``power`` takes them."""
         self._samples.append((self.ADC, channel, min(max(counts, 0), 4095)))
 
     def step(self, count):
-        """Pulses of some 10 us: the motor's driver needs 2."""
+        """Step the motor. Pulses take some 10 us; the motor's driver needs 2."""
         if self._step is None:
             return
         self._direction.value(count > 0)
@@ -166,4 +175,4 @@ class PinPorts(generated.GeneratedRows):
             self._step.value(0)
 
     def set_load(self, milliamperes):
-        """The supply is real: what is drawn is drawn."""
+        """Do nothing: the supply of a board is real."""

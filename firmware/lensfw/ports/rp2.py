@@ -1,4 +1,4 @@
-"""An RP2040 or RP2350: its pins, its watchdog, and the RP2040's USB controller."""
+"""Ports of an RP2040 or RP2350: its pins, its watchdog, and the RP2040's USB controller."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from .. import power
 from . import pins
 
 _RP2040 = "RP2040" in sys.implementation._machine
-# RP2040 datasheet, 4.7.6; RP2350 datasheet, 12.9.7. Registers have an alias that clears bits.
+# RP2040 datasheet, 4.7.6; RP2350 datasheet, 12.9.7. At an offset, a write clears bits.
 _WATCHDOG = 0x40058000 if _RP2040 else 0x400D8000
 _SCRATCH = _WATCHDOG + 0x0C
 _WATCHDOG_CTRL_CLEAR = _WATCHDOG + 0x3000
@@ -18,22 +18,22 @@ _MARK = 0x4C4B
 _ADC_TEMPERATURE = 4
 _REFERENCE_MV = 3300
 
-# RP2040 datasheet, 4.1.4 and 2.14.3. The address is where it is on an RP2350, too.
+# RP2040 datasheet, 4.1.4 and 2.14.3. The device's address is in the same place on an RP2350.
 _USB_ADDRESS = 0x50110000
 _USB_SIE_STATUS = 0x50110050
 _USB_SUSPENDED = 1 << 4
 _USB_SOF = 0x50110048
-# Muxing, power, interrupts and the controller; the pull-up, in SIE_CTRL, last.
+# Muxing, power, interrupts, the controller, and last SIE_CTRL with the pull-up.
 _USB_KEPT = (0x50110074, 0x50110078, 0x50110090, 0x50110040, 0x5011004C)
 _RESETS_SET = 0x4000E000
 _RESETS_CLEAR = 0x4000F000
 _RESETS_DONE = 0x4000C008
 _RESETS_USB = 1 << 24
-_GONE_MS = 100  # a hub looks every 100 ms or so
+_GONE_MS = 100  # a hub polls its ports about every 100 ms
 
 
 class Scratch:
-    """A register of the watchdog: a reset leaves it alone, a loss of supply does not."""
+    """A register of the watchdog: a reset keeps it, a loss of supply clears it."""
 
     def read(self):
         value = machine.mem32[_SCRATCH]
@@ -44,18 +44,21 @@ class Scratch:
 
 
 class Controller:
-    """The RP2040's USB controller, past TinyUSB; see lockup. Narrow reads: no large integers."""
+    """The RP2040's USB controller, without TinyUSB; see ``controller_lockup``.
 
-    def frame(self):
+    Registers are read in 8 or 16 bits, because a larger integer would allocate.
+    """
+
+    def read_frame(self):
         return machine.mem16[_USB_SOF] & 0x7FF
 
-    def suspended(self):
+    def is_suspended(self):
         return bool(machine.mem8[_USB_SIE_STATUS] & _USB_SUSPENDED)
 
     def recover(self):
-        """Reset it, and set it up as TinyUSB had: the host sees the board gone, and come back.
+        """Reset the controller and restore TinyUSB's settings. The board re-enumerates.
 
-        What follows then, a bus reset, brings TinyUSB's own state in order.
+        The bus reset that follows restores TinyUSB's own state.
         """
         kept = [machine.mem32[register] for register in _USB_KEPT]
         machine.mem32[_RESETS_SET] = _RESETS_USB
@@ -68,26 +71,26 @@ class Controller:
 
 
 class Machine(pins.Machine):
-    """The chip, for boot and board."""
+    """The chip, for ``boot`` and ``board``."""
 
-    usb_addressed = (machine.mem8, _USB_ADDRESS)
+    usb_address_byte = (machine.mem8, _USB_ADDRESS)
 
     def __init__(self, configuration):
         super().__init__(configuration, Ports, Scratch())
 
-    def controller(self):
-        """As pins.Machine's: of the RP2040; an RP2350 is without the erratum."""
+    def get_controller(self):
+        """Return the controller of an RP2040, or None: an RP2350 has no such erratum."""
         return Controller() if _RP2040 else None
 
-    def unwatch(self):
-        """The REPL feeds no watchdog."""
+    def stop_watchdog(self):
+        """Stop the watchdog, because the REPL does not feed it."""
         if self._dog is not None:
             machine.mem32[_WATCHDOG_CTRL_CLEAR] = _WATCHDOG_ENABLE
             self._dog = None
 
 
 class Ports(pins.PinPorts):
-    """See ``module.Module`` for what ports are asked."""
+    """The ports of the board, as ``pins.PinPorts`` describes them."""
 
     def __init__(self, configuration):
         super().__init__(configuration)
@@ -96,9 +99,9 @@ class Ports(pins.PinPorts):
 
     def sample(self, channel):
         if channel == power.VBUS_CHANNEL:
-            self.converted(channel, self._supply.counts())
+            self._queue_sample(channel, self._supply.read_counts())
             return
         microvolts = self._inside.read_u16() * _REFERENCE_MV // 65535 * 1000
         # RP2040 datasheet, 4.9.5: 706 mV at 27 degrees, 1.721 mV less a degree.
         millidegrees = 27000 - (microvolts - 706000) * 1000 // 1721
-        self.converted(channel, pins.tmp36(millidegrees))
+        self._queue_sample(channel, pins.convert_to_tmp36(millidegrees))

@@ -1,7 +1,7 @@
-"""Ports of the simulated module: the plant behind streams.
+"""Ports of the simulated module: streams to the plant.
 
-``rows`` carry the sensor's rows, a stream for each channel of the sensor; ``pins`` everything else
-as records of eight bytes. Their layouts are the plant's (lenslink_hil.plant).
+*rows* are streams with the rows of the sensor's channels. *pins* carries everything else as records
+of eight bytes. ``lenslink_hil.plant`` defines both layouts.
 """
 
 import struct
@@ -13,7 +13,7 @@ _WITH_CRCS = 1
 
 
 def _ended(count):
-    """None is nothing yet; 0 is the end of the world."""
+    """Return 0 if nothing has arrived yet. Raise EOFError if the plant has ended."""
     if count is None:
         return 0
     raise EOFError("the plant has ended")
@@ -29,10 +29,10 @@ class SimRows:
         self._scrap = memoryview(bytearray(4096))
 
     def request_rows(self, number, mode, settings, pixel_format, tile):
-        """Expose and read out a frame; settings are exposure_us, gain_milli, focus_mdpt.
+        """Expose a frame and start its readout. *settings* are exposure_us, gain_milli, focus_mdpt.
 
-        Its rows come packed as *pixel_format* says. Where the sensor computes CRCs, that of each
-        *tile*, columns and rows, follows the tile's rows, four bytes.
+        Its rows are packed as *pixel_format* says. If the sensor computes CRCs, the four bytes of
+        each tile's CRC follow the tile's rows. *tile* is columns and rows.
         """
         exposure, gain, distance = settings
         self._rows.write(
@@ -51,7 +51,7 @@ class SimRows:
         )
 
     def read_rows(self, view):
-        """Bytes of rows now in *view*; 0 if none are there yet."""
+        """Read rows into *view*. Return the number of bytes, 0 if none have arrived."""
         while self._skip:
             count = self._rows.readinto(self._scrap[: min(self._skip, len(self._scrap))])
             if not count:
@@ -61,12 +61,12 @@ class SimRows:
         return count or _ended(count)
 
     def skip_rows(self, count):
-        """Throw *count* bytes away that the sensor still owes."""
+        """Discard *count* bytes that the sensor still delivers."""
         self._skip += count
 
 
 class SimPorts:
-    """See ``module.Module`` for what ports are asked."""
+    """The ports: events of pins, samples, steps, and the sensor's channels."""
 
     CONTACT = 1
     ADC = 2
@@ -83,7 +83,7 @@ class SimPorts:
         self._have = 0
 
     def take_event(self):
-        """The next (kind, channel, value), or None."""
+        """Return the next event as (kind, channel, value), or None."""
         count = self._pins.readinto(self._record_view[self._have :])
         if not count:
             _ended(count)
@@ -96,10 +96,13 @@ class SimPorts:
         return kind, channel, value
 
     def sample(self, channel):
+        """Ask the plant for a sample. It arrives as an event."""
         self._pins.write(struct.pack(_PIN, self._SAMPLE, channel, 0, 0))
 
     def step(self, count):
+        """Step the motor."""
         self._pins.write(struct.pack(_PIN, self._STEP, 0, 0, count))
 
     def set_load(self, milliamperes):
+        """Tell the plant the current that the module draws."""
         self._pins.write(struct.pack(_PIN, self._LOAD, 0, 0, milliamperes))

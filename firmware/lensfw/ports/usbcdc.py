@@ -1,6 +1,6 @@
-"""The built-in CDC of the stand-in for ``machine.USBDevice``: what TinyUSB's driver does.
+"""The built-in serial port (CDC) of the stand-in for ``machine.USBDevice``, as TinyUSB drives it.
 
-A serial line of two small queues. Without a host that holds DTR, what is written is thrown away.
+It is a serial line with two small queues. Written bytes are discarded while no host sets DTR.
 """
 
 import struct
@@ -30,7 +30,7 @@ def _configuration(packet):
 
 
 class BuiltinCdc:
-    """Described as ``machine.USBDevice.BUILTIN_DEFAULT``; a stream for StreamTransport."""
+    """Stand in for ``machine.USBDevice.BUILTIN_DEFAULT``. Also a stream for StreamTransport."""
 
     itf_max = 2
     ep_max = 3
@@ -61,23 +61,23 @@ class BuiltinCdc:
         self._listen()
 
     def restarted(self, ep):
-        """After a halt: what was in flight is lost."""
+        """Start anew after a halt: the transfer in flight was lost."""
         if ep == _OUT:
             self._listen()
         elif ep == _IN:
             self._go_on()
 
     def completed(self, ep, count, data):
-        """A transfer of the driver's endpoints is over, whoever has started it."""
+        """Handle the end of a transfer on the driver's endpoints, whoever started it."""
         if ep == _OUT:
             self._in = self._in + bytes(data)
             self._listen()
         elif ep == _IN and not self._go_on() and count and count % self._packet == 0:
-            # What fills its last packet ends with an empty one.
+            # A transfer that fills its last packet ends with an empty one.
             self._start(_IN, b"")
 
     def request(self, setup, data):
-        """A class request: True, False, or data to answer with."""
+        """Handle a class request. Return True, False, or the data of the answer."""
         kind = setup[1]
         if kind == _GET_LINE_CODING:
             return self._coding[: struct.unpack_from("<H", setup, 6)[0]]
@@ -118,7 +118,7 @@ class BuiltinCdc:
             self._start(_OUT, self._received)
 
     def _go_on(self):
-        """Whether there was something to send, and the endpoint took it."""
+        """Send queued bytes. Return True if the endpoint accepted any."""
         count = self._waiting
         if not count or self._usbd.claimed(_IN):
             return False

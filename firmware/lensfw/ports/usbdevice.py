@@ -1,22 +1,21 @@
-"""A stand-in for ``machine.USBDevice``, with its rules, where there is no USB controller.
+"""A stand-in for ``machine.USBDevice``, with its rules, on a machine without a USB controller.
 
-What TinyUSB and MicroPython's runtime driver do on a board is done here; the controller and the
-cable are a process at the other end of ``bus``. lenslink_hil.usbip.cable has the records. As there:
+It does what TinyUSB and MicroPython's runtime driver do on a board. The controller and the cable
+are a process at the other end of *bus*. ``lenslink_hil.usbip.cable`` defines the records. Rules:
 
-- submit_xfer() raises OSError(EBUSY) while a transfer is in flight on that endpoint, or it is
-  halted, and OSError(EINVAL) while inactive; a length is taken modulo 65,536.
-- After a bus reset, and after a halt, there is no callback for what was in flight. An OUT endpoint
-  that is halted under a transfer stays busy, cleared or not, until the next bus reset.
-- Callbacks come from a task of micropython.schedule(): between two bytecodes of whatever runs, and
-  maybe before submit_xfer() has returned. An exception in one is printed, and no more.
-- Standard requests never reach Python, but those to an endpoint are told afterwards; class
-  requests do; vendor requests do not.
+- submit_xfer() raises OSError(EBUSY) while a transfer is in flight on that endpoint or the endpoint
+  is halted, and OSError(EINVAL) while the device is inactive. A length is taken modulo 65,536.
+- After a bus reset, and after a halt, no callback comes for the transfer that was in flight. An OUT
+  endpoint that is halted during a transfer stays busy until the next bus reset, even if cleared.
+- Callbacks run in a task of micropython.schedule(): between any two bytecodes, and maybe before
+  submit_xfer() has returned. An exception in a callback is printed.
+- Standard requests do not reach Python, but requests to an endpoint are reported afterwards. Class
+  requests reach Python; vendor requests do not.
+- Any endpoint accepts transfers, those of the built-in driver too. Then the driver hears of their
+  end, and Python does not.
 
-- Any endpoint takes transfers, the built-in driver's too: that hears of their end, and Python does
-  not.
-
-The buffer of a transfer belongs to the controller until the callback: it is read when the bus
-takes it, not before.
+The buffer of a transfer belongs to the controller until the callback. It is read when the bus takes
+it, not before.
 """
 
 import struct
@@ -52,9 +51,10 @@ class _Transfer:
 
 
 class USBDevice:
-    """``speed``: 2 full, 3 high, as Linux counts. ``bus``: a stream that does not block.
+    """Stand in for the one object of ``machine.USBDevice``.
 
-    ``schedule`` is micropython.schedule.
+    *speed* is 2 (full) or 3 (high), as Linux counts. *bus* is a stream that does not block.
+    *schedule* is micropython.schedule.
     """
 
     XFER_SUCCESS, XFER_FAILED, XFER_STALLED = 0, 1, 2
@@ -127,13 +127,13 @@ class USBDevice:
         return done
 
     def claimed(self, ep):
-        """Whether it takes no transfer: one is in flight, or it is halted."""
+        """Return True if the endpoint accepts no transfer: one is in flight, or it is halted."""
         if ep in self._halted or ep in self._kept:
             return True
         return ep in self._transfers and ep not in self._claimable
 
     def submit(self, ep, buffer):
-        """As submit_xfer(), for the built-in driver: from the task, which needs no other."""
+        """Start a transfer of the built-in driver. It runs in the task and schedules none."""
         if self.claimed(ep):
             raise OSError(_EBUSY)
         if ep not in self._opened:
@@ -161,7 +161,7 @@ class USBDevice:
     # --- the machine ----------------------------------------------------------------------
 
     def pump(self):
-        """Let the controller's task run; EOFError when the other end of the cable is gone."""
+        """Run the controller's task. Raise EOFError if the other end of the cable has gone."""
         self._schedule()
         while self._scheduled:
             pass
@@ -184,7 +184,7 @@ class USBDevice:
         self.flush()
 
     def flush(self):
-        """Write on; True if the bus takes no more at the moment."""
+        """Write the backlog. Return True if the bus accepts no more at the moment."""
         while self._backlog:
             view = self._backlog[0]
             count = self._bus.write(view)
@@ -214,7 +214,7 @@ class USBDevice:
         self.flush()
 
     def _read(self):
-        """One record; True once it is whole."""
+        """Read a record. Return True once it is complete."""
         while self._fields is None:
             count = self._bus.readinto(self._record[self._have :])
             if not count:
@@ -237,7 +237,7 @@ class USBDevice:
         return False
 
     def _target(self):
-        """Where the payload goes: what was received, into the transfer's own buffer."""
+        """Return the buffer for the payload: the transfer's own if it is received data."""
         kind, ep, generation, _, _, length = self._fields
         if kind == _DONE and length:
             transfer = self._transfers.get(ep)
@@ -285,12 +285,12 @@ class USBDevice:
     def _set_halt(self, ep, halted):
         if halted:
             self._halted.add(ep)
-            # Lost, without a callback.
+            # The transfer is lost without a callback.
             if self._transfers.pop(ep, None) is not None and not ep & _IN:
                 self._kept.add(ep)
         else:
             self._halted.discard(ep)
-            # Claimable again, even if it was not halted: then a transfer may still be in flight.
+            # It accepts a transfer again. If it was not halted, one may still be in flight.
             self._claimable.add(ep)
 
     def _configured(self, value):
@@ -334,7 +334,7 @@ class USBDevice:
             self._send(_REPLY, 0, self._generation, 1, b"" if answer is True else answer)
 
     def _call(self, which, *arguments):
-        """One of the callbacks; what it raises is shown and goes no further."""
+        """Call a callback. An exception in it is printed."""
         callback = self._callbacks[which]
         if callback is None:
             return None

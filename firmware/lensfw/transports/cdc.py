@@ -1,86 +1,91 @@
-"""The link over the built-in CDC, whose endpoint is given whole packets.
+"""The link over the built-in serial port (CDC), whose IN endpoint is given whole packets.
 
-TinyUSB's driver of it sends 64 bytes at a time, and write() waits for them. machine.USBDevice takes
-transfers for any endpoint, this one too: so a packet is on its way while the next is computed. Its
-rules are those in ``usb``, and:
+TinyUSB's driver of the port sends 64 bytes at a time, and its write() waits for them. But
+``machine.USBDevice`` takes transfers for any endpoint, for this one too. So one packet is in flight
+while the next is computed. The rules of ``transports.usb`` hold, and these:
 
-- The driver hears when a transfer is over, and adds an empty packet where one has to follow. Python
-  does not hear: it tries the next, and an endpoint that is busy refuses.
-  That goes for packets that take one transfer: a board's tiles do.
-- Nor does Python hear that the interface is open. Only a host that has opened it can have asked for
-  what is to be sent.
+- Only the driver hears that a transfer has ended, and it adds an empty packet where one has to
+  follow. Python tries the next transfer, and a busy endpoint refuses it. This works for packets
+  that need one transfer, as a board's tiles do.
+- Python does not hear that the host has opened the port. But only a host that has opened it can
+  have asked for what is to be sent.
 """
 
 from . import socket_stream, usb
 
 
 class CdcTransport(socket_stream.StreamTransport):
-    """``stream`` is where the host is heard: its readinto() gives None when it says nothing."""
+    """Receive from a stream, and send on the lane of the built-in port.
 
-    def __init__(self, stream, clock, usbd, serial, addressed=usb.ALWAYS):
+    ``stream.readinto()`` returns None while the host sends nothing. ``lensfw.link_backends`` and
+    ``lensfw.main`` call this class.
+    """
+
+    def __init__(self, stream, clock, usbd, serial, address_byte=usb.ALWAYS):
         super().__init__(stream, clock)
         self._usbd = usbd
         self._strings = (None, None, None, serial)
-        address, packet_bytes = usb.bulk_in(usbd.BUILTIN_DEFAULT.desc_cfg)
-        self._lane = usb.Lane(usbd, address, packet_bytes, addressed)
+        address, packet_bytes = usb.find_bulk_in(usbd.BUILTIN_DEFAULT.desc_cfg)
+        self._lane = usb.Lane(usbd, address, packet_bytes, address_byte)
         self._was_reset = False
 
     def start(self):
-        """Show the board to the host, as MicroPython would, but for its serial number."""
+        """Connect the board to the bus as MicroPython does, with a serial number of its own."""
         usbd = self._usbd
         builtin = usbd.builtin_driver = usbd.BUILTIN_DEFAULT
-        usbd.config(builtin.desc_dev, builtin.desc_cfg, self._strings, None, self._reset)
+        usbd.config(builtin.desc_dev, builtin.desc_cfg, self._strings, None, self._on_reset)
         usbd.active(True)
 
-    def configured(self):
-        """Whether a host has configured the board, as far as has been heard."""
-        return self._lane.open
+    def is_configured(self):
+        """Return True if a host has opened the port, as far as the board knows."""
+        return self._lane.is_open
 
-    def vanished(self):
-        """The controller has been reset: as after a bus reset, which follows."""
-        self._reset()
+    def on_controller_reset(self):
+        """Treat a reset of the controller as the bus reset that follows it."""
+        self._on_reset()
 
     def receive(self, link, now):
-        """As StreamTransport's."""
+        """Pass received bytes to the link. Ends the session after a bus reset."""
         lane = self._lane
         if self._was_reset:
-            self._after_reset(link)
+            self._drop_all(link)
         lane.poll()
-        # Before: see UsbTransport.
+        # First, for the reason that UsbTransport.receive() gives.
         lane.settle(link)
-        alive = super().receive(link, now)
+        is_alive = super().receive(link, now)
         lane.poll()
-        return alive
+        return is_alive
 
     def send(self, link, _=0):
-        """Offer the endpoint what it takes; whether that was anything."""
+        """Queue packets on the lane. Return True if one was queued."""
         lane = self._lane
-        if not lane.open:
-            lane.open = link.has_packets() and not self._was_reset
+        if not lane.is_open:
+            lane.is_open = link.has_packets() and not self._was_reset
         lane.poll()
         lane.settle(link)
-        lane.kick()
+        lane.resume()
         moved = False
-        while lane.wants() and lane.take(link, 0):
+        while lane.has_space() and lane.take(link, 0):
             moved = True
         if moved:
-            # A short packet that went before is over by now.
+            # A short packet that was in flight has ended by now.
             lane.poll()
         return moved
 
-    def _after_reset(self, link):
-        """The host is gone, or begins anew: nothing of before may follow, nor be heard."""
+    def _drop_all(self, link):
+        """Drop all packets and bytes of the host before the bus reset, and end its session."""
         self._was_reset = False
         lane = self._lane
-        lane.stopped(False)
+        lane.stop(False)
         lane.drop()
         lane.settle(link)
         while self._stream.readinto(link.receiver.get_space()):
             pass
         link.end_session()
 
-    def _reset(self):
-        """Called from the scheduler. Before the port was open, there was nothing to forget."""
-        if self._lane.open:
-            self._lane.open = False
+    def _on_reset(self):
+        """The host has reset the bus. Called in a callback."""
+        # If the port was not open, there is nothing to drop.
+        if self._lane.is_open:
+            self._lane.is_open = False
             self._was_reset = True

@@ -1,11 +1,12 @@
-"""Packets out of and into one stream of bytes that never blocks."""
+"""The link over one stream of bytes that does not block."""
 
 
 class StreamTransport:
-    """``stream`` has readinto() and write() that return None when they would block.
+    """Receive from a stream and send to it.
 
-    ``rate`` (bytes a second, 0 = unbounded) and ``latency_us`` bound a stand-in to what the
-    board's own link could do; ``clock`` is the module's.
+    *stream* has readinto() and write(), which return None when they would block. *rate* (bytes per
+    second, 0 = unlimited) and *latency_us* limit a stand-in to the link of the board. *clock* is
+    the module's.
     """
 
     def __init__(self, stream, clock, rate=0, latency_us=0):
@@ -20,10 +21,10 @@ class StreamTransport:
         self._idle = True
 
     def start(self):
-        """The stream is there already."""
+        """Do nothing: the stream is open already."""
 
     def receive(self, link, now):
-        """Read once; False at the end of the stream."""
+        """Read once, and pass the bytes to the link. Return False at the end of the stream."""
         receiver = link.receiver
         count = self._stream.readinto(receiver.get_space())
         if count is None:
@@ -34,7 +35,7 @@ class StreamTransport:
         return True
 
     def send(self, link, lane=0):
-        """Send packets until none is left or the stream would block; True in the latter case."""
+        """Send packets. Return True if the stream would block, False if no packet is left."""
         while True:
             if self._packet is None:
                 item = link.take_packet(lane)
@@ -46,7 +47,7 @@ class StreamTransport:
                 if self._idle:
                     self._ready = max(self._ready, self._clock.now() + self._latency_us)
                     self._idle = False
-            if self._paced():
+            if self._is_limited():
                 return True
             count = self._stream.write(self._packet[self._sent :])
             if not count:
@@ -60,16 +61,16 @@ class StreamTransport:
                     link.release_tile(self._tile)
                     self._tile = None
 
-    def end(self, link):
-        """The stream is gone: what was being sent is held, and may go elsewhere."""
+    def drop_packet(self, link):
+        """Drop the packet in flight, because the stream has ended. Its tile can go elsewhere."""
         self._packet = None
         if self._tile is not None:
             link.release_tile(self._tile)
             self._tile = None
 
-    def wait_ms(self):
-        """How long pacing holds the next bytes back."""
-        return max(0, self._ready - self._clock.now()) // 1000 + 1 if self._paced() else 0
+    def get_wait_ms(self):
+        """Return the milliseconds for which the rate limit holds the next bytes back, or 0."""
+        return max(0, self._ready - self._clock.now()) // 1000 + 1 if self._is_limited() else 0
 
-    def _paced(self):
+    def _is_limited(self):
         return self._ready > self._clock.now()

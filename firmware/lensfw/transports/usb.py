@@ -1,21 +1,24 @@
-"""The link on USB: an interface of its own beside the board's built-in CDC.
+"""The link over a USB interface of its own, beside the board's built-in serial port (CDC).
 
-One bulk OUT endpoint, and a bulk IN endpoint for each lane. ``usbd`` is ``machine.USBDevice()`` or
-what stands in for it. Its rules, which shape this module:
+The interface has one bulk OUT endpoint for the host's packets and one bulk IN endpoint for each
+lane. The main loop (``lensfw.board``, ``lensfw.main``) calls :meth:`UsbTransport.receive` and
+:meth:`UsbTransport.send`. They pass bytes to ``link.receiver`` and take packets from the link.
+*usbd* is ``machine.USBDevice()`` or its stand-in, ``ports.usbdevice``. The controller's rules:
 
-- One transfer is in flight per endpoint; another raises OSError(EBUSY).
-- Lengths have 16 bits, unchecked: 65,536 would become 0.
-- After a bus reset, and after a halt, no callback comes for what was in flight.
-- Nor may a transfer be started between a bus reset and the callback that tells of it: TinyUSB then
-  panics on an RP2040 (the endpoint it would use is gone already). ``addressed`` tells: memory and
-  the place in it of a byte whose lower seven bits are the device's address, 0 after a reset.
-- An endpoint that a host halts under a transfer, and clears, may never be given back by TinyUSB: it
-  stays busy, and no callback comes. Only a bus reset helps then, so the host is made to give one.
-- Callbacks run in the scheduler: anywhere between two bytecodes of the main loop. They touch
-  nothing but this module's own state, and start the packet that is ready; the rest is left to
-  send() and receive(), which the main loop calls.
-- No zero-length packet is added: where a packet of the link ends with a full packet of USB and
-  nothing follows, one is sent, so that the host's read ends.
+- An endpoint has one transfer in flight. Another one raises OSError(EBUSY).
+- A length has 16 bits and is not checked: 65,536 would become 0.
+- After a bus reset, and after a halt, no callback comes for the transfer that was in flight.
+- No transfer may start between a bus reset and its callback. On an RP2040 TinyUSB would panic,
+  because the endpoint does not exist any more. *address_byte* shows the reset before the callback:
+  it is a memory and an index, and the lower seven bits there are the device's address, or 0.
+- If the host halts an endpoint during a transfer, TinyUSB may keep the endpoint busy for ever.
+  Only a bus reset helps. The board then disconnects and re-enumerates to get one.
+- The controller adds no zero-length packet. If a link packet fills its last USB packet and no
+  other packet follows, the lane sends an empty transfer, so that the host's read ends.
+
+Concurrency: callbacks run in the scheduler, between any two bytecodes of the main loop. They only
+change this module's state and start the next transfer. The main loop does the rest. In steady
+state neither allocates memory.
 """
 
 import struct
@@ -30,20 +33,30 @@ _IN = const(0x80)
 _STAGE_SETUP = const(1)
 _CLEAR_FEATURE = const(1)
 _TO_ENDPOINT = const(0x02)
-_EMPTY = memoryview(b"")
-_NOTHING = (_EMPTY, None)
+_NO_BYTES = memoryview(b"")
 _TRANSFER = wire.USB_TRANSFER
-# For how long an endpoint that has nothing of ours in flight may be busy.
+# An endpoint with a fault that refuses transfers for longer than this is stuck.
 _STUCK_MS = const(250)
-_MOST = const(8)  # packets that wait on a lane, the one on its way among them
+# The most packets that a lane queues, the one in flight included.
+_MAX_QUEUE = const(8)
+# The address byte of a controller that needs no such check: always addressed.
 ALWAYS = (b"\x01", 0)
 _ADDRESS = const(0x7F)
 _DEVICE = "<BBHBBBBHHHBBBB"
 _MISCELLANEOUS = (0xEF, 2, 1)  # a device of several functions
 
+# Endpoint.state
+_IDLE = const(0)
+_PART = const(1)
+_LAST = const(2)
+_ZERO = const(3)
+# Endpoint.fault; a value of 0 or more is the time of the first refusal, in ms.
+_NO_FAULT = const(-2)
+_HALTED = const(-1)
 
-def bulk_in(descriptors):
-    """Address and packet size of the built-in driver's bulk IN endpoint; (0, 64) without."""
+
+def find_bulk_in(descriptors):
+    """Return address and packet size of the built-in driver's bulk IN endpoint, or (0, 64)."""
     at = 0
     while at < len(descriptors):
         if descriptors[at + 1] == 5 and descriptors[at + 2] & _IN and descriptors[at + 3] == _BULK:
@@ -53,391 +66,418 @@ def bulk_in(descriptors):
 
 
 class Endpoint:
-    """What lanes and the bulk OUT endpoint have in common: transfers that are taken or refused."""
+    """Start transfers on one endpoint, and notice when the controller never gives it back.
 
-    def __init__(self, usbd, address, addressed):
+    ``is_open`` is written by callbacks only: True while the host has configured the endpoint and
+    has not halted it. ``state`` is the transfer in flight, ``_IDLE`` if there is none.
+
+    ``fault`` finds a stuck endpoint:
+
+    =============  ==========================================  =============
+    fault          event                                       next fault
+    =============  ==========================================  =============
+    _NO_FAULT      the host halts it during a transfer         _HALTED
+    _HALTED        a transfer is refused                       time in ms
+    time in ms     the host halts or clears it                 _HALTED
+    any            a transfer is accepted, or the bus resets   _NO_FAULT
+    =============  ==========================================  =============
+    """
+
+    def __init__(self, usbd, address, address_byte):
         self.address = address
-        self.open = False
-        self.busy = False
+        self.is_open = False
+        self.state = _IDLE
+        self.fault = _NO_FAULT
         self._submit = usbd.submit_xfer
-        self._memory, self._place = addressed
-        # Halted under a transfer, which may keep it for ever; and since when it refuses all, in ms.
-        self.kept = False
-        self._refused = None
+        self._memory, self._index = address_byte
 
-    def _start(self, buffer):
-        """Start a transfer; whether it is in flight now."""
-        # Before: the callback may come first.
-        self.busy = True
+    def is_stuck(self):
+        """Return True if the endpoint will never accept a transfer again."""
+        return (
+            self.fault >= 0
+            and self.is_open
+            and time.ticks_diff(time.ticks_ms(), self.fault) > _STUCK_MS
+        )
+
+    def _start(self, buffer, state):
+        """Start a transfer and set the state. Return True if the controller accepted it."""
+        # The state is set first, because the callback may come before submit_xfer() returns.
+        self.state = state
         try:
             if self._submit(self.address, buffer):
-                self.kept = False
+                self.fault = _NO_FAULT
                 return True
         except OSError:
-            # Halted by the host, or reset: kick() tries again.
+            # The host has halted the endpoint or reset the bus. The main loop tries again.
             pass
-        self.busy = False
-        if self.kept and self._refused is None:
-            self._refused = time.ticks_ms()
+        self.state = _IDLE
+        if self.fault == _HALTED:
+            self.fault = time.ticks_ms()
         return False
 
-    def stuck(self):
-        """Whether it is never going to take one."""
-        refused = self._refused
-        return (
-            self.kept
-            and refused is not None
-            and self.open
-            and time.ticks_diff(time.ticks_ms(), refused) > _STUCK_MS
-        )
+    def _stop(self, is_open):
+        """Forget the transfer in flight: no callback comes for it. Called in a callback."""
+        self.state = _IDLE
+        self.is_open = is_open
+        if self.fault >= 0:
+            self.fault = _HALTED
 
 
 class Lane(Endpoint):
-    """A bulk IN endpoint, and the packets that wait for it: the first is on its way.
+    """A bulk IN endpoint and its queue of packets. The first packet is the one in flight.
 
-    Behind it waits a tile, and packets of control around that: a short one is gone before the main
-    loop can bring the next. ``done`` are tiles that have been sent.
+    A tile may wait behind the first packet, and control packets around it. A short packet is gone
+    before the main loop can bring the next one, so a queue of one would leave the bus idle.
+
+    ======  ==========================  =========================================  ==========
+    state   in flight                   event                                      next state
+    ======  ==========================  =========================================  ==========
+    _IDLE   nothing                     a packet is queued, it needs one transfer  _LAST
+    _IDLE   nothing                     a packet is queued, it needs more          _PART
+    _PART   a part of the first packet  ends, one transfer is left                 _LAST
+    _PART   a part of the first packet  ends, more are left                        _PART
+    _LAST   its last transfer           ends, another packet waits                 _LAST/_PART
+    _LAST   its last transfer           ends with a full USB packet, none waits    _ZERO
+    _LAST   its last transfer           ends otherwise, none waits                 _IDLE
+    _ZERO   an empty transfer           ends, as _IDLE from here                   _IDLE
+    any     any                         refused, halted, cleared, or bus reset     _IDLE
+    ======  ==========================  =========================================  ==========
+
+    After a halt, a clear or a reset ``is_lost`` is True. No transfer starts until the main loop
+    has called :meth:`drop`.
     """
 
-    def __init__(self, usbd, address, packet_bytes, addressed=ALWAYS):
-        super().__init__(usbd, address, addressed)
-        self.lost = False
-        self.done = []
+    def __init__(self, usbd, address, packet_bytes, address_byte=ALWAYS):
+        super().__init__(usbd, address, address_byte)
         self._packet_bytes = packet_bytes
-        # Each (packet, tile), as the link gives them.
+        self.is_lost = False
+        # Tiles that were sent, until settle() returns them to the link.
+        self.sent_tiles = []
+        # Each (packet, tile), as link.take_packet() returns it.
         self._queue = []
-        # Tiles that came, and that went: each number has one that counts it.
-        self._offered = 0
-        self._ended = 0
-        # Bytes of the first that have gone, and of the transfer that is in flight.
+        # Tiles that were queued and not settled yet.
+        self._tiles = 0
+        # Bytes of the first packet that were sent, the transfer in flight included.
         self._sent = 0
-        self._flying = 0
-        # Whether the first packet ends with it.
-        self._ends = False
-        # What is started at once when it is over: the second packet, if that goes in one transfer.
-        self._following = None
-        self._whole = False
 
-    def wants(self, most=1):
-        """Whether it takes another packet, behind *most* tiles, 0 or 1: behind nothing, if 0."""
+    def has_space(self, most=1):
+        """Return True if another packet may be queued.
+
+        *most*, 0 or 1, is the number of tiles that may already be pending. With 0 the queue has
+        to be empty.
+        """
         return (
-            self.open
-            and self._offered - self._ended <= most
-            and len(self._queue) < (_MOST if most else 1)
+            self.is_open
+            and self._tiles - len(self.sent_tiles) <= most
+            and len(self._queue) < (_MAX_QUEUE if most else 1)
         )
 
     def take(self, link, number):
-        """Take the link's next for the lane of that number; whether there was one."""
+        """Queue the link's next packet for lane *number*. Return False if there is none."""
         if not link.has_packets():
             return False
         item = link.take_packet(number)
         if item is None:
             return False
-        self.offer(item)
+        self.queue(item)
         return True
 
-    def offer(self, item):
-        """Send a packet after what is being sent; only if wants()."""
+    def queue(self, item):
+        """Queue a packet, and send it at once if the lane is idle. Call only if has_space()."""
         if item[1] is not None:
-            self._offered += 1
-        if self._ends and len(self._queue) == 1:
-            # Before it is in the queue: a callback that comes now starts it, and it is found there
-            # when that is over. The other way round it could be started twice.
-            self._expect(item[0])
+            self._tiles += 1
         self._queue.append(item)
-        if not self.busy:
-            self._go_on()
+        if self.state == _IDLE:
+            self._start_next(False)
 
-    def kick(self):
-        """Go on where nothing is in flight: for the main loop."""
-        if not self.busy and self.open:
-            self._go_on()
+    def resume(self):
+        """Send the first packet if the lane is idle. Called by the main loop."""
+        if self.state == _IDLE and self.is_open:
+            self._start_next(False)
 
     def poll(self):
-        """Go on while what was in flight is over, where no callback says so: for the main loop."""
+        """Send the next packet if the one in flight has ended, where no callback says so.
+
+        Called by the main loop. A busy endpoint refuses the next transfer.
+        """
         try:
             while (
-                self.busy
-                and self._following is not None
-                and self.open
-                and self._memory[self._place] & _ADDRESS
-                and self._submit(self.address, self._following)
+                self.state == _LAST
+                and len(self._queue) > 1
+                and len(self._queue[1][0]) <= _TRANSFER
+                and self.is_open
+                and self._memory[self._index] & _ADDRESS
+                and self._submit(self.address, self._queue[1][0])
             ):
-                self._followed()
+                self._advance()
         except OSError:
-            # It is not.
+            # The transfer in flight has not ended.
             pass
 
     def settle(self, link):
-        """Tell the link what has been sent."""
-        done = self.done
-        while done:
-            link.release_tile(done.pop(0))
+        """Return sent tiles to the link. Called by the main loop."""
+        tiles = self.sent_tiles
+        while tiles:
+            self._tiles -= 1
+            link.release_tile(tiles.pop(0))
 
-    def completed(self, result):
-        """A transfer is over: called from the scheduler.
+    def on_transfer_end(self, result):
+        """Start the next transfer, then do the accounting. Called in a callback.
 
-        The next goes first, and only then are the books kept: a pause of more than 150 us between
-        two transfers costs a full-speed frame its last packets. So this is one function, small
-        enough for MicroPython's stack.
+        A pause of more than 150 us between two transfers costs a full-speed frame its last
+        packets. So the usual case, another packet that fits into one transfer, comes first and
+        in one function.
         """
         try:
             if (
-                not result
-                and self._following is not None
-                and self._memory[self._place] & _ADDRESS
-                and self._submit(self.address, self._following)
+                self.state == _LAST
+                and not result
+                and len(self._queue) > 1
+                and len(self._queue[1][0]) <= _TRANSFER
+                and self._memory[self._index] & _ADDRESS
+                and self._submit(self.address, self._queue[1][0])
             ):
-                self._followed()
+                self._advance()
                 return
         except OSError:
             pass
-        # One that was in flight when the host cleared the endpoint has nothing of this packet.
-        if self.busy:
-            self.stopped(self.open)
-            self._over(result)
-        self._go_on()
+        state = self.state
+        if state == _IDLE:
+            # A transfer from before a halt has ended. No queued packet was part of it.
+            return
+        self.state = _IDLE
+        is_full = False
+        if state == _LAST or (state == _PART and result):
+            is_full = self._sent > 0 and self._sent % self._packet_bytes == 0
+            self._pop_first()
+        self._start_next(is_full)
 
-    def _followed(self):
-        """What follows is being sent."""
-        self._sent = 0
-        self._flying = len(self._following)
-        self._end()
-        self._look_ahead()
-
-    def stopped(self, is_open):
-        """What was in flight is lost, without a word: called from the scheduler."""
-        self.busy = self._ends = False
-        self._following = self._refused = None
-        self.open = is_open
+    def stop(self, is_open):
+        """Forget the transfer in flight and mark the queue as lost. Called in a callback."""
+        self._stop(is_open)
+        self.is_lost = True
 
     def drop(self):
-        """Everything is lost, by a reset or a halt: for the main loop."""
-        self.lost = False
-        self._whole = self._ends = False
-        self._following = None
-        self._flying = 0
+        """Drop all packets after a reset or a halt. Their tiles count as sent.
+
+        Called by the main loop. The host asks again for the tiles that it did not get.
+        """
         queue, self._queue = self._queue, []
-        if self.busy:
-            # What has been started since is still in flight, and takes its place with it.
-            self._queue.append(_NOTHING)
         self._sent = 0
         for _, tile in queue:
             if tile is not None:
-                self.done.append(tile)
-        self._ended = self._offered
+                self.sent_tiles.append(tile)
+        # Last: until here no callback may start a transfer.
+        self.is_lost = False
 
-    def _look_ahead(self):
-        """What may follow: in the scheduler, or with nothing in flight."""
-        self._following = None
-        if self._ends and len(self._queue) > 1:
-            self._expect(self._queue[1][0])
+    def _advance(self):
+        """Go on to the second packet, which is in flight now."""
+        self._pop_first()
+        self._sent = len(self._queue[0][0])
 
-    def _expect(self, packet):
-        if len(packet) <= _TRANSFER:
-            self._following = packet
-
-    def _end(self):
-        """The first packet is over."""
+    def _pop_first(self):
+        """Remove the first packet, which was sent."""
         tile = self._queue.pop(0)[1]
-        if tile is not None:
-            self._ended += 1
-            self.done.append(tile)
-
-    def _over(self, result):
-        """What was in flight has gone, or failed: its packet has ended, or goes on."""
-        self._sent += self._flying
-        if not self._queue or (not result and self._sent < len(self._queue[0][0])):
-            return
-        # Whether the host's read is still open behind it.
-        self._whole = self._sent > 0 and self._sent % self._packet_bytes == 0
         self._sent = 0
-        self._end()
+        if tile is not None:
+            self.sent_tiles.append(tile)
 
-    def _part(self, packet):
-        """What is left of a packet, or a transfer of it: only a board with long tiles needs it."""
+    def _start_next(self, is_full):
+        """Start the next transfer; an empty one if *is_full* and no packet waits."""
+        if self.is_lost or not self.is_open or not self._memory[self._index] & _ADDRESS:
+            return
+        if not self._queue:
+            if is_full:
+                self._start(_NO_BYTES, _ZERO)
+            return
+        packet = self._queue[0][0]
+        sent = self._sent
+        left = len(packet) - sent
+        if sent or left > _TRANSFER:
+            packet = self._cut(packet)
+        self._sent = sent + len(packet)
+        if not self._start(packet, _LAST if left <= _TRANSFER else _PART):
+            self._sent = sent
+
+    def _cut(self, packet):
+        """Return the next part of a packet that needs several transfers. Allocates a view."""
         return packet[self._sent : self._sent + _TRANSFER]
-
-    def _go_on(self):
-        if not self.open or not self._memory[self._place] & _ADDRESS:
-            return
-        if self._queue:
-            packet = self._queue[0][0]
-            left = len(packet) - self._sent
-            if self._sent or left > _TRANSFER:
-                packet = self._part(packet)
-            self._ends = left <= _TRANSFER
-        elif self._whole:
-            packet = _EMPTY
-        else:
-            return
-        self._whole = False
-        self._flying = len(packet)
-        self._look_ahead()
-        if not self._start(packet):
-            self._ends = False
-            self._following = None
 
 
 class Inbound(Endpoint):
-    """The bulk OUT endpoint: one buffer is filled while the main loop reads the other.
+    """The bulk OUT endpoint. The controller fills one buffer while the main loop reads the other.
 
-    So a host's packet is taken at once, whatever the main loop does: the host may wait for that
-    before it reads on.
+    So the board takes a host's packet at once, whatever the main loop does. A host may wait for
+    that before it reads on.
+
+    ======  ============  =======================================================  ==========
+    state   in flight     event                                                    next state
+    ======  ============  =======================================================  ==========
+    _IDLE   nothing       open, and a buffer is free                               _LAST
+    _LAST   one transfer  ends, the other buffer is free: the buffers are swapped  _LAST
+    _LAST   one transfer  ends, the other buffer is unread: ``_waiting`` is set    _IDLE
+    any     any           refused, halted, cleared, or bus reset                   _IDLE
+    ======  ============  =======================================================  ==========
     """
 
-    def __init__(self, usbd, address, size, addressed=ALWAYS):
-        super().__init__(usbd, address, addressed)
-        # Bytes of the full buffer.
-        self.have = 0
-        self._taken = 0
-        # Bytes that the other one has been filled with, before the full one was read.
-        self._next = 0
+    def __init__(self, usbd, address, size, address_byte=ALWAYS):
+        super().__init__(usbd, address, address_byte)
+        # Bytes in the buffer that the main loop reads, and how many of them it has read.
+        self.count = 0
+        self._read = 0
+        # Bytes in the other buffer, if it was filled before the first one was read.
+        self._waiting = 0
         self._filling = memoryview(bytearray(size))
         self._full = memoryview(bytearray(size))
 
-    def kick(self):
-        """Listen, where nothing is in flight: for the main loop."""
-        if self.open and not self.busy and not self._next:
-            self._listen()
+    def resume(self):
+        """Listen, if nothing is in flight and a buffer is free."""
+        if (
+            self.state == _IDLE
+            and self.is_open
+            and not self._waiting
+            and self._memory[self._index] & _ADDRESS
+        ):
+            self._start(self._filling, _LAST)
 
-    def read(self, receiver, now):
-        """Hand on what there is space for; only if there is any. For the main loop."""
+    def pass_bytes(self, receiver, now):
+        """Pass received bytes to *receiver*, as many as it has space for.
+
+        Called by the main loop, only if ``count`` is not 0.
+        """
         space = receiver.get_space()
-        taken = self._taken
-        count = min(len(space), self.have - taken)
-        space[:count] = self._full[taken : taken + count]
+        start = self._read
+        count = min(len(space), self.count - start)
+        space[:count] = self._full[start : start + count]
         receiver.add_received(count, now)
-        self._taken = taken + count
-        if self._taken == self.have:
-            self._taken = 0
-            # From here on a callback may bring the next.
-            self.have = 0
-            if self._next:
-                self._turn(self._next)
-                self._next = 0
+        self._read = start + count
+        if self._read == self.count:
+            self._read = 0
+            # From here on a callback may swap the buffers.
+            self.count = 0
+            if self._waiting:
+                self._swap(self._waiting)
+                self._waiting = 0
 
-    def completed(self, result, count):
-        """A transfer is over: called from the scheduler."""
-        self.busy = False
+    def on_transfer_end(self, result, count):
+        """Swap the buffers and listen again, if the other buffer was read. Called in a callback."""
+        self.state = _IDLE
         if not result and count:
-            if self.have:
-                self._next = count
+            if self.count:
+                self._waiting = count
                 return
-            self._turn(count)
-        self.kick()
+            self._swap(count)
+        self.resume()
 
-    def stopped(self):
-        """What was in flight is lost, without a word: called from the scheduler."""
-        self.busy = False
-        self._refused = None
+    def stop(self, is_open):
+        """Forget the transfer in flight. Called in a callback."""
+        self._stop(is_open)
 
     def drop(self):
-        """The host is gone, and what it has said with it: for the main loop."""
-        self.have = self._taken = self._next = 0
+        """Drop the bytes of a host that has gone. Called by the main loop."""
+        self.count = self._read = self._waiting = 0
 
-    def _turn(self, count):
+    def _swap(self, count):
         self._filling, self._full = self._full, self._filling
-        self.have = count
-
-    def _listen(self):
-        if self._memory[self._place] & _ADDRESS:
-            self._start(self._filling)
+        self.count = count
 
 
 class UsbTransport:
-    """The link's bytes over ``usbd``; ``lanes`` bulk IN endpoints."""
+    """Carry the link's bytes over *usbd*, with a bulk IN endpoint for each of *lanes*.
 
-    def __init__(self, usbd, lanes, serial, model, maker, addressed=ALWAYS):
+    A bus reset ends the session, because the host has gone or begins anew. The first call of
+    receive() or send() after it drops all packets and bytes.
+    """
+
+    def __init__(self, usbd, lanes, serial, model, maker, address_byte=ALWAYS):
         self._usbd = usbd
         self._builtin = usbd.BUILTIN_DEFAULT
-        self.packet_bytes = bulk_in(self._builtin.desc_cfg)[1]
+        self.packet_bytes = find_bulk_in(self._builtin.desc_cfg)[1]
         self._interface = self._builtin.itf_max
         first = self._builtin.ep_max
         self.lanes = [
-            Lane(usbd, _IN | first + i, self.packet_bytes, addressed) for i in range(lanes)
+            Lane(usbd, _IN | first + i, self.packet_bytes, address_byte) for i in range(lanes)
         ]
         self._strings = [None, maker, model, serial]
-        # A host's longest packet, in whole packets of USB. It ends with a short one; a host that
-        # fills its last and sends no empty one is heard with the next that it sends.
+        # The host's longest packet, in whole USB packets. It ends with a short USB packet. If a
+        # host fills the last one and sends no empty one, its packet arrives with the next.
         longest = wire.HEADER_BYTES + wire.MAX_CONTROL + self.packet_bytes
         longest -= longest % self.packet_bytes
-        # By the number of their endpoint.
-        self._completions = [None] * first + [lane.completed for lane in self.lanes]
-        self.inbound = Inbound(usbd, first, longest, addressed)
-        self._open = False
+        # The callback of each IN endpoint, by its number.
+        self._callbacks = [None] * first + [lane.on_transfer_end for lane in self.lanes]
+        self.inbound = Inbound(usbd, first, longest, address_byte)
+        self._is_open = False
         self._was_reset = False
 
     def start(self):
-        """Show the board to the host; its configuration is changed, so the host sees it anew."""
+        """Connect the board to the bus. A connected board disconnects first and re-enumerates."""
         usbd, builtin = self._usbd, self._builtin
         usbd.active(False)
         usbd.builtin_driver = builtin
         strings = self._strings + [None] * (builtin.str_max - len(self._strings))
         usbd.config(
-            self._device(), self._configuration(), strings,
-            self._opened, self._reset, self._control, self._completed,
+            self._describe_device(), self._describe_interfaces(), strings,
+            self._on_open, self._on_reset, self._on_control, self._on_transfer_end,
         )  # fmt: skip
         usbd.active(True)
 
-    def configured(self):
-        """Whether a host has configured the board, as far as has been heard."""
-        return self._open
+    def is_configured(self):
+        """Return True if a host has configured the board since the last bus reset."""
+        return self._is_open
 
-    def vanished(self):
-        """The controller has been reset: as after a bus reset, which follows."""
-        self._reset()
+    def on_controller_reset(self):
+        """Treat a reset of the controller as the bus reset that follows it."""
+        self._on_reset()
 
     def receive(self, link, now):
-        """Hand on what has come."""
+        """Pass received bytes to the link and listen again. Ends the session after a bus reset."""
         if self._was_reset:
-            self._after_reset(link)
-        if self.inbound.have:
-            self._hand_on(link, now)
-        if not self.inbound.busy:
-            self.inbound.kick()
-            self._check(self.inbound)
-
-    def _check(self, endpoint):
-        """Come anew, where an endpoint will never be given back: a bus reset is what it needs."""
-        if endpoint.stuck():
-            self._reset()
-            self.start()
-
-    def _hand_on(self, link, now):
-        # Before: a host that asks for a tile again has had what was sent before it asked, and one
-        # that still counted as on its way would neither be sent again nor be named gone.
-        for lane in self.lanes:
-            lane.settle(link)
-        self.inbound.read(link.receiver, now)
+            self._drop_all(link)
+        if self.inbound.count:
+            # First: a host that asks for a tile again has had all that was sent before it asked.
+            # A tile that still counts as in flight would neither be sent again nor be named gone.
+            for lane in self.lanes:
+                lane.settle(link)
+            self.inbound.pass_bytes(link.receiver, now)
+        if self.inbound.state == _IDLE:
+            self.inbound.resume()
+            self._recover(self.inbound)
 
     def send(self, link):
-        """Offer packets to every lane that takes one; whether any did."""
-        if self._was_reset:
-            self._after_reset(link)
-        for lane in self.lanes:
-            if lane.lost:
-                # Its tiles count as sent, and will be asked for again.
-                lane.drop()
-            if lane.done:
-                lane.settle(link)
-            if not lane.busy:
-                lane.kick()
-                self._check(lane)
-        # One each, so that no lane waits while another has two.
-        return link.has_packets() and self._offer(link, 1, self._offer(link, 0, False))
+        """Queue packets on each lane with space. Return True if one was queued.
 
-    def _offer(self, link, most, moved):
-        """Packets to every lane that has *most* others at the most; whether any *moved*."""
+        Ends the session after a bus reset.
+        """
+        if self._was_reset:
+            self._drop_all(link)
+        for lane in self.lanes:
+            if lane.is_lost:
+                lane.drop()
+            if lane.sent_tiles:
+                lane.settle(link)
+            if lane.state == _IDLE:
+                lane.resume()
+                self._recover(lane)
+        # First one packet each, so that no lane is idle while another one has two.
+        return link.has_packets() and self._fill(link, 1, self._fill(link, 0, False))
+
+    def _fill(self, link, most, moved):
+        """Queue packets on each lane with at most *most* tiles pending. Return True if any was."""
         number = 0
         for lane in self.lanes:
-            while lane.wants(most) and lane.take(link, number):
+            while lane.has_space(most) and lane.take(link, number):
                 moved = True
             number += 1
         return moved
 
-    def _after_reset(self, link):
-        """The host is gone, or begins anew: nothing of before may follow."""
+    def _recover(self, endpoint):
+        """Disconnect and re-enumerate if the endpoint is stuck: only a bus reset frees it."""
+        if endpoint.is_stuck():
+            self._on_reset()
+            self.start()
+
+    def _drop_all(self, link):
+        """Drop everything of the host before the bus reset, and end its session."""
         self._was_reset = False
         for lane in self.lanes:
             lane.drop()
@@ -445,16 +485,17 @@ class UsbTransport:
         self.inbound.drop()
         link.end_session()
 
-    # --- what the host sees ---------------------------------------------------------------
+    # --- descriptors ----------------------------------------------------------------------
 
-    def _device(self):
+    def _describe_device(self):
         fields = list(struct.unpack(_DEVICE, self._builtin.desc_dev))
-        # VID and PID stay the board's; bcdDevice is the link's version.
+        # VID and PID stay the board's. bcdDevice is the link's version.
         fields[3:6] = _MISCELLANEOUS
         fields[9] = wire.VERSION_MAJOR << 8 | wire.VERSION_MINOR
         return struct.pack(_DEVICE, *fields)
 
-    def _configuration(self):
+    def _describe_interfaces(self):
+        """Return the configuration descriptor: the built-in interfaces, then the link's own."""
         builtin = self._builtin.desc_cfg or b"\x09\x02\x00\x00\x00\x01\x00\x80\x7d"
         own = struct.pack(
             "<9B", 9, 4, self._interface, 0, 1 + len(self.lanes),
@@ -466,49 +507,46 @@ class UsbTransport:
         struct.pack_into("<HB", whole, 2, len(whole), self._interface + 1)
         return whole
 
-    # --- called from the scheduler --------------------------------------------------------
+    # --- callbacks ------------------------------------------------------------------------
 
-    def _opened(self, descriptors):
-        self._open = True
-        self.inbound.stopped()
-        self.inbound.open = True
+    def _on_open(self, descriptors):
+        """The host has configured the board."""
+        self._is_open = True
+        self.inbound.stop(True)
         for lane in self.lanes:
-            lane.stopped(True)
+            lane.stop(True)
 
-    def _reset(self):
-        self._open = False
+    def _on_reset(self):
+        """The host has reset the bus."""
+        self._is_open = False
         self._was_reset = True
-        self.inbound.stopped()
-        self.inbound.open = self.inbound.kept = False
+        self.inbound.stop(False)
+        self.inbound.fault = _NO_FAULT
         for lane in self.lanes:
-            lane.stopped(False)
-            lane.kept = False
+            lane.stop(False)
+            lane.fault = _NO_FAULT
 
-    def _control(self, stage, request):
-        """The controller has done it; what was in flight is for us to know.
+    def _on_control(self, stage, request):
+        """The host has halted or cleared an endpoint. The controller has already done it.
 
-        A host that opens the interface clears each endpoint. One that drops a lane halts it and
-        leaves it so: what was on its way there goes by the others.
+        A host that opens the interface clears each endpoint. A host that drops a lane halts its
+        endpoint and leaves it so. The tiles of that lane then go over the other lanes.
         """
         if request[0] != _TO_ENDPOINT:
             return False
         if stage == _STAGE_SETUP:
-            clear = request[1] == _CLEAR_FEATURE
-            address = request[4]
-            if address == self.inbound.address:
-                self.inbound.kept |= self.inbound.busy and not clear
-                self.inbound.stopped()
-            for lane in self.lanes:
-                if lane.address == address:
-                    lane.kept |= lane.busy and not clear
-                    # Left alone, or begun anew.
-                    lane.stopped(clear)
-                    lane.lost = True
+            for endpoint in [self.inbound] + self.lanes:
+                if endpoint.address == request[4]:
+                    is_clear = request[1] == _CLEAR_FEATURE
+                    if endpoint.state != _IDLE and not is_clear:
+                        endpoint.fault = _HALTED
+                    endpoint.stop(is_clear)
         return True
 
-    def _completed(self, address, result, count):
+    def _on_transfer_end(self, address, result, count):
+        """A transfer has ended. *result* is 0 if it succeeded."""
         if address & _IN:
-            self._completions[address & 15](result)
+            self._callbacks[address & 15](result)
         else:
-            self.inbound.completed(result, count)
+            self.inbound.on_transfer_end(result, count)
         return True

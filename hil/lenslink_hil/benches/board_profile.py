@@ -1,4 +1,7 @@
-"""Board profiles: what a board can do, and the configuration that the firmware is given."""
+"""Board profiles: the limits of a board, and the configuration that the firmware gets.
+
+The profiles are the files ``lensfw/boards/*.toml``. The benches call :func:`load_board`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from lenslink.errors import UsageError
 
 FIRMWARE = Path(lensfw.__file__).resolve().parent
 _BOARDS = FIRMWARE / "boards"
-# The product, and the tile sizes of all boards: no boards.
+# These files describe the product and the tile sizes; they are no boards.
 _MODULE, _TILES = "module", "tiles"
 
 
@@ -25,29 +28,30 @@ class Board:
     heap: str
     limits: Mapping[str, int]
     sensor: Mapping[str, int]
-    """Options of the scene that this board's link makes sensible."""
+    """Default options of the scene, chosen for the rate of this board's link."""
     test: bool = False
-    """It claims TEST: a module in use does not."""
+    """True if the board claims the capability TEST, which a module in use does not."""
     source: Mapping[str, int] = field(default_factory=dict)
-    """Options of the scene that make its sensor what it is, whatever the user asks for."""
+    """Options of the scene that define the board's sensor."""
     image: Mapping[str, Any] = field(default_factory=dict)
-    """How a real one is made: ``port``, ``architecture``, ``lanes``; empty if there is none."""
+    """How the image of a real board is built: ``port``, ``architecture``, ``lanes``; or empty."""
     pins: Mapping[str, int] = field(default_factory=dict)
-    """What is wired where, by GPIO number."""
+    """The GPIO number of each signal."""
 
 
 def list_boards() -> list[str]:
-    """The boards there are, in order."""
+    """Return the names of all boards, in order."""
     names = {path.stem for path in _BOARDS.glob("*.toml")}
     return sorted(names - {_MODULE, _TILES})
 
 
 def load_board(name: str, transport: str = "sim") -> Board:
-    """Return the profile of that name, with the tile size that it has on *transport*.
+    """Return the profile of the board *name*, with its tile size on *transport*.
 
     ``boards/tiles.toml`` lists the transports.
 
-    Raises :exc:`~lenslink.errors.UsageError` if there is no such board.
+    Raises:
+        UsageError: there is no board of that name.
     """
     if name not in list_boards():
         raise UsageError(f"no board '{name}' (there are {', '.join(list_boards())})")
@@ -65,7 +69,7 @@ def load_board(name: str, transport: str = "sim") -> Board:
 
 
 def get_tile_bytes(name: str, transport: str) -> int:
-    """Return the default tile size of that board on *transport*, in bytes."""
+    """Return the default tile size of the board *name* on *transport*, in bytes."""
     size: int = _read(_TILES)[name][transport]
     return size
 
@@ -73,7 +77,14 @@ def get_tile_bytes(name: str, transport: str) -> int:
 def make_configuration(
     board: Board, sensor: Mapping[str, Any], serial: str, boot: int
 ) -> dict[str, Any]:
-    """What the firmware is told at its start; *sensor* is the plant's description."""
+    """Return the configuration that the firmware reads at its start.
+
+    Args:
+        board: the board's profile.
+        sensor: the plant's description of its sensor.
+        serial: the module's serial number.
+        boot: how often the module has started.
+    """
     module = _read(_MODULE)
     product = module.pop("product")
     pixels = max(mode["width"] * mode["height"] for mode in sensor["modes"])

@@ -1,4 +1,4 @@
-"""Finds a MicroPython for the Unix port and makes sure that it will do."""
+"""Finds MicroPython's Unix port and checks that the firmware can run on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lenslink.errors import RigError
 
 OLDEST = (1, 22)
 _PROBE_S = 10.0
-# What the firmware needs beyond the language; open() of a descriptor carries its sockets.
+# What the firmware needs. It opens its sockets by their descriptors, with open().
 _PROBE = """
 import sys, binascii, json, select, struct, time
 binascii.crc32; select.poll; time.ticks_us; bytearray.find
@@ -30,29 +30,30 @@ _CURE = (
 
 @dataclass(frozen=True, slots=True)
 class MicroPython:
-    """An interpreter that was run and answered."""
+    """An interpreter that was started and answered."""
 
     path: str
     version: str
 
 
 def find_micropython() -> MicroPython:
-    """$MICROPYTHON, or the one beside this Python, or the one on PATH.
+    """Return $MICROPYTHON, or the interpreter beside this Python, or the one on PATH.
 
-    Raises :exc:`~lenslink.errors.RigError` if there is none, or the first found is of no use: what
-    was named is not silently replaced by another.
+    Raises:
+        RigError: there is none, or the first one found is unusable. It is not silently replaced by
+            another one.
     """
-    for path in _candidates():
+    for path in _iterate_candidates():
         return _probe(path)
     raise RigError(f"no micropython found: {_CURE}")
 
 
-def _candidates() -> Iterator[str]:
+def _iterate_candidates() -> Iterator[str]:
     named = os.environ.get("MICROPYTHON")
     if named:
         yield named
         return
-    # A virtual environment that is used without being activated is not on PATH.
+    # A virtual environment that is not activated is not on PATH.
     beside = shutil.which("micropython", path=str(Path(sys.executable).parent))
     found = beside or shutil.which("micropython")
     if found:

@@ -1,8 +1,8 @@
 """``pico:``: the firmware on an emulated Raspberry Pi Pico, over an emulated full-speed bus.
 
-An unmodified MicroPython image runs on rp2040js; our firmware is on its flash, the plant on its
-pins. Its USB is exported by USB/IP, and the driver's own USB code opens it. Its time is the
-emulated clock, several times slower than the world's when it works.
+An unmodified MicroPython image runs on rp2040js. The firmware is on the emulated flash, and the
+plant is connected to the pins. The board's USB is exported by USB/IP, and the driver's own USB code
+opens it. Time is that of the emulated clock, which is several times slower than real time.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from .sim import kill_plant, make_socket_pair, send_plant_command, start_plant, 
 from .usbip import find_board
 
 OPTIONS: Final[Mapping[str, str]] = {
-    "bus": "ideal, a greedy host, or strict: NAKs, stuffed bits, gaps and a frame's end charged",
-    "lanes": "bulk IN endpoints that the link is spread over, 1 to 4",
-    "scene": "prbs: the board's sensor is a generator",
-    "width": "of the sensor, even, 64 to 12288",
-    "height": "of the sensor, even, 64 to 8192",
-    "bits": "of a pixel, 10, 12 or 14",
-    "seed": "of the pattern, and of the strict bus",
+    "bus": "ideal, a greedy host; or strict, with NAKs, bit stuffing, gaps and ends of frames",
+    "lanes": "number of bulk IN endpoints for the link, 1 to 4",
+    "scene": "prbs, the only one: the board's sensor is a generator",
+    "width": "width of the sensor, even, 64 to 12288",
+    "height": "height of the sensor, even, 64 to 8192",
+    "bits": "bits of a pixel: 10, 12 or 14",
+    "seed": "seed of the pattern and of the strict bus",
 }
 
 _BOARD: Final = "pico"
 _BODY_ONLY: Final = {"scene": "prbs", "width": 64, "height": 64}
-"""The plant's scene: nobody looks at it, its body is what is wired to the board."""
-# RP2040 datasheet, 4.9: channel 0 is GPIO 26, 4 is the chip's temperature.
+"""The plant's scene. It is never read: only the plant's body is wired to the board."""
+# RP2040 datasheet, 4.9: channel 0 is GPIO 26, channel 4 is the chip's temperature.
 _ADC_FIRST_GPIO: Final = 26
 _ADC_TEMPERATURE: Final = 4
 _CHIP_MV_AT_27C: Final = 706.0
@@ -56,10 +56,16 @@ _serials = itertools.count(1)
 
 
 class PicoModule:
-    """An emulated Pico that runs the firmware, with the plant on its pins; *options* as a URL's.
+    """An emulated Pico that runs the firmware, with the plant on its pins.
 
-    With *cdc* it has no interface of its own: the link goes over its serial port. *more* are
-    options of :func:`~lenslink_hil.flash.board_files.board_files`.
+    Args:
+        options: the options of a ``pico:`` URL.
+        serial: the module's serial number.
+        deadline: for starting all processes.
+        cdc: the link goes over the board's serial port, without a USB interface of its own.
+        start_us: where the emulated clock starts.
+        more: options of :func:`~lenslink_hil.flash.board_files.board_files`.
+        listener: where USB/IP clients connect; by default a socket of this process.
     """
 
     def __init__(
@@ -82,20 +88,20 @@ class PicoModule:
         if bus not in _BUSES:
             raise UsageError(f"pico: bus={bus} is neither ideal nor strict")
         if options.get("scene", "prbs") != "prbs":
-            raise UsageError("pico: has a generator for a sensor: scene=prbs, or none")
+            raise UsageError("pico: the sensor is a generator, so the scene can only be prbs")
         numbers = {key: url.integer(key) for key in _NUMBERS if key in options}
         seed = numbers.get("seed") or 0
         self.bus = bus
         self._stack = contextlib.ExitStack()
         try:
-            # The plant has rows too; here nobody reads them.
+            # The plant needs a rows socket too, but nobody reads it here.
             _, rows = make_socket_pair(self._stack)
             pins, plant_pins = make_socket_pair(self._stack)
             self.plant: subprocess.Popen[bytes] = start_plant(_BODY_ONLY, [rows], plant_pins)
             self._stack.callback(kill_plant, self.plant)
             wait_for_plant(self.plant, deadline)
             transport = "cdc" if cdc else "usb"
-            told: dict[str, Any] = {
+            board_options: dict[str, Any] = {
                 **numbers,
                 **(more or {}),
                 "serial": serial,
@@ -103,8 +109,8 @@ class PicoModule:
                 "transport": transport,
             }
             self.board = PicoBoard(
-                board_files(_BOARD, told),
-                wiring=wiring(load_board(_BOARD).pins),
+                board_files(_BOARD, board_options),
+                wiring=make_wiring(load_board(_BOARD).pins),
                 pins=pins,
                 bus=bus,
                 seed=seed + 1,
@@ -118,13 +124,20 @@ class PicoModule:
             raise
 
     def command(self, **command: object) -> None:
-        """Change the plant, whose time is the chip's: see :mod:`lenslink_hil.plant`."""
+        """Send a command to the plant; see :mod:`lenslink_hil.plant.plant_process`.
+
+        The plant's time is the chip's.
+        """
         send_plant_command(self.plant, command)
 
     def reading(self) -> Reading:
-        """The emulated clock, and for how much of it the core did not sleep; or Disconnected."""
+        """Return the emulated clock, and the time in which the core did not sleep.
+
+        Raises:
+            Disconnected: the emulated chip has stopped.
+        """
         try:
-            report = self.board.report()
+            report = self.board.request_report()
         except RigError as error:
             raise Disconnected(str(error)) from None
         now, slept = report["emulated_us"] / 1e6, report["slept_us"] / 1e6
@@ -135,11 +148,11 @@ class PicoModule:
         self._stack.close()
 
 
-def wiring(pins: Mapping[str, int]) -> dict[str, object]:
-    """The board's pins (boards/pico.toml) as the emulator connects them to the plant.
+def make_wiring(pins: Mapping[str, int]) -> dict[str, object]:
+    """Return how the emulator connects the board's pins (boards/pico.toml) to the plant.
 
-    A channel of the ADC is [channel, factor, offset], which make of the plant's counts those that
-    the board's own circuit gives.
+    Each ADC channel is [channel, factor, offset]. Factor and offset convert the plant's counts to
+    the counts that the board's own circuit gives.
     """
     counts = ADC_MAX / ADC_REFERENCE_MV
     divider = pins["vbus_divider"]
@@ -148,13 +161,13 @@ def wiring(pins: Mapping[str, int]) -> dict[str, object]:
         VBUS_DIVIDER / divider,
         -pins["vbus_drop_mv"] / divider * counts,
     )
-    # From a TMP36 to the chip's own sensor, whose voltage falls as it gets warmer.
-    falls = _CHIP_UV_PER_C / 1000 / _TMP36_MV_PER_C
-    zero_mv = _CHIP_MV_AT_27C + 27 * _CHIP_UV_PER_C / 1000 + falls * _TMP36_MV_AT_0C
+    # From the plant's TMP36 to the chip's own sensor, whose voltage falls with temperature.
+    slope = _CHIP_UV_PER_C / 1000 / _TMP36_MV_PER_C
+    zero_mv = _CHIP_MV_AT_27C + 27 * _CHIP_UV_PER_C / 1000 + slope * _TMP36_MV_AT_0C
     return {
         "contacts": [[pins["power"], 1], [pins["contact"], 1], [pins["release"], 0]],
         "ring": [pins["ring_a"], pins["ring_b"]],
-        "adc": [vbus, (_ADC_TEMPERATURE, -falls, zero_mv * counts)],
+        "adc": [vbus, (_ADC_TEMPERATURE, -slope, zero_mv * counts)],
         "step": pins["step"],
         "direction": pins["dir"],
         "inputs": {str(pins["guard"]): 1},
@@ -162,7 +175,7 @@ def wiring(pins: Mapping[str, int]) -> dict[str, object]:
 
 
 class PicoTransport(UsbTransport):
-    """The driver's end of an emulated Pico that it started itself, and owns."""
+    """The driver's end of an emulated Pico, which it has started and owns."""
 
     private = True
 
@@ -172,11 +185,11 @@ class PicoTransport(UsbTransport):
         self.line = replace(self.line, bus=module.bus, image_sha256=module.board.image.sha256)
 
     def now(self) -> float:
-        """Emulated seconds."""
+        """Return the emulated clock in seconds."""
         return self.module.board.now()
 
     def reading(self) -> Reading:
-        """The emulated clock, and for how much of it the core did not sleep."""
+        """Return the emulated clock, and the time in which the core did not sleep."""
         return self.module.reading()
 
     def close(self) -> None:
@@ -184,16 +197,16 @@ class PicoTransport(UsbTransport):
         self.module.close()
 
     def _disconnect(self, why: str) -> Disconnected:
-        # A chip that has stopped says why.
+        # A chip that has stopped reports the reason.
         try:
-            self.module.board.report()
+            self.module.board.request_report()
         except LensLinkError as error:
             why = str(error)
         return super()._disconnect(why)
 
 
 class BoardClocked:
-    """A transport to an emulated Pico by another way, with the board's clock for the link's timers.
+    """Another transport to an emulated Pico, with the board's clock for the link's timers.
 
     >>> lenslink.open("serial:/dev/pts/3", wrap=lambda port: BoardClocked(port, module))
     """
@@ -223,7 +236,7 @@ class PicoOpener:
             raise
 
     def devices(self) -> list[DeviceInfo]:
-        """None: an emulated Pico exists only while it is open."""
+        """Return nothing: an emulated Pico exists only while it is open."""
         return []
 
 

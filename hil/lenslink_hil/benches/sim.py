@@ -1,8 +1,8 @@
 """``sim:``: the firmware on MicroPython's Unix port, in front of the plant, no hardware needed.
 
-Two child processes: the interpreter with the firmware, and the plant that drives its ports. They
-share stream sockets, and each ends when its peers end, so that none outlives the bench however
-that ends.
+The bench starts two child processes: the interpreter with the firmware, and the plant, which drives
+the firmware's ports. They share stream sockets. Each process ends when a peer ends, so neither
+outlives the bench.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from .micropython import find_micropython
 
 OPTIONS: Mapping[str, str] = {
     "scene": "a picture, a camera's RAW file, or photo, bars, ramp, prbs",
-    "mode": "the mode used unless another is asked for: preview, still, full, binned",
-    "width": "of the sensor, even, 64 to 12288",
-    "height": "of the sensor, even, 64 to 8192",
-    "bits": "of a pixel, 10, 12 or 14",
-    "cfa": "RGGB, GRBG, GBRG or BGGR",
-    "seed": "of the noise and the patterns",
-    "lanes": "sockets that the link is spread over, 1 to 4",
-    "board": "whose limits the module keeps to: sim, pico, or fast: frames ready beforehand",
+    "mode": "the mode to use unless another is requested: preview, still, full, binned",
+    "width": "width of the sensor, even, 64 to 12288",
+    "height": "height of the sensor, even, 64 to 8192",
+    "bits": "bits of a pixel: 10, 12 or 14",
+    "cfa": "phase of the colour filter: RGGB, GRBG, GBRG or BGGR",
+    "seed": "seed of the noise and the patterns",
+    "lanes": "number of sockets for the link, 1 to 4",
+    "board": "board whose limits the module has: sim, pico, or fast (frames computed beforehand)",
 }
 
 _NUMBERS = ("width", "height", "bits", "seed")
@@ -47,7 +47,7 @@ _serials = itertools.count(1)
 
 
 class Module:
-    """A running module: its firmware and its plant."""
+    """A running module: the process of its firmware and the process of its plant."""
 
     def __init__(
         self,
@@ -62,22 +62,26 @@ class Module:
         self._messages = messages
 
     def poll(self) -> int | None:
-        """The firmware's exit status, or None while it runs."""
+        """Return the firmware's exit status, or None while it runs."""
         return self.firmware.poll()
 
     def wait(self, seconds: float) -> int:
-        """Wait for the firmware to end; :exc:`~lenslink.errors.Timeout` if it does not."""
+        """Wait until the firmware ends and return its exit status.
+
+        Raises:
+            Timeout: the firmware still runs after *seconds*.
+        """
         try:
             return self.firmware.wait(seconds)
         except subprocess.TimeoutExpired:
             raise Timeout(f"the firmware did not end within {seconds:g} s") from None
 
     def command(self, **command: object) -> None:
-        """Change the plant: see :mod:`lenslink_hil.plant` for what it takes."""
+        """Send a command to the plant; see :mod:`lenslink_hil.plant.plant_process`."""
         send_plant_command(self.plant, command)
 
     def describe_end(self) -> str:
-        """Why the firmware ended, in a few words."""
+        """Return why the firmware ended, in a few words."""
         status = self.poll()
         if self._messages.closed:
             return "the module was closed"
@@ -114,27 +118,40 @@ def start_module(
     more_lanes: Sequence[socket.socket] = (),
     usb: Mapping[str, int] | None = None,
 ) -> Module:
-    """Start a module whose end of the link is *link*, which it inherits, and *more_lanes*.
+    """Start a module: the plant, and the firmware, which inherits its end of the link.
 
-    With *usb* (see :mod:`.usbip`), *link* is the cable of its USB controller instead.
-    Raises :exc:`~lenslink.errors.UsageError` for options that make no sense (a scene that is no
-    picture, an odd size), :exc:`~lenslink.errors.RigError` if there is no MicroPython.
+    Args:
+        options: the options of a ``sim:`` URL.
+        link: the module's end of lane 0; with *usb*, the cable of its USB controller.
+        serial: the module's serial number.
+        deadline: for starting both processes.
+        boot: how often the module has started.
+        more_lanes: the module's ends of the other lanes.
+        usb: the USB configuration of a virtual board (see :mod:`.usbip`).
+
+    Raises:
+        UsageError: an option makes no sense: a scene that is no picture, an odd size.
+        RigError: there is no MicroPython.
     """
     board = load_board(options.get("board", "sim"), "sim" if usb is None else "usbip")
     interpreter = find_micropython()
     with contextlib.ExitStack() as stack:
-        # The sensor has two channels: the preview goes on while a still is read.
+        # The sensor has two channels, so the preview continues while a still is read.
         channels = [make_socket_pair(stack) for _ in range(2)]
         pins, plant_pins = make_socket_pair(stack)
-        plant = start_plant(_scene(options, board), [theirs for _, theirs in channels], plant_pins)
+        plant = start_plant(
+            _make_scene_options(options, board), [theirs for _, theirs in channels], plant_pins
+        )
         abort = stack.enter_context(contextlib.ExitStack())
         abort.callback(kill_plant, plant)
         ready = wait_for_plant(plant, deadline)
         messages = abort.enter_context(tempfile.TemporaryFile())
-        # Not as an argument: MicroPython ends without a word at one of more than 255 bytes.
+        # In a file, because MicroPython exits silently for an argument of more than 255 bytes.
         config = stack.enter_context(tempfile.TemporaryFile())
-        told = make_configuration(board, ready["sensor"], serial, boot)
-        config.write(json.dumps(told if usb is None else told | {"usb": dict(usb)}).encode())
+        settings = make_configuration(board, ready["sensor"], serial, boot)
+        config.write(
+            json.dumps(settings if usb is None else settings | {"usb": dict(usb)}).encode()
+        )
         config.seek(0)
         ends = (*(ours for ours, _ in channels), pins, link, *more_lanes)
         for end in ends:
@@ -154,7 +171,7 @@ def start_module(
             stdin=subprocess.DEVNULL,
             stdout=messages,
             stderr=messages,
-            # Ctrl-C is for the host, which then ends the module in order.
+            # Ctrl-C must reach the host only, which then ends the module in order.
             start_new_session=True,
         )
         abort.pop_all()
@@ -162,17 +179,17 @@ def start_module(
 
 
 def make_socket_pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
-    """Both ends, which *stack* closes."""
+    """Return both ends of a socket pair, which *stack* closes."""
     ours, theirs = socket.socketpair()
     stack.callback(ours.close)
     stack.callback(theirs.close)
     return ours, theirs
 
 
-def _scene(options: Mapping[str, str], board: Board) -> dict[str, Any]:
-    """The plant's options: the board's, then the user's; numbers as numbers."""
+def _make_scene_options(options: Mapping[str, str], board: Board) -> dict[str, Any]:
+    """Return the plant's options: the board's, overridden by the user's, numbers as int."""
     scene: dict[str, Any] = dict(board.source)
-    # A picture's size is its own affair; a size that the user names replaces the board's.
+    # A size that the user names replaces the board's size.
     if not {"width", "height"} & options.keys():
         scene.update(board.sensor)
     url = Url("sim:", "sim", "", options)
@@ -185,11 +202,11 @@ def _scene(options: Mapping[str, str], board: Board) -> dict[str, Any]:
 def start_plant(
     scene: Mapping[str, Any], rows: Sequence[socket.socket], pins: socket.socket
 ) -> subprocess.Popen[bytes]:
-    """The plant's process: see :mod:`lenslink_hil.plant`."""
+    """Start the plant's process; see :mod:`lenslink_hil.plant`."""
     return subprocess.Popen(
         [
             sys.executable,
-            # Not the current folder first: a numpy.py in it is none of the plant's business.
+            # -P leaves the current folder out of the path, where a numpy.py may lie.
             "-P",
             "-m",
             "lenslink_hil.plant",
@@ -209,7 +226,7 @@ def start_plant(
 
 
 def send_plant_command(plant: subprocess.Popen[bytes], command: Mapping[str, object]) -> None:
-    """A line of JSON for the plant."""
+    """Write a command for the plant, one line of JSON."""
     if plant.stdin is None:
         raise RigError("the plant takes no commands")
     plant.stdin.write(json.dumps(command).encode() + b"\n")
@@ -225,7 +242,13 @@ def kill_plant(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_for_plant(plant: subprocess.Popen[bytes], deadline: Deadline) -> dict[str, Any]:
-    """The plant's one line of JSON."""
+    """Wait until the plant is ready, and return its one line of JSON.
+
+    Raises:
+        UsageError: an option of the scene makes no sense.
+        RigError: the plant ended.
+        Timeout: the plant was not ready in time.
+    """
     line = _read_line(plant.stdout, deadline)
     try:
         answer: dict[str, Any] = json.loads(line)
@@ -254,13 +277,13 @@ def _read_line(pipe: IO[bytes] | None, deadline: Deadline) -> bytes:
 
 
 class SimTransport(LaneSockets):
-    """The host's end of a module that it started itself, over one lane or several."""
+    """The host's end of a module that it has started itself, over one lane or several."""
 
     private = True
 
     def __init__(self, module: Module, links: Sequence[socket.socket], rate: int = 0) -> None:
         super().__init__(links)
-        # The board's own rate, if it has one, bounds each of its sockets.
+        # If the board has a rate of its own, it bounds each socket.
         self.line = Line(ceiling=rate * len(links) or None)
         self.module = module
         self.note = module.note
@@ -271,7 +294,7 @@ class SimTransport(LaneSockets):
 
     def _explain_end(self, error: Disconnected) -> str:
         del error
-        # The socket closes a moment before the process is gone.
+        # The socket closes a moment before the process ends.
         with contextlib.suppress(LensLinkError, ValueError):
             self.module.wait(_END_S)
         return self.module.describe_end()
@@ -304,7 +327,7 @@ class SimOpener:
         return SimTransport(module, [host for host, _ in pairs], rate)
 
     def devices(self) -> list[DeviceInfo]:
-        """None: a simulated module exists only while it is open (see ``lenslink sim``)."""
+        """Return nothing: a simulated module exists only while it is open."""
         return []
 
 

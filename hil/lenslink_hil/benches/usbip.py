@@ -1,4 +1,4 @@
-"""``usbip:`` and ``usbip:HOST:PORT``: the driver's USB code on USB/IP, without the kernel's USB."""
+"""``usbip:`` and ``usbip:HOST:PORT``: the driver's USB code over USB/IP, without the kernel."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from ..usbip.firmware_board import OPTIONS, VirtualBoard
 from ..usbip.server_address import PORT, Address
 
 _SERIAL = "serial"
-_LAST_WORDS_S = 0.1
+_END_S = 0.1
 _serials = itertools.count(1)
 
 
 class BoardTransport(UsbTransport):
-    """The driver's end of a virtual board that it started itself, and owns."""
+    """The driver's end of a virtual board, which it has started and owns."""
 
     private = True
 
@@ -49,17 +49,20 @@ class BoardTransport(UsbTransport):
         self.board.close()
 
     def _disconnect(self, why: str) -> Disconnected:
-        # The cable ends a moment before the process is gone.
+        # The cable closes a moment before the process ends.
         with contextlib.suppress(LensLinkError, ValueError):
-            self.module.wait(_LAST_WORDS_S)
+            self.module.wait(_END_S)
             why = self.module.describe_end()
         return super()._disconnect(why)
 
 
 class UsbIpOpener:
-    """Options are the virtual board's; of a server that is named, ``lanes`` and ``serial``."""
+    """Opens a virtual board; a named server takes the options ``lanes`` and ``serial`` only."""
 
-    options: Mapping[str, str] = {**OPTIONS, _SERIAL: "which board of a server that has several"}
+    options: Mapping[str, str] = {
+        **OPTIONS,
+        _SERIAL: "serial number of the board, if a server has several",
+    }
 
     def open(self, url: Url, deadline: Deadline) -> UsbTransport:
         if url.path:
@@ -82,18 +85,26 @@ class UsbIpOpener:
             raise UsageError("usbip: needs a host and a port, as in usbip:127.0.0.1:3240")
         others = sorted(url.options.keys() - {_SERIAL, "lanes"})
         if others:
-            raise UsageError(f"{url.text}: {others[0]} is a choice of the board's, not of its host")
+            raise UsageError(
+                f"{url.text}: {others[0]} is an option of the board, which its server has chosen"
+            )
         address = (host.strip("[]"), int(port))
         found = find_board(address, url.options.get(_SERIAL, ""), url.text, deadline)
         return open_module(found, url.text, get_lanes_option(url))
 
     def devices(self) -> list[DeviceInfo]:
-        """Boards that ``lenslink usbip`` serves; other servers are named."""
+        """Return the boards that ``lenslink usbip`` serves; other servers are unknown."""
         return list_registered("usbip")
 
 
 def find_board(address: Address, serial: str, shown: str, deadline: Deadline) -> UsbModule:
-    """The only module that the server exports, or the one with that serial number; imported."""
+    """Import a module from a USB/IP server, the only one or the one with that serial number.
+
+    Raises:
+        Ambiguous: the server exports several modules, and *serial* is empty.
+        NotFound: there is no server, or it exports no such module.
+        Timeout: the server does not answer in time.
+    """
     import usb.core
     import usb.util
 
@@ -106,7 +117,7 @@ def find_board(address: Address, serial: str, shown: str, deadline: Deadline) ->
             for device in usb.core.find(find_all=True, backend=backend)
             if any(
                 (each.cls, each.subclass, each.protocol) == (0xFF, USB_SUBCLASS, USB_PROTOCOL)
-                for each in device._ctx.dev.listed.interfaces
+                for each in device._ctx.dev.exported.interfaces
             )
         ]
     except TimeoutError:
@@ -118,7 +129,7 @@ def find_board(address: Address, serial: str, shown: str, deadline: Deadline) ->
     for device in devices:
         try:
             if not serial or device.serial_number == serial:
-                return UsbModule(device, _interface(device))
+                return UsbModule(device, _find_interface(device))
         except usb.core.USBError as error:
             if not serial:
                 raise explain_open_error(error, UsbModule(device, None), shown) from None
@@ -126,14 +137,14 @@ def find_board(address: Address, serial: str, shown: str, deadline: Deadline) ->
     raise NotFound(f"{shown}: no such module is exported")
 
 
-def _interface(device: Any) -> Any:
+def _find_interface(device: Any) -> Any:
     for interface in device[0]:
         kind = (
             interface.bInterfaceClass, interface.bInterfaceSubClass, interface.bInterfaceProtocol
         )  # fmt: skip
         if kind == (0xFF, USB_SUBCLASS, USB_PROTOCOL):
             return interface
-    raise NotFound("the device has other interfaces than the server said")
+    raise NotFound("the interfaces of the device are not those that the server lists")
 
 
 USBIP = UsbIpOpener()

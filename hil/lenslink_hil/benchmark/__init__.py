@@ -1,8 +1,8 @@
-"""What the host costs: the driver measured beside the bare transport, in one run.
+"""Benchmarks of the host: what the driver costs beside the bare transport, in one run.
 
-Data goes down this list: :mod:`.tiles` (a frame's packets, made ahead) and :mod:`.source` (the
-process that sends them) on one side; :mod:`.receiver` (the process whose time is counted) with
-:mod:`.bare` on the other; :mod:`.workers` starts both, :mod:`.series` and :mod:`.latency` say what
-they shall do, :mod:`.report` and :mod:`.plot` what came of it. :mod:`.peers` is the same payload
-through what others would use.
+The sending process is :mod:`.source`, with packets that :mod:`.tiles` makes ahead. The receiving
+process, whose time is counted, is :mod:`.receiver` with :mod:`.bare`. :mod:`.workers` starts both.
+:mod:`.series` and :mod:`.latency` tell them what to measure, :mod:`.host_series` runs all series.
+:mod:`.document` and :mod:`.plot` write the results. :mod:`.peers` sends the same payload through
+other software. :mod:`.link_rate` and :mod:`.sweep` measure the link of one module.
 """

@@ -1,7 +1,7 @@
-"""What bounds the driver: the transport without a protocol, the CRC alone, and copying memory.
+"""The bounds of the driver: the transport without a protocol, the CRC alone, and copying memory.
 
-Each of them uses as much memory as the driver's run does, a frame after the other, and takes it in
-pieces of a tile, so that what the caches hold is the same.
+Each of them uses as much memory as the driver's run, frame after frame and in pieces of one tile.
+So the processor's caches hold the same amount of data in all runs.
 """
 
 from __future__ import annotations
@@ -16,81 +16,83 @@ from lenslink.errors import RigError
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.params import HEADER_BYTES
 
-from .lines import Gone, Line, connect
+from .lines import Line, LineClosed, connect
 from .source import BARE, PING
 
-Spent = tuple[float, float]
-"""CPU seconds (user and system) of this process, and wall seconds."""
+Timing = tuple[float, float]
+"""CPU seconds of this process (user and system), and wall seconds."""
 
 
-class Bare:
-    """Memory of *buffers* frames, in pieces of a tile."""
+class BareTransport:
+    """Receives, checks and copies through the memory of *buffers* frames, tile by tile."""
 
     def __init__(self, frame_bytes: int, tile_bytes: int, buffers: int) -> None:
         self.buffers = buffers
-        # Written to, so that it is memory of its own and not the one page of zeros.
+        # Write to the memory, so that it is not the kernel's one page of zeros.
         self._memory = np.full((buffers, frame_bytes), 0x5A, dtype=np.uint8)
         starts = range(0, frame_bytes, tile_bytes)
         self._frames = [[each.data[at : at + tile_bytes] for at in starts] for each in self._memory]
 
-    def receive(self, url: str, frames: int) -> Spent:
-        """Receive as many bytes as *frames* have."""
+    def receive(self, url: str, frames: int) -> Timing:
+        """Receive the bytes of *frames* frames without a protocol, and return the time."""
         with closing(connect(url)) as line:
             line.send(BARE)
             try:
-                self._receive(line, 1)  # the first finds nobody sending yet
-                began = _now()
-                self._receive(line, frames)
-            except Gone:
+                self._receive_frames(
+                    line, 1
+                )  # the sender has not started when the first frame is awaited
+                start = _now()
+                self._receive_frames(line, frames)
+            except LineClosed:
                 raise RigError("the source ended in the middle of a measurement") from None
-            return _since(began)
+            return _elapsed_since(start)
 
-    def _receive(self, line: Line, frames: int) -> None:
-        fill = line.fill
+    def _receive_frames(self, line: Line, frames: int) -> None:
+        receive = line.receive_exactly
         for pieces in itertools.islice(itertools.cycle(self._frames), frames):
             for piece in pieces:
-                fill(piece)
+                receive(piece)
 
-    def checksum(self, frames: int) -> Spent:
-        """The CRC of every tile of *frames*."""
-        began = _now()
+    def compute_crcs(self, frames: int) -> Timing:
+        """Compute the CRC of every tile of *frames* frames, and return the time."""
+        start = _now()
         for pieces in itertools.islice(itertools.cycle(self._frames), frames):
             for piece in pieces:
                 crc32(piece)
-        return _since(began)
+        return _elapsed_since(start)
 
-    def copy(self, frames: int) -> Spent:
-        """Copy a frame's memory, *frames* times."""
+    def copy_frames(self, frames: int) -> Timing:
+        """Copy the memory of one frame *frames* times, and return the time."""
         target = np.full_like(self._memory[0], 0)
-        began = _now()
+        start = _now()
         for source in itertools.islice(itertools.cycle(self._memory), frames):
             np.copyto(target, source)
-        return _since(began)
+        return _elapsed_since(start)
 
 
-def _now() -> Spent:
+def _now() -> Timing:
     return time.process_time(), time.monotonic()
 
 
-def _since(began: Spent) -> Spent:
+def _elapsed_since(start: Timing) -> Timing:
     cpu, wall = _now()
-    return cpu - began[0], wall - began[1]
+    return cpu - start[0], wall - start[1]
 
 
-def ping(url: str, count: int, interval_s: float, tile_bytes: int) -> list[float]:
-    """Round trips in seconds: a byte there, the bytes of a first tile with its header back."""
+def measure_pings(url: str, count: int, interval_s: float, tile_bytes: int) -> list[float]:
+    """Return round trips in seconds: one byte there, the bytes of a first tile back."""
     memory = memoryview(bytearray(HEADER_BYTES + tile_bytes))
     trips = []
     with closing(connect(url)) as line:
         line.send(PING)
         try:
             for _ in range(count):
-                # A link at rest is what is measured, so that it is woken up as a paced one is.
+                # The link rests between pings, as it does between paced frames.
                 time.sleep(interval_s)
-                began = time.monotonic()
+                start = time.monotonic()
                 line.send(b".")
-                line.fill(memory)
-                trips.append(time.monotonic() - began)
-        except Gone:
+                line.receive_exactly(memory)
+                trips.append(time.monotonic() - start)
+        except LineClosed:
             raise RigError("the source ended in the middle of a measurement") from None
     return trips

@@ -1,4 +1,4 @@
-"""BENCHMARKS.md out of the figures: each command writes its own part, and leaves the other's."""
+"""Writes BENCHMARKS.md: each ``lenslink bench`` command replaces its own part of the file."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from typing import Any
 from lenslink.errors import UsageError
 from lenslink.image_files.atomic_file import publish
 
-from .plot import label
+from .plot import describe_series
 
 _TITLE = """# Benchmarks
 
-Written by `make bench`, `make bench-peers` and `lenslink bench link`, not by hand. Each part names
-its machine, date and commit. Absolute figures are that machine's, at that moment; the ratios, whose
-two sides were measured alternately in one run, are what is worth comparing.
+This file is written by `make bench`, `make bench-peers` and `lenslink bench link`, not by hand.
+Each part names its machine, date and commit. Compare the ratios: their two sides were measured in
+turns, in one run. Absolute figures hold for that machine at that time only.
 """
 _PARTS = ("host", "peers", "link")
 
 
-def write(path: Path, part: str, text: str) -> None:
-    """Put *text* in the place of its part of the report at *path*, which may not be there yet.
+def write_part(path: Path, part: str, text: str) -> None:
+    """Replace one part of the report at *path*, or create the report.
 
-    Raises :exc:`~lenslink.errors.UsageError` for a file that is no such report, and
-    :exc:`~lenslink.errors.StorageError`.
+    Raises:
+        UsageError: The file is not a report of ``lenslink bench``.
+        StorageError: The file cannot be written.
     """
-    found = {**check(path), part: text.strip() + "\n"}
+    found = {**read_parts(path), part: text.strip() + "\n"}
     parts = [name for name in _PARTS if name in found]
     body = "".join(f"\n<!-- {name} -->\n\n{found[name]}\n<!-- end -->\n" for name in parts)
     with publish(path, True) as file:
         file.write((_TITLE + body).encode())
 
 
-def check(path: Path) -> dict[str, str]:
-    """The parts of the report at *path*, if there is one."""
+def read_parts(path: Path) -> dict[str, str]:
+    """Return the parts of the report at *path* by name; none if there is no file."""
     if not path.exists():
         return {}
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -45,8 +46,8 @@ def check(path: Path) -> dict[str, str]:
     return parts
 
 
-def machine_lines(machine: dict[str, Any]) -> Iterator[str]:
-    """What the figures belong to."""
+def format_machine(machine: dict[str, Any]) -> Iterator[str]:
+    """Yield the machine, the versions, the commit and the date of a result."""
     memory = machine["memory_bytes"]
     size = f", {memory / 2**30:.0f} GiB" if memory else ""
     load = machine["load"]
@@ -57,8 +58,8 @@ def machine_lines(machine: dict[str, Any]) -> Iterator[str]:
     yield f"- {machine['date']}{busy}"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table in Markdown; all but the first column are numbers."""
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a table in Markdown. All columns but the first are numbers."""
     yield f"| {' | '.join(header)} |"
     yield f"|---|{'---:|' * (len(header) - 1)}"
     for row in rows:
@@ -66,46 +67,46 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]
     yield ""
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """The part of ``lenslink bench host``."""
-    return "\n".join(_lines(result))
+def format_host(result: dict[str, Any]) -> str:
+    """Return the part of ``lenslink bench host``."""
+    return "\n".join(_host_lines(result))
 
 
-def _lines(result: dict[str, Any]) -> Iterator[str]:
+def _host_lines(result: dict[str, Any]) -> Iterator[str]:
     yield f"## The driver (`lenslink bench host{' --quick' if result['quick'] else ''}`)"
     yield ""
-    yield from machine_lines(result["machine"])
+    yield from format_machine(result["machine"])
     yield ""
-    yield from _targets(result)
-    yield from _throughput(result["series"])
-    yield from _memory(result["series"])
-    yield from _latency(result["latency"])
-    yield from _method(result)
+    yield from _target_lines(result)
+    yield from _throughput_lines(result["series"])
+    yield from _memory_lines(result["series"])
+    yield from _latency_lines(result["latency"])
+    yield from _method_lines(result)
 
 
-def _targets(result: dict[str, Any]) -> Iterator[str]:
-    yield "### Held against its bounds"
+def _target_lines(result: dict[str, Any]) -> Iterator[str]:
+    yield "### Bounds"
     yield ""
     rows = []
     for each in result["targets"]:
         sign = "at most" if each["at_most"] else "at least"
         verdict = "met" if each["met"] else "**not met**"
         rows.append((each["name"], f"{each['value']:.2f}", f"{sign} {each['bound']:g}", verdict))
-    yield from table(("", "this run", "bound", ""), rows)
+    yield from format_table(("", "this run", "bound", ""), rows)
 
 
-def _throughput(series: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _throughput_lines(series: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "### Throughput"
     yield ""
-    yield "GB per CPU-second, user and system, of every process of the host; in brackets the least"
-    yield "and the most of the repetitions. 10 Gbit/s are 1.25 GB/s."
+    yield "GB per CPU-second (user and system) of all processes of the host. In brackets: the"
+    yield "lowest and the highest of the repetitions. 10 Gbit/s are 1.25 GB/s."
     yield ""
     rows = []
     for each in series:
         low, high = each["spread"]["driver"]
         rows.append(
             (
-                label(each),
+                describe_series(each),
                 f"{each['tile_bytes']}",
                 f"{each['gb_per_cpu_s']:.2f} ({low:.2f}-{high:.2f})",
                 f"{each['bare_gb_per_cpu_s']:.2f}",
@@ -121,14 +122,14 @@ def _throughput(series: Sequence[dict[str, Any]]) -> Iterator[str]:
         "", "tile, B", "driver", "bare", "CRC", "copy", "of bare", "of bare + CRC", "wall, GB/s",
         "discarded",
     )  # fmt: skip
-    yield from table(header, rows)
+    yield from format_table(header, rows)
     stalls = sum(each["credit_stalls"] for each in series)
     waited = sum(each["credit_stalled_s"] for each in series)
     yield f"The modules waited for credit {stalls} times, {waited:.2f} s in all."
     yield ""
 
 
-def _memory(series: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _memory_lines(series: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "### Memory of the host"
     yield ""
     rows = []
@@ -138,24 +139,24 @@ def _memory(series: Sequence[dict[str, Any]]) -> Iterator[str]:
             continue
         rows.append(
             (
-                label(each),
+                describe_series(each),
                 f"{each['frame_bytes'] / 1e6:.1f}",
                 f"{each['idle_rss_bytes'] / 1e6:.0f}",
                 f"{each['peak_rss_bytes'] / 1e6:.0f}",
                 f"{above / each['frame_bytes'] / each['modules']:.2f}",
-                _handed(each, "memory"),
-                _handed(each, "rate"),
+                _ring_cell(each, "memory"),
+                _ring_cell(each, "rate"),
             )
         )
     header = (
         "", "frame, MB", "idle, MB", "peak, MB", "above idle, frames a module",
-        "the same with a ring of 2", "GB per CPU-s with it and its reader",
+        "the same with a frame ring of 2", "GB per CPU-s with the ring and its reader",
     )  # fmt: skip
-    yield from table(header, rows)
+    yield from format_table(header, rows)
 
 
-def _handed(each: dict[str, Any], what: str) -> str:
-    """What the hand-off through a ring cost, where that was measured."""
+def _ring_cell(each: dict[str, Any], what: str) -> str:
+    """Return the cost of the frame ring, "" for a series that was measured without one."""
     if "ring_gb_per_cpu_s" not in each:
         return ""
     if what == "rate":
@@ -164,13 +165,14 @@ def _handed(each: dict[str, Any], what: str) -> str:
     return f"{above / each['frame_bytes'] / each['modules']:.2f}"
 
 
-def _latency(timed: dict[str, Any]) -> Iterator[str]:
+def _latency_lines(timed: dict[str, Any]) -> Iterator[str]:
     yield "### Latency"
     yield ""
     tile = timed["tile_bytes"]
-    yield f"{timed['transport']}, tiles of {tile} bytes, frames of {timed['frame_bytes']} bytes;"
-    yield "microseconds. The ping is a byte to the source and the bytes of a first tile back, over"
-    yield "a plain socket. Paced: 30 frames a second. Loaded: frames back to back."
+    yield f"{timed['transport']}, tiles of {tile} bytes, frames of {timed['frame_bytes']} bytes."
+    yield "All figures are microseconds. A ping sends one byte to the source over a plain socket,"
+    yield "and the source answers with the bytes of a first tile. Paced: 30 frames a second."
+    yield "Loaded: frames back to back."
     yield ""
     rows = []
     for name in ("paced", "loaded"):
@@ -183,15 +185,16 @@ def _latency(timed: dict[str, Any]) -> Iterator[str]:
         ):
             values = (f"{found[key][q]:.0f}" for q in ("p50", "p99", "max"))
             rows.append((f"{name}: {what}", *values))
-    yield from table(("", "p50", "p99", "max"), rows)
+    yield from format_table(("", "p50", "p99", "max"), rows)
     for name in ("paced", "loaded"):
         found = timed[name]
         lead = found["first_tile_before_second_half_us"]["p50"]
-        yield f"- {name}: the module takes {found['device_us']:.0f} us before it sends; of the"
-        yield f"  first tile's time the wire takes {found['wire_us']:.0f} (half a ping), the host"
-        yield f"  {found['host_us']:.0f}; the ISP began on it before the second half was sent in"
-        yield f"  {found['began_before_second_half']:.0%} of frames, {lead:.0f} us before;"
-        yield f"  {found['credit_stalls']} waits for credit, {found['credit_stalled_s']:.3f} s."
+        early, waits = found["began_before_second_half"], found["credit_stalls"]
+        yield f"- {name}: the module takes {found['device_us']:.0f} us before it sends. Of the time"
+        yield f"  to the first tile the wire takes {found['wire_us']:.0f} us (half a ping) and the"
+        yield f"  host {found['host_us']:.0f} us. In {early:.0%} of frames the ISP began before the"
+        yield f"  second half was sent, by {lead:.0f} us (median). The module waited for credit"
+        yield f"  {waits} times, {found['credit_stalled_s']:.3f} s."
     contact = timed["contact"]
     if "first_tile_ms" in contact:
         took = contact["first_tile_ms"]
@@ -201,28 +204,31 @@ def _latency(timed: dict[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def _method(result: dict[str, Any]) -> Iterator[str]:
-    yield "### How it was measured, and what it does not say"
+def _method_lines(result: dict[str, Any]) -> Iterator[str]:
+    yield "### Method and limits"
     yield ""
     yield "- The sender is the firmware's module in a process of its own, with packets that were"
-    yield "  made ahead; nothing of it counts. No silicon is involved: the wire is the kernel."
-    yield "- Over shm: it writes its pixels to the host's frames, as a sensor's DMA does: that copy"
-    yield "  is the module's, as the kernel's copy into a socket is. The bare transport is the"
-    yield "  ring, with the reader's copy. The bound is a share of the bare ring. The CRC alone"
-    yield "  reads its own core's caches: its rate depends on the processor, not on the driver."
-    yield "- Driver, bare transport, CRC and copy alternate in one process, over the same memory:"
-    yield "  as many frames in turns as the driver took. A ratio is the median of all repetitions."
-    yield "- Every timed run holds a damaged tile under the CRC of the original and a repeated one:"
-    yield "  both are rejected, the first is asked for again, and the frame's pixels are checked."
-    yield "- Senders share the cores with the host, so wall figures of several modules are low; CPU"
-    yield "  figures are not touched by that, but by caches that others use, and by a busy machine."
-    yield "- For latency the source keeps to core 0, host and ISP to core 1, as module and phone"
-    yield "  share no core; so do both ends of the ping. The kernel would put a process that a"
-    yield "  sender wakes on the sender's core, where it waits until the sender pauses. The ISP"
-    yield "  shares the driver's core, so the scheduler may let it wait until the driver pauses."
+    yield "  made ahead. The sender's time does not count. The wire is the kernel: no board takes"
+    yield "  part."
+    yield "- Over shm: the module writes pixels to the host's frames, as a sensor's DMA does."
+    yield "  That copy is the module's, as the kernel's copy into a socket is. The bare transport"
+    yield "  is the shared byte ring with the reader's copy. The bound is a share of the bare"
+    yield "  ring. The CRC alone reads its own core's caches, so its rate depends on the"
+    yield "  processor, not on the driver."
+    yield "- Driver, bare transport, CRC and copy take turns in one process and use as much"
+    yield "  memory as the driver. A ratio is the median of all repetitions."
+    yield "- Every timed run contains a damaged tile and a repeated tile. The driver must discard"
+    yield "  both and ask for the first again, and the pixels of the frame are checked."
+    yield "- Senders share the cores with the host, so wall figures of several modules are low. CPU"
+    yield "  figures change only with shared caches and with a busy machine."
+    yield "- For latency the source runs on core 0 and host and ISP on core 1, because a module"
+    yield "  and a phone share no core. Both ends of the ping do the same. Otherwise the kernel"
+    yield "  would wake the host on the sender's core, where the host waits until the sender"
+    yield "  pauses. The ISP shares the driver's core, so the ISP may wait until the driver"
+    yield "  pauses."
     for each in result["series"]:
         if "disturbed" in each:
-            yield f"- Measured a second time: {label(each)}, since {each['disturbed']}."
+            yield f"- Measured a second time: {describe_series(each)}, since {each['disturbed']}."
     for each in result["not_run"]:
         yield f"- NOT RUN: {each['series']}: {each['why']}"
     yield ""

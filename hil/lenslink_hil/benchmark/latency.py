@@ -24,7 +24,7 @@ from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError, RigError
 from lenslink.transports import Transport
 
-from .series import Case, Say, ring_name, source
+from .series import Case, Say, make_ring_name, start_source
 from .workers import Worker
 
 _PACED_US = 33_333
@@ -35,35 +35,35 @@ _OFF_US = 300_000
 
 
 def measure(nominal: int, count: int, folder: Path, say: Say) -> dict[str, Any]:
-    """The whole of ``latency``: *count* frames in each of its two conditions."""
+    """Measure ``latency``: *count* frames paced, and *count* frames back to back."""
     case = Case("unix", nominal)
     found: dict[str, Any] = {"transport": case.transport, "nominal_tile_bytes": nominal}
-    with source(case, 0, 0, folder) as sender:
-        ready = sender.hear(Deadline(_PATIENCE_S))
+    with start_source(case, 0, 0, folder) as sender:
+        ready = sender.wait_for_answer(Deadline(_PATIENCE_S))
         found |= {"tile_bytes": ready["tile_bytes"], "frame_bytes": ready["frame_bytes"]}
         with (
             Worker("receiver", [json.dumps(ready)], folder) as host,
             Worker("ring_reader", [], folder) as reader,
         ):
-            sender.keep_to(0)
-            host.keep_to(1)
-            reader.keep_to(1)
+            sender.pin_to_core(0)
+            host.pin_to_core(1)
+            reader.pin_to_core(1)
             for name, interval_us in (("paced", _PACED_US), ("loaded", 0)):
                 say(f"latency, {name}: ping")
-                pinged = host.ask(
+                pinged = host.call(
                     Deadline(_PATIENCE_S), do="ping", count=count, interval_s=interval_us / 1e6
                 )
-                sender.hear(Deadline(_PATIENCE_S))
+                sender.wait_for_answer(Deadline(_PATIENCE_S))
                 say(f"latency, {name}: {count} frames")
-                ring = ring_name()
-                reader.say(ring=ring)
+                ring = make_ring_name()
+                reader.send_command(ring=ring)
                 command = {"do": "latency", "tile": nominal, "count": count, "ring": ring}
-                seen = host.ask(Deadline(_PATIENCE_S), **command, interval_us=interval_us)["seen"]
-                sent = sender.hear(Deadline(_PATIENCE_S))
-                read = reader.hear(Deadline(_PATIENCE_S))
+                seen = host.call(Deadline(_PATIENCE_S), **command, interval_us=interval_us)["seen"]
+                sent = sender.wait_for_answer(Deadline(_PATIENCE_S))
+                read = reader.wait_for_answer(Deadline(_PATIENCE_S))
                 found[name] = _condition(pinged["trips_s"], seen, read, sent)
     say("contact to first tile")
-    found["contact"] = contact()
+    found["contact"] = measure_contact()
     return found
 
 
@@ -76,7 +76,7 @@ def _condition(
     stamps, reader = sent["stamps"], read["seen"]
     numbers = [number for number in seen if number in stamps and number in reader]
     if not numbers:
-        raise RigError("bench: no frame was timed")
+        raise RigError("bench: no frame has all its times")
     first = [(reader[n][0] - stamps[n][1]) / 1e3 for n in numbers]
     last = [(reader[n][1] - stamps[n][3]) / 1e3 for n in numbers]
     driver = [(seen[n][0] - stamps[n][1]) / 1e3 for n in numbers]
@@ -87,13 +87,13 @@ def _condition(
     middle = statistics.median(first)
     return {
         "frames": len(numbers),
-        "first_tile_us": quantiles(first),
-        "last_tile_us": quantiles(last),
-        "driver_first_tile_us": quantiles(driver),
-        "ping_us": quantiles(trips),
+        "first_tile_us": compute_quantiles(first),
+        "last_tile_us": compute_quantiles(last),
+        "driver_first_tile_us": compute_quantiles(driver),
+        "ping_us": compute_quantiles(trips),
         "skipped": read["skipped"],
         "first_tile_over_ping": round(middle / statistics.median(trips), 3),
-        # How long the ISP had been at work on the first rows when the second half was sent.
+        # How long the ISP had worked on the first rows when the second half was sent.
         "first_tile_before_second_half_us": {
             "least": round(min(early), 1),
             "p50": round(statistics.median(early), 1),
@@ -107,8 +107,8 @@ def _condition(
     }
 
 
-def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """p50, p99 and the largest; the 99th percentile of few is their largest."""
+def compute_quantiles(values: Sequence[float]) -> dict[str, float]:
+    """Return p50, p99 and the largest. For few values the largest is the p99."""
     ordered = sorted(values)
     at = min(len(ordered) - 1, -(-99 * len(ordered) // 100) - 1)
     return {
@@ -118,11 +118,11 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def contact() -> dict[str, Any]:
-    """From stable contact of a simulated module to its first tile, milliseconds.
+def measure_contact() -> dict[str, Any]:
+    """Return the milliseconds from contact of a simulated module to its first tile.
 
-    The module is unseated and seated again; the time counts from its last contact, so it holds the
-    debouncing, the new session and the first exposure. Not measured where there is no MicroPython.
+    The module is unseated and seated again. The time counts from its last contact, so it includes
+    debouncing, the new session and the first exposure. It needs MicroPython.
     """
     kept: list[Transport] = []
 
@@ -145,7 +145,7 @@ def contact() -> dict[str, Any]:
                 device.renew(5.0)
             device.start("full")
             device.next_frame().release()
-            first = device._session.frames.first_tile
+            first = device._session.frames.first_tile_time
     except LensLinkError as error:
         return {"bench": _SIM, "not_run": str(error)}
     return {"bench": _SIM, "first_tile_ms": round(((first or 0.0) - seated) * 1e3, 1)}

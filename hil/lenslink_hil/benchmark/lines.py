@@ -1,7 +1,7 @@
-"""Bytes between two processes without a protocol: what the driver's figures stand beside.
+"""Bytes between two processes without a protocol: the transport that the driver is compared with.
 
-A :class:`Line` is either end of a connection over a socket or over shared memory, in the fewest
-calls that there are: sends and receives of whole pieces that wait in the kernel.
+A :class:`Line` is one end of a connection over a socket or over shared memory. It makes as few
+calls as possible: sends and receives of whole pieces that wait in the kernel.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ BUFFER_BYTES = 1 << 20
 _PATIENCE_S = 10
 
 
-class Gone(Exception):
-    """The other end has closed the line, or did nothing for too long."""
+class LineClosed(Exception):
+    """The other end has closed the line, or was idle for too long."""
 
 
 class Line(Protocol):
-    """One end."""
+    """One end of a connection."""
 
     slots: FrameSlots | None
-    """Memory for frames, where there is some that both ends share."""
+    """Memory for frames that both ends share, None if they share none."""
 
     def send(self, data: bytes | memoryview) -> None:
-        """Send all of it, or raise :exc:`Gone`."""
+        """Send all of *data*, or raise :exc:`LineClosed`."""
 
-    def hear(self, seconds: float) -> bytes:
-        """What has come, waiting up to *seconds* for it; b"" if nothing has."""
+    def receive(self, seconds: float) -> bytes:
+        """Return what arrives within *seconds*, b"" if nothing does."""
 
-    def fill(self, piece: memoryview) -> None:
-        """Receive exactly as much as *piece* holds, or raise :exc:`Gone`."""
+    def receive_exactly(self, piece: memoryview) -> None:
+        """Fill *piece* with received bytes, or raise :exc:`LineClosed`."""
 
     def close(self) -> None:
-        """Let go of it. Idempotent."""
+        """Close the line. Idempotent."""
 
 
 class SocketLine:
-    """A connected stream socket, which it owns."""
+    """A connected stream socket. The line owns the socket."""
 
     slots: FrameSlots | None = None
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         connection.setblocking(True)
-        # Bounded in the kernel: a timeout of Python's would make two calls of every one.
+        # The kernel keeps the timeout. A timeout of Python's would double the number of calls.
         limit = struct.pack("@ll", _PATIENCE_S, 0)
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
             connection.setsockopt(socket.SOL_SOCKET, option, limit)
@@ -69,33 +69,33 @@ class SocketLine:
             while rest:
                 rest = rest[self._connection.send(rest) :]
         except OSError:
-            raise Gone from None
+            raise LineClosed from None
 
-    def hear(self, seconds: float) -> bytes:
+    def receive(self, seconds: float) -> bytes:
         if not select.select([self._connection], [], [], seconds)[0]:
             return b""
         try:
             data = self._connection.recv(65536)
         except OSError:
-            raise Gone from None
+            raise LineClosed from None
         if not data:
-            raise Gone
+            raise LineClosed
         return data
 
-    def fill(self, piece: memoryview) -> None:
+    def receive_exactly(self, piece: memoryview) -> None:
         try:
             count = self._connection.recv_into(piece, 0, socket.MSG_WAITALL)
         except OSError:
-            raise Gone from None
+            raise LineClosed from None
         if count != len(piece):
-            raise Gone
+            raise LineClosed
 
     def close(self) -> None:
         self._connection.close()
 
 
 class ShmLine:
-    """Rings in shared memory."""
+    """Byte rings in shared memory."""
 
     def __init__(self, end: ShmEnd) -> None:
         self.slots = end.slots
@@ -106,26 +106,26 @@ class ShmLine:
         try:
             self._end.send(data, Deadline(_PATIENCE_S))
         except LensLinkError:
-            raise Gone from None
+            raise LineClosed from None
 
-    def hear(self, seconds: float) -> bytes:
+    def receive(self, seconds: float) -> bytes:
         try:
             count = self._end.receive_into([self._memory], seconds)
         except LensLinkError:
-            raise Gone from None
+            raise LineClosed from None
         return bytes(self._memory[:count])
 
-    def fill(self, piece: memoryview) -> None:
+    def receive_exactly(self, piece: memoryview) -> None:
         receive = self._end.receive_into
         rest = piece
         try:
             while rest:
                 count = receive([rest], _PATIENCE_S)
                 if not count:
-                    raise Gone
+                    raise LineClosed
                 rest = rest[count:]
         except LensLinkError:
-            raise Gone from None
+            raise LineClosed from None
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -133,7 +133,7 @@ class ShmLine:
 
 
 def connect(url: str) -> Line:
-    """The host's end of a line to ``unix:PATH``, ``tcp:HOST:PORT`` or ``shm:PATH``."""
+    """Connect to ``unix:PATH``, ``tcp:HOST:PORT`` or ``shm:PATH``, and return the host's end."""
     scheme, _, path = url.partition(":")
     if scheme == "shm":
         return ShmLine(SHM.open(Url(url, scheme, path, {}), Deadline(_PATIENCE_S)))
@@ -147,7 +147,10 @@ def connect(url: str) -> Line:
 
 
 def accept(listener: socket.socket, scheme: str, frame_bytes: int) -> Line:
-    """The module's end of the next connection; shared memory has room for such frames."""
+    """Accept a connection and return the module's end.
+
+    Shared memory is made for frames of *frame_bytes*.
+    """
     connection, _ = listener.accept()
     if scheme == "shm":
         return ShmLine(offer(connection, frame_bytes=frame_bytes))
@@ -155,7 +158,7 @@ def accept(listener: socket.socket, scheme: str, frame_bytes: int) -> Line:
 
 
 def listen(url: str) -> tuple[socket.socket, str]:
-    """A listening socket, and the URL to open; the port of ``tcp:`` is any that is free."""
+    """Return a listening socket and the URL to open. ``tcp:`` gets a free port."""
     scheme, _, path = url.partition(":")
     if scheme == "tcp":
         listener = socket.create_server(("127.0.0.1", 0))

@@ -1,8 +1,8 @@
 """The rate of one link: ``lenslink bench link``, on any module that can be opened.
 
-Of the frames of a stream, from the end of the first: how many bytes came, by which clock, and how
-much that is of what the line carries at best. Where the module shows a known pattern, every pixel
-that it said to have arrived is compared.
+The measurement counts the bytes of a stream from the end of the first frame on. It names the clock,
+and the share of the most that the line can carry. If the module shows a known pattern, every pixel
+that arrived is compared with the pattern.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from lenslink import Device, Frame, UsageError
 from lenslink_protocol.ids import ModeUse, PixelFormat
 
 from ..plant.patterns import make_pattern
-from .document import machine_lines, table
-from .machine_info import describe
+from .document import format_machine, format_table
+from .machine_info import describe_machine
 
 SCHEMA: Final = "lenslink.bench.link/2"
 FRAMES_AT_LEAST: Final = 2
 
 Say = Callable[[Callable[[], str]], None]
-"""Shows a line of progress, if somebody watches and the last one was a while ago."""
+"""Shows a line of progress if a terminal watches and the last line is old enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """What is asked of the module, and for how long.
+    """The settings of a measurement, and how long it takes.
 
-    It ends with *frames*, or after *seconds* on the link's clock, once there are two frames.
+    A measurement ends after *frames*, or after *seconds* of the link's clock and two frames.
     """
 
     mode: str | None = None
@@ -42,12 +42,12 @@ class Effort:
     frames: int | None = None
     seconds: float = 5.0
     check: str | None = None
-    """The pattern that the module shows; None: pixels are not looked at."""
+    """The pattern that the module shows. None: pixels are not compared."""
     seed: int = 0
 
 
 def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
-    """What ``--json`` prints but for the URL; raises what a stream raises."""
+    """Measure and return what ``--json`` prints, without the URL. Raise what a stream raises."""
     _check_mode(device, effort)
     frames = device.stream(
         effort.mode, packing=effort.packing, tile_bytes=effort.tile_bytes or None
@@ -55,7 +55,7 @@ def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
     wrong = 0
     with closing(frames):
         with next(frames) as first:
-            wrong += _wrong(first, effort)
+            wrong += _count_wrong(first, effort)
         plan = device.get_configuration()
         assert plan is not None
         before, began = device.stats, device.read_clock()
@@ -64,7 +64,7 @@ def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
             now, count = device.read_clock(), count + 1
             after = device.stats
             with frame:
-                wrong += _wrong(frame, effort)
+                wrong += _count_wrong(frame, effort)
             passed = now.seconds - began.seconds
             say(partial("bench: {} frames in {:.1f} s ...".format, count, passed))
             enough = passed >= effort.seconds if effort.frames is None else count >= effort.frames
@@ -77,7 +77,7 @@ def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
         busy = (now.busy_s - began.busy_s) / passed
     return {
         "schema": SCHEMA,
-        "machine": describe(),
+        "machine": describe_machine(),
         "model": device.manifest.model,
         "serial": device.manifest.serial,
         "firmware": device.manifest.firmware,
@@ -104,16 +104,18 @@ def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
 
 
 def _check_mode(device: Device, effort: Effort) -> None:
-    """A mode whose pixels are means of others shows no pattern that is known."""
+    """Raise UsageError for a binned mode, whose pixels no pattern predicts."""
     if effort.check is None:
         return
     mode = device.find_mode(effort.mode, ModeUse.PREVIEW)
     if mode.binning != 1:
-        raise UsageError(f"--check: mode '{mode.name}' is binned, its pixels cannot be foretold")
+        raise UsageError(
+            f"--check: mode '{mode.name}' is binned, so its pixels cannot be predicted"
+        )
 
 
-def _wrong(frame: Frame, effort: Effort) -> int:
-    """How many pixels of those that arrived are not the pattern's."""
+def _count_wrong(frame: Frame, effort: Effort) -> int:
+    """Return how many of the pixels that arrived differ from the pattern."""
     if effort.check is None:
         return 0
     expected = make_pattern(
@@ -123,10 +125,10 @@ def _wrong(frame: Frame, effort: Effort) -> int:
     return int(np.count_nonzero((frame.pixels != expected) & frame.mask))
 
 
-def summary(result: dict[str, Any]) -> Iterator[str]:
-    """For people."""
+def format_summary(result: dict[str, Any]) -> Iterator[str]:
+    """Yield the result as lines for people."""
     clock = " (emulated time)" if result["clock"] == "emulated" else ""
-    yield f"wire       {result['wire_bytes_per_s']:,.0f} B/s{clock}{_share(result)}"
+    yield f"wire       {result['wire_bytes_per_s']:,.0f} B/s{clock}{_format_share(result)}"
     yield f"pixels     {result['pixel_bytes_per_s']:,.0f} B/s as {result['encoding']}"
     yield (
         f"link       {result['lanes']} lane{'s' * (result['lanes'] > 1)}, tiles of "
@@ -145,15 +147,15 @@ def summary(result: dict[str, Any]) -> Iterator[str]:
         yield f"checked    pixels against '{result['checked']}': {verdict}"
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """The part of BENCHMARKS.md."""
-    rows = [tuple(line.split(None, 1)) for line in summary(result)]
-    lines = ["## One link", "", *machine_lines(result["machine"]), ""]
+def format_link(result: dict[str, Any]) -> str:
+    """Return the part of BENCHMARKS.md."""
+    rows = [tuple(line.split(None, 1)) for line in format_summary(result)]
+    lines = ["## One link", "", *format_machine(result["machine"]), ""]
     lines.append(f"`{result['url']}`: {result['model']} {result['serial']}, {result['firmware']}.")
-    return "\n".join([*lines, "", *table(("", "figure"), rows)])
+    return "\n".join([*lines, "", *format_table(("", "figure"), rows)])
 
 
-def _share(result: dict[str, Any]) -> str:
+def _format_share(result: dict[str, Any]) -> str:
     share = result["of_ceiling"]
     if share is None:
         return ", ceiling unknown"

@@ -1,4 +1,4 @@
-"""What machine and what state of the code a figure belongs to."""
+"""The machine and the commit that a figure belongs to."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pathlib import Path
 from lenslink_protocol.crc import LIBRARY
 
 
-def describe() -> dict[str, object]:
-    """Processor, cores, memory, system, versions, commit, load and date."""
+def describe_machine() -> dict[str, object]:
+    """Return processor, cores, memory, system, versions, commit, load and date."""
     return {
-        "cpu": _cpu(),
+        "cpu": _read_cpu(),
         "cores": os.cpu_count() or 1,
         "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "memory_bytes": _memory(),
+        "memory_bytes": _read_memory(),
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "lenslink": version("lenslink"),
-        "commit": _commit(),
+        "commit": _read_commit(),
         "isal": version("isal") if LIBRARY == "isal" else f"absent, CRC by {LIBRARY}",
         "numpy": version("numpy"),
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
@@ -32,7 +32,7 @@ def describe() -> dict[str, object]:
     }
 
 
-def _cpu() -> str:
+def _read_cpu() -> str:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -40,21 +40,21 @@ def _cpu() -> str:
     return platform.processor() or "unknown"
 
 
-def _memory() -> int | None:
+def _read_memory() -> int | None:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
 
 
-def _commit() -> str | None:
-    """The commit of the checkout that this code is in, marked if it has been changed since."""
+def _read_commit() -> str | None:
+    """Return the commit of this checkout, marked if files differ from the commit."""
     here = Path(__file__).resolve().parent
     answers = []
     for arguments in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno"]):
         try:
             done = subprocess.run(
-                ["git", *arguments],  # noqa: S607 - whichever git the user has
+                ["git", *arguments],  # noqa: S607 - the user's git
                 cwd=here,
                 capture_output=True,
                 text=True,

@@ -1,4 +1,4 @@
-"""Figures as a picture: PNG where matplotlib is installed, and as text everywhere."""
+"""The results as a chart: PNG if matplotlib is installed, and text without it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lenslink.image_files.atomic_file import publish
 _WIDTH = 40
 
 
-def chart(result: dict[str, Any]) -> Iterator[str]:
-    """A line for each series: the driver's bar of #, the bare transport's beyond it of dots."""
+def draw_chart(result: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each series: # for the driver, dots for what the bare transport adds."""
     series = result["series"]
     most = max((max(each["gb_per_cpu_s"], each["bare_gb_per_cpu_s"]) for each in series), default=1)
     yield "GB per CPU-second: # the driver, . the bare transport"
@@ -22,26 +22,27 @@ def chart(result: dict[str, Any]) -> Iterator[str]:
         bare = round(_WIDTH * each["bare_gb_per_cpu_s"] / most)
         drawn = "#" * bar + "." * max(0, bare - bar)
         figure = f"{each['gb_per_cpu_s']:6.2f} of {each['bare_gb_per_cpu_s']:5.2f}"
-        yield f"{label(each):30} {figure}  {drawn}"
+        yield f"{describe_series(each):30} {figure}  {drawn}"
 
 
-def label(each: dict[str, Any]) -> str:
-    """A series in a few words."""
+def describe_series(each: dict[str, Any]) -> str:
+    """Return a series in a few words."""
     modules = f" x {each['modules']}" if each["modules"] > 1 else ""
     size = f"{each['nominal_tile_bytes'] // 1024} KiB"
     return f"{each['transport']}, {size}, {each['megapixels']} MP{modules}"
 
 
-def write(result: dict[str, Any], path: Path, force: bool) -> None:
-    """Write the chart to *path*: a ``.png``, or text as ``.txt``.
+def write_chart(result: dict[str, Any], path: Path, force: bool) -> None:
+    """Write the chart to *path*, as ``.png`` or as ``.txt``.
 
-    Raises :exc:`~lenslink.errors.MissingExtra` for a PNG without matplotlib.
+    Raises:
+        MissingExtra: A PNG is wanted, and matplotlib is not installed.
     """
     if path.suffix == ".txt":
         with publish(path, force) as file:
-            file.write("".join(f"{line}\n" for line in chart(result)).encode())
+            file.write("".join(f"{line}\n" for line in draw_chart(result)).encode())
         return
-    check(path)
+    check_path(path)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -75,8 +76,8 @@ def write(result: dict[str, Any], path: Path, force: bool) -> None:
         figure.savefig(file, format="png", dpi=120)
 
 
-def check(path: Path) -> None:
-    """Whether a chart can be written there, before anything is measured."""
+def check_path(path: Path) -> None:
+    """Raise UsageError or MissingExtra now if a chart cannot be written to *path* later."""
     if path.suffix == ".txt":
         return
     if path.suffix != ".png":

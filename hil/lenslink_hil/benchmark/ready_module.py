@@ -1,7 +1,7 @@
-"""The firmware's own module with a sensor that needs no reading: its tiles come packed.
+"""The firmware's module on CPython, with tiles that its owner sends.
 
-Hello, manifest, configuration, credits, stop: all of it is the firmware, on CPython. Its rows never
-come; whoever owns it sends the tiles, in the module's name and sequence.
+Hello, manifest, configuration, credits and stop are the firmware's. The sensor delivers no rows.
+:mod:`.source` owns the module, and sends the tiles with the module's nonce and sequence.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ _ATTACH_S = 5.0
 
 
 class Clock:
-    """Microseconds of this machine's monotonic clock, which all its processes share."""
+    """Gives microseconds of the machine's monotonic clock, which all processes share."""
 
     def now(self) -> int:
         return time.monotonic_ns() // 1000
 
 
 class _Outbox(outbox.Outbox):  # type: ignore[misc]
-    """Credits for tiles that do not pass through it."""
+    """An outbox that counts credits for tiles that do not pass through the outbox."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.granted = [0] * MAX_STREAMS
-        self.spent = [0] * MAX_STREAMS
+        self.limits = [0] * MAX_STREAMS
+        self.sent_bytes = [0] * MAX_STREAMS
 
     def grant_credits(self, limits: list[int]) -> None:
         super().grant_credits(limits)
-        self.granted = [max(old, new) for old, new in zip(self.granted, limits, strict=True)]
+        self.limits = [max(old, new) for old, new in zip(self.limits, limits, strict=True)]
 
     def count_sent(self) -> list[int]:
-        return list(self.spent)
+        return list(self.sent_bytes)
 
 
 Ask = tuple[int, int, int, list[tuple[int, int, int, int]]]
@@ -54,7 +54,10 @@ Ask = tuple[int, int, int, list[tuple[int, int, int, int]]]
 
 
 class ReadyModule(firmware.Module):  # type: ignore[misc]
-    """``configured`` is what the module last answered; ``asked`` the resends that are owed."""
+    """A module that answers a host and sends no tiles.
+
+    ``configured`` holds the last Configured of each stream, ``resends`` the Resends to answer.
+    """
 
     def __init__(self, width: int, height: int, tile_bytes: int, serial: str) -> None:
         super().__init__(
@@ -64,17 +67,17 @@ class ReadyModule(firmware.Module):  # type: ignore[misc]
         )
         self.link.outbox = _Outbox()
         self.configured: dict[int, Configured] = {}
-        self.asked: list[Ask] = []
+        self.resends: list[Ask] = []
 
     def resend_ranges(self, stream: int, frame: int, flags: int, ranges: Any) -> None:
-        self.asked.append((stream, frame, flags, [tuple(each) for each in ranges]))
+        self.resends.append((stream, frame, flags, [tuple(each) for each in ranges]))
 
-    def running(self, stream: int) -> bool:
-        """Whether frames of that stream are owed."""
+    def is_running(self, stream: int) -> bool:
+        """Return True if the stream is running."""
         return bool(self.streams[stream].frames_left)
 
-    def answers(self) -> Iterator[memoryview]:
-        """What the module has to say, packet by packet."""
+    def take_packets(self) -> Iterator[memoryview]:
+        """Yield and remove the packets that the module wants to send."""
         while (item := self.link.take_packet(0)) is not None:
             packet: memoryview = item[0]
             if packet[_TYPE] == MessageType.CONFIGURED:
@@ -86,44 +89,43 @@ class ReadyModule(firmware.Module):  # type: ignore[misc]
         """Receive bytes from the host."""
         feed_module(self.link, data, self.clock.now())
 
-    def credit(self, stream: int) -> int:
-        """Bytes of tiles that may be sent."""
+    def count_credit(self, stream: int) -> int:
+        """Return how many bytes of tiles may be sent."""
         box: _Outbox = self.link.outbox
-        return box.granted[stream] - box.spent[stream]
+        return box.limits[stream] - box.sent_bytes[stream]
 
-    def spend(self, stream: int, count: int) -> None:
-        """*count* bytes of tiles have been sent."""
-        self.link.outbox.spent[stream] += count
+    def count_sent(self, stream: int, count: int) -> None:
+        """Count *count* bytes of tiles as sent."""
+        self.link.outbox.sent_bytes[stream] += count
 
-    def number(self, count: int) -> int:
-        """The first of *count* sequence numbers of lane 0, which are used up."""
+    def take_sequences(self, count: int) -> int:
+        """Use up *count* sequence numbers of lane 0, and return the first."""
         first: int = self.link._tx[0]
         self.link._tx[0] = (first + count) & 0xFFFFFFFF
         return first
 
     def begin_frame(self) -> int:
-        """The number of the next frame."""
+        """Use up a frame number, and return it."""
         frame: int = self.next_frame
         self.next_frame += 1
         return frame
 
-    def planned(self, tile_bytes: int) -> Configured:
-        """What the module answers if it is asked for tiles of that size.
+    def plan_stream(self, tile_bytes: int) -> Configured:
+        """Return the module's answer to Configure with tiles of that size.
 
-        Asked of it by a session of its own, before there is a host: so the packets can be made
-        while nobody waits for them.
+        This opens and ends a session before a host connects, so that the packets can be made ahead.
         """
         hello = Hello(VERSION, VERSION, 1, Capability(0), MAX_PAYLOAD)
         end = time.monotonic() + _ATTACH_S
         while self.link.nonce is None and time.monotonic() < end:
-            # Its contacts have to settle before it answers.
+            # The contacts have to settle before the module answers.
             self.feed(encode_packet(hello.TYPE, hello.encode(), nonce=1, sequence=0, frame=1))
             self.step()
             time.sleep(0.001)
         configure = Configure(0, 0, MODE, 0, tile_bytes)
         self.feed(encode_packet(configure.TYPE, configure.encode(), nonce=1, sequence=1, frame=2))
         self.step()
-        for _ in self.answers():
+        for _ in self.take_packets():
             pass
         self.link.end_session()
         return self.configured.pop(0)

@@ -1,6 +1,7 @@
-"""The process that stands in for the ISP: it reads the ring, and notes when it could begin.
+"""The process that stands for the ISP: it reads a frame ring and notes when each frame began.
 
-Each line on its standard input names a ring, which is waited for, and read to its end.
+Each line of standard input names a frame ring. The process waits for the ring and reads it to its
+end.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from lenslink.errors import Disconnected, LensLinkError
 _WAIT_S = 20.0
 
 
-def read(ring: str) -> dict[str, Any]:
-    """For each frame the moments, monotonic ns, when its first and its last rows could be read."""
+def read_ring(ring: str) -> dict[str, Any]:
+    """Return when the first and the last rows of each frame could be read, in monotonic ns."""
     seen: dict[int, tuple[int, int]] = {}
     with FrameRingReader(ring, "latest", early=True, wait=_WAIT_S, timeout=_WAIT_S) as reader:
         began = time.process_time()
@@ -38,10 +39,10 @@ def read(ring: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Read rings until standard input ends."""
     for line in sys.stdin:
         try:
-            answer = read(json.loads(line)["ring"])
+            answer = read_ring(json.loads(line)["ring"])
         except LensLinkError as error:
             answer = {"error": str(error)}
         sys.stdout.write(json.dumps(answer) + "\n")

@@ -1,8 +1,8 @@
 """A series of the benchmark: one transport, tile size, frame size and number of modules.
 
-In each repetition the driver's run is followed by the bare transport's, the CRC's and the memory's,
-all in the same processes: what the machine does meanwhile is in all of them, and a ratio of figures
-of one repetition has least of it. Stated is the median of the repetitions, with the extremes.
+In each repetition the driver, the bare transport, the CRC and the copy run in turns, in the same
+processes. So other work of the machine changes all of them, and a ratio within one repetition
+changes least. The result is the median of the repetitions, with the extremes.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from .receiver import WARM_FRAMES
 from .workers import Worker
 
 NOMINAL = (4096, 16384, 65536, 262144, 1048576)
-"""Tile sizes, bytes; a module takes the whole rows, or parts of one, that fit."""
+"""Tile sizes in bytes. A module uses as many whole rows, or as much of one row, as fit."""
 FRAMES = {"0.3": (640, 480), "12": (5456, 2304), "100": (12288, 8192)}
-"""Width and height by megapixels; that of 12 so that packed rows come close to every tile size."""
-HANDED_OFF = 262144
-"""The tile size at which frames go through a ring to another process besides."""
+"""Width and height by megapixels. Packed rows of 12 MP come close to every tile size."""
+RING_TILE = 262144
+"""The tile size at which frames also go through a frame ring to another process."""
 _PATIENCE_S = 60.0
 
 Say = Callable[[str], None]
@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a series measures."""
+    """The conditions of a series."""
 
     transport: str
     nominal: int
@@ -54,7 +54,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure: bytes of a run, repetitions, and seconds after which two are enough."""
+    """How long to measure: bytes of a run, repetitions, and seconds after which 2 are enough."""
 
     run_bytes: int
     repetitions: int
@@ -65,36 +65,37 @@ QUICK = Effort(80 << 20, 5, 2.0)
 FULL = Effort(400 << 20, 9, 12.0)
 
 
-def frames_of(case: Case, effort: Effort) -> int:
-    """Frames of a run: enough bytes, and enough frames that starting is not what is measured."""
+def count_frames(case: Case, effort: Effort) -> int:
+    """Return the frames of a run: enough that the start does not count."""
     width, height = FRAMES[case.megapixels]
     return max(WARM_FRAMES + 1, math.ceil(effort.run_bytes / (1.5 * width * height)))
 
 
 def measure(case: Case, effort: Effort, folder: Path, say: Say) -> dict[str, Any]:
-    """One entry of ``series``.
+    """Measure one entry of ``series``.
 
-    Raises :exc:`~lenslink.errors.RigError` if a run goes wrong, and
-    :exc:`~lenslink.errors.UsageError` for a transport that this system does not have.
+    Raises:
+        RigError: A run failed.
+        UsageError: This system does not have the transport.
     """
     if case.transport == "shm":
         check_system()
-    frames = frames_of(case, effort)
+    frames = count_frames(case, effort)
     with contextlib.ExitStack() as stack:
         say(f"{case.name}: starting")
         # The sources first: a host starts faster than a source has made its packets.
         sources = [
-            stack.enter_context(source(case, number, frames, folder))
+            stack.enter_context(start_source(case, number, frames, folder))
             for number in range(case.modules)
         ]
-        ready = [each.hear(Deadline(_PATIENCE_S)) for each in sources]
+        ready = [each.wait_for_answer(Deadline(_PATIENCE_S)) for each in sources]
         hosts = [
             stack.enter_context(Worker("receiver", [json.dumps(each)], folder)) for each in ready
         ]
         readers = [
             stack.enter_context(Worker("ring_reader", [], folder))
             for _ in hosts
-            if case.nominal == HANDED_OFF and case.transport == "unix"
+            if case.nominal == RING_TILE and case.transport == "unix"
         ]
         usual = _KINDS if readers else _KINDS[:-1]
         runs: dict[str, list[list[dict[str, Any]]]] = {kind: [] for kind in usual}
@@ -103,8 +104,8 @@ def measure(case: Case, effort: Effort, folder: Path, say: Say) -> dict[str, Any
         for repetition in range(effort.repetitions):
             if repetition >= 2 and time.monotonic() - began > effort.seconds:
                 break
-            # To and fro, so that neither always follows the other.
-            # The driver first of all: the memory of the others would hide its own.
+            # The order alternates, so that no kind always follows another. The driver is the very
+            # first, because the memory of the others would hide the driver's.
             for kind in usual if repetition % 2 == 0 else reversed(usual):
                 say(f"{case.name}: {kind}, {repetition + 1} of at most {effort.repetitions}")
                 command: dict[str, Any] = {"do": kind, "frames": frames}
@@ -112,20 +113,20 @@ def measure(case: Case, effort: Effort, folder: Path, say: Say) -> dict[str, Any
                     command |= {"tile": case.nominal, "damage_at": frames - 1}
                 for number, host in enumerate(hosts):
                     if kind == "ring":
-                        name = ring_name()
+                        name = make_ring_name()
                         command["ring"] = name
-                        readers[number].say(ring=name)
-                    host.say(**command)
-                heard = [host.hear(Deadline(_PATIENCE_S)) for host in hosts]
+                        readers[number].send_command(ring=name)
+                    host.send_command(**command)
+                heard = [host.wait_for_answer(Deadline(_PATIENCE_S)) for host in hosts]
                 if kind == "ring":
                     for run, reader in zip(heard, readers, strict=True):
-                        isp = reader.hear(Deadline(_PATIENCE_S))
-                        # It looks at each frame's state, not at its pixels: those are the ISP's.
+                        isp = reader.wait_for_answer(Deadline(_PATIENCE_S))
+                        # The reader looks at the state of each frame, not at its pixels.
                         run["cpu_s"] += isp["cpu_s"]
                         run["skipped"] = isp["skipped"]
                 runs[kind].append(heard)
                 if kind in ("driver", "ring", "bare"):
-                    told = [each.hear(Deadline(_PATIENCE_S)) for each in sources]
+                    told = [each.wait_for_answer(Deadline(_PATIENCE_S)) for each in sources]
                     if kind == "driver":
                         stalls += told
     return _entry(case, ready[0], frames * case.modules, runs, stalls)
@@ -135,13 +136,13 @@ _KINDS = ("driver", "bare", "crc", "copy", "ring")
 _rings = itertools.count()
 
 
-def ring_name() -> str:
-    """A name that no other ring has."""
+def make_ring_name() -> str:
+    """Return a name that no other frame ring has."""
     return f"bench-{os.getpid()}-{next(_rings)}"
 
 
-def source(case: Case, number: int, damage_every: int, folder: Path) -> Worker:
-    """A process that sends what *case* asks for."""
+def start_source(case: Case, number: int, damage_every: int, folder: Path) -> Worker:
+    """Start a process that sends what *case* asks for."""
     width, height = FRAMES[case.megapixels]
     url = "tcp:127.0.0.1:0" if case.transport == "tcp" else f"{case.transport}:{folder}/{number}"
     options = {
@@ -154,7 +155,7 @@ def source(case: Case, number: int, damage_every: int, folder: Path) -> Worker:
     arguments = [url]
     for key, value in options.items():
         arguments += [f"--{key}", str(value)]
-    # Its socket has to be free: the source before it may have left one.
+    # The source before this one may have left its socket.
     if case.transport != "tcp":
         (folder / str(number)).unlink(missing_ok=True)
     return Worker("source", arguments, folder)
@@ -228,7 +229,7 @@ def _median(values: list[float]) -> float:
 
 
 def _ratio(values: list[float], others: list[float]) -> float:
-    """The median of the ratios, each of one repetition."""
+    """Return the median of the ratios within each repetition."""
     return _median([a / b for a, b in zip(values, others, strict=True)])
 
 

@@ -21,11 +21,11 @@ from lenslink import Device
 from lenslink.context import ClosesOnExit
 from lenslink.errors import LensLinkError
 from lenslink.transports import opener, parse
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 from lenslink_protocol.params import MAX_LANES, MAX_PAYLOAD
 
 from .link_rate import Effort, Say, measure
-from .machine_info import describe
+from .machine_info import describe_machine
 
 SCHEMA: Final = "lenslink.bench.sweep/1"
 GAIN: Final = 1.03
@@ -52,13 +52,13 @@ START: Final = Point()
 class MeasuredLink(Protocol):
     """The link that :func:`search` measures."""
 
-    def lane_counts(self) -> Iterable[int]:
+    def list_lane_counts(self) -> Iterable[int]:
         """Return the other numbers of lanes that can be opened."""
 
-    def packings(self) -> Iterable[str]:
+    def list_packings(self) -> Iterable[str]:
         """Return the module's other packings."""
 
-    def tile_sizes(self, point: Point) -> Iterable[int]:
+    def list_tile_sizes(self, point: Point) -> Iterable[int]:
         """Return the other tile sizes that the module offers for *point*."""
 
     def measure(self, point: Point) -> float:
@@ -74,11 +74,11 @@ def search(link: MeasuredLink, rates: dict[Point, list[float]]) -> None:
             rates.setdefault(point, []).append(rate)
 
     visit([START])
-    visit([replace(START, lanes=lanes) for lanes in link.lane_counts()])
+    visit([replace(START, lanes=lanes) for lanes in link.list_lane_counts()])
     best = choose(rates)
-    visit([replace(best, packing=packing) for packing in link.packings()])
+    visit([replace(best, packing=packing) for packing in link.list_packings()])
     best = choose(rates)
-    visit([replace(best, tile_bytes=size) for size in link.tile_sizes(best)])
+    visit([replace(best, tile_bytes=size) for size in link.list_tile_sizes(best)])
     # One measurement may be a lucky one: repeat the chosen point in turns with the start.
     while len(rates[best := choose(rates)]) < CONFIRMED:
         visit([START] if best == START else [START, best])
@@ -134,7 +134,7 @@ class Sweep(ClosesOnExit):
 
     # --- the link of a search -------------------------------------------------------------
 
-    def lane_counts(self) -> list[int]:
+    def list_lane_counts(self) -> list[int]:
         """Return the other numbers of lanes that *url* may name.
 
         A module that is started for this URL has as many lanes as the URL says. Any other module
@@ -148,27 +148,27 @@ class Sweep(ClosesOnExit):
         most = MAX_LANES if device.private else own
         return [lanes for lanes in range(1, most + 1) if lanes != own]
 
-    def packings(self) -> list[str]:
+    def list_packings(self) -> list[str]:
         """Return the packings in the module's manifest but for its own choice."""
         if self.effort.packing is not None:
             return []
-        known = [layout(code).packing.value for code in self._open(None).manifest.formats]
+        known = [find_layout(code).packing.value for code in self._open(None).manifest.formats]
         return [packing for packing in known if packing != self.results[START]["packing"]]
 
-    def tile_sizes(self, point: Point) -> list[int]:
+    def list_tile_sizes(self, point: Point) -> list[int]:
         """Return the longest tile that the module takes, its half, its quarter and so on."""
         if self.effort.tile_bytes:
             return []
         found: list[int] = []
-        size = asked = self._tile_bytes(point, MAX_PAYLOAD)
+        size = asked = self._ask_tile_bytes(point, MAX_PAYLOAD)
         while asked >= LEAST_TILE_BYTES:
             if size not in (*found, self.results[point]["tile_bytes"]):
                 found.append(size)
             asked //= 2
-            size = self._tile_bytes(point, asked)
+            size = self._ask_tile_bytes(point, asked)
         return found
 
-    def _tile_bytes(self, point: Point, tile_bytes: int) -> int:
+    def _ask_tile_bytes(self, point: Point, tile_bytes: int) -> int:
         """Return how long a tile the module would make if *tile_bytes* were asked for."""
         answer = self._open(point.lanes).configure(
             mode=self.effort.mode,
@@ -193,13 +193,13 @@ class Sweep(ClosesOnExit):
             self.close()
             if not self.results:
                 raise
-            self.not_run.append({**_settings(point), "why": str(error)})
+            self.not_run.append({**_settings_of(point), "why": str(error)})
             return 0.0
         assert plan is not None
-        result["packing"] = layout(plan.pixel_format).packing.value
+        result["packing"] = find_layout(plan.pixel_format).packing.value
         self.results.setdefault(point, result)
         self.wrong_pixels += result["wrong_pixels"]
-        return _frames_per_s(result)
+        return _compute_rate(result)
 
     # --- the module -----------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ class Sweep(ClosesOnExit):
         """Return the module opened with so many lanes."""
         if self._device is None or self._lanes != lanes:
             self.close()
-            self._device = self._stack.enter_context(self._open_url(with_lanes(self.url, lanes)))
+            self._device = self._stack.enter_context(self._open_url(add_lanes(self.url, lanes)))
             self._lanes = lanes
         return self._device
 
@@ -231,29 +231,29 @@ class Sweep(ClosesOnExit):
         if chosen.tile_bytes or self.effort.tile_bytes:
             stream_options["tile_bytes"] = best["tile_bytes"]
         same = ("model", "serial", "firmware", "image_sha256", "bus", "clock")
-        pinned = with_lanes(self.url, chosen.lanes)
+        pinned = add_lanes(self.url, chosen.lanes)
         return {
             "schema": SCHEMA,
-            "machine": describe(),
+            "machine": describe_machine(),
             "url": self.url,
             **{key: first[key] for key in same},
             "interrupted": interrupted,
             "points": [
-                self._row(each, each == chosen) for each in self.rates if each in self.results
+                self._make_row(each, each == chosen) for each in self.rates if each in self.results
             ],
             "not_run": self.not_run,
             "checked": self.effort.check,
             "wrong_pixels": self.wrong_pixels,
-            "gain": 1.0 if chosen == START else _gain(self.rates, chosen),
+            "gain": 1.0 if chosen == START else _compute_gain(self.rates, chosen),
             "url_options": url_options,
             "stream_options": stream_options,
-            "command": _command(pinned, stream_options),
-            "python": _python(pinned, stream_options),
+            "command": _format_command(pinned, stream_options),
+            "python": _format_python(pinned, stream_options),
         }
 
-    def _row(self, point: Point, chosen: bool) -> dict[str, Any]:
+    def _make_row(self, point: Point, chosen: bool) -> dict[str, Any]:
         result, rates = self.results[point], self.rates[point]
-        rate, first = median(rates), _frames_per_s(result)
+        rate, first = median(rates), _compute_rate(result)
         # The bytes of a frame, headers included, are the same in each measurement of the point.
         factor = rate / first if first else 1.0
         share = result["of_ceiling"]
@@ -270,41 +270,41 @@ class Sweep(ClosesOnExit):
         }
 
 
-def _frames_per_s(result: Mapping[str, Any]) -> float:
+def _compute_rate(result: Mapping[str, Any]) -> float:
     """Return the rate of a measurement; whole frames would be too coarse for a slow link."""
     rate: float = result["pixel_bytes_per_s"] / result["frame_bytes"]
     return rate
 
 
-def _gain(rates: Mapping[Point, Sequence[float]], point: Point) -> float | None:
+def _compute_gain(rates: Mapping[Point, Sequence[float]], point: Point) -> float | None:
     """Return how many times faster than the start *point* is; None if the start stands still."""
     start = median(rates[START])
     return median(rates[point]) / start if start else None
 
 
-def with_lanes(url: str, lanes: int | None) -> str:
+def add_lanes(url: str, lanes: int | None) -> str:
     """Return *url*, which names no number of lanes, with the option ``lanes``."""
     return url if lanes is None else f"{url}{'&' if '?' in url else '?'}lanes={lanes}"
 
 
-def _settings(point: Point) -> dict[str, Any]:
+def _settings_of(point: Point) -> dict[str, Any]:
     return {"lanes": point.lanes, "packing": point.packing, "tile_bytes": point.tile_bytes}
 
 
-def settings_text(settings: Mapping[str, Any]) -> str:
+def format_settings(settings: Mapping[str, Any]) -> str:
     """Return an entry of ``not_run`` as words: the settings that differ from the start."""
     named = [f"{name}={settings[name]}" for name in ("lanes", "packing", "tile_bytes")]
     return ", ".join(text for text in named if not text.endswith(("=None", "=0")))
 
 
-def _command(url: str, options: Mapping[str, str | int]) -> str:
+def _format_command(url: str, options: Mapping[str, str | int]) -> str:
     words = ["lenslink", "stream", url]
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
 
-def _python(url: str, options: Mapping[str, str | int]) -> str:
+def _format_python(url: str, options: Mapping[str, str | int]) -> str:
     arguments = ", ".join(f"{name}={value!r}" for name, value in options.items())
     return f"lenslink.open({url!r}).stream({arguments})"
 
@@ -312,7 +312,7 @@ def _python(url: str, options: Mapping[str, str | int]) -> str:
 HEADER: Final = ("", "lanes", "packing", "tile, B", "frames/s", "wire, B/s", "of ceiling")
 
 
-def rows(report: Mapping[str, Any]) -> Iterator[Sequence[str]]:
+def format_rows(report: Mapping[str, Any]) -> Iterator[Sequence[str]]:
     """Yield the lines of a table for people: one for each point, in the order of measurement."""
     for point in report["points"]:
         marks = ["chosen"] * point["chosen"] + ["default"] * point["default"]
@@ -328,7 +328,7 @@ def rows(report: Mapping[str, Any]) -> Iterator[Sequence[str]]:
         )
 
 
-def summary(report: Mapping[str, Any]) -> Iterator[str]:
+def format_summary(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield what to pin, for people: below the table."""
     if report["interrupted"]:
         yield "interrupted: the fastest of what was measured until then"

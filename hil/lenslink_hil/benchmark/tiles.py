@@ -1,9 +1,8 @@
-"""The packets of a frame, made ahead: what is left to do for each frame is a few header fields.
+"""The packets of a frame, made ahead. For each frame only a few header fields are written.
 
-Header and payload lie one behind the other as they go over the wire, so that a stretch of packets
-is sent by one call. Payloads and their CRCs are made once, as by a sensor whose hardware computes
-them. The CRC of a header is linear: what nonce, sequence and frame contribute is looked up and
-xored to what the rest of the header contributes.
+Headers and payloads lie in memory as they go over the wire, so that one call sends many packets.
+Payloads and their CRCs are computed once. The CRC of a header is linear: the contributions of
+nonce, sequence and frame number are looked up, and XORed with that of the other fields.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from lenslink_protocol.messages import HEADER, MAGIC, Configured
 from lenslink_protocol.params import HEADER_BYTES
 
 _CHECKED = HEADER_BYTES - 4
-# Offsets of what differs from frame to frame: nonce, sequence and frame, 32 bits each.
+# Offsets of the fields that differ between frames: nonce, sequence and frame, 32 bits each.
 _NONCE, _SEQUENCE, _FRAME = 8, 12, 16
 
 
-def _contributions() -> NDArray[np.uint32]:
-    """(36, 256): what a byte of that value at that place adds to a header's CRC."""
+def _compute_contributions() -> NDArray[np.uint32]:
+    """Return (36, 256) uint32: what each value of each header byte contributes to the CRC."""
     nothing = crc32(bytes(_CHECKED))
     table = np.zeros((_CHECKED, 256), dtype=np.uint32)
     for place in range(_NONCE, _FRAME + 4):
@@ -35,8 +34,8 @@ def _contributions() -> NDArray[np.uint32]:
     return table
 
 
-def payload(frame_bytes: int, seed: int) -> NDArray[np.uint8]:
-    """(frame_bytes,) the bytes of a frame: noise of 12 bits a pixel, however it is packed."""
+def make_payload(frame_bytes: int, seed: int) -> NDArray[np.uint8]:
+    """Return (frame_bytes,) uint8: 12-bit noise, whatever the packing."""
     words = np.random.default_rng(seed).integers(0, 1 << 12, frame_bytes // 2, dtype=np.uint16)
     noise = np.zeros(frame_bytes, dtype=np.uint8)
     noise[: 2 * words.size] = words.view(np.uint8)
@@ -44,10 +43,7 @@ def payload(frame_bytes: int, seed: int) -> NDArray[np.uint8]:
 
 
 class Tiles:
-    """The tiles of one frame, in order; each is (x, y, columns, rows) and a stretch of the frame.
-
-    Whole rows where a tile holds two or more, else parts of a row, as the firmware cuts them.
-    """
+    """The tiles of a frame in order, each (x, y, columns, rows), as the firmware cuts them."""
 
     def __init__(self, plan: Configured) -> None:
         self.places: list[tuple[int, int, int, int]] = []
@@ -67,33 +63,33 @@ class Tiles:
                 lengths += [(count * bits + 7) // 8 for _, count in row]
         self.lengths = np.array(lengths, dtype=np.int64)
         self.ends = np.cumsum(self.lengths)
-        """Payload bytes up to the end of each tile."""
+        """Payload bytes from the start of the frame to the end of each tile."""
         self.at = self.ends - self.lengths + HEADER_BYTES * np.arange(len(lengths))
-        """Where each packet begins."""
+        """Offset of each packet."""
         if self.ends[-1] != plan.frame_bytes:
             raise ValueError(f"tiles of {self.ends[-1]} bytes for a frame of {plan.frame_bytes}")
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def offset(self, index: int) -> int:
-        """Where packet *index* begins; for one beyond the last, where that ends."""
+    def packet_offset(self, index: int) -> int:
+        """Return the offset of packet *index*; after the last packet, the end."""
         if index < len(self.places):
             return int(self.at[index])
         return int(self.ends[-1]) + HEADER_BYTES * len(self.places)
 
 
 class Picture:
-    """One frame's packets, of content *seed*, in memory of their own."""
+    """The packets of one frame in memory, with contents that *seed* chooses."""
 
-    _table = _contributions()
+    _table = _compute_contributions()
 
     def __init__(self, plan: Configured, tiles: Tiles, seed: int) -> None:
         self.tiles = tiles
-        frame = payload(plan.frame_bytes, seed)
+        frame = make_payload(plan.frame_bytes, seed)
         self.crc = crc32(frame)
-        """Of the whole frame."""
-        self.bytes = np.empty(tiles.offset(len(tiles)), dtype=np.uint8)
+        """The CRC of the whole frame."""
+        self.bytes = np.empty(tiles.packet_offset(len(tiles)), dtype=np.uint8)
         self.view = self.bytes.data
         checks = np.empty(len(tiles), dtype=np.uint32)
         start = 0
@@ -111,8 +107,10 @@ class Picture:
             start = end
         self._checks = checks
 
-    def seal(self, first: int, last: int, nonce: int, sequence: int, frame: int) -> memoryview:
-        """Packets [first, last) as those of a session; sequences count on from *sequence*."""
+    def number_packets(
+        self, first: int, last: int, nonce: int, sequence: int, frame: int
+    ) -> memoryview:
+        """Return packets [first, last) with this nonce, frame and sequences from *sequence*."""
         count = last - first
         fields = np.empty((count, 3), dtype="<u4")
         fields[:, 0] = nonce
@@ -127,10 +125,10 @@ class Picture:
         self.bytes[where + np.arange(_CHECKED, HEADER_BYTES)] = (
             check.astype("<u4").view(np.uint8).reshape(count, 4)
         )
-        return self.view[self.tiles.offset(first) : self.tiles.offset(last)]
+        return self.view[self.tiles.packet_offset(first) : self.tiles.packet_offset(last)]
 
-    def place(self, which: range, frame: DirectFrame) -> None:
-        """Write the payloads of these packets, which were sealed, to where they belong."""
+    def write_payloads(self, which: range, frame: DirectFrame) -> None:
+        """Write the payloads of numbered packets to shared memory, and announce the tiles."""
         tiles = self.tiles
         for index in which:
             length = int(tiles.lengths[index])
@@ -140,8 +138,8 @@ class Picture:
             frame.memory[at : at + length] = packet[HEADER_BYTES:]
             frame.announce_tile(bytes(packet[:HEADER_BYTES]), at, length)
 
-    def packet(self, index: int, nonce: int, sequence: int, frame: int, flags: int) -> bytes:
-        """One tile as a packet of its own, with its header made anew."""
+    def build_packet(self, index: int, nonce: int, sequence: int, frame: int, flags: int) -> bytes:
+        """Return one tile as a packet with a header of its own."""
         at = int(self.tiles.at[index]) + HEADER_BYTES
         stream = int(self.bytes[int(self.tiles.at[index]) + 7])
         return encode_packet(
@@ -155,7 +153,7 @@ class Picture:
             flags=flags,
         )
 
-    def flip(self, index: int) -> None:
-        """Damage a tile's payload, or mend it again: its CRC stays that of the original."""
+    def toggle_damage(self, index: int) -> None:
+        """Damage a tile's payload, or repair it. The CRC stays that of the good payload."""
         at = int(self.tiles.at[index]) + HEADER_BYTES + int(self.tiles.lengths[index]) // 2
         self.bytes[at] ^= 0x40

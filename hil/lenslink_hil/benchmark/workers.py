@@ -1,4 +1,4 @@
-"""The processes of a measurement, and nothing left of them."""
+"""The processes of a measurement. Nothing of them is left when their blocks end."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ from lenslink.errors import RigError
 from lenslink.frame_ring import segment
 
 _END_S = 2.0
-# A socket's address has some 100 bytes.
+# The address of a socket has about 100 bytes.
 _LONG = 60
 
 
 class Worker(ClosesOnExit):
-    """A process that speaks lines of JSON; a context manager that ends it."""
+    """A process that reads and writes lines of JSON. Closing the worker ends the process."""
 
     def __init__(self, module: str, arguments: Sequence[str], folder: Path) -> None:
         self._name = module
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._line = b""
         self._process = subprocess.Popen(
-            # -P: a numpy.py in the current folder is none of our business.
+            # -P: a numpy.py in the current folder must not be imported.
             [sys.executable, "-P", "-m", f"{__package__}.{module}", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            # Locks of modules belong to this run, and go with its folder.
+            # Locks of modules lie in the folder of this run.
             env={**os.environ, "LENSLINK_RUNTIME_DIR": str(folder)},
-            # Ctrl-C is for the command, which then ends its processes.
+            # Ctrl-C goes to the command, which then ends its processes.
             start_new_session=True,
         )
 
-    def keep_to(self, core: int) -> None:
-        """Run on that core of the machine only, if it has it and lets us choose."""
+    def pin_to_core(self, core: int) -> None:
+        """Run the process on one core only, if the system can do that."""
         if hasattr(os, "sched_setaffinity"):
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(self._process.pid, {core})
 
-    def say(self, **command: object) -> None:
-        """Send a command."""
+    def send_command(self, **command: object) -> None:
+        """Send a command to the process."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(command).encode() + b"\n")
             self._process.stdin.flush()
         except OSError:
-            raise self._died() from None
+            raise self._make_error() from None
 
-    def hear(self, deadline: Deadline) -> dict[str, Any]:
-        """The next answer; :exc:`~lenslink.errors.RigError` if it is an error, or none comes."""
+    def wait_for_answer(self, deadline: Deadline) -> dict[str, Any]:
+        """Return the next answer. Raise RigError if it is an error, or if none arrives in time."""
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
@@ -67,7 +67,7 @@ class Worker(ClosesOnExit):
                     raise RigError(f"bench: the {self._name} did not answer in time")
                 piece = os.read(self._process.stdout.fileno(), 1 << 20)
                 if not piece:
-                    raise self._died()
+                    raise self._make_error()
                 self._line += piece
         line, _, self._line = self._line.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
@@ -75,13 +75,13 @@ class Worker(ClosesOnExit):
             raise RigError(f"bench: {answer['error']}")
         return answer
 
-    def ask(self, deadline: Deadline, **command: object) -> dict[str, Any]:
-        """Send a command and wait for its answer."""
-        self.say(**command)
-        return self.hear(deadline)
+    def call(self, deadline: Deadline, **command: object) -> dict[str, Any]:
+        """Send a command and return its answer."""
+        self.send_command(**command)
+        return self.wait_for_answer(deadline)
 
     def close(self) -> None:
-        """End the process. Idempotent; never raises."""
+        """End the process. Idempotent. Never raises."""
         process = self._process
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
@@ -93,7 +93,7 @@ class Worker(ClosesOnExit):
             process.wait(_END_S)
         self._errors.close()
 
-    def _died(self) -> RigError:
+    def _make_error(self) -> RigError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_S)
         self._errors.seek(0)
@@ -103,13 +103,13 @@ class Worker(ClosesOnExit):
 
 
 @contextlib.contextmanager
-def folder() -> Iterator[Path]:
-    """A folder for sockets and locks; its path is short, as a socket's address has to be."""
+def make_folder() -> Iterator[Path]:
+    """Make a folder for sockets and locks, with a path short enough for a socket."""
     usual = tempfile.gettempdir()
     base = usual if len(usual) < _LONG else "/tmp"  # noqa: S108 - made with a random name, 0700
     with tempfile.TemporaryDirectory(prefix="ll-bench-", dir=base) as name:
         try:
             yield Path(name)
         finally:
-            # Of hosts that were ended in the middle of a run.
+            # Remove the frame rings of hosts that were ended during a run.
             segment.clean()

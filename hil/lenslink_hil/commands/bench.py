@@ -1,4 +1,7 @@
-"""``lenslink bench``: what the link costs, measured beside what bounds it."""
+"""The commands ``lenslink bench ...``: measure the driver, the link, and other software.
+
+Each command calls its benchmark in :mod:`lenslink_hil.benchmark`, and prints or writes the result.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lenslink.cli.opening import opened, show_logs, url_argument
-from lenslink.cli.options import CommonOptions, Seconds, common_options, pass_common
+from lenslink.cli.opening import open_device, show_module_logs, url_argument
+from lenslink.cli.options import CommonOptions, OutputFile, Seconds, common_options, pass_common
 from lenslink.cli.screen import Progress, Screen, emit_json, emit_table
 from lenslink.errors import UsageError
 from lenslink.transports import choose
@@ -20,16 +23,16 @@ if TYPE_CHECKING:
     from ..benchmark.link_rate import Effort
 
 _FAILED = 7
-# How long a link is measured, and each point of a sweep: there are some twenty.
+# A sweep has some twenty points, so each is measured for a shorter time than a single link.
 _LINK_S = 5.0
 _SWEEP_S = 1.0
-_OUTPUT = click.Path(path_type=Path, dir_okay=False)
+_OUTPUT = OutputFile()
 
 
 @click.group()
 @common_options
 def bench() -> None:
-    """Measure what the host costs, beside the bare transport and what others would use.
+    """Measure the driver, beside the bare transport and beside other software.
 
     \b
     Examples:
@@ -41,18 +44,23 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--quick", is_flag=True, help="Within 40 s: fewer series and repetitions.")
+@click.option("--quick", is_flag=True, help="Take at most 40 s: fewer series and repetitions.")
 @click.option(
     "--transport",
     "transports",
     type=click.Choice(["unix", "tcp", "shm"]),
     multiple=True,
-    help="Only this one; may be repeated.  [default: all three]",
+    help="Measure only this transport; may be repeated.  [default: all three]",
 )
-@click.option("--output", type=_OUTPUT, metavar="FILE.md", help="Write or renew the report there.")
-@click.option("--plot", type=_OUTPUT, metavar="FILE", help="Draw a chart: .png or .txt.")
+@click.option(
+    "--output",
+    type=_OUTPUT,
+    metavar="FILE.md",
+    help="Write the report, or update it in an existing file.",
+)
+@click.option("--plot", type=_OUTPUT, metavar="FILE", help="Draw a chart, as .png or .txt.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite a chart that exists.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
 @pass_common
 def host(
@@ -65,11 +73,11 @@ def host(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Throughput, latency and memory of the driver, each beside its bound in the same run.
+    """Measure throughput, latency and memory of the driver, each beside its bound.
 
-    CPU is user and system time of the host's processes. The sender is another process; every timed
-    run holds a damaged tile that must be rejected. A machine that does other things meanwhile
-    makes all figures worse, the ratios least.
+    CPU time is the user and system time of the host's processes. The sender is another process.
+    Every timed run holds a damaged tile that the driver must discard. A busy machine makes all
+    figures worse, but the ratios least.
 
     \b
     Examples:
@@ -81,42 +89,47 @@ def host(
     from ..benchmark import host_series as run
     from ..benchmark import plot as drawing
 
-    # What cannot be written is said before minutes are spent on it.
+    # A file that cannot be written must show before minutes are spent.
     if plot is not None:
-        drawing.check(plot)
+        drawing.check_path(plot)
     if output is not None:
-        document.check(output)
+        document.read_parts(output)
     screen = Screen(common)
-    with screen.progress() as progress:
-        result = run.run(transports or run.TRANSPORTS, quick, _saying(progress))
+    with screen.show_progress() as progress:
+        result = run.measure_all(transports or run.TRANSPORTS, quick, _make_reporter(progress))
     if plot is not None:
-        drawing.write(result, plot, force)
+        drawing.write_chart(result, plot, force)
         screen.say(f"wrote {plot}")
     if output is not None:
-        document.write(output, "host", document.markdown(result))
+        document.write_part(output, "host", document.format_host(result))
         screen.say(f"wrote {output}")
     if as_json:
         emit_json(result)
         return
-    for line in drawing.chart(result):
+    for line in drawing.draw_chart(result):
         click.echo(line)
     for each in result["targets"]:
         sign = "at most" if each["at_most"] else "at least"
         verdict = "met" if each["met"] else "NOT MET"
         click.echo(f"{verdict:8} {each['name']}: {each['value']:.2f}, {sign} {each['bound']:g}")
-    _not_run(result, screen)
+    _report_not_run(result, screen)
 
 
 @bench.command()
-@click.option("--output", type=_OUTPUT, metavar="FILE.md", help="Write or renew the report there.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option(
+    "--output",
+    type=_OUTPUT,
+    metavar="FILE.md",
+    help="Write the report, or update it in an existing file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
 @pass_common
 def peers(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
-    """The same payload through what others would use, as far as it is installed.
+    """Send the same payload through other software, as far as it is installed.
 
-    The extra 'bench' brings the ones that pip can install; Aravis is a package of the system. What
-    is missing is listed as NOT RUN, with how to get it.
+    The extra 'bench' installs what pip can install; Aravis is a package of the system. Software
+    that is missing is listed as NOT RUN, with the way to get it.
 
     \b
     Examples:
@@ -127,12 +140,12 @@ def peers(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
     from ..benchmark import peers as run
 
     if output is not None:
-        document.check(output)
+        document.read_parts(output)
     screen = Screen(common)
-    with screen.progress() as progress:
-        result = run.run(_saying(progress))
+    with screen.show_progress() as progress:
+        result = run.measure_all(_make_reporter(progress))
     if output is not None:
-        document.write(output, "peers", run.markdown(result))
+        document.write_part(output, "peers", run.format_peers(result))
         screen.say(f"wrote {output}")
     if as_json:
         emit_json(result)
@@ -140,7 +153,7 @@ def peers(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
     for each in result["peers"]:
         rate = f"{each['mb_per_cpu_s']:10.1f} MB per CPU-second"
         click.echo(f"{rate}  {each['name']}: {each['note']}")
-    _not_run(result, screen)
+    _report_not_run(result, screen)
 
 
 @bench.command(epilog="Exit codes: 0 measured, 7 a pixel was wrong.")
@@ -149,34 +162,39 @@ def peers(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
 @click.option(
     "--packing",
     type=click.Choice([each.value for each in Packing]),
-    help="How pixels share bytes on the link.  [default: the module's choice]",
+    help="How pixels are packed on the link.  [default: the module's choice]",
 )
 @click.option(
     "--tile-bytes",
     type=click.IntRange(min=1, max=MAX_PAYLOAD),
     metavar="N",
-    help="Longest tile.  [default: the module's choice]",
+    help="Longest tile in bytes.  [default: the module's choice]",
 )
 @click.option(
     "--duration",
     type=Seconds(),
     metavar="SECONDS",
-    help="Of the link's clock.  [default: 5; for each line of a sweep 1]",
+    help="How long to measure, by the link's clock.  [default: 5; for each point of a sweep 1]",
 )
 @click.option("--frames", type=click.IntRange(min=2), metavar="N", help="End after N frames.")
 @click.option(
     "--check",
     type=click.Choice(["prbs", "ramp", "bars"]),
-    help="The pattern that the module shows: compare every pixel. Takes time of the host's.",
+    help="Compare every pixel with this pattern, which the module shows. This costs host time.",
 )
-@click.option("--seed", type=int, default=0, help="Of the pattern 'prbs'.")
+@click.option("--seed", type=int, default=0, help="Seed of the pattern 'prbs'.")
 @click.option(
     "--sweep",
     is_flag=True,
-    help="Measure lanes, packings and tile sizes in turn, and print which to pin.",
+    help="Measure lanes, packings and tile sizes in turn, and print the options to use.",
 )
-@click.option("--output", type=_OUTPUT, metavar="FILE.md", help="Write or renew the report there.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option(
+    "--output",
+    type=_OUTPUT,
+    metavar="FILE.md",
+    help="Write the report, or update it in an existing file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
 @pass_common
 def link(
@@ -194,16 +212,17 @@ def link(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """What one module's link achieves, beside what its line carries at best.
+    """Measure the link of one module, beside what its line carries at best.
 
-    Wire bytes are all that comes, headers included; pixel bytes are those of sound tiles, as they
-    lie on the link. The ceiling is that of the USB speed that was negotiated, or the board's own;
-    of other lines it is unknown. On an emulated board time is the emulated clock's.
+    Wire bytes are all received bytes, headers included. Pixel bytes are those of valid tiles, as
+    they are packed on the link. The ceiling is that of the negotiated USB speed, or the board's
+    own; for other lines it is unknown. For an emulated board, time is that of the emulated clock.
 
     --sweep measures the link as URL opens it, then with other numbers of lanes, other packings and
-    other tile sizes, as far as URL and the module offer them. Each keeps its fastest value while
-    the next is varied; what URL and options name is not varied. It prints the options to pin, if
-    any gains 3 %. Ctrl-C ends it with what has been measured until then.
+    other tile sizes, as far as URL and the module offer them. Each setting keeps its fastest value
+    while the next one is varied. Settings that URL or the options name are not varied. If a setting
+    gains 3 % or more, the command prints the options to use. Ctrl-C ends the sweep and reports what
+    was measured until then.
 
     \b
     Examples:
@@ -217,43 +236,47 @@ def link(
     from ..benchmark import link_rate as run
 
     if duration is not None and frames is not None:
-        raise UsageError("--duration and --frames: one of them ends the measurement")
+        raise UsageError("--duration and --frames contradict each other: give one of them")
     if output is not None:
-        document.check(output)
+        document.read_parts(output)
     if sweep and output is not None:
-        raise UsageError("--sweep and --output: the report has no place for a sweep")
+        raise UsageError(
+            "--sweep and --output contradict each other: the report has no place for a sweep"
+        )
     screen = Screen(common)
     seconds = duration or (_SWEEP_S if sweep else _LINK_S)
     effort = run.Effort(mode, packing, tile_bytes or 0, frames, seconds, check, seed)
     if sweep:
         _sweep(choose(url), effort, common, screen, as_json)
         return
-    with opened(url, common, screen) as device, screen.progress() as progress:
+    with open_device(url, common, screen) as device, screen.show_progress() as progress:
 
         def say(text: Callable[[], str]) -> None:
             progress.update(text)
-            show_logs(device, screen)
+            show_module_logs(device)
 
         result = {**run.measure(device, effort, say), "url": device.url}
     if output is not None:
-        document.write(output, "link", run.markdown(result))
+        document.write_part(output, "link", run.format_link(result))
         screen.say(f"wrote {output}")
     if as_json:
         emit_json(result)
     else:
-        for line in run.summary(result):
+        for line in run.format_summary(result):
             click.echo(line)
     if result["wrong_pixels"]:
         raise click.exceptions.Exit(_FAILED)
 
 
 def _sweep(url: str, effort: Effort, common: CommonOptions, screen: Screen, as_json: bool) -> None:
-    """Measure every point, then print the table and what to pin."""
+    """Measure every point, then print the table and the options to use."""
     from ..benchmark import sweep as run
 
     stopped: KeyboardInterrupt | None = None
-    with screen.progress() as progress:
-        sweep = run.Sweep(url, effort, lambda each: opened(each, common, screen), progress.update)
+    with screen.show_progress() as progress:
+        sweep = run.Sweep(
+            url, effort, lambda each: open_device(each, common, screen), progress.update
+        )
         with sweep:
             try:
                 sweep.run()
@@ -265,22 +288,22 @@ def _sweep(url: str, effort: Effort, common: CommonOptions, screen: Screen, as_j
     if as_json:
         emit_json(document)
     else:
-        emit_table(run.rows(document), run.HEADER)
-        for line in run.summary(document):
+        emit_table(run.format_rows(document), run.HEADER)
+        for line in run.format_summary(document):
             click.echo(line)
     for each in document["not_run"]:
-        screen.say(f"NOT RUN: {run.settings_text(each)}: {each['why']}")
+        screen.say(f"NOT RUN: {run.format_settings(each)}: {each['why']}")
     if document["wrong_pixels"]:
         raise click.exceptions.Exit(_FAILED)
     if stopped is not None:
-        # The report has said it already.
+        # The report shows already that the sweep was interrupted.
         raise click.exceptions.Exit(getattr(stopped, "exit_code", 130))
 
 
-def _saying(progress: Progress) -> Any:
+def _make_reporter(progress: Progress) -> Any:
     return lambda text: progress.show(f"bench: {text} ...")
 
 
-def _not_run(result: dict[str, Any], screen: Screen) -> None:
+def _report_not_run(result: dict[str, Any], screen: Screen) -> None:
     for each in result["not_run"]:
         screen.say(f"NOT RUN: {each.get('series') or each['name']}: {each['why']}")

@@ -1,10 +1,15 @@
-"""``lenslink conform``: a verdict for each clause of SPEC.md."""
+"""The commands ``lenslink conform ...``: a verdict for each clause of SPEC.md.
+
+The cases and their peers are in :mod:`lenslink_hil.conformance`. This module chooses the cases,
+prints the verdicts and writes the reports.
+"""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,36 +21,83 @@ from lenslink.errors import UsageError
 
 if TYPE_CHECKING:
     from ..conformance.cases import Case
-    from ..conformance.run import Verdict
+    from ..conformance.run_info import RunInfo
+    from ..conformance.verdicts import Verdict
 
-F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 _NONCONFORMING, _RIG = 7, 11
 
 
-def _report_options(function: F) -> F:
+def _complete_clause(_ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the clauses that begin with *incomplete*, for the shell."""
+    from ..conformance.clauses import load_clauses
+
+    return [clause for clause in load_clauses() if clause.startswith(incomplete)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """Which cases to run, and what to write about them."""
+
+    clause: str | None
+    case_name: str | None
+    seed: int | None
+    list_only: bool
+    as_json: bool
+    junit: Path | None
+    html: Path | None
+    is_fail_fast: bool = False
+    transcript: Path | None = None
+
+
+def _file_option(name: str, text: str) -> Callable[[Any], Any]:
+    return click.option(name, type=click.Path(path_type=Path, dir_okay=False), help=text)
+
+
+_FAIL_FAST = click.option(
+    "--fail-fast", "is_fail_fast", is_flag=True, help="Run nothing after the first failure."
+)
+_TRANSCRIPT = _file_option("--transcript", "Write the packets of failed cases, decoded.")
+
+
+def _report_options(*more: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a decorator that adds the common options, and passes them as ``options``."""
     options = (
-        click.option("--clause", metavar="ID", help="Only this clause, as in M-HELLO-2."),
-        click.option("--list", "list_only", is_flag=True, help="List the cases; run none."),
-        click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
         click.option(
-            "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML."
+            "--clause",
+            metavar="ID",
+            help="Run the cases of this clause only, as in M-HELLO-2.",
+            shell_complete=_complete_clause,
         ),
-        click.option(
-            "--html",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="Write a report to read.",
-        ),
+        click.option("--case", "case_name", metavar="NAME", help="Run only this case of --list."),
+        click.option("--seed", type=int, help="Draw nonces and challenges from this seed."),
+        click.option("--list", "list_only", is_flag=True, help="List the cases and run none."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
+        _file_option("--junit", "Write JUnit XML."),
+        _file_option("--html", "Write a report to read."),
+        *more,
     )
-    for option in reversed(options):
-        function = option(function)
-    return function
+    names = {each.name for each in fields(_Options)}
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        @wraps(function)
+        def call(*args: Any, **given: Any) -> Any:
+            chosen = {name: given.pop(name) for name in names & given.keys()}
+            return function(*args, options=_Options(**chosen), **given)
+
+        decorated: Any = call
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
 @click.group(epilog="Exit codes: 0 all conforms, 7 a clause failed, 11 a case could not be run.")
 @common_options
 def conform() -> None:
-    """Prove that a module, or a host, speaks the protocol: a verdict for each clause of SPEC.md.
+    """Test whether a module or a host speaks the protocol, with a verdict for each clause.
 
     \b
     Examples:
@@ -59,7 +111,7 @@ def conform() -> None:
 
 @conform.command()
 @click.argument("url", envvar="LENSLINK_URL", metavar="URL")
-@_report_options
+@_report_options(_FAIL_FAST, _TRANSCRIPT)
 @common_options
 @pass_common
 @click.pass_context
@@ -68,31 +120,37 @@ def module(
     common: CommonOptions,
     url: str,
     *,
-    clause: str | None,
-    list_only: bool,
-    as_json: bool,
-    junit: Path | None,
-    html: Path | None,
+    options: _Options,
 ) -> None:
     """Test the module at URL.
 
-    It is opened by its transport alone: what is said to it, right or wrong, is the kit's. A module
-    that lacks an optional capability has its clauses "not claimed".
+    The kit opens only the transport. It sends all packets itself, correct and incorrect ones. If
+    the module lacks an optional capability, the clauses of that capability are "not claimed". If
+    the module does not answer, or its manifest is wrong, the cases are "not run".
     """
     from ..conformance.live import run_modules
-    from ..conformance.run import module_cases
+    from ..conformance.verdicts import list_module_cases
 
-    cases = _chosen(module_cases(), clause, "module")
-    if list_only:
-        _list(cases, as_json)
+    cases = _select_cases(list_module_cases(), options, "module")
+    if options.list_only:
+        _list_cases(cases, options.as_json)
         return
-    out = _Output(common, as_json, junit, html, f"{url}, a module")
-    ctx.exit(out.report(run_modules(url, cases, clause, common.timeout)))
+    info = _describe_run(options, f"{url}, a module", url)
+    found = run_modules(
+        url,
+        cases,
+        options.clause,
+        common.timeout,
+        info=info,
+        is_fail_fast=options.is_fail_fast,
+        is_transcribed=options.transcript is not None,
+    )
+    ctx.exit(_Output(common, options, info).report(found))
 
 
 @conform.command(context_settings={"ignore_unknown_options": True})
 @click.argument("listen", metavar="LISTEN-URL")
-@_report_options
+@_report_options(_FAIL_FAST)
 @common_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_common
@@ -103,54 +161,48 @@ def host(
     listen: str,
     *,
     command: tuple[str, ...],
-    clause: str | None,
-    list_only: bool,
-    as_json: bool,
-    junit: Path | None,
-    html: Path | None,
+    options: _Options,
 ) -> None:
     """Test a host by playing a module, often a misbehaving one, at LISTEN-URL.
 
-    For each case COMMAND is started, {url} in it replaced by what to open and {out} by a file name.
-    It takes one still, writes it to {out}.npy (H x W, uint16) if it can, and ends: with exit code 0
-    if and only if the frame was whole. The default is the driver of this installation.
+    For each case the kit starts COMMAND. It replaces {url} by the URL to open and {out} by a file
+    name. COMMAND takes one still, writes it to {out}.npy (H x W, uint16) if it can, and ends. Its
+    exit code is 0 if and only if the frame was whole. The default is the driver of this
+    installation.
 
-    LISTEN-URL is unix:PATH, shm:PATH or tcp:HOST:PORT (port 0: any). With ?lanes=2 a link is two
-    connections to that address, the first being lane 0: what {url} then is says so, too.
+    LISTEN-URL is unix:PATH, shm:PATH or tcp:HOST:PORT (port 0: any free port). With ?lanes=2, a
+    link is two connections to that address; the first is lane 0. {url} then has ?lanes=2 too.
     """
-    from ..conformance.live import DEFAULT_COMMAND, HostProcess
-    from ..conformance.run import host_cases, run_host_case, verdicts
+    from ..conformance.live import DEFAULT_COMMAND, run_hosts
+    from ..conformance.verdicts import list_host_cases
     from .socket_address import open_listener
 
-    cases = _chosen(host_cases(), clause, "host")
-    if list_only:
-        _list(cases, as_json)
+    cases = _select_cases(list_host_cases(), options, "host")
+    if options.list_only:
+        _list_cases(cases, options.as_json)
         return
     words = command or DEFAULT_COMMAND
     if not any("{url}" in word for word in words):
-        raise UsageError("COMMAND has no {url} in it: it would not know what to open")
-    out = _Output(common, as_json, junit, html, f"{' '.join(words)}, a host")
+        raise UsageError("COMMAND has no {url} in it, so it cannot know what to open")
+    info = _describe_run(options, f"{' '.join(words)}, a host", listen)
 
     def run() -> Iterable[Verdict]:
         with open_listener(listen, several=True) as listener:
-            for case in cases:
-                began = time.monotonic()
-                outcome = run_host_case(case, lambda: HostProcess(listener, words))
-                yield from verdicts(case, "host", outcome, time.monotonic() - began, clause)
+            yield from run_hosts(listener, words, cases, options.clause, options.is_fail_fast)
 
-    ctx.exit(out.report(run()))
+    ctx.exit(_Output(common, options, info).report(run()))
 
 
 @conform.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
 @click.pass_context
 def matrix(ctx: click.Context, *, as_json: bool) -> None:
-    """Every clause of SPEC.md, and the cases that test it; fails if a clause has none."""
+    """List every clause of SPEC.md with its cases; fail if a clause has no case."""
     from ..conformance.report import MATRIX_SCHEMA
-    from ..conformance.run import matrix as rows
+    from ..conformance.verdicts import build_matrix
 
-    found = rows()
+    found = build_matrix()
     if as_json:
         emit_json({"schema": MATRIX_SCHEMA, "clauses": found})
     else:
@@ -163,7 +215,7 @@ def matrix(ctx: click.Context, *, as_json: bool) -> None:
 
 
 @conform.command()
-@_report_options
+@_report_options()
 @common_options
 @pass_common
 @click.pass_context
@@ -171,40 +223,50 @@ def selftest(
     ctx: click.Context,
     common: CommonOptions,
     *,
-    clause: str | None,
-    list_only: bool,
-    as_json: bool,
-    junit: Path | None,
-    html: Path | None,
+    options: _Options,
 ) -> None:
-    """Test the kit: for each clause its case passes a good peer, and fails one that breaks it.
+    """Test the kit: each case must pass a correct peer, and fail a peer that breaks its clause.
 
     All peers run in this process, on virtual time.
     """
-    from ..conformance.run import all_cases
-    from ..conformance.selftest import selftest as run
+    from ..conformance.selftest import run_selftest
+    from ..conformance.verdicts import list_all_cases
 
-    cases = _chosen(all_cases(), clause, None)
-    if list_only:
-        _list(cases, as_json)
+    cases = _select_cases(list_all_cases(), options, None)
+    if options.list_only:
+        _list_cases(cases, options.as_json)
         return
-    out = _Output(common, as_json, junit, html, "the conformance kit itself")
-    ctx.exit(out.report(run(clause)))
+    info = _describe_run(options, "the conformance kit itself", "")
+    found = run_selftest(options.clause, options.case_name, info.seed)
+    ctx.exit(_Output(common, options, info).report(found))
 
 
-def _chosen(cases: list[Case[Any]], clause: str | None, side: str | None) -> list[Case[Any]]:
-    from ..conformance.clauses import clauses
+def _describe_run(options: _Options, subject: str, url: str) -> RunInfo:
+    from ..conformance.run_info import RunInfo, draw_seed
 
-    if clause is None:
-        return cases
-    known = [each.id for each in clauses().values() if side in (None, each.side)]
-    if clause not in known:
-        kind = f" for a {side}" if side else ""
+    seed = options.seed if options.seed is not None else draw_seed()
+    return RunInfo(subject, url, seed)
+
+
+def _select_cases(cases: list[Case[T]], options: _Options, side: str | None) -> list[Case[T]]:
+    """Return the cases that --clause and --case leave."""
+    from ..conformance.clauses import load_clauses
+
+    clause, name = options.clause, options.case_name
+    kind = f" for a {side}" if side else ""
+    known = [each.id for each in load_clauses().values() if side in (None, each.side)]
+    if clause is not None and clause not in known:
         raise UsageError(f"there is no clause '{clause}'{kind} ('lenslink conform matrix' has all)")
-    return [case for case in cases if clause in case.clauses]
+    if name is not None and name not in [case.name for case in cases]:
+        raise UsageError(f"there is no case '{name}'{kind} (--list has all)")
+    found = [case for case in cases if clause is None or clause in case.clauses]
+    found = [case for case in found if name is None or case.name == name]
+    if not found:
+        raise UsageError(f"the case '{name}' does not test {clause}")
+    return found
 
 
-def _list(cases: list[Case[Any]], as_json: bool) -> None:
+def _list_cases(cases: list[Case[Any]], as_json: bool) -> None:
     if as_json:
         described = [{"case": c.name, "clauses": list(c.clauses), "doc": c.doc} for c in cases]
         emit_json({"schema": "lenslink.conform.cases/1", "cases": described})
@@ -214,51 +276,57 @@ def _list(cases: list[Case[Any]], as_json: bool) -> None:
 
 
 class _Output:
-    """Verdicts as they come, then what was asked for."""
+    """Prints the verdicts while the cases run, then writes the reports."""
 
-    def __init__(
-        self,
-        common: CommonOptions,
-        as_json: bool,
-        junit: Path | None,
-        html: Path | None,
-        subject: str,
-    ) -> None:
+    def __init__(self, common: CommonOptions, options: _Options, info: RunInfo) -> None:
         self._screen = Screen(common)
-        self._as_json = as_json
-        self._junit = junit
-        self._html = html
-        self._subject = subject
+        self._options = options
+        self._info = info
 
     def report(self, verdicts: Iterable[Verdict]) -> int:
-        """Show them all; the exit code."""
-        from ..conformance import report
-        from ..conformance.run import ERROR, FAILED, PASSED, summary
+        """Print and write all *verdicts*; return the exit code."""
+        from ..conformance.verdicts import ERROR, FAILED, NOT_RUN, PASSED
 
-        began = time.monotonic()
-        found = []
-        with self._screen.progress() as progress:
+        found: list[Verdict] = []
+        reason = ""
+        with self._screen.show_progress() as progress:
             for each in verdicts:
                 found.append(each)
                 progress.show(f"{each.clause} {each.case} ...")
-                if self._as_json:
+                if self._options.as_json or each.verdict == PASSED:
                     continue
-                if each.verdict != PASSED:
-                    detail = f": {each.detail}" if each.detail else ""
-                    line = f"{each.verdict:11} {each.clause:14} {each.case}{detail}"
-                    click.echo(escape_controls(line))
-        title = "LensLink conformance"
-        if self._junit is not None:
-            self._junit.write_bytes(report.as_junit(found, f"{title}: {self._subject}"))
-        if self._html is not None:
-            text = report.as_html(found, title, self._subject)
-            self._html.write_text(text, encoding="utf-8")
-        counted = summary(found)
-        if self._as_json:
-            click.echo(json.dumps(report.as_json(found)))
-        else:
-            said = ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in counted.items())
-            click.echo(f"{said} ({time.monotonic() - began:.1f} s)")
+                detail = f": {each.detail}" if each.detail else ""
+                if each.verdict == NOT_RUN:
+                    # The reason is the same for all that follow.
+                    detail, reason = ("" if each.detail == reason else detail), each.detail
+                click.echo(
+                    escape_controls(f"{each.verdict:11} {each.clause:14} {each.case}{detail}")
+                )
+        self._write(found)
+        self._print_summary(found)
         if any(each.verdict == FAILED for each in found):
             return _NONCONFORMING
         return _RIG if any(each.verdict == ERROR for each in found) else 0
+
+    def _write(self, found: list[Verdict]) -> None:
+        from ..conformance import report
+
+        if self._options.junit is not None:
+            self._options.junit.write_bytes(report.as_junit(found, self._info))
+        if self._options.html is not None:
+            self._options.html.write_text(report.as_html(found, self._info), encoding="utf-8")
+        if self._options.transcript is not None:
+            text = report.as_transcript(found, self._info)
+            self._options.transcript.write_text(text, encoding="utf-8")
+
+    def _print_summary(self, found: list[Verdict]) -> None:
+        from ..conformance import report
+        from ..conformance.verdicts import count_verdicts
+
+        if self._options.as_json:
+            click.echo(json.dumps(report.as_json(found, self._info)))
+            return
+        counts = count_verdicts(found).items()
+        text = ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in counts)
+        facts = self._info.as_dict()
+        click.echo(f"{text} ({facts['duration_s']:.1f} s, seed {facts['seed']})")

@@ -1,4 +1,4 @@
-"""``lenslink pico``."""
+"""The commands ``lenslink pico ...``: install and check the emulator behind ``pico:`` URLs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from lenslink.errors import LensLinkError, RigError
 
 _PLACES = """
 \b
-What it needs, and where it is looked for:
+What the emulator needs, and where it is looked for:
   Node.js     18 or newer, on PATH
-  rp2040js    in the user's cache: lenslink pico setup puts it there
+  rp2040js    in the user's cache, where 'lenslink pico setup' installs it
   image       $LENSLINK_PICO_UF2, or lenslink/pico/RPI_PICO.uf2 in the user's cache:
               MicroPython for the Raspberry Pi Pico, from micropython.org/download/RPI_PICO
-  boot ROM    our own; or Raspberry Pi's: $LENSLINK_PICO_BOOTROM, or bootrom.bin beside the image
+  boot ROM    LensLink's own, unless Raspberry Pi's is found: $LENSLINK_PICO_BOOTROM, or
+              bootrom.bin beside the image
   littlefs    the extra 'pico'
 """
 
@@ -26,7 +27,7 @@ What it needs, and where it is looked for:
 @click.group(epilog=_PLACES)
 @common_options
 def pico() -> None:
-    """The emulated Raspberry Pi Pico behind pico: URLs.
+    """Set up the emulated Raspberry Pi Pico behind pico: URLs.
 
     \b
     Examples:
@@ -40,32 +41,32 @@ def pico() -> None:
 @common_options
 @pass_common
 def setup(common: CommonOptions, /) -> None:
-    """Install the emulator, rp2040js, into the user's cache: npm ci, of what a lock file pins."""
-    from ..pico.setup import install
+    """Install the emulator, rp2040js, into the user's cache with npm, as its lock file pins it."""
+    from ..pico.setup import install_library
 
-    path = install(Deadline(common.timeout, "npm ci"))
+    path = install_library(Deadline(common.timeout, "npm ci"))
     Screen(common).say(f"lenslink: rp2040js is at {path}")
 
 
 @pico.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
 @pass_common
 def status(common: CommonOptions, /, as_json: bool) -> None:
-    """Say what of it is there. The exit code is 11 if something that is needed is not."""
+    """Show which parts are present. The exit code is 11 if a needed part is missing."""
     del common
-    from ..pico.micropython_image import bootrom_path, load_image
+    from ..pico.micropython_image import find_bootrom, load_image
     from ..pico.setup import find_library, find_node
 
-    def image() -> str:
+    def find_image() -> str:
         found = load_image()
-        return f"{found.path}, SHA-256 {found.described()}"
+        return f"{found.path}, SHA-256 {found.describe()}"
 
     parts: dict[str, Callable[[], object]] = {
         "node": find_node,
         "rp2040js": find_library,
-        "image": image,
-        "boot ROM": lambda: bootrom_path() or "our own",
+        "image": find_image,
+        "boot ROM": lambda: find_bootrom() or "LensLink's own",
     }
     missing = []
     rows: list[tuple[str, str]] = []
@@ -80,4 +81,4 @@ def status(common: CommonOptions, /, as_json: bool) -> None:
     else:
         emit_table(rows)
     if missing:
-        raise RigError(f"pico: needs {', '.join(missing)}")
+        raise RigError(f"pico: these parts are missing: {', '.join(missing)}")

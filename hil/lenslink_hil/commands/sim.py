@@ -1,4 +1,4 @@
-"""``lenslink sim``."""
+"""The command ``lenslink sim``: serve a simulated module to other programs."""
 
 from __future__ import annotations
 
@@ -7,29 +7,54 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from lenslink.cli.checks import Check, CheckedCommand
 from lenslink.cli.options import CommonOptions, common_options, pass_common
 from lenslink.cli.screen import Screen
 from lenslink.errors import RigError
 
+from ..benches.board_profile import list_boards
 from ..benches.micropython import find_micropython
 from ..benches.sim import OPTIONS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# What the shell offers for an option. A scene may also be the name of a file.
+_VALUES = {
+    "scene": ("photo", "bars", "ramp", "prbs"),
+    "mode": ("preview", "still", "full", "binned"),
+    "bits": ("10", "12", "14"),
+    "cfa": ("RGGB", "GRBG", "GBRG", "BGGR"),
+    "lanes": ("1", "2", "3", "4"),
+}
+
+
+def _make_completer(name: str) -> Callable[..., list[CompletionItem]]:
+    """Return the function that offers the values of the option *name* to the shell."""
+
+    def complete(_: click.Context, _param: click.Parameter, start: str) -> list[CompletionItem]:
+        values = list_boards() if name == "board" else _VALUES.get(name, ())
+        offers = [CompletionItem(value) for value in values if value.startswith(start)]
+        return offers or [CompletionItem(start, type="file")] if name == "scene" else offers
+
+    return complete
+
 
 def _module_options(function: F) -> F:
-    """An option for each key of a sim: URL; the bench checks the values, in the same words."""
+    """Add an option for each key of a ``sim:`` URL. The bench checks the values."""
     for name, text in reversed(list(OPTIONS.items())):
         option = click.option(
-            f"--{name}", metavar=name.upper(), help=f"{text[0].upper()}{text[1:]}."
+            f"--{name}",
+            metavar=name.upper(),
+            help=f"{text[0].upper()}{text[1:]}.",
+            shell_complete=_make_completer(name),
         )
         function = option(function)
     return function
 
 
-def _micropython() -> Check:
+def _check_micropython() -> Check:
     try:
         found = find_micropython()
     except RigError as error:
@@ -37,11 +62,11 @@ def _micropython() -> Check:
     return Check("MicroPython", True, f"{found.version} at {found.path}")
 
 
-@click.command(cls=CheckedCommand, checks=[_micropython])
+@click.command(cls=CheckedCommand, checks=[_check_micropython])
 @click.option(
     "--listen",
     metavar="URL",
-    help="unix:PATH, shm:PATH or tcp:HOST:PORT (0: any).  "
+    help="unix:PATH, shm:PATH or tcp:HOST:PORT (0: any free port).  "
     "[default: a socket in the runtime folder]",
 )
 @click.option("--serial", metavar="TEXT", help="Serial number.  [default: SIM-<process id>]")
@@ -53,10 +78,10 @@ def sim(
 ) -> None:
     """Serve a simulated camera module to other programs, until Ctrl-C.
 
-    It prints the URL to open, and is found by 'lenslink list' and by commands that are given no
-    URL. Each host that opens it finds a module that has just been switched on. A tcp: address can
-    be opened by everyone who reaches it. At shm: host and module share memory (Linux); MicroPython
-    maps none, so this process copies between it and the firmware's socket.
+    The command prints the URL to open. 'lenslink list' and commands without a URL find the module.
+    Each host that opens the URL finds a module that has just been switched on. Everyone who reaches
+    a tcp: address can open it. At shm:, host and module share memory (Linux). MicroPython cannot
+    map memory, so this process copies between the shared memory and the firmware's socket.
 
     \b
     Examples:

@@ -1,4 +1,7 @@
-"""A socket to listen on, from ``unix:PATH``, ``shm:PATH`` or ``tcp:HOST:PORT``; nothing is left."""
+"""Sockets that listen at ``unix:PATH``, ``shm:PATH`` or ``tcp:HOST:PORT``, and leave no file.
+
+The commands ``sim``, ``usbip``, ``replay`` and ``conform host`` accept their hosts here.
+"""
 
 from __future__ import annotations
 
@@ -19,28 +22,29 @@ from lenslink_protocol.params import MAX_LANES
 
 from ..benches.shm_bridge import bridge
 
-# Linux has 108 bytes for an address, macOS 104, both with the 0 at the end.
+# Linux has 108 bytes for an address and macOS 104, both including a zero at the end.
 _UNIX_PATH_BYTES = 103
 _MAX_PORT = 65535
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - names, not a default
 _PROBE_S = 1.0
-# The name of the module is a field's below.
+# Listener has a field of the same name as the module.
 _Socket = socket.socket
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """``url`` is what a program on this machine opens."""
+    """A listening socket, and the ``url`` that a program on this machine opens."""
 
     socket: _Socket
     url: str
     lanes: int = 1
-    """Connections that make up a link, where more than one was asked for."""
+    """Number of connections that make up one link."""
 
     def accept(self) -> _Socket:
-        """The next host, as a stream socket whatever it came by.
+        """Wait for the next host and return its connection, a stream socket for every scheme.
 
-        Raises OSError as the socket's own does.
+        Raises:
+            OSError: as :meth:`socket.socket.accept`.
         """
         connection, _ = self.socket.accept()
         if self.url.startswith("shm:"):
@@ -50,11 +54,15 @@ class Listener:
 
 @contextlib.contextmanager
 def open_listener(text: str | None, *, several: bool = False) -> Iterator[Listener]:
-    """Listen at *text*, by default on a socket of this process in the runtime folder.
+    """Listen at the URL *text* until the end of the context.
 
-    Where a link may be made up of *several* connections, the option ``lanes`` says of how many.
-    Raises :exc:`~lenslink.errors.UsageError` for an address that makes no sense or is taken, and
-    :exc:`~lenslink.errors.StorageError` where a socket cannot be made.
+    Args:
+        text: the URL; None for a socket of this process in the runtime folder.
+        several: accept the option ``lanes``, the number of connections that make up one link.
+
+    Raises:
+        UsageError: the address makes no sense or is in use.
+        StorageError: the socket cannot be made.
     """
     if text is None:
         if hasattr(socket, "AF_UNIX"):
@@ -66,7 +74,11 @@ def open_listener(text: str | None, *, several: bool = False) -> Iterator[Listen
     lanes = url.integer("lanes")
     if url.scheme == "shm":
         check_system()
-    with _tcp(url.path) if url.scheme == "tcp" else _unix(url.scheme, url.path) as listener:
+    with (
+        _listen_tcp(url.path)
+        if url.scheme == "tcp"
+        else _listen_unix(url.scheme, url.path) as listener
+    ):
         if lanes is None:
             yield listener
         elif 1 <= lanes <= MAX_LANES:
@@ -76,7 +88,7 @@ def open_listener(text: str | None, *, several: bool = False) -> Iterator[Listen
 
 
 @contextlib.contextmanager
-def _unix(scheme: str, name: str) -> Iterator[Listener]:
+def _listen_unix(scheme: str, name: str) -> Iterator[Listener]:
     if not hasattr(socket, "AF_UNIX"):
         raise UsageError("this Python has no Unix sockets: use --listen tcp:127.0.0.1:0")
     if not name:
@@ -92,7 +104,7 @@ def _unix(scheme: str, name: str) -> Iterator[Listener]:
     _remove_stale(path, shown)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         try:
-            # Nobody else's module: connecting needs the right to write.
+            # Connecting needs the right to write, so only this user may open the module.
             before = os.umask(0o177)
             try:
                 server.bind(str(path))
@@ -105,20 +117,20 @@ def _unix(scheme: str, name: str) -> Iterator[Listener]:
         try:
             yield Listener(server, f"{scheme}:{quote(str(path))}")
         finally:
-            # Somebody may have put another in its place.
+            # Another process may have replaced the file by its own.
             with contextlib.suppress(OSError):
                 if os.path.samestat(made, path.lstat()):
                     path.unlink()
 
 
 def _remove_stale(path: Path, shown: str) -> None:
-    """Make room where a socket was left that nobody listens on; refuse all else that is there."""
+    """Remove a socket file that nobody listens on; raise UsageError for anything else there."""
     try:
         mode = path.lstat().st_mode
     except OSError:
         return
     if not stat.S_ISSOCK(mode):
-        raise UsageError(f"cannot listen at {shown}: a file of that name is no socket")
+        raise UsageError(f"cannot listen at {shown}: a file of that name exists and is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_PROBE_S)
         try:
@@ -129,11 +141,11 @@ def _remove_stale(path: Path, shown: str) -> None:
             return
         except OSError:
             pass
-    raise UsageError(f"cannot listen at {shown}: another process does")
+    raise UsageError(f"cannot listen at {shown}: another process listens there")
 
 
 @contextlib.contextmanager
-def _tcp(address: str) -> Iterator[Listener]:
+def _listen_tcp(address: str) -> Iterator[Listener]:
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > _MAX_PORT:
         raise UsageError("tcp: needs a host and a port, as in tcp:127.0.0.1:7650")
@@ -141,7 +153,7 @@ def _tcp(address: str) -> Iterator[Listener]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as server:
         if os.name == "posix":
-            # Else the address stays taken for a minute after the last host has gone.
+            # Without this, the address stays in use for a minute after the last host has left.
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             server.bind((host, int(port)))

@@ -1,4 +1,4 @@
-"""``lenslink usbip``."""
+"""The command ``lenslink usbip``: serve a virtual USB board by USB/IP."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POLL_S = 0.5
 
 
 def _board_options(function: F) -> F:
-    """An option for each key of a usbip: URL; the board checks the values, in the same words."""
+    """Add an option for each key of a ``usbip:`` URL. The board checks the values."""
     for name, text in reversed(list(OPTIONS.items())):
         option = click.option(
             f"--{name}", metavar=name.upper(), help=f"{text[0].upper()}{text[1:]}."
@@ -38,10 +38,10 @@ def _board_options(function: F) -> F:
     metavar="HOST:PORT",
     default=f"127.0.0.1:{PORT}",
     show_default=True,
-    help="Where USB/IP clients connect; port 0 is any.",
+    help="Where USB/IP clients connect; port 0 is any free port.",
 )
 @click.option("--serial", metavar="TEXT", help="Serial number.  [default: USBIP-<process id>]")
-@click.option("--cdc", is_flag=True, help="A board that has its serial port only.")
+@click.option("--cdc", is_flag=True, help="Serve a board that has a serial port only.")
 @_board_options
 @common_options
 @pass_common
@@ -50,9 +50,9 @@ def usbip(
 ) -> None:
     """Serve a virtual USB board by USB/IP, until Ctrl-C.
 
-    The driver opens it at the URL that is printed. A Linux kernel with vhci_hcd takes it by
-    'usbip attach': then it is a USB device like any other, at usb: and, with --cdc, at serial:.
-    A board that ends is plugged in again. Everyone who reaches the address can use the board.
+    The driver opens the board at the URL that is printed. A Linux kernel with vhci_hcd takes the
+    board by 'usbip attach'. The board is then a USB device at usb: and, with --cdc, at serial:. If
+    the firmware ends, the board is plugged in again. Everyone who reaches the address can use it.
 
     \b
     Examples:
@@ -79,13 +79,13 @@ def usbip(
                 click.echo(url)
                 screen.say("lenslink: serving a virtual board as device 1-1; Ctrl-C ends it")
                 while True:
-                    _watch(board, screen, common.timeout)
+                    _replug_if_ended(board, screen, common.timeout)
         finally:
             board.close()
 
 
-def _watch(board: VirtualBoard, screen: Screen, timeout: float) -> None:
-    """Wait for a while; plug the board in again if it has ended."""
+def _replug_if_ended(board: VirtualBoard, screen: Screen, timeout: float) -> None:
+    """Wait a moment, and plug the board in again if its firmware has ended."""
     module = board.module
     try:
         if module is not None:

@@ -1,20 +1,23 @@
-"""The conformance kit: every clause of SPEC.md against a module or a host, whoever made it.
+"""The conformance kit: every clause of SPEC.md against a module or a host of any maker.
 
-Data goes down this list and never back up::
+A module imports only from modules above it in this list::
 
-    clauses            what SPEC.md demands, by identifier
-    packets, wire      packets as one wants them, right or wrong; bytes, time, and nothing else
-    cases              what a case is, and how one fails
-    host_peer          a host that says what a case tells it to
-    module_cases...    the cases for modules, by chapter of SPEC.md
+    clauses            the clauses of SPEC.md, by identifier
+    packets            packets, right or wrong on purpose, and a parser of its own
+    peer_wire          the line to the tested side: bytes, lanes and time
+    cases              what a case is, and how it fails
+    host_peer          a host that sends what a case tells it to send
+    module_cases_*     the cases for modules, by chapter of SPEC.md
     module_peer        a module that behaves until a case overrides something
-    host_cases...      the cases for hosts
-    run                a verdict for each clause of each case
-    virtual_module,    the real ones, in this process, on virtual time, with or without
-    virtual_host       a defect (tamper) on their line
-    broken_modules,    a defect for each clause
+    host_cases_*       the cases for hosts
+    verdicts           runs a case and gives its clauses a verdict
+    transcript         the packets of a case as text
+    virtual_module     the firmware's module, in this process and on virtual time
+    plain_module       a module written from SPEC.md alone, on virtual time
+    virtual_host       the driver's link and reassembly, on virtual time
+    broken_modules,    peers that break one clause each, in several ways
     broken_hosts
-    selftest           each case passes the good one and fails the broken one
+    selftest           runs each case on good peers and on the broken ones
     live               modules and hosts behind real transports
-    report             JSON, JUnit XML, HTML
+    report             JSON, JUnit XML and HTML
 """

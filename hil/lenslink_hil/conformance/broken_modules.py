@@ -1,4 +1,7 @@
-"""A defect for each clause that binds modules: the case must fail it."""
+"""Modules that break one clause each, in the ways in which implementers get the clause wrong.
+
+The table is :data:`BROKEN`. ``selftest`` checks that a case of the clause fails each of them.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,7 @@ from lenslink_protocol.messages import (
 from .defects import (
     AnyMajor,
     AnyNonce,
+    Broken,
     Defect,
     Heals,
     OddFields,
@@ -41,13 +45,15 @@ from .defects import (
     OnlyClean,
     Strict,
     Swallows,
-    any_version,
-    drops,
-    edited,
-    ignores,
+    drop_types,
+    edit_message,
+    ignore_types,
+    offer_version_1,
 )
 from .host_peer import PLENTY
 from .packets import Packet, parse
+from .peer_wire import Tamper
+from .plain_module import PlainModule
 from .virtual_module import VirtualModule
 
 _DATA = (MessageType.FRAME_START, MessageType.TILE, MessageType.FRAME_END)
@@ -59,7 +65,7 @@ class AnySequence(Defect):
     def __init__(self) -> None:
         self._count = 0
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         del data
         self._count += 1
         return [packet.encode(sequence=self._count)]
@@ -68,14 +74,14 @@ class AnySequence(Defect):
 class VendorAnswers(Defect):
     """Takes a vendor's type for a request."""
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         return [packet.encode(type=0x3F) if packet.kind >= 0xE0 else data]
 
 
 class OtherHello(Defect):
     """Answers Hello under an id of its own."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         reply = packet.kind == MessageType.HELLO_REPLY
         return [packet.encode(frame=packet.id + 1) if reply else data]
 
@@ -83,9 +89,9 @@ class OtherHello(Defect):
 class Immodest(Defect):
     """States capabilities that the host did not offer."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         reply = packet.kind == MessageType.HELLO_REPLY
-        return [edited(packet, capabilities=3) if reply else data]
+        return [edit_message(packet, capabilities=3) if reply else data]
 
 
 class Haunted(Defect):
@@ -94,7 +100,7 @@ class Haunted(Defect):
     def __init__(self) -> None:
         self._tile = b""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind == MessageType.TILE:
             self._tile = data
         elif packet.kind == MessageType.HELLO_REPLY and self._tile:
@@ -105,8 +111,8 @@ class Haunted(Defect):
 class AnyHello(Defect):
     """Opens a session of every version."""
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
-        return [any_version(packet) if packet.kind == MessageType.HELLO else data]
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [offer_version_1(packet) if packet.kind == MessageType.HELLO else data]
 
 
 class Sleepy(Defect):
@@ -115,7 +121,7 @@ class Sleepy(Defect):
     def __init__(self) -> None:
         self._awake = False
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind != MessageType.HEARTBEAT_REPLY:
             return [data]
         self._awake = not self._awake
@@ -125,15 +131,15 @@ class Sleepy(Defect):
 class Uncounted(Defect):
     """Does not count what it sends."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         reply = packet.kind == MessageType.HEARTBEAT_REPLY
-        return [edited(packet, sent=(0, 0)) if reply else data]
+        return [edit_message(packet, sent=(0, 0)) if reply else data]
 
 
 class OtherIds(Defect):
     """Answers under ids of its own."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         replies = (MessageType.MANIFEST, MessageType.CONFIGURED, MessageType.ACCEPTED)
         return [packet.encode(frame=packet.id + 1) if packet.kind in replies else data]
 
@@ -146,7 +152,7 @@ class ExecutesAgain(Defect):
         self._fresh = 100_000
         self._as: dict[int, int] = {}
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         requests = (MessageType.CONFIGURE, MessageType.CAPTURE, MessageType.STREAM)
         if packet.kind not in requests or packet.id not in self._seen:
             self._seen.add(packet.id)
@@ -155,7 +161,7 @@ class ExecutesAgain(Defect):
         self._as[self._fresh] = packet.id
         return [packet.encode(frame=self._fresh)]
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind in _DATA or packet.id not in self._as:
             return [data]
         return [packet.encode(frame=self._as[packet.id])]
@@ -167,7 +173,7 @@ class KeepsOne(Defect):
     def __init__(self) -> None:
         self._seen: list[int] = []
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind != MessageType.CONFIGURE:
             return [data]
         again = packet.id in self._seen and packet.id != self._seen[-1]
@@ -178,7 +184,7 @@ class KeepsOne(Defect):
 class Obliging(Defect):
     """Says yes in every state."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind == MessageType.ERROR:
             error = packet.message()
             if isinstance(error, Error) and error.code == ErrorCode.STATE:
@@ -190,31 +196,31 @@ class Obliging(Defect):
 class AppliesTests(Defect):
     """Applies what was only to be tried."""
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
-        return [edited(packet, flags=0) if packet.kind == MessageType.CONFIGURE else data]
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [edit_message(packet, flags=0) if packet.kind == MessageType.CONFIGURE else data]
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind != MessageType.CONFIGURED:
             return [data]
-        return [edited(packet, flags=ConfigureFlag.TEST_ONLY)]
+        return [edit_message(packet, flags=ConfigureFlag.TEST_ONLY)]
 
 
 class NeverAdjusted(Defect):
     """Applies something else and does not say so."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         message = packet.message() if packet.kind == MessageType.CONFIGURED else None
         if isinstance(message, Configured) and message.flags & ConfigureFlag.ADJUSTED:
-            return [edited(packet, flags=0)]
+            return [edit_message(packet, flags=0)]
         return [data]
 
 
 class AnyMode(Defect):
     """Takes a mode that it does not have for its first."""
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         message = packet.message() if packet.kind == MessageType.CONFIGURE else None
-        return [edited(packet, mode=1) if isinstance(message, Configure) else data]
+        return [edit_message(packet, mode=1) if isinstance(message, Configure) else data]
 
 
 class EndsLate(Defect):
@@ -223,7 +229,7 @@ class EndsLate(Defect):
     def __init__(self) -> None:
         self._held: list[bytes] = []
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind == MessageType.FRAME_END:
             message = packet.message()
             if isinstance(message, FrameEnd) and message.status == EndStatus.ABORTED:
@@ -241,7 +247,7 @@ class LeakyBarrier(Defect):
     def __init__(self) -> None:
         self._tile = b""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind == MessageType.TILE:
             self._tile = data
         return [data, self._tile] if packet.kind == MessageType.FLUSHED else [data]
@@ -250,9 +256,9 @@ class LeakyBarrier(Defect):
 class OwnCredit(Defect):
     """Sends as if everything were granted."""
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         granted = packet.kind == MessageType.HEARTBEAT
-        return [edited(packet, limit=(PLENTY, PLENTY)) if granted else data]
+        return [edit_message(packet, limit=(PLENTY, PLENTY)) if granted else data]
 
 
 class Stuck(Defect):
@@ -261,7 +267,7 @@ class Stuck(Defect):
     def __init__(self) -> None:
         self._inside = False
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind in (MessageType.TILE, MessageType.FRAME_END):
             self._inside = packet.kind == MessageType.TILE
         return [] if self._inside and packet.kind == MessageType.MANIFEST else [data]
@@ -270,24 +276,24 @@ class Stuck(Defect):
 class SkipsNumbers(Defect):
     """Gives a number to every second frame only."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         return [packet.encode(frame=2 * packet.id) if packet.kind in _DATA else data]
 
 
 class OtherWidth(Defect):
     """States another width than was configured."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         message = packet.message() if packet.kind == MessageType.FRAME_START else None
         if not isinstance(message, FrameStart):
             return [data]
-        return [edited(packet, width=message.width + 2)]
+        return [edit_message(packet, width=message.width + 2)]
 
 
 class LosesTiles(Defect):
     """Loses the first tile of each frame, and says that all is well."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         first = packet.kind == MessageType.TILE and (packet.header.x, packet.header.y) == (0, 0)
         return [] if first else [data]
 
@@ -295,34 +301,34 @@ class LosesTiles(Defect):
 class Miscounts(Defect):
     """Counts a tile too many."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         message = packet.message() if packet.kind == MessageType.FRAME_END else None
         if not isinstance(message, FrameEnd):
             return [data]
-        return [edited(packet, tiles=message.tiles + 1)]
+        return [edit_message(packet, tiles=message.tiles + 1)]
 
 
 class OneMore(Defect):
     """Takes a frame too many."""
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         message = packet.message() if packet.kind == MessageType.CAPTURE else None
         if not isinstance(message, Capture):
             return [data]
-        return [edited(packet, count=message.count + 1)]
+        return [edit_message(packet, count=message.count + 1)]
 
 
 class Tight(Defect):
     """Says that it sends a tile again, and does not."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         return [] if packet.kind == MessageType.TILE and packet.header.flags & 1 else [data]
 
 
 class Repaints(Defect):
     """Sends other pixels the second time."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind == MessageType.TILE and packet.header.flags & 1:
             return [packet.encode(payload=bytes(len(packet.payload)))]
         return [data]
@@ -331,28 +337,28 @@ class Repaints(Defect):
 class ForgetsEnds(Defect):
     """Sends tiles again, but neither FrameStart nor FrameEnd."""
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
-        return [edited(packet, flags=0) if packet.kind == MessageType.RESEND else data]
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [edit_message(packet, flags=0) if packet.kind == MessageType.RESEND else data]
 
 
 class KnowsAll(Defect):
     """Claims to know frames that never were."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         message = packet.message() if packet.kind == MessageType.RESENT else None
         if isinstance(message, Resent) and message.state == FrameState.UNKNOWN:
-            return [edited(packet, state=FrameState.ENDED)]
+            return [edit_message(packet, state=FrameState.ENDED)]
         return [data]
 
 
 class LongManifest(Defect):
     """Announces a byte more than there are."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         message = packet.message() if packet.kind == MessageType.MANIFEST else None
         if not isinstance(message, ManifestPiece):
             return [data]
-        return [edited(packet, total=message.total + 1)]
+        return [edit_message(packet, total=message.total + 1)]
 
 
 class ManyNames(Defect):
@@ -361,38 +367,38 @@ class ManyNames(Defect):
     def __init__(self) -> None:
         self._asks = 0
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         message = packet.message() if packet.kind == MessageType.MANIFEST else None
         if not isinstance(message, ManifestPiece) or message.offset:
             return [data]
         self._asks += 1
         piece = message.piece
-        return [edited(packet, piece=piece[:4] + bytes([64 + self._asks]) + piece[5:])]
+        return [edit_message(packet, piece=piece[:4] + bytes([64 + self._asks]) + piece[5:])]
 
 
 class Amnesia(Defect):
     """Remembers no request."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         reply = packet.kind == MessageType.QUERY_REPLY
-        return [edited(packet, outcome=Outcome.UNKNOWN) if reply else data]
+        return [edit_message(packet, outcome=Outcome.UNKNOWN) if reply else data]
 
 
 class OneCounter(Defect):
     """Does not say what was sent on other lanes."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         message = packet.message() if packet.kind == MessageType.FRAME_END else None
         if not isinstance(message, FrameEnd):
             return [data]
-        return [edited(packet, last_sequence=(message.last_sequence[0], 0, 0, 0))]
+        return [edit_message(packet, last_sequence=(message.last_sequence[0], 0, 0, 0))]
 
 
 class OneLaneLess(VirtualModule):
     """Keeps to a lane that has ended."""
 
-    def kill_lane(self, lane: int) -> bool:
-        super().kill_lane(lane)
+    def end_lane(self, lane: int) -> bool:
+        super().end_lane(lane)
         self._alive = [False] * self.lanes
         return True
 
@@ -400,7 +406,7 @@ class OneLaneLess(VirtualModule):
 class Unplugged(VirtualModule):
     """Does not notice that it is detached."""
 
-    def seat(self, seated: bool) -> bool:
+    def set_attached(self, seated: bool) -> bool:
         del seated
         return True
 
@@ -411,13 +417,13 @@ class OpensAll(Defect):
     def __init__(self) -> None:
         self._refused = b""
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind == MessageType.HELLO:
             self._hello = packet
         elif packet.kind in (MessageType.GET_MANIFEST, MessageType.HEARTBEAT):
             sequence = packet.header.sequence
             if self._hello.header.version != 0x10:
-                open_it = any_version(self._hello)
+                open_it = offer_version_1(self._hello)
                 hello = parse(open_it)
                 assert hello is not None
                 after = packet.encode(sequence=sequence + 1)
@@ -432,18 +438,18 @@ class HasAll(Defect):
         self._more = more
         self._offered = 0
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         message = packet.message() if packet.kind == MessageType.HELLO else None
         if not isinstance(message, Hello):
             return [data]
         self._offered = message.capabilities
-        return [edited(packet, capabilities=message.capabilities | self._more)]
+        return [edit_message(packet, capabilities=message.capabilities | self._more)]
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         message = packet.message() if packet.kind == MessageType.HELLO_REPLY else None
         if not isinstance(message, HelloReply):
             return [data]
-        return [edited(packet, capabilities=message.capabilities & self._offered)]
+        return [edit_message(packet, capabilities=message.capabilities & self._offered)]
 
 
 class Agrees(Defect):
@@ -452,12 +458,12 @@ class Agrees(Defect):
     def __init__(self) -> None:
         self._tests: set[int] = set()
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind == MessageType.TEST:
             self._tests.add(packet.id)
         return [data]
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind != MessageType.ERROR or packet.id not in self._tests:
             return [data]
         return [packet.encode(type=MessageType.ACCEPTED, payload=Accepted(0, 0).encode())]
@@ -466,11 +472,11 @@ class Agrees(Defect):
 class Pretends(Defect):
     """Accepts tests, and does nothing."""
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         message = packet.message() if packet.kind == MessageType.TEST else None
         if not isinstance(message, Test):
             return [data]
-        return [edited(packet, action=TestAction.PENDING, ms=0)]
+        return [edit_message(packet, action=TestAction.PENDING, ms=0)]
 
 
 class LeavesPending(Defect):
@@ -479,7 +485,7 @@ class LeavesPending(Defect):
     def __init__(self) -> None:
         self._pending: set[int] = set()
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind == MessageType.PENDING:
             self._pending.add(packet.id)
         answer = packet.kind == MessageType.ACCEPTED and packet.id in self._pending
@@ -489,7 +495,7 @@ class LeavesPending(Defect):
 class PendingForAnother(Defect):
     """Says Pending of another request."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         pending = packet.kind == MessageType.PENDING
         return [packet.encode(frame=packet.id + 1) if pending else data]
 
@@ -497,7 +503,7 @@ class PendingForAnother(Defect):
 class LastWord(Defect):
     """Says something after Close."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind != MessageType.CLOSE:
             return [data]
         more = Log(1, 0, b"and besides").encode()
@@ -508,27 +514,39 @@ class LastWord(Defect):
 class Dozes(Defect):
     """Is silent for longer than its lease."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
-        return [edited(packet, lease_ms=50) if packet.kind == MessageType.BUSY else data]
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [edit_message(packet, lease_ms=50) if packet.kind == MessageType.BUSY else data]
 
 
 class NextScheme(Defect):
     """Proves by another scheme than it was asked for."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         message = packet.message() if packet.kind == MessageType.PROOF else None
-        return [edited(packet, scheme=message.scheme + 1)] if isinstance(message, Proof) else [data]
+        return (
+            [edit_message(packet, scheme=message.scheme + 1)]
+            if isinstance(message, Proof)
+            else [data]
+        )
 
 
 class SameProof(Defect):
     """Has one proof for all."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
-        return [edited(packet, proof=b"genuine") if packet.kind == MessageType.PROOF else data]
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [
+            edit_message(packet, proof=b"genuine") if packet.kind == MessageType.PROOF else data
+        ]
 
 
-def _with(defect: Callable[[], Defect | OnlyClean | Swallows]) -> Callable[[], VirtualModule]:
-    return lambda: VirtualModule(defect())
+def _with(defect: Callable[[], Tamper], name: str = "") -> Broken:
+    """Return the firmware's module with a defect on its line."""
+    return Broken(name or getattr(defect, "__name__", "?"), lambda: VirtualModule(defect()))
+
+
+def _of(module: type[VirtualModule | PlainModule]) -> Broken:
+    """Return a broken module that is a class of its own."""
+    return Broken(module.__name__, module)
 
 
 def _unknown(kind: int) -> bool:
@@ -538,8 +556,10 @@ def _unknown(kind: int) -> bool:
 class OneFormat(Defect):
     """Sends what it always sends, whatever it lists."""
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
-        return [edited(packet, pixel_format=0) if packet.kind == MessageType.CONFIGURE else data]
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [
+            edit_message(packet, pixel_format=0) if packet.kind == MessageType.CONFIGURE else data
+        ]
 
 
 class Pads(Defect):
@@ -547,10 +567,10 @@ class Pads(Defect):
 
     kind: int = MessageType.CONFIGURED
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         message = packet.message() if packet.kind == self.kind else None
         if isinstance(message, Configured | FrameStart):
-            return [edited(packet, stride=message.stride + 4)]
+            return [edit_message(packet, stride=message.stride + 4)]
         return [data]
 
 
@@ -563,7 +583,7 @@ class PadsLater(Pads):
 class CutsGroups(Defect):
     """Says that its tiles begin a pixel later."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind != MessageType.TILE:
             return [data]
         return [packet.encode(x=packet.header.x + 1, width=packet.header.width - 1)]
@@ -572,11 +592,11 @@ class CutsGroups(Defect):
 class DropsUnknown(Defect):
     """Does not answer a type that it does not know."""
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         return [] if _unknown(packet.kind) else [data]
 
 
-BROKEN: dict[str, tuple[Callable[[], VirtualModule], ...]] = {
+BROKEN: dict[str, tuple[Broken, ...]] = {
     "M-FRAME-1": (_with(OddFields), _with(OddSequence)),
     "M-FRAME-2": (_with(Heals),),
     "M-FRAME-3": (_with(OnlyClean),),
@@ -585,17 +605,20 @@ BROKEN: dict[str, tuple[Callable[[], VirtualModule], ...]] = {
     "M-FRAME-6": (_with(AnyMajor), _with(Swallows)),
     "M-GROW-1": (_with(Strict),),
     "M-GROW-2": (_with(VendorAnswers),),
-    "M-HELLO-1": (_with(OtherHello), _with(lambda: drops(MessageType.HELLO_REPLY))),
+    "M-HELLO-1": (
+        _with(OtherHello),
+        _with(lambda: drop_types(MessageType.HELLO_REPLY), "drops HELLO_REPLY"),
+    ),
     "M-HELLO-2": (_with(Immodest),),
     "M-HELLO-3": (_with(Haunted),),
-    "M-HELLO-4": (Unplugged,),
+    "M-HELLO-4": (_of(Unplugged),),
     "M-HELLO-5": (_with(AnyHello),),
     "M-HELLO-6": (_with(OpensAll),),
-    "M-CLOSE-1": (_with(lambda: ignores(MessageType.CLOSE)),),
-    "M-CLOSE-2": (_with(lambda: drops(MessageType.CLOSE)), _with(LastWord)),
+    "M-CLOSE-1": (_with(lambda: ignore_types(MessageType.CLOSE), "ignores CLOSE"),),
+    "M-CLOSE-2": (_with(lambda: drop_types(MessageType.CLOSE), "drops CLOSE"), _with(LastWord)),
     "M-LIVE-1": (_with(Sleepy),),
     "M-LIVE-2": (_with(Uncounted),),
-    "M-LIVE-3": (_with(lambda: drops(MessageType.BUSY)), _with(Dozes)),
+    "M-LIVE-3": (_with(lambda: drop_types(MessageType.BUSY), "drops BUSY"), _with(Dozes)),
     "M-REQ-1": (_with(OtherIds),),
     "M-REQ-2": (_with(ExecutesAgain), _with(KeepsOne)),
     "M-REQ-3": (_with(ExecutesAgain),),
@@ -603,7 +626,7 @@ BROKEN: dict[str, tuple[Callable[[], VirtualModule], ...]] = {
     "M-REQ-5": (_with(LeavesPending), _with(PendingForAnother)),
     "M-QUERY-1": (_with(Amnesia),),
     "M-LANE-1": (_with(OneCounter),),
-    "M-LANE-2": (OneLaneLess,),
+    "M-LANE-2": (_of(OneLaneLess),),
     "M-STATE-1": (_with(Obliging),),
     "M-STATE-2": (_with(AppliesTests),),
     "M-STATE-3": (_with(NeverAdjusted),),
@@ -626,8 +649,8 @@ BROKEN: dict[str, tuple[Callable[[], VirtualModule], ...]] = {
     "M-RESEND-4": (_with(KnowsAll),),
     "M-MANIFEST-1": (_with(LongManifest),),
     "M-MANIFEST-2": (_with(ManyNames),),
-    "M-AUTH-1": (_with(NextScheme), _with(lambda: HasAll(Capability.AUTH))),
+    "M-AUTH-1": (_with(NextScheme), _with(lambda: HasAll(Capability.AUTH), "has AUTH always")),
     "M-AUTH-2": (_with(SameProof),),
-    "M-TEST-1": (_with(lambda: HasAll(Capability.TEST)), _with(Agrees)),
+    "M-TEST-1": (_with(lambda: HasAll(Capability.TEST), "has TEST always"), _with(Agrees)),
     "M-TEST-2": (_with(Pretends),),
 }

@@ -1,4 +1,7 @@
-"""What a case is, and how one fails."""
+"""What a case is, and how a case says that the tested side fails.
+
+A case is registered with :class:`Cases` by the clauses that it tests. ``verdicts`` runs cases.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,16 @@ T = TypeVar("T")
 
 
 class Failed(Exception):
-    """The tested side breaks the clause; the message says how."""
+    """The tested side breaks the clause. The message says how."""
 
 
 class NotClaimed(Exception):
-    """The tested side lacks the optional thing, or the bench cannot show it."""
+    """The tested side lacks the optional feature, or the bench cannot show it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case(Generic[T]):
-    """``run`` raises :exc:`Failed`, :exc:`NotClaimed`, or nothing."""
+    """A test of one or more clauses. ``run`` raises :exc:`Failed` or :exc:`NotClaimed`."""
 
     name: str
     clauses: tuple[str, ...]
@@ -28,23 +31,23 @@ class Case(Generic[T]):
 
 
 def check(holds: object, otherwise: str) -> None:
-    """:exc:`Failed` unless *holds*."""
+    """Raise :exc:`Failed` with the message *otherwise* unless *holds* is true."""
     if not holds:
         raise Failed(otherwise)
 
 
 class Cases(Generic[T]):
-    """Cases in the order in which they are written."""
+    """A list of cases in the order in which they are written."""
 
     def __init__(self) -> None:
         self.all: list[Case[T]] = []
 
-    def of(self, *clauses: str) -> Callable[[T], T]:
-        """A decorator: the case of these clauses."""
+    def add(self, *clauses: str) -> Callable[[T], T]:
+        """Return a decorator that registers a case for these clauses."""
 
-        def add(run: T) -> T:
+        def register(run: T) -> T:
             doc = " ".join((getattr(run, "__doc__", "") or "").split())
             self.all.append(Case(getattr(run, "__name__", "?"), clauses, doc, run))
             return run
 
-        return add
+        return register

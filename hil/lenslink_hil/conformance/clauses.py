@@ -1,4 +1,4 @@
-"""What SPEC.md demands, by identifier: read from what is generated from it."""
+"""The clauses of SPEC.md, read from the file that ``make gen`` writes from SPEC.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Clause:
 
 
 @cache
-def clauses() -> dict[str, Clause]:
-    """Every clause by its identifier, in SPEC.md's order."""
+def load_clauses() -> dict[str, Clause]:
+    """Return every clause by its identifier, in SPEC.md's order."""
     text = files("lenslink_protocol").joinpath("clauses.json").read_text(encoding="utf-8")
     return {each["id"]: Clause(**each) for each in json.loads(text)}

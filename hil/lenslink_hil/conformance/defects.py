@@ -1,8 +1,12 @@
-"""What defects are made of: a good peer whose line, packet by packet, is tampered with."""
+"""What broken peers are made of: a good peer, and a defect that edits the packets on its line.
+
+``broken_modules`` and ``broken_hosts`` derive defects from :class:`Defect`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lenslink_protocol.ids import MessageType
@@ -13,35 +17,43 @@ from .packets import Packet, Parser, parse
 from .peer_wire import Tamper
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A broken peer: ``make`` starts one, ``name`` says in a report which it is."""
+
+    name: str
+    make: Callable[[], Any]
+
+
 class Defect(Tamper):
-    """Packets one by one: a subclass overrides one of the two directions."""
+    """Gets packets one by one. A subclass overrides one of the two directions."""
 
-    def to_tester(self, packet: bytes) -> list[bytes]:
+    def pass_to_tester(self, packet: bytes) -> list[bytes]:
         found = parse(packet)
-        return [packet] if found is None else self.up(found, packet)
+        return [packet] if found is None else self.on_packet_from_peer(found, packet)
 
-    def to_tested(self, data: bytes) -> list[bytes]:
+    def pass_to_tested(self, data: bytes) -> list[bytes]:
         found = parse(data)
-        return [data] if found is None else self.down(found, data)
+        return [data] if found is None else self.on_packet_to_peer(found, data)
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
-        """A packet from the tested side, and its bytes."""
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        """Return what the case receives for a packet of the tested side."""
         del packet
         return [data]
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
-        """A packet to the tested side, and its bytes."""
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        """Return what the tested side receives for a packet of the case."""
         del packet
         return [data]
 
 
-def edited(packet: Packet, **changes: Any) -> bytes:
-    """The packet with other values in its message."""
+def edit_message(packet: Packet, **changes: Any) -> bytes:
+    """Return the packet with other values in its message."""
     return packet.encode(payload=replace(packet.message(), **changes).encode())
 
 
-def sound(data: bytes) -> bool:
-    """Whether *data* is whole packets that have their CRCs, and nothing else."""
+def is_sound(data: bytes) -> bool:
+    """Return True if *data* is whole packets whose CRCs hold, and nothing else."""
     parser = Parser()
     parser.feed(data, 0.0)
     size = sum(HEADER_BYTES + len(p.payload) for p in Parser().feed(data, 0.0))
@@ -49,31 +61,31 @@ def sound(data: bytes) -> bool:
 
 
 class Heals(Defect):
-    """Takes what is damaged for what it was meant to be."""
+    """Acts on damaged packets as if their CRCs held."""
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         del data
         return [packet.encode()]
 
 
 class OnlyClean(Tamper):
-    """Throws away whatever comes together with damage."""
+    """Throws away good packets that arrive together with damage."""
 
-    def to_tested(self, data: bytes) -> list[bytes]:
-        return [data] if sound(data) else []
+    def pass_to_tested(self, data: bytes) -> list[bytes]:
+        return [data] if is_sound(data) else []
 
 
 class Swallows(Tamper):
-    """Believes every length, and waits for that many bytes for ever."""
+    """Believes every length, and waits for that many bytes without end."""
 
     def __init__(self) -> None:
         self._left = 0
 
-    def to_tested(self, data: bytes) -> list[bytes]:
+    def pass_to_tested(self, data: bytes) -> list[bytes]:
         if self._left:
             taken = min(self._left, len(data))
             self._left -= taken
-            return self.to_tested(data[taken:]) if data[taken:] else []
+            return self.pass_to_tested(data[taken:]) if data[taken:] else []
         if len(data) >= HEADER_BYTES and parse(data) is None:
             announced = HEADER_BYTES + int.from_bytes(data[28:32], "little")
             if announced > len(data):
@@ -83,37 +95,37 @@ class Swallows(Tamper):
 
 
 class AnyNonce(Defect):
-    """Takes packets of every session."""
+    """Acts on packets of every session."""
 
     def __init__(self) -> None:
         self._nonce: int | None = None
 
-    def note(self, packet: Packet) -> None:
+    def note_nonce(self, packet: Packet) -> None:
         if packet.kind == MessageType.HELLO:
             self._nonce = packet.header.nonce
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
-        self.note(packet)
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self.note_nonce(packet)
         return [data]
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
-        self.note(packet)
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self.note_nonce(packet)
         return [data if self._nonce is None else packet.encode(nonce=self._nonce)]
 
 
 class AnyMajor(Defect):
-    """Takes packets of every version."""
+    """Acts on packets of every version."""
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind == MessageType.HELLO:
             return [data]
         return [packet.encode(version=0x10)]
 
 
 class Strict(Defect):
-    """Refuses messages that have grown."""
+    """Refuses messages with appended fields."""
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         try:
             known = packet.message().FIXED.size
         except (KeyError, Malformed):
@@ -123,16 +135,16 @@ class Strict(Defect):
 
 
 class OddFields(Defect):
-    """Leaves something in fields that should be idle."""
+    """Sets a field that must be 0."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         return [data if packet.kind == MessageType.TILE else packet.encode(x=3)]
 
 
 class OddSequence(Defect):
     """Counts by two."""
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         del data
         return [packet.encode(sequence=2 * packet.header.sequence)]
 
@@ -142,35 +154,35 @@ class Drops(Defect):
 
     kinds: tuple[int, ...] = ()
 
-    def up(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         return [] if packet.kind in self.kinds else [data]
 
 
 class Ignores(Defect):
-    """Never sees messages of these types."""
+    """Never receives messages of these types."""
 
     kinds: tuple[int, ...] = ()
 
-    def down(self, packet: Packet, data: bytes) -> list[bytes]:
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         return [] if packet.kind in self.kinds else [data]
 
 
-def drops(*kinds: int) -> Drops:
-    """A peer that never sends messages of *kinds*."""
+def drop_types(*kinds: int) -> Drops:
+    """Return a defect: the peer never sends messages of *kinds*."""
     defect = Drops()
     defect.kinds = kinds
     return defect
 
 
-def ignores(*kinds: int) -> Ignores:
-    """A peer that never sees messages of *kinds*."""
+def ignore_types(*kinds: int) -> Ignores:
+    """Return a defect: the peer never receives messages of *kinds*."""
     defect = Ignores()
     defect.kinds = kinds
     return defect
 
 
-def any_version(hello: Packet) -> bytes:
-    """A Hello that offers what the module speaks."""
+def offer_version_1(hello: Packet) -> bytes:
+    """Return a Hello that offers version 1, which the module speaks."""
     message = hello.message()
     assert isinstance(message, Hello)
     return hello.encode(

@@ -33,8 +33,8 @@ from .module_peer import (
     TILE,
     WIDTH,
     WRONG,
+    HostResult,
     Item,
-    Outcome,
     Script,
     rectangles,
     tile_item,
@@ -59,37 +59,37 @@ def _limits(packets: list[Packet]) -> list[tuple[int, int]]:
 # --- sessions and credits ---------------------------------------------------------------------
 
 
-@CASES.of("H-HELLO-2")
+@CASES.add("H-HELLO-2")
 class NoCapabilities(Script):
     """The session has no capability, and a tile is lost: it is not asked for again."""
 
     capabilities = 0
 
-    def items(self) -> list[Item]:
-        return [_lost(item) for item in super().items()]
+    def make_items(self) -> list[Item]:
+        return [_lost(item) for item in super().make_items()]
 
-    def resend(self, packet: Packet, message: Resend) -> None:
+    def on_resend(self, packet: Packet, message: Resend) -> None:
         check(False, f"Resend in a session without RESEND: {message}")
 
-    def challenge(self, packet: Packet, message: Challenge) -> None:
+    def on_challenge(self, packet: Packet, message: Challenge) -> None:
         check(False, f"Challenge in a session without AUTH: {message}")
 
-    def judge(self, outcome: Outcome) -> None:
+    def judge(self, result: HostResult) -> None:
         """What it makes of the frame is another case's."""
 
 
 def _lost(item: Item) -> Item:
-    return replace(item, lost=True) if item.place[1] == _LOST and item.place[3] else item
+    return replace(item, is_lost=True) if item.place[1] == _LOST and item.place[3] else item
 
 
-@CASES.of("H-CREDIT-1")
+@CASES.add("H-CREDIT-1")
 class Limits(Script):
     """The first limits come soon, and none is lower than one before."""
 
-    def judge(self, outcome: Outcome) -> None:
-        self.whole(outcome)
-        hello = self.of_kind(MessageType.HELLO)[-1].at
-        beats = self.of_kind(MessageType.HEARTBEAT)
+    def judge(self, result: HostResult) -> None:
+        self.check_whole_frame(result)
+        hello = self.find_packets(MessageType.HELLO)[-1].at
+        beats = self.find_packets(MessageType.HEARTBEAT)
         late = beats[0].at - hello
         check(late <= SILENCE_MS / 1000, f"the first limits come {late:.1f} s after HelloReply")
         limits = _limits(beats)
@@ -97,22 +97,22 @@ class Limits(Script):
             falls = after[0] < before[0] or after[1] < before[1]
             check(not falls, f"limits {after} follow {before}")
 
-    def start(self) -> None:
-        self.later(0.5, super().start)
+    def start_frame(self) -> None:
+        self.call_later(0.5, super().start_frame)
 
 
-@CASES.of("H-CREDIT-2")
+@CASES.add("H-CREDIT-2")
 class LostCredits(Script):
     """All that was granted is lost, three times: the host grants as much again."""
 
     _claims = 0
     _waiting = False
 
-    def start(self) -> None:
+    def start_frame(self) -> None:
         self._waiting = True
 
-    def heartbeat(self, packet: Packet, message: Heartbeat) -> None:
-        super().heartbeat(packet, message)
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        super().on_heartbeat(packet, message)
         if not self._waiting:
             return
         if self._claims < 3:
@@ -121,45 +121,45 @@ class LostCredits(Script):
                 self.sent[self._stream] = self.limits[self._stream]
         elif self.limits[self._stream] >= self.sent[self._stream] + MAX_PAYLOAD:
             self._waiting = False
-            super().start()
+            super().start_frame()
 
-    def judge(self, outcome: Outcome) -> None:
+    def judge(self, result: HostResult) -> None:
         check(not self._waiting, "the host does not replace credits that were lost")
-        self.whole(outcome)
+        self.check_whole_frame(result)
 
 
 # --- frames -----------------------------------------------------------------------------------
 
 
-@CASES.of("H-CAM-1")
+@CASES.add("H-CAM-1")
 class Incomplete(Script):
     """A tile is lost for ever: the host must not have a whole frame."""
 
     capabilities = 0
 
-    def items(self) -> list[Item]:
-        return [_lost(item) for item in super().items()]
+    def make_items(self) -> list[Item]:
+        return [_lost(item) for item in super().make_items()]
 
-    def judge(self, outcome: Outcome) -> None:
-        check(not outcome.ok, "a frame without one of its tiles is handed on as a whole one")
+    def judge(self, result: HostResult) -> None:
+        check(not result.ok, "a frame without one of its tiles is handed on as a whole one")
 
 
-@CASES.of("H-CAM-2")
+@CASES.add("H-CAM-2")
 class CoveredGround(Script):
     """A tile comes again with other pixels: the first ones stay."""
 
-    def items(self) -> list[Item]:
-        found = super().items()
+    def make_items(self) -> list[Item]:
+        found = super().make_items()
         again = replace(tile_item(0), payload=_WRONG_TILE)
         return [*found[:4], again, *found[4:]]
 
 
-@CASES.of("H-CAM-3")
+@CASES.add("H-CAM-3")
 class Outside(Script):
     """Tiles beyond the frame, and tiles of another length than their rectangle's."""
 
-    def items(self) -> list[Item]:
-        found = super().items()
+    def make_items(self) -> list[Item]:
+        found = super().make_items()
         far = replace(tile_item(0), payload=_WRONG_TILE, place=(0, HEIGHT, WIDTH, ROWS))
         half = replace(tile_item(0), payload=_WRONG_TILE[:-4], place=(0, 0, WIDTH, ROWS))
         wide = replace(tile_item(0), payload=_WRONG_TILE, place=(WIDTH // 2, 0, WIDTH, ROWS))
@@ -167,20 +167,20 @@ class Outside(Script):
         return [found[0], far, half, wide, none, *found[1:]]
 
 
-@CASES.of("H-CAM-4")
+@CASES.add("H-CAM-4")
 class LostEnd(Script):
     """FrameEnd is lost, and is not sent again: the host has the whole frame in time."""
 
     capabilities = 0
     _sent = 0.0
 
-    def items(self) -> list[Item]:
+    def make_items(self) -> list[Item]:
         self._sent = self.wire.now()
-        return super().items()[:-1]
+        return super().make_items()[:-1]
 
-    def judge(self, outcome: Outcome) -> None:
-        self.whole(outcome)
-        end = self.gone_at if self.gone_at is not None else self.wire.now()
+    def judge(self, result: HostResult) -> None:
+        self.check_whole_frame(result)
+        end = self.end_time if self.end_time is not None else self.wire.now()
         late = end - self._sent
         most = FRAME_STALE_MS / 1000 + 1.0
         check(late <= most, f"the host waits {late:.1f} s for a lost FrameEnd")
@@ -189,16 +189,16 @@ class LostEnd(Script):
 # --- asking again -----------------------------------------------------------------------------
 
 
-@CASES.of("H-RESEND-1")
+@CASES.add("H-RESEND-1")
 class LostTile(Script):
     """A tile is lost: the host asks for it, and for nothing that it has."""
 
     needs_resend = True
 
-    def items(self) -> list[Item]:
-        return [_lost(item) for item in super().items()]
+    def make_items(self) -> list[Item]:
+        return [_lost(item) for item in super().make_items()]
 
-    def resend(self, packet: Packet, message: Resend) -> None:
+    def on_resend(self, packet: Packet, message: Resend) -> None:
         asked = rectangles(message)
         check(len(asked) <= MAX_RANGES, f"{len(asked)} rectangles in one Resend")
         for x, y, width, height in asked:
@@ -207,67 +207,67 @@ class LostTile(Script):
             check(inside, f"Resend asks for {place}")
             lost = y >= _LOST and y + height <= _LOST + ROWS
             check(lost, f"Resend asks for {place}, of which only {_LOST} to {_LOST + ROWS} is lost")
-        super().resend(packet, message)
+        super().on_resend(packet, message)
 
-    def judge(self, outcome: Outcome) -> None:
-        check(self.of_kind(MessageType.RESEND), "a lost tile is not asked for")
-        self.whole(outcome)
+    def judge(self, result: HostResult) -> None:
+        check(self.find_packets(MessageType.RESEND), "a lost tile is not asked for")
+        self.check_whole_frame(result)
 
 
-@CASES.of("H-RESEND-2")
+@CASES.add("H-RESEND-2")
 class LostStart(Script):
     """FrameStart is lost: the host asks for it."""
 
     needs_resend = True
 
-    def items(self) -> list[Item]:
-        first, *rest = super().items()
-        return [replace(first, lost=True), *rest]
+    def make_items(self) -> list[Item]:
+        first, *rest = super().make_items()
+        return [replace(first, is_lost=True), *rest]
 
 
-@CASES.of("H-RESEND-3")
+@CASES.add("H-RESEND-3")
 class GoneTile(Script):
     """A lost tile is no longer held: the host does not ask for it twice, nor has it a frame."""
 
     needs_resend = True
     _said = 0.0
 
-    def items(self) -> list[Item]:
-        return [_lost(item) for item in super().items()]
+    def make_items(self) -> list[Item]:
+        return [_lost(item) for item in super().make_items()]
 
-    def resend(self, packet: Packet, message: Resend) -> None:
+    def on_resend(self, packet: Packet, message: Resend) -> None:
         again = self._said and packet.at > self._said + 0.2 and message.count
         check(not again, f"Resend of what was called gone: {rectangles(message)}")
         self._said = self._said or packet.at
         gone = struct.pack("<4H", 0, _LOST, WIDTH, ROWS)
         answer = Resent(message.flags & 3, FrameState.ENDED, 1, gone)
         if message.flags & 1:
-            self.queue.append(self.start_item())
+            self.queue.append(self.make_start_item())
         self.queue.append(Item(MessageType.RESENT, answer.encode()))
         if message.flags & 2:
-            self.queue.append(self.end_item())
+            self.queue.append(self.make_end_item())
 
-    def judge(self, outcome: Outcome) -> None:
-        check(not outcome.ok, "a frame without one of its tiles is handed on as a whole one")
+    def judge(self, result: HostResult) -> None:
+        check(not result.ok, "a frame without one of its tiles is handed on as a whole one")
 
 
-@CASES.of("H-RESEND-3")
+@CASES.add("H-RESEND-3")
 class NeverAnswered(Script):
     """Resend is never answered: it is not repeated for ever."""
 
     needs_resend = True
 
-    def items(self) -> list[Item]:
-        return [_lost(item) for item in super().items()]
+    def make_items(self) -> list[Item]:
+        return [_lost(item) for item in super().make_items()]
 
-    def resend(self, packet: Packet, message: Resend) -> None:
+    def on_resend(self, packet: Packet, message: Resend) -> None:
         del packet, message
-        asked = len(self.of_kind(MessageType.RESEND))
+        asked = len(self.find_packets(MessageType.RESEND))
         # The first may have been on its way before the frame's last packet came.
         check(asked <= RESEND_TRIES + 1, f"Resend is sent {asked} times without an answer")
 
-    def judge(self, outcome: Outcome) -> None:
-        check(not outcome.ok, "a frame without one of its tiles is handed on as a whole one")
+    def judge(self, result: HostResult) -> None:
+        check(not result.ok, "a frame without one of its tiles is handed on as a whole one")
 
 
 class _Lanes(Script):
@@ -277,12 +277,12 @@ class _Lanes(Script):
     used_lanes = 2
     _end_at = 0.0
 
-    def hello(self, packet: Packet, message: Hello) -> None:
+    def on_hello(self, packet: Packet, message: Hello) -> None:
         if self.wire.lanes < 2 or message.lanes < 2:
             raise NotClaimed("the host opens one lane only (LISTEN-URL?lanes=2 waits for two)")
-        super().hello(packet, message)
+        super().on_hello(packet, message)
 
-    def beside_tile(self) -> bytes:
+    def take_lane_1_tile(self) -> bytes:
         """The tile as lane 1's next packet; it takes credit as any other."""
         tile = tile_item(_LOST)
         self.sent[self._stream] += TILE
@@ -290,71 +290,75 @@ class _Lanes(Script):
             tile.kind, tile.payload, self.frame, stream=self._stream, place=tile.place, lane=1
         )
 
-    def items(self) -> list[Item]:
-        return [item for item in super().items() if item.place[1] != _LOST or not item.place[3]]
+    def make_items(self) -> list[Item]:
+        return [
+            item for item in super().make_items() if item.place[1] != _LOST or not item.place[3]
+        ]
 
-    def _ended(self, item: Item) -> bytes:
-        payload = super()._ended(item)
+    def _finish_payload(self, item: Item) -> bytes:
+        payload = super()._finish_payload(item)
         if item.kind != MessageType.FRAME_END:
             return payload
         self._end_at = self.wire.now()
-        return payload[:-12] + struct.pack("<3I", self.beside - 1, 0, 0)
+        return payload[:-12] + struct.pack("<3I", self.lane_1_sequence - 1, 0, 0)
 
 
-@CASES.of("H-LANE-1")
+@CASES.add("H-LANE-1")
 class Straggler(_Lanes):
     """A tile of another lane comes after FrameEnd, which has announced it: it is not asked for."""
 
-    def items(self) -> list[Item]:
-        data = self.beside_tile()
-        self.later(0.03, lambda: self.wire.send(data, 1))
-        return super().items()
+    def make_items(self) -> list[Item]:
+        data = self.take_lane_1_tile()
+        self.call_later(0.03, lambda: self.wire.send(data, 1))
+        return super().make_items()
 
-    def resend(self, packet: Packet, message: Resend) -> None:
+    def on_resend(self, packet: Packet, message: Resend) -> None:
         # FrameEnd comes to the host a little later than it is sent.
         early = packet.at - self._end_at < RESEND_RETRY_MS / 1000
         check(not early, f"Resend of a tile that was still on its way: {message}")
-        super().resend(packet, message)
+        super().on_resend(packet, message)
 
 
-@CASES.of("H-LANE-2")
+@CASES.add("H-LANE-2")
 class LaneEnds(_Lanes):
     """Lane 1 ends with a tile that FrameEnd has announced: it is asked for, and comes by lane 0."""
 
-    def items(self) -> list[Item]:
-        self.beside_tile()
-        self.later(0.03, lambda: self.wire.kill_lane(1))
-        return super().items()
+    def make_items(self) -> list[Item]:
+        self.take_lane_1_tile()
+        self.call_later(0.03, lambda: self.wire.end_lane(1))
+        return super().make_items()
 
-    def judge(self, outcome: Outcome) -> None:
-        check(self.of_kind(MessageType.RESEND), "what was on a lane that ended is not asked for")
-        self.whole(outcome)
+    def judge(self, result: HostResult) -> None:
+        check(
+            self.find_packets(MessageType.RESEND), "what was on a lane that ended is not asked for"
+        )
+        self.check_whole_frame(result)
 
 
 # --- manifest ---------------------------------------------------------------------------------
 
 
-@CASES.of("H-MANIFEST-1")
+@CASES.add("H-MANIFEST-1")
 class StrangeManifest(Script):
     """Keys that do not exist yet, a vendor's, and values that have grown."""
 
-    def manifest_bytes(self) -> bytes:
+    def make_manifest(self) -> bytes:
         grown = (ManifestKey.SENSOR, ManifestKey.COLOR, ManifestKey.MODE)
         data = encode_entry(0x7FF0, b"newer") + encode_entry(0x8001, b"a vendor's")
-        for key, value in iterate_entries(super().manifest_bytes()):
+        for key, value in iterate_entries(super().make_manifest()):
             data += encode_entry(key, value + b"more" if key in grown else value)
         return data
 
 
-@CASES.of("H-MANIFEST-2")
+@CASES.add("H-MANIFEST-2")
 class EndlessManifest(Script):
     """A manifest of 16 MiB: the host does not read it."""
 
     limit_s = 3.0
 
-    def piece(self, message: GetManifest) -> ManifestPiece:
+    def make_piece(self, message: GetManifest) -> ManifestPiece:
         check(message.offset == 0, f"the host reads on in a manifest of 16 MiB ({message})")
-        return replace(super().piece(message), total=1 << 24)
+        return replace(super().make_piece(message), total=1 << 24)
 
-    def judge(self, outcome: Outcome) -> None:
-        check(not outcome.ok, "the host claims to have a frame")
+    def judge(self, result: HostResult) -> None:
+        check(not result.ok, "the host claims to have a frame")

@@ -1,14 +1,18 @@
-"""A host that says what a case tells it to, and remembers all that it is told."""
+"""A host that sends what a case tells it to send, and keeps every packet that it receives.
+
+A case gets one :class:`HostPeer` for its session. :meth:`HostPeer.start_session` gives another one
+for the next session on the same wire.
+"""
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from lenslink_protocol.framing import VERSION, encode_packet
-from lenslink_protocol.ids import Capability, MessageType
+from lenslink_protocol.ids import Capability, ErrorCode, MessageType
 from lenslink_protocol.manifest import Manifest, Mode, parse_manifest
 from lenslink_protocol.messages import (
     AnyMessage,
@@ -30,25 +34,25 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import HELLO_RETRY_MS, MAX_MANIFEST, MAX_PAYLOAD
 
 from .cases import Failed, check
-from .packets import Packet, Parser
+from .packets import Packet, Parser, describe
 from .peer_wire import Wire
 
 M = TypeVar("M", bound=AnyMessage)
 
 QUIET_S = 0.25
-"""How long nothing must come for it to count as nothing."""
+"""A module that is to send nothing is listened to for this long."""
 PATIENCE_S = 5.0
 PLENTY = 1 << 28
-"""Bytes: more than any case needs, and what a module that never stops can make of our memory."""
+"""Bytes of credit: more than any case needs, and a bound for a module that never stops."""
 ALL = Capability.LOG | Capability.RESEND
 PREVIEW, STILL = 0, 1
-# A module that has just been connected has to boot, and its contacts to settle.
+# A module that has just been connected has to boot, and its contacts have to settle.
 _ATTACH_S = 10.0
 
 
 @dataclass
 class Picture:
-    """A frame's packets."""
+    """The packets of one frame."""
 
     start: Packet | None = None
     tiles: list[Packet] = field(default_factory=list)
@@ -56,61 +60,75 @@ class Picture:
 
 
 class HostPeer:
-    """``log`` holds every packet of the session, in the order of arrival."""
+    """One session of a host. ``log`` holds every packet of the session, in order of arrival.
 
-    def __init__(self, wire: Wire) -> None:
+    Args:
+        wire: The line to the module.
+        source: Draws nonces and challenges, so that a run can be repeated with its seed.
+    """
+
+    def __init__(self, wire: Wire, source: random.Random | None = None) -> None:
         self.wire = wire
-        self.nonce = secrets.randbits(32)
+        self.source = source or random.Random()
+        self.nonce = self.source.getrandbits(32)
         self.sequence = 0
         self.next_id = 1
         self.log: list[Packet] = []
         self.session: HelloReply | None = None
         self.strangers: list[Packet] = []
-        """Packets of other sessions after this one was opened."""
+        """Packets of other sessions that arrived after this one was opened."""
         self.limits = [0, 0]
         self.lanes = 1
         self.max_payload = MAX_PAYLOAD
-        """Both are what Hello offers."""
-        self._opened = False
+        """``lanes`` and ``max_payload`` are what Hello offers."""
+        self._is_open = False
         self._parsers = [Parser(lane) for lane in range(wire.lanes)]
 
     @property
     def damage(self) -> list[str]:
-        """What came that is no sound packet, lane by lane."""
+        """What arrived that is no sound packet, lane by lane."""
         return [fault for parser in self._parsers for fault in parser.damage]
+
+    def start_session(self) -> HostPeer:
+        """Return a peer for another session on the same wire. Hello has not been sent."""
+        return HostPeer(self.wire, self.source)
 
     # --- to the module --------------------------------------------------------------------
 
-    def packet(self, message: AnyMessage, number: int = 0, stream: int = 0, **more: Any) -> bytes:
-        """The next packet of the session, with whatever *more* makes of it."""
-        return self.pack(message.TYPE, message.encode(), number, stream, **more)
+    def build_packet(
+        self, message: AnyMessage, number: int = 0, stream: int = 0, **more: Any
+    ) -> bytes:
+        """Return the session's next packet. *more* overrides fields of its header."""
+        return self.pack_payload(message.TYPE, message.encode(), number, stream, **more)
 
-    def pack(
+    def pack_payload(
         self, kind: int, payload: bytes, number: int = 0, stream: int = 0, **more: Any
     ) -> bytes:
-        """A packet of any type and payload."""
+        """Return a packet of any type and payload. *more* overrides fields of its header."""
         more = {"nonce": self.nonce, "sequence": self.sequence} | more
         self.sequence = (more["sequence"] + 1) & 0xFFFFFFFF
         return encode_packet(kind, payload, frame=number, stream=stream, **more)
 
     def send(self, message: AnyMessage, number: int = 0, stream: int = 0, **more: Any) -> None:
-        self.wire.send(self.packet(message, number, stream, **more))
+        """Send a message. *more* overrides fields of its header."""
+        self.wire.send(self.build_packet(message, number, stream, **more))
 
-    def new_id(self) -> int:
+    def take_id(self) -> int:
+        """Return the next request's id."""
         self.next_id += 1
         return self.next_id - 1
 
-    def ask(self, message: AnyMessage) -> int:
-        """Send a request; its id."""
-        number = self.new_id()
+    def send_request(self, message: AnyMessage) -> int:
+        """Send a request and return its id."""
+        number = self.take_id()
         self.send(message, number)
         return number
 
     # --- from the module ------------------------------------------------------------------
 
     def listen(self, seconds: float) -> None:
-        """Take what comes within *seconds*, no longer than until something does."""
-        # Before lane 0, which says in FrameEnd what has been sent on the others.
+        """Receive for at most *seconds*; return as soon as something has arrived."""
+        # Before lane 0, whose FrameEnd says what has been sent on the other lanes.
         found: list[Packet] = []
         for lane in range(1, self.wire.lanes):
             found += self._parsers[lane].feed(self.wire.receive_lane(lane), self.wire.now())
@@ -118,15 +136,15 @@ class HostPeer:
         found += self._parsers[0].feed(data, self.wire.now())
         for packet in found:
             if packet.header.nonce == self.nonce:
-                self._opened = self._opened or packet.kind == MessageType.HELLO_REPLY
+                self._is_open = self._is_open or packet.kind == MessageType.HELLO_REPLY
                 self.log.append(packet)
-            elif self._opened:
+            elif self._is_open:
                 self.strangers.append(packet)
 
-    def wait(
+    def wait_for(
         self, wanted: Callable[[Packet], bool], seconds: float, since: int = 0
     ) -> Packet | None:
-        """The first packet of the log from *since* that is *wanted*, or None after *seconds*."""
+        """Return the first packet from *since* that is *wanted*, or None after *seconds*."""
         end = self.wire.now() + seconds
         at = since
         while True:
@@ -139,114 +157,135 @@ class HostPeer:
                 return None
             self.listen(left)
 
-    def quiet(self, seconds: float = QUIET_S) -> list[Packet]:
-        """What comes within *seconds*."""
+    def collect(self, seconds: float = QUIET_S) -> list[Packet]:
+        """Receive for all of *seconds*, and return the packets that arrived."""
         mark = len(self.log)
-        self.wait(lambda _: False, seconds, mark)
+        self.wait_for(lambda _: False, seconds, mark)
         return self.log[mark:]
 
-    def answer(self, number: int, seconds: float = PATIENCE_S, since: int = 0) -> Packet | None:
-        """The answer to the request of that id: a reply or Error, not Pending."""
-        return self.wait(lambda p: _is_answer(p, number), seconds, since)
+    def wait_for_answer(
+        self, number: int, seconds: float = PATIENCE_S, since: int = 0
+    ) -> Packet | None:
+        """Return the answer to a request, None after *seconds*. Pending is no answer."""
+        return self.wait_for(lambda p: _is_answer(p, number), seconds, since)
 
     def call(self, message: AnyMessage, reply: type[M]) -> M:
-        """The reply to a request; :exc:`Failed` without one."""
+        """Send a request and return its reply. Raise :exc:`Failed` if it gets another answer."""
         answer = self.try_call(message)
-        check(isinstance(answer, reply), f"{type(message).__name__} is answered with {answer}")
-        return answer  # type: ignore[return-value]
+        if not isinstance(answer, reply):
+            raise Failed(f"{describe(message)} is answered with {describe(answer)}")
+        return answer
 
     def try_call(self, message: AnyMessage) -> AnyMessage:
-        """Whatever answers a request; :exc:`Failed` if nothing does."""
-        number = self.ask(message)
-        answer = self.answer(number, since=len(self.log))
+        """Send a request and return whatever answers it. Raise :exc:`Failed` if nothing does."""
+        number = self.send_request(message)
+        answer = self.wait_for_answer(number, since=len(self.log))
         if answer is None:
-            raise Failed(f"{type(message).__name__} is not answered within {PATIENCE_S:g} s")
+            raise Failed(f"{describe(message)} is not answered within {PATIENCE_S:g} s")
         return answer.message()
 
-    def refused(self, message: AnyMessage, code: int) -> None:
-        """:exc:`Failed` unless the request is refused with *code*."""
+    def expect_error(self, message: AnyMessage, code: int) -> None:
+        """Send a request, and raise :exc:`Failed` unless it is refused with *code*."""
         answer = self.try_call(message)
         refused = isinstance(answer, Error) and answer.code == code
-        check(refused, f"{message} is answered with {answer}, not refused with code {code}")
+        wanted = ErrorCode(code).name
+        check(refused, f"{describe(message)} gets {describe(answer)}, not Error {wanted}")
 
     # --- steps that many cases take -------------------------------------------------------
 
-    def hello(self, capabilities: int = ALL, **more: Any) -> HelloReply:
-        """Open a session; :exc:`Failed` if it is not answered with HelloReply."""
+    def open_session(self, capabilities: int = ALL, **more: Any) -> HelloReply:
+        """Open the session. Raise :exc:`Failed` unless HelloReply answers."""
         answer = self.try_hello(capabilities, **more)
         if not isinstance(answer, HelloReply):
-            raise Failed(f"Hello is answered with {answer}")
+            raise Failed(f"Hello is answered with {describe(answer)}")
         self.session = answer
         return answer
 
     def try_hello(
         self, capabilities: int = ALL, versions: tuple[int, int] = (VERSION, VERSION), **more: Any
     ) -> AnyMessage | None:
-        """Say Hello until it is answered; None if it is not."""
-        number = self.new_id()
+        """Repeat Hello until it is answered, and return the answer, None if there is none."""
+        number = self.take_id()
         message = Hello(*versions, self.lanes, capabilities, self.max_payload)
         end = self.wire.now() + _ATTACH_S
         while self.wire.now() < end:
             self.send(message, number, **more)
-            answer = self.answer(number, HELLO_RETRY_MS / 1000)
+            answer = self.wait_for_answer(number, HELLO_RETRY_MS / 1000)
             if answer is not None:
                 return answer.message()
         return None
 
-    def manifest_bytes(self) -> bytes:
+    def read_manifest_bytes(self) -> bytes:
+        """Return the manifest, piece by piece. Raise :exc:`Failed` if the pieces do not fit."""
         data = b""
         while True:
             piece = self.call(GetManifest(len(data)), ManifestPiece)
-            check(piece.offset == len(data) and piece.piece, f"a piece that does not fit: {piece}")
+            fits = piece.offset == len(data) and piece.piece
+            check(fits, f"byte {len(data)} was asked for, and came {describe(piece)}")
             data += piece.piece
             check(len(data) <= piece.total <= MAX_MANIFEST, f"a manifest of {piece.total} bytes")
             if len(data) == piece.total:
                 return data
 
-    def manifest(self) -> Manifest:
-        return parse_manifest(self.manifest_bytes())
+    def read_manifest(self) -> Manifest:
+        """Return the parsed manifest. Raise :exc:`Failed` if it breaks a rule."""
+        return self.parse_manifest(self.read_manifest_bytes())
 
-    def smallest(self) -> Mode:
-        """The mode that takes the least time."""
-        return min(self.manifest().modes, key=lambda mode: mode.width * mode.height)
+    def parse_manifest(self, data: bytes) -> Manifest:
+        """Return the manifest in *data*. Raise :exc:`Failed` if it breaks a rule."""
+        try:
+            return parse_manifest(data)
+        except ValueError as error:
+            raise Failed(f"the manifest: {error}") from None
+
+    def find_smallest_mode(self) -> Mode:
+        """Return the mode with the fewest pixels, which takes the least time."""
+        return min(self.read_manifest().modes, key=lambda mode: mode.width * mode.height)
 
     def configure(self, stream: int = STILL, tile_bytes: int = 0) -> Configured:
-        """Prepare *stream* in the smallest mode."""
-        return self.call(Configure(stream, 0, self.smallest().id, 0, tile_bytes), Configured)
+        """Configure *stream* in the smallest mode and return the answer."""
+        return self.call(
+            Configure(stream, 0, self.find_smallest_mode().id, 0, tile_bytes), Configured
+        )
 
-    def grant(self, preview: int, still: int) -> HeartbeatReply:
-        """Say the limits, and wait for the answer."""
+    def grant_credits(self, preview: int, still: int) -> HeartbeatReply:
+        """Send limits in a Heartbeat and return the answer."""
         self.limits = [preview, still]
         mark = len(self.log)
         self.send(Heartbeat((preview, still)))
-        return self.heartbeat_reply(mark)
+        return self.wait_for_heartbeat_reply(mark)
 
-    def heartbeat_reply(self, since: int, seconds: float = PATIENCE_S) -> HeartbeatReply:
-        found = self.wait(lambda p: p.kind == MessageType.HEARTBEAT_REPLY, seconds, since)
+    def wait_for_heartbeat_reply(self, since: int, seconds: float = PATIENCE_S) -> HeartbeatReply:
+        """Return the next HeartbeatReply of the log from *since*. Raise :exc:`Failed` if none."""
+        found = self.wait_for(lambda p: p.kind == MessageType.HEARTBEAT_REPLY, seconds, since)
         if found is None:
             raise Failed(f"Heartbeat is not answered within {seconds:g} s")
         message = found.message()
         assert isinstance(message, HeartbeatReply)
         return message
 
-    def capture(self, count: int = 1, exposure_us: int = 0, gain_milli: int = 0) -> int:
-        """Ask for stills; the request's id."""
-        number = self.ask(Capture(STILL, count, exposure_us, gain_milli, -1))
-        answer = self.answer(number)
-        check(answer is not None and answer.kind == MessageType.ACCEPTED, f"Capture: {answer}")
+    def start_capture(self, count: int = 1, exposure_us: int = 0, gain_milli: int = 0) -> int:
+        """Ask for stills and return the request's id."""
+        number = self.send_request(Capture(STILL, count, exposure_us, gain_milli, -1))
+        answer = self.wait_for_answer(number)
+        accepted = answer is not None and answer.kind == MessageType.ACCEPTED
+        check(accepted, f"Capture is answered with {describe(answer)}")
         return number
 
-    def stream(self, interval_us: int = 20000) -> int:
-        """Start the preview; the request's id."""
-        number = self.ask(StartStream(PREVIEW, interval_us, 0, 0, -1))
-        answer = self.answer(number)
-        check(answer is not None and answer.kind == MessageType.ACCEPTED, f"StartStream: {answer}")
+    def start_stream(self, interval_us: int = 20000) -> int:
+        """Start the preview and return the request's id."""
+        number = self.send_request(StartStream(PREVIEW, interval_us, 0, 0, -1))
+        answer = self.wait_for_answer(number)
+        accepted = answer is not None and answer.kind == MessageType.ACCEPTED
+        check(accepted, f"StartStream is answered with {describe(answer)}")
         return number
 
-    def picture(self, stream: int = STILL, since: int = 0, seconds: float = 20.0) -> Picture:
-        """The first whole frame of *stream* in the log from *since*."""
+    def wait_for_frame(self, stream: int = STILL, since: int = 0, seconds: float = 20.0) -> Picture:
+        """Return the first frame of *stream* that ends in the log from *since*."""
         kinds = (MessageType.FRAME_START, MessageType.FRAME_END)
-        end = self.wait(lambda p: p.kind == kinds[1] and p.header.stream == stream, seconds, since)
+        end = self.wait_for(
+            lambda p: p.kind == kinds[1] and p.header.stream == stream, seconds, since
+        )
         if end is None:
             raise Failed(f"no FrameEnd of stream {stream} within {seconds:g} s")
         found = Picture(end=end)
@@ -259,28 +298,29 @@ class HostPeer:
                 found.tiles.append(packet)
         return found
 
-    def still(self, tile_bytes: int = 0) -> tuple[Configured, Picture]:
-        """A whole still, after all that it takes."""
+    def take_still(self, tile_bytes: int = 0) -> tuple[Configured, Picture]:
+        """Configure, grant, capture, and return the configuration and the still."""
         configured = self.configure(STILL, tile_bytes)
-        self.grant(PLENTY, PLENTY)
-        self.capture()
-        return configured, self.picture()
+        self.grant_credits(PLENTY, PLENTY)
+        self.start_capture()
+        return configured, self.wait_for_frame()
 
     def close(self) -> None:
+        """Send Close."""
         self.send(Close(0))
 
 
-def start_of(picture: Picture) -> FrameStart:
-    """:exc:`Failed` if there is none."""
+def read_frame_start(picture: Picture) -> FrameStart:
+    """Return the message of the frame. Raise :exc:`Failed` if it was not sent."""
     if picture.start is None:
         raise Failed("a frame without FrameStart")
     message = picture.start.message()
-    assert isinstance(message, FrameStart)
+    assert isinstance(message, FrameStart)  # its type says so
     return message
 
 
-def end_of(picture: Picture) -> FrameEnd:
-    """:exc:`Failed` if there is none."""
+def read_frame_end(picture: Picture) -> FrameEnd:
+    """Return the message of the frame. Raise :exc:`Failed` if it was not sent."""
     if picture.end is None:
         raise Failed("a frame without FrameEnd")
     message = picture.end.message()

@@ -1,9 +1,15 @@
-"""Modules and hosts behind real transports, in real time."""
+"""Modules and hosts behind real transports, in real time.
+
+:func:`run_modules` runs cases on a module and keeps the run useful when the module fails: it opens
+the connection anew after a failure, and ends the run when the module does not come back.
+:class:`HostProcess` is a host that a case has started.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
 import select
 import socket
 import subprocess
@@ -24,29 +30,54 @@ from lenslink.transports.base import ClockedTransport, MultiLaneTransport, Trans
 
 from ..commands.socket_address import Listener
 from .cases import Failed
-from .module_peer import Outcome
-from .peer_wire import Gone
-from .run import ERROR, NOT_CLAIMED, PASSED, ModuleCase, Verdict, run_module_case, verdicts
+from .host_peer import HostPeer
+from .module_peer import HostResult
+from .peer_wire import ConnectionEnded, Wire
+from .run_info import RunInfo
+from .transcript import TranscribingWire
+from .verdicts import (
+    ERROR,
+    FAILED,
+    NOT_CLAIMED,
+    NOT_RUN,
+    PASSED,
+    HostCase,
+    ModuleCase,
+    Result,
+    Verdict,
+    make_verdicts,
+    run_host_case,
+    run_module_case,
+)
 
 _BUFFER = 1 << 20
 _SEND_S = 5.0
 _END_S = 20.0
 _CONNECT_S = 20.0
 _POLL_S = 0.1
+_REOPEN_S = 5.0
 
 DEFAULT_COMMAND = (
     sys.executable, "-m", "lenslink", "capture", "{url}", "-o", "{out}.npy", "--timeout", "6"
 )  # fmt: skip
-"""The driver of this distribution."""
+"""The host to test if none is named: the driver of this distribution."""
 
 
 class TransportWire:
-    """A wire over any transport of the driver's."""
+    """A wire over any transport of the driver's.
 
-    def __init__(self, transport: Transport) -> None:
+    Args:
+        connect: Opens the transport. Called once here, and again by :meth:`reopen`.
+    """
+
+    def __init__(self, connect: Callable[[], Transport]) -> None:
+        self._connect = connect
+        self._buffer = memoryview(bytearray(_BUFFER))
+        self._use(connect())
+
+    def _use(self, transport: Transport) -> None:
         self._transport = transport
         self.lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
-        self._buffer = memoryview(bytearray(_BUFFER))
 
     def now(self) -> float:
         if isinstance(self._transport, ClockedTransport):
@@ -58,7 +89,7 @@ class TransportWire:
         try:
             self._transport.send(data, Deadline(_SEND_S, "sending"))
         except Disconnected as error:
-            raise Gone(str(error)) from None
+            raise ConnectionEnded(str(error)) from None
         except Timeout:
             raise Failed(f"the module takes no bytes for {_SEND_S:g} s") from None
 
@@ -66,7 +97,7 @@ class TransportWire:
         try:
             count = self._transport.receive_into([self._buffer], max(0.0, seconds))
         except Disconnected as error:
-            raise Gone(str(error)) from None
+            raise ConnectionEnded(str(error)) from None
         return bytes(self._buffer[:count])
 
     def receive_lane(self, lane: int) -> bytes:
@@ -74,28 +105,65 @@ class TransportWire:
             return b""
         try:
             count = self._transport.receive_lane_into(lane, [self._buffer])
-        except (Disconnected, ValueError):  # a lane that has ended
+        except (Disconnected, ValueError):  # the lane has ended
             return b""
         return bytes(self._buffer[:count]) if count else b""
 
-    def kill_lane(self, lane: int) -> bool:
+    def end_lane(self, lane: int) -> bool:
         kill = getattr(self._transport, "kill_lane", None)
         if kill is None:
             return False
         kill(lane)
         return True
 
-    def seat(self, seated: bool) -> bool:
+    def set_attached(self, attached: bool) -> bool:
         module = getattr(self._transport, "module", None)
         command = getattr(module, "command", None)
         if command is None:
             return False
-        # Both pins at once; a simulated module's plant moves them.
-        command(contacts=[[0, 0, int(seated)], [0, 1, int(seated)]])
+        # Both pins at once; the plant of a simulated module moves them.
+        command(contacts=[[0, 0, int(attached)], [0, 1, int(attached)]])
         return True
+
+    def reopen(self) -> bool:
+        self._transport.close()
+        end = time.monotonic() + _REOPEN_S
+        while True:
+            try:
+                self._use(self._connect())
+            except LensLinkError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(_POLL_S)
+            else:
+                return True
 
     def close(self) -> None:
         self._transport.close()
+
+
+def probe_module(wire: Wire, source: random.Random, info: RunInfo) -> tuple[str, str, str] | None:
+    """Open a session and read the manifest, which every other case needs.
+
+    Returns:
+        None if the module is fit for testing. Otherwise the clause and the case that fail, and why.
+    """
+    peer = HostPeer(wire, source)
+    clause, case = "M-HELLO-1", "hello_is_answered"
+    try:
+        peer.open_session()
+        clause, case = "M-MANIFEST-1", "pieces_fit"
+        data = peer.read_manifest_bytes()
+        clause, case = "M-MANIFEST-2", "what_it_says"
+        info.note_manifest(peer.parse_manifest(data))
+        peer.close()
+    except Failed as failure:
+        return clause, case, str(failure)
+    except ConnectionEnded as error:
+        return clause, case, f"the connection ended: {error}"
+    except ValueError as error:
+        return clause, case, f"a malformed message: {error}"
+    return None
 
 
 def run_modules(
@@ -104,39 +172,104 @@ def run_modules(
     only: str | None,
     timeout: float,
     wrap: Callable[[Transport], Transport] = lambda transport: transport,
+    *,
+    info: RunInfo | None = None,
+    is_fail_fast: bool = False,
+    is_transcribed: bool = False,
 ) -> Iterator[Verdict]:
-    """Every case on the module at *url*, which is opened once and again after each failure.
+    """Yield the verdicts of *cases* on the module at *url*.
 
-    *wrap* may put a transport of its own around the module's.
-    Raises what opening it raises at first; a module that cannot be opened any more is an error of
-    each case that is left.
+    The module is probed first. If it is silent or its manifest is wrong, that is the one failure,
+    and every case is "not run". After a failed case the connection is opened again. If the module
+    does not come back, the cases that are left are "not run".
+
+    Args:
+        url: What to open.
+        cases: The cases, in order.
+        only: Give verdicts for this clause only.
+        timeout: Seconds that opening the transport may take.
+        wrap: Puts a transport around the module's.
+        info: Gets the module's identity, and has the seed.
+        is_fail_fast: Run nothing after the first failure.
+        is_transcribed: Keep the packets of cases that fail.
+
+    Raises:
+        LensLinkError: The module cannot be opened at first.
     """
     parsed = parse(url)
+    known = info or RunInfo(url, url)
+    source = random.Random(known.seed)
 
-    def connect() -> TransportWire:
-        return TransportWire(wrap(open_transport(parsed, Deadline(timeout, "opening"))))
+    def connect() -> Transport:
+        return wrap(open_transport(parsed, Deadline(timeout, "opening")))
 
-    wire: TransportWire | None = connect()
+    wire = TransportWire(connect)
+    why_not = ""
     try:
+        fault = probe_module(wire, source, known)
+        if fault is not None:
+            clause, name, detail = fault
+            yield Verdict(clause, name, "module", FAILED, detail)
+            why_not = f"the module is not fit for testing ({clause} failed)"
+            cases = [each for each in cases if each.name != name]
         for case in cases:
-            began = time.monotonic()
-            try:
-                if wire is None:
-                    wire = connect()
-                outcome = run_module_case(case, wire)
-            except LensLinkError as error:
-                outcome = (ERROR, f"the module cannot be opened again: {error}")
-            if wire is not None and outcome[0] not in (PASSED, NOT_CLAIMED):
-                wire.close()
-                wire = None
-            yield from verdicts(case, "module", outcome, time.monotonic() - began, only)
+            if why_not:
+                yield from make_verdicts(case, "module", Result(NOT_RUN, why_not), 0.0, only=only)
+                continue
+            start = time.monotonic()
+            seen = TranscribingWire(wire) if is_transcribed else None
+            result = run_module_case(case, seen or wire, source)
+            took = time.monotonic() - start
+            is_bad = result.verdict not in (PASSED, NOT_CLAIMED)
+            lines = seen.lines() if seen is not None and is_bad else ()
+            yield from make_verdicts(case, "module", result, took, only=only, transcript=lines)
+            if is_bad and is_fail_fast:
+                why_not = f"{case.name} failed, and the run ends with the first failure"
+            elif is_bad:
+                why_not = _restore(wire, source, case.name)
     finally:
-        if wire is not None:
-            wire.close()
+        wire.close()
+
+
+def _restore(wire: TransportWire, source: random.Random, name: str) -> str:
+    """Open the connection again after a failure; return why the run cannot go on, "" if it can."""
+    try:
+        wire.reopen()
+        peer = HostPeer(wire, source)
+        peer.open_session()
+        peer.close()
+    except (LensLinkError, Failed, ConnectionEnded, ValueError) as error:
+        return f"after {name} the module did not come back: {error}"
+    return ""
+
+
+def run_hosts(
+    listener: Listener,
+    command: Sequence[str],
+    cases: Sequence[HostCase],
+    only: str | None,
+    is_fail_fast: bool = False,
+) -> Iterator[Verdict]:
+    """Yield the verdicts of *cases* on a host that *command* starts anew for each case."""
+    why_not = ""
+    for case in cases:
+        if why_not:
+            yield from make_verdicts(case, "host", Result(NOT_RUN, why_not), 0.0, only=only)
+            continue
+        start = time.monotonic()
+        result = run_host_case(case, lambda: HostProcess(listener, command))
+        yield from make_verdicts(case, "host", result, time.monotonic() - start, only=only)
+        if is_fail_fast and result.verdict in (FAILED, ERROR):
+            why_not = f"{case.name} failed, and the run ends with the first failure"
 
 
 class HostProcess(ClosesOnExit):
-    """A host that is started for one session, and the connections it makes to us: its lanes."""
+    """A host process for one session, and the connections that it makes: its lanes.
+
+    Args:
+        listener: Where the host connects to.
+        command: The words of its command line; ``{url}`` and ``{out}`` are replaced.
+    """
 
     def __init__(self, listener: Listener, command: Sequence[str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="lenslink-conform-")
@@ -151,7 +284,7 @@ class HostProcess(ClosesOnExit):
             self.process = self._start(words)
             self._socket = self._accept(listener)
             self._sockets.append(self._socket)
-            self._more(listener)
+            self._accept_other_lanes(listener)
             self.lanes = len(self._sockets)
         except BaseException:
             self.close()
@@ -183,11 +316,11 @@ class HostProcess(ClosesOnExit):
                 connection.settimeout(_SEND_S)
                 return connection
             if self.process.poll() is not None:
-                raise RigError(f"the host ended and did not connect: {self._said()}")
+                raise RigError(f"the host ended without connecting: {self._last_line()}")
         raise RigError(f"the host did not connect within {_CONNECT_S:g} s")
 
-    def _more(self, listener: Listener) -> None:
-        """The other lanes' connections: those that the host makes before it says Hello."""
+    def _accept_other_lanes(self, listener: Listener) -> None:
+        """Accept the connections that the host makes before it sends Hello."""
         end = time.monotonic() + _CONNECT_S
         while len(self._sockets) < listener.lanes and time.monotonic() < end:
             ready, _, _ = select.select([listener.socket, self._socket], [], [], _POLL_S)
@@ -214,7 +347,7 @@ class HostProcess(ClosesOnExit):
         except TimeoutError:
             raise Failed(f"the host takes no bytes for {_SEND_S:g} s") from None
         except OSError as error:
-            raise Gone(str(error)) from None
+            raise ConnectionEnded(str(error)) from None
 
     def receive(self, seconds: float) -> bytes:
         self._socket.settimeout(max(0.001, seconds))
@@ -223,47 +356,51 @@ class HostProcess(ClosesOnExit):
         except TimeoutError:
             return b""
         except OSError as error:
-            raise Gone(str(error)) from None
+            raise ConnectionEnded(str(error)) from None
         if not data:
-            raise Gone("the host has closed the connection")
+            raise ConnectionEnded("the host has closed the connection")
         return data
 
     def receive_lane(self, lane: int) -> bytes:
-        """A host says nothing on other lanes."""
+        """Return b"": a host sends nothing on other lanes."""
         del lane
         return b""
 
-    def kill_lane(self, lane: int) -> bool:
+    def end_lane(self, lane: int) -> bool:
         if not 0 < lane < len(self._sockets):
             return False
         self._sockets[lane].close()
         return True
 
-    def seat(self, seated: bool) -> bool:
-        """A host is not attached."""
-        del seated
+    def set_attached(self, attached: bool) -> bool:
+        """Return False: a host is not attached to anything."""
+        del attached
+        return False
+
+    def reopen(self) -> bool:
+        """Return False: the host connects, not the kit."""
         return False
 
     # --- HostRun --------------------------------------------------------------------------
 
-    def finish(self) -> Outcome:
-        """Wait for its end; a host that does not come to one has nothing."""
+    def finish(self) -> HostResult:
+        """Wait for the host's end, and return its result. A host that does not end has no frame."""
         assert self.process is not None
         for each in self._sockets:
             each.close()
         try:
             status = self.process.wait(_END_S)
         except subprocess.TimeoutExpired:
-            return Outcome(False, None, f"it did not end within {_END_S:g} s")
+            return HostResult(False, None, f"the host did not end within {_END_S:g} s")
         path = self._out.with_suffix(".npy")
         pixels = None
         if status == 0 and path.exists():
             pixels = np.ascontiguousarray(np.load(path), dtype="<u2").tobytes()
-        return Outcome(status == 0, pixels, f"exit code {status}: {self._said()}")
+        return HostResult(status == 0, pixels, f"exit code {status}: {self._last_line()}")
 
-    def _said(self) -> str:
+    def _last_line(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1] if lines else "without a word"
+        return lines[-1] if lines else "no output"
 
     def close(self) -> None:
         """End the process. Idempotent."""

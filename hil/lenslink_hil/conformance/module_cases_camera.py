@@ -28,11 +28,11 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 from lenslink_protocol.params import MAX_RANGES, MAX_STREAMS
 
 from .cases import Cases, Failed, NotClaimed, check
-from .host_peer import PLENTY, PREVIEW, STILL, HostPeer, Picture, end_of, start_of
+from .host_peer import PLENTY, PREVIEW, STILL, HostPeer, Picture, read_frame_end, read_frame_start
 from .packets import Packet
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
@@ -54,38 +54,38 @@ def _bytes(packets: list[Packet], stream: int) -> int:
 # --- streams ----------------------------------------------------------------------------------
 
 
-@CASES.of("M-STATE-1")
+@CASES.add("M-STATE-1")
 def states(peer: HostPeer) -> None:
     """What a stream's state does not allow is refused, and it goes back to CONFIGURED."""
-    peer.hello()
-    mode = peer.smallest().id
+    peer.open_session()
+    mode = peer.find_smallest_mode().id
     start = StartStream(PREVIEW, 20000, 0, 0, -1)
-    peer.refused(start, ErrorCode.STATE)
-    peer.refused(Capture(STILL, 1, 0, 0, -1), ErrorCode.STATE)
+    peer.expect_error(start, ErrorCode.STATE)
+    peer.expect_error(Capture(STILL, 1, 0, 0, -1), ErrorCode.STATE)
     peer.configure(PREVIEW)
-    peer.grant(PLENTY, PLENTY)
-    peer.stream()
-    peer.refused(start, ErrorCode.STATE)
-    peer.refused(Configure(PREVIEW, 0, mode, 0, 0), ErrorCode.STATE)
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_stream()
+    peer.expect_error(start, ErrorCode.STATE)
+    peer.expect_error(Configure(PREVIEW, 0, mode, 0, 0), ErrorCode.STATE)
     peer.try_call(Stop(PREVIEW))
     peer.configure(PREVIEW)
 
 
-@CASES.of("M-STATE-2")
+@CASES.add("M-STATE-2")
 def test_only(peer: HostPeer) -> None:
     """A configuration that is only tried is answered like a real one, and not applied."""
-    peer.hello()
-    message = Configure(STILL, ConfigureFlag.TEST_ONLY, peer.smallest().id, 0, 0)
+    peer.open_session()
+    message = Configure(STILL, ConfigureFlag.TEST_ONLY, peer.find_smallest_mode().id, 0, 0)
     answer = peer.call(message, Configured)
     check(answer.flags & ConfigureFlag.TEST_ONLY, f"TEST_ONLY is answered with {answer}")
-    peer.refused(Capture(STILL, 1, 0, 0, -1), ErrorCode.STATE)
+    peer.expect_error(Capture(STILL, 1, 0, 0, -1), ErrorCode.STATE)
 
 
-@CASES.of("M-STATE-3")
+@CASES.add("M-STATE-3")
 def adjusted(peer: HostPeer) -> None:
     """Another pixel format or tile size than was asked for is ADJUSTED."""
-    peer.hello()
-    mode = peer.smallest().id
+    peer.open_session()
+    mode = peer.find_smallest_mode().id
     for pixel_format, tile_bytes in ((0x01100031, 0), (0x0110000C, 0), (0, 1), (0, 0xFFFFFFFF)):
         answer = peer.try_call(Configure(STILL, 0, mode, pixel_format, tile_bytes))
         if isinstance(answer, Error):
@@ -99,62 +99,62 @@ def adjusted(peer: HostPeer) -> None:
         check(said or not differs, f"format {pixel_format:#x}, tiles {tile_bytes}: {answer}")
 
 
-@CASES.of("M-STATE-4")
+@CASES.add("M-STATE-4")
 def unsupported(peer: HostPeer) -> None:
     """A stream, a mode and a number of frames that there are not."""
-    peer.hello()
-    modes = {mode.id for mode in peer.manifest().modes}
+    peer.open_session()
+    modes = {mode.id for mode in peer.read_manifest().modes}
     absent = next(number for number in range(65535, 0, -1) if number not in modes)
-    peer.refused(Configure(STILL, 0, absent, 0, 0), ErrorCode.UNSUPPORTED)
-    peer.refused(Configure(MAX_STREAMS, 0, min(modes), 0, 0), ErrorCode.UNSUPPORTED)
+    peer.expect_error(Configure(STILL, 0, absent, 0, 0), ErrorCode.UNSUPPORTED)
+    peer.expect_error(Configure(MAX_STREAMS, 0, min(modes), 0, 0), ErrorCode.UNSUPPORTED)
     peer.configure()
-    peer.refused(Capture(STILL, 0, 0, 0, -1), ErrorCode.UNSUPPORTED)
-    peer.refused(Capture(MAX_STREAMS, 1, 0, 0, -1), ErrorCode.UNSUPPORTED)
+    peer.expect_error(Capture(STILL, 0, 0, 0, -1), ErrorCode.UNSUPPORTED)
+    peer.expect_error(Capture(MAX_STREAMS, 1, 0, 0, -1), ErrorCode.UNSUPPORTED)
 
 
 def _blocked(peer: HostPeer) -> Configured:
     """A preview frame that is under way and waits for credits."""
-    peer.hello()
-    mode = peer.smallest()
+    peer.open_session()
+    mode = peer.find_smallest_mode()
     configured = peer.configure(PREVIEW, 4 * mode.width)
-    peer.grant(configured.tile_bytes, 0)
-    peer.stream()
-    found = peer.wait(lambda p: p.kind == MessageType.TILE, 5.0)
+    peer.grant_credits(configured.tile_bytes, 0)
+    peer.start_stream()
+    found = peer.wait_for(lambda p: p.kind == MessageType.TILE, 5.0)
     check(found is not None, "no tile within 5 s of the credit for it")
     return configured
 
 
-@CASES.of("M-STOP-1")
+@CASES.add("M-STOP-1")
 def stop_inside_a_frame(peer: HostPeer) -> None:
     """A frame that waits for credits is ended by Stop: ABORTED, then the answer, then nothing."""
     _blocked(peer)
-    number = peer.ask(Stop(PREVIEW))
+    number = peer.send_request(Stop(PREVIEW))
     _ended(peer, number)
-    peer.grant(PLENTY, PLENTY)
+    peer.grant_credits(PLENTY, PLENTY)
     mark = len(peer.log)
-    after = [str(p) for p in peer.quiet() if p.kind in _DATA]
+    after = [str(p) for p in peer.collect() if p.kind in _DATA]
     check(not after, f"behind the answer to Stop: {after[:3]} (of {len(peer.log) - mark})")
 
 
-@CASES.of("M-STOP-1")
+@CASES.add("M-STOP-1")
 def stop_behind_a_frame(peer: HostPeer) -> None:
     """The same where the module may have read the whole frame, and sent nothing of it."""
-    peer.hello()
+    peer.open_session()
     configured = peer.configure(PREVIEW)
-    peer.stream()
-    peer.quiet()
-    _ended(peer, peer.ask(Stop(PREVIEW)), configured.frame_bytes)
+    peer.start_stream()
+    peer.collect()
+    _ended(peer, peer.send_request(Stop(PREVIEW)), configured.frame_bytes)
 
 
-@CASES.of("M-STOP-1")
+@CASES.add("M-STOP-1")
 def flush_inside_a_frame(peer: HostPeer) -> None:
     """The same by Flush."""
     _blocked(peer)
-    _ended(peer, peer.ask(Flush()))
+    _ended(peer, peer.send_request(Flush()))
 
 
 def _ended(peer: HostPeer, number: int, frame_bytes: int = 1 << 40) -> None:
-    answer = peer.answer(number)
+    answer = peer.wait_for_answer(number)
     check(answer is not None, "a Stop or Flush is not answered")
     assert answer is not None
     before = peer.log[: peer.log.index(answer)]
@@ -162,22 +162,22 @@ def _ended(peer: HostPeer, number: int, frame_bytes: int = 1 << 40) -> None:
     ends = [p for p in before if p.kind == MessageType.FRAME_END]
     check([p.id for p in ends] == started, f"frames {started} begin, {len(ends)} end before it")
     for end in ends:
-        status = end_of(Picture(end=end)).status
+        status = read_frame_end(Picture(end=end)).status
         whole = _bytes([p for p in before if p.id == end.id], end.header.stream)
         right = status == EndStatus.ABORTED or whole == frame_bytes
         check(right, f"frame {end.id}, of which {whole} bytes were sent, ends with {status}")
 
 
-@CASES.of("M-STOP-2")
+@CASES.add("M-STOP-2")
 def flush_is_a_barrier(peer: HostPeer) -> None:
     """Behind Flushed comes nothing of a stream, and it says what the last packet was."""
-    peer.hello()
+    peer.open_session()
     peer.configure(PREVIEW)
-    peer.grant(PLENTY, PLENTY)
-    request = peer.stream(0)
-    peer.picture(PREVIEW)
-    number = peer.ask(Flush())
-    answer = peer.answer(number)
+    peer.grant_credits(PLENTY, PLENTY)
+    request = peer.start_stream(0)
+    peer.wait_for_frame(PREVIEW)
+    number = peer.send_request(Flush())
+    answer = peer.wait_for_answer(number)
     if answer is None:
         raise Failed("Flush is not answered")
     message = answer.message()
@@ -187,7 +187,7 @@ def flush_is_a_barrier(peer: HostPeer) -> None:
     last = (answer.header.sequence - 1) & 0xFFFFFFFF
     told = message.last_sequence[0]
     check(told == last, f"last_sequence {told} in the packet after {last}")
-    peer.quiet()
+    peer.collect()
     behind = peer.log[peer.log.index(answer) :]
     data = [str(p) for p in behind if p.kind in _DATA]
     check(not data, f"behind Flushed: {data[:3]}")
@@ -196,51 +196,51 @@ def flush_is_a_barrier(peer: HostPeer) -> None:
 # --- credits ----------------------------------------------------------------------------------
 
 
-@CASES.of("M-CREDIT-1")
+@CASES.add("M-CREDIT-1")
 def no_more_than_granted(peer: HostPeer) -> None:
     """No tile without credit; with credit for a few, no more; an older limit takes none away."""
-    peer.hello()
-    mode = peer.smallest()
+    peer.open_session()
+    mode = peer.find_smallest_mode()
     configured = peer.configure(STILL, 4 * mode.width)
-    peer.capture()
-    early = _bytes(peer.quiet(), STILL)
+    peer.start_capture()
+    early = _bytes(peer.collect(), STILL)
     check(early == 0, f"{early} bytes of tiles before the first grant")
     limit = 3 * configured.tile_bytes
-    peer.grant(PLENTY, limit)
-    peer.quiet()
-    peer.grant(0, configured.tile_bytes)
-    peer.quiet()
+    peer.grant_credits(PLENTY, limit)
+    peer.collect()
+    peer.grant_credits(0, configured.tile_bytes)
+    peer.collect()
     came = _bytes(peer.log, STILL)
     check(came <= limit, f"{came} bytes of tiles where {limit} were granted")
     check(came > limit - configured.tile_bytes, f"{came} bytes where {limit} were granted")
-    peer.grant(0, PLENTY)
-    peer.picture()
+    peer.grant_credits(0, PLENTY)
+    peer.wait_for_frame()
 
 
-@CASES.of("M-CREDIT-2")
+@CASES.add("M-CREDIT-2")
 def answers_need_no_credit(peer: HostPeer) -> None:
     """A module whose tiles wait answers requests."""
     _blocked(peer)
     peer.call(GetManifest(0), ManifestPiece)
-    answer = peer.call(Configure(STILL, 0, peer.smallest().id, 0, 0), Configured)
+    answer = peer.call(Configure(STILL, 0, peer.find_smallest_mode().id, 0, 0), Configured)
     check(answer.stream == STILL, f"Configure of the still: {answer}")
 
 
 # --- frames -----------------------------------------------------------------------------------
 
 
-@CASES.of("M-CAM-1")
+@CASES.add("M-CAM-1")
 def order_and_numbers(peer: HostPeer) -> None:
     """No number is left out, each stream's rise; a frame is between its FrameStart and its end."""
-    peer.hello()
+    peer.open_session()
     peer.configure(PREVIEW)
     peer.configure(STILL)
-    peer.grant(PLENTY, PLENTY)
-    peer.stream()
-    peer.capture(2)
-    first = peer.picture(STILL).end
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_stream()
+    peer.start_capture(2)
+    first = peer.wait_for_frame(STILL).end
     assert first is not None
-    peer.picture(STILL, peer.log.index(first) + 1)
+    peer.wait_for_frame(STILL, peer.log.index(first) + 1)
     peer.call(Flush(), Flushed)
     starts = [p for p in peer.log if p.kind == MessageType.FRAME_START]
     numbers = sorted(p.id for p in starts)
@@ -256,14 +256,14 @@ def order_and_numbers(peer: HostPeer) -> None:
         check(right, f"frame {number} has its packets in the order {kinds}")
 
 
-@CASES.of("M-CAM-2")
+@CASES.add("M-CAM-2")
 def what_frame_start_says(peer: HostPeer) -> None:
     """Geometry as configured, the request's id, the settings that were asked for."""
-    peer.hello()
+    peer.open_session()
     configured = peer.configure()
-    peer.grant(PLENTY, PLENTY)
-    request = peer.capture(1, exposure_us=1234, gain_milli=2000)
-    start = start_of(peer.picture())
+    peer.grant_credits(PLENTY, PLENTY)
+    request = peer.start_capture(1, exposure_us=1234, gain_milli=2000)
+    start = read_frame_start(peer.wait_for_frame())
     got = (start.mode, start.width, start.height, start.stride, start.pixel_format)
     want = (
         configured.mode,
@@ -279,75 +279,75 @@ def what_frame_start_says(peer: HostPeer) -> None:
     check(close, f"1234 us and gain 2000 were asked for, {applied} applied")
 
 
-@CASES.of("M-CAM-3")
+@CASES.add("M-CAM-3")
 def each_pixel_once(peer: HostPeer) -> None:
     """The tiles of a frame cover it exactly, whether they are large or small."""
     for tile_rows in (0, 2):
-        fresh = HostPeer(peer.wire)
-        fresh.hello()
-        mode = fresh.smallest()
-        configured, picture = fresh.still(2 * mode.width * tile_rows)
+        fresh = peer.start_session()
+        fresh.open_session()
+        mode = fresh.find_smallest_mode()
+        configured, picture = fresh.take_still(2 * mode.width * tile_rows)
         _exactly(configured, picture)
         fresh.close()
 
 
-@CASES.of("M-CAM-3")
+@CASES.add("M-CAM-3")
 def no_longer_than_the_host_takes(peer: HostPeer) -> None:
     """A host that takes 2000 bytes at most gets no longer tile."""
     peer.max_payload = 2000
-    peer.hello()
-    configured, picture = peer.still()
+    peer.open_session()
+    configured, picture = peer.take_still()
     longest = max(tile.header.length for tile in picture.tiles)
     check(longest <= 2000, f"a tile of {longest} bytes for a host that takes 2000")
     _exactly(configured, picture)
 
 
 def _exactly(configured: Configured, picture: Picture) -> None:
-    form = layout(configured.pixel_format)
+    form = find_layout(configured.pixel_format)
     covered = bytearray(configured.width * configured.height)
     for tile in picture.tiles:
         x, y, width, height = place = _place(tile)
         inside = x + width <= configured.width and y + height <= configured.height
         check(inside and width and height, f"a tile at {place}")
-        size = form.bytes_of(width) * height
+        size = form.count_bytes(width) * height
         check(tile.header.length == size, f"{tile.header.length} bytes at {place}, not {size}")
         check(tile.header.length <= configured.tile_bytes, f"{tile.header.length} bytes a tile")
         for row in range(y, y + height):
             at = row * configured.width + x
             check(not any(covered[at : at + width]), f"pixels twice: {place}")
             covered[at : at + width] = b"\1" * width
-    status = end_of(picture).status
+    status = read_frame_end(picture).status
     check(status == EndStatus.OK, f"the frame ends with status {status}")
     check(all(covered), f"{covered.count(0)} pixels of a frame that is OK were not sent")
 
 
-@CASES.of("M-CAM-4")
+@CASES.add("M-CAM-4")
 def what_frame_end_says(peer: HostPeer) -> None:
     """The number of tiles, and the sequence of the packet before it."""
-    peer.hello()
-    _, picture = peer.still(1024)
-    end = end_of(picture)
+    peer.open_session()
+    _, picture = peer.take_still(1024)
+    end = read_frame_end(picture)
     check(end.tiles == len(picture.tiles), f"{len(picture.tiles)} tiles, FrameEnd says {end.tiles}")
     assert picture.end is not None
     last = (picture.end.header.sequence - 1) & 0xFFFFFFFF
     check(end.last_sequence[0] == last, f"last_sequence {end.last_sequence[0]} after {last}")
 
 
-@CASES.of("M-CAM-5")
+@CASES.add("M-CAM-5")
 def as_many_as_asked_for(peer: HostPeer) -> None:
     """A Capture of three takes three."""
-    peer.hello()
+    peer.open_session()
     peer.configure()
-    peer.grant(PLENTY, PLENTY)
-    peer.capture(3)
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_capture(3)
     count = 0
     while count < 3:
         mark = len(peer.log)
-        found = peer.wait(lambda p: p.kind == MessageType.FRAME_END, 5.0, mark)
+        found = peer.wait_for(lambda p: p.kind == MessageType.FRAME_END, 5.0, mark)
         count = sum(p.kind == MessageType.FRAME_END for p in peer.log)
         if found is None:
             break
-    peer.quiet(0.5)
+    peer.collect(0.5)
     count = sum(p.kind == MessageType.FRAME_END for p in peer.log)
     check(count == 3, f"{count} frames after a Capture of 3")
 
@@ -357,10 +357,10 @@ def as_many_as_asked_for(peer: HostPeer) -> None:
 
 def _resending(peer: HostPeer) -> tuple[Configured, Picture, int]:
     """A still of small tiles that has just come, and its number."""
-    if not peer.hello().capabilities & Capability.RESEND:
+    if not peer.open_session().capabilities & Capability.RESEND:
         raise NotClaimed("the module does not send again (no RESEND)")
-    mode = peer.smallest()
-    configured, picture = peer.still(4 * mode.width)
+    mode = peer.find_smallest_mode()
+    configured, picture = peer.take_still(4 * mode.width)
     assert picture.end is not None
     return configured, picture, picture.end.id
 
@@ -372,7 +372,7 @@ def _resend(
     mark = len(peer.log)
     ranges = b"".join(struct.pack("<4H", *place) for place in places)
     peer.send(Resend(flags, len(places), ranges), number, STILL)
-    found = peer.wait(lambda p: p.kind == MessageType.RESENT and p.id == number, 2.0, mark)
+    found = peer.wait_for(lambda p: p.kind == MessageType.RESENT and p.id == number, 2.0, mark)
     if found is None:
         raise Failed("Resend is not answered within 2 s")
     message = found.message()
@@ -396,7 +396,7 @@ def _covers(places: list[Rectangle], configured: Configured) -> bytearray:
     return covered
 
 
-@CASES.of("M-RESEND-1")
+@CASES.add("M-RESEND-1")
 def sent_again_or_gone(peer: HostPeer) -> None:
     """Of what is asked for, each pixel comes again before Resent, or is named as gone."""
     configured, picture, number = _resending(peer)
@@ -411,7 +411,7 @@ def sent_again_or_gone(peer: HostPeer) -> None:
         check(missing == 0, f"{missing} pixels asked for are neither sent again nor gone")
 
 
-@CASES.of("M-RESEND-2")
+@CASES.add("M-RESEND-2")
 def sent_again_alike(peer: HostPeer) -> None:
     """A tile sent again has its flag, and the pixels it had."""
     _, picture, number = _resending(peer)
@@ -428,7 +428,7 @@ def sent_again_alike(peer: HostPeer) -> None:
         raise NotClaimed("the module holds nothing of a frame that has been sent")
 
 
-@CASES.of("M-RESEND-3")
+@CASES.add("M-RESEND-3")
 def ends_sent_again(peer: HostPeer) -> None:
     """FrameStart and FrameEnd come again as they were."""
     _, picture, number = _resending(peer)
@@ -439,11 +439,11 @@ def ends_sent_again(peer: HostPeer) -> None:
     starts = [p for p in came if p.kind == MessageType.FRAME_START]
     check(len(starts) == 1, f"{len(starts)} FrameStarts before Resent")
     check(starts[0].payload == picture.start.payload, "FrameStart differs from the first one")
-    end = peer.wait(lambda p: p.kind == MessageType.FRAME_END and p.id == number, 2.0, mark)
+    end = peer.wait_for(lambda p: p.kind == MessageType.FRAME_END and p.id == number, 2.0, mark)
     check(end is not None, "FrameEnd is not sent again")
 
 
-@CASES.of("M-RESEND-4")
+@CASES.add("M-RESEND-4")
 def unknown_frames(peer: HostPeer) -> None:
     """Of a frame that never was, nothing is held."""
     _, _, number = _resending(peer)
@@ -458,21 +458,21 @@ def unknown_frames(peer: HostPeer) -> None:
 def _on_lanes(peer: HostPeer) -> Configured:
     """A session over all lanes of the bench, a still of small tiles configured."""
     peer.lanes = peer.wire.lanes
-    if peer.wire.lanes < 2 or peer.hello().lanes < 2:
+    if peer.wire.lanes < 2 or peer.open_session().lanes < 2:
         raise NotClaimed("one lane is all there is")
-    configured = peer.configure(STILL, 4 * peer.smallest().width)
-    peer.grant(PLENTY, PLENTY)
+    configured = peer.configure(STILL, 4 * peer.find_smallest_mode().width)
+    peer.grant_credits(PLENTY, PLENTY)
     return configured
 
 
-@CASES.of("M-LANE-1")
+@CASES.add("M-LANE-1")
 def tiles_beside(peer: HostPeer) -> None:
     """A still over several lanes: tiles alone beside lane 0, and FrameEnd says what came."""
     configured = _on_lanes(peer)
-    peer.capture()
-    picture = peer.picture()
-    end = end_of(picture)
-    peer.quiet()
+    peer.start_capture()
+    picture = peer.wait_for_frame()
+    end = read_frame_end(picture)
+    peer.collect()
     tiles = [p for p in peer.log if p.kind == MessageType.TILE]
     _exactly(configured, Picture(picture.start, tiles, picture.end))
     for lane in range(1, peer.wire.lanes):
@@ -484,15 +484,15 @@ def tiles_beside(peer: HostPeer) -> None:
             check(told == last, f"lane {lane} ends with {last}, FrameEnd says {told}")
 
 
-@CASES.of("M-LANE-2")
+@CASES.add("M-LANE-2")
 def a_lane_ends(peer: HostPeer) -> None:
     """A lane is cut: the next frame comes by the others, what was lost with it on demand."""
     configured = _on_lanes(peer)
-    if not peer.wire.kill_lane(1):
+    if not peer.wire.end_lane(1):
         raise NotClaimed("this bench cannot cut a lane")
     mark = len(peer.log)
-    peer.capture()
-    number = peer.picture(since=mark).end
+    peer.start_capture()
+    number = peer.wait_for_frame(since=mark).end
     assert number is not None
     gone: list[Rectangle] = []
 
@@ -514,29 +514,29 @@ def a_lane_ends(peer: HostPeer) -> None:
 # --- manifest ---------------------------------------------------------------------------------
 
 
-@CASES.of("M-MANIFEST-1")
+@CASES.add("M-MANIFEST-1")
 def pieces_fit(peer: HostPeer) -> None:
     """The pieces make up as much as HelloReply says; from anywhere; and not beyond the end."""
-    reply = peer.hello()
-    data = peer.manifest_bytes()
+    reply = peer.open_session()
+    data = peer.read_manifest_bytes()
     check(len(data) == reply.manifest_bytes, f"{len(data)} bytes, HelloReply says {reply}")
     piece = peer.call(GetManifest(5), ManifestPiece)
     want = data[5 : 5 + len(piece.piece)]
     check(piece.offset == 5 and piece.piece == want, "a piece from byte 5 on differs")
     check(piece.total == len(data), f"a piece states {piece.total} bytes in all")
-    peer.refused(GetManifest(len(data)), ErrorCode.UNSUPPORTED)
+    peer.expect_error(GetManifest(len(data)), ErrorCode.UNSUPPORTED)
 
 
-@CASES.of("M-MANIFEST-2")
+@CASES.add("M-MANIFEST-2")
 def what_it_says(peer: HostPeer) -> None:
     """Its entries are there and sound, and the same when it is read again."""
-    peer.hello()
-    data = peer.manifest_bytes()
+    peer.open_session()
+    data = peer.read_manifest_bytes()
     try:
-        manifest = peer.manifest()
+        manifest = peer.read_manifest()
     except ValueError as error:
         raise Failed(f"the manifest: {error}") from None
     check(manifest.color is not None, "the manifest has no colours")
     texts = (manifest.maker, manifest.model, manifest.serial, manifest.firmware, manifest.board)
     check(all(texts), f"the manifest lacks a text: {texts}")
-    check(peer.manifest_bytes() == data, "the manifest differs when it is read again")
+    check(peer.read_manifest_bytes() == data, "the manifest differs when it is read again")

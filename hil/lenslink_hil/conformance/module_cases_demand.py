@@ -58,7 +58,7 @@ _REFUSALS = (ErrorCode.UNSUPPORTED, ErrorCode.UNKNOWN_REQUEST)
 
 def _driven(peer: HostPeer) -> None:
     """A session in which the module can be driven into states."""
-    if not peer.hello(ALL | Capability.TEST).capabilities & Capability.TEST:
+    if not peer.open_session(ALL | Capability.TEST).capabilities & Capability.TEST:
         raise NotClaimed("the module does not let itself be driven into states (no TEST)")
 
 
@@ -73,26 +73,26 @@ def _still_answers(peer: HostPeer) -> None:
 
 
 def _told(peer: HostPeer, kind: int, since: int, seconds: float = 1.0) -> Packet | None:
-    return peer.wait(lambda p: p.kind == kind, seconds, since)
+    return peer.wait_for(lambda p: p.kind == kind, seconds, since)
 
 
 # --- tests ------------------------------------------------------------------------------------
 
 
-@CASES.of("M-TEST-1")
+@CASES.add("M-TEST-1")
 def tests_without_the_capability(peer: HostPeer) -> None:
     """Every action is refused where the session does not have TEST, and none is taken."""
-    peer.hello()
+    peer.open_session()
     for action in TestAction:
         _refused(peer, Test(action, Damage.PAYLOAD, 300))
     mark = len(peer.log)
-    peer.quiet()
+    peer.collect()
     taken = [str(p) for p in peer.log[mark:] if p.kind != MessageType.LOG]
     check(not taken and not peer.damage, f"after tests that were refused: {taken} {peer.damage}")
     _still_answers(peer)
 
 
-@CASES.of("M-TEST-1")
+@CASES.add("M-TEST-1")
 def tests_that_there_are_not(peer: HostPeer) -> None:
     """Actions and damages that do not exist, durations that are too long; two at a time."""
     _driven(peer)
@@ -103,13 +103,15 @@ def tests_that_there_are_not(peer: HostPeer) -> None:
         Test(TestAction.REJECT, max(Damage) + 1, 0),
         *(Test(action, Damage.PAYLOAD, MAX_BUSY_MS + 1) for action in TestAction),
     ):
-        peer.refused(message, ErrorCode.UNSUPPORTED)
-    number = peer.ask(Test(TestAction.PENDING, 0, _PENDING_MS))
-    peer.refused(Test(TestAction.BUSY, 0, 10), ErrorCode.STATE)
-    check(peer.answer(number, 2.0), "an action is not ended by a second one that is refused")
+        peer.expect_error(message, ErrorCode.UNSUPPORTED)
+    number = peer.send_request(Test(TestAction.PENDING, 0, _PENDING_MS))
+    peer.expect_error(Test(TestAction.BUSY, 0, 10), ErrorCode.STATE)
+    check(
+        peer.wait_for_answer(number, 2.0), "an action is not ended by a second one that is refused"
+    )
 
 
-@CASES.of("M-TEST-2")
+@CASES.add("M-TEST-2")
 def stalls(peer: HostPeer) -> None:
     """STALL: an answer stops inside, and comes whole when the time is over; nothing is lost."""
     _driven(peer)
@@ -123,7 +125,7 @@ def stalls(peer: HostPeer) -> None:
     _check_gaps(peer, 0)
 
 
-@CASES.of("M-TEST-2")
+@CASES.add("M-TEST-2")
 def damages(peer: HostPeer) -> None:
     """REJECT: one packet is damaged as asked, has its own sequence, and the session goes on."""
     _driven(peer)
@@ -144,19 +146,19 @@ def _check_gaps(peer: HostPeer, count: int) -> None:
     check(lost == count, f"{lost} packets are missing where {count} were to be damaged")
 
 
-@CASES.of("M-LIVE-3", "M-TEST-2")
+@CASES.add("M-LIVE-3", "M-TEST-2")
 def busy_is_announced(peer: HostPeer) -> None:
     """BUSY while a stream runs: no silence without a lease, and life again once it is over."""
     _driven(peer)
     peer.configure(PREVIEW)
-    peer.grant(PLENTY, PLENTY)
-    peer.stream()
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_stream()
     mark = len(peer.log)
     peer.call(Test(TestAction.BUSY, 0, _BUSY_MS), Accepted)
     end = peer.wire.now() + _BUSY_MS / 1000 + _ALIVE_S + 0.2
     while peer.wire.now() < end:
         peer.send(Heartbeat((PLENTY, PLENTY)))
-        peer.quiet(_BEAT_S)
+        peer.collect(_BEAT_S)
     log = peer.log[mark:]
     leases = [(p.at, p.message()) for p in log if p.kind == MessageType.BUSY]
     for before, after in pairwise([*(p.at for p in log), peer.wire.now()]):
@@ -176,12 +178,12 @@ def busy_is_announced(peer: HostPeer) -> None:
     check(not inside, f"not silent while it is BUSY: {inside[:3]}")
 
 
-@CASES.of("M-REQ-5", "M-TEST-2")
+@CASES.add("M-REQ-5", "M-TEST-2")
 def pending_then_the_answer(peer: HostPeer) -> None:
     """PENDING: Pending under the request's id, then its answer when the lease is over."""
     _driven(peer)
     mark = len(peer.log)
-    number = peer.ask(Test(TestAction.PENDING, 0, _PENDING_MS))
+    number = peer.send_request(Test(TestAction.PENDING, 0, _PENDING_MS))
     began = peer.wire.now()
     found = _told(peer, MessageType.PENDING, mark)
     if found is None:
@@ -190,20 +192,20 @@ def pending_then_the_answer(peer: HostPeer) -> None:
     message = found.message()
     assert isinstance(message, Pending)
     check(message.lease_ms <= MAX_BUSY_MS, f"a lease of {message.lease_ms} ms")
-    answer = peer.answer(number, message.lease_ms / 1000 + _ALIVE_S, mark)
+    answer = peer.wait_for_answer(number, message.lease_ms / 1000 + _ALIVE_S, mark)
     check(answer is not None, f"no answer within its lease of {message.lease_ms} ms")
     late = peer.wire.now() - began
     check(late >= 0.8 * _PENDING_MS / 1000, f"answered after {late:.2f} s, not {_PENDING_MS} ms")
     _still_answers(peer)
 
 
-@CASES.of("M-CLOSE-2", "M-TEST-2")
+@CASES.add("M-CLOSE-2", "M-TEST-2")
 def detaches_in_order(peer: HostPeer) -> None:
     """DETACH: a notice, then Close with its reason, then nothing; the next session is answered."""
     _driven(peer)
     peer.configure(PREVIEW)
-    peer.grant(PLENTY, PLENTY)
-    peer.stream()
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_stream()
     mark = len(peer.log)
     peer.call(Test(TestAction.DETACH, 0, _DETACH_MS), Accepted)
     notice = _told(peer, MessageType.NOTICE, mark)
@@ -211,26 +213,26 @@ def detaches_in_order(peer: HostPeer) -> None:
     release = isinstance(message, Notice) and message.reason == NoticeReason.RELEASE
     check(release, f"before it detaches the module says {message}")
     _closes(peer, mark, 2.0)
-    fresh = HostPeer(peer.wire)
-    fresh.hello()
+    fresh = peer.start_session()
+    fresh.open_session()
     fresh.close()
 
 
-@CASES.of("M-CLOSE-2")
+@CASES.add("M-CLOSE-2")
 def taken_off(peer: HostPeer) -> None:
     """The module is taken off while it streams: Close with its reason, then nothing."""
-    peer.hello()
+    peer.open_session()
     peer.configure(PREVIEW)
-    peer.grant(PLENTY, PLENTY)
-    peer.stream()
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_stream()
     mark = len(peer.log)
-    if not peer.wire.seat(False):
+    if not peer.wire.set_attached(False):
         raise NotClaimed("this bench cannot detach the module")
     try:
         _closes(peer, mark, 2.0)
     finally:
-        peer.wire.seat(True)
-    HostPeer(peer.wire).hello()
+        peer.wire.set_attached(True)
+    peer.start_session().open_session()
 
 
 def _closes(peer: HostPeer, mark: int, seconds: float) -> None:
@@ -241,8 +243,8 @@ def _closes(peer: HostPeer, mark: int, seconds: float) -> None:
     said = isinstance(message, Close) and message.reason == CloseReason.DETACH
     check(said, f"a module that is detached says {message}")
     peer.send(Heartbeat((PLENTY, PLENTY)))
-    peer.ask(GetManifest(0))
-    peer.quiet()
+    peer.send_request(GetManifest(0))
+    peer.collect()
     after = [str(p) for p in peer.log[peer.log.index(closed) + 1 :]]
     check(not after, f"behind Close: {after[:3]}")
 
@@ -250,17 +252,17 @@ def _closes(peer: HostPeer, mark: int, seconds: float) -> None:
 # --- proofs -----------------------------------------------------------------------------------
 
 
-@CASES.of("M-AUTH-1")
+@CASES.add("M-AUTH-1")
 def challenge_without_the_capability(peer: HostPeer) -> None:
     """A challenge is refused in a session without AUTH."""
-    peer.hello()
+    peer.open_session()
     for scheme in (SCHEMES[0], 0x8000):
         _refused(peer, Challenge(scheme, secrets.token_bytes(_WHOLE)))
 
 
 def _proofs(peer: HostPeer) -> list[tuple[int, Proof]]:
     """Each scheme that is tried and answered with a proof."""
-    if not peer.hello(ALL | Capability.AUTH).capabilities & Capability.AUTH:
+    if not peer.open_session(ALL | Capability.AUTH).capabilities & Capability.AUTH:
         raise NotClaimed("the module proves nothing (no AUTH)")
     found = []
     for scheme in SCHEMES:
@@ -273,7 +275,7 @@ def _proofs(peer: HostPeer) -> list[tuple[int, Proof]]:
     return found
 
 
-@CASES.of("M-AUTH-1")
+@CASES.add("M-AUTH-1")
 def proof_of_its_scheme(peer: HostPeer) -> None:
     """Proof names the scheme of the challenge, and holds something; other schemes are refused."""
     found = _proofs(peer)
@@ -284,7 +286,7 @@ def proof_of_its_scheme(peer: HostPeer) -> None:
         raise NotClaimed("the module has none of the schemes that are tried")
 
 
-@CASES.of("M-AUTH-2")
+@CASES.add("M-AUTH-2")
 def proofs_differ(peer: HostPeer) -> None:
     """Two challenges have two proofs."""
     found = _proofs(peer)

@@ -37,8 +37,8 @@ _START = StartStream(PREVIEW, 0, 0, 0, -1)
 
 def _manifest(peer: HostPeer) -> tuple[int, bytes]:
     """A request that changes nothing, as a packet: its id, its bytes."""
-    number = peer.new_id()
-    return number, peer.packet(GetManifest(0), number)
+    number = peer.take_id()
+    return number, peer.build_packet(GetManifest(0), number)
 
 
 def _still_answers(peer: HostPeer) -> None:
@@ -46,15 +46,15 @@ def _still_answers(peer: HostPeer) -> None:
 
 
 def _unanswered(peer: HostPeer, number: int, what: str) -> None:
-    answer = peer.answer(number, QUIET_S)
+    answer = peer.wait_for_answer(number, QUIET_S)
     check(answer is None, f"{what} is answered with {answer}")
 
 
-@CASES.of("M-FRAME-1")
+@CASES.add("M-FRAME-1")
 def fields_and_sequence(peer: HostPeer) -> None:
     """Every packet of a session with a frame has its idle fields at 0, and sequences by one."""
-    peer.hello()
-    peer.still()
+    peer.open_session()
+    peer.take_still()
     for packet in peer.log:
         head = packet.header
         place = (head.x, head.y, head.width, head.height)
@@ -68,10 +68,10 @@ def fields_and_sequence(peer: HostPeer) -> None:
         check((after - before) & 0xFFFFFFFF == 1, f"sequence {after} follows {before}")
 
 
-@CASES.of("M-FRAME-2")
+@CASES.add("M-FRAME-2")
 def damaged_crcs(peer: HostPeer) -> None:
     """A request with a wrong payload CRC, and one with a wrong header CRC, are not answered."""
-    peer.hello()
+    peer.open_session()
     number, packet = _manifest(peer)
     peer.wire.send(packet[:-1] + bytes([packet[-1] ^ 1]))
     _unanswered(peer, number, "a request whose payload CRC does not hold")
@@ -81,116 +81,117 @@ def damaged_crcs(peer: HostPeer) -> None:
     _still_answers(peer)
 
 
-@CASES.of("M-FRAME-3")
+@CASES.add("M-FRAME-3")
 def found_after_noise(peer: HostPeer) -> None:
     """A request behind noise, half a magic and a damaged header is answered."""
-    peer.hello()
+    peer.open_session()
     number, packet = _manifest(peer)
     damaged = packet[:20] + bytes([packet[20] ^ 0xFF]) + packet[21:40]
     peer.wire.send(b"\x00noise\x8a\x8aLL" + damaged + packet)
-    check(peer.answer(number, 1.0), "the request behind the damage is not answered")
+    check(peer.wait_for_answer(number, 1.0), "the request behind the damage is not answered")
 
 
-@CASES.of("M-FRAME-3")
+@CASES.add("M-FRAME-3")
 def found_in_a_payload(peer: HostPeer) -> None:
     """A packet lost bytes of its payload: the request behind it, taken for payload, is answered."""
-    peer.hello()
-    long = peer.pack(MessageType.GET_MANIFEST, bytes(60), peer.new_id())
+    peer.open_session()
+    long = peer.pack_payload(MessageType.GET_MANIFEST, bytes(60), peer.take_id())
     number, packet = _manifest(peer)
     peer.wire.send(long[:50] + packet + bytes(8))
-    check(peer.answer(number, 1.0), "the request inside a damaged payload is not answered")
+    check(peer.wait_for_answer(number, 1.0), "the request inside a damaged payload is not answered")
 
 
-@CASES.of("M-FRAME-4")
+@CASES.add("M-FRAME-4")
 def given_up_when_stalled(peer: HostPeer) -> None:
     """After a packet that stopped inside, requests are answered."""
-    peer.hello()
-    begun = peer.pack(MessageType.GET_MANIFEST, bytes(800), peer.new_id())
+    peer.open_session()
+    begun = peer.pack_payload(MessageType.GET_MANIFEST, bytes(800), peer.take_id())
     peer.wire.send(begun[:50])
-    peer.quiet(_STALLED_S)
+    peer.collect(_STALLED_S)
     number, packet = _manifest(peer)
     peer.wire.send(packet)
-    check(peer.answer(number, 1.0), "the request behind a stalled packet is not answered")
+    check(peer.wait_for_answer(number, 1.0), "the request behind a stalled packet is not answered")
 
 
-@CASES.of("M-FRAME-5")
+@CASES.add("M-FRAME-5")
 def another_nonce(peer: HostPeer) -> None:
     """A request of another session is not answered."""
-    peer.hello()
-    number = peer.new_id()
+    peer.open_session()
+    number = peer.take_id()
     peer.send(GetManifest(0), number, nonce=peer.nonce ^ 1)
     _unanswered(peer, number, "a request of another session")
     check(not peer.strangers, "a request of another session is answered")
     _still_answers(peer)
 
 
-@CASES.of("M-FRAME-5")
+@CASES.add("M-FRAME-5")
 def an_old_sequence(peer: HostPeer) -> None:
     """A packet whose sequence was there before is not acted upon; a gap does no harm."""
-    peer.hello()
+    peer.open_session()
     _still_answers(peer)
-    number, newest = peer.new_id(), peer.sequence
+    number, newest = peer.take_id(), peer.sequence
     peer.send(GetManifest(0), number, sequence=(newest - 1) & 0xFFFFFFFF)
     _unanswered(peer, number, "a packet that repeats a sequence")
-    number = peer.new_id()
+    number = peer.take_id()
     peer.send(GetManifest(0), number, sequence=(newest - 100) & 0xFFFFFFFF)
     _unanswered(peer, number, "a packet from before")
     peer.sequence = (newest + 1000) & 0xFFFFFFFF
     _still_answers(peer)
 
 
-@CASES.of("M-FRAME-5")
+@CASES.add("M-FRAME-5")
 def a_spent_sequence(peer: HostPeer) -> None:
     """A packet whose payload is damaged has used up its sequence."""
-    peer.hello()
+    peer.open_session()
     spent = peer.sequence
     _, packet = _manifest(peer)
     peer.wire.send(packet[:-1] + bytes([packet[-1] ^ 1]))
-    number = peer.new_id()
+    number = peer.take_id()
     peer.send(GetManifest(0), number, sequence=spent)
     _unanswered(peer, number, "a packet under the sequence of a damaged one")
     _still_answers(peer)
 
 
-@CASES.of("M-FRAME-6")
+@CASES.add("M-FRAME-6")
 def too_long(peer: HostPeer) -> None:
     """A sound header that announces too much hides nothing of what follows it."""
-    peer.hello()
-    head = peer.pack(MessageType.GET_MANIFEST, bytes(MAX_CONTROL + 1), peer.new_id())[:40]
+    peer.open_session()
+    head = peer.pack_payload(MessageType.GET_MANIFEST, bytes(MAX_CONTROL + 1), peer.take_id())[:40]
     number, packet = _manifest(peer)
     peer.wire.send(head + packet)
     check(
-        peer.answer(number, 0.8 * STALL_MS / 1000), "a header that announces too much is believed"
+        peer.wait_for_answer(number, 0.8 * STALL_MS / 1000),
+        "a header that announces too much is believed",
     )
 
 
-@CASES.of("M-FRAME-6")
+@CASES.add("M-FRAME-6")
 def another_major(peer: HostPeer) -> None:
     """A request of another major version is not answered; one of a newer minor is."""
-    peer.hello()
-    number = peer.new_id()
+    peer.open_session()
+    number = peer.take_id()
     peer.send(GetManifest(0), number, version=(VERSION_MAJOR + 1) << 4)
     _unanswered(peer, number, "a request of another major version")
-    number = peer.new_id()
+    number = peer.take_id()
     peer.send(GetManifest(0), number, version=VERSION_MAJOR << 4 | 0xF)
-    check(peer.answer(number), "a request of a newer minor version is not answered")
+    check(peer.wait_for_answer(number), "a request of a newer minor version is not answered")
 
 
-@CASES.of("M-GROW-1")
+@CASES.add("M-GROW-1")
 def longer_and_shorter(peer: HostPeer) -> None:
     """A fixed part with fields appended is taken; one that is too short is not."""
-    peer.hello()
-    number = peer.new_id()
+    peer.open_session()
+    number = peer.take_id()
     grown = GetManifest(0).encode() + b"newer"
     grown = len(grown).to_bytes(2, "little") + grown[2:]
-    peer.wire.send(peer.pack(MessageType.GET_MANIFEST, grown, number))
-    answer = peer.answer(number)
+    peer.wire.send(peer.pack_payload(MessageType.GET_MANIFEST, grown, number))
+    answer = peer.wait_for_answer(number)
     taken = answer is not None and answer.kind == MessageType.MANIFEST
     check(taken, f"a fixed part with more fields is answered with {answer}")
     for payload in (b"\x06\x00\x00", b"\x02\x00", b"\xff\x00\x00\x00\x00\x00"):
-        number = peer.new_id()
-        peer.wire.send(peer.pack(MessageType.GET_MANIFEST, payload, number))
-        answer = peer.answer(number, QUIET_S)
+        number = peer.take_id()
+        peer.wire.send(peer.pack_payload(MessageType.GET_MANIFEST, payload, number))
+        answer = peer.wait_for_answer(number, QUIET_S)
         if answer is not None:
             message = answer.message()
             refused = isinstance(message, Error) and message.code == ErrorCode.MALFORMED
@@ -198,26 +199,26 @@ def longer_and_shorter(peer: HostPeer) -> None:
     _still_answers(peer)
 
 
-@CASES.of("M-GROW-2")
+@CASES.add("M-GROW-2")
 def vendor_types(peer: HostPeer) -> None:
     """Types of the vendor range are skipped."""
-    peer.hello()
-    number = peer.new_id()
+    peer.open_session()
+    number = peer.take_id()
     for kind in (0xE0, 0xFF):
-        peer.wire.send(peer.pack(kind, b"whatever", number))
+        peer.wire.send(peer.pack_payload(kind, b"whatever", number))
     _unanswered(peer, number, "a type of the vendor range")
     _still_answers(peer)
 
 
-@CASES.of("M-HELLO-1")
+@CASES.add("M-HELLO-1")
 def hello_is_answered(peer: HostPeer) -> None:
     """Hello is answered under its nonce and id, and again when it is repeated."""
     peer.next_id = 7
-    peer.hello()
+    peer.open_session()
     repeated = peer.sequence
     peer.send(_hello(), 7)
     mark = len(peer.log)
-    again = peer.answer(7, since=mark)
+    again = peer.wait_for_answer(7, since=mark)
     check(again is not None, f"Hello repeated (sequence {repeated}) is not answered")
 
 
@@ -225,51 +226,51 @@ def _hello() -> Hello:
     return Hello(VERSION, VERSION, 1, ALL, MAX_PAYLOAD)
 
 
-@CASES.of("M-HELLO-2")
+@CASES.add("M-HELLO-2")
 def what_was_offered(peer: HostPeer) -> None:
     """The answer stays within the offer: versions, lanes, no capabilities; no log is sent."""
-    reply = peer.hello(0, versions=(VERSION, VERSION_MAJOR << 4 | 0xF))
+    reply = peer.open_session(0, versions=(VERSION, VERSION_MAJOR << 4 | 0xF))
     check(reply.capabilities == 0, f"capabilities {reply.capabilities:#x} where none were offered")
     check(reply.lanes == 1, f"{reply.lanes} lanes where 1 was offered")
     check(reply.version >> 4 == VERSION_MAJOR, f"version {reply.version:#x}")
-    peer.still()
+    peer.take_still()
     check(not any(p.kind == MessageType.LOG for p in peer.log), "LOG without the capability")
 
 
-@CASES.of("M-HELLO-3")
+@CASES.add("M-HELLO-3")
 def a_new_session(peer: HostPeer) -> None:
     """Another nonce while a stream runs: nothing of the old session, and nothing is configured."""
-    peer.hello()
+    peer.open_session()
     peer.configure(PREVIEW)
-    peer.grant(PLENTY, PLENTY)
-    peer.stream(0)
-    peer.picture(PREVIEW)
-    fresh = HostPeer(peer.wire)
-    fresh.hello()
-    fresh.quiet()
+    peer.grant_credits(PLENTY, PLENTY)
+    peer.start_stream(0)
+    peer.wait_for_frame(PREVIEW)
+    fresh = peer.start_session()
+    fresh.open_session()
+    fresh.collect()
     check(not fresh.strangers, f"of the session before: {fresh.strangers[:3]}")
     data = [str(p) for p in fresh.log if p.kind in range(MessageType.FRAME_START, 0x60)]
     check(not data, f"frames that nobody asked for in this session: {data[:3]}")
-    fresh.refused(_START, ErrorCode.STATE)
+    fresh.expect_error(_START, ErrorCode.STATE)
     fresh.close()
 
 
-@CASES.of("M-HELLO-4")
+@CASES.add("M-HELLO-4")
 def detached(peer: HostPeer) -> None:
     """A module that is not attached does not answer Hello, and does once it is attached again."""
-    if not peer.wire.seat(False):
+    if not peer.wire.set_attached(False):
         raise NotClaimed("this bench cannot detach the module")
     try:
-        peer.quiet(0.2)
+        peer.collect(0.2)
         for _ in range(3):
             peer.send(_hello(), 1)
-            check(peer.answer(1, 0.1) is None, "Hello is answered by a detached module")
+            check(peer.wait_for_answer(1, 0.1) is None, "Hello is answered by a detached module")
     finally:
-        peer.wire.seat(True)
-    HostPeer(peer.wire).hello()
+        peer.wire.set_attached(True)
+    peer.start_session().open_session()
 
 
-@CASES.of("M-HELLO-5")
+@CASES.add("M-HELLO-5")
 def no_common_version(peer: HostPeer) -> None:
     """A Hello of the next major version is answered with Error VERSION."""
     newer = (VERSION_MAJOR + 1) << 4
@@ -279,70 +280,70 @@ def no_common_version(peer: HostPeer) -> None:
     check(peer.log[-1].header.version == VERSION, "the refusal is not in the module's version")
 
 
-@CASES.of("M-HELLO-6")
+@CASES.add("M-HELLO-6")
 def refused_is_not_open(peer: HostPeer) -> None:
     """After a refused Hello nothing of its nonce is answered, but a Hello that fits."""
     newer = (VERSION_MAJOR + 1) << 4
     answer = peer.try_hello(ALL, (newer, newer), version=newer)
     check(isinstance(answer, Error), f"Hello of another major version is answered with {answer}")
-    number = peer.ask(GetManifest(0))
+    number = peer.send_request(GetManifest(0))
     _unanswered(peer, number, "a request after a refused Hello")
     mark = len(peer.log)
     peer.send(Heartbeat((PLENTY, PLENTY)))
-    said = [str(p) for p in peer.quiet()]
+    said = [str(p) for p in peer.collect()]
     check(len(peer.log) == mark, f"a Heartbeat after a refused Hello is answered with {said}")
-    peer.hello()
+    peer.open_session()
 
 
-@CASES.of("M-CLOSE-1")
+@CASES.add("M-CLOSE-1")
 def closed(peer: HostPeer) -> None:
     """After Close nothing is answered, and the next session finds nothing configured."""
-    peer.hello()
+    peer.open_session()
     peer.configure(PREVIEW)
     peer.close()
-    peer.quiet(0.1)
-    number = peer.ask(GetManifest(0))
+    peer.collect(0.1)
+    number = peer.send_request(GetManifest(0))
     _unanswered(peer, number, "a request of a closed session")
-    fresh = HostPeer(peer.wire)
-    fresh.hello()
-    fresh.refused(_START, ErrorCode.STATE)
+    fresh = peer.start_session()
+    fresh.open_session()
+    fresh.expect_error(_START, ErrorCode.STATE)
     fresh.close()
 
 
-@CASES.of("M-LIVE-1")
+@CASES.add("M-LIVE-1")
 def heartbeats(peer: HostPeer) -> None:
     """Each Heartbeat is answered in time: idle, while streaming, and while tiles wait."""
-    peer.hello()
+    peer.open_session()
     peer.configure(PREVIEW)
     for limits in ((0, 0), (0, 0), (PLENTY, 0), (PLENTY, 0), (PLENTY, 0)):
         mark = len(peer.log)
         peer.send(Heartbeat(limits))
-        peer.heartbeat_reply(mark, _ALIVE_S)
+        peer.wait_for_heartbeat_reply(mark, _ALIVE_S)
         if limits[0] == 0:
             peer.try_call(_START)
     answered = sum(p.kind == MessageType.HEARTBEAT_REPLY for p in peer.log)
     check(answered == 5, f"{answered} answers to 5 heartbeats")
 
 
-@CASES.of("M-LIVE-2")
+@CASES.add("M-LIVE-2")
 def what_was_sent(peer: HostPeer) -> None:
     """HeartbeatReply counts the bytes of tiles and names the newest frame, of each stream."""
-    peer.hello()
-    reply = peer.grant(0, 0)
+    peer.open_session()
+    reply = peer.grant_credits(0, 0)
     check((*reply.sent, *reply.begun) == (0, 0, 0, 0), f"at the beginning: {reply}")
-    _, picture = peer.still()
-    reply = peer.grant(PLENTY, PLENTY)
+    _, picture = peer.take_still()
+    reply = peer.grant_credits(PLENTY, PLENTY)
     count = sum(tile.header.length for tile in picture.tiles)
     assert picture.end is not None
     check(reply.sent == (0, count), f"sent {reply.sent} where {count} bytes of the still came")
     check(reply.begun == (0, picture.end.id + 1), f"begun {reply.begun} after {picture.end.id}")
 
 
-@CASES.of("M-REQ-1")
+@CASES.add("M-REQ-1")
 def replies_of_their_kind(peer: HostPeer) -> None:
     """Each request has its reply, under its id; ids may have gaps."""
-    peer.hello()
-    mode = peer.smallest().id
+    peer.open_session()
+    mode = peer.find_smallest_mode().id
     peer.next_id += 1000
     requests: tuple[tuple[AnyMessage, type[AnyMessage]], ...] = (
         (GetManifest(0), ManifestPiece),
@@ -352,107 +353,107 @@ def replies_of_their_kind(peer: HostPeer) -> None:
     )
     for message, reply in requests:
         mark = len(peer.log)
-        number = peer.ask(message)
+        number = peer.send_request(message)
         found = _first(peer, reply, mark)
         check(found.id == number, f"{found} answers request {number}")
 
 
 def _first(peer: HostPeer, reply: type[AnyMessage], since: int) -> Packet:
-    found = peer.wait(lambda p: p.kind == reply.TYPE, 2.0, since)
+    found = peer.wait_for(lambda p: p.kind == reply.TYPE, 2.0, since)
     if found is None:
         raise Failed(f"no {reply.__name__} within 2 s")
     return found
 
 
-@CASES.of("M-REQ-2")
+@CASES.add("M-REQ-2")
 def executed_once(peer: HostPeer) -> None:
     """A Capture that is repeated is answered alike, and takes one frame."""
-    peer.hello()
+    peer.open_session()
     peer.configure()
-    peer.grant(PLENTY, PLENTY)
+    peer.grant_credits(PLENTY, PLENTY)
     message = Capture(STILL, 1, 0, 0, -1)
-    number = peer.ask(message)
-    first = peer.answer(number)
-    peer.picture()
+    number = peer.send_request(message)
+    first = peer.wait_for_answer(number)
+    peer.wait_for_frame()
     for _ in range(3):
         mark = len(peer.log)
         peer.send(message, number)
-        again = peer.answer(number, since=mark)
+        again = peer.wait_for_answer(number, since=mark)
         alike = first is not None and again is not None and again.payload == first.payload
         check(alike, f"{message} repeated is answered with {again and again.message()}")
-    peer.quiet()
+    peer.collect()
     frames = sum(p.kind == MessageType.FRAME_START for p in peer.log)
     check(frames == 1, f"{frames} frames after one Capture that was repeated")
 
 
-@CASES.of("M-REQ-2")
+@CASES.add("M-REQ-2")
 def four_answers_are_kept(peer: HostPeer) -> None:
     """The answers to the last four requests are repeated."""
-    peer.hello()
-    mode = peer.smallest().id
+    peer.open_session()
+    mode = peer.find_smallest_mode().id
     sent = []
     for stream in (STILL, PREVIEW, STILL, PREVIEW):
         message = Configure(stream, 0, mode, 0, 0)
-        number = peer.ask(message)
-        sent.append((number, message, peer.answer(number)))
+        number = peer.send_request(message)
+        sent.append((number, message, peer.wait_for_answer(number)))
     for number, message, first in sent:
         mark = len(peer.log)
         peer.send(message, number)
-        again = peer.answer(number, since=mark)
+        again = peer.wait_for_answer(number, since=mark)
         alike = first is not None and again is not None and again.payload == first.payload
         check(alike, f"request {number} of the last four is answered anew with {again}")
 
 
-@CASES.of("M-REQ-3")
+@CASES.add("M-REQ-3")
 def answer_no_longer_held(peer: HostPeer) -> None:
     """A Capture repeated after many requests is not executed: REPEATED, or the old answer."""
-    peer.hello()
+    peer.open_session()
     peer.configure()
-    peer.grant(PLENTY, PLENTY)
+    peer.grant_credits(PLENTY, PLENTY)
     message = Capture(STILL, 1, 0, 0, -1)
-    number = peer.ask(message)
-    first = peer.answer(number)
-    peer.picture()
+    number = peer.send_request(message)
+    first = peer.wait_for_answer(number)
+    peer.wait_for_frame()
     for _ in range(20):
         _still_answers(peer)
     mark = len(peer.log)
     peer.send(message, number)
-    again = peer.answer(number, since=mark)
+    again = peer.wait_for_answer(number, since=mark)
     if first is None or again is None:
         raise Failed("a repeated request is not answered")
     answer = again.message()
     repeated = isinstance(answer, Error) and answer.code == ErrorCode.REPEATED
     check(repeated or again.payload == first.payload, f"a Capture of before: {answer}")
-    peer.quiet()
+    peer.collect()
     frames = sum(p.kind == MessageType.FRAME_START for p in peer.log)
     check(frames == 1, f"{frames} frames after one Capture that was repeated")
 
 
-@CASES.of("M-REQ-4")
+@CASES.add("M-REQ-4")
 def unknown_requests(peer: HostPeer) -> None:
     """A type that does not exist is refused."""
-    peer.hello()
+    peer.open_session()
     for kind in (0x3F, 0x7E, 0xDF):
-        number = peer.new_id()
-        peer.wire.send(peer.pack(kind, b"\x02\x00", number))
-        answer = peer.answer(number)
+        number = peer.take_id()
+        peer.wire.send(peer.pack_payload(kind, b"\x02\x00", number))
+        answer = peer.wait_for_answer(number)
         message = answer.message() if answer else None
         refused = isinstance(message, Error) and message.code == ErrorCode.UNKNOWN_REQUEST
         check(refused, f"type {kind:#x} is answered with {message}")
 
 
-@CASES.of("M-QUERY-1")
+@CASES.add("M-QUERY-1")
 def outcomes(peer: HostPeer) -> None:
     """What became of requests: executed, refused, never sent; of this session and of the last."""
-    peer.hello()
-    done = peer.ask(Configure(STILL, 0, peer.smallest().id, 0, 0))
-    peer.answer(done)
-    refused = peer.ask(Configure(STILL, 0, 65000, 0, 0))
-    peer.answer(refused)
+    peer.open_session()
+    done = peer.send_request(Configure(STILL, 0, peer.find_smallest_mode().id, 0, 0))
+    peer.wait_for_answer(done)
+    refused = peer.send_request(Configure(STILL, 0, 65000, 0, 0))
+    peer.wait_for_answer(refused)
     wanted = {done: Outcome.DONE, refused: Outcome.NOT_DONE, refused + 1000: Outcome.NOT_DONE}
     _check_outcomes(peer, peer.nonce, wanted)
-    fresh = HostPeer(peer.wire)
-    fresh.hello()
+    fresh = peer.start_session()
+    fresh.open_session()
     _check_outcomes(fresh, peer.nonce, wanted)
     _check_outcomes(fresh, peer.nonce ^ 0x5A5A5A5A, {done: Outcome.UNKNOWN})
     fresh.close()

@@ -47,7 +47,7 @@ from lenslink_protocol.params import MAX_CONTROL
 
 from .cases import NotClaimed, check
 from .packets import Packet, Parser
-from .peer_wire import Gone, Wire
+from .peer_wire import ConnectionEnded, Wire
 
 WIDTH, HEIGHT, ROWS = 64, 48, 4
 TILE = 2 * WIDTH * ROWS
@@ -59,7 +59,7 @@ _POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class HostResult:
     """What the host has made of it.
 
     ``ok``: it says that it has one whole frame; ``pixels``: its bytes, None where there are none.
@@ -78,11 +78,11 @@ class Item:
     payload: bytes
     place: tuple[int, int, int, int] = (0, 0, 0, 0)
     flags: int = 0
-    lost: bool = False
+    is_lost: bool = False
     """Counted as sent, and not sent."""
-    damaged: bool = False
+    is_damaged: bool = False
     """The payload's last byte is another than its CRC is for."""
-    stale: bool = False
+    is_stale: bool = False
     """Sent under the sequence of the packet before it."""
     more: dict[str, Any] = field(default_factory=dict)
 
@@ -103,12 +103,12 @@ class Script:
     needs_resend = False
     used_lanes = 1
 
-    def __init__(self, wire: Wire, before: Script | None = None) -> None:
+    def __init__(self, wire: Wire, previous: Script | None = None) -> None:
         self.wire = wire
-        self.before = before
+        self.previous = previous
         self.nonce = 0
         self.sequence = 0
-        self.beside = 0
+        self.lane_1_sequence = 0
         """The next sequence of lane 1."""
         self.log: list[Packet] = []
         self.limits = [0, 0]
@@ -116,11 +116,11 @@ class Script:
         self.begun = [0, 0]
         self.frame = 0
         self.request = 0
-        self.gone_at: float | None = None
-        self.closed = False
+        self.end_time: float | None = None
+        self.is_closed = False
         self.queue: list[Item] = []
         self._stream = 1
-        self._later: list[tuple[float, Callable[[], object]]] = []
+        self._timers: list[tuple[float, Callable[[], object]]] = []
         self._parser = Parser()
 
     # --- to the host ----------------------------------------------------------------------
@@ -130,26 +130,26 @@ class Script:
         more = {"nonce": self.nonce, "sequence": self.sequence} | more
         if "lane" in more:
             # Another lane counts for itself.
-            more["sequence"] = self.beside
-            self.beside += 1
+            more["sequence"] = self.lane_1_sequence
+            self.lane_1_sequence += 1
             del more["lane"]
         else:
             self.sequence = more["sequence"] + 1
         return encode_packet(kind, payload, frame=number, **more)
 
-    def reply(self, packet: Packet, message: AnyMessage, **more: Any) -> None:
+    def send_reply(self, packet: Packet, message: AnyMessage, **more: Any) -> None:
         """Answer a request."""
         self.wire.send(self.pack(message.TYPE, message.encode(), packet.id, **more))
 
-    def tell(self, message: AnyMessage) -> None:
+    def send_message(self, message: AnyMessage) -> None:
         """Say something that nobody asked for."""
         self.wire.send(self.pack(message.TYPE, message.encode()))
 
-    def later(self, seconds: float, action: Callable[[], object]) -> None:
+    def call_later(self, seconds: float, action: Callable[[], object]) -> None:
         """Do something after a while."""
-        self._later.append((self.wire.now() + seconds, action))
+        self._timers.append((self.wire.now() + seconds, action))
 
-    def pump(self) -> None:
+    def send_waiting(self) -> None:
         """Send what waits, as far as credits go."""
         while self.queue:
             item = self.queue[0]
@@ -159,18 +159,18 @@ class Script:
             self.queue.pop(0)
             if is_tile:
                 self.sent[self._stream] += len(item.payload)
-            data = self._packed(item)
-            if not item.lost:
+            data = self._encode_item(item)
+            if not item.is_lost:
                 self.wire.send(data)
 
-    def _packed(self, item: Item) -> bytes:
+    def _encode_item(self, item: Item) -> bytes:
         more = {"stream": self._stream, "flags": item.flags, "place": item.place} | item.more
-        if item.stale:
+        if item.is_stale:
             more["sequence"] = self.sequence - 1
-        data = self.pack(item.kind, self._ended(item), self.frame, **more)
-        return data[:-1] + bytes([data[-1] ^ 0xFF]) if item.damaged else data
+        data = self.pack(item.kind, self._finish_payload(item), self.frame, **more)
+        return data[:-1] + bytes([data[-1] ^ 0xFF]) if item.is_damaged else data
 
-    def _ended(self, item: Item) -> bytes:
+    def _finish_payload(self, item: Item) -> bytes:
         """FrameEnd ends with the sequence of the packet before it."""
         if item.kind != MessageType.FRAME_END:
             return item.payload
@@ -183,22 +183,22 @@ class Script:
         """Serve until the host goes, says goodbye, or takes too long."""
         end = self.wire.now() + self.limit_s
         try:
-            while self.wire.now() < end and not self.closed:
-                self._turn()
-        except Gone:
-            self.gone_at = self.wire.now()
+            while self.wire.now() < end and not self.is_closed:
+                self._serve_once()
+        except ConnectionEnded:
+            self.end_time = self.wire.now()
 
-    def _turn(self) -> None:
-        for due in [each for each in self._later if each[0] <= self.wire.now()]:
-            self._later.remove(due)
+    def _serve_once(self) -> None:
+        for due in [each for each in self._timers if each[0] <= self.wire.now()]:
+            self._timers.remove(due)
             due[1]()
-        due_in = min([at - self.wire.now() for at, _ in self._later], default=_POLL_S)
+        due_in = min([at - self.wire.now() for at, _ in self._timers], default=_POLL_S)
         data = self.wire.receive(max(0.0, min(_POLL_S, due_in)))
         for packet in self._parser.feed(data, self.wire.now()):
             self.log.append(packet)
-            self.packet(packet)
+            self.on_packet(packet)
 
-    def packet(self, packet: Packet) -> None:
+    def on_packet(self, packet: Packet) -> None:
         """A packet has come."""
         try:
             message = packet.message()
@@ -208,50 +208,50 @@ class Script:
         match message:
             case Hello():
                 self.nonce = packet.header.nonce
-                self.hello(packet, message)
+                self.on_hello(packet, message)
             case GetManifest():
-                self.manifest(packet, message)
+                self.on_get_manifest(packet, message)
             case Configure():
-                self.configure(packet, message)
+                self.on_configure(packet, message)
             case Capture() | StartStream():
                 self.request, self._stream = packet.id, message.stream
-                self.capture(packet)
+                self.on_capture(packet)
             case Heartbeat():
                 self.limits = [max(a, b) for a, b in zip(self.limits, message.limit, strict=True)]
-                self.heartbeat(packet, message)
-                self.pump()
+                self.on_heartbeat(packet, message)
+                self.send_waiting()
             case Resend():
-                self.resend(packet, message)
-                self.pump()
+                self.on_resend(packet, message)
+                self.send_waiting()
             case Challenge():
-                self.challenge(packet, message)
+                self.on_challenge(packet, message)
             case Stop():
                 self.queue.clear()
-                self.reply(packet, Accepted(message.stream, self.frame + 1))
+                self.send_reply(packet, Accepted(message.stream, self.frame + 1))
             case _:
-                self.rest(packet)
+                self.on_other(packet)
 
-    def rest(self, packet: Packet) -> None:
+    def on_other(self, packet: Packet) -> None:
         """Close, Flush, and what a module has nothing to say to."""
         if packet.kind == MessageType.CLOSE:
-            self.closed = True
+            self.is_closed = True
         elif packet.kind == MessageType.FLUSH:
             last = (self.sequence - 1) & 0xFFFFFFFF
-            self.reply(packet, Flushed(1, self.request, (last, 0, 0, 0)))
+            self.send_reply(packet, Flushed(1, self.request, (last, 0, 0, 0)))
 
     # --- what a case overrides ------------------------------------------------------------
 
-    def hello(self, packet: Packet, message: Hello) -> None:
+    def on_hello(self, packet: Packet, message: Hello) -> None:
         shared = self.capabilities & message.capabilities
         if self.needs_resend and not shared & Capability.RESEND:
             raise NotClaimed("the host does not ask again (no RESEND)")
-        self.reply(packet, self.hello_reply(shared))
+        self.send_reply(packet, self.make_hello_reply(shared))
 
-    def hello_reply(self, capabilities: int) -> HelloReply:
-        size = len(self.manifest_bytes())
+    def make_hello_reply(self, capabilities: int) -> HelloReply:
+        size = len(self.make_manifest())
         return HelloReply(VERSION, self.used_lanes, 0, capabilities, MAX_CONTROL, size, 1, 1000)
 
-    def manifest_bytes(self) -> bytes:
+    def make_manifest(self) -> bytes:
         texts = (
             (ManifestKey.MAKER, "LensLink"),
             (ManifestKey.MODEL, "conformance"),
@@ -273,94 +273,94 @@ class Script:
             ]
         )
 
-    def manifest(self, packet: Packet, message: GetManifest) -> None:
-        self.reply(packet, self.piece(message))
+    def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
+        self.send_reply(packet, self.make_piece(message))
 
-    def piece(self, message: GetManifest) -> ManifestPiece:
-        data = self.manifest_bytes()
+    def make_piece(self, message: GetManifest) -> ManifestPiece:
+        data = self.make_manifest()
         return ManifestPiece(message.offset, len(data), data[message.offset :][:1000])
 
-    def configured(self, message: Configure) -> Configured:
+    def make_configured(self, message: Configure) -> Configured:
         size = STRIDE * HEIGHT
         flags = message.flags & 1
         return Configured(
             message.stream, flags, MODE, PixelFormat.RG12, WIDTH, HEIGHT, STRIDE, size, TILE
         )
 
-    def configure(self, packet: Packet, message: Configure) -> None:
-        self.reply(packet, self.configured(message))
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        self.send_reply(packet, self.make_configured(message))
 
-    def capture(self, packet: Packet) -> None:
-        self.accept(packet)
-        self.start()
+    def on_capture(self, packet: Packet) -> None:
+        self.send_accepted(packet)
+        self.start_frame()
 
-    def accept(self, packet: Packet) -> None:
-        self.reply(packet, Accepted(self._stream, self.frame))
+    def send_accepted(self, packet: Packet) -> None:
+        self.send_reply(packet, Accepted(self._stream, self.frame))
 
-    def start(self) -> None:
+    def start_frame(self) -> None:
         """The frame begins."""
         self.begun[self._stream] = self.frame + 1
-        self.queue += self.items()
-        self.pump()
+        self.queue += self.make_items()
+        self.send_waiting()
 
-    def items(self) -> list[Item]:
+    def make_items(self) -> list[Item]:
         """The frame's packets."""
         tiles = [tile_item(row) for row in range(0, HEIGHT, ROWS)]
-        return [self.start_item(), *tiles, self.end_item()]
+        return [self.make_start_item(), *tiles, self.make_end_item()]
 
-    def start_item(self) -> Item:
+    def make_start_item(self) -> Item:
         message = FrameStart(
             MODE, self.request, WIDTH, HEIGHT, 0, 1, 12, PixelFormat.RG12, STRIDE, 4095,
             (0, 0, 0, 0), 1_000_000, 10_000, 1000, 0, 25_000,
         )  # fmt: skip
         return Item(MessageType.FRAME_START, message.encode())
 
-    def end_item(self) -> Item:
+    def make_end_item(self) -> Item:
         message = FrameEnd(0, self.used_lanes, HEIGHT // ROWS, 1000, (0, 0, 0, 0))
         return Item(MessageType.FRAME_END, message.encode())
 
-    def heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
         del message
         reply = HeartbeatReply(
             2_000_000, (self.sent[0], self.sent[1]), (self.begun[0], self.begun[1])
         )
-        self.reply(packet, reply)
+        self.send_reply(packet, reply)
 
-    def resend(self, packet: Packet, message: Resend) -> None:
+    def on_resend(self, packet: Packet, message: Resend) -> None:
         """Send again all that is asked for."""
-        items = [self.start_item()] if message.flags & 1 else []
+        items = [self.make_start_item()] if message.flags & 1 else []
         asked = [(y, y + height) for _, y, _, height in rectangles(message)]
         rows = range(0, HEIGHT, ROWS)
         met = [row for row in rows if any(y < row + ROWS and row < end for y, end in asked)]
         items += [tile_item(row, flags=1) for row in met]
-        items.append(Item(MessageType.RESENT, self.resent(message).encode()))
+        items.append(Item(MessageType.RESENT, self.make_resent(message).encode()))
         if message.flags & 2:
-            items.append(self.end_item())
+            items.append(self.make_end_item())
         self.queue += items
         del packet
 
-    def challenge(self, packet: Packet, message: Challenge) -> None:
+    def on_challenge(self, packet: Packet, message: Challenge) -> None:
         """Sessions have no AUTH, unless a case says so."""
         del message
-        self.reply(packet, Error(ErrorCode.UNSUPPORTED, b"it proves nothing"))
+        self.send_reply(packet, Error(ErrorCode.UNSUPPORTED, b"it proves nothing"))
 
-    def resent(self, message: Resend) -> Resent:
+    def make_resent(self, message: Resend) -> Resent:
         return Resent(message.flags & 3, FrameState.ENDED, 0, b"")
 
     # --- the judgement --------------------------------------------------------------------
 
-    def judge(self, outcome: Outcome) -> None:
+    def judge(self, result: HostResult) -> None:
         """The host is through; by default it has to have the frame, whole and right."""
-        self.whole(outcome)
+        self.check_whole_frame(result)
 
-    def whole(self, outcome: Outcome) -> None:
-        check(outcome.ok, f"the host has no whole frame: {outcome.detail or 'no reason given'}")
-        if outcome.pixels is not None:
-            wrong = sum(a != b for a, b in zip(outcome.pixels, PIXELS, strict=False))
-            same = outcome.pixels == PIXELS
+    def check_whole_frame(self, result: HostResult) -> None:
+        check(result.ok, f"the host has no whole frame: {result.detail or 'no reason given'}")
+        if result.pixels is not None:
+            wrong = sum(a != b for a, b in zip(result.pixels, PIXELS, strict=False))
+            same = result.pixels == PIXELS
             check(same, f"the host's frame differs from what was sent, in {wrong} bytes")
 
-    def of_kind(self, *kinds: int) -> list[Packet]:
+    def find_packets(self, *kinds: int) -> list[Packet]:
         """What came of these types."""
         return [packet for packet in self.log if packet.kind in kinds]
 

@@ -1,23 +1,39 @@
-"""Packets as one wants them, right or wrong, and out of a stream of bytes again.
+"""Packets as a case wants them, right or wrong, and a parser for a stream of bytes.
 
-This is written apart from :mod:`lenslink_protocol.framing`: a kit that shared the product's
-receiver would share its faults.
+This is written apart from :mod:`lenslink_protocol.framing`. A kit that shared the product's
+receiver would share the receiver's faults.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import enum
+from dataclasses import dataclass, fields
 from typing import Any
 
 from lenslink_protocol.crc import crc32
-from lenslink_protocol.ids import MessageType
-from lenslink_protocol.messages import BY_TYPE, HEADER, MAGIC, AnyMessage, Header
+from lenslink_protocol.ids import (
+    CloseReason,
+    ErrorCode,
+    FrameState,
+    MessageType,
+    Outcome,
+)
+from lenslink_protocol.messages import BY_TYPE, HEADER, MAGIC, AnyMessage, Header, Malformed
 from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, MAX_PAYLOAD
+
+_SHOWN_BYTES = 16
+_NAMES: dict[tuple[str, str], type[enum.IntEnum]] = {
+    ("Error", "code"): ErrorCode,
+    ("Close", "reason"): CloseReason,
+    ("Resent", "state"): FrameState,
+    ("QueryReply", "outcome"): Outcome,
+}
+"""Fields whose values have names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A sound packet, and when it came, in seconds of the wire's clock."""
+    """A packet whose CRCs hold, and when it arrived, in seconds of the wire's clock."""
 
     header: Header
     payload: bytes
@@ -30,34 +46,81 @@ class Packet:
 
     @property
     def id(self) -> int:
-        """Of a request and its answer; of a data packet its frame."""
+        """The id of a request and its answer, or the frame of a data packet."""
         return self.header.frame
 
     def message(self) -> AnyMessage:
-        """Its message; :exc:`~lenslink_protocol.messages.Malformed` where it is none."""
+        """Return the decoded message.
+
+        Raises:
+            Malformed: The type is unknown, or the payload is shorter than its message.
+        """
+        if self.kind not in BY_TYPE:
+            raise Malformed(f"type {self.kind:#04x} is unknown")
         return BY_TYPE[self.kind].decode(self.payload)
 
     def encode(self, **changes: Any) -> bytes:
-        """Its bytes with *changes* to its header's fields, or to ``payload``, sealed anew."""
+        """Return the packet's bytes with *changes* to header fields or ``payload``, new CRCs."""
         payload: bytes = changes.pop("payload", self.payload)
         changes = {"length": len(payload), "payload_crc": crc32(payload)} | changes
-        return seal(self.header._replace(**changes)) + payload
+        return append_header_crc(self.header._replace(**changes)) + payload
 
     def __str__(self) -> str:
-        name = BY_TYPE[self.kind].__name__ if self.kind in BY_TYPE else f"type 0x{self.kind:02X}"
-        if self.kind == MessageType.TILE:
-            name = "Tile"
-        return f"{name} ({self.header.frame})"
+        return describe(self)
 
 
-def seal(header: Header) -> bytes:
-    """A header's bytes, with the CRC that belongs to them."""
+def describe(value: Packet | AnyMessage | None) -> str:
+    """Return a packet or a message in one line, its fields by name and long bytes cut."""
+    if value is None:
+        return "nothing"
+    if not isinstance(value, Packet):
+        return _describe_message(value)
+    head = value.header
+    if value.kind == MessageType.TILE:
+        place = f"{head.width}x{head.height} at {head.x},{head.y}"
+        again = " RESENT" if head.flags & 1 else ""
+        text = f"Tile of frame {head.frame}, {place}, {head.length} bytes{again}"
+    else:
+        try:
+            text = _describe_message(value.message())
+        except Malformed as error:
+            text = f"type {value.kind:#04x}, malformed ({error}): {_shorten(value.payload)}"
+        text = f"{text} [{head.frame}]"
+    return f"{text} on lane {value.lane}" if value.lane else text
+
+
+def _describe_message(message: AnyMessage) -> str:
+    name = type(message).__name__
+    words = [name]
+    for each in fields(message):
+        value = getattr(message, each.name)
+        names = _NAMES.get((name, each.name))
+        if isinstance(value, bytes):
+            text = _shorten(value)
+        elif names is not None and value in set(names):
+            text = names(value).name
+        else:
+            text = str(value)
+        words.append(f"{each.name}={text}")
+    return " ".join(words)
+
+
+def _shorten(data: bytes) -> str:
+    """Return *data* as text if it is printable, else as hexadecimal digits, and not all of it."""
+    part = data[:_SHOWN_BYTES]
+    text = part.decode("ascii", "replace")
+    shown = repr(text) if text.isascii() and text.isprintable() else part.hex(" ")
+    return shown if len(data) <= _SHOWN_BYTES else f"{shown}... ({len(data)} bytes)"
+
+
+def append_header_crc(header: Header) -> bytes:
+    """Return a header's bytes with the CRC that belongs to them."""
     head: bytes = HEADER.pack(MAGIC, *header[:-1], 0)[:-4]
     return b"".join((head, crc32(head).to_bytes(4, "little")))
 
 
 def parse(data: bytes) -> Packet | None:
-    """*data* if it is one packet, whose payload's CRC may be wrong."""
+    """Return *data* as a packet if it is exactly one. The payload's CRC may be wrong."""
     if len(data) < HEADER_BYTES or data[:4] != MAGIC:
         return None
     header = Header._make(HEADER.unpack_from(data)[1:])
@@ -66,7 +129,7 @@ def parse(data: bytes) -> Packet | None:
 
 
 class Parser:
-    """Sound packets out of a lossless stream; ``damage`` says what was not one."""
+    """Finds packets in a lossless stream. ``damage`` says what was not a packet."""
 
     def __init__(self, lane: int = 0) -> None:
         self.damage: list[str] = []
@@ -74,10 +137,11 @@ class Parser:
         self._buffer = bytearray()
 
     def feed(self, data: bytes, now: float) -> list[Packet]:
+        """Return the packets that *data* completes; add what is damaged to ``damage``."""
         self._buffer += data
         found: list[Packet] = []
         while len(self._buffer) >= HEADER_BYTES:
-            fault = self._fault()
+            fault = self._find_fault()
             if fault:
                 self.damage.append(fault)
                 at = self._buffer.find(MAGIC, 1)
@@ -95,7 +159,8 @@ class Parser:
                 self.damage.append("a payload's CRC does not hold")
         return found
 
-    def _fault(self) -> str:
+    def _find_fault(self) -> str:
+        """Return what is wrong with the header at the front of the buffer, "" if nothing is."""
         if self._buffer[:4] != MAGIC:
             return "bytes between packets"
         header = Header._make(HEADER.unpack_from(self._buffer)[1:])

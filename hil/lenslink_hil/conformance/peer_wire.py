@@ -1,53 +1,60 @@
-"""Bytes to and from whoever is tested, and the time that passes meanwhile: real or virtual."""
+"""The line between a case and the tested side: bytes, lanes and time, real or virtual."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 
-class Gone(Exception):
+class ConnectionEnded(Exception):
     """The tested side has ended the connection."""
 
 
 class Wire(Protocol):
-    """A line to a module or a host; lane 0 unless something else is said."""
+    """A line to a module or a host. Calls without a lane mean lane 0."""
 
     lanes: int
-    """Of this bench, at most: how many a session has is negotiated."""
+    """Lanes that this bench has. Hello negotiates how many a session uses."""
 
     def now(self) -> float:
-        """Seconds on a monotonic clock."""
+        """Return the time in seconds of a monotonic clock."""
 
     def send(self, data: bytes, lane: int = 0) -> None:
-        """Send *data* in one piece; :exc:`Gone` where nobody takes it."""
+        """Send *data* in one piece. Raise :exc:`ConnectionEnded` if the other side is gone."""
 
     def receive(self, seconds: float) -> bytes:
-        """What comes within *seconds*, b"" if nothing does; :exc:`Gone` at the end."""
+        """Return what arrives within *seconds*, b"" if nothing does.
+
+        Raises:
+            ConnectionEnded: The other side has closed the line.
+        """
 
     def receive_lane(self, lane: int) -> bytes:
-        """What has come on a lane other than 0, without waiting."""
+        """Return what has arrived on a lane other than 0, without waiting."""
 
-    def kill_lane(self, lane: int) -> bool:
-        """End a lane other than 0; False where the bench cannot."""
+    def end_lane(self, lane: int) -> bool:
+        """Cut a lane other than 0. Return False if the bench cannot."""
 
-    def seat(self, seated: bool) -> bool:
-        """Attach or detach the module; False where the bench cannot."""
+    def set_attached(self, attached: bool) -> bool:
+        """Attach or detach the module. Return False if the bench cannot."""
+
+    def reopen(self) -> bool:
+        """Close the connection and make a new one. Return False if the bench cannot."""
 
     def close(self) -> None:
-        """Let go of it. Idempotent."""
+        """Release the line. Idempotent."""
 
 
 class Tamper:
-    """A defect on a line: what passes may be changed, dropped, kept or added to.
+    """A defect on a line: a subclass changes, drops, delays or adds packets.
 
-    This one changes nothing. *packet* and *data* are one packet each unless a case sends damage;
-    what :meth:`to_tester` and :meth:`to_tested` give is sent on, piece by piece.
+    This class changes nothing. Each call gets one packet, unless a case sends damage. The pieces
+    that a call returns are passed on one by one.
     """
 
-    def to_tester(self, packet: bytes) -> list[bytes]:
-        """A packet from the tested side."""
+    def pass_to_tester(self, packet: bytes) -> list[bytes]:
+        """Return what the case receives for a packet of the tested side."""
         return [packet]
 
-    def to_tested(self, data: bytes) -> list[bytes]:
-        """What the case sends to the tested side."""
+    def pass_to_tested(self, data: bytes) -> list[bytes]:
+        """Return what the tested side receives for what the case sends."""
         return [data]

@@ -1,4 +1,4 @@
-"""What was found, for programs, for CI and for people."""
+"""Reports of verdicts: JSON for programs, JUnit XML for CI, HTML and transcripts for people."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from html import escape
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from .clauses import clauses
-from .run import ERROR, FAILED, NOT_CLAIMED, PASSED, Verdict, summary
+from .clauses import load_clauses
+from .run_info import RunInfo
+from .verdicts import ERROR, FAILED, NOT_CLAIMED, NOT_RUN, PASSED, Verdict, count_verdicts
 
-SCHEMA = "lenslink.conform/1"
+SCHEMA = "lenslink.conform/2"
 MATRIX_SCHEMA = "lenslink.conform.matrix/1"
 
 
-def as_json(found: Sequence[Verdict]) -> dict[str, Any]:
-    """The object that ``--json`` prints."""
+def as_json(found: Sequence[Verdict], info: RunInfo) -> dict[str, Any]:
+    """Return the object that ``--json`` prints."""
     return {
         "schema": SCHEMA,
+        "run": info.as_dict(),
         "verdicts": [
             {
                 "clause": each.clause,
@@ -26,25 +28,33 @@ def as_json(found: Sequence[Verdict]) -> dict[str, Any]:
                 "side": each.side,
                 "verdict": each.verdict,
                 "detail": each.detail,
+                "seconds": round(each.seconds, 3),
             }
             for each in found
         ],
-        "summary": summary(found),
+        "summary": count_verdicts(found),
     }
 
 
-def as_junit(found: Sequence[Verdict], title: str) -> bytes:
-    """A test suite whose classes are the clauses."""
-    counted = summary(found)
+_JUNIT = {FAILED: "failure", ERROR: "error", NOT_CLAIMED: "skipped", NOT_RUN: "skipped"}
+
+
+def as_junit(found: Sequence[Verdict], info: RunInfo) -> bytes:
+    """Return a JUnit test suite whose classes are the clauses and whose properties are the run."""
+    counted = count_verdicts(found)
     suite = Element(
         "testsuite",
-        name=_printable(title),
+        name=_replace_control(f"LensLink conformance: {info.subject}"),
         tests=str(len(found)),
         failures=str(counted["failed"]),
         errors=str(counted["errors"]),
-        skipped=str(counted["not_claimed"]),
+        skipped=str(counted["not_claimed"] + counted["not_run"]),
+        timestamp=info.date.replace(" UTC", "").replace(" ", "T"),
         time=f"{sum(each.seconds for each in found):.3f}",
     )
+    properties = SubElement(suite, "properties")
+    for name, value in info.as_rows():
+        SubElement(properties, "property", name=name, value=_replace_control(value))
     for each in found:
         case = SubElement(
             suite,
@@ -53,17 +63,20 @@ def as_junit(found: Sequence[Verdict], title: str) -> bytes:
             name=each.case,
             time=f"{each.seconds:.3f}",
         )
-        kind = {FAILED: "failure", ERROR: "error", NOT_CLAIMED: "skipped"}.get(each.verdict)
+        kind = _JUNIT.get(each.verdict)
         if kind is not None:
-            SubElement(case, kind, message=_printable(each.detail))
+            message = each.detail if each.verdict != NOT_RUN else f"not run: {each.detail}"
+            child = SubElement(case, kind, message=_replace_control(message))
+            if each.transcript:
+                child.text = "\n".join(_replace_control(line) for line in each.transcript)
     root = Element("testsuites")
     root.append(suite)
     text: bytes = tostring(root, encoding="utf-8", xml_declaration=True)
     return text + b"\n"
 
 
-def _printable(text: str) -> str:
-    """XML has no way to say a control character."""
+def _replace_control(text: str) -> str:
+    """Return *text* without control characters, which XML cannot hold."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
@@ -80,39 +93,46 @@ th, td { text-align: left; vertical-align: top; padding: .4rem .6rem;
          border-top: 1px solid var(--line); }
 td:first-child { white-space: nowrap; font-family: ui-monospace, monospace; }
 .v { white-space: nowrap; font-weight: 600; }
-.passed { color: #1a7f37; } .failed, .error { color: #cf222e; } .not-claimed { color: #9a6700; }
+.passed { color: #1a7f37; } .failed, .error { color: #cf222e; }
+.not-claimed, .not-run { color: #9a6700; } .run td:first-child { font-family: inherit; }
 .detail { overflow-wrap: anywhere; } small { opacity: .75; }
 """
 
 
-def as_html(found: Sequence[Verdict], title: str, subject: str) -> str:
-    """One page that needs nothing else: failures first, then every clause with its text."""
-    counted = summary(found)
+def as_html(found: Sequence[Verdict], info: RunInfo) -> str:
+    """Return one page that loads nothing: the run, failures, then every clause with its text."""
+    counted = count_verdicts(found)
     tiles = "".join(
         f"<li><b>{counted[key]}</b> {label}</li>"
         for key, label in (
             ("passed", PASSED),
             ("failed", FAILED),
             ("not_claimed", NOT_CLAIMED),
+            ("not_run", NOT_RUN),
             ("errors", "errors"),
         )
     )
     bad = [each for each in found if each.verdict in (FAILED, ERROR)]
-    parts = [f"<h1>{escape(title)}</h1><p>{escape(subject)}</p><ul class=sum>{tiles}</ul>"]
+    title = "LensLink conformance"
+    facts = "".join(
+        f"<tr><td>{escape(name)}<td>{escape(value)}</tr>" for name, value in info.as_rows()
+    )
+    parts = [
+        f"<h1>{title}</h1><p>{escape(info.subject)}</p><ul class=sum>{tiles}</ul>",
+        f"<table class=run>{facts}</table>",
+    ]
     if bad:
         parts.append(f"<h2>What is wrong</h2>{_table(bad)}")
     parts.append(f"<h2>Every clause</h2>{_table(found)}")
     return (
         "<!doctype html>\n<html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width'>"
-        f"<title>{escape(title)}</title><style>{_STYLE}</style>\n"
-        + "\n".join(parts)
-        + "\n</html>\n"
+        f"<title>{title}</title><style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
     )
 
 
 def _table(found: Sequence[Verdict]) -> str:
-    known = clauses()
+    known = load_clauses()
     rows = [
         f"<tr><td>{each.clause}<td>{_prose(known[each.clause].text)}"
         f"<br><small>{escape(each.case)}, {each.seconds:.1f} s</small>"
@@ -125,5 +145,20 @@ def _table(found: Sequence[Verdict]) -> str:
 
 
 def _prose(text: str) -> str:
-    """SPEC.md's only markup inside of a clause is `code`."""
+    """Return a clause's text as HTML. The only markup inside a clause is `code`."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def as_transcript(found: Sequence[Verdict], info: RunInfo) -> str:
+    """Return the packets of every case that failed, decoded, with the run's facts first."""
+    lines = [f"{name}: {value}" for name, value in info.as_rows()]
+    named: set[str] = set()
+    for each in found:
+        if each.verdict not in (FAILED, ERROR) or each.case in named:
+            continue
+        named.add(each.case)
+        lines += ["", f"{each.clause} {each.case}: {each.verdict}: {each.detail}"]
+        lines += each.transcript or ("(no packets were kept)",)
+    if not named:
+        lines += ["", "No case failed."]
+    return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines) + "\n"

@@ -1,20 +1,25 @@
-"""The kit against itself: each case passes the good peer, and fails one that breaks its clause."""
+"""The kit against itself: each case passes the good peers and fails those that break its clause."""
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import broken_hosts, broken_modules
 from .cases import Case
-from .clauses import Clause, clauses
-from .run import (
+from .clauses import Clause, load_clauses
+from .defects import Broken
+from .plain_module import PlainModule
+from .verdicts import (
     FAILED,
+    NOT_CLAIMED,
     PASSED,
+    Result,
     Verdict,
-    all_cases,
-    cases_of,
+    find_cases,
+    list_all_cases,
     run_host_case,
     run_module_case,
 )
@@ -22,57 +27,68 @@ from .virtual_host import VirtualHost
 from .virtual_module import VirtualModule
 
 
-def selftest(only: str | None = None) -> Iterator[Verdict]:
-    """A verdict for each case with the good peer, then for each broken one of its clause.
+def run_selftest(
+    only: str | None = None, case_name: str | None = None, seed: int = 1
+) -> Iterator[Verdict]:
+    """Yield a verdict for each case with the good peers, then for each broken peer of a clause.
 
-    A broken peer passes (the kit's test, that is) where a case of its clause fails it and none
-    ends in an error. A case that fails none of them would test nothing.
+    A broken peer passes this test if a case of its clause fails the peer, and no case ends in an
+    error. A case that fails none of the broken peers of its clause tests nothing, and fails.
+
+    Args:
+        only: Test only this clause.
+        case_name: Test only the case of this name.
+        seed: Draws nonces and challenges.
     """
-    for case in all_cases():
+    for case in list_all_cases():
         for clause in case.clauses:
-            if only in (None, clause):
-                yield _good(case, clauses()[clause])
-    for each in clauses().values():
-        if only in (None, each.id):
-            yield from _broken(each)
+            if only in (None, clause) and case_name in (None, case.name):
+                yield from _test_good_peers(case, load_clauses()[clause], seed)
+    for each in load_clauses().values():
+        cases = [case for case in find_cases(each.id) if case_name in (None, case.name)]
+        if only in (None, each.id) and (cases or case_name is None):
+            yield from _test_broken_peers(each, cases, seed)
 
 
-def _good(case: Case[Any], clause: Clause) -> Verdict:
-    began = time.monotonic()
-    verdict, detail = _run(case, clause.side, None)
-    text = "" if verdict == PASSED else f"the good {clause.side} {verdict}: {detail}"
-    outcome = PASSED if verdict == PASSED else FAILED
-    return _verdict(clause, case.name, outcome, text, began)
+def _test_good_peers(case: Case[Any], clause: Clause, seed: int) -> Iterator[Verdict]:
+    start = time.monotonic()
+    result = _run(case, clause.side, None, seed)
+    text = "" if result.verdict == PASSED else f"the good {clause.side} {': '.join(result)}"
+    if clause.side == "module" and not text:
+        # The second good module need not have every capability.
+        plain = _run(case, clause.side, PlainModule, seed)
+        if plain.verdict not in (PASSED, NOT_CLAIMED):
+            text = f"the plain module {': '.join(plain)}"
+    yield _verdict(clause, case.name, text, start)
 
 
-def _broken(clause: Clause) -> Iterator[Verdict]:
-    peers: dict[str, Any] = broken_modules.BROKEN | broken_hosts.BROKEN
-    cases = cases_of(clause.id)
+def _test_broken_peers(clause: Clause, cases: list[Case[Any]], seed: int) -> Iterator[Verdict]:
+    peers: dict[str, tuple[Broken, ...]] = broken_modules.BROKEN | broken_hosts.BROKEN
     if not cases or not peers.get(clause.id):
         lacks = "case" if not cases else "broken peer"
         yield Verdict(clause.id, "-", clause.side, FAILED, f"the clause has no {lacks}")
     idle = {case.name for case in cases}
-    for number, start in enumerate(peers.get(clause.id, ()), 1):
-        began = time.monotonic()
-        found = [_run(case, clause.side, start) for case in cases]
-        failed = {c.name for c, (verdict, _) in zip(cases, found, strict=True) if verdict == FAILED}
+    for peer in peers.get(clause.id, ()):
+        start = time.monotonic()
+        found = [(case, _run(case, clause.side, peer.make, seed)) for case in cases]
+        failed = {case.name for case, result in found if result.verdict == FAILED}
         idle -= failed
-        wrong = [text for verdict, text in found if verdict not in (FAILED, PASSED)]
-        name = f"broken {clause.side} {number}"
-        if failed and not wrong:
-            yield _verdict(clause, name, PASSED, "", began)
-        else:
-            detail = "; ".join(wrong) or f"no case fails {name} of this clause"
-            yield _verdict(clause, name, FAILED, detail, began)
-    for case in sorted(idle):
-        yield Verdict(clause.id, case, clause.side, FAILED, "no broken peer of its clause fails it")
+        allowed = (FAILED, PASSED, NOT_CLAIMED)
+        wrong = [result.detail for _, result in found if result.verdict not in allowed]
+        detail = "; ".join(wrong)
+        if not failed and not wrong:
+            detail = f"no case of the clause fails {peer.name}"
+        yield _verdict(clause, peer.name, detail, start)
+    for name in sorted(idle):
+        yield Verdict(clause.id, name, clause.side, FAILED, "no broken peer of its clause fails it")
 
 
-def _run(case: Case[Any], side: str, start: Callable[[], Any] | None) -> tuple[str, str]:
+def _run(case: Case[Any], side: str, make: Callable[[], Any] | None, seed: int) -> Result:
     if side == "module":
-        return run_module_case(case, (start or VirtualModule)())
-    return run_host_case(case, start or VirtualHost)
+        return run_module_case(case, (make or VirtualModule)(), random.Random(seed))
+    return run_host_case(case, make or VirtualHost)
 
 
-def _verdict(clause: Clause, case: str, verdict: str, detail: str, began: float) -> Verdict:
-    return Verdict(clause.id, case, clause.side, verdict, detail, time.monotonic() - began)
+def _verdict(clause: Clause, case: str, detail: str, start: float) -> Verdict:
+    verdict = FAILED if detail else PASSED
+    return Verdict(clause.id, case, clause.side, verdict, detail, time.monotonic() - start)

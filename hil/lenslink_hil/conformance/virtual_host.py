@@ -8,8 +8,9 @@ from collections.abc import Callable, Generator
 from typing import Self
 
 from lenslink.context import ClosesOnExit
+from lenslink.receive.assembly import Assembly
 from lenslink.receive.frame_pool import Pool
-from lenslink.receive.reassembly import Assembly, Reassembly, pixels
+from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Capability, CloseReason, DiscardReason, EndStatus
 from lenslink_protocol.link import Link, Request
@@ -30,8 +31,8 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import MAX_MANIFEST
 
 from ..virtual_time import VirtualClock
-from .module_peer import Outcome
-from .peer_wire import Gone, Tamper
+from .module_peer import HostResult
+from .peer_wire import ConnectionEnded, Tamper
 
 _STILL = 1
 _TOY = 0x8000
@@ -58,7 +59,7 @@ class VirtualHost(ClosesOnExit):
         self.link = Link(nonce or secrets.randbits(32), self.frames, self.discards, 2)
         self._tamper = tamper or Tamper()
         self._coming: deque[bytes] = deque()
-        self._outcome: Outcome | None = None
+        self._outcome: HostResult | None = None
         self._script = self._takes_a_still()
 
     # --- what a broken one does otherwise -------------------------------------------------
@@ -72,11 +73,11 @@ class VirtualHost(ClosesOnExit):
 
     def give_up(self, why: str) -> None:
         """End without a frame."""
-        self._outcome = self._outcome or Outcome(False, None, why)
+        self._outcome = self._outcome or HostResult(False, None, why)
 
     def is_whole(self, frame: Assembly) -> bool:
         sound = frame.end is None or frame.end.status == EndStatus.OK
-        return frame.received_ranges.complete and sound
+        return frame.received_ranges.is_complete and sound
 
     def challenge(self) -> bytes:
         return secrets.token_bytes(16)
@@ -92,15 +93,15 @@ class VirtualHost(ClosesOnExit):
 
     def send(self, data: bytes, lane: int = 0) -> None:
         if self._outcome is not None:
-            raise Gone("the host has ended")
-        for piece in self._tamper.to_tested(data):
+            raise ConnectionEnded("the host has ended")
+        for piece in self._tamper.pass_to_tested(data):
             self.link.feed(piece, self.clock.seconds, lane)
 
     def receive(self, seconds: float) -> bytes:
         end = self.clock.us + max(1, round(seconds * 1e6))
         while not self._coming and self.clock.us < end:
             if self._outcome is not None:
-                raise Gone("the host has ended")
+                raise ConnectionEnded("the host has ended")
             self.clock.us = min(end, self.clock.us + _STEP_US)
             self._step()
         data = b"".join(self._coming)
@@ -112,13 +113,16 @@ class VirtualHost(ClosesOnExit):
         del lane
         return b""
 
-    def kill_lane(self, lane: int) -> bool:
-        self.link.lane_lost(lane)
+    def end_lane(self, lane: int) -> bool:
+        self.link.on_lane_end(lane)
         return True
 
-    def seat(self, seated: bool) -> bool:
+    def set_attached(self, seated: bool) -> bool:
         """A host is not attached."""
         del seated
+        return False
+
+    def reopen(self) -> bool:
         return False
 
     def close(self) -> None:
@@ -130,13 +134,13 @@ class VirtualHost(ClosesOnExit):
     def wire(self) -> Self:
         return self
 
-    def finish(self) -> Outcome:
+    def finish(self) -> HostResult:
         """Let the host come to its end; what it has made of it."""
         limit = self.clock.seconds + 2 * _PATIENCE_S
         while self._outcome is None and self.clock.seconds < limit:
             self.clock.us += _STEP_US
             self._step()
-        return self._outcome or Outcome(False, None, "it did not end")
+        return self._outcome or HostResult(False, None, "it did not end")
 
     # --- the host -------------------------------------------------------------------------
 
@@ -144,23 +148,23 @@ class VirtualHost(ClosesOnExit):
         if self._outcome is None:
             try:
                 self.link.poll(self.clock.seconds)
-                if self.link.closed is not None:
+                if self.link.close_message is not None:
                     raise _GivenUp("the module ended the session")  # noqa: TRY301
                 if self.is_gone():
                     raise _GivenUp("the module is silent")  # noqa: TRY301
                 next(self._script)
             except _GivenUp as reason:
-                self._outcome = self._outcome or Outcome(False, None, str(reason))
+                self._outcome = self._outcome or HostResult(False, None, str(reason))
             except StopIteration:
                 pass
         while self.link.outgoing:
-            self._coming.extend(self._tamper.to_tester(self.link.outgoing.popleft()))
+            self._coming.extend(self._tamper.pass_to_tester(self.link.outgoing.popleft()))
 
     def _takes_a_still(self) -> Steps:
         try:
-            hello = yield from self._answer(self.link.hello(self.now()), HelloReply)
+            hello = yield from self._answer(self.link.send_hello(self.now()), HelloReply)
             assert isinstance(hello, HelloReply)
-            self.frames.resend = bool(hello.capabilities & Capability.RESEND)
+            self.frames.can_resend = bool(hello.capabilities & Capability.RESEND)
             mode = yield from self._manifest()
             if hello.capabilities & Capability.AUTH:
                 yield from self._authenticate()
@@ -170,23 +174,23 @@ class VirtualHost(ClosesOnExit):
                 raise _GivenUp(f"the module configured something else: {answer}")  # noqa: TRY301
             self.configurations[_STILL] = answer
             yield from self._call(Capture(_STILL, 1, 0, 0, -1), None)
-            yield from self._until(lambda: bool(self.frames.finished))
-            frame = self.frames.finished.popleft()
+            yield from self._until(lambda: bool(self.frames.finished_frames))
+            frame = self.frames.finished_frames.popleft()
             whole = self.is_whole(frame)
-            frame.clear_gaps()
-            end = Outcome(whole, pixels(frame).tobytes() if whole else None, "an incomplete frame")
+            pixels = frame.unpack_pixels().tobytes() if whole else None
+            end = HostResult(whole, pixels, "an incomplete frame")
         except _GivenUp as reason:
-            end = Outcome(False, None, str(reason))
-        self.link.close(CloseReason.ORDERLY)
+            end = HostResult(False, None, str(reason))
+        self.link.send_close(CloseReason.ORDERLY)
         while self.link.outgoing:
-            self._coming.extend(self._tamper.to_tester(self.link.outgoing.popleft()))
+            self._coming.extend(self._tamper.pass_to_tester(self.link.outgoing.popleft()))
         self._outcome = end
 
     def _authenticate(self) -> Steps:
         """By a toy that stands for a scheme: the CRC of the challenge, which proves nothing."""
         challenge = self.challenge()
-        request = self.link.request(Challenge(_TOY, challenge), self.now())
-        yield from self._until(lambda: request.done)
+        request = self.link.send_request(Challenge(_TOY, challenge), self.now())
+        yield from self._until(lambda: request.is_done)
         if not self.is_genuine(challenge, request.reply):
             raise _GivenUp(f"the module is not genuine: {request.reply}")
 
@@ -208,12 +212,12 @@ class VirtualHost(ClosesOnExit):
     def _call(
         self, message: AnyMessage, kind: type[AnyMessage] | None
     ) -> Generator[None, None, AnyMessage]:
-        return (yield from self._answer(self.link.request(message, self.now()), kind))
+        return (yield from self._answer(self.link.send_request(message, self.now()), kind))
 
     def _answer(
         self, request: Request, kind: type[AnyMessage] | None
     ) -> Generator[None, None, AnyMessage]:
-        yield from self._until(lambda: request.done)
+        yield from self._until(lambda: request.is_done)
         reply = request.reply
         if reply is None or isinstance(reply, Error) or (kind and not isinstance(reply, kind)):
             raise _GivenUp(f"refused: {reply}")

@@ -11,7 +11,7 @@ import numpy as np
 from lensfw import module as firmware
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Cfa
-from lenslink_protocol.packings import packings, pixel_format
+from lenslink_protocol.packings import find_pixel_format, list_packings
 
 from ..benches.board_profile import load_board, make_configuration
 from ..virtual_time import InstantPorts, VirtualClock, feed_module
@@ -47,7 +47,7 @@ def _configuration() -> dict[str, Any]:
         "color_matrix": [1, 1] * 9,
         "neutral": [1, 1] * 3,
         "modes": [mode],
-        "formats": [int(pixel_format(each, 12, Cfa.RGGB)) for each in packings(12)],
+        "formats": [int(find_pixel_format(each, 12, Cfa.RGGB)) for each in list_packings(12)],
     }
     limits = {"tile_bytes": 2048, "tiles": 8, "in_flight": 3, "rate": 0, "latency_us": 0}
     return make_configuration(replace(load_board("sim"), limits=limits), sensor, "VIRTUAL", 1)
@@ -85,7 +85,7 @@ class VirtualModule:
 
     def send(self, data: bytes, lane: int = 0) -> None:
         del lane
-        for piece in self._tamper.to_tested(data):
+        for piece in self._tamper.pass_to_tested(data):
             feed_module(self.module.link, piece, self.clock.us)
 
     def receive(self, seconds: float) -> bytes:
@@ -108,7 +108,7 @@ class VirtualModule:
                     continue
                 view, tile = item
                 coming = self._beside if lane else self._coming
-                coming.extend(self._tamper.to_tester(bytes(view)))
+                coming.extend(self._tamper.pass_to_tester(bytes(view)))
                 if tile is not None:
                     link.release_tile(tile)
 
@@ -118,13 +118,16 @@ class VirtualModule:
         self._beside.clear()
         return data
 
-    def kill_lane(self, lane: int) -> bool:
+    def end_lane(self, lane: int) -> bool:
         self._alive[lane] = False
         return True
 
-    def seat(self, seated: bool) -> bool:
+    def set_attached(self, seated: bool) -> bool:
         self._ports.events += [(InstantPorts.CONTACT, pin, int(seated)) for pin in (0, 1)]
         return True
+
+    def reopen(self) -> bool:
+        return False
 
     def close(self) -> None:
         """Nothing is held."""

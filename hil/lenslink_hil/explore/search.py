@@ -10,8 +10,8 @@ with the shortest sequence of actions that leads there.
 When the search has closed, it checks that every state can still reach a good end without another
 fault. This rules out deadlocks, credits that stay lost, and requests that are never answered.
 
-The state itself is a :class:`~.explore_world.World`, which also checks the invariants.
-:mod:`.explore_state` saves and compares states.
+The state itself is a :class:`.world.World`, which also checks the invariants.
+:mod:`.state` saves and compares states.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from array import array
 from collections import deque
 from dataclasses import dataclass, fields
 
-from .state import Violation, key, load, save
+from .state import key, load, save
+from .violation import Violation
 from .world import Action, Bounds, World, cut_down
 
 # Actions that are not faults.

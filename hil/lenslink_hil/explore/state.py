@@ -1,6 +1,6 @@
 """Save, load and compare the states of an exploration.
 
-:func:`save` and :func:`load` keep a whole :class:`~.explore_world.World` as bytes. :func:`key`
+:func:`save` and :func:`load` keep a whole :class:`.world.World` as bytes. :func:`key`
 returns the same bytes for two worlds that behave the same from then on. The key is made of the
 machines' snapshots. Times, sequences and credits in it are relative, and a field that influences
 nothing is blanked. Every field of a snapshot that is not named here is in the key as it is.
@@ -12,35 +12,23 @@ import copyreg
 import io
 import pickle
 import struct
-from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lensfw import sensor
-from lenslink.receive.reassembly import AssemblySnapshot, ReassemblySnapshot
+from lenslink.receive.assembly import AssemblySnapshot
+from lenslink.receive.reassembly import ReassemblySnapshot
 from lenslink_protocol.framing import ReceiverSnapshot
 from lenslink_protocol.ids import MessageType
 from lenslink_protocol.link import LinkSnapshot
-from lenslink_protocol.messages import HEADER, Header, Heartbeat, HeartbeatReply
+from lenslink_protocol.messages import Heartbeat, HeartbeatReply
 from lenslink_protocol.params import HEADER_BYTES
 
 from ..module_snapshot import ModuleReceiverSnapshot, ModuleSnapshot, TileSnapshot, snapshot_module
-
-if TYPE_CHECKING:
-    from .world import World
-
-
-class Violation(AssertionError):
-    """Raised where an invariant does not hold. No machine catches it."""
-
-
-@lru_cache(1 << 16)
-def parse(packet: bytes) -> Header:
-    """Return the header of a packet."""
-    return Header._make(HEADER.unpack_from(packet)[1:])
-
+from .violation import Violation, parse_header
+from .world import World
 
 # --- save and load --------------------------------------------------------------------------------
 
@@ -106,7 +94,7 @@ class _Key:
         self.module = snapshot_module(world.module)
         self.is_same = self.module.link.nonce == world.nonce
         """Both ends are in the same session."""
-        self.base = self.module.outbox.sent if self.is_same else self.host.arrived
+        self.base = self.module.outbox.sent if self.is_same else self.host.settled_bytes
         """What the host's credits are relative to: bytes of tiles, by stream."""
 
     def parts(self) -> tuple[Any, ...]:
@@ -167,10 +155,10 @@ class _Key:
             # How far the sequence is ahead of the module stands beside the snapshot.
             sequence=0,
             now=0.0,
-            heard=self.ticks(host.heard, _LONG_AGO),
+            last_sign_of_life=self.ticks(host.last_sign_of_life, _LONG_AGO),
             busy_until=self.ticks(host.busy_until),
             next_heartbeat=self.ticks(host.next_heartbeat),
-            arrived=tuple([a - b for a, b in zip(host.arrived, base, strict=True)]),
+            settled_bytes=tuple([a - b for a, b in zip(host.settled_bytes, base, strict=True)]),
             granted=tuple([max(a - b, -1) for a, b in zip(host.granted, base, strict=True)]),
         )
 
@@ -205,7 +193,7 @@ class _Key:
             )
             for assembly in frames.open
         ]
-        return frames._replace(open=tuple(assemblies), finished=(), first_tile=None)
+        return frames._replace(open=tuple(assemblies), finished=(), first_tile_time=None)
 
     def end(self, assembly: AssemblySnapshot) -> tuple[Any, ...] | None:
         """Return a frame-end, and how far each lane is from it."""
@@ -251,7 +239,7 @@ class _Key:
 
     def packet(self, packet: bytes, lane: int) -> tuple[Any, ...]:
         """Return what matters of a packet on its way: nothing if it will be discarded."""
-        header = parse(packet)
+        header = parse_header(packet)
         payload: Any = packet[HEADER_BYTES:]
         sequence: int | None = header.sequence
         sent = self.module.link.next_sequences

@@ -12,8 +12,8 @@ These things are left out:
 - Log lines.
 - The module's clock stands still. Its link has one timer only, for packets that stop in the middle.
 
-:mod:`.explore` calls :meth:`World.actions` and :meth:`World.act`. The invariants are checked here,
-where packets are sent and received. A broken invariant raises :exc:`~.explore_state.Violation`.
+:mod:`.search` calls :meth:`World.actions` and :meth:`World.act`. The invariants are checked here,
+where packets are sent and received. A broken invariant raises :exc:`.violation.Violation`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ import numpy as np
 from lensfw import framing as module_framing
 from lensfw import module as firmware
 from lenslink.receive import reassembly as host_reassembly
+from lenslink.receive.assembly import Assembly, AssemblySnapshot, AssemblyState
 from lenslink.receive.frame_pool import Buffer, Pool
-from lenslink.receive.reassembly import Assembly, AssemblySnapshot, Reassembly
+from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol import framing as host_framing
 from lenslink_protocol import link as host_link
 from lenslink_protocol.ids import Capability, DiscardReason, Flag, MessageType
@@ -51,7 +52,7 @@ from lenslink_protocol.params import HEADER_BYTES
 
 from ..module_snapshot import snapshot_module
 from ..virtual_time import InstantPorts, VirtualClock
-from .state import Violation, parse
+from .violation import Violation, parse_header
 
 WIDTH, HEIGHT, ROWS = 4, 6, 2
 TILE_BYTES = 2 * WIDTH * ROWS
@@ -108,10 +109,10 @@ class _Pool(Pool):
 class _Link(Link):
     """A link that checks that no packet of another session reaches it."""
 
-    def packet(self, header: Header, payload: memoryview, in_place: bool, lane: int = 0) -> None:
+    def on_packet(self, header: Header, payload: memoryview, in_place: bool, lane: int = 0) -> None:
         if header.nonce != self.nonce:
             raise Violation("the host took a packet of another session")
-        super().packet(header, payload, in_place, lane)
+        super().on_packet(header, payload, in_place, lane)
 
 
 def _configuration(bounds: Bounds) -> dict[str, Any]:
@@ -268,7 +269,7 @@ class World:
         self.stage = 0
         self.frame = False
         self.gone = False
-        self.request = self.link.hello(self.now)
+        self.request = self.link.send_hello(self.now)
         self._host()
 
     def _host(self) -> None:
@@ -281,8 +282,8 @@ class World:
         reply = self.request.reply
         if reply is not None and self.stage < 3 + self.bounds.flush:
             self._answered(reply)
-        while self.frames.finished:
-            self._deliver(self.frames.finished.popleft())
+        while self.frames.finished_frames:
+            self._deliver(self.frames.finished_frames.popleft())
         for assembly in self.frames.snapshot().open:
             self._check_pixels(assembly)
         while self.link.outgoing:
@@ -295,13 +296,13 @@ class World:
             raise Violation(f"stage {self.stage} was answered with {reply}")
         self.stage += 1
         if isinstance(reply, HelloReply):
-            self.frames.resend = True
-            self.request = self.link.request(Configure(0, 0, _MODE, 0, 0), self.now)
+            self.frames.can_resend = True
+            self.request = self.link.send_request(Configure(0, 0, _MODE, 0, 0), self.now)
         elif isinstance(reply, Configured):
             self.configurations[0] = reply
-            self.request = self.link.request(Capture(0, 1, 0, 0, -1), self.now)
+            self.request = self.link.send_request(Capture(0, 1, 0, 0, -1), self.now)
         elif isinstance(reply, Accepted) and self.bounds.flush:
-            self.request = self.link.request(Flush(), self.now)
+            self.request = self.link.send_request(Flush(), self.now)
 
     def _check_pixels(self, assembly: AssemblySnapshot) -> None:
         """Check that each byte that counts as received is the picture's."""
@@ -320,14 +321,13 @@ class World:
             raise Violation(f"frame {number} is of another session")
         if self.frame:
             raise Violation(f"frame {number} was not asked for")
-        whole = assembly.received_ranges.complete
+        whole = assembly.received_ranges.is_complete
         aborted = assembly.end is not None and assembly.end.status != 0
         served = self.module.link.nonce == self.nonce
-        if served and not whole and not assembly.gone.count and not aborted:
+        if served and not whole and not assembly.unavailable_ranges.count and not aborted:
             raise Violation(f"frame {number} is incomplete, and the module still holds the rest")
         if assembly.start is None or assembly.start.request != 3:
             raise Violation(f"frame {number} names another request")
-        assembly.clear_gaps()
         self.pool.release(assembly.buffer)
         self.frame = True
 
@@ -391,7 +391,7 @@ class World:
             self._timer()
         elif what == "restart":
             self.nonce += 1
-            self.frames.abandon(0)
+            self.frames.drop_stream(0)
             self._attach()
         elif what == "arrive":
             self._take(*self.late.pop(lane))
@@ -427,9 +427,9 @@ class World:
         moments += [request.next_try for request in link.requests]
         if link.session is not None:
             # The host gives the module up when more than this time has passed.
-            moments.append(max(link.heard, link.busy_until) + 14 * TICK + TICK)
+            moments.append(max(link.last_sign_of_life, link.busy_until) + 14 * TICK + TICK)
         for assembly in self.frames.snapshot().open:
-            if not assembly.is_ready:
+            if assembly.state is not AssemblyState.FINISHED:
                 moments += [
                     assembly.next_ask,
                     assembly.progress + 2 * TICK + TICK,
@@ -462,7 +462,7 @@ class World:
 
     def _watch(self, packet: bytes, lane: int) -> None:
         """Check that a packet of the module keeps the order of the protocol."""
-        header = parse(packet)
+        header = parse_header(packet)
         number = header.frame
         if header.type == MessageType.HELLO_REPLY:
             self.flushed = False

@@ -1,12 +1,11 @@
-"""Faults on demand: a link that damages what it carries exactly as a plan says.
+"""Describe faults of a link as a plan, and apply them to its bytes.
 
-Never part of the production path: :mod:`.faulty` puts it around any transport on real time, or in
-a line's place on virtual time. What happens is what the :class:`FaultPlan` says and nothing else,
-so that a session which failed fails again from its printed plan (:meth:`FaultPlan.to_json`).
+A :class:`FaultPlan` says exactly what happens, and nothing else happens. So a session that failed
+fails again from its printed plan (:meth:`FaultPlan.to_json`). :class:`Damage` applies the faults of
+one lane and direction; :mod:`.faulty_link` carries the result. Production code uses none of this.
 
-Positions are those of the undamaged stream: of the bytes as they were sent, by lane and direction,
-counted from 0; or of a byte inside the n-th packet. So a fault stays where it is whatever another
-fault before it removes or adds.
+A position counts the bytes of the undamaged stream, by lane and direction, from 0; or the bytes
+of the n-th packet. So a fault keeps its position, whatever another fault removes or adds before it.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from typing import Self
 from lenslink_protocol.messages import HEADER, Header
 from lenslink_protocol.params import HEADER_BYTES, STALL_MS
 
-# Inside a packet that is half of what makes a receiver give it up; two of them do.
+# Half of the silence after which a receiver gives up a packet: two such stalls are enough.
 _STALL_S = STALL_MS / 2000
 
 
 class Direction(enum.StrEnum):
-    """Of the bytes that a fault hits."""
+    """The direction of the bytes that a fault hits."""
 
     UP = "up"
     """From the module to the host."""
@@ -34,38 +33,38 @@ class Direction(enum.StrEnum):
 
 
 class Kind(enum.StrEnum):
-    """What a fault does at its position."""
+    """What a fault does at its position in the stream."""
 
     DROP = "drop"
-    """``count`` bytes vanish; 0: all up to the end of their packet."""
+    """``count`` bytes are lost; 0: all to the end of their packet."""
     FLIP = "flip"
     """The bits of ``mask`` change in one byte."""
     INSERT = "insert"
-    """``data`` comes before the byte."""
+    """``data`` is inserted before the byte."""
     DUPLICATE = "duplicate"
-    """``count`` bytes come twice, the repeat behind them; 0: all up to the end of their packet."""
+    """``count`` bytes arrive twice, one copy after the other; 0: all to the end of their packet."""
     TRUNCATE = "truncate"
-    """The rest of the packet vanishes."""
+    """The rest of the packet is lost."""
     STALL = "stall"
-    """Nothing for ``seconds``, then the rest. On one lane of several: it is overtaken."""
+    """Nothing arrives for ``seconds``, then the rest. Other lanes are not delayed."""
     SPLIT = "split"
-    """The bytes before arrive apart from those behind."""
+    """The bytes before it and the bytes after it arrive separately."""
     RATE = "rate"
-    """From here on ``rate`` bytes a second; 0: as fast as can be."""
+    """From here on the line carries ``rate`` bytes a second; 0: the line's own rate."""
     LATENCY = "latency"
-    """From here on every byte takes ``seconds`` longer."""
+    """From here on every byte arrives ``seconds`` later."""
     CUT = "cut"
-    """This lane is dead from here on, in both directions; the others go on."""
+    """This lane ends here, in both directions. The other lanes go on."""
     UNPLUG = "unplug"
-    """Every lane is dead from here on, in both directions."""
+    """Every lane ends here, in both directions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault; what a kind does not name is not looked at.
+    """One fault. Only the fields that its kind names have a meaning.
 
-    It hits byte ``at`` of the stream, or byte ``at`` of packet ``packet``; one inside a packet that
-    is not so long does not happen.
+    It hits byte ``at`` of the stream, or byte ``at`` of packet ``packet``. If the packet is
+    shorter, the fault does not happen.
     """
 
     kind: Kind
@@ -83,13 +82,13 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """Every fault of a session, and the seed they were drawn from, if they were."""
+    """All faults of a session, and the seed from which they were drawn, if any."""
 
     faults: tuple[Fault, ...] = ()
     seed: int | None = None
 
     def to_json(self) -> str:
-        """One line, from which :meth:`from_json` makes the same plan."""
+        """Return the plan as one line, which :meth:`from_json` reads."""
         blank = asdict(Fault(Kind.DROP, Direction.UP, 0))
         always = ("kind", "direction", "at")
         faults = [
@@ -100,7 +99,11 @@ class FaultPlan:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The plan that was printed. Raises ValueError, KeyError or TypeError if it is none."""
+        """Return the plan that :meth:`to_json` wrote.
+
+        Raises:
+            ValueError, KeyError, TypeError: The text is no plan.
+        """
         read = json.loads(text)
         faults = tuple(
             replace(
@@ -112,8 +115,8 @@ class FaultPlan:
         )
         return cls(faults, read["seed"])
 
-    def on(self, direction: Direction, lane: int = 0) -> list[Fault]:
-        """The faults of one lane and direction."""
+    def select(self, direction: Direction, lane: int = 0) -> list[Fault]:
+        """Return the faults of one lane and direction."""
         return [f for f in self.faults if f.direction == direction and f.lane == lane]
 
 
@@ -130,7 +133,16 @@ def random_plan(
     longest_stall_s: float = 0.6,
     lanes: int = 1,
 ) -> FaultPlan:
-    """1 to *most* faults of *kinds* in the first *packets* (up, down), the same for a seed."""
+    """Return a plan of 1 to *most* random faults. The same seed gives the same plan.
+
+    Args:
+        seed: Of the random numbers.
+        packets: The faults hit the first packets of each direction: so many up, so many down.
+        most: The largest number of faults.
+        kinds: The kinds to choose from.
+        longest_stall_s: The longest stall or latency, in seconds.
+        lanes: The number of lanes.
+    """
     rng = random.Random(seed)
     return FaultPlan(
         tuple(
@@ -151,16 +163,16 @@ def _random_fault(
     kind = rng.choice(kinds)
     direction = rng.choice((Direction.UP, Direction.UP, Direction.DOWN))
     packet = rng.randrange(packets[direction == Direction.DOWN])
-    # Headers are the interesting part, and every packet has one.
+    # Prefer headers: every packet has one, and they are the interesting part.
     at = rng.choice((0, rng.randrange(HEADER_BYTES), rng.randrange(2 * HEADER_BYTES)))
-    # The host says all it says on lane 0.
+    # The host sends on lane 0 only.
     lane = rng.randrange(lanes) if lanes > 1 and direction is Direction.UP else 0
     fault = Fault(kind, direction, at, packet, lane)
     match kind:
         case Kind.FLIP:
             return replace(fault, mask=rng.randrange(1, 256))
         case Kind.INSERT:
-            # The beginning of a packet is what a receiver could fall for.
+            # A receiver could take the beginning of a packet for a packet.
             lure = rng.choice((b"", b"", HEADER.pack(*_LURE)[: rng.randint(1, HEADER_BYTES)]))
             return replace(fault, data=(lure or rng.randbytes(rng.randint(1, 50))).hex())
         case Kind.DROP | Kind.DUPLICATE:
@@ -181,25 +193,25 @@ class Piece:
     """Bytes that arrive together."""
 
     pause: float
-    """Seconds that the line stands still before them."""
+    """Seconds that the line stands still before the bytes."""
     latency: float
-    """Seconds that they take longer."""
+    """Seconds that the bytes arrive later."""
     rate: float
     """Bytes a second from now on; 0: the line's own."""
     data: bytearray = field(default_factory=bytearray)
 
 
 class Damage:
-    """The faults of one lane and direction, without I/O: bytes in, pieces out."""
+    """Applies the faults of one lane and direction to its bytes, without I/O."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.end: Kind | None = None
-        """CUT or UNPLUG, once it has happened."""
-        self.touched: set[int] = set()
+        """The CUT or UNPLUG that has happened, or None."""
+        self.damaged_packets: set[int] = set()
         """Numbers of the packets that did not arrive as they were sent."""
-        self.halted: set[int] = set()
-        """Those inside which the line stood still so long that a receiver may give them up."""
-        self.done: list[Fault] = []
+        self.stalled_packets: set[int] = set()
+        """Numbers of the packets that stalled so long that a receiver may give them up."""
+        self.applied_faults: list[Fault] = []
         """Faults that have happened."""
         self.position = 0
         """Undamaged bytes so far."""
@@ -208,8 +220,8 @@ class Damage:
         self._in_packet: dict[int | None, list[Fault]] = {}
         for fault in faults:
             self._in_packet.setdefault(fault.packet, []).append(fault)
-        # Faults that are to come, by position: those of any packet, and those of this one.
-        self._anywhere = _in_order(self._in_packet.pop(None, []), 0)
+        # Faults to come, with their positions: of the stream, and of the current packet.
+        self._anywhere = _sort_faults(self._in_packet.pop(None, []), 0)
         self._faults: list[tuple[int, Fault]] = []
         self._header = bytearray()
         self._start = 0
@@ -223,16 +235,16 @@ class Damage:
         self._begin_packet()
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Piece]:
-        """What arrives of *data*; nothing more once :attr:`end` is set."""
-        pieces = [self._piece()]
+        """Return the pieces of *data* that arrive. Once :attr:`end` is set, there are none."""
+        pieces = [self._make_piece()]
         view = memoryview(data)
-        self._strike(pieces)
+        self._apply_due(pieces)
         while view and self.end is None:
-            count = self._uniform(len(view))
-            self._carry(view[:count], pieces)
+            count = self._count_undisturbed(len(view))
+            self._carry_bytes(view[:count], pieces)
             view = view[count:]
-            if view or self._ends_here():
-                self._strike(pieces)
+            if view or self._is_end_due():
+                self._apply_due(pieces)
         return [piece for piece in pieces if piece.data or piece.pause]
 
     # --- positions ------------------------------------------------------------------------
@@ -242,32 +254,32 @@ class Damage:
         self._next = 0
         self._header.clear()
         self._drop_rest = False
-        self._faults = _in_order(self._in_packet.pop(self.packet, []), self._start)
+        self._faults = _sort_faults(self._in_packet.pop(self.packet, []), self._start)
 
-    def _uniform(self, most: int) -> int:
-        """How many bytes can be carried before anything begins or ends; at least 1."""
+    def _count_undisturbed(self, most: int) -> int:
+        """Return how many bytes can be carried before a fault or a packet begins or ends."""
         if self._mask:
             return 1
         ends = [self.position + most]
         ends += [queue[0][0] for queue in (self._faults, self._anywhere) if queue]
-        # A packet's length is known once its header has passed.
+        # The length of a packet is known once its header has been carried.
         ends.append(self._next or self._start + HEADER_BYTES)
         if self._drop_until > self.position:
             ends.append(self._drop_until)
         ends += [until for until, _ in self._repeats if until is not None]
         return max(1, min(ends) - self.position)
 
-    def _carry(self, view: memoryview, pieces: list[Piece]) -> None:
-        """Bytes inside which nothing begins or ends."""
+    def _carry_bytes(self, view: memoryview, pieces: list[Piece]) -> None:
+        """Carry bytes inside which no fault and no packet begins or ends."""
         if not self._next:
             self._header += view
         for _, repeat in self._repeats:
             repeat.extend(view)
         if self._drop_rest or self.position < self._drop_until:
-            self.touched.add(self.packet)
+            self.damaged_packets.add(self.packet)
         elif self._mask:
             pieces[-1].data.append(view[0] ^ self._mask)
-            self.touched.add(self.packet)
+            self.damaged_packets.add(self.packet)
         else:
             pieces[-1].data += view
         self._mask = 0
@@ -282,30 +294,30 @@ class Damage:
                 self._repeats.remove(each)
                 pieces[-1].data += kept
                 if not ended:
-                    self.touched.add(self.packet)
+                    self.damaged_packets.add(self.packet)
         if ended:
             self.packet += 1
             self._begin_packet()
 
-    def _piece(self, pause: float = 0.0) -> Piece:
+    def _make_piece(self, pause: float = 0.0) -> Piece:
         return Piece(pause, self._latency, self._rate)
 
     # --- faults ---------------------------------------------------------------------------
 
-    def _ends_here(self) -> bool:
-        """Whether the lane dies before its next byte: it does so now, not with that byte."""
+    def _is_end_due(self) -> bool:
+        """The lane ends before its next byte: it ends now, not when that byte is sent."""
         return any(
             at == self.position and fault.kind in (Kind.CUT, Kind.UNPLUG)
             for queue in (self._faults, self._anywhere)
             for at, fault in queue[:1]
         )
 
-    def _strike(self, pieces: list[Piece]) -> None:
-        """Every fault of this position."""
+    def _apply_due(self, pieces: list[Piece]) -> None:
+        """Apply every fault of this position."""
         for queue in (self._faults, self._anywhere):
             while queue and queue[0][0] <= self.position and self.end is None:
                 _, fault = queue.pop(0)
-                self.done.append(fault)
+                self.applied_faults.append(fault)
                 self._apply(fault, pieces)
 
     def _apply(self, fault: Fault, pieces: list[Piece]) -> None:
@@ -320,45 +332,46 @@ class Damage:
             case Kind.INSERT:
                 pieces[-1].data += bytes.fromhex(fault.data)
                 if inside:
-                    self.touched.add(self.packet)
+                    self.damaged_packets.add(self.packet)
             case Kind.DUPLICATE:
                 until = self.position + fault.count if fault.count else None
                 self._repeats.append((until, bytearray()))
             case Kind.SPLIT:
-                pieces.append(self._piece())
+                pieces.append(self._make_piece())
             case Kind.STALL:
-                pieces.append(self._piece(fault.seconds))
+                pieces.append(self._make_piece(fault.seconds))
                 if inside and fault.seconds >= _STALL_S:
-                    self.halted.add(self.packet)
+                    self.stalled_packets.add(self.packet)
             case Kind.RATE:
                 self._rate = fault.rate
-                pieces.append(self._piece())
+                pieces.append(self._make_piece())
             case Kind.LATENCY:
                 self._latency = fault.seconds
-                pieces.append(self._piece())
+                pieces.append(self._make_piece())
             case Kind.CUT | Kind.UNPLUG:
                 self.end = fault.kind
 
 
-def _in_order(faults: Iterable[Fault], start: int) -> list[tuple[int, Fault]]:
-    """By where in the stream they are."""
+def _sort_faults(faults: Iterable[Fault], start: int) -> list[tuple[int, Fault]]:
+    """Return faults with their positions in the stream, in order."""
     return sorted(((start + fault.at, fault) for fault in faults), key=lambda each: each[0])
 
 
 class Plug:
-    """What the lanes of a link share: whether it is plugged in."""
+    """The plug of a link, which its lanes share."""
 
     def __init__(self, pull: Callable[[], None] = lambda: None) -> None:
         self._pull = pull
         self.pulled_at: float | None = None
-        """On the clock of whoever pulled it."""
+        """When it was pulled, on the caller's clock. None while it is plugged in."""
 
     @property
-    def pulled(self) -> bool:
+    def is_pulled(self) -> bool:
+        """The plug has been pulled."""
         return self.pulled_at is not None
 
     def pull(self, now: float) -> None:
-        """Once."""
-        if not self.pulled:
+        """Pull the plug. Does nothing if it is pulled already."""
+        if not self.is_pulled:
             self.pulled_at = now
             self._pull()

@@ -1,4 +1,8 @@
-"""Links that fault as a :class:`~.faults.FaultPlan` says: on virtual time, and on real time."""
+"""Carry bytes and apply a :class:`.fault_plan.FaultPlan` to them, on virtual and on real time.
+
+:func:`faulty_lines` makes lines for :class:`..virtual_time.VirtualLinks`. :class:`FaultyTransport`
+wraps any transport of the driver. Both leave the damage to :class:`.fault_plan.Damage`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ _READ_BYTES = 1 << 18
 
 @dataclass
 class FaultyLine(Line):
-    """A line of the virtual bench with faults; see :func:`faulty_lines`."""
+    """A line on virtual time with faults. :func:`faulty_lines` makes them."""
 
     damage: Damage = field(default_factory=lambda: Damage(()))
     plug: Plug = field(default_factory=Plug)
@@ -28,7 +32,7 @@ class FaultyLine(Line):
     _last_at: float = 0.0
 
     def carry(self, packet: bytes, now: float) -> list[tuple[float, bytes]]:
-        if self.plug.pulled or self.lane_plug.pulled:
+        if self.plug.is_pulled or self.lane_plug.is_pulled:
             return []
         arrivals: list[tuple[float, bytes]] = []
         self.free_at = max(self.free_at, now)
@@ -37,7 +41,7 @@ class FaultyLine(Line):
             self.free_at += len(packet) / self.rate
         for piece in pieces:
             self.free_at += piece.pause + len(piece.data) / (piece.rate or self.rate)
-            # In order, also where a fault has made the line faster.
+            # Pieces stay in order, also where a fault has made the line faster.
             self._last_at = max(self._last_at, self.free_at + self.latency_s + piece.latency)
             if piece.data:
                 arrivals += [(self._last_at, bytes(piece.data))]
@@ -49,11 +53,11 @@ class FaultyLine(Line):
 def faulty_lines(
     plan: FaultPlan, rate: float, latency_s: float, lane: int = 0, plug: Plug | None = None
 ) -> tuple[FaultyLine, FaultyLine]:
-    """Up and down of one lane; lanes of one link share *plug*."""
+    """Return the lines of one lane: up, then down. The lanes of one link share *plug*."""
     plug, lane_plug = plug or Plug(), Plug()
     up, down = (
         FaultyLine(
-            rate, latency_s, damage=Damage(plan.on(way, lane)), plug=plug, lane_plug=lane_plug
+            rate, latency_s, damage=Damage(plan.select(way, lane)), plug=plug, lane_plug=lane_plug
         )
         for way in (Direction.UP, Direction.DOWN)
     )
@@ -61,7 +65,7 @@ def faulty_lines(
 
 
 class _Queue:
-    """Pieces on their way, and when each is due."""
+    """Pieces on their way, with the time when each arrives."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, bytearray]] = deque()
@@ -78,10 +82,11 @@ class _Queue:
             self._waiting.append((self._last_at, piece.data))
 
     def next_due(self) -> float | None:
+        """Return when the first piece arrives, or None if there is none."""
         return self._waiting[0][0] if self._waiting else None
 
     def due(self, now: float) -> bytearray | None:
-        """The first piece if its time has come; it stays."""
+        """Return the first piece if it has arrived. It stays in the queue."""
         return self._waiting[0][1] if self._waiting and self._waiting[0][0] <= now else None
 
     def pop(self) -> None:
@@ -92,14 +97,14 @@ class _Queue:
 
 
 class FaultyTransport:
-    """A :class:`~lenslink.transports.base.Transport` around another that faults on real time.
+    """A transport that wraps another one and applies the faults of a plan on real time.
 
-    What *plug* does at a CUT or UNPLUG is what pulls the real one's plug: killing the module's
-    process, say. Then this one goes on, handing nothing through, until the one inside has noticed;
-    without a plug of its own it closes the one inside and raises
-    :exc:`~lenslink.errors.Disconnected` at once. Nobody waits inside :meth:`send` for a stalled
-    line: what is late goes out from :meth:`receive_into`, as the driver's pump calls it all the
-    time.
+    At a CUT or UNPLUG, *plug* pulls the real plug: it kills the module's process, say. From then
+    on this transport carries nothing and waits until the wrapped transport notices. Without a plug
+    it closes the wrapped transport and raises :exc:`~lenslink.errors.Disconnected` at once.
+
+    :meth:`send` does not wait for a stalled line. :meth:`receive_into` sends what is late; the
+    driver calls it all the time.
     """
 
     def __init__(
@@ -109,8 +114,8 @@ class FaultyTransport:
         self.private = transport.private
         self.note = transport.note
         self.window: int | None = getattr(transport, "window", None)
-        self.up = Damage(plan.on(Direction.UP, lane))
-        self.down = Damage(plan.on(Direction.DOWN, lane))
+        self.up = Damage(plan.select(Direction.UP, lane))
+        self.down = Damage(plan.select(Direction.DOWN, lane))
         self.plug = plug
         self._arrived = _Queue()
         self._leaving = _Queue()
@@ -151,11 +156,11 @@ class FaultyTransport:
     # --- the rest -------------------------------------------------------------------------
 
     def _read(self, now: float, end: float) -> None:
-        """From the one inside, until something else is due."""
+        """Read from the wrapped transport until something else is due."""
         moments = [end, *(q.next_due() or end for q in (self._arrived, self._leaving))]
         wait = max(0.0, min(moments) - now)
         count = self.inner.receive_into([self._landing], wait)
-        if count and not self._pulled:
+        if count and not self._is_unplugged:
             self._arrived.add(self.up.feed(self._landing[:count]), time.monotonic())
             self._end(self.up)
 
@@ -165,7 +170,7 @@ class FaultyTransport:
             self._leaving.pop()
 
     @property
-    def _pulled(self) -> bool:
+    def _is_unplugged(self) -> bool:
         return self.up.end is not None or self.down.end is not None
 
     def _end(self, damage: Damage) -> None:
@@ -173,8 +178,8 @@ class FaultyTransport:
             self.plug.pull(time.monotonic())
 
     def _check(self, now: float) -> None:
-        """Whether the link has ended, and what came before has been handed on."""
-        if self._pulled and self.plug is None and not len(self._arrived) and not self._gone:
+        """Raise Disconnected if the link has ended and everything before has been received."""
+        if self._is_unplugged and self.plug is None and not len(self._arrived) and not self._gone:
             self._gone = "the module was unplugged"
             self.inner.close()
         if self._gone is not None:

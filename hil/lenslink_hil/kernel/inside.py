@@ -1,7 +1,7 @@
-"""What runs in the guest: the suites over each transport, and a line of JSON for each of them.
+"""Run suites in the guest, and write a line of JSON for each of them.
 
 ``python -m lenslink_hil.kernel.inside OUT SUITE...``, in the checkout. A suite is a transport and
-what is run over it, such as ``usb:e2e``. OUT gets ``results.jsonl``.
+the tests to run over it, such as ``usb:e2e``. The results go to ``OUT/results.jsonl``.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from . import guest_boards
-from .suite_results import read
+from .suite_results import read_results
 
 URLS: Final = {"usb": "usb:", "serial": "serial:/dev/ttyACM0"}
 _CONFORM_S: Final = 150.0
-# A frame that takes 20 ms elsewhere takes 200 here.
+# A frame takes ten times as long in the guest: 200 ms instead of 20.
 _TEST_S: Final = 120
 
 
 def run_tests(transport: str, *paths: str) -> dict[str, Any]:
-    """pytest with the plugin of this bench."""
+    """Run pytest with the guest's plugin; return the counts."""
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "tally"
         done = subprocess.run(
@@ -35,18 +35,18 @@ def run_tests(transport: str, *paths: str) -> dict[str, Any]:
              "--lens", URLS[transport], "--tally", str(path), f"--timeout={_TEST_S}",
              "-v", "-rfE", "--tb=short", "--durations=40",
                 "--color=no", "-p", "no:cacheprovider", *paths],
-            # Time limits here are the guest's own already.
+            # The time limits in the guest are long already.
             env={"LENSLINK_TEST_SLOWDOWN": "1"} | os.environ,
             check=False,
         )  # fmt: skip
-        found = read(path)
+        found = read_results(path)
     if done.returncode and not found["failed"]:
         found["failed"].append(f"pytest ended with {done.returncode}")
     return found
 
 
 def run_conformance(url: str) -> dict[str, Any]:
-    """``lenslink conform module``, as a user types it."""
+    """Run ``lenslink conform module`` as a user does; return the counts."""
     command = [sys.executable, "-m", "lenslink", "conform", "module", "--json", url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_CONFORM_S, check=False)
     try:
@@ -67,9 +67,9 @@ def run_conformance(url: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Entry point."""
+    """Read the command line and run the suites."""
     parser = argparse.ArgumentParser(prog="lenslink_hil.kernel.inside")
-    parser.add_argument("--all", action="store_true", help="leave no test out for its time")
+    parser.add_argument("--all", action="store_true", help="run the slow tests too")
     parser.add_argument("out", type=Path)
     parser.add_argument("suites", nargs="+")
     options = parser.parse_args()
@@ -77,7 +77,7 @@ def main() -> None:
     with (options.out / "results.jsonl").open("a", encoding="utf-8", buffering=1) as results:
         for suite in options.suites:
             transport, _, name = suite.partition(":")
-            began = time.monotonic()
+            start = time.monotonic()
             if name == "conform":
                 with contextlib.closing(guest_boards.Slot(cdc=transport == "serial")) as slot:
                     found = run_conformance(slot.plug(guest_boards.SCENE))
@@ -87,7 +87,7 @@ def main() -> None:
                 if suite == "usb:kernel":
                     more += ["--transfers", "tests/e2e/test_usb_transfers.py"]
                 found = run_tests(transport, f"tests/{name}", *more)
-            found |= {"suite": suite, "seconds": round(time.monotonic() - began, 1)}
+            found |= {"suite": suite, "seconds": round(time.monotonic() - start, 1)}
             results.write(json.dumps(found) + "\n")
             print(f"{suite}: {found}", flush=True)
 

@@ -1,7 +1,7 @@
-"""Debian's kernel, for the guest: downloaded by apt, unpacked into a cache, never installed.
+"""Debian's kernel for the guest: apt downloads it, and it is unpacked into a cache, not installed.
 
-From the package come the uncompressed kernel, which QEMU boots directly (PVH), and the few modules
-that the guest loads, with their dependencies, in the order to load them.
+The cache gets the uncompressed kernel, which QEMU boots directly (PVH), and the modules that the
+guest loads, with their dependencies and the order in which to load them.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ MODULES: Final = (
     "cdc_acm",
     "usbserial",
 )
-"""What Debian builds as modules and the guest needs."""
+"""The drivers that the guest needs and that Debian builds as modules."""
 
-# The stock kernel: the cloud flavour has no USB.
+# The stock kernel, because the cloud flavour has no USB.
 _META: Final = "linux-image-amd64"
 _ORDER: Final = "modules.load"
 _MAX_KERNEL: Final = 256 << 20
@@ -47,53 +47,54 @@ class Kernel:
     """A kernel in the cache."""
 
     package: str
-    """Its package, which names the version: linux-image-6.1.0-1-amd64."""
+    """The name of its package, with the version: linux-image-6.1.0-1-amd64."""
     folder: Path
 
     @property
     def vmlinux(self) -> Path:
-        """The ELF file."""
+        """The path of the kernel, an ELF file."""
         return self.folder / "vmlinux"
 
     @property
     def modules(self) -> list[Path]:
-        """In the order to load them."""
+        """The paths of the modules, in the order to load them."""
         names = (self.folder / _ORDER).read_text(encoding="ascii").split()
         return [self.folder / name for name in names]
 
 
 def find_kernel(deadline: Deadline) -> Kernel:
-    """The kernel that apt would install; from the cache where it has been used before.
+    """Return the kernel that apt would install; download it unless the cache has it.
 
-    Raises :exc:`~lenslink.errors.RigError` where apt cannot give it, in one line.
+    Raises:
+        RigError: apt cannot download it.
     """
     cache = platformdirs.user_cache_path("lenslink") / "kernel"
-    package = _package(deadline)
+    package = _find_package(deadline)
     if package is None:
-        known = sorted(path.parent for path in cache.glob(f"*/{_ORDER}") if _complete(path.parent))
-        if not known:
+        folders = sorted(p.parent for p in cache.glob(f"*/{_ORDER}") if _is_complete(p.parent))
+        if not folders:
             raise RigError(f"apt knows no {_META}; type: sudo apt-get update (Debian, amd64)")
-        return Kernel(known[-1].name, known[-1])
+        return Kernel(folders[-1].name, folders[-1])
     folder = cache / package
-    if not _complete(folder):
+    if not _is_complete(folder):
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="new-", dir=cache) as temporary:
-            made = _unpack(package, Path(temporary), deadline)
+            unpacked = _download(package, Path(temporary), deadline)
             shutil.rmtree(folder, ignore_errors=True)
-            made.rename(folder)
+            unpacked.rename(folder)
     return Kernel(package, folder)
 
 
-def _complete(folder: Path) -> bool:
-    """Whether it has what this version of the bench loads."""
+def _is_complete(folder: Path) -> bool:
+    """Whether *folder* has all modules that the guest loads."""
     try:
         names = (folder / _ORDER).read_text(encoding="ascii").split()
     except OSError:
         return False
-    return {_name(Path(name)) for name in names} >= set(MODULES)
+    return {_module_name(Path(name)) for name in names} >= set(MODULES)
 
 
-def _package(deadline: Deadline) -> str | None:
+def _find_package(deadline: Deadline) -> str | None:
     if shutil.which("apt-cache") is None:
         return None
     shown = _run(["apt-cache", "show", "--no-all-versions", _META], deadline)
@@ -101,7 +102,7 @@ def _package(deadline: Deadline) -> str | None:
     return found[1] if found else None
 
 
-def _unpack(package: str, temporary: Path, deadline: Deadline) -> Path:
+def _download(package: str, temporary: Path, deadline: Deadline) -> Path:
     done = _run(["apt-get", "download", package], deadline, temporary)
     archives = list(temporary.glob("*.deb"))
     if len(archives) != 1:
@@ -114,57 +115,57 @@ def _unpack(package: str, temporary: Path, deadline: Deadline) -> Path:
     images = list((tree / "boot").glob("vmlinuz-*"))
     if len(images) != 1:
         raise RigError(f"{package} holds {len(images)} kernels, not one")
-    made = temporary / "made"
-    made.mkdir()
-    (made / "vmlinux").write_bytes(uncompressed(images[0].read_bytes()))
+    folder = temporary / "kernel"
+    folder.mkdir()
+    (folder / "vmlinux").write_bytes(decompress_kernel(images[0].read_bytes()))
     names = []
-    for path in _in_order(tree):
+    for path in _sort_modules(tree):
         data = path.read_bytes()
         name = path.name.removesuffix(".xz")
-        (made / name).write_bytes(lzma.decompress(data) if path.suffix == ".xz" else data)
+        (folder / name).write_bytes(lzma.decompress(data) if path.suffix == ".xz" else data)
         names.append(name)
-    (made / _ORDER).write_text("\n".join(names) + "\n", encoding="ascii")
-    return made
+    (folder / _ORDER).write_text("\n".join(names) + "\n", encoding="ascii")
+    return folder
 
 
-def uncompressed(image: bytes) -> bytes:
-    """The ELF kernel in a bzImage: see Linux' Documentation/arch/x86/boot.rst, payload_offset."""
+def decompress_kernel(image: bytes) -> bytes:
+    """Return the ELF kernel in a bzImage, at payload_offset: see Linux' arch/x86/boot.rst."""
     if len(image) < 0x250 or image[0x202:0x206] != b"HdrS":
-        raise RigError("the package's kernel is no bzImage")
+        raise RigError("the package's kernel is not a bzImage")
     start = (image[0x1F1] + 1) * 512 + struct.unpack_from("<I", image, 0x248)[0]
-    # The last four bytes are the length of what is packed.
+    # The last four bytes are the length of the decompressed kernel.
     payload = image[start : start + struct.unpack_from("<I", image, 0x24C)[0] - 4]
     try:
         if payload.startswith(b"\xfd7zXZ"):
             with lzma.open(io.BytesIO(payload)) as stream:
                 kernel = stream.read(_MAX_KERNEL)
-                # Its end is known, and its checksum compared, only by whoever looks for more.
+                # lzma compares the checksum only when a read passes the end.
                 stream.read(1)
         elif payload.startswith(b"\x1f\x8b"):
             kernel = gzip.decompress(payload)
         else:
-            raise RigError(f"the kernel is packed in a way unknown here: {payload[:4].hex()}")
+            raise RigError(f"the kernel's compression is not supported: {payload[:4].hex()}")
     except (lzma.LZMAError, OSError, EOFError) as error:
-        raise RigError(f"the kernel cannot be unpacked: {error}") from None
+        raise RigError(f"the kernel cannot be decompressed: {error}") from None
     if not kernel.startswith(b"\x7fELF"):
-        raise RigError("what is packed in the bzImage is no ELF kernel")
+        raise RigError("the content of the bzImage is not an ELF kernel")
     return kernel
 
 
-def _in_order(tree: Path) -> list[Path]:
-    """The modules and what they depend on, each after what it needs."""
-    found = {_name(path): path for path in tree.rglob("*.ko*")}
+def _sort_modules(tree: Path) -> list[Path]:
+    """Return the modules and their dependencies; each stands after those that it needs."""
+    found = {_module_name(path): path for path in tree.rglob("*.ko*")}
     ordered: dict[str, Path] = {}
 
     def add(name: str) -> None:
         path = found.get(name)
-        # One that is missing is built into the kernel, or its lack shows in the guest.
+        # A missing module is built into the kernel; if it is not, loading fails in the guest.
         if path is None or name in ordered:
             return
         data = path.read_bytes()
         if path.suffix == ".xz":
             data = lzma.decompress(data)
-        # As modinfo prints it: names with commas between them.
+        # The dependencies, with commas between them, as modinfo prints them.
         depends = re.search(rb"\0depends=([^\0]*)\0", data)
         for each in (depends[1].decode("ascii") if depends else "").split(","):
             add(each.replace("-", "_"))
@@ -175,7 +176,7 @@ def _in_order(tree: Path) -> list[Path]:
     return list(ordered.values())
 
 
-def _name(path: Path) -> str:
+def _module_name(path: Path) -> str:
     return path.name.partition(".ko")[0].replace("-", "_")
 
 

@@ -1,4 +1,7 @@
-"""What became of a suite, as JSON: what passed, failed, and was left out, each with its reason."""
+"""The result of a suite, as JSON: tests passed, failed, and left out with the reason.
+
+guest_plugin writes it; inside reads it.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 
-def write(
+def write_results(
     path: Path, passed: int, failed: Iterable[str], left_out: Mapping[str, int], notes: list[str]
 ) -> None:
-    """*notes* are figures that tests have measured."""
+    """Write the results. *notes* are the figures that tests have measured."""
     ordered = sorted(((count, reason) for reason, count in left_out.items() if count), reverse=True)
     found = {
         "passed": passed,
@@ -22,11 +25,11 @@ def write(
     path.write_text(json.dumps(found), encoding="utf-8")
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What :func:`write` wrote; a failure where it did not come to that."""
+def read_results(path: Path) -> dict[str, Any]:
+    """Read what :func:`write_results` wrote; a missing file is a failure of the suite."""
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        failed = ["pytest did not come to its end"]
+        failed = ["pytest did not end"]
         return {"passed": 0, "failed": failed, "left_out": {}, "notes": []}
     return found

@@ -1,9 +1,10 @@
-// A boot ROM of our own. pico-sdk finds functions in the RP2040's by two-letter codes, in a table
-// at a fixed place; here each of them is a breakpoint that the emulator serves. A copy of Raspberry
-// Pi's published ROM can be used instead: then only what talks to the flash chip, which is not
-// emulated, becomes a breakpoint.
+// A boot ROM of our own. pico-sdk finds the ROM's functions by two-letter codes, in a table at a
+// fixed place. Here each function is a breakpoint, and the emulator does its work. A copy of
+// Raspberry Pi's published ROM can be used instead: then only the functions that access the flash
+// chip become breakpoints, because that chip is not emulated.
 //
-// The layout is the RP2040 datasheet's, 2.8.3; cycle counts are what the published routines take.
+// The layout is the RP2040 datasheet's, 2.8.3. Cycle counts are those of the published routines.
+// chip.mjs uses this file.
 
 import { DOUBLE_CALLS, SINGLE_CALLS } from "./floats.mjs";
 
@@ -16,7 +17,7 @@ const DATA_AT = 0x16;
 const LOOKUP_AT = 0x18;
 const SECTOR = 4096;
 
-function span(chip, address, length) {
+function findMemory(chip, address, length) {
   const { sram, flash } = chip;
   if (address >= 0x20000000 && address + length <= 0x20000000 + sram.length) {
     return sram.subarray(address - 0x20000000, address - 0x20000000 + length);
@@ -28,13 +29,13 @@ function span(chip, address, length) {
 }
 
 function copy(chip, to, from, length) {
-  const source = span(chip, from, length);
-  const target = to >= 0x20000000 ? span(chip, to, length) : null;
+  const source = findMemory(chip, from, length);
+  const target = to >= 0x20000000 ? findMemory(chip, to, length) : null;
   if (source && target) {
     target.set(source);
     return;
   }
-  // Registers and the USB buffer are only written in words, where both sides are aligned.
+  // Registers and the USB buffer take words only, so words are copied where both sides are aligned.
   let at = 0;
   if (!((to | from) & 3)) {
     for (; at + 4 <= length; at += 4) chip.writeUint32(to + at, chip.readUint32(from + at));
@@ -42,7 +43,7 @@ function copy(chip, to, from, length) {
   for (; at < length; at++) chip.writeUint8(to + at, chip.readUint8(from + at));
 }
 
-function copyCycles(to, from, length) {
+function countCopyCycles(to, from, length) {
   if (length < 8) return 12 + 6 * length;
   return (to - from) & 3 ? 10 + 7 * length : 40 + Math.ceil((length * 13) / 16);
 }
@@ -50,12 +51,12 @@ function copyCycles(to, from, length) {
 function memcpy(core, chip) {
   const [to, from, length] = core.registers;
   copy(chip, to, from, length);
-  return copyCycles(to, from, length);
+  return countCopyCycles(to, from, length);
 }
 
 function memset(core, chip) {
   const [to, value, length] = core.registers;
-  const target = to >= 0x20000000 ? span(chip, to, length) : null;
+  const target = to >= 0x20000000 ? findMemory(chip, to, length) : null;
   if (target) {
     target.fill(value);
   } else {
@@ -67,26 +68,26 @@ function memset(core, chip) {
   return length < 8 ? 12 + 4 * length : 30 + Math.ceil((length * 8) / 16);
 }
 
-function bits(compute, cycles) {
+function makeBitFunction(compute, cycles) {
   return (core) => {
     core.registers[0] = compute(core.registers[0]);
     return cycles;
   };
 }
 
-function popcount(value) {
+function countBits(value) {
   let count = 0;
   for (; value; value &= value - 1) count++;
   return count;
 }
 
-function reverse(value) {
+function reverseBits(value) {
   let result = 0;
   for (let i = 0; i < 32; i++) result = (result << 1) | ((value >>> i) & 1);
   return result;
 }
 
-function lookup(core, chip) {
+function findFunction(core, chip) {
   const [table, code] = core.registers;
   let cycles = 8;
   for (let at = table; ; at += 4, cycles += 9) {
@@ -98,50 +99,48 @@ function lookup(core, chip) {
   }
 }
 
-// Times are those of a W25Q16JV, typical: 45 ms a sector, 0.4 ms a page, in cycles at 125 MHz.
-function erase(core, chip) {
+// The times are the typical ones of a W25Q16JV, 45 ms for a sector and 0.4 ms for a page.
+function eraseFlash(core, chip) {
   const [offset, count] = core.registers;
   chip.flash.subarray(offset, offset + count).fill(0xff);
-  chip.flashChanged?.(offset, count);
   return Math.ceil(count / SECTOR) * 45e-3 * chip.clkSys;
 }
 
-function program(core, chip) {
+function programFlash(core, chip) {
   const [offset, from, count] = core.registers;
   for (let at = 0; at < count; at++) chip.flash[offset + at] &= chip.readUint8(from + at);
-  chip.flashChanged?.(offset, count);
   return Math.ceil(count / 256) * 0.4e-3 * chip.clkSys;
 }
 
-const nothing = () => 20;
+const doNothing = () => 20;
 
 const FLASH_FUNCTIONS = {
-  IF: nothing, // connect_internal_flash
-  EX: nothing, // flash_exit_xip
-  RE: erase,
-  RP: program,
-  FC: nothing, // flash_flush_cache
-  CX: nothing, // flash_enter_cmd_xip
+  IF: doNothing, // connect_internal_flash
+  EX: doNothing, // flash_exit_xip
+  RE: eraseFlash,
+  RP: programFlash,
+  FC: doNothing, // flash_flush_cache
+  CX: doNothing, // flash_enter_cmd_xip
 };
 
 const FUNCTIONS = {
-  P3: bits(popcount, 20),
-  R3: bits(reverse, 20),
-  L3: bits(Math.clz32, 14),
-  T3: bits((value) => (value ? 31 - Math.clz32(value & -value) : 32), 14),
+  P3: makeBitFunction(countBits, 20),
+  R3: makeBitFunction(reverseBits, 20),
+  L3: makeBitFunction(Math.clz32, 14),
+  T3: makeBitFunction((value) => (value ? 31 - Math.clz32(value & -value) : 32), 14),
   MS: memset,
   S4: memset,
   MC: memcpy,
   C4: memcpy,
-  UB: (core, chip) => (chip.halted("it asked for the USB boot loader"), 1),
+  UB: (core, chip) => (chip.stopWithError("it asked for the USB boot loader"), 1),
   ...FLASH_FUNCTIONS,
 };
 
-function code(text) {
+function encodeName(text) {
   return text.charCodeAt(0) | (text.charCodeAt(1) << 8);
 }
 
-/** The trapped calls of a ROM; a breakpoint's number is its index here. */
+/** A ROM, and the functions that are breakpoints: a breakpoint's number is its index in `traps`. */
 export class Bootrom {
   constructor(chip) {
     this.chip = chip;
@@ -150,25 +149,25 @@ export class Bootrom {
     this.view = new DataView(this.words.buffer);
   }
 
-  /** The stub. */
-  static stub(chip) {
+  /** Build our own ROM. */
+  static buildStub(chip) {
     const rom = new Bootrom(chip);
     const { view } = rom;
     view.setUint32(0x00, STACK_TOP, true);
-    for (let vector = 4; vector < 0x10; vector += 4) view.setUint32(vector, rom.place(0x100, "a fault", () => (chip.halted("it faulted before it had vectors of its own"), 1)), true);
+    for (let vector = 4; vector < 0x10; vector += 4) view.setUint32(vector, rom.placeTrap(0x100, "a fault", () => (chip.stopWithError("it faulted before it had vectors of its own"), 1)), true);
     [0x4d, 0x75, 0x01, VERSION].forEach((byte, at) => view.setUint8(0x10 + at, byte));
     let at = 0x200;
     const next = (name, serve) => {
-      const address = rom.place(at, name, serve);
+      const address = rom.placeTrap(at, name, serve);
       at += 4;
       return address;
     };
-    view.setUint16(LOOKUP_AT, next("lookup", lookup), true);
-    const functions = Object.entries(FUNCTIONS).map(([name, serve]) => [code(name), next(name, serve)]);
+    view.setUint16(LOOKUP_AT, next("lookup", findFunction), true);
+    const functions = Object.entries(FUNCTIONS).map(([name, serve]) => [encodeName(name), next(name, serve)]);
     const tables = [["SF", SINGLE_CALLS], ["SD", DOUBLE_CALLS]].map(([name, calls]) => [
       name, calls.map((call) => next(call.name, call.serve)),
     ]);
-    // The byte two before a table is its length, in words.
+    // Two bytes before a table stands its length in words.
     const data = tables.map(([name, addresses]) => {
       at += 4;
       view.setUint8(at - 2, addresses.length);
@@ -177,7 +176,7 @@ export class Bootrom {
         view.setUint32(at, address, true);
         at += 4;
       }
-      return [code(name), start];
+      return [encodeName(name), start];
     });
     for (const [pointer, entries] of [[FUNCTIONS_AT, functions], [DATA_AT, data]]) {
       view.setUint16(pointer, at, true);
@@ -191,26 +190,26 @@ export class Bootrom {
     return rom;
   }
 
-  /** Raspberry Pi's; its flash routines are served here. Throws if it is none. */
-  static published(chip, bytes) {
+  /** Take Raspberry Pi's ROM and trap its flash functions. Throws if the bytes are not that ROM. */
+  static fromPublished(chip, bytes) {
     const rom = new Bootrom(chip);
     if (bytes.length !== 16384 || bytes[0x10] !== 0x4d || bytes[0x11] !== 0x75) {
-      throw new Error("no RP2040 boot ROM: 16 KiB that begin with its header");
+      throw new Error("this is not an RP2040 boot ROM, which has 16 KiB and begins with its header");
     }
     new Uint8Array(rom.words.buffer).set(bytes);
     for (let at = rom.view.getUint16(FUNCTIONS_AT, true); ; at += 4) {
       const key = rom.view.getUint16(at, true);
       if (!key) break;
       const serve = FLASH_FUNCTIONS[String.fromCharCode(key & 0xff, key >> 8)];
-      if (serve) rom.place(rom.view.getUint16(at + 2, true) & ~1, "flash", serve);
+      if (serve) rom.placeTrap(rom.view.getUint16(at + 2, true) & ~1, "flash", serve);
     }
     return rom;
   }
 
-  /** A trapped call at *at*; its address as a function pointer. */
-  place(at, name, serve) {
-    const known = this.traps.findIndex((trap) => trap.at === at);
-    if (known < 0) {
+  /** Put a breakpoint at the address `at`; return it as a function pointer. */
+  placeTrap(at, name, serve) {
+    const index = this.traps.findIndex((trap) => trap.at === at);
+    if (index < 0) {
       this.view.setUint16(at, BKPT | this.traps.length, true);
       this.view.setUint16(at + 2, BX_LR, true);
       this.traps.push({ at, name, serve });
@@ -218,8 +217,8 @@ export class Bootrom {
     return at | 1;
   }
 
-  /** Serve a breakpoint of the core's; the cycles it costs, or -1 if it is none of ours. */
-  serve(core, number) {
+  /** Do the work of a breakpoint; return its cycles, or -1 if it is not one of ours. */
+  serveTrap(core, number) {
     const trap = this.traps[number];
     if (!trap || core.PC - 2 !== trap.at) return -1;
     return trap.serve(core, this.chip);

@@ -1,5 +1,6 @@
-// An RP2040: rp2040js's, with what it lacks put right. That is a boot ROM, the USB controller as a
-// device, resets that reset, and a step that is cheap when nothing happens.
+// An RP2040: rp2040js's, with the parts that it lacks. They are a boot ROM, the USB controller as a
+// device, peripheral resets that take effect, and a fast decoder of instructions.
+// emulator.mjs makes one chip; boot() and run() are what it calls.
 
 import { Bootrom } from "./bootrom.mjs";
 import { Controller } from "./controller.mjs";
@@ -18,12 +19,12 @@ const RESETS_USBCTRL = 1 << 24;
 const CHIP_B2 = 0x20002927;
 const BOOT2 = 0x10000000;
 
-/** `library` is rp2040js, loaded from where `lenslink pico setup` put it. */
+/** Make a chip. `library` is rp2040js; `bootrom` the bytes of a boot ROM, or null for our own. */
 export function makeChip(library, bootrom) {
   const { RP2040, LogLevel, ConsoleLogger } = library;
 
   class Chip extends RP2040 {
-    // The USB buffer is written bytewise for most of a busy board's time.
+    // A busy board mostly writes bytes into the USB buffer, so this access is a fast one.
     writeUint8(address, value) {
       const at = address - DPRAM;
       if (at >= 0x100 && at < DPRAM_BYTES) this.usbDPRAM[at] = value;
@@ -40,15 +41,15 @@ export function makeChip(library, bootrom) {
   chip.logger = new ConsoleLogger(LogLevel.Error, false);
   chip.sleptNanos = 0;
   chip.trapCycles = 0;
-  chip.halted = (reason) => {
+  chip.stopWithError = (reason) => {
     throw new Error(`the board has stopped: ${reason}`);
   };
 
-  const rom = bootrom ? Bootrom.published(chip, bootrom) : Bootrom.stub(chip);
+  const rom = bootrom ? Bootrom.fromPublished(chip, bootrom) : Bootrom.buildStub(chip);
   chip.bootrom.set(rom.words);
   chip.onBreak = (number) => {
-    const cycles = rom.serve(chip.core, number);
-    if (cycles < 0) chip.halted(`breakpoint ${number} at 0x${(chip.core.PC - 2).toString(16)}`);
+    const cycles = rom.serveTrap(chip.core, number);
+    if (cycles < 0) chip.stopWithError(`breakpoint ${number} at 0x${(chip.core.PC - 2).toString(16)}`);
     chip.trapCycles += cycles;
   };
 
@@ -60,7 +61,7 @@ export function makeChip(library, bootrom) {
   const writeResets = resets.writeUint32.bind(resets);
   resets.writeUint32 = (offset, value) => {
     if (offset === 0) {
-      if (value & RESETS_USBCTRL) usb.peripheralReset();
+      if (value & RESETS_USBCTRL) usb.resetPeripheral();
       resets.reset_done = ~value & 0x1ffffff;
     }
     writeResets(offset, value);
@@ -70,31 +71,31 @@ export function makeChip(library, bootrom) {
   const readSysinfo = sysinfo.readUint32.bind(sysinfo);
   sysinfo.readUint32 = (offset) => (offset === 0 ? CHIP_B2 : readSysinfo(offset));
 
-  // An input that nobody drives is where its pulls take it.
-  const driven = new Map();
-  const settle = (pin) => {
+  // An input that nothing drives has the level of its pull-up or pull-down.
+  const drivenLevels = new Map();
+  const updateInput = (pin) => {
     const gpio = chip.gpio[pin];
-    const level = driven.get(pin) ?? !!(gpio.padValue & PULL_UP);
+    const level = drivenLevels.get(pin) ?? !!(gpio.padValue & PULL_UP);
     if (level !== gpio.rawInputValue) gpio.setInputValue(level);
   };
-  /** Drive a pin from outside: true, false, or null to let go of it. */
-  chip.drive = (pin, level) => {
-    driven.set(pin, level);
-    settle(pin);
+  /** Drive a pin from outside: true, false, or null to stop driving it. */
+  chip.drivePin = (pin, level) => {
+    drivenLevels.set(pin, level);
+    updateInput(pin);
   };
   const pads = chip.peripherals[PADS_BASE];
   const writePads = pads.writeUint32.bind(pads);
   pads.writeUint32 = (offset, value) => {
     writePads(offset, value);
     const pin = offset / 4 - 1;
-    if (pin >= 0 && pin < chip.gpio.length) settle(pin);
+    if (pin >= 0 && pin < chip.gpio.length) updateInput(pin);
   };
 
   chip.boot = () => {
     const { core } = chip;
     core.VTOR = 0;
     core.SP = chip.bootrom[0];
-    core.LR = 0; // boot2 then goes on to the image's vectors
+    core.LR = 0; // boot2 then jumps to the vectors of the image
     core.PC = BOOT2;
     core.PM = false;
     core.IPSR = 0;
@@ -106,19 +107,19 @@ export function makeChip(library, bootrom) {
     core.pendingNMI = core.pendingPendSV = core.pendingSVCall = core.pendingSystick = false;
   };
 
-  /** As by the watchdog, or the pin RUN: flash stays, RAM stays, peripherals do not. */
+  /** Restart the chip, as the watchdog or the pin RUN does: flash and RAM keep their content. */
   chip.restart = () => {
-    usb.peripheralReset();
+    usb.resetPeripheral();
     watchdog.writeUint32(WATCHDOG_CTRL, 0);
     chip.boot();
   };
   const watchdog = chip.peripherals[WATCHDOG_BASE];
   watchdog.onWatchdogTrigger = () => {
-    chip.restartWanted = true;
+    chip.isRestartPending = true;
   };
 
   const step = makeStep(chip);
-  /** Run until *nanos* of emulated time; less if `chip.stop` is set. */
+  /** Run until the emulated time is `nanos`, or until something sets `chip.stop`. */
   chip.run = (nanos) => {
     const { core, clock } = chip;
     const cycleNanos = 1e9 / chip.clkSys;
@@ -141,8 +142,8 @@ export function makeChip(library, bootrom) {
       const alarm = clock.nextAlarm;
       if (alarm && alarm.nanos <= now) clock.tick(cycles * cycleNanos);
       else clock.nanosCounter = now;
-      if (chip.restartWanted) {
-        chip.restartWanted = false;
+      if (chip.isRestartPending) {
+        chip.isRestartPending = false;
         chip.restart();
       }
     }

@@ -1,13 +1,13 @@
-// The board's serial port as a program has it that talks to the REPL: opened as soon as it is
-// there, bytes both ways.
+// The board's serial port on standard input and output, for a program that talks to the REPL. The
+// port is opened as soon as the board is attached. emulator.mjs runs it with the option "console".
 
 import fs from "node:fs";
 
 import { Host, OK, Transfer } from "./usb_host.mjs";
-import { report } from "./exit_report.mjs";
+import { buildReport } from "./exit_report.mjs";
 
-const SLICE = 1_000_000; // ns, and how many of them between two looks at standard input
-const SLICES = 20;
+const SLICE = 1_000_000; // ns of emulated time
+const SLICES = 20; // between two looks at standard input
 
 const CDC = 0x02;
 const CDC_DATA = 0x0a;
@@ -16,7 +16,7 @@ const SET_CONTROL_LINE_STATE = 0x22;
 const BAUD_115200_8N1 = Buffer.from([0x00, 0xc2, 0x01, 0x00, 0, 0, 8]);
 const READ_BYTES = 4096;
 
-function port(configuration) {
+function findSerialPort(configuration) {
   const found = { control: -1, in: 0, out: 0 };
   let cls = 0;
   for (let at = 0; at + 2 <= configuration.length && configuration[at]; at += configuration[at]) {
@@ -33,65 +33,66 @@ function port(configuration) {
 }
 
 export class Console {
-  /** `output` takes what the board writes. */
+  /** `output` is called with the bytes that the board writes. */
   constructor(host, output) {
     this.host = host;
     this.output = output;
-    this.found = null;
-    this.waiting = [];
+    /** The interface and the endpoints; null until the port is open. */
+    this.port = null;
+    this.unsentData = [];
   }
 
-  attached(configuration) {
-    const found = port(configuration);
+  openPort(configuration) {
+    const found = findSerialPort(configuration);
     if (found.control < 0) return;
     const { host } = this;
-    host.request(0x00, 9, configuration[5], 0, 0, () => {
-      host.request(0x21, SET_LINE_CODING, 0, found.control, 7, () => {
-        host.request(0x21, SET_CONTROL_LINE_STATE, 3, found.control, 0, () => {
-          this.found = found;
-          this.read();
-          for (const data of this.waiting.splice(0)) this.write(data);
+    host.sendRequest(0x00, 9, configuration[5], 0, 0, () => {
+      host.sendRequest(0x21, SET_LINE_CODING, 0, found.control, 7, () => {
+        host.sendRequest(0x21, SET_CONTROL_LINE_STATE, 3, found.control, 0, () => {
+          this.port = found;
+          this.readNext();
+          for (const data of this.unsentData.splice(0)) this.write(data);
         });
       }, BAUD_115200_8N1);
     });
   }
 
-  detached() {
-    this.found = null;
+  closePort() {
+    this.port = null;
   }
 
-  read() {
+  readNext() {
     this.host.submit(new Transfer({
-      endpoint: this.found.in,
+      endpoint: this.port.in,
       length: READ_BYTES,
       complete: (status, transfer) => {
-        if (transfer.count) this.output(transfer.received);
-        if (status === OK && this.found) this.read();
+        if (transfer.actualLength) this.output(transfer.received);
+        if (status === OK && this.port) this.readNext();
       },
     }));
   }
 
   write(data) {
-    if (this.found) this.host.submit(new Transfer({ endpoint: this.found.out, data, complete: () => {} }));
-    else this.waiting.push(data);
+    if (this.port) this.host.submit(new Transfer({ endpoint: this.port.out, data, complete: () => {} }));
+    else this.unsentData.push(data);
   }
 }
 
-/** Run with the port on standard input and output; the last line on stderr is a report, in JSON. */
+/** Run for `seconds` of emulated time. The last line on stderr is a report, in JSON. */
 export function runConsole(chip, bus, { seconds }) {
-  const port_ = new Console(null, (data) => fs.writeSync(1, data));
+  const terminal = new Console(null, (data) => fs.writeSync(1, data));
   const host = new Host(chip.clock, bus, chip.usbCtrl, {
-    attached: (_, configuration) => port_.attached(configuration),
-    detached: () => port_.detached(),
+    onAttached: (_, configuration) => terminal.openPort(configuration),
+    onDetached: () => terminal.closePort(),
   });
-  port_.host = host;
+  terminal.host = host;
   const end = chip.clock.nanos + seconds * 1e9;
   let reason;
   const finish = () => {
-    const line = JSON.stringify({ ...report(chip, bus), stopped: reason });
+    const line = JSON.stringify({ ...buildReport(chip, bus), stopped: reason });
     process.stderr.write(`${line}\n`, () => process.exit(reason ? 1 : 0));
   };
-  process.stdin.on("data", (data) => port_.write(data));
+  process.stdin.on("data", (data) => terminal.write(data));
   process.stdin.on("end", finish);
   const step = () => {
     try {

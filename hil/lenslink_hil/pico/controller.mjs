@@ -1,6 +1,6 @@
-// The RP2040's USB controller as a device: registers, endpoint buffers and interrupts as TinyUSB
-// and the datasheet (4.1) have them. What happens on the wire is the bus's business (bus.mjs): it
-// asks with in(), out() and setup(), and tells how a transaction ended.
+// The RP2040's USB controller as a device: registers, endpoint buffers and interrupts, after the
+// datasheet (4.1) and TinyUSB. usb_bus.mjs is the wire. It sends tokens with answerIn(), answerOut()
+// and takeSetup(), and reports the end of a transaction with completeIn() and completeOut().
 
 const EP_CONTROL = 0x08;
 const BUFFER_CONTROL = 0x80;
@@ -32,8 +32,8 @@ const SIE = {
   DATA_SEQ: 0x80000000, BUS_RESET: 1 << 19, SETUP: 1 << 17, CONNECTED: 1 << 16, RESUME: 1 << 11,
   SUSPENDED: 1 << 4, VBUS: 1 << 0,
 };
-// Bits of SIE_STATUS that stay until they are written with 1. CONNECTED and SUSPENDED say what is;
-// writing them takes back the interrupt of their change.
+// Bits of SIE_STATUS that stay until software writes 1 to them. CONNECTED and SUSPENDED show the
+// state instead: writing 1 to them clears the interrupt of their change.
 const SIE_CLEARED = SIE.DATA_SEQ | SIE.BUS_RESET | SIE.SETUP | SIE.RESUME;
 
 const INT = { SOF: 1 << 17, BUFFER: 1 << 4 };
@@ -45,7 +45,7 @@ const CHANGE_INTERRUPTS = [[SIE.SUSPENDED, 1 << 14], [SIE.CONNECTED, 1 << 13]];
 
 const IRQ_USBCTRL = 5;
 
-/** Answers to a token. */
+/** Answers to a token, besides data. */
 export const NAK = "nak";
 export const STALLED = "stall";
 export const SILENT = "silent";
@@ -53,23 +53,22 @@ export const SILENT = "silent";
 export class Controller {
   constructor(chip) {
     this.chip = chip;
-    /** Told when the pull-up comes on (true) or goes (false). */
-    this.onPullup = () => {};
-    /** Told when a buffer has become available. */
-    this.onAvailable = () => {};
-    this.locked = false;
-    this.pulled = false;
-    this.raw = 0;
-    this.clear();
+    /** Called with true when the pull-up comes on, and with false when it goes off. */
+    this.onPullupChange = () => {};
+    /** Called when software has made a buffer available. */
+    this.onBufferAvailable = () => {};
+    this.isLocked = false;
+    this.isPulledUp = false;
+    this.clearRegisters();
   }
 
-  clear() {
+  clearRegisters() {
     this.address = 0;
-    this.main = 0;
+    this.mainCtrl = 0;
     this.frame = 0;
     this.sieCtrl = 0;
     this.sieStatus = 0;
-    this.changed = 0;
+    this.changedStatus = 0;
     this.sofInterrupt = false;
     this.buffStatus = 0;
     this.abort = 0;
@@ -77,60 +76,56 @@ export class Controller {
     this.stallArm = 0;
     this.pwr = 0;
     this.muxing = 0;
-    this.enable = 0;
-    this.force = 0;
-    this.misc = new Map();
-    /** Which of its two buffers an endpoint uses next, by index: 2 * number, + 1 for OUT. */
-    this.next = new Uint8Array(32);
+    this.interruptEnable = 0;
+    this.interruptForce = 0;
+    this.otherRegisters = new Map();
+    /** Which of its two buffers an endpoint uses next. The index is 2 * number, + 1 for OUT. */
+    this.nextBuffer = new Uint8Array(32);
   }
 
-  /** RESETS has the controller in reset: everything but the buffer memory is as after power-on. */
-  peripheralReset() {
-    this.locked = false;
-    this.clear();
-    this.update();
-    this.pull();
+  /** Reset the peripheral, as RESETS does: everything but the buffer memory is as after power-on. */
+  resetPeripheral() {
+    this.isLocked = false;
+    this.clearRegisters();
+    this.updateInterrupt();
+    this.updatePullup();
   }
 
-  /** Erratum-style lock-up: deaf and dumb, until RESETS resets the controller. */
+  /** Stop answering until RESETS resets the controller, as in the lock-up that TinyUSB describes. */
   lockUp() {
-    this.locked = true;
+    this.isLocked = true;
   }
 
-  get attached() {
-    return this.pulled;
-  }
-
-  pull() {
-    const pulled = !!(this.sieCtrl & PULLUP) && !!(this.main & CONTROLLER_EN) && !(this.main & HOST_NDEVICE);
-    if (pulled !== this.pulled) {
-      this.pulled = pulled;
-      this.onPullup(pulled);
+  updatePullup() {
+    const isPulledUp = !!(this.sieCtrl & PULLUP) && !!(this.mainCtrl & CONTROLLER_EN) && !(this.mainCtrl & HOST_NDEVICE);
+    if (isPulledUp !== this.isPulledUp) {
+      this.isPulledUp = isPulledUp;
+      this.onPullupChange(isPulledUp);
     }
   }
 
   // --- registers ------------------------------------------------------------------------
 
-  get interrupts() {
+  get rawInterrupts() {
     let raw = this.sofInterrupt ? INT.SOF : 0;
     if (this.buffStatus) raw |= INT.BUFFER;
     for (const [status, bit] of SIE_INTERRUPTS) if (this.sieStatus & status) raw |= bit;
-    for (const [status, bit] of CHANGE_INTERRUPTS) if (this.changed & status) raw |= bit;
+    for (const [status, bit] of CHANGE_INTERRUPTS) if (this.changedStatus & status) raw |= bit;
     return raw;
   }
 
-  update() {
-    const pending = ((this.interrupts & this.enable) | this.force) !== 0;
+  updateInterrupt() {
+    const pending = ((this.rawInterrupts & this.interruptEnable) | this.interruptForce) !== 0;
     this.chip.setInterrupt(IRQ_USBCTRL, pending);
   }
 
   readUint32(offset) {
     switch (offset) {
       case R.ADDR: return this.address;
-      case R.MAIN_CTRL: return this.main;
+      case R.MAIN_CTRL: return this.mainCtrl;
       case R.SOF_RD:
         this.sofInterrupt = false;
-        this.update();
+        this.updateInterrupt();
         return this.frame;
       case R.SIE_CTRL: return this.sieCtrl;
       case R.SIE_STATUS: return this.sieStatus >>> 0;
@@ -140,25 +135,25 @@ export class Controller {
       case R.STALL_ARM: return this.stallArm;
       case R.MUXING: return this.muxing;
       case R.PWR: return this.pwr;
-      case R.INTR: return this.interrupts;
-      case R.INTE: return this.enable;
-      case R.INTF: return this.force;
-      case R.INTS: return (this.interrupts & this.enable) | this.force;
-      default: return this.misc.get(offset) ?? 0;
+      case R.INTR: return this.rawInterrupts;
+      case R.INTE: return this.interruptEnable;
+      case R.INTF: return this.interruptForce;
+      case R.INTS: return (this.rawInterrupts & this.interruptEnable) | this.interruptForce;
+      default: return this.otherRegisters.get(offset) ?? 0;
     }
   }
 
-  /** 0 writes, 1 flips, 2 sets, 3 clears; of registers whose bits are cleared by writing 1, 3 does it too. */
-  writeUint32Atomic(offset, value, how) {
+  /** Write through one of the aliases of a register: 0 writes, 1 flips, 2 sets, 3 clears bits. */
+  writeUint32Atomic(offset, value, alias) {
     if (offset === R.BUFF_STATUS || offset === R.SIE_STATUS || offset === R.ABORT_DONE || offset === R.STALL_NAK) {
-      // Written with 1 to clear: set and clear aliases alike arrive at that.
+      // Writing 1 clears a bit here, through each of the aliases.
       this.writeUint32(offset, value);
       return;
     }
-    if (how) {
+    if (alias) {
       const old = this.readUint32(offset);
-      if (how === 1) value = old ^ value;
-      else if (how === 2) value = old | value;
+      if (alias === 1) value = old ^ value;
+      else if (alias === 2) value = old | value;
       else value = old & ~value;
     }
     this.writeUint32(offset, value);
@@ -168,22 +163,21 @@ export class Controller {
     switch (offset) {
       case R.ADDR: this.address = value & 0x7f; break;
       case R.MAIN_CTRL:
-        this.main = value;
-        this.pull();
+        this.mainCtrl = value;
+        this.updatePullup();
         break;
       case R.SIE_CTRL:
         this.sieCtrl = value & ~(1 << 12);
-        this.pull();
-        if (value & (1 << 12)) this.onWakeup?.();
+        this.updatePullup();
         break;
       case R.SIE_STATUS:
         this.sieStatus &= ~(value & SIE_CLEARED);
-        this.changed &= ~value;
-        this.update();
+        this.changedStatus &= ~value;
+        this.updateInterrupt();
         break;
       case R.BUFF_STATUS:
         this.buffStatus &= ~value;
-        this.update();
+        this.updateInterrupt();
         break;
       case R.ABORT:
         this.abort = value;
@@ -195,67 +189,67 @@ export class Controller {
       case R.MUXING: this.muxing = value; break;
       case R.PWR:
         this.pwr = value;
-        // Detect and its override.
+        // Bits 2 and 3 are VBUS detect and the enable of its override.
         if ((value & 0xc) === 0xc) this.sieStatus |= SIE.VBUS;
         else if (value & 4) this.sieStatus &= ~SIE.VBUS;
-        this.update();
+        this.updateInterrupt();
         break;
       case R.INTE:
-        this.enable = value & 0xfffff;
-        this.update();
+        this.interruptEnable = value & 0xfffff;
+        this.updateInterrupt();
         break;
       case R.INTF:
-        this.force = value & 0xfffff;
-        this.update();
+        this.interruptForce = value & 0xfffff;
+        this.updateInterrupt();
         break;
-      default: this.misc.set(offset, value);
+      default: this.otherRegisters.set(offset, value);
     }
   }
 
   // --- buffers --------------------------------------------------------------------------
 
-  /** rp2040js: a word of the buffer memory was written. */
+  /** Handle a write to the buffer memory. rp2040js calls it by this name. */
   DPRAMUpdated(offset, value) {
     if (offset < BUFFER_CONTROL || offset >= EP0_BUFFER) return;
     const index = (offset - BUFFER_CONTROL) >> 2;
-    if (value & SELECT) this.next[index] = 0;
-    if (value & (AVAILABLE | STALL | (AVAILABLE << 16))) this.onAvailable(index);
+    if (value & SELECT) this.nextBuffer[index] = 0;
+    if (value & (AVAILABLE | STALL | (AVAILABLE << 16))) this.onBufferAvailable(index);
   }
 
-  control(index) {
+  readEndpointControl(index) {
     return index < 2 ? EP_ENABLE : this.chip.usbDPRAMView.getUint32(EP_CONTROL + 4 * (index - 2), true);
   }
 
-  /** The buffer an endpoint would use now: its control half-word, and where it is. */
-  buffer(index) {
-    const control = this.control(index);
+  /** Return the buffer that an endpoint uses next: its control half-word and its place. */
+  findBuffer(index) {
+    const control = this.readEndpointControl(index);
     if (!(control & EP_ENABLE)) return null;
-    const double = !!(control & EP_DOUBLE);
-    const second = double && this.next[index] === 1;
-    const at = BUFFER_CONTROL + 4 * index + (second ? 2 : 0);
+    const isDouble = !!(control & EP_DOUBLE);
+    const isSecond = isDouble && this.nextBuffer[index] === 1;
+    const at = BUFFER_CONTROL + 4 * index + (isSecond ? 2 : 0);
     const base = index < 2 ? EP0_BUFFER : control & 0xffc0;
     return {
-      index, at, control, double, second,
+      index, at, control, isDouble, isSecond,
       value: this.chip.usbDPRAMView.getUint16(at, true),
-      data: base + (second ? 64 : 0),
+      data: base + (isSecond ? 64 : 0),
     };
   }
 
-  answers(address) {
-    return this.pulled && !this.locked && address === this.address;
+  isAddressed(address) {
+    return this.isPulledUp && !this.isLocked && address === this.address;
   }
 
-  stalled(buffer, number, out) {
+  isStalled(buffer, number, isOut) {
     if (!(buffer.value & STALL)) return false;
-    return number !== 0 || !!(this.stallArm & (out ? 2 : 1));
+    return number !== 0 || !!(this.stallArm & (isOut ? 2 : 1));
   }
 
-  /** An IN token: NAK, STALLED, SILENT, or { data, toggle, buffer }. */
-  in(address, number) {
-    if (!this.answers(address)) return SILENT;
-    const buffer = this.buffer(2 * number);
+  /** Answer an IN token: NAK, STALLED, SILENT, or { data, toggle, buffer }. */
+  answerIn(address, number) {
+    if (!this.isAddressed(address)) return SILENT;
+    const buffer = this.findBuffer(2 * number);
     if (buffer === null) return SILENT;
-    if (this.stalled(buffer, number, false)) return STALLED;
+    if (this.isStalled(buffer, number, false)) return STALLED;
     if (!(buffer.value & AVAILABLE) || !(buffer.value & FULL)) return NAK;
     const length = buffer.value & LENGTH;
     return {
@@ -265,80 +259,80 @@ export class Controller {
     };
   }
 
-  /** An OUT token with its data: NAK, STALLED, SILENT, or { buffer }. */
-  out(address, number) {
-    if (!this.answers(address)) return SILENT;
-    const buffer = this.buffer(2 * number + 1);
+  /** Answer an OUT token and its data: NAK, STALLED, SILENT, or { buffer }. */
+  answerOut(address, number) {
+    if (!this.isAddressed(address)) return SILENT;
+    const buffer = this.findBuffer(2 * number + 1);
     if (buffer === null) return SILENT;
-    if (this.stalled(buffer, number, true)) return STALLED;
+    if (this.isStalled(buffer, number, true)) return STALLED;
     if (!(buffer.value & AVAILABLE) || buffer.value & FULL) return NAK;
     return { buffer };
   }
 
-  /** The host has acknowledged what in() gave. */
-  sent({ buffer }) {
-    this.finish(buffer, buffer.value & ~(AVAILABLE | FULL));
+  /** End an IN transaction: the host has acknowledged the data. */
+  completeIn({ buffer }) {
+    this.finishBuffer(buffer, buffer.value & ~(AVAILABLE | FULL));
   }
 
-  /** Data for the buffer that out() gave; with the wrong toggle it is acknowledged and thrown away. */
-  received({ buffer }, data, toggle) {
+  /** End an OUT transaction; return false if the toggle was wrong and the data is dropped. */
+  completeOut({ buffer }, data, toggle) {
     if ((buffer.value & DATA1 ? 1 : 0) !== toggle) {
       this.sieStatus |= SIE.DATA_SEQ;
-      this.update();
+      this.updateInterrupt();
       return false;
     }
     this.chip.usbDPRAM.set(data, buffer.data);
-    this.finish(buffer, (buffer.value & ~(AVAILABLE | LENGTH)) | FULL | data.length);
+    this.finishBuffer(buffer, (buffer.value & ~(AVAILABLE | LENGTH)) | FULL | data.length);
     return true;
   }
 
-  finish(buffer, value) {
+  finishBuffer(buffer, value) {
     this.chip.usbDPRAMView.setUint16(buffer.at, value, true);
     const { index } = buffer;
-    if (buffer.double) this.next[index] ^= 1;
-    if (!(buffer.double && buffer.control & EP_EVERY_TWO && !buffer.second)) this.buffStatus |= 1 << index;
-    this.update();
+    if (buffer.isDouble) this.nextBuffer[index] ^= 1;
+    if (!(buffer.isDouble && buffer.control & EP_EVERY_TWO && !buffer.isSecond)) this.buffStatus |= 1 << index;
+    this.updateInterrupt();
   }
 
-  /** A SETUP packet: always taken. */
-  setup(address, bytes) {
-    if (!this.answers(address)) return false;
+  /** Take a SETUP packet; return false if the device does not answer. */
+  takeSetup(address, bytes) {
+    if (!this.isAddressed(address)) return false;
     this.chip.usbDPRAM.set(bytes, 0);
     this.stallArm = 0;
     this.sieStatus |= SIE.SETUP;
-    this.update();
+    this.updateInterrupt();
     return true;
   }
 
   // --- the state of the bus -------------------------------------------------------------
 
-  sof(frame) {
-    if (!this.pulled || this.locked) return;
+  handleSof(frame) {
+    if (!this.isPulledUp || this.isLocked) return;
     this.frame = frame & 0x7ff;
     this.sofInterrupt = true;
-    this.update();
+    this.updateInterrupt();
   }
 
-  busReset() {
-    if (!this.pulled || this.locked) return;
+  handleBusReset() {
+    if (!this.isPulledUp || this.isLocked) return;
     this.address = 0;
-    if (!(this.sieStatus & SIE.CONNECTED)) this.changed |= SIE.CONNECTED;
+    if (!(this.sieStatus & SIE.CONNECTED)) this.changedStatus |= SIE.CONNECTED;
     this.sieStatus |= SIE.BUS_RESET | SIE.CONNECTED;
     this.sieStatus &= ~SIE.SUSPENDED;
-    this.update();
+    this.updateInterrupt();
   }
 
-  suspend() {
-    if (!this.pulled || this.locked) return;
+  handleSuspend() {
+    if (!this.isPulledUp || this.isLocked) return;
     this.sieStatus |= SIE.SUSPENDED;
-    this.changed |= SIE.SUSPENDED;
-    this.update();
+    this.changedStatus |= SIE.SUSPENDED;
+    this.updateInterrupt();
   }
 
-  resume() {
-    if (!this.pulled || this.locked) return;
+  handleResume() {
+    if (!this.isPulledUp || this.isLocked) return;
     this.sieStatus |= SIE.RESUME;
     this.sieStatus &= ~SIE.SUSPENDED;
-    this.update();
+    this.updateInterrupt();
   }
 }

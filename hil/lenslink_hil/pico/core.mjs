@@ -1,88 +1,89 @@
-// The Cortex-M0+ instructions that make up nearly all of what runs, decoded by a table instead of
-// one comparison after the other; what is rare goes on to rp2040js's own. Effects and cycles are
-// those of rp2040js: tests/unit/pico/core.test.mjs holds the two against each other.
+// A fast decoder for the Cortex-M0+ instructions that make up nearly all of what runs. It finds an
+// instruction by a table, where rp2040js compares one pattern after the other. Rare instructions go
+// to rp2040js's own decoder. Effects and cycles are the same: tests/unit/pico/core.test.mjs compares
+// the two. chip.mjs uses makeStep().
 
 const SRAM = 0x20000000;
 const FLASH = 0x10000000;
 const SIO = 0xd;
 const APB = 0x4;
 
-// [pattern of the upper bits, how many they are, kind]
+// [pattern of the upper bits, number of bits]; the index + 1 is the kind
 const KINDS = [];
-function kind(bits) {
+function defineKind(bits) {
   const text = bits.replaceAll("_", "");
   KINDS.push([Number.parseInt(text, 2), text.length]);
   return KINDS.length;
 }
 
-const LSL_IMM = kind("00000");
-const LSR_IMM = kind("00001");
-const ASR_IMM = kind("00010");
-const ADD_REG = kind("0001100");
-const SUB_REG = kind("0001101");
-const ADD_IMM3 = kind("0001110");
-const SUB_IMM3 = kind("0001111");
-const MOV_IMM = kind("00100");
-const CMP_IMM = kind("00101");
-const ADD_IMM8 = kind("00110");
-const SUB_IMM8 = kind("00111");
-const AND = kind("0100000000");
-const EOR = kind("0100000001");
-const TST = kind("0100001000");
-const CMP_REG = kind("0100001010");
-const ORR = kind("0100001100");
-const MUL = kind("0100001101");
-const BIC = kind("0100001110");
-const MVN = kind("0100001111");
-const ADC = kind("0100000101");
-const NEG = kind("0100001001");
-const ADD_HIGH = kind("01000100");
-const CMP_HIGH = kind("01000101");
-const MOV_REG = kind("01000110");
-const LDR_LIT = kind("01001");
-const STR_REG = kind("0101000");
-const STRH_REG = kind("0101001");
-const STRB_REG = kind("0101010");
-const LDR_REG = kind("0101100");
-const LDRH_REG = kind("0101101");
-const LDRB_REG = kind("0101110");
-const STR_IMM = kind("01100");
-const LDR_IMM = kind("01101");
-const STRB_IMM = kind("01110");
-const LDRB_IMM = kind("01111");
-const STRH_IMM = kind("10000");
-const LDRH_IMM = kind("10001");
-const STR_SP = kind("10010");
-const LDR_SP = kind("10011");
-const ADR = kind("10100");
-const ADD_SP = kind("10101");
-const SP_UP = kind("101100000");
-const SP_DOWN = kind("101100001");
-const SXTH = kind("1011001000");
-const SXTB = kind("1011001001");
-const UXTH = kind("1011001010");
-const UXTB = kind("1011001011");
-const PUSH = kind("1011010");
-const POP = kind("1011110");
-const STM = kind("11000");
-const LDM = kind("11001");
-const B_COND = kind("1101");
-const B = kind("11100");
-const BL = kind("11110");
+const LSL_IMM = defineKind("00000");
+const LSR_IMM = defineKind("00001");
+const ASR_IMM = defineKind("00010");
+const ADD_REG = defineKind("0001100");
+const SUB_REG = defineKind("0001101");
+const ADD_IMM3 = defineKind("0001110");
+const SUB_IMM3 = defineKind("0001111");
+const MOV_IMM = defineKind("00100");
+const CMP_IMM = defineKind("00101");
+const ADD_IMM8 = defineKind("00110");
+const SUB_IMM8 = defineKind("00111");
+const AND = defineKind("0100000000");
+const EOR = defineKind("0100000001");
+const TST = defineKind("0100001000");
+const CMP_REG = defineKind("0100001010");
+const ORR = defineKind("0100001100");
+const MUL = defineKind("0100001101");
+const BIC = defineKind("0100001110");
+const MVN = defineKind("0100001111");
+const ADC = defineKind("0100000101");
+const NEG = defineKind("0100001001");
+const ADD_HIGH = defineKind("01000100");
+const CMP_HIGH = defineKind("01000101");
+const MOV_REG = defineKind("01000110");
+const LDR_LIT = defineKind("01001");
+const STR_REG = defineKind("0101000");
+const STRH_REG = defineKind("0101001");
+const STRB_REG = defineKind("0101010");
+const LDR_REG = defineKind("0101100");
+const LDRH_REG = defineKind("0101101");
+const LDRB_REG = defineKind("0101110");
+const STR_IMM = defineKind("01100");
+const LDR_IMM = defineKind("01101");
+const STRB_IMM = defineKind("01110");
+const LDRB_IMM = defineKind("01111");
+const STRH_IMM = defineKind("10000");
+const LDRH_IMM = defineKind("10001");
+const STR_SP = defineKind("10010");
+const LDR_SP = defineKind("10011");
+const ADR = defineKind("10100");
+const ADD_SP = defineKind("10101");
+const SP_UP = defineKind("101100000");
+const SP_DOWN = defineKind("101100001");
+const SXTH = defineKind("1011001000");
+const SXTB = defineKind("1011001001");
+const UXTH = defineKind("1011001010");
+const UXTB = defineKind("1011001011");
+const PUSH = defineKind("1011010");
+const POP = defineKind("1011110");
+const STM = defineKind("11000");
+const LDM = defineKind("11001");
+const B_COND = defineKind("1101");
+const B = defineKind("11100");
+const BL = defineKind("11110");
 
 const DECODED = new Uint8Array(65536);
 for (const [index, [pattern, length]] of KINDS.entries()) {
   const low = 16 - length;
   DECODED.fill(index + 1, pattern << low, (pattern + 1) << low);
 }
-// UDF and SVC.
+// UDF and SVC are rare.
 DECODED.fill(0, 0xde00, 0xe000);
 
-/** A function that executes one instruction of the chip's core and gives its cycles. */
+/** Make a function that executes one instruction of the chip's core and returns its cycles. */
 export function makeStep(chip) {
   const { core, sram, flash } = chip;
   const r = core.registers;
-  const slow = core.executeInstruction.bind(core);
+  const executeRare = core.executeInstruction.bind(core);
   const sram16 = new Uint16Array(sram.buffer);
   const sram32 = new Uint32Array(sram.buffer);
   const flash16 = new Uint16Array(flash.buffer);
@@ -138,7 +139,7 @@ export function makeStep(chip) {
     const top = address >>> 28;
     return top === SIO ? 1 : top === APB ? 5 : 2;
   };
-  const nz = (result) => {
+  const setNZ = (result) => {
     core.N = result < 0;
     core.Z = result === 0;
   };
@@ -161,14 +162,14 @@ export function makeStep(chip) {
   };
 
   return () => {
-    if (core.interruptsUpdated) return slow();
+    if (core.interruptsUpdated) return executeRare();
     const pc = r[15];
     const at = (pc - FLASH) >>> 0;
     let opcode;
     if (at < flashBytes) opcode = flash16[at >>> 1];
     else {
       const offset = (pc - SRAM) >>> 0;
-      if (offset >= sramBytes) return slow();
+      if (offset >= sramBytes) return executeRare();
       opcode = sram16[offset >>> 1];
     }
     const low = opcode & 7;
@@ -180,7 +181,7 @@ export function makeStep(chip) {
         const input = r[mid];
         const result = input << shift;
         r[low] = result;
-        nz(result);
+        setNZ(result);
         if (shift) core.C = ((input >>> (32 - shift)) & 1) === 1;
         break;
       }
@@ -189,7 +190,7 @@ export function makeStep(chip) {
         const input = r[mid];
         const result = shift ? input >>> shift : 0;
         r[low] = result;
-        nz(result | 0);
+        setNZ(result | 0);
         core.C = ((input >>> (shift ? shift - 1 : 31)) & 1) === 1;
         break;
       }
@@ -198,7 +199,7 @@ export function makeStep(chip) {
         const input = r[mid] | 0;
         const result = input >> (shift || 31);
         r[low] = result;
-        nz(result);
+        setNZ(result);
         core.C = ((input >>> (shift ? shift - 1 : 31)) & 1) === 1;
         break;
       }
@@ -216,43 +217,43 @@ export function makeStep(chip) {
       case CMP_IMM: subtract(r[(opcode >> 8) & 7], opcode & 0xff); break;
       case ADD_IMM8: r[(opcode >> 8) & 7] = add(r[(opcode >> 8) & 7], opcode & 0xff); break;
       case SUB_IMM8: r[(opcode >> 8) & 7] = subtract(r[(opcode >> 8) & 7], opcode & 0xff); break;
-      case AND: nz((r[low] &= r[mid]) | 0); break;
-      case EOR: nz((r[low] ^= r[mid]) | 0); break;
-      case TST: nz(r[low] & r[mid]); break;
+      case AND: setNZ((r[low] &= r[mid]) | 0); break;
+      case EOR: setNZ((r[low] ^= r[mid]) | 0); break;
+      case TST: setNZ(r[low] & r[mid]); break;
       case CMP_REG: subtract(r[low], r[mid]); break;
-      case ORR: nz((r[low] |= r[mid]) | 0); break;
+      case ORR: setNZ((r[low] |= r[mid]) | 0); break;
       case MUL: {
         const result = Math.imul(r[mid], r[low]);
         r[low] = result;
-        nz(result);
+        setNZ(result);
         break;
       }
-      case BIC: nz((r[low] &= ~r[mid]) | 0); break;
+      case BIC: setNZ((r[low] &= ~r[mid]) | 0); break;
       case MVN: {
         const result = ~r[mid];
         r[low] = result;
-        nz(result);
+        setNZ(result);
         break;
       }
       case NEG: r[low] = subtract(0, r[mid]); break;
       case ADD_HIGH: {
         const to = ((opcode & 0x80) >> 4) | low;
         const from = (opcode >> 3) & 15;
-        if (to === 15 || from === 15 || to === 13) return slow();
+        if (to === 15 || from === 15 || to === 13) return executeRare();
         r[to] += r[from];
         break;
       }
       case CMP_HIGH: {
         const left = ((opcode >> 4) & 8) | low;
         const right = (opcode >> 3) & 15;
-        if (left === 15 || right === 15) return slow();
+        if (left === 15 || right === 15) return executeRare();
         subtract(r[left], r[right]);
         break;
       }
       case MOV_REG: {
         const to = ((opcode >> 4) & 8) | low;
         const from = (opcode >> 3) & 15;
-        if (to === 15 || from === 15 || to === 13) return slow();
+        if (to === 15 || from === 15 || to === 13) return executeRare();
         r[to] = r[from];
         break;
       }
@@ -366,7 +367,7 @@ export function makeStep(chip) {
         }
         if (opcode & 0x100) {
           write32(address, r[14]);
-          return count; // the link register's store costs nothing there
+          return count; // rp2040js charges nothing for storing the link register
         }
         return 1 + count;
       }
@@ -443,7 +444,7 @@ export function makeStep(chip) {
         return 2;
       case BL: {
         const second = at < flashBytes ? flash16[(at >>> 1) + 1] : sram16[((pc - SRAM) >>> 1) + 1];
-        if ((second & 0xd000) !== 0xd000) return slow();
+        if ((second & 0xd000) !== 0xd000) return executeRare();
         const sign = (opcode >> 10) & 1;
         const i1 = 1 - (sign ^ ((second >> 13) & 1));
         const i2 = 1 - (sign ^ ((second >> 11) & 1));
@@ -452,7 +453,7 @@ export function makeStep(chip) {
         r[15] = pc + 4 + offset;
         return 3;
       }
-      default: return slow();
+      default: return executeRare();
     }
     r[15] = pc + 2;
     return 1;

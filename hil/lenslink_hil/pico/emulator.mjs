@@ -2,10 +2,11 @@
 //
 //   node emulator.mjs '{"library": ..., "flash": ..., "bootrom": ..., "bus": ..., "seed": ...}'
 //
-// With "console" its serial port is standard input and output, and it runs as fast as it can for
-// "seconds" of emulated time; see console.mjs. Otherwise "fds" are the cable to the USB/IP server
-// and, where there are "pins", the plant's socket, "clock" is a file of eight bytes that always has
-// the seconds since it began, and standard input takes commands: served.mjs.
+// With "console" the serial port is standard input and output, and the chip runs as fast as it can
+// for "seconds" of emulated time: see console.mjs. Without it, standard input takes commands: see
+// emulator_commands.mjs. Then "fds" are the cable to the USB/IP server and, if there are "pins", the
+// plant's socket. "clock" is the descriptor of a file of eight bytes that holds the seconds since
+// the start.
 
 import fs from "node:fs";
 import path from "node:path";
@@ -14,7 +15,7 @@ import { pathToFileURL } from "node:url";
 import { Bus } from "./usb_bus.mjs";
 import { makeChip } from "./chip.mjs";
 import { runConsole } from "./console.mjs";
-import { serve } from "./emulator_commands.mjs";
+import { runCommands } from "./emulator_commands.mjs";
 
 const options = JSON.parse(process.argv[2]);
 const library = await import(pathToFileURL(path.join(options.library, "dist/esm/index.js")).href);
@@ -22,4 +23,4 @@ const chip = makeChip(library, options.bootrom && fs.readFileSync(options.bootro
 chip.flash.set(fs.readFileSync(options.flash));
 chip.clock.nanosCounter = (options.start_us ?? 0) * 1000;
 const bus = new Bus(chip.clock, chip.usbCtrl, { kind: options.bus, seed: options.seed });
-(options.console ? runConsole : serve)(chip, bus, options);
+(options.console ? runConsole : runCommands)(chip, bus, options);

@@ -1,17 +1,17 @@
-// The emulated Pico on a cable: its USB goes to a server, its pins to the plant, and its time never
-// runs ahead of the world's. When it has work to do it is slower than the world, and the world
-// waits for it, never the other way round: where the host has just taken what it waited for, and
-// has not yet asked for more, emulated time stands still for a moment, as a real host controller
-// would have had the next transfer in its queue.
+// The emulated Pico on a cable: its USB goes to a server, and its pins to the plant.
 //
-// Commands, one JSON object a line on standard input:
-//   {"report": true}       answered by {"report": {...}}, see report.mjs
-//   {"lock": true}         the USB controller locks up, until RESETS resets it
-//   {"suspend": true}      the bus goes quiet; false resumes it
-//   {"reset": true}        bus reset
-//   {"restart": true}      the chip starts anew, as by its pin RUN
-//   {"pin": [n, level]}    drives an input; null lets go of it
-// Events go the same way to standard output: {"event": "attached", "us": ...}, and "detached",
+// Emulated time never runs ahead of real time. A busy chip falls behind, and the others wait for it.
+// Emulated time stands still for a moment when a transfer of the host has ended and the next has not
+// arrived yet: a real host controller would have had the next transfer in its queue.
+//
+// Commands are JSON objects, one a line, on standard input:
+//   {"report": true}       answer {"report": {...}}: see exit_report.mjs
+//   {"lock": true}         lock the USB controller up, until RESETS resets it
+//   {"suspend": true}      suspend the bus; false resumes it
+//   {"reset": true}        reset the bus
+//   {"restart": true}      restart the chip, as its pin RUN does
+//   {"pin": [n, level]}    drive an input; null stops driving it
+// Events are JSON objects on standard output: {"event": "attached", "us": ...}, and "detached",
 // "pullup", "stopped" (with "reason").
 
 import fs from "node:fs";
@@ -20,24 +20,26 @@ import readline from "node:readline";
 
 import { Cable } from "./cable.mjs";
 import { Host } from "./usb_host.mjs";
-import { Pins } from "./plant_pins.mjs";
-import { report } from "./exit_report.mjs";
+import { PlantPins } from "./plant_pins.mjs";
+import { buildReport } from "./exit_report.mjs";
 
-const SLICE = 250_000; // ns of emulated time, between two looks at the world outside
-const BEHIND = 5_000_000; // ns that it may catch up, after having been slower
-const PATIENCE_MS = 100; // of real time, until a host that has not asked again does not want more: longer than
-// a busy machine keeps a process waiting
+const SLICE = 250_000; // ns of emulated time, between two looks at sockets and commands
+const MAX_LAG = 5_000_000; // ns of real time that emulated time may catch up
+// Real time after which a host that has not asked again wants no more. A busy machine keeps a
+// process waiting for less.
+const NEXT_TRANSFER_MS = 100;
 
-export function serve(chip, bus, options) {
+/** Run until standard input or the cable ends. */
+export function runCommands(chip, bus, options) {
   const { clock } = chip;
-  const starved = new Set();
-  let waitingUntil = 0;
+  const starvedPipes = new Set();
+  let waitEnd = 0;
   let timer = null;
   let immediate = null;
-  let stopped = false;
+  let isStopped = false;
 
-  const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
-  const event = (name, more = {}) => say({ event: name, us: Math.round(clock.micros), ...more });
+  const writeLine = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+  const reportEvent = (name, more = {}) => writeLine({ event: name, us: Math.round(clock.micros), ...more });
 
   // --- time -----------------------------------------------------------------------------
 
@@ -45,18 +47,19 @@ export function serve(chip, bus, options) {
   let anchorEmulated = clock.nanos;
 
   const seconds = new Float64Array(1);
-  const began = clock.nanos;
+  const startNanos = clock.nanos;
 
-  /** Who looks at the file that is our clock. */
-  function tell() {
-    seconds[0] = (clock.nanos - began) / 1e9;
+  /** Write the time into the file that is the clock. */
+  function writeClock() {
+    seconds[0] = (clock.nanos - startNanos) / 1e9;
     fs.writeSync(options.clock, seconds, 0, 8, 0);
   }
 
-  function allowed() {
+  /** Return the emulated time up to which the chip may run now. */
+  function findTimeLimit() {
     const wall = performance.now() * 1e6;
     let limit = anchorEmulated + (wall - anchorWall);
-    if (limit > clock.nanos + BEHIND) {
+    if (limit > clock.nanos + MAX_LAG) {
       anchorWall = wall;
       anchorEmulated = clock.nanos;
       limit = clock.nanos + SLICE;
@@ -64,98 +67,99 @@ export function serve(chip, bus, options) {
     return limit;
   }
 
-  function soon() {
+  function scheduleStep() {
     clearTimeout(timer);
     timer = null;
     immediate ??= setImmediate(step);
   }
 
-  function later(ms) {
+  function scheduleStepAfter(ms) {
     clearTimeout(timer);
     timer = setTimeout(step, ms);
   }
 
-  function waits() {
-    const over = performance.now() >= waitingUntil;
-    for (const pipe of starved) {
-      if (over || pipe.jobs.length || !bus.pipes.includes(pipe)) starved.delete(pipe);
+  /** Whether emulated time stands still because the host has not asked again yet. */
+  function isWaitingForHost() {
+    const isOver = performance.now() >= waitEnd;
+    for (const pipe of starvedPipes) {
+      if (isOver || pipe.jobs.length || !bus.pipes.includes(pipe)) starvedPipes.delete(pipe);
     }
-    if (!starved.size || !host.busy()) return starved.size > 0;
-    // It waits for us to take something: only then can it ask.
-    waitingUntil = performance.now() + PATIENCE_MS;
+    if (!starvedPipes.size || !host.isBusy()) return starvedPipes.size > 0;
+    // The host waits until the device has taken its data, and asks only after that.
+    waitEnd = performance.now() + NEXT_TRANSFER_MS;
     return false;
   }
 
   function step() {
     clearTimeout(timer);
     timer = immediate = null;
-    if (stopped) return;
-    if (waits()) {
-      later(waitingUntil - performance.now());
+    if (isStopped) return;
+    if (isWaitingForHost()) {
+      scheduleStepAfter(waitEnd - performance.now());
       return;
     }
-    if (pins?.waits()) return; // its answer brings us back
-    const limit = pins ? Math.min(allowed(), pins.until()) : allowed();
+    if (pins?.isWaiting) return; // The answer calls scheduleStep().
+    const limit = pins ? Math.min(findTimeLimit(), pins.nextEventTime) : findTimeLimit();
     try {
       chip.run(Math.min(limit, clock.nanos + SLICE));
     } catch (error) {
-      stopped = true;
-      event("stopped", { reason: error.message });
+      isStopped = true;
+      reportEvent("stopped", { reason: error.message });
       return;
     }
-    pins?.elapsed();
-    tell();
-    if (clock.nanos < limit || chip.stop) soon();
-    else later(1);
+    pins?.sendTimeIfDue();
+    writeClock();
+    if (clock.nanos < limit || chip.stop) scheduleStep();
+    else scheduleStepAfter(1);
   }
 
-  // --- the world ------------------------------------------------------------------------
+  // --- sockets and commands -------------------------------------------------------------
 
   const [cableFd, pinsFd] = options.fds;
   const socket = new net.Socket({ fd: cableFd, readable: true, writable: true });
   socket.on("close", () => process.exit(0));
   socket.on("error", () => process.exit(0));
-  const cable = new Cable(socket, soon);
+  const cable = new Cable(socket, scheduleStep);
   const host = new Host(clock, bus, chip.usbCtrl, {
-    pullup: () => event("pullup"),
-    attached: (device, configuration) => {
-      event("attached");
-      cable.attached(device, configuration);
+    onPullup: () => reportEvent("pullup"),
+    onAttached: (device, configuration) => {
+      reportEvent("attached");
+      cable.sendAttach(device, configuration);
     },
-    detached: () => {
-      event("detached");
-      cable.detached();
+    onDetached: () => {
+      reportEvent("detached");
+      cable.sendDetach();
     },
-    starved: (pipe) => {
-      if (!starved.size) waitingUntil = performance.now() + PATIENCE_MS;
-      starved.add(pipe);
+    onStarved: (pipe) => {
+      if (!starvedPipes.size) waitEnd = performance.now() + NEXT_TRANSFER_MS;
+      starvedPipes.add(pipe);
       chip.stop = true;
     },
-    taken: () => {
-      chip.stop = starved.size > 0;
+    onTaken: () => {
+      chip.stop = starvedPipes.size > 0;
     },
   });
   cable.host = host;
-  const pins = options.pins ? new Pins(chip, pinsFd, options.pins, soon) : null;
+  const pins = options.pins ? new PlantPins(chip, pinsFd, options.pins, scheduleStep) : null;
 
   const commands = {
-    report: () => say({ report: report(chip, bus) }),
+    report: () => writeLine({ report: buildReport(chip, bus) }),
     lock: () => chip.usbCtrl.lockUp(),
     suspend: (on) => (on ? host.suspend() : host.resume()),
-    reset: () => host.busReset(),
+    reset: () => host.resetBus(),
     restart: () => {
-      chip.restartWanted = true;
+      chip.isRestartPending = true;
       chip.core.waiting = false;
     },
-    pin: ([number, level]) => chip.drive(number, level === null ? null : !!level),
+    pin: ([number, level]) => chip.drivePin(number, level === null ? null : !!level),
   };
   const lines = readline.createInterface({ input: process.stdin });
   lines.on("line", (line) => {
     for (const [name, value] of Object.entries(JSON.parse(line))) commands[name](value);
-    soon();
+    scheduleStep();
   });
   lines.on("close", () => process.exit(0));
 
   chip.boot();
-  soon();
+  scheduleStep();
 }

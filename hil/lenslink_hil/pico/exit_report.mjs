@@ -1,6 +1,6 @@
-// What there is to say of a run: emulated time, how much of it the core slept, and the bus.
+// The report on a run: emulated time, how much of it the core slept, and the counters of the bus.
 
-export function report(chip, bus) {
+export function buildReport(chip, bus) {
   const endpoints = {};
   for (const pipe of bus.pipes) {
     endpoints[pipe.address.toString(16).padStart(2, "0")] = { ...pipe.counters, waiting: pipe.jobs.length };

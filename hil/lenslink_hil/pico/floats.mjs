@@ -1,18 +1,18 @@
-// The bootrom's floating point, computed by the host's: IEEE 754, rounded to nearest, denormals
-// taken as zero and flushed to it, as the RP2040's bootrom has it.
+// The floating-point functions of the boot ROM, computed in JavaScript. They are IEEE 754, rounded
+// to nearest, with denormals read and written as zero, as in the RP2040's boot ROM.
 //
-// A table of calls for each of the two precisions, in the order of pico-sdk's sf_table.h. Cycle
-// counts are the RP2040 datasheet's (2.8.3.2), rounded.
+// There is a table of calls for each precision, in the order of pico-sdk's sf_table.h. Cycle counts
+// are the RP2040 datasheet's (2.8.3.2), rounded. bootrom.mjs uses the tables.
 
 const buffer = new DataView(new ArrayBuffer(8));
 
-function single(bits) {
+function decodeSingle(bits) {
   if (!(bits & 0x7f800000)) bits &= 0x80000000;
   buffer.setUint32(0, bits);
   return buffer.getFloat32(0);
 }
 
-function double(low, high) {
+function decodeDouble(low, high) {
   if (!(high & 0x7ff00000)) {
     high &= 0x80000000;
     low = 0;
@@ -24,7 +24,7 @@ function double(low, high) {
 
 const SINGLE = {
   words: 1,
-  read: (r, at) => single(r[at]),
+  read: (r, at) => decodeSingle(r[at]),
   write: (r, value) => {
     buffer.setFloat32(0, value);
     const bits = buffer.getUint32(0);
@@ -34,7 +34,7 @@ const SINGLE = {
 
 const DOUBLE = {
   words: 2,
-  read: (r, at) => double(r[at], r[at + 1]),
+  read: (r, at) => decodeDouble(r[at], r[at + 1]),
   write: (r, value) => {
     buffer.setFloat64(0, value);
     const high = buffer.getUint32(0);
@@ -44,7 +44,7 @@ const DOUBLE = {
   },
 };
 
-// Saturates, as the bootrom does; no NaN there.
+// It saturates as the boot ROM does. The boot ROM has no NaN.
 function clamp(value, low, high) {
   if (!(value >= low)) return low;
   return value > high ? high : value;
@@ -64,17 +64,18 @@ function writeInt64(r, value, low, high) {
 const INT64 = [-(1n << 63n), (1n << 63n) - 1n];
 const UINT64 = [0n, (1n << 64n) - 1n];
 
-function signed64(r) {
+function readSigned64(r) {
   return (BigInt(r[1] | 0) << 32n) | BigInt(r[0]);
 }
 
-function unsigned64(r) {
+function readUnsigned64(r) {
   return (BigInt(r[1]) << 32n) | BigInt(r[0]);
 }
 
-// A 64-bit integer, scaled, rounded once. Number() rounds to double; where single is wanted that
-// could round twice, so what is below single's reach is folded into a sticky bit.
-function fromInt64(type, r, bits, shift) {
+// Writes a scaled 64-bit integer, rounded once. Number() rounds to double precision, and a second
+// rounding to single could give another result. So the bits below single precision are folded into
+// one sticky bit first.
+function writeFromInt64(type, r, bits, shift) {
   if (type.words === 1) {
     const negative = bits < 0n;
     let size = negative ? -bits : bits;
@@ -92,7 +93,7 @@ function compare(a, b) {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-// [name, cycles of single, cycles of double, function]; `r` are the core's registers.
+// [name, cycles in single, cycles in double, function (type, registers, core)]
 const CALLS = [
   ["add", 71, 91, (t, r) => t.write(r, t.read(r, 0) + t.read(r, t.words))],
   ["sub", 74, 95, (t, r) => t.write(r, t.read(r, 0) - t.read(r, t.words))],
@@ -142,10 +143,10 @@ const CALLS = [
   }],
   ["cmp", 36, 39, (t, r) => { r[0] = compare(t.read(r, 0), t.read(r, t.words)); }],
   ["atan2", 599, 2168, (t, r) => t.write(r, Math.atan2(t.read(r, 0), t.read(r, t.words)))],
-  ["from_int64", 61, 79, (t, r) => fromInt64(t, r, signed64(r), 0)],
-  ["from_fix64", 61, 79, (t, r) => fromInt64(t, r, signed64(r), r[2] | 0)],
-  ["from_uint64", 61, 79, (t, r) => fromInt64(t, r, unsigned64(r), 0)],
-  ["from_ufix64", 61, 79, (t, r) => fromInt64(t, r, unsigned64(r), r[2] | 0)],
+  ["from_int64", 61, 79, (t, r) => writeFromInt64(t, r, readSigned64(r), 0)],
+  ["from_fix64", 61, 79, (t, r) => writeFromInt64(t, r, readSigned64(r), r[2] | 0)],
+  ["from_uint64", 61, 79, (t, r) => writeFromInt64(t, r, readUnsigned64(r), 0)],
+  ["from_ufix64", 61, 79, (t, r) => writeFromInt64(t, r, readUnsigned64(r), r[2] | 0)],
   ["to_int64", 53, 55, (t, r) => writeInt64(r, t.read(r, 0), ...INT64)],
   ["to_fix64", 53, 55, (t, r) => writeInt64(r, t.read(r, 0) * 2 ** (r[t.words] | 0), ...INT64)],
   ["to_uint64", 53, 55, (t, r) => writeInt64(r, t.read(r, 0), ...UINT64)],
@@ -154,7 +155,7 @@ const CALLS = [
   ["convert", 38, 48, (t, r) => (t.words === 1 ? DOUBLE : SINGLE).write(r, t.read(r, 0))],
 ];
 
-/** Calls of the single precision table, then of the double one: name and serve(core) -> cycles. */
+/** The single-precision table and the double-precision one: name, and serve(core) -> cycles. */
 export const SINGLE_CALLS = CALLS.map(([name, cycles, , call]) => ({
   name: `single ${name}`,
   serve: (core) => (call(SINGLE, core.registers, core), cycles),

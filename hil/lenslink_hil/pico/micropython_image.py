@@ -1,4 +1,4 @@
-"""The MicroPython image that the emulated Pico runs: where it is, what it is, and as flash."""
+"""The MicroPython image of the emulated Pico: find it, check it, make a flash image of it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import platformdirs
 from lenslink.errors import MissingExtra, RigError
 
 FLASH_BYTES: Final = 2 << 20
-"""Of a Raspberry Pi Pico."""
+"""The size of a Raspberry Pi Pico's flash."""
 FILES_AT: Final = 640 << 10
-"""Where MicroPython's port has its file system: the last 1408 KiB of the flash."""
+"""Where the file system of MicroPython's port starts: it has the last 1408 KiB of the flash."""
 BLOCK: Final = 4096
 BLOCKS: Final = (FLASH_BYTES - FILES_AT) // BLOCK
 _PROGRAM: Final = 256
@@ -36,7 +36,7 @@ KNOWN: Final[Mapping[str, str]] = {
         "RPI_PICO v1.28.0, built from the sources of that release"
     ),
 }
-"""Images that the suite has passed on, by SHA-256 of the .uf2."""
+"""Images on which the tests have passed, by SHA-256 of the .uf2."""
 
 _CURE: Final = (
     "download RPI_PICO v1.28.0 from https://micropython.org/download/RPI_PICO/ and name the .uf2 "
@@ -44,27 +44,32 @@ _CURE: Final = (
 )
 
 
-def cache() -> Path:
-    """Where what ``pico:`` needs is kept between runs; it may not be there yet."""
+def cache_folder() -> Path:
+    """Return the folder that keeps what ``pico:`` needs between runs; it may not exist yet."""
     return platformdirs.user_cache_path("lenslink") / "pico"
 
 
-def image_path() -> Path:
-    """$LENSLINK_PICO_UF2, or RPI_PICO.uf2 in the cache; RigError if there is none."""
+def find_image() -> Path:
+    """Return $LENSLINK_PICO_UF2 or RPI_PICO.uf2 in the cache; RigError if there is no such file."""
     named = os.environ.get("LENSLINK_PICO_UF2")
-    path = Path(named) if named else cache() / "RPI_PICO.uf2"
+    path = Path(named) if named else cache_folder() / "RPI_PICO.uf2"
     if not path.is_file():
         raise RigError(
-            f"no MicroPython image for the emulated Pico at {path}: {_CURE}{cache()}/RPI_PICO.uf2"
+            f"no MicroPython image for the emulated Pico at {path}: "
+            f"{_CURE}{cache_folder()}/RPI_PICO.uf2"
         )
     return path
 
 
-def bootrom_path() -> Path | None:
-    """$LENSLINK_PICO_BOOTROM, or bootrom.bin in the cache; None is our own. RigError if missing."""
+def find_bootrom() -> Path | None:
+    """Return $LENSLINK_PICO_BOOTROM, or bootrom.bin in the cache, or None for our own boot ROM.
+
+    Raises:
+        RigError: there is no file at $LENSLINK_PICO_BOOTROM.
+    """
     named = os.environ.get("LENSLINK_PICO_BOOTROM")
     if not named:
-        path = cache() / "bootrom.bin"
+        path = cache_folder() / "bootrom.bin"
         return path if path.is_file() else None
     if not Path(named).is_file():
         raise RigError(f"no boot ROM at $LENSLINK_PICO_BOOTROM ({named})")
@@ -73,49 +78,49 @@ def bootrom_path() -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A MicroPython image: ``flash`` is the whole chip's, 2 MiB, without files."""
+    """A MicroPython image; ``flash`` is the content of the whole chip, 2 MiB, without files."""
 
     path: Path
     sha256: str
     version: str
-    """As the image has it: v1.28.0; empty if it does not say."""
+    """The version that the image names, such as v1.28.0; empty if it names none."""
     flash: bytes
 
     @property
-    def known(self) -> str:
-        """What it is, if its hash is known."""
+    def known_name(self) -> str:
+        """What the image is, if its hash is known; otherwise empty."""
         return KNOWN.get(self.sha256, "")
 
-    def described(self) -> str:
-        """One line for reports: hash, and whether it is a known one."""
-        unknown = f"not a known one, MicroPython {self.version or 'of no version'}"
-        return f"{self.sha256} ({self.known or unknown})"
+    def describe(self) -> str:
+        """Return its hash and its name, for a report."""
+        unknown = f"not a known image, MicroPython {self.version or 'of no version'}"
+        return f"{self.sha256} ({self.known_name or unknown})"
 
 
 def load_image(path: Path | None = None) -> Image:
-    """Read the image; :exc:`~lenslink.errors.RigError` if it is none for an RP2040."""
-    path = path or image_path()
+    """Read the image; RigError if it is not one for an RP2040."""
+    path = path or find_image()
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise RigError(f"{path} is too long for an image of MicroPython")
+            raise RigError(f"{path} is too long to be a MicroPython image")
         data = path.read_bytes()
     except OSError as error:
         raise RigError(f"{path}: {error.strerror or error}") from None
-    flash = _flash(path, data)
+    flash = _parse_uf2(path, data)
     found = re.search(rb"\bv\d+\.\d+\.\d+[-.\w]*", flash)
     version = found.group().decode("ascii") if found else ""
     return Image(path, hashlib.sha256(data).hexdigest(), version, flash)
 
 
-def _flash(path: Path, data: bytes) -> bytes:
+def _parse_uf2(path: Path, data: bytes) -> bytes:
     flash = bytearray(b"\xff" * FLASH_BYTES)
     blocks = len(data) // _UF2_BLOCK
     if not blocks or len(data) % _UF2_BLOCK:
-        raise RigError(f"{path} is no UF2 file")
+        raise RigError(f"{path} is not a UF2 file")
     for at in range(0, len(data), _UF2_BLOCK):
         first, second, flags, address, count, _, _, family = _UF2.unpack_from(data, at)
         if (first, second) != _UF2_MAGIC:
-            raise RigError(f"{path} is no UF2 file")
+            raise RigError(f"{path} is not a UF2 file")
         if flags & 0x2000 and family != _RP2040:
             raise RigError(f"{path} is an image for another chip (family {family:#x})")
         start = address - _FLASH_START
@@ -125,10 +130,16 @@ def _flash(path: Path, data: bytes) -> bytes:
     return bytes(flash)
 
 
-def with_files(flash: bytes, files: Mapping[str, bytes]) -> bytes:
-    """The flash with a file system that holds *files*, by path: ``lib/x.py``, without a leading /.
+def build_flash(flash: bytes, files: Mapping[str, bytes]) -> bytes:
+    """Return *flash* with a file system that holds *files*.
 
-    Raises :exc:`~lenslink.errors.MissingExtra`, or RigError where they do not fit.
+    Args:
+        flash: an image's content of the chip.
+        files: the contents by path: ``lib/x.py``, without a leading slash.
+
+    Raises:
+        MissingExtra: littlefs is not installed.
+        RigError: the files do not fit.
     """
     try:
         from littlefs import LittleFS, LittleFSError

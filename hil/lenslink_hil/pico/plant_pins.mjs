@@ -1,15 +1,17 @@
-// The chip's pins on the plant: its records (lenslink_hil.plant.pin_records) are edges of inputs and
-// conversions of the ADC; steps of the motor are pulses of outputs.
+// The chip's pins on the plant. The plant's records (lenslink_hil.plant.pin_records) become edges of
+// inputs and results of the ADC. Pulses of the step output become records for the plant.
 //
-// The plant's clock is the emulated one, told by us. It says when its next edge is due, and we run
-// to that moment and no further before we have it; so a run repeats exactly, however fast it is.
+// The plant's clock is the emulated one: this side sends it the time. The plant answers with the time
+// of its next edge, and the chip does not run past that time before it has the edge. So a run repeats
+// exactly, however fast it is. emulator_commands.mjs uses this file.
 //
-// `wiring`, numbers of pins: {"contacts": [[pin, level when closed], ...], "ring": [a, b],
-// "adc": [[channel of the ADC, factor, offset], ...], "step": pin, "direction": pin, "inputs": {pin: level}}.
+// `wiring` has numbers of pins: {"contacts": [[pin, level when closed], ...], "ring": [a, b],
+// "adc": [[channel of the ADC, factor, offset], ...], "step": pin, "direction": pin,
+// "inputs": {pin: level}}. "ring" is the focus ring.
 
 import net from "node:net";
 
-const RECORD = 8;
+const RECORD_BYTES = 8;
 const CONTACT = 1;
 const ADC = 2;
 const RING = 3;
@@ -18,45 +20,47 @@ const STEP = 16;
 const SAMPLE = 18;
 const ELAPSED = 19;
 const CONVERSION = 2_000; // ns
-const MOST_ELAPSED = 1_000_000; // us, between two records
+const MAX_ELAPSED = 1_000_000; // us between two records
 const HIGH = 1; // GPIOPinState
 
-export class Pins {
-  /** `arrived` is called when something has come. */
-  constructor(chip, fd, wiring, arrived) {
+export class PlantPins {
+  /** `fd` is the plant's socket. `onData` is called after records have arrived. */
+  constructor(chip, fd, wiring, onData) {
     this.chip = chip;
     this.wiring = wiring;
-    this.told = chip.clock.nanos; // what the plant takes the time to be
-    this.next = Infinity;
-    /** Answers that are outstanding: we do not run before they are there. */
-    this.owed = 0;
-    this.rest = Buffer.alloc(0);
+    /** The time that the plant has been sent, in ns. */
+    this.plantTime = chip.clock.nanos;
+    /** The time of the plant's next edge, in ns. */
+    this.nextEventTime = Infinity;
+    /** The number of answers that the plant owes: the chip does not run before it has them. */
+    this.pendingAnswers = 0;
+    this.partialRecord = Buffer.alloc(0);
     this.socket = new net.Socket({ fd, readable: true, writable: true });
     this.socket.on("data", (data) => {
       this.feed(data);
-      arrived();
+      onData();
     });
     this.socket.on("error", () => process.exit(0));
-    for (const [pin, closed] of wiring.contacts) this.drive(pin, !closed);
-    for (const pin of wiring.ring) this.drive(pin, 0);
-    for (const [pin, level] of Object.entries(wiring.inputs)) this.drive(pin, level);
+    for (const [pin, closed] of wiring.contacts) this.drivePin(pin, !closed);
+    for (const pin of wiring.ring) this.drivePin(pin, 0);
+    for (const [pin, level] of Object.entries(wiring.inputs)) this.drivePin(pin, level);
     if (wiring.step !== undefined) {
       chip.gpio[wiring.step].addListener((state, before) => {
-        if (state === HIGH && before !== HIGH) this.stepped();
+        if (state === HIGH && before !== HIGH) this.sendStep();
       });
     }
-    chip.adc.onADCRead = (channel) => this.convert(channel);
-    this.conversion = chip.clock.createAlarm(() => chip.adc.completeADCRead(this.counts, false));
-    this.counts = 0;
-    this.ask();
+    chip.adc.onADCRead = (channel) => this.startConversion(channel);
+    this.conversionAlarm = chip.clock.createAlarm(() => chip.adc.completeADCRead(this.adcCounts, false));
+    this.adcCounts = 0;
+    this.sendTime();
   }
 
-  drive(pin, level) {
-    this.chip.drive(pin, !!level);
+  drivePin(pin, level) {
+    this.chip.drivePin(pin, !!level);
   }
 
   send(kind, channel, value) {
-    const record = Buffer.alloc(RECORD);
+    const record = Buffer.alloc(RECORD_BYTES);
     record[0] = kind;
     record[1] = channel;
     record.writeInt32LE(value, 4);
@@ -65,74 +69,70 @@ export class Pins {
 
   // --- time -----------------------------------------------------------------------------
 
-  /** Tell the plant the time; it answers with what is due by then, and NEXT. */
-  ask() {
-    const elapsed = Math.floor((this.chip.clock.nanos - this.told) / 1000);
-    this.told += elapsed * 1000;
-    this.owed++;
+  /** Send the plant the time; it answers with the edges that are due by then, and NEXT. */
+  sendTime() {
+    const elapsed = Math.floor((this.chip.clock.nanos - this.plantTime) / 1000);
+    this.plantTime += elapsed * 1000;
+    this.pendingAnswers++;
     this.send(ELAPSED, 0, elapsed);
   }
 
-  waits() {
-    return this.owed > 0;
+  /** Whether the chip must not run before the plant has answered. */
+  get isWaiting() {
+    return this.pendingAnswers > 0;
   }
 
-  /** How far we may run. */
-  until() {
-    return this.next;
-  }
-
-  /** We have run. */
-  elapsed() {
-    if (this.owed) return;
+  /** Send the plant the time if an edge is due, or if the last time was sent long ago. */
+  sendTimeIfDue() {
+    if (this.pendingAnswers) return;
     const now = this.chip.clock.nanos;
-    if (now >= this.next || now - this.told >= MOST_ELAPSED * 1000) this.ask();
+    if (now >= this.nextEventTime || now - this.plantTime >= MAX_ELAPSED * 1000) this.sendTime();
   }
 
   // --- records --------------------------------------------------------------------------
 
   feed(data) {
-    let rest = Buffer.concat([this.rest, data]);
-    for (; rest.length >= RECORD; rest = rest.subarray(RECORD)) this.take(rest[0], rest[1], rest.readInt32LE(4));
-    this.rest = rest;
+    let rest = Buffer.concat([this.partialRecord, data]);
+    for (; rest.length >= RECORD_BYTES; rest = rest.subarray(RECORD_BYTES)) this.handleRecord(rest[0], rest[1], rest.readInt32LE(4));
+    this.partialRecord = rest;
   }
 
-  take(kind, channel, value) {
+  handleRecord(kind, channel, value) {
     const { contacts, ring } = this.wiring;
     if (kind === CONTACT && contacts[channel]) {
       const [pin, closed] = contacts[channel];
-      this.drive(pin, value ? closed : !closed);
+      this.drivePin(pin, value ? closed : !closed);
     } else if (kind === RING) {
-      this.drive(ring[channel], value);
+      this.drivePin(ring[channel], value);
     } else if (kind === ADC) {
       const [, factor, offset] = this.wiring.adc[channel];
-      this.counts = Math.min(Math.max(Math.round(value * factor + offset), 0), 4095);
-      this.owed--;
-      this.conversion.schedule(CONVERSION);
+      this.adcCounts = Math.min(Math.max(Math.round(value * factor + offset), 0), 4095);
+      this.pendingAnswers--;
+      this.conversionAlarm.schedule(CONVERSION);
     } else if (kind === NEXT) {
-      // It says so unasked too, when a command has planned something.
-      this.next = value < 0 ? Infinity : this.told + value * 1000;
-      if (channel) this.owed--;
+      // The plant sends NEXT unasked too, when a command has planned an edge.
+      this.nextEventTime = value < 0 ? Infinity : this.plantTime + value * 1000;
+      if (channel) this.pendingAnswers--;
     }
   }
 
-  convert(channel) {
-    const known = this.wiring.adc.findIndex(([wired]) => wired === channel);
-    if (known < 0) {
-      // Nothing is wired to it.
-      this.counts = 0;
-      this.conversion.schedule(CONVERSION);
+  startConversion(channel) {
+    const plantChannel = this.wiring.adc.findIndex(([wired]) => wired === channel);
+    if (plantChannel < 0) {
+      // Nothing is wired to this channel.
+      this.adcCounts = 0;
+      this.conversionAlarm.schedule(CONVERSION);
       return;
     }
-    this.ask();
-    this.owed++;
-    this.send(SAMPLE, known, 0);
+    this.sendTime();
+    this.pendingAnswers++;
+    this.send(SAMPLE, plantChannel, 0);
     this.chip.stop = true;
   }
 
-  stepped() {
+  sendStep() {
     const { direction } = this.wiring;
-    const closer = direction === undefined || this.chip.gpio[direction].value === HIGH;
-    this.send(STEP, 0, closer ? 1 : -1);
+    const isCloser = direction === undefined || this.chip.gpio[direction].value === HIGH;
+    this.send(STEP, 0, isCloser ? 1 : -1);
   }
 }

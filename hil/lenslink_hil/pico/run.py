@@ -1,8 +1,8 @@
-"""Runs a file on an emulated Pico and shows what it prints: a tool for work on the firmware.
+"""Run a script on an emulated Pico and print its output: a tool for work on the firmware.
 
-``python -m lenslink_hil.pico.run FILE.py``. With FILE it is run from the REPL; without, the board
-boots as it is, with the files that ``--file`` puts on its flash (boot.py, main.py), and its serial
-port is shown. The last line, on stderr, has the emulated time and what the bus has seen.
+``python -m lenslink_hil.pico.run FILE.py`` runs FILE from the REPL. Without FILE the board boots
+with the files that ``--file`` puts on its flash (boot.py, main.py), and its serial port is printed.
+The last line, on stderr, has the emulated time and the counters of the bus.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Final
 
 from lenslink.errors import LensLinkError, RigError
 
-from .micropython_image import bootrom_path, load_image, with_files
+from .micropython_image import build_flash, find_bootrom, load_image
 from .setup import find_library, find_node
 
 _RUN: Final = b"\r\x01exec(open('_run.py').read())\x04"
@@ -30,8 +30,8 @@ _READY: Final = b"raw REPL; CTRL-B to exit\r\n>OK"
 _END: Final = b"\x04"
 
 
-def run(
-    on_flash: Mapping[str, bytes],
+def run_script(
+    flash_files: Mapping[str, bytes],
     *,
     script: bytes | None = None,
     seconds: float = 10.0,
@@ -39,20 +39,28 @@ def run(
     bus: str = "ideal",
     seed: int = 1,
 ) -> Iterator[bytes | dict[str, object]]:
-    """What the board writes, as it comes; lastly the report.
+    """Boot an emulated Pico; yield what it writes to its serial port, then the report.
 
-    *seconds* are emulated. RigError if the emulator cannot be run, or has not ended after *wall*
-    seconds.
+    Args:
+        flash_files: the files on its flash, by path.
+        script: run from the REPL; None lets the board run main.py.
+        seconds: emulated seconds after which the run ends.
+        wall: real seconds after which the run is given up.
+        bus: ``ideal`` or ``strict``.
+        seed: of the strict bus.
+
+    Raises:
+        RigError: the emulator cannot be run, or the run was given up.
     """
-    content = dict(on_flash)
+    content = dict(flash_files)
     if script is not None:
         content["_run.py"] = script
     image = load_image()
     deadline = time.monotonic() + wall
     with tempfile.TemporaryDirectory(prefix="lenslink-pico-") as folder:
         flash = Path(folder) / "flash.bin"
-        flash.write_bytes(with_files(image.flash, content))
-        rom = bootrom_path()
+        flash.write_bytes(build_flash(image.flash, content))
+        rom = find_bootrom()
         options = {
             "library": str(find_library()),
             "flash": str(flash),
@@ -70,7 +78,7 @@ def run(
                 stderr=subprocess.PIPE,
             )
             try:
-                yield from _console(process, script is not None, deadline)
+                yield from _read_console(process, script is not None, deadline)
             finally:
                 process.kill()
                 process.wait()
@@ -79,65 +87,69 @@ def run(
                         pipe.close()
 
 
-def _console(
-    process: subprocess.Popen[bytes], scripted: bool, deadline: float
+def _read_console(
+    process: subprocess.Popen[bytes], has_script: bool, deadline: float
 ) -> Iterator[bytes | dict[str, object]]:
     assert process.stdin and process.stdout and process.stderr
-    if scripted:
+    if has_script:
         process.stdin.write(_RUN)
         process.stdin.flush()
-    begun = not scripted
+    is_output = not has_script  # Before a script's output come the REPL's own words.
     pending = b""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while True:
             if not selector.select(max(deadline - time.monotonic(), 0)):
-                raise RigError("the emulator has not come to an end in time")
+                raise RigError("the emulator did not end in time")
             piece = os.read(process.stdout.fileno(), 65536)
             if not piece:
                 break
-            if not begun:
+            if not is_output:
                 pending += piece
-                _, ready, piece = pending.partition(_READY)
-                begun = bool(ready)
-            if begun and scripted:
-                piece, ended, rest = piece.partition(_END)
-                if ended:
-                    # What was raised follows; then the script is over.
+                _, prompt, piece = pending.partition(_READY)
+                is_output = bool(prompt)
+            if is_output and has_script:
+                piece, end, rest = piece.partition(_END)
+                if end:
+                    # The traceback follows, up to a second end mark.
                     while _END not in rest and (more := os.read(process.stdout.fileno(), 65536)):
                         rest += more
                     yield piece + rest.partition(_END)[0]
                     break
-            if begun and piece:
+            if is_output and piece:
                 yield piece
     process.stdin.close()
-    words = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+    lines = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
     try:
-        report = json.loads(words[-1])
+        report = json.loads(lines[-1])
     except (ValueError, IndexError):
         raise RigError(
-            f"the emulator has ended: {words[-1] if words else 'without a word'}"
+            f"the emulator has ended: {lines[-1] if lines else 'it gives no reason'}"
         ) from None
     yield report
 
 
 def main() -> int:
-    """The command line."""
+    """Read the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m lenslink_hil.pico.run", description=__doc__)
-    parser.add_argument("script", nargs="?", type=Path, help="run from the REPL")
+    parser.add_argument("script", nargs="?", type=Path, help="a script to run from the REPL")
     parser.add_argument("--file", action="append", default=[], metavar="[NAME=]PATH",
-                        help="put on the flash; a folder with all that is in it")  # fmt: skip
-    parser.add_argument("--seconds", type=float, default=10.0, help="emulated")
-    parser.add_argument("--wall", type=float, default=300.0, help="seconds until it is given up")
+                        help="put this file or folder on the flash")  # fmt: skip
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="emulated seconds until the run ends"
+    )
+    parser.add_argument(
+        "--wall", type=float, default=300.0, help="real seconds until the run is given up"
+    )
     parser.add_argument("--bus", choices=["ideal", "strict"], default="ideal")
-    parser.add_argument("--seed", type=int, default=1, help="of the strict bus")
+    parser.add_argument("--seed", type=int, default=1, help="of the gaps on the strict bus")
     arguments = parser.parse_args()
     content: dict[str, bytes] = {}
     for text in arguments.file:
         name, _, path = text.rpartition("=")
-        content.update(_read(Path(path), name or Path(path).name))
+        content.update(_read_files(Path(path), name or Path(path).name))
     script = arguments.script.read_bytes() if arguments.script else None
-    for piece in run(
+    for piece in run_script(
         content,
         script=script,
         seconds=arguments.seconds,
@@ -153,11 +165,11 @@ def main() -> int:
     return 0
 
 
-def _read(path: Path, name: str) -> dict[str, bytes]:
+def _read_files(path: Path, name: str) -> dict[str, bytes]:
     if not path.is_dir():
         return {name: path.read_bytes()}
-    inside = (each for each in sorted(path.rglob("*")) if each.is_file())
-    return {f"{name}/{each.relative_to(path).as_posix()}": each.read_bytes() for each in inside}
+    paths = (each for each in sorted(path.rglob("*")) if each.is_file())
+    return {f"{name}/{each.relative_to(path).as_posix()}": each.read_bytes() for each in paths}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Node and rp2040js: found, and installed into the cache by ``lenslink pico setup``."""
+"""Find Node and rp2040js, and install rp2040js into the cache (``lenslink pico setup``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 from lenslink.deadline import Deadline
 from lenslink.errors import RigError, StorageError, Timeout
 
-from .micropython_image import cache
+from .micropython_image import cache_folder
 
 _OLDEST_NODE: Final = 18
 _PROBE_S: Final = 10.0
@@ -22,7 +22,7 @@ _PACKAGE: Final = ("package.json", "package-lock.json")
 
 
 def find_node() -> str:
-    """Node on PATH, of a version that will do; :exc:`~lenslink.errors.RigError` otherwise."""
+    """Return the path of Node; RigError if there is none, or if it is too old."""
     path = shutil.which("node")
     if path is None:
         raise RigError(
@@ -40,54 +40,58 @@ def find_node() -> str:
     return path
 
 
-def pinned() -> str:
-    """The version of rp2040js that the lock file has."""
+def read_pinned_version() -> str:
+    """Return the version of rp2040js that the lock file names."""
     lock = json.loads((files(__package__) / "package-lock.json").read_text("utf-8"))
     return str(lock["packages"][f"node_modules/{_LIBRARY}"]["version"])
 
 
-def _folder() -> Path:
-    return cache() / f"{_LIBRARY}-{pinned()}"
+def _install_folder() -> Path:
+    return cache_folder() / f"{_LIBRARY}-{read_pinned_version()}"
 
 
 def find_library() -> Path:
-    """The folder of rp2040js; :exc:`~lenslink.errors.RigError` if it is not installed."""
-    path = _folder() / "node_modules" / _LIBRARY
+    """Return the folder of rp2040js; RigError if it is not installed."""
+    path = _install_folder() / "node_modules" / _LIBRARY
     if not (path / "package.json").is_file():
         raise RigError(f"{_LIBRARY} is not installed: type: lenslink pico setup")
     return path
 
 
-def install(deadline: Deadline) -> Path:
-    """``npm ci`` into the cache, once; the folder of rp2040js.
+def install_library(deadline: Deadline) -> Path:
+    """Install rp2040js into the cache with ``npm ci``; return its folder.
 
-    What is half installed is never found: the folder gets its name when all of it is there. Raises
-    RigError without node or npm or a registry, StorageError, or Timeout.
+    The folder gets its name when everything is in it, so that nobody finds half an installation.
+
+    Raises:
+        RigError: node or npm is missing, or npm fails.
+        StorageError: the cache cannot be written.
+        Timeout: npm did not end in time.
     """
     find_node()
     npm = shutil.which("npm")
     if npm is None:
         raise RigError("no npm on PATH: it comes with Node.js (https://nodejs.org)")
     try:
-        cache().mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix="installing-", dir=cache()))
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix="installing-", dir=cache_folder()))
     except OSError as error:
-        raise StorageError(f"{cache()}: {error.strerror or error}") from None
+        raise StorageError(f"{cache_folder()}: {error.strerror or error}") from None
     try:
         for name in _PACKAGE:
             with as_file(files(__package__) / name) as source:
                 shutil.copyfile(source, scratch / name)
-        _npm_ci(npm, scratch, deadline)
-        shutil.rmtree(_folder(), ignore_errors=True)
-        scratch.replace(_folder())
+        _run_npm_ci(npm, scratch, deadline)
+        shutil.rmtree(_install_folder(), ignore_errors=True)
+        scratch.replace(_install_folder())
     except OSError as error:
-        raise StorageError(f"{cache()}: {error.strerror or error}") from None
+        raise StorageError(f"{cache_folder()}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return find_library()
 
 
-def _npm_ci(npm: str, folder: Path, deadline: Deadline) -> None:
+def _run_npm_ci(npm: str, folder: Path, deadline: Deadline) -> None:
     command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     try:
         answer = subprocess.run(
@@ -104,5 +108,5 @@ def _npm_ci(npm: str, folder: Path, deadline: Deadline) -> None:
             f"npm ci did not end within {deadline.seconds:g} s; --timeout gives it longer"
         ) from None
     if answer.returncode:
-        last = [line for line in answer.stderr.splitlines() if line.strip()]
-        raise RigError(f"npm ci failed: {last[0] if last else 'it does not say why'}")
+        lines = [line for line in answer.stderr.splitlines() if line.strip()]
+        raise RigError(f"npm ci failed: {lines[0] if lines else 'it gives no reason'}")

@@ -1,27 +1,29 @@
-// A full-speed bus with one device: frames of 1 ms, each begun by a SOF, and in them as many
-// transactions as fit. USB 2.0, 5.11.3, has what a transaction costs: 13 bytes beside its data.
+// A full-speed bus with one device. A frame lasts 1 ms: it begins with a SOF and holds as many
+// transactions as fit. A transaction costs 13 bytes besides its data (USB 2.0, 5.11.3).
 //
-// `ideal` is a greedy host: it asks an endpoint when there is something to be had, and never
-// wastes time on a NAK. `strict` charges what hosts waste: polls that are NAKed, also those of a
-// serial port that is open beside us, stuffed bits, the end of a frame, gaps between packets.
+// An `ideal` host polls an endpoint only when it has something to move, and a NAK costs no time. A
+// `strict` host loses time as real ones do: on polls that the device NAKs, also those of an open
+// serial port, on stuffed bits, at the end of a frame and in gaps between packets.
+//
+// usb_host.mjs puts jobs into the pipes; controller.mjs is the device's end.
 
 import { NAK, SILENT, STALLED } from "./controller.mjs";
 
 const FRAME = 1_000_000; // ns
 const BYTE = 8_000 / 12; // ns
-const OVERHEAD = 13;
+const OVERHEAD_BYTES = 13;
 const SOF_COST = 6 * BYTE; // sync, 3 bytes, end of packet, and the gap after it
 const NAK_COST = 6_000;
-const RESERVE = 32 * (BYTE / 8); // EOF1, USB 2.0 11.2.1
-const GAP = 8_000;
+const FRAME_END = 32 * (BYTE / 8); // EOF1, USB 2.0 11.2.1
+const MAX_GAP = 8_000;
 const SUSPEND_AFTER = 3 * FRAME;
-const STRIKES = 3;
+const MAX_TIMEOUTS = 3; // in a row, before a transfer fails
 
 export const STRICT = "strict";
 export const IDEAL = "ideal";
 
-/** Bits that are stuffed into data: one after every six ones. */
-export function stuffed(data) {
+/** Count the bits that are stuffed into data: one after every six ones. */
+export function countStuffedBits(data) {
   let ones = 0;
   let bits = 0;
   for (const byte of data) {
@@ -39,8 +41,8 @@ export function stuffed(data) {
   return bits;
 }
 
-/** xorshift32; gaps between packets are the same for the same seed. */
-function generator(seed) {
+/** Make a generator of numbers in [0, 1), xorshift32: the same seed gives the same gaps. */
+function makeGenerator(seed) {
   let state = seed >>> 0 || 0x9e3779b9;
   return () => {
     state ^= state << 13;
@@ -51,8 +53,9 @@ function generator(seed) {
 }
 
 /**
- * One direction of an endpoint, as the host has it. `jobs` are what it wants moved: objects with
- * `packet()`, for OUT: the data of the next one, and `moved(count, data)` or `failed(reason)`.
+ * One direction of an endpoint, on the host's side. `jobs` are what the host wants moved. A job has
+ * `nextPacket()`, the data to send (OUT), `handlePacket(count, data)`, `handleError(reason)`, and
+ * maybe `handleAbort()`.
  */
 export class Pipe {
   constructor(address, packetBytes, interval = 0) {
@@ -60,15 +63,15 @@ export class Pipe {
     this.number = address & 15;
     this.isIn = !!(address & 0x80);
     this.packetBytes = packetBytes;
-    /** Of an interrupt endpoint, in frames; 0 for others. */
+    /** The poll interval of an interrupt endpoint, in frames; 0 for other endpoints. */
     this.interval = interval;
-    /** Polled even when nobody wants its data: a port that another program has open. */
-    this.phantom = false;
+    /** Whether another program has it open, so that it is polled without a job too. */
+    this.isAlwaysPolled = false;
     this.jobs = [];
     this.toggle = 0;
-    this.halted = false;
-    this.strikes = 0;
-    this.polled = -1;
+    this.isHalted = false;
+    this.timeoutCount = 0;
+    this.lastPollFrame = -1;
     this.counters = { packets: 0, bytes: 0, naks: 0, toggleErrors: 0, timeouts: 0 };
   }
 }
@@ -77,70 +80,70 @@ export class Bus {
   constructor(clock, controller, { kind = IDEAL, seed = 1 } = {}) {
     this.clock = clock;
     this.controller = controller;
-    this.strict = kind === STRICT;
-    this.random = generator(seed);
+    this.isStrict = kind === STRICT;
+    this.random = makeGenerator(seed);
     this.pipes = [];
     this.address = 0;
     this.frame = 0;
     this.frameStart = 0;
-    this.turn = 0;
-    this.on = false;
-    this.quietSince = 0;
-    this.suspended = false;
-    this.idle = true;
-    this.current = null;
+    this.nextPipe = 0;
+    this.isOn = false;
+    this.isSuspended = false;
+    this.isIdle = true;
+    /** Ends the transaction that is on the wire; null if there is none. */
+    this.endCurrent = null;
     this.counters = { frames: 0, packets: 0, naks: 0, longestFrame: 0 };
-    this.inFrame = 0;
+    this.framePackets = 0;
     this.frameAlarm = clock.createAlarm(() => this.beginFrame());
-    this.alarm = clock.createAlarm(() => this.finish());
-    this.suspendAlarm = clock.createAlarm(() => this.goneQuiet());
-    controller.onAvailable = () => this.kick();
-    controller.onAbort = (mask) => this.aborted(mask);
+    this.alarm = clock.createAlarm(() => this.endTransaction());
+    this.suspendAlarm = clock.createAlarm(() => this.suspendDevice());
+    controller.onBufferAvailable = () => this.wake();
+    controller.onAbort = (mask) => this.handleAbort(mask);
   }
 
   // --- the state of the bus -------------------------------------------------------------
 
-  /** SOFs begin. */
+  /** Begin to send SOFs. */
   start() {
-    if (this.on) return;
-    this.on = true;
+    if (this.isOn) return;
+    this.isOn = true;
     this.suspendAlarm.cancel();
-    if (this.suspended) {
-      this.suspended = false;
-      this.controller.resume();
+    if (this.isSuspended) {
+      this.isSuspended = false;
+      this.controller.handleResume();
     }
     this.beginFrame();
   }
 
-  /** SOFs end: the bus is idle, and the device suspends after 3 ms of that. */
+  /** Send no more SOFs: the device suspends after 3 ms without them. */
   stop() {
-    this.on = false;
+    this.isOn = false;
     this.frameAlarm.cancel();
     this.alarm.cancel();
-    const done = this.current;
-    this.current = null;
+    const done = this.endCurrent;
+    this.endCurrent = null;
     if (done) done();
     this.suspendAlarm.schedule(SUSPEND_AFTER);
   }
 
-  /** Whether a transaction with that pipe is on the wire. */
-  busy(pipe) {
-    return this.current?.pipe === pipe;
+  /** Whether a transaction of that pipe is on the wire. */
+  isTransferring(pipe) {
+    return this.endCurrent?.pipe === pipe;
   }
 
-  goneQuiet() {
-    this.suspended = true;
-    this.controller.suspend();
+  suspendDevice() {
+    this.isSuspended = true;
+    this.controller.handleSuspend();
   }
 
-  /** SE0: whatever is under way is lost. */
+  /** Reset the bus (SE0): the transaction on the wire is lost. */
   reset() {
-    this.current = null;
+    this.endCurrent = null;
     this.stop();
     this.suspendAlarm.cancel();
-    this.suspended = false;
+    this.isSuspended = false;
     this.address = 0;
-    this.controller.busReset();
+    this.controller.handleBusReset();
   }
 
   beginFrame() {
@@ -148,157 +151,158 @@ export class Bus {
     this.frameAlarm.schedule(FRAME);
     this.frame = (this.frame + 1) & 0x7ff;
     this.counters.frames++;
-    this.counters.longestFrame = Math.max(this.counters.longestFrame, this.inFrame);
-    this.inFrame = 0;
-    this.controller.sof(this.frame);
-    this.current = null;
-    this.idle = false;
+    this.counters.longestFrame = Math.max(this.counters.longestFrame, this.framePackets);
+    this.framePackets = 0;
+    this.controller.handleSof(this.frame);
+    this.endCurrent = null;
+    this.isIdle = false;
     this.alarm.schedule(SOF_COST);
   }
 
-  /** Something may have become possible. */
-  kick() {
-    if (this.on && this.idle) {
-      this.idle = false;
+  /** Begin a transaction if none is on the wire, because one may have become possible. */
+  wake() {
+    if (this.isOn && this.isIdle) {
+      this.isIdle = false;
       this.alarm.schedule(0);
     }
   }
 
   // --- transactions ---------------------------------------------------------------------
 
-  get left() {
-    return this.frameStart + FRAME - this.clock.nanos - (this.strict ? RESERVE : 0);
+  /** The time until the end of the frame, in ns. */
+  get remainingTime() {
+    return this.frameStart + FRAME - this.clock.nanos - (this.isStrict ? FRAME_END : 0);
   }
 
-  finish() {
-    const done = this.current;
-    this.current = null;
+  endTransaction() {
+    const done = this.endCurrent;
+    this.endCurrent = null;
     if (done) done();
-    if (this.on) this.next();
+    if (this.isOn) this.beginTransaction();
   }
 
-  /** Begin the next transaction; without one, wait for kick() or for the next frame. */
-  next() {
+  /** Begin the next transaction. If there is none, wait for wake() or for the next frame. */
+  beginTransaction() {
     const count = this.pipes.length;
-    let polls = 0;
     for (let i = 0; i < count; i++) {
-      const pipe = this.pipes[(this.turn + i) % count];
-      if (pipe.interval && (pipe.polled === this.frame || this.frame % pipe.interval)) continue;
-      const wanted = pipe.jobs.length > 0 && !pipe.halted;
-      if (!wanted && !(this.strict && pipe.phantom)) continue;
-      const cost = wanted ? this.attempt(pipe) : NAK_COST;
-      if (cost === 0) continue; // NAKed, at no cost
-      if (cost < 0) return; // does not fit into the frame any more
-      pipe.polled = this.frame;
-      this.turn = (this.turn + i + 1) % count;
+      const pipe = this.pipes[(this.nextPipe + i) % count];
+      if (pipe.interval && (pipe.lastPollFrame === this.frame || this.frame % pipe.interval)) continue;
+      const isWanted = pipe.jobs.length > 0 && !pipe.isHalted;
+      if (!isWanted && !(this.isStrict && pipe.isAlwaysPolled)) continue;
+      const cost = isWanted ? this.poll(pipe) : NAK_COST;
+      if (cost === 0) continue; // a NAK that takes no time
+      if (cost < 0) return; // no room in this frame
+      pipe.lastPollFrame = this.frame;
+      this.nextPipe = (this.nextPipe + i + 1) % count;
       this.alarm.schedule(cost);
       return;
     }
-    this.idle = true;
+    this.isIdle = true;
   }
 
-  cost(bytes, data) {
-    let cost = (bytes + OVERHEAD) * BYTE;
-    if (this.strict) cost += (stuffed(data) * BYTE) / 8 + this.random() * GAP;
+  /** Return the time that a transaction takes, in ns. */
+  transactionTime(bytes, data) {
+    let cost = (bytes + OVERHEAD_BYTES) * BYTE;
+    if (this.isStrict) cost += (countStuffedBits(data) * BYTE) / 8 + this.random() * MAX_GAP;
     return cost;
   }
 
-  /** Ask an endpoint: what the answer takes, 0 for a NAK that costs nothing, -1 for no room. */
-  attempt(pipe) {
-    if (this.left < NAK_COST) return -1;
-    return pipe.number === 0 && pipe.jobs[0].setup ? this.setup(pipe)
-      : pipe.isIn ? this.in(pipe) : this.out(pipe);
+  /** Poll an endpoint; return the time it takes, 0 for a NAK that takes none, -1 for no room. */
+  poll(pipe) {
+    if (this.remainingTime < NAK_COST) return -1;
+    return pipe.number === 0 && pipe.jobs[0].setup ? this.sendSetup(pipe)
+      : pipe.isIn ? this.pollIn(pipe) : this.pollOut(pipe);
   }
 
-  refused(pipe, answer) {
+  handleRefusal(pipe, answer) {
     if (answer === NAK) {
       pipe.counters.naks++;
       this.counters.naks++;
-      return this.strict ? NAK_COST : 0;
+      return this.isStrict ? NAK_COST : 0;
     }
-    this.current = () => {
+    this.endCurrent = () => {
       if (answer === STALLED) {
-        pipe.halted = pipe.number !== 0;
-        pipe.jobs[0]?.failed("stall");
+        pipe.isHalted = pipe.number !== 0;
+        pipe.jobs[0]?.handleError("stall");
       } else {
         pipe.counters.timeouts++;
-        if (++pipe.strikes >= STRIKES) {
-          pipe.strikes = 0;
-          pipe.jobs[0]?.failed("timeout");
+        if (++pipe.timeoutCount >= MAX_TIMEOUTS) {
+          pipe.timeoutCount = 0;
+          pipe.jobs[0]?.handleError("timeout");
         }
       }
     };
     return NAK_COST;
   }
 
-  /** A transaction that takes place; `end` is what it comes to. */
-  occupy(pipe, bytes, data, end) {
-    const cost = this.cost(bytes, data);
-    if (cost > this.left) return -1;
-    this.current = () => {
-      pipe.strikes = 0;
+  /** Put a transaction on the wire; `end` is called at its end. Return its time, or -1. */
+  beginPacket(pipe, bytes, data, end) {
+    const cost = this.transactionTime(bytes, data);
+    if (cost > this.remainingTime) return -1;
+    this.endCurrent = () => {
+      pipe.timeoutCount = 0;
       end();
     };
-    this.current.pipe = pipe;
-    this.current.index = 2 * pipe.number + (pipe.isIn ? 0 : 1);
+    this.endCurrent.pipe = pipe;
+    this.endCurrent.index = 2 * pipe.number + (pipe.isIn ? 0 : 1);
     return cost;
   }
 
-  count(pipe, bytes) {
+  countPacket(pipe, bytes) {
     pipe.counters.packets++;
     pipe.counters.bytes += bytes;
     this.counters.packets++;
-    this.inFrame++;
+    this.framePackets++;
   }
 
-  in(pipe) {
-    const answer = this.controller.in(this.address, pipe.number);
-    if (answer === NAK || answer === STALLED || answer === SILENT) return this.refused(pipe, answer);
-    return this.occupy(pipe, answer.data.length, answer.data, () => {
-      this.controller.sent(answer);
-      this.count(pipe, answer.data.length);
+  pollIn(pipe) {
+    const answer = this.controller.answerIn(this.address, pipe.number);
+    if (answer === NAK || answer === STALLED || answer === SILENT) return this.handleRefusal(pipe, answer);
+    return this.beginPacket(pipe, answer.data.length, answer.data, () => {
+      this.controller.completeIn(answer);
+      this.countPacket(pipe, answer.data.length);
       if (answer.toggle !== pipe.toggle) {
-        // The host takes it for a repetition: acknowledged, and thrown away.
+        // The host takes it for a repetition: it acknowledges and drops the data.
         pipe.counters.toggleErrors++;
         return;
       }
       pipe.toggle ^= 1;
-      pipe.jobs[0]?.moved(answer.data.length, answer.data);
+      pipe.jobs[0]?.handlePacket(answer.data.length, answer.data);
     });
   }
 
-  out(pipe) {
-    const answer = this.controller.out(this.address, pipe.number);
-    const data = pipe.jobs[0].packet();
-    if (answer === STALLED || answer === SILENT) return this.refused(pipe, answer);
+  pollOut(pipe) {
+    const answer = this.controller.answerOut(this.address, pipe.number);
+    const data = pipe.jobs[0].nextPacket();
+    if (answer === STALLED || answer === SILENT) return this.handleRefusal(pipe, answer);
     if (answer === NAK) {
-      // OUT data has been sent by the time that it is NAKed.
-      const free = this.refused(pipe, NAK);
-      return free && (this.cost(data.length, data) > this.left ? -1 : this.cost(data.length, data));
+      // The host has sent its data before the device answers with a NAK.
+      const nakTime = this.handleRefusal(pipe, NAK);
+      return nakTime && (this.transactionTime(data.length, data) > this.remainingTime ? -1 : this.transactionTime(data.length, data));
     }
-    return this.occupy(pipe, data.length, data, () => {
-      if (!this.controller.received(answer, data, pipe.toggle)) pipe.counters.toggleErrors++;
+    return this.beginPacket(pipe, data.length, data, () => {
+      if (!this.controller.completeOut(answer, data, pipe.toggle)) pipe.counters.toggleErrors++;
       pipe.toggle ^= 1;
-      this.count(pipe, data.length);
-      pipe.jobs[0]?.moved(data.length);
+      this.countPacket(pipe, data.length);
+      pipe.jobs[0]?.handlePacket(data.length);
     });
   }
 
-  setup(pipe) {
+  sendSetup(pipe) {
     const job = pipe.jobs[0];
-    if (!this.controller.answers(this.address)) return this.refused(pipe, SILENT);
-    return this.occupy(pipe, job.setup.length, job.setup, () => {
-      this.controller.setup(this.address, job.setup);
-      this.count(pipe, job.setup.length);
-      pipe.jobs[0]?.moved(job.setup.length);
+    if (!this.controller.isAddressed(this.address)) return this.handleRefusal(pipe, SILENT);
+    return this.beginPacket(pipe, job.setup.length, job.setup, () => {
+      this.controller.takeSetup(this.address, job.setup);
+      this.countPacket(pipe, job.setup.length);
+      pipe.jobs[0]?.handlePacket(job.setup.length);
     });
   }
 
-  /** The device takes back buffers: what is under way with one of them does not take place. */
-  aborted(mask) {
-    if (this.current && mask & (1 << this.current.index)) {
-      const { pipe } = this.current;
-      this.current = () => pipe.jobs[0]?.missed?.();
+  /** Drop the transaction on the wire if the device takes back its buffer. */
+  handleAbort(mask) {
+    if (this.endCurrent && mask & (1 << this.endCurrent.index)) {
+      const { pipe } = this.endCurrent;
+      this.endCurrent = () => pipe.jobs[0]?.handleAbort?.();
     }
   }
 }

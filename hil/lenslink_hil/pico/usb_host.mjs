@@ -1,10 +1,10 @@
-// The machine that has the port: it finds out what was plugged in, gives it an address, and moves
-// other people's transfers (USB/IP's URBs), as a kernel does.
+// The host: it enumerates the device that was plugged in, and moves the transfers of others (the
+// URBs of USB/IP) as a kernel does. usb_bus.mjs moves the packets of its jobs.
 
 import { Pipe } from "./usb_bus.mjs";
 
 const MS = 1_000_000;
-// USB 2.0, 7.1.7.3 and 7.1.7.5: debouncing, reset, recovery; 9.2.6.3: after SET_ADDRESS.
+// USB 2.0, 7.1.7.3 and 7.1.7.5: debounce, reset, recovery; 9.2.6.3: the pause after SET_ADDRESS.
 const DEBOUNCE = 100 * MS;
 const RESET = 10 * MS;
 const RECOVERY = 10 * MS;
@@ -29,77 +29,80 @@ const CDC_DATA = 0x0a;
 
 const REASONS = { stall: EPIPE, timeout: EPROTO };
 
-/** A transfer on an endpoint: `data` to send, or `length` to receive. `complete(status, bytes)`. */
+/**
+ * A transfer: `data` to send, or `length` bytes to receive. `isOwn` marks the host's own requests.
+ * `complete(status, transfer)` is called once, at the end.
+ */
 export class Transfer {
-  constructor({ endpoint, length = 0, data = null, setup = null, zero = false, own = false, complete }) {
-    Object.assign(this, { endpoint, length, data, setup, zero, own, complete });
-    this.pieces = [];
-    this.count = 0;
-    this.over = false;
+  constructor({ endpoint, length = 0, data = null, setup = null, hasZeroPacket = false, isOwn = false, complete }) {
+    Object.assign(this, { endpoint, length, data, setup, hasZeroPacket, isOwn, complete });
+    this.receivedPieces = [];
+    this.actualLength = 0;
+    this.isOver = false;
   }
 
   get received() {
-    return Buffer.concat(this.pieces, this.count);
+    return Buffer.concat(this.receivedPieces, this.actualLength);
   }
 
   end(status) {
-    if (this.over) return;
-    this.over = true;
+    if (this.isOver) return;
+    this.isOver = true;
     this.complete(status, this);
   }
 }
 
-// Moves packets of one transfer on a pipe until it is full, or a packet was short.
+// Moves the packets of one transfer on a pipe until the transfer is full or a packet is short.
 class Job {
   constructor(host, pipe, transfer) {
     this.host = host;
     this.pipe = pipe;
     this.transfer = transfer;
-    /** It ends with the transaction that is on the wire. */
-    this.unlinked = false;
+    /** Whether the transfer ends with the transaction that is on the wire. */
+    this.isUnlinked = false;
   }
 
-  packet() {
-    const { data, count } = this.transfer;
-    return data.subarray(count, count + this.pipe.packetBytes);
+  nextPacket() {
+    const { data, actualLength } = this.transfer;
+    return data.subarray(actualLength, actualLength + this.pipe.packetBytes);
   }
 
-  moved(bytes, data) {
+  handlePacket(bytes, data) {
     const { transfer, pipe } = this;
     if (pipe.isIn) {
-      if (transfer.count + bytes > transfer.length) return this.done(EOVERFLOW);
-      if (bytes) transfer.pieces.push(data);
-      transfer.count += bytes;
-      if (bytes < pipe.packetBytes || transfer.count === transfer.length || this.unlinked) this.done(OK);
+      if (transfer.actualLength + bytes > transfer.length) return this.end(EOVERFLOW);
+      if (bytes) transfer.receivedPieces.push(data);
+      transfer.actualLength += bytes;
+      if (bytes < pipe.packetBytes || transfer.actualLength === transfer.length || this.isUnlinked) this.end(OK);
       return undefined;
     }
-    transfer.count += bytes;
-    const whole = bytes === pipe.packetBytes;
-    const all = transfer.count === transfer.data.length && !(whole && transfer.zero);
-    if (all || this.unlinked) this.done(OK);
+    transfer.actualLength += bytes;
+    const isWholePacket = bytes === pipe.packetBytes;
+    const isComplete = transfer.actualLength === transfer.data.length && !(isWholePacket && transfer.hasZeroPacket);
+    if (isComplete || this.isUnlinked) this.end(OK);
     return undefined;
   }
 
-  /** A transaction did not take place. */
-  missed() {
-    if (this.unlinked) this.done(this.transfer.count ? OK : ECONNRESET);
+  /** Handle a transaction that the device has aborted. */
+  handleAbort() {
+    if (this.isUnlinked) this.end(this.transfer.actualLength ? OK : ECONNRESET);
   }
 
-  failed(reason) {
-    this.done(REASONS[reason]);
+  handleError(reason) {
+    this.end(REASONS[reason]);
   }
 
-  done(status) {
+  end(status) {
     const { jobs } = this.pipe;
     const at = jobs.indexOf(this);
     if (at >= 0) jobs.splice(at, 1);
     this.transfer.end(status);
-    if (!this.pipe.isIn) this.host.events.taken?.();
-    else if (!jobs.length) this.host.events.starved?.(this.pipe);
+    if (!this.pipe.isIn) this.host.events.onTaken?.();
+    else if (!jobs.length) this.host.events.onStarved?.(this.pipe);
   }
 }
 
-// The stages of a control transfer are jobs on the two pipes of endpoint 0.
+// A control transfer: its stages are jobs on the two pipes of endpoint 0.
 class Control {
   constructor(host, transfer) {
     this.host = host;
@@ -112,49 +115,49 @@ class Control {
     this.timer.schedule(CONTROL_TIMEOUT);
     host.controlOut.jobs = [this];
     host.controlIn.jobs = [];
-    host.bus.kick();
+    host.bus.wake();
   }
 
-  // As a job: see Pipe.
-  packet() {
+  // The methods of a job: see Pipe.
+  nextPacket() {
     if (this.stage === "status") return Buffer.alloc(0);
-    const { data, count } = this.transfer;
-    return data.subarray(count, Math.min(count + this.host.controlOut.packetBytes, this.length));
+    const { data, actualLength } = this.transfer;
+    return data.subarray(actualLength, Math.min(actualLength + this.host.controlOut.packetBytes, this.length));
   }
 
-  moved(bytes, data) {
+  handlePacket(bytes, data) {
     const { transfer } = this;
-    const short = bytes < this.host.controlIn.packetBytes;
+    const isShort = bytes < this.host.controlIn.packetBytes;
     if (this.stage === "setup") {
       this.setup = null;
-      this.enter(this.length ? "data" : "status");
+      this.enterStage(this.length ? "data" : "status");
     } else if (this.stage === "status") {
       this.finish(OK);
     } else {
       if (this.isIn && bytes) {
-        // Never more than was asked for, whatever the device says.
-        const piece = data.subarray(0, Math.min(bytes, transfer.length - transfer.count));
-        transfer.pieces.push(piece);
-        transfer.count += piece.length;
+        // A device may send more than the host asked for: the rest is dropped.
+        const piece = data.subarray(0, Math.min(bytes, transfer.length - transfer.actualLength));
+        transfer.receivedPieces.push(piece);
+        transfer.actualLength += piece.length;
       } else {
-        transfer.count += bytes;
+        transfer.actualLength += bytes;
       }
-      if (transfer.count >= this.length || (this.isIn && short)) this.enter("status");
+      if (transfer.actualLength >= this.length || (this.isIn && isShort)) this.enterStage("status");
     }
   }
 
-  enter(stage) {
+  enterStage(stage) {
     const { controlIn, controlOut, bus } = this.host;
     this.stage = stage;
-    const incoming = stage === "data" ? this.isIn : !this.isIn || !this.length;
-    controlIn.jobs = incoming ? [this] : [];
-    controlOut.jobs = incoming ? [] : [this];
-    // Data and status both begin with DATA1.
+    const isIncoming = stage === "data" ? this.isIn : !this.isIn || !this.length;
+    controlIn.jobs = isIncoming ? [this] : [];
+    controlOut.jobs = isIncoming ? [] : [this];
+    // The data and the status stage both begin with DATA1.
     controlIn.toggle = controlOut.toggle = 1;
-    bus.kick();
+    bus.wake();
   }
 
-  failed(reason) {
+  handleError(reason) {
     this.finish(REASONS[reason]);
   }
 
@@ -162,21 +165,21 @@ class Control {
     this.timer.cancel();
     this.host.controlIn.jobs = [];
     this.host.controlOut.jobs = [];
-    this.host.controlDone(this, status);
+    this.host.endControl(this, status);
   }
 }
 
-/** The configuration's endpoints: [address, packet, interval in frames, interface class]. */
-function endpoints(configuration) {
+/** List the configuration's endpoints: [address, packet, interval in frames, interface class]. */
+function listEndpoints(configuration) {
   const found = [];
   let interfaceClass = 0;
   for (let at = 0; at + 2 <= configuration.length && configuration[at]; at += configuration[at]) {
     if (configuration[at + 1] === 4) interfaceClass = configuration[at + 5];
     else if (configuration[at + 1] === 5) {
-      const interrupt = (configuration[at + 3] & 3) === 3;
+      const isInterrupt = (configuration[at + 3] & 3) === 3;
       found.push([
         configuration[at + 2], configuration.readUInt16LE(at + 4) & 0x7ff,
-        interrupt ? Math.max(configuration[at + 6], 1) : 0, interfaceClass,
+        isInterrupt ? Math.max(configuration[at + 6], 1) : 0, interfaceClass,
       ]);
     }
   }
@@ -185,62 +188,63 @@ function endpoints(configuration) {
 
 export class Host {
   /**
-   * `events`: attached(device, configuration), detached(), and, if wanted, starved(pipe): its last
-   * transfer has ended.
+   * `events` are callbacks: onAttached(device, configuration), onDetached(), and maybe onPullup(),
+   * onStarved(pipe) when the last transfer of an IN pipe has ended, onTaken() when the device has
+   * taken the data of an OUT transfer.
    */
   constructor(clock, bus, controller, events) {
     Object.assign(this, { clock, bus, controller, events });
     this.device = null;
     this.configuration = null;
-    this.configured = 0;
-    this.controls = [];
-    this.control = null;
+    this.configurationValue = 0;
+    this.controlQueue = [];
+    this.currentControl = null;
     this.controlIn = new Pipe(0x80, 64);
     this.controlOut = new Pipe(0x00, 64);
-    this.timer = clock.createAlarm(() => this.then());
-    this.then = () => {};
-    /** It has its address, so that other people's requests can be passed on. */
-    this.ready = false;
-    this.reset();
-    controller.onPullup = (on) => (on ? this.plugged() : this.unplugged());
+    this.timer = clock.createAlarm(() => this.nextStep());
+    this.nextStep = () => {};
+    /** Whether the device has its address, so that requests of others can go to it. */
+    this.isAddressed = false;
+    this.resetState();
+    controller.onPullupChange = (on) => (on ? this.handleAttach() : this.handleDetach());
   }
 
-  after(nanos, then) {
-    this.then = then;
+  scheduleStep(nanos, step) {
+    this.nextStep = step;
     this.timer.schedule(nanos);
   }
 
-  // --- plug and play --------------------------------------------------------------------
+  // --- enumeration ----------------------------------------------------------------------
 
-  plugged() {
-    this.events.pullup?.();
-    this.after(DEBOUNCE, () => this.enumerate());
+  handleAttach() {
+    this.events.onPullup?.();
+    this.scheduleStep(DEBOUNCE, () => this.enumerate());
   }
 
-  unplugged() {
+  handleDetach() {
     this.timer.cancel();
-    const known = this.device !== null;
+    const wasAttached = this.device !== null;
     this.device = this.configuration = null;
     this.bus.stop();
     this.cancelAll(ENODEV);
-    if (known) this.events.detached();
+    if (wasAttached) this.events.onDetached();
   }
 
-  /** Reset the bus and give the device its address; then *done*. */
-  address(done) {
-    this.reset();
-    this.ready = false;
+  /** Reset the bus and give the device its address; then call `done`. */
+  assignAddress(done) {
+    this.resetState();
+    this.isAddressed = false;
     this.bus.reset();
-    this.after(RESET, () => {
+    this.scheduleStep(RESET, () => {
       this.bus.start();
-      this.after(RECOVERY, () => {
-        this.request(0x00, SET_ADDRESS, 1, 0, 0, (status) => {
-          if (status !== OK) return this.retry();
+      this.scheduleStep(RECOVERY, () => {
+        this.sendRequest(0x00, SET_ADDRESS, 1, 0, 0, (status) => {
+          if (status !== OK) return this.retryEnumeration();
           this.bus.address = 1;
-          return this.after(SETTLE, () => {
-            this.ready = true;
+          return this.scheduleStep(SETTLE, () => {
+            this.isAddressed = true;
             done();
-            this.nextControl();
+            this.startNextControl();
           });
         });
       });
@@ -248,36 +252,36 @@ export class Host {
   }
 
   enumerate() {
-    this.address(() => {
-      this.request(0x80, GET_DESCRIPTOR, 0x0100, 0, 18, (status, device) => {
-        if (status !== OK || device.length < 18) return this.retry();
-        return this.request(0x80, GET_DESCRIPTOR, 0x0200, 0, 9, (_, head) => {
-          if (head.length < 9) return this.retry();
-          return this.request(0x80, GET_DESCRIPTOR, 0x0200, 0, head.readUInt16LE(2), (ok, whole) => {
-            if (ok !== OK || whole.length !== head.readUInt16LE(2)) return this.retry();
+    this.assignAddress(() => {
+      this.sendRequest(0x80, GET_DESCRIPTOR, 0x0100, 0, 18, (status, device) => {
+        if (status !== OK || device.length < 18) return this.retryEnumeration();
+        return this.sendRequest(0x80, GET_DESCRIPTOR, 0x0200, 0, 9, (_, head) => {
+          if (head.length < 9) return this.retryEnumeration();
+          return this.sendRequest(0x80, GET_DESCRIPTOR, 0x0200, 0, head.readUInt16LE(2), (ok, whole) => {
+            if (ok !== OK || whole.length !== head.readUInt16LE(2)) return this.retryEnumeration();
             this.device = device;
             this.configuration = whole;
-            return this.events.attached(device, whole);
+            return this.events.onAttached(device, whole);
           });
         });
       });
     });
   }
 
-  retry() {
-    if (this.controller.attached) this.after(DEBOUNCE, () => this.enumerate());
+  retryEnumeration() {
+    if (this.controller.isPulledUp) this.scheduleStep(DEBOUNCE, () => this.enumerate());
   }
 
-  request(type, request, value, index, length, done, data = null) {
+  sendRequest(type, request, value, index, length, done, data = null) {
     const setup = Buffer.from([type, request, value & 255, value >> 8, index & 255, index >> 8, length & 255, length >> 8]);
     this.submit(new Transfer({
-      endpoint: 0, length, data, setup, own: true, complete: (status, transfer) => done(status, transfer.received),
+      endpoint: 0, length, data, setup, isOwn: true, complete: (status, transfer) => done(status, transfer.received),
     }));
   }
 
-  /** A bus reset while somebody has the device: it is addressed, and not configured. */
-  busReset(done = () => {}) {
-    if (this.controller.attached) this.address(done);
+  /** Reset the bus while a program has the device: it gets an address and no configuration. */
+  resetBus(done = () => {}) {
+    if (this.controller.isPulledUp) this.assignAddress(done);
   }
 
   suspend() {
@@ -288,9 +292,9 @@ export class Host {
     this.bus.start();
   }
 
-  reset() {
+  resetState() {
     this.cancelAll(ECONNRESET);
-    this.configured = 0;
+    this.configurationValue = 0;
     for (const pipe of [this.controlIn, this.controlOut]) pipe.jobs = [];
     this.bus.pipes = [this.controlIn, this.controlOut];
   }
@@ -299,9 +303,9 @@ export class Host {
     for (const pipe of this.bus.pipes) {
       if (pipe.number) for (const job of pipe.jobs.splice(0)) job.transfer.end(status);
     }
-    const waiting = this.controls.splice(0);
-    const { control } = this;
-    this.control = null;
+    const waiting = this.controlQueue.splice(0);
+    const control = this.currentControl;
+    this.currentControl = null;
     if (control) {
       control.timer.cancel();
       control.transfer.end(status);
@@ -311,89 +315,89 @@ export class Host {
 
   // --- transfers ------------------------------------------------------------------------
 
-  pipe(address) {
+  findPipe(address) {
     return this.bus.pipes.find((pipe) => pipe.number && pipe.address === address);
   }
 
   submit(transfer) {
-    if (!this.device && !transfer.own) {
+    if (!this.device && !transfer.isOwn) {
       transfer.end(ENODEV);
       return;
     }
     if (transfer.setup) {
-      this.controls.push(transfer);
-      this.nextControl();
+      this.controlQueue.push(transfer);
+      this.startNextControl();
       return;
     }
-    const pipe = this.pipe(transfer.endpoint);
+    const pipe = this.findPipe(transfer.endpoint);
     if (!pipe) transfer.end(ENOENT);
-    else if (pipe.halted) transfer.end(EPIPE);
+    else if (pipe.isHalted) transfer.end(EPIPE);
     else {
       pipe.jobs.push(new Job(this, pipe, transfer));
-      this.bus.kick();
+      this.bus.wake();
     }
   }
 
-  /** Take a transfer back: it ends with what it has moved. */
+  /** Take a transfer back: it ends with the bytes that it has moved. */
   unlink(transfer) {
     if (transfer.setup) {
-      const at = this.controls.indexOf(transfer);
-      if (at >= 0) this.controls.splice(at, 1);
-      else if (this.control?.transfer === transfer) {
-        this.control.finish(ECONNRESET);
+      const at = this.controlQueue.indexOf(transfer);
+      if (at >= 0) this.controlQueue.splice(at, 1);
+      else if (this.currentControl?.transfer === transfer) {
+        this.currentControl.finish(ECONNRESET);
         return;
       }
     } else {
       for (const pipe of this.bus.pipes) {
         const at = pipe.number ? pipe.jobs.findIndex((job) => job.transfer === transfer) : -1;
         if (at < 0) continue;
-        if (at === 0 && this.bus.busy(pipe)) {
-          pipe.jobs[0].unlinked = true;
+        if (at === 0 && this.bus.isTransferring(pipe)) {
+          pipe.jobs[0].isUnlinked = true;
           return;
         }
         pipe.jobs.splice(at, 1);
-        if (pipe.isIn && !pipe.jobs.length) this.events.starved?.(pipe);
+        if (pipe.isIn && !pipe.jobs.length) this.events.onStarved?.(pipe);
       }
     }
-    transfer.end(transfer.count ? OK : ECONNRESET);
+    transfer.end(transfer.actualLength ? OK : ECONNRESET);
   }
 
-  /** Whether the device has something to take, or a request to answer. */
-  busy() {
-    return this.control !== null || this.bus.pipes.some((pipe) => !pipe.isIn && pipe.jobs.length);
+  /** Whether the device has data to take or a request to answer. */
+  isBusy() {
+    return this.currentControl !== null || this.bus.pipes.some((pipe) => !pipe.isIn && pipe.jobs.length);
   }
 
-  nextControl() {
-    if (this.control) return;
-    const at = this.controls.findIndex((transfer) => transfer.own || this.ready);
-    if (at >= 0) this.control = new Control(this, this.controls.splice(at, 1)[0]);
+  startNextControl() {
+    if (this.currentControl) return;
+    const at = this.controlQueue.findIndex((transfer) => transfer.isOwn || this.isAddressed);
+    if (at >= 0) this.currentControl = new Control(this, this.controlQueue.splice(at, 1)[0]);
   }
 
-  controlDone(control, status) {
-    if (this.control !== control) return;
-    this.control = null;
-    if (status === OK) this.snoop(control.transfer.setup);
+  endControl(control, status) {
+    if (this.currentControl !== control) return;
+    this.currentControl = null;
+    if (status === OK) this.trackRequest(control.transfer.setup);
     control.transfer.end(status);
-    this.nextControl();
+    this.startNextControl();
   }
 
-  /** What a request that went well means for the host's own picture of the device. */
-  snoop(setup) {
+  /** Update the host's own state after a request that has succeeded. */
+  trackRequest(setup) {
     const [type, request, low, , index] = setup;
     if (type === 0x00 && request === SET_CONFIGURATION) {
-      this.configured = low;
+      this.configurationValue = low;
       this.bus.pipes = [this.controlIn, this.controlOut];
       if (low && this.configuration) {
-        for (const [address, packet, interval, itsClass] of endpoints(this.configuration)) {
+        for (const [address, packet, interval, interfaceClass] of listEndpoints(this.configuration)) {
           const pipe = new Pipe(address, packet, interval);
-          pipe.phantom = itsClass === CDC_DATA && pipe.isIn;
+          pipe.isAlwaysPolled = interfaceClass === CDC_DATA && pipe.isIn;
           this.bus.pipes.push(pipe);
         }
       }
     } else if (type === 0x02 && request === CLEAR_FEATURE && low === 0) {
-      const pipe = this.pipe(index);
+      const pipe = this.findPipe(index);
       if (pipe) {
-        pipe.halted = false;
+        pipe.isHalted = false;
         pipe.toggle = 0;
       }
     } else if (type === 0x01 && request === SET_INTERFACE) {

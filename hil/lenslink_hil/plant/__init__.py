@@ -1,19 +1,19 @@
-"""The plant: the simulated physical world in front of the firmware on ``sim:``.
+"""The plant: the simulated physical world around the firmware.
 
-It runs as a process of its own (``python -m lenslink_hil.plant``, see :mod:`.server`), computes
-with numpy what a sensor would read out of a scene, and plays contacts, supply, heat, focus motor
-and focus ring. Data goes down this list and never back up::
+The plant is a process of its own (``python -m lenslink_hil.plant``). It computes with numpy what a
+sensor reads out of a scene. It also plays contacts, supply, heat, focus motor and focus ring. A
+file imports only files that stand above it in this list::
 
-    sensor, modes      what the sensor is: levels, CFA, colour, readout modes
-    binning            frames in bands of rows, and 2x2 same-colour binning
-    patterns           bit-exact test patterns; callable as an oracle
-    picture, photo     any picture, upright, as sRGB; the default photograph
-    unprocess          picture -> RAW rows, with photon and read noise
-    rawfile            a camera's RAW file, exactly as it is
-    scene              options -> one of the above behind one interface
-    pins, body         contacts, ADC, motor and ring behind 8-byte records
-    rowservice         32-byte requests -> rows, computed ahead of the socket
-    server, __main__   the process: one thread, three file descriptors
+    sensor_model, modes     what the sensor is: levels, CFA, colour, readout modes
+    binning                 frames in bands of rows, and 2x2 same-colour binning
+    patterns                bit-exact test patterns; tests call them as an oracle
+    picture, default_photo  any picture, upright, as sRGB; the default photograph
+    unprocess               picture -> RAW rows, with photon and read noise
+    raw_file                a camera's RAW file, as it is
+    scene                   options -> one of the sources above
+    pin_records, body       contacts, ADC, motor and ring behind 8-byte records
+    row_service             32-byte requests -> rows, computed ahead of the socket
+    plant_process, __main__ the process: one thread, and the sockets to the firmware
 
-Nothing is imported here, so that the process starts fast and pays only for the scene it shows.
+This package imports nothing, so that the process starts fast and loads only what its scene needs.
 """

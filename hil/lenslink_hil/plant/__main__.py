@@ -1,9 +1,9 @@
 """``python -m lenslink_hil.plant --rows-fd N [N] --pins-fd M --options JSON``: run the plant.
 
-Prints one line of JSON on stdout: ``{"ready": true, "note": ..., "sensor": {...}}`` once it
-serves, or ``{"ready": false, "error": ..., "exit_code": ...}`` before it exits with that code.
-The options are :class:`.scene.SceneOptions`. Protocols: :mod:`.rowservice`, :mod:`.pins`, and
-commands on stdin, :mod:`.server`.
+The process prints one line of JSON on stdout. It is ``{"ready": true, "note": ..., "sensor":
+{...}}`` when the plant serves, or ``{"ready": false, "error": ..., "exit_code": ...}`` before the
+process exits with that code. The options are :class:`.scene.SceneOptions`. The protocols are
+described in :mod:`.row_service`, :mod:`.pin_records` and, for stdin, :mod:`.plant_process`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import sys
 
 from lenslink.errors import LensLinkError, RigError, UsageError
 
-from .plant_process import Server
+from .plant_process import PlantServer
 from .scene import Scene, SceneOptions, open_scene
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the plant; gives its exit code."""
-    # Ctrl-C goes to the whole foreground group. The bench ends us, by closing its ends.
+    """Run the plant and return its exit code."""
+    # Ctrl-C reaches the whole foreground group. The bench ends the plant by closing its sockets.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parser = argparse.ArgumentParser(prog="python -m lenslink_hil.plant")
     parser.add_argument(
@@ -36,14 +36,14 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         code = error.exit_code if isinstance(error, LensLinkError) else 1
         message = str(error) if code != 1 else f"{type(error).__name__}: {error}"
-        _say({"ready": False, "error": message, "exit_code": code})
+        _print_line({"ready": False, "error": message, "exit_code": code})
         if code == 1:
-            raise  # a defect: with its traceback
+            raise  # a defect, so with its traceback
         return code
     try:
-        _say({"ready": True, "note": scene.note, "sensor": scene.sensor.to_json()})
+        _print_line({"ready": True, "note": scene.note, "sensor": scene.sensor.to_json()})
     except BrokenPipeError:
-        return 0  # the bench went away while we started
+        return 0  # the bench has ended meanwhile
     try:
         server.serve()
     except LensLinkError as error:
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _start(rows_fds: list[int], pins_fd: int, text: str) -> tuple[Scene, Server]:
+def _start(rows_fds: list[int], pins_fd: int, text: str) -> tuple[Scene, PlantServer]:
     try:
         values = json.loads(text)
     except ValueError as error:
@@ -65,11 +65,11 @@ def _start(rows_fds: list[int], pins_fd: int, text: str) -> tuple[Scene, Server]
         rows = [socket.socket(fileno=fd) for fd in rows_fds]
         pins = socket.socket(fileno=pins_fd)
     except OSError as error:
-        raise RigError(f"the plant was not given its sockets: {error}") from error
-    return scene, Server(scene, rows, pins, sys.stdin.fileno(), options.seed or 0)
+        raise RigError(f"the plant did not receive its sockets: {error}") from error
+    return scene, PlantServer(scene, rows, pins, sys.stdin.fileno(), options.seed or 0)
 
 
-def _say(line: dict[str, object]) -> None:
+def _print_line(line: dict[str, object]) -> None:
     print(json.dumps(line), flush=True)
 
 

@@ -1,8 +1,8 @@
 """Frames in bands of rows, and 2x2 same-colour binning of a Bayer mosaic.
 
-A frame of 100 million pixels is never worked on as a whole: every source yields it in the bands
-of :func:`iterate_bands`: memory stays bounded, what is worked on stays in the cache, and the
-first rows are on their way while the last are still being computed.
+A frame of 100 million pixels is never processed as a whole. Every source yields the frame in the
+bands of :func:`iterate_bands`. So memory stays bounded, a band stays in the cache, and the first
+rows are sent while the last ones are computed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Rows = NDArray[np.uint16]
 """Rows of raw pixels, shape (H, W), right-justified."""
 
 CELL = 4
-"""Side in pixels of what one 2x2 group of binned pixels is made of."""
+"""Side in pixels of the square that becomes one 2x2 group of binned pixels."""
 
 BAND_PIXELS = 1 << 18
-"""About the pixels in a band: 1 MiB as float32, which a core's L2 cache holds."""
+"""Approximate pixels in a band: 1 MiB as float32, which fits a core's L2 cache."""
 
 
 def iterate_bands(width: int, height: int) -> Iterator[tuple[int, int]]:
-    """Yield ``(top, bottom)`` of each band; all but the last are whole binning cells high."""
+    """Yield ``(top, bottom)`` of each band. All bands but the last have whole binning cells."""
     step = max(CELL, BAND_PIXELS // width // CELL * CELL)
     for top in range(0, height, step):
         yield top, min(top + step, height)
@@ -32,16 +32,19 @@ def iterate_bands(width: int, height: int) -> Iterator[tuple[int, int]]:
 def bin2x2(rows: Rows) -> Rows:
     """Average the four same-colour pixels of every 4x4 cell.
 
-    ``out[2i+p, 2j+q] = (sum of in[4i+p+{0,2}, 4j+q+{0,2}] + 2) >> 2`` for p, q in {0, 1}: the
-    CFA phase stays, and the mean is rounded half up. Rows and columns that do not fill a cell
-    are dropped.
+    ``out[2i+p, 2j+q] = (sum of in[4i+p+{0,2}, 4j+q+{0,2}] + 2) >> 2`` for p, q in {0, 1}. The CFA
+    phase stays, and the mean is rounded half up. Rows and columns that do not fill a cell are
+    dropped.
 
-    :param rows: shape (H, W).
-    :returns: shape (H // 4 * 2, W // 4 * 2), contiguous.
+    Args:
+        rows: shape (H, W).
+
+    Returns:
+        Shape (H // 4 * 2, W // 4 * 2), contiguous.
     """
     high, wide = rows.shape[0] // CELL, rows.shape[1] // CELL
     whole = rows[: high * CELL, : wide * CELL]
-    # Axes: cell row, upper/lower, CFA row, cell column, left/right, CFA column.
+    # The axes are cell row, upper/lower, CFA row, cell column, left/right, CFA column.
     cells = whole.reshape(high, 2, 2, wide, 2, 2)
     total = np.full((high, 2, wide, 2), 2, np.uint32)
     for lower in (0, 1):

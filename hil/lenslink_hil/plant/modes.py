@@ -1,4 +1,7 @@
-"""Sizes and readout modes: which a sensor of a given size has, and what each is used for."""
+"""Sizes and readout modes of a sensor, and what each mode is used for.
+
+:mod:`.scene` and :mod:`.raw_file` ask for the modes of a size; the firmware gets them as JSON.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,10 @@ NEITHER: frozenset[str] = frozenset()
 
 
 def check_size(width: int, height: int, what: str = "size") -> None:
-    """Hold a frame to the sizes that the bench carries.
+    """Check that the bench carries frames of this size. *what* names the size in the error.
 
-    :raises UsageError: in one line that states the rule.
+    Raises:
+        UsageError: the size is odd, too small or too large.
     """
     even = width % 2 == 0 and height % 2 == 0
     if not even or not (MIN_SIDE <= width <= MAX_WIDTH and MIN_SIDE <= height <= MAX_HEIGHT):
@@ -34,9 +38,10 @@ def check_size(width: int, height: int, what: str = "size") -> None:
 
 
 def complete_frame_size(width: int | None, height: int | None) -> tuple[int, int] | None:
-    """Complete a size of which one side may be missing (4:3), None when both are.
+    """Return a size with its missing side completed to 4:3; None if both sides are missing.
 
-    :raises UsageError: as :func:`check_size`.
+    Raises:
+        UsageError: as for :func:`check_size`.
     """
     if height is None:
         if width is None:
@@ -49,50 +54,51 @@ def complete_frame_size(width: int | None, height: int | None) -> tuple[int, int
 
 
 def make_default_modes() -> tuple[Mode, ...]:
-    """Give the default module's modes: preview, still, and the whole 100 MP when asked for."""
+    """Return the default module's modes: preview, still, and 100 megapixels on request."""
     return (
-        _mode(0, PREVIEW, PREVIEW_WIDTH, PREVIEW_HEIGHT, use=frozenset({PREVIEW})),
-        _mode(1, STILL, 4096, 3072, use=frozenset({STILL})),
-        _mode(2, "full", MAX_WIDTH, MAX_HEIGHT, use=NEITHER),
-        _mode(3, "binned", MAX_WIDTH // 2, MAX_HEIGHT // 2, binning=2, use=NEITHER),
+        _make_mode(0, PREVIEW, PREVIEW_WIDTH, PREVIEW_HEIGHT, use=frozenset({PREVIEW})),
+        _make_mode(1, STILL, 4096, 3072, use=frozenset({STILL})),
+        _make_mode(2, "full", MAX_WIDTH, MAX_HEIGHT, use=NEITHER),
+        _make_mode(3, "binned", MAX_WIDTH // 2, MAX_HEIGHT // 2, binning=2, use=NEITHER),
     )
 
 
 def make_sized_modes(width: int, height: int) -> tuple[Mode, ...]:
-    """Give the modes of a sensor of this size: ``full``, and ``binned`` where it is large enough.
+    """Return the modes of a sensor of this size: ``full``, and ``binned`` if it is large enough.
 
-    Preview uses ``full`` when that is no larger than 1280x960, else ``binned`` if there is one.
+    The preview uses ``full`` up to 1280x960. Above that it uses ``binned``, if there is one.
     """
-    full = _mode(0, "full", width, height, use=BOTH)
+    full = _make_mode(0, "full", width, height, use=BOTH)
     halves = get_binned_size(width, height)
     if min(halves) < MIN_SIDE:
         return (full,)
     if width <= PREVIEW_WIDTH and height <= PREVIEW_HEIGHT:
-        return (full, _mode(1, "binned", *halves, binning=2, use=NEITHER))
+        return (full, _make_mode(1, "binned", *halves, binning=2, use=NEITHER))
     return (
         replace(full, use=frozenset({STILL})),
-        _mode(1, "binned", *halves, binning=2, use=frozenset({PREVIEW})),
+        _make_mode(1, "binned", *halves, binning=2, use=frozenset({PREVIEW})),
     )
 
 
 def make_file_modes(width: int, height: int, active: tuple[int, int, int, int]) -> tuple[Mode, ...]:
-    """Give the modes of a RAW file: ``full`` for everything, ``binned`` when halves are even."""
-    full = replace(_mode(0, "full", width, height, use=BOTH), active_area=active)
+    """Return the modes of a RAW file: ``full``, and ``binned`` if half the size is even."""
+    full = replace(_make_mode(0, "full", width, height, use=BOTH), active_area=active)
     if width % 4 or height % 4 or min(width, height) < 2 * MIN_SIDE:
         return (full,)
     top, left, bottom, right = active
     binned = replace(
-        _mode(1, "binned", width // 2, height // 2, binning=2, use=NEITHER),
-        # Inwards: a binned pixel that a margin's pixel went into is no image.
+        _make_mode(1, "binned", width // 2, height // 2, binning=2, use=NEITHER),
+        # Rounded inwards: a binned pixel with a share of a margin is no image pixel.
         active_area=((top + 1) // 2, (left + 1) // 2, bottom // 2, right // 2),
     )
     return (full, binned)
 
 
 def choose_mode(modes: tuple[Mode, ...], name: str | None) -> tuple[Mode, ...]:
-    """Make the named mode the one used for preview and still; None leaves all as they are.
+    """Return *modes* with the named one used for preview and still. None changes nothing.
 
-    :raises UsageError: for an unknown name, with the names there are.
+    Raises:
+        UsageError: there is no mode of that name.
     """
     if name is None:
         return modes
@@ -103,11 +109,11 @@ def choose_mode(modes: tuple[Mode, ...], name: str | None) -> tuple[Mode, ...]:
 
 
 def get_binned_size(width: int, height: int) -> tuple[int, int]:
-    """Give the size after 2x2 binning: whole 4x4 cells only, so half, rounded down to even."""
+    """Return the size after 2x2 binning: half, rounded down to even, as only whole cells count."""
     return width // 4 * 2, height // 4 * 2
 
 
-def _mode(
+def _make_mode(
     number: int, name: str, width: int, height: int, *, binning: int = 1, use: frozenset[str]
 ) -> Mode:
     return Mode(number, name, width, height, binning, (0, 0, height, width), use)

@@ -1,4 +1,4 @@
-"""Bit-exact test patterns: no noise, defined by arithmetic alone, so anyone can be the oracle.
+"""Bit-exact test patterns without noise. They are defined by arithmetic, so tests can check them.
 
 With ``mask = 2**bits - 1``, pixel (y, x) and frame number f:
 
@@ -6,12 +6,12 @@ With ``mask = 2**bits - 1``, pixel (y, x) and frame number f:
     ``(x + y + f) & mask``.
 ``bars``
     Eight bars, each ``width / 8`` wide, from the left: white, yellow, cyan, green, magenta, red,
-    blue, black. A pixel is at the white level when its filter's colour is part of the bar's, else
-    at black (:func:`lenslink_hil.plant.sensor_model.get_levels`). The frame number changes nothing.
+    blue, black. A pixel is white if its filter's colour is part of the bar's colour, else black
+    (:func:`lenslink_hil.plant.sensor_model.get_levels`). The frame number changes nothing.
 ``prbs``
-    Pixels are numbered ``i = y * width + x``. Every run of ``2**bits`` of them (block
-    ``n = i >> bits``) is a permutation of all code values, and every block another one, drawn by
-    seed and frame number. With ``mix`` as in :func:`mix32`, ``s = (bits + 1) // 2``::
+    Pixels are numbered ``i = y * width + x``. Every block of ``2**bits`` pixels (block
+    ``n = i >> bits``) is a permutation of all code values. Seed, frame number and block choose the
+    permutation. With ``mix`` as in :func:`mix32` and ``s = (bits + 1) // 2``::
 
         key = mix(mix(mix(seed) + f) + n)          # modulo 2**32
         v = ((i & mask) ^ key) & mask
@@ -36,7 +36,7 @@ from lenslink.settings import Settings
 from .binning import Rows, iterate_bands
 from .sensor_model import get_levels
 
-# Left to right: red, green, blue on or off.
+# The colours that are on in each bar, from the left.
 BARS = ("RGB", "RG", "GB", "G", "RB", "R", "B", "")
 
 _MULTIPLIER_1 = 0xB2D5
@@ -46,17 +46,26 @@ _MULTIPLIER_2 = 0x6C4B
 def make_pattern(
     name: str, width: int, height: int, *, bits: int, cfa: str, seed: int, frame_number: int
 ) -> Rows:
-    """Give one whole frame of a pattern, shape (height, width).
+    """Return one whole frame of a pattern, shape (height, width).
 
-    :param bits: 8 to 16.
-    :raises KeyError: for an unknown name.
+    Args:
+        name: a key of PATTERNS.
+        width: columns.
+        height: rows.
+        bits: 8 to 16.
+        cfa: the colour filter's phase, for ``bars``.
+        seed: for ``prbs``.
+        frame_number: for ``ramp`` and ``prbs``.
+
+    Raises:
+        KeyError: there is no pattern of that name.
     """
     return Pattern(name, bits, cfa, seed).rows(width, frame_number, 0, height)
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """A pattern as a source of frames; exposure, gain and focus change nothing."""
+    """A pattern as a source of frames. Exposure, gain and focus change nothing."""
 
     name: str
     bits: int
@@ -64,19 +73,19 @@ class Pattern:
     seed: int
 
     def rows(self, width: int, frame_number: int, top: int, bottom: int) -> Rows:
-        """Give rows ``top`` to ``bottom`` (exclusive) of a frame."""
+        """Return the rows from *top* up to *bottom*, which is excluded."""
         return PATTERNS[self.name](self, width, frame_number, top, bottom)
 
     def iterate_bands(
         self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:
-        """Yield a frame band by band."""
+        """Yield a frame in bands."""
         for top, bottom in iterate_bands(width, height):
             yield self.rows(width, frame_number, top, bottom)
 
 
 def mix32(value: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Scatter 32-bit numbers, each to another one (a bijection)."""
+    """Return *value* mixed: a bijection of 32-bit numbers."""
     value = value ^ (value >> np.uint32(16))
     value = value * np.uint32(0x7FEB352D)
     value = value ^ (value >> np.uint32(15))
@@ -97,7 +106,7 @@ def _bars(spec: Pattern, width: int, frame_number: int, top: int, bottom: int) -
     bar = columns * 8 // width
     pair = np.empty((2, width), np.uint16)
     for y in (0, 1):
-        # By colour of this row's two filters and bar: is it lit?
+        # For each of the two filters in this row: is its colour part of the bar?
         lit = np.array([[colour in each for each in BARS] for colour in spec.cfa[2 * y :][:2]])
         pair[y] = np.where(lit[columns % 2, bar], white, black)
     return pair[np.arange(top, bottom) % 2]
@@ -111,7 +120,7 @@ def _prbs(spec: Pattern, width: int, frame_number: int, top: int, bottom: int) -
     key = mix32(start + blocks)
     low = key.astype(np.uint16)[:, None]
     high = (key >> np.uint32(16)).astype(np.uint16)[:, None]
-    # All in 16 bits: the low bits of sums and products depend on low bits only.
+    # 16 bits suffice: the low bits of sums and products depend on low bits only.
     mask, shift = np.uint16((1 << spec.bits) - 1), np.uint16((spec.bits + 1) // 2)
     value = (np.arange(1 << spec.bits, dtype=np.uint32).astype(np.uint16)[None, :] ^ low) & mask
     value *= np.uint16(_MULTIPLIER_1)
@@ -130,4 +139,4 @@ PATTERNS: dict[str, Callable[[Pattern, int, int, int, int], Rows]] = {
     "prbs": _prbs,
     "bars": _bars,
 }
-"""Name to generator."""
+"""The generator of each pattern, by its name."""

@@ -13,22 +13,23 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from lenslink.errors import UsageError
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*")
-"""First bytes of a TIFF: a picture, or a DNG and most makers' RAW."""
+"""First bytes of a TIFF, which is a picture, a DNG or the RAW of most makers."""
 
 
 @dataclass(frozen=True)
 class Picture:
     """A picture as a scene.
 
-    :ivar rgb: sRGB, 8 bit, shape (H, W, 3).
-    :ivar anchor: where a crop that is less high than the picture lies: 0 top, 0.5 centre.
+    Attributes:
+        rgb: sRGB, 8 bit, shape (H, W, 3).
+        anchor: place of a crop that is lower than the picture: 0 is the top, 0.5 the centre.
     """
 
     rgb: NDArray[np.uint8]
     anchor: float = 0.5
 
     def crop_box(self, aspect: float) -> tuple[float, float, float, float]:
-        """Give the largest box of this width : height: left, top, right, bottom in pixels."""
+        """Return the largest box with this ratio of width to height: left, top, right, bottom."""
         height, width = self.rgb.shape[:2]
         wide, high = min(float(width), height * aspect), min(float(height), width / aspect)
         left, top = (width - wide) / 2, (height - high) * self.anchor
@@ -36,29 +37,32 @@ class Picture:
 
 
 def is_picture(path: Path) -> bool:
-    """Say whether Pillow knows the format, from the first bytes alone."""
+    """Return True if Pillow knows the format, from the first bytes alone."""
     try:
-        with _quiet(), Image.open(path):
+        with _ignore_warnings(), Image.open(path):
             return True
     except UnidentifiedImageError:
         return False
     except Exception:
-        # A known format with a broken header: a picture, though load_picture() will refuse it.
+        # A known format with a broken header is a picture, which load_picture() will refuse.
         return True
 
 
 def load_picture(path: Path) -> NDArray[np.uint8]:
-    """Read a picture, turned upright by its EXIF orientation.
+    """Read a picture and turn it upright by its EXIF orientation.
 
-    Alpha is laid over white. 16-bit grey keeps its upper 8 bits, floating point counts as 0 to
-    1, and of an animation the first picture is taken. Embedded ICC profiles are ignored.
+    Transparent pixels are laid over white. 16-bit grey keeps its upper 8 bits. Floating point means
+    0 to 1. An animation gives its first picture. ICC profiles are ignored.
 
-    :returns: sRGB, shape (H, W, 3).
-    :raises UsageError: when it is no picture, is truncated or is too large for Pillow's limit
-        (179 million pixels); the message names the file.
+    Returns:
+        sRGB, shape (H, W, 3), uint8.
+
+    Raises:
+        UsageError: the file is no picture, is truncated, or exceeds Pillow's limit of 179 million
+            pixels. The message names the file.
     """
     try:
-        with _quiet(), Image.open(path) as opened:
+        with _ignore_warnings(), Image.open(path) as opened:
             opened.load()
             upright = ImageOps.exif_transpose(opened)
             return np.asarray(_as_rgb(upright))
@@ -67,14 +71,14 @@ def load_picture(path: Path) -> NDArray[np.uint8]:
     except Image.DecompressionBombError:
         raise UsageError(f"scene {path}: too many pixels to be a picture") from None
     except Exception as error:
-        # Decoders meet broken input with nearly any exception there is (OSError, SyntaxError,
-        # ValueError, struct.error, ...); to the user all of them mean the same.
+        # Decoders raise nearly any exception for broken input (OSError, SyntaxError, ValueError,
+        # struct.error, ...). All of them mean the same to the user.
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UsageError(f"scene {path}: the picture is damaged ({reason})") from error
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    """Convert whatever Pillow opened to mode RGB."""
+    """Return *image* in mode RGB."""
     mode = image.mode
     if mode.startswith("I"):
         grey = np.clip(np.asarray(image).astype(np.int64), 0, 0xFFFF) >> 8
@@ -83,7 +87,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         unit = np.clip(np.nan_to_num(np.asarray(image)), 0, 1)
         return Image.fromarray(np.rint(unit * 255).astype(np.uint8)).convert("RGB")
     if mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-        # La and RGBa (alpha multiplied in) convert only to their plain twins.
+        # La and RGBa (premultiplied alpha) convert only to LA and RGBA.
         straight = image.convert({"La": "LA", "RGBa": "RGBA"}[mode]) if mode[-1] == "a" else image
         layer = straight.convert("RGBA")
         below = Image.new("RGBA", layer.size, "white")
@@ -91,6 +95,6 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _quiet() -> warnings.catch_warnings[None]:
-    """Keep Pillow's remarks (large picture, odd EXIF) off stderr; errors are raised anyway."""
+def _ignore_warnings() -> warnings.catch_warnings[None]:
+    """Ignore Pillow's warnings (large picture, odd EXIF). Errors are raised anyway."""
     return warnings.catch_warnings(action="ignore")

@@ -1,6 +1,6 @@
-"""The pins socket's records: everything about the module's pins that is not a picture.
+"""The records of the pins socket: contacts, ADC, motor and focus ring.
 
-Both ways, 8 bytes little-endian: kind u8, channel u8, zero u16, value i32.
+A record has 8 bytes, little-endian, in both directions: kind u8, channel u8, zero u16, value i32.
 
 ====== ========= ================================== ==================================
 kind   name      channel                            value
@@ -9,7 +9,7 @@ plant to firmware
 1      CONTACT   0 power, 1 detect, 2 release        level after the edge: 0 open, 1 closed
 2      ADC       0 VBUS, 1 temperature              counts, 12 bit
 3      RING      0 A, 1 B                           level after the edge
-4      NEXT      1 answers ELAPSED, 0 unasked       microseconds to the next edge, -1: none planned
+4      NEXT      1 answers ELAPSED, 0 unasked       microseconds to the next edge; -1: none
 firmware to plant
 16     STEP      0                                  motor steps, signed; positive is closer
 17     LOAD      0                                  current drawn in mA
@@ -17,8 +17,8 @@ firmware to plant
 19     ELAPSED   0                                  microseconds since the last one
 ====== ========= ================================== ==================================
 
-ELAPSED comes from an emulated chip, whose time is not the world's: from the first one on it is the
-plant's clock. It is answered by the edges that have become due, then by NEXT.
+ELAPSED comes from an emulated chip, which has a clock of its own. From the first ELAPSED on, that
+clock is the plant's. The plant answers with the edges that are due, and then with NEXT.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RECORD = struct.Struct("<BBHi")
 
 
 class Kind(IntEnum):
-    """What a record says."""
+    """The kind of a record."""
 
     CONTACT = 1
     ADC = 2
@@ -56,14 +56,14 @@ RING_B = 1
 
 
 class Record(NamedTuple):
-    """One record; ``kind`` is a plain number, as a peer may send any."""
+    """One record. ``kind`` is a plain number, because a peer may send any number."""
 
     kind: int
     channel: int
     value: int
 
     def pack(self) -> bytes:
-        """Give the record's 8 bytes."""
+        """Return the record's 8 bytes."""
         return RECORD.pack(self.kind, self.channel, 0, self.value)
 
 
@@ -74,7 +74,7 @@ class RecordReader:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[Record]:
-        """Take bytes as they come; give the records they complete."""
+        """Take received bytes and return the records that are complete."""
         data = self._rest + data
         whole = len(data) - len(data) % RECORD.size
         self._rest = data[whole:]

@@ -1,10 +1,10 @@
-"""The plant's process: one thread between the rows socket, the pins socket and stdin.
+"""The plant's process: one thread that serves the rows sockets, the pins socket and stdin.
 
-Rows are computed a band at a time between two looks at the sockets, and written as far as the
-socket takes them, so that a 100 MP frame on its way does not hold up a contact's edge.
+The thread computes one band of rows between two polls of the sockets, and writes what a socket
+takes. So a frame of 100 megapixels does not delay a contact's edge.
 
-It ends at the end of any of the three, however the other side ended: both the bench and the
-firmware going away close their ends, and the plant outlives neither.
+The process ends when any of its inputs ends. The bench and the firmware close their ends when they
+exit, so the plant outlives neither of them.
 """
 
 from __future__ import annotations
@@ -28,15 +28,20 @@ from .scene import Scene
 READ_SIZE = 1 << 16
 ROWS_SEND_BUFFER = 1 << 20
 MAX_UNREAD_PINS = 1 << 16
-"""Bytes of pin records the firmware may leave unread before it counts as broken."""
+"""Unread bytes of pin records at which the firmware counts as broken."""
 
 
-class Server:
+class PlantServer:
     """Serves a scene and a body until an input ends.
 
-    :param commands: file descriptor of the bench's commands, one JSON object a line:
-        ``{"ring": detents}``, ``{"contacts": [[delay_us, pin, level], ...]}``,
-        ``{"vbus_mv": millivolts}``, ``{"wrong_crcs": frames}`` (on each channel).
+    Args:
+        scene: what the sensor sees.
+        rows: a socket for each channel of the sensor.
+        pins: the socket for pin records.
+        commands: file descriptor of the bench's commands. Each line is one JSON object:
+            ``{"ring": detents}``, ``{"contacts": [[delay_us, pin, level], ...]}``,
+            ``{"vbus_mv": millivolts}`` or ``{"wrong_crcs": frames}`` (on each channel).
+        seed: of the contacts' bounce.
     """
 
     def __init__(
@@ -52,15 +57,15 @@ class Server:
             side.setblocking(False)
         for channel in rows:
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROWS_SEND_BUFFER)
-        # A frame at a time on each of the sensor's channels, all channels at once.
+        # Each channel of the sensor sends one frame at a time; all channels work at once.
         self._services = [RowService(scene, scene.sensor.repeat) for _ in rows]
         self._external_us: int | None = None
         self._start_us = self._now_us()
         self._body = Body(seed, self._start_us)
         self._records = RecordReader()
-        self._unsent_pins = b""
+        self._pin_output = b""
         self._partial_command = b""
-        # poll, not epoll: stdin may be a file or /dev/null, which epoll refuses.
+        # poll and not epoll, because epoll refuses stdin if it is a file or /dev/null.
         self._selector = selectors.PollSelector()
         for number, channel in enumerate(rows):
             self._selector.register(channel, selectors.EVENT_READ, number)
@@ -68,14 +73,15 @@ class Server:
         self._selector.register(commands, selectors.EVENT_READ)
         for mode in scene.sensor.modes:
             if "preview" in mode.use and not scene.sensor.repeat:
-                # Probably the first frame asked for; done while the firmware boots.
+                # This is probably the first request. Compute it while the firmware boots.
                 self._services[0].prefetch(Request(0, mode.id, Settings(10_000, 1000, 0)))
 
     def serve(self) -> None:
         """Serve until one of the inputs ends.
 
-        :raises ProtocolError: when the firmware breaks the rules of a socket; UsageError for a
-            command that is none.
+        Raises:
+            ProtocolError: the firmware violates the protocol of a socket.
+            UsageError: a command is unknown.
         """
         try:
             while True:
@@ -89,13 +95,13 @@ class Server:
             self._pins.close()
 
     def _run_once(self) -> None:
-        """Wait for something to do and do it once."""
+        """Wait for an event, handle it, and compute one band on each channel."""
         for channel, service in zip(self._rows, self._services, strict=True):
             self._watch_events(channel, service.get_output() is not None)
-        self._watch_events(self._pins, bool(self._unsent_pins))
+        self._watch_events(self._pins, bool(self._pin_output))
         for key, events in self._selector.select(self._get_timeout()):
             if key.data is not None:
-                self._serve_rows(key.data, events)
+                self._handle_rows(key.data, events)
             elif key.fileobj is self._pins:
                 if events & selectors.EVENT_READ:
                     self._read_pins()
@@ -112,7 +118,7 @@ class Server:
             return 0
         due = self._body.get_next_event_us()
         if due is None or self._external_us is not None:
-            return None  # whoever tells the time comes when it is due
+            return None  # the external clock sends ELAPSED when the edge is due
         return max(0, due - self._now_us()) / 1e6
 
     def _watch_events(self, side: socket.socket, write: bool) -> None:
@@ -120,7 +126,7 @@ class Server:
         if self._selector.get_key(side).events != wanted:
             self._selector.modify(side, wanted, self._selector.get_key(side).data)
 
-    def _serve_rows(self, number: int, events: int) -> None:
+    def _handle_rows(self, number: int, events: int) -> None:
         channel, service = self._rows[number], self._services[number]
         if events & selectors.EVENT_READ:
             service.feed(_receive(channel))
@@ -131,7 +137,7 @@ class Server:
     def _read_pins(self) -> None:
         for record in self._records.feed(_receive(self._pins)):
             if record.kind == Kind.ELAPSED:
-                # Its first moment is the body's.
+                # The external clock continues from the body's start.
                 before = self._start_us if self._external_us is None else self._external_us
                 self._external_us = before + record.value
                 self._send_pins(
@@ -149,11 +155,11 @@ class Server:
         return time.monotonic_ns() // 1000 if self._external_us is None else self._external_us
 
     def _send_pins(self, records: list[Record]) -> None:
-        self._unsent_pins += b"".join(record.pack() for record in records)
-        if len(self._unsent_pins) > MAX_UNREAD_PINS:
+        self._pin_output += b"".join(record.pack() for record in records)
+        if len(self._pin_output) > MAX_UNREAD_PINS:
             raise ProtocolError("pins: the firmware does not read its records")
-        if self._unsent_pins:
-            self._unsent_pins = self._unsent_pins[_send(self._pins, self._unsent_pins) :]
+        if self._pin_output:
+            self._pin_output = self._pin_output[_send(self._pins, self._pin_output) :]
 
     def _read_commands(self) -> None:
         data = os.read(self._commands, READ_SIZE)
@@ -186,14 +192,14 @@ class Server:
 
 
 def _make_command_error(line: bytes) -> UsageError:
-    return UsageError(f"no such command: {line.decode(errors='replace').strip()}")
+    return UsageError(f"unknown command: {line.decode(errors='replace').strip()}")
 
 
 def _receive(side: socket.socket) -> bytes:
-    """Read what is there; raises EOFError at the end."""
+    """Return the bytes that have arrived; raise EOFError at the end of the stream."""
     try:
         data = side.recv(READ_SIZE)
-    except BlockingIOError:  # a wake-up for nothing
+    except BlockingIOError:  # a wake-up without data
         return b""
     if not data:
         raise EOFError
@@ -201,7 +207,7 @@ def _receive(side: socket.socket) -> bytes:
 
 
 def _send(side: socket.socket, data: bytes | memoryview) -> int:
-    """Write what the socket takes; gives how many bytes that was."""
+    """Send as much as the socket takes and return the number of bytes."""
     try:
         return side.send(data)
     except BlockingIOError:

@@ -1,19 +1,19 @@
-"""The rows socket's protocol, without the socket: requests in, bytes of rows out.
+"""The protocol of a rows socket, without the socket: requests in, bytes of rows out.
 
-A request is 32 bytes, little-endian: frame number u32, mode u16, flags u16 (0), exposure in
+A request has 32 bytes, little-endian: frame number u32, mode u16, flags u16, exposure in
 microseconds u64, gain in milli u32, focus in milli-dioptres i32, pixel format u32, and the columns
-and rows of a tile, u16 each. The answer is the frame's rows, packed as the format says, nothing
-around them; format 0 is the sensor's 16-bit words. Up to MAX_QUEUED requests may wait while a frame
-is on its way.
+and rows of a tile, u16 each. The answer is the frame's rows, packed in the pixel format, without a
+header. Format 0 means the sensor's 16-bit words. Up to MAX_QUEUED requests may wait while a frame
+is sent.
 
-Flag 1 asks for CRCs, as a sensor's hardware would compute them: behind the bytes of each tile, in
-raster order, comes their CRC-32, u32. Of a sensor whose frames are repeated (``repeat`` n), frame
-number f is the scene's frame f modulo n, computed once, and kept as long as settings, format and
-tile stay: then nothing but the sending is left to do.
+Flag 1 asks for CRCs, as a sensor's hardware would compute them. Each tile, in tile-grid order, is
+followed by its CRC-32, u32. A sensor may repeat its frames (``repeat`` n): frame number f is then
+the scene's frame f modulo n. Such a frame is computed once, and stored until settings, format or
+tile change.
 
-Rows are computed a band at a time, ahead of what the socket takes; and once two requests were
-those of a stream (the same settings, consecutive numbers), the next one's are computed before it
-is asked for. Both only up to AHEAD_BYTES.
+Rows are computed in bands, ahead of the socket. After two requests of a stream (equal settings,
+consecutive numbers), the next frame is computed before it is requested. Both stay within
+AHEAD_BYTES.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lenslink.errors import ProtocolError
 from lenslink.receive.unpacking import pack
 from lenslink.settings import Settings
 from lenslink_protocol.crc import crc32
-from lenslink_protocol.packings import Layout, is_known, layout
+from lenslink_protocol.packings import Layout, find_layout, is_known
 
 from .binning import Rows
 from .scene import Scene
@@ -37,20 +37,20 @@ REQUEST = struct.Struct("<IHHQIiIHH")
 WITH_CRCS = 1
 MAX_QUEUED = 4
 AHEAD_BYTES = 8 << 20
-KEPT_BYTES = 400 << 20
-"""Of frames that are repeated, on each channel: two of 100 megapixels as 16-bit words."""
+STORED_BYTES = 400 << 20
+"""Limit for repeated frames on each channel: two of 100 megapixels as 16-bit words."""
 
 
 class Tiles(NamedTuple):
-    """A frame's bytes, and where it is cut into tiles."""
+    """The sizes in bytes of a frame and of its tiles."""
 
     frame: int
     row: int
-    """Bytes that no tile goes beyond: a row's, or the frame's."""
+    """Size of the row or frame that a tile must not cross."""
     tile: int
 
     def append_crcs(self, data: bytes) -> bytearray:
-        """The frame with the CRC of each tile behind it."""
+        """Return the frame *data* with the CRC of each tile behind the tile."""
         view, found = memoryview(data), bytearray()
         for top in range(0, self.frame, self.row):
             for at in range(top, top + self.row, self.tile):
@@ -61,7 +61,7 @@ class Tiles(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What the firmware asks for: one frame with these settings."""
+    """The firmware's request for one frame with these settings."""
 
     frame_number: int
     mode: int
@@ -72,7 +72,7 @@ class Request(NamedTuple):
     """Columns and rows."""
 
     def pack(self) -> bytes:
-        """Give the request's 32 bytes."""
+        """Return the request's 32 bytes."""
         return REQUEST.pack(
             self.frame_number,
             self.mode,
@@ -84,7 +84,7 @@ class Request(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> Request:
-        """Read 32 bytes; raises ProtocolError for flags that there are not."""
+        """Return the request in 32 bytes; raise ProtocolError for an unknown flag."""
         number, mode, flags, exposure, gain, focus, code, columns, rows = REQUEST.unpack(data)
         if flags & ~WITH_CRCS:
             raise ProtocolError(f"rows request: flags {flags:#x}")
@@ -92,73 +92,78 @@ class Request(NamedTuple):
         return cls(number, mode, settings, bool(flags), code, (columns, rows))
 
     def check(self, sensor: Sensor) -> None:
-        """Raise ProtocolError for what the sensor does not have."""
+        """Raise ProtocolError for a mode, format or tile that *sensor* does not have."""
         try:
             mode = sensor.mode(self.mode)
         except KeyError:
             raise ProtocolError(f"rows request: no mode {self.mode}") from None
         if self.pixel_format:
-            fits = is_known(self.pixel_format) and layout(self.pixel_format).bits >= sensor.bits
+            fits = (
+                is_known(self.pixel_format) and find_layout(self.pixel_format).bits >= sensor.bits
+            )
             if not fits:
                 raise ProtocolError(f"rows request: no pixel format {self.pixel_format:#x}")
         if self.crcs:
             columns, rows = self.tile
             form = self.get_layout(sensor)
             whole = columns == mode.width or rows == 1
-            if not columns or not rows or not whole or not form.fits(0, columns, mode.width):
+            if not columns or not rows or not whole or not form.is_aligned(0, columns, mode.width):
                 raise ProtocolError(f"rows request: no tiles of {columns} x {rows} pixels")
 
     def get_layout(self, sensor: Sensor) -> Layout:
-        """How its pixels lie in bytes."""
-        return layout(self.pixel_format or sensor.formats[0])
+        """Return how the pixels are packed."""
+        return find_layout(self.pixel_format or sensor.formats[0])
 
     def get_tiles(self, sensor: Sensor) -> Tiles:
-        """How the frame is cut."""
+        """Return how the frame is cut into tiles."""
         mode, form = sensor.mode(self.mode), self.get_layout(sensor)
         columns, rows = self.tile
-        stride = form.bytes_of(mode.width)
+        stride = form.count_bytes(mode.width)
         frame = stride * mode.height
         if columns < mode.width:
-            return Tiles(frame, stride, form.bytes_of(columns))
+            return Tiles(frame, stride, form.count_bytes(columns))
         return Tiles(frame, frame, rows * stride)
 
     def make_next(self) -> Request:
-        """Give the stream's next request."""
+        """Return the stream's next request."""
         return self._replace(frame_number=(self.frame_number + 1) & 0xFFFFFFFF)
 
 
 class _Frame:
-    """A frame being computed: what of it nobody took yet, and its bands to come.
+    """A frame that is being computed: its bytes that were not taken yet, and its next bands.
 
-    :param number: of the scene's frame.
-    :param kept: all of it with its CRCs, if it was computed before.
-    :ivar whole: that, once it is complete and has CRCs.
+    Args:
+        number: number of the scene's frame.
+        stored: the whole frame with its CRCs, if it was computed before.
+
+    Attributes:
+        whole: the whole frame with its CRCs, when it is complete; else None.
     """
 
     def __init__(
-        self, scene: Scene, request: Request, number: int, kept: memoryview | None = None
+        self, scene: Scene, request: Request, number: int, stored: memoryview | None = None
     ) -> None:
         self.request = request
         self.number = number
         self.ready: deque[memoryview] = deque()
         self.ready_bytes = 0
-        self.complete = kept is not None
-        self.whole = kept
+        self.is_complete = stored is not None
+        self.whole = stored
         self._layout = request.get_layout(scene.sensor)
         self._tiles = request.get_tiles(scene.sensor)
         self._has_spoiled_crc = False
         self._parts: list[memoryview] = []
         self._bands: Iterator[Rows] = scene.iterate_bands(request.mode, number, request.settings)
-        if kept is not None:
-            self._append_ready(kept)
+        if stored is not None:
+            self._append_ready(stored)
 
     def has_work(self) -> bool:
-        return not self.complete and self.ready_bytes < AHEAD_BYTES
+        return not self.is_complete and self.ready_bytes < AHEAD_BYTES
 
     def work(self) -> None:
         band = next(self._bands, None)
         if band is None:
-            self.complete = True
+            self.is_complete = True
             if self.request.crcs:
                 self.whole = memoryview(self._tiles.append_crcs(b"".join(self._parts)))
                 self._parts.clear()
@@ -168,13 +173,13 @@ class _Frame:
             return
         view = pack(band, self._layout).data.cast("B")
         if self.request.crcs:
-            # A tile may begin in one band and end in another.
+            # A tile may start in one band and end in another.
             self._parts.append(view)
         else:
             self._append_ready(view)
 
     def spoil(self) -> None:
-        """Make the first tile's CRC wrong; before any of it is taken."""
+        """Make the first tile's CRC wrong. Call it before the first :meth:`take`."""
         self._has_spoiled_crc = True
         if self.whole is not None:
             wrong = bytearray(self.whole)
@@ -197,7 +202,9 @@ class _Frame:
 class RowService:
     """Answers row requests, one after the other.
 
-    :param repeat: frames that are computed once and sent again and again; 0 computes each anew.
+    Args:
+        scene: the source of the frames.
+        repeat: number of frames that are computed once and repeated; 0 computes every frame.
     """
 
     def __init__(self, scene: Scene, repeat: int = 0) -> None:
@@ -214,8 +221,9 @@ class RowService:
     def feed(self, data: bytes) -> None:
         """Take bytes from the firmware.
 
-        :raises ProtocolError: for a mode, format or tile that there is not, or one request more
-            than may wait. Nothing that follows can be trusted then: close.
+        Raises:
+            ProtocolError: the mode, format or tile is unknown, or too many requests wait. The
+                caller must close the socket, because the next bytes cannot be trusted.
         """
         self._input += data
         while len(self._input) >= REQUEST.size:
@@ -228,45 +236,45 @@ class RowService:
                 raise ProtocolError(f"rows request: more than {MAX_QUEUED} wait")
 
     def get_output(self) -> memoryview | None:
-        """Give the bytes to send next, None when none are ready."""
+        """Return the bytes to send next, or None."""
         return self._active.ready[0] if self._active is not None and self._active.ready else None
 
     def mark_sent(self, count: int) -> None:
-        """Say how many bytes of :meth:`get_output` are on their way."""
+        """Mark *count* bytes of :meth:`get_output` as sent."""
         if self._active is not None:
             self._active.take(count)
             self._start_next()
 
     def has_work(self) -> bool:
-        """Say whether :meth:`work` has anything to do."""
+        """Return True if :meth:`work` has something to do."""
         return any(frame is not None and frame.has_work() for frame in self._list_frames())
 
     def work(self) -> None:
-        """Compute one band, milliseconds of work."""
+        """Compute one band, which takes milliseconds."""
         for frame in self._list_frames():
             if frame is not None and frame.has_work():
                 frame.work()
-                if frame.complete:
+                if frame.is_complete:
                     self._store(frame)
                 self._start_next()
                 return
 
     def prefetch(self, request: Request) -> None:
-        """Compute ahead what will probably be asked for."""
+        """Compute the frame of *request* ahead, because it will probably be requested."""
         self._ahead = self._make_frame(request)
 
     def spoil_crcs(self, frames: int) -> None:
-        """Give the first tile of the next *frames* that are begun a CRC that is not its own."""
+        """Make the first CRC of each of the next *frames* wrong."""
         self._spoil_count = frames
 
     def _make_frame(self, request: Request) -> _Frame:
-        """The frame asked for: to be computed, or one of those that are repeated."""
+        """Return the requested frame: a stored one, or one to be computed."""
         if not self._repeat or not request.crcs:
             return _Frame(self._scene, request, request.frame_number)
         size = request.get_tiles(self._scene.sensor).frame
-        number = request.frame_number % max(1, min(self._repeat, KEPT_BYTES // size))
-        kept = self._stored_frames.get(request._replace(frame_number=number))
-        return _Frame(self._scene, request, number, kept)
+        number = request.frame_number % max(1, min(self._repeat, STORED_BYTES // size))
+        stored = self._stored_frames.get(request._replace(frame_number=number))
+        return _Frame(self._scene, request, number, stored)
 
     def _store(self, frame: _Frame) -> None:
         if not self._repeat or frame.whole is None:
@@ -281,7 +289,7 @@ class RowService:
 
     def _start_next(self) -> None:
         active = self._active
-        if active is not None and active.complete and not active.ready:
+        if active is not None and active.is_complete and not active.ready:
             self._active = None
         if self._active is not None or not self._queue:
             return

@@ -1,4 +1,8 @@
-"""The scene: from options to a sensor and its frames, whatever they are made from."""
+"""The scene: from options to a sensor and its frames.
+
+:func:`open_scene` chooses the source of the frames: a pattern, a picture or a RAW file. The plant's
+process calls it once at its start.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +39,18 @@ MAX_SEED = (1 << 32) - 1
 
 @dataclass(frozen=True)
 class SceneOptions:
-    """What of the ``sim:`` URL's options concerns the scene; None is the default of each.
+    """The options of a ``sim:`` URL that describe the scene; None means the default.
 
-    :ivar scene: ``photo``, ``ramp``, ``prbs``, ``bars``, or the path of a picture or RAW file; a
-        file of such a name is ``./ramp``.
-    :ivar mode: name of the mode to use for preview and still alike.
-    :ivar seed: of noise and ``prbs``, 0 to 2**32 - 1.
-    :ivar repeat: frames that the sensor computes once, with CRCs, and sends again and again.
+    Attributes:
+        scene: ``photo``, ``ramp``, ``prbs``, ``bars``, or the path of a picture or RAW file. A file
+            with one of these names is written ``./ramp``.
+        mode: name of the mode to use for preview and still.
+        width: width of the sensor in pixels.
+        height: height of the sensor in pixels.
+        bits: bits of a pixel.
+        cfa: phase of the colour filter.
+        seed: seed of noise and ``prbs``, 0 to 2**32 - 1.
+        repeat: number of frames that the sensor computes once, with CRCs, and repeats.
     """
 
     scene: str | None = None
@@ -55,9 +64,10 @@ class SceneOptions:
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> SceneOptions:
-        """Check names and types of parsed options.
+        """Return the options in *values*.
 
-        :raises UsageError: for an unknown name or a value of the wrong type.
+        Raises:
+            UsageError: a name is unknown, or a value has the wrong type.
         """
         unknown = values.keys() - {field.name for field in fields(cls)}
         if unknown:
@@ -88,18 +98,20 @@ class SceneOptions:
 
 
 class Source(Protocol):
-    """What frames are made from: a picture, a pattern or a RAW file."""
+    """The source of frames: a picture, a pattern or a RAW file."""
 
     def iterate_bands(
         self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:
-        """Yield an unbinned frame band by band, as :func:`.binning.iterate_bands` cuts it."""
+        """Yield an unbinned frame in the bands of :func:`.binning.iterate_bands`."""
 
 
 class Scene:
-    """A sensor in front of something: asks its source for frames, and bins them.
+    """A sensor in front of a source. It takes frames from the source and bins them.
 
-    :ivar note: what the user should know about the choice of scene, or None.
+    Attributes:
+        sensor: the sensor.
+        note: what the user should know about the chosen scene, or None.
     """
 
     def __init__(self, sensor: Sensor, source: Source, note: str | None = None) -> None:
@@ -108,11 +120,16 @@ class Scene:
         self._source = source
 
     def iterate_bands(self, mode_id: int, frame_number: int, settings: Settings) -> Iterator[Rows]:
-        """Yield a frame band by band, each of shape (any even height, W), C-contiguous.
+        """Yield a frame in bands, each of shape (an even height, W), C-contiguous.
 
-        :param settings: 10,000 us at a gain of 1000 gives a picture as it is, and so does None.
-            Focus changes nothing: scenes are flat and in focus until the plant has optics.
-        :raises KeyError: at once, for a mode the sensor does not have.
+        Args:
+            mode_id: number of the readout mode.
+            frame_number: number of the frame.
+            settings: 10,000 us at a gain of 1000 (the defaults) give a picture as it is. Focus
+                changes nothing: scenes are flat and in focus.
+
+        Raises:
+            KeyError: at once, if the sensor does not have the mode.
         """
         mode = self.sensor.mode(mode_id)
         if mode.binning == 1:
@@ -123,15 +140,17 @@ class Scene:
         return (binned for binned in map(bin2x2, full) if len(binned))
 
     def rows(self, mode_id: int, frame_number: int, settings: Settings) -> Rows:
-        """Give a whole frame, shape (H, W) of the mode, C-contiguous; see :meth:`iterate_bands`."""
+        """Return a whole frame, shape (H, W), C-contiguous; see :meth:`iterate_bands`."""
         return np.concatenate(list(self.iterate_bands(mode_id, frame_number, settings)))
 
 
 def open_scene(options: SceneOptions) -> Scene:
-    """Open the scene that the options describe; whatever is wrong with it shows here.
+    """Open the scene that *options* describe. Every error in it shows here.
 
-    :raises UsageError: for a scene that is missing, damaged or no picture, or an option out of
-        range or at odds with a RAW file; MissingExtra for ``photo`` without scikit-image.
+    Raises:
+        UsageError: the scene is missing, damaged or no picture; an option is out of range or
+            contradicts a RAW file.
+        MissingExtra: the scene is ``photo``, and scikit-image is not installed.
     """
     seed = 0 if options.seed is None else options.seed
     if not 0 <= seed <= MAX_SEED:
@@ -182,7 +201,7 @@ def _file_scene(options: SceneOptions, name: str, seed: int) -> Scene:
     try:
         if path.is_dir():
             raise UsageError(f"scene {path}: is a directory")
-        if not path.is_file():  # not a FIFO either: it would block us
+        if not path.is_file():  # a FIFO would block
             raise UsageError(f"scene {name}: no such file")
         with path.open("rb") as file:
             tiff = file.read(4) in TIFF_MAGIC
@@ -190,19 +209,19 @@ def _file_scene(options: SceneOptions, name: str, seed: int) -> Scene:
         raise UsageError(f"scene {path}: {error.strerror}") from error
     if not tiff and is_picture(path):
         return _picture_scene(options, path, seed)
-    # Only now: rawpy and tifffile double the time to start.
+    # Imported here, because rawpy and tifffile double the time to start.
     raw_file = importlib.import_module(f"{__package__}.raw_file")
     if tiff and not raw_file.is_raw(path):
         return _picture_scene(options, path, seed)
     sensor: Sensor
     sensor, pixels = raw_file.load_raw(path)
-    _agree(options, sensor, name)
+    _check_agreement(options, sensor, name)
     sensor = replace(sensor, modes=choose_mode(sensor.modes, options.mode))
     return Scene(sensor, raw_file.RawSource(pixels))
 
 
-def _agree(options: SceneOptions, sensor: Sensor, name: str) -> None:
-    """Refuse options that contradict a RAW file, which is taken as it is."""
+def _check_agreement(options: SceneOptions, sensor: Sensor, name: str) -> None:
+    """Raise UsageError for an option that contradicts a RAW file, which is used as it is."""
     for option in ("width", "height", "bits", "cfa"):
         asked, has = getattr(options, option), getattr(sensor, option)
         if asked not in {None, has}:

@@ -1,4 +1,7 @@
-"""What a simulated sensor is: its levels, colour filter, colour response and readout modes."""
+"""The model of a sensor: its levels, colour filter, colour response and readout modes.
+
+:mod:`.scene` makes a :class:`Sensor`. The bench passes it to the firmware as JSON.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,13 @@ from typing import Any
 
 from lenslink.errors import UsageError
 from lenslink_protocol.ids import Cfa, PixelFormat
-from lenslink_protocol.packings import packings, pixel_format
+from lenslink_protocol.packings import find_pixel_format, list_packings
 
 CFA_PHASES = ("RGGB", "GRBG", "GBRG", "BGGR")
 """Colours of the 2x2 pixels at the top left of the full frame, row by row."""
 
 MODULE_BITS = (10, 12, 14)
-"""Bit depths that the simulated module offers; a RAW file brings its own."""
+"""Bit depths of the simulated module. A RAW file has its own."""
 DEFAULT_BITS = 12
 
 Pair = tuple[int, int]
@@ -22,16 +25,16 @@ Pair = tuple[int, int]
 D65_ILLUMINANT = 21
 """EXIF LightSource code of D65; 0 is unknown."""
 
-# Made up, but shaped like what Adobe publishes for current back-illuminated sensors under D65:
-# strong green, weak red, and no colour of sRGB's gamut gives a negative response.
+# An invented matrix, similar to those that Adobe publishes for back-illuminated sensors under D65:
+# strong green, weak red, and no negative response within sRGB's gamut.
 MODULE_MATRIX: tuple[Pair, ...] = tuple(
     (value, 10000) for value in (7200, -2400, -600, -5000, 13000, 2200, -800, 2000, 6200)
 )
-# That matrix times the XYZ of D65, scaled to green = 1.
+# MODULE_MATRIX times the XYZ of D65, scaled to green = 1.
 MODULE_NEUTRAL: tuple[Pair, ...] = ((3561, 10000), (10000, 10000), (7508, 10000))
 
-# XYZ (D65) to linear sRGB, IEC 61966-2-1: a test pattern's levels are sRGB's own primaries, so
-# colour bars come out of any RAW converter as colour bars.
+# XYZ (D65) to linear sRGB, IEC 61966-2-1. The levels of a test pattern are sRGB primaries, so that
+# any RAW converter shows colour bars as colour bars.
 PATTERN_MATRIX: tuple[Pair, ...] = tuple(
     (value, 10000) for value in (32405, -15371, -4985, -9693, 18760, 416, 556, -2040, 10572)
 )
@@ -42,9 +45,10 @@ PATTERN_NEUTRAL: tuple[Pair, ...] = ((1, 1), (1, 1), (1, 1))
 class Mode:
     """One way to read the sensor out.
 
-    :ivar binning: 1, or 2 for 2x2 same-colour binning of the sensor's full frame.
-    :ivar active_area: top, left, bottom, right in pixels of this mode; outside are margins.
-    :ivar use: subset of ``{"preview", "still"}``: what the firmware uses the mode for.
+    Attributes:
+        binning: 1, or 2 for 2x2 same-colour binning of the sensor's full frame.
+        active_area: top, left, bottom, right in pixels of this mode. Pixels outside are margins.
+        use: subset of ``{"preview", "still"}``: what the firmware uses the mode for.
     """
 
     id: int
@@ -56,7 +60,7 @@ class Mode:
     use: frozenset[str]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the plain dict that configures the firmware."""
+        """Return the plain dict that configures the firmware."""
         return {
             "id": self.id,
             "name": self.name,
@@ -72,17 +76,21 @@ class Mode:
 class Sensor:
     """A sensor, or the sensor that a RAW file came from.
 
-    :ivar maker: and ``model``: of the RAW file; None lets the board profile name the module.
-    :ivar width: and ``height``: native size in pixels, with margins.
-    :ivar bits: bits a pixel on the link.
-    :ivar cfa: phase at pixel (0, 0) of the *full frame*. DNG counts from the ActiveArea instead.
-    :ivar black: of the 2x2 pixels at (0, 0) of the full frame, row by row.
-    :ivar white: the code at which a pixel is saturated.
-    :ivar orientation: EXIF code, 1 = upright.
-    :ivar color_matrix: DNG ColorMatrix1, XYZ to camera RGB, 3x3 row by row.
-    :ivar neutral: DNG AsShotNeutral: camera RGB of a white surface.
-    :ivar illuminant: DNG CalibrationIlluminant1, an EXIF LightSource code.
-    :ivar repeat: frames that it sends again and again, with their tiles' CRCs; 0 for a real sensor.
+    Attributes:
+        maker: maker of the RAW file's camera; None lets the board profile name the module.
+        model: as ``maker``.
+        width: width in pixels, with margins.
+        height: height in pixels, with margins.
+        bits: bits of a pixel on the link.
+        cfa: phase at pixel (0, 0) of the *full frame*. DNG counts from the ActiveArea instead.
+        black: levels of the 2x2 pixels at (0, 0) of the full frame, row by row.
+        white: the code at which a pixel is saturated.
+        orientation: EXIF code; 1 is upright.
+        color_matrix: DNG ColorMatrix1, XYZ to camera RGB, 3x3 row by row.
+        neutral: DNG AsShotNeutral, the camera RGB of a white surface.
+        illuminant: DNG CalibrationIlluminant1, an EXIF LightSource code.
+        modes: the readout modes.
+        repeat: number of frames that the sensor repeats, with the CRCs of their tiles; 0 for none.
     """
 
     maker: str | None
@@ -102,19 +110,19 @@ class Sensor:
 
     @property
     def formats(self) -> tuple[PixelFormat, ...]:
-        """What it can send: 16-bit words unless asked otherwise."""
+        """The pixel formats that the sensor can send. The first, 16-bit words, is the default."""
         cfa = Cfa[self.cfa]
-        return tuple(pixel_format(each, self.bits, cfa) for each in packings(self.bits))
+        return tuple(find_pixel_format(each, self.bits, cfa) for each in list_packings(self.bits))
 
     def mode(self, mode_id: int) -> Mode:
-        """Find a mode by number; raises KeyError."""
+        """Return the mode of that number; raise KeyError if there is none."""
         for mode in self.modes:
             if mode.id == mode_id:
                 return mode
         raise KeyError(mode_id)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the plain dict that configures the firmware; rationals are flattened."""
+        """Return the plain dict that configures the firmware; rationals are flattened."""
         return {
             "maker": self.maker,
             "model": self.model,
@@ -135,7 +143,7 @@ class Sensor:
 
 
 def get_levels(bits: int) -> tuple[int, int]:
-    """Give black and white level of the simulated module: a sixteenth, and the largest code."""
+    """Return black and white level of the simulated module: a sixteenth, and the largest code."""
     return 1 << (bits - 4), (1 << bits) - 1
 
 
@@ -148,9 +156,10 @@ def make_module_sensor(
     cfa: str | None,
     pattern: bool,
 ) -> Sensor:
-    """Build the simulated module's sensor, or the test pattern generator in its place.
+    """Return the simulated module's sensor, or with *pattern* its test pattern generator.
 
-    :raises UsageError: for a bit depth or CFA phase it does not have.
+    Raises:
+        UsageError: the sensor does not have the bit depth or the CFA phase.
     """
     bits = DEFAULT_BITS if bits is None else bits
     if bits not in MODULE_BITS:

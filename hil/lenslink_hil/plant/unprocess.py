@@ -1,18 +1,19 @@
-"""Unprocess: from a finished picture back to what a sensor would have read out.
+"""Unprocess: from a finished picture back to the values that a sensor would read out.
 
-In order: sRGB decoding to linear light; XYZ; the sensor's colour matrix to camera RGB; white
-balance undone, so that white gives the sensor's ``neutral``; Lanczos to the mode's size (in
-linear light, where light adds up); Bayer mosaic; exposure and gain; photon and read noise; black
-level; clipping. The idea and the order follow Brooks et al., "Unprocessing Images for Learned Raw
+The steps in order: sRGB to linear light; XYZ; the sensor's colour matrix to camera RGB; inverse
+white balance, so that white gives the sensor's ``neutral``; Lanczos to the mode's size, in linear
+light; Bayer mosaic; exposure and gain; photon and read noise; black level; clipping. The steps
+follow Brooks et al., "Unprocessing Images for Learned Raw
 Denoising", CVPR 2019.
 
-Noise: with x = DN above black, its variance is ``a * x + b`` (DNG's NoiseProfile, in DN), a
-Gaussian in place of photon counting's Poisson. A saturated pixel holds ``FULL_WELL`` electrons at
-gain 1, so a gain of g makes ``k = g * (white - black) / FULL_WELL`` DN of an electron: shot noise
-is ``a = k``, read noise ``b = (k * READ_NOISE)**2``. Exposure scales x only.
+Noise: at x digital numbers (DN) above black, the variance is ``a * x + b`` (DNG's NoiseProfile, in
+DN). A Gaussian stands for the Poisson distribution of photons. A saturated pixel holds
+``FULL_WELL`` electrons at gain 1, so one electron gives ``k = g * (white - black) / FULL_WELL`` DN
+at gain g. Shot noise is ``a = k``, and read noise is ``b = (k * READ_NOISE)**2``. Exposure scales x
+only.
 
-The random numbers of a frame are drawn in the order of its pixels from SFC64, seeded by seed,
-frame number and frame size: the same on every run.
+The random numbers of a frame come from SFC64, in the order of the pixels. The generator is seeded
+with seed, frame number and frame size, so every run gives the same frame.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ NOMINAL_EXPOSURE_US = 10_000
 NOMINAL_GAIN_MILLI = 1000
 
 FULL_WELL = 12_000.0
-"""Electrons in a saturated pixel at gain 1; READ_NOISE in electrons: a current phone's."""
+"""Electrons in a saturated pixel at gain 1. READ_NOISE is in electrons. Both fit a phone."""
 READ_NOISE = 3.0
 
 CACHE_PIXELS = 1 << 24
-"""Frames up to this size keep their noise-free mosaic (4 bytes a pixel) for the next frame."""
+"""Up to this size the noise-free mosaic (4 bytes a pixel) is stored for the next frame."""
 
 # IEC 61966-2-1: linear sRGB to XYZ, white is D65.
 XYZ_FROM_SRGB = np.array(
@@ -65,46 +66,48 @@ class PictureSource:
     def iterate_bands(
         self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:
-        """Yield a frame band by band; settings as :meth:`.scene.Scene.iterate_bands` has them."""
+        """Yield a frame in bands. For *settings* see :meth:`.scene.Scene.iterate_bands`."""
         sensor = self._sensor
         exposure_us = settings.exposure_us or NOMINAL_EXPOSURE_US
         gain_milli = settings.gain_milli or NOMINAL_GAIN_MILLI
         profile = get_noise_profile(sensor, gain_milli)
         span = sensor.white - sum(sensor.black) / 4
         light = exposure_us / NOMINAL_EXPOSURE_US * (gain_milli / NOMINAL_GAIN_MILLI)
-        # Row pairs of black levels plus the half that turns truncation into rounding.
+        # A pair of rows of black levels, plus 0.5 so that truncation rounds.
         black = np.tile(np.array(sensor.black, np.float32).reshape(2, 2), (1, width // 2)) + 0.5
         seeds = np.random.SeedSequence([self._seed, frame_number, width, height])
         random = np.random.Generator(np.random.SFC64(seeds))
         for top, bottom in iterate_bands(width, height):
-            signal = self._clean_band(width, height, top, bottom) * np.float32(light * span)
+            signal = self._get_clean_band(width, height, top, bottom) * np.float32(light * span)
             noise = random.standard_normal(signal.shape, np.float32)
             yield _expose(signal, noise, profile, black, sensor.white)
 
-    def clean(self, width: int, height: int) -> Floats:
-        """Give the noise-free mosaic at nominal exposure: 0 black, 1 white, shape (H, W)."""
-        parts = [self._clean_band(width, height, *band) for band in iterate_bands(width, height)]
+    def make_clean_mosaic(self, width: int, height: int) -> Floats:
+        """Return the noise-free mosaic at nominal exposure: 0 black, 1 white, shape (H, W)."""
+        parts = [
+            self._get_clean_band(width, height, *band) for band in iterate_bands(width, height)
+        ]
         return np.concatenate(parts)
 
-    def _clean_band(self, width: int, height: int, top: int, bottom: int) -> Floats:
+    def _get_clean_band(self, width: int, height: int, top: int, bottom: int) -> Floats:
         key = (width, height, top)
         band = self._clean.get(key)
         if band is None:
-            planes = self._camera_planes(width, height, top, bottom)
+            planes = self._make_camera_planes(width, height, top, bottom)
             band = apply_mosaic(planes, self._sensor.cfa)
-            np.maximum(band, 0, out=band)  # Lanczos undershoots; light does not
+            np.maximum(band, 0, out=band)  # Lanczos undershoots, but light is not negative
             if width * height <= CACHE_PIXELS:
                 self._clean[key] = band
         return band
 
-    def _camera_planes(
+    def _make_camera_planes(
         self, width: int, height: int, top: int, bottom: int
     ) -> tuple[Floats, Floats, Floats]:
-        """Resize the part of the picture that rows ``top`` to ``bottom`` come from."""
+        """Return the three planes of rows *top* to *bottom*, resized from the picture."""
         left, upper, right, lower = self._picture.crop_box(width / height)
         scale = (lower - upper) / height
         first, last = upper + top * scale, upper + bottom * scale
-        # The filter looks beyond the band, so bands join without a seam.
+        # The filter reads beyond the band, so bands join without a seam.
         reach = LANCZOS_SUPPORT * max(scale, 1.0) + 1
         start = max(0, int(first - reach))
         stop = min(self._picture.rgb.shape[0], int(last + reach) + 1)
@@ -121,7 +124,7 @@ class PictureSource:
 
 
 def apply_mosaic(planes: tuple[Floats, Floats, Floats], cfa: str) -> Floats:
-    """Keep of the red, green and blue plane, each (H, W), the sites of their filters."""
+    """Return a Bayer mosaic of the red, green and blue planes, each of shape (H, W)."""
     out = np.empty_like(planes[0])
     for site, colour in enumerate(cfa):
         y, x = divmod(site, 2)
@@ -130,16 +133,16 @@ def apply_mosaic(planes: tuple[Floats, Floats, Floats], cfa: str) -> Floats:
 
 
 def get_noise_profile(sensor: Sensor, gain_milli: int) -> tuple[float, float]:
-    """Give a and b of the noise's variance ``a * x + b`` at DN x above black."""
+    """Return a and b of the noise's variance ``a * x + b`` at DN x above black."""
     span = sensor.white - sum(sensor.black) / 4
     per_electron = gain_milli / NOMINAL_GAIN_MILLI * span / FULL_WELL
     return per_electron, (per_electron * READ_NOISE) ** 2
 
 
 def make_camera_matrix(color_matrix: tuple[Pair, ...], neutral: tuple[Pair, ...]) -> Floats:
-    """Give the 3x3 matrix from linear sRGB to camera RGB that turns white into ``neutral``.
+    """Return the 3x3 matrix from linear sRGB to camera RGB that turns white into *neutral*.
 
-    The largest of ``neutral`` becomes 1: a white surface just saturates at nominal exposure.
+    The largest value of *neutral* becomes 1, so a white surface saturates at nominal exposure.
     """
     camera_from_xyz = np.array([num / den for num, den in color_matrix]).reshape(3, 3)
     matrix = camera_from_xyz @ XYZ_FROM_SRGB
@@ -149,7 +152,7 @@ def make_camera_matrix(color_matrix: tuple[Pair, ...], neutral: tuple[Pair, ...]
 
 
 def make_srgb_table() -> Floats:
-    """Give the sRGB decoding curve as a table of 256, 0 to 1."""
+    """Return the sRGB decoding curve as a table of 256 values from 0 to 1."""
     value = np.arange(256) / 255
     curve = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     return np.asarray(curve, np.float32)
@@ -158,12 +161,12 @@ def make_srgb_table() -> Floats:
 def _expose(
     signal: Floats, noise: Floats, profile: tuple[float, float], black: Floats, white: int
 ) -> Rows:
-    """Add noise (standard normal) and black level to a band, clip and round it; spoils both."""
+    """Return a band with noise and black level, clipped; overwrite *signal* and *noise*."""
     deviation = signal * np.float32(profile[0])
     deviation += np.float32(profile[1])
     np.sqrt(deviation, out=deviation)
     noise *= deviation
-    # Clipping comes last: a saturated pixel reads white, however much more light there was.
+    # Clipping comes last: a saturated pixel reads white, whatever its noise.
     signal += noise
     paired = signal.reshape(-1, 2, signal.shape[1])
     paired += black

@@ -1,8 +1,9 @@
-"""Plays the host's side of a recording to a module, and compares what it answers.
+"""Plays the host's side of a recording to a module, and compares the answers.
 
-The host's packets go out in their order, each once all has come that had come before it in the
-recording: answers, and ends of frames. They are sent under a nonce of their own, as a session
-must be; the credits are granted as by any host, so that a slower module is not starved.
+``lenslink replay --as host`` calls :meth:`HostPlayer.run`. The recorded packets are sent in order.
+Each one waits until the module has sent the answers and frame ends that came before it in the
+recording. The player uses a nonce of its own, as every session must. It grants credits as any host
+does, so that a slower module gets enough of them.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from .script import Packet, Script, read_field, write_field
 
 _POLL_S = 0.05
 _ANSWERS = {reply.TYPE for reply in REPLIES.values()} | {MessageType.ERROR}
-# What may differ between two sessions with one module that does the same in both.
-_OWN = {
+# Fields that may differ between two sessions with the same module.
+_SESSION_FIELDS = {
     MessageType.HELLO_REPLY: {"boot_count", "uptime_us", "reset_reason", "manifest_bytes"},
     MessageType.ACCEPTED: {"first_frame"},
     MessageType.FLUSHED: {"last_sequence"},
@@ -47,7 +48,7 @@ Tile = tuple[int, int, int, int]
 
 @dataclass(slots=True)
 class FrameContent:
-    """A frame as its packets tell of it: its start, and each tile's place and CRC."""
+    """The content of a frame: its FrameStart, and the place and CRC of each tile."""
 
     start: bytes = b""
     tiles: dict[Tile, int] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class FrameContent:
 
 @dataclass(slots=True)
 class ModuleOutput:
-    """What a module sent: answers by request, frames by stream and number."""
+    """What a module sent: answers by request id, frames by stream and number."""
 
     answers: dict[int, tuple[int, bytes]] = field(default_factory=dict)
     manifest: bytes = b""
@@ -64,18 +65,18 @@ class ModuleOutput:
     received_bytes: list[int] = field(default_factory=lambda: [0] * MAX_STREAMS)
     is_closed: bool = False
     open_streams: set[int] = field(default_factory=set)
-    """Streams whose frames count: what still ends after a STOP is a matter of timing."""
+    """Streams whose frames are compared. Frames that end after a STOP depend on timing."""
 
     def on_request(self, header: Header) -> None:
-        """The host sends this."""
+        """Note that the host sends this request."""
         if header.type in (MessageType.CAPTURE, MessageType.STREAM):
-            # Its stream stands in the payload; frames of others come only if they are asked for.
+            # The payload names the stream. Other streams send frames only if asked for, too.
             self.open_streams.update(range(MAX_STREAMS))
         elif header.type in (MessageType.STOP, MessageType.FLUSH):
             self.open_streams.clear()
 
     def on_packet(self, header: Header, payload: bytes | memoryview) -> None:
-        """A sound packet."""
+        """Take a valid packet of the module."""
         kind, place = header.type, (header.stream, header.frame)
         if kind in _ANSWERS:
             self.answers.setdefault(header.frame, (kind, bytes(payload)))
@@ -100,20 +101,20 @@ class ModuleOutput:
             self.is_closed = True
 
     def list_finished_frames(self, stream: int) -> list[FrameContent]:
-        """The frames of a stream that ended, in order."""
+        """Return the finished frames of a stream, in order."""
         return [s for (of, _), s in sorted(self.frames.items()) if of == stream and s.is_finished]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One answer or frame, and how it differs from the recorded one: "" if it does not."""
+    """One answer or frame, and its difference from the recorded one; "" if they are equal."""
 
     what: str
     difference: str
 
 
 class HostPlayer:
-    """Drives the module behind *transport*, which stays the caller's."""
+    """Plays the recorded host to the module behind *transport*. The caller closes *transport*."""
 
     def __init__(self, script: Script, transport: Transport) -> None:
         self.output = ModuleOutput()
@@ -129,22 +130,24 @@ class HostPlayer:
         self._receivers = [Receiver(self, self._nonce, self.discards) for _ in range(self._lanes)]
         self._ended_lanes: set[int] = set()
         self._pending: dict[int, tuple[Packet, float]] = {}
-        """Requests, and when each was last sent."""
+        """Requests without an answer, and when each was last sent."""
 
     # --- a Sink ---------------------------------------------------------------------------
 
-    def place(self, header: Header) -> memoryview | None:
+    def reserve_buffer(self, header: Header) -> memoryview | None:
         return None
 
-    def packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
+    def on_packet(self, header: Header, payload: memoryview, in_place: bool) -> None:
         self.output.on_packet(header, payload)
 
     # --- the session ----------------------------------------------------------------------
 
     def run(self, deadline: Deadline) -> list[Comparison]:
-        """Play all of it; what was answered, compared.
+        """Play the whole recording and return the comparisons.
 
-        Raises :exc:`~lenslink.errors.Timeout` when something that was recorded does not come.
+        Raises:
+            Timeout: a recorded answer or frame did not come.
+            Disconnected: the module ended the session.
         """
         recorded = ModuleOutput()
         pending = iter(sorted(self._iterate_recorded(), key=lambda packet: packet.position))
@@ -185,7 +188,7 @@ class HostPlayer:
                 yield step
 
     def _wait_for(self, recorded: ModuleOutput, deadline: Deadline) -> None:
-        """Until all that was recorded so far has come."""
+        """Receive until the module has sent everything in *recorded*."""
         while not self._has_received(recorded):
             deadline.check()
             if self.output.is_closed:
@@ -196,7 +199,7 @@ class HostPlayer:
             self._receive(min(_POLL_S, deadline.remaining()))
 
     def _repeat(self, deadline: Deadline) -> None:
-        """Any link loses requests, and a module that starts loses the first."""
+        """Repeat requests without an answer: a link, or a module that starts, may lose them."""
         now = time.monotonic()
         for number, (packet, sent) in list(self._pending.items()):
             if number in self.output.answers:
@@ -217,17 +220,17 @@ class HostPlayer:
     def _receive(self, seconds: float) -> None:
         transport, now = self._transport, time.monotonic
         if self._lanes == 1:
-            count = transport.receive_into(self._receivers[0].buffers(), seconds)
-            self._receivers[0].received(count, now())
+            count = transport.receive_into(self._receivers[0].get_buffers(), seconds)
+            self._receivers[0].on_received(count, now())
         elif isinstance(transport, MultiLaneTransport):
             for lane in transport.ready(seconds):
                 if lane >= self._lanes or lane in self._ended_lanes:
                     continue
-                got = transport.receive_lane_into(lane, self._receivers[lane].buffers())
+                got = transport.receive_lane_into(lane, self._receivers[lane].get_buffers())
                 if got is None:
                     self._ended_lanes.add(lane)
                 else:
-                    self._receivers[lane].received(got, now())
+                    self._receivers[lane].on_received(got, now())
         for receiver in self._receivers:
             receiver.poll(now())
 
@@ -272,7 +275,7 @@ class HostPlayer:
 def compare(
     recorded: ModuleOutput, output: ModuleOutput, asked: list[tuple[int, int]]
 ) -> Iterator[Comparison]:
-    """Each answer that was recorded, then the manifest, then each whole frame."""
+    """Yield a comparison for each recorded answer, the manifest, and each whole frame."""
     for number, kind in asked:
         was, now = recorded.answers.get(number), output.answers.get(number)
         if was is None or kind == MessageType.GET_MANIFEST:
@@ -281,7 +284,7 @@ def compare(
         yield Comparison(f"{MessageType(kind).name} {number}", difference)
     if recorded.manifest:
         same = _get_entries(recorded.manifest) == _get_entries(output.manifest)
-        yield Comparison("manifest", "" if same else "it says something else")
+        yield Comparison("manifest", "" if same else "the entries differ")
     for stream in range(MAX_STREAMS):
         live = output.list_finished_frames(stream)
         for index, shown in enumerate(recorded.list_finished_frames(stream)):
@@ -304,13 +307,13 @@ def _describe_difference(was: tuple[int, bytes], now: tuple[int, bytes]) -> str:
     return ", ".join(
         f"{name}: {getattr(before, name)} then, {getattr(after, name)} now"
         for name in before.__dataclass_fields__
-        if name not in _OWN.get(MessageType(was[0]), ())
+        if name not in _SESSION_FIELDS.get(MessageType(was[0]), ())
         and getattr(before, name) != getattr(after, name)
     )
 
 
 def _get_entries(manifest: bytes) -> list[tuple[int, bytes]] | None:
-    """Its entries but the serial number: another module may be the same but for that."""
+    """Return the entries without the serial number, which an equal module may differ in."""
     try:
         return [entry for entry in iterate_entries(manifest) if entry[0] != ManifestKey.SERIAL]
     except Malformed:
@@ -319,7 +322,7 @@ def _get_entries(manifest: bytes) -> list[tuple[int, bytes]] | None:
 
 def _compare_frames(was: FrameContent, now: FrameContent | None) -> str:
     if now is None:
-        return "it did not come"
+        return "the frame did not come"
     if was.start and now.start:
         kind = MessageType.FRAME_START
         difference = _describe_difference((kind, was.start), (kind, now.start))

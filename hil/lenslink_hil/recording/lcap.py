@@ -1,29 +1,29 @@
-"""``.lcap``: a recorded session, both directions of every lane, in one file.
+"""The file format ``.lcap``: a recorded session, both directions of every lane.
 
 ::
 
     file    magic, record, record, ...
-    magic   8A 4C 43 41 50 0D 0A 01: no text, broken by whoever "corrects" line ends; then the
-            version of the format, 1
+    magic   8A 4C 43 41 50 0D 0A 01: the first seven bytes are no text, and break if a tool
+            changes line ends; the last byte is the version of the format
     record  a head of 20 bytes (:data:`RecordHead`, little-endian), then ``length`` bytes
 
     offset  type  field      meaning
     0       u8    kind       1 INFO, 2 MANIFEST, 3 DATA, 4 LANE_END, 5 END; others are skipped
-    1       u8    lane       of DATA and LANE_END, else 0
-    2       u8    direction  of DATA: 0 to the module, 1 to the host; else 0
+    1       u8    lane       for DATA and LANE_END, else 0
+    2       u8    direction  for DATA: 0 to the module, 1 to the host; else 0
     3       u8    reserved   0
     4       u32   length     bytes that follow the head, at most MAX_RECORD
-    8       u64   time_ns    monotonic, since the recording began
-    16      u32   crc        CRC-32/ISO-HDLC of the 16 bytes before it and of what follows
+    8       u64   time_ns    monotonic, from the start of the recording
+    16      u32   crc        CRC-32/ISO-HDLC of the 16 bytes before it and of the payload
 
-The first record is INFO, a JSON object: ``lenslink``, ``protocol`` and ``python`` (versions),
-``url``, ``seed`` (of the URL, or null), ``lanes``, ``began`` (UTC). MANIFEST is the module's, as
-it is on the wire. DATA are bytes as the transport took or gave them, damaged ones too: its bounds
-are those of the calls, not of packets. LANE_END says in UTF-8 that the lane ended and why; on
-lane 0 that is the module. END, a JSON object, is the last: ``ended`` says why.
+The first record is INFO, a JSON object with ``lenslink``, ``protocol`` and ``python`` (versions),
+``url``, ``seed`` (of the URL, or null), ``lanes`` and ``began`` (UTC). MANIFEST is the module's, as
+on the wire. DATA are bytes as the transport took or gave them, damaged bytes too; a record's bounds
+are those of a call, not of a packet. LANE_END says in UTF-8 why a lane ended; the end of lane 0 is
+the end of the module. The last record is END, a JSON object: ``ended`` says why the session ended.
 
-Each record is written by one call and needs nothing behind it, so that whatever kills the writer
-costs at most the record under way: a reader gives all that is whole and says where it was cut.
+Each record is written by one call and depends on no later record. So whatever kills the writer
+costs at most the last record: a reader returns all whole records and reports where the file is cut.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ RecordHead = Struct(
     "time_ns" / Int64ul,
     "crc" / Int32ul,
 )
-"""The definition and the oracle; :data:`HEAD` is its fast twin."""
+"""The definition. :data:`HEAD` is the same for :mod:`struct`, which is faster."""
 
 HEAD = struct.Struct("<4BIQI")
 _CHECKED = struct.Struct("<4BIQ")
 
 
 class Kind(enum.IntEnum):
-    """What a record holds."""
+    """The kind of a record."""
 
     INFO = 1
     MANIFEST = 2
@@ -78,7 +78,7 @@ class Kind(enum.IntEnum):
 
 
 class Direction(enum.IntEnum):
-    """Which way bytes went."""
+    """The direction of a record's bytes."""
 
     TO_MODULE = 0
     TO_HOST = 1
@@ -86,7 +86,7 @@ class Direction(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record whose CRC holds."""
+    """A record whose CRC is correct."""
 
     kind: int
     lane: int
@@ -97,25 +97,25 @@ class Record:
 
 @dataclass(slots=True)
 class Recording:
-    """A recording as far as it could be read; ``records`` are its DATA and LANE_END in order."""
+    """A recording as far as it could be read; ``records`` holds DATA and LANE_END in order."""
 
     info: Mapping[str, object]
     manifest: bytes = b""
     records: list[Record] = field(default_factory=list)
     end_reason: str | None = None
-    """Why the session ended; None if the writer was killed before it could say so."""
+    """Why the session ended; None if the writer was killed before it wrote END."""
     truncation: str | None = None
-    """Why nothing was read beyond the last record, if that is not the end of a whole file."""
+    """Why reading stopped before the end of a whole file; None if it did not."""
 
     @property
     def lanes(self) -> int:
-        """How many lanes the host offered."""
+        """The number of lanes that the host offered."""
         lanes = self.info.get("lanes")
         least = 1 + max((record.lane for record in self.records), default=0)
         return max(lanes, least) if isinstance(lanes, int) and lanes <= MAX_LANE + 1 else least
 
     def join_stream(self, lane: int, direction: int) -> bytes:
-        """All bytes of one lane and direction."""
+        """Return all bytes of one lane and direction."""
         return b"".join(
             r.payload
             for r in self.records
@@ -127,31 +127,38 @@ class Recording:
 
 
 class Writer:
-    """Writes a recording, record by record; nothing stays in this process's memory.
+    """Writes a recording, record by record, without a buffer in this process.
 
-    After the first error nothing is written any more: what ends the session must not hide it.
+    After the first error the writer writes nothing more. So the error that ended the recording is
+    the one that the user sees.
+
+    >>> writer = Writer.create(Path("session.lcap"), False, info)  # doctest: +SKIP
+    >>> writer.write_data(0, Direction.TO_HOST, [b"bytes"])  # doctest: +SKIP
+    >>> writer.finish("frames")  # doctest: +SKIP
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
         self.data_bytes = 0
-        """Of DATA, both directions."""
+        """Bytes in the DATA records that are in the file, both directions."""
         self._file = file
         self._size = 0
         self._start = time.monotonic_ns()
-        self._closed = False
+        self._is_closed = False
         self._put([MAGIC])
 
     @classmethod
     def create(cls, path: Path, force: bool, info: Mapping[str, object]) -> Writer:
-        """Begin a recording at *path*, where nothing may be unless *force*.
+        """Start a recording at *path*. With *force*, replace a file that exists.
 
-        The file has its name from the first record on, so that it is found whatever happens.
-        Raises :exc:`~lenslink.errors.StorageError`.
+        The file has its final name from the first record on, so that it is found whatever happens.
+
+        Raises:
+            StorageError: the file exists or cannot be written.
         """
         name = path.with_name(f".lenslink-{secrets.token_hex(6)}.tmp") if force else path
         try:
-            # Unbuffered: a record that was written is the kernel's, and outlives us.
+            # Unbuffered: the kernel has each written record, even if this process is killed.
             file = name.open("xb", buffering=0)
         except FileExistsError:
             raise make_exists_error(path) from None
@@ -174,7 +181,7 @@ class Writer:
     def write_data(
         self, lane: int, direction: Direction, pieces: Sequence[memoryview | bytes]
     ) -> None:
-        """Bytes that went over a lane, in *pieces*."""
+        """Write bytes that went over a lane, given in *pieces*."""
         batch: list[memoryview] = []
         room = MAX_RECORD
         for piece in pieces:
@@ -191,22 +198,22 @@ class Writer:
             self.write_record(Kind.DATA, batch, lane, direction)
 
     def write_manifest(self, data: bytes) -> None:
-        """What the module says of itself."""
+        """Write the module's manifest, as it is on the wire."""
         self.write_record(Kind.MANIFEST, [data])
 
     def write_lane_end(self, lane: int, reason: str) -> None:
-        """A lane has ended; on lane 0, the module is gone."""
+        """Write that a lane has ended; on lane 0, that the module is gone."""
         self.write_record(Kind.LANE_END, [reason.encode()[:MAX_JSON]], lane)
 
     def finish(self, ended: str) -> None:
-        """The session is over, and why; then the file is closed. Idempotent."""
-        if not self._closed:
+        """Write why the session ended, and close the file. Idempotent."""
+        if not self._is_closed:
             self.write_record(Kind.END, [json.dumps({"ended": ended}).encode()])
         self.close()
 
     def close(self) -> None:
-        """Let go of the file. Idempotent."""
-        self._closed = True
+        """Close the file without an END record. Idempotent."""
+        self._is_closed = True
         self._file.close()
 
     def write_record(
@@ -216,7 +223,11 @@ class Writer:
         lane: int = 0,
         direction: int = 0,
     ) -> None:
-        """One record; :exc:`~lenslink.errors.StorageError` if it cannot be written."""
+        """Write one record.
+
+        Raises:
+            StorageError: the disk is full, for example. The file then ends with a whole record.
+        """
         length = sum(map(len, payload))
         moment = time.monotonic_ns() - self._start
         checked = _CHECKED.pack(kind, lane, direction, 0, length, moment)
@@ -226,7 +237,7 @@ class Writer:
         self._put([checked + crc.to_bytes(4, "little"), *payload])
 
     def _put(self, pieces: Sequence[memoryview | bytes]) -> None:
-        if self._closed:
+        if self._is_closed:
             return
         try:
             for piece in _joined(pieces):
@@ -235,7 +246,7 @@ class Writer:
                     rest = rest[self._file.write(rest) :]
             self._size += sum(map(len, pieces))
         except OSError as error:
-            # What is on the disk ends with a whole record.
+            # Cut off the part of a record, so that the file ends with a whole one.
             with contextlib.suppress(OSError):
                 self._file.truncate(self._size)
             self.close()
@@ -243,7 +254,7 @@ class Writer:
 
 
 def _joined(pieces: Sequence[memoryview | bytes]) -> Iterator[memoryview | bytes]:
-    """Small records in one piece, so that they are written by one call."""
+    """Join the pieces of a small record, so that one call writes it."""
     if sum(map(len, pieces)) <= 65536:
         yield b"".join(pieces)
     else:
@@ -254,9 +265,9 @@ def _joined(pieces: Sequence[memoryview | bytes]) -> Iterator[memoryview | bytes
 
 
 def read_records(file: BinaryIO) -> Iterator[Record | str]:
-    """Records up to the end or the first that is not whole; then, if so, why, as a string.
+    """Yield records up to the end or to the first that is not whole; then, if so, yield why.
 
-    Never more than MAX_RECORD bytes are asked for at once, whatever the file says of itself.
+    Whatever the file claims, no single read asks for more than MAX_RECORD bytes.
     """
     at = len(MAGIC)
     while head := file.read(HEAD.size):
@@ -273,18 +284,18 @@ def read_records(file: BinaryIO) -> Iterator[Record | str]:
             yield f"cut inside a record at byte {at}"
             return
         if crc32(payload, crc32(head[:16])) != crc:
-            yield f"damaged at byte {at}: its CRC does not hold"
+            yield f"damaged at byte {at}: its CRC is wrong"
             return
         at += HEAD.size + length
         yield Record(kind, lane, direction, time_ns, payload)
 
 
 def load(path: Path) -> Recording:
-    """The recording at *path*.
+    """Read the recording at *path*, up to the first damage; ``truncation`` reports the damage.
 
-    Raises :exc:`~lenslink.errors.StorageError` if it cannot be read, and
-    :exc:`~lenslink.errors.UsageError` if it is none. One that was cut short, or is damaged
-    further on, is given up to there and says so in ``cut``.
+    Raises:
+        StorageError: the file cannot be read.
+        UsageError: the file is no recording.
     """
     try:
         with path.open("rb") as file:
@@ -294,7 +305,7 @@ def load(path: Path) -> Recording:
 
 
 def parse(file: BinaryIO, name: str) -> Recording:
-    """As :func:`load`, from an open file that errors call *name*."""
+    """Read a recording from an open file. Errors call it *name*. See :func:`load`."""
     magic = file.read(len(MAGIC))
     if magic[:-1] != MAGIC[:-1]:
         raise UsageError(f"{name} is no recording of LensLink")
@@ -309,7 +320,7 @@ def parse(file: BinaryIO, name: str) -> Recording:
         elif recording is None:
             if record.kind != Kind.INFO:
                 raise UsageError(f"{name} is no recording of LensLink: it does not begin with INFO")
-            recording = Recording(_object(record, name))
+            recording = Recording(_parse_object(record, name))
         else:
             _add(recording, record, name)
     if recording is None:
@@ -324,10 +335,10 @@ def _add(recording: Recording, record: Record, name: str) -> None:
         case Kind.MANIFEST:
             recording.manifest = record.payload
         case Kind.END:
-            recording.end_reason = str(_object(record, name).get("ended"))
+            recording.end_reason = str(_parse_object(record, name).get("ended"))
 
 
-def _object(record: Record, name: str) -> Mapping[str, object]:
+def _parse_object(record: Record, name: str) -> Mapping[str, object]:
     try:
         value = json.loads(record.payload)
     except (ValueError, RecursionError):

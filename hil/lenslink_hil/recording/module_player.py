@@ -1,14 +1,16 @@
-"""Plays the module's side of a recording to a host, without I/O.
+"""Plays the module's side of a recording to a host, without input or output.
 
-The host's nonce is of this session and its request ids may be others than the recorded ones. So
-each recorded packet is sealed again: under the host's nonce, a reply under the id of the request
-that it answers, the header's CRC made anew. What is not a packet, and payloads that were damaged,
-stay bit for bit as they are.
+The transport (:mod:`.replay_bench`) or the server (:mod:`.replay_server`) passes the host's bytes
+to :meth:`ModulePlayer.receive`, and sends what :meth:`ModulePlayer.peek` returns.
 
-A request of the recording holds up what was sent after it until the host asks for the same: the
-first request of the same type, stream and offset. Requests that the host leaves out are left out
-with all that they brought; sequence numbers and sums stay those of one session. A request that the
-recording does not hold is refused. Where the recording waits, heartbeats are answered.
+The live host has another nonce and may use other request ids than the recorded host. So each
+recorded packet gets the live nonce, each reply gets the id of the live request, and the header's
+CRC is computed again. Bytes that are no packet, and damaged payloads, stay as recorded.
+
+A recorded request delays everything that the module sent after it, until the live host sends a
+request of the same type, stream and offset. If the live host skips a request, the player skips
+everything up to the next match, and corrects sequence numbers and byte counts. A request that is
+not in the recording is refused. While the recording waits, heartbeats are answered.
 """
 
 from __future__ import annotations
@@ -45,13 +47,13 @@ from .script import (
 
 _REPLIES = {reply.TYPE for reply in REPLIES.values()} | {MessageType.ERROR, MessageType.PENDING}
 _NUMBERS = 1 << 32
-# After a damaged recording the host may still be asking for what was lost, until it gives it up.
+# After a damaged recording, the host may ask for lost data until it gives up the frame.
 _LINGER_S = FRAME_STALE_MS / 1000 + 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class HostRequest:
-    """A request of the host that plays."""
+    """A request of the live host."""
 
     id: int
     key: Key
@@ -60,17 +62,19 @@ class HostRequest:
 
 
 class ModulePlayer:
-    """*speed* 1 is as recorded, 2 twice as fast; 0 as fast as the host takes it.
+    """Plays a script to one host.
 
-    The script is used up: its packets become those of this session.
+    Args:
+        script: the recording. The player changes its packets to those of the live session.
+        speed: 1 as recorded, 2 twice as fast, 0 as fast as the host takes it.
     """
 
     def __init__(self, script: Script, speed: float = 0.0) -> None:
         self.lanes = script.lanes
         self.progress = 0
-        """Counts what of the recording was sent or passed over."""
+        """Number of steps of the recording that were sent or skipped."""
         self.lane_ends: dict[int, str] = {}
-        """Lanes that have ended, and why; lane 0 is the module."""
+        """Lanes that have ended, and why; the end of lane 0 is the end of the module."""
         self._script = script
         self._speed = speed
         self._steps = deque(script.steps)
@@ -81,7 +85,7 @@ class ModulePlayer:
         self._nonce = 0
         self._inbox = bytearray()
         self._insertions: deque[tuple[int, int, bytes]] = deque()
-        # What is being sent: its bytes, how many have gone, where its records end and their times.
+        # The packet that is being sent, and how many of its bytes were sent.
         self._current: Packet | None = None
         self._sent_bytes = 0
         self._last_sequence = [-1] * max(self.lanes, MAX_LANES)
@@ -95,7 +99,7 @@ class ModulePlayer:
     # --- from the host --------------------------------------------------------------------
 
     def receive(self, data: bytes, now: float) -> None:
-        """Bytes that the host sent on lane 0."""
+        """Take bytes that the host sent on lane 0."""
         self._inbox += data
         while len(self._inbox) >= HEADER_BYTES:
             start = self._inbox.find(MAGIC)
@@ -141,7 +145,7 @@ class ModulePlayer:
                 self._refuse(request)
 
     def _is_silent(self, now: float) -> bool:
-        """Whether the host hears nothing unless we say something."""
+        """Return True if the host receives nothing unless the player answers its heartbeat."""
         if self._current is not None or self._last_sequence[0] < 0:
             return False
         waits = not self._steps or isinstance(self._steps[0], ExpectedRequest)
@@ -161,7 +165,7 @@ class ModulePlayer:
     # --- to the host ----------------------------------------------------------------------
 
     def peek(self, now: float) -> tuple[int, memoryview] | None:
-        """The lane and the bytes that are next, if it is time for them."""
+        """Return the lane and the bytes to send next; None if it is not time for any."""
         self._start_next(now)
         packet = self._current
         if packet is None:
@@ -174,7 +178,7 @@ class ModulePlayer:
         raise AssertionError("a packet without an end")
 
     def take(self, count: int, now: float) -> None:
-        """*count* bytes of the head have gone."""
+        """Mark *count* bytes of :meth:`peek` as sent."""
         self._sent_bytes += count
         self._last_activity = now
         packet = self._current
@@ -182,7 +186,7 @@ class ModulePlayer:
             self._current = None
 
     def get_next_due(self, now: float) -> float:
-        """When there is something to do, at the latest; in the past if there is now."""
+        """Return when :meth:`peek` may have bytes again, at the latest."""
         self._start_next(now)
         if self._current is not None:
             return next(
@@ -196,7 +200,7 @@ class ModulePlayer:
 
     @property
     def awaited_request(self) -> str | None:
-        """The request that the recording goes on after; None if it does not wait for one."""
+        """The request that the recording waits for; None if it waits for none."""
         if self._current is None and self._steps and isinstance(self._steps[0], ExpectedRequest):
             key = self._steps[0].key
             name = MessageType(key[0]).name
@@ -204,7 +208,7 @@ class ModulePlayer:
         return None
 
     def is_over(self, now: float) -> bool:
-        """Whether nothing more will come."""
+        """Return True if nothing more will be sent."""
         if self._steps or self._current is not None or self._insertions:
             return False
         if self._end_time is None:
@@ -213,7 +217,7 @@ class ModulePlayer:
         return now - self._end_time >= linger
 
     def _start_next(self, now: float) -> None:
-        """Make ``_current`` what is to be sent next, if there is anything."""
+        """Set ``_current`` to the packet to send next, if there is one."""
         while self._current is None:
             if self._insertions:
                 self._current, self._sent_bytes = self._make_packet(*self._insertions.popleft()), 0
@@ -241,7 +245,7 @@ class ModulePlayer:
     # --- requests -------------------------------------------------------------------------
 
     def _match_requests(self, now: float) -> None:
-        """Open the gates that the host has asked for; skip to one if it left some out."""
+        """Match the host's requests with the recorded ones; skip recorded requests if needed."""
         while self._steps and isinstance(self._steps[0], ExpectedRequest) and self._requests:
             request = self._requests[0]
             if not any(
@@ -280,7 +284,7 @@ class ModulePlayer:
     # --- packets --------------------------------------------------------------------------
 
     def _make_packet(self, kind: int, request: int, payload: bytes) -> Packet:
-        """A packet that is not in the recording, as the next of lane 0."""
+        """Return a packet that is not in the recording, as the next packet of lane 0."""
         sequence = (self._last_sequence[0] + 1) % _NUMBERS
         self._sequence_shift[0] = (self._sequence_shift[0] + 1) % _NUMBERS
         self._last_sequence[0] = sequence
@@ -288,7 +292,7 @@ class ModulePlayer:
         return Packet(0, bytearray(data), None, True, 0, [(len(data), -(1 << 62))])
 
     def _renew(self, packet: Packet) -> Packet:
-        """A packet of the recording as one of this session."""
+        """Change a recorded packet to one of the live session, in place, and return it."""
         header = packet.header
         if header is None or header.nonce != self._script.nonce:
             return packet
@@ -312,7 +316,7 @@ class ModulePlayer:
         return packet
 
     def _translate_request(self, header: Header, payload: memoryview) -> int:
-        """The id that a reply answers now, and what of it depends on the request."""
+        """Return the live request's id, and change the fields that depend on the request."""
         if header.type == MessageType.FRAME_START:
             recorded_id = read_field(header.type, "request", payload)
             if recorded_id in self._matched_requests:
@@ -330,7 +334,7 @@ class ModulePlayer:
         return request.id
 
     def _adjust_counters(self, kind: int, payload: memoryview) -> None:
-        """What counts the session's packets and bytes, without those that were left out."""
+        """Subtract the skipped packets and bytes from the fields that count them."""
         if kind == MessageType.HEARTBEAT_REPLY and any(self._skipped_bytes):
             for stream, skipped in enumerate(self._skipped_bytes):
                 sent = read_field(kind, "sent", payload, stream) or 0

@@ -1,4 +1,4 @@
-"""``lenslink record``."""
+"""The command ``lenslink record``: receive the preview and keep every byte of the link."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import click
 
 from lenslink.cli.frame_counts import EndReason, FrameCounts
 from lenslink.cli.frame_report import Shot, shot_options
-from lenslink.cli.opening import show_logs, url_argument
-from lenslink.cli.options import CommonOptions, Seconds, common_options, pass_common
+from lenslink.cli.opening import show_module_logs, url_argument
+from lenslink.cli.options import CommonOptions, OutputFile, Seconds, common_options, pass_common
 from lenslink.cli.screen import Screen, emit_json
 from lenslink.cli.values import format_bytes
 from lenslink.errors import LensLinkError, StorageError, UsageError
@@ -24,47 +24,56 @@ if TYPE_CHECKING:
 
 @click.command()
 @url_argument
-@click.option("-o", "--output", metavar="FILE.lcap", required=True, help="The recording.")
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    type=OutputFile(),
+    metavar="FILE.lcap",
+    required=True,
+    help="The recording.",
+)
 @click.option(
     "-n", "--frames", "limit", type=click.IntRange(min=1), metavar="N", help="End after N frames."
 )
 @click.option("--duration", type=Seconds(), metavar="SECONDS", help="End after so many seconds.")
 @shot_options
 @click.option("-f", "--force", is_flag=True, help="Overwrite a file that exists.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON line for the whole.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
 @pass_common
 def record(
     common: CommonOptions,
     url: str | None,
     *,
-    output: str,
+    path: Path,
     limit: int | None,
     duration: float | None,
     shot: Shot,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Receive the preview and keep every byte that went over the link, both ways, with its time.
+    """Receive the preview and keep every byte of the link, in both directions, with its time.
 
-    URL defaults to $LENSLINK_URL, else to the only module that 'lenslink list' finds. The
-    recording is whole whatever ends it, and kept also when the session failed: that is the one
-    worth looking at. 'replay:FILE.lcap' then is a module that does the same again.
+    URL defaults to $LENSLINK_URL, else to the only module that 'lenslink list' finds. The recording
+    is complete whatever ends it. It is kept when the session failed, because that is the session
+    to look at. The URL replay:FILE.lcap is a module that does the same again.
 
     \b
     Examples:
       lenslink record sim: -o session.lcap --frames 10
-      lenslink stream replay:session.lcap
+      lenslink stream replay:session.lcap --frames 10
       lenslink replay session.lcap --pcapng session.pcapng
     """
     import lenslink
 
     from .recorder import count_lanes, make_info, wrap_transport
 
-    path = _target(output, force)
+    # Refuse a file that cannot be written, before a module is opened.
+    _check_output(path, force)
     screen = Screen(common)
     counts = FrameCounts()
-    stopped: KeyboardInterrupt | LensLinkError | None = None
+    stop: KeyboardInterrupt | LensLinkError | None = None
     writer: Writer | None = None
     address = lenslink.transports.choose(url)
 
@@ -83,54 +92,48 @@ def record(
             assert writer is not None
             if device.note:
                 screen.say(f"lenslink: {device.note}")
-            _keep_manifest(writer)
-            with screen.progress() as progress:
-                counts.begin(device)
+            _record_manifest(writer)
+            with screen.show_progress() as progress:
+                counts.start(device)
                 with closing(device.stream(settings=shot.settings, options=shot.options)) as frames:
                     for frame in frames:
                         with frame:
                             counts.count(frame)
-                        progress.update(counts.live)
-                        show_logs(device, screen)
-                        if counts.frames == limit:
-                            counts.ended = EndReason.FRAMES
-                            break
-                        if duration is not None and counts.seconds >= duration:
-                            counts.ended = EndReason.DURATION
+                        progress.update(counts.format_live)
+                        show_module_logs(device)
+                        if counts.check_end(limit, duration):
                             break
         except (KeyboardInterrupt, LensLinkError) as error:
-            counts.stop(error)
-            stopped = error
+            counts.end_with(error)
+            stop = error
         finally:
-            # The goodbye is part of the session.
+            # Closing the device sends the last packets of the session, so it comes first.
             stack.close()
             if writer is not None:
-                writer.finish(str(counts.ended or EndReason.ERROR))
+                writer.finish(str(counts.end_reason or EndReason.ERROR))
     if writer is not None:
         _report(counts, writer, as_json, screen)
-    if isinstance(stopped, KeyboardInterrupt) and counts.frames:
-        # Most recordings end like this; the report has said it already.
-        raise click.exceptions.Exit(getattr(stopped, "exit_code", 130))
-    if stopped is not None:
-        raise stopped
+    # Ctrl-C is the usual end of a recording, so it needs no message.
+    if isinstance(stop, KeyboardInterrupt) and counts.frames:
+        raise click.exceptions.Exit(getattr(stop, "exit_code", 130))
+    if stop is not None:
+        raise stop
 
 
-def _target(output: str, force: bool) -> Path:
-    """What cannot be written shows before a module is opened."""
+def _check_output(path: Path, force: bool) -> None:
+    """Raise UsageError or StorageError if no recording can be written at *path*."""
     from lenslink.image_files.atomic_file import make_exists_error
 
-    path = Path(output)
     if path.suffix.lower() != ".lcap":
-        raise UsageError(f"{output}: a recording is a file *.lcap")
+        raise UsageError(f"{path}: a recording is a file *.lcap")
     if path.is_dir():
-        raise StorageError(f"cannot write {output}: it is a folder")
+        raise StorageError(f"cannot write {path}: it is a folder")
     if not force and (path.exists() or path.is_symlink()):
         raise make_exists_error(path)
-    return path
 
 
-def _keep_manifest(writer: Writer) -> None:
-    """Out of what has been recorded, so that it is what was on the wire."""
+def _record_manifest(writer: Writer) -> None:
+    """Write the manifest as it was on the wire, taken from what has been recorded so far."""
     from .lcap import load
     from .script import extract_manifest
 
@@ -140,11 +143,11 @@ def _keep_manifest(writer: Writer) -> None:
 def _report(counts: FrameCounts, writer: Writer, as_json: bool, screen: Screen) -> None:
     if as_json:
         summary = {
-            **counts.as_json(),
+            **counts.to_json(),
             "file": str(writer.path),
             "recorded_bytes": writer.data_bytes,
         }
         emit_json({"schema": "lenslink.record/1", **summary})
     else:
-        screen.say(counts.summary())
+        screen.say(counts.format_summary())
     screen.say(f"wrote {writer.path} ({format_bytes(writer.data_bytes)} of the link)")

@@ -1,4 +1,8 @@
-"""A transport that keeps what goes through another one."""
+"""A transport that writes all bytes of another transport to a recording.
+
+``lenslink record`` passes :func:`wrap_transport` to :func:`lenslink.open`. The driver then uses the
+wrapper as it would use the transport itself.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from .lcap import Direction, Writer
 
 
 def make_info(url: Url, lanes: int) -> dict[str, object]:
-    """The INFO of a recording that begins now."""
+    """Return the INFO record of a recording that begins now."""
     return {
         "lenslink": version("lenslink"),
         "protocol": f"{VERSION_MAJOR}.{VERSION_MINOR}",
@@ -31,19 +35,19 @@ def make_info(url: Url, lanes: int) -> dict[str, object]:
 
 
 def count_lanes(transport: Transport) -> int:
-    """How many lanes it has."""
+    """Return the number of lanes of *transport*."""
     return transport.lanes if isinstance(transport, MultiLaneTransport) else 1
 
 
 def wrap_transport(transport: Transport, writer: Writer) -> Transport:
-    """*transport*, with all its bytes written to *writer*, which stays the caller's."""
+    """Return *transport* with all its bytes written to *writer*. The caller closes *writer*."""
     if isinstance(transport, MultiLaneTransport):
         return RecordingLanes(transport, writer)
     return RecordingTransport(transport, writer)
 
 
 class RecordingTransport:
-    """A transport of one lane around another."""
+    """A transport of one lane around another transport."""
 
     def __init__(self, transport: Transport, writer: Writer) -> None:
         self.private = transport.private
@@ -51,35 +55,35 @@ class RecordingTransport:
         self.window: int | None = getattr(transport, "window", None)
         self._inner = transport
         self._writer = writer
-        self._gone = False
+        self._is_lost = False
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
         try:
             count = self._inner.receive_into(buffers, seconds)
         except Disconnected as error:
-            self._lost(str(error))
+            self._record_loss(str(error))
             raise
-        self._keep(0, buffers, count)
+        self._record_received(0, buffers, count)
         return count
 
     def send(self, data: bytes, deadline: Deadline) -> None:
-        # First, so that in the file too a request comes before its answer.
+        # Written first, so that the file holds a request before its answer.
         self._writer.write_data(0, Direction.TO_MODULE, [data])
         try:
             self._inner.send(data, deadline)
         except Disconnected as error:
-            self._lost(str(error))
+            self._record_loss(str(error))
             raise
 
     def close(self) -> None:
         self._inner.close()
 
-    def _lost(self, reason: str) -> None:
-        if not self._gone:
-            self._gone = True
+    def _record_loss(self, reason: str) -> None:
+        if not self._is_lost:
+            self._is_lost = True
             self._writer.write_lane_end(0, reason)
 
-    def _keep(self, lane: int, buffers: Sequence[memoryview], count: int) -> None:
+    def _record_received(self, lane: int, buffers: Sequence[memoryview], count: int) -> None:
         rest = count
         pieces = []
         for buffer in buffers:
@@ -91,13 +95,13 @@ class RecordingTransport:
 
 
 class RecordingLanes(RecordingTransport):
-    """The same for several lanes."""
+    """A transport of several lanes around another transport."""
 
     def __init__(self, transport: MultiLaneTransport, writer: Writer) -> None:
         super().__init__(transport, writer)
         self.lanes = transport.lanes
         self._lanes = transport
-        self._ended: set[int] = set()
+        self._ended_lanes: set[int] = set()
 
     def ready(self, seconds: float) -> Sequence[int]:
         return self._lanes.ready(seconds)
@@ -106,11 +110,11 @@ class RecordingLanes(RecordingTransport):
         try:
             count = self._lanes.receive_lane_into(lane, buffers)
         except Disconnected as error:
-            self._lost(str(error))
+            self._record_loss(str(error))
             raise
         if count is not None:
-            self._keep(lane, buffers, count)
-        elif lane not in self._ended:
-            self._ended.add(lane)
+            self._record_received(lane, buffers, count)
+        elif lane not in self._ended_lanes:
+            self._ended_lanes.add(lane)
             self._writer.write_lane_end(lane, "the lane ended")
         return count

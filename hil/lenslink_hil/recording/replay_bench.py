@@ -1,4 +1,7 @@
-"""``replay:session.lcap``: the module of a recorded session."""
+"""The transport ``replay:FILE``: the module of a recorded session, played in this process.
+
+:class:`ReplayTransport` gives the driver the bytes of a :class:`.module_player.ModulePlayer`.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,15 @@ from .module_player import ModulePlayer
 from .script import make_script
 
 OPTIONS: Mapping[str, str] = {
-    "speed": "1 as it was recorded, 2 twice as fast; 0, the default, as fast as possible",
+    "speed": "1 as recorded, 2 twice as fast; 0, the default, as fast as possible",
 }
 
-# A host that has received for so long, while the recording waits for a request, waits in vain.
-_PATIENCE_S = 2.0
+# If the recording waits for a request and the host receives for so long, neither will go on.
+_STALL_S = 2.0
 
 
 class ReplayTransport:
-    """Plays to a driver; one lane or several."""
+    """Plays a recorded module to a driver, over one lane or several."""
 
     private = True
 
@@ -33,9 +36,9 @@ class ReplayTransport:
         self.lanes = player.lanes
         self.note = note
         self._player = player
-        self._closed: str | None = None
+        self._close_reason: str | None = None
         self._progress = -1
-        self._waited = 0.0
+        self._waited_s = 0.0
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
         if 0 not in self.ready(seconds):
@@ -43,41 +46,44 @@ class ReplayTransport:
         return self._fill(0, buffers)
 
     def ready(self, seconds: float) -> list[int]:
-        """The lane that is next, so that lanes keep the order among them; or one that ended."""
+        """Return the lane whose bytes are next, and the lanes that have ended.
+
+        Only one lane has bytes at a time, so that lanes keep their recorded order.
+        """
         end = time.monotonic() + seconds
         while True:
             now = time.monotonic()
-            self._check(now)
+            self._raise_if_closed(now)
             peek = self._player.peek(now)
-            ended = [lane for lane in self._player.lane_ends if lane > 0]
-            if peek is not None or ended:
-                return [*ended, *([peek[0]] if peek is not None else [])]
+            ended_lanes = [lane for lane in self._player.lane_ends if lane > 0]
+            if peek is not None or ended_lanes:
+                return [*ended_lanes, *([peek[0]] if peek is not None else [])]
             wait = min(end, self._player.get_next_due(now)) - now
             if wait <= 0:
                 if now >= end:
                     return []
                 continue
             time.sleep(wait)
-            self._waited += wait
+            self._waited_s += wait
 
     def receive_lane_into(self, lane: int, buffers: Sequence[memoryview]) -> int | None:
         if lane in self._player.lane_ends:
-            # Said once: then nobody asks for it again.
+            # Reported once; the driver does not ask for this lane again.
             del self._player.lane_ends[lane]
             return None
         return self._fill(lane, buffers)
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         now = time.monotonic()
-        if self._closed is not None:
-            raise Disconnected(self._closed)
+        if self._close_reason is not None:
+            raise Disconnected(self._close_reason)
         self._player.receive(data, now)
 
     def close(self) -> None:
-        self._closed = self._closed or "the recording was closed"
+        self._close_reason = self._close_reason or "the recording was closed"
 
     def _fill(self, lane: int, buffers: Sequence[memoryview]) -> int:
-        """As much of what is next as fits, while it is for this lane."""
+        """Copy the next bytes into *buffers*, as long as they belong to *lane*."""
         now = time.monotonic()
         total = 0
         for buffer in buffers:
@@ -93,25 +99,25 @@ class ReplayTransport:
                 total += count
         return total
 
-    def _check(self, now: float) -> None:
-        if self._closed is None:
-            self._closed = self._ending(now)
-        if self._closed is not None:
-            raise Disconnected(self._closed)
+    def _raise_if_closed(self, now: float) -> None:
+        if self._close_reason is None:
+            self._close_reason = self._find_end(now)
+        if self._close_reason is not None:
+            raise Disconnected(self._close_reason)
 
-    def _ending(self, now: float) -> str | None:
-        """Why nothing more comes, if that is so."""
+    def _find_end(self, now: float) -> str | None:
+        """Return why nothing more will come; None if something will."""
         player = self._player
         if player.peek(now) is not None:
             return None
         if 0 in player.lane_ends:
-            return f"{player.lane_ends[0]} (so it was recorded)"
+            return f"{player.lane_ends[0]} (as recorded)"
         if player.is_over(now):
             return "the recording ends here"
         if player.progress != self._progress:
-            self._progress, self._waited = player.progress, 0.0
-        if player.awaited_request is not None and self._waited > _PATIENCE_S:
-            return f"the recording goes on only after {player.awaited_request}"
+            self._progress, self._waited_s = player.progress, 0.0
+        if player.awaited_request is not None and self._waited_s > _STALL_S:
+            return f"the recording continues only after {player.awaited_request}"
         return None
 
 
@@ -125,12 +131,12 @@ class ReplayOpener:
         return ReplayTransport(player, note)
 
     def devices(self) -> list[DeviceInfo]:
-        """None: a recording is named."""
+        """Return nothing: a recording is opened by its name."""
         return []
 
 
 def open_player(url: Url) -> tuple[ModulePlayer, str | None]:
-    """The module's side of the recording, and what the user should know of it."""
+    """Return the player of the recording that *url* names, and a note for the user or None."""
     if not url.path:
         raise UsageError("replay: needs a recording, as in replay:session.lcap")
     path = Path(url.path)
@@ -139,13 +145,13 @@ def open_player(url: Url) -> tuple[ModulePlayer, str | None]:
     recording = load(path)
     script = make_script(recording)
     if script.nonce is None:
-        raise UsageError(f"{url.text} holds no session: no HELLO of a host")
+        raise UsageError(f"{url.text} holds no session: the HELLO of a host is missing")
     note = f"the recording is {recording.truncation}" if recording.truncation else None
     return ModulePlayer(script, parse_speed(url)), note
 
 
 def parse_speed(url: Url) -> float:
-    """The option, checked."""
+    """Return the option ``speed``; raise UsageError if it is no number of 0 or more."""
     text = url.options.get("speed", "0")
     try:
         speed = float(text)

@@ -1,4 +1,4 @@
-"""``lenslink replay``."""
+"""The command ``lenslink replay``: play either side of a recording, or export it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lenslink.cli.options import CommonOptions, common_options, pass_common
+from lenslink.cli.options import CommonOptions, OutputFile, common_options, pass_common
 from lenslink.cli.screen import Screen, emit_json
 from lenslink.errors import UsageError
 
@@ -22,24 +22,32 @@ _DIFFERENT = 7
     type=click.Choice(["module", "host"]),
     default="module",
     show_default=True,
-    help="The side to play.",
+    help="Which side to play.",
 )
 @click.option(
     "--listen",
     metavar="URL",
-    help="As module: unix:PATH, shm:PATH or tcp:HOST:PORT (0: any).  "
-    "[default: in the runtime folder]",
+    help="As module: unix:PATH, shm:PATH or tcp:HOST:PORT (0: any free port).  "
+    "[default: a socket in the runtime folder]",
 )
 @click.option(
     "--speed",
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="X",
-    help="As module: 1 as it was recorded, 0 as fast as possible.  [default: 0]",
+    help="As module: 1 as recorded, 0 as fast as possible.  [default: 0]",
 )
-@click.option("--pcapng", "export_to", metavar="FILE.pcapng", help="Export it; play nothing.")
+@click.option(
+    "--pcapng",
+    "export_path",
+    type=OutputFile(),
+    metavar="FILE.pcapng",
+    help="Export the recording; play nothing.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite a file that exists.")
-@click.option("--json", "as_json", is_flag=True, help="As host, or exporting: a line of JSON.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="As host, or for --pcapng: print one JSON object."
+)
 @common_options
 @pass_common
 def replay(
@@ -50,18 +58,18 @@ def replay(
     side: str,
     listen: str | None,
     speed: float,
-    export_to: str | None,
+    export_path: Path | None,
     force: bool,
     as_json: bool,
 ) -> None:
     """Play either side of a recorded session, or export it for Wireshark.
 
-    As module, it serves the recording to one host after the other, until Ctrl-C; a program that
-    takes URLs needs no server: it opens 'replay:FILE.lcap'. As host, it sends the module at URL
-    what the recorded host sent, and compares the answers and the frames with the recorded ones:
-    exit code 7 if they differ.
+    As module, the command serves the recording to one host after the other, until Ctrl-C. A program
+    that takes URLs needs no server, because it can open replay:FILE.lcap itself. As host, the
+    command sends the recorded requests to the module at URL, and compares answers and frames with
+    the recorded ones. The exit code is 7 if they differ.
 
-    Wireshark reads the export with the dissector that 'lenslink_protocol' brings.
+    Wireshark reads the export with the dissector in 'lenslink_protocol'.
 
     \b
     Examples:
@@ -71,20 +79,20 @@ def replay(
     """
     from .lcap import load
 
-    if export_to is not None and (url or listen or side != "module"):
-        raise UsageError("--pcapng exports and plays nothing: leave out URL, --as and --listen")
+    if export_path is not None and (url or listen or side != "module"):
+        raise UsageError("--pcapng only exports: leave out URL, --as and --listen")
     if side == "host" and listen is not None:
         raise UsageError("--listen is for --as module; --as host takes the URL of a module")
     if side == "host" and url is None:
         raise UsageError("--as host needs the URL of a module")
-    if side == "module" and url is not None and export_to is None:
+    if side == "module" and url is not None and export_path is None:
         raise UsageError("a URL is for --as host; --as module takes --listen URL")
     path, screen = Path(recording), Screen(common)
     loaded = load(path)
     if loaded.truncation:
         screen.say(f"lenslink: the recording is {loaded.truncation}")
-    if export_to is not None:
-        _export(path, Path(export_to), force, as_json, screen)
+    if export_path is not None:
+        _export(path, export_path, force, as_json, screen)
     elif side == "host":
         assert url is not None
         _play_host(path, url, as_json, common, screen)
@@ -123,8 +131,8 @@ def _play_host(path: Path, url: str, as_json: bool, common: CommonOptions, scree
         transport.close()
     different = [each for each in compared if each.difference]
     if as_json:
-        found = [{"what": each.what, "difference": each.difference} for each in compared]
-        emit_json({"schema": "lenslink.replay/1", "compared": found, "different": len(different)})
+        rows = [{"what": each.what, "difference": each.difference} for each in compared]
+        emit_json({"schema": "lenslink.replay/1", "compared": rows, "different": len(different)})
     else:
         for each in compared:
             click.echo(f"{each.what}: {each.difference or 'as recorded'}")
@@ -140,7 +148,7 @@ def _serve(path: Path, listen: str | None, speed: float, screen: Screen) -> None
 
     if load_script(path).lanes > 1:
         raise UsageError(
-            f"{path} has several lanes, a socket has one: replay:{path} plays them all"
+            f"{path} has several lanes, but a socket has one: open replay:{path} instead"
         )
     with open_listener(listen) as listener:
         click.echo(listener.url)

@@ -1,4 +1,7 @@
-"""Serves the module of a recording to other programs: to each host from its beginning."""
+"""Serves the module of a recording to other programs, to each host from its beginning.
+
+``lenslink replay --listen`` calls :func:`serve`.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,28 @@ _IDLE_S = 0.1
 
 
 def serve(listener: Listener, make: ScriptMaker, speed: float, screen: Screen) -> None:
-    """One host after the other, until an exception, a signal's for one, ends it."""
+    """Serve one host after the other, until an exception ends the loop (Ctrl-C, for example).
+
+    Args:
+        listener: where hosts connect.
+        make: returns a new script for each host.
+        speed: 1 as recorded, 0 as fast as possible.
+        screen: where ``-v`` reports hosts.
+    """
     while True:
         try:
             connection = listener.accept()
-        except Disconnected:  # it went away again
+        except Disconnected:  # the host has left already
             continue
         with connection:
-            screen.detail("lenslink: a host has opened the recording")
+            screen.say_verbose("lenslink: a host has opened the recording")
             with contextlib.suppress(OSError):
                 play(connection, ModulePlayer(make(), speed))
-            screen.detail("lenslink: the host has left")
+            screen.say_verbose("lenslink: the host has left")
 
 
 def play(connection: socket.socket, player: ModulePlayer) -> None:
-    """Until the host closes the connection, or nothing is left to say."""
+    """Play to one host, until it closes the connection or the recording ends."""
     connection.setblocking(False)
     with selectors.DefaultSelector() as selector:
         selector.register(connection, selectors.EVENT_READ)
@@ -57,7 +67,7 @@ def play(connection: socket.socket, player: ModulePlayer) -> None:
 
 
 def _drain(connection: socket.socket) -> None:
-    """Let the host read all of it: closing with bytes unread would throw away what was sent."""
+    """Wait until the host closes. Closing with unread bytes would discard what was sent."""
     connection.shutdown(socket.SHUT_WR)
     connection.settimeout(1.0)
     while connection.recv(_READ_BYTES):

@@ -1,4 +1,8 @@
-"""A recording as a script: what the module sent, in order, and which requests it waited for."""
+"""A recording as a script: the module's packets in order, and the requests that they waited for.
+
+:func:`make_script` cuts the recorded bytes into packets. The players (:mod:`.module_player`,
+:mod:`.host_player`) and the export (:mod:`.pcapng`) work on its result.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +24,18 @@ from lenslink_protocol.structs import MESSAGES
 
 from .lcap import Direction, Kind, Recording, load
 
-# A hostile recording could nest headers in payloads whose CRCs fail: so many times its own size
-# is checked, and no more.
+# A hostile recording could nest headers in payloads with wrong CRCs. So the CRCs of no more bytes
+# are checked than this many times the recording's size.
 _CRC_BUDGET = 16
 
 
 @dataclass(slots=True)
 class Packet:
-    """A stretch of a lane's bytes: a packet, or what lies between packets.
+    """A range of a lane's bytes: a packet, or the bytes between two packets.
 
-    ``header`` is None for bytes that are no packet. A packet that is not ``is_valid`` is its header
-    only: its payload did not hold, and follows as bytes in which more packets may lie.
+    ``header`` is None for bytes that are no packet. A packet with a wrong payload CRC has
+    ``is_valid`` False, and ``data`` is its header only. The payload follows as bytes of its own,
+    because it may contain other packets.
     """
 
     lane: int
@@ -38,9 +43,9 @@ class Packet:
     header: Header | None
     is_valid: bool
     position: int
-    """Number of the record that its first byte is in."""
+    """Number of the record that holds the first byte."""
     record_ends: list[tuple[int, int]]
-    """Where each of its records ends in ``data``, and when that came, ns."""
+    """For each record of this range: where it ends in ``data``, and its time in ns."""
 
 
 Key = tuple[int, ...]
@@ -48,19 +53,19 @@ Key = tuple[int, ...]
 
 @dataclass(slots=True)
 class ExpectedRequest:
-    """A request: what follows was sent after it had come."""
+    """A recorded request. The module sent what follows only after this request."""
 
     id: int
     key: Key
     exact: Key
-    """The key, and the mode that was asked for."""
+    """The key, and the mode that the request names."""
     position: int
     time_ns: int
 
 
 @dataclass(slots=True)
 class LaneEnd:
-    """A lane ended here."""
+    """The end of a lane."""
 
     lane: int
     reason: str
@@ -73,20 +78,20 @@ Step = Packet | ExpectedRequest | LaneEnd
 
 @dataclass(slots=True)
 class Script:
-    """``nonce`` is the recorded session's, or None if no hello can be made out."""
+    """A recording in order. ``nonce`` is the session's, or None without a readable HELLO."""
 
     steps: list[Step]
     nonce: int | None
     lanes: int
     end_ns: int
     is_intact: bool
-    """Nothing in it is damaged or missing."""
+    """True if nothing is damaged or missing."""
     host: list[Packet] = field(default_factory=list)
-    """What the host sent."""
+    """The host's packets."""
 
 
 def make_script(recording: Recording) -> Script:
-    """The module's side of *recording*, in the order in which it came."""
+    """Return the module's side of *recording*, in order."""
     host = list(iterate_packets(recording, 0, Direction.TO_MODULE))
     module = [
         packet
@@ -114,18 +119,23 @@ ScriptMaker = Callable[[], Script]
 
 
 def load_script(path: Path) -> Script:
-    """The script of the recording at *path*; :exc:`~lenslink.errors.UsageError` without a hello."""
+    """Return the script of the recording at *path*.
+
+    Raises:
+        UsageError: the recording holds no HELLO of a host.
+        StorageError: the file cannot be read.
+    """
     script = make_script(load(path))
     if script.nonce is None:
-        raise UsageError(f"{format_path(path)} holds no session: no HELLO of a host")
+        raise UsageError(f"{format_path(path)} holds no session: the HELLO of a host is missing")
     return script
 
 
 def split_packets(data: bytes) -> Iterator[tuple[int, int, Header | None, bool]]:
-    """Start, end, header and soundness of each stretch of *data*, all of it.
+    """Yield start, end, header and validity of each range of *data*, without a gap.
 
-    Packets are found as :class:`~lenslink_protocol.framing.Receiver` finds them: the payload of
-    one whose CRC does not hold is searched again.
+    The ranges are those that :class:`~lenslink_protocol.framing.Receiver` finds. A payload with a
+    wrong CRC is searched for packets again.
     """
     view = memoryview(data)
     at = done = 0
@@ -151,7 +161,7 @@ def split_packets(data: bytes) -> Iterator[tuple[int, int, Header | None, bool]]
 
 
 def parse_valid_header(head: memoryview | bytes) -> Header | None:
-    """A header that may be believed, or None."""
+    """Return the header in *head* if its CRC, version and length are valid, else None."""
     if head[:4] != MAGIC:
         return None
     header = Header._make(HEADER.unpack_from(head)[1:])
@@ -163,7 +173,10 @@ def parse_valid_header(head: memoryview | bytes) -> Header | None:
 
 
 def make_request_key(header: Header, payload: bytes | memoryview) -> tuple[Key, Key] | None:
-    """What a request has in common with another that is the same; None if it is no request."""
+    """Return the key that equal requests share, and the key with the mode.
+
+    Return None for a packet that is no request.
+    """
     if header.type not in REPLIES:
         return None
     key: Key = (header.type,)
@@ -188,7 +201,7 @@ Payload = bytes | bytearray | memoryview
 
 
 def read_field(kind: int, name: str, payload: Payload, index: int = 0) -> int | None:
-    """A field of a message; None if it has none of that name, or is too short for it."""
+    """Return a field of a message; None if the message has no such field or is too short."""
     place = _locate_field(kind, name, len(payload), index)
     if place is None:
         return None
@@ -198,7 +211,7 @@ def read_field(kind: int, name: str, payload: Payload, index: int = 0) -> int | 
 
 
 def write_field(kind: int, name: str, payload: memoryview, value: int, index: int = 0) -> None:
-    """Set a field of a message where it is, as far as it holds *value*; nothing without it."""
+    """Set a field of a message to *value* modulo its size; do nothing without such a field."""
     place = _locate_field(kind, name, len(payload), index)
     if place is not None:
         code, at = place
@@ -218,8 +231,8 @@ def _locate_field(kind: int, name: str, length: int, index: int) -> tuple[str, i
 
 
 def iterate_packets(recording: Recording, lane: int, direction: Direction) -> Iterator[Packet]:
-    """The packets of one lane and direction, and what lies between them."""
-    # Where each record of the lane begins in its stream, its number, and its time.
+    """Yield the packets of one lane and direction, and the bytes between them."""
+    # For each record of the lane: its offset in the stream, its number and its time.
     starts: list[tuple[int, int, int]] = []
     stream = bytearray()
     for position, record in enumerate(recording.records):
@@ -248,20 +261,28 @@ def _is_message(packet: Packet, kind: MessageType) -> bool:
 
 
 def _find_requests(host: list[Packet], nonce: int | None) -> Iterator[ExpectedRequest]:
-    """The requests, each once: what repeats one waits for nothing new."""
-    known: set[int] = set()
+    """Yield each request once: the module does not wait for a repeated request."""
+    request_ids: set[int] = set()
     for packet in host:
         header = packet.header
-        if header is None or not packet.is_valid or header.nonce != nonce or header.frame in known:
+        if (
+            header is None
+            or not packet.is_valid
+            or header.nonce != nonce
+            or header.frame in request_ids
+        ):
             continue
         keys = make_request_key(header, memoryview(packet.data)[HEADER_BYTES:])
         if keys is not None:
-            known.add(header.frame)
+            request_ids.add(header.frame)
             yield ExpectedRequest(header.frame, *keys, packet.position, packet.record_ends[0][1])
 
 
 def _is_intact(packets: list[Packet], closed: bool) -> bool:
-    """Whether a lane brought all; what was under way when the host *closed* it is not missed."""
+    """Return True if a lane delivered all packets.
+
+    A packet that was cut because the host *closed* the session is not missed.
+    """
     if closed:
         while packets and not packets[-1].is_valid:
             packets.pop()
@@ -276,7 +297,7 @@ def _is_intact(packets: list[Packet], closed: bool) -> bool:
 
 
 def extract_manifest(recording: Recording) -> bytes:
-    """The manifest as it went over the wire; as much as is there in one piece."""
+    """Return the manifest as it was on the wire, up to the first missing piece."""
     data = b""
     for packet in iterate_packets(recording, 0, Direction.TO_HOST):
         if _is_message(packet, MessageType.MANIFEST):

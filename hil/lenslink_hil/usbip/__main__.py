@@ -1,8 +1,9 @@
-"""The server's process: ``python -m lenslink_hil.usbip --hosts-fd N --boards-fd N [--rate B]``.
+"""Run the USB/IP server: ``python -m lenslink_hil.usbip --hosts-fd N --boards-fd N [--rate B]``.
 
-Both descriptors are of listening stream sockets. It prints a line of JSON whenever a board comes or
-goes, or is taken by a host: {"boards": 1, "hosts": 0}. It ends with its standard input, so that it
-never outlives whoever started it.
+:class:`~lenslink_hil.usbip.exporter.Exporter` starts it. Both descriptors are of listening stream
+sockets. It prints a line of JSON whenever a board attaches or detaches, and when a host takes a
+board or releases it: {"boards": 1, "hosts": 0}. It ends when its standard input ends, and so never
+outlives the process that started it.
 """
 
 from __future__ import annotations
@@ -19,28 +20,28 @@ _BUFFER = 1 << 20
 
 
 async def serve(hosts: socket.socket, boards: socket.socket, rate: float) -> None:
-    """Serve until standard input ends."""
-    server = Server(rate, lambda: _tell(server))
+    """Serve both listening sockets until standard input ends."""
+    server = Server(rate, lambda: _print_counts(server))
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), ended.set)
     listeners = [
-        await asyncio.start_server(server.connect, sock=hosts, limit=_BUFFER),
-        await asyncio.start_server(server.plug, sock=boards, limit=_BUFFER),
+        await asyncio.start_server(server.handle_host, sock=hosts, limit=_BUFFER),
+        await asyncio.start_server(server.handle_board, sock=boards, limit=_BUFFER),
     ]
     await ended.wait()
     for listener in listeners:
         listener.close()
 
 
-def _tell(server: Server) -> None:
-    present = server.present()
-    hosts = sum(port.host is not None for port in present)
-    print(json.dumps({"boards": len(present), "hosts": hosts}), flush=True)
+def _print_counts(server: Server) -> None:
+    attached = server.list_attached_ports()
+    hosts = sum(port.host is not None for port in attached)
+    print(json.dumps({"boards": len(attached), "hosts": hosts}), flush=True)
 
 
 def main() -> None:
-    """Entry point."""
+    """Read the command line and serve."""
     parser = argparse.ArgumentParser(prog="lenslink_hil.usbip")
     parser.add_argument("--hosts-fd", type=int, required=True)
     parser.add_argument("--boards-fd", type=int, required=True)

@@ -1,7 +1,8 @@
-"""A pyusb backend that speaks USB/IP: pyusb's and the driver's code run, the kernel's USB does not.
+"""A pyusb backend that speaks USB/IP, in the place of libusb and of the kernel's USB.
 
-The errors are those that libusb has on Linux: errno 19 once the device is gone, 110 for a deadline
-that passed, 32 for a halted endpoint, 16 for a device that another client has.
+pyusb calls it; it calls :mod:`~lenslink_hil.usbip.client`. The errors are those that libusb has on
+Linux: errno 19 once the device is gone, 110 for a timeout, 32 for a halted endpoint, 16 for a
+device that another client has.
 """
 
 from __future__ import annotations
@@ -19,16 +20,30 @@ import usb.backend
 import usb.core
 
 from . import client
-from .descriptors import CONFIGURATION_BYTES, IN_FLAG, Descriptors, Malformed, parse
+from .descriptors import (
+    CONFIGURATION_BYTES,
+    CONFIGURATION_TYPE,
+    DEVICE_BYTES,
+    DEVICE_TYPE,
+    IN_FLAG,
+    Descriptors,
+    Malformed,
+    parse_descriptors,
+)
 from .server_address import Address
+from .setup_packet import ENDPOINT_HALT, StandardRequest
 
 _CONTROL_MS: Final = 5000
 _FOREVER_S: Final = 3600.0
-Pipe = tuple[int, memoryview | None, memoryview | None]
-"""An endpoint, data to send, a buffer to receive into: one of the two."""
+_DEVICE_IN: Final = 0x80
+_DEVICE_OUT: Final = 0x00
+_INTERFACE_OUT: Final = 0x01
+_ENDPOINT_OUT: Final = 0x02
+_PORT_OUT: Final = 0x23
+_PORT_RESET: Final = 4
 
-# libusb's own numbers, for whoever looks at backend_error_code.
-_LIBUSB = {
+# libusb's own numbers, which pyusb keeps as backend_error_code.
+_LIBUSB_CODES = {
     errno.EIO: -1, errno.ENODEV: -4, errno.ENOENT: -5, errno.EBUSY: -6, errno.ETIMEDOUT: -7,
     errno.EOVERFLOW: -8, errno.EPIPE: -9,
 }  # fmt: skip
@@ -36,16 +51,19 @@ _LIBUSB = {
 
 @dataclass(eq=False)
 class UsbIpDevice:
-    """A device of a server; ``connection`` while it is imported."""
+    """A device of a server; ``connection`` is None unless it is imported."""
 
     backend: UsbIpBackend
-    listed: client.Listed
+    exported: client.ExportedDevice
     connection: client.Connection | None = None
     descriptors: Descriptors | None = None
 
 
 class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
-    """The devices of the server at *address*; *seconds* bounds each step of reaching them."""
+    """The devices of the server at *address*; *seconds* bounds each step of an import.
+
+    >>> device = usb.core.find(backend=UsbIpBackend(("127.0.0.1", 3240), 5.0))
+    """
 
     def __init__(self, address: Address, seconds: float) -> None:
         super().__init__()
@@ -53,19 +71,19 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
         self._seconds = seconds
 
     def enumerate_devices(self) -> Iterator[UsbIpDevice]:
-        """Raises OSError where there is no server."""
-        for listed in client.list_devices(self._address, self._seconds):
-            yield UsbIpDevice(self, listed)
+        """Ask the server for its devices; OSError if there is no server."""
+        for exported in client.list_devices(self._address, self._seconds):
+            yield UsbIpDevice(self, exported)
 
     def get_parent(self, dev: UsbIpDevice) -> None:
-        """There is none that could be reached."""
+        """Return None, because the hub is the server's."""
         del dev
 
     # --- descriptors ----------------------------------------------------------------------
 
     def get_device_descriptor(self, dev: UsbIpDevice) -> Any:
-        """Of what the list tells, without importing."""
-        device = dev.listed.device
+        """Build it from the server's list, without importing the device."""
+        device = dev.exported.device
         return SimpleNamespace(
             bLength=18, bDescriptorType=1, bcdUSB=0x0200,
             bDeviceClass=device.device_class, bDeviceSubClass=device.device_subclass,
@@ -78,110 +96,113 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
         )  # fmt: skip
 
     def get_configuration_descriptor(self, dev: UsbIpDevice, config: int) -> Any:
-        """Asked of the device, so it is imported."""
+        """Ask the device, which is imported for that."""
         if config:
             raise IndexError(config)
-        return _described(self._descriptors(dev).configuration)
+        return _as_namespace(self._read_descriptors(dev).configuration)
 
     def get_interface_descriptor(self, dev: UsbIpDevice, intf: int, alt: int, config: int) -> Any:
-        """IndexError where there is none: so pyusb knows their number."""
+        """Return it, or raise the IndexError that tells pyusb how many there are."""
         del config
-        found = self._alternates(dev, intf)[alt]
-        return _described(found.fields, bytes(found.extra))
+        alternate = self._find_alternates(dev, intf)[alt]
+        return _as_namespace(alternate.fields, bytes(alternate.extra))
 
     def get_endpoint_descriptor(
         self, dev: UsbIpDevice, ep: int, intf: int, alt: int, config: int
     ) -> Any:
-        """The *ep*-th of the interface."""
+        """Return that of the interface's *ep*-th endpoint."""
         del config
-        described = _described(self._alternates(dev, intf)[alt].endpoints[ep])
-        described.bRefresh = described.bSynchAddress = 0
-        return described
+        descriptor = _as_namespace(self._find_alternates(dev, intf)[alt].endpoints[ep])
+        descriptor.bRefresh = descriptor.bSynchAddress = 0
+        return descriptor
 
-    def _alternates(self, dev: UsbIpDevice, index: int) -> list[Any]:
-        interfaces = self._descriptors(dev).interfaces
+    def _find_alternates(self, dev: UsbIpDevice, index: int) -> list[Any]:
+        interfaces = self._read_descriptors(dev).interfaces
         numbers = list(dict.fromkeys(each.fields.bInterfaceNumber for each in interfaces))
         return [each for each in interfaces if each.fields.bInterfaceNumber == numbers[index]]
 
-    def _descriptors(self, dev: UsbIpDevice) -> Descriptors:
-        """Read once; a device that nobody has opened is imported for that, and given back."""
+    def _read_descriptors(self, dev: UsbIpDevice) -> Descriptors:
+        """Read them, once. A device that is not open is imported for that, and given back."""
         if dev.descriptors is None:
-            opened = dev.connection is None
+            was_closed = dev.connection is None
             self.open_device(dev)
             try:
-                device = self._get(dev, 1, 18)
-                head = self._get(dev, 2, CONFIGURATION_BYTES)
+                device = self._get_descriptor(dev, DEVICE_TYPE, DEVICE_BYTES)
+                head = self._get_descriptor(dev, CONFIGURATION_TYPE, CONFIGURATION_BYTES)
                 total = int.from_bytes(head[2:4], "little")
-                dev.descriptors = parse(device, self._get(dev, 2, total), {})
+                configuration = self._get_descriptor(dev, CONFIGURATION_TYPE, total)
+                dev.descriptors = parse_descriptors(device, configuration, {})
             except Malformed as error:
-                raise _error(errno.EIO, f"descriptors: {error}") from None
+                raise _build_error(errno.EIO, f"descriptors: {error}") from None
             finally:
-                if opened:
+                if was_closed:
                     self.close_device(dev)
         return dev.descriptors
 
-    def _get(self, dev: UsbIpDevice, kind: int, length: int) -> bytes:
+    def _get_descriptor(self, dev: UsbIpDevice, kind: int, length: int) -> bytes:
         buffer = array.array("B", bytes(length))
-        count = self.ctrl_transfer(dev, 0x80, 6, kind << 8, 0, buffer, 0)
+        request = StandardRequest.GET_DESCRIPTOR
+        count = self.ctrl_transfer(dev, _DEVICE_IN, request, kind << 8, 0, buffer, 0)
         return buffer[:count].tobytes()
 
     # --- opening --------------------------------------------------------------------------
 
     def open_device(self, dev: UsbIpDevice) -> UsbIpDevice:
-        """Import it."""
+        """Import the device."""
         if dev.connection is None:
             try:
                 dev.connection = client.Connection(
-                    self._address, dev.listed.device.busid, self._seconds
+                    self._address, dev.exported.device.busid, self._seconds
                 )
-            except client.Refused as error:
-                raise _error(error.errno) from None
+            except client.ImportRefused as error:
+                raise _build_error(error.errno) from None
             except OSError as error:
-                raise _error(errno.ENODEV, str(error)) from None
+                raise _build_error(errno.ENODEV, str(error)) from None
         return dev
 
     def close_device(self, dev_handle: UsbIpDevice) -> None:
-        """Give it back."""
+        """Give the device back to the server."""
         if dev_handle.connection is not None:
             dev_handle.connection.close()
             dev_handle.connection = None
 
     def set_configuration(self, dev_handle: UsbIpDevice, config_value: int) -> None:
-        """SET_CONFIGURATION."""
-        self._request(dev_handle, 0x00, 9, config_value, 0)
+        """Choose a configuration."""
+        self._request(dev_handle, _DEVICE_OUT, StandardRequest.SET_CONFIGURATION, config_value, 0)
 
     def get_configuration(self, dev_handle: UsbIpDevice) -> int:
-        """GET_CONFIGURATION; a fresh device is given its first, as a kernel does."""
+        """Return the configuration; choose the first if there is none, as a kernel does."""
         buffer = array.array("B", [0])
-        self.ctrl_transfer(dev_handle, 0x80, 8, 0, 0, buffer, 0)
+        request = StandardRequest.GET_CONFIGURATION
+        self.ctrl_transfer(dev_handle, _DEVICE_IN, request, 0, 0, buffer, 0)
         if not buffer[0]:
-            value = self._descriptors(dev_handle).configuration.bConfigurationValue
+            value = self._read_descriptors(dev_handle).configuration.bConfigurationValue
             self.set_configuration(dev_handle, value)
             return int(value)
         return int(buffer[0])
 
     def set_interface_altsetting(self, dev_handle: UsbIpDevice, intf: int, altsetting: int) -> None:
-        """SET_INTERFACE."""
-        self._request(dev_handle, 0x01, 11, altsetting, intf)
+        """Choose an alternate setting."""
+        self._request(dev_handle, _INTERFACE_OUT, StandardRequest.SET_INTERFACE, altsetting, intf)
 
     def claim_interface(self, dev_handle: UsbIpDevice, intf: int) -> None:
-        """Nothing to do: whoever has imported the device has all of it."""
+        """Do nothing, because who has imported the device has all its interfaces."""
 
     def release_interface(self, dev_handle: UsbIpDevice, intf: int) -> None:
-        """As claim_interface()."""
+        """Do nothing, as claim_interface()."""
 
     def is_kernel_driver_active(self, dev_handle: UsbIpDevice, intf: int) -> bool:
-        """There is no kernel between."""
+        """Return False, because no kernel is involved."""
         del dev_handle, intf
         return False
 
     def clear_halt(self, dev_handle: UsbIpDevice, ep: int) -> None:
-        """CLEAR_FEATURE(ENDPOINT_HALT)."""
-        self._request(dev_handle, 0x02, 1, 0, ep)
+        """Clear an endpoint's halt."""
+        self._request(dev_handle, _ENDPOINT_OUT, StandardRequest.CLEAR_FEATURE, ENDPOINT_HALT, ep)
 
     def reset_device(self, dev_handle: UsbIpDevice) -> None:
-        """A reset of the port, which usbip passes on as a request."""
-        self._request(dev_handle, 0x23, 3, 4, 0)
+        """Reset the bus, by the request that USB/IP has for that."""
+        self._request(dev_handle, _PORT_OUT, StandardRequest.SET_FEATURE, _PORT_RESET, 0)
 
     def _request(self, dev: UsbIpDevice, kind: int, request: int, value: int, index: int) -> None:
         self.ctrl_transfer(dev, kind, request, value, index, array.array("B"), 0)
@@ -191,47 +212,58 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]
     def bulk_write(
         self, dev_handle: UsbIpDevice, ep: int, intf: int, data: array.array[int], timeout: int
     ) -> int:
-        """Bytes that the device took before *timeout* ms were over; 0 is no timeout."""
+        """Send, and return how many bytes the device took within *timeout* ms; 0 is no limit."""
         del intf
-        return self._transfer(dev_handle, (ep, memoryview(data).cast("B"), None), timeout)
+        return self._transfer(dev_handle, ep, (memoryview(data).cast("B"), None), timeout)
 
     def bulk_read(
         self, dev_handle: UsbIpDevice, ep: int, intf: int, buff: array.array[int], timeout: int
     ) -> int:
-        """Bytes received before *timeout* ms were over; 0 is no timeout."""
+        """Receive, and return how many bytes came within *timeout* ms; 0 is no limit."""
         del intf
-        return self._transfer(dev_handle, (ep, None, memoryview(buff).cast("B")), timeout)
+        return self._transfer(dev_handle, ep, (None, memoryview(buff).cast("B")), timeout)
 
     intr_write = bulk_write
     intr_read = bulk_read
 
     def ctrl_transfer(self, dev_handle: UsbIpDevice, *request: Any) -> int:
-        """bmRequestType, bRequest, wValue, wIndex, an array of data, and a timeout in ms."""
+        """Do a control transfer; return the number of bytes moved.
+
+        *request* is bmRequestType, bRequest, wValue, wIndex, an array of data, and a timeout in ms.
+        """
         *fields, data, timeout = request
         view = memoryview(data).cast("B")
         setup = struct.pack("<BBHHH", *fields, len(view))
-        out, into = (None, view) if fields[0] & IN_FLAG else (view, None)
-        return self._transfer(dev_handle, (0, out, into), timeout or _CONTROL_MS, setup)
+        buffers = (None, view) if fields[0] & IN_FLAG else (view, None)
+        return self._transfer(dev_handle, 0, buffers, timeout or _CONTROL_MS, setup)
 
-    def _transfer(self, dev: UsbIpDevice, what: Pipe, timeout: int, setup: bytes = bytes(8)) -> int:
+    def _transfer(
+        self,
+        dev: UsbIpDevice,
+        endpoint: int,
+        buffers: tuple[memoryview | None, memoryview | None],
+        timeout: int,
+        setup: bytes = bytes(8),
+    ) -> int:
+        """Do a transfer. *buffers* are the data to send and the space to fill: one of the two."""
         connection = dev.connection
         if connection is None:
-            raise _error(errno.ENODEV)
+            raise _build_error(errno.ENODEV)
         seconds = timeout / 1000 if timeout else _FOREVER_S
         try:
-            transfer = connection.transfer(*what, seconds, setup)
-        except client.Gone:
-            raise _error(errno.ENODEV) from None
+            transfer = connection.transfer(endpoint, *buffers, seconds, setup)
+        except client.DeviceGone:
+            raise _build_error(errno.ENODEV) from None
         if transfer.status:
-            raise _error(-transfer.status)
-        return transfer.length
+            raise _build_error(-transfer.status)
+        return transfer.actual_length
 
 
-def _described(fields: Any, extra: bytes = b"") -> SimpleNamespace:
+def _as_namespace(fields: Any, extra: bytes = b"") -> SimpleNamespace:
     names = {name: value for name, value in fields.items() if not name.startswith("_")}
     return SimpleNamespace(**names, extra_descriptors=list(extra))
 
 
-def _error(code: int, text: str = "") -> usb.core.USBError:
+def _build_error(code: int, text: str = "") -> usb.core.USBError:
     kind = usb.core.USBTimeoutError if code == errno.ETIMEDOUT else usb.core.USBError
-    return kind(text or os.strerror(code), _LIBUSB.get(code, -99), code)
+    return kind(text or os.strerror(code), _LIBUSB_CODES.get(code, -99), code)

@@ -1,12 +1,13 @@
 """The cable between a board and the USB/IP server: records over a stream socket, little-endian.
 
-A board is the firmware's stand-in for ``machine.USBDevice`` (lensfw/ports/usbdevice.py): it says
-which transfer is ready on which endpoint; the server, which is the bus, says what became of it.
-Or it is a whole machine with a bus of its own, an emulated chip on it: HOSTED, and then the host's
-transfers are passed on to it as they are.
+Two kinds of board send them. A *virtual* board is the firmware with a stand-in for
+``machine.USBDevice`` (lensfw/ports/usbdevice.py): the board says which transfer is ready on which
+endpoint, and the server, which is the bus, says when the transfer is done. A *remote* board is a
+whole machine with a bus of its own, an emulated chip: it sends ATTACH_REMOTE, and the server passes
+the host's transfers on to it as they are.
 
-``generation`` numbers what is between two resets, or halts, of an endpoint: what the board armed
-before it knew of one is of no meaning after it.
+``generation`` numbers the time between two resets, or two halts, of an endpoint. A record that
+carries an older generation was sent by a board that did not know of the reset yet: it is ignored.
 """
 
 from __future__ import annotations
@@ -19,37 +20,38 @@ from construct import Bytes, Int8ul, Int16ul, Int32ul, Struct, this
 
 
 class Kind(enum.IntEnum):
-    """Records; up to 15 from the board, from 16 on to it."""
+    """The kinds of record: below 16 those of the board, from 16 on those for the board."""
 
     ATTACH = 1
-    """Pull-up: value = speed (2 full, 3 high); payload = device descriptor, configuration, then
-    strings, each index, length, UTF-8."""
+    """The pull-up comes on: value = speed (2 full, 3 high); payload = device descriptor,
+    configuration, then strings, each as index, length, UTF-8."""
     DETACH = 2
+    """The pull-up goes off."""
     ARM = 3
     """A transfer is ready: IN with its data, OUT with value = its length."""
     STALL = 4
-    """The board halts (value 1) an endpoint, or takes that back (0)."""
+    """The board halts an endpoint (value 1), or clears the halt (0)."""
     REPLY = 5
-    """To CONTROL: value 1 = done, with the data that was asked for; 0 = stalled."""
-    HOSTED = 6
-    """As ATTACH, where the bus is on the board's side; payload = device descriptor, configuration.
-    It answers endpoint 0 itself."""
-    ENDED = 7
-    """Hosted: a transfer has ended; payload = :data:`ENDED`, then what was received."""
+    """Answers CONTROL: value 1 = accepted, with the data that the host asked for; 0 = stalled."""
+    ATTACH_REMOTE = 6
+    """As ATTACH, from a remote board, which answers endpoint 0 itself. The payload is the device
+    descriptor and the configuration."""
+    COMPLETE_URB = 7
+    """Remote: a URB has ended; payload = :data:`URB_END`, then the received bytes."""
     RESET = 16
-    """Bus reset: nothing is in flight any more, and there is no configuration."""
+    """Bus reset: no transfer is in flight any more, and there is no configuration."""
     OPEN = 17
     """The host has chosen configuration *value*."""
     DONE = 18
-    """A transfer has ended with *value* bytes; OUT with its data."""
+    """The board's transfer has ended with *value* bytes; OUT with its data."""
     CONTROL = 19
     """A class request: setup packet, then the host's data."""
     HALT = 20
-    """The host has halted (1) an endpoint, or cleared that (0)."""
+    """The host has halted an endpoint (value 1), or cleared the halt (0)."""
     SUBMIT = 21
-    """Hosted: a transfer, value = Linux' flags; payload = :data:`SUBMIT`, then what is sent."""
+    """Remote: a URB; value = Linux' flags; payload = :data:`URB_START`, then the data to send."""
     UNLINK = 22
-    """Hosted: take a transfer back; payload = its number, 32 bits. ENDED is the answer."""
+    """Remote: take a URB back; payload = its number, 32 bits. COMPLETE_URB is the answer."""
 
 
 HEADER = Struct(
@@ -63,20 +65,24 @@ HEADER = Struct(
 HEADER_BYTES: Final = HEADER.sizeof()
 RECORD = Struct("header" / HEADER, "payload" / Bytes(this.header.length))
 
-# The same, where every transfer passes.
+# The same header for struct, which is faster; a test compares the two.
 FAST_HEADER = struct.Struct("<BBHHHI")
 
-SUBMIT = struct.Struct("<II8s")
-"""Number, bytes to receive, setup packet (endpoint 0)."""
-ENDED = struct.Struct("<IiI")
+URB_START = struct.Struct("<II8s")
+"""Number, bytes to receive, setup packet (of endpoint 0)."""
+URB_END = struct.Struct("<IiI")
 """Number, status as Linux has it, bytes moved."""
 
 MAX_PAYLOAD: Final = 0xFFFF
-"""Of any record: a transfer's length has 16 bits, descriptors are shorter."""
+"""The longest payload of a virtual board: a transfer's length has 16 bits."""
 
 
-def record(
+def build_record(
     kind: Kind, endpoint: int = 0, generation: int = 0, value: int = 0, payload: bytes = b""
 ) -> bytes:
-    """A record as bytes."""
+    """Build a record: the header, then *payload*.
+
+    >>> build_record(Kind.RESET, generation=1).hex()
+    '100001000000000000000000'
+    """
     return FAST_HEADER.pack(kind, endpoint, generation, value, 0, len(payload)) + payload

@@ -1,95 +1,137 @@
-"""Endpoint 0: the standard requests (USB 2.0, chapter 9.4), as the board's USB stack answers them.
+"""Endpoint 0 of a virtual device: control transfers, one after the other.
 
-Class requests to an interface go to the board; vendor requests are refused, as MicroPython's
-runtime driver does.
+:class:`~lenslink_hil.usbip.device.VirtualDevice` submits the host's control transfers here. Most
+have their answer at once (:mod:`~lenslink_hil.usbip.standard_requests`). A class request goes to
+the board, and the transfers behind it wait for the board's reply.
 """
 
 from __future__ import annotations
 
-import struct
-from typing import TYPE_CHECKING, Final
+import enum
+import logging
+from collections import deque
+from collections.abc import Callable
 
-from .descriptors import CONFIGURATION_TYPE, DEVICE_TYPE, STRING_TYPE
+from .protocol import ECONNRESET, EPIPE
+from .setup_packet import SetupPacket
+from .standard_requests import FORWARD
+from .urb import Complete, Urb
 
-if TYPE_CHECKING:
-    from .device import Board
-
-FORWARD: Final = b"forward"
-"""Not answered here: by identity, the board shall answer."""
-
-_GET_STATUS, _CLEAR_FEATURE, _SET_FEATURE, _SET_ADDRESS = 0, 1, 3, 5
-_GET_DESCRIPTOR, _GET_CONFIGURATION, _SET_CONFIGURATION = 6, 8, 9
-_GET_INTERFACE, _SET_INTERFACE = 10, 11
-_DEVICE, _INTERFACE, _ENDPOINT, _OTHER = range(4)
-_STANDARD, _CLASS = 0, 1
-_ENDPOINT_HALT = 0
-_PORT_RESET = 4
-_SELF_POWERED_BIT = 0x40
+_log = logging.getLogger(__name__)
 
 
-def answer(board: Board, setup: bytes) -> bytes | None:
-    """Data (b"" for a request without), None for a stall, or :data:`FORWARD`."""
-    kind, request, value, index, _ = struct.unpack("<BBHHH", setup)
-    recipient = kind & 0x1F
-    if (kind, request, value) == (0x23, _SET_FEATURE, _PORT_RESET):
-        # To the hub's port: this is how usbip passes a reset on.
-        board.reset()
-        return b""
-    if kind >> 5 & 3 == _CLASS:
-        # There is no driver for an interface before there is a configuration.
-        return FORWARD if recipient == _INTERFACE and board.configuration else None
-    if kind >> 5 & 3 != _STANDARD:
-        return None
-    if recipient == _DEVICE:
-        return _to_device(board, request, value, index)
-    if recipient == _INTERFACE:
-        return _to_interface(board, request, value, index)
-    if recipient == _ENDPOINT:
-        return _to_endpoint(board, request, value, index)
-    return None
+class ControlState(enum.Enum):
+    """What endpoint 0 waits for."""
+
+    IDLE = "idle"
+    AWAITING_REPLY = "awaiting the board's reply"
+    DISCARDING_REPLY = "discarding the board's reply"
 
 
-def _to_device(board: Board, request: int, value: int, index: int) -> bytes | None:
-    del index
-    descriptors = board.descriptors
-    assert descriptors is not None
-    if request == _GET_DESCRIPTOR:
-        which, number = value >> 8, value & 0xFF
-        if which == DEVICE_TYPE:
-            return descriptors.device_bytes
-        if which == CONFIGURATION_TYPE and number == 0:
-            return descriptors.configuration_bytes
-        return descriptors.string(number) if which == STRING_TYPE else None
-    if request == _GET_CONFIGURATION:
-        return bytes((board.configuration,))
-    if request == _SET_CONFIGURATION:
-        if value not in (0, descriptors.configuration.bConfigurationValue):
-            return None
-        board.configure(value)
-        return b""
-    if request == _GET_STATUS:
-        return bytes((bool(descriptors.configuration.bmAttributes & _SELF_POWERED_BIT), 0))
-    return b"" if request == _SET_ADDRESS else None
+class ControlEndpoint:
+    """The control transfers that wait, and the one that the board answers.
 
+    =================  =====================  ==============================  =====================
+    State              event                  action                          next state
+    =================  =====================  ==============================  =====================
+    IDLE               request, known here    answer it                       IDLE
+    IDLE               class request          send it to the board            AWAITING_REPLY
+    AWAITING_REPLY     request                queue it                        AWAITING_REPLY
+    AWAITING_REPLY     reply of the board     end the transfer, serve next    as for IDLE
+    AWAITING_REPLY     unlink                 drop the transfer               DISCARDING_REPLY
+    DISCARDING_REPLY   request                queue it                        DISCARDING_REPLY
+    DISCARDING_REPLY   reply of the board     ignore it, serve next           as for IDLE
+    any                cancel_all()           end all with ECONNRESET         IDLE
+    =================  =====================  ==============================  =====================
 
-def _to_interface(board: Board, request: int, value: int, index: int) -> bytes | None:
-    current = board.alternates.get(index)
-    if current is None:
-        return None
-    if request == _GET_STATUS:
-        return b"\0\0"
-    if request == _GET_INTERFACE:
-        return bytes((current,))
-    # No interface of ours has a second setting.
-    return b"" if request == _SET_INTERFACE and value == 0 else None
+    Args:
+        answer: returns a request's data, None for a stall, or FORWARD.
+        send_to_board: sends a request and the host's data to the board.
+        complete: takes each transfer that has ended, and its status.
+    """
 
+    def __init__(
+        self,
+        answer: Callable[[SetupPacket], bytes | None],
+        send_to_board: Callable[[bytes], None],
+        complete: Complete,
+    ) -> None:
+        self.state = ControlState.IDLE
+        self._answer = answer
+        self._send_to_board = send_to_board
+        self._complete = complete
+        self._queue: deque[tuple[Urb, bytes]] = deque()
+        self._forwarded: Urb | None = None
 
-def _to_endpoint(board: Board, request: int, value: int, index: int) -> bytes | None:
-    if index & 0x7F == 0:
-        return b"\0\0" if request == _GET_STATUS else None
-    if request == _GET_STATUS:
-        endpoint = board.endpoints.get(index)
-        return bytes((endpoint.halted, 0)) if endpoint is not None else None
-    if request in (_SET_FEATURE, _CLEAR_FEATURE) and value == _ENDPOINT_HALT:
-        return b"" if board.set_halt(index, request == _SET_FEATURE) else None
-    return None
+    def submit(self, urb: Urb, setup: bytes) -> None:
+        """Queue a control transfer, and answer it at once if endpoint 0 is idle."""
+        self._queue.append((urb, setup))
+        self._serve_queue()
+
+    def handle_reply(self, is_accepted: bool, data: bytes) -> None:
+        """End the transfer that the board has answered, and serve those behind it.
+
+        Args:
+            is_accepted: False if the board stalls the request.
+            data: what the host asked for.
+        """
+        if self.state is ControlState.IDLE:
+            return
+        urb, self._forwarded = self._forwarded, None
+        self._enter(ControlState.IDLE)
+        if urb is not None:
+            self._end(urb, data if is_accepted else None)
+        self._serve_queue()
+
+    def unlink(self, seqnum: int) -> bool:
+        """Take a transfer back without ending it; return False if it is not here."""
+        if self._forwarded is not None and self._forwarded.seqnum == seqnum:
+            # The board answers all the same: the transfers behind this one wait for that.
+            self._forwarded = None
+            self._enter(ControlState.DISCARDING_REPLY)
+            return True
+        for entry in self._queue:
+            if entry[0].seqnum == seqnum:
+                self._queue.remove(entry)
+                return True
+        return False
+
+    def cancel_all(self) -> None:
+        """End all transfers with ECONNRESET and enter IDLE."""
+        urbs = [urb for urb, _ in self._queue]
+        if self._forwarded is not None:
+            urbs.insert(0, self._forwarded)
+        self._queue.clear()
+        self._forwarded = None
+        self._enter(ControlState.IDLE)
+        for urb in urbs:
+            self._complete(urb, -ECONNRESET)
+
+    def _serve_queue(self) -> None:
+        while self._queue and self.state is ControlState.IDLE:
+            # It leaves the queue first, because a request for a reset ends all that are in it.
+            urb, setup = self._queue.popleft()
+            answer = self._answer(SetupPacket.parse(setup))
+            if answer is FORWARD:
+                self._forwarded = urb
+                self._enter(ControlState.AWAITING_REPLY)
+                self._send_to_board(setup + bytes(urb.data or b""))
+            else:
+                self._end(urb, answer)
+
+    def _end(self, urb: Urb, answer: bytes | None) -> None:
+        if answer is None:
+            self._complete(urb, -EPIPE)
+            return
+        if urb.data is None:
+            answer = answer[: urb.length]
+            urb.received_pieces.append(memoryview(answer))
+            urb.actual_length = len(answer)
+        else:
+            urb.actual_length = len(urb.data)
+        self._complete(urb, 0)
+
+    def _enter(self, state: ControlState) -> None:
+        if state is not self.state:
+            _log.debug("endpoint 0: %s -> %s", self.state.value, state.value)
+        self.state = state

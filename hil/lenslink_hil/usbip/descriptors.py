@@ -1,4 +1,8 @@
-"""USB descriptors (USB 2.0, chapter 9.6): read, checked, and made into what the bus needs."""
+"""USB descriptors (USB 2.0, chapter 9.6): the bytes that a device sends, parsed and checked.
+
+The virtual and the remote device parse what a board sends when it attaches. The pyusb backend
+parses what a device answers.
+"""
 
 from __future__ import annotations
 
@@ -67,12 +71,12 @@ _BULK_SIZES = (8, 16, 32, 64, 512)
 
 
 class Malformed(Exception):
-    """Raised for descriptors that make no sense."""
+    """Raised for descriptors, and for records of a board, that make no sense."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """An alternate setting: its descriptor's fields, and the endpoints'."""
+    """One alternate setting: the fields of its descriptor, and of its endpoints' descriptors."""
 
     fields: Any
     endpoints: list[Any] = field(default_factory=list)
@@ -82,7 +86,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
-    """Of a device with one configuration."""
+    """The descriptors of a device with one configuration, as bytes and as fields."""
 
     device_bytes: bytes
     configuration_bytes: bytes
@@ -91,8 +95,11 @@ class Descriptors:
     interfaces: list[Interface]
     strings: dict[int, str]
 
-    def string(self, index: int) -> bytes | None:
-        """The descriptor of a string; 0 is the list of languages: US English."""
+    def build_string(self, index: int) -> bytes | None:
+        """Build a string descriptor; None if there is no such string.
+
+        Index 0 is the list of languages, which holds US English alone.
+        """
         text = b"\x09\x04" if index == 0 else self.strings.get(index, "").encode("utf-16-le")
         if not text:
             return None
@@ -100,8 +107,17 @@ class Descriptors:
         return bytes((2 + len(text), STRING_TYPE)) + text
 
 
-def parse(device: bytes, configuration: bytes, strings: dict[int, str]) -> Descriptors:
-    """Check and take apart; :exc:`Malformed` for what no host would take."""
+def parse_descriptors(device: bytes, configuration: bytes, strings: dict[int, str]) -> Descriptors:
+    """Parse the descriptors of a device and check them as a host would.
+
+    Args:
+        device: the device descriptor.
+        configuration: the configuration with its interfaces and endpoints.
+        strings: the texts by index.
+
+    Raises:
+        Malformed: a host would not accept the device.
+    """
     try:
         fields = DEVICE.parse(device)
         head = CONFIGURATION.parse(configuration)
@@ -110,11 +126,11 @@ def parse(device: bytes, configuration: bytes, strings: dict[int, str]) -> Descr
     if head.wTotalLength != len(configuration) or fields.bNumConfigurations != 1:
         raise Malformed(f"{len(configuration)} bytes of configuration, not {head.wTotalLength}")
     return Descriptors(
-        bytes(device), bytes(configuration), fields, head, _interfaces(configuration), strings
+        bytes(device), bytes(configuration), fields, head, _parse_interfaces(configuration), strings
     )
 
 
-def _interfaces(configuration: bytes) -> list[Interface]:
+def _parse_interfaces(configuration: bytes) -> list[Interface]:
     found: list[Interface] = []
     addresses: set[int] = set()
     at = CONFIGURATION_BYTES
@@ -128,7 +144,7 @@ def _interfaces(configuration: bytes) -> list[Interface]:
                 found.append(Interface(INTERFACE.parse(piece)))
             elif piece[1] == ENDPOINT_TYPE:
                 endpoint = ENDPOINT.parse(piece)
-                _check(endpoint)
+                _check_endpoint(endpoint)
                 if not found or endpoint.bEndpointAddress in addresses:
                     raise Malformed(f"endpoint 0x{endpoint.bEndpointAddress:02x} out of place")
                 if not found[-1].fields.bAlternateSetting:
@@ -142,7 +158,7 @@ def _interfaces(configuration: bytes) -> list[Interface]:
     return found
 
 
-def _check(endpoint: Any) -> None:
+def _check_endpoint(endpoint: Any) -> None:
     kind = endpoint.bmAttributes & 3
     if endpoint.bEndpointAddress & 0x70 or not endpoint.bEndpointAddress & 0x0F:
         raise Malformed(f"endpoint 0x{endpoint.bEndpointAddress:02x}")

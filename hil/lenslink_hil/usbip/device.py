@@ -1,381 +1,261 @@
-"""A virtual board's end of the bus, without I/O: its endpoints, and the transfers that meet there.
+"""A virtual USB device, without I/O: the board's records on one side, the host's URBs on the other.
 
-The board arms a transfer on an endpoint, the host submits another; packets move when both are
-there. A transfer of the host ends when it is full or with a short packet, as on a wire; one of the
-board ends when the host has taken, or sent, all of it. Nothing moves for a host that does not
-read.
+The server (:mod:`~lenslink_hil.usbip.server`) makes one for each board that is plugged in. It
+passes on the records of the board (:mod:`~lenslink_hil.usbip.cable`) and the transfers of the
+USB/IP client that has imported the device. The path of a packet::
+
+    board --ARM--> VirtualDevice.handle_record -> Endpoint.arm ----+
+                                                                   +-> BusScheduler -> both are told
+    host --URB---> VirtualDevice.submit --------> Endpoint.submit -+
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from typing import Final
+import logging
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field
 
-from . import control_endpoint
-from .cable import MAX_PAYLOAD, Kind, record
-from .descriptors import CONFIGURATION_BYTES, DEVICE_BYTES, IN_FLAG, Descriptors, Malformed, parse
-from .protocol import ECONNRESET, ENODEV, ENOENT, EOVERFLOW, EPIPE, EREMOTEIO
+from .bus_scheduler import BusScheduler
+from .cable import MAX_PAYLOAD, Kind, build_record
+from .control_endpoint import ControlEndpoint
+from .descriptors import (
+    CONFIGURATION_BYTES,
+    DEVICE_BYTES,
+    Descriptors,
+    Malformed,
+    parse_descriptors,
+)
+from .endpoint import Endpoint
+from .protocol import ECONNRESET, ENODEV, ENOENT
 from .server_address import SPEEDS
+from .standard_requests import answer_request
+from .urb import Complete, Urb
 
-ZERO_PACKET: Final = 0x40
-"""Linux' URB_ZERO_PACKET: an empty packet follows data that fills its last one."""
-SHORT_NOT_OK: Final = 0x01
-"""Linux' URB_SHORT_NOT_OK: fewer bytes than asked for are an error, EREMOTEIO."""
-
-# A limited bus catches up with so much of what a late timer cost it.
-_LATE_S = 0.005
-_SLICE_S = 0.001
+_log = logging.getLogger(__name__)
 
 
-class Urb:
-    """A transfer of the host; ``data`` is what it sends, None for one that receives *length*."""
+@dataclass(frozen=True, slots=True)
+class _Configuration:
+    """What the host has chosen; a *value* of 0 is no configuration."""
 
-    def __init__(
-        self, seqnum: int, endpoint: int, length: int, data: bytes | None, flags: int = 0
-    ) -> None:
-        self.seqnum = seqnum
-        self.endpoint = endpoint
-        self.length = length
-        self.data = None if data is None else memoryview(data)
-        self.flags = flags
-        self.zero = bool(flags & ZERO_PACKET)
-        self.strict = bool(flags & SHORT_NOT_OK)
-        self.moved = 0
-        self.pieces: list[memoryview] = []
+    value: int
+    generation: int
+    endpoints: dict[int, Endpoint] = field(default_factory=dict)
+    interface_numbers: frozenset[int] = frozenset()
 
 
-Complete = Callable[[Urb, int], None]
-"""Told of a transfer that has ended, with its status: 0, or a negative errno of Linux."""
+class VirtualDevice:
+    """The device that a host sees in the place of a board.
 
+    A bus reset and a change of the configuration make all endpoints anew and number a new
+    generation. Records of the board that carry an older generation are ignored.
 
-class Endpoint:
-    """One direction of an endpoint number."""
+    Args:
+        send_record: takes records for the board.
+        rate: bounds all bulk data, in bytes a second; 0 is no bound.
+    """
 
-    def __init__(self, address: int, packet: int) -> None:
-        self.address = address
-        self.packet = packet
-        self.generation = 0
-        self.halted = False
-        self.urbs: deque[Urb] = deque()
-        self.armed: memoryview | None = None
-        self.moved = 0
+    max_payload = MAX_PAYLOAD
+    """The longest payload of a record that the board may send."""
 
-    def disarm(self) -> None:
-        """The board's transfer is gone."""
-        self.armed = None
-        self.moved = 0
-
-    @property
-    def ready(self) -> bool:
-        """Whether something could move."""
-        return self.armed is not None and bool(self.urbs)
-
-
-class Board:
-    """``send`` takes records for the board; ``rate`` bounds all bulk data, in bytes a second."""
-
-    def __init__(self, send: Callable[[bytes], None], rate: float = 0.0) -> None:
+    def __init__(self, send_record: Callable[[bytes], None], rate: float = 0.0) -> None:
         self.descriptors: Descriptors | None = None
         self.speed = 0
-        self.configuration = 0
-        self.alternates: dict[int, int] = {}
-        self.endpoints: dict[int, Endpoint] = {}
-        self.rate = rate
-        self.max_payload = MAX_PAYLOAD
-        self.send = send
+        self.send_record = send_record
+        self._scheduler = BusScheduler(rate)
+        self._control = ControlEndpoint(
+            lambda setup: answer_request(self, setup), self._send_class_request, self._end_urb
+        )
         self._complete: Complete | None = None
-        self._controls: deque[tuple[Urb, bytes]] = deque()
-        self._asked = False
-        self._generation = 0
-        self._newest = 0
-        self._free_at = 0.0
-        self._turn = 0
+        self._last_generation = 0
+        self._configuration = _Configuration(0, 0)
 
     @property
-    def attached(self) -> bool:
-        """Whether its pull-up is on."""
+    def is_attached(self) -> bool:
+        """Whether the board's pull-up is on."""
         return self.descriptors is not None
 
     @property
-    def in_use(self) -> bool:
-        """Whether a host has it."""
-        return self._complete is not None
+    def configuration_value(self) -> int:
+        """The configuration that the host has chosen; 0 is none."""
+        return self._configuration.value
+
+    @property
+    def interface_numbers(self) -> Set[int]:
+        """The interfaces of that configuration."""
+        return self._configuration.interface_numbers
+
+    @property
+    def endpoints(self) -> Mapping[int, Endpoint]:
+        """The endpoints of that configuration, by address."""
+        return self._configuration.endpoints
 
     # --- the board's side -----------------------------------------------------------------
 
-    def received(self, kind: int, endpoint: int, generation: int, value: int, data: bytes) -> None:
-        """A record of the board; :exc:`~.descriptors.Malformed` if it makes no sense."""
+    def handle_record(
+        self, kind: int, endpoint: int, generation: int, value: int, data: bytes
+    ) -> None:
+        """Take one record of the board; the arguments are the fields of its header.
+
+        Raises:
+            Malformed: the record makes no sense.
+        """
         if kind == Kind.ATTACH:
-            if self.attached or value not in SPEEDS:
+            if self.is_attached or value not in SPEEDS:
                 raise Malformed(f"attached at speed {value}")
-            self.descriptors = _descriptors(data)
+            self.descriptors = _parse_attach_payload(data)
             self.speed = value
+            _log.debug("attached at speed %d", value)
         elif kind == Kind.DETACH:
             self.descriptors = None
+            _log.debug("detached")
         elif kind == Kind.REPLY:
-            if generation == self._generation:
-                self._replied(value == 1, data)
+            if generation == self._configuration.generation:
+                self._control.handle_reply(value == 1, data)
         elif kind in (Kind.ARM, Kind.STALL):
-            found = self.endpoints.get(endpoint)
-            # What it armed before it knew of a reset, or a halt, is of no meaning any more.
-            if found is None or found.generation != generation:
-                return
-            if kind == Kind.STALL:
-                self._halt(found, bool(value))
-            elif not found.halted:
-                found.armed = memoryview(data if endpoint & IN_FLAG else bytearray(value))
-                found.moved = 0
+            self._handle_endpoint_record(kind, endpoint, generation, value, data)
         else:
             raise Malformed(f"a record of kind {kind}")
+
+    def _handle_endpoint_record(
+        self, kind: int, address: int, generation: int, value: int, data: bytes
+    ) -> None:
+        endpoint = self.endpoints.get(address)
+        if endpoint is None or endpoint.generation != generation:
+            # The board did not know yet of a reset or a halt when it sent this.
+            _log.debug("endpoint 0x%02x: record of generation %d ignored", address, generation)
+        elif kind == Kind.ARM:
+            endpoint.arm(data, value)
+        elif value:
+            endpoint.halt()
+        else:
+            endpoint.clear_halt()
 
     # --- the host's side ------------------------------------------------------------------
 
     def open(self, complete: Complete) -> None:
-        """A host takes the board: it is reset."""
+        """Give the device to a host: reset it. *complete* takes each URB that has ended."""
         self._complete = complete
         self.reset()
 
     def close(self) -> None:
-        """The host lets go of the board, or is gone."""
+        """Take the device from its host: reset it; nobody is told of the URBs that end."""
         self._complete = None
-        self._controls.clear()
         self.reset()
 
     def reset(self) -> None:
-        """Bus reset."""
-        self._generation = self._next_generation()
-        for endpoint in self.endpoints.values():
-            self._fail(endpoint, ECONNRESET)
-        self.endpoints = {}
-        self.configuration = 0
-        self.alternates = {}
-        while self._controls:
-            self._finish(self._controls.popleft()[0], -ECONNRESET)
-        self._asked = False
-        self._tell(Kind.RESET, 0, self._generation)
+        """Reset the bus: end all URBs, drop the configuration, and tell the board."""
+        self._replace_configuration(0)
+        self._control.cancel_all()
+        self._send(Kind.RESET, 0, self._configuration.generation)
 
     def submit(self, urb: Urb) -> None:
-        """A transfer on an endpoint other than 0."""
+        """Take a transfer on an endpoint other than 0; end it at once if that cannot be."""
         endpoint = self.endpoints.get(urb.endpoint)
-        if not self.attached:
-            self._finish(urb, -ENODEV)
+        if not self.is_attached:
+            self._end_urb(urb, -ENODEV)
         elif endpoint is None:
-            self._finish(urb, -ENOENT)
-        elif endpoint.halted:
-            self._finish(urb, -EPIPE)
+            self._end_urb(urb, -ENOENT)
         else:
-            endpoint.urbs.append(urb)
+            endpoint.submit(urb)
 
-    def control(self, urb: Urb, setup: bytes) -> None:
-        """A transfer on endpoint 0. One after the other."""
-        if not self.attached:
-            self._finish(urb, -ENODEV)
-            return
-        self._controls.append((urb, setup))
-        self._next_control()
+    def submit_control(self, urb: Urb, setup: bytes) -> None:
+        """Take a transfer on endpoint 0. *setup* are the eight bytes of its setup packet."""
+        if not self.is_attached:
+            self._end_urb(urb, -ENODEV)
+        else:
+            self._control.submit(urb, setup)
 
     def unlink(self, seqnum: int) -> int:
-        """Take a transfer back; the status of the answer.
-
-        One that has moved bytes ends with them, as if the unlink had come too late: they have
-        left the board and would be lost otherwise.
-        """
+        """Take a URB back; return the status of the answer, 0 if the URB had ended before."""
         for endpoint in self.endpoints.values():
-            for urb in endpoint.urbs:
-                if urb.seqnum == seqnum:
-                    endpoint.urbs.remove(urb)
-                    if not urb.moved:
-                        return -ECONNRESET
-                    self._finish(urb, 0)
-                    return 0
-        for waiting in list(self._controls):
-            if waiting[0].seqnum == seqnum:
-                first = waiting is self._controls[0]
-                self._controls.remove(waiting)
-                if first and self._asked:
-                    # The board's answer finds nobody; and everything else waits for it.
-                    self._controls.appendleft((Urb(0, 0, 0, None), b""))
-                return -ECONNRESET
-        return 0
+            status = endpoint.unlink(seqnum)
+            if status is not None:
+                return status
+        return -ECONNRESET if self._control.unlink(seqnum) else 0
 
-    def run(self, now: float) -> float | None:
-        """Move what can be moved; when to come again, on a bus whose rate is bounded."""
-        addresses = sorted(self.endpoints)
-        moved = True
-        while moved:
-            moved = False
-            for index in range(len(addresses)):
-                endpoint = self.endpoints.get(addresses[(self._turn + index) % len(addresses)])
-                if endpoint is None or not endpoint.ready:
-                    continue
-                if self.rate and self._free_at > now:
-                    self._turn = (self._turn + index) % len(addresses)
-                    return self._free_at
-                most = max(endpoint.packet, int(self.rate * _SLICE_S)) if self.rate else 1 << 30
-                count = self._move(endpoint, most - most % endpoint.packet)
-                if self.rate:
-                    self._free_at = max(self._free_at, now - _LATE_S) + count / self.rate
-                moved = True
-        return None
+    def move_packets(self, now: float) -> float | None:
+        """Move all packets that can move; return when to call again, None for no such time."""
+        return self._scheduler.move_packets(self.endpoints, now)
 
-    # --- packets --------------------------------------------------------------------------
-
-    def _move(self, endpoint: Endpoint, most: int) -> int:
-        if endpoint.address & IN_FLAG:
-            return self._move_in(endpoint, most)
-        return self._move_out(endpoint, most)
-
-    def _move_in(self, endpoint: Endpoint, most: int) -> int:
-        urb, data = endpoint.urbs[0], endpoint.armed
-        assert data is not None
-        left, room = len(data) - endpoint.moved, urb.length - urb.moved
-        count = min(left, most)
-        if count > room:
-            count = room - room % endpoint.packet
-            if not count:
-                # A packet that is longer than what is left of the host's buffer.
-                endpoint.moved += min(left, endpoint.packet)
-                endpoint.urbs.popleft()
-                self._finish(urb, -EOVERFLOW)
-        if count:
-            urb.pieces.append(data[endpoint.moved : endpoint.moved + count])
-            urb.moved += count
-            endpoint.moved += count
-        over = endpoint.moved == len(data)
-        short = over and (not data or len(data) % endpoint.packet != 0)
-        if over:
-            self._done(endpoint)
-        if endpoint.urbs and endpoint.urbs[0] is urb and (short or urb.moved == urb.length):
-            endpoint.urbs.popleft()
-            self._finish(urb, 0)
-        return count
-
-    def _move_out(self, endpoint: Endpoint, most: int) -> int:
-        urb, space = endpoint.urbs[0], endpoint.armed
-        assert space is not None and urb.data is not None
-        count = min(len(urb.data) - urb.moved, len(space) - endpoint.moved, most)
-        space[endpoint.moved : endpoint.moved + count] = urb.data[urb.moved : urb.moved + count]
-        urb.moved += count
-        endpoint.moved += count
-        over = urb.moved == len(urb.data)
-        whole = urb.moved > 0 and urb.moved % endpoint.packet == 0
-        # An empty transfer is one empty packet.
-        short = over and not whole
-        if over and whole and urb.zero:
-            if count == 0:
-                short = True
-            else:
-                over = False
-        if short or endpoint.moved == len(space):
-            self._done(endpoint)
-        if over:
-            endpoint.urbs.popleft()
-            self._finish(urb, 0)
-        return count
-
-    def _done(self, endpoint: Endpoint) -> None:
-        data, count = endpoint.armed, endpoint.moved
-        assert data is not None
-        endpoint.disarm()
-        payload = b"" if endpoint.address & IN_FLAG else bytes(data[:count])
-        self._tell(Kind.DONE, endpoint.address, endpoint.generation, count, payload)
-
-    # --- endpoint 0, and what it does -----------------------------------------------------
-
-    def _next_control(self) -> None:
-        while self._controls and not self._asked:
-            # Taken off first: a reset ends all that are left.
-            urb, setup = self._controls.popleft()
-            answer = control_endpoint.answer(self, setup)
-            if answer is control_endpoint.FORWARD:
-                self._controls.appendleft((urb, setup))
-                self._asked = True
-                self._tell(Kind.CONTROL, 0, self._generation, 0, setup + bytes(urb.data or b""))
-                return
-            self._answer(urb, answer)
-
-    def _replied(self, fine: bool, data: bytes) -> None:
-        if self._asked:
-            self._asked = False
-            urb, _ = self._controls.popleft()
-            self._answer(urb, data if fine else None)
-            self._next_control()
-
-    def _answer(self, urb: Urb, answer: bytes | None) -> None:
-        if answer is None:
-            self._finish(urb, -EPIPE)
-            return
-        if urb.data is None:
-            answer = answer[: urb.length]
-            urb.pieces.append(memoryview(answer))
-            urb.moved = len(answer)
-        else:
-            urb.moved = len(urb.data)
-        self._finish(urb, 0)
+    # --- what requests on endpoint 0 change -----------------------------------------------
 
     def configure(self, value: int) -> None:
-        """The host chooses a configuration; 0 is none."""
-        assert self.descriptors is not None
-        for endpoint in self.endpoints.values():
-            self._fail(endpoint, ECONNRESET)
-        before, self.configuration = self.configuration, value
-        self.alternates = {}
-        self.endpoints = {}
-        # A generation of its own, so that what was armed before is not taken for new.
-        self._generation = self._next_generation()
-        if before:
-            self._tell(Kind.RESET, 0, self._generation)
+        """Choose a configuration, 0 for none: make its endpoints, and tell the board."""
+        was_configured = self.configuration_value != 0
+        self._replace_configuration(value)
+        generation = self._configuration.generation
+        if was_configured:
+            self._send(Kind.RESET, 0, generation)
         if value:
-            for interface in self.descriptors.interfaces:
-                self.alternates[interface.fields.bInterfaceNumber] = 0
-                if interface.fields.bAlternateSetting == 0:
-                    for each in interface.endpoints:
-                        endpoint = Endpoint(each.bEndpointAddress, each.wMaxPacketSize)
-                        endpoint.generation = self._generation
-                        self.endpoints[endpoint.address] = endpoint
-            self._tell(Kind.OPEN, 0, self._generation, value)
+            self._send(Kind.OPEN, 0, generation, value)
 
-    def set_halt(self, address: int, halted: bool) -> bool:
-        """The host halts an endpoint, or clears that; False if there is none."""
+    def set_endpoint_halt(self, address: int, is_halted: bool) -> bool:
+        """Halt an endpoint or clear its halt, and tell the board; return False for no endpoint."""
         endpoint = self.endpoints.get(address)
         if endpoint is None:
             return False
-        endpoint.generation = self._next_generation()
-        self._halt(endpoint, halted)
-        self._tell(Kind.HALT, address, endpoint.generation, int(halted))
+        endpoint.generation = self._count_generation()
+        if is_halted:
+            endpoint.halt()
+        else:
+            endpoint.clear_halt()
+        self._send(Kind.HALT, address, endpoint.generation, int(is_halted))
         return True
 
-    def _halt(self, endpoint: Endpoint, halted: bool) -> None:
-        endpoint.halted = halted
-        if halted:
-            # What was in flight is lost, and the board is not told.
-            endpoint.disarm()
-            self._fail(endpoint, EPIPE)
+    def _replace_configuration(self, value: int) -> None:
+        for endpoint in self.endpoints.values():
+            endpoint.cancel_urbs(ECONNRESET)
+        # The new generation keeps what the board armed before from being taken for new.
+        generation = self._count_generation()
+        self._configuration = _Configuration(value, generation)
+        _log.debug("configuration %d, generation %d", value, generation)
+        if not value:
+            return
+        assert self.descriptors is not None
+        interfaces = self.descriptors.interfaces
+        self._configuration = _Configuration(
+            value,
+            generation,
+            {
+                each.bEndpointAddress: Endpoint(
+                    each.bEndpointAddress,
+                    each.wMaxPacketSize,
+                    generation,
+                    self._end_urb,
+                    self._report_done,
+                )
+                for interface in interfaces
+                if interface.fields.bAlternateSetting == 0
+                for each in interface.endpoints
+            },
+            frozenset(interface.fields.bInterfaceNumber for interface in interfaces),
+        )
 
-    def _fail(self, endpoint: Endpoint, error: int) -> None:
-        while endpoint.urbs:
-            self._finish(endpoint.urbs.popleft(), -error)
+    # --- answers --------------------------------------------------------------------------
 
-    def _finish(self, urb: Urb, status: int) -> None:
-        if not status and urb.strict and urb.data is None and urb.moved < urb.length:
-            status = -EREMOTEIO
-        if self._complete is not None and urb.seqnum:
-            self._complete(urb, status)
+    def _end_urb(self, urb: Urb, status: int) -> None:
+        if self._complete is not None:
+            self._complete(urb, urb.final_status(status))
 
-    def _next_generation(self) -> int:
-        self._newest = (self._newest + 1) & 0xFFFF
-        return self._newest
+    def _report_done(self, endpoint: Endpoint, count: int, data: bytes) -> None:
+        self._send(Kind.DONE, endpoint.address, endpoint.generation, count, data)
 
-    def _tell(
+    def _send_class_request(self, payload: bytes) -> None:
+        self._send(Kind.CONTROL, 0, self._configuration.generation, 0, payload)
+
+    def _count_generation(self) -> int:
+        self._last_generation = (self._last_generation + 1) & 0xFFFF
+        return self._last_generation
+
+    def _send(
         self, kind: Kind, endpoint: int, generation: int, value: int = 0, payload: bytes = b""
     ) -> None:
-        self.send(record(kind, endpoint, generation, value, payload))
+        self.send_record(build_record(kind, endpoint, generation, value, payload))
 
 
-def _descriptors(data: bytes) -> Descriptors:
-    end = DEVICE_BYTES + CONFIGURATION_BYTES
-    if len(data) < end:
+def _parse_attach_payload(data: bytes) -> Descriptors:
+    if len(data) < DEVICE_BYTES + CONFIGURATION_BYTES:
         raise Malformed(f"{len(data)} bytes of descriptors")
     end = DEVICE_BYTES + int.from_bytes(data[DEVICE_BYTES + 2 : DEVICE_BYTES + 4], "little")
     strings: dict[int, str] = {}
@@ -384,4 +264,4 @@ def _descriptors(data: bytes) -> Descriptors:
         index, length = data[at], data[at + 1]
         strings[index] = data[at + 2 : at + 2 + length].decode("utf-8", "replace")
         at += 2 + length
-    return parse(data[:DEVICE_BYTES], data[DEVICE_BYTES:end], strings)
+    return parse_descriptors(data[:DEVICE_BYTES], data[DEVICE_BYTES:end], strings)

@@ -1,8 +1,8 @@
 """A virtual board: the firmware behind a stand-in for ``machine.USBDevice``, exported by USB/IP.
 
-Three child processes: the firmware and its plant, as ``sim:`` has them, and the USB/IP server,
-which is the cable and the bus. Unplugging is what it is to a board that is fed by USB: the
-firmware dies.
+``usbip:`` and ``lenslink usbip`` use it. It has three child processes: the firmware and its plant,
+as ``sim:`` has them, and the USB/IP server, which is the cable and the bus. USB is the board's
+supply, so unplugging it kills the firmware.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ _SPEEDS = {"full": SPEED_FULL, "high": SPEED_HIGH}
 
 
 class VirtualBoard:
-    """A board that is not plugged in yet; *options* are those of :data:`OPTIONS`.
+    """A board that is not plugged in yet; :attr:`address` is where USB/IP clients connect.
 
-    With *cdc* it has no interface of its own: the link goes over its serial port; without *device*
-    it lacks ``machine.USBDevice``, too. *listener* is where USB/IP clients connect; without, a
-    socket in a private folder: :attr:`address`.
+    Args:
+        options: those of :data:`OPTIONS`.
+        serial: its serial number.
+        cdc: whether the link goes over the serial port, without an interface of its own.
+        device: whether the firmware has ``machine.USBDevice``.
+        listener: the listening socket for clients; None for a socket in a private folder.
     """
 
     def __init__(
@@ -52,8 +55,8 @@ class VirtualBoard:
         self.boots = 0
         profile = load_board(options.get("board", "sim"))
         self._usb = {
-            "lanes": 0 if cdc else _lanes(options),
-            "speed": _speed(options),
+            "lanes": 0 if cdc else _parse_lanes(options),
+            "speed": _parse_speed(options),
             "device": device,
         }
         self._options = {key: value for key, value in options.items() if key != "speed"}
@@ -61,27 +64,27 @@ class VirtualBoard:
         self.address = self._exporter.address
 
     def plug(self, deadline: Deadline) -> None:
-        """Power it: it boots, and its pull-up comes on."""
-        with self._exporter.cable() as cable:
+        """Power the board, and wait until it has booted and attached."""
+        with self._exporter.connect_cable() as cable:
             self.boots += 1
             self.module = start_module(
                 self._options, cable, self.serial, deadline, boot=self.boots, usb=self._usb
             )
         try:
-            self.wait(lambda state: state["boards"] == 1, deadline)
+            self.wait_for(lambda counts: counts["boards"] == 1, deadline)
         except BaseException:
             self.unplug()
             raise
 
     def unplug(self) -> None:
-        """Pull the cable, which is its supply. Idempotent."""
+        """Cut the board's supply: end the firmware and its plant. Idempotent."""
         if self.module is not None:
             self.module.close()
             self.module = None
 
-    def wait(self, until: Callable[[dict[str, int]], bool], deadline: Deadline) -> None:
-        """Until the server's ``boards`` (0 or 1) and ``hosts`` are as wanted."""
-        self._exporter.wait(until, deadline)
+    def wait_for(self, is_wanted: Callable[[dict[str, int]], bool], deadline: Deadline) -> None:
+        """Wait until *is_wanted* holds for the server's ``boards`` (0 or 1) and ``hosts``."""
+        self._exporter.wait_for(is_wanted, deadline)
 
     def close(self) -> None:
         """End all processes. Idempotent; never raises."""
@@ -89,14 +92,14 @@ class VirtualBoard:
         self._exporter.close()
 
 
-def _lanes(options: Mapping[str, str]) -> int:
+def _parse_lanes(options: Mapping[str, str]) -> int:
     text = options.get("lanes", "1")
     if not text.isdecimal() or not 1 <= int(text) <= MAX_LANES:
         raise UsageError(f"usbip: lanes={text} is not 1 to {MAX_LANES}")
     return int(text)
 
 
-def _speed(options: Mapping[str, str]) -> int:
+def _parse_speed(options: Mapping[str, str]) -> int:
     # An RP2040 has full speed.
     text = options.get("speed", "full" if options.get("board") == "pico" else "high")
     if text not in _SPEEDS:

@@ -1,7 +1,8 @@
 """USB/IP, version 1.1.1, as Linux' Documentation/usb/usbip_protocol.rst has it: all big-endian.
 
-Requests about devices (OP_...) come before a device is imported; then the connection carries its
-transfers, each a 48-byte header and, one way, the data.
+A client first asks about devices (OP_...). Once it has imported one, the connection carries that
+device's transfers. Each is a 48-byte header in both directions, with the data in one of them. The
+server and the client use these definitions.
 """
 
 from __future__ import annotations
@@ -40,17 +41,17 @@ RET_UNLINK: Final = 4
 
 OUT, IN = 0, 1
 
-# Linux' errno, negative on the wire whatever the server runs on.
+# The errno values of Linux: USB/IP sends them negated, whatever system the server runs on.
 ENOENT, ENODEV, EPIPE, EOVERFLOW, ECONNRESET, EREMOTEIO = 2, 19, 32, 75, 104, 121
 
 MAX_TRANSFER: Final = 16 << 20
-"""Longest transfer that is believed; Linux' own limit for a USB file system transfer."""
+"""The longest transfer that is accepted: Linux' own limit for usbfs."""
 MAX_PENDING: Final = 1024
-"""Transfers of one client that may wait at once."""
+"""The number of transfers that may be pending for one client."""
 MAX_QUEUED: Final = 32 << 20
-"""Bytes of one client's OUT transfers that may wait at once."""
+"""The number of bytes that may be pending for one client."""
 MAX_DEVICES: Final = 64
-"""Devices that a list is believed to have."""
+"""The number of devices that a list may have."""
 
 COMMON = Struct("version" / Int16ub, "code" / Int16ub, "status" / Int32ub)
 
@@ -116,7 +117,7 @@ RET_UNLINKED = Struct("basic" / BASIC, "status" / Int32sb, Padding(24))
 assert SUBMIT.sizeof() == UNLINK.sizeof() == RET.sizeof() == HEADER_BYTES
 assert RET_UNLINKED.sizeof() == HEADER_BYTES
 
-# The same, where every transfer passes.
+# The same headers for struct, which is faster; tests compare the two.
 FAST_HEADER = struct.Struct(">5I28s")
 FAST_SUBMIT = struct.Struct(">5I5i8s")
 FAST_UNLINK = struct.Struct(">6I24x")

@@ -1,4 +1,7 @@
-"""What is known of a USB/IP server before anybody speaks to one; imports nothing slow."""
+"""Constants of a USB/IP server that the command line needs at once.
+
+This module imports nothing, so that ``lenslink --help`` stays fast.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Final
 
 PORT: Final = 3240
 Address = str | tuple[str, int]
-"""A Unix socket's path, or host and port."""
+"""The path of a Unix socket, or host and port."""
 
 SPEED_FULL: Final = 2
 SPEED_HIGH: Final = 3

@@ -1,10 +1,12 @@
 """A terminal for a board's serial port, where no kernel makes one: CDC-ACM in user space.
 
-What Linux' cdc_acm is to /dev/ttyACM0, on a pseudo-terminal. Unplugged, the terminal hangs up.
+It does on a pseudo-terminal what Linux' cdc_acm does for /dev/ttyACM0. Tests open the terminal with
+pyserial. When the board is unplugged, the terminal hangs up.
 """
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
 import os
@@ -26,11 +28,12 @@ _JOIN_S: Final = 2.0
 
 
 class Terminal:
-    """The serial port of *device*, pyusb's, which it owns; :attr:`path` is what to open."""
+    """The serial port of *device*, pyusb's, which it owns; open :attr:`path`."""
 
     def __init__(self, device: Any) -> None:
+        """Open the device's serial port and start to copy bytes both ways."""
         self._device = device
-        control, data = (_interface(device, c) for c in (_CLASS_COMMUNICATION, _CLASS_DATA))
+        control, data = (_find_interface(device, c) for c in (_CLASS_COMMUNICATION, _CLASS_DATA))
         addresses = [endpoint.bEndpointAddress for endpoint in data]
         self._in = next(each for each in addresses if each & 0x80)
         self._out = next(each for each in addresses if not each & 0x80)
@@ -41,28 +44,25 @@ class Terminal:
         self._master, slave = os.openpty()
         tty.setraw(slave)
         self.path = os.ttyname(slave)
-        # Held open: a host that closes the port and opens it again finds it as it was.
+        # It stays open, so that the settings survive a host that closes and reopens the port.
         self._slave: int | None = slave
         self._ended = threading.Event()
         self._threads = [
             threading.Thread(target=target, name=f"tty {name}", daemon=True)
-            for name, target in (("in", self._up), ("out", self._down))
+            for name, target in (("in", self._copy_to_terminal), ("out", self._copy_to_board))
         ]
         for thread in self._threads:
             thread.start()
 
     def close(self) -> None:
-        """Hang up. Idempotent; never raises."""
+        """Hang up and release the device. Idempotent; never raises."""
         self._hang_up()
         for thread in self._threads:
             thread.join(_JOIN_S)
         with contextlib.suppress(usb.core.USBError):
             usb.util.dispose_resources(self._device)
 
-    def _up(self) -> None:
-        """From the board to the terminal."""
-        import array
-
+    def _copy_to_terminal(self) -> None:
         buffer = array.array("B", bytes(_READ_BYTES))
         view = memoryview(buffer)
         try:
@@ -79,8 +79,7 @@ class Terminal:
         finally:
             self._hang_up()
 
-    def _down(self) -> None:
-        """From the terminal to the board."""
+    def _copy_to_board(self) -> None:
         try:
             while not self._ended.is_set():
                 if not select.select([self._master], [], [], _WAIT_S)[0]:
@@ -88,7 +87,7 @@ class Terminal:
                 try:
                     data = os.read(self._master, _READ_BYTES)
                 except OSError as error:
-                    if error.errno == errno.EIO:  # nobody has the other end open
+                    if error.errno == errno.EIO:  # no program has the terminal open
                         continue
                     raise
                 self._device.write(self._out, data, 1000)
@@ -107,5 +106,5 @@ class Terminal:
                     os.close(descriptor)
 
 
-def _interface(device: Any, kind: int) -> Any:
+def _find_interface(device: Any, kind: int) -> Any:
     return next(each for each in device[0] if each.bInterfaceClass == kind)

@@ -1,4 +1,4 @@
-"""``lenslink capture``."""
+"""The command ``lenslink capture``: take one still and write it to files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import click
 from lenslink.errors import ProtocolError, UsageError
 
 from .frame_report import Shot, describe_frame, shot_options
-from .opening import opened, url_argument
-from .options import CommonOptions, common_options, pass_common
+from .opening import open_device, show_module_logs, url_argument
+from .options import CommonOptions, OutputFile, common_options, pass_common
 from .screen import Screen, emit_json
 from .values import format_bytes, format_discards
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     "outputs",
     multiple=True,
     metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Where to: .dng, .tiff, .npy (RAW) or .png (rendered). May be given several times.  "
+    type=OutputFile(),
+    help="File to write: .dng, .tiff, .npy (RAW) or .png (rendered). May be repeated.  "
     "[default: lenslink-<date>-<time>.dng]",
 )
 @shot_options
 @click.option("-f", "--force", is_flag=True, help="Overwrite files that exist.")
 @click.option(
-    "--allow-incomplete", is_flag=True, help="Write a frame even if pixels of it are missing."
+    "--allow-incomplete", is_flag=True, help="Write the frame even if some of its pixels are lost."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
 @pass_common
 def capture(
@@ -55,7 +55,7 @@ def capture(
 
     URL defaults to $LENSLINK_URL, else to the only module that 'lenslink list' finds. The extension
     chooses the format: .dng holds the RAW and a preview, .tiff and .npy the RAW mosaic, .png the
-    rendered picture. A frame that did not arrive whole is an error, unless --allow-incomplete.
+    rendered picture. An incomplete frame is an error, unless --allow-incomplete is given.
 
     \b
     Examples:
@@ -63,79 +63,91 @@ def capture(
       lenslink capture sim: -o photo.dng -o photo.png --exposure 1/60 --gain 2 --force
       lenslink capture 'sim:?scene=ramp&bits=14' -o ramp.npy --json
     """
+    # Imports numpy, which --help does not need.
     from lenslink.image_files.save import check_output, save
 
+    # Refuse files that cannot be written, before a picture is taken.
     screen = Screen(common)
     paths = outputs or (Path(f"lenslink-{datetime.now():%Y%m%d-%H%M%S}.dng"),)
     for index, path in enumerate(paths):
         check_output(path, force)
         if path.absolute() in [other.absolute() for other in paths[:index]]:
             raise UsageError(f"{path} is named twice")
-    with opened(url, common, screen) as device, screen.progress() as progress:
+
+    with open_device(url, common, screen) as device, screen.show_progress() as progress:
+        # Take the picture.
         progress.show("capturing ...")
-        began = time.monotonic()
+        start = time.monotonic()
         with device.capture(settings=shot.settings, options=shot.options) as frame:
-            seconds = time.monotonic() - began
+            seconds = time.monotonic() - start
             _check_complete(frame, device, allow_incomplete, screen)
-            shot.show_adjusted(frame, screen)
-            written = []
+            shot.report_adjustments(frame, screen)
+
+            # Write every file.
+            sizes = []
             for path in paths:
                 progress.show(f"writing {path} ...")
-                written.append((path, save(frame, path, force)))
-            summary = _Summary(device, frame, seconds, written)
+                sizes.append((path, save(frame, path, force)))
+
+            # Report.
+            show_module_logs(device)
+            summary = _Summary(device, frame, seconds, sizes)
             if as_json:
-                emit_json(summary.as_json())
+                emit_json(summary.to_json())
             else:
-                for line in summary.lines():
+                for line in summary.format_lines():
                     screen.say(line)
 
 
-def _check_complete(frame: Frame, device: Device, allowed: bool, screen: Screen) -> None:
+def _check_complete(frame: Frame, device: Device, is_allowed: bool, screen: Screen) -> None:
+    """Raise ProtocolError for an incomplete frame, or print a warning if it *is_allowed*."""
     if frame.received_fraction == 1 and frame.status.value == "complete":
         return
-    # Rounded down: a frame that lacks a pixel never arrived to 100 %.
+    # Rounded down: a frame that lacks a pixel must not claim 100 %.
     percent = int(frame.received_fraction * 1000) / 10
-    counted = format_discards(device.stats.discards)
-    said = f"the frame is incomplete: {percent} % of it arrived ({counted})"
-    if not allowed:
-        raise ProtocolError(f"{said}; --allow-incomplete writes it all the same")
-    screen.say(f"lenslink: warning: {said}")
+    discards = format_discards(device.stats.discards)
+    text = f"the frame is incomplete: {percent} % of it arrived ({discards})"
+    if not is_allowed:
+        raise ProtocolError(f"{text}; --allow-incomplete writes it anyway")
+    screen.say(f"lenslink: warning: {text}")
 
 
 class _Summary:
-    """What was taken, for people and for programs."""
+    """The report of one capture, as text and as JSON."""
 
     def __init__(
-        self, device: Device, frame: Frame, seconds: float, written: list[tuple[Path, int]]
+        self, device: Device, frame: Frame, seconds: float, sizes: list[tuple[Path, int]]
     ) -> None:
         self._device = device
         self._frame = describe_frame(frame)
         self._seconds = seconds
-        self._written = written
+        self._sizes = sizes
 
-    def as_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
+        """Return the JSON object that ``--json`` prints."""
         stats = self._device.stats
         return {
             "schema": "lenslink.capture/2",
             "url": self._device.url,
             "serial": self._device.identity.serial,
             "frame": self._frame,
-            "files": [{"path": str(path), "bytes": size} for path, size in self._written],
+            "files": [{"path": str(path), "bytes": size} for path, size in self._sizes],
             "discards": dict(stats.discards),
             "first_tile_ms": stats.first_tile_ms,
             "bytes": stats.bytes,
             "seconds": self._seconds,
         }
 
-    def lines(self) -> list[str]:
+    def format_lines(self) -> list[str]:
+        """Return the report for people: one line about the frame, then one for each file."""
         frame, stats = self._frame, self._device.stats
-        first = stats.first_tile_ms
-        began = f", first tile after {first:.0f} ms" if first is not None else ""
-        rate = stats.bytes / self._seconds
+        latency = stats.first_tile_ms
+        first = f", first tile after {latency:.0f} ms" if latency is not None else ""
+        rate = format_bytes(stats.bytes / self._seconds)
         discards = format_discards(stats.discards)
         return [
             f"frame {frame['number']}: {frame['width']} x {frame['height']}, {frame['bits']} bit "
             f"{frame['cfa']}, {frame['status']}: {format_bytes(stats.bytes)} in "
-            f"{self._seconds:.2f} s ({format_bytes(rate)}/s){began}, {discards}",
-            *(f"wrote {path} ({format_bytes(size)})" for path, size in self._written),
+            f"{self._seconds:.2f} s ({rate}/s){first}, {discards}",
+            *(f"wrote {path} ({format_bytes(size)})" for path, size in self._sizes),
         ]

@@ -1,4 +1,8 @@
-"""What ``doctor`` checks, and how a command says what it needs."""
+"""One check of ``lenslink doctor``, and a command that states what it needs.
+
+``doctor`` (:mod:`.doctor`) runs its own checks and those of every :class:`CheckedCommand` that it
+finds. So the host's command line checks the benches without importing them.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +22,18 @@ class Check:
     detail: str
     cure: str = ""
     needed: bool = True
-    """Without it, nothing works; else a convenience is missing."""
+    """False if only a convenience is missing when the check fails."""
 
     @property
     def status(self) -> str:
+        """``ok``, ``FAILED`` or, for what is not needed, ``missing``."""
         if self.ok:
             return "ok"
         return "FAILED" if self.needed else "missing"
 
 
 class CheckedCommand(click.Command):
-    """A command that brings *checks* of what it needs: the host knows nothing of the benches."""
+    """A command with *checks* of what it needs, which ``lenslink doctor`` runs."""
 
     def __init__(self, *args: Any, checks: Sequence[Callable[[], Check]] = (), **kw: Any) -> None:
         super().__init__(*args, **kw)

@@ -1,4 +1,4 @@
-"""``lenslink completion``."""
+"""The command ``lenslink completion``: print the script that a shell needs for completion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VARIABLE = "_LENSLINK_COMPLETE"
 @common_options
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the script that teaches a shell to complete lenslink's commands and options.
+    """Print the script with which a shell completes lenslink's commands, options and URLs.
 
     \b
     Examples:

@@ -1,4 +1,8 @@
-"""``lenslink doctor``."""
+"""The command ``lenslink doctor``: check the installation.
+
+Each check is a function that returns a :class:`.checks.Check`. The checks of the benches come from
+the commands that need them.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ import click
 
 import lenslink
 from lenslink.errors import LensLinkError, RigError
+from lenslink.installation import make_install_hint
 
 from .checks import Check, CheckedCommand
 from .options import CommonOptions, common_options, pass_common
@@ -27,14 +32,14 @@ _REQUIREMENT = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
 @pass_common
 @click.pass_context
 def doctor(ctx: click.Context, common: CommonOptions, as_json: bool) -> None:
-    """Check the installation, line by line, and say how to cure what is missing.
+    """Check the installation, line by line, and print how to cure what is missing.
 
-    At the end a simulated module is opened and a frame of 64 x 64 pixels taken from it. The exit
+    The last check opens a simulated module and takes a frame of 64 x 64 pixels from it. The exit
     code is 0 if everything that is needed works, else 11.
 
     \b
@@ -42,9 +47,9 @@ def doctor(ctx: click.Context, common: CommonOptions, as_json: bool) -> None:
       lenslink doctor
       lenslink doctor --json | jq '.checks[] | select(.ok | not)'
     """
-    with Screen(common).progress() as progress:
+    with Screen(common).show_progress() as progress:
         checks = []
-        for check in _checks(ctx.find_root(), common.timeout):
+        for check in _run_checks(ctx.find_root(), common.timeout):
             checks.append(check)
             progress.show(f"checked: {check.name} ...")
     ok = all(check.ok or not check.needed for check in checks)
@@ -52,30 +57,30 @@ def doctor(ctx: click.Context, common: CommonOptions, as_json: bool) -> None:
         described = [{**asdict(check), "status": check.status.lower()} for check in checks]
         emit_json({"schema": "lenslink.doctor/1", "ok": ok, "checks": described})
     else:
-        emit_table(_row(check) for check in checks)
+        emit_table(_make_row(check) for check in checks)
     if not ok:
         failed = ", ".join(check.name for check in checks if check.needed and not check.ok)
         raise RigError(f"the installation does not work: {failed}")
 
 
-def _row(check: Check) -> tuple[str, str, str]:
+def _make_row(check: Check) -> tuple[str, str, str]:
     cure = f"; {check.cure}" if check.cure and not check.ok else ""
     return check.name, check.status, f"{check.detail}{cure}"
 
 
-def _checks(program: click.Context, timeout: float) -> Iterator[Check]:
-    yield _python()
-    yield from _packages()
-    yield _crc()
-    yield from _benches(program)
-    yield _runtime()
-    yield _rings()
-    yield _demo()
-    yield _devices()
-    yield _simulation(timeout)
+def _run_checks(program: click.Context, timeout: float) -> Iterator[Check]:
+    yield _check_python()
+    yield from _check_packages()
+    yield _check_crc()
+    yield from _check_benches(program)
+    yield _check_runtime_folder()
+    yield _check_frame_rings()
+    yield _check_demo()
+    yield _check_devices()
+    yield _check_simulation(timeout)
 
 
-def _python() -> Check:
+def _check_python() -> Check:
     oldest, newest = (".".join(map(str, pair)) for pair in _PYTHONS)
     return Check(
         "Python",
@@ -85,17 +90,17 @@ def _python() -> Check:
     )
 
 
-def _packages() -> Iterator[Check]:
-    """What pyproject.toml asks for: everywhere, or on every platform it names."""
+def _check_packages() -> Iterator[Check]:
+    """Check the packages that the default installation requires on every platform."""
     try:
         listed = requires("lenslink") or []
     except PackageNotFoundError:
-        yield Check("lenslink", False, "not installed", "in a checkout, type: pip install -e .")
+        yield Check("lenslink", False, "not installed", make_install_hint())
         return
     for line in listed:
         name, _, marker = line.partition(";")
         match = _REQUIREMENT.match(name)
-        if match is None or marker:  # extras, and MicroPython, have checks of their own
+        if match is None or marker:  # extras and MicroPython have checks of their own
             continue
         try:
             yield Check(match[0], True, version(match[0]))
@@ -103,8 +108,8 @@ def _packages() -> Iterator[Check]:
             yield Check(match[0], False, "not installed", f"type: pip install '{name.strip()}'")
 
 
-def _crc() -> Check:
-    """How fast the library is that every byte of every frame goes through."""
+def _check_crc() -> Check:
+    """Check the speed of the CRC-32 library, which reads every byte of every frame."""
     from lenslink_protocol.crc import LIBRARY, crc32
 
     data = bytes(1 << 20)
@@ -114,14 +119,14 @@ def _crc() -> Check:
         crc32(data)
         best = max(best, len(data) / max(time.perf_counter() - start, 1e-9))
     fast = LIBRARY != "zlib"
-    bound = f": a link of more than {best * 8e-9:.0f} Gbit/s outruns it, receiving not counted"
+    bound = f": too slow for a link of more than {best * 8e-9:.0f} Gbit/s, even without receiving"
     detail = f"{LIBRARY}, {best * 1e-9:.1f} GB/s"
     cure = "type: pip install isal, or zlib-ng"
     return Check("CRC-32", fast, detail if fast else detail + bound, cure, needed=False)
 
 
-def _benches(program: click.Context) -> Iterator[Check]:
-    """What commands say that they need."""
+def _check_benches(program: click.Context) -> Iterator[Check]:
+    """Run the checks that the commands bring."""
     group = program.command
     assert isinstance(group, click.Group)
     for name in group.list_commands(program):
@@ -130,10 +135,10 @@ def _benches(program: click.Context) -> Iterator[Check]:
             yield from (check() for check in command.checks)
 
 
-def _runtime() -> Check:
+def _check_runtime_folder() -> Check:
     from lenslink.runtime import runtime_dir
 
-    cure = "name a folder of yours in LENSLINK_RUNTIME_DIR"
+    cure = "set LENSLINK_RUNTIME_DIR to a folder that you may write to"
     try:
         folder = runtime_dir()
         with tempfile.TemporaryFile(dir=folder):
@@ -143,9 +148,9 @@ def _runtime() -> Check:
     return Check("runtime folder", True, str(folder))
 
 
-def _rings() -> Check:
-    """Rings of frames, less what writers that died have left."""
-    name = "rings of frames"
+def _check_frame_rings() -> Check:
+    """Check shared memory, and remove the frame rings of writers that were killed."""
+    name = "frame rings"
     try:
         from lenslink.frame_ring import sync
         from lenslink.frame_ring.segment import clean, folder
@@ -154,31 +159,33 @@ def _rings() -> Check:
         removed, where = len(clean()), folder()
     except (ImportError, LensLinkError, OSError) as error:
         return Check(name, False, str(error), needed=False)
-    left = f", {removed} of writers that died removed" if removed else ""
-    return Check(name, True, f"in {where}{left}", needed=False)
+    note = f", removed {removed} of killed writers" if removed else ""
+    return Check(name, True, f"in {where}{note}", needed=False)
 
 
-def _demo() -> Check:
-    there = find_spec("skimage") is not None
+def _check_demo() -> Check:
+    is_installed = find_spec("skimage") is not None
     return Check(
         "extra 'demo'",
-        there,
-        f"scikit-image {version('scikit-image')}" if there else "scikit-image is not installed",
-        'sim: shows colour bars, not a photograph; in a checkout, type: pip install -e ".[demo]"',
+        is_installed,
+        f"scikit-image {version('scikit-image')}"
+        if is_installed
+        else "scikit-image is not installed",
+        f"sim: shows colour bars, not a photograph; {make_install_hint('demo')}",
         needed=False,
     )
 
 
-def _devices() -> Check:
+def _check_devices() -> Check:
     try:
         found = [device.url for device in lenslink.list_devices()]
     except LensLinkError as error:
         return Check("devices", False, str(error), needed=False)
-    # None is no fault of the installation.
+    # Without a device the installation is still sound.
     return Check("devices", True, ", ".join(found) or "none found")
 
 
-def _simulation(timeout: float) -> Check:
+def _check_simulation(timeout: float) -> Check:
     name = "sim: takes a frame"
     try:
         with lenslink.open(_SIM, timeout=timeout) as device, device.capture() as frame:

@@ -1,4 +1,8 @@
-"""What ``capture`` and ``stream`` share: settings that travel with a request, a frame as JSON."""
+"""What ``capture`` and ``stream`` share: the settings that travel with a request, a frame as JSON.
+
+:func:`shot_options` adds the options to a command. The command hands the parsed :class:`Shot` to
+the driver.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import click
 from lenslink.settings import Settings, StreamOptions
 
 from .screen import Screen
+from .url_completion import complete_mode, complete_packing
 from .values import Exposure, Focus, Gain, format_exposure, format_focus
 
 if TYPE_CHECKING:
@@ -22,34 +27,34 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """What the user asked for with the options of :func:`shot_options`."""
+    """The user's choices from the options of :func:`shot_options`."""
 
     settings: Settings
     options: StreamOptions
 
-    def show_adjusted(self, frame: Frame, screen: Screen) -> None:
-        """Say which settings the module did not apply as they were asked for."""
-        asked = (
+    def report_adjustments(self, frame: Frame, screen: Screen) -> None:
+        """Print each setting to which the module applied another value than asked for."""
+        rows = (
             ("exposure", self.settings.exposure_us, frame.exposure_us, format_exposure),
             ("gain", self.settings.gain_milli, frame.gain_milli, _format_gain),
             ("focus", self.settings.focus_mdpt, frame.focus_mdpt, format_focus),
         )
-        for name, wanted, applied, show in asked:
+        for name, wanted, applied, to_text in rows:
             if wanted is not None and wanted != applied:
                 screen.say(
-                    f"lenslink: {name}: asked for {show(wanted)}, the module applied "
-                    f"{show(applied)}"
+                    f"lenslink: {name}: asked for {to_text(wanted)}, the module applied "
+                    f"{to_text(applied)}"
                 )
 
 
 def shot_options(function: Callable[..., R]) -> Callable[..., R]:
-    """Add ``--mode``, ``--exposure``, ``--gain``, ``--focus`` and ``--packing``.
+    """Add ``--mode``, ``--exposure``, ``--gain``, ``--focus`` and ``--packing`` to a command.
 
-    *function* gets them as its argument ``shot``, a :class:`Shot`.
+    *function* receives them as its argument ``shot``, a :class:`Shot`.
     """
 
     @functools.wraps(function)
-    def with_shot(
+    def call_with_shot(
         *args: Any,
         mode: str | None,
         exposure_us: int | None,
@@ -65,13 +70,14 @@ def shot_options(function: Callable[..., R]) -> Callable[..., R]:
         click.option(
             "--mode",
             metavar="NAME",
-            help="Readout mode, one of those that 'lenslink info' lists.",
+            shell_complete=complete_mode,
+            help="Readout mode; 'lenslink info' lists the modes.",
         ),
         click.option(
             "--exposure",
             "exposure_us",
             type=Exposure(),
-            help="10ms, 1/60 (of a second), 8000us; a bare number is microseconds.",
+            help="10ms, 1/60 (of a second) or 8000us; a bare number is microseconds.",
         ),
         click.option("--gain", "gain_milli", type=Gain(), help="Analogue gain; 1 is unity."),
         click.option(
@@ -83,18 +89,19 @@ def shot_options(function: Callable[..., R]) -> Callable[..., R]:
         click.option(
             "--packing",
             metavar="NAME",
-            help="How pixels come over the link: unpacked, lsb, mipi, legacy, as far as "
-            "'lenslink info' lists them. What is written is the same.",
+            shell_complete=complete_packing,
+            help="How pixels are packed on the link: unpacked, lsb, mipi or legacy. "
+            "'lenslink info' lists those of the module. The written pixels are the same.",
         ),
     )
-    command: Callable[..., R] = with_shot
+    command: Callable[..., R] = call_with_shot
     for option in reversed(options):
         command = option(command)
     return command
 
 
 def describe_frame(frame: Frame) -> dict[str, object]:
-    """A frame as the command line's JSON shows it: all of it but colours and pixels."""
+    """Return a frame as the command line's JSON shows it: everything but colours and pixels."""
     return {
         "number": frame.number,
         "width": frame.width,

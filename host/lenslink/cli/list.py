@@ -1,4 +1,4 @@
-"""``lenslink list``."""
+"""The command ``lenslink list``: show the modules that can be found."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from .screen import Screen, emit_json, emit_table
 
 
 @click.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
 @pass_common
 def list_command(common: CommonOptions, as_json: bool) -> None:
     """List the camera modules that can be found.
 
-    A simulated module that no process serves is not listed: 'sim:' always works.
+    A simulated module is listed while 'lenslink sim' serves it. 'sim:' itself always works and is
+    not listed.
 
     \b
     Examples:

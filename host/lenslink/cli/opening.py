@@ -1,4 +1,4 @@
-"""The URL argument, and a module opened for one command."""
+"""The URL argument of a command, and the device that is opened for it."""
 
 from __future__ import annotations
 
@@ -13,51 +13,52 @@ import lenslink
 
 from .options import CommonOptions
 from .screen import Screen
+from .url_completion import complete_url
 
 if TYPE_CHECKING:
     from lenslink import Device, FrameRing
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_module_log = logging.getLogger("lenslink.module")
+
 
 def url_argument(function: F) -> F:
-    """Add the optional argument URL: the module, else $LENSLINK_URL, else the only one there is."""
-    return click.argument("url", required=False, envvar="LENSLINK_URL", metavar="[URL]")(function)
+    """Add the argument URL, which defaults to $LENSLINK_URL, and then to the only module."""
+    argument = click.argument(
+        "url",
+        required=False,
+        envvar="LENSLINK_URL",
+        metavar="[URL]",
+        shell_complete=complete_url,
+    )
+    return argument(function)
 
 
 @contextmanager
-def opened(
+def open_device(
     url: str | None, common: CommonOptions, screen: Screen, ring: FrameRing | None = None
 ) -> Iterator[Device]:
-    """The module at *url*, closed at the end, with what it has to say on *screen*."""
+    """Open the module at *url* and print its note; close it at the end of the context.
+
+    Args:
+        url: the module, or None for the only one there is.
+        common: the timeout.
+        screen: where the note is printed.
+        ring: the frame ring to receive into, or None.
+    """
     with lenslink.open(url, timeout=common.timeout, ring=ring) as device:
         if device.note:
             screen.say(f"lenslink: {device.note}")
-        driver = _Shown(screen)
-        log = logging.getLogger("lenslink")
-        log.setLevel(logging.INFO)
-        log.addHandler(driver)
         try:
             yield device
         finally:
-            log.removeHandler(driver)
-            show_logs(device, screen)
+            show_module_logs(device)
 
 
-class _Shown(logging.Handler):
-    """What the driver logs, for ``-v``."""
-
-    def __init__(self, screen: Screen) -> None:
-        super().__init__(logging.INFO)
-        self._screen = screen
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._screen.detail(f"[{record.name}] {record.levelname}: {record.getMessage()}")
-
-
-def show_logs(device: Device, screen: Screen) -> None:
-    """Take the lines that the module has logged; ``-v`` shows them."""
+def show_module_logs(device: Device) -> None:
+    """Take the lines that the module has logged and pass them to the logger ``lenslink.module``."""
     for line in device.take_logs():
-        level = logging.getLevelName(line.level * 10)  # the wire has Python's, divided by ten
         text = line.text.decode("utf-8", "replace")
-        screen.detail(f"[module {line.timestamp_us / 1e6:.3f} s] {level}: {text}")
+        # The wire's levels are Python's divided by ten.
+        _module_log.log(line.level * 10, "%.3f s: %s", line.timestamp_us / 1e6, text)

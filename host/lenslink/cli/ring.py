@@ -1,4 +1,4 @@
-"""``lenslink ring``."""
+"""The command ``lenslink ring``: read a frame ring as an ISP would, and show rate and latency."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from .values import format_bytes
 if TYPE_CHECKING:
     from lenslink import FrameRingReader, SharedFrame
 
-_RECENT = 256
+# The latencies shown are those of so many frames.
+_RECENT_FRAMES = 256
 
 
 @click.command()
@@ -27,15 +28,18 @@ _RECENT = 256
     type=click.Choice(["latest", "every"]),
     default="latest",
     show_default=True,
-    help="Skip frames when slow, or have them wait as far as the ring's slots go.",
+    help="Skip frames when the reader is slow, or let them wait in the ring's slots.",
 )
-@click.option("--early", is_flag=True, help="Take frames when their first rows are there.")
+@click.option("--early", is_flag=True, help="Take a frame as soon as its first rows are there.")
 @click.option(
     "-n", "--frames", "limit", type=click.IntRange(min=1), metavar="N", help="End after N frames."
 )
 @click.option("--duration", type=Seconds(), metavar="SECONDS", help="End after so many seconds.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="A JSON line for each frame and one for the whole."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print a JSON line for each frame, and one for all of them.",
 )
 @common_options
 @pass_common
@@ -49,18 +53,18 @@ def ring(
     duration: float | None,
     as_json: bool,
 ) -> None:
-    """Read frames from the ring NAME, as an ISP would, and show rate and latency.
+    """Read frames from the frame ring NAME, as an ISP would, and show rate and latency.
 
-    The ring is what 'lenslink stream -o ring:NAME' writes; it is waited for. Each frame's pixels
-    are read. Latency is from the moment when a frame, or with --early its first rows, could be read
-    until it was. The end of the ring is the end of the command.
+    'lenslink stream -o ring:NAME' writes the ring; this command waits until the ring exists. It
+    reads the pixels of each frame. The latency is the time from the moment a frame can be read
+    until it is read; with --early, from its first rows. The command ends when the ring ends.
 
     \b
     Examples:
       lenslink stream sim: -o ring:cam & lenslink ring cam
       lenslink ring cam --early --frames 100 --json
     """
-    # Loads numpy, which --help has no use for.
+    # Imports numpy, which --help does not need.
     from lenslink import FrameRingReader
 
     screen = Screen(common)
@@ -68,46 +72,48 @@ def ring(
     with FrameRingReader(name, policy, early=early, timeout=timeout, wait=timeout) as reader:
         report = _Report(reader, early)
         try:
-            with screen.progress() as progress:
+            with screen.show_progress() as progress:
                 for frame in reader:
-                    described = report.count(frame)
+                    row = report.count(frame)
                     if as_json:
-                        emit_json({"schema": "lenslink.ring.frame/1", **described})
-                    progress.update(report.line)
+                        emit_json({"schema": "lenslink.ring.frame/1", **row})
+                    progress.update(report.format_line)
                     if reader.delivered_frames == limit:
                         break
                     if duration is not None and report.seconds >= duration:
                         break
-        except (KeyboardInterrupt, Disconnected) as stopped:
+        except (KeyboardInterrupt, Disconnected) as stop:
             report.show(as_json, screen)
-            if isinstance(stopped, KeyboardInterrupt):
-                raise click.exceptions.Exit(getattr(stopped, "exit_code", 130)) from None
+            if isinstance(stop, KeyboardInterrupt):
+                raise click.exceptions.Exit(getattr(stop, "exit_code", 130)) from None
             raise
         report.show(as_json, screen)
 
 
 class _Report:
-    def __init__(self, reader: FrameRingReader, early: bool) -> None:
+    """The figures of the frames that were read."""
+
+    def __init__(self, reader: FrameRingReader, is_early: bool) -> None:
         self._reader = reader
-        self._early = early
+        self._is_early = is_early
         self._start = time.monotonic()
         self._end = self._start
         self._bytes = 0
         self._incomplete = 0
-        self._latencies: deque[float] = deque(maxlen=_RECENT)
+        self._latencies: deque[float] = deque(maxlen=_RECENT_FRAMES)
 
     @property
     def seconds(self) -> float:
-        """From the start to the last frame."""
+        """Seconds from the start to the last frame."""
         return self._end - self._start
 
     def count(self, frame: SharedFrame) -> dict[str, object]:
-        """Read the frame; it as the command line's JSON shows it."""
+        """Read the frame's pixels, count it, and return its JSON line."""
         now = time.monotonic_ns()
         rows = frame.rows_ready
         frame.wait()
-        ready = frame.first_rows_ns if self._early else frame.end_ns
-        latency = (now - ready) / 1e6
+        ready_ns = frame.first_rows_ns if self._is_early else frame.end_ns
+        latency = (now - ready_ns) / 1e6
         self._latencies.append(latency)
         self._bytes += frame.packed.nbytes
         self._incomplete += frame.status.value == "incomplete"
@@ -128,20 +134,22 @@ class _Report:
             "mean": mean,
         }
 
-    def line(self) -> str:
+    def format_line(self) -> str:
+        """Return all figures in one line."""
         reader, seconds = self._reader, self.seconds or 1.0
         latencies = sorted(self._latencies) or [0.0]
-        middle = latencies[len(latencies) // 2]
+        median = latencies[len(latencies) // 2]
         return (
             f"{reader.delivered_frames} frames, {reader.delivered_frames / seconds:.1f} fps, "
-            f"{format_bytes(self._bytes / seconds)}/s, latency {middle:.2f} ms "
+            f"{format_bytes(self._bytes / seconds)}/s, latency {median:.2f} ms "
             f"(at most {latencies[-1]:.2f}), {reader.skipped_frames} skipped, "
             f"{reader.dropped_frames} dropped, {self._incomplete} incomplete"
         )
 
     def show(self, as_json: bool, screen: Screen) -> None:
+        """Print the figures of all frames."""
         if not as_json:
-            screen.say(self.line())
+            screen.say(self.format_line())
             return
         latencies = sorted(self._latencies)
         emit_json(

@@ -1,4 +1,4 @@
-"""What is said, and where: stdout carries what was asked for, stderr all else."""
+"""What is printed, and where: stdout carries the result, stderr everything else."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 _REDRAW_S = 0.1
+# The console that redraws a progress line at the moment, if there is one.
+_live_console: Console | None = None
 
 
 def escape_controls(text: str) -> str:
-    """*text* with all that could break its line, or command a terminal, made visible.
+    """Return *text* on one line, with its control characters written as escapes.
 
-    Names of files and what a module says of itself may contain anything.
+    File names and texts from a module may contain anything, even commands for a terminal.
     """
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def emit_json(value: Mapping[str, object]) -> None:
-    """One JSON object on one line of stdout, at once."""
+    """Write one JSON object as one line to stdout, and flush."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
 
 def emit_table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> None:
-    """A table on stdout: its columns fit a terminal, and are never cut where there is none."""
+    """Print a table on stdout: folded to the terminal's width, or unfolded where there is none."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -52,21 +54,21 @@ def emit_table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> Non
         console = Console(highlight=False, width=1000)
     with console.capture() as capture:
         console.print(table)
-    # Cells are padded to their column: what is piped has no use for blanks at the end of a line.
+    # rich pads each cell to its column. A program that reads the pipe has no use for the blanks.
     lines = capture.get().splitlines()
     sys.stdout.write("".join(line.rstrip() + "\n" for line in lines))
     sys.stdout.flush()
 
 
 class Progress:
-    """A line on the terminal that shows what is going on, or nothing where there is none."""
+    """A line on the terminal that shows what is going on; nothing where there is no terminal."""
 
     def __init__(self, live: Live | None) -> None:
         self._live = live
         self._drawn = float("-inf")
 
     def show(self, text: str) -> None:
-        """Draw it at once."""
+        """Draw *text* at once."""
         if self._live is not None:
             from rich.text import Text
 
@@ -75,63 +77,65 @@ class Progress:
             self._live.update(line, refresh=True)
 
     def update(self, text: Callable[[], str]) -> None:
-        """Draw it unless that was done a moment ago: for what changes with every frame."""
+        """Draw the result of *text*, unless the line was drawn less than 0.1 s ago."""
         if self._live is not None and time.monotonic() - self._drawn >= _REDRAW_S:
             self.show(text())
 
 
 class Screen:
-    """stderr, as talkative as the user wants it."""
+    """Prints on stderr, as much as ``-q`` and ``-v`` allow."""
 
     def __init__(self, common: CommonOptions) -> None:
         self._common = common
-        self._console: Console | None = None
 
     @property
     def is_animated(self) -> bool:
-        """Whether somebody watches: a progress line would be seen, and can be redrawn."""
+        """True if stderr is a terminal, where a progress line can be redrawn."""
         return not self._common.quiet and sys.stderr.isatty()
 
     def say(self, text: str) -> None:
-        """A line that ``-q`` suppresses."""
+        """Print a line, unless ``-q`` was given."""
         if not self._common.quiet:
-            self._print(text)
+            print_line(text)
 
-    def detail(self, text: str) -> None:
-        """A line that ``-v`` asks for."""
+    def say_verbose(self, text: str) -> None:
+        """Print a line if ``-v`` was given."""
         if self._common.verbose:
-            self._print(text)
+            print_line(text)
 
     @contextmanager
-    def progress(self) -> Iterator[Progress]:
-        """A line that is redrawn; nothing is left of it at the end.
+    def show_progress(self) -> Iterator[Progress]:
+        """Yield a progress line, and remove it at the end of the context.
 
-        Nothing is drawn unless :attr:`is_animated`. It is drawn by the caller's thread: one that
-        redraws on its own would slow the receiver down.
+        Nothing is drawn unless :attr:`is_animated`. The caller's thread draws the line, because a
+        thread of its own would slow the receiver down.
         """
+        global _live_console  # noqa: PLW0603 - there is one stderr, so there is one progress line
         if not self.is_animated:
             yield Progress(None)
             return
-        # Half of the time that --help takes.
+        # rich takes half of the time that --help takes, so it is imported here.
         from rich.console import Console
         from rich.live import Live
 
-        self._console = Console(stderr=True, highlight=False, markup=False)
+        console = Console(stderr=True, highlight=False, markup=False)
         with Live(
-            console=self._console,
+            console=console,
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         ) as live:
+            _live_console = console
             try:
                 yield Progress(live)
             finally:
-                self._console = None
+                _live_console = None
 
-    def _print(self, text: str) -> None:
-        if self._console is None:
-            click.echo(escape_controls(text), err=True)
-        else:
-            # Above the line that is being redrawn.
-            self._console.print(escape_controls(text), soft_wrap=True)
+
+def print_line(text: str) -> None:
+    """Print one line on stderr, above the progress line if there is one."""
+    if _live_console is None:
+        click.echo(escape_controls(text), err=True)
+    else:
+        _live_console.print(escape_controls(text), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal, as one exception that unwinds the command."""
+"""Ctrl-C, SIGTERM and a closed terminal as one exception that unwinds the command."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from contextlib import contextmanager
 from types import FrameType
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-_INSIST = 3
+# The signal that ends the program at once, counted from the first.
+_FORCING_SIGNAL = 3
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised in the main thread by a signal that asks the program to end."""
+    """Raised in the main thread when a signal asks the program to end."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
-        # 130 for Ctrl-C, 143 for SIGTERM, 129 for a closed terminal: as a shell would say it.
+        # As a shell reports it: 130 for Ctrl-C, 143 for SIGTERM, 129 for a closed terminal.
         self.exit_code = 128 + signum
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Within it, a signal raises :exc:`Stopped`, once.
+    """Raise :exc:`Stopped` at the first signal that arrives within the context.
 
-    The second one is ignored: it would interrupt the cleaning up, which is bounded by deadlines,
-    and leave a module or a temporary file behind. The third has its way. Signals that whoever
-    started us told us to ignore (``nohup``, ``&`` in a script) stay ignored.
+    The second signal is ignored. It would interrupt the cleaning up, which deadlines bound, and
+    would leave a module or a temporary file behind. The third signal ends the process. A signal
+    that was ignored when the program started (``nohup``, ``&`` in a script) stays ignored.
     """
     received = 0
 
@@ -36,7 +37,7 @@ def stop_on_signals() -> Iterator[None]:
         received += 1
         if received == 1:
             raise Stopped(signum)
-        if received >= _INSIST:
+        if received >= _FORCING_SIGNAL:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
 

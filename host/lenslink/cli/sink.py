@@ -1,4 +1,7 @@
-"""Where the pixels of a stream go: a pipe, a file, a ring that others read, or nowhere."""
+"""Where the pixels of a stream go: a pipe, a file, a frame ring, or nowhere.
+
+``stream`` opens one sink before it opens the module, and writes each frame to it.
+"""
 
 from __future__ import annotations
 
@@ -15,51 +18,63 @@ from lenslink.errors import StorageError, UsageError
 if TYPE_CHECKING:
     from lenslink import Frame, FrameRing
 
+STDOUT = "-"
 RING = "ring:"
 
 
-class Closed(Exception):
+class ReaderClosed(Exception):
     """Raised by :meth:`Sink.write` when the reader of the pipe is gone."""
 
 
 class Sink(Protocol):
-    """Takes frames one after the other."""
+    """Takes frames, one after the other."""
 
     ring: FrameRing | None
-    """What they are received into, where others read them."""
+    """The frame ring that the driver receives into, or None."""
 
-    def write(self, frame: Frame, left_justify: bool) -> None:
-        """Write uint16 little-endian pixels, row by row; the frame's own memory is what is written.
+    def write(self, frame: Frame) -> None:
+        """Write the frame's pixels. This may change the pixels in the frame's own memory.
 
-        With *left_justify* they are shifted in that memory first, so that white is near 65535
-        whatever the sensor's bits. Raises :exc:`Closed`.
+        Raises:
+            ReaderClosed: nobody reads the pipe any more.
         """
+
+    def describe_format(self, frame: Frame) -> str | None:
+        """Return how a player reads what is written; None if no pixels are written."""
 
 
 @contextmanager
-def open_sink(target: str | None, force: bool) -> Iterator[Sink]:
-    """The sink for ``-o``: ``-`` is stdout, None nowhere, ``ring:NAME`` a ring, a file ``*.raw``.
+def open_sink(target: str | None, force: bool, scale16: bool = False) -> Iterator[Sink]:
+    """Open the sink that ``-o`` names. A file gets its name at the end of the context.
 
-    What cannot be written shows here, before a module is opened, as
-    :exc:`~lenslink.errors.UsageError` or :exc:`~lenslink.errors.StorageError`. The file appears at
-    the end of the context, and not at all if that ends with an exception.
+    If the context ends with an exception, no file appears.
+
+    Args:
+        target: ``-`` for stdout, None for nowhere, ``ring:NAME`` for a frame ring, else a ``.raw``
+            file.
+        force: overwrite a file that exists.
+        scale16: shift pixels up to 16 bits.
+
+    Raises:
+        UsageError: *target* is no name of a sink.
+        StorageError: the file cannot be written.
     """
     if target is None:
-        yield _Nowhere()
-    elif target == "-":
-        yield _Stdout()
+        yield _NoPixels()
+    elif target == STDOUT:
+        yield _PipeSink(scale16)
     elif target.startswith(RING):
         from lenslink import FrameRing
 
         with FrameRing(target.removeprefix(RING)) as ring:
-            yield _Nowhere(ring)
+            yield _NoPixels(ring)
     else:
         path = Path(target)
-        if path.suffix.lower() != ".raw":
+        if path.suffix.lower() != ".raw" or target.endswith(os.sep):
             raise UsageError(
-                f"{target}: a stream is written as '-' (stdout), to ring:NAME or to a file *.raw"
+                f"{target}: a stream is written to '-' (stdout), to ring:NAME or to a file *.raw"
             )
-        # Loads numpy, which --help has no use for.
+        # Imports numpy, which --help does not need.
         from lenslink.image_files.atomic_file import make_exists_error, publish
 
         if path.is_dir():
@@ -67,40 +82,68 @@ def open_sink(target: str | None, force: bool) -> Iterator[Sink]:
         if not force and os.path.lexists(path):
             raise make_exists_error(path)
         with publish(path, force) as file:
-            yield _File(file)
+            yield _FileSink(file, scale16)
 
 
-class _Nowhere:
-    """What becomes of frames is the ring's business, where there is one."""
+class _NoPixels:
+    """Writes nothing: frames are only counted, or the ring's readers take them."""
 
     def __init__(self, ring: FrameRing | None = None) -> None:
         self.ring = ring
 
-    def write(self, frame: Frame, left_justify: bool) -> None:
+    def write(self, frame: Frame) -> None:
         pass
 
+    def describe_format(self, frame: Frame) -> str | None:
+        return None
 
-class _File:
+
+class _PixelSink:
+    """The common part of the sinks that write uint16 little-endian pixels, row by row."""
+
     ring: FrameRing | None = None
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, scale16: bool) -> None:
+        self._scale16 = scale16
+
+    def describe_format(self, frame: Frame) -> str | None:
+        """Return ffmpeg's options, and a hint where the pixels look dark."""
+        text = (
+            f"for ffmpeg: -f rawvideo -pixel_format bayer_{frame.cfa.lower()}16le "
+            f"-video_size {frame.width}x{frame.height}"
+        )
+        if frame.bits < 16 and not self._scale16:
+            text += f" (pixels have {frame.bits} bits and look dark: --scale16 shifts them up)"
+        return text
+
+    def _view_bytes(self, frame: Frame) -> memoryview:
+        """Return the frame's own memory, shifted up in place if ``--scale16`` was given."""
+        pixels = frame.pixels
+        if self._scale16 and frame.bits < 16:
+            pixels <<= 16 - frame.bits
+        # A view as bytes, because the buffer protocol knows only the machine's byte order.
+        return pixels.reshape(-1).view("u1").data
+
+
+class _FileSink(_PixelSink):
+    def __init__(self, file: BinaryIO, scale16: bool) -> None:
+        super().__init__(scale16)
         self._file = file
 
-    def write(self, frame: Frame, left_justify: bool) -> None:
-        whole = self._file.tell()
+    def write(self, frame: Frame) -> None:
+        end = self._file.tell()
         try:
-            self._file.write(_memory(frame, left_justify))
+            self._file.write(self._view_bytes(frame))
         except BaseException:
-            # The file may be kept all the same: it holds whole frames only.
-            self._file.seek(whole)
+            # The file may be kept all the same, so it must hold whole frames only.
+            self._file.seek(end)
             self._file.truncate()
             raise
 
 
-class _Stdout:
-    ring: FrameRing | None = None
-
-    def __init__(self) -> None:
+class _PipeSink(_PixelSink):
+    def __init__(self, scale16: bool) -> None:
+        super().__init__(scale16)
         if sys.stdout.isatty():
             raise UsageError(
                 "'-o -' would write raw pixels to the terminal: pipe them into a program"
@@ -108,20 +151,12 @@ class _Stdout:
         sys.stdout.flush()
         self._descriptor = sys.stdout.fileno()
 
-    def write(self, frame: Frame, left_justify: bool) -> None:
-        rest = _memory(frame, left_justify)
+    def write(self, frame: Frame) -> None:
+        rest = self._view_bytes(frame)
         while rest:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
-            except BlockingIOError:  # whoever gave us the pipe made it so
+            except BlockingIOError:  # the parent process made the pipe non-blocking
                 select.select([], [self._descriptor], [])
             except BrokenPipeError:
-                raise Closed from None
-
-
-def _memory(frame: Frame, left_justify: bool) -> memoryview:
-    pixels = frame.pixels
-    if left_justify and frame.bits < 16:
-        pixels <<= 16 - frame.bits
-    # The buffer protocol knows no byte order but the machine's; bytes have none.
-    return pixels.reshape(-1).view("u1").data
+                raise ReaderClosed from None

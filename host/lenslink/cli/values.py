@@ -1,4 +1,7 @@
-"""Settings as people write them, in the units of the wire."""
+"""Settings as people write them, converted to the units of the wire, and back.
+
+The click types here parse the options of :func:`.frame_report.shot_options`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ else:
 
 
 class _Quantity(_WholeNumber):
-    """Parsing is exact: a decimal that a person typed is not rounded twice."""
+    """A number with a unit, parsed exactly: a typed decimal is rounded only once."""
 
     hint: str
 
@@ -35,7 +38,7 @@ class _Quantity(_WholeNumber):
             self._refuse(value, param, ctx)
 
     def parse(self, text: str) -> int:
-        """*text* in the wire's unit; :exc:`ValueError` if it is none or out of bounds."""
+        """Return *text* in the wire's unit; raise ValueError if it is no number or out of range."""
         raise NotImplementedError
 
     def _refuse(
@@ -45,7 +48,7 @@ class _Quantity(_WholeNumber):
 
 
 class Exposure(_Quantity):
-    """``10ms``, ``8000us``, ``0.5s``, ``1/60`` (of a second), ``8000`` (microseconds): in us."""
+    """``10ms``, ``8000us``, ``0.5s``, ``1/60`` (of a second) or ``8000`` (microseconds), as us."""
 
     name = "time"
     hint = "an exposure of 1 us to an hour, such as 10ms, 1/60 (of a second) or 8000us"
@@ -54,26 +57,26 @@ class Exposure(_Quantity):
         match = _EXPOSURE.fullmatch(text)
         if match is None:
             raise ValueError(text)
-        # Photographers write 1/60 and mean seconds; a bare number is what the driver takes.
+        # Photographers write 1/60 and mean seconds. A bare number has the driver's unit.
         unit = match["unit"] or ("s" if match["over"] else "us")
         value = Decimal(match["number"]) * _US[unit]
         if match["over"]:
             value /= Decimal(match["over"])
-        return _bounded(value, "exposure_us")
+        return _round_within_limits(value, "exposure_us")
 
 
 class Gain(_Quantity):
-    """``1`` is unity, ``2.5`` two and a half times that: in thousandths."""
+    """``1`` (unity) or ``2.5``, as thousandths."""
 
     name = "factor"
     hint = "a gain of 0.001 to 1000, where 1 is unity"
 
     def parse(self, text: str) -> int:
-        return _bounded(Decimal(text.lower().removesuffix("x")) * 1000, "gain_milli")
+        return _round_within_limits(Decimal(text.lower().removesuffix("x")) * 1000, "gain_milli")
 
 
 class Focus(_Quantity):
-    """``3.3`` (dioptres), ``30cm``, ``0.3m``, ``inf``: in milli-dioptres."""
+    """``3.3`` (dioptres), ``30cm``, ``0.3m`` or ``inf``, as milli-dioptres."""
 
     name = "dioptres"
     hint = "a focus of 0 to 100 dioptres (0 is infinity), such as 3.3, 30cm or inf"
@@ -88,11 +91,11 @@ class Focus(_Quantity):
         unit = (match["unit"] or "d").lower()
         if unit in ("m", "cm"):
             value = (1 if unit == "m" else 100) / value
-        return _bounded(value * 1000, "focus_mdpt")
+        return _round_within_limits(value * 1000, "focus_mdpt")
 
 
-def _bounded(value: Decimal, name: str) -> int:
-    """Return *value* rounded, as the setting called *name* takes it."""
+def _round_within_limits(value: Decimal, name: str) -> int:
+    """Return *value* rounded; raise ValueError if the setting *name* does not take it."""
     least, most = LIMITS[name]
     if not value.is_finite():
         raise ValueError(value)
@@ -103,7 +106,7 @@ def _bounded(value: Decimal, name: str) -> int:
 
 
 def format_exposure(us: int) -> str:
-    """In the unit that reads best: ``800 us``, ``10 ms``, ``1.5 s``."""
+    """Return an exposure in the unit that reads best: ``800 us``, ``10 ms``, ``1.5 s``."""
     for unit, size in (("s", 1_000_000), ("ms", 1000)):
         if us >= size:
             return f"{us / size:g} {unit}"
@@ -111,14 +114,14 @@ def format_exposure(us: int) -> str:
 
 
 def format_focus(mdpt: int) -> str:
-    """In dioptres, and as the distance: ``3.3 dioptres (30 cm)``."""
+    """Return a focus in dioptres and as a distance: ``3.3 dioptres (30.3 cm)``."""
     if mdpt <= 0:
         return "infinity"
     return f"{mdpt / 1000:g} dioptres ({100_000 / mdpt:.3g} cm)"
 
 
 def format_bytes(count: float) -> str:
-    """In decimal units, as disks and links are sold."""
+    """Return a size in decimal units, as for disks and links: ``1.5 MB``."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.1f} {unit}"
@@ -126,6 +129,6 @@ def format_bytes(count: float) -> str:
 
 
 def format_discards(discards: Mapping[str, int]) -> str:
-    """``no discards``, or ``discards: 2 payload_crc, 1 noise``."""
-    counted = [f"{count} {cause}" for cause, count in discards.items() if count]
-    return f"discards: {', '.join(counted)}" if counted else "no discards"
+    """Return ``no discards``, or ``discards: 2 payload_crc, 1 noise``."""
+    parts = [f"{count} {reason}" for reason, count in discards.items() if count]
+    return f"discards: {', '.join(parts)}" if parts else "no discards"

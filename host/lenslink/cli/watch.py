@@ -1,4 +1,4 @@
-"""``lenslink watch``."""
+"""The command ``lenslink watch``: show modules as they arrive and depart."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from .screen import Screen, emit_json, escape_controls
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="A JSON line for each change.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each change.")
 @click.option("--duration", type=Seconds(), metavar="SECONDS", help="End after so many seconds.")
 @common_options
 @pass_common
 def watch(common: CommonOptions, as_json: bool, duration: float | None) -> None:
-    """Show camera modules as they come and go, until Ctrl-C.
+    """Show camera modules as they arrive and depart, until Ctrl-C.
 
-    Those that are there already come first. A simulated module is one that 'lenslink sim' serves.
+    Modules that are present already are shown first. A simulated module is shown while
+    'lenslink sim' serves it.
 
     \b
     Examples:
@@ -34,22 +35,22 @@ def watch(common: CommonOptions, as_json: bool, duration: float | None) -> None:
         screen.say("lenslink: watching for modules; Ctrl-C ends it")
     try:
         for change in changes:
-            arrived = isinstance(change, lenslink.Arrival)
-            _show(change.device, "arrived" if arrived else "departed", as_json)
+            is_arrival = isinstance(change, lenslink.Arrival)
+            _show_change(change.device, "arrived" if is_arrival else "departed", as_json)
     except KeyboardInterrupt as interrupt:
-        # It is how watching ends: nothing to complain of.
+        # Ctrl-C is the usual end of this command, so it needs no message.
         raise click.exceptions.Exit(getattr(interrupt, "exit_code", 130)) from None
 
 
-def _show(device: lenslink.DeviceInfo, event: str, as_json: bool) -> None:
+def _show_change(device: lenslink.DeviceInfo, event: str, as_json: bool) -> None:
     if as_json:
-        about = {"schema": "lenslink.watch/1", "event": event, "time": _now()}
-        emit_json({**about, "device": asdict(device)})
+        report = {"schema": "lenslink.watch/1", "event": event, "time": _format_now()}
+        emit_json({**report, "device": asdict(device)})
     else:
         serial = device.serial or "unknown"
         text = f"{event:<8}  {device.url}  {device.description}  {serial}"
         click.echo(escape_controls(f"{datetime.now():%H:%M:%S}  {text}"))
 
 
-def _now() -> str:
+def _format_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenslink_protocol.ids import Cfa
-from lenslink_protocol.packings import Layout, layout
+from lenslink_protocol.packings import Layout, find_layout
 from lenslink_protocol.params import MAX_HEIGHT, MAX_WIDTH
 from lenslink_protocol.ringlayout import (
     HEADER,
@@ -138,14 +138,14 @@ class MappedRing:
             return known[1]
         pixel_format, width, height, stride, _, cfa = key
         try:
-            form, name = layout(pixel_format), _CFAS[cfa]
+            form, name = find_layout(pixel_format), _CFAS[cfa]
         except (KeyError, IndexError):
             raise self.make_damaged("has pixels of no known kind") from None
         size = stride * height
         if not (
             0 < width <= MAX_WIDTH
             and 0 < height <= MAX_HEIGHT
-            and form.bytes_of(width) == stride
+            and form.count_bytes(width) == stride
             and size <= self.payload_bytes
         ):
             raise self.make_damaged("has an impossible size")

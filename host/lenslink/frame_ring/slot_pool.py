@@ -18,7 +18,7 @@ from .slot import Description, Slot
 from .writer import FrameRing
 
 if TYPE_CHECKING:
-    from ..receive.reassembly import Assembly
+    from ..receive.assembly import Assembly
 
 
 class SlotPool(Pool):
@@ -29,7 +29,7 @@ class SlotPool(Pool):
     """
 
     # Frames that wait for the program would take the slots from frames that arrive.
-    waiting = 1
+    max_waiting_frames = 1
 
     def __init__(self, ring: FrameRing) -> None:
         super().__init__(capacity=1)
@@ -65,14 +65,14 @@ class SlotPool(Pool):
         slot, _ = self._slots.get(id(assembly.buffer), (None, None))
         return slot
 
-    def begun(self, assembly: Assembly) -> None:
+    def on_frame_begin(self, assembly: Assembly) -> None:
         slot = self._find_slot(assembly)
         if slot is None:
             self._ring.drop(assembly.stream)
         else:
             slot.begin(assembly.stream)
 
-    def started(self, assembly: Assembly) -> None:
+    def on_frame_start(self, assembly: Assembly) -> None:
         slot, start = self._find_slot(assembly), assembly.start
         if slot is None or start is None:
             return
@@ -98,17 +98,18 @@ class SlotPool(Pool):
                 start.exposure_us,
             )
         )
-        self.advanced(assembly)
+        self.on_progress(assembly)
 
-    def advanced(self, assembly: Assembly) -> None:
+    def on_progress(self, assembly: Assembly) -> None:
         slot = self._find_slot(assembly)
         if slot is not None and assembly.start is not None:
             slot.publish_rows(assembly.received_ranges.prefix // assembly.plan.stride)
 
-    def finished(self, assembly: Assembly) -> None:
+    def on_frame_finish(self, assembly: Assembly) -> None:
+        super().on_frame_finish(assembly)
         slot = self._find_slot(assembly)
         if slot is not None:
-            missing = assembly.clear_gaps()
+            missing = assembly.missing_ranges
             assembly.buffer.flags.writeable = False
             received, height = assembly.received_ranges.count, assembly.plan.height
-            slot.finish(assembly.complete, received, missing, height)
+            slot.finish(assembly.is_complete, received, missing, height)

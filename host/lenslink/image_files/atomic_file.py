@@ -1,7 +1,8 @@
 """A file that appears whole or not at all.
 
-It is written under a temporary name in the same folder, flushed to the disk, and only then given
-its own name. Whatever ends the writing (a full disk, Ctrl-C, a defect) the temporary file goes.
+:func:`publish` writes the file under a temporary name in the same folder, flushes it to the disk,
+and then gives it its name. Whatever ends the writing (a full disk, Ctrl-C, a defect), the temporary
+file is removed. The writers of frames, recordings' exports and reports all use it.
 """
 
 from __future__ import annotations
@@ -28,33 +29,33 @@ _REASONS = {
     errno.ENOENT: "there is no such folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EISDIR: "it is a folder",
-    errno.ELOOP: "its links go round in a circle",
+    errno.ELOOP: "its symbolic links form a circle",
     errno.EIO: "the disk reports an error",
 }
 
 
 def make_storage_error(path: Path, error: OSError) -> StorageError:
-    """``error`` in plain words and one line, naming ``path``."""
+    """Return *error* as a StorageError that names *path*, in plain words and one line."""
     reason = _REASONS.get(error.errno or 0) or error.strerror or str(error) or "unknown error"
     return StorageError(f"cannot write {format_path(path)}: {reason}")
 
 
 def make_exists_error(path: Path) -> StorageError:
-    """The refusal to overwrite ``path``."""
+    """Return the error that refuses to overwrite *path*."""
     return StorageError(f"{format_path(path)} exists: use --force to overwrite it")
 
 
 def format_path(path: Path) -> str:
-    """``path`` for a message: as it is, or quoted where a newline or the like would break it."""
+    """Return *path* for a message, quoted if a newline or another control would break the line."""
     text = str(path)
     return text if text.isprintable() else repr(text)
 
 
 class _Output(io.BufferedRandom):
-    """The file being written, without its descriptor.
+    """The file that is being written, without its descriptor.
 
-    numpy and Pillow write through C to a file that has one, and their errors then forget errno:
-    a full disk becomes "3072 requested and 0 written". Through Python it stays ENOSPC.
+    numpy and Pillow write through C to a file with a descriptor, and their errors then lose errno:
+    a full disk becomes "3072 requested and 0 written". Through Python the errno stays ENOSPC.
     """
 
     def fileno(self) -> NoReturn:
@@ -63,14 +64,19 @@ class _Output(io.BufferedRandom):
 
 @contextmanager
 def publish(path: Path, force: bool) -> Iterator[BinaryIO]:
-    """A context whose file, readable, writable and seekable, becomes ``path`` at its end.
+    """Yield a file for reading, writing and seeking that becomes *path* at the end of the context.
 
-    With ``force`` it replaces what has that name; a symbolic link is replaced, not followed.
-    Without, it never does, even if the name was taken meanwhile. Raises StorageError for every
-    OSError in the context or its end; other exceptions pass. After any of them ``path`` is as it
-    was.
+    After an exception, *path* is as it was before.
+
+    Args:
+        path: the file's final name.
+        force: replace a file of that name, or a symbolic link. Without it no file is ever replaced,
+            even if the name is taken during the writing.
+
+    Raises:
+        StorageError: for every OSError in the context or at its end.
     """
-    # A short name of its own: the final one may be as long as the file system allows.
+    # A short name, because the final name may be as long as the file system allows.
     temporary = path.parent / f".lenslink-{secrets.token_hex(6)}.tmp"
     try:
         with io.FileIO(temporary, "x+") as raw, _Output(raw) as file:
@@ -84,19 +90,19 @@ def publish(path: Path, force: bool) -> Iterator[BinaryIO]:
     except OSError as error:
         raise make_storage_error(path, error) from error
     finally:
-        with suppress(OSError):  # most often it was renamed, or could not be made
+        with suppress(OSError):  # most often it was renamed, or was never made
             temporary.unlink()
 
 
 def _rename_new(temporary: Path, path: Path) -> None:
-    """Give the file its name unless something has it; raises StorageError then."""
+    """Rename *temporary* to *path*; raise StorageError if *path* exists."""
     try:
-        # Unlike a rename, a second name is refused where there is a first.
+        # Unlike a rename, a hard link is refused if the name exists.
         path.hardlink_to(temporary)
     except FileExistsError as error:
         raise make_exists_error(path) from error
     except (OSError, NotImplementedError):
-        # No links here (FAT, some network and FUSE file systems): claim the name, then rename.
+        # FAT, and some network and FUSE file systems, have no links: claim the name, then rename.
         try:
             path.touch(exist_ok=False)
         except FileExistsError as error:

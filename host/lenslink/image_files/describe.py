@@ -1,4 +1,7 @@
-"""What a file says about the frame inside it: one line for people, JSON for programs."""
+"""What a file states about its frame: one line for people, JSON for programs.
+
+The writers in :mod:`.dng` and :mod:`.save` call these functions.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +11,31 @@ import math
 from lenslink.frame import Frame, FrameStatus
 
 SCHEMA = "lenslink.frame/2"
-"""Version of what :func:`make_metadata_json` writes; it changes when a key changes its meaning."""
+"""Version of :func:`make_metadata_json`'s keys; it changes when a key changes its meaning."""
 
 
 def to_ascii(text: str) -> str:
-    """``text`` as TIFF's ASCII type may hold it: printable 7-bit, one line, never empty.
+    """Return *text* for TIFF's ASCII type: printable 7-bit characters, one line, never empty.
 
-    A module's manifest may hold any Unicode; what does not fit becomes "?".
+    A module's manifest may hold any Unicode. Other characters become "?".
     """
-    kept = "".join(char if " " <= char <= "~" else "?" for char in text).strip()
-    return kept or "unknown"
+    printable = "".join(char if " " <= char <= "~" else "?" for char in text).strip()
+    return printable or "unknown"
 
 
 def make_caption(frame: Frame) -> str:
-    """One ASCII line: ``LensLink frame 12, 12 bit, incomplete: 97.3 % covered``.
+    """Return one ASCII line: ``LensLink frame 12, 12 bit, incomplete: 97.3 % received``.
 
-    The percentage is rounded down, so that no incomplete frame ever claims 100.0 %.
+    The percentage is rounded down, so that an incomplete frame never claims 100.0 %.
     """
     status = frame.status.value
     if frame.status is not FrameStatus.COMPLETE:
-        status += f": {math.floor(frame.received_fraction * 1000) / 10:.1f} % covered"
+        status += f": {math.floor(frame.received_fraction * 1000) / 10:.1f} % received"
     return f"LensLink frame {frame.number}, {frame.bits} bit, {status}"
 
 
 def make_metadata_json(frame: Frame) -> str:
-    """All that is known about the frame except its pixels, as one line of ASCII JSON.
+    """Return everything about the frame except its pixels, as one line of ASCII JSON.
 
     The keys and units are those of :class:`lenslink.frame.Frame`.
     """

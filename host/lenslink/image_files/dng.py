@@ -1,8 +1,9 @@
-"""A frame as a DNG: the sensor's pixels untouched, and what a converter must know of them.
+"""Writes a frame as a DNG: the sensor's pixels unchanged, and the tags that a converter needs.
 
-Tags and their homes are those of Adobe's DNG specification, version 1.4: with a preview the
-file's first directory (IFD0) holds a rendered RGB picture and the tags about the camera, and its
-first SubIFD the RAW and the tags about its pixels, the layout that readers of all kinds expect.
+The tags and their directories are those of Adobe's DNG specification, version 1.4. With a preview,
+the first directory (IFD0) holds a rendered RGB picture and the tags of the camera. Its first SubIFD
+holds the RAW and the tags of its pixels. All readers expect this layout. :mod:`.save` calls
+:func:`write_dng` for ``.dng``, and :mod:`.render` for a picture.
 """
 
 from __future__ import annotations
@@ -20,30 +21,35 @@ from lenslink.frame import Frame
 from lenslink.image_files.describe import make_caption, to_ascii
 from lenslink.image_files.exif import PLACEHOLDER, attach_exif, to_rational
 
-# TIFF's field types, by the names the specification gives them.
+# TIFF's field types, with the names of the specification.
 BYTE, ASCII, SHORT, LONG, RATIONAL, SRATIONAL = 1, 2, 3, 4, 5, 10
 
 STRIP_BYTES = 256 * 1024
-"""About the size of a strip: small enough to stream, large enough that offsets stay few."""
+"""Approximate size of a strip: small enough to stream, large enough for few offsets."""
 
 CFA_CHANNELS = {"R": 0, "G": 1, "B": 2}
 
-# (code, type, count, value, write once): what tifffile calls an extra tag.
+# An extra tag of tifffile: (code, type, count, value, write once).
 Tag = tuple[int, int, int, Any, bool]
 
 
 def write_dng(
     frame: Frame, file: BinaryIO | Path, preview: NDArray[np.uint8] | None, software: str
 ) -> None:
-    """Write ``frame`` as a DNG 1.4 to ``file``, a path or a seekable binary file at its start.
+    """Write *frame* as a DNG 1.4.
 
-    ``preview`` is a rendered sRGB picture, (h, w, 3) uint8, turned as the sensor is (the
-    Orientation tag holds for it and for the RAW alike); without one the RAW is the only picture.
-    ``software`` names the program and its version. A binary file must be readable as well.
+    The pixels are stored unchanged, right-justified in 16-bit words, without compression. An
+    incomplete frame is written too, and its ImageDescription states that it is incomplete.
 
-    The pixels are stored as they are, right-justified in 16-bit words without compression;
-    WhiteLevel says how many of the bits are used. An incomplete frame is written too, and its
-    ImageDescription says so. Raises OSError when the file cannot be written.
+    Args:
+        frame: the frame; it stays unchanged.
+        file: a path, or a binary file at its start that can be read, written and seeked.
+        preview: an sRGB picture, (h, w, 3) uint8, turned as the sensor is, because the Orientation
+            tag holds for the preview and the RAW. None makes the RAW the only picture.
+        software: the name of the program with its version.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     if isinstance(file, Path):
         with file.open("w+b") as opened:
@@ -72,10 +78,12 @@ def _write_pictures(
         "software": to_ascii(software),
         "datetime": True,
     }
-    # A little-endian file whatever the host, because the pixels are written as bytes.
+    # Little-endian on every host, because the pixels are written as bytes.
     with tifffile.TiffWriter(file, byteorder="<") as tiff:
         if preview is None:
-            tiff.write(**raw, **camera, extratags=[*_camera_tags(frame), *_raw_tags(frame)])
+            tiff.write(
+                **raw, **camera, extratags=[*_make_camera_tags(frame), *_make_raw_tags(frame)]
+            )
             return
         tiff.write(
             data=iter([np.ascontiguousarray(preview, dtype=np.uint8).tobytes()]),
@@ -85,53 +93,56 @@ def _write_pictures(
             subfiletype=1,
             metadata=None,
             subifds=1,
-            extratags=[*_camera_tags(frame), (50970, LONG, 1, 2, True)],  # PreviewColorSpace: sRGB
+            extratags=[
+                *_make_camera_tags(frame),
+                (50970, LONG, 1, 2, True),
+            ],  # PreviewColorSpace: sRGB
             **camera,
         )
-        tiff.write(**raw, software=False, extratags=_raw_tags(frame))
+        tiff.write(**raw, software=False, extratags=_make_raw_tags(frame))
 
 
 def count_strip_rows(width: int) -> int:
-    """Rows in a strip: even, so that no strip splits a pair of the mosaic's rows."""
+    """Return the rows in a strip: an even number, so that no strip splits a pair of rows."""
     return max(2, STRIP_BYTES // (2 * width) // 2 * 2)
 
 
 def iterate_strips(pixels: NDArray[np.uint16]) -> Iterator[bytes]:
-    """The strips' bytes, made one at a time: a 100-megapixel frame is never copied whole."""
+    """Yield the bytes of each strip, so that a 100-megapixel frame is never copied whole."""
     rows = count_strip_rows(pixels.shape[1])
     for top in range(0, pixels.shape[0], rows):
         yield pixels[top : top + rows].astype("<u2", copy=False).tobytes()
 
 
-def _text(code: int, text: str) -> Tag:
+def _make_text_tag(code: int, text: str) -> Tag:
     value = to_ascii(text)
     return code, ASCII, len(value) + 1, value, True
 
 
-def _camera_tags(frame: Frame) -> list[Tag]:
-    """Tags of the picture as a whole, which stand in IFD0."""
+def _make_camera_tags(frame: Frame) -> list[Tag]:
+    """Return the tags of the camera and the picture, which stand in IFD0."""
     color, identity = frame.color, frame.identity
     maker, model = to_ascii(identity.maker), to_ascii(identity.model)
     return [
-        _text(271, maker),  # Make
-        _text(272, model),  # Model
+        _make_text_tag(271, maker),  # Make
+        _make_text_tag(272, model),  # Model
         (274, SHORT, 1, frame.orientation, True),  # Orientation
         (PLACEHOLDER, LONG, 1, 0, True),  # becomes the pointer to the EXIF directory
         (50706, BYTE, 4, (1, 4, 0, 0), True),  # DNGVersion
         (50707, BYTE, 4, (1, 1, 0, 0), True),  # DNGBackwardVersion: nothing newer is needed
-        _text(50708, f"{maker} {model}"),  # UniqueCameraModel
+        _make_text_tag(50708, f"{maker} {model}"),  # UniqueCameraModel
         (50721, SRATIONAL, 9, tuple(chain(*color.matrix)), True),  # ColorMatrix1
         (50728, RATIONAL, 3, tuple(chain(*color.neutral)), True),  # AsShotNeutral
-        _text(50735, identity.serial),  # CameraSerialNumber
+        _make_text_tag(50735, identity.serial),  # CameraSerialNumber
         (50778, SHORT, 1, color.illuminant, True),  # CalibrationIlluminant1
     ]
 
 
-def _raw_tags(frame: Frame) -> list[Tag]:
-    """Tags of the mosaic, which stand beside its strips."""
+def _make_raw_tags(frame: Frame) -> list[Tag]:
+    """Return the tags of the mosaic, which stand in the RAW's directory."""
     top, left, bottom, right = frame.active_area
-    # A converter crops to ActiveArea first: the two patterns that follow start at its corner,
-    # not at the frame's, which shows when a sensor's dark border is an odd number of pixels.
+    # A converter crops to ActiveArea first. So the colour pattern and the black levels start at the
+    # corner of ActiveArea, not of the frame. This matters if a dark border is odd in width.
     order = [2 * ((top + row) % 2) + (left + column) % 2 for row in (0, 1) for column in (0, 1)]
     pattern = bytes(CFA_CHANNELS[frame.cfa[place]] for place in order)
     black = [frame.black[place] for place in order]
@@ -142,7 +153,7 @@ def _raw_tags(frame: Frame) -> list[Tag]:
         (50710, BYTE, 3, bytes((0, 1, 2)), True),  # CFAPlaneColor
         (50711, SHORT, 1, 1, True),  # CFALayout: rectangular
         (50713, SHORT, 2, (side, side), True),  # BlackLevelRepeatDim
-        _black_levels(black[: side * side]),
+        _make_black_level_tag(black[: side * side]),
         (50717, LONG, 1, frame.white, True),  # WhiteLevel
         (50719, LONG, 2, (0, 0), True),  # DefaultCropOrigin: within ActiveArea
         (50720, LONG, 2, (right - left, bottom - top), True),  # DefaultCropSize: width, height
@@ -150,8 +161,8 @@ def _raw_tags(frame: Frame) -> list[Tag]:
     ]
 
 
-def _black_levels(levels: list[float]) -> Tag:
-    """BlackLevel: integers where they are, else rationals (a 16-bit level's fit 32 bits)."""
+def _make_black_level_tag(levels: list[float]) -> Tag:
+    """Return the tag BlackLevel, as integers if all levels are whole, else as rationals."""
     if all(float(level).is_integer() for level in levels):
         return 50714, LONG, len(levels), tuple(int(level) for level in levels), True
     flat = tuple(

@@ -1,7 +1,8 @@
-"""The EXIF directory of a DNG: how long, how sensitive, how far.
+"""The EXIF directory of a DNG: exposure, sensitivity, distance.
 
-These three tags may not stand in IFD0, and tifffile writes no EXIF directory. So this one, of a
-fixed shape, is appended to the finished file, and a tag that IFD0 held free is turned to it.
+These tags may not stand in IFD0, and tifffile writes no EXIF directory. So :func:`attach_exif`
+appends the directory to the finished file. IFD0 has a placeholder tag, which then becomes the
+pointer to the directory.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ from lenslink.frame import Frame
 
 EXIF_IFD = 34665
 PLACEHOLDER = 34664
-"""An unassigned tag next to ExifIFD, which tifffile refuses to write; LONG, one value, 0."""
+"""An unassigned tag beside ExifIFD, which tifffile refuses to write; one LONG of value 0."""
 
 _SHORT, _LONG, _RATIONAL, _UNDEFINED = 3, 4, 5, 7
 _UINT32 = 2**32 - 1
 
 
 def attach_exif(frame: Frame, file: BinaryIO) -> None:
-    """Append the EXIF directory to the little-endian TIFF in ``file`` and link it from IFD0.
+    """Append the EXIF directory to the little-endian TIFF in *file*, and link it from IFD0.
 
-    ``file`` is readable, writable and seekable, and its IFD0 has the PLACEHOLDER tag. Raises
-    OSError when the file cannot be written.
+    Args:
+        frame: the frame that the file holds.
+        file: readable, writable and seekable; its IFD0 has the PLACEHOLDER tag.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     import tifffile
 
@@ -32,13 +37,13 @@ def attach_exif(frame: Frame, file: BinaryIO) -> None:
     start += start % 2  # a directory begins on an even byte
     file.seek(start)
     file.write(make_exif_directory(frame, start))
-    file.seek(0)  # where TiffFile takes the file to begin
+    file.seek(0)  # TiffFile reads from the current position
     with tifffile.TiffFile(file, mode="r+") as tiff:
         tags = tiff.pages.first.tags
         holder = tags[PLACEHOLDER]
         holder.overwrite(start)
         if 330 in tags:
-            # SubIFDs: tifffile's type IFD is as legal as LONG, but exiftool warns of it.
+            # tifffile writes SubIFDs with the type IFD. That is legal, but exiftool warns of it.
             tags[330].overwrite(tags[330].value, dtype=_LONG)
         file.seek(holder.offset)
         file.write(struct.pack("<H", EXIF_IFD))
@@ -68,10 +73,10 @@ def make_exif_directory(frame: Frame, start: int) -> bytes:
 
 
 def to_rational(value: Fraction) -> tuple[int, int]:
-    """``value``, not negative, as TIFF's RATIONAL: exact where two 32-bit numbers can be."""
+    """Return *value*, which is not negative, as a TIFF RATIONAL, exact if 32 bits suffice."""
     bound = 1_000_000
     while value.numerator > _UINT32 and bound > 1:
-        # An exposure of hours: its microseconds do not fit, its seconds do.
+        # The microseconds of an exposure of hours do not fit, but its seconds do.
         bound //= 10
         value = Fraction(round(value * bound), bound)
     return min(value.numerator, _UINT32), value.denominator

@@ -1,8 +1,8 @@
-"""A frame as a picture: colour, white balance and sRGB, all done by LibRaw.
+"""A frame as an sRGB picture, developed by LibRaw.
 
-LibRaw reads the DNG we write, made in memory, so the picture shows what any converter built on
-it would show of the file. Nothing is adapted to the scene: the same light gives the same colour
-in every frame.
+The frame is written as a DNG in memory, and LibRaw reads it. So the picture is what any converter
+built on LibRaw makes of the file. Nothing is adapted to the scene: the same light gives the same
+colour in every frame. :mod:`.save` calls this for ``.png`` and for a DNG's preview.
 """
 
 from __future__ import annotations
@@ -18,30 +18,43 @@ from lenslink.frame import Frame, Identity
 from lenslink.image_files.dng import write_dng
 
 PREVIEW_SIDE = 1024
-"""Long side of a DNG's preview, in pixels: 2 MB uncompressed, enough for a file manager."""
+"""Long side of a DNG's preview in pixels: 2 MB uncompressed, and enough for a file manager."""
 
-# LibRaw knows cameras by name and treats some of them specially; none is called this.
-_NOBODY = Identity(maker="LensLink", model="frame", serial="", firmware="")
+# LibRaw treats some cameras specially, by their names. No camera has this name.
+_NEUTRAL_IDENTITY = Identity(maker="LensLink", model="frame", serial="", firmware="")
 
 
 def render(frame: Frame, half: bool = False) -> NDArray[np.uint8]:
-    """The frame's active area as (h, w, 3) uint8 sRGB, turned upright.
+    """Return the frame's active area as an sRGB picture, turned upright.
 
-    White balance is the frame's neutral; white is where its most sensitive colour saturates.
-    ``half`` makes one pixel of every 2 x 2, which is fast and free of demosaicing's errors.
-    An active area that starts on an odd row or column loses it. Uncovered pixels are black.
+    White balance is the frame's neutral. White is the level at which the most sensitive colour
+    saturates. If the active area starts on an odd row or column, that row or column is dropped.
+    Pixels that did not arrive are black.
 
-    Demosaicing is AHD: on two cores 0.5 s at 12 megapixels, and 5 s and 1.5 GB at 100; VNG, DCB
-    and AAHD take two to five times as long. Raises StorageError when LibRaw refuses, as it does
-    for areas of a few pixels.
+    Demosaicing is AHD. On two cores it takes 0.5 s at 12 megapixels, and 5 s and 1.5 GB at 100.
+    VNG, DCB and AAHD take two to five times as long.
+
+    Args:
+        frame: the frame to develop; it stays unchanged.
+        half: make one pixel of every 2 x 2, which is fast and has no demosaicing errors.
+
+    Returns:
+        The picture, (h, w, 3) uint8.
+
+    Raises:
+        StorageError: LibRaw refuses the frame, as it does for an area of a few pixels.
     """
     return _develop(frame, half=half, flip=None)
 
 
 def render_preview(frame: Frame) -> NDArray[np.uint8]:
-    """A picture for a DNG: as :func:`render`, but not turned, and at most PREVIEW_SIDE long.
+    """Return a preview for a DNG: as :func:`render`, but not turned, and at most PREVIEW_SIDE long.
 
-    (h, w, 3) uint8. Raises StorageError as :func:`render` does.
+    Returns:
+        The picture, (h, w, 3) uint8.
+
+    Raises:
+        StorageError: as for :func:`render`.
     """
     from PIL import Image
 
@@ -53,18 +66,20 @@ def render_preview(frame: Frame) -> NDArray[np.uint8]:
 
 
 def _develop(frame: Frame, *, half: bool, flip: int | None) -> NDArray[np.uint8]:
-    """LibRaw's picture; ``flip`` None turns it as the file says, 0 leaves it as it is."""
+    """Return LibRaw's picture. A *flip* of None turns it upright, 0 leaves it as it is."""
     import rawpy
 
     top, left, bottom, right = frame.active_area
-    # LibRaw moves an odd corner to the next even pixel, and shifts the colours with it but not
-    # the black levels; a corner that is even already leaves it nothing to move.
+    # LibRaw moves an odd corner to the next even pixel. It shifts the colours, but not the black
+    # levels. So the corner is made even here.
     even = (top + top % 2, left + left % 2, bottom, right)
     file = io.BytesIO()
-    # LibRaw cuts off a black level's fraction; rounding it halves the error, which 8-bit pixels
-    # show in the shadows.
+    # LibRaw truncates a black level. Rounding it first halves the error, which is visible in the
+    # shadows of an 8-bit picture.
     a, b, c, d = (float(round(level)) for level in frame.black)
-    copy = replace(frame, active_area=even, black=(a, b, c, d), identity=_NOBODY, _recycle=None)
+    copy = replace(
+        frame, active_area=even, black=(a, b, c, d), identity=_NEUTRAL_IDENTITY, _memory=None
+    )
     write_dng(copy, file, None, "LensLink")
     file.seek(0)
     try:
@@ -75,10 +90,10 @@ def _develop(frame: Frame, *, half: bool, flip: int | None) -> NDArray[np.uint8]
                 use_camera_wb=True,
                 output_color=rawpy.ColorSpace.sRGB,
                 output_bps=8,
-                gamma=(2.4, 12.92),  # sRGB's curve; LibRaw's own default is BT.709's
+                gamma=(2.4, 12.92),  # the sRGB curve; LibRaw's default is BT.709
                 user_flip=flip,
-                # LibRaw would otherwise brighten each picture until 1 % of it is white, and
-                # take the brightest pixel for the white level.
+                # By default LibRaw brightens each picture until 1 % of it is white, and takes the
+                # brightest pixel for the white level.
                 no_auto_bright=True,
                 adjust_maximum_thr=0.0,
             )
@@ -86,6 +101,6 @@ def _develop(frame: Frame, *, half: bool, flip: int | None) -> NDArray[np.uint8]
         reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
         raise StorageError(
             f"frame {frame.number} ({even[3] - even[1]} x {even[2] - even[0]} pixels) cannot be "
-            f"rendered: LibRaw says: {reason}"
+            f"rendered: LibRaw reports: {reason}"
         ) from error
     return picture

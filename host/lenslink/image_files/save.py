@@ -1,4 +1,8 @@
-"""Saving a frame under a name whose extension chooses the format."""
+"""Saves a frame in the format of its file's extension.
+
+``lenslink capture`` and the demo call :func:`check_output` before the picture is taken, and
+:func:`save` afterwards.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +34,18 @@ FORMATS = {
     ".npy": "RAW mosaic as a numpy array, pixels only",
     ".png": "rendered colour, 8 bit sRGB, upright",
 }
-"""What can be written: the extension (in any case) and what it gives."""
+"""The extensions that can be written, and what each file holds."""
 
 
 def check_output(path: Path, force: bool) -> None:
-    """Refuse, before a picture is taken, a name that :func:`save` could not write.
+    """Raise the error that :func:`save` would raise for *path*, before a picture is taken.
 
-    Raises UsageError when the extension is not one of FORMATS. Raises StorageError when the file
-    exists and ``force`` is not given, when ``path`` is no regular file, and when its folder is
-    missing or cannot be written.
+    Raises:
+        UsageError: the extension is not one of FORMATS.
+        StorageError: the file exists and *force* is False; or *path* is no regular file; or its
+            folder is missing or cannot be written.
     """
-    _writer(path)
+    _find_writer(path)
     try:
         mode = path.parent.stat().st_mode
     except OSError as error:
@@ -67,26 +72,34 @@ def check_output(path: Path, force: bool) -> None:
 
 
 def save(frame: Frame, path: Path, force: bool) -> int:
-    """Write ``frame`` to ``path`` in the format of its extension; return the bytes written.
+    """Write *frame* to *path* in the format of its extension; return the file's size in bytes.
 
-    The file appears whole or not at all, and without ``force`` never in another's place (see
-    :func:`lenslink.image_files.atomic_file.publish`).
-    A DNG whose preview LibRaw refuses to render is written
-    without one: the RAW is what must not be lost. An incomplete frame is written as it is; DNG,
-    TIFF and PNG say so in their description.
+    The file appears whole or not at all. If LibRaw refuses to render the preview of a DNG, the DNG
+    is written without a preview, because the RAW must not be lost. An incomplete frame is written
+    as it is; the description in a DNG, TIFF or PNG states that it is incomplete.
 
-    Raises UsageError for an unknown extension, StorageError when the file cannot be written.
+    Args:
+        frame: the frame; it stays unchanged.
+        path: the file; its extension is one of FORMATS.
+        force: replace a file that exists.
+
+    Raises:
+        UsageError: the extension is not one of FORMATS.
+        StorageError: the file exists or cannot be written.
+
+    >>> save(frame, Path("photo.dng"), force=False)  # doctest: +SKIP
+    25430112
     """
-    write = _writer(path)
+    write = _find_writer(path)
     with publish(path, force) as file:
         write(frame, file)
         return file.seek(0, os.SEEK_END)
 
 
-def _software() -> str:
+def _get_software() -> str:
     try:
         return f"LensLink {version('lenslink')}"
-    except PackageNotFoundError:  # run from its source folder, not installed
+    except PackageNotFoundError:  # runs from its source folder, not installed
         return "LensLink"
 
 
@@ -95,7 +108,7 @@ def _write_dng(frame: Frame, file: BinaryIO) -> None:
         preview = render_preview(frame)
     except StorageError:
         preview = None
-    write_dng(frame, file, preview, _software())
+    write_dng(frame, file, preview, _get_software())
 
 
 def _write_tiff(frame: Frame, file: BinaryIO) -> None:
@@ -109,7 +122,7 @@ def _write_tiff(frame: Frame, file: BinaryIO) -> None:
             photometric=tifffile.PHOTOMETRIC.MINISBLACK,
             rowsperstrip=count_strip_rows(frame.width),
             description=make_metadata_json(frame),
-            software=_software(),
+            software=_get_software(),
             datetime=True,
             metadata=None,
         )
@@ -125,8 +138,8 @@ def _write_png(frame: Frame, file: BinaryIO) -> None:
     info = PngImagePlugin.PngInfo()
     info.add(b"sRGB", b"\x00")  # colours are sRGB, perceptual intent
     info.add_text("Description", make_caption(frame))
-    info.add_text("Software", _software())
-    # Level 1 takes a fifth of the default's time for a file a sixth larger.
+    info.add_text("Software", _get_software())
+    # Level 1 takes a fifth of the default's time; the file is a sixth larger.
     Image.fromarray(render(frame)).save(file, format="PNG", pnginfo=info, compress_level=1)
 
 
@@ -139,7 +152,7 @@ _WRITERS: dict[str, Callable[[Frame, BinaryIO], None]] = {
 }
 
 
-def _writer(path: Path) -> Callable[[Frame, BinaryIO], None]:
+def _find_writer(path: Path) -> Callable[[Frame, BinaryIO], None]:
     try:
         return _WRITERS[path.suffix.lower()]
     except KeyError:

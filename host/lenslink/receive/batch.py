@@ -1,340 +1,344 @@
-"""Many tiles in one call: what a lane brings next is foreseen, received in its place, then checked.
+"""Receive many tiles with one call of the transport.
 
-While the tiles of a frame come in order, the headers that follow are known but for their CRCs, and
-so is where each payload belongs (:mod:`.prediction`). One list of buffers takes many packets, and
-what has come is compared with what was foreseen all at once. Nothing is believed for having been
-foreseen: every field of every header is compared and both CRCs are computed, as by the lane's own
-receiver (:mod:`lenslink_protocol.framing`).
+While the tiles of a frame arrive in regular order, the next headers are known but for their CRCs,
+and so is where each payload belongs (:mod:`.prediction`). :meth:`Batch.get_buffers` therefore
+returns buffers for many packets: a header, the payload's final position, a header, and so on.
+:meth:`Batch.on_received` then compares all headers and computes both CRCs of every packet, as the
+lane's receiver does (:mod:`lenslink_protocol.framing`). A prediction is never believed.
 
-The first packet that is another (a control packet, a tile sent again, damage) goes to the receiver,
-byte by byte as it came: what becomes of it is the receiver's business, as if nothing had been
-foreseen. What was written to the frame by then lies on ground that counts as not covered, and is
-written again or cleared.
+The first packet that is not as predicted (a control packet, a resent tile, damage) goes to the
+receiver, byte by byte as it arrived. What the transport wrote into the frame by then lies where
+nothing counts as received. It is overwritten or cleared later.
 
-After each call the receiver is where it would be had it received everything itself. So nothing
-waits for a batch to fill: packets that are whole are used, and one that is not goes on in the
-receiver, where the next batch begins.
+After each call the receiver is in the state that it would have without the batch. So nothing waits
+for a batch to fill: whole packets are used, and the rest of a packet is received by the receiver,
+where the next batch begins.
+
+:class:`.reader.SessionReader` calls a batch for each lane.
 """
 
 from __future__ import annotations
+
+import logging
 
 import numpy as np
 
 from lenslink_protocol.buffers import scatter
 from lenslink_protocol.crc import crc32
-from lenslink_protocol.ids import Flag, MessageType
 from lenslink_protocol.link import Link
-from lenslink_protocol.messages import Header
 from lenslink_protocol.params import HEADER_BYTES
+from lenslink_protocol.trace import TRACE
 
-from .prediction import TilePrediction
-from .reassembly import Assembly, Reassembly
-from .tile_grid import TileGrid, tile_grid_of
+from .assembly import Assembly
+from .prediction import TilePrediction, TileTracker
+from .reassembly import Reassembly
+from .received_ranges import ByteRange
 
-_PACKETS = 384
-# A call costs little beside so many bytes, and they are still in the cache when their CRCs are due.
-_BYTES = 2 << 20
-# Pixels that the module has written to the frame itself never were in our cache.
-_PLACED_BYTES = 16 << 20
-# Between packets so much more than a header is taken: a frame's end and the next one's start, say.
-_SPILL = 256
-# So many tiles in step, and the next are foreseen: as many as came in step, at most.
-_TRUST = 2
-# What a surprise leaves of that.
-_DOUBT = 4
+_log = logging.getLogger(__name__)
+
+_MAX_PACKETS = 384
+# A call costs little beside so many bytes, and they are still in the cache for the CRC.
+_BATCH_BYTES = 2 << 20
+# Pixels that the module has written into the frame itself have never been in our cache.
+_DIRECT_BATCH_BYTES = 16 << 20
+# Room behind a header that comes alone, for a FrameEnd and the next FrameStart, say.
+_SPILL_BYTES = 256
+
+
+class _ExpectedPackets:
+    """The packets that one call of the transport may bring, and their buffers. Immutable."""
+
+    def __init__(
+        self,
+        assembly: Assembly,
+        prediction: TilePrediction,
+        position: int,
+        payloads: list[memoryview],
+        ranges: list[ByteRange],
+    ) -> None:
+        count = len(payloads)
+        self.assembly = assembly
+        """The frame of the tiles."""
+        self.prediction = prediction
+        self.position = position
+        """The first packet's position in the prediction."""
+        self.payloads = payloads
+        """Where the payload of each packet goes."""
+        self.ranges = ranges
+        """The bytes of the frame that all payloads fill."""
+        self.size = prediction.count_payload_bytes(position, count) + count * HEADER_BYTES
+        """Bytes of all packets, headers included."""
+
+    def split(self, count: int) -> tuple[int, int]:
+        """Return how many whole packets *count* bytes are, and how many bytes are left."""
+        if count == self.size:
+            return len(self.payloads), 0
+        for whole, payload in enumerate(self.payloads):
+            size = HEADER_BYTES + len(payload)
+            if count < size:
+                return whole, count
+            count -= size
+        return len(self.payloads), count
 
 
 class Batch:
-    """Receives for one lane of *link*; driven as the lane's receiver would be.
+    """Receives for one lane of a link, in place of the lane's receiver.
 
-    *placed*: payloads are in the frame before they are received.
+    Args:
+        link: Gets every packet.
+        frames: The link's frame sink.
+        lane: The lane's number.
+        has_direct_placement: Payloads are in the frame before they are received.
     """
 
-    def __init__(self, link: Link, frames: Reassembly, lane: int, placed: bool = False) -> None:
+    def __init__(
+        self, link: Link, frames: Reassembly, lane: int, has_direct_placement: bool = False
+    ) -> None:
         self._link = link
         self._frames = frames
         self._lane = lane
-        self._placed = placed
-        self._most = (_PLACED_BYTES if placed else _BYTES) + _PACKETS * HEADER_BYTES
+        self._has_direct_placement = has_direct_placement
+        payload_bytes = _DIRECT_BATCH_BYTES if has_direct_placement else _BATCH_BYTES
+        self._max_bytes = payload_bytes + _MAX_PACKETS * HEADER_BYTES
         self._receiver = link.lanes[lane].receiver
-        block = memoryview(bytearray(_PACKETS * HEADER_BYTES))
+        # Memory of the predicted headers: a buffer for each, the part that its CRC covers, and
+        # all of them as rows of words.
+        block = memoryview(bytearray(_MAX_PACKETS * HEADER_BYTES))
         self._heads = [block[at : at + HEADER_BYTES] for at in range(0, len(block), HEADER_BYTES)]
-        self._signed = [head[:-4] for head in self._heads]
-        words = np.frombuffer(block, "<u4").reshape(_PACKETS, -1)
-        self._found, self._crcs = words[:, :-2], words[:, -2:]
-        # Where the lane is: the last tile that was not sent again, and how many came in step.
-        self._seen: Header | None = None
-        self._tile: Header | None = None
-        self._assembly: Assembly | None = None
-        self._grid: TileGrid | None = None
-        self._index = 0
-        self._step = 1
-        self._regular_count = 0
-        self._sequence: int | None = None
-        # What is foreseen, and how many bytes of a packet under way come before it.
+        self._checked_heads = [head[:-4] for head in self._heads]
+        words = np.frombuffer(block, "<u4").reshape(_MAX_PACKETS, -1)
+        self._head_words, self._crc_words = words[:, :-2], words[:, -2:]
+        self._spill = memoryview(bytearray(_SPILL_BYTES))
+        # Mutable from here on.
+        self._tracker = TileTracker()
         self._prediction: TilePrediction | None = None
-        self._position = 0
-        self._payloads: list[memoryview] = []
-        self._ground: list[tuple[int, int]] = []
-        self._size = 0
-        self._under_way = 0
-        self._spill = memoryview(bytearray(_SPILL))
-        self._spilling = False
-        # Where tiles are staged that are narrower than the frame.
+        # Tiles that are narrower than the frame are received here, one after the other.
         self._stage = np.empty(0, np.uint8)
+        self._expected: _ExpectedPackets | None = None
+        # Bytes that a packet under way lacks. They come before the expected packets.
+        self._bytes_under_way = 0
+        self._is_spilling = False
 
-    def buffers(self) -> list[memoryview]:
-        """Where the next bytes of the lane shall go, in order. Never empty."""
-        buffers = self._buffers()
+    def get_buffers(self) -> list[memoryview]:
+        """Return where the next bytes of the lane go, in order. There is room for one or more."""
+        buffers = self._choose_buffers()
         receiver = self._receiver
-        self._spilling = len(buffers) == 1 and receiver.in_sync and not receiver.inside
-        return [*buffers, self._spill] if self._spilling else buffers
+        self._is_spilling = (
+            len(buffers) == 1 and receiver.is_in_sync and not receiver.is_inside_packet
+        )
+        return [*buffers, self._spill] if self._is_spilling else buffers
 
-    def _buffers(self) -> list[memoryview]:
-        receiver = self._receiver
-        own = receiver.buffers()
-        self._payloads = []
-        self._under_way = 0
+    def _choose_buffers(self) -> list[memoryview]:
+        """Return the receiver's buffers, then those of the packets that are predicted."""
+        receiver, tracker = self._receiver, self._tracker
+        own = receiver.get_buffers()
+        self._expected = None
+        self._bytes_under_way = 0
         header = receiver.header
         if header is not None:
-            if header is not self._seen:
-                self._follow(header)
-            self._under_way = len(own[0])
-        elif receiver.inside or not receiver.in_sync:
+            tracker.on_header(header, self._frames.find_open)
+            self._bytes_under_way = len(own[0])
+        elif receiver.is_inside_packet or not receiver.is_in_sync:
             return own
-        if (
-            self._regular_count < _TRUST
-            or receiver.last_sequence != self._sequence
-            or not self._predict()
-        ):
+        if not tracker.can_predict or receiver.last_sequence != tracker.sequence:
             return own
-        count = len(self._payloads)
+        expected = self._expected = self._predict()
+        if expected is None:
+            return own
+        count = len(expected.payloads)
         buffers = own[:1] * (2 * count)
         buffers[::2] = self._heads[:count]
-        buffers[1::2] = self._payloads
-        return own[:1] + buffers if self._under_way else buffers
+        buffers[1::2] = expected.payloads
+        return own[:1] + buffers if self._bytes_under_way else buffers
 
-    def received(self, count: int, now: float) -> None:
-        """*count* bytes are in :meth:`buffers`; *now* is any monotonic time in seconds."""
-        if self._spilling:
-            self._settle(min(count, HEADER_BYTES), now)
+    def on_received(self, count: int, now: float) -> None:
+        """Use *count* bytes in :meth:`get_buffers`, and pass packets to link and frames.
+
+        *now* is the time in seconds, on the link's clock.
+        """
+        if self._is_spilling:
+            self._use(min(count, HEADER_BYTES), now)
             self.feed(self._spill[: max(0, count - HEADER_BYTES)], now)
             return
-        before = self._under_way
-        sound = bool(self._payloads) and count > before > 0 and self._receiver.sound
-        if self._payloads and count > before > 0 and not sound:
-            # What a damaged payload holds is searched for packets, and one that is found there may
-            # be put where those behind it lie now.
+        before = self._bytes_under_way
+        if self._expected is None or not count > before > 0:
+            is_sound = False
+        elif self._receiver.is_payload_sound:
+            is_sound = True
+        else:
+            # The receiver searches a damaged payload for packets. A packet found there may belong
+            # where the bytes behind the payload lie now, so they are copied first.
             behind = self._gather(0, count - before)
-            self._payloads = []
-            self._on_misprediction()
-            self._link.received(before, now, self._lane)
+            self._expected = None
+            self._tracker.on_misprediction()
+            self._link.on_received(before, now, self._lane)
             self.feed(behind, now)
             return
-        rest = self._settle(count, now, sound)
+        rest = self._use(count, now, is_sound)
         if rest:
-            # Behind a surprise too the tiles go on in order, so they are foreseen again.
-            self.feed(self._gather(count - self._under_way - rest, rest), now)
+            # Behind an unpredicted packet, tiles go on in order: predict them again.
+            self.feed(self._gather(count - self._bytes_under_way - rest, rest), now)
 
     def feed(self, data: bytes | bytearray | memoryview, now: float) -> None:
-        """Receive *data* by copying."""
+        """Receive *data* by copying it."""
         rest = memoryview(data)
         while rest:
-            # Where payloads are placed, what is foreseen may lie in its place already.
-            buffers = self._own() if self._placed else self._buffers()
-            taken = scatter(rest, buffers)
-            rest = rest[taken - self._settle(taken, now) :]
+            # With direct placement, the frame may hold the payload already: predict nothing.
+            if self._has_direct_placement:
+                self._expected = None
+                buffers = self._receiver.get_buffers()
+            else:
+                buffers = self._choose_buffers()
+            count = scatter(rest, buffers)
+            rest = rest[count - self._use(count, now) :]
 
-    def _own(self) -> list[memoryview]:
-        """The receiver's own buffers: nothing is foreseen."""
-        self._payloads = []
-        return self._receiver.buffers()
+    # --- what is predicted ----------------------------------------------------------------
 
-    # --- what comes next ------------------------------------------------------------------
-
-    def _follow(self, header: Header) -> None:
-        """Learn from a packet under way where the lane is."""
-        self._seen = header
-        if header.type != MessageType.TILE or header.flags & Flag.RESENT:
-            return
-        assembly = self._frames.open_for(header)
-        if assembly is None:
-            return
-        grid = self._grid
-        index = grid.index(header) if grid and grid.plan == assembly.plan else None
-        if index is None:
-            grid = tile_grid_of(assembly.plan, header)
-            index = grid.index(header) if grid else None
-        if grid is not self._grid:
-            self._regular_count = 0
-        elif assembly is self._assembly and index is not None:
-            step = index - self._index
-            self._regular_count = self._regular_count + 1 if step == self._step else 0
-            self._step = step
-        self._grid = grid
-        if index is not None:
-            self._tile, self._assembly, self._index = header, assembly, index
-            self._sequence = header.sequence
-
-    def _predict(self) -> bool:
-        """Find the places of the packets that should come next; False if there are none."""
-        tile, assembly, grid, step = self._tile, self._assembly, self._grid, self._step
+    def _predict(self) -> _ExpectedPackets | None:
+        """Return the packets that should come next, or None."""
+        tracker = self._tracker
+        tile, assembly, grid, step = tracker.tile, tracker.assembly, tracker.grid, tracker.step
         if tile is None or assembly is None or grid is None or step < 1:
-            return False
-        # The first strip of a frame is used as soon as it is there.
+            return None
         if not assembly.received_ranges.count:
-            return False
-        prediction, sequence = self._prediction, self._sequence
+            # The first strip of a frame is used as soon as it has arrived.
+            return None
+        sequence = tracker.sequence
         assert sequence is not None
-        position = None
+        prediction, position = self._prediction, None
         if prediction is not None and prediction.grid is grid and prediction.step == step:
-            position = prediction.position(tile.frame, tile.flags, self._index, sequence)
+            position = prediction.find_position(tile.frame, tile.flags, tracker.index, sequence)
         if prediction is None or position is None:
-            prediction = self._prediction = TilePrediction(grid, tile, self._index, sequence, step)
-            position = 0
+            prediction = TilePrediction(grid, tile, tracker.index, sequence, step)
+            self._prediction, position = prediction, 0
+        before_end = self._frames.count_packets_before_end(assembly, self._lane)
         count = min(
-            self._most // (tile.length + HEADER_BYTES) or 1,
-            _PACKETS,
-            self._regular_count,
+            self._max_bytes // (tile.length + HEADER_BYTES) or 1,
+            _MAX_PACKETS,
+            tracker.regular_count,
             prediction.count - position,
-            self._frames.may_come(assembly, self._lane) - (self._under_way > 0),
+            before_end - (self._bytes_under_way > 0),
         )
         if count < 1:
-            return False
+            return None
+        ranges = prediction.find_ranges(position, count)
+        if not assembly.is_free(ranges):
+            return None
         starts = prediction.starts[position : position + count]
         ends = prediction.ends[position : position + count]
-        ground = prediction.ground(position, count)
-        if not self._frames.is_free(assembly, ground):
-            return False
         memory = assembly.memory
-        if not grid.contiguous:
+        if not grid.is_contiguous:
             first, size = starts[0], ends[-1] - starts[0]
             if size > len(self._stage):
                 self._stage = np.empty(size, np.uint8)
             starts, ends = [at - first for at in starts], [at - first for at in ends]
             memory = self._stage.data
-        self._payloads = [memory[start:end] for start, end in zip(starts, ends, strict=True)]
-        self._size = prediction.size(position, count) + count * HEADER_BYTES
-        self._position, self._ground = position, ground
-        return True
+        payloads = [memory[start:end] for start, end in zip(starts, ends, strict=True)]
+        return _ExpectedPackets(assembly, prediction, position, payloads, ranges)
 
-    # --- what has come --------------------------------------------------------------------
+    # --- what has arrived -----------------------------------------------------------------
 
-    def _settle(self, count: int, now: float, sound: bool = False) -> int:
-        """Use *count* bytes that have come, but for so many at their end that are a surprise.
+    def _use(self, count: int, now: float, is_sound: bool = False) -> int:
+        """Use *count* received bytes. Return how many at their end are not as predicted.
 
-        *sound*: the packet under way is known to be.
+        *is_sound*: the CRC of the payload under way is known to be good.
         """
-        if not self._payloads:
-            self._link.received(count, now, self._lane)
+        expected = self._expected
+        if expected is None:
+            self._link.on_received(count, now, self._lane)
             return 0
-        before = min(count, self._under_way)
+        before = min(count, self._bytes_under_way)
         if before or not count:
-            self._link.received(before, now, self._lane, sound)
+            self._link.on_received(before, now, self._lane, is_sound)
         rest = count - before
         if not rest:
             return 0
-        if self._matches_prediction():
-            whole, part = self._whole(rest)
-            good = self._sound(whole)
+        if self._is_prediction_valid(expected):
+            whole, part = expected.split(rest)
+            good = self._count_good(expected, whole)
             if good:
-                rest -= self._take(good, now)
+                rest -= self._use_packets(expected, good, now)
             if good == whole:
                 if part:
-                    self._begin(whole, part, now)
+                    self._begin_packet(expected, whole, part, now)
                 return 0
-        self._on_misprediction()
+        if _log.isEnabledFor(TRACE):
+            _log.log(TRACE, "lane %d: %d bytes are not as predicted", self._lane, rest)
+        self._tracker.on_misprediction()
         return rest
 
-    def _on_misprediction(self) -> None:
-        """Something else came than was foreseen."""
-        self._regular_count //= _DOUBT
-        self._sequence = None
-
-    def _matches_prediction(self) -> bool:
-        """Whether the packet before the batch has left all as it was when it was foreseen."""
-        receiver, assembly = self._receiver, self._assembly
-        assert assembly is not None
+    def _is_prediction_valid(self, expected: _ExpectedPackets) -> bool:
+        """The packet before the expected ones has changed nothing that they depend on."""
+        receiver = self._receiver
+        before_end = self._frames.count_packets_before_end(expected.assembly, self._lane)
         return (
-            receiver.in_sync
-            and not receiver.inside
-            and receiver.last_sequence == self._sequence
-            and self._frames.may_come(assembly, self._lane) >= len(self._payloads)
+            receiver.is_in_sync
+            and not receiver.is_inside_packet
+            and receiver.last_sequence == self._tracker.sequence
+            and before_end >= len(expected.payloads)
         )
 
-    def _whole(self, count: int) -> tuple[int, int]:
-        """How many packets *count* bytes are, and how many bytes are left."""
-        if count == self._size:
-            return len(self._payloads), 0
-        for whole, payload in enumerate(self._payloads):
-            size = HEADER_BYTES + len(payload)
-            if count < size:
-                return whole, count
-            count -= size
-        return len(self._payloads), count
-
-    def _sound(self, whole: int) -> int:
-        """How many of the first *whole* packets are what was foreseen, one after the other."""
-        prediction = self._prediction
-        assert prediction is not None
-        found = self._found[:whole]
-        expected = prediction.words[self._position : self._position + whole]
-        if found.tobytes() != expected.tobytes():
-            whole = int((found == expected).all(axis=1).argmin())
-        crcs = self._crcs[:whole]
-        payloads = list(map(crc32, self._payloads[:whole]))
-        heads = list(map(crc32, self._signed[:whole]))
-        if crcs[:, 0].tolist() != payloads or crcs[:, 1].tolist() != heads:
-            sound = (crcs == np.array([payloads, heads], "<u4").T).all(axis=1)
-            whole = int(sound.argmin())
+    def _count_good(self, expected: _ExpectedPackets, whole: int) -> int:
+        """Return how many of the first *whole* packets are as predicted, with good CRCs."""
+        found = self._head_words[:whole]
+        predicted = expected.prediction.words[expected.position : expected.position + whole]
+        if found.tobytes() != predicted.tobytes():
+            whole = int((found == predicted).all(axis=1).argmin())
+        crcs = self._crc_words[:whole]
+        payload_crcs = list(map(crc32, expected.payloads[:whole]))
+        head_crcs = list(map(crc32, self._checked_heads[:whole]))
+        if crcs[:, 0].tolist() != payload_crcs or crcs[:, 1].tolist() != head_crcs:
+            is_good = (crcs == np.array([payload_crcs, head_crcs], "<u4").T).all(axis=1)
+            whole = int(is_good.argmin())
         return whole
 
-    def _take(self, count: int, now: float) -> int:
-        """The first *count* packets are sound; how many bytes that is."""
-        assembly, prediction = self._assembly, self._prediction
-        assert assembly is not None
-        assert prediction is not None
-        ground = self._ground
-        if count < len(self._payloads):
-            ground = prediction.ground(self._position, count)
-        tiles = prediction.tiles(self._position, count)
-        if not prediction.grid.contiguous:
+    def _use_packets(self, expected: _ExpectedPackets, count: int, now: float) -> int:
+        """Pass the first *count* packets to link and frames. Return their bytes."""
+        assembly, prediction = expected.assembly, expected.prediction
+        ranges = expected.ranges
+        if count < len(expected.payloads):
+            ranges = prediction.find_ranges(expected.position, count)
+        tiles = prediction.list_tiles(expected.position, count)
+        if not prediction.grid.is_contiguous:
             prediction.grid.unstage(self._stage, assembly.buffer, tiles)
-        size = prediction.size(self._position, count)
-        self._link.passed(assembly.stream, count, size, now, self._lane)
-        self._index = tiles[-1]
-        self._frames.tiles(assembly, ground, prediction.grid.start(self._index), now, self._lane)
-        self._sequence = self._receiver.last_sequence
-        self._regular_count += count
+        size = prediction.count_payload_bytes(expected.position, count)
+        self._link.record_tiles(assembly.stream, count, size, now, self._lane)
+        last_start = prediction.grid.find_start(tiles[-1])
+        self._tracker.on_predicted_tiles(tiles[-1], count, self._receiver.last_sequence)
+        self._frames.on_tiles(assembly, ranges, last_start, now, self._lane)
         return size + count * HEADER_BYTES
 
-    def _begin(self, index: int, count: int, now: float) -> None:
-        """Of the packet at *index* only *count* bytes have come: it goes on in the receiver."""
-        prediction = self._prediction
-        assert prediction is not None
-        self._hand_over(self._heads[index][:count], now)
+    def _begin_packet(self, expected: _ExpectedPackets, index: int, count: int, now: float) -> None:
+        """Pass the first *count* bytes of the packet at *index* to the receiver."""
+        prediction = expected.prediction
+        self._link.feed(self._heads[index][:count], now, self._lane)
         count -= HEADER_BYTES
         if count <= 0:
             return
-        expected = prediction.words[self._position + index]
-        if self._receiver.in_place and self._found[index].tobytes() == expected.tobytes():
-            self._link.received(count, now, self._lane)
+        predicted = prediction.words[expected.position + index]
+        is_placed = (
+            prediction.grid.is_contiguous
+            and self._receiver.is_in_place
+            and self._head_words[index].tobytes() == predicted.tobytes()
+        )
+        if is_placed:
+            self._link.on_received(count, now, self._lane)
         else:
-            self._hand_over(bytes(self._payloads[index][:count]), now)
-
-    def _hand_over(self, data: bytes | memoryview, now: float) -> None:
-        """Give *data* to the receiver."""
-        self._link.feed(data, now, self._lane)
+            self._link.feed(bytes(expected.payloads[index][:count]), now, self._lane)
 
     def _gather(self, start: int, count: int) -> bytes:
-        """*count* bytes as they came, *start* bytes behind where the batch began."""
+        """Return *count* bytes of the expected packets as they arrived, from *start* on.
+
+        *start* lies between two packets.
+        """
+        assert self._expected is not None
         pieces = []
-        have = 0
-        for head, payload in zip(self._heads, self._payloads, strict=False):
+        size_so_far = 0
+        for head, payload in zip(self._heads, self._expected.payloads, strict=False):
             size = HEADER_BYTES + len(payload)
             if start:
                 start -= size
-            elif have < count:
+            elif size_so_far < count:
                 pieces += [head, payload]
-                have += size
+                size_so_far += size
         return b"".join(pieces)[:count]

@@ -1,42 +1,50 @@
-"""Memory for frames, used again."""
+"""Lend memory for frames, and use it again.
+
+:class:`.reassembly.Reassembly` acquires a buffer for each frame. The frame's user releases it.
+"""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from .reassembly import Assembly
+from .assembly import Assembly
 
 Buffer = NDArray[np.uint8]
 
 
 class Pool:
-    """Keeps up to *capacity* released buffers; those of another size are let go.
+    """Keeps up to *capacity* released buffers; older ones are freed.
 
-    A buffer that is never released is ordinary memory. Buffers come with whatever they held: the
-    reassembly clears what a frame does not cover.
+    A buffer that is never released is ordinary memory. A buffer comes with any content: the
+    reassembly clears the bytes of a frame that do not arrive.
+
+    Pools whose memory others see, as a frame ring's, override the methods ``on_...``.
+
+    >>> pool = Pool()
+    >>> first = pool.acquire(100)
+    >>> pool.release(first)
+    >>> pool.acquire(100) is first
+    True
     """
 
-    waiting = 4
-    """How many finished frames of a stream may wait to be taken: then the oldest are dropped."""
+    max_waiting_frames = 4
+    """Finished frames of a stream that may wait to be taken. Then the oldest is dropped."""
 
     def __init__(self, capacity: int = 4) -> None:
         self._capacity = capacity
         self._free: list[Buffer] = []
 
     def acquire(self, size: int, frame: int = -1) -> Buffer:
-        """A (size,) uint8 array for frame number *frame*, its contents undefined."""
-        # What was used last is still in the cache, as far as it fits.
+        """Return a (size,) uint8 array for frame number *frame*, with any content."""
+        # The buffer that was used last is still in the cache, as far as it fits.
         for index in range(len(self._free) - 1, -1, -1):
             if self._free[index].size == size:
                 return self._free.pop(index)
         return np.empty(size, dtype=np.uint8)
 
     def clear(self) -> None:
-        """Let go of all that is kept."""
+        """Free all buffers that are kept."""
         self._free.clear()
 
     def release(self, buffer: Buffer) -> None:
@@ -45,16 +53,15 @@ class Pool:
         if len(self._free) > self._capacity:
             del self._free[0]
 
-    # What is told to those whose memory others see (a ring's); here it concerns nobody.
+    def on_frame_begin(self, assembly: Assembly) -> None:
+        """A frame was opened in ``assembly.buffer``."""
 
-    def begun(self, assembly: Assembly) -> None:
-        """A frame was begun in ``assembly.buffer``."""
+    def on_frame_start(self, assembly: Assembly) -> None:
+        """The frame's FrameStart has arrived."""
 
-    def started(self, assembly: Assembly) -> None:
-        """Its frame-start has come."""
+    def on_progress(self, assembly: Assembly) -> None:
+        """More of the frame has arrived: called once for each tile, or once for many."""
 
-    def advanced(self, assembly: Assembly) -> None:
-        """More of it is covered: told once a tile, or once for many."""
-
-    def finished(self, assembly: Assembly) -> None:
-        """Nothing more of it will come."""
+    def on_frame_finish(self, assembly: Assembly) -> None:
+        """Set the bytes that did not arrive to zero. Nothing more of the frame will arrive."""
+        assembly.clear_missing()

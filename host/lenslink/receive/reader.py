@@ -45,12 +45,21 @@ class SessionReader:
         self._transport = transport
         self._filling = transport if isinstance(transport, FillingTransport) else None
         self._link = link
-        self._batches = [
-            Batch(link, frames, lane, has_direct_placement) for lane in range(len(link.lanes))
-        ]
+        self._frames = frames
+        self._has_direct_placement = has_direct_placement
+        self._batches = self._make_batches()
         self._now = now
         self._is_fast = False
         self._last_read = 0.0
+
+    def _make_batches(self) -> list[Batch]:
+        lanes = range(len(self._link.lanes))
+        return [Batch(self._link, self._frames, lane, self._has_direct_placement) for lane in lanes]
+
+    def restart(self) -> None:
+        """Forget what each lane was about to receive."""
+        self._batches = self._make_batches()
+        self._is_fast = False
 
     def receive(self, seconds: float) -> bool:
         """Wait up to *seconds* for bytes and pass them to the link.
@@ -67,13 +76,13 @@ class SessionReader:
 
     def _receive_single(self, seconds: float) -> bool:
         batch = self._batches[0]
-        buffers = batch.buffers()
+        buffers = batch.get_buffers()
         if self._filling is not None and self._is_fast and len(buffers) > 2:
             count = self._filling.fill_into(buffers)
         else:
             count = self._transport.receive_into(buffers, seconds)
         now = self._now()
-        batch.received(count, now)
+        batch.on_received(count, now)
         self.wire_bytes += count
         self._is_fast = count > (now - self._last_read) * _FAST_RATE
         self._last_read = now
@@ -85,10 +94,10 @@ class SessionReader:
         ready = transport.ready(seconds)
         for lane in ready:
             batch = self._batches[lane]
-            count = transport.receive_lane_into(lane, batch.buffers())
+            count = transport.receive_lane_into(lane, batch.get_buffers())
             if count is None:
-                self._link.lane_lost(lane)
+                self._link.on_lane_end(lane)
             else:
-                batch.received(count, self._now())
+                batch.on_received(count, self._now())
                 self.wire_bytes += count
         return bool(ready)

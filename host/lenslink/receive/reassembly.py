@@ -1,30 +1,46 @@
-"""Frames out of tiles: each tile once, to its place, and nothing believed before its CRC.
+"""Put tiles together to frames, find out what is lost, and hand finished frames on in order.
 
-The memory of a frame is handed to the receiver only for ground that is not covered yet, and a
-range counts as covered only after its CRC held. So a damaged repeat cannot spoil a good pixel,
-and a buffer that is used again cannot show old pixels as new.
+:class:`Reassembly` is the frame sink of a link (:class:`lenslink_protocol.link.FrameSink`): the
+link passes FrameStart, tiles, FrameEnd and Resent. :class:`.batch.Batch` passes many tiles at once.
+The session takes finished frames from :attr:`Reassembly.finished_frames`.
 
-What is lost is asked for again while the module may still hold it. On each lane tiles come in
-raster order, so a gap is proved once every lane has brought something beyond it; a frame-end names
-the last packet of each lane and proves the rest. What the module no longer holds stays a gap, and
-the frame says so.
+Memory of a frame is lent to a receiver only where nothing has arrived yet, and a range counts as
+received only after its CRC was good. So a damaged repeat cannot spoil a good pixel, and memory that
+is used again cannot show an old frame. While one lane receives into a range, the range is reserved:
+no other lane writes there.
 
-With several lanes one may be receiving into a frame while another brings the same ground again:
-what is placed for a lane is reserved for it, and counts for nobody else until it is done.
+Lost tiles are requested again while the module may still hold them. :mod:`.lane_progress` proves
+that something is lost. A frame whose lost tiles the module does not hold any more is incomplete,
+and says so.
+
+When a frame is finished (:class:`.assembly.AssemblyState` has the states):
+
+================================================  ==========================================
+Situation                                         The frame is finished
+================================================  ==========================================
+complete, FrameStart and FrameEnd have arrived    at once
+complete, FrameStart has arrived                  after END_GRACE_MS without a packet
+parts are lost, and the module holds none         as soon as no lane can bring them
+parts are lost, the FrameEnd reports a failure    as soon as no lane can bring them
+parts are lost, the module holds them             after RESEND_TRIES requests without success
+the module cannot resend                          as soon as no lane can bring them
+a newer frame needs the memory                    at once, if no lane receives into the frame
+nothing arrives                                   after FRAME_STALE_MS
+================================================  ==========================================
 """
 
 from __future__ import annotations
 
+import logging
+import struct
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from lenslink_protocol.ids import Cfa, DiscardReason, EndStatus, Flag, FrameState, ResendFlag
-from lenslink_protocol.link import Lane, Missing, Rectangle
+from lenslink_protocol.link import Lane, MissingParts, Rectangle
 from lenslink_protocol.messages import Configured, FrameEnd, FrameStart, Header, Resent
-from lenslink_protocol.packings import layout
+from lenslink_protocol.packings import find_layout
 from lenslink_protocol.params import (
     END_GRACE_MS,
     FRAME_STALE_MS,
@@ -37,198 +53,78 @@ from lenslink_protocol.params import (
     STALL_MS,
 )
 
+from .assembly import Assembly, AssemblySnapshot, AssemblyState
+from .frame_geometry import FrameGeometry
 from .frame_pool import Pool
-from .received_ranges import ReceivedRanges, ReceivedRangesSnapshot
-from .unpacking import unpack
+from .lane_progress import LanePosition, LaneProgress, count_outstanding, is_later
+from .received_ranges import ByteRange
+
+_log = logging.getLogger(__name__)
 
 _LAST_CFA = max(Cfa)
+_RANGE = struct.Struct("<4H")
+"""A rectangle in Resend and Resent: x, y, width, height."""
+
 _RETRY_S = RESEND_RETRY_MS / 1000
-# A frame of which nothing comes for so long has lost its last packets, or its module is slow.
+# A frame that brings nothing for so long has lost its last packets, or its module is slow.
 _QUIET_S = 2 * _RETRY_S
-# Of several lanes one may lag for longer than that: each may wait for a thread of its own.
+# One of several lanes may lag for longer: each of them may wait for a thread of its own.
 _LAG_S = STALL_MS / 1000
 
 
-class AssemblySnapshot(NamedTuple):
-    """What an :class:`Assembly`'s future behaviour depends on, as an immutable value.
+class StreamOrder:
+    """Which frames of one stream are past. None stands for no frame."""
 
-    Times are absolute, in seconds on the caller's clock.
-    """
-
-    stream: int
-    number: int
-    plan: Configured
-    start: FrameStart | None
-    end: FrameEnd | None
-    progress: float
-    is_ready: bool
-    high: int
-    reserved: tuple[tuple[int, tuple[int, int]], ...]
-    """Lane, and the range that it receives in place."""
-    is_overdue: bool
-    next_ask: float
-    tries: int
-    received_ranges: ReceivedRangesSnapshot
-    gone: ReceivedRangesSnapshot
-    gaps: tuple[tuple[int, int], ...] | None
-    """Ranges that were zeroed; None before that."""
-    pixels: tuple[bytes, ...]
-    """The frame's bytes, a piece for each range of ``received_ranges``."""
+    def __init__(self) -> None:
+        self.newest: int | None = None
+        """The newest frame of which anything has arrived."""
+        self.last_done: int | None = None
+        """The last frame that was handed on or dropped: nothing up to it is of use any more."""
+        self.dropped: int | None = None
+        """The newest frame when the host last ended the stream."""
 
 
 class ReassemblySnapshot(NamedTuple):
-    """What a :class:`Reassembly`'s future behaviour depends on, as an immutable value.
+    """The state of a :class:`Reassembly` that decides its future behaviour. Immutable.
 
-    The lanes belong to the link, and stand in the link's snapshot.
+    The lanes belong to the link and stand in the link's snapshot.
     """
 
     open: tuple[AssemblySnapshot, ...]
-    """Frames under way, the oldest first."""
+    """Frames that are not handed on, the oldest first."""
     finished: tuple[AssemblySnapshot, ...]
     """Frames that the caller has not taken yet, the oldest first."""
-    resend: bool
-    first_tile: float | None
-    newest: tuple[tuple[int, int], ...]
-    """Stream, and the number of its newest frame."""
-    done: tuple[tuple[int, int], ...]
-    """Stream, and the last frame of which nothing is of use any more."""
-    dropped: tuple[tuple[int, int], ...]
-    """Stream, and the newest frame at the moment when the host ended the stream."""
-    position: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
-    """Lane and stream; frame and first byte of the last tile."""
+    can_resend: bool
+    first_tile_time: float | None
+    orders: tuple[tuple[int, int | None, int | None, int | None], ...]
+    """Stream, and its newest, last done and dropped frame."""
+    positions: tuple[tuple[tuple[int, int], LanePosition], ...]
+    """Lane and stream, and the last tile that the lane brought."""
 
 
-class Assembly:
-    """A frame under way, then a frame that is as whole as it will be.
+class FrameCounters:
+    """What a reassembly has counted since the session began."""
 
-    ``start`` is None while its frame-start is missing: the geometry is the configured one.
-    """
-
-    def __init__(self, stream: int, number: int, plan: Configured, pool: Pool, now: float) -> None:
-        self.number = number
-        self.stream = stream
-        self.plan = plan
-        self.layout = layout(plan.pixel_format)
-        self.start: FrameStart | None = None
-        self.end: FrameEnd | None = None
-        self.progress = now
-        """When its last packet came, on the clock of the caller."""
-        self.ready = False
-        self.high = 0
-        """Every byte below has arrived or been lost, as far as is known without the lanes."""
-        self.reserved: dict[int, tuple[int, int]] = {}
-        """What is being received in place, by lane."""
-        self.overdue = False
-        """Nothing of it came for so long that no lane is waited for."""
-        self.next_ask = now
-        self.tries = 0
-        self.received_ranges = ReceivedRanges(plan.frame_bytes)
-        self.gone = ReceivedRanges(plan.frame_bytes)
-        """What the module no longer holds."""
-        self._gaps: tuple[tuple[int, int], ...] | None = None
-        self.buffer = pool.acquire(plan.frame_bytes, number)
-        self.memory = self.buffer.data
-
-    def came(self, now: float) -> None:
-        """A packet of it has come."""
-        self.progress = now
-        self.overdue = False
-
-    def segments(self, header: Header) -> list[tuple[int, int]] | None:
-        """The byte ranges that a tile is for, a row each or one for all; None if it fits not."""
-        width = header.width
-        row = self.layout.bytes_of(header.x + width) - self.layout.bytes_of(header.x)
-        if header.length != row * header.height:
-            return None
-        return self.ranges((header.x, header.y, width, header.height))
-
-    def ranges(self, rectangle: Rectangle) -> list[tuple[int, int]] | None:
-        """The byte ranges of a rectangle in the frame.
-
-        None if it is empty, leads outside, or begins or ends where pixels share a byte.
-        """
-        x, y, width, height = rectangle
-        plan = self.plan
-        if not width or not height or x + width > plan.width or y + height > plan.height:
-            return None
-        if not self.layout.fits(x, width, plan.width):
-            return None
-        left = self.layout.bytes_of(x)
-        row = self.layout.bytes_of(x + width) - left
-        first = y * plan.stride + left
-        if height == 1 or row == plan.stride:
-            return [(first, first + row * height)]
-        last = first + height * plan.stride
-        return [(at, at + row) for at in range(first, last, plan.stride)]
-
-    def rectangles(self, gaps: list[tuple[int, int]]) -> tuple[Rectangle, ...]:
-        """Rectangles that cover *gaps*, at most MAX_RANGES of them."""
-        found: list[Rectangle] = []
-        width, stride = self.plan.width, self.plan.stride
-        for gap_start, end in gaps:
-            start = gap_start
-            while start < end and len(found) < MAX_RANGES:
-                row, left = divmod(start, stride)
-                rows = (end - start) // stride
-                if left == 0 and rows:
-                    found.append((0, row, width, rows))
-                    start += rows * stride
-                else:
-                    stop = min(end, (row + 1) * stride)
-                    x = self.layout.pixels_of(left)
-                    right = self.layout.pixels_of(left + stop - start)
-                    found.append((x, row, right - x, 1))
-                    start = stop
-        return tuple(found)
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of it arrived, and its readout ended well as far as is known."""
-        return self.received_ranges.complete and (
-            self.end is None or self.end.status == EndStatus.OK
-        )
-
-    def clear_gaps(self) -> tuple[tuple[int, int], ...]:
-        """Zero what did not arrive, once nothing more will, and say which bytes that is."""
-        if self._gaps is None:
-            self._gaps = tuple(self.received_ranges.gaps(0, self.received_ranges.size))
-            for start, end in self._gaps:
-                self.buffer[start:end] = 0
-        return self._gaps
-
-    def snapshot(self) -> AssemblySnapshot:
-        """Return everything that future behaviour depends on, as a hashable value.
-
-        Bytes that have not arrived are left out: they are overwritten or zeroed before anyone
-        sees them.
-        """
-        received_ranges = self.received_ranges.snapshot()
-        return AssemblySnapshot(
-            stream=self.stream,
-            number=self.number,
-            plan=self.plan,
-            start=self.start,
-            end=self.end,
-            progress=self.progress,
-            is_ready=self.ready,
-            high=self.high,
-            reserved=tuple(sorted(self.reserved.items())),
-            is_overdue=self.overdue,
-            next_ask=self.next_ask,
-            tries=self.tries,
-            received_ranges=received_ranges,
-            gone=self.gone.snapshot(),
-            gaps=self._gaps,
-            pixels=tuple([bytes(self.memory[start:end]) for start, end in received_ranges.ranges]),
-        )
+    def __init__(self) -> None:
+        self.tile_bytes = 0
+        """Bytes of tiles with a good CRC."""
+        self.aborted_frames = 0
+        """Frames that the host itself stopped, or whose FrameStart never arrived."""
+        self.skipped_frames = 0
+        """Finished frames that were dropped because nobody took them and newer ones arrived."""
 
 
 class Reassembly:
-    """A :class:`~lenslink_protocol.link.FrameSink`: finished assemblies queue up in ``finished``.
+    """Puts the frames of one session together.
 
-    *expect* gives the configuration of a stream, or None: memory is taken for what was configured
-    and nothing else. MIN_FRAMES_OPEN frames may be open at once; up to MAX_FRAMES_OPEN, where they
-    are small, while a lane that lags may still bring what the oldest lacks.
+    Args:
+        pool: Lends the memory of the frames.
+        discards: Counts discards by reason.
+        expect: Returns the configuration of a stream, or None. Memory is taken for configured
+            streams only.
+
+    MIN_FRAMES_OPEN frames may be open at once. Small frames may be more, up to MAX_FRAMES_OPEN,
+    while a lane that lags may still bring what the oldest frame lacks.
     """
 
     def __init__(
@@ -237,28 +133,25 @@ class Reassembly:
         discards: Counter[DiscardReason],
         expect: Callable[[int], Configured | None],
     ) -> None:
-        self.finished: deque[Assembly] = deque()
-        self.aborted = 0
-        """Frames that the host itself stopped, or of which not even the beginning was left."""
-        self.bytes = 0
-        """Bytes of sound tiles."""
-        self.first_tile: float | None = None
-        """When the first tile came since this was last set to None."""
-        self.skipped = 0
-        """Finished frames that were dropped because newer ones came and nobody took them."""
-        self.resend = False
-        """The module sends again what is asked for."""
+        self.finished_frames: deque[Assembly] = deque()
+        """Frames for the caller to take, the oldest first."""
+        self.counters = FrameCounters()
+        self.first_tile_time: float | None = None
+        """When the first tile arrived since this was last set to None."""
+        self.can_resend = False
+        """The module sends again what is requested."""
         self._pool = pool
         self._discards = discards
         self._expect = expect
+        # Frames that are not handed on, by number.
         self._open: dict[int, Assembly] = {}
-        self._newest: dict[int, int] = {}
-        # The last that was handed on or dropped: nothing of it, or before it, is of use any more.
-        self._done: dict[int, int] = {}
-        self.lanes: Sequence[Lane] = ()
-        # Where each lane is: frame and byte of its last tile, by lane and stream.
-        self._position: dict[tuple[int, int], tuple[int, int]] = {}
-        self._dropped: dict[int, int] = {}
+        self._orders: dict[int, StreamOrder] = {}
+        self._progress = LaneProgress()
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """The link's lanes."""
+        return self._progress.lanes
 
     def snapshot(self) -> ReassemblySnapshot:
         """Return everything that future behaviour depends on, as a hashable value.
@@ -268,413 +161,431 @@ class Reassembly:
         """
         return ReassemblySnapshot(
             open=tuple([assembly.snapshot() for assembly in self._open.values()]),
-            finished=tuple([assembly.snapshot() for assembly in self.finished]),
-            resend=self.resend,
-            first_tile=self.first_tile,
-            newest=tuple(sorted(self._newest.items())),
-            done=tuple(sorted(self._done.items())),
-            dropped=tuple(sorted(self._dropped.items())),
-            position=tuple(self._position.items()),
+            finished=tuple([assembly.snapshot() for assembly in self.finished_frames]),
+            can_resend=self.can_resend,
+            first_tile_time=self.first_tile_time,
+            orders=tuple(
+                [
+                    (stream, order.newest, order.last_done, order.dropped)
+                    for stream, order in sorted(self._orders.items())
+                ]
+            ),
+            positions=self._progress.snapshot(),
         )
 
-    # --- FrameSink ------------------------------------------------------------------------
+    # --- FrameSink: see there for what each method does -----------------------------------
 
-    def start(self, header: Header, message: FrameStart, now: float) -> None:
+    def attach_lanes(self, lanes: Sequence[Lane]) -> None:
+        """Keep the link's lanes."""
+        self._progress.lanes = lanes
+
+    def on_frame_start(self, header: Header, message: FrameStart, now: float) -> None:
+        """Use a FrameStart; may open the frame, or finish it if all else has arrived."""
         expected = self._expect(header.stream)
         if expected is None or not _is_possible(message, expected):
-            self._discards[DiscardReason.GEOMETRY] += 1
+            self._discard(DiscardReason.GEOMETRY, header.stream, header.frame, message)
             return
-        assembly = self._assembly(header.stream, header.frame, now)
+        assembly = self._find_or_open(header.stream, header.frame, now)
         if assembly is None:
             return
         if assembly.start is not None:
-            self._discards[DiscardReason.DUPLICATE] += 1
+            self._discard(DiscardReason.DUPLICATE, header.stream, header.frame, message)
             return
         assembly.start = message
-        assembly.came(now)
-        self._pool.started(assembly)
+        assembly.on_packet(now)
+        self._pool.on_frame_start(assembly)
         self._settle(assembly)
 
-    def place(self, header: Header, lane: int = 0) -> memoryview | None:
-        self.release(lane)
-        assembly = self._open.get(header.frame)
-        if assembly is None or assembly.stream != header.stream or assembly.ready:
+    def reserve_buffer(self, header: Header, lane: int = 0) -> memoryview | None:
+        """Reserve the bytes of a tile for a lane, and return their memory.
+
+        Return None if the tile is narrower than the frame and higher than a row, or if any of its
+        bytes has arrived or is reserved. The lane's earlier reservation ends.
+        """
+        self.cancel_reservation(lane)
+        assembly = self.find_open(header)
+        if assembly is None:
             return None
-        segments = assembly.segments(header)
-        if segments is None or len(segments) != 1:
+        ranges = assembly.geometry.find_tile_ranges(header)
+        if ranges is None or len(ranges) != 1 or not assembly.is_free(ranges):
             return None
-        [(start, end)] = segments
-        if not self.is_free(assembly, segments):
-            return None
-        assembly.reserved[lane] = (start, end)
+        [(start, end)] = ranges
+        assembly.reservations[lane] = (start, end)
         return assembly.memory[start:end]
 
-    def release(self, lane: int) -> None:
+    def cancel_reservation(self, lane: int) -> None:
+        """End the reservation of a lane; may finish the frame."""
         for assembly in list(self._open.values()):
-            if assembly.reserved.pop(lane, None) is not None:
+            if assembly.reservations.pop(lane, None) is not None:
                 self._settle(assembly)
 
-    def tile(
+    def on_tile(
         self, header: Header, payload: memoryview, in_place: bool, now: float, lane: int = 0
     ) -> None:
-        assembly = self._assembly(header.stream, header.frame, now)
+        """Use a tile with a good CRC; may open or finish its frame."""
+        assembly = self._find_or_open(header.stream, header.frame, now)
         if assembly is None:
             return
-        segments = assembly.segments(header)
-        if segments is None:
-            self._discards[DiscardReason.GEOMETRY] += 1
+        ranges = assembly.geometry.find_tile_ranges(header)
+        if ranges is None:
+            self._discard(DiscardReason.GEOMETRY, header.stream, header.frame, header)
             return
-        if self.first_tile is None:
-            self.first_tile = now
-        assembly.came(now)
-        assembly.tries = 0
-        self.bytes += header.length
+        self._count_tiles(assembly, header.length, now)
         if in_place:
-            assembly.reserved.pop(lane, None)
-            assembly.received_ranges.add(*segments[0])
-        elif not _copy(assembly, segments, payload):
-            self._discards[DiscardReason.DUPLICATE] += 1
-        self._pool.advanced(assembly)
+            assembly.reservations.pop(lane, None)
+            assembly.add_received(*ranges[0])
+        elif not assembly.write_missing(ranges, payload):
+            self._discard(DiscardReason.DUPLICATE, header.stream, header.frame, header)
+        self._pool.on_progress(assembly)
         if not header.flags & Flag.RESENT:
-            self._position[lane, header.stream] = (header.frame, segments[0][0])
+            self._progress.record_position(lane, header.stream, header.frame, ranges[0][0])
         self._settle(assembly)
 
-    def end(self, header: Header, message: FrameEnd, now: float) -> None:
-        assembly = self._assembly(header.stream, header.frame, now)
+    def on_frame_end(self, header: Header, message: FrameEnd, now: float) -> None:
+        """Use a FrameEnd; may finish the frame."""
+        assembly = self._find_or_open(header.stream, header.frame, now)
         if assembly is None:
             return
         assembly.end = message
-        assembly.came(now)
+        assembly.on_packet(now)
         self._settle(assembly)
 
-    def begun(self, stream: int, number: int, now: float) -> None:
-        # Of a stream that the host has not configured it concerns nobody: no packet of it has come.
-        if number > self._newest.get(stream, -1) and self._expect(stream) is not None:
-            assembly = self._assembly(stream, number, now)
-            if assembly is not None:
-                # Said on lane 0, and so after the frame-start that did not come.
-                self._position[0, stream] = (number, 0)
+    def on_frame_announced(self, stream: int, number: int, now: float) -> None:
+        """Open a frame that the module says it has begun, if none of its packets has arrived."""
+        # A stream that is not configured concerns nobody: no packet of it is used.
+        if self._expect(stream) is None or not is_later(number, self._order(stream).newest):
+            return
+        assembly = self._find_or_open(stream, number, now)
+        if assembly is not None:
+            # The announcement came on lane 0, and so after the missing FrameStart.
+            self._progress.record_position(0, stream, number, 0)
 
-    def resent(self, header: Header, message: Resent, now: float) -> None:
+    def on_resent(self, header: Header, message: Resent, now: float) -> None:
+        """Use the module's answer to a Resend; may finish the frame."""
         assembly = self._open.get(header.frame)
         if assembly is None or assembly.stream != header.stream:
             return
-        if len(message.gone) < 8 * message.count or message.count > MAX_RANGES:
-            self._discards[DiscardReason.MALFORMED] += 1
+        if len(message.gone) < _RANGE.size * message.count or message.count > MAX_RANGES:
+            self._discard(DiscardReason.MALFORMED, header.stream, header.frame, message)
             return
-        assembly.tries = 0
+        assembly.timer.tries = 0
         if message.state == FrameState.UNKNOWN:
-            assembly.gone.add(0, assembly.gone.size)
-        for index in range(message.count):
-            x, y, width, height = np.frombuffer(message.gone, "<u2", 4, 8 * index).tolist()
-            for start, end in assembly.ranges((x, y, width, height)) or []:
-                assembly.gone.add(start, end)
+            assembly.unavailable_ranges.add(0, assembly.size)
+        for rectangle in _read_rectangles(message):
+            for start, end in assembly.geometry.find_ranges(rectangle) or []:
+                assembly.unavailable_ranges.add(start, end)
         if message.state != FrameState.UNDER_WAY:
-            assembly.high = assembly.received_ranges.size
+            assembly.proven_end = assembly.size
         self._settle(assembly)
 
-    def missing(self, now: float) -> list[Missing]:
-        found = []
+    def find_missing(self, now: float) -> list[MissingParts]:
+        """Return what is to be requested again; may finish frames whose attempts are used up."""
         patience = _QUIET_S if len(self.lanes) == 1 else _LAG_S
+        found = []
         for assembly in list(self._open.values()):
-            if assembly.ready or now < assembly.next_ask:
+            timer = assembly.timer
+            if assembly.is_finished or now < timer.next_request:
                 continue
-            # Of a tile that takes longer than that, bytes still come.
-            quiet = now - assembly.progress > patience and not assembly.reserved
-            high = assembly.received_ranges.size if quiet else self._high(assembly)
-            flags = ResendFlag(0)
-            if assembly.start is None and (quiet or self._passed(assembly)):
-                flags |= ResendFlag.START
-            if assembly.end is None and quiet:
-                flags |= ResendFlag.END
-            rectangles = assembly.rectangles(self._lost(assembly, high))
-            if not flags and not rectangles:
+            # While a lane receives a tile of the frame, the frame is not quiet.
+            is_quiet = now - timer.last_packet > patience and not assembly.reservations
+            parts = self._find_missing_parts(assembly, is_quiet)
+            if not parts.flags and not parts.rectangles:
                 continue
-            assembly.next_ask = now + _RETRY_S
-            assembly.tries += 1
-            if assembly.tries > RESEND_TRIES and not assembly.reserved:
+            timer.next_request = now + _RETRY_S
+            timer.tries += 1
+            if timer.tries > RESEND_TRIES and not assembly.reservations:
                 self._finish(assembly)
             else:
-                found.append(Missing(assembly.stream, assembly.number, flags, rectangles))
+                found.append(parts)
         return found
 
-    def poll(self, now: float) -> None:
+    def _find_missing_parts(self, assembly: Assembly, is_quiet: bool) -> MissingParts:
+        """Return what a frame is known to lack: all that has not arrived, if it is quiet."""
+        flags = ResendFlag(0)
+        has_passed_start = assembly.end is not None or self._progress.has_passed_start(
+            assembly.stream, assembly.number
+        )
+        if assembly.start is None and (is_quiet or has_passed_start):
+            flags |= ResendFlag.START
+        if assembly.end is None and is_quiet:
+            flags |= ResendFlag.END
+        lost = assembly.find_lost(assembly.size if is_quiet else self._find_proven_end(assembly))
+        rectangles = assembly.geometry.cover_ranges(lost)
+        return MissingParts(assembly.stream, assembly.number, flags, rectangles)
+
+    def expire_frames(self, now: float) -> None:
+        """Finish the frames of which nothing has arrived for too long."""
         for assembly in list(self._open.values()):
-            whole = assembly.received_ranges.complete and assembly.start is not None
-            patience = END_GRACE_MS if whole else FRAME_STALE_MS
-            late = now - assembly.progress > patience / 1000
-            if late and not assembly.ready and not assembly.reserved:
+            if assembly.is_finished:
+                continue
+            silence = now - assembly.timer.last_packet
+            has_all = assembly.received_ranges.is_complete and assembly.start is not None
+            patience = (END_GRACE_MS if has_all else FRAME_STALE_MS) / 1000
+            if silence > patience and not assembly.reservations:
                 self._finish(assembly)
-            elif now - assembly.progress > _LAG_S and not assembly.overdue:
-                assembly.overdue = True
+            elif silence > _LAG_S and assembly.state is AssemblyState.RECEIVING:
+                assembly.set_state(AssemblyState.OVERDUE)
                 self._settle(assembly)
 
-    def resume(self, away: float) -> None:
+    def shift_timers(self, seconds: float) -> None:
+        """Exclude *seconds* in which nobody has received from the timeouts of all frames."""
         for assembly in self._open.values():
-            assembly.progress += away
-            assembly.next_ask += away
+            assembly.timer.shift(seconds)
 
-    # --- many tiles at once ---------------------------------------------------------------
+    # --- many tiles at once: called by the batch ------------------------------------------
 
-    def open_for(self, header: Header) -> Assembly | None:
-        """The frame that a tile is for, if it has begun and not ended."""
+    def find_open(self, header: Header) -> Assembly | None:
+        """Return the frame that a tile is for, if it is open and not finished."""
         assembly = self._open.get(header.frame)
-        if assembly is None or assembly.stream != header.stream or assembly.ready:
+        if assembly is None or assembly.stream != header.stream or assembly.is_finished:
             return None
         return assembly
 
-    def may_come(self, assembly: Assembly, lane: int) -> int:
-        """How many packets that lane may still bring before one of them could end the frame.
+    def count_packets_before_end(self, assembly: Assembly, lane: int) -> int:
+        """Return how many packets a lane may bring before one of them could finish the frame.
 
-        0 where part of the frame was asked for and is gone: then each tile may be its last.
+        Return 0 if the module has answered a Resend of the frame: then each tile may be the last.
         """
-        if self._open.get(assembly.number) is not assembly or assembly.ready:
+        if self._open.get(assembly.number) is not assembly or assembly.is_finished:
             return 0
-        if assembly.gone.count or assembly.high:
+        if assembly.unavailable_ranges.count or assembly.proven_end:
             return 0
         if assembly.end is None:
-            return assembly.received_ranges.size
-        return _behind(self.lanes[lane], assembly.end)
+            return assembly.size
+        return count_outstanding(self.lanes[lane], assembly.end)
 
-    def is_free(self, assembly: Assembly, ground: list[tuple[int, int]]) -> bool:
-        """Whether nothing of those ranges is covered, or being received by any lane."""
-        reserved = list(assembly.reserved.values())
-        for start, end in ground:
-            if assembly.received_ranges.gaps(start, end) != [(start, end)]:
-                return False
-            if reserved and any(start < b and a < end for a, b in reserved):
-                return False
-        return True
-
-    def tiles(
-        self, assembly: Assembly, ground: list[tuple[int, int]], last: int, now: float, lane: int
+    def on_tiles(
+        self, assembly: Assembly, ranges: list[ByteRange], last: int, now: float, lane: int
     ) -> None:
-        """Sound tiles fill *ground*, which was free; the last of them begins at byte *last*.
+        """Use tiles that a lane has brought one after the other; may finish their frame.
 
-        None was sent again, and no other packet came between them.
+        Args:
+            assembly: The frame.
+            ranges: The bytes that the tiles fill. They were free.
+            last: The first byte of the last tile.
+            now: The time in seconds.
+            lane: The lane. It has brought no other packet between the tiles, and none is resent.
         """
-        if self.first_tile is None:
-            self.first_tile = now
-        assembly.came(now)
-        assembly.tries = 0
-        for start, end in ground:
-            self.bytes += end - start
-            assembly.received_ranges.add(start, end)
-        self._pool.advanced(assembly)
-        self._position[lane, assembly.stream] = (assembly.number, last)
-        if assembly.received_ranges.complete or assembly.end is not None:
+        self._count_tiles(assembly, sum(end - start for start, end in ranges), now)
+        for start, end in ranges:
+            assembly.add_received(start, end)
+        self._pool.on_progress(assembly)
+        self._progress.record_position(lane, assembly.stream, assembly.number, last)
+        if assembly.received_ranges.is_complete or assembly.end is not None:
             self._settle(assembly)
 
-    # --- the rest -------------------------------------------------------------------------
+    def _count_tiles(self, assembly: Assembly, count: int, now: float) -> None:
+        """Count *count* bytes of good tiles, and restart the frame's timers."""
+        if self.first_tile_time is None:
+            self.first_tile_time = now
+        self.counters.tile_bytes += count
+        assembly.on_packet(now)
+        assembly.timer.tries = 0
 
-    def abandon(self, stream: int) -> None:
-        """Drop what is under way or waiting of a stream that the host ends."""
-        self._dropped[stream] = self._done[stream] = self._newest.get(stream, -1)
-        for assembly in [a for a in self._open.values() if a.stream == stream]:
+    # --- opening frames -------------------------------------------------------------------
+
+    def drop_stream(self, stream: int) -> None:
+        """Drop all frames of a stream that the host ends, and release their memory."""
+        order = self._order(stream)
+        order.dropped = order.last_done = order.newest
+        for assembly in [each for each in self._open.values() if each.stream == stream]:
             del self._open[assembly.number]
-            if not assembly.reserved:
-                # Memory that is still being received into is let go, never used again.
+            assembly.set_state(AssemblyState.FINISHED)
+            # Memory that a lane still receives into must not be used again.
+            if not assembly.reservations:
                 self._pool.release(assembly.buffer)
-        for assembly in [a for a in self.finished if a.stream == stream]:
-            self.finished.remove(assembly)
+        for assembly in [each for each in self.finished_frames if each.stream == stream]:
+            self.finished_frames.remove(assembly)
             self._pool.release(assembly.buffer)
 
-    def _assembly(self, stream: int, number: int, now: float) -> Assembly | None:
-        """The frame that a packet belongs to, begun if it is new; None if it has no place."""
+    def _order(self, stream: int) -> StreamOrder:
+        order = self._orders.get(stream)
+        if order is None:
+            order = self._orders[stream] = StreamOrder()
+        return order
+
+    def _find_or_open(self, stream: int, number: int, now: float) -> Assembly | None:
+        """Return the frame that a packet is for; open it if it is new.
+
+        Return None if the packet is of no use, and count it as a discard.
+        """
         assembly = self._open.get(number)
-        if assembly is not None:
-            if assembly.stream != stream or assembly.ready:
-                self._discards[
-                    DiscardReason.LATE if assembly.ready else DiscardReason.GEOMETRY
-                ] += 1
+        if assembly is None:
+            plan = self._expect(stream)
+            if plan is None:
+                self._discard(DiscardReason.NO_FRAME, stream, number)
                 return None
-            return assembly
-        plan = self._expect(stream)
-        if plan is None:
-            self._discards[DiscardReason.NO_FRAME] += 1
+            if self._is_past(stream, number):
+                return None
+            return self._open_frame(stream, number, plan, now)
+        if assembly.stream != stream or assembly.is_finished:
+            reason = DiscardReason.LATE if assembly.is_finished else DiscardReason.GEOMETRY
+            self._discard(reason, stream, number)
             return None
-        newest = self._newest.get(stream, -1)
-        if number <= (newest if len(self.lanes) == 1 else self._done.get(stream, -1)):
-            # Order holds within a lane only: what was on another when the host ended the stream
-            # comes after the answer that says so, and is nobody's fault.
-            if len(self.lanes) == 1 or number > self._dropped.get(stream, -1):
-                self._discards[DiscardReason.LATE] += 1
-            return None
-        self._newest[stream] = max(number, newest)
-        if not self.resend and len(self.lanes) == 1:
+        return assembly
+
+    def _is_past(self, stream: int, number: int) -> bool:
+        """Return True if nothing of a frame is of use any more. Count the discard."""
+        order = self._order(stream)
+        has_one_lane = len(self.lanes) == 1
+        if is_later(number, order.newest if has_one_lane else order.last_done):
+            return False
+        # Order holds within a lane only. What another lane carried when the host ended the stream
+        # arrives after the answer to Stop. It is no fault and is not counted.
+        if has_one_lane or is_later(number, order.dropped):
+            self._discard(DiscardReason.LATE, stream, number)
+        return True
+
+    def _open_frame(
+        self, stream: int, number: int, plan: Configured, now: float
+    ) -> Assembly | None:
+        """Open a frame; may finish older ones to make room. Return None if there is no room."""
+        order = self._order(stream)
+        is_newest = is_later(number, order.newest)
+        if is_newest:
+            order.newest = number
+        if not self.can_resend and len(self.lanes) == 1:
             # One lane keeps its order: an earlier frame gets nothing more.
-            for earlier in [a for a in self._open.values() if a.stream == stream]:
+            for earlier in [each for each in self._open.values() if each.stream == stream]:
                 self._finish(earlier)
         if self._is_full(plan):
             oldest = next(iter(self._open.values()))
-            if oldest.reserved:
-                self._discards[DiscardReason.NO_FRAME] += 1
+            if oldest.reservations:
+                self._discard(DiscardReason.NO_FRAME, stream, number)
                 return None
             self._finish(oldest)
-        assembly = Assembly(stream, number, plan, self._pool, now)
+        geometry = FrameGeometry(plan)
+        buffer = self._pool.acquire(plan.frame_bytes, number)
+        assembly = Assembly(stream, number, geometry, buffer, now)
         self._open[number] = assembly
-        if number < newest:
-            # All that came of it so far was overtaken on another lane: it is handed on in order.
-            for later in sorted(each for each in self._open if each > number):
-                self._open[later] = self._open.pop(later)
-        self._pool.begun(assembly)
+        if not is_newest:
+            # A later frame has overtaken it on another lane. Frames are handed on in order.
+            later = [each for each in self._open if is_later(each, number)]
+            for each in sorted(later, key=lambda each: (each - number) & 0xFFFFFFFF):
+                self._open[each] = self._open.pop(each)
+        _log.debug("frame %d of stream %d: opened", number, stream)
+        self._pool.on_frame_begin(assembly)
         return assembly
 
     def _is_full(self, plan: Configured) -> bool:
-        """Whether another frame of that size has the oldest make room."""
+        """The oldest frame must make room for a frame of that configuration."""
         count = len(self._open)
         if count < MIN_FRAMES_OPEN or count >= MAX_FRAMES_OPEN:
             return count >= MIN_FRAMES_OPEN
         oldest = next(iter(self._open.values()))
-        if len(self.lanes) == 1 or (
-            oldest.end and self._high(oldest) == oldest.received_ranges.size
-        ):
-            # No lane is behind: what is missing would have to be sent again.
+        if len(self.lanes) == 1 or (oldest.end and self._find_proven_end(oldest) == oldest.size):
+            # No lane lags: what is missing would have to be resent.
             return True
-        taken = sum(each.received_ranges.size for each in self._open.values())
-        return taken + plan.frame_bytes > MAX_OPEN_BYTES
+        return sum(each.size for each in self._open.values()) + plan.frame_bytes > MAX_OPEN_BYTES
 
-    def _lost(self, assembly: Assembly, high: int) -> list[tuple[int, int]]:
-        """What below *high* did not arrive and may still be held."""
-        gaps = assembly.received_ranges.gaps(0, high)
-        return [left for start, end in gaps for left in assembly.gone.gaps(start, end)]
+    # --- finishing frames -----------------------------------------------------------------
 
-    def _high(self, assembly: Assembly) -> int:
-        """Every byte below has arrived, or is lost: no lane can still bring it by itself."""
-        size = assembly.received_ranges.size
-        if assembly.high == size:
-            return size
-        high = size
-        for lane in self.lanes:
-            if not lane.alive or (assembly.end is not None and _reached(lane, assembly.end)):
-                continue
-            frame, at = self._position.get((lane.number, assembly.stream), (-1, 0))
-            if frame <= assembly.number:
-                high = min(high, at if frame == assembly.number else 0)
-        # With one lane, a packet of a later frame is as good as the end of this one.
-        if len(self.lanes) == 1 and self._newest.get(assembly.stream, -1) > assembly.number:
-            return size
-        return max(high, assembly.high)
-
-    def _awaited(self, assembly: Assembly) -> bool:
-        """Whether a lane may still bring what was sent before the frame-end; see :meth:`poll`."""
-        end = assembly.end
-        return (
-            end is not None
-            and len(self.lanes) > 1
-            and not assembly.overdue
-            and not all(_reached(lane, end) for lane in self.lanes if lane.alive)
+    def _find_proven_end(self, assembly: Assembly) -> int:
+        """Return up to which byte nothing of a frame can arrive any more unless it is resent."""
+        if assembly.proven_end == assembly.size:
+            return assembly.size
+        # With one lane, a packet of a later frame proves as much as the FrameEnd.
+        newest = self._order(assembly.stream).newest
+        if len(self.lanes) == 1 and newest is not None and is_later(newest, assembly.number):
+            return assembly.size
+        proven_end = self._progress.find_proven_end(
+            assembly.stream, assembly.number, assembly.size, assembly.end
         )
-
-    def _passed(self, assembly: Assembly) -> bool:
-        """Whether lane 0 has brought something that was sent after the frame-start."""
-        return assembly.end is not None or (
-            self._position.get((0, assembly.stream), (-1, 0))[0] >= assembly.number
-        )
+        return max(proven_end, assembly.proven_end)
 
     def _settle(self, assembly: Assembly) -> None:
-        """Finish the frame if nothing more of it is to come."""
-        if assembly.ready or assembly.reserved:
+        """Finish the frame if nothing more of it can arrive."""
+        if assembly.is_finished or assembly.reservations:
             return
-        if (
-            not assembly.received_ranges.complete
-            and self._high(assembly) < assembly.received_ranges.size
-        ):
-            return
-        if assembly.start is None and assembly.gone.count < assembly.gone.size:
-            return
-        lost = self._lost(assembly, assembly.received_ranges.size)
-        if assembly.received_ranges.complete:
-            if assembly.end is not None:
-                self._finish(assembly)
-        elif self._awaited(assembly):
-            # The answer on lane 0 has overtaken it: what is gone there may be on its way here.
-            return
-        elif (not lost and assembly.end is not None) or not self.resend:
+        if self._is_settled(assembly):
             self._finish(assembly)
-        elif not lost and assembly.high == assembly.received_ranges.size:
-            # Asked for, and gone: its end is not waited for either.
-            self._finish(assembly)
-        elif assembly.end is not None and assembly.end.status != EndStatus.OK:
-            # Nobody will wait for the rest of a frame that ended early.
-            self._finish(assembly)
+
+    def _is_settled(self, assembly: Assembly) -> bool:
+        """Nothing more of the frame can arrive. See the table in the module's docstring."""
+        end = assembly.end
+        has_all = assembly.received_ranges.is_complete
+        if not has_all and self._find_proven_end(assembly) < assembly.size:
+            return False
+        if assembly.start is None and not assembly.unavailable_ranges.is_complete:
+            # The FrameStart is requested again.
+            return False
+        if has_all:
+            return end is not None
+        if self._is_lane_awaited(assembly):
+            # Resent came on lane 0 and has overtaken tiles on other lanes.
+            return False
+        if not self.can_resend:
+            return True
+        if not assembly.find_lost(assembly.size):
+            return end is not None or assembly.proven_end == assembly.size
+        # Nobody waits for the rest of a frame that ended early.
+        return end is not None and end.status != EndStatus.OK
+
+    def _is_lane_awaited(self, assembly: Assembly) -> bool:
+        """One of several lanes may still bring what was sent before the FrameEnd."""
+        return (
+            assembly.end is not None
+            and len(self.lanes) > 1
+            and assembly.state is not AssemblyState.OVERDUE
+            and not self._progress.has_reached_end(assembly.end)
+        )
 
     def _finish(self, assembly: Assembly) -> None:
-        """Nothing more is to come; hand frames on in their order."""
-        assembly.ready = True
-        for head in [a for a in self._open.values() if a.stream == assembly.stream]:
-            if not head.ready:
+        """Set the state FINISHED, and hand on the frames of the stream that are next in order."""
+        assembly.set_state(AssemblyState.FINISHED)
+        for head in [each for each in self._open.values() if each.stream == assembly.stream]:
+            if not head.is_finished:
                 break
-            del self._open[head.number]
-            self._done[head.stream] = head.number
-            stopped = head.end is not None and head.end.status == EndStatus.ABORTED
-            if head.start is None or (stopped and not head.received_ranges.complete):
-                self.aborted += 1
-                self._pool.release(head.buffer)
-            else:
-                self._pool.finished(head)
-                self.finished.append(head)
-                self._skip(head.stream)
+            self._hand_on(head)
 
-    def _skip(self, stream: int) -> None:
-        """Drop the oldest frames of a stream that nobody takes: a still must not wait for them."""
-        waiting = [each for each in self.finished if each.stream == stream]
-        for oldest in waiting[: -self._pool.waiting]:
-            self.skipped += 1
-            self.finished.remove(oldest)
+    def _hand_on(self, assembly: Assembly) -> None:
+        """Queue a finished frame for the caller, or release it if it is of no use."""
+        del self._open[assembly.number]
+        self._order(assembly.stream).last_done = assembly.number
+        end = assembly.end
+        was_stopped = end is not None and end.status == EndStatus.ABORTED
+        if assembly.start is None or (was_stopped and not assembly.received_ranges.is_complete):
+            self.counters.aborted_frames += 1
+            self._pool.release(assembly.buffer)
+            return
+        self._pool.on_frame_finish(assembly)
+        self.finished_frames.append(assembly)
+        self._skip_oldest(assembly.stream)
+
+    def _skip_oldest(self, stream: int) -> None:
+        """Drop the oldest frames of a stream that nobody takes, so that their memory is free."""
+        waiting = [each for each in self.finished_frames if each.stream == stream]
+        for oldest in waiting[: -self._pool.max_waiting_frames]:
+            self.counters.skipped_frames += 1
+            _log.debug("frame %d of stream %d: skipped", oldest.number, stream)
+            self.finished_frames.remove(oldest)
             self._pool.release(oldest.buffer)
 
+    def _discard(
+        self, reason: DiscardReason, stream: int, number: int, what: object = "a packet"
+    ) -> None:
+        """Count and log a packet that is not used."""
+        self._discards[reason] += 1
+        _log.debug("frame %d of stream %d: discarded (%s): %s", number, stream, reason, what)
 
-def _reached(lane: Lane, end: FrameEnd) -> bool:
-    """Whether all that the lane carried before the frame-end was sent has come, or is lost."""
-    return _behind(lane, end) == 0
 
-
-def _behind(lane: Lane, end: FrameEnd) -> int:
-    """How many packets that the lane carried before the frame-end was sent are still to come."""
-    if lane.number >= end.lanes:
-        return 0
-    # Lanes count from 0, so one that carried nothing yet stands at the number before.
-    last = 0xFFFFFFFF if lane.last_sequence is None else lane.last_sequence
-    behind = (end.last_sequence[lane.number] - last) & 0xFFFFFFFF
-    return behind if behind < 1 << 31 else 0
+def _read_rectangles(message: Resent) -> Iterator[Rectangle]:
+    """Yield the rectangles that a Resent names."""
+    for index in range(message.count):
+        x, y, width, height = _RANGE.unpack_from(message.gone, _RANGE.size * index)
+        yield x, y, width, height
 
 
 def _is_possible(message: FrameStart, expected: Configured) -> bool:
-    form = layout(expected.pixel_format)
+    """The FrameStart fits the stream's configuration, and its fields are within their ranges."""
+    layout = find_layout(expected.pixel_format)
     return (
         message.width == expected.width
         and message.height == expected.height
         and message.pixel_format == expected.pixel_format
-        and message.stride == expected.stride == form.bytes_of(message.width)
+        and message.stride == expected.stride == layout.count_bytes(message.width)
         and message.cfa <= _LAST_CFA
-        and 8 <= message.bits <= form.bits
+        and 8 <= message.bits <= layout.bits
         and 1 <= message.orientation <= 8
         and 0 < message.white < 1 << 16
     )
-
-
-def _copy(assembly: Assembly, segments: list[tuple[int, int]], payload: memoryview) -> bool:
-    """Copy what is not covered yet; False if all of it is."""
-    at = 0
-    fresh = False
-    for start, end in segments:
-        for low, high in assembly.received_ranges.gaps(start, end):
-            fresh = True
-            if any(low < b and a < high for a, b in assembly.reserved.values()):
-                # Another lane may yet write there, and what it writes may be damaged.
-                continue
-            assembly.memory[low:high] = payload[at + low - start : at + high - start]
-            assembly.received_ranges.add(low, high)
-        at += end - start
-    return fresh
-
-
-def rows(assembly: Assembly) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    """(H, stride) uint8 over the assembly's own memory: rows as they came."""
-    return assembly.buffer.reshape(assembly.plan.height, assembly.plan.stride)
-
-
-def pixels(assembly: Assembly) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
-    """(H, W) uint16: over the assembly's own memory, or out of it where pixels share bytes."""
-    return unpack(rows(assembly), assembly.layout)

@@ -1,13 +1,13 @@
-"""Packed pixels to 16-bit words and back, exactly, for any width and any columns.
+"""Convert packed pixels to 16-bit words and back, exactly, for any width and any columns.
 
-Where each packing keeps a pixel's bits is said once, as a table of pieces. numpy follows it; the
-compiled kernels of :mod:`.packing_numba`, which are used where numba is installed, say it again by
-hand, and are tested against it. Sources of the table: MIPI CSI-2 (RAW10, RAW12, RAW14; also in
-Linux' Documentation/userspace-api/media/v4l/pixfmt-srggb10p.rst, -srggb12p.rst, -srggb14p.rst),
-PFNC 2.4 (p: lsb-packed) and GigE Vision 2.0 (Packed).
+A table says where each packing keeps the bits of a pixel (:func:`_list_pieces`). The numpy code
+follows the table. The compiled kernels of :mod:`.unpacking_numba` are used where numba is
+installed; they are written by hand and tested against the table. Its sources are MIPI CSI-2 (RAW10,
+RAW12, RAW14; also Linux' Documentation/userspace-api/media/v4l/pixfmt-srggb10p.rst, -srggb12p.rst
+and -srggb14p.rst), PFNC 2.4 (p: lsb-packed) and GigE Vision 2.0 (Packed).
 
-Of a group that a row's end cuts, the bytes that its pixels touch are there: in MIPI's packings
-their high bytes, then the bytes that hold their low bits.
+If the end of a row cuts a group, the row has the bytes that the group's pixels touch. In MIPI's
+packings these are their high bytes, then the bytes that hold their low bits.
 """
 
 from __future__ import annotations
@@ -25,26 +25,29 @@ from lenslink_protocol.packings import Layout, Packing
 Bytes = NDArray[np.uint8]
 Pixels = NDArray[np.uint16]
 
-# Rows are worked on so many pixels at a time, which numpy's intermediates then find in the cache.
+# Pixels to unpack at a time, so that numpy's intermediate arrays stay in the cache.
 _BAND_PIXELS = 1 << 17
-# Numba takes half a second of a core to be imported and to find what it has kept; in a tenth of it
-# numpy has unpacked so many pixels. Whoever takes a picture or two does not pay for it.
-_WORTH_IT = 1 << 26
+# Importing numba and loading its compiled kernels takes half a second. Use numba only after this
+# many pixels, so that a program that takes a picture or two does not wait for it.
+_MIN_COMPILED_PIXELS = 1 << 26
 
 
 class _Piece(NamedTuple):
-    """Bits of a pixel that lie together in one byte."""
+    """Bits of a pixel that lie side by side in one byte."""
 
     byte: int
     shift: int
-    """Where in the byte they begin."""
+    """The first bit in the byte."""
     bits: int
     to: int
-    """Where in the pixel they begin."""
+    """The first bit in the pixel."""
 
 
-def _stream(first: int, at: int, bits: int) -> list[_Piece]:
-    """*bits* that begin *at* bits into a stream, least significant first, from byte *first*."""
+def _split_stream(first: int, at: int, bits: int) -> list[_Piece]:
+    """Return the pieces of *bits* that begin at bit *at* of a stream that begins at byte *first*.
+
+    The stream has the least significant bits first.
+    """
     found: list[_Piece] = []
     to = 0
     while to < bits:
@@ -56,13 +59,13 @@ def _stream(first: int, at: int, bits: int) -> list[_Piece]:
 
 
 @functools.cache
-def _pieces(packing: Packing, bits: int, group: int) -> tuple[tuple[_Piece, ...], ...]:
-    """For each pixel of a group, where its bits are."""
+def _list_pieces(packing: Packing, bits: int, group: int) -> tuple[tuple[_Piece, ...], ...]:
+    """Return the pieces of each pixel of a group."""
     low = bits - 8
     if packing == Packing.LSB:
-        found = [_stream(0, k * bits, bits) for k in range(group)]
+        found = [_split_stream(0, k * bits, bits) for k in range(group)]
     elif packing == Packing.MIPI:
-        found = [[_Piece(k, 0, 8, low), *_stream(group, k * low, low)] for k in range(group)]
+        found = [[_Piece(k, 0, 8, low), *_split_stream(group, k * low, low)] for k in range(group)]
     else:
         found = [[_Piece(2 * k, 0, 8, low), _Piece(1, low * k, low, 0)] for k in range(group)]
     return tuple(tuple(each) for each in found)
@@ -77,20 +80,27 @@ def unpack(
     out: Pixels | None = None,
     compiled: bool | None = None,
 ) -> Pixels:
-    """Pixels *x* to *x* + *columns* of each row, shape (H, columns): to the row's end if None.
+    """Return pixels of packed rows as (H, columns) uint16.
 
-    :param rows: shape (H, stride), contiguous: whole rows, of which none is padded.
-    :param x: any column, also one inside a group.
-    :param out: a C-contiguous array of that shape to put them into, which is then what is returned.
-    :param compiled: False keeps to numpy, True to numba where it is installed; None takes numba
-        once it pays.
-    :returns: a view of *rows* where they are not packed and no *out* is given.
-    :raises ValueError: for columns that are not there, or an *out* of another shape.
+    Args:
+        rows: (H, stride) uint8, contiguous: whole rows without padding.
+        layout: How pixels lie in the bytes.
+        x: The first column. It may lie inside a group.
+        columns: The number of columns; None: all up to the end of the row.
+        out: A C-contiguous (H, columns) array to fill and return.
+        compiled: False uses numpy, True uses numba where it is installed. None uses numba for
+            large amounts of pixels.
+
+    Returns:
+        *out*, or a new array, or a view of *rows* if the pixels are not packed.
+
+    Raises:
+        ValueError: The columns do not exist, or *out* has another shape.
     """
     height, stride = rows.shape
-    width = layout.pixels_of(stride)
+    width = layout.count_pixels(stride)
     columns = width - x if columns is None else columns
-    if stride != layout.bytes_of(width) or x < 0 or columns < 0 or x + columns > width:
+    if stride != layout.count_bytes(width) or x < 0 or columns < 0 or x + columns > width:
         raise ValueError(f"columns {x} to {x + columns} of rows of {stride} bytes")
     if out is not None and (out.shape != (height, columns) or not out.flags.c_contiguous):
         raise ValueError(f"{height} x {columns} pixels do not go into {out.shape}")
@@ -100,7 +110,7 @@ def unpack(
             return words
         out[:] = words
         return out
-    # Whole groups around the columns; what a row's end cuts is completed with zeros.
+    # Unpack the whole groups around the columns. Complete a cut group with zeros.
     group, size = layout.group, layout.group * layout.bits // 8
     first, last = x // group, -(-(x + columns) // group)
     whole = min(last, width // group)
@@ -109,10 +119,10 @@ def unpack(
         found = out
     else:
         found = np.empty((height, (last - first) * group), np.uint16)
-    _groups(rows, layout, first, found[:, : (whole - first) * group], compiled)
+    _unpack_groups(rows, layout, first, found[:, : (whole - first) * group], compiled)
     if whole < last:
-        cut = _completed(rows[:, whole * size :], layout, width % group)
-        _groups(cut, layout, 0, found[:, (whole - first) * group :], False)
+        cut = _complete_group(rows[:, whole * size :], layout, width % group)
+        _unpack_groups(cut, layout, 0, found[:, (whole - first) * group :], False)
     if direct:
         return found
     asked = found[:, x - first * group :][:, :columns]
@@ -123,7 +133,7 @@ def unpack(
 
 
 def pack(pixels: Pixels, layout: Layout) -> Bytes:
-    """Rows of shape (H, stride) from pixels of shape (H, W); bits beyond the depth are dropped."""
+    """Return (H, stride) uint8 rows of (H, W) pixels. Bits beyond the depth are dropped."""
     height, width = pixels.shape
     if layout.packing == Packing.UNPACKED:
         return np.ascontiguousarray(pixels, "<u2").view(np.uint8)
@@ -132,23 +142,23 @@ def pack(pixels: Pixels, layout: Layout) -> Bytes:
     whole = np.zeros((height, groups * group), np.uint16)
     whole[:, :width] = pixels
     found = np.zeros((height, groups * size), np.uint8)
-    for index, pieces in enumerate(_pieces(layout.packing, layout.bits, group)):
+    for index, pieces in enumerate(_list_pieces(layout.packing, layout.bits, group)):
         values = whole[:, index::group]
         for byte, shift, bits, to in pieces:
             part = (values >> np.uint16(to)).astype(np.uint8) & np.uint8((1 << bits) - 1)
             found[:, byte::size] |= part << np.uint8(shift)
     left = width % group
-    stride = layout.bytes_of(width)
+    stride = layout.count_bytes(width)
     if left and layout.packing == Packing.MIPI:
-        # The low bits follow the high bytes that are there.
+        # In a cut group, the low bits follow the high bytes of its pixels.
         end = (groups - 1) * size
         low = found[:, end + group :][:, : stride - end - left].copy()
         found[:, end + left : stride] = low
     return np.ascontiguousarray(found[:, :stride])
 
 
-def _completed(tail: Bytes, layout: Layout, pixels: int) -> Bytes:
-    """The group that the rows' end cuts to so many *pixels*, whole."""
+def _complete_group(tail: Bytes, layout: Layout, pixels: int) -> Bytes:
+    """Return the group that the end of the rows cuts to so many *pixels*, completed with zeros."""
     found = np.zeros((tail.shape[0], layout.group * layout.bits // 8), np.uint8)
     if layout.packing == Packing.MIPI:
         found[:, :pixels] = tail[:, :pixels]
@@ -158,30 +168,33 @@ def _completed(tail: Bytes, layout: Layout, pixels: int) -> Bytes:
     return found
 
 
-def _groups(rows: Bytes, layout: Layout, first: int, out: Pixels, compiled: bool | None) -> None:
-    """Unpack whole groups from the *first* on, as many as *out* has room for."""
+def _unpack_groups(
+    rows: Bytes, layout: Layout, first: int, out: Pixels, compiled: bool | None
+) -> None:
+    """Unpack whole groups from group *first* on into *out*, which they fill."""
     if not out.size:
         return
     _unpacked.pixels += out.size
     if compiled is None:
-        compiled = _unpacked.pixels >= _WORTH_IT
-    kernels = _kernels() if compiled else None
+        compiled = _unpacked.pixels >= _MIN_COMPILED_PIXELS
+    kernels = _load_kernels() if compiled else None
     if kernels is not None and rows.flags.c_contiguous and out.flags.c_contiguous:
         kernels.KERNELS[layout.packing, layout.bits](rows, first, out)
         return
     group, size = layout.group, layout.group * layout.bits // 8
     columns = slice(first * size, first * size + out.shape[1] // group * size)
     step = max(1, _BAND_PIXELS // out.shape[1])
-    pieces = _pieces(layout.packing, layout.bits, group)
+    pieces = _list_pieces(layout.packing, layout.bits, group)
     for top in range(0, len(rows), step):
         band, pixels = rows[top : top + step, columns], out[top : top + step]
-        # Each byte of all groups, as words: what the pieces are shifted in.
+        # The n-th byte of all groups, as words in which the pieces are shifted.
         words = [band[:, byte::size].astype(np.uint16) for byte in range(size)]
         for index, parts in enumerate(pieces):
-            pixels[:, index::group] = _joined(words, parts)
+            pixels[:, index::group] = _join_pieces(words, parts)
 
 
-def _joined(words: list[Pixels], parts: tuple[_Piece, ...]) -> Pixels:
+def _join_pieces(words: list[Pixels], parts: tuple[_Piece, ...]) -> Pixels:
+    """Return the pixels whose pieces lie in *words*."""
     total: Pixels | None = None
     for byte, shift, bits, to in parts:
         part = words[byte]
@@ -197,7 +210,7 @@ def _joined(words: list[Pixels], parts: tuple[_Piece, ...]) -> Pixels:
 
 
 class _Unpacked:
-    """What this process has unpacked so far."""
+    """Counts the pixels that this process has unpacked."""
 
     pixels = 0
 
@@ -206,8 +219,8 @@ _unpacked = _Unpacked()
 
 
 @functools.cache
-def _kernels() -> ModuleType | None:
-    """The compiled ones, imported when first used; None without numba."""
+def _load_kernels() -> ModuleType | None:
+    """Import the compiled kernels at their first use. Return None without numba."""
     if importlib.util.find_spec("numba") is None:
         return None
     from . import unpacking_numba

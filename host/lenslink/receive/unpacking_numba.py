@@ -1,8 +1,8 @@
-"""Unpacking, compiled: whole groups of rows, for :mod:`.packing`.
+"""Unpack whole groups of pixels with compiled kernels. :mod:`.unpacking` calls them.
 
-A kernel is compiled when it is first called, and kept: numba's cache is beside this file or, where
-that cannot be written, in the user's cache folder (or $NUMBA_CACHE_DIR). Where neither can be
-written, every process compiles for itself.
+numba compiles a kernel at its first call and keeps the result beside this file. If the folder
+cannot be written, it uses the user's cache folder or $NUMBA_CACHE_DIR. If that cannot be written
+either, every process compiles again.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from lenslink_protocol.packings import Packing
 Bytes = NDArray[np.uint8]
 Pixels = NDArray[np.uint16]
 Kernel = Callable[[Bytes, int, Pixels], None]
-"""Rows (H, stride), the first group, pixels (H, groups * group): both contiguous."""
+"""Takes rows (H, stride), the first group, and pixels (H, groups * group) to fill. Contiguous."""
 
 KERNELS: dict[tuple[Packing, int], Any] = {}
 
 
-def _kernel(packing: Packing, bits: int) -> Callable[[Kernel], Kernel]:
+def _register_kernel(packing: Packing, bits: int) -> Callable[[Kernel], Kernel]:
     def compiled(function: Kernel) -> Kernel:
         try:
             found = njit(function, cache=True, nogil=True)
         except RuntimeError:
-            # No folder to keep it in.
+            # There is no folder for the compiled kernel.
             found = njit(function, nogil=True)
         KERNELS[packing, bits] = found
         return function
@@ -37,7 +37,7 @@ def _kernel(packing: Packing, bits: int) -> Callable[[Kernel], Kernel]:
     return compiled
 
 
-@_kernel(Packing.LSB, 10)
+@_register_kernel(Packing.LSB, 10)
 def _lsb10(rows: Bytes, first: int, out: Pixels) -> None:
     for y in range(out.shape[0]):
         row, line = rows[y], out[y]
@@ -50,7 +50,7 @@ def _lsb10(rows: Bytes, first: int, out: Pixels) -> None:
             line[to + 3] = b3 >> 6 | np.uint16(row[at + 4]) << 2
 
 
-@_kernel(Packing.LSB, 12)
+@_register_kernel(Packing.LSB, 12)
 def _lsb12(rows: Bytes, first: int, out: Pixels) -> None:
     for y in range(out.shape[0]):
         row, line = rows[y], out[y]
@@ -61,7 +61,7 @@ def _lsb12(rows: Bytes, first: int, out: Pixels) -> None:
             line[to + 1] = middle >> 4 | np.uint16(row[at + 2]) << 4
 
 
-@_kernel(Packing.LSB, 14)
+@_register_kernel(Packing.LSB, 14)
 def _lsb14(rows: Bytes, first: int, out: Pixels) -> None:
     for y in range(out.shape[0]):
         row, line = rows[y], out[y]
@@ -74,7 +74,7 @@ def _lsb14(rows: Bytes, first: int, out: Pixels) -> None:
             line[to + 3] = b5 >> 2 | np.uint16(row[at + 6]) << 6
 
 
-@_kernel(Packing.MIPI, 10)
+@_register_kernel(Packing.MIPI, 10)
 def _mipi10(rows: Bytes, first: int, out: Pixels) -> None:
     for y in range(out.shape[0]):
         row, line = rows[y], out[y]
@@ -87,7 +87,7 @@ def _mipi10(rows: Bytes, first: int, out: Pixels) -> None:
             line[to + 3] = np.uint16(row[at + 3]) << 2 | low >> 6
 
 
-@_kernel(Packing.MIPI, 12)
+@_register_kernel(Packing.MIPI, 12)
 def _mipi12(rows: Bytes, first: int, out: Pixels) -> None:
     for y in range(out.shape[0]):
         row, line = rows[y], out[y]
@@ -98,7 +98,7 @@ def _mipi12(rows: Bytes, first: int, out: Pixels) -> None:
             line[to + 1] = np.uint16(row[at + 1]) << 4 | low >> 4
 
 
-@_kernel(Packing.MIPI, 14)
+@_register_kernel(Packing.MIPI, 14)
 def _mipi14(rows: Bytes, first: int, out: Pixels) -> None:
     for y in range(out.shape[0]):
         row, line = rows[y], out[y]
@@ -111,7 +111,7 @@ def _mipi14(rows: Bytes, first: int, out: Pixels) -> None:
             line[to + 3] = np.uint16(row[at + 3]) << 6 | b6 >> 2
 
 
-@_kernel(Packing.LEGACY, 12)
+@_register_kernel(Packing.LEGACY, 12)
 def _legacy12(rows: Bytes, first: int, out: Pixels) -> None:
     for y in range(out.shape[0]):
         row, line = rows[y], out[y]

@@ -21,6 +21,7 @@ from typing import cast
 
 from ..deadline import Deadline
 from ..errors import Ambiguous, NotFound
+from ..leftovers import remove_leftovers
 from ..url import Url, parse_url
 from .base import DeviceInfo, Opener, Transport
 
@@ -47,7 +48,8 @@ def opener(scheme: str) -> Opener:
 
 
 def open_transport(url: Url, deadline: Deadline) -> Transport:
-    """Connect to *url*."""
+    """Connect to *url*, and remove what killed processes have left behind."""
+    remove_leftovers()
     return opener(url.scheme).open(url, deadline)
 
 

@@ -44,7 +44,7 @@ from .records import Record, encode_record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..receive.reassembly import Assembly
+    from ..receive.assembly import Assembly
 
 MAX_SLOTS = 8
 SLOTS = 3
@@ -135,13 +135,14 @@ class DirectPlacementPool(Pool):
         else:
             super().release(buffer)
 
-    def finished(self, assembly: Assembly) -> None:
-        """Copy the frame if the module may still write to its slot."""
+    def on_frame_finish(self, assembly: Assembly) -> None:
+        """Copy the frame if the module may still write to its slot; then clear missing bytes."""
         slot, _ = self._buffers.get(id(assembly.buffer), (None, None))
         if slot is not None and self._states[slot] is SlotState.SHARED:
             shared = assembly.buffer
             assembly.buffer = shared.copy()
             self.release(shared)
+        super().on_frame_finish(assembly)
 
     def _release_slot(self, key: int) -> None:
         slot, _ = self._buffers.pop(key)

@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import sys
 from pathlib import Path
 
 from ..errors import StorageError, UsageError
 from ..lock import is_locked, key_of
-from ..runtime import runtime_dir
+from ..runtime import is_process_alive, make_runtime_subdir
 from ..url import parse_url
 from .base import DeviceInfo
 
 
 def get_registry_dir() -> Path:
     """Return the folder of the registered modules' files; create it if it is missing."""
-    folder = runtime_dir() / "modules"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    return make_runtime_subdir("modules")
 
 
 def list_registered(scheme: str) -> list[DeviceInfo]:
@@ -35,7 +31,7 @@ def list_registered(scheme: str) -> list[DeviceInfo]:
         for path in sorted(get_registry_dir().glob("*.json")):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError, UsageError):
                 entry = json.loads(path.read_text(encoding="utf-8"))
-                if not _is_alive(entry["pid"]):
+                if not is_process_alive(entry["pid"]):
                     path.unlink()
                 elif entry["url"].startswith(f"{scheme}:"):
                     url = parse_url(entry["url"], (scheme,))
@@ -43,15 +39,3 @@ def list_registered(scheme: str) -> list[DeviceInfo]:
                     info = DeviceInfo(url.text, entry["description"], entry["serial"], busy)
                     modules.append(info)
     return modules
-
-
-def _is_alive(pid: int) -> bool:
-    if sys.platform == "win32":  # os.kill() would end the process
-        return True
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except ProcessLookupError:
-        return False
-    return True

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
+import select
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -19,6 +21,7 @@ from ..deadline import Deadline
 from ..errors import DeviceBusy, Disconnected, LensLinkError, NotFound, Timeout, UsageError
 from ..url import Url
 from .base import DeviceInfo
+from .os_errors import explain_os_error
 
 WINDOW: Final = 24 << 10
 """Credit for each stream, in bytes.
@@ -34,7 +37,11 @@ _log = logging.getLogger(__name__)
 
 
 class SerialTransport:
-    """Send and receive over *port*, an open pyserial port that the transport owns."""
+    """Send and receive over *port*, an open pyserial port that the transport owns.
+
+    On POSIX the transport reads and writes the port's descriptor itself: pyserial waits with
+    select(), which fails for descriptors above 1,023.
+    """
 
     private = False
     note: str | None = None
@@ -46,34 +53,21 @@ class SerialTransport:
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
         self._check_open()
+        room = min(sum(len(buffer) for buffer in buffers), _READ_BYTES)
         try:
-            count = self._port.in_waiting
-            first = b""
-            if not count:
-                self._port.timeout = max(0.0, seconds)
-                first = self._port.read(1)
-                if not first:
-                    return 0
-                count = self._port.in_waiting
-            room = sum(len(buffer) for buffer in buffers) - len(first)
-            self._port.timeout = 0
-            data = first + self._port.read(min(count, room, _READ_BYTES))
-        # An unplugged port raises SerialException from read(), and a plain OSError from in_waiting.
+            return scatter(_read(self._port, room, max(0.0, seconds)), buffers)
+        # An unplugged port raises SerialException, which is an OSError, or a plain OSError.
         except OSError as error:
             raise self._disconnect(error) from None
-        return scatter(data, buffers)
 
     def send(self, data: bytes, deadline: Deadline) -> None:
-        import serial
-
         self._check_open()
         try:
-            self._port.write_timeout = max(0.001, deadline.remaining())
-            self._port.write(data)
-        except serial.SerialTimeoutException:
-            raise Timeout(f"the module took no bytes for {deadline.seconds:g} s") from None
+            is_sent = _write(self._port, data, deadline)
         except OSError as error:
             raise self._disconnect(error) from None
+        if not is_sent:
+            raise Timeout(f"the module took no bytes for {deadline.seconds:g} s")
 
     def close(self) -> None:
         self._close_reason = self._close_reason or "the module was closed"
@@ -96,31 +90,108 @@ class SerialTransport:
         return Disconnected(reason)
 
 
+if sys.platform == "win32":
+
+    def _read(port: Any, room: int, seconds: float) -> bytes:
+        """Return up to *room* bytes; wait up to *seconds* for the first."""
+        count = port.in_waiting
+        first = b""
+        if not count:
+            port.timeout = seconds
+            first = port.read(1)
+            if not first:
+                return b""
+            count = port.in_waiting
+        port.timeout = 0
+        return bytes(first + port.read(min(count, room - len(first))))
+
+    def _write(port: Any, data: bytes, deadline: Deadline) -> bool:
+        """Write all of *data*; return False if the deadline passes first."""
+        import serial
+
+        try:
+            port.write_timeout = max(0.001, deadline.remaining())
+            port.write(data)
+        except serial.SerialTimeoutException:
+            return False
+        return True
+
+else:
+
+    def _read(port: Any, room: int, seconds: float) -> bytes:
+        """Return up to *room* bytes; wait up to *seconds* for the first."""
+        if not _wait(port.fd, select.POLLIN, seconds):
+            return b""
+        try:
+            data = os.read(port.fd, room)
+        except BlockingIOError:
+            return b""
+        if not data:
+            # The descriptor is readable, but the port is gone.
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return data
+
+    def _write(port: Any, data: bytes, deadline: Deadline) -> bool:
+        """Write all of *data*; return False if the deadline passes first."""
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(port.fd, rest) :]
+            except BlockingIOError:
+                if not _wait(port.fd, select.POLLOUT, deadline.remaining()):
+                    return False
+        return True
+
+    def _wait(descriptor: int, event: int, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(descriptor, event)
+        return bool(poll.poll(seconds * 1000))
+
+
 class SerialOpener:
     """Open ``serial:/dev/ttyACM0`` or ``serial:COM3``."""
 
-    options: Mapping[str, str] = {}
+    options: Mapping[str, str] = {
+        "dtr": "level of the DTR line from the opening on, 0 or 1; some boards reset by it",
+        "rts": "level of the RTS line, 0 or 1",
+    }
 
     def open(self, url: Url, deadline: Deadline) -> SerialTransport:
         import serial
 
         if not url.path:
             raise UsageError("serial: needs a port, as in serial:/dev/ttyACM0 or serial:COM3")
+        levels = {name: _get_level(url, name) for name in self.options}
         deadline.check()
+        # The port is opened exclusively: two hosts on one port would each get half of the bytes.
+        exclusive = None if sys.platform == "win32" else True
         try:
-            # The port is opened exclusively: two hosts on one port would each get half of the
-            # bytes.
-            port = serial.Serial(
-                url.path, _BAUD, timeout=0, exclusive=None if sys.platform == "win32" else True
-            )
-            port.reset_input_buffer()
+            port = serial.Serial(None, _BAUD, timeout=0, exclusive=exclusive)
+            port.port = url.path
+            for name, level in levels.items():
+                if level is not None:
+                    setattr(port, name, level)
+            port.open()
         except (OSError, ValueError) as error:
+            raise _explain_open_error(error, url) from None
+        try:
+            port.reset_input_buffer()
+        except OSError as error:
+            port.close()
             raise _explain_open_error(error, url) from None
         return SerialTransport(port)
 
     def devices(self) -> list[DeviceInfo]:
         """Return no devices: nothing about a serial port tells a module from any other board."""
         return []
+
+
+def _get_level(url: Url, name: str) -> bool | None:
+    """Return the level of a control line that the URL asks for; None if it names none."""
+    text = url.options.get(name)
+    if text not in (None, "0", "1"):
+        raise UsageError(f"serial: {name}={text} is neither 0 nor 1")
+    return None if text is None else text == "1"
 
 
 def _explain_open_error(error: Exception, url: Url) -> LensLinkError:
@@ -134,6 +205,9 @@ def _explain_open_error(error: Exception, url: Url) -> LensLinkError:
         )
     if code in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in text:
         return DeviceBusy(f"{url.text} is in use by another program")
+    if code is not None:
+        # pyserial's text repeats the errno and the path.
+        return explain_os_error(url.text, OSError(code, os.strerror(code)))
     return NotFound(f"{url.text}: {error}")
 
 

@@ -37,11 +37,12 @@ import numpy as np
 from lenslink_protocol.params import MAX_HEIGHT, MAX_WIDTH
 
 from ..deadline import Deadline
-from ..errors import Disconnected, LensLinkError, NotFound, ProtocolError, Timeout, UsageError
+from ..errors import Disconnected, LensLinkError, ProtocolError, Timeout, UsageError
 from ..url import Url
 from .base import DeviceInfo
 from .byte_ring import LINE_BYTES, ByteRingError, ByteRingReader, ByteRingWriter
 from .direct_placement import MAX_SLOTS, SLOTS, DirectPlacementPool, FrameSlots
+from .os_errors import explain_os_error
 from .records import HEAD_BYTES, Record, RecordReader, encode_record, make_padding
 from .registry import list_registered
 
@@ -416,9 +417,12 @@ class ShmOpener:
         check_system()
         if not url.path:
             raise UsageError("shm: needs a path, as in shm:/run/user/1000/lens")
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(max(min(deadline.remaining(), _GREETING_S), 0.001))
         try:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            raise explain_os_error(url.text, error) from None
+        try:
+            connection.settimeout(max(min(deadline.remaining(), _GREETING_S), 0.001))
             connection.connect(url.path)
             return _accept_memory(connection, url.text)
         except TimeoutError:
@@ -426,9 +430,7 @@ class ShmOpener:
             raise Timeout(f"{url.text}: no answer within {deadline.seconds:g} s") from None
         except OSError as error:
             connection.close()
-            if error.errno is None:  # no address at all: a path too long for AF_UNIX
-                raise UsageError(f"{url.text}: {error}") from None
-            raise NotFound(f"{url.text}: {error.strerror or error}") from None
+            raise explain_os_error(url.text, error) from None
         except (LensLinkError, ValueError):
             connection.close()
             raise

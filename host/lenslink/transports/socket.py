@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from lenslink_protocol.params import MAX_LANES
 
 from ..deadline import Deadline
-from ..errors import NotFound, Timeout, UsageError
+from ..errors import Timeout, UsageError
 from ..url import Url
 from .base import DeviceInfo, Transport
 from .lane_sockets import LaneSockets
+from .os_errors import explain_os_error
 from .registry import list_registered
 from .stream_socket import SocketTransport
 
+_MAX_PORT = 65535
 _OPTIONS = {"lanes": "connections that the link is spread over, as many as the module waits for"}
 
 _log = logging.getLogger(__name__)
@@ -45,9 +47,12 @@ def _open_lanes(
 def _connect(
     family: int, address: str | tuple[str, int], url: Url, deadline: Deadline
 ) -> socket.socket:
-    connection = socket.socket(family, socket.SOCK_STREAM)
-    connection.settimeout(max(deadline.remaining(), 0.001))
     try:
+        connection = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise explain_os_error(url.text, error) from None
+    try:
+        connection.settimeout(max(deadline.remaining(), 0.001))
         connection.connect(address)
         if family != getattr(socket, "AF_UNIX", None):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -56,9 +61,7 @@ def _connect(
         raise Timeout(f"{url.text}: no answer within {deadline.seconds:g} s") from None
     except OSError as error:
         connection.close()
-        if error.errno is None:  # The path is too long for AF_UNIX.
-            raise UsageError(f"{url.text}: {error}") from None
-        raise NotFound(f"{url.text}: {error.strerror or error}") from None
+        raise explain_os_error(url.text, error) from None
     _log.debug("connected to %s", url.text)
     return connection
 
@@ -86,8 +89,10 @@ class TcpOpener:
 
     def open(self, url: Url, deadline: Deadline) -> Transport:
         host, _, port = url.path.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise UsageError("tcp: needs a host and a port, as in tcp:127.0.0.1:7650")
+        if not host or not port.isdecimal():
+            raise UsageError(f"{url.text}: tcp: needs a host and a port, as in tcp:127.0.0.1:7650")
+        if not 0 < int(port) <= _MAX_PORT:
+            raise UsageError(f"{url.text}: port {port} is not 1 to {_MAX_PORT}")
         host = host.strip("[]")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return _open_lanes(family, (host, int(port)), url, deadline)

@@ -1,4 +1,4 @@
-"""Open ``usb:`` and ``usb:SERIAL``: a module's vendor interface, through pyusb and libusb.
+"""Open ``usb:``, ``usb:SERIAL`` and ``usb:BUS-PORT``: a module's vendor interface, through libusb.
 
 The class, subclass and protocol of its interface and the major version in bcdDevice identify a
 module. The VID and PID belong to its maker. Other interfaces of the device, a serial port for
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 from lenslink_protocol.params import (
     MAX_LANES,
@@ -31,8 +33,8 @@ from ..errors import (
     RigError,
     VersionMismatch,
 )
-from ..lock import is_locked
-from ..url import Url
+from ..lock import is_locked, key_of
+from ..url import Url, parse_url
 from .base import DeviceInfo
 from .usb_lanes import UsbTransport
 
@@ -57,11 +59,23 @@ class UsbModule:
         return f"{self.device.idVendor:04x}:{self.device.idProduct:04x}"
 
     def serial(self) -> str | None:
-        """Read its serial number; raise USBError or _Unreadable if that fails."""
+        """Read its serial number; None if it has none.
+
+        Raises USBError or _Unreadable if that fails.
+        """
         try:
-            return str(self.device.serial_number)
+            serial = self.device.serial_number
         except ValueError:  # pyusb's word for a device whose strings may not be read
             raise _Unreadable from None
+        return None if serial is None else str(serial)
+
+    @property
+    def bus_path(self) -> str | None:
+        """Bus and ports, such as ``1-2.3``, stable across replugs; None if they are unknown."""
+        bus, ports = self.device.bus, self.device.port_numbers
+        if bus is None or not ports:
+            return None
+        return f"{bus}-{'.'.join(map(str, ports))}"
 
 
 class _Unreadable(Exception):
@@ -147,7 +161,8 @@ def explain_open_error(error: OSError, found: UsbModule, shown: str) -> LensLink
 
 def _explain_no_permission(found: UsbModule, shown: str) -> NotFound:
     vendor = f"{found.device.idVendor:04x}"
-    rule = f'SUBSYSTEM=="usb", ATTR{{idVendor}}=="{vendor}", MODE="0660", TAG+="uaccess"'
+    rule = f'SUBSYSTEM=="usb", ATTR{{idVendor}}=="{vendor}", MODE="0660", TAG+="uaccess", '
+    rule += 'ENV{ID_MM_DEVICE_IGNORE}="1"'
     return NotFound(
         f"{shown}: no permission for {found.name}; type: echo '{rule}' | "
         "sudo tee /etc/udev/rules.d/70-lenslink.rules && sudo udevadm control --reload "
@@ -162,35 +177,52 @@ def load_libusb() -> Any:
     return libusb_package.get_libusb1_backend()
 
 
-def choose_module(backend: Any, serial: str, shown: str) -> UsbModule:
-    """Return the only module, or the one with serial number *serial*."""
+def choose_module(backend: Any, name: str, shown: str) -> UsbModule:
+    """Return the only module, or the one with serial number or bus path *name*."""
     import usb.core
     import usb.util
 
-    found = []
-    denied: UsbModule | None = None
-    for each in find_modules(backend):
-        if not serial:
-            found.append(each)
-            continue
+    chosen = []
+    unreadable: UsbModule | None = None
+    for module in find_modules(backend):
         try:
-            if each.serial() == serial:
-                found.append(each)
+            if not name or name in (module.bus_path, module.serial()):
+                chosen.append(module)
                 continue
         except (usb.core.USBError, _Unreadable):
-            denied = each
-        usb.util.dispose_resources(each.device)
-    if not found:
-        if denied is not None:
-            raise _explain_no_permission(denied, shown)
-        raise NotFound(f"{shown}: no module on USB" + (" has this serial number" * bool(serial)))
-    if len(found) > 1:
-        raise Ambiguous(f"{shown}: {len(found)} modules on USB; name one as usb:SERIAL")
-    return found[0]
+            unreadable = module
+        usb.util.dispose_resources(module.device)
+    if not chosen:
+        if unreadable is not None:
+            raise _explain_no_permission(unreadable, shown)
+        raise NotFound(
+            f"{shown}: no module on USB" + (" has this serial number or bus path" * bool(name))
+        )
+    if len(chosen) > 1:
+        for module in chosen:
+            usb.util.dispose_resources(module.device)
+        names = ", ".join(_name_modules(chosen))
+        raise Ambiguous(f"{shown}: {len(chosen)} modules on USB; name one: {names}")
+    return chosen[0]
+
+
+def _name_modules(modules: list[UsbModule]) -> list[str]:
+    """Return a URL for each module: by serial number where that is unique, else by bus path."""
+    serials = [_read_serial(module) for module in modules]
+    return [
+        _make_url(module, serial, serials.count(serial) == 1)
+        for module, serial in zip(modules, serials, strict=True)
+    ]
+
+
+def _make_url(module: UsbModule, serial: str | None, is_unique: bool) -> str:
+    if serial is not None and (is_unique or module.bus_path is None):
+        return f"usb:{quote(serial)}"
+    return f"usb:{module.bus_path or ''}"
 
 
 class UsbOpener:
-    """Open ``usb:`` and ``usb:SERIAL``."""
+    """Open ``usb:``, ``usb:SERIAL`` and ``usb:BUS-PORT.PORT``."""
 
     options: Mapping[str, str] = {"lanes": "endpoints used at most, 1 to 4"}
 
@@ -209,26 +241,35 @@ class UsbOpener:
     def devices(self) -> list[DeviceInfo]:
         import usb.core
 
-        listed: list[DeviceInfo] = []
+        modules: list[UsbModule] = []
         serials: dict[tuple[object, ...], str | None] = {}
         with contextlib.suppress(usb.core.USBError, usb.core.NoBackendError):
             backend = load_libusb()
-            for each in find_modules(backend) if backend is not None else ():
+            for module in find_modules(backend) if backend is not None else ():
                 # The serial number is read once after each plug-in. An address is never used twice
                 # in a row. So a program that uses the module is not disturbed ten times a second.
-                device = each.device
-                key = (device.bus, device.address, each.name)
-                serial = (
-                    self._serials_by_address[key]
-                    if key in self._serials_by_address
-                    else _read_serial(each)
-                )
-                serials[key] = serial
-                busy = serial is not None and is_locked(f"serial:{serial}")
-                description = f"module on USB ({each.name})"
-                listed.append(DeviceInfo(f"usb:{serial or ''}", description, serial, busy))
+                key = _get_address(module)
+                if key not in self._serials_by_address:
+                    self._serials_by_address[key] = _read_serial(module)
+                serials[key] = self._serials_by_address[key]
+                modules.append(module)
         self._serials_by_address = serials
-        return listed
+        counts = Counter(serials[_get_address(module)] for module in modules)
+        return [
+            _describe(module, serial, counts[serial] == 1)
+            for module in modules
+            for serial in [serials[_get_address(module)]]
+        ]
+
+
+def _get_address(module: UsbModule) -> tuple[object, ...]:
+    return module.device.bus, module.device.address, module.name
+
+
+def _describe(module: UsbModule, serial: str | None, is_unique: bool) -> DeviceInfo:
+    url = _make_url(module, serial, is_unique)
+    key = key_of(parse_url(url, ("usb",))) if serial is None else f"serial:{serial}"
+    return DeviceInfo(url, f"module on USB ({module.name})", serial, is_locked(key))
 
 
 def _read_serial(found: UsbModule) -> str | None:

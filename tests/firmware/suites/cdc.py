@@ -10,8 +10,8 @@ OUT, IN = 0x02, 0x82
 class Board(Stand):
     """The transport on a stand-in whose serial port a host has opened."""
 
-    def __init__(self, addressed=(b"\x01", 0)):
-        super().__init__(2, lambda usbd: CdcTransport(usbd.cdc, None, usbd, "S1", addressed))
+    def __init__(self, address_byte=(b"\x01", 0)):
+        super().__init__(2, lambda usbd: CdcTransport(usbd.cdc, None, usbd, "S1", address_byte))
 
     def open(self):
         """A host resets the bus, configures the board, and opens the port."""
@@ -203,7 +203,7 @@ def test_nothing_is_sent_before_the_host_has_been_heard_again():
     board.usbd.pump()
     board.link.give(50)
     assert board.transport.send(board.link) is False
-    assert board.transport._lane.open is False
+    assert board.transport._lane.is_open is False
     assert board.armed() == []
 
 

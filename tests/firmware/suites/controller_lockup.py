@@ -9,10 +9,10 @@ class Controller:
         self.quiet = False
         self.resets = 0
 
-    def frame(self):
+    def read_frame(self):
         return self.number & 0x7FF
 
-    def suspended(self):
+    def is_suspended(self):
         return self.quiet
 
     def recover(self):

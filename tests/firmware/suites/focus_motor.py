@@ -23,7 +23,7 @@ def lens():
 
 
 def arrive(lens, now):
-    while not lens.settled:
+    while not lens.is_settled:
         now += 1000
         lens.poll(now)
     return now
@@ -31,7 +31,7 @@ def arrive(lens, now):
 
 def test_it_begins_at_infinity_and_stands_still():
     moved, motor = lens()
-    assert moved.settled
+    assert moved.is_settled
     assert moved.mdpt == 0
     moved.poll(1000000)
     assert motor.moves == []
@@ -53,7 +53,7 @@ def test_steps_come_at_the_motors_rate():
     moved.poll(105000)
     assert motor.position == moved.position == 100000 // STEP_US
     moved.poll(5000 + STEPS * STEP_US)
-    assert moved.settled
+    assert moved.is_settled
     assert motor.position == STEPS
 
 
@@ -62,7 +62,7 @@ def test_the_last_poll_stops_at_the_target():
     moved.move_to(33, 0)
     moved.poll(1000000)
     assert motor.moves == [20]
-    assert moved.settled
+    assert moved.is_settled
 
 
 def test_standing_still_saves_up_no_steps():
@@ -84,7 +84,7 @@ def test_a_new_target_on_the_way_turns_it_round():
     assert motor.moves == [100, -1]
     moved.poll(300 * STEP_US)
     assert motor.position == 0
-    assert moved.settled
+    assert moved.is_settled
 
 
 def test_beyond_the_stops_means_to_the_stop():
@@ -119,18 +119,18 @@ def test_rounding_is_to_the_nearest_step():
 
 def test_a_detent_is_an_eightieth_of_the_travel():
     moved, _ = lens()
-    moved.turn(3, 0)
+    moved.turn_ring(3, 0)
     assert moved.target == 75
-    moved.turn(-1, 0)
+    moved.turn_ring(-1, 0)
     assert moved.target == 50
-    moved.turn(-5, 0)
+    moved.turn_ring(-5, 0)
     assert moved.target == 0
-    moved.turn(200, 0)
+    moved.turn_ring(200, 0)
     assert moved.target == STEPS
 
 
 def test_a_turn_after_a_rest_saves_up_no_steps():
     moved, motor = lens()
-    moved.turn(1, 9000000)
+    moved.turn_ring(1, 9000000)
     moved.poll(9000000 + 2 * STEP_US)
     assert motor.moves == [2]

@@ -10,7 +10,7 @@ COUNTER = ((B, 1), (A, 1), (B, 0), (A, 0))
 
 
 def turn(turned, edges):
-    return [turned.edge(channel, level) for channel, level in edges]
+    return [turned.add_edge(channel, level) for channel, level in edges]
 
 
 def test_four_quarters_make_a_detent():
@@ -33,10 +33,10 @@ def test_bounce_cancels_itself():
     for channel, level in CLOCKWISE[:3]:
         for _ in range(5):
             assert turn(turned, ((channel, level), (channel, 1 - level))) == [0, 0]
-        assert turned.edge(channel, level) == 0
+        assert turned.add_edge(channel, level) == 0
     for _ in range(5):
         assert turn(turned, ((B, 0), (B, 1))) in ([1, 0], [0, 0])
-    turned.edge(B, 0)
+    turned.add_edge(B, 0)
     # However it bounced, another three detents are three detents.
     assert sum(turn(turned, CLOCKWISE * 3)) == 3
 

@@ -64,7 +64,7 @@ def test_a_hello_is_not_answered_before_the_module_is_seated():
 
 def test_a_hello_is_not_answered_without_power():
     camera, _, time = module_world.camera()
-    camera.power.good = False
+    camera.power.is_good = False
     assert module_world.Peer(camera, time).hello() == []
 
 

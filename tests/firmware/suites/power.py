@@ -30,25 +30,25 @@ MV_4398 = 2730
 
 def test_low_until_it_is_well_above():
     supplied, _ = supply()
-    assert not supplied.good
-    assert not supplied.sampled(VBUS_CHANNEL, MV_4598)
-    assert not supplied.good
+    assert not supplied.is_good
+    assert not supplied.add_sample(VBUS_CHANNEL, MV_4598)
+    assert not supplied.is_good
     assert supplied.vbus_mv == 4598
-    assert supplied.sampled(VBUS_CHANNEL, MV_4600)
-    assert supplied.good
+    assert supplied.add_sample(VBUS_CHANNEL, MV_4600)
+    assert supplied.is_good
 
 
 def test_good_until_it_is_well_below():
     supplied, _ = supply()
-    supplied.sampled(VBUS_CHANNEL, 4095)
+    supplied.add_sample(VBUS_CHANNEL, 4095)
     assert supplied.vbus_mv == 6598
-    assert not supplied.sampled(VBUS_CHANNEL, MV_4598)
-    assert not supplied.sampled(VBUS_CHANNEL, MV_4400)
-    assert supplied.good
-    assert supplied.sampled(VBUS_CHANNEL, MV_4398)
-    assert not supplied.good
-    assert not supplied.sampled(VBUS_CHANNEL, MV_4400)
-    assert not supplied.good
+    assert not supplied.add_sample(VBUS_CHANNEL, MV_4598)
+    assert not supplied.add_sample(VBUS_CHANNEL, MV_4400)
+    assert supplied.is_good
+    assert supplied.add_sample(VBUS_CHANNEL, MV_4398)
+    assert not supplied.is_good
+    assert not supplied.add_sample(VBUS_CHANNEL, MV_4400)
+    assert not supplied.is_good
 
 
 def test_samples_are_asked_for_when_due():
@@ -63,20 +63,20 @@ def test_samples_are_asked_for_when_due():
 
 def test_temperature_changes_no_supply():
     supplied, _ = supply()
-    assert not supplied.sampled(TEMPERATURE_CHANNEL, 931)
+    assert not supplied.add_sample(TEMPERATURE_CHANNEL, 931)
     assert supplied.temperature_mc == 25000
-    assert not supplied.sampled(TEMPERATURE_CHANNEL, 0)
+    assert not supplied.add_sample(TEMPERATURE_CHANNEL, 0)
     assert supplied.temperature_mc == -50000
-    assert not supplied.good
+    assert not supplied.is_good
 
 
 def test_load_is_said_when_it_changes():
     supplied, asked = supply()
-    supplied.draw(False)
-    supplied.draw(False)
-    supplied.sampled(VBUS_CHANNEL, MV_4600)
-    supplied.draw(True)
-    supplied.draw(True)
-    supplied.draw(False)
+    supplied.set_active(False)
+    supplied.set_active(False)
+    supplied.add_sample(VBUS_CHANNEL, MV_4600)
+    supplied.set_active(True)
+    supplied.set_active(True)
+    supplied.set_active(False)
     # 150 mW at the nominal 5 V, then 1400 and 150 mW at 4.6 V.
     assert asked.loads == [30, 304, 32]

@@ -16,7 +16,7 @@ class Store:
 
 def test_the_fourth_start_after_three_that_hung_is_plain_and_the_fifth_tries_again():
     store = Store()
-    began = [start_counter.Starts(store).begin() for _ in range(9)]
+    began = [start_counter.Starts(store).count_start() for _ in range(9)]
     assert began == [True, True, True, False, True, True, True, False, True]
 
 
@@ -24,7 +24,7 @@ def test_a_session_forgives():
     store = Store()
     for _ in range(20):
         starts = start_counter.Starts(store)
-        assert starts.begin()
+        assert starts.count_start()
         starts.poll(1000, False)
         assert store.value == 1
         starts.poll(2000, True)
@@ -35,7 +35,7 @@ def test_so_does_time_without_a_host():
     store = Store()
     for _ in range(20):
         starts = start_counter.Starts(store)
-        assert starts.begin()
+        assert starts.count_start()
         starts.poll(start_counter.WELL_US - 1, False)
         assert store.value == 1
         starts.poll(start_counter.WELL_US, False)
@@ -45,7 +45,7 @@ def test_so_does_time_without_a_host():
 def test_it_forgives_once_and_leaves_the_store_alone_then():
     store = Store()
     starts = start_counter.Starts(store)
-    starts.begin()
+    starts.count_start()
     starts.poll(0, True)
     store.value = 2
     starts.poll(0, True)

@@ -52,7 +52,7 @@ def test_everything_is_sent_in_order():
     queue = Queue([(b"one", None), (b"two", None)])
     assert transport.send(queue) is False
     assert stream.sent == b"onetwo"
-    assert transport.wait_ms() == 0
+    assert transport.get_wait_ms() == 0
 
 
 def test_a_stream_that_takes_little_gets_the_rest_later():
@@ -102,7 +102,7 @@ def test_a_rate_holds_bytes_back():
     queue = Queue([(bytes(1000), None)])
     us = 0
     while transport.send(queue):
-        assert transport.wait_ms() > 0
+        assert transport.get_wait_ms() > 0
         us += 500
         time.us = us
     assert 8500 <= us <= 9500, us
@@ -114,7 +114,7 @@ def test_latency_counts_from_silence():
     transport = StreamTransport(stream, time, latency_us=5000)
     assert transport.send(Queue([(b"a", None), (b"b", None)])) is True
     assert stream.sent == b""
-    assert transport.wait_ms() == 6
+    assert transport.get_wait_ms() == 6
     time.us += 5000
     rest = Queue([(b"b", None)])
     assert transport.send(rest) is False
@@ -130,9 +130,9 @@ def test_what_was_being_sent_when_the_stream_ended_is_held():
     queue = Queue([(b"pixels", tile)])
     stream.takes = None
     transport.send(queue)
-    transport.end(queue)
+    transport.drop_packet(queue)
     assert tile.released == 1
-    transport.end(queue)
+    transport.drop_packet(queue)
     assert tile.released == 1
     stream.takes = 100
     assert transport.send(queue) is False

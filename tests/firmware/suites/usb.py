@@ -34,7 +34,7 @@ class Rig:
         self.transport = usb.UsbTransport(self.usbd, 1, "S1", "M", "L")
         self.usbd.builtin_driver = self.usbd.BUILTIN_DEFAULT
         self.usbd.config(
-            self.transport._device(), self.transport._configuration(), [],
+            self.transport._describe_device(), self.transport._describe_interfaces(), [],
             lambda descriptors: self.calls.append(("open", len(descriptors))),
             lambda: self.calls.append(("reset",)),
             self._control,
@@ -347,7 +347,7 @@ def test_what_the_host_sends_reaches_the_link():
 
 def test_nothing_is_started_before_a_bus_reset_has_been_told_of():
     address = bytearray(b"\x81")
-    board = Board(addressed=(address, 0))
+    board = Board(address_byte=(address, 0))
     board.link.give(100, 1)
     board.link.give(100, 2)
     board.turn()

@@ -1,4 +1,5 @@
-// A controller with a clock, and whoever is to drive its registers: no chip, no rp2040js.
+// A controller, a bus and a host on a clock of their own, with a small device driver that uses the
+// controller's registers. It needs neither a chip nor rp2040js.
 
 import { Bus } from "../../../hil/lenslink_hil/pico/usb_bus.mjs";
 import { Controller } from "../../../hil/lenslink_hil/pico/controller.mjs";
@@ -58,8 +59,8 @@ function configuration(ins) {
 
 const DEVICE = Buffer.from([18, 1, 0, 2, 0xef, 2, 1, 64, 0x8a, 0x2e, 5, 0, 0, 1, 1, 2, 3, 1]);
 
-/** A device's driver, as small as can be: endpoint 0, and what the test does with the others. */
-export class Bench {
+/** A small device driver: it serves endpoint 0, and the test uses the other endpoints. */
+export class UsbHarness {
   constructor({ kind = "ideal", seed = 1, ins = [0x83] } = {}) {
     this.clock = new Clock();
     this.usbDPRAM = new Uint8Array(4096);
@@ -70,23 +71,24 @@ export class Bench {
     this.ins = ins;
     this.configuration = configuration(ins);
     this.host = new Host(this.clock, this.bus, this.controller, {
-      attached: () => this.events.push("attached"),
-      detached: () => this.events.push("detached"),
+      onAttached: () => this.events.push("attached"),
+      onDetached: () => this.events.push("detached"),
     });
-    this.done = () => {}; // of the driver: an endpoint's buffers are done with
+    /** Called with the address of an endpoint whose buffers the controller is done with. */
+    this.onBuffersDone = () => {};
     this.pids = {};
     this.address = 0;
     this.reply = null;
-    this.resets = 0;
-    this.interrupted = false;
+    this.resetCount = 0;
+    this.isInInterrupt = false;
   }
 
-  // The core: an interrupt is served at once, but never within another.
+  // The core serves an interrupt at once, but never within another.
   setInterrupt(_, pending) {
-    if (!pending || this.interrupted) return;
-    this.interrupted = true;
-    this.serve();
-    this.interrupted = false;
+    if (!pending || this.isInInterrupt) return;
+    this.isInInterrupt = true;
+    this.serveInterrupt();
+    this.isInInterrupt = false;
   }
 
   write(register, value) {
@@ -107,28 +109,28 @@ export class Bench {
     this.write(REGISTER.sieCtrl, 0);
   }
 
-  /** Attached, addressed and configured. */
-  ready() {
+  /** Attach, and let the host address and configure the device. */
+  configure() {
     this.attach();
     this.clock.run(200 * MS);
     let status;
-    this.host.request(0x00, 9, 1, 0, 0, (answer) => (status = answer));
+    this.host.sendRequest(0x00, 9, 1, 0, 0, (answer) => (status = answer));
     this.clock.run(5 * MS);
     if (status !== 0) throw new Error(`not configured: ${status}`);
-    for (const address of [0x03, ...this.ins]) this.open(address);
+    for (const address of [0x03, ...this.ins]) this.openEndpoint(address);
     return this;
   }
 
-  open(address) {
+  openEndpoint(address) {
     this.pids[address] = 0;
-    this.usbDPRAMView.setUint32(this.controlAt(address), ENABLE | EVERY_BUFFER | this.bufferAt(address), true);
+    this.usbDPRAMView.setUint32(this.controlOffset(address), ENABLE | EVERY_BUFFER | this.bufferOffset(address), true);
   }
 
-  controlAt(address) {
+  controlOffset(address) {
     return 8 * (address & 15) + (address & 0x80 ? 0 : 4);
   }
 
-  bufferAt(address) {
+  bufferOffset(address) {
     return 0x180 + 128 * (2 * (address & 15) + (address & 0x80 ? 0 : 1));
   }
 
@@ -138,44 +140,44 @@ export class Bench {
     this.controller.DPRAMUpdated(at, value);
   }
 
-  control(address) {
+  readControl(address) {
     return this.usbDPRAMView.getUint32(0x80 + 8 * (address & 15) + (address & 0x80 ? 0 : 4), true);
   }
 
-  half(address, bytes, available = true) {
+  nextHalfWord(address, bytes, available = true) {
     const toggle = this.pids[address] ? DATA1 : 0;
     this.pids[address] ^= 1;
     return bytes | toggle | (available ? AVAILABLE : 0) | (address & 0x80 ? FULL : 0);
   }
 
-  /** Give a bulk IN endpoint one packet, or two; `between` is called before they are available. */
+  /** Fill a bulk IN endpoint with one packet or two; `between` is called before they are available. */
   fill(address, first, second = null, between = () => {}) {
-    const at = this.bufferAt(address);
+    const at = this.bufferOffset(address);
     this.usbDPRAM.set(first, at);
-    let value = this.half(address, first.length) | SELECT;
+    let value = this.nextHalfWord(address, first.length) | SELECT;
     let control = ENABLE | EVERY_BUFFER | at;
     if (second) {
       this.usbDPRAM.set(second, at + 64);
-      value |= this.half(address, second.length) << 16;
+      value |= this.nextHalfWord(address, second.length) << 16;
       control = ENABLE | DOUBLE | EVERY_TWO | at;
     }
-    this.usbDPRAMView.setUint32(this.controlAt(address), control, true);
+    this.usbDPRAMView.setUint32(this.controlOffset(address), control, true);
     this.setControl(address, value & ~AVAILABLE);
     between();
     this.setControl(address, value);
   }
 
-  /** Let a bulk OUT endpoint receive a packet. */
+  /** Make the buffer of a bulk OUT endpoint available. */
   listen(address) {
-    this.setControl(address, this.half(address, 64) | SELECT);
+    this.setControl(address, this.nextHalfWord(address, 64) | SELECT);
   }
 
-  received(address) {
-    const at = this.bufferAt(address);
-    return Buffer.from(this.usbDPRAM.subarray(at, at + (this.control(address) & 0x3ff)));
+  readBuffer(address) {
+    const at = this.bufferOffset(address);
+    return Buffer.from(this.usbDPRAM.subarray(at, at + (this.readControl(address) & 0x3ff)));
   }
 
-  /** A transfer of the host's; its end is in `status` and `data`. */
+  /** Submit a transfer of the host; `status` and `data` of the result are set at its end. */
   submit(endpoint, what, flags = {}) {
     const result = { status: null, data: null, moved: 0 };
     const sent = what instanceof Uint8Array;
@@ -184,7 +186,7 @@ export class Bench {
       length: sent ? what.length : what,
       data: sent ? Buffer.from(what) : null,
       ...flags,
-      complete: (status, transfer) => Object.assign(result, { status, data: transfer.received, moved: transfer.count }),
+      complete: (status, transfer) => Object.assign(result, { status, data: transfer.received, moved: transfer.actualLength }),
     });
     this.host.submit(result.transfer);
     return result;
@@ -192,11 +194,11 @@ export class Bench {
 
   // --- the driver's interrupt -----------------------------------------------------------
 
-  serve() {
+  serveInterrupt() {
     for (let i = 0; i < 8 && this.read(REGISTER.ints); i++) {
       const status = this.read(REGISTER.sieStatus);
       if (status & (1 << 19)) {
-        this.resets++;
+        this.resetCount++;
         this.write(REGISTER.address, 0);
         this.write(REGISTER.sieStatus, 1 << 19);
       }
@@ -204,19 +206,19 @@ export class Bench {
       for (let index = 0; index < 32; index++) {
         if (!(buffers & (1 << index))) continue;
         this.write(REGISTER.buffStatus, 1 << index);
-        if (index === 0) this.sentOn0();
-        else if (index > 1) this.done((index >> 1) | (index & 1 ? 0 : 0x80));
+        if (index === 0) this.handleControlInDone();
+        else if (index > 1) this.onBuffersDone((index >> 1) | (index & 1 ? 0 : 0x80));
       }
       if (status & (1 << 17)) {
         this.write(REGISTER.sieStatus, 1 << 17);
-        this.request(Buffer.from(this.usbDPRAM.subarray(0, 8)));
+        this.handleRequest(Buffer.from(this.usbDPRAM.subarray(0, 8)));
       }
-      if (this.controller.changed) this.write(REGISTER.sieStatus, (1 << 4) | (1 << 16));
+      if (this.controller.changedStatus) this.write(REGISTER.sieStatus, (1 << 4) | (1 << 16));
       if (status & (1 << 11)) this.write(REGISTER.sieStatus, 1 << 11);
     }
   }
 
-  request(setup) {
+  handleRequest(setup) {
     const [, request, , kind] = setup;
     const length = setup.readUInt16LE(6);
     this.pids[0x80] = this.pids[0x00] = 1;
@@ -233,19 +235,19 @@ export class Bench {
 
   answer(data) {
     this.reply = data;
-    this.more();
+    this.sendNextPiece();
     if (data.length) this.setControl(0x00, AVAILABLE | DATA1 | SELECT | 64);
   }
 
-  more() {
+  sendNextPiece() {
     const piece = this.reply.subarray(0, 64);
     this.reply = this.reply.subarray(64);
     this.usbDPRAM.set(piece, 0x100);
-    this.setControl(0x80, this.half(0x80, piece.length) | SELECT);
+    this.setControl(0x80, this.nextHalfWord(0x80, piece.length) | SELECT);
   }
 
-  sentOn0() {
-    if (this.reply?.length) this.more();
+  handleControlInDone() {
+    if (this.reply?.length) this.sendNextPiece();
     if (this.address) {
       this.write(REGISTER.address, this.address);
       this.address = 0;

@@ -1,9 +1,8 @@
-"""The same payload through what people would use instead, in one run with the driver.
+"""The same payload through other software, in one run with the driver.
 
-A peer is a module with ``NAME``, ``NEEDS`` (what to import, and how to get it), ``BYTES`` (how much
-payload takes it about a second), ``NOTE`` (what the figure holds and what it leaves out), and
-``prepare(payload)``, which gives a function that receives all of it once. Wire bytes are made
-beforehand; that all of it arrived right is checked.
+A peer is a module with ``NAME``, ``NEEDS`` (the packages to install), ``BYTES`` (the payload of
+about one second), ``NOTE`` (what the figure includes) and ``prepare(payload)``. ``prepare`` makes
+the wire bytes, and returns a function that receives all of them once and checks the payload.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -21,11 +20,12 @@ from typing import Any
 import numpy as np
 
 from lenslink.errors import RigError
+from lenslink.installation import make_install_hint
 
-from ..document import machine_lines, table
-from ..machine_info import describe
+from ..document import format_machine, format_table
+from ..machine_info import describe_machine
 from ..series import QUICK, Case, Say, measure
-from ..workers import folder
+from ..workers import make_folder
 
 SCHEMA = "lenslink.bench.peers/1"
 PEERS = ("openmv", "serialtransfer", "mavlink", "cobs", "definition", "aravis")
@@ -34,11 +34,11 @@ _SEED = 20260101
 
 
 Receive = Callable[[], tuple[int, float]]
-"""Receives the payload once: bytes that arrived, and the CPU seconds that it took."""
+"""Receives the payload once, and returns the bytes that arrived and the CPU seconds."""
 
 
-def timed(receive: Callable[[], int]) -> Receive:
-    """*receive*, which returns the bytes that arrived, with all its time."""
+def time_calls(receive: Callable[[], int]) -> Receive:
+    """Return a :data:`Receive` that measures the CPU time of *receive*."""
 
     def run() -> tuple[int, float]:
         began = time.process_time()
@@ -50,14 +50,14 @@ def timed(receive: Callable[[], int]) -> Receive:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A package that a peer imports, its name where it is got, and how."""
+    """A package that a peer imports: its import name, its package name, how to install it."""
 
     imports: str
     package: str
-    how: str = 'in a checkout of LensLink, type: pip install -e ".[bench]"'
+    how: str = field(default_factory=lambda: make_install_hint("bench"))
 
     @property
-    def missing(self) -> bool:
+    def is_missing(self) -> bool:
         try:
             return find_spec(self.imports) is None
         except ModuleNotFoundError:
@@ -71,28 +71,28 @@ class Need:
             return ""
 
 
-def load(name: str) -> ModuleType:
-    """A peer by its module's name."""
+def load_peer(name: str) -> ModuleType:
+    """Return a peer by the name of its module."""
     return import_module(f"{__name__}.{name}")
 
 
-def lacking(peer: ModuleType) -> str | None:
-    """Why a peer cannot run here, and how it could; None if it can."""
+def find_lack(peer: ModuleType) -> str | None:
+    """Return why a peer cannot run here and the cure, None if it can."""
     for need in peer.NEEDS:
-        if need.missing:
+        if need.is_missing:
             return f"{need.package} is not installed ({need.how})"
     return None
 
 
-def run(say: Say) -> dict[str, Any]:
-    """Measure the driver and every peer that is there; what ``--json`` prints."""
+def measure_all(say: Say) -> dict[str, Any]:
+    """Measure the driver and every installed peer, and return what ``--json`` prints."""
     noise = np.random.default_rng(_SEED).integers(0, 1 << 12, 64 << 20, dtype="<u2").tobytes()
     runs: dict[str, Receive] = {}
     found: dict[str, ModuleType] = {}
     not_run = []
     for name in PEERS:
-        peer = load(name)
-        why = lacking(peer)
+        peer = load_peer(name)
+        why = find_lack(peer)
         if why is None:
             say(f"{peer.NAME}: preparing")
             try:
@@ -104,13 +104,13 @@ def run(say: Say) -> dict[str, Any]:
             not_run.append({"name": peer.NAME, "why": why})
     rates: dict[str, list[float]] = {name: [] for name in runs}
     driver: list[dict[str, Any]] = []
-    with folder() as place:
+    with make_folder() as place:
         for round_ in range(_ROUNDS):
-            # One after the other, and again: what the machine does meanwhile is in all of them.
+            # All take turns, so that other work of the machine changes all of them.
             driver.append(measure(Case("unix", 65536), QUICK, place, say))
             for name, receive in runs.items():
                 say(f"{found[name].NAME}: {round_ + 1} of {_ROUNDS}")
-                rates[name].append(_rate(found[name], receive))
+                rates[name].append(_measure_rate(found[name], receive))
     entries = [
         {
             "name": "LensLink",
@@ -120,19 +120,19 @@ def run(say: Say) -> dict[str, Any]:
             "version": "",
         }
     ]
-    entries += [_entry(found[name], rates[name]) for name in runs]
-    return {"schema": SCHEMA, "machine": describe(), "peers": entries, "not_run": not_run}
+    entries += [_make_entry(found[name], rates[name]) for name in runs]
+    return {"schema": SCHEMA, "machine": describe_machine(), "peers": entries, "not_run": not_run}
 
 
-def _rate(peer: ModuleType, receive: Receive) -> float:
-    """MB per CPU-second of one run."""
+def _measure_rate(peer: ModuleType, receive: Receive) -> float:
+    """Return the MB per CPU-second of one run."""
     count, spent = receive()
     if count < peer.BYTES:
         raise RigError(f"bench: {peer.NAME} received {count} of {peer.BYTES} bytes")
     return count / spent / 1e6
 
 
-def _entry(peer: ModuleType, rates: list[float]) -> dict[str, Any]:
+def _make_entry(peer: ModuleType, rates: list[float]) -> dict[str, Any]:
     return {
         "name": peer.NAME,
         "mb_per_cpu_s": round(statistics.median(rates), 1),
@@ -142,29 +142,29 @@ def _entry(peer: ModuleType, rates: list[float]) -> dict[str, Any]:
     }
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """The part of ``lenslink bench peers``."""
-    return "\n".join(_lines(result))
+def format_peers(result: dict[str, Any]) -> str:
+    """Return the part of ``lenslink bench peers``."""
+    return "\n".join(_format_lines(result))
 
 
-def _lines(result: dict[str, Any]) -> Iterator[str]:
+def _format_lines(result: dict[str, Any]) -> Iterator[str]:
     yield "## Beside others (`lenslink bench peers`)"
     yield ""
-    yield from machine_lines(result["machine"])
+    yield from format_machine(result["machine"])
     yield ""
-    yield "The same noise of 12 bits a pixel; MB of payload per CPU-second of the receiver, the"
-    yield f"median of {_ROUNDS} rounds in which all took turns, and the extremes. The peers, but"
-    yield "for Aravis, read from memory and are spared the kernel, which the driver's figure holds:"
-    yield "that favours them."
+    yield "All receive the same noise of 12 bits a pixel. The figures are MB of payload per"
+    yield f"CPU-second of the receiver: the median of {_ROUNDS} rounds in which all took turns, and"
+    yield "the extremes. All peers but Aravis read from memory. The driver's figure includes the"
+    yield "kernel, theirs do not."
     yield ""
     rows = []
     for each in result["peers"]:
         rate = f"{each['mb_per_cpu_s']:.1f} ({each['spread'][0]:.1f}-{each['spread'][-1]:.1f})"
         rows.append((each["name"], rate, each["version"], each["note"]))
-    yield from table(("", "MB per CPU-s", "version", ""), rows)
-    yield "Aravis, where it runs, is the one that comes close or is ahead: it is C, and checks no"
-    yield "CRC of the payload, so that a damaged pixel passes for a good one. A parser that is slow"
-    yield "in this table is fast enough for the serial lines that it was made for."
+    yield from format_table(("", "MB per CPU-s", "version", ""), rows)
+    yield "Only Aravis comes close or is ahead. Aravis is written in C and checks no CRC of the"
+    yield "payload, so it hands out damaged pixels as good ones. A parser that is slow in this"
+    yield "table is fast enough for the serial lines that it was made for."
     yield ""
     for each in result["not_run"]:
         yield f"- NOT RUN: {each['name']}: {each['why']}"

@@ -61,13 +61,13 @@ def _camera(library: Any) -> Iterator[Any]:
         start_new_session=True,
     )
     try:
-        yield _opened(library, process)
+        yield _open_camera(library, process)
     finally:
         process.kill()
         process.communicate()
 
 
-def _opened(library: Any, process: subprocess.Popen[bytes]) -> Any:
+def _open_camera(library: Any, process: subprocess.Popen[bytes]) -> Any:
     end = time.monotonic() + _START_S
     while True:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lenslink.errors import RigError
 
-from . import Need, Receive, timed
+from . import Need, Receive, time_calls
 
 NAME = "cobs + crcmod"
 NEEDS = (Need("cobs", "cobs"), Need("crcmod", "crcmod"))
@@ -40,4 +40,4 @@ def prepare(payload: bytes) -> Receive:
             raise RigError("cobs + crcmod delivered something else")
         return count
 
-    return timed(receive)
+    return time_calls(receive)

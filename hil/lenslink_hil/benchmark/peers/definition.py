@@ -12,7 +12,7 @@ from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.ids import MessageType
 from lenslink_protocol.structs import Header
 
-from . import Need, Receive, timed
+from . import Need, Receive, time_calls
 
 NAME = "construct alone"
 NEEDS = (Need("construct", "construct", "it comes with LensLink"),)
@@ -56,4 +56,4 @@ def prepare(payload: bytes) -> Receive:
             raise RigError("construct alone delivered something else")
         return count
 
-    return timed(receive)
+    return time_calls(receive)

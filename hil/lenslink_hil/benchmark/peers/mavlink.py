@@ -6,7 +6,7 @@ from typing import Any
 
 from lenslink.errors import RigError
 
-from . import Need, Receive, timed
+from . import Need, Receive, time_calls
 
 NAME = "pymavlink"
 NEEDS = (Need("pymavlink", "pymavlink"),)
@@ -46,4 +46,4 @@ def prepare(payload: bytes) -> Receive:
             raise RigError("pymavlink delivered something else")
         return count
 
-    return timed(receive)
+    return time_calls(receive)

@@ -6,7 +6,7 @@ from typing import Any
 
 from lenslink.errors import RigError
 
-from . import Need, Receive, timed
+from . import Need, Receive, time_calls
 
 NAME = "openmv"
 NEEDS = (Need("openmv", "openmv"),)
@@ -64,4 +64,4 @@ def prepare(payload: bytes) -> Receive:
     line.at = 0
     if _transport(line).recv_packet() != payload[:_PACKET]:
         raise RigError("openmv delivered something else")
-    return timed(receive)
+    return time_calls(receive)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lenslink.errors import RigError
 
-from . import Need, Receive, timed
+from . import Need, Receive, time_calls
 
 NAME = "pySerialTransfer"
 NEEDS = (Need("pySerialTransfer", "pySerialTransfer"),)
@@ -59,4 +59,4 @@ def prepare(payload: bytes) -> Receive:
             raise RigError("pySerialTransfer delivered something else")
         return count
 
-    return timed(receive)
+    return time_calls(receive)

@@ -1,0 +1,906 @@
+"""A small module written from SPEC.md alone, on virtual time: what broken modules derive from.
+
+The kit is proven on two modules that share no code: the firmware's (``virtual_module``) and this
+one. Each rule of SPEC.md is one method here, so that a subclass breaks one rule by overriding one
+method. ``broken_modules`` has those subclasses, ``selftest`` runs every case against them.
+
+A stream's state is one of :class:`State`:
+
+============  =================================  ============
+state         event                              next state
+============  =================================  ============
+UNCONFIGURED  Configure                          CONFIGURED
+CONFIGURED    Configure                          CONFIGURED
+CONFIGURED    Capture, StartStream               STREAMING
+STREAMING     last frame of a Capture            CONFIGURED
+STREAMING     Stop, Flush                        CONFIGURED
+any           end of the session                 UNCONFIGURED
+============  =================================  ============
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import struct
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenslink.receive.unpacking import pack
+from lenslink_protocol.crc import crc32
+from lenslink_protocol.framing import VERSION, encode_packet
+from lenslink_protocol.ids import (
+    VENDOR_FIRST,
+    Capability,
+    Cfa,
+    CloseReason,
+    ConfigureFlag,
+    EndStatus,
+    ErrorCode,
+    FrameState,
+    ManifestKey,
+    MessageType,
+    Outcome,
+    ResendFlag,
+)
+from lenslink_protocol.manifest import encode_entry
+from lenslink_protocol.messages import (
+    BY_TYPE,
+    HEADER,
+    MAGIC,
+    Accepted,
+    AnyMessage,
+    Capture,
+    Challenge,
+    Close,
+    ColorEntry,
+    Configure,
+    Configured,
+    Error,
+    Flush,
+    Flushed,
+    FormatEntry,
+    FrameEnd,
+    FrameStart,
+    GetManifest,
+    Header,
+    Heartbeat,
+    HeartbeatReply,
+    Hello,
+    HelloReply,
+    Log,
+    Malformed,
+    ManifestPiece,
+    ModeEntry,
+    Proof,
+    Query,
+    QueryReply,
+    Resend,
+    Resent,
+    SensorEntry,
+    StartStream,
+    Stop,
+)
+from lenslink_protocol.packings import Layout, find_layout, find_pixel_format, list_packings
+from lenslink_protocol.params import (
+    HEADER_BYTES,
+    MAX_CONTROL,
+    MAX_RANGES,
+    MAX_STREAMS,
+    STALL_MS,
+    VERSION_MAJOR,
+)
+
+WIDTH, HEIGHT = 64, 48
+MODE = 1
+TOY_SCHEME = 0x8000
+_STEP_S = 0.001
+_MASK = 0xFFFFFFFF
+_HALF = 1 << 31
+_MAX_TILE = 2048
+_TILES_A_STEP = 2
+_QUEUED_TILES = 8
+_DEFAULT_SETTINGS = (10_000, 1000, 0)
+"""Exposure in us, gain in 1/1000, focus in milli-dioptres."""
+
+Rectangle = tuple[int, int, int, int]
+
+
+class State(enum.Enum):
+    """What a stream is doing; the transitions stand at the head of this file."""
+
+    UNCONFIGURED = "unconfigured"
+    CONFIGURED = "configured"
+    STREAMING = "streaming"
+
+
+class Refused(Exception):
+    """A request is answered with Error."""
+
+    def __init__(self, code: ErrorCode) -> None:
+        super().__init__(code.name)
+        self.code = code
+
+
+@dataclass
+class Stream:
+    """A stream: its state, its configuration, and the request that it serves."""
+
+    state: State = State.UNCONFIGURED
+    plan: Configured | None = None
+    request: int = 0
+    remaining: int = 0
+    """Frames that a Capture still asks for; -1 for a running stream."""
+    interval_s: float = 0.0
+    next_start: float = 0.0
+
+
+@dataclass
+class Item:
+    """A packet that waits to be sent, without sequence and CRCs."""
+
+    kind: int
+    payload: bytes
+    number: int = 0
+    stream: int = 0
+    flags: int = 0
+    rectangle: Rectangle = (0, 0, 0, 0)
+    is_barrier: bool = False
+
+
+@dataclass
+class Frame:
+    """A frame that has begun: what has been read of it, and what is still held."""
+
+    number: int
+    stream: int
+    plan: Configured
+    start: bytes
+    rectangles: list[Rectangle]
+    """All tiles in the order of readout."""
+    pixels: NDArray[np.uint16]
+    read: int = 0
+    """Tiles read so far."""
+    sent_tiles: int = 0
+    held: dict[Rectangle, bytes] = field(default_factory=dict)
+    end: bytes | None = None
+
+
+@dataclass
+class Session:
+    """What is remembered of a session for Query."""
+
+    nonce: int
+    last_request: int = 0
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+
+
+class PlainModule:
+    """A wire to the module. Time passes only inside :meth:`receive`."""
+
+    lanes = 2
+    capabilities = int(Capability.LOG | Capability.RESEND | Capability.AUTH)
+    answers_kept = 4
+    sessions_kept = 2
+    frames_kept = 6
+    tiles_kept = 60
+    stall_s = STALL_MS / 1000
+
+    def __init__(self) -> None:
+        self.time = 1.0
+        self.is_attached = True
+        self.past: list[Session] = []
+        self.next_frame = 0
+        self.settings = _DEFAULT_SETTINGS
+        self.connect()
+
+    def connect(self) -> None:
+        """Begin a new connection: nothing is buffered, and no session is open."""
+        self.session: Session | None = None
+        self.is_refused = False
+        self.buffer = bytearray()
+        self.last_byte = 0.0
+        self.newest_sequence = 0
+        self.output: list[deque[bytes]] = [deque() for _ in range(self.lanes)]
+        self.alive = [True] * self.lanes
+        self.turn = itertools.count()
+        self.reset_session()
+
+    def reset_session(self) -> None:
+        """Forget what lasts as long as a session: streams, credits, sequences, frames, answers."""
+        self.used_lanes = 1
+        self.used_capabilities = 0
+        self.max_payload = 0
+        self.streams = [Stream() for _ in range(MAX_STREAMS)]
+        self.readout: Frame | None = None
+        self.frames: list[Frame] = []
+        self.data: list[Item] = []
+        self.sequences = [0] * self.lanes
+        self.limits = [0] * MAX_STREAMS
+        self.sent = [0] * MAX_STREAMS
+        self.begun = [0] * MAX_STREAMS
+        self.answers: list[tuple[int, bytes, int]] = []
+        self.previous_request = 0
+
+    # --- Wire -----------------------------------------------------------------------------
+
+    def now(self) -> float:
+        return self.time
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        del lane
+        self.buffer += data
+        self.last_byte = self.time
+        self.parse_buffer()
+
+    def receive(self, seconds: float) -> bytes:
+        end = self.time + max(_STEP_S, seconds)
+        while not self.output[0] and self.time < end:
+            self.time = min(end, self.time + _STEP_S)
+            self.step()
+        data = b"".join(self.output[0])
+        self.output[0].clear()
+        return data
+
+    def receive_lane(self, lane: int) -> bytes:
+        data = b"".join(self.output[lane])
+        self.output[lane].clear()
+        return data
+
+    def end_lane(self, lane: int) -> bool:
+        self.alive[lane] = False
+        self.output[lane].clear()
+        return True
+
+    def set_attached(self, seated: bool) -> bool:
+        self.is_attached = seated
+        if not seated and self.session is not None and not self.is_refused:
+            self.send_control(Close(CloseReason.DETACH))
+            self.end_session()
+        return True
+
+    def reopen(self) -> bool:
+        self.end_session()
+        self.connect()
+        return True
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    # --- packets in -----------------------------------------------------------------------
+
+    def parse_buffer(self) -> None:
+        """Take every whole packet out of the buffer and handle it."""
+        while True:
+            at = self.buffer.find(MAGIC)
+            if at < 0:
+                del self.buffer[: max(0, len(self.buffer) - len(MAGIC) + 1)]
+                return
+            del self.buffer[:at]
+            if len(self.buffer) < HEADER_BYTES:
+                return
+            header = Header._make(HEADER.unpack_from(self.buffer)[1:])
+            if not self.is_header_sound(header):
+                del self.buffer[0]
+                continue
+            if len(self.buffer) < HEADER_BYTES + header.length:
+                return
+            payload = bytes(self.buffer[HEADER_BYTES : HEADER_BYTES + header.length])
+            if not self.is_payload_sound(header, payload):
+                self.on_damaged_payload(header)
+                continue
+            del self.buffer[: HEADER_BYTES + header.length]
+            self.on_packet(header, payload)
+
+    def is_header_sound(self, header: Header) -> bool:
+        if crc32(self.buffer[: HEADER_BYTES - 4]) != header.header_crc:
+            return False
+        known = header.version >> 4 == VERSION_MAJOR or header.type == MessageType.HELLO
+        return known and header.length <= MAX_CONTROL
+
+    def is_payload_sound(self, header: Header, payload: bytes) -> bool:
+        return crc32(payload) == header.payload_crc
+
+    def on_damaged_payload(self, header: Header) -> None:
+        """Use up the sequence, and search the payload: only the header is thrown away."""
+        if self.session is not None and header.nonce == self.session.nonce:
+            self.use_sequence(header.sequence)
+        del self.buffer[:HEADER_BYTES]
+
+    def use_sequence(self, sequence: int) -> bool:
+        """Return True and remember the sequence if it comes after the newest one."""
+        step = (sequence - self.newest_sequence) & _MASK
+        if step == 0 or step >= _HALF:
+            return False
+        self.newest_sequence = sequence
+        return True
+
+    def check_stall(self) -> None:
+        """Give up a packet that stopped inside for STALL_MS, and search what came of it."""
+        while self.buffer and self.time - self.last_byte >= self.stall_s:
+            del self.buffer[0]
+            self.parse_buffer()
+
+    def on_packet(self, header: Header, payload: bytes) -> None:
+        if header.type == MessageType.HELLO:
+            self.on_hello(header, payload)
+            return
+        if not self.is_of_session(header) or not self.use_sequence(header.sequence):
+            return
+        if header.type == MessageType.CLOSE:
+            self.on_close(payload)
+        elif header.type >= VENDOR_FIRST:
+            return
+        elif header.type in (MessageType.HEARTBEAT, MessageType.RESEND, MessageType.QUERY):
+            try:
+                message = self.decode(header.type, payload)
+            except Malformed:
+                return
+            self.on_unnumbered(header, message)
+        else:
+            self.on_request(header, payload)
+
+    def is_of_session(self, header: Header) -> bool:
+        return (
+            self.session is not None and header.nonce == self.session.nonce and not self.is_refused
+        )
+
+    def decode(self, kind: int, payload: bytes) -> AnyMessage:
+        return BY_TYPE[kind].decode(payload)
+
+    def on_unnumbered(self, header: Header, message: AnyMessage) -> None:
+        if isinstance(message, Heartbeat):
+            self.on_heartbeat(header, message)
+        elif isinstance(message, Query):
+            self.send_control(QueryReply(self.outcome_of(message)), header.frame)
+        elif isinstance(message, Resend):
+            self.on_resend(header, message)
+
+    # --- session --------------------------------------------------------------------------
+
+    def on_hello(self, header: Header, payload: bytes) -> None:
+        if not self.is_attached:
+            return
+        try:
+            message = self.decode(MessageType.HELLO, payload)
+        except Malformed:
+            return
+        assert isinstance(message, Hello)
+        if self.session is None or header.nonce != self.session.nonce:
+            self.end_session()
+            self.session = Session(header.nonce)
+            self.newest_sequence = header.sequence
+        elif not self.use_sequence(header.sequence) or self.repeat_answer(header.frame):
+            return
+        self.session.last_request = header.frame
+        if not self.is_version_shared(header, message):
+            self.is_refused = True
+            self.answer(header.frame, Error(ErrorCode.VERSION, b"this module speaks version 1"))
+            return
+        self.is_refused = False
+        self.used_capabilities = message.capabilities & self.capabilities
+        self.used_lanes = max(1, min(message.lanes, self.lanes))
+        self.max_payload = message.max_payload
+        self.answer(header.frame, self.hello_reply(message))
+        self.log("session open")
+
+    def is_version_shared(self, header: Header, message: Hello) -> bool:
+        oldest, newest = message.version_min >> 4, message.version_max >> 4
+        return header.version >> 4 == VERSION_MAJOR and oldest <= VERSION_MAJOR <= newest
+
+    def hello_reply(self, message: Hello) -> HelloReply:
+        version = min(message.version_max, VERSION)
+        size, up = len(self.manifest_bytes()), round(self.time * 1e6)
+        return HelloReply(
+            version, self.used_lanes, 0, self.used_capabilities, MAX_CONTROL, size, 1, up
+        )
+
+    def on_close(self, payload: bytes) -> None:
+        del payload
+        self.end_session()
+
+    def end_session(self) -> None:
+        """Forget the session but for its last requests, which Query may ask about."""
+        if self.session is not None and not self.is_refused:
+            for stream in self.streams:
+                if stream.state is State.STREAMING and not self.has_begun(stream):
+                    self.session.outcomes[stream.request] = Outcome.NOT_DONE
+            self.past.insert(0, self.session)
+            del self.past[self.sessions_kept :]
+        self.session = None
+        self.is_refused = False
+        self.reset_session()
+
+    def has_begun(self, stream: Stream) -> bool:
+        """Return True if a frame of the stream's request has begun."""
+        index = self.streams.index(stream)
+        requests = [FrameStart.decode(each.start).request for each in self.frames
+                    if each.stream == index]  # fmt: skip
+        return stream.request in requests
+
+    def outcome_of(self, message: Query) -> Outcome:
+        known = [self.session, *self.past] if self.session is not None else self.past
+        for session in known:
+            if session is not None and session.nonce == message.session:
+                if message.request > session.last_request:
+                    return Outcome.NOT_DONE
+                return session.outcomes.get(message.request, Outcome.UNKNOWN)
+        return Outcome.UNKNOWN
+
+    def on_heartbeat(self, header: Header, message: Heartbeat) -> None:
+        self.raise_limits(message)
+        self.send_control(self.heartbeat_reply(), header.frame)
+
+    def raise_limits(self, message: Heartbeat) -> None:
+        self.limits = [max(old, new) for old, new in zip(self.limits, message.limit, strict=True)]
+
+    def heartbeat_reply(self) -> HeartbeatReply:
+        sent, begun = (self.sent[0], self.sent[1]), (self.begun[0], self.begun[1])
+        return HeartbeatReply(round(self.time * 1e6), sent, begun)
+
+    # --- requests -------------------------------------------------------------------------
+
+    def on_request(self, header: Header, payload: bytes) -> None:
+        number = header.frame
+        if self.repeat_answer(number):
+            return
+        assert self.session is not None
+        if header.type not in BY_TYPE:
+            self.answer(number, Error(ErrorCode.UNKNOWN_REQUEST, b""))
+            return
+        self.previous_request, self.session.last_request = self.session.last_request, number
+        try:
+            self.execute(number, self.decode(header.type, payload))
+        except Malformed:
+            self.answer(number, Error(ErrorCode.MALFORMED, b""))
+        except Refused as refusal:
+            self.answer(number, Error(refusal.code, b""))
+
+    def repeat_answer(self, number: int) -> bool:
+        """Answer a request that was executed before; return False for a new one."""
+        for known, payload, kind in self.answers:
+            if known == number:
+                self.emit(Item(kind, payload, number))
+                return True
+        assert self.session is not None
+        if any(each.number == number and each.is_barrier for each in self.data):
+            return True
+        if number <= self.session.last_request:
+            self.send_control(Error(ErrorCode.REPEATED, b""), number)
+            return True
+        return False
+
+    def execute(self, number: int, message: AnyMessage) -> None:
+        match message:
+            case GetManifest():
+                self.on_get_manifest(number, message)
+            case Configure():
+                self.on_configure(number, message)
+            case Capture():
+                if message.count == 0:
+                    raise Refused(ErrorCode.UNSUPPORTED)
+                self.on_start(number, message, message.count, 0)
+            case StartStream():
+                self.on_start(number, message, -1, message.interval_us)
+            case Stop():
+                self.on_stop(number, message)
+            case Flush():
+                self.on_flush(number)
+            case Challenge():
+                self.on_challenge(number, message)
+            case _:
+                known = type(message).__name__ == "Test"
+                raise Refused(ErrorCode.UNSUPPORTED if known else ErrorCode.UNKNOWN_REQUEST)
+
+    def answer(self, number: int, message: AnyMessage) -> None:
+        """Answer a request, and remember the answer."""
+        self.remember(number, message.encode(), message.TYPE)
+        self.emit(Item(message.TYPE, message.encode(), number))
+
+    def remember(self, number: int, payload: bytes, kind: int) -> None:
+        self.answers.append((number, payload, kind))
+        del self.answers[: -self.answers_kept]
+        assert self.session is not None
+        refused = kind == MessageType.ERROR
+        self.session.outcomes[number] = Outcome.NOT_DONE if refused else Outcome.DONE
+
+    def on_get_manifest(self, number: int, message: GetManifest) -> None:
+        data = self.manifest_bytes()
+        if message.offset >= len(data):
+            raise Refused(ErrorCode.UNSUPPORTED)
+        piece = data[message.offset :][: self.piece_bytes()]
+        self.answer(number, ManifestPiece(message.offset, len(data), piece))
+
+    def piece_bytes(self) -> int:
+        return 200
+
+    def stream_at(self, index: int) -> Stream:
+        if index >= MAX_STREAMS:
+            raise Refused(ErrorCode.UNSUPPORTED)
+        return self.streams[index]
+
+    def on_configure(self, number: int, message: Configure) -> None:
+        stream = self.stream_at(message.stream)
+        self.check_configurable(stream)
+        if not self.is_mode(message.mode):
+            raise Refused(ErrorCode.UNSUPPORTED)
+        plan = self.plan_of(message)
+        if not message.flags & ConfigureFlag.TEST_ONLY:
+            self.apply_plan(stream, plan)
+        self.answer(number, plan)
+
+    def check_configurable(self, stream: Stream) -> None:
+        if stream.state is State.STREAMING:
+            raise Refused(ErrorCode.STATE)
+
+    def is_mode(self, mode: int) -> bool:
+        return mode == MODE
+
+    def apply_plan(self, stream: Stream, plan: Configured) -> None:
+        stream.plan = plan
+        stream.state = State.CONFIGURED
+
+    def plan_of(self, message: Configure) -> Configured:
+        """Return the configuration that answers *message*."""
+        form = self.chosen_format(message)
+        limit = self.chosen_tile_bytes(message, form)
+        differs = message.pixel_format not in (0, form.code)
+        differs = differs or message.tile_bytes not in (0, limit)
+        flags = message.flags & ConfigureFlag.TEST_ONLY
+        if differs:
+            flags |= ConfigureFlag.ADJUSTED
+        stride = form.count_bytes(WIDTH)
+        return Configured(
+            message.stream, flags, message.mode, form.code, WIDTH, HEIGHT, stride,
+            stride * HEIGHT, limit,
+        )  # fmt: skip
+
+    def formats(self) -> list[Layout]:
+        return [find_layout(find_pixel_format(each, 12, Cfa.RGGB)) for each in list_packings(12)]
+
+    def chosen_format(self, message: Configure) -> Layout:
+        found = [each for each in self.formats() if each.code == message.pixel_format]
+        return found[0] if found else self.formats()[0]
+
+    def chosen_tile_bytes(self, message: Configure, form: Layout) -> int:
+        """Return the longest tile, in whole groups of pixels."""
+        limit = min(_MAX_TILE, self.max_payload, message.tile_bytes or _MAX_TILE)
+        return max(form.count_bytes(form.group), limit)
+
+    def on_start(
+        self, number: int, message: Capture | StartStream, count: int, interval_us: int
+    ) -> None:
+        stream = self.stream_at(message.stream)
+        self.check_startable(stream)
+        self.settings = self.chosen_settings(message)
+        stream.state = State.STREAMING
+        stream.request = number
+        stream.remaining = count
+        stream.interval_s = interval_us / 1e6
+        stream.next_start = self.time
+        self.answer(number, Accepted(message.stream, self.next_frame))
+
+    def check_startable(self, stream: Stream) -> None:
+        if stream.state is not State.CONFIGURED:
+            raise Refused(ErrorCode.STATE)
+
+    def chosen_settings(self, message: Capture | StartStream) -> tuple[int, int, int]:
+        focus = message.focus_mdpt if message.focus_mdpt >= 0 else self.settings[2]
+        return (
+            message.exposure_us or self.settings[0],
+            message.gain_milli or self.settings[1],
+            focus,
+        )
+
+    def on_stop(self, number: int, message: Stop) -> None:
+        self.stop(message.stream)
+        self.answer_in_order(number, Accepted(message.stream, self.next_frame))
+
+    def on_flush(self, number: int) -> None:
+        for index in self.flushed_streams():
+            self.stop(index)
+        self.answer_in_order(number, Flushed(self.used_lanes, self.previous_request, (0, 0, 0, 0)))
+
+    def flushed_streams(self) -> list[int]:
+        return list(range(MAX_STREAMS))
+
+    def answer_in_order(self, number: int, message: AnyMessage) -> None:
+        """Answer a request behind all data that waits."""
+        self.data.append(
+            Item(message.TYPE, message.encode(), number, is_barrier=True)
+        )  # fmt: skip
+
+    def stop(self, index: int) -> None:
+        """End a stream and its frame under way; tiles that wait are dropped."""
+        stream = self.stream_at(index)
+        if stream.state is State.STREAMING:
+            stream.state = State.CONFIGURED
+        unsent = [each for each in self.data if self.is_dropped_by_stop(each, index)]
+        self.data = [each for each in self.data if each not in unsent]
+        readout = self.readout
+        if readout is not None and readout.stream == index:
+            self.end_frame(readout, EndStatus.ABORTED)
+        for each in self.data:
+            if each.kind == MessageType.FRAME_END and each.stream == index and unsent:
+                end = FrameEnd.decode(each.payload)
+                each.payload = FrameEnd(
+                    EndStatus.ABORTED, end.lanes, end.tiles, end.readout_us, end.last_sequence
+                ).encode()
+
+    def is_dropped_by_stop(self, item: Item, index: int) -> bool:
+        return item.kind == MessageType.TILE and item.stream == index
+
+    def on_challenge(self, number: int, message: Challenge) -> None:
+        if not self.used_capabilities & Capability.AUTH or message.scheme != TOY_SCHEME:
+            raise Refused(ErrorCode.UNSUPPORTED)
+        self.answer(number, Proof(message.scheme, self.proof_of(message.challenge)))
+
+    def proof_of(self, challenge: bytes) -> bytes:
+        return b"toy" + crc32(challenge).to_bytes(4, "little")
+
+    # --- asking again ---------------------------------------------------------------------
+
+    def on_resend(self, header: Header, message: Resend) -> None:
+        number, index = header.frame, header.stream
+        rectangles = self.rectangles_of(message)
+        found = self.frame_of(index, number)
+        items: list[Item] = []
+        flags, state, gone = 0, FrameState.UNKNOWN, list(rectangles)
+        if found is not None:
+            state = FrameState.UNDER_WAY if found.end is None else FrameState.ENDED
+            if any(each.kind == MessageType.FRAME_END and each.number == number
+                   for each in self.data):  # fmt: skip
+                state = FrameState.UNDER_WAY
+            if message.flags & ResendFlag.START:
+                flags |= ResendFlag.START
+                items.append(Item(MessageType.FRAME_START, found.start, number, index))
+            again = self.tiles_again(found, rectangles)
+            items += again
+            gone = self.gone_of(found, rectangles)
+            if message.flags & ResendFlag.END and state is FrameState.ENDED:
+                flags |= ResendFlag.END
+        tail = b"".join(struct.pack("<4H", *each) for each in gone)
+        resent = Resent(flags, state, len(gone), tail)
+        items.append(Item(MessageType.RESENT, resent.encode(), number, index))
+        if flags & ResendFlag.END and found is not None and found.end is not None:
+            items.append(Item(MessageType.FRAME_END, found.end, number, index))
+        self.data[:0] = items
+
+    def rectangles_of(self, message: Resend) -> list[Rectangle]:
+        count = min(message.count, MAX_RANGES, len(message.ranges) // 8)
+        found = [struct.unpack_from("<4H", message.ranges, 8 * i) for i in range(count)]
+        return [(x, y, width, height) for x, y, width, height in found]
+
+    def frame_of(self, index: int, number: int) -> Frame | None:
+        for each in self.frames:
+            if each.number == number and each.stream == index:
+                return each
+        return None
+
+    def tiles_again(self, frame: Frame, rectangles: list[Rectangle]) -> list[Item]:
+        """Return the tiles that are held and meet the rectangles, whole."""
+        return [
+            Item(MessageType.TILE, payload, frame.number, frame.stream, 1, rectangle)
+            for rectangle, payload in frame.held.items()
+            if any(do_meet(rectangle, each) for each in rectangles)
+        ]
+
+    def gone_of(self, frame: Frame, rectangles: list[Rectangle]) -> list[Rectangle]:
+        """Return what was asked for, has been read, and is no longer held."""
+        lost = [each for each in frame.rectangles[: frame.read] if each not in frame.held]
+        return [each for each in rectangles if any(do_meet(each, tile) for tile in lost)]
+
+    # --- frames ---------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Do what is due: give up a stalled packet, read tiles, send what may be sent."""
+        self.check_stall()
+        self.begin_frame()
+        self.read_tiles()
+        self.send_data()
+
+    def begin_frame(self) -> None:
+        if self.readout is not None:
+            return
+        for index in (1, 0):
+            stream = self.streams[index]
+            if stream.state is State.STREAMING and self.time >= stream.next_start:
+                self.readout = self.new_frame(index, stream)
+                return
+
+    def new_frame(self, index: int, stream: Stream) -> Frame:
+        number = self.next_number()
+        stream.next_start = self.time + stream.interval_s
+        plan = stream.plan
+        assert plan is not None
+        start = self.frame_start(stream, plan).encode()
+        rectangles = self.rectangles_to_read(plan)
+        frame = Frame(number, index, plan, start, rectangles, self.picture(number))
+        self.frames.append(frame)
+        del self.frames[: -self.frames_kept]
+        self.data.append(Item(MessageType.FRAME_START, start, number, index))
+        return frame
+
+    def next_number(self) -> int:
+        self.next_frame += 1
+        return self.next_frame - 1
+
+    def frame_start(self, stream: Stream, plan: Configured) -> FrameStart:
+        exposure, gain, focus = self.settings
+        return FrameStart(
+            plan.mode, stream.request, plan.width, plan.height, 0, 1, 12, plan.pixel_format,
+            plan.stride, 4095, (64_000,) * 4, round(self.time * 1e6), exposure, gain, focus, 25_000,
+        )  # fmt: skip
+
+    def picture(self, number: int) -> NDArray[np.uint16]:
+        pixels = np.arange(WIDTH * HEIGHT, dtype=np.uint32) * 13 + number
+        return (pixels & 0xFFF).astype(np.uint16).reshape(HEIGHT, WIDTH)
+
+    def rectangles_to_read(self, plan: Configured) -> list[Rectangle]:
+        """Cut a frame into tiles: strips of whole rows, or whole groups of one row."""
+        form = find_layout(plan.pixel_format)
+        rows = plan.tile_bytes // plan.stride
+        if rows:
+            return [(0, y, WIDTH, min(rows, HEIGHT - y)) for y in range(0, HEIGHT, rows)]
+        columns = plan.tile_bytes * 8 // form.bits // form.group * form.group
+        columns = max(form.group, columns)
+        return [
+            (x, y, min(columns, WIDTH - x), 1)
+            for y in range(HEIGHT)
+            for x in range(0, WIDTH, columns)
+        ]
+
+    def read_tiles(self) -> None:
+        frame = self.readout
+        if frame is None:
+            return
+        for _ in range(_TILES_A_STEP):
+            waiting = sum(each.kind == MessageType.TILE for each in self.data)
+            if frame.read == len(frame.rectangles) or waiting >= _QUEUED_TILES:
+                break
+            rectangle = frame.rectangles[frame.read]
+            frame.read += 1
+            payload = self.pack_tile(frame, rectangle)
+            frame.held[rectangle] = payload
+            self.drop_oldest_tiles()
+            item = Item(MessageType.TILE, payload, frame.number, frame.stream, 0, rectangle)
+            self.data.append(item)
+        if frame.read == len(frame.rectangles):
+            self.end_frame(frame, EndStatus.OK)
+
+    def drop_oldest_tiles(self) -> None:
+        total = sum(len(each.held) for each in self.frames)
+        for each in self.frames:
+            while total > self.tiles_kept and each.held:
+                each.held.pop(next(iter(each.held)))
+                total -= 1
+
+    def pack_tile(self, frame: Frame, rectangle: Rectangle) -> bytes:
+        x, y, width, height = rectangle
+        return pack(frame.pixels[y : y + height, x : x + width], self.packing_of(frame)).tobytes()
+
+    def packing_of(self, frame: Frame) -> Layout:
+        return find_layout(frame.plan.pixel_format)
+
+    def end_frame(self, frame: Frame, status: EndStatus) -> None:
+        self.readout = None
+        lost = sum(
+            each.kind == MessageType.TILE and each.number == frame.number and not each.flags
+            for each in self.data
+        )
+        tiles = frame.sent_tiles + (lost if status is EndStatus.OK else 0)
+        message = FrameEnd(status, self.used_lanes, tiles, 1000, (0, 0, 0, 0))
+        frame.end = message.encode()
+        self.data.append(Item(MessageType.FRAME_END, frame.end, frame.number, frame.stream))
+        stream = self.streams[frame.stream]
+        if stream.remaining > 0:
+            stream.remaining -= 1
+            if stream.remaining == 0 and stream.state is State.STREAMING:
+                stream.state = self.state_after_capture()
+
+    def state_after_capture(self) -> State:
+        return State.CONFIGURED
+
+    # --- packets out ----------------------------------------------------------------------
+
+    def send_data(self) -> None:
+        """Send what waits in order, as far as credits go. A barrier waits for all before it."""
+        blocked: set[int] = set()
+        for item in list(self.data):
+            if item.is_barrier:
+                if self.data[0] is not item:
+                    return
+            elif item.stream in blocked:
+                continue
+            elif item.kind == MessageType.TILE and not self.has_credit(item):
+                blocked.add(item.stream)
+                continue
+            self.data.remove(item)
+            if item.is_barrier:
+                self.remember(item.number, item.payload, item.kind)
+            self.emit(item)
+
+    def has_credit(self, item: Item) -> bool:
+        return self.sent[item.stream] + len(item.payload) <= self.limits[item.stream]
+
+    def count_tile(self, item: Item) -> None:
+        self.sent[item.stream] += len(item.payload)
+        frame = self.frame_of(item.stream, item.number)
+        if frame is not None and not item.flags:
+            frame.sent_tiles += 1
+
+    def send_control(self, message: AnyMessage, number: int = 0) -> None:
+        self.emit(Item(message.TYPE, message.encode(), number))
+
+    def log(self, text: str) -> None:
+        if self.used_capabilities & Capability.LOG:
+            self.send_control(Log(2, round(self.time * 1e6), text.encode()))
+
+    def lane_of(self, item: Item) -> int:
+        """Return the lane for a packet: tiles take turns over the lanes that are alive."""
+        if item.kind != MessageType.TILE:
+            return 0
+        lanes = [lane for lane in range(self.used_lanes) if self.alive[lane]]
+        return lanes[next(self.turn) % len(lanes)]
+
+    def emit(self, item: Item) -> None:
+        """Give an item its sequence and CRCs, and put it on its lane."""
+        lane = self.lane_of(item)
+        if item.kind == MessageType.TILE:
+            self.count_tile(item)
+        elif item.kind == MessageType.FRAME_START:
+            self.begun[item.stream] = max(self.begun[item.stream], item.number + 1)
+        self.put(lane, self.encode(item, lane))
+
+    def put(self, lane: int, packet: bytes) -> None:
+        if self.alive[lane]:
+            self.output[lane].append(packet)
+
+    def encode(self, item: Item, lane: int) -> bytes:
+        payload = item.payload
+        if item.kind in (MessageType.FRAME_END, MessageType.FLUSHED):
+            payload = payload[:-16] + struct.pack("<4I", *self.last_sequences())
+        sequence = self.sequences[lane]
+        self.sequences[lane] = (sequence + 1) & _MASK
+        assert self.session is not None
+        return encode_packet(
+            item.kind, payload, nonce=self.session.nonce, sequence=sequence, frame=item.number,
+            stream=item.stream, flags=item.flags, place=item.rectangle,
+        )  # fmt: skip
+
+    def last_sequences(self) -> list[int]:
+        found = [(each - 1) & _MASK for each in self.sequences]
+        return found + [_MASK] * (4 - len(found))
+
+    # --- manifest -------------------------------------------------------------------------
+
+    def manifest_bytes(self) -> bytes:
+        texts = (
+            (ManifestKey.MAKER, "LensLink"),
+            (ManifestKey.MODEL, "plain"),
+            (ManifestKey.SERIAL, "PLAIN-1"),
+            (ManifestKey.FIRMWARE, "written from SPEC.md"),
+            (ManifestKey.BOARD, "none"),
+        )
+        sensor = SensorEntry(WIDTH, HEIGHT, 12, 0, 1, 4095, (64_000,) * 4)
+        mode = ModeEntry(
+            MODE, WIDTH, HEIGHT, 1, 3, (0, 0, HEIGHT, WIDTH), b"small".ljust(16, b"\0")
+        )
+        entries = [(key, text.encode()) for key, text in texts]
+        entries += [
+            (ManifestKey.SENSOR, sensor.encode()),
+            (ManifestKey.COLOR, ColorEntry.FIXED.pack(21, 0, *[1] * 24)),
+            (ManifestKey.MODE, mode.encode()),
+        ]
+        entries += [
+            (ManifestKey.FORMAT, FormatEntry(each.code).encode()) for each in self.formats()
+        ]
+        return b"".join(encode_entry(key, value) for key, value in entries)
+
+
+def do_meet(a: Rectangle, b: Rectangle) -> bool:
+    """Return True if two rectangles have a pixel in common."""
+    return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]

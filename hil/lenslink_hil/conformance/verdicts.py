@@ -1,0 +1,182 @@
+"""Runs a case, and gives each clause of the case a verdict.
+
+``live`` runs cases on real modules and hosts, ``selftest`` on those of this process. ``report``
+writes the verdicts down.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from lenslink.errors import LensLinkError, UsageError
+from lenslink_protocol.messages import Malformed
+
+from . import (
+    module_cases_camera,
+    module_cases_demand,
+    module_cases_link,
+    module_cases_packing,
+)
+from .cases import Case, Failed, NotClaimed
+from .clauses import load_clauses
+from .host_cases import ALL as HOST_CASES
+from .host_peer import HostPeer
+from .module_peer import HostResult, Script
+from .peer_wire import ConnectionEnded, Wire
+
+PASSED, FAILED, ERROR = "passed", "failed", "error"
+NOT_CLAIMED, NOT_RUN = "not claimed", "not run"
+
+ModuleCase = Case[Callable[[HostPeer], None]]
+HostCase = Case[type[Script]]
+
+
+class Result(NamedTuple):
+    """The verdict of a case, and the reason unless it passed."""
+
+    verdict: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The result of one clause in one case.
+
+    ``transcript`` has the packets of a case that failed, if the run keeps them.
+    """
+
+    clause: str
+    case: str
+    side: str
+    verdict: str
+    detail: str = ""
+    seconds: float = 0.0
+    transcript: tuple[str, ...] = field(default=(), repr=False)
+
+
+def list_module_cases() -> list[ModuleCase]:
+    """Return every case for modules, in SPEC.md's order."""
+    parts = (
+        module_cases_link, module_cases_camera, module_cases_packing, module_cases_demand,
+    )  # fmt: skip
+    return [case for part in parts for case in part.CASES.all]
+
+
+def list_host_cases() -> list[HostCase]:
+    """Return every case for hosts, in SPEC.md's order."""
+    return list(HOST_CASES)
+
+
+def list_all_cases() -> list[Case[Any]]:
+    """Return the cases of both sides."""
+    found: list[Case[Any]] = [*list_module_cases()]
+    found += list_host_cases()
+    return found
+
+
+def find_cases(clause: str) -> list[Case[Any]]:
+    """Return the cases that name *clause*."""
+    return [case for case in list_all_cases() if clause in case.clauses]
+
+
+def run_module_case(case: ModuleCase, wire: Wire, source: random.Random | None = None) -> Result:
+    """Run a case on the module behind *wire*. *source* draws nonces and challenges."""
+    peer = HostPeer(wire, source)
+    result = _judge(lambda: case.run(peer))
+    if result.verdict != ERROR:
+        try:
+            peer.close()
+        except (ConnectionEnded, LensLinkError):
+            if result.verdict != FAILED:
+                return Result(FAILED, "the module ended the connection")
+    return result
+
+
+class HostRun(AbstractContextManager["HostRun"], Protocol):
+    """A running host. Leaving its ``with`` block ends the host."""
+
+    @property
+    def wire(self) -> Wire: ...
+
+    def finish(self) -> HostResult:
+        """Wait for the host to end, and return its result."""
+
+
+def run_host_case(case: HostCase, start: Callable[[], HostRun]) -> Result:
+    """Run a case on the host that *start* starts, once for each of the case's sessions."""
+
+    def run() -> None:
+        script: Script | None = None
+        for _ in range(case.run.sessions):
+            with start() as host:
+                script = case.run(host.wire, script)
+                script.run()
+                script.judge(host.finish())
+
+    return _judge(run)
+
+
+def _judge(run: Callable[[], None]) -> Result:
+    try:
+        run()
+    except Failed as failure:
+        return Result(FAILED, str(failure))
+    except NotClaimed as reason:
+        return Result(NOT_CLAIMED, str(reason))
+    except ConnectionEnded as error:
+        return Result(FAILED, f"the connection ended: {error}")
+    except Malformed as error:
+        return Result(FAILED, f"a malformed message: {error}")
+    except UsageError:
+        raise  # every other case would say the same
+    except LensLinkError as error:
+        return Result(ERROR, str(error))
+    except Exception as error:
+        # A defect of the kit is a verdict, too.
+        return Result(ERROR, f"{type(error).__name__}: {error}")
+    return Result(PASSED)
+
+
+def make_verdicts(
+    case: Case[Any],
+    side: str,
+    result: tuple[str, str],
+    seconds: float,
+    *,
+    only: str | None = None,
+    transcript: Iterable[str] = (),
+) -> list[Verdict]:
+    """Return a verdict for each clause that the case names, or for *only* that clause."""
+    named = [clause for clause in case.clauses if only in (None, clause)]
+    lines = tuple(transcript)
+    return [Verdict(c, case.name, side, result[0], result[1], seconds, lines) for c in named]
+
+
+def count_verdicts(found: Iterable[Verdict]) -> dict[str, int]:
+    """Return how many verdicts there are of each kind."""
+    counted = Counter(each.verdict for each in found)
+    return {
+        "passed": counted[PASSED],
+        "failed": counted[FAILED],
+        "not_claimed": counted[NOT_CLAIMED],
+        "not_run": counted[NOT_RUN],
+        "errors": counted[ERROR],
+    }
+
+
+def build_matrix() -> list[dict[str, Any]]:
+    """Return every clause with the names of its cases, as ``lenslink conform matrix`` prints it."""
+    return [
+        {
+            "id": clause.id,
+            "side": clause.side,
+            "text": clause.text,
+            "cases": [case.name for case in find_cases(clause.id)],
+        }
+        for clause in load_clauses().values()
+    ]

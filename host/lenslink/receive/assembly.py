@@ -1,0 +1,250 @@
+"""Keep one frame while its tiles arrive: its memory, what has arrived, and its state.
+
+:class:`.reassembly.Reassembly` makes an :class:`Assembly` for each frame, passes it the packets of
+the frame, and decides when it is finished. Then :mod:`lenslink.device` makes a frame of it.
+
+States of an assembly:
+
+==================  ===================================================  =========
+State               Event                                                New state
+==================  ===================================================  =========
+(new)               the first packet of the frame arrives                RECEIVING
+RECEIVING           no packet of the frame for STALL_MS                  OVERDUE
+OVERDUE             a packet of the frame arrives                        RECEIVING
+RECEIVING, OVERDUE  the last missing byte arrives                        COMPLETE
+every state         nothing more is expected, or nobody waits for more   FINISHED
+==================  ===================================================  =========
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenslink_protocol.ids import EndStatus
+from lenslink_protocol.messages import Configured, FrameEnd, FrameStart
+
+from .frame_geometry import FrameGeometry
+from .received_ranges import ByteRange, ReceivedRanges, ReceivedRangesSnapshot
+from .unpacking import unpack
+
+_log = logging.getLogger(__name__)
+
+
+class AssemblyState(enum.Enum):
+    """How far a frame is. See the table in the module's docstring."""
+
+    RECEIVING = "receiving"
+    """Bytes are missing, and a lane may still bring them."""
+    OVERDUE = "overdue"
+    """Bytes are missing, and so long that no lane is waited for."""
+    COMPLETE = "complete"
+    """Every byte has arrived. FrameStart or FrameEnd may be missing."""
+    FINISHED = "finished"
+    """The frame accepts nothing more."""
+
+
+class AssemblySnapshot(NamedTuple):
+    """The state of an :class:`Assembly` that decides its future behaviour. Immutable.
+
+    Times are absolute, in seconds on the caller's clock.
+    """
+
+    stream: int
+    number: int
+    plan: Configured
+    state: AssemblyState
+    start: FrameStart | None
+    end: FrameEnd | None
+    progress: float
+    """When the last packet of the frame arrived."""
+    next_ask: float
+    tries: int
+    proven_end: int
+    reservations: tuple[tuple[int, ByteRange], ...]
+    """Lane, and the range that it receives in place."""
+    received_ranges: ReceivedRangesSnapshot
+    unavailable_ranges: ReceivedRangesSnapshot
+    pixels: tuple[bytes, ...]
+    """The frame's bytes, a piece for each range of ``received_ranges``."""
+
+
+class ResendTimer:
+    """When the last packet of a frame arrived, and when its lost parts are requested again."""
+
+    def __init__(self, now: float) -> None:
+        self.last_packet = now
+        """When the last packet of the frame arrived, in seconds on the caller's clock."""
+        self.next_request = now
+        """When lost parts may be requested again."""
+        self.tries = 0
+        """Requests since the last packet that brought something."""
+
+    def shift(self, seconds: float) -> None:
+        """Exclude *seconds* in which nobody has received."""
+        self.last_packet += seconds
+        self.next_request += seconds
+
+
+class Assembly:
+    """One frame and its memory.
+
+    Args:
+        stream: The frame's stream.
+        number: The frame's number.
+        geometry: Of the stream's configuration. It holds while the FrameStart is missing.
+        buffer: (frame_bytes,) uint8 from the pool, with any content.
+        now: The time in seconds.
+    """
+
+    def __init__(
+        self,
+        stream: int,
+        number: int,
+        geometry: FrameGeometry,
+        buffer: NDArray[np.uint8],
+        now: float,
+    ) -> None:
+        self.stream = stream
+        self.number = number
+        self.geometry = geometry
+        self.buffer = buffer
+        self.memory = buffer.data
+        self.state = AssemblyState.RECEIVING
+        self.start: FrameStart | None = None
+        """None while it is missing."""
+        self.end: FrameEnd | None = None
+        """None while it is missing."""
+        self.timer = ResendTimer(now)
+        self.proven_end = 0
+        """The module has said that it sends nothing more below this byte unasked."""
+        self.reservations: dict[int, ByteRange] = {}
+        """The range that each lane is receiving in place, by lane."""
+        size = geometry.plan.frame_bytes
+        self.received_ranges = ReceivedRanges(size)
+        """Bytes that arrived and passed their CRC."""
+        self.unavailable_ranges = ReceivedRanges(size)
+        """Bytes that the module does not hold any more."""
+
+    @property
+    def plan(self) -> Configured:
+        """The stream's configuration."""
+        return self.geometry.plan
+
+    @property
+    def size(self) -> int:
+        """The frame's bytes."""
+        return self.received_ranges.size
+
+    @property
+    def is_finished(self) -> bool:
+        """The frame accepts nothing more."""
+        return self.state is AssemblyState.FINISHED
+
+    @property
+    def is_complete(self) -> bool:
+        """Every byte has arrived, and the FrameEnd, if it has arrived, reports no failure."""
+        return self.received_ranges.is_complete and (
+            self.end is None or self.end.status == EndStatus.OK
+        )
+
+    def set_state(self, state: AssemblyState) -> None:
+        """Change the state, and log it."""
+        if state is not self.state:
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug(
+                    "frame %d of stream %d: %s -> %s, %d of %d bytes",
+                    *(self.number, self.stream, self.state.name, state.name),
+                    *(self.received_ranges.count, self.size),
+                )
+            self.state = state
+
+    def on_packet(self, now: float) -> None:
+        """Record that a packet of the frame has arrived. Ends the state OVERDUE."""
+        self.timer.last_packet = now
+        if self.state is AssemblyState.OVERDUE:
+            self.set_state(AssemblyState.RECEIVING)
+
+    def add_received(self, start: int, end: int) -> None:
+        """Record that bytes have arrived and are good. May change the state to COMPLETE."""
+        self.received_ranges.add(start, end)
+        if self.received_ranges.is_complete and not self.is_finished:
+            self.set_state(AssemblyState.COMPLETE)
+
+    def write_missing(self, ranges: list[ByteRange], payload: memoryview) -> bool:
+        """Copy the parts of a tile that have not arrived yet. Return False if there are none."""
+        offset = 0
+        has_new = False
+        for start, end in ranges:
+            for low, high in self.received_ranges.find_gaps(start, end):
+                has_new = True
+                if self._is_reserved(low, high):
+                    # Another lane may still write there, and what it writes may be damaged.
+                    continue
+                self.memory[low:high] = payload[offset + low - start : offset + high - start]
+                self.add_received(low, high)
+            offset += end - start
+        return has_new
+
+    def is_free(self, ranges: list[ByteRange]) -> bool:
+        """Nothing of *ranges* has arrived, and no lane is receiving into them."""
+        for start, end in ranges:
+            if self.received_ranges.find_gaps(start, end) != [(start, end)]:
+                return False
+            if self._is_reserved(start, end):
+                return False
+        return True
+
+    def _is_reserved(self, start: int, end: int) -> bool:
+        return any(start < b and a < end for a, b in self.reservations.values())
+
+    def find_lost(self, end: int) -> list[ByteRange]:
+        """Return the bytes below *end* that did not arrive and that the module may still hold."""
+        gaps = self.received_ranges.find_gaps(0, end)
+        return [lost for low, high in gaps for lost in self.unavailable_ranges.find_gaps(low, high)]
+
+    @property
+    def missing_ranges(self) -> tuple[ByteRange, ...]:
+        """The bytes that did not arrive. They are zero once the frame is handed on."""
+        return tuple(self.received_ranges.find_gaps(0, self.size))
+
+    def clear_missing(self) -> None:
+        """Set the bytes that did not arrive to zero. The memory may hold an older frame."""
+        for start, end in self.missing_ranges:
+            self.buffer[start:end] = 0
+
+    def view_rows(self) -> NDArray[np.uint8]:
+        """Return the frame's own memory as (H, stride) uint8: rows as they arrived."""
+        return self.buffer.reshape(self.plan.height, self.plan.stride)
+
+    def unpack_pixels(self) -> NDArray[np.uint16]:
+        """Return the pixels as (H, W) uint16. It is a copy where pixels share bytes."""
+        return unpack(self.view_rows(), self.geometry.layout)
+
+    def snapshot(self) -> AssemblySnapshot:
+        """Return everything that future behaviour depends on, as a hashable value.
+
+        Bytes that have not arrived are left out: they are overwritten or zeroed before anyone
+        sees them.
+        """
+        received_ranges = self.received_ranges.snapshot()
+        return AssemblySnapshot(
+            stream=self.stream,
+            number=self.number,
+            plan=self.plan,
+            state=self.state,
+            start=self.start,
+            end=self.end,
+            progress=self.timer.last_packet,
+            next_ask=self.timer.next_request,
+            tries=self.timer.tries,
+            proven_end=self.proven_end,
+            reservations=tuple(sorted(self.reservations.items())),
+            received_ranges=received_ranges,
+            unavailable_ranges=self.unavailable_ranges.snapshot(),
+            pixels=tuple([bytes(self.memory[start:end]) for start, end in received_ranges.ranges]),
+        )

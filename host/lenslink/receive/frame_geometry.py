@@ -1,0 +1,75 @@
+"""Translate between rectangles of pixels and ranges of bytes in a frame.
+
+A tile's header names a rectangle; :mod:`.assembly` keeps byte ranges; a Resend names rectangles
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lenslink_protocol.link import Rectangle
+from lenslink_protocol.messages import Configured, Header
+from lenslink_protocol.packings import find_layout
+from lenslink_protocol.params import MAX_RANGES
+
+from .received_ranges import ByteRange
+
+
+class FrameGeometry:
+    """The rows and bytes of the frames of one configuration. Immutable."""
+
+    def __init__(self, plan: Configured) -> None:
+        self.plan = plan
+        self.layout = find_layout(plan.pixel_format)
+
+    def find_tile_ranges(self, header: Header) -> list[ByteRange] | None:
+        """Return the bytes of the frame that a tile fills: one range, or one for each row.
+
+        Return None if the tile does not fit the frame, or its length does not fit its rectangle.
+        """
+        left = self.layout.count_bytes(header.x)
+        row_bytes = self.layout.count_bytes(header.x + header.width) - left
+        if header.length != row_bytes * header.height:
+            return None
+        return self.find_ranges((header.x, header.y, header.width, header.height))
+
+    def find_ranges(self, rectangle: Rectangle) -> list[ByteRange] | None:
+        """Return the bytes of a rectangle in the frame: one range, or one for each row.
+
+        Return None if the rectangle is empty or leads outside, or if its edge lies between pixels
+        that share a byte.
+        """
+        x, y, width, height = rectangle
+        plan = self.plan
+        if not width or not height or x + width > plan.width or y + height > plan.height:
+            return None
+        if not self.layout.is_aligned(x, width, plan.width):
+            return None
+        left = self.layout.count_bytes(x)
+        row_bytes = self.layout.count_bytes(x + width) - left
+        first = y * plan.stride + left
+        if height == 1 or row_bytes == plan.stride:
+            return [(first, first + row_bytes * height)]
+        last = first + height * plan.stride
+        return [(start, start + row_bytes) for start in range(first, last, plan.stride)]
+
+    def cover_ranges(self, ranges: Sequence[ByteRange]) -> tuple[Rectangle, ...]:
+        """Return rectangles that cover byte ranges, from the first on: at most MAX_RANGES."""
+        rectangles: list[Rectangle] = []
+        width, stride = self.plan.width, self.plan.stride
+        for range_start, end in ranges:
+            start = range_start
+            while start < end and len(rectangles) < MAX_RANGES:
+                row, left = divmod(start, stride)
+                whole_rows = (end - start) // stride
+                if left == 0 and whole_rows:
+                    rectangles.append((0, row, width, whole_rows))
+                    start += whole_rows * stride
+                else:
+                    stop = min(end, (row + 1) * stride)
+                    x = self.layout.count_pixels(left)
+                    right = self.layout.count_pixels(left + stop - start)
+                    rectangles.append((x, row, right - x, 1))
+                    start = stop
+        return tuple(rectangles)

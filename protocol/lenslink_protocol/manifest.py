@@ -219,6 +219,10 @@ def _check_sensor(sensor: object) -> SensorEntry:
     _check(key, sensor.cfa <= max(Cfa), f"unknown phase {sensor.cfa}")
     _check(key, 8 <= sensor.bits <= 16, f"{sensor.bits} bits instead of 8 to 16")
     _check(key, 1 <= sensor.orientation <= 8, f"orientation {sensor.orientation} outside of 1 to 8")
+    most = (1 << sensor.bits) - 1
+    _check(key, 1 <= sensor.white <= most, f"white level {sensor.white} outside of 1 to {most}")
+    highest = max(sensor.black_milli) / 1000
+    _check(key, highest < sensor.white, f"black level {highest} is not below white {sensor.white}")
     return sensor
 
 

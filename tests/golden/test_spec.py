@@ -13,7 +13,7 @@ from lenslink_protocol import transcripts
 from lenslink_protocol.ids import MessageType
 from lenslink_protocol.manifest import parse_manifest
 from lenslink_protocol.messages import BY_TYPE
-from lenslink_protocol.packings import get_layout
+from lenslink_protocol.packings import find_layout
 from lenslink_protocol.structs import Header
 
 TRANSCRIPTS = transcripts.TRANSCRIPTS
@@ -113,7 +113,7 @@ def test_a_transcript_keeps_the_rules_of_packets(name):
 def test_the_manifest_of_the_transcript_is_possible():
     parsed = parse_manifest(transcripts.make_manifest())
     assert (parsed.model, parsed.modes[0].name) == ("Model", "full")
-    assert [get_layout(code).bits for code in parsed.formats] == [16]
+    assert [find_layout(code).bits for code in parsed.formats] == [16]
 
 
 def test_every_table_of_fields_or_values_is_generated(root):

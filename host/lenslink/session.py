@@ -45,8 +45,8 @@ from .errors import (
 )
 from .receive.assembly import Assembly
 from .receive.frame_pool import Pool
-from .receive.reader import SessionReader
 from .receive.reassembly import Reassembly
+from .receive.session_reader import SessionReader
 from .request_handle import RequestHandle
 from .transports.base import (
     ClockedTransport,

@@ -349,6 +349,8 @@ class Link:
         """The module's Close, which ended the session."""
         self.logs: deque[Log] = deque(maxlen=_LOGS)
         self.notices: deque[Notice] = deque(maxlen=_LOGS)
+        self.heartbeat_reply: HeartbeatReply | None = None
+        """The last one. A caller that waits for the next one sets this to None."""
         self.busy: Busy | None = None
         """The last lease that the module took, also after its end."""
         self.now = 0.0
@@ -453,7 +455,7 @@ class Link:
         if self.session is None:
             return
         if now >= self._liveness.next_heartbeat:
-            self._send_heartbeat(now)
+            self.send_heartbeat(now)
         # A line that stands still loses nothing, so nothing is requested or given up meanwhile.
         # Without the second condition short stalls would use up the attempts.
         if self._liveness.is_flowing(now) and self.session.capabilities & Capability.RESEND:
@@ -481,7 +483,7 @@ class Link:
         """The module of an open session has given no sign of life for too long."""
         return self.session is not None and self._liveness.is_silent(now)
 
-    def _send_heartbeat(self, now: float) -> None:
+    def send_heartbeat(self, now: float) -> None:
         """Send a heartbeat, which grants credit, and set the time of the next."""
         self._liveness.next_heartbeat = now + HEARTBEAT_MS / 1000
         limits = self._credits.grant()
@@ -582,6 +584,7 @@ class Link:
             case Log():
                 self.logs.append(message)
             case HeartbeatReply():
+                self.heartbeat_reply = message
                 self._on_heartbeat_reply(message)
             case Pending():
                 self._on_pending(header, message)
@@ -618,7 +621,7 @@ class Link:
 
     def _settle_tiles(self, stream: int, count: int) -> None:
         if self._credits.settle(stream, count):
-            self._send_heartbeat(self.now)
+            self.send_heartbeat(self.now)
 
     def _on_heartbeat_reply(self, message: HeartbeatReply) -> None:
         """What was sent before this answer on its lane has arrived, or never will."""
@@ -644,7 +647,7 @@ class Link:
         if isinstance(message, HelloReply):
             self.session = message
             # The first grant: until then the module may send no tile.
-            self._send_heartbeat(self.now)
+            self.send_heartbeat(self.now)
         request.reply = message
         _log.debug("request %d is answered: %s", request.id, message)
 

@@ -64,7 +64,7 @@ def test_strips_and_segments_come_in_place_and_rectangles_do_not():
 
 
 @pytest.mark.parametrize("order", [(3, 2, 1, 0), (1, 3, 0, 2), (2, 0, 3, 1)])
-def test_any_order_will_do(order):
+def test_tiles_may_arrive_in_any_order(order):
     harness = Harness(resend=True)
     harness.start()
     for index in order:
@@ -99,7 +99,7 @@ def test_two_streams_at_once():
 # --- what repeats, what does not fit ---------------------------------------------------------
 
 
-def test_a_repeat_goes_to_scratch_and_changes_nothing():
+def test_a_repeated_tile_changes_nothing():
     harness = Harness()
     harness.start()
     harness.tile(STRIPS[0])
@@ -111,7 +111,7 @@ def test_a_repeat_goes_to_scratch_and_changes_nothing():
     assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
-def test_a_damaged_tile_leaves_what_was_covered_alone_and_covers_nothing():
+def test_a_damaged_tile_neither_changes_nor_adds_received_bytes():
     harness = Harness()
     harness.start()
     harness.tile(STRIPS[0])
@@ -128,7 +128,7 @@ def test_a_damaged_tile_leaves_what_was_covered_alone_and_covers_nothing():
     assert (shown[4:] == picture(1)[4:]).all()
 
 
-def test_of_a_tile_that_is_partly_covered_only_the_rest_is_taken():
+def test_only_the_missing_part_of_a_tile_is_used():
     harness = Harness()
     harness.start()
     harness.tile((4, 2, 4, 1))
@@ -145,7 +145,7 @@ def test_of_a_tile_that_is_partly_covered_only_the_rest_is_taken():
     assert assembly.received_ranges.count == 2 * STRIDE
 
 
-def test_of_a_rectangle_that_is_partly_covered_only_the_rest_is_taken():
+def test_only_the_missing_part_of_a_rectangle_is_used():
     harness = Harness()
     harness.start()
     harness.tile((0, 1, WIDTH, 1))
@@ -176,7 +176,7 @@ def test_of_a_rectangle_that_is_partly_covered_only_the_rest_is_taken():
         (0, 0, 0, 0),
     ],
 )
-def test_a_tile_outside_its_frame_or_of_no_size(place):
+def test_a_tile_outside_its_frame_or_without_pixels_is_discarded(place):
     harness = Harness()
     harness.start()
     assert not harness.tile(place, length=64)
@@ -189,7 +189,7 @@ def test_a_tile_outside_its_frame_or_of_no_size(place):
 
 
 @pytest.mark.parametrize("length", [0, 2, 62, 66, 1024])
-def test_a_tile_whose_length_is_not_its_rectangles(length):
+def test_a_tile_whose_length_does_not_fit_its_rectangle_is_discarded(length):
     harness = Harness()
     harness.start()
     assert not harness.tile((0, 0, WIDTH, 2), length=length)
@@ -265,14 +265,14 @@ def test_a_fault_of_all_frames_is_logged_once(caplog):
     ]
 
 
-def test_rows_are_whole_in_a_configuration_too():
+def test_a_configuration_with_padded_rows_is_rejected():
     padded = replace(PLAN, stride=STRIDE + 8, frame_bytes=(STRIDE + 8) * HEIGHT)
     harness = Harness(plans={0: padded})
     harness.start(message=replace(START, stride=STRIDE + 8))
     assert harness.discards == {DiscardReason.GEOMETRY: 1}
 
 
-def test_of_a_stream_that_is_not_configured_nothing_is_taken():
+def test_packets_of_a_stream_that_is_not_configured_are_discarded():
     harness = Harness(plans={})
     harness.start()
     harness.tile(STRIPS[0])
@@ -291,7 +291,7 @@ def test_a_frame_belongs_to_one_stream():
     assert harness.frames.finished_frames == type(harness.frames.finished_frames)()
 
 
-def test_a_start_that_comes_twice():
+def test_a_second_frame_start_is_discarded():
     harness = Harness()
     harness.start()
     harness.tile(STRIPS[0])
@@ -301,7 +301,7 @@ def test_a_start_that_comes_twice():
     assert harness.frames._open[1].received_ranges.count == 2 * STRIDE
 
 
-def test_what_comes_of_a_frame_that_was_handed_on_is_late():
+def test_packets_of_a_frame_that_was_handed_on_are_late():
     harness = Harness()
     harness.whole(1)
     harness.tile(STRIPS[0], 1)
@@ -316,7 +316,7 @@ def test_what_comes_of_a_frame_that_was_handed_on_is_late():
 # --- frames that are not whole ---------------------------------------------------------------
 
 
-def test_an_incomplete_frame_is_handed_on_with_zeros_where_nothing_came():
+def test_the_missing_bytes_of_an_incomplete_frame_are_zero():
     harness = Harness()
     for _ in range(3):
         harness.pool.release(harness.pool.acquire(SIZE))
@@ -335,7 +335,7 @@ def test_an_incomplete_frame_is_handed_on_with_zeros_where_nothing_came():
     assert (shown == expected).all()
 
 
-def test_nothing_of_the_frame_before_is_ever_shown():
+def test_reused_memory_never_shows_an_older_frame():
     harness = Harness()
     harness.whole(1)
     first = harness.frames.finished_frames.popleft()
@@ -351,7 +351,7 @@ def test_nothing_of_the_frame_before_is_ever_shown():
     assert (second.unpack_pixels()[6:] == picture(2)[6:]).all()
 
 
-def test_the_next_frame_ends_the_one_before_it():
+def test_a_new_frame_finishes_the_frame_before_it():
     harness = Harness()
     harness.start(1)
     harness.tile(STRIPS[0], 1)
@@ -360,7 +360,7 @@ def test_the_next_frame_ends_the_one_before_it():
     assert harness.only().end is None
 
 
-def test_the_next_frame_of_another_stream_ends_nothing():
+def test_a_new_frame_of_another_stream_finishes_nothing():
     harness = Harness()
     harness.start(1, 0)
     harness.start(2, 1)
@@ -379,7 +379,7 @@ def test_a_complete_frame_waits_a_moment_for_its_end():
     assert harness.only().received_ranges.is_complete
 
 
-def test_an_incomplete_frame_waits_longer():
+def test_an_incomplete_frame_waits_longer_for_its_next_packet():
     harness = Harness()
     harness.start(now=0.0)
     harness.tile(STRIPS[0], now=1.0)
@@ -389,7 +389,7 @@ def test_an_incomplete_frame_waits_longer():
     assert harness.numbers() == [1]
 
 
-def test_time_that_nobody_listened_does_not_count():
+def test_time_in_which_nobody_received_does_not_count():
     harness = Harness()
     harness.start(now=0.0)
     harness.tile(STRIPS[0], now=0.0)
@@ -415,7 +415,7 @@ def test_a_frame_that_is_being_received_into_is_not_handed_on():
     del memory
 
 
-def test_what_the_host_stopped_is_dropped_and_its_memory_comes_back():
+def test_an_aborted_frame_is_dropped_and_its_memory_released():
     harness = Harness()
     harness.start()
     harness.tile(STRIPS[0])
@@ -425,7 +425,7 @@ def test_what_the_host_stopped_is_dropped_and_its_memory_comes_back():
     assert harness.pool.out == 0
 
 
-def test_what_is_complete_is_kept_even_if_it_was_stopped():
+def test_a_complete_frame_is_handed_on_even_if_it_was_aborted():
     harness = Harness()
     harness.start()
     for place in STRIPS:
@@ -442,7 +442,7 @@ def test_a_frame_whose_sensor_failed_is_handed_on():
     assert harness.only().end == end_of(EndStatus.SENSOR)
 
 
-def test_a_frame_without_its_beginning_is_dropped():
+def test_a_frame_without_its_frame_start_is_dropped():
     """Nothing is known of its settings."""
     harness = Harness()
     for place in STRIPS:
@@ -455,7 +455,7 @@ def test_a_frame_without_its_beginning_is_dropped():
     assert harness.pool.out == 0
 
 
-def test_a_beginning_that_comes_late_is_in_time():
+def test_a_frame_start_may_arrive_after_its_tiles():
     harness = Harness(resend=True)
     for place in STRIPS:
         harness.tile(place)
@@ -465,7 +465,7 @@ def test_a_beginning_that_comes_late_is_in_time():
     assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
-def test_abandoning_a_stream():
+def test_dropping_a_stream_drops_its_frames_only():
     harness = Harness()
     harness.whole(1, 0)
     harness.start(2, 0)
@@ -479,7 +479,7 @@ def test_abandoning_a_stream():
     assert harness.numbers() == [3]
 
 
-def test_memory_that_is_received_into_is_not_used_again():
+def test_memory_that_a_lane_receives_into_is_not_reused():
     harness = Harness()
     harness.start()
     header = harness.header(MessageType.TILE, 1, 0, STRIPS[0], 64)
@@ -500,7 +500,7 @@ def test_memory_that_is_received_into_is_not_used_again():
         (2, MAX_OPEN_BYTES, MAX_FRAMES_OPEN),
     ],
 )
-def test_no_more_frames_are_open_than_may_be(monkeypatch, lanes, bytes_open, most):
+def test_the_number_of_open_frames_is_bounded(monkeypatch, lanes, bytes_open, most):
     monkeypatch.setattr(reassembly, "MAX_OPEN_BYTES", bytes_open)
     harness = Harness(resend=True, lanes=lanes)
     for number in range(1, most + 20):
@@ -511,7 +511,7 @@ def test_no_more_frames_are_open_than_may_be(monkeypatch, lanes, bytes_open, mos
     assert harness.pool.out == most + 4
 
 
-def test_what_no_lane_brings_any_more_keeps_no_frames_open():
+def test_a_frame_that_no_lane_can_complete_makes_room():
     harness = Harness(resend=True, lanes=2)
     harness.start(1)
     harness.end(1, message=FrameEnd(0, 2, 4, 0, (0, 0, 0, 0)))
@@ -523,7 +523,7 @@ def test_what_no_lane_brings_any_more_keeps_no_frames_open():
     assert harness.numbers() == [1]
 
 
-def test_frames_that_nobody_takes_make_room():
+def test_frames_that_nobody_takes_are_skipped():
     harness = Harness()
     for number in range(1, 11):
         harness.whole(number)
@@ -599,7 +599,7 @@ def test_received_ranges_are_not_written_again():
     assert harness.discards[DiscardReason.DUPLICATE] == 1
 
 
-def test_memory_that_one_lane_receives_into_no_other_lane_touches():
+def test_no_lane_writes_into_memory_that_another_lane_receives_into():
     harness = SmallHarness(2)
     harness.start()
     place = harness.place_strip(0)
@@ -641,7 +641,7 @@ def test_a_stream_that_is_not_configured_has_no_memory():
     assert harness.discards[DiscardReason.GEOMETRY] == 2
 
 
-def test_an_older_frame_does_not_come_back():
+def test_an_older_frame_is_not_opened_again():
     harness = SmallHarness()
     harness.strip(0, frame=5)
     harness.strip(0, frame=4)
@@ -649,7 +649,7 @@ def test_an_older_frame_does_not_come_back():
     assert list(harness.frames._open) == [5]
 
 
-def test_a_fifth_frame_ends_the_oldest_unless_that_is_received_into():
+def test_a_fifth_frame_finishes_the_oldest_unless_a_lane_receives_into_it():
     harness = SmallHarness()
     for frame in range(4):
         harness.start(frame)
@@ -663,7 +663,7 @@ def test_a_fifth_frame_ends_the_oldest_unless_that_is_received_into():
     assert harness.discards[DiscardReason.NO_FRAME] == 1
 
 
-def test_without_resends_the_frame_end_ends_a_frame_with_a_gap():
+def test_without_resends_the_frame_end_finishes_an_incomplete_frame():
     harness = SmallHarness(resend=False)
     harness.start()
     harness.strip(0)
@@ -701,7 +701,7 @@ def test_an_aborted_frame_is_dropped_unless_it_is_whole():
     assert [each.number for each in harness.finished] == [1]
 
 
-def test_abandon_gives_the_memory_back_unless_it_is_received_into():
+def test_drop_stream_releases_memory_unless_a_lane_receives_into_it():
     harness = SmallHarness()
     harness.start(0)
     harness.start(1)
@@ -723,7 +723,7 @@ def test_abandon_gives_the_memory_back_unless_it_is_received_into():
     assert len(harness.pool._free) == 1
 
 
-def test_any_packet_of_a_frame_is_progress():
+def test_any_packet_of_a_frame_restarts_its_timer():
     harness = Harness(resend=True)
     harness.start(now=1.0)
     assembly = harness.frames._open[1]
@@ -739,7 +739,7 @@ def test_any_packet_of_a_frame_is_progress():
     assert harness.frames._open[2].timer.last_packet == 6.0
 
 
-def test_a_placed_tile_releases_what_its_lane_received_before():
+def test_a_new_reservation_ends_the_one_before_it():
     harness = Harness()
     harness.start()
     harness.start(2, 1)
@@ -750,7 +750,7 @@ def test_a_placed_tile_releases_what_its_lane_received_before():
     assert harness.frames._open[2].reservations == {0: (128, 192)}
 
 
-def test_rows_that_another_lane_receives_are_left_out_of_a_copy():
+def test_a_copy_leaves_out_rows_that_another_lane_receives():
     harness = Harness(lanes=2)
     harness.start()
     header = harness.header(MessageType.TILE, 1, 0, (0, 1, WIDTH, 1), STRIDE)
@@ -766,7 +766,7 @@ def test_rows_that_another_lane_receives_are_left_out_of_a_copy():
     assert (assembly.unpack_pixels()[2, :4] == picture(1)[2, :4]).all()
 
 
-def test_a_stream_keeps_four_finished_frames_and_gives_back_the_oldest_memory():
+def test_a_stream_keeps_four_finished_frames_and_releases_the_oldest():
     harness = Harness()
     for number in range(1, 6):
         harness.whole(number, 0)
@@ -776,7 +776,7 @@ def test_a_stream_keeps_four_finished_frames_and_gives_back_the_oldest_memory():
     assert harness.pool.out == 5
 
 
-def test_a_finished_frame_of_another_stream_survives_an_abandoned_stream():
+def test_dropping_a_stream_keeps_finished_frames_of_another():
     harness = Harness()
     harness.whole(1, 0)
     harness.whole(2, 1)

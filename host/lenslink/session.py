@@ -142,7 +142,7 @@ class Session:
         Raises :exc:`~lenslink.errors.DeviceError` if the module refuses the request.
         """
         # One that is left was interrupted before its caller could take it back.
-        self.link.forget_all()
+        self.link.forget_all_requests()
         request = self.link.send_request(message, self.now())
         handle = RequestHandle(self.link.nonce, request.id, message.TYPE)
         self.last_request = handle

@@ -416,7 +416,7 @@ class Link:
         """The id that the next request gets."""
         return self._requests.next_id
 
-    def forget_all(self) -> None:
+    def forget_all_requests(self) -> None:
         """Stop repeating all requests: for a caller that never waits for two at a time."""
         self._requests.pending.clear()
 
@@ -498,18 +498,19 @@ class Link:
         self._send(message, missing.frame, missing.stream)
 
     def _start_request(self, message: AnyMessage, now: float, retry_ms: int) -> Request:
-        # First, because a message that cannot be encoded must leave nothing behind.
+        # Encode first: a message that cannot be encoded must leave nothing behind.
         message.encode()
         request = Request(self._requests.next_id, message, now, retry_ms)
-        # Before the packet is queued: an interrupted call may skip an id, but not use it twice.
+        # Keep the request before its packet is queued: a call that is interrupted here may skip an
+        # id, but must not use it twice.
         self._requests.add(request)
         self._send(message, request.id)
         _log.debug("request %d: %s", request.id, message)
         return request
 
     def _send(self, message: AnyMessage, frame: int, stream: int = 0) -> None:
-        # Before the packet is queued: an interrupted call may leave a sequence number out, but not
-        # use it twice.
+        # Count before the packet is queued: a call that is interrupted here may skip a sequence,
+        # but must not use it twice.
         sequence = self._sequence
         self._sequence += 1
         packet = encode_packet(
@@ -522,7 +523,7 @@ class Link:
         )
         self.outgoing.append(packet)
         if _log.isEnabledFor(TRACE):
-            _log.log(TRACE, "send %s, sequence %d, frame %d", message, self._sequence, frame)
+            _log.log(TRACE, "send %s, sequence %d, frame %d", message, sequence, frame)
 
     # --- from the module ------------------------------------------------------------------
 

@@ -28,7 +28,8 @@ def configurations(draw):
     sensor = config["sensor"]
     sensor["cfa"] = draw(st.sampled_from(["RGGB", "GRBG", "GBRG", "BGGR"]))
     sensor["orientation"] = draw(st.integers(1, 8))
-    sensor["black"] = draw(st.lists(st.integers(0, 10**6), min_size=4, max_size=4))
+    black = st.integers(0, sensor["white"] - 1)
+    sensor["black"] = draw(st.lists(black, min_size=4, max_size=4))
     bottom = st.integers(1, (1 << 31) - 1)
     sensor["color_matrix"] = [draw(s) for _ in range(9) for s in (I32, bottom)]
     sensor["neutral"] = [draw(s) for _ in range(3) for s in (U32, bottom)]

@@ -1,4 +1,4 @@
-"""The DNG against three readers that are not ours: LibRaw, exiftool and tifffile."""
+"""Test the DNG with readers of other projects: LibRaw, exiftool and tifffile."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def frames(draw):
     height, width = (2 * draw(st.integers(32, 60)) for _ in range(2))
     quarters = st.integers(0, 2 ** (bits - 2)).map(lambda count: count / 4)
     black = draw(st.one_of(quarters.map(lambda level: (level,) * 4), st.tuples(*[quarters] * 4)))
-    # Even corners here: what LibRaw makes of odd ones has a test of its own.
+    # Even corners only; another test covers odd corners in LibRaw.
     top, left, bottom, right = (2 * draw(st.integers(0, 5)) for _ in range(4))
     return make_frame(
         noise(height, width, bits, draw(st.integers(0, 99))),
@@ -68,7 +68,7 @@ def test_every_frame_comes_back_exactly(frame, with_preview):
     with rawpy.imread(file) as raw:
         np.testing.assert_array_equal(raw.raw_image, frame.pixels)
         assert raw.white_level == frame.white
-        # LibRaw orders levels R, G, B, second G (its colour numbers), and cuts off fractions.
+        # LibRaw orders levels by colour (R, G, B, second G) and truncates fractions.
         levels = {
             int(number): black
             for number, black in zip(raw.raw_pattern.flat, frame.black, strict=True)
@@ -108,7 +108,7 @@ def test_every_frame_comes_back_exactly(frame, with_preview):
 
 
 def black_levels(tags):
-    """The four levels, row by row, as exact numbers."""
+    """Return the four levels, row by row, as exact numbers."""
     value = np.atleast_1d(tags["BlackLevel"].value).tolist()
     if tags["BlackLevel"].dtype == tifffile.DATATYPE.RATIONAL:
         value = [Fraction(*pair) for pair in zip(value[::2], value[1::2], strict=True)]
@@ -138,7 +138,7 @@ def test_camera_tags_hold_exact_rationals():
 
 
 def test_strips_are_even_many_and_end_with_the_frame():
-    """Large enough for several strips, the last of them shorter."""
+    """The frame is large enough for several strips with a shorter last one."""
     frame = make_frame(noise(1000, 514))
     with tifffile.TiffFile(dng(frame)) as tiff:
         page = tiff.pages.first
@@ -170,7 +170,7 @@ def test_patterns_begin_at_the_active_area(corner):
 
 @pytest.fixture
 def awkward_frames():
-    """Frames whose tags are at the edges of what a TIFF can hold."""
+    """Return frames whose tags are at the limits of TIFF."""
     return {
         "plain": make_frame(noise()),
         "border": make_frame(noise(), black=(1, 2.25, 3.5, 4.75), active_area=(3, 5, 63, 91)),
@@ -256,7 +256,7 @@ def test_any_exposure_fits_a_rational(microseconds):
 
 
 def test_a_cameras_raw_goes_through_bit_exact(tmp_path):
-    """The pixels and tags of a real camera's file, put into a frame, come out of ours."""
+    """Pixels and tags of a camera's file come back from the DNG of a frame made of them."""
     source: Path | None = colorchart()
     if source is None:
         pytest.skip("colorchart.dng is in neither $LENSLINK_DATA nor ../shared/data")

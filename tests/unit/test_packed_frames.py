@@ -269,7 +269,7 @@ def test_a_mask_takes_whole_groups(form, width):
 
 def manifest(codes, bits=12, cfa=0):
     texts = [(key, b"x") for key in range(ManifestKey.MAKER, ManifestKey.BOARD + 1)]
-    sensor = SensorEntry(64, 64, bits, cfa, 1, 4095, (0,) * 4).encode()
+    sensor = SensorEntry(64, 64, bits, cfa, 1, (1 << bits) - 1, (0,) * 4).encode()
     mode = ModeEntry(1, 64, 64, 1, 3, (0, 0, 64, 64), b"m".ljust(16, b"\0")).encode()
     parts = [
         *texts,

@@ -1,4 +1,4 @@
-"""Parts of a frame again: what is held is sent, what is gone is said."""
+"""Resend: held parts of a frame are sent again, and lost parts are named."""
 
 import struct
 
@@ -10,7 +10,7 @@ SMALL = 1
 
 
 def session(held=2, tile_bytes=128, count=1):
-    """A module that has just sent frames of stream 0, tiles of 16 x 4 pixels, and its host."""
+    """Return a module that has sent frames of stream 0 in tiles of 16 x 4 pixels, and its host."""
     camera, ports, time = module_world.camera(module_world.configuration(tile_bytes, held=held))
     host = module_world.Peer(camera, time)
     host.hello()
@@ -29,7 +29,7 @@ def resend(host, frame, ranges=(), flags=0, stream=0):
 
 
 def answer(said):
-    """The RESENT: flags, state, and the places that are gone."""
+    """Return flags, state and gone rectangles of the only Resent."""
     flags, state, count, tail = module_world.only(said, wire.T_RESENT)
     assert len(tail) == 8 * count
     return flags, state, [struct.unpack_from("<4H", tail, 8 * i) for i in range(count)]

@@ -1,4 +1,4 @@
-"""Reading out the sensor: the shape of tiles, rows as they come, frames that end early."""
+"""Reading out the sensor: the shape of tiles, rows in pieces, frames that end early."""
 
 import binascii
 import struct
@@ -23,7 +23,7 @@ def readout(ports, made, tiles=None, now=0):
 
 
 def drain(reading, ports, now=0):
-    """All tiles as (bytes, place), each released at once."""
+    """Return all tiles as (bytes, rectangle). Each is released at once."""
     out = []
     for _ in range(20000):
         if reading.done:
@@ -38,7 +38,7 @@ def drain(reading, ports, now=0):
 
 
 def put_together(pieces, width, height):
-    """The frame that the tiles make; each byte once."""
+    """Return the frame that the tiles make. Each byte must be written once."""
     frame = bytearray(2 * width * height)
     seen = 0
     for data, (x, y, columns, rows) in pieces:

@@ -1,4 +1,4 @@
-"""Sessions with a module that only listens: opened, refused, repeated, and every byte it says."""
+"""Sessions with a bare link: opened, refused, repeated, and every byte that it sends."""
 
 import struct
 
@@ -13,7 +13,7 @@ STOP = wire.encode(wire.T_STOP, (0,))
 
 
 class Bare:
-    """As much of a module as a link sees. A request waits until the test answers it."""
+    """Stand in for a module, as a link sees it. A request waits until the test answers it."""
 
     manifest = b"manifest"
 
@@ -43,20 +43,20 @@ class Bare:
 
 
 def bare():
-    """A module that only listens, its link, and its host."""
+    """Return a bare module, its link, and its host."""
     module = Bare()
     return module, module.link, module_world.Peer(module, module.time, NONCE)
 
 
 def opened():
-    """The same, with a session; the host has read the answer to its Hello."""
+    """Return the same with a session. The host has read the answer to its Hello."""
     module, end, host = bare()
     assert module_world.kinds(host.hello()) == [wire.T_HELLO_REPLY]
     return module, end, host
 
 
 def exact(kind, sequence, number, values, tail=b"", nonce=NONCE):
-    """A packet as the host reads it. Every field that is not an argument is 0."""
+    """Return a packet as the host reads it. Every field that is not an argument is 0."""
     data = module_world.make_packet(
         0x10, kind, nonce, sequence, number, wire.encode(kind, values, tail)
     )
@@ -165,7 +165,7 @@ def test_a_send_filter_is_asked_for_each_packet_and_told_its_lane():
 
 
 def begun(host):
-    """The frames begun of each stream, as the answer to a heartbeat counts them."""
+    """Return HeartbeatReply.begun of each stream."""
     _, _, _, *numbers = module_world.only(
         host.send(wire.T_HEARTBEAT, 0, (0, 0)), wire.T_HEARTBEAT_REPLY
     )
@@ -204,7 +204,7 @@ def test_a_tile_being_sent_is_not_free_although_its_session_ends():
 
 
 def damaged(nonce, sequence):
-    """A Stop with one bit of its payload changed."""
+    """Return a Stop with one bit of its payload changed."""
     data = bytearray(module_world.make_packet(0x10, wire.T_STOP, nonce, sequence, 2, STOP))
     data[wire.HEADER_BYTES] ^= 1
     return bytes(data)

@@ -212,7 +212,7 @@ def _parse(data: bytes) -> None:
 
 
 def packets(data: bytes) -> Iterator[bytes]:
-    """Yield packets made of *data*: a control byte, 12 bytes of header, a payload. Some are damaged."""
+    """Yield packets made of *data*: 1 control byte, 12 of header, a payload. Some are damaged."""
     at = 0
     sequence = 0
     while at + 14 <= len(data):

@@ -286,7 +286,6 @@ class Session:
 
     def _check_reply(self, reply: AnyMessage | None, kind: type[R]) -> R:
         """Return *reply* if it is a *kind*, else raise the error that it stands for."""
-        _log.debug("reply: %s", reply)
         if isinstance(reply, kind):
             return reply
         if isinstance(reply, Error):

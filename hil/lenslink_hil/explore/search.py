@@ -22,9 +22,9 @@ from array import array
 from collections import deque
 from dataclasses import dataclass, fields
 
-from .state import key, load, save
+from .state import compute_key, load, save
 from .violation import Violation
-from .world import Action, Bounds, World, cut_down
+from .world import Action, Bounds, World, shrink_machines
 
 # Actions that are not faults.
 _SOUND = frozenset({"take", "timer", "arrive"})
@@ -55,7 +55,7 @@ class Result:
     """Actions on the shortest way to the farthest state."""
     ends: int
     """States in which everything is done."""
-    given_up: int
+    given_up_ends: int
     """Ends in which the host has given up the module."""
     closed: bool
     """Every state was expanded."""
@@ -65,7 +65,7 @@ class Result:
         closed = "the frontier closes" if self.closed else "NOT CLOSED"
         return (
             f"{self.states:,} states, {self.transitions:,} transitions, depth {self.depth}, "
-            f"{self.ends:,} ends ({self.given_up:,} given up), {closed}, {self.seconds:.1f} s"
+            f"{self.ends:,} ends ({self.given_up_ends:,} given up), {closed}, {self.seconds:.1f} s"
         )
 
 
@@ -80,7 +80,7 @@ class _Search:
         self.depths = array("H")
         self.frontier: deque[tuple[int, bytes]] = deque()
         self.ends: list[int] = []
-        self.given_up = 0
+        self.given_up_ends = 0
         # Transitions without a fault: the state before and the state after.
         self.origins = array("i")
         self.targets = array("i")
@@ -88,7 +88,7 @@ class _Search:
 
     def add(self, world: World, parent: int, action: Action) -> int:
         """Return the number of a state. Queue the state if it is new."""
-        name = key(world)
+        name = compute_key(world)
         number = self.numbers.get(name)
         if number is not None:
             return number
@@ -96,13 +96,13 @@ class _Search:
         self.parents.append(parent)
         self.actions.append(action)
         self.depths.append(self.depths[parent] + 1 if parent >= 0 else 0)
-        if world.done:
+        if world.is_done:
             self.ends.append(number)
-            self.given_up += world.gone
+            self.given_up_ends += world.has_given_up
         self.frontier.append((number, save(world)))
         return number
 
-    def way(self, number: int) -> list[Action]:
+    def find_path(self, number: int) -> list[Action]:
         """Return the actions that lead from the first state to this state."""
         found = []
         while number > 0:
@@ -112,14 +112,14 @@ class _Search:
 
     def expand(self, number: int, saved: bytes) -> None:
         """Do each possible action in a copy of a state, and add the states behind them."""
-        for action in load(saved).actions():
+        for action in load(saved).list_actions():
             world = load(saved)
             try:
                 world.act(action)
                 target = self.add(world, number, action)
             except Exception as error:
                 text = str(error) if isinstance(error, Violation) else repr(error)
-                raise Counterexample(text, [*self.way(number), action]) from error
+                raise Counterexample(text, [*self.find_path(number), action]) from error
             self.transitions += 1
             if action[0] in _SOUND:
                 self.origins.append(number)
@@ -139,7 +139,7 @@ class _Search:
                 waiting += sources.get(number, [])
         stuck = good.find(0)
         if stuck >= 0:
-            raise Counterexample("no way to a good end from here", self.way(stuck))
+            raise Counterexample("no way to a good end from here", self.find_path(stuck))
 
 
 def explore(bounds: Bounds, seconds: float = float("inf")) -> Result:
@@ -154,7 +154,7 @@ def explore(bounds: Bounds, seconds: float = float("inf")) -> Result:
     """
     began = time.monotonic()
     search = _Search(bounds)
-    with cut_down():
+    with shrink_machines():
         world = World(bounds)
         search.add(world, -1, ("", 0))
         while search.frontier and time.monotonic() - began < seconds:
@@ -164,7 +164,7 @@ def explore(bounds: Bounds, seconds: float = float("inf")) -> Result:
         search.check_ends()
     return Result(
         len(search.numbers), search.transitions, max(search.depths), len(search.ends),
-        search.given_up, closed, time.monotonic() - began,
+        search.given_up_ends, closed, time.monotonic() - began,
     )  # fmt: skip
 
 

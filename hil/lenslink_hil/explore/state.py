@@ -80,7 +80,7 @@ _SEQUENCED = (MessageType.FRAME_END, MessageType.FLUSHED)
 _LONG_AGO = -64
 
 
-def key(world: World) -> bytes:
+def compute_key(world: World) -> bytes:
     """Return 16 bytes that name all that matters of a world's state."""
     return blake2b(repr(_Key(world).parts()).encode(), digest_size=16).digest()
 
@@ -100,21 +100,21 @@ class _Key:
     def parts(self) -> tuple[Any, ...]:
         world = self.world
         # The monitors of older frames and other sessions can see nothing any more.
-        stale = {number for number in world.origin if number < world.module.next_frame - 1}
+        stale = {number for number in world.session_nonces if number < world.module.next_frame - 1}
         sessions = {self.module.link.nonce, world.nonce}
         frames = world.frames.snapshot()
         return (
-            (world.nonce, world.flushed, world.stage, world.frame, world.gone),
-            tuple(world.left.values()),
+            (world.nonce, world.has_flushed, world.stage, world.has_frame, world.has_given_up),
+            tuple(world.faults_left.values()),
             self.make_link_relative(),
             self.step(self.host.sequence, self.module.link.last_received) if self.is_same else None,
             self.make_frames_relative(frames),
             tuple([self.end(assembly) for assembly in frames.open]),
             self.make_module_relative(),
             world.module.ports.snapshot(),
-            sorted((n, v) for n, v in world.origin.items() if n not in stale),
-            sorted((n, v) for n, v in world.tiles_out.items() if n not in stale),
-            sorted(world.ended - stale),
+            sorted((n, v) for n, v in world.session_nonces.items() if n not in stale),
+            sorted((n, v) for n, v in world.tile_counts.items() if n not in stale),
+            sorted(world.ended_frames - stale),
             sorted(each for each in world.module.executed if each[0] in sessions),
             tuple([self.packet(packet, -1) for packet in world.down]),
             tuple(
@@ -123,7 +123,7 @@ class _Key:
                     for lane, channel in enumerate(world.up)
                 ]
             ),
-            tuple([self.packet(packet, lane) for lane, packet in world.late]),
+            tuple([self.packet(packet, lane) for lane, packet in world.late_packets]),
         )
 
     @staticmethod

@@ -12,8 +12,8 @@ These things are left out:
 - Log lines.
 - The module's clock stands still. Its link has one timer only, for packets that stop in the middle.
 
-:mod:`.search` calls :meth:`World.actions` and :meth:`World.act`. The invariants are checked here,
-where packets are sent and received. A broken invariant raises :exc:`.violation.Violation`.
+:mod:`.search` calls :meth:`World.list_actions` and :meth:`World.act`. The invariants are checked
+here, where packets are sent and received. A broken one raises :exc:`.violation.Violation`.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ _PATCHES: tuple[tuple[Any, str, Any], ...] = (
 
 
 @contextlib.contextmanager
-def cut_down() -> Iterator[None]:
+def shrink_machines() -> Iterator[None]:
     """Make the machines as small as the module's docstring says, and watch for repeated requests.
 
     Machines that are made inside the ``with`` block have the smaller buffers. They must run inside
@@ -191,11 +191,11 @@ def cut_down() -> Iterator[None]:
     request, opened = firmware.Module.handle_request, firmware.Module.on_session_open
 
     def watched_request(self: Any, kind: int, number: int, values: Any) -> None:
-        _count(self.executed, (self.link.nonce, number))
+        _count_execution(self.executed, (self.link.nonce, number))
         request(self, kind, number, values)
 
     def watched_opened(self: Any) -> None:
-        _count(self.executed, (self.link.nonce, 0))
+        _count_execution(self.executed, (self.link.nonce, 0))
         # An old Hello that overtakes a new Hello opens the old session again. This does no harm:
         # the host hears nothing and opens a new session. But the requests of the old session must
         # not be executed a second time.
@@ -217,19 +217,19 @@ def cut_down() -> Iterator[None]:
             setattr(owner, name, value)
 
 
-def _count(executed: set[tuple[int, int]], what: tuple[int, int]) -> None:
+def _count_execution(executed: set[tuple[int, int]], what: tuple[int, int]) -> None:
     if what in executed:
         raise Violation(f"request {what[1]} was executed twice")
     executed.add(what)
 
 
 class World:
-    """One state. :meth:`actions` returns what may happen next, and :meth:`act` does it."""
+    """One state. :meth:`list_actions` returns what may happen next, and :meth:`act` does it."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.now = 1024.0
-        self.left = {
+        self.faults_left = {
             "lose": bounds.losses,
             "twice": bounds.duplicates,
             "swap": bounds.swaps,
@@ -237,15 +237,15 @@ class World:
             "early": bounds.early,
             "restart": bounds.restarts,
         }
-        self.late: list[tuple[int, bytes]] = []
+        self.late_packets: list[tuple[int, bytes]] = []
         """Lane and bytes of packets that may arrive at any time."""
-        self.origin: dict[int, int] = {}
+        self.session_nonces: dict[int, int] = {}
         """The nonce of the session in which a frame began, by frame number."""
-        self.flushed = False
+        self.has_flushed = False
         """The module has sent Flushed in its current session."""
-        self.tiles_out: dict[int, int] = {}
+        self.tile_counts: dict[int, int] = {}
         """Tiles that were sent for the first time, by frame number."""
-        self.ended: set[int] = set()
+        self.ended_frames: set[int] = set()
         clock = VirtualClock()
         self.module: Any = firmware.Module(_configuration(bounds), InstantPorts(picture), clock)
         self.module.executed = set()
@@ -257,40 +257,40 @@ class World:
         self.down: list[bytes] = []
         self.up: list[list[bytes]] = [[] for _ in range(bounds.lanes)]
         self.nonce = _FIRST_NONCE
-        self._attach()
+        self._open_session()
 
     # --- the host's program ---------------------------------------------------------------
 
-    def _attach(self) -> None:
+    def _open_session(self) -> None:
         """Open a session. Packets of the last session stay on their way."""
         self.configurations: dict[int, Configured] = {}
         discards: Counter[DiscardReason] = Counter()
         self.frames = Reassembly(self.pool, discards, self.configurations.get)
         self.link = _Link(self.nonce, self.frames, discards, self.bounds.lanes)
         self.stage = 0
-        self.frame = False
-        self.gone = False
+        self.has_frame = False
+        self.has_given_up = False
         self.request = self.link.send_hello(self.now)
-        self._host()
+        self._poll_host()
 
-    def _host(self) -> None:
+    def _poll_host(self) -> None:
         """Poll the host's link as the driver does after each packet, and check the frames."""
         self.link.poll(self.now)
         if self.link.is_silent(self.now):
             if self.module.link.nonce == self.nonce:
                 raise Violation("the host gave up a module that serves it")
-            self.gone = True
+            self.has_given_up = True
         reply = self.request.reply
         if reply is not None and self.stage < 3 + self.bounds.flush:
-            self._answered(reply)
+            self._on_reply(reply)
         while self.frames.finished_frames:
-            self._deliver(self.frames.finished_frames.popleft())
+            self._take_frame(self.frames.finished_frames.popleft())
         for assembly in self.frames.snapshot().open:
             self._check_pixels(assembly)
         while self.link.outgoing:
             self.down.append(self.link.outgoing.popleft())
 
-    def _answered(self, reply: AnyMessage) -> None:
+    def _on_reply(self, reply: AnyMessage) -> None:
         """Go on to the next request: hello, configure, capture and, within bounds, flush."""
         expected = (HelloReply, Configured, Accepted, Flushed)[self.stage]
         if not isinstance(reply, expected):
@@ -314,13 +314,13 @@ class World:
             if held != wanted[start:end]:
                 raise Violation(f"frame {assembly.number} has a wrong pixel")
 
-    def _deliver(self, assembly: Assembly) -> None:
+    def _take_frame(self, assembly: Assembly) -> None:
         """Take a finished frame as the application does, and check it."""
         self._check_pixels(assembly.snapshot())
         number = assembly.number
-        if self.origin.get(number) != self.nonce:
+        if self.session_nonces.get(number) != self.nonce:
             raise Violation(f"frame {number} is of another session")
-        if self.frame:
+        if self.has_frame:
             raise Violation(f"frame {number} was not asked for")
         whole = assembly.received_ranges.is_complete
         aborted = assembly.end is not None and assembly.end.status != 0
@@ -330,7 +330,7 @@ class World:
         if assembly.start is None or assembly.start.request != 3:
             raise Violation(f"frame {number} names another request")
         self.pool.release(assembly.buffer)
-        self.frame = True
+        self.has_frame = True
 
     @property
     def credit(self) -> int:
@@ -339,41 +339,41 @@ class World:
         return outbox.limit[0] - outbox.sent[0]
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """Everything was answered and the window is open again, or the host gave up."""
-        if self.gone:
+        if self.has_given_up:
             return True
         if self.module.link.nonce != self.nonce or self.credit < WINDOW:
             return False
-        return self.stage == 4 if self.bounds.flush else self.stage == 3 and self.frame
+        return self.stage == 4 if self.bounds.flush else self.stage == 3 and self.has_frame
 
     # --- what may happen ------------------------------------------------------------------
 
-    def actions(self) -> list[Action]:
+    def list_actions(self) -> list[Action]:
         """Return everything that may happen next."""
         found: list[Action] = []
-        if self.left["restart"]:
+        if self.faults_left["restart"]:
             found.append(("restart", 0))
-        if self.gone:
+        if self.has_given_up:
             return found
         for lane, channel in enumerate([self.down, *self.up], -1):
             if not channel:
                 continue
             found.append(("take", lane))
-            if self.left["lose"]:
+            if self.faults_left["lose"]:
                 found.append(("lose", lane))
                 if lane >= 0 and channel[0][5] == MessageType.TILE:
                     found.append(("damage", lane))
-            if self.left["twice"]:
+            if self.faults_left["twice"]:
                 found.append(("twice", lane))
-            if self.left["late"]:
+            if self.faults_left["late"]:
                 found.append(("late", lane))
-            if self.left["swap"] and len(channel) > 1:
+            if self.faults_left["swap"] and len(channel) > 1:
                 found.append(("swap", lane))
-        found += [("arrive", index) for index in range(len(self.late))]
+        found += [("arrive", index) for index in range(len(self.late_packets))]
         if not self.down and not any(self.up):
             found.append(("timer", 0))
-        elif self.left["early"]:
+        elif self.faults_left["early"]:
             found.append(("early", 0))
         return found
 
@@ -385,31 +385,31 @@ class World:
         """
         what, lane = action
         if what == "damage":
-            self.left["lose"] -= 1
-        elif what in self.left:
-            self.left[what] -= 1
+            self.faults_left["lose"] -= 1
+        elif what in self.faults_left:
+            self.faults_left[what] -= 1
         if what in {"timer", "early"}:
             self._timer()
         elif what == "restart":
             self.nonce += 1
             self.frames.drop_stream(0)
-            self._attach()
+            self._open_session()
         elif what == "arrive":
-            self._take(*self.late.pop(lane))
+            self._deliver_packet(*self.late_packets.pop(lane))
         else:
             channel = self.up[lane] if lane >= 0 else self.down
             packet = channel.pop(1 if what == "swap" else 0)
             if what == "damage":
-                self._take(lane, packet[:-1] + bytes([packet[-1] ^ 0x55]))
+                self._deliver_packet(lane, packet[:-1] + bytes([packet[-1] ^ 0x55]))
             elif what != "lose":
-                self._take(lane, packet)
+                self._deliver_packet(lane, packet)
             if what == "twice":
-                self._take(lane, packet)
+                self._deliver_packet(lane, packet)
             elif what == "late":
-                self.late.append((lane, packet))
-        self._pump()
+                self.late_packets.append((lane, packet))
+        self._send_packets()
 
-    def _take(self, lane: int, packet: bytes) -> None:
+    def _deliver_packet(self, lane: int, packet: bytes) -> None:
         """Let a packet arrive, and let its receiver answer."""
         if lane < 0:
             receiver = self.module.link.receiver
@@ -419,7 +419,7 @@ class World:
             self.module.step()
             return
         self.link.feed(packet, self.now, lane)
-        self._host()
+        self._poll_host()
 
     def _timer(self) -> None:
         """Move the clock to the host's next timer, and poll the host."""
@@ -438,9 +438,9 @@ class World:
                 ]
         later = [moment for moment in moments if moment > self.now]
         self.now = min(later, default=self.now + TICK)
-        self._host()
+        self._poll_host()
 
-    def _pump(self) -> None:
+    def _send_packets(self) -> None:
         """Let the module send until each lane is full or nothing waits."""
         link = self.module.link
         moved = True
@@ -454,43 +454,43 @@ class World:
                     continue
                 view, tile = item
                 packet = bytes(view)
-                self._watch(packet, lane)
+                self._check_order(packet, lane)
                 channel.append(packet)
                 if tile is not None:
                     link.release_tile(tile)
                 self.module.step()
                 moved = True
 
-    def _watch(self, packet: bytes, lane: int) -> None:
+    def _check_order(self, packet: bytes, lane: int) -> None:
         """Check that a packet of the module keeps the order of the protocol."""
         header = parse_header(packet)
         number = header.frame
         if header.type == MessageType.HELLO_REPLY:
-            self.flushed = False
+            self.has_flushed = False
         elif header.type == MessageType.TILE:
             if self.credit < 0:
                 raise Violation("a tile was sent without credit")
             if header.flags & Flag.RESENT:
                 return
-            if self.flushed or number in self.ended:
+            if self.has_flushed or number in self.ended_frames:
                 raise Violation(f"a tile of frame {number} comes after its end")
-            self.tiles_out[number] = self.tiles_out.get(number, 0) + 1
+            self.tile_counts[number] = self.tile_counts.get(number, 0) + 1
         elif header.type == MessageType.FRAME_START:
-            self.origin.setdefault(number, header.nonce)
+            self.session_nonces.setdefault(number, header.nonce)
         elif header.type == MessageType.FRAME_END:
             message = FrameEnd.decode(packet[HEADER_BYTES:])
-            if number in self.ended:
+            if number in self.ended_frames:
                 return
-            if self.flushed:
+            if self.has_flushed:
                 raise Violation(f"frame {number} ends after Flushed")
-            self.ended.add(number)
+            self.ended_frames.add(number)
             self._check_last_sequence(message.last_sequence, header, lane)
-            if message.tiles != self.tiles_out.get(number, 0):
+            if message.tiles != self.tile_counts.get(number, 0):
                 raise Violation(f"frame {number} ends before its tiles")
             if message.status == 0 and message.tiles != 3:
                 raise Violation(f"frame {number} ends in order without all of its tiles")
         elif header.type == MessageType.FLUSHED:
-            self.flushed = True
+            self.has_flushed = True
             self._check_last_sequence(
                 Flushed.decode(packet[HEADER_BYTES:]).last_sequence, header, lane
             )

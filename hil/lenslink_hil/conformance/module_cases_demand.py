@@ -62,6 +62,7 @@ def open_test_session(peer: HostPeer) -> None:
 
 
 def expect_refusal(peer: HostPeer, message: AnyMessage) -> None:
+    """Fail unless the module refuses the message."""
     answer = peer.try_call(message)
     refused = isinstance(answer, Error) and answer.code in _REFUSALS
     check(
@@ -71,6 +72,7 @@ def expect_refusal(peer: HostPeer, message: AnyMessage) -> None:
 
 
 def wait_for_type(peer: HostPeer, kind: int, since: int, seconds: float = 1.0) -> Packet | None:
+    """Return the first packet of a type after position *since*, or None if it does not arrive."""
     return peer.wait_for(lambda p: p.kind == kind, seconds, since)
 
 

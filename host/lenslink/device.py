@@ -176,7 +176,11 @@ class Device(ThreadGuarded, ClosesOnExit):
         self._request_time: float | None = None
         self._timing = PreviewTiming()
         self._slot_pool: SlotPool | None = None
-        self._session = self._make_session()
+        try:
+            self._session = self._make_session()
+        except BaseException:
+            self._connection.close()
+            raise
         if with_session:
             try:
                 self._open_session(deadline)
@@ -199,7 +203,9 @@ class Device(ThreadGuarded, ClosesOnExit):
         if self._ring is not None:
             # The frame ring needs Linux or macOS, so it is imported only where it is used.
             from .frame_ring.slot_pool import SlotPool
+            from .frame_ring.writer import FrameRing
 
+            check_type("ring", self._ring, FrameRing, "a lenslink.FrameRing")
             self._slot_pool = SlotPool(self._ring)
         session = Session(self._transport, self._slot_pool)
         if self._slot_pool is not None:

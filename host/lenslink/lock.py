@@ -80,10 +80,17 @@ def key_of(url: Url) -> str:
 
 
 def is_locked(key: str) -> bool:
-    """Return True if a process holds the lock of *key* now."""
+    """Return True if a process holds the lock of *key* now.
+
+    Raises :exc:`~lenslink.errors.StorageError` if the lock's file cannot be opened.
+    """
+    path = _path_of(key)
     try:
-        if not _path_of(key).exists():
+        if not path.exists():
             return False
+    except OSError as error:
+        raise StorageError(f"cannot look at {path}: {error.strerror or error}") from None
+    try:
         ModuleLock(key, key, 0).release()
     except DeviceBusy:
         return True

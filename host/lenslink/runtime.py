@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -38,11 +39,13 @@ def runtime_dir() -> Path:
         StorageError: No directory can be used.
     """
     named = os.environ.get("LENSLINK_RUNTIME_DIR")
-    fallback = Path(tempfile.gettempdir()) / f"lenslink-{_get_user_name()}"
-    candidates = [Path(named)] if named else [_get_platform_dir(), fallback]
+    choices: list[Callable[[], Path]] = [_get_platform_dir, _get_fallback]
+    if named:
+        choices = [lambda: Path(named)]
     reason = ""
-    for candidate in candidates:
+    for choose in choices:
         try:
+            candidate = choose()
             candidate.mkdir(mode=0o700, parents=True, exist_ok=True)
             reason = _explain_danger(candidate)
         except OSError as error:
@@ -133,5 +136,6 @@ def _get_platform_dir() -> Path:
         return platformdirs.user_runtime_path("lenslink")
 
 
-def _get_user_name() -> str:
-    return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+def _get_fallback() -> Path:
+    user = str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    return Path(tempfile.gettempdir()) / f"lenslink-{user}"

@@ -1,4 +1,4 @@
-"""info, capture, stream and doctor on a bench, as a newcomer types them."""
+"""Test info, capture, stream and doctor on a bench."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_ffmpeg_reads_the_stream(cfa, cli, scene_url, tool):
     said = stream.stderr.read().decode()
     assert stream.wait(PATIENCE_S) == 0
     assert play.stderr == b""
-    # What it says on stderr is what was typed here.
+    # ffmpeg gets the options that the hint on stderr names.
     assert " ".join(options) in said
     assert cli.files() == ["1.png", "2.png", "3.png"]
     with Image.open(cli.folder / "3.png") as picture:

@@ -1,4 +1,4 @@
-"""``lenslink stream -o ring:NAME`` and ``lenslink ring``, as a user starts them."""
+"""Test ``lenslink stream -o ring:NAME`` with ``lenslink ring``."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def test_missing_rows_show_no_other_frame(own_url, name: str):
             url, ring=ring, wrap=lambda transport: FaultyTransport(transport, plan)
         ) as device,
     ):
-        device._session.frames.resend = False
+        device._session.frames.can_resend = False
         for number, frame in enumerate(device.stream()):
             with frame, reader.next() as seen:
                 expected = oracle(seen, "prbs", 9)

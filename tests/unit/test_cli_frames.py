@@ -1,4 +1,4 @@
-"""capture and stream with a module that hands out what the test gives it."""
+"""Test capture and stream with a fake module."""
 
 from __future__ import annotations
 
@@ -249,12 +249,12 @@ def test_what_ends_a_stream_early(error, code, ended, device, capsys):
     assert main(["stream", "fake:", "--json"]) == code
     captured = capsys.readouterr()
     assert objects(captured.out)[-1]["ended"] == ended
-    # An interrupt is how most streams end: the summary has said it.
+    # An interrupt is the usual end of a stream, so it needs no error.
     assert len(captured.err.splitlines()) == (0 if ended == "interrupted" else 1)
-    # Without a bound, the file has the whole frames that came ...
+    # Without a bound, the file has all whole frames ...
     assert main(["stream", "fake:", "-o", "open.raw"]) == code
     assert size("open.raw") == 2 * FRAME_BYTES
-    # ... with one, all that was asked for or nothing.
+    # ... with a bound, all requested frames or no file.
     assert main(["stream", "fake:", "-o", "bound.raw", "-n", "3"]) == code
     assert files() == ["open.raw"]
 
@@ -267,7 +267,7 @@ def test_a_stream_that_never_began_has_no_summary(device, capsys):
 
 
 class Interrupted(io.BytesIO):
-    """A file whose second frame is interrupted halfway."""
+    """A file that raises Stopped halfway through the second frame."""
 
     def write(self, data):
         if self.tell() == 0:

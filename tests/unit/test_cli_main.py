@@ -1,4 +1,4 @@
-"""The program itself: every ending has its exit code and at most one line on stderr."""
+"""Test the program: every ending has its exit code and at most one line on stderr."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _own_runtime(tmp_path, monkeypatch):
 
 @pytest.fixture
 def raising(monkeypatch):
-    """``raising(error)`` makes every attempt to open a module end with that error."""
+    """Return a function that makes every opening of a module raise an error."""
 
     def arm(error):
         def fail(*_args, **_settings):
@@ -269,7 +269,7 @@ def test_list(tmp_path, capsys):
     assert main(["list"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    # A pipe has no width: nothing is cut, nothing is folded.
+    # A pipe has no width, so nothing is cut or folded.
     assert [line.split() for line in captured.out.splitlines()] == [
         ["URL", "MODULE", "SERIAL", "STATE"],
         ["unix:/one", "fake", "one", "free"],

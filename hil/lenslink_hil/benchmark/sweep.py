@@ -188,7 +188,7 @@ class Sweep(ClosesOnExit):
         try:
             device = self._open(point.lanes)
             result = measure(device, effort, self._say)
-            plan = device.get_configuration()
+            plan = device.configuration()
         except LensLinkError as error:
             self.close()
             if not self.results:

@@ -34,6 +34,7 @@ from lenslink_protocol.messages import (
     Test,
 )
 
+from .broken_plain import PLAIN
 from .defects import (
     AnyMajor,
     AnyNonce,
@@ -596,7 +597,7 @@ class DropsUnknown(Defect):
         return [] if _unknown(packet.kind) else [data]
 
 
-BROKEN: dict[str, tuple[Broken, ...]] = {
+_TAMPERED: dict[str, tuple[Broken, ...]] = {
     "M-FRAME-1": (_with(OddFields), _with(OddSequence)),
     "M-FRAME-2": (_with(Heals),),
     "M-FRAME-3": (_with(OnlyClean),),
@@ -654,3 +655,8 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
     "M-TEST-1": (_with(lambda: HasAll(Capability.TEST), "has TEST always"), _with(Agrees)),
     "M-TEST-2": (_with(Pretends),),
 }
+
+BROKEN: dict[str, tuple[Broken, ...]] = {
+    clause: _TAMPERED.get(clause, ()) + PLAIN.get(clause, ()) for clause in _TAMPERED
+}
+"""The broken modules of each clause: the firmware's with a defect on its line, and plain ones."""

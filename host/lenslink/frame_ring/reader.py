@@ -131,7 +131,7 @@ class FrameRingReader(ClosesOnExit):
         try:
             self._join()
         except BaseException:
-            os.close(self._ring.descriptor)
+            segment.close(self._ring.descriptor)
             raise
 
     @property

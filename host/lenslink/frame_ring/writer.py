@@ -243,4 +243,4 @@ def _abandon(descriptor: int, path: Path, pid: int) -> None:
                 path.unlink()
         # Closing the descriptor is not enough: the mapping has one of its own, and may live on.
         segment.unlock(descriptor, segment.WRITER)
-        os.close(descriptor)
+        segment.close(descriptor)

@@ -13,7 +13,7 @@ from lenslink_protocol.params import MAX_PAYLOAD
 
 from .frame_counts import FrameCounts
 from .frame_report import Shot, describe_frame, shot_options
-from .opening import open_device, show_module_logs, url_argument
+from .opening import open_device, url_argument
 from .options import CommonOptions, Seconds, common_options, pass_common
 from .pixel_formats import FORMATS, make_pixel_format
 from .screen import Screen, emit_json
@@ -141,7 +141,6 @@ def stream(
                             shot.report_adjustments(frame, screen)
                             _give_player_hint(frame, sink, screen)
                     progress.update(counts.format_live)
-                    show_module_logs(device)
 
                     # End when everything that was asked for has arrived.
                     if counts.check_end(limit, duration):

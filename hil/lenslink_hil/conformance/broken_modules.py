@@ -34,7 +34,15 @@ from lenslink_protocol.messages import (
     Test,
 )
 
-from .broken_plain import PLAIN
+from . import (
+    broken_frames,
+    broken_receiving,
+    broken_requests,
+    broken_resending,
+    broken_sessions,
+    broken_streams,
+    broken_tables,
+)
 from .defects import (
     AnyMajor,
     AnyNonce,
@@ -656,7 +664,24 @@ _TAMPERED: dict[str, tuple[Broken, ...]] = {
     "M-TEST-2": (_with(Pretends),),
 }
 
+_PARTS = (
+    broken_receiving,
+    broken_sessions,
+    broken_requests,
+    broken_streams,
+    broken_frames,
+    broken_resending,
+    broken_tables,
+)
+
+
+def _collect_plain(clause: str) -> tuple[Broken, ...]:
+    """Return the plain modules that break *clause*."""
+    classes = [each for part in _PARTS for each in part.CLASSES.get(clause, ())]
+    return tuple(_of(each) for each in classes)
+
+
 BROKEN: dict[str, tuple[Broken, ...]] = {
-    clause: _TAMPERED.get(clause, ()) + PLAIN.get(clause, ()) for clause in _TAMPERED
+    clause: tampered + _collect_plain(clause) for clause, tampered in _TAMPERED.items()
 }
 """The broken modules of each clause: the firmware's with a defect on its line, and plain ones."""

@@ -88,6 +88,8 @@ class TileBeforeStart(PlainModule):
 
 
 class OtherStart(PlainModule):
+    """A module whose FrameStart a subclass changes."""
+
     def change(self, start: FrameStart) -> FrameStart:
         return start
 
@@ -259,6 +261,8 @@ class AlwaysUnpacked(PlainModule):
 
 
 class OtherPlan(PlainModule):
+    """A module whose Configured a subclass changes."""
+
     def change(self, plan: Configured) -> Configured:
         return plan
 

@@ -200,7 +200,7 @@ class Device(ThreadGuarded, ClosesOnExit):
             # The frame ring needs Linux or macOS, so it is imported only where it is used.
             from .frame_ring.slot_pool import SlotPool
 
-            self._feed = SlotPool(self._ring)
+            self._slot_pool = SlotPool(self._ring)
         session = Session(self._transport, self._slot_pool)
         if self._slot_pool is not None:
             self._slot_pool.nonce = session.link.nonce

@@ -160,6 +160,9 @@ class Session:
 
         Drops the frames that earlier requests have left in *stream*. Frames of other streams stay
         in the queue.
+
+        Raises :exc:`~lenslink.errors.ProtocolError` at once if the module describes a frame of the
+        request in a way that contradicts its configuration.
         """
         finished = self.frames.finished_frames
 
@@ -173,12 +176,20 @@ class Session:
             return None
 
         try:
-            self.run_until(lambda: find() is not None, deadline)
+            self.run_until(
+                lambda: find() is not None or self.frames.has_rejection(stream, request_id),
+                deadline,
+            )
         except Disconnected:
             # A frame that was finished before the module went is still good.
             if find() is None:
                 raise
         assembly = find()
+        rejection = None
+        if assembly is None:
+            rejection = self.frames.take_rejection(stream, request_id)
+        if rejection is not None:
+            raise ProtocolError(rejection)
         if assembly is None:  # pragma: no cover - run_until() returns only once there is one
             raise ProtocolError("no frame")
         finished.remove(assembly)

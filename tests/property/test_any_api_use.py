@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from helpers import nightly_scale
-from helpers.api_sequences import Sequence, check_errors
+from helpers.api_sequences import VirtualSequence, check_kinds
 from helpers.attach_harness import install
 
 # In parts, so that they run in parallel.
@@ -29,9 +29,9 @@ def test_any_sequence_of_calls(
     first = (seed + part * SEQUENCES) % 1_000_000_000
     for number in range(first, first + SEQUENCES):
         try:
-            Sequence(bay, number, counts).run()
+            VirtualSequence(bay, number, counts).run()
         except BaseException as error:
             error.add_note(f"sequence {number} of seed {seed}")
             raise
     nightly_scale.say(capsys, f"{SEQUENCES} sequences of API calls, {dict(counts)}, seed {seed}")
-    check_errors(counts)
+    check_kinds(counts)

@@ -27,6 +27,7 @@ import numpy as np
 import rawpy
 
 from lenslink.errors import UsageError
+from lenslink.image_files.dng import CROP_BORDER
 from lenslink.settings import Settings
 from lenslink_protocol.params import MAX_TEXT
 
@@ -38,8 +39,6 @@ from .sensor_model import CFA_PHASES, D65_ILLUMINANT, Sensor
 from .tiff_tags import Tags, get_fraction, get_numbers, read_directories
 
 PHOTOMETRIC_CFA = 32803
-CROP_BORDER = 8
-"""Pixels around the DefaultCrop that stay in the active area. Our DNG's crop leaves as many out."""
 STDERR = 2
 BITS = (8, 10, 12, 14, 16)
 

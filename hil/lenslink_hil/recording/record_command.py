@@ -14,7 +14,7 @@ from lenslink.cli.opening import show_module_logs, url_argument
 from lenslink.cli.options import CommonOptions, OutputFile, Seconds, common_options, pass_common
 from lenslink.cli.screen import Screen, emit_json
 from lenslink.cli.values import format_bytes
-from lenslink.errors import LensLinkError, StorageError, UsageError
+from lenslink.errors import LensLinkError, UsageError
 
 if TYPE_CHECKING:
     from lenslink.transports import Transport
@@ -122,14 +122,11 @@ def record(
 
 def _check_output(path: Path, force: bool) -> None:
     """Raise UsageError or StorageError if no recording can be written at *path*."""
-    from lenslink.image_files.atomic_file import make_exists_error
+    from lenslink.image_files.atomic_file import check_target
 
     if path.suffix.lower() != ".lcap":
         raise UsageError(f"{path}: a recording is a file *.lcap")
-    if path.is_dir():
-        raise StorageError(f"cannot write {path}: it is a folder")
-    if not force and (path.exists() or path.is_symlink()):
-        raise make_exists_error(path)
+    check_target(path, force)
 
 
 def _record_manifest(writer: Writer) -> None:

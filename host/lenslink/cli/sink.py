@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from lenslink.errors import StorageError, UsageError
+from lenslink.errors import UsageError
 
 if TYPE_CHECKING:
     from lenslink import Frame, FrameRing
@@ -75,12 +75,9 @@ def open_sink(target: str | None, force: bool, scale16: bool = False) -> Iterato
                 f"{target}: a stream is written to '-' (stdout), to ring:NAME or to a file *.raw"
             )
         # Imports numpy, which --help does not need.
-        from lenslink.image_files.atomic_file import make_exists_error, publish
+        from lenslink.image_files.atomic_file import check_target, publish
 
-        if path.is_dir():
-            raise StorageError(f"cannot write {target}: it is a folder")
-        if not force and os.path.lexists(path):
-            raise make_exists_error(path)
+        check_target(path, force)
         with publish(path, force) as file:
             yield _FileSink(file, scale16)
 

@@ -6,6 +6,14 @@ counts = {}
 fed = []
 
 
+SOFT_RESET = 5
+cause = 0
+
+
+def reset_cause():
+    return cause
+
+
 class Registers:
     def __init__(self):
         self.values = {}

@@ -24,6 +24,7 @@ _PYTEST = ("-m", "pytest", "--timeout=0", "-q")
 STEPS: dict[str, tuple[str, ...]] = {
     "explore": (*_PYTEST, "tests/unit/test_explore.py"),
     "loss": (*_PYTEST, "tests/unit/test_loss.py"),
+    "stills": (*_PYTEST, "tests/unit/test_still_beside_preview.py"),
     "surprise-removal": (
         *_PYTEST,
         "tests/unit/test_surprise_removal.py",

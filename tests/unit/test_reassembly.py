@@ -253,6 +253,13 @@ def test_nothing_of_a_rejected_frame_is_used_or_requested(lanes):
     assert harness.numbers() == [2]
 
 
+def test_frames_before_a_rejected_frame_are_late():
+    harness = Harness()
+    harness.start(5, message=replace(START, cfa=0))
+    harness.start(4)
+    assert harness.discards == {DiscardReason.GEOMETRY: 1, DiscardReason.LATE: 1}
+
+
 def test_a_fault_of_all_frames_is_logged_once(caplog):
     harness = Harness()
     for number in range(3):

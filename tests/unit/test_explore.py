@@ -81,7 +81,7 @@ def bug(bounds: Bounds, text: str) -> Callable[[Patch], Patch]:
 
 @bug(SINGLE, "no way to a good end|still holds the rest")
 def credits_are_not_repeated(patch: pytest.MonkeyPatch) -> None:
-    heartbeat = Link._send_heartbeat
+    heartbeat = Link.send_heartbeat
 
     def silent(self: Link, now: float) -> None:
         granted = self.snapshot().granted
@@ -90,7 +90,7 @@ def credits_are_not_repeated(patch: pytest.MonkeyPatch) -> None:
             self.outgoing.pop()
             self._send(Heartbeat((0, 0)), 0)
 
-    patch.setattr(Link, "_send_heartbeat", silent)
+    patch.setattr(Link, "send_heartbeat", silent)
 
 
 @bug(SINGLE, "no way to a good end")
@@ -120,7 +120,7 @@ def grants_are_relative(patch: pytest.MonkeyPatch) -> None:
         total(self, [a + b for a, b in zip(limits, self._limits, strict=True)])
 
     total = outbox.Outbox.grant_credits
-    patch.setattr(Link, "_send_heartbeat", heartbeat)
+    patch.setattr(Link, "send_heartbeat", heartbeat)
     patch.setattr(outbox.Outbox, "grant_credits", grant)
 
 

@@ -62,7 +62,7 @@ from .settings import (
 )
 from .stats import Stats
 from .thread_guard import ThreadGuarded, guarded
-from .transports import Transport, choose
+from .transports import Transport, choose_url
 from .transports.base import ClockedTransport, KnownLine, Line, Reading
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def open(
     """
     if wrap is not None:
         check_callable("wrap", wrap)
-    return Device(choose(url), timeout, wrap, ring=ring, authenticate=authenticate)
+    return Device(choose_url(url), timeout, wrap, ring=ring, authenticate=authenticate)
 
 
 class _FrameRequest(NamedTuple):

@@ -55,6 +55,18 @@ class Link:
     - ``handle_request(kind, number, fields)``: calls send_answer() now or later, or raises Refusal
     - ``resend_ranges(stream, frame, flags, ranges)``
     - ``list_unstarted()``: ids of accepted requests that had no effect yet
+
+    ========  =========  ==============================================  ============
+    session   ``nonce``  event                                           session
+    ========  =========  ==============================================  ============
+    none      None       Hello with a version that the module speaks     open
+    none      None       another Hello                                   refused
+    refused   a number   any Hello, as in ``none``                       open/refused
+    refused   a number   Close                                           none
+    open      a number   Hello with the same nonce: answered, unchanged  open
+    open      a number   Hello with another nonce, as in ``none``        open/refused
+    open      a number   Close, end_session()                            none
+    ========  =========  ==============================================  ============
     """
 
     def __init__(self, module, clock, boot_count, reset_reason):

@@ -1,6 +1,6 @@
 """The last frames: what is needed to send a part of a frame again, or to name it as gone."""
 
-from . import wire
+from . import sensor, wire
 
 # Frames that are remembered. A frame that is still being sent is remembered as well.
 _RECORDS = 4
@@ -31,9 +31,18 @@ class FrameHistory:
         self._records.clear()
 
     def add(self, record):
-        """Add a record, and forget the oldest ones that are complete."""
+        """Add a record, and forget the oldest ones that are complete.
+
+        The last still is remembered longer: a fast preview begins many frames beside it.
+        """
         self._records.append(record)
+        still = None
+        for each in self._records:
+            if each.stream == sensor.STILL:
+                still = each
         for each in self._records[:-_RECORDS]:
+            if each is still and sensor.is_recent(each.number, record.number):
+                continue
             # A slow still is sent long after its readout began.
             if each.end and not self._outbox.has_packet(wire.T_FRAME_END, each.stream, each.number):
                 self._records.remove(each)

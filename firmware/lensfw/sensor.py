@@ -34,6 +34,11 @@ QUEUED = 2
 SENDING = 3
 HELD = 4
 
+# The stream of stills.
+STILL = 1
+# A still is kept until so many more frames have begun: 0.6 s of a preview of 100 frames a second.
+_KEPT_FRAMES = 64
+
 # The lengths of tiles, of two streams with four each: inner, right, bottom and corner tiles.
 _MAX_VIEWS = 8
 
@@ -125,12 +130,21 @@ class Tiles:
     def has_free(self):
         return len(self._idle) > self._reserve
 
-    def take(self):
-        """Return a tile to fill: a free one, else the one that was held longest, else None."""
+    def take(self, number=0):
+        """Return a tile to fill for frame *number*, or None.
+
+        It is a free one, else the one that was held longest. Tiles of a recent still are taken
+        last: a preview beside it must not take what the host may still request.
+        """
         idle = self._idle
         if len(idle) <= self._reserve:
             return None
-        tile = idle.pop(0)
+        index = 0
+        for tile in idle:
+            if tile.state != HELD or tile.stream != STILL or not is_recent(tile.frame, number):
+                break
+            index += 1
+        tile = idle.pop(index if index < len(idle) else 0)
         tile.state = FILLING
         return tile
 
@@ -149,6 +163,11 @@ class Tiles:
                 tile.free()
             elif tile.state == HELD:
                 tile.state = FREE
+
+
+def is_recent(number, newest):
+    """Return True if a frame is one of the last before frame *newest*. Numbers wrap."""
+    return (newest - number) & 0xFFFFFFFF <= _KEPT_FRAMES
 
 
 def count_bytes(pixels, bits):
@@ -234,7 +253,7 @@ class Readout:
         """Take the next tile to fill. Return None without memory or after the last tile."""
         if self.done:
             return None
-        tile = self._tile = self._tiles.take()
+        tile = self._tile = self._tiles.take(self.number)
         if tile is None:
             self._progress = now
             return None

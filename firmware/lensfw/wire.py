@@ -160,6 +160,7 @@ KEY_FORMAT = const(19)
 KEY_OPTICS = const(32)
 KEY_POWER = const(33)
 KEY_SCALE = const(34)
+KEY_AUTH = const(35)
 
 PFNC_GR10 = const(17825804)
 PFNC_RG10 = const(17825805)
@@ -195,6 +196,8 @@ ENTRY_OPTICS = "<IIII"
 ENTRY_POWER = "<II"
 # ScaleEntry: pixels_milli, rate_milli
 ENTRY_SCALE = "<II"
+# AuthEntry: scheme
+ENTRY_AUTH = "<H"
 
 # Type: format of the fixed part after its size, bytes of it, whether a tail follows.
 FORMATS = {

@@ -28,6 +28,7 @@ _SOURCE = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options ``--lens`` and ``--lens-seed``."""
     group = parser.getgroup("lenslink")
     group.addoption(
         "--lens",
@@ -44,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Choose the bench and the seed of this run."""
     if config.option.lens:
         config.stash[_SOURCE] = "--lens"
     elif url := os.environ.get(URL_VARIABLE):
@@ -69,6 +71,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
+    """Print the bench and the seed, and how to repeat the run."""
     lens = config.option.lens or DEFAULT_LENS
     source = config.stash.get(_SOURCE, "default")
     lens += "" if source == "--lens" else f" ({source})"

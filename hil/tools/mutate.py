@@ -81,6 +81,28 @@ TARGETS: dict[str, tuple[Path, list[str]]] = {
             _EXPLORED,
         ],
     ),
+    "lenslink.receive.assembly": (
+        ROOT / "host/lenslink/receive/assembly.py",
+        [
+            *_REASSEMBLY,
+            "tests/unit/test_packed_frames.py",
+            "tests/unit/test_snapshots.py",
+            "tests/unit/test_explore.py",
+            "-k",
+            _EXPLORED,
+        ],
+    ),
+    "lenslink.receive.lane_progress": (
+        ROOT / "host/lenslink/receive/lane_progress.py",
+        [
+            *_REASSEMBLY,
+            "tests/unit/test_packed_frames.py",
+            "tests/unit/test_snapshots.py",
+            "tests/unit/test_explore.py",
+            "-k",
+            _EXPLORED,
+        ],
+    ),
     "lensfw.framing": (ROOT / "firmware/lensfw/framing.py", _FIRMWARE),
     "lensfw.link": (ROOT / "firmware/lensfw/link.py", _FIRMWARE),
     "lensfw.outbox": (ROOT / "firmware/lensfw/outbox.py", _FIRMWARE),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Unpack
 from lenslink_protocol.ids import ErrorCode, MessageType, NoticeReason, Outcome
 from lenslink_protocol.messages import Configured
 
+from .arguments import check_callable, check_timeout, check_type
 from .authentication import Authenticator
 from .context import ClosesOnExit
 from .deadline import Deadline
@@ -34,6 +35,7 @@ from .settings import (
     StreamOptions,
     read_arguments,
 )
+from .thread_guard import ThreadGuarded, guarded
 
 if TYPE_CHECKING:
     from .frame_ring.writer import FrameRing
@@ -86,7 +88,7 @@ def attach(
     return Attachment(url, serial, timeout, on_event, ring=ring, authenticate=authenticate)
 
 
-class Attachment(ClosesOnExit):
+class Attachment(ThreadGuarded, ClosesOnExit):
     """A module across its detachments. Use it in a ``with`` statement.
 
     Calls raise :exc:`~lenslink.errors.Disconnected` only if the module is not back by their
@@ -112,17 +114,28 @@ class Attachment(ClosesOnExit):
         authenticate: Authenticator | None = None,
     ) -> None:
         """Wait for the module; see :func:`lenslink.attach`."""
-        self._timeout = timeout
+        if url is not None:
+            check_type("url", url, str, "a URL, or None")
+        if serial is not None:
+            check_type("serial", serial, str, "a serial number, or None")
+        if on_event is not None:
+            check_callable("on_event", on_event)
+        self._timeout = check_timeout(timeout)
         self._on_event = on_event
-        self._reconnector = Reconnector(url, serial, timeout, ring, authenticate)
+        self._reconnector = Reconnector(url, serial, self._timeout, ring, authenticate)
         self._setup = _Setup()
         self._preview: _Preview | None = None
+        self._start_count = 0
         self._low_supply_since: float | None = None
         try:
             self._attach(self._deadline(None, "waiting for the module"))
         except BaseException:
             self.close()
             raise
+
+    def __repr__(self) -> str:
+        state = self._reconnector.state.value
+        return f"<lenslink.Attachment {self.url}: module {self.serial}, {state}>"
 
     @property
     def url(self) -> str | None:
@@ -141,10 +154,12 @@ class Attachment(ClosesOnExit):
 
     # --- requests -------------------------------------------------------------------------
 
+    @guarded
     def wait(self, timeout: float | None = None) -> Device:
         """Wait until the module is attached, and return its device for what is not offered here."""
         return self._attach(self._deadline(timeout, "waiting for the module"))
 
+    @guarded
     def configure(
         self,
         stream: int = PREVIEW,
@@ -167,6 +182,7 @@ class Attachment(ClosesOnExit):
                 self._setup.options[stream] = chosen
                 return answer
 
+    @guarded
     def capture(
         self,
         mode: str | None = None,
@@ -209,6 +225,7 @@ class Attachment(ClosesOnExit):
         settings: Settings | None = None,
         options: StreamOptions | None = None,
         timeout: float | None = None,
+        latest: bool = False,
         **changes: Unpack[StreamArguments],
     ) -> Generator[Frame, None, None]:
         """Return an iterator over preview frames, as :meth:`Device.stream` does.
@@ -217,18 +234,25 @@ class Attachment(ClosesOnExit):
         another one: that of the :class:`Attached` event before the frame.
         """
         asked, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
-        return self._stream_frames(asked, chosen, timeout)
+        check_type("latest", latest, bool, "True or False")
+        if timeout is not None:
+            check_timeout(timeout)
+        return self._stream_frames(asked, chosen, timeout, latest)
 
     def _stream_frames(
-        self, settings: Settings, options: StreamOptions, timeout: float | None
+        self, settings: Settings, options: StreamOptions, timeout: float | None, latest: bool
     ) -> Generator[Frame, None, None]:
-        self.start(settings=settings, options=options, timeout=timeout)
+        own = self._start_count + 1
         try:
-            while True:
-                yield self.next_frame(timeout)
+            self.start(settings=settings, options=options, timeout=timeout)
+            while self._preview is not None and self._start_count == own:
+                yield self.next_frame(timeout, latest=latest)
         finally:
-            self.stop()
+            # Nothing to stop if a later start() has ended this stream.
+            if self._start_count == own:
+                self.stop()
 
+    @guarded
     def start(
         self,
         mode: str | None = None,
@@ -240,16 +264,22 @@ class Attachment(ClosesOnExit):
     ) -> None:
         """Start the preview, and start it again when the module returns.
 
-        Options that are not given are those that were configured last.
+        A preview that runs already is ended. Options that are not given are those that were
+        configured last.
         """
         asked, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
         configured = self._setup.options.get(PREVIEW, StreamOptions())
+        deadline = self._deadline(timeout, "starting the stream")
+        if self._preview is not None:
+            self.stop()
+        self._start_count += 1
         self._preview = _Preview(chosen.filled_from(configured), attachment=0)
         self._setup.settings = asked.filled_from(self._setup.settings)
-        self._start_preview(self._deadline(timeout, "starting the stream"), asked)
+        self._start_preview(deadline, asked)
 
-    def next_frame(self, timeout: float | None = None) -> Frame:
-        """Return the next preview frame of a stream that was started. Wait for it if need be.
+    @guarded
+    def next_frame(self, timeout: float | None = None, *, latest: bool = False) -> Frame:
+        """Return the next preview frame of a stream that was started, as :meth:`Device.next_frame`.
 
         With a short *timeout* several modules can take turns: a module that is away raises
         :exc:`~lenslink.errors.Disconnected`, and the call may be made again.
@@ -258,18 +288,20 @@ class Attachment(ClosesOnExit):
         while True:
             device = self._start_preview(deadline)
             try:
-                frame = device.next_frame(deadline.remaining())
+                frame = device.next_frame(deadline.remaining(), latest=latest)
             except Disconnected as error:
                 self._on_lost(error)
             else:
                 return self._on_frame(frame)
 
+    @guarded
     def stop(self) -> None:
         """End the preview. Does nothing while the module is away."""
         self._preview = None
         if self._reconnector.device is not None:
             self._reconnector.device.stop(PREVIEW)
 
+    @guarded
     def close(self) -> None:
         """End the session and give up the module. Idempotent; never raises."""
         self._reconnector.close()
@@ -277,7 +309,7 @@ class Attachment(ClosesOnExit):
     # --- going and coming -----------------------------------------------------------------
 
     def _deadline(self, timeout: float | None, purpose: str) -> Deadline:
-        return Deadline(self._timeout if timeout is None else timeout, purpose)
+        return Deadline(self._timeout if timeout is None else check_timeout(timeout), purpose)
 
     def _attach(self, deadline: Deadline) -> Device:
         """Return the attached module's device; wait for it, and set it up, if it is away."""

@@ -47,6 +47,7 @@ from .errors import (
 from .frame import Frame, Identity
 from .frame_builder import FrameBuilder
 from .module_description import ModuleDescription
+from .preview_timing import PreviewTiming
 from .request_handle import RequestHandle
 from .session import Session
 from .settings import (
@@ -61,7 +62,7 @@ from .settings import (
 )
 from .stats import Stats
 from .thread_guard import ThreadGuarded, guarded
-from .transports import Transport, choose
+from .transports import Transport, choose_url
 from .transports.base import ClockedTransport, KnownLine, Line, Reading
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ def open(
         Disconnected: The module went away meanwhile.
         RigError: The bench failed, not the module.
     """
-    return Device(choose(url), timeout, wrap, ring=ring, authenticate=authenticate)
+    if wrap is not None:
+        check_callable("wrap", wrap)
+    return Device(choose_url(url), timeout, wrap, ring=ring, authenticate=authenticate)
 
 
 class _FrameRequest(NamedTuple):
@@ -158,8 +161,6 @@ class Device(ThreadGuarded, ClosesOnExit):
         """
         self.url = check_type("url", url, str, "a URL, or None")
         self._timeout = check_timeout(timeout)
-        if wrap is not None:
-            check_callable("wrap", wrap)
         self._authenticator = authenticate
         self._ring = ring
         deadline = opening or Deadline(timeout, f"opening {url}")
@@ -173,8 +174,13 @@ class Device(ThreadGuarded, ClosesOnExit):
         self._description: ModuleDescription | None = None
         self._serial: str | None = None
         self._request_time: float | None = None
+        self._timing = PreviewTiming()
         self._slot_pool: SlotPool | None = None
-        self._session = self._make_session()
+        try:
+            self._session = self._make_session()
+        except BaseException:
+            self._connection.close()
+            raise
         if with_session:
             try:
                 self._open_session(deadline)
@@ -197,8 +203,10 @@ class Device(ThreadGuarded, ClosesOnExit):
         if self._ring is not None:
             # The frame ring needs Linux or macOS, so it is imported only where it is used.
             from .frame_ring.slot_pool import SlotPool
+            from .frame_ring.writer import FrameRing
 
-            self._feed = SlotPool(self._ring)
+            check_type("ring", self._ring, FrameRing, "a lenslink.FrameRing")
+            self._slot_pool = SlotPool(self._ring)
         session = Session(self._transport, self._slot_pool)
         if self._slot_pool is not None:
             self._slot_pool.nonce = session.link.nonce
@@ -325,7 +333,7 @@ class Device(ThreadGuarded, ClosesOnExit):
             self._session.configurations[stream] = answer
         return answer
 
-    def get_configuration(self, stream: int = PREVIEW) -> Configured | None:
+    def configuration(self, stream: int = PREVIEW) -> Configured | None:
         """Return what the module last configured for *stream*; None before that."""
         return self._session.configurations.get(stream)
 
@@ -386,6 +394,7 @@ class Device(ThreadGuarded, ClosesOnExit):
         settings: Settings | None = None,
         options: StreamOptions | None = None,
         timeout: float | None = None,
+        latest: bool = False,
         **changes: Unpack[StreamArguments],
     ) -> Generator[Frame, None, None]:
         """Return an iterator over preview frames. Closing the iterator ends the stream.
@@ -405,22 +414,28 @@ class Device(ThreadGuarded, ClosesOnExit):
 
         Args:
             timeout: Seconds until :exc:`~lenslink.errors.Timeout`, for each frame.
+            latest: Skip frames that were begun while the caller was away; see :meth:`next_frame`.
         """
         wanted, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
-        return self._preview(wanted, chosen, timeout)
+        check_type("latest", latest, bool, "True or False")
+        if timeout is not None:
+            check_timeout(timeout)
+        return self._stream_frames(wanted, chosen, timeout, latest)
 
-    def _preview(
-        self, settings: Settings, options: StreamOptions, timeout: float | None
+    def _stream_frames(
+        self, settings: Settings, options: StreamOptions, timeout: float | None, latest: bool
     ) -> Generator[Frame, None, None]:
         before = self._requests.get(PREVIEW)
+        own: _FrameRequest | None = None
         try:
             self.start(settings=settings, options=options, timeout=timeout)
             own = self._requests.get(PREVIEW)
             while self._requests.get(PREVIEW) == own:
-                yield self.next_frame(timeout)
+                yield self.next_frame(timeout, latest=latest)
         finally:
-            # Nothing was started if another stream runs already.
-            if self._requests.get(PREVIEW) not in (None, before):
+            # The stream may be another one: one that ran before, or one that was started since.
+            current = self._requests.get(PREVIEW)
+            if current not in (None, before) and current == (own or current):
                 self.stop(PREVIEW)
 
     @guarded
@@ -441,13 +456,28 @@ class Device(ThreadGuarded, ClosesOnExit):
         deadline = self._deadline(timeout, "starting the stream")
         self._configure(PREVIEW, chosen, deadline)
         message = StartStream(PREVIEW, chosen.interval_us or 0, *wanted.to_wire())
+        self._timing = PreviewTiming()
         self._request_frames(PREVIEW, message, deadline)
         self._requests[PREVIEW] = self._requests[PREVIEW]._replace(is_running=True)
 
     @guarded
-    def next_frame(self, timeout: float | None = None) -> Frame:
-        """Return the next preview frame of a stream that was started. Wait for it if need be."""
-        return self._take_frame(PREVIEW, self._deadline(timeout, "the next frame"))
+    def next_frame(self, timeout: float | None = None, *, latest: bool = False) -> Frame:
+        """Return the next preview frame of a stream that was started. Wait for it if need be.
+
+        Args:
+            timeout: Seconds until :exc:`~lenslink.errors.Timeout`.
+            latest: If the caller was away while the module began another frame, skip the frames
+                that were begun before this call. Nothing is read between calls, so those frames
+                would be old.
+        """
+        check_type("latest", latest, bool, "True or False")
+        deadline = self._deadline(timeout, "the next frame")
+        oldest_us = 0
+        if latest and self._timing.is_away(self._session.now()):
+            oldest_us = self._session.read_module_time(deadline)
+        frame = self._take_frame(PREVIEW, deadline, oldest_us)
+        self._timing.record(frame, self._session.now())
+        return frame
 
     @guarded
     def stop(self, stream: int = PREVIEW) -> None:
@@ -592,9 +622,16 @@ class Device(ThreadGuarded, ClosesOnExit):
     def _deadline(self, timeout: float | None, purpose: str) -> Deadline:
         return Deadline(self._timeout if timeout is None else check_timeout(timeout), purpose)
 
-    def _take_frame(self, stream: int, deadline: Deadline) -> Frame:
-        """Wait for the next frame of *stream* and return it."""
+    def _take_frame(self, stream: int, deadline: Deadline, oldest_us: int = 0) -> Frame:
+        """Wait for the next frame of the stream's request and return it.
+
+        Drops frames that were begun before *oldest_us* on the module's clock.
+        """
         request = self._requests.get(stream)
-        # No request has the id 0: whatever comes without a request is dropped.
-        assembly = self._session.take_frame(stream, deadline, request.id if request else 0)
-        return self._builder.build_frame(assembly, self._session, self._opened)
+        while True:
+            # No request has the id 0: whatever comes without a request is dropped.
+            assembly = self._session.take_frame(stream, deadline, request.id if request else 0)
+            if assembly.start is None or assembly.start.timestamp_us >= oldest_us:
+                return self._builder.build_frame(assembly, self._session, self._opened)
+            _log.debug("dropped frame %d: it was begun before the call", assembly.number)
+            self._session.pool.release(assembly.buffer)

@@ -64,7 +64,7 @@ class MissingExtra(UsageError):
 
     >>> raise lenslink.MissingExtra("the emulated Pico", "pico")
     Traceback (most recent call last):
-    lenslink.errors.MissingExtra: the emulated Pico needs the extra 'pico': in a checkout of ...
+    lenslink.errors.MissingExtra: the emulated Pico needs the extra 'pico': ...
     """
 
     def __init__(self, feature: str, extra: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lenslink_protocol.messages import OpticsEntry
 from lenslink_protocol.packings import Layout
 
 from .context import ReleasesOnExit
@@ -151,6 +152,11 @@ class Frame(ReleasesOnExit):
     """Fraction of the frame's bytes that arrived and passed their CRC: 1.0 for a complete frame."""
     uncovered: tuple[tuple[int, int], ...] = ()
     """Half-open ranges of bytes, in row order, that did not arrive."""
+    optics: OpticsEntry | None = None
+    """The lens: focal length and widest aperture; None if the module states none."""
+    noise_profile: tuple[float, float] | None = None
+    """S and O of DNG's NoiseProfile: of a signal x from 0 (black) to 1 (white), the variance is
+    S * x + O. None if it is unknown."""
     nonce: int = 0
     """The number of the session in which the frame was sent. Each attachment has another one."""
     _memory: FrameMemory | None = field(default=None, repr=False)

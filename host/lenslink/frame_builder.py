@@ -63,6 +63,7 @@ class FrameBuilder:
             status=FrameStatus.COMPLETE if is_complete else FrameStatus.INCOMPLETE,
             received_fraction=assembly.received_ranges.count / assembly.received_ranges.size,
             uncovered=missing,
+            optics=description.manifest.optics,
             nonce=session.link.nonce,
             _memory=FrameMemory(lambda: pool.release(buffer)),
         )

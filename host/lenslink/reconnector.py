@@ -26,7 +26,7 @@ from .errors import (
     Timeout,
     VersionMismatch,
 )
-from .transports import choose, list_devices
+from .transports import choose_url, list_devices
 
 if TYPE_CHECKING:
     from .frame_ring.writer import FrameRing
@@ -109,6 +109,11 @@ class Reconnector:
         self._waiting_since = 0.0
 
     @property
+    def state(self) -> State:
+        """How far the way to the module is open."""
+        return self._state
+
+    @property
     def device(self) -> Device | None:
         """The attached module's device; None in every other state."""
         return self._device if self._state is State.ATTACHED else None
@@ -159,9 +164,9 @@ class Reconnector:
     def close(self) -> None:
         """Close the connection. Idempotent; never raises."""
         self._enter(State.AWAY)
-        device, self._device = self._device, None
-        if device is not None:
-            device.close()
+        if self._device is not None:
+            self._device.close()
+            self._device = None
 
     def _enter(self, state: State) -> None:
         if state is not self._state:
@@ -233,7 +238,7 @@ class Reconnector:
     def _find_candidates(self) -> list[str]:
         """Return the URLs where the module may be."""
         if self.serial is None:
-            return [choose(self.url)]
+            return [choose_url(self.url)]
         devices = list_devices()
         urls = [device.url for device in devices if device.serial == self.serial]
         # The last URL is tried too if no transport lists it, or if its serial number is not known.

@@ -10,9 +10,11 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -38,11 +40,13 @@ def runtime_dir() -> Path:
         StorageError: No directory can be used.
     """
     named = os.environ.get("LENSLINK_RUNTIME_DIR")
-    fallback = Path(tempfile.gettempdir()) / f"lenslink-{_get_user_name()}"
-    candidates = [Path(named)] if named else [_get_platform_dir(), fallback]
+    choices: list[Callable[[], Path]] = [_get_platform_dir, _get_fallback]
+    if named:
+        choices = [lambda: Path(named)]
     reason = ""
-    for candidate in candidates:
+    for choose in choices:
         try:
+            candidate = choose()
             candidate.mkdir(mode=0o700, parents=True, exist_ok=True)
             reason = _explain_danger(candidate)
         except OSError as error:
@@ -117,8 +121,13 @@ def _explain_danger(folder: Path) -> str:
     # A symbolic link of another user could be pointed elsewhere at any time.
     if folder.lstat().st_uid not in (os.getuid(), 0) or folder.stat().st_uid != os.getuid():
         return f"{folder} belongs to another user; set LENSLINK_RUNTIME_DIR to a folder of your own"
-    if folder.stat().st_mode & 0o022:
+    if folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"other users may write to {folder}; type: chmod 700 {folder}"
+    # Whoever may rename the folder can put another one in its place.
+    parent = folder.parent.stat()
+    is_shared = parent.st_mode & stat.S_IWOTH and not parent.st_mode & stat.S_ISVTX
+    if parent.st_uid not in (os.getuid(), 0) or is_shared:
+        return f"other users may replace {folder}; set LENSLINK_RUNTIME_DIR to a folder of your own"
     return ""
 
 
@@ -133,5 +142,6 @@ def _get_platform_dir() -> Path:
         return platformdirs.user_runtime_path("lenslink")
 
 
-def _get_user_name() -> str:
-    return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+def _get_fallback() -> Path:
+    user = str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    return Path(tempfile.gettempdir()) / f"lenslink-{user}"

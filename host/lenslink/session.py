@@ -29,12 +29,15 @@ from lenslink_protocol.messages import (
     HelloReply,
     Malformed,
     ManifestPiece,
+    Query,
+    QueryReply,
 )
 from lenslink_protocol.params import MAX_MANIFEST, SILENCE_MS
 
 from .context import run_to_end
 from .deadline import Deadline
 from .errors import (
+    DeviceBusy,
     DeviceError,
     Disconnected,
     ProtocolError,
@@ -43,8 +46,8 @@ from .errors import (
 )
 from .receive.assembly import Assembly
 from .receive.frame_pool import Pool
-from .receive.reader import SessionReader
 from .receive.reassembly import Reassembly
+from .receive.session_reader import SessionReader
 from .request_handle import RequestHandle
 from .transports.base import (
     ClockedTransport,
@@ -101,7 +104,8 @@ class Session:
     def say_hello(self, deadline: Deadline) -> HelloReply:
         """Open the session and return the module's answer.
 
-        Raises :exc:`~lenslink.errors.VersionMismatch` if there is no common version.
+        Raises :exc:`~lenslink.errors.VersionMismatch` if there is no common version, and
+        :exc:`~lenslink.errors.DeviceBusy` if another host has opened the module.
         """
         request = self.link.send_hello(self.now())
         self.run_until(
@@ -109,6 +113,9 @@ class Session:
         )
         if not request.is_done:
             raise VersionMismatch("the module speaks another major version of the protocol")
+        if isinstance(request.reply, Error) and request.reply.code == ErrorCode.STATE:
+            detail = request.reply.detail.decode("utf-8", "replace")
+            raise DeviceBusy(f"the module is in use: {detail}", request.reply.code)
         reply = self._check_reply(request.reply, HelloReply)
         self.frames.can_resend = bool(reply.capabilities & Capability.RESEND)
         return reply
@@ -140,11 +147,10 @@ class Session:
         Raises :exc:`~lenslink.errors.DeviceError` if the module refuses the request.
         """
         # One that is left was interrupted before its caller could take it back.
-        self.link.forget_all()
+        self.link.forget_all_requests()
         request = self.link.send_request(message, self.now())
         handle = RequestHandle(self.link.nonce, request.id, message.TYPE)
         self.last_request = handle
-        _log.debug("request %d: %s", request.id, message)
         try:
             self.run_until(lambda: request.is_done, deadline)
         except (Disconnected, Timeout) as error:
@@ -159,6 +165,9 @@ class Session:
 
         Drops the frames that earlier requests have left in *stream*. Frames of other streams stay
         in the queue.
+
+        Raises :exc:`~lenslink.errors.ProtocolError` at once if the module describes a frame of the
+        request in a way that contradicts its configuration.
         """
         finished = self.frames.finished_frames
 
@@ -172,16 +181,37 @@ class Session:
             return None
 
         try:
-            self.run_until(lambda: find() is not None, deadline)
+            self.run_until(
+                lambda: find() is not None or self.frames.has_rejection(stream, request_id),
+                deadline,
+            )
         except Disconnected:
             # A frame that was finished before the module went is still good.
             if find() is None:
                 raise
         assembly = find()
+        rejection = None
+        if assembly is None:
+            rejection = self.frames.take_rejection(stream, request_id)
+        if rejection is not None:
+            raise ProtocolError(rejection)
         if assembly is None:  # pragma: no cover - run_until() returns only once there is one
             raise ProtocolError("no frame")
         finished.remove(assembly)
         return assembly
+
+    def read_module_time(self, deadline: Deadline) -> int:
+        """Return the module's clock in microseconds, as it was after the call began."""
+        # The module answers in order. So the first HeartbeatReply after the answer to a request was
+        # sent after the request arrived. An earlier one may have been on its way for long.
+        with contextlib.suppress(DeviceError):
+            self.call(Query(self.link.nonce, 0), QueryReply, deadline)
+        self.link.heartbeat_reply = None
+        self.link.send_heartbeat(self.now())
+        self.run_until(lambda: self.link.heartbeat_reply is not None, deadline)
+        reply = self.link.heartbeat_reply
+        assert reply is not None
+        return reply.uptime_us
 
     def run_until(self, is_done: Callable[[], bool], deadline: Deadline) -> None:
         """Send, receive and look after the link's timers until *is_done* returns True."""
@@ -272,7 +302,6 @@ class Session:
 
     def _check_reply(self, reply: AnyMessage | None, kind: type[R]) -> R:
         """Return *reply* if it is a *kind*, else raise the error that it stands for."""
-        _log.debug("reply: %s", reply)
         if isinstance(reply, kind):
             return reply
         if isinstance(reply, Error):

@@ -28,6 +28,7 @@ from .layout import Field, get_format, list_fields
 from .params import PARAMS
 from .ringheader import ring_h
 from .structs import ENTRIES, MAGIC, MESSAGES, Entry, Header, Message
+from .transcripts import make_spec_transcripts
 
 NOTICE = "Generated from lenslink_protocol/structs.py by `make gen`; do not edit."
 
@@ -313,7 +314,7 @@ def make_spec_parts() -> dict[str, str]:
     )
     for members in _TABLED:
         tables[members.__name__] = _make_enum_table(members)
-    return tables
+    return tables | make_spec_transcripts()
 
 
 def update_spec(current: str) -> str:

@@ -184,6 +184,11 @@ class _Backlog:
         self.suspect_bytes += len(suspect)
         return True
 
+    def clear(self) -> None:
+        """Remove all bytes."""
+        self.data = bytearray()
+        self.suspect_bytes = 0
+
     def drop(self, count: int) -> None:
         """Remove *count* bytes from the front."""
         del self.data[:count]
@@ -371,10 +376,10 @@ class Receiver:
         For a caller that was interrupted while it received: bytes may be missing, and the state
         may be that of a half-finished call.
         """
-        self._state = ReceiverState.SEARCH
+        self._set_state(ReceiverState.SEARCH)
         self._packet = None
         self._head_fill = 0
-        self._backlog = _Backlog()
+        self._backlog.clear()
         self.settled_sequence = self.last_sequence
 
     def snapshot(self) -> ReceiverSnapshot:

@@ -308,6 +308,7 @@ class ManifestKey(enum.IntEnum):
     OPTICS = 0x0020
     POWER = 0x0021
     SCALE = 0x0022
+    AUTH = 0x0023
 
 
 class DiscardReason(enum.StrEnum):

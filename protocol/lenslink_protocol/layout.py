@@ -26,20 +26,24 @@ class Field:
 
     @property
     def size(self) -> int:
+        """Bytes of the field, 0 for the tail."""
         return struct.calcsize(f"<{self.count}{self.code}") if self.code else 0
 
     @property
     def is_bytes(self) -> bool:
+        """Whether the value is bytes, as opposed to numbers."""
         return self.code in ("s", "")
 
     @property
     def python_type(self) -> str:
+        """The type annotation in the host's codec."""
         if self.is_bytes:
             return "bytes"
         return "int" if self.count == 1 else f"tuple[{', '.join(['int'] * self.count)}]"
 
     @property
     def wire_type(self) -> str:
+        """The type as SPEC.md names it."""
         if self.code == "":
             return "bytes, the rest"
         if self.code == "s":

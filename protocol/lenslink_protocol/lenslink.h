@@ -256,6 +256,7 @@ enum lenslink_manifest_key {
     LENSLINK_MANIFEST_KEY_OPTICS = 0x20,
     LENSLINK_MANIFEST_KEY_POWER = 0x21,
     LENSLINK_MANIFEST_KEY_SCALE = 0x22,
+    LENSLINK_MANIFEST_KEY_AUTH = 0x23,
 };
 
 #pragma pack(push, 1)
@@ -592,6 +593,11 @@ struct lenslink_scale_entry {
     uint32_t rate_milli; /* link rate relative to the product, 1/1000; 0 = unknown */
 };
 
+/* manifest entry 0x0023: an authentication scheme of the module; one entry for each scheme */
+struct lenslink_auth_entry {
+    uint16_t scheme; /* number of the scheme */
+};
+
 #pragma pack(pop)
 
 LENSLINK_ASSERT(sizeof(struct lenslink_header) == 40, "header: <4sBBBBIIIHHHHIII");
@@ -631,5 +637,6 @@ LENSLINK_ASSERT(sizeof(struct lenslink_format_entry) == 4, "format_entry: <I");
 LENSLINK_ASSERT(sizeof(struct lenslink_optics_entry) == 16, "optics_entry: <IIII");
 LENSLINK_ASSERT(sizeof(struct lenslink_power_entry) == 8, "power_entry: <II");
 LENSLINK_ASSERT(sizeof(struct lenslink_scale_entry) == 8, "scale_entry: <II");
+LENSLINK_ASSERT(sizeof(struct lenslink_auth_entry) == 2, "auth_entry: <H");
 
 #endif

@@ -77,6 +77,7 @@ local ENUMS = {
     [32] = "OPTICS",
     [33] = "POWER",
     [34] = "SCALE",
+    [35] = "AUTH",
   }},
   MessageType = {flags = false, names = {
     [1] = "HELLO",
@@ -467,6 +468,9 @@ local ENTRIES = {
   [34] = {name = "ScaleEntry", abbr = "scale_entry", doc = "scale of a stand-in against the product", fields = {
     {"pixels_milli", "I", 1, "pixels of the largest frame, relative to the product, 1/1000"},
     {"rate_milli", "I", 1, "link rate relative to the product, 1/1000; 0 = unknown"},
+  }},
+  [35] = {name = "AuthEntry", abbr = "auth_entry", doc = "an authentication scheme of the module; one entry for each scheme", fields = {
+    {"scheme", "H", 1, "number of the scheme"},
   }},
 }
 

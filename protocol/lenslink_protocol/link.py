@@ -52,6 +52,8 @@ from .params import (
 from .trace import TRACE
 
 _log = logging.getLogger(__name__)
+# The module's own log, which the module writes and this side only passes on.
+_module_log = logging.getLogger("lenslink.module")
 
 CAPABILITIES = Capability.LOG | Capability.RESEND | Capability.AUTH
 
@@ -349,6 +351,8 @@ class Link:
         """The module's Close, which ended the session."""
         self.logs: deque[Log] = deque(maxlen=_LOGS)
         self.notices: deque[Notice] = deque(maxlen=_LOGS)
+        self.heartbeat_reply: HeartbeatReply | None = None
+        """The last one. A caller that waits for the next one sets this to None."""
         self.busy: Busy | None = None
         """The last lease that the module took, also after its end."""
         self.now = 0.0
@@ -414,7 +418,7 @@ class Link:
         """The id that the next request gets."""
         return self._requests.next_id
 
-    def forget_all(self) -> None:
+    def forget_all_requests(self) -> None:
         """Stop repeating all requests: for a caller that never waits for two at a time."""
         self._requests.pending.clear()
 
@@ -453,7 +457,7 @@ class Link:
         if self.session is None:
             return
         if now >= self._liveness.next_heartbeat:
-            self._send_heartbeat(now)
+            self.send_heartbeat(now)
         # A line that stands still loses nothing, so nothing is requested or given up meanwhile.
         # Without the second condition short stalls would use up the attempts.
         if self._liveness.is_flowing(now) and self.session.capabilities & Capability.RESEND:
@@ -481,7 +485,7 @@ class Link:
         """The module of an open session has given no sign of life for too long."""
         return self.session is not None and self._liveness.is_silent(now)
 
-    def _send_heartbeat(self, now: float) -> None:
+    def send_heartbeat(self, now: float) -> None:
         """Send a heartbeat, which grants credit, and set the time of the next."""
         self._liveness.next_heartbeat = now + HEARTBEAT_MS / 1000
         limits = self._credits.grant()
@@ -496,18 +500,19 @@ class Link:
         self._send(message, missing.frame, missing.stream)
 
     def _start_request(self, message: AnyMessage, now: float, retry_ms: int) -> Request:
-        # First, because a message that cannot be encoded must leave nothing behind.
+        # Encode first: a message that cannot be encoded must leave nothing behind.
         message.encode()
         request = Request(self._requests.next_id, message, now, retry_ms)
-        # Before the packet is queued: an interrupted call may skip an id, but not use it twice.
+        # Keep the request before its packet is queued: a call that is interrupted here may skip an
+        # id, but must not use it twice.
         self._requests.add(request)
         self._send(message, request.id)
         _log.debug("request %d: %s", request.id, message)
         return request
 
     def _send(self, message: AnyMessage, frame: int, stream: int = 0) -> None:
-        # Before the packet is queued: an interrupted call may leave a sequence number out, but not
-        # use it twice.
+        # Count before the packet is queued: a call that is interrupted here may skip a sequence,
+        # but must not use it twice.
         sequence = self._sequence
         self._sequence += 1
         packet = encode_packet(
@@ -520,7 +525,7 @@ class Link:
         )
         self.outgoing.append(packet)
         if _log.isEnabledFor(TRACE):
-            _log.log(TRACE, "send %s, sequence %d, frame %d", message, self._sequence, frame)
+            _log.log(TRACE, "send %s, sequence %d, frame %d", message, sequence, frame)
 
     # --- from the module ------------------------------------------------------------------
 
@@ -580,7 +585,9 @@ class Link:
                 self._frames.on_frame_end(header, message, self.now)
             case Log():
                 self.logs.append(message)
+                _log_module_line(message)
             case HeartbeatReply():
+                self.heartbeat_reply = message
                 self._on_heartbeat_reply(message)
             case Pending():
                 self._on_pending(header, message)
@@ -617,7 +624,7 @@ class Link:
 
     def _settle_tiles(self, stream: int, count: int) -> None:
         if self._credits.settle(stream, count):
-            self._send_heartbeat(self.now)
+            self.send_heartbeat(self.now)
 
     def _on_heartbeat_reply(self, message: HeartbeatReply) -> None:
         """What was sent before this answer on its lane has arrived, or never will."""
@@ -643,7 +650,7 @@ class Link:
         if isinstance(message, HelloReply):
             self.session = message
             # The first grant: until then the module may send no tile.
-            self._send_heartbeat(self.now)
+            self.send_heartbeat(self.now)
         request.reply = message
         _log.debug("request %d is answered: %s", request.id, message)
 
@@ -668,3 +675,12 @@ REPLIES: dict[int, type[AnyMessage]] = {
         (MessageType.CHALLENGE, MessageType.PROOF),
     )
 }
+
+
+def _log_module_line(line: Log) -> None:
+    """Pass a line of the module's log to the logger ``lenslink.module``."""
+    # The wire's levels are Python's divided by ten.
+    level = line.level * 10
+    if _module_log.isEnabledFor(level):
+        text = line.text.decode("utf-8", "replace")
+        _module_log.log(level, "%.3f s: %s", line.timestamp_us / 1e6, text)

@@ -62,6 +62,8 @@ class Manifest:
     scale: ScaleEntry | None = None
     formats: tuple[PixelFormat, ...] = ()
     """Pixel formats that the module sends and this version knows, its own choice first."""
+    schemes: tuple[int, ...] = ()
+    """Authentication schemes of the module."""
     skipped: tuple[int, ...] = field(default=())
     """Keys that this version does not know."""
 
@@ -107,12 +109,15 @@ def parse_manifest(data: bytes) -> Manifest:
     values: dict[str, object] = {}
     modes: list[Mode] = []
     formats: list[int] = []
+    schemes: list[int] = []
     skipped: list[int] = []
     for key, value in iterate_entries(data):
         if key == ManifestKey.MODE:
             modes.append(_mode(_decode(key, value)))
         elif key == ManifestKey.FORMAT:
             formats.append(_decode(key, value).pixel_format)
+        elif key == ManifestKey.AUTH:
+            schemes.append(_decode(key, value).scheme)
         elif key in TEXT_BY_KEY or key in ENTRY_BY_KEY:
             name = TEXT_BY_KEY.get(key) or _FIELD[key]
             if name in values:
@@ -132,6 +137,7 @@ def parse_manifest(data: bytes) -> Manifest:
     sensor = _check_sensor(values["sensor"])
     _check_color(values["color"])
     values["formats"] = _formats(formats, sensor)
+    values["schemes"] = tuple(schemes)
     return Manifest(modes=tuple(modes), skipped=tuple(skipped), **values)  # type: ignore[arg-type]
 
 
@@ -213,6 +219,10 @@ def _check_sensor(sensor: object) -> SensorEntry:
     _check(key, sensor.cfa <= max(Cfa), f"unknown phase {sensor.cfa}")
     _check(key, 8 <= sensor.bits <= 16, f"{sensor.bits} bits instead of 8 to 16")
     _check(key, 1 <= sensor.orientation <= 8, f"orientation {sensor.orientation} outside of 1 to 8")
+    most = (1 << sensor.bits) - 1
+    _check(key, 1 <= sensor.white <= most, f"white level {sensor.white} outside of 1 to {most}")
+    highest = max(sensor.black_milli) / 1000
+    _check(key, highest < sensor.white, f"black level {highest} is not below white {sensor.white}")
     return sensor
 
 

@@ -985,6 +985,26 @@ class ScaleEntry:
         return cls(values[0], values[1])
 
 
+@dataclass(frozen=True, slots=True)
+class AuthEntry:
+    """Manifest entry: an authentication scheme of the module; one entry for each scheme."""
+
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<H")
+
+    scheme: int
+    """Number of the scheme."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.scheme)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> AuthEntry:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        values = _prefix(cls.FIXED, payload)
+        return cls(values[0])
+
+
 AnyMessage = (
     Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | Heartbeat | HeartbeatReply | Pending | Busy | Notice | Resend | Resent | Query | QueryReply | Test | Challenge | Proof | FrameStart | FrameEnd | Log
 )
@@ -1031,6 +1051,7 @@ ENTRY_BY_KEY: dict[int, type[Any]] = {
     ManifestKey.OPTICS: OpticsEntry,
     ManifestKey.POWER: PowerEntry,
     ManifestKey.SCALE: ScaleEntry,
+    ManifestKey.AUTH: AuthEntry,
 }
 
 

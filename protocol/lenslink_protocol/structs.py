@@ -527,4 +527,10 @@ ENTRIES: tuple[Entry, ...] = (
             "rate_milli" / Int32ul * "link rate relative to the product, 1/1000; 0 = unknown",
         ),
     ),
+    Entry(
+        "AuthEntry",
+        ManifestKey.AUTH,
+        "an authentication scheme of the module; one entry for each scheme",
+        Struct("scheme" / Int16ul * "number of the scheme"),
+    ),
 )

@@ -1,4 +1,4 @@
-"""A camera's RAW, through the firmware and the link, into a DNG: nothing may differ."""
+"""Test that a camera's RAW passes firmware and link into a DNG without a difference."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NUMBERS = ("WhiteLevel", "Orientation")
 
 
 def little_camera(path: Path) -> Path:
-    """A DNG with every value of 14 bits' worth of pixels, margins and unlike blacks."""
+    """Write a DNG with every 14-bit value, with margins and different black levels."""
     rows = np.random.default_rng(7).integers(0, 1 << 14, (96, 130)).astype(np.uint16)
     tags = [
         (271, 2, 0, "Tester"),
@@ -56,7 +56,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path, data: Callable[[str],
 
 
 def _tags(path: Path) -> dict[str, object]:
-    """The tags of the picture and, where it is in a SubIFD, of its parent."""
+    """Return the tags of the picture and, if it is in a SubIFD, of its parent."""
     with tifffile.TiffFile(path) as file:
         pages = [file.pages[0], *(file.pages[0].pages or [])]
         return {tag.name: tag.value for page in pages for tag in page.tags.values()}

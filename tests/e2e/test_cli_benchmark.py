@@ -1,4 +1,4 @@
-"""``lenslink bench``, as it is typed: what it prints, and what it leaves behind."""
+"""Test ``lenslink bench``: its output, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_pixel_that_is_wrong_fails(cli):
     ("words", "status", "said"),
     [
         (["sim:?scene=ramp", "--packing", "best"], 2, "'best' is not one of"),
-        (["sim:?scene=ramp", "--frames", "5", "--duration", "1"], 2, "one of them ends"),
+        (["sim:?scene=ramp", "--frames", "5", "--duration", "1"], 2, "give one of them"),
         (["sim:?scene=ramp", "--mode", "wide"], 2, "no mode 'wide'"),
         (["sim:?scene=ramp&bits=14", "--packing", "legacy"], 2, "no packing 'legacy'"),
         (["unix:nobody"], 3, "nobody"),
@@ -170,7 +170,7 @@ def test_a_sweep(cli):
     assert all(point["frames_per_s"] > 0 for point in points)
     assert found["gain"] == chosen["frames_per_s"] / default["frames_per_s"]
     assert (found["not_run"], found["wrong_pixels"]) == ([], 0)
-    # What it says to type does what was measured.
+    # The printed command does what was measured.
     again = cli.run(*shlex.split(found["command"])[1:], "--frames", "1", "--json")
     assert again.returncode == 0
 

@@ -1,4 +1,4 @@
-"""``lenslink sim``: a module that other processes find, open, share and lose."""
+"""Test ``lenslink sim``: other processes find, open, share and lose its module."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def test_one_module_many_processes(cli):
         "serial": f"SIM-{server.pid}",
         "busy": False,
     }
-    # The first host has it ...
+    # The first host has the module ...
     first = cli.start("stream", url, "--json")
     assert first.stdout.readline()
     modules = children(server.pid)
-    # ... so the second is told at once, whether it names the module or not.
+    # ... so the second one is refused at once, whether it names the module or not.
     for args in (["info", url], ["info"]):
         second = cli.run(*args)
         assert (second.returncode, second.stdout) == (10, "")
@@ -42,7 +42,7 @@ def test_one_module_many_processes(cli):
     status, out, err = finish(first)
     assert (status, err, objects(out)[-1]["ended"]) == (130, [], "interrupted")
     assert_gone(modules)
-    # The next finds the same module, started anew.
+    # The next host finds the same module, started again.
     info = json.loads(cli.run("info", "--json").stdout)
     assert (info["url"], info["serial"]) == (url, f"SIM-{server.pid}")
     assert info["session"]["boot_count"] == 2

@@ -1,4 +1,4 @@
-"""What ``make demo`` runs, on a smaller scene."""
+"""Test what ``make demo`` runs, with a smaller scene."""
 
 from __future__ import annotations
 

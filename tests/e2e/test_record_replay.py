@@ -1,4 +1,4 @@
-"""A session that was recorded does the same again: to the driver, to a module, in tshark."""
+"""Test that a recorded session is the same again for the driver, a module and tshark."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def taken(frame):
 
 
 def session(url, frames=FRAMES, still=True, wrap=None, **settings):
-    """What a driver gets of a stream and a still, and what it counted."""
+    """Return what a driver receives of a stream and a still, and its counts."""
     got = []
     with lenslink.open(url, wrap=wrap) as device:
         stream = device.stream(**settings)
@@ -48,7 +48,7 @@ def session(url, frames=FRAMES, still=True, wrap=None, **settings):
 
 
 def record(url, path):
-    """A recorded session, and what its driver got."""
+    """Record a session; return what its driver received."""
     writers = []
 
     def wrap(transport):
@@ -72,7 +72,7 @@ def made(request, own_url, scale, tmp_path_factory):
 @pytest.fixture(scope="module")
 def small(own_url, tmp_path_factory):
     path = tmp_path_factory.mktemp("small") / "session.lcap"
-    # One lane: so that what the module says has one order.
+    # One lane, so that the module's packets have one order.
     return path, record(own_url(**SMALL, lanes=1), path)
 
 
@@ -117,7 +117,7 @@ def test_replay_keeps_the_recorded_speed(small):
     again, *_ = session(f"replay:{path}?speed=1")
     took = time.monotonic() - start
     assert again == frames
-    # What the driver itself did between two requests is not waited for.
+    # The driver's own delays between two requests are not replayed.
     assert took > 0.3 * spent
     start = time.monotonic()
     session(f"replay:{path}?speed=0")
@@ -172,7 +172,7 @@ def test_invalid_replay_urls_are_refused(url, error, text, small, tmp_path):
 
 
 def copied(path, target, flip):
-    """The recording again, with a byte of what the module sent inverted."""
+    """Write the recording again, with one of the module's bytes inverted."""
     loaded = load(path)
     writer = Writer.create(target, False, loaded.info)
     at = 0
@@ -188,7 +188,7 @@ def copied(path, target, flip):
 
 
 def test_damage_in_a_recording_is_played_as_it_is(small, scale, tmp_path):
-    """A tile that was damaged then is damaged now, and nothing else is."""
+    """A tile that is damaged in the recording is damaged in the replay, and nothing else is."""
     path, (frames, *_) = small
     stream = load(path).join_stream(0, Direction.TO_HOST)
     second = frames[1][0]
@@ -284,13 +284,23 @@ def test_record_and_replay(cli, own_url):
     assert differences["CONFIGURE 3"] == ""
 
 
+def test_the_examples_in_the_help_of_record_work(cli, own_url):
+    lines = cli.run("record", "--help").stdout.splitlines()
+    examples = [line.split() for line in lines if line.startswith("    lenslink ")]
+    assert [words[1] for words in examples] == ["record", "stream", "replay"]
+    for words in examples:
+        arguments = [own_url(**SMALL) if word == "sim:" else word for word in words[1:]]
+        done = cli.run(*arguments)
+        assert done.returncode == 0, (words, done.stderr)
+
+
 def test_a_recording_is_not_overwritten_unasked(cli, scene_url):
     (cli.folder / "a.lcap").write_text("dear")
     url = scene_url(**SMALL)
     refused = cli.run("record", url, "-o", "a.lcap", "-n", "1")
     assert refused.returncode == 9
     assert "use --force" in refused.stderr
-    # One that cannot begin replaces nothing either.
+    # A recording that cannot start replaces no file.
     assert cli.run("record", "unix:/none", "-o", "a.lcap", "-n", "1", "-f").returncode == 3
     assert (cli.folder / "a.lcap").read_text() == "dear"
     assert cli.run("record", url, "-o", "a.lcap", "-n", "1", "-f").returncode == 0

@@ -1,4 +1,4 @@
-"""Plain asserts in the suites say what differed."""
+"""Let plain asserts in the suites show the values that differ."""
 
 import pytest
 

@@ -18,7 +18,7 @@ from lenslink_hil.flash.board_files import board_files
 from lenslink_hil.pico.run import run_script
 
 SUITE = Path(__file__).resolve().parent / "suites/arch.py"
-# The supply and the contacts are nobody's here: a board with no such pins is seated.
+# Nothing drives the supply and the contacts here. A board without these pins is seated.
 UNWIRED = {"power": None, "contact": None, "release": None, "vbus_adc": None}
 CALL = """
 from lensfw import arch
@@ -30,7 +30,7 @@ for name in {names}:
     except Exception as error:
         print(name, repr(error))
 """
-# What the firmware imports of MicroPython's own is there already, or written in C.
+# The modules of MicroPython itself are loaded already, or written in C.
 LOADED = """
 import gc
 gc.collect()
@@ -41,10 +41,10 @@ gc.collect()
 print(gc.mem_alloc() - before, gc.mem_free() + gc.mem_alloc())
 """
 BUDGET = 100_000
-"""Bytes of an RP2040's heap that the whole of lensfw may cost."""
+"""The most bytes of an RP2040's heap that lensfw may take."""
 MANY = choose(200, 10_000)
 PATIENCE_S = choose(250, 3600)
-# Emulated cycles a byte or pixel, measured with some room: see arch/thumb.py.
+# Emulated cycles for each byte or pixel. The bounds leave some room: see arch/thumb.py.
 RATES = """
 import time
 buffer, words = bytearray(8192), bytearray(8192)
@@ -58,7 +58,7 @@ for _ in range(5):
     pack = time.ticks_us()
     prbs.write_pixels(words, 0, 0, 4096)
     found.append((crc - begun, pack - crc, time.ticks_us() - pack))
-# The least of a few: USB's interrupts are in the others.
+# The least of five: the others contain interrupts of USB.
 for name, each, count in zip(("crc", "pack", "pixels"), zip(*found), (8188, 4096, 4096)):
     print(name, min(each) * 125 // count)
 """
@@ -76,7 +76,7 @@ def files() -> dict[str, bytes]:
 
 
 def lines_of(files: dict[str, bytes], script: bytes, patience_s: float = 250) -> list[str]:
-    """What a script prints on the chip."""
+    """Return the lines that a script prints on the chip."""
     pieces = run_script(files, script=script, seconds=patience_s, wall=patience(patience_s))
     text = b"".join(piece for piece in pieces if isinstance(piece, bytes))
     return text.decode().replace("\r", "").splitlines()
@@ -121,7 +121,7 @@ def test_size_when_loaded(files, capsys, record_property):
 
 @pytest.mark.timeout(PATIENCE_S + 50)
 def test_no_tile_allocates(files, capsys):
-    """On this heap, of 32-bit words, where integers above 2^30 are objects."""
+    """This heap has 32-bit words, and integers above 2^30 are objects."""
     script = (SUITE.parents[2] / "helpers/pico_tiles.py").read_bytes()
     lines = lines_of(files, script + f"\nmain({MANY})\n".encode(), PATIENCE_S)
     assert lines == ["10 0"] * 5 + [f"{MANY} 0"]

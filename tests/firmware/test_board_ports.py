@@ -1,4 +1,4 @@
-"""Ports of real chips, in front of a stand-in for MicroPython's ``machine``."""
+"""Test the ports of real chips on a stand-in for MicroPython's ``machine``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A host that means harm: the module's memory stays bounded, and the next host is served.
+"""A hostile host cannot exhaust the module's memory, and the next host is served.
 
 On MicroPython, with little more heap than the firmware itself takes.
 """
@@ -11,10 +11,10 @@ import pytest
 from helpers import micropython_process
 from helpers.nightly_scale import choose
 
-# Twice what the firmware and its small module take here, where words have 8 bytes.
+# Twice the heap that the firmware and its small module take here. Words have 8 bytes.
 HEAP = "160k"
 PACKETS = choose(300, 5000)
-# Answers and log lines that wait, with what each of them points to.
+# For answers and log lines that wait, with their payloads.
 GROWTH_BYTES = 16 << 10
 
 

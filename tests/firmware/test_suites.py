@@ -1,4 +1,4 @@
-"""Each function of ``suites/`` on CPython and on MicroPython."""
+"""Run each function of ``suites/`` on CPython and on MicroPython."""
 
 from __future__ import annotations
 

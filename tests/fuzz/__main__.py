@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz TARGET --seconds N``: fuzz one parser, or ``all`` of them, with atheris.
+"""Fuzz one parser, or all of them, with atheris: ``python -m tests.fuzz TARGET --seconds N``.
 
 An input that crashes, takes more than 2 s, or lets the process grow by 64 MB, ends the run with an
 exit code that is not 0, and is kept in out/fuzz. ``--keep`` puts what was found to reach new code
@@ -22,7 +22,7 @@ _MISSING = 3
 
 
 def fuzz(name: str, seconds: int) -> None:
-    """In this process, which libFuzzer ends."""
+    """Fuzz a target in this process. libFuzzer ends the process."""
     import atheris
 
     sys.path.insert(0, str(ROOT / "tests"))
@@ -42,7 +42,7 @@ def fuzz(name: str, seconds: int) -> None:
         seen[0] += 1
         if seen[0] % 1000 == 0:
             most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            # The first thousands fill caches.
+            # The first thousands of inputs fill caches.
             seen[1] = seen[1] if seen[0] > 5000 else most
             if most > seen[1] + _GROWTH_KB:
                 raise MemoryError(f"grown from {seen[1]} to {most} KB in {seen[0]} inputs")
@@ -56,7 +56,7 @@ def fuzz(name: str, seconds: int) -> None:
 
 
 def keep(name: str) -> int:
-    """Copy the smallest inputs of the last run to the corpus; how many there are then."""
+    """Copy the smallest inputs of the last run to the corpus. Return the size of the corpus."""
     from tests.fuzz import targets
 
     corpus = ROOT / "tests/fuzz/corpus" / name
@@ -74,7 +74,7 @@ def keep(name: str) -> int:
 
 
 def main() -> int:
-    """0 if nothing was found; 3 if atheris is not installed."""
+    """Run the command. Return 0 if nothing was found, 3 if atheris is not installed."""
     sys.path.insert(0, str(ROOT / "tests"))
     from tests.fuzz import targets
 
@@ -91,7 +91,7 @@ def main() -> int:
     names = list(targets.TARGETS) if options.target == "all" else [options.target]
     worst = 0
     for name in names:
-        # A process each: the parsers are instrumented when they are imported.
+        # Each target has a process: parsers are instrumented when they are imported.
         script = f"from tests.fuzz.__main__ import fuzz; fuzz({name!r}, {options.seconds})"
         done = subprocess.run(
             [sys.executable, "-c", script],

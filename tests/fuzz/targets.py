@@ -1,4 +1,4 @@
-"""What is fuzzed: for each parser a function that takes any bytes, and where it may begin.
+"""List the fuzz targets: for each parser a function that takes any bytes, and its seeds.
 
 A target lets through what the parser says it raises, and checks what must hold of what it gives.
 Where a CRC would keep the fuzzer out, :func:`packets` makes sound packets of its bytes.
@@ -45,7 +45,7 @@ def _vectors(name: str) -> list[dict[str, Any]]:
 
 
 def target(seeds: Callable[[], Iterator[bytes]]) -> Callable[[Target], Target]:
-    """Register a target; *seeds* gives inputs to begin with."""
+    """Return a decorator that registers a target. *seeds* yields its first inputs."""
 
     def register(function: Target) -> Target:
         TARGETS[function.__name__] = (function, seeds)
@@ -81,7 +81,7 @@ class _Sink:
 
 @target(_streams)
 def host_framing(data: bytes) -> None:
-    """Receiver.feed: any bytes, cut anywhere; no more comes out than went in."""
+    """Feed any bytes, cut anywhere, to the host's receiver: no more comes out than went in."""
     discards: Counter[DiscardReason] = Counter()
     sink = _Sink()
     receiver = Receiver(sink, NONCE, discards, MAX_PAYLOAD)
@@ -97,7 +97,7 @@ def host_framing(data: bytes) -> None:
 
 @target(_streams)
 def module_frames(data: bytes) -> None:
-    """The firmware's Receiver: as host_framing."""
+    """Feed any bytes, cut anywhere, to the firmware's receiver."""
     receiver = module_framing.Receiver({})
     step = 1 + (data[0] if data else 0)
     taken = 0
@@ -124,7 +124,7 @@ def _payloads() -> Iterator[bytes]:
 
 @target(_payloads)
 def messages(data: bytes) -> None:
-    """Each message: what is decoded is encoded to the same, and the firmware agrees."""
+    """Decode and encode each message: the bytes are the same, and the firmware agrees."""
     if not data:
         return
     kind, payload = data[0], data[1:]
@@ -157,7 +157,7 @@ def _manifests() -> Iterator[bytes]:
 
 @target(_manifests)
 def manifest(data: bytes) -> None:
-    """A manifest: Malformed or something that can be used."""
+    """Parse a manifest: it is malformed, or what it says is possible."""
     try:
         made = parse_manifest(data)
     except Malformed:
@@ -185,7 +185,7 @@ def _captures() -> Iterator[bytes]:
 
 @target(_captures)
 def capture(data: bytes) -> None:
-    """A .lcap file as it is, and one made of the same bytes whose CRCs hold."""
+    """Read a .lcap file of the bytes, and one with correct CRCs made of them."""
     _parse(data)
     _parse(lcap.MAGIC + data)
     out = bytearray(lcap.MAGIC)
@@ -212,7 +212,7 @@ def _parse(data: bytes) -> None:
 
 
 def packets(data: bytes) -> Iterator[bytes]:
-    """Sound packets, and now and then damaged ones: a byte of control, 12 of header, payload."""
+    """Yield packets made of *data*: 1 control byte, 12 of header, a payload. Some are damaged."""
     at = 0
     sequence = 0
     while at + 14 <= len(data):
@@ -246,7 +246,7 @@ def _sealed() -> Iterator[bytes]:
 
 @target(_sealed)
 def host_link(data: bytes) -> None:
-    """The host's link and reassembly: bounded memory, whatever a module says."""
+    """Feed packets to the host's link and reassembly: their memory stays bounded."""
     discards: Counter[DiscardReason] = Counter()
     plan = Configured(0, 0, 1, 0x1100010, W, H, 2 * W, 2 * W * H, 128)
     frames = Reassembly(Pool(), discards, {0: plan, 1: plan}.get)
@@ -273,7 +273,7 @@ def host_link(data: bytes) -> None:
 
 @target(_sealed)
 def module_link(data: bytes) -> None:
-    """The firmware's link and module: no exception, no queue without bound, a tile in its place."""
+    """Feed packets to the firmware's link and module: no exception, and queues stay bounded."""
     camera, _, time = module_world.camera()
     host = module_world.Peer(camera, time, NONCE)
     host.hello()
@@ -292,6 +292,6 @@ def module_link(data: bytes) -> None:
 
 
 def inputs(name: str) -> list[bytes]:
-    """What a target begins with: its seeds, and what was kept of earlier runs."""
+    """Return the first inputs of a target: its seeds, and the corpus of earlier runs."""
     kept = sorted((CORPUS / name).glob("*")) if (CORPUS / name).is_dir() else []
     return [*TARGETS[name][1](), *(path.read_bytes() for path in kept)]

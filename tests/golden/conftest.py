@@ -1,4 +1,4 @@
-"""The vectors, and a MicroPython that reads them too."""
+"""Provide a MicroPython process that reads the vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad vectors: what the host's receiver, and the module's on both interpreters, make of each."""
+"""Test the bad vectors on the host's receiver, and on the firmware's in both interpreters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHUNKS = (1, 7, 40, 1000, 1 << 20)
 
 
 class Listening(Link):
-    """Keeps type and sequence of what it used, or skipped as the vendor's."""
+    """Records type and sequence of the packets that were used, or skipped as a vendor's."""
 
     def __init__(self, nonce: int) -> None:
         discards: Counter[DiscardReason] = Counter()

@@ -1,4 +1,4 @@
-"""Every CRC-32 that anybody here uses is the one that the protocol names."""
+"""Test that every CRC-32 in use is the one that the protocol names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from isal import isal_zlib
 def test_every_implementation_agrees(vector, twin):
     data, expected = bytes.fromhex(vector["data"]), int(vector["crc"], 16)
     named = crcmod.predefined.mkPredefinedCrcFun("crc-32")
-    # As SPEC.md describes it in words.
+    # The parameters that SPEC.md states.
     described = crcmod.mkCrcFun(0x104C11DB7, initCrc=0, rev=True, xorOut=0xFFFFFFFF)
     for crc32 in (named, described, isal_zlib.crc32, zlib.crc32, binascii.crc32):
         assert crc32(data) == expected

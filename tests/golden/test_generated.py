@@ -1,4 +1,4 @@
-"""What is generated for C and for Wireshark says what the definition says."""
+"""Test the C header and the Wireshark dissector against the definition."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_committed_files_are_what_is_generated(name, root):
 
 
 def c_program():
-    """Asserts every size, offset and value, as the definition has them."""
+    """Return a program that asserts every size, offset and value of the definition."""
     lines = ['#include "lenslink.h"', "static const unsigned char magic[] = LENSLINK_MAGIC;"]
     layouts = [("header", Header)]
     layouts += [(to_snake_case(m.name), m.struct) for m in MESSAGES]
@@ -92,7 +92,7 @@ def test_the_dissector_names_every_enumeration():
 
 
 def message_bytes(message, seed):
-    """A payload in which every byte of the fixed part is another."""
+    """Return a payload in which all bytes of the fixed part differ."""
     layout = list_fields(message.struct)
     size = sum(field.size for field in layout)
     fixed = bytearray((seed + 7 * index) % 251 for index in range(size))
@@ -106,7 +106,7 @@ def message_bytes(message, seed):
 
 
 def dissected(tool, tmp_path, packets, names):
-    """Each packet's values of the fields *names*, as tshark has them: numbers as numbers."""
+    """Return the values of the fields *names* in each packet, as tshark prints them."""
     records = [
         Record(Kind.DATA, 0, Direction.TO_HOST, number, packet)
         for number, packet in enumerate(packets)
@@ -179,7 +179,7 @@ def test_tshark_says_which_crc_does_not_hold(tool, tmp_path):
     assert rows[0][:3] == ["1", "1", "1"]
     assert rows[1][:3] == ["1", "0", ""]
     assert rows[2][:3] == ["1", "1", "1"]
-    # Wireshark takes no packet of that length: what is not there is not judged.
+    # Wireshark cuts a packet of that length, so the payload CRC is not judged.
     assert rows[3][:2] == ["1", "2"]
     assert rows[3][5] == str(300_040)
     assert rows[4][:3] == ["1", "1", "1"]
@@ -191,7 +191,7 @@ def test_tshark_says_which_crc_does_not_hold(tool, tmp_path):
 
 
 def test_the_export_is_one_block_after_the_other(tmp_path):
-    """Each has its length at both ends, a multiple of four."""
+    """Each block has its length at both ends, a multiple of four."""
     file = io.BytesIO()
     record = Record(Kind.DATA, 1, Direction.TO_MODULE, 3, b"abc")
     assert (
@@ -205,7 +205,7 @@ def test_the_export_is_one_block_after_the_other(tmp_path):
         kinds.append(int.from_bytes(data[at : at + 4], "little"))
         at += size
     assert kinds == [0x0A0D0D0A, 1, 1, 6]
-    # To the module is outbound, on the second interface; its bytes are padded to four.
+    # A packet to the module is outbound, on the second interface, padded to four bytes.
     packet = data[-int.from_bytes(data[-4:], "little") :]
     assert packet[8:12] == (1).to_bytes(4, "little")
     assert packet[20:36] == (3).to_bytes(4, "little") * 2 + b"abc\0" + b"\2\0\4\0"

@@ -1,4 +1,4 @@
-"""Good vectors: construct, the host's codec and the firmware's on MicroPython agree on each."""
+"""Test the message vectors: construct, the host's codec and the firmware's codec agree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VARIANTS = {"zeros", "largest", "no two bytes alike", "fields that a newer minor
 
 
 def flat(values):
-    """Fields in the order of the wire, arrays laid out."""
+    """Yield the values in the order of the wire, arrays item by item."""
     for value in values:
         if isinstance(value, list):
             yield from value
@@ -29,14 +29,14 @@ def flat(values):
 
 
 def parts(vector):
-    """The fields but the size, the tail or None, what is appended."""
+    """Return the fields without the size, the tail or None, and the appended bytes."""
     fields = {name: value for name, value in vector["fields"].items() if name != "size"}
     tail = bytes.fromhex(vector["tail"]) if "tail" in vector else None
     return fields, tail, bytes.fromhex(vector.get("appended", ""))
 
 
 def without_appended(vector):
-    """The payload as who knows no appended fields writes it."""
+    """Return the payload without its appended fields."""
     size, appended = vector["fields"]["size"], parts(vector)[2]
     payload = bytearray.fromhex(vector["payload"])
     del payload[size - len(appended) : size]
@@ -95,7 +95,7 @@ def test_the_hosts_codec_reads_it(vector):
 @each_message
 def test_the_hosts_codec_writes_it(vector):
     message = BY_TYPE[vector["header"]["type"]].decode(bytes.fromhex(vector["payload"]))
-    # It writes what it knows: no appended fields, and 0 where it knows nothing.
+    # The codec writes no appended fields, and 0 in reserved fields.
     expected = without_appended(vector)
     for offset, size in reserved(vector["message"]):
         expected[offset : offset + size] = bytes(size)
@@ -103,7 +103,7 @@ def test_the_hosts_codec_writes_it(vector):
 
 
 def reserved(name):
-    """Offset and size of the reserved fields, by construct."""
+    """Yield offset and size of each reserved field, by construct."""
     offset = 0
     for subcon in BY_NAME[name].struct.subcons:
         try:

@@ -1,4 +1,4 @@
-"""Packed rows worked out by hand: every packing, phase and offset."""
+"""Test each packing and phase on rows that were packed by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE = Path(__file__).parents[2] / "protocol/lenslink_protocol/vectors/packings.
 VECTORS = json.loads(FILE.read_text(encoding="utf-8"))["vectors"]
 PHASES = (Cfa.GRBG, Cfa.RGGB, Cfa.GBRG, Cfa.BGGR)
 CASES = [(vector, phase) for vector in VECTORS for phase in range(4)]
-# numpy alone, then whatever is fastest here.
+# numpy alone, then the fastest way on this machine.
 WAYS = [False, True]
 
 
@@ -51,7 +51,7 @@ def test_packing(vector, phase):
 @pytest.mark.parametrize(("vector", "phase"), CASES, ids=each)
 def test_unpacking_from_every_column(vector, phase, compiled):
     form = find_layout(int(vector["codes"][phase], 16))
-    # Twice: a row must not run into the next.
+    # Two rows: a row must not run into the next.
     packed = np.concatenate([count_bytes(vector), count_bytes(vector)])
     pixels = np.concatenate([row_of(vector), row_of(vector)])
     width = pixels.shape[1]

@@ -1,6 +1,6 @@
-"""A board's ports and chip in front of a stand-in for ``machine``: run by MicroPython.
+"""Test a board's ports and chip on a stand-in for ``machine``: ``board_ports.py rp2|esp32``.
 
-``boardports.py rp2|esp32``. Plain asserts; prints "ok" at the end.
+MicroPython runs this script. It has plain asserts and prints "ok" at its end.
 """
 
 import sys
@@ -41,7 +41,7 @@ def events(ports):
 
 
 chip = made()
-# The guard pin: pulled up, so that nothing wired is no guard.
+# The guard pin is pulled up: a board with nothing wired is not guarded.
 assert not chip.is_guarded()
 machine.levels[15] = 0
 assert chip.is_guarded()
@@ -53,7 +53,7 @@ machine.cause = machine.SOFT_RESET
 machine.mem8.values[0x50110040] = 1
 assert chip.is_soft_reset()
 
-# What is there at the start is said; edges in order; the button closes to ground.
+# The levels at the start are reported, then edges in their order. The button closes to ground.
 machine.levels[24] = 1
 ports = chip.ports
 motor = machine.pins[8]
@@ -72,7 +72,7 @@ assert found == [
     (contact, contacts.DETECT_PIN, 1),
 ], found  # fmt: skip
 
-# A queue that nobody empties stays as long as it is.
+# A queue that is not emptied does not grow.
 for i in range(1000):
     machine.drive(10, i & 1)
 assert len(events(ports)) < 64
@@ -103,12 +103,12 @@ assert motor.edges == [1, 0] * 3 and machine.levels[9] == 1
 ports.step(-2)
 assert motor.edges == [1, 0] * 5 and machine.levels[9] == 0
 
-# Starts are counted where a reset does not reach.
+# Starts are counted in memory that a reset does not clear.
 assert chip.starts.count_start() and made().starts.count_start() and made().starts.count_start()
 assert not made().starts.count_start()
 assert made().starts.count_start()
 
-# The watchdog is fed, and stopped (rp2) or fed on (esp32) for the REPL.
+# The watchdog is fed. For the REPL it is stopped (rp2) or fed on (esp32).
 chip.start_watchdog()
 chip.feed_watchdog()
 assert machine.fed[:2] == [8000, "fed"], machine.fed
@@ -124,7 +124,7 @@ if name == "rp2":
     assert controller.is_suspended()
     machine.mem8.values[0x50110050] = 0x05
     assert not controller.is_suspended()
-    # Reset, waited for, and as it was; the pull-up last.
+    # It is reset, awaited and restored, the pull-up last.
     machine.mem32.values[0x4000C008] = 1 << 24
     machine.mem32.values[0x5011004C] = 0x20010000
     machine.mem32.writes.clear()

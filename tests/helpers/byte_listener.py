@@ -1,10 +1,10 @@
-"""What a module's link makes of a stream of bytes: in the common subset, for both interpreters."""
+"""Show what a module's link uses of a stream of bytes, on both interpreters."""
 
 from lensfw import link, wire
 
 
 class Listening(link.Link):
-    """Keeps type and sequence of what it used, or skipped as the vendor's."""
+    """A link that records type and sequence of each packet that it did not discard."""
 
     def __init__(self, module, clock):
         super().__init__(module, clock, 1, 0)
@@ -18,7 +18,7 @@ class Listening(link.Link):
 
 
 class Still:
-    """A module that is attached, has a manifest, and accepts everything."""
+    """Stand in for a module that is attached, has a manifest and accepts every request."""
 
     manifest = b"manifest"
     link = None
@@ -47,7 +47,7 @@ class Still:
 
 
 def listen(stream, chunk):
-    """What is used of pieces of hex and silences in ms, cut to *chunk* bytes; and the discards."""
+    """Return used packets and discards of a stream: bytes, cut to *chunk*, and pauses."""
     still = Still()
     listening = Listening(still, still)
     still.link = listening

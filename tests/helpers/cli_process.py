@@ -1,4 +1,4 @@
-"""The command line as a process: started as a user starts it, watched from outside."""
+"""Runs the command line as a process, as a user starts it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from helpers.slowdown import patience
 
 LENSLINK = [sys.executable, "-m", "lenslink"]
 PATIENCE_S = patience(60)
-# In its command line: MicroPython's, or that of the emulator of a chip that runs it.
+# Words in the command line of the firmware's process: MicroPython, or the emulator of a chip.
 _FIRMWARE = (b"lensfw.main", b"emulator.mjs")
 
 
 class Cli:
-    """Processes that share a runtime folder and a working folder of their own, until its end.
+    """Starts processes that share a runtime folder and a working folder, and ends them.
 
-    Modules are served by ``lenslink sim``, or by what *serves*.
+    Modules are served by ``lenslink sim``, or by the command *serves*.
     """
 
     def __init__(self, folder: Path, serves: str = "sim") -> None:
         self.serves = serves
         self.folder = folder
-        # Not in the test's folder: the path of a socket has at most some 100 bytes.
+        # Not in the test's folder, because the path of a socket has at most 100 bytes.
         self.runtime = Path(tempfile.mkdtemp(prefix="ll-"))
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("LENSLINK_", "NO_COLOR"))}
         own = {"LENSLINK_RUNTIME_DIR": str(self.runtime)}
@@ -68,7 +68,7 @@ class Cli:
                 [*LENSLINK, *args],
                 cwd=self.folder,
                 env=self.environment | options.pop("environment", {}),
-                # A line that is read leaves what follows to communicate().
+                # Unbuffered, so that reading a line leaves the rest to communicate().
                 bufsize=0,
                 **(pipes | options),
             )
@@ -76,7 +76,7 @@ class Cli:
         return process
 
     def on_terminal(self, *args: str, **environment: str) -> Terminal:
-        """Start with stderr on a terminal."""
+        """Start a command with stderr on a terminal."""
         master, slave = pty.openpty()
         try:
             process = self.start(*args, stderr=slave, environment=environment)
@@ -85,9 +85,9 @@ class Cli:
         return Terminal(process, master)
 
     def serve(self, *options: str) -> tuple[subprocess.Popen[bytes], str]:
-        """Such a command, and the URL it serves."""
+        """Start a serving command; return its process and its URL."""
         if self.serves == "usbip" and "--listen" not in options:
-            # Its own port may be somebody else's.
+            # The default port may be in use.
             options += ("--listen", "127.0.0.1:0")
         process = self.start(self.serves, *options)
         url = process.stdout.readline().decode().strip()
@@ -99,7 +99,7 @@ class Cli:
 
 
 class Terminal:
-    """A process whose stderr is a terminal that we read."""
+    """A process whose stderr is a terminal that the test reads."""
 
     def __init__(self, process: subprocess.Popen[bytes], master: int) -> None:
         self.process = process
@@ -108,10 +108,10 @@ class Terminal:
 
     def read_until(self, text: str) -> None:
         while text not in self.text:
-            assert self._read(), f"the process ended before it said {text!r}: {self.text!r}"
+            assert self._read(), f"the process ended before it printed {text!r}: {self.text!r}"
 
     def finish(self) -> str:
-        """Read to the end; stdout."""
+        """Read to the end and return stdout."""
         while self._read():
             pass
         os.close(self._master)
@@ -128,7 +128,7 @@ class Terminal:
 
 @contextlib.contextmanager
 def _interruptible():
-    """Children inherit it if this process ignores SIGINT, as jobs in the background of CI do."""
+    """Start children that do not ignore SIGINT, even if this process does, as in CI."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -139,7 +139,7 @@ def _interruptible():
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[int, list[str], list[str]]:
-    """Exit code, lines of stdout, lines of stderr."""
+    """Wait for the end; return the exit code, the lines of stdout and those of stderr."""
     out, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, out.decode().splitlines(), err.decode().splitlines()
 
@@ -149,7 +149,7 @@ def objects(lines: list[str]) -> list[dict]:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that *pid* has started, and those that they have."""
+    """Return the descendants of the process *pid*."""
     tasks = Path(f"/proc/{pid}/task")
     if not Path("/proc/self/task").is_dir():
         pytest.skip("finding a process's children needs /proc")
@@ -161,7 +161,7 @@ def children(pid: int) -> list[int]:
 
 
 def firmware(pid: int) -> int:
-    """The process among the children of *pid* that runs the firmware."""
+    """Return the descendant of *pid* that runs the firmware."""
     return next(
         child
         for child in children(pid)
@@ -170,7 +170,7 @@ def firmware(pid: int) -> int:
 
 
 def assert_gone(pids: list[int]) -> None:
-    """They have ended, or do so now: an orphan notices a moment later that its peer is gone."""
+    """Wait until all processes have ended; an orphan needs a moment to notice its peer's end."""
     assert pids
     deadline = time.monotonic() + PATIENCE_S
     for pid in pids:

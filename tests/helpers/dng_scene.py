@@ -1,7 +1,8 @@
-"""A small DNG, written for the plant's tests."""
+"""Writes a small DNG for the tests of the plant, with a known value in every tag."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ TAGS = {
 
 
 def noise_rows(height: int = 96, width: int = 128, top: int = 4096) -> NDArray[np.uint16]:
-    """Give rows of every kind of value below ``top``."""
+    """Return random rows with values below *top*."""
     return np.random.default_rng(5).integers(0, top, (height, width)).astype(np.uint16)
 
 
@@ -41,16 +42,21 @@ def write_dng(
     *,
     sub_ifd: bool = False,
     without: tuple[str, ...] = (),
+    more: Mapping[str, tuple[int, int, int, object]] | None = None,
+    tile: tuple[int, int] | None = None,
     **tags: tuple[int, int, object],
 ) -> Path:
-    """Write a DNG; ``tags`` (type, count, value) replace those of TAGS, ``without`` drops some."""
+    """Write a DNG. *tags* (type, count, value) replace those of TAGS; *without* drops some.
+
+    *more* are further tags (code, type, count, value). *tile* stores the rows in tiles.
+    """
     chosen = {name: tag for name, tag in TAGS.items() if name not in without}
     for name, (kind, count, value) in tags.items():
         chosen[name] = (TAGS[name][0], kind, count, value)
-    extra = [(*tag, True) for tag in chosen.values()]
+    extra = [(*tag, True) for tag in [*chosen.values(), *(more or {}).values()]]
     with tifffile.TiffWriter(path) as file:
         if not sub_ifd:
-            file.write(rows, photometric=32803, metadata=None, extratags=extra)
+            file.write(rows, photometric=32803, metadata=None, tile=tile, extratags=extra)
             return path
         of_mosaic = {33421, 33422, 50713, 50714, 50717, 50829}
         preview = np.zeros((16, 16, 3), np.uint8)
@@ -67,6 +73,7 @@ def write_dng(
             photometric=32803,
             subfiletype=0,
             metadata=None,
+            tile=tile,
             extratags=[tag for tag in extra if tag[0] in of_mosaic],
         )
     return path

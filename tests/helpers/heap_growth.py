@@ -1,4 +1,4 @@
-"""Streams on MicroPython and prints the heap in use as JSON: after 20 frames, after 200."""
+"""Stream on MicroPython. Print the heap in use after 20 and after 200 frames as JSON."""
 
 import gc
 import json
@@ -11,7 +11,7 @@ NONCE = 0x1234ABCD
 
 
 class Sink:
-    """The host's end: it takes everything, a piece at a time, and counts frames' ends."""
+    """The host's end. It accepts 100 bytes at a time and counts the frames' ends."""
 
     def __init__(self):
         self.frames = 0

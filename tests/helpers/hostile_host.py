@@ -1,7 +1,7 @@
-"""Floods a module on MicroPython, as a host that asks and does not read; then an honest host comes.
+"""Flood a module on MicroPython with requests and read no answer. Then run an honest host.
 
-Prints a line of JSON for each flood: its name, the bytes that the heap held more at the worst
-moment than before, and what went wrong or "". Nothing that the module says is taken meanwhile.
+Prints a line of JSON for each flood: its name, by how many bytes the heap had grown at the worst
+moment, and the error or "".
 """
 
 import gc
@@ -10,8 +10,14 @@ import json
 import struct
 import sys
 
-from helpers import module_world
-from lensfw import wire
+# A board loads compiled code. Here MicroPython compiles the sources, and what that leaves behind
+# would fragment so small a heap if it was not collected early.
+gc.threshold(20000)
+
+from helpers import module_world  # noqa: E402
+from lensfw import wire  # noqa: E402
+
+gc.threshold(-1)
 
 PACKETS = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 
@@ -94,7 +100,7 @@ def longest_captures(host, index):
 
 
 def resends(host, index):
-    """Of a stream that may send nothing, for it was granted nothing."""
+    """Ask for tiles of a stream that has no credit."""
     if index == 0:
         host.say(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
         host.say(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
@@ -113,7 +119,7 @@ FLOODS = (
 
 
 class Host(module_world.Peer):
-    """Says things and takes no answer."""
+    """A host that sends and never reads."""
 
     def say(self, kind, number, values=(), tail=b"", payload=None):
         if payload is None:
@@ -125,7 +131,7 @@ class Host(module_world.Peer):
         self.say(wire.T_HELLO, number, (0x10, 0x10, 1, 0, wire.CAP_LOG | wire.CAP_RESEND, 4194304))
 
     def raw(self, data):
-        """In pieces, as a transport brings them; a module must not stop taking them."""
+        """Pass bytes in pieces, as a transport does. The module must always accept some."""
         rest = memoryview(data)
         receiver = self.camera.link.receiver
         while rest:
@@ -139,12 +145,12 @@ class Host(module_world.Peer):
 
 
 def honest(camera, time, nonce):
-    """A session as it should be, from hello to the last pixel of a frame."""
+    """Run an honest session, from Hello to the last pixel of a frame."""
     time.us += 2 * wire.STALL_MS * 1000
     camera.step()
     host = module_world.Peer(camera, time, nonce)
     for _ in range(3):
-        # What the flood left in the receiver is searched and given up, at worst.
+        # The receiver may have to search and discard what the flood has left.
         said = host.hello(1)
         if [1 for header, _ in said if header[2] == wire.T_HELLO_REPLY and header[5] == nonce]:
             break

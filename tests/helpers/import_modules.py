@@ -1,4 +1,4 @@
-"""Imports modules on MicroPython: ``loaded.py NAME...``.
+"""Imports modules on MicroPython: ``import_modules.py NAME...``.
 
 Prints for each what it cost of the heap, together with those it imports first, and its file.
 """

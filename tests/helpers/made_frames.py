@@ -1,4 +1,4 @@
-"""Frames for the tests of lenslink.image_files, made by hand: no module, no link."""
+"""Makes frames for the tests of lenslink.image_files, without a module or a link."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEUTRAL = ((1000, 2477), (1, 1), (1000, 1462))
 
 
 def make_frame(pixels, **changes) -> Frame:
-    """A complete 12-bit RGGB frame of ``pixels``, black 64, upright, all of it active."""
+    """Return a complete 12-bit RGGB frame of *pixels*: black 64, upright, without margins."""
     settings = {
         "packed": np.ascontiguousarray(pixels, "<u2").view(np.uint8),
         "layout": find_layout(PixelFormat.RG16),
@@ -47,12 +47,12 @@ def make_frame(pixels, **changes) -> Frame:
 
 
 def noise(height=64, width=96, bits=12, seed=0):
-    """(height, width) uint16: every value of ``bits`` bits as likely as the next."""
+    """Return uniform noise of *bits* bits, shape (height, width), uint16."""
     return np.random.default_rng(seed).integers(0, 2**bits, (height, width), dtype=np.uint16)
 
 
 def colorchart() -> Path | None:
-    """The camera file that only some checkouts have: in $LENSLINK_DATA or ../shared/data."""
+    """Return a camera's file from $LENSLINK_DATA or ../shared/data; None if there is none."""
     beside = Path(__file__).parents[2].parent / "shared" / "data"
     path = Path(os.environ.get("LENSLINK_DATA", beside)) / "colorchart.dng"
     return path if path.is_file() else None

@@ -1,4 +1,4 @@
-"""MicroPython for tests: found or skipped, with the firmware and this folder on its path."""
+"""Run MicroPython for tests, with the firmware and this folder on its path."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RUN_S = patience(60.0)
 
 
 def interpreter() -> str:
-    """Path of a MicroPython; skips where there is none, fails if the one named is of no use."""
+    """Return the path of a MicroPython. Skip without one; fail if MICROPYTHON is unusable."""
     try:
         return find_micropython().path
     except RigError as error:
@@ -32,13 +32,13 @@ def interpreter() -> str:
 
 
 def environment(*folders: Path) -> dict[str, str]:
-    """For a MicroPython that finds the firmware, these tests and *folders*."""
+    """Return an environment in which MicroPython finds the firmware, these tests and *folders*."""
     paths = (*folders, FIRMWARE.parent, TESTS)
     return {"MICROPYPATH": ":".join(str(path) for path in paths)}
 
 
 def run(*arguments: str | Path, heap: str = "8m", folders: tuple[Path, ...] = ()) -> str:
-    """Run a script to its end and give what it printed; whatever else it does is a failure."""
+    """Run a script to its end and return its output. Fail if its exit code is not 0."""
     done = subprocess.run(
         [interpreter(), "-X", f"heapsize={heap}", *map(str, arguments)],
         env=environment(*folders),
@@ -54,7 +54,7 @@ def run(*arguments: str | Path, heap: str = "8m", folders: tuple[Path, ...] = ()
 
 
 class Twin:
-    """A MicroPython that stays, and answers lines of JSON: what ``helpers/twin.py`` knows."""
+    """A MicroPython process that answers lines of JSON with ``helpers/twin.py``."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -67,7 +67,7 @@ class Twin:
         )
 
     def ask(self, *question: object) -> object:
-        """What ``helpers/twin.py`` answers; its exception as :exc:`RuntimeError`."""
+        """Return the answer of ``helpers/twin.py``; its exceptions as :exc:`RuntimeError`."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(question) + "\n")
@@ -88,7 +88,7 @@ class Twin:
 
 @cache
 def twin() -> Twin:
-    """The one of this run."""
+    """Return the twin process of this test run."""
     made = Twin()
     atexit.register(made.close)
     return made
@@ -96,6 +96,6 @@ def twin() -> Twin:
 
 @cache
 def suite(name: str) -> dict[str, str]:
-    """What went wrong in each function of ``firmware/suites/NAME.py`` on MicroPython, or ""."""
+    """Run ``firmware/suites/NAME.py`` on MicroPython. Return each function's error, or ""."""
     text = run(TESTS / "helpers/suite_runner.py", f"suites.{name}", folders=(TESTS / "firmware",))
     return dict(json.loads(line) for line in text.splitlines())

@@ -1,7 +1,7 @@
-"""A world for one module, in the common subset of Python and MicroPython: ports, time, a config.
+"""The surroundings of one module, in the common subset of Python and MicroPython.
 
-Nothing here has behaviour of its own: time passes when it is told to, the sensor delivers the
-picture it was given, the supply is what ``vbus_mv`` says.
+They are ports, time and a configuration, without behaviour of their own: the test sets the time,
+the sensor delivers the given picture, and the supply has the voltage ``vbus_mv``.
 """
 
 import binascii
@@ -14,7 +14,7 @@ HEIGHT = 16
 
 
 class Time:
-    """The clock that the module reads; ``us`` is set by the test."""
+    """The module's clock. The test sets ``us``."""
 
     def __init__(self, us=0):
         self.us = us
@@ -24,7 +24,7 @@ class Time:
 
 
 def gradient(number, mode):
-    """Rows of a frame in which every pixel differs from its neighbours and from other frames'."""
+    """Return a frame in which each pixel differs from its neighbours and from other frames'."""
     del mode
     rows = bytearray(2 * WIDTH * HEIGHT)
     for pixel in range(WIDTH * HEIGHT):
@@ -35,10 +35,10 @@ def gradient(number, mode):
 
 
 class Ports:
-    """See ``lensfw.module.Module`` for what ports are asked.
+    """The ports of a module. ``lensfw.ports.pins`` has those of a board.
 
-    ``picture(number, mode)`` gives a frame's rows; ``chunk`` is the most that one read gets;
-    a sensor that is ``dead`` delivers nothing. ``calls`` keeps what was asked unless it is None.
+    ``picture(number, mode)`` returns a frame's rows. ``chunk`` is the most bytes of one read, 0 for
+    no limit. A ``dead`` sensor delivers nothing. ``calls`` records the calls unless it is None.
     """
 
     CONTACT = 1
@@ -116,7 +116,7 @@ def mode(number, width, height, use):
 
 
 def configuration(tile_bytes=128, in_flight=2, bits=12, held=2):
-    """A module with a mode of 16 x 16 pixels and one of 32 x 24; ``held`` tiles are kept sent."""
+    """Return a configuration with modes of 16 x 16 and 32 x 24 pixels. *held* tiles can be held."""
     return {
         "maker": "Maker",
         "model": "Model",
@@ -151,7 +151,7 @@ def configuration(tile_bytes=128, in_flight=2, bits=12, held=2):
 
 
 def seat(camera, time):
-    """Put the module on: both contacts, and long enough for them and the supply to settle."""
+    """Seat the module, and wait until its contacts and its supply are stable."""
     for pin in (contacts.POWER_PIN, contacts.DETECT_PIN):
         camera.ports.events.append((camera.ports.CONTACT, pin, 1))
     for _ in range(4):
@@ -161,7 +161,7 @@ def seat(camera, time):
 
 
 def camera(config=None, picture=gradient):
-    """A module that is seated, as (module, ports, time)."""
+    """Return a seated module as (module, ports, time)."""
     time = Time()
     ports = Ports(picture)
     made = module.Module(config or configuration(), ports, time)
@@ -170,9 +170,9 @@ def camera(config=None, picture=gradient):
 
 
 class Peer:
-    """A host that says what it is told to: packets in, packets out, no machine of its own.
+    """A host without a state machine: the test sends its packets one by one.
 
-    It keeps the module's packets in ``heard`` as (header fields, payload).
+    It records the module's packets in ``heard`` as (header fields, payload).
     """
 
     def __init__(self, camera, time, nonce=0x1234ABCD):
@@ -185,7 +185,7 @@ class Peer:
     def send(
         self, kind, number, values=(), tail=b"", payload=None, version=0x10, sequence=None, stream=0
     ):
-        """One packet to the module, which then takes a step and says what it has to say."""
+        """Send a packet to the module and let it step. Return the packets that it sends then."""
         if payload is None:
             payload = wire.encode(kind, values, tail)
         if sequence is None:
@@ -201,14 +201,14 @@ class Peer:
         receiver.add_received(len(data), self.time.us)
 
     def turn(self):
-        """A step of the module; what it sent then, as (header fields, payload) each."""
+        """Let the module step. Return the packets it sends, each as (header fields, payload)."""
         self.camera.step()
         said = self.collect()
         self.heard.extend(said)
         return said
 
     def collect(self):
-        """All that the module has to send."""
+        """Return all packets that the module has to send."""
         said = []
         while True:
             packet = self.camera.link.take_packet()
@@ -222,7 +222,7 @@ class Peer:
             said.append((header, data[wire.HEADER_BYTES :]))
 
     def grant(self, preview=1 << 40, still=1 << 40):
-        """Let the module send so many bytes of tiles of each stream, in all."""
+        """Grant credit: the bytes of tiles of each stream since the session began."""
         return self.send(wire.T_HEARTBEAT, 0, (preview, still))
 
     def hello(self, number=1, sequence=None, version=0x10, oldest=0x10, newest=0x10):
@@ -231,7 +231,7 @@ class Peer:
 
 
 def make_packet(version, kind, nonce, sequence, number, payload, stream=0):
-    """A packet to the module, with its CRCs."""
+    """Return a packet to the module, with its CRCs."""
     head = struct.pack(
         wire.HEADER, wire.MAGIC, version, kind, 0, stream, nonce, sequence, number,
         0, 0, 0, 0, len(payload), binascii.crc32(payload), 0,
@@ -241,19 +241,19 @@ def make_packet(version, kind, nonce, sequence, number, payload, stream=0):
 
 
 def kinds(said):
-    """The types of packets, in order."""
+    """Return the types of packets, in order."""
     return [header[2] for header, _ in said]
 
 
 def only(said, kind):
-    """The fields of the only packet of that type."""
+    """Return the fields of the only packet of that type."""
     found = [wire.decode(kind, payload) for header, payload in said if header[2] == kind]
     assert len(found) == 1, kinds(said)
     return found[0]
 
 
 def raises(kind, function, *arguments):
-    """Call it; the exception it raised, which must be of that kind."""
+    """Call a function and return the exception that it raised. It must be of that kind."""
     try:
         function(*arguments)
     except kind as error:

@@ -1,7 +1,7 @@
-"""Tiles on a board, without its USB: run on an emulated Pico, by a call of main().
+"""Make tiles on an emulated Pico, without its USB, by a call of main().
 
-Prints for a few stretches inside frames: tiles, bytes of heap that were allocated on the way. Then
-for *many* tiles, of as many frames as they fill: by how much the heap has grown.
+Prints, for a few stretches inside frames: tiles, and bytes of heap that were allocated meanwhile.
+Then for *many* tiles of several frames: tiles, and by how many bytes the heap has grown.
 """
 
 import binascii
@@ -22,7 +22,7 @@ def main(many):
     ticks = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
     camera = module.Module(configuration, rp2.Machine(configuration).ports, ticks)
     link = camera.link
-    # Samples of the supply are due every 100 ms, not with every tile.
+    # Samples of the supply are due every 100 ms, not with each tile.
     camera.power.poll(ticks.now())
     sequence = 0
 
@@ -55,11 +55,11 @@ def main(many):
         time.sleep_ms(2)
     say(wire.T_HELLO, 1, (0x10, 0x10, 1, 0, 0, 4194304))
     say(wire.T_HEARTBEAT, 0, (1 << 40, 1 << 40))
-    # Small ones: there are more of them.
+    # Small tiles: a frame has more of them.
     say(wire.T_CONFIGURE, 2, (0, 0, 0, 0, 2560))
     say(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
     camera.power.poll = lambda now: None
-    # As many frames as are remembered, and one more.
+    # Tiles of more frames than are remembered.
     tiles(1000)
     channel = camera._channels[0]
 

@@ -174,7 +174,7 @@ class SmallHarness(_Harness):
     def start(self, frame=0, now=0.0, stream=0, **changes):
         """Receive a frame-start."""
         fields = {
-            "mode": 1, "request": 3, "width": SMALL_WIDTH, "height": SMALL_HEIGHT, "cfa": 0,
+            "mode": 1, "request": 3, "width": SMALL_WIDTH, "height": SMALL_HEIGHT, "cfa": 1,
             "orientation": 1, "bits": 12, "pixel_format": 0x1100010, "stride": SMALL_STRIDE,
             "white": 4095, "black_milli": (0, 0, 0, 0), "timestamp_us": 0, "exposure_us": 0,
             "gain_milli": 0, "focus_mdpt": 0, "temperature_mc": 0, **changes,
@@ -215,6 +215,10 @@ class SmallHarness(_Harness):
         tail = b"".join(struct.pack("<4H", *place) for place in gone)
         message = Resent(0, state, len(gone) if count is None else count, tail)
         self.frames.on_resent(self.header(MessageType.RESENT, frame, stream), message, now)
+
+
+TRY_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.4, 0.4, 0.4, 0.4)
+"""How long the reassembly waits after each request for lost parts that nobody answers."""
 
 
 def asked(harness: _Harness, now: float):

@@ -1,4 +1,7 @@
-"""A session of three frames as it was on the wire, and hosts and modules to play it to."""
+"""Records a session of three frames in virtual time, damages it, and plays it to a host.
+
+The property tests of the receive path flip, drop and repeat bytes of this recording.
+"""
 
 from __future__ import annotations
 
@@ -28,19 +31,19 @@ OLD = encode_packet(MessageType.TILE, bytes(8), nonce=0x01D01D01, sequence=3, pl
 
 
 def picture(number: int) -> bytes:
-    """Rows of a frame: 16-bit noise in which magics and a packet of an older session stand."""
+    """Return the rows of a frame: noise that contains MAGIC and a packet of an older session."""
     pixels = np.random.default_rng([77, number]).integers(0, 65536, SIDE * SIDE, dtype="<u2")
     rows = bytearray(pixels.tobytes())
     rows[40:44] = MAGIC
     rows[301:304] = MAGIC[:3]
     rows[130 : 130 + len(OLD)] = OLD
-    # No piece ends as a packet begins: then it were open which of the two a fault hits.
+    # No tile ends with a byte that begins a packet. Else a fault could belong to either packet.
     rows[7::8] = bytes(byte & 0x7F for byte in rows[7::8])
     return bytes(rows)
 
 
 def bench(tile_bytes: int, up: Line | None = None, down: Line | None = None) -> VirtualLinks:
-    """A module and a host that have not met yet."""
+    """Return a module and a host that are not connected yet."""
     config = module_world.configuration(
         tile_bytes=max(tile_bytes, 4), in_flight=3, bits=16, held=45
     )
@@ -48,7 +51,7 @@ def bench(tile_bytes: int, up: Line | None = None, down: Line | None = None) -> 
 
 
 def shake_hands(live: VirtualLinks, tile_bytes: int) -> bool:
-    """Open, read the manifest, configure; whether all was answered."""
+    """Open, read the manifest and configure; return True if everything was answered."""
     if not live.open() or live.call(GetManifest(0)) is None:
         return False
     answer = live.call(Configure(0, 0, 1, 0, tile_bytes))
@@ -59,7 +62,7 @@ def shake_hands(live: VirtualLinks, tile_bytes: int) -> bool:
 
 
 def shoot(live: VirtualLinks, limit_s: float = 5.0) -> bool:
-    """Capture FRAMES frames; whether they came, whole or not."""
+    """Capture FRAMES frames; return True if all of them came, complete or not."""
     if live.call(Capture(0, FRAMES, 0, 0, -1)) is None:
         return False
     return live.run(lambda: len(live.frames.finished_frames) == FRAMES, limit_s)
@@ -67,7 +70,7 @@ def shoot(live: VirtualLinks, limit_s: float = 5.0) -> bool:
 
 @dataclass(frozen=True)
 class Recording:
-    """What the module sent, packet by packet, and the configuration that it was for."""
+    """The module's packets, and the configuration that they were sent for."""
 
     nonce: int
     plan: Configured
@@ -83,7 +86,7 @@ class Recording:
 
     @cached_property
     def frames(self) -> dict[int, set[int]]:
-        """The indices of each frame's own packets."""
+        """The indices of the packets of each frame."""
         own: dict[int, set[int]] = {}
         kinds = (MessageType.FRAME_START, MessageType.TILE, MessageType.FRAME_END)
         for index, header in enumerate(self.headers):
@@ -93,7 +96,7 @@ class Recording:
 
 
 def record(tile_bytes: int) -> tuple[Recording, bytes]:
-    """Both directions of a session: the module's packets, the host's bytes."""
+    """Run a session; return the module's packets and the host's bytes."""
     up: list[bytes] = []
     down: list[bytes] = []
 
@@ -115,13 +118,13 @@ def record(tile_bytes: int) -> tuple[Recording, bytes]:
 
 
 def rectangles(recording: Recording) -> Recording:
-    """The same pictures as tiles that are neither strips nor segments: 8 x 8 pixels."""
+    """Return the same pictures in tiles of 8 x 8 pixels."""
     packets = []
     sequence = 0
     for packet, header in zip(recording.packets, recording.headers, strict=True):
         payloads = [(packet[HEADER_BYTES:], (0, 0, 0, 0))]
         if header.type == MessageType.TILE:
-            # Where the first tile stood come all; the others go.
+            # All new tiles replace the first tile; the other tiles are dropped.
             rows = np.frombuffer(picture(header.frame), "<u2").reshape(SIDE, SIDE)
             places = [(x, y, 8, 8) for y in (0, 8) for x in (0, 8)] if header.y == 0 else []
             payloads = [(rows[y : y + 8, x : x + 8].tobytes(), (x, y, 8, 8)) for x, y, *_ in places]
@@ -137,7 +140,7 @@ def rectangles(recording: Recording) -> Recording:
 
 
 def mixed(strips: Recording, segments: Recording) -> Recording:
-    """One frame of strips, one of segments, one of rectangles."""
+    """Return a recording of one frame of strips, one of segments and one of rectangles."""
     packets: list[bytes] = []
     for recording, frame in ((strips, 0), (segments, 1), (rectangles(strips), 2)):
         own = recording.frames
@@ -150,7 +153,7 @@ def mixed(strips: Recording, segments: Recording) -> Recording:
 
 
 def renumbered(packet: bytes, header: Head, sequence: int) -> bytes:
-    """The same packet under another sequence."""
+    """Return the same packet with another sequence number."""
     place = (header.x, header.y, header.width, header.height)
     return encode_packet(
         header.type, packet[HEADER_BYTES:], nonce=header.nonce, sequence=sequence,
@@ -159,7 +162,7 @@ def renumbered(packet: bytes, header: Head, sequence: int) -> bytes:
 
 
 def damaged(data: bytes, at: int, what: str, chance: random.Random) -> bytes:
-    """*data* with one byte flipped, dropped, inserted before *at*, or duplicated."""
+    """Return *data* with one byte flipped, dropped, inserted before *at*, or duplicated."""
     byte, before, after = data[at], data[:at], data[at + 1 :]
     if what == "flip a bit":
         return before + bytes([byte ^ 1 << chance.randrange(8)]) + after
@@ -176,7 +179,7 @@ FAULTS = ("flip a bit", "flip all bits", "drop", "insert", "duplicate")
 
 
 class Poisoned(Pool):
-    """Memory that is full of what no picture has here, as if of another frame."""
+    """A pool whose buffers are full of other values, as if of another frame."""
 
     def acquire(self, size: int, frame: int = -1) -> Buffer:
         buffer = super().acquire(size, frame)
@@ -185,7 +188,7 @@ class Poisoned(Pool):
 
 
 class Listener(Link):
-    """Keeps what came out of framing: type and sequence."""
+    """A host that stores the sequence numbers of the packets that framing accepted."""
 
     def __init__(self, recording: Recording) -> None:
         discards: Counter[DiscardReason] = Counter()
@@ -199,7 +202,7 @@ class Listener(Link):
         super().on_packet(header, *rest)
 
     def play(self, data: bytes) -> None:
-        """All of it, then silence until nothing is waited for any more."""
+        """Feed all of *data*, then let time pass until the host waits for nothing."""
         self.receiver.feed(data, 0.0)
         now = 0.0
         for seconds in (0.3, 0.3, 0.3, 3.0):

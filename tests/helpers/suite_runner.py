@@ -1,4 +1,4 @@
-"""Runs a suite's functions on MicroPython: ``micropython runner.py suites.NAME``.
+"""Runs a suite's functions on MicroPython: ``micropython suite_runner.py suites.NAME``.
 
 Prints a line of JSON for each: its name, and what went wrong or "".
 """

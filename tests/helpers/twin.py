@@ -18,7 +18,7 @@ def encode(kind, values, tail):
 
 
 def decode(kind, payload):
-    """The fields, then the tail as hex where there is one; None if the payload is malformed."""
+    """Return the fields, then the tail as hex if there is one; None if the payload is malformed."""
     try:
         fields = wire.decode(kind, bytes.fromhex(payload))
     except ValueError:
@@ -39,14 +39,14 @@ def write_packet(payload, kind, flags, stream, nonce, sequence, frame, place):
 
 
 def read_header(header):
-    """The fields of a header."""
+    """Return the fields of a header."""
     fields = list(struct.unpack(wire.HEADER, bytes.fromhex(header)))
     fields[0] = fields[0].hex()
     return fields
 
 
 def receive(chunks, now_us):
-    """Packets out of chunks, then out of silence: type, sequence and payload of each."""
+    """Return type, sequence and payload of each packet in *chunks*, then after silence."""
     discards = {}
     receiver = framing.Receiver(discards)
     out = []

@@ -1,7 +1,7 @@
-"""A board of one bulk pair that sends back what it gets: run by MicroPython, on the stand-in.
+"""Run a board with one bulk pair that echoes: ``micropython usb_echo.py CABLE SPEED``.
 
-``micropython usbecho.py CABLE SPEED``. Each transfer of the host goes back as one transfer, the
-empty one too; a halt, a reset, a new configuration start it anew.
+It runs on the stand-in controller. Each transfer of the host is sent back as one transfer, an empty
+one too. It starts anew after a halt, a reset, and a new configuration.
 """
 
 import select

@@ -1,4 +1,4 @@
-"""The bus' end of a USB controller's stand-in, a link in small: for suites on its transports."""
+"""The bus' end of the stand-in USB controller, and a small link, for suites on transports."""
 
 import struct
 
@@ -9,7 +9,7 @@ RESET, OPEN, DONE, CONTROL, HALT = 16, 17, 18, 19, 20
 
 
 class Cable:
-    """The bus' end of a stand-in's records."""
+    """The bus' end of the stand-in's records."""
 
     def __init__(self, most=None):
         self._in = b""
@@ -33,7 +33,7 @@ class Cable:
         self._in += struct.pack("<BBHHHI", kind, ep, generation, value, 0, len(data)) + data
 
     def heard(self):
-        """Records since the last call: (kind, endpoint, generation, value, payload)."""
+        """Return the records since the last call: (kind, endpoint, generation, value, payload)."""
         found = []
         while self._out:
             kind, ep, generation, value, _, length = struct.unpack("<BBHHHI", self._out[:12])
@@ -42,7 +42,7 @@ class Cable:
         return found
 
     def armed(self, ep):
-        """Data of what has been armed on *ep* since the last call of heard() or this."""
+        """Return the data of the transfers that were armed on *ep* since the last call."""
         return [each[4] for each in self.heard() if each[0] == ARM and each[1] == ep]
 
 
@@ -83,8 +83,8 @@ class Link:
         return data[:length]
 
 
-class Stand:
-    """A transport on the stand-in, seen by a host; *make* makes it of the controller."""
+class Harness:
+    """A transport that *make* makes on the stand-in controller, seen by a host."""
 
     def __init__(self, speed, make):
         self.cable = Cable()

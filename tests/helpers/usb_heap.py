@@ -1,6 +1,6 @@
-"""Sends and receives over the USB transport with the heap locked: run by MicroPython.
+"""Send and receive over the USB transport with the heap locked. MicroPython runs this script.
 
-Prints how many packets went without an allocation.
+Prints the numbers of sent tiles and received bytes.
 """
 
 import struct
@@ -19,7 +19,7 @@ class Builtin:
 
 
 class Controller:
-    """Takes every transfer; what a board's does in C."""
+    """Stand in for a controller. It accepts every transfer."""
 
     BUILTIN_DEFAULT = Builtin
 
@@ -59,7 +59,7 @@ first, second = (packet, tile), (whole, tile)
 
 
 def lap():
-    """A packet on every lane, each with one behind it; the second fills its last USB packet."""
+    """Send two packets on each lane. The second one fills its last USB packet."""
     for lane in transport.lanes:
         lane.queue(first)
         lane.queue(second)
@@ -70,12 +70,12 @@ def lap():
 
 
 def heard():
-    """A packet of the host has come."""
+    """Receive a packet of the host."""
     transport._on_transfer_end(transport.inbound.address, 0, 74)
 
 
 def locked():
-    """In a function: its names cost nothing."""
+    """Run with the heap locked, in a function: local names do not allocate."""
     micropython.heap_lock()
     try:
         for _ in range(200):

@@ -187,7 +187,7 @@ def frame_packets(
     bits = plan.stride * 8 // plan.width
     rows = picture(number, plan)
     start = FrameStart(
-        1, 0, plan.width, plan.height, 1, 1, 12, plan.pixel_format, plan.stride, 4095, (0,) * 4,
+        1, 0, plan.width, plan.height, 0, 1, 12, plan.pixel_format, plan.stride, 4095, (0,) * 4,
         *range(5),
     )  # fmt: skip
     packets = [Packet(0, MessageType.FRAME_START, start.encode(), number, stream)]
@@ -307,7 +307,7 @@ def sessions(draw, lanes=(1, 1, 2, 3), events=EVENTS):
 
 @settings(max_examples=choose(150, 40_000), deadline=None)
 @given(sessions())
-def test_batches_are_as_good_as_packets(session):
+def test_batches_give_the_same_result_as_single_packets(session):
     plan, lanes, resend, coded, cuts = session
     compare(coded, plan, lanes, resend, lambda turn: cuts[turn % len(cuts)])
 
@@ -315,7 +315,7 @@ def test_batches_are_as_good_as_packets(session):
 @pytest.mark.parametrize("lanes", [1, 2, 4])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("pixel_format", FORMATS)
-def test_most_of_a_sound_frame_comes_in_batches(pixel_format, shape, lanes):
+def test_most_of_an_undamaged_frame_is_received_in_batches(pixel_format, shape, lanes):
     plan = plan_of(pixel_format)
     packets = [p for number in range(4) for p in frame_packets(number, 0, plan, shape, lanes)]
     tiles = sum(p.kind == MessageType.TILE for p in packets)
@@ -328,7 +328,7 @@ def test_most_of_a_sound_frame_comes_in_batches(pixel_format, shape, lanes):
 
 @pytest.mark.parametrize("what", recorded_session.FAULTS)
 @pytest.mark.parametrize("size", [1, 97, 1 << 20])
-def test_a_fault_at_any_byte(what, size, seed):
+def test_a_fault_at_any_byte_gives_the_same_result_in_batches(what, size, seed):
     """As the sweep over every byte, but held against what packet by packet gives."""
     plan = plan_of(PixelFormat.RG12)
     packets = frame_packets(0, 0, plan, (8, 1), 1) + frame_packets(1, 0, plan, (8, 4), 1)
@@ -366,7 +366,7 @@ def test_the_low_tiles_at_a_frames_lower_edge_are_received_in_pieces(size):
 
 
 @pytest.mark.parametrize("sound", [True, False])
-def test_ground_that_is_covered_is_not_received_into(sound):
+def test_a_batch_does_not_overwrite_received_bytes(sound):
     """A tile came before its turn; when its turn comes, damaged or not, its pixels stay."""
     plan = plan_of(PixelFormat.RG12)
     packets = frame_packets(0, 0, plan, (8, 1), 1)
@@ -383,7 +383,7 @@ def test_ground_that_is_covered_is_not_received_into(sound):
 
 
 @pytest.mark.parametrize("state", list(FrameState))
-def test_what_is_gone_may_end_a_frame_at_any_tile(state):
+def test_after_a_resent_any_tile_may_finish_a_frame(state):
     plan = plan_of(PixelFormat.RG12)
     packets = frame_packets(0, 0, plan, (8, 1), 1)
     answer = Resent(0, state, 1, np.array([0, 0, WIDTH, HEIGHT], "<u2").tobytes())

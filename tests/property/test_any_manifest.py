@@ -1,4 +1,4 @@
-"""Manifests: any bytes parse or are malformed, and what the firmware builds comes back."""
+"""Test any manifest: bytes parse or are malformed, and the firmware's manifests parse."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def configurations(draw):
     sensor = config["sensor"]
     sensor["cfa"] = draw(st.sampled_from(["RGGB", "GRBG", "GBRG", "BGGR"]))
     sensor["orientation"] = draw(st.integers(1, 8))
-    sensor["black"] = draw(st.lists(st.integers(0, 10**6), min_size=4, max_size=4))
+    black = st.integers(0, sensor["white"] - 1)
+    sensor["black"] = draw(st.lists(black, min_size=4, max_size=4))
     bottom = st.integers(1, (1 << 31) - 1)
     sensor["color_matrix"] = [draw(s) for _ in range(9) for s in (I32, bottom)]
     sensor["neutral"] = [draw(s) for _ in range(3) for s in (U32, bottom)]
@@ -99,7 +100,7 @@ def test_any_damage(data):
         parsed = parse_manifest(bytes(damaged))
     except Malformed:
         return
-    # Whatever was damaged: what is believed is possible.
+    # A manifest that is accepted is possible.
     for mode in parsed.modes:
         assert MIN_SIDE <= mode.width <= MAX_WIDTH
         assert MIN_SIDE <= mode.height <= MAX_HEIGHT
@@ -107,14 +108,14 @@ def test_any_damage(data):
         assert 0 <= top < bottom <= mode.height
         assert 0 <= left < right <= mode.width
     assert 8 <= parsed.sensor.bits <= 16
-    # Nobody divides by zero later.
+    # No later division is by zero.
     assert all(parsed.color.matrix[1::2])
     assert all(parsed.color.neutral[1::2])
 
 
 @pytest.mark.parametrize("cut", range(len(SOUND)))
 def test_any_end(cut):
-    """A manifest that ends early is one with fewer entries, or none."""
+    """A manifest that ends early has fewer entries, or is malformed."""
     try:
         parsed = parse_manifest(SOUND[:cut])
     except Malformed:

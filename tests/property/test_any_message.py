@@ -1,4 +1,4 @@
-"""Any message, any header: construct, the host's codec and the firmware's on MicroPython agree."""
+"""Test any message and header: construct, the host's codec and the firmware's codec agree."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bare(subcon: Any) -> Any:
 
 
 def value(subcon: Any) -> st.SearchStrategy[Any]:
-    """Values of a field, by its construct."""
+    """Return a strategy for the values of a field."""
     subcon = bare(subcon)
     if isinstance(subcon, Array):
         return st.lists(value(subcon.subcon), min_size=subcon.count, max_size=subcon.count)
@@ -45,12 +45,12 @@ def value(subcon: Any) -> st.SearchStrategy[Any]:
 
 
 def fields(message: structs.Message) -> st.SearchStrategy[dict[str, Any]]:
-    """Its fields but the size; reserved ones are 0, as a sender must send them."""
+    """Return a strategy for the fields without the size. Reserved fields are 0."""
     return of_subcons(message.struct.subcons[1:])
 
 
 def of_subcons(subcons: list[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Values by name, in the order of the wire."""
+    """Return a strategy for values by name, in the order of the wire."""
     each = [st.just(0) if s.name.startswith("reserved") else value(s) for s in subcons]
     return st.tuples(*each).map(
         lambda drawn: dict(zip([s.name for s in subcons], drawn, strict=True))
@@ -58,12 +58,12 @@ def of_subcons(subcons: list[Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def fixed_size(message: structs.Message) -> int:
-    """Bytes of the fixed part, by construct."""
+    """Return the length of the fixed part, by construct."""
     return sum(s.sizeof() for s in message.struct.subcons if bare(s) is not GreedyBytes)
 
 
 def on_the_wire(values: dict[str, Any]) -> list[Any]:
-    """As MicroPython takes and gives them: arrays laid out, without the tail."""
+    """Return the values as MicroPython has them: arrays item by item, without the tail."""
     flat: list[Any] = []
     for each in values.values():
         if isinstance(each, list):

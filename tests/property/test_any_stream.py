@@ -131,7 +131,7 @@ def expected(sent: list[Packet]):
 
 
 @given(ANY, CUTS, st.booleans())
-def test_the_host_however_it_is_cut(sent, cuts, in_place):
+def test_the_host_receives_packets_however_their_bytes_are_cut(sent, cuts, in_place):
     data = b"".join(packet.data for packet in sent)
     out, discards = on_host(chunks(data, cuts), in_place)
     assert out == expected(sent)
@@ -139,7 +139,7 @@ def test_the_host_however_it_is_cut(sent, cuts, in_place):
 
 
 @given(ANY, CUTS)
-def test_the_module_however_it_is_cut(sent, cuts):
+def test_the_module_receives_packets_however_their_bytes_are_cut(sent, cuts):
     data = b"".join(packet.data for packet in sent)
     out, discards = on_module(chunks(data, cuts))
     assert out == expected(sent)
@@ -227,13 +227,13 @@ def check_damaged(stream, out, discards):
 
 
 @given(damaged_streams(), CUTS, st.booleans())
-def test_damage_costs_the_host_what_it_touches(stream, cuts, in_place):
+def test_damage_costs_the_host_only_the_packets_that_it_touches(stream, cuts, in_place):
     out, discards = on_host(chunks(stream[1], cuts), in_place)
     check_damaged(stream, out, discards)
 
 
 @given(damaged_streams(), CUTS)
-def test_damage_costs_the_module_what_it_touches(stream, cuts):
+def test_damage_costs_the_module_only_the_packets_that_it_touches(stream, cuts):
     out, discards = on_module(chunks(stream[1], cuts))
     # The module's receiver leaves nonces and sequences to its link.
     ghosts = {(MessageType.LOG, 7, b"old"), (MessageType.LOG, 0xFFFF0000, b"old")}
@@ -250,7 +250,7 @@ def test_damage_costs_the_module_what_it_touches(stream, cuts):
 
 
 @given(damaged_streams(), CUTS)
-def test_both_interpreters_make_the_same_of_it(twin, stream, cuts):
+def test_both_interpreters_receive_the_same(twin, stream, cuts):
     pieces = chunks(stream[1], cuts)
     out, discards = on_module(pieces)
     theirs, their_discards = twin.ask("receive", [piece.hex() for piece in pieces], 0)
@@ -259,7 +259,7 @@ def test_both_interpreters_make_the_same_of_it(twin, stream, cuts):
 
 
 @given(st.binary(max_size=400), CUTS)
-def test_any_bytes_are_no_packet(data, cuts):
+def test_arbitrary_bytes_are_no_packet(data, cuts):
     assert on_host(chunks(data, cuts))[0] == []
     assert on_module(chunks(data, cuts))[0] == []
 

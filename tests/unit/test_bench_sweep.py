@@ -156,7 +156,7 @@ class FakeDevice:
         size = min(asked["tile_bytes"], LONGEST) // 1000 * 1000
         return type("Configured", (), {"tile_bytes": size})
 
-    def get_configuration(self) -> Any:
+    def configuration(self) -> Any:
         return self.plan
 
 

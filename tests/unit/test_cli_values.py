@@ -1,4 +1,4 @@
-"""What people type, in the units of the wire."""
+"""Test the parsing of settings that people type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generator: what is in the tree is what it would write, and a change is noticed."""
+"""Test the generator: the tree is up to date, and a changed file is noticed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def copy(root, tmp_path) -> Path:
-    """The generated files alone, somewhere else."""
+    """Return a folder with copies of the generated files."""
     for path, _ in codegen.list_outputs(root):
         target = tmp_path / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def test_the_tree_is_up_to_date(root):
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_all_that_is_generated_is_checked(root):
+def test_every_generated_file_is_checked(root):
     found = [path.relative_to(root).as_posix() for path, _ in codegen.list_outputs(root)]
     assert set(GENERATED) <= set(found)
 
@@ -72,13 +72,13 @@ def test_a_missing_file_is_noticed(copy, name):
     assert check(copy, "--check").returncode == 1
 
 
-def test_what_has_no_codec_is_refused():
+def test_a_field_without_codec_is_refused():
     with pytest.raises(TypeError, match="no codec for big"):
         codegen.list_fields(Struct("big" / Int16ub))
     with pytest.raises(TypeError, match="behind follows a tail"):
         codegen.list_fields(Struct("tail" / GreedyBytes, "behind" / Int8ul))
 
 
-def test_a_marker_that_names_nothing_is_refused():
+def test_an_unknown_marker_is_refused():
     with pytest.raises(KeyError):
         codegen.update_spec("<!-- generated: nothing -->\n<!-- end -->")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -211,3 +213,70 @@ def test_a_defect_of_the_kit_is_an_error() -> None:
 def test_the_default_host_is_this_installations() -> None:
     assert "{url}" in live.DEFAULT_COMMAND
     assert "{out}.npy" in live.DEFAULT_COMMAND
+
+
+@pytest.fixture
+def conform(
+    found: list[Verdict], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., int]:
+    """Return a function that runs ``conform selftest`` with made verdicts, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(tmp_path.parent))
+    found += FOUND
+
+    def run(*arguments: str) -> int:
+        return main(["conform", "selftest", *arguments])
+
+    return run
+
+
+@pytest.mark.parametrize("option", ["--html", "--junit"])
+def test_a_report_overwrites_a_file_only_by_force(
+    option: str, conform: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine").write_text("mine", encoding="utf-8")
+    assert conform(option, "mine") == 9
+    captured = capsys.readouterr()
+    assert "use --force" in captured.err
+    assert captured.out == ""  # no case was run
+    assert Path("mine").read_text(encoding="utf-8") == "mine"
+    assert conform(option, "mine", "--force") == 7
+    assert Path("mine").read_text(encoding="utf-8") != "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("missing/r.html", "there is no such folder"),
+        ("folder", "it is a folder"),
+        ("x/", "names a folder"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_refused_before_the_run(
+    name: str, words: str, conform: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("folder").mkdir()
+    assert conform("--html", name) in (2, 9)
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.out == ""  # no case was run
+
+
+def test_two_reports_need_two_files(conform: Callable[..., int]) -> None:
+    assert conform("--html", "r", "--junit", "./r") == 2
+
+
+def test_the_verdicts_are_printed_even_if_the_report_cannot_be_written(
+    conform: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("lenslink_hil.conformance.report.as_html", fail)
+    assert conform("--html", "r.html") == 9
+    captured = capsys.readouterr()
+    assert "failed" in captured.out
+    assert "the disk is full" in captured.err
+    assert not list(Path().iterdir())

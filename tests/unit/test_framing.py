@@ -63,7 +63,7 @@ def test_payload_and_a_part_of_the_next_header(beyond):
     assert lane.feed(second[beyond:]) == [1, 2]
 
 
-def test_a_tile_goes_where_its_sink_places_it():
+def test_a_tile_goes_into_the_memory_that_its_sink_reserves():
     lane = Lane()
     memory = bytearray(b"\xee" * 8)
     lane.sink.memory = memoryview(memory)[2:6]
@@ -75,7 +75,7 @@ def test_a_tile_goes_where_its_sink_places_it():
     assert lane.sink.out == [(1, b"tile", True)]
 
 
-def test_only_tiles_of_this_session_are_placed():
+def test_memory_is_reserved_for_tiles_of_this_session_only():
     lane = Lane()
     lane.sink.memory = memoryview(bytearray(7))
     lane.feed(packet(1))
@@ -85,7 +85,7 @@ def test_only_tiles_of_this_session_are_placed():
     assert lane.discards == {DiscardReason.NONCE: 1, DiscardReason.SEQUENCE: 1}
 
 
-def test_a_damaged_tile_in_place_is_found_in_what_it_wrote():
+def test_a_packet_inside_a_damaged_tile_in_place_is_found():
     """What ran into a tile's memory is searched there."""
     lane = Lane()
     cut = packet(1, bytes(60), MessageType.TILE)[:-50]
@@ -94,7 +94,7 @@ def test_a_damaged_tile_in_place_is_found_in_what_it_wrote():
     assert lane.discards == {DiscardReason.PAYLOAD_CRC: 1, DiscardReason.NOISE: 1}
 
 
-def test_sequences():
+def test_old_and_repeated_sequences_are_discarded():
     lane = Lane()
     assert lane.receiver.last_sequence is None
     assert lane.feed(packet(5), packet(5), packet(6), packet(4), packet(9)) == [5, 6, 9]
@@ -113,14 +113,14 @@ def test_sequences():
         (0xE5, MAX_CONTROL + 1, False),
     ],
 )
-def test_lengths(kind, length, accepted):
+def test_a_length_is_accepted_up_to_its_bound(kind, length, accepted):
     lane = Lane(max_payload=5000)
     expected = [1, 2] if accepted else [2]
     assert lane.feed(packet(1, bytes(length), kind), packet(2)) == expected
     assert lane.discards[DiscardReason.LENGTH] == (not accepted)
 
 
-def test_the_longest_tile():
+def test_the_longest_tile_is_accepted():
     lane = Lane()
     data = packet(1, bytes(MAX_PAYLOAD), MessageType.TILE)
     assert lane.feed(data) == [1]
@@ -148,7 +148,7 @@ def test_a_stalled_payload_is_searched():
     assert lane.discards[DiscardReason.STALL] == 1
 
 
-def test_progress_is_no_stall():
+def test_a_slow_packet_does_not_stall():
     lane = Lane()
     for place, byte in enumerate(packet(1)):
         now = place * (STALL_S - 0.001)
@@ -158,7 +158,7 @@ def test_progress_is_no_stall():
     assert not lane.discards
 
 
-def test_time_that_nobody_listened_is_no_stall():
+def test_time_in_which_nobody_received_is_no_stall():
     lane = Lane()
     data = packet(1)
     lane.feed(data[:50])
@@ -178,7 +178,7 @@ def test_silence_between_packets_is_no_stall():
     assert lane.feed(packet(2)) == [1, 2]
 
 
-def test_an_end_that_begins_like_a_magic_is_noise_in_the_end():
+def test_a_partial_magic_at_the_end_of_noise_is_noise():
     lane = Lane()
     lane.feed(packet(1) + b"some noise, more of it than a header has" + MAGIC[:3])
     assert lane.receiver.is_inside_packet
@@ -189,7 +189,7 @@ def test_an_end_that_begins_like_a_magic_is_noise_in_the_end():
     assert set(lane.discards) == {DiscardReason.NOISE}
 
 
-def test_behind_a_false_beginning_another_one_is_found():
+def test_a_packet_behind_a_false_magic_is_found():
     """A magic that is none, then the beginning of a packet, then a pause, then the rest."""
     lane = Lane()
     data = packet(2)
@@ -198,7 +198,7 @@ def test_behind_a_false_beginning_another_one_is_found():
     assert lane.feed(data[20:], now=STALL_S) == [1, 2]
 
 
-def test_behind_noise_a_truncated_packet_costs_no_other():
+def test_a_truncated_packet_behind_noise_costs_no_other_packet():
     """What it swallowed of the next one is searched ahead of that one's rest."""
     for missing in (1, 3, 30):
         lane = Lane()
@@ -206,7 +206,7 @@ def test_behind_noise_a_truncated_packet_costs_no_other():
         assert lane.feed(bytes(HEADER_BYTES) + cut + packet(2) + packet(3)) == [2, 3]
 
 
-def test_in_sync():
+def test_a_receiver_is_in_sync_until_damage_and_again_after_a_packet():
     lane = Lane()
     assert lane.receiver.is_in_sync
     lane.feed(bytes(HEADER_BYTES))
@@ -216,7 +216,7 @@ def test_in_sync():
 
 
 @pytest.mark.parametrize("damaged", [1, 5, 20, 100])
-def test_damage_in_many_packets_in_a_row_costs_no_other(damaged):
+def test_damage_in_many_packets_in_a_row_costs_no_other_packet(damaged):
     lane = Lane()
     data = b""
     for sequence in range(damaged):
@@ -227,7 +227,7 @@ def test_damage_in_many_packets_in_a_row_costs_no_other(damaged):
     assert lane.discards[DiscardReason.PAYLOAD_CRC] == damaged
 
 
-def test_settled_is_what_is_inside_no_more():
+def test_a_packet_is_settled_once_it_has_ended():
     lane = Lane()
     data = packet(5, bytes(100))
     lane.feed(packet(4), data[:60])
@@ -267,7 +267,7 @@ def test_a_receiver_is_inside_a_packet_from_its_first_byte_to_its_last():
     assert not lane.receiver.is_inside_packet
 
 
-def test_a_tile_that_is_not_placed_is_received_into_scratch_memory_that_grows():
+def test_a_tile_without_reserved_memory_is_received_into_scratch_memory():
     lane = Lane(max_payload=1 << 16)
     long = bytes(range(256)) * 20
     lane.feed(packet(0, long, TILE) + packet(1, b"short", TILE))
@@ -299,7 +299,7 @@ def test_a_sequence_is_new_if_it_is_less_than_half_of_all_ahead(first, step, tak
     assert lane.receiver.last_sequence == ((first + step) & 0xFFFFFFFF if taken else first)
 
 
-def test_another_nonce_is_rejected_and_moves_no_sequence():
+def test_a_packet_with_another_nonce_is_discarded_and_moves_no_sequence():
     lane = Lane()
     lane.feed(packet(7, b"", nonce=NONCE ^ 1))
     assert not lane.sink.out
@@ -374,7 +374,7 @@ def test_time_away_postpones_a_stall_to_the_millisecond():
     assert lane.discards[DiscardReason.STALL] == 1
 
 
-def test_a_beginning_of_a_magic_at_the_end_of_noise_is_given_up_after_a_stall():
+def test_a_partial_magic_at_the_end_of_noise_is_given_up_after_a_stall():
     lane = Lane()
     lane.receiver.feed(bytes(60) + b"\x8aLL", 1.0)
     before = lane.discards[DiscardReason.NOISE]
@@ -384,7 +384,7 @@ def test_a_beginning_of_a_magic_at_the_end_of_noise_is_given_up_after_a_stall():
     assert not lane.receiver.is_inside_packet
 
 
-def test_a_receiver_is_in_place_while_a_placed_tile_is_under_way():
+def test_a_receiver_is_in_place_while_it_receives_into_reserved_memory():
     lane = Lane(bytearray(64))
     assert lane.receiver.is_in_place is False
     data = packet(0, b"abcd", TILE)
@@ -394,7 +394,7 @@ def test_a_receiver_is_in_place_while_a_placed_tile_is_under_way():
     assert lane.receiver.is_in_place is False
 
 
-def test_headers_inside_a_stalled_packet_have_stalled_with_it():
+def test_headers_inside_a_stalled_packet_stall_with_it():
     """A fuzzer found that each header inside a stalled packet waited for a stall of its own."""
     lane = Lane()
     nested = [packet(sequence, bytes(1000), 0x60)[:HEADER_BYTES] for sequence in range(4)]

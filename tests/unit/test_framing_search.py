@@ -108,7 +108,7 @@ def test_a_stall_is_found_at_its_time_and_not_before():
     assert lane.discards == {DiscardReason.STALL: 1, DiscardReason.NOISE: 1}
 
 
-def test_two_stalled_beginnings_are_given_up_at_once():
+def test_two_stalled_packets_are_given_up_at_once():
     lane = Lane()
     lane.feed(b"." * HEADER_BYTES)
     lane.feed(padded(MAGIC, 14) + padded(MAGIC, 9))
@@ -159,7 +159,7 @@ def test_a_stalled_packet_is_settled():
     assert (lane.receiver.last_sequence, lane.receiver.settled_sequence) == (1, 1)
 
 
-def test_packets_that_were_received_elsewhere_count_as_received():
+def test_recorded_packets_advance_the_sequence():
     lane = Lane()
     assert lane.receiver.header is None
     lane.feed(packet(0xFFFFFFFE, b""))
@@ -175,7 +175,7 @@ def test_packets_that_were_received_elsewhere_count_as_received():
     assert not lane.discards
 
 
-def test_packets_that_were_received_elsewhere_are_progress():
+def test_recorded_packets_restart_the_stall_timer():
     lane = Lane()
     lane.feed(packet(0, b""))
     lane.feed(packet(1, b"")[:5])
@@ -185,7 +185,7 @@ def test_packets_that_were_received_elsewhere_are_progress():
 
 
 @pytest.mark.parametrize(("count", "found"), [(39, 0), (40, 1), (SEARCH, 1)])
-def test_packets_that_were_received_elsewhere_allow_as_much_searching(count, found):
+def test_recorded_packets_refill_the_search_budget(count, found):
     lane = Lane()
     spend(lane)
     lane.receiver.record_packets(1, count, 0.0)
@@ -194,7 +194,7 @@ def test_packets_that_were_received_elsewhere_allow_as_much_searching(count, fou
     assert len(lane.sink.out) == found
 
 
-def test_a_payload_is_sound_once_its_bytes_are_there():
+def test_a_payload_is_sound_once_its_bytes_have_arrived():
     lane = Lane()
     assert lane.receiver.is_payload_sound is False
     data = packet(0, b"payload")
@@ -210,7 +210,7 @@ def test_a_payload_is_sound_once_its_bytes_are_there():
 
 
 @pytest.mark.parametrize("checked", [True, False])
-def test_a_payload_that_is_said_to_be_sound_is_not_checked(checked):
+def test_a_payload_declared_sound_is_not_checked(checked):
     lane = Lane()
     lane.feed(damaged(b"payload", 0)[:HEADER_BYTES])
     buffer = lane.receiver.get_buffers()[0]

@@ -274,7 +274,7 @@ def start(**changes: int) -> FrameStart:
         "request": 1,
         "width": WIDTH,
         "height": HEIGHT,
-        "cfa": 0,
+        "cfa": 2,
         "orientation": 1,
         "bits": 12,
         "pixel_format": 0x1100012,
@@ -362,6 +362,29 @@ def test_the_host_keeps_its_deadline_and_its_memory(name: str) -> None:
     print(f"{name}: {passed:.2f} s, {peak / 1e6:.1f} MB, {transport.heard / 1e6:.1f} MB heard")
     assert passed < DEADLINE_S + GRACE_S
     assert peak < MEMORY_BYTES
+
+
+def frames_with_wrong_colours(module: Hostile) -> Iterator[bytes]:
+    yield module.packet(start(cfa=0), 7)
+    while True:
+        yield b""
+
+
+def test_a_frame_that_contradicts_its_configuration_fails_at_once() -> None:
+    session = Session(Hostile(frames_with_wrong_colours))
+    session.say_hello(Deadline(DEADLINE_S))
+    session.configurations[0] = session.call(Configure(0, 0, 0, 0, 0), Configured, Deadline(1))
+    began = time.monotonic()
+    with pytest.raises(ProtocolError) as caught:
+        session.take_frame(0, Deadline(60.0), start().request)
+    assert time.monotonic() - began < 30.0
+    assert str(caught.value) == (
+        "frame 7 contradicts itself or its configuration: cfa RGGB, but pixel format GB12"
+    )
+    # The next call waits for a frame as usual.
+    with pytest.raises(Timeout):
+        session.take_frame(0, Deadline(0.05), start().request)
+    session.close(Deadline(DEADLINE_S))
 
 
 def pieces(module: Hostile, piece: bytes, total: int, step: int | None) -> Iterator[bytes]:

@@ -1,11 +1,11 @@
-"""The house's rules that a reader could break without noticing: who may import whom, and what."""
+"""Hold the import rules: who may import whom, no circles, nothing slow and nothing missing."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {
     "lenslink_protocol": ROOT / "protocol",
     "lenslink": ROOT / "host",
+    "lenslink_program": ROOT / "host",
     "lenslink_hil": ROOT / "hil",
     "lensfw": ROOT / "firmware",
 }
@@ -22,6 +23,7 @@ ROOMS = {
 MAY_IMPORT = {
     "lenslink_protocol": set[str](),
     "lenslink": {"lenslink_protocol"},
+    "lenslink_program": {"lenslink"},
     "lenslink_hil": {"lenslink_protocol", "lenslink", "lensfw"},
     "lensfw": set[str](),
 }
@@ -100,6 +102,72 @@ def test_data_goes_down(package: str) -> None:
         lines += climbs_out(tree, len(path.relative_to(ROOMS[package]).parts) - 1)
         found += [f"{path.relative_to(ROOT)}:{line}" for line in lines]
     assert not found, f"imports what {package} must not know: {', '.join(found)}"
+
+
+def modules() -> dict[str, Path]:
+    """Return the file of each module, without the ``__init__`` of packages."""
+    return {
+        ".".join(path.relative_to(ROOMS[package]).with_suffix("").parts): path
+        for package in ROOMS
+        for path in sources(package)
+        if path.name != "__init__.py"
+    }
+
+
+def imported_modules(name: str, tree: ast.Module, known: Collection[str]) -> set[str]:
+    """Return which of the *known* modules the module *name* imports, anywhere in its file.
+
+    An import for type checking only, and one inside a function, count like any other.
+    """
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = name.split(".")[: -node.level]
+                base = ".".join([*package, *([node.module] if node.module else [])])
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return (found & set(known)) - {name}
+
+
+def circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Return the groups of modules that import each other, directly or through others."""
+    reach: dict[str, set[str]] = {}
+    for name in imports:
+        reached: set[str] = set()
+        waiting = [name]
+        while waiting:
+            new = imports[waiting.pop()] - reached
+            reached |= new
+            waiting += new
+        reach[name] = reached
+    groups = {
+        tuple(sorted(other for other in reach[name] if name in reach[other]))
+        for name in imports
+        if name in reach[name]
+    }
+    return [list(group) for group in sorted(groups)]
+
+
+def test_a_circle_of_any_kind_is_seen() -> None:
+    texts = {
+        "p.a": "from . import b",
+        "p.b": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .q.c import C",
+        "p.q.c": "def lazy():\n    import p.a",
+        "p.d": "from .a import A",
+    }
+    found = {name: imported_modules(name, ast.parse(text), texts) for name, text in texts.items()}
+    assert circles(found) == [["p.a", "p.b", "p.q.c"]]
+
+
+def test_no_modules_import_each_other() -> None:
+    known = modules()
+    found = circles(
+        {name: imported_modules(name, parsed(path), known) for name, path in known.items()}
+    )
+    assert not found, "\n".join(" <-> ".join(group) for group in found)
 
 
 @pytest.mark.parametrize("package", ROOMS)

@@ -73,7 +73,7 @@ def check(assembly: Assembly | None) -> Assembly:
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 4])
-def test_more_lanes_carry_more(lanes: int) -> None:
+def test_more_lanes_carry_more_bytes_a_second(lanes: int) -> None:
     made = bench(*(Line(RATE, ROUND_TRIP_S / 2) for _ in range(lanes)))
     began = made.clock.seconds
     for number in range(10):
@@ -104,7 +104,7 @@ def test_small_frames_wait_for_a_lane_that_is_late() -> None:
 
 
 @pytest.mark.parametrize("loser", [0, 1])
-def test_loss_on_one_lane_is_made_good(loser: int, seed: int) -> None:
+def test_tiles_lost_on_one_lane_are_resent(loser: int, seed: int) -> None:
     lines = [Line(RATE, ROUND_TRIP_S / 2), Line(RATE, ROUND_TRIP_S / 2)]
     loss = Loss(0.03, seed)
     made = bench(*lines)
@@ -114,7 +114,7 @@ def test_loss_on_one_lane_is_made_good(loser: int, seed: int) -> None:
     assert sum(frame.received_ranges.is_complete for frame in frames) == 40
 
 
-def test_a_lane_that_dies_is_done_without() -> None:
+def test_a_lane_that_ends_costs_no_frame() -> None:
     made = bench(*(Line(RATE, ROUND_TRIP_S / 2) for _ in range(3)))
     assert check(made.frame(5)).received_ranges.is_complete
     made.run(lambda: made.frames.counters.tile_bytes > 1.5 * 2 * WIDTH * HEIGHT, 5)
@@ -123,7 +123,7 @@ def test_a_lane_that_dies_is_done_without() -> None:
         assert check(made.frame(5)).received_ranges.is_complete
 
 
-def test_what_a_late_lane_brings_after_a_stop_is_nobodys_fault() -> None:
+def test_packets_of_a_late_lane_after_a_stop_are_no_discards() -> None:
     made = bench(Line(RATE, 0.0005), Line(RATE, 0.030))
     for _ in range(3):
         made.run(lambda: made.frames.counters.tile_bytes > 2 * WIDTH * HEIGHT, 5)

@@ -1,4 +1,4 @@
-"""The format of recordings: what is written comes back, what is damaged or hostile is bounded."""
+"""Test the format of recordings: written, damaged and hostile files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHUNKS = st.lists(
 
 
 def record(kind, payload, lane=0, direction=0, length=None):
-    """A record by the definition, not by the writer."""
+    """Return a record made by the definition, not by the writer."""
     values = {
         "kind": kind, "lane": lane, "direction": direction, "reserved": 0,
         "length": len(payload) if length is None else length, "time_ns": 5, "crc": 0,
@@ -83,7 +83,7 @@ def test_any_cut_leaves_what_is_before_it(folder):
     for size in range(first, len(whole)):
         recording = parse(io.BytesIO(whole[:size]), "b")
         assert recording.records == complete[: len(recording.records)]
-        # Between two records nothing shows but that no END came.
+        # A cut between two records shows only in the missing END.
         silent += recording.truncation is None
         assert recording.end_reason is None
         assert recording.truncation is None or recording.truncation.startswith(
@@ -119,7 +119,7 @@ def test_junk_is_refused_or_read_up_to_itself(junk):
 
 
 class Greedy(io.BytesIO):
-    """Remembers the longest read that was asked for."""
+    """A file that stores the longest read."""
 
     most = 0
 
@@ -185,7 +185,7 @@ def test_long_transfers_become_several_records(tmp_path):
 
 
 def test_each_record_reaches_the_kernel_at_once(tmp_path):
-    """What kills the writer costs nothing that was written: no close, no flush."""
+    """A killed writer loses no written record: there is no close and no flush."""
     writer = Writer.create(tmp_path / "a.lcap", False, INFO)
     writer.write_data(0, Direction.TO_HOST, [b"pixels"])
     recording = load(tmp_path / "a.lcap")
@@ -211,7 +211,7 @@ def test_overwriting(tmp_path):
 
 
 class Disk(io.BytesIO):
-    """Takes so many bytes."""
+    """A file that takes a limited number of bytes."""
 
     room = 200
 
@@ -232,9 +232,11 @@ def test_a_full_disk_leaves_whole_records(tmp_path):
     writer.write_data(0, Direction.TO_HOST, [b"x" * 30])
     with pytest.raises(StorageError, match="disk is full"):
         writer.write_data(0, Direction.TO_HOST, [b"y" * 200])
-    # What ends the session must not hide why.
+    # Later records must not hide the first error.
     writer.write_data(0, Direction.TO_HOST, [b"z"])
     writer.finish("error")
+    # Only what is in the file counts.
+    assert writer.data_bytes == 30
     recording = parse(io.BytesIO(disk.getvalue()), "x")
     assert [r.payload for r in recording.records] == [b"x" * 30]
     assert recording.truncation is None
@@ -275,7 +277,7 @@ def test_a_packet_inside_a_damaged_one_is_found():
 
 
 def test_nested_headers_cost_no_more_than_their_bytes(monkeypatch):
-    """Each announces all that follows: without a budget that is quadratic."""
+    """Each header covers all later ones, which is quadratic without a budget."""
     checked = 0
 
     def counting(data, value=0):

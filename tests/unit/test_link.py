@@ -59,7 +59,7 @@ ALIVE = HeartbeatReply(0, (0, 0), (0, 0))
 # --- requests --------------------------------------------------------------------------------
 
 
-def test_hello():
+def test_hello_is_answered():
     host = Host(lanes=3)
     request = host.link.send_hello(1.0)
     [(header, message)] = host.sent()
@@ -102,7 +102,7 @@ def test_a_request_is_repeated_until_it_is_answered(ask, retry_ms):
     assert not [m for m in host.messages() if isinstance(m, (Hello, Flush))]
 
 
-def test_ids_rise():
+def test_request_ids_rise():
     host = Host()
     ids = [host.link.send_request(Flush(), 0.0).id for _ in range(3)]
     assert ids == sorted(set(ids))
@@ -139,7 +139,7 @@ def test_an_error_answers_any_request():
     assert request.reply == Error(4, b"no")
 
 
-def test_a_wrong_kind_of_answer_is_none():
+def test_an_answer_of_the_wrong_type_is_unexpected():
     host = Host()
     request = host.link.send_request(GetManifest(0), 0.0)
     host.say(Accepted(0, 7), request.id)
@@ -166,7 +166,7 @@ def test_an_unexpected_hello_reply_opens_nothing():
     assert host.discards == {DiscardReason.UNEXPECTED: 1}
 
 
-def test_what_is_pending_is_not_asked_for_before_its_lease_is_over():
+def test_a_pending_request_is_not_repeated_before_its_lease_ends():
     host = Host()
     request = host.link.send_request(Flush(), 0.0)
     host.sent()
@@ -191,7 +191,7 @@ def test_a_lease_is_bounded_and_never_shortens_the_wait():
     assert host.discards == {DiscardReason.UNEXPECTED: 1}
 
 
-def test_close():
+def test_a_close_is_sent_and_received():
     host = opened()
     host.link.send_close(CloseReason.ORDERLY)
     [(header, message)] = host.sent()
@@ -202,7 +202,7 @@ def test_close():
     assert host.link.close_message == Close(1)
 
 
-def test_the_next_timeout():
+def test_the_next_timeout_is_the_next_request_or_50_ms():
     host = Host()
     assert host.link.next_timeout(0.0) == 0.05
     host.link.send_hello(0.0)
@@ -210,7 +210,7 @@ def test_the_next_timeout():
     assert host.link.next_timeout(0.2) == 0.0
 
 
-def test_time_goes_on_to_the_frames_and_the_lanes():
+def test_poll_passes_the_time_to_frames_and_lanes():
     host = Host(lanes=2)
     host.bytes(encode_packet(MessageType.LOG, b"x" * 20, nonce=NONCE, sequence=0)[:-1], 0.0, 1)
     host.link.poll(1.0)
@@ -279,7 +279,7 @@ def test_a_postponed_request_is_repeated_when_its_lease_ends():
 # --- packets ---------------------------------------------------------------------------------
 
 
-def test_unknown_types_are_counted_and_vendors_skipped():
+def test_unknown_types_are_counted_and_vendor_types_skipped():
     host = Host()
     for kind in (0x00, 0x3F, 0xDF):
         host.hear(kind, b"what")
@@ -305,7 +305,7 @@ def test_logs_and_notices_are_kept_and_bounded():
     assert host.link.logs[-1] == Log(2, 299, b"line")
 
 
-def test_frames_get_what_is_theirs():
+def test_the_frame_sink_gets_the_packets_of_frames():
     host = Host()
     end = FrameEnd(0, 1, 1, 0, (0, 0, 0, 0))
     host.hear(MessageType.TILE, b"tile", frame=3)
@@ -332,7 +332,7 @@ def test_each_lane_has_its_own_sequence_and_number():
     assert [lane.last_sequence for lane in host.link.lanes] == [0, 1]
 
 
-def test_each_message_goes_where_it_belongs():
+def test_each_message_is_passed_on_by_its_type():
     host = opened()
     start = FrameStart(0, 3, 4, 6, 0, 1, 12, 1, 8, 4095, (0, 0, 0, 0), 0, 0, 0, 0, 0)
     end = FrameEnd(0, 1, 3, 0, (0, 0, 0, 0))
@@ -355,7 +355,7 @@ def test_each_message_goes_where_it_belongs():
     assert not any(host.discards.values())
 
 
-def test_lanes_are_counted_together_and_lost_one_by_one():
+def test_lost_packets_of_all_lanes_are_counted_and_lanes_end_one_by_one():
     host = opened(lanes=3)
     assert host.frames.lanes is host.link.lanes
     assert host.link.receiver is host.link.lanes[0].receiver
@@ -373,7 +373,7 @@ def test_lanes_are_counted_together_and_lost_one_by_one():
 
 
 @pytest.mark.parametrize("placed", [True, False])
-def test_memory_that_was_placed_for_a_stalled_tile_is_released_once(placed):
+def test_the_reservation_of_a_stalled_tile_is_cancelled_once(placed):
     host = opened()
     host.frames.memory = memoryview(bytearray(4)) if placed else None
     tile = encode_packet(MessageType.TILE, b"abcd", nonce=NONCE, sequence=1)
@@ -385,7 +385,7 @@ def test_memory_that_was_placed_for_a_stalled_tile_is_released_once(placed):
     assert host.frames.list_calls("cancel_reservation") == [("cancel_reservation", 0)] * placed
 
 
-def test_memory_that_was_placed_is_released_once_its_tile_is_whole():
+def test_a_reservation_is_cancelled_once_its_tile_has_arrived():
     host = opened()
     host.frames.memory = memoryview(bytearray(8))
     host.hear(MessageType.TILE, bytes(8))
@@ -424,7 +424,7 @@ def tiles(host, stream, size, count):
         host.hear(MessageType.TILE, bytes(size), stream=stream, now=0.0)
 
 
-def test_what_has_arrived_is_granted_again(monkeypatch):
+def test_received_bytes_are_granted_again(monkeypatch):
     monkeypatch.setattr(link_module, "WINDOW", 8000)
     monkeypatch.setattr(link_module, "_GRANTS", 8)
     host = opened()
@@ -436,7 +436,7 @@ def test_what_has_arrived_is_granted_again(monkeypatch):
     assert grants(host) == [(9000, 9000)]
 
 
-def test_what_was_sent_and_is_lost_is_granted_again(monkeypatch):
+def test_lost_bytes_are_granted_again(monkeypatch):
     monkeypatch.setattr(link_module, "WINDOW", 8000)
     host = opened()
     tiles(host, 0, 300, 1)
@@ -485,7 +485,7 @@ def test_a_quarter_of_the_window_brings_a_grant():
     assert host.kinds() == []
 
 
-def test_tiles_are_counted_for_their_stream_and_for_none_if_it_is_foreign():
+def test_tiles_are_counted_for_their_stream_if_it_exists():
     host = opened()
     host.hear(MessageType.TILE, b"abcd", 0.5, frame=3, stream=1)
     host.hear(MessageType.TILE, b"x", 0.5, frame=4, stream=2)
@@ -496,7 +496,7 @@ def test_tiles_are_counted_for_their_stream_and_for_none_if_it_is_foreign():
     ]
 
 
-def test_a_heartbeat_reply_counts_lost_bytes_as_arrived_and_tells_of_frames_begun():
+def test_a_heartbeat_reply_settles_lost_bytes_and_announces_frames():
     host = opened()
     host.say(HeartbeatReply(0, (1000, 7), (0, 6)), 0, 0.5)
     assert host.link._credits.settled == [1000, 7]
@@ -508,7 +508,7 @@ def test_a_heartbeat_reply_counts_lost_bytes_as_arrived_and_tells_of_frames_begu
     assert host.messages() == [Heartbeat((1000 + WINDOW, 2 * WINDOW))]
 
 
-def test_tiles_that_were_received_elsewhere_are_a_sign_of_life_and_are_granted_again():
+def test_recorded_tiles_are_a_sign_of_life_and_are_granted_again():
     host = opened(lanes=2)
     for lane in (0, 1):
         host.say(ALIVE, lane=lane)
@@ -536,7 +536,7 @@ def test_tiles_that_were_received_elsewhere_are_a_sign_of_life_and_are_granted_a
         (Capability.RESEND, 1),
     ],
 )
-def test_missing_parts_are_asked_for_if_the_module_can_resend(capabilities, asks):
+def test_missing_parts_are_requested_if_the_module_can_resend(capabilities, asks):
     host = opened(replace(REPLY, capabilities=int(capabilities)))
     host.frames.lost = [MissingParts(1, 7, ResendFlag.END, ((1, 2, 3, 4), (5, 6, 7, 8)))]
     host.link.poll(0.01)
@@ -545,7 +545,7 @@ def test_missing_parts_are_asked_for_if_the_module_can_resend(capabilities, asks
     assert sent == [(7, 1, resend)] * asks
 
 
-def test_nothing_is_asked_for_while_the_line_stands_still():
+def test_nothing_is_requested_while_the_line_stands_still():
     host = opened()
     host.frames.lost = [MissingParts(1, 9, ResendFlag.END, ())]
     host.link.poll(0.5)
@@ -555,7 +555,7 @@ def test_nothing_is_asked_for_while_the_line_stands_still():
     assert [m for m in host.messages() if isinstance(m, Resend)]
 
 
-def test_nothing_is_asked_for_again_before_anything_has_come_since():
+def test_nothing_is_requested_again_before_another_packet_has_arrived():
     host = opened()
     asks = []
     for turn in range(1, 15):
@@ -581,7 +581,7 @@ def test_a_line_stands_still_after_two_heartbeats(late, asks):
 SILENCE_S = SILENCE_MS / 1000
 
 
-def test_silence():
+def test_the_module_is_silent_after_a_second():
     host = Host()
     assert not host.link.is_silent(1000.0), "nobody has spoken yet"
     host = opened()
@@ -598,13 +598,13 @@ def test_any_byte_in_sync_is_a_sign_of_life():
     assert not host.link.is_silent(4.999 + SILENCE_S)
 
 
-def test_noise_is_none():
+def test_noise_is_no_sign_of_life_for_the_link():
     host = opened()
     host.bytes(bytes(4000), 5.0)
     assert host.link.is_silent(5.0)
 
 
-def test_the_time_nobody_listened_is_no_silence():
+def test_time_in_which_nobody_received_is_no_silence():
     host = opened()
     host.link.poll(0.5)
     host.link.resume(1000.0)
@@ -613,7 +613,7 @@ def test_the_time_nobody_listened_is_no_silence():
     assert host.frames.list_calls("shift_timers") == [("shift_timers", 999.5)]
 
 
-def test_busy_is_no_silence_until_the_lease_is_over():
+def test_a_busy_module_may_be_silent_until_its_lease_ends():
     host = opened()
     host.say(Busy(1, 3000), now=1.0)
     assert host.link.busy == Busy(1, 3000)
@@ -653,7 +653,7 @@ def test_a_lease_lasts_as_long_as_it_says():
     assert host.link.is_silent(10.9001)
 
 
-def test_the_beginning_of_a_packet_is_a_sign_of_life_and_no_byte_is_none():
+def test_the_beginning_of_a_packet_is_a_sign_of_life_and_an_empty_read_is_not():
     host = opened()
     host.link.on_received(0, 5.0)
     assert host.link.is_silent(5.0)

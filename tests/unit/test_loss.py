@@ -79,7 +79,7 @@ def lacking(frame: Assembly) -> list[tuple[int, int, int, int]]:
 
 def held(bench: VirtualLinks, number: int, place: tuple[int, int, int, int]) -> bool:
     """Whether the module could still send that tile, and knows so."""
-    known = bench.module.frames.find(0, number) is not None
+    known = bench.module.frame_history.find(0, number) is not None
     return known and bench.module.tiles.find(0, number, place) is not None
 
 
@@ -117,7 +117,9 @@ def stream(rate: float, loss: float, seed: int) -> Run:
 
 @pytest.mark.parametrize(("loss", "least"), [(0.01, 0.9), (0.1, 0.6)])
 @pytest.mark.parametrize("rate", [1e6, 1.25e9], ids=["1MBps", "1250MBps"])
-def test_loss(rate: float, loss: float, least: float, seed: int) -> None:
+def test_frames_stay_complete_or_name_what_they_lack_under_loss(
+    rate: float, loss: float, least: float, seed: int
+) -> None:
     perfect = stream(rate, 0.0, 0)
     assert perfect.incomplete == 0
     seed %= 1000

@@ -89,6 +89,12 @@ def test_what_may_be_missing(key):
     assert None in (parsed.optics, parsed.power, parsed.scale)
 
 
+def test_authentication_schemes_are_listed():
+    schemes = b"".join(encode_entry(ManifestKey.AUTH, struct.pack("<H", n)) for n in (1, 0x8001))
+    assert parse_manifest(SOUND).schemes == ()
+    assert parse_manifest(SOUND + schemes).schemes == (1, 0x8001)
+
+
 def test_sixty_four_modes_and_no_more():
     mode = next(value for key, value in iterate_entries(SOUND) if key == ManifestKey.MODE)
     others = without(ManifestKey.MODE)
@@ -128,6 +134,9 @@ def test_a_short_value_is_refused_with_its_entry(key):
         (ManifestKey.SENSOR, {"_4": ("B", 7)}),
         (ManifestKey.SENSOR, {"_4": ("B", 17)}),
         (ManifestKey.SENSOR, {"_5": ("B", 4)}),
+        (ManifestKey.SENSOR, {"_8": ("I", 0)}),
+        (ManifestKey.SENSOR, {"_8": ("I", 4096)}),
+        (ManifestKey.SENSOR, {"_24": ("I", 4095000)}),
         (ManifestKey.SENSOR, {"_6": ("B", 0)}),
         (ManifestKey.SENSOR, {"_6": ("B", 9)}),
         (ManifestKey.MODE, {"_6": ("B", 0)}),

@@ -1,4 +1,4 @@
-"""The module's side of a recording on a clock that is told the time, packet by packet."""
+"""Test the player of the module's side, packet by packet, on a clock of the test."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REPLY = HelloReply(VERSION, 1, 0, 3, 1024, 0, 1, 5)
 
 @dataclass
 class Session:
-    """Makes a recording: a millisecond goes by with each packet."""
+    """Makes a recording with one millisecond between packets."""
 
     records: list = field(default_factory=list)
     sequences: Counter = field(default_factory=Counter)
@@ -76,7 +76,7 @@ class Session:
 
 
 class Host:
-    """Sends, and receives with the driver's own receiver, under its own nonce."""
+    """A host with a nonce of its own, which receives with the driver's receiver."""
 
     def __init__(self, player):
         self.player = player
@@ -109,7 +109,7 @@ class Host:
         self.sequence += 1
 
     def take(self, now=0.0):
-        """All that comes by then: headers and messages."""
+        """Return the headers and messages that arrive until *now*."""
         while (head := self.player.peek(now)) is not None:
             data = bytes(head[1][:7])  # in small pieces, as a busy host does
             self.player.take(len(data), now)
@@ -120,7 +120,7 @@ class Host:
 
 @pytest.fixture
 def greeted():
-    """A session with a hello: what follows is the test's."""
+    """Return a session after its hello; the test adds the rest."""
     session = Session()
     session.ask(HELLO, 1)
     session.say(REPLY, 1)
@@ -171,7 +171,7 @@ def test_a_repeated_request_is_answered_once(greeted):
 
 
 def test_a_request_that_the_host_skips_is_skipped_with_its_answers(greeted):
-    """Numbers and sums are those of a session that never had it."""
+    """Sequence numbers and byte counts are those of a session without the skipped request."""
     greeted.still(2, 0, 0)
     greeted.say(HeartbeatReply(7, (200, 0), (1, 0)))
     greeted.still(3, 1, 1)
@@ -345,7 +345,7 @@ PIECE = st.one_of(
     asked=st.lists(st.tuples(st.integers(0, 5), PIECE), max_size=6),
 )
 def test_no_recording_and_no_host_make_the_player_fail(pieces, asked):
-    """Whatever is in the file and whatever a host sends: it plays no more than there is."""
+    """Whatever the file holds and a host sends, the player sends no more than was recorded."""
     session = Session()
     session.ask(HELLO, 1)
     session.say(REPLY, 1)
@@ -362,13 +362,13 @@ def test_no_recording_and_no_host_make_the_player_fail(pieces, asked):
             assert head[1]
             played += len(head[1])
             host.player.take(len(head[1]), 0.0)
-    # Besides what was recorded, at most an answer to each packet of the host.
+    # Besides the recording, at most one answer to each packet of the host.
     assert played <= sum(len(record.payload) for record in session.records) + 200 * len(asked)
     assert host.player.get_next_due(0.0) >= 0.0
 
 
 def test_a_frame_that_ends_after_its_stop_is_not_expected():
-    """In another session with the same module it may not even have begun."""
+    """In another session with the same module, the frame may not even start."""
     end = FrameEnd(0, 1, 1, 9, (0, 0, 0, 0))
     output = ModuleOutput()
     for kind, frame in ((MessageType.STREAM, 0), (MessageType.STOP, 1), (MessageType.CAPTURE, 2)):

@@ -84,7 +84,7 @@ class Harness:
 
     def start(self, **changes):
         fields = {
-            "mode": 1, "request": 3, "width": self.width, "height": HEIGHT, "cfa": 0,
+            "mode": 1, "request": 3, "width": self.width, "height": HEIGHT, "cfa": self.form.cfa,
             "orientation": 1, "bits": BITS, "pixel_format": self.form.code, "stride": self.stride,
             "white": 1023, "black_milli": (0,) * 4, "timestamp_us": 0, "exposure_us": 0,
             "gain_milli": 0, "focus_mdpt": 0, "temperature_mc": 0, **changes,
@@ -121,7 +121,7 @@ class Lane:
 
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
-def test_strips_segments_and_rectangles(form, width):
+def test_strips_segments_and_rectangles_of_packed_pixels_are_received(form, width):
     bench = Harness(form, width)
     bench.start()
     half = width // 2 // form.group * form.group
@@ -139,7 +139,7 @@ def test_strips_segments_and_rectangles(form, width):
 
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
-def test_tiles_inside_a_group_are_rejected(form, width):
+def test_tiles_inside_a_group_are_discarded(form, width):
     """Each place that is not on groups, with each length that somebody might give it."""
     bench = Harness(form, width)
     bench.start()
@@ -160,7 +160,7 @@ def test_tiles_inside_a_group_are_rejected(form, width):
 
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
-def test_a_tile_of_another_length_is_rejected(form, width):
+def test_a_tile_of_another_length_is_discarded(form, width):
     bench = Harness(form, width)
     bench.start()
     for length in (0, 2 * bench.stride - 1, 2 * bench.stride + 1, 2 * 2 * width):
@@ -169,7 +169,7 @@ def test_a_tile_of_another_length_is_rejected(form, width):
 
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
-def test_a_start_of_another_format_is_rejected(form, width):
+def test_a_frame_start_of_another_format_is_discarded(form, width):
     other = next(each for each in PixelFormat if find_layout(each).bits == form.bits != each)
     if other == form.code:
         other = PixelFormat.RG12
@@ -190,7 +190,7 @@ def bench_stride(form, width):
 
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
-def test_what_is_missing_is_named_in_pixels(form, width):
+def test_missing_packed_tiles_are_requested_in_pixels(form, width):
     """A strip, a segment up to the row's end, and one inside a row."""
     bench = Harness(form, width, resend=True)
     group = form.group
@@ -226,7 +226,7 @@ def frame_of(packed, form, uncovered=()):
 
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
-def test_a_frame_is_unpacked_once_and_when_asked(form, width):
+def test_a_frame_is_unpacked_at_the_first_access_only(form, width):
     packed = pack(picture(width), form)
     frame = frame_of(packed, form)
     frame._memory = FrameMemory(lambda: None)
@@ -250,7 +250,7 @@ def test_a_frame_that_is_not_packed_is_the_memory_itself():
 
 
 @pytest.mark.parametrize(("form", "width"), FORMS)
-def test_a_mask_takes_whole_groups(form, width):
+def test_a_mask_marks_whole_groups(form, width):
     """A byte that is missing takes every pixel of its group with it, and no other."""
     packed = pack(picture(width), form)
     stride = packed.shape[1]
@@ -269,7 +269,7 @@ def test_a_mask_takes_whole_groups(form, width):
 
 def manifest(codes, bits=12, cfa=0):
     texts = [(key, b"x") for key in range(ManifestKey.MAKER, ManifestKey.BOARD + 1)]
-    sensor = SensorEntry(64, 64, bits, cfa, 1, 4095, (0,) * 4).encode()
+    sensor = SensorEntry(64, 64, bits, cfa, 1, (1 << bits) - 1, (0,) * 4).encode()
     mode = ModeEntry(1, 64, 64, 1, 3, (0, 0, 64, 64), b"m".ljust(16, b"\0")).encode()
     parts = [
         *texts,

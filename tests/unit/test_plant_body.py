@@ -1,4 +1,4 @@
-"""The module's body on a clock of the test's: contacts, supply, heat, motor, ring, records."""
+"""Test the plant's body on a clock of the test: contacts, supply, heat, motor, ring."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECOND = 1_000_000
 
 
 def settled(seed=0):
-    """Give a body whose contacts have closed, and the time."""
+    """Return a body with closed contacts, and the time."""
     body = Body(seed, 0)
     body.take_due_records(SECOND)
     return body, SECOND
@@ -92,7 +92,7 @@ def test_load_heats_the_housing_with_a_lag():
     start = 100 * SECOND
     final = 25 + 15 * 0.4 * (5 - 0.04)
     assert supply.get_temperature_c(start) == pytest.approx(25)
-    # One time constant: 63 %, however often one looks.
+    # After one time constant: 63 %, however often the temperature is read.
     for part in range(1, 60):
         supply.get_temperature_c(start + part * SECOND)
     one = supply.get_temperature_c(start + 60 * SECOND)
@@ -124,7 +124,7 @@ def test_step_records_move_the_motor_and_unknown_ones_nothing():
 
 
 def decode(records):
-    """Count detents as an encoder's decoder does; every edge must change exactly one line."""
+    """Count detents as a quadrature decoder does; each edge must change exactly one line."""
     a = b = quarters = 0
     order = [(0, 0), (1, 0), (1, 1), (0, 1)]
     for record in records:

@@ -1,4 +1,4 @@
-"""Sizes and modes: what a sensor of a given size offers, and what is refused."""
+"""Test which modes a sensor of a given size has, and which sizes are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RULE = "must be even, from 64x64 to 12288x8192"
 
 
 def modes(**options):
-    """Give name, width, height and use of a bars scene's modes."""
+    """Return name, width, height and use of the modes of a bars scene."""
     found = open_scene(SceneOptions(scene="bars", **options)).sensor.modes
     return [(m.name, m.width, m.height, sorted(m.use)) for m in found]
 
@@ -129,7 +129,7 @@ def test_a_files_binned_margins_shrink_inwards():
     full, binned = make_file_modes(256, 128, (3, 5, 127, 254))
     assert full.active_area == (3, 5, 127, 254)
     assert (binned.width, binned.height) == (128, 64)
-    assert binned.active_area == (2, 3, 63, 127)
+    assert binned.active_area == (2, 4, 62, 126)
     assert [m.name for m in make_file_modes(258, 256, (0, 0, 256, 258))] == ["full"]
 
 

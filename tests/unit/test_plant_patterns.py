@@ -1,4 +1,4 @@
-"""The patterns against their definition, written out a second time; and binning."""
+"""Test the patterns against their definition, written a second time; and binning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plant as a process: its one line, its sockets, and that it never outlives the bench."""
+"""Test the plant as a process: its one line, its sockets, and its end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE = 20  # seconds; nothing here takes one
 
 
 class Plant:
-    """A plant process and our ends of it."""
+    """A plant process and the test's ends of its sockets."""
 
     def __init__(self, options):
         self.rows, rows = socket.socketpair()
@@ -49,7 +49,7 @@ class Plant:
         self.process.stdin.flush()
 
     def record(self, *kinds):
-        """Wait for the next record of these kinds; others are dropped."""
+        """Wait for the next record of these kinds and drop others."""
         while True:
             while self.records:
                 record = self.records.pop(0)
@@ -67,12 +67,12 @@ class Plant:
         return np.frombuffer(data, "<u2").reshape(height, width)
 
     def close_stdin(self):
-        # A command that went nowhere because the plant had ended is no failure of ours.
+        # The plant may have ended already; that is not what the test is about.
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
 
     def end(self):
-        """Wait for its end; gives exit code, the rest of stdout, and stderr."""
+        """Wait for its end; return exit code, the rest of stdout, and stderr."""
         code = self.process.wait(PATIENCE)
         return code, self.process.stdout.read(), self.process.stderr.read()
 
@@ -123,7 +123,7 @@ def test_the_plant_ends_when_any_input_ends(plant, which):
 
 
 def test_the_plant_ends_when_its_parent_is_killed(tmp_path):
-    """kill -9 leaves the parent no time to say anything."""
+    """kill -9 gives the parent no time to close anything in order."""
     parent = """
 import os, socket, subprocess, sys, time
 ours, rows = socket.socketpair()
@@ -136,7 +136,7 @@ child.stdout.readline()
 print("ready", flush=True)
 time.sleep(60)
 """
-    # The plant inherits this pipe's end from its parent as stderr: it ends when both are gone.
+    # Parent and plant share this pipe as stderr, so it ends when both have ended.
     reader, writer = os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-c", parent], stdout=subprocess.PIPE, stderr=writer
@@ -230,7 +230,7 @@ def test_wrong_descriptors_are_a_rig_error():
 
 
 def test_the_plant_starts_without_the_slow_packages():
-    """Each of these costs more than the whole start may."""
+    """Each of these packages takes longer to import than the whole start may."""
     code = """
 import sys
 from lenslink_hil.plant.scene import SceneOptions, open_scene

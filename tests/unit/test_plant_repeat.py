@@ -1,4 +1,4 @@
-"""A sensor that packs its pixels, computes its tiles' CRCs, and has its frames ready."""
+"""Test a sensor that packs pixels, computes the CRCs of tiles, and repeats frames."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def request(number, code=PixelFormat.RG12p, tile=(WIDTH, 4), crcs=True, exposure
 
 
 def drain(rows, chunk=7001):
-    """Work and take everything, in pieces unlike the tiles."""
+    """Compute and take everything, in pieces of another size than the tiles."""
     taken = []
     while rows.has_work() or rows.get_output() is not None:
         while rows.has_work():
@@ -53,7 +53,7 @@ def packed(number, code):
 
 
 def with_crcs(number, code, tile):
-    """Cut and sealed apart from the code under test."""
+    """Return the expected bytes, cut and with CRCs, computed apart from the code under test."""
     form, frame, out = find_layout(code), packed(number, code), b""
     columns, rows = tile
     for y in range(0, HEIGHT, rows):
@@ -87,7 +87,7 @@ def test_each_tile_is_followed_by_its_crc(code, tile, repeat):
 
 
 class Counting(Scene):
-    """Counts the frames that it is asked for."""
+    """A source that counts the frames it is asked for."""
 
     def __init__(self, of):
         self.__dict__.update(of.__dict__)

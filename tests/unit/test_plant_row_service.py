@@ -1,4 +1,4 @@
-"""The rows protocol without sockets: order, queueing, computing ahead, refusals."""
+"""Test the rows protocol without sockets: order, queueing, computing ahead, refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def request(number, mode=0, exposure_us=10_000):
 
 
 def drain(rows, chunk=100_000):
-    """Work and take everything, in pieces unlike the bands."""
+    """Compute and take everything, in pieces of another size than the bands."""
     taken = []
     while rows.has_work() or rows.get_output() is not None:
         while rows.has_work():
@@ -73,11 +73,11 @@ def test_streams_are_computed_ahead_but_only_streams():
         assert rows.get_output() is None
         rows.feed(request(number).pack())
         assert drain(rows) == expected(number)
-    # The third is there at once ...
+    # The third frame is ready at once ...
     rows.feed(request(3).pack())
     assert bytes(rows.get_output() or b"") != b""
     assert drain(rows) == expected(3)
-    # ... but not when another one is asked for, or with other settings.
+    # ... but not another frame, or the third with other settings.
     rows.feed(request(40).pack())
     assert rows.get_output() is None
     assert drain(rows) == expected(40)
@@ -121,14 +121,14 @@ def test_unknown_flags_are_refused(byte, said):
 
 @pytest.mark.parametrize("code", [1, 0x010A0058, 0x810A2B01])
 def test_formats_that_the_sensor_does_not_have(code):
-    """Unknown ones, and those of fewer bits."""
+    """Unknown formats and formats with fewer bits are refused."""
     with pytest.raises(ProtocolError, match="no pixel format"):
         service().feed(request(0)._replace(pixel_format=code).pack())
 
 
 @pytest.mark.parametrize("tile", [(0, 1), (640, 0), (320, 2), (3, 1)])
 def test_impossible_tiles_are_refused(tile):
-    """Neither whole rows nor a part of one, or not whole groups."""
+    """Tiles of neither whole rows nor part of one row, or not of whole groups, are refused."""
     asked = request(0)._replace(crcs=True, pixel_format=PixelFormat.RG12p, tile=tile)
     with pytest.raises(ProtocolError, match="no tiles"):
         service().feed(asked.pack())

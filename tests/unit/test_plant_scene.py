@@ -1,4 +1,4 @@
-"""Scenes out of files: every kind of picture, and everything that is none."""
+"""Test scenes from files: every kind of picture, and files that are no pictures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RED, GREEN, BLUE, GREY = (200, 30, 40), (30, 180, 50), (40, 50, 210), (128, 128,
 
 
 def quarters():
-    """Draw a picture whose four quarters tell which way is up."""
+    """Draw a picture whose four quarters show its orientation."""
     image = Image.new("RGB", (120, 80))
     for box, colour in (((0, 0), RED), ((60, 0), GREEN), ((0, 40), BLUE), ((60, 40), GREY)):
         image.paste(colour, (*box, box[0] + 60, box[1] + 40))
@@ -28,7 +28,7 @@ def quarters():
 
 
 def corners(rgb):
-    """Give the colours in the middle of each quarter."""
+    """Return the colours in the middle of each quarter."""
     high, wide = rgb.shape[0] // 4, rgb.shape[1] // 4
     places = [(high, wide), (high, 3 * wide), (3 * high, wide), (3 * high, 3 * wide)]
     return [tuple(int(v) for v in rgb[place]) for place in places]
@@ -36,7 +36,7 @@ def corners(rgb):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_honoured(tmp_path, orientation):
-    # How a camera would have stored it, held that way: the inverse of what a viewer does.
+    # As a camera stores it when turned: the inverse of what a viewer does.
     stored = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -81,7 +81,7 @@ def test_every_mode_of_picture(tmp_path, mode, value, suffix, expected):
     rgb = load_picture(path)
     assert rgb.shape == (80, 96, 3)
     assert rgb.dtype == np.uint8
-    # JPEG is a little off.
+    # JPEG changes colours slightly.
     assert np.abs(rgb.astype(int) - expected).max() <= (3 if suffix == "jpg" else 0)
     assert open_scene(SceneOptions(scene=str(path))).sensor.maker is None
 
@@ -96,7 +96,7 @@ def test_palettes_with_and_without_transparency(tmp_path):
 
 
 def refused(scene):
-    """Open a scene that must be refused; give the one line."""
+    """Open a scene that must be refused; return the error's one line."""
     with pytest.raises(UsageError) as caught:
         open_scene(SceneOptions(scene=str(scene)))
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""Picture to RAW: phases, colours, exposure, noise; against formulas written out here."""
+"""Test picture to RAW against formulas in this file: phases, colours, exposure, noise."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def plain(colour, width=128, height=96):
 
 
 def sites(rows, cfa):
-    """Split a mosaic into its colours' pixels."""
+    """Return the pixels of each colour of a mosaic."""
     found = {"R": [], "G": [], "B": []}
     for site, colour in enumerate(cfa):
         found[colour].append(rows[site // 2 :: 2, site % 2 :: 2].ravel())

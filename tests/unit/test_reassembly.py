@@ -18,6 +18,7 @@ from helpers.reassembly_harness import (
     WIDTH,
     Harness,
     SmallHarness,
+    asked,
     end_of,
     picture,
 )
@@ -63,7 +64,7 @@ def test_strips_and_segments_come_in_place_and_rectangles_do_not():
 
 
 @pytest.mark.parametrize("order", [(3, 2, 1, 0), (1, 3, 0, 2), (2, 0, 3, 1)])
-def test_any_order_will_do(order):
+def test_tiles_may_arrive_in_any_order(order):
     harness = Harness(resend=True)
     harness.start()
     for index in order:
@@ -98,7 +99,7 @@ def test_two_streams_at_once():
 # --- what repeats, what does not fit ---------------------------------------------------------
 
 
-def test_a_repeat_goes_to_scratch_and_changes_nothing():
+def test_a_repeated_tile_changes_nothing():
     harness = Harness()
     harness.start()
     harness.tile(STRIPS[0])
@@ -110,7 +111,7 @@ def test_a_repeat_goes_to_scratch_and_changes_nothing():
     assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
-def test_a_damaged_tile_leaves_what_was_covered_alone_and_covers_nothing():
+def test_a_damaged_tile_neither_changes_nor_adds_received_bytes():
     harness = Harness()
     harness.start()
     harness.tile(STRIPS[0])
@@ -127,7 +128,7 @@ def test_a_damaged_tile_leaves_what_was_covered_alone_and_covers_nothing():
     assert (shown[4:] == picture(1)[4:]).all()
 
 
-def test_of_a_tile_that_is_partly_covered_only_the_rest_is_taken():
+def test_only_the_missing_part_of_a_tile_is_used():
     harness = Harness()
     harness.start()
     harness.tile((4, 2, 4, 1))
@@ -144,7 +145,7 @@ def test_of_a_tile_that_is_partly_covered_only_the_rest_is_taken():
     assert assembly.received_ranges.count == 2 * STRIDE
 
 
-def test_of_a_rectangle_that_is_partly_covered_only_the_rest_is_taken():
+def test_only_the_missing_part_of_a_rectangle_is_used():
     harness = Harness()
     harness.start()
     harness.tile((0, 1, WIDTH, 1))
@@ -175,7 +176,7 @@ def test_of_a_rectangle_that_is_partly_covered_only_the_rest_is_taken():
         (0, 0, 0, 0),
     ],
 )
-def test_a_tile_outside_its_frame_or_of_no_size(place):
+def test_a_tile_outside_its_frame_or_without_pixels_is_discarded(place):
     harness = Harness()
     harness.start()
     assert not harness.tile(place, length=64)
@@ -188,45 +189,90 @@ def test_a_tile_outside_its_frame_or_of_no_size(place):
 
 
 @pytest.mark.parametrize("length", [0, 2, 62, 66, 1024])
-def test_a_tile_whose_length_is_not_its_rectangles(length):
+def test_a_tile_whose_length_does_not_fit_its_rectangle_is_discarded(length):
     harness = Harness()
     harness.start()
     assert not harness.tile((0, 0, WIDTH, 2), length=length)
     assert harness.discards == {DiscardReason.GEOMETRY: 1}
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"width": WIDTH + 2},
-        {"height": HEIGHT + 2},
-        {"width": WIDTH - 2},
-        {"height": HEIGHT - 2},
-        {"stride": STRIDE + 2},
-        {"cfa": 4},
-        {"bits": 7},
-        {"bits": 17},
-        {"orientation": 0},
-        {"orientation": 9},
-        {"white": 0},
-        {"white": 1 << 16},
-    ],
-)
-def test_a_frame_that_is_not_as_configured_is_refused_before_memory_is_taken(change):
+CONTRADICTIONS = {
+    "width 18, but 16 was configured": {"width": WIDTH + 2},
+    "height 10, but 8 was configured": {"height": HEIGHT + 2},
+    "width 14, but 16 was configured": {"width": WIDTH - 2},
+    "height 6, but 8 was configured": {"height": HEIGHT - 2},
+    "stride 34, but 32 was configured": {"stride": STRIDE + 2},
+    "mode 2, but 1 was configured": {"mode": 2},
+    "pixel format 0x01100011, but GR12 was configured": {"pixel_format": 0x01100011},
+    "cfa RGGB, but pixel format GR12": {"cfa": 0},
+    "cfa 4, but pixel format GR12": {"cfa": 4},
+    "7 bits, but pixel format GR12": {"bits": 7},
+    "13 bits, but pixel format GR12": {"bits": 13},
+    "orientation 0, which is none of 1 to 8": {"orientation": 0},
+    "orientation 9, which is none of 1 to 8": {"orientation": 9},
+    "white level 0, but 12 bits": {"white": 0},
+    "white level 4096, but 12 bits": {"white": 4096},
+    "white level 1024, but 10 bits": {"bits": 10, "white": 1024},
+    "black level 4095, but white level 4095": {"black_milli": (0, 0, 4095000, 0)},
+}
+
+
+@pytest.mark.parametrize("reason", CONTRADICTIONS)
+def test_a_frame_start_that_contradicts_is_refused_before_memory_is_taken(reason):
     harness = Harness()
-    harness.start(message=replace(START, **change))
+    harness.start(message=replace(START, **CONTRADICTIONS[reason]))
     assert harness.discards == {DiscardReason.GEOMETRY: 1}
     assert harness.pool.acquired == []
+    expected = f"frame 1 contradicts itself or its configuration: {reason}"
+    assert harness.frames.take_rejection(0, START.request) == expected
 
 
-def test_rows_are_whole_in_a_configuration_too():
+def test_a_rejected_frame_is_reported_once_and_to_its_request_only():
+    harness = Harness()
+    harness.start(message=replace(START, cfa=0))
+    assert not harness.frames.has_rejection(0, START.request + 1)
+    assert not harness.frames.has_rejection(1, START.request)
+    assert harness.frames.has_rejection(0, START.request)
+    assert harness.frames.take_rejection(0, START.request + 1) is None
+    assert harness.frames.take_rejection(0, START.request) is not None
+    assert harness.frames.take_rejection(0, START.request) is None
+    assert not harness.frames.has_rejection(0, START.request)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_nothing_of_a_rejected_frame_is_used_or_requested(lanes):
+    harness = Harness(resend=True, lanes=lanes)
+    harness.tile(STRIPS[0])
+    harness.start(message=replace(START, cfa=0))
+    assert harness.pool.out == 0
+    assert not harness.tile(STRIPS[1])
+    harness.end()
+    assert harness.discards == {DiscardReason.GEOMETRY: 3}
+    assert asked(harness, 1.0) == []
+    harness.whole(2)
+    assert harness.numbers() == [2]
+
+
+def test_a_fault_of_all_frames_is_logged_once(caplog):
+    harness = Harness()
+    for number in range(3):
+        harness.start(number, message=replace(START, cfa=0))
+    harness.start(4, message=replace(START, bits=7))
+    warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert warnings == [
+        "frame 0 of stream 0: cfa RGGB, but pixel format GR12",
+        "frame 4 of stream 0: 7 bits, but pixel format GR12",
+    ]
+
+
+def test_a_configuration_with_padded_rows_is_rejected():
     padded = replace(PLAN, stride=STRIDE + 8, frame_bytes=(STRIDE + 8) * HEIGHT)
     harness = Harness(plans={0: padded})
     harness.start(message=replace(START, stride=STRIDE + 8))
     assert harness.discards == {DiscardReason.GEOMETRY: 1}
 
 
-def test_of_a_stream_that_is_not_configured_nothing_is_taken():
+def test_packets_of_a_stream_that_is_not_configured_are_discarded():
     harness = Harness(plans={})
     harness.start()
     harness.tile(STRIPS[0])
@@ -245,7 +291,7 @@ def test_a_frame_belongs_to_one_stream():
     assert harness.frames.finished_frames == type(harness.frames.finished_frames)()
 
 
-def test_a_start_that_comes_twice():
+def test_a_second_frame_start_is_discarded():
     harness = Harness()
     harness.start()
     harness.tile(STRIPS[0])
@@ -255,7 +301,7 @@ def test_a_start_that_comes_twice():
     assert harness.frames._open[1].received_ranges.count == 2 * STRIDE
 
 
-def test_what_comes_of_a_frame_that_was_handed_on_is_late():
+def test_packets_of_a_frame_that_was_handed_on_are_late():
     harness = Harness()
     harness.whole(1)
     harness.tile(STRIPS[0], 1)
@@ -270,7 +316,7 @@ def test_what_comes_of_a_frame_that_was_handed_on_is_late():
 # --- frames that are not whole ---------------------------------------------------------------
 
 
-def test_an_incomplete_frame_is_handed_on_with_zeros_where_nothing_came():
+def test_the_missing_bytes_of_an_incomplete_frame_are_zero():
     harness = Harness()
     for _ in range(3):
         harness.pool.release(harness.pool.acquire(SIZE))
@@ -289,7 +335,7 @@ def test_an_incomplete_frame_is_handed_on_with_zeros_where_nothing_came():
     assert (shown == expected).all()
 
 
-def test_nothing_of_the_frame_before_is_ever_shown():
+def test_reused_memory_never_shows_an_older_frame():
     harness = Harness()
     harness.whole(1)
     first = harness.frames.finished_frames.popleft()
@@ -305,7 +351,7 @@ def test_nothing_of_the_frame_before_is_ever_shown():
     assert (second.unpack_pixels()[6:] == picture(2)[6:]).all()
 
 
-def test_the_next_frame_ends_the_one_before_it():
+def test_a_new_frame_finishes_the_frame_before_it():
     harness = Harness()
     harness.start(1)
     harness.tile(STRIPS[0], 1)
@@ -314,7 +360,7 @@ def test_the_next_frame_ends_the_one_before_it():
     assert harness.only().end is None
 
 
-def test_the_next_frame_of_another_stream_ends_nothing():
+def test_a_new_frame_of_another_stream_finishes_nothing():
     harness = Harness()
     harness.start(1, 0)
     harness.start(2, 1)
@@ -333,7 +379,7 @@ def test_a_complete_frame_waits_a_moment_for_its_end():
     assert harness.only().received_ranges.is_complete
 
 
-def test_an_incomplete_frame_waits_longer():
+def test_an_incomplete_frame_waits_longer_for_its_next_packet():
     harness = Harness()
     harness.start(now=0.0)
     harness.tile(STRIPS[0], now=1.0)
@@ -343,7 +389,7 @@ def test_an_incomplete_frame_waits_longer():
     assert harness.numbers() == [1]
 
 
-def test_time_that_nobody_listened_does_not_count():
+def test_time_in_which_nobody_received_does_not_count():
     harness = Harness()
     harness.start(now=0.0)
     harness.tile(STRIPS[0], now=0.0)
@@ -369,7 +415,7 @@ def test_a_frame_that_is_being_received_into_is_not_handed_on():
     del memory
 
 
-def test_what_the_host_stopped_is_dropped_and_its_memory_comes_back():
+def test_an_aborted_frame_is_dropped_and_its_memory_released():
     harness = Harness()
     harness.start()
     harness.tile(STRIPS[0])
@@ -379,7 +425,7 @@ def test_what_the_host_stopped_is_dropped_and_its_memory_comes_back():
     assert harness.pool.out == 0
 
 
-def test_what_is_complete_is_kept_even_if_it_was_stopped():
+def test_a_complete_frame_is_handed_on_even_if_it_was_aborted():
     harness = Harness()
     harness.start()
     for place in STRIPS:
@@ -396,7 +442,7 @@ def test_a_frame_whose_sensor_failed_is_handed_on():
     assert harness.only().end == end_of(EndStatus.SENSOR)
 
 
-def test_a_frame_without_its_beginning_is_dropped():
+def test_a_frame_without_its_frame_start_is_dropped():
     """Nothing is known of its settings."""
     harness = Harness()
     for place in STRIPS:
@@ -409,7 +455,7 @@ def test_a_frame_without_its_beginning_is_dropped():
     assert harness.pool.out == 0
 
 
-def test_a_beginning_that_comes_late_is_in_time():
+def test_a_frame_start_may_arrive_after_its_tiles():
     harness = Harness(resend=True)
     for place in STRIPS:
         harness.tile(place)
@@ -419,7 +465,7 @@ def test_a_beginning_that_comes_late_is_in_time():
     assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
-def test_abandoning_a_stream():
+def test_dropping_a_stream_drops_its_frames_only():
     harness = Harness()
     harness.whole(1, 0)
     harness.start(2, 0)
@@ -433,7 +479,7 @@ def test_abandoning_a_stream():
     assert harness.numbers() == [3]
 
 
-def test_memory_that_is_received_into_is_not_used_again():
+def test_memory_that_a_lane_receives_into_is_not_reused():
     harness = Harness()
     harness.start()
     header = harness.header(MessageType.TILE, 1, 0, STRIPS[0], 64)
@@ -454,7 +500,7 @@ def test_memory_that_is_received_into_is_not_used_again():
         (2, MAX_OPEN_BYTES, MAX_FRAMES_OPEN),
     ],
 )
-def test_no_more_frames_are_open_than_may_be(monkeypatch, lanes, bytes_open, most):
+def test_the_number_of_open_frames_is_bounded(monkeypatch, lanes, bytes_open, most):
     monkeypatch.setattr(reassembly, "MAX_OPEN_BYTES", bytes_open)
     harness = Harness(resend=True, lanes=lanes)
     for number in range(1, most + 20):
@@ -465,7 +511,7 @@ def test_no_more_frames_are_open_than_may_be(monkeypatch, lanes, bytes_open, mos
     assert harness.pool.out == most + 4
 
 
-def test_what_no_lane_brings_any_more_keeps_no_frames_open():
+def test_a_frame_that_no_lane_can_complete_makes_room():
     harness = Harness(resend=True, lanes=2)
     harness.start(1)
     harness.end(1, message=FrameEnd(0, 2, 4, 0, (0, 0, 0, 0)))
@@ -477,7 +523,7 @@ def test_what_no_lane_brings_any_more_keeps_no_frames_open():
     assert harness.numbers() == [1]
 
 
-def test_frames_that_nobody_takes_make_room():
+def test_frames_that_nobody_takes_are_skipped():
     harness = Harness()
     for number in range(1, 11):
         harness.whole(number)
@@ -510,8 +556,7 @@ def test_a_frame_is_handed_on_at_its_end_and_what_follows_is_late():
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"cfa": 3}, {"bits": 8}, {"bits": 16}, {"orientation": 8}, {"white": 1}, {"white": 65535}],
+    "changes", [{"bits": 8, "white": 255}, {"orientation": 8}, {"white": 1}, {"white": 4095}]
 )
 def test_a_frame_start_at_its_bounds_is_accepted(changes):
     harness = SmallHarness()
@@ -554,7 +599,7 @@ def test_received_ranges_are_not_written_again():
     assert harness.discards[DiscardReason.DUPLICATE] == 1
 
 
-def test_memory_that_one_lane_receives_into_no_other_lane_touches():
+def test_no_lane_writes_into_memory_that_another_lane_receives_into():
     harness = SmallHarness(2)
     harness.start()
     place = harness.place_strip(0)
@@ -596,7 +641,7 @@ def test_a_stream_that_is_not_configured_has_no_memory():
     assert harness.discards[DiscardReason.GEOMETRY] == 2
 
 
-def test_an_older_frame_does_not_come_back():
+def test_an_older_frame_is_not_opened_again():
     harness = SmallHarness()
     harness.strip(0, frame=5)
     harness.strip(0, frame=4)
@@ -604,7 +649,7 @@ def test_an_older_frame_does_not_come_back():
     assert list(harness.frames._open) == [5]
 
 
-def test_a_fifth_frame_ends_the_oldest_unless_that_is_received_into():
+def test_a_fifth_frame_finishes_the_oldest_unless_a_lane_receives_into_it():
     harness = SmallHarness()
     for frame in range(4):
         harness.start(frame)
@@ -618,7 +663,7 @@ def test_a_fifth_frame_ends_the_oldest_unless_that_is_received_into():
     assert harness.discards[DiscardReason.NO_FRAME] == 1
 
 
-def test_without_resends_the_frame_end_ends_a_frame_with_a_gap():
+def test_without_resends_the_frame_end_finishes_an_incomplete_frame():
     harness = SmallHarness(resend=False)
     harness.start()
     harness.strip(0)
@@ -656,7 +701,7 @@ def test_an_aborted_frame_is_dropped_unless_it_is_whole():
     assert [each.number for each in harness.finished] == [1]
 
 
-def test_abandon_gives_the_memory_back_unless_it_is_received_into():
+def test_drop_stream_releases_memory_unless_a_lane_receives_into_it():
     harness = SmallHarness()
     harness.start(0)
     harness.start(1)
@@ -678,7 +723,7 @@ def test_abandon_gives_the_memory_back_unless_it_is_received_into():
     assert len(harness.pool._free) == 1
 
 
-def test_any_packet_of_a_frame_is_progress():
+def test_any_packet_of_a_frame_restarts_its_timer():
     harness = Harness(resend=True)
     harness.start(now=1.0)
     assembly = harness.frames._open[1]
@@ -694,7 +739,7 @@ def test_any_packet_of_a_frame_is_progress():
     assert harness.frames._open[2].timer.last_packet == 6.0
 
 
-def test_a_placed_tile_releases_what_its_lane_received_before():
+def test_a_new_reservation_ends_the_one_before_it():
     harness = Harness()
     harness.start()
     harness.start(2, 1)
@@ -705,7 +750,7 @@ def test_a_placed_tile_releases_what_its_lane_received_before():
     assert harness.frames._open[2].reservations == {0: (128, 192)}
 
 
-def test_rows_that_another_lane_receives_are_left_out_of_a_copy():
+def test_a_copy_leaves_out_rows_that_another_lane_receives():
     harness = Harness(lanes=2)
     harness.start()
     header = harness.header(MessageType.TILE, 1, 0, (0, 1, WIDTH, 1), STRIDE)
@@ -721,7 +766,7 @@ def test_rows_that_another_lane_receives_are_left_out_of_a_copy():
     assert (assembly.unpack_pixels()[2, :4] == picture(1)[2, :4]).all()
 
 
-def test_a_stream_keeps_four_finished_frames_and_gives_back_the_oldest_memory():
+def test_a_stream_keeps_four_finished_frames_and_releases_the_oldest():
     harness = Harness()
     for number in range(1, 6):
         harness.whole(number, 0)
@@ -731,7 +776,7 @@ def test_a_stream_keeps_four_finished_frames_and_gives_back_the_oldest_memory():
     assert harness.pool.out == 5
 
 
-def test_a_finished_frame_of_another_stream_survives_an_abandoned_stream():
+def test_dropping_a_stream_keeps_finished_frames_of_another():
     harness = Harness()
     harness.whole(1, 0)
     harness.whole(2, 1)

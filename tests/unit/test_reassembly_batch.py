@@ -8,6 +8,7 @@ from helpers.reassembly_harness import (
     SIZE,
     STRIDE,
     STRIPS,
+    TRY_WAITS_S,
     WIDTH,
     Harness,
     asked,
@@ -18,7 +19,7 @@ from helpers.reassembly_harness import (
 
 from lenslink_protocol.ids import DiscardReason, EndStatus, FrameState, MessageType
 from lenslink_protocol.messages import FrameEnd
-from lenslink_protocol.params import RESEND_RETRY_MS, RESEND_TRIES
+from lenslink_protocol.params import RESEND_RETRY_MS
 
 RETRY_S = RESEND_RETRY_MS / 1000
 STRIP = 2 * STRIDE
@@ -41,7 +42,7 @@ def fill(harness, assembly, ranges, last, now=0.0, lane=0):
 # --- the frame of a tile ---------------------------------------------------------------------
 
 
-def test_a_tile_is_for_the_open_frame_of_its_number_and_stream():
+def test_find_open_returns_the_frame_of_a_number_and_a_stream():
     harness = Harness()
     assert opened(harness) is None
     harness.start()
@@ -50,7 +51,7 @@ def test_a_tile_is_for_the_open_frame_of_its_number_and_stream():
     assert opened(harness, 1, stream=1) is None
 
 
-def test_a_tile_is_for_no_frame_that_has_ended():
+def test_find_open_returns_no_finished_frame():
     harness = Harness(resend=True)
     harness.start(1)
     harness.whole(2)
@@ -62,13 +63,13 @@ def test_a_tile_is_for_no_frame_that_has_ended():
 # --- what a lane may still bring -------------------------------------------------------------
 
 
-def test_before_its_end_a_frame_has_room_for_a_packet_a_byte():
+def test_before_the_frame_end_any_number_of_packets_may_arrive():
     harness = Harness()
     harness.start()
     assert harness.frames.count_packets_before_end(opened(harness), 0) == SIZE
 
 
-def test_after_the_frame_end_a_lane_may_bring_what_it_is_behind():
+def test_after_the_frame_end_a_lane_may_bring_its_outstanding_packets():
     harness = Harness(lanes=2)
     harness.frames.lanes[0].last_sequence = 9
     harness.frames.lanes[1].last_sequence = 5
@@ -79,7 +80,7 @@ def test_after_the_frame_end_a_lane_may_bring_what_it_is_behind():
     assert harness.frames.count_packets_before_end(assembly, 1) == 7
 
 
-def test_a_lane_that_has_received_nothing_is_behind_by_all_it_carried():
+def test_all_packets_of_a_lane_that_received_nothing_are_outstanding():
     harness = Harness(lanes=2)
     harness.frames.lanes[1].last_sequence = None
     harness.start()
@@ -88,7 +89,7 @@ def test_a_lane_that_has_received_nothing_is_behind_by_all_it_carried():
     assert harness.frames.count_packets_before_end(assembly, 1) == 4, "sequences count from 0"
 
 
-def test_a_lane_that_the_frame_end_does_not_name_is_not_behind():
+def test_a_lane_that_the_frame_end_does_not_name_has_nothing_outstanding():
     harness = Harness(lanes=2)
     harness.frames.lanes[0].last_sequence = None
     harness.start()
@@ -98,7 +99,7 @@ def test_a_lane_that_the_frame_end_does_not_name_is_not_behind():
     assert harness.frames.count_packets_before_end(assembly, 1) == 0
 
 
-def test_a_lane_ahead_of_the_frame_end_is_not_behind():
+def test_a_lane_ahead_of_the_frame_end_has_nothing_outstanding():
     harness = Harness(lanes=2)
     harness.frames.lanes[0].last_sequence = None
     harness.frames.lanes[1].last_sequence = 9
@@ -122,7 +123,7 @@ def test_once_a_resend_was_answered_each_tile_may_be_the_last(gone):
     assert opened(harness) is assembly
 
 
-def test_no_packet_may_come_for_a_frame_that_was_handed_on_or_waits_for_another():
+def test_no_packet_is_counted_for_a_finished_frame():
     harness = Harness(resend=True)
     harness.start(1)
     harness.start(2)
@@ -138,7 +139,7 @@ def test_no_packet_may_come_for_a_frame_that_was_handed_on_or_waits_for_another(
     assert harness.frames.count_packets_before_end(first, 0) == 0
 
 
-def test_no_packet_may_come_for_an_abandoned_frame():
+def test_no_packet_is_counted_for_a_dropped_frame():
     harness = Harness()
     harness.start()
     assembly = opened(harness)
@@ -179,7 +180,7 @@ def test_a_range_is_free_until_a_lane_receives_into_any_byte_of_it():
 # --- many tiles ------------------------------------------------------------------------------
 
 
-def test_many_tiles_fill_their_ranges_and_end_a_frame_whose_end_has_come():
+def test_many_tiles_fill_their_ranges_and_finish_a_frame_after_its_end():
     harness = Harness(resend=True)
     harness.start()
     assembly = opened(harness)
@@ -195,7 +196,7 @@ def test_many_tiles_fill_their_ranges_and_end_a_frame_whose_end_has_come():
     assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
-def test_many_tiles_end_a_complete_frame_when_its_end_follows():
+def test_many_tiles_complete_a_frame_that_its_end_finishes():
     harness = Harness(resend=True)
     harness.start()
     assembly = opened(harness)
@@ -205,7 +206,7 @@ def test_many_tiles_end_a_complete_frame_when_its_end_follows():
     assert harness.only().received_ranges.is_complete
 
 
-def test_many_tiles_end_an_incomplete_frame_that_waited_for_their_lane():
+def test_many_tiles_finish_an_incomplete_frame_that_waited_for_their_lane():
     harness = Harness(lanes=2)
     harness.start()
     assembly = opened(harness)
@@ -224,26 +225,26 @@ def test_the_last_of_many_tiles_is_the_position_of_its_lane():
     assert asked(harness, 0.0) == [(1, 0, ((0, 2, WIDTH, 2),))]
 
 
-def test_many_tiles_are_progress_and_renew_the_tries_of_a_resend():
+def test_many_tiles_restart_the_timer_and_the_tries():
     harness = Harness(resend=True)
     harness.start()
     harness.tile(STRIPS[1])
     assembly = opened(harness)
     now = 0.0
-    for _ in range(RESEND_TRIES):
+    for wait in TRY_WAITS_S:
         assert asked(harness, now)
-        now += RETRY_S
+        now += wait
     fill(harness, assembly, [(2 * STRIP, 3 * STRIP)], 2 * STRIP, now)
     assert assembly.timer.last_packet == now
-    for _ in range(RESEND_TRIES):
+    for wait in TRY_WAITS_S:
         assert asked(harness, now)
-        now += RETRY_S
+        now += wait
     assert harness.numbers() == []
     assert asked(harness, now) == []
     assert harness.numbers() == [1]
 
 
-def test_the_pool_is_told_of_a_frame_that_begins_advances_and_ends():
+def test_the_pool_is_called_at_each_step_of_a_frame():
     harness = Harness()
     calls = []
     for name in ("on_frame_begin", "on_frame_start", "on_progress", "on_frame_finish"):
@@ -266,7 +267,7 @@ def test_the_pool_is_told_of_a_frame_that_begins_advances_and_ends():
 @pytest.mark.parametrize(
     ("status", "complete"), [(EndStatus.OK, True), (EndStatus.SENSOR, False), (None, True)]
 )
-def test_a_frame_is_complete_if_all_arrived_and_its_readout_ended_well(status, complete):
+def test_a_frame_is_complete_if_all_bytes_arrived_and_its_readout_succeeded(status, complete):
     harness = Harness(resend=True)
     harness.start()
     assembly = opened(harness)
@@ -289,7 +290,7 @@ def test_rows_are_the_frames_own_memory_row_by_row():
     assert assembly.view_rows()[1, 0] == picture(1).tobytes()[STRIDE] ^ 1
 
 
-def test_gaps_are_cleared_once_and_told_again():
+def test_missing_ranges_are_zero_once_a_frame_is_handed_on():
     harness = Harness()
     harness.start()
     harness.tile(STRIPS[0])

@@ -8,11 +8,13 @@ import pytest
 from helpers.reassembly_harness import (
     HEIGHT,
     PLAN,
+    SIZE,
     SMALL_STRIDE,
     SMALL_WIDTH,
     START,
     STRIDE,
     STRIPS,
+    TRY_WAITS_S,
     WIDTH,
     Harness,
     SmallHarness,
@@ -42,7 +44,7 @@ RETRY_S = RESEND_RETRY_MS / 1000
 LAG_S = STALL_MS / 1000
 
 
-def test_a_gap_is_asked_for_once_it_is_passed():
+def test_a_gap_is_requested_once_the_lane_has_passed_it():
     harness = Harness(resend=True)
     harness.start()
     harness.tile(STRIPS[0])
@@ -57,7 +59,7 @@ def test_a_gap_is_asked_for_once_it_is_passed():
     assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
-def test_after_the_end_all_that_is_missing_is_asked_for():
+def test_after_the_frame_end_all_missing_ranges_are_requested():
     harness = Harness(resend=True)
     harness.start()
     harness.tile(STRIPS[0])
@@ -66,7 +68,7 @@ def test_after_the_end_all_that_is_missing_is_asked_for():
     assert asked(harness, 0.0) == [(1, 0, ((0, 2, WIDTH, 6),))]
 
 
-def test_parts_of_rows_are_asked_for_as_such():
+def test_parts_of_rows_are_requested_as_parts_of_rows():
     harness = Harness(resend=True)
     harness.start()
     harness.tile((0, 0, 6, 1))
@@ -83,7 +85,7 @@ def test_parts_of_rows_are_asked_for_as_such():
     )
 
 
-def test_no_more_is_asked_for_at_once_than_may_be():
+def test_a_resend_names_no_more_rectangles_than_allowed():
     plan = replace(PLAN, height=80, frame_bytes=STRIDE * 80)
     harness = Harness(resend=True, plans={0: plan})
     harness.start(message=replace(START, height=80))
@@ -95,7 +97,7 @@ def test_no_more_is_asked_for_at_once_than_may_be():
     assert len(rectangles) == MAX_RANGES
 
 
-def test_what_is_quiet_is_asked_for_with_its_end():
+def test_a_quiet_frame_is_requested_with_its_frame_end():
     harness = Harness(resend=True)
     harness.start()
     harness.tile(STRIPS[0], now=1.0)
@@ -103,13 +105,13 @@ def test_what_is_quiet_is_asked_for_with_its_end():
     assert asked(harness, 1.101) == [(1, ResendFlag.END, ((0, 2, WIDTH, 6),))]
 
 
-def test_a_beginning_that_is_missing_is_asked_for():
+def test_a_missing_frame_start_is_requested():
     harness = Harness(resend=True)
     harness.tile(STRIPS[0])
     assert asked(harness, 0.0) == [(1, ResendFlag.START, ())]
 
 
-def test_a_frame_that_has_begun_unseen_is_asked_for():
+def test_an_announced_frame_is_requested():
     harness = Harness(resend=True)
     harness.frames.on_frame_announced(0, 5, 0.0)
     assert asked(harness, 0.0) == [(5, ResendFlag.START, ())]
@@ -119,20 +121,20 @@ def test_a_frame_that_has_begun_unseen_is_asked_for():
     assert not harness.discards
 
 
-def test_it_is_asked_for_so_often_and_then_handed_on():
+def test_a_frame_is_handed_on_after_the_last_try():
     harness = Harness(resend=True)
     harness.start()
     harness.end()
     now = 0.0
-    for _ in range(RESEND_TRIES):
+    for wait in TRY_WAITS_S:
         assert asked(harness, now)
-        now += RETRY_S
+        now += wait
     assert harness.numbers() == []
     assert asked(harness, now) == []
     assert harness.numbers() == [1]
 
 
-def test_a_slow_tile_is_no_silence_and_its_frame_not_given_up():
+def test_a_frame_is_not_given_up_while_a_slow_tile_arrives():
     harness = Harness(resend=True)
     harness.start()
     harness.tile(STRIPS[1])
@@ -140,17 +142,17 @@ def test_a_slow_tile_is_no_silence_and_its_frame_not_given_up():
     header = harness.header(MessageType.TILE, 1, 0, STRIPS[2], 64)
     assert harness.frames.reserve_buffer(header) is not None
     now = 0.0
-    for _ in range(3 * RESEND_TRIES):
+    for _ in range(12 * RESEND_TRIES):
         now += RETRY_S
         for _, flags, rectangles in asked(harness, now):
             assert (flags, rectangles) == (0, ((0, 0, WIDTH, 2),)), "what is under way is not lost"
     assert harness.numbers() == []
     harness.frames.cancel_reservation(0)
-    assert asked(harness, now + RETRY_S) == []
+    assert asked(harness, now + TRY_WAITS_S[-1]) == []
     assert harness.numbers() == [1]
 
 
-def test_any_answer_renews_the_tries():
+def test_any_answer_restarts_the_tries():
     harness = Harness(resend=True)
     harness.start()
     harness.end()
@@ -161,7 +163,7 @@ def test_any_answer_renews_the_tries():
         harness.resent(FrameState.ENDED)
 
 
-def test_what_is_gone_is_not_asked_for_again():
+def test_an_unavailable_range_is_not_requested_again():
     harness = Harness(resend=True)
     harness.start()
     harness.tile(STRIPS[0])
@@ -174,7 +176,7 @@ def test_what_is_gone_is_not_asked_for_again():
     assert not assembly.received_ranges.is_complete
 
 
-def test_a_frame_that_the_module_does_not_know_any_more_is_handed_on_as_it_is():
+def test_a_frame_unknown_to_the_module_is_handed_on_as_it_is():
     harness = Harness(resend=True)
     harness.start()
     harness.tile(STRIPS[0])
@@ -182,7 +184,7 @@ def test_a_frame_that_the_module_does_not_know_any_more_is_handed_on_as_it_is():
     assert harness.only().received_ranges.count == 2 * STRIDE
 
 
-def test_while_a_frame_is_under_way_it_is_waited_for():
+def test_a_frame_under_way_is_waited_for():
     harness = Harness(resend=True)
     harness.start()
     harness.tile(STRIPS[0])
@@ -196,7 +198,7 @@ def test_while_a_frame_is_under_way_it_is_waited_for():
 
 @pytest.mark.parametrize("state", FrameState)
 @pytest.mark.parametrize(("places", "count"), [(1, 2), (0, 1), (33, 33), (0, 65535)])
-def test_an_answer_whose_rectangles_are_not_there_is_malformed(state, places, count):
+def test_a_resent_without_its_rectangles_is_malformed(state, places, count):
     harness = Harness(resend=True)
     harness.start()
     harness.resent(state, *[STRIPS[0]] * places, count=count)
@@ -204,14 +206,14 @@ def test_an_answer_whose_rectangles_are_not_there_is_malformed(state, places, co
     assert harness.numbers() == []
 
 
-def test_rectangles_outside_the_frame_are_nothing():
+def test_a_resent_rectangle_outside_the_frame_is_ignored():
     harness = Harness(resend=True)
     harness.start()
     harness.resent(FrameState.UNDER_WAY, (9, 9, 9, 9), (0, 0, 0, 0), (65535,) * 4)
     assert harness.frames._open[1].unavailable_ranges.count == 0
 
 
-def test_an_answer_for_no_frame_is_nothing():
+def test_a_resent_for_no_open_frame_is_ignored():
     harness = Harness(resend=True)
     harness.start()
     harness.resent(FrameState.UNKNOWN, frame=2)
@@ -219,7 +221,7 @@ def test_an_answer_for_no_frame_is_nothing():
     assert harness.numbers() == []
 
 
-def test_frames_are_handed_on_in_their_order():
+def test_frames_are_handed_on_in_order():
     harness = Harness(resend=True)
     harness.start(1)
     harness.tile(STRIPS[0], 1)
@@ -239,7 +241,7 @@ def test_a_tile_of_a_frame_that_waits_for_another_is_late():
     assert harness.discards == {DiscardReason.LATE: 1}
 
 
-def test_what_ended_early_is_not_asked_for():
+def test_nothing_of_a_frame_that_ended_early_is_requested():
     harness = Harness(resend=True)
     harness.start()
     harness.tile(STRIPS[0])
@@ -247,7 +249,7 @@ def test_what_ended_early_is_not_asked_for():
     assert harness.numbers() == [1]
 
 
-def test_a_gap_is_asked_for_until_it_is_filled():
+def test_a_gap_is_requested_until_it_is_filled():
     harness = SmallHarness()
     harness.start(now=0.0)
     harness.strip(0)
@@ -263,7 +265,7 @@ def test_a_gap_is_asked_for_until_it_is_filled():
     assert harness.frames.snapshot().positions == (((0, 0), (0, 4 * SMALL_STRIDE)),)
 
 
-def test_a_frame_end_proves_what_is_missing_and_so_does_a_pause():
+def test_a_frame_end_proves_a_gap_and_so_does_a_pause():
     harness = SmallHarness()
     harness.start()
     harness.strip(0)
@@ -278,7 +280,7 @@ def test_a_frame_end_proves_what_is_missing_and_so_does_a_pause():
     ]
 
 
-def test_gaps_inside_rows_are_asked_for_as_parts_of_rows():
+def test_gaps_inside_rows_are_requested_as_parts_of_rows():
     harness = SmallHarness()
     harness.start()
     harness.strip(0, 1, x=0, width=1)
@@ -288,18 +290,113 @@ def test_gaps_inside_rows_are_asked_for_as_parts_of_rows():
     assert found == ((1, 0, 3, 1), (0, 1, 4, 1), (0, 2, 1, 1), (3, 2, 1, 1), (0, 3, 4, 2))
 
 
-def test_the_tries_of_a_resend_end_and_an_answer_renews_them():
+def test_the_tries_wait_twice_as_long_each_time_and_an_answer_restarts_them():
     harness = SmallHarness()
     harness.start()
     harness.strip(4)
-    for turn in range(RESEND_TRIES):
-        assert asked(harness, 0.06 * turn), turn
-    harness.resent(FrameState.UNDER_WAY, now=0.5)
-    for turn in range(RESEND_TRIES):
-        assert asked(harness, 0.5 + 0.06 * turn), turn
+    for now in (0.0, 0.06, 0.17, 0.38, 0.79, 1.2, 1.61, 2.02):
+        assert asked(harness, now - 0.02) == [] or now == 0.0, now
+        assert asked(harness, now), now
+    harness.resent(FrameState.UNDER_WAY, now=3.0)
+    for now in (0.0, 0.06, 0.17, 0.38, 0.79, 1.2, 1.61, 2.02):
+        assert asked(harness, 3.0 + now), now
     assert not harness.finished
-    assert asked(harness, 1.1) == []
+    assert asked(harness, 5.43) == []
     assert len(harness.finished) == 1
+
+
+def test_an_answer_that_takes_400_ms_arrives_before_the_tries_run_out():
+    harness = SmallHarness()
+    harness.start()
+    harness.strip(4)
+    requests = 0
+    for turn in range(80):
+        now = turn / 200
+        requests += len(asked(harness, now))
+    assert not harness.finished
+    assert requests < RESEND_TRIES
+    harness.strip(0, now=0.4, flags=Flag.RESENT)
+    harness.strip(2, now=0.4, flags=Flag.RESENT)
+    harness.end(now=0.4)
+    assert harness.only().is_complete
+
+
+def test_a_resent_tile_that_is_damaged_too_is_requested_at_once():
+    """The tile was sent before the answer, so the answer proves that it is lost again."""
+    harness = SmallHarness()
+    harness.start()
+    harness.strip(0)
+    harness.strip(4)
+    assert asked(harness, 0.001) == [(0, 0, ((0, 2, 4, 2),))]
+    assert asked(harness, 0.002) == []
+    harness.resent(FrameState.UNDER_WAY, now=0.003)
+    assert asked(harness, 0.003) == [(0, 0, ((0, 2, 4, 2),))]
+
+
+def test_with_several_lanes_the_answer_proves_nothing_of_the_other_lanes():
+    harness = SmallHarness(lanes=2)
+    harness.start()
+    harness.strip(4)
+    harness.strip(4, lane=1)
+    assert asked(harness, 0.001)
+    harness.resent(FrameState.UNDER_WAY, now=0.003)
+    assert asked(harness, 0.003) == []
+    assert asked(harness, 0.06)
+
+
+def test_previews_make_room_for_previews_and_not_a_still():
+    harness = Harness(resend=True)
+    harness.start(1, stream=1)
+    harness.tile(STRIPS[0], 1, stream=1)
+    for number in range(2, 7):
+        harness.start(number)
+        harness.tile(STRIPS[0], number)
+    assert 1 in harness.frames._open
+    assert list(harness.frames._open) == [1, 4, 5, 6]
+    assert harness.numbers() == [2, 3]
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("resend", [False, True])
+def test_frame_numbers_wrap(lanes, resend):
+    """Frame 0 follows frame 0xFFFFFFFF, and is not late."""
+    harness = Harness(resend=resend, lanes=lanes)
+    numbers = [0xFFFFFFFE, 0xFFFFFFFF, 0, 1, 2]
+    for number in numbers:
+        harness.whole(number)
+    assert harness.numbers()[-4:] == numbers[-4:]
+    assert all(each.is_complete for each in harness.finished)
+    assert not harness.discards
+    # The numbers before are late as ever.
+    harness.start(0xFFFFFFFF)
+    assert harness.discards == {DiscardReason.LATE: 1}
+
+
+def test_a_gap_is_proven_across_the_wrap_of_frame_numbers():
+    harness = Harness(resend=True)
+    harness.start(0xFFFFFFFF)
+    harness.tile(STRIPS[0], 0xFFFFFFFF)
+    harness.start(0)
+    assert asked(harness, 0.0) == [(0xFFFFFFFF, 0, ((0, 2, WIDTH, 6),))]
+    assert harness.frames.count_packets_before_end(harness.frames._open[0], 0) == SIZE
+
+
+def test_a_frame_announced_across_the_wrap_is_requested():
+    harness = Harness(resend=True)
+    harness.whole(0xFFFFFFFF)
+    harness.frames.on_frame_announced(0, 0, 0.0)
+    assert asked(harness, 0.0) == [(0, ResendFlag.START, ())]
+
+
+def test_a_frame_overtaken_across_the_wrap_is_handed_on_in_order():
+    harness = Harness(resend=True, lanes=2)
+    harness.start(0)
+    harness.start(0xFFFFFFFF)
+    for number in (0, 0xFFFFFFFF):
+        for place in STRIPS:
+            harness.tile(place, number)
+        harness.end(number)
+    assert harness.numbers() == [0xFFFFFFFF, 0]
 
 
 def test_an_unknown_frame_is_handed_on_if_it_has_a_start_and_else_dropped():
@@ -357,7 +454,7 @@ def test_a_lane_that_the_module_does_not_use_is_not_waited_for():
     assert asked(harness, 0.0)
 
 
-def test_only_a_newer_frame_of_a_configured_stream_is_begun_unseen():
+def test_only_a_newer_frame_of_a_configured_stream_is_opened_when_announced():
     harness = SmallHarness()
     harness.frames.on_frame_announced(0, 3, 1.0)
     assert list(harness.frames._open) == [3]
@@ -368,7 +465,7 @@ def test_only_a_newer_frame_of_a_configured_stream_is_begun_unseen():
     assert list(harness.frames._open) == [3]
 
 
-def test_a_packet_of_the_next_frame_proves_what_is_missing_of_the_one_before():
+def test_a_packet_of_the_next_frame_proves_the_gaps_of_the_frame_before():
     harness = Harness(resend=True)
     harness.start(1)
     harness.tile(STRIPS[0], 1)
@@ -377,7 +474,7 @@ def test_a_packet_of_the_next_frame_proves_what_is_missing_of_the_one_before():
     assert asked(harness, 0.0) == [(1, 0, ((0, 2, WIDTH, 6),))]
 
 
-def test_a_resume_postpones_the_next_resend():
+def test_shifted_timers_postpone_the_next_resend():
     harness = Harness(resend=True)
     harness.start()
     harness.end()
@@ -395,7 +492,7 @@ def test_a_frame_is_quiet_after_its_patience_and_not_before():
     assert asked(harness, 2 * RETRY_S + 0.0001) == [(0, ResendFlag.END, ((0, 2, SMALL_WIDTH, 4),))]
 
 
-def test_an_answer_that_calls_everything_gone_ends_a_frame_without_its_end():
+def test_a_frame_of_which_nothing_is_held_is_finished_without_its_end():
     harness = Harness(resend=True)
     harness.start()
     harness.tile(STRIPS[0])
@@ -404,7 +501,7 @@ def test_an_answer_that_calls_everything_gone_ends_a_frame_without_its_end():
     assert harness.pool.out == 1
 
 
-def test_a_frame_without_its_start_waits_although_its_rest_is_gone():
+def test_a_frame_without_its_start_waits_although_its_rest_is_unavailable():
     harness = SmallHarness()
     harness.strip(0)
     harness.resent(FrameState.ENDED, [(0, 2, SMALL_WIDTH, 4)])
@@ -414,7 +511,7 @@ def test_a_frame_without_its_start_waits_although_its_rest_is_gone():
     assert harness.numbers() == [0]
 
 
-def test_a_range_that_is_gone_and_arrives_after_all_is_received():
+def test_an_unavailable_range_that_arrives_after_all_is_used():
     harness = Harness(resend=True)
     harness.start()
     for place in (STRIPS[0], STRIPS[1], STRIPS[3]):
@@ -426,22 +523,22 @@ def test_a_range_that_is_gone_and_arrives_after_all_is_received():
     assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
-def test_a_tile_of_a_frame_renews_the_tries_of_its_resend():
+def test_a_tile_of_a_frame_restarts_its_tries():
     harness = Harness(resend=True)
     harness.start()
     harness.tile(STRIPS[1])
     now = 0.0
-    for _ in range(RESEND_TRIES):
+    for wait in TRY_WAITS_S:
         assert asked(harness, now)
-        now += RETRY_S
+        now += wait
     harness.tile(STRIPS[2], now=now)
-    for _ in range(RESEND_TRIES):
+    for wait in TRY_WAITS_S:
         assert asked(harness, now)
-        now += RETRY_S
+        now += wait
     assert harness.numbers() == []
 
 
-def test_a_frame_begun_unseen_is_given_up_when_it_is_stale():
+def test_an_announced_frame_is_given_up_when_it_is_stale():
     harness = Harness(resend=True)
     harness.frames.on_frame_announced(0, 5, 0.0)
     harness.frames.expire_frames(LAG_S + 0.001)
@@ -451,7 +548,7 @@ def test_a_frame_begun_unseen_is_given_up_when_it_is_stale():
     assert harness.frames.counters.aborted_frames == 1
 
 
-def test_a_single_lane_is_not_awaited_once_the_rest_is_gone():
+def test_a_single_lane_is_not_awaited_once_the_rest_is_unavailable():
     harness = SmallHarness()
     harness.start()
     harness.strip(0)
@@ -460,7 +557,7 @@ def test_a_single_lane_is_not_awaited_once_the_rest_is_gone():
     assert harness.numbers() == [0]
 
 
-def test_a_frame_whose_gap_is_gone_waits_for_its_end_and_no_longer():
+def test_a_frame_with_an_unavailable_gap_waits_for_its_end_only():
     harness = Harness(resend=True)
     harness.start()
     for place in (STRIPS[0], STRIPS[1], STRIPS[3]):
@@ -471,7 +568,7 @@ def test_a_frame_whose_gap_is_gone_waits_for_its_end_and_no_longer():
     assert harness.only().received_ranges.count == 3 * 64
 
 
-def test_a_frame_that_is_said_to_have_begun_again_changes_nothing():
+def test_announcing_a_frame_again_changes_nothing():
     harness = Harness(resend=True)
     harness.start()
     harness.tile(STRIPS[0])
@@ -497,7 +594,7 @@ def test_two_lanes_never_share_memory():
     assert one is not None and other is None
 
 
-def test_frames_that_are_small_wait_for_a_lane_far_behind():
+def test_small_frames_wait_for_a_lane_far_behind():
     """Before a thread that reads a lane has its turn, others bring many such frames."""
     harness = Harness(lanes=2)
     harness.frames.lanes[0].last_sequence = 1000
@@ -519,7 +616,7 @@ def test_frames_that_are_small_wait_for_a_lane_far_behind():
 
 
 @pytest.mark.parametrize(("lanes", "asked_s"), [(1, 2 * RETRY_S), (2, STALL_MS / 1000)])
-def test_of_several_lanes_one_may_lag_before_it_is_asked_again(lanes, asked_s):
+def test_one_of_several_lanes_may_lag_before_its_tiles_are_requested(lanes, asked_s):
     harness = Harness(resend=True, lanes=lanes)
     harness.start()
     harness.tile(STRIPS[0])
@@ -528,7 +625,7 @@ def test_of_several_lanes_one_may_lag_before_it_is_asked_again(lanes, asked_s):
     assert missing.rectangles == ((0, 2, WIDTH, HEIGHT - 2),)
 
 
-def test_a_frame_that_was_overtaken_is_handed_on_before_the_other():
+def test_an_overtaken_frame_is_handed_on_first():
     """A tile of frame 2 comes by lane 1 ahead of all that lane 0 carried of frame 1."""
     harness = Harness(lanes=2)
     harness.frames.lanes[0].last_sequence = 1000
@@ -546,7 +643,7 @@ def test_a_frame_that_was_overtaken_is_handed_on_before_the_other():
     assert harness.discards == {DiscardReason.LATE: 1}
 
 
-def test_a_frames_end_waits_for_stragglers():
+def test_a_frame_end_waits_for_tiles_on_other_lanes():
     harness = Harness(lanes=2)
     harness.frames.lanes[0].last_sequence = 5
     harness.frames.lanes[1].last_sequence = None
@@ -563,7 +660,7 @@ def test_a_frames_end_waits_for_stragglers():
     assert (harness.only().unpack_pixels() == picture(1)).all()
 
 
-def test_a_frame_begun_of_a_stream_that_is_not_configured_is_no_reject():
+def test_an_announced_frame_of_an_unconfigured_stream_is_no_discard():
     harness = Harness(resend=True, plans={1: PLAN})
     harness.frames.on_frame_announced(0, 7, 0.0)
     assert not harness.discards
@@ -571,7 +668,7 @@ def test_a_frame_begun_of_a_stream_that_is_not_configured_is_no_reject():
     assert asked(harness, 10.0)
 
 
-def test_a_gap_is_proved_once_every_lane_has_passed_it():
+def test_a_gap_is_proven_once_every_lane_has_passed_it():
     harness = Harness(resend=True, lanes=2)
     harness.start()
     harness.tile(STRIPS[1], lane=0)
@@ -583,7 +680,7 @@ def test_a_gap_is_proved_once_every_lane_has_passed_it():
     assert asked(harness, RETRY_S) == [(1, 0, ((0, 0, WIDTH, 2), (0, 4, WIDTH, 2))), second]
 
 
-def test_a_lane_that_is_lost_proves_a_gap_as_if_it_had_passed_it():
+def test_a_lane_that_has_ended_proves_a_gap():
     harness = Harness(resend=True, lanes=2)
     harness.start()
     harness.tile(STRIPS[1], lane=0)
@@ -592,7 +689,7 @@ def test_a_lane_that_is_lost_proves_a_gap_as_if_it_had_passed_it():
     assert asked(harness, 0.0) == [(1, 0, ((0, 0, WIDTH, 2),))]
 
 
-def test_a_start_is_asked_for_once_lane_0_has_passed_it():
+def test_a_frame_start_is_requested_once_lane_0_has_passed_it():
     harness = Harness(resend=True, lanes=2)
     harness.tile(STRIPS[0], lane=1)
     assert asked(harness, 0.0) == []
@@ -600,7 +697,7 @@ def test_a_start_is_asked_for_once_lane_0_has_passed_it():
     assert asked(harness, 0.0) == [(1, ResendFlag.START, ())]
 
 
-def test_a_start_is_asked_for_once_the_frame_end_has_come():
+def test_a_frame_start_is_requested_once_the_frame_end_has_arrived():
     harness = Harness(resend=True, lanes=2)
     harness.frames.lanes[1].last_sequence = None
     harness.tile(STRIPS[0], lane=1)
@@ -620,7 +717,7 @@ def gone_but_awaited():
     return harness
 
 
-def test_a_lane_that_is_behind_is_awaited_until_nothing_came_for_a_stall():
+def test_a_lane_that_lags_is_awaited_until_the_frame_is_overdue():
     harness = gone_but_awaited()
     harness.frames.expire_frames(LAG_S)
     assert harness.numbers() == []
@@ -628,7 +725,7 @@ def test_a_lane_that_is_behind_is_awaited_until_nothing_came_for_a_stall():
     assert harness.numbers() == [1]
 
 
-def test_a_tile_has_a_lane_awaited_anew():
+def test_a_tile_ends_overdue():
     harness = gone_but_awaited()
     header = harness.header(MessageType.TILE, 1, 0, STRIPS[1], 64)
     assert harness.frames.reserve_buffer(header, 1) is not None
@@ -642,7 +739,7 @@ def test_a_tile_has_a_lane_awaited_anew():
     assert harness.numbers() == [1]
 
 
-def test_a_lane_that_is_lost_is_not_awaited():
+def test_a_lane_that_has_ended_is_not_awaited():
     harness = gone_but_awaited()
     harness.frames.lanes[1].is_alive = False
     harness.frames.cancel_reservation(1)
@@ -650,7 +747,7 @@ def test_a_lane_that_is_lost_is_not_awaited():
     assert harness.numbers() == [1]
 
 
-def test_without_resends_a_frame_waits_for_a_lane_that_is_behind():
+def test_without_resends_a_frame_waits_for_a_lane_that_lags():
     harness = Harness(lanes=2)
     harness.frames.lanes[1].last_sequence = 0
     harness.start()
@@ -662,7 +759,7 @@ def test_without_resends_a_frame_waits_for_a_lane_that_is_behind():
     assert harness.numbers() == [1]
 
 
-def test_of_several_lanes_a_later_frame_ends_none():
+def test_with_several_lanes_a_later_frame_finishes_none():
     harness = Harness(lanes=2)
     harness.start(1)
     harness.start(2)
@@ -670,7 +767,7 @@ def test_of_several_lanes_a_later_frame_ends_none():
     assert list(harness.frames._open) == [1, 2]
 
 
-def test_what_another_lane_brings_of_an_abandoned_frame_is_no_discard():
+def test_packets_of_a_dropped_frame_on_another_lane_are_no_discards():
     harness = Harness(lanes=2)
     harness.start(3)
     harness.frames.drop_stream(0)

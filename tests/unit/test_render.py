@@ -1,4 +1,4 @@
-"""Colours and orientation: what a known picture looks like after the sensor and LibRaw."""
+"""Test colours and orientation of a known picture after the sensor and LibRaw."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PATCHES = np.array(
         [[220, 190, 60], [128, 128, 128], [240, 240, 240]],
     ]
 )
-"""(2, 3, 3) sRGB: no two alike, so a picture upside down or mirrored is none of them."""
+"""(2, 3, 3) sRGB, all different, so that a turned or mirrored picture is noticed."""
 SIDE = 32
-"""Pixels a patch is wide and high."""
+"""Width and height of a patch in pixels."""
 
-# What each EXIF orientation does to a picture of rows and columns.
+# The effect of each EXIF orientation on a picture of rows and columns.
 UPRIGHT = {
     1: lambda grid: grid,
     2: lambda grid: grid[:, ::-1],
@@ -38,7 +38,7 @@ UPRIGHT = {
 
 
 def patch_frame(bits=12, cfa="RGGB", black=(64, 64, 64, 64), border=(0, 0), **changes):
-    """The frame a sensor of MATRIX's colours would make of PATCHES, lit so that white is full."""
+    """Return what a sensor with MATRIX makes of PATCHES; white saturates."""
     matrix = np.array([[top / bottom for top, bottom in row] for row in MATRIX])
     srgb = PATCHES / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
@@ -47,7 +47,7 @@ def patch_frame(bits=12, cfa="RGGB", black=(64, 64, 64, 64), border=(0, 0), **ch
     camera = (camera / neutral.max()).repeat(SIDE, axis=0).repeat(SIDE, axis=1)
 
     top, left = border
-    # The border is full of light, so that a crop or a phase that is off by one is seen.
+    # The border is white, so that a crop or a phase that is off by one is noticed.
     camera = np.pad(camera, ((top, top), (left, left), (0, 0)), constant_values=1.0)
     height, width = camera.shape[:2]
     white = 2**bits - 1
@@ -71,7 +71,7 @@ def patch_frame(bits=12, cfa="RGGB", black=(64, 64, 64, 64), border=(0, 0), **ch
 
 
 def patches_of(picture, side):
-    """The mean colour of each patch's middle: (rows, columns, 3)."""
+    """Return the mean colour in the middle of each patch: (rows, columns, 3)."""
     rows, columns = round(picture.shape[0] / side), round(picture.shape[1] / side)
     middles = [
         picture[
@@ -120,7 +120,7 @@ def test_the_picture_is_upright_and_the_preview_is_not_turned(orientation):
 
 
 def test_brightness_does_not_depend_on_the_scene():
-    """A dim scene stays dim: half the light gives the picture of half the light."""
+    """Half the light gives the picture of half the light, not a brightened one."""
     frame = patch_frame()
     bright = render(frame)
     frame.pixels[:] = (frame.pixels.astype(int) - 64) // 2 + 64
@@ -131,7 +131,7 @@ def test_brightness_does_not_depend_on_the_scene():
 
 
 def test_white_balance_is_the_frames_own():
-    """Grey under a light that is far from D65, of which only the frame's neutral knows."""
+    """Grey under a light far from D65 is grey, because the frame's neutral describes the light."""
     neutral = ((9, 10), (1, 1), (3, 10))
     pixels = np.empty((64, 96), np.uint16)
     for place, (top, bottom) in zip(

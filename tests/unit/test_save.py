@@ -1,4 +1,4 @@
-"""Saving: the right format, whole or not at all, and nobody else's file."""
+"""Test saving: the right format, whole or not at all, and no other file overwritten."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_importing_costs_no_image_library():
 
 
 def refused(path: Path, force: bool = False) -> str:
-    """The one-line message with which both functions refuse ``path``."""
+    """Return the one-line message with which both functions refuse *path*."""
     with pytest.raises(StorageError) as early:
         check_output(path, force)
     with pytest.raises(StorageError) as late:
@@ -205,7 +205,7 @@ def test_a_name_with_a_line_break_makes_no_second_line(tmp_path):
 
 
 def fail_after(monkeypatch, budget: int, failure: BaseException) -> None:
-    """Let ``budget`` bytes through to the file, then raise ``failure`` from every write."""
+    """Pass *budget* bytes to the file, then raise *failure* from every write."""
     left = budget
 
     def write(self, data):
@@ -336,7 +336,7 @@ def test_what_publish_is_given_is_on_the_disk_first(tmp_path, monkeypatch):
     "write", [np.save, tifffile.imwrite, lambda file, pixels: pixels.tofile(file)]
 )
 def test_no_library_writes_past_python(tmp_path, monkeypatch, write):
-    """Through the descriptor, numpy's error for a full disk would not say so."""
+    """Written through the descriptor, numpy's error would not name the full disk."""
     fail_after(monkeypatch, 100, FULL)
     with (
         pytest.raises(StorageError, match=r"the disk is full|errors keep their errno"),
@@ -351,7 +351,7 @@ def test_no_library_writes_past_python(tmp_path, monkeypatch, write):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 256 KB, and a function that makes it read-only."""
+    """Mount a file system of 256 KB; return it and a function that makes it read-only."""
     mount, umount = shutil.which("mount"), shutil.which("umount")
     if not (AS_ROOT and mount and umount):
         pytest.skip("mounting a tmpfs needs root; the injected full disk was tested")

@@ -95,7 +95,7 @@ def assert_whole(frame: Assembly, mode: int) -> None:
 
 @pytest.mark.parametrize("latency_ms", [1, 20, 100, 200])
 @pytest.mark.parametrize("rate", [30e3, 100e3, 500e3, 2e6])
-def test_stills_between_previews(
+def test_stills_between_previews_are_complete_on_a_slow_line(
     rate: float, latency_ms: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(virtual_time, "InstantPorts", TwoChannels)

@@ -21,6 +21,7 @@ from lensfw.module import Stream
 from lensfw.outbox import Item
 from lenslink.receive.assembly import Assembly, AssemblyState
 from lenslink.receive.frame_geometry import FrameGeometry
+from lenslink.receive.frame_start_check import RejectedFrame
 from lenslink.receive.lane_progress import LanePosition
 from lenslink.receive.received_ranges import ReceivedRanges
 from lenslink_hil.explore.state import load, save
@@ -301,6 +302,7 @@ NEW_VALUES: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("host assembly", "memory"): lambda m: memoryview(bytes(len(m.memory))),
     ("host reassembly", "finished_frames"): lambda m: deque(m._open.values()),
     ("host reassembly", "_open"): lambda m: {},
+    ("host stream order", "rejected"): lambda m: RejectedFrame(1, 3, "cfa"),
     ("host lane progress", "_positions"): lambda m: {(0, 0): LanePosition(9, 9)},
     ("module receiver", "_buffer"): lambda m: bytearray(len(m._buffer)),
     ("module link", "_answers"): lambda m: m._answers[1:],

@@ -234,6 +234,7 @@ def send_plant_command(plant: subprocess.Popen[bytes], command: Mapping[str, obj
 
 
 def kill_plant(process: subprocess.Popen[bytes]) -> None:
+    """Kill the plant's process and close its pipes."""
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):

@@ -56,7 +56,7 @@ def measure(device: Device, effort: Effort, say: Say) -> dict[str, Any]:
     with closing(frames):
         with next(frames) as first:
             wrong += _count_wrong(first, effort)
-        plan = device.get_configuration()
+        plan = device.configuration()
         assert plan is not None
         before, began = device.stats, device.read_clock()
         now, count = began, 0

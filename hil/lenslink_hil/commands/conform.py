@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lenslink.cli.options import CommonOptions, common_options, pass_common
+from lenslink.cli.options import CommonOptions, OutputFile, common_options, pass_common
 from lenslink.cli.screen import Screen, emit_json, escape_controls
 from lenslink.errors import UsageError
 
@@ -47,12 +47,23 @@ class _Options:
     as_json: bool
     junit: Path | None
     html: Path | None
+    is_forced: bool = False
     is_fail_fast: bool = False
     transcript: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse files that cannot be written, before minutes are spent on the cases."""
+        from lenslink.image_files.atomic_file import check_target
+
+        paths = [path for path in (self.junit, self.html, self.transcript) if path is not None]
+        if len({path.absolute() for path in paths}) < len(paths):
+            raise UsageError("--junit, --html and --transcript need a file each")
+        for path in paths:
+            check_target(path, self.is_forced)
+
 
 def _file_option(name: str, text: str) -> Callable[[Any], Any]:
-    return click.option(name, type=click.Path(path_type=Path, dir_okay=False), help=text)
+    return click.option(name, type=OutputFile(), metavar="FILE", help=text)
 
 
 _FAIL_FAST = click.option(
@@ -76,6 +87,9 @@ def _report_options(*more: Callable[[Any], Any]) -> Callable[[Any], Any]:
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
         _file_option("--junit", "Write JUnit XML."),
         _file_option("--html", "Write a report to read."),
+        click.option(
+            "-f", "--force", "is_forced", is_flag=True, help="Overwrite files that exist."
+        ),
         *more,
     )
     names = {each.name for each in fields(_Options)}
@@ -302,22 +316,29 @@ class _Output:
                 click.echo(
                     escape_controls(f"{each.verdict:11} {each.clause:14} {each.case}{detail}")
                 )
-        self._write(found)
+        # The verdicts come first: a file that cannot be written must not cost them.
         self._print_summary(found)
+        self._write(found)
         if any(each.verdict == FAILED for each in found):
             return _NONCONFORMING
         return _RIG if any(each.verdict == ERROR for each in found) else 0
 
     def _write(self, found: list[Verdict]) -> None:
+        """Write the reports that were asked for, each whole or not at all."""
+        from lenslink.image_files.atomic_file import publish
+
         from ..conformance import report
 
-        if self._options.junit is not None:
-            self._options.junit.write_bytes(report.as_junit(found, self._info))
-        if self._options.html is not None:
-            self._options.html.write_text(report.as_html(found, self._info), encoding="utf-8")
-        if self._options.transcript is not None:
-            text = report.as_transcript(found, self._info)
-            self._options.transcript.write_text(text, encoding="utf-8")
+        options, info = self._options, self._info
+        reports: list[tuple[Path | None, Callable[[], bytes]]] = [
+            (options.junit, lambda: report.as_junit(found, info)),
+            (options.html, lambda: report.as_html(found, info).encode()),
+            (options.transcript, lambda: report.as_transcript(found, info).encode()),
+        ]
+        for path, make in reports:
+            if path is not None:
+                with publish(path, options.is_forced) as file:
+                    file.write(make())
 
     def _print_summary(self, found: list[Verdict]) -> None:
         from ..conformance import report

@@ -6,7 +6,6 @@ followed by an answer, that a session which the module ends is ended in order.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -28,7 +27,6 @@ from lenslink_protocol.messages import (
     Error,
     GetManifest,
     Heartbeat,
-    ManifestPiece,
     Notice,
     Pending,
     Proof,
@@ -38,7 +36,8 @@ from lenslink_protocol.params import MAX_BUSY_MS, SILENCE_MS
 
 from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import ALL, PLENTY, PREVIEW, HostPeer
-from .packets import Packet
+from .module_steps import check_answers
+from .packets import Packet, describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
@@ -56,23 +55,24 @@ SCHEMES = (*range(1, 9), *range(0x8000, 0x8008))
 _REFUSALS = (ErrorCode.UNSUPPORTED, ErrorCode.UNKNOWN_REQUEST)
 
 
-def _driven(peer: HostPeer) -> None:
+def open_test_session(peer: HostPeer) -> None:
     """A session in which the module can be driven into states."""
     if not peer.open_session(ALL | Capability.TEST).capabilities & Capability.TEST:
         raise NotClaimed("the module does not let itself be driven into states (no TEST)")
 
 
-def _refused(peer: HostPeer, message: AnyMessage) -> None:
+def expect_refusal(peer: HostPeer, message: AnyMessage) -> None:
+    """Fail unless the module refuses the message."""
     answer = peer.try_call(message)
     refused = isinstance(answer, Error) and answer.code in _REFUSALS
-    check(refused, f"{message} is answered with {answer} in a session that does not have it")
+    check(
+        refused,
+        f"{describe(message)} gets {describe(answer)} in a session without the capability",
+    )
 
 
-def _still_answers(peer: HostPeer) -> None:
-    peer.call(GetManifest(0), ManifestPiece)
-
-
-def _told(peer: HostPeer, kind: int, since: int, seconds: float = 1.0) -> Packet | None:
+def wait_for_type(peer: HostPeer, kind: int, since: int, seconds: float = 1.0) -> Packet | None:
+    """Return the first packet of a type after position *since*, or None if it does not arrive."""
     return peer.wait_for(lambda p: p.kind == kind, seconds, since)
 
 
@@ -84,18 +84,18 @@ def tests_without_the_capability(peer: HostPeer) -> None:
     """Every action is refused where the session does not have TEST, and none is taken."""
     peer.open_session()
     for action in TestAction:
-        _refused(peer, Test(action, Damage.PAYLOAD, 300))
+        expect_refusal(peer, Test(action, Damage.PAYLOAD, 300))
     mark = len(peer.log)
     peer.collect()
     taken = [str(p) for p in peer.log[mark:] if p.kind != MessageType.LOG]
     check(not taken and not peer.damage, f"after tests that were refused: {taken} {peer.damage}")
-    _still_answers(peer)
+    check_answers(peer)
 
 
 @CASES.add("M-TEST-1")
 def tests_that_there_are_not(peer: HostPeer) -> None:
-    """Actions and damages that do not exist, durations that are too long; two at a time."""
-    _driven(peer)
+    """Unknown actions and damages, long durations, and an action during another are refused."""
+    open_test_session(peer)
     for message in (
         Test(0, 0, 0),
         Test(max(TestAction) + 1, 0, 0),
@@ -104,23 +104,23 @@ def tests_that_there_are_not(peer: HostPeer) -> None:
         *(Test(action, Damage.PAYLOAD, MAX_BUSY_MS + 1) for action in TestAction),
     ):
         peer.expect_error(message, ErrorCode.UNSUPPORTED)
-    number = peer.send_request(Test(TestAction.PENDING, 0, _PENDING_MS))
-    peer.expect_error(Test(TestAction.BUSY, 0, 10), ErrorCode.STATE)
-    check(
-        peer.wait_for_answer(number, 2.0), "an action is not ended by a second one that is refused"
-    )
+    # DETACH is answered at once and stays under way, so the host sends one request at a time.
+    peer.call(Test(TestAction.DETACH, 0, _PENDING_MS), Accepted)
+    peer.expect_error(Test(TestAction.REJECT, Damage.PAYLOAD, 0), ErrorCode.STATE)
+    closed = wait_for_type(peer, MessageType.CLOSE, 0, 2.0)
+    check(closed, "an action ends when a second one is refused")
 
 
 @CASES.add("M-TEST-2")
 def stalls(peer: HostPeer) -> None:
     """STALL: an answer stops inside, and comes whole when the time is over; nothing is lost."""
-    _driven(peer)
+    open_test_session(peer)
     peer.call(Test(TestAction.STALL, 0, _STALL_MS), Accepted)
     began = peer.wire.now()
-    _still_answers(peer)
+    check_answers(peer)
     late = peer.wire.now() - began
     check(late >= 0.8 * _STALL_MS / 1000, f"a stall of {_STALL_MS} ms lasted {late * 1000:.0f} ms")
-    _still_answers(peer)
+    check_answers(peer)
     check(not peer.damage, f"a stall damages: {peer.damage}")
     _check_gaps(peer, 0)
 
@@ -128,16 +128,19 @@ def stalls(peer: HostPeer) -> None:
 @CASES.add("M-TEST-2")
 def damages(peer: HostPeer) -> None:
     """REJECT: one packet is damaged as asked, has its own sequence, and the session goes on."""
-    _driven(peer)
+    open_test_session(peer)
     for count, damage in enumerate(Damage):
         before = len(peer.damage)
         peer.call(Test(TestAction.REJECT, damage, 0), Accepted)
-        _still_answers(peer)
+        check_answers(peer)
         found = peer.damage[before:]
         word = damage.name.lower()
-        check(any(word in each for each in found), f"a damaged {word} was asked for, came {found}")
+        check(
+            any(word in each for each in found),
+            f"a damaged {word} was asked for, came {found}",
+        )
         _check_gaps(peer, count + 1)
-    check(not _told(peer, MessageType.CLOSE, 0, 0.0), "the damaged packet came whole too")
+    check(not wait_for_type(peer, MessageType.CLOSE, 0, 0.0), "the damaged packet came whole too")
 
 
 def _check_gaps(peer: HostPeer, count: int) -> None:
@@ -149,7 +152,7 @@ def _check_gaps(peer: HostPeer, count: int) -> None:
 @CASES.add("M-LIVE-3", "M-TEST-2")
 def busy_is_announced(peer: HostPeer) -> None:
     """BUSY while a stream runs: no silence without a lease, and life again once it is over."""
-    _driven(peer)
+    open_test_session(peer)
     peer.configure(PREVIEW)
     peer.grant_credits(PLENTY, PLENTY)
     peer.start_stream()
@@ -181,14 +184,14 @@ def busy_is_announced(peer: HostPeer) -> None:
 @CASES.add("M-REQ-5", "M-TEST-2")
 def pending_then_the_answer(peer: HostPeer) -> None:
     """PENDING: Pending under the request's id, then its answer when the lease is over."""
-    _driven(peer)
+    open_test_session(peer)
     mark = len(peer.log)
     number = peer.send_request(Test(TestAction.PENDING, 0, _PENDING_MS))
     began = peer.wire.now()
-    found = _told(peer, MessageType.PENDING, mark)
+    found = wait_for_type(peer, MessageType.PENDING, mark)
     if found is None:
         raise Failed("Pending does not come within 1 s")
-    check(found.id == number, f"{found} for request {number}")
+    check(found.id == number, f"{describe(found)} for request {number}")
     message = found.message()
     assert isinstance(message, Pending)
     check(message.lease_ms <= MAX_BUSY_MS, f"a lease of {message.lease_ms} ms")
@@ -196,23 +199,23 @@ def pending_then_the_answer(peer: HostPeer) -> None:
     check(answer is not None, f"no answer within its lease of {message.lease_ms} ms")
     late = peer.wire.now() - began
     check(late >= 0.8 * _PENDING_MS / 1000, f"answered after {late:.2f} s, not {_PENDING_MS} ms")
-    _still_answers(peer)
+    check_answers(peer)
 
 
 @CASES.add("M-CLOSE-2", "M-TEST-2")
 def detaches_in_order(peer: HostPeer) -> None:
     """DETACH: a notice, then Close with its reason, then nothing; the next session is answered."""
-    _driven(peer)
+    open_test_session(peer)
     peer.configure(PREVIEW)
     peer.grant_credits(PLENTY, PLENTY)
     peer.start_stream()
     mark = len(peer.log)
     peer.call(Test(TestAction.DETACH, 0, _DETACH_MS), Accepted)
-    notice = _told(peer, MessageType.NOTICE, mark)
+    notice = wait_for_type(peer, MessageType.NOTICE, mark)
     message = notice.message() if notice else None
     release = isinstance(message, Notice) and message.reason == NoticeReason.RELEASE
-    check(release, f"before it detaches the module says {message}")
-    _closes(peer, mark, 2.0)
+    check(release, f"before it detaches the module says {describe(message)}")
+    _check_close(peer, mark, 2.0)
     fresh = peer.start_session()
     fresh.open_session()
     fresh.close()
@@ -229,19 +232,19 @@ def taken_off(peer: HostPeer) -> None:
     if not peer.wire.set_attached(False):
         raise NotClaimed("this bench cannot detach the module")
     try:
-        _closes(peer, mark, 2.0)
+        _check_close(peer, mark, 2.0)
     finally:
         peer.wire.set_attached(True)
     peer.start_session().open_session()
 
 
-def _closes(peer: HostPeer, mark: int, seconds: float) -> None:
-    closed = _told(peer, MessageType.CLOSE, mark, seconds)
+def _check_close(peer: HostPeer, mark: int, seconds: float) -> None:
+    closed = wait_for_type(peer, MessageType.CLOSE, mark, seconds)
     if closed is None:
         raise Failed("a session that the module ends is not closed")
     message = closed.message()
     said = isinstance(message, Close) and message.reason == CloseReason.DETACH
-    check(said, f"a module that is detached says {message}")
+    check(said, f"a module that is detached says {describe(message)}")
     peer.send(Heartbeat((PLENTY, PLENTY)))
     peer.send_request(GetManifest(0))
     peer.collect()
@@ -257,28 +260,28 @@ def challenge_without_the_capability(peer: HostPeer) -> None:
     """A challenge is refused in a session without AUTH."""
     peer.open_session()
     for scheme in (SCHEMES[0], 0x8000):
-        _refused(peer, Challenge(scheme, secrets.token_bytes(_WHOLE)))
+        expect_refusal(peer, Challenge(scheme, peer.source.randbytes(_WHOLE)))
 
 
-def _proofs(peer: HostPeer) -> list[tuple[int, Proof]]:
+def _collect_proofs(peer: HostPeer) -> list[tuple[int, Proof]]:
     """Each scheme that is tried and answered with a proof."""
     if not peer.open_session(ALL | Capability.AUTH).capabilities & Capability.AUTH:
         raise NotClaimed("the module proves nothing (no AUTH)")
     found = []
     for scheme in SCHEMES:
-        answer = peer.try_call(Challenge(scheme, secrets.token_bytes(_WHOLE)))
+        answer = peer.try_call(Challenge(scheme, peer.source.randbytes(_WHOLE)))
         if isinstance(answer, Proof):
             found.append((scheme, answer))
             continue
         refused = isinstance(answer, Error) and answer.code == ErrorCode.UNSUPPORTED
-        check(refused, f"a challenge of scheme {scheme:#x} is answered with {answer}")
+        check(refused, f"a challenge of scheme {scheme:#x} is answered with {describe(answer)}")
     return found
 
 
 @CASES.add("M-AUTH-1")
 def proof_of_its_scheme(peer: HostPeer) -> None:
     """Proof names the scheme of the challenge, and holds something; other schemes are refused."""
-    found = _proofs(peer)
+    found = _collect_proofs(peer)
     for scheme, answer in found:
         check(answer.scheme == scheme, f"a challenge of {scheme:#x}, a proof of {answer.scheme:#x}")
         check(answer.proof, f"an empty proof of scheme {scheme:#x}")
@@ -286,12 +289,28 @@ def proof_of_its_scheme(peer: HostPeer) -> None:
         raise NotClaimed("the module has none of the schemes that are tried")
 
 
+@CASES.add("M-AUTH-1")
+def no_scheme_is_every_scheme(peer: HostPeer) -> None:
+    """A module has few schemes: of sixteen that are tried it refuses at least one."""
+    found = _collect_proofs(peer)
+    names = [f"{scheme:#x}" for scheme, _ in found]
+    check(len(found) < len(SCHEMES), f"the module has a proof for every scheme: {names}")
+    if not found:
+        raise NotClaimed("the module has none of the schemes that are tried")
+
+
 @CASES.add("M-AUTH-2")
 def proofs_differ(peer: HostPeer) -> None:
-    """Two challenges have two proofs."""
-    found = _proofs(peer)
-    for scheme, first in found:
-        second = peer.call(Challenge(scheme, secrets.token_bytes(_WHOLE)), Proof)
-        check(first.proof != second.proof, f"scheme {scheme:#x} proves two challenges alike")
+    """Challenges that differ in one bit, in any place, have different proofs."""
+    found = _collect_proofs(peer)
+    for scheme, _ in found:
+        base = peer.source.randbytes(_WHOLE)
+        first = peer.call(Challenge(scheme, base), Proof)
+        for place in (0, 1, 7, 8, _WHOLE // 2 - 1, _WHOLE // 2, _WHOLE - 2, _WHOLE - 1):
+            other = bytearray(base)
+            other[place] ^= 1
+            second = peer.call(Challenge(scheme, bytes(other)), Proof)
+            said = f"scheme {scheme:#x} has one proof for challenges that differ in byte {place}"
+            check(first.proof != second.proof, said)
     if not found:
         raise NotClaimed("the module has none of the schemes that are tried")

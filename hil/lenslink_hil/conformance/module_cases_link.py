@@ -26,7 +26,8 @@ from lenslink_protocol.params import MAX_CONTROL, MAX_PAYLOAD, SILENCE_MS, STALL
 
 from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import ALL, PLENTY, PREVIEW, QUIET_S, STILL, HostPeer
-from .packets import Packet
+from .module_steps import check_answers, expect_no_answer
+from .packets import Packet, describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
@@ -35,19 +36,10 @@ _ALIVE_S = SILENCE_MS / 2000
 _START = StartStream(PREVIEW, 0, 0, 0, -1)
 
 
-def _manifest(peer: HostPeer) -> tuple[int, bytes]:
+def _build_manifest_request(peer: HostPeer) -> tuple[int, bytes]:
     """A request that changes nothing, as a packet: its id, its bytes."""
     number = peer.take_id()
     return number, peer.build_packet(GetManifest(0), number)
-
-
-def _still_answers(peer: HostPeer) -> None:
-    peer.call(GetManifest(0), ManifestPiece)
-
-
-def _unanswered(peer: HostPeer, number: int, what: str) -> None:
-    answer = peer.wait_for_answer(number, QUIET_S)
-    check(answer is None, f"{what} is answered with {answer}")
 
 
 @CASES.add("M-FRAME-1")
@@ -72,20 +64,20 @@ def fields_and_sequence(peer: HostPeer) -> None:
 def damaged_crcs(peer: HostPeer) -> None:
     """A request with a wrong payload CRC, and one with a wrong header CRC, are not answered."""
     peer.open_session()
-    number, packet = _manifest(peer)
+    number, packet = _build_manifest_request(peer)
     peer.wire.send(packet[:-1] + bytes([packet[-1] ^ 1]))
-    _unanswered(peer, number, "a request whose payload CRC does not hold")
-    number, packet = _manifest(peer)
+    expect_no_answer(peer, number, "a request whose payload CRC does not hold")
+    number, packet = _build_manifest_request(peer)
     peer.wire.send(packet[:36] + bytes([packet[36] ^ 1]) + packet[37:])
-    _unanswered(peer, number, "a request whose header CRC does not hold")
-    _still_answers(peer)
+    expect_no_answer(peer, number, "a request whose header CRC does not hold")
+    check_answers(peer)
 
 
 @CASES.add("M-FRAME-3")
 def found_after_noise(peer: HostPeer) -> None:
     """A request behind noise, half a magic and a damaged header is answered."""
     peer.open_session()
-    number, packet = _manifest(peer)
+    number, packet = _build_manifest_request(peer)
     damaged = packet[:20] + bytes([packet[20] ^ 0xFF]) + packet[21:40]
     peer.wire.send(b"\x00noise\x8a\x8aLL" + damaged + packet)
     check(peer.wait_for_answer(number, 1.0), "the request behind the damage is not answered")
@@ -96,7 +88,7 @@ def found_in_a_payload(peer: HostPeer) -> None:
     """A packet lost bytes of its payload: the request behind it, taken for payload, is answered."""
     peer.open_session()
     long = peer.pack_payload(MessageType.GET_MANIFEST, bytes(60), peer.take_id())
-    number, packet = _manifest(peer)
+    number, packet = _build_manifest_request(peer)
     peer.wire.send(long[:50] + packet + bytes(8))
     check(peer.wait_for_answer(number, 1.0), "the request inside a damaged payload is not answered")
 
@@ -108,7 +100,7 @@ def given_up_when_stalled(peer: HostPeer) -> None:
     begun = peer.pack_payload(MessageType.GET_MANIFEST, bytes(800), peer.take_id())
     peer.wire.send(begun[:50])
     peer.collect(_STALLED_S)
-    number, packet = _manifest(peer)
+    number, packet = _build_manifest_request(peer)
     peer.wire.send(packet)
     check(peer.wait_for_answer(number, 1.0), "the request behind a stalled packet is not answered")
 
@@ -119,24 +111,24 @@ def another_nonce(peer: HostPeer) -> None:
     peer.open_session()
     number = peer.take_id()
     peer.send(GetManifest(0), number, nonce=peer.nonce ^ 1)
-    _unanswered(peer, number, "a request of another session")
+    expect_no_answer(peer, number, "a request of another session")
     check(not peer.strangers, "a request of another session is answered")
-    _still_answers(peer)
+    check_answers(peer)
 
 
 @CASES.add("M-FRAME-5")
 def an_old_sequence(peer: HostPeer) -> None:
     """A packet whose sequence was there before is not acted upon; a gap does no harm."""
     peer.open_session()
-    _still_answers(peer)
+    check_answers(peer)
     number, newest = peer.take_id(), peer.sequence
     peer.send(GetManifest(0), number, sequence=(newest - 1) & 0xFFFFFFFF)
-    _unanswered(peer, number, "a packet that repeats a sequence")
+    expect_no_answer(peer, number, "a packet that repeats a sequence")
     number = peer.take_id()
     peer.send(GetManifest(0), number, sequence=(newest - 100) & 0xFFFFFFFF)
-    _unanswered(peer, number, "a packet from before")
+    expect_no_answer(peer, number, "a packet from before")
     peer.sequence = (newest + 1000) & 0xFFFFFFFF
-    _still_answers(peer)
+    check_answers(peer)
 
 
 @CASES.add("M-FRAME-5")
@@ -144,12 +136,12 @@ def a_spent_sequence(peer: HostPeer) -> None:
     """A packet whose payload is damaged has used up its sequence."""
     peer.open_session()
     spent = peer.sequence
-    _, packet = _manifest(peer)
+    _, packet = _build_manifest_request(peer)
     peer.wire.send(packet[:-1] + bytes([packet[-1] ^ 1]))
     number = peer.take_id()
     peer.send(GetManifest(0), number, sequence=spent)
-    _unanswered(peer, number, "a packet under the sequence of a damaged one")
-    _still_answers(peer)
+    expect_no_answer(peer, number, "a packet under the sequence of a damaged one")
+    check_answers(peer)
 
 
 @CASES.add("M-FRAME-6")
@@ -157,7 +149,7 @@ def too_long(peer: HostPeer) -> None:
     """A sound header that announces too much hides nothing of what follows it."""
     peer.open_session()
     head = peer.pack_payload(MessageType.GET_MANIFEST, bytes(MAX_CONTROL + 1), peer.take_id())[:40]
-    number, packet = _manifest(peer)
+    number, packet = _build_manifest_request(peer)
     peer.wire.send(head + packet)
     check(
         peer.wait_for_answer(number, 0.8 * STALL_MS / 1000),
@@ -171,7 +163,7 @@ def another_major(peer: HostPeer) -> None:
     peer.open_session()
     number = peer.take_id()
     peer.send(GetManifest(0), number, version=(VERSION_MAJOR + 1) << 4)
-    _unanswered(peer, number, "a request of another major version")
+    expect_no_answer(peer, number, "a request of another major version")
     number = peer.take_id()
     peer.send(GetManifest(0), number, version=VERSION_MAJOR << 4 | 0xF)
     check(peer.wait_for_answer(number), "a request of a newer minor version is not answered")
@@ -187,7 +179,7 @@ def longer_and_shorter(peer: HostPeer) -> None:
     peer.wire.send(peer.pack_payload(MessageType.GET_MANIFEST, grown, number))
     answer = peer.wait_for_answer(number)
     taken = answer is not None and answer.kind == MessageType.MANIFEST
-    check(taken, f"a fixed part with more fields is answered with {answer}")
+    check(taken, f"a fixed part with more fields is answered with {describe(answer)}")
     for payload in (b"\x06\x00\x00", b"\x02\x00", b"\xff\x00\x00\x00\x00\x00"):
         number = peer.take_id()
         peer.wire.send(peer.pack_payload(MessageType.GET_MANIFEST, payload, number))
@@ -195,8 +187,8 @@ def longer_and_shorter(peer: HostPeer) -> None:
         if answer is not None:
             message = answer.message()
             refused = isinstance(message, Error) and message.code == ErrorCode.MALFORMED
-            check(refused, f"the payload {payload.hex()} is answered with {message}")
-    _still_answers(peer)
+            check(refused, f"the payload {payload.hex()} is answered with {describe(message)}")
+    check_answers(peer)
 
 
 @CASES.add("M-GROW-2")
@@ -206,8 +198,8 @@ def vendor_types(peer: HostPeer) -> None:
     number = peer.take_id()
     for kind in (0xE0, 0xFF):
         peer.wire.send(peer.pack_payload(kind, b"whatever", number))
-    _unanswered(peer, number, "a type of the vendor range")
-    _still_answers(peer)
+    expect_no_answer(peer, number, "a type of the vendor range")
+    check_answers(peer)
 
 
 @CASES.add("M-HELLO-1")
@@ -216,13 +208,13 @@ def hello_is_answered(peer: HostPeer) -> None:
     peer.next_id = 7
     peer.open_session()
     repeated = peer.sequence
-    peer.send(_hello(), 7)
+    peer.send(_make_hello(), 7)
     mark = len(peer.log)
     again = peer.wait_for_answer(7, since=mark)
     check(again is not None, f"Hello repeated (sequence {repeated}) is not answered")
 
 
-def _hello() -> Hello:
+def _make_hello() -> Hello:
     return Hello(VERSION, VERSION, 1, ALL, MAX_PAYLOAD)
 
 
@@ -263,7 +255,7 @@ def detached(peer: HostPeer) -> None:
     try:
         peer.collect(0.2)
         for _ in range(3):
-            peer.send(_hello(), 1)
+            peer.send(_make_hello(), 1)
             check(peer.wait_for_answer(1, 0.1) is None, "Hello is answered by a detached module")
     finally:
         peer.wire.set_attached(True)
@@ -276,7 +268,7 @@ def no_common_version(peer: HostPeer) -> None:
     newer = (VERSION_MAJOR + 1) << 4
     answer = peer.try_hello(ALL, (newer, newer), version=newer)
     refused = isinstance(answer, Error) and answer.code == ErrorCode.VERSION
-    check(refused, f"Hello of another major version is answered with {answer}")
+    check(refused, f"Hello of the next major version gets {describe(answer)}")
     check(peer.log[-1].header.version == VERSION, "the refusal is not in the module's version")
 
 
@@ -285,9 +277,12 @@ def refused_is_not_open(peer: HostPeer) -> None:
     """After a refused Hello nothing of its nonce is answered, but a Hello that fits."""
     newer = (VERSION_MAJOR + 1) << 4
     answer = peer.try_hello(ALL, (newer, newer), version=newer)
-    check(isinstance(answer, Error), f"Hello of another major version is answered with {answer}")
+    check(
+        isinstance(answer, Error),
+        f"Hello of the next major version gets {describe(answer)}",
+    )
     number = peer.send_request(GetManifest(0))
-    _unanswered(peer, number, "a request after a refused Hello")
+    expect_no_answer(peer, number, "a request after a refused Hello")
     mark = len(peer.log)
     peer.send(Heartbeat((PLENTY, PLENTY)))
     said = [str(p) for p in peer.collect()]
@@ -303,7 +298,7 @@ def closed(peer: HostPeer) -> None:
     peer.close()
     peer.collect(0.1)
     number = peer.send_request(GetManifest(0))
-    _unanswered(peer, number, "a request of a closed session")
+    expect_no_answer(peer, number, "a request of a closed session")
     fresh = peer.start_session()
     fresh.open_session()
     fresh.expect_error(_START, ErrorCode.STATE)
@@ -330,7 +325,7 @@ def what_was_sent(peer: HostPeer) -> None:
     """HeartbeatReply counts the bytes of tiles and names the newest frame, of each stream."""
     peer.open_session()
     reply = peer.grant_credits(0, 0)
-    check((*reply.sent, *reply.begun) == (0, 0, 0, 0), f"at the beginning: {reply}")
+    check((*reply.sent, *reply.begun) == (0, 0, 0, 0), f"at the beginning: {describe(reply)}")
     _, picture = peer.take_still()
     reply = peer.grant_credits(PLENTY, PLENTY)
     count = sum(tile.header.length for tile in picture.tiles)
@@ -354,11 +349,11 @@ def replies_of_their_kind(peer: HostPeer) -> None:
     for message, reply in requests:
         mark = len(peer.log)
         number = peer.send_request(message)
-        found = _first(peer, reply, mark)
-        check(found.id == number, f"{found} answers request {number}")
+        found = _wait_for_reply(peer, reply, mark)
+        check(found.id == number, f"{describe(found)} answers request {number}")
 
 
-def _first(peer: HostPeer, reply: type[AnyMessage], since: int) -> Packet:
+def _wait_for_reply(peer: HostPeer, reply: type[AnyMessage], since: int) -> Packet:
     found = peer.wait_for(lambda p: p.kind == reply.TYPE, 2.0, since)
     if found is None:
         raise Failed(f"no {reply.__name__} within 2 s")
@@ -380,7 +375,7 @@ def executed_once(peer: HostPeer) -> None:
         peer.send(message, number)
         again = peer.wait_for_answer(number, since=mark)
         alike = first is not None and again is not None and again.payload == first.payload
-        check(alike, f"{message} repeated is answered with {again and again.message()}")
+        check(alike, f"{describe(message)} repeated is answered with {describe(again)}")
     peer.collect()
     frames = sum(p.kind == MessageType.FRAME_START for p in peer.log)
     check(frames == 1, f"{frames} frames after one Capture that was repeated")
@@ -401,7 +396,7 @@ def four_answers_are_kept(peer: HostPeer) -> None:
         peer.send(message, number)
         again = peer.wait_for_answer(number, since=mark)
         alike = first is not None and again is not None and again.payload == first.payload
-        check(alike, f"request {number} of the last four is answered anew with {again}")
+        check(alike, f"request {number} of the last four is answered anew with {describe(again)}")
 
 
 @CASES.add("M-REQ-3")
@@ -415,7 +410,7 @@ def answer_no_longer_held(peer: HostPeer) -> None:
     first = peer.wait_for_answer(number)
     peer.wait_for_frame()
     for _ in range(20):
-        _still_answers(peer)
+        check_answers(peer)
     mark = len(peer.log)
     peer.send(message, number)
     again = peer.wait_for_answer(number, since=mark)
@@ -423,7 +418,7 @@ def answer_no_longer_held(peer: HostPeer) -> None:
         raise Failed("a repeated request is not answered")
     answer = again.message()
     repeated = isinstance(answer, Error) and answer.code == ErrorCode.REPEATED
-    check(repeated or again.payload == first.payload, f"a Capture of before: {answer}")
+    check(repeated or again.payload == first.payload, f"a Capture of before: {describe(answer)}")
     peer.collect()
     frames = sum(p.kind == MessageType.FRAME_START for p in peer.log)
     check(frames == 1, f"{frames} frames after one Capture that was repeated")
@@ -439,7 +434,7 @@ def unknown_requests(peer: HostPeer) -> None:
         answer = peer.wait_for_answer(number)
         message = answer.message() if answer else None
         refused = isinstance(message, Error) and message.code == ErrorCode.UNKNOWN_REQUEST
-        check(refused, f"type {kind:#x} is answered with {message}")
+        check(refused, f"type {kind:#x} is answered with {describe(message)}")
 
 
 @CASES.add("M-QUERY-1")

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
 from lenslink_protocol.ids import ConfigureFlag, ManifestKey
 from lenslink_protocol.manifest import iterate_entries
 from lenslink_protocol.messages import Configure, Configured
-from lenslink_protocol.packings import Layout, find_layout
+from lenslink_protocol.packings import Layout, Packing, find_layout
 
 from .cases import Cases, NotClaimed, check
 from .host_peer import PLENTY, STILL, HostPeer, read_frame_start
+from .pixel_rules import unpack_row, unpack_rules
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
+_ROWS = 12
+"""Rows of a frame that are decoded to find out how its pixels are packed."""
 
-def _listed(peer: HostPeer) -> list[Layout]:
+
+def _list_formats(peer: HostPeer) -> list[Layout]:
     """The formats that the manifest lists, and this kit knows."""
     if ManifestKey.FORMAT not in dict(iterate_entries(peer.read_manifest_bytes())):
         raise NotClaimed("the manifest lists no pixel formats")
     return [find_layout(code) for code in peer.read_manifest().formats]
 
 
-def _configured(peer: HostPeer, form: Layout, tile_bytes: int = 0) -> Configured:
+def _configure_format(peer: HostPeer, form: Layout, tile_bytes: int = 0) -> Configured:
     message = Configure(STILL, 0, peer.find_smallest_mode().id, form.code, tile_bytes)
     return peer.call(message, Configured)
 
@@ -31,8 +36,8 @@ def _configured(peer: HostPeer, form: Layout, tile_bytes: int = 0) -> Configured
 def formats_that_are_listed(peer: HostPeer) -> None:
     """Each format of the manifest is applied as it is asked for."""
     peer.open_session()
-    for form in _listed(peer):
-        answer = _configured(peer, form)
+    for form in _list_formats(peer):
+        answer = _configure_format(peer, form)
         applied = answer.pixel_format
         check(applied == form.code, f"{form.code.name} is asked for, {applied:#x} applied")
         adjusted = answer.flags & ConfigureFlag.ADJUSTED
@@ -42,27 +47,27 @@ def formats_that_are_listed(peer: HostPeer) -> None:
 @CASES.add("M-PACK-2")
 def bytes_of_a_row(peer: HostPeer) -> None:
     """In each format the stride is what its pixels fill."""
-    for number in range(len(_formats_of(peer))):
+    for number in range(len(_open_and_list_formats(peer))):
         fresh = peer.start_session()
         fresh.open_session()
-        form = _listed(fresh)[number]
-        answer = _configured(fresh, form)
-        _agrees("Configured", form, answer.width, answer.pixel_format, answer.stride)
+        form = _list_formats(fresh)[number]
+        answer = _configure_format(fresh, form)
+        _check_format("Configured", form, answer.width, answer.pixel_format, answer.stride)
         frame = answer.stride * answer.height
         check(answer.frame_bytes == frame, f"{answer.frame_bytes} bytes a frame, not {frame}")
         fresh.grant_credits(PLENTY, PLENTY)
         fresh.start_capture()
         start = read_frame_start(fresh.wait_for_frame())
-        _agrees("FrameStart", form, start.width, start.pixel_format, start.stride)
+        _check_format("FrameStart", form, start.width, start.pixel_format, start.stride)
         fresh.close()
 
 
-def _formats_of(peer: HostPeer) -> list[Layout]:
+def _open_and_list_formats(peer: HostPeer) -> list[Layout]:
     peer.open_session()
-    return _listed(peer)
+    return _list_formats(peer)
 
 
-def _agrees(who: str, form: Layout, width: int, pixel_format: int, stride: int) -> None:
+def _check_format(who: str, form: Layout, width: int, pixel_format: int, stride: int) -> None:
     wanted = (form.code, form.count_bytes(width))
     said = (pixel_format, stride)
     check(
@@ -73,12 +78,12 @@ def _agrees(who: str, form: Layout, width: int, pixel_format: int, stride: int) 
 @CASES.add("M-PACK-3")
 def tiles_of_whole_groups(peer: HostPeer) -> None:
     """In each format, tiles that are shorter than a row are cut where groups are."""
-    for number in range(len(_formats_of(peer))):
+    for number in range(len(_open_and_list_formats(peer))):
         fresh = peer.start_session()
         fresh.open_session()
-        form = _listed(fresh)[number]
+        form = _list_formats(fresh)[number]
         width = fresh.find_smallest_mode().width
-        answer = _configured(fresh, form, form.count_bytes(width) * 2 // 3)
+        answer = _configure_format(fresh, form, form.count_bytes(width) * 2 // 3)
         fresh.grant_credits(PLENTY, PLENTY)
         fresh.start_capture()
         for tile in fresh.wait_for_frame().tiles:
@@ -87,3 +92,64 @@ def tiles_of_whole_groups(peer: HostPeer) -> None:
             place = f"{head.width} columns from {head.x}"
             check(not cut, f"a tile of {form.code.name} has {place}")
         fresh.close()
+
+
+@CASES.add("M-PACK-2", "M-PACK-3")
+def pixels_in_their_packing(peer: HostPeer) -> None:
+    """Decoded by the table of 6.3, each format shows the same scene, and no value has more bits.
+
+    The scene may change a little between frames. A frame decoded by the wrong rule has nothing in
+    common with the scene, so another rule must not fit better than the format's own.
+    """
+    forms = _open_and_list_formats(peer)
+    plain = [form for form in forms if form.packing == Packing.UNPACKED]
+    packed = [form for form in forms if form.packing != Packing.UNPACKED]
+    if not plain:
+        raise NotClaimed("the module lists no unpacked format to compare with")
+    scene = _take_pixels(peer, plain[0])
+    most = max(max(row) for row in scene)
+    depth = plain[0].depth
+    check(most < 1 << depth, f"a pixel of {plain[0].code.name} is {most}, with {depth} bits")
+    for form in packed:
+        data = _take_rows(peer, form)
+        width = len(scene[0])
+        rules = {each: [unpack_row(row, each, form.depth, width) for row in data]
+                 for each in unpack_rules(form.depth)}  # fmt: skip
+        away = {each: _mean_difference(rows, scene) for each, rows in rules.items()}
+        own = away[form.packing]
+        best = min(away, key=lambda each: away[each])
+        said = f"{form.code.name} fits {best.value} ({away[best]:.0f} DN away, not {own:.0f})"
+        check(own <= 1.2 * away[best] + 2, said)
+
+
+def _take_rows(peer: HostPeer, form: Layout) -> list[bytes]:
+    """Take a still in a format, and return the bytes of some of its rows."""
+    session = peer.start_session()
+    session.open_session()
+    answer = _configure_format(session, form)
+    session.grant_credits(PLENTY, PLENTY)
+    session.start_capture()
+    picture = session.wait_for_frame()
+    frame = bytearray(answer.stride * answer.height)
+    for tile in picture.tiles:
+        head = tile.header
+        size = form.count_bytes(head.width)
+        for row in range(head.height):
+            at = (head.y + row) * answer.stride + form.count_bytes(head.x)
+            frame[at : at + size] = tile.payload[row * size : (row + 1) * size]
+    session.close()
+    # Some rows from all over the frame are enough, and soon decoded.
+    step = max(1, answer.height // _ROWS)
+    tops = range(0, answer.height, step)
+    return [bytes(frame[y * answer.stride :][: answer.stride]) for y in tops]
+
+
+def _take_pixels(peer: HostPeer, form: Layout) -> list[list[int]]:
+    rows = _take_rows(peer, form)
+    return [list(struct.unpack(f"<{len(row) // 2}H", row)) for row in rows]
+
+
+def _mean_difference(rows: list[list[int]], scene: list[list[int]]) -> float:
+    """Return how far apart two frames are, in DN a pixel."""
+    pairs = [pair for a, b in zip(rows, scene, strict=True) for pair in zip(a, b, strict=True)]
+    return sum(abs(a - b) for a, b in pairs) / len(pairs)

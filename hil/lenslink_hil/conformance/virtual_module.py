@@ -61,7 +61,7 @@ class _Ports(InstantPorts):
 
 
 def _picture(number: int) -> bytes:
-    pixels = np.arange(WIDTH * HEIGHT, dtype=np.uint32) * 13 + number * 517
+    pixels = np.arange(WIDTH * HEIGHT, dtype=np.uint32) * 13 + number
     return (pixels & 0xFFF).astype("<u2").tobytes()
 
 
@@ -127,7 +127,10 @@ class VirtualModule:
         return True
 
     def reopen(self) -> bool:
-        return False
+        self.module.link.end_session()
+        self._coming.clear()
+        self._beside.clear()
+        return True
 
     def close(self) -> None:
         """Nothing is held."""

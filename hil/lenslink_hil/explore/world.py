@@ -28,6 +28,7 @@ import numpy as np
 
 from lensfw import framing as module_framing
 from lensfw import module as firmware
+from lenslink.receive import assembly as host_assembly
 from lenslink.receive import reassembly as host_reassembly
 from lenslink.receive.assembly import Assembly, AssemblySnapshot, AssemblyState
 from lenslink.receive.frame_pool import Buffer, Pool
@@ -172,7 +173,7 @@ _PATCHES: tuple[tuple[Any, str, Any], ...] = (
     (host_link, "_FLOWING_S", 0.25),
     (host_link, "HELLO_RETRY_MS", 125),
     (host_link, "REQUEST_RETRY_MS", 250),
-    (host_reassembly, "_RETRY_S", TICK),
+    (host_assembly, "RETRY_S", TICK),
     (host_reassembly, "_QUIET_S", 2 * TICK),
     (host_reassembly, "END_GRACE_MS", 125),
     (host_reassembly, "FRAME_STALE_MS", 1000),

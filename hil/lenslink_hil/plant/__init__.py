@@ -9,6 +9,8 @@ file imports only files that stand above it in this list::
     patterns                bit-exact test patterns; tests call them as an oracle
     picture, default_photo  any picture, upright, as sRGB; the default photograph
     unprocess               picture -> RAW rows, with photon and read noise
+    raw_kind, tiff_tags     tell a RAW file from a picture; read the tags of a TIFF
+    dng_color               the colours of a DNG as one matrix
     raw_file                a camera's RAW file, as it is
     scene                   options -> one of the sources above
     pin_records, body       contacts, ADC, motor and ring behind 8-byte records

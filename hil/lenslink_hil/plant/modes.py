@@ -88,8 +88,9 @@ def make_file_modes(width: int, height: int, active: tuple[int, int, int, int]) 
     top, left, bottom, right = active
     binned = replace(
         _make_mode(1, "binned", width // 2, height // 2, binning=2, use=NEITHER),
-        # Rounded inwards: a binned pixel with a share of a margin is no image pixel.
-        active_area=((top + 1) // 2, (left + 1) // 2, bottom // 2, right // 2),
+        # Rounded inwards to even numbers: a binned pixel with a share of a margin is no image
+        # pixel, and readers move an odd corner.
+        active_area=(-(-top // 4) * 2, -(-left // 4) * 2, bottom // 4 * 2, right // 4 * 2),
     )
     return (full, binned)
 

@@ -12,9 +12,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lenslink.errors import UsageError
 
-TIFF_MAGIC = (b"II*\0", b"MM\0*")
-"""First bytes of a TIFF, which is a picture, a DNG or the RAW of most makers."""
-
 
 @dataclass(frozen=True)
 class Picture:

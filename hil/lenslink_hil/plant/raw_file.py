@@ -1,46 +1,66 @@
-"""A camera's RAW file, taken exactly as it is: its pixels, levels, colours and margins.
+"""A camera's RAW file as a scene: its pixels, levels, colours and margins, unchanged.
 
-Pixels come from LibRaw (rawpy's ``raw_image``: the full frame, margins and all). What a DNG says
-about them is read from its tags by tifffile, as exact rationals; for other RAW formats LibRaw's
-own knowledge of the camera stands in. Not applied, and not carried on: DNG's BlackLevelDeltaH/V
-and opcode lists.
+LibRaw reads the pixels (rawpy's ``raw_image``: the full frame with its margins). For a DNG,
+tifffile reads the tags as exact rationals. For other RAW files, LibRaw's knowledge of the camera
+replaces the tags.
 
-Import this module only when a RAW file is opened: rawpy and tifffile take their time.
+What a module's manifest cannot carry is refused in words, if it changes the picture: a baseline
+exposure, floating-point pixels, a white level beyond 16 bits. What only describes the picture is
+named in :attr:`RawFile.note`: the noise profile, the camera's exposure, opcode lists, the profile's
+look.
+
+Import this module only for a RAW file, because rawpy and tifffile take their time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rawpy
-import tifffile
 
 from lenslink.errors import UsageError
+from lenslink.image_files.dng import CROP_BORDER
 from lenslink.settings import Settings
+from lenslink_protocol.params import MAX_TEXT
 
 from .binning import Rows, iterate_bands
+from .dng_color import make_rationals, read_colors
 from .modes import check_size, make_file_modes
-from .picture import TIFF_MAGIC
-from .sensor_model import CFA_PHASES, D65_ILLUMINANT, Pair, Sensor
-from .unprocess import XYZ_FROM_SRGB
+from .raw_kind import HEAD_BYTES, find_raw_mark, is_tiff, name_compression, read_camera_name
+from .sensor_model import CFA_PHASES, D65_ILLUMINANT, Sensor
+from .tiff_tags import Tags, get_fraction, get_numbers, read_directories
 
 PHOTOMETRIC_CFA = 32803
 STDERR = 2
 BITS = (8, 10, 12, 14, 16)
 
-Tags = dict[str, Any]
+_FLOAT = 3
+_UPRIGHT = 1
+# Orientations that mean "unknown".
+_UNKNOWN_ORIENTATIONS = (0, 9)
+_LEAST_EXPOSURE_EV = Fraction(1, 100)
+# Tags that a manifest has no place for, and what they describe.
+_DESCRIPTIONS = {
+    "NoiseProfile": "noise profile",
+    "OpcodeList1": "opcode lists",
+    "OpcodeList2": "opcode lists",
+    "OpcodeList3": "opcode lists",
+    "ProfileHueSatMapData1": "profile look",
+    "ProfileLookTableData": "profile look",
+}
+_EXIF_VALUES = ("ExposureTime", "ISOSpeedRatings", "FNumber", "FocalLength")
 
 
 class RawSource:
-    """A RAW file as a source of frames: always the same one; exposure and gain do nothing."""
+    """A RAW file as a source of frames: always the same frame. Exposure and gain do nothing."""
 
     def __init__(self, pixels: Rows) -> None:
         self._pixels = pixels
@@ -48,94 +68,147 @@ class RawSource:
     def iterate_bands(
         self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:
-        """Yield the frame band by band."""
+        """Yield the frame in bands."""
         for top, bottom in iterate_bands(width, height):
             yield self._pixels[top:bottom]
 
 
-def is_raw(path: Path) -> bool:
-    """Say whether a file is a TIFF that holds a mosaic or calls itself a DNG or a CR2."""
-    with path.open("rb") as file:
-        start = file.read(12)
-    if start[:4] not in TIFF_MAGIC:
-        return False
-    if start[8:10] == b"CR":
-        return True
-    try:
-        tags = _read_tags(path)
-    except UsageError:
-        return False  # whatever it was, its directory is broken: the picture's reader will say so
-    return "DNGVersion" in tags or _is_mosaic(tags)
+@dataclass(frozen=True, slots=True)
+class RawFile:
+    """A RAW file that was read.
+
+    Attributes:
+        sensor: the camera's sensor, with its modes.
+        pixels: shape (H, W), margins included.
+        note: what the module does not report of the file, or None.
+    """
+
+    sensor: Sensor
+    pixels: Rows
+    note: str | None = None
 
 
-def load_raw(path: Path) -> tuple[Sensor, Rows]:
+def load_raw(path: Path) -> RawFile:
     """Read a RAW file.
 
-    :returns: its sensor, with modes, and its pixels, shape (H, W).
-    :raises UsageError: when it is truncated, no RAW, or no 2x2 RGB Bayer mosaic of a size that
-        the bench carries, or does not say what its colours are; the message names the file.
+    Raises:
+        UsageError: the file is truncated; or LibRaw cannot decode it; or it is no 2x2 RGB Bayer
+            mosaic of a size that the bench carries; or a manifest cannot carry what it states. The
+            message names the file.
     """
     name = f"scene {path}"
     with path.open("rb") as file:
-        tags = _read_tags(path) if file.read(4) in TIFF_MAGIC else {}
+        head = file.read(HEAD_BYTES)
         size = file.seek(0, os.SEEK_END)
-    if _end_of_pixels(tags) > size:
-        # LibRaw refuses it too, but with "Input/output error".
+    directories = read_directories(path) if is_tiff(head) else []
+    mosaic = _find_mosaic(directories)
+    tags = (directories[0] if directories else {}) | mosaic
+    if _find_end_of_pixels(mosaic or tags) > size:
+        # LibRaw refuses the file too, but with "Input/output error".
         raise UsageError(f"{name}: truncated, its pixels go on after the file's end")
+    if _FLOAT in get_numbers(mosaic.get("SampleFormat", 1)):
+        raise UsageError(f"{name}: its pixels are floating-point numbers, a module sends integers")
     try:
-        with _silent_libraw(), rawpy.imread(str(path)) as raw:
+        with _silence_libraw(), rawpy.imread(str(path)) as raw:
             if raw.raw_type != rawpy.RawType.Flat or raw.raw_pattern is None:
                 raise UsageError(f"{name}: not a Bayer RAW (no mosaic in it)")
-            cfa = _phase(name, raw)
+            cfa = _read_phase(name, raw)
             pixels: Rows = np.array(raw.raw_image, np.uint16, order="C")
             if "DNGVersion" not in tags:
                 tags |= tags_from_libraw(raw)
-    except rawpy.LibRawFileUnsupportedError:
-        raise UsageError(f"{name}: not a picture and no camera's RAW file") from None
     except rawpy.LibRawError as error:
-        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
-        raise UsageError(f"{name}: damaged, or no camera's RAW file ({reason})") from error
+        raise _explain(name, error, find_raw_mark(head, directories), mosaic) from error
+    if "Make" not in tags and "Model" not in tags:
+        maker, model = read_camera_name(path)
+        tags |= {"Make": maker, "Model": model}
     height, width = pixels.shape
     check_size(width, height, f"{name}: its size")
-    if "ColorMatrix1" not in tags:
-        raise UsageError(f"{name}: it has no ColorMatrix1, so its colours are unknown")
     try:
-        return _describe(name, tags, cfa, pixels), pixels
+        _check_exposure(tags, name)
+        return RawFile(_make_sensor(name, tags, cfa, pixels), pixels, _make_note(tags))
     except (ValueError, TypeError) as error:
-        # A tag of the wrong type or count, from a writer with ideas of its own.
+        # A tag has the wrong type or count.
         raise UsageError(f"{name}: its tags make no sense ({error})") from error
 
 
-def _describe(name: str, tags: Tags, cfa: str, pixels: Rows) -> Sensor:
-    """Make a sensor of what the tags say."""
+def has_mosaic(path: Path) -> bool:
+    """Return True if LibRaw can read the file."""
+    try:
+        with _silence_libraw(), rawpy.imread(str(path)):
+            return True
+    except rawpy.LibRawError:
+        return False
+
+
+def _explain(name: str, error: rawpy.LibRawError, mark: str | None, mosaic: Tags) -> UsageError:
+    """Return LibRaw's *error* in words."""
+    compression = name_compression(mosaic)
+    if compression is not None:
+        return UsageError(
+            f"{name}: a RAW file whose compression LibRaw cannot decode ({compression})"
+        )
+    if isinstance(error, rawpy.LibRawFileUnsupportedError):
+        if mark is not None:
+            return UsageError(f"{name}: a RAW file that LibRaw cannot decode (it has {mark})")
+        return UsageError(f"{name}: not a picture and no camera's RAW file")
+    reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
+    return UsageError(f"{name}: damaged, or no camera's RAW file ({reason})")
+
+
+def _check_exposure(tags: Tags, name: str) -> None:
+    """Raise UsageError for a baseline exposure, which would make every picture too dark."""
+    exposure = get_fraction(tags, "BaselineExposure") + get_fraction(tags, "BaselineExposureOffset")
+    if abs(exposure) >= _LEAST_EXPOSURE_EV:
+        raise UsageError(
+            f"{name}: its BaselineExposure is {float(exposure):+.2f} EV, which a module cannot "
+            "report; remove it with: exiftool -BaselineExposure= -BaselineExposureOffset= FILE"
+        )
+
+
+def _make_note(tags: Tags) -> str | None:
+    """Return which descriptions of the file a module does not report; None if there are none."""
+    missing = [words for tag, words in _DESCRIPTIONS.items() if tag in tags]
+    exif = tags.get("ExifTag")
+    if isinstance(exif, dict) and any(np.any(exif.get(tag, 0)) for tag in _EXIF_VALUES):
+        missing.append("camera's exposure data")
+    if not missing:
+        return None
+    return f"the module does not report the RAW file's {', '.join(dict.fromkeys(missing))}"
+
+
+def _make_sensor(name: str, tags: Tags, cfa: str, pixels: Rows) -> Sensor:
+    """Return the sensor that the tags describe."""
     height, width = pixels.shape
-    top, left, bottom, right = (int(v) for v in tags.get("ActiveArea", (0, 0, height, width)))
-    if not (0 <= top < bottom <= height and 0 <= left < right <= width):
-        area = f"{top}, {left}, {bottom}, {right}"
-        raise UsageError(f"{name}: its ActiveArea {area} is not within {width}x{height}")
-    matrix = _pairs(tags["ColorMatrix1"], 9, name, "ColorMatrix1")
-    bits = _bits(tags, pixels)
+    area = _read_active_area(tags, width, height, name)
+    top, left = area[:2]
+    colors = read_colors(tags, name)
+    bits = _count_bits(tags, pixels, name)
+    white = int(get_numbers(tags.get("WhiteLevel", (1 << bits) - 1))[0])
+    black = _read_black(tags, top, left, name, pixels)
+    if max(black) >= white:
+        raise UsageError(f"{name}: its black level {max(black):g} is not below its white {white}")
     return Sensor(
-        maker=_text(tags.get("Make")),
-        model=_text(tags.get("Model")) or _text(tags.get("UniqueCameraModel")),
+        maker=_read_text(tags, "Make", name),
+        model=_read_text(tags, "Model", name) or _read_text(tags, "UniqueCameraModel", name),
         width=width,
         height=height,
         bits=bits,
         cfa=cfa,
-        black=_black(tags, top, left, name),
-        white=int(_numbers(tags.get("WhiteLevel", (1 << bits) - 1))[0]),
-        orientation=int(tags.get("Orientation", 1)),
-        color_matrix=matrix,
-        neutral=_neutral(tags, matrix, name),
-        illuminant=int(tags.get("CalibrationIlluminant1", 0)),
-        modes=make_file_modes(width, height, (top, left, bottom, right)),
+        black=black,
+        white=white,
+        orientation=_read_orientation(tags, name),
+        color_matrix=colors.matrix,
+        neutral=colors.neutral,
+        illuminant=colors.illuminant,
+        modes=make_file_modes(width, height, _crop_area(tags, area, name)),
     )
 
 
 def tags_from_libraw(raw: Any) -> Tags:
-    """Say in DNG's terms what LibRaw knows of a file, for cameras whose files are no DNG.
+    """Return LibRaw's knowledge of a file as DNG tags, for RAW files that are no DNG.
 
-    :param raw: an open :class:`rawpy.RawPy`.
+    Args:
+        raw: an open :class:`rawpy.RawPy`.
     """
     sizes = raw.sizes
     top, left = sizes.top_margin, sizes.left_margin
@@ -146,70 +219,49 @@ def tags_from_libraw(raw: Any) -> Tags:
         "BlackLevelRepeatDim": (2, 2),
         "WhiteLevel": int(raw.white_level),
         "ActiveArea": (top, left, top + sizes.height, left + sizes.width),
-        "Orientation": {3: 3, 5: 8, 6: 6}.get(sizes.flip, 1),
+        "Orientation": {3: 3, 5: 8, 6: 6}.get(sizes.flip, _UPRIGHT),
     }
     matrix = np.asarray(raw.rgb_xyz_matrix)[:3]
     if matrix.any():
-        tags["ColorMatrix1"] = _ratios(matrix.reshape(9))
-        tags["CalibrationIlluminant1"] = D65_ILLUMINANT  # LibRaw's table holds Adobe's D65 ones
+        tags["ColorMatrix1"] = _flatten(matrix.reshape(9))
+        tags["CalibrationIlluminant1"] = D65_ILLUMINANT  # LibRaw's table holds Adobe's D65 matrices
     balance = np.array(raw.camera_whitebalance[:3], float)
     if (balance > 0).all():
-        tags["AsShotNeutral"] = _ratios(balance[1] / balance)
+        tags["AsShotNeutral"] = _flatten(balance[1] / balance)
     return tags
 
 
 @contextlib.contextmanager
-def _silent_libraw() -> Iterator[None]:
-    """Keep off stderr what LibRaw prints there from C before it raises the same."""
+def _silence_libraw() -> Iterator[None]:
+    """Discard what LibRaw prints on stderr from C; it raises the same as an exception."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(STDERR), os.open(os.devnull, os.O_WRONLY)
+    saved, null = os.dup(STDERR), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, STDERR)
+        os.dup2(null, STDERR)
         yield
     finally:
-        os.dup2(kept, STDERR)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(saved, STDERR)
+        os.close(saved)
+        os.close(null)
 
 
-def _read_tags(path: Path) -> Tags:
-    """Collect the tags of a TIFF: IFD0's, and over them those of the largest mosaic's IFD.
-
-    :raises UsageError: when the directory is broken.
-    """
-    log = logging.getLogger("tifffile")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)  # it reports damage there; we report it ourselves
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            pages = [page for top in tiff.pages for page in (top, *(top.pages or ()))]
-            found = [_tags(page) for page in pages if isinstance(page, tifffile.TiffPage)]
-    except Exception as error:
-        # As with pictures: a broken directory shows as nearly any exception.
-        raise UsageError(f"scene {path}: its TIFF directory is damaged") from error
-    finally:
-        log.setLevel(level)
-    tags = dict(found[0]) if found else {}
-    mosaics = [each for each in found if _is_mosaic(each)]
-    if mosaics:
-        largest: Tags = max(mosaics, key=_area)
-        tags |= largest
-    return tags
+def _find_mosaic(directories: list[Tags]) -> Tags:
+    """Return the tags of the directory with the largest mosaic; none if there is no mosaic."""
+    mosaics = [tags for tags in directories if _is_mosaic(tags)]
+    return max(mosaics, key=_get_area, default={})
 
 
-def _end_of_pixels(tags: Tags) -> float:
-    """Give where in the file the last strip or tile ends, in bytes."""
-    kind = "Strip" if "StripOffsets" in tags else "Tile"
-    offsets = _numbers(tags.get(f"{kind}Offsets", 0))
-    counts = _numbers(tags.get(f"{kind}ByteCounts", 0))
-    return max(start + count for start, count in zip(offsets, counts, strict=False))
+def _find_end_of_pixels(tags: Tags) -> float:
+    """Return the end of the last strip or tile of one directory, in bytes from the file's start."""
+    ends = [0.0]
+    for kind in ("Strip", "Tile"):
+        offsets = get_numbers(tags.get(f"{kind}Offsets", ()))
+        counts = get_numbers(tags.get(f"{kind}ByteCounts", ()))
+        ends += [start + count for start, count in zip(offsets, counts, strict=False)]
+    return max(ends)
 
 
-def _tags(page: tifffile.TiffPage) -> Tags:
-    return {tag.name: tag.value for tag in page.tags}
-
-
-def _area(tags: Tags) -> int:
+def _get_area(tags: Tags) -> int:
     return int(tags.get("ImageWidth", 0)) * int(tags.get("ImageLength", 0))
 
 
@@ -217,8 +269,8 @@ def _is_mosaic(tags: Tags) -> bool:
     return bool(tags.get("PhotometricInterpretation") == PHOTOMETRIC_CFA)
 
 
-def _phase(name: str, raw: Any) -> str:
-    """Name the colours of the 2x2 pixels at (0, 0) of the full frame."""
+def _read_phase(name: str, raw: Any) -> str:
+    """Return the colours of the 2x2 pixels at (0, 0) of the full frame."""
     colours = raw.color_desc.decode()
     if raw.raw_pattern.shape == (2, 2):
         cfa = "".join(colours[index] for index in raw.raw_pattern.reshape(4))
@@ -227,28 +279,86 @@ def _phase(name: str, raw: Any) -> str:
     raise UsageError(f"{name}: its colour filter is not a 2x2 Bayer pattern of red, green, blue")
 
 
-def _ratios(values: Any) -> list[int]:
-    """Write decimals as numerators over 10000, flat."""
-    return [number for value in values for number in (round(float(value) * 10000), 10000)]
+def _read_active_area(tags: Tags, width: int, height: int, name: str) -> tuple[int, int, int, int]:
+    top, left, bottom, right = (int(v) for v in tags.get("ActiveArea", (0, 0, height, width)))
+    if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+        area = f"{top}, {left}, {bottom}, {right}"
+        raise UsageError(f"{name}: its ActiveArea {area} is not within {width}x{height}")
+    return top, left, bottom, right
 
 
-def _bits(tags: Tags, pixels: Rows) -> int:
-    """Take the bits the file states, else those its white level needs; never too few."""
-    stated = _numbers(tags.get("BitsPerSample", 0))[0]
+def _crop_area(tags: Tags, area: tuple[int, int, int, int], name: str) -> tuple[int, int, int, int]:
+    """Return the active area, reduced to the DefaultCrop and the border that readers need.
+
+    A manifest has no crop of its own. Our DNG crops the same border again, so a file's DefaultCrop
+    comes back as it was.
+    """
+    if "DefaultCropOrigin" not in tags or "DefaultCropSize" not in tags:
+        return area
+    top, left, bottom, right = area
+    x, y = _get_pair(tags["DefaultCropOrigin"])
+    width, height = _get_pair(tags["DefaultCropSize"])
+    if x < 0 or y < 0 or min(width, height) < 1 or x + width > right - left:
+        raise UsageError(f"{name}: its DefaultCrop is not within its ActiveArea")
+    if y + height > bottom - top:
+        raise UsageError(f"{name}: its DefaultCrop is not within its ActiveArea")
+    # Fractions of a pixel round outwards.
+    return (
+        max(top, int(top + y) - CROP_BORDER),
+        max(left, int(left + x) - CROP_BORDER),
+        min(bottom, int(np.ceil(top + y + height)) + CROP_BORDER),
+        min(right, int(np.ceil(left + x + width)) + CROP_BORDER),
+    )
+
+
+def _get_pair(value: Any) -> tuple[float, float]:
+    """Return two numbers, which the file may hold as rationals."""
+    flat = get_numbers(value)
+    if len(flat) == 4 and flat[1] and flat[3]:
+        return flat[0] / flat[1], flat[2] / flat[3]
+    first, second = flat
+    return first, second
+
+
+def _read_orientation(tags: Tags, name: str) -> int:
+    code = int(tags.get("Orientation", _UPRIGHT))
+    if code in _UNKNOWN_ORIENTATIONS:
+        return _UPRIGHT
+    if not 1 <= code <= 8:
+        raise UsageError(f"{name}: its Orientation {code} is not 1 to 8")
+    return code
+
+
+def _flatten(values: Any) -> list[int]:
+    """Return decimals as numerators over 10000 in a flat list."""
+    return [number for pair in make_rationals(np.asarray(values)) for number in pair]
+
+
+def _count_bits(tags: Tags, pixels: Rows, name: str) -> int:
+    """Return the bits that the file states, or more if its pixels or white level need more."""
+    stated = get_numbers(tags.get("BitsPerSample", 0))[0]
     largest = int(pixels.max())
-    if stated in BITS and largest >> int(stated) == 0:
+    white = int(get_numbers(tags.get("WhiteLevel", 0))[0])
+    if white >> BITS[-1]:
+        raise UsageError(f"{name}: its WhiteLevel {white} needs more than {BITS[-1]} bits")
+    if stated in BITS and max(largest, white) >> int(stated) == 0:
         return int(stated)
-    largest = max(largest, int(_numbers(tags.get("WhiteLevel", 0))[0]))
-    return next(bits for bits in BITS if largest >> bits == 0 or bits == BITS[-1])
+    return next(bits for bits in BITS if max(largest, white) >> bits == 0)
 
 
-def _black(tags: Tags, top: int, left: int, name: str) -> tuple[float, float, float, float]:
-    """Spread the black levels over 2x2 pixels and count them from (0, 0), not the ActiveArea."""
-    numbers = _numbers(tags.get("BlackLevel", 0))
+def _read_black(
+    tags: Tags, top: int, left: int, name: str, pixels: Rows
+) -> tuple[float, float, float, float]:
+    """Return the black levels of the 2x2 pixels at (0, 0), not at the ActiveArea."""
+    if "BlackLevel" not in tags and "MaskedAreas" in tags:
+        return _measure_black(tags, name, pixels)
+    numbers = get_numbers(tags.get("BlackLevel", 0))
     high, wide = (int(v) for v in tags.get("BlackLevelRepeatDim", (1, 1)))
+    if len(numbers) == 2 * high * wide and all(numbers[1::2]):
+        # BlackLevel is often written as rationals, which are two integers each.
+        numbers = [a / b for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
     if high * wide != len(numbers):
-        # BlackLevel is often written as rationals: twice as many integers.
-        numbers = [float(Fraction(n, d)) for n, d in _pairs(numbers, high * wide, name, "Black")]
+        raise UsageError(f"{name}: its tag BlackLevel is not {high * wide} numbers")
     if high > 2 or wide > 2:
         raise UsageError(f"{name}: its black level repeats every {high}x{wide} pixels, not 2x2")
     tile = np.array(numbers, float).reshape(high, wide)
@@ -256,33 +366,32 @@ def _black(tags: Tags, top: int, left: int, name: str) -> tuple[float, float, fl
     return a, b, c, d
 
 
-def _neutral(tags: Tags, matrix: tuple[Pair, ...], name: str) -> tuple[Pair, ...]:
-    """Take AsShotNeutral, or what the matrix makes of AsShotWhiteXY, or of D65."""
-    if "AsShotNeutral" in tags:
-        return _pairs(tags["AsShotNeutral"], 3, name, "AsShotNeutral")
-    white = XYZ_FROM_SRGB.sum(axis=1)
-    if "AsShotWhiteXY" in tags:
-        (xn, xd), (yn, yd) = _pairs(tags["AsShotWhiteXY"], 2, name, "AsShotWhiteXY")
-        x, y = xn / xd, yn / yd
-        white = np.array([x / y, 1.0, (1 - x - y) / y])
-    camera = np.array([num / den for num, den in matrix]).reshape(3, 3) @ white
-    return _pairs(_ratios(camera / camera[1]), 3, name, "neutral")
+def _measure_black(tags: Tags, name: str, pixels: Rows) -> tuple[float, float, float, float]:
+    """Return the mean of the masked pixels for each of the 2x2 pixels, as DNG recommends."""
+    areas = np.asarray(tags["MaskedAreas"], int).reshape(-1, 4)
+    height, width = pixels.shape
+    is_masked = np.zeros(pixels.shape, bool)
+    for top, left, bottom, right in areas:
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise UsageError(f"{name}: its MaskedAreas are not within {width}x{height}")
+        is_masked[top:bottom, left:right] = True
+    levels = []
+    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        masked = pixels[y::2, x::2][is_masked[y::2, x::2]]
+        if not masked.size:
+            raise UsageError(f"{name}: its MaskedAreas hold too few pixels")
+        levels.append(round(float(masked.mean()), 3))
+    a, b, c, d = levels
+    return a, b, c, d
 
 
-def _pairs(values: Any, count: int, name: str, tag: str) -> tuple[Pair, ...]:
-    """Group flat rationals, as tifffile gives them, into pairs."""
-    flat = [int(value) for value in np.asarray(values).reshape(-1)]
-    pairs = tuple(zip(flat[::2], flat[1::2], strict=False))
-    if len(flat) != 2 * count or any(den == 0 for _, den in pairs):
-        raise UsageError(f"{name}: its tag {tag} is not {count} rational numbers")
-    return pairs
-
-
-def _numbers(value: Any) -> list[float]:
-    """Give a tag's one or several numbers as a list."""
-    return [float(v) for v in np.asarray(value).reshape(-1)]
-
-
-def _text(value: Any) -> str | None:
-    """Give a tag's text without padding, None for none."""
-    return str(value).replace("\0", " ").strip() or None if value is not None else None
+def _read_text(tags: Tags, tag: str, name: str) -> str | None:
+    """Return a tag's text without padding; None if it is empty."""
+    value = tags.get(tag)
+    if value is None:
+        return None
+    text = str(value).replace("\0", " ").strip()
+    size = len(text.encode())
+    if size > MAX_TEXT:
+        raise UsageError(f"{name}: its {tag} has {size} bytes, a manifest holds {MAX_TEXT}")
+    return text or None

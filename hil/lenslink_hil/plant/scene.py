@@ -28,7 +28,8 @@ from .modes import (
     make_sized_modes,
 )
 from .patterns import PATTERNS, Pattern
-from .picture import TIFF_MAGIC, Picture, is_picture, load_picture
+from .picture import Picture, is_picture, load_picture
+from .raw_kind import HEAD_BYTES, find_raw_mark, is_tiff
 from .sensor_model import Sensor, make_module_sensor
 from .unprocess import PictureSource
 
@@ -204,20 +205,33 @@ def _file_scene(options: SceneOptions, name: str, seed: int) -> Scene:
         if not path.is_file():  # a FIFO would block
             raise UsageError(f"scene {name}: no such file")
         with path.open("rb") as file:
-            tiff = file.read(4) in TIFF_MAGIC
+            head = file.read(HEAD_BYTES)
     except OSError as error:
         raise UsageError(f"scene {path}: {error.strerror}") from error
-    if not tiff and is_picture(path):
+    if not _is_raw(path, head):
         return _picture_scene(options, path, seed)
-    # Imported here, because rawpy and tifffile double the time to start.
+    # Imported here, because rawpy doubles the time to start.
     raw_file = importlib.import_module(f"{__package__}.raw_file")
-    if tiff and not raw_file.is_raw(path):
-        return _picture_scene(options, path, seed)
-    sensor: Sensor
-    sensor, pixels = raw_file.load_raw(path)
+    raw = raw_file.load_raw(path)
+    sensor: Sensor = raw.sensor
     _check_agreement(options, sensor, name)
     sensor = replace(sensor, modes=choose_mode(sensor.modes, options.mode))
-    return Scene(sensor, raw_file.RawSource(pixels))
+    return Scene(sensor, raw_file.RawSource(raw.pixels), raw.note)
+
+
+def _is_raw(path: Path, head: bytes) -> bool:
+    """Return True if a file must be read as a RAW file.
+
+    Any mark of a RAW file decides, because Pillow would take the small picture in such a file. A
+    TIFF without a mark is a picture only if LibRaw cannot read it.
+    """
+    if not is_tiff(head):
+        return find_raw_mark(head, []) is not None or not is_picture(path)
+    # Imported here, because tifffile and rawpy double the time to start.
+    directories = importlib.import_module(f"{__package__}.tiff_tags").read_directories(path)
+    if find_raw_mark(head, directories) is not None:
+        return True
+    return bool(importlib.import_module(f"{__package__}.raw_file").has_mosaic(path))
 
 
 def _check_agreement(options: SceneOptions, sensor: Sensor, name: str) -> None:

@@ -10,11 +10,11 @@ import click
 
 from lenslink.cli.frame_counts import EndReason, FrameCounts
 from lenslink.cli.frame_report import Shot, shot_options
-from lenslink.cli.opening import show_module_logs, url_argument
+from lenslink.cli.opening import url_argument
 from lenslink.cli.options import CommonOptions, OutputFile, Seconds, common_options, pass_common
 from lenslink.cli.screen import Screen, emit_json
 from lenslink.cli.values import format_bytes
-from lenslink.errors import LensLinkError, StorageError, UsageError
+from lenslink.errors import LensLinkError, UsageError
 
 if TYPE_CHECKING:
     from lenslink.transports import Transport
@@ -75,7 +75,7 @@ def record(
     counts = FrameCounts()
     stop: KeyboardInterrupt | LensLinkError | None = None
     writer: Writer | None = None
-    address = lenslink.transports.choose(url)
+    address = lenslink.transports.choose_url(url)
 
     def wrap(transport: Transport) -> Transport:
         nonlocal writer
@@ -100,7 +100,6 @@ def record(
                         with frame:
                             counts.count(frame)
                         progress.update(counts.format_live)
-                        show_module_logs(device)
                         if counts.check_end(limit, duration):
                             break
         except (KeyboardInterrupt, LensLinkError) as error:
@@ -122,14 +121,11 @@ def record(
 
 def _check_output(path: Path, force: bool) -> None:
     """Raise UsageError or StorageError if no recording can be written at *path*."""
-    from lenslink.image_files.atomic_file import make_exists_error
+    from lenslink.image_files.atomic_file import check_target
 
     if path.suffix.lower() != ".lcap":
         raise UsageError(f"{path}: a recording is a file *.lcap")
-    if path.is_dir():
-        raise StorageError(f"cannot write {path}: it is a folder")
-    if not force and (path.exists() or path.is_symlink()):
-        raise make_exists_error(path)
+    check_target(path, force)
 
 
 def _record_manifest(writer: Writer) -> None:

@@ -19,6 +19,7 @@ from .script import ScriptMaker
 
 _READ_BYTES = 65536
 _IDLE_S = 0.1
+_MAX_SILENT = 32
 
 
 def serve(listener: Listener, make: ScriptMaker, speed: float, screen: Screen) -> None:
@@ -30,16 +31,36 @@ def serve(listener: Listener, make: ScriptMaker, speed: float, screen: Screen) -
         speed: 1 as recorded, 0 as fast as possible.
         screen: where ``-v`` reports hosts.
     """
+    silent: list[socket.socket] = []
     while True:
-        try:
-            connection = listener.accept()
-        except Disconnected:  # the host has left already
-            continue
-        with connection:
+        with _wait_for_host(listener, silent) as connection:
             screen.say_verbose("lenslink: a host has opened the recording")
             with contextlib.suppress(OSError):
                 play(connection, ModulePlayer(make(), speed))
             screen.say_verbose("lenslink: the host has left")
+
+
+def _wait_for_host(listener: Listener, silent: list[socket.socket]) -> socket.socket:
+    """Return the next connection whose host has sent a byte, so that no silent one blocks others.
+
+    Connections that have sent nothing yet are kept in *silent*.
+    """
+    while True:
+        with selectors.DefaultSelector() as selector:
+            for each in (listener.socket, *silent):
+                selector.register(each, selectors.EVENT_READ)
+            readable = [key.fileobj for key, _ in selector.select()]
+        for connection in [each for each in silent if each in readable]:
+            silent.remove(connection)
+            with contextlib.suppress(OSError):
+                if connection.recv(1, socket.MSG_PEEK):
+                    return connection
+            connection.close()
+        if listener.socket in readable:
+            with contextlib.suppress(Disconnected):  # the host has left already
+                silent.append(listener.accept())
+        if len(silent) > _MAX_SILENT:
+            silent.pop(0).close()
 
 
 def play(connection: socket.socket, player: ModulePlayer) -> None:

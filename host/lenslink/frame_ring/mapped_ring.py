@@ -8,7 +8,6 @@ is delivered.
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import time
@@ -35,7 +34,7 @@ from lenslink_protocol.ringlayout import (
 )
 
 from ..deadline import Deadline
-from ..errors import Disconnected, NotFound, ProtocolError, VersionMismatch
+from ..errors import Disconnected, NotFound, ProtocolError, StorageError, VersionMismatch
 from . import segment
 from .sync import fence, sleep
 
@@ -70,9 +69,9 @@ class MappedRing:
         self.descriptor, header = _open_ring(path, deadline)
         try:
             self._map(header)
-        except BaseException:
-            os.close(self.descriptor)
-            raise
+        except (OSError, ValueError) as error:  # ValueError: the file has been truncated
+            segment.close(self.descriptor)
+            raise StorageError(f"cannot map the frame ring {path}: {error}") from None
 
     def _map(self, header: dict[str, int]) -> None:
         slots, at = header["slots"], header["slots_at"]
@@ -90,9 +89,8 @@ class MappedRing:
     def close(self) -> None:
         """Close the file, and remove it if its writer is dead. Arrays of frames stay readable."""
         self.is_closed = True
-        with contextlib.suppress(OSError):
-            segment.remove(self.descriptor, self.path)
-        os.close(self.descriptor)
+        segment.remove(self.descriptor, self.path)
+        segment.close(self.descriptor)
 
     # --- the writer -------------------------------------------------------------------------
 
@@ -167,13 +165,18 @@ def _open_ring(path: Path, deadline: Deadline) -> tuple[int, dict[str, int]]:
         else:
             try:
                 header = _read_header(descriptor, path)
+                if header is not None and segment.is_locked(descriptor, segment.WRITER):
+                    return descriptor, header
+            except OSError as error:
+                segment.close(descriptor)
+                raise StorageError(
+                    f"cannot read the frame ring {path}: {error.strerror or error}"
+                ) from None
             except BaseException:
-                os.close(descriptor)
+                segment.close(descriptor)
                 raise
-            if header is not None and segment.is_locked(descriptor, segment.WRITER):
-                return descriptor, header
             segment.remove(descriptor, path)
-            os.close(descriptor)
+            segment.close(descriptor)
             if is_late:
                 raise NotFound(f"the frame ring {path} has no writer")
         time.sleep(min(_POLL_S, deadline.remaining()))

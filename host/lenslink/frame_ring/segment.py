@@ -19,6 +19,7 @@ import stat
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +42,10 @@ _GETLK: Final = getattr(fcntl, "F_OFD_GETLK", 92)
 def folder() -> Path:
     """Return the folder of all rings: shared memory, where the system shows it as a folder."""
     memory = Path("/dev") / "shm"
-    return memory if memory.is_dir() else runtime_dir()
+    with contextlib.suppress(OSError):
+        if memory.is_dir():
+            return memory
+    return runtime_dir()
 
 
 def path_of(name: str) -> Path:
@@ -67,18 +71,21 @@ def create(path: Path) -> int:
     """
     glance = time.monotonic() + _GLANCE_S
     while True:
-        descriptor = _open(path, os.O_RDWR | os.O_CREAT)
-        if not try_lock(descriptor, WRITER):
-            os.close(descriptor)
-            if time.monotonic() > glance:
-                raise DeviceBusy(f"the frame ring {path} has a writer already")
-            time.sleep(_POLL_S)
-            continue
-        if _is_at(descriptor, path):
-            if os.fstat(descriptor).st_size == 0:
-                return descriptor
-            path.unlink()
-        os.close(descriptor)
+        try:
+            descriptor = _open(path, os.O_RDWR | os.O_CREAT)
+        except FileNotFoundError:
+            raise StorageError(f"cannot create {path}: its folder is missing") from None
+        with _closing_on_error(descriptor):
+            if not try_lock(descriptor, WRITER):
+                if time.monotonic() > glance:
+                    raise DeviceBusy(f"the frame ring {path} has a writer already")
+            elif _is_at(descriptor, path):
+                if os.fstat(descriptor).st_size == 0:
+                    return descriptor
+                path.unlink()
+                glance = time.monotonic() + _GLANCE_S
+        close(descriptor)
+        time.sleep(_POLL_S)
 
 
 def attach(path: Path) -> int:
@@ -91,28 +98,36 @@ def attach(path: Path) -> int:
 
 def remove(descriptor: int, path: Path) -> None:
     """Remove the file behind *descriptor* if it is still at *path* and no writer has it."""
-    if is_locked(descriptor, WRITER) or not try_lock(descriptor, WRITER):
-        return
-    if _is_at(descriptor, path):
-        path.unlink()
-    unlock(descriptor, WRITER)
+    with contextlib.suppress(OSError, StorageError):
+        if is_locked(descriptor, WRITER) or not try_lock(descriptor, WRITER):
+            return
+        try:
+            if _is_at(descriptor, path):
+                path.unlink()
+        finally:
+            unlock(descriptor, WRITER)
 
 
 def clean() -> list[Path]:
     """Remove the rings of dead writers, and return their paths."""
     removed = []
-    for path in folder().glob(f"lenslink-{os.getuid()}-*.ring"):
-        try:
-            descriptor = _open(path, os.O_RDWR)
-        except (OSError, StorageError):
-            continue
-        try:
-            remove(descriptor, path)
-            if not path.exists():
-                removed.append(path)
-        finally:
-            os.close(descriptor)
+    with contextlib.suppress(OSError, StorageError):
+        for path in list(folder().glob(f"lenslink-{os.getuid()}-*.ring")):
+            with contextlib.suppress(OSError, StorageError):
+                descriptor = _open(path, os.O_RDWR)
+                try:
+                    remove(descriptor, path)
+                    if not path.exists():
+                        removed.append(path)
+                finally:
+                    close(descriptor)
     return removed
+
+
+def close(descriptor: int) -> None:
+    """Close a ring's file; never raise."""
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
 
 
 def try_lock(descriptor: int, byte: int) -> bool:
@@ -121,6 +136,8 @@ def try_lock(descriptor: int, byte: int) -> bool:
         fcntl.fcntl(descriptor, _SETLK, _flock(fcntl.F_WRLCK, byte))
     except (BlockingIOError, PermissionError):
         return False
+    except OSError as error:
+        raise _explain_lock_error(error) from None
     return True
 
 
@@ -132,7 +149,11 @@ def unlock(descriptor: int, byte: int) -> None:
 
 def is_locked(descriptor: int, byte: int) -> bool:
     """Return True if another descriptor, of any process, has the lock of one byte."""
-    answer = _FLOCK.unpack(fcntl.fcntl(descriptor, _GETLK, _flock(fcntl.F_WRLCK, byte)))
+    try:
+        data = fcntl.fcntl(descriptor, _GETLK, _flock(fcntl.F_WRLCK, byte))
+    except OSError as error:
+        raise _explain_lock_error(error) from None
+    answer = _FLOCK.unpack(data)
     return bool(answer[3 if _MAC else 0] != fcntl.F_UNLCK)
 
 
@@ -148,11 +169,29 @@ def _open(path: Path, flags: int) -> int:
         raise
     except OSError as error:
         raise StorageError(f"cannot open {path}: {error.strerror or error}") from None
-    about = os.fstat(descriptor)
+    with _closing_on_error(descriptor):
+        about = os.fstat(descriptor)
     if about.st_uid != os.getuid() or not stat.S_ISREG(about.st_mode):
-        os.close(descriptor)
+        close(descriptor)
         raise StorageError(f"{path} is not a file of this user")
     return descriptor
+
+
+@contextlib.contextmanager
+def _closing_on_error(descriptor: int) -> Iterator[None]:
+    """Close *descriptor* if the block raises, and turn an OSError into StorageError."""
+    try:
+        yield
+    except OSError as error:
+        close(descriptor)
+        raise StorageError(f"cannot use a frame ring's file: {error.strerror or error}") from None
+    except BaseException:
+        close(descriptor)
+        raise
+
+
+def _explain_lock_error(error: OSError) -> StorageError:
+    return StorageError(f"cannot lock a frame ring: {error.strerror or error}")
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

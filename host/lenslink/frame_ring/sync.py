@@ -64,7 +64,7 @@ class _Linux:
             0,
         )
         if result and ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            raise RigError(f"the frame ring cannot sleep: {os.strerror(ctypes.get_errno())}")
 
     def wake(self, address: int) -> None:
         self._call(

@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,6 +50,38 @@ def format_path(path: Path) -> str:
     """Return *path* for a message, quoted if a newline or another control would break the line."""
     text = str(path)
     return text if text.isprintable() else repr(text)
+
+
+def check_target(path: Path, force: bool) -> None:
+    """Raise the error that :func:`publish` would raise for *path*, before the work is done.
+
+    Raises:
+        StorageError: the file exists and *force* is False; or *path* is no regular file; or its
+            folder is missing or cannot be written.
+    """
+    try:
+        mode = path.parent.stat().st_mode
+    except OSError as error:
+        raise make_storage_error(path, error) from error
+    if not stat.S_ISDIR(mode):
+        raise StorageError(
+            f"cannot write {format_path(path)}: {format_path(path.parent)} is not a folder"
+        )
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise make_storage_error(path, error) from error
+    else:
+        if stat.S_ISDIR(mode):
+            raise StorageError(f"cannot write {format_path(path)}: it is a folder")
+        if not force:
+            raise make_exists_error(path)
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            raise StorageError(f"cannot write {format_path(path)}: it is a device, pipe or socket")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise StorageError(f"cannot write {format_path(path)}: its folder cannot be written")
 
 
 class _Output(io.BufferedRandom):

@@ -9,8 +9,10 @@ holds the RAW and the tags of its pixels. All readers expect this layout. :mod:`
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from fractions import Fraction
 from itertools import chain
+from os import SEEK_END
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,10 +24,16 @@ from lenslink.image_files.describe import make_caption, to_ascii
 from lenslink.image_files.exif import PLACEHOLDER, attach_exif, to_rational
 
 # TIFF's field types, with the names of the specification.
-BYTE, ASCII, SHORT, LONG, RATIONAL, SRATIONAL = 1, 2, 3, 4, 5, 10
+BYTE, ASCII, SHORT, LONG, RATIONAL, SRATIONAL, DOUBLE = 1, 2, 3, 4, 5, 10, 12
 
 STRIP_BYTES = 256 * 1024
 """Approximate size of a strip: small enough to stream, large enough for few offsets."""
+
+CROP_BORDER = 8
+"""Pixels that DefaultCrop leaves out on each side, because a converter interpolates from them."""
+
+MIN_FILE_BYTES = 100_000
+"""Readers built on dcraw, RawTherapee for one, refuse a smaller file. Zeros fill it up."""
 
 CFA_CHANNELS = {"R": 0, "G": 1, "B": 2}
 
@@ -55,12 +63,18 @@ def write_dng(
         with file.open("w+b") as opened:
             write_dng(frame, opened, preview, software)
         return
-    _write_pictures(frame, file, preview, software)
-    attach_exif(frame, file)
+    moment = datetime.now().astimezone()
+    _write_pictures(frame, file, preview, software, moment)
+    attach_exif(frame, file, moment)
+    file.write(bytes(max(0, MIN_FILE_BYTES - file.seek(0, SEEK_END))))
 
 
 def _write_pictures(
-    frame: Frame, file: BinaryIO, preview: NDArray[np.uint8] | None, software: str
+    frame: Frame,
+    file: BinaryIO,
+    preview: NDArray[np.uint8] | None,
+    software: str,
+    moment: datetime,
 ) -> None:
     import tifffile
 
@@ -76,7 +90,7 @@ def _write_pictures(
     camera: dict[str, Any] = {
         "description": make_caption(frame),
         "software": to_ascii(software),
-        "datetime": True,
+        "datetime": f"{moment:%Y:%m:%d %H:%M:%S}",
     }
     # Little-endian on every host, because the pixels are written as bytes.
     with tifffile.TiffWriter(file, byteorder="<") as tiff:
@@ -147,7 +161,9 @@ def _make_raw_tags(frame: Frame) -> list[Tag]:
     pattern = bytes(CFA_CHANNELS[frame.cfa[place]] for place in order)
     black = [frame.black[place] for place in order]
     side = 2 if len(set(black)) > 1 else 1
-    return [
+    height, width = bottom - top, right - left
+    border = min(CROP_BORDER, height // 4, width // 4)
+    tags: list[Tag] = [
         (33421, SHORT, 2, (2, 2), True),  # CFARepeatPatternDim
         (33422, BYTE, 4, pattern, True),  # CFAPattern
         (50710, BYTE, 3, bytes((0, 1, 2)), True),  # CFAPlaneColor
@@ -155,10 +171,13 @@ def _make_raw_tags(frame: Frame) -> list[Tag]:
         (50713, SHORT, 2, (side, side), True),  # BlackLevelRepeatDim
         _make_black_level_tag(black[: side * side]),
         (50717, LONG, 1, frame.white, True),  # WhiteLevel
-        (50719, LONG, 2, (0, 0), True),  # DefaultCropOrigin: within ActiveArea
-        (50720, LONG, 2, (right - left, bottom - top), True),  # DefaultCropSize: width, height
+        (50719, LONG, 2, (border, border), True),  # DefaultCropOrigin: within ActiveArea
+        (50720, LONG, 2, (width - 2 * border, height - 2 * border), True),  # DefaultCropSize
         (50829, LONG, 4, frame.active_area, True),  # ActiveArea
     ]
+    if frame.noise_profile is not None:
+        tags.append((51041, DOUBLE, 2, frame.noise_profile, True))  # NoiseProfile
+    return tags
 
 
 def _make_black_level_tag(levels: list[float]) -> Tag:

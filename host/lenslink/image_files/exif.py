@@ -1,4 +1,4 @@
-"""The EXIF directory of a DNG: exposure, sensitivity, distance.
+"""The EXIF directory of a DNG: exposure, sensitivity, distance, lens and time.
 
 These tags may not stand in IFD0, and tifffile writes no EXIF directory. So :func:`attach_exif`
 appends the directory to the finished file. IFD0 has a placeholder tag, which then becomes the
@@ -8,25 +8,36 @@ pointer to the directory.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from datetime import datetime
 from fractions import Fraction
 from typing import BinaryIO
 
 from lenslink.frame import Frame
 
+from .describe import to_ascii
+
 EXIF_IFD = 34665
 PLACEHOLDER = 34664
 """An unassigned tag beside ExifIFD, which tifffile refuses to write; one LONG of value 0."""
 
-_SHORT, _LONG, _RATIONAL, _UNDEFINED = 3, 4, 5, 7
+_ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 2, 3, 4, 5, 7
 _UINT32 = 2**32 - 1
+_SUBIFDS = 330
+_ENTRY_BYTES = 12
+_INLINE_BYTES = 4
+
+# Code, type, count and value of a tag.
+_Entry = tuple[int, int, int, bytes]
 
 
-def attach_exif(frame: Frame, file: BinaryIO) -> None:
+def attach_exif(frame: Frame, file: BinaryIO, moment: datetime) -> None:
     """Append the EXIF directory to the little-endian TIFF in *file*, and link it from IFD0.
 
     Args:
         frame: the frame that the file holds.
         file: readable, writable and seekable; its IFD0 has the PLACEHOLDER tag.
+        moment: when the picture was taken, with its time zone.
 
     Raises:
         OSError: the file cannot be written.
@@ -36,40 +47,67 @@ def attach_exif(frame: Frame, file: BinaryIO) -> None:
     start = file.seek(0, 2)
     start += start % 2  # a directory begins on an even byte
     file.seek(start)
-    file.write(make_exif_directory(frame, start))
+    file.write(make_exif_directory(frame, start, moment))
     file.seek(0)  # TiffFile reads from the current position
     with tifffile.TiffFile(file, mode="r+") as tiff:
         tags = tiff.pages.first.tags
         holder = tags[PLACEHOLDER]
         holder.overwrite(start)
-        if 330 in tags:
+        if _SUBIFDS in tags:
             # tifffile writes SubIFDs with the type IFD. That is legal, but exiftool warns of it.
-            tags[330].overwrite(tags[330].value, dtype=_LONG)
+            tags[_SUBIFDS].overwrite(tags[_SUBIFDS].value, dtype=_LONG)
         file.seek(holder.offset)
         file.write(struct.pack("<H", EXIF_IFD))
 
 
-def make_exif_directory(frame: Frame, start: int) -> bytes:
-    """The directory as it stands ``start`` bytes into a little-endian file (EXIF 2.3, 4.6.5)."""
+def make_exif_directory(frame: Frame, start: int, moment: datetime) -> bytes:
+    """Return the directory as it stands *start* bytes into a little-endian file (EXIF 2.31)."""
+    entries = sorted(_make_entries(frame, moment))
+    # A value that does not fit its entry stands behind the directory.
+    offset = start + 2 + _ENTRY_BYTES * len(entries) + 4
+    directory, values = struct.pack("<H", len(entries)), b""
+    for code, kind, count, value in entries:
+        directory += struct.pack("<HHI", code, kind, count)
+        if len(value) <= _INLINE_BYTES:
+            directory += value.ljust(_INLINE_BYTES, b"\0")
+            continue
+        directory += struct.pack("<I", offset + len(values))
+        values += value + bytes(len(value) % 2)
+    return directory + struct.pack("<I", 0) + values  # no directory follows
+
+
+def _make_entries(frame: Frame, moment: datetime) -> Iterator[_Entry]:
+    yield _make_rational(33434, Fraction(max(frame.exposure_us, 0), 1_000_000))  # ExposureTime, s
     # ISO by convention: unity gain counts as 100, because no module is calibrated to ISO 12232.
-    iso = min(round(frame.gain_milli / 10), 65535)
-    exposure = to_rational(Fraction(max(frame.exposure_us, 0), 1_000_000))
-    # All ones is EXIF's infinity.
+    yield _make_short(34855, round(frame.gain_milli / 10))  # ISOSpeedRatings
+    yield 36864, _UNDEFINED, 4, b"0231"  # ExifVersion
+    yield _make_text(36867, f"{moment:%Y:%m:%d %H:%M:%S}")  # DateTimeOriginal
+    zone = f"{moment:%z}"
+    if zone:
+        yield _make_text(36881, f"{zone[:3]}:{zone[3:5]}")  # OffsetTimeOriginal
+    # SubjectDistance in metres; all ones is EXIF's infinity.
     distance = (1000, frame.focus_mdpt) if frame.focus_mdpt > 0 else (_UINT32, 1)
-    count = 4
-    values = start + 2 + 12 * count + 4  # what does not fit an entry's four bytes stands behind
-    return b"".join(
-        (
-            struct.pack("<H", count),
-            struct.pack("<HHII", 33434, _RATIONAL, 1, values),  # ExposureTime, s
-            struct.pack("<HHIHxx", 34855, _SHORT, 1, iso),  # ISOSpeedRatings
-            struct.pack("<HHI4s", 36864, _UNDEFINED, 4, b"0230"),  # ExifVersion
-            struct.pack("<HHII", 37382, _RATIONAL, 1, values + 8),  # SubjectDistance, m
-            struct.pack("<I", 0),  # no directory follows
-            struct.pack("<II", *exposure),
-            struct.pack("<II", *distance),
-        )
-    )
+    yield 37382, _RATIONAL, 1, struct.pack("<II", *distance)
+    if (optics := frame.optics) is not None:
+        yield _make_rational(33437, Fraction(optics.aperture_milli, 1000))  # FNumber
+        yield _make_rational(37386, Fraction(optics.focal_um, 1000))  # FocalLength, mm
+        yield _make_short(41989, round(optics.focal_35mm_um / 1000))  # FocalLengthIn35mmFilm
+        # The module is camera and lens in one.
+        yield _make_text(42035, to_ascii(frame.identity.maker))  # LensMake
+        yield _make_text(42036, to_ascii(frame.identity.model))  # LensModel
+
+
+def _make_rational(code: int, value: Fraction) -> _Entry:
+    return code, _RATIONAL, 1, struct.pack("<II", *to_rational(value))
+
+
+def _make_short(code: int, value: int) -> _Entry:
+    return code, _SHORT, 1, struct.pack("<H", min(value, 65535))
+
+
+def _make_text(code: int, text: str) -> _Entry:
+    value = text.encode("ascii") + b"\0"
+    return code, _ASCII, len(value), value
 
 
 def to_rational(value: Fraction) -> tuple[int, int]:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,12 +16,7 @@ import numpy as np
 
 from lenslink.errors import StorageError, UsageError
 from lenslink.frame import Frame
-from lenslink.image_files.atomic_file import (
-    format_path,
-    make_exists_error,
-    make_storage_error,
-    publish,
-)
+from lenslink.image_files.atomic_file import check_target, format_path, publish
 from lenslink.image_files.describe import make_caption, make_metadata_json
 from lenslink.image_files.dng import count_strip_rows, iterate_strips, write_dng
 from lenslink.image_files.render import render, render_preview
@@ -46,29 +40,7 @@ def check_output(path: Path, force: bool) -> None:
             folder is missing or cannot be written.
     """
     _find_writer(path)
-    try:
-        mode = path.parent.stat().st_mode
-    except OSError as error:
-        raise make_storage_error(path, error) from error
-    if not stat.S_ISDIR(mode):
-        raise StorageError(
-            f"cannot write {format_path(path)}: {format_path(path.parent)} is not a folder"
-        )
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise make_storage_error(path, error) from error
-    else:
-        if stat.S_ISDIR(mode):
-            raise StorageError(f"cannot write {format_path(path)}: it is a folder")
-        if not force:
-            raise make_exists_error(path)
-        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-            raise StorageError(f"cannot write {format_path(path)}: it is a device, pipe or socket")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise StorageError(f"cannot write {format_path(path)}: its folder cannot be written")
+    check_target(path, force)
 
 
 def save(frame: Frame, path: Path, force: bool) -> int:

@@ -12,19 +12,22 @@ A tile's way through this package, and the file that does each step::
         |
     lenslink_protocol.link        passes each packet on by its type
         |
-    reassembly.Reassembly         puts tiles into frames, knows what is missing
-        |                         (received_ranges) and what to request again
-    frame_pool.Pool               lends the memory of each frame
-        |
+    reassembly.Reassembly         finds the frame of a tile, what is missing and what to request
+        |                         again (lane_progress, frame_start_check)
+    assembly.Assembly             keeps one frame: state, received bytes (received_ranges,
+        |                         frame_geometry), in memory that frame_pool.Pool lends
     unpacking                     turns packed rows into 16-bit pixels, after the frame is taken
 
 A frame's states::
 
-    RECEIVING ---> COMPLETE ---> FINISHED
-        |                           ^
-        '---------------------------'
+    RECEIVING <--> OVERDUE
+        |             |
+        |-------------|---> COMPLETE
+        |             |        |
+        '-------------'--------'---> FINISHED
 
-A frame is RECEIVING from its first packet on. It is COMPLETE once every byte has arrived. It is
-FINISHED once nothing more is expected of it, complete or not; then the session takes it.
-:mod:`.reassembly` has the table of transitions.
+A frame is RECEIVING from its first packet on, and OVERDUE after a long silence. It is COMPLETE once
+every byte has arrived. It is FINISHED once nothing more is expected of it, complete or not. Then
+the session takes it. :mod:`.assembly` has the table of transitions, :mod:`.reassembly` the rules
+for FINISHED.
 """

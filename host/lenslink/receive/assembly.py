@@ -20,19 +20,23 @@ from __future__ import annotations
 
 import enum
 import logging
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenslink_protocol.ids import EndStatus
 from lenslink_protocol.messages import Configured, FrameEnd, FrameStart
+from lenslink_protocol.params import RESEND_RETRY_MS
 
 from .frame_geometry import FrameGeometry
 from .received_ranges import ByteRange, ReceivedRanges, ReceivedRangesSnapshot
 from .unpacking import unpack
 
 _log = logging.getLogger(__name__)
+
+RETRY_S: Final = RESEND_RETRY_MS / 1000
+_MAX_DOUBLINGS = 3
 
 
 class AssemblyState(enum.Enum):
@@ -83,6 +87,19 @@ class ResendTimer:
         """When lost parts may be requested again."""
         self.tries = 0
         """Requests since the last packet that brought something."""
+
+    def count_request(self, now: float) -> None:
+        """Count a request for lost parts, and set when the next may follow.
+
+        The wait doubles up to 8 times RESEND_RETRY_MS, so that the tries last where an answer
+        takes long.
+        """
+        self.next_request = now + RETRY_S * (1 << min(self.tries, _MAX_DOUBLINGS))
+        self.tries += 1
+
+    def on_answer(self) -> None:
+        """Start to count the tries again: the module has sent something of the frame."""
+        self.tries = 0
 
     def shift(self, seconds: float) -> None:
         """Exclude *seconds* in which nobody has received."""

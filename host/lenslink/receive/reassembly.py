@@ -37,10 +37,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from lenslink_protocol.ids import Cfa, DiscardReason, EndStatus, Flag, FrameState, ResendFlag
+from lenslink_protocol.ids import DiscardReason, EndStatus, Flag, FrameState, ResendFlag
 from lenslink_protocol.link import Lane, MissingParts, Rectangle
 from lenslink_protocol.messages import Configured, FrameEnd, FrameStart, Header, Resent
-from lenslink_protocol.packings import find_layout
 from lenslink_protocol.params import (
     END_GRACE_MS,
     FRAME_STALE_MS,
@@ -48,26 +47,24 @@ from lenslink_protocol.params import (
     MAX_OPEN_BYTES,
     MAX_RANGES,
     MIN_FRAMES_OPEN,
-    RESEND_RETRY_MS,
     RESEND_TRIES,
     STALL_MS,
 )
 
-from .assembly import Assembly, AssemblySnapshot, AssemblyState
+from .assembly import RETRY_S, Assembly, AssemblySnapshot, AssemblyState
 from .frame_geometry import FrameGeometry
 from .frame_pool import Pool
+from .frame_start_check import RejectedFrame, find_contradiction
 from .lane_progress import LanePosition, LaneProgress, count_outstanding, is_later
 from .received_ranges import ByteRange
 
 _log = logging.getLogger(__name__)
 
-_LAST_CFA = max(Cfa)
 _RANGE = struct.Struct("<4H")
 """A rectangle in Resend and Resent: x, y, width, height."""
 
-_RETRY_S = RESEND_RETRY_MS / 1000
 # A frame that brings nothing for so long has lost its last packets, or its module is slow.
-_QUIET_S = 2 * _RETRY_S
+_QUIET_S = 2 * RETRY_S
 # One of several lanes may lag for longer: each of them may wait for a thread of its own.
 _LAG_S = STALL_MS / 1000
 
@@ -82,6 +79,8 @@ class StreamOrder:
         """The last frame that was handed on or dropped: nothing up to it is of use any more."""
         self.dropped: int | None = None
         """The newest frame when the host last ended the stream."""
+        self.rejected: RejectedFrame | None = None
+        """The last frame that was discarded because of its FrameStart."""
 
 
 class ReassemblySnapshot(NamedTuple):
@@ -96,8 +95,8 @@ class ReassemblySnapshot(NamedTuple):
     """Frames that the caller has not taken yet, the oldest first."""
     can_resend: bool
     first_tile_time: float | None
-    orders: tuple[tuple[int, int | None, int | None, int | None], ...]
-    """Stream, and its newest, last done and dropped frame."""
+    orders: tuple[tuple[int, int | None, int | None, int | None, RejectedFrame | None], ...]
+    """Stream, and its newest, last done, dropped and rejected frame."""
     positions: tuple[tuple[tuple[int, int], LanePosition], ...]
     """Lane and stream, and the last tile that the lane brought."""
 
@@ -166,7 +165,7 @@ class Reassembly:
             first_tile_time=self.first_tile_time,
             orders=tuple(
                 [
-                    (stream, order.newest, order.last_done, order.dropped)
+                    (stream, order.newest, order.last_done, order.dropped, order.rejected)
                     for stream, order in sorted(self._orders.items())
                 ]
             ),
@@ -182,8 +181,13 @@ class Reassembly:
     def on_frame_start(self, header: Header, message: FrameStart, now: float) -> None:
         """Use a FrameStart; may open the frame, or finish it if all else has arrived."""
         expected = self._expect(header.stream)
-        if expected is None or not _is_possible(message, expected):
+        if expected is None:
             self._discard(DiscardReason.GEOMETRY, header.stream, header.frame, message)
+            return
+        contradiction = find_contradiction(message, expected)
+        if contradiction is not None:
+            self._discard(DiscardReason.GEOMETRY, header.stream, header.frame, message)
+            self._reject_frame(header, message, contradiction)
             return
         assembly = self._find_or_open(header.stream, header.frame, now)
         if assembly is None:
@@ -268,7 +272,10 @@ class Reassembly:
         if len(message.gone) < _RANGE.size * message.count or message.count > MAX_RANGES:
             self._discard(DiscardReason.MALFORMED, header.stream, header.frame, message)
             return
-        assembly.timer.tries = 0
+        assembly.timer.on_answer()
+        if len(self.lanes) == 1:
+            # The resent tiles came before this answer. What is still missing is lost again.
+            assembly.timer.next_request = now
         if message.state == FrameState.UNKNOWN:
             assembly.unavailable_ranges.add(0, assembly.size)
         for rectangle in _read_rectangles(message):
@@ -291,8 +298,7 @@ class Reassembly:
             parts = self._find_missing_parts(assembly, is_quiet)
             if not parts.flags and not parts.rectangles:
                 continue
-            timer.next_request = now + _RETRY_S
-            timer.tries += 1
+            timer.count_request(now)
             if timer.tries > RESEND_TRIES and not assembly.reservations:
                 self._finish(assembly)
             else:
@@ -380,7 +386,43 @@ class Reassembly:
             self.first_tile_time = now
         self.counters.tile_bytes += count
         assembly.on_packet(now)
-        assembly.timer.tries = 0
+        assembly.timer.on_answer()
+
+    # --- rejecting frames -----------------------------------------------------------------
+
+    def take_rejection(self, stream: int, request: int) -> str | None:
+        """Return why a frame of a request was discarded because of its FrameStart, or None.
+
+        Each frame is reported once.
+        """
+        rejected = self._order(stream).rejected
+        if rejected is None or not self.has_rejection(stream, request):
+            return None
+        self._order(stream).rejected = rejected._replace(is_reported=True)
+        return f"frame {rejected.number} contradicts itself or its configuration: {rejected.reason}"
+
+    def has_rejection(self, stream: int, request: int) -> bool:
+        """:meth:`take_rejection` would return a reason."""
+        rejected = self._order(stream).rejected
+        return rejected is not None and not rejected.is_reported and rejected.request == request
+
+    def _reject_frame(self, header: Header, message: FrameStart, reason: str) -> None:
+        """Remember and log that a frame is discarded, and drop what has arrived of it."""
+        order = self._order(header.stream)
+        if order.rejected is None or order.rejected.reason != reason:
+            # Once for each fault of the module, not for each of its frames.
+            _log.warning("frame %d of stream %d: %s", header.frame, header.stream, reason)
+        assembly = self._open.get(header.frame)
+        if assembly is not None:
+            if assembly.stream != header.stream or assembly.start is not None:
+                return
+            del self._open[header.frame]
+            assembly.set_state(AssemblyState.FINISHED)
+            if not assembly.reservations:
+                self._pool.release(assembly.buffer)
+        if is_later(header.frame, order.newest):
+            order.newest = header.frame
+        order.rejected = RejectedFrame(header.frame, message.request, reason)
 
     # --- opening frames -------------------------------------------------------------------
 
@@ -428,6 +470,9 @@ class Reassembly:
         """Return True if nothing of a frame is of use any more. Count the discard."""
         order = self._order(stream)
         has_one_lane = len(self.lanes) == 1
+        if order.rejected is not None and order.rejected.number == number:
+            self._discard(DiscardReason.GEOMETRY, stream, number)
+            return True
         if is_later(number, order.newest if has_one_lane else order.last_done):
             return False
         # Order holds within a lane only. What another lane carried when the host ended the stream
@@ -448,12 +493,12 @@ class Reassembly:
             # One lane keeps its order: an earlier frame gets nothing more.
             for earlier in [each for each in self._open.values() if each.stream == stream]:
                 self._finish(earlier)
-        if self._is_full(plan):
-            oldest = next(iter(self._open.values()))
-            if oldest.reservations:
+        crowded_out = self._find_crowded_out(plan)
+        if crowded_out is not None:
+            if crowded_out.reservations:
                 self._discard(DiscardReason.NO_FRAME, stream, number)
                 return None
-            self._finish(oldest)
+            self._finish(crowded_out)
         geometry = FrameGeometry(plan)
         buffer = self._pool.acquire(plan.frame_bytes, number)
         assembly = Assembly(stream, number, geometry, buffer, now)
@@ -467,16 +512,24 @@ class Reassembly:
         self._pool.on_frame_begin(assembly)
         return assembly
 
-    def _is_full(self, plan: Configured) -> bool:
-        """The oldest frame must make room for a frame of that configuration."""
+    def _find_crowded_out(self, plan: Configured) -> Assembly | None:
+        """Return the frame that must make room for a frame of that configuration, if any.
+
+        It is the oldest frame of the stream with the most open frames. So previews make room for
+        previews, and a still among them is received to its end.
+        """
         count = len(self._open)
-        if count < MIN_FRAMES_OPEN or count >= MAX_FRAMES_OPEN:
-            return count >= MIN_FRAMES_OPEN
-        oldest = next(iter(self._open.values()))
-        if len(self.lanes) == 1 or (oldest.end and self._find_proven_end(oldest) == oldest.size):
+        if count < MIN_FRAMES_OPEN:
+            return None
+        counts = Counter(each.stream for each in self._open.values())
+        chosen = max(self._open.values(), key=lambda each: counts[each.stream])
+        if count >= MAX_FRAMES_OPEN or len(self.lanes) == 1:
+            return chosen
+        if chosen.end and self._find_proven_end(chosen) == chosen.size:
             # No lane lags: what is missing would have to be resent.
-            return True
-        return sum(each.size for each in self._open.values()) + plan.frame_bytes > MAX_OPEN_BYTES
+            return chosen
+        taken = sum(each.size for each in self._open.values())
+        return chosen if taken + plan.frame_bytes > MAX_OPEN_BYTES else None
 
     # --- finishing frames -----------------------------------------------------------------
 
@@ -574,18 +627,3 @@ def _read_rectangles(message: Resent) -> Iterator[Rectangle]:
     for index in range(message.count):
         x, y, width, height = _RANGE.unpack_from(message.gone, _RANGE.size * index)
         yield x, y, width, height
-
-
-def _is_possible(message: FrameStart, expected: Configured) -> bool:
-    """The FrameStart fits the stream's configuration, and its fields are within their ranges."""
-    layout = find_layout(expected.pixel_format)
-    return (
-        message.width == expected.width
-        and message.height == expected.height
-        and message.pixel_format == expected.pixel_format
-        and message.stride == expected.stride == layout.count_bytes(message.width)
-        and message.cfa <= _LAST_CFA
-        and 8 <= message.bits <= layout.bits
-        and 1 <= message.orientation <= 8
-        and 0 < message.white < 1 << 16
-    )

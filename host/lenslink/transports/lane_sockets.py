@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ..deadline import Deadline
 from ..errors import Disconnected
+from .os_errors import explain_os_error
 from .stream_socket import SocketTransport
 
 _log = logging.getLogger(__name__)
@@ -23,11 +24,20 @@ class LaneSockets:
 
     def __init__(self, connections: Sequence[socket.socket]) -> None:
         self.lanes = len(connections)
-        self._sockets = [SocketTransport(connection) for connection in connections]
         self._close_reason: str | None = None
-        self._selector = selectors.DefaultSelector()
-        for lane, connection in enumerate(connections):
-            self._selector.register(connection, selectors.EVENT_READ, lane)
+        with contextlib.ExitStack() as abort:
+            self._sockets: list[SocketTransport] = []
+            for connection in connections:
+                self._sockets.append(SocketTransport(connection))
+                abort.callback(self._sockets[-1].close)
+            try:
+                self._selector = selectors.DefaultSelector()
+                abort.callback(self._selector.close)
+                for lane, connection in enumerate(connections):
+                    self._selector.register(connection, selectors.EVENT_READ, lane)
+            except OSError as error:
+                raise explain_os_error("the connections to the module", error) from None
+            abort.pop_all()
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
         try:
@@ -38,7 +48,11 @@ class LaneSockets:
     def ready(self, seconds: float) -> list[int]:
         if self._close_reason is not None:
             raise Disconnected(self._close_reason)
-        return [key.data for key, _ in self._selector.select(seconds)]
+        try:
+            return [key.data for key, _ in self._selector.select(seconds)]
+        except OSError as error:
+            reason = f"the module's connections failed: {error.strerror or error}"
+            raise self._disconnect(Disconnected(reason)) from None
 
     def receive_lane_into(self, lane: int, buffers: Sequence[memoryview]) -> int | None:
         if lane == 0:
@@ -54,7 +68,8 @@ class LaneSockets:
         _log.debug("lane %d is closed", lane)
         for key in list(self._selector.get_map().values()):
             if key.data == lane:
-                self._selector.unregister(key.fileobj)
+                with contextlib.suppress(OSError):
+                    self._selector.unregister(key.fileobj)
         self._sockets[lane].close()
 
     def send(self, data: bytes, deadline: Deadline) -> None:

@@ -116,13 +116,17 @@ class ShmEnd:
                 self._records = RecordReader(self.incoming, self._pool)
             else:
                 self.slots = FrameSlots(memoryview(frames), slots, words, self._send_record)
-        connection.setblocking(False)
         self._socket: socket.socket | None = connection
-        self._doorbell = select.poll()
-        self._doorbell.register(connection, select.POLLIN)
         self._peer = "module" if is_host else "host"
         self._has_peer_closed = False
         self._close_reason = "the connection was closed"
+        try:
+            connection.setblocking(False)
+            self._doorbell = select.poll()
+            self._doorbell.register(connection, select.POLLIN)
+        except OSError as error:
+            self.close()
+            raise explain_os_error(f"the connection to the {self._peer}", error) from None
 
     def fileno(self) -> int:
         """Return the doorbell's descriptor; call :meth:`drain_doorbell` when it is readable."""
@@ -238,7 +242,7 @@ class ShmEnd:
         self.outgoing.close()
         for mapping in self._mappings:
             # If someone still has a view, the memory goes with that view.
-            with contextlib.suppress(BufferError):
+            with contextlib.suppress(BufferError, OSError):
                 if isinstance(mapping, memoryview):
                     mapping.release()
                 else:
@@ -260,8 +264,12 @@ class ShmEnd:
 
     def _sleep(self, seconds: float) -> bool:
         """Wait for the doorbell; return False if it stays silent."""
-        if not self._doorbell.poll(seconds * 1000):
-            return False
+        try:
+            if not self._doorbell.poll(seconds * 1000):
+                return False
+        except OSError:
+            self._has_peer_closed = True
+            return True
         self.drain_doorbell()
         return True
 

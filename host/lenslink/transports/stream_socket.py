@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from ..deadline import Deadline
 from ..errors import Disconnected, Timeout
+from .os_errors import explain_os_error
 
 _BUFFER_BYTES = 1 << 20
 # The kernel applies this timeout, so it costs no system call. Only fill_into() waits this long.
@@ -27,20 +28,27 @@ _log = logging.getLogger(__name__)
 
 
 class SocketTransport:
-    """Send and receive over *connection*, a connected stream socket that the transport owns."""
+    """Send and receive over *connection*, a connected stream socket that the transport owns.
+
+    Raises :exc:`~lenslink.errors.LensLinkError`, and closes the connection, if the system refuses
+    its options or selectors.
+    """
 
     private = False
     note: str | None = None
 
     def __init__(self, connection: socket.socket) -> None:
-        connection.setblocking(bool(_NO_WAIT))
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            connection.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
-        if _NO_WAIT:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _FILL_TIMEOUT)
+        with contextlib.ExitStack() as abort:
+            abort.callback(_close_all, [connection])
+            try:
+                _set_options(connection)
+                self._readable = _make_selector(connection, selectors.EVENT_READ)
+                abort.callback(_close_all, [self._readable])
+                self._writable = _make_selector(connection, selectors.EVENT_WRITE)
+            except OSError as error:
+                raise explain_os_error("the connection to the module", error) from None
+            abort.pop_all()
         self._socket: socket.socket | None = connection
-        self._readable = _make_selector(connection, selectors.EVENT_READ)
-        self._writable = _make_selector(connection, selectors.EVENT_WRITE)
         self._close_reason = "the connection was closed"
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
@@ -49,7 +57,7 @@ class SocketTransport:
             return self._receive(connection, buffers)
         except BlockingIOError:
             pass
-        if not self._readable.select(seconds):
+        if not self._wait(self._readable, seconds):
             return 0
         try:
             return self._receive(connection, buffers)
@@ -70,17 +78,14 @@ class SocketTransport:
             try:
                 rest = rest[connection.send(rest, _NO_WAIT) :]
             except BlockingIOError:
-                if not self._writable.select(deadline.remaining()):
+                if not self._wait(self._writable, deadline.remaining()):
                     raise Timeout(f"the module took no bytes for {deadline.seconds:g} s") from None
             except OSError as error:
                 raise self._disconnect(error) from None
 
     def close(self) -> None:
         if self._socket is not None:
-            self._readable.close()
-            self._writable.close()
-            with contextlib.suppress(OSError):
-                self._socket.close()
+            _close_all([self._readable, self._writable, self._socket])
             self._socket = None
 
     def _get_socket(self) -> socket.socket:
@@ -104,6 +109,12 @@ class SocketTransport:
             raise self._disconnect(None)
         return count
 
+    def _wait(self, selector: selectors.BaseSelector, seconds: float) -> bool:
+        try:
+            return bool(selector.select(seconds))
+        except OSError as error:
+            raise self._disconnect(error) from None
+
     def _disconnect(self, error: OSError | None) -> Disconnected:
         """Close the transport, and return the error to raise."""
         reason = f": {error.strerror or error}" if error is not None else ""
@@ -113,7 +124,26 @@ class SocketTransport:
         return Disconnected(self._close_reason)
 
 
+def _set_options(connection: socket.socket) -> None:
+    connection.setblocking(bool(_NO_WAIT))
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        connection.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+    if _NO_WAIT:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _FILL_TIMEOUT)
+
+
 def _make_selector(connection: socket.socket, events: int) -> selectors.BaseSelector:
     selector = selectors.DefaultSelector()
-    selector.register(connection, events)
+    try:
+        selector.register(connection, events)
+    except OSError:
+        selector.close()
+        raise
     return selector
+
+
+def _close_all(owned: Sequence[selectors.BaseSelector | socket.socket]) -> None:
+    """Close every object, also after one of them has failed."""
+    for each in owned:
+        with contextlib.suppress(OSError):
+            each.close()

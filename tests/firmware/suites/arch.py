@@ -1,4 +1,4 @@
-"""Packing, checksums and pixels: what the processor runs, against what defines them."""
+"""Compare packing, checksums and pixels of this processor with the portable reference."""
 
 import binascii
 
@@ -8,7 +8,7 @@ from lensfw.ports import generated
 
 
 class Random:
-    """The same numbers everywhere: xorshift32."""
+    """Yield the same numbers on each interpreter: xorshift32."""
 
     def __init__(self, seed):
         self._state = seed

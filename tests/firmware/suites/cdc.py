@@ -1,20 +1,20 @@
-"""The link on the endpoint of the built-in CDC, beside the driver that has it."""
+"""The link on the IN endpoint of the built-in serial port, beside the port's own driver."""
 
-from helpers.usb_harness import ARM, CONTROL, DONE, HALT, OPEN, RESET, Stand
+from helpers.usb_harness import ARM, CONTROL, DONE, HALT, OPEN, RESET, Harness
 
 from lensfw.transports.cdc import CdcTransport
 
 OUT, IN = 0x02, 0x82
 
 
-class Board(Stand):
-    """The transport on a stand-in whose serial port a host has opened."""
+class Board(Harness):
+    """The transport on a stand-in controller. A host has opened its serial port."""
 
     def __init__(self, address_byte=(b"\x01", 0)):
         super().__init__(2, lambda usbd: CdcTransport(usbd.cdc, None, usbd, "S1", address_byte))
 
     def open(self):
-        """A host resets the bus, configures the board, and opens the port."""
+        """Reset the bus, configure the board and open the port, as a host does."""
         self.generation += 1
         self.cable.say(RESET, 0, self.generation)
         self.cable.say(OPEN, 0, self.generation, 1)
@@ -23,13 +23,13 @@ class Board(Stand):
         self.cable.heard()
 
     def turn(self):
-        """What the main loop does."""
+        """Run the main loop once."""
         self.usbd.pump()
         assert self.transport.receive(self.link, 0)
         return self.transport.send(self.link)
 
     def taken(self, count):
-        """The host has read a transfer."""
+        """Let the host read a transfer of *count* bytes."""
         self.cable.say(DONE, IN, self.generation, count)
 
     def armed(self):
@@ -87,7 +87,7 @@ def test_a_short_packet_holds_up_the_next_for_no_turn():
     submit = board.usbd.submit_xfer
 
     def quick(address, data):
-        """The reply has gone before the main loop comes to what is behind it."""
+        """Let the reply be sent before the main loop sees the packet behind it."""
         done = submit(address, data)
         if len(data) == 74:
             board.taken(74)
@@ -142,7 +142,7 @@ def test_the_host_is_heard():
 
 
 def test_what_was_sent_is_known_before_the_host_is_heard():
-    """A host that asks for a tile again has had what was sent before it asked."""
+    """The host asks for a tile again after it has received all that was sent before."""
     board = Board()
     known = []
     board.link.receiver.add_received = lambda count, now: known.extend(board.link.released)
@@ -175,7 +175,7 @@ def test_after_a_reset_nothing_of_before_follows_nor_is_heard():
 
 
 def test_nothing_is_sent_between_a_reset_and_what_tells_of_it():
-    """TinyUSB panics if it is: the address is gone before the callback comes."""
+    """TinyUSB would panic: the address is 0 before the callback of the reset comes."""
     address = bytearray(b"\x05")
     board = Board((address, 0))
     board.link.give(100)
@@ -193,7 +193,7 @@ def test_nothing_is_sent_between_a_reset_and_what_tells_of_it():
 
 
 def test_nothing_is_sent_before_the_host_has_been_heard_again():
-    """Between its reset and its configuration the endpoint does not exist."""
+    """The endpoint does not exist between the reset and the configuration."""
     board = Board()
     board.link.give(100)
     board.turn()

@@ -1,4 +1,4 @@
-"""The module's clock, whose ticks wrap and which does not."""
+"""The module's clock does not wrap, although its ticks do."""
 
 from lensfw import clock
 

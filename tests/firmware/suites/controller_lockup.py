@@ -1,4 +1,4 @@
-"""A locked-up controller is told from an idle, a suspended and a non-reading host."""
+"""A locked-up controller differs from an idle, a suspended and a non-reading host."""
 
 from lensfw import controller_lockup
 
@@ -20,7 +20,7 @@ class Controller:
 
 
 def run(watched, controller, first, last, frames=True, configured=True, step=1):
-    """The main loop from *first* to *last* milliseconds; when it recovered."""
+    """Run the main loop from *first* to *last* milliseconds. Return the times of recoveries."""
     found = []
     for ms in range(first, last, step):
         if frames:
@@ -36,7 +36,7 @@ def made():
 
 
 def test_a_host_that_sends_frames_is_left_alone():
-    """Idle or not reading, it does; however seldom the loop comes by."""
+    """An idle host and one that does not read send frames too, however rarely the loop samples."""
     for step in (1, 3, 5, 17, 100, 2047, 2049, 5000):
         watched, controller = made()
         assert not run(watched, controller, 0, 60000, step=step), step

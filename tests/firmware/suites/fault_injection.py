@@ -1,4 +1,4 @@
-"""States that a host asks for (capability TEST), and proofs (capability AUTH)."""
+"""Fault injection (capability TEST) and proofs (capability AUTH)."""
 
 import binascii
 
@@ -12,7 +12,7 @@ SCHEME = 0x8000
 
 
 def open_session(test=True, capabilities=ALL, authenticate=None, lanes=1):
-    """A session of a module that claims TEST, and AUTH if there is who proves something."""
+    """Open a session with a module that has TEST, and AUTH if *authenticate* is given."""
     config = module_world.configuration()
     config["test"] = test
     time = module_world.Time()
@@ -40,7 +40,7 @@ def ask(host, number):
     return module_world.kinds(host.send(wire.T_GET_MANIFEST, number, (0,)))
 
 
-def test_only_a_module_that_is_told_to_claims_it():
+def test_only_a_module_whose_configuration_says_so_has_the_capability():
     for told, offered, shared in (
         (True, ALL, wire.CAP_TEST),
         (False, ALL, 0),
@@ -54,7 +54,7 @@ def test_only_a_module_that_is_told_to_claims_it():
             assert ask(host, 9) == [wire.T_MANIFEST]
 
 
-def test_what_it_does_not_know_or_takes_too_long_is_refused():
+def test_an_unknown_or_too_long_action_is_refused():
     camera, host, _ = open_session()
     for number, (action, damage, ms) in enumerate(
         (
@@ -72,7 +72,7 @@ def test_what_it_does_not_know_or_takes_too_long_is_refused():
     assert ask(host, 20) == [wire.T_MANIFEST]
 
 
-def test_busy_is_said_before_the_silence_and_lasts_no_longer():
+def test_busy_is_sent_before_the_silence_and_its_lease_is_kept():
     camera, host, time = open_session()
     said = make(host, 2, wire.TEST_BUSY, 0, 300)
     assert module_world.kinds(said) == [wire.T_ACCEPTED, wire.T_BUSY]
@@ -154,7 +154,7 @@ def packet(host, kind, number, fields):
     return module_world.make_packet(0x10, kind, host.nonce, sequence, number, payload)
 
 
-def test_a_reject_is_one_damaged_packet():
+def test_the_action_reject_damages_one_packet():
     for damage in (wire.DAMAGE_PAYLOAD, wire.DAMAGE_HEADER):
         camera, host, _ = open_session()
         said = make(host, 2, wire.TEST_REJECT, damage)
@@ -199,7 +199,7 @@ def test_a_detach_is_noticed_before_and_closed_in_order():
     assert module_world.Peer(camera, time, 0x77777777).hello() != []
 
 
-def test_one_at_a_time():
+def test_only_one_action_is_active_at_a_time():
     for action in (wire.TEST_BUSY, wire.TEST_PENDING, wire.TEST_DETACH):
         camera, host, time = open_session()
         make(host, 2, action, 0, 1000)
@@ -213,7 +213,7 @@ def test_one_at_a_time():
         assert code([each for each in said if each[0][2] == wire.T_ERROR]) == wire.ERR_STATE
 
 
-def test_a_repeated_test_is_one():
+def test_a_repeated_request_starts_one_action():
     camera, host, time = open_session()
     make(host, 2, wire.TEST_BUSY, 0, 200)
     time.us += 200000
@@ -222,7 +222,7 @@ def test_a_repeated_test_is_one():
     assert ask(host, 3) == [wire.T_MANIFEST], "it is not silent again"
 
 
-def test_the_end_of_the_session_ends_it():
+def test_the_end_of_the_session_ends_the_action():
     for action in (wire.TEST_BUSY, wire.TEST_STALL, wire.TEST_PENDING, wire.TEST_DETACH):
         camera, host, time = open_session()
         make(host, 2, action, 0, 5000)
@@ -237,7 +237,7 @@ def test_the_end_of_the_session_ends_it():
 
 
 def toy(scheme, challenge):
-    """The challenge's CRC: a scheme that proves nothing."""
+    """Return the challenge's CRC: a scheme that proves nothing."""
     if scheme != SCHEME:
         return None
     return binascii.crc32(b"toy" + challenge).to_bytes(4, "little")

@@ -1,4 +1,4 @@
-"""The focus motor: rate, stops, and dioptres to steps and back."""
+"""The focus motor: its rate, its end stops, and the conversion of dioptres to steps and back."""
 
 from lensfw import focus_motor
 

@@ -1,4 +1,4 @@
-"""Packets from the host out of a stream of bytes."""
+"""Parsing the host's packets out of a stream of bytes."""
 
 import binascii
 import struct
@@ -16,7 +16,7 @@ def packet(number, payload=b"", kind=wire.T_GET_MANIFEST, version=0x10):
 
 
 class Lane:
-    """A receiver, and the numbers of the packets that came out of it."""
+    """A receiver, and the numbers of the packets that it found."""
 
     def __init__(self):
         self.discards = {}
@@ -162,7 +162,7 @@ def test_space_is_never_empty():
     assert len(lane.receiver.get_space()) >= wire.MAX_CONTROL
 
 
-def test_seal_writes_what_the_definition_says():
+def test_a_header_is_written_as_the_definition_says():
     buffer = bytearray(wire.HEADER_BYTES)
     framing.append_payload_crc(buffer, 0)
     framing.write_header(buffer, 0, 0x41, 9, 1, NONCE, 0xFFFFFFFF, 5)
@@ -172,7 +172,7 @@ def test_seal_writes_what_the_definition_says():
     assert fields[14] == binascii.crc32(buffer[:36])
 
 
-def test_a_header_written_in_parts_is_what_the_definition_says():
+def test_a_header_written_in_parts_is_as_the_definition_says():
     packet = framing.make_tile_packet(12)
     packet[wire.HEADER_BYTES :] = b"twelve bytes"
     framing.write_rectangle(packet, 0xFFFFFFFE, 65534, 4, 6, 1, 12)
@@ -195,19 +195,19 @@ STOP = wire.encode(wire.T_STOP, (0,))
 
 
 def sound(sequence=4):
-    """A Stop that nothing has damaged."""
+    """Return a sound Stop."""
     return module_world.make_packet(0x10, wire.T_STOP, NONCE, sequence, 2, STOP)
 
 
 def damaged(sequence):
-    """A Stop with one bit of its payload changed."""
+    """Return a Stop with one bit of its payload changed."""
     data = bytearray(sound(sequence))
     data[wire.HEADER_BYTES] ^= 1
     return bytes(data)
 
 
 def receive(data, pieces=0):
-    """The payloads received from *data*, its last *pieces* bytes one by one; and the discards."""
+    """Return payloads and discards of *data*. Its last *pieces* bytes come one by one."""
     lane = Lane()
     whole = len(data) - pieces
     lane.feed(data[:whole], chunk=len(data))
@@ -216,7 +216,7 @@ def receive(data, pieces=0):
 
 
 def discards_of(data, now=0):
-    """The discards that a receiver counts for *data* when it is asked once, at that time."""
+    """Return the discards of *data*. The receiver is called once, at that time."""
     discards = {}
     receiver = framing.Receiver(discards)
     receiver.get_space()[: len(data)] = data
@@ -226,7 +226,7 @@ def discards_of(data, now=0):
 
 
 def used_up(data):
-    """The sequences that a receiver calls used up for *data* and a pause; and the discards."""
+    """Return the sequences that *data* and a pause use up, and the discards."""
     sequences = []
     discards = {}
     receiver = framing.Receiver(discards, lambda header: sequences.append(header[6]))

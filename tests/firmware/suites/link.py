@@ -1,4 +1,4 @@
-"""The module's end of the link: sessions, requests, and what is sent when."""
+"""The module's end of the link: sessions, requests, and the order of packets."""
 
 import struct
 
@@ -10,7 +10,7 @@ NONCE = 0x1234ABCD
 
 
 def session():
-    """A seated module with a session, and its host."""
+    """Return a seated module with a session, and its host."""
     camera, ports, time = module_world.camera()
     host = module_world.Peer(camera, time)
     said = host.hello()
@@ -426,7 +426,7 @@ def test_a_malformed_heartbeat_grants_nothing():
     assert camera.link.discards == {"malformed": 1}
 
 
-def test_what_nobody_asked_for_is_told_to_a_session_only():
+def test_unrequested_messages_are_sent_in_a_session_only():
     camera, host, _, time = session()
     camera.link.send_message(wire.T_BUSY, (wire.BUSY_FLASH, 0, 500))
     assert module_world.only(host.turn(), wire.T_BUSY) == (wire.BUSY_FLASH, 0, 500)
@@ -522,7 +522,7 @@ def test_the_fewer_lanes_are_used():
         assert camera.link.lanes == used
 
 
-def test_whether_anything_waits():
+def test_has_packets_is_true_while_a_packet_waits():
     camera, _, time = module_world.camera()
     assert not camera.link.has_packets()
     host = module_world.Peer(camera, time)
@@ -574,7 +574,7 @@ def outcome(host, nonce, request):
     return module_world.only(host.send(wire.T_QUERY, 0, (nonce, request)), wire.T_QUERY_REPLY)[0]
 
 
-def test_what_became_of_a_request_is_told_to_the_next_session():
+def test_the_next_session_can_query_the_outcome_of_a_request():
     camera, host, _, time = session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     host.send(wire.T_CONFIGURE, 3, (0, 0, 99, 0, 0))
@@ -587,7 +587,7 @@ def test_what_became_of_a_request_is_told_to_the_next_session():
     assert outcome(other, 0xFFFF, 2) == wire.OUTCOME_UNKNOWN
 
 
-def test_of_old_requests_and_old_sessions_nothing_is_known():
+def test_the_outcome_of_old_requests_and_sessions_is_unknown():
     camera, host, _, time = session()
     for number in range(2, 12):
         host.send(wire.T_GET_MANIFEST, number, (0,))
@@ -601,7 +601,7 @@ def test_of_old_requests_and_old_sessions_nothing_is_known():
     assert outcome(other, NONCE, 11) == wire.OUTCOME_UNKNOWN
 
 
-def test_what_was_accepted_and_not_begun_is_not_done():
+def test_a_request_that_was_accepted_and_has_no_effect_yet_is_not_done():
     camera, host, ports, time = session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     # The lens moves first: nothing is read out yet.

@@ -1,4 +1,4 @@
-"""What the module says of itself: bytes and codes."""
+"""The manifest: its bytes and codes."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""The camera: what each request does in each state, and the frames that follow."""
+"""The camera: the effect of each request in each state, and the frames that follow."""
 
 from helpers import module_world
 
@@ -44,7 +44,7 @@ def run(host, time, steps=30, us=1000):
 
 
 def frames(host):
-    """What was heard, by frame number: (stream, frame-start, pixels, frame-end or None)."""
+    """Return the received frames by number: (stream, frame-start, pixels, frame-end or None)."""
     found = {}
     for header, payload in host.heard:
         kind, stream, number = header[2], header[4], header[7]
@@ -77,7 +77,7 @@ def test_configure_says_what_it_applied():
     assert camera.streams[PREVIEW].state == UNCONFIGURED
 
 
-def test_tests_apply_nothing():
+def test_test_only_applies_nothing():
     camera, host, _, _ = session()
     answer = configure(host, 2, PREVIEW, LARGE, flags=wire.CONFIGURE_TEST_ONLY)
     assert answer[1] == wire.CONFIGURE_TEST_ONLY
@@ -88,7 +88,7 @@ def test_tests_apply_nothing():
     assert camera.streams[PREVIEW].width == 16
 
 
-def test_what_is_adjusted_is_said():
+def test_an_adjusted_configuration_says_so():
     camera, host, _, _ = session()
     for number, pixel_format, tile_bytes, adjusted in (
         (2, 0, 0, False),
@@ -432,7 +432,7 @@ def test_a_stream_states_its_tile():
 
 
 class Ways(module_world.Ports):
-    """A sensor with a channel for each stream."""
+    """The ports of a sensor with a channel for each stream."""
 
     def __init__(self):
         super().__init__()
@@ -480,7 +480,7 @@ def test_the_release_button_gives_notice():
 
 
 def test_a_stopped_frame_whose_tiles_were_dropped_ends_aborted():
-    """The explorer found a frame whose tiles were dropped and whose end said OK."""
+    """The explorer found a frame whose tiles were dropped and whose FrameEnd said OK."""
     camera, _, time = module_world.camera(module_world.configuration(held=4, in_flight=4))
     host = module_world.Peer(camera, time)
     host.hello()

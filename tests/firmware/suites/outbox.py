@@ -1,4 +1,4 @@
-"""What waits to be sent: order, priority, credits, barriers."""
+"""The outbox: order, priority, credits, barriers."""
 
 from lensfw import sensor, wire
 from lensfw.outbox import Item, Outbox
@@ -42,7 +42,7 @@ def test_control_overtakes_data():
     assert drain(box) == [3, 4, 1, 2]
 
 
-def test_whatever_waits_is_known_to():
+def test_has_items_is_true_with_and_without_credit():
     box = Outbox()
     assert not box.has_items()
     box.queue_control(Item(wire.T_LOG, 0, 0))
@@ -223,7 +223,7 @@ def test_dropping_says_which_tiles_were_never_sent():
     assert box.drop_tiles(0) == [1, 3]
 
 
-def test_what_waits_of_a_frame():
+def test_has_packet_finds_a_packet_by_type_stream_and_frame():
     box = Outbox()
     box.queue_data(Item(wire.T_FRAME_END, 5, 1))
     assert box.has_packet(wire.T_FRAME_END, 1, 5)
@@ -233,7 +233,7 @@ def test_what_waits_of_a_frame():
 
 
 class Stub:
-    """As much of a tile as the outbox sees."""
+    """Stand in for a tile, with the fields that the outbox uses."""
 
     def __init__(self, length=1):
         self.length = length
@@ -277,7 +277,7 @@ def test_a_tile_does_not_overtake_one_of_its_stream_that_has_no_credit():
 
 
 def test_half_a_gigabyte_goes_out_between_two_grants_and_no_more():
-    """A module's small integers have 31 bits: a budget within them is computed without memory."""
+    """A module's small integers have 31 bits. Credit within them is computed without allocating."""
     box = Outbox()
     for frame in range(3):
         box.queue_data(Item(wire.T_TILE, frame, 0, b"", Stub(1 << 28)))

@@ -1,4 +1,4 @@
-"""Pixels that share bytes, and CRCs that the sensor computes: tiles, frames that end early."""
+"""Packed pixels, and CRCs that the sensor computes: tiles, and frames that end early."""
 
 import binascii
 import struct
@@ -20,7 +20,7 @@ def plan(width, height, limit, bits):
 
 
 class Rows(module_world.Ports):
-    """A sensor that sends bytes: with *crc*, each tile's CRC behind it."""
+    """A sensor that delivers bytes. With *crc*, each tile's CRC follows its rows."""
 
     def __init__(self, made, crc):
         module_world.Ports.__init__(self, self.frame)

@@ -1,4 +1,4 @@
-"""The supply: sampling, hysteresis, temperature, what is drawn."""
+"""The supply: sampling, hysteresis, temperature, load."""
 
 from lensfw import power
 from lensfw.power import SAMPLE_US, TEMPERATURE_CHANNEL, VBUS_CHANNEL

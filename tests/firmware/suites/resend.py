@@ -1,4 +1,4 @@
-"""Parts of a frame again: what is held is sent, what is gone is said."""
+"""Resend: held parts of a frame are sent again, and lost parts are named."""
 
 import struct
 
@@ -10,7 +10,7 @@ SMALL = 1
 
 
 def session(held=2, tile_bytes=128, count=1):
-    """A module that has just sent frames of stream 0, tiles of 16 x 4 pixels, and its host."""
+    """Return a module that has sent frames of stream 0 in tiles of 16 x 4 pixels, and its host."""
     camera, ports, time = module_world.camera(module_world.configuration(tile_bytes, held=held))
     host = module_world.Peer(camera, time)
     host.hello()
@@ -29,7 +29,7 @@ def resend(host, frame, ranges=(), flags=0, stream=0):
 
 
 def answer(said):
-    """The RESENT: flags, state, and the places that are gone."""
+    """Return flags, state and gone rectangles of the only Resent."""
     flags, state, count, tail = module_world.only(said, wire.T_RESENT)
     assert len(tail) == 8 * count
     return flags, state, [struct.unpack_from("<4H", tail, 8 * i) for i in range(count)]
@@ -117,6 +117,26 @@ def test_four_frames_are_remembered():
     assert states == [wire.FRAME_UNKNOWN] * 2 + [wire.FRAME_ENDED] * 4
 
 
+def test_the_last_still_is_remembered_beside_a_fast_preview():
+    camera, host, _ = session(count=0)
+    host.send(wire.T_CONFIGURE, 20, (1, 0, SMALL, 0, 0))
+    host.send(wire.T_CAPTURE, 21, (1, 0, 1, 0, 0, -1))
+    for _ in range(20):
+        host.turn()
+    still = camera.next_frame - 1
+    assert answer(resend(host, still, stream=1))[1] == wire.FRAME_ENDED
+    for request in range(22, 28):
+        host.send(wire.T_CAPTURE, request, (0, 0, 10, 0, 0, -1))
+        for _ in range(80):
+            host.turn()
+    assert camera.next_frame == still + 61
+    assert answer(resend(host, still, stream=1))[1] == wire.FRAME_ENDED
+    host.send(wire.T_CAPTURE, 28, (0, 0, 10, 0, 0, -1))
+    for _ in range(80):
+        host.turn()
+    assert answer(resend(host, still, stream=1))[1] == wire.FRAME_UNKNOWN
+
+
 def test_a_frame_under_way_is_remembered_however_many_begin_beside_it():
     camera, _, time = module_world.camera(module_world.configuration(256, in_flight=3, held=0))
     host = module_world.Peer(camera, time)
@@ -138,12 +158,12 @@ def test_a_frame_under_way_is_remembered_however_many_begin_beside_it():
     assert answer(said) == (0, wire.FRAME_UNDER_WAY, [])
     said = host.grant()
     assert module_world.kinds(said)[-2:] == [wire.T_TILE, wire.T_FRAME_END]
-    # Once it has been sent it is one of the last four, or forgotten.
+    # Once it has been sent it is one of the last four, or the last still.
     assert answer(resend(host, 0, [(0, 8, 16, 8)], stream=1))[1] == wire.FRAME_ENDED
     host.send(wire.T_CAPTURE, 6, (0, 0, 1, 0, 0, -1))
     for _ in range(10):
         host.turn()
-    assert answer(resend(host, 0, [(0, 8, 16, 8)], stream=1))[1] == wire.FRAME_UNKNOWN
+    assert answer(resend(host, 0, [(0, 8, 16, 8)], stream=1))[1] == wire.FRAME_ENDED
     assert [answer(resend(host, number))[1] for number in (3, 4, 7)] == [
         wire.FRAME_UNKNOWN,
         wire.FRAME_ENDED,

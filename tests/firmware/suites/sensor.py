@@ -1,4 +1,4 @@
-"""Reading out the sensor: the shape of tiles, rows as they come, frames that end early."""
+"""Reading out the sensor: the shape of tiles, rows in pieces, frames that end early."""
 
 import binascii
 import struct
@@ -23,7 +23,7 @@ def readout(ports, made, tiles=None, now=0):
 
 
 def drain(reading, ports, now=0):
-    """All tiles as (bytes, place), each released at once."""
+    """Return all tiles as (bytes, rectangle). Each is released at once."""
     out = []
     for _ in range(20000):
         if reading.done:
@@ -38,7 +38,7 @@ def drain(reading, ports, now=0):
 
 
 def put_together(pieces, width, height):
-    """The frame that the tiles make; each byte once."""
+    """Return the frame that the tiles make. Each byte must be written once."""
     frame = bytearray(2 * width * height)
     seen = 0
     for data, (x, y, columns, rows) in pieces:
@@ -206,23 +206,64 @@ def test_a_tile_is_held_until_its_memory_is_needed():
     for number in range(5):
         tile = tiles.take()
         tile.state = sensor.QUEUED
-        tile.stream, tile.frame = 1, number
+        tile.stream, tile.frame = 0, number
         framing.write_rectangle(tile.packet, number, 0, 0, 2, 1, 4)
         taken.append(tile)
         tile.release()
     # Three tiles in memory: the last three are held, oldest first to go.
     place = (0, 0, 2, 1)
-    assert [tiles.find(1, number, place) is not None for number in range(5)] == [
+    assert [tiles.find(0, number, place) is not None for number in range(5)] == [
         False, False, True, True, True,
     ]  # fmt: skip
-    assert tiles.find(1, 4, place) is taken[4]
-    assert tiles.find(0, 4, place) is None
-    assert tiles.find(1, 4, (2, 0, 2, 1)) is None
+    assert tiles.find(0, 4, place) is taken[4]
+    assert tiles.find(1, 4, place) is None
+    assert tiles.find(0, 4, (2, 0, 2, 1)) is None
     tiles.take()
-    assert tiles.find(1, 2, place) is None
-    assert tiles.find(1, 3, place) is not None
+    assert tiles.find(0, 2, place) is None
+    assert tiles.find(0, 3, place) is not None
     tiles.forget_session()
-    assert tiles.find(1, 3, place) is None
+    assert tiles.find(0, 3, place) is None
+
+
+def hold(tiles, stream, number):
+    """Take a tile for a frame, send it, and hold it."""
+    tile = tiles.take(number)
+    tile.state = sensor.QUEUED
+    tile.stream, tile.frame = stream, number
+    framing.write_rectangle(tile.packet, number, 0, 0, 2, 1, 4)
+    tile.release()
+
+
+def test_a_preview_takes_the_memory_of_a_still_last():
+    place = (0, 0, 2, 1)
+    tiles = sensor.Tiles(8, 3, 2)
+    hold(tiles, 1, 5)
+    for number in range(6, 70):
+        hold(tiles, 0, number)
+        assert tiles.find(1, 5, place) is not None, number
+        assert tiles.find(0, number, place) is not None, number
+    # 64 frames later the still is as good as any other frame.
+    hold(tiles, 0, 70)
+    assert tiles.find(1, 5, place) is None
+
+
+def test_a_still_takes_its_own_memory_when_there_is_no_other():
+    place = (0, 0, 2, 1)
+    tiles = sensor.Tiles(8, 3, 2)
+    for number in range(5, 9):
+        hold(tiles, 1, number)
+    assert [tiles.find(1, number, place) is not None for number in range(5, 9)] == [
+        False, True, True, True,
+    ]  # fmt: skip
+
+
+def test_a_still_is_kept_across_the_wrap_of_frame_numbers():
+    place = (0, 0, 2, 1)
+    tiles = sensor.Tiles(8, 3, 2)
+    hold(tiles, 1, 0xFFFFFFFF)
+    for number in range(4):
+        hold(tiles, 0, number)
+    assert tiles.find(1, 0xFFFFFFFF, place) is not None
 
 
 def test_at_most_so_many_tiles_are_in_flight():

@@ -1,4 +1,4 @@
-"""A board whose starts go wrong ends up as plain MicroPython; one that works never does."""
+"""A board whose starts fail becomes plain MicroPython. A board that works never does."""
 
 from lensfw import start_counter
 

@@ -1,4 +1,4 @@
-"""Packets through a stream that takes and gives as many bytes as it likes."""
+"""Packets through a stream that reads and writes any number of bytes at a time."""
 
 from helpers import module_world
 
@@ -7,7 +7,7 @@ from lensfw.transports.socket_stream import StreamTransport
 
 
 class Stream:
-    """A non-blocking stream; ``takes`` bytes a write, None: it would block."""
+    """A non-blocking stream. A write accepts ``takes`` bytes; None means that it would block."""
 
     def __init__(self):
         self.sent = b""
@@ -30,7 +30,7 @@ class Stream:
 
 
 class Queue:
-    """In place of a link: packets, and tiles that count how often they were sent."""
+    """Stand in for a link: packets, and tiles that count how often they were sent."""
 
     def __init__(self, packets):
         self.packets = [(memoryview(packet), tile) for packet, tile in packets]

@@ -1,4 +1,4 @@
-"""The link on USB, and the rules of the controller that stands in for a board's."""
+"""The link on USB, and the rules of the stand-in controller."""
 
 import struct
 
@@ -13,8 +13,8 @@ from helpers.usb_harness import (  # fmt: skip
     REPLY,
     RESET,
     Cable,
+    Harness,
     Link,
-    Stand,
 )
 
 from lensfw import wire
@@ -24,8 +24,8 @@ from lensfw.transports import usb
 OUT, IN = 0x03, 0x83
 
 
-class Rig:
-    """A stand-in whose callbacks are noted, with one bulk OUT and one bulk IN endpoint."""
+class Controller:
+    """The stand-in controller with a bulk OUT and a bulk IN endpoint. It records callbacks."""
 
     def __init__(self, speed=2):
         self.cable = Cable()
@@ -65,119 +65,119 @@ def errno_of(function, *arguments):
 
 
 def test_one_transfer_per_endpoint_and_direction():
-    rig = Rig()
-    rig.usbd.submit_xfer(IN, b"a")
-    assert errno_of(rig.usbd.submit_xfer, IN, b"b") == 16
-    rig.usbd.submit_xfer(OUT, bytearray(64))
-    rig.cable.say(DONE, IN, 1, 1)
-    rig.usbd.pump()
-    assert rig.calls == [("done", IN, 0, 1)]
-    assert rig.usbd.submit_xfer(IN, b"b")
+    controller = Controller()
+    controller.usbd.submit_xfer(IN, b"a")
+    assert errno_of(controller.usbd.submit_xfer, IN, b"b") == 16
+    controller.usbd.submit_xfer(OUT, bytearray(64))
+    controller.cable.say(DONE, IN, 1, 1)
+    controller.usbd.pump()
+    assert controller.calls == [("done", IN, 0, 1)]
+    assert controller.usbd.submit_xfer(IN, b"b")
 
 
 def test_nothing_is_submitted_while_inactive():
-    rig = Rig()
-    rig.usbd.active(False)
-    assert errno_of(rig.usbd.submit_xfer, IN, b"a") == 22
-    assert rig.cable.heard()[-1][0] == DETACH
+    controller = Controller()
+    controller.usbd.active(False)
+    assert errno_of(controller.usbd.submit_xfer, IN, b"a") == 22
+    assert controller.cable.heard()[-1][0] == DETACH
 
 
 def test_a_driver_is_not_changed_while_active():
-    rig = Rig()
-    assert errno_of(setattr, rig.usbd, "builtin_driver", rig.usbd.BUILTIN_NONE) == 22
+    controller = Controller()
+    assert errno_of(setattr, controller.usbd, "builtin_driver", controller.usbd.BUILTIN_NONE) == 22
 
 
 def test_lengths_have_16_bits_and_are_not_checked():
-    rig = Rig()
-    rig.usbd.submit_xfer(IN, bytearray(65536 + 3))
-    assert rig.cable.armed(IN) == [bytes(3)]
-    rig.cable.say(DONE, IN, 1, 3)
-    rig.usbd.pump()
-    rig.usbd.submit_xfer(IN, bytearray(65536))
-    assert rig.cable.armed(IN) == [b""]
+    controller = Controller()
+    controller.usbd.submit_xfer(IN, bytearray(65536 + 3))
+    assert controller.cable.armed(IN) == [bytes(3)]
+    controller.cable.say(DONE, IN, 1, 3)
+    controller.usbd.pump()
+    controller.usbd.submit_xfer(IN, bytearray(65536))
+    assert controller.cable.armed(IN) == [b""]
 
 
 def test_no_callback_comes_after_a_reset():
-    rig = Rig()
-    rig.usbd.submit_xfer(IN, b"a")
-    assert rig.open(7) == [("reset",), ("open", 9 + 2 * 7)]
+    controller = Controller()
+    controller.usbd.submit_xfer(IN, b"a")
+    assert controller.open(7) == [("reset",), ("open", 9 + 2 * 7)]
     # The bus had not seen the reset when it ended the transfer.
-    rig.cable.say(DONE, IN, 1, 1)
-    rig.usbd.pump()
-    assert rig.calls == []
-    rig.usbd.submit_xfer(IN, b"b")
-    assert rig.cable.heard() == [(ARM, IN, 7, 0, b"b")]
+    controller.cable.say(DONE, IN, 1, 1)
+    controller.usbd.pump()
+    assert controller.calls == []
+    controller.usbd.submit_xfer(IN, b"b")
+    assert controller.cable.heard() == [(ARM, IN, 7, 0, b"b")]
 
 
 def test_a_halt_drops_what_is_in_flight_without_a_callback():
-    rig = Rig()
-    rig.usbd.submit_xfer(IN, b"a")
-    rig.cable.say(HALT, IN, 2, 1)
-    rig.cable.say(DONE, IN, 1, 1)
-    rig.usbd.pump()
+    controller = Controller()
+    controller.usbd.submit_xfer(IN, b"a")
+    controller.cable.say(HALT, IN, 2, 1)
+    controller.cable.say(DONE, IN, 1, 1)
+    controller.usbd.pump()
     request = bytes((2, 3, 0, 0, IN, 0, 0, 0))
-    assert rig.calls == [("control", 1, request), ("control", 3, request)]
-    assert errno_of(rig.usbd.submit_xfer, IN, b"b") == 16
-    assert rig.usbd.stall(IN)
-    rig.cable.say(HALT, IN, 3, 0)
-    rig.usbd.pump()
-    assert rig.calls[-1] == ("control", 3, bytes((2, 1, 0, 0, IN, 0, 0, 0)))
-    rig.cable.heard()
-    rig.usbd.submit_xfer(IN, b"c")
-    assert rig.cable.heard() == [(ARM, IN, 3, 0, b"c")]
+    assert controller.calls == [("control", 1, request), ("control", 3, request)]
+    assert errno_of(controller.usbd.submit_xfer, IN, b"b") == 16
+    assert controller.usbd.stall(IN)
+    controller.cable.say(HALT, IN, 3, 0)
+    controller.usbd.pump()
+    assert controller.calls[-1] == ("control", 3, bytes((2, 1, 0, 0, IN, 0, 0, 0)))
+    controller.cable.heard()
+    controller.usbd.submit_xfer(IN, b"c")
+    assert controller.cable.heard() == [(ARM, IN, 3, 0, b"c")]
 
 
 def test_a_clear_without_a_halt_leaves_what_is_in_flight_to_be_replaced():
-    rig = Rig()
-    rig.usbd.submit_xfer(IN, b"a")
-    rig.cable.say(HALT, IN, 2, 0)
-    rig.usbd.pump()
-    rig.calls = []
-    rig.usbd.submit_xfer(IN, b"b")
-    rig.cable.say(DONE, IN, 1, 1)
-    rig.usbd.pump()
-    assert rig.calls == []
-    rig.cable.say(DONE, IN, 2, 1)
-    rig.usbd.pump()
-    assert rig.calls == [("done", IN, 0, 1)]
+    controller = Controller()
+    controller.usbd.submit_xfer(IN, b"a")
+    controller.cable.say(HALT, IN, 2, 0)
+    controller.usbd.pump()
+    controller.calls = []
+    controller.usbd.submit_xfer(IN, b"b")
+    controller.cable.say(DONE, IN, 1, 1)
+    controller.usbd.pump()
+    assert controller.calls == []
+    controller.cable.say(DONE, IN, 2, 1)
+    controller.usbd.pump()
+    assert controller.calls == [("done", IN, 0, 1)]
 
 
 def test_what_comes_goes_into_the_buffer_of_the_transfer():
-    rig = Rig()
+    controller = Controller()
     buffer = bytearray(64)
-    rig.usbd.submit_xfer(OUT, buffer)
-    rig.cable.say(DONE, OUT, 1, 5, b"hello")
-    rig.usbd.pump()
-    assert rig.calls == [("done", OUT, 0, 5)] and buffer[:6] == b"hello\0"
+    controller.usbd.submit_xfer(OUT, buffer)
+    controller.cable.say(DONE, OUT, 1, 5, b"hello")
+    controller.usbd.pump()
+    assert controller.calls == [("done", OUT, 0, 5)] and buffer[:6] == b"hello\0"
 
 
 def test_a_class_request_is_answered_by_the_built_in_port():
-    rig = Rig()
+    controller = Controller()
     coding = struct.pack("<IBBB", 9600, 0, 0, 8)
-    rig.cable.say(CONTROL, 0, 1, 0, bytes((0x21, 0x20, 0, 0, 0, 0, 7, 0)) + coding)
-    rig.cable.say(CONTROL, 0, 1, 0, bytes((0xA1, 0x21, 0, 0, 0, 0, 7, 0)))
-    rig.cable.say(CONTROL, 0, 1, 0, bytes((0x21, 0x55, 0, 0, 0, 0, 0, 0)))
-    rig.usbd.pump()
-    assert rig.cable.heard() == [
+    controller.cable.say(CONTROL, 0, 1, 0, bytes((0x21, 0x20, 0, 0, 0, 0, 7, 0)) + coding)
+    controller.cable.say(CONTROL, 0, 1, 0, bytes((0xA1, 0x21, 0, 0, 0, 0, 7, 0)))
+    controller.cable.say(CONTROL, 0, 1, 0, bytes((0x21, 0x55, 0, 0, 0, 0, 0, 0)))
+    controller.usbd.pump()
+    assert controller.cable.heard() == [
         (REPLY, 0, 1, 1, b""),
         (REPLY, 0, 1, 1, coding),
         (REPLY, 0, 1, 0, b""),
     ]
-    assert rig.calls == []
+    assert controller.calls == []
 
 
 def test_a_slow_bus_gets_every_byte():
-    rig = Rig()
-    rig.cable._most = 7
-    rig.usbd.submit_xfer(IN, bytes(range(100)))
-    assert rig.cable.heard() == [(ARM, IN, 1, 0, bytes(range(100)))]
+    controller = Controller()
+    controller.cable._most = 7
+    controller.usbd.submit_xfer(IN, bytes(range(100)))
+    assert controller.cable.heard() == [(ARM, IN, 1, 0, bytes(range(100)))]
 
 
 # --- the transport --------------------------------------------------------------------------------
 
 
-class Board(Stand):
-    """The transport on a stand-in, configured by a host."""
+class Board(Harness):
+    """The transport on a stand-in controller that a host has configured."""
 
     def __init__(self, lanes=1, speed=2, **options):
         super().__init__(
@@ -191,7 +191,7 @@ class Board(Stand):
         self.turn()
 
     def turn(self):
-        """What the main loop does."""
+        """Run the main loop once."""
         self.usbd.pump()
         self.transport.receive(self.link, 0)
         self.transport.send(self.link)
@@ -201,7 +201,7 @@ class Board(Stand):
         self.turn()
 
     def host_takes_all(self, ep=IN):
-        """Everything, transfer by transfer; what it was."""
+        """Let the host read until nothing is left. Return the data of each transfer."""
         found = []
         while True:
             armed = self.cable.armed(ep)
@@ -297,7 +297,7 @@ def test_a_reset_gives_every_tile_back_and_ends_the_session():
     assert board.cable.armed(IN) == [data]
 
 
-def test_set_then_clear_starts_an_endpoint_anew():
+def test_an_endpoint_starts_anew_after_it_was_halted_and_cleared():
     board = Board()
     board.link.give(100, "old")
     board.link.give(200, "next")
@@ -345,7 +345,7 @@ def test_what_the_host_sends_reaches_the_link():
         assert board.link.receiver.data == data
 
 
-def test_nothing_is_started_before_a_bus_reset_has_been_told_of():
+def test_no_transfer_starts_between_a_bus_reset_and_its_callback():
     address = bytearray(b"\x81")
     board = Board(address_byte=(address, 0))
     board.link.give(100, 1)
@@ -367,7 +367,7 @@ def test_nothing_is_started_before_a_bus_reset_has_been_told_of():
     assert [len(each) for each in board.cable.armed(IN)] == [50], "what was there is gone"
 
 
-def test_what_was_sent_before_the_host_spoke_is_held_when_it_is_heard():
+def test_tiles_sent_before_a_host_packet_are_held_when_it_is_handled():
     board = Board()
     released = []
 
@@ -409,7 +409,7 @@ def test_it_is_silent_until_it_is_configured():
 
 
 class Clock:
-    """In place of the module time, which CPython's has no ticks in."""
+    """Harness in for MicroPython's module time: CPython's has no ticks."""
 
     def __init__(self):
         self.ms = 0
@@ -422,7 +422,7 @@ class Clock:
 
 
 def with_clock(test):
-    """Run a test with a clock of its own in the transport."""
+    """Run a test with its own clock in the transport."""
     clock, kept = Clock(), usb.time
     usb.time = clock
     try:
@@ -431,7 +431,7 @@ def with_clock(test):
         usb.time = kept
 
 
-def test_an_endpoint_that_is_kept_after_a_halt_is_had_again_by_coming_anew():
+def test_the_board_re_enumerates_if_an_endpoint_stays_busy_after_a_halt():
     def test(clock):
         board = Board()
         board.cable.say(HALT, OUT, 2, 1)
@@ -471,7 +471,7 @@ def test_an_endpoint_that_is_halted_and_stays_so_is_left_alone():
 
 
 def test_an_endpoint_that_is_only_cleared_may_wait_for_its_host():
-    """What is in flight goes on: a host that opens the interface, and says nothing yet."""
+    """The transfer in flight goes on: a host has opened the interface and is silent so far."""
 
     def test(clock):
         board = Board()
@@ -486,7 +486,7 @@ def test_an_endpoint_that_is_only_cleared_may_wait_for_its_host():
 
 
 class Never(set):
-    """Nothing is claimable in it: the transfer of before is still in flight, as on a board."""
+    """A set that contains nothing. So the earlier transfer stays in flight, as on a board."""
 
     def __contains__(self, ep):
         return False

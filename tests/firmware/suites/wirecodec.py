@@ -1,4 +1,4 @@
-"""The generated codec: what it refuses, and what a newer minor may append."""
+"""The generated codec: malformed payloads, and fields that a newer minor version appends."""
 
 import struct
 

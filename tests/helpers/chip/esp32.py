@@ -1,4 +1,4 @@
-"""A stand-in for Espressif's module."""
+"""Stand in for Espressif's module."""
 
 
 def mcu_temperature():

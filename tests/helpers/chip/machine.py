@@ -1,4 +1,4 @@
-"""A stand-in for MicroPython's ``machine`` on a chip: pins, ADC and registers that a test sets."""
+"""Stand in for MicroPython's ``machine`` on a chip. A test sets pins, ADC and registers."""
 
 levels = {}
 pins = {}
@@ -86,7 +86,7 @@ class Timer:
 
 
 def drive(number, level):
-    """Something outside sets a pin."""
+    """Set the level of a pin from outside."""
     levels[number] = level
     if pins[number].handler is not None:
         pins[number].handler(pins[number])

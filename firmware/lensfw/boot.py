@@ -19,7 +19,8 @@ import sys
 CONFIGURATION = "/lensfw.json"
 
 _board = None
-_is_connected = False
+# The configuration of a board that main.py connects.
+_unconnected = None
 
 
 def start():
@@ -27,7 +28,7 @@ def start():
 
     Never raises: a board that cannot start still has its REPL.
     """
-    global _board, _is_connected
+    global _board, _unconnected
     try:
         import json
 
@@ -44,10 +45,11 @@ def start():
         from . import board
 
         is_soft_reset = machine.is_soft_reset()
-        started = board.Board(configuration, machine)
-        if not is_soft_reset:
+        started = board.Board(configuration, machine, is_soft_reset)
+        if is_soft_reset:
+            _unconnected = configuration
+        else:
             started.connect()
-            _is_connected = True
         _board = started
     except Exception as error:
         sys.print_exception(error)
@@ -59,6 +61,6 @@ def serve():
     Called by main.py.
     """
     if _board is not None:
-        if not _is_connected:
-            _board.connect()
+        if _unconnected is not None:
+            _board.connect(_unconnected)
         _board.serve()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -12,12 +13,14 @@ from typing import Final
 
 from lenslink.deadline import Deadline
 from lenslink.errors import RigError, StorageError, Timeout
+from lenslink.runtime import is_process_alive
 
 from .micropython_image import cache_folder
 
 _OLDEST_NODE: Final = 18
 _PROBE_S: Final = 10.0
 _LIBRARY: Final = "rp2040js"
+_INSTALLING: Final = "installing-"
 _PACKAGE: Final = ("package.json", "package-lock.json")
 
 
@@ -74,7 +77,9 @@ def install_library(deadline: Deadline) -> Path:
         raise RigError("no npm on PATH: it comes with Node.js (https://nodejs.org)")
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix="installing-", dir=cache_folder()))
+        _remove_stale_installations()
+        prefix = f"{_INSTALLING}{os.getpid()}-"
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=cache_folder()))
     except OSError as error:
         raise StorageError(f"{cache_folder()}: {error.strerror or error}") from None
     try:
@@ -89,6 +94,14 @@ def install_library(deadline: Deadline) -> Path:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return find_library()
+
+
+def _remove_stale_installations() -> None:
+    """Remove the folders of installations that were killed."""
+    for folder in cache_folder().glob(f"{_INSTALLING}*"):
+        pid = folder.name.removeprefix(_INSTALLING).partition("-")[0]
+        if not pid.isdecimal() or not is_process_alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run_npm_ci(npm: str, folder: Path, deadline: Deadline) -> None:

@@ -16,7 +16,8 @@ from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, NotFound
 from lenslink.transports.base import Reading
 from lenslink_hil.conformance import live, report
-from lenslink_hil.conformance.broken_plain import NoColors, OddMode, SilentRefusals, TotalOfThePiece
+from lenslink_hil.conformance.broken_frames import NoColors, OddMode, TotalOfThePiece
+from lenslink_hil.conformance.broken_requests import SilentRefusals
 from lenslink_hil.conformance.cases import Case
 from lenslink_hil.conformance.host_peer import HostPeer
 from lenslink_hil.conformance.plain_module import Item, PlainModule

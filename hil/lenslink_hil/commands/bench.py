@@ -14,7 +14,7 @@ from lenslink.cli.opening import open_device, url_argument
 from lenslink.cli.options import CommonOptions, OutputFile, Seconds, common_options, pass_common
 from lenslink.cli.screen import Progress, Screen, emit_json, emit_table
 from lenslink.errors import UsageError
-from lenslink.transports import choose
+from lenslink.transports import choose_url
 from lenslink_protocol.packings import Packing
 from lenslink_protocol.params import MAX_PAYLOAD
 
@@ -246,7 +246,7 @@ def link(
     seconds = duration or (_SWEEP_S if sweep else _LINK_S)
     effort = run.Effort(mode, packing, tile_bytes or 0, frames, seconds, check, seed)
     if sweep:
-        _sweep(choose(url), effort, common, screen, as_json)
+        _sweep(choose_url(url), effort, common, screen, as_json)
         return
     with open_device(url, common, screen) as device, screen.show_progress() as progress:
         result = {**run.measure(device, effort, progress.update), "url": device.url}

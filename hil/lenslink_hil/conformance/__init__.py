@@ -7,6 +7,7 @@ A module imports only from modules above it in this list::
     peer_wire          the line to the tested side: bytes, lanes and time
     cases              what a case is, and how it fails
     host_peer          a host that sends what a case tells it to send
+    module_steps       steps that many cases for modules take
     module_cases_*     the cases for modules, by chapter of SPEC.md
     module_peer        a module that behaves until a case overrides something
     host_cases_*       the cases for hosts
@@ -15,8 +16,8 @@ A module imports only from modules above it in this list::
     virtual_module     the firmware's module, in this process and on virtual time
     plain_module       a module written from SPEC.md alone, on virtual time
     virtual_host       the driver's link and reassembly, on virtual time
-    broken_modules,    peers that break one clause each, in several ways
-    broken_hosts
+    broken_*           peers that break one clause each, in several ways; broken_modules and
+                       broken_hosts have the tables
     selftest           runs each case on good peers and on the broken ones
     live               modules and hosts behind real transports
     report             JSON, JUnit XML and HTML

@@ -26,6 +26,7 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import MAX_CONTROL
 
+from .broken_host_lines import DEFECTS
 from .defects import (
     AnyMajor,
     AnyNonce,
@@ -340,7 +341,7 @@ def _of(host: type[VirtualHost]) -> Broken:
     return Broken(host.__name__, host)
 
 
-BROKEN: dict[str, tuple[Broken, ...]] = {
+_BASIC: dict[str, tuple[Broken, ...]] = {
     "H-FRAME-1": (_with(OddFields), _with(OddSequence)),
     "H-FRAME-2": (_with(Heals),),
     "H-FRAME-3": (_with(OnlyClean),),
@@ -385,3 +386,9 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
     "H-MANIFEST-1": (_with(KnownKeysOnly),),
     "H-MANIFEST-2": (_with(Bottomless),),
 }
+
+BROKEN: dict[str, tuple[Broken, ...]] = {
+    clause: basic + tuple(_with(defect) for defect in DEFECTS.get(clause, ()))
+    for clause, basic in _BASIC.items()
+}
+"""The broken hosts of each clause."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from lenslink_protocol.ids import (
     Capability,
     ConfigureFlag,
+    Damage,
     EndStatus,
     ErrorCode,
     FrameState,
@@ -33,8 +34,17 @@ from lenslink_protocol.messages import (
     Resent,
     Test,
 )
+from lenslink_protocol.params import MAX_BUSY_MS
 
-from .broken_plain import PLAIN
+from . import (
+    broken_frames,
+    broken_receiving,
+    broken_requests,
+    broken_resending,
+    broken_sessions,
+    broken_streams,
+    broken_tables,
+)
 from .defects import (
     AnyMajor,
     AnyNonce,
@@ -597,6 +607,53 @@ class DropsUnknown(Defect):
         return [] if _unknown(packet.kind) else [data]
 
 
+class LeasesTooLong(Defect):
+    """Announces 20 s of silence or of work."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        leased = packet.kind in (MessageType.BUSY, MessageType.PENDING)
+        return [edit_message(packet, lease_ms=20_000) if leased else data]
+
+
+class TakesAnyDuration(Defect):
+    """Cuts the duration of a test instead of refusing it."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.TEST else None
+        if not isinstance(message, Test):
+            return [data]
+        return [edit_message(packet, ms=min(message.ms, MAX_BUSY_MS))]
+
+
+class OtherDamage(Defect):
+    """Damages the header where the payload was named, and the payload where the header was."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.TEST else None
+        if not isinstance(message, Test) or message.damage not in set(Damage):
+            return [data]
+        other = Damage.HEADER if message.damage == Damage.PAYLOAD else Damage.PAYLOAD
+        return [edit_message(packet, damage=other)]
+
+
+class ShortTests(Defect):
+    """Ends each test after a quarter of its time."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.TEST else None
+        return [edit_message(packet, ms=message.ms // 4) if isinstance(message, Test) else data]
+
+
+class CallsAllAdjusted(Defect):
+    """Says ADJUSTED of every configuration."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.CONFIGURED else None
+        if not isinstance(message, Configured):
+            return [data]
+        return [edit_message(packet, flags=message.flags | ConfigureFlag.ADJUSTED)]
+
+
 _TAMPERED: dict[str, tuple[Broken, ...]] = {
     "M-FRAME-1": (_with(OddFields), _with(OddSequence)),
     "M-FRAME-2": (_with(Heals),),
@@ -619,12 +676,16 @@ _TAMPERED: dict[str, tuple[Broken, ...]] = {
     "M-CLOSE-2": (_with(lambda: drop_types(MessageType.CLOSE), "drops CLOSE"), _with(LastWord)),
     "M-LIVE-1": (_with(Sleepy),),
     "M-LIVE-2": (_with(Uncounted),),
-    "M-LIVE-3": (_with(lambda: drop_types(MessageType.BUSY), "drops BUSY"), _with(Dozes)),
+    "M-LIVE-3": (
+        _with(LeasesTooLong),
+        _with(lambda: drop_types(MessageType.BUSY), "drops BUSY"),
+        _with(Dozes),
+    ),
     "M-REQ-1": (_with(OtherIds),),
     "M-REQ-2": (_with(ExecutesAgain), _with(KeepsOne)),
     "M-REQ-3": (_with(ExecutesAgain),),
     "M-REQ-4": (_with(DropsUnknown),),
-    "M-REQ-5": (_with(LeavesPending), _with(PendingForAnother)),
+    "M-REQ-5": (_with(LeasesTooLong), _with(LeavesPending), _with(PendingForAnother)),
     "M-QUERY-1": (_with(Amnesia),),
     "M-LANE-1": (_with(OneCounter),),
     "M-LANE-2": (_of(OneLaneLess),),
@@ -641,7 +702,10 @@ _TAMPERED: dict[str, tuple[Broken, ...]] = {
     "M-CAM-3": (_with(LosesTiles),),
     "M-CAM-4": (_with(Miscounts),),
     "M-CAM-5": (_with(OneMore),),
-    "M-PACK-1": (_with(OneFormat),),
+    "M-PACK-1": (
+        _with(CallsAllAdjusted),
+        _with(OneFormat),
+    ),
     "M-PACK-2": (_with(Pads), _with(PadsLater)),
     "M-PACK-3": (_with(CutsGroups),),
     "M-RESEND-1": (_with(Tight),),
@@ -652,11 +716,36 @@ _TAMPERED: dict[str, tuple[Broken, ...]] = {
     "M-MANIFEST-2": (_with(ManyNames),),
     "M-AUTH-1": (_with(NextScheme), _with(lambda: HasAll(Capability.AUTH), "has AUTH always")),
     "M-AUTH-2": (_with(SameProof),),
-    "M-TEST-1": (_with(lambda: HasAll(Capability.TEST), "has TEST always"), _with(Agrees)),
-    "M-TEST-2": (_with(Pretends),),
+    "M-TEST-1": (
+        _with(TakesAnyDuration),
+        _with(lambda: HasAll(Capability.TEST), "has TEST always"),
+        _with(Agrees),
+    ),
+    "M-TEST-2": (
+        _with(ShortTests),
+        _with(OtherDamage),
+        _with(Pretends),
+    ),
 }
 
+_PARTS = (
+    broken_receiving,
+    broken_sessions,
+    broken_requests,
+    broken_streams,
+    broken_frames,
+    broken_resending,
+    broken_tables,
+)
+
+
+def _collect_plain(clause: str) -> tuple[Broken, ...]:
+    """Return the plain modules that break *clause*."""
+    classes = [each for part in _PARTS for each in part.CLASSES.get(clause, ())]
+    return tuple(_of(each) for each in classes)
+
+
 BROKEN: dict[str, tuple[Broken, ...]] = {
-    clause: _TAMPERED.get(clause, ()) + PLAIN.get(clause, ()) for clause in _TAMPERED
+    clause: tampered + _collect_plain(clause) for clause, tampered in _TAMPERED.items()
 }
 """The broken modules of each clause: the firmware's with a defect on its line, and plain ones."""

@@ -95,6 +95,17 @@ class DamagedTile(Script):
         return [*found[:3], wrong, *found[3:]]
 
 
+@CASES.add("H-FRAME-2")
+class DamagedHeader(Script):
+    """An answer with another geometry and a header CRC that does not hold, then the right one."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        wrong = replace(self.make_configured(message), width=2 * WIDTH)
+        data = self.pack(wrong.TYPE, wrong.encode(), packet.id)
+        self.wire.send(data[:36] + bytes([data[36] ^ 1]) + data[37:])
+        super().on_configure(packet, message)
+
+
 @CASES.add("H-FRAME-3")
 class AfterNoise(Script):
     """An answer behind noise and a damaged header is taken: the request is not repeated."""

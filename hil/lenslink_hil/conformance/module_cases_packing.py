@@ -94,7 +94,7 @@ def tiles_of_whole_groups(peer: HostPeer) -> None:
         fresh.close()
 
 
-@CASES.add("M-PACK-1")
+@CASES.add("M-PACK-2", "M-PACK-3")
 def pixels_in_their_packing(peer: HostPeer) -> None:
     """Decoded by the table of 6.3, each format shows the same scene, and no value has more bits.
 

@@ -234,7 +234,7 @@ class Script:
     def on_other(self, packet: Packet) -> None:
         """Close, Flush, and what a module has nothing to say to."""
         if packet.kind == MessageType.CLOSE:
-            self.is_closed = True
+            self.is_closed = packet.header.nonce == self.nonce
         elif packet.kind == MessageType.FLUSH:
             last = (self.sequence - 1) & 0xFFFFFFFF
             self.send_reply(packet, Flushed(1, self.request, (last, 0, 0, 0)))

@@ -106,6 +106,11 @@ _QUEUED_TILES = 8
 _DEFAULT_SETTINGS = (10_000, 1000, 0)
 """Exposure in us, gain in 1/1000, focus in milli-dioptres."""
 
+_REQUESTS = (
+    MessageType.GET_MANIFEST, MessageType.CONFIGURE, MessageType.CAPTURE, MessageType.STREAM,
+    MessageType.STOP, MessageType.FLUSH, MessageType.CHALLENGE, MessageType.TEST,
+)  # fmt: skip
+
 Rectangle = tuple[int, int, int, int]
 
 
@@ -388,8 +393,8 @@ class PlainModule:
         self.log("session open")
 
     def is_version_shared(self, header: Header, message: Hello) -> bool:
-        oldest, newest = message.version_min >> 4, message.version_max >> 4
-        return header.version >> 4 == VERSION_MAJOR and oldest <= VERSION_MAJOR <= newest
+        del header
+        return message.version_min <= VERSION <= message.version_max
 
     def hello_reply(self, message: Hello) -> HelloReply:
         version = min(message.version_max, VERSION)
@@ -445,11 +450,11 @@ class PlainModule:
 
     def on_request(self, header: Header, payload: bytes) -> None:
         number = header.frame
-        if self.repeat_answer(number):
-            return
         assert self.session is not None
-        if header.type not in BY_TYPE:
-            self.answer(number, Error(ErrorCode.UNKNOWN_REQUEST, b""))
+        if header.type not in _REQUESTS:
+            self.send_control(Error(ErrorCode.UNKNOWN_REQUEST, b""), number)
+            return
+        if self.repeat_answer(number):
             return
         self.previous_request, self.session.last_request = self.session.last_request, number
         try:
@@ -492,8 +497,8 @@ class PlainModule:
             case Challenge():
                 self.on_challenge(number, message)
             case _:
-                known = type(message).__name__ == "Test"
-                raise Refused(ErrorCode.UNSUPPORTED if known else ErrorCode.UNKNOWN_REQUEST)
+                # Test, which a session of this module never has.
+                raise Refused(ErrorCode.UNSUPPORTED)
 
     def answer(self, number: int, message: AnyMessage) -> None:
         """Answer a request, and remember the answer."""
@@ -645,6 +650,8 @@ class PlainModule:
 
     def on_resend(self, header: Header, message: Resend) -> None:
         number, index = header.frame, header.stream
+        if not self.used_capabilities & Capability.RESEND or not self.is_resend_sound(message):
+            return
         rectangles = self.rectangles_of(message)
         found = self.frame_of(index, number)
         items: list[Item] = []
@@ -669,6 +676,9 @@ class PlainModule:
             items.append(Item(MessageType.FRAME_END, found.end, number, index))
         self.data[:0] = items
 
+    def is_resend_sound(self, message: Resend) -> bool:
+        return message.count <= MAX_RANGES and len(message.ranges) >= 8 * message.count
+
     def rectangles_of(self, message: Resend) -> list[Rectangle]:
         count = min(message.count, MAX_RANGES, len(message.ranges) // 8)
         found = [struct.unpack_from("<4H", message.ranges, 8 * i) for i in range(count)]
@@ -691,7 +701,8 @@ class PlainModule:
     def gone_of(self, frame: Frame, rectangles: list[Rectangle]) -> list[Rectangle]:
         """Return what was asked for, has been read, and is no longer held."""
         lost = [each for each in frame.rectangles[: frame.read] if each not in frame.held]
-        return [each for each in rectangles if any(do_meet(each, tile) for tile in lost)]
+        gone = [each for each in lost if any(do_meet(each, asked) for asked in rectangles)]
+        return gone[:MAX_RANGES]
 
     # --- frames ---------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from . import (
     module_cases_resending,
     module_cases_sessions,
     module_cases_streams,
+    module_cases_tables,
 )
 from .cases import Case, Failed, NotClaimed
 from .clauses import load_clauses
@@ -67,7 +68,8 @@ def list_module_cases() -> list[ModuleCase]:
     """Return every case for modules, in SPEC.md's order."""
     parts = (
         module_cases_link, module_cases_receiving, module_cases_sessions, module_cases_camera,
-        module_cases_streams, module_cases_resending, module_cases_packing, module_cases_demand,
+        module_cases_streams, module_cases_tables, module_cases_resending, module_cases_packing,
+        module_cases_demand,
     )  # fmt: skip
     return [case for part in parts for case in part.CASES.all]
 

@@ -75,7 +75,7 @@ def record(
     counts = FrameCounts()
     stop: KeyboardInterrupt | LensLinkError | None = None
     writer: Writer | None = None
-    address = lenslink.transports.choose(url)
+    address = lenslink.transports.choose_url(url)
 
     def wrap(transport: Transport) -> Transport:
         nonlocal writer

@@ -1,0 +1,242 @@
+"""Modules that overlook a row of SPEC.md's normative tables.
+
+Each class is the plain module with one rule wrong. Its docstring says which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lenslink_protocol.framing import encode_packet
+from lenslink_protocol.ids import (
+    ErrorCode,
+    MessageType,
+)
+from lenslink_protocol.messages import (
+    Accepted,
+    AnyMessage,
+    Capture,
+    Configured,
+    Error,
+    FrameStart,
+    Header,
+    Hello,
+    Malformed,
+    Resend,
+    StartStream,
+)
+
+from .broken_frames import OtherPlan, OtherStart
+from .plain_module import (
+    HEIGHT,
+    WIDTH,
+    Frame,
+    Item,
+    PlainModule,
+    Rectangle,
+    State,
+    Stream,
+)
+
+
+class ReservedIsSet(PlainModule):
+    """Sets a reserved field of Accepted."""
+
+    def emit(self, item: Item) -> None:
+        if item.kind == MessageType.ACCEPTED:
+            item = replace(item, payload=item.payload[:3] + b"\x01" + item.payload[4:])
+        super().emit(item)
+
+
+class FlagsMustBeKnown(PlainModule):
+    """Rejects a header with flags that it does not know."""
+
+    def is_header_sound(self, header: Header) -> bool:
+        return super().is_header_sound(header) and header.flags & ~1 == 0
+
+
+class ReservedMustBeZero(PlainModule):
+    """Refuses a Capture whose reserved field is not 0."""
+
+    def decode(self, kind: int, payload: bytes) -> AnyMessage:
+        if kind == MessageType.CAPTURE and payload[3:4] != b"\0":
+            raise Malformed("a reserved field is not 0")
+        return super().decode(kind, payload)
+
+
+class NumbersPerSession(PlainModule):
+    """Numbers the frames of each session from 0."""
+
+    def reset_session(self) -> None:
+        super().reset_session()
+        self.next_frame = 0
+
+
+class SettingsPerSession(PlainModule):
+    """Goes back to its default settings with each session."""
+
+    def reset_session(self) -> None:
+        super().reset_session()
+        self.settings = (10_000, 1000, 0)
+
+
+class OneRowATile(OtherPlan):
+    """Sends one row a tile, however long a tile may be."""
+
+    def change(self, plan: Configured) -> Configured:
+        return replace(plan, tile_bytes=min(plan.stride, plan.tile_bytes))
+
+
+class WhiteOfSixteenBits(OtherStart):
+    """States a white level beyond its bits."""
+
+    def change(self, start: FrameStart) -> FrameStart:
+        return replace(start, white=65535)
+
+
+class OtherPhase(OtherStart):
+    """States another colour phase than its pixel format has."""
+
+    def change(self, start: FrameStart) -> FrameStart:
+        return replace(start, cfa=3)
+
+
+class ReadsTooManyRectangles(PlainModule):
+    """Answers a Resend that announces more rectangles than it has, or than are allowed."""
+
+    def is_resend_sound(self, message: Resend) -> bool:
+        del message
+        return True
+
+
+class OutsideIsGone(PlainModule):
+    """Names rectangles outside the frame as gone."""
+
+    def gone_of(self, frame: Frame, rectangles: list[Rectangle]) -> list[Rectangle]:
+        outside = [each for each in rectangles if each[1] >= HEIGHT or each[0] >= WIDTH]
+        return super().gone_of(frame, rectangles) + outside
+
+
+class ResentFirst(PlainModule):
+    """Sends Resent before the tiles that it speaks of."""
+
+    def on_resend(self, header: Header, message: Resend) -> None:
+        count = len(self.data)
+        super().on_resend(header, message)
+        front = self.data[: len(self.data) - count]
+        resent = [each for each in front if each.kind == MessageType.RESENT]
+        rest = [each for each in front if each.kind != MessageType.RESENT]
+        self.data[: len(front)] = resent + rest
+
+
+class FlagsEverything(PlainModule):
+    """Sets the flag RESENT in FrameStart and FrameEnd too."""
+
+    def on_resend(self, header: Header, message: Resend) -> None:
+        count = len(self.data)
+        super().on_resend(header, message)
+        for each in self.data[: len(self.data) - count]:
+            each.flags = 1
+
+
+class SendsPerRectangle(PlainModule):
+    """Sends a tile again for each rectangle that meets it."""
+
+    def tiles_again(self, frame: Frame, rectangles: list[Rectangle]) -> list[Item]:
+        found: list[Item] = []
+        for each in rectangles:
+            found += super().tiles_again(frame, [each])
+        return found
+
+
+class SettingsOfRefused(PlainModule):
+    """Keeps the settings of a Capture that it refuses."""
+
+    def check_startable(self, stream: Stream) -> None:
+        if stream.state is State.STREAMING:
+            self.settings = (self.settings[0] * 3 + 1, self.settings[1], 0)
+        super().check_startable(stream)
+
+
+class AcceptedAfterStart(PlainModule):
+    """Answers Capture behind the first FrameStart."""
+
+    def on_start(
+        self, number: int, message: Capture | StartStream, count: int, interval_us: int
+    ) -> None:
+        super().on_start(number, message, count, interval_us)
+        self.begin_frame()
+
+    def answer(self, number: int, message: AnyMessage) -> None:
+        if not isinstance(message, Accepted):
+            super().answer(number, message)
+            return
+        self.begin_frame()
+        self.send_data()
+        super().answer(number, message)
+
+
+class LanesOfZero(PlainModule):
+    """States 0 for lanes that the session does not have."""
+
+    def last_sequences(self) -> list[int]:
+        found = super().last_sequences()
+        return [*found[: self.used_lanes], *[0] * (4 - self.used_lanes)]
+
+
+class RefusedIsNoRequest(PlainModule):
+    """Does not count a refused request as the last one."""
+
+    def answer(self, number: int, message: AnyMessage) -> None:
+        super().answer(number, message)
+        if isinstance(message, Error) and self.session is not None:
+            self.session.last_request = self.previous_request
+
+
+class RefusedHelloChangesNothing(PlainModule):
+    """Goes on with its session when it refuses a Hello of another host."""
+
+    def on_hello(self, header: Header, payload: bytes) -> None:
+        message = Hello.decode(payload)
+        other = self.session is not None and header.nonce != self.session.nonce
+        if other and not self.is_version_shared(header, message):
+            refusal = Error(ErrorCode.VERSION, b"").encode()
+            packet = encode_packet(
+                MessageType.ERROR, refusal, nonce=header.nonce, sequence=0, frame=header.frame
+            )
+            self.put(0, packet)
+            return
+        super().on_hello(header, payload)
+
+
+CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
+    "M-FRAME-1": (ReservedIsSet,),
+    "M-GROW-2": (
+        FlagsMustBeKnown,
+        ReservedMustBeZero,
+    ),
+    "M-HELLO-3": (RefusedHelloChangesNothing,),
+    "M-CLOSE-1": (
+        NumbersPerSession,
+        SettingsPerSession,
+    ),
+    "M-STATE-1": (SettingsOfRefused,),
+    "M-STATE-3": (OneRowATile,),
+    "M-STOP-2": (RefusedIsNoRequest,),
+    "M-CAM-1": (AcceptedAfterStart,),
+    "M-CAM-2": (
+        WhiteOfSixteenBits,
+        OtherPhase,
+    ),
+    "M-RESEND-1": (
+        ReadsTooManyRectangles,
+        OutsideIsGone,
+        ResentFirst,
+    ),
+    "M-RESEND-2": (
+        FlagsEverything,
+        SendsPerRectangle,
+    ),
+    "M-LANE-1": (LanesOfZero,),
+}
+"""The broken modules of each clause."""

@@ -133,6 +133,9 @@ def test_the_modules_log_is_shown_under_its_logger(cli, scene_url):
     ), said
     assert "DEBUG" not in said
     assert re.search(r"^\[lenslink\.[\w.]+\] DEBUG: ", cli.run("info", url, "-vv").stderr, re.M)
+    plant = r"^\[lenslink_hil\.plant\.[\w.]+\] DEBUG: "
+    if url.startswith("sim:"):
+        assert re.search(plant, cli.run("capture", url, "-vv", "-o", "a.npy").stderr, re.M)
     assert re.search(r"^\[lenslink[\w.]+\] TRACE: ", cli.run("info", url, "-vvv").stderr, re.M)
 
 

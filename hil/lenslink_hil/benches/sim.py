@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import os
 import selectors
 import socket
@@ -28,6 +29,9 @@ from lenslink_protocol.params import MAX_LANES
 
 from .board_profile import FIRMWARE, Board, load_board, make_configuration
 from .micropython import find_micropython
+
+_log = logging.getLogger(__name__)
+_plant_log = logging.getLogger("lenslink_hil.plant")
 
 OPTIONS: Mapping[str, str] = {
     "scene": "a picture, a camera's RAW file, or photo, bars, ramp, prbs",
@@ -95,6 +99,8 @@ class Module:
 
     def close(self) -> None:
         """End both processes. Idempotent; never raises."""
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("end the module: %s", self.describe_end())
         for process in (self.firmware, self.plant):
             with contextlib.suppress(OSError):
                 process.kill()
@@ -175,6 +181,7 @@ def start_module(
             start_new_session=True,
         )
         abort.pop_all()
+    _log.debug("started the plant %d and the firmware %d", plant.pid, firmware.pid)
     return Module(firmware, plant, messages, ready["note"])
 
 
@@ -202,7 +209,12 @@ def _make_scene_options(options: Mapping[str, str], board: Board) -> dict[str, A
 def start_plant(
     scene: Mapping[str, Any], rows: Sequence[socket.socket], pins: socket.socket
 ) -> subprocess.Popen[bytes]:
-    """Start the plant's process; see :mod:`lenslink_hil.plant`."""
+    """Start the plant's process; see :mod:`lenslink_hil.plant`.
+
+    If the plant's logger is enabled for DEBUG, the process writes its log to this one's stderr.
+    """
+    level = _plant_log.getEffectiveLevel()
+    is_logged = level <= logging.DEBUG
     return subprocess.Popen(
         [
             sys.executable,
@@ -216,11 +228,12 @@ def start_plant(
             str(pins.fileno()),
             "--options",
             json.dumps(scene),
+            *(["--log", str(level)] if is_logged else []),
         ],
         pass_fds=[*(channel.fileno() for channel in rows), pins.fileno()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=None if is_logged else subprocess.DEVNULL,
         start_new_session=True,
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import signal
 import socket
 import sys
@@ -30,7 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--pins-fd", type=int, required=True, help="connected socket for pins")
     parser.add_argument("--options", default="{}", help="scene options, a JSON object")
+    parser.add_argument("--log", type=int, help="log to stderr from this level of logging on")
     parsed = parser.parse_args(arguments)
+    if parsed.log is not None:
+        # The format of the command line's -vv, among whose lines these appear.
+        line = "[%(name)s] %(levelname)s: %(message)s"
+        logging.basicConfig(level=parsed.log, format=line, stream=sys.stderr)
     try:
         scene, server = _start(parsed.rows_fd, parsed.pins_fd, parsed.options)
     except Exception as error:

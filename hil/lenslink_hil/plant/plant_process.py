@@ -10,6 +10,7 @@ exit, so the plant outlives neither of them.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import selectors
 import socket
@@ -24,6 +25,8 @@ from .body import Body
 from .pin_records import DETECT_PIN, POWER_PINS, RELEASE_BUTTON, Kind, Record, RecordReader
 from .row_service import Request, RowService
 from .scene import Scene
+
+_log = logging.getLogger(__name__)
 
 READ_SIZE = 1 << 16
 ROWS_SEND_BUFFER = 1 << 20
@@ -86,8 +89,8 @@ class PlantServer:
         try:
             while True:
                 self._run_once()
-        except (EOFError, ConnectionError):
-            pass
+        except (EOFError, ConnectionError) as end:
+            _log.debug("an input ended, so the plant ends: %r", end)
         finally:
             self._selector.close()
             for channel in self._rows:
@@ -155,6 +158,8 @@ class PlantServer:
         return time.monotonic_ns() // 1000 if self._external_us is None else self._external_us
 
     def _send_pins(self, records: list[Record]) -> None:
+        for record in records:
+            _log.debug("send %s", record)
         self._pin_output += b"".join(record.pack() for record in records)
         if len(self._pin_output) > MAX_UNREAD_PINS:
             raise ProtocolError("pins: the firmware does not read its records")
@@ -172,6 +177,7 @@ class PlantServer:
 
     def _run_command(self, line: bytes) -> None:
         now = self._now_us()
+        _log.debug("command %s", line.decode(errors="replace"))
         try:
             match list(json.loads(line).items()):
                 case [("ring", detents)]:

@@ -18,6 +18,7 @@ AHEAD_BYTES.
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections import deque
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ from lenslink_protocol.packings import Layout, find_layout, is_known
 from .binning import Rows
 from .scene import Scene
 from .sensor_model import Sensor
+
+_log = logging.getLogger(__name__)
 
 REQUEST = struct.Struct("<IHHQIiIHH")
 WITH_CRCS = 1
@@ -231,6 +234,7 @@ class RowService:
             self._input = self._input[REQUEST.size :]
             request.check(self._scene.sensor)
             self._queue.append(request)
+            _log.debug("requested: %s", request)
             self._start_next()
             if len(self._queue) > MAX_QUEUED:
                 raise ProtocolError(f"rows request: more than {MAX_QUEUED} wait")
@@ -290,6 +294,7 @@ class RowService:
     def _start_next(self) -> None:
         active = self._active
         if active is not None and active.is_complete and not active.ready:
+            _log.debug("frame %d is sent", active.request.frame_number)
             self._active = None
         if self._active is not None or not self._queue:
             return
@@ -297,6 +302,8 @@ class RowService:
         ahead, self._ahead = self._ahead, None
         if ahead is None or ahead.request != request:
             ahead = self._make_frame(request)
+        else:
+            _log.debug("frame %d was computed ahead", request.frame_number)
         if self._spoil_count and request.crcs:
             self._spoil_count -= 1
             ahead.spoil()

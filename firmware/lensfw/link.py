@@ -20,6 +20,17 @@ _QUEUE = 32
 # The most answers that wait before requests are dropped. An honest host waits for fewer.
 _OWED = 8
 
+# The types that module.handle_request() and this file answer as requests, besides Hello and Query.
+_REQUESTS = bytes(
+    (
+        wire.T_GET_MANIFEST, wire.T_CONFIGURE, wire.T_CAPTURE, wire.T_STREAM,
+        wire.T_STOP, wire.T_FLUSH, wire.T_TEST, wire.T_CHALLENGE,
+    )
+)  # fmt: skip
+
+# The types that need no request memory.
+_OTHERS = bytes((wire.T_HEARTBEAT, wire.T_RESEND, wire.T_QUERY, wire.T_CLOSE))
+
 # Messages that end with the last sequence of each lane. It is known only when they are sent.
 _SEQUENCED = (wire.T_FRAME_END, wire.T_FLUSHED)
 
@@ -70,10 +81,14 @@ class Link:
         self._tx = [0] * wire.MAX_LANES
         self.lanes = 1
         self._answers = []
+        # The newest request that was not answered yet, or None.
+        self._unanswered = None
         self._past = []
         self._farewell = None
         # By stream: the number after that of the newest frame whose FrameStart was sent.
         self._begun = [0] * wire.MAX_STREAMS
+        # The payload of the open session's HelloReply.
+        self._hello_reply = None
         self.last_request = 0
         self.previous_request = 0
 
@@ -88,15 +103,9 @@ class Link:
             self._on_packet(packet[0], packet[1])
 
     def _on_packet(self, header, payload):
-        version, kind, nonce, sequence, number = (
-            header[1],
-            header[2],
-            header[5],
-            header[6],
-            header[7],
-        )
+        kind, nonce, sequence, number = header[2], header[5], header[6], header[7]
         if kind == wire.T_HELLO:
-            self._on_hello(version, nonce, sequence, number, payload)
+            self._on_hello(nonce, sequence, number, payload)
             return
         if nonce != self.nonce or (self._refused and kind != wire.T_CLOSE):
             self.receiver.count_discard("nonce")
@@ -104,26 +113,25 @@ class Link:
         if not self._accept_sequence(sequence):
             self.receiver.count_discard("sequence")
             return
-        if kind == wire.T_CLOSE:
-            self.end_session()
-            return
         if kind >= wire.VENDOR_FIRST:
             return
-        if self._is_overloaded(kind):
+        if kind != wire.T_CLOSE and self._is_overloaded(kind):
             return
-        if kind == wire.T_HEARTBEAT or kind == wire.T_RESEND or kind == wire.T_QUERY:
-            try:
-                fields = wire.decode(kind, payload)
-                if kind == wire.T_HEARTBEAT:
-                    self._on_heartbeat(number, fields)
-                elif kind == wire.T_QUERY:
-                    self._on_query(number, fields[0], fields[1])
-                else:
-                    self._on_resend(header[4], number, fields)
-            except ValueError:
-                self.receiver.count_discard("malformed")
+        if kind not in _OTHERS:
+            self._on_request(kind, number, payload)
             return
-        self._on_request(kind, number, payload)
+        try:
+            fields = wire.decode(kind, payload)
+            if kind == wire.T_HEARTBEAT:
+                self._on_heartbeat(number, fields)
+            elif kind == wire.T_QUERY:
+                self._on_query(number, fields[0], fields[1])
+            elif kind == wire.T_RESEND:
+                self._on_resend(header[4], number, fields)
+            else:
+                self.end_session()
+        except ValueError:
+            self.receiver.count_discard("malformed")
 
     def _is_overloaded(self, kind):
         """Count a request that comes while too many answers wait. Return True if it is dropped.
@@ -153,23 +161,26 @@ class Link:
 
     def _on_query(self, number, nonce, request):
         outcome = wire.OUTCOME_UNKNOWN
-        for past, last, outcomes in [
-            (self.nonce, self.last_request, self._list_outcomes())
-        ] + self._past:
+        for past, oldest, outcomes in [self._remember()] + self._past:
             if past == nonce:
-                outcome = (
-                    wire.OUTCOME_NOT_DONE if request > last else outcomes.get(request, outcome)
-                )
+                # Ids rise. So an id that is newer than a remembered one, and is not remembered
+                # itself, never arrived.
+                if (request - oldest) & 0xFFFFFFFF < _HALF:
+                    outcome = wire.OUTCOME_NOT_DONE
+                outcome = outcomes.get(request, outcome)
                 break
         payload = wire.encode(wire.T_QUERY_REPLY, (outcome,))
         self.outbox.queue_control(outbox.Item(wire.T_QUERY_REPLY, number, 0, payload))
 
-    def _list_outcomes(self):
-        """Return the outcomes of the session's last requests, by id."""
+    def _remember(self):
+        """Return what Query needs of this session: its nonce, its oldest answer, its outcomes."""
         outcomes = {}
+        if self._unanswered is not None:
+            outcomes[self._unanswered] = wire.OUTCOME_UNKNOWN
         for number, kind, _ in self._answers:
             outcomes[number] = wire.OUTCOME_NOT_DONE if kind == wire.T_ERROR else wire.OUTCOME_DONE
-        return outcomes
+        oldest = self._answers[0][0] if self._answers else self.last_request
+        return self.nonce, oldest, outcomes
 
     def _on_damage(self, header):
         """Use up the sequence of a packet with a sound header and a damaged payload."""
@@ -183,13 +194,8 @@ class Link:
         self._rx = sequence
         return True
 
-    def _on_hello(self, version, nonce, sequence, number, payload):
+    def _on_hello(self, nonce, sequence, number, payload):
         if not self._module.is_attached():
-            return
-        try:
-            oldest, newest, lanes, _, capabilities, most = wire.decode(wire.T_HELLO, payload)
-        except ValueError:
-            self.receiver.count_discard("malformed")
             return
         if nonce == self.nonce:
             if not self._accept_sequence(sequence):
@@ -197,9 +203,17 @@ class Link:
                 return
             if self._is_overloaded(wire.T_HELLO):
                 return
-            if self._repeat_answer(number):
-                return
-        else:
+        try:
+            oldest, newest, lanes, _, capabilities, most = wire.decode(wire.T_HELLO, payload)
+        except ValueError:
+            self.receiver.count_discard("malformed")
+            return
+        if nonce == self.nonce and not self._refused:
+            # The session is open. This Hello changes nothing, whatever it offers.
+            item = outbox.Item(wire.T_HELLO_REPLY, number, 0, self._hello_reply)
+            self.outbox.queue_control(item)
+            return
+        if nonce != self.nonce:
             # A new session. Nothing of the old one may be sent any more.
             self.end_session()
             self.nonce = nonce
@@ -207,32 +221,39 @@ class Link:
             self._tx = [0] * wire.MAX_LANES
             self.last_request = 0
         self.last_request = number
-        major = wire.VERSION_MAJOR
-        if version >> 4 != major or oldest >> 4 > major or newest >> 4 < major:
+        spoken = min(newest, _VERSION)
+        if spoken >> 4 != wire.VERSION_MAJOR or spoken < oldest:
             # No session. The nonce is valid for this answer, for Close and for another Hello.
             self._refused = True
             self._capabilities = 0
-            self._send_error(number, wire.ERR_VERSION, "this module speaks version %d" % major)
+            text = "this module speaks version %d" % wire.VERSION_MAJOR
+            self._send_error(number, wire.ERR_VERSION, text)
             return
         self._refused = False
         self._capabilities = capabilities & self.capabilities
         self.max_payload = most
         self.lanes = max(1, min(lanes, self.max_lanes))
         fields = (
-            min(newest, _VERSION), self.lanes, self._reset_reason, 0, self._capabilities,
+            spoken, self.lanes, self._reset_reason, 0, self._capabilities,
             wire.MAX_CONTROL, len(self._module.manifest), self._boot_count, self._clock.now(),
         )  # fmt: skip
+        self._hello_reply = wire.encode(wire.T_HELLO_REPLY, fields)
         self.send_answer(number, wire.T_HELLO_REPLY, fields)
         self._module.on_session_open()
 
     def _on_request(self, kind, number, payload):
+        if kind not in _REQUESTS:
+            # Its number may not be the id of a request. So it does not touch the request memory.
+            if kind not in wire.FORMATS:
+                self.receiver.count_discard("unknown_type")
+            detail = ("type 0x%02x" % kind).encode()
+            payload = wire.encode(wire.T_ERROR, (wire.ERR_UNKNOWN_REQUEST,), detail)
+            self.outbox.queue_control(outbox.Item(wire.T_ERROR, number, 0, payload))
+            return
         if self._repeat_answer(number):
             return
         self.previous_request, self.last_request = self.last_request, number
-        if kind not in wire.FORMATS:
-            self.receiver.count_discard("unknown_type")
-            self._send_error(number, wire.ERR_UNKNOWN_REQUEST, "type 0x%02x" % kind)
-            return
+        self._unanswered = number
         try:
             fields = wire.decode(kind, payload)
         except ValueError:
@@ -282,6 +303,8 @@ class Link:
         """Send an answer and remember it. An *ordered* answer is sent behind all data."""
         payload = wire.encode(kind, fields, tail)
         self._answers.append((number, kind, payload))
+        if number == self._unanswered:
+            self._unanswered = None
         if len(self._answers) > _ANSWERS:
             self._answers.pop(0)
         item = outbox.Item(kind, number, 0, payload, None, 0, ordered)
@@ -322,16 +345,17 @@ class Link:
         if self.nonce is None:
             return
         if not self._refused:
-            outcomes = self._list_outcomes()
+            memory = self._remember()
             for number in self._module.list_unstarted():
-                outcomes[number] = wire.OUTCOME_NOT_DONE
-            self._past.insert(0, (self.nonce, self.last_request, outcomes))
+                memory[2][number] = wire.OUTCOME_NOT_DONE
+            self._past.insert(0, memory)
             del self._past[_SESSIONS:]
         self._refused = False
         self._module.on_session_end()
         self.outbox.clear()
         self._begun = [0] * wire.MAX_STREAMS
         self._answers.clear()
+        self._unanswered = None
         if reason is not None:
             payload = wire.encode(wire.T_CLOSE, (reason,))
             self._farewell = self._make_packet(outbox.Item(wire.T_CLOSE, 0, 0, payload), 0)
@@ -388,9 +412,12 @@ class Link:
             last = [(tx - 1) & 0xFFFFFFFF for tx in self._tx]
             struct.pack_into("<4I", packet, wire.HEADER_BYTES + length - 16, *last)
         elif item.kind == wire.T_FRAME_START:
-            self._begun[item.stream] = max(
-                self._begun[item.stream], min(item.frame + 1, 0xFFFFFFFF)
-            )
+            # 0 means none, so the count stops one short of 2**32. A FrameStart that is sent again
+            # is older than the newest one.
+            number = min(item.frame + 1, 0xFFFFFFFF)
+            begun = self._begun[item.stream]
+            if not begun or (number - begun) & 0xFFFFFFFF < _HALF:
+                self._begun[item.stream] = number
         framing.append_payload_crc(packet, length)
         framing.write_header(
             packet, length, item.kind, item.flags, item.stream, self.nonce, sequence, item.frame

@@ -278,12 +278,10 @@ class Module:
             self.link.send_answer(number, wire.T_FLUSHED, answer, ordered=True)
         elif kind == wire.T_CHALLENGE:
             self._answer_challenge(number, fields[0], fields[1])
-        elif kind == wire.T_TEST:
+        else:  # TEST
             if not self.link.has_capability(wire.CAP_TEST):
                 raise Refusal(wire.ERR_UNSUPPORTED, "not a session for tests")
             self._fault_injection.start_action(number, fields, self.next_frame)
-        else:
-            raise Refusal(wire.ERR_UNKNOWN_REQUEST, "type 0x%02x" % kind)
 
     def _answer_challenge(self, number, scheme, challenge):
         proof = None

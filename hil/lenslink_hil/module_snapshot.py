@@ -157,8 +157,12 @@ class ModuleLinkSnapshot(NamedTuple):
     """Sequence of the next packet, by lane."""
     answers: tuple[tuple[int, int, bytes], ...]
     """Request, type and payload of the last answers."""
+    unanswered: int | None
+    """The newest request that was not answered yet."""
+    hello_reply: bytes | None
+    """The answer to another hello of this session."""
     past: tuple[tuple[int, int, tuple[tuple[int, int], ...]], ...]
-    """Of earlier sessions: nonce, last request, and the outcome of each request."""
+    """Of earlier sessions: nonce, oldest remembered request, and the outcome of each request."""
     farewell: bytes | None
     """A close packet that waits."""
     begun_frames: tuple[int, ...]
@@ -221,8 +225,10 @@ def snapshot_link(link: Any) -> ModuleLinkSnapshot:
         last_received=link._rx,
         next_sequences=tuple(link._tx),
         answers=tuple([(number, kind, bytes(data)) for number, kind, data in link._answers]),
+        unanswered=link._unanswered,
+        hello_reply=None if link._hello_reply is None else bytes(link._hello_reply),
         past=tuple(
-            [(nonce, last, tuple(sorted(found.items()))) for nonce, last, found in link._past]
+            [(nonce, oldest, tuple(sorted(found.items()))) for nonce, oldest, found in link._past]
         ),
         farewell=None if farewell is None else bytes(farewell[0]),
         begun_frames=tuple(link._begun),

@@ -13,6 +13,7 @@ from lenslink_protocol.manifest import Manifest
 from lenslink_protocol.messages import Challenge, HelloReply, Proof
 from lenslink_protocol.params import MAX_CONTROL
 
+from .arguments import check_type
 from .deadline import Deadline
 from .errors import DeviceError, NotGenuine, UsageError
 from .session import Session
@@ -76,6 +77,8 @@ def authenticate(
     if not reply.capabilities & Capability.AUTH:
         raise NotGenuine(f"{name} cannot prove that it is genuine (it has no authentication)")
     scheme, challenge = authenticator.scheme, authenticator.challenge()
+    check_type("the authenticator's challenge", challenge, bytes, "bytes")
+    check_type("the authenticator's scheme", scheme, int, "a whole number")
     if not 0 <= scheme <= 0xFFFF:
         raise UsageError(f"a scheme of authentication is 0 to 65535, not {scheme}")
     if not 1 <= len(challenge) <= _LONGEST:

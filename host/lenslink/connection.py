@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from .context import ClosesOnExit, run_to_end
 from .deadline import Deadline
-from .lock import ModuleLock, key_of
+from .lock import ModuleLock, make_lock_key
 from .transports import Transport, open_transport, parse
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class ModuleConnection(ClosesOnExit):
         self.url = url
         self._locks: list[ModuleLock] = []
         if parsed.scheme in _SHARED_SCHEMES:
-            self._locks.append(ModuleLock(key_of(parsed), url))
+            self._locks.append(ModuleLock(make_lock_key(parsed), url))
         try:
             transport = open_transport(parsed, deadline)
             if wrap is not None:

@@ -62,7 +62,7 @@ from .settings import (
 )
 from .stats import Stats
 from .thread_guard import ThreadGuarded, guarded
-from .transports import Transport, choose
+from .transports import Transport, choose_url
 from .transports.base import ClockedTransport, KnownLine, Line, Reading
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def open(
     """
     if wrap is not None:
         check_callable("wrap", wrap)
-    return Device(choose(url), timeout, wrap, ring=ring, authenticate=authenticate)
+    return Device(choose_url(url), timeout, wrap, ring=ring, authenticate=authenticate)
 
 
 class _FrameRequest(NamedTuple):
@@ -176,7 +176,11 @@ class Device(ThreadGuarded, ClosesOnExit):
         self._request_time: float | None = None
         self._timing = PreviewTiming()
         self._slot_pool: SlotPool | None = None
-        self._session = self._make_session()
+        try:
+            self._session = self._make_session()
+        except BaseException:
+            self._connection.close()
+            raise
         if with_session:
             try:
                 self._open_session(deadline)
@@ -199,7 +203,9 @@ class Device(ThreadGuarded, ClosesOnExit):
         if self._ring is not None:
             # The frame ring needs Linux or macOS, so it is imported only where it is used.
             from .frame_ring.slot_pool import SlotPool
+            from .frame_ring.writer import FrameRing
 
+            check_type("ring", self._ring, FrameRing, "a lenslink.FrameRing")
             self._slot_pool = SlotPool(self._ring)
         session = Session(self._transport, self._slot_pool)
         if self._slot_pool is not None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 
+from .arguments import check_timeout
 from .transports import DeviceInfo, list_devices
 
 _POLL_S = 0.1
@@ -13,14 +14,22 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A module can be opened from now on."""
+    """A module can be opened from now on.
+
+    >>> lenslink.Arrival(lenslink.DeviceInfo("usb:LL-1", "module on USB")).device.url
+    'usb:LL-1'
+    """
 
     device: DeviceInfo
 
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A module is no longer there; ``device`` is what was last known of it."""
+    """A module is no longer there; ``device`` is what was last known of it.
+
+    >>> lenslink.Departure(lenslink.DeviceInfo("usb:LL-1", "module on USB")).device.url
+    'usb:LL-1'
+    """
 
     device: DeviceInfo
 
@@ -38,9 +47,16 @@ def watch(timeout: float | None = None) -> Generator[Change, None, None]:
     a change of a folder or a bus. A module that leaves and returns between two looks, with the same
     URL and serial number, is not noticed.
 
-    >>> for change in watch(timeout=0):
+    >>> for change in lenslink.watch(timeout=0):
     ...     print(change.device.url)
+
+    Raises:
+        UsageError: *timeout* is not a number from 0 to 1000000.
     """
+    return _watch(timeout if timeout is None else check_timeout(timeout))
+
+
+def _watch(timeout: float | None) -> Generator[Change, None, None]:
     known: dict[tuple[str, str | None], DeviceInfo] = {}
     end = None if timeout is None else time.monotonic() + timeout
     while True:

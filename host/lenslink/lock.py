@@ -38,8 +38,9 @@ _log = logging.getLogger(__name__)
 class ModuleLock:
     """Hold a module's lock from construction to :meth:`release`.
 
-    The system releases the lock if the process dies. *key* names the module: :func:`key_of` its URL
-    before it is open, its serial number once that is known. *shown* is its name in messages.
+    The system releases the lock if the process dies. *key* names the module: its URL's
+    (:func:`make_lock_key`) before it is open, its serial number once that is known. *shown* is its
+    name in messages.
 
     Raises:
         DeviceBusy: Another process holds the lock and keeps it for *seconds*.
@@ -68,7 +69,7 @@ class ModuleLock:
         _release(self._lock, self._path)
 
 
-def key_of(url: Url) -> str:
+def make_lock_key(url: Url) -> str:
     """Return the lock's key: the same for every spelling of the same address."""
     path = url.path
     if url.scheme == "tcp":

@@ -26,7 +26,7 @@ from .errors import (
     Timeout,
     VersionMismatch,
 )
-from .transports import choose, list_devices
+from .transports import choose_url, list_devices
 
 if TYPE_CHECKING:
     from .frame_ring.writer import FrameRing
@@ -238,7 +238,7 @@ class Reconnector:
     def _find_candidates(self) -> list[str]:
         """Return the URLs where the module may be."""
         if self.serial is None:
-            return [choose(self.url)]
+            return [choose_url(self.url)]
         devices = list_devices()
         urls = [device.url for device in devices if device.serial == self.serial]
         # The last URL is tried too if no transport lists it, or if its serial number is not known.

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import warnings
@@ -120,8 +121,13 @@ def _explain_danger(folder: Path) -> str:
     # A symbolic link of another user could be pointed elsewhere at any time.
     if folder.lstat().st_uid not in (os.getuid(), 0) or folder.stat().st_uid != os.getuid():
         return f"{folder} belongs to another user; set LENSLINK_RUNTIME_DIR to a folder of your own"
-    if folder.stat().st_mode & 0o022:
+    if folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"other users may write to {folder}; type: chmod 700 {folder}"
+    # Whoever may rename the folder can put another one in its place.
+    parent = folder.parent.stat()
+    is_shared = parent.st_mode & stat.S_IWOTH and not parent.st_mode & stat.S_ISVTX
+    if parent.st_uid not in (os.getuid(), 0) or is_shared:
+        return f"other users may replace {folder}; set LENSLINK_RUNTIME_DIR to a folder of your own"
     return ""
 
 

@@ -37,6 +37,7 @@ from lenslink_protocol.params import MAX_MANIFEST, SILENCE_MS
 from .context import run_to_end
 from .deadline import Deadline
 from .errors import (
+    DeviceBusy,
     DeviceError,
     Disconnected,
     ProtocolError,
@@ -103,7 +104,8 @@ class Session:
     def say_hello(self, deadline: Deadline) -> HelloReply:
         """Open the session and return the module's answer.
 
-        Raises :exc:`~lenslink.errors.VersionMismatch` if there is no common version.
+        Raises :exc:`~lenslink.errors.VersionMismatch` if there is no common version, and
+        :exc:`~lenslink.errors.DeviceBusy` if another host has opened the module.
         """
         request = self.link.send_hello(self.now())
         self.run_until(
@@ -111,6 +113,9 @@ class Session:
         )
         if not request.is_done:
             raise VersionMismatch("the module speaks another major version of the protocol")
+        if isinstance(request.reply, Error) and request.reply.code == ErrorCode.STATE:
+            detail = request.reply.detail.decode("utf-8", "replace")
+            raise DeviceBusy(f"the module is in use: {detail}", request.reply.code)
         reply = self._check_reply(request.reply, HelloReply)
         self.frames.can_resend = bool(reply.capabilities & Capability.RESEND)
         return reply

@@ -52,6 +52,8 @@ from .params import (
 from .trace import TRACE
 
 _log = logging.getLogger(__name__)
+# The module's own log, which the module writes and this side only passes on.
+_module_log = logging.getLogger("lenslink.module")
 
 CAPABILITIES = Capability.LOG | Capability.RESEND | Capability.AUTH
 
@@ -583,6 +585,7 @@ class Link:
                 self._frames.on_frame_end(header, message, self.now)
             case Log():
                 self.logs.append(message)
+                _log_module_line(message)
             case HeartbeatReply():
                 self.heartbeat_reply = message
                 self._on_heartbeat_reply(message)
@@ -672,3 +675,12 @@ REPLIES: dict[int, type[AnyMessage]] = {
         (MessageType.CHALLENGE, MessageType.PROOF),
     )
 }
+
+
+def _log_module_line(line: Log) -> None:
+    """Pass a line of the module's log to the logger ``lenslink.module``."""
+    # The wire's levels are Python's divided by ten.
+    level = line.level * 10
+    if _module_log.isEnabledFor(level):
+        text = line.text.decode("utf-8", "replace")
+        _module_log.log(level, "%.3f s: %s", line.timestamp_us / 1e6, text)

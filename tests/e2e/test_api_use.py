@@ -21,7 +21,7 @@ from lenslink_hil.plant.patterns import make_pattern
 
 pytestmark = pytest.mark.usefixtures("only_sim")
 
-SEQUENCES = nightly_scale.choose(8, 300)
+SEQUENCES = nightly_scale.choose(5, 300)
 URL = "sim:?scene=prbs&width=256&height=192"
 
 

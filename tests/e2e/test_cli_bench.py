@@ -124,6 +124,18 @@ def test_a_full_disk_behind_stdout(cli, scene_url):
     assert err.decode().splitlines() == ["lenslink: error: No space left on device"]
 
 
+def test_the_modules_log_is_shown_under_its_logger(cli, scene_url):
+    url = scene_url(scene="ramp", width=64, height=64)
+    assert "[lenslink.module]" not in cli.run("info", url).stderr
+    said = cli.run("info", url, "-v").stderr
+    assert re.search(
+        r"^\[lenslink\.module\] INFO: \d+\.\d{3} s: session .*$", said, re.MULTILINE
+    ), said
+    assert "DEBUG" not in said
+    assert re.search(r"^\[lenslink\.[\w.]+\] DEBUG: ", cli.run("info", url, "-vv").stderr, re.M)
+    assert re.search(r"^\[lenslink[\w.]+\] TRACE: ", cli.run("info", url, "-vvv").stderr, re.M)
+
+
 @pytest.mark.parametrize("cfa", ["RGGB", "GRBG", "GBRG", "BGGR"])
 def test_ffmpeg_reads_the_stream(cfa, cli, scene_url, tool):
     ffmpeg = tool("ffmpeg")

@@ -74,7 +74,7 @@ def test_a_ring_with_a_writer_is_refused_before_a_module_is_opened(cli: Cli):
         (("ring", "nothing-here", "--timeout", "0.2"), 3, "there is no frame ring"),
         (("ring", "a/b"), 2, "no name for a frame ring"),
         (("stream", SMALL, "-o", "ring:"), 2, "no name for a frame ring"),
-        (("stream", SMALL, "-o", "ring:x", "--scale16"), 2, "--scale16 changes pixels"),
+        (("stream", SMALL, "-o", "ring:x", "--scale16"), 2, "pixels as they arrived"),
     ],
 )
 def test_errors_are_explained(cli: Cli, words, code: int, says: str):

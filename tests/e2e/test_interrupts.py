@@ -39,11 +39,11 @@ pytestmark = [
 
 INTERRUPTS = nightly_scale.choose(100, 2000)
 # Opening takes as long as many calls: one interrupt of so many comes while a module opens.
-OPENING = nightly_scale.choose(25, 10)
-SIZE = "scene=prbs&width=320&height=240"
+OPENING = nightly_scale.choose(34, 10)
+SIZE = "scene=prbs&width=160&height=120"
 ANSWER_S = 0.2
 USABLE = 0.95
-LONGEST_S = 0.03
+LONGEST_S = 0.015
 LONGEST_OPENING_S = 0.6
 TIMEOUT_S = 20.0
 
@@ -127,7 +127,7 @@ class Session:
             assert frame.status is FrameStatus.COMPLETE
             assert frame.exposure_us == self.exposure_us
             expected = make_pattern(
-                "prbs", 320, 240, bits=12, cfa="RGGB", seed=0, frame_number=frame.number
+                "prbs", 160, 120, bits=12, cfa="RGGB", seed=0, frame_number=frame.number
             )
             assert np.array_equal(frame.pixels, expected)
         return True

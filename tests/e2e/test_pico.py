@@ -383,6 +383,15 @@ def read_until(port: io.FileIO, words: bytes) -> None:
         received += port.read(4096) or b""
 
 
+def test_a_board_that_is_unplugged_and_plugged_in_again_answers(pico: Make) -> None:
+    module = pico()
+    for _ in range(2):
+        with pytest.raises(lenslink.Disconnected), open_module(module) as device:
+            check_frames(device, 100, during=module.board.unplug)
+        module.board.plug(make_deadline())
+    check_new_session(module)
+
+
 def test_the_plant_is_connected_to_the_pins(pico: Make) -> None:
     module = pico()
     with open_module(module) as device:

@@ -284,6 +284,16 @@ def test_record_and_replay(cli, own_url):
     assert differences["CONFIGURE 3"] == ""
 
 
+def test_the_examples_in_the_help_of_record_work(cli, own_url):
+    lines = cli.run("record", "--help").stdout.splitlines()
+    examples = [line.split() for line in lines if line.startswith("    lenslink ")]
+    assert [words[1] for words in examples] == ["record", "stream", "replay"]
+    for words in examples:
+        arguments = [own_url(**SMALL) if word == "sim:" else word for word in words[1:]]
+        done = cli.run(*arguments)
+        assert done.returncode == 0, (words, done.stderr)
+
+
 def test_a_recording_is_not_overwritten_unasked(cli, scene_url):
     (cli.folder / "a.lcap").write_text("dear")
     url = scene_url(**SMALL)

@@ -401,7 +401,7 @@ def test_a_killed_writer_without_readers_is_cleaned_up_by_doctor(cli: Cli, name:
     assert_gone(pids)
     assert segment.path_of(name).exists()
     done = cli.run("doctor", "--json")
-    [check] = [c for c in json.loads(done.stdout)["checks"] if c["name"] == "rings of frames"]
+    [check] = [c for c in json.loads(done.stdout)["checks"] if c["name"] == "frame rings"]
     assert check["ok"]
     assert "removed" in check["detail"]
     assert not segment.path_of(name).exists()

@@ -14,7 +14,7 @@ from helpers.nightly_scale import choose, say
 from helpers.slowdown import patience
 
 import lenslink
-from lenslink import DeviceError, FrameStatus
+from lenslink import DeviceBusy, FrameStatus
 
 pytestmark = pytest.mark.usefixtures("only_sim")
 
@@ -57,7 +57,7 @@ def test_a_second_host_is_told_that_the_module_is_busy(
         other = tmp_path / "other"
         other.mkdir()
         monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(other))
-        with pytest.raises(DeviceError, match="another host has opened the module"):
+        with pytest.raises(DeviceBusy, match="another host has opened the module"):
             lenslink.open(url, timeout=patience(30))
         device.capture().release()
 

@@ -73,8 +73,10 @@ def test_the_command_line_captures_over_shared_memory(cli, served):
     # One that does not see the lock is refused by the module.
     (cli.folder / "elsewhere").mkdir()
     run = cli.run("info", url, LENSLINK_RUNTIME_DIR=str(cli.folder / "elsewhere"))
-    assert (run.returncode, run.stdout) == (5, "")
-    assert run.stderr.splitlines() == ["lenslink: error: the module closed the connection"]
+    assert (run.returncode, run.stdout) == (10, "")
+    assert run.stderr.splitlines() == [
+        "lenslink: error: the module is in use: another host has opened the module"
+    ]
     process.send_signal(signal.SIGINT)
     status, out, err = finish(process)
     assert (status, err) == (130, [])

@@ -243,6 +243,6 @@ def install(monkeypatch: Any, tmp_path: Any) -> Bay:
     monkeypatch.setattr(connection, "parse", lambda text: Url(text, "fake", text))
     monkeypatch.setattr(connection, "open_transport", bay.transport)
     monkeypatch.setattr(reconnector, "list_devices", bay.devices)
-    monkeypatch.setattr(reconnector, "choose", lambda text: text)
+    monkeypatch.setattr(reconnector, "choose_url", lambda text: text)
     monkeypatch.setattr(discovery, "list_devices", bay.devices)
     return bay

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -11,7 +12,6 @@ import numpy as np
 from helpers.made_frames import make_frame
 from lenslink import FrameStatus, Identity
 from lenslink.stats import Stats
-from lenslink_protocol.messages import Log
 
 HEIGHT, WIDTH = 64, 96
 
@@ -45,7 +45,7 @@ class FakeDevice:
     closed: bool = False
 
     def __post_init__(self):
-        self.log_lines = [Log(2, 1_500_000, b"lens seated \x1b[31m\n")]
+        self.log_lines = ["1.500 s: lens seated \x1b[31m\n"]
 
     def open(self, url=None, *, timeout=None, ring=None):
         """Stands in for lenslink.open()."""
@@ -53,6 +53,9 @@ class FakeDevice:
         return self
 
     def __enter__(self):
+        lines, self.log_lines = self.log_lines, []
+        for line in lines:
+            logging.getLogger("lenslink.module").info(line)
         return self
 
     def __exit__(self, *_):
@@ -66,10 +69,6 @@ class FakeDevice:
     @property
     def session_info(self):
         return SimpleNamespace()
-
-    def take_logs(self):
-        lines, self.log_lines = self.log_lines, []
-        return lines
 
     def capture(self, *, settings, options):
         self.asked.append((settings, options))

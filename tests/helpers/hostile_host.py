@@ -10,8 +10,14 @@ import json
 import struct
 import sys
 
-from helpers import module_world
-from lensfw import wire
+# A board loads compiled code. Here MicroPython compiles the sources, and what that leaves behind
+# would fragment so small a heap if it was not collected early.
+gc.threshold(20000)
+
+from helpers import module_world  # noqa: E402
+from lensfw import wire  # noqa: E402
+
+gc.threshold(-1)
 
 PACKETS = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 

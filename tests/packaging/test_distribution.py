@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {
     "lenslink_protocol": "protocol",
     "lenslink": "host",
+    "lenslink_program": "host",
     "lenslink_hil": "hil",
     "lensfw": "firmware",
 }

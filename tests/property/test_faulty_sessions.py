@@ -93,9 +93,9 @@ def damaged(damage: Damage) -> bool:
 
 def bounds(bench: FaultHarness) -> str | None:
     """What the session left behind, if it is too much."""
-    receiver = bench.link.receiver
-    if len(receiver._backlog) > _MOST_BACKLOG:
-        return f"the host's backlog holds {len(receiver._backlog)} bytes"
+    receiver = bench.link.receiver.snapshot()
+    if len(receiver.backlog) > _MOST_BACKLOG:
+        return f"the host's backlog holds {len(receiver.backlog)} bytes"
     if bench.link.snapshot().requests:
         return f"requests are repeated for ever: {bench.link.snapshot().requests}"
     out = bench.abandon()

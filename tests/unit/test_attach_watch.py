@@ -60,3 +60,9 @@ def test_nobody_elses_use_of_a_module_is_a_change(bay, monkeypatch):
         lambda: [lenslink.DeviceInfo("bay:1", "fake", "LENS-1", busy=next(looks) % 2 == 0)],
     )
     assert len(list(lenslink.watch(1))) == 1
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "1"], ids=repr)
+def test_watching_checks_its_timeout_at_once(timeout):
+    with pytest.raises(lenslink.UsageError, match="timeout="):
+        lenslink.watch(timeout)

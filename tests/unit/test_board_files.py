@@ -132,6 +132,50 @@ def test_options_that_cannot_be_are_refused(board, options, message):
         board_files(board, {"serial": "S"} | options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"serial": ""}, "serial='': must be 1 to 255"),
+        ({"serial": 7}, "serial=7: must be"),
+        ({"serial": "a b"}, "without spaces"),
+        ({"serial": "\u00e9"}, "ASCII"),
+        ({"lanes": "2"}, "lanes='2': must be 1 to 4"),
+        ({"lanes": True}, "lanes=True: must be 1 to 4"),
+        ({"width": 64.0}, "width=64.0"),
+        ({"seed": -1}, "seed=-1: must be 0 to 4294967295"),
+        ({"boot_count": -1}, "boot_count=-1"),
+        ({"test": 1}, "test=1: True or False"),
+        ({"watchdog_ms": 8389}, "watchdog_ms=8389: must be 1 to 8388"),
+        ({"watchdog_ms": -5}, "watchdog_ms=-5"),
+        ({"pins": {"led": 25}}, "no signal 'led'"),
+        ({"pins": {"guard": 30}}, "guard=30: must be 0 to 29"),
+        ({"pins": {"guard": 10}}, "guard and ring_a are both GPIO 10"),
+        ({"pins": {"vbus_divider": 0}}, "vbus_divider=0: must be 1 to 100"),
+        ({"pins": 15}, "pins=15: must be a table"),
+        ({"limits": {"tile": 4096}}, "no limit 'tile'"),
+        ({"limits": {"tile_bytes": 100}}, "tile_bytes=100: must be 2048 to"),
+        ({"limits": {"rate": -1}}, "rate=-1"),
+        ({"limits": {"tiles": 3}}, "in_flight=3: must be less than tiles=3"),
+        ({"limits": None}, "limits=None: must be a table"),
+    ],
+)
+def test_an_option_of_a_wrong_type_or_out_of_range_is_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        board_files("pico", {"serial": "S"} | options)
+
+
+def test_the_serial_number_is_required():
+    with pytest.raises(UsageError, match="need the option 'serial'"):
+        board_files("pico", {})
+
+
+def test_a_pin_may_be_left_out_or_moved_to_a_free_one():
+    files = board_files("pico", {"serial": "S", "pins": {"guard": 10, "ring_a": None}})
+    pins = json.loads(files["lensfw.json"])["pins"]
+    assert pins["guard"] == 10
+    assert "ring_a" not in pins
+
+
 @pytest.mark.parametrize("packing", [0, 1])
 @pytest.mark.parametrize("number", [0, 5, 0xFFFFFFFF])
 def test_the_pixels_of_a_board_are_the_pattern_of_its_seed(packing, number):

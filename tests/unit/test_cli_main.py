@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -18,6 +19,7 @@ from lenslink.cli import main as program
 from lenslink.cli.main import cli, main
 from lenslink.cli.signals import Stopped, stop_on_signals
 
+ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["capture", "completion", "doctor", "info", "list", "sim", "stream"]
 
 
@@ -395,6 +397,35 @@ def test_the_timeout_reaches_the_driver(args, monkeypatch, capsys):
     assert device.opened == [("fake:", 3.0)]
     assert device.closed
     assert error_line(capsys) == "late"
+
+
+def test_an_interrupt_during_the_imports_ends_the_program_quietly():
+    """The interrupt arrives while the program imports the driver, before the command line runs."""
+    code = """if True:
+        import importlib.abc, os, signal, sys
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        class Interrupting(importlib.abc.MetaPathFinder):
+            def find_spec(self, name, path, target=None):
+                if name == sys.argv[1]:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        sys.meta_path.insert(0, Interrupting())
+        from lenslink_program import main
+
+        sys.exit(main())
+    """
+    for module in ("lenslink.transports", "lenslink.cli.main", "click"):
+        run = subprocess.run(
+            [sys.executable, "-c", code, module],
+            env=os.environ | {"PYTHONPATH": str(ROOT / "host")},
+            capture_output=True,
+            text=True,
+            timeout=patience(60),
+            check=False,
+        )
+        assert (run.returncode, run.stdout, run.stderr) == (130, "", "lenslink: interrupted\n")
 
 
 # --- signals ------------------------------------------------------------------------------

@@ -261,6 +261,37 @@ def test_opening_checks_its_arguments(arguments: dict[str, Any]) -> None:
         lenslink.open(**arguments)
 
 
+def test_opening_checks_its_ring_and_leaves_nothing_open(bay: Bay, lens: Lens) -> None:
+    with pytest.raises(UsageError, match=r"^ring=5 must be a lenslink\.FrameRing$"):
+        Device(URL, 5, ring=5)  # type: ignore[arg-type]
+    assert not bay.open
+    del lens
+
+
+class WrongScheme:
+    scheme: Any = "first"
+
+    def __init__(self, challenge: Any = b"?", scheme: Any = 0x8001) -> None:
+        self._challenge, self.scheme = challenge, scheme
+
+    def challenge(self) -> Any:
+        return self._challenge
+
+    def check(self, challenge: bytes, proof: bytes, manifest: object) -> bool:
+        raise AssertionError("nothing was proved")
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [WrongScheme("text"), WrongScheme(None), WrongScheme(b""), WrongScheme(scheme="first")],
+)
+def test_an_authenticator_that_makes_no_sense_is_a_usage_error(bay: Bay, scheme: Any) -> None:
+    bay.plug(URL, Lens(bay.clock, "LENS-1", secure=lambda number, challenge: challenge))
+    with pytest.raises(UsageError):
+        Device(URL, 5, authenticate=scheme)
+    assert not bay.open
+
+
 @pytest.mark.parametrize("arguments", [{"serial": 5}, {"on_event": 5}, {"url": 5}], ids=repr)
 def test_attaching_checks_its_arguments(arguments: dict[str, Any]) -> None:
     with pytest.raises(UsageError):

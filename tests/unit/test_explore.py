@@ -176,10 +176,11 @@ def a_repeated_request_is_executed_again(patch: pytest.MonkeyPatch) -> None:
 def the_cache_of_answers_forgets(patch: pytest.MonkeyPatch) -> None:
     answer = module_link.Link.send_answer
 
-    def forgetful(self: Any, *arguments: Any, **keywords: Any) -> None:
-        answer(self, *arguments, **keywords)
-        self._answers.clear()
-        self.last_request += 1
+    def forgetful(self: Any, number: int, kind: int, *rest: Any, **keywords: Any) -> None:
+        answer(self, number, kind, *rest, **keywords)
+        if kind != wire.T_HELLO_REPLY:
+            self._answers.clear()
+            self.last_request += 1
 
     patch.setattr(module_link.Link, "send_answer", forgetful)
 

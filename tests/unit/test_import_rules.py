@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {
     "lenslink_protocol": ROOT / "protocol",
     "lenslink": ROOT / "host",
+    "lenslink_program": ROOT / "host",
     "lenslink_hil": ROOT / "hil",
     "lensfw": ROOT / "firmware",
 }
@@ -22,6 +23,7 @@ ROOMS = {
 MAY_IMPORT = {
     "lenslink_protocol": set[str](),
     "lenslink": {"lenslink_protocol"},
+    "lenslink_program": {"lenslink"},
     "lenslink_hil": {"lenslink_protocol", "lenslink", "lensfw"},
     "lensfw": set[str](),
 }

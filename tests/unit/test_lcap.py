@@ -235,6 +235,8 @@ def test_a_full_disk_leaves_whole_records(tmp_path):
     # Later records must not hide the first error.
     writer.write_data(0, Direction.TO_HOST, [b"z"])
     writer.finish("error")
+    # Only what is in the file counts.
+    assert writer.data_bytes == 30
     recording = parse(io.BytesIO(disk.getvalue()), "x")
     assert [r.payload for r in recording.records] == [b"x" * 30]
     assert recording.truncation is None

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from lenslink import DeviceBusy
 from lenslink.errors import StorageError
-from lenslink.lock import ModuleLock, is_locked, key_of, remove_stale_locks
+from lenslink.lock import ModuleLock, is_locked, make_lock_key, remove_stale_locks
 from lenslink.url import parse_url
 
 
@@ -121,7 +121,7 @@ def test_an_address_has_one_key(one, other, same, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path)
-    keys = [key_of(parse_url(text, ("unix", "shm", "tcp"))) for text in (one, other)]
+    keys = [make_lock_key(parse_url(text, ("unix", "shm", "tcp"))) for text in (one, other)]
     assert (keys[0] == keys[1]) is same
     if one == "unix:lens":
-        assert keys[0] == key_of(parse_url(f"unix:{tmp_path}/lens", ("unix",)))
+        assert keys[0] == make_lock_key(parse_url(f"unix:{tmp_path}/lens", ("unix",)))

@@ -71,6 +71,20 @@ def test_a_named_folder_that_others_may_write_is_refused(
         runtime_dir()
 
 
+def test_a_folder_that_others_may_replace_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(tmp_path / "shared" / "mine"))
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    with pytest.raises(StorageError, match="other users may replace"):
+        runtime_dir()
+    # With the sticky bit, as in /tmp, only the owner may rename a folder.
+    shared.chmod(0o1777)
+    assert runtime_dir() == shared / "mine"
+
+
 def test_another_users_link_to_a_folder_is_refused(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

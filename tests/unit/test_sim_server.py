@@ -31,7 +31,7 @@ class Ended(Exception):
 
 
 class FakeModule:
-    """A module that ends some time after its host has gone: at the third look, once told to."""
+    """A module that ends some time after its host: at the third look, once told to."""
 
     note = None
 
@@ -65,7 +65,7 @@ class FakeModule:
 
 
 class FakeListener:
-    """A listener whose next accept() ends the server, once it is told to."""
+    """A listener whose next accept() ends the server once it is told to."""
 
     url = "unix:module"
 
@@ -105,7 +105,7 @@ class Harness:
 
 @pytest.fixture
 def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
-    """A running server, on modules that are no processes."""
+    """Run a server whose modules are no processes."""
     monkeypatch.chdir(tmp_path)
     found = Harness(FakeListener(Path("module")))
 

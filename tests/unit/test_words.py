@@ -87,6 +87,7 @@ SAME_NAME = {
 PACKAGES = {
     "lenslink_protocol": "protocol",
     "lenslink": "host",
+    "lenslink_program": "host",
     "lenslink_hil": "hil",
 }
 

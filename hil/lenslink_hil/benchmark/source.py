@@ -270,7 +270,7 @@ class Session:
         plan, module = self._source.plan, self._module
         return FrameStart(
             mode=plan.mode,
-            request=module.streams[PREVIEW].request,
+            request=module.streams[PREVIEW].request_id,
             width=plan.width,
             height=plan.height,
             cfa=Cfa.RGGB,

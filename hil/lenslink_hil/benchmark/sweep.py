@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 from lenslink import Device
 from lenslink.context import ClosesOnExit
 from lenslink.errors import LensLinkError
-from lenslink.transports import opener, parse
+from lenslink.transports import load_opener, parse
 from lenslink_protocol.packings import find_layout
 from lenslink_protocol.params import MAX_LANES, MAX_PAYLOAD
 
@@ -142,7 +142,7 @@ class Sweep(ClosesOnExit):
         """
         device = self._open(None)
         url = parse(self.url)
-        if "lanes" in url.options or "lanes" not in opener(url.scheme).options:
+        if "lanes" in url.options or "lanes" not in load_opener(url.scheme).options:
             return []
         own = device.session_info.lanes
         most = MAX_LANES if device.private else own

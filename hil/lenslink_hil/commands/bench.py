@@ -5,17 +5,16 @@ Each command calls its benchmark in :mod:`lenslink_hil.benchmark`, and prints or
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lenslink.cli.opening import open_device, show_module_logs, url_argument
+from lenslink.cli.opening import open_device, url_argument
 from lenslink.cli.options import CommonOptions, OutputFile, Seconds, common_options, pass_common
 from lenslink.cli.screen import Progress, Screen, emit_json, emit_table
 from lenslink.errors import UsageError
-from lenslink.transports import choose
+from lenslink.transports import choose_url
 from lenslink_protocol.packings import Packing
 from lenslink_protocol.params import MAX_PAYLOAD
 
@@ -247,15 +246,10 @@ def link(
     seconds = duration or (_SWEEP_S if sweep else _LINK_S)
     effort = run.Effort(mode, packing, tile_bytes or 0, frames, seconds, check, seed)
     if sweep:
-        _sweep(choose(url), effort, common, screen, as_json)
+        _sweep(choose_url(url), effort, common, screen, as_json)
         return
     with open_device(url, common, screen) as device, screen.show_progress() as progress:
-
-        def say(text: Callable[[], str]) -> None:
-            progress.update(text)
-            show_module_logs(device)
-
-        result = {**run.measure(device, effort, say), "url": device.url}
+        result = {**run.measure(device, effort, progress.update), "url": device.url}
     if output is not None:
         document.write_part(output, "link", run.format_link(result))
         screen.say(f"wrote {output}")

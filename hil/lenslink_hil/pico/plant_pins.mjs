@@ -1,6 +1,9 @@
 // The chip's pins on the plant. The plant's records (lenslink_hil.plant.pin_records) become edges of
 // inputs and results of the ADC. Pulses of the step output become records for the plant.
 //
+// A chip may be powered long after its plant. So this side first reads the level of each pin, and
+// ignores the answers to a chip that had the plant's socket before.
+//
 // The plant's clock is the emulated one: this side sends it the time. The plant answers with the time
 // of its next edge, and the chip does not run past that time before it has the edge. So a run repeats
 // exactly, however fast it is. emulator_commands.mjs uses this file.
@@ -16,9 +19,11 @@ const CONTACT = 1;
 const ADC = 2;
 const RING = 3;
 const NEXT = 4;
+const LEVELS = 5;
 const STEP = 16;
 const SAMPLE = 18;
 const ELAPSED = 19;
+const READ = 20;
 const CONVERSION = 2_000; // ns
 const MAX_ELAPSED = 1_000_000; // us between two records
 const HIGH = 1; // GPIOPinState
@@ -34,6 +39,8 @@ export class PlantPins {
     this.nextEventTime = Infinity;
     /** The number of answers that the plant owes: the chip does not run before it has them. */
     this.pendingAnswers = 0;
+    /** Whether the plant has sent the level of each pin, and answers only this chip. */
+    this.hasLevels = false;
     this.partialRecord = Buffer.alloc(0);
     this.socket = new net.Socket({ fd, readable: true, writable: true });
     this.socket.on("data", (data) => {
@@ -52,7 +59,8 @@ export class PlantPins {
     chip.adc.onADCRead = (channel) => this.startConversion(channel);
     this.conversionAlarm = chip.clock.createAlarm(() => chip.adc.completeADCRead(this.adcCounts, false));
     this.adcCounts = 0;
-    this.sendTime();
+    this.pendingAnswers++;
+    this.send(READ, 0, 0);
   }
 
   drivePin(pin, level) {
@@ -104,6 +112,12 @@ export class PlantPins {
       this.drivePin(pin, value ? closed : !closed);
     } else if (kind === RING) {
       this.drivePin(ring[channel], value);
+    } else if (kind === LEVELS) {
+      this.hasLevels = true;
+      this.pendingAnswers--;
+      this.sendTime();
+    } else if (!this.hasLevels) {
+      return;
     } else if (kind === ADC) {
       const [, factor, offset] = this.wiring.adc[channel];
       this.adcCounts = Math.min(Math.max(Math.round(value * factor + offset), 0), 4095);

@@ -13,7 +13,6 @@ import os
 import selectors
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from importlib.resources import as_file, files
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from lenslink.errors import LensLinkError, RigError
+from lenslink.runtime import make_scratch_dir
 
 from .micropython_image import build_flash, find_bootrom, load_image
 from .setup import find_library, find_node
@@ -57,7 +57,7 @@ def run_script(
         content["_run.py"] = script
     image = load_image()
     deadline = time.monotonic() + wall
-    with tempfile.TemporaryDirectory(prefix="lenslink-pico-") as folder:
+    with make_scratch_dir("pico") as folder:
         flash = Path(folder) / "flash.bin"
         flash.write_bytes(build_flash(image.flash, content))
         rom = find_bootrom()

@@ -15,7 +15,17 @@ from functools import partial
 
 import numpy as np
 
-from .pin_records import DETECT_PIN, POWER_PINS, RING_A, RING_B, TEMPERATURE, VBUS, Kind, Record
+from .pin_records import (
+    DETECT_PIN,
+    POWER_PINS,
+    RELEASE_BUTTON,
+    RING_A,
+    RING_B,
+    TEMPERATURE,
+    VBUS,
+    Kind,
+    Record,
+)
 
 BOUNCE_US = 15_000
 """Time after the first touch at which spring contacts are settled."""
@@ -137,6 +147,7 @@ class Body:
     def __init__(self, seed: int, now_us: int) -> None:
         self.motor = Motor()
         self.supply = Supply(now_us)
+        self._contact_levels = dict.fromkeys((POWER_PINS, DETECT_PIN, RELEASE_BUTTON), 0)
         self._ring_quarters = 0
         self._ring_end_us = now_us
         self._order = itertools.count()
@@ -177,6 +188,8 @@ class Body:
         elif record.kind == Kind.SAMPLE:
             counts = self.supply.convert(record.channel, now_us)
             return [Record(Kind.ADC, record.channel, counts)]
+        elif record.kind == Kind.READ:
+            return self._list_levels()
         return []
 
     def _schedule(self, at_us: int, make_record: Callable[[int], Record]) -> None:
@@ -186,7 +199,13 @@ class Body:
     def _switch_contact(self, pin: int, level: int, at_us: int) -> Record:
         if pin == POWER_PINS:
             self.supply.set_contact(bool(level), at_us)
+        self._contact_levels[pin] = level
         return Record(Kind.CONTACT, pin, level)
+
+    def _list_levels(self) -> list[Record]:
+        contacts = [Record(Kind.CONTACT, *each) for each in self._contact_levels.items()]
+        ring = enumerate(_QUADRATURE[self._ring_quarters % 4])
+        return [*contacts, *(Record(Kind.RING, *each) for each in ring), Record(Kind.LEVELS, 0, 0)]
 
     def _turn_quarter(self, step: int, at_us: int) -> Record:
         before = _QUADRATURE[self._ring_quarters % 4]

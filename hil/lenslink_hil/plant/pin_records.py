@@ -10,15 +10,20 @@ plant to firmware
 2      ADC       0 VBUS, 1 temperature              counts, 12 bit
 3      RING      0 A, 1 B                           level after the edge
 4      NEXT      1 answers ELAPSED, 0 unasked       microseconds to the next edge; -1: none
+5      LEVELS    0                                  0; all levels have been sent
 firmware to plant
 16     STEP      0                                  motor steps, signed; positive is closer
 17     LOAD      0                                  current drawn in mA
 18     SAMPLE    as ADC                             0; answered by one ADC record
 19     ELAPSED   0                                  microseconds since the last one
+20     READ      0                                  0; answered by all levels, then LEVELS
 ====== ========= ================================== ==================================
 
 ELAPSED comes from an emulated chip, which has a clock of its own. From the first ELAPSED on, that
 clock is the plant's. The plant answers with the edges that are due, and then with NEXT.
+
+The plant sends edges only. READ comes from a chip that has just been powered, while the plant was
+there before: the answer is a CONTACT or RING record for each pin, and then LEVELS.
 """
 
 from __future__ import annotations
@@ -37,10 +42,12 @@ class Kind(IntEnum):
     ADC = 2
     RING = 3
     NEXT = 4
+    LEVELS = 5
     STEP = 16
     LOAD = 17
     SAMPLE = 18
     ELAPSED = 19
+    READ = 20
 
 
 # Channels of CONTACT.

@@ -186,7 +186,6 @@ class Writer:
         room = MAX_RECORD
         for piece in pieces:
             rest = memoryview(piece)
-            self.data_bytes += len(rest)
             while rest:
                 batch.append(rest[:room])
                 room -= len(batch[-1])
@@ -234,11 +233,13 @@ class Writer:
         crc = crc32(checked)
         for piece in payload:
             crc = crc32(piece, crc)
-        self._put([checked + crc.to_bytes(4, "little"), *payload])
+        if self._put([checked + crc.to_bytes(4, "little"), *payload]) and kind == Kind.DATA:
+            self.data_bytes += length
 
-    def _put(self, pieces: Sequence[memoryview | bytes]) -> None:
+    def _put(self, pieces: Sequence[memoryview | bytes]) -> bool:
+        """Write one record; return False if the writer is closed."""
         if self._is_closed:
-            return
+            return False
         try:
             for piece in _joined(pieces):
                 rest = memoryview(piece)
@@ -251,6 +252,7 @@ class Writer:
                 self._file.truncate(self._size)
             self.close()
             raise make_storage_error(self.path, error) from error
+        return True
 
 
 def _joined(pieces: Sequence[memoryview | bytes]) -> Iterator[memoryview | bytes]:

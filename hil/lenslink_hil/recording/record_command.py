@@ -10,7 +10,7 @@ import click
 
 from lenslink.cli.frame_counts import EndReason, FrameCounts
 from lenslink.cli.frame_report import Shot, shot_options
-from lenslink.cli.opening import show_module_logs, url_argument
+from lenslink.cli.opening import url_argument
 from lenslink.cli.options import CommonOptions, OutputFile, Seconds, common_options, pass_common
 from lenslink.cli.screen import Screen, emit_json
 from lenslink.cli.values import format_bytes
@@ -75,7 +75,7 @@ def record(
     counts = FrameCounts()
     stop: KeyboardInterrupt | LensLinkError | None = None
     writer: Writer | None = None
-    address = lenslink.transports.choose(url)
+    address = lenslink.transports.choose_url(url)
 
     def wrap(transport: Transport) -> Transport:
         nonlocal writer
@@ -100,7 +100,6 @@ def record(
                         with frame:
                             counts.count(frame)
                         progress.update(counts.format_live)
-                        show_module_logs(device)
                         if counts.check_end(limit, duration):
                             break
         except (KeyboardInterrupt, LensLinkError) as error:

@@ -9,6 +9,8 @@ A module imports only modules that stand below it in this list::
     frame_report    what ``capture`` and ``stream`` share: the settings, a frame as JSON
     frame_counts    the figures of a stream
     sink            where a stream's pixels go
+    pixel_formats, quick_picture
+                    how a stream's pixels are written
     opening         the URL argument, and a device opened for one command
     url_completion  what the shell offers for a URL
     values          settings as people write them: 1/60 s, 3.3 dioptres

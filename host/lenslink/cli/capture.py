@@ -12,7 +12,7 @@ import click
 from lenslink.errors import ProtocolError, UsageError
 
 from .frame_report import Shot, describe_frame, shot_options
-from .opening import open_device, show_module_logs, url_argument
+from .opening import open_device, url_argument
 from .options import CommonOptions, OutputFile, common_options, pass_common
 from .screen import Screen, emit_json
 from .values import format_bytes, format_discards
@@ -90,7 +90,6 @@ def capture(
                 sizes.append((path, save(frame, path, force)))
 
             # Report.
-            show_module_logs(device)
             summary = _Summary(device, frame, seconds, sizes)
             if as_json:
                 emit_json(summary.to_json())

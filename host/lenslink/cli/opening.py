@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from lenslink import Device, FrameRing
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_module_log = logging.getLogger("lenslink.module")
 
 
 def url_argument(function: F) -> F:
@@ -50,15 +47,4 @@ def open_device(
     with lenslink.open(url, timeout=common.timeout, ring=ring) as device:
         if device.note:
             screen.say(f"lenslink: {device.note}")
-        try:
-            yield device
-        finally:
-            show_module_logs(device)
-
-
-def show_module_logs(device: Device) -> None:
-    """Take the lines that the module has logged and pass them to the logger ``lenslink.module``."""
-    for line in device.take_logs():
-        text = line.text.decode("utf-8", "replace")
-        # The wire's levels are Python's divided by ten.
-        _module_log.log(line.level * 10, "%.3f s: %s", line.timestamp_us / 1e6, text)
+        yield device

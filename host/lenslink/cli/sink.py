@@ -9,11 +9,13 @@ import os
 import select
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from lenslink.errors import UsageError
+
+from .pixel_formats import PixelFormat, make_pixel_format
 
 if TYPE_CHECKING:
     from lenslink import Frame, FrameRing
@@ -44,25 +46,30 @@ class Sink(Protocol):
 
 
 @contextmanager
-def open_sink(target: str | None, force: bool, scale16: bool = False) -> Iterator[Sink]:
+def open_sink(
+    target: str | None, force: bool, pixel_format: PixelFormat | None = None
+) -> Iterator[Sink]:
     """Open the sink that ``-o`` names. A file gets its name at the end of the context.
 
     If the context ends with an exception, no file appears.
 
     Args:
-        target: ``-`` for stdout, None for nowhere, ``ring:NAME`` for a frame ring, else a ``.raw``
-            file.
+        target: ``-`` for stdout, None for nowhere, ``ring:NAME`` for a frame ring, else a file with
+            the extension of the format.
         force: overwrite a file that exists.
-        scale16: shift pixels up to 16 bits.
+        pixel_format: how pixels are written; by default the mosaic as it is.
 
     Raises:
         UsageError: *target* is no name of a sink.
         StorageError: the file cannot be written.
     """
+    pixel_format = pixel_format or make_pixel_format("raw", scale8=False, scale16=False)
     if target is None:
         yield _NoPixels()
     elif target == STDOUT:
-        yield _PipeSink(scale16)
+        pipe = _PipeSink(pixel_format)
+        yield pipe
+        pipe.finish()
     elif target.startswith(RING):
         from lenslink import FrameRing
 
@@ -70,16 +77,19 @@ def open_sink(target: str | None, force: bool, scale16: bool = False) -> Iterato
             yield _NoPixels(ring)
     else:
         path = Path(target)
-        if path.suffix.lower() != ".raw" or target.endswith(os.sep):
+        suffix = pixel_format.suffix
+        if path.suffix.lower() != suffix or target.endswith(os.sep):
             raise UsageError(
-                f"{target}: a stream is written to '-' (stdout), to ring:NAME or to a file *.raw"
+                f"{target}: a stream is written to '-' (stdout), ring:NAME or a file *{suffix}"
             )
         # Imports numpy, which --help does not need.
         from lenslink.image_files.atomic_file import check_target, publish
 
         check_target(path, force)
         with publish(path, force) as file:
-            yield _FileSink(file, scale16)
+            sink = _FileSink(file, pixel_format)
+            yield sink
+            sink.finish()
 
 
 class _NoPixels:
@@ -96,51 +106,41 @@ class _NoPixels:
 
 
 class _PixelSink:
-    """The common part of the sinks that write uint16 little-endian pixels, row by row."""
+    """The common part of the sinks that write pixels."""
 
     ring: FrameRing | None = None
 
-    def __init__(self, scale16: bool) -> None:
-        self._scale16 = scale16
+    def __init__(self, pixel_format: PixelFormat) -> None:
+        self._format = pixel_format
 
     def describe_format(self, frame: Frame) -> str | None:
-        """Return ffmpeg's options, and a hint where the pixels look dark."""
-        text = (
-            f"for ffmpeg: -f rawvideo -pixel_format bayer_{frame.cfa.lower()}16le "
-            f"-video_size {frame.width}x{frame.height}"
-        )
-        if frame.bits < 16 and not self._scale16:
-            text += f" (pixels have {frame.bits} bits and look dark: --scale16 shifts them up)"
-        return text
-
-    def _view_bytes(self, frame: Frame) -> memoryview:
-        """Return the frame's own memory, shifted up in place if ``--scale16`` was given."""
-        pixels = frame.pixels
-        if self._scale16 and frame.bits < 16:
-            pixels <<= 16 - frame.bits
-        # A view as bytes, because the buffer protocol knows only the machine's byte order.
-        return pixels.reshape(-1).view("u1").data
+        """Return how a player reads what is written."""
+        return self._format.describe(frame)
 
 
 class _FileSink(_PixelSink):
-    def __init__(self, file: BinaryIO, scale16: bool) -> None:
-        super().__init__(scale16)
+    def __init__(self, file: BinaryIO, pixel_format: PixelFormat) -> None:
+        super().__init__(pixel_format)
         self._file = file
 
     def write(self, frame: Frame) -> None:
         end = self._file.tell()
         try:
-            self._file.write(self._view_bytes(frame))
+            self._file.write(self._format.encode(frame))
         except BaseException:
             # The file may be kept all the same, so it must hold whole frames only.
             self._file.seek(end)
             self._file.truncate()
             raise
 
+    def finish(self) -> None:
+        if rest := self._format.finish():
+            self._file.write(rest)
+
 
 class _PipeSink(_PixelSink):
-    def __init__(self, scale16: bool) -> None:
-        super().__init__(scale16)
+    def __init__(self, pixel_format: PixelFormat) -> None:
+        super().__init__(pixel_format)
         if sys.stdout.isatty():
             raise UsageError(
                 "'-o -' would write raw pixels to the terminal: pipe them into a program"
@@ -149,7 +149,13 @@ class _PipeSink(_PixelSink):
         self._descriptor = sys.stdout.fileno()
 
     def write(self, frame: Frame) -> None:
-        rest = self._view_bytes(frame)
+        self._write(memoryview(self._format.encode(frame)))
+
+    def finish(self) -> None:
+        with suppress(ReaderClosed):
+            self._write(memoryview(self._format.finish()))
+
+    def _write(self, rest: memoryview) -> None:
         while rest:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]

@@ -13,8 +13,9 @@ from lenslink_protocol.params import MAX_PAYLOAD
 
 from .frame_counts import FrameCounts
 from .frame_report import Shot, describe_frame, shot_options
-from .opening import open_device, show_module_logs, url_argument
+from .opening import open_device, url_argument
 from .options import CommonOptions, Seconds, common_options, pass_common
+from .pixel_formats import FORMATS, make_pixel_format
 from .screen import Screen, emit_json
 from .sink import RING, STDOUT, ReaderClosed, Sink, open_sink
 
@@ -27,18 +28,32 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    metavar="-|FILE.raw|ring:NAME",
-    help="Write uint16 little-endian pixels to stdout ('-') or to a file, or receive into a frame "
-    "ring in shared memory, which 'lenslink ring NAME' and other programs read.",
+    metavar="-|FILE|ring:NAME",
+    help="Write pixels to stdout ('-') or to a file, or receive into a frame ring in shared "
+    "memory, which 'lenslink ring NAME' and other programs read.",
 )
 @click.option(
     "-n", "--frames", "limit", type=click.IntRange(min=1), metavar="N", help="End after N frames."
 )
 @click.option("--duration", type=Seconds(), metavar="SECONDS", help="End after so many seconds.")
 @click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(FORMATS),
+    default=FORMATS[0],
+    show_default=True,
+    help="raw: the mosaic as uint16 little-endian words, in a file *.raw. rgb24 (*.rgb) and y4m: "
+    "pictures of half the size; y4m has its size and rate in a header.",
+)
+@click.option(
     "--scale16",
     is_flag=True,
-    help="Shift pixels up to 16 bits. Without it, 12-bit pixels look dark in players.",
+    help="Shift raw pixels up to 16 bits. Without it, 12-bit pixels look dark in players.",
+)
+@click.option(
+    "--scale8",
+    is_flag=True,
+    help="Write the upper 8 bits of raw pixels, as GStreamer before 1.24 needs them.",
 )
 @shot_options
 @click.option(
@@ -64,7 +79,9 @@ def stream(
     output: str | None,
     limit: int | None,
     duration: float | None,
+    format_name: str,
     scale16: bool,
+    scale8: bool,
     shot: Shot,
     tile_bytes: int | None,
     force: bool,
@@ -82,13 +99,17 @@ def stream(
       lenslink stream sim:
       lenslink stream sim: --frames 100 --json
       lenslink stream sim: -o preview.raw --duration 10
-      lenslink stream sim: --scale16 -o - | ffmpeg -f rawvideo \\
-          -pixel_format bayer_rggb16le -video_size 1280x960 -i - preview.mp4
+      lenslink stream sim: --duration 10 --format y4m -o - |
+          ffmpeg -i - -pix_fmt yuv420p preview.mp4
       lenslink stream sim: -o ring:cam & lenslink ring cam
     """
     # Refuse options that contradict each other.
-    if output is not None and output.startswith(RING) and scale16:
-        raise UsageError("--scale16 changes pixels, but a ring's readers see them as they arrived")
+    pixel_format = make_pixel_format(format_name, scale8, scale16)
+    is_changed = format_name != FORMATS[0] or scale8 or scale16
+    if output is not None and output.startswith(RING) and is_changed:
+        raise UsageError(
+            "a ring's readers see pixels as they arrived: leave out --format, --scale*"
+        )
     if output == STDOUT and as_json:
         raise UsageError("--json and '-o -' both want stdout")
 
@@ -99,7 +120,7 @@ def stream(
     stop: KeyboardInterrupt | LensLinkError | None = None
 
     # Open the output first: a file that cannot be written shows before a module is opened.
-    with open_sink(output, force, scale16) as sink:
+    with open_sink(output, force, pixel_format) as sink:
         try:
             with (
                 open_device(url, common, screen, sink.ring) as device,
@@ -120,7 +141,6 @@ def stream(
                             shot.report_adjustments(frame, screen)
                             _give_player_hint(frame, sink, screen)
                     progress.update(counts.format_live)
-                    show_module_logs(device)
 
                     # End when everything that was asked for has arrived.
                     if counts.check_end(limit, duration):

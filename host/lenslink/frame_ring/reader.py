@@ -91,9 +91,12 @@ class FrameRingReader(ClosesOnExit):
         VersionMismatch: The ring has another version.
         ProtocolError: The file is no frame ring.
 
-    >>> with lenslink.FrameRingReader("cam", wait=5) as reader:
-    ...     for frame in reader:
-    ...         print(frame.number, frame.pixels.mean())
+    In a loop, ``for frame in reader`` hands out frames until the ring ends. :class:`SharedFrame`
+    has an example with frames.
+
+    >>> lenslink.FrameRingReader("nosuch")
+    Traceback (most recent call last):
+    lenslink.errors.NotFound: ...
     """
 
     def __init__(

@@ -45,9 +45,13 @@ class SharedFrame(ReleasesOnExit):
     - ``layout`` says how pixels lie in the bytes of ``packed``;
     - ``begin_ns`` is the host's ``time.monotonic_ns()`` at the frame's first packet.
 
-    >>> with reader.next() as frame:
-    ...     frame.wait()
-    ...     print(frame.number, frame.pixels.mean())
+    >>> with lenslink.FrameRing("cam", frame_bytes=8192) as ring:
+    ...     with lenslink.open("sim:?width=64&height=64", ring=ring) as device:
+    ...         with lenslink.FrameRingReader("cam") as reader:
+    ...             device.capture(exposure_us=2000).release()
+    ...             with reader.next() as frame:
+    ...                 print(frame.pixels.shape, frame.exposure_us)
+    (64, 64) 2000
     """
 
     def __init__(

@@ -69,9 +69,11 @@ class FrameRing(ClosesOnExit):
         UsageError: The name or a size is impossible.
         StorageError: There is no memory.
 
-    >>> with lenslink.FrameRing("cam") as ring, lenslink.open("sim:", ring=ring) as device:
-    ...     for frame in device.stream():
-    ...         frame.release()
+    >>> with lenslink.FrameRing("cam", frame_bytes=8192) as ring:
+    ...     with lenslink.open("sim:?width=64&height=64", ring=ring) as device:
+    ...         device.capture().release()
+    ...     print(ring.name)
+    cam
     """
 
     def __init__(self, name: str, slots: int = 6, *, frame_bytes: int = MAX_PAYLOAD_BYTES) -> None:

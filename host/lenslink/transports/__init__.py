@@ -25,7 +25,16 @@ from ..leftovers import remove_leftovers
 from ..url import Url, parse_url
 from .base import DeviceInfo, Opener, Transport
 
-__all__ = ["DeviceInfo", "Opener", "Transport", "choose", "list_devices", "opener", "parse"]
+__all__ = [
+    "DeviceInfo",
+    "Opener",
+    "Transport",
+    "choose_url",
+    "list_devices",
+    "load_opener",
+    "open_transport",
+    "parse",
+]
 
 
 # The entry points are read from files, and watch() asks for them ten times a second.
@@ -38,11 +47,11 @@ def parse(text: str) -> Url:
     """Parse and check a device URL; raise :exc:`~lenslink.errors.UsageError` if it is wrong."""
     points = _entry_points()
     url = parse_url(text, points)
-    url.check_options(opener(url.scheme).options)
+    url.check_options(load_opener(url.scheme).options)
     return url
 
 
-def opener(scheme: str) -> Opener:
+def load_opener(scheme: str) -> Opener:
     """Return the opener of a known scheme."""
     return cast(Opener, _entry_points()[scheme].load())
 
@@ -50,16 +59,20 @@ def opener(scheme: str) -> Opener:
 def open_transport(url: Url, deadline: Deadline) -> Transport:
     """Connect to *url*, and remove what killed processes have left behind."""
     remove_leftovers()
-    return opener(url.scheme).open(url, deadline)
+    return load_opener(url.scheme).open(url, deadline)
 
 
 def list_devices() -> list[DeviceInfo]:
-    """Return every module that the transports can find now, in order of URL."""
-    found = [d for scheme in _entry_points() for d in opener(scheme).devices()]
+    """Return every module that the transports can find now, in order of URL.
+
+    >>> all(device.url for device in lenslink.list_devices())
+    True
+    """
+    found = [d for scheme in _entry_points() for d in load_opener(scheme).devices()]
     return sorted(found, key=lambda device: device.url)
 
 
-def choose(text: str | None) -> str:
+def choose_url(text: str | None) -> str:
     """Return *text*, or the URL of the only module if *text* is None.
 
     Raises:

@@ -20,11 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """Describe a module that could be opened."""
+    """Describe a module that could be opened.
+
+    >>> lenslink.DeviceInfo("usb:LL-1", "module on USB", serial="LL-1").busy
+    False
+    """
 
     url: str
+    """What :func:`lenslink.open` takes."""
     description: str
+    """The kind of module, in a few words."""
     serial: str | None = None
+    """The module's serial number, where the transport can tell without opening the module."""
     busy: bool = False
     """True if another process has opened it."""
 

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from ..errors import StorageError, UsageError
-from ..lock import is_locked, key_of
+from ..lock import is_locked, make_lock_key
 from ..runtime import is_process_alive, make_runtime_subdir
 from ..url import parse_url
 from .base import DeviceInfo
@@ -35,7 +35,7 @@ def list_registered(scheme: str) -> list[DeviceInfo]:
                     path.unlink()
                 elif entry["url"].startswith(f"{scheme}:"):
                     url = parse_url(entry["url"], (scheme,))
-                    busy = is_locked(key_of(url))
+                    busy = is_locked(make_lock_key(url))
                     info = DeviceInfo(url.text, entry["description"], entry["serial"], busy)
                     modules.append(info)
     return modules

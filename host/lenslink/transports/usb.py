@@ -33,7 +33,7 @@ from ..errors import (
     RigError,
     VersionMismatch,
 )
-from ..lock import is_locked, key_of
+from ..lock import is_locked, make_lock_key
 from ..url import Url, parse_url
 from .base import DeviceInfo
 from .usb_lanes import UsbTransport
@@ -268,7 +268,7 @@ def _get_address(module: UsbModule) -> tuple[object, ...]:
 
 def _describe(module: UsbModule, serial: str | None, is_unique: bool) -> DeviceInfo:
     url = _make_url(module, serial, is_unique)
-    key = key_of(parse_url(url, ("usb",))) if serial is None else f"serial:{serial}"
+    key = make_lock_key(parse_url(url, ("usb",))) if serial is None else f"serial:{serial}"
     return DeviceInfo(url, f"module on USB ({module.name})", serial, is_locked(key))
 
 

@@ -9,8 +9,10 @@ from dataclasses import replace
 
 from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.ids import (
+    Capability,
     ErrorCode,
     MessageType,
+    Outcome,
 )
 from lenslink_protocol.messages import (
     Accepted,
@@ -22,6 +24,7 @@ from lenslink_protocol.messages import (
     Header,
     Hello,
     Malformed,
+    Query,
     Resend,
     StartStream,
 )
@@ -209,7 +212,39 @@ class RefusedHelloChangesNothing(PlainModule):
         super().on_hello(header, payload)
 
 
+class ResendsWithoutCapability(PlainModule):
+    """Answers Resend in a session without RESEND."""
+
+    def on_resend(self, header: Header, message: Resend) -> None:
+        self.used_capabilities |= Capability.RESEND
+        super().on_resend(header, message)
+
+
+class UnknownUsesId(PlainModule):
+    """Takes the id of an unknown type for the newest request."""
+
+    def send_control(self, message: AnyMessage, number: int = 0) -> None:
+        super().send_control(message, number)
+        is_unknown = isinstance(message, Error) and message.code == ErrorCode.UNKNOWN_REQUEST
+        if is_unknown and self.session is not None:
+            self.session.last_request = number
+
+
+class GapsAreUnknown(PlainModule):
+    """Says UNKNOWN of an id that was left out."""
+
+    def outcome_of(self, message: Query) -> Outcome:
+        session = self.session
+        is_gap = session is not None and message.request < session.last_request
+        if is_gap and session is not None and message.request not in session.outcomes:
+            return Outcome.UNKNOWN
+        return super().outcome_of(message)
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
+    "M-HELLO-2": (ResendsWithoutCapability,),
+    "M-REQ-4": (UnknownUsesId,),
+    "M-QUERY-1": (GapsAreUnknown,),
     "M-FRAME-1": (ReservedIsSet,),
     "M-GROW-2": (
         FlagsMustBeKnown,

@@ -281,11 +281,16 @@ class HostPeer:
         return number
 
     def wait_for_frame(self, stream: int = STILL, since: int = 0, seconds: float = 20.0) -> Picture:
-        """Return the first frame of *stream* that ends in the log from *since*."""
+        """Return the first frame of *stream* that begins and ends in the log from *since*."""
         kinds = (MessageType.FRAME_START, MessageType.FRAME_END)
-        end = self.wait_for(
-            lambda p: p.kind == kinds[1] and p.header.stream == stream, seconds, since
-        )
+
+        def is_end(packet: Packet) -> bool:
+            if packet.kind != kinds[1] or packet.header.stream != stream:
+                return False
+            # A frame that began before *since* is only half in the log from there.
+            return not any(p.kind == kinds[0] and p.id == packet.id for p in self.log[:since])
+
+        end = self.wait_for(is_end, seconds, since)
         if end is None:
             raise Failed(f"no FrameEnd of stream {stream} within {seconds:g} s")
         found = Picture(end=end)

@@ -26,6 +26,7 @@ from lenslink_protocol.messages import (
     GetManifest,
     Hello,
     HelloReply,
+    ManifestPiece,
     Query,
     QueryReply,
     Resend,
@@ -121,6 +122,18 @@ def strange_offers(peer: HostPeer) -> None:
         session.close()
 
 
+@CASES.add("M-HELLO-2")
+def resend_without_the_capability(peer: HostPeer) -> None:
+    """In a session without RESEND a Resend is ignored."""
+    peer.open_session(Capability.LOG)
+    _, picture = peer.take_still()
+    assert picture.end is not None
+    peer.send(Resend(3, 1, struct.pack("<4H", 0, 0, 2, 2)), picture.end.id, STILL)
+    sent = [str(p) for p in peer.collect() if p.kind != MessageType.LOG]
+    check(not sent, f"Resend without the capability brings {sent[:3]}")
+    check_answers(peer)
+
+
 @CASES.add("M-HELLO-3")
 def a_refused_hello_ends_the_session(peer: HostPeer) -> None:
     """A Hello that is refused ends the session that was: its stream stops, nothing is answered."""
@@ -174,9 +187,26 @@ def what_outlives_a_session(peer: HostPeer) -> None:
     session.close()
 
 
+@CASES.add("M-REQ-4")
+def unknown_types_use_no_id(peer: HostPeer) -> None:
+    """An unknown type, or one that only a module sends, does not become the newest id."""
+    peer.open_session()
+    for kind in (0x3F, MessageType.ACCEPTED, MessageType.TILE, MessageType.LOG):
+        peer.wire.send(peer.pack_payload(kind, b"\x02\x00", 50_000 + kind))
+        answer = peer.wait_for_answer(50_000 + kind, 1.0)
+        message = answer.message() if answer is not None else None
+        refused = isinstance(message, Error) and message.code == ErrorCode.UNKNOWN_REQUEST
+        check(refused, f"type {int(kind):#04x} gets {describe(answer)}")
+    peer.call(GetManifest(0), ManifestPiece)
+    last = peer.next_id - 1
+    flushed = peer.call(Flush(), Flushed)
+    said = f"last_request {flushed.last_request} after unknown types, {last} was the one before"
+    check(flushed.last_request == last, said)
+
+
 @CASES.add("M-QUERY-1")
 def gaps_and_errors(peer: HostPeer) -> None:
-    """An id in a gap is UNKNOWN, one above the newest NOT_DONE, a MALFORMED one NOT_DONE."""
+    """An id in a gap, one above the newest and a MALFORMED request are NOT_DONE."""
     peer.open_session()
     check_answers(peer)
     gap = peer.take_id()
@@ -186,7 +216,7 @@ def gaps_and_errors(peer: HostPeer) -> None:
     done = peer.send_request(Stop(STILL))
     peer.wait_for_answer(done)
     wanted = {
-        gap: Outcome.UNKNOWN,
+        gap: Outcome.NOT_DONE,
         malformed: Outcome.NOT_DONE,
         done: Outcome.DONE,
         done + 1: Outcome.NOT_DONE,

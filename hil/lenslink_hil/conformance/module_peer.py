@@ -1,4 +1,7 @@
-"""A module that behaves, until a case overrides something: a small still, and what it takes."""
+"""A module that behaves until a case overrides something: it serves one small still.
+
+A case for hosts is a subclass of :class:`Script`. ``verdicts`` runs it against a host.
+"""
 
 from __future__ import annotations
 
@@ -60,9 +63,10 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class HostResult:
-    """What the host has made of it.
+    """The host's result.
 
-    ``ok``: it says that it has one whole frame; ``pixels``: its bytes, None where there are none.
+    ``ok`` is True if the host says that it has one whole frame. ``pixels`` are the frame's bytes,
+    None if the host wrote none.
     """
 
     ok: bool
@@ -79,26 +83,26 @@ class Item:
     place: tuple[int, int, int, int] = (0, 0, 0, 0)
     flags: int = 0
     is_lost: bool = False
-    """Counted as sent, and not sent."""
+    """True: the item is counted as sent, and not sent."""
     is_damaged: bool = False
-    """The payload's last byte is another than its CRC is for."""
+    """True: the payload's last byte does not match its CRC."""
     is_stale: bool = False
-    """Sent under the sequence of the packet before it."""
+    """True: the item is sent with the sequence of the packet before it."""
     more: dict[str, Any] = field(default_factory=dict)
 
 
 def tile_item(row: int, **more: Any) -> Item:
-    """The tile that begins with that row."""
+    """Return the tile that begins with that row."""
     payload = PIXELS[row * STRIDE : row * STRIDE + TILE]
     return Item(MessageType.TILE, payload, (0, row, WIDTH, ROWS), **more)
 
 
 class Script:
-    """Serves one host. A case is a subclass: it overrides handlers, and judges at the end."""
+    """Serves one host. A case is a subclass that overrides handlers and judges at the end."""
 
     capabilities = int(Capability.RESEND)
     sessions = 1
-    """Times the host is started; each gets a script of its own that knows the one before it."""
+    """How often the host is started. Each session has a script of its own, with ``previous``."""
     limit_s = 8.0
     needs_resend = False
     used_lanes = 1
@@ -126,7 +130,7 @@ class Script:
     # --- to the host ----------------------------------------------------------------------
 
     def pack(self, kind: int, payload: bytes, number: int = 0, **more: Any) -> bytes:
-        """The next packet of the session, with whatever *more* makes of it."""
+        """Return the session's next packet. *more* overrides fields of its header."""
         more = {"nonce": self.nonce, "sequence": self.sequence} | more
         if "lane" in more:
             # Another lane counts for itself.
@@ -142,15 +146,15 @@ class Script:
         self.wire.send(self.pack(message.TYPE, message.encode(), packet.id, **more))
 
     def send_message(self, message: AnyMessage) -> None:
-        """Say something that nobody asked for."""
+        """Send a message that is no answer."""
         self.wire.send(self.pack(message.TYPE, message.encode()))
 
     def call_later(self, seconds: float, action: Callable[[], object]) -> None:
-        """Do something after a while."""
+        """Call *action* after so many seconds."""
         self._timers.append((self.wire.now() + seconds, action))
 
     def send_waiting(self) -> None:
-        """Send what waits, as far as credits go."""
+        """Send the items that wait, as far as credits allow."""
         while self.queue:
             item = self.queue[0]
             is_tile = item.kind == MessageType.TILE
@@ -171,7 +175,7 @@ class Script:
         return data[:-1] + bytes([data[-1] ^ 0xFF]) if item.is_damaged else data
 
     def _finish_payload(self, item: Item) -> bytes:
-        """FrameEnd ends with the sequence of the packet before it."""
+        """Return the payload; that of FrameEnd with the sequence of the packet before it."""
         if item.kind != MessageType.FRAME_END:
             return item.payload
         last = (self.sequence - 1) & 0xFFFFFFFF
@@ -180,7 +184,7 @@ class Script:
     # --- from the host --------------------------------------------------------------------
 
     def run(self) -> None:
-        """Serve until the host goes, says goodbye, or takes too long."""
+        """Serve until the host closes the session or the connection, or takes too long."""
         end = self.wire.now() + self.limit_s
         try:
             while self.wire.now() < end and not self.is_closed:
@@ -199,7 +203,7 @@ class Script:
             self.on_packet(packet)
 
     def on_packet(self, packet: Packet) -> None:
-        """A packet has come."""
+        """Handle a packet by its type."""
         try:
             message = packet.message()
         except (KeyError, Malformed) as error:
@@ -232,7 +236,7 @@ class Script:
                 self.on_other(packet)
 
     def on_other(self, packet: Packet) -> None:
-        """Close, Flush, and what a module has nothing to say to."""
+        """Handle Close and Flush, and ignore the rest."""
         if packet.kind == MessageType.CLOSE:
             self.is_closed = packet.header.nonce == self.nonce
         elif packet.kind == MessageType.FLUSH:
@@ -298,13 +302,13 @@ class Script:
         self.send_reply(packet, Accepted(self._stream, self.frame))
 
     def start_frame(self) -> None:
-        """The frame begins."""
+        """Queue the frame's items, and send what credits allow."""
         self.begun[self._stream] = self.frame + 1
         self.queue += self.make_items()
         self.send_waiting()
 
     def make_items(self) -> list[Item]:
-        """The frame's packets."""
+        """Return the frame's items."""
         tiles = [tile_item(row) for row in range(0, HEIGHT, ROWS)]
         return [self.make_start_item(), *tiles, self.make_end_item()]
 
@@ -327,7 +331,7 @@ class Script:
         self.send_reply(packet, reply)
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
-        """Send again all that is asked for."""
+        """Send again everything that is asked for."""
         items = [self.make_start_item()] if message.flags & 1 else []
         asked = [(y, y + height) for _, y, _, height in rectangles(message)]
         rows = range(0, HEIGHT, ROWS)
@@ -340,7 +344,7 @@ class Script:
         del packet
 
     def on_challenge(self, packet: Packet, message: Challenge) -> None:
-        """Sessions have no AUTH, unless a case says so."""
+        """Refuse: sessions have no AUTH unless a case says so."""
         del message
         self.send_reply(packet, Error(ErrorCode.UNSUPPORTED, b"it proves nothing"))
 
@@ -350,7 +354,7 @@ class Script:
     # --- the judgement --------------------------------------------------------------------
 
     def judge(self, result: HostResult) -> None:
-        """The host is through; by default it has to have the frame, whole and right."""
+        """Judge the host's result. By default the host must have the frame, whole and right."""
         self.check_whole_frame(result)
 
     def check_whole_frame(self, result: HostResult) -> None:
@@ -361,12 +365,12 @@ class Script:
             check(same, f"the host's frame differs from what was sent, in {wrong} bytes")
 
     def find_packets(self, *kinds: int) -> list[Packet]:
-        """What came of these types."""
+        """Return the packets of these types that the host has sent."""
         return [packet for packet in self.log if packet.kind in kinds]
 
 
 def rectangles(message: Resend) -> list[tuple[int, int, int, int]]:
-    """What a Resend asks for."""
+    """Return the rectangles that a Resend asks for."""
     check(len(message.ranges) >= 8 * message.count, f"Resend announces {message.count} rectangles")
     found = [struct.unpack_from("<4H", message.ranges, 8 * i) for i in range(message.count)]
     return [(x, y, width, height) for x, y, width, height in found]

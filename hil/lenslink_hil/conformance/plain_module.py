@@ -427,12 +427,13 @@ class PlainModule:
         return stream.request in requests
 
     def outcome_of(self, message: Query) -> Outcome:
-        known = [self.session, *self.past] if self.session is not None else self.past
-        for session in known:
+        sessions = [self.session, *self.past] if self.session is not None else self.past
+        for session in sessions:
             if session is not None and session.nonce == message.session:
-                if message.request > session.last_request:
-                    return Outcome.NOT_DONE
-                return session.outcomes.get(message.request, Outcome.UNKNOWN)
+                known = session.outcomes
+                oldest = min(known, default=session.last_request + 1)
+                never = Outcome.NOT_DONE if message.request > oldest else Outcome.UNKNOWN
+                return known.get(message.request, never)
         return Outcome.UNKNOWN
 
     def on_heartbeat(self, header: Header, message: Heartbeat) -> None:

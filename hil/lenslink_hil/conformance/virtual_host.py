@@ -1,4 +1,4 @@
-"""The driver's own link and reassembly, in this process and on virtual time, as a wire to it."""
+"""The driver's link and reassembly, in this process and on virtual time, as a wire."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ Steps = Generator[None, None, None]
 
 
 class _GivenUp(Exception):
-    """The host ends: the message says why."""
+    """The host ends without a frame. The message says why."""
 
 
 class VirtualHost(ClosesOnExit):
-    """A host that takes one still; *tamper* is its defect, and subclasses have others."""
+    """A host that takes one still. *tamper* is a defect on its line; subclasses have others."""
 
     lanes = 2
 
@@ -68,7 +68,7 @@ class VirtualHost(ClosesOnExit):
         return Reassembly(Pool(), self.discards, self.configurations.get)
 
     def is_gone(self) -> bool:
-        """Whether the module is."""
+        """Return True if the module is gone."""
         return self.link.is_silent(self.clock.seconds)
 
     def give_up(self, why: str) -> None:
@@ -83,7 +83,7 @@ class VirtualHost(ClosesOnExit):
         return secrets.token_bytes(16)
 
     def is_genuine(self, challenge: bytes, reply: AnyMessage | None) -> bool:
-        """Whether that is the proof."""
+        """Return True if *reply* is the right proof."""
         return reply == Proof(_TOY, crc32(challenge).to_bytes(4, "little"))
 
     # --- Wire -----------------------------------------------------------------------------
@@ -109,7 +109,7 @@ class VirtualHost(ClosesOnExit):
         return data
 
     def receive_lane(self, lane: int) -> bytes:
-        """A host says nothing on other lanes."""
+        """Return b"": a host sends nothing on other lanes."""
         del lane
         return b""
 
@@ -118,7 +118,7 @@ class VirtualHost(ClosesOnExit):
         return True
 
     def set_attached(self, seated: bool) -> bool:
-        """A host is not attached."""
+        """Return False: a host is not attached to anything."""
         del seated
         return False
 
@@ -135,7 +135,7 @@ class VirtualHost(ClosesOnExit):
         return self
 
     def finish(self) -> HostResult:
-        """Let the host come to its end; what it has made of it."""
+        """Let the host run to its end, and return its result."""
         limit = self.clock.seconds + 2 * _PATIENCE_S
         while self._outcome is None and self.clock.seconds < limit:
             self.clock.us += _STEP_US
@@ -187,7 +187,7 @@ class VirtualHost(ClosesOnExit):
         self._outcome = end
 
     def _authenticate(self) -> Steps:
-        """By a toy that stands for a scheme: the CRC of the challenge, which proves nothing."""
+        """Authenticate with a toy scheme: the CRC of the challenge, which proves nothing."""
         challenge = self.challenge()
         request = self.link.send_request(Challenge(_TOY, challenge), self.now())
         yield from self._until(lambda: request.is_done)

@@ -1,4 +1,4 @@
-"""The firmware's own module, in this process and on virtual time, as a wire to it."""
+"""The firmware's module, in this process and on virtual time, as a wire."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOY = 0x8000
 
 
 def _configuration() -> dict[str, Any]:
-    """A module of one small mode, with memory for more than one of its frames."""
+    """Return the configuration of a module with one small mode, and memory for several frames."""
     mode = {
         "id": 1,
         "name": "small",
@@ -54,7 +54,7 @@ def _configuration() -> dict[str, Any]:
 
 
 class _Ports(InstantPorts):
-    """With a toy for a secure element: the CRC of a challenge, which proves nothing."""
+    """Ports with a toy for a secure element: the CRC of a challenge, which proves nothing."""
 
     def authenticate(self, scheme: int, challenge: bytes) -> bytes | None:
         return b"toy" + crc32(challenge).to_bytes(4, "little") if scheme == _TOY else None
@@ -66,7 +66,7 @@ def _picture(number: int) -> bytes:
 
 
 class VirtualModule:
-    """A wire to a module; *tamper* is its defect."""
+    """A wire to the firmware's module. *tamper* is a defect on the line."""
 
     lanes = 2
 

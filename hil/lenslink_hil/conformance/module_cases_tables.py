@@ -206,7 +206,7 @@ def unknown_types_use_no_id(peer: HostPeer) -> None:
 
 @CASES.add("M-QUERY-1")
 def gaps_and_errors(peer: HostPeer) -> None:
-    """An id in a gap, one above the newest and a MALFORMED request are NOT_DONE."""
+    """An id in a gap, one above the newest, and a MALFORMED request are are NOT_DONE."""
     peer.open_session()
     check_answers(peer)
     gap = peer.take_id()

@@ -430,10 +430,13 @@ class PlainModule:
         sessions = [self.session, *self.past] if self.session is not None else self.past
         for session in sessions:
             if session is not None and session.nonce == message.session:
-                known = session.outcomes
-                oldest = min(known, default=session.last_request + 1)
-                never = Outcome.NOT_DONE if message.request > oldest else Outcome.UNKNOWN
-                return known.get(message.request, never)
+                if message.request in session.outcomes:
+                    return session.outcomes[message.request]
+                if message.request == session.last_request:
+                    return Outcome.UNKNOWN
+                # Ids rise: a request in a gap above the oldest remembered one never arrived.
+                oldest = min(session.outcomes, default=session.last_request)
+                return Outcome.NOT_DONE if message.request > oldest else Outcome.UNKNOWN
         return Outcome.UNKNOWN
 
     def on_heartbeat(self, header: Header, message: Heartbeat) -> None:

@@ -35,30 +35,28 @@ def _spare(limits):
 
 
 class Board:
-    """The camera and its link on a board. *machine* is the port's Machine: pins and watchdog.
+    """The camera and its link on a board. *machine* is the port's Machine: pins and watchdog."""
 
-    After a soft reset connect() makes the link's backend, because MicroPython does not connect its
-    own serial port once there is a USBDevice.
-    """
-
-    def __init__(self, configuration, machine, is_soft_reset=False):
+    def __init__(self, configuration, machine):
         self._machine = machine
+        self._configuration = configuration
+        self._backend = None
         spare = _spare(configuration["limits"])
         self._clock = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
         self._camera = module.Module(configuration, machine.ports, self._clock)
         del spare
-        if not is_soft_reset:
-            self._make_backend(configuration)
-
-    def _make_backend(self, configuration):
-        self._backend = link_backends.choose_backend(configuration, self._machine, self._clock)
-        self._camera.link.max_lanes = self._backend.lanes
         gc.collect()
 
-    def connect(self, configuration=None):
-        """Connect the board to the bus. After a soft reset *configuration* is that of the board."""
-        if configuration is not None:
-            self._make_backend(configuration)
+    def connect(self):
+        """Make the link's backend, and connect the board to the bus.
+
+        Not before: MicroPython does not connect its own serial port once there is a USBDevice.
+        """
+        self._backend = link_backends.choose_backend(
+            self._configuration, self._machine, self._clock
+        )
+        self._camera.link.max_lanes = self._backend.lanes
+        gc.collect()
         self._backend.start()
 
     def serve(self):

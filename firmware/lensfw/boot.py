@@ -19,8 +19,7 @@ import sys
 CONFIGURATION = "/lensfw.json"
 
 _board = None
-# The configuration of a board that main.py connects.
-_unconnected = None
+_is_connected = False
 
 
 def start():
@@ -28,7 +27,7 @@ def start():
 
     Never raises: a board that cannot start still has its REPL.
     """
-    global _board, _unconnected
+    global _board, _is_connected
     try:
         import json
 
@@ -45,11 +44,10 @@ def start():
         from . import board
 
         is_soft_reset = machine.is_soft_reset()
-        started = board.Board(configuration, machine, is_soft_reset)
-        if is_soft_reset:
-            _unconnected = configuration
-        else:
+        started = board.Board(configuration, machine)
+        if not is_soft_reset:
             started.connect()
+            _is_connected = True
         _board = started
     except Exception as error:
         sys.print_exception(error)
@@ -61,6 +59,6 @@ def serve():
     Called by main.py.
     """
     if _board is not None:
-        if _unconnected is not None:
-            _board.connect(_unconnected)
+        if not _is_connected:
+            _board.connect()
         _board.serve()

@@ -39,24 +39,16 @@ class Board:
 
     def __init__(self, configuration, machine):
         self._machine = machine
-        self._configuration = configuration
-        self._backend = None
         spare = _spare(configuration["limits"])
         self._clock = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
         self._camera = module.Module(configuration, machine.ports, self._clock)
         del spare
+        self._backend = link_backends.choose_backend(configuration, machine, self._clock)
+        self._camera.link.max_lanes = self._backend.lanes
         gc.collect()
 
     def connect(self):
-        """Make the link's backend, and connect the board to the bus.
-
-        Not before: MicroPython does not connect its own serial port once there is a USBDevice.
-        """
-        self._backend = link_backends.choose_backend(
-            self._configuration, self._machine, self._clock
-        )
-        self._camera.link.max_lanes = self._backend.lanes
-        gc.collect()
+        """Connect the board to the bus."""
         self._backend.start()
 
     def serve(self):

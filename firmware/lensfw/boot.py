@@ -9,9 +9,6 @@ on. In these cases the board is plain MicroPython, with its REPL and without a l
 - The user pressed Ctrl-C on the serial port, and the serial port does not carry the link.
 - The user pressed Ctrl-C twice while no session was open, and the serial port carries the link.
   mpremote begins with these two bytes.
-
-After a soft reset main.py connects the board, and not boot.py. A soft reset into the raw REPL, as
-mpremote does it, runs boot.py alone: the board would show itself as a module that nobody serves.
 """
 
 import sys
@@ -19,15 +16,14 @@ import sys
 CONFIGURATION = "/lensfw.json"
 
 _board = None
-_is_connected = False
 
 
 def start():
-    """Prepare the board, and connect it to USB after a hard reset. Called by boot.py.
+    """Connect the board to USB, unless it has to be plain MicroPython. Called by boot.py.
 
     Never raises: a board that cannot start still has its REPL.
     """
-    global _board, _is_connected
+    global _board
     try:
         import json
 
@@ -43,22 +39,14 @@ def start():
             return
         from . import board
 
-        is_soft_reset = machine.is_soft_reset()
         started = board.Board(configuration, machine)
-        if not is_soft_reset:
-            started.connect()
-            _is_connected = True
+        started.connect()
         _board = started
     except Exception as error:
         sys.print_exception(error)
 
 
 def serve():
-    """Connect the board if start() has not. Serve until the user or an error ends it.
-
-    Called by main.py.
-    """
+    """Serve hosts until the user or an error ends it. Called by main.py."""
     if _board is not None:
-        if not _is_connected:
-            _board.connect()
         _board.serve()

@@ -357,24 +357,6 @@ def test_from_the_serial_link_to_the_repl_and_back(pico: Make) -> None:
         check_frames(lens)
 
 
-def test_after_a_soft_reset_into_the_raw_repl_it_does_not_show_itself_as_a_module(
-    pico: Make,
-) -> None:
-    """mpremote resets the board in this way. boot.py runs; main.py, which would serve, does not."""
-    module = pico()
-    with open_terminal(module) as terminal, Path(terminal.path).open("r+b", 0) as port:
-        port.write(b"\r\x03\r\x03\r\x01")
-        read_until(port, b"raw REPL; CTRL-B to exit\r\n>")
-        port.write(b"\x04")
-        module.board.wait_for_event("attached", make_deadline())
-    with open_terminal(module) as terminal, Path(terminal.path).open("r+b", 0) as port:
-        port.write(b"\x03")
-        port.write(b"print(6 * 7)\x04")
-        read_until(port, b"OK42\r\n")
-    with pytest.raises(lenslink.NotFound, match="no such module"):
-        open_module(module)
-
-
 def read_until(port: io.FileIO, words: bytes) -> None:
     deadline, received = make_deadline(), b""
     while words not in received:

@@ -47,12 +47,6 @@ machine.levels[15] = 0
 assert chip.is_guarded()
 assert not made(guard=None).is_guarded()
 
-# A soft reset is told from a hard one.
-assert not chip.is_soft_reset()
-machine.cause = machine.SOFT_RESET
-machine.mem8.values[0x50110040] = 1
-assert chip.is_soft_reset()
-
 # The levels at the start are reported, then edges in their order. The button closes to ground.
 machine.levels[24] = 1
 ports = chip.ports

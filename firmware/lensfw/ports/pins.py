@@ -50,10 +50,6 @@ class Machine:
         time.sleep_us(50)  # for the pull-up to be one
         return not pin.value()
 
-    def is_soft_reset(self):
-        """Return True if MicroPython was started anew and the chip was not reset."""
-        return machine.reset_cause() == machine.SOFT_RESET
-
     def get_usb_device(self):
         """Return the object of machine.USBDevice, or None if the port has none."""
         found = getattr(machine, "USBDevice", None)

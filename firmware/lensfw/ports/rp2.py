@@ -23,10 +23,8 @@ _USB_ADDRESS = 0x50110000
 _USB_SIE_STATUS = 0x50110050
 _USB_SUSPENDED = 1 << 4
 _USB_SOF = 0x50110048
-_USB_MAIN_CTRL = 0x50110040
-_USB_ENABLED = 1 << 0
 # Muxing, power, interrupts, the controller, and last SIE_CTRL with the pull-up.
-_USB_KEPT = (0x50110074, 0x50110078, 0x50110090, _USB_MAIN_CTRL, 0x5011004C)
+_USB_KEPT = (0x50110074, 0x50110078, 0x50110090, 0x50110040, 0x5011004C)
 _RESETS_SET = 0x4000E000
 _RESETS_CLEAR = 0x4000F000
 _RESETS_DONE = 0x4000C008
@@ -79,10 +77,6 @@ class Machine(pins.Machine):
 
     def __init__(self, configuration):
         super().__init__(configuration, Ports, Scratch())
-
-    def is_soft_reset(self):
-        """Return True if the chip was not reset: the USB controller is enabled from before."""
-        return bool(machine.mem8[_USB_MAIN_CTRL] & _USB_ENABLED)
 
     def get_controller(self):
         """Return the controller of an RP2040, or None: an RP2350 has no such erratum."""

@@ -6,14 +6,6 @@ counts = {}
 fed = []
 
 
-SOFT_RESET = 5
-cause = 0
-
-
-def reset_cause():
-    return cause
-
-
 class Registers:
     def __init__(self):
         self.values = {}

@@ -56,7 +56,7 @@ class Module:
         del use
         return SimpleNamespace(name=name, binning=2 if name == "binned" else 1)
 
-    def get_configuration(self) -> Any:
+    def configuration(self) -> Any:
         code = PixelFormat.RG12p if self._asked["packing"] == "lsb" else PixelFormat.RG12
         tile = self._asked["tile_bytes"] or 64
         return SimpleNamespace(tile_bytes=tile, frame_bytes=FRAME_BYTES, pixel_format=code)

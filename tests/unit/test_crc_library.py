@@ -65,9 +65,9 @@ def test_zlib_is_the_last_resort(without):
 
 
 def test_doctor_says_what_zlib_cannot_reach(without):
-    assert doctor._crc().ok
+    assert doctor._check_crc().ok
     without("isal.isal_zlib", "zlib_ng.zlib_ng")
-    check = doctor._crc()
+    check = doctor._check_crc()
     assert not check.ok
     assert not check.needed
     assert "Gbit/s outruns it" in check.detail

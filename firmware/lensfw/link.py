@@ -15,7 +15,7 @@ _SMALL = 1 << 30
 _ANSWERS = 4
 # Ended sessions whose outcomes are remembered.
 _SESSIONS = 2
-# The most control packets that wait before log lines are dropped: a host may not read.
+# If more control packets wait, log lines are dropped. Some hosts do not read for a while.
 _QUEUE = 32
 # The most answers that wait before requests are dropped. An honest host waits for fewer.
 _OWED = 8

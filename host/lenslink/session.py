@@ -63,8 +63,8 @@ _log = logging.getLogger(__name__)
 
 # How long bytes may flow before the link's timers are looked at: a fraction of the shortest timer.
 _TURN_S = 0.002
-# No wait is half as long. If more time has passed, the process was not running, and that time says
-# nothing of the module.
+# The longest wait is less than half of this. If more time has passed between two turns, this
+# process was not running, and the time says nothing about the module.
 _AWAY_S = 0.1
 
 
@@ -85,7 +85,7 @@ class Session:
         self.frames = Reassembly(self.pool, self.discards, self.configurations.get)
         self.last_request: RequestHandle | None = None
         self._is_receiving = False
-        """A call to receive has begun and not returned: then it was interrupted."""
+        """A receive has begun and not ended. If True when a call begins, the last was interrupted."""
         self._transport = transport
         lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
         window = transport.window if isinstance(transport, NarrowTransport) else None
@@ -142,11 +142,11 @@ class Session:
             raise ProtocolError(f"the module's manifest is malformed: {error}") from None
 
     def call(self, message: AnyMessage, reply: type[R], deadline: Deadline) -> R:
-        """Send a request and return its answer. Earlier requests are not repeated any more.
+        """Send a request and return its answer. Stop repeating all earlier requests.
 
         Raises :exc:`~lenslink.errors.DeviceError` if the module refuses the request.
         """
-        # One that is left was interrupted before its caller could take it back.
+        # An earlier request is left only if its caller was interrupted before it could remove it.
         self.link.forget_all_requests()
         request = self.link.send_request(message, self.now())
         handle = RequestHandle(self.link.nonce, request.id, message.TYPE)

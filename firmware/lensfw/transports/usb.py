@@ -10,7 +10,8 @@ lane. The main loop (``lensfw.board``, ``lensfw.main``) calls :meth:`UsbTranspor
 - After a bus reset, and after a halt, no callback comes for the transfer that was in flight.
 - No transfer may start between a bus reset and its callback. On an RP2040 TinyUSB would panic,
   because the endpoint does not exist any more. *address_byte* shows the reset before the callback:
-  it is a memory and an index, and the lower seven bits there are the device's address, or 0.
+  a buffer and an index in it. The lower seven bits of that byte are the device's address. They are
+  0 from a bus reset until the host gives the board an address.
 - If the host halts an endpoint during a transfer, TinyUSB may keep the endpoint busy for ever.
   Only a bus reset helps. The board then disconnects and re-enumerates to get one.
 - The controller adds no zero-length packet. If a link packet fills its last USB packet and no
@@ -39,7 +40,7 @@ _TRANSFER = wire.USB_TRANSFER
 _STUCK_MS = const(250)
 # The most packets that a lane queues, the one in flight included.
 _MAX_QUEUE = const(8)
-# The address byte of a controller that needs no such check: always addressed.
+# The address byte for a controller on which a transfer may start at any time.
 ALWAYS = (b"\x01", 0)
 _ADDRESS = const(0x7F)
 _DEVICE = "<BBHBBBBHHHBBBB"
@@ -126,7 +127,8 @@ class Endpoint:
 class Lane(Endpoint):
     """A bulk IN endpoint and its queue of packets. The first packet is the one in flight.
 
-    A tile may wait behind the first packet, and control packets around it. A short packet is gone
+    One tile may wait behind the first packet. Control packets may wait before and after that tile.
+    A short packet is gone
     before the main loop can bring the next one, so a queue of one would leave the bus idle.
 
     ======  ==========================  =========================================  ==========
@@ -139,7 +141,7 @@ class Lane(Endpoint):
     _LAST   its last transfer           ends, another packet waits                 _LAST/_PART
     _LAST   its last transfer           ends with a full USB packet, none waits    _ZERO
     _LAST   its last transfer           ends otherwise, none waits                 _IDLE
-    _ZERO   an empty transfer           ends, as _IDLE from here                   _IDLE
+    _ZERO   an empty transfer           ends; waiting packets start as from _IDLE  _IDLE
     any     any                         refused, halted, cleared, or bus reset     _IDLE
     ======  ==========================  =========================================  ==========
 
@@ -196,7 +198,7 @@ class Lane(Endpoint):
             self._start_next(False)
 
     def poll(self):
-        """Send the next packet if the one in flight has ended, where no callback says so.
+        """Send the next packet if the one in flight has ended. For controllers without a callback.
 
         Called by the main loop. A busy endpoint refuses the next transfer.
         """
@@ -224,9 +226,9 @@ class Lane(Endpoint):
     def on_transfer_end(self, result):
         """Start the next transfer, then do the accounting. Called in a callback.
 
-        A pause of more than 150 us between two transfers costs a full-speed frame its last
-        packets. So the usual case, another packet that fits into one transfer, comes first and
-        in one function.
+        After a pause of more than 150 us between two transfers, the 1 ms USB frame has no room
+        for its last packets. So the usual case, another packet that fits into one transfer, comes
+        first and in one function.
         """
         try:
             if (
@@ -399,8 +401,9 @@ class UsbTransport:
             Lane(usbd, _IN | first + i, self.packet_bytes, address_byte) for i in range(lanes)
         ]
         self._strings = [None, maker, model, serial]
-        # The host's longest packet, in whole USB packets. It ends with a short USB packet. If a
-        # host fills the last one and sends no empty one, its packet arrives with the next.
+        # The host's longest link packet, in whole USB packets. It ends with a short USB packet. If
+        # its last USB packet is full and no empty one follows, the link packet arrives only
+        # together with the next link packet.
         longest = wire.HEADER_BYTES + wire.MAX_CONTROL + self.packet_bytes
         longest -= longest % self.packet_bytes
         # The callback of each IN endpoint, by its number.
@@ -426,7 +429,7 @@ class UsbTransport:
         return self._is_open
 
     def on_controller_reset(self):
-        """Treat a reset of the controller as the bus reset that follows it."""
+        """React to a reset of the controller: the same as for a bus reset, which always follows."""
         self._on_reset()
 
     def receive(self, link, now):
@@ -434,8 +437,9 @@ class UsbTransport:
         if self._was_reset:
             self._drop_all(link)
         if self.inbound.count:
-            # First: a host that asks for a tile again has had all that was sent before it asked.
-            # A tile that still counts as in flight would neither be sent again nor be named gone.
+            # Before requests are read. A host that asks for a tile again has received all that was
+            # sent before. A tile still counted as in flight would be neither resent nor reported
+            # as gone.
             for lane in self.lanes:
                 lane.settle(link)
             self.inbound.pass_bytes(link.receiver, now)

@@ -32,8 +32,8 @@ def run_selftest(
 ) -> Iterator[Verdict]:
     """Yield a verdict for each case with the good peers, then for each broken peer of a clause.
 
-    A broken peer passes this test if a case of its clause fails the peer, and no case ends in an
-    error. A case that fails none of the broken peers of its clause tests nothing, and fails.
+    The self-test succeeds for a broken peer if a case of its clause detects the peer, and no case
+    ends in an error. It fails for a case that detects none of the broken peers of its clause.
 
     Args:
         only: Test only this clause.
@@ -77,10 +77,12 @@ def _test_broken_peers(clause: Clause, cases: list[Case[Any]], seed: int) -> Ite
         wrong = [result.detail for _, result in found if result.verdict not in allowed]
         detail = "; ".join(wrong)
         if not failed and not wrong:
-            detail = f"no case of the clause fails {peer.name}"
+            detail = f"no case of the clause detects {peer.name}"
         yield _verdict(clause, peer.name, detail, start)
     for name in sorted(idle):
-        yield Verdict(clause.id, name, clause.side, FAILED, "no broken peer of its clause fails it")
+        yield Verdict(
+            clause.id, name, clause.side, FAILED, "the case detects no broken peer of its clause"
+        )
 
 
 def _run(case: Case[Any], side: str, make: Callable[[], Any] | None, seed: int) -> Result:

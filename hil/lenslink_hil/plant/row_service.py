@@ -41,7 +41,7 @@ WITH_CRCS = 1
 MAX_QUEUED = 4
 AHEAD_BYTES = 8 << 20
 STORED_BYTES = 400 << 20
-"""Limit for repeated frames on each channel: two of 100 megapixels as 16-bit words."""
+"""Memory for frames that are sent again, for each readout channel: two frames of 100 megapixels."""
 
 
 class Tiles(NamedTuple):
@@ -49,7 +49,7 @@ class Tiles(NamedTuple):
 
     frame: int
     row: int
-    """Size of the row or frame that a tile must not cross."""
+    """Size of the unit that holds whole tiles only: a row, or the whole frame."""
     tile: int
 
     def append_crcs(self, data: bytes) -> bytearray:

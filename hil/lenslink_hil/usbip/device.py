@@ -2,10 +2,11 @@
 
 The server (:mod:`~lenslink_hil.usbip.server`) makes one for each board that is plugged in. It
 passes on the records of the board (:mod:`~lenslink_hil.usbip.cable`) and the transfers of the
-USB/IP client that has imported the device. The path of a packet::
+USB/IP client that has imported the device. The board sends a record ARM to offer a transfer. The
+path of a packet::
 
     board --ARM--> VirtualDevice.handle_record -> Endpoint.arm ----+
-                                                                   +-> BusScheduler -> both are told
+                                                                   +-> BusScheduler -> result
     host --URB---> VirtualDevice.submit --------> Endpoint.submit -+
 """
 
@@ -47,7 +48,7 @@ class _Configuration:
 class VirtualDevice:
     """The device that a host sees in the place of a board.
 
-    A bus reset and a change of the configuration make all endpoints anew and number a new
+    A bus reset or a change of the configuration replaces all endpoints and begins a new
     generation. Records of the board that carry an older generation are ignored.
 
     Args:
@@ -206,7 +207,7 @@ class VirtualDevice:
     def _replace_configuration(self, value: int) -> None:
         for endpoint in self.endpoints.values():
             endpoint.cancel_urbs(ECONNRESET)
-        # The new generation keeps what the board armed before from being taken for new.
+        # A record that the board sent before this has the old generation, so it is ignored.
         generation = self._count_generation()
         self._configuration = _Configuration(value, generation)
         _log.debug("configuration %d, generation %d", value, generation)

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     type=click.Choice(FORMATS),
     default=FORMATS[0],
     show_default=True,
-    help="raw: the mosaic as uint16 little-endian words, in a file *.raw. rgb24 (*.rgb) and y4m: "
-    "pictures of half the size; y4m has its size and rate in a header.",
+    help="raw (*.raw): the mosaic as uint16 little-endian words. rgb24 (*.rgb) and y4m (*.y4m): "
+    "pictures of half the width and height. y4m states size and rate in its header.",
 )
 @click.option(
     "--scale16",
@@ -91,8 +91,8 @@ def stream(
 
     URL defaults to $LENSLINK_URL, else to the only module that 'lenslink list' finds. Without -o,
     frames are only counted. Pixels that did not arrive are written as 0, and the frame counts as
-    incomplete. With --frames or --duration, the file appears only if everything arrived. Without
-    them, the file holds all whole frames, whatever ended the stream.
+    incomplete. With --frames or --duration, the file appears only if the stream was not cut off.
+    Without them, the file holds all frames that were received until the stream ended.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Read frames from a frame ring without a copy, as they arrive: an ISP in Python.
+"""Read frames from a frame ring without a copy, as they arrive.
 
 A program creates a :class:`FrameRingReader`. It chooses a slot, pins it, and delivers a
 :class:`.shared_frame.SharedFrame`. A reader uses each of its pins so::
@@ -72,9 +72,9 @@ class FrameRingReader(ClosesOnExit):
     """Read a frame ring (:class:`lenslink.FrameRing`) of this machine: a context manager.
 
     With the policy ``latest``, a slow reader skips frames (``skipped_frames``), and its first frame
-    is the newest there is. With ``every``, each frame that ends from now on waits for the reader,
-    as far as the ring has slots. Then the reader loses the newest frames (``dropped_frames``),
-    while other readers still see them.
+    is the newest there is. With ``every``, each frame that ends from now on waits for the reader
+    while the ring has free slots. When no slot is free, the reader loses the newest frames
+    (``dropped_frames``), while other readers still see them.
 
     Args:
         name: The ring's name.

@@ -56,8 +56,9 @@ class FrameRing(ClosesOnExit):
     valid.
 
     Slots are used by frames under way, by one frame that waits for the program, and by frames that
-    readers have pinned. When readers with the policy ``every`` are slow, all slots but three (and
-    at least one) wait for them. A slot's memory is allocated when it is first needed.
+    readers have pinned. When readers with the policy ``every`` are slow, frames for them may fill
+    all slots but three, and always at least one slot. A slot's memory is allocated when it is
+    first needed.
 
     Args:
         name: Letters, digits, '.', '_' and '-', up to 64.
@@ -170,8 +171,8 @@ class FrameRing(ClosesOnExit):
         before = slot.advance_generation()
         fence()
         if self._readers.is_pinned(slot.index):
-            # A reader pinned the slot at the same moment. If it saw the old state word, its pin is
-            # valid, so the old state word must be valid again.
+            # A reader pinned the slot at the same moment. If the reader saw the old state word, its
+            # pin counts. So the old state word is written back.
             slot.restore(before)
             return False
         return True

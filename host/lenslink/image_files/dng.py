@@ -3,7 +3,7 @@
 The tags and their directories are those of Adobe's DNG specification, version 1.4. With a preview,
 the first directory (IFD0) holds a rendered RGB picture and the tags of the camera. Its first SubIFD
 holds the RAW and the tags of its pixels. All readers expect this layout. :mod:`.save` calls
-:func:`write_dng` for ``.dng``, and :mod:`.render` for a picture.
+:func:`write_dng` for a file ``.dng``. :mod:`.render` makes the preview.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def write_dng(
     Args:
         frame: the frame; it stays unchanged.
         file: a path, or a binary file at its start that can be read, written and seeked.
-        preview: an sRGB picture, (h, w, 3) uint8, turned as the sensor is, because the Orientation
-            tag holds for the preview and the RAW. None makes the RAW the only picture.
+        preview: an sRGB picture, (h, w, 3) uint8, not rotated: the Orientation tag applies to the
+            preview and to the RAW. None makes the RAW the only picture.
         software: the name of the program with its version.
 
     Raises:

@@ -20,8 +20,8 @@ Situation                                         The frame is finished
 ================================================  ==========================================
 complete, FrameStart and FrameEnd have arrived    at once
 complete, FrameStart has arrived                  after END_GRACE_MS without a packet
-parts are lost, and the module holds none         as soon as no lane can bring them
-parts are lost, the FrameEnd reports a failure    as soon as no lane can bring them
+the module holds none of the lost parts           as soon as no lane can bring them
+the FrameEnd reports a failure, parts are lost    as soon as no lane can bring them
 parts are lost, the module holds them             after RESEND_TRIES requests without success
 the module cannot resend                          as soon as no lane can bring them
 a newer frame needs the memory                    at once, if no lane receives into the frame
@@ -63,9 +63,9 @@ _log = logging.getLogger(__name__)
 _RANGE = struct.Struct("<4H")
 """A rectangle in Resend and Resent: x, y, width, height."""
 
-# A frame that brings nothing for so long has lost its last packets, or its module is slow.
+# After this time without a packet, a frame has lost its last packets or its module is slow.
 _QUIET_S = 2 * RETRY_S
-# One of several lanes may lag for longer: each of them may wait for a thread of its own.
+# One of several lanes may lag for longer, because a transport may have a thread for each lane.
 _LAG_S = STALL_MS / 1000
 
 
@@ -78,7 +78,7 @@ class StreamOrder:
         self.last_done: int | None = None
         """The last frame that was handed on or dropped: nothing up to it is of use any more."""
         self.dropped: int | None = None
-        """The newest frame when the host last ended the stream."""
+        """The newest frame when the host last ended the stream. It and older ones are dropped."""
         self.rejected: RejectedFrame | None = None
         """The last frame that was discarded because of its FrameStart."""
 
@@ -122,8 +122,8 @@ class Reassembly:
         expect: Returns the configuration of a stream, or None. Memory is taken for configured
             streams only.
 
-    MIN_FRAMES_OPEN frames may be open at once. Small frames may be more, up to MAX_FRAMES_OPEN,
-    while a lane that lags may still bring what the oldest frame lacks.
+    MIN_FRAMES_OPEN frames may be open at once. If frames are small, up to MAX_FRAMES_OPEN may be
+    open while a slow lane may still bring what the oldest frame lacks.
     """
 
     def __init__(
@@ -306,7 +306,11 @@ class Reassembly:
         return found
 
     def _find_missing_parts(self, assembly: Assembly, is_quiet: bool) -> MissingParts:
-        """Return what a frame is known to lack: all that has not arrived, if it is quiet."""
+        """Return what a frame is known to lack.
+
+        A frame that is quiet (nothing has arrived for _QUIET_S) lacks all that has not arrived.
+        Another frame lacks what every lane has passed.
+        """
         flags = ResendFlag(0)
         has_passed_start = assembly.end is not None or self._progress.has_passed_start(
             assembly.stream, assembly.number
@@ -334,7 +338,7 @@ class Reassembly:
                 self._settle(assembly)
 
     def shift_timers(self, seconds: float) -> None:
-        """Exclude *seconds* in which nobody has received from the timeouts of all frames."""
+        """Extend the timeouts of all frames by *seconds*, in which the host received nothing."""
         for assembly in self._open.values():
             assembly.timer.shift(seconds)
 
@@ -534,7 +538,7 @@ class Reassembly:
     # --- finishing frames -----------------------------------------------------------------
 
     def _find_proven_end(self, assembly: Assembly) -> int:
-        """Return up to which byte nothing of a frame can arrive any more unless it is resent."""
+        """Return the first byte that may still arrive without a resend; no byte before it can."""
         if assembly.proven_end == assembly.size:
             return assembly.size
         # With one lane, a packet of a later frame proves as much as the FrameEnd.

@@ -85,7 +85,7 @@ class Session:
         self.frames = Reassembly(self.pool, self.discards, self.configurations.get)
         self.last_request: RequestHandle | None = None
         self._is_receiving = False
-        """A receive has begun and not ended. If True when a call begins, the last was interrupted."""
+        """A receive has begun and not ended. True when a call begins: the last was interrupted."""
         self._transport = transport
         lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
         window = transport.window if isinstance(transport, NarrowTransport) else None

@@ -165,12 +165,12 @@ class Link:
         self.outbox.queue_control(outbox.Item(wire.T_HEARTBEAT_REPLY, number, 0, payload))
 
     def _on_resend(self, stream, frame, fields):
-        if not self._capabilities & wire.CAP_RESEND:
-            # The session does not have it, so the host cannot mean it.
-            return
         flags, _, count, tail = fields
         if count > wire.MAX_RANGES or len(tail) < 8 * count:
             raise ValueError("ranges")
+        if not self._capabilities & wire.CAP_RESEND:
+            # The session does not have it, so the host cannot mean it.
+            return
         ranges = [struct.unpack_from("<4H", tail, 8 * i) for i in range(count)]
         self._module.resend_ranges(stream, frame, flags, ranges)
 

@@ -47,12 +47,12 @@ def proving(
     folder.mkdir()
     (folder / "lensfw").symlink_to(sim.FIRMWARE)
     shutil.copy(toy_scheme.__file__, folder / "toy_scheme.py")
-    usual = sim.configuration
+    usual = sim.make_configuration
 
     def configuration(*arguments: Any) -> dict[str, Any]:
         return usual(*arguments) | {"authenticator": "toy_scheme"}
 
-    monkeypatch.setattr(sim, "configuration", configuration)
+    monkeypatch.setattr(sim, "make_configuration", configuration)
     monkeypatch.setattr(sim, "FIRMWARE", folder / "lensfw")
     return url
 

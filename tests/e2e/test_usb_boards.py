@@ -235,7 +235,7 @@ def on_usb(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def plugged(*boards: VirtualBoard) -> None:
         backend = Several([UsbIpBackend(board.address, PATIENCE_S) for board in boards])
-        monkeypatch.setattr(usb_transport, "libusb", lambda: backend)
+        monkeypatch.setattr(usb_transport, "load_libusb", lambda: backend)
 
     return plugged
 

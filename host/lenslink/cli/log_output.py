@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from lenslink_protocol.trace import TRACE
 
 _PACKAGES = ("lenslink", "lenslink_protocol", "lenslink_hil")
+_MODULE = "lenslink.module"
 # What is shown without -v, and with one, two and three of them.
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG, TRACE)
 
@@ -34,8 +35,9 @@ class _LineHandler(logging.Handler):
 
 @contextmanager
 def show_logs(print_line: Callable[[str], None]) -> Iterator[None]:
-    """Print the log records of LensLink's packages with *print_line*, warnings and above at first.
+    """Print the log records of LensLink's packages with *print_line*.
 
+    At first, warnings and errors of the driver are printed, and errors of the module.
     :func:`set_verbosity` changes how much is printed. At the end the loggers are as before.
     """
     logging.addLevelName(TRACE, "TRACE")
@@ -51,6 +53,7 @@ def show_logs(print_line: Callable[[str], None]) -> Iterator[None]:
         for logger, level in zip(loggers, levels, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
+        logging.getLogger(_MODULE).setLevel(logging.NOTSET)
 
 
 def set_verbosity(verbose: int, is_quiet: bool) -> None:
@@ -58,3 +61,7 @@ def set_verbosity(verbose: int, is_quiet: bool) -> None:
     level = logging.ERROR if is_quiet else _LEVELS[min(verbose, len(_LEVELS) - 1)]
     for name in _PACKAGES:
         logging.getLogger(name).setLevel(level)
+    # A module warns of what is usual while it is attached: a supply that rises, contacts that
+    # bounce. Only -v shows that.
+    is_shown = verbose > 0 and not is_quiet
+    logging.getLogger(_MODULE).setLevel(logging.NOTSET if is_shown else logging.ERROR)

@@ -46,8 +46,8 @@ ANSWER_S = {
     "sim": 0.2,
     "lanes": 0.2,
     "shm": 0.2,
-    # To be 0.2 too. Today an interrupted USB transfer can take an answer with it, and the request is
-    # repeated after REQUEST_RETRY_MS.
+    # The goal is 0.2 here too. Today an interrupted USB transfer can take an answer with it. The
+    # request is then repeated after REQUEST_RETRY_MS.
     "usbip": 0.5,
 }
 # USB is no stream: what an interrupted transfer took is lost, and some sessions end with it.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
-import re
 import signal
 import subprocess
 import threading
@@ -160,4 +160,5 @@ def test_the_command_line_reports_an_unplugged_board(
         status, _, error = finish(stream)
     assert status == 5
     [line] = error
-    assert re.fullmatch(r"lenslink: error: the module was unplugged", line)
+    told = json.loads(line)
+    assert (told["error"], told["message"]) == ("Disconnected", "the module was unplugged")

@@ -123,7 +123,7 @@ def _explain_danger(folder: Path) -> str:
         return f"{folder} belongs to another user; set LENSLINK_RUNTIME_DIR to a folder of your own"
     if folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"other users may write to {folder}; type: chmod 700 {folder}"
-    # Whoever may rename the folder can put another one in its place.
+    # A user who may rename the folder can put another one in its place.
     parent = folder.parent.stat()
     is_shared = parent.st_mode & stat.S_IWOTH and not parent.st_mode & stat.S_ISVTX
     if parent.st_uid not in (os.getuid(), 0) or is_shared:

@@ -125,7 +125,7 @@ class FrameSink(Protocol):
         """Return what is known to be lost and is to be requested now. Count the attempt."""
 
     def expire_frames(self, now: float) -> None:
-        """Finish the frames of which nothing has arrived for too long."""
+        """Finish the frames that have received nothing for too long."""
 
     def shift_timers(self, seconds: float) -> None:
         """Exclude *seconds* in which nobody has received from all timeouts."""

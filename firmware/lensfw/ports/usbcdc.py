@@ -68,7 +68,7 @@ class BuiltinCdc:
             self._go_on()
 
     def completed(self, ep, count, data):
-        """Handle the end of a transfer on the driver's endpoints, whoever started it."""
+        """Handle the end of a transfer on the driver's endpoints, ours or the driver's."""
         if ep == _OUT:
             self._in = self._in + bytes(data)
             self._listen()

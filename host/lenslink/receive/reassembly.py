@@ -324,7 +324,7 @@ class Reassembly:
         return MissingParts(assembly.stream, assembly.number, flags, rectangles)
 
     def expire_frames(self, now: float) -> None:
-        """Finish the frames of which nothing has arrived for too long."""
+        """Finish the frames that have received nothing for too long."""
         for assembly in list(self._open.values()):
             if assembly.is_finished:
                 continue

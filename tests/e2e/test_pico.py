@@ -32,6 +32,9 @@ from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.tty import Terminal
 
+# Alone: the board's comings and goings are waited for in real time, and the emulator needs a core.
+pytestmark = pytest.mark.exclusive
+
 SEED = 5
 SIZE = {"width": "128", "height": "96", "seed": str(SEED)}
 FIRST_TILE_US = 500_000

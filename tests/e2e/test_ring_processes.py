@@ -389,6 +389,8 @@ def _kill_the_module(cli: Cli, name: str, chance: random.Random) -> None:
     assert_gone(pids)
 
 
+# Alone: another test that opens a ring removes what dead writers left, before doctor can.
+@pytest.mark.exclusive
 @pytest.mark.usefixtures("only_sim")
 def test_a_killed_writer_without_readers_is_cleaned_up_by_doctor(cli: Cli, name: str) -> None:
     writer = _start(cli, name)

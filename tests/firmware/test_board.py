@@ -94,10 +94,16 @@ def test_size_when_loaded(mpy_cross, tmp_path, capsys, record_property):
 
 
 def test_the_heap_does_not_grow_while_streaming():
-    (early, late), frames, count = json.loads(
+    """MicroPython scans the C stack for anything that looks like a pointer.
+
+    So a chance value on the stack can keep a dead object for one measurement. A leak shows in every
+    later measurement, so the least of the later ones is compared with the least of the first ones.
+    """
+    found, frames, count = json.loads(
         micropython_process.run(micropython_process.TESTS / "helpers/heap_growth.py")
     )
     assert frames >= 200
     # Four tiles of 128 bytes, a start and an end, and their headers.
     assert count > 200 * (512 + 6 * 40)
-    assert late <= early
+    early, late = found[:5], found[5:]
+    assert min(late) <= min(early)

@@ -1,4 +1,4 @@
-"""Stream on MicroPython. Print the heap in use after 20 and after 200 frames as JSON."""
+"""Stream on MicroPython. Print as JSON the heap in use after 20, 40, ... and 200 frames."""
 
 import gc
 import json
@@ -66,11 +66,10 @@ def main():
     say(wire.T_HEARTBEAT, 0, (1 << 30, 1 << 30))
     say(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     say(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
-    found = [0, 0]
-    until(20)
-    found[0] = measure()
-    until(200)
-    found[1] = measure()
+    found = [0] * 10
+    for index in range(10):
+        until(20 * (index + 1))
+        found[index] = measure()
     print(json.dumps([found, sink.frames, sink.bytes]))
 
 

@@ -11,11 +11,11 @@ from lenslink.settings import Settings
 from lenslink_hil.plant import camera as camera_module
 from lenslink_hil.plant import camera_scene
 from lenslink_hil.plant.camera import Camera
-from lenslink_hil.plant.camera_scene import CHARTS
 from lenslink_hil.plant.default_photo import PHOTOGRAPHS, find_photograph
 from lenslink_hil.plant.image_window import Region, choose_slices, find_fast_size
 from lenslink_hil.plant.row_service import Request, RowService
 from lenslink_hil.plant.scene import Scene, SceneOptions, open_scene
+from lenslink_hil.plant.scene_names import CHARTS
 
 SMALL = {"width": 256, "height": 192}
 TINY = {"width": 128, "height": 96}
@@ -26,8 +26,8 @@ def open_small(**options) -> Scene:
 
 
 def get_camera(scene: Scene) -> Camera:
-    assert isinstance(scene._source, Camera)
-    return scene._source
+    assert isinstance(scene.source, Camera)
+    return scene.source
 
 
 def sharpness(rows: np.ndarray) -> float:
@@ -186,7 +186,7 @@ def test_pictures_and_patterns_without_a_depth_stay_as_they_are(tmp_path):
     path = tmp_path / "grey.png"
     Image.new("RGB", (160, 120), (188, 188, 188)).save(path)
     for name in ("ramp", "prbs", "bars", str(path), "photo"):
-        assert not isinstance(open_small(scene=name)._source, Camera)
+        assert not isinstance(open_small(scene=name).source, Camera)
 
 
 @pytest.mark.parametrize(

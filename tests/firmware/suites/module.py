@@ -397,10 +397,12 @@ def test_detaching_ends_everything():
 
 def test_the_ring_moves_the_lens():
     camera, host, ports, time = session()
+    time.us += 1000000
     for channel, level in ((0, 1), (1, 1), (0, 0), (1, 0)) * 2:
         ports.events.append((ports.RING, channel, level))
     run(host, time)
-    assert camera.focus_motor.position == ports.steps == 50
+    # Slow ticks, of one step each.
+    assert camera.focus_motor.position == ports.steps == camera.focus_ring.position == 8
 
 
 def test_it_may_sleep_longer_when_nothing_moves():

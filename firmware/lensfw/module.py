@@ -18,7 +18,7 @@ import struct
 
 from . import contacts, focus_motor, focus_ring, frame_history, manifest, power, sensor, wire
 from .link import Link, Refusal
-from .outbox import Item
+from .outbox import ALL_STREAMS, Item
 
 UNCONFIGURED = 0
 CONFIGURED = 1
@@ -81,7 +81,8 @@ class Module:
         self.config = config
         self.ports = ports
         self.clock = clock
-        self.manifest = manifest.build(config)
+        # The authentication schemes of ports that have authenticate().
+        self.manifest = manifest.build(config, getattr(ports, "auth_schemes", ()))
         board = config["limits"]
         self.link = Link(self, clock, config["boot_count"], config["reset_reason"])
         self._fault_injection = None
@@ -241,6 +242,8 @@ class Module:
                 text = "supply %s: %d mV"
                 state = "good" if self.power.is_good else "low"
                 self.link.send_log(wire.LOG_WARNING, text % (state, self.power.vbus_mv))
+                if not self.power.is_good:
+                    self.link.send_message(wire.T_NOTICE, (wire.NOTICE_SUPPLY, 0, 0))
         elif kind == self.ports.RING:
             self.focus_ring.add_edge(channel, value)
 
@@ -318,13 +321,13 @@ class Module:
             index = fields[0]
             self._stop_stream(index)
             answer = (index, 0, self.next_frame)
-            self.link.send_answer(number, wire.T_ACCEPTED, answer, ordered=True)
+            self.link.send_answer(number, wire.T_ACCEPTED, answer, ordered=1 << index)
         elif kind == wire.T_FLUSH:
             last = self.link.previous_request
             for index in range(len(self.streams)):
                 self._stop_stream(index)
             answer = (self.link.lanes, 0, last, 0, 0, 0, 0)
-            self.link.send_answer(number, wire.T_FLUSHED, answer, ordered=True)
+            self.link.send_answer(number, wire.T_FLUSHED, answer, ordered=ALL_STREAMS)
         elif kind == wire.T_CHALLENGE:
             self._answer_challenge(number, fields[0], fields[1])
         else:  # TEST

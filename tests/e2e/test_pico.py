@@ -95,7 +95,7 @@ def check_frames(device: Device, count: int = 2, during: Callable[[], Any] = lam
 
 
 def check_frame(frame: lenslink.Frame) -> None:
-    assert frame.status is FrameStatus.COMPLETE, (frame.number, frame.uncovered)
+    assert frame.status is FrameStatus.COMPLETE, (frame.number, frame.missing_ranges)
     check_pixels(frame)
 
 

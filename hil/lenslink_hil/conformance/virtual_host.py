@@ -79,6 +79,12 @@ class VirtualHost(ClosesOnExit):
         sound = frame.end is None or frame.end.status == EndStatus.OK
         return frame.received_ranges.is_complete and sound
 
+    def is_piece_wrong(self, piece: ManifestPiece, data: bytes, total: int) -> bool:
+        """Return True if a piece does not fit behind *data*, in a manifest of *total* bytes."""
+        whole = len(data) + len(piece.piece)
+        is_odd = piece.offset != len(data) or not piece.piece or piece.total != total
+        return is_odd or whole > total or total > MAX_MANIFEST
+
     def challenge(self) -> bytes:
         return secrets.token_bytes(16)
 
@@ -165,7 +171,7 @@ class VirtualHost(ClosesOnExit):
             hello = yield from self._answer(self.link.send_hello(self.now()), HelloReply)
             assert isinstance(hello, HelloReply)
             self.frames.can_resend = bool(hello.capabilities & Capability.RESEND)
-            mode = yield from self._manifest()
+            mode = yield from self._manifest(hello.manifest_bytes)
             if hello.capabilities & Capability.AUTH:
                 yield from self._authenticate()
             answer = yield from self._call(Configure(_STILL, 0, mode.id, 0, 0), Configured)
@@ -194,14 +200,14 @@ class VirtualHost(ClosesOnExit):
         if not self.is_genuine(challenge, request.reply):
             raise _GivenUp(f"the module is not genuine: {request.reply}")
 
-    def _manifest(self) -> Generator[None, None, Mode]:
+    def _manifest(self, total: int) -> Generator[None, None, Mode]:
         data = b""
         while True:
             piece = yield from self._call(GetManifest(len(data)), ManifestPiece)
             assert isinstance(piece, ManifestPiece)
-            if piece.offset != len(data) or not piece.piece or piece.total > MAX_MANIFEST:
+            if self.is_piece_wrong(piece, data, total):
                 raise _GivenUp("the manifest does not fit together")
-            data += piece.piece
+            data = (data + piece.piece)[: piece.total]
             if len(data) >= piece.total:
                 break
         try:

@@ -5,7 +5,9 @@ sensor reads out of a scene. It also plays contacts, supply, heat, focus motor a
 file imports only files that stand above it in this list::
 
     sensor_model, modes     what the sensor is: levels, CFA, colour, readout modes
+    constants               the physical constants, from constants.toml
     binning                 frames in bands of rows, and 2x2 same-colour binning
+    photon_sensor           photons -> digital numbers, after EMVA 1288
     patterns                bit-exact test patterns; tests call them as an oracle
     picture, default_photo  any picture, upright, as sRGB; the default photograph
     unprocess               picture -> RAW rows, with photon and read noise

@@ -1,0 +1,120 @@
+"""Modules that break a clause in one field, one direction or one moment only.
+
+Classes of :data:`CLASSES` are plain modules that override one rule. Those of :data:`LINES` are
+defects on the line of the firmware's module.
+"""
+
+from __future__ import annotations
+
+from lenslink_protocol.ids import MessageType, TestAction
+from lenslink_protocol.messages import Close, Configured, Header, Heartbeat, Test
+
+from .defects import Defect, edit_message
+from .packets import Packet
+from .peer_wire import Tamper
+from .plain_module import PlainModule
+
+
+class TakesLowerLimits(PlainModule):
+    """Takes the newest limit, also if it is lower than one before."""
+
+    def raise_limits(self, message: Heartbeat) -> None:
+        self.limits = list(message.limit)
+
+
+class LimitsOf32Bits(PlainModule):
+    """Keeps the low 32 bits of a limit."""
+
+    def raise_limits(self, message: Heartbeat) -> None:
+        low = (message.limit[0] & 0xFFFFFFFF, message.limit[1] & 0xFFFFFFFF)
+        super().raise_limits(Heartbeat(low))
+
+
+class AnswersOneOfMany(PlainModule):
+    """Answers one of the Heartbeats that arrive together."""
+
+    _answered = -1.0
+
+    def on_heartbeat(self, header: Header, message: Heartbeat) -> None:
+        if self.time == self._answered:
+            self.raise_limits(message)
+            return
+        self._answered = self.time
+        super().on_heartbeat(header, message)
+
+
+class HidesSchemes(PlainModule):
+    """Does not list its authentication scheme."""
+
+    def list_schemes(self) -> list[int]:
+        return []
+
+
+class ListsASchemeTooMany(PlainModule):
+    """Lists a scheme that it does not have."""
+
+    def list_schemes(self) -> list[int]:
+        return [*super().list_schemes(), 0x8002]
+
+
+class StatesFourLanes(Defect):
+    """States four lanes in each FrameEnd."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_end = packet.kind == MessageType.FRAME_END
+        return [edit_message(packet, lanes=4) if is_end else data]
+
+
+class ResentOfNoStream(Defect):
+    """Sends Resent with stream 0 in its header."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [packet.encode(stream=0) if packet.kind == MessageType.RESENT else data]
+
+
+class SwapsSides(Defect):
+    """States the height of the still's mode as its width."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.CONFIGURED else None
+        if not isinstance(message, Configured) or message.stream == 0:
+            return [data]
+        return [edit_message(packet, width=message.height, height=message.width)]
+
+
+class ActionOutlivesSession(Defect):
+    """Closes the next session with the action of the one before."""
+
+    def __init__(self) -> None:
+        self._is_armed = False
+        self._nonce = 0
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.TEST else None
+        if isinstance(message, Test) and message.action == TestAction.DETACH:
+            self._is_armed, self._nonce = True, packet.header.nonce
+        return [data]
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_next = self._is_armed and packet.header.nonce != self._nonce
+        if not is_next or packet.kind != MessageType.ACCEPTED:
+            return [data]
+        self._is_armed = False
+        return [data, packet.encode(type=MessageType.CLOSE, payload=Close(1).encode(), frame=0)]
+
+
+CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
+    "M-CREDIT-1": (TakesLowerLimits, LimitsOf32Bits),
+    "M-LIVE-1": (AnswersOneOfMany,),
+    "M-CREDIT-2": (AnswersOneOfMany,),
+    "M-MANIFEST-2": (HidesSchemes, ListsASchemeTooMany),
+}
+"""The plain modules that break a clause."""
+
+LINES: dict[str, tuple[type[Tamper], ...]] = {
+    "M-CAM-4": (StatesFourLanes,),
+    "M-RESEND-1": (ResentOfNoStream,),
+    "M-STATE-1": (SwapsSides,),
+    "M-TEST-2": (ActionOutlivesSession,),
+}
+"""The defects on the line of the firmware's module."""

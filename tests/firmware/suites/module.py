@@ -155,7 +155,9 @@ def test_a_low_supply_is_logged_once():
     camera, host, ports, time = session()
     ports.vbus_mv = 4000
     run(host, time, 10, 100000)
-    texts = [wire.decode(wire.T_LOG, payload)[3] for header, payload in host.heard[1:]]
+    logs = [payload for header, payload in host.heard if header[2] == wire.T_LOG]
+    texts = [wire.decode(wire.T_LOG, payload)[3] for payload in logs]
+    assert module_world.only(host.heard, wire.T_NOTICE) == (wire.NOTICE_SUPPLY, 0, 0)
     assert [text for text in texts if b"low" in text] == [b"supply low: 4000 mV"]
 
 

@@ -27,6 +27,8 @@ STREAMING = 2
 # The still is read before the preview, if one channel reads both.
 _PRIORITY = (1, 0)
 _DEFAULT_EXPOSURE_US = 10000
+# A module that is still attached so long after its release button was pressed stays on.
+_RELEASE_HOLD_US = 2000000
 
 
 class Stream:
@@ -98,11 +100,14 @@ class Module:
         self._set_switch = getattr(ports, "set_switch", None)
         self.contacts = contacts.Contacts()
         self.power = power.Power(ports, config["power"]["idle_mw"], config["power"]["active_mw"])
-        motor = config["motor"]
         self.focus_motor = focus_motor.Focus(
-            ports, motor["steps"], config["optics"]["focus_max_mdpt"], motor["steps_per_s"]
+            ports, config["motor"], config["optics"]["focus_max_mdpt"]
         )
         self.focus_ring = focus_ring.FocusRing()
+        if hasattr(ports, "connect_ring"):
+            # The interrupts of the ring's pins call the decoder. Other ports queue RING events.
+            ports.connect_ring(self.focus_ring)
+        self._released_at = None
         # The CRCs of a sensor that computes them come with its rows.
         crc_bytes = 4 if config["sensor"].get("crc") else 0
         self.tiles = sensor.Tiles(
@@ -141,7 +146,7 @@ class Module:
         if self._fault_injection is not None:
             self._fault_injection.poll(now)
         self.power.poll(now)
-        self.focus_motor.poll(now)
+        self._poll_motor(now)
         for channel in self._channels:
             if channel.readout is None:
                 self._begin_readout(channel, now)
@@ -182,11 +187,31 @@ class Module:
             event = self.ports.take_event()
         if self.contacts.poll(now):
             self._handle_contacts()
+        ticks = self.focus_ring.take_ticks()
+        if ticks:
+            self.focus_motor.turn_ring(ticks, now)
+
+    def _poll_motor(self, now):
+        """Home the motor once it has a supply, go back after a false warning, and step."""
+        if self.focus_motor.state == focus_motor.UNHOMED:
+            if self.is_attached() and self.contacts.has_power:
+                self.focus_motor.home(now)
+        elif self._released_at is not None and now - self._released_at >= _RELEASE_HOLD_US:
+            self._released_at = None
+            self.focus_motor.unpark(now)
+        self.focus_motor.poll(now)
+
+    def _prepare_removal(self, now):
+        """Park the lens: the contacts are about to open, and the supply will be gone."""
+        self._released_at = now
+        self.focus_motor.park(now)
 
     def _handle_contacts(self):
         """React to a new state of the contacts."""
         state = self.contacts.state
         is_dangerous = state == contacts.SHORTED or state == contacts.WET
+        if is_dangerous:
+            self.focus_motor.lose()
         if self._set_switch is not None:
             self._set_switch(not is_dangerous)
         if state != contacts.ATTACHED:
@@ -195,10 +220,17 @@ class Module:
     def _handle_event(self, event, now):
         kind, channel, value = event
         if kind == self.ports.CONTACT:
-            if channel == contacts.POWER_PIN and value:
-                self.power.restart()
+            if channel == focus_motor.END_STOP_PIN:
+                self.focus_motor.is_end_stop_closed = value != 0
+                return
+            if channel == contacts.POWER_PIN:
+                if value:
+                    self.power.restart()
+                else:
+                    self.focus_motor.lose()
             demand = self.contacts.add_edge(channel, value, now)
             if demand == contacts.RELEASED:
+                self._prepare_removal(now)
                 self.link.send_message(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
             elif demand == contacts.FAULT:
                 self._handle_contacts()
@@ -213,9 +245,7 @@ class Module:
                 if not self.power.is_good:
                     self.link.send_message(wire.T_NOTICE, (wire.NOTICE_SUPPLY, 0, 0))
         elif kind == self.ports.RING:
-            detents = self.focus_ring.add_edge(channel, value)
-            if detents:
-                self.focus_motor.turn_ring(detents, now)
+            self.focus_ring.add_edge(channel, value)
 
     # --- called by the link ---------------------------------------------------------------
 

@@ -252,6 +252,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "power": "driven by the ports alone",
         "focus_motor": "driven by the ports alone",
         "focus_ring": "driven by the ports alone",
+        "_released_at": "driven by the ports alone",
         "link": OTHER,
         "tiles": OTHER,
         "frame_history": OTHER,

@@ -151,12 +151,16 @@ def test_without_power_no_frame_begins():
     assert camera.streams[PREVIEW].state == CONFIGURED
 
 
-def test_a_low_supply_is_logged_once():
+def test_a_low_supply_is_logged_and_announced_once():
     camera, host, ports, time = session()
     ports.vbus_mv = 4000
     run(host, time, 10, 100000)
-    texts = [wire.decode(wire.T_LOG, payload)[3] for header, payload in host.heard[1:]]
+    told = {}
+    for header, payload in host.heard[1:]:
+        told.setdefault(header[2], []).append(wire.decode(header[2], payload))
+    texts = [fields[3] for fields in told[wire.T_LOG]]
     assert [text for text in texts if b"low" in text] == [b"supply low: 4000 mV"]
+    assert [fields[0] for fields in told[wire.T_NOTICE]] == [wire.NOTICE_SUPPLY]
 
 
 def test_a_capture_delivers_its_frames_and_stops():

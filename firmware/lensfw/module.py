@@ -94,6 +94,8 @@ class Module:
         self._authenticate = getattr(ports, "authenticate", None)
         if self._authenticate is not None:
             self.link.capabilities |= wire.CAP_AUTH
+        # Ports that can switch the module off its supply have set_switch(closed).
+        self._set_switch = getattr(ports, "set_switch", None)
         self.contacts = contacts.Contacts()
         self.power = power.Power(ports, config["power"]["idle_mw"], config["power"]["active_mw"])
         motor = config["motor"]
@@ -178,16 +180,33 @@ class Module:
         while event is not None:
             self._handle_event(event, now)
             event = self.ports.take_event()
-        if self.contacts.poll(now) and self.contacts.state != contacts.ATTACHED:
-            self.link.end_session(wire.CLOSE_DETACH)
+        if self.contacts.poll(now):
+            self._handle_contacts()
+
+    def _handle_contacts(self):
+        """React to a new state of the contacts."""
+        state = self.contacts.state
+        is_dangerous = state == contacts.SHORTED or state == contacts.WET
+        if self._set_switch is not None:
+            self._set_switch(not is_dangerous)
+        if state != contacts.ATTACHED:
+            self.link.end_session(wire.CLOSE_POWER if is_dangerous else wire.CLOSE_DETACH)
 
     def _handle_event(self, event, now):
         kind, channel, value = event
         if kind == self.ports.CONTACT:
-            if self.contacts.add_edge(channel, value, now):
+            if channel == contacts.POWER_PIN and value:
+                self.power.restart()
+            demand = self.contacts.add_edge(channel, value, now)
+            if demand == contacts.RELEASED:
                 self.link.send_message(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
+            elif demand == contacts.FAULT:
+                self._handle_contacts()
         elif kind == self.ports.ADC:
-            if self.power.add_sample(channel, value):
+            if channel == power.LEAKAGE_CHANNEL:
+                if self.contacts.add_leakage(value):
+                    self._handle_contacts()
+            elif self.power.add_sample(channel, value):
                 text = "supply %s: %d mV"
                 state = "good" if self.power.is_good else "low"
                 self.link.send_log(wire.LOG_WARNING, text % (state, self.power.vbus_mv))

@@ -9,8 +9,12 @@ GOOD_MV = 4600
 
 VBUS_CHANNEL = 0
 TEMPERATURE_CHANNEL = 1
+# The voltage at the detect pin, for ``contacts``.
+LEAKAGE_CHANNEL = 3
 
 SAMPLE_US = 100000
+# A supply that is not good yet is sampled more often: the host waits for the module.
+RISING_US = 10000
 
 
 class Power:
@@ -24,14 +28,22 @@ class Power:
         self._idle_mw = idle_mw
         self._active_mw = active_mw
         self._next = 0
+        self._next_vbus = 0
         self._load_mw = None
 
     def poll(self, now):
         """Ask the ports for samples when they are due."""
         if now >= self._next:
-            self._next = now + SAMPLE_US
+            self._next = self._next_vbus = now + SAMPLE_US
             self._ports.sample(VBUS_CHANNEL)
             self._ports.sample(TEMPERATURE_CHANNEL)
+            self._ports.sample(LEAKAGE_CHANNEL)
+        elif not self.is_good and now >= self._next_vbus:
+            self._ports.sample(VBUS_CHANNEL)
+        else:
+            return
+        if not self.is_good:
+            self._next_vbus = now + RISING_US
 
     def add_sample(self, channel, counts):
         """Take a sample. Return True if ``is_good`` has changed."""
@@ -42,7 +54,10 @@ class Power:
         self.vbus_mv = counts * _FULL_SCALE_MV // _COUNTS
         was = self.is_good
         self.is_good = self.vbus_mv >= (LOW_MV if was else GOOD_MV)
-        return self.is_good != was
+        if self.is_good == was:
+            return False
+        self._next_vbus = 0
+        return True
 
     def set_active(self, active):
         """Tell the ports the load of an active or an idle module."""
@@ -50,3 +65,8 @@ class Power:
         if load != self._load_mw:
             self._load_mw = load
             self._ports.set_load(load * 1000 // (self.vbus_mv or 5000))
+
+    def restart(self):
+        """React to a converter that has just started: sample at once, and tell the load again."""
+        self._next = 0
+        self._load_mw = None

@@ -150,7 +150,7 @@ class Frame(ReleasesOnExit):
     """Whether pixels are missing."""
     received_fraction: float
     """Fraction of the frame's bytes that arrived and passed their CRC: 1.0 for a complete frame."""
-    uncovered: tuple[tuple[int, int], ...] = ()
+    missing_ranges: tuple[tuple[int, int], ...] = ()
     """Half-open ranges of bytes, in row order, that did not arrive."""
     optics: OpticsEntry | None = None
     """The lens: focal length and widest aperture; None if the module states none."""
@@ -225,7 +225,7 @@ class Frame(ReleasesOnExit):
         width, stride, layout = self.width, int(self.packed.shape[1]), self.layout
         group, size = layout.group, layout.count_bytes(layout.group)
         covered = np.ones(self.height * width, dtype=np.bool_)
-        for start, end in self.uncovered:
+        for start, end in self.missing_ranges:
             # Whole groups: a pixel that shares a byte with a missing pixel is missing too.
             top, left = divmod(start, stride)
             bottom, right = divmod(end, stride)

@@ -62,7 +62,7 @@ class FrameBuilder:
             temperature_mc=start.temperature_mc,
             status=FrameStatus.COMPLETE if is_complete else FrameStatus.INCOMPLETE,
             received_fraction=assembly.received_ranges.count / assembly.received_ranges.size,
-            uncovered=missing,
+            missing_ranges=missing,
             optics=description.manifest.optics,
             nonce=session.link.nonce,
             _memory=FrameMemory(lambda: pool.release(buffer)),

@@ -62,7 +62,7 @@ def oracle(frame: Frame, scene: str, seed: int = 0) -> np.ndarray:
 def assert_sound(device: Device, frame: Frame) -> None:
     assert frame.status is FrameStatus.COMPLETE
     assert frame.received_fraction == 1
-    assert frame.uncovered == ()
+    assert frame.missing_ranges == ()
     # On a clock of the board's own, requests are repeated by the world's: answers may come twice.
     clocked = isinstance(device._session._transport, ClockedTransport)
     assert not count_discards(device.stats, {DiscardReason.UNEXPECTED.value} if clocked else ())

@@ -201,12 +201,12 @@ def test_missing_rows_show_no_other_frame(own_url, name: str):
             with frame, reader.next() as seen:
                 expected = oracle(seen, "prbs", 9)
                 mask = np.ones(seen.pixels.size * 2, bool)
-                for start, end in seen.uncovered:
+                for start, end in seen.missing_ranges:
                     mask[start:end] = False
                 mask = mask[::2].reshape(expected.shape)
                 assert np.array_equal(seen.pixels, np.where(mask, expected, 0))
                 assert (seen.status is FrameStatus.COMPLETE) == mask.all()
-                assert seen.uncovered == frame.uncovered
+                assert seen.missing_ranges == frame.missing_ranges
                 incomplete += not mask.all()
             if number == 15:
                 break
@@ -377,8 +377,8 @@ def _kill_the_module(cli: Cli, name: str, chance: random.Random) -> None:
             while True:
                 with watcher.next() as frame:
                     # A frame that was cut off says so, and shows nothing where nothing came.
-                    assert (frame.status is FrameStatus.COMPLETE) == (not frame.uncovered)
-                    for start, end in frame.uncovered:
+                    assert (frame.status is FrameStatus.COMPLETE) == (not frame.missing_ranges)
+                    for start, end in frame.missing_ranges:
                         assert not frame.packed.reshape(-1)[start:end].any()
         assert time.monotonic() - killed < NOTICED_S
     code, _, err = finish(writer)

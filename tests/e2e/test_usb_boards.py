@@ -83,7 +83,7 @@ def check_frames(device: Device, count: int = 3) -> None:
             with frame:
                 # The counters tell a lost packet from a late one.
                 assert frame.status is FrameStatus.COMPLETE, (
-                    frame.number, frame.uncovered, device.stats, device._session.discards,
+                    frame.number, frame.missing_ranges, device.stats, device._session.discards,
                 )  # fmt: skip
                 check_frame(frame)
 

@@ -13,7 +13,8 @@ name = sys.argv[1]
 port = __import__("lensfw.ports." + name, None, None, ("Machine",))
 PINS = {
     "guard": 15, "power": 24, "contact": 14, "release": 13, "ring_a": 10, "ring_b": 11,
-    "step": 8, "dir": 9, "vbus_adc": 29, "vbus_divider": 3, "vbus_drop_mv": 280,
+    "fault": 12, "enable": 7, "step": 8, "dir": 9,
+    "vbus_adc": 29, "vbus_divider": 3, "vbus_drop_mv": 280,
 }  # fmt: skip
 SENSOR = {"bits": 12, "modes": [{"id": 0, "width": 64}]}
 
@@ -54,8 +55,8 @@ motor = machine.pins[8]
 assert chip.ports is ports
 contact, ring = ports.CONTACT, ports.RING
 first = events(ports)
-assert first[:3] == [(contact, 0, 1), (contact, 1, 1), (contact, 2, 0)], first
-assert first[3:] == [(ring, 0, 1), (ring, 1, 1)], first
+assert first[:4] == [(contact, 0, 1), (contact, 1, 1), (contact, 2, 0), (contact, 3, 0)], first
+assert first[4:] == [(ring, 0, 1), (ring, 1, 1)], first
 machine.drive(14, 0)
 machine.drive(13, 0)
 machine.drive(10, 0)
@@ -66,6 +67,17 @@ assert found == [
     (contact, contacts.DETECT_PIN, 1),
 ], found  # fmt: skip
 
+# A short opens the power switch in the interrupt itself, before anybody takes the event.
+assert machine.pins[12].hard == (name == "rp2")
+assert machine.levels[7] == 1
+machine.drive(12, 0)
+assert machine.levels[7] == 0
+machine.drive(12, 1)
+assert machine.levels[7] == 0, "only the firmware closes it again"
+assert events(ports) == [(contact, contacts.FAULT_PIN, 1), (contact, contacts.FAULT_PIN, 0)]
+ports.set_switch(True)
+assert machine.levels[7] == 1
+
 # A queue that is not emptied does not grow.
 for i in range(1000):
     machine.drive(10, i & 1)
@@ -74,7 +86,8 @@ machine.drive(10, 1)
 assert events(ports) == [(ring, 0, 1)]
 
 # A board with nothing wired is seated.
-assert events(made(contact=None, power=None, release=None, ring_a=None, ring_b=None).ports) == first
+bare = made(contact=None, power=None, release=None, fault=None, ring_a=None, ring_b=None)
+assert events(bare.ports) == first
 
 # 5 V less the diode's drop, through a divider by three.
 machine.counts[29] = (5000 - 280) * 65535 // 3 // 3300
@@ -90,6 +103,21 @@ ports.sample(power.TEMPERATURE_CHANNEL)
 supply.add_sample(*events(ports)[0][1:])
 wanted = 27000 if name == "rp2" else 41000
 assert abs(supply.temperature_mc - wanted) < 1000, supply.temperature_mc
+
+# Nothing is wired to measure the leakage: the contacts are dry.
+ports.sample(power.LEAKAGE_CHANNEL)
+assert events(ports) == [(ports.ADC, power.LEAKAGE_CHANNEL, 0)]
+machine.counts[26] = 48000
+wet = made(leak_adc=26).ports
+events(wet)
+wet.sample(power.LEAKAGE_CHANNEL)
+assert events(wet) == [(ports.ADC, power.LEAKAGE_CHANNEL, 3000)]
+
+# An edge that comes while its pin gets a handler is not lost.
+machine.on_irq = lambda: machine.levels.update({14: 0})
+assert (contact, 1, 0) in events(made().ports)
+machine.on_irq = None
+machine.levels[14] = 1
 
 # Steps are pulses, with the direction set before.
 ports.step(3)

@@ -43,10 +43,10 @@ def check_frames(host: Listener, untouched: set[int], where: str) -> None:
     whole = set()
     for assembly in host.frames.finished_frames:
         number = assembly.number
-        uncovered = assembly.missing_ranges
+        missing_ranges = assembly.missing_ranges
         shown = assembly.unpack_pixels()
         mask = np.ones(shown.size, dtype=bool)
-        for start, end in uncovered:
+        for start, end in missing_ranges:
             mask[start // 2 : (end + 1) // 2] = False
         mask = mask.reshape(shown.shape)
         assert (shown[mask] == source(number)[mask]).all(), where

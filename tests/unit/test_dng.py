@@ -193,7 +193,10 @@ def awkward_frames():
         "infinite": make_frame(noise(), focus_mdpt=0, exposure_us=10**13, gain_milli=10**7),
         "zero": make_frame(noise(), exposure_us=0, gain_milli=0, focus_mdpt=-5),
         "part": make_frame(
-            noise(), status=FrameStatus.INCOMPLETE, received_fraction=0.9739, uncovered=((0, 96),)
+            noise(),
+            status=FrameStatus.INCOMPLETE,
+            received_fraction=0.9739,
+            missing_ranges=((0, 96),),
         ),
     }
 

@@ -87,7 +87,7 @@ def test_a_frame_has_every_field_of_its_description():
             assert frame.active_area == (0, 0, HEIGHT, WIDTH)
             assert frame.status is FrameStatus.INCOMPLETE
             assert frame.received_fraction == (SIZE - 6) / SIZE
-            assert frame.uncovered == gaps
+            assert frame.missing_ranges == gaps
             assert 0 < frame.begin_ns <= frame.first_rows_ns <= frame.end_ns <= before
             assert frame.pixels.shape == (HEIGHT, WIDTH)
             assert_pixels(frame.packed, 1, 1)
@@ -118,7 +118,7 @@ def test_missing_ranges_beyond_the_last_place_are_merged():
         slot.start(description())
         slot.finish(False, SIZE - 40, gaps, HEIGHT)
         with reader.next(1) as frame:
-            assert frame.uncovered == (*gaps[:15], (60, 78))
+            assert frame.missing_ranges == (*gaps[:15], (60, 78))
 
 
 def test_an_early_reader_sees_rows_as_they_arrive():
@@ -707,11 +707,11 @@ def test_impossible_rows_and_missing_ranges_stay_inside_the_frame():
             assert frame.received_fraction == 1
             struct.pack_into("<I", ring._map, at + SLOT.at["missing_count"], 17)
             with pytest.raises(ProtocolError, match="too many missing ranges"):
-                _ = frame.uncovered
+                _ = frame.missing_ranges
             struct.pack_into("<I", ring._map, at + SLOT.at["missing_count"], 1)
             struct.pack_into("<QQ", ring._map, at + SLOT.at["missing_ranges"], 0, SIZE + 1)
             with pytest.raises(ProtocolError, match="missing ranges outside"):
-                _ = frame.uncovered
+                _ = frame.missing_ranges
 
 
 def test_noise_in_the_control_data_raises_our_errors_only(seed):

@@ -209,18 +209,18 @@ def test_missing_packed_tiles_are_requested_in_pixels(form, width):
     answer = Resent(0, FrameState.ENDED, len(wanted), gone)
     bench.frames.on_resent(bench.header(MessageType.RESENT), answer, 0.1)
     assembly = bench.only()
-    uncovered = assembly.missing_ranges
+    missing_ranges = assembly.missing_ranges
     expected = picture(width)
     mask = np.ones_like(expected, bool)
     for x, y, columns, rows in wanted:
         mask[y : y + rows, x : x + columns] = False
     assert (assembly.unpack_pixels() == np.where(mask, expected, 0)).all()
-    frame = frame_of(assembly.buffer.reshape(HEIGHT, -1), form, uncovered)
+    frame = frame_of(assembly.buffer.reshape(HEIGHT, -1), form, missing_ranges)
     assert (frame.mask == mask).all()
 
 
-def frame_of(packed, form, uncovered=()):
-    frame = make_frame(np.zeros((2, 2), np.uint16), layout=form, uncovered=uncovered)
+def frame_of(packed, form, missing_ranges=()):
+    frame = make_frame(np.zeros((2, 2), np.uint16), layout=form, missing_ranges=missing_ranges)
     frame.packed = packed
     return frame
 

@@ -106,7 +106,7 @@ def test_missing_bytes_are_zero_and_listed(ring):
     with harness.reader.next() as frame:
         frame.wait()
         assert frame.status is FrameStatus.INCOMPLETE
-        assert frame.uncovered == ((2 * STRIDE, 5 * STRIDE), (7 * STRIDE, SIZE))
+        assert frame.missing_ranges == ((2 * STRIDE, 5 * STRIDE), (7 * STRIDE, SIZE))
         assert frame.received_fraction == 0.5
         assert frame.packed[:, 0].tolist() == [9, 9, 0, 0, 0, 9, 9, 0]
     harness.reader.close()

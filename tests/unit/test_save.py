@@ -72,7 +72,7 @@ def test_each_format_holds_the_frame(tmp_path):
         orientation=6,
         status=FrameStatus.INCOMPLETE,
         received_fraction=0.5,
-        uncovered=((0, 10),),
+        missing_ranges=((0, 10),),
     )
     for extension in EXTENSIONS:
         save(frame, tmp_path / f"out{extension}", force=False)
@@ -90,7 +90,7 @@ def test_each_format_holds_the_frame(tmp_path):
             assert tiff.pages.first.photometric == tifffile.PHOTOMETRIC.MINISBLACK
             about = json.loads(tiff.pages.first.description)
         assert about["description"] == said
-        assert about["uncovered"] == [[0, 10]]
+        assert about["missing_ranges"] == [[0, 10]]
         assert about["identity"]["serial"] == "LL-0001"
     with Image.open(tmp_path / "out.png") as image:
         assert image.info["Description"] == said

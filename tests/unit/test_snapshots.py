@@ -244,6 +244,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "_black_milli": CONSTANT,
         "_schedule": CONSTANT,
         "_authenticate": CONSTANT,
+        "_set_switch": CONSTANT,
         "_fault_injection": "a module with the test capability has no snapshot",
         "ports": OUTSIDE,
         "clock": OUTSIDE,

@@ -1,7 +1,11 @@
 """The common part of all boards: the chip, its pins, and a sensor that is computed.
 
 Inputs are pulled up, and a contact is closed while its pin is high. So a board with nothing wired
-to it is seated. To unseat it, pull the pin to ground.
+to it is seated. To unseat it, pull the pin to ground. Release button and fault input close to
+ground.
+
+The fault input is an interrupt. Its handler opens the module's power switch before anything else
+runs, and then queues the edge as for every other input.
 """
 
 import time
@@ -90,21 +94,33 @@ class Supply:
         return (millivolts * 4096 + _FULL_SCALE_MV - 1) // _FULL_SCALE_MV
 
 
+def _closes_to_ground(index):
+    return index == contacts.RELEASE_PIN or index == contacts.FAULT_PIN
+
+
 def convert_to_tmp36(millidegrees):
     """Return the counts of a TMP36: 500 mV at 0 degrees, 10 mV for each degree."""
     return (500 + millidegrees // 100) * 4096 // _REFERENCE_MV
 
 
+# The inputs: the first ones are the channels of CONTACT, the last two those of RING.
+_INPUTS = ("power", "contact", "release", "fault", "ring_a", "ring_b")
+_RING = 4
+
+
 class PinPorts(generated.GeneratedRows):
     """The ports: edges of pins, samples, steps, and the rows of a computed sensor.
 
-    ``module`` calls take_event(), step(), set_load(), and the methods of GeneratedRows; ``power``
-    calls sample(). Edges wait in a queue of fixed length.
+    ``module`` calls take_event(), step(), set_load(), set_switch(), and the methods of
+    GeneratedRows; ``power`` calls sample(). Edges wait in a queue of fixed length. Handlers of
+    interrupts do not allocate, because on some chips they run at any moment (*irq_options*).
     """
 
     CONTACT = 1
     ADC = 2
     RING = 3
+
+    irq_options = {}
 
     def __init__(self, configuration):
         super().__init__(configuration["sensor"], configuration["seed"])
@@ -114,33 +130,47 @@ class PinPorts(generated.GeneratedRows):
         self._tail = 0
         self._inputs = []
         self._samples = []
-        for index, name in enumerate(("power", "contact", "release", "ring_a", "ring_b")):
+        self._switch = None
+        if "enable" in pins:
+            self._switch = machine.Pin(pins["enable"], machine.Pin.OUT, value=1)
+        self._leakage = machine.ADC(pins["leak_adc"]) if "leak_adc" in pins else None
+        for index, name in enumerate(_INPUTS):
             number = pins.get(name)
             if number is None:
-                self._queue_edge(index, 0 if name == "release" else 1)
+                self._queue_edge(index, 0 if _closes_to_ground(index) else 1)
                 continue
             pull = None if name == "power" else machine.Pin.PULL_UP
             pin = machine.Pin(number, machine.Pin.IN, pull)
             self._inputs.append(pin)
+            level = self._read_level(index, pin)
+            self._queue_edge(index, level)
             pin.irq(
-                self._make_handler(index, pin), machine.Pin.IRQ_RISING | machine.Pin.IRQ_FALLING
+                self._make_handler(index, pin),
+                machine.Pin.IRQ_RISING | machine.Pin.IRQ_FALLING,
+                **self.irq_options,
             )
-            self._queue_edge(index, self._read_level(index, pin))
+            if self._read_level(index, pin) != level:
+                # It changed before it had a handler.
+                self._queue_edge(index, 1 - level)
         self._step = self._direction = None
         if "step" in pins:
             self._step = machine.Pin(pins["step"], machine.Pin.OUT, value=0)
             self._direction = machine.Pin(pins["dir"], machine.Pin.OUT, value=0)
 
     def _read_level(self, index, pin):
-        # The release button closes to ground.
         level = pin.value()
-        return 1 - level if index == contacts.RELEASE_PIN else level
+        return 1 - level if _closes_to_ground(index) else level
 
     def _make_handler(self, index, pin):
         def on_edge(_):
             self._queue_edge(index, self._read_level(index, pin))
 
-        return on_edge
+        def on_fault(_):
+            if not pin.value() and self._switch is not None:
+                self._switch.value(0)
+            self._queue_edge(index, self._read_level(index, pin))
+
+        return on_fault if index == contacts.FAULT_PIN else on_edge
 
     def _queue_edge(self, index, level):
         following = (self._tail + 1) % _EDGES
@@ -157,9 +187,9 @@ class PinPorts(generated.GeneratedRows):
         entry = self._queue[self._head]
         self._head = (self._head + 1) % _EDGES
         index, level = entry >> 1, entry & 1
-        if index < 3:
+        if index < _RING:
             return self.CONTACT, index, level
-        return self.RING, index - 3, level
+        return self.RING, index - _RING, level
 
     def _queue_sample(self, channel, counts):
         """Queue a sample, in counts as ``power`` takes them."""
@@ -173,6 +203,16 @@ class PinPorts(generated.GeneratedRows):
         for _ in range(abs(count)):
             self._step.value(1)
             self._step.value(0)
+
+    def set_switch(self, closed):
+        """Open or close the module's own power switch, if the board has one."""
+        if self._switch is not None:
+            self._switch.value(1 if closed else 0)
+
+    def _sample_leakage(self, channel):
+        """Queue the voltage at the detect pin: 0, as of dry contacts, if nothing is wired."""
+        counts = 0 if self._leakage is None else self._leakage.read_u16() >> 4
+        self._queue_sample(channel, counts)
 
     def set_load(self, milliamperes):
         """Do nothing: the supply of a board is real."""

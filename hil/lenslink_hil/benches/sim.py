@@ -84,6 +84,10 @@ class Module:
         """Send a command to the plant; see :mod:`lenslink_hil.plant.plant_process`."""
         send_plant_command(self.plant, command)
 
+    def request_report(self, timeout: float = 5.0) -> dict[str, Any]:
+        """Return the truth of the body: dock, supply, energy, heat, focus."""
+        return request_plant_report(self.plant, Deadline(timeout, "the plant's report"))
+
     def describe_end(self) -> str:
         """Return why the firmware ended, in a few words."""
         status = self.poll()
@@ -244,6 +248,21 @@ def send_plant_command(plant: subprocess.Popen[bytes], command: Mapping[str, obj
         raise RigError("the plant takes no commands")
     plant.stdin.write(json.dumps(command).encode() + b"\n")
     plant.stdin.flush()
+
+
+def request_plant_report(plant: subprocess.Popen[bytes], deadline: Deadline) -> dict[str, Any]:
+    """Return the truth of the plant's body; see :meth:`lenslink_hil.plant.body.Body.report`.
+
+    Raises:
+        RigError: the plant has ended.
+        Timeout: the plant did not answer in time.
+    """
+    send_plant_command(plant, {"report": True})
+    try:
+        report: dict[str, Any] = json.loads(_read_line(plant.stdout, deadline))
+    except ValueError:
+        raise RigError("the plant has ended") from None
+    return report
 
 
 def kill_plant(process: subprocess.Popen[bytes]) -> None:

@@ -184,7 +184,7 @@ class SharedFrame(ReleasesOnExit):
         return min(_as_int(self._read_end("received_bytes")), size) / size
 
     @property
-    def uncovered(self) -> tuple[tuple[int, int], ...]:
+    def missing_ranges(self) -> tuple[tuple[int, int], ...]:
         """Half-open ranges of bytes that did not arrive, in order.
 
         There are at most 16. If there were more, the last range spans all that follow it.

@@ -10,7 +10,7 @@ import math
 
 from lenslink.frame import Frame, FrameStatus
 
-SCHEMA = "lenslink.frame/2"
+SCHEMA = "lenslink.frame/3"
 """Version of :func:`make_metadata_json`'s keys; it changes when a key changes its meaning."""
 
 
@@ -71,7 +71,7 @@ def make_metadata_json(frame: Frame) -> str:
             "temperature_mc": frame.temperature_mc,
             "status": frame.status.value,
             "received_fraction": frame.received_fraction,
-            "uncovered": [list(span) for span in frame.uncovered],
+            "missing_ranges": [list(span) for span in frame.missing_ranges],
         },
         ensure_ascii=True,
     )

@@ -1,7 +1,13 @@
 """The supply: sampling, hysteresis, temperature, load."""
 
 from lensfw import power
-from lensfw.power import SAMPLE_US, TEMPERATURE_CHANNEL, VBUS_CHANNEL
+from lensfw.power import (
+    LEAKAGE_CHANNEL,
+    RISING_US,
+    SAMPLE_US,
+    TEMPERATURE_CHANNEL,
+    VBUS_CHANNEL,
+)
 
 
 class Asked:
@@ -53,12 +59,30 @@ def test_good_until_it_is_well_below():
 
 def test_samples_are_asked_for_when_due():
     supplied, asked = supply()
+    every = [VBUS_CHANNEL, TEMPERATURE_CHANNEL, LEAKAGE_CHANNEL]
+    supplied.add_sample(VBUS_CHANNEL, MV_4600)
     supplied.poll(0)
-    assert asked.samples == [VBUS_CHANNEL, TEMPERATURE_CHANNEL]
+    assert asked.samples == every
     supplied.poll(SAMPLE_US - 1)
-    assert len(asked.samples) == 2
+    assert asked.samples == every
     supplied.poll(SAMPLE_US)
-    assert len(asked.samples) == 4
+    assert asked.samples == every * 2
+
+
+def test_a_supply_that_is_not_good_is_sampled_more_often():
+    supplied, asked = supply()
+    supplied.poll(0)
+    asked.samples.clear()
+    supplied.poll(RISING_US - 1)
+    assert asked.samples == []
+    supplied.poll(RISING_US)
+    supplied.poll(2 * RISING_US - 1)
+    assert asked.samples == [VBUS_CHANNEL]
+    supplied.poll(2 * RISING_US)
+    assert asked.samples == [VBUS_CHANNEL] * 2
+    supplied.add_sample(VBUS_CHANNEL, MV_4600)
+    supplied.poll(SAMPLE_US - 1)
+    assert asked.samples == [VBUS_CHANNEL] * 2
 
 
 def test_temperature_changes_no_supply():
@@ -80,3 +104,27 @@ def test_load_is_said_when_it_changes():
     supplied.set_active(False)
     # 150 mW at the nominal 5 V, then 1400 and 150 mW at 4.6 V.
     assert asked.loads == [30, 304, 32]
+
+
+def test_a_converter_that_started_again_is_sampled_and_told_the_load():
+    supplied, asked = supply()
+    supplied.add_sample(VBUS_CHANNEL, MV_4600)
+    supplied.set_active(True)
+    supplied.poll(0)
+    asked.samples.clear()
+    supplied.restart()
+    supplied.poll(1)
+    supplied.set_active(True)
+    assert VBUS_CHANNEL in asked.samples
+    assert asked.loads == [304, 304]
+
+
+def test_a_supply_that_falls_is_sampled_again_soon():
+    supplied, asked = supply()
+    supplied.add_sample(VBUS_CHANNEL, MV_4600)
+    supplied.poll(0)
+    supplied.add_sample(VBUS_CHANNEL, MV_4398)
+    asked.samples.clear()
+    supplied.poll(1)
+    supplied.poll(2)
+    assert asked.samples == [VBUS_CHANNEL]

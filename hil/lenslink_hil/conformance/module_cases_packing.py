@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import NamedTuple
 
 from lenslink_protocol.ids import ConfigureFlag, ManifestKey
 from lenslink_protocol.manifest import iterate_entries
@@ -106,13 +107,16 @@ def pixels_in_their_packing(peer: HostPeer) -> None:
     packed = [form for form in forms if form.packing != Packing.UNPACKED]
     if not plain:
         raise NotClaimed("the module lists no unpacked format to compare with")
-    scene = _take_pixels(peer, plain[0])
-    most = max(max(row) for row in scene)
+    taken = _take_rows(peer, plain[0])
+    pixels = [list(struct.unpack(f"<{len(row) // 2}H", row)) for row in taken.rows]
+    most = max(max(row) for row in pixels)
     depth = plain[0].depth
     check(most < 1 << depth, f"a pixel of {plain[0].code.name} is {most}, with {depth} bits")
     for form in packed:
-        data = _take_rows(peer, form)
-        width = len(scene[0])
+        data, white = _take_rows(peer, form)
+        width = len(pixels[0])
+        # Formats of other depths have other white levels.
+        scene = [[pixel * white // taken.white for pixel in row] for row in pixels]
         rules = {each: [unpack_row(row, each, form.depth, width) for row in data]
                  for each in unpack_rules(form.depth)}  # fmt: skip
         away = {each: _mean_difference(rows, scene) for each, rows in rules.items()}
@@ -122,8 +126,15 @@ def pixels_in_their_packing(peer: HostPeer) -> None:
         check(own <= 1.2 * away[best] + 2, said)
 
 
-def _take_rows(peer: HostPeer, form: Layout) -> list[bytes]:
-    """Take a still in a format, and return the bytes of some of its rows."""
+class _Rows(NamedTuple):
+    """Some rows of a still as bytes, and the white level of its FrameStart."""
+
+    rows: list[bytes]
+    white: int
+
+
+def _take_rows(peer: HostPeer, form: Layout) -> _Rows:
+    """Take a still in a format, and return some of its rows."""
     session = peer.start_session()
     session.open_session()
     answer = _configure_format(session, form)
@@ -141,12 +152,8 @@ def _take_rows(peer: HostPeer, form: Layout) -> list[bytes]:
     # Some rows from all over the frame are enough, and soon decoded.
     step = max(1, answer.height // _ROWS)
     tops = range(0, answer.height, step)
-    return [bytes(frame[y * answer.stride :][: answer.stride]) for y in tops]
-
-
-def _take_pixels(peer: HostPeer, form: Layout) -> list[list[int]]:
-    rows = _take_rows(peer, form)
-    return [list(struct.unpack(f"<{len(row) // 2}H", row)) for row in rows]
+    rows = [bytes(frame[y * answer.stride :][: answer.stride]) for y in tops]
+    return _Rows(rows, read_frame_start(picture).white)
 
 
 def _mean_difference(rows: list[list[int]], scene: list[list[int]]) -> float:

@@ -494,3 +494,57 @@ def one_close_is_damaged(peer: HostPeer) -> None:
     check(closed is None, "the session is closed")
     answer = peer.try_call(GetManifest(0))
     check(isinstance(answer, (ManifestPiece, Error)), "the session is over after REJECT")
+
+
+@CASES.add("M-LIVE-1", "M-TEST-2")
+def heartbeats_during_busy(peer: HostPeer) -> None:
+    """Six Heartbeats that arrive while the module is BUSY are answered when it is over, each."""
+    open_test_session(peer)
+    mark = len(peer.log)
+    peer.call(Test(TestAction.BUSY, 0, 300), Accepted)
+    check(wait_for_type(peer, MessageType.BUSY, mark), "BUSY is accepted, and Busy is not said")
+    for _ in range(6):
+        peer.send(Heartbeat((0, 0)))
+    peer.collect(0.8)
+    count = sum(p.kind == MessageType.HEARTBEAT_REPLY for p in peer.log[mark:])
+    check(count == 6, f"{count} answers to six Heartbeats that came during BUSY")
+
+
+@CASES.add("M-REQ-5", "M-TEST-2")
+def asked_again_while_pending(peer: HostPeer) -> None:
+    """A request that is repeated while it is pending gets Pending under its id, or nothing."""
+    open_test_session(peer)
+    mark = len(peer.log)
+    test = Test(TestAction.PENDING, 0, 500)
+    number = peer.send_request(test)
+    check(wait_for_type(peer, MessageType.PENDING, mark), "Pending does not come within 1 s")
+    for _ in range(2):
+        peer.send(test, number)
+        peer.collect(0.1)
+    check_answers(peer)
+    late = peer.wait_for_answer(number, 2.0, mark)
+    accepted = late is not None and late.kind == MessageType.ACCEPTED
+    check(accepted, f"a Test that is repeated while it is pending gets {describe(late)}")
+    leases = [p for p in peer.log[mark:] if p.kind == MessageType.PENDING]
+    other = [describe(p) for p in leases if p.id != number]
+    check(not other, f"Pending of request {number} comes as {other}")
+    peer.collect(0.6)
+    count = sum(p.kind == MessageType.ACCEPTED and p.id == number for p in peer.log[mark:])
+    check(count == 1, f"a Test that was repeated is accepted {count} times")
+
+
+@CASES.add("M-HELLO-3")
+def what_was_pending_is_over(peer: HostPeer) -> None:
+    """A request that is pending when another Hello comes is never answered."""
+    open_test_session(peer)
+    number = peer.send_request(Test(TestAction.PENDING, 0, 400))
+    check(wait_for_type(peer, MessageType.PENDING, 0), "Pending does not come within 1 s")
+    fresh = peer.start_session()
+    open_test_session(fresh)
+    fresh.collect(0.7)
+    check(not fresh.strangers, f"of the session before: {[str(p) for p in fresh.strangers[:2]]}")
+    late = [describe(p) for p in fresh.log if p.kind == MessageType.ACCEPTED]
+    check(not late, f"request {number} of the session before is answered with {late}")
+    fresh.call(Test(TestAction.REJECT, Damage.HEADER, 0), Accepted)
+    check_answers(fresh)
+    fresh.close()

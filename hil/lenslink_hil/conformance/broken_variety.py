@@ -11,10 +11,12 @@ from lenslink_protocol.messages import (
     BY_TYPE,
     Accepted,
     Close,
+    Configure,
     Configured,
     Error,
     Header,
     Heartbeat,
+    HeartbeatReply,
     Log,
     Malformed,
     Test,
@@ -23,7 +25,7 @@ from lenslink_protocol.messages import (
 from .defects import Defect, edit_message
 from .packets import Packet
 from .peer_wire import Tamper
-from .plain_module import PlainModule, Stream
+from .plain_module import WIDTH, Frame, PlainModule, Rectangle, Stream
 
 
 class TakesLowerLimits(PlainModule):
@@ -187,8 +189,53 @@ class AcceptedIsDone(PlainModule):
         return True
 
 
+class LastPartTooWide(PlainModule):
+    """Gives the last part of each row the width of the others."""
+
+    def rectangles_to_read(self, plan: Configured) -> list[Rectangle]:
+        found = super().rectangles_to_read(plan)
+        widest = max(width for _, _, width, _ in found)
+        return [(x, y, widest, height) for x, y, _, height in found]
+
+    def pack_tile(self, frame: Frame, rectangle: Rectangle) -> bytes:
+        x, y, width, height = rectangle
+        inside = super().pack_tile(frame, (x, y, min(width, WIDTH - x), height))
+        return inside.ljust(self.packing_of(frame).count_bytes(width) * height, b"\0")
+
+
+class ForgetsMaxPayload(PlainModule):
+    """Looks at the host's max_payload only if Configure has no limit."""
+
+    def plan_of(self, message: Configure) -> Configured:
+        most = self.max_payload
+        if message.tile_bytes:
+            self.max_payload = 1 << 22
+        plan = super().plan_of(message)
+        self.max_payload = most
+        return plan
+
+
+class FlagsStillsOnly(Defect):
+    """Sends tiles of the preview again without the flag RESENT."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_preview = packet.kind == MessageType.TILE and packet.header.stream == 0
+        return [packet.encode(flags=0) if is_preview else data]
+
+
+class CountsStillsOnly(Defect):
+    """States no bytes of the preview in HeartbeatReply."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.HEARTBEAT_REPLY else None
+        if not isinstance(message, HeartbeatReply):
+            return [data]
+        return [edit_message(packet, sent=(0, message.sent[1]))]
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-CREDIT-1": (TakesLowerLimits, LimitsOf32Bits),
+    "M-CAM-3": (LastPartTooWide, ForgetsMaxPayload),
     "M-LIVE-1": (AnswersOneOfMany,),
     "M-REQ-2": (MalformedIsForgotten,),
     "M-QUERY-1": (AcceptedIsDone,),
@@ -202,6 +249,8 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
     "M-HELLO-2": (LogsTroubles,),
     "M-HELLO-3": (AnswersOldPending,),
     "M-LIVE-1": (AnswersTwoAfterBusy,),
+    "M-LIVE-2": (CountsStillsOnly,),
+    "M-RESEND-2": (FlagsStillsOnly,),
     "M-REQ-5": (SecondPendingOfNobody,),
     "M-RESEND-1": (ResentOfNoStream,),
     "M-STATE-1": (SwapsSides,),

@@ -6,6 +6,8 @@ defects on the line of the firmware's module.
 
 from __future__ import annotations
 
+import numpy as np
+
 from lenslink_protocol.ids import ErrorCode, MessageType, TestAction
 from lenslink_protocol.messages import (
     BY_TYPE,
@@ -21,6 +23,7 @@ from lenslink_protocol.messages import (
     Malformed,
     Test,
 )
+from lenslink_protocol.packings import Packing
 
 from .defects import Defect, edit_message
 from .packets import Packet
@@ -233,10 +236,36 @@ class CountsStillsOnly(Defect):
         return [edit_message(packet, sent=(0, message.sent[1]))]
 
 
+class HighBits(PlainModule):
+    """Puts unpacked pixels into the high bits of their words."""
+
+    def pack_tile(self, frame: Frame, rectangle: Rectangle) -> bytes:
+        data = super().pack_tile(frame, rectangle)
+        form = self.packing_of(frame)
+        if form.packing != Packing.UNPACKED:
+            return data
+        words = np.frombuffer(data, "<u2") << (16 - form.depth)
+        return words.astype("<u2").tobytes()
+
+
+class StallsFromTheFirstByte(PlainModule):
+    """Gives up a packet that takes longer than STALL_MS from its first byte on."""
+
+    _begun = 0.0
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        if not self.buffer:
+            self._begun = self.time
+        super().send(data, lane)
+        self.last_byte = self._begun
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-CREDIT-1": (TakesLowerLimits, LimitsOf32Bits),
     "M-CAM-3": (LastPartTooWide, ForgetsMaxPayload),
+    "M-FRAME-4": (StallsFromTheFirstByte,),
     "M-LIVE-1": (AnswersOneOfMany,),
+    "M-PACK-3": (HighBits,),
     "M-REQ-2": (MalformedIsForgotten,),
     "M-QUERY-1": (AcceptedIsDone,),
     "M-CREDIT-2": (AnswersOneOfMany,),

@@ -175,6 +175,18 @@ def a_long_pause_is_no_stall(peer: HostPeer) -> None:
         check(answer, f"a request that paused for 0.7 STALL_MS after {size} bytes is not answered")
 
 
+@CASES.add("M-FRAME-4")
+def a_slow_packet_is_no_stall(peer: HostPeer) -> None:
+    """A packet that comes in parts over twice STALL_MS, and never pauses that long, is taken."""
+    peer.open_session()
+    number, packet = build_manifest_request(peer)
+    for at in range(0, len(packet), 8):
+        peer.wire.send(packet[at : at + 8])
+        peer.collect(0.4 * _STALL_S)
+    answer = peer.wait_for_answer(number, 1.0)
+    check(answer, "a request that came in parts over twice STALL_MS is not answered")
+
+
 @CASES.add("M-FRAME-5")
 def sequences_of_others(peer: HostPeer) -> None:
     """A packet of another session, sound or damaged, uses up no sequence of this one."""

@@ -113,7 +113,7 @@ def pixels_in_their_packing(peer: HostPeer) -> None:
     depth = plain[0].depth
     check(most < 1 << depth, f"a pixel of {plain[0].code.name} is {most}, with {depth} bits")
     for form in packed:
-        data, white = _take_rows(peer, form)
+        data, white, _, _ = _take_rows(peer, form)
         width = len(pixels[0])
         # Formats of other depths have other white levels.
         scene = [[pixel * white // taken.white for pixel in row] for row in pixels]
@@ -126,11 +126,30 @@ def pixels_in_their_packing(peer: HostPeer) -> None:
         check(own <= 1.2 * away[best] + 2, said)
 
 
+@CASES.add("M-PACK-3")
+def pixels_below_their_bits(peer: HostPeer) -> None:
+    """In each format every pixel is below 2^bits of FrameStart, unpacked ones too."""
+    for form in _open_and_list_formats(peer):
+        taken = _take_rows(peer, form)
+        width = taken.width
+        for row in taken.rows:
+            if form.packing == Packing.UNPACKED:
+                pixels = list(struct.unpack(f"<{width}H", row))
+            else:
+                pixels = unpack_row(row, form.packing, form.depth, width)
+            said = (
+                f"a pixel of {form.code.name} is {max(pixels)}, FrameStart says {taken.bits} bits"
+            )
+            check(max(pixels) < 1 << taken.bits, said)
+
+
 class _Rows(NamedTuple):
-    """Some rows of a still as bytes, and the white level of its FrameStart."""
+    """Some rows of a still as bytes, and what its FrameStart says."""
 
     rows: list[bytes]
     white: int
+    bits: int
+    width: int
 
 
 def _take_rows(peer: HostPeer, form: Layout) -> _Rows:
@@ -153,7 +172,8 @@ def _take_rows(peer: HostPeer, form: Layout) -> _Rows:
     step = max(1, answer.height // _ROWS)
     tops = range(0, answer.height, step)
     rows = [bytes(frame[y * answer.stride :][: answer.stride]) for y in tops]
-    return _Rows(rows, read_frame_start(picture).white)
+    start = read_frame_start(picture)
+    return _Rows(rows, start.white, start.bits, start.width)
 
 
 def _mean_difference(rows: list[list[int]], scene: list[list[int]]) -> float:

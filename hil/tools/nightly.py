@@ -48,6 +48,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "tests/e2e/test_ring_processes.py",
     ),
     "sessions": (*_PYTEST, "tests/property/test_faulty_sessions.py"),
+    "reopen": (*_PYTEST, "tests/e2e/test_served_module.py"),
     "interrupts": (*_PYTEST, "tests/e2e/test_interrupts.py"),
     "api": (*_PYTEST, "tests/property/test_any_api_use.py", "tests/e2e/test_api_use.py"),
     # CI runs the end-to-end tests on sim:. These are two more benches, at the scale of CI.

@@ -49,7 +49,10 @@ class _GivenUp(Exception):
 
 
 class VirtualHost(ClosesOnExit):
-    """A host that takes one still, or runs a preview if ``task`` says so. *tamper* is a defect on its line; subclasses have others."""
+    """A host that takes one still, or runs a preview if ``task`` says so.
+
+    *tamper* is a defect on its line; subclasses have others.
+    """
 
     lanes = 2
 

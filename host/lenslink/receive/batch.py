@@ -247,7 +247,7 @@ class Batch:
         if self._is_prediction_valid(expected):
             whole, part = expected.prediction.split(expected.position, rest)
             is_full = whole == len(expected.payloads)
-            self._max_packets = _MAX_PACKETS if is_full else 2 * whole + 1
+            self._max_packets = _MAX_PACKETS if is_full else min(_MAX_PACKETS, 2 * whole + 1)
             good = self._count_good(expected, whole)
             if good:
                 rest -= self._use_packets(expected, good, now)

@@ -37,15 +37,23 @@ class Found(NamedTuple):
 
 
 def measure(
-    take: Take, full_us: int, photons_per_us: tuple[float, float, float, float], stack: int
+    take: Take,
+    full_us: int,
+    photons_per_us: tuple[float, float, float, float],
+    stack: int,
+    *,
+    steps: int = 50,
+    sites: tuple[int, ...] = (0, 1, 2, 3),
 ) -> list[Found]:
-    """Measure every site of the CFA.
+    """Measure sites of the CFA, each by itself.
 
     Args:
         take: takes a frame.
         full_us: exposure at which the most sensitive site is just saturated.
         photons_per_us: photons on a pixel of each site in a microsecond.
         stack: number of frames for the spatial measurements.
+        steps: number of exposures.
+        sites: numbers of the sites in SITES.
     """
     from emva1288.process.data import Data1288
     from emva1288.process.results import Results1288
@@ -62,11 +70,12 @@ def measure(
         taken += [take(exposure_us, has_light) for _ in range(count - len(taken))]
         return taken[:count]
 
-    for site, place in enumerate(SITES):
-        steps = [round(longest[site] * each / 50 * 1.06) for each in range(1, 51)]
+    for site in sites:
+        place = SITES[site]
+        exposures = [round(longest[site] * each / steps * 1.06) for each in range(1, steps + 1)]
         temporal, spatial = {}, {}
-        height, width = take(steps[0], False)[place].shape
-        for exposure in steps:
+        height, width = take(exposures[0], False)[place].shape
+        for exposure in exposures:
             pairs = {}
             for has_light in (False, True):
                 summed = get_int_imgs([each[place] for each in series(exposure, has_light, 2)])
@@ -77,7 +86,7 @@ def measure(
                     "L": 2,
                 }
             temporal[exposure * 1000] = pairs
-        middle = steps[24]
+        middle = exposures[steps // 2 - 1]
         spatial[middle * 1000] = {
             photons_per_us[site] * middle if has_light else 0.0: get_int_imgs(
                 [each[place] for each in series(middle, has_light, stack)]

@@ -7,20 +7,26 @@ constant.
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 
 import pytest
 from helpers.nightly_scale import NIGHTLY
-from helpers.physics_checks import CHECKS, Recovery, World, expected
+from helpers.physics_checks import CHECKS
+from helpers.physics_world import Recovery, World, expected
 
 from lenslink.errors import RigError
+from lenslink_hil.benches.board_profile import FIRMWARE
 from lenslink_hil.plant import constants as constants_module
 from lenslink_hil.plant.constants import (
+    LightConstants,
+    OpticsConstants,
     SensorConstants,
     load_constants,
     read_table,
 )
+from lenslink_hil.plant.optics import NEAREST_MDPT
 
-SECTIONS = {"sensor": SensorConstants}
+SECTIONS = {"sensor": SensorConstants, "optics": OpticsConstants, "light": LightConstants}
 NAMES = [f"{section}.{name}" for section in SECTIONS for name in read_table()[section]]
 # CI shifts these two. Nightly shifts all.
 SAMPLE = ("sensor.row_noise", "sensor.dark_doubling")
@@ -98,3 +104,10 @@ def test_a_wrong_file_is_refused(tmp_path, monkeypatch, text, message):
             load_constants("sensor", SensorConstants)
     finally:
         read_table.cache_clear()
+
+
+def test_the_manifest_describes_this_lens():
+    with (FIRMWARE / "boards" / "module.toml").open("rb") as file:
+        described = tomllib.load(file)["optics"]
+    assert described["aperture_milli"] == expected("optics.widest") * 1000
+    assert described["focus_max_mdpt"] == NEAREST_MDPT

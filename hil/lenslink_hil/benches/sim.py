@@ -34,18 +34,28 @@ _log = logging.getLogger(__name__)
 _plant_log = logging.getLogger("lenslink_hil.plant")
 
 OPTIONS: Mapping[str, str] = {
-    "scene": "a picture, a camera's RAW file, or photo, bars, ramp, prbs",
+    "scene": "a picture, a camera's RAW file, or photo, bars, ramp, prbs; through the lens: depth, "
+    "planes, edges, star, points, flat, dark, astronaut, chelsea, coffee, hubble, retina, rocket",
     "mode": "the mode to use unless another is requested: preview, still, full, binned",
     "width": "width of the sensor, even, 64 to 12288",
     "height": "height of the sensor, even, 64 to 8192",
     "bits": "bits of a pixel: 10, 12 or 14",
     "cfa": "phase of the colour filter: RGGB, GRBG, GBRG or BGGR",
     "seed": "seed of the noise and the patterns",
+    "depth": "depths of the scene's planes in milli-dioptres, far to near: depth=300,1200",
+    "lux": "light on a scene behind the lens, 0 to 200000; the default is 800",
+    "kelvin": "colour temperature of its light; after a comma, that of the next 30 frames",
+    "flicker": "frequency of its flicker in Hz",
+    "swing": "way of the nearest plane to and fro, in thousandths of the field's width",
+    "f_number": "the iris of the simulated lens, 1.4 to 11",
+    "celsius": "temperature of the simulated sensor",
+    "lens": "off: the bare sensor, for scene=flat or dark",
+    "defects": "off: no hot pixels",
     "lanes": "number of sockets for the link, 1 to 4",
     "board": "board whose limits the module has: sim, pico, or fast (frames computed beforehand)",
 }
 
-_NUMBERS = ("width", "height", "bits", "seed")
+_NUMBERS = ("width", "height", "bits", "seed", "lux", "flicker", "swing", "celsius")
 _END_S = 2.0
 _serials = itertools.count(1)
 

@@ -123,6 +123,20 @@ class GivesUpEarly(VirtualHost):
             super().send(data, lane)
 
 
+class GivesUpFromTheFirstByte(VirtualHost):
+    """Gives up a packet that takes longer than STALL_MS from its first byte on."""
+
+    _begun = 0.0
+    _is_inside = False
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        if data[:4] == MAGIC:
+            self._begun = self.now()
+        self._is_inside = parse(data) is None
+        if not self._is_inside or self.now() - self._begun < 0.25:
+            super().send(data, lane)
+
+
 class ComparesPlainly(Defect):
     """Compares sequences as plain numbers, which do not wrap."""
 
@@ -661,7 +675,7 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
 """Defects on the line of the driver, by clause."""
 
 HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
-    "H-FRAME-4": (GivesUpEarly,),
+    "H-FRAME-4": (GivesUpEarly, GivesUpFromTheFirstByte),
     "H-LIVE-2": (ImpatientWithSilence, NoiseIsLife, NeverGoneOnceBusy),
     "H-LIVE-3": (CountsSilenceThroughLeases,),
     "H-CAM-4": (NeedsEnd, SlowWithoutEnd),

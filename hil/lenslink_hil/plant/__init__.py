@@ -11,6 +11,10 @@ file imports only files that stand above it in this list::
     patterns                bit-exact test patterns; tests call them as an oracle
     picture, default_photo  any picture, upright, as sRGB; the default photograph
     unprocess               picture -> RAW rows, with photon and read noise
+    light, optics           photons of three bands; defocus, breathing, vignetting, distortion
+    scenery                 layers at depths, and the charts
+    image_window            layers -> light on pixels, behind the lens
+    camera, camera_scene    all of these as a source of frames; options -> camera
     raw_kind, tiff_tags     tell a RAW file from a picture; read the tags of a TIFF
     dng_color               the colours of a DNG as one matrix
     raw_file                a camera's RAW file, as it is

@@ -40,9 +40,13 @@ class Constant(NamedTuple):
 class SensorConstants:
     """The sensor. Units stand in ``constants.toml``."""
 
+    pitch: float
     qe_red: float
     qe_green: float
     qe_blue: float
+    wavelength_red: float
+    wavelength_green: float
+    wavelength_blue: float
     full_well: float
     system_gain: float
     read_noise_pixel: float
@@ -55,11 +59,47 @@ class SensorConstants:
     prnu: float
     hot_pixel_fraction: float
     hot_pixel_current: float
+    row_time: float
 
     @property
     def quantum_efficiency(self) -> tuple[float, float, float]:
         """Electrons per photon of the planes red, green and blue."""
         return self.qe_red, self.qe_green, self.qe_blue
+
+    @property
+    def wavelength_nm(self) -> tuple[float, float, float]:
+        """Wavelengths of the planes red, green and blue."""
+        return self.wavelength_red, self.wavelength_green, self.wavelength_blue
+
+
+@dataclass(frozen=True)
+class OpticsConstants:
+    """The lens. Units stand in ``constants.toml``."""
+
+    focal_length: float
+    widest: float
+    smallest: float
+    field_width: float
+    transmission: float
+    breathing: float
+    vignetting: float
+    distortion: float
+
+
+@dataclass(frozen=True)
+class LightConstants:
+    """The light on the scene. Units stand in ``constants.toml``."""
+
+    radiance_red: float
+    radiance_green: float
+    radiance_blue: float
+    reference_kelvin: float
+    flicker_depth: float
+
+    @property
+    def radiance(self) -> tuple[float, float, float]:
+        """Radiance of the bands red, green and blue in W/m2/sr for each cd/m2."""
+        return self.radiance_red, self.radiance_green, self.radiance_blue
 
 
 @cache

@@ -151,7 +151,7 @@ def test_without_power_no_frame_begins():
     assert camera.streams[PREVIEW].state == CONFIGURED
 
 
-def test_a_low_supply_is_logged_once():
+def test_a_low_supply_is_logged_and_announced_once():
     camera, host, ports, time = session()
     ports.vbus_mv = 4000
     run(host, time, 10, 100000)

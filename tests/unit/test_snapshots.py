@@ -234,7 +234,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
     "module frames": {"_tiles": OTHER, "_outbox": OTHER},
     "module record": {},
     "module readout": {"_ports": OUTSIDE, "_tiles": OTHER},
-    "module channel": {"ports": OUTSIDE},
+    "module channel": {"ports": OUTSIDE, "began": "of heat, which the ports drive"},
     "module stream": {},
     "module": {
         "config": CONSTANT,
@@ -251,6 +251,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "clock": OUTSIDE,
         "contacts": "driven by the ports alone",
         "power": "driven by the ports alone",
+        "heat": "driven by the ports alone",
         "focus_motor": "driven by the ports alone",
         "focus_ring": "driven by the ports alone",
         "_released_at": "driven by the ports alone",

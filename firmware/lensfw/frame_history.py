@@ -57,9 +57,8 @@ class FrameHistory:
     def sort_ranges(self, record, ranges):
         """Return the held tiles in *ranges*, and the rectangles of the tiles that are gone.
 
-        A tile that was not read yet is neither while the frame is read: it will be sent anyway. In
-        a frame that has ended, it is gone. At most MAX_RANGES rectangles are returned. The host
-        asks again for the rest.
+        A tile that was not read yet is neither: it will be sent anyway. At most MAX_RANGES
+        rectangles are returned. The host asks again for the rest.
         """
         held = []
         gone = []
@@ -84,7 +83,7 @@ class FrameHistory:
                     lookups += 1
                     if lookups > _MAX_LOOKUPS:
                         return held, gone
-                    if record.end is None and not record.readout.has_read(rectangle):
+                    if not record.readout.has_read(rectangle):
                         continue
                     tile = self._tiles.find(record.stream, record.number, rectangle)
                     if tile is None:

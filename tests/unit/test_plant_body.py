@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
 from lenslink.errors import RigError
-from lenslink_hil.plant.body import RING_EDGE_US, Body, Motor
+from lenslink_hil.benches.board_profile import FIRMWARE
+from lenslink_hil.plant.body import Body
 from lenslink_hil.plant.body_constants import FILE, load_body_constants, parse_body_constants
 from lenslink_hil.plant.dock import DockState
 from lenslink_hil.plant.housing import Housing
-from lenslink_hil.plant.pin_records import RECORD, Kind, Record, RecordReader
+from lenslink_hil.plant.motor import Motor
+from lenslink_hil.plant.pin_records import END_STOP, RECORD, Kind, Record, RecordReader
 from lenslink_hil.plant.spring_contacts import (
     SHORT,
     WATER,
@@ -37,7 +41,8 @@ def run(body, now, until):
     """Return (time, pin, level) of each CONTACT record until a time."""
     found = []
     while (at := body.get_next_event_us()) is not None and at <= until:
-        found += [(at, each.channel, each.value) for each in body.take_due_records(at)]
+        records = body.take_due_records(at)
+        found += [(at, each.channel, each.value) for each in records if each.channel != END_STOP]
     assert all(now <= at for at, _, _ in found)
     return found
 
@@ -287,29 +292,103 @@ def test_the_body_heats_its_temperature_sensor():
     assert body.report(hours)["housing_c"] == pytest.approx(final, abs=1e-6)
 
 
+# --- motor and ring ---------------------------------------------------------------------------
+
+MOTOR = CONSTANTS.motor
+STILL = 10 * SECOND
+"""So long after the last step nothing rings."""
+
+
+def focus(motor, temperature_c=25.0):
+    return motor.get_focus_mdpt(STILL, temperature_c)
+
+
 def test_motor_stops_at_its_ends():
-    motor = Motor()
-    assert motor.focus_mdpt == 0
-    motor.step(-5)
-    motor.step(1000)
-    assert (motor.position, motor.focus_mdpt) == (1000, 1650)
-    motor.step(5000)
-    assert (motor.position, motor.focus_mdpt) == (2000, 3300)
-    motor.step(-1)
-    assert motor.position == 1999
+    motor = Motor(MOTOR, 0)
+    assert motor.is_at_end_stop
+    assert motor.step(-5, 0) == 0
+    assert motor.step(40, 0) == 40
+    assert not motor.is_at_end_stop
+    assert focus(motor) == 0
+    assert motor.step(1000, 0) == 1000
+    assert focus(motor) == 1590
+    assert motor.step(1100, SECOND) == 1040
+    assert focus(motor) == pytest.approx(3300 + 40 * 1.74)
+    assert motor.step(-1, SECOND) == 1
+    assert motor.lost_steps == 5 + 60
+
+
+def test_the_curve_is_that_of_the_firmwares_calibration():
+    motor = load_board_motor()
+    assert motor["steps"] == MOTOR.travel_steps and motor["stop"] == MOTOR.stop_steps
+    pitch = MOTOR.travel_steps // (len(MOTOR.curve_mdpt) - 1)
+    assert motor["calibration"] == [[n * pitch, mdpt] for n, mdpt in enumerate(MOTOR.curve_mdpt)]
+
+
+def load_board_motor():
+    return tomllib.loads((FIRMWARE / "boards/module.toml").read_text("utf-8"))["motor"]
+
+
+def test_backlash_is_40_mdpt():
+    motor = Motor(MOTOR, 0)
+    motor.step(1040, 0)
+    motor.step(-24, 0)
+    assert focus(motor) == pytest.approx(1590)
+    motor.step(-24, 0)
+    # From above the lens stands 40 milli-dioptres nearer than the gear says.
+    assert focus(motor) == pytest.approx(1590 + 40 - 48 * 1.62, abs=1)
+    motor.step(24, 0)
+    assert focus(motor) == pytest.approx(1590 + 40 - 48 * 1.62, abs=1)
+    motor.step(24, 0)
+    assert focus(motor) == pytest.approx(1590)
+
+
+def test_the_lens_rings_and_is_still_after_15_ms():
+    motor = Motor(MOTOR, 0)
+    motor.step(1040, SECOND)
+    swings = [motor.get_focus_mdpt(SECOND + at, 25) - 1590 for at in range(0, 30_000, 100)]
+    assert max(map(abs, swings[:10])) > 10
+    assert all(abs(swing) <= 2 for swing in swings[150:])
+    # A single step moves the lens by its own distance and half of it more, at most.
+    motor.step(1, 3 * SECOND)
+    assert abs(motor.get_focus_mdpt(3 * SECOND, 25) - 1590 - 1.68) <= 0.83
+
+
+def test_the_lens_drifts_by_1_mdpt_a_kelvin():
+    motor = Motor(MOTOR, 0)
+    assert focus(motor, 45) - focus(motor, 25) == pytest.approx(20)
+
+
+def test_steps_are_lost_when_a_test_demands_it_or_when_they_are_too_fast():
+    motor = Motor(MOTOR, 0)
+    motor.lose_steps(3)
+    assert motor.step(2, 0) == 0
+    assert motor.step(2, 0) == 1
+    motor.step(-1, 0)
+    # The driver holds 2,200 pulses and makes 9,600 a second of them.
+    assert motor.step(2000, SECOND) == 2000
+    assert motor.step(-2000, SECOND) == 200
+    assert motor.step(-2000, SECOND + 100_000) == 960
 
 
 def test_step_records_move_the_motor_and_unknown_ones_nothing():
     body, now = settled()
-    assert body.handle(Record(Kind.STEP, 0, 30), now) == []
+    before = body.motor.gear
+    answers = body.handle(Record(Kind.STEP, 0, 30), now)
+    assert answers == [Record(Kind.CONTACT, END_STOP, 0)]
     assert body.handle(Record(Kind.STEP, 0, -10), now) == []
     assert body.handle(Record(200, 0, 99), now) == []
-    assert body.motor.position == 20
+    assert body.motor.gear == before + 20
+    assert body.supply.energy_uj == 40 * MOTOR.step_energy_uj
+    body.plan_contacts([(0, POWER, 0)], now)
+    run(body, now, now)
+    assert body.handle(Record(Kind.STEP, 0, 30), now) == []
+    assert body.motor.gear == before + 20, "without a supply it does not move"
 
 
 def decode(records):
-    """Count detents as a quadrature decoder does; each edge must change exactly one line."""
-    a = b = quarters = 0
+    """Count ticks as a quadrature decoder does; each edge must change exactly one line."""
+    a = b = ticks = 0
     order = [(0, 0), (1, 0), (1, 1), (0, 1)]
     for record in records:
         assert record.kind == Kind.RING
@@ -317,26 +396,28 @@ def decode(records):
         assert record.value != (a, b)[record.channel]
         a, b = (record.value, b) if record.channel == 0 else (a, record.value)
         step = (order.index((a, b)) - before) % 4
-        quarters += {1: 1, 3: -1}[step]
-    return quarters / 4
+        ticks += {1: 1, 3: -1}[step]
+    return ticks
 
 
-@pytest.mark.parametrize("detents", [1, 5, -1, -7])
-def test_ring_emits_quadrature(detents):
+@pytest.mark.parametrize("ticks", [1, 5, -1, -7])
+def test_ring_emits_quadrature(ticks):
     body, now = settled()
-    body.turn_ring(detents, now)
+    body.turn_ring(ticks, now)
     records = body.take_due_records(now + SECOND)
-    assert len(records) == 4 * abs(detents)
-    assert decode(records) == detents
+    assert len(records) == abs(ticks)
+    assert decode(records) == ticks == body.ring_ticks
 
 
-def test_turns_follow_each_other():
+def test_turns_follow_each_other_at_2000_ticks_a_second():
     body, now = settled()
-    body.turn_ring(2, now)
-    body.turn_ring(-5, now)
-    first = body.take_due_records(now + 8 * RING_EDGE_US - 1)
-    assert (len(first), decode(first)) == (8, 2)
-    assert decode(first + body.take_due_records(now + SECOND)) == -3
+    body.turn_ring(8, now)
+    body.turn_ring(-20, now)
+    first = body.take_due_records(now + 8 * 500 - 1)
+    assert (len(first), decode(first)) == (8, 8)
+    assert decode(first + body.take_due_records(now + SECOND)) == -12
+    body.turn_ring(3, now + SECOND, 10)
+    assert len(body.take_due_records(now + SECOND + 199_999)) == 2
 
 
 def test_records_are_cut_from_any_pieces():

@@ -17,7 +17,14 @@ from PIL import Image
 from lenslink.settings import Settings
 from lenslink_hil.plant.body_constants import load_body_constants
 from lenslink_hil.plant.patterns import make_pattern
-from lenslink_hil.plant.pin_records import DETECT_PIN, POWER_PINS, Kind, Record, RecordReader
+from lenslink_hil.plant.pin_records import (
+    DETECT_PIN,
+    END_STOP,
+    POWER_PINS,
+    Kind,
+    Record,
+    RecordReader,
+)
 from lenslink_hil.plant.row_service import Request
 from lenslink_hil.plant.spring_contacts import make_attach_edges
 
@@ -163,11 +170,11 @@ def test_pins(plant):
     # Detect bounces, and then the dock gives power, once.
     edges = make_attach_edges(5, load_body_constants())
     edges = [(pin, level) for _, pin, level in edges if pin == DETECT_PIN]
-    seen = [one.record(Kind.CONTACT) for _ in range(len(edges) + 1)]
-    assert [(r.channel, r.value) for r in seen] == [*edges, (POWER_PINS, 1)]
+    seen = [one.record(Kind.CONTACT) for _ in range(len(edges) + 2)]
+    assert [(r.channel, r.value) for r in seen] == [(END_STOP, 1), *edges, (POWER_PINS, 1)]
     one.command(contacts=[[2000, 1, 1], [0, 1, 0]])
     assert [one.record(Kind.CONTACT).value for _ in range(2)] == [0, 1]
-    one.command(ring=-1)
+    one.command(ring=-4)
     ring = [one.record(Kind.RING) for _ in range(4)]
     assert [(r.channel, r.value) for r in ring] == [(1, 1), (0, 1), (1, 0), (0, 0)]
     one.pins.sendall(Record(Kind.SAMPLE, 0, 0).pack())
@@ -189,7 +196,7 @@ def test_pins_are_served_while_rows_wait(plant):
     for number in range(5):
         one.rows.sendall(Request(number, 0, Settings()).pack())
     one.rows.recv(10)  # and no more: everything is stuck behind this
-    one.command(ring=1)
+    one.command(ring=4)
     assert [one.record(Kind.RING).channel for _ in range(4)] == [0, 1, 0, 1]
 
 

@@ -1,13 +1,15 @@
-"""Test module and body together in simulated time: attaching, half-seated, wet, shorted."""
+"""Test module and body together in simulated time: contacts, motor, focus ring."""
 
 from __future__ import annotations
 
 import random
+import tomllib
 
 import pytest
 from helpers import module_world
 
 from lensfw import contacts
+from lenslink_hil.benches.board_profile import FIRMWARE
 from lenslink_hil.plant.body_constants import load_body_constants
 from lenslink_hil.plant.dock import DockState
 from lenslink_hil.plant.pin_records import DETECT_PIN, POWER_PINS, RELEASE_BUTTON
@@ -157,3 +159,142 @@ def test_the_release_button_is_an_early_warning():
     said = host.turn()
     assert module_world.only(said, module_world.wire.T_NOTICE)[0] == 1
     assert world.module.is_attached()
+
+
+# --- motor and ring ---------------------------------------------------------------------------
+
+
+def camera_configuration():
+    """Return the configuration with the shipped motor."""
+    text = (FIRMWARE / "boards/module.toml").read_text("utf-8")
+    return module_world.configuration() | {"motor": tomllib.loads(text)["motor"]}
+
+
+def camera_world(seed=0):
+    world = VirtualBody(camera_configuration(), seed, picture=gradient)
+    assert world.run(world.module.is_attached, SECOND)
+    return world, world.module.focus_motor
+
+
+def settle(world, motor):
+    assert world.run(lambda: motor.is_settled, SECOND)
+
+
+def test_a_parked_lens_is_ready_40_ms_after_attaching():
+    world, motor = camera_world()
+    began = world.clock.us
+    settle(world, motor)
+    assert world.clock.us - began <= 40 * MS
+    assert world.body.motor.gear == motor.position == 0
+    assert abs(world.body.get_focus_mdpt(world.clock.us)) <= 2
+
+
+def test_a_lens_that_was_left_anywhere_is_homed():
+    for steps in (1, 500, 2080):
+        world = VirtualBody(camera_configuration(), attach=False)
+        world.body.motor.step(steps, 0)
+        world.body.plan_contacts(make_attach_edges(1, CONSTANTS), 0)
+        assert world.run(world.module.is_attached, SECOND)
+        began = world.clock.us
+        settle(world, world.module.focus_motor)
+        assert world.clock.us - began < 330 * MS
+        assert world.body.motor.gear == 0
+
+
+def test_every_move_ends_within_2_mdpt_of_its_target():
+    """By the plant's lens, with backlash and ringing, from either side, when it says settled."""
+    chance = random.Random(3)
+    world, motor = camera_world()
+    settle(world, motor)
+    for _ in range(200):
+        wanted = chance.randrange(3301)
+        motor.move_to(wanted, world.clock.us)
+        settle(world, motor)
+        drift = world.body.housing.get_temperature_c(world.clock.us) - 25
+        found = world.body.get_focus_mdpt(world.clock.us) - drift
+        # Half a step, and what still rings.
+        assert abs(found - wanted) <= 0.87 + 2
+        assert abs(motor.mdpt - wanted) <= 1
+        # A few turns on the way must not end anywhere else.
+        if chance.random() < 0.3:
+            motor.move_to(chance.randrange(3301), world.clock.us)
+            world.run(lambda: False, chance.randrange(60) * MS)
+
+
+def test_the_position_at_mid_exposure_is_the_plants():
+    world, motor = camera_world()
+    settle(world, motor)
+    for target in (3300, 0, 1650, 100):
+        motor.move_to(target, world.clock.us)
+        for _ in range(30):
+            world.run(lambda: False, 10 * MS)
+            said = motor.get_mdpt_at(world.clock.us)
+            lens = world.body.motor.lens
+            truth = world.body.motor._convert(min(max(lens, 0), 2000))
+            # A step and a half of rounding: the backlash is no whole number of steps.
+            assert abs(said - truth) <= 3, target
+
+
+def test_lost_steps_are_found_by_homing():
+    world, motor = camera_world()
+    settle(world, motor)
+    world.body.motor.lose_steps(30)
+    motor.move_to(1590, world.clock.us)
+    settle(world, motor)
+    assert world.body.motor.gear == 970
+    world.body.plan_contacts([(0, POWER_PINS, 0), (300 * MS, POWER_PINS, 1)], world.clock.us)
+    world.run(lambda: not world.module.is_attached(), SECOND)
+    assert world.run(world.module.is_attached, SECOND)
+    settle(world, motor)
+    assert world.body.motor.gear == motor.position == 1000
+
+
+def test_the_release_button_parks_the_lens_before_the_contacts_open():
+    world, motor = camera_world()
+    motor.move_to(3300, world.clock.us)
+    settle(world, motor)
+    pressed = world.clock.us
+    # A hand needs 0.3 s from the button to the contacts.
+    world.body.plan_contacts([(0, RELEASE_BUTTON, 1), (400 * MS, RELEASE_BUTTON, 0)], pressed)
+    edges = [(at + 300 * MS, pin, level) for at, pin, level in make_pull_off_edges(1, CONSTANTS)]
+    world.body.plan_contacts(edges, pressed)
+    assert world.run(lambda: world.body.motor.is_at_end_stop, 300 * MS)
+    world.run(lambda: False, SECOND)
+    # The next attachment needs no travel.
+    world.body.plan_contacts(make_attach_edges(2, CONSTANTS), world.clock.us)
+    assert world.run(world.module.is_attached, SECOND)
+    moved = world.body.motor.lost_steps
+    world.run(lambda: False, 30 * MS)
+    assert world.body.motor.lost_steps == moved
+
+
+def test_a_false_warning_ends_after_2_s():
+    world, motor = camera_world()
+    motor.move_to(1590, world.clock.us)
+    settle(world, motor)
+    world.body.plan_contacts(
+        [(0, RELEASE_BUTTON, 1), (100 * MS, RELEASE_BUTTON, 0)], world.clock.us
+    )
+    assert world.run(lambda: world.body.motor.is_at_end_stop, 200 * MS)
+    assert world.run(lambda: world.body.motor.gear == 1000, 2500 * MS)
+
+
+def test_no_tick_of_a_minute_at_2000_a_second_is_lost():
+    """In runs in both directions, while the lens moves."""
+    chance = random.Random(9)
+    world, _ = camera_world()
+    left, total = 120_000, 0
+    while left:
+        ticks = min(left, chance.randint(1, 4000))
+        left -= ticks
+        ticks = chance.choice([-ticks, ticks])
+        total += ticks
+        world.body.turn_ring(ticks, world.clock.us)
+    began = world.clock.us
+    # The main loop of a board reads a tile between two looks, which takes 13 ms.
+    while world.clock.us < began + 61 * SECOND:
+        world.step()
+        world.clock.us += 13 * MS
+    world.step()
+    assert world.body.ring_ticks == total
+    assert world.module.focus_ring.position == total

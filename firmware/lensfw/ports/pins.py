@@ -12,7 +12,7 @@ import time
 
 import machine
 
-from .. import contacts, start_counter
+from .. import contacts, focus_motor, start_counter
 from ..transports import usb
 from . import generated
 
@@ -95,7 +95,38 @@ class Supply:
 
 
 def _closes_to_ground(index):
-    return index == contacts.RELEASE_PIN or index == contacts.FAULT_PIN
+    return contacts.RELEASE_PIN <= index <= focus_motor.END_STOP_PIN
+
+
+def _make_ring_handler(ring, channel, pin):
+    def on_edge(_):
+        ring.add_edge(channel, pin.value())
+
+    return on_edge
+
+
+class ModelGauge:
+    """A gauge of energy for boards without one: the load that the firmware has told, at 5 V."""
+
+    def __init__(self):
+        self._milliwatts = 0
+        self._counts = 0
+        self._rest = 0
+        self._ticks = time.ticks_us()
+
+    def set_load(self, milliamperes):
+        self.read_counts()
+        self._milliwatts = milliamperes * 5
+
+    def read_counts(self):
+        """Return microjoules, modulo 2^24."""
+        ticks = time.ticks_us()
+        # At most 0.1 s between two samples, so this is a small integer.
+        spent = self._rest + self._milliwatts * time.ticks_diff(ticks, self._ticks)
+        self._ticks = ticks
+        self._rest = spent % 1000
+        self._counts = (self._counts + spent // 1000) & 0xFFFFFF
+        return self._counts
 
 
 def convert_to_tmp36(millidegrees):
@@ -103,17 +134,20 @@ def convert_to_tmp36(millidegrees):
     return (500 + millidegrees // 100) * 4096 // _REFERENCE_MV
 
 
-# The inputs: the first ones are the channels of CONTACT, the last two those of RING.
-_INPUTS = ("power", "contact", "release", "fault", "ring_a", "ring_b")
-_RING = 4
+# The inputs, by the channels of CONTACT.
+_INPUTS = ("power", "contact", "release", "fault", "end_stop")
+# The inputs that are closed if nothing is wired: a board without contacts is seated, and a lens
+# without a motor is at its end stop.
+_CLOSED = (contacts.POWER_PIN, contacts.DETECT_PIN, focus_motor.END_STOP_PIN)
 
 
 class PinPorts(generated.GeneratedRows):
     """The ports: edges of pins, samples, steps, and the rows of a computed sensor.
 
-    ``module`` calls take_event(), step(), set_load(), set_switch(), and the methods of
-    GeneratedRows; ``power`` calls sample(). Edges wait in a queue of fixed length. Handlers of
-    interrupts do not allocate, because on some chips they run at any moment (*irq_options*).
+    ``module`` calls take_event(), step(), set_load(), set_switch(), connect_ring(), and the methods
+    of GeneratedRows; ``power`` calls sample(). Edges of contacts wait in a queue of fixed length.
+    Those of the focus ring are decoded in their interrupts, so that none is lost while a tile is
+    read. Handlers do not allocate, because on some chips they run at any moment (*irq_options*).
     """
 
     CONTACT = 1
@@ -130,6 +164,7 @@ class PinPorts(generated.GeneratedRows):
         self._tail = 0
         self._inputs = []
         self._samples = []
+        self._gauge = ModelGauge()
         self._switch = None
         if "enable" in pins:
             self._switch = machine.Pin(pins["enable"], machine.Pin.OUT, value=1)
@@ -137,25 +172,37 @@ class PinPorts(generated.GeneratedRows):
         for index, name in enumerate(_INPUTS):
             number = pins.get(name)
             if number is None:
-                self._queue_edge(index, 0 if _closes_to_ground(index) else 1)
+                self._queue_edge(index, 1 if index in _CLOSED else 0)
                 continue
             pull = None if name == "power" else machine.Pin.PULL_UP
             pin = machine.Pin(number, machine.Pin.IN, pull)
             self._inputs.append(pin)
             level = self._read_level(index, pin)
             self._queue_edge(index, level)
-            pin.irq(
-                self._make_handler(index, pin),
-                machine.Pin.IRQ_RISING | machine.Pin.IRQ_FALLING,
-                **self.irq_options,
-            )
+            self._watch(pin, self._make_handler(index, pin))
             if self._read_level(index, pin) != level:
                 # It changed before it had a handler.
                 self._queue_edge(index, 1 - level)
+        self._ring_pins = []
+        if "ring_a" in pins:
+            for name in ("ring_a", "ring_b"):
+                pin = machine.Pin(pins[name], machine.Pin.IN, machine.Pin.PULL_UP)
+                self._ring_pins.append(pin)
         self._step = self._direction = None
         if "step" in pins:
             self._step = machine.Pin(pins["step"], machine.Pin.OUT, value=0)
             self._direction = machine.Pin(pins["dir"], machine.Pin.OUT, value=0)
+
+    def connect_ring(self, ring):
+        """Let the interrupts of the ring's pins call *ring*.add_edge(channel, level)."""
+        for channel, pin in enumerate(self._ring_pins):
+            ring.set_level(channel, pin.value())
+        for channel, pin in enumerate(self._ring_pins):
+            self._watch(pin, _make_ring_handler(ring, channel, pin))
+
+    def _watch(self, pin, handler):
+        edges = machine.Pin.IRQ_RISING | machine.Pin.IRQ_FALLING
+        pin.irq(handler, edges, **self.irq_options)
 
     def _read_level(self, index, pin):
         level = pin.value()
@@ -186,10 +233,7 @@ class PinPorts(generated.GeneratedRows):
             return None
         entry = self._queue[self._head]
         self._head = (self._head + 1) % _EDGES
-        index, level = entry >> 1, entry & 1
-        if index < _RING:
-            return self.CONTACT, index, level
-        return self.RING, index - _RING, level
+        return self.CONTACT, entry >> 1, entry & 1
 
     def _queue_sample(self, channel, counts):
         """Queue a sample, in counts as ``power`` takes them."""
@@ -209,10 +253,14 @@ class PinPorts(generated.GeneratedRows):
         if self._switch is not None:
             self._switch.value(1 if closed else 0)
 
+    def _sample_energy(self, channel):
+        self._samples.append((self.ADC, channel, self._gauge.read_counts()))
+
     def _sample_leakage(self, channel):
         """Queue the voltage at the detect pin: 0, as of dry contacts, if nothing is wired."""
         counts = 0 if self._leakage is None else self._leakage.read_u16() >> 4
         self._queue_sample(channel, counts)
 
     def set_load(self, milliamperes):
-        """Do nothing: the supply of a board is real."""
+        """Note the load, from which the gauge is computed: the supply of a board is real."""
+        self._gauge.set_load(milliamperes)

@@ -181,6 +181,7 @@ def make_wiring(pins: Mapping[str, int]) -> dict[str, object]:
             [pins["contact"], 1],
             [pins["release"], 0],
             [pins["fault"], 0],
+            [pins["end_stop"], 0],
         ],
         "enable": pins["enable"],
         "ring": [pins["ring_a"], pins["ring_b"]],

@@ -237,6 +237,32 @@ class ShortPause(Script):
 
 
 @CASES.add("H-FRAME-4")
+class SlowAnswer(ShortPause):
+    """An answer comes in parts over longer than STALL_MS, and never pauses that long."""
+
+    _parts = 4
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        if len(self.find_packets(MessageType.CONFIGURE)) > 1:
+            # The first part came late enough for the host to ask again: its answer is on its way.
+            return
+        reply = self.make_configured(message)
+        data = self.pack(reply.TYPE, reply.encode(), packet.id)
+        size = -(-len(data) // self._parts)
+        self._is_paused = True
+        for part in range(self._parts):
+            piece = data[part * size :][:size]
+            self.call_later(part * _PAUSE_S, lambda piece=piece: self.wire.send(piece))  # type: ignore[misc]
+        self.call_later((self._parts - 1) * _PAUSE_S + 0.01, self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_paused = False
+
+    def judge(self, result: HostResult) -> None:
+        self.check_whole_frame(result)
+
+
+@CASES.add("H-FRAME-4")
 class ShortPauseInATile(ShortPause):
     """A tile pauses for half of STALL_MS, and is never sent again: it is taken."""
 

@@ -6,7 +6,14 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from lenslink_protocol.framing import VERSION
-from lenslink_protocol.ids import Capability, ConfigureFlag, ErrorCode, FrameState, MessageType
+from lenslink_protocol.ids import (
+    Capability,
+    ConfigureFlag,
+    ErrorCode,
+    FrameState,
+    MessageType,
+    Outcome,
+)
 from lenslink_protocol.messages import (
     BY_TYPE,
     Accepted,
@@ -25,6 +32,7 @@ from lenslink_protocol.messages import (
     HelloReply,
     ManifestPiece,
     Query,
+    QueryReply,
     Resend,
     StartStream,
     Stop,
@@ -165,6 +173,18 @@ def a_long_pause_is_no_stall(peer: HostPeer) -> None:
         peer.wire.send(packet[size:])
         answer = peer.wait_for_answer(number, 1.0)
         check(answer, f"a request that paused for 0.7 STALL_MS after {size} bytes is not answered")
+
+
+@CASES.add("M-FRAME-4")
+def a_slow_packet_is_no_stall(peer: HostPeer) -> None:
+    """A packet that comes in parts over twice STALL_MS, and never pauses that long, is taken."""
+    peer.open_session()
+    number, packet = build_manifest_request(peer)
+    for at in range(0, len(packet), 8):
+        peer.wire.send(packet[at : at + 8])
+        peer.collect(0.4 * _STALL_S)
+    answer = peer.wait_for_answer(number, 1.0)
+    check(answer, "a request that came in parts over twice STALL_MS is not answered")
 
 
 @CASES.add("M-FRAME-5")
@@ -591,3 +611,78 @@ def far_beyond_the_end(peer: HostPeer) -> None:
     check(len(piece.piece) == 1 and piece.total == total, said)
     most = MAX_CONTROL - ManifestPiece.FIXED.size
     check(len(peer.call(GetManifest(0), ManifestPiece).piece) <= most, "a piece is too long")
+
+
+# --- after trouble ----------------------------------------------------------------------------
+
+
+@CASES.add("M-HELLO-2")
+def no_log_of_troubles(peer: HostPeer) -> None:
+    """In a session without LOG no line comes, not even about damage, refusals or Stop."""
+    peer.open_session(Capability.RESEND)
+    peer.expect_error(Configure(STILL, 0, 65000, 0, 0), ErrorCode.UNSUPPORTED)
+    peer.expect_error(_START, ErrorCode.STATE)
+    for payload in (b"", b"\x02\x00"):
+        number = peer.take_id()
+        peer.wire.send(b"noise" + peer.pack_payload(MessageType.CAPTURE, payload, number))
+        number = peer.take_id()
+        peer.wire.send(peer.pack_payload(0x3F, payload, number))
+    packet = peer.build_packet(GetManifest(0), peer.take_id())
+    peer.wire.send(packet[:-1] + bytes([packet[-1] ^ 1]))
+    peer.send(GetManifest(0), peer.take_id(), nonce=peer.nonce ^ 1)
+    peer.send(Resend(3, 0, b""), 77777, STILL)
+    peer.configure(PREVIEW, 4 * peer.find_smallest_mode().width)
+    peer.start_stream(20000)
+    peer.collect(0.1)
+    peer.call(Stop(PREVIEW), Accepted)
+    peer.collect(2 * _STALL_S)
+    logs = [describe(p) for p in peer.log if p.kind == MessageType.LOG]
+    check(not logs, f"LOG is sent without the capability: {logs[:3]}")
+
+
+@CASES.add("M-REQ-2")
+def a_malformed_request_is_kept(peer: HostPeer) -> None:
+    """A MALFORMED request is the newest one, and its refusal is repeated like any other."""
+    peer.open_session()
+    mode = peer.find_smallest_mode().id
+    number = peer.take_id()
+    message = Configure(STILL, 0, mode, 0, 0)
+    peer.wire.send(peer.pack_payload(message.TYPE, message.encode()[:6], number))
+    first = peer.wait_for_answer(number, 2.0)
+    mark = len(peer.log)
+    # The same id again, this time sound: the id decides.
+    peer.send(message, number)
+    again = peer.wait_for_answer(number, 2.0, mark)
+    if first is None or again is None:
+        raise Failed("a malformed request is not answered each time")
+    same = (again.kind, again.payload) == (first.kind, first.payload)
+    check(same, f"a malformed request got {describe(first)}, and repeated {describe(again)}")
+    peer.expect_error(Capture(STILL, 1, 0, 0, -1), ErrorCode.STATE)
+    malformed = peer.take_id()
+    peer.wire.send(peer.pack_payload(MessageType.STOP, b"\x02\x00", malformed))
+    peer.wait_for_answer(malformed, 2.0)
+    flushed = peer.call(Flush(), Flushed)
+    said = f"last_request is {flushed.last_request} after the malformed request {malformed}"
+    check(flushed.last_request == malformed, said)
+
+
+@CASES.add("M-QUERY-1")
+def a_capture_without_a_frame(peer: HostPeer) -> None:
+    """A Capture whose session ends before its first FrameStart was sent is NOT_DONE."""
+    peer.open_session()
+    peer.configure(STILL)
+    number = peer.take_id()
+    capture = peer.build_packet(Capture(STILL, 1, 2_000_000, 0, -1), number)
+    # In one piece, so that no frame can begin in between.
+    peer.wire.send(capture + peer.build_packet(Close(0)))
+    peer.collect(0.2)
+    accepted = any(p.kind == MessageType.ACCEPTED and p.id == number for p in peer.log)
+    begun = any(p.kind == MessageType.FRAME_START for p in peer.log)
+    fresh = peer.start_session()
+    fresh.open_session()
+    if begun:
+        raise NotClaimed("the module begins a frame before it looks at the next request")
+    answer = fresh.call(Query(peer.nonce, number), QueryReply)
+    said = f"a Capture without a frame (accepted: {accepted}) has outcome {answer.outcome}"
+    check(answer.outcome == Outcome.NOT_DONE, said)
+    fresh.close()

@@ -494,3 +494,125 @@ def one_close_is_damaged(peer: HostPeer) -> None:
     check(closed is None, "the session is closed")
     answer = peer.try_call(GetManifest(0))
     check(isinstance(answer, (ManifestPiece, Error)), "the session is over after REJECT")
+
+
+@CASES.add("M-LIVE-1", "M-TEST-2")
+def heartbeats_during_busy(peer: HostPeer) -> None:
+    """Six Heartbeats that arrive while the module is BUSY are answered when it is over, each."""
+    open_test_session(peer)
+    mark = len(peer.log)
+    peer.call(Test(TestAction.BUSY, 0, 300), Accepted)
+    check(wait_for_type(peer, MessageType.BUSY, mark), "BUSY is accepted, and Busy is not said")
+    for _ in range(6):
+        peer.send(Heartbeat((0, 0)))
+    peer.collect(0.8)
+    count = sum(p.kind == MessageType.HEARTBEAT_REPLY for p in peer.log[mark:])
+    check(count == 6, f"{count} answers to six Heartbeats that came during BUSY")
+
+
+@CASES.add("M-REQ-5", "M-TEST-2")
+def asked_again_while_pending(peer: HostPeer) -> None:
+    """A request that is repeated while it is pending gets Pending under its id, or nothing."""
+    open_test_session(peer)
+    mark = len(peer.log)
+    test = Test(TestAction.PENDING, 0, 500)
+    number = peer.send_request(test)
+    check(wait_for_type(peer, MessageType.PENDING, mark), "Pending does not come within 1 s")
+    for _ in range(2):
+        peer.send(test, number)
+        peer.collect(0.1)
+    check_answers(peer)
+    late = peer.wait_for_answer(number, 2.0, mark)
+    accepted = late is not None and late.kind == MessageType.ACCEPTED
+    check(accepted, f"a Test that is repeated while it is pending gets {describe(late)}")
+    leases = [p for p in peer.log[mark:] if p.kind == MessageType.PENDING]
+    other = [describe(p) for p in leases if p.id != number]
+    check(not other, f"Pending of request {number} comes as {other}")
+    peer.collect(0.6)
+    count = sum(p.kind == MessageType.ACCEPTED and p.id == number for p in peer.log[mark:])
+    check(count == 1, f"a Test that was repeated is accepted {count} times")
+
+
+@CASES.add("M-HELLO-3")
+def what_was_pending_is_over(peer: HostPeer) -> None:
+    """A request that is pending when another Hello comes is never answered."""
+    open_test_session(peer)
+    number = peer.send_request(Test(TestAction.PENDING, 0, 400))
+    check(wait_for_type(peer, MessageType.PENDING, 0), "Pending does not come within 1 s")
+    fresh = peer.start_session()
+    open_test_session(fresh)
+    fresh.collect(0.7)
+    check(not fresh.strangers, f"of the session before: {[str(p) for p in fresh.strangers[:2]]}")
+    late = [describe(p) for p in fresh.log if p.kind == MessageType.ACCEPTED]
+    check(not late, f"request {number} of the session before is answered with {late}")
+    fresh.call(Test(TestAction.REJECT, Damage.HEADER, 0), Accepted)
+    check_answers(fresh)
+    fresh.close()
+
+
+# --- the same on the other stream, and with other limits --------------------------------------
+
+
+@CASES.add("M-CAM-3")
+def parts_of_rows(peer: HostPeer) -> None:
+    """Tiles that are parts of rows cover the frame exactly, whatever their limit."""
+    peer.open_session()
+    mode = peer.find_smallest_mode()
+    peer.grant_credits(PLENTY, PLENTY)
+    for limit in (mode.width * 4 // 3, 2 * mode.width - 2):
+        mark = len(peer.log)
+        configured = peer.call(Configure(STILL, 0, mode.id, 0, limit), Configured)
+        peer.call(Capture(STILL, 1, 0, 0, -1), Accepted)
+        check_cover(configured, peer.wait_for_frame(STILL, mark))
+
+
+@CASES.add("M-CAM-3")
+def two_limits_of_a_tile(peer: HostPeer) -> None:
+    """A tile keeps the limit of Configure and the `max_payload` of Hello, on both streams."""
+    peer.max_payload = 1024
+    peer.open_session()
+    mode = peer.find_smallest_mode()
+    peer.grant_credits(PLENTY, PLENTY)
+    for stream in (STILL, PREVIEW):
+        for limit in (0, 1000, 1 << 16, 0xFFFFFFFF):
+            mark = len(peer.log)
+            peer.call(Configure(stream, 0, mode.id, 0, limit), Configured)
+            peer.call(Capture(stream, 1, 0, 0, -1), Accepted)
+            tiles = peer.wait_for_frame(stream, mark).tiles
+            longest = max(tile.header.length for tile in tiles)
+            most = min(peer.max_payload, limit or peer.max_payload)
+            said = f"a tile of {longest} bytes with tile_bytes {limit} and max_payload 1024"
+            check(longest <= most, said)
+
+
+@CASES.add("M-RESEND-2", "M-CAM-4", "M-LIVE-2", "M-CREDIT-1")
+def all_of_it_on_the_preview(peer: HostPeer) -> None:
+    """Credits, counts, and what is sent again are the same on the preview as on the still."""
+    if not peer.open_session().capabilities & Capability.RESEND:
+        raise NotClaimed("the module does not send again (no RESEND)")
+    configured = peer.configure(PREVIEW, 4 * peer.find_smallest_mode().width)
+    size = configured.tile_bytes
+    peer.call(Capture(PREVIEW, 1, 0, 0, -1), Accepted)
+    for limit in (size - 1, 2 * size - 1):
+        peer.grant_credits(limit, PLENTY)
+        peer.collect(0.15)
+        came = count_tile_bytes(peer.log, PREVIEW)
+        check(came <= limit, f"{came} bytes of the preview came with a limit of {limit}")
+    peer.grant_credits(PLENTY, 0)
+    picture = peer.wait_for_frame(PREVIEW)
+    check_cover(configured, picture)
+    assert picture.end is not None
+    end = read_frame_end(picture)
+    check(end.tiles == len(picture.tiles), f"{len(picture.tiles)} tiles, FrameEnd says {end.tiles}")
+    number = picture.end.id
+    first = {place_of(tile): tile.payload for tile in picture.tiles}
+    whole = [(0, 0, configured.width, configured.height)]
+    _, came_again = ask_again(peer, number, 0, whole, PREVIEW)
+    tiles = [p for p in came_again if p.kind == MessageType.TILE]
+    for tile in tiles:
+        check(tile.header.flags & 1, f"{describe(tile)} is sent again without the flag RESENT")
+        check(first.get(place_of(tile)) == tile.payload, f"{describe(tile)} has other pixels")
+    reply = peer.grant_credits(PLENTY, PLENTY)
+    total = count_tile_bytes(peer.log, PREVIEW)
+    check(reply.sent == (total, 0), f"sent is {reply.sent}, and {total} bytes of the preview came")
+    check(reply.begun == (number + 1, 0), f"begun is {reply.begun} after frame {number}")

@@ -24,7 +24,7 @@ file imports only files that stand above it in this list::
     pin_records             8-byte records between the firmware's pins and the body
     body_constants          body.toml: every physical constant of the body, with its source
     spring_contacts, dock   the contacts, and the phone's side of them: tests before 5 V, and cuts
-    housing, supply         heat; voltage, brown-out and energy
+    housing, supply, motor  heat; voltage, brown-out and energy; motor and lens
     body                    all of that, motor and ring behind records
     row_service             32-byte requests -> rows, computed ahead of the socket
     plant_process, __main__ the process: one thread, and the sockets to the firmware

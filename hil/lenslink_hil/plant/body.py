@@ -16,8 +16,11 @@ from functools import partial
 from .body_constants import BodyConstants, load_body_constants
 from .dock import Dock
 from .housing import Housing
+from .motor import Motor
 from .pin_records import (
     DETECT_PIN,
+    END_STOP,
+    ENERGY,
     FAULT_INPUT,
     LEAKAGE,
     POWER_PINS,
@@ -32,35 +35,12 @@ from .pin_records import (
 from .spring_contacts import SHORT, Edge, SpringContacts, make_attach_edges
 from .supply import Supply
 
-RING_EDGE_US = 500
-"""Time between two edges of the focus ring; 4 edges are a detent."""
-
 ADC_MAX = 4095
 ADC_REFERENCE_MV = 3300
 VBUS_DIVIDER = 2
 
-MOTOR_STEPS = 2000
-MOTOR_MDPT = 3300
-"""Closest focus (30 cm), at MOTOR_STEPS; step 0 is infinity."""
-
-# Levels of A and B in each quarter of a detent; A leads for a positive turn.
+# Levels of A and B at each tick of the ring; A leads for a positive turn.
 _QUADRATURE = ((0, 0), (1, 0), (1, 1), (0, 1))
-
-
-class Motor:
-    """A stepper motor between two hard stops. It starts at infinity."""
-
-    def __init__(self) -> None:
-        self.position = 0
-
-    def step(self, steps: int) -> None:
-        """Move by step pulses. Pulses against a stop are lost, as in a real motor."""
-        self.position = min(max(self.position + steps, 0), MOTOR_STEPS)
-
-    @property
-    def focus_mdpt(self) -> float:
-        """The focus in milli-dioptres, linear in the position."""
-        return self.position * MOTOR_MDPT / MOTOR_STEPS
 
 
 class Body:
@@ -82,7 +62,7 @@ class Body:
         attach: bool = True,
     ) -> None:
         self.constants = constants or load_body_constants()
-        self.motor = Motor()
+        self.motor = Motor(self.constants.motor, now_us)
         self.housing = Housing(self.constants.heat, now_us)
         self.contacts = SpringContacts(self.constants)
         self.dock = Dock(self.constants, self.contacts)
@@ -93,11 +73,15 @@ class Body:
         self.last_switch_us: int | None = None
         """When the firmware opened its power switch last."""
         # The levels of the firmware's inputs, as it was told.
-        self._levels = dict.fromkeys((POWER_PINS, DETECT_PIN, RELEASE_BUTTON, FAULT_INPUT), 0)
-        self._ring_quarters = 0
+        self._levels = dict.fromkeys(
+            (POWER_PINS, DETECT_PIN, RELEASE_BUTTON, FAULT_INPUT, END_STOP), 0
+        )
+        self.ring_ticks = 0
+        """Ticks of the focus ring since the start."""
         self._ring_end_us = now_us
         self._order = itertools.count()
         self._events: list[tuple[int, int, Callable[[int], list[Record]]]] = []
+        self._schedule(now_us, self._update)
         if attach:
             self.plan_contacts(make_attach_edges(seed, self.constants), now_us)
 
@@ -117,13 +101,17 @@ class Body:
         self.contacts.resistance_mohm = milliohms
         return self._update(now_us)
 
-    def turn_ring(self, detents: int, now_us: int) -> None:
-        """Schedule a turn of the focus ring, after any turn in progress; negative is backwards."""
+    def turn_ring(self, ticks: int, now_us: int, ticks_per_s: int | None = None) -> None:
+        """Schedule a turn of the focus ring, after any turn in progress; negative is backwards.
+
+        A tick is one edge of a quadrature signal. The speed is 2,000 ticks a second by default.
+        """
         start = max(now_us, self._ring_end_us)
-        step = 1 if detents > 0 else -1
-        for quarter in range(4 * abs(detents)):
-            self._schedule(start + quarter * RING_EDGE_US, partial(self._turn_quarter, step))
-        self._ring_end_us = start + 4 * abs(detents) * RING_EDGE_US
+        speed = ticks_per_s or self.constants.ring.speed_ticks_s
+        step = 1 if ticks > 0 else -1
+        for tick in range(abs(ticks)):
+            self._schedule(start + tick * 1_000_000 // speed, partial(self._turn_tick, step))
+        self._ring_end_us = start + abs(ticks) * 1_000_000 // speed
 
     def get_next_event_us(self) -> int | None:
         """Return the time of the next edge, or of what dock and supply do next, or None."""
@@ -148,7 +136,10 @@ class Body:
     def handle(self, record: Record, now_us: int) -> list[Record]:
         """Execute a record from the firmware and return the answers; ignore unknown kinds."""
         if record.kind == Kind.STEP:
-            self.motor.step(record.value)
+            if self.supply.is_up and self.supply.is_switch_closed:
+                moved = self.motor.step(record.value, now_us)
+                self.supply.add_energy(moved * self.constants.motor.step_energy_uj, now_us)
+                return self._update(now_us)
         elif record.kind == Kind.LOAD:
             self.supply.set_load(record.value, now_us)
             self.dock.handle_load(now_us)
@@ -169,8 +160,11 @@ class Body:
         """Return the ADC's counts for a channel; 0 for one that does not exist.
 
         VBUS comes through a 1:2 divider. The temperature sensor is a TMP36's: 500 mV plus 10 mV for
-        each degree. The leakage is the voltage at the detect pin, which is 0 while it is dry.
+        each degree. The leakage is the voltage at the detect pin, which is 0 while it is dry. The
+        energy is an ideal gauge's register.
         """
+        if channel == ENERGY:
+            return self.supply.get_gauge_counts(now_us)
         millivolts = 0.0
         if channel == VBUS:
             millivolts = self.supply.get_voltage_mv() / VBUS_DIVIDER
@@ -195,8 +189,13 @@ class Body:
             "is_switch_closed": self.supply.is_switch_closed,
             "energy_uj": round(self.supply.energy_uj),
             "housing_c": self.housing.get_temperature_c(now_us),
-            "focus_mdpt": self.motor.focus_mdpt,
+            "focus_mdpt": self.get_focus_mdpt(now_us),
+            "ring_ticks": self.ring_ticks,
         }
+
+    def get_focus_mdpt(self, now_us: int) -> float:
+        """Return the distance on which the lens is focused, in milli-dioptres."""
+        return self.motor.get_focus_mdpt(now_us, self.housing.get_temperature_c(now_us))
 
     def _schedule(self, at_us: int, make_records: Callable[[int], list[Record]]) -> None:
         # The running number keeps simultaneous edges in the order of their scheduling.
@@ -221,6 +220,7 @@ class Body:
             (POWER_PINS, self.supply.is_up),
             (DETECT_PIN, self.contacts.has_detect),
             (RELEASE_BUTTON, self.contacts.is_released),
+            (END_STOP, self.motor.is_at_end_stop),
         ):
             if self._levels[pin] != level:
                 self._levels[pin] = int(level)
@@ -229,13 +229,13 @@ class Body:
 
     def _list_levels(self) -> list[Record]:
         contacts = [Record(Kind.CONTACT, *each) for each in self._levels.items()]
-        ring = enumerate(_QUADRATURE[self._ring_quarters % 4])
+        ring = enumerate(_QUADRATURE[self.ring_ticks % 4])
         return [*contacts, *(Record(Kind.RING, *each) for each in ring), Record(Kind.LEVELS, 0, 0)]
 
-    def _turn_quarter(self, step: int, at_us: int) -> list[Record]:
+    def _turn_tick(self, step: int, at_us: int) -> list[Record]:
         del at_us
-        before = _QUADRATURE[self._ring_quarters % 4]
-        self._ring_quarters += step
-        after = _QUADRATURE[self._ring_quarters % 4]
+        before = _QUADRATURE[self.ring_ticks % 4]
+        self.ring_ticks += step
+        after = _QUADRATURE[self.ring_ticks % 4]
         channel = RING_A if before[0] != after[0] else RING_B
         return [Record(Kind.RING, channel, after[channel])]

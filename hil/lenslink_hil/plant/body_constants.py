@@ -73,6 +73,31 @@ class HeatConstants:
 
 
 @dataclass(frozen=True, slots=True)
+class MotorConstants:
+    """The focus motor and what it moves."""
+
+    travel_steps: int
+    """From infinity to closest focus."""
+    stop_steps: int
+    slip_speed_steps_s: int
+    slip_burst_steps: int
+    curve_mdpt: tuple[int, ...]
+    backlash_mdpt: int
+    ringing_mdpt: int
+    ringing_decay_us: int
+    ringing_frequency_hz: int
+    drift_mdpt_k: float
+    step_energy_uj: int
+
+
+@dataclass(frozen=True, slots=True)
+class RingConstants:
+    """The focus ring."""
+
+    speed_ticks_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class BodyConstants:
     """All constants of ``body.toml``, by section."""
 
@@ -80,6 +105,8 @@ class BodyConstants:
     dock: DockConstants
     supply: SupplyConstants
     heat: HeatConstants
+    motor: MotorConstants
+    ring: RingConstants
 
 
 _SECTIONS: Final = {
@@ -87,6 +114,8 @@ _SECTIONS: Final = {
     "dock": DockConstants,
     "supply": SupplyConstants,
     "heat": HeatConstants,
+    "motor": MotorConstants,
+    "ring": RingConstants,
 }
 
 
@@ -111,7 +140,9 @@ def parse_body_constants(text: str) -> BodyConstants:
     for name, kind in _SECTIONS.items():
         values = {}
         for key, constant in sections[name].items():
-            values[_make_field_name(name, key, constant)] = constant["value"]
+            value = constant["value"] if isinstance(constant, dict) else None
+            field = _make_field_name(name, key, constant)
+            values[field] = tuple(value) if isinstance(value, list) else value
         _check_names(name, values, {each.name for each in fields(kind)})
         parsed[name] = kind(**values)
     return BodyConstants(**parsed)
@@ -123,7 +154,8 @@ def _make_field_name(section: str, key: str, constant: Any) -> str:
     if not isinstance(constant, dict) or set(constant) != _FIELDS:
         raise RigError(f"{where} needs value, unit, source and confidence")
     value, unit = constant["value"], constant["unit"]
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    numbers = value if isinstance(value, list) else [value]
+    if not numbers or not all(type(each) in (int, float) for each in numbers):
         raise RigError(f"{where}: the value is no number")
     if not isinstance(unit, str) or not constant["source"]:
         raise RigError(f"{where} has no unit or no source")

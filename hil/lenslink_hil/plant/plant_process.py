@@ -43,10 +43,11 @@ class PlantServer:
         rows: a socket for each channel of the sensor.
         pins: the socket for pin records.
         commands: file descriptor of the bench's commands. Each line is one JSON object:
-            ``{"ring": detents}``, ``{"contacts": [[delay_us, contact, level], ...]}`` with the
+            ``{"ring": ticks}``, ``{"contacts": [[delay_us, contact, level], ...]}`` with the
             contacts of :mod:`.spring_contacts`, ``{"contact_mohm": milliohms}``,
-            ``{"vbus_mv": millivolts}``, ``{"ambient_c": degrees}``, ``{"wrong_crcs": frames}`` (on
-            each channel), or ``{"report": true}``: print :meth:`.body.Body.report` on stdout.
+            ``{"vbus_mv": millivolts}``, ``{"ambient_c": degrees}``, ``{"lose_steps": steps}`` of
+            the motor, ``{"wrong_crcs": frames}`` (on each channel), or ``{"report": true}``: print
+            :meth:`.body.Body.report` on stdout.
         seed: of the contacts' bounce.
     """
 
@@ -186,8 +187,10 @@ class PlantServer:
         _log.debug("command %s", line.decode(errors="replace"))
         try:
             match list(json.loads(line).items()):
-                case [("ring", detents)]:
-                    self._body.turn_ring(_parse_integer(detents), now)
+                case [("ring", ticks)]:
+                    self._body.turn_ring(_parse_integer(ticks), now)
+                case [("lose_steps", steps)]:
+                    self._body.motor.lose_steps(_parse_integer(steps))
                 case [("contacts", edges)]:
                     self._body.plan_contacts([_parse_edge(edge) for edge in edges], now)
                 case [("vbus_mv", millivolts)]:

@@ -125,6 +125,20 @@ def test_a_barrier_keeps_its_place():
     assert drain(box) == [1, 2, 3]
 
 
+def test_a_barrier_of_one_stream_waits_for_that_stream_alone():
+    box = Outbox()
+    box.grant_credits((0, 1000))
+    data(box, 1, 0, 100)
+    data(box, 2, 1, 100)
+    data(box, 3, barrier=1 << 1)
+    data(box, 4, barrier=1 << 0)
+    data(box, 5, 0, 100)
+    data(box, 6, 1, 100)
+    assert drain(box) == [2, 3, 6]
+    box.grant_credits((1000, 1000))
+    assert drain(box) == [1, 4, 5]
+
+
 def test_what_is_sent_again_goes_first():
     box = Outbox()
     data(box, 1)

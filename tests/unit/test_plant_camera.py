@@ -9,7 +9,7 @@ from PIL import Image
 from lenslink.errors import MissingExtra, UsageError
 from lenslink.settings import Settings
 from lenslink_hil.plant import camera as camera_module
-from lenslink_hil.plant import camera_scene
+from lenslink_hil.plant import camera_scene, image_window
 from lenslink_hil.plant.camera import Camera
 from lenslink_hil.plant.default_photo import PHOTOGRAPHS, find_photograph
 from lenslink_hil.plant.image_window import Region, choose_slices, find_fast_size
@@ -274,4 +274,20 @@ def test_the_slices_of_a_ramp_enclose_its_blurs():
 
 
 def test_a_fast_size_has_small_factors_only():
-    assert [find_fast_size(each) for each in (1, 7, 97, 1920, 1921)] == [2, 8, 100, 1920, 1944]
+    assert [find_fast_size(each) for each in (1, 7, 97, 1920, 1921)] == [8, 8, 120, 1920, 1944]
+
+
+@pytest.mark.parametrize("name", ["planes", "depth"])
+def test_the_frequencies_that_a_blur_leaves_out_do_not_show(monkeypatch, name):
+    size = {"width": 512, "height": 384, "seed": 2}
+    settings = Settings(10_000, 1000, 3300)
+
+    def draw():
+        camera = get_camera(open_scene(SceneOptions(scene=name, **size)))
+        return camera.draw(Region(512, 384, 0, 0, 512, 384), camera.get_view(settings))
+
+    fast = draw()
+    monkeypatch.setattr(image_window, "_NEGLIGIBLE", 1e-9)
+    exact = draw()
+    assert np.abs(fast / exact - 1).max() < 0.01
+    assert not np.array_equal(fast, exact)

@@ -291,3 +291,17 @@ def test_the_frequencies_that_a_blur_leaves_out_do_not_show(monkeypatch, name):
     exact = draw()
     assert np.abs(fast / exact - 1).max() < 0.01
     assert not np.array_equal(fast, exact)
+
+
+def test_a_frame_shows_where_the_lens_is_and_not_what_was_asked():
+    scene = open_small(scene="star", depth="1500")
+    service = RowService(scene, find_focus=lambda: 1499.7)
+    service.feed(Request(3, 0, Settings(10_000, 1000, 200)).pack())
+    sent = b""
+    while len(sent) < 2 * 256 * 192:
+        service.work()
+        output = service.get_output()
+        if output is not None:
+            sent += bytes(output)
+            service.mark_sent(len(output))
+    assert sent == scene.rows(0, 3, Settings(10_000, 1000, 1500)).tobytes()

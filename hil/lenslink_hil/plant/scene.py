@@ -145,12 +145,21 @@ class Scene:
         sensor: the sensor.
         source: the source of the frames.
         note: what the user should know about the chosen scene, or None.
+        is_behind_lens: True if the lens's position changes the picture.
     """
 
-    def __init__(self, sensor: Sensor, source: Source, note: str | None = None) -> None:
+    def __init__(
+        self,
+        sensor: Sensor,
+        source: Source,
+        note: str | None = None,
+        *,
+        is_behind_lens: bool = False,
+    ) -> None:
         self.sensor = sensor
         self.note = note
         self.source = source
+        self.is_behind_lens = is_behind_lens
 
     def iterate_bands(self, mode_id: int, frame_number: int, settings: Settings) -> Iterator[Rows]:
         """Yield a frame in bands, each of shape (an even height, W), C-contiguous.
@@ -203,7 +212,7 @@ def _scene(options: SceneOptions, seed: int) -> Scene:
         source: Source = camera_scene.open_camera_scene(
             name or PHOTO_SCENE, sensor, seed, _choose(options)
         )
-        return Scene(sensor, source)
+        return Scene(sensor, source, is_behind_lens=True)
     if unused := sorted(_choose(options)):
         raise UsageError(
             f"{unused[0]}= needs a scene behind the lens: {', '.join(CHARTS)}, "

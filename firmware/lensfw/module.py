@@ -16,7 +16,17 @@ any           any                            the session ends                UNC
 
 import struct
 
-from . import contacts, focus_motor, focus_ring, frame_history, manifest, power, sensor, wire
+from . import (
+    contacts,
+    focus_motor,
+    focus_ring,
+    frame_history,
+    heat,
+    manifest,
+    power,
+    sensor,
+    wire,
+)
 from .link import Link, Refusal
 from .outbox import ALL_STREAMS, Item
 
@@ -71,6 +81,7 @@ class Channel:
         self.streams = streams
         self.readout = None
         self.stream = 0
+        self.began = 0
         self.has_started = False
 
 
@@ -99,7 +110,11 @@ class Module:
         # Ports that can switch the module off its supply have set_switch(closed).
         self._set_switch = getattr(ports, "set_switch", None)
         self.contacts = contacts.Contacts()
-        self.power = power.Power(ports, config["power"]["idle_mw"], config["power"]["active_mw"])
+        needs = config["power"]
+        self.power = power.Power(
+            ports, needs["idle_mw"], needs["active_mw"], needs.get("motor_mw", 0)
+        )
+        self.heat = heat.Heat()
         self.focus_motor = focus_motor.Focus(
             ports, config["motor"], config["optics"]["focus_max_mdpt"]
         )
@@ -238,6 +253,9 @@ class Module:
             if channel == power.LEAKAGE_CHANNEL:
                 if self.contacts.add_leakage(value):
                     self._handle_contacts()
+            elif channel == power.TEMPERATURE_CHANNEL:
+                self.power.add_sample(channel, value)
+                self._update_heat(now)
             elif self.power.add_sample(channel, value):
                 text = "supply %s: %d mV"
                 state = "good" if self.power.is_good else "low"
@@ -247,11 +265,37 @@ class Module:
         elif kind == self.ports.RING:
             self.focus_ring.add_edge(channel, value)
 
+    def _update_heat(self, now):
+        """Take the temperature, and announce a step that will cost frames."""
+        before = self.heat.state
+        if not self.heat.add_temperature(self.power.temperature_mc, now):
+            return
+        state = self.heat.state
+        self.link.send_log(wire.LOG_WARNING, "heat: state %d" % state)
+        if state == heat.SHUTDOWN:
+            self.link.end_session(wire.CLOSE_POWER)
+        elif state > before and self.heat.is_throttled():
+            self.link.send_message(wire.T_NOTICE, (wire.NOTICE_HEAT, 0, heat.NOTICE_MS))
+
     # --- called by the link ---------------------------------------------------------------
 
     def is_attached(self):
-        """Return True if the module answers a Hello: seated, with a good supply."""
-        return self.contacts.state == contacts.ATTACHED and self.power.is_good
+        """Return True if the module answers a Hello: seated, with a good supply, not too hot."""
+        is_seated = self.contacts.state == contacts.ATTACHED
+        return is_seated and self.power.is_good and self.heat.state != heat.SHUTDOWN
+
+    def set_budget(self, milliwatts):
+        """Take the power that the host grants until the session ends.
+
+        Return False if an idle module needs more. Streams that need more end.
+        """
+        if not self.power.set_budget(milliwatts):
+            return False
+        if not self.power.can_be_active:
+            for index in range(len(self.streams)):
+                self._stop_stream(index)
+            self.power.set_active(False)
+        return True
 
     def on_session_open(self):
         """Log the state of contacts and supply."""
@@ -271,6 +315,7 @@ class Module:
         self.tiles.forget_session()
         self.frame_history.clear()
         self.power.set_active(False)
+        self.power.budget_mw = power.UNLIMITED_MW
 
     def list_unstarted(self):
         """Return the ids of accepted requests that have started no frame yet."""
@@ -390,6 +435,11 @@ class Module:
             raise Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
         if not self.power.is_good:
             raise Refusal(wire.ERR_POWER, "supply is %d mV" % self.power.vbus_mv)
+        if not self.power.can_be_active:
+            need = self.power.active_need_mw
+            raise Refusal(wire.ERR_POWER, "needs %d of %d mW" % (need, self.power.budget_mw))
+        if self.heat.state >= heat.EMERGENCY:
+            raise Refusal(wire.ERR_POWER, "%d degrees" % (self.power.temperature_mc // 1000))
         now = self.clock.now()
         if exposure:
             self.exposure_us = exposure
@@ -407,10 +457,9 @@ class Module:
     # --- frames ---------------------------------------------------------------------------
 
     def _begin_readout(self, channel, now):
-        """Start the next readout of a channel, once the lens has stopped."""
-        if not self.focus_motor.is_settled:
-            return
-        for index in channel.streams:
+        """Start the next readout of a channel, once the lens has stopped and heat allows it."""
+        can_begin = self.focus_motor.is_settled and self.heat.may_begin(now)
+        for index in channel.streams if can_begin else ():
             stream = self.streams[index]
             if stream.frames_left and now >= stream.next_start:
                 number = self.next_frame
@@ -427,6 +476,7 @@ class Module:
                     channel.ports, self.tiles, stream, number, settings, now
                 )
                 channel.stream = index
+                channel.began = now
                 channel.has_started = False
                 return
         for each in self._channels:
@@ -455,6 +505,8 @@ class Module:
     def _finish_frame(self, channel, status, now):
         readout, index = channel.readout, channel.stream
         channel.readout = None
+        self.power.meter.end_frame()
+        self.heat.end_frame(channel.began, now)
         stream = self.streams[index]
         if stream.frames_left > 0:
             stream.frames_left -= 1

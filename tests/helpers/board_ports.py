@@ -4,6 +4,7 @@ MicroPython runs this script. It has plain asserts and prints "ok" at its end.
 """
 
 import sys
+import time
 
 import machine
 
@@ -56,7 +57,8 @@ assert chip.ports is ports
 contact = ports.CONTACT
 first = events(ports)
 levels = [(contact, 0, 1), (contact, 1, 1), (contact, 2, 0), (contact, 3, 0)]
-assert first == [*levels, (contact, focus_motor.END_STOP_PIN, 0)], first
+end_stop = [(contact, focus_motor.END_STOP_PIN, 0)]
+assert first == levels + end_stop, first
 machine.drive(14, 0)
 machine.drive(13, 0)
 machine.drive(14, 1)
@@ -99,7 +101,8 @@ assert events(ports) == []
 
 # A board with nothing wired is seated.
 bare = made(contact=None, power=None, release=None, fault=None, end_stop=None)
-assert events(bare.ports) == [*levels, (contact, focus_motor.END_STOP_PIN, 1)]
+end_stop = [(contact, focus_motor.END_STOP_PIN, 1)]
+assert events(bare.ports) == levels + end_stop
 
 # 5 V less the diode's drop, through a divider by three.
 machine.counts[29] = (5000 - 280) * 65535 // 3 // 3300
@@ -130,6 +133,16 @@ machine.on_irq = lambda: machine.levels.update({14: 0})
 assert (contact, 1, 0) in events(made().ports)
 machine.on_irq = None
 machine.levels[14] = 1
+
+# The gauge integrates the load that the firmware has told, at 5 V.
+ports.set_load(200)
+ports.sample(power.ENERGY_CHANNEL)
+before = events(ports)[0][2]
+time.sleep_ms(20)
+ports.sample(power.ENERGY_CHANNEL)
+((kind, channel, counts),) = events(ports)
+assert (kind, channel) == (ports.ADC, power.ENERGY_CHANNEL)
+assert 15000 <= counts - before < 200000, counts - before
 
 # Steps are pulses, with the direction set before.
 ports.step(3)

@@ -105,6 +105,30 @@ def _make_ring_handler(ring, channel, pin):
     return on_edge
 
 
+class ModelGauge:
+    """A gauge of energy for boards without one: the load that the firmware has told, at 5 V."""
+
+    def __init__(self):
+        self._milliwatts = 0
+        self._counts = 0
+        self._rest = 0
+        self._ticks = time.ticks_us()
+
+    def set_load(self, milliamperes):
+        self.read_counts()
+        self._milliwatts = milliamperes * 5
+
+    def read_counts(self):
+        """Return microjoules, modulo 2^24."""
+        ticks = time.ticks_us()
+        # At most 0.1 s between two samples, so this is a small integer.
+        spent = self._rest + self._milliwatts * time.ticks_diff(ticks, self._ticks)
+        self._ticks = ticks
+        self._rest = spent % 1000
+        self._counts = (self._counts + spent // 1000) & 0xFFFFFF
+        return self._counts
+
+
 def convert_to_tmp36(millidegrees):
     """Return the counts of a TMP36: 500 mV at 0 degrees, 10 mV for each degree."""
     return (500 + millidegrees // 100) * 4096 // _REFERENCE_MV
@@ -140,6 +164,7 @@ class PinPorts(generated.GeneratedRows):
         self._tail = 0
         self._inputs = []
         self._samples = []
+        self._gauge = ModelGauge()
         self._switch = None
         if "enable" in pins:
             self._switch = machine.Pin(pins["enable"], machine.Pin.OUT, value=1)
@@ -228,10 +253,14 @@ class PinPorts(generated.GeneratedRows):
         if self._switch is not None:
             self._switch.value(1 if closed else 0)
 
+    def _sample_energy(self, channel):
+        self._samples.append((self.ADC, channel, self._gauge.read_counts()))
+
     def _sample_leakage(self, channel):
         """Queue the voltage at the detect pin: 0, as of dry contacts, if nothing is wired."""
         counts = 0 if self._leakage is None else self._leakage.read_u16() >> 4
         self._queue_sample(channel, counts)
 
     def set_load(self, milliamperes):
-        """Do nothing: the supply of a board is real."""
+        """Note the load, from which the gauge is computed: the supply of a board is real."""
+        self._gauge.set_load(milliamperes)

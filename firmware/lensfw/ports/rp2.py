@@ -107,6 +107,9 @@ class Ports(pins.PinPorts):
         if channel == power.LEAKAGE_CHANNEL:
             self._sample_leakage(channel)
             return
+        if channel == power.ENERGY_CHANNEL:
+            self._sample_energy(channel)
+            return
         microvolts = self._inside.read_u16() * _REFERENCE_MV // 65535 * 1000
         # RP2040 datasheet, 4.9.5: 706 mV at 27 degrees, 1.721 mV less a degree.
         millidegrees = 27000 - (microvolts - 706000) * 1000 // 1721

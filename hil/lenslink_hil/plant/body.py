@@ -20,6 +20,7 @@ from .motor import Motor
 from .pin_records import (
     DETECT_PIN,
     END_STOP,
+    ENERGY,
     FAULT_INPUT,
     LEAKAGE,
     POWER_PINS,
@@ -159,8 +160,11 @@ class Body:
         """Return the ADC's counts for a channel; 0 for one that does not exist.
 
         VBUS comes through a 1:2 divider. The temperature sensor is a TMP36's: 500 mV plus 10 mV for
-        each degree. The leakage is the voltage at the detect pin, which is 0 while it is dry.
+        each degree. The leakage is the voltage at the detect pin, which is 0 while it is dry. The
+        energy is an ideal gauge's register.
         """
+        if channel == ENERGY:
+            return self.supply.get_gauge_counts(now_us)
         millivolts = 0.0
         if channel == VBUS:
             millivolts = self.supply.get_voltage_mv() / VBUS_DIVIDER

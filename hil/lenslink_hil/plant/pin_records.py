@@ -9,6 +9,7 @@ plant to firmware
 1      CONTACT   0 power, 1 detect, 2 release,      level after the edge: 0 open, 1 closed
                  3 fault, 4 end stop of the motor
 2      ADC       0 VBUS, 1 temperature, 3 leakage   counts, 12 bit
+                 2 energy                           microjoules, modulo 2^24
 3      RING      0 A, 1 B                           level after the edge
 4      NEXT      1 answers ELAPSED, 0 unasked       microseconds to the next edge; -1: none
 5      LEVELS    0                                  0; all levels have been sent
@@ -65,6 +66,7 @@ END_STOP = 4
 # Channels of ADC and SAMPLE.
 VBUS = 0
 TEMPERATURE = 1
+ENERGY = 2
 LEAKAGE = 3
 # Channels of RING.
 RING_A = 0

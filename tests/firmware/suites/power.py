@@ -1,7 +1,8 @@
-"""The supply: sampling, hysteresis, temperature, load."""
+"""The supply: sampling, hysteresis, temperature, load, budget."""
 
 from lensfw import power
 from lensfw.power import (
+    ENERGY_CHANNEL,
     LEAKAGE_CHANNEL,
     RISING_US,
     SAMPLE_US,
@@ -59,7 +60,7 @@ def test_good_until_it_is_well_below():
 
 def test_samples_are_asked_for_when_due():
     supplied, asked = supply()
-    every = [VBUS_CHANNEL, TEMPERATURE_CHANNEL, LEAKAGE_CHANNEL]
+    every = [VBUS_CHANNEL, TEMPERATURE_CHANNEL, LEAKAGE_CHANNEL, ENERGY_CHANNEL]
     supplied.add_sample(VBUS_CHANNEL, MV_4600)
     supplied.poll(0)
     assert asked.samples == every
@@ -89,8 +90,12 @@ def test_temperature_changes_no_supply():
     supplied, _ = supply()
     assert not supplied.add_sample(TEMPERATURE_CHANNEL, 931)
     assert supplied.temperature_mc == 25000
-    assert not supplied.add_sample(TEMPERATURE_CHANNEL, 0)
-    assert supplied.temperature_mc == -50000
+    assert not supplied.add_sample(TEMPERATURE_CHANNEL, 1117)
+    assert supplied.temperature_mc == 39900
+    # Sensors that are broken or not there.
+    for counts in (0, 123, 2175, 4095):
+        supplied.add_sample(TEMPERATURE_CHANNEL, counts)
+        assert supplied.temperature_mc == 39900
     assert not supplied.is_good
 
 
@@ -128,3 +133,16 @@ def test_a_supply_that_falls_is_sampled_again_soon():
     supplied.poll(1)
     supplied.poll(2)
     assert asked.samples == [VBUS_CHANNEL]
+
+
+def test_the_budget_says_whether_frames_are_possible():
+    supplied = power.Power(Asked(), 150, 1400, 300)
+    assert supplied.can_be_active, "without a budget"
+    assert not supplied.set_budget(449), "an idle module whose motor runs needs more"
+    assert supplied.can_be_active
+    assert supplied.set_budget(450)
+    assert not supplied.can_be_active
+    assert supplied.set_budget(1699)
+    assert not supplied.can_be_active
+    assert supplied.set_budget(1700)
+    assert supplied.can_be_active

@@ -15,7 +15,6 @@ Most names are loaded when they are first used.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .discovery import Arrival, Departure, watch
 from .errors import (
     Ambiguous,
     DeviceBusy,
@@ -34,7 +33,6 @@ from .errors import (
 )
 from .request_handle import RequestHandle
 from .settings import PREVIEW, STILL, Settings, StreamOptions
-from .transports import DeviceInfo, list_devices
 
 if TYPE_CHECKING:
     __version__: str
@@ -42,24 +40,29 @@ if TYPE_CHECKING:
     from .attachment import Attachment, attach
     from .authentication import Authenticator
     from .device import Device, open
+    from .discovery import Arrival, Departure, watch
     from .events import Attached, Detached, Warned
     from .frame import ColorCalibration, Frame, FrameStatus, Identity
     from .frame_ring.reader import FrameRingReader
     from .frame_ring.shared_frame import SharedFrame
     from .frame_ring.writer import FrameRing
     from .stats import Stats
+    from .transports import DeviceInfo, list_devices
 else:
-    # numpy takes longer to import than the command line takes to print its help. So names that
-    # need numpy are loaded when they are first used.
+    # numpy and filelock, which imports asyncio, take longer to import than the command line takes
+    # to print its help. The plant's process needs only errors and settings.
     _LAZY = {
+        "Arrival": "discovery",
         "Attached": "events",
         "Attachment": "attachment",
+        "Departure": "discovery",
         "Detached": "events",
         "Warned": "events",
         "attach": "attachment",
         "Authenticator": "authentication",
         "Device": "device",
         "open": "device",
+        "watch": "discovery",
         "ColorCalibration": "frame",
         "Frame": "frame",
         "FrameStatus": "frame",
@@ -68,6 +71,8 @@ else:
         "SharedFrame": "frame_ring.shared_frame",
         "FrameRingReader": "frame_ring.reader",
         "Stats": "stats",
+        "DeviceInfo": "transports",
+        "list_devices": "transports",
     }
 
     def __getattr__(name: str) -> object:

@@ -416,7 +416,7 @@ def test_an_interrupt_during_the_imports_ends_the_program_quietly():
 
         sys.exit(main())
     """
-    for module in ("lenslink.transports", "lenslink.cli.main", "click"):
+    for module in ("lenslink.errors", "lenslink.cli.main", "click"):
         run = subprocess.run(
             [sys.executable, "-c", code, module],
             env=os.environ | {"PYTHONPATH": str(ROOT / "host")},

@@ -119,6 +119,15 @@ def test_opened_and_closed_many_times(
     say(capsys, f"{OPENINGS} openings, {lanes} lanes: {time.monotonic() - start:.1f} s")
 
 
+def test_a_board_that_is_unplugged_and_plugged_in_again_is_there(make_board: MakeBoard) -> None:
+    board = make_board()
+    for boots in (2, 3):
+        board.unplug()
+        board.plug(make_deadline())
+        with lenslink.open(url(board), timeout=PATIENCE_S) as device:
+            assert device.session_info.boot_count == boots
+
+
 @pytest.mark.timeout(choose(120, 900))
 @pytest.mark.parametrize("lanes", ["1", "4"])
 def test_unplugged_at_random_points(

@@ -12,7 +12,7 @@ import pytest
 import pytest_timeout
 
 from . import phases
-from .slowdown import VARIABLE, patience, slowdown
+from .slowdown import VARIABLE, current_slowdown, slowdown
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
@@ -46,8 +46,8 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> bool:
-    """Stretch the time limit of every test by the slowdown."""
-    stretched = settings._replace(timeout=patience(settings.timeout))
+    """Stretch the time limit of every test by the slowdown: that of now, if it has grown."""
+    stretched = settings._replace(timeout=settings.timeout * current_slowdown())
     return pytest_timeout.pytest_timeout_set_timer(item, stretched)
 
 

@@ -314,8 +314,11 @@ class Link:
 
     # --- packets to send ------------------------------------------------------------------
 
-    def send_answer(self, number, kind, fields, tail=b"", ordered=False):
-        """Send an answer and remember it. An *ordered* answer is sent behind all data."""
+    def send_answer(self, number, kind, fields, tail=b"", ordered=0):
+        """Send an answer and remember it.
+
+        The bits of *ordered* are streams: the answer is sent behind their data.
+        """
         payload = wire.encode(kind, fields, tail)
         self._answers.append((number, kind, payload))
         if number == self._unanswered:
@@ -361,6 +364,9 @@ class Link:
             return
         if not self._refused:
             memory = self._remember()
+            if self._unanswered is not None:
+                # It will never be executed.
+                memory[2][self._unanswered] = wire.OUTCOME_NOT_DONE
             for number in self._module.list_unstarted():
                 memory[2][number] = wire.OUTCOME_NOT_DONE
             self._past.insert(0, memory)

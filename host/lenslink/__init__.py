@@ -9,77 +9,93 @@
 :func:`open` opens a module, :func:`attach` keeps one across detachments, :func:`list_devices` and
 :func:`watch` look for modules. Everything that is raised is a :class:`LensLinkError`.
 
-Most names are loaded when they are first used.
+Each name is loaded when it is first used. So ``python -m lenslink``, which imports this package
+first, can handle Ctrl-C before it imports anything that takes time.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-from .errors import (
-    Ambiguous,
-    DeviceBusy,
-    DeviceError,
-    Disconnected,
-    LensLinkError,
-    MissingExtra,
-    NotFound,
-    NotGenuine,
-    ProtocolError,
-    RigError,
-    StorageError,
-    Timeout,
-    UsageError,
-    VersionMismatch,
-)
-from .request_handle import RequestHandle
-from .settings import PREVIEW, STILL, Settings, StreamOptions
+# The constant of the same name in typing is the same to type checkers. Importing it takes time.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     __version__: str
 
+    from . import discovery as discovery
+    from . import errors as errors
+    from . import settings as settings
+    from . import transports as transports
     from .attachment import Attachment, attach
     from .authentication import Authenticator
     from .device import Device, open
     from .discovery import Arrival, Departure, watch
+    from .errors import (
+        Ambiguous,
+        DeviceBusy,
+        DeviceError,
+        Disconnected,
+        LensLinkError,
+        MissingExtra,
+        NotFound,
+        NotGenuine,
+        ProtocolError,
+        RigError,
+        StorageError,
+        Timeout,
+        UsageError,
+        VersionMismatch,
+    )
     from .events import Attached, Detached, Warned
     from .frame import ColorCalibration, Frame, FrameStatus, Identity
     from .frame_ring.reader import FrameRingReader
     from .frame_ring.shared_frame import SharedFrame
     from .frame_ring.writer import FrameRing
+    from .request_handle import RequestHandle
+    from .settings import PREVIEW, STILL, Settings, StreamOptions
     from .stats import Stats
     from .transports import DeviceInfo, list_devices
 else:
-    # numpy and filelock, which imports asyncio, take longer to import than the command line takes
-    # to print its help. The plant's process needs only errors and settings.
-    _LAZY = {
-        "Arrival": "discovery",
-        "Attached": "events",
-        "Attachment": "attachment",
-        "Departure": "discovery",
-        "Detached": "events",
-        "Warned": "events",
-        "attach": "attachment",
-        "Authenticator": "authentication",
-        "Device": "device",
-        "open": "device",
-        "watch": "discovery",
-        "ColorCalibration": "frame",
-        "Frame": "frame",
-        "FrameStatus": "frame",
-        "Identity": "frame",
-        "FrameRing": "frame_ring.writer",
-        "SharedFrame": "frame_ring.shared_frame",
-        "FrameRingReader": "frame_ring.reader",
-        "Stats": "stats",
-        "DeviceInfo": "transports",
-        "list_devices": "transports",
+    _MODULES = ("discovery", "errors", "settings", "transports")
+    _NAMES = {
+        "attachment": ("Attachment", "attach"),
+        "authentication": ("Authenticator",),
+        "device": ("Device", "open"),
+        "discovery": ("Arrival", "Departure", "watch"),
+        "errors": (
+            "Ambiguous",
+            "DeviceBusy",
+            "DeviceError",
+            "Disconnected",
+            "LensLinkError",
+            "MissingExtra",
+            "NotFound",
+            "NotGenuine",
+            "ProtocolError",
+            "RigError",
+            "StorageError",
+            "Timeout",
+            "UsageError",
+            "VersionMismatch",
+        ),
+        "events": ("Attached", "Detached", "Warned"),
+        "frame": ("ColorCalibration", "Frame", "FrameStatus", "Identity"),
+        "frame_ring.reader": ("FrameRingReader",),
+        "frame_ring.shared_frame": ("SharedFrame",),
+        "frame_ring.writer": ("FrameRing",),
+        "request_handle": ("RequestHandle",),
+        "settings": ("PREVIEW", "STILL", "Settings", "StreamOptions"),
+        "stats": ("Stats",),
+        "transports": ("DeviceInfo", "list_devices"),
     }
+    _MODULE_BY_NAME = {name: module for module, names in _NAMES.items() for name in names}
 
     def __getattr__(name: str) -> object:
+        from importlib import import_module
+
         if name == "__version__":
             value = import_module("importlib.metadata").version("lenslink")
-        elif name in _LAZY:
-            value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+        elif name in _MODULES:
+            value = import_module(f".{name}", __name__)
+        elif name in _MODULE_BY_NAME:
+            value = getattr(import_module(f".{_MODULE_BY_NAME[name]}", __name__), name)
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value

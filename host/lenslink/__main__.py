@@ -2,7 +2,7 @@
 
 import sys
 
-from lenslink.cli.main import main
+from lenslink_program import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -30,6 +30,7 @@ from lenslink_hil.benches.pico import BoardClocked, PicoModule
 from lenslink_hil.conformance.live import run_modules
 from lenslink_hil.conformance.verdicts import NOT_CLAIMED, PASSED, list_module_cases
 from lenslink_hil.plant.patterns import make_pattern
+from lenslink_hil.plant.spring_contacts import SHORT
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.tty import Terminal
 
@@ -161,6 +162,26 @@ def test_it_recovers_from_a_reset_of_the_chip(pico: Make) -> None:
     with pytest.raises(lenslink.Disconnected), open_module(module) as device:
         check_frames(device, 100, during=lambda: module.board.send_command(restart=True))
     module.board.wait_for_event("attached", make_deadline())
+    check_new_session(module)
+
+
+def test_a_short_opens_the_power_switch_in_the_interrupt(
+    pico: Make, record_property: Callable[[str, object], None]
+) -> None:
+    """While tiles are computed and sent. Both times are the emulated clock's."""
+    module = pico()
+    # The plant learns the chip's time with each sample, every 100 ms. After that an edge is exact.
+    short = [[150_000, SHORT, 1]]
+    with pytest.raises(lenslink.Disconnected), open_module(module) as device:
+        check_frames(device, 1000, during=lambda: module.command(contacts=short))
+    report = module.request_report()
+    delay_us = report["last_switch_us"] - report["last_short_us"]
+    record_property("power switch opened after a short, emulated us", delay_us)
+    # 5 ms are allowed. An event of the main loop would wait for a tile, which takes 3 ms and more.
+    assert 0 < delay_us <= 200, delay_us
+    print("power switch opened after", delay_us, "emulated us")
+    assert report["dock"] in ("shorted", "testing")
+    module.command(contacts=[[0, SHORT, 0]])
     check_new_session(module)
 
 

@@ -344,6 +344,23 @@ def test_a_recording_served_to_other_programs(cli, small, scale):
     assert finish(process)[0] == 130
 
 
+def test_a_second_host_is_told_that_the_recording_is_busy(cli, small, tmp_path, monkeypatch):
+    path, _ = small
+    process = cli.start("replay", str(path), "--listen", f"unix:{cli.runtime}/lens")
+    url = process.stdout.readline().decode().strip()
+    with lenslink.open(url):
+        # A host on another machine does not see the lock.
+        other = tmp_path / "other"
+        other.mkdir()
+        monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(other))
+        with pytest.raises(lenslink.DeviceBusy, match="another host has opened the module"):
+            lenslink.open(url, timeout=PATIENCE_S)
+    frames, *_ = session(url)
+    assert {status for _, _, status, _ in frames} == {"complete"}
+    process.send_signal(signal.SIGINT)
+    assert finish(process)[0] == 130
+
+
 @pytest.mark.parametrize(
     "args",
     [

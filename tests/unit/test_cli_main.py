@@ -399,10 +399,11 @@ def test_the_timeout_reaches_the_driver(args, monkeypatch, capsys):
     assert error_line(capsys) == "late"
 
 
-def test_an_interrupt_during_the_imports_ends_the_program_quietly():
+@pytest.mark.parametrize("package", ["lenslink", "lenslink_program"])
+def test_an_interrupt_during_the_imports_ends_the_program_quietly(package):
     """The interrupt arrives while the program imports the driver, before the command line runs."""
     code = """if True:
-        import importlib.abc, os, signal, sys
+        import importlib.abc, os, runpy, signal, sys
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -412,13 +413,11 @@ def test_an_interrupt_during_the_imports_ends_the_program_quietly():
                     os.kill(os.getpid(), signal.SIGINT)
 
         sys.meta_path.insert(0, Interrupting())
-        from lenslink_program import main
-
-        sys.exit(main())
+        runpy.run_module(sys.argv[2], run_name="__main__", alter_sys=True)
     """
     for module in ("lenslink.errors", "lenslink.cli.main", "click"):
         run = subprocess.run(
-            [sys.executable, "-c", code, module],
+            [sys.executable, "-c", code, module, package],
             env=os.environ | {"PYTHONPATH": str(ROOT / "host")},
             capture_output=True,
             text=True,

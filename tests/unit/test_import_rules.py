@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from helpers.slowdown import patience
 
+import lenslink
+
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {
     "lenslink_protocol": ROOT / "protocol",
@@ -22,7 +24,8 @@ ROOMS = {
 # Data goes down: each room may import those named here, and itself.
 MAY_IMPORT = {
     "lenslink_protocol": set[str](),
-    "lenslink": {"lenslink_protocol"},
+    # python -m lenslink starts the program.
+    "lenslink": {"lenslink_protocol", "lenslink_program"},
     "lenslink_program": {"lenslink"},
     "lenslink_hil": {"lenslink_protocol", "lenslink", "lensfw"},
     "lensfw": set[str](),
@@ -218,6 +221,26 @@ def test_deadlines_are_monotonic(package: str) -> None:
             if called or taken:
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert not found, f"time.time(): {', '.join(found)}"
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    """``python -m lenslink`` imports the package before it can handle Ctrl-C."""
+    code = "import sys; before = set(sys.modules); import lenslink; "
+    code += "print(*sorted(set(sys.modules) - before))"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=patience(60),
+        check=True,
+    )
+    assert run.stdout.split() == ["lenslink"]
+
+
+def test_every_public_name_can_be_loaded() -> None:
+    assert [name for name in lenslink.__all__ if getattr(lenslink, name, None) is None] == []
+    assert set(lenslink._MODULE_BY_NAME) == set(lenslink.__all__) - {"__version__"}
+    assert lenslink.errors.LensLinkError is lenslink.LensLinkError
 
 
 @pytest.mark.parametrize("module", ["lenslink", "lenslink_hil.plugin"])

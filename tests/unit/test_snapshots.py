@@ -24,11 +24,12 @@ from lenslink.receive.frame_geometry import FrameGeometry
 from lenslink.receive.frame_start_check import RejectedFrame
 from lenslink.receive.lane_progress import LanePosition
 from lenslink.receive.received_ranges import ReceivedRanges
+from lenslink.receive.resend_timer import ResendRequest
 from lenslink_hil.explore.state import load, save
 from lenslink_hil.explore.world import Bounds, World, shrink_machines
 from lenslink_hil.module_snapshot import snapshot_module
 from lenslink_protocol.framing import Receiver, ReceiverState, encode_packet
-from lenslink_protocol.ids import DiscardReason, MessageType
+from lenslink_protocol.ids import DiscardReason, MessageType, ResendFlag
 from lenslink_protocol.link import Request
 from lenslink_protocol.messages import Busy, Close, Flush, FrameEnd, GetManifest, Log, Notice
 from lenslink_protocol.params import HEADER_BYTES
@@ -233,7 +234,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
     "module frames": {"_tiles": OTHER, "_outbox": OTHER},
     "module record": {},
     "module readout": {"_ports": OUTSIDE, "_tiles": OTHER},
-    "module channel": {"ports": OUTSIDE},
+    "module channel": {"ports": OUTSIDE, "began": "of heat, which the ports drive"},
     "module stream": {},
     "module": {
         "config": CONSTANT,
@@ -244,13 +245,16 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "_black_milli": CONSTANT,
         "_schedule": CONSTANT,
         "_authenticate": CONSTANT,
+        "_set_switch": CONSTANT,
         "_fault_injection": "a module with the test capability has no snapshot",
         "ports": OUTSIDE,
         "clock": OUTSIDE,
         "contacts": "driven by the ports alone",
         "power": "driven by the ports alone",
+        "heat": "driven by the ports alone",
         "focus_motor": "driven by the ports alone",
         "focus_ring": "driven by the ports alone",
+        "_released_at": "driven by the ports alone",
         "link": OTHER,
         "tiles": OTHER,
         "frame_history": OTHER,
@@ -326,6 +330,7 @@ NEW_VALUES: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("module ports", "events"): lambda m: [(1, 0, 0)],
     ("module ports", "_rows"): lambda m: memoryview(b"rows"),
     ("module", "streams"): lambda m: [Stream() for _ in m.streams],
+    ("host resend timer", "requests"): lambda m: [ResendRequest(9.0, ResendFlag.START, ((0, 4),))],
     ("module", "_channels"): lambda m: [copied(each, stream=9) for each in m._channels],
 }
 """Another value for each field whose kind :func:`altered` does not know."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import array
 import errno
+import gc
+import os
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,6 +72,8 @@ class FakeDevice:
         self.calls: list[tuple[Any, ...]] = []
         self.disposed = False
         self.limits: list[int] = []
+        self.interrupts = False
+        """A read that has an answer interrupts the main thread before it returns."""
         self._ctx = self
         self._lock = threading.Condition()
 
@@ -102,6 +107,10 @@ class FakeDevice:
             if not self._lock.wait_for(lambda: self.answers.get(address), limit / 1000):
                 raise usb.core.USBTimeoutError("timeout", -7, errno.ETIMEDOUT)
             answer = self.answers[address].pop(0)
+        if self.interrupts:
+            self.interrupts = False
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)  # The main thread raises within this time.
         if isinstance(answer, int):
             raise usb.core.USBError("failed", -1, answer)
         memoryview(buffer)[: len(answer)] = answer
@@ -119,8 +128,20 @@ class FakeDevice:
         return len(data)
 
 
+_opened: list[UsbTransport] = []
+
+
+@pytest.fixture(autouse=True)
+def close_transports() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
+
+
 def transport(device: FakeDevice, lanes: int = 1) -> UsbTransport:
-    return UsbTransport(device, endpoint(OUT), [IN + number for number in range(lanes)])
+    link = UsbTransport(device, endpoint(OUT), [IN + number for number in range(lanes)])
+    _opened.append(link)
+    return link
 
 
 def test_the_speed_that_was_negotiated_bounds_the_rate() -> None:
@@ -147,7 +168,55 @@ def test_one_read_is_delivered_in_slices() -> None:
     second = memory(8)
     assert link.receive_into(second, 1) == 3 and bytes(second[0][:3]) == b"fgh"
     assert link.receive_into(second, 1) == 1
-    assert len(device.limits) == 2 and READ_BYTES % 512 == 0
+    assert READ_BYTES % 512 == 0
+
+
+def test_no_read_is_under_way_while_bytes_are_not_taken() -> None:
+    device = FakeDevice()
+    device.answer(b"ab", b"c")
+    link = transport(device)
+    assert link.receive_into(memory(1), PATIENCE_S) == 1
+    time.sleep(0.2)
+    assert len(device.answers[IN]) == 1
+    assert link.receive_into(memory(1), PATIENCE_S) == 1
+    assert link.receive_into(memory(1), PATIENCE_S) == 1
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_an_interrupt_when_a_read_ends_loses_no_bytes(lanes: int) -> None:
+    device = FakeDevice()
+    link = transport(device, lanes)
+    device.interrupts = True
+    with pytest.raises(KeyboardInterrupt):
+        device.answer(b"abc", b"de")
+        link.receive_into(memory(8), PATIENCE_S)
+        time.sleep(PATIENCE_S)
+    view = memory(8)
+    assert link.receive_into(view, PATIENCE_S) == 3 and bytes(view[0][:3]) == b"abc"
+    assert link.receive_into(view, PATIENCE_S) == 2 and bytes(view[0][:2]) == b"de"
+
+
+def test_the_readers_of_a_transport_that_nobody_has_end() -> None:
+    """An interrupt may come when a transport has been made and before its caller has it."""
+    UsbTransport(FakeDevice(), endpoint(OUT), [IN, IN + 1])
+    gc.collect()
+    end = time.monotonic() + PATIENCE_S
+    while any(each.name.startswith("usb lane") for each in threading.enumerate()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_lane_is_read_on_although_its_reader_was_not_woken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An interrupt may come between the change of a reader's state and the wake-up."""
+    device = FakeDevice()
+    device.answer(b"abc", b"de")
+    link = transport(device)
+    monkeypatch.setattr(link._readers[0]._resumption, "notify", lambda: None)
+    view = memory(8)
+    assert link.receive_into(view, PATIENCE_S) == 3
+    assert link.receive_into(view, PATIENCE_S) == 2
 
 
 def test_silence_is_no_error() -> None:
@@ -179,9 +248,8 @@ def test_a_halted_endpoint_is_cleared_and_read_on() -> None:
     device = FakeDevice()
     device.answer(errno.EPIPE, b"after")
     link = transport(device)
-    assert link.receive_into(memory(8), 1) == 0
+    assert link.receive_into(memory(8), PATIENCE_S) == 5
     assert ("clear", IN) in device.calls
-    assert link.receive_into(memory(8), 1) == 5
 
 
 def test_an_endpoint_that_stays_halted_disconnects() -> None:
@@ -262,6 +330,7 @@ def found(device: FakeDevice, *addresses: int) -> UsbModule:
 def test_every_endpoint_is_cleared_and_none_is_halted() -> None:
     device = FakeDevice()
     open_module(found(device), "usb:", 1).close()
+    assert not [each for each in threading.enumerate() if each.name.startswith("usb lane")]
     assert device.calls == [
         ("claim", 2), ("clear", OUT), ("clear", IN)
     ]  # fmt: skip

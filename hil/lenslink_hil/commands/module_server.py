@@ -31,19 +31,13 @@ from lenslink.cli.screen import Screen
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, UsageError
 from lenslink.transports.registry import get_registry_dir
-from lenslink_protocol.framing import encode_packet
-from lenslink_protocol.ids import ErrorCode, MessageType
-from lenslink_protocol.messages import HEADER, MAGIC, Error, Header
-from lenslink_protocol.params import HEADER_BYTES
 
 from ..benches.sim import Module, start_module
+from .refusal import REFUSE_S, refuse_host
 from .socket_address import Listener
 
 _POLL_S = 0.1
 _SILENT_S = 10.0
-# A host that opens the module right after another may be faster than the end of the other's
-# connection.
-_REFUSE_S = 0.3
 # A module that does not end by itself after its host has gone is killed.
 _END_S = 1.0
 _MAX_GUESTS = 32
@@ -219,8 +213,8 @@ class Server:
         if self._served is None:
             self._guests.remove(guest)
             self._serve(guest.connection)
-        elif not self._served.has_gone and time.monotonic() - guest.since > _REFUSE_S:
-            _refuse(guest.connection, data or b"")
+        elif not self._served.has_gone and time.monotonic() - guest.since > REFUSE_S:
+            refuse_host(guest.connection, data or b"")
             self._dismiss(guest, "another host has the module")
             self._screen.say_verbose("lenslink: refused a second host")
 
@@ -274,21 +268,3 @@ def _open_pidfd(module: Module) -> int | None:
         return os.pidfd_open(module.firmware.pid)
     except (AttributeError, OSError):  # not Linux, or an old kernel
         return None
-
-
-def _refuse(connection: socket.socket, data: bytes) -> None:
-    """Answer the Hello in *data* with an Error: a host then reports that the module is busy."""
-    if len(data) < HEADER_BYTES:
-        return
-    magic, *fields = HEADER.unpack_from(data)
-    header = Header(*fields)
-    if magic != MAGIC or header.type != MessageType.HELLO:
-        return
-    error = Error(ErrorCode.STATE, b"another host has opened the module")
-    packet = encode_packet(
-        MessageType.ERROR, error.encode(), nonce=header.nonce, sequence=0, frame=header.frame
-    )
-    with contextlib.suppress(OSError):
-        # Unread bytes would turn the close into a reset, which discards the answer.
-        connection.recv(65536)
-        connection.send(packet)

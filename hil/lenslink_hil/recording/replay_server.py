@@ -1,6 +1,15 @@
 """Serves the module of a recording to other programs, to each host from its beginning.
 
-``lenslink replay --listen`` calls :func:`serve`.
+``lenslink replay --listen`` calls :func:`serve`. There is one host at a time. The states of a
+connection::
+
+    state    event                                     next state
+    -------  ----------------------------------------  ----------
+    SILENT   the host sends a byte                     WAITING
+    SILENT   the host closes, or 32 others connect     closed
+    WAITING  no host is served                         SERVED
+    WAITING  0.3 s pass while another host is served   closed (Hello is refused)
+    SERVED   the host closes, or the recording ends    closed
 """
 
 from __future__ import annotations
@@ -13,6 +22,7 @@ import time
 from lenslink.cli.screen import Screen
 from lenslink.errors import Disconnected
 
+from ..commands.refusal import REFUSE_S, refuse_host
 from ..commands.socket_address import Listener
 from .module_player import ModulePlayer
 from .script import ScriptMaker
@@ -31,39 +41,82 @@ def serve(listener: Listener, make: ScriptMaker, speed: float, screen: Screen) -
         speed: 1 as recorded, 0 as fast as possible.
         screen: where ``-v`` reports hosts.
     """
-    silent: list[socket.socket] = []
-    while True:
-        with _wait_for_host(listener, silent) as connection:
-            screen.say_verbose("lenslink: a host has opened the recording")
-            with contextlib.suppress(OSError):
-                play(connection, ModulePlayer(make(), speed))
-            screen.say_verbose("lenslink: the host has left")
+    with contextlib.closing(Guests(listener, screen)) as guests:
+        while True:
+            with guests.wait_for_host() as connection:
+                screen.say_verbose("lenslink: a host has opened the recording")
+                with contextlib.suppress(OSError):
+                    play(connection, ModulePlayer(make(), speed), guests)
+                screen.say_verbose("lenslink: the host has left")
 
 
-def _wait_for_host(listener: Listener, silent: list[socket.socket]) -> socket.socket:
-    """Return the next connection whose host has sent a byte, so that no silent one blocks others.
+class Guests:
+    """The connections to *listener* that are not served: SILENT and WAITING ones."""
 
-    Connections that have sent nothing yet are kept in *silent*.
-    """
-    while True:
-        with selectors.DefaultSelector() as selector:
-            for each in (listener.socket, *silent):
-                selector.register(each, selectors.EVENT_READ)
-            readable = [key.fileobj for key, _ in selector.select()]
-        for connection in [each for each in silent if each in readable]:
-            silent.remove(connection)
-            with contextlib.suppress(OSError):
-                if connection.recv(1, socket.MSG_PEEK):
-                    return connection
+    def __init__(self, listener: Listener, screen: Screen) -> None:
+        self._listener = listener
+        self._screen = screen
+        self._silent: list[socket.socket] = []
+        self._waiting: dict[socket.socket, float] = {}
+        """The WAITING connections, the first at first, and when each began to wait."""
+        self._looked = 0.0
+
+    def wait_for_host(self) -> socket.socket:
+        """Return the connection whose host sent a byte first, so that no silent one blocks."""
+        while not self._waiting:
+            self._look(None)
+        connection = next(iter(self._waiting))
+        del self._waiting[connection]
+        return connection
+
+    def refuse_others(self) -> None:
+        """Tell hosts that the module is busy. The caller serves a host, and calls this often."""
+        now = time.monotonic()
+        if now - self._looked < _IDLE_S:
+            return
+        self._looked = now
+        self._look(0)
+        for connection, since in list(self._waiting.items()):
+            if now - since > REFUSE_S:
+                del self._waiting[connection]
+                with connection, contextlib.suppress(OSError):
+                    connection.setblocking(False)
+                    refuse_host(connection, connection.recv(4096, socket.MSG_PEEK))
+                self._screen.say_verbose("lenslink: refused a second host")
+
+    def close(self) -> None:
+        """Close all connections that are not served."""
+        for connection in (*self._silent, *self._waiting):
             connection.close()
-        if listener.socket in readable:
-            with contextlib.suppress(Disconnected):  # the host has left already
-                silent.append(listener.accept())
-        if len(silent) > _MAX_SILENT:
-            silent.pop(0).close()
+
+    def _look(self, seconds: float | None) -> None:
+        """Accept connections, and find those that send or end, for up to *seconds*."""
+        with selectors.DefaultSelector() as selector:
+            for each in (self._listener.socket, *self._silent):
+                selector.register(each, selectors.EVENT_READ)
+            readable = [key.fileobj for key, _ in selector.select(seconds)]
+        for connection in [each for each in self._silent if each in readable]:
+            self._silent.remove(connection)
+            if _has_sent(connection):
+                self._waiting[connection] = time.monotonic()
+            else:
+                connection.close()
+        if self._listener.socket in readable:
+            with contextlib.suppress(OSError, Disconnected):  # the host has left already
+                self._silent.append(self._listener.accept())
+        if len(self._silent) > _MAX_SILENT:
+            self._silent.pop(0).close()
 
 
-def play(connection: socket.socket, player: ModulePlayer) -> None:
+def _has_sent(connection: socket.socket) -> bool:
+    """Return True if a connection that is readable has bytes, and not an end."""
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False
+
+
+def play(connection: socket.socket, player: ModulePlayer, guests: Guests) -> None:
     """Play to one host, until it closes the connection or the recording ends."""
     connection.setblocking(False)
     with selectors.DefaultSelector() as selector:
@@ -77,7 +130,7 @@ def play(connection: socket.socket, player: ModulePlayer) -> None:
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if peek is not None else 0)
             selector.modify(connection, events)
             wait = 0.0 if peek is not None else max(0.0, player.get_next_due(now) - now)
-            for _, ready in selector.select(None if peek is not None else min(wait, _IDLE_S)):
+            for _, ready in selector.select(_IDLE_S if peek is not None else min(wait, _IDLE_S)):
                 if ready & selectors.EVENT_READ:
                     data = connection.recv(_READ_BYTES)
                     if not data:
@@ -85,6 +138,7 @@ def play(connection: socket.socket, player: ModulePlayer) -> None:
                     player.receive(data, time.monotonic())
                 if ready & selectors.EVENT_WRITE and peek is not None:
                     player.take(connection.send(peek[1]), time.monotonic())
+            guests.refuse_others()
 
 
 def _drain(connection: socket.socket) -> None:

@@ -170,9 +170,8 @@ class Connection:
                 protocol.CMD_SUBMIT, transfer.seqnum, self._devid, direction, address & 15,
                 0, max_length, 0, 0, 0, setup,
             )  # fmt: skip
-            self._send(header)
-            if data:
-                self._send(data)
+            # In one piece: a call that is interrupted between two would leave half a request.
+            self._send(header + data if data else header)
         if not transfer.completion.wait(seconds):
             self._unlink(transfer)
         if self._is_gone and transfer.status == -errno.ENODEV:

@@ -4,9 +4,10 @@
 objects. The session calls the methods of :class:`.base.Transport`. A lane reads large pieces into
 its buffer and hands out slices of them.
 
-pyusb's reads block. A single lane is read by the thread that receives. Each of several lanes is
-read by a thread of its own, which waits in libusb and rarely holds the interpreter. The states of
-such a reader::
+pyusb's reads block. Each lane is read by a thread of its own, which waits in libusb and rarely
+holds the interpreter. Python raises KeyboardInterrupt, and a test runner its time limit, in the
+main thread only. So an interrupted call never loses the bytes of a transfer. Neither does it leave
+a transfer behind that takes the next answer. The states of such a reader::
 
     state    event                             next state
     -------  --------------------------------  ----------
@@ -25,9 +26,10 @@ import enum
 import errno
 import logging
 import math
+import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from lenslink_protocol.buffers import scatter
@@ -129,6 +131,26 @@ class UsbLane:
         raise LaneEnded(describe_error(error)) from None
 
 
+class WakeUp:
+    """Wake one waiting thread. An early wake-up ends the next wait.
+
+    An exception at any moment of :meth:`wait` leaves it usable, unlike a threading.Condition.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def notify(self) -> None:
+        """End the wait that lasts, or the next one."""
+        if self._tokens.empty():
+            self._tokens.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for :meth:`notify`, for up to *seconds*."""
+        with contextlib.suppress(queue.Empty):
+            self._tokens.get(timeout=seconds)
+
+
 class ReaderState(enum.Enum):
     """Name the states of a :class:`LaneReader`; the module's docstring has the transitions."""
 
@@ -139,48 +161,54 @@ class ReaderState(enum.Enum):
 
 
 class LaneReader(threading.Thread):
-    """Fill *lane* whenever it is empty, and notify *changed* of every change of state."""
+    """Fill *lane* whenever it is empty, and notify *news* of each new state that it sets."""
 
-    def __init__(self, lane: UsbLane, changed: threading.Condition) -> None:
+    def __init__(self, lane: UsbLane, news: WakeUp) -> None:
         super().__init__(name=f"usb lane 0x{lane.address:02x}", daemon=True)
         self.lane = lane
         self.state = ReaderState.READING
         self.end_reason = ""
         """Why the lane is ENDED."""
-        self._changed = changed
+        self._news = news
+        self._resumption = WakeUp()
+        self._lock = threading.Lock()
 
     def run(self) -> None:
         try:
             while self.state is not ReaderState.CLOSED:
                 if self.lane.fill(_SLICE_S):
-                    with self._changed:
-                        self._set_state(ReaderState.FULL)
-                        self._changed.wait_for(lambda: self.state is not ReaderState.FULL)
+                    self._set_state(ReaderState.FULL)
+                    self._news.notify()
+                # The wait is limited, because an interrupted resume() may not notify.
+                while self.state is ReaderState.FULL:
+                    self._resumption.wait(_SLICE_S)
         except LaneEnded as error:
             self._end(str(error))
         except Exception as error:  # a reader that dies silently would be a link that hangs
             self._end(f"{type(error).__name__}: {error}")
 
     def resume(self) -> None:
-        """Read on, because the lane is empty. The caller holds ``changed``."""
+        """Read on, because the lane is empty."""
         self._set_state(ReaderState.READING)
+        self._resumption.notify()
 
     def close(self) -> None:
-        """End the thread after its current read. The caller holds ``changed``."""
+        """End the thread after its current read."""
         self._set_state(ReaderState.CLOSED)
+        self._resumption.notify()
 
     def _end(self, reason: str) -> None:
-        with self._changed:
-            self.end_reason = reason
-            self._set_state(ReaderState.ENDED)
+        self.end_reason = reason
+        self._set_state(ReaderState.ENDED)
+        self._news.notify()
 
     def _set_state(self, state: ReaderState) -> None:
-        if self.state is ReaderState.CLOSED:
-            return
+        with self._lock:
+            if self.state is ReaderState.CLOSED:
+                return
+            self.state = state
         if state in (ReaderState.ENDED, ReaderState.CLOSED):
             _log.debug("%s: %s %s", self.name, state.name, self.end_reason)
-        self.state = state
-        self._changed.notify_all()
 
 
 class UsbTransport:
@@ -201,42 +229,34 @@ class UsbTransport:
         self._packet: int = out.wMaxPacketSize
         self._lanes = [UsbLane(device, address) for address in ins]
         self._close_reason: str | None = None
-        self._changed = threading.Condition()
-        self._readers: list[LaneReader] = []
-        if self.lanes > 1:
-            self._readers = [LaneReader(lane, self._changed) for lane in self._lanes]
-            for reader in self._readers:
-                reader.start()
+        self._news = WakeUp()
+        self._readers = [LaneReader(lane, self._news) for lane in self._lanes]
+        for reader in self._readers:
+            reader.start()
+
+    def __del__(self) -> None:
+        # An interrupt may come before a caller has the transport. The readers do not refer to it.
+        for reader in getattr(self, "_readers", ()):
+            reader.close()
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
         self._check_open()
-        if self._readers:
-            with self._changed:
-                first = self._readers[0]
-                self._changed.wait_for(lambda: first.state is not ReaderState.READING, seconds)
-            return self.receive_lane_into(0, buffers) or 0
-        if not self._lanes[0].has_bytes and not self._fill_lane_0(seconds):
-            return 0
-        return self._lanes[0].take(buffers)
+        first = self._readers[0]
+        self._wait_until(lambda: first.state is not ReaderState.READING, seconds)
+        return self.receive_lane_into(0, buffers) or 0
 
     def ready(self, seconds: float) -> list[int]:
         self._check_open()
-        if not self._readers:
-            return [0] if self._lanes[0].has_bytes or self._fill_lane_0(seconds) else []
-        with self._changed:
-            self._changed.wait_for(self._list_ready, seconds)
-            return self._list_ready()
+        self._wait_until(lambda: bool(self._list_ready()), seconds)
+        return self._list_ready()
 
     def receive_lane_into(self, lane: int, buffers: Sequence[memoryview]) -> int | None:
         self._check_open()
-        if not self._readers:
-            return self.receive_into(buffers, 0)
         reader = self._readers[lane]
         if reader.state is ReaderState.FULL:
             count = reader.lane.take(buffers)
             if not reader.lane.has_bytes:
-                with self._changed:
-                    reader.resume()
+                reader.resume()
             return count
         if reader.state is not ReaderState.ENDED:
             return 0
@@ -247,8 +267,7 @@ class UsbTransport:
 
     def kill_lane(self, lane: int) -> None:
         """Stop using a lane, and tell the module by halting its endpoint."""
-        with self._changed:
-            self._readers[lane].close()
+        self._readers[lane].close()
         self._lanes[lane].halt()
 
     def send(self, data: bytes, deadline: Deadline) -> None:
@@ -288,9 +307,8 @@ class UsbTransport:
         import usb.core
         import usb.util
 
-        with self._changed:
-            for reader in self._readers:
-                reader.close()
+        for reader in self._readers:
+            reader.close()
         end = time.monotonic() + _JOIN_S
         for reader in self._readers:
             reader.join(max(0.0, end - time.monotonic()))
@@ -303,11 +321,14 @@ class UsbTransport:
         states = (ReaderState.FULL, ReaderState.ENDED)
         return [lane for lane, reader in enumerate(self._readers) if reader.state in states]
 
-    def _fill_lane_0(self, seconds: float) -> bool:
-        try:
-            return self._lanes[0].fill(seconds)
-        except LaneEnded as error:
-            raise self._disconnect(str(error)) from None
+    def _wait_until(self, is_true: Callable[[], bool], seconds: float) -> None:
+        """Wait for a reader's news until *is_true* returns True, for up to *seconds*."""
+        end = time.monotonic() + seconds
+        while not is_true():
+            rest = end - time.monotonic()
+            if rest <= 0:
+                return
+            self._news.wait(rest)
 
     def _check_open(self) -> None:
         if self._close_reason is not None:

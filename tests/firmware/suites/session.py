@@ -110,7 +110,7 @@ def test_a_request_that_waits_is_pending_when_repeated_and_is_executed_once():
 def test_an_ordered_answer_goes_out_once():
     _, end, host = opened()
     assert host.send(wire.T_STOP, 2, (0,)) == []
-    end.send_answer(2, wire.T_ACCEPTED, (0, 0, 3), ordered=True)
+    end.send_answer(2, wire.T_ACCEPTED, (0, 0, 3), ordered=1)
     assert host.turn() == [exact(wire.T_ACCEPTED, 1, 2, (0, 0, 3))]
 
 

@@ -151,6 +151,7 @@ class _Key:
             outgoing=(),
             logs=(),
             notices=(),
+            events=(),
             requests=tuple(requests),
             # How far the sequence is ahead of the module stands beside the snapshot.
             sequence=0,

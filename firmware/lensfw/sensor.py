@@ -36,8 +36,9 @@ HELD = 4
 
 # The stream of stills.
 STILL = 1
-# A still is kept until so many more frames have begun: 0.6 s of a preview of 100 frames a second.
-_KEPT_FRAMES = 64
+# A still is kept until so many more frames have begun: 2.5 s of a preview of 100 frames a second.
+# In this time a host whose answers take 400 ms can ask several times for what was lost again.
+_KEPT_FRAMES = 250
 
 # The lengths of tiles, of two streams with four each: inner, right, bottom and corner tiles.
 _MAX_VIEWS = 8

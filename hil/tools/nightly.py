@@ -48,6 +48,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "tests/e2e/test_ring_processes.py",
     ),
     "sessions": (*_PYTEST, "tests/property/test_faulty_sessions.py"),
+    "reopen": (*_PYTEST, "tests/e2e/test_served_module.py"),
     "interrupts": (*_PYTEST, "tests/e2e/test_interrupts.py"),
     "api": (*_PYTEST, "tests/property/test_any_api_use.py", "tests/e2e/test_api_use.py"),
     "physics": (*_PYTEST, "tests/unit/test_plant_physics.py", "tests/e2e/test_emva_path.py"),

@@ -9,6 +9,7 @@ benches and tests drive it on virtual time.
 from __future__ import annotations
 
 import logging
+import math
 import struct
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -122,6 +123,9 @@ class FrameSink(Protocol):
     def on_resent(self, header: Header, message: Resent, now: float) -> None:
         """Use the module's answer to a Resend."""
 
+    def on_round_trip(self, seconds: float) -> None:
+        """Learn how long the module takes to answer, at least: less than was known before."""
+
     def find_missing(self, now: float) -> list[MissingParts]:
         """Return what is known to be lost and is to be requested now. Count the attempt."""
 
@@ -139,6 +143,7 @@ class RequestSnapshot(NamedTuple):
     message: AnyMessage
     reply: AnyMessage | None
     retry_s: float
+    sent_time: float
     next_try: float
 
 
@@ -186,6 +191,8 @@ class LinkSnapshot(NamedTuple):
     """Bytes of tiles that arrived or are lost for good, by stream."""
     granted: tuple[int, ...]
     """Bytes of tiles that the module may send in all, by stream."""
+    round_trip_s: float
+    """The shortest time from the first sending of a request to its answer."""
 
 
 class Request:
@@ -196,6 +203,8 @@ class Request:
         self.message = message
         self.reply: AnyMessage | None = None
         self._retry_s = retry_ms / 1000
+        self.sent_time = now
+        """When the request was sent for the first time."""
         self.next_try = now + self._retry_s
 
     @property
@@ -212,7 +221,9 @@ class Request:
 
     def snapshot(self) -> RequestSnapshot:
         """Return everything that future behaviour depends on, as a hashable value."""
-        return RequestSnapshot(self.id, self.message, self.reply, self._retry_s, self.next_try)
+        return RequestSnapshot(
+            self.id, self.message, self.reply, self._retry_s, self.sent_time, self.next_try
+        )
 
 
 class Lane:
@@ -297,6 +308,8 @@ class _Liveness:
         self.next_heartbeat = 0.0
         self.last_resend = -1.0
         """When lost parts were last requested."""
+        self.round_trip_s = math.inf
+        """The shortest time from the first sending of a request to its answer."""
 
     def is_silent(self, now: float) -> bool:
         """The module has given no sign of life for too long."""
@@ -402,6 +415,7 @@ class Link:
             next_heartbeat=self._liveness.next_heartbeat,
             settled_bytes=tuple(self._credits.settled),
             granted=tuple(self._credits.granted),
+            round_trip_s=self._liveness.round_trip_s,
         )
 
     # --- towards the module ---------------------------------------------------------------
@@ -657,8 +671,20 @@ class Link:
             self.session = message
             # The first grant: until then the module may send no tile.
             self.send_heartbeat(self.now)
+        self._measure_round_trip(request)
         request.reply = message
         _log.debug("request %d is answered: %s", request.id, message)
+
+    def _measure_round_trip(self, request: Request) -> None:
+        """Note how long the answer took.
+
+        An answer to a repeated request may have taken less, and no answer takes less than the round
+        trip. So the shortest time is the best.
+        """
+        seconds = self.now - request.sent_time
+        if seconds < self._liveness.round_trip_s:
+            self._liveness.round_trip_s = seconds
+            self._frames.on_round_trip(seconds)
 
     def _discard(self, reason: DiscardReason, header: Header) -> None:
         """Count and log a packet that is not used."""

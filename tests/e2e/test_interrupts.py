@@ -6,6 +6,7 @@ the one that was asked for. In the end no process, lock, buffer or descriptor is
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import os
@@ -149,8 +150,14 @@ def measure_calls(url: str) -> dict[str, float]:
     return durations
 
 
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+def descriptors() -> dict[str, str]:
+    """Return what each of our open descriptors is."""
+    found = {}
+    for path in Path("/proc/self/fd").iterdir():
+        # That of the folder itself is closed by now.
+        with contextlib.suppress(OSError):
+            found[path.name] = str(path.readlink())
+    return found
 
 
 def children() -> set[int]:
@@ -236,4 +243,6 @@ def check_bench(bench: str, seed: int, cli: Cli, capsys: pytest.CaptureFixture[s
     assert session.counts["interrupted"] > INTERRUPTS / 4
     assert usable >= USABLE * INTERRUPTS
     assert settle(lambda: children() <= before[0])
-    assert settle(lambda: descriptors() <= before[1])
+    settle(lambda: len(descriptors()) <= len(before[1]))
+    left = descriptors()
+    assert len(left) <= len(before[1]), {each: left[each] for each in left if each not in before[1]}

@@ -23,6 +23,7 @@ class Frames:
         self.lost: list[MissingParts] = []
         self.lanes: Any = ()
         self.memory: memoryview | None = None
+        self.round_trip_s: float | None = None
 
     def attach_lanes(self, lanes):
         self.lanes = lanes
@@ -54,6 +55,9 @@ class Frames:
 
     def on_resent(self, header, message, now):
         self.calls.append(("on_resent", header.frame, message, now))
+
+    def on_round_trip(self, seconds):
+        self.round_trip_s = seconds
 
     def find_missing(self, now):
         lost, self.lost = self.lost, []

@@ -218,6 +218,18 @@ def test_poll_passes_the_time_to_frames_and_lanes():
     assert host.discards[DiscardReason.STALL] == 1
 
 
+def test_the_round_trip_is_the_shortest_time_from_the_first_sending_to_the_answer():
+    host = Host()
+    hello = host.link.send_hello(1.0)
+    host.link.poll(1.11)
+    host.say(REPLY, hello.id, 1.4)
+    assert host.frames.round_trip_s == pytest.approx(0.4)
+    for sent, answered, shortest in ((2.0, 2.5, 0.4), (3.0, 3.25, 0.25), (4.0, 4.3, 0.25)):
+        request = host.link.send_request(Capture(0, 1, 0, 0, -1), sent)
+        host.say(Accepted(0, 0), request.id, answered)
+        assert host.frames.round_trip_s == pytest.approx(shortest)
+
+
 def test_a_request_is_repeated_at_its_time_under_its_id_and_not_after_its_answer():
     host = opened()
     host.without_heartbeats()

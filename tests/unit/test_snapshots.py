@@ -24,11 +24,12 @@ from lenslink.receive.frame_geometry import FrameGeometry
 from lenslink.receive.frame_start_check import RejectedFrame
 from lenslink.receive.lane_progress import LanePosition
 from lenslink.receive.received_ranges import ReceivedRanges
+from lenslink.receive.resend_timer import ResendRequest
 from lenslink_hil.explore.state import load, save
 from lenslink_hil.explore.world import Bounds, World, shrink_machines
 from lenslink_hil.module_snapshot import snapshot_module
 from lenslink_protocol.framing import Receiver, ReceiverState, encode_packet
-from lenslink_protocol.ids import DiscardReason, MessageType
+from lenslink_protocol.ids import DiscardReason, MessageType, ResendFlag
 from lenslink_protocol.link import Request
 from lenslink_protocol.messages import Busy, Close, Event, Flush, FrameEnd, GetManifest, Log, Notice
 from lenslink_protocol.params import HEADER_BYTES
@@ -331,6 +332,7 @@ NEW_VALUES: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("module ports", "events"): lambda m: [(1, 0, 0)],
     ("module ports", "_rows"): lambda m: memoryview(b"rows"),
     ("module", "streams"): lambda m: [Stream() for _ in m.streams],
+    ("host resend timer", "requests"): lambda m: [ResendRequest(9.0, ResendFlag.START, ((0, 4),))],
     ("module", "_channels"): lambda m: [copied(each, stream=9) for each in m._channels],
 }
 """Another value for each field whose kind :func:`altered` does not know."""

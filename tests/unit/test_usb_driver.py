@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import errno
+import gc
 import os
 import signal
 import threading
@@ -193,6 +194,16 @@ def test_an_interrupt_when_a_read_ends_loses_no_bytes(lanes: int) -> None:
     view = memory(8)
     assert link.receive_into(view, PATIENCE_S) == 3 and bytes(view[0][:3]) == b"abc"
     assert link.receive_into(view, PATIENCE_S) == 2 and bytes(view[0][:2]) == b"de"
+
+
+def test_the_readers_of_a_transport_that_nobody_has_end() -> None:
+    """An interrupt may come when a transport has been made and before its caller has it."""
+    UsbTransport(FakeDevice(), endpoint(OUT), [IN, IN + 1])
+    gc.collect()
+    end = time.monotonic() + PATIENCE_S
+    while any(each.name.startswith("usb lane") for each in threading.enumerate()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_lane_is_read_on_although_its_reader_was_not_woken(

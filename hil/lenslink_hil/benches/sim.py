@@ -16,7 +16,6 @@ import selectors
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
@@ -27,6 +26,7 @@ from lenslink.transports.lane_sockets import LaneSockets
 from lenslink.url import Url
 from lenslink_protocol.params import MAX_LANES
 
+from ..unnamed_file import open_unnamed_file
 from .board_profile import FIRMWARE, Board, load_board, make_configuration
 from .micropython import find_micropython
 
@@ -165,9 +165,9 @@ def start_module(
         abort = stack.enter_context(contextlib.ExitStack())
         abort.callback(kill_plant, plant)
         ready = wait_for_plant(plant, deadline)
-        messages = abort.enter_context(tempfile.TemporaryFile())
+        messages = abort.enter_context(open_unnamed_file())
         # In a file, because MicroPython exits silently for an argument of more than 255 bytes.
-        config = stack.enter_context(tempfile.TemporaryFile())
+        config = stack.enter_context(open_unnamed_file())
         settings = make_configuration(board, ready["sensor"], serial, boot)
         config.write(
             json.dumps(settings if usb is None else settings | {"usb": dict(usb)}).encode()

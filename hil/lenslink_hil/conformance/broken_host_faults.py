@@ -17,6 +17,7 @@ from lenslink_protocol.messages import (
     HEADER,
     MAGIC,
     Error,
+    Flush,
     FrameEnd,
     FrameStart,
     Heartbeat,
@@ -647,7 +648,63 @@ class AnySize(VirtualHost):
         return piece.offset != len(data) or not piece.piece
 
 
+class FlushWithStop(Defect):
+    """Sends Flush together with Stop."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.STOP:
+            return [data]
+        flush = Flush().encode()
+        return [data, packet.encode(type=MessageType.FLUSH, frame=packet.id + 1, payload=flush)]
+
+
+class RepeatsStopAnew(Defect):
+    """Repeats a Stop under another id."""
+
+    def __init__(self) -> None:
+        self._first = 0
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.STOP:
+            return [data]
+        if not self._first:
+            self._first = packet.id
+            return [data]
+        return [packet.encode(frame=packet.id + 100)]
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_answer = self._first and packet.id == self._first + 100
+        return [packet.encode(frame=self._first) if is_answer else data]
+
+
+class StreamInStop(Defect):
+    """Names the stream in the header of StartStream and Stop."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        is_one = packet.kind in (MessageType.STREAM, MessageType.STOP)
+        return [packet.encode(stream=1) if is_one else data]
+
+
+class NoBeatsInAPreview(Defect):
+    """Sends no Heartbeat once a preview runs."""
+
+    def __init__(self) -> None:
+        self._is_running = False
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._is_running = self._is_running or packet.kind == MessageType.STREAM
+        return [] if self._is_running and packet.kind == MessageType.HEARTBEAT else [data]
+
+
+class AsksForTheStill(Defect):
+    """Asks for lost tiles of the preview under the still's number."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        return [packet.encode(stream=1) if packet.kind == MessageType.RESEND else data]
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
+    "H-FRAME-1": (StreamInStop,),
     "H-FRAME-2": (DamageOverwrites,),
     "H-FRAME-4": (LosesStalledBytes,),
     "H-FRAME-5": (ComparesPlainly, UsesSequencesOfOthers),
@@ -656,15 +713,17 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-HELLO-1": (CountsNonces,),
     "H-HELLO-2": (OffersFiveLanes, OffersTooLongTiles),
     "H-CLOSE-1": (LeavesSilently,),
+    "H-LIVE-1": (NoBeatsInAPreview,),
     "H-LIVE-3": (FirstBusyOnly,),
-    "H-REQ-1": (RepeatsCaptureAnew, OneIdForAll),
+    "H-REQ-1": (RepeatsCaptureAnew, OneIdForAll, RepeatsStopAnew),
     "H-REQ-2": (AnyErrorEnds,),
+    "H-REQ-3": (FlushWithStop,),
     "H-REQ-4": (FirstPendingOnly,),
     "H-CREDIT-2": (GrantsOnce,),
     "H-CAM-1": (TakesAborted, AnyFrameNumber),
     "H-CAM-2": (NarrowOverwrites, ResentOverwrites),
     "H-CAM-3": (IgnoresGeometry, IgnoresPhase, IgnoresLevels, StrictLevels),
-    "H-RESEND-1": (NarrowIsARow, FortyRectangles),
+    "H-RESEND-1": (NarrowIsARow, FortyRectangles, AsksForTheStill),
     "H-RESEND-2": (StartOnce,),
     "H-RESEND-3": (UnknownIsUnderWay,),
     "H-LANE-1": (LaneOffByOne,),

@@ -8,6 +8,7 @@ from . import (
     host_cases_frames,
     host_cases_link,
     host_cases_packing,
+    host_cases_preview,
     host_cases_receiving,
     host_cases_sessions,
 )
@@ -21,5 +22,6 @@ ALL: list[Case[type[Script]]] = [
     *host_cases_camera.CASES.all,
     *host_cases_frames.CASES.all,
     *host_cases_packing.CASES.all,
+    *host_cases_preview.CASES.all,
     *host_cases_auth.CASES.all,
 ]

@@ -721,7 +721,22 @@ class _WrongPieces(Script):
 
 @CASES.add("H-MANIFEST-2")
 class OneByteTooMany(_WrongPieces):
-    """The manifest has MAX_MANIFEST + 1 bytes."""
+    """HelloReply and each piece state a manifest of MAX_MANIFEST + 1 bytes, and it has them."""
+
+    good_pieces = 0
+    piece_bytes = 1000
+
+    def make_manifest(self) -> bytes:
+        data = super().make_manifest()
+        return data + encode_entry(0x8001, bytes(MAX_MANIFEST + 1 - len(data) - 4))
+
+    def make_wrong(self, piece: ManifestPiece) -> ManifestPiece:
+        return piece
+
+
+@CASES.add("H-MANIFEST-2")
+class LongPieces(_WrongPieces):
+    """A piece states MAX_MANIFEST + 1 bytes, and HelloReply fewer."""
 
     good_pieces = 0
 

@@ -33,7 +33,7 @@ from .packets import Packet
 
 CASES: Cases[type[Script]] = Cases()
 
-_REQUESTS = (
+REQUESTS = (
     MessageType.HELLO,
     MessageType.GET_MANIFEST,
     MessageType.CONFIGURE,
@@ -361,7 +361,7 @@ class BusyInARequest(Script):
 def check_ids(script: Script) -> None:
     """Check that the ids of requests rise, and that what is repeated is the same packet."""
     newest: Packet | None = None
-    for packet in script.find_packets(*_REQUESTS):
+    for packet in script.find_packets(*REQUESTS):
         if newest is not None and packet.id == newest.id:
             alike = (packet.kind, packet.payload) == (newest.kind, newest.payload)
             check(alike, f"id {packet.id} is used for {newest} and for {packet}")
@@ -421,7 +421,7 @@ class AnswersTwice(Script):
 
     def send_reply(self, packet: Packet, message: AnyMessage, **more: object) -> None:
         super().send_reply(packet, message, **more)
-        if packet.kind in _REQUESTS and isinstance(message, (ManifestPiece, Accepted)):
+        if packet.kind in REQUESTS and isinstance(message, (ManifestPiece, Accepted)):
             super().send_reply(packet, message, **more)
 
     def on_configure(self, packet: Packet, message: Configure) -> None:
@@ -442,7 +442,7 @@ class EachAlone(Script):
     _waits = 0
 
     def on_packet(self, packet: Packet) -> None:
-        if packet.kind not in _REQUESTS:
+        if packet.kind not in REQUESTS:
             super().on_packet(packet)
             return
         check(

@@ -559,7 +559,7 @@ def parts_of_rows(peer: HostPeer) -> None:
     peer.open_session()
     mode = peer.find_smallest_mode()
     peer.grant_credits(PLENTY, PLENTY)
-    for limit in (mode.width * 2 // 3, mode.width + 2, 2 * mode.width - 2, 24):
+    for limit in (mode.width * 4 // 3, 2 * mode.width - 2):
         mark = len(peer.log)
         configured = peer.call(Configure(STILL, 0, mode.id, 0, limit), Configured)
         peer.call(Capture(STILL, 1, 0, 0, -1), Accepted)

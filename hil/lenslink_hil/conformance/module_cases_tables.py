@@ -301,9 +301,11 @@ def levels_and_phase(peer: HostPeer) -> None:
     phase = peer.read_manifest().cfa
     peer.configure(STILL)
     peer.grant_credits(PLENTY, PLENTY)
+    mark = len(peer.log)
     peer.start_capture(2)
-    for _ in range(2):
-        peer.wait_for(lambda p: p.kind == MessageType.FRAME_END, 5.0, len(peer.log))
+    first = peer.wait_for_frame(STILL, mark)
+    assert first.end is not None
+    peer.wait_for_frame(STILL, peer.log.index(first.end) + 1)
     starts = [p for p in peer.log if p.kind == MessageType.FRAME_START]
     times = []
     for packet in starts:

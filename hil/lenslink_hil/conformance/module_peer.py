@@ -58,6 +58,8 @@ MODE, STRIDE = 1, 2 * WIDTH
 PIXELS = b"".join(struct.pack("<H", (17 * i + 3) & 0xFFF) for i in range(WIDTH * HEIGHT))
 WRONG = b"\xbe\x0a"
 """A pixel that stands nowhere in PIXELS twice in a row."""
+STILL_TASK, PREVIEW_TASK = "still", "preview"
+"""What a host is to do: take one still, or take three frames of the preview and stop it."""
 NO_PACKET = 0xFFFFFFFF
 """``last_sequence`` of a lane that has carried nothing."""
 _POLL_S = 0.02
@@ -103,6 +105,7 @@ class Script:
     """Serves one host. A case is a subclass that overrides handlers and judges at the end."""
 
     capabilities = int(Capability.RESEND)
+    task = STILL_TASK
     sessions = 1
     """How often the host is started. Each session has a script of its own, with ``previous``."""
     limit_s = 8.0
@@ -240,8 +243,7 @@ class Script:
             case Challenge():
                 self.on_challenge(packet, message)
             case Stop():
-                self.queue.clear()
-                self.send_reply(packet, Accepted(message.stream, self.frame + 1))
+                self.on_stop(packet, message)
             case _:
                 self.on_other(packet)
 
@@ -308,6 +310,10 @@ class Script:
     def on_capture(self, packet: Packet) -> None:
         self.send_accepted(packet)
         self.start_frame()
+
+    def on_stop(self, packet: Packet, message: Stop) -> None:
+        self.queue.clear()
+        self.send_reply(packet, Accepted(message.stream, self.frame + 1))
 
     def send_accepted(self, packet: Packet) -> None:
         self.send_reply(packet, Accepted(self._stream, self.frame))

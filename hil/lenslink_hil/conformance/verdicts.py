@@ -116,13 +116,16 @@ class HostRun(AbstractContextManager["HostRun"], Protocol):
         """Wait for the host to end, and return its result."""
 
 
-def run_host_case(case: HostCase, start: Callable[[], HostRun]) -> Result:
-    """Run a case on the host that *start* starts, once for each of the case's sessions."""
+def run_host_case(case: HostCase, start: Callable[[str], HostRun]) -> Result:
+    """Run a case on the host that *start* starts, once for each of the case's sessions.
+
+    *start* gets the task of the host: to take a still, or to run a preview.
+    """
 
     def run() -> None:
         script: Script | None = None
         for _ in range(case.run.sessions):
-            with start() as host:
+            with start(case.run.task) as host:
                 script = case.run(host.wire, script)
                 script.run()
                 script.judge(host.finish())

@@ -144,7 +144,12 @@ class _Key:
             for lane in host.lanes
         ]
         requests = [
-            request._replace(next_try=self.ticks(request.next_try)) for request in host.requests
+            request._replace(
+                next_try=self.ticks(request.next_try),
+                # No round trip is shorter than 0: then it does not matter when a request was sent.
+                sent_time=self.ticks(request.sent_time, _LONG_AGO) if host.round_trip_s else 0.0,
+            )
+            for request in host.requests
         ]
         return host._replace(
             lanes=tuple(lanes),
@@ -190,7 +195,10 @@ class _Key:
                 end=None,
                 pixels=(),
                 progress=self.ticks(assembly.progress, _LONG_AGO),
-                next_ask=self.ticks(assembly.next_ask),
+                requests=tuple(
+                    request._replace(expiry=self.ticks(request.expiry))
+                    for request in assembly.requests
+                ),
             )
             for assembly in frames.open
         ]

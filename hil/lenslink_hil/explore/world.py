@@ -28,8 +28,8 @@ import numpy as np
 
 from lensfw import framing as module_framing
 from lensfw import module as firmware
-from lenslink.receive import assembly as host_assembly
 from lenslink.receive import reassembly as host_reassembly
+from lenslink.receive import resend_timer as host_resend_timer
 from lenslink.receive.assembly import Assembly, AssemblySnapshot, AssemblyState
 from lenslink.receive.frame_pool import Buffer, Pool
 from lenslink.receive.reassembly import Reassembly
@@ -173,7 +173,7 @@ _PATCHES: tuple[tuple[Any, str, Any], ...] = (
     (host_link, "_FLOWING_S", 0.25),
     (host_link, "HELLO_RETRY_MS", 125),
     (host_link, "REQUEST_RETRY_MS", 250),
-    (host_assembly, "RETRY_S", TICK),
+    (host_resend_timer, "RETRY_S", TICK),
     (host_reassembly, "_QUIET_S", 2 * TICK),
     (host_reassembly, "END_GRACE_MS", 125),
     (host_reassembly, "FRAME_STALE_MS", 1000),
@@ -432,7 +432,7 @@ class World:
         for assembly in self.frames.snapshot().open:
             if assembly.state is not AssemblyState.FINISHED:
                 moments += [
-                    assembly.next_ask,
+                    *(request.expiry for request in assembly.requests),
                     assembly.progress + 2 * TICK + TICK,
                     assembly.progress + 1.0 + TICK,
                 ]

@@ -14,13 +14,14 @@ import os
 import selectors
 import struct
 import subprocess
-import tempfile
 from collections.abc import Callable, Mapping
 from importlib.resources import as_file, files
 from typing import Any, Final
 
 from lenslink.deadline import Deadline
 from lenslink.errors import RigError, Timeout
+
+from ..unnamed_file import open_unnamed_file
 
 _END_S: Final = 2.0
 _REPORT_S: Final = 10.0
@@ -33,7 +34,7 @@ class EmulatorClock:
     """The emulated time over all runs of the emulator, which writes it into a file as it goes."""
 
     def __init__(self) -> None:
-        with tempfile.TemporaryFile() as file:
+        with open_unnamed_file() as file:
             file.truncate(_SECONDS.size)
             self.descriptor = os.dup(file.fileno())
             self._memory = mmap.mmap(file.fileno(), _SECONDS.size)

@@ -20,23 +20,20 @@ from __future__ import annotations
 
 import enum
 import logging
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenslink_protocol.ids import EndStatus
 from lenslink_protocol.messages import Configured, FrameEnd, FrameStart
-from lenslink_protocol.params import RESEND_RETRY_MS
 
 from .frame_geometry import FrameGeometry
 from .received_ranges import ByteRange, ReceivedRanges, ReceivedRangesSnapshot
+from .resend_timer import ResendRequest, ResendTimer
 from .unpacking import unpack
 
 _log = logging.getLogger(__name__)
-
-RETRY_S: Final = RESEND_RETRY_MS / 1000
-_MAX_DOUBLINGS = 3
 
 
 class AssemblyState(enum.Enum):
@@ -71,7 +68,7 @@ class AssemblySnapshot(NamedTuple):
     end: FrameEnd | None
     progress: float
     """When the last packet of the frame arrived."""
-    next_ask: float
+    requests: tuple[ResendRequest, ...]
     tries: int
     proven_end: int
     reservations: tuple[tuple[int, ByteRange], ...]
@@ -80,36 +77,6 @@ class AssemblySnapshot(NamedTuple):
     unavailable_ranges: ReceivedRangesSnapshot
     pixels: tuple[bytes, ...]
     """The frame's bytes, a piece for each range of ``received_ranges``."""
-
-
-class ResendTimer:
-    """When the last packet of a frame arrived, and when its lost parts are requested again."""
-
-    def __init__(self, now: float) -> None:
-        self.last_packet = now
-        """When the last packet of the frame arrived, in seconds on the caller's clock."""
-        self.next_request = now
-        """When lost parts may be requested again."""
-        self.tries = 0
-        """Requests since the last packet that brought something."""
-
-    def count_request(self, now: float) -> None:
-        """Count a request for lost parts, and set when the next may follow.
-
-        The wait doubles up to 8 times RESEND_RETRY_MS, so that the tries last where an answer
-        takes long.
-        """
-        self.next_request = now + RETRY_S * (1 << min(self.tries, _MAX_DOUBLINGS))
-        self.tries += 1
-
-    def on_answer(self) -> None:
-        """Start to count the tries again: the module has sent something of the frame."""
-        self.tries = 0
-
-    def shift(self, seconds: float) -> None:
-        """Exclude *seconds* in which nobody has received."""
-        self.last_packet += seconds
-        self.next_request += seconds
 
 
 class Assembly:
@@ -262,7 +229,7 @@ class Assembly:
             start=self.start,
             end=self.end,
             progress=self.timer.last_packet,
-            next_ask=self.timer.next_request,
+            requests=tuple(self.timer.requests),
             tries=self.timer.tries,
             proven_end=self.proven_end,
             reservations=tuple(sorted(self.reservations.items())),

@@ -54,9 +54,15 @@ class FrameGeometry:
         last = first + height * plan.stride
         return [(start, start + row_bytes) for start in range(first, last, plan.stride)]
 
-    def cover_ranges(self, ranges: Sequence[ByteRange]) -> tuple[Rectangle, ...]:
-        """Return rectangles that cover byte ranges, from the first on: at most MAX_RANGES."""
+    def cover_ranges(
+        self, ranges: Sequence[ByteRange]
+    ) -> tuple[tuple[Rectangle, ...], list[ByteRange]]:
+        """Return rectangles that cover byte ranges, from the first on: at most MAX_RANGES.
+
+        The second value is the bytes that they cover.
+        """
         rectangles: list[Rectangle] = []
+        covered = []
         width, stride = self.plan.width, self.plan.stride
         for range_start, end in ranges:
             start = range_start
@@ -72,4 +78,6 @@ class FrameGeometry:
                     right = self.layout.count_pixels(left + stop - start)
                     rectangles.append((x, row, right - x, 1))
                     start = stop
-        return tuple(rectangles)
+            if start > range_start:
+                covered.append((range_start, start))
+        return tuple(rectangles), covered

@@ -51,12 +51,13 @@ from lenslink_protocol.params import (
     STALL_MS,
 )
 
-from .assembly import RETRY_S, Assembly, AssemblySnapshot, AssemblyState
+from .assembly import Assembly, AssemblySnapshot, AssemblyState
 from .frame_geometry import FrameGeometry
 from .frame_pool import Pool
 from .frame_start_check import RejectedFrame, find_contradiction
 from .lane_progress import LanePosition, LaneProgress, count_outstanding, is_later
 from .received_ranges import ByteRange
+from .resend_timer import RETRY_S
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class ReassemblySnapshot(NamedTuple):
     """Frames that the caller has not taken yet, the oldest first."""
     can_resend: bool
     first_tile_time: float | None
+    round_trip_s: float
     orders: tuple[tuple[int, int | None, int | None, int | None, RejectedFrame | None], ...]
     """Stream, and its newest, last done, dropped and rejected frame."""
     positions: tuple[tuple[tuple[int, int], LanePosition], ...]
@@ -149,6 +151,8 @@ class Reassembly:
         self._open: dict[int, Assembly] = {}
         self._orders: dict[int, StreamOrder] = {}
         self._progress = LaneProgress()
+        self._round_trip_s = 0.0
+        """How long the module takes to answer, at least, as far as known."""
 
     @property
     def lanes(self) -> Sequence[Lane]:
@@ -166,6 +170,7 @@ class Reassembly:
             finished=tuple([assembly.snapshot() for assembly in self.finished_frames]),
             can_resend=self.can_resend,
             first_tile_time=self.first_tile_time,
+            round_trip_s=self._round_trip_s,
             orders=tuple(
                 [
                     (stream, order.newest, order.last_done, order.dropped, order.rejected)
@@ -276,9 +281,8 @@ class Reassembly:
             self._discard(DiscardReason.MALFORMED, header.stream, header.frame, message)
             return
         assembly.timer.on_answer()
-        if len(self.lanes) == 1:
-            # The resent tiles came before this answer. What is still missing is lost again.
-            assembly.timer.next_request = now
+        if len(self.lanes) == 1 and assembly.timer.requests:
+            del assembly.timer.requests[0]
         if message.state == FrameState.UNKNOWN:
             assembly.unavailable_ranges.add(0, assembly.size)
         for rectangle in _read_rectangles(message):
@@ -288,28 +292,40 @@ class Reassembly:
             assembly.proven_end = assembly.size
         self._settle(assembly)
 
+    def on_round_trip(self, seconds: float) -> None:
+        """Wait for so long before anything is requested again."""
+        self._round_trip_s = seconds
+
     def find_missing(self, now: float) -> list[MissingParts]:
         """Return what is to be requested again; may finish frames whose attempts are used up."""
         patience = _QUIET_S if len(self.lanes) == 1 else _LAG_S
         found = []
         for assembly in list(self._open.values()):
+            if assembly.is_finished:
+                continue
             timer = assembly.timer
-            if assembly.is_finished or now < timer.next_request:
+            timer.drop_expired(now)
+            # A frame is not quiet while a lane receives a tile of it, or an answer is on its way.
+            is_expected = assembly.reservations or timer.requests
+            is_quiet = now - timer.last_packet > patience and not is_expected
+            flags = self._find_missing_flags(assembly, is_quiet) & ~timer.flags
+            lost = assembly.find_lost(
+                assembly.size if is_quiet else self._find_proven_end(assembly)
+            )
+            rectangles, ranges = assembly.geometry.cover_ranges(
+                timer.exclude_requested(lost, assembly.size)
+            )
+            if not flags and not rectangles:
                 continue
-            # While a lane receives a tile of the frame, the frame is not quiet.
-            is_quiet = now - timer.last_packet > patience and not assembly.reservations
-            parts = self._find_missing_parts(assembly, is_quiet)
-            if not parts.flags and not parts.rectangles:
-                continue
-            timer.count_request(now)
+            timer.add_request(now, flags, ranges, self._round_trip_s)
             if timer.tries > RESEND_TRIES and not assembly.reservations:
                 self._finish(assembly)
             else:
-                found.append(parts)
+                found.append(MissingParts(assembly.stream, assembly.number, flags, rectangles))
         return found
 
-    def _find_missing_parts(self, assembly: Assembly, is_quiet: bool) -> MissingParts:
-        """Return what a frame is known to lack.
+    def _find_missing_flags(self, assembly: Assembly, is_quiet: bool) -> ResendFlag:
+        """Return whether FrameStart and FrameEnd are lost.
 
         A frame that is quiet (nothing has arrived for _QUIET_S) lacks all that has not arrived.
         Another frame lacks what every lane has passed.
@@ -322,9 +338,7 @@ class Reassembly:
             flags |= ResendFlag.START
         if assembly.end is None and is_quiet:
             flags |= ResendFlag.END
-        lost = assembly.find_lost(assembly.size if is_quiet else self._find_proven_end(assembly))
-        rectangles = assembly.geometry.cover_ranges(lost)
-        return MissingParts(assembly.stream, assembly.number, flags, rectangles)
+        return flags
 
     def expire_frames(self, now: float) -> None:
         """Finish the frames that have received nothing for too long."""

@@ -234,6 +234,11 @@ class UsbTransport:
         for reader in self._readers:
             reader.start()
 
+    def __del__(self) -> None:
+        # An interrupt may come before a caller has the transport. The readers do not refer to it.
+        for reader in getattr(self, "_readers", ()):
+            reader.close()
+
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
         self._check_open()
         first = self._readers[0]

@@ -238,12 +238,12 @@ def test_a_preview_takes_the_memory_of_a_still_last():
     place = (0, 0, 2, 1)
     tiles = sensor.Tiles(8, 3, 2)
     hold(tiles, 1, 5)
-    for number in range(6, 70):
+    for number in range(6, 256):
         hold(tiles, 0, number)
         assert tiles.find(1, 5, place) is not None, number
         assert tiles.find(0, number, place) is not None, number
-    # 64 frames later the still is as good as any other frame.
-    hold(tiles, 0, 70)
+    # 250 frames later the still is as good as any other frame.
+    hold(tiles, 0, 256)
     assert tiles.find(1, 5, place) is None
 
 

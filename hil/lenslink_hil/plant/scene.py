@@ -58,6 +58,7 @@ class SceneOptions:
         kelvin: colour temperatures of its light, with commas between them.
         flicker: frequency of the light's flicker in Hz.
         swing: way of the nearest plane to and fro, in thousandths of the field's width.
+        shake: how far a hand moves the picture on the sensor, in um, root mean square.
         f_number: the iris, as in ``2.8``.
         celsius: temperature of the sensor.
         lens: ``off`` for the bare sensor.
@@ -77,6 +78,7 @@ class SceneOptions:
     kelvin: str | None = None
     flicker: int | None = None
     swing: int | None = None
+    shake: int | None = None
     f_number: str | None = None
     celsius: int | None = None
     lens: str | None = None
@@ -119,6 +121,7 @@ class SceneOptions:
             kelvin=text("kelvin"),
             flicker=number("flicker"),
             swing=number("swing"),
+            shake=number("shake"),
             f_number=text("f_number"),
             celsius=number("celsius"),
             lens=text("lens"),

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .optics import NEAREST_MDPT, Optics
-from .scenery import Grid, Layer, Scenery
+from .scenery import Grid, Layer, Paint, Scenery
 
 Floats = NDArray[np.float32]
 Spectrum = NDArray[np.complex64]
@@ -41,6 +41,8 @@ _SAME_OTF = 0.005
 """Planes share an OTF if the OTFs of red and blue differ by less from that of green."""
 _MARGIN = 16
 """Cells around the blurred picture, so that opposite sides do not meet."""
+_STRIP_ROWS = 256
+"""Rows that are painted in one step; a multiple of the pieces in which pictures are bent."""
 _TAPS = 3
 """Half the number of cells that are interpolated (Lanczos)."""
 
@@ -76,6 +78,7 @@ class Region:
     height: int
 
 
+@dataclass(frozen=True)
 class _Painted:
     """A layer on a grid, transformed.
 
@@ -85,17 +88,38 @@ class _Painted:
         cover: spectrum of the cover, or None.
     """
 
-    def __init__(self, layer: Layer, grid: Grid) -> None:
-        self.layer = layer
-        image = layer.paint(grid)
-        planes = [image] if image.ndim == 2 else list(image)
-        self.cover: Spectrum | None = None
-        if layer.cover is not None:
-            cover = layer.cover(grid)
-            planes = [plane * cover for plane in planes]
-            self.cover = _single(np.fft.rfft2(cover))
-        transform = np.fft.rfft2 if layer.is_flat() else np.fft.rfft
-        self.spectra: list[Spectrum] = [_single(transform(plane)) for plane in planes]
+    layer: Layer
+    spectra: list[Spectrum]
+    cover: Spectrum | None
+
+
+def _paint_layer(layer: Layer, grid: Grid) -> Steps[_Painted]:
+    """Paint and transform a layer."""
+    image = yield from paint_in_strips(layer.paint, grid)
+    planes = [image] if image.ndim == 2 else list(image)
+    cover_spectrum = None
+    if layer.cover is not None:
+        cover = yield from paint_in_strips(layer.cover, grid)
+        image *= cover  # of one plane or of three, which *planes* shows
+        yield
+        cover_spectrum = _single(np.fft.rfft2(cover))
+        yield
+    transform = np.fft.rfft2 if layer.is_flat() else np.fft.rfft
+    spectra = []
+    for plane in planes:
+        spectra.append(_single(transform(plane)))
+        yield
+    return _Painted(layer, spectra, cover_spectrum)
+
+
+def paint_in_strips(paint: Paint, grid: Grid) -> Steps[Floats]:
+    """Paint a grid in strips of rows, one in each step."""
+    strips = []
+    for start in range(0, grid.height, _STRIP_ROWS):
+        rows = min(_STRIP_ROWS, grid.height - start)
+        strips.append(paint(replace(grid, top=grid.top + start * grid.step, height=rows)))
+        yield
+    return np.concatenate(strips, axis=-2)
 
 
 @dataclass(frozen=True)
@@ -108,7 +132,7 @@ class _Canvas:
 
 
 class _Painting:
-    """The work of painting and transforming the layers, one layer in each step.
+    """The work of painting and transforming the layers, in steps.
 
     Whoever needs the result does the next step. So nothing is lost when a frame is given up.
 
@@ -119,16 +143,18 @@ class _Painting:
     def __init__(self, scenery: Scenery, grid: Grid) -> None:
         self.grid = grid
         self.canvas: _Canvas | None = None
-        self._scenery = scenery
-        self._layers: list[_Painted] = []
+        self._steps = self._paint_all(scenery)
 
     def work(self) -> None:
         """Do one step."""
-        if len(self._layers) < len(self._scenery.layers):
-            self._layers.append(_Painted(self._scenery.layers[len(self._layers)], self.grid))
-        else:
-            radius = _find_radius(self.grid, self.grid.height)
-            self.canvas = _Canvas(self.grid, self._layers, radius)
+        next(self._steps, None)
+
+    def _paint_all(self, scenery: Scenery) -> Steps[None]:
+        layers: list[_Painted] = []
+        for layer in scenery.layers:
+            painted = yield from _paint_layer(layer, self.grid)
+            layers.append(painted)
+        self.canvas = _Canvas(self.grid, layers, _find_radius(self.grid, self.grid.height))
 
 
 class ImageWindow:

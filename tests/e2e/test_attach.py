@@ -113,7 +113,7 @@ def test_the_module_is_killed(cli, request):
     settings = {"exposure_us": 4000, "gain_milli": 3000, "focus_mdpt": 1650}
     with (
         lenslink.attach(url, on_event=told, timeout=PATIENCE_S) as lens,
-        closing(lens.stream("full", **settings)) as frames,
+        closing(lens.stream("full", settled=True, **settings)) as frames,
     ):
         before = until(frames, lambda _: True)
         killed = Moment.take()

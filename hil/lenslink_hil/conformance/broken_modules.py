@@ -42,6 +42,7 @@ from . import (
     broken_requests,
     broken_resending,
     broken_sessions,
+    broken_settings,
     broken_streams,
     broken_tables,
     broken_variety,
@@ -727,6 +728,13 @@ _TAMPERED: dict[str, tuple[Broken, ...]] = {
         _with(OtherDamage),
         _with(Pretends),
     ),
+    "M-SET-1": (),
+    "M-SET-2": (),
+    "M-SET-3": (),
+    "M-SET-4": (),
+    "M-SET-5": (),
+    "M-SET-6": (),
+    "M-SET-7": (),
 }
 
 _PARTS = (
@@ -737,6 +745,7 @@ _PARTS = (
     broken_frames,
     broken_resending,
     broken_tables,
+    broken_settings,
     broken_variety,
 )
 

@@ -83,6 +83,7 @@ class NoCapabilities(Script):
 
 
 def lose_tile(item: Item) -> Item:
+    """Return the item, lost on its way if it is the tile of row ``_LOST``."""
     return replace(item, is_lost=True) if item.place[1] == _LOST and item.place[3] else item
 
 

@@ -1,24 +1,40 @@
-"""The focus ring: decode quadrature edges to detents."""
+"""The focus ring: decode quadrature edges. A tick is one edge."""
 
-# Quarters of a detent, by old and new levels of A and B. An impossible change counts as 0.
-_QUARTERS = (0, -1, 1, 0, 1, 0, 0, -1, -1, 0, 0, 1, 0, 1, -1, 0)
+# Ticks by old and new levels of A and B. An impossible change counts as 0.
+_TICKS = (0, -1, 1, 0, 1, 0, 0, -1, -1, 0, 0, 1, 0, 1, -1, 0)
+_HALF = 1 << 29
+_MASK = (1 << 30) - 1
 
 
 class FocusRing:
-    """Count quarters of a detent. A bounce goes forth and back and cancels itself."""
+    """Count ticks. A bounce goes forth and back and cancels itself.
+
+    add_edge() may run in an interrupt while take_ticks() runs: it alone writes ``position``, and it
+    does not allocate.
+    """
 
     def __init__(self):
+        # Ticks since the start, from -2^29 to 2^29 - 1. It wraps.
+        self.position = 0
         self._levels = 0
-        self._quarters = 0
+        self._taken = 0
+
+    def set_level(self, channel, level):
+        """Take the level of a channel at the start. It is no edge."""
+        bit = 2 >> channel
+        self._levels = self._levels | bit if level else self._levels & ~bit
 
     def add_edge(self, channel, level):
-        """Take an edge of channel 0 (A) or 1 (B). Return the detents since the last edge."""
+        """Take an edge of channel 0 (A) or 1 (B)."""
         bit = 2 >> channel
         levels = self._levels | bit if level else self._levels & ~bit
-        self._quarters += _QUARTERS[self._levels << 2 | levels]
+        ticks = _TICKS[self._levels << 2 | levels]
         self._levels = levels
-        if abs(self._quarters) < 4:
-            return 0
-        detents = 1 if self._quarters > 0 else -1
-        self._quarters -= 4 * detents
-        return detents
+        self.position = ((self.position + ticks + _HALF) & _MASK) - _HALF
+
+    def take_ticks(self):
+        """Return the ticks since the last call."""
+        position = self.position
+        ticks = ((position - self._taken + _HALF) & _MASK) - _HALF
+        self._taken = position
+        return ticks

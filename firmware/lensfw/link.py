@@ -74,7 +74,7 @@ class Link:
         self.receiver = framing.Receiver(self.discards, self._on_damage)
         self.nonce = None
         # The optional capabilities of this module.
-        self.capabilities = wire.CAP_LOG | wire.CAP_RESEND
+        self.capabilities = wire.CAP_LOG | wire.CAP_RESEND | wire.CAP_EVENTS
         # The object that packets pass before they are sent, or None; see ``fault_injection``.
         self.send_filter = None
         self.dropped_logs = 0
@@ -314,8 +314,11 @@ class Link:
 
     # --- packets to send ------------------------------------------------------------------
 
-    def send_answer(self, number, kind, fields, tail=b"", ordered=False):
-        """Send an answer and remember it. An *ordered* answer is sent behind all data."""
+    def send_answer(self, number, kind, fields, tail=b"", ordered=0):
+        """Send an answer and remember it.
+
+        The bits of *ordered* are streams: the answer is sent behind their data.
+        """
         payload = wire.encode(kind, fields, tail)
         self._answers.append((number, kind, payload))
         if number == self._unanswered:
@@ -351,7 +354,7 @@ class Link:
         self.outbox.queue_control(outbox.Item(wire.T_LOG, 0, 0, payload))
 
     def send_message(self, kind, fields):
-        """Send a message that answers no request: Busy or Notice."""
+        """Send a message that answers no request: Busy, Notice or Event."""
         if self.nonce is not None and not self._refused:
             self.outbox.queue_control(outbox.Item(kind, 0, 0, wire.encode(kind, fields)))
 
@@ -361,6 +364,9 @@ class Link:
             return
         if not self._refused:
             memory = self._remember()
+            if self._unanswered is not None:
+                # It will never be executed.
+                memory[2][self._unanswered] = wire.OUTCOME_NOT_DONE
             for number in self._module.list_unstarted():
                 memory[2][number] = wire.OUTCOME_NOT_DONE
             self._past.insert(0, memory)

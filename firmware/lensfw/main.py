@@ -120,8 +120,11 @@ def run(configuration, rows_fds, pins_fd, link_fds):
     rows, pins = [open(fd, "r+b") for fd in rows_fds], open(pins_fd, "r+b")
     ports = sim.SimPorts(rows, pins, configuration["sensor"].get("crc", False))
     if configuration.get("authenticator"):
-        # The name of a module whose authenticate() stands in for a board's secure element.
-        ports.authenticate = __import__(configuration["authenticator"]).authenticate
+        # The name of a module that stands in for a board's secure element. It has authenticate()
+        # and SCHEMES, the numbers of its schemes.
+        authenticator = __import__(configuration["authenticator"])
+        ports.authenticate = authenticator.authenticate
+        ports.auth_schemes = authenticator.SCHEMES
     camera = module.Module(configuration, ports, ticks)
     link = camera.link
     poll = select.poll()

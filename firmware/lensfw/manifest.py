@@ -13,8 +13,8 @@ def _milli(values):
     return [int(v * 1000 + 0.5) for v in values]
 
 
-def build(config):
-    """Return the bytes of the manifest for a configuration."""
+def build(config, schemes=()):
+    """Return the bytes of the manifest for a configuration and its authentication schemes."""
     sensor = config["sensor"]
     optics = config["optics"]
     power = config["power"]
@@ -66,6 +66,8 @@ def build(config):
             wire.KEY_SCALE,
             struct.pack(wire.ENTRY_SCALE, scale["pixels_milli"], scale["rate_milli"]),
         )
+    for scheme in schemes:
+        out += _entry(wire.KEY_AUTH, struct.pack(wire.ENTRY_AUTH, scheme))
     return out
 
 

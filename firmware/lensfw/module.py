@@ -16,9 +16,20 @@ any           any                            the session ends                UNC
 
 import struct
 
-from . import contacts, focus_motor, focus_ring, frame_history, manifest, power, sensor, wire
+from . import (
+    contacts,
+    events,
+    focus_motor,
+    focus_ring,
+    frame_history,
+    heat,
+    manifest,
+    power,
+    sensor,
+    wire,
+)
 from .link import Link, Refusal
-from .outbox import Item
+from .outbox import ALL_STREAMS, Item
 
 UNCONFIGURED = 0
 CONFIGURED = 1
@@ -27,6 +38,8 @@ STREAMING = 2
 # The still is read before the preview, if one channel reads both.
 _PRIORITY = (1, 0)
 _DEFAULT_EXPOSURE_US = 10000
+# A module that is still attached so long after its release button was pressed stays on.
+_RELEASE_HOLD_US = 2000000
 
 
 class Stream:
@@ -69,6 +82,7 @@ class Channel:
         self.streams = streams
         self.readout = None
         self.stream = 0
+        self.began = 0
         self.has_started = False
 
 
@@ -79,7 +93,8 @@ class Module:
         self.config = config
         self.ports = ports
         self.clock = clock
-        self.manifest = manifest.build(config)
+        # The authentication schemes of ports that have authenticate().
+        self.manifest = manifest.build(config, getattr(ports, "auth_schemes", ()))
         board = config["limits"]
         self.link = Link(self, clock, config["boot_count"], config["reset_reason"])
         self._fault_injection = None
@@ -93,13 +108,23 @@ class Module:
         self._authenticate = getattr(ports, "authenticate", None)
         if self._authenticate is not None:
             self.link.capabilities |= wire.CAP_AUTH
+        # Ports that can switch the module off its supply have set_switch(closed).
+        self._set_switch = getattr(ports, "set_switch", None)
         self.contacts = contacts.Contacts()
-        self.power = power.Power(ports, config["power"]["idle_mw"], config["power"]["active_mw"])
-        motor = config["motor"]
+        needs = config["power"]
+        self.power = power.Power(
+            ports, needs["idle_mw"], needs["active_mw"], needs.get("motor_mw", 0)
+        )
+        self.heat = heat.Heat()
+        self.events = events.Events(self)
         self.focus_motor = focus_motor.Focus(
-            ports, motor["steps"], config["optics"]["focus_max_mdpt"], motor["steps_per_s"]
+            ports, config["motor"], config["optics"]["focus_max_mdpt"]
         )
         self.focus_ring = focus_ring.FocusRing()
+        if hasattr(ports, "connect_ring"):
+            # The interrupts of the ring's pins call the decoder. Other ports queue RING events.
+            ports.connect_ring(self.focus_ring)
+        self._released_at = None
         # The CRCs of a sensor that computes them come with its rows.
         crc_bytes = 4 if config["sensor"].get("crc") else 0
         self.tiles = sensor.Tiles(
@@ -138,7 +163,8 @@ class Module:
         if self._fault_injection is not None:
             self._fault_injection.poll(now)
         self.power.poll(now)
-        self.focus_motor.poll(now)
+        self._poll_motor(now)
+        self.events.poll(now)
         for channel in self._channels:
             if channel.readout is None:
                 self._begin_readout(channel, now)
@@ -177,32 +203,110 @@ class Module:
         while event is not None:
             self._handle_event(event, now)
             event = self.ports.take_event()
-        if self.contacts.poll(now) and self.contacts.state != contacts.ATTACHED:
-            self.link.end_session(wire.CLOSE_DETACH)
+        if self.contacts.poll(now):
+            self._handle_contacts()
+        ticks = self.focus_ring.take_ticks()
+        if ticks:
+            self.events.mark_ring(ticks)
+            self.focus_motor.turn_ring(ticks, now)
+
+    def _poll_motor(self, now):
+        """Home the motor once it has a supply, go back after a false warning, and step."""
+        if self.focus_motor.state == focus_motor.UNHOMED:
+            if self.is_attached() and self.contacts.has_power:
+                self.focus_motor.home(now)
+        elif self._released_at is not None and now - self._released_at >= _RELEASE_HOLD_US:
+            self._released_at = None
+            self.focus_motor.unpark(now)
+        self.focus_motor.poll(now)
+
+    def _prepare_removal(self, now):
+        """Park the lens: the contacts are about to open, and the supply will be gone."""
+        self._released_at = now
+        self.focus_motor.park(now)
+
+    def _handle_contacts(self):
+        """React to a new state of the contacts."""
+        state = self.contacts.state
+        is_dangerous = state == contacts.SHORTED or state == contacts.WET
+        if is_dangerous:
+            self.focus_motor.lose()
+        if self._set_switch is not None:
+            self._set_switch(not is_dangerous)
+        self.events.mark_contacts(state, is_dangerous or state == contacts.HALF_SEATED)
+        if state != contacts.ATTACHED:
+            self.link.end_session(wire.CLOSE_POWER if is_dangerous else wire.CLOSE_DETACH)
 
     def _handle_event(self, event, now):
         kind, channel, value = event
         if kind == self.ports.CONTACT:
-            if self.contacts.add_edge(channel, value, now):
+            if channel == focus_motor.END_STOP_PIN:
+                self.focus_motor.is_end_stop_closed = value != 0
+                return
+            if channel == contacts.POWER_PIN:
+                if value:
+                    self.power.restart()
+                else:
+                    self.focus_motor.lose()
+            demand = self.contacts.add_edge(channel, value, now)
+            if demand == contacts.RELEASED:
+                self._prepare_removal(now)
                 self.link.send_message(wire.T_NOTICE, (wire.NOTICE_RELEASE, 0, 0))
+            elif demand == contacts.FAULT:
+                self._handle_contacts()
         elif kind == self.ports.ADC:
-            if self.power.add_sample(channel, value):
+            if channel == power.LEAKAGE_CHANNEL:
+                if self.contacts.add_leakage(value):
+                    self._handle_contacts()
+            elif channel == power.TEMPERATURE_CHANNEL:
+                self.power.add_sample(channel, value)
+                self._update_heat(now)
+            elif self.power.add_sample(channel, value):
                 text = "supply %s: %d mV"
                 state = "good" if self.power.is_good else "low"
                 self.link.send_log(wire.LOG_WARNING, text % (state, self.power.vbus_mv))
+                self.events.mark(wire.EVENT_POWER)
+                if not self.power.is_good:
+                    self.link.send_message(wire.T_NOTICE, (wire.NOTICE_SUPPLY, 0, 0))
         elif kind == self.ports.RING:
-            detents = self.focus_ring.add_edge(channel, value)
-            if detents:
-                self.focus_motor.turn_ring(detents, now)
+            self.focus_ring.add_edge(channel, value)
+
+    def _update_heat(self, now):
+        """Take the temperature, and announce a step that will cost frames."""
+        before = self.heat.state
+        if not self.heat.add_temperature(self.power.temperature_mc, now):
+            return
+        state = self.heat.state
+        self.events.mark(wire.EVENT_HEAT)
+        self.link.send_log(wire.LOG_WARNING, "heat: state %d" % state)
+        if state == heat.SHUTDOWN:
+            self.link.end_session(wire.CLOSE_POWER)
+        elif state > before and self.heat.is_throttled():
+            self.link.send_message(wire.T_NOTICE, (wire.NOTICE_HEAT, 0, heat.NOTICE_MS))
 
     # --- called by the link ---------------------------------------------------------------
 
     def is_attached(self):
-        """Return True if the module answers a Hello: seated, with a good supply."""
-        return self.contacts.state == contacts.ATTACHED and self.power.is_good
+        """Return True if the module answers a Hello: seated, with a good supply, not too hot."""
+        is_seated = self.contacts.state == contacts.ATTACHED
+        return is_seated and self.power.is_good and self.heat.state != heat.SHUTDOWN
+
+    def set_budget(self, milliwatts):
+        """Take the power that the host grants until the session ends.
+
+        Return False if an idle module needs more. Streams that need more end.
+        """
+        if not self.power.set_budget(milliwatts):
+            return False
+        if not self.power.can_be_active:
+            for index in range(len(self.streams)):
+                self._stop_stream(index)
+            self.power.set_active(False)
+        return True
 
     def on_session_open(self):
-        """Log the state of contacts and supply."""
+        """Log the state of contacts and supply, and report all states."""
+        self.events.open_session()
         text = "session open, %d bounces while seating, supply %d mV"
         self.link.send_log(wire.LOG_INFO, text % (self.contacts.bounces, self.power.vbus_mv))
 
@@ -219,6 +323,7 @@ class Module:
         self.tiles.forget_session()
         self.frame_history.clear()
         self.power.set_active(False)
+        self.power.budget_mw = power.UNLIMITED_MW
 
     def list_unstarted(self):
         """Return the ids of accepted requests that have started no frame yet."""
@@ -269,13 +374,13 @@ class Module:
             index = fields[0]
             self._stop_stream(index)
             answer = (index, 0, self.next_frame)
-            self.link.send_answer(number, wire.T_ACCEPTED, answer, ordered=True)
+            self.link.send_answer(number, wire.T_ACCEPTED, answer, ordered=1 << index)
         elif kind == wire.T_FLUSH:
             last = self.link.previous_request
             for index in range(len(self.streams)):
                 self._stop_stream(index)
             answer = (self.link.lanes, 0, last, 0, 0, 0, 0)
-            self.link.send_answer(number, wire.T_FLUSHED, answer, ordered=True)
+            self.link.send_answer(number, wire.T_FLUSHED, answer, ordered=ALL_STREAMS)
         elif kind == wire.T_CHALLENGE:
             self._answer_challenge(number, fields[0], fields[1])
         else:  # TEST
@@ -338,6 +443,11 @@ class Module:
             raise Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
         if not self.power.is_good:
             raise Refusal(wire.ERR_POWER, "supply is %d mV" % self.power.vbus_mv)
+        if not self.power.can_be_active:
+            need = self.power.active_need_mw
+            raise Refusal(wire.ERR_POWER, "needs %d of %d mW" % (need, self.power.budget_mw))
+        if self.heat.state >= heat.EMERGENCY:
+            raise Refusal(wire.ERR_POWER, "%d degrees" % (self.power.temperature_mc // 1000))
         now = self.clock.now()
         if exposure:
             self.exposure_us = exposure
@@ -355,10 +465,9 @@ class Module:
     # --- frames ---------------------------------------------------------------------------
 
     def _begin_readout(self, channel, now):
-        """Start the next readout of a channel, once the lens has stopped."""
-        if not self.focus_motor.is_settled:
-            return
-        for index in channel.streams:
+        """Start the next readout of a channel, once the lens has stopped and heat allows it."""
+        can_begin = self.focus_motor.is_settled and self.heat.may_begin(now)
+        for index in channel.streams if can_begin else ():
             stream = self.streams[index]
             if stream.frames_left and now >= stream.next_start:
                 number = self.next_frame
@@ -375,6 +484,7 @@ class Module:
                     channel.ports, self.tiles, stream, number, settings, now
                 )
                 channel.stream = index
+                channel.began = now
                 channel.has_started = False
                 return
         for each in self._channels:
@@ -403,6 +513,8 @@ class Module:
     def _finish_frame(self, channel, status, now):
         readout, index = channel.readout, channel.stream
         channel.readout = None
+        self.power.meter.end_frame()
+        self.heat.end_frame(channel.began, now)
         stream = self.streams[index]
         if stream.frames_left > 0:
             stream.frames_left -= 1

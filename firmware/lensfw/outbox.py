@@ -2,20 +2,24 @@
 
 There are two queues. Control packets overtake data packets. The data packets of one stream keep
 their order. Those of different streams may overtake each other, so that a stream without credit
-does not block the other one. Nothing overtakes a barrier, and a barrier overtakes nothing.
+does not block the other one. A barrier names streams as bits. It overtakes nothing of these
+streams, and nothing of these streams overtakes it.
 
 ``link`` and ``module`` queue items; ``link.take_packet()`` takes them.
 """
 
 from . import wire
 
-BARRIER = -1
+ALL_STREAMS = (1 << wire.MAX_STREAMS) - 1
 
 
 class Item:
-    """A packet without its header. ``tile`` is released once the packet is sent."""
+    """A packet without its header. ``tile`` is released once the packet is sent.
 
-    def __init__(self, kind, frame, stream, payload=b"", tile=None, flags=0, barrier=False):
+    *barrier* has a bit for each stream that the packet keeps in order. It is 0 for no barrier.
+    """
+
+    def __init__(self, kind, frame, stream, payload=b"", tile=None, flags=0, barrier=0):
         self.kind = kind
         self.frame = frame
         self.stream = stream
@@ -149,10 +153,14 @@ class Outbox:
         blocked = 0
         index = 0
         for item in self._data:
+            bit = item.barrier or 1 << item.stream
             if item.barrier:
-                return None
-            bit = 1 << item.stream
-            if item.tile is None:
+                if lane == 0 and not blocked & bit:
+                    break
+                blocked |= bit
+                if blocked == ALL_STREAMS:
+                    return None
+            elif item.tile is None:
                 if lane == 0 and not blocked & bit:
                     break
                 if lane and item.kind == wire.T_FRAME_START:

@@ -126,10 +126,13 @@ class Session:
         Raises :exc:`~lenslink.errors.ProtocolError` if the manifest is malformed.
         """
         data = b""
+        total: int | None = None
         while True:
             piece = self.call(GetManifest(len(data)), ManifestPiece, deadline)
             whole = len(data) + len(piece.piece)
-            if piece.offset != len(data) or not piece.piece or whole > piece.total:
+            is_odd = piece.offset != len(data) or total not in (None, piece.total)
+            total = piece.total
+            if is_odd or not piece.piece or whole > total:
                 raise ProtocolError("the module's manifest does not fit together")
             if piece.total > MAX_MANIFEST:
                 raise ProtocolError(f"the module's manifest has {piece.total} bytes")

@@ -74,6 +74,12 @@ class ReceiverState(enum.Enum):
     """Add it to the backlog, and search the backlog for a header."""
 
 
+# Reading a member of an enum takes ten times as long as a name of the module, and each packet reads
+# several.
+_HEADER, _PAYLOAD, _SEARCH = ReceiverState
+_TILE: Final = int(MessageType.TILE)
+
+
 class Sink(Protocol):
     """Receives the packets of one lane."""
 
@@ -262,7 +268,7 @@ class Receiver:
         """Sequence of the last packet that was passed on or discarded as a whole."""
         self.lost_packets = 0
         """Packets missing from the lane's sequence."""
-        self._state = ReceiverState.HEADER
+        self._state = _HEADER
         self._head = memoryview(bytearray(HEADER_BYTES))
         self._head_fill = 0
         self._packet: _IncomingPacket | None = None
@@ -295,13 +301,13 @@ class Receiver:
     @property
     def is_in_sync(self) -> bool:
         """The receiver knows where the next packet begins. It does not search for a header."""
-        return self._state is not ReceiverState.SEARCH
+        return self._state is not _SEARCH
 
     def get_buffers(self) -> list[memoryview]:
         """Return where the next bytes of the lane go, in order. There is room for one or more."""
         if self._packet is not None:
             return [self._packet.payload[self._packet.fill :], self._head]
-        if self._state is ReceiverState.SEARCH:
+        if self._state is _SEARCH:
             return [self._landing]
         return [self._head[self._head_fill :]]
 
@@ -325,11 +331,11 @@ class Receiver:
             if packet.fill < len(packet.payload):
                 return
             self._end_packet(is_sound)
-        elif self._state is ReceiverState.SEARCH:
+        elif self._state is _SEARCH:
             self._backlog.data += self._landing[:count]
         else:
             self._head_fill += count
-        if self._state is ReceiverState.SEARCH:
+        if self._state is _SEARCH:
             self._search()
         elif self._head_fill == HEADER_BYTES:
             self._begin_packet()
@@ -364,7 +370,7 @@ class Receiver:
             self._give_up()
             self._search()
             if not self._backlog.data and self._packet is None:
-                self._set_state(ReceiverState.HEADER)
+                self._set_state(_HEADER)
 
     def shift_timers(self, seconds: float) -> None:
         """Exclude *seconds* in which nobody has received from the time that makes a stall."""
@@ -376,7 +382,7 @@ class Receiver:
         For a caller that was interrupted while it received: bytes may be missing, and the state
         may be that of a half-finished call.
         """
-        self._set_state(ReceiverState.SEARCH)
+        self._set_state(_SEARCH)
         self._packet = None
         self._head_fill = 0
         self._backlog.clear()
@@ -418,8 +424,8 @@ class Receiver:
         elif self._packet is not None and not self._packet.payload:
             self._end_packet()
         else:
-            self._state = ReceiverState.PAYLOAD
-        if self._state is ReceiverState.SEARCH:
+            self._state = _PAYLOAD
+        if self._state is _SEARCH:
             self._search()
 
     def _accept_header(self, head: memoryview) -> bool:
@@ -434,7 +440,7 @@ class Receiver:
         if header.version >> 4 != VERSION_MAJOR:
             self._discard(DiscardReason.VERSION, header)
             return False
-        limit = self.max_payload if header.type == MessageType.TILE else MAX_CONTROL
+        limit = self.max_payload if header.type == _TILE else MAX_CONTROL
         if header.length > limit:
             self._discard(DiscardReason.LENGTH, header)
             return False
@@ -442,7 +448,7 @@ class Receiver:
         if is_wanted:
             self._advance_sequence(header.sequence)
         memory = None
-        if is_wanted and header.type == MessageType.TILE:
+        if is_wanted and header.type == _TILE:
             memory = self.sink.reserve_buffer(header)
         is_in_place = memory is not None
         if memory is None:
@@ -486,8 +492,8 @@ class Receiver:
             self._discard(DiscardReason.PAYLOAD_CRC, header)
             self._start_search(bytes(payload) + bytes(self._head[: self._head_fill]))
             return
-        if self._state is ReceiverState.PAYLOAD:
-            self._state = ReceiverState.HEADER
+        if self._state is _PAYLOAD:
+            self._state = _HEADER
         if packet.is_wanted:
             if _log.isEnabledFor(TRACE):
                 _log.log(TRACE, "received %s", header)
@@ -500,7 +506,7 @@ class Receiver:
         self.settled_sequence = self.last_sequence
         self._packet = None
         self._head_fill = 0
-        self._set_state(ReceiverState.SEARCH)
+        self._set_state(_SEARCH)
         if not self._backlog.prepend_suspect(suspect):
             self._discard(DiscardReason.NOISE)
 
@@ -514,7 +520,7 @@ class Receiver:
         """Take packets from the backlog until it is used up or ends inside a packet."""
         backlog = self._backlog
         has_noise = False
-        while self._state is ReceiverState.SEARCH:
+        while self._state is _SEARCH:
             has_noise |= backlog.drop_to_magic()
             if len(backlog.data) < HEADER_BYTES:
                 break
@@ -535,11 +541,11 @@ class Receiver:
         self._backlog.drop(count)
         packet.fill = count
         if count < len(packet.payload):
-            self._set_state(ReceiverState.PAYLOAD)
+            self._set_state(_PAYLOAD)
             return
         self._end_packet()
         if not self._backlog.data and self._packet is None:
-            self._set_state(ReceiverState.HEADER)
+            self._set_state(_HEADER)
 
     def _give_up(self) -> None:
         """Discard a packet that has begun and stalled, and search its bytes."""
@@ -547,7 +553,7 @@ class Receiver:
         if packet is not None:
             self._discard(DiscardReason.STALL, packet.header)
             self._start_search(bytes(packet.payload[: packet.fill]))
-        elif self._state is ReceiverState.SEARCH:
+        elif self._state is _SEARCH:
             backlog = self._backlog
             if backlog.data.startswith(MAGIC):
                 # Another packet may begin inside this one.

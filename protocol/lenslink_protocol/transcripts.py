@@ -200,11 +200,11 @@ def make_still() -> list[Packet]:
 
 
 def make_refused_hello() -> list[Packet]:
-    """Return a Hello of a host that speaks versions 2.0 and 2.1 only."""
+    """Return a Hello of a host that speaks versions 1.1 and 1.2 only."""
     session = _Recorder()
-    session.host(Hello(0x20, 0x21, 1, Capability.RESEND, MAX_PAYLOAD), 1, version=0x21)
+    session.host(Hello(0x11, 0x12, 1, Capability.RESEND, MAX_PAYLOAD), 1, version=0x12)
     session.module(Error(ErrorCode.VERSION, b"this module speaks version 1"), 1)
-    session.host(Close(0), version=0x21)
+    session.host(Close(0), version=0x12)
     return session.packets
 
 

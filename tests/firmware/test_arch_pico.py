@@ -19,7 +19,7 @@ from lenslink_hil.pico.run import run_script
 
 SUITE = Path(__file__).resolve().parent / "suites/arch.py"
 # Nothing drives the supply and the contacts here. A board without these pins is seated.
-UNWIRED = {"power": None, "contact": None, "release": None, "vbus_adc": None}
+UNWIRED = dict.fromkeys(("power", "contact", "release", "fault", "end_stop", "vbus_adc"))
 CALL = """
 from lensfw import arch
 print(arch.NAME)

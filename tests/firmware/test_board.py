@@ -22,11 +22,12 @@ SIMULATED = {"lensfw.ports.sim", "lensfw.ports.usbdevice", "lensfw.ports.usbcdc"
 THUMB = {"lensfw/arch/thumb.py"}
 ROOT = {"lensfw.flash.boot", "lensfw.flash.main"}
 CHIP = micropython_process.TESTS / "helpers/chip"
-BUDGET = 110_000
+BUDGET = 150_000
 """The most bytes of heap that the firmware may take here. Both ports are loaded; a board has one.
 
 It may take 100,000 of an RP2040's 205 KB; test_arch_pico measures that. Here a word is twice as
-long, and half of the loaded code is words. This test is for machines without the emulated chip.
+long, and half of the loaded code is words: it takes 1.5 times as much here as on the emulated chip.
+This test is for machines without that chip.
 """
 
 

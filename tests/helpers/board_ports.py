@@ -4,16 +4,18 @@ MicroPython runs this script. It has plain asserts and prints "ok" at its end.
 """
 
 import sys
+import time
 
 import machine
 
-from lensfw import contacts, power
+from lensfw import contacts, focus_motor, focus_ring, power
 
 name = sys.argv[1]
 port = __import__("lensfw.ports." + name, None, None, ("Machine",))
 PINS = {
     "guard": 15, "power": 24, "contact": 14, "release": 13, "ring_a": 10, "ring_b": 11,
-    "step": 8, "dir": 9, "vbus_adc": 29, "vbus_divider": 3, "vbus_drop_mv": 280,
+    "fault": 12, "enable": 7, "end_stop": 6, "step": 8, "dir": 9,
+    "vbus_adc": 29, "vbus_divider": 3, "vbus_drop_mv": 280,
 }  # fmt: skip
 SENSOR = {"bits": 12, "modes": [{"id": 0, "width": 64}]}
 
@@ -52,29 +54,55 @@ machine.levels[24] = 1
 ports = chip.ports
 motor = machine.pins[8]
 assert chip.ports is ports
-contact, ring = ports.CONTACT, ports.RING
+contact = ports.CONTACT
 first = events(ports)
-assert first[:3] == [(contact, 0, 1), (contact, 1, 1), (contact, 2, 0)], first
-assert first[3:] == [(ring, 0, 1), (ring, 1, 1)], first
+levels = [(contact, 0, 1), (contact, 1, 1), (contact, 2, 0), (contact, 3, 0)]
+end_stop = [(contact, focus_motor.END_STOP_PIN, 0)]
+assert first == levels + end_stop, first
 machine.drive(14, 0)
 machine.drive(13, 0)
-machine.drive(10, 0)
 machine.drive(14, 1)
 found = events(ports)
 assert found == [
-    (contact, contacts.DETECT_PIN, 0), (contact, contacts.RELEASE_PIN, 1), (ring, 0, 0),
+    (contact, contacts.DETECT_PIN, 0), (contact, contacts.RELEASE_PIN, 1),
     (contact, contacts.DETECT_PIN, 1),
 ], found  # fmt: skip
 
+# A short opens the power switch in the interrupt itself, before anybody takes the event.
+assert machine.pins[12].hard == (name == "rp2")
+assert machine.levels[7] == 1
+machine.drive(12, 0)
+assert machine.levels[7] == 0
+machine.drive(12, 1)
+assert machine.levels[7] == 0, "only the firmware closes it again"
+assert events(ports) == [(contact, contacts.FAULT_PIN, 1), (contact, contacts.FAULT_PIN, 0)]
+ports.set_switch(True)
+assert machine.levels[7] == 1
+
 # A queue that is not emptied does not grow.
 for i in range(1000):
-    machine.drive(10, i & 1)
+    machine.drive(14, i & 1)
 assert len(events(ports)) < 64
-machine.drive(10, 1)
-assert events(ports) == [(ring, 0, 1)]
+machine.drive(14, 1)
+assert events(ports) == [(contact, 1, 1)]
+
+# The ring's edges are decoded in their interrupts, as many as there are. Its first levels are none.
+ring = focus_ring.FocusRing()
+ports.connect_ring(ring)
+assert machine.pins[10].hard == (name == "rp2")
+assert ring.take_ticks() == 0
+for _ in range(1000):
+    for number, level in ((10, 0), (11, 0), (10, 1), (11, 1)):
+        machine.drive(number, level)
+assert ring.take_ticks() == 4000
+machine.drive(11, 0)
+assert ring.take_ticks() == -1 and ring.position == 3999
+assert events(ports) == []
 
 # A board with nothing wired is seated.
-assert events(made(contact=None, power=None, release=None, ring_a=None, ring_b=None).ports) == first
+bare = made(contact=None, power=None, release=None, fault=None, end_stop=None)
+end_stop = [(contact, focus_motor.END_STOP_PIN, 1)]
+assert events(bare.ports) == levels + end_stop
 
 # 5 V less the diode's drop, through a divider by three.
 machine.counts[29] = (5000 - 280) * 65535 // 3 // 3300
@@ -90,6 +118,31 @@ ports.sample(power.TEMPERATURE_CHANNEL)
 supply.add_sample(*events(ports)[0][1:])
 wanted = 27000 if name == "rp2" else 41000
 assert abs(supply.temperature_mc - wanted) < 1000, supply.temperature_mc
+
+# Nothing is wired to measure the leakage: the contacts are dry.
+ports.sample(power.LEAKAGE_CHANNEL)
+assert events(ports) == [(ports.ADC, power.LEAKAGE_CHANNEL, 0)]
+machine.counts[26] = 48000
+wet = made(leak_adc=26).ports
+events(wet)
+wet.sample(power.LEAKAGE_CHANNEL)
+assert events(wet) == [(ports.ADC, power.LEAKAGE_CHANNEL, 3000)]
+
+# An edge that comes while its pin gets a handler is not lost.
+machine.on_irq = lambda: machine.levels.update({14: 0})
+assert (contact, 1, 0) in events(made().ports)
+machine.on_irq = None
+machine.levels[14] = 1
+
+# The gauge integrates the load that the firmware has told, at 5 V.
+ports.set_load(200)
+ports.sample(power.ENERGY_CHANNEL)
+before = events(ports)[0][2]
+time.sleep_ms(20)
+ports.sample(power.ENERGY_CHANNEL)
+((kind, channel, counts),) = events(ports)
+assert (kind, channel) == (ports.ADC, power.ENERGY_CHANNEL)
+assert 15000 <= counts - before < 200000, counts - before
 
 # Steps are pulses, with the direction set before.
 ports.step(3)

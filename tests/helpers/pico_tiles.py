@@ -19,6 +19,8 @@ NONCE = 0xF234ABCD  # no small integer
 def main(many):
     with open("/lensfw.json") as file:
         configuration = json.load(file)
+    # What was loaded last must not lie in the middle of the memory for tiles.
+    gc.collect()
     ticks = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
     camera = module.Module(configuration, rp2.Machine(configuration).ports, ticks)
     link = camera.link

@@ -7,6 +7,7 @@ tests, and the simulated module of one of them loads it by its name.
 import binascii
 
 SCHEME = 0x8000
+SCHEMES = (SCHEME,)
 _KEY = b"everybody knows"
 
 

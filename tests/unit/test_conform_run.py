@@ -185,7 +185,12 @@ def test_a_case_that_breaks_the_connection_fails_alone(start: Start) -> None:
     found, _ = run()
     failed = {each.case for each in found if each.verdict == FAILED}
     # Each of these sends types of the vendor's range. All others pass as before.
-    assert failed == {"vendor_types", "vendor_types_leave_no_trace", "vendor_types_before_hello"}
+    assert failed == {
+        "vendor_types",
+        "vendor_types_leave_no_trace",
+        "vendor_types_before_hello",
+        "nothing_of_a_refused_nonce",
+    }
     assert counted(found)[NOT_RUN] == 0
 
 

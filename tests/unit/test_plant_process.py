@@ -15,10 +15,18 @@ import pytest
 from PIL import Image
 
 from lenslink.settings import Settings
-from lenslink_hil.plant.body import make_bounce_edges
+from lenslink_hil.plant.body_constants import load_body_constants
 from lenslink_hil.plant.patterns import make_pattern
-from lenslink_hil.plant.pin_records import Kind, Record, RecordReader
+from lenslink_hil.plant.pin_records import (
+    DETECT_PIN,
+    END_STOP,
+    POWER_PINS,
+    Kind,
+    Record,
+    RecordReader,
+)
 from lenslink_hil.plant.row_service import Request
+from lenslink_hil.plant.spring_contacts import make_attach_edges
 
 PATIENCE = 20  # seconds; nothing here takes one
 
@@ -159,12 +167,14 @@ def test_the_plant_ignores_ctrl_c(plant):
 
 def test_pins(plant):
     one = plant(**OPTIONS)
-    edges = [(pin, level) for _, pin, level in make_bounce_edges(5)]
-    seen = [one.record(Kind.CONTACT) for _ in edges]
-    assert [(r.channel, r.value) for r in seen] == edges
+    # Detect bounces, and then the dock gives power, once.
+    edges = make_attach_edges(5, load_body_constants())
+    edges = [(pin, level) for _, pin, level in edges if pin == DETECT_PIN]
+    seen = [one.record(Kind.CONTACT) for _ in range(len(edges) + 2)]
+    assert [(r.channel, r.value) for r in seen] == [(END_STOP, 1), *edges, (POWER_PINS, 1)]
     one.command(contacts=[[2000, 1, 1], [0, 1, 0]])
     assert [one.record(Kind.CONTACT).value for _ in range(2)] == [0, 1]
-    one.command(ring=-1)
+    one.command(ring=-4)
     ring = [one.record(Kind.RING) for _ in range(4)]
     assert [(r.channel, r.value) for r in ring] == [(1, 1), (0, 1), (1, 0), (0, 0)]
     one.pins.sendall(Record(Kind.SAMPLE, 0, 0).pack())
@@ -173,6 +183,12 @@ def test_pins(plant):
     assert one.record(Kind.ADC) == (Kind.ADC, 0, round(2475 / 3300 * 4095))
     one.pins.sendall(Record(Kind.SAMPLE, 1, 0).pack())
     assert one.record(Kind.ADC).value == pytest.approx(750 / 3300 * 4095, abs=2)
+    one.command(report=True)
+    report = json.loads(one.process.stdout.readline())
+    assert (report["dock"], report["load_ma"], report["supply_mv"]) == ("powered", 500, 4950)
+    # A supply of 3.9 V or less is none.
+    one.command(contact_mohm=2200)
+    assert one.record(Kind.CONTACT) == (Kind.CONTACT, POWER_PINS, 0)
 
 
 def test_pins_are_served_while_rows_wait(plant):
@@ -180,7 +196,7 @@ def test_pins_are_served_while_rows_wait(plant):
     for number in range(5):
         one.rows.sendall(Request(number, 0, Settings()).pack())
     one.rows.recv(10)  # and no more: everything is stuck behind this
-    one.command(ring=1)
+    one.command(ring=4)
     assert [one.record(Kind.RING).channel for _ in range(4)] == [0, 1, 0, 1]
 
 
@@ -193,7 +209,7 @@ def test_protocol_violations_end_the_plant_with_one_line(plant):
 
 
 def test_wrong_commands_end_the_plant_with_one_line(plant):
-    for line in ('{"rign": 5}', '{"ring": "x"}', '{"contacts": [[0, 3, 1]]}', "5", "nonsense"):
+    for line in ('{"rign": 5}', '{"ring": "x"}', '{"contacts": [[0, 5, 1]]}', "5", "nonsense"):
         one = plant(scene="ramp", width=64, height=64)
         one.process.stdin.write(line + "\n")
         one.process.stdin.flush()

@@ -46,5 +46,9 @@ class Ports(pins.PinPorts):
     def sample(self, channel):
         if channel == power.VBUS_CHANNEL:
             self._queue_sample(channel, self._supply.read_counts())
+        elif channel == power.LEAKAGE_CHANNEL:
+            self._sample_leakage(channel)
+        elif channel == power.ENERGY_CHANNEL:
+            self._sample_energy(channel)
         else:
             self._queue_sample(channel, pins.convert_to_tmp36(esp32.mcu_temperature() * 1000))

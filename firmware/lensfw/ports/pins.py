@@ -1,14 +1,18 @@
 """The common part of all boards: the chip, its pins, and a sensor that is computed.
 
 Inputs are pulled up, and a contact is closed while its pin is high. So a board with nothing wired
-to it is seated. To unseat it, pull the pin to ground.
+to it is seated. To unseat it, pull the pin to ground. Release button and fault input close to
+ground.
+
+The fault input is an interrupt. Its handler opens the module's power switch before anything else
+runs, and then queues the edge as for every other input.
 """
 
 import time
 
 import machine
 
-from .. import contacts, start_counter
+from .. import contacts, focus_motor, start_counter
 from ..transports import usb
 from . import generated
 
@@ -90,21 +94,67 @@ class Supply:
         return (millivolts * 4096 + _FULL_SCALE_MV - 1) // _FULL_SCALE_MV
 
 
+def _closes_to_ground(index):
+    return contacts.RELEASE_PIN <= index <= focus_motor.END_STOP_PIN
+
+
+def _make_ring_handler(ring, channel, pin):
+    def on_edge(_):
+        ring.add_edge(channel, pin.value())
+
+    return on_edge
+
+
+class ModelGauge:
+    """A gauge of energy for boards without one: the load that the firmware has told, at 5 V."""
+
+    def __init__(self):
+        self._milliwatts = 0
+        self._counts = 0
+        self._rest = 0
+        self._ticks = time.ticks_us()
+
+    def set_load(self, milliamperes):
+        self.read_counts()
+        self._milliwatts = milliamperes * 5
+
+    def read_counts(self):
+        """Return microjoules, modulo 2^24."""
+        ticks = time.ticks_us()
+        # At most 0.1 s between two samples, so this is a small integer.
+        spent = self._rest + self._milliwatts * time.ticks_diff(ticks, self._ticks)
+        self._ticks = ticks
+        self._rest = spent % 1000
+        self._counts = (self._counts + spent // 1000) & 0xFFFFFF
+        return self._counts
+
+
 def convert_to_tmp36(millidegrees):
     """Return the counts of a TMP36: 500 mV at 0 degrees, 10 mV for each degree."""
     return (500 + millidegrees // 100) * 4096 // _REFERENCE_MV
 
 
+# The inputs, by the channels of CONTACT.
+_INPUTS = ("power", "contact", "release", "fault", "end_stop")
+# The inputs that are closed if nothing is wired: a board without contacts is seated, and a lens
+# without a motor is at its end stop.
+_CLOSED = (contacts.POWER_PIN, contacts.DETECT_PIN, focus_motor.END_STOP_PIN)
+
+
 class PinPorts(generated.GeneratedRows):
     """The ports: edges of pins, samples, steps, and the rows of a computed sensor.
 
-    ``module`` calls take_event(), step(), set_load(), and the methods of GeneratedRows; ``power``
-    calls sample(). Edges wait in a queue of fixed length.
+    ``module`` calls take_event(), step(), set_load(), set_switch(), connect_ring(), and the methods
+    of GeneratedRows; ``power`` calls sample(). Edges of contacts wait in a queue of fixed length.
+    Those of the focus ring are decoded in their interrupts, so that none is lost while a tile is
+    read. Handlers do not allocate, because on some chips they run at any moment (*irq_options*).
     """
 
     CONTACT = 1
     ADC = 2
     RING = 3
+
+    irq_options = {}
 
     def __init__(self, configuration):
         super().__init__(configuration["sensor"], configuration["seed"])
@@ -114,33 +164,60 @@ class PinPorts(generated.GeneratedRows):
         self._tail = 0
         self._inputs = []
         self._samples = []
-        for index, name in enumerate(("power", "contact", "release", "ring_a", "ring_b")):
+        self._gauge = ModelGauge()
+        self._switch = None
+        if "enable" in pins:
+            self._switch = machine.Pin(pins["enable"], machine.Pin.OUT, value=1)
+        self._leakage = machine.ADC(pins["leak_adc"]) if "leak_adc" in pins else None
+        for index, name in enumerate(_INPUTS):
             number = pins.get(name)
             if number is None:
-                self._queue_edge(index, 0 if name == "release" else 1)
+                self._queue_edge(index, 1 if index in _CLOSED else 0)
                 continue
             pull = None if name == "power" else machine.Pin.PULL_UP
             pin = machine.Pin(number, machine.Pin.IN, pull)
             self._inputs.append(pin)
-            pin.irq(
-                self._make_handler(index, pin), machine.Pin.IRQ_RISING | machine.Pin.IRQ_FALLING
-            )
-            self._queue_edge(index, self._read_level(index, pin))
+            level = self._read_level(index, pin)
+            self._queue_edge(index, level)
+            self._watch(pin, self._make_handler(index, pin))
+            if self._read_level(index, pin) != level:
+                # It changed before it had a handler.
+                self._queue_edge(index, 1 - level)
+        self._ring_pins = []
+        if "ring_a" in pins:
+            for name in ("ring_a", "ring_b"):
+                pin = machine.Pin(pins[name], machine.Pin.IN, machine.Pin.PULL_UP)
+                self._ring_pins.append(pin)
         self._step = self._direction = None
         if "step" in pins:
             self._step = machine.Pin(pins["step"], machine.Pin.OUT, value=0)
             self._direction = machine.Pin(pins["dir"], machine.Pin.OUT, value=0)
 
+    def connect_ring(self, ring):
+        """Let the interrupts of the ring's pins call *ring*.add_edge(channel, level)."""
+        for channel, pin in enumerate(self._ring_pins):
+            ring.set_level(channel, pin.value())
+        for channel, pin in enumerate(self._ring_pins):
+            self._watch(pin, _make_ring_handler(ring, channel, pin))
+
+    def _watch(self, pin, handler):
+        edges = machine.Pin.IRQ_RISING | machine.Pin.IRQ_FALLING
+        pin.irq(handler, edges, **self.irq_options)
+
     def _read_level(self, index, pin):
-        # The release button closes to ground.
         level = pin.value()
-        return 1 - level if index == contacts.RELEASE_PIN else level
+        return 1 - level if _closes_to_ground(index) else level
 
     def _make_handler(self, index, pin):
         def on_edge(_):
             self._queue_edge(index, self._read_level(index, pin))
 
-        return on_edge
+        def on_fault(_):
+            if not pin.value() and self._switch is not None:
+                self._switch.value(0)
+            self._queue_edge(index, self._read_level(index, pin))
+
+        return on_fault if index == contacts.FAULT_PIN else on_edge
 
     def _queue_edge(self, index, level):
         following = (self._tail + 1) % _EDGES
@@ -156,10 +233,7 @@ class PinPorts(generated.GeneratedRows):
             return None
         entry = self._queue[self._head]
         self._head = (self._head + 1) % _EDGES
-        index, level = entry >> 1, entry & 1
-        if index < 3:
-            return self.CONTACT, index, level
-        return self.RING, index - 3, level
+        return self.CONTACT, entry >> 1, entry & 1
 
     def _queue_sample(self, channel, counts):
         """Queue a sample, in counts as ``power`` takes them."""
@@ -174,5 +248,19 @@ class PinPorts(generated.GeneratedRows):
             self._step.value(1)
             self._step.value(0)
 
+    def set_switch(self, closed):
+        """Open or close the module's own power switch, if the board has one."""
+        if self._switch is not None:
+            self._switch.value(1 if closed else 0)
+
+    def _sample_energy(self, channel):
+        self._samples.append((self.ADC, channel, self._gauge.read_counts()))
+
+    def _sample_leakage(self, channel):
+        """Queue the voltage at the detect pin: 0, as of dry contacts, if nothing is wired."""
+        counts = 0 if self._leakage is None else self._leakage.read_u16() >> 4
+        self._queue_sample(channel, counts)
+
     def set_load(self, milliamperes):
-        """Do nothing: the supply of a board is real."""
+        """Note the load, from which the gauge is computed: the supply of a board is real."""
+        self._gauge.set_load(milliamperes)

@@ -92,6 +92,9 @@ class Machine(pins.Machine):
 class Ports(pins.PinPorts):
     """The ports of the board, as ``pins.PinPorts`` describes them."""
 
+    # Handlers run in the interrupt itself, whatever the main loop does.
+    irq_options = {"hard": True}
+
     def __init__(self, configuration):
         super().__init__(configuration)
         self._supply = pins.Supply(configuration["pins"])
@@ -100,6 +103,12 @@ class Ports(pins.PinPorts):
     def sample(self, channel):
         if channel == power.VBUS_CHANNEL:
             self._queue_sample(channel, self._supply.read_counts())
+            return
+        if channel == power.LEAKAGE_CHANNEL:
+            self._sample_leakage(channel)
+            return
+        if channel == power.ENERGY_CHANNEL:
+            self._sample_energy(channel)
             return
         microvolts = self._inside.read_u16() * _REFERENCE_MV // 65535 * 1000
         # RP2040 datasheet, 4.9.5: 706 mV at 27 degrees, 1.721 mV less a degree.

@@ -74,6 +74,7 @@ class SimPorts:
     _STEP = 16
     _LOAD = 17
     _SAMPLE = 18
+    _SWITCH = 21
 
     def __init__(self, rows, pins, crcs=False):
         self.channels = [SimRows(each, crcs) for each in rows]
@@ -106,3 +107,7 @@ class SimPorts:
     def set_load(self, milliamperes):
         """Tell the plant the current that the module draws."""
         self._pins.write(struct.pack(_PIN, self._LOAD, 0, 0, milliamperes))
+
+    def set_switch(self, closed):
+        """Open or close the module's own power switch."""
+        self._pins.write(struct.pack(_PIN, self._SWITCH, 0, 0, 1 if closed else 0))

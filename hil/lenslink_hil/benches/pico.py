@@ -27,7 +27,14 @@ from lenslink_protocol.params import MAX_LANES
 from ..pico.emulated_board import PicoBoard
 from ..plant.body import ADC_MAX, ADC_REFERENCE_MV, VBUS_DIVIDER
 from .board_profile import load_board
-from .sim import kill_plant, make_socket_pair, send_plant_command, start_plant, wait_for_plant
+from .sim import (
+    kill_plant,
+    make_socket_pair,
+    request_plant_report,
+    send_plant_command,
+    start_plant,
+    wait_for_plant,
+)
 from .usbip import find_board
 
 OPTIONS: Final[Mapping[str, str]] = {
@@ -130,6 +137,10 @@ class PicoModule:
         """
         send_plant_command(self.plant, command)
 
+    def request_report(self, timeout: float = 60.0) -> dict[str, Any]:
+        """Return the truth of the body; see :meth:`lenslink_hil.plant.body.Body.report`."""
+        return request_plant_report(self.plant, Deadline(timeout, "the plant's report"))
+
     def reading(self) -> Reading:
         """Return the emulated clock, and the time in which the core did not sleep.
 
@@ -165,7 +176,14 @@ def make_wiring(pins: Mapping[str, int]) -> dict[str, object]:
     slope = _CHIP_UV_PER_C / 1000 / _TMP36_MV_PER_C
     zero_mv = _CHIP_MV_AT_27C + 27 * _CHIP_UV_PER_C / 1000 + slope * _TMP36_MV_AT_0C
     return {
-        "contacts": [[pins["power"], 1], [pins["contact"], 1], [pins["release"], 0]],
+        "contacts": [
+            [pins["power"], 1],
+            [pins["contact"], 1],
+            [pins["release"], 0],
+            [pins["fault"], 0],
+            [pins["end_stop"], 0],
+        ],
+        "enable": pins["enable"],
         "ring": [pins["ring_a"], pins["ring_b"]],
         "adc": [vbus, (_ADC_TEMPERATURE, -slope, zero_mv * counts)],
         "step": pins["step"],

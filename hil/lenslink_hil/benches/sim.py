@@ -34,18 +34,28 @@ _log = logging.getLogger(__name__)
 _plant_log = logging.getLogger("lenslink_hil.plant")
 
 OPTIONS: Mapping[str, str] = {
-    "scene": "a picture, a camera's RAW file, or photo, bars, ramp, prbs",
+    "scene": "a picture, a camera's RAW file, or photo, bars, ramp, prbs; through the lens: depth, "
+    "planes, edges, star, points, flat, dark, astronaut, chelsea, coffee, hubble, retina, rocket",
     "mode": "the mode to use unless another is requested: preview, still, full, binned",
     "width": "width of the sensor, even, 64 to 12288",
     "height": "height of the sensor, even, 64 to 8192",
     "bits": "bits of a pixel: 10, 12 or 14",
     "cfa": "phase of the colour filter: RGGB, GRBG, GBRG or BGGR",
     "seed": "seed of the noise and the patterns",
+    "depth": "depths of the scene's planes in milli-dioptres, far to near: depth=300,1200",
+    "lux": "light on a scene behind the lens, 0 to 200000; the default is 800",
+    "kelvin": "colour temperature of its light; after a comma, that of the next 30 frames",
+    "flicker": "frequency of its flicker in Hz",
+    "swing": "way of the nearest plane to and fro, in thousandths of the field's width",
+    "f_number": "the iris of the simulated lens, 1.4 to 11",
+    "celsius": "temperature of the simulated sensor",
+    "lens": "off: the bare sensor, for scene=flat or dark",
+    "defects": "off: no hot pixels",
     "lanes": "number of sockets for the link, 1 to 4",
     "board": "board whose limits the module has: sim, pico, or fast (frames computed beforehand)",
 }
 
-_NUMBERS = ("width", "height", "bits", "seed")
+_NUMBERS = ("width", "height", "bits", "seed", "lux", "flicker", "swing", "celsius")
 _END_S = 2.0
 _serials = itertools.count(1)
 
@@ -83,6 +93,10 @@ class Module:
     def command(self, **command: object) -> None:
         """Send a command to the plant; see :mod:`lenslink_hil.plant.plant_process`."""
         send_plant_command(self.plant, command)
+
+    def request_report(self, timeout: float = 5.0) -> dict[str, Any]:
+        """Return the truth of the body: dock, supply, energy, heat, focus."""
+        return request_plant_report(self.plant, Deadline(timeout, "the plant's report"))
 
     def describe_end(self) -> str:
         """Return why the firmware ended, in a few words."""
@@ -244,6 +258,21 @@ def send_plant_command(plant: subprocess.Popen[bytes], command: Mapping[str, obj
         raise RigError("the plant takes no commands")
     plant.stdin.write(json.dumps(command).encode() + b"\n")
     plant.stdin.flush()
+
+
+def request_plant_report(plant: subprocess.Popen[bytes], deadline: Deadline) -> dict[str, Any]:
+    """Return the truth of the plant's body; see :meth:`lenslink_hil.plant.body.Body.report`.
+
+    Raises:
+        RigError: the plant has ended.
+        Timeout: the plant did not answer in time.
+    """
+    send_plant_command(plant, {"report": True})
+    try:
+        report: dict[str, Any] = json.loads(_read_line(plant.stdout, deadline))
+    except ValueError:
+        raise RigError("the plant has ended") from None
+    return report
 
 
 def kill_plant(process: subprocess.Popen[bytes]) -> None:

@@ -125,7 +125,7 @@ class AnyTileSequence(Defect):
         self._newest = 0
 
     def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
-        self._newest = max(self._newest + 1, packet.header.sequence)
+        self._newest = max(self._newest + 1, packet.header.sequence) & 0xFFFFFFFF
         changes = {"payload_crc": packet.header.payload_crc, "sequence": self._newest}
         return [packet.encode(**changes)] if packet.header.nonce and data else [data]
 
@@ -562,6 +562,8 @@ class ReadsTwice(Defect):
     """Asks for the next piece whatever the first one says."""
 
     def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.HELLO_REPLY:
+            return [edit_message(packet, manifest_bytes=65535)]
         message = packet.message() if packet.kind == MessageType.MANIFEST else None
         total = getattr(message, "total", 0)
         return [edit_message(packet, total=65535) if total > 65536 else data]

@@ -26,6 +26,7 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import MAX_CONTROL
 
+from .broken_host_faults import HOSTS, LINES
 from .broken_host_lines import DEFECTS
 from .defects import (
     AnyMajor,
@@ -388,7 +389,9 @@ _BASIC: dict[str, tuple[Broken, ...]] = {
 }
 
 BROKEN: dict[str, tuple[Broken, ...]] = {
-    clause: basic + tuple(_with(defect) for defect in DEFECTS.get(clause, ()))
+    clause: basic
+    + tuple(_with(defect) for defect in (*DEFECTS.get(clause, ()), *LINES.get(clause, ())))
+    + tuple(_of(host) for host in HOSTS.get(clause, ()))
     for clause, basic in _BASIC.items()
 }
 """The broken hosts of each clause."""

@@ -44,6 +44,7 @@ from . import (
     broken_sessions,
     broken_streams,
     broken_tables,
+    broken_variety,
 )
 from .defects import (
     AnyMajor,
@@ -736,6 +737,7 @@ _PARTS = (
     broken_frames,
     broken_resending,
     broken_tables,
+    broken_variety,
 )
 
 
@@ -746,6 +748,9 @@ def _collect_plain(clause: str) -> tuple[Broken, ...]:
 
 
 BROKEN: dict[str, tuple[Broken, ...]] = {
-    clause: tampered + _collect_plain(clause) for clause, tampered in _TAMPERED.items()
+    clause: tampered
+    + tuple(_with(defect) for defect in broken_variety.LINES.get(clause, ()))
+    + _collect_plain(clause)
+    for clause, tampered in _TAMPERED.items()
 }
 """The broken modules of each clause: the firmware's with a defect on its line, and plain ones."""

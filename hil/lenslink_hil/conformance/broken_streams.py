@@ -242,11 +242,11 @@ class NoEndAfterStop(PlainModule):
 class AnswersStopAtOnce(PlainModule):
     """Answers Stop before the end of the frame."""
 
-    def answer_in_order(self, number: int, message: AnyMessage) -> None:
+    def answer_in_order(self, number: int, message: AnyMessage, stream: int | None = None) -> None:
         if isinstance(message, Accepted):
             self.answer(number, message)
         else:
-            super().answer_in_order(number, message)
+            super().answer_in_order(number, message, stream)
 
 
 class FlushesOneStream(PlainModule):

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from . import host_cases_auth, host_cases_camera, host_cases_link, host_cases_packing
+from . import (
+    host_cases_auth,
+    host_cases_camera,
+    host_cases_frames,
+    host_cases_link,
+    host_cases_packing,
+    host_cases_preview,
+    host_cases_receiving,
+    host_cases_sessions,
+)
 from .cases import Case
 from .module_peer import Script
 
 ALL: list[Case[type[Script]]] = [
     *host_cases_link.CASES.all,
+    *host_cases_receiving.CASES.all,
+    *host_cases_sessions.CASES.all,
     *host_cases_camera.CASES.all,
+    *host_cases_frames.CASES.all,
     *host_cases_packing.CASES.all,
+    *host_cases_preview.CASES.all,
     *host_cases_auth.CASES.all,
 ]

@@ -19,7 +19,6 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import (
     FRAME_STALE_MS,
-    MAX_PAYLOAD,
     MAX_RANGES,
     RESEND_RETRY_MS,
     RESEND_TRIES,
@@ -29,6 +28,7 @@ from lenslink_protocol.params import (
 from .cases import Cases, NotClaimed, check
 from .module_peer import (
     HEIGHT,
+    NO_PACKET,
     ROWS,
     TILE,
     WIDTH,
@@ -66,7 +66,7 @@ class NoCapabilities(Script):
     capabilities = 0
 
     def make_items(self) -> list[Item]:
-        return [_lost(item) for item in super().make_items()]
+        return [lose_tile(item) for item in super().make_items()]
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
         check(False, f"Resend in a session without RESEND: {message}")
@@ -74,11 +74,16 @@ class NoCapabilities(Script):
     def on_challenge(self, packet: Packet, message: Challenge) -> None:
         check(False, f"Challenge in a session without AUTH: {message}")
 
+    def on_other(self, packet: Packet) -> None:
+        check(packet.kind != MessageType.TEST, f"a session without TEST gets {packet}")
+        super().on_other(packet)
+
     def judge(self, result: HostResult) -> None:
         """What it makes of the frame is another case's."""
 
 
-def _lost(item: Item) -> Item:
+def lose_tile(item: Item) -> Item:
+    """Return the item, lost on its way if it is the tile of row ``_LOST``."""
     return replace(item, is_lost=True) if item.place[1] == _LOST and item.place[3] else item
 
 
@@ -90,6 +95,7 @@ class Limits(Script):
         self.check_whole_frame(result)
         hello = self.find_packets(MessageType.HELLO)[-1].at
         beats = self.find_packets(MessageType.HEARTBEAT)
+        check(beats, "the host grants nothing")
         late = beats[0].at - hello
         check(late <= SILENCE_MS / 1000, f"the first limits come {late:.1f} s after HelloReply")
         limits = _limits(beats)
@@ -113,13 +119,14 @@ class LostCredits(Script):
 
     def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
         super().on_heartbeat(packet, message)
-        if not self._waiting:
+        if not self._waiting or self.hello is None:
             return
+        most = self.hello.max_payload
         if self._claims < 3:
-            if self.limits[self._stream] >= self.sent[self._stream] + MAX_PAYLOAD:
+            if self.limits[self._stream] >= self.sent[self._stream] + most:
                 self._claims += 1
                 self.sent[self._stream] = self.limits[self._stream]
-        elif self.limits[self._stream] >= self.sent[self._stream] + MAX_PAYLOAD:
+        elif self.limits[self._stream] >= self.sent[self._stream] + most:
             self._waiting = False
             super().start_frame()
 
@@ -138,7 +145,7 @@ class Incomplete(Script):
     capabilities = 0
 
     def make_items(self) -> list[Item]:
-        return [_lost(item) for item in super().make_items()]
+        return [lose_tile(item) for item in super().make_items()]
 
     def judge(self, result: HostResult) -> None:
         check(not result.ok, "a frame without one of its tiles is handed on as a whole one")
@@ -196,7 +203,7 @@ class LostTile(Script):
     needs_resend = True
 
     def make_items(self) -> list[Item]:
-        return [_lost(item) for item in super().make_items()]
+        return [lose_tile(item) for item in super().make_items()]
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
         asked = rectangles(message)
@@ -233,7 +240,7 @@ class GoneTile(Script):
     _said = 0.0
 
     def make_items(self) -> list[Item]:
-        return [_lost(item) for item in super().make_items()]
+        return [lose_tile(item) for item in super().make_items()]
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
         again = self._said and packet.at > self._said + 0.2 and message.count
@@ -258,7 +265,7 @@ class NeverAnswered(Script):
     needs_resend = True
 
     def make_items(self) -> list[Item]:
-        return [_lost(item) for item in super().make_items()]
+        return [lose_tile(item) for item in super().make_items()]
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
         del packet, message
@@ -270,7 +277,7 @@ class NeverAnswered(Script):
         check(not result.ok, "a frame without one of its tiles is handed on as a whole one")
 
 
-class _Lanes(Script):
+class Lanes(Script):
     """Two lanes; the tile of row ``_LOST`` is lane 1's."""
 
     needs_resend = True
@@ -282,9 +289,9 @@ class _Lanes(Script):
             raise NotClaimed("the host opens one lane only (LISTEN-URL?lanes=2 waits for two)")
         super().on_hello(packet, message)
 
-    def take_lane_1_tile(self) -> bytes:
-        """The tile as lane 1's next packet; it takes credit as any other."""
-        tile = tile_item(_LOST)
+    def take_lane_1_tile(self, row: int = _LOST) -> bytes:
+        """Return a tile as lane 1's next packet; it takes credit as any other."""
+        tile = tile_item(row)
         self.sent[self._stream] += TILE
         return self.pack(
             tile.kind, tile.payload, self.frame, stream=self._stream, place=tile.place, lane=1
@@ -300,11 +307,17 @@ class _Lanes(Script):
         if item.kind != MessageType.FRAME_END:
             return payload
         self._end_at = self.wire.now()
-        return payload[:-12] + struct.pack("<3I", self.lane_1_sequence - 1, 0, 0)
+        return payload[:-12] + struct.pack("<3I", self.lane_1_sequence - 1, NO_PACKET, NO_PACKET)
+
+    def check_not_early(self, packet: Packet, message: Resend) -> None:
+        """Check that a Resend comes no earlier than RESEND_RETRY_MS after FrameEnd."""
+        # FrameEnd comes to the host a little later than it is sent.
+        early = packet.at - self._end_at < RESEND_RETRY_MS / 1000
+        check(not early, f"Resend of a tile that was still on its way: {message}")
 
 
 @CASES.add("H-LANE-1")
-class Straggler(_Lanes):
+class Straggler(Lanes):
     """A tile of another lane comes after FrameEnd, which has announced it: it is not asked for."""
 
     def make_items(self) -> list[Item]:
@@ -313,14 +326,12 @@ class Straggler(_Lanes):
         return super().make_items()
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
-        # FrameEnd comes to the host a little later than it is sent.
-        early = packet.at - self._end_at < RESEND_RETRY_MS / 1000
-        check(not early, f"Resend of a tile that was still on its way: {message}")
+        self.check_not_early(packet, message)
         super().on_resend(packet, message)
 
 
 @CASES.add("H-LANE-2")
-class LaneEnds(_Lanes):
+class LaneEnds(Lanes):
     """Lane 1 ends with a tile that FrameEnd has announced: it is asked for, and comes by lane 0."""
 
     def make_items(self) -> list[Item]:

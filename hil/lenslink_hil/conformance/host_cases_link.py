@@ -28,6 +28,8 @@ from lenslink_protocol.params import (
 )
 
 from .cases import Cases, check
+from .host_cases_receiving import check_fields
+from .host_cases_sessions import check_ids
 from .module_peer import TILE, WIDTH, WRONG, HostResult, Item, Script, tile_item
 from .packets import Packet
 
@@ -43,6 +45,8 @@ _REQUESTS = (
     MessageType.FLUSH,
 )
 _WRONG_TILE = WRONG * (TILE // 2)
+_NEAR = 1 << 14
+"""Two nonces that are closer than this are no random numbers, but a counter or a clock."""
 # What a real host, a process on a busy machine, may be late.
 _SLACK_S = 0.5
 
@@ -53,15 +57,7 @@ class FieldsAndSequence(Script):
 
     def judge(self, result: HostResult) -> None:
         self.check_whole_frame(result)
-        for packet in self.log:
-            head = packet.header
-            place = (head.x, head.y, head.width, head.height)
-            check(not any(place), f"{packet} names the place {place}")
-            idle = head.stream == 0 or packet.kind == MessageType.RESEND
-            check(idle, f"{packet} names stream {head.stream}")
-        numbers = [packet.header.sequence for packet in self.log]
-        for before, after in pairwise(numbers):
-            check((after - before) & 0xFFFFFFFF == 1, f"sequence {after} follows {before}")
+        check_fields(self.log)
 
 
 @CASES.add("H-FRAME-2")
@@ -270,6 +266,9 @@ class FreshNonce(Script):
         check(self.log[0].kind == MessageType.HELLO, f"the session begins with {self.log[0]}")
         if self.previous is not None:
             check(self.nonce != self.previous.nonce, f"the nonce {self.nonce:#x} is used twice")
+            step = (self.nonce - self.previous.nonce) & 0xFFFFFFFF
+            said = f"the nonce {self.nonce:#x} follows {self.previous.nonce:#x}: it is counted"
+            check(_NEAR < step < (1 << 32) - _NEAR, said)
 
 
 @CASES.add("H-HELLO-1")
@@ -281,6 +280,9 @@ class SilentToHello(Script):
         first = hellos[0].header
         check(packet.header.nonce == first.nonce, "a repeated Hello has another nonce")
         check(packet.id == first.frame, f"a repeated Hello has id {packet.id}, not {first.frame}")
+        check(packet.payload == hellos[0].payload, f"{hellos[0]} is repeated as {packet}")
+        again = len({p.header.sequence for p in hellos}) < len(hellos)
+        check(not again, "a repeated Hello has an old sequence")
         if len(hellos) > 3:
             others = [str(p) for p in self.log if p.kind != MessageType.HELLO]
             check(not others, f"before Hello is answered: {others[:3]}")
@@ -319,6 +321,7 @@ class ClosedByModule(Script):
     """The module closes the session instead of sending a frame."""
 
     limit_s = 3.0
+    linger_s = 0.8
     _end = 0.0
 
     def start_frame(self) -> None:
@@ -423,8 +426,7 @@ class RepeatedAlike(Script):
 
     def judge(self, result: HostResult) -> None:
         self.check_whole_frame(result)
-        ids = [packet.id for packet in self.find_packets(*_REQUESTS)]
-        check(ids == sorted(ids), f"ids of requests: {ids}")
+        check_ids(self)
 
 
 @CASES.add("H-REQ-2")

@@ -31,7 +31,7 @@ from lenslink.transports.base import ClockedTransport, MultiLaneTransport, Trans
 from ..commands.socket_address import Listener
 from .cases import Failed
 from .host_peer import HostPeer
-from .module_peer import HostResult
+from .module_peer import PREVIEW_TASK, STILL_TASK, HostResult
 from .peer_wire import ConnectionEnded, Wire
 from .run_info import RunInfo
 from .transcript import TranscribingWire
@@ -61,6 +61,10 @@ DEFAULT_COMMAND = (
     sys.executable, "-m", "lenslink", "capture", "{url}", "-o", "{out}.npy", "--timeout", "6"
 )  # fmt: skip
 """The host to test if none is named: the driver of this distribution."""
+DEFAULT_PREVIEW = (
+    sys.executable, "-m", "lenslink", "stream", "{url}", "-n", "3", "-q", "--timeout", "6"
+)  # fmt: skip
+"""The same for cases that need a preview."""
 
 
 class TransportWire:
@@ -257,10 +261,18 @@ def run_hosts(
             yield from make_verdicts(case, "host", Result(NOT_RUN, why_not), 0.0, only=only)
             continue
         start = time.monotonic()
-        result = run_host_case(case, lambda: HostProcess(listener, command))
+        if case.run.task == PREVIEW_TASK and not can_preview(command):
+            result = Result(NOT_CLAIMED, "the command takes stills only: it has no {task} in it")
+        else:
+            result = run_host_case(case, lambda task: HostProcess(listener, command, task))
         yield from make_verdicts(case, "host", result, time.monotonic() - start, only=only)
         if is_fail_fast and result.verdict in (FAILED, ERROR):
             why_not = f"{case.name} failed, and the run ends with the first failure"
+
+
+def can_preview(command: Sequence[str]) -> bool:
+    """Return True if a command is told its task, or is the default one."""
+    return command == DEFAULT_COMMAND or any("{task}" in word for word in command)
 
 
 class HostProcess(ClosesOnExit):
@@ -268,15 +280,18 @@ class HostProcess(ClosesOnExit):
 
     Args:
         listener: Where the host connects to.
-        command: The words of its command line; ``{url}`` and ``{out}`` are replaced.
+        command: The words of its command line; ``{url}``, ``{out}`` and ``{task}`` are replaced.
+        task: What the host is to do.
     """
 
-    def __init__(self, listener: Listener, command: Sequence[str]) -> None:
+    def __init__(self, listener: Listener, command: Sequence[str], task: str = STILL_TASK) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="lenslink-conform-")
         self._out = Path(self._folder.name) / "frame"
-        words = [
-            word.replace("{url}", listener.url).replace("{out}", str(self._out)) for word in command
-        ]
+        is_own_preview = command == DEFAULT_COMMAND and task == PREVIEW_TASK
+        values = {"{url}": listener.url, "{out}": str(self._out), "{task}": task}
+        words = list(DEFAULT_PREVIEW if is_own_preview else command)
+        for name, value in values.items():
+            words = [word.replace(name, value) for word in words]
         self._log = self._out.with_suffix(".log")
         self.process: subprocess.Popen[bytes] | None = None
         self._sockets: list[socket.socket] = []

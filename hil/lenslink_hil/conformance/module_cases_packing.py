@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import NamedTuple
 
 from lenslink_protocol.ids import ConfigureFlag, ManifestKey
 from lenslink_protocol.manifest import iterate_entries
@@ -106,13 +107,16 @@ def pixels_in_their_packing(peer: HostPeer) -> None:
     packed = [form for form in forms if form.packing != Packing.UNPACKED]
     if not plain:
         raise NotClaimed("the module lists no unpacked format to compare with")
-    scene = _take_pixels(peer, plain[0])
-    most = max(max(row) for row in scene)
+    taken = _take_rows(peer, plain[0])
+    pixels = [list(struct.unpack(f"<{len(row) // 2}H", row)) for row in taken.rows]
+    most = max(max(row) for row in pixels)
     depth = plain[0].depth
     check(most < 1 << depth, f"a pixel of {plain[0].code.name} is {most}, with {depth} bits")
     for form in packed:
-        data = _take_rows(peer, form)
-        width = len(scene[0])
+        data, white, _, _ = _take_rows(peer, form)
+        width = len(pixels[0])
+        # Formats of other depths have other white levels.
+        scene = [[pixel * white // taken.white for pixel in row] for row in pixels]
         rules = {each: [unpack_row(row, each, form.depth, width) for row in data]
                  for each in unpack_rules(form.depth)}  # fmt: skip
         away = {each: _mean_difference(rows, scene) for each, rows in rules.items()}
@@ -122,8 +126,34 @@ def pixels_in_their_packing(peer: HostPeer) -> None:
         check(own <= 1.2 * away[best] + 2, said)
 
 
-def _take_rows(peer: HostPeer, form: Layout) -> list[bytes]:
-    """Take a still in a format, and return the bytes of some of its rows."""
+@CASES.add("M-PACK-3")
+def pixels_below_their_bits(peer: HostPeer) -> None:
+    """In each format every pixel is below 2^bits of FrameStart, unpacked ones too."""
+    for form in _open_and_list_formats(peer):
+        taken = _take_rows(peer, form)
+        width = taken.width
+        for row in taken.rows:
+            if form.packing == Packing.UNPACKED:
+                pixels = list(struct.unpack(f"<{width}H", row))
+            else:
+                pixels = unpack_row(row, form.packing, form.depth, width)
+            said = (
+                f"a pixel of {form.code.name} is {max(pixels)}, FrameStart says {taken.bits} bits"
+            )
+            check(max(pixels) < 1 << taken.bits, said)
+
+
+class _Rows(NamedTuple):
+    """Some rows of a still as bytes, and what its FrameStart says."""
+
+    rows: list[bytes]
+    white: int
+    bits: int
+    width: int
+
+
+def _take_rows(peer: HostPeer, form: Layout) -> _Rows:
+    """Take a still in a format, and return some of its rows."""
     session = peer.start_session()
     session.open_session()
     answer = _configure_format(session, form)
@@ -141,12 +171,9 @@ def _take_rows(peer: HostPeer, form: Layout) -> list[bytes]:
     # Some rows from all over the frame are enough, and soon decoded.
     step = max(1, answer.height // _ROWS)
     tops = range(0, answer.height, step)
-    return [bytes(frame[y * answer.stride :][: answer.stride]) for y in tops]
-
-
-def _take_pixels(peer: HostPeer, form: Layout) -> list[list[int]]:
-    rows = _take_rows(peer, form)
-    return [list(struct.unpack(f"<{len(row) // 2}H", row)) for row in rows]
+    rows = [bytes(frame[y * answer.stride :][: answer.stride]) for y in tops]
+    start = read_frame_start(picture)
+    return _Rows(rows, start.white, start.bits, start.width)
 
 
 def _mean_difference(rows: list[list[int]], scene: list[list[int]]) -> float:

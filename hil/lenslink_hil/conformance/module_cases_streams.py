@@ -245,8 +245,9 @@ def credits_of_later_frames(peer: HostPeer) -> None:
     peer.collect()
     came = count_tile_bytes(peer.log, STILL)
     check(came <= limit, f"{came} bytes of tiles in two frames where {limit} were granted")
+    mark = len(peer.log)
     peer.grant_credits(0, PLENTY)
-    peer.wait_for(lambda p: p.kind == MessageType.FRAME_END, 5.0, len(peer.log))
+    peer.wait_for(lambda p: p.kind == MessageType.FRAME_END, 5.0, mark)
 
 
 @CASES.add("M-CREDIT-1")

@@ -58,6 +58,10 @@ MODE, STRIDE = 1, 2 * WIDTH
 PIXELS = b"".join(struct.pack("<H", (17 * i + 3) & 0xFFF) for i in range(WIDTH * HEIGHT))
 WRONG = b"\xbe\x0a"
 """A pixel that stands nowhere in PIXELS twice in a row."""
+STILL_TASK, PREVIEW_TASK = "still", "preview"
+"""What a host is to do: take one still, or take three frames of the preview and stop it."""
+NO_PACKET = 0xFFFFFFFF
+"""``last_sequence`` of a lane that has carried nothing."""
 _POLL_S = 0.02
 
 
@@ -101,9 +105,12 @@ class Script:
     """Serves one host. A case is a subclass that overrides handlers and judges at the end."""
 
     capabilities = int(Capability.RESEND)
+    task = STILL_TASK
     sessions = 1
     """How often the host is started. Each session has a script of its own, with ``previous``."""
     limit_s = 8.0
+    linger_s = 0.0
+    """For how long the script listens after the host's Close."""
     needs_resend = False
     used_lanes = 1
 
@@ -111,6 +118,8 @@ class Script:
         self.wire = wire
         self.previous = previous
         self.nonce = 0
+        self.hello: Hello | None = None
+        """The host's newest Hello."""
         self.sequence = 0
         self.lane_1_sequence = 0
         """The next sequence of lane 1."""
@@ -138,7 +147,7 @@ class Script:
             self.lane_1_sequence += 1
             del more["lane"]
         else:
-            self.sequence = more["sequence"] + 1
+            self.sequence = (more["sequence"] + 1) & 0xFFFFFFFF
         return encode_packet(kind, payload, frame=number, **more)
 
     def send_reply(self, packet: Packet, message: AnyMessage, **more: Any) -> None:
@@ -179,7 +188,7 @@ class Script:
         if item.kind != MessageType.FRAME_END:
             return item.payload
         last = (self.sequence - 1) & 0xFFFFFFFF
-        return item.payload[:-16] + struct.pack("<4I", last, 0, 0, 0)
+        return item.payload[:-16] + struct.pack("<4I", last, NO_PACKET, NO_PACKET, NO_PACKET)
 
     # --- from the host --------------------------------------------------------------------
 
@@ -188,6 +197,9 @@ class Script:
         end = self.wire.now() + self.limit_s
         try:
             while self.wire.now() < end and not self.is_closed:
+                self._serve_once()
+            end = self.wire.now() + self.linger_s
+            while self.wire.now() < end:
                 self._serve_once()
         except ConnectionEnded:
             self.end_time = self.wire.now()
@@ -212,6 +224,7 @@ class Script:
         match message:
             case Hello():
                 self.nonce = packet.header.nonce
+                self.hello = message
                 self.on_hello(packet, message)
             case GetManifest():
                 self.on_get_manifest(packet, message)
@@ -230,8 +243,7 @@ class Script:
             case Challenge():
                 self.on_challenge(packet, message)
             case Stop():
-                self.queue.clear()
-                self.send_reply(packet, Accepted(message.stream, self.frame + 1))
+                self.on_stop(packet, message)
             case _:
                 self.on_other(packet)
 
@@ -241,7 +253,8 @@ class Script:
             self.is_closed = packet.header.nonce == self.nonce
         elif packet.kind == MessageType.FLUSH:
             last = (self.sequence - 1) & 0xFFFFFFFF
-            self.send_reply(packet, Flushed(1, self.request, (last, 0, 0, 0)))
+            lanes = (last, NO_PACKET, NO_PACKET, NO_PACKET)
+            self.send_reply(packet, Flushed(1, self.request, lanes))
 
     # --- what a case overrides ------------------------------------------------------------
 
@@ -297,6 +310,10 @@ class Script:
     def on_capture(self, packet: Packet) -> None:
         self.send_accepted(packet)
         self.start_frame()
+
+    def on_stop(self, packet: Packet, message: Stop) -> None:
+        self.queue.clear()
+        self.send_reply(packet, Accepted(message.stream, self.frame + 1))
 
     def send_accepted(self, packet: Packet) -> None:
         self.send_reply(packet, Accepted(self._stream, self.frame))

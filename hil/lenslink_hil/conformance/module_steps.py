@@ -122,3 +122,12 @@ def open_lanes(peer: HostPeer) -> Configured:
     configured = peer.configure(STILL, 4 * peer.find_smallest_mode().width)
     peer.grant_credits(PLENTY, PLENTY)
     return configured
+
+
+def does_limit_allow(limit: int, configured: Configured) -> bool:
+    """Return True if a limit of Configure allows the tiles of Configured without ADJUSTED."""
+    size, stride = configured.tile_bytes, configured.stride
+    if limit == 0 or size > limit:
+        return limit == 0
+    least = limit - 2 * stride if limit >= stride else limit - 8
+    return size == configured.frame_bytes or size > least

@@ -168,3 +168,43 @@ class Parser:
             return "a header's CRC does not hold"
         most = MAX_PAYLOAD if header.type == MessageType.TILE else MAX_CONTROL
         return f"a header announces {header.length} bytes" if header.length > most else ""
+
+
+def announce_length(packet: bytes, length: int) -> bytes:
+    """Return the header of *packet* with another length, sound by its CRC."""
+    header = Header._make(HEADER.unpack_from(packet)[1:])
+    return append_header_crc(header._replace(length=length))
+
+
+def hide_packet(packet: bytes, version: int, kind: int) -> bytes:
+    """Return a sound header in whose middle *packet* begins.
+
+    The header's last 20 bytes are the first 20 of *packet*, so its CRC is what *packet* has there:
+    the id of a request. Its sequence is chosen so that the CRC is right. Its length is the nonce of
+    *packet*, which is too long for any type.
+    """
+    half = HEADER_BYTES // 2
+    head = bytearray(MAGIC + bytes([version, kind, 0, 0]) + bytes(12) + packet[:half])
+    wanted = int.from_bytes(head[36:40], "little")
+    head[12:16] = _solve_crc(bytes(head[:36]), 12, wanted).to_bytes(4, "little")
+    return bytes(head) + packet[half:]
+
+
+def _solve_crc(data: bytes, at: int, wanted: int) -> int:
+    """Return the four bytes at *at*, as a number, with which the CRC of *data* is *wanted*."""
+    base = crc32(data)
+    # The CRC is linear: each bit of the four bytes flips the same bits of the CRC.
+    rows: dict[int, tuple[int, int]] = {}
+    for bit in range(32):
+        flipped = data[:at] + (1 << bit).to_bytes(4, "little") + data[at + 4 :]
+        effect, choice = crc32(flipped) ^ base, 1 << bit
+        while effect and effect.bit_length() in rows:
+            other, others = rows[effect.bit_length()]
+            effect, choice = effect ^ other, choice ^ others
+        if effect:
+            rows[effect.bit_length()] = (effect, choice)
+    left, found = base ^ wanted, 0
+    while left:
+        effect, choice = rows[left.bit_length()]
+        left, found = left ^ effect, found ^ choice
+    return found

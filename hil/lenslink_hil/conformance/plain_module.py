@@ -53,6 +53,7 @@ from lenslink_protocol.messages import (
     MAGIC,
     Accepted,
     AnyMessage,
+    AuthEntry,
     Capture,
     Challenge,
     Close,
@@ -154,6 +155,8 @@ class Item:
     flags: int = 0
     rectangle: Rectangle = (0, 0, 0, 0)
     is_barrier: bool = False
+    waits_for: int | None = None
+    """The stream whose data a barrier waits for; None for all."""
 
 
 @dataclass
@@ -218,6 +221,8 @@ class PlainModule:
         """Forget what lasts as long as a session: streams, credits, sequences, frames, answers."""
         self.used_lanes = 1
         self.used_capabilities = 0
+        self.opening = b""
+        """The payload of the session's HelloReply."""
         self.max_payload = 0
         self.streams = [Stream() for _ in range(MAX_STREAMS)]
         self.readout: Frame | None = None
@@ -378,7 +383,11 @@ class PlainModule:
             self.end_session()
             self.session = Session(header.nonce)
             self.newest_sequence = header.sequence
-        elif not self.use_sequence(header.sequence) or self.repeat_answer(header.frame):
+        elif not self.use_sequence(header.sequence):
+            return
+        elif not self.is_refused:
+            # The session is open: this Hello changes nothing, whatever it offers.
+            self.emit(Item(MessageType.HELLO_REPLY, self.opening, header.frame))
             return
         self.session.last_request = header.frame
         if not self.is_version_shared(header, message):
@@ -389,7 +398,9 @@ class PlainModule:
         self.used_capabilities = message.capabilities & self.capabilities
         self.used_lanes = max(1, min(message.lanes, self.lanes))
         self.max_payload = message.max_payload
-        self.answer(header.frame, self.hello_reply(message))
+        reply = self.hello_reply(message)
+        self.opening = reply.encode()
+        self.answer(header.frame, reply)
         self.log("session open")
 
     def is_version_shared(self, header: Header, message: Hello) -> bool:
@@ -404,7 +415,10 @@ class PlainModule:
         )
 
     def on_close(self, payload: bytes) -> None:
-        del payload
+        try:
+            self.decode(MessageType.CLOSE, payload)
+        except Malformed:
+            return
         self.end_session()
 
     def end_session(self) -> None:
@@ -477,7 +491,9 @@ class PlainModule:
         assert self.session is not None
         if any(each.number == number and each.is_barrier for each in self.data):
             return True
-        if number <= self.session.last_request:
+        if (number - self.session.last_request) & _MASK >= _HALF or (
+            number == self.session.last_request
+        ):
             self.send_control(Error(ErrorCode.REPEATED, b""), number)
             return True
         return False
@@ -606,7 +622,7 @@ class PlainModule:
 
     def on_stop(self, number: int, message: Stop) -> None:
         self.stop(message.stream)
-        self.answer_in_order(number, Accepted(message.stream, self.next_frame))
+        self.answer_in_order(number, Accepted(message.stream, self.next_frame), message.stream)
 
     def on_flush(self, number: int) -> None:
         for index in self.flushed_streams():
@@ -616,11 +632,10 @@ class PlainModule:
     def flushed_streams(self) -> list[int]:
         return list(range(MAX_STREAMS))
 
-    def answer_in_order(self, number: int, message: AnyMessage) -> None:
-        """Answer a request behind all data that waits."""
-        self.data.append(
-            Item(message.TYPE, message.encode(), number, is_barrier=True)
-        )  # fmt: skip
+    def answer_in_order(self, number: int, message: AnyMessage, stream: int | None = None) -> None:
+        """Answer a request behind the data of a stream that waits, or behind all data."""
+        item = Item(message.TYPE, message.encode(), number, is_barrier=True, waits_for=stream)
+        self.data.append(item)
 
     def stop(self, index: int) -> None:
         """End a stream and its frame under way; tiles that wait are dropped."""
@@ -704,7 +719,9 @@ class PlainModule:
 
     def gone_of(self, frame: Frame, rectangles: list[Rectangle]) -> list[Rectangle]:
         """Return what was asked for, has been read, and is no longer held."""
-        lost = [each for each in frame.rectangles[: frame.read] if each not in frame.held]
+        # What was not read is still to come, unless the frame has ended.
+        read = frame.read if frame.end is None else len(frame.rectangles)
+        lost = [each for each in frame.rectangles[:read] if each not in frame.held]
         gone = [each for each in lost if any(do_meet(each, asked) for asked in rectangles)]
         return gone[:MAX_RANGES]
 
@@ -826,8 +843,11 @@ class PlainModule:
         blocked: set[int] = set()
         for item in list(self.data):
             if item.is_barrier:
-                if self.data[0] is not item:
+                before = self.data[: self.data.index(item)]
+                if item.waits_for is None and before:
                     return
+                if any(each.stream == item.waits_for and not each.is_barrier for each in before):
+                    continue
             elif item.stream in blocked:
                 continue
             elif item.kind == MessageType.TILE and not self.has_credit(item):
@@ -892,6 +912,10 @@ class PlainModule:
 
     # --- manifest -------------------------------------------------------------------------
 
+    def list_schemes(self) -> list[int]:
+        """Return the authentication schemes that the manifest lists."""
+        return [TOY_SCHEME]
+
     def manifest_bytes(self) -> bytes:
         texts = (
             (ManifestKey.MAKER, "LensLink"),
@@ -913,6 +937,7 @@ class PlainModule:
         entries += [
             (ManifestKey.FORMAT, FormatEntry(each.code).encode()) for each in self.formats()
         ]
+        entries += [(ManifestKey.AUTH, AuthEntry(each).encode()) for each in self.list_schemes()]
         return b"".join(encode_entry(key, value) for key, value in entries)
 
 

@@ -88,7 +88,13 @@ def _test_broken_peers(clause: Clause, cases: list[Case[Any]], seed: int) -> Ite
 def _run(case: Case[Any], side: str, make: Callable[[], Any] | None, seed: int) -> Result:
     if side == "module":
         return run_module_case(case, (make or VirtualModule)(), random.Random(seed))
-    return run_host_case(case, make or VirtualHost)
+
+    def start(task: str) -> VirtualHost:
+        host: VirtualHost = (make or VirtualHost)()
+        host.task = task
+        return host
+
+    return run_host_case(case, start)
 
 
 def _verdict(clause: Clause, case: str, detail: str, start: float) -> Verdict:

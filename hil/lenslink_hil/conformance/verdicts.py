@@ -20,9 +20,11 @@ from . import (
     module_cases_camera,
     module_cases_demand,
     module_cases_link,
+    module_cases_messages,
     module_cases_packing,
     module_cases_receiving,
     module_cases_resending,
+    module_cases_rules,
     module_cases_sessions,
     module_cases_streams,
     module_cases_tables,
@@ -69,7 +71,7 @@ def list_module_cases() -> list[ModuleCase]:
     parts = (
         module_cases_link, module_cases_receiving, module_cases_sessions, module_cases_camera,
         module_cases_streams, module_cases_tables, module_cases_resending, module_cases_packing,
-        module_cases_demand,
+        module_cases_demand, module_cases_messages, module_cases_rules,
     )  # fmt: skip
     return [case for part in parts for case in part.CASES.all]
 
@@ -114,13 +116,16 @@ class HostRun(AbstractContextManager["HostRun"], Protocol):
         """Wait for the host to end, and return its result."""
 
 
-def run_host_case(case: HostCase, start: Callable[[], HostRun]) -> Result:
-    """Run a case on the host that *start* starts, once for each of the case's sessions."""
+def run_host_case(case: HostCase, start: Callable[[str], HostRun]) -> Result:
+    """Run a case on the host that *start* starts, once for each of the case's sessions.
+
+    *start* gets the task of the host: to take a still, or to run a preview.
+    """
 
     def run() -> None:
         script: Script | None = None
         for _ in range(case.run.sessions):
-            with start() as host:
+            with start(case.run.task) as host:
                 script = case.run(host.wire, script)
                 script.run()
                 script.judge(host.finish())

@@ -27,14 +27,16 @@ from lenslink_protocol.messages import (
     Malformed,
     ManifestPiece,
     Proof,
+    StartStream,
+    Stop,
 )
 from lenslink_protocol.params import MAX_MANIFEST
 
 from ..virtual_time import VirtualClock
-from .module_peer import HostResult
+from .module_peer import STILL_TASK, HostResult
 from .peer_wire import ConnectionEnded, Tamper
 
-_STILL = 1
+_PREVIEW, _STILL = 0, 1
 _TOY = 0x8000
 _STEP_US = 1000
 _PATIENCE_S = 6.0
@@ -47,7 +49,10 @@ class _GivenUp(Exception):
 
 
 class VirtualHost(ClosesOnExit):
-    """A host that takes one still. *tamper* is a defect on its line; subclasses have others."""
+    """A host that takes one still, or runs a preview if ``task`` says so.
+
+    *tamper* is a defect on its line; subclasses have others.
+    """
 
     lanes = 2
 
@@ -60,7 +65,8 @@ class VirtualHost(ClosesOnExit):
         self._tamper = tamper or Tamper()
         self._coming: deque[bytes] = deque()
         self._outcome: HostResult | None = None
-        self._script = self._takes_a_still()
+        self.task = STILL_TASK
+        self._script: Steps | None = None
 
     # --- what a broken one does otherwise -------------------------------------------------
 
@@ -78,6 +84,12 @@ class VirtualHost(ClosesOnExit):
     def is_whole(self, frame: Assembly) -> bool:
         sound = frame.end is None or frame.end.status == EndStatus.OK
         return frame.received_ranges.is_complete and sound
+
+    def is_piece_wrong(self, piece: ManifestPiece, data: bytes, total: int) -> bool:
+        """Return True if a piece does not fit behind *data*, in a manifest of *total* bytes."""
+        whole = len(data) + len(piece.piece)
+        is_odd = piece.offset != len(data) or not piece.piece or piece.total != total
+        return is_odd or whole > total or total > MAX_MANIFEST
 
     def challenge(self) -> bytes:
         return secrets.token_bytes(16)
@@ -152,6 +164,9 @@ class VirtualHost(ClosesOnExit):
                     raise _GivenUp("the module ended the session")  # noqa: TRY301
                 if self.is_gone():
                     raise _GivenUp("the module is silent")  # noqa: TRY301
+                if self._script is None:
+                    takes = self._takes_a_still if self.task == STILL_TASK else self._runs_a_preview
+                    self._script = takes()
                 next(self._script)
             except _GivenUp as reason:
                 self._outcome = self._outcome or HostResult(False, None, str(reason))
@@ -160,19 +175,38 @@ class VirtualHost(ClosesOnExit):
         while self.link.outgoing:
             self._coming.extend(self._tamper.pass_to_tester(self.link.outgoing.popleft()))
 
+    def _runs_a_preview(self) -> Steps:
+        """Take three frames of the preview, and stop it."""
+        found: list[Assembly] = []
+        try:
+            yield from self._open_and_configure(_PREVIEW)
+            yield from self._call(StartStream(_PREVIEW, 0, 0, 0, -1), None)
+            for _ in range(3):
+                yield from self._until(lambda: bool(self.frames.finished_frames))
+                found.append(self.frames.finished_frames.popleft())
+            yield from self._call(Stop(_PREVIEW), None)
+            end = HostResult(all(self.is_whole(frame) for frame in found))
+        except _GivenUp as reason:
+            end = HostResult(False, None, str(reason))
+        self._close_session(end)
+
+    def _open_and_configure(self, stream: int) -> Steps:
+        """Open the session and configure a stream in the first mode."""
+        hello = yield from self._answer(self.link.send_hello(self.now()), HelloReply)
+        assert isinstance(hello, HelloReply)
+        self.frames.can_resend = bool(hello.capabilities & Capability.RESEND)
+        mode = yield from self._manifest(hello.manifest_bytes)
+        if hello.capabilities & Capability.AUTH:
+            yield from self._authenticate()
+        answer = yield from self._call(Configure(stream, 0, mode.id, 0, 0), Configured)
+        assert isinstance(answer, Configured)
+        if (answer.width, answer.height) != (mode.width, mode.height):
+            raise _GivenUp(f"the module configured something else: {answer}")
+        self.configurations[stream] = answer
+
     def _takes_a_still(self) -> Steps:
         try:
-            hello = yield from self._answer(self.link.send_hello(self.now()), HelloReply)
-            assert isinstance(hello, HelloReply)
-            self.frames.can_resend = bool(hello.capabilities & Capability.RESEND)
-            mode = yield from self._manifest()
-            if hello.capabilities & Capability.AUTH:
-                yield from self._authenticate()
-            answer = yield from self._call(Configure(_STILL, 0, mode.id, 0, 0), Configured)
-            assert isinstance(answer, Configured)
-            if (answer.width, answer.height) != (mode.width, mode.height):
-                raise _GivenUp(f"the module configured something else: {answer}")  # noqa: TRY301
-            self.configurations[_STILL] = answer
+            yield from self._open_and_configure(_STILL)
             yield from self._call(Capture(_STILL, 1, 0, 0, -1), None)
             yield from self._until(lambda: bool(self.frames.finished_frames))
             frame = self.frames.finished_frames.popleft()
@@ -181,10 +215,13 @@ class VirtualHost(ClosesOnExit):
             end = HostResult(whole, pixels, "an incomplete frame")
         except _GivenUp as reason:
             end = HostResult(False, None, str(reason))
+        self._close_session(end)
+
+    def _close_session(self, result: HostResult) -> None:
         self.link.send_close(CloseReason.ORDERLY)
         while self.link.outgoing:
             self._coming.extend(self._tamper.pass_to_tester(self.link.outgoing.popleft()))
-        self._outcome = end
+        self._outcome = result
 
     def _authenticate(self) -> Steps:
         """Authenticate with a toy scheme: the CRC of the challenge, which proves nothing."""
@@ -194,14 +231,14 @@ class VirtualHost(ClosesOnExit):
         if not self.is_genuine(challenge, request.reply):
             raise _GivenUp(f"the module is not genuine: {request.reply}")
 
-    def _manifest(self) -> Generator[None, None, Mode]:
+    def _manifest(self, total: int) -> Generator[None, None, Mode]:
         data = b""
         while True:
             piece = yield from self._call(GetManifest(len(data)), ManifestPiece)
             assert isinstance(piece, ManifestPiece)
-            if piece.offset != len(data) or not piece.piece or piece.total > MAX_MANIFEST:
+            if self.is_piece_wrong(piece, data, total):
                 raise _GivenUp("the manifest does not fit together")
-            data += piece.piece
+            data = (data + piece.piece)[: piece.total]
             if len(data) >= piece.total:
                 break
         try:

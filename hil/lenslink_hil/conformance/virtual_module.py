@@ -56,6 +56,8 @@ def _configuration() -> dict[str, Any]:
 class _Ports(InstantPorts):
     """Ports with a toy for a secure element: the CRC of a challenge, which proves nothing."""
 
+    auth_schemes = (_TOY,)
+
     def authenticate(self, scheme: int, challenge: bytes) -> bytes | None:
         return b"toy" + crc32(challenge).to_bytes(4, "little") if scheme == _TOY else None
 

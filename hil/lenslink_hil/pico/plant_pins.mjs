@@ -9,8 +9,8 @@
 // exactly, however fast it is. emulator_commands.mjs uses this file.
 //
 // `wiring` has numbers of pins: {"contacts": [[pin, level when closed], ...], "ring": [a, b],
-// "adc": [[channel of the ADC, factor, offset], ...], "step": pin, "direction": pin,
-// "inputs": {pin: level}}. "ring" is the focus ring.
+// "adc": [[channel of the ADC, factor, offset], ...], "step": pin, "direction": pin, "enable": pin of
+// the module's power switch, "inputs": {pin: level}}. "ring" is the focus ring.
 
 import net from "node:net";
 
@@ -24,6 +24,7 @@ const STEP = 16;
 const SAMPLE = 18;
 const ELAPSED = 19;
 const READ = 20;
+const SWITCH = 21;
 const CONVERSION = 2_000; // ns
 const MAX_ELAPSED = 1_000_000; // us between two records
 const HIGH = 1; // GPIOPinState
@@ -54,6 +55,11 @@ export class PlantPins {
     if (wiring.step !== undefined) {
       chip.gpio[wiring.step].addListener((state, before) => {
         if (state === HIGH && before !== HIGH) this.sendStep();
+      });
+    }
+    if (wiring.enable !== undefined) {
+      chip.gpio[wiring.enable].addListener((state, before) => {
+        if (state !== before && this.hasLevels) this.sendSwitch(state === HIGH);
       });
     }
     chip.adc.onADCRead = (channel) => this.startConversion(channel);
@@ -141,6 +147,13 @@ export class PlantPins {
     this.sendTime();
     this.pendingAnswers++;
     this.send(SAMPLE, plantChannel, 0);
+    this.chip.stop = true;
+  }
+
+  /** The power switch has moved: the plant has to know the exact time. */
+  sendSwitch(isClosed) {
+    this.sendTime();
+    this.send(SWITCH, 0, isClosed ? 1 : 0);
     this.chip.stop = true;
   }
 

@@ -17,8 +17,24 @@ PHOTO = "astronaut.png"
 ANCHOR = 0.0
 
 
+PHOTOGRAPHS = {
+    "astronaut": PHOTO,
+    "chelsea": "chelsea.png",
+    "coffee": "coffee.png",
+    "hubble": "hubble_deep_field.jpg",
+    "retina": "retina.jpg",
+    "rocket": "rocket.jpg",
+}
+"""Photographs of scikit-image's wheel in colour, by the names that scenes use."""
+
+
 def find_default_photo() -> Path | None:
-    """Return the photograph's file, or None if scikit-image is not installed.
+    """Return the photograph's file, or None if scikit-image is not installed."""
+    return find_photograph(PHOTO)
+
+
+def find_photograph(file_name: str) -> Path | None:
+    """Return the file of a photograph of scikit-image, or None if it is not installed.
 
     The package is not imported, because that would import scipy too and take a second.
     """
@@ -26,7 +42,7 @@ def find_default_photo() -> Path | None:
     if spec is None:
         return None
     for folder in spec.submodule_search_locations or ():
-        path = Path(folder, "data", PHOTO)
+        path = Path(folder, "data", file_name)
         if path.is_file():
             return path
     return None

@@ -6,8 +6,10 @@ A record has 8 bytes, little-endian, in both directions: kind u8, channel u8, ze
 kind   name      channel                            value
 ====== ========= ================================== ==================================
 plant to firmware
-1      CONTACT   0 power, 1 detect, 2 release        level after the edge: 0 open, 1 closed
-2      ADC       0 VBUS, 1 temperature              counts, 12 bit
+1      CONTACT   0 power, 1 detect, 2 release,      level after the edge: 0 open, 1 closed
+                 3 fault, 4 end stop of the motor
+2      ADC       0 VBUS, 1 temperature, 3 leakage   counts, 12 bit
+                 2 energy                           microjoules, modulo 2^24
 3      RING      0 A, 1 B                           level after the edge
 4      NEXT      1 answers ELAPSED, 0 unasked       microseconds to the next edge; -1: none
 5      LEVELS    0                                  0; all levels have been sent
@@ -17,6 +19,7 @@ firmware to plant
 18     SAMPLE    as ADC                             0; answered by one ADC record
 19     ELAPSED   0                                  microseconds since the last one
 20     READ      0                                  0; answered by all levels, then LEVELS
+21     SWITCH    0                                  the module's own power switch: 0 open, 1 closed
 ====== ========= ================================== ==================================
 
 ELAPSED comes from an emulated chip, which has a clock of its own. From the first ELAPSED on, that
@@ -24,6 +27,9 @@ clock is the plant's. The plant answers with the edges that are due, and then wi
 
 The plant sends edges only. READ comes from a chip that has just been powered, while the plant was
 there before: the answer is a CONTACT or RING record for each pin, and then LEVELS.
+
+Power is closed while the module has a supply that its converter can use. So it follows the dock's
+load switch and not the contact alone. Fault is closed while a short is between the supply pins.
 """
 
 from __future__ import annotations
@@ -48,15 +54,20 @@ class Kind(IntEnum):
     SAMPLE = 18
     ELAPSED = 19
     READ = 20
+    SWITCH = 21
 
 
 # Channels of CONTACT.
 POWER_PINS = 0
 DETECT_PIN = 1
 RELEASE_BUTTON = 2
+FAULT_INPUT = 3
+END_STOP = 4
 # Channels of ADC and SAMPLE.
 VBUS = 0
 TEMPERATURE = 1
+ENERGY = 2
+LEAKAGE = 3
 # Channels of RING.
 RING_A = 0
 RING_B = 1

@@ -22,9 +22,10 @@ from lenslink.errors import ProtocolError, UsageError
 from lenslink.settings import Settings
 
 from .body import Body
-from .pin_records import DETECT_PIN, POWER_PINS, RELEASE_BUTTON, Kind, Record, RecordReader
+from .pin_records import Kind, Record, RecordReader
 from .row_service import Request, RowService
 from .scene import Scene
+from .spring_contacts import MOVABLE
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +43,11 @@ class PlantServer:
         rows: a socket for each channel of the sensor.
         pins: the socket for pin records.
         commands: file descriptor of the bench's commands. Each line is one JSON object:
-            ``{"ring": detents}``, ``{"contacts": [[delay_us, pin, level], ...]}``,
-            ``{"vbus_mv": millivolts}`` or ``{"wrong_crcs": frames}`` (on each channel).
+            ``{"ring": ticks}``, ``{"contacts": [[delay_us, contact, level], ...]}`` with the
+            contacts of :mod:`.spring_contacts`, ``{"contact_mohm": milliohms}``,
+            ``{"vbus_mv": millivolts}``, ``{"ambient_c": degrees}``, ``{"lose_steps": steps}`` of
+            the motor, ``{"wrong_crcs": frames}`` (on each channel), or ``{"report": true}``: print
+            :meth:`.body.Body.report` on stdout.
         seed: of the contacts' bounce.
     """
 
@@ -147,7 +151,10 @@ class PlantServer:
                     [*self._body.take_due_records(self._external_us), self._make_next_record(1)]
                 )
             else:
+                before_us = self._body.get_next_event_us()
                 self._send_pins(self._body.handle(record, self._now_us()))
+                if self._external_us is not None and self._body.get_next_event_us() != before_us:
+                    self._send_pins([self._make_next_record(0)])
 
     def _make_next_record(self, asked: int) -> Record:
         due = self._body.get_next_event_us()
@@ -180,12 +187,20 @@ class PlantServer:
         _log.debug("command %s", line.decode(errors="replace"))
         try:
             match list(json.loads(line).items()):
-                case [("ring", detents)]:
-                    self._body.turn_ring(_parse_integer(detents), now)
+                case [("ring", ticks)]:
+                    self._body.turn_ring(_parse_integer(ticks), now)
+                case [("lose_steps", steps)]:
+                    self._body.motor.lose_steps(_parse_integer(steps))
                 case [("contacts", edges)]:
                     self._body.plan_contacts([_parse_edge(edge) for edge in edges], now)
                 case [("vbus_mv", millivolts)]:
-                    self._body.supply.set_vbus(_parse_integer(millivolts), now)
+                    self._send_pins(self._body.set_supply_mv(_parse_integer(millivolts), now))
+                case [("contact_mohm", milliohms)]:
+                    self._send_pins(self._body.set_contact_mohm(_parse_integer(milliohms), now))
+                case [("ambient_c", degrees)]:
+                    self._body.housing.set_ambient(_parse_integer(degrees), now)
+                case [("report", True)]:
+                    print(json.dumps(self._body.report(now)), flush=True)
                 case [("wrong_crcs", frames)]:
                     for service in self._services:
                         service.spoil_crcs(_parse_integer(frames))
@@ -228,6 +243,6 @@ def _parse_integer(value: Any) -> int:
 
 def _parse_edge(value: Any) -> tuple[int, int, int]:
     delay_us, pin, level = (_parse_integer(number) for number in value)
-    if delay_us < 0 or pin not in {POWER_PINS, DETECT_PIN, RELEASE_BUTTON} or level not in {0, 1}:
+    if delay_us < 0 or pin not in MOVABLE or level not in {0, 1}:
         raise ValueError(value)
     return delay_us, pin, level

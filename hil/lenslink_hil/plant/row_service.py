@@ -174,6 +174,8 @@ class _Frame:
                 if self._has_spoiled_crc:
                     self.spoil()
             return
+        if not len(band):
+            return  # the scene pauses, so that the caller can serve its sockets
         view = pack(band, self._layout).data.cast("B")
         if self.request.crcs:
             # A tile may start in one band and end in another.

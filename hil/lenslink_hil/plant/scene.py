@@ -17,7 +17,7 @@ import numpy as np
 from lenslink.errors import MissingExtra, UsageError
 from lenslink.settings import Settings
 
-from .binning import Rows, bin2x2
+from .binning import CELL, Rows, bin2x2
 from .default_photo import ANCHOR, find_default_photo
 from .modes import (
     MAX_HEIGHT,
@@ -30,10 +30,10 @@ from .modes import (
 from .patterns import PATTERNS, Pattern
 from .picture import Picture, is_picture, load_picture
 from .raw_kind import HEAD_BYTES, find_raw_mark, is_tiff
+from .scene_names import CAMERA_OPTIONS, CHARTS, PHOTO_SCENE, is_camera_scene
 from .sensor_model import Sensor, make_module_sensor
 from .unprocess import PictureSource
 
-PHOTO_SCENE = "photo"
 FALLBACK_PATTERN = "bars"
 MAX_SEED = (1 << 32) - 1
 
@@ -43,8 +43,8 @@ class SceneOptions:
     """The options of a ``sim:`` URL that describe the scene; None means the default.
 
     Attributes:
-        scene: ``photo``, ``ramp``, ``prbs``, ``bars``, or the path of a picture or RAW file. A file
-            with one of these names is written ``./ramp``.
+        scene: ``photo``, ``ramp``, ``prbs``, ``bars``, a name of :mod:`.scene_names`, or the path
+            of a picture or RAW file. A file with one of these names is written ``./ramp``.
         mode: name of the mode to use for preview and still.
         width: width of the sensor in pixels.
         height: height of the sensor in pixels.
@@ -52,6 +52,16 @@ class SceneOptions:
         cfa: phase of the colour filter.
         seed: seed of noise and ``prbs``, 0 to 2**32 - 1.
         repeat: number of frames that the sensor computes once, with CRCs, and repeats.
+        depth: depths in milli-dioptres, with commas between them. A picture with a depth is seen
+            through the lens, by the sensor after EMVA 1288.
+        lux: illuminance of a scene behind the lens.
+        kelvin: colour temperatures of its light, with commas between them.
+        flicker: frequency of the light's flicker in Hz.
+        swing: way of the nearest plane to and fro, in thousandths of the field's width.
+        f_number: the iris, as in ``2.8``.
+        celsius: temperature of the sensor.
+        lens: ``off`` for the bare sensor.
+        defects: ``off`` for a sensor without hot pixels.
     """
 
     scene: str | None = None
@@ -62,6 +72,15 @@ class SceneOptions:
     cfa: str | None = None
     seed: int | None = None
     repeat: int | None = None
+    depth: str | None = None
+    lux: int | None = None
+    kelvin: str | None = None
+    flicker: int | None = None
+    swing: int | None = None
+    f_number: str | None = None
+    celsius: int | None = None
+    lens: str | None = None
+    defects: str | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> SceneOptions:
@@ -95,16 +114,28 @@ class SceneOptions:
             cfa=text("cfa"),
             seed=number("seed"),
             repeat=number("repeat"),
+            depth=text("depth"),
+            lux=number("lux"),
+            kelvin=text("kelvin"),
+            flicker=number("flicker"),
+            swing=number("swing"),
+            f_number=text("f_number"),
+            celsius=number("celsius"),
+            lens=text("lens"),
+            defects=text("defects"),
         )
 
 
 class Source(Protocol):
-    """The source of frames: a picture, a pattern or a RAW file."""
+    """The source of frames: a picture, a pattern, a RAW file, or a camera in front of a scene."""
 
     def iterate_bands(
         self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:
-        """Yield an unbinned frame in the bands of :func:`.binning.iterate_bands`."""
+        """Yield an unbinned frame in the bands of :func:`.binning.iterate_bands`.
+
+        A band without rows is a pause: the caller may do something else.
+        """
 
 
 class Scene:
@@ -112,13 +143,14 @@ class Scene:
 
     Attributes:
         sensor: the sensor.
+        source: the source of the frames.
         note: what the user should know about the chosen scene, or None.
     """
 
     def __init__(self, sensor: Sensor, source: Source, note: str | None = None) -> None:
         self.sensor = sensor
         self.note = note
-        self._source = source
+        self.source = source
 
     def iterate_bands(self, mode_id: int, frame_number: int, settings: Settings) -> Iterator[Rows]:
         """Yield a frame in bands, each of shape (an even height, W), C-contiguous.
@@ -127,18 +159,19 @@ class Scene:
             mode_id: number of the readout mode.
             frame_number: number of the frame.
             settings: 10,000 us at a gain of 1000 (the defaults) give a picture as it is. Focus
-                changes nothing: scenes are flat and in focus.
+                changes only what is seen through the lens; see :mod:`.scene_names`. A band
+                without rows is a pause.
 
         Raises:
             KeyError: at once, if the sensor does not have the mode.
         """
         mode = self.sensor.mode(mode_id)
         if mode.binning == 1:
-            return self._source.iterate_bands(mode.width, mode.height, frame_number, settings)
-        full = self._source.iterate_bands(
+            return self.source.iterate_bands(mode.width, mode.height, frame_number, settings)
+        full = self.source.iterate_bands(
             self.sensor.width, self.sensor.height, frame_number, settings
         )
-        return (binned for binned in map(bin2x2, full) if len(binned))
+        return (bin2x2(band) for band in full if not len(band) or len(band) >= CELL)
 
     def rows(self, mode_id: int, frame_number: int, settings: Settings) -> Rows:
         """Return a whole frame, shape (H, W), C-contiguous; see :meth:`iterate_bands`."""
@@ -163,6 +196,19 @@ def open_scene(options: SceneOptions) -> Scene:
 
 def _scene(options: SceneOptions, seed: int) -> Scene:
     name = options.scene
+    if is_camera_scene(name, options.depth):
+        sensor = _module(options, pattern=False)
+        # Imported here, because other scenes start in half the time without it.
+        camera_scene = importlib.import_module(f"{__package__}.camera_scene")
+        source: Source = camera_scene.open_camera_scene(
+            name or PHOTO_SCENE, sensor, seed, _choose(options)
+        )
+        return Scene(sensor, source)
+    if unused := sorted(_choose(options)):
+        raise UsageError(
+            f"{unused[0]}= needs a scene behind the lens: {', '.join(CHARTS)}, "
+            "a photograph's name, or a picture with depth="
+        )
     if name in PATTERNS:
         return _pattern_scene(options, name, seed)
     if name is not None and name != PHOTO_SCENE:
@@ -174,6 +220,12 @@ def _scene(options: SceneOptions, seed: int) -> Scene:
     if name == PHOTO_SCENE:
         raise missing
     return _pattern_scene(options, FALLBACK_PATTERN, seed, f"showing colour bars: {missing}")
+
+
+def _choose(options: SceneOptions) -> dict[str, str | int]:
+    """Return the options that only a scene behind the lens takes, as far as they are given."""
+    values = {name: getattr(options, name) for name in CAMERA_OPTIONS}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _module(options: SceneOptions, *, pattern: bool) -> Sensor:

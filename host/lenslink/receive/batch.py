@@ -56,7 +56,6 @@ class _ExpectedPackets:
         payloads: list[memoryview],
         ranges: list[ByteRange],
     ) -> None:
-        count = len(payloads)
         self.assembly = assembly
         """The frame of the tiles."""
         self.prediction = prediction
@@ -66,19 +65,6 @@ class _ExpectedPackets:
         """Where the payload of each packet goes."""
         self.ranges = ranges
         """The bytes of the frame that all payloads fill."""
-        self.size = prediction.count_payload_bytes(position, count) + count * HEADER_BYTES
-        """Bytes of all packets, headers included."""
-
-    def split(self, count: int) -> tuple[int, int]:
-        """Return how many whole packets *count* bytes are, and how many bytes are left."""
-        if count == self.size:
-            return len(self.payloads), 0
-        for whole, payload in enumerate(self.payloads):
-            size = HEADER_BYTES + len(payload)
-            if count < size:
-                return whole, count
-            count -= size
-        return len(self.payloads), count
 
 
 class Batch:
@@ -111,6 +97,8 @@ class Batch:
         self._spill = memoryview(bytearray(_SPILL_BYTES))
         # Mutable from here on.
         self._tracker = TileTracker()
+        # Buffers cost time, so there are few where the last call filled only some of them.
+        self._max_packets = _MAX_PACKETS
         self._prediction: TilePrediction | None = None
         # Tiles that are narrower than the frame are received here, one after the other.
         self._stage = np.empty(0, np.uint8)
@@ -200,8 +188,9 @@ class Batch:
         tile, assembly, grid, step = tracker.tile, tracker.assembly, tracker.grid, tracker.step
         if tile is None or assembly is None or grid is None or step < 1:
             return None
-        if not assembly.received_ranges.count:
-            # The first strip of a frame is used as soon as it has arrived.
+        if not assembly.received_ranges.count or tracker.index + step >= grid.count:
+            # The first strip of a frame is used as soon as it has arrived. Behind the last strip
+            # there is none.
             return None
         sequence = tracker.sequence
         assert sequence is not None
@@ -210,11 +199,13 @@ class Batch:
             position = prediction.find_position(tile.frame, tile.flags, tracker.index, sequence)
         if prediction is None or position is None:
             prediction = TilePrediction(grid, tile, tracker.index, sequence, step)
-            self._prediction, position = prediction, 0
+            position = prediction.find_position(tile.frame, tile.flags, tracker.index, sequence)
+            assert position is not None
+            self._prediction = prediction
         before_end = self._frames.count_packets_before_end(assembly, self._lane)
         count = min(
             self._max_bytes // (tile.length + HEADER_BYTES) or 1,
-            _MAX_PACKETS,
+            self._max_packets,
             tracker.regular_count,
             prediction.count - position,
             before_end - (self._bytes_under_way > 0),
@@ -254,7 +245,9 @@ class Batch:
         if not rest:
             return 0
         if self._is_prediction_valid(expected):
-            whole, part = expected.split(rest)
+            whole, part = expected.prediction.split(expected.position, rest)
+            is_full = whole == len(expected.payloads)
+            self._max_packets = _MAX_PACKETS if is_full else min(_MAX_PACKETS, 2 * whole + 1)
             good = self._count_good(expected, whole)
             if good:
                 rest -= self._use_packets(expected, good, now)
@@ -301,12 +294,13 @@ class Batch:
         tiles = prediction.list_tiles(expected.position, count)
         if not prediction.grid.is_contiguous:
             prediction.grid.unstage(self._stage, assembly.buffer, tiles)
-        size = prediction.count_payload_bytes(expected.position, count)
-        self._link.record_tiles(assembly.stream, count, size, now, self._lane)
+        size = prediction.count_bytes(expected.position, count)
+        payload_bytes = size - count * HEADER_BYTES
+        self._link.record_tiles(assembly.stream, count, payload_bytes, now, self._lane)
         last_start = prediction.grid.find_start(tiles[-1])
         self._tracker.on_predicted_tiles(tiles[-1], count, self._receiver.last_sequence)
         self._frames.on_tiles(assembly, ranges, last_start, now, self._lane)
-        return size + count * HEADER_BYTES
+        return size
 
     def _begin_packet(self, expected: _ExpectedPackets, index: int, count: int, now: float) -> None:
         """Pass the first *count* bytes of the packet at *index* to the receiver."""

@@ -7,21 +7,26 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenslink_protocol.ids import Flag, MessageType
 from lenslink_protocol.messages import MAGIC, Header
+from lenslink_protocol.params import HEADER_BYTES
 
 from .assembly import Assembly
 from .received_ranges import ByteRange
 from .tile_grid import TileGrid, find_tile_grid
 
-# Tiles computed at once. A control packet shifts the sequence and makes the rest useless, so that
+# Headers computed at once. A control packet shifts the sequence and makes the rest useless, so that
 # more of them would cost more than they save.
-_AHEAD = 1024
+_RUN_TILES = 1024
+# A flag of an enum takes a hundred times as long as a number.
+_TILE, _RESENT = int(MessageType.TILE), int(Flag.RESENT)
 # Start predicting after this many tiles have arrived in regular order.
 _MIN_REGULAR_TILES = 2
 # After a misprediction, divide the number of tiles that may be predicted by this.
@@ -64,7 +69,7 @@ class TileTracker:
         if header is self._last_header:
             return
         self._last_header = header
-        if header.type != MessageType.TILE or header.flags & Flag.RESENT:
+        if header.type != _TILE or header.flags & _RESENT:
             return
         assembly = find_open(header)
         if assembly is None:
@@ -97,39 +102,21 @@ class TileTracker:
         self.sequence = None
 
 
-class TilePrediction:
-    """The packets that follow a tile in regular order, each with the next sequence.
+class _TileRun:
+    """Up to _RUN_TILES tiles of a grid in regular order: what all frames have in common. Immutable.
 
     Args:
-        grid: The tile grid of the frame.
-        tile: A header with the fields that all packets share.
-        index: Number of the last tile that arrived, in the grid.
-        sequence: Its sequence.
-        step: Tiles from one packet to the next.
-
-    If the payloads of a grid are not contiguous in the frame, they are staged one after the other.
-    ``starts`` and ``ends`` then count from the first staged byte, else from the frame's first byte.
+        grid: The tile grid.
+        index: Number of the tile before the first. Negative if that would be the first of all.
+        step: Tiles from one tile to the next.
     """
 
-    def __init__(self, grid: TileGrid, tile: Header, index: int, sequence: int, step: int) -> None:
-        self.grid = grid
-        self.frame = tile.frame
-        self.flags = tile.flags
-        self.index = index
-        self.step = step
-        self.sequence = sequence
-        self.count = min((grid.count - 1 - index) // step, _AHEAD)
-        """The number of packets."""
-        chosen = slice(index + step, index + self.count * step + 1, step)
-        self.words: NDArray[np.uint32] = np.empty((self.count, 8), "<u4")
-        """The header of each packet without its two CRCs."""
-        self.words[:, 0] = int.from_bytes(MAGIC, "little")
-        self.words[:, 1] = tile.version | tile.type << 8 | tile.flags << 16 | tile.stream << 24
-        self.words[:, 2] = tile.nonce
-        self.words[:, 3] = np.arange(1, self.count + 1, dtype="<u4") + np.uint32(sequence)
-        self.words[:, 4] = tile.frame
-        self.words[:, 5:] = grid.words[chosen]
-        lengths = grid.words[chosen, 2]
+    def __init__(self, grid: TileGrid, index: int, step: int) -> None:
+        chosen = slice(index + step, index + _RUN_TILES * step + 1, step)
+        self.words = grid.words[chosen]
+        """Of the header of each tile."""
+        self.numbers: NDArray[np.uint32] = np.arange(1, len(self.words) + 1, dtype="<u4")
+        lengths = self.words[:, 2]
         if grid.is_contiguous:
             starts = grid.starts[chosen]
             ends = starts + lengths
@@ -138,7 +125,54 @@ class TilePrediction:
             starts = ends - lengths
         self.starts: list[int] = starts.tolist()
         self.ends: list[int] = ends.tolist()
-        self._bytes_before: list[int] = [0, *np.cumsum(lengths, dtype=np.int64).tolist()]
+        sizes = np.cumsum(lengths + np.uint32(HEADER_BYTES), dtype=np.int64)
+        self.bytes_before: list[int] = [0, *sizes.tolist()]
+        """Of all packets before each packet, headers included; then of all packets."""
+
+
+@lru_cache(maxsize=64)
+def _find_run(grid: TileGrid, index: int, step: int) -> _TileRun:
+    """Return a run. All lanes and frames share it."""
+    return _TileRun(grid, index, step)
+
+
+class TilePrediction:
+    """Packets in regular order, each with the next sequence, of which some may have arrived.
+
+    Args:
+        grid: The tile grid of the frame.
+        tile: A header with the fields that all packets share.
+        index: Number of the last tile that arrived, in the grid. It is not the last of its lane.
+        sequence: Its sequence.
+        step: Tiles from one packet to the next.
+
+    If the payloads of a grid are not contiguous in the frame, they are staged one after the other.
+    ``starts`` and ``ends`` then count from the first staged byte, else from the frame's first byte.
+    """
+
+    def __init__(self, grid: TileGrid, tile: Header, index: int, sequence: int, step: int) -> None:
+        # Begin where a run begins, so that all frames and sequences share a few runs.
+        arrived = (index // step + 1) % _RUN_TILES
+        self.grid = grid
+        self.frame = tile.frame
+        self.flags = tile.flags
+        self.index = index - arrived * step
+        """Number of the tile before the first packet, in the grid."""
+        self.step = step
+        self.sequence = (sequence - arrived) & 0xFFFFFFFF
+        """The sequence before that of the first packet."""
+        run = _find_run(grid, self.index, step)
+        self.count = len(run.starts)
+        """The number of packets."""
+        self.starts, self.ends, self._bytes_before = run.starts, run.ends, run.bytes_before
+        self.words: NDArray[np.uint32] = np.empty((self.count, 8), "<u4")
+        """The header of each packet without its two CRCs."""
+        self.words[:, 0] = int.from_bytes(MAGIC, "little")
+        self.words[:, 1] = tile.version | tile.type << 8 | tile.flags << 16 | tile.stream << 24
+        self.words[:, 2] = tile.nonce
+        self.words[:, 3] = run.numbers + np.uint32(self.sequence)
+        self.words[:, 4] = tile.frame
+        self.words[:, 5:] = run.words
 
     def find_position(self, frame: int, flags: int, index: int, sequence: int) -> int | None:
         """Return how many of the packets have arrived once that tile has.
@@ -156,9 +190,15 @@ class TilePrediction:
         first = self.index + (position + 1) * self.step
         return range(first, first + count * self.step, self.step)
 
-    def count_payload_bytes(self, position: int, count: int) -> int:
-        """Return the payload bytes of *count* packets from *position* on."""
+    def count_bytes(self, position: int, count: int) -> int:
+        """Return the bytes of *count* packets from *position* on, headers included."""
         return self._bytes_before[position + count] - self._bytes_before[position]
+
+    def split(self, position: int, count: int) -> tuple[int, int]:
+        """Return how many whole packets from *position* on *count* bytes are, and what is left."""
+        end = self._bytes_before[position] + count
+        whole = bisect_right(self._bytes_before, end, position) - 1
+        return whole - position, end - self._bytes_before[whole]
 
     def find_ranges(self, position: int, count: int) -> list[ByteRange]:
         """Return the bytes of the frame that *count* packets from *position* on fill."""

@@ -64,6 +64,9 @@ _log = logging.getLogger(__name__)
 _RANGE = struct.Struct("<4H")
 """A rectangle in Resend and Resent: x, y, width, height."""
 
+_RESENT = int(Flag.RESENT)
+"""A number, because each tile needs it: a flag of an enum takes a hundred times as long."""
+
 # After this time without a packet, a frame has lost its last packets or its module is slow.
 _QUIET_S = 2 * RETRY_S
 # One of several lanes may lag for longer, because a transport may have a thread for each lane.
@@ -246,7 +249,7 @@ class Reassembly:
         elif not assembly.write_missing(ranges, payload):
             self._discard(DiscardReason.DUPLICATE, header.stream, header.frame, header)
         self._pool.on_progress(assembly)
-        if not header.flags & Flag.RESENT:
+        if not header.flags & _RESENT:
             self._progress.record_position(lane, header.stream, header.frame, ranges[0][0])
         self._settle(assembly)
 

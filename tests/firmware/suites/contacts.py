@@ -1,7 +1,22 @@
-"""The spring contacts: debounce, half-seated, bounce."""
+"""The spring contacts: debounce, half-seated, wet, shorted, bounce; and what the module does."""
 
-from lensfw import contacts
-from lensfw.contacts import ATTACHED, DETACHED, DETECT_PIN, HALF_SEATED, POWER_PIN, SETTLE_US
+from helpers import module_world
+
+from lensfw import contacts, power, wire
+from lensfw.contacts import (
+    ATTACHED,
+    DETACHED,
+    DETECT_PIN,
+    FAULT,
+    FAULT_PIN,
+    HALF_SEATED,
+    NOTHING,
+    POWER_PIN,
+    SETTLE_US,
+    SHORTED,
+    WET,
+    WET_COUNTS,
+)
 
 
 def seated(now=0):
@@ -97,3 +112,108 @@ def test_detect_that_stays_without_power_is_detached():
     pins.add_edge(POWER_PIN, 0, 100000)
     assert pins.poll(100000 + SETTLE_US)
     assert pins.state == DETACHED
+
+
+def test_a_short_is_known_at_its_first_edge():
+    pins = seated()
+    assert pins.add_edge(FAULT_PIN, 1, 100000) == FAULT
+    assert pins.state == SHORTED
+    # It bounces, and stays what it is until all levels were stable.
+    assert pins.add_edge(FAULT_PIN, 0, 100100) == NOTHING
+    assert pins.add_edge(POWER_PIN, 0, 100200) == NOTHING
+    assert not pins.poll(100200 + SETTLE_US - 1)
+    assert pins.state == SHORTED
+    assert pins.poll(100200 + SETTLE_US)
+    assert pins.state == DETACHED
+    # The first edge counts before anything has settled, too.
+    assert contacts.Contacts().add_edge(FAULT_PIN, 1, 0) == FAULT
+
+
+def test_a_short_that_stays_is_told_once():
+    pins = seated()
+    assert pins.add_edge(FAULT_PIN, 1, 100000) == FAULT
+    assert pins.add_edge(FAULT_PIN, 1, 110000) == NOTHING
+    assert not pins.poll(200000)
+    assert pins.state == SHORTED
+    assert pins.bounces == 2, "a short is no bounce"
+
+
+def test_two_samples_of_leakage_are_wet():
+    pins = seated()
+    assert not pins.add_leakage(WET_COUNTS)
+    assert not pins.add_leakage(WET_COUNTS - 1)
+    assert not pins.add_leakage(WET_COUNTS)
+    assert pins.state == ATTACHED
+    assert pins.add_leakage(4095)
+    assert pins.state == WET
+    assert not pins.add_leakage(4095)
+    assert not pins.poll(10 * SETTLE_US)
+    pins.add_leakage(0)
+    assert pins.poll(10 * SETTLE_US)
+    assert pins.state == ATTACHED
+
+
+def test_contacts_that_were_wet_before_they_were_seated():
+    pins = contacts.Contacts()
+    for _ in range(5):
+        assert not pins.add_leakage(4095)
+    pins.add_edge(POWER_PIN, 1, 0)
+    pins.add_edge(DETECT_PIN, 1, 0)
+    assert pins.poll(SETTLE_US)
+    assert pins.state == WET
+    # Without a supply there is nothing to leak.
+    pins.add_edge(POWER_PIN, 0, 100000)
+    assert pins.poll(100000 + SETTLE_US)
+    assert pins.state == DETACHED
+
+
+class Switch(module_world.Ports):
+    """Ports with a power switch."""
+
+    def set_switch(self, closed):
+        self.calls.append(("switch", closed))
+
+
+def switched():
+    time = module_world.Time()
+    ports = Switch()
+    camera = module_world.module.Module(module_world.configuration(), ports, time)
+    module_world.seat(camera, time)
+    host = module_world.Peer(camera, time)
+    host.hello()
+    ports.calls.clear()
+    return camera, host, ports, time
+
+
+def test_a_short_opens_the_switch_in_the_same_step():
+    camera, host, ports, time = switched()
+    ports.events.append((ports.CONTACT, FAULT_PIN, 1))
+    said = host.turn()
+    assert ("switch", False) in ports.calls
+    assert module_world.only(said, wire.T_CLOSE) == (wire.CLOSE_POWER,)
+    assert not camera.is_attached()
+    # When the short has gone, the module may be seated again.
+    ports.events.append((ports.CONTACT, FAULT_PIN, 0))
+    camera.step()
+    time.us += SETTLE_US
+    camera.step()
+    assert ("switch", True) in ports.calls
+    assert camera.is_attached()
+
+
+def test_water_opens_the_switch():
+    camera, host, ports, _ = switched()
+    for _ in range(2):
+        ports.events.append((ports.ADC, power.LEAKAGE_CHANNEL, 4095))
+    assert module_world.only(host.turn(), wire.T_CLOSE) == (wire.CLOSE_POWER,)
+    assert camera.contacts.state == WET
+    assert ports.calls == [("switch", False)]
+
+
+def test_open_contacts_leave_the_switch_closed():
+    _, host, ports, time = switched()
+    ports.events.append((ports.CONTACT, DETECT_PIN, 0))
+    host.turn()
+    time.us += SETTLE_US
+    assert module_world.only(host.turn(), wire.T_CLOSE) == (wire.CLOSE_DETACH,)
+    assert ("switch", False) not in ports.calls

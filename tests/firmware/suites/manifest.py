@@ -50,6 +50,12 @@ def test_a_module_at_full_scale_has_no_scale():
     assert wire.KEY_SCALE not in dict(entries(manifest.build(config)))
 
 
+def test_each_authentication_scheme_has_its_entry():
+    found = entries(manifest.build(module_world.configuration(), (0x8000, 0x8007)))
+    schemes = [struct.unpack("<H", value)[0] for key, value in found if key == wire.KEY_AUTH]
+    assert schemes == [0x8000, 0x8007]
+
+
 def test_a_mode_may_be_for_both():
     config = module_world.configuration()
     config["sensor"]["modes"][0]["use"] = ["preview", "still"]

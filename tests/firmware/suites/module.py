@@ -151,11 +151,13 @@ def test_without_power_no_frame_begins():
     assert camera.streams[PREVIEW].state == CONFIGURED
 
 
-def test_a_low_supply_is_logged_once():
+def test_a_low_supply_is_logged_and_announced_once():
     camera, host, ports, time = session()
     ports.vbus_mv = 4000
     run(host, time, 10, 100000)
-    texts = [wire.decode(wire.T_LOG, payload)[3] for header, payload in host.heard[1:]]
+    logs = [payload for header, payload in host.heard if header[2] == wire.T_LOG]
+    texts = [wire.decode(wire.T_LOG, payload)[3] for payload in logs]
+    assert module_world.only(host.heard, wire.T_NOTICE) == (wire.NOTICE_SUPPLY, 0, 0)
     assert [text for text in texts if b"low" in text] == [b"supply low: 4000 mV"]
 
 
@@ -397,10 +399,12 @@ def test_detaching_ends_everything():
 
 def test_the_ring_moves_the_lens():
     camera, host, ports, time = session()
+    time.us += 1000000
     for channel, level in ((0, 1), (1, 1), (0, 0), (1, 0)) * 2:
         ports.events.append((ports.RING, channel, level))
     run(host, time)
-    assert camera.focus_motor.position == ports.steps == 50
+    # Slow ticks, of one step each.
+    assert camera.focus_motor.position == ports.steps == camera.focus_ring.position == 8
 
 
 def test_it_may_sleep_longer_when_nothing_moves():

@@ -1,7 +1,7 @@
 """The outbox: order, priority, credits, barriers."""
 
 from lensfw import sensor, wire
-from lensfw.outbox import Item, Outbox
+from lensfw.outbox import ALL_STREAMS, Item, Outbox
 
 
 def tile(length):
@@ -11,7 +11,7 @@ def tile(length):
     return made
 
 
-def data(box, name, stream=0, length=0, barrier=False):
+def data(box, name, stream=0, length=0, barrier=0):
     kind = wire.T_TILE if length else wire.T_FRAME_START
     box.queue_data(Item(kind, name, stream, b"", tile(length) if length else None, 0, barrier))
 
@@ -118,11 +118,25 @@ def test_a_barrier_keeps_its_place():
     box = Outbox()
     box.grant_credits((0, 1000))
     data(box, 1, 0, 100)
-    data(box, 2, barrier=True)
+    data(box, 2, barrier=ALL_STREAMS)
     data(box, 3, 1, 100)
     assert drain(box) == []
     box.grant_credits((100, 1000))
     assert drain(box) == [1, 2, 3]
+
+
+def test_a_barrier_of_one_stream_waits_for_that_stream_alone():
+    box = Outbox()
+    box.grant_credits((0, 1000))
+    data(box, 1, 0, 100)
+    data(box, 2, 1, 100)
+    data(box, 3, barrier=1 << 1)
+    data(box, 4, barrier=1 << 0)
+    data(box, 5, 0, 100)
+    data(box, 6, 1, 100)
+    assert drain(box) == [2, 3, 6]
+    box.grant_credits((1000, 1000))
+    assert drain(box) == [1, 4, 5]
 
 
 def test_what_is_sent_again_goes_first():
@@ -197,7 +211,7 @@ def test_only_tiles_go_by_other_lanes():
 def test_no_lane_passes_a_barrier():
     box = Outbox()
     box.grant_credits((1000, 1000))
-    data(box, 1, barrier=True)
+    data(box, 1, barrier=ALL_STREAMS)
     data(box, 2, 0, 10)
     assert box.take_next(1) is None
     assert drain(box) == [1, 2]
@@ -209,7 +223,7 @@ def test_answers_are_owed_and_log_lines_are_not():
     data(box, 1)
     assert box.count_answers() == 0
     box.queue_control(Item(wire.T_MANIFEST, 2, 0))
-    data(box, 3, barrier=True)
+    data(box, 3, barrier=ALL_STREAMS)
     box.queue_data(Item(wire.T_RESENT, 4, 0))
     assert box.count_answers() == 3
 

@@ -1,7 +1,14 @@
-"""The supply: sampling, hysteresis, temperature, load."""
+"""The supply: sampling, hysteresis, temperature, load, budget."""
 
 from lensfw import power
-from lensfw.power import SAMPLE_US, TEMPERATURE_CHANNEL, VBUS_CHANNEL
+from lensfw.power import (
+    ENERGY_CHANNEL,
+    LEAKAGE_CHANNEL,
+    RISING_US,
+    SAMPLE_US,
+    TEMPERATURE_CHANNEL,
+    VBUS_CHANNEL,
+)
 
 
 class Asked:
@@ -53,20 +60,42 @@ def test_good_until_it_is_well_below():
 
 def test_samples_are_asked_for_when_due():
     supplied, asked = supply()
+    every = [VBUS_CHANNEL, TEMPERATURE_CHANNEL, LEAKAGE_CHANNEL, ENERGY_CHANNEL]
+    supplied.add_sample(VBUS_CHANNEL, MV_4600)
     supplied.poll(0)
-    assert asked.samples == [VBUS_CHANNEL, TEMPERATURE_CHANNEL]
+    assert asked.samples == every
     supplied.poll(SAMPLE_US - 1)
-    assert len(asked.samples) == 2
+    assert asked.samples == every
     supplied.poll(SAMPLE_US)
-    assert len(asked.samples) == 4
+    assert asked.samples == every * 2
+
+
+def test_a_supply_that_is_not_good_is_sampled_more_often():
+    supplied, asked = supply()
+    supplied.poll(0)
+    asked.samples.clear()
+    supplied.poll(RISING_US - 1)
+    assert asked.samples == []
+    supplied.poll(RISING_US)
+    supplied.poll(2 * RISING_US - 1)
+    assert asked.samples == [VBUS_CHANNEL]
+    supplied.poll(2 * RISING_US)
+    assert asked.samples == [VBUS_CHANNEL] * 2
+    supplied.add_sample(VBUS_CHANNEL, MV_4600)
+    supplied.poll(SAMPLE_US - 1)
+    assert asked.samples == [VBUS_CHANNEL] * 2
 
 
 def test_temperature_changes_no_supply():
     supplied, _ = supply()
     assert not supplied.add_sample(TEMPERATURE_CHANNEL, 931)
     assert supplied.temperature_mc == 25000
-    assert not supplied.add_sample(TEMPERATURE_CHANNEL, 0)
-    assert supplied.temperature_mc == -50000
+    assert not supplied.add_sample(TEMPERATURE_CHANNEL, 1117)
+    assert supplied.temperature_mc == 39900
+    # Sensors that are broken or not there.
+    for counts in (0, 123, 2175, 4095):
+        supplied.add_sample(TEMPERATURE_CHANNEL, counts)
+        assert supplied.temperature_mc == 39900
     assert not supplied.is_good
 
 
@@ -80,3 +109,40 @@ def test_load_is_said_when_it_changes():
     supplied.set_active(False)
     # 150 mW at the nominal 5 V, then 1400 and 150 mW at 4.6 V.
     assert asked.loads == [30, 304, 32]
+
+
+def test_a_converter_that_started_again_is_sampled_and_told_the_load():
+    supplied, asked = supply()
+    supplied.add_sample(VBUS_CHANNEL, MV_4600)
+    supplied.set_active(True)
+    supplied.poll(0)
+    asked.samples.clear()
+    supplied.restart()
+    supplied.poll(1)
+    supplied.set_active(True)
+    assert VBUS_CHANNEL in asked.samples
+    assert asked.loads == [304, 304]
+
+
+def test_a_supply_that_falls_is_sampled_again_soon():
+    supplied, asked = supply()
+    supplied.add_sample(VBUS_CHANNEL, MV_4600)
+    supplied.poll(0)
+    supplied.add_sample(VBUS_CHANNEL, MV_4398)
+    asked.samples.clear()
+    supplied.poll(1)
+    supplied.poll(2)
+    assert asked.samples == [VBUS_CHANNEL]
+
+
+def test_the_budget_says_whether_frames_are_possible():
+    supplied = power.Power(Asked(), 150, 1400, 300)
+    assert supplied.can_be_active, "without a budget"
+    assert not supplied.set_budget(449), "an idle module whose motor runs needs more"
+    assert supplied.can_be_active
+    assert supplied.set_budget(450)
+    assert not supplied.can_be_active
+    assert supplied.set_budget(1699)
+    assert not supplied.can_be_active
+    assert supplied.set_budget(1700)
+    assert supplied.can_be_active

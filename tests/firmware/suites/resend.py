@@ -268,3 +268,19 @@ def test_another_session_gets_nothing_of_this_one():
     said = resend(other, 0, [(0, 0, 16, 16)], wire.RESEND_START)
     assert module_world.kinds(said) == [wire.T_RESENT]
     assert answer(said)[1] == wire.FRAME_UNKNOWN
+
+
+def test_what_an_aborted_frame_never_read_is_gone():
+    camera, ports, time = module_world.camera(module_world.configuration(128, held=0))
+    host = module_world.Peer(camera, time)
+    host.hello()
+    host.send(wire.T_CONFIGURE, 2, (0, 0, SMALL, 0, 0))
+    host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    for _ in range(100):
+        host.turn()
+    # Nothing may be sent, so the last tiles are not read.
+    host.send(wire.T_STOP, 4, (0,))
+    host.turn()
+    host.grant()
+    said = resend(host, 0, [(0, 12, 16, 4)])
+    assert answer(said)[1:] == (wire.FRAME_ENDED, [(0, 12, 16, 4)])

@@ -4,6 +4,7 @@ levels = {}
 pins = {}
 counts = {}
 fed = []
+on_irq = None
 
 
 class Registers:
@@ -40,8 +41,10 @@ class Pin:
             return None
         return levels.get(self.number, 1 if self.pull == self.PULL_UP else 0)
 
-    def irq(self, handler, trigger):
-        self.handler = handler
+    def irq(self, handler, trigger, hard=False):
+        self.handler, self.hard = handler, hard
+        if on_irq is not None and self.number == 14:
+            on_irq()
 
 
 class ADC:

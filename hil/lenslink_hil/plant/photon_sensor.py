@@ -1,0 +1,295 @@
+"""The sensor after EMVA 1288: from photons to digital numbers.
+
+A pixel of plane c that receives P photons a second for t seconds, at temperature T and gain g::
+
+    electrons = Poisson(QE_c * (1 + PRNU) * P * t + dark current(T) * t) + DSNU + read + row noise
+    DN        = round(black + K * g * min(electrons, full well)), clipped to [0, white]
+
+PRNU, DSNU and the hot pixels are fixed patterns: each seed is a sensor of its own. Read noise has a
+part that the gain divides, because it arises behind the amplifier. Row noise is one number for each
+row and frame. Dark current doubles every ``dark_doubling`` kelvin. Below POISSON_BELOW electrons,
+photons and dark electrons are drawn from the Poisson distribution. Above, a Gaussian of the same
+variance stands for it.
+
+The model has two steps. :meth:`PhotonSensor.expose` computes what does not change from frame to
+frame; callers store it. :meth:`PhotonSensor.read_out` draws the noise of one frame, which takes
+about 12 ns a pixel. Every random number depends only on seed, frame number, size and row.
+
+:mod:`.camera` calls both with the photons that :mod:`.optics` delivers. :mod:`.sensor_model` says
+how the sensor describes itself to the firmware.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .binning import Rows
+from .constants import SensorConstants, load_constants
+from .sensor_model import Sensor
+
+Floats = NDArray[np.float32]
+
+POISSON_BELOW = 50.0
+"""Electrons. Above, a Gaussian's third moment differs from a Poisson's by less than 0.15 sigma."""
+_REST_STEPS = 128
+"""Steps of an electron in which the fraction of a mean is drawn. What is left is added as it is."""
+_DRAWS = 1 << 16
+"""Equally likely values of a random number that chooses a count from a table."""
+
+DEFAULT_CELSIUS = 25.0
+
+CACHE_PIXELS = 1 << 24
+"""Frames up to this size keep their fixed patterns in memory: 12 bytes a pixel."""
+
+_PRNU, _DSNU, _HOT, _NOISE = range(4)
+"""What a random generator is for. Each purpose has a sequence of its own."""
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What a band of rows collects, before the noise of a frame.
+
+    Attributes:
+        level: mean in DN, with black level and half a DN for rounding, shape (H, W). Pixels in
+            *dark* leave out the electrons that are drawn from the Poisson distribution.
+        deviation: standard deviation of the Gaussian noise in DN, shape (H, W).
+        dark: flat indices of the pixels below POISSON_BELOW electrons.
+        whole: place of the whole number of their mean electrons in :func:`_make_poisson_table`.
+        rest: place of what is left of their mean electrons.
+        per_electron: DN for an electron.
+        row_deviation: standard deviation of the row noise in DN.
+        ceiling: level at which the full well is reached, in DN.
+    """
+
+    level: Floats
+    deviation: Floats
+    dark: NDArray[np.intp]
+    whole: NDArray[np.uint32]
+    rest: NDArray[np.uint32]
+    per_electron: float
+    row_deviation: float
+    ceiling: float
+
+
+class PhotonSensor:
+    """A sensor: constants, levels and the fixed patterns of one seed.
+
+    Args:
+        sensor: size, levels and colour filter.
+        seed: of the fixed patterns and of the noise.
+        constants: None reads ``constants.toml``.
+        has_defects: False leaves out the hot pixels.
+    """
+
+    def __init__(
+        self,
+        sensor: Sensor,
+        seed: int,
+        constants: SensorConstants | None = None,
+        *,
+        has_defects: bool = True,
+    ) -> None:
+        self.sensor = sensor
+        self.constants = constants or load_constants("sensor", SensorConstants)
+        self._seed = seed
+        self._has_defects = has_defects
+        self._patterns: dict[tuple[int, int, int, int, int], Floats] = {}
+
+    def get_gain(self, gain_milli: int) -> float:
+        """Return K at this gain: DN for an electron."""
+        return self.constants.system_gain * gain_milli / 1000 * math.exp2(self.sensor.bits - 12)
+
+    def get_read_noise(self, gain_milli: int) -> float:
+        """Return the standard deviation of the read noise in electrons, without row noise."""
+        behind = self.constants.read_noise_converter / (gain_milli / 1000)
+        return float(np.hypot(self.constants.read_noise_pixel, behind))
+
+    def get_dark_current(self, celsius: float) -> float:
+        """Return the dark current in electrons a second."""
+        warmth = (celsius - self.constants.dark_reference) / self.constants.dark_doubling
+        return self.constants.dark_current * math.exp2(warmth)
+
+    def get_noise_profile(self, gain_milli: int) -> tuple[float, float]:
+        """Return a and b of the noise's variance ``a * x + b`` at DN x above black."""
+        gain = self.get_gain(gain_milli)
+        dark = np.hypot(self.get_read_noise(gain_milli), self.constants.row_noise)
+        return gain, float(gain * dark) ** 2 + 1 / 12
+
+    def expose(
+        self,
+        photons: Floats | float,
+        size: tuple[int, int],
+        band: tuple[int, int],
+        *,
+        exposure_us: int,
+        gain_milli: int,
+        celsius: float = DEFAULT_CELSIUS,
+    ) -> Exposure:
+        """Compute what a band of rows collects.
+
+        Args:
+            photons: photons a second on each pixel, shape (H, W) of the band; a number if all are
+                equal. A colour filter's light only: band c for a pixel of plane c.
+            size: width and height of the frame. Each size has its own fixed patterns.
+            band: first row, and the row after the last one. The first row is even.
+            exposure_us: exposure time in microseconds.
+            gain_milli: analogue gain in thousandths.
+            celsius: temperature of the sensor.
+        """
+        top, bottom = band
+        width = size[0]
+        shape = (bottom - top, width)
+        seconds = exposure_us / 1e6
+        gain = self.get_gain(gain_milli)
+        electrons = np.empty(shape, np.float32)
+        efficiency = self.constants.quantum_efficiency
+        light = np.broadcast_to(np.asarray(photons, np.float32), shape)
+        for site, colour in enumerate(self.sensor.cfa):
+            place = np.s_[site // 2 :: 2, site % 2 :: 2]
+            electrons[place] = light[place] * (efficiency["RGB".index(colour)] * seconds)
+        electrons *= (
+            self._get_pattern(_PRNU, size, top, shape) * np.float32(self.constants.prnu) + 1
+        )
+        dark = self.get_dark_current(celsius) * seconds
+        electrons += dark
+        if self._has_defects:
+            factor = dark / self.constants.dark_current
+            electrons += self._get_pattern(_HOT, size, top, shape) * np.float32(factor)
+        np.maximum(electrons, 0, out=electrons)
+
+        read = self.get_read_noise(gain_milli)
+        deviation = electrons + np.float32(read**2)
+        level = electrons.copy()
+        few = np.flatnonzero(electrons < POISSON_BELOW)
+        whole, rest, remainder = _split_mean(electrons.ravel()[few])
+        level.ravel()[few] = remainder
+        deviation.ravel()[few] = read**2
+        np.sqrt(deviation, out=deviation)
+        deviation *= np.float32(gain)
+        level += self._get_pattern(_DSNU, size, top, shape) * np.float32(self.constants.dsnu)
+        level *= np.float32(gain)
+        black = np.array(self.sensor.black, np.float32).reshape(2, 2) + 0.5
+        level += np.tile(black, (shape[0] // 2, width // 2))
+        return Exposure(
+            level,
+            deviation,
+            few,
+            whole,
+            rest,
+            gain,
+            gain * self.constants.row_noise,
+            float(black.mean()) + gain * self.constants.full_well,
+        )
+
+    def read_out(
+        self, exposure: Exposure, frame_number: int, size: tuple[int, int], top: int
+    ) -> Rows:
+        """Draw the noise of one frame.
+
+        Args:
+            exposure: a band of rows; see :meth:`expose`.
+            frame_number: each number has its own noise.
+            size: width and height of the frame.
+            top: first row of the band.
+
+        Returns:
+            The rows, shape (H, W).
+        """
+        random = self._make_generator(_NOISE, frame_number, *size, top)
+        height = exposure.level.shape[0]
+        signal = random.standard_normal(exposure.level.shape, np.float32)
+        signal *= exposure.deviation
+        signal += exposure.level
+        if exposure.dark.size:
+            counts = _draw_poisson(random, exposure.whole, exposure.rest).astype(np.float32)
+            counts *= np.float32(exposure.per_electron)
+            if exposure.dark.size == signal.size:
+                signal += counts.reshape(signal.shape)
+            else:
+                signal.ravel()[exposure.dark] += counts
+        rows = random.standard_normal((height, 1), np.float32)
+        signal += rows * np.float32(exposure.row_deviation)
+        # Adding half a DN and cutting the fraction rounds. Clipping comes last: a saturated pixel
+        # reads the same value whatever its noise.
+        np.clip(signal, 0, min(self.sensor.white, exposure.ceiling), out=signal)
+        return signal.astype(np.uint16)
+
+    def _make_generator(self, purpose: int, *key: int) -> np.random.Generator:
+        seeds = np.random.SeedSequence([self._seed, purpose, *key])
+        return np.random.Generator(np.random.SFC64(seeds))
+
+    def _get_pattern(
+        self, purpose: int, size: tuple[int, int], top: int, shape: tuple[int, int]
+    ) -> Floats:
+        """Return the band of a fixed pattern: a hot pixel's current, or a deviation of 1."""
+        key = (purpose, *size, top, shape[0])
+        pattern = self._patterns.get(key)
+        if pattern is None:
+            random = self._make_generator(purpose, *size, top)
+            if purpose == _HOT:
+                pattern = self._make_hot_pixels(random, shape)
+            else:
+                pattern = random.standard_normal(shape, np.float32)
+            if size[0] * size[1] <= CACHE_PIXELS:
+                self._patterns[key] = pattern
+        return pattern
+
+    def _make_hot_pixels(self, random: np.random.Generator, shape: tuple[int, int]) -> Floats:
+        """Return the additional dark current of each pixel at the reference temperature."""
+        current = np.zeros(shape, np.float32)
+        count = random.binomial(current.size, self.constants.hot_pixel_fraction)
+        places = random.choice(current.size, count, replace=False)
+        current.ravel()[places] = random.exponential(self.constants.hot_pixel_current, count)
+        return current
+
+
+def _split_mean(electrons: Floats) -> tuple[NDArray[np.uint32], NDArray[np.uint32], Floats]:
+    """Split mean electrons into two places of the table and a remainder.
+
+    A Poisson variable is the sum of two whose means add up to its own.
+    """
+    floor = np.floor(electrons)
+    # Rounded up or down in turn, so that the variance is right on average as the mean is.
+    turn = np.arange(len(electrons)) * 0.6180339887498949 % 1
+    step = np.floor((electrons - floor) * _REST_STEPS + turn.astype(np.float32))
+    remainder = electrons - floor - step / np.float32(_REST_STEPS)
+    whole = floor.astype(np.uint32) * np.uint32(_DRAWS)
+    rest = (step.astype(np.uint32) + np.uint32(POISSON_BELOW)) * np.uint32(_DRAWS)
+    return whole, rest, np.asarray(remainder, np.float32)
+
+
+def _draw_poisson(
+    random: np.random.Generator, whole: NDArray[np.uint32], rest: NDArray[np.uint32]
+) -> NDArray[np.uint8]:
+    """Return Poisson counts: three times as fast as numpy's, to 16 bits of probability."""
+    table = _make_poisson_table()
+    bits = random.integers(0, 1 << 32, len(whole), np.uint32)
+    counts = np.take(table, (bits & np.uint32(_DRAWS - 1)) + whole)
+    bits >>= np.uint32(16)
+    bits += rest
+    counts += np.take(table, bits)
+    return np.asarray(counts)
+
+
+@cache
+def _make_poisson_table() -> NDArray[np.uint8]:
+    """Return the counts of each mean: whole electrons up to POISSON_BELOW, then the fractions.
+
+    Each mean has _DRAWS counts, each as often as it is likely.
+    """
+    fractions = (step / _REST_STEPS for step in range(_REST_STEPS + 1))
+    means = [*range(int(POISSON_BELOW)), *fractions]
+    counts = np.arange(128)
+    table = []
+    for mean in means:
+        logarithm = np.where(counts > 0, counts * math.log(mean or 1e-300), 0.0) - mean
+        likely = np.exp(logarithm - np.array([math.lgamma(each + 1) for each in counts]))
+        ends = np.rint(np.cumsum(likely) * _DRAWS).astype(int)
+        ends[-1] = _DRAWS
+        table.append(np.repeat(counts.astype(np.uint8), np.diff(ends, prepend=0)))
+    return np.concatenate(table)

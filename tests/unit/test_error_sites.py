@@ -108,7 +108,9 @@ ALLOWED_VALUES = {
         "np.frombuffer": FIXED,
         "np.frombuffer(block, '<u4').reshape": FIXED,
     },
+    "lenslink/receive/prediction.py": {"int": "a member of an enum"},
     "lenslink/receive/reassembly.py": {
+        "int": "a member of an enum",
         "_RANGE.unpack_from": "on_resent() has checked the length",
         "self.finished_frames.remove": "the frame was just found there",
     },

@@ -135,6 +135,7 @@ ALLOWED_VALUES = {
         "_HEAD.pack": "lengths and places below the ring's size",
         "_HEAD.unpack": FIXED,
     },
+    "lenslink/transports/serial.py": {"int": "the number of a termios.error"},
     "lenslink/transports/shm.py": {
         "_FRAMES.pack": "sizes that were checked before",
         "_FRAMES.unpack": FIXED,

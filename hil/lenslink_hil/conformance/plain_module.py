@@ -95,7 +95,7 @@ from lenslink_protocol.params import (
     VERSION_MAJOR,
 )
 
-WIDTH, HEIGHT = 64, 48
+WIDTH, HEIGHT = 62, 48
 MODE = 1
 TOY_SCHEME = 0x8000
 _STEP_S = 0.001
@@ -196,6 +196,8 @@ class PlainModule:
     frames_kept = 6
     tiles_kept = 60
     stall_s = STALL_MS / 1000
+    depth = 12
+    """Bits of a pixel."""
 
     def __init__(self) -> None:
         self.time = 1.0
@@ -584,7 +586,8 @@ class PlainModule:
         )  # fmt: skip
 
     def formats(self) -> list[Layout]:
-        return [find_layout(find_pixel_format(each, 12, Cfa.RGGB)) for each in list_packings(12)]
+        packings = list_packings(self.depth)
+        return [find_layout(find_pixel_format(each, self.depth, Cfa.RGGB)) for each in packings]
 
     def chosen_format(self, message: Configure) -> Layout:
         found = [each for each in self.formats() if each.code == message.pixel_format]
@@ -763,13 +766,14 @@ class PlainModule:
     def frame_start(self, stream: Stream, plan: Configured) -> FrameStart:
         exposure, gain, focus = self.settings
         return FrameStart(
-            plan.mode, stream.request, plan.width, plan.height, 0, 1, 12, plan.pixel_format,
-            plan.stride, 4095, (64_000,) * 4, round(self.time * 1e6), exposure, gain, focus, 25_000,
+            plan.mode, stream.request, plan.width, plan.height, 0, 1, self.depth, plan.pixel_format,
+            plan.stride, (1 << self.depth) - 1, (64_000,) * 4, round(self.time * 1e6), exposure,
+            gain, focus, 25_000,
         )  # fmt: skip
 
     def picture(self, number: int) -> NDArray[np.uint16]:
         pixels = np.arange(WIDTH * HEIGHT, dtype=np.uint32) * 13 + number
-        return (pixels & 0xFFF).astype(np.uint16).reshape(HEIGHT, WIDTH)
+        return (pixels & (1 << self.depth) - 1).astype(np.uint16).reshape(HEIGHT, WIDTH)
 
     def rectangles_to_read(self, plan: Configured) -> list[Rectangle]:
         """Cut a frame into tiles: strips of whole rows, or whole groups of one row."""
@@ -924,7 +928,8 @@ class PlainModule:
             (ManifestKey.FIRMWARE, "written from SPEC.md"),
             (ManifestKey.BOARD, "none"),
         )
-        sensor = SensorEntry(WIDTH, HEIGHT, 12, 0, 1, 4095, (64_000,) * 4)
+        white = (1 << self.depth) - 1
+        sensor = SensorEntry(WIDTH, HEIGHT, self.depth, 0, 1, white, (64_000,) * 4)
         mode = ModeEntry(
             MODE, WIDTH, HEIGHT, 1, 3, (0, 0, HEIGHT, WIDTH), b"small".ljust(16, b"\0")
         )

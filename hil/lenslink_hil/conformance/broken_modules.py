@@ -38,6 +38,7 @@ from lenslink_protocol.params import MAX_BUSY_MS
 
 from . import (
     broken_frames,
+    broken_moments,
     broken_receiving,
     broken_requests,
     broken_resending,
@@ -738,6 +739,7 @@ _PARTS = (
     broken_resending,
     broken_tables,
     broken_variety,
+    broken_moments,
 )
 
 
@@ -749,7 +751,11 @@ def _collect_plain(clause: str) -> tuple[Broken, ...]:
 
 BROKEN: dict[str, tuple[Broken, ...]] = {
     clause: tampered
-    + tuple(_with(defect) for defect in broken_variety.LINES.get(clause, ()))
+    + tuple(
+        _with(defect)
+        for part in (broken_variety, broken_moments)
+        for defect in part.LINES.get(clause, ())
+    )
     + _collect_plain(clause)
     for clause, tampered in _TAMPERED.items()
 }

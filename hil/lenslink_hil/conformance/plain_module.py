@@ -333,8 +333,16 @@ class PlainModule:
     def check_stall(self) -> None:
         """Give up a packet that stopped inside for STALL_MS, and search what came of it."""
         while self.buffer and self.time - self.last_byte >= self.stall_s:
+            if len(self.buffer) >= HEADER_BYTES:
+                self.on_stalled(Header._make(HEADER.unpack_from(self.buffer)[1:]))
             del self.buffer[0]
             self.parse_buffer()
+
+    def on_stalled(self, header: Header) -> None:
+        """Use up the sequence of a packet that is given up."""
+        is_believed = self.buffer.startswith(MAGIC) and self.is_header_sound(header)
+        if is_believed and self.session is not None and header.nonce == self.session.nonce:
+            self.use_sequence(header.sequence)
 
     def on_packet(self, header: Header, payload: bytes) -> None:
         if header.type == MessageType.HELLO:
@@ -696,7 +704,9 @@ class PlainModule:
         items.append(Item(MessageType.RESENT, resent.encode(), number, index))
         if flags & ResendFlag.END and found is not None and found.end is not None:
             items.append(Item(MessageType.FRAME_END, found.end, number, index))
-        self.data[:0] = items
+        are_sent = [each.flags & 1 or each.kind == MessageType.RESENT for each in self.data]
+        index = max((i + 1 for i, is_resent in enumerate(are_sent) if is_resent), default=0)
+        self.data[index:index] = items
 
     def is_resend_sound(self, message: Resend) -> bool:
         return message.count <= MAX_RANGES and len(message.ranges) >= 8 * message.count

@@ -74,7 +74,7 @@ class Link:
         self.receiver = framing.Receiver(self.discards, self._on_damage)
         self.nonce = None
         # The optional capabilities of this module.
-        self.capabilities = wire.CAP_LOG | wire.CAP_RESEND
+        self.capabilities = wire.CAP_LOG | wire.CAP_RESEND | wire.CAP_EVENTS
         # The object that packets pass before they are sent, or None; see ``fault_injection``.
         self.send_filter = None
         self.dropped_logs = 0
@@ -365,7 +365,7 @@ class Link:
         self.outbox.queue_control(outbox.Item(wire.T_LOG, 0, 0, payload))
 
     def send_message(self, kind, fields):
-        """Send a message that answers no request: Busy or Notice."""
+        """Send a message that answers no request: Busy, Notice or Event."""
         if self.nonce is not None and not self._refused:
             self.outbox.queue_control(outbox.Item(kind, 0, 0, wire.encode(kind, fields)))
 

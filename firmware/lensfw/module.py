@@ -18,6 +18,7 @@ import struct
 
 from . import (
     contacts,
+    events,
     focus_motor,
     focus_ring,
     frame_history,
@@ -115,6 +116,7 @@ class Module:
             ports, needs["idle_mw"], needs["active_mw"], needs.get("motor_mw", 0)
         )
         self.heat = heat.Heat()
+        self.events = events.Events(self)
         self.focus_motor = focus_motor.Focus(
             ports, config["motor"], config["optics"]["focus_max_mdpt"]
         )
@@ -162,6 +164,7 @@ class Module:
             self._fault_injection.poll(now)
         self.power.poll(now)
         self._poll_motor(now)
+        self.events.poll(now)
         for channel in self._channels:
             if channel.readout is None:
                 self._begin_readout(channel, now)
@@ -204,6 +207,7 @@ class Module:
             self._handle_contacts()
         ticks = self.focus_ring.take_ticks()
         if ticks:
+            self.events.mark_ring(ticks)
             self.focus_motor.turn_ring(ticks, now)
 
     def _poll_motor(self, now):
@@ -229,6 +233,7 @@ class Module:
             self.focus_motor.lose()
         if self._set_switch is not None:
             self._set_switch(not is_dangerous)
+        self.events.mark_contacts(state, is_dangerous or state == contacts.HALF_SEATED)
         if state != contacts.ATTACHED:
             self.link.end_session(wire.CLOSE_POWER if is_dangerous else wire.CLOSE_DETACH)
 
@@ -260,6 +265,7 @@ class Module:
                 text = "supply %s: %d mV"
                 state = "good" if self.power.is_good else "low"
                 self.link.send_log(wire.LOG_WARNING, text % (state, self.power.vbus_mv))
+                self.events.mark(wire.EVENT_POWER)
                 if not self.power.is_good:
                     self.link.send_message(wire.T_NOTICE, (wire.NOTICE_SUPPLY, 0, 0))
         elif kind == self.ports.RING:
@@ -271,6 +277,7 @@ class Module:
         if not self.heat.add_temperature(self.power.temperature_mc, now):
             return
         state = self.heat.state
+        self.events.mark(wire.EVENT_HEAT)
         self.link.send_log(wire.LOG_WARNING, "heat: state %d" % state)
         if state == heat.SHUTDOWN:
             self.link.end_session(wire.CLOSE_POWER)
@@ -298,7 +305,8 @@ class Module:
         return True
 
     def on_session_open(self):
-        """Log the state of contacts and supply."""
+        """Log the state of contacts and supply, and report all states."""
+        self.events.open_session()
         text = "session open, %d bounces while seating, supply %d mV"
         self.link.send_log(wire.LOG_INFO, text % (self.contacts.bounces, self.power.vbus_mv))
 

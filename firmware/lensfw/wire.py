@@ -68,6 +68,7 @@ T_QUERY_REPLY = const(25)
 T_TEST = const(26)
 T_CHALLENGE = const(27)
 T_PROOF = const(28)
+T_EVENT = const(30)
 T_FRAME_START = const(64)
 T_TILE = const(65)
 T_FRAME_END = const(66)
@@ -77,6 +78,7 @@ CAP_LOG = const(1)
 CAP_RESEND = const(2)
 CAP_TEST = const(4)
 CAP_AUTH = const(8)
+CAP_EVENTS = const(16)
 
 CONFIGURE_TEST_ONLY = const(1)
 CONFIGURE_ADJUSTED = const(2)
@@ -109,6 +111,11 @@ BUSY_OTHER = const(3)
 NOTICE_RELEASE = const(1)
 NOTICE_SUPPLY = const(2)
 NOTICE_HEAT = const(3)
+
+EVENT_RING = const(1)
+EVENT_CONTACTS = const(2)
+EVENT_HEAT = const(3)
+EVENT_POWER = const(4)
 
 TEST_BUSY = const(1)
 TEST_STALL = const(2)
@@ -239,6 +246,8 @@ FORMATS = {
     18: ("<BBH", 6, False),
     # Notice: reason, reserved, within_ms
     19: ("<BBH", 6, False),
+    # Event: kind, reserved, value, time_us, counter, counter_high
+    30: ("<BBiQII", 24, False),
     # Resend: flags, reserved, count, ranges
     20: ("<BBH", 6, True),
     # Resent: flags, state, count, gone

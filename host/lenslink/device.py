@@ -8,9 +8,10 @@ the link.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 from lenslink_protocol.ids import ConfigureFlag, DiscardReason, ErrorCode, ModeUse, Outcome
@@ -20,6 +21,7 @@ from lenslink_protocol.messages import (
     Capture,
     Configure,
     Configured,
+    Event,
     Flush,
     Flushed,
     HelloReply,
@@ -73,6 +75,7 @@ _log = logging.getLogger(__name__)
 
 _STOP_S = 5.0
 _CLOSE_S = 0.5
+_FOREVER_S = 1e9
 _MAX_STREAM = 0xFFFF
 _MAX_ID = 0xFFFFFFFF
 
@@ -611,6 +614,51 @@ class Device(ThreadGuarded, ClosesOnExit):
         notices = list(self._session.link.notices)
         self._session.link.notices.clear()
         return notices
+
+    @guarded
+    def take_events(self) -> list[Event]:
+        """Return the Events that the module has sent since the last call, and forget them.
+
+        ``kind`` is a :class:`lenslink_protocol.ids.EventKind` where the number is known. Its
+        members say what ``value`` is, and what the counter counts.
+        """
+        events = list(self._session.link.events)
+        self._session.link.events.clear()
+        return events
+
+    def events(self, timeout: float | None = None) -> Iterator[Event]:
+        """Yield what changes: focus ring, contacts, heat and supply.
+
+        The first four Events are the states at the start of the session. An Event that was lost
+        heals with the next one of its kind, because its counter is of all since the module's start.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as device:
+        ...     print(next(device.events(timeout=5)).kind)
+        1
+
+        Args:
+            timeout: seconds without an Event after which the iterator ends; for ever by default.
+
+        Raises:
+            Disconnected: the session has ended.
+        """
+        while True:
+            found = self.wait_for_events(timeout)
+            if not found:
+                return
+            yield from found
+
+    @guarded
+    def wait_for_events(self, timeout: float | None = None) -> list[Event]:
+        """Return the Events that have come, or wait for the next; [] after *timeout* seconds."""
+        link = self._session.link
+        seconds = _FOREVER_S if timeout is None else check_timeout(timeout)
+        deadline = Deadline(seconds, "an event")
+        with contextlib.suppress(Timeout):
+            self._session.run_until(lambda: bool(link.events), deadline)
+        events = list(link.events)
+        link.events.clear()
+        return events
 
     @guarded
     def close(self) -> None:

@@ -28,6 +28,7 @@ ENUM_OF: dict[tuple[str, str], type[enum.IntEnum] | type[enum.IntFlag]] = {
     ("Close", "reason"): ids.CloseReason,
     ("Busy", "reason"): ids.BusyReason,
     ("Notice", "reason"): ids.NoticeReason,
+    ("Event", "kind"): ids.EventKind,
     ("Test", "action"): ids.TestAction,
     ("Test", "damage"): ids.Damage,
     ("Resend", "flags"): ids.ResendFlag,

@@ -34,6 +34,7 @@ class MessageType(enum.IntEnum):
     TEST = 0x1A
     CHALLENGE = 0x1B
     PROOF = 0x1C
+    EVENT = 0x1E
     FRAME_START = 0x40
     TILE = 0x41
     FRAME_END = 0x42
@@ -61,6 +62,8 @@ class Capability(enum.IntFlag):
     """The module obeys Test."""
     AUTH = 1 << 3
     """The module answers Challenge with Proof."""
+    EVENTS = 1 << 4
+    """The module sends Event."""
 
 
 class ConfigureFlag(enum.IntFlag):
@@ -139,6 +142,53 @@ class NoticeReason(enum.IntEnum):
     """The supply is falling."""
     HEAT = 3
     """The module is getting too hot."""
+
+
+class EventKind(enum.IntEnum):
+    """What an Event is about, with its `value` and its `counter`."""
+
+    RING = 1
+    """The focus ring was turned: its position in ticks; ticks in either direction."""
+    CONTACTS = 2
+    """The contacts: contact state, and times 256 the last one that was bad; bounces."""
+    HEAT = 3
+    """The heat: heat state; changes of it."""
+    POWER = 4
+    """The supply: its voltage in mV; the energy that the module has taken in uJ."""
+
+
+class ContactState(enum.IntEnum):
+    """State of a module's contacts."""
+
+    DETACHED = 0
+    """The module has no supply."""
+    HALF_SEATED = 1
+    """Only a part of the contacts touches."""
+    ATTACHED = 2
+    """The contacts are closed and dry."""
+    WET = 3
+    """A current leaks between the contacts."""
+    SHORTED = 4
+    """The supply is shorted."""
+
+
+class HeatState(enum.IntEnum):
+    """State of a module's heat. The names are those of Android's thermal states."""
+
+    NONE = 0
+    """Frames come at full rate."""
+    LIGHT = 1
+    """Frames come at full rate."""
+    MODERATE = 2
+    """Frames become fewer."""
+    SEVERE = 3
+    """Frames become fewer still."""
+    CRITICAL = 4
+    """Frames are few."""
+    EMERGENCY = 5
+    """There are no frames."""
+    SHUTDOWN = 6
+    """There is no session."""
 
 
 class TestAction(enum.IntEnum):

@@ -81,6 +81,7 @@ enum lenslink_message_type {
     LENSLINK_MESSAGE_TYPE_TEST = 0x1A,
     LENSLINK_MESSAGE_TYPE_CHALLENGE = 0x1B,
     LENSLINK_MESSAGE_TYPE_PROOF = 0x1C,
+    LENSLINK_MESSAGE_TYPE_EVENT = 0x1E,
     LENSLINK_MESSAGE_TYPE_FRAME_START = 0x40,
     LENSLINK_MESSAGE_TYPE_TILE = 0x41,
     LENSLINK_MESSAGE_TYPE_FRAME_END = 0x42,
@@ -96,6 +97,7 @@ enum lenslink_capability {
     LENSLINK_CAPABILITY_RESEND = 0x02,
     LENSLINK_CAPABILITY_TEST = 0x04,
     LENSLINK_CAPABILITY_AUTH = 0x08,
+    LENSLINK_CAPABILITY_EVENTS = 0x10,
 };
 
 enum lenslink_configure_flag {
@@ -138,6 +140,31 @@ enum lenslink_notice_reason {
     LENSLINK_NOTICE_REASON_RELEASE = 0x01,
     LENSLINK_NOTICE_REASON_SUPPLY = 0x02,
     LENSLINK_NOTICE_REASON_HEAT = 0x03,
+};
+
+enum lenslink_event_kind {
+    LENSLINK_EVENT_KIND_RING = 0x01,
+    LENSLINK_EVENT_KIND_CONTACTS = 0x02,
+    LENSLINK_EVENT_KIND_HEAT = 0x03,
+    LENSLINK_EVENT_KIND_POWER = 0x04,
+};
+
+enum lenslink_contact_state {
+    LENSLINK_CONTACT_STATE_DETACHED = 0x00,
+    LENSLINK_CONTACT_STATE_HALF_SEATED = 0x01,
+    LENSLINK_CONTACT_STATE_ATTACHED = 0x02,
+    LENSLINK_CONTACT_STATE_WET = 0x03,
+    LENSLINK_CONTACT_STATE_SHORTED = 0x04,
+};
+
+enum lenslink_heat_state {
+    LENSLINK_HEAT_STATE_NONE = 0x00,
+    LENSLINK_HEAT_STATE_LIGHT = 0x01,
+    LENSLINK_HEAT_STATE_MODERATE = 0x02,
+    LENSLINK_HEAT_STATE_SEVERE = 0x03,
+    LENSLINK_HEAT_STATE_CRITICAL = 0x04,
+    LENSLINK_HEAT_STATE_EMERGENCY = 0x05,
+    LENSLINK_HEAT_STATE_SHUTDOWN = 0x06,
 };
 
 enum lenslink_test_action {
@@ -443,6 +470,17 @@ struct lenslink_notice {
     uint16_t within_ms; /* longest time until the event, ms; 0 = unknown */
 };
 
+/* 0x1E, module: reports a change of the module's state */
+struct lenslink_event {
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint8_t kind; /* event kind */
+    uint8_t reserved; /* 0 */
+    int32_t value; /* see event kind */
+    uint64_t time_us; /* module's clock at the change */
+    uint32_t counter; /* cumulative since the module's start, low 32 bits */
+    uint32_t counter_high; /* its high 32 bits */
+};
+
 /* 0x14, host: asks for parts of a frame again */
 struct lenslink_resend {
     uint16_t size; /* bytes of the fixed part, this field included */
@@ -620,6 +658,7 @@ LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat_reply) == 34, "heartbeat_reply:
 LENSLINK_ASSERT(sizeof(struct lenslink_pending) == 4, "pending: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_busy) == 6, "busy: <HBBH");
 LENSLINK_ASSERT(sizeof(struct lenslink_notice) == 6, "notice: <HBBH");
+LENSLINK_ASSERT(sizeof(struct lenslink_event) == 24, "event: <HBBiQII");
 LENSLINK_ASSERT(sizeof(struct lenslink_resend) == 6, "resend: <HBBH");
 LENSLINK_ASSERT(sizeof(struct lenslink_resent) == 6, "resent: <HBBH");
 LENSLINK_ASSERT(sizeof(struct lenslink_query) == 10, "query: <HII");

@@ -13,6 +13,7 @@ local ENUMS = {
     [2] = "RESEND",
     [4] = "TEST",
     [8] = "AUTH",
+    [16] = "EVENTS",
   }},
   Cfa = {flags = false, names = {
     [0] = "RGGB",
@@ -49,6 +50,12 @@ local ENUMS = {
     [7] = "SENSOR",
     [8] = "POWER",
     [9] = "REPEATED",
+  }},
+  EventKind = {flags = false, names = {
+    [1] = "RING",
+    [2] = "CONTACTS",
+    [3] = "HEAT",
+    [4] = "POWER",
   }},
   Flag = {flags = true, names = {
     [1] = "RESENT",
@@ -106,6 +113,7 @@ local ENUMS = {
     [26] = "TEST",
     [27] = "CHALLENGE",
     [28] = "PROOF",
+    [30] = "EVENT",
     [64] = "FRAME_START",
     [65] = "TILE",
     [66] = "FRAME_END",
@@ -334,6 +342,15 @@ local MESSAGES = {
     {"reason", "B", 1, "notice reason", "NoticeReason"},
     {"reserved", "B", 1, "0"},
     {"within_ms", "H", 1, "longest time until the event, ms; 0 = unknown"},
+  }},
+  [30] = {name = "Event", abbr = "event", doc = "reports a change of the module's state", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"kind", "B", 1, "event kind", "EventKind"},
+    {"reserved", "B", 1, "0"},
+    {"value", "i", 1, "see event kind"},
+    {"time_us", "Q", 1, "module's clock at the change"},
+    {"counter", "I", 1, "cumulative since the module's start, low 32 bits"},
+    {"counter_high", "I", 1, "its high 32 bits"},
   }},
   [20] = {name = "Resend", abbr = "resend", doc = "asks for parts of a frame again", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},

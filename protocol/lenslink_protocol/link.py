@@ -25,6 +25,7 @@ from .messages import (
     Busy,
     Close,
     Error,
+    Event,
     FrameEnd,
     FrameStart,
     Header,
@@ -56,7 +57,7 @@ _log = logging.getLogger(__name__)
 # The module's own log, which the module writes and this side only passes on.
 _module_log = logging.getLogger("lenslink.module")
 
-CAPABILITIES = Capability.LOG | Capability.RESEND | Capability.AUTH
+CAPABILITIES = Capability.LOG | Capability.RESEND | Capability.AUTH | Capability.EVENTS
 
 WINDOW = 128 << 20
 """Bytes of tiles of one stream that may be on their way: a tenth of a second at 10 Gbit/s."""
@@ -171,6 +172,7 @@ class LinkSnapshot(NamedTuple):
     busy: Busy | None
     logs: tuple[Log, ...]
     notices: tuple[Notice, ...]
+    events: tuple[Event, ...]
     requests: tuple[RequestSnapshot, ...]
     """Requests without an answer, in the order in which they are repeated."""
     next_id: int
@@ -364,6 +366,7 @@ class Link:
         """The module's Close, which ended the session."""
         self.logs: deque[Log] = deque(maxlen=_LOGS)
         self.notices: deque[Notice] = deque(maxlen=_LOGS)
+        self.events: deque[Event] = deque(maxlen=_LOGS)
         self.heartbeat_reply: HeartbeatReply | None = None
         """The last one. A caller that waits for the next one sets this to None."""
         self.busy: Busy | None = None
@@ -400,6 +403,7 @@ class Link:
             busy=self.busy,
             logs=tuple(self.logs),
             notices=tuple(self.notices),
+            events=tuple(self.events),
             requests=tuple([each.snapshot() for each in self._requests.pending.values()]),
             next_id=self._requests.next_id,
             sequence=self._sequence,
@@ -612,6 +616,8 @@ class Link:
                 _log.debug("the module may be silent for %g s: %s", lease, message)
             case Notice():
                 self.notices.append(message)
+            case Event():
+                self.events.append(message)
             case Resent():
                 self._frames.on_resent(header, message, self.now)
             case Close():

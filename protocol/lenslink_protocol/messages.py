@@ -536,6 +536,35 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Reports a change of the module's state."""
+
+    TYPE: ClassVar[MessageType] = MessageType.EVENT
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBiQII")
+
+    kind: int
+    """Event kind."""
+    value: int
+    """See event kind."""
+    time_us: int
+    """Module's clock at the change."""
+    counter: int
+    """Cumulative since the module's start, low 32 bits."""
+    counter_high: int
+    """Its high 32 bits."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.kind, 0, self.value, self.time_us, self.counter, self.counter_high)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> Event:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        _, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], values[2], values[3], values[4], values[5])
+
+
+@dataclass(frozen=True, slots=True)
 class Resend:
     """Asks for parts of a frame again."""
 
@@ -1006,7 +1035,7 @@ class AuthEntry:
 
 
 AnyMessage = (
-    Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | Heartbeat | HeartbeatReply | Pending | Busy | Notice | Resend | Resent | Query | QueryReply | Test | Challenge | Proof | FrameStart | FrameEnd | Log
+    Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | Heartbeat | HeartbeatReply | Pending | Busy | Notice | Event | Resend | Resent | Query | QueryReply | Test | Challenge | Proof | FrameStart | FrameEnd | Log
 )
 
 
@@ -1030,6 +1059,7 @@ BY_TYPE: dict[int, type[AnyMessage]] = {
     MessageType.PENDING: Pending,
     MessageType.BUSY: Busy,
     MessageType.NOTICE: Notice,
+    MessageType.EVENT: Event,
     MessageType.RESEND: Resend,
     MessageType.RESENT: Resent,
     MessageType.QUERY: Query,

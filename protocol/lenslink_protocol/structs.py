@@ -299,6 +299,21 @@ MESSAGES: tuple[Message, ...] = (
         ),
     ),
     Message(
+        "Event",
+        MessageType.EVENT,
+        "module",
+        "reports a change of the module's state",
+        Struct(
+            _SIZE,
+            "kind" / Int8ul * "event kind",
+            "reserved" / Int8ul * "0",
+            "value" / Int32sl * "see event kind",
+            "time_us" / Int64ul * "module's clock at the change",
+            "counter" / Int32ul * "cumulative since the module's start, low 32 bits",
+            "counter_high" / Int32ul * "its high 32 bits",
+        ),
+    ),
+    Message(
         "Resend",
         MessageType.RESEND,
         "host",

@@ -20,6 +20,7 @@ import pytest
 from helpers import bench_scale
 from helpers.cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware
 from helpers.slowdown import patience
+from helpers.undisturbed import Moment
 
 import lenslink
 from lenslink import Attached, Detached, FrameStatus, Warned
@@ -99,7 +100,6 @@ def test_contacts_that_open_for_a_moment(own_url, scale, seed, request, lanes):
     request.node.user_properties.append(("reattached after contact, s", max(away)))
 
 
-@pytest.mark.exclusive
 def test_the_module_is_killed(cli, request):
     """kill -9 of the module's process; its server stays, and starts it again."""
     server, url = cli.serve(*SERVED)
@@ -107,7 +107,7 @@ def test_the_module_is_killed(cli, request):
 
     def told(event):
         if isinstance(event, Detached):
-            known.append(time.monotonic())
+            known.append(Moment.take())
         events.append(event)
 
     settings = {"exposure_us": 4000, "gain_milli": 3000, "focus_mdpt": 1650}
@@ -116,20 +116,21 @@ def test_the_module_is_killed(cli, request):
         closing(lens.stream("full", **settings)) as frames,
     ):
         before = until(frames, lambda _: True)
-        killed = time.monotonic()
+        killed = Moment.take()
         os.kill(firmware(server.pid), signal.SIGKILL)
         after = until(frames, lambda frame: frame.nonce != before.nonce)
         back = time.monotonic()
         for key, value in settings.items():
             assert getattr(after, key) == value
-        assert after.timestamp_us < 1e6 * (back - killed), "younger than the kill"
+        assert after.timestamp_us < 1e6 * (back - killed.seconds), "younger than the kill"
     old, gone, new = events
     assert (old.boot_count, new.boot_count) == (1, 2)
     assert old.serial == gone.serial == new.serial == f"{cli.serves.upper()}-{server.pid}"
     assert new.nonce == after.nonce
-    assert known[0] - killed < KNOWN_S
-    request.node.user_properties.append(("unplug known, s", known[0] - killed))
-    request.node.user_properties.append(("first fresh frame, s", back - killed))
+    known_s = known[0].since(killed)
+    assert known_s < KNOWN_S
+    request.node.user_properties.append(("unplug known, s", known_s))
+    request.node.user_properties.append(("first fresh frame, s", back - killed.seconds))
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -178,7 +179,6 @@ def descriptors():
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-@pytest.mark.exclusive
 def test_a_device_tells_every_call_that_the_module_is_gone(cli):
     """Without attach(): an exception, at once, from what waits and from all that is tried after."""
     server, url = cli.serve(*SERVED)
@@ -186,12 +186,12 @@ def test_a_device_tells_every_call_that_the_module_is_gone(cli):
         device.capture("full").release()
         frames = device.stream("full")
         next(frames).release()
-        began = time.monotonic()
+        began = Moment.take()
         os.kill(firmware(server.pid), signal.SIGKILL)
         with pytest.raises(lenslink.Disconnected):
             for frame in frames:
                 frame.release()
-        assert time.monotonic() - began < KNOWN_S
+        assert Moment.take().since(began) < KNOWN_S
         for call in (device.capture, device.configure, device.flush, device.renew):
             with pytest.raises(lenslink.Disconnected):
                 call()

@@ -25,6 +25,7 @@ from helpers import nightly_scale
 from helpers.cli_process import Cli
 from helpers.interrupts import Interrupter, TimeLimit
 from helpers.slowdown import patience
+from helpers.undisturbed import Moment
 
 import lenslink
 from lenslink import Device, Disconnected, FrameStatus, LensLinkError
@@ -117,14 +118,14 @@ class Session:
 
     def check(self) -> bool:
         """Ask for the manifest and take a still; False if the module is known to be gone."""
-        began = time.monotonic()
+        began = Moment.take()
         try:
             self.device._session.read_manifest(Deadline(TIMEOUT_S))
         except Disconnected as error:
             self.counts[f"gone: {error}"] += 1
             return False
         finally:
-            self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+            self.slowest_s = max(self.slowest_s, Moment.take().since(began))
         self.exposure_us += 1
         with self.device.capture(exposure_us=self.exposure_us) as frame:
             assert frame.status is FrameStatus.COMPLETE
@@ -188,7 +189,6 @@ def settle(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-@pytest.mark.exclusive
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("bench", ["sim", "lanes", "usbip", "shm"])
 def test_an_interrupt_leaves_a_usable_or_a_closed_session(

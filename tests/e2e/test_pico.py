@@ -1,7 +1,8 @@
 """The firmware on an emulated Pico: it recovers from faults of the bus and of the chip.
 
 The tests need Node, rp2040js (``lenslink pico setup``) and a MicroPython image; ``lenslink pico
-status`` says what is missing. The time limits of the tests are real time.
+status`` says what is missing. The link's timers and the bounds that tests assert are on the
+emulated clock, so the tests share the machine with others. Their time limits are real time.
 """
 
 from __future__ import annotations
@@ -33,12 +34,10 @@ from lenslink_hil.plant.spring_contacts import SHORT
 from lenslink_hil.usbip.backend import UsbIpBackend
 from lenslink_hil.usbip.tty import Terminal
 
-# Alone: the board's comings and goings are waited for in real time, and the emulator needs a core.
-pytestmark = pytest.mark.exclusive
-
 SEED = 5
 SIZE = {"width": "128", "height": "96", "seed": str(SEED)}
-FIRST_TILE_US = 500_000
+# The board's share of 500 ms on a quiet machine. The host's share passes in real time.
+FIRST_TILE_US = 200_000 + slowdown.patience(300_000)
 PATIENCE_S = slowdown.patience(60)
 TICKS_WRAP_US = 1 << 30
 TIMER_WRAP_US = 1 << 32
@@ -132,7 +131,6 @@ def test_the_first_tile_arrives_soon_after_the_pull_up(pico: Make) -> None:
     with open_module(module) as device, device.capture() as frame:
         elapsed_us = module.board.request_report()["emulated_us"] - module.board.pullup_us
         check_frame(frame)
-    # The host's own time is part of it, in real time.
     assert elapsed_us < FIRST_TILE_US
 
 

@@ -19,6 +19,7 @@ from helpers.discards import count_discards
 import lenslink
 from lenslink.deadline import Deadline
 from lenslink.errors import DeviceError, Disconnected, NotFound, UsageError
+from lenslink.transports import parse
 from lenslink_hil.recording.lcap import Direction, Writer, load
 from lenslink_hil.recording.recorder import count_lanes, make_info, wrap_transport
 from lenslink_hil.recording.script import extract_manifest, load_script, split_packets
@@ -52,7 +53,7 @@ def record(url, path):
     writers = []
 
     def wrap(transport):
-        info = make_info(lenslink.transports.parse(url), count_lanes(transport))
+        info = make_info(parse(url), count_lanes(transport))
         writers.append(Writer.create(path, False, info))
         return wrap_transport(transport, writers[0])
 
@@ -237,7 +238,7 @@ def test_a_recorded_disconnection_is_replayed(own_url, tmp_path):
 
     def wrap(transport):
         inner.append(transport)
-        writers.append(Writer.create(path, False, make_info(lenslink.transports.parse(url), 1)))
+        writers.append(Writer.create(path, False, make_info(parse(url), 1)))
         return wrap_transport(transport, writers[0])
 
     with lenslink.open(url, wrap=wrap) as device:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from helpers.nightly_scale import choose, say
 from helpers.slowdown import patience
+from helpers.undisturbed import Moment
 
 import lenslink
 from lenslink import Disconnected, FrameStatus
@@ -24,8 +25,6 @@ from lenslink.transports.shm import ShmEnd, offer
 
 if sys.platform != "linux":
     pytest.skip("shm: needs Linux", allow_module_level=True)
-
-pytestmark = pytest.mark.exclusive
 
 MOMENTS = choose(6, 50)
 KNOWN_S = patience(0.2)
@@ -107,10 +106,10 @@ def _once(killed: str, moment: float) -> float:
     try:
         _work(end, killed, moment)
         process.kill()
-        at = time.monotonic()
+        at = Moment.take()
         with pytest.raises(Disconnected, match=f"the {killed} closed the connection"):
             _work(end, killed, PATIENCE_S)
-        return time.monotonic() - at
+        return Moment.take().since(at)
     finally:
         process.kill()
         process.communicate()
@@ -186,6 +185,6 @@ def _stream(process: subprocess.Popen[bytes], crcs: list[int], moment: float) ->
                 count += killed is None
                 if killed is None and time.monotonic() > end:
                     process.kill()
-                    killed = time.monotonic()
+                    killed = Moment.take()
         assert killed is not None
-        return count, time.monotonic() - killed
+        return count, Moment.take().since(killed)

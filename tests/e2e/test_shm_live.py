@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from helpers.cli_process import PATIENCE_S, Cli, assert_gone, children, finish, firmware, objects
 from helpers.slowdown import patience
+from helpers.undisturbed import Moment
 
 import lenslink
 from lenslink import FrameStatus
@@ -86,7 +87,6 @@ def test_the_command_line_captures_over_shared_memory(cli, served):
     assert not (cli.runtime / "lens").exists()
 
 
-@pytest.mark.exclusive
 @pytest.mark.parametrize("whom", ["firmware", "server"])
 def test_the_module_killed_during_a_stream(whom, served):
     server, url = served
@@ -99,7 +99,7 @@ def test_the_module_killed_during_a_stream(whom, served):
 
         def kill() -> None:
             os.kill(victim, signal.SIGKILL)
-            killed.append(time.monotonic())
+            killed.append(Moment.take())
 
         timer = threading.Timer(0.05, kill)
         timer.start()
@@ -107,7 +107,7 @@ def test_the_module_killed_during_a_stream(whom, served):
             for frame in frames:
                 with frame:
                     pass
-        assert time.monotonic() - killed[0] < KNOWN_S
+        assert Moment.take().since(killed[0]) < KNOWN_S
         timer.join()
     assert_gone(left)
 

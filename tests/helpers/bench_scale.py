@@ -19,6 +19,7 @@ from lenslink_hil.pico.setup import find_library, find_node
 from lenslink_protocol.packings import Packing
 
 from .discards import TWICE
+from .slowdown import current_slowdown
 
 OWN: Final = ("sim:", "usbip:", "pico:")
 """Opening one of these starts its module, with the options that a test asks for."""
@@ -28,6 +29,8 @@ PROCESSES: Final = {"sim:": 2, "usbip:": 3, "pico:": 3}
 """Of an open module: what runs the firmware, and the plant; for USB, the bus as well."""
 NO_BENCH: Final = "use no bench, or bring their own: run on sim:"
 
+_BUSY: Final = 4.0
+"""A slowdown at which a request may be repeated because its answer is late."""
 _SMALLEST: Final = 64
 """A side of a sensor, on any bench."""
 # A Pico's, beyond the URL's options: asked for, they are no other than what it has.
@@ -61,8 +64,12 @@ class Scale:
 
     @property
     def repeated(self) -> set[str]:
-        """Rejects that prove nothing where the module's clock is slower than the world's."""
-        return set(TWICE) if self.pace > 1 else set()
+        """Discards that prove nothing where a host asks twice, and gets two answers.
+
+        The module's clock is slower than the world's, or the machine is so busy that an answer may
+        take longer than the host waits for it.
+        """
+        return set(TWICE) if self.pace > 1 or current_slowdown() >= _BUSY else set()
 
     def size(self, width: int, height: int) -> dict[str, int]:
         """Options for a sensor of that size, or as many halves of it as the bench needs."""

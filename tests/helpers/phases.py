@@ -1,16 +1,17 @@
 """Order of a parallel run: tests that share nothing run on all workers, then the others run alone.
 
 pytest-xdist asks :mod:`conftest` for a scheduler when pytest is given ``-n``. The scheduler here
-deals out whole test files, because module fixtures are expensive to build twice. Tests that are
-marked ``exclusive`` wait until all workers but one have ended. The whole remains one run of pytest,
-with one total, one list of what did not run and one exit status.
+deals out whole test files, because module fixtures are expensive to build twice. The files that
+take longest are dealt out first (:func:`read_durations`), so that the workers end together. Tests
+that are marked ``exclusive`` wait until all workers but one have ended. The whole remains one run
+of pytest, with one total, one list of what did not run and one exit status.
 """
 
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 # when it knows what follows, so it must hold two.
 _ENOUGH = 2
 _EXCLUSIVE_FILE = "exclusive.json"
+DURATIONS = Path(__file__).with_name("durations.json")
+"""How long the shared tests of each file take: ``make test ARGS=--write-durations`` writes it."""
+_LISTED_S = 1.0
 
 
 class Phase(Enum):
@@ -39,6 +43,27 @@ def write_exclusive(folder: Path, items: Sequence[pytest.Item]) -> None:
     """Write the indices of the exclusive tests in *items*, for the controlling process."""
     indices = [index for index, item in enumerate(items) if item.get_closest_marker("exclusive")]
     (folder / _EXCLUSIVE_FILE).write_text(json.dumps(indices), encoding="ascii")
+
+
+def write_durations(path: Path, reports: Iterable[pytest.TestReport]) -> None:
+    """Write the seconds of each file whose shared tests took a second or more, longest first."""
+    seconds: Counter[str] = Counter()
+    for report in reports:
+        if "exclusive" not in report.keywords:
+            seconds[file_of(report.nodeid)] += report.duration
+    listed = {file: round(value) for file, value in seconds.most_common() if value >= _LISTED_S}
+    path.write_text(json.dumps(listed, indent=2) + "\n", encoding="ascii")
+
+
+def read_durations(path: Path = DURATIONS) -> dict[str, float]:
+    """Return the seconds of each file that :func:`write_durations` wrote."""
+    found: dict[str, float] = json.loads(path.read_text(encoding="ascii"))
+    return found
+
+
+def file_of(test: str) -> str:
+    """Return the path in the name of a test, relative to the checkout."""
+    return test.partition("::")[0]
 
 
 class SharedThenAlone:
@@ -61,12 +86,16 @@ class SharedThenAlone:
         workers: How many workers the run begins with.
         folder: Has a folder for each worker, named by its id, with what :func:`write_exclusive`
             wrote there.
+        durations: The seconds that files take. A file that has none is dealt out last.
     """
 
-    def __init__(self, workers: int, folder: Path) -> None:
+    def __init__(
+        self, workers: int, folder: Path, durations: Mapping[str, float] | None = None
+    ) -> None:
         self.phase = Phase.COLLECT
         self._workers = workers
         self._folder = folder
+        self._durations = durations or {}
         self._tests: list[str] = []
         self._collections: dict[WorkerController, list[str]] = {}
         # The tests that each living worker was given and has not finished, in their order.
@@ -150,8 +179,9 @@ class SharedThenAlone:
             if index in exclusive:
                 self._exclusive.append(index)
             else:
-                files.setdefault(self._tests[index].partition("::")[0], []).append(index)
-        self._files.extend(files.values())
+                files.setdefault(file_of(self._tests[index]), []).append(index)
+        longest_first = sorted(files, key=lambda file: -self._durations.get(file, 0.0))
+        self._files.extend(files[file] for file in longest_first)
         self.phase = Phase.SHARED
 
     def _read_exclusive(self) -> set[int]:

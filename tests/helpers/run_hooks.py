@@ -12,7 +12,7 @@ import pytest
 import pytest_timeout
 
 from . import phases
-from .slowdown import VARIABLE, patience, slowdown
+from .slowdown import VARIABLE, current_slowdown, slowdown
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 _FOLDER = pytest.StashKey[Path]()
 """Of a parallel run: each worker writes into it, and has its runtime folder in it."""
 _RAN = ("passed", "failed", "error", "xfailed", "xpassed")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that renews the table of durations."""
+    parser.addoption(
+        "--write-durations",
+        action="store_true",
+        help="write how long each file took: a parallel run begins with the longest files",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,8 +46,8 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> bool:
-    """Stretch the time limit of every test by the slowdown."""
-    stretched = settings._replace(timeout=patience(settings.timeout))
+    """Stretch the time limit of every test by the slowdown: that of now, if it has grown."""
+    stretched = settings._replace(timeout=settings.timeout * current_slowdown())
     return pytest_timeout.pytest_timeout_set_timer(item, stretched)
 
 
@@ -70,7 +79,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config) -> phases.SharedThenAlone
     """Run shared tests in parallel and then the exclusive ones; respect another ``--dist``."""
     if config.getoption("dist") != "load":
         return None
-    return phases.SharedThenAlone(len(config.getoption("tx")), config.stash[_FOLDER])
+    workers, durations = len(config.getoption("tx")), phases.read_durations()
+    return phases.SharedThenAlone(workers, config.stash[_FOLDER], durations)
 
 
 @pytest.hookimpl(trylast=True)
@@ -95,8 +105,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Let a parallel run fail if it executed no test, for example because all were skipped."""
+    """Let a parallel run fail if it executed no test, for example because all were skipped.
+
+    Write the durations if they are wanted.
+    """
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--write-durations") and reporter is not None:
+        stats = reporter.stats.values()
+        reports = [each for found in stats for each in found if isinstance(each, pytest.TestReport)]
+        phases.write_durations(phases.DURATIONS, reports)
     if exitstatus or reporter is None or _FOLDER not in session.config.stash:
         return
     if not any(reporter.stats.get(outcome) for outcome in _RAN):

@@ -16,6 +16,9 @@ import pytest
 VARIABLE = "LENSLINK_TEST_SLOWDOWN"
 """Give this to a run instead of a measurement, for example 5."""
 
+_MEASURED = f"{VARIABLE}_MEASURED"
+"""Set beside it if nobody gave it."""
+
 MOST = 20.0
 _ROUNDS = 15_000_000
 # What the loop takes on an idle core of the reference machine, a 2-core x86-64 server.
@@ -29,10 +32,19 @@ def slowdown() -> float:
     if text is None:
         found = limit(max(measure_loop(), load_of(os.getloadavg()[0], os.cpu_count() or 1)))
         text = os.environ[VARIABLE] = f"{found:.1f}"
+        os.environ[_MEASURED] = "1"
     try:
         return limit(float(text))
     except ValueError:
         raise pytest.UsageError(f"{VARIABLE}={text} is not a number") from None
+
+
+def current_slowdown() -> float:
+    """Return the slowdown of this run, or of now if the load has grown. A given one stays."""
+    began = slowdown()
+    if _MEASURED not in os.environ:
+        return began
+    return limit(max(began, load_of(os.getloadavg()[0], os.cpu_count() or 1)))
 
 
 def patience(seconds: float) -> float:

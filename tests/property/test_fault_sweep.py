@@ -1,6 +1,7 @@
 """One fault at every byte of a session of three frames: what it costs, and what it does not.
 
-Nothing is sampled but the value of the bit or byte; its seed is printed.
+The value of the bit or byte is random; its seed is printed. Of the mixed session, CI tries each
+third byte. LENSLINK_NIGHTLY=1 tries all, in sessions of every shape.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from lenslink_protocol.params import HEADER_BYTES
 # board sends yet; and a frame of each.
 TILES = {"strips": 12, "mixed": 40, "segments": 96, "rectangles": 12}
 SHAPES = list(TILES)
-EXHAUSTIVE = SHAPES if NIGHTLY else ["strips", "mixed"]
+SWEPT = SHAPES if NIGHTLY else ["strips", "mixed"]
+# Packets begin at every remainder of three, so each byte of a header is hit in some tile.
+STEPS = {} if NIGHTLY else {"mixed": 3}
 
 
 @cache
@@ -76,14 +79,19 @@ def test_the_session_is_what_it_should_be():
 
 
 @pytest.mark.parametrize("what", FAULTS)
-@pytest.mark.parametrize("shape", EXHAUSTIVE)
+@pytest.mark.parametrize("shape", SWEPT)
 def test_one_fault_at_every_byte(shape, what, seed, capsys):
     recorded = session(shape)
     data = recorded.data
     chance = random.Random(seed)
-    start = 0
+    start = tried = 0
+    step = STEPS.get(shape, 1)
+    first = chance.randrange(step)
     for index, packet in enumerate(recorded.packets):
         for at in range(start, start + len(packet)):
+            if at % step != first:
+                continue
+            tried += 1
             # What is put in front of a packet touches none.
             hit = None if at == start and what == "insert" else index
             where = f"{what} at byte {at - start} of packet {index}, seed {seed}"
@@ -95,7 +103,8 @@ def test_one_fault_at_every_byte(shape, what, seed, capsys):
             check_fault(recorded, host, hit, where)
         start += len(packet)
     assert start == len(data)
-    say(capsys, f"{shape}: {what} at each of {len(data)} bytes, seed {seed}")
+    assert tried >= len(data) // step
+    say(capsys, f"{shape}: {what} at {tried} of {len(data)} bytes, seed {seed}")
 
 
 def check_fault(recorded: Recording, host: Listener, hit: int | None, where: str) -> None:

@@ -44,7 +44,8 @@ def test_what_a_pico_leaves_out(options: dict[str, object], words: str) -> None:
     assert bench_scale.beyond(SIM, options) == bench_scale.beyond(USBIP, options) == ""
 
 
-def test_a_slow_bench_has_less_of_all_and_longer() -> None:
+def test_a_slow_bench_has_less_of_all_and_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_scale, "current_slowdown", lambda: 1.0)
     sim, pico = bench_scale.scale_of(SIM), bench_scale.scale_of(PICO)
     assert sim.size(4096, 3072) == {"width": 4096, "height": 3072}
     assert pico.size(640, 480) == {"width": 160, "height": 120}
@@ -52,3 +53,5 @@ def test_a_slow_bench_has_less_of_all_and_longer() -> None:
     assert (sim.count(30), sim.seconds(2), sim.rate(3e5), sim.repeated) == (30, 2, 3e5, set())
     assert (pico.count(30), pico.count(5), pico.seconds(2)) == (3, 1, 20)
     assert pico.rate(3e5) == 3e4 and pico.repeated
+    monkeypatch.setattr(bench_scale, "current_slowdown", lambda: 9.0)
+    assert sim.repeated == pico.repeated

@@ -40,8 +40,10 @@ OF_A_PORT = {"rp2": {"rp2"}, "esp32": {"esp32"}}
 # Slow to import: an application that only opens a module must not pay for them.
 HEAVY = [
     "PIL",
+    "asyncio",
     "click",
     "construct",
+    "filelock",
     "rawpy",
     "rich",
     "scipy",

@@ -12,9 +12,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers.phases import Phase, SharedThenAlone
+from helpers.phases import (
+    Phase,
+    SharedThenAlone,
+    file_of,
+    read_durations,
+    write_durations,
+)
 
-TESTS = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests"
 FILES = 7
 PER_FILE = 5
 NAMES = [f"test_{file}.py::test_{n}" for file in range(FILES) for n in range(PER_FILE)]
@@ -47,12 +54,20 @@ class FakeWorker:
 class Run:
     """A run of pytest-xdist's session, in which a random worker is the next to do something."""
 
-    def __init__(self, folder: Path, workers: int, exclusive: set[int], chance: random.Random):
+    def __init__(
+        self,
+        folder: Path,
+        workers: int,
+        exclusive: set[int],
+        chance: random.Random,
+        durations: dict[str, float] | None = None,
+    ):
         self.folder = folder
         self.exclusive = exclusive
         self.chance = chance
-        self.scheduler = SharedThenAlone(workers, folder)
+        self.scheduler = SharedThenAlone(workers, folder, durations)
         self.ran: Counter[int] = Counter()
+        self.order: list[str] = []
         self.died_in: list[str] = []
         self.workers: list[FakeWorker] = []
         for _ in range(workers):
@@ -84,6 +99,7 @@ class Run:
         if index in self.exclusive:
             assert self.workers == [worker], "an exclusive test beside another worker"
         self.ran[index] += 1
+        self.order.append(file_of(NAMES[index]))
         self.scheduler.mark_test_complete(worker, index)
         if self.scheduler.tests_finished:
             for each in self.workers:
@@ -120,6 +136,42 @@ def test_a_file_stays_on_one_worker(tmp_path, seed):
     seen = [{NAMES[index].partition("::")[0] for index in w.queue} for w in run.workers]
     assert [len(files) for files in seen] == [1, 1]
     assert not seen[0] & seen[1]
+
+
+def test_the_longest_files_run_first(tmp_path, seed):
+    durations = {"test_5.py": 9.0, "test_2.py": 70, "test_6.py": 8}
+    run = Run(tmp_path, 1, {0}, random.Random(seed), durations)
+    run.finish()
+    files = [*dict.fromkeys(run.order)]
+    assert files[:3] == ["test_2.py", "test_5.py", "test_6.py"]
+    assert files[3:] == ["test_0.py", "test_1.py", "test_3.py", "test_4.py"]
+    assert run.order[-1] == "test_0.py", "the exclusive test"
+
+
+def make_report(name: str, seconds: float, *keywords: str) -> pytest.TestReport:
+    about = {"location": ("", 0, ""), "longrepr": None, "outcome": "passed", "when": "call"}
+    return pytest.TestReport(
+        nodeid=name, keywords=dict.fromkeys(keywords, 1), duration=seconds, **about
+    )
+
+
+def test_durations_are_those_of_the_shared_tests_of_a_file(tmp_path):
+    path = tmp_path / "durations.json"
+    reports = [
+        make_report("a.py::test_1", 0.4),
+        make_report("a.py::test_2", 0.3),
+        make_report("b.py::test_1", 1.5),
+        make_report("b.py::test_1", 1.2),
+        make_report("c.py::test_1[x::y]", 7.6),
+        make_report("c.py::test_2", 100.0, "exclusive"),
+    ]
+    write_durations(path, reports)
+    assert [*read_durations(path).items()] == [("c.py", 8), ("b.py", 3)]
+
+
+def test_the_table_of_durations_names_files_that_exist():
+    assert not [file for file in read_durations() if not (ROOT / file).is_file()]
+    assert len(read_durations()) > 20
 
 
 @pytest.mark.parametrize("crashes", [1, 4])

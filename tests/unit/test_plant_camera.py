@@ -9,13 +9,13 @@ from PIL import Image
 from lenslink.errors import MissingExtra, UsageError
 from lenslink.settings import Settings
 from lenslink_hil.plant import camera as camera_module
-from lenslink_hil.plant import camera_scene
+from lenslink_hil.plant import camera_scene, image_window
 from lenslink_hil.plant.camera import Camera
-from lenslink_hil.plant.camera_scene import CHARTS
 from lenslink_hil.plant.default_photo import PHOTOGRAPHS, find_photograph
 from lenslink_hil.plant.image_window import Region, choose_slices, find_fast_size
 from lenslink_hil.plant.row_service import Request, RowService
 from lenslink_hil.plant.scene import Scene, SceneOptions, open_scene
+from lenslink_hil.plant.scene_names import CHARTS
 
 SMALL = {"width": 256, "height": 192}
 TINY = {"width": 128, "height": 96}
@@ -26,8 +26,8 @@ def open_small(**options) -> Scene:
 
 
 def get_camera(scene: Scene) -> Camera:
-    assert isinstance(scene._source, Camera)
-    return scene._source
+    assert isinstance(scene.source, Camera)
+    return scene.source
 
 
 def sharpness(rows: np.ndarray) -> float:
@@ -186,7 +186,7 @@ def test_pictures_and_patterns_without_a_depth_stay_as_they_are(tmp_path):
     path = tmp_path / "grey.png"
     Image.new("RGB", (160, 120), (188, 188, 188)).save(path)
     for name in ("ramp", "prbs", "bars", str(path), "photo"):
-        assert not isinstance(open_small(scene=name)._source, Camera)
+        assert not isinstance(open_small(scene=name).source, Camera)
 
 
 @pytest.mark.parametrize(
@@ -274,4 +274,20 @@ def test_the_slices_of_a_ramp_enclose_its_blurs():
 
 
 def test_a_fast_size_has_small_factors_only():
-    assert [find_fast_size(each) for each in (1, 7, 97, 1920, 1921)] == [2, 8, 100, 1920, 1944]
+    assert [find_fast_size(each) for each in (1, 7, 97, 1920, 1921)] == [8, 8, 120, 1920, 1944]
+
+
+@pytest.mark.parametrize("name", ["planes", "depth"])
+def test_the_frequencies_that_a_blur_leaves_out_do_not_show(monkeypatch, name):
+    size = {"width": 512, "height": 384, "seed": 2}
+    settings = Settings(10_000, 1000, 3300)
+
+    def draw():
+        camera = get_camera(open_scene(SceneOptions(scene=name, **size)))
+        return camera.draw(Region(512, 384, 0, 0, 512, 384), camera.get_view(settings))
+
+    fast = draw()
+    monkeypatch.setattr(image_window, "_NEGLIGIBLE", 1e-9)
+    exact = draw()
+    assert np.abs(fast / exact - 1).max() < 0.01
+    assert not np.array_equal(fast, exact)

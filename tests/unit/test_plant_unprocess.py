@@ -155,7 +155,7 @@ def test_bands_join_without_a_seam(tmp_path):
     slope = np.repeat(np.linspace(40, 220, 96)[:, None], 128, 1).astype(np.uint8)
     Image.fromarray(slope).save(tmp_path / "slope.png")
     scene = open_scene(SceneOptions(scene=str(tmp_path / "slope.png"), width=2048, height=1536))
-    source = scene._source
+    source = scene.source
     clean = source.make_clean_mosaic(2048, 1536)[0::2, 1::2]  # green
     steps = np.diff(clean.mean(axis=1))
     assert len(list(scene.iterate_bands(0, 0, Settings(10_000, 1000, 0)))) > 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import replace
 
@@ -33,6 +34,7 @@ from lenslink_protocol.params import (
     MAX_FRAMES_OPEN,
     MAX_OPEN_BYTES,
     MIN_FRAMES_OPEN,
+    STALL_MS,
 )
 
 # --- frames that are whole -------------------------------------------------------------------
@@ -258,6 +260,22 @@ def test_frames_before_a_rejected_frame_are_late():
     harness.start(5, message=replace(START, cfa=0))
     harness.start(4)
     assert harness.discards == {DiscardReason.GEOMETRY: 1, DiscardReason.LATE: 1}
+
+
+def test_each_change_of_a_frames_state_is_logged(caplog):
+    harness = Harness(resend=True)
+    with caplog.at_level(logging.DEBUG, "lenslink.receive.assembly"):
+        harness.start(now=0.0)
+        harness.frames.expire_frames(STALL_MS / 1000 + 0.001)
+        for place in STRIPS:
+            harness.tile(place, now=1.0)
+        harness.end(now=1.0)
+    assert [each.getMessage() for each in caplog.records] == [
+        f"frame 1 of stream 0: RECEIVING -> OVERDUE, 0 of {SIZE} bytes",
+        f"frame 1 of stream 0: OVERDUE -> RECEIVING, 0 of {SIZE} bytes",
+        f"frame 1 of stream 0: RECEIVING -> COMPLETE, {SIZE} of {SIZE} bytes",
+        f"frame 1 of stream 0: COMPLETE -> FINISHED, {SIZE} of {SIZE} bytes",
+    ]
 
 
 def test_a_fault_of_all_frames_is_logged_once(caplog):

@@ -23,6 +23,7 @@ from helpers.reassembly_harness import (
     picture,
 )
 
+from lenslink.receive.lane_progress import is_later
 from lenslink_protocol.ids import (
     DiscardReason,
     EndStatus,
@@ -374,6 +375,12 @@ def test_previews_make_room_for_previews_and_not_a_still():
     assert 1 in harness.frames._open
     assert list(harness.frames._open) == [1, 4, 5, 6]
     assert harness.numbers() == [2, 3]
+
+
+def test_of_two_frames_that_are_half_of_all_numbers_apart_neither_is_later():
+    assert is_later(2**31 - 1, 0)
+    assert not is_later(2**31, 0)
+    assert not is_later(0, 2**31)
 
 
 @pytest.mark.parametrize("lanes", [1, 2])

@@ -17,6 +17,7 @@ TESTS = Path(__file__).resolve().parents[1]
 def anew(monkeypatch):
     """Measure again, as a process that has just started; the run's own figure stays as it was."""
     monkeypatch.delenv(slowdown.VARIABLE, raising=False)
+    monkeypatch.delenv(f"{slowdown.VARIABLE}_MEASURED", raising=False)
     measured = slowdown.slowdown.__wrapped__
     monkeypatch.setattr(slowdown, "slowdown", measured)
     return measured
@@ -45,6 +46,19 @@ def test_a_slowdown_that_is_given_is_not_measured(anew, monkeypatch, text, facto
     monkeypatch.setenv(slowdown.VARIABLE, text)
     monkeypatch.setattr(slowdown, "measure_loop", None)
     assert anew() == factor
+
+
+@pytest.mark.parametrize(("given", "now"), [(None, 4.5), ("2", 2.0)])
+def test_a_load_that_grows_during_the_run(anew, monkeypatch, given, now):
+    if given:
+        monkeypatch.setenv(slowdown.VARIABLE, given)
+    monkeypatch.setattr(slowdown, "measure_loop", lambda: 2.0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.0, 0.0))
+    assert slowdown.current_slowdown() == 2.0
+    monkeypatch.setattr(os, "getloadavg", lambda: (9.0, 0.0, 0.0))
+    assert slowdown.current_slowdown() == now
+    assert anew() == 2.0
 
 
 def test_a_slowdown_that_is_no_number_is_refused(anew, monkeypatch):

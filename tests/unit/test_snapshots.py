@@ -31,7 +31,7 @@ from lenslink_hil.module_snapshot import snapshot_module
 from lenslink_protocol.framing import Receiver, ReceiverState, encode_packet
 from lenslink_protocol.ids import DiscardReason, MessageType, ResendFlag
 from lenslink_protocol.link import Request
-from lenslink_protocol.messages import Busy, Close, Flush, FrameEnd, GetManifest, Log, Notice
+from lenslink_protocol.messages import Busy, Close, Event, Flush, FrameEnd, GetManifest, Log, Notice
 from lenslink_protocol.params import HEADER_BYTES
 
 
@@ -252,6 +252,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "contacts": "driven by the ports alone",
         "power": "driven by the ports alone",
         "heat": "driven by the ports alone",
+        "events": "driven by the ports and by time alone",
         "focus_motor": "driven by the ports alone",
         "focus_ring": "driven by the ports alone",
         "_released_at": "driven by the ports alone",
@@ -296,6 +297,7 @@ NEW_VALUES: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("host link", "outgoing"): lambda m: deque([b"packet"]),
     ("host link", "logs"): lambda m: deque([Log(1, 0, b"text")]),
     ("host link", "notices"): lambda m: deque([Notice(1, 0)]),
+    ("host link", "events"): lambda m: deque([Event(1, 0, 0, 0, 0)]),
     ("host requests", "pending"): lambda m: {7: Request(7, Flush(), 0.0, 1)},
     ("host assembly", "geometry"): lambda m: FrameGeometry(dataclasses.replace(m.plan, mode=9)),
     ("host assembly", "state"): lambda m: AssemblyState.OVERDUE,

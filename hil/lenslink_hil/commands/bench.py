@@ -39,6 +39,7 @@ def bench() -> None:
       lenslink bench host --output BENCHMARKS.md
       lenslink bench peers
       lenslink bench link usb:
+      lenslink bench plant
     """
 
 
@@ -260,6 +261,43 @@ def link(
             click.echo(line)
     if result["wrong_pixels"]:
         raise click.exceptions.Exit(_FAILED)
+
+
+@bench.command()
+@click.option(
+    "--scene",
+    "scenes",
+    metavar="NAME",
+    multiple=True,
+    help="Measure this scene behind the lens; may be repeated.  [default: edges, planes, depth]",
+)
+@click.option(
+    "--stills", is_flag=True, help="Measure stills of 12 megapixels too, for a minute a scene."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@common_options
+@pass_common
+def plant(common: CommonOptions, *, scenes: tuple[str, ...], stills: bool, as_json: bool) -> None:
+    """Measure how many frames a second the simulated camera computes, on one core.
+
+    Rates are frames for each second of CPU time. At rest only the noise of a frame is new. While
+    the lens moves, the picture is drawn anew. The first frame of a scene also paints it.
+
+    \b
+    Examples:
+      lenslink bench plant
+      lenslink bench plant --scene coffee --stills
+      lenslink bench plant --json | jq '.scenes[].preview'
+    """
+    from ..benchmark import plant_rate as run
+
+    screen = Screen(common)
+    with screen.show_progress() as progress:
+        result = run.measure_all(scenes or run.SCENES, stills, _make_reporter(progress))
+    if as_json:
+        emit_json(result)
+    else:
+        emit_table(run.format_rows(result), run.HEADER)
 
 
 def _sweep(url: str, effort: Effort, common: CommonOptions, screen: Screen, as_json: bool) -> None:

@@ -156,6 +156,7 @@ class _Key:
             outgoing=(),
             logs=(),
             notices=(),
+            events=(),
             requests=tuple(requests),
             # How far the sequence is ahead of the module stands beside the snapshot.
             sequence=0,

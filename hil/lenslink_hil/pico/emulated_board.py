@@ -59,6 +59,8 @@ class PicoBoard:
 
     def plug(self, deadline: Deadline) -> None:
         """Power the board, and wait until it has booted and the server exports it."""
+        # The server may not have noticed yet that the board was unplugged.
+        self.wait_for(lambda counts: counts["boards"] == 0, deadline)
         rom = find_bootrom()
         with make_scratch_dir("pico") as folder:
             flash = Path(folder) / "flash.bin"

@@ -10,6 +10,7 @@ file imports only files that stand above it in this list::
     photon_sensor           photons -> digital numbers, after EMVA 1288
     patterns                bit-exact test patterns; tests call them as an oracle
     picture, default_photo  any picture, upright, as sRGB; the default photograph
+    scene_names             the scenes that are seen through the lens
     unprocess               picture -> RAW rows, with photon and read noise
     light, optics           photons of three bands; defocus, breathing, vignetting, distortion
     scenery                 layers at depths, and the charts
@@ -19,6 +20,7 @@ file imports only files that stand above it in this list::
     dng_color               the colours of a DNG as one matrix
     raw_file                a camera's RAW file, as it is
     scene                   options -> one of the sources above
+    truth                   what a frame shows, exactly, for tests and benchmarks
     pin_records             8-byte records between the firmware's pins and the body
     body_constants          body.toml: every physical constant of the body, with its source
     spring_contacts, dock   the contacts, and the phone's side of them: tests before 5 V, and cuts

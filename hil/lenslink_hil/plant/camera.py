@@ -128,6 +128,18 @@ class Camera:
         """Return the reflectance that each pixel of a region sees, with vignetting, (H, W)."""
         return finish(self._draw_in_steps(None, region, view))
 
+    def draw_photons(self, size: tuple[int, int], number: int, settings: Settings) -> Floats:
+        """Return the photons a second on each pixel of a frame, without noise, shape (H, W)."""
+        width, height = size
+        view = self.get_view(settings, number)
+        photons = self.draw(Region(width, height, 0, 0, width, height), view)
+        photons *= np.tile(self._make_photons(view, number), (height // 2, width // 2))
+        starts = self.get_row_starts(number, 0, height)
+        flicker = self.light.get_flicker(starts, get_exposure_us(settings) / 1e6)
+        if flicker is not None:
+            photons *= flicker[:, None].astype(np.float32)
+        return photons
+
     def iterate_bands(
         self, width: int, height: int, frame_number: int, settings: Settings
     ) -> Iterator[Rows]:

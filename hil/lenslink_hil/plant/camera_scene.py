@@ -1,18 +1,6 @@
 """Open scenes that are seen through the lens: charts, planes, and photographs at depths.
 
-=========  =====================================================================
-``depth``  a textured ground, from far at the top to near at the bottom
-``planes`` textured planes at three depths
-``edges``  slanted edges
-``star``   a Siemens star
-``points`` point lights
-``flat``   a grey surface
-``dark``   nothing
-=========  =====================================================================
-
-A name of :data:`.default_photo.PHOTOGRAPHS` is that photograph. Several names with commas between
-them stand before each other as planes, the first one behind the others. ``photo`` and the path of a
-picture are seen through the lens if a depth is given.
+See :mod:`.scene_names` for the names of the scenes.
 
 :func:`.scene.open_scene` calls this module.
 """
@@ -33,6 +21,7 @@ from .light import DEFAULT_LUX, Light
 from .optics import Optics
 from .photon_sensor import DEFAULT_CELSIUS, PhotonSensor
 from .picture import load_picture
+from .scene_names import CHARTS, PHOTO_SCENE
 from .scenery import (
     CHART_MDPT,
     PLANES_MDPT,
@@ -51,15 +40,10 @@ from .scenery import (
 from .sensor_model import Sensor
 from .unprocess import make_camera_matrix, make_srgb_table
 
-CHARTS = ("depth", "planes", "edges", "star", "points", "flat", "dark")
-CAMERA_OPTIONS = (
-    *("depth", "lux", "kelvin", "flicker", "swing", "f_number", "celsius", "lens", "defects"),
-)
 MAX_MDPT = 10_000
 MAX_PLANES = 6
 FLAT_REFLECTANCE = 0.5
 
-_PHOTO = "photo"
 _OneDepth = Callable[[float, tuple[float, float]], Scenery]
 _CHARTS_AT_ONE_DEPTH: Mapping[str, _OneDepth] = {
     "edges": make_edges,
@@ -68,15 +52,6 @@ _CHARTS_AT_ONE_DEPTH: Mapping[str, _OneDepth] = {
     "flat": lambda depth, field_mm: make_flat(FLAT_REFLECTANCE),
     "dark": lambda depth, field_mm: make_flat(0.0),
 }
-
-
-def is_camera_scene(name: str | None, depth: str | None) -> bool:
-    """Return True if the scene *name* is seen through the lens. None is the default scene."""
-    if name is None or name == _PHOTO:
-        return depth is not None
-    if name in CHARTS or all(part in PHOTOGRAPHS for part in name.split(",")):
-        return True
-    return depth is not None and Path(name).is_file()
 
 
 def open_camera_scene(
@@ -173,7 +148,7 @@ def _make_scenery(
 
 def _find_picture(name: str) -> Path:
     """Return the file of a picture: a photograph's name, ``photo``, or a path."""
-    if name == _PHOTO or name in PHOTOGRAPHS:
+    if name == PHOTO_SCENE or name in PHOTOGRAPHS:
         path = find_photograph(PHOTOGRAPHS.get(name, PHOTOGRAPHS["astronaut"]))
         if path is None:
             raise MissingExtra(f"the photograph {name}", "demo")

@@ -35,6 +35,8 @@ Steps = Generator[None, None, T]
 OVERSAMPLING = 2
 """Cells of radiance for each pixel in both directions."""
 _TABLE = 1 << 14
+_NEGLIGIBLE = 0.02
+"""Frequencies are left out if the blur leaves less of them than this."""
 _SAME_OTF = 0.005
 """Planes share an OTF if the OTFs of red and blue differ by less from that of green."""
 _MARGIN = 16
@@ -243,28 +245,53 @@ class ImageWindow:
         grid = canvas.grid
         blur_um = self._lens.get_blur_um(view.focus_mdpt, painted.layer.top_mdpt, view.f_number)
         tables = self._make_tables(grid, blur_um, view)
-        frequency = np.fft.rfftfreq(grid.width, grid.step)
+        # What is blurred a lot needs fewer frequencies, and a coarser picture holds them.
+        coarser = max(each for each in (1, 2, 4) if self._is_negligible(tables, 0.5 / each))
+        width, height = grid.width // coarser, grid.height // coarser
+        kept_columns = width // 2 + 1
+        frequency = np.fft.rfftfreq(grid.width, grid.step)[:kept_columns]
         across = self._make_box(frequency, view).astype(np.complex64)
+        across /= np.float32(coarser**2)
         if painted.layer.swing_mm:
             middle = view.seconds + view.exposure_s / 2
             shift, speed = painted.layer.get_motion(middle)
             across *= np.exp(-2j * math.pi * frequency * shift).astype(np.complex64)
             across *= np.sinc(frequency * speed * view.exposure_s).astype(np.float32)
-        down = self._make_box(np.fft.fftfreq(grid.height, grid.step), view)[:, None]
+        down = self._make_box(np.fft.fftfreq(height, grid.step * coarser), view)[:, None]
+        radius = _keep_low(canvas.radius, height, kept_columns)
         yield
 
         def blur(spectrum: Spectrum, table: Floats) -> Floats:
-            product = spectrum * across
-            transfer = np.take(table, canvas.radius)
+            product = _keep_low(spectrum, height, kept_columns) * across
+            transfer = np.take(table, radius)
             transfer *= down
             product *= transfer
-            return np.asarray(np.fft.irfft2(product, (grid.height, grid.width)))
+            return np.asarray(np.fft.irfft2(product, (height, width)))
 
-        image = yield from self._sample_planes(grid, painted.spectra, tables, blur, view)
+        # Cell 0 of the coarser picture lies where cell 0 of the grid lies.
+        shown = replace(
+            grid,
+            left=grid.left - grid.step * (coarser - 1) / 2,
+            top=grid.top - grid.step * (coarser - 1) / 2,
+            step=grid.step * coarser,
+            width=width,
+            height=height,
+        )
+        image = yield from self._sample_planes(shown, painted.spectra, tables, blur, view)
         cover = None
         if painted.cover is not None:
-            cover = yield from self._sample_planes(grid, [painted.cover], tables, blur, view)
+            cover = yield from self._sample_planes(shown, [painted.cover], tables, blur, view)
         return image, cover
+
+    def _is_negligible(self, tables: list[Floats], frequency: float) -> bool:
+        """Return True if little is left above a frequency in cycles a cell.
+
+        A coarser picture is interpolated at the pixels, so a third of its frequencies stay free.
+        """
+        if frequency >= 0.5:
+            return True
+        first = math.ceil(0.67 * frequency / math.sqrt(0.5) * _TABLE)
+        return max(float(np.abs(each[first:]).max()) for each in tables) < _NEGLIGIBLE
 
     def _blur_ramp(
         self, canvas: _Canvas, painted: _Painted, view: View
@@ -300,12 +327,18 @@ class ImageWindow:
             radius = _find_radius(grid, length)
             down = self._make_box(np.fft.fftfreq(length, grid.step), view)[:, None]
             for target, (otf, plane) in zip(total, pairs, strict=True):
-                part = np.fft.fft(painted.spectra[plane][start:stop], length, axis=0)
-                transfer = np.take(tables[number][min(otf, len(tables[number]) - 1)], radius)
+                table = tables[number][min(otf, len(tables[number]) - 1)]
+                # Of what is blurred a lot, only the low frequencies along the rows are left.
+                left = int(np.flatnonzero(np.abs(table) >= _NEGLIGIBLE / 2)[-1])
+                columns = min(
+                    math.ceil(left / _TABLE * math.sqrt(0.5) * grid.width) + 2, grid.width
+                )
+                part = np.fft.fft(painted.spectra[plane][start:stop, :columns], length, axis=0)
+                transfer = np.take(table, radius[:, :columns])
                 transfer *= down
                 part *= transfer
                 blurred = np.fft.ifft(part, axis=0)[first - start : last - start]
-                target[first:last] += blurred * weight[first:last, None]
+                target[first:last, :columns] += blurred * weight[first:last, None]
             yield
 
         def blur_rows(spectrum: Spectrum, table: Floats) -> Floats:
@@ -359,6 +392,17 @@ class ImageWindow:
         """Return the factor of each pixel's colour, shape (H, W)."""
         cell = np.array([tint["RGB".index(colour)] for colour in self._cfa], np.float32)
         return np.tile(cell.reshape(2, 2), (self._region.height // 2, self._region.width // 2))
+
+
+K = TypeVar("K", bound=np.generic)
+
+
+def _keep_low(spectrum: NDArray[K], height: int, columns: int) -> NDArray[K]:
+    """Return the low frequencies of a spectrum, as that of a picture with fewer rows."""
+    if height == len(spectrum):
+        return spectrum
+    half = height // 2
+    return np.concatenate([spectrum[:half, :columns], spectrum[-half:, :columns]])
 
 
 def _single(spectrum: NDArray[np.complexfloating]) -> Spectrum:
@@ -417,8 +461,8 @@ def choose_slices(low: float, high: float, pitch_um: float) -> list[float]:
 
 
 def find_fast_size(least: int) -> int:
-    """Return the next even number without prime factors above 5."""
-    number = least + least % 2
+    """Return the next multiple of 8 without prime factors above 5."""
+    number = -(-least // 8) * 8
     while True:
         rest = number
         for prime in (2, 3, 5):
@@ -426,4 +470,4 @@ def find_fast_size(least: int) -> int:
                 rest //= prime
         if rest == 1:
             return number
-        number += 2
+        number += 8

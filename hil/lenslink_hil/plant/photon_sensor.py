@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,10 @@ Floats = NDArray[np.float32]
 
 POISSON_BELOW = 50.0
 """Electrons. Above, a Gaussian's third moment differs from a Poisson's by less than 0.15 sigma."""
+_REST_STEPS = 128
+"""Steps of an electron in which the fraction of a mean is drawn. What is left is added as it is."""
+_DRAWS = 1 << 16
+"""Equally likely values of a random number that chooses a count from a table."""
 
 DEFAULT_CELSIUS = 25.0
 
@@ -54,7 +59,8 @@ class Exposure:
             *dark* leave out the electrons that are drawn from the Poisson distribution.
         deviation: standard deviation of the Gaussian noise in DN, shape (H, W).
         dark: flat indices of the pixels below POISSON_BELOW electrons.
-        electrons: mean electrons of these pixels.
+        whole: place of the whole number of their mean electrons in :func:`_make_poisson_table`.
+        rest: place of what is left of their mean electrons.
         per_electron: DN for an electron.
         row_deviation: standard deviation of the row noise in DN.
         ceiling: level at which the full well is reached, in DN.
@@ -63,7 +69,8 @@ class Exposure:
     level: Floats
     deviation: Floats
     dark: NDArray[np.intp]
-    electrons: NDArray[np.float64]
+    whole: NDArray[np.uint32]
+    rest: NDArray[np.uint32]
     per_electron: float
     row_deviation: float
     ceiling: float
@@ -159,8 +166,8 @@ class PhotonSensor:
         deviation = electrons + np.float32(read**2)
         level = electrons.copy()
         few = np.flatnonzero(electrons < POISSON_BELOW)
-        mean = electrons.ravel()[few].astype(np.float64)
-        level.ravel()[few] = 0
+        whole, rest, remainder = _split_mean(electrons.ravel()[few])
+        level.ravel()[few] = remainder
         deviation.ravel()[few] = read**2
         np.sqrt(deviation, out=deviation)
         deviation *= np.float32(gain)
@@ -172,7 +179,8 @@ class PhotonSensor:
             level,
             deviation,
             few,
-            mean,
+            whole,
+            rest,
             gain,
             gain * self.constants.row_noise,
             float(black.mean()) + gain * self.constants.full_well,
@@ -198,7 +206,7 @@ class PhotonSensor:
         signal *= exposure.deviation
         signal += exposure.level
         if exposure.dark.size:
-            counts = random.poisson(exposure.electrons).astype(np.float32)
+            counts = _draw_poisson(random, exposure.whole, exposure.rest).astype(np.float32)
             counts *= np.float32(exposure.per_electron)
             if exposure.dark.size == signal.size:
                 signal += counts.reshape(signal.shape)
@@ -238,3 +246,50 @@ class PhotonSensor:
         places = random.choice(current.size, count, replace=False)
         current.ravel()[places] = random.exponential(self.constants.hot_pixel_current, count)
         return current
+
+
+def _split_mean(electrons: Floats) -> tuple[NDArray[np.uint32], NDArray[np.uint32], Floats]:
+    """Split mean electrons into two places of the table and a remainder.
+
+    A Poisson variable is the sum of two whose means add up to its own.
+    """
+    floor = np.floor(electrons)
+    # Rounded up or down in turn, so that the variance is right on average as the mean is.
+    turn = np.arange(len(electrons)) * 0.6180339887498949 % 1
+    step = np.floor((electrons - floor) * _REST_STEPS + turn.astype(np.float32))
+    remainder = electrons - floor - step / np.float32(_REST_STEPS)
+    whole = floor.astype(np.uint32) * np.uint32(_DRAWS)
+    rest = (step.astype(np.uint32) + np.uint32(POISSON_BELOW)) * np.uint32(_DRAWS)
+    return whole, rest, np.asarray(remainder, np.float32)
+
+
+def _draw_poisson(
+    random: np.random.Generator, whole: NDArray[np.uint32], rest: NDArray[np.uint32]
+) -> NDArray[np.uint8]:
+    """Return Poisson counts: three times as fast as numpy's, to 16 bits of probability."""
+    table = _make_poisson_table()
+    bits = random.integers(0, 1 << 32, len(whole), np.uint32)
+    counts = np.take(table, (bits & np.uint32(_DRAWS - 1)) + whole)
+    bits >>= np.uint32(16)
+    bits += rest
+    counts += np.take(table, bits)
+    return np.asarray(counts)
+
+
+@cache
+def _make_poisson_table() -> NDArray[np.uint8]:
+    """Return the counts of each mean: whole electrons up to POISSON_BELOW, then the fractions.
+
+    Each mean has _DRAWS counts, each as often as it is likely.
+    """
+    fractions = (step / _REST_STEPS for step in range(_REST_STEPS + 1))
+    means = [*range(int(POISSON_BELOW)), *fractions]
+    counts = np.arange(128)
+    table = []
+    for mean in means:
+        logarithm = np.where(counts > 0, counts * math.log(mean or 1e-300), 0.0) - mean
+        likely = np.exp(logarithm - np.array([math.lgamma(each + 1) for each in counts]))
+        ends = np.rint(np.cumsum(likely) * _DRAWS).astype(int)
+        ends[-1] = _DRAWS
+        table.append(np.repeat(counts.astype(np.uint8), np.diff(ends, prepend=0)))
+    return np.concatenate(table)

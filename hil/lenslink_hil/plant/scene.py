@@ -18,7 +18,6 @@ from lenslink.errors import MissingExtra, UsageError
 from lenslink.settings import Settings
 
 from .binning import CELL, Rows, bin2x2
-from .camera_scene import CAMERA_OPTIONS, CHARTS, is_camera_scene, open_camera_scene
 from .default_photo import ANCHOR, find_default_photo
 from .modes import (
     MAX_HEIGHT,
@@ -31,10 +30,10 @@ from .modes import (
 from .patterns import PATTERNS, Pattern
 from .picture import Picture, is_picture, load_picture
 from .raw_kind import HEAD_BYTES, find_raw_mark, is_tiff
+from .scene_names import CAMERA_OPTIONS, CHARTS, PHOTO_SCENE, is_camera_scene
 from .sensor_model import Sensor, make_module_sensor
 from .unprocess import PictureSource
 
-PHOTO_SCENE = "photo"
 FALLBACK_PATTERN = "bars"
 MAX_SEED = (1 << 32) - 1
 
@@ -44,7 +43,7 @@ class SceneOptions:
     """The options of a ``sim:`` URL that describe the scene; None means the default.
 
     Attributes:
-        scene: ``photo``, ``ramp``, ``prbs``, ``bars``, a name of :mod:`.camera_scene`, or the path
+        scene: ``photo``, ``ramp``, ``prbs``, ``bars``, a name of :mod:`.scene_names`, or the path
             of a picture or RAW file. A file with one of these names is written ``./ramp``.
         mode: name of the mode to use for preview and still.
         width: width of the sensor in pixels.
@@ -144,13 +143,14 @@ class Scene:
 
     Attributes:
         sensor: the sensor.
+        source: the source of the frames.
         note: what the user should know about the chosen scene, or None.
     """
 
     def __init__(self, sensor: Sensor, source: Source, note: str | None = None) -> None:
         self.sensor = sensor
         self.note = note
-        self._source = source
+        self.source = source
 
     def iterate_bands(self, mode_id: int, frame_number: int, settings: Settings) -> Iterator[Rows]:
         """Yield a frame in bands, each of shape (an even height, W), C-contiguous.
@@ -159,7 +159,7 @@ class Scene:
             mode_id: number of the readout mode.
             frame_number: number of the frame.
             settings: 10,000 us at a gain of 1000 (the defaults) give a picture as it is. Focus
-                changes only what is seen through the lens; see :mod:`.camera_scene`. A band
+                changes only what is seen through the lens; see :mod:`.scene_names`. A band
                 without rows is a pause.
 
         Raises:
@@ -167,8 +167,8 @@ class Scene:
         """
         mode = self.sensor.mode(mode_id)
         if mode.binning == 1:
-            return self._source.iterate_bands(mode.width, mode.height, frame_number, settings)
-        full = self._source.iterate_bands(
+            return self.source.iterate_bands(mode.width, mode.height, frame_number, settings)
+        full = self.source.iterate_bands(
             self.sensor.width, self.sensor.height, frame_number, settings
         )
         return (bin2x2(band) for band in full if not len(band) or len(band) >= CELL)
@@ -198,7 +198,12 @@ def _scene(options: SceneOptions, seed: int) -> Scene:
     name = options.scene
     if is_camera_scene(name, options.depth):
         sensor = _module(options, pattern=False)
-        return Scene(sensor, open_camera_scene(name or PHOTO_SCENE, sensor, seed, _choose(options)))
+        # Imported here, because other scenes start in half the time without it.
+        camera_scene = importlib.import_module(f"{__package__}.camera_scene")
+        source: Source = camera_scene.open_camera_scene(
+            name or PHOTO_SCENE, sensor, seed, _choose(options)
+        )
+        return Scene(sensor, source)
     if unused := sorted(_choose(options)):
         raise UsageError(
             f"{unused[0]}= needs a scene behind the lens: {', '.join(CHARTS)}, "

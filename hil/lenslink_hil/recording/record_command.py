@@ -66,6 +66,7 @@ def record(
       lenslink replay session.lcap --pcapng session.pcapng
     """
     import lenslink
+    from lenslink.transports import choose_url, parse
 
     from .recorder import count_lanes, make_info, wrap_transport
 
@@ -75,13 +76,13 @@ def record(
     counts = FrameCounts()
     stop: KeyboardInterrupt | LensLinkError | None = None
     writer: Writer | None = None
-    address = lenslink.transports.choose_url(url)
+    address = choose_url(url)
 
     def wrap(transport: Transport) -> Transport:
         nonlocal writer
         from .lcap import Writer
 
-        info = make_info(lenslink.transports.parse(address), count_lanes(transport))
+        info = make_info(parse(address), count_lanes(transport))
         writer = Writer.create(path, force, info)
         return wrap_transport(transport, writer)
 

@@ -65,6 +65,8 @@ class VirtualBoard:
 
     def plug(self, deadline: Deadline) -> None:
         """Power the board, and wait until it has booted and attached."""
+        # The server may not have noticed yet that the board was unplugged.
+        self.wait_for(lambda counts: counts["boards"] == 0, deadline)
         with self._exporter.connect_cable() as cable:
             self.boots += 1
             self.module = start_module(

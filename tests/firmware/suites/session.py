@@ -82,7 +82,7 @@ def test_the_answer_to_a_hello_names_version_lanes_and_manifest():
     _, end, host = bare()
     # Four lanes, all capabilities, payloads of 4096 bytes.
     said = host.send(wire.T_HELLO, 1, (0x10, 0x1F, 4, 0, 0xFFFF, 4096))
-    both = wire.CAP_LOG | wire.CAP_RESEND
+    both = wire.CAP_LOG | wire.CAP_RESEND | wire.CAP_EVENTS
     values = (0x10, 1, wire.RESET_WATCHDOG, 0, both, wire.MAX_CONTROL, 8, 7, 12345)
     assert said == [exact(wire.T_HELLO_REPLY, 0, 1, values)]
     assert (end.max_payload, end.lanes) == (4096, 1)

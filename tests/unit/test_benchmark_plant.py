@@ -1,0 +1,56 @@
+"""The benchmark of the plant: what it counts, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from lenslink.errors import UsageError
+from lenslink_hil.benchmark import plant_rate
+from lenslink_hil.commands.bench import bench
+
+
+def test_the_rates_are_those_of_the_frames(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        plant_rate,
+        "_time_frame",
+        lambda scene, mode, number, focus: (
+            seen.append((mode, number, focus)) or cost(number, focus)
+        ),
+    )
+
+    def cost(number, focus):
+        return 2.0 if number == 0 else 0.02 + 0.18 * (focus != 1000)
+
+    result = plant_rate.measure_all(("flat",), False, lambda text: None)
+    assert result["schema"] == "lenslink.bench.plant/1"
+    (scene,) = result["scenes"]
+    assert scene["still"] is None
+    assert scene["preview"] == {
+        "width": 1280,
+        "height": 960,
+        "first_cpu_s": 2.0,
+        "rest_cpu_s": 0.02,
+        "moving_cpu_s": pytest.approx(0.2),
+    }
+    # Every frame has a number of its own, or the noise would be the same.
+    assert len({number for _, number, _ in seen}) == len(seen)
+    shown = next(iter(plant_rate.format_rows(result)))
+    assert shown[2:] == ("50.0 frames/s", "50% of a core", "5.0 frames/s", "2.00 s")
+
+
+def test_a_scene_that_does_not_exist_is_refused():
+    with pytest.raises(UsageError, match="no such file"):
+        plant_rate.measure_all(("nothing",), False, lambda text: None)
+
+
+def test_the_command_prints_one_json_object(monkeypatch):
+    monkeypatch.setattr(plant_rate, "_time_frame", lambda *arguments: 0.01)
+    run = CliRunner().invoke(bench, ["plant", "--scene", "dark", "--json"])
+    assert run.exit_code == 0, run.output
+    result = json.loads(run.stdout)
+    assert result["scenes"][0]["scene"] == "dark"
+    assert result["scenes"][0]["roi_cpu_s"] > 0

@@ -88,6 +88,14 @@ class FlushedNamesArrival(PlainModule):
         return list(self._arrival) if self._is_flushed else super().last_sequences()
 
 
+class FlushForgetsFrames(PlainModule):
+    """Forgets with a Flush what it holds for Resend."""
+
+    def on_flush(self, number: int) -> None:
+        super().on_flush(number)
+        self.frames.clear()
+
+
 class NumberUsedTwice(PlainModule):
     """Gives the number of a frame without tiles to the next frame."""
 
@@ -157,7 +165,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-STOP-2": (FlushedNamesArrival, StillEndsBehindFlushed),
     "M-CREDIT-2": (ResentsKeepOutRequests, ResentFirst),
     "M-CAM-1": (NumberUsedTwice,),
-    "M-RESEND-1": (ResentFirst,),
+    "M-RESEND-1": (ResentFirst, FlushForgetsFrames),
 }
 """The plain modules that break a clause."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from lenslink_protocol.ids import Capability, MessageType, Outcome, TestAction
+from lenslink_protocol.ids import Capability, MessageType, Outcome, ResendFlag, TestAction
 from lenslink_protocol.messages import (
     Accepted,
     Flush,
@@ -24,6 +24,7 @@ from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import PLENTY, PREVIEW, STILL, HostPeer, read_frame_end
 from .module_cases_demand import open_test_session, wait_for_type
 from .module_steps import (
+    ask_again,
     check_answers,
     count_tile_bytes,
     expect_no_answer,
@@ -205,6 +206,25 @@ def the_end_of_a_frame_that_was_asked_for(peer: HostPeer) -> None:
     end = read_frame_end(peer.wait_for_frame())
     tiles = [p for p in peer.log if p.kind == MessageType.TILE and not p.header.flags]
     check(end.tiles == len(tiles), f"of {len(tiles)} tiles, FrameEnd states {end.tiles}")
+
+
+@CASES.add("M-RESEND-1")
+def held_over_stop_and_flush(peer: HostPeer) -> None:
+    """What is held for Resend is held after Stop and Flush too, as Table 5 says."""
+    _, picture, number = take_resendable_still(peer)
+    place = place_of(picture.tiles[-1])
+    for ending in (Stop(STILL), Flush()):
+        message, came = ask_again(peer, number, ResendFlag.END, [place])
+        peer.collect(0.1)
+        answer = peer.try_call(ending)
+        check(isinstance(answer, (Accepted, Flushed)), f"{ending} gets {describe(answer)}")
+        after, again = ask_again(peer, number, ResendFlag.END, [place])
+        peer.collect(0.1)
+        name = type(ending).__name__
+        said = f"state {message.state} before {name}, {after.state} after it"
+        check(after.state == message.state, said)
+        said = f"{len(came)} tiles are sent again before {name}, {len(again)} after it"
+        check(len(again) == len(came), said)
 
 
 def _is_start(packet: Packet) -> bool:

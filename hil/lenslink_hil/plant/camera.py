@@ -89,8 +89,7 @@ class Camera:
 
     def get_view(self, settings: Settings, frame_number: int = 0) -> View:
         """Return focus, iris and time of a frame. A settings' value that is None is the default."""
-        # Settings get an aperture when the protocol carries one.
-        aperture_milli = getattr(settings, "aperture_milli", None)
+        aperture_milli = settings.aperture_milli
         f_number = aperture_milli / 1000 if aperture_milli else self.f_number
         focus = settings.focus_mdpt
         view = View(

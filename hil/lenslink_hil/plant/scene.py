@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -31,8 +32,8 @@ from .patterns import PATTERNS, Pattern
 from .picture import Picture, is_picture, load_picture
 from .raw_kind import HEAD_BYTES, find_raw_mark, is_tiff
 from .scene_names import CAMERA_OPTIONS, CHARTS, PHOTO_SCENE, is_camera_scene
-from .sensor_model import Sensor, make_module_sensor
-from .unprocess import PictureSource
+from .sensor_model import Sensor, fit_noise_numbers, make_module_sensor
+from .unprocess import PictureSource, get_noise_profile
 
 FALLBACK_PATTERN = "bars"
 MAX_SEED = (1 << 32) - 1
@@ -212,9 +213,12 @@ def _scene(options: SceneOptions, seed: int) -> Scene:
         sensor = _module(options, pattern=False)
         # Imported here, because other scenes start in half the time without it.
         camera_scene = importlib.import_module(f"{__package__}.camera_scene")
-        source: Source = camera_scene.open_camera_scene(
-            name or PHOTO_SCENE, sensor, seed, _choose(options)
-        )
+        camera = camera_scene.open_camera_scene(name or PHOTO_SCENE, sensor, seed, _choose(options))
+        noise = fit_noise_numbers(sensor, camera.sensor.get_noise_profile)
+        iris = round(camera.f_number * 1000)
+        row_time_ns = round(camera.sensor.constants.row_time * 1000)
+        sensor = replace(sensor, noise=noise, aperture_milli=iris, row_time_ns=row_time_ns)
+        source: Source = camera
         return Scene(sensor, source, is_behind_lens=True)
     if unused := sorted(_choose(options)):
         raise UsageError(
@@ -257,6 +261,8 @@ def _pattern_scene(options: SceneOptions, name: str, seed: int, note: str | None
 
 def _picture_scene(options: SceneOptions, path: Path, seed: int, anchor: float = 0.5) -> Scene:
     sensor = _module(options, pattern=False)
+    profile = partial(get_noise_profile, sensor)
+    sensor = replace(sensor, noise=fit_noise_numbers(sensor, profile))
     picture = Picture(load_picture(path), anchor)
     return Scene(sensor, PictureSource(picture, sensor, seed))
 

@@ -18,7 +18,6 @@ import struct
 
 from . import (
     contacts,
-    events,
     exposure,
     focus_motor,
     focus_ring,
@@ -29,6 +28,7 @@ from . import (
     power,
     sensor,
     setting_list,
+    state_events,
     wire,
 )
 from .link import Link, Refusal
@@ -143,7 +143,7 @@ class Module:
             ports, needs["idle_mw"], needs["active_mw"], needs.get("motor_mw", 0)
         )
         self.heat = heat.Heat()
-        self.events = events.Events(self)
+        self.events = state_events.Events(self)
         self.focus_motor = focus_motor.Focus(
             ports, config["motor"], config["optics"]["focus_max_mdpt"]
         )
@@ -305,6 +305,9 @@ class Module:
             elif channel == power.TEMPERATURE_CHANNEL:
                 self.power.add_sample(channel, value)
                 self._update_heat(now)
+            elif channel == power.VBUS_CHANNEL and not self.contacts.has_power:
+                # A bounce of the contact is no low supply. It is sampled again when it closes.
+                pass
             elif self.power.add_sample(channel, value):
                 text = "supply %s: %d mV"
                 state = "good" if self.power.is_good else "low"

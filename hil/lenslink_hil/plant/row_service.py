@@ -21,7 +21,8 @@ from __future__ import annotations
 import logging
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from lenslink.errors import ProtocolError
@@ -213,11 +214,16 @@ class RowService:
     Args:
         scene: the source of the frames.
         repeat: number of frames that are computed once and repeated; 0 computes every frame.
+        find_focus: where the lens really is, in milli-dioptres. A scene behind the lens shows that,
+            and not what the request says. None believes the request.
     """
 
-    def __init__(self, scene: Scene, repeat: int = 0) -> None:
+    def __init__(
+        self, scene: Scene, repeat: int = 0, find_focus: Callable[[], float] | None = None
+    ) -> None:
         self._scene = scene
         self._repeat = repeat
+        self._find_focus = find_focus if scene.is_behind_lens else None
         self._stored_frames: dict[Request, memoryview] = {}
         self._spoil_count = 0
         self._input = b""
@@ -238,6 +244,9 @@ class RowService:
             request = Request.unpack(self._input[: REQUEST.size])
             self._input = self._input[REQUEST.size :]
             request.check(self._scene.sensor)
+            if self._find_focus is not None:
+                focus = max(0, round(self._find_focus()))
+                request = request._replace(settings=replace(request.settings, focus_mdpt=focus))
             self._queue.append(request)
             _log.debug("requested: %s", request)
             self._start_next()

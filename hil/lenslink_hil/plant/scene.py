@@ -59,6 +59,7 @@ class SceneOptions:
         kelvin: colour temperatures of its light, with commas between them.
         flicker: frequency of the light's flicker in Hz.
         swing: way of the nearest plane to and fro, in thousandths of the field's width.
+        shake: how far a hand moves the picture on the sensor, in um, root mean square.
         f_number: the iris, as in ``2.8``.
         celsius: temperature of the sensor.
         lens: ``off`` for the bare sensor.
@@ -78,6 +79,7 @@ class SceneOptions:
     kelvin: str | None = None
     flicker: int | None = None
     swing: int | None = None
+    shake: int | None = None
     f_number: str | None = None
     celsius: int | None = None
     lens: str | None = None
@@ -120,6 +122,7 @@ class SceneOptions:
             kelvin=text("kelvin"),
             flicker=number("flicker"),
             swing=number("swing"),
+            shake=number("shake"),
             f_number=text("f_number"),
             celsius=number("celsius"),
             lens=text("lens"),
@@ -146,12 +149,21 @@ class Scene:
         sensor: the sensor.
         source: the source of the frames.
         note: what the user should know about the chosen scene, or None.
+        is_behind_lens: True if the lens's position changes the picture.
     """
 
-    def __init__(self, sensor: Sensor, source: Source, note: str | None = None) -> None:
+    def __init__(
+        self,
+        sensor: Sensor,
+        source: Source,
+        note: str | None = None,
+        *,
+        is_behind_lens: bool = False,
+    ) -> None:
         self.sensor = sensor
         self.note = note
         self.source = source
+        self.is_behind_lens = is_behind_lens
 
     def iterate_bands(self, mode_id: int, frame_number: int, settings: Settings) -> Iterator[Rows]:
         """Yield a frame in bands, each of shape (an even height, W), C-contiguous.
@@ -207,7 +219,7 @@ def _scene(options: SceneOptions, seed: int) -> Scene:
         row_time_ns = round(camera.sensor.constants.row_time * 1000)
         sensor = replace(sensor, noise=noise, aperture_milli=iris, row_time_ns=row_time_ns)
         source: Source = camera
-        return Scene(sensor, source)
+        return Scene(sensor, source, is_behind_lens=True)
     if unused := sorted(_choose(options)):
         raise UsageError(
             f"{unused[0]}= needs a scene behind the lens: {', '.join(CHARTS)}, "

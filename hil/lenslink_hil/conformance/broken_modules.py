@@ -38,6 +38,7 @@ from lenslink_protocol.params import MAX_BUSY_MS
 
 from . import (
     broken_frames,
+    broken_moments,
     broken_receiving,
     broken_requests,
     broken_resending,
@@ -747,6 +748,7 @@ _PARTS = (
     broken_tables,
     broken_settings,
     broken_variety,
+    broken_moments,
 )
 
 
@@ -758,7 +760,11 @@ def _collect_plain(clause: str) -> tuple[Broken, ...]:
 
 BROKEN: dict[str, tuple[Broken, ...]] = {
     clause: tampered
-    + tuple(_with(defect) for defect in broken_variety.LINES.get(clause, ()))
+    + tuple(
+        _with(defect)
+        for part in (broken_variety, broken_moments)
+        for defect in part.LINES.get(clause, ())
+    )
     + _collect_plain(clause)
     for clause, tampered in _TAMPERED.items()
 }

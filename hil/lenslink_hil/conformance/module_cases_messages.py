@@ -119,12 +119,13 @@ def sequences_of_everything(peer: HostPeer) -> None:
 
 @CASES.add("M-FRAME-1")
 def refusals_count_too(peer: HostPeer) -> None:
-    """The Error that refuses a Hello has sequence 0, and the next answer of its nonce has 1."""
+    """The Error that refuses a Hello has sequence 0, and the next answers of its nonce 1 and 2."""
     newer = 0x20
+    peer.try_hello(ALL, (newer, newer), version=newer)
     peer.try_hello(ALL, (newer, newer), version=newer)
     peer.open_session()
     numbers = [p.header.sequence for p in peer.log]
-    check(numbers == list(range(len(numbers))), f"a refused Hello, then one that fits: {numbers}")
+    check(numbers == list(range(len(numbers))), f"two refused Hellos, one that fits: {numbers}")
 
 
 @CASES.add("M-FRAME-2")

@@ -100,7 +100,7 @@ from lenslink_protocol.params import (
     VERSION_MAJOR,
 )
 
-WIDTH, HEIGHT = 64, 48
+WIDTH, HEIGHT = 62, 48
 MODE = 1
 TOY_SCHEME = 0x8000
 _STEP_S = 0.001
@@ -262,6 +262,8 @@ class PlainModule:
     frames_kept = 6
     tiles_kept = 60
     stall_s = STALL_MS / 1000
+    depth = 12
+    """Bits of a pixel."""
 
     def __init__(self) -> None:
         self.time = 1.0
@@ -398,8 +400,16 @@ class PlainModule:
     def check_stall(self) -> None:
         """Give up a packet that stopped inside for STALL_MS, and search what came of it."""
         while self.buffer and self.time - self.last_byte >= self.stall_s:
+            if len(self.buffer) >= HEADER_BYTES:
+                self.on_stalled(Header._make(HEADER.unpack_from(self.buffer)[1:]))
             del self.buffer[0]
             self.parse_buffer()
+
+    def on_stalled(self, header: Header) -> None:
+        """Use up the sequence of a packet that is given up."""
+        is_believed = self.buffer.startswith(MAGIC) and self.is_header_sound(header)
+        if is_believed and self.session is not None and header.nonce == self.session.nonce:
+            self.use_sequence(header.sequence)
 
     def on_packet(self, header: Header, payload: bytes) -> None:
         if header.type == MessageType.HELLO:
@@ -652,7 +662,8 @@ class PlainModule:
         )  # fmt: skip
 
     def formats(self) -> list[Layout]:
-        return [find_layout(find_pixel_format(each, 12, Cfa.RGGB)) for each in list_packings(12)]
+        packings = list_packings(self.depth)
+        return [find_layout(find_pixel_format(each, self.depth, Cfa.RGGB)) for each in packings]
 
     def chosen_format(self, message: Configure) -> Layout:
         found = [each for each in self.formats() if each.code == message.pixel_format]
@@ -805,7 +816,9 @@ class PlainModule:
         items.append(Item(MessageType.RESENT, resent.encode(), number, index))
         if flags & ResendFlag.END and found is not None and found.end is not None:
             items.append(Item(MessageType.FRAME_END, found.end, number, index))
-        self.data[:0] = items
+        are_sent = [each.flags & 1 or each.kind == MessageType.RESENT for each in self.data]
+        index = max((i + 1 for i, is_resent in enumerate(are_sent) if is_resent), default=0)
+        self.data[index:index] = items
 
     def is_resend_sound(self, message: Resend) -> bool:
         return message.count <= MAX_RANGES and len(message.ranges) >= 8 * message.count
@@ -916,15 +929,15 @@ class PlainModule:
         interval = 0 if before is None else time_us - round(before * 1e6)
         focus = round(self.lens.position((exposure.begin + exposure.end) / 2))
         return FrameStart(
-            plan.mode, stream.request, time_us, plan.width, plan.height, 0, 1, 12,
-            plan.pixel_format, plan.stride, 4095, exposure.flags, (64_000,) * 4,
+            plan.mode, stream.request, time_us, plan.width, plan.height, 0, 1, self.depth,
+            plan.pixel_format, plan.stride, (1 << self.depth) - 1, exposure.flags, (64_000,) * 4,
             values[ControlId.EXPOSURE], values[ControlId.GAIN], focus,
             values.get(ControlId.APERTURE, 0), interval, 0, 0, 0, 0, 0, 25_000,
         )  # fmt: skip
 
     def picture(self, number: int) -> NDArray[np.uint16]:
         pixels = np.arange(WIDTH * HEIGHT, dtype=np.uint32) * 13 + number
-        return (pixels & 0xFFF).astype(np.uint16).reshape(HEIGHT, WIDTH)
+        return (pixels & (1 << self.depth) - 1).astype(np.uint16).reshape(HEIGHT, WIDTH)
 
     def rectangles_to_read(self, plan: Configured) -> list[Rectangle]:
         """Cut a frame into tiles: strips of whole rows, or whole groups of one row."""
@@ -1079,7 +1092,8 @@ class PlainModule:
             (ManifestKey.FIRMWARE, "written from SPEC.md"),
             (ManifestKey.BOARD, "none"),
         )
-        sensor = SensorEntry(WIDTH, HEIGHT, 12, 0, 1, 4095, (64_000,) * 4)
+        white = (1 << self.depth) - 1
+        sensor = SensorEntry(WIDTH, HEIGHT, self.depth, 0, 1, white, (64_000,) * 4)
         mode = ModeEntry(
             MODE, WIDTH, HEIGHT, 1, 3, (0, 0, HEIGHT, WIDTH), b"small".ljust(16, b"\0")
         )

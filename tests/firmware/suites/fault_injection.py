@@ -186,6 +186,25 @@ def test_pending_comes_at_once_and_the_answer_later():
     assert module_world.kinds(make(host, 2, wire.TEST_PENDING, 0, 500)) == [wire.T_ACCEPTED]
 
 
+def test_a_pending_request_that_the_host_has_given_up_stays_under_way():
+    camera, host, time = open_session()
+    make(host, 2, wire.TEST_PENDING, 0, 500)
+    assert ask(host, 3) == [wire.T_MANIFEST]
+    assert module_world.kinds(host.send(wire.T_FLUSH, 4, ())) == [wire.T_FLUSHED]
+    for number, outcome in (
+        (2, wire.OUTCOME_UNKNOWN),
+        (3, wire.OUTCOME_DONE),
+        (5, wire.OUTCOME_NOT_DONE),
+    ):
+        said = host.send(wire.T_QUERY, 0, (NONCE, number))
+        assert module_world.only(said, wire.T_QUERY_REPLY) == (outcome,)
+    assert module_world.kinds(make(host, 2, wire.TEST_PENDING, 0, 500)) == [wire.T_PENDING]
+    time.us += 500000
+    answer = host.turn()
+    assert module_world.kinds(answer) == [wire.T_ACCEPTED]
+    assert answer[0][0][7] == 2
+
+
 def test_a_detach_is_noticed_before_and_closed_in_order():
     camera, host, time = open_session()
     said = make(host, 2, wire.TEST_DETACH, 0, 100)

@@ -11,9 +11,14 @@ on. In these cases the board is plain MicroPython, with its REPL and without a l
   mpremote begins with these two bytes.
 """
 
+import gc
 import sys
 
 CONFIGURATION = "/lensfw.json"
+
+# Bytes after which memory is collected while modules are loaded. Otherwise what loading leaves
+# behind lies between the modules, and no piece is large enough for the tiles.
+_COLLECT_BYTES = 8192
 
 _board = None
 
@@ -24,6 +29,7 @@ def start():
     Never raises: a board that cannot start still has its REPL.
     """
     global _board
+    gc.threshold(_COLLECT_BYTES)
     try:
         import json
 
@@ -44,6 +50,8 @@ def start():
         _board = started
     except Exception as error:
         sys.print_exception(error)
+    finally:
+        gc.threshold(-1)
 
 
 def serve():

@@ -16,11 +16,15 @@ import sys
 
 CONFIGURATION = "/lensfw.json"
 
-# Bytes after which memory is collected while modules are loaded. Otherwise what loading leaves
-# behind lies between the modules, and no piece is large enough for the tiles.
-_COLLECT_BYTES = 8192
-
 _board = None
+# Bytes between two collections while the board starts. So the garbage of an import does not lie
+# between what is loaded, and the tiles find memory in one piece.
+_COLLECT_BYTES = 4096
+
+
+def _set_threshold(count):
+    if hasattr(gc, "threshold"):
+        gc.threshold(count)
 
 
 def start():
@@ -29,10 +33,10 @@ def start():
     Never raises: a board that cannot start still has its REPL.
     """
     global _board
-    gc.threshold(_COLLECT_BYTES)
     try:
         import json
 
+        _set_threshold(_COLLECT_BYTES)
         with open(CONFIGURATION) as file:
             configuration = json.load(file)
         port = __import__("lensfw.ports." + configuration["port"], None, None, ("Machine",))
@@ -51,7 +55,7 @@ def start():
     except Exception as error:
         sys.print_exception(error)
     finally:
-        gc.threshold(-1)
+        _set_threshold(-1)
 
 
 def serve():

@@ -11,6 +11,7 @@ from . import (
     host_cases_preview,
     host_cases_receiving,
     host_cases_sessions,
+    host_cases_settings,
 )
 from .cases import Case
 from .module_peer import Script
@@ -22,6 +23,7 @@ ALL: list[Case[type[Script]]] = [
     *host_cases_camera.CASES.all,
     *host_cases_frames.CASES.all,
     *host_cases_packing.CASES.all,
+    *host_cases_settings.CASES.all,
     *host_cases_preview.CASES.all,
     *host_cases_auth.CASES.all,
 ]

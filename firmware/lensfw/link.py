@@ -292,6 +292,8 @@ class Link:
                 return
             self._module.handle_request(kind, number, fields)
         except Refusal as refusal:
+            if refusal.code == wire.ERR_MALFORMED:
+                self.receiver.count_discard("malformed")
             self._send_error(number, refusal.code, refusal.detail)
 
     def _send_piece(self, number, offset):

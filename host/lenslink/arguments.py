@@ -7,6 +7,7 @@ value and the range. A call checks its arguments before it sends anything.
 from __future__ import annotations
 
 import contextlib
+import math
 import numbers
 import operator
 from typing import Final, SupportsIndex, TypeVar
@@ -24,7 +25,10 @@ def check_timeout(value: object, name: str = "timeout") -> float:
     # A bool is a number by accident.
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise UsageError(f"{name}={value!r} is not a number: it must be 0 to {MAX_TIMEOUT_S:.0f} s")
-    seconds = float(value)
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
     if not 0 <= seconds <= MAX_TIMEOUT_S:
         raise UsageError(
             f"{name}={seconds:g} is out of range: it must be 0 to {MAX_TIMEOUT_S:.0f} s"

@@ -12,6 +12,9 @@ from urllib.parse import unquote
 
 from .errors import UsageError
 
+_MAX_PORT = 65535
+_PORT_DIGITS = 5
+
 
 def _suggest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(known), 1)
@@ -57,6 +60,10 @@ def parse_url(text: str, schemes: Iterable[str]) -> Url:
     >>> parse_url("sim:?scene=ramp", ["sim"]).options
     {'scene': 'ramp'}
     """
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError(f"{text!r} is no device URL: a character cannot be encoded") from None
     scheme, colon, rest = text.partition(":")
     schemes = sorted(schemes)
     if not colon:
@@ -78,6 +85,21 @@ def parse_url(text: str, schemes: Iterable[str]) -> Url:
             raise UsageError(f"option '{unquote(key)}' stands twice in '{text}'")
         options[unquote(key)] = unquote(value)
     return Url(text, scheme, unquote(path), options)
+
+
+def is_port(text: str) -> bool:
+    """Return True if *text* is the number of a port, 1 to 65535."""
+    # int() refuses thousands of digits with an error.
+    return text.isdecimal() and len(text) <= _PORT_DIGITS and 0 < int(text) <= _MAX_PORT
+
+
+def is_host(text: str) -> bool:
+    """Return True if *text* can be the name or the address of a host."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return bool(text) and "\0" not in text
 
 
 def _format_schemes(schemes: list[str]) -> str:

@@ -7,6 +7,7 @@ it opened. What the module's end raises is not the driver's business, unless it 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -222,6 +223,11 @@ def frame_ring(folder: Path) -> None:
     path.touch(mode=0o600)
     path.write_bytes(b"left by a writer that died")
     try:
+        # Another process may have left it since the cleaning.
+        with patch.object(segment, "clean"):
+            lenslink.FrameRing(name, 2, frame_bytes=SIZE).close()
+        path.touch(mode=0o600)
+        path.write_bytes(b"left by a writer that died")
         with lenslink.FrameRing(name, 2, frame_bytes=SIZE) as ring:
             with lenslink.FrameRingReader(name, timeout=0.01) as reader:
                 publish(ring)
@@ -241,3 +247,24 @@ def frame_ring(folder: Path) -> None:
         segment.clean()
     finally:
         path.unlink(missing_ok=True)
+
+
+def image_files(folder: Path) -> None:
+    """Write a frame in each format, new and over a file, with and without hard links."""
+    import numpy as np
+
+    from helpers.made_frames import make_frame
+    from lenslink.image_files.dng import write_dng
+    from lenslink.image_files.save import FORMATS, check_output, save
+
+    frame = make_frame(np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) % 4096)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        for extension in FORMATS:
+            path = Path(name) / f"a{extension}"
+            check_output(path, False)
+            save(frame, path, False)
+            check_output(path, True)
+            save(frame, path, True)
+        with patch("pathlib.Path.hardlink_to", side_effect=OSError(errno.EPERM, "no links")):
+            save(frame, Path(name) / "b.npy", False)
+        write_dng(frame, Path(name) / "b.dng", None, "LensLink test")

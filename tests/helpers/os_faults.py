@@ -31,15 +31,15 @@ from types import CodeType, ModuleType
 from typing import Any
 
 HOST = Path(__file__).parents[2] / "host"
-AREAS = ("lenslink/transports/", "lenslink/frame_ring/")
+AREAS = ("lenslink/transports/", "lenslink/frame_ring/", "lenslink/image_files/")
 FILES = ("lenslink/lock.py", "lenslink/runtime.py", "lenslink/leftovers.py")
 CODES = (errno.EACCES, errno.EMFILE, errno.ENOSPC, errno.EIO, errno.EINTR)
 
 # Functions of the system by module. What only looks at this process cannot fail.
 _MODULES = {"os", "socket", "mmap", "fcntl", "tempfile", "shutil", "selectors"}
 _HARMLESS = {
-    "os.fsencode", "os.getpid", "os.getuid", "os.strerror", "os.environ.get", "os.path.samestat",
-    "os.path.realpath", "selectors.DefaultSelector.register",
+    "os.access", "os.fsencode", "os.getpid", "os.getuid", "os.strerror", "os.environ.get",
+    "os.path.realpath", "os.path.samestat", "selectors.DefaultSelector.register",
 }  # fmt: skip
 # Methods of sockets, files, paths, selectors, locks, ports and pyusb's devices.
 _METHODS = {
@@ -54,10 +54,15 @@ _SYSTEM_OBJECTS = {
     "close": {"self._socket", "self._selector", "self._readable", "self._writable", "connection",
               "self._port", "port", "mapping"},
     "send": {"connection", "self._get_socket()"},
-    "open": {"port"},
+    "open": {"port", "file"},
     "release": {"lock"},
     "read": {"self._device", "port"},
-    "write": {"self._device", "port"},
+    "write": {"self._device", "port", "file"},
+    "FileIO": {"io"},
+    "flush": {"file"},
+    "replace": {"temporary"},
+    "hardlink_to": {"path"},
+    "touch": {"path"},
 }  # fmt: skip
 
 

@@ -28,6 +28,7 @@ SCENARIOS = (
     "locks",
     "runtime_folders",
     "frame_ring",
+    "image_files",
 )
 SHARE = choose(0.0, 1.0)
 # Calls that no scenario reaches, with the reason.

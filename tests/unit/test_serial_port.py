@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -142,6 +143,30 @@ def test_the_message_names_the_error_once() -> None:
     with pytest.raises(NotFound) as caught:
         open_port("/missing/port")
     assert str(caught.value) == "serial:/missing/port: No such file or directory"
+
+
+def test_a_file_that_is_no_serial_port_is_called_that() -> None:
+    with pytest.raises(NotFound) as caught:
+        open_port("/dev/null")
+    assert str(caught.value) == "serial:/dev/null: it is no serial port"
+
+
+def test_a_port_that_goes_away_while_it_is_opened_ends_in_one_of_our_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """pyserial lets termios.error through here, which is no OSError."""
+
+    def fail(port: serial.Serial) -> None:
+        raise termios.error(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(serial.Serial, "reset_input_buffer", fail)
+    ours, theirs = os.openpty()
+    try:
+        with pytest.raises(NotFound, match="Input/output error"):
+            open_port(os.ttyname(theirs))
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,10 @@ MOST_EXTRA = 0.20
 RATE = 10e6
 # One way; answers take 1 ms and 400 ms. On the slow line a still takes seconds of virtual time.
 ONE_WAYS_S = (0.0005, 0.2)
+# The module keeps a still for 250 frames, 2.5 s. In this time answers that take 400 ms allow five
+# requests for a lost tile. Each fails with a probability of 1 - 0.88 * 0.88. So all five fail for
+# one of 600 stills. A sample of 20 must be complete.
+LEAST_COMPLETE = {0.0005: 1.0, 0.2: choose(1.0, 0.99)}
 FRAME_INTERVAL_US = 10_000
 PATIENCE_S = 10.0
 
@@ -105,7 +109,7 @@ class Harness(VirtualLinks):
             answer = self.ask(Configure(stream, 0, mode, 0, 0))
             assert isinstance(answer, Configured)
             self.configurations[stream] = answer
-        self.ask(StartStream(PREVIEW, FRAME_INTERVAL_US, 0, 0, -1))
+        self.ask(StartStream(PREVIEW, FRAME_INTERVAL_US))
         self.complete = Counter[int]()
         """Complete frames by stream."""
         self.frame_count = Counter[int]()
@@ -128,7 +132,7 @@ class Harness(VirtualLinks):
     def capture(self) -> None:
         """Take a still, complete or not."""
         before = self.frame_count[STILL]
-        self.ask(Capture(STILL, 1, 0, 0, -1))
+        self.ask(Capture(STILL, 1))
 
         def has_arrived() -> bool:
             self.take_frames()
@@ -159,7 +163,7 @@ def test_every_still_is_complete_at_the_cost_of_what_was_damaged(
         f"{harness.complete[STILL]} of {STILLS} stills complete, "
         f"{extra:.1%} extra bytes on the stills (the least possible is {LEAST_EXTRA:.1%})",
     )
-    assert harness.complete[STILL] == STILLS
+    assert harness.complete[STILL] >= LEAST_COMPLETE[one_way_s] * STILLS
     assert extra <= MOST_EXTRA
 
 

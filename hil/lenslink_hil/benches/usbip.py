@@ -21,7 +21,7 @@ from lenslink.transports.base import DeviceInfo
 from lenslink.transports.registry import list_registered
 from lenslink.transports.usb import UsbModule, explain_open_error, get_lanes_option, open_module
 from lenslink.transports.usb_lanes import UsbTransport
-from lenslink.url import Url
+from lenslink.url import Url, is_host, is_port
 from lenslink_protocol.params import USB_PROTOCOL, USB_SUBCLASS
 
 from ..usbip.firmware_board import OPTIONS, VirtualBoard
@@ -81,7 +81,7 @@ class UsbIpOpener:
 
     def _open_server(self, url: Url, deadline: Deadline) -> UsbTransport:
         host, _, port = url.path.rpartition(":") if ":" in url.path else (url.path, "", str(PORT))
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        if not is_host(host.strip("[]")) or not is_port(port):
             raise UsageError("usbip: needs a host and a port, as in usbip:127.0.0.1:3240")
         others = sorted(url.options.keys() - {_SERIAL, "lanes"})
         if others:

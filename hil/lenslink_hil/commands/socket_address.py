@@ -17,14 +17,13 @@ from urllib.parse import quote
 from lenslink.errors import StorageError, UsageError
 from lenslink.runtime import runtime_dir
 from lenslink.transports.shm import check_system, offer
-from lenslink.url import parse_url
+from lenslink.url import is_host, is_port, parse_url
 from lenslink_protocol.params import MAX_LANES
 
 from ..benches.shm_bridge import bridge
 
 # Linux has 108 bytes for an address and macOS 104, both including a zero at the end.
 _UNIX_PATH_BYTES = 103
-_MAX_PORT = 65535
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - names, not a default
 _PROBE_S = 1.0
 # Listener has a field of the same name as the module.
@@ -147,9 +146,10 @@ def _remove_stale(path: Path, shown: str) -> None:
 @contextlib.contextmanager
 def _listen_tcp(address: str) -> Iterator[Listener]:
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > _MAX_PORT:
-        raise UsageError("tcp: needs a host and a port, as in tcp:127.0.0.1:7650")
+    # Port 0 lets the system choose one. An empty host means every address.
     host = host.strip("[]")
+    if not colon or not (is_port(port) or port == "0") or not (is_host(host) or not host):
+        raise UsageError("tcp: needs a host and a port, as in tcp:127.0.0.1:7650")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as server:
         if os.name == "posix":

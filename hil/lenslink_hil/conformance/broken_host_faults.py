@@ -195,7 +195,7 @@ class ReservedMustBeZero(Defect):
     """Discards a FrameStart whose reserved field has a value."""
 
     def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
-        is_odd = packet.kind == MessageType.FRAME_START and packet.payload[15]
+        is_odd = packet.kind == MessageType.FRAME_START and packet.payload[23]
         return [] if is_odd else [data]
 
 

@@ -43,6 +43,7 @@ from . import (
     broken_requests,
     broken_resending,
     broken_sessions,
+    broken_settings,
     broken_streams,
     broken_tables,
     broken_variety,
@@ -728,6 +729,13 @@ _TAMPERED: dict[str, tuple[Broken, ...]] = {
         _with(OtherDamage),
         _with(Pretends),
     ),
+    "M-SET-1": (),
+    "M-SET-2": (),
+    "M-SET-3": (),
+    "M-SET-4": (),
+    "M-SET-5": (),
+    "M-SET-6": (),
+    "M-SET-7": (),
 }
 
 _PARTS = (
@@ -738,6 +746,7 @@ _PARTS = (
     broken_frames,
     broken_resending,
     broken_tables,
+    broken_settings,
     broken_variety,
     broken_moments,
 )

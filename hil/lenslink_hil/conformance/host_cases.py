@@ -12,6 +12,7 @@ from . import (
     host_cases_preview,
     host_cases_receiving,
     host_cases_sessions,
+    host_cases_settings,
 )
 from .cases import Case
 from .module_peer import Script
@@ -23,6 +24,7 @@ ALL: list[Case[type[Script]]] = [
     *host_cases_camera.CASES.all,
     *host_cases_frames.CASES.all,
     *host_cases_packing.CASES.all,
+    *host_cases_settings.CASES.all,
     *host_cases_preview.CASES.all,
     *host_cases_auth.CASES.all,
     *host_cases_moments.CASES.all,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lenslink.deadline import Deadline
-from lenslink.errors import Disconnected, NotFound, UsageError
+from lenslink.errors import Disconnected, NotFound, StorageError, UsageError
 from lenslink.transports.base import DeviceInfo
 from lenslink.url import Url
 
@@ -139,10 +139,15 @@ def open_player(url: Url) -> tuple[ModulePlayer, str | None]:
     """Return the player of the recording that *url* names, and a note for the user or None."""
     if not url.path:
         raise UsageError("replay: needs a recording, as in replay:session.lcap")
-    path = Path(url.path)
-    if not path.exists():
+    if "\0" in url.path:
         raise NotFound(f"{url.text}: there is no such file")
-    recording = load(path)
+    path = Path(url.path)
+    try:
+        recording = load(path)
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise NotFound(f"{url.text}: there is no such file") from None
+        raise
     script = make_script(recording)
     if script.nonce is None:
         raise UsageError(f"{url.text} holds no session: the HELLO of a host is missing")

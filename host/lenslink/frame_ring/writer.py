@@ -32,8 +32,9 @@ from lenslink_protocol.ringlayout import (
     file_bytes,
 )
 
+from ..arguments import check_whole_number
 from ..context import ClosesOnExit
-from ..errors import StorageError, UsageError
+from ..errors import StorageError
 from . import segment
 from .doorbell import Doorbell
 from .reader_table import ReaderTable, RingReaderInfo
@@ -78,10 +79,8 @@ class FrameRing(ClosesOnExit):
     """
 
     def __init__(self, name: str, slots: int = 6, *, frame_bytes: int = MAX_PAYLOAD_BYTES) -> None:
-        if not 1 <= slots <= MAX_SLOTS:
-            raise UsageError(f"a frame ring has 1 to {MAX_SLOTS} slots, not {slots}")
-        if not 1 <= frame_bytes <= MAX_PAYLOAD_BYTES:
-            raise UsageError(f"a frame has 1 to {MAX_PAYLOAD_BYTES} bytes, not {frame_bytes}")
+        slots = check_whole_number("slots", slots, 1, MAX_SLOTS)
+        frame_bytes = check_whole_number("frame_bytes", frame_bytes, 1, MAX_PAYLOAD_BYTES)
         path = segment.path_of(name)
         segment.clean()
         self.name = name

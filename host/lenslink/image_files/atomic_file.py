@@ -52,6 +52,16 @@ def format_path(path: Path) -> str:
     return text if text.isprintable() else repr(text)
 
 
+def check_name(path: Path) -> None:
+    """Raise StorageError if no file of the system can have the name *path*."""
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError:
+        name = b"\0"
+    if b"\0" in name:
+        raise StorageError(f"cannot write {str(path)!r}: a character cannot be in a file's name")
+
+
 def check_target(path: Path, force: bool) -> None:
     """Raise the error that :func:`publish` would raise for *path*, before the work is done.
 
@@ -59,6 +69,7 @@ def check_target(path: Path, force: bool) -> None:
         StorageError: the file exists and *force* is False; or *path* is no regular file; or its
             folder is missing or cannot be written.
     """
+    check_name(path)
     try:
         mode = path.parent.stat().st_mode
     except OSError as error:
@@ -107,8 +118,9 @@ def publish(path: Path, force: bool) -> Iterator[BinaryIO]:
             even if the name is taken during the writing.
 
     Raises:
-        StorageError: for every OSError in the context or at its end.
+        StorageError: for every OSError in the context or at its end, and for an impossible name.
     """
+    check_name(path)
     # A short name, because the final name may be as long as the file system allows.
     temporary = path.parent / f".lenslink-{secrets.token_hex(6)}.tmp"
     try:

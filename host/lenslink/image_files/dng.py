@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenslink.frame import Frame
+from lenslink.image_files.atomic_file import check_name, make_storage_error
 from lenslink.image_files.describe import make_caption, to_ascii
 from lenslink.image_files.exif import PLACEHOLDER, attach_exif, to_rational
 
@@ -57,11 +58,16 @@ def write_dng(
         software: the name of the program with its version.
 
     Raises:
-        OSError: the file cannot be written.
+        StorageError: the file *file* names cannot be written.
+        OSError: writing to the open file *file* failed.
     """
     if isinstance(file, Path):
-        with file.open("w+b") as opened:
-            write_dng(frame, opened, preview, software)
+        check_name(file)
+        try:
+            with file.open("w+b") as opened:
+                write_dng(frame, opened, preview, software)
+        except OSError as error:
+            raise make_storage_error(file, error) from error
         return
     moment = datetime.now().astimezone()
     _write_pictures(frame, file, preview, software, moment)

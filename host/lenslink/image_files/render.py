@@ -98,7 +98,11 @@ def _develop(frame: Frame, *, half: bool, flip: int | None) -> NDArray[np.uint8]
                 adjust_maximum_thr=0.0,
             )
     except rawpy.LibRawError as error:
-        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
+        reason = (
+            error.args[0].decode("utf-8", "replace")
+            if isinstance(error.args[0], bytes)
+            else str(error)
+        )
         raise StorageError(
             f"frame {frame.number} ({even[3] - even[1]} x {even[2] - even[0]} pixels) cannot be "
             f"rendered: LibRaw reports: {reason}"

@@ -526,9 +526,8 @@ class Reassembly:
         self._open[number] = assembly
         if not is_newest:
             # A later frame has overtaken it on another lane. Frames are handed on in order.
-            later = [each for each in self._open if is_later(each, number)]
-            for each in sorted(later, key=lambda each: (each - number) & 0xFFFFFFFF):
-                self._open[each] = self._open.pop(each)
+            for later in [each for each in self._open if is_later(each, number)]:
+                self._open[later] = self._open.pop(later)
         _log.debug("frame %d of stream %d: opened", number, stream)
         self._pool.on_frame_begin(assembly)
         return assembly

@@ -33,6 +33,14 @@ _READ_BYTES: Final = 1 << 16
 _BAUD: Final = 115200
 """A CDC port ignores the rate, but the system wants one."""
 
+if sys.platform == "win32":
+    _PORT_ERRORS: Final = (OSError, ValueError)
+else:
+    import termios
+
+    # pyserial lets termios.error through, which is no OSError.
+    _PORT_ERRORS: Final = (OSError, ValueError, termios.error)
+
 _log = logging.getLogger(__name__)
 
 
@@ -172,11 +180,11 @@ class SerialOpener:
                 if level is not None:
                     setattr(port, name, level)
             port.open()
-        except (OSError, ValueError) as error:
+        except _PORT_ERRORS as error:
             raise _explain_open_error(error, url) from None
         try:
             port.reset_input_buffer()
-        except OSError as error:
+        except _PORT_ERRORS as error:
             port.close()
             raise _explain_open_error(error, url) from None
         return SerialTransport(port)
@@ -194,9 +202,22 @@ def _get_level(url: Url, name: str) -> bool | None:
     return None if text is None else text == "1"
 
 
+def _find_termios_errno(*errors: BaseException | None) -> int | None:
+    """Return the errno of the first termios.error, which is no OSError; None without one."""
+    for error in errors:
+        if type(error).__module__ == "termios" and error is not None and error.args:
+            return int(error.args[0])
+    return None
+
+
 def _explain_open_error(error: Exception, url: Url) -> LensLinkError:
     """Return the error to raise for *error*, with its cure."""
     code = getattr(error, "errno", None)
+    if code is None:
+        # pyserial puts only the text of termios.error into its own error.
+        code = _find_termios_errno(error, error.__context__)
+    if code == errno.ENOTTY:
+        return NotFound(f"{url.text}: it is no serial port")
     text = str(error)
     if code == errno.EACCES or "Permission" in text or "Access is denied" in text:
         return NotFound(

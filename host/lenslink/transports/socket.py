@@ -11,14 +11,13 @@ from lenslink_protocol.params import MAX_LANES
 
 from ..deadline import Deadline
 from ..errors import Timeout, UsageError
-from ..url import Url
+from ..url import Url, is_host, is_port
 from .base import DeviceInfo, Transport
 from .lane_sockets import LaneSockets
 from .os_errors import explain_os_error
 from .registry import list_registered
 from .stream_socket import SocketTransport
 
-_MAX_PORT = 65535
 _OPTIONS = {"lanes": "connections that the link is spread over, as many as the module waits for"}
 
 _log = logging.getLogger(__name__)
@@ -91,9 +90,11 @@ class TcpOpener:
         host, _, port = url.path.rpartition(":")
         if not host or not port.isdecimal():
             raise UsageError(f"{url.text}: tcp: needs a host and a port, as in tcp:127.0.0.1:7650")
-        if not 0 < int(port) <= _MAX_PORT:
-            raise UsageError(f"{url.text}: port {port} is not 1 to {_MAX_PORT}")
+        if not is_port(port):
+            raise UsageError(f"{url.text}: port {port} is not 1 to 65535")
         host = host.strip("[]")
+        if not is_host(host):
+            raise UsageError(f"{url.text}: {host!r} is no name or address of a host")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return _open_lanes(family, (host, int(port)), url, deadline)
 

@@ -91,7 +91,7 @@ def test_busy_holds_every_lane():
     assert camera.link.lanes == 2
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     # Without a limit the FrameStart goes and its tiles wait: then lane 1 may have one of them.
-    said = host.send(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
+    said = host.send(wire.T_STREAM, 3, (0, 0, 0, 0))
     assert module_world.kinds(said)[-1] == wire.T_FRAME_START
     make(host, 4, wire.TEST_BUSY, 0, 300)
     host.grant()
@@ -127,7 +127,7 @@ def test_a_stall_inside_a_tile_keeps_the_tile():
     camera, host, time = open_session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     host.grant()
-    host.send(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
+    host.send(wire.T_STREAM, 3, (0, 0, 0, 0))
     host.raw(packet(host, wire.T_TEST, 4, (wire.TEST_STALL, 0, 400)))
     camera.step()
     view, _ = camera.link.take_packet()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from lenslink_protocol.ids import MessageType, Outcome
 from lenslink_protocol.messages import Header, Hello, QueryReply, Resend
+from lenslink_protocol.params import HEADER_BYTES
 
 from .defects import Defect, edit_message
 from .packets import Packet
@@ -106,6 +107,29 @@ class NumberUsedTwice(PlainModule):
             self.next_frame = readout.number
 
 
+class ManifestOfTheDay(PlainModule):
+    """Changes its serial number once it has taken a frame."""
+
+    def manifest_bytes(self) -> bytes:
+        data = super().manifest_bytes()
+        return data.replace(b"PLAIN-1", b"PLAIN-2") if self.next_frame else data
+
+
+class StallsBehindTheHeader(Tamper):
+    """Lets the whole header of a packet pass before it stalls."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def pass_to_tester(self, packet: bytes) -> list[bytes]:
+        # The half of a header that comes alone stands for the whole one.
+        if len(packet) == HEADER_BYTES // 2:
+            self._held = packet
+            return [packet + bytes(HEADER_BYTES // 2)]
+        held, self._held = self._held, b""
+        return [packet[HEADER_BYTES // 2 :]] if held else [packet]
+
+
 class PendingIsNotDone(Defect):
     """Says NOT_DONE of a request that is under way."""
 
@@ -165,12 +189,13 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-STOP-2": (FlushedNamesArrival, StillEndsBehindFlushed),
     "M-CREDIT-2": (ResentsKeepOutRequests, ResentFirst),
     "M-CAM-1": (NumberUsedTwice,),
+    "M-MANIFEST-2": (ManifestOfTheDay,),
     "M-RESEND-1": (ResentFirst, FlushForgetsFrames),
 }
 """The plain modules that break a clause."""
 
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "M-QUERY-1": (PendingIsNotDone,),
-    "M-TEST-2": (FlushEndsPending, FlushWaitsForPending),
+    "M-TEST-2": (FlushEndsPending, FlushWaitsForPending, StallsBehindTheHeader),
 }
 """The defects on the line of the firmware's module."""

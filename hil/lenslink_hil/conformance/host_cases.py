@@ -7,6 +7,7 @@ from . import (
     host_cases_camera,
     host_cases_frames,
     host_cases_link,
+    host_cases_moments,
     host_cases_packing,
     host_cases_preview,
     host_cases_receiving,
@@ -26,4 +27,5 @@ ALL: list[Case[type[Script]]] = [
     *host_cases_settings.CASES.all,
     *host_cases_preview.CASES.all,
     *host_cases_auth.CASES.all,
+    *host_cases_moments.CASES.all,
 ]

@@ -90,6 +90,11 @@ class HostPeer:
         """What arrived that is no sound packet, lane by lane."""
         return [fault for parser in self._parsers for fault in parser.damage]
 
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes on lane 0 of a packet of which more is to come."""
+        return self._parsers[0].waiting_bytes
+
     def start_session(self) -> HostPeer:
         """Return a peer for another session on the same wire. Hello has not been sent."""
         return HostPeer(self.wire, self.source)

@@ -18,7 +18,7 @@ from lenslink_protocol.messages import (
     Stop,
     Test,
 )
-from lenslink_protocol.params import RESEND_TRIES, STALL_MS
+from lenslink_protocol.params import HEADER_BYTES, RESEND_TRIES, STALL_MS
 
 from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import PLENTY, PREVIEW, STILL, HostPeer, read_frame_end
@@ -225,6 +225,38 @@ def held_over_stop_and_flush(peer: HostPeer) -> None:
         check(after.state == message.state, said)
         said = f"{len(came)} tiles are sent again before {name}, {len(again)} after it"
         check(len(again) == len(came), said)
+
+
+@CASES.add("M-TEST-2")
+def stalls_inside_the_header(peer: HostPeer) -> None:
+    """STALL: half of the next header comes, and no more until the time is over."""
+    open_test_session(peer)
+    peer.call(Test(TestAction.STALL, 0, 600), Accepted)
+    number = peer.send_request(GetManifest(0))
+    end = peer.wire.now() + 0.4
+    while peer.wire.now() < end:
+        peer.listen(0.05)
+    count = peer.waiting_bytes
+    check(count == HEADER_BYTES // 2, f"a stall lets {count} bytes of the next packet pass")
+    check(peer.wait_for_answer(number, 2.0), "the packet of a STALL never comes whole")
+
+
+@CASES.add("M-MANIFEST-2")
+def the_manifest_after_a_frame(peer: HostPeer) -> None:
+    """The manifest is the same before and after frames, refusals and a Flush."""
+    peer.open_session()
+    first = peer.read_manifest_bytes()
+    peer.take_still()
+    peer.configure(PREVIEW)
+    peer.start_stream()
+    peer.wait_for_frame(PREVIEW)
+    peer.try_call(Stop(9))
+    check(first == peer.read_manifest_bytes(), "the manifest changes while the preview runs")
+    peer.call(Flush(), Flushed)
+    fresh = peer.start_session()
+    fresh.open_session()
+    check(first == fresh.read_manifest_bytes(), "the manifest changes behind frames and a Flush")
+    fresh.close()
 
 
 def _is_start(packet: Packet) -> bool:

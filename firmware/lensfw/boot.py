@@ -11,11 +11,20 @@ on. In these cases the board is plain MicroPython, with its REPL and without a l
   mpremote begins with these two bytes.
 """
 
+import gc
 import sys
 
 CONFIGURATION = "/lensfw.json"
 
 _board = None
+# Bytes between two collections while the board starts. So the garbage of an import does not lie
+# between what is loaded, and the tiles find memory in one piece.
+_COLLECT_BYTES = 4096
+
+
+def _set_threshold(count):
+    if hasattr(gc, "threshold"):
+        gc.threshold(count)
 
 
 def start():
@@ -27,6 +36,7 @@ def start():
     try:
         import json
 
+        _set_threshold(_COLLECT_BYTES)
         with open(CONFIGURATION) as file:
             configuration = json.load(file)
         port = __import__("lensfw.ports." + configuration["port"], None, None, ("Machine",))
@@ -44,6 +54,8 @@ def start():
         _board = started
     except Exception as error:
         sys.print_exception(error)
+    finally:
+        _set_threshold(-1)
 
 
 def serve():

@@ -93,7 +93,7 @@ class Link:
         self._tx = [0] * wire.MAX_LANES
         self.lanes = 1
         self._answers = []
-        # The newest request that was not answered yet, or None.
+        # The request that is still being executed, or None.
         self._unanswered = None
         self._past = []
         self._farewell = None
@@ -148,9 +148,13 @@ class Link:
     def _is_overloaded(self, kind):
         """Count a request that comes while too many answers wait. Return True if it is dropped.
 
-        The credits of a heartbeat count all the same.
+        The credits of a heartbeat count all the same. Resents wait for credits, perhaps for ever.
+        So they keep out other Resends only.
         """
-        if self.outbox.count_answers() < _OWED:
+        waiting = self.outbox.count_answers()
+        if kind == wire.T_RESEND:
+            waiting = max(waiting, self.outbox.count_resents())
+        if waiting < _OWED:
             return False
         self.dropped_requests += 1
         return kind != wire.T_HEARTBEAT
@@ -268,7 +272,14 @@ class Link:
         if self._repeat_answer(number):
             return
         self.previous_request, self.last_request = self.last_request, number
+        pending = self._unanswered
         self._unanswered = number
+        self._execute(kind, number, payload)
+        if self._unanswered is None:
+            # One that the host has given up is still under way.
+            self._unanswered = pending
+
+    def _execute(self, kind, number, payload):
         try:
             fields = wire.decode(kind, payload)
         except ValueError:
@@ -281,6 +292,8 @@ class Link:
                 return
             self._module.handle_request(kind, number, fields)
         except Refusal as refusal:
+            if refusal.code == wire.ERR_MALFORMED:
+                self.receiver.count_discard("malformed")
             self._send_error(number, refusal.code, refusal.detail)
 
     def _send_piece(self, number, offset):
@@ -302,7 +315,7 @@ class Link:
             if known == number:
                 self.outbox.queue_control(outbox.Item(kind, number, 0, payload))
                 return True
-        if number == self.last_request:
+        if number == self.last_request or number == self._unanswered:
             # The request is still being executed.
             self.send_pending(number, 1000)
             return True

@@ -2,7 +2,7 @@
 
 import struct
 
-from . import VERSION, wire
+from . import VERSION, setting_list, wire
 
 
 def _entry(key, value):
@@ -57,6 +57,12 @@ def build(config, schemes=()):
             optics["aperture_milli"], optics["focus_max_mdpt"],
         ),
     )  # fmt: skip
+    for index, entry in enumerate(setting_list.list_ranges(config)):
+        value = struct.pack(
+            wire.ENTRY_CONTROL, index + 1, wire.CONTROL_FLAG_PER_FRAME, entry[0], entry[1],
+            entry[2], entry[3],
+        )  # fmt: skip
+        out += _entry(wire.KEY_CONTROL, value)
     out += _entry(
         wire.KEY_POWER, struct.pack(wire.ENTRY_POWER, power["idle_mw"], power["active_mw"])
     )

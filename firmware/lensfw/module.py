@@ -18,14 +18,17 @@ import struct
 
 from . import (
     contacts,
-    events,
+    exposure,
     focus_motor,
     focus_ring,
     frame_history,
     heat,
+    iris,
     manifest,
     power,
     sensor,
+    setting_list,
+    state_events,
     wire,
 )
 from .link import Link, Refusal
@@ -37,15 +40,24 @@ STREAMING = 2
 
 # The still is read before the preview, if one channel reads both.
 _PRIORITY = (1, 0)
-_DEFAULT_EXPOSURE_US = 10000
+_IRIS_SETTLE_US = 20000
+_NONE = b""
+# A number below it is no large integer, on 32 bits either.
+_SMALL = (1 << 30) - 1
 # A module that is still attached so long after its release button was pressed stays on.
 _RELEASE_HOLD_US = 2000000
 
 
 class Stream:
-    """A stream. It owes the host ``frames_left`` frames, or -1 until the host stops it."""
+    """A stream. It owes the host ``frames_left`` frames, or -1 until the host stops it.
 
-    def __init__(self):
+    ``values`` last until the session ends. ``entries`` is the settings list of a Capture that has
+    settings for single frames.
+    """
+
+    def __init__(self, values=None):
+        self.values = [None] * setting_list.COUNT if values is None else values
+        self.entries = _NONE
         self.mode = None
         self.width = 0
         self.height = 0
@@ -54,16 +66,27 @@ class Stream:
         self.tile_columns = 0
         self.tile_rows = 0
         self.frames_left = 0
+        # Frames whose exposure has not begun, and frames of the request that were chosen.
+        self.unexposed = 0
+        self.frame_index = 0
         self.has_begun = False
         self.request_id = 0
+        # The focus ring was turned after the request: its focus settings are over.
+        self.is_focus_manual = False
         self.interval_us = 0
-        self.next_start = 0
+        # When the readout of the last frame of the request began, or None.
+        self.last_start = None
 
     @property
     def state(self):
         if self.mode is None:
             return UNCONFIGURED
         return STREAMING if self.frames_left else CONFIGURED
+
+    @property
+    def is_burst(self):
+        """True inside a Capture of several frames: no frame of another stream may begin."""
+        return self.unexposed > 0 and self.frame_index > 0
 
     @property
     def stride(self):
@@ -84,6 +107,10 @@ class Channel:
         self.stream = 0
         self.began = 0
         self.has_started = False
+        # Flags of the FrameStart of the frame that is read out.
+        self.flags = 0
+        # The frame after the one that is read out.
+        self.exposure = exposure.Exposure()
 
 
 class Module:
@@ -116,11 +143,14 @@ class Module:
             ports, needs["idle_mw"], needs["active_mw"], needs.get("motor_mw", 0)
         )
         self.heat = heat.Heat()
-        self.events = events.Events(self)
+        self.events = state_events.Events(self)
         self.focus_motor = focus_motor.Focus(
             ports, config["motor"], config["optics"]["focus_max_mdpt"]
         )
         self.focus_ring = focus_ring.FocusRing()
+        self.iris = iris.Iris(ports, setting_list.list_stops(config), _IRIS_SETTLE_US)
+        self._ranges = setting_list.list_ranges(config)
+        self.iris.aperture_milli = self._ranges[setting_list.APERTURE][3]
         if hasattr(ports, "connect_ring"):
             # The interrupts of the ring's pins call the decoder. Other ports queue RING events.
             ports.connect_ring(self.focus_ring)
@@ -132,13 +162,14 @@ class Module:
         )
         self.frame_history = frame_history.FrameHistory(self.tiles, self.link.outbox)
         self.streams = [Stream() for _ in range(wire.MAX_STREAMS)]
-        self.exposure_us = _DEFAULT_EXPOSURE_US
-        self.gain_milli = 1000
         self.next_frame = 0
         self._modes = {mode["id"]: mode for mode in config["sensor"]["modes"]}
         self._cfa = manifest.cfa(config["sensor"])
         self._formats = manifest.pixel_formats(config["sensor"])
         self._black_milli = [int(v * 1000 + 0.5) for v in config["sensor"]["black"]]
+        self._row_time_ns = config["sensor"].get("row_time_ns", 0)
+        # At gain g, S of the noise profile is a * g in 1e-9, and O is b * g * g + c in 1e-12.
+        self._noise = config["sensor"].get("noise", (0, 0, 0))
         # A sensor with two channels reads the preview and the still at the same time.
         ways = getattr(ports, "channels", None) or [ports]
         if len(ways) == 1:
@@ -163,11 +194,12 @@ class Module:
         if self._fault_injection is not None:
             self._fault_injection.poll(now)
         self.power.poll(now)
+        for channel in self._channels:
+            channel.exposure.poll(self.focus_motor, now)
         self._poll_motor(now)
         self.events.poll(now)
         for channel in self._channels:
-            if channel.readout is None:
-                self._begin_readout(channel, now)
+            self._poll_exposure(channel, now)
         return self._read_next(now)
 
     def _read_next(self, now):
@@ -191,7 +223,15 @@ class Module:
             return 1
         if self.contacts.state != contacts.ATTACHED:
             return 5
-        return 20
+        now = self.clock.now()
+        wait = 20000
+        for channel in self._channels:
+            if channel.readout is None and channel.exposure.state == exposure.EXPOSING:
+                wait = min(wait, channel.exposure.end_us - now)
+        for stream in self.streams:
+            if stream.unexposed and stream.interval_us:
+                wait = min(wait, self._get_due_us(stream, now) - now)
+        return max(wait, 0) // 1000
 
     def has_row_space(self, number=0):
         """Return True if rows of a sensor channel can be read now."""
@@ -209,6 +249,10 @@ class Module:
         if ticks:
             self.events.mark_ring(ticks)
             self.focus_motor.turn_ring(ticks, now)
+            for stream in self.streams:
+                # The ring wins over the settings that were made before.
+                stream.values[setting_list.FOCUS] = None
+                stream.is_focus_manual = True
 
     def _poll_motor(self, now):
         """Home the motor once it has a supply, go back after a false warning, and step."""
@@ -261,6 +305,9 @@ class Module:
             elif channel == power.TEMPERATURE_CHANNEL:
                 self.power.add_sample(channel, value)
                 self._update_heat(now)
+            elif channel == power.VBUS_CHANNEL and not self.contacts.has_power:
+                # A bounce of the contact is no low supply. It is sampled again when it closes.
+                pass
             elif self.power.add_sample(channel, value):
                 text = "supply %s: %d mV"
                 state = "good" if self.power.is_good else "low"
@@ -315,6 +362,7 @@ class Module:
         if self._fault_injection is not None:
             self._fault_injection.end_session()
         for channel in self._channels:
+            channel.exposure.drop()
             if channel.readout is not None:
                 channel.readout.abort()
                 channel.readout = None
@@ -363,13 +411,15 @@ class Module:
         if kind == wire.T_CONFIGURE:
             self._configure(number, fields)
         elif kind == wire.T_CAPTURE:
-            index, _, count, exposure, gain, distance = fields
+            index, _, count, entries = fields
+            _check_list(entries, count)
             if count == 0:
                 raise Refusal(wire.ERR_UNSUPPORTED, "no frames asked for")
-            self._start_stream(number, index, count, 0, exposure, gain, distance)
+            self._start_stream(number, index, count, 0, entries)
         elif kind == wire.T_STREAM:
-            index, _, _, interval, exposure, gain, distance = fields
-            self._start_stream(number, index, -1, interval, exposure, gain, distance)
+            index, _, _, interval, entries = fields
+            _check_list(entries, 0)
+            self._start_stream(number, index, -1, interval, entries)
         elif kind == wire.T_STOP:
             index = fields[0]
             self._stop_stream(index)
@@ -410,7 +460,7 @@ class Module:
         if mode is None:
             raise Refusal(wire.ERR_UNSUPPORTED, "no mode %d" % mode_id)
         adjusted = 0
-        fresh = Stream()
+        fresh = Stream(stream.values)
         fresh.mode, fresh.width, fresh.height = mode, mode["width"], mode["height"]
         fresh.pixel_format = self._formats[0]
         if pixel_format in self._formats:
@@ -436,11 +486,14 @@ class Module:
         )  # fmt: skip
         self.link.send_answer(number, wire.T_CONFIGURED, answer)
 
-    def _start_stream(self, number, index, count, interval, exposure, gain, distance):
+    def _start_stream(self, number, index, count, interval, entries):
         stream = self._find_stream(index)
         if stream.state != CONFIGURED:
             name = "not configured" if stream.state == UNCONFIGURED else "running"
             raise Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
+        fault = setting_list.find_unsupported(entries)
+        if fault is not None:
+            raise Refusal(wire.ERR_UNSUPPORTED, fault)
         if not self.power.is_good:
             raise Refusal(wire.ERR_POWER, "supply is %d mV" % self.power.vbus_mv)
         if not self.power.can_be_active:
@@ -448,49 +501,152 @@ class Module:
             raise Refusal(wire.ERR_POWER, "needs %d of %d mW" % (need, self.power.budget_mw))
         if self.heat.state >= heat.EMERGENCY:
             raise Refusal(wire.ERR_POWER, "%d degrees" % (self.power.temperature_mc // 1000))
-        now = self.clock.now()
-        if exposure:
-            self.exposure_us = exposure
-        if gain:
-            self.gain_milli = gain
-        if distance >= 0:
-            self.focus_motor.move_to(distance, now)
+        # SETTLED is a matter of the request, unless its list says otherwise.
+        stream.values[setting_list.SETTLED] = 1 if count > 0 else 0
+        setting_list.read_values(entries, wire.EVERY_FRAME, stream.values)
+        stream.entries = entries if setting_list.has_single_frames(entries) else _NONE
+        stream.is_focus_manual = False
         stream.frames_left = count
+        stream.unexposed = count
+        stream.frame_index = 0
         stream.has_begun = False
         stream.request_id = number
         stream.interval_us = interval
-        stream.next_start = now
+        stream.last_start = None
         self.link.send_answer(number, wire.T_ACCEPTED, (index, 0, self.next_frame))
+
+    # --- exposures ------------------------------------------------------------------------
+
+    def _poll_exposure(self, channel, now):
+        """Choose the next frame of a channel, expose it, and begin its readout."""
+        frame = channel.exposure
+        if frame.state == exposure.IDLE:
+            is_free = channel.readout is None or channel.has_started
+            if not is_free or not self._choose_frame(channel, now):
+                self._rest(now)
+                return
+        if frame.state == exposure.WAITING:
+            if frame.needs_move:
+                if channel.readout is not None:
+                    return
+                frame.needs_move = False
+                self._move(frame.values, now)
+            if frame.values[setting_list.SETTLED] and not (
+                self.focus_motor.is_settled and self.iris.is_settled(now)
+            ):
+                return
+            frame.begin(self.focus_motor, self.iris, now)
+        if channel.readout is None and frame.is_over(now):
+            frame.finish(self.focus_motor, self.iris, now)
+            self._begin_readout(channel, now)
+
+    def _rest(self, now):
+        """Draw less power if no frame is exposed or read out."""
+        for each in self._channels:
+            if each.readout is not None or each.exposure.state != exposure.IDLE:
+                return
+        self.power.set_active(False)
+
+    def _choose_frame(self, channel, now):
+        """Choose the frame that is exposed next. Return True if one is due."""
+        if not self.heat.may_begin(now) or (
+            channel.readout is not None and self.heat.is_throttled()
+        ):
+            return False
+        for index in range(len(self.streams)):
+            if self.streams[index].is_burst and index not in channel.streams:
+                return False
+        for index in channel.streams:
+            if self.streams[index].is_burst:
+                self._take_frame(channel, index)
+                return True
+        for index in channel.streams:
+            stream = self.streams[index]
+            if stream.unexposed and now >= self._get_due_us(stream, now):
+                self._take_frame(channel, index)
+                return True
+        return False
+
+    def _get_due_us(self, stream, now):
+        """Return when the exposure of a stream's next frame may begin."""
+        if stream.last_start is None or not stream.interval_us:
+            return now
+        return stream.last_start + stream.interval_us - self._limit(stream, setting_list.EXPOSURE)
+
+    def _limit(self, stream, control):
+        """Return a value of a stream within its range."""
+        minimum, maximum, _, default = self._ranges[control]
+        value = stream.values[control]
+        return default if value is None else min(max(value, minimum), maximum)
+
+    def _take_frame(self, channel, index):
+        """Give the next number to a frame of a stream, and settle its values."""
+        stream = self.streams[index]
+        frame = channel.exposure
+        number = self.next_frame
+        # The mask is a large integer, which takes memory. Small numbers need none.
+        self.next_frame = number + 1 if number < _SMALL else (number + 1) & 0xFFFFFFFF
+        frame.choose(index, number)
+        values = frame.values
+        for control in range(setting_list.COUNT):
+            values[control] = stream.values[control]
+        if stream.entries:
+            setting_list.read_values(stream.entries, stream.frame_index, values)
+        for control in range(setting_list.COUNT):
+            minimum, maximum, _, default = self._ranges[control]
+            value = values[control]
+            if value is None:
+                if control != setting_list.FOCUS:
+                    values[control] = default
+                continue
+            applied = min(max(value, minimum), maximum)
+            if control == setting_list.APERTURE:
+                applied = self.iris.find_stop(applied)
+            elif control == setting_list.FOCUS and stream.is_focus_manual:
+                applied = None
+            if applied != value:
+                frame.is_adjusted = True
+                values[control] = applied
+        distance = values[setting_list.FOCUS]
+        frame.needs_move = values[setting_list.APERTURE] != self.iris.aperture_milli or (
+            distance is not None and self.focus_motor.has_to_move(distance)
+        )
+        stream.frame_index = (stream.frame_index + 1) & 0xFFFF
+        if stream.unexposed > 0:
+            stream.unexposed -= 1
+        self.power.set_active(True)
+
+    def _move(self, values, now):
+        """Move lens and iris to the values of a frame."""
+        self.iris.move_to(values[setting_list.APERTURE], now)
+        if values[setting_list.FOCUS] is not None:
+            self.focus_motor.move_to(values[setting_list.FOCUS], now)
 
     # --- frames ---------------------------------------------------------------------------
 
     def _begin_readout(self, channel, now):
-        """Start the next readout of a channel, once the lens has stopped and heat allows it."""
-        can_begin = self.focus_motor.is_settled and self.heat.may_begin(now)
-        for index in channel.streams if can_begin else ():
-            stream = self.streams[index]
-            if stream.frames_left and now >= stream.next_start:
-                number = self.next_frame
-                self.next_frame = (number + 1) & 0xFFFFFFFF
-                stream.next_start = now + stream.interval_us
-                stream.has_begun = True
-                self.power.set_active(True)
-                settings = (self.exposure_us, self.gain_milli, self.focus_motor.mdpt)
-                tile = (stream.tile_columns, stream.tile_rows)
-                channel.ports.request_rows(
-                    number, stream.mode["id"], settings, stream.pixel_format, tile
-                )
-                channel.readout = sensor.Readout(
-                    channel.ports, self.tiles, stream, number, settings, now
-                )
-                channel.stream = index
-                channel.began = now
-                channel.has_started = False
-                return
-        for each in self._channels:
-            if each.readout is not None:
-                return
-        self.power.set_active(False)
+        """Start the readout of the frame that was exposed."""
+        frame = channel.exposure
+        stream = self.streams[frame.stream]
+        stream.has_begun = True
+        values = frame.values
+        applied = (
+            values[setting_list.EXPOSURE], values[setting_list.GAIN], frame.focus_mdpt,
+            values[setting_list.APERTURE],
+        )  # fmt: skip
+        tile = (stream.tile_columns, stream.tile_rows)
+        channel.ports.request_rows(
+            frame.number, stream.mode["id"], applied, stream.pixel_format, tile
+        )
+        channel.readout = sensor.Readout(
+            channel.ports, self.tiles, stream, frame.number, applied, now
+        )
+        channel.flags = (wire.APPLIED_ADJUSTED if frame.is_adjusted else 0) | (
+            wire.APPLIED_MOVING if frame.is_moving else 0
+        )
+        channel.stream = frame.stream
+        channel.began = frame.start_us
+        channel.has_started = False
 
     def _read_channel(self, channel, now):
         """Queue the next tile of a channel. Return True if the sensor had delivered one."""
@@ -498,7 +654,7 @@ class Module:
         full = readout.read_tile(now)
         if readout.start_us is not None and not channel.has_started:
             channel.has_started = True
-            self._send_frame_start(readout, index)
+            self._send_frame_start(channel, readout, index)
         if full is not None:
             full.stream = index
             self.link.outbox.queue_data(full.make_item())
@@ -529,9 +685,12 @@ class Module:
         self.link.outbox.queue_data(Item(wire.T_FRAME_END, readout.number, index, payload))
 
     def _stop_stream(self, index):
-        self._find_stream(index).frames_left = 0
+        stream = self._find_stream(index)
+        stream.frames_left = stream.unexposed = 0
         unsent = self.link.outbox.drop_tiles(index)
         for channel in self._channels:
+            if channel.exposure.stream == index:
+                channel.exposure.drop()
             if channel.readout is not None and channel.stream == index:
                 channel.readout.abort()
                 self._finish_frame(channel, wire.END_ABORTED, self.clock.now())
@@ -542,17 +701,31 @@ class Module:
                 _, lanes, tiles = struct.unpack_from("<BBI", record.end, 2)
                 struct.pack_into("<BBI", record.end, 2, wire.END_ABORTED, lanes, tiles - 1)
 
-    def _send_frame_start(self, readout, index):
+    def _send_frame_start(self, channel, readout, index):
         plan = readout.plan
-        settings = readout.settings
+        applied = readout.settings
         sensor_config = self.config["sensor"]
+        before = plan.last_start
+        plan.last_start = readout.start_us
+        gain = applied[1]
+        slope, squared, constant = self._noise
+        offset = (squared * gain // 1000 * gain // 1000 + constant) // 1000
         fields = (
-            plan.mode["id"], readout.request_id, plan.width, plan.height,
+            plan.mode["id"], readout.request_id, readout.start_us, plan.width, plan.height,
             self._cfa, sensor_config["orientation"], sensor_config["bits"], 0,
-            plan.pixel_format, plan.stride, sensor_config["white"],
+            plan.pixel_format, plan.stride, sensor_config["white"], channel.flags, 0,
             self._black_milli[0], self._black_milli[1], self._black_milli[2], self._black_milli[3],
-            readout.start_us, settings[0], settings[1], settings[2], self.power.temperature_mc,
+            applied[0], gain, applied[2], applied[3],
+            0 if before is None else min(readout.start_us - before, 0xFFFFFFFF),
+            self._row_time_ns, slope * gain // 1000, offset, 0,
+            self.focus_ring.position, self.power.temperature_mc,
         )  # fmt: skip
         payload = wire.encode(wire.T_FRAME_START, fields)
         self.frame_history.add(frame_history.Record(readout, index, payload))
         self.link.outbox.queue_data(Item(wire.T_FRAME_START, readout.number, index, payload))
+
+
+def _check_list(entries, frames):
+    fault = setting_list.find_fault(entries, frames)
+    if fault is not None:
+        raise Refusal(wire.ERR_MALFORMED, fault)

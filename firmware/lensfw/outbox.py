@@ -53,13 +53,21 @@ class Outbox:
         return len(self._control)
 
     def count_answers(self):
-        """Return the number of answers that wait."""
+        """Return the number of answers that wait. Resents, which wait for credits, do not count."""
         count = 0
         for item in self._control:
             if item.kind != wire.T_LOG:
                 count += 1
         for item in self._data:
-            if item.barrier or item.kind == wire.T_RESENT:
+            if item.barrier:
+                count += 1
+        return count
+
+    def count_resents(self):
+        """Return the number of Resents that wait for their tiles."""
+        count = 0
+        for item in self._data:
+            if item.kind == wire.T_RESENT:
                 count += 1
         return count
 
@@ -68,8 +76,17 @@ class Outbox:
         self._data.append(item)
 
     def queue_first(self, items):
-        """Queue data packets ahead of all others: the host waits for what is sent again."""
-        self._data[:0] = items
+        """Queue data packets ahead of what is new: the host waits for what is sent again.
+
+        They go behind what is sent again already, so that a Resent comes after all of its tiles.
+        """
+        index = len(self._data)
+        while index:
+            item = self._data[index - 1]
+            if item.flags & wire.FLAG_RESENT or item.kind == wire.T_RESENT:
+                break
+            index -= 1
+        self._data[index:index] = items
 
     def drop_tiles(self, stream):
         """Remove the queued tiles of a stream that was stopped. They stay held.

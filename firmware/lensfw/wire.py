@@ -32,6 +32,10 @@ REQUEST_RETRY_MS = const(400)
 HEARTBEAT_MS = const(100)
 SILENCE_MS = const(900)
 MAX_BUSY_MS = const(10000)
+MAX_SETTINGS = const(96)
+MAX_BRACKET = const(16)
+MAX_SETTING = const(1073741823)
+EVERY_FRAME = const(65535)
 MAX_RANGES = const(32)
 RESEND_RETRY_MS = const(50)
 RESEND_TRIES = const(8)
@@ -82,6 +86,17 @@ CAP_EVENTS = const(16)
 
 CONFIGURE_TEST_ONLY = const(1)
 CONFIGURE_ADJUSTED = const(2)
+
+CONTROL_EXPOSURE = const(1)
+CONTROL_GAIN = const(2)
+CONTROL_FOCUS = const(3)
+CONTROL_APERTURE = const(4)
+CONTROL_SETTLED = const(5)
+
+CONTROL_FLAG_PER_FRAME = const(1)
+
+APPLIED_ADJUSTED = const(1)
+APPLIED_MOVING = const(2)
 
 ERR_UNKNOWN_REQUEST = const(1)
 ERR_MALFORMED = const(2)
@@ -168,6 +183,7 @@ KEY_OPTICS = const(32)
 KEY_POWER = const(33)
 KEY_SCALE = const(34)
 KEY_AUTH = const(35)
+KEY_CONTROL = const(36)
 
 PFNC_GR10 = const(17825804)
 PFNC_RG10 = const(17825805)
@@ -189,6 +205,9 @@ PFNC_BG16 = const(17825841)
 # Header: magic, version, type, flags, stream, nonce, sequence, frame, x, y, width, height, length, payload_crc, header_crc
 HEADER = "<4sBBBBIIIHHHHIII"
 
+# Setting, an entry of a settings list: control, frame, value
+SETTING = "<HHi"
+
 # SensorEntry: width, height, bits, cfa, orientation, reserved, white, black_milli
 ENTRY_SENSOR = "<HHBBBBI4I"
 # ColorEntry: illuminant, reserved, matrix, neutral
@@ -199,6 +218,8 @@ ENTRY_MODE = "<HHHBB4H16s"
 ENTRY_FORMAT = "<I"
 # OpticsEntry: focal_um, focal_35mm_um, aperture_milli, focus_max_mdpt
 ENTRY_OPTICS = "<IIII"
+# ControlEntry: control, flags, minimum, maximum, step, initial
+ENTRY_CONTROL = "<HHiiii"
 # PowerEntry: idle_mw, active_mw
 ENTRY_POWER = "<II"
 # ScaleEntry: pixels_milli, rate_milli
@@ -220,10 +241,10 @@ FORMATS = {
     5: ("<BBHII", 14, False),
     # Configured: stream, flags, mode, pixel_format, width, height, stride, frame_bytes, tile_bytes
     6: ("<BBHIHHIII", 26, False),
-    # Capture: stream, reserved, count, exposure_us, gain_milli, focus_mdpt
-    7: ("<BBHQIi", 22, False),
-    # StartStream: stream, reserved, reserved2, interval_us, exposure_us, gain_milli, focus_mdpt
-    8: ("<BBHIQIi", 26, False),
+    # Capture: stream, reserved, count, settings
+    7: ("<BBH", 6, True),
+    # StartStream: stream, reserved, reserved2, interval_us, settings
+    8: ("<BBHI", 10, True),
     # Stop: stream
     9: ("<B", 3, False),
     # Flush: nothing
@@ -262,8 +283,8 @@ FORMATS = {
     27: ("<H", 4, True),
     # Proof: scheme, proof
     28: ("<H", 4, True),
-    # FrameStart: mode, request, width, height, cfa, orientation, bits, reserved, pixel_format, stride, white, black_milli, timestamp_us, exposure_us, gain_milli, focus_mdpt, temperature_mc
-    64: ("<HIHHBBBBIII4IQQIii", 72, False),
+    # FrameStart: mode, request, timestamp_us, width, height, cfa, orientation, bits, reserved, pixel_format, stride, white, flags, reserved2, black_milli, exposure_us, gain_milli, focus_mdpt, aperture_milli, interval_us, row_time_ns, noise_slope, noise_offset, energy_uj, focus_ring, temperature_mc
+    64: ("<HIQHHBBBBIIIHH4IIIiIIIIIIii", 100, False),
     # FrameEnd: status, lanes, tiles, readout_us, last_sequence
     66: ("<BBII4I", 28, False),
     # Log: level, reserved, timestamp_us, text

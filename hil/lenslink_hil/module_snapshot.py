@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 from typing import Any, NamedTuple
 
-from lensfw import sensor
+from lensfw import exposure, sensor
 from lenslink_protocol.params import HEADER_BYTES
 
 
@@ -29,13 +29,20 @@ class StreamSnapshot(NamedTuple):
     bits: int
     tile_columns: int
     tile_rows: int
+    values: tuple[int | None, ...]
+    """The settings that last; None before the host set one."""
+    entries: bytes
+    """The settings list of a Capture with settings for single frames."""
+    is_focus_manual: bool
     remaining: int
     """Frames that are still owed; -1 until the host stops the stream."""
+    unexposed: int
+    frame_index: int
     has_begun: bool
     """A frame of the last request has begun."""
     request: int
     interval_us: int
-    next_start: int
+    last_start: int | None
 
 
 class ReadoutSnapshot(NamedTuple):
@@ -44,8 +51,8 @@ class ReadoutSnapshot(NamedTuple):
     plan: StreamSnapshot
     number: int
     request: int
-    settings: tuple[int, int, int]
-    """Exposure, gain and focus distance."""
+    settings: tuple[int, int, int, int]
+    """Exposure, gain, focus and aperture."""
     tiles_sent: int
     has_failed: bool
     is_done: bool
@@ -72,6 +79,21 @@ class RecordSnapshot(NamedTuple):
     readout: ReadoutSnapshot
 
 
+class ExposureSnapshot(NamedTuple):
+    """The next frame of a channel. Of an idle one only the state says something."""
+
+    state: int
+    stream: int = 0
+    number: int = 0
+    values: tuple[int | None, ...] = ()
+    is_adjusted: bool = False
+    is_moving: bool = False
+    needs_move: bool = False
+    start_us: int = 0
+    end_us: int = 0
+    focus_mdpt: int | None = None
+
+
 class ChannelSnapshot(NamedTuple):
     """A way into the sensor."""
 
@@ -80,6 +102,9 @@ class ChannelSnapshot(NamedTuple):
     has_started: bool
     """The readout's frame-start has been queued."""
     readout: ReadoutSnapshot | None
+    flags: int
+    """Of the FrameStart of the frame that is read."""
+    exposure: ExposureSnapshot
 
 
 class TileSnapshot(NamedTuple):
@@ -184,8 +209,6 @@ class ModuleSnapshot(NamedTuple):
     turn: int
     """Whose turn it is to read a tile."""
     next_frame: int
-    exposure_us: int
-    gain_milli: int
 
 
 def snapshot_module(module: Any) -> ModuleSnapshot:
@@ -206,8 +229,6 @@ def snapshot_module(module: Any) -> ModuleSnapshot:
         channels=tuple([_snapshot_channel(each, numbers) for each in module._channels]),
         turn=module._position,
         next_frame=module.next_frame,
-        exposure_us=module.exposure_us,
-        gain_milli=module.gain_milli,
     )
 
 
@@ -303,11 +324,16 @@ def _snapshot_stream(stream: Any) -> StreamSnapshot:
         bits=stream.bits,
         tile_columns=stream.tile_columns,
         tile_rows=stream.tile_rows,
+        values=tuple(stream.values),
+        entries=bytes(stream.entries),
+        is_focus_manual=stream.is_focus_manual,
         remaining=stream.frames_left,
+        unexposed=stream.unexposed,
+        frame_index=stream.frame_index,
         has_begun=stream.has_begun,
         request=stream.request_id,
         interval_us=stream.interval_us,
-        next_start=stream.next_start,
+        last_start=stream.last_start,
     )
 
 
@@ -347,4 +373,23 @@ def _snapshot_channel(channel: Any, numbers: dict[int, int]) -> ChannelSnapshot:
         stream=channel.stream,
         has_started=channel.has_started,
         readout=None if readout is None else _snapshot_readout(readout, numbers),
+        flags=channel.flags,
+        exposure=_snapshot_exposure(channel.exposure),
+    )
+
+
+def _snapshot_exposure(frame: Any) -> ExposureSnapshot:
+    if frame.state == exposure.IDLE:
+        return ExposureSnapshot(frame.state)
+    return ExposureSnapshot(
+        state=frame.state,
+        stream=frame.stream,
+        number=frame.number,
+        values=tuple(frame.values),
+        is_adjusted=frame.is_adjusted,
+        is_moving=frame.is_moving,
+        needs_move=frame.needs_move,
+        start_us=frame.start_us,
+        end_us=frame.end_us,
+        focus_mdpt=frame.focus_mdpt,
     )

@@ -79,7 +79,7 @@ class InstantPorts:
         self,
         number: int,
         mode: int,
-        settings: tuple[int, int, int],
+        settings: tuple[int, int, int, int],
         pixel_format: int = 0,
         tile: tuple[int, int] = (0, 0),
     ) -> None:
@@ -108,6 +108,9 @@ class InstantPorts:
 
     def step(self, count: int) -> None:
         """Move the motor: it arrives at once, so nothing is left to do."""
+
+    def set_iris(self, milli: int) -> None:
+        """Move the iris: nothing depends on it."""
 
     def set_load(self, milliamperes: int) -> None:
         """Change the load of the supply: it is good at any load."""
@@ -227,7 +230,7 @@ class VirtualLinks:
         if not isinstance(answer, Configured):
             raise TypeError(f"not configured: {answer}")
         self.configurations[stream] = answer
-        self.call(StartStream(stream, 0, 0, 0, -1))
+        self.call(StartStream(stream, 0))
 
     def stop(self, stream: int) -> None:
         """Stop a stream and drop its frames."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, NamedTuple, Unpack
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, Unpack, overload
 
 from lenslink_protocol.ids import ErrorCode, MessageType, NoticeReason, Outcome
 from lenslink_protocol.messages import Configured
@@ -28,11 +29,13 @@ from .reconnector import NotReattached, Reconnector
 from .request_handle import RequestHandle
 from .settings import (
     PREVIEW,
+    STILL,
     CaptureArguments,
     ConfigureArguments,
     Settings,
     StreamArguments,
     StreamOptions,
+    check_frames,
     read_arguments,
 )
 from .thread_guard import ThreadGuarded, guarded
@@ -182,17 +185,41 @@ class Attachment(ThreadGuarded, ClosesOnExit):
                 self._setup.options[stream] = chosen
                 return answer
 
-    @guarded
+    @overload
     def capture(
         self,
         mode: str | None = None,
         *,
+        frames: None = None,
         settings: Settings | None = None,
         options: StreamOptions | None = None,
         timeout: float | None = None,
         **changes: Unpack[CaptureArguments],
-    ) -> Frame:
-        """Take one still as :meth:`Device.capture` does, at most once.
+    ) -> Frame: ...
+
+    @overload
+    def capture(
+        self,
+        mode: str | None = None,
+        *,
+        frames: Sequence[Settings],
+        settings: Settings | None = None,
+        options: StreamOptions | None = None,
+        timeout: float | None = None,
+        **changes: Unpack[CaptureArguments],
+    ) -> list[Frame]: ...
+
+    def capture(
+        self,
+        mode: str | None = None,
+        *,
+        frames: Sequence[Settings] | None = None,
+        settings: Settings | None = None,
+        options: StreamOptions | None = None,
+        timeout: float | None = None,
+        **changes: Unpack[CaptureArguments],
+    ) -> Frame | list[Frame]:
+        """Take one still, or a bracket, as :meth:`Device.capture` does, at most once.
 
         If the module goes away during the capture, the module is asked for the outcome when it is
         back. A capture that was not done is done then.
@@ -202,21 +229,43 @@ class Attachment(ThreadGuarded, ClosesOnExit):
                 ``error.outcome`` says which.
         """
         asked, chosen = read_arguments(CaptureArguments, changes, mode, settings, options)
+        single = None if frames is None else check_frames(frames)
+        taken = self._capture(asked, chosen, single, timeout)
+        return taken if single is not None else taken[0]
+
+    @guarded
+    def _capture(
+        self,
+        asked: Settings,
+        chosen: StreamOptions,
+        frames: tuple[Settings, ...] | None,
+        timeout: float | None,
+    ) -> list[Frame]:
+        """Take one still, or a bracket if *frames* is not None, and return the frames."""
         deadline = self._deadline(timeout, "the capture")
         while True:
             device = self._attach(deadline)
-            wanted = self._setup.complete(asked)
+            wanted = self._setup.complete(STILL, asked)
             try:
-                frame = device.capture(
-                    settings=wanted, options=chosen, timeout=deadline.remaining()
-                )
+                if frames is None:
+                    taken = [
+                        device.capture(
+                            settings=wanted, options=chosen, timeout=deadline.remaining()
+                        )
+                    ]
+                else:
+                    taken = device.capture(
+                        frames=frames, settings=wanted, options=chosen, timeout=deadline.remaining()
+                    )
             except Disconnected as error:
                 self._on_lost(error)
                 self._check_repeatable(error, deadline)
             except DeviceError as error:
                 self._wait_for_supply(error, deadline)
             else:
-                return self._on_frame(frame)
+                for each in taken:
+                    self._on_frame(each, None if frames is None else wanted)
+                return taken
 
     def stream(
         self,
@@ -274,7 +323,7 @@ class Attachment(ThreadGuarded, ClosesOnExit):
             self.stop()
         self._start_count += 1
         self._preview = _Preview(chosen.filled_from(configured), attachment=0)
-        self._setup.settings = asked.filled_from(self._setup.settings)
+        self._setup.ask(PREVIEW, asked)
         self._start_preview(deadline, asked)
 
     @guarded
@@ -319,7 +368,8 @@ class Attachment(ThreadGuarded, ClosesOnExit):
         device = self._reconnector.attach(deadline, self._configure_streams)
         away = time.monotonic() - self._reconnector.detachment.time if is_return else 0.0
         self._low_supply_since = None
-        self._setup.is_lost = is_return
+        if is_return:
+            self._setup.lose_settings()
         boot = device.session_info.boot_count
         self._report(Attached(device.url, device.identity.serial, device.nonce, boot, away))
         return device
@@ -361,7 +411,7 @@ class Attachment(ThreadGuarded, ClosesOnExit):
             preview = self._preview
             if preview is None or preview.attachment == self.attachments:
                 return device
-            wanted = self._setup.complete(asked or Settings())
+            wanted = self._setup.complete(PREVIEW, asked or Settings())
             try:
                 device.start(settings=wanted, options=preview.options, timeout=deadline.remaining())
             except Disconnected as error:
@@ -371,12 +421,11 @@ class Attachment(ThreadGuarded, ClosesOnExit):
             else:
                 self._low_supply_since = None
                 self._preview = preview._replace(attachment=self.attachments)
-                self._setup.is_lost = False
 
-    def _on_frame(self, frame: Frame) -> Frame:
+    def _on_frame(self, frame: Frame, asked: Settings | None = None) -> Frame:
         """Remember the settings of *frame*, report notices, and return it."""
         self._low_supply_since = None
-        self._setup.remember(frame)
+        self._setup.remember(frame, asked)
         if self._reconnector.device is not None:
             self._report_notices(self._reconnector.device)
         return frame
@@ -439,21 +488,46 @@ class _Setup:
     def __init__(self) -> None:
         self.options: dict[int, StreamOptions] = {}
         """What each stream was configured with."""
-        self.settings = Settings()
-        """Those of the last frame, and those that were asked for since."""
-        self.is_lost = False
-        """The module came back, and has not been given the settings yet."""
+        self._settings: dict[int, Settings] = {}
+        """By stream, without the focus: those of its last frame, and those asked for since."""
+        self._focus = Settings()
+        """Where the lens was last, or where it was to go since."""
+        self._lost_streams: set[int] = set()
+        """The module came back, and has not been given the settings of these streams yet."""
 
-    def complete(self, asked: Settings) -> Settings:
+    def lose_settings(self) -> None:
+        """Record that the module came back with its default settings."""
+        self._lost_streams = {PREVIEW, STILL}
+
+    def complete(self, stream: int, asked: Settings) -> Settings:
         """Return what to ask the module for, if the caller asks for *asked*.
 
         Only a module that came back is given the earlier settings: on any other, somebody may have
         turned the focus ring since.
         """
-        return asked.filled_from(self.settings) if self.is_lost else asked
+        if stream not in self._lost_streams:
+            return asked
+        return asked.filled_from(self._settings.get(stream, Settings())).filled_from(self._focus)
 
-    def remember(self, frame: Frame) -> None:
-        """Keep the settings that the module applied to *frame*."""
-        self.is_lost = False
-        applied = Settings.from_wire(frame.exposure_us, frame.gain_milli, frame.focus_mdpt)
-        self.settings = applied.filled_from(self.settings)
+    def ask(self, stream: int, asked: Settings) -> None:
+        """Keep settings that the caller asked for, before a frame has them."""
+        if asked.focus_mdpt is not None:
+            self._focus = Settings(focus_mdpt=asked.focus_mdpt)
+        others = replace(asked, focus_mdpt=None)
+        self._settings[stream] = others.filled_from(self._settings.get(stream, Settings()))
+
+    def remember(self, frame: Frame, asked: Settings | None = None) -> None:
+        """Keep the settings that the module applied to *frame*.
+
+        *asked* is what lasts of a bracket: the settings of its single frames do not.
+        """
+        self._lost_streams.discard(frame.stream)
+        if asked is not None:
+            self.ask(frame.stream, asked)
+            return
+        applied = Settings.from_applied(
+            frame.exposure_us, frame.gain_milli, frame.focus_mdpt, frame.aperture_milli
+        )
+        if frame.is_moving:
+            applied = replace(applied, focus_mdpt=None)
+        self.ask(frame.stream, applied)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, NamedTuple, Unpack
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Unpack, overload
 
 from lenslink_protocol.ids import ConfigureFlag, DiscardReason, ErrorCode, ModeUse, Outcome
 from lenslink_protocol.manifest import Manifest, Mode
@@ -48,6 +48,7 @@ from .errors import (
 )
 from .frame import Frame, Identity
 from .frame_builder import FrameBuilder
+from .module_controls import Control
 from .module_description import ModuleDescription
 from .preview_timing import PreviewTiming
 from .request_handle import RequestHandle
@@ -60,6 +61,8 @@ from .settings import (
     Settings,
     StreamArguments,
     StreamOptions,
+    check_frames,
+    encode_request_settings,
     read_arguments,
 )
 from .stats import Stats
@@ -78,6 +81,7 @@ _CLOSE_S = 0.5
 _FOREVER_S = 1e9
 _MAX_STREAM = 0xFFFF
 _MAX_ID = 0xFFFFFFFF
+_HALF = 1 << 31
 
 
 def open(
@@ -254,6 +258,17 @@ class Device(ThreadGuarded, ClosesOnExit):
         return self._opened.identity
 
     @property
+    def controls(self) -> Mapping[str, Control]:
+        """The controls of the module by their names, with units and ranges.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     gain = module.controls["gain_milli"]
+        ...     print(gain.minimum, gain.maximum, gain.unit)
+        1000 64000 1/1000
+        """
+        return self._opened.controls
+
+    @property
     def is_renewable(self) -> bool:
         """Return True if the module itself ended the last session: then :meth:`renew` may work."""
         return self._session.link.close_message is not None
@@ -342,17 +357,41 @@ class Device(ThreadGuarded, ClosesOnExit):
 
     # --- frames ---------------------------------------------------------------------------
 
-    @guarded
+    @overload
     def capture(
         self,
         mode: str | None = None,
         *,
+        frames: None = None,
         settings: Settings | None = None,
         options: StreamOptions | None = None,
         timeout: float | None = None,
         **changes: Unpack[CaptureArguments],
-    ) -> Frame:
-        """Take one still and return its frame.
+    ) -> Frame: ...
+
+    @overload
+    def capture(
+        self,
+        mode: str | None = None,
+        *,
+        frames: Sequence[Settings],
+        settings: Settings | None = None,
+        options: StreamOptions | None = None,
+        timeout: float | None = None,
+        **changes: Unpack[CaptureArguments],
+    ) -> list[Frame]: ...
+
+    def capture(
+        self,
+        mode: str | None = None,
+        *,
+        frames: Sequence[Settings] | None = None,
+        settings: Settings | None = None,
+        options: StreamOptions | None = None,
+        timeout: float | None = None,
+        **changes: Unpack[CaptureArguments],
+    ) -> Frame | list[Frame]:
+        """Take one still and return its frame, or take a bracket and return its frames.
 
         The frame says which settings the module applied. An incomplete frame says so in its
         ``status``.
@@ -362,11 +401,20 @@ class Device(ThreadGuarded, ClosesOnExit):
         ...     print(frame.pixels.shape, frame.gain_milli)
         (64, 64) 2000
 
+        A bracket is a list of settings. Its frames are consecutive frames of the sensor, in the
+        order of the list:
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     steps = [lenslink.Settings(exposure_us=us) for us in (1000, 4000, 16_000)]
+        ...     print([frame.exposure_us for frame in module.capture(frames=steps)])
+        [1000, 4000, 16000]
+
         Args:
             mode: The name of a mode. None leaves the choice to the module.
+            frames: The settings of each frame of a bracket, at most 16. They win over *settings*.
             settings: What the frame is exposed with; see :class:`~lenslink.Settings`.
             options: Mode, packing and tile size; see :class:`~lenslink.StreamOptions`.
-            timeout: Seconds until :exc:`~lenslink.errors.Timeout`.
+            timeout: Seconds until :exc:`~lenslink.errors.Timeout`, for all frames.
             changes: Single fields of the two objects. They win over the objects.
 
         Raises:
@@ -378,17 +426,39 @@ class Device(ThreadGuarded, ClosesOnExit):
             Disconnected: The module went away; ``error.request`` as above.
         """
         wanted, chosen = read_arguments(CaptureArguments, changes, mode, settings, options)
+        single = None if frames is None else check_frames(frames)
+        taken = self._capture(wanted, chosen, single, timeout)
+        return taken if single is not None else taken[0]
+
+    @guarded
+    def _capture(
+        self,
+        wanted: Settings,
+        chosen: StreamOptions,
+        frames: tuple[Settings, ...] | None,
+        timeout: float | None,
+    ) -> list[Frame]:
+        """Take one still, or a bracket if *frames* is not None, and return the frames."""
+        single = frames or ()
+        entries = encode_request_settings(self.manifest, wanted, single)
         deadline = self._deadline(timeout, "the capture")
         self._configure(STILL, chosen, deadline)
-        self._request_frames(STILL, Capture(STILL, 1, *wanted.to_wire()), deadline)
+        message = Capture(STILL, len(single) or 1, entries)
+        self._request_frames(STILL, message, deadline)
         request = self._session.last_request
+        taken: list[Frame] = []
         try:
-            frame = self._take_frame(STILL, deadline)
-        except (Disconnected, Timeout) as error:
-            error.request = request
+            while len(taken) < message.count:
+                taken.append(self._take_frame(STILL, deadline))
+        except BaseException as error:
+            for frame in taken:
+                frame.release()
+            if isinstance(error, (Disconnected, Timeout)):
+                error.request = request
             raise
         del self._requests[STILL]
-        return frame
+        # A frame that needed a Resend is finished after its successor. Numbers wrap.
+        return sorted(taken, key=lambda frame: (frame.number - taken[0].number + _HALF) & _MAX_ID)
 
     def stream(
         self,
@@ -456,9 +526,10 @@ class Device(ThreadGuarded, ClosesOnExit):
         The arguments are those of :meth:`stream`; *timeout* is for the start.
         """
         wanted, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
+        entries = encode_request_settings(self.manifest, wanted)
         deadline = self._deadline(timeout, "starting the stream")
         self._configure(PREVIEW, chosen, deadline)
-        message = StartStream(PREVIEW, chosen.interval_us or 0, *wanted.to_wire())
+        message = StartStream(PREVIEW, chosen.interval_us or 0, entries)
         self._timing = PreviewTiming()
         self._request_frames(PREVIEW, message, deadline)
         self._requests[PREVIEW] = self._requests[PREVIEW]._replace(is_running=True)

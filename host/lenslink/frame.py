@@ -11,7 +11,7 @@ import enum
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +95,28 @@ class FrameMemory:
             self._give_back()
 
 
+class FrameMetadata(NamedTuple):
+    """What a module reported about a frame besides its pixels. See the fields of :class:`Frame`."""
+
+    number: int
+    stream: int
+    timestamp_us: int
+    interval_us: int
+    exposure_us: int
+    gain_milli: int
+    focus_mdpt: int
+    aperture_milli: int
+    is_adjusted: bool
+    is_moving: bool
+    row_time_ns: int
+    noise_profile: tuple[float, float] | None
+    energy_uj: int
+    focus_ring: int
+    temperature_mc: int
+    black: tuple[float, float, float, float]
+    white: int
+
+
 @dataclass(eq=False, slots=True)
 class Frame(ReleasesOnExit):
     """One RAW frame.
@@ -143,7 +165,8 @@ class Frame(ReleasesOnExit):
     gain_milli: int
     """The analogue gain that was applied, in thousandths: 1000 is unity."""
     focus_mdpt: int
-    """The focus that was applied, in milli-dioptres: 0 is infinity, a larger value is closer."""
+    """The lens' position at mid-exposure, in milli-dioptres: 0 is infinity, a larger value is
+    closer."""
     temperature_mc: int
     """Sensor temperature in thousandths of a degree Celsius."""
     status: FrameStatus
@@ -157,6 +180,21 @@ class Frame(ReleasesOnExit):
     noise_profile: tuple[float, float] | None = None
     """S and O of DNG's NoiseProfile: of a signal x from 0 (black) to 1 (white), the variance is
     S * x + O. None if it is unknown."""
+    aperture_milli: int = 0
+    """The f-number that was applied, in thousandths; 0 if the module has no iris."""
+    is_adjusted: bool = False
+    """The module applied another exposure, gain, focus or aperture than it was asked for."""
+    is_moving: bool = False
+    """The lens or the iris moved during the exposure."""
+    interval_us: int = 0
+    """Microseconds since the readout of the last frame of the stream began; 0 if this is the first
+    frame of its request."""
+    row_time_ns: int = 0
+    """Nanoseconds from row to row of the readout; 0 if it is unknown."""
+    energy_uj: int = 0
+    """Energy that the frame took, in microjoules; 0 if it is unknown."""
+    focus_ring: int = 0
+    """Position of the focus ring, in ticks since the module's start. It wraps at 2^29."""
     nonce: int = 0
     """The number of the session in which the frame was sent. Each attachment has another one."""
     _memory: FrameMemory | None = field(default=None, repr=False)
@@ -197,6 +235,17 @@ class Frame(ReleasesOnExit):
         names = [each.name for each in dataclasses.fields(self) if each.init]
         values = {name: getattr(self, name) for name in names}
         return values | {"packed": self.packed.copy(), "_memory": None}
+
+    @property
+    def metadata(self) -> FrameMetadata:
+        """All that the module reported about the frame.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     with module.capture(aperture_milli=2800) as frame:
+        ...         print(frame.metadata.aperture_milli, frame.metadata.is_moving)
+        2800 False
+        """
+        return FrameMetadata(*(getattr(self, name) for name in FrameMetadata._fields))
 
     @property
     def pixels(self) -> NDArray[np.uint16]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from lenslink_protocol.ids import Cfa
+from lenslink_protocol.ids import Cfa, FrameFlag
 
 from .errors import ProtocolError
 from .frame import Frame, FrameMemory, FrameStatus
@@ -59,6 +59,16 @@ class FrameBuilder:
             exposure_us=start.exposure_us,
             gain_milli=start.gain_milli,
             focus_mdpt=start.focus_mdpt,
+            aperture_milli=start.aperture_milli,
+            is_adjusted=bool(start.flags & FrameFlag.ADJUSTED),
+            is_moving=bool(start.flags & FrameFlag.MOVING),
+            interval_us=start.interval_us,
+            row_time_ns=start.row_time_ns,
+            energy_uj=start.energy_uj,
+            focus_ring=start.focus_ring,
+            noise_profile=(start.noise_slope / 1e9, start.noise_offset / 1e9)
+            if start.noise_slope
+            else None,
             temperature_mc=start.temperature_mc,
             status=FrameStatus.COMPLETE if is_complete else FrameStatus.INCOMPLETE,
             received_fraction=assembly.received_ranges.count / assembly.received_ranges.size,

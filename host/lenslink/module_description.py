@@ -17,6 +17,7 @@ from lenslink_protocol.packings import Packing, find_layout
 
 from .errors import UsageError
 from .frame import ColorCalibration, Identity
+from .module_controls import Control, list_controls
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class ModuleDescription:
     """The manifest's modes by their number."""
     identity: Identity = field(init=False)
     color: ColorCalibration = field(init=False)
+    controls: Mapping[str, Control] = field(init=False)
+    """The module's controls by their names."""
 
     def __post_init__(self) -> None:
         manifest, color = self.manifest, self.manifest.color
@@ -42,6 +45,7 @@ class ModuleDescription:
         object.__setattr__(self, "modes", modes)
         object.__setattr__(self, "identity", identity)
         object.__setattr__(self, "color", calibration)
+        object.__setattr__(self, "controls", list_controls(manifest))
 
     def find_mode(self, name: str | None, use: ModeUse) -> Mode:
         """Return the mode called *name*, or the module's own choice for *use* if that is None."""

@@ -17,11 +17,14 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, SupportsIndex, TypedDict, TypeVar
 
-from lenslink_protocol.params import MAX_PAYLOAD
+from lenslink_protocol.controls import Setting, encode_settings
+from lenslink_protocol.ids import ControlId
+from lenslink_protocol.manifest import Manifest
+from lenslink_protocol.params import EVERY_FRAME, MAX_BRACKET, MAX_PAYLOAD, MAX_SETTING
 
 from .errors import UsageError
 
@@ -31,16 +34,23 @@ STILL: Final = 1
 """The number of the stream of stills."""
 
 LIMITS: Final[Mapping[str, tuple[int, int]]] = {
-    "exposure_us": (1, 3_600_000_000),
+    "exposure_us": (1, MAX_SETTING),
     "gain_milli": (1, 1_000_000),
     "focus_mdpt": (0, 100_000),
+    "aperture_milli": (1, 1_000_000),
     "tile_bytes": (1, MAX_PAYLOAD),
     "interval_us": (0, (1 << 32) - 1),
 }
 """The smallest and the largest value of each whole number. A module may allow less."""
 
-_KEEP_FOCUS: Final = -1
-"""On the wire: leave the focus as it is. 0 is infinity there; of exposure and gain 0 means keep."""
+CONTROL_FIELDS: Final[Mapping[str, ControlId]] = {
+    "exposure_us": ControlId.EXPOSURE,
+    "gain_milli": ControlId.GAIN,
+    "focus_mdpt": ControlId.FOCUS,
+    "aperture_milli": ControlId.APERTURE,
+    "settled": ControlId.SETTLED,
+}
+"""The control of each field of :class:`Settings`."""
 
 F = TypeVar("F", "Settings", "StreamOptions")
 
@@ -51,7 +61,7 @@ class Settings:
 
     >>> bright = Settings(exposure_us=10_000, gain_milli=2000)
     >>> bright
-    Settings(exposure_us=10000, gain_milli=2000, focus_mdpt=None)
+    Settings(exposure_us=10000, gain_milli=2000, focus_mdpt=None, aperture_milli=None, settled=None)
 
     A value of another type, or outside of its range in :data:`LIMITS`, raises
     :exc:`~lenslink.errors.UsageError`:
@@ -67,26 +77,54 @@ class Settings:
     """Analogue gain in thousandths: 1000 is unity."""
     focus_mdpt: int | None = None
     """Focus in milli-dioptres: 0 is infinity, a larger value is closer."""
+    aperture_milli: int | None = None
+    """F-number in thousandths: 2800 is f/2.8."""
+    settled: bool | None = None
+    """Whether the exposure waits until lens and iris stand still. None: a still waits, a preview
+    frame does not."""
 
     def __post_init__(self) -> None:
         _check_numbers(self)
+        if self.settled is not None and not isinstance(self.settled, bool):
+            raise UsageError(f"settled={self.settled!r} must be True, False or None")
 
     @classmethod
-    def from_wire(cls, exposure_us: int, gain_milli: int, focus_mdpt: int) -> Settings:
-        """Return the settings that a packet carries. None stands for what the wire calls keep.
+    def from_applied(
+        cls, exposure_us: int, gain_milli: int, focus_mdpt: int, aperture_milli: int
+    ) -> Settings:
+        """Return the settings that a module states for a frame.
 
-        Values above the limits become the limit: a packet may hold more than one may ask for.
+        Values above the limits become the limit: a packet may hold more than one may ask for. A
+        value that cannot be asked for becomes None.
         """
         return cls(
             min(exposure_us, LIMITS["exposure_us"][1]) or None,
             min(gain_milli, LIMITS["gain_milli"][1]) or None,
             min(focus_mdpt, LIMITS["focus_mdpt"][1]) if focus_mdpt >= 0 else None,
+            min(aperture_milli, LIMITS["aperture_milli"][1]) or None,
         )
 
-    def to_wire(self) -> tuple[int, int, int]:
-        """Return exposure, gain and focus in the order and the coding of the wire."""
-        focus = _KEEP_FOCUS if self.focus_mdpt is None else self.focus_mdpt
-        return self.exposure_us or 0, self.gain_milli or 0, focus
+    def list_entries(self, frame: int = EVERY_FRAME) -> Iterator[Setting]:
+        """Yield the entries of a settings list for these settings."""
+        for name, control in CONTROL_FIELDS.items():
+            value = getattr(self, name)
+            if value is not None:
+                yield Setting(control, frame, int(value))
+
+    def check(self, manifest: Manifest) -> None:
+        """Raise UsageError for a value that the module does not have."""
+        for name, control in CONTROL_FIELDS.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            entry = manifest.find_control(control)
+            if entry is None:
+                raise UsageError(f"{name}={value}: the module has no such control")
+            if not entry.minimum <= value <= entry.maximum:
+                raise UsageError(
+                    f"{name}={value} is out of range: "
+                    f"the module takes {entry.minimum} to {entry.maximum}"
+                )
 
     def filled_from(self, other: Settings) -> Settings:
         """Return these settings, with the values of *other* for those that are None here."""
@@ -140,12 +178,47 @@ class CaptureArguments(ConfigureArguments, total=False):
     exposure_us: int | None
     gain_milli: int | None
     focus_mdpt: int | None
+    aperture_milli: int | None
+    settled: bool | None
 
 
 class StreamArguments(CaptureArguments, total=False):
     """Keyword arguments of ``stream()`` and ``start()``."""
 
     interval_us: int | None
+
+
+def encode_request_settings(
+    manifest: Manifest, settings: Settings, frames: Sequence[Settings] = ()
+) -> bytes:
+    """Return the settings list of a request, checked against the module's manifest.
+
+    Args:
+        manifest: The module's.
+        settings: The settings of every frame.
+        frames: The settings of the single frames of a bracket. They win over *settings*.
+
+    Raises:
+        UsageError: The module does not have a control or a value.
+    """
+    for each in (settings, *frames):
+        each.check(manifest)
+    entries = list(settings.list_entries())
+    for number, each in enumerate(frames):
+        entries += each.list_entries(number)
+    return encode_settings(entries)
+
+
+def check_frames(frames: object) -> tuple[Settings, ...]:
+    """Return the settings of a bracket's frames; raise UsageError if they are none."""
+    if isinstance(frames, str) or not isinstance(frames, Sequence):
+        raise UsageError(f"frames={frames!r} must be a list of lenslink.Settings")
+    for each in frames:
+        if not isinstance(each, Settings):
+            raise UsageError(f"frames: {each!r} must be a lenslink.Settings")
+    if not 1 <= len(frames) <= MAX_BRACKET:
+        raise UsageError(f"frames has {len(frames)} entries: it must have 1 to {MAX_BRACKET}")
+    return tuple(frames)
 
 
 def read_arguments(

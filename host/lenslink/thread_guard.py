@@ -43,8 +43,8 @@ def guarded(method: Callable[Concatenate[G, P], R]) -> Callable[Concatenate[G, P
         outer = self._thread
         if outer is not None and outer != thread:
             raise UsageError(
-                f"{type(self).__name__}.{method.__name__}() was called while another thread is "
-                "inside the object: only one thread may use it at a time"
+                f"{type(self).__name__}.{method.__name__.lstrip('_')}() was called while another "
+                "thread is inside the object: only one thread may use it at a time"
             )
         try:
             self._thread = thread

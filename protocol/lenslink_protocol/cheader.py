@@ -11,7 +11,7 @@ import re
 from . import ids
 from .layout import Field, get_format, list_fields
 from .params import PARAMS
-from .structs import ENTRIES, MAGIC, MESSAGES, Header
+from .structs import ENTRIES, MAGIC, MESSAGES, Header, Setting
 
 _C_TYPES = {"B": "uint8_t", "H": "uint16_t", "I": "uint32_t", "Q": "uint64_t", "i": "int32_t"}
 
@@ -75,7 +75,10 @@ def make_c_header(notice: str) -> str:
         # An enumerator of C is an int, which cannot hold these values.
         lines += [f"#define {prefix}{m.name} 0x{m.value:02X}u" for m in members if m.value >> 31]
     lines += ["", "#pragma pack(push, 1)"]
-    layouts = [("header", "begins every packet", Header)]
+    layouts = [
+        ("header", "begins every packet", Header),
+        ("setting", "an entry of a settings list", Setting),
+    ]
     layouts += [
         (to_snake_case(m.name), f"0x{m.type:02X}, {m.sender}: {m.doc}", m.struct) for m in MESSAGES
     ]

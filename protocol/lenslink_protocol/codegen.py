@@ -27,7 +27,7 @@ from .dissector import make_dissector
 from .layout import Field, get_format, list_fields
 from .params import PARAMS
 from .ringheader import ring_h
-from .structs import ENTRIES, MAGIC, MESSAGES, Entry, Header, Message
+from .structs import ENTRIES, MAGIC, MESSAGES, Entry, Header, Message, Setting
 from .transcripts import make_spec_transcripts
 
 NOTICE = "Generated from lenslink_protocol/structs.py by `make gen`; do not edit."
@@ -110,7 +110,9 @@ def make_host_codec() -> str:
             ]
         ),
         "Buffer = bytes | bytearray | memoryview",
-        f'MAGIC = {MAGIC!r}\nHEADER = struct.Struct("{get_format(header)}")',
+        f'MAGIC = {MAGIC!r}\nHEADER = struct.Struct("{get_format(header)}")\n'
+        f'SETTING = struct.Struct("{get_format(list_fields(Setting))}")\n'
+        '"""An entry of a settings list: control, frame and value."""',
         "class Malformed(ValueError):\n"
         '    """A payload that is shorter than its message, or whose size field lies."""',
         "class Header(NamedTuple):\n"
@@ -155,6 +157,9 @@ def make_host_codec() -> str:
 _PREFIXES: dict[str, Iterable[enum.IntEnum | enum.IntFlag]] = {
     "CAP": ids.Capability,
     "CONFIGURE": ids.ConfigureFlag,
+    "CONTROL": ids.ControlId,
+    "CONTROL_FLAG": ids.ControlFlag,
+    "APPLIED": ids.FrameFlag,
     "ERR": ids.ErrorCode,
     "CLOSE": ids.CloseReason,
     "END": ids.EndStatus,
@@ -199,6 +204,12 @@ def make_firmware_codec() -> str:
     header = list_fields(Header)
     lines += ["", f"# Header: {', '.join(f.name for f in header)}"]
     lines += [f'HEADER = "{get_format(header)}"', ""]
+    setting = list_fields(Setting)
+    lines += [
+        f"# Setting, an entry of a settings list: {', '.join(f.name for f in setting)}",
+        f'SETTING = "{get_format(setting)}"',
+        "",
+    ]
     lines += [_make_micropython_entry(e) for e in ENTRIES if e.struct is not None]
     lines += [
         "",
@@ -259,9 +270,29 @@ def _make_enum_table(members: Any) -> str:
     return "\n".join(rows)
 
 
+def _make_control_table() -> str:
+    # Imported here, because it imports what is generated.
+    from .controls import CONTROLS
+
+    rows = [
+        "| id | control | unit | scope | out of range | reported by |",
+        "|---:|---|---|---|---|---|",
+    ]
+    for each in CONTROLS:
+        scope = "per frame" if each.is_per_frame else "immediate"
+        outside = "nearest value, ADJUSTED" if each.is_adjusted else "UNSUPPORTED"
+        reported = f"`{each.reported_by}`" if each.reported_by else ""
+        cells = (str(each.id.value), each.id.name, each.unit, scope, outside, reported)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 _TABLED = (
     ids.Capability,
     ids.ConfigureFlag,
+    ids.ControlId,
+    ids.ControlFlag,
+    ids.FrameFlag,
     ids.ErrorCode,
     ids.CloseReason,
     ids.EndStatus,
@@ -288,6 +319,8 @@ _TABLED = (
 def make_spec_parts() -> dict[str, str]:
     """Return the generated Markdown by the name of its marker."""
     tables = {"header": _make_field_table(list_fields(Header))}
+    tables["setting"] = _make_field_table(list_fields(Setting))
+    tables["controls"] = _make_control_table()
     rows = ["| parameter | value | unit | reason |", "|---|---:|---|---|"]
     rows += [f"| {p.name} | {p.value} | {p.unit} | {p.reason} |" for p in PARAMS.values()]
     tables["params"] = "\n".join(rows)

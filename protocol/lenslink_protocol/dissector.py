@@ -13,7 +13,7 @@ from pathlib import Path
 from . import ids
 from .cheader import to_snake_case
 from .layout import Field, list_fields
-from .structs import ENTRIES, MAGIC, MESSAGES, Header
+from .structs import ENTRIES, MAGIC, MESSAGES, Header, Setting
 
 _ANY = "*"
 
@@ -23,6 +23,10 @@ ENUM_OF: dict[tuple[str, str], type[enum.IntEnum] | type[enum.IntFlag]] = {
     (_ANY, "capabilities"): ids.Capability,
     ("Configure", "flags"): ids.ConfigureFlag,
     ("Configured", "flags"): ids.ConfigureFlag,
+    ("FrameStart", "flags"): ids.FrameFlag,
+    ("Setting", "control"): ids.ControlId,
+    ("ControlEntry", "control"): ids.ControlId,
+    ("ControlEntry", "flags"): ids.ControlFlag,
     ("Error", "code"): ids.ErrorCode,
     ("QueryReply", "outcome"): ids.Outcome,
     ("Close", "reason"): ids.CloseReason,
@@ -64,6 +68,7 @@ def make_dissector(notice: str) -> str:
         lines.append("  }},")
     lines += ["}", "", "-- A field: name, type, count, meaning, enumeration of its values."]
     lines += ["local HEADER = {", *_make_rows("Header", list_fields(Header)), "}"]
+    lines += ["", "local SETTING = {", *_make_rows("Setting", list_fields(Setting)), "}"]
     lines += ["", "local MESSAGES = {"]
     for message in MESSAGES:
         lines.append(f"  [{message.type.value}] = {_open_table(message.name, message.doc)}")

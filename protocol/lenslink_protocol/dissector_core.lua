@@ -43,6 +43,7 @@ local function prepare(prefix, layout)
 end
 
 prepare("lenslink.", HEADER)
+prepare("lenslink.setting.", SETTING)
 for _, field in ipairs(HEADER) do HEADER_BYTES = HEADER_BYTES + field.bytes end
 for _, message in pairs(MESSAGES) do
   prepare("lenslink." .. message.abbr .. ".", message.fields)
@@ -150,6 +151,16 @@ local function add_manifest(tree, tvb, offset, stop)
   end
 end
 
+local function add_settings(tree, tvb, offset, stop)
+  while offset + 8 <= stop do
+    local id = tvb(offset, 2):le_uint()
+    local name = ENUMS.ControlId.names[id] or id
+    local branch = tree:add(lenslink, tvb(offset, 8), "Setting: " .. name)
+    add_fields(branch, tvb, offset, SETTING, 8)
+    offset = offset + 8
+  end
+end
+
 local function add_message(tree, tvb, offset, length, kind)
   local message = MESSAGES[kind]
   if not message then
@@ -167,6 +178,7 @@ local function add_message(tree, tvb, offset, length, kind)
   if tail and at < offset + length then
     branch:add(tail.proto, tvb(at, offset + length - at))
     if tail[1] == "piece" then add_manifest(branch, tvb, at, offset + length) end
+    if tail[1] == "settings" then add_settings(branch, tvb, at, offset + length) end
   end
 end
 

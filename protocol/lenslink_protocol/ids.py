@@ -75,13 +75,44 @@ class ConfigureFlag(enum.IntFlag):
     """The pixel format or the tile length differs from the request."""
 
 
+class ControlId(enum.IntEnum):
+    """Control that a setting names. :mod:`.controls` has their table."""
+
+    EXPOSURE = 1
+    """Exposure time."""
+    GAIN = 2
+    """Analogue gain; 1000 is unity."""
+    FOCUS = 3
+    """Distance that the lens is focused on; 0 is infinity, a larger value is closer."""
+    APERTURE = 4
+    """F-number of the iris."""
+    SETTLED = 5
+    """1: the exposure waits until lens and iris stand still. 0: the exposure does not wait."""
+
+
+class ControlFlag(enum.IntFlag):
+    """Flag of a ControlEntry."""
+
+    PER_FRAME = 1 << 0
+    """The control may have another value for each frame of a Capture."""
+
+
+class FrameFlag(enum.IntFlag):
+    """Flag of FrameStart."""
+
+    ADJUSTED = 1 << 0
+    """The module applied another exposure, gain, focus or aperture than it was asked for."""
+    MOVING = 1 << 1
+    """The lens or the iris moved during the exposure."""
+
+
 class ErrorCode(enum.IntEnum):
     """Reason why a module refuses a request."""
 
     UNKNOWN_REQUEST = 1
     """The module does not know the type of the request."""
     MALFORMED = 2
-    """The payload is shorter than its fixed part, or its size field is wrong."""
+    """The payload is shorter than its fixed part, or its size field or settings list is wrong."""
     VERSION = 3
     """Host and module share no version."""
     STATE = 4
@@ -359,6 +390,7 @@ class ManifestKey(enum.IntEnum):
     POWER = 0x0021
     SCALE = 0x0022
     AUTH = 0x0023
+    CONTROL = 0x0024
 
 
 class DiscardReason(enum.StrEnum):

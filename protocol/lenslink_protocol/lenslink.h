@@ -44,6 +44,10 @@
 #define LENSLINK_HEARTBEAT_MS 100 /* ms: credit limits are repeated this often, so that a lost one does no harm */
 #define LENSLINK_SILENCE_MS 900 /* ms: silence, outside a lease of Busy, after which the module is gone */
 #define LENSLINK_MAX_BUSY_MS 10000 /* ms: longest lease of Busy and of Pending */
+#define LENSLINK_MAX_SETTINGS 96 /* most entries of a settings list: six controls for each frame */
+#define LENSLINK_MAX_BRACKET 16 /* frames: most frames of a Capture with a setting for a single frame */
+#define LENSLINK_MAX_SETTING 1073741823 /* largest amount of a setting's value; MicroPython has larger integers only on the heap */
+#define LENSLINK_EVERY_FRAME 65535 /* in a setting: it is for every frame */
 #define LENSLINK_MAX_RANGES 32 /* most rectangles in one Resend or Resent */
 #define LENSLINK_RESEND_RETRY_MS 50 /* ms: a Resend without any answer is repeated after this time */
 #define LENSLINK_RESEND_TRIES 8 /* Resends in a row without an answer; then the frame is incomplete */
@@ -103,6 +107,23 @@ enum lenslink_capability {
 enum lenslink_configure_flag {
     LENSLINK_CONFIGURE_FLAG_TEST_ONLY = 0x01,
     LENSLINK_CONFIGURE_FLAG_ADJUSTED = 0x02,
+};
+
+enum lenslink_control_id {
+    LENSLINK_CONTROL_ID_EXPOSURE = 0x01,
+    LENSLINK_CONTROL_ID_GAIN = 0x02,
+    LENSLINK_CONTROL_ID_FOCUS = 0x03,
+    LENSLINK_CONTROL_ID_APERTURE = 0x04,
+    LENSLINK_CONTROL_ID_SETTLED = 0x05,
+};
+
+enum lenslink_control_flag {
+    LENSLINK_CONTROL_FLAG_PER_FRAME = 0x01,
+};
+
+enum lenslink_frame_flag {
+    LENSLINK_FRAME_FLAG_ADJUSTED = 0x01,
+    LENSLINK_FRAME_FLAG_MOVING = 0x02,
 };
 
 enum lenslink_error_code {
@@ -284,6 +305,7 @@ enum lenslink_manifest_key {
     LENSLINK_MANIFEST_KEY_POWER = 0x21,
     LENSLINK_MANIFEST_KEY_SCALE = 0x22,
     LENSLINK_MANIFEST_KEY_AUTH = 0x23,
+    LENSLINK_MANIFEST_KEY_CONTROL = 0x24,
 };
 
 #pragma pack(push, 1)
@@ -305,6 +327,13 @@ struct lenslink_header {
     uint32_t length; /* bytes of the payload, which follows the header */
     uint32_t payload_crc; /* CRC-32/ISO-HDLC of the payload */
     uint32_t header_crc; /* CRC-32/ISO-HDLC of the first 36 bytes of the header */
+};
+
+/* an entry of a settings list */
+struct lenslink_setting {
+    uint16_t control; /* id of a control */
+    uint16_t frame; /* frame of the Capture, counted from 0; EVERY_FRAME for all */
+    int32_t value; /* value in the control's unit */
 };
 
 /* 0x01, host: opens a session under the nonce in the header */
@@ -376,9 +405,7 @@ struct lenslink_capture {
     uint8_t stream; /* number of a configured stream */
     uint8_t reserved; /* 0 */
     uint16_t count; /* number of frames, 1 or more */
-    uint64_t exposure_us; /* exposure time, us; 0 keeps the current value */
-    uint32_t gain_milli; /* gain, 1/1000; 0 keeps the current value */
-    int32_t focus_mdpt; /* focus, milli-dioptres, 0 = infinity; -1 keeps the current value */
+    /* then settings: settings list: entries of control u16, frame u16, value i32 */
 };
 
 /* 0x08, host: starts a stream that ends with Stop */
@@ -388,9 +415,7 @@ struct lenslink_start_stream {
     uint8_t reserved; /* 0 */
     uint16_t reserved2; /* 0 */
     uint32_t interval_us; /* least time between two frame starts, us; 0 = no limit */
-    uint64_t exposure_us; /* exposure time, us; 0 keeps the current value */
-    uint32_t gain_milli; /* gain, 1/1000; 0 keeps the current value */
-    int32_t focus_mdpt; /* focus, milli-dioptres, 0 = infinity; -1 keeps the current value */
+    /* then settings: settings list: entries of control u16, frame u16, value i32 */
 };
 
 /* 0x09, host: ends a stream */
@@ -539,6 +564,7 @@ struct lenslink_frame_start {
     uint16_t size; /* bytes of the fixed part, this field included */
     uint16_t mode; /* id of a mode of the manifest */
     uint32_t request; /* id of the Capture or StartStream request */
+    uint64_t timestamp_us; /* clock of the module at the start of readout, us */
     uint16_t width; /* pixels in a row */
     uint16_t height; /* rows */
     uint8_t cfa; /* colour filter array phase */
@@ -548,11 +574,19 @@ struct lenslink_frame_start {
     uint32_t pixel_format; /* code of the pixel format */
     uint32_t stride; /* bytes in a row */
     uint32_t white; /* white level, DN */
+    uint16_t flags; /* frame flags: ADJUSTED, MOVING */
+    uint16_t reserved2; /* 0 */
     uint32_t black_milli[4]; /* black levels of the first 2 x 2 pixels, 1/1000 DN */
-    uint64_t timestamp_us; /* clock of the module at the start of readout, us */
-    uint64_t exposure_us; /* exposure time applied, us */
+    uint32_t exposure_us; /* exposure time applied, us */
     uint32_t gain_milli; /* gain applied, 1/1000 */
-    int32_t focus_mdpt; /* focus applied, milli-dioptres */
+    int32_t focus_mdpt; /* lens position at mid-exposure, milli-dioptres */
+    uint32_t aperture_milli; /* f-number applied, 1/1000; 0 = the module has no iris */
+    uint32_t interval_us; /* time since the readout of the last frame of the stream started, us; 0 = first frame of the request */
+    uint32_t row_time_ns; /* time from row to row of the readout, ns; 0 = unknown */
+    uint32_t noise_slope; /* S of DNG's NoiseProfile, 1e-9; 0 = unknown */
+    uint32_t noise_offset; /* O of DNG's NoiseProfile, 1e-9 */
+    uint32_t energy_uj; /* energy of the frame, uJ; 0 = unknown */
+    int32_t focus_ring; /* position of the focus ring, ticks since the start; wraps */
     int32_t temperature_mc; /* sensor temperature, 1/1000 degree C */
 };
 
@@ -619,6 +653,16 @@ struct lenslink_optics_entry {
     uint32_t focus_max_mdpt; /* closest focus, milli-dioptres */
 };
 
+/* manifest entry 0x0024: a control that the module has; one entry for each control */
+struct lenslink_control_entry {
+    uint16_t control; /* id of the control */
+    uint16_t flags; /* control flags: PER_FRAME */
+    int32_t minimum; /* least value */
+    int32_t maximum; /* largest value */
+    int32_t step; /* distance of two values that differ, 1 or more */
+    int32_t initial; /* value of a stream until the host sets another */
+};
+
 /* manifest entry 0x0021: power that the module draws */
 struct lenslink_power_entry {
     uint32_t idle_mw; /* power while no frame is read out, mW */
@@ -639,14 +683,15 @@ struct lenslink_auth_entry {
 #pragma pack(pop)
 
 LENSLINK_ASSERT(sizeof(struct lenslink_header) == 40, "header: <4sBBBBIIIHHHHIII");
+LENSLINK_ASSERT(sizeof(struct lenslink_setting) == 8, "setting: <HHi");
 LENSLINK_ASSERT(sizeof(struct lenslink_hello) == 14, "hello: <HBBBBII");
 LENSLINK_ASSERT(sizeof(struct lenslink_hello_reply) == 30, "hello_reply: <HBBBBIIIIQ");
 LENSLINK_ASSERT(sizeof(struct lenslink_get_manifest) == 6, "get_manifest: <HI");
 LENSLINK_ASSERT(sizeof(struct lenslink_manifest_piece) == 10, "manifest_piece: <HII");
 LENSLINK_ASSERT(sizeof(struct lenslink_configure) == 14, "configure: <HBBHII");
 LENSLINK_ASSERT(sizeof(struct lenslink_configured) == 26, "configured: <HBBHIHHIII");
-LENSLINK_ASSERT(sizeof(struct lenslink_capture) == 22, "capture: <HBBHQIi");
-LENSLINK_ASSERT(sizeof(struct lenslink_start_stream) == 26, "start_stream: <HBBHIQIi");
+LENSLINK_ASSERT(sizeof(struct lenslink_capture) == 6, "capture: <HBBH");
+LENSLINK_ASSERT(sizeof(struct lenslink_start_stream) == 10, "start_stream: <HBBHI");
 LENSLINK_ASSERT(sizeof(struct lenslink_stop) == 3, "stop: <HB");
 LENSLINK_ASSERT(sizeof(struct lenslink_flush) == 2, "flush: <H");
 LENSLINK_ASSERT(sizeof(struct lenslink_accepted) == 8, "accepted: <HBBI");
@@ -666,7 +711,7 @@ LENSLINK_ASSERT(sizeof(struct lenslink_query_reply) == 3, "query_reply: <HB");
 LENSLINK_ASSERT(sizeof(struct lenslink_test) == 6, "test: <HBBH");
 LENSLINK_ASSERT(sizeof(struct lenslink_challenge) == 4, "challenge: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_proof) == 4, "proof: <HH");
-LENSLINK_ASSERT(sizeof(struct lenslink_frame_start) == 72, "frame_start: <HHIHHBBBBIII4IQQIii");
+LENSLINK_ASSERT(sizeof(struct lenslink_frame_start) == 100, "frame_start: <HHIQHHBBBBIIIHH4IIIiIIIIIIii");
 LENSLINK_ASSERT(sizeof(struct lenslink_frame_end) == 28, "frame_end: <HBBII4I");
 LENSLINK_ASSERT(sizeof(struct lenslink_log) == 12, "log: <HBBQ");
 LENSLINK_ASSERT(sizeof(struct lenslink_sensor_entry) == 28, "sensor_entry: <HHBBBBI4I");
@@ -674,6 +719,7 @@ LENSLINK_ASSERT(sizeof(struct lenslink_color_entry) == 100, "color_entry: <HH18i
 LENSLINK_ASSERT(sizeof(struct lenslink_mode_entry) == 32, "mode_entry: <HHHBB4H16s");
 LENSLINK_ASSERT(sizeof(struct lenslink_format_entry) == 4, "format_entry: <I");
 LENSLINK_ASSERT(sizeof(struct lenslink_optics_entry) == 16, "optics_entry: <IIII");
+LENSLINK_ASSERT(sizeof(struct lenslink_control_entry) == 20, "control_entry: <HHiiii");
 LENSLINK_ASSERT(sizeof(struct lenslink_power_entry) == 8, "power_entry: <II");
 LENSLINK_ASSERT(sizeof(struct lenslink_scale_entry) == 8, "scale_entry: <II");
 LENSLINK_ASSERT(sizeof(struct lenslink_auth_entry) == 2, "auth_entry: <H");

@@ -31,6 +31,16 @@ local ENUMS = {
     [1] = "TEST_ONLY",
     [2] = "ADJUSTED",
   }},
+  ControlFlag = {flags = true, names = {
+    [1] = "PER_FRAME",
+  }},
+  ControlId = {flags = false, names = {
+    [1] = "EXPOSURE",
+    [2] = "GAIN",
+    [3] = "FOCUS",
+    [4] = "APERTURE",
+    [5] = "SETTLED",
+  }},
   Damage = {flags = false, names = {
     [1] = "PAYLOAD",
     [2] = "HEADER",
@@ -60,6 +70,10 @@ local ENUMS = {
   Flag = {flags = true, names = {
     [1] = "RESENT",
   }},
+  FrameFlag = {flags = true, names = {
+    [1] = "ADJUSTED",
+    [2] = "MOVING",
+  }},
   FrameState = {flags = false, names = {
     [0] = "UNDER_WAY",
     [1] = "ENDED",
@@ -85,6 +99,7 @@ local ENUMS = {
     [33] = "POWER",
     [34] = "SCALE",
     [35] = "AUTH",
+    [36] = "CONTROL",
   }},
   MessageType = {flags = false, names = {
     [1] = "HELLO",
@@ -217,6 +232,12 @@ local HEADER = {
   {"header_crc", "I", 1, "CRC-32/ISO-HDLC of the first 36 bytes of the header"},
 }
 
+local SETTING = {
+  {"control", "H", 1, "id of a control", "ControlId"},
+  {"frame", "H", 1, "frame of the Capture, counted from 0; EVERY_FRAME for all"},
+  {"value", "i", 1, "value in the control's unit"},
+}
+
 local MESSAGES = {
   [1] = {name = "Hello", abbr = "hello", doc = "opens a session under the nonce in the header", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
@@ -274,9 +295,7 @@ local MESSAGES = {
     {"stream", "B", 1, "number of a configured stream"},
     {"reserved", "B", 1, "0"},
     {"count", "H", 1, "number of frames, 1 or more"},
-    {"exposure_us", "Q", 1, "exposure time, us; 0 keeps the current value"},
-    {"gain_milli", "I", 1, "gain, 1/1000; 0 keeps the current value"},
-    {"focus_mdpt", "i", 1, "focus, milli-dioptres, 0 = infinity; -1 keeps the current value"},
+    {"settings", "tail", 1, "settings list: entries of control u16, frame u16, value i32"},
   }},
   [8] = {name = "StartStream", abbr = "start_stream", doc = "starts a stream that ends with Stop", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
@@ -284,9 +303,7 @@ local MESSAGES = {
     {"reserved", "B", 1, "0"},
     {"reserved2", "H", 1, "0"},
     {"interval_us", "I", 1, "least time between two frame starts, us; 0 = no limit"},
-    {"exposure_us", "Q", 1, "exposure time, us; 0 keeps the current value"},
-    {"gain_milli", "I", 1, "gain, 1/1000; 0 keeps the current value"},
-    {"focus_mdpt", "i", 1, "focus, milli-dioptres, 0 = infinity; -1 keeps the current value"},
+    {"settings", "tail", 1, "settings list: entries of control u16, frame u16, value i32"},
   }},
   [9] = {name = "Stop", abbr = "stop", doc = "ends a stream", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
@@ -395,6 +412,7 @@ local MESSAGES = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
     {"mode", "H", 1, "id of a mode of the manifest"},
     {"request", "I", 1, "id of the Capture or StartStream request"},
+    {"timestamp_us", "Q", 1, "clock of the module at the start of readout, us"},
     {"width", "H", 1, "pixels in a row"},
     {"height", "H", 1, "rows"},
     {"cfa", "B", 1, "colour filter array phase", "Cfa"},
@@ -404,11 +422,19 @@ local MESSAGES = {
     {"pixel_format", "I", 1, "code of the pixel format", "PixelFormat"},
     {"stride", "I", 1, "bytes in a row"},
     {"white", "I", 1, "white level, DN"},
+    {"flags", "H", 1, "frame flags: ADJUSTED, MOVING", "FrameFlag"},
+    {"reserved2", "H", 1, "0"},
     {"black_milli", "I", 4, "black levels of the first 2 x 2 pixels, 1/1000 DN"},
-    {"timestamp_us", "Q", 1, "clock of the module at the start of readout, us"},
-    {"exposure_us", "Q", 1, "exposure time applied, us"},
+    {"exposure_us", "I", 1, "exposure time applied, us"},
     {"gain_milli", "I", 1, "gain applied, 1/1000"},
-    {"focus_mdpt", "i", 1, "focus applied, milli-dioptres"},
+    {"focus_mdpt", "i", 1, "lens position at mid-exposure, milli-dioptres"},
+    {"aperture_milli", "I", 1, "f-number applied, 1/1000; 0 = the module has no iris"},
+    {"interval_us", "I", 1, "time since the readout of the last frame of the stream started, us; 0 = first frame of the request"},
+    {"row_time_ns", "I", 1, "time from row to row of the readout, ns; 0 = unknown"},
+    {"noise_slope", "I", 1, "S of DNG's NoiseProfile, 1e-9; 0 = unknown"},
+    {"noise_offset", "I", 1, "O of DNG's NoiseProfile, 1e-9"},
+    {"energy_uj", "I", 1, "energy of the frame, uJ; 0 = unknown"},
+    {"focus_ring", "i", 1, "position of the focus ring, ticks since the start; wraps"},
     {"temperature_mc", "i", 1, "sensor temperature, 1/1000 degree C"},
   }},
   [66] = {name = "FrameEnd", abbr = "frame_end", doc = "ends a frame", fields = {
@@ -478,6 +504,14 @@ local ENTRIES = {
     {"aperture_milli", "I", 1, "widest f-number, 1/1000"},
     {"focus_max_mdpt", "I", 1, "closest focus, milli-dioptres"},
   }},
+  [36] = {name = "ControlEntry", abbr = "control_entry", doc = "a control that the module has; one entry for each control", fields = {
+    {"control", "H", 1, "id of the control", "ControlId"},
+    {"flags", "H", 1, "control flags: PER_FRAME", "ControlFlag"},
+    {"minimum", "i", 1, "least value"},
+    {"maximum", "i", 1, "largest value"},
+    {"step", "i", 1, "distance of two values that differ, 1 or more"},
+    {"initial", "i", 1, "value of a stream until the host sets another"},
+  }},
   [33] = {name = "PowerEntry", abbr = "power_entry", doc = "power that the module draws", fields = {
     {"idle_mw", "I", 1, "power while no frame is read out, mW"},
     {"active_mw", "I", 1, "power while a frame is read out, mW"},
@@ -536,6 +570,7 @@ local function prepare(prefix, layout)
 end
 
 prepare("lenslink.", HEADER)
+prepare("lenslink.setting.", SETTING)
 for _, field in ipairs(HEADER) do HEADER_BYTES = HEADER_BYTES + field.bytes end
 for _, message in pairs(MESSAGES) do
   prepare("lenslink." .. message.abbr .. ".", message.fields)
@@ -643,6 +678,16 @@ local function add_manifest(tree, tvb, offset, stop)
   end
 end
 
+local function add_settings(tree, tvb, offset, stop)
+  while offset + 8 <= stop do
+    local id = tvb(offset, 2):le_uint()
+    local name = ENUMS.ControlId.names[id] or id
+    local branch = tree:add(lenslink, tvb(offset, 8), "Setting: " .. name)
+    add_fields(branch, tvb, offset, SETTING, 8)
+    offset = offset + 8
+  end
+end
+
 local function add_message(tree, tvb, offset, length, kind)
   local message = MESSAGES[kind]
   if not message then
@@ -660,6 +705,7 @@ local function add_message(tree, tvb, offset, length, kind)
   if tail and at < offset + length then
     branch:add(tail.proto, tvb(at, offset + length - at))
     if tail[1] == "piece" then add_manifest(branch, tvb, at, offset + length) end
+    if tail[1] == "settings" then add_settings(branch, tvb, at, offset + length) end
   end
 end
 

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .ids import Cfa, ManifestKey, ModeUse, PixelFormat
+from .ids import Cfa, ControlId, ManifestKey, ModeUse, PixelFormat
 from .messages import (
     ENTRY_BY_KEY,
     TEXT_BY_KEY,
     ColorEntry,
+    ControlEntry,
     Malformed,
     ModeEntry,
     OpticsEntry,
@@ -24,11 +25,12 @@ from .messages import (
     SensorEntry,
 )
 from .packings import Packing, find_layout, find_pixel_format, is_known
-from .params import MAX_HEIGHT, MAX_MANIFEST, MAX_TEXT, MAX_WIDTH, MIN_SIDE
+from .params import MAX_HEIGHT, MAX_MANIFEST, MAX_SETTING, MAX_TEXT, MAX_WIDTH, MIN_SIDE
 
 _HEAD = struct.Struct("<HH")
 _MODES = 64
 _FORMATS = 16
+_CONTROLS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Manifest:
     """Pixel formats that the module sends and this version knows, its own choice first."""
     schemes: tuple[int, ...] = ()
     """Authentication schemes of the module."""
+    controls: tuple[ControlEntry, ...] = ()
+    """Controls that the module has and this version knows."""
     skipped: tuple[int, ...] = field(default=())
     """Keys that this version does not know."""
 
@@ -74,6 +78,10 @@ class Manifest:
     def find_mode_for(self, use: ModeUse) -> Mode:
         """Return the first mode meant for *use*, else the first mode."""
         return next((m for m in self.modes if m.use & use), self.modes[0])
+
+    def find_control(self, control: ControlId) -> ControlEntry | None:
+        """Return the range of a control, or None if the module does not have it."""
+        return next((each for each in self.controls if each.control == control), None)
 
     def find_mode(self, name: str) -> Mode | None:
         """Return the mode called *name*, or None."""
@@ -110,6 +118,7 @@ def parse_manifest(data: bytes) -> Manifest:
     modes: list[Mode] = []
     formats: list[int] = []
     schemes: list[int] = []
+    controls: list[ControlEntry] = []
     skipped: list[int] = []
     for key, value in iterate_entries(data):
         if key == ManifestKey.MODE:
@@ -118,6 +127,8 @@ def parse_manifest(data: bytes) -> Manifest:
             formats.append(_decode(key, value).pixel_format)
         elif key == ManifestKey.AUTH:
             schemes.append(_decode(key, value).scheme)
+        elif key == ManifestKey.CONTROL:
+            controls.append(_decode(key, value))
         elif key in TEXT_BY_KEY or key in ENTRY_BY_KEY:
             name = TEXT_BY_KEY.get(key) or _FIELD[key]
             if name in values:
@@ -138,6 +149,7 @@ def parse_manifest(data: bytes) -> Manifest:
     _check_color(values["color"])
     values["formats"] = _formats(formats, sensor)
     values["schemes"] = tuple(schemes)
+    values["controls"] = _controls(controls)
     return Manifest(modes=tuple(modes), skipped=tuple(skipped), **values)  # type: ignore[arg-type]
 
 
@@ -211,6 +223,21 @@ def _formats(codes: list[int], sensor: SensorEntry) -> tuple[PixelFormat, ...]:
         rule = f"{each.code.name} has another phase than the sensor, {own.name}"
         _check(key, each.cfa == own, rule)
     return tuple(each.code for each in known)
+
+
+def _controls(entries: list[ControlEntry]) -> tuple[ControlEntry, ...]:
+    """Return the controls that this version knows."""
+    key = ManifestKey.CONTROL
+    _check(key, len(entries) <= _CONTROLS, f"{len(entries)} controls, more than {_CONTROLS}")
+    ids = [entry.control for entry in entries]
+    for entry in entries:
+        name = f"control {entry.control}"
+        _check(key, ids.count(entry.control) == 1, f"{name} stands twice")
+        holds = -MAX_SETTING <= entry.minimum <= entry.initial <= entry.maximum <= MAX_SETTING
+        rule = f"{name}: {entry.minimum}, {entry.initial} and {entry.maximum} do not rise"
+        _check(key, holds, f"{rule}, or one is beyond {MAX_SETTING}")
+        _check(key, entry.step >= 1, f"{name}: step {entry.step}")
+    return tuple(entry for entry in entries if entry.control in set(ControlId))
 
 
 def _check_sensor(sensor: object) -> SensorEntry:

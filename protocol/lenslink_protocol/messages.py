@@ -15,6 +15,8 @@ Buffer = bytes | bytearray | memoryview
 
 MAGIC = b'\x8aLLK'
 HEADER = struct.Struct("<4sBBBBIIIHHHHIII")
+SETTING = struct.Struct("<HHi")
+"""An entry of a settings list: control, frame and value."""
 
 
 class Malformed(ValueError):
@@ -237,28 +239,24 @@ class Capture:
     """Starts a stream that ends after a number of frames."""
 
     TYPE: ClassVar[MessageType] = MessageType.CAPTURE
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHQIi")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBH")
 
     stream: int
     """Number of a configured stream."""
     count: int
     """Number of frames, 1 or more."""
-    exposure_us: int
-    """Exposure time, us; 0 keeps the current value."""
-    gain_milli: int
-    """Gain, 1/1000; 0 keeps the current value."""
-    focus_mdpt: int
-    """Focus, milli-dioptres, 0 = infinity; -1 keeps the current value."""
+    settings: bytes = b""
+    """Settings list: entries of control u16, frame u16, value i32."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.FIXED.size, self.stream, 0, self.count, self.exposure_us, self.gain_milli, self.focus_mdpt)
+        return self.FIXED.pack(self.FIXED.size, self.stream, 0, self.count) + self.settings
 
     @classmethod
     def decode(cls, payload: Buffer) -> Capture:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
-        _, values = _fixed(cls.FIXED, payload)
-        return cls(values[0], values[2], values[3], values[4], values[5])
+        size, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], values[2], bytes(memoryview(payload)[size:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,28 +264,24 @@ class StartStream:
     """Starts a stream that ends with Stop."""
 
     TYPE: ClassVar[MessageType] = MessageType.STREAM
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHIQIi")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHI")
 
     stream: int
     """Number of a configured stream."""
     interval_us: int
     """Least time between two frame starts, us; 0 = no limit."""
-    exposure_us: int
-    """Exposure time, us; 0 keeps the current value."""
-    gain_milli: int
-    """Gain, 1/1000; 0 keeps the current value."""
-    focus_mdpt: int
-    """Focus, milli-dioptres, 0 = infinity; -1 keeps the current value."""
+    settings: bytes = b""
+    """Settings list: entries of control u16, frame u16, value i32."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.FIXED.size, self.stream, 0, 0, self.interval_us, self.exposure_us, self.gain_milli, self.focus_mdpt)
+        return self.FIXED.pack(self.FIXED.size, self.stream, 0, 0, self.interval_us) + self.settings
 
     @classmethod
     def decode(cls, payload: Buffer) -> StartStream:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
-        _, values = _fixed(cls.FIXED, payload)
-        return cls(values[0], values[3], values[4], values[5], values[6])
+        size, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], values[3], bytes(memoryview(payload)[size:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -736,12 +730,14 @@ class FrameStart:
     """Begins a frame: its geometry and the settings that were applied."""
 
     TYPE: ClassVar[MessageType] = MessageType.FRAME_START
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<HHIHHBBBBIII4IQQIii")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HHIQHHBBBBIIIHH4IIIiIIIIIIii")
 
     mode: int
     """Id of a mode of the manifest."""
     request: int
     """Id of the Capture or StartStream request."""
+    timestamp_us: int
+    """Clock of the module at the start of readout, us."""
     width: int
     """Pixels in a row."""
     height: int
@@ -758,28 +754,42 @@ class FrameStart:
     """Bytes in a row."""
     white: int
     """White level, DN."""
+    flags: int
+    """Frame flags: ADJUSTED, MOVING."""
     black_milli: tuple[int, int, int, int]
     """Black levels of the first 2 x 2 pixels, 1/1000 DN."""
-    timestamp_us: int
-    """Clock of the module at the start of readout, us."""
     exposure_us: int
     """Exposure time applied, us."""
     gain_milli: int
     """Gain applied, 1/1000."""
     focus_mdpt: int
-    """Focus applied, milli-dioptres."""
+    """Lens position at mid-exposure, milli-dioptres."""
+    aperture_milli: int
+    """F-number applied, 1/1000; 0 = the module has no iris."""
+    interval_us: int
+    """Time since the readout of the last frame of the stream started, us; 0 = first frame of the request."""
+    row_time_ns: int
+    """Time from row to row of the readout, ns; 0 = unknown."""
+    noise_slope: int
+    """S of DNG's NoiseProfile, 1e-9; 0 = unknown."""
+    noise_offset: int
+    """O of DNG's NoiseProfile, 1e-9."""
+    energy_uj: int
+    """Energy of the frame, uJ; 0 = unknown."""
+    focus_ring: int
+    """Position of the focus ring, ticks since the start; wraps."""
     temperature_mc: int
     """Sensor temperature, 1/1000 degree C."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.FIXED.size, self.mode, self.request, self.width, self.height, self.cfa, self.orientation, self.bits, 0, self.pixel_format, self.stride, self.white, *self.black_milli, self.timestamp_us, self.exposure_us, self.gain_milli, self.focus_mdpt, self.temperature_mc)
+        return self.FIXED.pack(self.FIXED.size, self.mode, self.request, self.timestamp_us, self.width, self.height, self.cfa, self.orientation, self.bits, 0, self.pixel_format, self.stride, self.white, self.flags, 0, *self.black_milli, self.exposure_us, self.gain_milli, self.focus_mdpt, self.aperture_milli, self.interval_us, self.row_time_ns, self.noise_slope, self.noise_offset, self.energy_uj, self.focus_ring, self.temperature_mc)
 
     @classmethod
     def decode(cls, payload: Buffer) -> FrameStart:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
         _, values = _fixed(cls.FIXED, payload)
-        return cls(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[8], values[9], values[10], (values[11], values[12], values[13], values[14]), values[15], values[16], values[17], values[18], values[19])
+        return cls(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[9], values[10], values[11], values[12], (values[14], values[15], values[16], values[17]), values[18], values[19], values[20], values[21], values[22], values[23], values[24], values[25], values[26], values[27], values[28])
 
 
 @dataclass(frozen=True, slots=True)
@@ -971,6 +981,36 @@ class OpticsEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlEntry:
+    """Manifest entry: a control that the module has; one entry for each control."""
+
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HHiiii")
+
+    control: int
+    """Id of the control."""
+    flags: int
+    """Control flags: PER_FRAME."""
+    minimum: int
+    """Least value."""
+    maximum: int
+    """Largest value."""
+    step: int
+    """Distance of two values that differ, 1 or more."""
+    initial: int
+    """Value of a stream until the host sets another."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.control, self.flags, self.minimum, self.maximum, self.step, self.initial)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> ControlEntry:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        values = _prefix(cls.FIXED, payload)
+        return cls(values[0], values[1], values[2], values[3], values[4], values[5])
+
+
+@dataclass(frozen=True, slots=True)
 class PowerEntry:
     """Manifest entry: power that the module draws."""
 
@@ -1079,6 +1119,7 @@ ENTRY_BY_KEY: dict[int, type[Any]] = {
     ManifestKey.MODE: ModeEntry,
     ManifestKey.FORMAT: FormatEntry,
     ManifestKey.OPTICS: OpticsEntry,
+    ManifestKey.CONTROL: ControlEntry,
     ManifestKey.POWER: PowerEntry,
     ManifestKey.SCALE: ScaleEntry,
     ManifestKey.AUTH: AuthEntry,

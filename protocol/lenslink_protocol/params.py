@@ -87,6 +87,19 @@ SILENCE_MS: Final = _param(
     "SILENCE_MS", 900, "ms", "silence, outside a lease of Busy, after which the module is gone"
 )
 MAX_BUSY_MS: Final = _param("MAX_BUSY_MS", 10000, "ms", "longest lease of Busy and of Pending")
+MAX_SETTINGS: Final = _param(
+    "MAX_SETTINGS", 96, "", "most entries of a settings list: six controls for each frame"
+)
+MAX_BRACKET: Final = _param(
+    "MAX_BRACKET", 16, "frames", "most frames of a Capture with a setting for a single frame"
+)
+MAX_SETTING: Final = _param(
+    "MAX_SETTING",
+    (1 << 30) - 1,
+    "",
+    "largest amount of a setting's value; MicroPython has larger integers only on the heap",
+)
+EVERY_FRAME: Final = _param("EVERY_FRAME", 0xFFFF, "", "in a setting: it is for every frame")
 MAX_RANGES: Final = _param("MAX_RANGES", 32, "", "most rectangles in one Resend or Resent")
 RESEND_RETRY_MS: Final = _param(
     "RESEND_RETRY_MS", 50, "ms", "a Resend without any answer is repeated after this time"

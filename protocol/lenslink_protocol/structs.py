@@ -66,11 +66,14 @@ class Message:
 
 _SIZE = "size" / Int16ul * "bytes of the fixed part, this field included"
 
-_SETTINGS = (
-    "exposure_us" / Int64ul * "exposure time, us; 0 keeps the current value",
-    "gain_milli" / Int32ul * "gain, 1/1000; 0 keeps the current value",
-    "focus_mdpt" / Int32sl * "focus, milli-dioptres, 0 = infinity; -1 keeps the current value",
+_SETTINGS = "settings" / GreedyBytes * "settings list: entries of control u16, frame u16, value i32"
+
+Setting = Struct(
+    "control" / Int16ul * "id of a control",
+    "frame" / Int16ul * "frame of the Capture, counted from 0; EVERY_FRAME for all",
+    "value" / Int32sl * "value in the control's unit",
 )
+"""One entry of a settings list."""
 
 MESSAGES: tuple[Message, ...] = (
     Message(
@@ -167,7 +170,7 @@ MESSAGES: tuple[Message, ...] = (
             "stream" / Int8ul * "number of a configured stream",
             "reserved" / Int8ul * "0",
             "count" / Int16ul * "number of frames, 1 or more",
-            *_SETTINGS,
+            _SETTINGS,
         ),
     ),
     Message(
@@ -181,7 +184,7 @@ MESSAGES: tuple[Message, ...] = (
             "reserved" / Int8ul * "0",
             "reserved2" / Int16ul * "0",
             "interval_us" / Int32ul * "least time between two frame starts, us; 0 = no limit",
-            *_SETTINGS,
+            _SETTINGS,
         ),
     ),
     Message(
@@ -400,6 +403,7 @@ MESSAGES: tuple[Message, ...] = (
             _SIZE,
             "mode" / Int16ul * "id of a mode of the manifest",
             "request" / Int32ul * "id of the Capture or StartStream request",
+            "timestamp_us" / Int64ul * "clock of the module at the start of readout, us",
             "width" / Int16ul * "pixels in a row",
             "height" / Int16ul * "rows",
             "cfa" / Int8ul * "colour filter array phase",
@@ -409,11 +413,20 @@ MESSAGES: tuple[Message, ...] = (
             "pixel_format" / Int32ul * "code of the pixel format",
             "stride" / Int32ul * "bytes in a row",
             "white" / Int32ul * "white level, DN",
+            "flags" / Int16ul * "frame flags: ADJUSTED, MOVING",
+            "reserved2" / Int16ul * "0",
             "black_milli" / Array(4, Int32ul) * "black levels of the first 2 x 2 pixels, 1/1000 DN",
-            "timestamp_us" / Int64ul * "clock of the module at the start of readout, us",
-            "exposure_us" / Int64ul * "exposure time applied, us",
+            "exposure_us" / Int32ul * "exposure time applied, us",
             "gain_milli" / Int32ul * "gain applied, 1/1000",
-            "focus_mdpt" / Int32sl * "focus applied, milli-dioptres",
+            "focus_mdpt" / Int32sl * "lens position at mid-exposure, milli-dioptres",
+            "aperture_milli" / Int32ul * "f-number applied, 1/1000; 0 = the module has no iris",
+            "interval_us" / Int32ul * "time since the readout of the last frame of the stream"
+            " started, us; 0 = first frame of the request",
+            "row_time_ns" / Int32ul * "time from row to row of the readout, ns; 0 = unknown",
+            "noise_slope" / Int32ul * "S of DNG's NoiseProfile, 1e-9; 0 = unknown",
+            "noise_offset" / Int32ul * "O of DNG's NoiseProfile, 1e-9",
+            "energy_uj" / Int32ul * "energy of the frame, uJ; 0 = unknown",
+            "focus_ring" / Int32sl * "position of the focus ring, ticks since the start; wraps",
             "temperature_mc" / Int32sl * "sensor temperature, 1/1000 degree C",
         ),
     ),
@@ -520,6 +533,19 @@ ENTRIES: tuple[Entry, ...] = (
             "focal_35mm_um" / Int32ul * "focal length as the equivalent of 35 mm film, um",
             "aperture_milli" / Int32ul * "widest f-number, 1/1000",
             "focus_max_mdpt" / Int32ul * "closest focus, milli-dioptres",
+        ),
+    ),
+    Entry(
+        "ControlEntry",
+        ManifestKey.CONTROL,
+        "a control that the module has; one entry for each control",
+        Struct(
+            "control" / Int16ul * "id of the control",
+            "flags" / Int16ul * "control flags: PER_FRAME",
+            "minimum" / Int32sl * "least value",
+            "maximum" / Int32sl * "largest value",
+            "step" / Int32sl * "distance of two values that differ, 1 or more",
+            "initial" / Int32sl * "value of a stream until the host sets another",
         ),
     ),
     Entry(

@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .controls import Setting, encode_settings, read_settings
 from .framing import VERSION, encode_packet
 from .ids import (
     Capability,
     Cfa,
+    ControlFlag,
+    ControlId,
     EndStatus,
     ErrorCode,
     Flag,
@@ -39,6 +42,7 @@ from .messages import (
     ColorEntry,
     Configure,
     Configured,
+    ControlEntry,
     Error,
     Flush,
     Flushed,
@@ -60,16 +64,17 @@ from .messages import (
     SensorEntry,
     Test,
 )
-from .params import MAX_CONTROL, MAX_PAYLOAD
+from .params import EVERY_FRAME, MAX_BRACKET, MAX_CONTROL, MAX_PAYLOAD
 from .structs import ENTRIES, MESSAGES, Header
 
 NONCE = 0x12345678
 CLOCK_US = 2_000_000
-"""The module's clock, which stands still in the transcripts."""
+"""The module's clock, which stands still except where a packet's note names a time."""
 SIDE = 16
 """Width and height of the only mode, in pixels."""
 STILL = 1
 PENDING_MS = 500
+EXPOSURE_US = 10_000
 
 _NONE = 0xFFFFFFFF
 _LINE = 20
@@ -111,9 +116,14 @@ def make_manifest() -> bytes:
         ManifestKey.MODE: mode.encode(),
         ManifestKey.FORMAT: FormatEntry(PixelFormat.GR12).encode(),
         ManifestKey.OPTICS: OpticsEntry(17500, 35000, 1400, 3300).encode(),
-        ManifestKey.POWER: PowerEntry(150, 1400).encode(),
     }
-    return b"".join(encode_entry(key, value) for key, value in values.items())
+    entries = list(values.items())
+    ranges = ((0, 60_000_000, 0), (1000, 64_000, 1000), (0, 3300, 0), (1400, 1400, 1400))
+    for number, (least, most, default) in enumerate((*ranges, (0, 1, 1)), 1):
+        control = ControlEntry(number, ControlFlag.PER_FRAME, least, most, 1, default)
+        entries.append((ManifestKey.CONTROL, control.encode()))
+    entries.append((ManifestKey.POWER, PowerEntry(150, 1400).encode()))
+    return b"".join(encode_entry(key, value) for key, value in entries)
 
 
 class _Recorder:
@@ -167,15 +177,21 @@ class _Recorder:
 
     def capture(self, number: int) -> None:
         """Capture, its answer, and the beginning of the frame."""
-        self.host(Capture(STILL, 1, 10000, 1000, -1), number)
+        settings = [
+            Setting(ControlId.EXPOSURE, EVERY_FRAME, EXPOSURE_US),
+            Setting(ControlId.GAIN, EVERY_FRAME, 1000),
+        ]
+        self.host(Capture(STILL, 1, encode_settings(settings)), number)
         self.module(Accepted(STILL, 0), number)
         self.module(
             FrameStart(
-                1, number, SIDE, SIDE, Cfa.GRBG, 1, 12, PixelFormat.GR12, 2 * SIDE, 4095,
-                (64000,) * 4, CLOCK_US, 10000, 1000, 0, 25000,
+                1, number, CLOCK_US + EXPOSURE_US, SIDE, SIDE, Cfa.GRBG, 1, 12, PixelFormat.GR12,
+                2 * SIDE, 4095, 0, (64000,) * 4, EXPOSURE_US, 1000, 0, 1400, 0, 0, 0, 0, 0, 0,
+                25000,
             ),
             0,
             stream=STILL,
+            note=f"{EXPOSURE_US // 1000} ms later",
         )  # fmt: skip
 
     def end(self, tiles: int, last: tuple[int, int, int, int], lanes: int = 1) -> None:
@@ -296,6 +312,13 @@ def _describe_field(field: Field, value: Any) -> Iterator[str]:
     if field.name in ("ranges", "gone"):
         found = [struct.unpack_from("<4H", value, at) for at in range(0, len(value), 8)]
         yield f"{field.name} {', '.join(str(each) for each in found) or 'none'}"
+    elif field.name == "settings":
+        settings = [
+            f"{ControlId(each.control).name} {each.value} for "
+            + ("every frame" if each.frame == EVERY_FRAME else f"frame {each.frame}")
+            for each in read_settings(value, MAX_BRACKET)
+        ]
+        yield f"{field.name} {', '.join(settings) or 'none'}"
     elif field.name == "piece":
         yield f"piece of {len(value)} bytes, with the entries"
         names = {entry.key.value: entry.name for entry in ENTRIES}

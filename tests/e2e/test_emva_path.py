@@ -14,6 +14,8 @@ from helpers.physics_world import expected
 from helpers.slowdown import patience
 
 import lenslink
+from lenslink_hil.benches.sim import SimTransport
+from lenslink_hil.benches.usbip import BoardTransport
 
 SIDE, LUX, REFLECTANCE, F_NUMBER = 512, 3000, 0.5, 1.4
 BANDS = ("red", "green", "green", "blue")
@@ -67,18 +69,32 @@ def test_the_standard_finds_the_sensor_behind_the_driver(own_url, gain_milli):
         assert each.linearity < 0.005
 
 
+STAR = {"width": 320, "height": 240, "scene": "star", "depth": "1500"}
+
+
+def get_contrast(module, focus_mdpt, exposure_us=10_000):
+    """Return contrast and level of the star, half way to its rim."""
+    with module.capture(
+        focus_mdpt=focus_mdpt, exposure_us=exposure_us, timeout=patience(10)
+    ) as frame:
+        part = frame.pixels[100:140:2, 209:239:2].astype(float) - 256
+        return part.std() / part.mean(), part.mean()
+
+
 def test_focus_and_exposure_change_the_picture(own_url):
-    options = {"width": 320, "height": 240, "scene": "star", "depth": "1500"}
-    with lenslink.open(own_url(**options)) as module:
-
-        def get_contrast(focus_mdpt, exposure_us):
-            with module.capture(
-                focus_mdpt=focus_mdpt, exposure_us=exposure_us, timeout=patience(10)
-            ) as frame:
-                # Half way to the star's rim.
-                part = frame.pixels[100:140:2, 209:239:2].astype(float) - 256
-                return part.std() / part.mean(), part.mean()
-
-        far, sharp, near = (get_contrast(each, 10_000) for each in (0, 1500, 3000))
+    with lenslink.open(own_url(**STAR)) as module:
+        far, sharp, near = (get_contrast(module, each) for each in (0, 1500, 3000))
         assert sharp[0] > 3 * max(far[0], near[0])
-        assert get_contrast(1500, 5_000)[1] == pytest.approx(sharp[1] / 2, rel=0.02)
+        half = get_contrast(module, 1500, 5_000)[1]
+        assert half == pytest.approx(sharp[1] / 2, rel=0.02)
+
+
+def test_the_picture_shows_where_the_lens_is_and_not_where_it_should_be(own_url):
+    with lenslink.open(own_url(**STAR)) as module:
+        transport = module._session._transport
+        assert isinstance(transport, SimTransport | BoardTransport)
+        sharp = get_contrast(module, 1500)[0]
+        # A blow: 300 of 2,000 steps are lost on the way back from infinity.
+        get_contrast(module, 0)
+        transport.module.command(lose_steps=300)
+        assert get_contrast(module, 1500)[0] < sharp / 3

@@ -14,6 +14,7 @@ import lenslink
 from lenslink import FrameStatus
 from lenslink.deadline import Deadline
 from lenslink.transports.base import Transport
+from lenslink_protocol.controls import Setting, encode_settings
 from lenslink_protocol.framing import VERSION, encode_packet
 from lenslink_protocol.link import CAPABILITIES
 from lenslink_protocol.messages import (
@@ -25,10 +26,13 @@ from lenslink_protocol.messages import (
     Resend,
     StartStream,
 )
-from lenslink_protocol.params import MAX_PAYLOAD
+from lenslink_protocol.params import EVERY_FRAME, MAX_PAYLOAD, MAX_SETTING, MAX_SETTINGS
 
 PACKETS = choose(8000, 100_000)
 NONCE = 0x12345678
+LONGEST_LIST = encode_settings(
+    Setting(1 + at, EVERY_FRAME, MAX_SETTING) for at in range(MAX_SETTINGS)
+)
 
 HELLO = Hello(VERSION, VERSION, 1, CAPABILITIES, MAX_PAYLOAD)
 
@@ -51,8 +55,9 @@ def hellos(number: int) -> Iterator[tuple[int, bytes]]:
 
 def captures_of_what_may_not_be_sent(number: int) -> Iterator[tuple[int, bytes]]:
     yield Configure.TYPE, Configure(0, 0, 0, 0, 0).encode()
-    yield Capture.TYPE, Capture(0, 65535, 2**64 - 1, 2**32 - 1, 2**31 - 1).encode()
-    yield StartStream.TYPE, StartStream(0, 0, 0, 0, -1).encode()
+    yield Capture.TYPE, Capture(0, 65535, b"\xff" * 768).encode()
+    yield Capture.TYPE, Capture(0, 65535, LONGEST_LIST).encode()
+    yield StartStream.TYPE, StartStream(0, 0).encode()
     yield Resend.TYPE, Resend(3, 32, b"\0\0\0\0\xff\xff\xff\xff" * 32).encode()
 
 

@@ -29,7 +29,7 @@ from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.plant.pin_records import DETECT_PIN, POWER_PINS
 
 STARTS = choose(100, 1000)
-OPENINGS = choose(15, 100)
+OPENINGS = choose(8, 100)
 INTERRUPTIONS = choose(40, 1000)
 # A board's heap, which is so small that a module that leaks runs out of it. MicroPython touches all
 # of its heap before it collects what is free: a large one only seems to grow.

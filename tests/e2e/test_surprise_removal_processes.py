@@ -27,8 +27,10 @@ from lenslink_hil.faults.fault_plan import Direction, Fault, FaultPlan, Kind, Pl
 from lenslink_hil.faults.faulty_link import FaultyTransport
 from lenslink_protocol.ids import ModeUse
 
-OFFSETS = choose(30, 200)
+OFFSETS = choose(20, 200)
 KNOWN_S = patience(0.2)
+# A session that ends before the offset is reached counts for nothing.
+MOST_SESSIONS = 3
 FRAMES = 2
 SIZE = {"scene": "prbs", "width": 64, "height": 64}
 
@@ -101,7 +103,9 @@ def test_a_yank_at_sampled_bytes(
     known = []
     began = time.monotonic()
     offsets = scale.count(OFFSETS)
-    for index in range(offsets):
+    for index in range(MOST_SESSIONS * offsets):
+        if len(known) == offsets:
+            break
         direction = Direction.DOWN if index % 4 == 0 else Direction.UP
         plan = FaultPlan((Fault(Kind.UNPLUG, direction, chance.randrange(lengths[direction])),))
         surprise_removal = SurpriseRemoval(plan)
@@ -117,15 +121,22 @@ def test_a_yank_at_sampled_bytes(
             assert known[-1] < KNOWN_S, plan.to_json()
         else:
             assert not surprise_removal.plug.is_pulled, plan.to_json()
+            # The session was shorter than the first: a busy host stops its stream later.
+            assert surprise_removal.faulty is not None
+            sent = {
+                Direction.UP: surprise_removal.faulty.up,
+                Direction.DOWN: surprise_removal.faulty.down,
+            }
+            lengths[direction] = min(lengths[direction], sent[direction].position)
         assert descriptors() == before, plan.to_json()
         assert set(children()) <= others, plan.to_json()
     # The last one that opens does all that the first did.
     with lenslink.open(url) as device:
         session(device)
-    assert len(known) >= 0.8 * offsets
+    assert len(known) == offsets
     say(
         capsys,
-        f"{len(known)} surprise removals of {offsets} offsets (seed {seed}): known after "
+        f"{len(known)} surprise removals at {offsets} offsets (seed {seed}): known after "
         f"{1000 * sorted(known)[len(known) // 2]:.0f} ms, at worst {1000 * max(known):.0f} ms; "
         f"{time.monotonic() - began:.0f} s",
     )

@@ -37,7 +37,7 @@ from lenslink_hil.usbip.firmware_board import VirtualBoard
 from lenslink_hil.usbip.tty import Terminal
 
 SIZE = {"scene": "prbs", "width": "128", "height": "96", "seed": "5"}
-OPENINGS = choose(20, 100)
+OPENINGS = choose(12, 100)
 UNPLUGS = choose(5, 50)
 SERIAL_UNPLUGS = choose(3, 20)
 # The driver notices each unplug within this time, and not by silence.

@@ -16,7 +16,7 @@ from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.layout import list_fields
 from lenslink_protocol.messages import BY_TYPE
 from lenslink_protocol.params import PARAMS
-from lenslink_protocol.structs import ENTRIES, MAGIC, MESSAGES, Header
+from lenslink_protocol.structs import ENTRIES, MAGIC, MESSAGES, Header, Setting
 
 PROTOCOL = Path(codegen.__file__).parent
 NONCE = 0x12345678
@@ -34,7 +34,7 @@ def test_committed_files_are_what_is_generated(name, root):
 def c_program():
     """Return a program that asserts every size, offset and value of the definition."""
     lines = ['#include "lenslink.h"', "static const unsigned char magic[] = LENSLINK_MAGIC;"]
-    layouts = [("header", Header)]
+    layouts = [("header", Header), ("setting", Setting)]
     layouts += [(to_snake_case(m.name), m.struct) for m in MESSAGES]
     layouts += [(to_snake_case(e.name), e.struct) for e in ENTRIES if e.struct is not None]
     for name, layout in layouts:
@@ -89,6 +89,7 @@ def test_the_dissector_names_every_enumeration():
         for m in [*MESSAGES, *(e for e in ENTRIES if e.struct)]
         for f in list_fields(m.struct)
     } | {("Header", f.name) for f in list_fields(Header)}
+    known |= {("Setting", f.name) for f in list_fields(Setting)}
     for owner, name in dissector.ENUM_OF:
         assert any(name == f and owner in ("*", o) for o, f in known), (owner, name)
 

@@ -79,7 +79,7 @@ def test_the_firmware_answers_as_the_transcript_says(name, monkeypatch):
             replay.camera.step()
         else:
             if packet.note.endswith("ms later"):
-                replay.time.us += 1000 * transcripts.PENDING_MS
+                replay.time.us += 1000 * int(packet.note.split()[0])
             assert replay.take_packet(packet.lane).hex(" ") == packet.data.hex(" ")
     assert replay.camera.link.take_packet(0) is None
 

@@ -65,7 +65,7 @@ def main():
     say(wire.T_HELLO, 1, (0x10, 0x10, 1, 0, both, 4194304))
     say(wire.T_HEARTBEAT, 0, (1 << 30, 1 << 30))
     say(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
-    say(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
+    say(wire.T_STREAM, 3, (0, 0, 0, 0))
     found = [0] * 10
     for index in range(10):
         until(20 * (index + 1))

@@ -89,21 +89,21 @@ def stops(host, index):
 def starts_and_stops(host, index):
     number = 3 * index + 2
     host.say(wire.T_CONFIGURE, number, (0, 0, 1, 0, 0))
-    host.say(wire.T_STREAM, number + 1, (0, 0, 0, 0, 0, 0, -1))
+    host.say(wire.T_STREAM, number + 1, (0, 0, 0, 0))
     host.say(wire.T_STOP, number + 2, (0,))
 
 
 def longest_captures(host, index):
     host.say(wire.T_CONFIGURE, 2 * index + 2, (1, 0, 1, 0, 1))
-    most = (1, 0, 65535, (1 << 64) - 1, (1 << 32) - 1, (1 << 31) - 1)
-    host.say(wire.T_CAPTURE, 2 * index + 3, most)
+    most = module_world.settings(wire.MAX_SETTING, wire.MAX_SETTING, wire.MAX_SETTING)
+    host.say(wire.T_CAPTURE, 2 * index + 3, (1, 0, 65535), most)
 
 
 def resends(host, index):
     """Ask for tiles of a stream that has no credit."""
     if index == 0:
         host.say(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
-        host.say(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
+        host.say(wire.T_STREAM, 3, (0, 0, 0, 0))
     tail = struct.pack("<4H", 0, 0, 65535, 65535) * 32
     flags = wire.RESEND_START | wire.RESEND_END
     first = host.camera.next_frame - 1
@@ -160,7 +160,7 @@ def honest(camera, time, nonce):
     host.send(wire.T_HEARTBEAT, 0, (1 << 20, 1 << 20))
     module_world.only(host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0)), wire.T_CONFIGURED)
     host.heard = []
-    host.send(wire.T_CAPTURE, 3, (0, 0, 1, 10000, 1000, 0))
+    host.send(wire.T_CAPTURE, 3, (0, 0, 1), module_world.settings(10000, 1000, 0))
     for _ in range(3000):
         if camera.streams[0].frames_left == 0:
             break

@@ -94,6 +94,9 @@ class Ports:
     def step(self, count):
         self.steps += count
 
+    def set_iris(self, milli):
+        self._note(("iris", milli))
+
     def set_load(self, milliamperes):
         self.load_ma = milliamperes
         self._note(("load", milliamperes))
@@ -137,6 +140,8 @@ def configuration(tile_bytes=128, in_flight=2, bits=12, held=2):
             "color_matrix": [6722, 10000, -635, 10000, -963, 10000] * 3,
             "neutral": [1, 2, 1, 1, 2, 3],
             "modes": [mode(1, 16, 16, ["preview"]), mode(2, 32, 24, ["still"])],
+            # An exposure takes no time, unless a test asks for one.
+            "exposure_us": [0, 60000000, 0],
         },
         "optics": {
             "focal_um": 17500,
@@ -238,6 +243,20 @@ def make_packet(version, kind, nonce, sequence, number, payload, stream=0):
     )  # fmt: skip
     head = head[:-4] + struct.pack("<I", binascii.crc32(head[:-4]))
     return head + bytes(payload)
+
+
+def setting(control, value, frame=wire.EVERY_FRAME):
+    """Return an entry of a settings list."""
+    return struct.pack(wire.SETTING, control, frame, value)
+
+
+def settings(*values, frame=wire.EVERY_FRAME):
+    """Return a settings list: exposure, gain, focus, aperture, settled; None leaves one out."""
+    tail = b""
+    for index, value in enumerate(values):
+        if value is not None:
+            tail += setting(index + 1, value, frame)
+    return tail
 
 
 def kinds(said):

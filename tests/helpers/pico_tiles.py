@@ -10,8 +10,11 @@ import json
 import struct
 import time
 
-from lensfw import clock, module, wire
-from lensfw.ports import rp2
+# As boot does, so that the garbage of an import does not lie between what is loaded.
+gc.threshold(4096)
+
+from lensfw import board, clock, module, wire  # noqa: E402
+from lensfw.ports import rp2  # noqa: E402
 
 NONCE = 0xF234ABCD  # no small integer
 
@@ -19,10 +22,13 @@ NONCE = 0xF234ABCD  # no small integer
 def main(many):
     with open("/lensfw.json") as file:
         configuration = json.load(file)
-    # What was loaded last must not lie in the middle of the memory for tiles.
-    gc.collect()
     ticks = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
-    camera = module.Module(configuration, rp2.Machine(configuration).ports, ticks)
+    ports = rp2.Machine(configuration).ports
+    # As the board does, so that the tiles find memory in one piece.
+    spare = board._spare(configuration["limits"])
+    camera = module.Module(configuration, ports, ticks)
+    del spare
+    gc.threshold(-1)
     link = camera.link
     # Samples of the supply are due every 100 ms, not with each tile.
     camera.power.poll(ticks.now())
@@ -59,7 +65,7 @@ def main(many):
     say(wire.T_HEARTBEAT, 0, (1 << 40, 1 << 40))
     # Small tiles: a frame has more of them.
     say(wire.T_CONFIGURE, 2, (0, 0, 0, 0, 2560))
-    say(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
+    say(wire.T_STREAM, 3, (0, 0, 0, 0))
     camera.power.poll = lambda now: None
     # Tiles of more frames than are remembered.
     tiles(1000)

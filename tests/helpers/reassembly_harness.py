@@ -18,7 +18,9 @@ WIDTH, HEIGHT = 16, 8
 STRIDE = 2 * WIDTH
 SIZE = STRIDE * HEIGHT
 PLAN = Configured(0, 0, 1, 0x01100010, WIDTH, HEIGHT, STRIDE, SIZE, 64)
-START = FrameStart(1, 3, WIDTH, HEIGHT, 1, 6, 12, 0x01100010, STRIDE, 4095, (0,) * 4, *range(5))
+START = FrameStart(
+    1, 3, 0, WIDTH, HEIGHT, 1, 6, 12, 0x01100010, STRIDE, 4095, 0, (0,) * 4, *range(1, 12)
+)
 STRIPS = [(0, y, WIDTH, 2) for y in range(0, HEIGHT, 2)]
 POISON = 0xEE
 
@@ -177,7 +179,9 @@ class SmallHarness(_Harness):
             "mode": 1, "request": 3, "width": SMALL_WIDTH, "height": SMALL_HEIGHT, "cfa": 1,
             "orientation": 1, "bits": 12, "pixel_format": 0x1100010, "stride": SMALL_STRIDE,
             "white": 4095, "black_milli": (0, 0, 0, 0), "timestamp_us": 0, "exposure_us": 0,
-            "gain_milli": 0, "focus_mdpt": 0, "temperature_mc": 0, **changes,
+            "gain_milli": 0, "focus_mdpt": 0, "temperature_mc": 0, "flags": 0, "aperture_milli": 0,
+            "interval_us": 0, "row_time_ns": 0, "noise_slope": 0, "noise_offset": 0,
+            "energy_uj": 0, "focus_ring": 0, **changes,
         }  # fmt: skip
         header = self.header(MessageType.FRAME_START, frame, stream)
         self.frames.on_frame_start(header, FrameStart(**fields), now)

@@ -63,7 +63,7 @@ def shake_hands(live: VirtualLinks, tile_bytes: int) -> bool:
 
 def shoot(live: VirtualLinks, limit_s: float = 5.0) -> bool:
     """Capture FRAMES frames; return True if all of them came, complete or not."""
-    if live.call(Capture(0, FRAMES, 0, 0, -1)) is None:
+    if live.call(Capture(0, FRAMES)) is None:
         return False
     return live.run(lambda: len(live.frames.finished_frames) == FRAMES, limit_s)
 

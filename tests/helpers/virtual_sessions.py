@@ -179,7 +179,7 @@ class FaultHarness(VirtualLinks):
         if outcome.opened:
             outcome.configured = self._ask(Configure(0, 0, MODE, 0, 0), Configured)
         if outcome.configured:
-            outcome.accepted = self._ask(Capture(0, FRAMES, 0, 0, -1), Accepted)
+            outcome.accepted = self._ask(Capture(0, FRAMES), Accepted)
             for _ in range(FRAMES):
                 self._take(outcome)
         if outcome.opened and not self.dead:

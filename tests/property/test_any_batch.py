@@ -187,8 +187,8 @@ def frame_packets(
     bits = plan.stride * 8 // plan.width
     rows = picture(number, plan)
     start = FrameStart(
-        1, 0, plan.width, plan.height, 0, 1, 12, plan.pixel_format, plan.stride, 4095, (0,) * 4,
-        *range(5),
+        1, 0, 0, plan.width, plan.height, 0, 1, 12, plan.pixel_format, plan.stride, 4095, 0,
+        (0,) * 4, *range(11),
     )  # fmt: skip
     packets = [Packet(0, MessageType.FRAME_START, start.encode(), number, stream)]
     for index, (y, x) in enumerate(

@@ -88,7 +88,7 @@ def test_another_session_over_the_same_transport(bay, lens):
             assert frame.nonce == device.nonce
         with pytest.raises(lenslink.DeviceError):
             device._session.call(
-                lenslink.device.StartStream(0, 0, 0, 0, -1),
+                lenslink.device.StartStream(0, 0),
                 lenslink.device.Accepted,
                 lenslink.deadline.Deadline(1),
             )

@@ -71,7 +71,12 @@ def test_a_replug_starts_anew_with_the_settings_of_before(bay, lens):
     with lenslink.attach(URL, on_event=events.append) as module:
         with closing(
             module.stream(
-                "mode2", exposure_us=7000, gain_milli=2500, focus_mdpt=1651, tile_bytes=64
+                "mode2",
+                exposure_us=7000,
+                gain_milli=2500,
+                focus_mdpt=1651,
+                settled=True,
+                tile_bytes=64,
             )
         ) as frames:
             for frame in take(frames, 2):

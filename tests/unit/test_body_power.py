@@ -49,7 +49,7 @@ class Session:
         self.send(wire.T_CONFIGURE, 2, (PREVIEW, 0, SMALL, 0, 0))
 
     def stream(self, number: int = 3) -> None:
-        self.send(wire.T_STREAM, number, (PREVIEW, 0, 0, 0, 0, 0, -1))
+        self.send(wire.T_STREAM, number, (PREVIEW, 0, 0, 0))
 
     def send(self, kind: int, number: int, values: tuple[int, ...]) -> list[int]:
         return module_world.kinds(self._host.send(kind, number, values))
@@ -111,7 +111,7 @@ def test_energy_is_that_of_the_plant(seed):
         act = chance.randrange(4)
         if act == 0:
             frames = chance.randint(1, 4)
-            session.send(wire.T_CAPTURE, number, (PREVIEW, 0, frames, 0, 0, -1))
+            session.send(wire.T_CAPTURE, number, (PREVIEW, 0, frames))
         elif act == 1:
             module.focus_motor.move_to(chance.randrange(3300), session.world.clock.us)
         elif act == 2:
@@ -131,7 +131,7 @@ def test_a_frame_has_the_energy_of_its_readout():
     meter = session.world.module.power.meter
     read_gauge(session)
     frames, idle = meter.frames.microjoules, meter.idle.microjoules
-    session.send(wire.T_CAPTURE, 3, (PREVIEW, 0, 1, 0, 0, -1))
+    session.send(wire.T_CAPTURE, 3, (PREVIEW, 0, 1))
     session.run(2)
     read_gauge(session)
     # 1.4 W for 0.4 s, then 0.15 W. The load is whole milliamperes.
@@ -148,7 +148,7 @@ def test_the_module_never_draws_above_its_budget():
         assert world.module.set_budget(budget)
         world.body.supply.peak_mw = 0.0
         number = 10 + budget
-        answer = session.send(wire.T_STREAM, number, (PREVIEW, 0, 0, 0, 0, 0, -1))
+        answer = session.send(wire.T_STREAM, number, (PREVIEW, 0, 0, 0))
         is_allowed = budget >= 1700
         assert (wire.T_ERROR in answer) is not is_allowed
         world.module.focus_motor.move_to(3300 * (budget % 2), world.clock.us)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lenslink.cli.events import describe_event
+from lenslink.cli.events_command import describe_event
 from lenslink_protocol.ids import EventKind
 from lenslink_protocol.messages import Event
 

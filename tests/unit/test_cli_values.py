@@ -29,7 +29,7 @@ from lenslink.cli.values import (
         ("0.5 s", 500_000),
         (".25s", 250_000),
         ("1", 1),
-        ("3600s", 3_600_000_000),
+        ("1000s", 1_000_000_000),
     ],
 )
 def test_exposures(text, us):

@@ -287,6 +287,14 @@ def start(**changes: int) -> FrameStart:
         "gain_milli": 0,
         "focus_mdpt": 0,
         "temperature_mc": 0,
+        "flags": 0,
+        "aperture_milli": 0,
+        "interval_us": 0,
+        "row_time_ns": 0,
+        "noise_slope": 0,
+        "noise_offset": 0,
+        "energy_uj": 0,
+        "focus_ring": 0,
     }
     return FrameStart(**(fields | changes))
 

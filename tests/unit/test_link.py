@@ -225,7 +225,7 @@ def test_the_round_trip_is_the_shortest_time_from_the_first_sending_to_the_answe
     host.say(REPLY, hello.id, 1.4)
     assert host.frames.round_trip_s == pytest.approx(0.4)
     for sent, answered, shortest in ((2.0, 2.5, 0.4), (3.0, 3.25, 0.25), (4.0, 4.3, 0.25)):
-        request = host.link.send_request(Capture(0, 1, 0, 0, -1), sent)
+        request = host.link.send_request(Capture(0, 1), sent)
         host.say(Accepted(0, 0), request.id, answered)
         assert host.frames.round_trip_s == pytest.approx(shortest)
 
@@ -233,7 +233,7 @@ def test_the_round_trip_is_the_shortest_time_from_the_first_sending_to_the_answe
 def test_a_request_is_repeated_at_its_time_under_its_id_and_not_after_its_answer():
     host = opened()
     host.without_heartbeats()
-    request = host.link.send_request(Capture(0, 1, 0, 0, -1), 1.0)
+    request = host.link.send_request(Capture(0, 1), 1.0)
     assert request.id == 2
     assert host.kinds() == ["Capture"]
     host.link.poll(1.39)
@@ -254,7 +254,7 @@ def test_a_request_is_repeated_at_its_time_under_its_id_and_not_after_its_answer
 
 def test_neither_a_resent_nor_a_hello_reply_answers_a_capture_and_an_error_does():
     host = opened()
-    request = host.link.send_request(Capture(0, 1, 0, 0, -1), 0.0)
+    request = host.link.send_request(Capture(0, 1), 0.0)
     host.say(Resent(0, 0, 0, b""), 2)
     host.say(HelloReply(0x10, 1, 0, 0, 1, 1, 1, 1), 2)
     assert host.discards[DiscardReason.UNEXPECTED] == 1
@@ -265,7 +265,7 @@ def test_neither_a_resent_nor_a_hello_reply_answers_a_capture_and_an_error_does(
 
 def test_pending_postpones_a_request_and_never_hastens_it():
     host = opened()
-    request = host.link.send_request(Capture(0, 1, 0, 0, -1), 0.0)
+    request = host.link.send_request(Capture(0, 1), 0.0)
     host.say(Pending(2000), 2, 1.0)
     assert request.next_try == 3.0
     host.say(Pending(1), 2, 1.0)
@@ -279,7 +279,7 @@ def test_pending_postpones_a_request_and_never_hastens_it():
 def test_a_postponed_request_is_repeated_when_its_lease_ends():
     host = opened()
     host.without_heartbeats()
-    host.link.send_request(Capture(0, 1, 0, 0, -1), 0.0)
+    host.link.send_request(Capture(0, 1), 0.0)
     host.say(Pending(10_000), 2, 0.0)
     host.sent()
     host.link.poll(9.995)
@@ -346,7 +346,7 @@ def test_each_lane_has_its_own_sequence_and_number():
 
 def test_each_message_is_passed_on_by_its_type():
     host = opened()
-    start = FrameStart(0, 3, 4, 6, 0, 1, 12, 1, 8, 4095, (0, 0, 0, 0), 0, 0, 0, 0, 0)
+    start = FrameStart(0, 3, 0, 4, 6, 0, 1, 12, 1, 8, 4095, 0, (0, 0, 0, 0), *range(11))
     end = FrameEnd(0, 1, 3, 0, (0, 0, 0, 0))
     resent = Resent(0, 1, 0, b"")
     host.say(start, 5, 1.0)

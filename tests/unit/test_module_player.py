@@ -66,7 +66,7 @@ class Session:
         return self.put(Direction.TO_HOST, MessageType.TILE, TILE, frame, stream)
 
     def still(self, number, frame, stream):
-        self.ask(Capture(stream, 1, 0, 0, -1), number)
+        self.ask(Capture(stream, 1), number)
         self.say(Accepted(stream, frame), number)
         self.tile(frame, stream)
         self.say(FrameEnd(0, 1, 1, 9, (self.sequences[Direction.TO_HOST] - 1, 0, 0, 0)), frame)
@@ -149,7 +149,7 @@ def test_nothing_is_sent_before_its_request(greeted):
     assert len(host.take()) == 1
     for number, frame in ((50, 0), (60, 1)):
         assert host.take() == []
-        host.ask(Capture(0, 1, 0, 0, -1), number)
+        host.ask(Capture(0, 1), number)
         accepted, tile, end = host.take()
         assert (accepted[0].frame, accepted[1]) == (number, Accepted(0, frame))
         assert (tile[0].frame, tile[1]) == (frame, TILE)
@@ -160,12 +160,12 @@ def test_nothing_is_sent_before_its_request(greeted):
 
 def test_a_repeated_request_is_answered_once(greeted):
     greeted.still(2, 0, 0)
-    greeted.ask(Capture(0, 1, 0, 0, -1), 2)
+    greeted.ask(Capture(0, 1), 2)
     host = open_host(greeted)
     host.ask(HELLO, 41)
     assert len(host.take()) == 1
-    host.ask(Capture(0, 1, 0, 0, -1), 50)
-    host.ask(Capture(0, 1, 0, 0, -1), 50)
+    host.ask(Capture(0, 1), 50)
+    host.ask(Capture(0, 1), 50)
     assert len(host.take()) == 3
     assert host.player.is_over(0.0)
 
@@ -178,7 +178,7 @@ def test_a_request_that_the_host_skips_is_skipped_with_its_answers(greeted):
     greeted.say(HeartbeatReply(8, (200, 200), (1, 2)))
     host = open_host(greeted)
     host.take()
-    host.ask(Capture(1, 1, 0, 0, -1), 50)
+    host.ask(Capture(1, 1), 50)
     accepted, tile, end, alive = host.take()
     assert [each[0].sequence for each in (accepted, tile, end, alive)] == [1, 2, 3, 4]
     assert (accepted[0].frame, tile[0].stream) == (50, 1)
@@ -197,9 +197,9 @@ def test_a_request_that_was_not_recorded_is_refused(greeted):
     assert len(answers) == 3
     codes = {h.frame: m.code for h, m in answers if h.type == MessageType.ERROR}
     assert codes == {42: ErrorCode.UNSUPPORTED, 43: ErrorCode.UNSUPPORTED}
-    host.ask(Capture(0, 1, 0, 0, -1), 50)
+    host.ask(Capture(0, 1), 50)
     assert [h.sequence for h, _ in host.take()] == [3, 4, 5]
-    host.ask(Capture(0, 1, 0, 0, -1), 51)
+    host.ask(Capture(0, 1), 51)
     [(header, error)] = host.take()
     assert (header.frame, error.detail) == (51, b"the recording has no further CAPTURE 0")
     assert not host.discards
@@ -209,12 +209,12 @@ def test_packets_of_another_session_are_ignored(greeted):
     greeted.still(2, 0, 0)
     host = open_host(greeted)
     host.take()
-    stale = Capture(0, 1, 0, 0, -1).encode()
+    stale = Capture(0, 1).encode()
     host.player.receive(
         encode_packet(MessageType.CAPTURE, stale, nonce=THEN, sequence=9, frame=50), 0.0
     )
     assert host.take() == []
-    host.ask(Capture(0, 1, 0, 0, -1), 51)
+    host.ask(Capture(0, 1), 51)
     assert host.take()[0][0].frame == 51
 
 
@@ -242,7 +242,7 @@ def test_heartbeats_are_answered_while_it_waits(greeted):
     host.ask(Heartbeat((9, 9)))
     [(header, alive)] = host.take()
     assert (header.sequence, alive) == (2, HeartbeatReply(7, (200, 0), (1, 0)))
-    host.ask(Capture(0, 1, 0, 0, -1), 50)
+    host.ask(Capture(0, 1), 50)
     accepted, _, end = host.take()
     assert accepted[0].sequence == 3
     assert end[1].last_sequence[0] == 4
@@ -256,7 +256,7 @@ def test_packets_keep_their_recorded_times(speed, factor, greeted):
     # The answer came 1 ms after the hello.
     assert host.take(0.0009 * factor) == []
     assert len(host.take(0.001 * factor)) == 1
-    host.ask(Capture(0, 1, 0, 0, -1), 50, now=5.0)
+    host.ask(Capture(0, 1), 50, now=5.0)
     seen = [len(host.take(5.0 + ms * factor / 1000)) for ms in (0.9, 1.1, 1.9, 2.1, 2.9, 3.1)]
     assert seen == [0, 1, 0, 1, 0, 1]
     assert host.player.get_next_due(6.0) > 6.0
@@ -268,7 +268,7 @@ def test_stop_does_not_wait_for_the_frames_before_it(greeted):
     greeted.say(Accepted(0, 1), 3)
     host = open_host(greeted, 0.001)
     host.take(10.0)
-    host.ask(Capture(0, 1, 0, 0, -1), 50, now=10.0)
+    host.ask(Capture(0, 1), 50, now=10.0)
     assert host.take(10.1) == []
     host.ask(Stop(0), 51, now=10.2)
     assert [h.type for h, _ in host.take(10.2)][:3] == [

@@ -87,7 +87,9 @@ class Harness:
             "mode": 1, "request": 3, "width": self.width, "height": HEIGHT, "cfa": self.form.cfa,
             "orientation": 1, "bits": BITS, "pixel_format": self.form.code, "stride": self.stride,
             "white": 1023, "black_milli": (0,) * 4, "timestamp_us": 0, "exposure_us": 0,
-            "gain_milli": 0, "focus_mdpt": 0, "temperature_mc": 0, **changes,
+            "gain_milli": 0, "focus_mdpt": 0, "temperature_mc": 0, "flags": 0, "aperture_milli": 0,
+            "interval_us": 0, "row_time_ns": 0, "noise_slope": 0, "noise_offset": 0,
+            "energy_uj": 0, "focus_ring": 0, **changes,
         }  # fmt: skip
         self.frames.on_frame_start(self.header(MessageType.FRAME_START), FrameStart(**fields), 0.0)
 

@@ -243,7 +243,7 @@ def test_dirty_contacts_end_in_a_brown_out():
     assert body.handle(Record(Kind.LOAD, 0, 310), now) == [Record(Kind.CONTACT, POWER, 0)]
     assert body.supply.get_load_ma() == 0
     # The converter starts again by itself, and the module with it: without a load.
-    assert run(body, now, now + SECOND) == [(now + 10_000, POWER, 1)]
+    assert run(body, now, now + SECOND) == [(now + 2_000, POWER, 1)]
 
 
 def test_energy_is_the_integral_of_voltage_and_current():

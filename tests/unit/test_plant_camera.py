@@ -16,6 +16,7 @@ from lenslink_hil.plant.image_window import Region, choose_slices, find_fast_siz
 from lenslink_hil.plant.row_service import Request, RowService
 from lenslink_hil.plant.scene import Scene, SceneOptions, open_scene
 from lenslink_hil.plant.scene_names import CHARTS
+from lenslink_hil.plant.scenery import Grid
 
 SMALL = {"width": 256, "height": 192}
 TINY = {"width": 128, "height": 96}
@@ -291,3 +292,26 @@ def test_the_frequencies_that_a_blur_leaves_out_do_not_show(monkeypatch, name):
     exact = draw()
     assert np.abs(fast / exact - 1).max() < 0.01
     assert not np.array_equal(fast, exact)
+
+
+def test_a_frame_shows_where_the_lens_is_and_not_what_was_asked():
+    scene = open_small(scene="star", depth="1500")
+    service = RowService(scene, find_focus=lambda: 1499.7)
+    service.feed(Request(3, 0, Settings(10_000, 1000, 200)).pack())
+    sent = b""
+    while len(sent) < 2 * 256 * 192:
+        service.work()
+        output = service.get_output()
+        if output is not None:
+            sent += bytes(output)
+            service.mark_sent(len(output))
+    assert sent == scene.rows(0, 3, Settings(10_000, 1000, 1500)).tobytes()
+
+
+@pytest.mark.parametrize("name", ["planes", "edges", "star", "points", "coffee"])
+def test_a_layer_that_is_painted_in_strips_is_the_same(name):
+    camera = get_camera(open_small(scene=name))
+    grid = Grid(-4.0, -3.0, 0.013, 512, 600, camera.lens)
+    for layer in camera.scenery.layers:
+        strips = image_window.finish(image_window.paint_in_strips(layer.paint, grid))
+        assert np.abs(strips - layer.paint(grid)).max() < 2e-3 * strips.max()

@@ -8,6 +8,7 @@ import pytest
 from lenslink.errors import UsageError
 from lenslink.settings import Settings
 from lenslink_hil.plant.scene import SceneOptions, open_scene
+from lenslink_hil.plant.scenery import Shake
 from lenslink_hil.plant.truth import open_truth
 
 SIZE = {"width": 256, "height": 192}
@@ -76,9 +77,10 @@ def test_motion_is_that_of_the_nearest_plane():
         # To and fro within two seconds, 5 % of the width to each side, in the middle of exposure.
         seconds = number * 33_333e-6 + 0.005
         speed = 0.05 * 256 * np.pi * np.cos(np.pi * seconds) * 1.03  # breathing at 1.5 dioptres
-        moving = found.motion_px_s[found.depth_mdpt == 1500]
+        moving = found.motion_px_s[0][found.depth_mdpt == 1500]
         assert moving == pytest.approx(speed, abs=0.02)
-        assert np.all(found.motion_px_s[found.depth_mdpt == 500] == 0)
+        assert np.all(found.motion_px_s[:, found.depth_mdpt == 500] == 0)
+        assert np.all(found.motion_px_s[1] == 0)
 
 
 def test_the_best_focus_of_a_box_is_that_of_its_largest_plane():
@@ -117,3 +119,44 @@ def test_nothing_is_known_about_a_pattern():
         open_truth(options(scene="ramp"))
     with pytest.raises(UsageError, match="binned"):
         open_truth(options(scene="flat"), mode=1)
+
+
+def test_a_hand_shifts_the_frame_by_what_the_truth_says():
+    chosen = options(scene="edges", shake=200, seed=4)
+    truth, scene = open_truth(chosen), open_scene(chosen)
+    still = open_scene(options(scene="edges", seed=4))
+    settings = Settings(1_000, 8000, 1000)
+    expected = still.rows(0, 0, settings).astype(float)
+    shifts = []
+    for number in range(0, 40, 5):
+        found = truth.look(number, settings)
+        shifts.append(found.shift_px)
+        moved = scene.rows(0, number, settings).astype(float)
+        # Phase correlation of the green pixels, to a fraction of their pitch.
+        both = [np.fft.fft2(each[0::2, 1::2] - each.mean()) for each in (moved, expected)]
+        cross = both[0] * both[1].conj()
+        peak = np.fft.ifft2(cross / np.abs(cross) ** 0.5).real
+        y, x = np.unravel_index(np.argmax(peak), peak.shape)
+        at = np.array([(x + 64) % 128 - 64, (y + 48) % 96 - 48]) * 2
+        assert np.abs(at - found.shift_px).max() < 1.5
+    assert np.ptp(shifts, axis=0).min() > 2
+
+
+def test_a_hand_wanders_as_far_as_it_should_and_as_fast():
+    shake = Shake(0.05, 3)
+    seconds = np.arange(0, 60, 0.01)
+    way = np.array([shake.get_shift(each) for each in seconds])
+    assert np.sqrt(np.square(way).mean(axis=0)) == pytest.approx([0.05, 0.05], rel=0.15)
+    assert np.abs(way).max() <= shake.reach_mm
+    for each in seconds[:200]:
+        step = np.subtract(shake.get_shift(each + 5e-5), shake.get_shift(each - 5e-5))
+        assert shake.get_speed(each) == pytest.approx(step / 1e-4, abs=1e-4)
+
+
+def test_the_radiance_moves_with_the_hand():
+    chosen = options(scene="star", shake=200, f_number="4", seed=4)
+    found = open_truth(chosen).look(11, Settings(1_000, 1000, 1000))
+    assert np.abs(found.shift_px).max() > 1
+    green = np.s_[0::2, 1::2]
+    photons, radiance = found.photons[green][16:80, 16:112], found.radiance[1][green][16:80, 16:112]
+    assert np.corrcoef(photons.ravel(), radiance.ravel())[0, 1] > 0.98

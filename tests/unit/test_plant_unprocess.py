@@ -103,8 +103,8 @@ def test_exposure_and_gain_scale_the_light_and_clip_at_white():
     assert green(10_000, 3000) == pytest.approx(nominal * 3, rel=0.01)
     assert green(20_000, 500) == pytest.approx(nominal, rel=0.01)
     assert green(1, 1000) == pytest.approx(0, abs=0.1)
-    for extreme in ((10**9, 1000), (2**64 - 1, 2**32 - 1)):
-        assert set(np.unique(scene.rows(0, 3, Settings.from_wire(*extreme, 0)))) == {4095}
+    for extreme in ((10**9, 1000), (2**30 - 1, 10**6)):
+        assert set(np.unique(scene.rows(0, 3, Settings(*extreme, 0)))) == {4095}
 
 
 @pytest.mark.parametrize(("gain_milli", "bits"), [(1000, 12), (4000, 12), (2000, 14)])

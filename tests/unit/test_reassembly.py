@@ -262,6 +262,43 @@ def test_frames_before_a_rejected_frame_are_late():
     assert harness.discards == {DiscardReason.GEOMETRY: 1, DiscardReason.LATE: 1}
 
 
+def test_a_rejected_frame_is_finished_for_all_who_hold_it():
+    harness = Harness()
+    harness.tile(STRIPS[0])
+    [assembly] = harness.frames._open.values()
+    harness.start(message=replace(START, cfa=0))
+    assert assembly.is_finished
+
+
+def test_a_bad_frame_start_drops_no_frame_of_another_stream():
+    harness = Harness()
+    harness.tile(STRIPS[0], stream=0)
+    harness.start(stream=1, message=replace(START, cfa=0))
+    harness.start(stream=0)
+    for place in STRIPS[1:]:
+        harness.tile(place)
+    harness.end()
+    assert harness.only().is_complete
+
+
+def test_a_bad_frame_start_drops_no_frame_that_has_a_good_one():
+    harness = Harness()
+    harness.start()
+    harness.start(message=replace(START, cfa=0))
+    for place in STRIPS:
+        harness.tile(place)
+    harness.end()
+    assert harness.only().is_complete
+
+
+def test_a_dropped_frame_is_finished_for_all_who_hold_it():
+    harness = Harness()
+    harness.start()
+    [assembly] = harness.frames._open.values()
+    harness.frames.drop_stream(0)
+    assert assembly.is_finished
+
+
 def test_each_change_of_a_frames_state_is_logged(caplog):
     harness = Harness(resend=True)
     with caplog.at_level(logging.DEBUG, "lenslink.receive.assembly"):
@@ -276,6 +313,21 @@ def test_each_change_of_a_frames_state_is_logged(caplog):
         f"frame 1 of stream 0: RECEIVING -> COMPLETE, {SIZE} of {SIZE} bytes",
         f"frame 1 of stream 0: COMPLETE -> FINISHED, {SIZE} of {SIZE} bytes",
     ]
+
+
+def test_frames_and_discards_are_logged(caplog):
+    harness = Harness()
+    with caplog.at_level(logging.DEBUG, "lenslink.receive.reassembly"):
+        harness.start(1)
+        harness.start(1)
+        for number in range(2, 2 + harness.pool.max_waiting_frames):
+            harness.whole(number)
+    messages = [each.getMessage() for each in caplog.records]
+    assert messages[:2] == [
+        "frame 1 of stream 0: opened",
+        f"frame 1 of stream 0: discarded (duplicate): {START}",
+    ]
+    assert messages[-1] == "frame 1 of stream 0: skipped"
 
 
 def test_a_fault_of_all_frames_is_logged_once(caplog):

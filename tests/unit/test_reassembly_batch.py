@@ -19,7 +19,7 @@ from helpers.reassembly_harness import (
 
 from lenslink_protocol.ids import DiscardReason, EndStatus, FrameState, MessageType
 from lenslink_protocol.messages import FrameEnd
-from lenslink_protocol.params import RESEND_RETRY_MS
+from lenslink_protocol.params import FRAME_STALE_MS, RESEND_RETRY_MS
 
 RETRY_S = RESEND_RETRY_MS / 1000
 STRIP = 2 * STRIDE
@@ -137,6 +137,24 @@ def test_no_packet_is_counted_for_a_finished_frame():
     harness.end(1)
     assert harness.numbers() == [1, 2]
     assert harness.frames.count_packets_before_end(first, 0) == 0
+
+
+def test_no_packet_is_counted_for_a_frame_that_ended_early_and_waits():
+    harness = Harness(resend=True)
+    harness.start(1)
+    harness.start(2)
+    harness.tile(STRIPS[0], 2)
+    second = opened(harness, 2)
+    # While a lane receives a tile of frame 1, frame 1 does not expire.
+    harness.tile(STRIPS[0], 1, sound=False)
+    harness.frames.expire_frames(FRAME_STALE_MS / 1000 + 0.001)
+    assert harness.numbers() == []
+    assert second.is_finished
+    assert harness.frames.count_packets_before_end(second, 0) == 0
+    later = 2 * FRAME_STALE_MS / 1000
+    assert [number for number, *_ in asked(harness, later)] == [1], (
+        "nothing of frame 2 is requested"
+    )
 
 
 def test_no_packet_is_counted_for_a_dropped_frame():

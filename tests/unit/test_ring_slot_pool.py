@@ -19,7 +19,30 @@ from lenslink_protocol.ringlayout import PAYLOADS_AT
 
 PLAN = Configured(0, 0, 1, PixelFormat.GR12, WIDTH, HEIGHT, STRIDE, SIZE, 64)
 START = FrameStart(
-    1, 3, WIDTH, HEIGHT, 1, 6, 12, PixelFormat.GR12, STRIDE, 4095, (0,) * 4, 5, 6, 7, 8, 9
+    1,
+    3,
+    5,
+    WIDTH,
+    HEIGHT,
+    1,
+    6,
+    12,
+    PixelFormat.GR12,
+    STRIDE,
+    4095,
+    1,
+    (0,) * 4,
+    6,
+    7,
+    8,
+    10,
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    9,
 )
 END = FrameEnd(EndStatus.OK, 1, 4, 0, (0,) * 4)
 

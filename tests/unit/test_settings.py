@@ -5,7 +5,7 @@ from __future__ import annotations
 import doctest
 import inspect
 import struct
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
 import pytest
@@ -15,18 +15,20 @@ import lenslink
 from lenslink import Settings, StreamOptions, settings
 from lenslink.device import Device
 from lenslink.errors import UsageError
+from lenslink_protocol.controls import encode_settings, read_settings
 from lenslink_protocol.messages import Capture, StartStream
 
 URL = "bay:1"
 LIMITS = {
-    "exposure_us": (1, 3_600_000_000),
+    "exposure_us": (1, 2**30 - 1),
     "gain_milli": (1, 1_000_000),
     "focus_mdpt": (0, 100_000),
+    "aperture_milli": (1, 1_000_000),
     "tile_bytes": (1, 4 << 20),
     "interval_us": (0, 2**32 - 1),
 }
 NUMBERS = [
-    *((Settings, name) for name in ("exposure_us", "gain_milli", "focus_mdpt")),
+    *((Settings, name) for name in ("exposure_us", "gain_milli", "focus_mdpt", "aperture_milli")),
     *((StreamOptions, name) for name in ("tile_bytes", "interval_us")),
 ]
 WRONG_TYPES = [8000.0, "8000", True, (1,), np.float64(8000), np.array([1, 2])]
@@ -91,30 +93,42 @@ def test_objects_cannot_be_changed():
 
 
 @pytest.mark.parametrize(
-    ("made", "coded"),
+    ("made", "entries"),
     [
-        (Settings(), (0, 0, -1)),
-        (Settings(7000, 2500, 1651), (7000, 2500, 1651)),
-        (Settings(focus_mdpt=0), (0, 0, 0)),
+        (Settings(), []),
+        (
+            Settings(7000, 2500, 1651, 2800, True),
+            [(1, 7000), (2, 2500), (3, 1651), (4, 2800), (5, 1)],
+        ),
+        (Settings(focus_mdpt=0, settled=False), [(3, 0), (5, 0)]),
     ],
 )
-def test_none_is_what_the_wire_calls_keep(made, coded):
-    assert made.to_wire() == coded
-    assert Settings.from_wire(*coded) == made
+def test_only_what_is_set_has_an_entry(made, entries):
+    assert list(made.list_entries()) == [(control, 0xFFFF, value) for control, value in entries]
+    assert list(made.list_entries(3)) == [(control, 3, value) for control, value in entries]
 
 
-def test_a_packet_may_hold_more_than_one_may_ask_for():
-    most = Settings(3_600_000_000, 1_000_000, 100_000)
-    assert Settings.from_wire(2**64 - 1, 2**32 - 1, 2**31 - 1) == most
-    assert Settings.from_wire(0, 0, -(2**31)) == Settings()
+def test_a_module_may_state_more_than_one_may_ask_for():
+    most = Settings(2**30 - 1, 1_000_000, 100_000, 1_000_000)
+    assert Settings.from_applied(2**32 - 1, 2**32 - 1, 2**31 - 1, 2**32 - 1) == most
+    assert Settings.from_applied(0, 0, -(2**31), 0) == Settings()
 
 
-@pytest.mark.parametrize("message", [Capture(1, 1, 0, 0, -1), StartStream(0, 0, 0, 0, -1)])
-def test_every_allowed_value_can_be_encoded(message):
-    names = [field.name for field in fields(message) if field.name in LIMITS]
+def test_every_allowed_value_can_be_encoded():
     for index in (0, 1):
-        sent = replace(message, **{name: LIMITS[name][index] for name in names})
-        assert type(message).decode(sent.encode()) == sent
+        made = Settings(*(LIMITS[control][index] for control in list(LIMITS)[:4]), settled=True)
+        data = encode_settings([*made.list_entries(), *made.list_entries(15)])
+        read = read_settings(data, 16)
+        assert read == [*made.list_entries(), *made.list_entries(15)]
+        interval = LIMITS["interval_us"][index]
+        sent = StartStream(0, interval, data)
+        assert StartStream.decode(sent.encode()) == sent
+
+
+@pytest.mark.parametrize("value", [1, 0, "yes", np.bool_(True)])
+def test_settled_is_true_or_false(value):
+    with pytest.raises(UsageError, match=r"^settled=.* must be True, False or None"):
+        Settings(settled=value)
 
 
 def test_gaps_are_filled_from_another():
@@ -228,7 +242,7 @@ def test_a_message_that_cannot_be_encoded_is_no_request(lens):
     with Device(URL, 5) as module:
         link = module._session.link
         with pytest.raises(struct.error):
-            link.send_request(Capture(1, 1, -1, 0, -1), 0.0)
+            link.send_request(Capture(1, -1), 0.0)
         assert not link.snapshot().requests
         assert module.capture("mode2").width == 32
 

@@ -84,7 +84,7 @@ class SerialHarness(VirtualLinks):
         answer = self.call(Configure(STILL, 0, 2, 0, 0))
         assert isinstance(answer, Configured)
         self.configurations[STILL] = answer
-        assert isinstance(self.call(Capture(STILL, 1, 0, 0, -1)), Accepted)
+        assert isinstance(self.call(Capture(STILL, 1)), Accepted)
         return self.next(STILL)
 
 

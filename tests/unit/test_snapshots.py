@@ -99,6 +99,13 @@ def busy_channel(world: World) -> Any:
     return channel
 
 
+def waiting_exposure(world: World) -> Any:
+    """Return the next frame of a channel, which waits for the one that is read."""
+    [channel] = world.module._channels
+    channel.exposure.choose(0, 5)
+    return channel.exposure
+
+
 def of_itself(_: World, machine: Any) -> Hashable:
     found: Hashable = machine.snapshot()
     return found
@@ -156,6 +163,7 @@ MACHINES = {
         lambda world: world.module.frame_history._records[0].readout, of_the_module
     ),
     "module channel": Machine(busy_channel, of_the_module),
+    "module exposure": Machine(waiting_exposure, of_the_module),
     "module stream": Machine(lambda world: world.module.streams[0], of_the_module),
     "module": Machine(lambda world: world.module, of_the_module),
     "module ports": Machine(lambda world: world.module.ports, of_itself),
@@ -234,7 +242,12 @@ IRRELEVANT: dict[str, dict[str, str]] = {
     "module frames": {"_tiles": OTHER, "_outbox": OTHER},
     "module record": {},
     "module readout": {"_ports": OUTSIDE, "_tiles": OTHER},
-    "module channel": {"ports": OUTSIDE, "began": "of heat, which the ports drive"},
+    "module channel": {
+        "ports": OUTSIDE,
+        "began": "of heat, which the ports drive",
+        "exposure": OTHER,
+    },
+    "module exposure": {"_steps": "a count of the motor", "_moves": "a count of the iris"},
     "module stream": {},
     "module": {
         "config": CONSTANT,
@@ -243,6 +256,9 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "_cfa": CONSTANT,
         "_formats": CONSTANT,
         "_black_milli": CONSTANT,
+        "_ranges": CONSTANT,
+        "_row_time_ns": CONSTANT,
+        "_noise": CONSTANT,
         "_schedule": CONSTANT,
         "_authenticate": CONSTANT,
         "_set_switch": CONSTANT,
@@ -255,6 +271,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "events": "driven by the ports and by time alone",
         "focus_motor": "driven by the ports alone",
         "focus_ring": "driven by the ports alone",
+        "iris": "moved by settings, which no explored request has",
         "_released_at": "driven by the ports alone",
         "link": OTHER,
         "tiles": OTHER,
@@ -329,6 +346,8 @@ NEW_VALUES: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("module readout", "_tile"): lambda m: m._tiles._tiles[0],
     ("module channel", "readout"): lambda m: None,
     ("module stream", "mode"): lambda m: {**m.mode, "id": 9},
+    ("module stream", "values"): lambda m: [1, *m.values[1:]],
+    ("module exposure", "values"): lambda m: [1, *m.values[1:]],
     ("module ports", "events"): lambda m: [(1, 0, 0)],
     ("module ports", "_rows"): lambda m: memoryview(b"rows"),
     ("module", "streams"): lambda m: [Stream() for _ in m.streams],

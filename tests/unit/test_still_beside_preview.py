@@ -109,7 +109,7 @@ class Harness(VirtualLinks):
             answer = self.ask(Configure(stream, 0, mode, 0, 0))
             assert isinstance(answer, Configured)
             self.configurations[stream] = answer
-        self.ask(StartStream(PREVIEW, FRAME_INTERVAL_US, 0, 0, -1))
+        self.ask(StartStream(PREVIEW, FRAME_INTERVAL_US))
         self.complete = Counter[int]()
         """Complete frames by stream."""
         self.frame_count = Counter[int]()
@@ -132,7 +132,7 @@ class Harness(VirtualLinks):
     def capture(self) -> None:
         """Take a still, complete or not."""
         before = self.frame_count[STILL]
-        self.ask(Capture(STILL, 1, 0, 0, -1))
+        self.ask(Capture(STILL, 1))
 
         def has_arrived() -> bool:
             self.take_frames()

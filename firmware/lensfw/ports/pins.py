@@ -144,10 +144,11 @@ _CLOSED = (contacts.POWER_PIN, contacts.DETECT_PIN, focus_motor.END_STOP_PIN)
 class PinPorts(generated.GeneratedRows):
     """The ports: edges of pins, samples, steps, and the rows of a computed sensor.
 
-    ``module`` calls take_event(), step(), set_load(), set_switch(), connect_ring(), and the methods
-    of GeneratedRows; ``power`` calls sample(). Edges of contacts wait in a queue of fixed length.
-    Those of the focus ring are decoded in their interrupts, so that none is lost while a tile is
-    read. Handlers do not allocate, because on some chips they run at any moment (*irq_options*).
+    ``module`` calls take_event(), step(), set_iris(), set_load(), set_switch(), connect_ring(), and
+    the methods of GeneratedRows; ``power`` calls sample(). Edges of contacts wait in a queue of
+    fixed length. Those of the focus ring are decoded in their interrupts, so that none is lost
+    while a tile is read. Handlers do not allocate, because on some chips they run at any moment
+    (*irq_options*).
     """
 
     CONTACT = 1
@@ -247,6 +248,9 @@ class PinPorts(generated.GeneratedRows):
         for _ in range(abs(count)):
             self._step.value(1)
             self._step.value(0)
+
+    def set_iris(self, milli):
+        """Do nothing: no iris is wired to any board yet."""
 
     def set_switch(self, closed):
         """Open or close the module's own power switch, if the board has one."""

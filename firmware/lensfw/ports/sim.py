@@ -8,7 +8,7 @@ import struct
 
 _PIN = "<BBHi"
 _PIN_BYTES = 8
-_REQUEST = "<IHHQIiIHH"
+_REQUEST = "<IHHIIiIIHH"
 _WITH_CRCS = 1
 
 
@@ -29,12 +29,13 @@ class SimRows:
         self._scrap = memoryview(bytearray(4096))
 
     def request_rows(self, number, mode, settings, pixel_format, tile):
-        """Expose a frame and start its readout. *settings* are exposure_us, gain_milli, focus_mdpt.
+        """Read out a frame that was exposed with *settings*.
 
-        Its rows are packed as *pixel_format* says. If the sensor computes CRCs, the four bytes of
-        each tile's CRC follow the tile's rows. *tile* is columns and rows.
+        They are exposure_us, gain_milli, focus_mdpt and aperture_milli. The rows are packed as
+        *pixel_format* says. If the sensor computes CRCs, the four bytes of each tile's CRC follow
+        the tile's rows. *tile* is columns and rows.
         """
-        exposure, gain, distance = settings
+        exposure, gain, distance, aperture = settings
         self._rows.write(
             struct.pack(
                 _REQUEST,
@@ -44,6 +45,7 @@ class SimRows:
                 exposure,
                 gain,
                 distance,
+                aperture,
                 pixel_format,
                 tile[0],
                 tile[1],
@@ -75,6 +77,7 @@ class SimPorts:
     _LOAD = 17
     _SAMPLE = 18
     _SWITCH = 21
+    _IRIS = 22
 
     def __init__(self, rows, pins, crcs=False):
         self.channels = [SimRows(each, crcs) for each in rows]
@@ -103,6 +106,10 @@ class SimPorts:
     def step(self, count):
         """Step the motor."""
         self._pins.write(struct.pack(_PIN, self._STEP, 0, 0, count))
+
+    def set_iris(self, milli):
+        """Move the iris to an f-number in thousandths."""
+        self._pins.write(struct.pack(_PIN, self._IRIS, 0, 0, milli))
 
     def set_load(self, milliamperes):
         """Tell the plant the current that the module draws."""

@@ -47,6 +47,7 @@ OPTIONS: Mapping[str, str] = {
     "kelvin": "colour temperature of its light; after a comma, that of the next 30 frames",
     "flicker": "frequency of its flicker in Hz",
     "swing": "way of the nearest plane to and fro, in thousandths of the field's width",
+    "shake": "how far a hand moves the picture on the sensor, in um, root mean square",
     "f_number": "the iris of the simulated lens, 1.4 to 11",
     "celsius": "temperature of the simulated sensor",
     "lens": "off: the bare sensor, for scene=flat or dark",
@@ -55,7 +56,7 @@ OPTIONS: Mapping[str, str] = {
     "board": "board whose limits the module has: sim, pico, or fast (frames computed beforehand)",
 }
 
-_NUMBERS = ("width", "height", "bits", "seed", "lux", "flicker", "swing", "celsius")
+_NUMBERS = ("width", "height", "bits", "seed", "lux", "flicker", "swing", "shake", "celsius")
 _END_S = 2.0
 _serials = itertools.count(1)
 

@@ -35,6 +35,7 @@ from lenslink_protocol.packings import Layout, Packing, find_layout
 from .plain_module import (
     HEIGHT,
     WIDTH,
+    Exposure,
     Frame,
     Item,
     PlainModule,
@@ -47,13 +48,13 @@ from .plain_module import (
 class NumbersPerStream(PlainModule):
     """Numbers the frames of each stream for itself."""
 
-    def new_frame(self, index: int, stream: Stream) -> Frame:
+    def expose(self, index: int, stream: Stream) -> Exposure:
         counts: dict[int, int] = getattr(self, "counts", {})
         self.counts = counts
         self.next_frame = counts.get(index, 0)
-        frame = super().new_frame(index, stream)
-        counts[index] = frame.number + 1
-        return frame
+        exposure = super().expose(index, stream)
+        counts[index] = exposure.number + 1
+        return exposure
 
 
 class NumbersPerCapture(PlainModule):
@@ -93,15 +94,8 @@ class OtherStart(PlainModule):
     def change(self, start: FrameStart) -> FrameStart:
         return start
 
-    def frame_start(self, stream: Stream, plan: Configured) -> FrameStart:
-        return self.change(super().frame_start(stream, plan))
-
-
-class StatesDefaults(OtherStart):
-    """States its default settings, whatever was asked for."""
-
-    def change(self, start: FrameStart) -> FrameStart:
-        return replace(start, exposure_us=10_000, gain_milli=1000)
+    def frame_start(self, stream: Stream, plan: Configured, exposure: Exposure) -> FrameStart:
+        return self.change(super().frame_start(stream, plan, exposure))
 
 
 class NamesTheLastRequest(OtherStart):
@@ -117,13 +111,6 @@ class StatesOtherHeight(OtherStart):
 
     def change(self, start: FrameStart) -> FrameStart:
         return replace(start, height=start.height * 2)
-
-
-class IgnoresGain(OtherStart):
-    """States the right exposure and a gain of 1."""
-
-    def change(self, start: FrameStart) -> FrameStart:
-        return replace(start, gain_milli=1000)
 
 
 class SendsATileTwice(PlainModule):
@@ -384,10 +371,8 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         TileBeforeStart,
     ),
     "M-CAM-2": (
-        StatesDefaults,
         NamesTheLastRequest,
         StatesOtherHeight,
-        IgnoresGain,
     ),
     "M-CAM-3": (
         SendsATileTwice,

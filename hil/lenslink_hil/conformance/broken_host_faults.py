@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from lenslink.receive.assembly import Assembly
 from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.crc import crc32
-from lenslink_protocol.ids import Flag, MessageType
+from lenslink_protocol.ids import Flag, FrameState, MessageType
 from lenslink_protocol.messages import (
     HEADER,
     MAGIC,
@@ -22,6 +22,7 @@ from lenslink_protocol.messages import (
     FrameStart,
     Heartbeat,
     ManifestPiece,
+    Resent,
 )
 from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, MAX_PAYLOAD, SILENCE_MS
 
@@ -194,7 +195,7 @@ class ReservedMustBeZero(Defect):
     """Discards a FrameStart whose reserved field has a value."""
 
     def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
-        is_odd = packet.kind == MessageType.FRAME_START and packet.payload[15]
+        is_odd = packet.kind == MessageType.FRAME_START and packet.payload[23]
         return [] if is_odd else [data]
 
 
@@ -703,9 +704,51 @@ class AsksForTheStill(Defect):
         return [packet.encode(stream=1) if packet.kind == MessageType.RESEND else data]
 
 
+class SkipsDamagedTiles(Tamper):
+    """Skips the whole payload of a tile that is damaged, and does not search it."""
+
+    def __init__(self) -> None:
+        self._left = 0
+
+    def pass_to_tested(self, data: bytes) -> list[bytes]:
+        skipped = min(self._left, len(data))
+        self._left -= skipped
+        data = data[skipped:]
+        if len(data) >= HEADER_BYTES and data[5] == MessageType.TILE and parse(data) is None:
+            self._left = max(0, HEADER_BYTES + HEADER.unpack_from(data)[-3] - len(data))
+            return []
+        return [data] if data else []
+
+
+class GoneOnlyAtTheEnd(Defect):
+    """Does not remember what Resent calls gone of a frame that is under way."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.RESENT else None
+        if isinstance(message, Resent) and message.state == FrameState.UNDER_WAY:
+            return [edit_message(packet, count=0, gone=b"")]
+        return [data]
+
+
+class WholePacketsAreLife(VirtualHost):
+    """Counts silence from the end of the last whole packet."""
+
+    _whole = 0.0
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        if parse(data) is not None:
+            self._whole = self.now()
+        super().send(data, lane)
+
+    def is_gone(self) -> bool:
+        is_slow = self._whole > 0 and self.now() - self._whole > _SILENCE_S
+        return is_slow or super().is_gone()
+
+
 LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-FRAME-1": (StreamInStop,),
     "H-FRAME-2": (DamageOverwrites,),
+    "H-FRAME-3": (SkipsDamagedTiles,),
     "H-FRAME-4": (LosesStalledBytes,),
     "H-FRAME-5": (ComparesPlainly, UsesSequencesOfOthers),
     "H-FRAME-6": (ShorterThanAllowed, SkipsWholeHeaders),
@@ -725,7 +768,7 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
     "H-CAM-3": (IgnoresGeometry, IgnoresPhase, IgnoresLevels, StrictLevels),
     "H-RESEND-1": (NarrowIsARow, FortyRectangles, AsksForTheStill),
     "H-RESEND-2": (StartOnce,),
-    "H-RESEND-3": (UnknownIsUnderWay,),
+    "H-RESEND-3": (UnknownIsUnderWay, GoneOnlyAtTheEnd),
     "H-LANE-1": (LaneOffByOne,),
     "H-PACK-1": (WholeGroupsOnly, RoundsToFour),
     "H-PACK-2": (NamesSixteenBits,),
@@ -735,7 +778,7 @@ LINES: dict[str, tuple[type[Tamper], ...]] = {
 
 HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
     "H-FRAME-4": (GivesUpEarly, GivesUpFromTheFirstByte),
-    "H-LIVE-2": (ImpatientWithSilence, NoiseIsLife, NeverGoneOnceBusy),
+    "H-LIVE-2": (ImpatientWithSilence, WholePacketsAreLife, NoiseIsLife, NeverGoneOnceBusy),
     "H-LIVE-3": (CountsSilenceThroughLeases,),
     "H-CAM-4": (NeedsEnd, SlowWithoutEnd),
     "H-RESEND-3": (AsksNineTimes,),

@@ -377,7 +377,7 @@ class CapturesEarly(Defect):
     def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind != MessageType.CONFIGURE:
             return [data]
-        capture = Capture(1, 1, 0, 0, -1).encode()
+        capture = Capture(1, 1).encode()
         return [data, packet.encode(type=MessageType.CAPTURE, frame=packet.id + 7, payload=capture)]
 
 
@@ -575,7 +575,7 @@ class StreamsBeforeProof(Defect):
     def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind != MessageType.CHALLENGE:
             return [data]
-        early = Capture(1, 1, 0, 0, -1).encode()
+        early = Capture(1, 1).encode()
         return [packet.encode(type=MessageType.CAPTURE, payload=early), data]
 
 

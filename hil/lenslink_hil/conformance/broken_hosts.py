@@ -10,21 +10,24 @@ from collections.abc import Callable
 
 from lenslink.receive.assembly import Assembly
 from lenslink.receive.reassembly import Reassembly
+from lenslink_protocol.controls import Setting, encode_settings
 from lenslink_protocol.framing import VERSION
-from lenslink_protocol.ids import ErrorCode, MessageType, PixelFormat
+from lenslink_protocol.ids import ControlId, ErrorCode, MessageType, PixelFormat
+from lenslink_protocol.manifest import Manifest
 from lenslink_protocol.messages import (
     AnyMessage,
     Close,
     Configure,
     Error,
     FrameEnd,
+    FrameStart,
     GetManifest,
     Heartbeat,
     HelloReply,
     ManifestPiece,
     Resend,
 )
-from lenslink_protocol.params import MAX_CONTROL
+from lenslink_protocol.params import EVERY_FRAME, MAX_CONTROL
 
 from .broken_host_faults import HOSTS, LINES
 from .broken_host_lines import DEFECTS
@@ -265,6 +268,85 @@ class KnownKeysOnly(Defect):
         return [data]
 
 
+class SetsTwice(VirtualHost):
+    """Sets the exposure twice."""
+
+    def settings(self, manifest: Manifest) -> bytes:
+        return 2 * encode_settings([Setting(ControlId.EXPOSURE, EVERY_FRAME, 10_000)])
+
+
+class SetsOtherFrames(VirtualHost):
+    """Sets the exposure of a second frame, and takes one."""
+
+    def settings(self, manifest: Manifest) -> bytes:
+        return encode_settings([Setting(ControlId.EXPOSURE, 1, 10_000)])
+
+
+class SetsLargeValues(VirtualHost):
+    """Sets an exposure of 20 minutes."""
+
+    def settings(self, manifest: Manifest) -> bytes:
+        return encode_settings([Setting(ControlId.EXPOSURE, EVERY_FRAME, 1_200_000_000)])
+
+
+class CutsTheList(VirtualHost):
+    """Sends values of three bytes."""
+
+    def settings(self, manifest: Manifest) -> bytes:
+        return super().settings(manifest)[:-1]
+
+
+class SetsEverything(VirtualHost):
+    """Sets all controls that it knows."""
+
+    def settings(self, manifest: Manifest) -> bytes:
+        return encode_settings([Setting(each, EVERY_FRAME, 1) for each in ControlId])
+
+
+class SetsGain(VirtualHost):
+    """Sets a gain, whether the module has one or not."""
+
+    def settings(self, manifest: Manifest) -> bytes:
+        return encode_settings([Setting(ControlId.GAIN, EVERY_FRAME, 1000)])
+
+
+class SetsFocus(VirtualHost):
+    """Focuses on infinity before each still."""
+
+    def settings(self, manifest: Manifest) -> bytes:
+        return super().settings(manifest) + encode_settings(
+            [Setting(ControlId.FOCUS, 0, 0), Setting(ControlId.SETTLED, 0, 1)]
+        )
+
+
+class KnownRangesOnly(Defect):
+    """Refuses a manifest with a control whose least value is negative."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.MANIFEST else None
+        if isinstance(message, ManifestPiece) and b"\xf9\xff\xff\xff" in message.piece:
+            return [packet.encode(type=MessageType.ERROR, payload=Error(2, b"").encode())]
+        return [data]
+
+
+class KnownControlsOnly(Defect):
+    """Refuses a manifest with a control that it does not know."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.MANIFEST else None
+        if isinstance(message, ManifestPiece) and b"\x24\x00\x14\x00\xf0\x7f" in message.piece:
+            return [packet.encode(type=MessageType.ERROR, payload=Error(2, b"").encode())]
+        return [data]
+
+
+class KnownFrameFlagsOnly(Defect):
+    """Discards a FrameStart with flags that it does not know."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.FRAME_START else None
+        return [] if isinstance(message, FrameStart) and message.flags & ~3 else [data]
+
+
 class Bottomless(Defect):
     """Reads whatever a manifest announces."""
 
@@ -371,6 +453,13 @@ _BASIC: dict[str, tuple[Broken, ...]] = {
     "H-CAM-4": (_of(WaitsForEnd),),
     "H-PACK-1": (_with(RoundsToGroups),),
     "H-PACK-2": (_with(OwnFormat),),
+    "H-SET-1": (_of(SetsTwice), _of(SetsOtherFrames), _of(SetsLargeValues), _of(CutsTheList)),
+    "H-SET-2": (_of(SetsEverything), _of(SetsGain), _of(SetsFocus)),
+    "H-SET-3": (
+        _with(KnownControlsOnly),
+        _with(KnownFrameFlagsOnly),
+        _with(KnownRangesOnly),
+    ),
     "H-RESEND-1": (
         _with(AsksForAll),
         _with(lambda: drop_types(MessageType.RESEND), "drops RESEND"),

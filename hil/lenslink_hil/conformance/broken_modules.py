@@ -38,10 +38,12 @@ from lenslink_protocol.params import MAX_BUSY_MS
 
 from . import (
     broken_frames,
+    broken_moments,
     broken_receiving,
     broken_requests,
     broken_resending,
     broken_sessions,
+    broken_settings,
     broken_streams,
     broken_tables,
     broken_variety,
@@ -727,6 +729,13 @@ _TAMPERED: dict[str, tuple[Broken, ...]] = {
         _with(OtherDamage),
         _with(Pretends),
     ),
+    "M-SET-1": (),
+    "M-SET-2": (),
+    "M-SET-3": (),
+    "M-SET-4": (),
+    "M-SET-5": (),
+    "M-SET-6": (),
+    "M-SET-7": (),
 }
 
 _PARTS = (
@@ -737,7 +746,9 @@ _PARTS = (
     broken_frames,
     broken_resending,
     broken_tables,
+    broken_settings,
     broken_variety,
+    broken_moments,
 )
 
 
@@ -749,7 +760,11 @@ def _collect_plain(clause: str) -> tuple[Broken, ...]:
 
 BROKEN: dict[str, tuple[Broken, ...]] = {
     clause: tampered
-    + tuple(_with(defect) for defect in broken_variety.LINES.get(clause, ()))
+    + tuple(
+        _with(defect)
+        for part in (broken_variety, broken_moments)
+        for defect in part.LINES.get(clause, ())
+    )
     + _collect_plain(clause)
     for clause, tampered in _TAMPERED.items()
 }

@@ -26,7 +26,6 @@ from lenslink_protocol.messages import (
     Malformed,
     Query,
     Resend,
-    StartStream,
 )
 
 from .broken_frames import OtherPlan, OtherStart
@@ -37,8 +36,6 @@ from .plain_module import (
     Item,
     PlainModule,
     Rectangle,
-    State,
-    Stream,
 )
 
 
@@ -75,12 +72,14 @@ class NumbersPerSession(PlainModule):
         self.next_frame = 0
 
 
-class SettingsPerSession(PlainModule):
-    """Goes back to its default settings with each session."""
+class SettingsOverSessions(PlainModule):
+    """Keeps the settings of its streams over sessions."""
 
     def reset_session(self) -> None:
+        kept = [stream.values for stream in getattr(self, "streams", [])]
         super().reset_session()
-        self.settings = (10_000, 1000, 0)
+        for stream, values in zip(self.streams, kept, strict=False):
+            stream.values = values
 
 
 class OneRowATile(OtherPlan):
@@ -155,26 +154,23 @@ class SendsPerRectangle(PlainModule):
 class SettingsOfRefused(PlainModule):
     """Keeps the settings of a Capture that it refuses."""
 
-    def check_startable(self, stream: Stream) -> None:
-        if stream.state is State.STREAMING:
-            self.settings = (self.settings[0] * 3 + 1, self.settings[1], 0)
-        super().check_startable(stream)
+    def execute(self, number: int, message: AnyMessage) -> None:
+        if isinstance(message, Capture) and message.stream < len(self.streams):
+            settings = self.read_list(message.settings, message.count)
+            self.take_settings(self.streams[message.stream], settings)
+        super().execute(number, message)
 
 
 class AcceptedAfterStart(PlainModule):
     """Answers Capture behind the first FrameStart."""
 
-    def on_start(
-        self, number: int, message: Capture | StartStream, count: int, interval_us: int
-    ) -> None:
-        super().on_start(number, message, count, interval_us)
-        self.begin_frame()
-
     def answer(self, number: int, message: AnyMessage) -> None:
         if not isinstance(message, Accepted):
             super().answer(number, message)
             return
-        self.begin_frame()
+        while self.readout is None:
+            self.time += 0.001
+            self.begin_frame()
         self.send_data()
         super().answer(number, message)
 
@@ -253,7 +249,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-HELLO-3": (RefusedHelloChangesNothing,),
     "M-CLOSE-1": (
         NumbersPerSession,
-        SettingsPerSession,
+        SettingsOverSessions,
     ),
     "M-STATE-1": (SettingsOfRefused,),
     "M-STATE-3": (OneRowATile,),

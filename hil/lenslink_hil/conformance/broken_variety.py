@@ -7,6 +7,7 @@ defects on the line of the firmware's module.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lenslink_protocol.ids import ErrorCode, MessageType, TestAction
 from lenslink_protocol.messages import (
@@ -248,6 +249,45 @@ class HighBits(PlainModule):
         return words.astype("<u2").tobytes()
 
 
+class SetsSpareBits(PlainModule):
+    """Has 10 bits and 62 columns, so rows end inside a group. Sets the spare bits there."""
+
+    depth = 10
+
+    def pack_tile(self, frame: Frame, rectangle: Rectangle) -> bytes:
+        data = super().pack_tile(frame, rectangle)
+        if self.packing_of(frame).packing != Packing.LSB or rectangle[0] + rectangle[2] < WIDTH:
+            return data
+        rows = np.frombuffer(data, np.uint8).reshape(rectangle[3], -1).copy()
+        rows[:, -1] |= 0xF0
+        return rows.tobytes()
+
+
+class LowBitsOfWholeGroups(SetsSpareBits):
+    """Puts the low bits of a cut MIPI group where a whole group has those of its last pixels."""
+
+    def pack_tile(self, frame: Frame, rectangle: Rectangle) -> bytes:
+        data = PlainModule.pack_tile(self, frame, rectangle)
+        if self.packing_of(frame).packing != Packing.MIPI or rectangle[0] + rectangle[2] < WIDTH:
+            return data
+        rows = np.frombuffer(data, np.uint8).reshape(rectangle[3], -1).copy()
+        rows[:, -1] <<= 4
+        return rows.tobytes()
+
+
+class LosesAPixelOfMipi(PlainModule):
+    """Shows a scene that stands still, and not the first pixel of it in MIPI formats."""
+
+    def picture(self, number: int) -> NDArray[np.uint16]:
+        return super().picture(100)
+
+    def pack_tile(self, frame: Frame, rectangle: Rectangle) -> bytes:
+        data = super().pack_tile(frame, rectangle)
+        if self.packing_of(frame).packing != Packing.MIPI or rectangle[:2] != (0, 0):
+            return data
+        return b"\0" + data[1:]
+
+
 class StallsFromTheFirstByte(PlainModule):
     """Gives up a packet that takes longer than STALL_MS from its first byte on."""
 
@@ -265,7 +305,8 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-CAM-3": (LastPartTooWide, ForgetsMaxPayload),
     "M-FRAME-4": (StallsFromTheFirstByte,),
     "M-LIVE-1": (AnswersOneOfMany,),
-    "M-PACK-3": (HighBits,),
+    "M-PACK-2": (LosesAPixelOfMipi,),
+    "M-PACK-3": (HighBits, SetsSpareBits, LowBitsOfWholeGroups),
     "M-REQ-2": (MalformedIsForgotten,),
     "M-QUERY-1": (AcceptedIsDone,),
     "M-CREDIT-2": (AnswersOneOfMany,),

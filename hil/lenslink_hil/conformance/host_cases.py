@@ -7,10 +7,12 @@ from . import (
     host_cases_camera,
     host_cases_frames,
     host_cases_link,
+    host_cases_moments,
     host_cases_packing,
     host_cases_preview,
     host_cases_receiving,
     host_cases_sessions,
+    host_cases_settings,
 )
 from .cases import Case
 from .module_peer import Script
@@ -22,6 +24,8 @@ ALL: list[Case[type[Script]]] = [
     *host_cases_camera.CASES.all,
     *host_cases_frames.CASES.all,
     *host_cases_packing.CASES.all,
+    *host_cases_settings.CASES.all,
     *host_cases_preview.CASES.all,
     *host_cases_auth.CASES.all,
+    *host_cases_moments.CASES.all,
 ]

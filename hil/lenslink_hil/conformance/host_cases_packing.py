@@ -55,13 +55,17 @@ class Packed(Script):
 
 @CASES.add("H-PACK-1")
 class InsideGroups(Packed):
-    """Tiles that begin, or end, with the second pixel of two that share a byte."""
+    """Tiles that begin, or end, with the second pixel of two that share a byte.
+
+    A tile that ends there comes with the bytes of its pixels, and with those of the whole group.
+    """
 
     def make_items(self) -> list[Item]:
         begins = Item(MessageType.TILE, b"\xa5" * 3 * ROWS, (1, 0, 2, ROWS))
         ends = Item(MessageType.TILE, b"\xa5" * 2 * ROWS, (0, ROWS, 1, ROWS))
+        filled = Item(MessageType.TILE, b"\xa5" * 3 * ROWS, (0, 2 * ROWS, 1, ROWS))
         start, *rest = super().make_items()
-        return [start, begins, ends, *rest]
+        return [start, begins, ends, filled, *rest]
 
 
 @CASES.add("H-PACK-2")

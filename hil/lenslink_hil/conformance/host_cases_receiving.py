@@ -40,7 +40,7 @@ _RESERVED = {
     MessageType.HELLO_REPLY: (5,),
     MessageType.ACCEPTED: (3,),
     MessageType.NOTICE: (3,),
-    MessageType.FRAME_START: (15,),
+    MessageType.FRAME_START: (23, 38, 39),
 }
 """Where the reserved bytes of a message are."""
 

@@ -7,10 +7,11 @@ for the next session on the same wire.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from lenslink_protocol.controls import Setting, encode_settings
 from lenslink_protocol.framing import VERSION, encode_packet
 from lenslink_protocol.ids import Capability, ErrorCode, MessageType
 from lenslink_protocol.manifest import Manifest, Mode, parse_manifest
@@ -88,6 +89,11 @@ class HostPeer:
     def damage(self) -> list[str]:
         """What arrived that is no sound packet, lane by lane."""
         return [fault for parser in self._parsers for fault in parser.damage]
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes on lane 0 of a packet of which more is to come."""
+        return self._parsers[0].waiting_bytes
 
     def start_session(self) -> HostPeer:
         """Return a peer for another session on the same wire. Hello has not been sent."""
@@ -264,17 +270,19 @@ class HostPeer:
         assert isinstance(message, HeartbeatReply)
         return message
 
-    def start_capture(self, count: int = 1, exposure_us: int = 0, gain_milli: int = 0) -> int:
+    def start_capture(
+        self, count: int = 1, settings: Iterable[Setting] = (), stream: int = STILL
+    ) -> int:
         """Ask for stills and return the request's id."""
-        number = self.send_request(Capture(STILL, count, exposure_us, gain_milli, -1))
+        number = self.send_request(Capture(stream, count, encode_settings(settings)))
         answer = self.wait_for_answer(number)
         accepted = answer is not None and answer.kind == MessageType.ACCEPTED
         check(accepted, f"Capture is answered with {describe(answer)}")
         return number
 
-    def start_stream(self, interval_us: int = 20000) -> int:
+    def start_stream(self, interval_us: int = 20000, settings: Iterable[Setting] = ()) -> int:
         """Start the preview and return the request's id."""
-        number = self.send_request(StartStream(PREVIEW, interval_us, 0, 0, -1))
+        number = self.send_request(StartStream(PREVIEW, interval_us, encode_settings(settings)))
         answer = self.wait_for_answer(number)
         accepted = answer is not None and answer.kind == MessageType.ACCEPTED
         check(accepted, f"StartStream is answered with {describe(answer)}")

@@ -55,9 +55,9 @@ def states(peer: HostPeer) -> None:
     """What a stream's state does not allow is refused, and it goes back to CONFIGURED."""
     peer.open_session()
     mode = peer.find_smallest_mode().id
-    start = StartStream(PREVIEW, 20000, 0, 0, -1)
+    start = StartStream(PREVIEW, 20000)
     peer.expect_error(start, ErrorCode.STATE)
-    peer.expect_error(Capture(STILL, 1, 0, 0, -1), ErrorCode.STATE)
+    peer.expect_error(Capture(STILL, 1), ErrorCode.STATE)
     peer.configure(PREVIEW)
     peer.grant_credits(PLENTY, PLENTY)
     peer.start_stream()
@@ -74,7 +74,7 @@ def test_only(peer: HostPeer) -> None:
     message = Configure(STILL, ConfigureFlag.TEST_ONLY, peer.find_smallest_mode().id, 0, 0)
     answer = peer.call(message, Configured)
     check(answer.flags & ConfigureFlag.TEST_ONLY, f"TEST_ONLY is answered with {describe(answer)}")
-    peer.expect_error(Capture(STILL, 1, 0, 0, -1), ErrorCode.STATE)
+    peer.expect_error(Capture(STILL, 1), ErrorCode.STATE)
 
 
 @CASES.add("M-STATE-3")
@@ -107,8 +107,8 @@ def unsupported(peer: HostPeer) -> None:
     peer.expect_error(Configure(STILL, 0, absent, 0, 0), ErrorCode.UNSUPPORTED)
     peer.expect_error(Configure(MAX_STREAMS, 0, min(modes), 0, 0), ErrorCode.UNSUPPORTED)
     peer.configure()
-    peer.expect_error(Capture(STILL, 0, 0, 0, -1), ErrorCode.UNSUPPORTED)
-    peer.expect_error(Capture(MAX_STREAMS, 1, 0, 0, -1), ErrorCode.UNSUPPORTED)
+    peer.expect_error(Capture(STILL, 0), ErrorCode.UNSUPPORTED)
+    peer.expect_error(Capture(MAX_STREAMS, 1), ErrorCode.UNSUPPORTED)
 
 
 @CASES.add("M-STOP-1")
@@ -248,11 +248,11 @@ def order_and_numbers(peer: HostPeer) -> None:
 
 @CASES.add("M-CAM-2")
 def what_frame_start_says(peer: HostPeer) -> None:
-    """Geometry as configured, the request's id, the settings that were asked for."""
+    """Geometry as configured, and the request's id."""
     peer.open_session()
     configured = peer.configure()
     peer.grant_credits(PLENTY, PLENTY)
-    request = peer.start_capture(1, exposure_us=1234, gain_milli=2000)
+    request = peer.start_capture()
     start = read_frame_start(peer.wait_for_frame())
     got = (start.mode, start.width, start.height, start.stride, start.pixel_format)
     want = (
@@ -264,9 +264,6 @@ def what_frame_start_says(peer: HostPeer) -> None:
     )
     check(got == want, f"FrameStart says {got}, Configured {want}")
     check(start.request == request, f"FrameStart names request {start.request}, not {request}")
-    applied = (start.exposure_us, start.gain_milli)
-    close = 600 <= applied[0] <= 2500 and 1400 <= applied[1] <= 3000
-    check(close, f"1234 us and gain 2000 were asked for, {applied} applied")
 
 
 @CASES.add("M-CAM-3")

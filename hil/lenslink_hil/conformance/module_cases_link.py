@@ -33,7 +33,7 @@ CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
 _STALLED_S = 2.5 * STALL_MS / 1000
 _ALIVE_S = SILENCE_MS / 2000
-_START = StartStream(PREVIEW, 0, 0, 0, -1)
+_START = StartStream(PREVIEW, 0)
 
 
 def _build_manifest_request(peer: HostPeer) -> tuple[int, bytes]:
@@ -366,7 +366,7 @@ def executed_once(peer: HostPeer) -> None:
     peer.open_session()
     peer.configure()
     peer.grant_credits(PLENTY, PLENTY)
-    message = Capture(STILL, 1, 0, 0, -1)
+    message = Capture(STILL, 1)
     number = peer.send_request(message)
     first = peer.wait_for_answer(number)
     peer.wait_for_frame()
@@ -405,7 +405,7 @@ def answer_no_longer_held(peer: HostPeer) -> None:
     peer.open_session()
     peer.configure()
     peer.grant_credits(PLENTY, PLENTY)
-    message = Capture(STILL, 1, 0, 0, -1)
+    message = Capture(STILL, 1)
     number = peer.send_request(message)
     first = peer.wait_for_answer(number)
     peer.wait_for_frame()

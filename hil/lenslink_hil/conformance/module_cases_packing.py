@@ -13,7 +13,7 @@ from lenslink_protocol.packings import Layout, Packing, find_layout
 
 from .cases import Cases, NotClaimed, check
 from .host_peer import PLENTY, STILL, HostPeer, read_frame_start
-from .pixel_rules import unpack_row, unpack_rules
+from .pixel_rules import find_spare_bits, unpack_row, unpack_rules
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
@@ -28,9 +28,12 @@ def _list_formats(peer: HostPeer) -> list[Layout]:
     return [find_layout(code) for code in peer.read_manifest().formats]
 
 
-def _configure_format(peer: HostPeer, form: Layout, tile_bytes: int = 0) -> Configured:
-    message = Configure(STILL, 0, peer.find_smallest_mode().id, form.code, tile_bytes)
-    return peer.call(message, Configured)
+def _configure_format(
+    peer: HostPeer, form: Layout, tile_bytes: int = 0, mode: int | None = None
+) -> Configured:
+    if mode is None:
+        mode = peer.find_smallest_mode().id
+    return peer.call(Configure(STILL, 0, mode, form.code, tile_bytes), Configured)
 
 
 @CASES.add("M-PACK-1")
@@ -97,33 +100,91 @@ def tiles_of_whole_groups(peer: HostPeer) -> None:
 
 @CASES.add("M-PACK-2", "M-PACK-3")
 def pixels_in_their_packing(peer: HostPeer) -> None:
-    """Decoded by the table of 6.3, each format shows the same scene, and no value has more bits.
+    """Decoded by the table of 6.3, each format shows the scene of the unpacked format.
 
-    The scene may change a little between frames. A frame decoded by the wrong rule has nothing in
-    common with the scene, so another rule must not fit better than the format's own.
+    Nobody can tell the module what to show, and frames of one scene may differ. So the case takes
+    frames of the unpacked format before and after those of a packed one. How much these differ
+    is what the scene changes by itself. The case fails only where the bytes leave no doubt:
+
+    - The scene does not change at all, and the packed frames, which are equal too, show another.
+    - A packed frame is much further from the scene than the scene changes by itself.
+    - Another rule shows the scene as well as the unpacked format does, and the format's own does
+      not. This is all that formats without an unpacked one of their depth are judged by.
     """
     forms = _open_and_list_formats(peer)
     plain = [form for form in forms if form.packing == Packing.UNPACKED]
     packed = [form for form in forms if form.packing != Packing.UNPACKED]
     if not plain:
         raise NotClaimed("the module lists no unpacked format to compare with")
-    taken = _take_rows(peer, plain[0])
-    pixels = [list(struct.unpack(f"<{len(row) // 2}H", row)) for row in taken.rows]
-    most = max(max(row) for row in pixels)
-    depth = plain[0].depth
-    check(most < 1 << depth, f"a pixel of {plain[0].code.name} is {most}, with {depth} bits")
-    for form in packed:
-        data, white, _, _ = _take_rows(peer, form)
-        width = len(pixels[0])
-        # Formats of other depths have other white levels.
-        scene = [[pixel * white // taken.white for pixel in row] for row in pixels]
-        rules = {each: [unpack_row(row, each, form.depth, width) for row in data]
-                 for each in unpack_rules(form.depth)}  # fmt: skip
-        away = {each: _mean_difference(rows, scene) for each, rows in rules.items()}
-        own = away[form.packing]
-        best = min(away, key=lambda each: away[each])
-        said = f"{form.code.name} fits {best.value} ({away[best]:.0f} DN away, not {own:.0f})"
-        check(own <= 1.2 * away[best] + 2, said)
+    for depth in sorted({form.depth for form in packed}):
+        same = [form for form in plain if form.depth == depth]
+        scene = (same or plain)[0]
+        before = [_take_rows(peer, scene), _take_rows(peer, scene)]
+        taken = [
+            (form, [_take_rows(peer, form), _take_rows(peer, form)])
+            for form in packed
+            if form.depth == depth
+        ]
+        scenes = [*before, _take_rows(peer, scene)]
+        for form, frames in taken:
+            _compare_packing(form, frames, scenes, bool(same))
+
+
+def _compare_packing(
+    form: Layout, frames: list[_Rows], scenes: list[_Rows], has_same_depth: bool
+) -> None:
+    """Fail if the frames of a packed format contradict those of an unpacked one."""
+    # Formats of other depths have other white levels.
+    width = frames[0].width
+    shown = [
+        [
+            [pixel * frames[0].white // each.white for pixel in _unpack_words(row, width)]
+            for row in each.rows
+        ]
+        for each in scenes
+    ]
+    rules = {
+        rule: [[unpack_row(row, rule, form.depth, width) for row in each.rows] for each in frames]
+        for rule in unpack_rules(form.depth)
+    }
+    pairs = ((0, 1), (0, 2), (1, 2))
+    change = max(_mean_difference(shown[a], shown[b]) for a, b in pairs)
+    away = {
+        rule: min(_mean_difference(rows, scene) for rows in decoded for scene in shown)
+        for rule, decoded in rules.items()
+    }
+    own = away.pop(form.packing)
+    best = min(away, key=lambda rule: away[rule])
+    said = f"{form.code.name} is {own:.1f} DN away from the scene, which changes by {change:.1f}"
+    is_other = own > 4 * away[best] + 8 and away[best] <= 2 * change + 2
+    check(not is_other, f"{said}; read as {best.value}, it is {away[best]:.1f} DN away")
+    if not has_same_depth:
+        return
+    check(own <= 4 * change + 8, said)
+    is_still = change == 0 and frames[0].rows == frames[1].rows
+    check(not is_still or own == 0, f"{said}")
+
+
+def _unpack_words(row: bytes, width: int) -> list[int]:
+    return list(struct.unpack(f"<{len(row) // 2}H", row))[:width]
+
+
+@CASES.add("M-PACK-3")
+def spare_bits_are_0(peer: HostPeer) -> None:
+    """The spare bits at the end of a row are 0, in each format and in each kind of row's end."""
+    forms = _open_and_list_formats(peer)
+    # The modes with the fewest pixels of each kind of end: a group has at most four pixels.
+    modes = sorted(peer.read_manifest().modes, key=lambda mode: mode.width * mode.height)
+    chosen = {mode.width % 4: mode for mode in reversed(modes)}
+    for form in forms:
+        if form.packing == Packing.UNPACKED:
+            continue
+        for mode in chosen.values():
+            taken = _take_rows(peer, form, mode.id)
+            for row in taken.rows:
+                spare = find_spare_bits(row, form.packing, form.depth, taken.width)
+                said = f"{form.code.name}, {taken.width} columns: a row ends in {row[-3:].hex()}"
+                check(not spare, f"{said}, so its spare bits are {spare:#x}")
 
 
 @CASES.add("M-PACK-3")
@@ -131,12 +192,8 @@ def pixels_below_their_bits(peer: HostPeer) -> None:
     """In each format every pixel is below 2^bits of FrameStart, unpacked ones too."""
     for form in _open_and_list_formats(peer):
         taken = _take_rows(peer, form)
-        width = taken.width
         for row in taken.rows:
-            if form.packing == Packing.UNPACKED:
-                pixels = list(struct.unpack(f"<{width}H", row))
-            else:
-                pixels = unpack_row(row, form.packing, form.depth, width)
+            pixels = _decode(form, row, taken.width)
             said = (
                 f"a pixel of {form.code.name} is {max(pixels)}, FrameStart says {taken.bits} bits"
             )
@@ -152,11 +209,18 @@ class _Rows(NamedTuple):
     width: int
 
 
-def _take_rows(peer: HostPeer, form: Layout) -> _Rows:
-    """Take a still in a format, and return some of its rows."""
+def _decode(form: Layout, row: bytes, width: int) -> list[int]:
+    """Return the pixels of a row by the table of 6.3."""
+    if form.packing == Packing.UNPACKED:
+        return _unpack_words(row, width)
+    return unpack_row(row, form.packing, form.depth, width)
+
+
+def _take_rows(peer: HostPeer, form: Layout, mode: int | None = None) -> _Rows:
+    """Take a still in a format, of the smallest mode if no other is named. Return some rows."""
     session = peer.start_session()
     session.open_session()
-    answer = _configure_format(session, form)
+    answer = _configure_format(session, form, mode=mode)
     session.grant_credits(PLENTY, PLENTY)
     session.start_capture()
     picture = session.wait_for_frame()

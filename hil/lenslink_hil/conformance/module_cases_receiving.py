@@ -77,7 +77,7 @@ def damaged_messages(peer: HostPeer) -> None:
         for packet in (
             peer.build_packet(Heartbeat((PLENTY, PLENTY))),
             peer.build_packet(resend, number, STILL),
-            peer.build_packet(Capture(STILL, 1, 0, 0, -1), peer.take_id()),
+            peer.build_packet(Capture(STILL, 1), peer.take_id()),
             peer.build_packet(Hello(0x10, 0x10, 1, ALL, configured.tile_bytes), 1, nonce=fresh),
             peer.build_packet(Close(0)),
         ):
@@ -253,8 +253,8 @@ def every_message_may_grow(peer: HostPeer) -> None:
     requests: list[tuple[AnyMessage, int]] = [
         (Configure(STILL, 0, mode, 0, 0), MessageType.CONFIGURED),
         (Configure(PREVIEW, 0, mode, 0, 0), MessageType.CONFIGURED),
-        (Capture(STILL, 1, 0, 0, -1), MessageType.ACCEPTED),
-        (StartStream(PREVIEW, 20000, 0, 0, -1), MessageType.ACCEPTED),
+        (Capture(STILL, 1), MessageType.ACCEPTED),
+        (StartStream(PREVIEW, 20000), MessageType.ACCEPTED),
         (Stop(PREVIEW), MessageType.ACCEPTED),
         (Flush(), MessageType.FLUSHED),
         (Query(peer.nonce, 1), MessageType.QUERY_REPLY),
@@ -299,8 +299,8 @@ def short_messages(peer: HostPeer) -> None:
         acted = [p for p in peer.collect(QUIET_S) if p.kind == MessageType.HEARTBEAT_REPLY]
         check(not acted, f"a Heartbeat of {len(payload)} bytes is answered")
         del mark
-    capture = Capture(STILL, 1, 0, 0, -1).encode()
-    for payload in (capture[:8], b"\x06\x00" + capture[2:6], b"\x60\x00" + capture[2:]):
+    capture = Capture(STILL, 1).encode()
+    for payload in (capture[:5], b"\x05\x00" + capture[2:], b"\x60\x00" + capture[2:]):
         number = peer.take_id()
         peer.wire.send(peer.pack_payload(MessageType.CAPTURE, payload, number))
         answer = peer.wait_for_answer(number, QUIET_S)

@@ -53,7 +53,6 @@ from .host_peer import (
     HostPeer,
     Picture,
     read_frame_end,
-    read_frame_start,
 )
 from .module_cases_demand import open_test_session, wait_for_type
 from .module_steps import (
@@ -72,7 +71,7 @@ from .packets import describe
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
 _NO_PACKET = 0xFFFFFFFF
-_START = StartStream(PREVIEW, 20000, 0, 0, -1)
+_START = StartStream(PREVIEW, 20000)
 _BUSY_MS = 500
 _DETACH_MS = 400
 
@@ -101,20 +100,20 @@ def each_stream_does_both(peer: HostPeer) -> None:
     peer.configure(PREVIEW)
     peer.configure(STILL)
     peer.grant_credits(PLENTY, PLENTY)
-    peer.call(StartStream(STILL, 20000, 0, 0, -1), Accepted)
-    peer.expect_error(Capture(STILL, 1, 0, 0, -1), ErrorCode.STATE)
+    peer.call(StartStream(STILL, 20000), Accepted)
+    peer.expect_error(Capture(STILL, 1), ErrorCode.STATE)
     for _ in range(2):
         peer.wait_for_frame(STILL, len(peer.log))
     peer.call(Stop(STILL), Accepted)
     mark = len(peer.log)
-    peer.call(Capture(PREVIEW, 2, 0, 0, -1), Accepted)
+    peer.call(Capture(PREVIEW, 2), Accepted)
     first = peer.wait_for_frame(PREVIEW, mark)
     assert first.end is not None
     peer.wait_for_frame(PREVIEW, peer.log.index(first.end) + 1)
     peer.collect(0.1)
     count = sum(p.kind == MessageType.FRAME_END for p in peer.log[mark:])
     check(count == 2, f"a Capture of two frames of the preview sends {count}")
-    peer.call(Capture(PREVIEW, 1, 0, 0, -1), Accepted)
+    peer.call(Capture(PREVIEW, 1), Accepted)
 
 
 @CASES.add("M-STATE-1")
@@ -148,7 +147,7 @@ def a_trial_without_a_configuration(peer: HostPeer) -> None:
         answer = peer.call(trial, Configured)
         check(answer.flags & ConfigureFlag.TEST_ONLY, f"a trial gets {describe(answer)}")
         peer.expect_error(replace(trial, mode=65000), ErrorCode.UNSUPPORTED)
-        peer.expect_error(Capture(stream, 1, 0, 0, -1), ErrorCode.STATE)
+        peer.expect_error(Capture(stream, 1), ErrorCode.STATE)
         plain = peer.call(Configure(stream, 0, mode, 0, 0), Configured)
         said = f"{describe(plain)} says TEST_ONLY"
         check(not plain.flags & ConfigureFlag.TEST_ONLY, said)
@@ -251,29 +250,6 @@ def exact_credits(peer: HostPeer) -> None:
         check(came <= wanted, said)
     peer.grant_credits(0, PLENTY)
     peer.wait_for_frame()
-
-
-@CASES.add("M-CAM-2")
-def settings_are_kept(peer: HostPeer) -> None:
-    """Exposure and gain 0 keep what was applied, over streams and requests."""
-    peer.open_session()
-    peer.configure(STILL)
-    peer.configure(PREVIEW)
-    peer.grant_credits(PLENTY, PLENTY)
-    peer.start_capture(1, exposure_us=3000, gain_milli=1700)
-    first = read_frame_start(peer.wait_for_frame())
-    for stream in (STILL, PREVIEW):
-        mark = len(peer.log)
-        peer.call(Capture(stream, 1, 0, 0, -1), Accepted)
-        later = read_frame_start(peer.wait_for_frame(stream, mark))
-        got = (later.exposure_us, later.gain_milli)
-        said = f"0 keeps exposure and gain, and {got} are applied on stream {stream}"
-        check(got == (first.exposure_us, first.gain_milli), said)
-    mark = len(peer.log)
-    peer.start_capture(1, exposure_us=6000)
-    third = read_frame_start(peer.wait_for_frame(STILL, mark))
-    check(third.gain_milli == first.gain_milli, "another exposure changes the gain")
-    check(third.exposure_us != first.exposure_us, "another exposure is not applied")
 
 
 @CASES.add("M-CAM-4")
@@ -562,7 +538,7 @@ def parts_of_rows(peer: HostPeer) -> None:
     for limit in (mode.width * 4 // 3, 2 * mode.width - 2):
         mark = len(peer.log)
         configured = peer.call(Configure(STILL, 0, mode.id, 0, limit), Configured)
-        peer.call(Capture(STILL, 1, 0, 0, -1), Accepted)
+        peer.call(Capture(STILL, 1), Accepted)
         check_cover(configured, peer.wait_for_frame(STILL, mark))
 
 
@@ -577,7 +553,7 @@ def two_limits_of_a_tile(peer: HostPeer) -> None:
         for limit in (0, 1000, 1 << 16, 0xFFFFFFFF):
             mark = len(peer.log)
             peer.call(Configure(stream, 0, mode.id, 0, limit), Configured)
-            peer.call(Capture(stream, 1, 0, 0, -1), Accepted)
+            peer.call(Capture(stream, 1), Accepted)
             tiles = peer.wait_for_frame(stream, mark).tiles
             longest = max(tile.header.length for tile in tiles)
             most = min(peer.max_payload, limit or peer.max_payload)
@@ -592,7 +568,7 @@ def all_of_it_on_the_preview(peer: HostPeer) -> None:
         raise NotClaimed("the module does not send again (no RESEND)")
     configured = peer.configure(PREVIEW, 4 * peer.find_smallest_mode().width)
     size = configured.tile_bytes
-    peer.call(Capture(PREVIEW, 1, 0, 0, -1), Accepted)
+    peer.call(Capture(PREVIEW, 1), Accepted)
     for limit in (size - 1, 2 * size - 1):
         peer.grant_credits(limit, PLENTY)
         peer.collect(0.15)

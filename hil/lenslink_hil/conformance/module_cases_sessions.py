@@ -44,7 +44,7 @@ from .packets import describe
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
 _ALIVE_S = SILENCE_MS / 2000
-_START = StartStream(PREVIEW, 0, 0, 0, -1)
+_START = StartStream(PREVIEW, 0)
 
 
 @CASES.add("M-HELLO-1")
@@ -99,7 +99,7 @@ def nothing_is_inherited(peer: HostPeer) -> None:
     peer.wait_for_frame(PREVIEW)
     fresh = peer.start_session()
     fresh.open_session()
-    for message in (Capture(STILL, 1, 0, 0, -1), _START):
+    for message in (Capture(STILL, 1), _START):
         fresh.expect_error(message, ErrorCode.STATE)
     fresh.configure(STILL)
     fresh.start_capture()
@@ -219,7 +219,7 @@ def each_request_gets_its_reply(peer: HostPeer) -> None:
         (Query(peer.nonce, 1), QueryReply),
         (Stop(PREVIEW), Accepted),
         (Stop(PREVIEW), Accepted),
-        (Capture(STILL, 1, 0, 0, -1), Accepted),
+        (Capture(STILL, 1), Accepted),
     )
     for message, reply in steps:
         answer = peer.try_call(message)

@@ -331,8 +331,8 @@ class Script:
 
     def make_start_item(self) -> Item:
         message = FrameStart(
-            MODE, self.request, WIDTH, HEIGHT, 0, 1, 12, PixelFormat.RG12, STRIDE, 4095,
-            (0, 0, 0, 0), 1_000_000, 10_000, 1000, 0, 25_000,
+            MODE, self.request, 1_000_000, WIDTH, HEIGHT, 0, 1, 12, PixelFormat.RG12, STRIDE,
+            4095, 0, (0, 0, 0, 0), 10_000, 1000, 0, 1400, 0, 0, 0, 0, 0, 0, 25_000,
         )  # fmt: skip
         return Item(MessageType.FRAME_START, message.encode())
 

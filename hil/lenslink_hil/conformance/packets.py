@@ -136,6 +136,11 @@ class Parser:
         self._lane = lane
         self._buffer = bytearray()
 
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of a packet of which more is to come."""
+        return len(self._buffer)
+
     def feed(self, data: bytes, now: float) -> list[Packet]:
         """Return the packets that *data* completes; add what is damaged to ``damage``."""
         self._buffer += data

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from lenslink_protocol.packings import Packing
 
+_MIPI_GROUPS = {2: 4, 4: 2, 6: 4}
+"""Pixels of a group, by the bits of a pixel that do not fit into its high byte."""
+
 
 def unpack_rules(depth: int) -> list[Packing]:
     """Return the packings that exist for pixels of so many bits."""
@@ -26,6 +29,18 @@ def unpack_row(row: bytes, packing: Packing, depth: int, width: int) -> list[int
     return _read_mipi(row, depth, width)
 
 
+def find_spare_bits(row: bytes, packing: Packing, depth: int, width: int) -> int:
+    """Return the bits at the end of a row that belong to no pixel, as a number: 0 if all are 0."""
+    if packing == Packing.LSB:
+        return int.from_bytes(row, "little") >> depth * width
+    if packing == Packing.LEGACY:
+        return row[-1] >> 4 if width % 2 else 0
+    low_bits = depth - 8
+    left = width % _MIPI_GROUPS[low_bits]
+    size = (left * low_bits + 7) // 8
+    return int.from_bytes(row[len(row) - size :], "little") >> left * low_bits
+
+
 def _read_bits(data: bytes, bits: int, count: int) -> list[int]:
     """Read a stream of bits, least significant bit first."""
     value = int.from_bytes(data, "little")
@@ -44,7 +59,7 @@ def _read_legacy(row: bytes, index: int) -> int:
 def _read_mipi(row: bytes, depth: int, width: int) -> list[int]:
     """Read groups: the high bytes of each pixel, then the low bits of all."""
     low_bits = depth - 8
-    group = {2: 4, 4: 2, 6: 4}[low_bits]
+    group = _MIPI_GROUPS[low_bits]
     pixels: list[int] = []
     at = 0
     while len(pixels) < width:

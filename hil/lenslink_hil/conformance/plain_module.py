@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenslink.receive.unpacking import pack
+from lenslink_protocol.controls import Setting, read_settings
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.framing import VERSION, encode_packet
 from lenslink_protocol.ids import (
@@ -38,8 +39,10 @@ from lenslink_protocol.ids import (
     Cfa,
     CloseReason,
     ConfigureFlag,
+    ControlId,
     EndStatus,
     ErrorCode,
+    FrameFlag,
     FrameState,
     ManifestKey,
     MessageType,
@@ -60,6 +63,7 @@ from lenslink_protocol.messages import (
     ColorEntry,
     Configure,
     Configured,
+    ControlEntry,
     Error,
     Flush,
     Flushed,
@@ -87,6 +91,7 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.packings import Layout, find_layout, find_pixel_format, list_packings
 from lenslink_protocol.params import (
+    EVERY_FRAME,
     HEADER_BYTES,
     MAX_CONTROL,
     MAX_RANGES,
@@ -95,7 +100,7 @@ from lenslink_protocol.params import (
     VERSION_MAJOR,
 )
 
-WIDTH, HEIGHT = 64, 48
+WIDTH, HEIGHT = 62, 48
 MODE = 1
 TOY_SCHEME = 0x8000
 _STEP_S = 0.001
@@ -104,8 +109,17 @@ _HALF = 1 << 31
 _MAX_TILE = 2048
 _TILES_A_STEP = 2
 _QUEUED_TILES = 8
-_DEFAULT_SETTINGS = (10_000, 1000, 0)
-"""Exposure in us, gain in 1/1000, focus in milli-dioptres."""
+RANGES: dict[int, tuple[int, int, int]] = {
+    ControlId.EXPOSURE: (100, 1_000_000, 10_000),
+    ControlId.GAIN: (1000, 16_000, 1000),
+    ControlId.FOCUS: (0, 3300, 0),
+    ControlId.APERTURE: (1400, 11_000, 1400),
+    ControlId.SETTLED: (0, 1, 1),
+}
+"""Minimum, maximum and initial value of each control."""
+_ADJUSTED = (ControlId.EXPOSURE, ControlId.GAIN, ControlId.FOCUS, ControlId.APERTURE)
+_MDPT_PER_S = 20_000
+_IRIS_S = 0.005
 
 _REQUESTS = (
     MessageType.GET_MANIFEST, MessageType.CONFIGURE, MessageType.CAPTURE, MessageType.STREAM,
@@ -142,6 +156,58 @@ class Stream:
     """Frames that a Capture still asks for; -1 for a running stream."""
     interval_s: float = 0.0
     next_start: float = 0.0
+    values: dict[int, int] = field(default_factory=dict)
+    """The settings that last, by control."""
+    single: dict[tuple[int, int], int] = field(default_factory=dict)
+    """The settings of single frames, by control and frame."""
+    begun: int = 0
+    """Frames of the request whose exposure has begun."""
+    unexposed: int = 0
+    """Frames of the request whose exposure has not begun; -1 for a running stream."""
+    last_start: float | None = None
+    """When the readout of the last frame of the request began."""
+
+
+@dataclass
+class Exposure:
+    """The next frame: what it is exposed with, and when."""
+
+    stream: int
+    number: int
+    values: dict[int, int]
+    """The values applied, by control. FOCUS is absent if the lens stays where it is."""
+    flags: int
+    begin: float
+    end: float
+
+
+@dataclass
+class Lens:
+    """A lens that moves at a constant speed, and an iris that takes a while."""
+
+    before: float = 0.0
+    after: float = 0.0
+    since: float = 0.0
+    iris_end: float = 0.0
+    aperture: int = RANGES[ControlId.APERTURE][2]
+
+    def position(self, time: float) -> float:
+        way = max(0.0, (time - self.since) * _MDPT_PER_S)
+        if self.after > self.before:
+            return min(self.after, self.before + way)
+        return max(self.after, self.before - way)
+
+    def move(self, values: dict[int, int], time: float) -> None:
+        if ControlId.FOCUS in values:
+            self.before, self.since = self.position(time), time
+            self.after = float(values[ControlId.FOCUS])
+        aperture = values.get(ControlId.APERTURE, self.aperture)
+        if aperture != self.aperture:
+            self.aperture, self.iris_end = aperture, time + _IRIS_S
+
+    def settled_at(self) -> float:
+        """Return when the move in progress ends."""
+        return max(self.since + abs(self.after - self.before) / _MDPT_PER_S, self.iris_end)
 
 
 @dataclass
@@ -196,13 +262,15 @@ class PlainModule:
     frames_kept = 6
     tiles_kept = 60
     stall_s = STALL_MS / 1000
+    depth = 12
+    """Bits of a pixel."""
 
     def __init__(self) -> None:
         self.time = 1.0
         self.is_attached = True
         self.past: list[Session] = []
         self.next_frame = 0
-        self.settings = _DEFAULT_SETTINGS
+        self.lens = Lens()
         self.connect()
 
     def connect(self) -> None:
@@ -225,6 +293,7 @@ class PlainModule:
         """The payload of the session's HelloReply."""
         self.max_payload = 0
         self.streams = [Stream() for _ in range(MAX_STREAMS)]
+        self.exposure: Exposure | None = None
         self.readout: Frame | None = None
         self.frames: list[Frame] = []
         self.data: list[Item] = []
@@ -331,8 +400,16 @@ class PlainModule:
     def check_stall(self) -> None:
         """Give up a packet that stopped inside for STALL_MS, and search what came of it."""
         while self.buffer and self.time - self.last_byte >= self.stall_s:
+            if len(self.buffer) >= HEADER_BYTES:
+                self.on_stalled(Header._make(HEADER.unpack_from(self.buffer)[1:]))
             del self.buffer[0]
             self.parse_buffer()
+
+    def on_stalled(self, header: Header) -> None:
+        """Use up the sequence of a packet that is given up."""
+        is_believed = self.buffer.startswith(MAGIC) and self.is_header_sound(header)
+        if is_believed and self.session is not None and header.nonce == self.session.nonce:
+            self.use_sequence(header.sequence)
 
     def on_packet(self, header: Header, payload: bytes) -> None:
         if header.type == MessageType.HELLO:
@@ -505,6 +582,7 @@ class PlainModule:
             case Configure():
                 self.on_configure(number, message)
             case Capture():
+                self.read_list(message.settings, message.count)
                 if message.count == 0:
                     raise Refused(ErrorCode.UNSUPPORTED)
                 self.on_start(number, message, message.count, 0)
@@ -584,7 +662,8 @@ class PlainModule:
         )  # fmt: skip
 
     def formats(self) -> list[Layout]:
-        return [find_layout(find_pixel_format(each, 12, Cfa.RGGB)) for each in list_packings(12)]
+        packings = list_packings(self.depth)
+        return [find_layout(find_pixel_format(each, self.depth, Cfa.RGGB)) for each in packings]
 
     def chosen_format(self, message: Configure) -> Layout:
         found = [each for each in self.formats() if each.code == message.pixel_format]
@@ -598,9 +677,14 @@ class PlainModule:
     def on_start(
         self, number: int, message: Capture | StartStream, count: int, interval_us: int
     ) -> None:
+        settings = self.read_list(message.settings, max(count, 0))
         stream = self.stream_at(message.stream)
         self.check_startable(stream)
-        self.settings = self.chosen_settings(message)
+        self.check_controls(settings)
+        stream.values[ControlId.SETTLED] = 1 if count > 0 else 0
+        stream.single = {}
+        self.take_settings(stream, settings)
+        stream.begun, stream.unexposed, stream.last_start = 0, count, None
         stream.state = State.STREAMING
         stream.request = number
         stream.remaining = count
@@ -612,13 +696,50 @@ class PlainModule:
         if stream.state is not State.CONFIGURED:
             raise Refused(ErrorCode.STATE)
 
-    def chosen_settings(self, message: Capture | StartStream) -> tuple[int, int, int]:
-        focus = message.focus_mdpt if message.focus_mdpt >= 0 else self.settings[2]
-        return (
-            message.exposure_us or self.settings[0],
-            message.gain_milli or self.settings[1],
-            focus,
-        )
+    def read_list(self, data: bytes, frames: int) -> list[Setting]:
+        """Return the entries of a settings list; raise Malformed if it breaks a rule."""
+        return read_settings(data, frames)
+
+    def check_controls(self, settings: list[Setting]) -> None:
+        """Refuse what this module does not have."""
+        for control, _, value in settings:
+            if control == ControlId.SETTLED and value not in (0, 1):
+                raise Refused(ErrorCode.UNSUPPORTED)
+
+    def take_settings(self, stream: Stream, settings: list[Setting]) -> None:
+        """Keep the settings of a request."""
+        for control, frame, value in settings:
+            if control not in self.controls():
+                continue
+            if frame == EVERY_FRAME:
+                stream.values[control] = value
+            else:
+                stream.single[control, frame] = value
+
+    def controls(self) -> dict[int, tuple[int, int, int]]:
+        return RANGES
+
+    def asked_value(self, stream: Stream, control: int) -> int | None:
+        """Return the value that was asked for the next frame of a stream, or None."""
+        single = stream.single.get((control, stream.begun))
+        return stream.values.get(control) if single is None else single
+
+    def nearest_value(self, control: int, value: int) -> int:
+        least, most, _ = self.controls()[control]
+        return min(max(value, least), most)
+
+    def choose_values(self, stream: Stream) -> tuple[dict[int, int], int]:
+        """Return the values of the next frame, and the flag ADJUSTED if one differs."""
+        values, flags = {}, 0
+        for control, (_, _, initial) in self.controls().items():
+            asked = self.asked_value(stream, control)
+            if asked is not None:
+                values[control] = self.nearest_value(control, asked)
+                if values[control] != asked:
+                    flags = int(FrameFlag.ADJUSTED)
+            elif control != ControlId.FOCUS:
+                values[control] = initial
+        return values, flags
 
     def on_stop(self, number: int, message: Stop) -> None:
         self.stop(message.stream)
@@ -642,6 +763,8 @@ class PlainModule:
         stream = self.stream_at(index)
         if stream.state is State.STREAMING:
             stream.state = State.CONFIGURED
+        if self.exposure is not None and self.exposure.stream == index:
+            self.exposure = None
         unsent = [each for each in self.data if self.is_dropped_by_stop(each, index)]
         self.data = [each for each in self.data if each not in unsent]
         readout = self.readout
@@ -693,7 +816,9 @@ class PlainModule:
         items.append(Item(MessageType.RESENT, resent.encode(), number, index))
         if flags & ResendFlag.END and found is not None and found.end is not None:
             items.append(Item(MessageType.FRAME_END, found.end, number, index))
-        self.data[:0] = items
+        are_sent = [each.flags & 1 or each.kind == MessageType.RESENT for each in self.data]
+        index = max((i + 1 for i, is_resent in enumerate(are_sent) if is_resent), default=0)
+        self.data[index:index] = items
 
     def is_resend_sound(self, message: Resend) -> bool:
         return message.count <= MAX_RANGES and len(message.ranges) >= 8 * message.count
@@ -735,20 +860,57 @@ class PlainModule:
         self.send_data()
 
     def begin_frame(self) -> None:
+        """Expose the next frame, and begin its readout."""
         if self.readout is not None:
             return
-        for index in (1, 0):
-            stream = self.streams[index]
-            if stream.state is State.STREAMING and self.time >= stream.next_start:
-                self.readout = self.new_frame(index, stream)
-                return
+        if self.exposure is None:
+            index = self.next_stream()
+            if index is not None:
+                self.exposure = self.expose(index, self.streams[index])
+        exposure = self.exposure
+        if exposure is not None and self.time >= exposure.end:
+            self.exposure = None
+            self.readout = self.new_frame(exposure)
 
-    def new_frame(self, index: int, stream: Stream) -> Frame:
-        number = self.next_number()
+    def next_stream(self) -> int | None:
+        """Return the stream of the next frame, or None if no frame is due."""
+        due = [
+            index
+            for index in (1, 0)
+            if self.streams[index].state is State.STREAMING
+            and self.streams[index].unexposed
+            and self.time >= self.streams[index].next_start
+        ]
+        bursts = [i for i in due if self.streams[i].unexposed > 0 and self.streams[i].begun]
+        return next(iter(bursts + due), None)
+
+    def expose(self, index: int, stream: Stream) -> Exposure:
+        """Begin the exposure of a stream's next frame."""
+        values, flags = self.choose_values(stream)
+        stream.begun += 1
+        stream.unexposed -= stream.unexposed > 0
+        self.lens.move(values, self.time)
+        begin = max(self.time, self.lens.settled_at()) if self.waits(values) else self.time
+        if self.lens.settled_at() > begin:
+            flags |= FrameFlag.MOVING
+        end = begin + self.exposure_time(values)
+        return Exposure(index, self.next_number(), values, flags, begin, end)
+
+    def waits(self, values: dict[int, int]) -> bool:
+        """Return True if the exposure waits for lens and iris."""
+        return values.get(ControlId.SETTLED, 1) == 1
+
+    def exposure_time(self, values: dict[int, int]) -> float:
+        return values[ControlId.EXPOSURE] / 1e6
+
+    def new_frame(self, exposure: Exposure) -> Frame:
+        index, number = exposure.stream, exposure.number
+        stream = self.streams[index]
         stream.next_start = self.time + stream.interval_s
         plan = stream.plan
         assert plan is not None
-        start = self.frame_start(stream, plan).encode()
+        start = self.frame_start(stream, plan, exposure).encode()
+        stream.last_start = self.time
         rectangles = self.rectangles_to_read(plan)
         frame = Frame(number, index, plan, start, rectangles, self.picture(number))
         self.frames.append(frame)
@@ -760,16 +922,22 @@ class PlainModule:
         self.next_frame += 1
         return self.next_frame - 1
 
-    def frame_start(self, stream: Stream, plan: Configured) -> FrameStart:
-        exposure, gain, focus = self.settings
+    def frame_start(self, stream: Stream, plan: Configured, exposure: Exposure) -> FrameStart:
+        values = exposure.values
+        time_us = round(self.time * 1e6)
+        before = stream.last_start
+        interval = 0 if before is None else time_us - round(before * 1e6)
+        focus = round(self.lens.position((exposure.begin + exposure.end) / 2))
         return FrameStart(
-            plan.mode, stream.request, plan.width, plan.height, 0, 1, 12, plan.pixel_format,
-            plan.stride, 4095, (64_000,) * 4, round(self.time * 1e6), exposure, gain, focus, 25_000,
+            plan.mode, stream.request, time_us, plan.width, plan.height, 0, 1, self.depth,
+            plan.pixel_format, plan.stride, (1 << self.depth) - 1, exposure.flags, (64_000,) * 4,
+            values[ControlId.EXPOSURE], values[ControlId.GAIN], focus,
+            values.get(ControlId.APERTURE, 0), interval, 0, 0, 0, 0, 0, 25_000,
         )  # fmt: skip
 
     def picture(self, number: int) -> NDArray[np.uint16]:
         pixels = np.arange(WIDTH * HEIGHT, dtype=np.uint32) * 13 + number
-        return (pixels & 0xFFF).astype(np.uint16).reshape(HEIGHT, WIDTH)
+        return (pixels & (1 << self.depth) - 1).astype(np.uint16).reshape(HEIGHT, WIDTH)
 
     def rectangles_to_read(self, plan: Configured) -> list[Rectangle]:
         """Cut a frame into tiles: strips of whole rows, or whole groups of one row."""
@@ -924,7 +1092,8 @@ class PlainModule:
             (ManifestKey.FIRMWARE, "written from SPEC.md"),
             (ManifestKey.BOARD, "none"),
         )
-        sensor = SensorEntry(WIDTH, HEIGHT, 12, 0, 1, 4095, (64_000,) * 4)
+        white = (1 << self.depth) - 1
+        sensor = SensorEntry(WIDTH, HEIGHT, self.depth, 0, 1, white, (64_000,) * 4)
         mode = ModeEntry(
             MODE, WIDTH, HEIGHT, 1, 3, (0, 0, HEIGHT, WIDTH), b"small".ljust(16, b"\0")
         )
@@ -936,6 +1105,10 @@ class PlainModule:
         ]
         entries += [
             (ManifestKey.FORMAT, FormatEntry(each.code).encode()) for each in self.formats()
+        ]
+        entries += [
+            (ManifestKey.CONTROL, ControlEntry(control, 1, least, most, 1, initial).encode())
+            for control, (least, most, initial) in self.controls().items()
         ]
         entries += [(ManifestKey.AUTH, AuthEntry(each).encode()) for each in self.list_schemes()]
         return b"".join(encode_entry(key, value) for key, value in entries)

@@ -11,10 +11,11 @@ from lenslink.context import ClosesOnExit
 from lenslink.receive.assembly import Assembly
 from lenslink.receive.frame_pool import Pool
 from lenslink.receive.reassembly import Reassembly
+from lenslink_protocol.controls import Setting, encode_settings
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Capability, CloseReason, DiscardReason, EndStatus
 from lenslink_protocol.link import Link, Request
-from lenslink_protocol.manifest import Mode, parse_manifest
+from lenslink_protocol.manifest import Manifest, parse_manifest
 from lenslink_protocol.messages import (
     AnyMessage,
     Capture,
@@ -30,7 +31,7 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
-from lenslink_protocol.params import MAX_MANIFEST
+from lenslink_protocol.params import EVERY_FRAME, MAX_MANIFEST
 
 from ..virtual_time import VirtualClock
 from .module_peer import STILL_TASK, HostResult
@@ -84,6 +85,12 @@ class VirtualHost(ClosesOnExit):
     def is_whole(self, frame: Assembly) -> bool:
         sound = frame.end is None or frame.end.status == EndStatus.OK
         return frame.received_ranges.is_complete and sound
+
+    def settings(self, manifest: Manifest) -> bytes:
+        """Return a settings list: the initial values of the controls that the module has."""
+        return encode_settings(
+            Setting(each.control, EVERY_FRAME, each.initial) for each in manifest.controls
+        )
 
     def is_piece_wrong(self, piece: ManifestPiece, data: bytes, total: int) -> bool:
         """Return True if a piece does not fit behind *data*, in a manifest of *total* bytes."""
@@ -180,7 +187,7 @@ class VirtualHost(ClosesOnExit):
         found: list[Assembly] = []
         try:
             yield from self._open_and_configure(_PREVIEW)
-            yield from self._call(StartStream(_PREVIEW, 0, 0, 0, -1), None)
+            yield from self._call(StartStream(_PREVIEW, 0), None)
             for _ in range(3):
                 yield from self._until(lambda: bool(self.frames.finished_frames))
                 found.append(self.frames.finished_frames.popleft())
@@ -190,12 +197,13 @@ class VirtualHost(ClosesOnExit):
             end = HostResult(False, None, str(reason))
         self._close_session(end)
 
-    def _open_and_configure(self, stream: int) -> Steps:
+    def _open_and_configure(self, stream: int) -> Generator[None, None, Manifest]:
         """Open the session and configure a stream in the first mode."""
         hello = yield from self._answer(self.link.send_hello(self.now()), HelloReply)
         assert isinstance(hello, HelloReply)
         self.frames.can_resend = bool(hello.capabilities & Capability.RESEND)
-        mode = yield from self._manifest(hello.manifest_bytes)
+        manifest = yield from self._manifest(hello.manifest_bytes)
+        mode = manifest.modes[0]
         if hello.capabilities & Capability.AUTH:
             yield from self._authenticate()
         answer = yield from self._call(Configure(stream, 0, mode.id, 0, 0), Configured)
@@ -203,11 +211,12 @@ class VirtualHost(ClosesOnExit):
         if (answer.width, answer.height) != (mode.width, mode.height):
             raise _GivenUp(f"the module configured something else: {answer}")
         self.configurations[stream] = answer
+        return manifest
 
     def _takes_a_still(self) -> Steps:
         try:
-            yield from self._open_and_configure(_STILL)
-            yield from self._call(Capture(_STILL, 1, 0, 0, -1), None)
+            manifest = yield from self._open_and_configure(_STILL)
+            yield from self._call(Capture(_STILL, 1, self.settings(manifest)), None)
             yield from self._until(lambda: bool(self.frames.finished_frames))
             frame = self.frames.finished_frames.popleft()
             whole = self.is_whole(frame)
@@ -231,7 +240,7 @@ class VirtualHost(ClosesOnExit):
         if not self.is_genuine(challenge, request.reply):
             raise _GivenUp(f"the module is not genuine: {request.reply}")
 
-    def _manifest(self, total: int) -> Generator[None, None, Mode]:
+    def _manifest(self, total: int) -> Generator[None, None, Manifest]:
         data = b""
         while True:
             piece = yield from self._call(GetManifest(len(data)), ManifestPiece)
@@ -242,7 +251,7 @@ class VirtualHost(ClosesOnExit):
             if len(data) >= piece.total:
                 break
         try:
-            return parse_manifest(data).modes[0]
+            return parse_manifest(data)
         except Malformed as error:
             raise _GivenUp(f"the manifest is malformed: {error}") from None
 

@@ -146,6 +146,8 @@ def _configuration(bounds: Bounds) -> dict[str, Any]:
             "color_matrix": [1, 1] * 9,
             "neutral": [1, 1] * 3,
             "modes": [mode],
+            # The module's clock stands still, so an exposure takes no time.
+            "exposure_us": [0, 0, 0],
         },
         "optics": {
             "focal_um": 1,
@@ -301,7 +303,7 @@ class World:
             self.request = self.link.send_request(Configure(0, 0, _MODE, 0, 0), self.now)
         elif isinstance(reply, Configured):
             self.configurations[0] = reply
-            self.request = self.link.send_request(Capture(0, 1, 0, 0, -1), self.now)
+            self.request = self.link.send_request(Capture(0, 1), self.now)
         elif isinstance(reply, Accepted) and self.bounds.flush:
             self.request = self.link.send_request(Flush(), self.now)
 

@@ -63,6 +63,8 @@ class Body:
     ) -> None:
         self.constants = constants or load_body_constants()
         self.motor = Motor(self.constants.motor, now_us)
+        self.aperture_milli = 0
+        """F-number of the iris in thousandths; 0 before the first move, at the widest stop."""
         self.housing = Housing(self.constants.heat, now_us)
         self.contacts = SpringContacts(self.constants)
         self.dock = Dock(self.constants, self.contacts)
@@ -140,6 +142,8 @@ class Body:
                 moved = self.motor.step(record.value, now_us)
                 self.supply.add_energy(moved * self.constants.motor.step_energy_uj, now_us)
                 return self._update(now_us)
+        elif record.kind == Kind.IRIS:
+            self.aperture_milli = record.value
         elif record.kind == Kind.LOAD:
             self.supply.set_load(record.value, now_us)
             self.dock.handle_load(now_us)

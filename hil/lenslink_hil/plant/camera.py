@@ -20,7 +20,7 @@ so its readout averages photosites: its signal and its noise are those of one ph
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,16 +89,26 @@ class Camera:
 
     def get_view(self, settings: Settings, frame_number: int = 0) -> View:
         """Return focus, iris and time of a frame. A settings' value that is None is the default."""
-        # Settings get an aperture when the protocol carries one.
-        aperture_milli = getattr(settings, "aperture_milli", None)
+        aperture_milli = settings.aperture_milli
         f_number = aperture_milli / 1000 if aperture_milli else self.f_number
         focus = settings.focus_mdpt
-        moves = any(layer.swing_mm for layer in self.scenery.layers)
-        return View(
+        view = View(
             float(NOMINAL_FOCUS_MDPT if focus is None else focus),
             self._optics.clamp_f_number(f_number),
-            self.get_seconds(frame_number) if moves else 0.0,
-            get_exposure_us(settings) / 1e6 if moves else 0.0,
+        )
+        shake = self.scenery.shake
+        if shake is None and not any(layer.swing_mm for layer in self.scenery.layers):
+            return view  # the same for every frame
+        seconds, exposure_s = self.get_seconds(frame_number), get_exposure_us(settings) / 1e6
+        view = replace(view, seconds=seconds, exposure_s=exposure_s)
+        if shake is None:
+            return view
+        middle = seconds + exposure_s / 2
+        return replace(
+            view,
+            shift_mm=shake.get_shift(middle),
+            speed_mm_s=shake.get_speed(middle),
+            reach_mm=shake.reach_mm,
         )
 
     def get_seconds(self, frame_number: int) -> float:

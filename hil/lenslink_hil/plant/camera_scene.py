@@ -8,6 +8,7 @@ See :mod:`.scene_names` for the names of the scenes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from .scenery import (
     Floats,
     PicturePaint,
     Scenery,
+    Shake,
     find_panel,
     make_edges,
     make_flat,
@@ -72,6 +74,9 @@ def open_camera_scene(
     optics = Optics()
     field_mm = (optics.constants.field_width, optics.constants.field_width * 0.75)
     scenery = _make_scenery(name, field_mm, sensor, seed, options)
+    shake_um = _read_integer(options, "shake", 0, 0, 500)
+    if shake_um:
+        scenery = replace(scenery, shake=Shake(shake_um / 1000, seed))
     light = Light(
         load_constants("light", LightConstants),
         _read_integer(options, "lux", DEFAULT_LUX, 0, 200_000),

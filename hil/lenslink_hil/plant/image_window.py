@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .optics import NEAREST_MDPT, Optics
-from .scenery import Grid, Layer, Scenery
+from .scenery import Grid, Layer, Paint, Scenery
 
 Floats = NDArray[np.float32]
 Spectrum = NDArray[np.complex64]
@@ -39,20 +39,33 @@ _NEGLIGIBLE = 0.02
 """Frequencies are left out if the blur leaves less of them than this."""
 _SAME_OTF = 0.005
 """Planes share an OTF if the OTFs of red and blue differ by less from that of green."""
+_GEOMETRIC = 100
+"""So many wavelengths times the f-number of blur make the planes' OTFs the same to 0.005."""
 _MARGIN = 16
 """Cells around the blurred picture, so that opposite sides do not meet."""
+_STRIP_ROWS = 256
+"""Rows that are painted in one step; a multiple of the pieces in which pictures are bent."""
 _TAPS = 3
 """Half the number of cells that are interpolated (Lanczos)."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What decides the picture: focus, iris, and time for what moves."""
+    """What decides the picture: focus, iris, time for what moves, and the hand's shake.
+
+    Attributes:
+        shift_mm: how far the picture is off its place, to the right and down.
+        speed_mm_s: speed of the whole picture.
+        reach_mm: the farthest shift of any frame.
+    """
 
     focus_mdpt: float
     f_number: float
     seconds: float = 0.0
     exposure_s: float = 0.0
+    shift_mm: tuple[float, float] = (0.0, 0.0)
+    speed_mm_s: tuple[float, float] = (0.0, 0.0)
+    reach_mm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,7 @@ class Region:
     height: int
 
 
+@dataclass(frozen=True)
 class _Painted:
     """A layer on a grid, transformed.
 
@@ -76,17 +90,38 @@ class _Painted:
         cover: spectrum of the cover, or None.
     """
 
-    def __init__(self, layer: Layer, grid: Grid) -> None:
-        self.layer = layer
-        image = layer.paint(grid)
-        planes = [image] if image.ndim == 2 else list(image)
-        self.cover: Spectrum | None = None
-        if layer.cover is not None:
-            cover = layer.cover(grid)
-            planes = [plane * cover for plane in planes]
-            self.cover = _single(np.fft.rfft2(cover))
-        transform = np.fft.rfft2 if layer.is_flat() else np.fft.rfft
-        self.spectra: list[Spectrum] = [_single(transform(plane)) for plane in planes]
+    layer: Layer
+    spectra: list[Spectrum]
+    cover: Spectrum | None
+
+
+def _paint_layer(layer: Layer, grid: Grid) -> Steps[_Painted]:
+    """Paint and transform a layer."""
+    image = yield from paint_in_strips(layer.paint, grid)
+    planes = [image] if image.ndim == 2 else list(image)
+    cover_spectrum = None
+    if layer.cover is not None:
+        cover = yield from paint_in_strips(layer.cover, grid)
+        image *= cover  # of one plane or of three, which *planes* shows
+        yield
+        cover_spectrum = _single(np.fft.rfft2(cover))
+        yield
+    transform = np.fft.rfft2 if layer.is_flat() else np.fft.rfft
+    spectra = []
+    for plane in planes:
+        spectra.append(_single(transform(plane)))
+        yield
+    return _Painted(layer, spectra, cover_spectrum)
+
+
+def paint_in_strips(paint: Paint, grid: Grid) -> Steps[Floats]:
+    """Paint a grid in strips of rows, one in each step."""
+    strips = []
+    for start in range(0, grid.height, _STRIP_ROWS):
+        rows = min(_STRIP_ROWS, grid.height - start)
+        strips.append(paint(replace(grid, top=grid.top + start * grid.step, height=rows)))
+        yield
+    return np.concatenate(strips, axis=-2)
 
 
 @dataclass(frozen=True)
@@ -99,7 +134,7 @@ class _Canvas:
 
 
 class _Painting:
-    """The work of painting and transforming the layers, one layer in each step.
+    """The work of painting and transforming the layers, in steps.
 
     Whoever needs the result does the next step. So nothing is lost when a frame is given up.
 
@@ -110,16 +145,18 @@ class _Painting:
     def __init__(self, scenery: Scenery, grid: Grid) -> None:
         self.grid = grid
         self.canvas: _Canvas | None = None
-        self._scenery = scenery
-        self._layers: list[_Painted] = []
+        self._steps = self._paint_all(scenery)
 
     def work(self) -> None:
         """Do one step."""
-        if len(self._layers) < len(self._scenery.layers):
-            self._layers.append(_Painted(self._scenery.layers[len(self._layers)], self.grid))
-        else:
-            radius = _find_radius(self.grid, self.grid.height)
-            self.canvas = _Canvas(self.grid, self._layers, radius)
+        next(self._steps, None)
+
+    def _paint_all(self, scenery: Scenery) -> Steps[None]:
+        layers: list[_Painted] = []
+        for layer in scenery.layers:
+            painted = yield from _paint_layer(layer, self.grid)
+            layers.append(painted)
+        self.canvas = _Canvas(self.grid, layers, _find_radius(self.grid, self.grid.height))
 
 
 class ImageWindow:
@@ -196,7 +233,7 @@ class ImageWindow:
             for layer in self._scenery.layers
             for depth in (layer.top_mdpt, layer.bottom_mdpt)
         )
-        return math.ceil(reach / (self._pitch / OVERSAMPLING)) + _MARGIN
+        return math.ceil((reach + view.reach_mm) / (self._pitch / OVERSAMPLING)) + _MARGIN
 
     def _make_grid(self, margin: int) -> Grid:
         step = self._pitch / OVERSAMPLING
@@ -224,19 +261,25 @@ class ImageWindow:
         working = self._lens.get_working_f_number(view.focus_mdpt, view.f_number)
         # The grid lies before breathing, the blur behind it.
         highest = math.sqrt(0.5) / grid.step / self._lens.get_magnification(view.focus_mdpt)
-        tables = [
-            self._lens.make_otf_table(blur_um, working, nm, highest, _TABLE)
-            for nm in self._wavelength_nm
+        red, green, blue = self._wavelength_nm
+        one = self._lens.make_otf_table(blur_um, working, green, highest, _TABLE)
+        if abs(blur_um) > _GEOMETRIC * green / 1000 * working:
+            return [one]
+        others = [
+            self._lens.make_otf_table(blur_um, working, nm, highest, _TABLE) for nm in (red, blue)
         ]
+        tables = [others[0], one, others[1]]
         # Beyond half of the grid's frequencies the pixel's box leaves little.
         seen = np.s_[: int(_TABLE * 0.36)]
         unlike = max(float(np.abs(each[seen] - tables[1][seen]).max()) for each in tables)
         return tables[1:2] if unlike < _SAME_OTF else tables
 
-    def _make_box(self, frequency: NDArray[np.floating], view: View) -> Floats:
-        """Return the transfer function of a pixel's side at frequencies of the grid."""
-        side = self._pitch / self._lens.get_magnification(view.focus_mdpt)
-        return np.asarray(np.sinc(frequency * side), np.float32)
+    def _make_box(self, frequency: NDArray[np.floating], view: View, axis: int) -> Floats:
+        """Return the transfer function of a pixel's side, and of the hand's motion, on an axis."""
+        size = self._lens.get_magnification(view.focus_mdpt)
+        way = view.speed_mm_s[axis] * view.exposure_s
+        box = np.sinc(frequency * self._pitch / size) * np.sinc(frequency * way / size)
+        return np.asarray(box, np.float32)
 
     def _blur_flat(
         self, canvas: _Canvas, painted: _Painted, view: View
@@ -250,14 +293,14 @@ class ImageWindow:
         width, height = grid.width // coarser, grid.height // coarser
         kept_columns = width // 2 + 1
         frequency = np.fft.rfftfreq(grid.width, grid.step)[:kept_columns]
-        across = self._make_box(frequency, view).astype(np.complex64)
+        across = self._make_box(frequency, view, 0).astype(np.complex64)
         across /= np.float32(coarser**2)
         if painted.layer.swing_mm:
             middle = view.seconds + view.exposure_s / 2
             shift, speed = painted.layer.get_motion(middle)
             across *= np.exp(-2j * math.pi * frequency * shift).astype(np.complex64)
             across *= np.sinc(frequency * speed * view.exposure_s).astype(np.float32)
-        down = self._make_box(np.fft.fftfreq(height, grid.step * coarser), view)[:, None]
+        down = self._make_box(np.fft.fftfreq(height, grid.step * coarser), view, 1)[:, None]
         radius = _keep_low(canvas.radius, height, kept_columns)
         yield
 
@@ -298,7 +341,7 @@ class ImageWindow:
     ) -> Steps[tuple[Floats, Floats | None]]:
         """Return the blurred layer on the pixels. Only the first layer may be a ramp."""
         grid = canvas.grid
-        across = self._make_box(np.fft.rfftfreq(grid.width, grid.step), view)
+        across = self._make_box(np.fft.rfftfreq(grid.width, grid.step), view, 0)
         rows = grid.top + grid.step * (np.arange(grid.height, dtype=np.float32) + 0.5)
         depth = painted.layer.get_depth(rows, self._lens.constants.field_width * 0.75)
         scale = (
@@ -315,7 +358,7 @@ class ImageWindow:
         if len(painted.spectra) > 1:
             pairs = [(min(each, count - 1), each) for each in range(len(painted.spectra))]
         total = [np.zeros_like(painted.spectra[plane]) for _, plane in pairs]
-        for number, blur_here in enumerate(slices):
+        for number, (blur_here, here) in enumerate(zip(slices, tables, strict=True)):
             weight = np.maximum(1 - np.abs(place - number), 0).astype(np.float32)
             used = np.flatnonzero(weight)
             if not used.size:
@@ -324,17 +367,14 @@ class ImageWindow:
             reach = math.ceil(abs(blur_here) / 2000 / grid.step) + _MARGIN
             start, stop = max(0, first - reach), min(grid.height, last + reach)
             length = find_fast_size(stop - start)
-            radius = _find_radius(grid, length)
-            down = self._make_box(np.fft.fftfreq(length, grid.step), view)[:, None]
+            # Of what is blurred a lot, only the low frequencies along the rows are left.
+            left = max(int(np.flatnonzero(np.abs(each) >= _NEGLIGIBLE / 2)[-1]) for each in here)
+            columns = min(math.ceil(left / _TABLE * math.sqrt(0.5) * grid.width) + 2, grid.width)
+            radius = _find_radius(grid, length, columns)
+            down = self._make_box(np.fft.fftfreq(length, grid.step), view, 1)[:, None]
             for target, (otf, plane) in zip(total, pairs, strict=True):
-                table = tables[number][min(otf, len(tables[number]) - 1)]
-                # Of what is blurred a lot, only the low frequencies along the rows are left.
-                left = int(np.flatnonzero(np.abs(table) >= _NEGLIGIBLE / 2)[-1])
-                columns = min(
-                    math.ceil(left / _TABLE * math.sqrt(0.5) * grid.width) + 2, grid.width
-                )
                 part = np.fft.fft(painted.spectra[plane][start:stop, :columns], length, axis=0)
-                transfer = np.take(table, radius[:, :columns])
+                transfer = np.take(here[min(otf, len(here) - 1)], radius)
                 transfer *= down
                 part *= transfer
                 blurred = np.fft.ifft(part, axis=0)[first - start : last - start]
@@ -384,8 +424,9 @@ class ImageWindow:
         x = (
             region.left + np.arange(region.width)[columns] + 0.5 - region.frame_width / 2
         ) * self._pitch
-        down = _resample(image, (y / size - grid.top) / grid.step - 0.5)
-        across = _resample(np.ascontiguousarray(down.T), (x / size - grid.left) / grid.step - 0.5)
+        x, y = (x - view.shift_mm[0]) / size, (y - view.shift_mm[1]) / size
+        down = _resample(image, (y - grid.top) / grid.step - 0.5)
+        across = _resample(np.ascontiguousarray(down.T), (x - grid.left) / grid.step - 0.5)
         return np.ascontiguousarray(across.T)
 
     def _make_mosaic(self, tint: tuple[float, float, float]) -> Floats:
@@ -410,9 +451,9 @@ def _single(spectrum: NDArray[np.complexfloating]) -> Spectrum:
     return spectrum.astype(np.complex64, copy=False)
 
 
-def _find_radius(grid: Grid, height: int) -> NDArray[np.uint16]:
+def _find_radius(grid: Grid, height: int, columns: int | None = None) -> NDArray[np.uint16]:
     """Return the place in an OTF's table of each frequency of *height* rows of a grid."""
-    fx = np.fft.rfftfreq(grid.width).astype(np.float32)
+    fx = np.fft.rfftfreq(grid.width)[:columns].astype(np.float32)
     fy = np.fft.fftfreq(height).astype(np.float32)
     radius = np.hypot(fx, fy[:, None])
     radius *= np.float32((_TABLE - 1) / math.sqrt(0.5))

@@ -20,6 +20,7 @@ firmware to plant
 19     ELAPSED   0                                  microseconds since the last one
 20     READ      0                                  0; answered by all levels, then LEVELS
 21     SWITCH    0                                  the module's own power switch: 0 open, 1 closed
+22     IRIS      0                                  f-number of the iris, 1/1000
 ====== ========= ================================== ==================================
 
 ELAPSED comes from an emulated chip, which has a clock of its own. From the first ELAPSED on, that
@@ -55,6 +56,7 @@ class Kind(IntEnum):
     ELAPSED = 19
     READ = 20
     SWITCH = 21
+    IRIS = 22
 
 
 # Channels of CONTACT.

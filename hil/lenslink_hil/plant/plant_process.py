@@ -65,7 +65,7 @@ class PlantServer:
         for channel in rows:
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROWS_SEND_BUFFER)
         # Each channel of the sensor sends one frame at a time; all channels work at once.
-        self._services = [RowService(scene, scene.sensor.repeat) for _ in rows]
+        self._services = [RowService(scene, scene.sensor.repeat, self._find_focus) for _ in rows]
         self._external_us: int | None = None
         self._start_us = self._now_us()
         self._body = Body(seed, self._start_us)
@@ -160,6 +160,9 @@ class PlantServer:
         due = self._body.get_next_event_us()
         ahead = -1 if due is None else max(0, due - self._now_us())
         return Record(Kind.NEXT, asked, ahead)
+
+    def _find_focus(self) -> float:
+        return self._body.get_focus_mdpt(self._now_us())
 
     def _now_us(self) -> int:
         return time.monotonic_ns() // 1000 if self._external_us is None else self._external_us

@@ -1,10 +1,10 @@
 """The protocol of a rows socket, without the socket: requests in, bytes of rows out.
 
 A request has 32 bytes, little-endian: frame number u32, mode u16, flags u16, exposure in
-microseconds u64, gain in milli u32, focus in milli-dioptres i32, pixel format u32, and the columns
-and rows of a tile, u16 each. The answer is the frame's rows, packed in the pixel format, without a
-header. Format 0 means the sensor's 16-bit words. Up to MAX_QUEUED requests may wait while a frame
-is sent.
+microseconds u32, gain in milli u32, focus in milli-dioptres i32, f-number in milli u32, pixel
+format u32, and the columns and rows of a tile, u16 each. The answer is the frame's rows, packed in
+the pixel format, without a header. Format 0 means the sensor's 16-bit words. Up to MAX_QUEUED
+requests may wait while a frame is sent.
 
 Flag 1 asks for CRCs, as a sensor's hardware would compute them. Each tile, in tile-grid order, is
 followed by its CRC-32, u32. A sensor may repeat its frames (``repeat`` n): frame number f is then
@@ -21,7 +21,8 @@ from __future__ import annotations
 import logging
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from lenslink.errors import ProtocolError
@@ -36,7 +37,7 @@ from .sensor_model import Sensor
 
 _log = logging.getLogger(__name__)
 
-REQUEST = struct.Struct("<IHHQIiIHH")
+REQUEST = struct.Struct("<IHHIIiIIHH")
 WITH_CRCS = 1
 MAX_QUEUED = 4
 AHEAD_BYTES = 8 << 20
@@ -80,7 +81,10 @@ class Request(NamedTuple):
             self.frame_number,
             self.mode,
             WITH_CRCS if self.crcs else 0,
-            *self.settings.to_wire(),
+            self.settings.exposure_us or 0,
+            self.settings.gain_milli or 0,
+            self.settings.focus_mdpt or 0,
+            self.settings.aperture_milli or 0,
             self.pixel_format,
             *self.tile,
         )
@@ -88,10 +92,10 @@ class Request(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Request:
         """Return the request in 32 bytes; raise ProtocolError for an unknown flag."""
-        number, mode, flags, exposure, gain, focus, code, columns, rows = REQUEST.unpack(data)
+        number, mode, flags, *applied, code, columns, rows = REQUEST.unpack(data)
         if flags & ~WITH_CRCS:
             raise ProtocolError(f"rows request: flags {flags:#x}")
-        settings = Settings.from_wire(exposure, gain, focus)
+        settings = Settings.from_applied(*applied)
         return cls(number, mode, settings, bool(flags), code, (columns, rows))
 
     def check(self, sensor: Sensor) -> None:
@@ -210,11 +214,16 @@ class RowService:
     Args:
         scene: the source of the frames.
         repeat: number of frames that are computed once and repeated; 0 computes every frame.
+        find_focus: where the lens really is, in milli-dioptres. A scene behind the lens shows that,
+            and not what the request says. None believes the request.
     """
 
-    def __init__(self, scene: Scene, repeat: int = 0) -> None:
+    def __init__(
+        self, scene: Scene, repeat: int = 0, find_focus: Callable[[], float] | None = None
+    ) -> None:
         self._scene = scene
         self._repeat = repeat
+        self._find_focus = find_focus if scene.is_behind_lens else None
         self._stored_frames: dict[Request, memoryview] = {}
         self._spoil_count = 0
         self._input = b""
@@ -235,6 +244,9 @@ class RowService:
             request = Request.unpack(self._input[: REQUEST.size])
             self._input = self._input[REQUEST.size :]
             request.check(self._scene.sensor)
+            if self._find_focus is not None:
+                focus = max(0, round(self._find_focus()))
+                request = request._replace(settings=replace(request.settings, focus_mdpt=focus))
             self._queue.append(request)
             _log.debug("requested: %s", request)
             self._start_next()

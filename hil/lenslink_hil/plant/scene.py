@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -31,8 +32,8 @@ from .patterns import PATTERNS, Pattern
 from .picture import Picture, is_picture, load_picture
 from .raw_kind import HEAD_BYTES, find_raw_mark, is_tiff
 from .scene_names import CAMERA_OPTIONS, CHARTS, PHOTO_SCENE, is_camera_scene
-from .sensor_model import Sensor, make_module_sensor
-from .unprocess import PictureSource
+from .sensor_model import Sensor, fit_noise_numbers, make_module_sensor
+from .unprocess import PictureSource, get_noise_profile
 
 FALLBACK_PATTERN = "bars"
 MAX_SEED = (1 << 32) - 1
@@ -58,6 +59,7 @@ class SceneOptions:
         kelvin: colour temperatures of its light, with commas between them.
         flicker: frequency of the light's flicker in Hz.
         swing: way of the nearest plane to and fro, in thousandths of the field's width.
+        shake: how far a hand moves the picture on the sensor, in um, root mean square.
         f_number: the iris, as in ``2.8``.
         celsius: temperature of the sensor.
         lens: ``off`` for the bare sensor.
@@ -77,6 +79,7 @@ class SceneOptions:
     kelvin: str | None = None
     flicker: int | None = None
     swing: int | None = None
+    shake: int | None = None
     f_number: str | None = None
     celsius: int | None = None
     lens: str | None = None
@@ -119,6 +122,7 @@ class SceneOptions:
             kelvin=text("kelvin"),
             flicker=number("flicker"),
             swing=number("swing"),
+            shake=number("shake"),
             f_number=text("f_number"),
             celsius=number("celsius"),
             lens=text("lens"),
@@ -145,12 +149,21 @@ class Scene:
         sensor: the sensor.
         source: the source of the frames.
         note: what the user should know about the chosen scene, or None.
+        is_behind_lens: True if the lens's position changes the picture.
     """
 
-    def __init__(self, sensor: Sensor, source: Source, note: str | None = None) -> None:
+    def __init__(
+        self,
+        sensor: Sensor,
+        source: Source,
+        note: str | None = None,
+        *,
+        is_behind_lens: bool = False,
+    ) -> None:
         self.sensor = sensor
         self.note = note
         self.source = source
+        self.is_behind_lens = is_behind_lens
 
     def iterate_bands(self, mode_id: int, frame_number: int, settings: Settings) -> Iterator[Rows]:
         """Yield a frame in bands, each of shape (an even height, W), C-contiguous.
@@ -200,10 +213,13 @@ def _scene(options: SceneOptions, seed: int) -> Scene:
         sensor = _module(options, pattern=False)
         # Imported here, because other scenes start in half the time without it.
         camera_scene = importlib.import_module(f"{__package__}.camera_scene")
-        source: Source = camera_scene.open_camera_scene(
-            name or PHOTO_SCENE, sensor, seed, _choose(options)
-        )
-        return Scene(sensor, source)
+        camera = camera_scene.open_camera_scene(name or PHOTO_SCENE, sensor, seed, _choose(options))
+        noise = fit_noise_numbers(sensor, camera.sensor.get_noise_profile)
+        iris = round(camera.f_number * 1000)
+        row_time_ns = round(camera.sensor.constants.row_time * 1000)
+        sensor = replace(sensor, noise=noise, aperture_milli=iris, row_time_ns=row_time_ns)
+        source: Source = camera
+        return Scene(sensor, source, is_behind_lens=True)
     if unused := sorted(_choose(options)):
         raise UsageError(
             f"{unused[0]}= needs a scene behind the lens: {', '.join(CHARTS)}, "
@@ -245,6 +261,8 @@ def _pattern_scene(options: SceneOptions, name: str, seed: int, note: str | None
 
 def _picture_scene(options: SceneOptions, path: Path, seed: int, anchor: float = 0.5) -> Scene:
     sensor = _module(options, pattern=False)
+    profile = partial(get_noise_profile, sensor)
+    sensor = replace(sensor, noise=fit_noise_numbers(sensor, profile))
     picture = Picture(load_picture(path), anchor)
     return Scene(sensor, PictureSource(picture, sensor, seed))
 

@@ -27,7 +27,8 @@ from .default_photo import PHOTOGRAPHS
 PHOTO_SCENE = "photo"
 CHARTS = ("depth", "planes", "edges", "star", "points", "flat", "dark")
 CAMERA_OPTIONS = (
-    *("depth", "lux", "kelvin", "flicker", "swing", "f_number", "celsius", "lens", "defects"),
+    *("depth", "lux", "kelvin", "flicker", "swing", "shake"),
+    *("f_number", "celsius", "lens", "defects"),
 )
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -31,6 +31,8 @@ FRAME_INTERVAL_US = 33_333
 """Time from a frame to the next one. Frame numbers are the plant's only clock for scenes."""
 SWING_SECONDS = 2.0
 """Period of a moving layer."""
+
+_TREMOR_HZ, _TREMOR_SWINGS = (0.7, 9.0), 6
 
 CHART_MDPT = 1000.0
 PLANES_MDPT = (300.0, 1200.0, 2400.0)
@@ -114,13 +116,53 @@ class Layer:
         return self.swing_mm * math.sin(angle), speed * math.cos(angle)
 
 
+class Shake:
+    """The hand that holds the camera: the picture wanders by a sum of slow and fast swings.
+
+    Args:
+        rms_mm: how far the picture is from its place on the sensor, root mean square, on each axis.
+        seed: of the swings.
+    """
+
+    def __init__(self, rms_mm: float, seed: int) -> None:
+        random = np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, 0x5A4E])))
+        # A tremor has most of its way below 2 Hz and a little up to 9 Hz.
+        self._hertz = random.uniform(*_TREMOR_HZ, (2, _TREMOR_SWINGS))
+        self._phase = random.uniform(0, 2 * math.pi, (2, _TREMOR_SWINGS))
+        way = 1 / self._hertz
+        self._way: NDArray[np.float64] = (
+            rms_mm * way * np.sqrt(2 / np.square(way).sum(axis=1, keepdims=True))
+        )
+
+    @property
+    def reach_mm(self) -> float:
+        """How far the picture may be off its place on an axis, at most."""
+        return float(self._way.sum(axis=1).max())
+
+    def get_shift(self, seconds: float) -> tuple[float, float]:
+        """Return how far the picture is off its place, in mm to the right and down."""
+        x, y = (self._way * np.sin(2 * math.pi * self._hertz * seconds + self._phase)).sum(axis=1)
+        return float(x), float(y)
+
+    def get_speed(self, seconds: float) -> tuple[float, float]:
+        """Return the speed of the picture in mm a second."""
+        angle = 2 * math.pi * self._hertz * seconds + self._phase
+        x, y = (2 * math.pi * self._hertz * self._way * np.cos(angle)).sum(axis=1)
+        return float(x), float(y)
+
+
 @dataclass(frozen=True)
 class Scenery:
-    """Layers from far to near. The first one covers everything."""
+    """Layers from far to near. The first one covers everything.
+
+    Attributes:
+        points: the ideal positions of the point lights.
+        shake: the hand that holds the camera; None for a tripod.
+    """
 
     layers: tuple[Layer, ...]
-    points: tuple[tuple[float, float], ...] = field(default=())
-    """The ideal positions of the point lights, for tests."""
+    points: tuple[tuple[float, float], ...] = ()
+    shake: Shake | None = None
 
 
 def make_flat(reflectance: float) -> Scenery:

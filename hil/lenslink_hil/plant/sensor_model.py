@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ DEFAULT_BITS = 12
 
 Pair = tuple[int, int]
 """A rational number as TIFF holds it: numerator, denominator."""
+
+MODULE_ROW_TIME_NS = 14_746
+"""Of a row of 12288 pixels with 12 bits each at 10 Gbit/s."""
 
 D65_ILLUMINANT = 21
 """EXIF LightSource code of D65; 0 is unknown."""
@@ -91,6 +95,10 @@ class Sensor:
         illuminant: DNG CalibrationIlluminant1, an EXIF LightSource code.
         modes: the readout modes.
         repeat: number of frames that the sensor repeats, with the CRCs of their tiles; 0 for none.
+        row_time_ns: time from row to row of the readout; 0 if it is unknown.
+        noise: of DNG's NoiseProfile at gain g: S is noise[0] * g in 1e-9, and O is
+            noise[1] * g * g + noise[2] in 1e-12; zeros if it is unknown.
+        aperture_milli: f-number of the iris after the start, in thousandths; 0 is the widest.
     """
 
     maker: str | None
@@ -107,6 +115,9 @@ class Sensor:
     illuminant: int
     modes: tuple[Mode, ...]
     repeat: int = 0
+    row_time_ns: int = 0
+    noise: tuple[int, int, int] = (0, 0, 0)
+    aperture_milli: int = 0
 
     @property
     def formats(self) -> tuple[PixelFormat, ...]:
@@ -139,7 +150,30 @@ class Sensor:
             "modes": [mode.to_json() for mode in self.modes],
             "formats": [int(code) for code in self.formats],
             "crc": self.repeat > 0,
+            "row_time_ns": self.row_time_ns,
+            "noise": list(self.noise),
+            "aperture_milli": self.aperture_milli,
         }
+
+
+def fit_noise_numbers(
+    sensor: Sensor, get_profile: Callable[[int], tuple[float, float]]
+) -> tuple[int, int, int]:
+    """Return :attr:`Sensor.noise`.
+
+    Args:
+        sensor: the sensor.
+        get_profile: returns the variance's ``a`` and ``b`` in DN at a gain in thousandths.
+    """
+    span = sensor.white - sum(sensor.black) / 4
+    slope, one = get_profile(1000)
+    _, two = get_profile(2000)
+    with_gain = (two - one) / 3
+    return (
+        round(1e9 * slope / span),
+        round(1e12 * with_gain / span**2),
+        round(1e12 * (one - with_gain) / span**2),
+    )
 
 
 def get_levels(bits: int) -> tuple[int, int]:
@@ -184,4 +218,5 @@ def make_module_sensor(
         neutral=PATTERN_NEUTRAL if pattern else MODULE_NEUTRAL,
         illuminant=D65_ILLUMINANT,
         modes=modes,
+        row_time_ns=MODULE_ROW_TIME_NS,
     )

@@ -44,7 +44,8 @@ class FrameTruth:
         depth_mdpt: depth of the surface in milli-dioptres.
         best_focus_mdpt: the focus at which the surface is sharpest.
         blur_px: diameter of the blur disc in pixels.
-        motion_px_s: speed of the surface to the right, in pixels a second.
+        motion_px_s: speed of the surface to the right and down, in pixels a second, (2, H, W).
+        shift_px: how far the hand has moved the picture to the right and down, shape (2,).
         photons: photons that a pixel's filter lets through during the exposure, without noise, as
             the lens draws them.
         row_starts_s: when the exposure of each row starts, shape (H,).
@@ -56,6 +57,7 @@ class FrameTruth:
     best_focus_mdpt: Floats
     blur_px: Floats
     motion_px_s: Floats
+    shift_px: NDArray[np.float64]
     photons: Floats
     row_starts_s: NDArray[np.float64]
     exposure_s: float
@@ -81,17 +83,19 @@ class Truth:
         view = camera.get_view(settings, frame_number)
         size = (self._height, self._width)
         reflectance = np.zeros((3, *size), np.float32)
-        depth, speed = np.zeros(size, np.float32), np.zeros(size, np.float32)
+        depth, speed = np.zeros(size, np.float32), np.zeros((2, *size), np.float32)
         for layer in camera.scenery.layers:
             image, cover, distance, pixels_s = self._look_at_layer(layer, view)
             reflectance += cover * (image - reflectance)
             front = cover >= 0.5
-            depth[front], speed[front] = distance[front], pixels_s
+            depth[front] = distance[front]
+            speed[0][front] = pixels_s
         kelvin = camera.light.get_kelvin(frame_number)
         white = camera.light.get_radiance(kelvin, camera.sensor.constants)
         exposure_s = get_exposure_us(settings) / 1e6
         # The blur is a straight line in the distance from the focus.
         per_mdpt = lens.get_blur_um(view.focus_mdpt, view.focus_mdpt + 1, view.f_number)
+        hand_px_s = np.array(view.speed_mm_s) / self._pitch
         starts = camera.get_row_starts(frame_number, 0, self._height)
         return FrameTruth(
             radiance=reflectance * np.array(white, np.float32)[:, None, None],
@@ -99,7 +103,8 @@ class Truth:
             best_focus_mdpt=depth,
             blur_px=np.abs(depth - np.float32(view.focus_mdpt))
             * np.float32(per_mdpt / 1000 / self._pitch),
-            motion_px_s=speed,
+            motion_px_s=speed + hand_px_s.astype(np.float32)[:, None, None],
+            shift_px=np.array(view.shift_mm) / self._pitch,
             photons=camera.draw_photons((self._width, self._height), frame_number, settings)
             * np.float32(exposure_s),
             row_starts_s=starts,
@@ -138,7 +143,9 @@ class Truth:
         step = self._pitch / size / _CELLS
         lens = self._camera.lens
         columns, rows = self._width * _CELLS, self._height * _CELLS
-        grid = Grid(-columns * step / 2 - shift, -rows * step / 2, step, columns, rows, lens)
+        left = -columns * step / 2 - shift - view.shift_mm[0] / size
+        top = -rows * step / 2 - view.shift_mm[1] / size
+        grid = Grid(left, top, step, columns, rows, lens)
         image = layer.paint(grid)
         planes = np.stack([image] * 3) if image.ndim == 2 else image
         tinted = planes * np.array(layer.tint, np.float32)[:, None, None]

@@ -11,6 +11,7 @@ import click
 
 from lenslink.errors import ProtocolError, UsageError
 
+from .bracket import Bracket, make_bracket
 from .frame_report import Shot, describe_frame, shot_options
 from .opening import open_device, url_argument
 from .options import CommonOptions, OutputFile, common_options, pass_common
@@ -34,6 +35,14 @@ if TYPE_CHECKING:
     "[default: lenslink-<date>-<time>.dng]",
 )
 @shot_options
+@click.option(
+    "--bracket",
+    "brackets",
+    multiple=True,
+    type=Bracket(),
+    help="Take a frame for each value: exposure=1ms,4ms,16ms. Also gain=, focus= and aperture=. "
+    "Several brackets go hand in hand. Files are numbered: photo-1.dng, photo-2.dng.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite files that exist.")
 @click.option(
     "--allow-incomplete", is_flag=True, help="Write the frame even if some of its pixels are lost."
@@ -47,6 +56,7 @@ def capture(
     *,
     outputs: tuple[Path, ...],
     shot: Shot,
+    brackets: tuple[tuple[str, tuple[int, ...]], ...],
     force: bool,
     allow_incomplete: bool,
     as_json: bool,
@@ -61,6 +71,7 @@ def capture(
     Examples:
       lenslink capture sim: -o photo.dng
       lenslink capture sim: -o photo.dng -o photo.png --exposure 1/60 --gain 2 --force
+      lenslink capture sim: -o hdr.dng --bracket exposure=1ms,4ms,16ms
       lenslink capture 'sim:?scene=ramp&bits=14' -o ramp.npy --json
     """
     # Imports numpy, which --help does not need.
@@ -69,33 +80,48 @@ def capture(
     # Refuse files that cannot be written, before a picture is taken.
     screen = Screen(common)
     paths = outputs or (Path(f"lenslink-{datetime.now():%Y%m%d-%H%M%S}.dng"),)
+    frames = make_bracket(brackets)
+    targets = [paths] if frames is None else [
+        tuple(path.with_stem(f"{path.stem}-{number}") for path in paths)
+        for number in range(1, len(frames) + 1)
+    ]  # fmt: skip
     for index, path in enumerate(paths):
-        check_output(path, force)
         if path.absolute() in [other.absolute() for other in paths[:index]]:
             raise UsageError(f"{path} is named twice")
+    for target in targets:
+        for path in target:
+            check_output(path, force)
 
     with open_device(url, common, screen) as device, screen.show_progress() as progress:
         # Take the picture.
         progress.show("capturing ...")
         start = time.monotonic()
-        with device.capture(settings=shot.settings, options=shot.options) as frame:
-            seconds = time.monotonic() - start
+        if frames is None:
+            taken = [device.capture(settings=shot.settings, options=shot.options)]
+        else:
+            taken = device.capture(frames=frames, settings=shot.settings, options=shot.options)
+        seconds = time.monotonic() - start
+        for frame in taken:
             _check_complete(frame, device, allow_incomplete, screen)
-            shot.report_adjustments(frame, screen)
+        for number, frame in enumerate(taken):
+            shot.report_adjustments(frame, screen, None if frames is None else frames[number])
 
-            # Write every file.
-            sizes = []
-            for path in paths:
+        # Write every file.
+        sizes = []
+        for frame, target in zip(taken, targets, strict=True):
+            for path in target:
                 progress.show(f"writing {path} ...")
                 sizes.append((path, save(frame, path, force)))
 
-            # Report.
-            summary = _Summary(device, frame, seconds, sizes)
-            if as_json:
-                emit_json(summary.to_json())
-            else:
-                for line in summary.format_lines():
-                    screen.say(line)
+        # Report.
+        summary = _Summary(device, taken, seconds, sizes, is_bracket=frames is not None)
+        if as_json:
+            emit_json(summary.to_json())
+        else:
+            for line in summary.format_lines():
+                screen.say(line)
+        for frame in taken:
+            frame.release()
 
 
 def _check_complete(frame: Frame, device: Device, is_allowed: bool, screen: Screen) -> None:
@@ -115,12 +141,19 @@ class _Summary:
     """The report of one capture, as text and as JSON."""
 
     def __init__(
-        self, device: Device, frame: Frame, seconds: float, sizes: list[tuple[Path, int]]
+        self,
+        device: Device,
+        frames: list[Frame],
+        seconds: float,
+        sizes: list[tuple[Path, int]],
+        *,
+        is_bracket: bool,
     ) -> None:
         self._device = device
-        self._frame = describe_frame(frame)
+        self._frames = [describe_frame(frame) for frame in frames]
         self._seconds = seconds
         self._sizes = sizes
+        self._is_bracket = is_bracket
 
     def to_json(self) -> dict[str, object]:
         """Return the JSON object that ``--json`` prints."""
@@ -129,7 +162,7 @@ class _Summary:
             "schema": "lenslink.capture/2",
             "url": self._device.url,
             "serial": self._device.identity.serial,
-            "frame": self._frame,
+            **({"frames": self._frames} if self._is_bracket else {"frame": self._frames[0]}),
             "files": [{"path": str(path), "bytes": size} for path, size in self._sizes],
             "discards": dict(stats.discards),
             "first_tile_ms": stats.first_tile_ms,
@@ -139,14 +172,19 @@ class _Summary:
 
     def format_lines(self) -> list[str]:
         """Return the report for people: one line about the frame, then one for each file."""
-        frame, stats = self._frame, self._device.stats
+        stats = self._device.stats
         latency = stats.first_tile_ms
         first = f", first tile after {latency:.0f} ms" if latency is not None else ""
         rate = format_bytes(stats.bytes / self._seconds)
         discards = format_discards(stats.discards)
-        return [
+        heads = [
             f"frame {frame['number']}: {frame['width']} x {frame['height']}, {frame['bits']} bit "
-            f"{frame['cfa']}, {frame['status']}: {format_bytes(stats.bytes)} in "
+            f"{frame['cfa']}, {frame['status']}"
+            for frame in self._frames
+        ]
+        return [
+            *heads[:-1],
+            f"{heads[-1]}: {format_bytes(stats.bytes)} in "
             f"{self._seconds:.2f} s ({rate}/s){first}, {discards}",
             *(f"wrote {path} ({format_bytes(size)})" for path, size in self._sizes),
         ]

@@ -17,7 +17,7 @@ from lenslink.settings import Settings, StreamOptions
 
 from .screen import Screen
 from .url_completion import complete_mode, complete_packing
-from .values import Exposure, Focus, Gain, format_exposure, format_focus
+from .values import Aperture, Exposure, Focus, Gain, format_aperture, format_exposure, format_focus
 
 if TYPE_CHECKING:
     from lenslink import Frame
@@ -32,12 +32,17 @@ class Shot:
     settings: Settings
     options: StreamOptions
 
-    def report_adjustments(self, frame: Frame, screen: Screen) -> None:
-        """Print each setting to which the module applied another value than asked for."""
+    def report_adjustments(self, frame: Frame, screen: Screen, own: Settings | None = None) -> None:
+        """Print each setting to which the module applied another value than asked for.
+
+        *own* are the settings of this frame of a bracket.
+        """
+        asked = self.settings if own is None else own.filled_from(self.settings)
         rows = (
-            ("exposure", self.settings.exposure_us, frame.exposure_us, format_exposure),
-            ("gain", self.settings.gain_milli, frame.gain_milli, _format_gain),
-            ("focus", self.settings.focus_mdpt, frame.focus_mdpt, format_focus),
+            ("exposure", asked.exposure_us, frame.exposure_us, format_exposure),
+            ("gain", asked.gain_milli, frame.gain_milli, _format_gain),
+            ("focus", asked.focus_mdpt, frame.focus_mdpt, format_focus),
+            ("aperture", asked.aperture_milli, frame.aperture_milli, format_aperture),
         )
         for name, wanted, applied, to_text in rows:
             if wanted is not None and wanted != applied:
@@ -48,7 +53,7 @@ class Shot:
 
 
 def shot_options(function: Callable[..., R]) -> Callable[..., R]:
-    """Add ``--mode``, ``--exposure``, ``--gain``, ``--focus`` and ``--packing`` to a command.
+    """Add the options for the readout mode, the settings and the packing to a command.
 
     *function* receives them as its argument ``shot``, a :class:`Shot`.
     """
@@ -60,10 +65,11 @@ def shot_options(function: Callable[..., R]) -> Callable[..., R]:
         exposure_us: int | None,
         gain_milli: int | None,
         focus_mdpt: int | None,
+        aperture_milli: int | None,
         packing: str | None,
         **others: Any,
     ) -> R:
-        settings = Settings(exposure_us, gain_milli, focus_mdpt)
+        settings = Settings(exposure_us, gain_milli, focus_mdpt, aperture_milli)
         return function(*args, shot=Shot(settings, StreamOptions(mode, packing)), **others)
 
     options = (
@@ -85,6 +91,12 @@ def shot_options(function: Callable[..., R]) -> Callable[..., R]:
             "focus_mdpt",
             type=Focus(),
             help="Dioptres (3.3; 0 is infinity), or a distance: 30cm, 0.3m, inf.",
+        ),
+        click.option(
+            "--aperture",
+            "aperture_milli",
+            type=Aperture(),
+            help="F-number: 2.8 or f/2.8.",
         ),
         click.option(
             "--packing",
@@ -115,6 +127,14 @@ def describe_frame(frame: Frame) -> dict[str, object]:
         "exposure_us": frame.exposure_us,
         "gain_milli": frame.gain_milli,
         "focus_mdpt": frame.focus_mdpt,
+        "aperture_milli": frame.aperture_milli,
+        "is_adjusted": frame.is_adjusted,
+        "is_moving": frame.is_moving,
+        "interval_us": frame.interval_us,
+        "row_time_ns": frame.row_time_ns,
+        "noise_profile": None if frame.noise_profile is None else list(frame.noise_profile),
+        "energy_uj": frame.energy_uj,
+        "focus_ring": frame.focus_ring,
         "temperature_mc": frame.temperature_mc,
         "black": list(frame.black),
         "white": frame.white,

@@ -51,7 +51,7 @@ class Exposure(_Quantity):
     """``10ms``, ``8000us``, ``0.5s``, ``1/60`` (of a second) or ``8000`` (microseconds), as us."""
 
     name = "time"
-    hint = "an exposure of 1 us to an hour, such as 10ms, 1/60 (of a second) or 8000us"
+    hint = "an exposure of 1 us to 1000 s, such as 10ms, 1/60 (of a second) or 8000us"
 
     def parse(self, text: str) -> int:
         match = _EXPOSURE.fullmatch(text)
@@ -94,6 +94,18 @@ class Focus(_Quantity):
         return _round_within_limits(value * 1000, "focus_mdpt")
 
 
+class Aperture(_Quantity):
+    """``2.8`` or ``f/2.8``, as thousandths."""
+
+    name = "f-number"
+    hint = "an f-number of 0.001 to 1000, such as 2.8 or f/2.8"
+
+    def parse(self, text: str) -> int:
+        return _round_within_limits(
+            Decimal(text.lower().removeprefix("f/")) * 1000, "aperture_milli"
+        )
+
+
 def _round_within_limits(value: Decimal, name: str) -> int:
     """Return *value* rounded; raise ValueError if the setting *name* does not take it."""
     least, most = LIMITS[name]
@@ -111,6 +123,11 @@ def format_exposure(us: int) -> str:
         if us >= size:
             return f"{us / size:g} {unit}"
     return f"{us} us"
+
+
+def format_aperture(milli: int) -> str:
+    """Return an f-number: ``f/2.8``."""
+    return f"f/{milli / 1000:g}"
 
 
 def format_focus(mdpt: int) -> str:

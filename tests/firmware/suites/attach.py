@@ -10,7 +10,6 @@ THIRD = 0x33333333
 FOURTH = 0x44444444
 
 CONFIGURE = (0, 0, 1, 0, 0)
-KEEP = (0, 0, -1)
 
 
 def host(camera, time, nonce):
@@ -56,7 +55,7 @@ def test_a_capture_counts_once_it_has_begun():
     peer = host(camera, time, FIRST)
     peer.send(wire.T_CONFIGURE, 2, CONFIGURE)
     # The lens has a long way to go first.
-    peer.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, 3300))
+    peer.send(wire.T_CAPTURE, 3, (0, 0, 1), module_world.settings(None, None, 3300))
     assert outcome(peer, FIRST, 3) == wire.OUTCOME_DONE, "accepted, and the session goes on"
     peer = host(camera, time, SECOND)
     assert outcome(peer, FIRST, 3) == wire.OUTCOME_NOT_DONE
@@ -65,7 +64,7 @@ def test_a_capture_counts_once_it_has_begun():
     assert not [call for call in ports.calls if call[0] == "request_rows"]
     peer.send(wire.T_CONFIGURE, 2, CONFIGURE)
     ports.dead = True
-    peer.send(wire.T_CAPTURE, 3, (0, 0, 1) + KEEP)
+    peer.send(wire.T_CAPTURE, 3, (0, 0, 1))
     peer.turn()
     peer = host(camera, time, THIRD)
     assert outcome(peer, SECOND, 3) == wire.OUTCOME_DONE

@@ -29,7 +29,7 @@ def configure(host, number, stream=PREVIEW, mode=SMALL):
 
 
 def capture(host, number, stream=PREVIEW, count=1):
-    return host.send(wire.T_CAPTURE, number, (stream, 0, count, 0, 0, -1))
+    return host.send(wire.T_CAPTURE, number, (stream, 0, count))
 
 
 def turn(host, times=20):
@@ -87,7 +87,7 @@ def test_the_last_four_requests_are_remembered_and_gaps_between_them():
     camera, host, _, time = open_session()
     for number in (2, 4, 6, 8, 10):
         host.send(wire.T_GET_MANIFEST, number, (0,))
-    host.send(wire.T_CAPTURE, 12, (PREVIEW, 0, 1, 0, 0, -1))
+    host.send(wire.T_CAPTURE, 12, (PREVIEW, 0, 1))
     known = {6: 2, 7: 1, 8: 2, 9: 1, 10: 2, 11: 1, 12: 1, 13: 1, 4: 0, 2: 0, 1: 0, 5: 0}
     assert {number: outcome(host, NONCE, number) for number in known} == known
     for nonce in (0x55555555, 0x66666666):
@@ -132,7 +132,7 @@ def test_longer_fixed_parts_are_accepted_and_tails_begin_behind_them():
     assert module_world.kinds(said) == [wire.T_HEARTBEAT_REPLY]
     said = send_longer(wire.T_CONFIGURE, 2, (PREVIEW, 0, SMALL, 0, 0))
     assert module_world.kinds(said) == [wire.T_CONFIGURED]
-    said = send_longer(wire.T_CAPTURE, 3, (PREVIEW, 0, 1, 0, 0, -1)) + turn(host)
+    said = send_longer(wire.T_CAPTURE, 3, (PREVIEW, 0, 1)) + turn(host)
     kinds = module_world.kinds(said)
     assert kinds.count(wire.T_TILE) == 4 and kinds[-1] == wire.T_FRAME_END
     # The rectangle is the last tile's; the bytes before it name none.
@@ -142,7 +142,7 @@ def test_longer_fixed_parts_are_accepted_and_tails_begin_behind_them():
     assert tile[8:12] == (0, 12, 16, 4)
     for kind, number, values in (
         (wire.T_STOP, 4, (PREVIEW,)), (wire.T_GET_MANIFEST, 5, (0,)),
-        (wire.T_STREAM, 6, (PREVIEW, 0, 0, 0, 0, 0, -1)), (wire.T_QUERY, 7, (NONCE, 2)),
+        (wire.T_STREAM, 6, (PREVIEW, 0, 0, 0)), (wire.T_QUERY, 7, (NONCE, 2)),
         (wire.T_FLUSH, 8, ()),
     ):  # fmt: skip
         said = send_longer(kind, number, values) + turn(host)
@@ -189,9 +189,9 @@ def test_nothing_follows_the_answer_to_stop_or_flush_on_any_lane():
             camera, host, _, _ = open_session(lanes=2, in_flight=3, held=1)
             configure(host, 2, PREVIEW)
             configure(host, 3, STILL)
-            host.send(wire.T_STREAM, 4, (PREVIEW, 0, 0, 0, 0, 0, -1))
+            host.send(wire.T_STREAM, 4, (PREVIEW, 0, 0, 0))
             if kind == wire.T_FLUSH:
-                host.send(wire.T_STREAM, 5, (STILL, 0, 0, 0, 0, 0, -1))
+                host.send(wire.T_STREAM, 5, (STILL, 0, 0, 0))
             for _ in range(steps):
                 camera.step()
             queue(host, kind, 6, values)
@@ -228,27 +228,31 @@ def test_stop_of_one_stream_does_not_end_the_other():
     camera, host, _, _ = open_session()
     configure(host, 2, PREVIEW)
     configure(host, 3, STILL)
-    host.send(wire.T_STREAM, 4, (STILL, 0, 0, 0, 0, 0, -1))
-    host.send(wire.T_STREAM, 5, (PREVIEW, 0, 0, 0, 0, 0, -1))
+    host.send(wire.T_STREAM, 4, (STILL, 0, 0, 0))
+    host.send(wire.T_STREAM, 5, (PREVIEW, 0, 0, 0))
     host.send(wire.T_STOP, 6, (PREVIEW,))
     streams = {header[4] for header, _ in turn(host, 40) if header[2] == wire.T_TILE}
     assert streams == {STILL}
 
 
 def test_a_frame_start_states_the_settings_that_were_applied():
-    camera, host, ports, _ = open_session()
+    camera, host, ports, time = open_session()
     configure(host, 2, PREVIEW)
     configure(host, 3, STILL)
     number = 4
     wanted = []
-    # 0 keeps the last value, of either stream.
+    # A control that the list does not name keeps the value that it has in the same stream.
     for stream, exposure, gain, applied in (
-        (PREVIEW, 0, 0, (10000, 1000)), (PREVIEW, 777, 2500, (777, 2500)),
-        (PREVIEW, 0, 3000, (777, 3000)), (STILL, 5, 0, (5, 3000)), (PREVIEW, 0, 0, (5, 3000)),
+        (PREVIEW, None, None, (0, 1000)), (PREVIEW, 777, 2500, (777, 2500)),
+        (PREVIEW, None, 3000, (777, 3000)), (STILL, 5, None, (5, 1000)),
+        (PREVIEW, None, None, (777, 3000)),
     ):  # fmt: skip
-        said = host.send(wire.T_CAPTURE, number, (stream, 0, 1, exposure, gain, -1)) + turn(host)
+        entries = module_world.settings(exposure, gain)
+        said = host.send(wire.T_CAPTURE, number, (stream, 0, 1), entries) + turn(host)
+        time.us += 1000
+        said += turn(host)
         fields = module_world.only(said, wire.T_FRAME_START)
-        assert fields[16:18] == applied
+        assert fields[18:20] == applied
         wanted.append(applied)
         number += 1
     asked = [call[3][:2] for call in ports.calls if call[0] == "request_rows"]
@@ -291,7 +295,7 @@ def test_sequences_begin_at_0_on_each_lane_in_each_session_of_a_connection():
         host.sequence = 100
         host.grant()
         configure(host, 2)
-        queue(host, wire.T_CAPTURE, 3, (PREVIEW, 0, 1, 0, 0, -1))
+        queue(host, wire.T_CAPTURE, 3, (PREVIEW, 0, 1))
         for _ in range(20):
             camera.step()
             if camera.link.outbox.has_packet(wire.T_TILE, PREVIEW, camera.next_frame - 1):
@@ -389,7 +393,7 @@ def test_a_frame_end_sent_again_names_the_packet_before_it():
 def test_a_stopped_frame_is_served_after_the_answer_to_stop():
     camera, host, _, _ = open_session(in_flight=4, held=4)
     configure(host, 2)
-    host.send(wire.T_STREAM, 3, (PREVIEW, 0, 0, 0, 0, 0, -1))
+    host.send(wire.T_STREAM, 3, (PREVIEW, 0, 0, 0))
     said = host.send(wire.T_STOP, 4, (PREVIEW,))
     frame = max(header[7] for header, _ in host.heard if header[2] == wire.T_FRAME_START)
     assert module_world.kinds(said)[-1] == wire.T_ACCEPTED

@@ -167,6 +167,25 @@ def test_contacts_that_were_wet_before_they_were_seated():
     assert pins.state == DETACHED
 
 
+def test_a_bounce_of_the_power_contact_is_no_low_supply():
+    camera, ports, time = module_world.camera()
+    host = module_world.Peer(camera, time)
+    host.hello()
+    ports.vbus_mv = 0
+    ports.events.append((ports.CONTACT, POWER_PIN, 0))
+    for _ in range(3):
+        ports.sample(power.VBUS_CHANNEL)
+        time.us += 5000
+        assert wire.T_NOTICE not in module_world.kinds(host.turn())
+    ports.vbus_mv = 4500
+    ports.events.append((ports.CONTACT, POWER_PIN, 1))
+    time.us += 1000
+    host.turn()
+    host.turn()
+    # It is sampled as soon as the contact is closed.
+    assert camera.is_attached() and camera.power.vbus_mv == 4500
+
+
 class Switch(module_world.Ports):
     """Ports with a power switch."""
 

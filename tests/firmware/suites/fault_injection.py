@@ -91,7 +91,7 @@ def test_busy_holds_every_lane():
     assert camera.link.lanes == 2
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     # Without a limit the FrameStart goes and its tiles wait: then lane 1 may have one of them.
-    said = host.send(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
+    said = host.send(wire.T_STREAM, 3, (0, 0, 0, 0))
     assert module_world.kinds(said)[-1] == wire.T_FRAME_START
     make(host, 4, wire.TEST_BUSY, 0, 300)
     host.grant()
@@ -127,7 +127,7 @@ def test_a_stall_inside_a_tile_keeps_the_tile():
     camera, host, time = open_session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     host.grant()
-    host.send(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
+    host.send(wire.T_STREAM, 3, (0, 0, 0, 0))
     host.raw(packet(host, wire.T_TEST, 4, (wire.TEST_STALL, 0, 400)))
     camera.step()
     view, _ = camera.link.take_packet()
@@ -184,6 +184,25 @@ def test_pending_comes_at_once_and_the_answer_later():
     assert module_world.kinds(answer) == [wire.T_ACCEPTED]
     assert answer[0][0][7] == 2
     assert module_world.kinds(make(host, 2, wire.TEST_PENDING, 0, 500)) == [wire.T_ACCEPTED]
+
+
+def test_a_pending_request_that_the_host_has_given_up_stays_under_way():
+    camera, host, time = open_session()
+    make(host, 2, wire.TEST_PENDING, 0, 500)
+    assert ask(host, 3) == [wire.T_MANIFEST]
+    assert module_world.kinds(host.send(wire.T_FLUSH, 4, ())) == [wire.T_FLUSHED]
+    for number, outcome in (
+        (2, wire.OUTCOME_UNKNOWN),
+        (3, wire.OUTCOME_DONE),
+        (5, wire.OUTCOME_NOT_DONE),
+    ):
+        said = host.send(wire.T_QUERY, 0, (NONCE, number))
+        assert module_world.only(said, wire.T_QUERY_REPLY) == (outcome,)
+    assert module_world.kinds(make(host, 2, wire.TEST_PENDING, 0, 500)) == [wire.T_PENDING]
+    time.us += 500000
+    answer = host.turn()
+    assert module_world.kinds(answer) == [wire.T_ACCEPTED]
+    assert answer[0][0][7] == 2
 
 
 def test_a_detach_is_noticed_before_and_closed_in_order():

@@ -110,7 +110,7 @@ def test_an_emergency_refuses_frames_and_a_shutdown_ends_the_session():
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     hot(camera, ports, host, 44)
     assert camera.heat.state == EMERGENCY
-    said = host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    said = host.send(wire.T_CAPTURE, 3, (0, 0, 1))
     assert module_world.only(said, wire.T_ERROR)[0] == wire.ERR_POWER
     said = hot(camera, ports, host, 46)
     assert module_world.only(said, wire.T_CLOSE) == (wire.CLOSE_POWER,)
@@ -125,10 +125,10 @@ def test_a_budget_that_is_too_low_refuses_frames_and_ends_streams():
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     assert not camera.set_budget(149)
     assert camera.set_budget(1399)
-    said = host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    said = host.send(wire.T_CAPTURE, 3, (0, 0, 1))
     assert module_world.only(said, wire.T_ERROR)[0] == wire.ERR_POWER
     assert camera.set_budget(1400)
-    host.send(wire.T_STREAM, 4, (0, 0, 0, 0, 0, 0, -1))
+    host.send(wire.T_STREAM, 4, (0, 0, 0, 0))
     assert ports.load_ma == 279
     assert camera.set_budget(1399)
     assert ports.load_ma == 29

@@ -86,7 +86,7 @@ def test_nothing_of_the_old_session_follows_a_new_hello():
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     # Frames are queued, and an answer is not yet sent, when another host says hello.
     host.raw(module_world.make_packet(0x10, wire.T_CAPTURE, NONCE, host.sequence, 3,
-                        wire.encode(wire.T_CAPTURE, (0, 0, 2, 0, 0, -1))))  # fmt: skip
+                        wire.encode(wire.T_CAPTURE, (0, 0, 2))))  # fmt: skip
     camera.step()
     other = module_world.Peer(camera, time, nonce=0x55555555)
     for header, _ in other.hello():
@@ -195,11 +195,11 @@ def test_a_malformed_hello_opens_nothing():
 def test_a_repeated_request_is_not_executed_twice():
     camera, host, ports, time = session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
-    said = host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    said = host.send(wire.T_CAPTURE, 3, (0, 0, 1))
     first = module_world.only(said, wire.T_ACCEPTED)
     for _ in range(10):
         host.turn()
-    again = host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    again = host.send(wire.T_CAPTURE, 3, (0, 0, 1))
     assert module_world.only(again, wire.T_ACCEPTED) == first
     for _ in range(10):
         host.turn()
@@ -209,8 +209,8 @@ def test_a_repeated_request_is_not_executed_twice():
 
 def test_a_repeated_refusal_is_the_same():
     camera, host, _, _ = session()
-    first = host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
-    again = host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    first = host.send(wire.T_CAPTURE, 3, (0, 0, 1))
+    again = host.send(wire.T_CAPTURE, 3, (0, 0, 1))
     assert code(first) == wire.ERR_STATE
     assert first[0][1] == again[0][1]
 
@@ -218,7 +218,7 @@ def test_a_repeated_refusal_is_the_same():
 def test_a_request_asked_again_before_its_ordered_answer_left_is_answered_once():
     camera, host, _, time = session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
-    host.send(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
+    host.send(wire.T_STREAM, 3, (0, 0, 0, 0))
     for sequence in (host.sequence, host.sequence + 1):
         host.raw(
             module_world.make_packet(
@@ -388,7 +388,7 @@ def test_control_overtakes_data_but_not_inside_a_packet():
     camera, host, _, time = session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     host.raw(module_world.make_packet(0x10, wire.T_CAPTURE, NONCE, host.sequence, 3,
-                        wire.encode(wire.T_CAPTURE, (0, 0, 1, 0, 0, -1))))  # fmt: skip
+                        wire.encode(wire.T_CAPTURE, (0, 0, 1))))  # fmt: skip
     host.sequence += 1
     camera.step()
     host.raw(module_world.make_packet(0x10, wire.T_GET_MANIFEST, NONCE, host.sequence, 4,
@@ -405,7 +405,7 @@ def test_proof_of_life():
     assert uptime == time.us
     assert (preview, still, begun, other) == (0, 0, 0, 0)
     host.send(wire.T_CONFIGURE, 2, (1, 0, 1, 0, 0))
-    host.send(wire.T_CAPTURE, 3, (1, 0, 2, 0, 0, -1))
+    host.send(wire.T_CAPTURE, 3, (1, 0, 2))
     for _ in range(20):
         host.turn()
     assert module_world.only(host.grant(), wire.T_HEARTBEAT_REPLY)[1:] == (0, 1024, 0, 2)
@@ -438,7 +438,7 @@ def test_unrequested_messages_are_sent_in_a_session_only():
 def test_flushed_comes_after_the_last_data_and_says_so():
     camera, host, _, time = session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
-    host.send(wire.T_STREAM, 3, (0, 0, 0, 0, 0, 0, -1))
+    host.send(wire.T_STREAM, 3, (0, 0, 0, 0))
     said = host.send(wire.T_FLUSH, 4)
     assert module_world.kinds(said)[-2:] == [wire.T_FRAME_END, wire.T_FLUSHED]
     lanes, _, last, sequence, second, third, fourth = module_world.only(said, wire.T_FLUSHED)
@@ -462,7 +462,7 @@ def test_a_repeated_flush_is_answered_again():
 def test_the_frames_end_names_the_packet_before_it():
     camera, host, _, _ = session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
-    host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    host.send(wire.T_CAPTURE, 3, (0, 0, 1))
     for _ in range(10):
         host.turn()
     data = [(header, payload) for header, payload in host.heard if header[2] >= wire.T_FRAME_START]
@@ -477,7 +477,7 @@ def test_crcs_hold_for_every_packet():
 
     camera, host, _, _ = session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
-    host.send(wire.T_CAPTURE, 3, (0, 0, 2, 0, 0, -1))
+    host.send(wire.T_CAPTURE, 3, (0, 0, 2))
     for _ in range(20):
         host.turn()
     host.send(wire.T_FLUSH, 4)
@@ -548,7 +548,7 @@ def test_tiles_go_by_every_lane_and_each_counts_for_itself():
     host.send(wire.T_HELLO, 1, (0x10, 0x10, 2, 0, 0, 4194304))
     host.grant()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
-    request = wire.encode(wire.T_CAPTURE, (0, 0, 1, 0, 0, -1))
+    request = wire.encode(wire.T_CAPTURE, (0, 0, 1))
     host.raw(module_world.make_packet(0x10, wire.T_CAPTURE, NONCE, host.sequence, 3, request))
     camera.step()
     header = (0, 0, 0)
@@ -605,9 +605,8 @@ def test_a_request_that_was_accepted_and_has_no_effect_yet_is_not_done():
     camera, host, ports, time = session()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     # The lens moves first: nothing is read out yet.
-    assert module_world.kinds(host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, 3300))) == [
-        wire.T_ACCEPTED
-    ]
+    said = host.send(wire.T_CAPTURE, 3, (0, 0, 1), module_world.settings(None, None, 3300))
+    assert module_world.kinds(said) == [wire.T_ACCEPTED]
     other = module_world.Peer(camera, time, nonce=7)
     other.hello()
     assert outcome(other, NONCE, 3) == wire.OUTCOME_NOT_DONE

@@ -21,7 +21,7 @@ def entries(data):
 def test_entries():
     found = entries(manifest.build(module_world.configuration()))
     keys = [key for key, _ in found]
-    assert keys == [1, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x12, 0x13, 0x20, 0x21, 0x22]
+    assert keys == [1, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x12, 0x13, 0x20] + [0x24] * 5 + [0x21, 0x22]
     values = dict(found)
     assert values[wire.KEY_MAKER] == b"Maker"
     assert values[wire.KEY_FIRMWARE] == b"lensfw " + VERSION.encode()
@@ -34,6 +34,16 @@ def test_entries():
     assert modes[1][:5] == (2, 32, 24, 1, wire.USE_STILL)
     assert modes[1][5:9] == (0, 0, 24, 32)
     assert modes[1][9] == b"mode2" + bytes(11)
+    controls = [
+        struct.unpack(wire.ENTRY_CONTROL, value) for key, value in found if key == wire.KEY_CONTROL
+    ]
+    assert controls == [
+        (wire.CONTROL_EXPOSURE, wire.CONTROL_FLAG_PER_FRAME, 0, 60000000, 1, 0),
+        (wire.CONTROL_GAIN, wire.CONTROL_FLAG_PER_FRAME, 1000, 64000, 1, 1000),
+        (wire.CONTROL_FOCUS, wire.CONTROL_FLAG_PER_FRAME, 0, 3300, 1, 0),
+        (wire.CONTROL_APERTURE, wire.CONTROL_FLAG_PER_FRAME, 1400, 1400, 1, 1400),
+        (wire.CONTROL_SETTLED, wire.CONTROL_FLAG_PER_FRAME, 0, 1, 1, 1),
+    ]
 
 
 def test_each_format_of_the_sensor_has_its_entry():

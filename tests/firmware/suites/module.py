@@ -9,7 +9,6 @@ PREVIEW = 0
 STILL = 1
 SMALL = 1
 LARGE = 2
-KEEP = (0, 0, -1)
 
 
 def session(**options):
@@ -29,12 +28,12 @@ def code(said):
     return module_world.only(said, wire.T_ERROR)[0]
 
 
-def capture(host, number, stream, count=1, settings=KEEP):
-    return host.send(wire.T_CAPTURE, number, (stream, 0, count) + settings)
+def capture(host, number, stream, count=1, entries=b""):
+    return host.send(wire.T_CAPTURE, number, (stream, 0, count), entries)
 
 
-def start(host, number, stream, interval=0, settings=KEEP):
-    return host.send(wire.T_STREAM, number, (stream, 0, 0, interval) + settings)
+def start(host, number, stream, interval=0, entries=b""):
+    return host.send(wire.T_STREAM, number, (stream, 0, 0, interval), entries)
 
 
 def run(host, time, steps=30, us=1000):
@@ -174,46 +173,49 @@ def test_a_capture_delivers_its_frames_and_stops():
         assert stream == PREVIEW
         assert pixels == bytes(module_world.gradient(number, SMALL))
         assert end[:3] == (wire.END_OK, 1, 4)
-        assert begun[:4] == (SMALL, 3, 16, 16)
+        assert begun[:2] + begun[3:5] == (SMALL, 3, 16, 16)
     assert ports.load_ma == 29, "idle again: 150 mW"
 
 
 def test_the_frame_start_is_the_sensors_truth():
     camera, host, _, time = session(bits=14)
     configure(host, 2, STILL, LARGE)
-    capture(host, 3, STILL, 1, (20000, 4000, 1650))
+    capture(host, 3, STILL, 1, module_world.settings(20000, 4000, 1650))
     run(host, time, 300)
     begun = frames(host)[0][1]
-    assert begun[:8] == (LARGE, 3, 32, 24, 1, 6, 14, 0)
-    assert begun[8:11] == (wire.PFNC_GR14, 64, 16383)
-    assert begun[11:15] == (64000, 64250, 64500, 64750)
-    assert begun[16:19] == (20000, 4000, 1650)
-    assert begun[19] == 25000
-    assert 0 < begun[15] <= time.us
+    assert begun[:2] == (LARGE, 3)
+    assert 0 < begun[2] <= time.us
+    assert begun[3:9] == (32, 24, 1, 6, 14, 0)
+    assert begun[9:12] == (wire.PFNC_GR14, 64, 16383)
+    assert begun[12:14] == (0, 0)
+    assert begun[14:18] == (64000, 64250, 64500, 64750)
+    assert begun[18:22] == (20000, 4000, 1650, 1400)
+    assert begun[22:28] == (0, 0, 0, 0, 0, 0)
+    assert begun[28] == 25000
 
 
 def test_settings_stay_until_they_are_changed():
     camera, host, ports, time = session()
     configure(host, 2, PREVIEW)
     for number, settings, applied in (
-        (3, (0, 0, -1), (10000, 1000, 0)),
-        (4, (20000, 0, -1), (20000, 1000, 0)),
-        (5, (0, 4000, -1), (20000, 4000, 0)),
-        (6, (0, 0, 3300), (20000, 4000, 3300)),
-        (7, (0, 0, -1), (20000, 4000, 3300)),
-        (8, (5, 5, 0), (5, 5, 0)),
+        (3, (), (0, 1000, 0)),
+        (4, (20000,), (20000, 1000, 0)),
+        (5, (None, 4000), (20000, 4000, 0)),
+        (6, (None, None, 3300), (20000, 4000, 3300)),
+        (7, (), (20000, 4000, 3300)),
+        (8, (5, 1000, 0), (5, 1000, 0)),
     ):
         host.heard = []
-        capture(host, number, PREVIEW, 1, settings)
+        capture(host, number, PREVIEW, 1, module_world.settings(*settings))
         run(host, time, 300)
         (frame,) = frames(host).values()
-        assert frame[1][16:19] == applied, number
+        assert frame[1][18:21] == applied, number
 
 
-def test_no_frame_begins_while_the_lens_moves():
+def test_a_capture_waits_for_the_lens():
     camera, host, ports, time = session()
     configure(host, 2, PREVIEW)
-    capture(host, 3, PREVIEW, 1, (0, 0, 3300))
+    capture(host, 3, PREVIEW, 1, module_world.settings(None, None, 3300))
     # 2000 steps at 8000 a second: 250 ms.
     run(host, time, 249)
     assert frames(host) == {}
@@ -245,7 +247,7 @@ def test_frames_keep_their_interval():
     configure(host, 2, PREVIEW)
     start(host, 3, PREVIEW, interval=50000)
     run(host, time, 500)
-    begun = [frame[1][15] for _, frame in sorted(frames(host).items())]
+    begun = [frame[1][2] for _, frame in sorted(frames(host).items())]
     assert len(begun) == 11
     for one, other in zip(begun, begun[1:]):
         assert 50000 <= other - one <= 52000
@@ -362,7 +364,7 @@ def test_tiles_are_bounded_by_those_in_flight():
     camera, host, ports, time = session()
     configure(host, 2, PREVIEW)
     host.raw(module_world.make_packet(0x10, wire.T_CAPTURE, host.nonce, host.sequence, 3,
-                        wire.encode(wire.T_CAPTURE, (0, 0, 1, 0, 0, -1))))  # fmt: skip
+                        wire.encode(wire.T_CAPTURE, (0, 0, 1))))  # fmt: skip
     for _ in range(10):
         camera.step()
     assert not camera.has_row_space(), "two tiles wait to be sent"
@@ -491,7 +493,7 @@ def test_a_stopped_frame_whose_tiles_were_dropped_ends_aborted():
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     # Credit for one tile of four.
     host.grant(128)
-    host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    host.send(wire.T_CAPTURE, 3, (0, 0, 1))
     host.send(wire.T_STOP, 4, (0,))
     assert module_world.kinds(host.heard).count(wire.T_TILE) == 1
     status, _, tiles, *_ = module_world.only(host.heard, wire.T_FRAME_END)

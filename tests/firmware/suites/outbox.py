@@ -147,6 +147,19 @@ def test_what_is_sent_again_goes_first():
     assert drain(box) == [8, 9, 1, 2]
 
 
+def test_what_is_sent_again_keeps_the_order_of_its_resends():
+    box = Outbox()
+    data(box, 1)
+    again = tile(10)
+    box.queue_first(
+        [Item(wire.T_TILE, 7, 0, b"", again, wire.FLAG_RESENT), Item(wire.T_RESENT, 7, 0)]
+    )
+    box.queue_first([Item(wire.T_RESENT, 8, 0)])
+    assert drain(box) == [], "a Resent before the tile that waits for credits"
+    box.grant_credits((1000, 0))
+    assert drain(box) == [7, 7, 8, 1]
+
+
 def test_dropping_a_stream_drops_its_tiles_only():
     box = Outbox()
     box.grant_credits((1000, 1000))
@@ -225,7 +238,8 @@ def test_answers_are_owed_and_log_lines_are_not():
     box.queue_control(Item(wire.T_MANIFEST, 2, 0))
     data(box, 3, barrier=ALL_STREAMS)
     box.queue_data(Item(wire.T_RESENT, 4, 0))
-    assert box.count_answers() == 3
+    assert box.count_answers() == 2
+    assert box.count_resents() == 1
 
 
 def test_dropping_says_which_tiles_were_never_sent():

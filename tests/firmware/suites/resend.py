@@ -16,7 +16,7 @@ def session(held=2, tile_bytes=128, count=1):
     host.hello()
     host.grant()
     host.send(wire.T_CONFIGURE, 2, (0, 0, SMALL, 0, 0))
-    host.send(wire.T_CAPTURE, 3, (0, 0, count, 0, 0, -1))
+    host.send(wire.T_CAPTURE, 3, (0, 0, count))
     for _ in range(1000 * count):
         host.turn()
     assert module_world.kinds(host.heard).count(wire.T_FRAME_END) == count
@@ -120,18 +120,18 @@ def test_four_frames_are_remembered():
 def test_the_last_still_is_remembered_beside_a_fast_preview():
     camera, host, _ = session(count=0)
     host.send(wire.T_CONFIGURE, 20, (1, 0, SMALL, 0, 0))
-    host.send(wire.T_CAPTURE, 21, (1, 0, 1, 0, 0, -1))
+    host.send(wire.T_CAPTURE, 21, (1, 0, 1))
     for _ in range(20):
         host.turn()
     still = camera.next_frame - 1
     assert answer(resend(host, still, stream=1))[1] == wire.FRAME_ENDED
     for request in range(22, 47):
-        host.send(wire.T_CAPTURE, request, (0, 0, 10, 0, 0, -1))
+        host.send(wire.T_CAPTURE, request, (0, 0, 10))
         for _ in range(80):
             host.turn()
     assert camera.next_frame == still + 251
     assert answer(resend(host, still, stream=1))[1] == wire.FRAME_ENDED
-    host.send(wire.T_CAPTURE, 47, (0, 0, 10, 0, 0, -1))
+    host.send(wire.T_CAPTURE, 47, (0, 0, 10))
     for _ in range(80):
         host.turn()
     assert answer(resend(host, still, stream=1))[1] == wire.FRAME_UNKNOWN
@@ -144,12 +144,12 @@ def test_a_frame_under_way_is_remembered_however_many_begin_beside_it():
     host.grant(1 << 20, 256)
     for stream in (0, 1):
         host.send(wire.T_CONFIGURE, 2 + stream, (stream, 0, SMALL, 0, 0))
-    host.send(wire.T_CAPTURE, 4, (1, 0, 1, 0, 0, -1))
+    host.send(wire.T_CAPTURE, 4, (1, 0, 1))
     # All of it has been read; its last tile, and its end behind that, wait for credit.
     for _ in range(4):
         host.turn()
     assert places(host.heard) == [(0, 0, 16, 8)]
-    host.send(wire.T_CAPTURE, 5, (0, 0, 6, 0, 0, -1))
+    host.send(wire.T_CAPTURE, 5, (0, 0, 6))
     for _ in range(40):
         host.turn()
     assert module_world.kinds(host.heard).count(wire.T_FRAME_END) == 6
@@ -160,7 +160,7 @@ def test_a_frame_under_way_is_remembered_however_many_begin_beside_it():
     assert module_world.kinds(said)[-2:] == [wire.T_TILE, wire.T_FRAME_END]
     # Once it has been sent it is one of the last four, or the last still.
     assert answer(resend(host, 0, [(0, 8, 16, 8)], stream=1))[1] == wire.FRAME_ENDED
-    host.send(wire.T_CAPTURE, 6, (0, 0, 1, 0, 0, -1))
+    host.send(wire.T_CAPTURE, 6, (0, 0, 1))
     for _ in range(10):
         host.turn()
     assert answer(resend(host, 0, [(0, 8, 16, 8)], stream=1))[1] == wire.FRAME_ENDED
@@ -178,7 +178,7 @@ def test_what_has_not_been_read_is_neither_held_nor_gone():
     host.grant()
     host.send(wire.T_CONFIGURE, 2, (0, 0, SMALL, 0, 0))
     ports.chunk = 64  # half a tile a step
-    host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    host.send(wire.T_CAPTURE, 3, (0, 0, 1))
     host.turn()
     ports.dead = True
     host.turn()
@@ -200,7 +200,7 @@ def test_a_tile_that_waits_to_be_sent_is_not_queued_twice():
     host.hello()
     host.grant(128, 0)
     host.send(wire.T_CONFIGURE, 2, (0, 0, SMALL, 0, 0))
-    host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    host.send(wire.T_CAPTURE, 3, (0, 0, 1))
     host.turn()
     assert places(host.heard) == [(0, 0, 16, 4)]
     # The second tile waits for credit: it is on its way, not gone.
@@ -275,7 +275,7 @@ def test_what_an_aborted_frame_never_read_is_gone():
     host = module_world.Peer(camera, time)
     host.hello()
     host.send(wire.T_CONFIGURE, 2, (0, 0, SMALL, 0, 0))
-    host.send(wire.T_CAPTURE, 3, (0, 0, 1, 0, 0, -1))
+    host.send(wire.T_CAPTURE, 3, (0, 0, 1))
     for _ in range(100):
         host.turn()
     # Nothing may be sent, so the last tiles are not read.

@@ -1,0 +1,83 @@
+"""The exposure of the next frame on a channel of the sensor.
+
+``module`` chooses the frame, moves lens and iris, and reads the frame out after its exposure.
+
+=========  ========================================  ==================================  =========
+state      meaning                                   event                               next state
+=========  ========================================  ==================================  =========
+IDLE       no frame was chosen                       a frame of a stream is due          WAITING
+WAITING    the frame before is read, or lens and     both are over, begin()              EXPOSING
+           iris move
+EXPOSING   the sensor collects light                 the time is over, and the frame     IDLE
+                                                     before has been read
+any        any                                       the stream stops, drop()            IDLE
+=========  ========================================  ==================================  =========
+
+The sensor has a rolling shutter. So the exposure of a frame may begin when the readout of the frame
+before has begun.
+"""
+
+from . import setting_list
+
+IDLE = 0
+WAITING = 1
+EXPOSING = 2
+
+
+class Exposure:
+    """The next frame: its stream, its number, its settings and its time. It is used again."""
+
+    def __init__(self):
+        self.state = IDLE
+        self.stream = 0
+        self.number = 0
+        # The values asked for, then the values applied; see ``setting_list``.
+        self.values = [None] * setting_list.COUNT
+        self.is_adjusted = False
+        self.is_moving = False
+        # Lens or iris have to move for this frame.
+        self.needs_move = False
+        self.start_us = 0
+        self.end_us = 0
+        # The position of the lens in the middle of the exposure, or None before that.
+        self.focus_mdpt = None
+        self._steps = 0
+        self._moves = 0
+
+    def choose(self, stream, number):
+        """Take frame *number* of *stream* as the next one."""
+        self.state = WAITING
+        self.stream = stream
+        self.number = number
+        self.is_adjusted = False
+        self.needs_move = False
+
+    def begin(self, motor, iris, now):
+        """Begin to collect light."""
+        self.state = EXPOSING
+        self.start_us = now
+        self.end_us = now + self.values[setting_list.EXPOSURE]
+        self.focus_mdpt = None
+        self.is_moving = not (motor.is_settled and iris.is_settled(now))
+        self._steps, self._moves = motor.step_count, iris.move_count
+
+    def poll(self, motor, now):
+        """Record the position of the lens in the middle of the exposure."""
+        if self.state == EXPOSING and self.focus_mdpt is None:
+            middle = self.start_us + (self.values[setting_list.EXPOSURE] >> 1)
+            if now >= middle:
+                self.focus_mdpt = motor.get_mdpt_at(middle)
+
+    def is_over(self, now):
+        return self.state == EXPOSING and now >= self.end_us
+
+    def finish(self, motor, iris, now):
+        """End the exposure. Its frame is read out now."""
+        self.poll(motor, now)
+        if motor.step_count != self._steps or iris.move_count != self._moves:
+            self.is_moving = True
+        self.state = IDLE
+
+    def drop(self):
+        """Forget the frame: its stream has stopped."""
+        self.state = IDLE

@@ -1,0 +1,380 @@
+"""Modules that break a rule of controls and settings lists.
+
+Each class is the plain module with one rule wrong. Its docstring says which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lenslink_protocol.controls import Setting
+from lenslink_protocol.ids import ControlId, ErrorCode, FrameFlag, MessageType
+from lenslink_protocol.messages import (
+    SETTING,
+    AnyMessage,
+    Capture,
+    Configured,
+    FrameStart,
+    StartStream,
+)
+from lenslink_protocol.params import EVERY_FRAME, MAX_SETTINGS
+
+from .broken_frames import OtherStart
+from .plain_module import RANGES, Exposure, PlainModule, Refused, Stream
+
+
+class LooseList(PlainModule):
+    """Reads a list without a check."""
+
+    def read_list(self, data: bytes, frames: int) -> list[Setting]:
+        del frames
+        whole = len(data) - len(data) % SETTING.size
+        return [Setting._make(each) for each in SETTING.iter_unpack(data[:whole])]
+
+
+class CutEntries(LooseList):
+    """Ignores a last entry that is cut."""
+
+    def read_list(self, data: bytes, frames: int) -> list[Setting]:
+        whole = len(data) - len(data) % SETTING.size
+        return PlainModule.read_list(self, data[:whole], frames)
+
+
+class LastOneCounts(PlainModule):
+    """Takes the last of two entries for one control and frame."""
+
+    def read_list(self, data: bytes, frames: int) -> list[Setting]:
+        if len(data) % SETTING.size:
+            return super().read_list(data, frames)
+        kept = {each[:4]: each for each in _cut(data)}
+        return super().read_list(b"".join(kept.values()), frames)
+
+
+class AnyValue(PlainModule):
+    """Takes values beyond MAX_SETTING."""
+
+    def read_list(self, data: bytes, frames: int) -> list[Setting]:
+        if len(data) % SETTING.size:
+            return super().read_list(data, frames)
+        return super().read_list(b"".join(each[:7] + b"\0" for each in _cut(data)), frames)
+
+
+class AnyFrame(PlainModule):
+    """Takes settings for frames that a request does not have."""
+
+    def read_list(self, data: bytes, frames: int) -> list[Setting]:
+        return super().read_list(data, 16 if frames < 16 else frames)
+
+
+class AnyBracket(PlainModule):
+    """Takes brackets of any length."""
+
+    def read_list(self, data: bytes, frames: int) -> list[Setting]:
+        return super().read_list(data, min(frames, 16))
+
+
+class ShortLists(PlainModule):
+    """Takes half as many settings as it should."""
+
+    def read_list(self, data: bytes, frames: int) -> list[Setting]:
+        found = super().read_list(data, frames)
+        if len(found) > MAX_SETTINGS // 2:
+            raise Refused(ErrorCode.UNSUPPORTED)
+        return found
+
+
+class TakesTheFirst(PlainModule):
+    """Takes the settings before the first wrong entry."""
+
+    def execute(self, number: int, message: AnyMessage) -> None:
+        if isinstance(message, Capture) and message.stream < len(self.streams):
+            for each in _cut(message.settings):
+                setting = Setting._make(SETTING.unpack(each))
+                if abs(setting.value) >= 1 << 30:
+                    break
+                self.take_settings(self.streams[message.stream], [setting])
+        super().execute(number, message)
+
+
+class TakesTheRest(PlainModule):
+    """Takes the settings behind a wrong entry."""
+
+    def execute(self, number: int, message: AnyMessage) -> None:
+        if isinstance(message, Capture) and message.stream < len(self.streams):
+            for each in _cut(message.settings):
+                setting = Setting._make(SETTING.unpack(each))
+                if abs(setting.value) < 1 << 30:
+                    self.take_settings(self.streams[message.stream], [setting])
+        super().execute(number, message)
+
+
+def _cut(data: bytes) -> list[bytes]:
+    whole = len(data) - len(data) % SETTING.size
+    return [data[at : at + SETTING.size] for at in range(0, whole, SETTING.size)]
+
+
+class RefusesUnknown(PlainModule):
+    """Refuses a control that it does not know."""
+
+    def check_controls(self, settings: list[Setting]) -> None:
+        super().check_controls(settings)
+        if any(each.control not in RANGES for each in settings):
+            raise Refused(ErrorCode.UNSUPPORTED)
+
+
+class StopsAtUnknown(PlainModule):
+    """Skips what follows a control that it does not know."""
+
+    def take_settings(self, stream: Stream, settings: list[Setting]) -> None:
+        for at, each in enumerate(settings):
+            if each.control not in RANGES:
+                settings = settings[:at]
+                break
+        super().take_settings(stream, settings)
+
+
+class AnySettled(PlainModule):
+    """Takes any value but 0 for SETTLED."""
+
+    def check_controls(self, settings: list[Setting]) -> None:
+        """Refuse nothing."""
+
+
+class IgnoresUnlisted(PlainModule):
+    """Has no iris, and ignores APERTURE."""
+
+    def controls(self) -> dict[int, tuple[int, int, int]]:
+        return {key: value for key, value in RANGES.items() if key != ControlId.APERTURE}
+
+
+class SettingsPerRequest(PlainModule):
+    """Forgets the settings with each request."""
+
+    def take_settings(self, stream: Stream, settings: list[Setting]) -> None:
+        stream.values.clear()
+        super().take_settings(stream, settings)
+
+
+class SettingsPerConfigure(PlainModule):
+    """Forgets the settings with each Configure."""
+
+    def apply_plan(self, stream: Stream, plan: Configured) -> None:
+        super().apply_plan(stream, plan)
+        stream.values.clear()
+
+
+class SharedSettings(PlainModule):
+    """Has one set of settings for both streams."""
+
+    def take_settings(self, stream: Stream, settings: list[Setting]) -> None:
+        for each in self.streams:
+            super().take_settings(each, settings)
+
+
+class SingleFramesLast(PlainModule):
+    """Lets the setting of a single frame last."""
+
+    def take_settings(self, stream: Stream, settings: list[Setting]) -> None:
+        super().take_settings(stream, settings)
+        for control, frame, value in settings:
+            if frame != EVERY_FRAME:
+                stream.values[control] = value
+
+
+class EveryFrameWins(PlainModule):
+    """Lets the setting for every frame win over that of a single one."""
+
+    def asked_value(self, stream: Stream, control: int) -> int | None:
+        lasting = stream.values.get(control)
+        return super().asked_value(stream, control) if lasting is None else lasting
+
+
+class WrapsValues(PlainModule):
+    """Applies the least value instead of one that is too large."""
+
+    def nearest_value(self, control: int, value: int) -> int:
+        least, most, _ = RANGES[control]
+        return value if least <= value <= most else least
+
+
+class AppliesAnything(PlainModule):
+    """Applies each value as it is."""
+
+    def nearest_value(self, control: int, value: int) -> int:
+        return value
+
+
+class NeverAdjusted(OtherStart):
+    """Never says ADJUSTED."""
+
+    def change(self, start: FrameStart) -> FrameStart:
+        return replace(start, flags=start.flags & ~FrameFlag.ADJUSTED)
+
+
+class AlwaysAdjusted(OtherStart):
+    """Says ADJUSTED whenever anything was asked for."""
+
+    def change(self, start: FrameStart) -> FrameStart:
+        return replace(start, flags=start.flags | FrameFlag.ADJUSTED)
+
+
+class RoundsExposure(PlainModule):
+    """Applies exposures in steps of 1 ms, and does not say so."""
+
+    def nearest_value(self, control: int, value: int) -> int:
+        found = super().nearest_value(control, value)
+        return max(1000, found // 1000 * 1000) if control == ControlId.EXPOSURE else found
+
+
+class StatesWhatWasAsked(PlainModule):
+    """States the value that was asked for instead of the one that was applied."""
+
+    def frame_start(self, stream: Stream, plan: Configured, exposure: Exposure) -> FrameStart:
+        start = super().frame_start(stream, plan, exposure)
+        gain = stream.values.get(ControlId.GAIN)
+        return start if gain is None else replace(start, gain_milli=max(gain, 0))
+
+
+class PreviewBetween(PlainModule):
+    """Lets a preview frame in between two frames of a bracket."""
+
+    has_yielded = False
+
+    def next_stream(self) -> int | None:
+        preview, still = self.streams[0], self.streams[1]
+        if still.begun == 3 and preview.unexposed and not self.has_yielded:
+            self.has_yielded = True
+            return 0
+        return super().next_stream()
+
+
+class BackwardBracket(PlainModule):
+    """Takes the frames of a bracket in the wrong order."""
+
+    def asked_value(self, stream: Stream, control: int) -> int | None:
+        frames = [frame for key, frame in stream.single if key == control]
+        if frames:
+            return stream.single.get((control, max(frames) - stream.begun))
+        return super().asked_value(stream, control)
+
+
+class SkipsNumbers(PlainModule):
+    """Leaves out a number between two frames."""
+
+    def next_number(self) -> int:
+        self.next_frame += 1
+        return super().next_number()
+
+
+class NeverWaits(PlainModule):
+    """Exposes while the lens moves, whatever SETTLED says."""
+
+    def waits(self, values: dict[int, int]) -> bool:
+        return False
+
+
+class AlwaysWaits(PlainModule):
+    """Waits for the lens, whatever SETTLED says."""
+
+    def waits(self, values: dict[int, int]) -> bool:
+        return True
+
+
+class NeverMoving(OtherStart):
+    """Never says MOVING."""
+
+    def change(self, start: FrameStart) -> FrameStart:
+        return replace(start, flags=start.flags & ~FrameFlag.MOVING)
+
+
+class StatesTheTarget(PlainModule):
+    """States the focus that was asked for instead of the lens' position."""
+
+    def frame_start(self, stream: Stream, plan: Configured, exposure: Exposure) -> FrameStart:
+        start = super().frame_start(stream, plan, exposure)
+        return replace(start, focus_mdpt=round(self.lens.after))
+
+
+class IgnoresFocus(PlainModule):
+    """Never moves the lens."""
+
+    def choose_values(self, stream: Stream) -> tuple[dict[int, int], int]:
+        values, flags = super().choose_values(stream)
+        values.pop(ControlId.FOCUS, None)
+        return values, flags
+
+
+class NoTimeAtAll(PlainModule):
+    """Exposes in no time."""
+
+    def exposure_time(self, values: dict[int, int]) -> float:
+        return 0.0
+
+
+class ShortExposures(PlainModule):
+    """Exposes 100 ms at most."""
+
+    def exposure_time(self, values: dict[int, int]) -> float:
+        return min(0.1, super().exposure_time(values))
+
+
+class StatesExposureAsInterval(OtherStart):
+    """States the exposure as the interval."""
+
+    def change(self, start: FrameStart) -> FrameStart:
+        return replace(start, interval_us=start.exposure_us)
+
+
+class IntervalOfTheStream(PlainModule):
+    """Counts the interval from the last frame of an earlier request."""
+
+    def frame_start(self, stream: Stream, plan: Configured, exposure: Exposure) -> FrameStart:
+        start = super().frame_start(stream, plan, exposure)
+        return replace(start, interval_us=start.interval_us or 1)
+
+
+class RefusesSettings(PlainModule):
+    """Takes settings with Capture only."""
+
+    def on_start(
+        self, number: int, message: Capture | StartStream, count: int, interval_us: int
+    ) -> None:
+        if message.TYPE == MessageType.STREAM:
+            message = replace(message, settings=b"")
+        super().on_start(number, message, count, interval_us)
+
+
+CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
+    "M-SET-1": (
+        LooseList,
+        CutEntries,
+        LastOneCounts,
+        AnyValue,
+        AnyFrame,
+        AnyBracket,
+        ShortLists,
+        TakesTheFirst,
+        TakesTheRest,
+    ),
+    "M-SET-2": (RefusesUnknown, StopsAtUnknown, AnySettled, IgnoresUnlisted),
+    "M-SET-3": (
+        SettingsPerRequest,
+        SettingsPerConfigure,
+        SharedSettings,
+        SingleFramesLast,
+        EveryFrameWins,
+        RefusesSettings,
+    ),
+    "M-SET-4": (
+        WrapsValues,
+        AppliesAnything,
+        NeverAdjusted,
+        AlwaysAdjusted,
+        RoundsExposure,
+        StatesWhatWasAsked,
+    ),
+    "M-SET-5": (PreviewBetween, BackwardBracket, SkipsNumbers),
+    "M-SET-6": (NeverWaits, AlwaysWaits, NeverMoving, StatesTheTarget, IgnoresFocus),
+    "M-SET-7": (NoTimeAtAll, ShortExposures, StatesExposureAsInterval, IntervalOfTheStream),
+}
+"""The broken modules of each clause."""

@@ -1,0 +1,400 @@
+"""Cases for modules: controls and settings lists (SPEC.md, 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+
+from lenslink_protocol.controls import CONTROLS, Setting, encode_settings
+from lenslink_protocol.ids import ControlId, ErrorCode, FrameFlag, MessageType
+from lenslink_protocol.messages import (
+    Accepted,
+    Capture,
+    Configure,
+    Configured,
+    ControlEntry,
+    FrameStart,
+    StartStream,
+    Stop,
+)
+from lenslink_protocol.params import EVERY_FRAME, MAX_BRACKET, MAX_SETTING, MAX_SETTINGS
+
+from .cases import Cases, Failed, NotClaimed, check
+from .host_peer import PLENTY, PREVIEW, STILL, HostPeer, Picture, read_frame_start
+from .packets import Packet
+
+CASES: Cases[Callable[[HostPeer], None]] = Cases()
+
+_UNKNOWN = 0x7FF0
+"""A control that no version has."""
+_FIELDS = {each.id: each.reported_by for each in CONTROLS if each.is_adjusted}
+_NEAR_MDPT = 20
+"""The tolerance of a lens' position."""
+
+
+def find_control(peer: HostPeer, control: ControlId) -> ControlEntry:
+    """Return a control of the module; NotClaimed if it has none."""
+    entry = peer.read_manifest().find_control(control)
+    if entry is None:
+        raise NotClaimed(f"the manifest lists no {control.name}")
+    return entry
+
+
+def other_value(peer: HostPeer, control: ControlId, share: float = 0.5) -> int:
+    """Return a value of a control that is not its initial one.
+
+    *share* is where it lies between the initial value and the end that is farther off. Of an
+    exposure it is a short one, so that the case takes no long time.
+    """
+    entry = find_control(peer, control)
+    if entry.minimum == entry.maximum:
+        raise NotClaimed(f"{control.name} has one value only")
+    far = entry.maximum if control != ControlId.EXPOSURE else min(entry.maximum, 30_000)
+    if far == entry.initial:
+        far = entry.minimum
+    value = entry.initial + round((far - entry.initial) * share)
+    return value - (value - entry.initial) % entry.step
+
+
+def every(control: int, value: int) -> Setting:
+    """Return a setting for every frame."""
+    return Setting(control, EVERY_FRAME, value)
+
+
+def _open(peer: HostPeer, *streams: int) -> None:
+    peer.open_session()
+    for stream in streams or (STILL,):
+        peer.configure(stream)
+    peer.grant_credits(PLENTY, PLENTY)
+
+
+def _take(
+    peer: HostPeer, count: int = 1, settings: Iterable[Setting] = (), stream: int = STILL
+) -> list[tuple[int, FrameStart]]:
+    """Capture, and return the number and the FrameStart of each frame."""
+    mark = len(peer.log)
+    request = peer.start_capture(count, settings, stream)
+    found: list[tuple[int, FrameStart]] = []
+    for _ in range(count):
+        ended = sum(p.kind == MessageType.FRAME_END for p in _of(peer.log[mark:], stream))
+        if ended == count:
+            break
+        peer.wait_for(
+            lambda p: p.kind == MessageType.FRAME_END and p.header.stream == stream,
+            10.0,
+            len(peer.log),
+        )
+    for packet in _of(peer.log[mark:], stream):
+        if packet.kind == MessageType.FRAME_START:
+            start = read_frame_start(Picture(start=packet))
+            if start.request == request:
+                found.append((packet.id, start))
+    check(len(found) == count, f"{len(found)} frames begin after a Capture of {count}")
+    return found
+
+
+def _of(packets: list[Packet], stream: int) -> list[Packet]:
+    kinds = (MessageType.FRAME_START, MessageType.FRAME_END)
+    return [p for p in packets if p.kind in kinds and p.header.stream == stream]
+
+
+def _check_refused(peer: HostPeer, data: bytes, code: ErrorCode, what: str, count: int = 1) -> None:
+    """Check that a list is refused, and that a sound setting before it has had no effect."""
+    answer = peer.try_call(Capture(STILL, count, data))
+    got = getattr(answer, "code", None)
+    check(got == code, f"{what} is answered with {answer}, not with Error {code.name}")
+
+
+# --- the list ---------------------------------------------------------------------------------
+
+
+@CASES.add("M-SET-1")
+def malformed_lists(peer: HostPeer) -> None:
+    """Each list that breaks a rule is MALFORMED."""
+    _open(peer)
+    one = encode_settings([every(_UNKNOWN, 1)])
+    for data, count, what in (
+        (one[:-1], 1, "a list that ends inside an entry"),
+        (one + b"\0\0\0\0", 1, "a list of one entry and a half"),
+        (one + one, 1, "a control that is set twice"),
+        (encode_settings([Setting(_UNKNOWN, 0, 1)] * 2), 1, "a control set twice for a frame"),
+        (encode_settings([every(_UNKNOWN, MAX_SETTING + 1)]), 1, "a value that is too large"),
+        (encode_settings([every(_UNKNOWN, -MAX_SETTING - 1)]), 1, "a value that is too small"),
+        (encode_settings([Setting(_UNKNOWN, 1, 1)]), 1, "a setting for the second frame of one"),
+        (
+            encode_settings([Setting(_UNKNOWN, 0, 1)]),
+            MAX_BRACKET + 1,
+            "a bracket that is too long",
+        ),
+        (
+            encode_settings([every(_UNKNOWN + at, 1) for at in range(MAX_SETTINGS + 1)]),
+            1,
+            "a list that is too long",
+        ),
+    ):
+        _check_refused(peer, data, ErrorCode.MALFORMED, what, count)
+
+
+@CASES.add("M-SET-1")
+def single_frames_of_a_stream(peer: HostPeer) -> None:
+    """A setting for a single frame is MALFORMED in StartStream."""
+    _open(peer, PREVIEW)
+    data = encode_settings([Setting(_UNKNOWN, 0, 1)])
+    peer.expect_error(StartStream(PREVIEW, 20000, data), ErrorCode.MALFORMED)
+
+
+@CASES.add("M-SET-1")
+def a_refused_list_has_no_effect(peer: HostPeer) -> None:
+    """The settings before a wrong entry, and behind it, have no effect."""
+    _open(peer)
+    control = ControlId.GAIN
+    value = other_value(peer, control)
+    ((_, before),) = _take(peer)
+    wrong = every(_UNKNOWN, MAX_SETTING + 1)
+    for settings in ([every(control, value), wrong], [wrong, every(control, value)]):
+        data = encode_settings(settings)
+        _check_refused(peer, data, ErrorCode.MALFORMED, "a list with a wrong entry")
+        ((_, after),) = _take(peer)
+        same = after.gain_milli == before.gain_milli
+        check(same, f"gain {after.gain_milli} after a list that was refused")
+
+
+@CASES.add("M-SET-1")
+def the_longest_list(peer: HostPeer) -> None:
+    """A list of MAX_SETTINGS entries, with the largest values and a bracket of MAX_BRACKET."""
+    _open(peer)
+    entries = [every(_UNKNOWN + at, MAX_SETTING) for at in range(MAX_SETTINGS - 1)]
+    entries.append(Setting(_UNKNOWN, MAX_BRACKET - 1, -MAX_SETTING))
+    _take(peer, MAX_BRACKET, entries)
+
+
+# --- controls ---------------------------------------------------------------------------------
+
+
+@CASES.add("M-SET-2")
+def unknown_controls(peer: HostPeer) -> None:
+    """An unknown control is skipped, whatever its value; the others of the list count."""
+    _open(peer)
+    control = ControlId.GAIN
+    value = other_value(peer, control)
+    strange = [every(_UNKNOWN, -MAX_SETTING), Setting(0xFFFF, 0, 7)]
+    ((_, start),) = _take(peer, 1, [strange[0], every(control, value), strange[1]])
+    check(start.gain_milli == value, f"gain {value} beside unknown controls: {start.gain_milli}")
+
+
+@CASES.add("M-SET-2")
+def values_that_are_refused(peer: HostPeer) -> None:
+    """SETTLED is 0 or 1, and a control that the manifest does not list is UNSUPPORTED."""
+    _open(peer)
+    manifest = peer.read_manifest()
+    for each in CONTROLS:
+        entry = manifest.find_control(each.id)
+        if entry is None:
+            data = encode_settings([every(each.id, 1)])
+            what = f"{each.id.name}, which the manifest does not list,"
+            _check_refused(peer, data, ErrorCode.UNSUPPORTED, what)
+        elif not each.is_adjusted:
+            for value in (entry.minimum - 1, entry.maximum + 1):
+                data = encode_settings([every(each.id, value)])
+                what = f"{each.id.name} {value}"
+                _check_refused(peer, data, ErrorCode.UNSUPPORTED, what)
+    ((_, start),) = _take(peer)
+    check(not start.flags & FrameFlag.ADJUSTED, "ADJUSTED after a setting that was refused")
+
+
+# --- what lasts -------------------------------------------------------------------------------
+
+
+@CASES.add("M-SET-3")
+def settings_last(peer: HostPeer) -> None:
+    """A setting lasts, also over another Configure, until the session ends."""
+    _open(peer)
+    control = ControlId.GAIN
+    value = other_value(peer, control)
+    initial = find_control(peer, control).initial
+    ((_, start),) = _take(peer)
+    check(start.gain_milli == initial, f"gain {start.gain_milli} at first, initial is {initial}")
+    _take(peer, 1, [every(control, value)])
+    ((_, start),) = _take(peer, 1, [every(_UNKNOWN, 1)])
+    check(start.gain_milli == value, f"gain {start.gain_milli} after {value} was set")
+    peer.call(Configure(STILL, 0, peer.find_smallest_mode().id, 0, 0), Configured)
+    ((_, start),) = _take(peer)
+    check(start.gain_milli == value, f"gain {start.gain_milli} after a second Configure")
+    peer.close()
+    again = peer.start_session()
+    _open(again)
+    ((_, start),) = _take(again)
+    check(start.gain_milli == initial, f"gain {start.gain_milli} in the next session")
+    again.close()
+
+
+@CASES.add("M-SET-3")
+def streams_have_their_own(peer: HostPeer) -> None:
+    """The settings of a still do not reach the preview that runs beside it."""
+    _open(peer, PREVIEW, STILL)
+    one = other_value(peer, ControlId.GAIN)
+    other = other_value(peer, ControlId.GAIN, 0.25)
+    peer.start_stream(20000, [every(ControlId.GAIN, one)])
+    peer.wait_for_frame(PREVIEW)
+    ((_, still),) = _take(peer, 1, [every(ControlId.GAIN, other)])
+    check(still.gain_milli == other, f"the still has gain {still.gain_milli}, not {other}")
+    mark = len(peer.log)
+    for _ in range(2):
+        start = read_frame_start(peer.wait_for_frame(PREVIEW, mark))
+        check(start.gain_milli == one, f"the preview has gain {start.gain_milli} after a still")
+        mark = len(peer.log)
+    peer.call(Stop(PREVIEW), Accepted)
+
+
+@CASES.add("M-SET-3")
+def single_frames_do_not_last(peer: HostPeer) -> None:
+    """A setting for one frame wins there; the frames beside it and the next request have theirs."""
+    _open(peer)
+    lasting = other_value(peer, ControlId.GAIN)
+    single = other_value(peer, ControlId.GAIN, 0.25)
+    settings = [Setting(ControlId.GAIN, 1, single), every(ControlId.GAIN, lasting)]
+    gains = [start.gain_milli for _, start in _take(peer, 3, settings)]
+    check(gains == [lasting, single, lasting], f"gains {gains} of three frames")
+    ((_, start),) = _take(peer)
+    check(start.gain_milli == lasting, f"gain {start.gain_milli} after a bracket")
+
+
+# --- what is applied --------------------------------------------------------------------------
+
+
+@CASES.add("M-SET-4")
+def applied_as_asked(peer: HostPeer) -> None:
+    """A value within the range is applied as it is, and is not ADJUSTED."""
+    _open(peer)
+    manifest = peer.read_manifest()
+    for control in (ControlId.EXPOSURE, ControlId.GAIN):
+        if manifest.find_control(control) is None:
+            continue
+        for share in (1.0, 0.5, 0.25):
+            value = other_value(peer, control, share)
+            ((_, start),) = _take(peer, 1, [every(control, value)])
+            got = getattr(start, _FIELDS[control])
+            check(got == value, f"{control.name} {value} was asked for, {got} applied")
+            said = f"{control.name} {value} is within its range, and ADJUSTED"
+            check(not start.flags & FrameFlag.ADJUSTED, said)
+
+
+@CASES.add("M-SET-4")
+def nearest_values(peer: HostPeer) -> None:
+    """A value out of range becomes the nearest one, and is ADJUSTED; the next frame is not."""
+    _open(peer)
+    manifest = peer.read_manifest()
+    for control, field in _FIELDS.items():
+        entry = manifest.find_control(control)
+        if entry is None:
+            continue
+        tolerance = _NEAR_MDPT if control == ControlId.FOCUS else 0
+        # The longest exposure takes too long.
+        ends = [(entry.minimum - 1, entry.minimum)]
+        if control != ControlId.EXPOSURE:
+            ends.append((entry.maximum + 1, entry.maximum))
+        for value, nearest in ends:
+            ((_, start),) = _take(peer, 1, [every(control, value)])
+            got = getattr(start, field)
+            said = f"{control.name} {value} becomes {got}, and {nearest} is the nearest"
+            check(abs(got - nearest) <= tolerance, said)
+            said = f"{control.name} {value} becomes {got} without ADJUSTED"
+            check(start.flags & FrameFlag.ADJUSTED, said)
+        ((_, start),) = _take(peer, 1, [every(control, entry.minimum)])
+        said = f"{control.name} {entry.minimum} is within its range, and ADJUSTED"
+        check(not start.flags & FrameFlag.ADJUSTED, said)
+
+
+# --- brackets ---------------------------------------------------------------------------------
+
+
+@CASES.add("M-SET-5")
+def nine_consecutive_frames(peer: HostPeer) -> None:
+    """Nine frames of a bracket have consecutive numbers and their own settings."""
+    _open(peer, PREVIEW, STILL)
+    exposures = [other_value(peer, ControlId.EXPOSURE, number / 10) for number in range(9)]
+    peer.start_stream(0)
+    peer.wait_for_frame(PREVIEW)
+    settings = [Setting(ControlId.EXPOSURE, at, value) for at, value in enumerate(exposures)]
+    frames = _take(peer, 9, settings)
+    numbers = [number for number, _ in frames]
+    wanted = [(numbers[0] + at) & 0xFFFFFFFF for at in range(9)]
+    check(numbers == wanted, f"the frames of a bracket have the numbers {numbers}")
+    got = [start.exposure_us for _, start in frames]
+    check(got == exposures, f"exposures {exposures} were asked for, {got} applied")
+    peer.call(Stop(PREVIEW), Accepted)
+
+
+# --- the lens ---------------------------------------------------------------------------------
+
+
+@CASES.add("M-SET-6")
+def a_capture_waits_for_the_lens(peer: HostPeer) -> None:
+    """The frames of a focus bracket are sharp where they should be, and none is MOVING."""
+    _open(peer)
+    entry = find_control(peer, ControlId.FOCUS)
+    places = [entry.minimum, entry.maximum, (entry.minimum + entry.maximum) // 2]
+    settings = [Setting(ControlId.FOCUS, at, value) for at, value in enumerate(places)]
+    for (_, start), place in zip(_take(peer, 3, settings), places, strict=True):
+        said = f"focus {place} was asked for, and the lens was at {start.focus_mdpt}"
+        check(abs(start.focus_mdpt - place) <= _NEAR_MDPT, said)
+        check(not start.flags & FrameFlag.MOVING, f"a frame that waits for {place} is MOVING")
+
+
+@CASES.add("M-SET-6")
+def a_preview_does_not_wait(peer: HostPeer) -> None:
+    """A preview with SETTLED 0 says MOVING while the lens moves, and not after that."""
+    _open(peer, PREVIEW)
+    entry = find_control(peer, ControlId.FOCUS)
+    _take(peer, 1, [every(ControlId.FOCUS, entry.minimum)], PREVIEW)
+    mark = len(peer.log)
+    peer.start_stream(0, [every(ControlId.FOCUS, entry.maximum)])
+    peer.collect(0.6)
+    peer.call(Stop(PREVIEW), Accepted)
+    packets = [p for p in peer.log[mark:] if p.kind == MessageType.FRAME_START]
+    starts = [read_frame_start(Picture(start=packet)) for packet in packets]
+    if not starts:
+        raise Failed("no frame of a preview")
+    places = [start.focus_mdpt for start in starts]
+    between = [
+        start
+        for start in starts
+        if entry.minimum + _NEAR_MDPT < start.focus_mdpt < entry.maximum - _NEAR_MDPT
+    ]
+    still = [bool(start.flags & FrameFlag.MOVING) for start in between]
+    check(all(still), f"frames at {places} are not all MOVING")
+    check(places[-1] >= entry.maximum - _NEAR_MDPT, f"the lens ends at {places[-1]}")
+    check(not starts[-1].flags & FrameFlag.MOVING, "MOVING long after the lens has arrived")
+    check(between, "no frame was exposed while the lens moved")
+
+
+# --- time -------------------------------------------------------------------------------------
+
+
+@CASES.add("M-SET-7")
+def frames_take_their_time(peer: HostPeer) -> None:
+    """From start to start passes the exposure, and ``interval_us`` says how long it was."""
+    _open(peer)
+    longest = find_control(peer, ControlId.EXPOSURE).maximum
+    exposures = [min(longest, each) for each in (40_000, 80_000, 20_000, 60_000)]
+    settings = [Setting(ControlId.EXPOSURE, at, value) for at, value in enumerate(exposures)]
+    starts = [start for _, start in _take(peer, 4, settings)]
+    check(starts[0].interval_us == 0, f"interval_us {starts[0].interval_us} of a first frame")
+    for before, after in pairwise(starts):
+        apart = after.timestamp_us - before.timestamp_us
+        said = f"{apart} us after the frame before comes one with {after.exposure_us} us"
+        check(apart >= after.exposure_us, said)
+        said = f"interval_us {after.interval_us} of frames that are {apart} us apart"
+        check(after.interval_us == apart, said)
+
+
+@CASES.add("M-SET-7")
+def a_long_exposure(peer: HostPeer) -> None:
+    """An exposure of 0.4 s takes 0.4 s."""
+    _open(peer)
+    exposure = min(find_control(peer, ControlId.EXPOSURE).maximum, 400_000)
+    began = peer.wire.now()
+    ((_, start),) = _take(peer, 1, [every(ControlId.EXPOSURE, exposure)])
+    took = peer.wire.now() - began
+    check(start.exposure_us == exposure, f"exposure {exposure} becomes {start.exposure_us}")
+    check(took >= exposure / 1e6, f"a frame of {exposure} us comes after {took:.3f} s")

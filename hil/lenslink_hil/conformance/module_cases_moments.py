@@ -109,7 +109,7 @@ def resends_without_credit(peer: HostPeer) -> None:
     place = struct.pack("<4H", *place_of(picture.tiles[-1]))
     for _ in range(RESEND_TRIES):
         fresh.send(Resend(0, 1, place), number, STILL)
-        fresh.collect(0.05)
+    fresh.collect()
     for packet in fresh.log[mark:]:
         check(packet.kind != MessageType.TILE, "a tile is sent again without credit")
         message = packet.message() if packet.kind == MessageType.RESENT else None
@@ -119,8 +119,11 @@ def resends_without_credit(peer: HostPeer) -> None:
             raise NotClaimed("the module does not hold the last tile of a frame")
     check_answers(fresh)
     fresh.grant_credits(0, PLENTY)
-    fresh.collect(1.0)
-    kinds = [p.kind for p in fresh.log[mark:]]
+    end = fresh.wire.now() + 2.0
+    kinds: list[int] = []
+    while kinds.count(MessageType.RESENT) < RESEND_TRIES and fresh.wire.now() < end:
+        fresh.listen(0.05)
+        kinds = [p.kind for p in fresh.log[mark:]]
     count = kinds.count(MessageType.RESENT)
     check(count == RESEND_TRIES, f"{count} Resents answer {RESEND_TRIES} Resends")
     before = fresh.log[mark : mark + kinds.index(MessageType.RESENT)]

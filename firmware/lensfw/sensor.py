@@ -142,7 +142,10 @@ class Tiles:
             return None
         index = 0
         for tile in idle:
-            if tile.state != HELD or tile.stream != STILL or not is_recent(tile.frame, number):
+            if tile.state != HELD or tile.stream != STILL:
+                break
+            # A preview may have begun before the still.
+            if not is_recent(tile.frame, number) and not is_recent(number, tile.frame):
                 break
             index += 1
         tile = idle.pop(index if index < len(idle) else 0)

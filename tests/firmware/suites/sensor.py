@@ -247,6 +247,15 @@ def test_a_preview_takes_the_memory_of_a_still_last():
     assert tiles.find(1, 5, place) is None
 
 
+def test_a_preview_that_began_before_a_still_takes_its_memory_last():
+    place = (0, 0, 2, 1)
+    tiles = sensor.Tiles(8, 3, 2)
+    hold(tiles, 1, 5)
+    for _ in range(3):
+        hold(tiles, 0, 4)
+    assert tiles.find(1, 5, place) is not None
+
+
 def test_a_still_takes_its_own_memory_when_there_is_no_other():
     place = (0, 0, 2, 1)
     tiles = sensor.Tiles(8, 3, 2)

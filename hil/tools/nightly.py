@@ -64,7 +64,7 @@ STEPS: dict[str, tuple[str, ...]] = {
 # Lines that state what was run and the result.
 _COUNTS = re.compile(
     r"\[nightly\]|\d states, |inputs, exit |of \d+ mutants|^all: |^FAILED|^ERROR|NOT RUN"
-    r"|\d+ (passed|failed|errors?|skipped)\b.* (in |left out)"
+    r"|stills complete|\d+ (passed|failed|errors?|skipped)\b.* (in |left out)"
 )
 _HEAD = """# Nightly: the last run of each step
 

@@ -57,6 +57,9 @@ _log = logging.getLogger(__name__)
 # The module's own log, which the module writes and this side only passes on.
 _module_log = logging.getLogger("lenslink.module")
 
+# A number, because poll() needs it: combining flags of an enum takes microseconds.
+_RESEND = int(Capability.RESEND)
+
 CAPABILITIES = Capability.LOG | Capability.RESEND | Capability.AUTH | Capability.EVENTS
 
 WINDOW = 128 << 20
@@ -478,7 +481,7 @@ class Link:
             self.send_heartbeat(now)
         # A line that stands still loses nothing, so nothing is requested or given up meanwhile.
         # Without the second condition short stalls would use up the attempts.
-        if self._liveness.is_flowing(now) and self.session.capabilities & Capability.RESEND:
+        if self._liveness.is_flowing(now) and self.session.capabilities & _RESEND:
             for missing in self._frames.find_missing(now):
                 self._request_resend(missing)
                 self._liveness.last_resend = now

@@ -60,6 +60,28 @@ def test_nine_brackets_are_nine_consecutive_frames(scene_url: SceneUrl) -> None:
         assert (preview.exposure_us, preview.gain_milli) == (2000, 1000)
 
 
+@pytest.mark.parametrize("gain_milli", [1000, 4000])
+def test_the_noise_profile_is_that_of_the_pixels(scene_url: SceneUrl, gain_milli: int) -> None:
+    """Two frames of one scene differ by noise alone: at each signal by the variance stated."""
+    with lenslink.open(scene_url(scene="photo", width=640, height=480)) as module:
+        settings = Settings(exposure_us=8_000_000 // gain_milli, gain_milli=gain_milli)
+        one, two = module.capture(frames=[settings] * 2)
+        assert one.noise_profile is not None
+        slope, offset = one.noise_profile
+        black = float(np.mean(one.black))
+        span = one.white - black
+        first, second = ((each.pixels - black) / span for each in (one, two))
+        signal, difference = (first + second) / 2, first - second
+        for low, high in ((0.02, 0.1), (0.1, 0.3), (0.3, 0.7)):
+            inside = (signal >= low) & (signal < high)
+            assert inside.sum() > 2000
+            wanted = slope * float(signal[inside].mean()) + offset
+            # Rounding to whole numbers adds a twelfth of a step squared.
+            wanted += 1 / 12 / span**2
+            assert float(difference[inside].var()) / 2 == pytest.approx(wanted, rel=0.1)
+        assert one.row_time_ns > 0
+
+
 def test_focus_and_aperture_brackets_wait_for_the_lens(scene_url: SceneUrl) -> None:
     steps = [(0, 1400), (3300, 4000), (1500, 1400), (1600, 11_000)]
     with lenslink.open(scene_url(scene="ramp", width=64, height=64)) as module:

@@ -1,25 +1,27 @@
 """How many packets a batch predicts, and that it receives frames of many small tiles."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.reassembly_harness import START
 
 from lenslink.receive.batch import Batch
 from lenslink.receive.frame_pool import Pool
 from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.buffers import scatter
 from lenslink_protocol.framing import encode_packet
-from lenslink_protocol.ids import Cfa, EndStatus, MessageType, PixelFormat
+from lenslink_protocol.ids import EndStatus, MessageType
 from lenslink_protocol.link import Link
-from lenslink_protocol.messages import Configured, FrameEnd, FrameStart
+from lenslink_protocol.messages import Configured, FrameEnd
 from lenslink_protocol.params import HEADER_BYTES
 
 WIDTH, TILES = 8, 2500
 STRIDE = 2 * WIDTH
 SIZE = TILES * STRIDE
 PACKET = HEADER_BYTES + STRIDE
-PLAN = Configured(0, 0, 1, PixelFormat.RG12, WIDTH, TILES, STRIDE, SIZE, 0)
+PLAN = Configured(0, 0, START.mode, START.pixel_format, WIDTH, TILES, STRIDE, SIZE, 0)
 MOST = 384
 """Packets that a batch predicts at most."""
 
@@ -37,9 +39,7 @@ def encode_frames(count):
 
     for frame in range(count):
         picture = np.random.default_rng(frame).integers(0, 256, SIZE, np.uint8).tobytes()
-        start = FrameStart(
-            1, 0, WIDTH, TILES, Cfa.RGGB, 1, 12, PixelFormat.RG12, STRIDE, 4095, (0,) * 4, *range(5)
-        )
+        start = replace(START, width=WIDTH, height=TILES, stride=STRIDE)
         add(MessageType.FRAME_START, start.encode(), frame)
         for row in range(TILES):
             tile = picture[row * STRIDE : (row + 1) * STRIDE]

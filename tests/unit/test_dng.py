@@ -222,6 +222,7 @@ def test_exiftool_reads_what_the_frame_says(tmp_path):
         orientation=6,
         optics=OpticsEntry(20_000, 40_000, 1_700, 3300),
         noise_profile=(2e-4, 3e-7),
+        aperture_milli=5600,
     )
     before = datetime.now().astimezone().replace(microsecond=0)
     write_dng(frame, path, render_preview(frame), "LensLink 1.0")
@@ -245,7 +246,8 @@ def test_exiftool_reads_what_the_frame_says(tmp_path):
     assert tags["ExifIFD:ExposureTime"] == 0.0125
     assert tags["ExifIFD:ISO"] == 200
     assert tags["ExifIFD:SubjectDistance"] == 0.5
-    assert tags["ExifIFD:FNumber"] == 1.7
+    assert tags["ExifIFD:FNumber"] == 5.6
+    assert tags["ExifIFD:LensInfo"] == "20 20 1.7 1.7"
     assert tags["ExifIFD:FocalLength"] == 20
     assert tags["ExifIFD:FocalLengthIn35mmFormat"] == 40
     assert (tags["ExifIFD:LensMake"], tags["ExifIFD:LensModel"]) == ("LensLink", "Bench One")
@@ -255,6 +257,14 @@ def test_exiftool_reads_what_the_frame_says(tmp_path):
     assert [float(word) for word in tags["SubIFD:NoiseProfile"].split()] == [2e-4, 3e-7]
     assert tags["SubIFD:DefaultCropOrigin"] == "8 8"
     assert tags["SubIFD:DefaultCropSize"] == "80 48"
+
+
+def test_without_an_iris_the_f_number_is_the_lens_widest():
+    frame = make_frame(noise(), optics=OpticsEntry(20_000, 40_000, 1_700, 3300))
+    with tifffile.TiffFile(dng(frame)) as tiff:
+        exif = tiff.pages.first.tags["ExifTag"].value
+    assert exif["FNumber"] == (17, 10)
+    assert exif["LensSpecification"] == (20, 1, 20, 1, 17, 10, 17, 10)
 
 
 def test_a_frame_without_optics_has_no_tags_of_the_lens():

@@ -126,6 +126,7 @@ ALLOWED_VALUES = {
     },
     "lenslink/runtime.py": {"int": "decimal digits of a file name"},
     "lenslink/session.py": {"finished.remove": "the frame was just found there"},
+    "lenslink/settings.py": {"int": "check_whole_number() has checked the value"},
     "lenslink/transports/__init__.py": {"cast": "typing.cast()"},
     "lenslink/transports/byte_ring.py": {"own_words.cast": FIXED, "peer_words.cast": FIXED},
     "lenslink/transports/direct_placement.py": {

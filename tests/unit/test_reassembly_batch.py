@@ -151,6 +151,10 @@ def test_no_packet_is_counted_for_a_frame_that_ended_early_and_waits():
     assert harness.numbers() == []
     assert second.is_finished
     assert harness.frames.count_packets_before_end(second, 0) == 0
+    later = 2 * FRAME_STALE_MS / 1000
+    assert [number for number, *_ in asked(harness, later)] == [1], (
+        "nothing of frame 2 is requested"
+    )
 
 
 def test_no_packet_is_counted_for_a_dropped_frame():

@@ -377,6 +377,13 @@ def test_previews_make_room_for_previews_and_not_a_still():
     assert harness.numbers() == [2, 3]
 
 
+def test_a_frame_start_that_is_on_its_way_is_not_requested_again():
+    harness = Harness(resend=True)
+    harness.tile(STRIPS[0])
+    assert asked(harness, 0.0) == [(1, ResendFlag.START, ())]
+    assert asked(harness, 0.001) == []
+
+
 def test_of_two_frames_that_are_half_of_all_numbers_apart_neither_is_later():
     assert is_later(2**31 - 1, 0)
     assert not is_later(2**31, 0)

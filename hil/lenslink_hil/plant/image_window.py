@@ -39,6 +39,8 @@ _NEGLIGIBLE = 0.02
 """Frequencies are left out if the blur leaves less of them than this."""
 _SAME_OTF = 0.005
 """Planes share an OTF if the OTFs of red and blue differ by less from that of green."""
+_GEOMETRIC = 100
+"""So many wavelengths times the f-number of blur make the planes' OTFs the same to 0.005."""
 _MARGIN = 16
 """Cells around the blurred picture, so that opposite sides do not meet."""
 _STRIP_ROWS = 256
@@ -259,10 +261,14 @@ class ImageWindow:
         working = self._lens.get_working_f_number(view.focus_mdpt, view.f_number)
         # The grid lies before breathing, the blur behind it.
         highest = math.sqrt(0.5) / grid.step / self._lens.get_magnification(view.focus_mdpt)
-        tables = [
-            self._lens.make_otf_table(blur_um, working, nm, highest, _TABLE)
-            for nm in self._wavelength_nm
+        red, green, blue = self._wavelength_nm
+        one = self._lens.make_otf_table(blur_um, working, green, highest, _TABLE)
+        if abs(blur_um) > _GEOMETRIC * green / 1000 * working:
+            return [one]
+        others = [
+            self._lens.make_otf_table(blur_um, working, nm, highest, _TABLE) for nm in (red, blue)
         ]
+        tables = [others[0], one, others[1]]
         # Beyond half of the grid's frequencies the pixel's box leaves little.
         seen = np.s_[: int(_TABLE * 0.36)]
         unlike = max(float(np.abs(each[seen] - tables[1][seen]).max()) for each in tables)
@@ -352,7 +358,7 @@ class ImageWindow:
         if len(painted.spectra) > 1:
             pairs = [(min(each, count - 1), each) for each in range(len(painted.spectra))]
         total = [np.zeros_like(painted.spectra[plane]) for _, plane in pairs]
-        for number, blur_here in enumerate(slices):
+        for number, (blur_here, here) in enumerate(zip(slices, tables, strict=True)):
             weight = np.maximum(1 - np.abs(place - number), 0).astype(np.float32)
             used = np.flatnonzero(weight)
             if not used.size:
@@ -361,17 +367,14 @@ class ImageWindow:
             reach = math.ceil(abs(blur_here) / 2000 / grid.step) + _MARGIN
             start, stop = max(0, first - reach), min(grid.height, last + reach)
             length = find_fast_size(stop - start)
-            radius = _find_radius(grid, length)
+            # Of what is blurred a lot, only the low frequencies along the rows are left.
+            left = max(int(np.flatnonzero(np.abs(each) >= _NEGLIGIBLE / 2)[-1]) for each in here)
+            columns = min(math.ceil(left / _TABLE * math.sqrt(0.5) * grid.width) + 2, grid.width)
+            radius = _find_radius(grid, length, columns)
             down = self._make_box(np.fft.fftfreq(length, grid.step), view, 1)[:, None]
             for target, (otf, plane) in zip(total, pairs, strict=True):
-                table = tables[number][min(otf, len(tables[number]) - 1)]
-                # Of what is blurred a lot, only the low frequencies along the rows are left.
-                left = int(np.flatnonzero(np.abs(table) >= _NEGLIGIBLE / 2)[-1])
-                columns = min(
-                    math.ceil(left / _TABLE * math.sqrt(0.5) * grid.width) + 2, grid.width
-                )
                 part = np.fft.fft(painted.spectra[plane][start:stop, :columns], length, axis=0)
-                transfer = np.take(table, radius[:, :columns])
+                transfer = np.take(here[min(otf, len(here) - 1)], radius)
                 transfer *= down
                 part *= transfer
                 blurred = np.fft.ifft(part, axis=0)[first - start : last - start]
@@ -448,9 +451,9 @@ def _single(spectrum: NDArray[np.complexfloating]) -> Spectrum:
     return spectrum.astype(np.complex64, copy=False)
 
 
-def _find_radius(grid: Grid, height: int) -> NDArray[np.uint16]:
+def _find_radius(grid: Grid, height: int, columns: int | None = None) -> NDArray[np.uint16]:
     """Return the place in an OTF's table of each frequency of *height* rows of a grid."""
-    fx = np.fft.rfftfreq(grid.width).astype(np.float32)
+    fx = np.fft.rfftfreq(grid.width)[:columns].astype(np.float32)
     fy = np.fft.fftfreq(height).astype(np.float32)
     radius = np.hypot(fx, fy[:, None])
     radius *= np.float32((_TABLE - 1) / math.sqrt(0.5))

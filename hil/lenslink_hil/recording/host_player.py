@@ -40,7 +40,13 @@ _SESSION_FIELDS = {
     MessageType.ACCEPTED: {"first_frame"},
     MessageType.FLUSHED: {"last_sequence"},
     MessageType.ERROR: {"detail"},
-    MessageType.FRAME_START: {"timestamp_us", "temperature_mc", "request"},
+    MessageType.FRAME_START: {
+        "timestamp_us",
+        "interval_us",
+        "energy_uj",
+        "temperature_mc",
+        "request",
+    },
 }
 
 Tile = tuple[int, int, int, int]

@@ -88,10 +88,19 @@ def _make_entries(frame: Frame, moment: datetime) -> Iterator[_Entry]:
     # SubjectDistance in metres; all ones is EXIF's infinity.
     distance = (1000, frame.focus_mdpt) if frame.focus_mdpt > 0 else (_UINT32, 1)
     yield 37382, _RATIONAL, 1, struct.pack("<II", *distance)
+    if frame.aperture_milli:
+        yield _make_rational(33437, Fraction(frame.aperture_milli, 1000))  # FNumber
     if (optics := frame.optics) is not None:
-        yield _make_rational(33437, Fraction(optics.aperture_milli, 1000))  # FNumber
-        yield _make_rational(37386, Fraction(optics.focal_um, 1000))  # FocalLength, mm
+        focal, widest = Fraction(optics.focal_um, 1000), Fraction(optics.aperture_milli, 1000)
+        if not frame.aperture_milli:
+            # The module has no iris.
+            yield _make_rational(33437, widest)  # FNumber
+        yield _make_rational(37386, focal)  # FocalLength, mm
         yield _make_short(41989, round(optics.focal_35mm_um / 1000))  # FocalLengthIn35mmFilm
+        # LensSpecification: shortest and longest focal length, and the widest f-number at each.
+        numbers = [*to_rational(focal), *to_rational(focal)]
+        numbers += [*to_rational(widest), *to_rational(widest)]
+        yield 42034, _RATIONAL, 4, struct.pack("<8I", *numbers)
         # The module is camera and lens in one.
         yield _make_text(42035, to_ascii(frame.identity.maker))  # LensMake
         yield _make_text(42036, to_ascii(frame.identity.model))  # LensModel

@@ -64,8 +64,9 @@ _log = logging.getLogger(__name__)
 _RANGE = struct.Struct("<4H")
 """A rectangle in Resend and Resent: x, y, width, height."""
 
+# Making and combining flags of an enum takes microseconds.
 _RESENT = int(Flag.RESENT)
-"""A number, because each tile needs it: a flag of an enum takes a hundred times as long."""
+_NO_FLAG = ResendFlag(0)
 
 # After this time without a packet, a frame has lost its last packets or its module is slow.
 _QUIET_S = 2 * RETRY_S
@@ -308,7 +309,9 @@ class Reassembly:
             # A frame is not quiet while a lane receives a tile of it, or an answer is on its way.
             is_expected = assembly.reservations or timer.requests
             is_quiet = now - timer.last_packet > patience and not is_expected
-            flags = self._find_missing_flags(assembly, is_quiet) & ~timer.flags
+            flags = self._find_missing_flags(assembly, is_quiet)
+            if flags:
+                flags &= ~timer.flags
             lost = assembly.find_lost(
                 assembly.size if is_quiet else self._find_proven_end(assembly)
             )
@@ -330,7 +333,7 @@ class Reassembly:
         A frame that is quiet (nothing has arrived for _QUIET_S) lacks all that has not arrived.
         Another frame lacks what every lane has passed.
         """
-        flags = ResendFlag(0)
+        flags = _NO_FLAG
         has_passed_start = assembly.end is not None or self._progress.has_passed_start(
             assembly.stream, assembly.number
         )

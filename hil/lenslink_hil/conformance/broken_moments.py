@@ -47,7 +47,7 @@ class BegunAtTheEnd(PlainModule):
             self.begun[item.stream] = item.number + 1
 
 
-class ResentAheadOfCredits(PlainModule):
+class ResentOvertakesTiles(PlainModule):
     """Sends Resent before the tiles that wait for credits."""
 
     def on_resend(self, header: Header, message: Resend) -> None:
@@ -187,10 +187,10 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-LIVE-2": (BegunAtTheEnd,),
     "M-STOP-1": (StillEndsBehindFlushed,),
     "M-STOP-2": (FlushedNamesArrival, StillEndsBehindFlushed),
-    "M-CREDIT-2": (ResentsKeepOutRequests, ResentAheadOfCredits),
+    "M-CREDIT-2": (ResentsKeepOutRequests, ResentOvertakesTiles),
     "M-CAM-1": (NumberUsedTwice,),
     "M-MANIFEST-2": (ManifestOfTheDay,),
-    "M-RESEND-1": (ResentAheadOfCredits, FlushForgetsFrames),
+    "M-RESEND-1": (ResentOvertakesTiles, FlushForgetsFrames),
 }
 """The plain modules that break a clause."""
 

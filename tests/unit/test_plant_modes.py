@@ -161,4 +161,8 @@ def test_json_schema_of_the_sensor():
         # Unpacked first, then PFNC's p and MIPI's packing.
         "formats": [0x0110010A, 0x010E0106, 0x810E2D01],
         "crc": False,
+        # 12288 pixels of 12 bits at 10 Gbit/s. A pattern has neither noise nor iris.
+        "row_time_ns": 14746,
+        "noise": [0, 0, 0],
+        "aperture_milli": 0,
     }

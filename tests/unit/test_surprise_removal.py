@@ -25,7 +25,8 @@ def assert_whole(outcome: Outcome) -> None:
     assert len(outcome.complete) == FRAMES
     assert all(outcome.complete.values())
     assert not outcome.wrong
-    assert not outcome.discards
+    # An Event of the last session may have waited in the module while its cable was off.
+    assert outcome.discards.keys() <= {"nonce"}
     # The half of a packet that the last host left behind, if it did.
     assert outcome.module_discards.keys() <= {"noise", "header_crc", "payload_crc", "stall"}
 

@@ -182,6 +182,15 @@ def test_no_read_is_under_way_while_bytes_are_not_taken() -> None:
     assert link.receive_into(memory(1), PATIENCE_S) == 1
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt, also where a shell's background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_an_interrupt_when_a_read_ends_loses_no_bytes(lanes: int) -> None:
     device = FakeDevice()

@@ -16,6 +16,7 @@ from lenslink_protocol.ids import (
 )
 from lenslink_protocol.messages import (
     BY_TYPE,
+    MAGIC,
     Accepted,
     AnyMessage,
     Capture,
@@ -38,7 +39,7 @@ from lenslink_protocol.messages import (
     Stop,
     Test,
 )
-from lenslink_protocol.params import MAX_CONTROL, STALL_MS
+from lenslink_protocol.params import HEADER_BYTES, MAX_CONTROL, STALL_MS
 
 from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import ALL, PLENTY, PREVIEW, STILL, HostPeer
@@ -157,6 +158,9 @@ def half_a_header_before_a_packet(peer: HostPeer) -> None:
     peer.open_session()
     for size in (5, 20, 36, 39):
         _, lost = build_manifest_request(peer)
+        while lost[HEADER_BYTES - 1] == MAGIC[0]:
+            # The packet's first byte would complete this header, and be lost with it.
+            _, lost = build_manifest_request(peer)
         number, packet = build_manifest_request(peer)
         peer.wire.send(lost[:size] + packet)
         answer = peer.wait_for_answer(number, 1.0)

@@ -49,8 +49,6 @@ class Exposure:
         self.state = WAITING
         self.stream = stream
         self.number = number
-        self.is_adjusted = False
-        self.needs_move = False
 
     def begin(self, motor, iris, now):
         """Begin to collect light."""

@@ -8,6 +8,8 @@ state         meaning                        event                           nex
 UNCONFIGURED  the stream has no mode         Configure                       CONFIGURED
 CONFIGURED    no frame is owed               Configure                       CONFIGURED
 CONFIGURED    no frame is owed               Capture or StartStream          STREAMING
+CONFIGURED    no frame is owed               SetSettings                     CONFIGURED
+STREAMING     frames are owed, no Capture    SetSettings                     STREAMING
 STREAMING     frames are owed                the last frame ends             CONFIGURED
 STREAMING     frames are owed                Stop or Flush                   CONFIGURED
 any           any                            the session ends                UNCONFIGURED
@@ -420,6 +422,10 @@ class Module:
             index, _, _, interval, entries = fields
             _check_list(entries, 0)
             self._start_stream(number, index, -1, interval, entries)
+        elif kind == wire.T_SET_SETTINGS:
+            index, _, entries = fields
+            _check_list(entries, 0)
+            self._set_settings(number, index, entries)
         elif kind == wire.T_STOP:
             index = fields[0]
             self._stop_stream(index)
@@ -491,9 +497,7 @@ class Module:
         if stream.state != CONFIGURED:
             name = "not configured" if stream.state == UNCONFIGURED else "running"
             raise Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
-        fault = setting_list.find_unsupported(entries)
-        if fault is not None:
-            raise Refusal(wire.ERR_UNSUPPORTED, fault)
+        _check_controls(entries)
         if not self.power.is_good:
             raise Refusal(wire.ERR_POWER, "supply is %d mV" % self.power.vbus_mv)
         if not self.power.can_be_active:
@@ -514,6 +518,24 @@ class Module:
         stream.interval_us = interval
         stream.last_start = None
         self.link.send_answer(number, wire.T_ACCEPTED, (index, 0, self.next_frame))
+
+    def _set_settings(self, number, index, entries):
+        """Change the settings of a stream. The answer names the first frame that has them."""
+        stream = self._find_stream(index)
+        if stream.state == UNCONFIGURED or stream.frames_left > 0:
+            name = "not configured" if stream.state == UNCONFIGURED else "in a Capture"
+            raise Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
+        _check_controls(entries)
+        setting_list.read_values(entries, wire.EVERY_FRAME, stream.values)
+        stream.is_focus_manual = False
+        first = self.next_frame
+        for channel in self._channels:
+            frame = channel.exposure
+            if frame.state == exposure.WAITING and frame.stream == index:
+                # Its exposure has not begun.
+                self._settle_values(frame, stream)
+                first = frame.number
+        self.link.send_answer(number, wire.T_ACCEPTED, (index, 0, first))
 
     # --- exposures ------------------------------------------------------------------------
 
@@ -587,7 +609,16 @@ class Module:
         # The mask is a large integer, which takes memory. Small numbers need none.
         self.next_frame = number + 1 if number < _SMALL else (number + 1) & 0xFFFFFFFF
         frame.choose(index, number)
+        self._settle_values(frame, stream)
+        stream.frame_index = (stream.frame_index + 1) & 0xFFFF
+        if stream.unexposed > 0:
+            stream.unexposed -= 1
+        self.power.set_active(True)
+
+    def _settle_values(self, frame, stream):
+        """Choose the values of the next frame of a stream."""
         values = frame.values
+        frame.is_adjusted = False
         for control in range(setting_list.COUNT):
             values[control] = stream.values[control]
         if stream.entries:
@@ -611,10 +642,6 @@ class Module:
         frame.needs_move = values[setting_list.APERTURE] != self.iris.aperture_milli or (
             distance is not None and self.focus_motor.has_to_move(distance)
         )
-        stream.frame_index = (stream.frame_index + 1) & 0xFFFF
-        if stream.unexposed > 0:
-            stream.unexposed -= 1
-        self.power.set_active(True)
 
     def _move(self, values, now):
         """Move lens and iris to the values of a frame."""
@@ -729,3 +756,9 @@ def _check_list(entries, frames):
     fault = setting_list.find_fault(entries, frames)
     if fault is not None:
         raise Refusal(wire.ERR_MALFORMED, fault)
+
+
+def _check_controls(entries):
+    fault = setting_list.find_unsupported(entries)
+    if fault is not None:
+        raise Refusal(wire.ERR_UNSUPPORTED, fault)

@@ -359,7 +359,7 @@ class Attachment(ThreadGuarded, ClosesOnExit):
         away and returns is given them again.
         """
         asked, _ = read_arguments(SetArguments, changes, None, settings)
-        check_whole_number("stream", stream, PREVIEW, STILL)
+        stream = check_whole_number("stream", stream, PREVIEW, STILL)
         deadline = self._deadline(timeout, "the settings")
         while True:
             device = self._start_preview(deadline)

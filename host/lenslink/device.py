@@ -581,7 +581,7 @@ class Device(ThreadGuarded, ClosesOnExit):
             UsageError: A value is wrong, or the module does not have it. Nothing was sent.
             DeviceError: The stream is not configured, or takes stills.
         """
-        stream = check_whole_number("stream", stream, 0, _MAX_STREAM)
+        stream = check_whole_number("stream", stream, PREVIEW, STILL)
         wanted, _ = read_arguments(SetArguments, changes, None, settings)
         message = SetSettings(stream, encode_request_settings(self.manifest, wanted))
         deadline = self._deadline(timeout, "the settings")

@@ -22,7 +22,7 @@ from .authentication import Authenticator
 from .context import ClosesOnExit
 from .deadline import Deadline
 from .device import Device
-from .errors import DeviceError, Disconnected, Timeout
+from .errors import DeviceError, Disconnected, Timeout, UsageError
 from .events import Attached, Detached, Event, Warned
 from .frame import Frame
 from .reconnector import NotReattached, Reconnector
@@ -324,8 +324,15 @@ class Attachment(ThreadGuarded, ClosesOnExit):
             self.stop()
         self._start_count += 1
         self._preview = _Preview(chosen.filled_from(configured), attachment=0)
+        before = self._setup.list_settings()
         self._setup.ask(PREVIEW, asked)
-        self._start_preview(deadline, asked)
+        try:
+            self._start_preview(deadline, asked)
+        except UsageError:
+            # The module does not have what was asked for. Later calls must not ask for it again.
+            self._preview = None
+            self._setup.restore_settings(before)
+            raise
 
     @guarded
     def next_frame(self, timeout: float | None = None, *, latest: bool = False) -> Frame:
@@ -547,6 +554,14 @@ class _Setup:
             self._focus = Settings(focus_mdpt=asked.focus_mdpt)
         others = replace(asked, focus_mdpt=None)
         self._settings[stream] = others.filled_from(self._settings.get(stream, Settings()))
+
+    def list_settings(self) -> tuple[dict[int, Settings], Settings]:
+        """Return the settings by stream, and the focus."""
+        return dict(self._settings), self._focus
+
+    def restore_settings(self, settings: tuple[dict[int, Settings], Settings]) -> None:
+        """Go back to what :meth:`list_settings` returned."""
+        self._settings, self._focus = settings
 
     def change(self, stream: int, asked: Settings, first_frame: int) -> None:
         """Keep settings that the stream has from a frame on."""

@@ -192,6 +192,22 @@ def test_a_change_waits_for_a_module_that_is_away(bay, lens):
             device.set(exposure_us=3000)
 
 
+@pytest.mark.parametrize("wrong", [{"packing": "boxes"}, {"gain_milli": 999}], ids=repr)
+def test_a_start_that_was_refused_is_not_made_again(bay, lens, wrong):
+    with lenslink.attach(URL, timeout=10) as module:
+        module.start(exposure_us=8000)
+        module.next_frame().release()
+        with pytest.raises(UsageError):
+            module.start(**wrong)
+        module.set(exposure_us=3000)
+        bay.pull(URL)
+        bay.clock.after(1, lens.start)
+        bay.clock.after(1, lambda: bay.plug(URL, lens))
+        module.start()
+        with module.next_frame() as frame:
+            assert applied(frame) == (3000, 1000)
+
+
 def test_the_manifest_states_the_delay(lens):
     del lens
     with Device(URL, 5) as module:

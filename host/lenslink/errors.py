@@ -51,7 +51,7 @@ class UsageError(LensLinkError):
 
     >>> lenslink.Settings(exposure_us=-1)
     Traceback (most recent call last):
-    lenslink.errors.UsageError: exposure_us=-1 is out of range: it must be 1 to 3600000000
+    lenslink.errors.UsageError: exposure_us=-1 is out of range: it must be 1 to 1073741823
     """
 
     exit_code = 2

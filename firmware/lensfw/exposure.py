@@ -6,8 +6,9 @@
 state      meaning                                   event                               next state
 =========  ========================================  ==================================  =========
 IDLE       no frame was chosen                       a frame of a stream is due          WAITING
-WAITING    the frame before is read, or lens and     both are over, begin()              EXPOSING
+WAITING    the frame before is read, or lens and     the settings change, settle()       WAITING
            iris move
+WAITING    the same                                  both are over, begin()              EXPOSING
 EXPOSING   the sensor collects light                 the time is over, and the frame     IDLE
                                                      before has been read
 any        any                                       the stream stops, drop()            IDLE
@@ -49,8 +50,34 @@ class Exposure:
         self.state = WAITING
         self.stream = stream
         self.number = number
+
+    def settle(self, stream, ranges, motor, iris):
+        """Choose the values of the frame, as its stream has them now."""
+        values = self.values
         self.is_adjusted = False
-        self.needs_move = False
+        for control in range(setting_list.COUNT):
+            values[control] = stream.values[control]
+        if stream.entries:
+            setting_list.read_values(stream.entries, stream.frame_index, values)
+        for control in range(setting_list.COUNT):
+            minimum, maximum, _, default = ranges[control]
+            value = values[control]
+            if value is None:
+                if control != setting_list.FOCUS:
+                    values[control] = default
+                continue
+            applied = min(max(value, minimum), maximum)
+            if control == setting_list.APERTURE:
+                applied = iris.find_stop(applied)
+            elif control == setting_list.FOCUS and stream.is_focus_manual:
+                applied = None
+            if applied != value:
+                self.is_adjusted = True
+                values[control] = applied
+        distance = values[setting_list.FOCUS]
+        self.needs_move = values[setting_list.APERTURE] != iris.aperture_milli or (
+            distance is not None and motor.has_to_move(distance)
+        )
 
     def begin(self, motor, iris, now):
         """Begin to collect light."""

@@ -25,6 +25,7 @@ _REQUESTS = bytes(
     (
         wire.T_GET_MANIFEST, wire.T_CONFIGURE, wire.T_CAPTURE, wire.T_STREAM,
         wire.T_STOP, wire.T_FLUSH, wire.T_TEST, wire.T_CHALLENGE,
+        wire.T_SET_SETTINGS,
     )
 )  # fmt: skip
 

@@ -72,6 +72,8 @@ def build(config, schemes=()):
             wire.KEY_SCALE,
             struct.pack(wire.ENTRY_SCALE, scale["pixels_milli"], scale["rate_milli"]),
         )
+    # A frame whose exposure has begun keeps its settings.
+    out += _entry(wire.KEY_DELAY, struct.pack(wire.ENTRY_DELAY, 1))
     for scheme in schemes:
         out += _entry(wire.KEY_AUTH, struct.pack(wire.ENTRY_AUTH, scheme))
     return out

@@ -8,6 +8,8 @@ state         meaning                        event                           nex
 UNCONFIGURED  the stream has no mode         Configure                       CONFIGURED
 CONFIGURED    no frame is owed               Configure                       CONFIGURED
 CONFIGURED    no frame is owed               Capture or StartStream          STREAMING
+CONFIGURED    no frame is owed               SetSettings                     CONFIGURED
+STREAMING     frames are owed, no Capture    SetSettings                     STREAMING
 STREAMING     frames are owed                the last frame ends             CONFIGURED
 STREAMING     frames are owed                Stop or Flush                   CONFIGURED
 any           any                            the session ends                UNCONFIGURED
@@ -24,6 +26,7 @@ from . import (
     frame_history,
     heat,
     iris,
+    link,
     manifest,
     power,
     sensor,
@@ -31,7 +34,6 @@ from . import (
     state_events,
     wire,
 )
-from .link import Link, Refusal
 from .outbox import ALL_STREAMS, Item
 
 UNCONFIGURED = 0
@@ -123,7 +125,7 @@ class Module:
         # The authentication schemes of ports that have authenticate().
         self.manifest = manifest.build(config, getattr(ports, "auth_schemes", ()))
         board = config["limits"]
-        self.link = Link(self, clock, config["boot_count"], config["reset_reason"])
+        self.link = link.Link(self, clock, config["boot_count"], config["reset_reason"])
         self._fault_injection = None
         if config.get("test"):
             from . import fault_injection
@@ -414,12 +416,16 @@ class Module:
             index, _, count, entries = fields
             _check_list(entries, count)
             if count == 0:
-                raise Refusal(wire.ERR_UNSUPPORTED, "no frames asked for")
+                raise link.Refusal(wire.ERR_UNSUPPORTED, "no frames asked for")
             self._start_stream(number, index, count, 0, entries)
         elif kind == wire.T_STREAM:
             index, _, _, interval, entries = fields
             _check_list(entries, 0)
             self._start_stream(number, index, -1, interval, entries)
+        elif kind == wire.T_SET_SETTINGS:
+            index, _, entries = fields
+            _check_list(entries, 0)
+            self._set_settings(number, index, entries)
         elif kind == wire.T_STOP:
             index = fields[0]
             self._stop_stream(index)
@@ -435,7 +441,7 @@ class Module:
             self._answer_challenge(number, fields[0], fields[1])
         else:  # TEST
             if not self.link.has_capability(wire.CAP_TEST):
-                raise Refusal(wire.ERR_UNSUPPORTED, "not a session for tests")
+                raise link.Refusal(wire.ERR_UNSUPPORTED, "not a session for tests")
             self._fault_injection.start_action(number, fields, self.next_frame)
 
     def _answer_challenge(self, number, scheme, challenge):
@@ -443,22 +449,22 @@ class Module:
         if self.link.has_capability(wire.CAP_AUTH):
             proof = self._authenticate(scheme, challenge)
         if not proof or len(proof) > wire.MAX_CONTROL - wire.FORMATS[wire.T_PROOF][1]:
-            raise Refusal(wire.ERR_UNSUPPORTED, "no scheme %d" % scheme)
+            raise link.Refusal(wire.ERR_UNSUPPORTED, "no scheme %d" % scheme)
         self.link.send_answer(number, wire.T_PROOF, (scheme,), proof)
 
     def _find_stream(self, index):
         if index >= len(self.streams):
-            raise Refusal(wire.ERR_UNSUPPORTED, "no stream %d" % index)
+            raise link.Refusal(wire.ERR_UNSUPPORTED, "no stream %d" % index)
         return self.streams[index]
 
     def _configure(self, number, fields):
         index, flags, mode_id, pixel_format, tile_bytes = fields
         stream = self._find_stream(index)
         if stream.state == STREAMING:
-            raise Refusal(wire.ERR_STATE, "stream %d is running" % index)
+            raise link.Refusal(wire.ERR_STATE, "stream %d is running" % index)
         mode = self._modes.get(mode_id)
         if mode is None:
-            raise Refusal(wire.ERR_UNSUPPORTED, "no mode %d" % mode_id)
+            raise link.Refusal(wire.ERR_UNSUPPORTED, "no mode %d" % mode_id)
         adjusted = 0
         fresh = Stream(stream.values)
         fresh.mode, fresh.width, fresh.height = mode, mode["width"], mode["height"]
@@ -490,17 +496,15 @@ class Module:
         stream = self._find_stream(index)
         if stream.state != CONFIGURED:
             name = "not configured" if stream.state == UNCONFIGURED else "running"
-            raise Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
-        fault = setting_list.find_unsupported(entries)
-        if fault is not None:
-            raise Refusal(wire.ERR_UNSUPPORTED, fault)
+            raise link.Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
+        _check_controls(entries)
         if not self.power.is_good:
-            raise Refusal(wire.ERR_POWER, "supply is %d mV" % self.power.vbus_mv)
+            raise link.Refusal(wire.ERR_POWER, "supply is %d mV" % self.power.vbus_mv)
         if not self.power.can_be_active:
             need = self.power.active_need_mw
-            raise Refusal(wire.ERR_POWER, "needs %d of %d mW" % (need, self.power.budget_mw))
+            raise link.Refusal(wire.ERR_POWER, "needs %d of %d mW" % (need, self.power.budget_mw))
         if self.heat.state >= heat.EMERGENCY:
-            raise Refusal(wire.ERR_POWER, "%d degrees" % (self.power.temperature_mc // 1000))
+            raise link.Refusal(wire.ERR_POWER, "%d degrees" % (self.power.temperature_mc // 1000))
         # SETTLED is a matter of the request, unless its list says otherwise.
         stream.values[setting_list.SETTLED] = 1 if count > 0 else 0
         setting_list.read_values(entries, wire.EVERY_FRAME, stream.values)
@@ -514,6 +518,24 @@ class Module:
         stream.interval_us = interval
         stream.last_start = None
         self.link.send_answer(number, wire.T_ACCEPTED, (index, 0, self.next_frame))
+
+    def _set_settings(self, number, index, entries):
+        """Change the settings of a stream. The answer names the first frame that has them."""
+        stream = self._find_stream(index)
+        if stream.state == UNCONFIGURED or stream.frames_left > 0:
+            name = "not configured" if stream.state == UNCONFIGURED else "in a Capture"
+            raise link.Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
+        _check_controls(entries)
+        setting_list.read_values(entries, wire.EVERY_FRAME, stream.values)
+        stream.is_focus_manual = False
+        first = self.next_frame
+        for channel in self._channels:
+            frame = channel.exposure
+            if frame.state == exposure.WAITING and frame.stream == index:
+                # Its exposure has not begun.
+                frame.settle(stream, self._ranges, self.focus_motor, self.iris)
+                first = frame.number
+        self.link.send_answer(number, wire.T_ACCEPTED, (index, 0, first))
 
     # --- exposures ------------------------------------------------------------------------
 
@@ -587,30 +609,7 @@ class Module:
         # The mask is a large integer, which takes memory. Small numbers need none.
         self.next_frame = number + 1 if number < _SMALL else (number + 1) & 0xFFFFFFFF
         frame.choose(index, number)
-        values = frame.values
-        for control in range(setting_list.COUNT):
-            values[control] = stream.values[control]
-        if stream.entries:
-            setting_list.read_values(stream.entries, stream.frame_index, values)
-        for control in range(setting_list.COUNT):
-            minimum, maximum, _, default = self._ranges[control]
-            value = values[control]
-            if value is None:
-                if control != setting_list.FOCUS:
-                    values[control] = default
-                continue
-            applied = min(max(value, minimum), maximum)
-            if control == setting_list.APERTURE:
-                applied = self.iris.find_stop(applied)
-            elif control == setting_list.FOCUS and stream.is_focus_manual:
-                applied = None
-            if applied != value:
-                frame.is_adjusted = True
-                values[control] = applied
-        distance = values[setting_list.FOCUS]
-        frame.needs_move = values[setting_list.APERTURE] != self.iris.aperture_milli or (
-            distance is not None and self.focus_motor.has_to_move(distance)
-        )
+        frame.settle(stream, self._ranges, self.focus_motor, self.iris)
         stream.frame_index = (stream.frame_index + 1) & 0xFFFF
         if stream.unexposed > 0:
             stream.unexposed -= 1
@@ -728,4 +727,10 @@ class Module:
 def _check_list(entries, frames):
     fault = setting_list.find_fault(entries, frames)
     if fault is not None:
-        raise Refusal(wire.ERR_MALFORMED, fault)
+        raise link.Refusal(wire.ERR_MALFORMED, fault)
+
+
+def _check_controls(entries):
+    fault = setting_list.find_unsupported(entries)
+    if fault is not None:
+        raise link.Refusal(wire.ERR_UNSUPPORTED, fault)

@@ -34,6 +34,7 @@ SILENCE_MS = const(900)
 MAX_BUSY_MS = const(10000)
 MAX_SETTINGS = const(96)
 MAX_BRACKET = const(16)
+MAX_SETTINGS_DELAY = const(2)
 MAX_SETTING = const(1073741823)
 EVERY_FRAME = const(65535)
 MAX_RANGES = const(32)
@@ -72,6 +73,7 @@ T_QUERY_REPLY = const(25)
 T_TEST = const(26)
 T_CHALLENGE = const(27)
 T_PROOF = const(28)
+T_SET_SETTINGS = const(29)
 T_EVENT = const(30)
 T_FRAME_START = const(64)
 T_TILE = const(65)
@@ -184,6 +186,7 @@ KEY_POWER = const(33)
 KEY_SCALE = const(34)
 KEY_AUTH = const(35)
 KEY_CONTROL = const(36)
+KEY_DELAY = const(38)
 
 PFNC_GR10 = const(17825804)
 PFNC_RG10 = const(17825805)
@@ -226,6 +229,8 @@ ENTRY_POWER = "<II"
 ENTRY_SCALE = "<II"
 # AuthEntry: scheme
 ENTRY_AUTH = "<H"
+# DelayEntry: settings_delay
+ENTRY_DELAY = "<H"
 
 # Type: format of the fixed part after its size, bytes of it, whether a tail follows.
 FORMATS = {
@@ -283,6 +288,8 @@ FORMATS = {
     27: ("<H", 4, True),
     # Proof: scheme, proof
     28: ("<H", 4, True),
+    # SetSettings: stream, reserved, settings
+    29: ("<BB", 4, True),
     # FrameStart: mode, request, timestamp_us, width, height, cfa, orientation, bits, reserved, pixel_format, stride, white, flags, reserved2, black_milli, exposure_us, gain_milli, focus_mdpt, aperture_milli, interval_us, row_time_ns, noise_slope, noise_offset, energy_uj, focus_ring, temperature_mc
     64: ("<HIQHHBBBBIIIHH4IIIiIIIIIIii", 100, False),
     # FrameEnd: status, lanes, tiles, readout_us, last_sequence

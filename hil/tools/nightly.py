@@ -25,6 +25,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "explore": (*_PYTEST, "tests/unit/test_explore.py"),
     "loss": (*_PYTEST, "tests/unit/test_loss.py"),
     "stills": (*_PYTEST, "tests/unit/test_still_beside_preview.py"),
+    "settings": (*_PYTEST, "tests/unit/test_set_settings.py"),
     "surprise-removal": (
         *_PYTEST,
         "tests/unit/test_surprise_removal.py",

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple, Unpack, overload
 from lenslink_protocol.ids import ErrorCode, MessageType, NoticeReason, Outcome
 from lenslink_protocol.messages import Configured
 
-from .arguments import check_callable, check_timeout, check_type
+from .arguments import check_callable, check_timeout, check_type, check_whole_number
 from .authentication import Authenticator
 from .context import ClosesOnExit
 from .deadline import Deadline
 from .device import Device
-from .errors import DeviceError, Disconnected, Timeout
+from .errors import DeviceError, Disconnected, Timeout, UsageError
 from .events import Attached, Detached, Event, Warned
 from .frame import Frame
 from .reconnector import NotReattached, Reconnector
@@ -32,6 +32,7 @@ from .settings import (
     STILL,
     CaptureArguments,
     ConfigureArguments,
+    SetArguments,
     Settings,
     StreamArguments,
     StreamOptions,
@@ -323,8 +324,15 @@ class Attachment(ThreadGuarded, ClosesOnExit):
             self.stop()
         self._start_count += 1
         self._preview = _Preview(chosen.filled_from(configured), attachment=0)
+        before = self._setup.list_settings()
         self._setup.ask(PREVIEW, asked)
-        self._start_preview(deadline, asked)
+        try:
+            self._start_preview(deadline, asked)
+        except UsageError:
+            # The module does not have what was asked for. Later calls must not ask for it again.
+            self._preview = None
+            self._setup.restore_settings(before)
+            raise
 
     @guarded
     def next_frame(self, timeout: float | None = None, *, latest: bool = False) -> Frame:
@@ -342,6 +350,34 @@ class Attachment(ThreadGuarded, ClosesOnExit):
                 self._on_lost(error)
             else:
                 return self._on_frame(frame)
+
+    @guarded
+    def set(
+        self,
+        *,
+        stream: int = PREVIEW,
+        settings: Settings | None = None,
+        timeout: float | None = None,
+        **changes: Unpack[SetArguments],
+    ) -> int:
+        """Change the settings of a stream, as :meth:`Device.set` does.
+
+        If the module is away, the call waits for it. The settings are kept: a module that goes
+        away and returns is given them again.
+        """
+        asked, _ = read_arguments(SetArguments, changes, None, settings)
+        stream = check_whole_number("stream", stream, PREVIEW, STILL)
+        deadline = self._deadline(timeout, "the settings")
+        while True:
+            device = self._start_preview(deadline)
+            wanted = self._setup.complete(stream, asked)
+            try:
+                first = device.set(stream=stream, settings=wanted, timeout=deadline.remaining())
+            except Disconnected as error:
+                self._on_lost(error)
+            else:
+                self._setup.change(stream, asked, first)
+                return first
 
     @guarded
     def stop(self) -> None:
@@ -494,10 +530,13 @@ class _Setup:
         """Where the lens was last, or where it was to go since."""
         self._lost_streams: set[int] = set()
         """The module came back, and has not been given the settings of these streams yet."""
+        self._first_frames: dict[int, int] = {}
+        """By stream, the first frame that has the settings of the last change."""
 
     def lose_settings(self) -> None:
         """Record that the module came back with its default settings."""
         self._lost_streams = {PREVIEW, STILL}
+        self._first_frames.clear()
 
     def complete(self, stream: int, asked: Settings) -> Settings:
         """Return what to ask the module for, if the caller asks for *asked*.
@@ -516,11 +555,31 @@ class _Setup:
         others = replace(asked, focus_mdpt=None)
         self._settings[stream] = others.filled_from(self._settings.get(stream, Settings()))
 
+    def list_settings(self) -> tuple[dict[int, Settings], Settings]:
+        """Return the settings by stream, and the focus."""
+        return dict(self._settings), self._focus
+
+    def restore_settings(self, settings: tuple[dict[int, Settings], Settings]) -> None:
+        """Go back to what :meth:`list_settings` returned."""
+        self._settings, self._focus = settings
+
+    def change(self, stream: int, asked: Settings, first_frame: int) -> None:
+        """Keep settings that the stream has from a frame on."""
+        self._lost_streams.discard(stream)
+        self._first_frames[stream] = first_frame
+        self.ask(stream, asked)
+
     def remember(self, frame: Frame, asked: Settings | None = None) -> None:
         """Keep the settings that the module applied to *frame*.
 
         *asked* is what lasts of a bracket: the settings of its single frames do not.
         """
+        first = self._first_frames.get(frame.stream)
+        if first is not None:
+            # Numbers wrap.
+            if (frame.number - first) & 0xFFFFFFFF >= 1 << 31:
+                return
+            del self._first_frames[frame.stream]
         self._lost_streams.discard(frame.stream)
         if asked is not None:
             self.ask(frame.stream, asked)

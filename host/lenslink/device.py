@@ -29,6 +29,7 @@ from lenslink_protocol.messages import (
     Notice,
     Query,
     QueryReply,
+    SetSettings,
     StartStream,
     Stop,
 )
@@ -58,6 +59,7 @@ from .settings import (
     STILL,
     CaptureArguments,
     ConfigureArguments,
+    SetArguments,
     Settings,
     StreamArguments,
     StreamOptions,
@@ -552,6 +554,39 @@ class Device(ThreadGuarded, ClosesOnExit):
         frame = self._take_frame(PREVIEW, deadline, oldest_us)
         self._timing.record(frame, self._session.now())
         return frame
+
+    @guarded
+    def set(
+        self,
+        *,
+        stream: int = PREVIEW,
+        settings: Settings | None = None,
+        timeout: float | None = None,
+        **changes: Unpack[SetArguments],
+    ) -> int:
+        """Change the settings of a stream that is configured or running.
+
+        Return the number of the first frame that has them. The frames of the stream before it have
+        the old ones. They last as those of :meth:`stream` do. The arguments are those of
+        :meth:`capture`.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     module.start(exposure_us=8000)
+        ...     first = module.set(exposure_us=5000)
+        ...     with module.next_frame() as frame:
+        ...         print(frame.exposure_us == (5000 if frame.number >= first else 8000))
+        True
+
+        Raises:
+            UsageError: A value is wrong, or the module does not have it. Nothing was sent.
+            DeviceError: The stream is not configured, or takes stills.
+        """
+        stream = check_whole_number("stream", stream, PREVIEW, STILL)
+        wanted, _ = read_arguments(SetArguments, changes, None, settings)
+        message = SetSettings(stream, encode_request_settings(self.manifest, wanted))
+        deadline = self._deadline(timeout, "the settings")
+        self._end_given_up(stream, deadline)
+        return self._session.call(message, Accepted, deadline).first_frame
 
     @guarded
     def stop(self, stream: int = PREVIEW) -> None:

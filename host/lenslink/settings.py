@@ -172,14 +172,18 @@ class ConfigureArguments(TypedDict, total=False):
     tile_bytes: int | None
 
 
-class CaptureArguments(ConfigureArguments, total=False):
-    """Keyword arguments of ``capture()``."""
+class SetArguments(TypedDict, total=False):
+    """Keyword arguments of ``set()``."""
 
     exposure_us: int | None
     gain_milli: int | None
     focus_mdpt: int | None
     aperture_milli: int | None
     settled: bool | None
+
+
+class CaptureArguments(ConfigureArguments, SetArguments, total=False):
+    """Keyword arguments of ``capture()``."""
 
 
 class StreamArguments(CaptureArguments, total=False):
@@ -222,7 +226,7 @@ def check_frames(frames: object) -> tuple[Settings, ...]:
 
 
 def read_arguments(
-    kind: type[ConfigureArguments],
+    kind: type[ConfigureArguments | SetArguments],
     changes: Mapping[str, object],
     mode: str | None,
     settings: Settings | None = None,

@@ -34,6 +34,7 @@ class MessageType(enum.IntEnum):
     TEST = 0x1A
     CHALLENGE = 0x1B
     PROOF = 0x1C
+    SET_SETTINGS = 0x1D
     EVENT = 0x1E
     FRAME_START = 0x40
     TILE = 0x41
@@ -391,6 +392,7 @@ class ManifestKey(enum.IntEnum):
     SCALE = 0x0022
     AUTH = 0x0023
     CONTROL = 0x0024
+    DELAY = 0x0026
 
 
 class DiscardReason(enum.StrEnum):

@@ -46,6 +46,7 @@
 #define LENSLINK_MAX_BUSY_MS 10000 /* ms: longest lease of Busy and of Pending */
 #define LENSLINK_MAX_SETTINGS 96 /* most entries of a settings list: six controls for each frame */
 #define LENSLINK_MAX_BRACKET 16 /* frames: most frames of a Capture with a setting for a single frame */
+#define LENSLINK_MAX_SETTINGS_DELAY 2 /* frames: largest settings_delay of a module */
 #define LENSLINK_MAX_SETTING 1073741823 /* largest amount of a setting's value; MicroPython has larger integers only on the heap */
 #define LENSLINK_EVERY_FRAME 65535 /* in a setting: it is for every frame */
 #define LENSLINK_MAX_RANGES 32 /* most rectangles in one Resend or Resent */
@@ -85,6 +86,7 @@ enum lenslink_message_type {
     LENSLINK_MESSAGE_TYPE_TEST = 0x1A,
     LENSLINK_MESSAGE_TYPE_CHALLENGE = 0x1B,
     LENSLINK_MESSAGE_TYPE_PROOF = 0x1C,
+    LENSLINK_MESSAGE_TYPE_SET_SETTINGS = 0x1D,
     LENSLINK_MESSAGE_TYPE_EVENT = 0x1E,
     LENSLINK_MESSAGE_TYPE_FRAME_START = 0x40,
     LENSLINK_MESSAGE_TYPE_TILE = 0x41,
@@ -306,6 +308,7 @@ enum lenslink_manifest_key {
     LENSLINK_MANIFEST_KEY_SCALE = 0x22,
     LENSLINK_MANIFEST_KEY_AUTH = 0x23,
     LENSLINK_MANIFEST_KEY_CONTROL = 0x24,
+    LENSLINK_MANIFEST_KEY_DELAY = 0x26,
 };
 
 #pragma pack(push, 1)
@@ -429,12 +432,12 @@ struct lenslink_flush {
     uint16_t size; /* bytes of the fixed part, this field included */
 };
 
-/* 0x0B, module: answers Capture, StartStream, Stop and Test */
+/* 0x0B, module: answers Capture, StartStream, SetSettings, Stop and Test */
 struct lenslink_accepted {
     uint16_t size; /* bytes of the fixed part, this field included */
     uint8_t stream; /* number of the stream, as in the request */
     uint8_t reserved; /* 0 */
-    uint32_t first_frame; /* number of the next frame of any stream */
+    uint32_t first_frame; /* number of the next frame of any stream; of SetSettings, see section 5.2 */
 };
 
 /* 0x0C, module: answers Flush: nothing of an earlier request follows */
@@ -559,6 +562,14 @@ struct lenslink_proof {
     /* then proof: proof, as the scheme defines it */
 };
 
+/* 0x1D, host: changes the settings of a configured or running stream */
+struct lenslink_set_settings {
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint8_t stream; /* number of a configured stream, or of one that StartStream began */
+    uint8_t reserved; /* 0 */
+    /* then settings: settings list: entries of control u16, frame u16, value i32 */
+};
+
 /* 0x40, module: begins a frame: its geometry and the settings that were applied */
 struct lenslink_frame_start {
     uint16_t size; /* bytes of the fixed part, this field included */
@@ -680,6 +691,11 @@ struct lenslink_auth_entry {
     uint16_t scheme; /* number of the scheme */
 };
 
+/* manifest entry 0x0026: delays of the module */
+struct lenslink_delay_entry {
+    uint16_t settings_delay; /* most frames whose readout begins after SetSettings was done, without its settings */
+};
+
 #pragma pack(pop)
 
 LENSLINK_ASSERT(sizeof(struct lenslink_header) == 40, "header: <4sBBBBIIIHHHHIII");
@@ -711,6 +727,7 @@ LENSLINK_ASSERT(sizeof(struct lenslink_query_reply) == 3, "query_reply: <HB");
 LENSLINK_ASSERT(sizeof(struct lenslink_test) == 6, "test: <HBBH");
 LENSLINK_ASSERT(sizeof(struct lenslink_challenge) == 4, "challenge: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_proof) == 4, "proof: <HH");
+LENSLINK_ASSERT(sizeof(struct lenslink_set_settings) == 4, "set_settings: <HBB");
 LENSLINK_ASSERT(sizeof(struct lenslink_frame_start) == 100, "frame_start: <HHIQHHBBBBIIIHH4IIIiIIIIIIii");
 LENSLINK_ASSERT(sizeof(struct lenslink_frame_end) == 28, "frame_end: <HBBII4I");
 LENSLINK_ASSERT(sizeof(struct lenslink_log) == 12, "log: <HBBQ");
@@ -723,5 +740,6 @@ LENSLINK_ASSERT(sizeof(struct lenslink_control_entry) == 20, "control_entry: <HH
 LENSLINK_ASSERT(sizeof(struct lenslink_power_entry) == 8, "power_entry: <II");
 LENSLINK_ASSERT(sizeof(struct lenslink_scale_entry) == 8, "scale_entry: <II");
 LENSLINK_ASSERT(sizeof(struct lenslink_auth_entry) == 2, "auth_entry: <H");
+LENSLINK_ASSERT(sizeof(struct lenslink_delay_entry) == 2, "delay_entry: <H");
 
 #endif

@@ -100,6 +100,7 @@ local ENUMS = {
     [34] = "SCALE",
     [35] = "AUTH",
     [36] = "CONTROL",
+    [38] = "DELAY",
   }},
   MessageType = {flags = false, names = {
     [1] = "HELLO",
@@ -128,6 +129,7 @@ local ENUMS = {
     [26] = "TEST",
     [27] = "CHALLENGE",
     [28] = "PROOF",
+    [29] = "SET_SETTINGS",
     [30] = "EVENT",
     [64] = "FRAME_START",
     [65] = "TILE",
@@ -312,11 +314,11 @@ local MESSAGES = {
   [10] = {name = "Flush", abbr = "flush", doc = "ends every stream; the answer comes after the last packet of every frame", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
   }},
-  [11] = {name = "Accepted", abbr = "accepted", doc = "answers Capture, StartStream, Stop and Test", fields = {
+  [11] = {name = "Accepted", abbr = "accepted", doc = "answers Capture, StartStream, SetSettings, Stop and Test", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
     {"stream", "B", 1, "number of the stream, as in the request"},
     {"reserved", "B", 1, "0"},
-    {"first_frame", "I", 1, "number of the next frame of any stream"},
+    {"first_frame", "I", 1, "number of the next frame of any stream; of SetSettings, see section 5.2"},
   }},
   [12] = {name = "Flushed", abbr = "flushed", doc = "answers Flush: nothing of an earlier request follows", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
@@ -407,6 +409,12 @@ local MESSAGES = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
     {"scheme", "H", 1, "authentication scheme, as in the challenge"},
     {"proof", "tail", 1, "proof, as the scheme defines it"},
+  }},
+  [29] = {name = "SetSettings", abbr = "set_settings", doc = "changes the settings of a configured or running stream", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"stream", "B", 1, "number of a configured stream, or of one that StartStream began"},
+    {"reserved", "B", 1, "0"},
+    {"settings", "tail", 1, "settings list: entries of control u16, frame u16, value i32"},
   }},
   [64] = {name = "FrameStart", abbr = "frame_start", doc = "begins a frame: its geometry and the settings that were applied", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
@@ -522,6 +530,9 @@ local ENTRIES = {
   }},
   [35] = {name = "AuthEntry", abbr = "auth_entry", doc = "an authentication scheme of the module; one entry for each scheme", fields = {
     {"scheme", "H", 1, "number of the scheme"},
+  }},
+  [38] = {name = "DelayEntry", abbr = "delay_entry", doc = "delays of the module", fields = {
+    {"settings_delay", "H", 1, "most frames whose readout begins after SetSettings was done, without its settings"},
   }},
 }
 

@@ -703,6 +703,7 @@ REPLIES: dict[int, type[AnyMessage]] = {
         (MessageType.CONFIGURE, MessageType.CONFIGURED),
         (MessageType.CAPTURE, MessageType.ACCEPTED),
         (MessageType.STREAM, MessageType.ACCEPTED),
+        (MessageType.SET_SETTINGS, MessageType.ACCEPTED),
         (MessageType.STOP, MessageType.ACCEPTED),
         (MessageType.FLUSH, MessageType.FLUSHED),
         (MessageType.QUERY, MessageType.QUERY_REPLY),

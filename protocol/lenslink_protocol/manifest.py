@@ -17,6 +17,7 @@ from .messages import (
     TEXT_BY_KEY,
     ColorEntry,
     ControlEntry,
+    DelayEntry,
     Malformed,
     ModeEntry,
     OpticsEntry,
@@ -25,7 +26,15 @@ from .messages import (
     SensorEntry,
 )
 from .packings import Packing, find_layout, find_pixel_format, is_known
-from .params import MAX_HEIGHT, MAX_MANIFEST, MAX_SETTING, MAX_TEXT, MAX_WIDTH, MIN_SIDE
+from .params import (
+    MAX_HEIGHT,
+    MAX_MANIFEST,
+    MAX_SETTING,
+    MAX_SETTINGS_DELAY,
+    MAX_TEXT,
+    MAX_WIDTH,
+    MIN_SIDE,
+)
 
 _HEAD = struct.Struct("<HH")
 _MODES = 64
@@ -62,6 +71,7 @@ class Manifest:
     optics: OpticsEntry | None = None
     power: PowerEntry | None = None
     scale: ScaleEntry | None = None
+    delay: DelayEntry | None = None
     formats: tuple[PixelFormat, ...] = ()
     """Pixel formats that the module sends and this version knows, its own choice first."""
     schemes: tuple[int, ...] = ()
@@ -70,6 +80,11 @@ class Manifest:
     """Controls that the module has and this version knows."""
     skipped: tuple[int, ...] = field(default=())
     """Keys that this version does not know."""
+
+    @property
+    def settings_delay(self) -> int:
+        """Frames whose readout may begin after a change of settings, without them."""
+        return MAX_SETTINGS_DELAY if self.delay is None else self.delay.settings_delay
 
     @property
     def cfa(self) -> Cfa:
@@ -147,6 +162,7 @@ def parse_manifest(data: bytes) -> Manifest:
             raise Malformed(f"{_name(ManifestKey.MODE)}: two modes have the id {number}")
     sensor = _check_sensor(values["sensor"])
     _check_color(values["color"])
+    _check_delay(values.get("delay"))
     values["formats"] = _formats(formats, sensor)
     values["schemes"] = tuple(schemes)
     values["controls"] = _controls(controls)
@@ -164,6 +180,7 @@ _FIELD: dict[int, str] = {
     ManifestKey.OPTICS: "optics",
     ManifestKey.POWER: "power",
     ManifestKey.SCALE: "scale",
+    ManifestKey.DELAY: "delay",
 }
 
 _REQUIRED = (*TEXT_BY_KEY, ManifestKey.SENSOR, ManifestKey.COLOR)
@@ -251,6 +268,13 @@ def _check_sensor(sensor: object) -> SensorEntry:
     highest = max(sensor.black_milli) / 1000
     _check(key, highest < sensor.white, f"black level {highest} is not below white {sensor.white}")
     return sensor
+
+
+def _check_delay(delay: object) -> None:
+    if isinstance(delay, DelayEntry):
+        frames = delay.settings_delay
+        rule = f"settings_delay {frames}, more than {MAX_SETTINGS_DELAY}"
+        _check(ManifestKey.DELAY, frames <= MAX_SETTINGS_DELAY, rule)
 
 
 def _check_color(color: object) -> None:

@@ -326,7 +326,7 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Answers Capture, StartStream, Stop and Test."""
+    """Answers Capture, StartStream, SetSettings, Stop and Test."""
 
     TYPE: ClassVar[MessageType] = MessageType.ACCEPTED
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBI")
@@ -334,7 +334,7 @@ class Accepted:
     stream: int
     """Number of the stream, as in the request."""
     first_frame: int
-    """Number of the next frame of any stream."""
+    """Number of the next frame of any stream; of SetSettings, see section 5.2."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
@@ -726,6 +726,29 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
+class SetSettings:
+    """Changes the settings of a configured or running stream."""
+
+    TYPE: ClassVar[MessageType] = MessageType.SET_SETTINGS
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBB")
+
+    stream: int
+    """Number of a configured stream, or of one that StartStream began."""
+    settings: bytes = b""
+    """Settings list: entries of control u16, frame u16, value i32."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.stream, 0) + self.settings
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> SetSettings:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        size, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], bytes(memoryview(payload)[size:]))
+
+
+@dataclass(frozen=True, slots=True)
 class FrameStart:
     """Begins a frame: its geometry and the settings that were applied."""
 
@@ -1074,8 +1097,28 @@ class AuthEntry:
         return cls(values[0])
 
 
+@dataclass(frozen=True, slots=True)
+class DelayEntry:
+    """Manifest entry: delays of the module."""
+
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<H")
+
+    settings_delay: int
+    """Most frames whose readout begins after SetSettings was done, without its settings."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.settings_delay)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> DelayEntry:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        values = _prefix(cls.FIXED, payload)
+        return cls(values[0])
+
+
 AnyMessage = (
-    Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | Heartbeat | HeartbeatReply | Pending | Busy | Notice | Event | Resend | Resent | Query | QueryReply | Test | Challenge | Proof | FrameStart | FrameEnd | Log
+    Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | Heartbeat | HeartbeatReply | Pending | Busy | Notice | Event | Resend | Resent | Query | QueryReply | Test | Challenge | Proof | SetSettings | FrameStart | FrameEnd | Log
 )
 
 
@@ -1107,6 +1150,7 @@ BY_TYPE: dict[int, type[AnyMessage]] = {
     MessageType.TEST: Test,
     MessageType.CHALLENGE: Challenge,
     MessageType.PROOF: Proof,
+    MessageType.SET_SETTINGS: SetSettings,
     MessageType.FRAME_START: FrameStart,
     MessageType.FRAME_END: FrameEnd,
     MessageType.LOG: Log,
@@ -1123,6 +1167,7 @@ ENTRY_BY_KEY: dict[int, type[Any]] = {
     ManifestKey.POWER: PowerEntry,
     ManifestKey.SCALE: ScaleEntry,
     ManifestKey.AUTH: AuthEntry,
+    ManifestKey.DELAY: DelayEntry,
 }
 
 

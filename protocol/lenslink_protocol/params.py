@@ -93,6 +93,9 @@ MAX_SETTINGS: Final = _param(
 MAX_BRACKET: Final = _param(
     "MAX_BRACKET", 16, "frames", "most frames of a Capture with a setting for a single frame"
 )
+MAX_SETTINGS_DELAY: Final = _param(
+    "MAX_SETTINGS_DELAY", 2, "frames", "largest settings_delay of a module"
+)
 MAX_SETTING: Final = _param(
     "MAX_SETTING",
     (1 << 30) - 1,

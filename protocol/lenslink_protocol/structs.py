@@ -205,12 +205,14 @@ MESSAGES: tuple[Message, ...] = (
         "Accepted",
         MessageType.ACCEPTED,
         "module",
-        "answers Capture, StartStream, Stop and Test",
+        "answers Capture, StartStream, SetSettings, Stop and Test",
         Struct(
             _SIZE,
             "stream" / Int8ul * "number of the stream, as in the request",
             "reserved" / Int8ul * "0",
-            "first_frame" / Int32ul * "number of the next frame of any stream",
+            "first_frame"
+            / Int32ul
+            * "number of the next frame of any stream; of SetSettings, see section 5.2",
         ),
     ),
     Message(
@@ -395,6 +397,18 @@ MESSAGES: tuple[Message, ...] = (
         ),
     ),
     Message(
+        "SetSettings",
+        MessageType.SET_SETTINGS,
+        "host",
+        "changes the settings of a configured or running stream",
+        Struct(
+            _SIZE,
+            "stream" / Int8ul * "number of a configured stream, or of one that StartStream began",
+            "reserved" / Int8ul * "0",
+            _SETTINGS,
+        ),
+    ),
+    Message(
         "FrameStart",
         MessageType.FRAME_START,
         "module",
@@ -573,5 +587,15 @@ ENTRIES: tuple[Entry, ...] = (
         ManifestKey.AUTH,
         "an authentication scheme of the module; one entry for each scheme",
         Struct("scheme" / Int16ul * "number of the scheme"),
+    ),
+    Entry(
+        "DelayEntry",
+        ManifestKey.DELAY,
+        "delays of the module",
+        Struct(
+            "settings_delay"
+            / Int16ul
+            * "most frames whose readout begins after SetSettings was done, without its settings",
+        ),
     ),
 )

@@ -43,6 +43,7 @@ from .messages import (
     Configure,
     Configured,
     ControlEntry,
+    DelayEntry,
     Error,
     Flush,
     Flushed,
@@ -123,6 +124,7 @@ def make_manifest() -> bytes:
         control = ControlEntry(number, ControlFlag.PER_FRAME, least, most, 1, default)
         entries.append((ManifestKey.CONTROL, control.encode()))
     entries.append((ManifestKey.POWER, PowerEntry(150, 1400).encode()))
+    entries.append((ManifestKey.DELAY, DelayEntry(1).encode()))
     return b"".join(encode_entry(key, value) for key, value in entries)
 
 

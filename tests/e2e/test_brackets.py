@@ -124,6 +124,31 @@ def test_a_still_leaves_the_settings_of_a_preview(scene_url: SceneUrl) -> None:
             assert asked(still) == (7000, 5000, 4000)
 
 
+def test_a_running_stream_takes_settings_by_the_frame(scene_url: SceneUrl) -> None:
+    """The pixels prove that each frame has the settings announced for its number."""
+    pairs = [(2000, 1000), (4000, 2000), (1000, 4000), (8000, 1000), (500, 1500)]
+    firsts = [0]
+    rates: list[float] = []
+    held = 0
+    url = scene_url(scene="photo", width=128, height=96)
+    with lenslink.open(url) as module, closing(module.stream(exposure_us=2000)) as frames:
+        for frame in frames:
+            with frame:
+                held = max(at for at, first in enumerate(firsts) if frame.number >= first)
+                exposure_us, gain_milli = pairs[held]
+                assert (frame.exposure_us, frame.gain_milli) == (exposure_us, gain_milli)
+                rates.append(light_of(frame) / (exposure_us * gain_milli))
+            if len(firsts) < len(pairs):
+                exposure_us, gain_milli = pairs[len(firsts)]
+                first = module.set(exposure_us=exposure_us, gain_milli=gain_milli)
+                assert first > frame.number
+                firsts.append(first)
+            elif frame.number > firsts[-1] + 1:
+                break
+    assert held == len(pairs) - 1
+    assert max(rates) / min(rates) < 1.04, rates
+
+
 @pytest.mark.parametrize(
     ("settings", "text"),
     [

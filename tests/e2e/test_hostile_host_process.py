@@ -24,6 +24,7 @@ from lenslink_protocol.messages import (
     Heartbeat,
     Hello,
     Resend,
+    SetSettings,
     StartStream,
 )
 from lenslink_protocol.params import EVERY_FRAME, MAX_PAYLOAD, MAX_SETTING, MAX_SETTINGS
@@ -58,6 +59,7 @@ def captures_of_what_may_not_be_sent(number: int) -> Iterator[tuple[int, bytes]]
     yield Capture.TYPE, Capture(0, 65535, b"\xff" * 768).encode()
     yield Capture.TYPE, Capture(0, 65535, LONGEST_LIST).encode()
     yield StartStream.TYPE, StartStream(0, 0).encode()
+    yield SetSettings.TYPE, SetSettings(0, LONGEST_LIST).encode()
     yield Resend.TYPE, Resend(3, 32, b"\0\0\0\0\xff\xff\xff\xff" * 32).encode()
 
 

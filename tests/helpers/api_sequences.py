@@ -55,6 +55,8 @@ INVALID: tuple[Callable[[Any], object], ...] = (
     lambda module: module.stream(interval_us="soon"),
     lambda module: module.start(packing="boxes"),
     lambda module: module.start(settings={"exposure_us": 1}),
+    lambda module: module.set(exposure_us=0),
+    lambda module: module.set(stream=2, gain_milli=2000),
     lambda module: module.configure(-1),
     lambda module: module.configure(0, options=5),
     lambda module: module.next_frame(timeout=float("inf")),
@@ -138,6 +140,7 @@ class Sequence:
             *[self.hasty] * 3,
             *[self.stream] * 3,
             *[self.iterate] * 2,
+            *[self.change] * 2,
             self.configure,
             self.flush,
             self.stop,
@@ -267,6 +270,12 @@ class Sequence:
     def interval(self) -> int | None:
         return self.chance.choice([None, 5_000, 40_000])
 
+    def change(self) -> None:
+        """Change the settings of the preview, whether it runs or not."""
+        settings = self.settings()
+        self.preview_exposures.add(settings["exposure_us"])
+        self.module.set(**settings)
+
     def configure(self) -> None:
         options = {"tile_bytes": self.chance.choice([None, 1, 64, 500])}
         self.module.configure(self.chance.choice([0, 1]), self.mode(), **options)
@@ -293,7 +302,14 @@ class Sequence:
     def interrupted(self) -> None:
         """A call that is interrupted at any moment."""
         action = self.chance.choice(
-            [self.capture, self.capture, self.stream, self.iterate, self.flush, self.configure]
+            [
+                *[self.capture] * 2,
+                self.stream,
+                self.iterate,
+                self.change,
+                self.flush,
+                self.configure,
+            ]
         )
         with self.interrupting():
             action()

@@ -37,6 +37,7 @@ CALLS = {
     "start": Device.start,
     "stream": lambda device: next(device.stream()),
     "next_frame": Device.next_frame,
+    "set": lambda device: device.set(gain_milli=2000),
     "flush": Device.flush,
     "outcome": lambda device: device.query_outcome(RequestHandle(1, 2, 3)),
     "renew": Device.renew,

@@ -736,6 +736,8 @@ _TAMPERED: dict[str, tuple[Broken, ...]] = {
     "M-SET-5": (),
     "M-SET-6": (),
     "M-SET-7": (),
+    "M-SET-8": (),
+    "M-SET-9": (),
 }
 
 _PARTS = (

@@ -15,12 +15,13 @@ from lenslink_protocol.messages import (
     Capture,
     Configured,
     FrameStart,
+    SetSettings,
     StartStream,
 )
 from lenslink_protocol.params import EVERY_FRAME, MAX_SETTINGS
 
 from .broken_frames import OtherStart
-from .plain_module import RANGES, Exposure, PlainModule, Refused, Stream
+from .plain_module import RANGES, Exposure, PlainModule, Refused, State, Stream
 
 
 class LooseList(PlainModule):
@@ -344,6 +345,147 @@ class RefusesSettings(PlainModule):
         super().on_start(number, message, count, interval_us)
 
 
+class ChangesWithoutCheck(PlainModule):
+    """Reads the list of SetSettings without a check."""
+
+    def on_set_settings(self, number: int, message: SetSettings) -> None:
+        whole = b"".join({each[:4]: each for each in _cut(message.settings)}.values())
+        kept = [each for each in _cut(whole) if each[2:4] == b"\xff\xff" and each[7] < 0x40]
+        data = b"".join(kept[:MAX_SETTINGS])
+        super().on_set_settings(number, SetSettings(message.stream, data))
+
+
+class ChangesUnlisted(PlainModule):
+    """Takes any value in SetSettings."""
+
+    def on_set_settings(self, number: int, message: SetSettings) -> None:
+        kept = [each for each in _cut(message.settings) if each[0] != ControlId.SETTLED]
+        self.read_list(message.settings, 0)
+        super().on_set_settings(number, SetSettings(message.stream, b"".join(kept)))
+
+
+class ChangesBeforeTheCheck(PlainModule):
+    """Takes the settings of SetSettings before the first wrong entry."""
+
+    def on_set_settings(self, number: int, message: SetSettings) -> None:
+        first = Setting._make(SETTING.unpack(_cut(message.settings)[0]))
+        self.take_settings(self.stream_at(message.stream), [first])
+        super().on_set_settings(number, message)
+
+
+class ChangesRunningStreamsOnly(PlainModule):
+    """Accepts SetSettings of a CONFIGURED stream, and forgets it."""
+
+    def change_settings(self, stream: Stream, settings: list[Setting]) -> int:
+        if stream.state is not State.STREAMING:
+            return self.next_frame
+        return super().change_settings(stream, settings)
+
+
+class ChangesForOneRequest(PlainModule):
+    """Forgets the settings of SetSettings with the next request but one."""
+
+    changed: tuple[Stream, list[Setting]] | None = None
+
+    def change_settings(self, stream: Stream, settings: list[Setting]) -> int:
+        self.changed = stream, settings
+        return super().change_settings(stream, settings)
+
+    def state_after_capture(self) -> State:
+        if self.changed is not None:
+            for each in self.changed[1]:
+                self.changed[0].values.pop(each.control, None)
+        return super().state_after_capture()
+
+
+class ChangesBothStreams(PlainModule):
+    """Changes the settings of both streams with SetSettings."""
+
+    def change_settings(self, stream: Stream, settings: list[Setting]) -> int:
+        for each in self.streams:
+            self.take_settings(each, settings)
+        return super().change_settings(stream, settings)
+
+
+class ChangesLater(PlainModule):
+    """Applies the settings of SetSettings some frames later than it could, and says so."""
+
+    wait = 4
+    named = 4
+    parts = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[tuple[int, Stream, list[Setting]]] = []
+
+    def change_settings(self, stream: Stream, settings: list[Setting]) -> int:
+        if stream.state is not State.STREAMING:
+            return super().change_settings(stream, settings)
+        if self.parts > 1:
+            self.take_settings(stream, settings[:1])
+            settings = settings[1:]
+        self.waiting.append((self.next_frame + self.wait, stream, settings))
+        return self.next_frame + self.named
+
+    def choose_values(self, stream: Stream) -> tuple[dict[int, int], int]:
+        number = self.next_frame - 1
+        for each in list(self.waiting):
+            if number >= each[0]:
+                self.take_settings(each[1], each[2])
+                self.waiting.remove(each)
+        return super().choose_values(stream)
+
+
+class NamesTooEarly(ChangesLater):
+    """Names a frame that does not have the settings of SetSettings yet."""
+
+    wait, named = 1, 0
+
+
+class NamesTooLate(ChangesLater):
+    """Names a frame behind the first one that has the settings of SetSettings."""
+
+    wait, named = 0, 1
+
+
+class MixesTwo(ChangesLater):
+    """Applies the first setting of SetSettings a frame before the others."""
+
+    wait, named, parts = 1, 0, 2
+
+
+class ChangesTheRest(PlainModule):
+    """Forgets the settings that SetSettings does not name."""
+
+    def change_settings(self, stream: Stream, settings: list[Setting]) -> int:
+        stream.values.clear()
+        return super().change_settings(stream, settings)
+
+
+class DropsAFrame(PlainModule):
+    """Leaves out a frame when settings change."""
+
+    def change_settings(self, stream: Stream, settings: list[Setting]) -> int:
+        self.next_frame += 1
+        return super().change_settings(stream, settings)
+
+
+class ChangesUnconfigured(PlainModule):
+    """Accepts SetSettings of a stream that is not configured."""
+
+    def check_changeable(self, stream: Stream) -> None:
+        if stream.state is not State.UNCONFIGURED:
+            super().check_changeable(stream)
+
+
+class ChangesCaptures(PlainModule):
+    """Accepts SetSettings during a Capture."""
+
+    def check_changeable(self, stream: Stream) -> None:
+        if stream.state is State.UNCONFIGURED:
+            super().check_changeable(stream)
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-SET-1": (
         LooseList,
@@ -376,5 +518,22 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-SET-5": (PreviewBetween, BackwardBracket, SkipsNumbers),
     "M-SET-6": (NeverWaits, AlwaysWaits, NeverMoving, StatesTheTarget, IgnoresFocus),
     "M-SET-7": (NoTimeAtAll, ShortExposures, StatesExposureAsInterval, IntervalOfTheStream),
+    "M-SET-8": (
+        ChangesWithoutCheck,
+        ChangesUnlisted,
+        ChangesBeforeTheCheck,
+        ChangesRunningStreamsOnly,
+        ChangesForOneRequest,
+        ChangesBothStreams,
+    ),
+    "M-SET-9": (
+        ChangesLater,
+        NamesTooEarly,
+        NamesTooLate,
+        MixesTwo,
+        ChangesTheRest,
+        DropsAFrame,
+    ),
+    "M-STATE-1": (ChangesUnconfigured, ChangesCaptures),
 }
 """The broken modules of each clause."""

@@ -14,10 +14,17 @@ from lenslink_protocol.messages import (
     Configured,
     ControlEntry,
     FrameStart,
+    SetSettings,
     StartStream,
     Stop,
 )
-from lenslink_protocol.params import EVERY_FRAME, MAX_BRACKET, MAX_SETTING, MAX_SETTINGS
+from lenslink_protocol.params import (
+    EVERY_FRAME,
+    MAX_BRACKET,
+    MAX_SETTING,
+    MAX_SETTINGS,
+    MAX_STREAMS,
+)
 
 from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import PLENTY, PREVIEW, STILL, HostPeer, Picture, read_frame_start
@@ -398,3 +405,161 @@ def a_long_exposure(peer: HostPeer) -> None:
     took = peer.wire.now() - began
     check(start.exposure_us == exposure, f"exposure {exposure} becomes {start.exposure_us}")
     check(took >= exposure / 1e6, f"a frame of {exposure} us comes after {took:.3f} s")
+
+
+# --- a running stream -------------------------------------------------------------------------
+
+
+@CASES.add("M-SET-8")
+def lists_of_a_change(peer: HostPeer) -> None:
+    """SetSettings with a wrong list is refused as a whole, whether the stream runs or not."""
+    _open(peer, PREVIEW)
+    gain = other_value(peer, ControlId.GAIN)
+    sound = every(ControlId.GAIN, gain)
+    manifest = peer.read_manifest()
+    lists = [
+        (encode_settings([sound, each]), ErrorCode.MALFORMED)
+        for each in (sound, Setting(_UNKNOWN, 0, 1), every(_UNKNOWN, MAX_SETTING + 1))
+    ]
+    lists.append((encode_settings([sound]) + b"\0", ErrorCode.MALFORMED))
+    many = [every(_UNKNOWN + at, 1) for at in range(MAX_SETTINGS)]
+    lists.append((encode_settings([sound, *many]), ErrorCode.MALFORMED))
+    for control in CONTROLS:
+        entry = manifest.find_control(control.id)
+        if entry is None:
+            data = encode_settings([sound, every(control.id, 1)])
+            lists.append((data, ErrorCode.UNSUPPORTED))
+        elif not control.is_adjusted:
+            data = encode_settings([sound, every(control.id, entry.maximum + 1)])
+            lists.append((data, ErrorCode.UNSUPPORTED))
+    for data, code in lists:
+        peer.expect_error(SetSettings(PREVIEW, data), code)
+    peer.start_stream(20000)
+    for data, code in lists:
+        peer.expect_error(SetSettings(PREVIEW, data), code)
+    mark = len(peer.log)
+    for _ in range(3):
+        start = read_frame_start(peer.wait_for_frame(PREVIEW, mark))
+        check(start.gain_milli != gain, f"gain {gain} after a SetSettings that was refused")
+        mark = len(peer.log)
+    peer.call(Stop(PREVIEW), Accepted)
+
+
+@CASES.add("M-SET-8")
+def a_change_of_a_configured_stream(peer: HostPeer) -> None:
+    """SetSettings of a CONFIGURED stream holds from its next frame on, for that stream alone."""
+    _open(peer, PREVIEW, STILL)
+    gain = other_value(peer, ControlId.GAIN)
+    ((number, start),) = _take(peer)
+    initial = start.gain_milli
+    data = encode_settings([every(ControlId.GAIN, gain), every(_UNKNOWN, 1)])
+    accepted = peer.call(SetSettings(STILL, data), Accepted)
+    check(accepted.stream == STILL, f"Accepted of stream {accepted.stream}")
+    said = f"first_frame {accepted.first_frame} after frame {number} was the last"
+    check(accepted.first_frame == (number + 1) & 0xFFFFFFFF, said)
+    for _ in range(2):
+        ((_, start),) = _take(peer)
+        check(start.gain_milli == gain, f"gain {start.gain_milli} after {gain} was set")
+    ((_, start),) = _take(peer, 1, (), PREVIEW)
+    check(start.gain_milli == initial, f"the other stream has gain {start.gain_milli}")
+
+
+@CASES.add("M-STATE-1")
+def states_of_a_change(peer: HostPeer) -> None:
+    """SetSettings is refused without a configuration, during a Capture, and without a stream."""
+    peer.open_session()
+    data = encode_settings([every(ControlId.GAIN, find_control(peer, ControlId.GAIN).maximum)])
+    peer.expect_error(SetSettings(STILL, data), ErrorCode.STATE)
+    peer.expect_error(SetSettings(MAX_STREAMS, data), ErrorCode.UNSUPPORTED)
+    peer.configure(STILL)
+    peer.grant_credits(PLENTY, PLENTY)
+    exposure = min(find_control(peer, ControlId.EXPOSURE).maximum, 200_000)
+    mark = len(peer.log)
+    peer.start_capture(2, [every(ControlId.EXPOSURE, exposure)])
+    peer.expect_error(SetSettings(STILL, data), ErrorCode.STATE)
+    starts = []
+    for _ in range(2):
+        starts.append(read_frame_start(peer.wait_for_frame(STILL, mark)))
+        mark = len(peer.log)
+    check(starts[0].gain_milli == starts[1].gain_milli, "a refused SetSettings has an effect")
+
+
+@CASES.add("M-SET-9")
+def changes_of_a_running_stream(peer: HostPeer) -> None:
+    """Each frame has the settings of the change that names it, and none has two of them."""
+    _open(peer, PREVIEW)
+    delay = peer.read_manifest().settings_delay
+    pairs = [
+        (other_value(peer, ControlId.EXPOSURE, share), other_value(peer, ControlId.GAIN, share))
+        for share in (0.5, 0.25, 0.4, 0.1)
+    ]
+    request = peer.start_stream(0, _list_pair(*pairs[0]))
+    mark = len(peer.log)
+    peer.wait_for_frame(PREVIEW)
+    changes = [(0, 0)]
+    for at, pair in enumerate(pairs[1:] * 2, 1):
+        answer = peer.call(SetSettings(PREVIEW, encode_settings(_list_pair(*pair))), Accepted)
+        done_us = peer.grant_credits(PLENTY, PLENTY).uptime_us
+        changes.append((answer.first_frame, done_us))
+        peer.collect(0.15 + 0.03 * at)
+    peer.call(Stop(PREVIEW), Accepted)
+    numbers = []
+    old_ones = [0] * len(changes)
+    asked = [pairs[0], *pairs[1:] * 2]
+    for packet in _of(peer.log[mark:], PREVIEW):
+        if packet.kind != MessageType.FRAME_START:
+            continue
+        start = read_frame_start(Picture(start=packet))
+        check(start.request == request, f"a frame of request {start.request} after a change")
+        numbers.append(packet.id)
+        now = max(at for at, (first, _) in enumerate(changes) if packet.id >= first)
+        got = (start.exposure_us, start.gain_milli)
+        said = f"frame {packet.id} has {got}, and first_frame of {asked[now]} is {changes[now][0]}"
+        check(got == asked[now], said)
+        for at, (first, done_us) in enumerate(changes):
+            if start.timestamp_us > done_us and packet.id < first:
+                old_ones[at] += 1
+    gaps = [number for number, after in pairwise(numbers) if after != number + 1]
+    check(not gaps, f"no frame follows {gaps} in a stream whose settings change")
+    check(max(old_ones) <= delay, f"{old_ones} frames begin after changes, settings_delay {delay}")
+    wanted = len(changes) * 2
+    check(len(numbers) >= wanted, f"{len(numbers)} frames of a stream whose settings change")
+
+
+@CASES.add("M-SET-9")
+def what_a_change_does_not_name(peer: HostPeer) -> None:
+    """SetSettings keeps the settings that it does not name, and a repeated one does nothing."""
+    _open(peer, PREVIEW)
+    exposure = other_value(peer, ControlId.EXPOSURE)
+    gains = [other_value(peer, ControlId.GAIN, share) for share in (0.5, 0.25)]
+    peer.start_stream(20000, [every(ControlId.EXPOSURE, exposure)])
+    peer.wait_for_frame(PREVIEW)
+    first = SetSettings(PREVIEW, encode_settings([every(ControlId.GAIN, gains[0])]))
+    number = peer.send_request(first)
+    answer = peer.wait_for_answer(number)
+    second = SetSettings(PREVIEW, encode_settings([every(ControlId.GAIN, gains[1])]))
+    accepted = peer.call(second, Accepted)
+    peer.send(first, number)
+    mark = len(peer.log)
+    peer.collect(0.2)
+    again = [p for p in peer.log[mark:] if p.kind == MessageType.ACCEPTED]
+    same = answer is not None and bool(again) and again[0].payload == answer.payload
+    check(same, "a repeated SetSettings is not answered as before")
+    for _ in range(3):
+        picture = peer.wait_for_frame(PREVIEW, mark)
+        start = read_frame_start(picture)
+        if start.gain_milli != gains[1]:
+            assert picture.end is not None
+            said = f"frame {picture.end.id} has gain {start.gain_milli}, not {gains[1]}"
+            check(picture.end.id < accepted.first_frame, said)
+        said = f"exposure {start.exposure_us} after a change of the gain"
+        check(start.exposure_us == exposure, said)
+        assert picture.end is not None
+        mark = peer.log.index(picture.end) + 1
+    peer.call(Stop(PREVIEW), Accepted)
+    ((_, start),) = _take(peer, 1, (), PREVIEW)
+    check(start.gain_milli == gains[1], f"gain {start.gain_milli} in the request after a change")
+
+
+def _list_pair(exposure_us: int, gain_milli: int) -> list[Setting]:
+    return [every(ControlId.EXPOSURE, exposure_us), every(ControlId.GAIN, gain_milli)]

@@ -12,6 +12,8 @@ state         event                              next state
 UNCONFIGURED  Configure                          CONFIGURED
 CONFIGURED    Configure                          CONFIGURED
 CONFIGURED    Capture, StartStream               STREAMING
+CONFIGURED    SetSettings                        CONFIGURED
+STREAMING     SetSettings, after StartStream     STREAMING
 STREAMING     last frame of a Capture            CONFIGURED
 STREAMING     Stop, Flush                        CONFIGURED
 any           end of the session                 UNCONFIGURED
@@ -64,6 +66,7 @@ from lenslink_protocol.messages import (
     Configure,
     Configured,
     ControlEntry,
+    DelayEntry,
     Error,
     Flush,
     Flushed,
@@ -86,6 +89,7 @@ from lenslink_protocol.messages import (
     Resend,
     Resent,
     SensorEntry,
+    SetSettings,
     StartStream,
     Stop,
 )
@@ -124,6 +128,7 @@ _IRIS_S = 0.005
 _REQUESTS = (
     MessageType.GET_MANIFEST, MessageType.CONFIGURE, MessageType.CAPTURE, MessageType.STREAM,
     MessageType.STOP, MessageType.FLUSH, MessageType.CHALLENGE, MessageType.TEST,
+    MessageType.SET_SETTINGS,
 )  # fmt: skip
 
 Rectangle = tuple[int, int, int, int]
@@ -588,6 +593,8 @@ class PlainModule:
                 self.on_start(number, message, message.count, 0)
             case StartStream():
                 self.on_start(number, message, -1, message.interval_us)
+            case SetSettings():
+                self.on_set_settings(number, message)
             case Stop():
                 self.on_stop(number, message)
             case Flush():
@@ -691,6 +698,31 @@ class PlainModule:
         stream.interval_s = interval_us / 1e6
         stream.next_start = self.time
         self.answer(number, Accepted(message.stream, self.next_frame))
+
+    def on_set_settings(self, number: int, message: SetSettings) -> None:
+        settings = self.read_list(message.settings, 0)
+        stream = self.stream_at(message.stream)
+        self.check_changeable(stream)
+        self.check_controls(settings)
+        first = self.change_settings(stream, settings)
+        self.answer(number, Accepted(message.stream, first))
+
+    def check_changeable(self, stream: Stream) -> None:
+        if stream.state is State.UNCONFIGURED or stream.unexposed > 0 or stream.remaining > 0:
+            raise Refused(ErrorCode.STATE)
+
+    def change_settings(self, stream: Stream, settings: list[Setting]) -> int:
+        """Change the settings of a stream. Return the number of the first frame that has them."""
+        self.take_settings(stream, settings)
+        waiting = self.exposure
+        if (
+            waiting is None
+            or waiting.begin <= self.time
+            or self.streams[waiting.stream] is not stream
+        ):
+            return self.next_frame
+        self.exposure = self.plan_exposure(waiting.stream, stream, waiting.number)
+        return waiting.number
 
     def check_startable(self, stream: Stream) -> None:
         if stream.state is not State.CONFIGURED:
@@ -886,15 +918,20 @@ class PlainModule:
 
     def expose(self, index: int, stream: Stream) -> Exposure:
         """Begin the exposure of a stream's next frame."""
-        values, flags = self.choose_values(stream)
+        exposure = self.plan_exposure(index, stream, self.next_number())
         stream.begun += 1
         stream.unexposed -= stream.unexposed > 0
+        return exposure
+
+    def plan_exposure(self, index: int, stream: Stream, number: int) -> Exposure:
+        """Choose the values of a stream's next frame and its time, and move lens and iris."""
+        values, flags = self.choose_values(stream)
         self.lens.move(values, self.time)
         begin = max(self.time, self.lens.settled_at()) if self.waits(values) else self.time
         if self.lens.settled_at() > begin:
             flags |= FrameFlag.MOVING
         end = begin + self.exposure_time(values)
-        return Exposure(index, self.next_number(), values, flags, begin, end)
+        return Exposure(index, number, values, flags, begin, end)
 
     def waits(self, values: dict[int, int]) -> bool:
         """Return True if the exposure waits for lens and iris."""
@@ -1110,6 +1147,7 @@ class PlainModule:
             (ManifestKey.CONTROL, ControlEntry(control, 1, least, most, 1, initial).encode())
             for control, (least, most, initial) in self.controls().items()
         ]
+        entries.append((ManifestKey.DELAY, DelayEntry(1).encode()))
         entries += [(ManifestKey.AUTH, AuthEntry(each).encode()) for each in self.list_schemes()]
         return b"".join(encode_entry(key, value) for key, value in entries)
 

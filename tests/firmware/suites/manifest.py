@@ -21,8 +21,10 @@ def entries(data):
 def test_entries():
     found = entries(manifest.build(module_world.configuration()))
     keys = [key for key, _ in found]
-    assert keys == [1, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x12, 0x13, 0x20] + [0x24] * 5 + [0x21, 0x22]
+    described = [1, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x12, 0x13, 0x20]
+    assert keys == described + [0x24] * 5 + [0x21, 0x22, 0x26]
     values = dict(found)
+    assert struct.unpack(wire.ENTRY_DELAY, values[wire.KEY_DELAY]) == (1,)
     assert values[wire.KEY_MAKER] == b"Maker"
     assert values[wire.KEY_FIRMWARE] == b"lensfw " + VERSION.encode()
     sensor = struct.unpack(wire.ENTRY_SENSOR, values[wire.KEY_SENSOR])

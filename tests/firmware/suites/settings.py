@@ -349,3 +349,190 @@ def test_stop_ends_an_exposure():
     assert module_world.kinds(said) == [wire.T_ACCEPTED]
     (frame,) = take(host, time, STILL)
     assert frame.exposure == 10000
+
+
+# --- SetSettings ------------------------------------------------------------------------------
+
+
+def change(host, entries, stream=PREVIEW):
+    """Send SetSettings, and return first_frame."""
+    host.number += 1
+    said = host.send(wire.T_SET_SETTINGS, host.number, (stream, 0), entries)
+    fields = module_world.only(said, wire.T_ACCEPTED)
+    assert fields[0] == stream
+    return fields[2]
+
+
+def refuse(host, entries, stream=PREVIEW):
+    """Send SetSettings, and return the code of the Error."""
+    host.number += 1
+    return code(host.send(wire.T_SET_SETTINGS, host.number, (stream, 0), entries))
+
+
+def test_a_change_reaches_the_first_frame_whose_exposure_begins_after_it():
+    camera, host, _, time = session()
+    start(host, module_world.settings(4000, 2000))
+    gains = {}
+    gain = 2000
+    for number in range(40):
+        run(host, time, 3 + number % 7)
+        under_way = camera._channels[0].exposure
+        before = camera.next_frame
+        gain = 1000 + 100 * number
+        first = change(host, module_world.settings(3000 + number, gain))
+        # In EXPOSING the frame under way has its settings already.
+        waits = under_way.state == 1
+        assert first == (before - 1 if waits else before)
+        gains[first] = gain
+    run(host, time, 30)
+    frames = begun(host)
+    assert [frame.number for frame in frames] == list(range(len(frames)))
+    assert len(frames) > 45
+    current = (4000, 2000)
+    for frame in frames:
+        if frame.number in gains:
+            # The last of several changes of one frame counts.
+            gain = gains[frame.number]
+            current = (3000 + (gain - 1000) // 100, gain)
+        assert (frame.exposure, frame.gain) == current, frame.number
+    # What was not named stays, and what was set lasts into the next request.
+    assert frames[-1].gain == 4900
+    host.number += 1
+    host.send(wire.T_STOP, host.number, (PREVIEW,))
+    (frame,) = take(host, time, PREVIEW)
+    assert (frame.exposure, frame.gain) == (3039, 4900)
+
+
+def test_a_change_reaches_a_frame_that_waits_for_the_lens():
+    camera, host, ports, time = session()
+    start(host, module_world.settings(4000, 1000, 0, None, 1))
+    run(host, time, 30)
+    change(host, setting(FOCUS, 3300))
+    for _ in range(100):
+        run(host, time, 1)
+        if camera._channels[0].exposure.state == 1 and not camera.focus_motor.is_settled:
+            break
+    waiting = camera._channels[0].exposure.number
+    assert change(host, setting(GAIN, 5000) + setting(FOCUS, 1650)) == waiting
+    run(host, time, 500)
+    frames = begun(host)
+    assert [frame.number for frame in frames] == list(range(len(frames)))
+    for frame in frames:
+        place, gain = (0, 1000) if frame.number < waiting else (1650, 5000)
+        assert abs(frame.focus - place) <= 2, frame.number
+        assert frame.gain == gain
+        assert frame.flags == 0
+    assert ports.steps == 1000
+
+
+def test_a_change_of_a_configured_stream_lasts():
+    camera, host, _, time = session()
+    assert change(host, setting(GAIN, 3000), STILL) == camera.next_frame
+    for _ in range(2):
+        (frame,) = take(host, time, STILL)
+        assert frame.gain == 3000
+    (frame,) = take(host, time, PREVIEW)
+    assert frame.gain == 1000
+    # SETTLED is a matter of each request.
+    change(host, setting(SETTLED, 0), STILL)
+    (frame,) = take(host, time, STILL, entries=setting(FOCUS, 3300), ms=400)
+    assert frame.flags == 0
+
+
+def test_a_change_out_of_range_is_adjusted():
+    _, host, _, time = session()
+    start(host)
+    run(host, time, 30)
+    first = change(host, setting(GAIN, 99000))
+    run(host, time, 50)
+    second = change(host, setting(GAIN, 16000))
+    run(host, time, 50)
+    for frame in begun(host):
+        clamped = first <= frame.number < second
+        assert frame.flags == (wire.APPLIED_ADJUSTED if clamped else 0)
+        assert frame.gain == (1000 if frame.number < first else 16000)
+
+
+def test_a_change_is_refused_as_a_whole():
+    camera, host, _, time = session()
+    host.number += 1
+    sound = setting(GAIN, 2000)
+    wrong = (
+        (sound + sound, wire.ERR_MALFORMED),
+        (sound + b"\0", wire.ERR_MALFORMED),
+        (sound + setting(EXPOSURE, 500, 0), wire.ERR_MALFORMED),
+        (sound + setting(99, 1 << 30), wire.ERR_MALFORMED),
+        (sound + setting(SETTLED, 2), wire.ERR_UNSUPPORTED),
+    )
+    for entries, expected in wrong:
+        assert refuse(host, entries) == expected
+    start(host)
+    for entries, expected in wrong:
+        assert refuse(host, entries) == expected
+    run(host, time, 50)
+    assert {frame.gain for frame in begun(host)} == {1000}
+    assert refuse(host, sound, 2) == wire.ERR_UNSUPPORTED
+    # The list is checked before the stream.
+    assert refuse(host, sound + sound, 2) == wire.ERR_MALFORMED
+
+
+def test_a_change_needs_a_stream_that_is_configured_and_no_capture():
+    camera, host, _, time = session()
+    capture(host, STILL, 3, setting(EXPOSURE, 50000))
+    for _ in range(3):
+        assert refuse(host, setting(GAIN, 2000), STILL) == wire.ERR_STATE
+        run(host, time, 40)
+    run(host, time, 100)
+    assert [frame.gain for frame in begun(host)] == [1000] * 3
+    change(host, setting(GAIN, 2000), STILL)
+    host = module_world.Peer(camera, time, 99)
+    host.hello()
+    host.number = 1
+    assert refuse(host, setting(GAIN, 2000)) == wire.ERR_STATE
+
+
+def test_a_repeated_change_is_answered_and_not_made_again():
+    _, host, _, time = session()
+    start(host)
+    run(host, time, 30)
+    first = change(host, setting(GAIN, 2000))
+    number = host.number
+    run(host, time, 30)
+    last = change(host, setting(GAIN, 3000))
+    said = host.send(wire.T_SET_SETTINGS, number, (PREVIEW, 0), setting(GAIN, 2000))
+    assert module_world.only(said, wire.T_ACCEPTED)[2] == first
+    run(host, time, 50)
+    for frame in begun(host):
+        wanted = 1000 if frame.number < first else 2000 if frame.number < last else 3000
+        assert frame.gain == wanted
+
+
+def test_a_change_of_focus_takes_the_lens_from_the_ring():
+    camera, host, ports, time = session()
+    start(host, setting(FOCUS, 1650))
+    run(host, time, 400)
+    for channel, level in ((0, 1), (1, 1), (0, 0), (1, 0)):
+        ports.events.append((ports.RING, channel, level))
+    run(host, time, 400)
+    turned = camera.focus_motor.mdpt
+    assert turned > 1650
+    change(host, setting(GAIN, 2000))
+    run(host, time, 100)
+    assert camera.focus_motor.mdpt == turned
+    change(host, setting(FOCUS, 0))
+    run(host, time, 1000)
+    assert camera.focus_motor.mdpt == 0
+
+
+def test_a_still_beside_a_preview_does_not_take_its_change():
+    _, host, _, time = session()
+    start(host, setting(EXPOSURE, 2000))
+    run(host, time, 30)
+    capture(host, STILL, 4)
+    first = change(host, setting(GAIN, 4000))
+    run(host, time, 200)
+    assert [frame.gain for frame in begun(host, STILL)] == [1000] * 4
+    frames = begun(host, PREVIEW)
+    assert frames[-1].gain == 4000
+    assert {frame.gain for frame in frames if frame.number < first} == {1000}
+    assert {frame.gain for frame in frames if frame.number >= first} == {4000}

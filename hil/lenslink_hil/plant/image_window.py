@@ -136,7 +136,7 @@ class _Canvas:
 class _Painting:
     """The work of painting and transforming the layers, in steps.
 
-    Whoever needs the result does the next step. So nothing is lost when a frame is given up.
+    A caller that needs the result does the next step. So nothing is lost when a frame is given up.
 
     Attributes:
         canvas: the result, or None.

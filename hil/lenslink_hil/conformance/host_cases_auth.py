@@ -5,10 +5,12 @@ The kit knows no scheme, so no proof that is right: these modules fail, each in 
 
 from __future__ import annotations
 
-from lenslink_protocol.ids import Capability, ErrorCode, MessageType
-from lenslink_protocol.messages import Challenge, Error, Proof
+from lenslink_protocol.ids import Capability, ErrorCode, ManifestKey, MessageType
+from lenslink_protocol.manifest import encode_entry
+from lenslink_protocol.messages import AuthEntry, Challenge, Error, Proof
 
 from .cases import Cases, NotClaimed, check
+from .module_cases_demand import SCHEMES
 from .module_peer import HostResult, Script
 from .packets import Packet
 
@@ -20,6 +22,11 @@ class _Doubtful(Script):
 
     capabilities = int(Capability.RESEND | Capability.AUTH)
     limit_s = 4.0
+
+    def make_manifest(self) -> bytes:
+        # Many schemes, so that the host finds its own: the kit does not know which that is.
+        entries = [encode_entry(ManifestKey.AUTH, AuthEntry(each).encode()) for each in SCHEMES]
+        return super().make_manifest() + b"".join(entries)
 
     def judge(self, result: HostResult) -> None:
         if not self.find_packets(MessageType.CHALLENGE):

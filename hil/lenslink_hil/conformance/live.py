@@ -77,10 +77,13 @@ class TransportWire:
     def __init__(self, connect: Callable[[], Transport]) -> None:
         self._connect = connect
         self._buffer = memoryview(bytearray(_BUFFER))
+        self.has_lost_lane = False
+        """True once a lane was ended, until the connection is made anew."""
         self._use(connect())
 
     def _use(self, transport: Transport) -> None:
         self._transport = transport
+        self.has_lost_lane = False
         self.lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
 
     def now(self) -> float:
@@ -118,6 +121,7 @@ class TransportWire:
         if kill is None:
             return False
         kill(lane)
+        self.has_lost_lane = True
         return True
 
     def set_attached(self, attached: bool) -> bool:
@@ -184,8 +188,8 @@ def run_modules(
     """Yield the verdicts of *cases* on the module at *url*.
 
     The module is probed first. If it is silent or its manifest is wrong, that is the one failure,
-    and every case is "not run". After a failed case the connection is opened again. If the module
-    does not come back, the cases that are left are "not run".
+    and every case is "not run". The connection is opened again after a failed case, and after one
+    that ended a lane. If the module does not come back, the cases that are left are "not run".
 
     Args:
         url: What to open.
@@ -229,14 +233,14 @@ def run_modules(
             yield from make_verdicts(case, "module", result, took, only=only, transcript=lines)
             if is_bad and is_fail_fast:
                 why_not = f"{case.name} failed, and the run ends with the first failure"
-            elif is_bad:
+            elif is_bad or wire.has_lost_lane:
                 why_not = _restore(wire, source, case.name)
     finally:
         wire.close()
 
 
 def _restore(wire: TransportWire, source: random.Random, name: str) -> str:
-    """Open the connection again after a failure; return why the run cannot go on, "" if it can."""
+    """Open the connection again after a case; return why the run cannot go on, "" if it can."""
     try:
         wire.reopen()
         peer = HostPeer(wire, source)

@@ -50,7 +50,7 @@ _BEAT_S = 0.05
 _WHOLE = 32
 """Bytes of a challenge."""
 SCHEMES = (*range(1, 9), *range(0x8000, 0x8008))
-"""Schemes that are tried: a module does not say which it has."""
+"""Schemes that are tried, and that the modules of host_cases_auth list."""
 # What a module answers that has never heard of the request, and one that has.
 _REFUSALS = (ErrorCode.UNSUPPORTED, ErrorCode.UNKNOWN_REQUEST)
 

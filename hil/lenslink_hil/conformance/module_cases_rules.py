@@ -376,7 +376,7 @@ def unsupported_before_state(peer: HostPeer) -> None:
 
 @CASES.add("M-TEST-2", "M-LIVE-3")
 def requests_during_busy(peer: HostPeer) -> None:
-    """BUSY has the reason and the lease of Table 12; what was asked meanwhile is answered then."""
+    """BUSY has the reason and the lease of Table 13; what was asked meanwhile is answered then."""
     open_test_session(peer)
     mark = len(peer.log)
     answer = peer.call(Test(TestAction.BUSY, 0, _BUSY_MS), Accepted)

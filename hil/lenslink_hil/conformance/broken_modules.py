@@ -42,6 +42,7 @@ from . import (
     broken_receiving,
     broken_requests,
     broken_resending,
+    broken_scope,
     broken_sessions,
     broken_settings,
     broken_streams,
@@ -751,6 +752,7 @@ _PARTS = (
     broken_settings,
     broken_variety,
     broken_moments,
+    broken_scope,
 )
 
 
@@ -764,7 +766,7 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
     clause: tampered
     + tuple(
         _with(defect)
-        for part in (broken_variety, broken_moments)
+        for part in (broken_variety, broken_moments, broken_scope)
         for defect in part.LINES.get(clause, ())
     )
     + _collect_plain(clause)

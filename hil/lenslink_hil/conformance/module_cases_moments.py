@@ -244,7 +244,7 @@ def stalls_inside_the_header(peer: HostPeer) -> None:
     check(peer.wait_for_answer(number, 2.0), "the packet of a STALL never comes whole")
 
 
-@CASES.add("M-MANIFEST-2")
+@CASES.add("M-MANIFEST-2", is_first=True)
 def the_manifest_after_a_frame(peer: HostPeer) -> None:
     """The manifest is the same before and after frames, refusals and a Flush."""
     peer.open_session()

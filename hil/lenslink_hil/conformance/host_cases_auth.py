@@ -78,6 +78,15 @@ class OtherScheme(_Doubtful):
 
 
 @CASES.add("H-AUTH-2")
+class NeverHeard(_Doubtful):
+    """The module does not know Challenge, though it has AUTH."""
+
+    def on_challenge(self, packet: Packet, message: Challenge) -> None:
+        del message
+        self.send_reply(packet, Error(ErrorCode.UNKNOWN_REQUEST, b""))
+
+
+@CASES.add("H-AUTH-2")
 class NoProof(_Doubtful):
     """The module refuses to prove anything, though it has AUTH."""
 

@@ -450,10 +450,14 @@ class EachAlone(Script):
     """Each answer comes after 0.1 s, the manifest in pieces: meanwhile nothing else is asked."""
 
     _waits = 0
+    _answered = 0
 
     def on_packet(self, packet: Packet) -> None:
         if packet.kind not in REQUESTS:
             super().on_packet(packet)
+            return
+        if packet.id == self._answered:
+            # Repeated before the answer had arrived.
             return
         check(
             self._waits in (0, packet.id),
@@ -464,7 +468,7 @@ class EachAlone(Script):
         self._waits = packet.id
 
         def answer() -> None:
-            self._waits = 0
+            self._waits, self._answered = 0, packet.id
             Script.on_packet(self, packet)
 
         self.call_later(0.1, answer)

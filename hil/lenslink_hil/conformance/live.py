@@ -279,6 +279,13 @@ def can_preview(command: Sequence[str]) -> bool:
     return command == DEFAULT_COMMAND or any("{task}" in word for word in command)
 
 
+def _drop_waiting(listener: Listener) -> None:
+    """Close the connections that the host of the case before has made and not used."""
+    while select.select([listener.socket], [], [], 0)[0]:
+        with contextlib.suppress(OSError, Disconnected):
+            listener.accept().close()
+
+
 class HostProcess(ClosesOnExit):
     """A host process for one session, and the connections that it makes: its lanes.
 
@@ -299,6 +306,7 @@ class HostProcess(ClosesOnExit):
         self._log = self._out.with_suffix(".log")
         self.process: subprocess.Popen[bytes] | None = None
         self._sockets: list[socket.socket] = []
+        _drop_waiting(listener)
         try:
             self.process = self._start(words)
             self._socket = self._accept(listener)

@@ -46,6 +46,9 @@ _IRIS_SETTLE_US = 20000
 _NONE = b""
 # A number below it is no large integer, on 32 bits either.
 _SMALL = (1 << 30) - 1
+# So long a FrameEnd waits for the gauge of energy.
+_GAUGE_US = 50000
+_ENERGY_OFFSET = 28
 # A module that is still attached so long after its release button was pressed stays on.
 _RELEASE_HOLD_US = 2000000
 
@@ -67,6 +70,8 @@ class Stream:
         self.bits = 16  # of a pixel in a row
         self.tile_columns = 0
         self.tile_rows = 0
+        # The power of its frames.
+        self.active_mw = 0
         self.frames_left = 0
         # Frames whose exposure has not begun, and frames of the request that were chosen.
         self.unexposed = 0
@@ -141,9 +146,10 @@ class Module:
         self._set_switch = getattr(ports, "set_switch", None)
         self.contacts = contacts.Contacts()
         needs = config["power"]
-        self.power = power.Power(
-            ports, needs["idle_mw"], needs["active_mw"], needs.get("motor_mw", 0)
-        )
+        self.power = power.Power(ports, needs["idle_mw"], needs.get("motor_mw", 0))
+        # The FrameEnds that wait for the gauge, oldest first, and since when the first one waits.
+        self._waiting_ends = []
+        self._ends_since = 0
         self.heat = heat.Heat()
         self.events = state_events.Events(self)
         self.focus_motor = focus_motor.Focus(
@@ -196,6 +202,9 @@ class Module:
         if self._fault_injection is not None:
             self._fault_injection.poll(now)
         self.power.poll(now)
+        if self._waiting_ends and now - self._ends_since > _GAUGE_US:
+            self.power.meter.give_up_end()
+            self._complete_end(0, now)
         for channel in self._channels:
             channel.exposure.poll(self.focus_motor, now)
         self._poll_motor(now)
@@ -304,6 +313,10 @@ class Module:
             if channel == power.LEAKAGE_CHANNEL:
                 if self.contacts.add_leakage(value):
                     self._handle_contacts()
+            elif channel == power.ENERGY_CHANNEL:
+                microjoules = self.power.meter.add_sample(value)
+                if microjoules is not None:
+                    self._complete_end(microjoules, now)
             elif channel == power.TEMPERATURE_CHANNEL:
                 self.power.add_sample(channel, value)
                 self._update_heat(now)
@@ -347,10 +360,11 @@ class Module:
         """
         if not self.power.set_budget(milliwatts):
             return False
-        if not self.power.can_be_active:
-            for index in range(len(self.streams)):
+        for index in range(len(self.streams)):
+            stream = self.streams[index]
+            if stream.state == STREAMING and self._get_need_mw(stream) > milliwatts:
                 self._stop_stream(index)
-            self.power.set_active(False)
+        self._update_load()
         return True
 
     def on_session_open(self):
@@ -372,7 +386,7 @@ class Module:
             self.streams[number] = Stream()
         self.tiles.forget_session()
         self.frame_history.clear()
-        self.power.set_active(False)
+        self.power.set_active(0)
         self.power.budget_mw = power.UNLIMITED_MW
 
     def list_unstarted(self):
@@ -437,6 +451,12 @@ class Module:
                 self._stop_stream(index)
             answer = (self.link.lanes, 0, last, 0, 0, 0, 0)
             self.link.send_answer(number, wire.T_FLUSHED, answer, ordered=ALL_STREAMS)
+        elif kind == wire.T_SET_BUDGET:
+            if not self.set_budget(fields[1]):
+                need = self.power.idle_need_mw
+                raise link.Refusal(wire.ERR_POWER, "idle needs %d of %d mW" % (need, fields[1]))
+            answer = (0, 0, self.next_frame)
+            self.link.send_answer(number, wire.T_ACCEPTED, answer, ordered=ALL_STREAMS)
         elif kind == wire.T_CHALLENGE:
             self._answer_challenge(number, fields[0], fields[1])
         else:  # TEST
@@ -468,6 +488,7 @@ class Module:
         adjusted = 0
         fresh = Stream(stream.values)
         fresh.mode, fresh.width, fresh.height = mode, mode["width"], mode["height"]
+        fresh.active_mw = power.get_mode_mw(self.config["power"], mode)
         fresh.pixel_format = self._formats[0]
         if pixel_format in self._formats:
             fresh.pixel_format = pixel_format
@@ -500,8 +521,8 @@ class Module:
         _check_controls(entries)
         if not self.power.is_good:
             raise link.Refusal(wire.ERR_POWER, "supply is %d mV" % self.power.vbus_mv)
-        if not self.power.can_be_active:
-            need = self.power.active_need_mw
+        need = self._get_need_mw(stream)
+        if need > self.power.budget_mw:
             raise link.Refusal(wire.ERR_POWER, "needs %d of %d mW" % (need, self.power.budget_mw))
         if self.heat.state >= heat.EMERGENCY:
             raise link.Refusal(wire.ERR_POWER, "%d degrees" % (self.power.temperature_mc // 1000))
@@ -518,6 +539,9 @@ class Module:
         stream.interval_us = interval
         stream.last_start = None
         self.link.send_answer(number, wire.T_ACCEPTED, (index, 0, self.next_frame))
+
+    def _get_need_mw(self, stream):
+        return self.power.get_need_mw(stream.active_mw)
 
     def _set_settings(self, number, index, entries):
         """Change the settings of a stream. The answer names the first frame that has them."""
@@ -545,7 +569,7 @@ class Module:
         if frame.state == exposure.IDLE:
             is_free = channel.readout is None or channel.has_started
             if not is_free or not self._choose_frame(channel, now):
-                self._rest(now)
+                self._update_load()
                 return
         if frame.state == exposure.WAITING:
             if frame.needs_move:
@@ -562,12 +586,15 @@ class Module:
             frame.finish(self.focus_motor, self.iris, now)
             self._begin_readout(channel, now)
 
-    def _rest(self, now):
-        """Draw less power if no frame is exposed or read out."""
+    def _update_load(self):
+        """Draw the power of the frames that are exposed or read out, less if there are none."""
+        most = 0
         for each in self._channels:
-            if each.readout is not None or each.exposure.state != exposure.IDLE:
-                return
-        self.power.set_active(False)
+            if each.readout is not None:
+                most = max(most, each.readout.plan.active_mw)
+            if each.exposure.state != exposure.IDLE:
+                most = max(most, self.streams[each.exposure.stream].active_mw)
+        self.power.set_active(most)
 
     def _choose_frame(self, channel, now):
         """Choose the frame that is exposed next. Return True if one is due."""
@@ -613,7 +640,7 @@ class Module:
         stream.frame_index = (stream.frame_index + 1) & 0xFFFF
         if stream.unexposed > 0:
             stream.unexposed -= 1
-        self.power.set_active(True)
+        self._update_load()
 
     def _move(self, values, now):
         """Move lens and iris to the values of a frame."""
@@ -668,7 +695,6 @@ class Module:
     def _finish_frame(self, channel, status, now):
         readout, index = channel.readout, channel.stream
         channel.readout = None
-        self.power.meter.end_frame()
         self.heat.end_frame(channel.began, now)
         stream = self.streams[index]
         if stream.frames_left > 0:
@@ -676,12 +702,28 @@ class Module:
         if not channel.has_started:
             # The host knows nothing of this frame. Its own deadline ends the request.
             return
-        fields = (status, self.link.lanes, readout.tile_count, now - readout.start_us, 0, 0, 0, 0)
+        fields = (
+            status, self.link.lanes, readout.tile_count, now - readout.start_us, 0, 0, 0, 0, 0,
+        )  # fmt: skip
         payload = wire.encode(wire.T_FRAME_END, fields)
         record = self.frame_history.find(index, readout.number)
         if record is not None:
             record.end = payload
-        self.link.outbox.queue_data(Item(wire.T_FRAME_END, readout.number, index, payload))
+        item = Item(wire.T_FRAME_END, readout.number, index, payload)
+        if self.power.meter.end_frame():
+            if not self._waiting_ends:
+                self._ends_since = now
+            item.is_incomplete = True
+            self._waiting_ends.append(item)
+        self.link.outbox.queue_data(item)
+
+    def _complete_end(self, microjoules, now):
+        """Let the first FrameEnd that waits for the gauge be sent."""
+        if self._waiting_ends:
+            item = self._waiting_ends.pop(0)
+            struct.pack_into("<I", item.payload, _ENERGY_OFFSET, microjoules)
+            item.is_incomplete = False
+            self._ends_since = now
 
     def _stop_stream(self, index):
         stream = self._find_stream(index)
@@ -716,7 +758,7 @@ class Module:
             self._black_milli[0], self._black_milli[1], self._black_milli[2], self._black_milli[3],
             applied[0], gain, applied[2], applied[3],
             0 if before is None else min(readout.start_us - before, 0xFFFFFFFF),
-            self._row_time_ns, slope * gain // 1000, offset, 0,
+            self._row_time_ns, slope * gain // 1000, offset,
             self.focus_ring.position, self.power.temperature_mc,
         )  # fmt: skip
         payload = wire.encode(wire.T_FRAME_START, fields)

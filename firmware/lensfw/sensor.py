@@ -277,7 +277,9 @@ class Readout:
         self._fill = fill
         self._progress = now
         if self.start_us is None:
-            self.start_us = now
+            # A sensor that knows when its readout began says so. The rows arrive later.
+            get_start = getattr(self._ports, "get_start_us", None)
+            self.start_us = now if get_start is None else get_start()
 
     def _append_crc(self, tile):
         """Write the payload's CRC, or the sensor's own if it follows the pixels."""

@@ -75,6 +75,7 @@ T_CHALLENGE = const(27)
 T_PROOF = const(28)
 T_SET_SETTINGS = const(29)
 T_EVENT = const(30)
+T_SET_BUDGET = const(31)
 T_FRAME_START = const(64)
 T_TILE = const(65)
 T_FRAME_END = const(66)
@@ -215,15 +216,15 @@ SETTING = "<HHi"
 ENTRY_SENSOR = "<HHBBBBI4I"
 # ColorEntry: illuminant, reserved, matrix, neutral
 ENTRY_COLOR = "<HH18i6I"
-# ModeEntry: id, width, height, binning, use, active_area, name
-ENTRY_MODE = "<HHHBB4H16s"
+# ModeEntry: id, width, height, binning, use, active_area, name, active_mw
+ENTRY_MODE = "<HHHBB4H16sI"
 # FormatEntry: pixel_format
 ENTRY_FORMAT = "<I"
 # OpticsEntry: focal_um, focal_35mm_um, aperture_milli, focus_max_mdpt
 ENTRY_OPTICS = "<IIII"
 # ControlEntry: control, flags, minimum, maximum, step, initial
 ENTRY_CONTROL = "<HHiiii"
-# PowerEntry: idle_mw, active_mw
+# PowerEntry: idle_mw, motor_mw
 ENTRY_POWER = "<II"
 # ScaleEntry: pixels_milli, rate_milli
 ENTRY_SCALE = "<II"
@@ -262,10 +263,10 @@ FORMATS = {
     13: ("<H", 4, True),
     # Close: reason
     14: ("<B", 3, False),
-    # Heartbeat: limit
-    15: ("<2Q", 18, False),
-    # HeartbeatReply: uptime_us, sent, begun
-    16: ("<Q2Q2I", 34, False),
+    # Heartbeat: limit, time_us
+    15: ("<2QQ", 26, False),
+    # HeartbeatReply: uptime_us, sent, begun, host_us, received_us
+    16: ("<Q2Q2IQQ", 50, False),
     # Pending: lease_ms
     17: ("<H", 4, False),
     # Busy: reason, reserved, lease_ms
@@ -290,10 +291,12 @@ FORMATS = {
     28: ("<H", 4, True),
     # SetSettings: stream, reserved, settings
     29: ("<BB", 4, True),
-    # FrameStart: mode, request, timestamp_us, width, height, cfa, orientation, bits, reserved, pixel_format, stride, white, flags, reserved2, black_milli, exposure_us, gain_milli, focus_mdpt, aperture_milli, interval_us, row_time_ns, noise_slope, noise_offset, energy_uj, focus_ring, temperature_mc
-    64: ("<HIQHHBBBBIIIHH4IIIiIIIIIIii", 100, False),
-    # FrameEnd: status, lanes, tiles, readout_us, last_sequence
-    66: ("<BBII4I", 28, False),
+    # SetBudget: reserved, budget_mw
+    31: ("<HI", 8, False),
+    # FrameStart: mode, request, timestamp_us, width, height, cfa, orientation, bits, reserved, pixel_format, stride, white, flags, reserved2, black_milli, exposure_us, gain_milli, focus_mdpt, aperture_milli, interval_us, row_time_ns, noise_slope, noise_offset, focus_ring, temperature_mc
+    64: ("<HIQHHBBBBIIIHH4IIIiIIIIIii", 96, False),
+    # FrameEnd: status, lanes, tiles, readout_us, last_sequence, energy_uj
+    66: ("<BBII4II", 32, False),
     # Log: level, reserved, timestamp_us, text
     96: ("<BBQ", 12, True),
 }

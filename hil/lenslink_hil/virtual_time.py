@@ -28,6 +28,8 @@ from lenslink_protocol.link import Link, Request
 from lenslink_protocol.messages import AnyMessage, Configure, Configured, StartStream, Stop
 from lenslink_protocol.packings import find_layout
 
+from .plant.pin_records import ENERGY
+
 Picture = Callable[[int], bytes]
 """Returns the rows of a frame by its number."""
 
@@ -103,6 +105,8 @@ class InstantPorts:
         return self.events.pop(0) if self.events else None
 
     def sample(self, channel: int) -> None:
+        if channel == ENERGY:
+            return  # no gauge: the energy of its frames is unknown
         # 5 V through the divider; 25 degrees from the TMP36.
         self.events.append((self.ADC, channel, 3103 if channel == 0 else 931))
 

@@ -29,6 +29,7 @@ from lenslink_protocol.messages import (
     Notice,
     Query,
     QueryReply,
+    SetBudget,
     SetSettings,
     StartStream,
     Stop,
@@ -51,6 +52,7 @@ from .frame import Frame, Identity
 from .frame_builder import FrameBuilder
 from .module_controls import Control
 from .module_description import ModuleDescription
+from .module_power import Power, describe_power
 from .preview_timing import PreviewTiming
 from .request_handle import RequestHandle
 from .session import Session
@@ -209,6 +211,7 @@ class Device(ThreadGuarded, ClosesOnExit):
     def _make_session(self) -> Session:
         """Return a session that has not said Hello yet; its frames go to the ring, if any."""
         self._slot_pool = None
+        self._budget_mw: int | None = None
         if self._ring is not None:
             # The frame ring needs Linux or macOS, so it is imported only where it is used.
             from .frame_ring.slot_pool import SlotPool
@@ -269,6 +272,40 @@ class Device(ThreadGuarded, ClosesOnExit):
         1000 64000 1/1000
         """
         return self._opened.controls
+
+    @property
+    def power(self) -> Power:
+        """What the module may draw and has drawn, its supply, and how hot it is.
+
+        What the module reports is as new as the last call that received something.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     print(module.power.mode_mw["full"], "mW with frames")
+        1700 mW with frames
+        """
+        events = self._session.link.newest_events
+        return describe_power(self._opened.manifest, events, self._budget_mw)
+
+    @guarded
+    def grant_power(self, milliwatts: int, timeout: float | None = None) -> None:
+        """Let the module draw so much, until the session ends.
+
+        Streams that need more end. Without a grant, a module draws what its manifest states. See
+        :attr:`power` for what it needs.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     module.grant_power(500)
+        ...     module.capture()
+        Traceback (most recent call last):
+        lenslink.errors.DeviceError: power: needs 1700 of 500 mW
+
+        Raises:
+            DeviceError: An idle module needs more. The grant before stays.
+        """
+        budget_mw = check_whole_number("milliwatts", milliwatts, 0, _MAX_ID)
+        deadline = self._deadline(timeout, "the grant of power")
+        self._session.call(SetBudget(budget_mw), Accepted, deadline)
+        self._budget_mw = budget_mw
 
     @property
     def is_renewable(self) -> bool:

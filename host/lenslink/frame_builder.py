@@ -42,6 +42,8 @@ class FrameBuilder:
         mode = description.modes.get(start.mode)
         black = start.black_milli
         pool, buffer = session.pool, assembly.buffer
+        # The readout of a row begins where its exposure ends.
+        row_0 = session.clock.convert(start.timestamp_us - start.exposure_us / 2)
         return Frame(
             packed=assembly.view_rows(),
             layout=assembly.geometry.layout,
@@ -64,7 +66,9 @@ class FrameBuilder:
             is_moving=bool(start.flags & FrameFlag.MOVING),
             interval_us=start.interval_us,
             row_time_ns=start.row_time_ns,
-            energy_uj=start.energy_uj,
+            energy_uj=0 if assembly.end is None else assembly.end.energy_uj,
+            time=row_0.seconds,
+            time_error_s=row_0.error_s,
             focus_ring=start.focus_ring,
             noise_profile=(start.noise_slope / 1e9, start.noise_offset / 1e9)
             if start.noise_slope

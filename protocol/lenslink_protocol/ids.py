@@ -36,6 +36,7 @@ class MessageType(enum.IntEnum):
     PROOF = 0x1C
     SET_SETTINGS = 0x1D
     EVENT = 0x1E
+    SET_BUDGET = 0x1F
     FRAME_START = 0x40
     TILE = 0x41
     FRAME_END = 0x42
@@ -125,7 +126,7 @@ class ErrorCode(enum.IntEnum):
     SENSOR = 7
     """The sensor does not work."""
     POWER = 8
-    """The supply is too low for the request."""
+    """The supply or the budget is too low for the request, or the module is too hot."""
     REPEATED = 9
     """The request is older than the newest one, and its answer is no longer held."""
 

@@ -88,6 +88,7 @@ enum lenslink_message_type {
     LENSLINK_MESSAGE_TYPE_PROOF = 0x1C,
     LENSLINK_MESSAGE_TYPE_SET_SETTINGS = 0x1D,
     LENSLINK_MESSAGE_TYPE_EVENT = 0x1E,
+    LENSLINK_MESSAGE_TYPE_SET_BUDGET = 0x1F,
     LENSLINK_MESSAGE_TYPE_FRAME_START = 0x40,
     LENSLINK_MESSAGE_TYPE_TILE = 0x41,
     LENSLINK_MESSAGE_TYPE_FRAME_END = 0x42,
@@ -432,7 +433,7 @@ struct lenslink_flush {
     uint16_t size; /* bytes of the fixed part, this field included */
 };
 
-/* 0x0B, module: answers Capture, StartStream, SetSettings, Stop and Test */
+/* 0x0B, module: answers Capture, StartStream, SetSettings, Stop, SetBudget and Test */
 struct lenslink_accepted {
     uint16_t size; /* bytes of the fixed part, this field included */
     uint8_t stream; /* number of the stream, as in the request */
@@ -466,14 +467,17 @@ struct lenslink_close {
 struct lenslink_heartbeat {
     uint16_t size; /* bytes of the fixed part, this field included */
     uint64_t limit[2]; /* bytes of tiles that the module may send in this session, by stream */
+    uint64_t time_us; /* clock of the host when this was sent, us */
 };
 
 /* 0x10, module: shows that the module is alive, and what it has sent */
 struct lenslink_heartbeat_reply {
     uint16_t size; /* bytes of the fixed part, this field included */
-    uint64_t uptime_us; /* clock of the module, us since its start */
+    uint64_t uptime_us; /* clock of the module when this is sent, us since its start */
     uint64_t sent[2]; /* bytes of tiles sent in this session, by stream */
     uint32_t begun[2]; /* newest frame begun, plus 1, by stream; 0 = no frame */
+    uint64_t host_us; /* `time_us` of the newest Heartbeat */
+    uint64_t received_us; /* clock of the module when that Heartbeat was received, us */
 };
 
 /* 0x11, module: says that the answer to a request will come later */
@@ -504,7 +508,7 @@ struct lenslink_event {
     uint8_t kind; /* event kind */
     uint8_t reserved; /* 0 */
     int32_t value; /* see event kind */
-    uint64_t time_us; /* module's clock at the change */
+    uint64_t time_us; /* module's clock when the state was so */
     uint32_t counter; /* cumulative since the module's start, low 32 bits */
     uint32_t counter_high; /* its high 32 bits */
 };
@@ -570,6 +574,13 @@ struct lenslink_set_settings {
     /* then settings: settings list: entries of control u16, frame u16, value i32 */
 };
 
+/* 0x1F, host: grants the power that the module may draw */
+struct lenslink_set_budget {
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint16_t reserved; /* 0 */
+    uint32_t budget_mw; /* most power that the module may draw in this session, mW */
+};
+
 /* 0x40, module: begins a frame: its geometry and the settings that were applied */
 struct lenslink_frame_start {
     uint16_t size; /* bytes of the fixed part, this field included */
@@ -596,7 +607,6 @@ struct lenslink_frame_start {
     uint32_t row_time_ns; /* time from row to row of the readout, ns; 0 = unknown */
     uint32_t noise_slope; /* S of DNG's NoiseProfile, 1e-9; 0 = unknown */
     uint32_t noise_offset; /* O of DNG's NoiseProfile, 1e-9 */
-    uint32_t energy_uj; /* energy of the frame, uJ; 0 = unknown */
     int32_t focus_ring; /* position of the focus ring, ticks since the start; wraps */
     int32_t temperature_mc; /* sensor temperature, 1/1000 degree C */
 };
@@ -609,6 +619,7 @@ struct lenslink_frame_end {
     uint32_t tiles; /* number of tiles sent, without those sent again */
     uint32_t readout_us; /* time from the start of readout to the last row, us */
     uint32_t last_sequence[4]; /* sequence of the last packet before this one, by lane; 2^32 - 1 = no packet */
+    uint32_t energy_uj; /* energy of the frame, uJ; 0 = unknown */
 };
 
 /* 0x60, module: carries a line of the module's log */
@@ -649,6 +660,7 @@ struct lenslink_mode_entry {
     uint8_t use; /* bits of the mode's uses */
     uint16_t active_area[4]; /* top, left, bottom (exclusive), right (exclusive) */
     uint8_t name[16]; /* name in ASCII, padded with zero bytes */
+    uint32_t active_mw; /* most power during a frame, without motor, mW; 0 = unknown */
 };
 
 /* manifest entry 0x0013: a pixel format that Configure may name; the module's own choice comes first */
@@ -674,10 +686,10 @@ struct lenslink_control_entry {
     int32_t initial; /* value of a stream until the host sets another */
 };
 
-/* manifest entry 0x0021: power that the module draws */
+/* manifest entry 0x0021: power that the module draws besides that of its modes */
 struct lenslink_power_entry {
-    uint32_t idle_mw; /* power while no frame is read out, mW */
-    uint32_t active_mw; /* power while a frame is read out, mW */
+    uint32_t idle_mw; /* most power while no frame is exposed or read out, mW */
+    uint32_t motor_mw; /* most power of lens and iris, besides, while they move, mW */
 };
 
 /* manifest entry 0x0022: scale of a stand-in against the product */
@@ -714,8 +726,8 @@ LENSLINK_ASSERT(sizeof(struct lenslink_accepted) == 8, "accepted: <HBBI");
 LENSLINK_ASSERT(sizeof(struct lenslink_flushed) == 24, "flushed: <HBBI4I");
 LENSLINK_ASSERT(sizeof(struct lenslink_error) == 4, "error: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_close) == 3, "close: <HB");
-LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat) == 18, "heartbeat: <H2Q");
-LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat_reply) == 34, "heartbeat_reply: <HQ2Q2I");
+LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat) == 26, "heartbeat: <H2QQ");
+LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat_reply) == 50, "heartbeat_reply: <HQ2Q2IQQ");
 LENSLINK_ASSERT(sizeof(struct lenslink_pending) == 4, "pending: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_busy) == 6, "busy: <HBBH");
 LENSLINK_ASSERT(sizeof(struct lenslink_notice) == 6, "notice: <HBBH");
@@ -728,12 +740,13 @@ LENSLINK_ASSERT(sizeof(struct lenslink_test) == 6, "test: <HBBH");
 LENSLINK_ASSERT(sizeof(struct lenslink_challenge) == 4, "challenge: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_proof) == 4, "proof: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_set_settings) == 4, "set_settings: <HBB");
-LENSLINK_ASSERT(sizeof(struct lenslink_frame_start) == 100, "frame_start: <HHIQHHBBBBIIIHH4IIIiIIIIIIii");
-LENSLINK_ASSERT(sizeof(struct lenslink_frame_end) == 28, "frame_end: <HBBII4I");
+LENSLINK_ASSERT(sizeof(struct lenslink_set_budget) == 8, "set_budget: <HHI");
+LENSLINK_ASSERT(sizeof(struct lenslink_frame_start) == 96, "frame_start: <HHIQHHBBBBIIIHH4IIIiIIIIIii");
+LENSLINK_ASSERT(sizeof(struct lenslink_frame_end) == 32, "frame_end: <HBBII4II");
 LENSLINK_ASSERT(sizeof(struct lenslink_log) == 12, "log: <HBBQ");
 LENSLINK_ASSERT(sizeof(struct lenslink_sensor_entry) == 28, "sensor_entry: <HHBBBBI4I");
 LENSLINK_ASSERT(sizeof(struct lenslink_color_entry) == 100, "color_entry: <HH18i6I");
-LENSLINK_ASSERT(sizeof(struct lenslink_mode_entry) == 32, "mode_entry: <HHHBB4H16s");
+LENSLINK_ASSERT(sizeof(struct lenslink_mode_entry) == 36, "mode_entry: <HHHBB4H16sI");
 LENSLINK_ASSERT(sizeof(struct lenslink_format_entry) == 4, "format_entry: <I");
 LENSLINK_ASSERT(sizeof(struct lenslink_optics_entry) == 16, "optics_entry: <IIII");
 LENSLINK_ASSERT(sizeof(struct lenslink_control_entry) == 20, "control_entry: <HHiiii");

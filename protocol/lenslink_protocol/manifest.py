@@ -54,6 +54,8 @@ class Mode:
     use: ModeUse
     active_area: tuple[int, int, int, int]
     """Top, left, bottom, right. Bottom and right are exclusive."""
+    active_mw: int = 0
+    """Most power of the module during a frame, without that of its motor; 0 if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,7 @@ def _mode(entry: ModeEntry) -> Mode:
     name = entry.name.rstrip(b"\0").decode("ascii", "replace")
     return Mode(
         entry.id, name, entry.width, entry.height, entry.binning, ModeUse(entry.use & 3),
-        entry.active_area,
+        entry.active_area, entry.active_mw,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ the sensor delivers the given picture, and the supply has the voltage ``vbus_mv`
 import binascii
 import struct
 
-from lensfw import contacts, module, wire
+from lensfw import contacts, module, power, wire
 
 WIDTH = 16
 HEIGHT = 16
@@ -54,6 +54,8 @@ class Ports:
         self.calls = []
         self.steps = 0
         self.load_ma = None
+        # What the gauge of energy shows. None is a module without one.
+        self.energy_uj = None
         self._rows = memoryview(b"")
         self._skip = 0
 
@@ -87,6 +89,10 @@ class Ports:
         return self.events.pop(0) if self.events else None
 
     def sample(self, channel):
+        if channel == power.ENERGY_CHANNEL:
+            if self.energy_uj is not None:
+                self.events.append((self.ADC, channel, self.energy_uj & 0xFFFFFF))
+            return
         # Rounded up, so that what the firmware computes from it is not a millivolt less.
         counts = -(-self.vbus_mv * 4096 // 6600) if channel == 0 else 931
         self.events.append((self.ADC, channel, counts))
@@ -228,7 +234,7 @@ class Peer:
 
     def grant(self, preview=1 << 40, still=1 << 40):
         """Grant credit: the bytes of tiles of each stream since the session began."""
-        return self.send(wire.T_HEARTBEAT, 0, (preview, still))
+        return self.send(wire.T_HEARTBEAT, 0, (preview, still, 1000 * self.time.us))
 
     def hello(self, number=1, sequence=None, version=0x10, oldest=0x10, newest=0x10):
         values = (oldest, newest, 1, 0, wire.CAP_LOG | wire.CAP_RESEND, 4194304)

@@ -441,6 +441,7 @@ _BASIC: dict[str, tuple[Broken, ...]] = {
     "H-LIVE-1": (_with(OneBeat),),
     "H-LIVE-2": (_of(Patient),),
     "H-LIVE-3": (_with(lambda: ignore_types(MessageType.BUSY), "ignores BUSY"),),
+    "H-TIME-1": (),
     "H-REQ-1": (_with(OtherIds),),
     "H-REQ-2": (_with(AnyAnswer),),
     "H-REQ-3": (_with(Hasty),),

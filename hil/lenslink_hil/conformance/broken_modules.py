@@ -39,6 +39,7 @@ from lenslink_protocol.params import MAX_BUSY_MS
 from . import (
     broken_frames,
     broken_moments,
+    broken_power,
     broken_receiving,
     broken_requests,
     broken_resending,
@@ -738,6 +739,15 @@ _TAMPERED: dict[str, tuple[Broken, ...]] = {
     "M-SET-7": (),
     "M-SET-8": (),
     "M-SET-9": (),
+    "M-TIME-1": (),
+    "M-TIME-2": (),
+    "M-PWR-1": (),
+    "M-PWR-2": (),
+    "M-PWR-3": (),
+    "M-PWR-4": (),
+    "M-PWR-5": (),
+    "M-EVT-1": (),
+    "M-EVT-2": (),
 }
 
 _PARTS = (
@@ -749,6 +759,7 @@ _PARTS = (
     broken_resending,
     broken_tables,
     broken_settings,
+    broken_power,
     broken_variety,
     broken_moments,
 )

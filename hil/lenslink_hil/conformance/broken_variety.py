@@ -44,7 +44,7 @@ class LimitsOf32Bits(PlainModule):
 
     def raise_limits(self, message: Heartbeat) -> None:
         low = (message.limit[0] & 0xFFFFFFFF, message.limit[1] & 0xFFFFFFFF)
-        super().raise_limits(Heartbeat(low))
+        super().raise_limits(Heartbeat(low, 0))
 
 
 class AnswersOneOfMany(PlainModule):

@@ -258,7 +258,7 @@ class HostPeer:
         """Send limits in a Heartbeat and return the answer."""
         self.limits = [preview, still]
         mark = len(self.log)
-        self.send(Heartbeat((preview, still)))
+        self.send(Heartbeat((preview, still), 0))
         return self.wait_for_heartbeat_reply(mark)
 
     def wait_for_heartbeat_reply(self, since: int, seconds: float = PATIENCE_S) -> HeartbeatReply:

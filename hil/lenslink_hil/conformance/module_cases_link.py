@@ -284,7 +284,7 @@ def refused_is_not_open(peer: HostPeer) -> None:
     number = peer.send_request(GetManifest(0))
     expect_no_answer(peer, number, "a request after a refused Hello")
     mark = len(peer.log)
-    peer.send(Heartbeat((PLENTY, PLENTY)))
+    peer.send(Heartbeat((PLENTY, PLENTY), 0))
     said = [str(p) for p in peer.collect()]
     check(len(peer.log) == mark, f"a Heartbeat after a refused Hello is answered with {said}")
     peer.open_session()
@@ -312,7 +312,7 @@ def heartbeats(peer: HostPeer) -> None:
     peer.configure(PREVIEW)
     for limits in ((0, 0), (0, 0), (PLENTY, 0), (PLENTY, 0), (PLENTY, 0)):
         mark = len(peer.log)
-        peer.send(Heartbeat(limits))
+        peer.send(Heartbeat(limits, 0))
         peer.wait_for_heartbeat_reply(mark, _ALIVE_S)
         if limits[0] == 0:
             peer.try_call(_START)

@@ -150,7 +150,7 @@ def closed_while_streaming(peer: HostPeer) -> None:
     # What the module had sent before Close reached it.
     peer.collect(0.3)
     mark = len(peer.log)
-    peer.send(Heartbeat((PLENTY, PLENTY)))
+    peer.send(Heartbeat((PLENTY, PLENTY), 0))
     peer.send_request(GetManifest(0))
     after = [str(p) for p in peer.collect()]
     check(len(peer.log) == mark, f"after Close the module sends {after[:3]}")
@@ -172,7 +172,7 @@ def heartbeats_inside_a_frame(peer: HostPeer) -> None:
         mark = len(peer.log)
         # Some of these raise the limit, so that tiles are on their way meanwhile.
         limit += configured.tile_bytes if number % 2 else 0
-        peer.send(Heartbeat((limit, 0)))
+        peer.send(Heartbeat((limit, 0), 0))
         found = peer.wait_for(lambda p: p.kind == MessageType.HEARTBEAT_REPLY, _ALIVE_S, mark)
         check(found, f"Heartbeat {number + 1} inside a frame is not answered in time")
 

@@ -7,9 +7,10 @@ the pixel format, without a header. Format 0 means the sensor's 16-bit words. Up
 requests may wait while a frame is sent.
 
 Flag 1 asks for CRCs, as a sensor's hardware would compute them. Each tile, in tile-grid order, is
-followed by its CRC-32, u32. A sensor may repeat its frames (``repeat`` n): frame number f is then
-the scene's frame f modulo n. Such a frame is computed once, and stored until settings, format or
-tile change.
+followed by its CRC-32, u32. Flag 2 asks for the time: the rows follow the moment at which the
+readout began, u64, in microseconds of the machine's monotonic clock. A sensor may repeat its frames
+(``repeat`` n): frame number f is then the scene's frame f modulo n. Such a frame is computed once,
+and stored until settings, format or tile change.
 
 Rows are computed in bands, ahead of the socket. After two requests of a stream (equal settings,
 consecutive numbers), the next frame is computed before it is requested. Both stay within
@@ -39,6 +40,9 @@ _log = logging.getLogger(__name__)
 
 REQUEST = struct.Struct("<IHHIIiIIHH")
 WITH_CRCS = 1
+WITH_TIME = 2
+_TIME = struct.Struct("<Q")
+_KEPT_READOUTS = 64
 MAX_QUEUED = 4
 AHEAD_BYTES = 8 << 20
 STORED_BYTES = 400 << 20
@@ -74,13 +78,14 @@ class Request(NamedTuple):
     pixel_format: int = 0
     tile: tuple[int, int] = (0, 0)
     """Columns and rows."""
+    time: bool = False
 
     def pack(self) -> bytes:
         """Return the request's 32 bytes."""
         return REQUEST.pack(
             self.frame_number,
             self.mode,
-            WITH_CRCS if self.crcs else 0,
+            (WITH_CRCS if self.crcs else 0) | (WITH_TIME if self.time else 0),
             self.settings.exposure_us or 0,
             self.settings.gain_milli or 0,
             self.settings.focus_mdpt or 0,
@@ -93,10 +98,11 @@ class Request(NamedTuple):
     def unpack(cls, data: bytes) -> Request:
         """Return the request in 32 bytes; raise ProtocolError for an unknown flag."""
         number, mode, flags, *applied, code, columns, rows = REQUEST.unpack(data)
-        if flags & ~WITH_CRCS:
+        if flags & ~(WITH_CRCS | WITH_TIME):
             raise ProtocolError(f"rows request: flags {flags:#x}")
         settings = Settings.from_applied(*applied)
-        return cls(number, mode, settings, bool(flags), code, (columns, rows))
+        crcs, time = bool(flags & WITH_CRCS), bool(flags & WITH_TIME)
+        return cls(number, mode, settings, crcs, code, (columns, rows), time)
 
     def check(self, sensor: Sensor) -> None:
         """Raise ProtocolError for a mode, format or tile that *sensor* does not have."""
@@ -195,6 +201,12 @@ class _Frame:
             wrong[min(self._tiles.tile, self._tiles.row)] ^= 0xFF
             self.ready[0] = memoryview(wrong)
 
+    def put_time(self, now_us: int) -> None:
+        """Send the time before the rows. Call it before the first :meth:`take`."""
+        view = memoryview(_TIME.pack(now_us))
+        self.ready.appendleft(view)
+        self.ready_bytes += len(view)
+
     def take(self, count: int) -> None:
         self.ready_bytes -= count
         left = self.ready[0][count:]
@@ -216,11 +228,19 @@ class RowService:
         repeat: number of frames that are computed once and repeated; 0 computes every frame.
         find_focus: where the lens really is, in milli-dioptres. A scene behind the lens shows that,
             and not what the request says. None believes the request.
+        read_clock: the time in microseconds.
     """
 
     def __init__(
-        self, scene: Scene, repeat: int = 0, find_focus: Callable[[], float] | None = None
+        self,
+        scene: Scene,
+        repeat: int = 0,
+        find_focus: Callable[[], float] | None = None,
+        read_clock: Callable[[], int] = lambda: 0,
     ) -> None:
+        self.readouts: deque[tuple[int, int]] = deque(maxlen=_KEPT_READOUTS)
+        """The number of each of the last frames, and when its readout began."""
+        self._read_clock = read_clock
         self._scene = scene
         self._repeat = repeat
         self._find_focus = find_focus if scene.is_behind_lens else None
@@ -321,6 +341,10 @@ class RowService:
         if self._spoil_count and request.crcs:
             self._spoil_count -= 1
             ahead.spoil()
+        now_us = self._read_clock()
+        self.readouts.append((request.frame_number, now_us))
+        if request.time:
+            ahead.put_time(now_us)
         self._active = ahead
         if self._last is not None and self._last.make_next() == request:
             self.prefetch(request.make_next())

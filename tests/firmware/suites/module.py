@@ -190,8 +190,8 @@ def test_the_frame_start_is_the_sensors_truth():
     assert begun[12:14] == (0, 0)
     assert begun[14:18] == (64000, 64250, 64500, 64750)
     assert begun[18:22] == (20000, 4000, 1650, 1400)
-    assert begun[22:28] == (0, 0, 0, 0, 0, 0)
-    assert begun[28] == 25000
+    assert begun[22:27] == (0, 0, 0, 0, 0)
+    assert begun[27] == 25000
 
 
 def test_settings_stay_until_they_are_changed():

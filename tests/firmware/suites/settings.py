@@ -337,7 +337,7 @@ def test_the_ring_wins_over_the_settings_before():
     run(host, time, 50)
     assert {frame.focus for frame in begun(host)} == {turned}
     header = [payload for header, payload in host.heard if header[2] == wire.T_FRAME_START][-1]
-    assert wire.decode(wire.T_FRAME_START, header)[27] == 4, "ticks of the ring"
+    assert wire.decode(wire.T_FRAME_START, header)[26] == 4, "ticks of the ring"
 
 
 def test_stop_ends_an_exposure():

@@ -201,8 +201,10 @@ def test_the_curve_of_a_matrix_goes_from_warm_to_cool():
     # Lamps and daylight are two curves, which meet at 4000 K with a small step.
     assert (np.diff(curve.chroma[:, 0]) < 0.06).all()
     assert (np.diff(curve.chroma[:, 1]) > -0.06).all()
-    assert curve.chroma[0, 0] > 0.4 > 0 > curve.chroma[-1, 0]
-    assert curve.chroma[0, 1] < -1.0 < 0.1 < curve.chroma[-1, 1]
+    assert curve.chroma[0, 0] > 0.4
+    assert curve.chroma[-1, 0] < 0
+    assert curve.chroma[0, 1] < -1.0
+    assert curve.chroma[-1, 1] > 0.1
     with pytest.raises(UsageError, match="at least one"):
         make_curve([])
     with pytest.raises(UsageError, match="at least two"):

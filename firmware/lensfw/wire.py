@@ -21,7 +21,7 @@ MAX_TEXT = const(255)
 MIN_SIDE = const(16)
 MAX_WIDTH = const(12288)
 MAX_HEIGHT = const(8192)
-MAX_STREAMS = const(2)
+MAX_STREAMS = const(3)
 MAX_LANES = const(4)
 MIN_FRAMES_OPEN = const(4)
 MAX_FRAMES_OPEN = const(256)
@@ -94,6 +94,8 @@ CONTROL_GAIN = const(2)
 CONTROL_FOCUS = const(3)
 CONTROL_APERTURE = const(4)
 CONTROL_SETTLED = const(5)
+CONTROL_ROI_X = const(6)
+CONTROL_ROI_Y = const(7)
 
 CONTROL_FLAG_PER_FRAME = const(1)
 
@@ -242,10 +244,10 @@ FORMATS = {
     3: ("<I", 6, False),
     # ManifestPiece: offset, total, piece
     4: ("<II", 10, True),
-    # Configure: stream, flags, mode, pixel_format, tile_bytes
-    5: ("<BBHII", 14, False),
-    # Configured: stream, flags, mode, pixel_format, width, height, stride, frame_bytes, tile_bytes
-    6: ("<BBHIHHIII", 26, False),
+    # Configure: stream, flags, mode, pixel_format, tile_bytes, x, y, width, height
+    5: ("<BBHIIHHHH", 22, False),
+    # Configured: stream, flags, mode, pixel_format, width, height, stride, frame_bytes, tile_bytes, x, y
+    6: ("<BBHIHHIIIHH", 30, False),
     # Capture: stream, reserved, count, settings
     7: ("<BBH", 6, True),
     # StartStream: stream, reserved, reserved2, interval_us, settings
@@ -263,9 +265,9 @@ FORMATS = {
     # Close: reason
     14: ("<B", 3, False),
     # Heartbeat: limit
-    15: ("<2Q", 18, False),
+    15: ("<3Q", 26, False),
     # HeartbeatReply: uptime_us, sent, begun
-    16: ("<Q2Q2I", 34, False),
+    16: ("<Q3Q3I", 46, False),
     # Pending: lease_ms
     17: ("<H", 4, False),
     # Busy: reason, reserved, lease_ms
@@ -290,8 +292,8 @@ FORMATS = {
     28: ("<H", 4, True),
     # SetSettings: stream, reserved, settings
     29: ("<BB", 4, True),
-    # FrameStart: mode, request, timestamp_us, width, height, cfa, orientation, bits, reserved, pixel_format, stride, white, flags, reserved2, black_milli, exposure_us, gain_milli, focus_mdpt, aperture_milli, interval_us, row_time_ns, noise_slope, noise_offset, energy_uj, focus_ring, temperature_mc
-    64: ("<HIQHHBBBBIIIHH4IIIiIIIIIIii", 100, False),
+    # FrameStart: mode, request, timestamp_us, width, height, cfa, orientation, bits, reserved, pixel_format, stride, white, flags, reserved2, black_milli, exposure_us, gain_milli, focus_mdpt, aperture_milli, interval_us, row_time_ns, noise_slope, noise_offset, energy_uj, focus_ring, temperature_mc, crop_x, crop_y
+    64: ("<HIQHHBBBBIIIHH4IIIiIIIIIIiiHH", 104, False),
     # FrameEnd: status, lanes, tiles, readout_us, last_sequence
     66: ("<BBII4I", 28, False),
     # Log: level, reserved, timestamp_us, text

@@ -55,6 +55,20 @@ class Mode:
     active_area: tuple[int, int, int, int]
     """Top, left, bottom, right. Bottom and right are exclusive."""
 
+    def find_active_area(
+        self, x: int, y: int, width: int, height: int
+    ) -> tuple[int, int, int, int]:
+        """Return the active area of a crop, counted from the crop's first pixel.
+
+        A crop without active pixels is active as a whole: no file format can say otherwise.
+        """
+        top, left, bottom, right = self.active_area
+        top, bottom = max(top - y, 0), min(bottom - y, height)
+        left, right = max(left - x, 0), min(right - x, width)
+        if top >= bottom or left >= right:
+            return 0, 0, height, width
+        return top, left, bottom, right
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:

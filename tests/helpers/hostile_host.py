@@ -157,7 +157,7 @@ def honest(camera, time, nonce):
         time.us += 2 * wire.STALL_MS * 1000
     else:
         raise AssertionError("hello was not answered")
-    host.send(wire.T_HEARTBEAT, 0, (1 << 20, 1 << 20))
+    host.send(wire.T_HEARTBEAT, 0, (1 << 20, 1 << 20, 1 << 20))
     module_world.only(host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0)), wire.T_CONFIGURED)
     host.heard = []
     host.send(wire.T_CAPTURE, 3, (0, 0, 1), module_world.settings(10000, 1000, 0))

@@ -337,7 +337,9 @@ def tiles_of_one_pixel(module: Hostile) -> Iterator[bytes]:
 @script
 def frames_said_to_have_begun(module: Hostile) -> Iterator[bytes]:
     for number in itertools.count(1, 1000):
-        reply = HeartbeatReply(0, (1 << 60, 1 << 60), (number & 0xFFFFFFFF, number & 0xFFFFFFFF))
+        reply = HeartbeatReply(
+            0, (1 << 60, 1 << 60, 0), (number & 0xFFFFFFFF, number & 0xFFFFFFFF, 0)
+        )
         yield module.packet(reply)
 
 

@@ -40,8 +40,13 @@ UNCONFIGURED = 0
 CONFIGURED = 1
 STREAMING = 2
 
-# The still is read before the preview, if one channel reads both.
-_PRIORITY = (1, 0)
+# The streams.
+PREVIEW = 0
+STILL = 1
+ROI = 2
+
+# The order in which frames that are due begin, by the number of channels.
+_PRIORITIES = {1: ((STILL, ROI, PREVIEW),), 2: ((ROI, PREVIEW), (STILL,))}
 _IRIS_SETTLE_US = 20000
 _NONE = b""
 # A number below it is no large integer, on 32 bits either.
@@ -57,7 +62,8 @@ class Stream:
     """A stream. It owes the host ``frames_left`` frames, or -1 until the host stops it.
 
     ``values`` last until the session ends. ``entries`` is the settings list of a Capture that has
-    settings for single frames.
+    settings for single frames. A crop is ``width`` x ``height`` pixels of the mode; ``values`` has
+    its first column and row.
     """
 
     def __init__(self, values=None):
@@ -95,6 +101,14 @@ class Stream:
         """True inside a Capture of several frames: no frame of another stream may begin."""
         return self.unexposed > 0 and self.frame_index > 0
 
+    def fit_crop(self, control, value):
+        """Return the valid first column or row of the crop that is nearest to *value*."""
+        if control == setting_list.ROI_X:
+            most = self.mode["width"] - self.width
+        else:
+            most = self.mode["height"] - self.height
+        return min(max(value, 0), most) & ~1
+
     @property
     def stride(self):
         return sensor.count_bytes(self.width, self.bits)
@@ -112,8 +126,12 @@ class Channel:
         self.streams = streams
         self.readout = None
         self.stream = 0
+        # Of the frame that is read out: x, y, columns and rows.
+        self.crop = (0, 0, 0, 0)
         self.began = 0
         self.has_started = False
+        # A frame of the ROI was chosen since the last one of the preview.
+        self.is_previews_turn = False
         # Flags of the FrameStart of the frame that is read out.
         self.flags = 0
         # The frame after the one that is read out.
@@ -178,15 +196,13 @@ class Module:
         self._row_time_ns = config["sensor"].get("row_time_ns", 0)
         # At gain g, S of the noise profile is a * g in 1e-9, and O is b * g * g + c in 1e-12.
         self._noise = config["sensor"].get("noise", (0, 0, 0))
-        # A sensor with two channels reads the preview and the still at the same time.
+        # A sensor with two channels reads the still at the same time as the others.
         ways = getattr(ports, "channels", None) or [ports]
-        if len(ways) == 1:
-            self._channels = [Channel(ways[0], _PRIORITY)]
-        else:
-            self._channels = [Channel(way, (number,)) for number, way in enumerate(ways)]
+        priorities = _PRIORITIES[len(ways)]
+        self._channels = [Channel(way, priorities[number]) for number, way in enumerate(ways)]
         # The order in which channels read a tile. Two of three are the preview's: on a full link a
         # still costs the preview a third of its rate. At most half would be allowed.
-        self._schedule = (0, 0, 1) if len(ways) == 2 else tuple(range(len(ways)))
+        self._schedule = (0, 0, 1) if len(ways) == 2 else (0,)
         self._position = 0
 
     # --- the main loop --------------------------------------------------------------------
@@ -478,16 +494,20 @@ class Module:
         return self.streams[index]
 
     def _configure(self, number, fields):
-        index, flags, mode_id, pixel_format, tile_bytes = fields
+        index, flags, mode_id, pixel_format, tile_bytes, x, y, width, height = fields
         stream = self._find_stream(index)
         if stream.state == STREAMING:
             raise link.Refusal(wire.ERR_STATE, "stream %d is running" % index)
         mode = self._modes.get(mode_id)
         if mode is None:
             raise link.Refusal(wire.ERR_UNSUPPORTED, "no mode %d" % mode_id)
+        if not x | y | width | height:
+            width, height = mode["width"], mode["height"]
+        elif not _is_crop(mode, x, y, width, height):
+            raise link.Refusal(wire.ERR_UNSUPPORTED, "no such crop of mode %d" % mode_id)
         adjusted = 0
         fresh = Stream(stream.values)
-        fresh.mode, fresh.width, fresh.height = mode, mode["width"], mode["height"]
+        fresh.mode, fresh.width, fresh.height = mode, width, height
         fresh.active_mw = power.get_mode_mw(self.config["power"], mode)
         fresh.pixel_format = self._formats[0]
         if pixel_format in self._formats:
@@ -506,10 +526,13 @@ class Module:
             fresh.width, fresh.height, limit, fresh.bits
         )
         if not flags & wire.CONFIGURE_TEST_ONLY:
+            fresh.values[setting_list.ROI_X] = x
+            fresh.values[setting_list.ROI_Y] = y
             self.streams[index] = fresh
         answer = (
             index, flags & wire.CONFIGURE_TEST_ONLY | adjusted, mode_id, fresh.pixel_format,
             fresh.width, fresh.height, fresh.stride, fresh.stride * fresh.height, fresh.tile_bytes,
+            x, y,
         )  # fmt: skip
         self.link.send_answer(number, wire.T_CONFIGURED, answer)
 
@@ -610,11 +633,18 @@ class Module:
                 self._take_frame(channel, index)
                 return True
         for index in channel.streams:
-            stream = self.streams[index]
-            if stream.unexposed and now >= self._get_due_us(stream, now):
-                self._take_frame(channel, index)
-                return True
+            if not self._is_due(index, now):
+                continue
+            if index == ROI and channel.is_previews_turn and self._is_due(PREVIEW, now):
+                continue
+            self._take_frame(channel, index)
+            return True
         return False
+
+    def _is_due(self, index, now):
+        """Return True if the exposure of a stream's next frame may begin."""
+        stream = self.streams[index]
+        return stream.unexposed and now >= self._get_due_us(stream, now)
 
     def _get_due_us(self, stream, now):
         """Return when the exposure of a stream's next frame may begin."""
@@ -640,6 +670,8 @@ class Module:
         stream.frame_index = (stream.frame_index + 1) & 0xFFFF
         if stream.unexposed > 0:
             stream.unexposed -= 1
+        if index != STILL:
+            channel.is_previews_turn = index == ROI
         self._update_load()
 
     def _move(self, values, now):
@@ -661,8 +693,11 @@ class Module:
             values[setting_list.APERTURE],
         )  # fmt: skip
         tile = (stream.tile_columns, stream.tile_rows)
+        channel.crop = (
+            values[setting_list.ROI_X], values[setting_list.ROI_Y], stream.width, stream.height,
+        )  # fmt: skip
         channel.ports.request_rows(
-            frame.number, stream.mode["id"], applied, stream.pixel_format, tile
+            frame.number, stream.mode["id"], applied, stream.pixel_format, tile, channel.crop
         )
         channel.readout = sensor.Readout(
             channel.ports, self.tiles, stream, frame.number, applied, now
@@ -759,11 +794,18 @@ class Module:
             applied[0], gain, applied[2], applied[3],
             0 if before is None else min(readout.start_us - before, 0xFFFFFFFF),
             self._row_time_ns, slope * gain // 1000, offset,
-            self.focus_ring.position, self.power.temperature_mc,
+            self.focus_ring.position, self.power.temperature_mc, channel.crop[0], channel.crop[1],
         )  # fmt: skip
         payload = wire.encode(wire.T_FRAME_START, fields)
         self.frame_history.add(frame_history.Record(readout, index, payload))
         self.link.outbox.queue_data(Item(wire.T_FRAME_START, readout.number, index, payload))
+
+
+def _is_crop(mode, x, y, width, height):
+    """Return True if a crop has pixels, begins and ends at even numbers, and is in the mode."""
+    if not width or not height or (x | y | width | height) & 1:
+        return False
+    return x + width <= mode["width"] and y + height <= mode["height"]
 
 
 def _check_list(entries, frames):

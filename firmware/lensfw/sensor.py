@@ -40,8 +40,8 @@ STILL = 1
 # In this time a host whose answers take 400 ms can ask several times for what was lost again.
 _KEPT_FRAMES = 250
 
-# The lengths of tiles, of two streams with four each: inner, right, bottom and corner tiles.
-_MAX_VIEWS = 8
+# The lengths of tiles, of three streams with four each: inner, right, bottom and corner tiles.
+_MAX_VIEWS = 12
 
 
 class Tile:

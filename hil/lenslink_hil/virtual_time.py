@@ -63,8 +63,8 @@ class VirtualClock:
 class InstantPorts:
     """The ports of a seated module: rows are ready at once, and the supply is good.
 
-    A picture can be read once, as on a sensor. If its *width* is given, the rows are packed into
-    the requested format. Otherwise they are sent as they are.
+    A picture can be read once, as on a sensor. If its *width* is given, the crop's rows are packed
+    into the requested format. Otherwise all rows are sent as they are.
     """
 
     CONTACT = 1
@@ -77,18 +77,12 @@ class InstantPorts:
         self._width = width
         self._rows = memoryview(b"")
 
-    def request_rows(
-        self,
-        number: int,
-        mode: int,
-        settings: tuple[int, int, int, int],
-        pixel_format: int = 0,
-        tile: tuple[int, int] = (0, 0),
-    ) -> None:
-        del mode, settings, tile
+    def request_rows(self, number: int, *request: Any) -> None:
+        _, _, pixel_format, _, (x, y, columns, height) = request
         rows = self._picture(number)
         if self._width is not None:
             pixels = np.frombuffer(rows, "<u2").reshape(-1, self._width)
+            pixels = np.ascontiguousarray(pixels[y : y + height, x : x + columns])
             rows = pack(pixels, find_layout(pixel_format)).tobytes()
         self._rows = memoryview(rows)
 

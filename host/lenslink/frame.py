@@ -118,6 +118,8 @@ class FrameMetadata(NamedTuple):
     time_error_s: float
     black: tuple[float, float, float, float]
     white: int
+    crop_x: int
+    crop_y: int
 
 
 @dataclass(eq=False, slots=True)
@@ -160,7 +162,7 @@ class Frame(ReleasesOnExit):
     number: int
     """The module's frame counter, which never repeats within a session."""
     stream: int
-    """:data:`lenslink.PREVIEW` or :data:`lenslink.STILL`."""
+    """:data:`lenslink.PREVIEW`, :data:`lenslink.STILL` or :data:`lenslink.ROI`."""
     timestamp_us: int
     """The module's clock at the start of readout, in microseconds since its boot."""
     exposure_us: int
@@ -186,7 +188,7 @@ class Frame(ReleasesOnExit):
     aperture_milli: int = 0
     """The f-number that was applied, in thousandths; 0 if the module has no iris."""
     is_adjusted: bool = False
-    """The module applied another exposure, gain, focus or aperture than it was asked for."""
+    """The module applied another value of a setting than it was asked for."""
     is_moving: bool = False
     """The lens or the iris moved during the exposure."""
     interval_us: int = 0
@@ -204,6 +206,10 @@ class Frame(ReleasesOnExit):
     """``time`` and ``row_times`` are at most so many seconds away from the truth."""
     focus_ring: int = 0
     """Position of the focus ring, in ticks since the module's start. It wraps at 2^29."""
+    crop_x: int = 0
+    """The frame's first column in its readout mode; 0 unless a region of interest was asked for."""
+    crop_y: int = 0
+    """The frame's first row in its readout mode."""
     nonce: int = 0
     """The number of the session in which the frame was sent. Each attachment has another one."""
     _memory: FrameMemory | None = field(default=None, repr=False)

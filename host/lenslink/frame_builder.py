@@ -51,7 +51,9 @@ class FrameBuilder:
             cfa=Cfa(start.cfa).name,
             black=(black[0] / 1000, black[1] / 1000, black[2] / 1000, black[3] / 1000),
             white=start.white,
-            active_area=mode.active_area if mode else (0, 0, start.height, start.width),
+            active_area=mode.find_active_area(start.crop_x, start.crop_y, start.width, start.height)
+            if mode
+            else (0, 0, start.height, start.width),
             orientation=start.orientation,
             color=description.color,
             identity=description.identity,
@@ -74,6 +76,8 @@ class FrameBuilder:
             if start.noise_slope
             else None,
             temperature_mc=start.temperature_mc,
+            crop_x=start.crop_x,
+            crop_y=start.crop_y,
             status=FrameStatus.COMPLETE if is_complete else FrameStatus.INCOMPLETE,
             received_fraction=assembly.received_ranges.count / assembly.received_ranges.size,
             missing_ranges=missing,

@@ -160,9 +160,11 @@ class Session:
             if whole == piece.total:
                 break
         try:
-            return parse_manifest(data)
+            manifest = parse_manifest(data)
         except Malformed as error:
             raise ProtocolError(f"the module's manifest is malformed: {error}") from None
+        self.frames.mode_sizes = {each.id: (each.width, each.height) for each in manifest.modes}
+        return manifest
 
     def call(self, message: AnyMessage, reply: type[R], deadline: Deadline) -> R:
         """Send a request and return its answer. Stop repeating all earlier requests.

@@ -90,6 +90,10 @@ class ControlId(enum.IntEnum):
     """F-number of the iris."""
     SETTLED = 5
     """1: the exposure waits until lens and iris stand still. 0: the exposure does not wait."""
+    ROI_X = 6
+    """First column of the crop, in pixels of the mode."""
+    ROI_Y = 7
+    """First row of the crop, in pixels of the mode."""
 
 
 class ControlFlag(enum.IntFlag):
@@ -103,7 +107,7 @@ class FrameFlag(enum.IntFlag):
     """Flag of FrameStart."""
 
     ADJUSTED = 1 << 0
-    """The module applied another exposure, gain, focus or aperture than it was asked for."""
+    """The module applied another value of a control than it was asked for."""
     MOVING = 1 << 1
     """The lens or the iris moved during the exposure."""
 
@@ -120,7 +124,7 @@ class ErrorCode(enum.IntEnum):
     STATE = 4
     """The state of the stream does not allow the request."""
     UNSUPPORTED = 5
-    """The module has no such mode, stream, scheme, action or value."""
+    """The module has no such mode, crop, stream, scheme, action or value."""
     NOT_ATTACHED = 6
     """The contacts are open or have not settled."""
     SENSOR = 7

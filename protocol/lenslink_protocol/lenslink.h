@@ -33,7 +33,7 @@
 #define LENSLINK_MIN_SIDE 16 /* pixels: least width and height of a mode; the frame still has two tiles */
 #define LENSLINK_MAX_WIDTH 12288 /* pixels: most columns of a mode, as a 100-megapixel sensor has */
 #define LENSLINK_MAX_HEIGHT 8192 /* pixels: most rows of a mode, as a 100-megapixel sensor has */
-#define LENSLINK_MAX_STREAMS 2 /* number of streams: 0 is the preview, 1 the still */
+#define LENSLINK_MAX_STREAMS 3 /* number of streams: 0 preview, 1 still, 2 region of interest (ROI) */
 #define LENSLINK_MAX_LANES 4 /* most lanes; more USB endpoints gain nothing on any known board */
 #define LENSLINK_MIN_FRAMES_OPEN 4 /* frames: frames that a host can receive at once, of any size */
 #define LENSLINK_MAX_FRAMES_OPEN 256 /* frames: small frames that a host can receive at once; one lane may lag that far */
@@ -118,6 +118,8 @@ enum lenslink_control_id {
     LENSLINK_CONTROL_ID_FOCUS = 0x03,
     LENSLINK_CONTROL_ID_APERTURE = 0x04,
     LENSLINK_CONTROL_ID_SETTLED = 0x05,
+    LENSLINK_CONTROL_ID_ROI_X = 0x06,
+    LENSLINK_CONTROL_ID_ROI_Y = 0x07,
 };
 
 enum lenslink_control_flag {
@@ -382,11 +384,15 @@ struct lenslink_manifest_piece {
 /* 0x05, host: prepares a stream */
 struct lenslink_configure {
     uint16_t size; /* bytes of the fixed part, this field included */
-    uint8_t stream; /* number of the stream: 0 preview, 1 still */
+    uint8_t stream; /* number of the stream: 0 preview, 1 still, 2 ROI */
     uint8_t flags; /* Configure flags: TEST_ONLY */
     uint16_t mode; /* id of a mode of the manifest */
     uint32_t pixel_format; /* code of the pixel format; 0 lets the module choose */
     uint32_t tile_bytes; /* longest payload of a tile, B; 0 lets the module choose */
+    uint16_t x; /* first column of the crop in the mode */
+    uint16_t y; /* first row of the crop in the mode */
+    uint16_t width; /* columns of the crop; 0 = the whole mode */
+    uint16_t height; /* rows of the crop; 0 = the whole mode */
 };
 
 /* 0x06, module: states the configuration of a stream */
@@ -401,6 +407,8 @@ struct lenslink_configured {
     uint32_t stride; /* bytes in a row */
     uint32_t frame_bytes; /* bytes of a frame: stride times height */
     uint32_t tile_bytes; /* longest payload of a tile, B */
+    uint16_t x; /* first column of the crop in the mode */
+    uint16_t y; /* first row of the crop in the mode */
 };
 
 /* 0x07, host: starts a stream that ends after a number of frames */
@@ -466,7 +474,7 @@ struct lenslink_close {
 /* 0x0F, host: shows that the host is alive, and states its credit limits */
 struct lenslink_heartbeat {
     uint16_t size; /* bytes of the fixed part, this field included */
-    uint64_t limit[2]; /* bytes of tiles that the module may send in this session, by stream */
+    uint64_t limit[3]; /* bytes of tiles that the module may send in this session, by stream */
     uint64_t time_us; /* clock of the host when this was sent, us */
 };
 
@@ -474,8 +482,8 @@ struct lenslink_heartbeat {
 struct lenslink_heartbeat_reply {
     uint16_t size; /* bytes of the fixed part, this field included */
     uint64_t uptime_us; /* clock of the module when this is sent, us since its start */
-    uint64_t sent[2]; /* bytes of tiles sent in this session, by stream */
-    uint32_t begun[2]; /* newest frame begun, plus 1, by stream; 0 = no frame */
+    uint64_t sent[3]; /* bytes of tiles sent in this session, by stream */
+    uint32_t begun[3]; /* newest frame begun, plus 1, by stream; 0 = no frame */
     uint64_t host_us; /* `time_us` of the newest Heartbeat */
     uint64_t received_us; /* clock of the module when that Heartbeat was received, us */
 };
@@ -609,6 +617,8 @@ struct lenslink_frame_start {
     uint32_t noise_offset; /* O of DNG's NoiseProfile, 1e-9 */
     int32_t focus_ring; /* position of the focus ring, ticks since the start; wraps */
     int32_t temperature_mc; /* sensor temperature, 1/1000 degree C */
+    uint16_t crop_x; /* first column of the frame in the mode */
+    uint16_t crop_y; /* first row of the frame in the mode */
 };
 
 /* 0x42, module: ends a frame */
@@ -716,8 +726,8 @@ LENSLINK_ASSERT(sizeof(struct lenslink_hello) == 14, "hello: <HBBBBII");
 LENSLINK_ASSERT(sizeof(struct lenslink_hello_reply) == 30, "hello_reply: <HBBBBIIIIQ");
 LENSLINK_ASSERT(sizeof(struct lenslink_get_manifest) == 6, "get_manifest: <HI");
 LENSLINK_ASSERT(sizeof(struct lenslink_manifest_piece) == 10, "manifest_piece: <HII");
-LENSLINK_ASSERT(sizeof(struct lenslink_configure) == 14, "configure: <HBBHII");
-LENSLINK_ASSERT(sizeof(struct lenslink_configured) == 26, "configured: <HBBHIHHIII");
+LENSLINK_ASSERT(sizeof(struct lenslink_configure) == 22, "configure: <HBBHIIHHHH");
+LENSLINK_ASSERT(sizeof(struct lenslink_configured) == 30, "configured: <HBBHIHHIIIHH");
 LENSLINK_ASSERT(sizeof(struct lenslink_capture) == 6, "capture: <HBBH");
 LENSLINK_ASSERT(sizeof(struct lenslink_start_stream) == 10, "start_stream: <HBBHI");
 LENSLINK_ASSERT(sizeof(struct lenslink_stop) == 3, "stop: <HB");
@@ -726,8 +736,8 @@ LENSLINK_ASSERT(sizeof(struct lenslink_accepted) == 8, "accepted: <HBBI");
 LENSLINK_ASSERT(sizeof(struct lenslink_flushed) == 24, "flushed: <HBBI4I");
 LENSLINK_ASSERT(sizeof(struct lenslink_error) == 4, "error: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_close) == 3, "close: <HB");
-LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat) == 26, "heartbeat: <H2QQ");
-LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat_reply) == 50, "heartbeat_reply: <HQ2Q2IQQ");
+LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat) == 34, "heartbeat: <H3QQ");
+LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat_reply) == 62, "heartbeat_reply: <HQ3Q3IQQ");
 LENSLINK_ASSERT(sizeof(struct lenslink_pending) == 4, "pending: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_busy) == 6, "busy: <HBBH");
 LENSLINK_ASSERT(sizeof(struct lenslink_notice) == 6, "notice: <HBBH");
@@ -741,7 +751,7 @@ LENSLINK_ASSERT(sizeof(struct lenslink_challenge) == 4, "challenge: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_proof) == 4, "proof: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_set_settings) == 4, "set_settings: <HBB");
 LENSLINK_ASSERT(sizeof(struct lenslink_set_budget) == 8, "set_budget: <HHI");
-LENSLINK_ASSERT(sizeof(struct lenslink_frame_start) == 96, "frame_start: <HHIQHHBBBBIIIHH4IIIiIIIIIii");
+LENSLINK_ASSERT(sizeof(struct lenslink_frame_start) == 100, "frame_start: <HHIQHHBBBBIIIHH4IIIiIIIIIiiHH");
 LENSLINK_ASSERT(sizeof(struct lenslink_frame_end) == 32, "frame_end: <HBBII4II");
 LENSLINK_ASSERT(sizeof(struct lenslink_log) == 12, "log: <HBBQ");
 LENSLINK_ASSERT(sizeof(struct lenslink_sensor_entry) == 28, "sensor_entry: <HHBBBBI4I");

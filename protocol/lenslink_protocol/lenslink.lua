@@ -40,6 +40,8 @@ local ENUMS = {
     [3] = "FOCUS",
     [4] = "APERTURE",
     [5] = "SETTLED",
+    [6] = "ROI_X",
+    [7] = "ROI_Y",
   }},
   Damage = {flags = false, names = {
     [1] = "PAYLOAD",
@@ -275,11 +277,15 @@ local MESSAGES = {
   }},
   [5] = {name = "Configure", abbr = "configure", doc = "prepares a stream", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
-    {"stream", "B", 1, "number of the stream: 0 preview, 1 still"},
+    {"stream", "B", 1, "number of the stream: 0 preview, 1 still, 2 ROI"},
     {"flags", "B", 1, "Configure flags: TEST_ONLY", "ConfigureFlag"},
     {"mode", "H", 1, "id of a mode of the manifest"},
     {"pixel_format", "I", 1, "code of the pixel format; 0 lets the module choose", "PixelFormat"},
     {"tile_bytes", "I", 1, "longest payload of a tile, B; 0 lets the module choose"},
+    {"x", "H", 1, "first column of the crop in the mode"},
+    {"y", "H", 1, "first row of the crop in the mode"},
+    {"width", "H", 1, "columns of the crop; 0 = the whole mode"},
+    {"height", "H", 1, "rows of the crop; 0 = the whole mode"},
   }},
   [6] = {name = "Configured", abbr = "configured", doc = "states the configuration of a stream", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
@@ -292,6 +298,8 @@ local MESSAGES = {
     {"stride", "I", 1, "bytes in a row"},
     {"frame_bytes", "I", 1, "bytes of a frame: stride times height"},
     {"tile_bytes", "I", 1, "longest payload of a tile, B"},
+    {"x", "H", 1, "first column of the crop in the mode"},
+    {"y", "H", 1, "first row of the crop in the mode"},
   }},
   [7] = {name = "Capture", abbr = "capture", doc = "starts a stream that ends after a number of frames", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
@@ -339,14 +347,14 @@ local MESSAGES = {
   }},
   [15] = {name = "Heartbeat", abbr = "heartbeat", doc = "shows that the host is alive, and states its credit limits", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
-    {"limit", "Q", 2, "bytes of tiles that the module may send in this session, by stream"},
+    {"limit", "Q", 3, "bytes of tiles that the module may send in this session, by stream"},
     {"time_us", "Q", 1, "clock of the host when this was sent, us"},
   }},
   [16] = {name = "HeartbeatReply", abbr = "heartbeat_reply", doc = "shows that the module is alive, and what it has sent", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
     {"uptime_us", "Q", 1, "clock of the module when this is sent, us since its start"},
-    {"sent", "Q", 2, "bytes of tiles sent in this session, by stream"},
-    {"begun", "I", 2, "newest frame begun, plus 1, by stream; 0 = no frame"},
+    {"sent", "Q", 3, "bytes of tiles sent in this session, by stream"},
+    {"begun", "I", 3, "newest frame begun, plus 1, by stream; 0 = no frame"},
     {"host_us", "Q", 1, "`time_us` of the newest Heartbeat"},
     {"received_us", "Q", 1, "clock of the module when that Heartbeat was received, us"},
   }},
@@ -452,6 +460,8 @@ local MESSAGES = {
     {"noise_offset", "I", 1, "O of DNG's NoiseProfile, 1e-9"},
     {"focus_ring", "i", 1, "position of the focus ring, ticks since the start; wraps"},
     {"temperature_mc", "i", 1, "sensor temperature, 1/1000 degree C"},
+    {"crop_x", "H", 1, "first column of the frame in the mode"},
+    {"crop_y", "H", 1, "first row of the frame in the mode"},
   }},
   [66] = {name = "FrameEnd", abbr = "frame_end", doc = "ends a frame", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},

@@ -313,10 +313,11 @@ class _Credits:
             count = min(sent[stream], self.granted[stream])
             self.settled[stream] = max(self.settled[stream], count)
 
-    def grant(self) -> tuple[int, int]:
+    def grant(self) -> tuple[int, int, int]:
         """Grant a window beyond what is settled. Return the limit of each stream."""
         self.granted = [settled + self.window for settled in self.settled]
-        return self.granted[0], self.granted[1]
+        preview, still, roi = self.granted
+        return preview, still, roi
 
 
 class _Liveness:
@@ -533,7 +534,7 @@ class Link:
         self._liveness.next_heartbeat = now + HEARTBEAT_MS / 1000
         limits = self._credits.grant()
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("grant bytes of tiles up to %d, %d", *limits)
+            _log.debug("grant bytes of tiles up to %d, %d, %d", *limits)
         self._send(Heartbeat(limits, round(now * 1e6)), 0)
 
     def _request_resend(self, missing: MissingParts) -> None:

@@ -173,10 +173,10 @@ class Configure:
     """Prepares a stream."""
 
     TYPE: ClassVar[MessageType] = MessageType.CONFIGURE
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHII")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHIIHHHH")
 
     stream: int
-    """Number of the stream: 0 preview, 1 still."""
+    """Number of the stream: 0 preview, 1 still, 2 ROI."""
     flags: int
     """Configure flags: TEST_ONLY."""
     mode: int
@@ -185,16 +185,24 @@ class Configure:
     """Code of the pixel format; 0 lets the module choose."""
     tile_bytes: int
     """Longest payload of a tile, B; 0 lets the module choose."""
+    x: int = 0
+    """First column of the crop in the mode."""
+    y: int = 0
+    """First row of the crop in the mode."""
+    width: int = 0
+    """Columns of the crop; 0 = the whole mode."""
+    height: int = 0
+    """Rows of the crop; 0 = the whole mode."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.FIXED.size, self.stream, self.flags, self.mode, self.pixel_format, self.tile_bytes)
+        return self.FIXED.pack(self.FIXED.size, self.stream, self.flags, self.mode, self.pixel_format, self.tile_bytes, self.x, self.y, self.width, self.height)
 
     @classmethod
     def decode(cls, payload: Buffer) -> Configure:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
         _, values = _fixed(cls.FIXED, payload)
-        return cls(values[0], values[1], values[2], values[3], values[4])
+        return cls(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[8])
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +210,7 @@ class Configured:
     """States the configuration of a stream."""
 
     TYPE: ClassVar[MessageType] = MessageType.CONFIGURED
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHIHHIII")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHIHHIIIHH")
 
     stream: int
     """Number of the stream, as in the request."""
@@ -222,16 +230,20 @@ class Configured:
     """Bytes of a frame: stride times height."""
     tile_bytes: int
     """Longest payload of a tile, B."""
+    x: int = 0
+    """First column of the crop in the mode."""
+    y: int = 0
+    """First row of the crop in the mode."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.FIXED.size, self.stream, self.flags, self.mode, self.pixel_format, self.width, self.height, self.stride, self.frame_bytes, self.tile_bytes)
+        return self.FIXED.pack(self.FIXED.size, self.stream, self.flags, self.mode, self.pixel_format, self.width, self.height, self.stride, self.frame_bytes, self.tile_bytes, self.x, self.y)
 
     @classmethod
     def decode(cls, payload: Buffer) -> Configured:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
         _, values = _fixed(cls.FIXED, payload)
-        return cls(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[8])
+        return cls(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[8], values[9], values[10])
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,9 +433,9 @@ class Heartbeat:
     """Shows that the host is alive, and states its credit limits."""
 
     TYPE: ClassVar[MessageType] = MessageType.HEARTBEAT
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<H2QQ")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<H3QQ")
 
-    limit: tuple[int, int]
+    limit: tuple[int, int, int]
     """Bytes of tiles that the module may send in this session, by stream."""
     time_us: int
     """Clock of the host when this was sent, us."""
@@ -436,7 +448,7 @@ class Heartbeat:
     def decode(cls, payload: Buffer) -> Heartbeat:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
         _, values = _fixed(cls.FIXED, payload)
-        return cls((values[0], values[1]), values[2])
+        return cls((values[0], values[1], values[2]), values[3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,13 +456,13 @@ class HeartbeatReply:
     """Shows that the module is alive, and what it has sent."""
 
     TYPE: ClassVar[MessageType] = MessageType.HEARTBEAT_REPLY
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<HQ2Q2IQQ")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HQ3Q3IQQ")
 
     uptime_us: int
     """Clock of the module when this is sent, us since its start."""
-    sent: tuple[int, int]
+    sent: tuple[int, int, int]
     """Bytes of tiles sent in this session, by stream."""
-    begun: tuple[int, int]
+    begun: tuple[int, int, int]
     """Newest frame begun, plus 1, by stream; 0 = no frame."""
     host_us: int
     """`time_us` of the newest Heartbeat."""
@@ -465,7 +477,7 @@ class HeartbeatReply:
     def decode(cls, payload: Buffer) -> HeartbeatReply:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
         _, values = _fixed(cls.FIXED, payload)
-        return cls(values[0], (values[1], values[2]), (values[3], values[4]), values[5], values[6])
+        return cls(values[0], (values[1], values[2], values[3]), (values[4], values[5], values[6]), values[7], values[8])
 
 
 @dataclass(frozen=True, slots=True)
@@ -780,7 +792,7 @@ class FrameStart:
     """Begins a frame: its geometry and the settings that were applied."""
 
     TYPE: ClassVar[MessageType] = MessageType.FRAME_START
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<HHIQHHBBBBIIIHH4IIIiIIIIIii")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HHIQHHBBBBIIIHH4IIIiIIIIIiiHH")
 
     mode: int
     """Id of a mode of the manifest."""
@@ -828,16 +840,20 @@ class FrameStart:
     """Position of the focus ring, ticks since the start; wraps."""
     temperature_mc: int
     """Sensor temperature, 1/1000 degree C."""
+    crop_x: int = 0
+    """First column of the frame in the mode."""
+    crop_y: int = 0
+    """First row of the frame in the mode."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.FIXED.size, self.mode, self.request, self.timestamp_us, self.width, self.height, self.cfa, self.orientation, self.bits, 0, self.pixel_format, self.stride, self.white, self.flags, 0, *self.black_milli, self.exposure_us, self.gain_milli, self.focus_mdpt, self.aperture_milli, self.interval_us, self.row_time_ns, self.noise_slope, self.noise_offset, self.focus_ring, self.temperature_mc)
+        return self.FIXED.pack(self.FIXED.size, self.mode, self.request, self.timestamp_us, self.width, self.height, self.cfa, self.orientation, self.bits, 0, self.pixel_format, self.stride, self.white, self.flags, 0, *self.black_milli, self.exposure_us, self.gain_milli, self.focus_mdpt, self.aperture_milli, self.interval_us, self.row_time_ns, self.noise_slope, self.noise_offset, self.focus_ring, self.temperature_mc, self.crop_x, self.crop_y)
 
     @classmethod
     def decode(cls, payload: Buffer) -> FrameStart:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
         _, values = _fixed(cls.FIXED, payload)
-        return cls(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[9], values[10], values[11], values[12], (values[14], values[15], values[16], values[17]), values[18], values[19], values[20], values[21], values[22], values[23], values[24], values[25], values[26], values[27])
+        return cls(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[9], values[10], values[11], values[12], (values[14], values[15], values[16], values[17]), values[18], values[19], values[20], values[21], values[22], values[23], values[24], values[25], values[26], values[27], values[28], values[29])
 
 
 @dataclass(frozen=True, slots=True)

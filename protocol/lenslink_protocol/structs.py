@@ -20,6 +20,7 @@ from construct import (
     Bytes,
     Const,
     Construct,
+    Default,
     GreedyBytes,
     Int8ul,
     Int16ul,
@@ -63,6 +64,9 @@ class Message:
     doc: str
     struct: Construct
 
+
+_CROP = Default(Int16ul, 0)
+"""A number of a crop. Without one, a stream has the whole mode."""
 
 _SIZE = "size" / Int16ul * "bytes of the fixed part, this field included"
 
@@ -135,11 +139,15 @@ MESSAGES: tuple[Message, ...] = (
         "prepares a stream",
         Struct(
             _SIZE,
-            "stream" / Int8ul * "number of the stream: 0 preview, 1 still",
+            "stream" / Int8ul * "number of the stream: 0 preview, 1 still, 2 ROI",
             "flags" / Int8ul * "Configure flags: TEST_ONLY",
             "mode" / Int16ul * "id of a mode of the manifest",
             "pixel_format" / Int32ul * "code of the pixel format; 0 lets the module choose",
             "tile_bytes" / Int32ul * "longest payload of a tile, B; 0 lets the module choose",
+            "x" / _CROP * "first column of the crop in the mode",
+            "y" / _CROP * "first row of the crop in the mode",
+            "width" / _CROP * "columns of the crop; 0 = the whole mode",
+            "height" / _CROP * "rows of the crop; 0 = the whole mode",
         ),
     ),
     Message(
@@ -158,6 +166,8 @@ MESSAGES: tuple[Message, ...] = (
             "stride" / Int32ul * "bytes in a row",
             "frame_bytes" / Int32ul * "bytes of a frame: stride times height",
             "tile_bytes" / Int32ul * "longest payload of a tile, B",
+            "x" / _CROP * "first column of the crop in the mode",
+            "y" / _CROP * "first row of the crop in the mode",
         ),
     ),
     Message(
@@ -256,7 +266,7 @@ MESSAGES: tuple[Message, ...] = (
         Struct(
             _SIZE,
             "limit"
-            / Array(2, Int64ul)
+            / Array(3, Int64ul)
             * "bytes of tiles that the module may send in this session, by stream",
             "time_us" / Int64ul * "clock of the host when this was sent, us",
         ),
@@ -269,8 +279,8 @@ MESSAGES: tuple[Message, ...] = (
         Struct(
             _SIZE,
             "uptime_us" / Int64ul * "clock of the module when this is sent, us since its start",
-            "sent" / Array(2, Int64ul) * "bytes of tiles sent in this session, by stream",
-            "begun" / Array(2, Int32ul) * "newest frame begun, plus 1, by stream; 0 = no frame",
+            "sent" / Array(3, Int64ul) * "bytes of tiles sent in this session, by stream",
+            "begun" / Array(3, Int32ul) * "newest frame begun, plus 1, by stream; 0 = no frame",
             "host_us" / Int64ul * "`time_us` of the newest Heartbeat",
             "received_us" / Int64ul * "clock of the module when that Heartbeat was received, us",
         ),
@@ -455,6 +465,8 @@ MESSAGES: tuple[Message, ...] = (
             "noise_offset" / Int32ul * "O of DNG's NoiseProfile, 1e-9",
             "focus_ring" / Int32sl * "position of the focus ring, ticks since the start; wraps",
             "temperature_mc" / Int32sl * "sensor temperature, 1/1000 degree C",
+            "crop_x" / _CROP * "first column of the frame in the mode",
+            "crop_y" / _CROP * "first row of the frame in the mode",
         ),
     ),
     Message(

@@ -121,9 +121,12 @@ def make_manifest() -> bytes:
         ManifestKey.OPTICS: OpticsEntry(17500, 35000, 1400, 3300).encode(),
     }
     entries = list(values.items())
-    ranges = ((0, 60_000_000, 0), (1000, 64_000, 1000), (0, 3300, 0), (1400, 1400, 1400))
-    for number, (least, most, default) in enumerate((*ranges, (0, 1, 1)), 1):
-        control = ControlEntry(number, ControlFlag.PER_FRAME, least, most, 1, default)
+    ranges = (
+        (0, 60_000_000, 1, 0), (1000, 64_000, 1, 1000), (0, 3300, 1, 0), (1400, 1400, 1, 1400),
+        (0, 1, 1, 1), (0, SIDE - 2, 2, 0), (0, SIDE - 2, 2, 0),
+    )  # fmt: skip
+    for number, (least, most, step, default) in enumerate(ranges, 1):
+        control = ControlEntry(number, ControlFlag.PER_FRAME, least, most, step, default)
         entries.append((ManifestKey.CONTROL, control.encode()))
     entries.append((ManifestKey.POWER, PowerEntry(150, 300).encode()))
     entries.append((ManifestKey.DELAY, DelayEntry(1).encode()))
@@ -176,8 +179,8 @@ class _Recorder:
             Configured(STILL, 0, 1, code, SIDE, SIDE, 2 * SIDE, 2 * SIDE * SIDE, tile_bytes),
             number,
         )
-        self.host(Heartbeat((0, 65536), HOST_US))
-        self.module(HeartbeatReply(CLOCK_US, (0, 0), (0, 0), HOST_US, CLOCK_US))
+        self.host(Heartbeat((0, 65536, 0), HOST_US))
+        self.module(HeartbeatReply(CLOCK_US, (0, 0, 0), (0, 0, 0), HOST_US, CLOCK_US))
 
     def capture(self, number: int) -> None:
         """Capture, its answer, and the beginning of the frame."""

@@ -9,7 +9,7 @@ import time
 
 _PIN = "<BBHi"
 _PIN_BYTES = 8
-_REQUEST = "<IHHIIiIIHH"
+_REQUEST = "<IHHIIiIIHHHHHH"
 _WITH_CRCS = 1
 _WITH_TIME = 2
 _TIME_BYTES = 8
@@ -35,12 +35,13 @@ class SimRows:
         self._time_left = 0
         self._scrap = memoryview(bytearray(4096))
 
-    def request_rows(self, number, mode, settings, pixel_format, tile):
+    def request_rows(self, number, mode, settings, pixel_format, tile, crop):
         """Read out a frame that was exposed with *settings*.
 
         They are exposure_us, gain_milli, focus_mdpt and aperture_milli. The rows are packed as
         *pixel_format* says. If the sensor computes CRCs, the four bytes of each tile's CRC follow
-        the tile's rows. *tile* is columns and rows.
+        the tile's rows. *tile* is columns and rows. *crop* is the part of the mode that is read:
+        x, y, columns and rows.
         """
         exposure, gain, distance, aperture = settings
         self._time_left = _TIME_BYTES
@@ -57,6 +58,10 @@ class SimRows:
                 pixel_format,
                 tile[0],
                 tile[1],
+                crop[0],
+                crop[1],
+                crop[2],
+                crop[3],
             )  # fmt: skip
         )
 

@@ -207,7 +207,7 @@ class BeatsBeforeHelloReply(Defect):
     def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind != MessageType.HELLO:
             return [data]
-        beat = Heartbeat((0, 0), 0).encode()
+        beat = Heartbeat((0, 0, 0), 0).encode()
         early = packet.encode(type=MessageType.HEARTBEAT, frame=0, payload=beat)
         return [data, early]
 
@@ -251,7 +251,7 @@ class BeatsOnAfterRefusal(Defect):
         return [data]
 
     def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
-        beat = Heartbeat((0, 0), 0).encode()
+        beat = Heartbeat((0, 0, 0), 0).encode()
         extra = packet.encode(type=MessageType.HEARTBEAT, frame=0, payload=beat)
         return [extra, data] if self._is_refused else [data]
 
@@ -270,7 +270,7 @@ class ClosesAsHeartbeat(Defect):
     def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind != MessageType.CLOSE:
             return [data]
-        return [packet.encode(type=MessageType.HEARTBEAT, payload=Heartbeat((0, 0), 0).encode())]
+        return [packet.encode(type=MessageType.HEARTBEAT, payload=Heartbeat((0, 0, 0), 0).encode())]
 
 
 class _OtherTime(Defect):
@@ -425,7 +425,7 @@ class FallsOnce(Defect):
         if not isinstance(message, Heartbeat):
             return [data]
         self._count += 1
-        return [edit_message(packet, limit=(0, 0)) if self._count == 3 else data]
+        return [edit_message(packet, limit=(0, 0, 0)) if self._count == 3 else data]
 
 
 class LateFirstLimits(Defect):

@@ -265,6 +265,13 @@ class OtherGeometry(_BadStart):
 
 
 @CASES.add("H-CAM-3")
+class OtherCrop(_BadStart):
+    """FrameStart has a crop that is odd, or that is not inside the mode."""
+
+    wrong = ({"crop_x": 1}, {"crop_y": 1}, {"crop_x": 2}, {"crop_y": 2}, {"crop_x": 0xFFFE})
+
+
+@CASES.add("H-CAM-3")
 class OtherPhase(_BadStart):
     """FrameStart has another phase than its pixel format, or no EXIF orientation."""
 

@@ -44,7 +44,7 @@ _EXPOSURE_US = 30_000
 def _beat(peer: HostPeer, time_us: int) -> HeartbeatReply:
     """Send a Heartbeat with a time, and return its answer."""
     mark = len(peer.log)
-    peer.send(Heartbeat((PLENTY, PLENTY), time_us))
+    peer.send(Heartbeat((PLENTY, PLENTY, PLENTY), time_us))
     return peer.wait_for_heartbeat_reply(mark)
 
 

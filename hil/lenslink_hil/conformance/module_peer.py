@@ -46,7 +46,7 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
-from lenslink_protocol.params import MAX_CONTROL
+from lenslink_protocol.params import MAX_CONTROL, MAX_STREAMS
 
 from .cases import NotClaimed, check
 from .packets import Packet, Parser
@@ -124,9 +124,9 @@ class Script:
         self.lane_1_sequence = 0
         """The next sequence of lane 1."""
         self.log: list[Packet] = []
-        self.limits = [0, 0]
-        self.sent = [0, 0]
-        self.begun = [0, 0]
+        self.limits = [0] * MAX_STREAMS
+        self.sent = [0] * MAX_STREAMS
+        self.begun = [0] * MAX_STREAMS
         self.frame = 0
         self.request = 0
         self.end_time: float | None = None
@@ -343,7 +343,8 @@ class Script:
 
     def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
         clock_us = 2_000_000
-        sent, begun = (self.sent[0], self.sent[1]), (self.begun[0], self.begun[1])
+        preview, still, roi = zip(self.sent, self.begun, strict=True)
+        sent, begun = zip(preview, still, roi, strict=True)
         reply = HeartbeatReply(clock_us, sent, begun, message.time_us, clock_us)
         self.send_reply(packet, reply)
 

@@ -124,9 +124,11 @@ RANGES: dict[int, tuple[int, int, int]] = {
     ControlId.FOCUS: (0, 3300, 0),
     ControlId.APERTURE: (1400, 11_000, 1400),
     ControlId.SETTLED: (0, 1, 1),
+    ControlId.ROI_X: (0, WIDTH - 2, 0),
+    ControlId.ROI_Y: (0, HEIGHT - 2, 0),
 }
 """Minimum, maximum and initial value of each control."""
-_ADJUSTED = (ControlId.EXPOSURE, ControlId.GAIN, ControlId.FOCUS, ControlId.APERTURE)
+_CROP_SIDES = (ControlId.ROI_X, ControlId.ROI_Y)
 IDLE_MW, ACTIVE_MW, MOTOR_MW = 150, 1000, 200
 """Power without a frame, with one, and of the motor besides."""
 NO_BUDGET = 1 << 32
@@ -314,6 +316,8 @@ class PlainModule:
         self.max_payload = 0
         self.streams = [Stream() for _ in range(MAX_STREAMS)]
         self.exposure: Exposure | None = None
+        self.is_previews_turn = False
+        """A frame of the ROI began since the last one of the preview."""
         self.readout: Frame | None = None
         self.frames: list[Frame] = []
         self.data: list[Item] = []
@@ -564,7 +568,8 @@ class PlainModule:
         self.limits = [max(old, new) for old, new in zip(self.limits, message.limit, strict=True)]
 
     def heartbeat_reply(self) -> HeartbeatReply:
-        sent, begun = (self.sent[0], self.sent[1]), (self.begun[0], self.begun[1])
+        preview, still, roi = zip(self.sent, self.begun, strict=True)
+        sent, begun = zip(preview, still, roi, strict=True)
         return HeartbeatReply(self.now_us(), sent, begun, *self.heartbeat_times)
 
     def now_us(self) -> int:
@@ -664,6 +669,8 @@ class PlainModule:
         self.check_configurable(stream)
         if not self.is_mode(message.mode):
             raise Refused(ErrorCode.UNSUPPORTED)
+        message = self.complete_crop(message)
+        self.check_crop(message)
         plan = self.plan_of(message)
         if not message.flags & ConfigureFlag.TEST_ONLY:
             self.apply_plan(stream, plan)
@@ -676,9 +683,28 @@ class PlainModule:
     def is_mode(self, mode: int) -> bool:
         return mode == MODE
 
+    def complete_crop(self, message: Configure) -> Configure:
+        """Return the message with the crop of the whole mode, if it names none."""
+        if message.x or message.y or message.width or message.height:
+            return message
+        return replace(message, width=WIDTH, height=HEIGHT)
+
+    def check_crop(self, message: Configure) -> None:
+        """Refuse a crop that is not one of the mode."""
+        numbers = (message.x, message.y, message.width, message.height)
+        is_inside = message.x + message.width <= WIDTH and message.y + message.height <= HEIGHT
+        if any(each % 2 for each in numbers) or 0 in numbers[2:] or not is_inside:
+            raise Refused(ErrorCode.UNSUPPORTED)
+
     def apply_plan(self, stream: Stream, plan: Configured) -> None:
         stream.plan = plan
         stream.state = State.CONFIGURED
+        self.set_crop(stream, plan)
+
+    def set_crop(self, stream: Stream, plan: Configured) -> None:
+        """Set ROI_X and ROI_Y to the place that was configured."""
+        stream.values[ControlId.ROI_X] = plan.x
+        stream.values[ControlId.ROI_Y] = plan.y
 
     def plan_of(self, message: Configure) -> Configured:
         """Return the configuration that answers *message*."""
@@ -689,10 +715,10 @@ class PlainModule:
         flags = message.flags & ConfigureFlag.TEST_ONLY
         if differs:
             flags |= ConfigureFlag.ADJUSTED
-        stride = form.count_bytes(WIDTH)
+        stride = form.count_bytes(message.width)
         return Configured(
-            message.stream, flags, message.mode, form.code, WIDTH, HEIGHT, stride,
-            stride * HEIGHT, limit,
+            message.stream, flags, message.mode, form.code, message.width, message.height, stride,
+            stride * message.height, limit, message.x, message.y,
         )  # fmt: skip
 
     def formats(self) -> list[Layout]:
@@ -788,13 +814,23 @@ class PlainModule:
         least, most, _ = self.controls()[control]
         return min(max(value, least), most)
 
+    def nearest_place(self, stream: Stream, control: int, value: int) -> int:
+        """Return the valid first column or row of the crop that is nearest to a value."""
+        plan = stream.plan
+        assert plan is not None
+        most = WIDTH - plan.width if control == ControlId.ROI_X else HEIGHT - plan.height
+        return min(max(value, 0), most) & ~1
+
     def choose_values(self, stream: Stream) -> tuple[dict[int, int], int]:
         """Return the values of the next frame, and the flag ADJUSTED if one differs."""
         values, flags = {}, 0
         for control, (_, _, initial) in self.controls().items():
             asked = self.asked_value(stream, control)
-            if asked is not None:
+            if asked is not None and control in _CROP_SIDES:
+                values[control] = self.nearest_place(stream, control, asked)
+            elif asked is not None:
                 values[control] = self.nearest_value(control, asked)
+            if asked is not None:
                 if values[control] != asked:
                     flags = int(FrameFlag.ADJUSTED)
             elif control != ControlId.FOCUS:
@@ -965,17 +1001,21 @@ class PlainModule:
         """Return the stream of the next frame, or None if no frame is due."""
         due = [
             index
-            for index in (1, 0)
+            for index in (1, 2, 0)
             if self.streams[index].state is State.STREAMING
             and self.streams[index].unexposed
             and self.time >= self.streams[index].next_start
         ]
         bursts = [i for i in due if self.streams[i].unexposed > 0 and self.streams[i].begun]
+        if self.is_previews_turn and 0 in due and 2 in due:
+            due.remove(2)
         return next(iter(bursts + due), None)
 
     def expose(self, index: int, stream: Stream) -> Exposure:
         """Begin the exposure of a stream's next frame."""
         exposure = self.plan_exposure(index, stream, self.next_number())
+        if index != 1:
+            self.is_previews_turn = index == 2
         stream.begun += 1
         stream.unexposed -= stream.unexposed > 0
         return exposure
@@ -1006,7 +1046,9 @@ class PlainModule:
         start = self.frame_start(stream, plan, exposure).encode()
         stream.last_start = self.time
         rectangles = self.rectangles_to_read(plan)
-        frame = Frame(number, index, plan, start, rectangles, self.picture(number))
+        x, y = exposure.values.get(ControlId.ROI_X, 0), exposure.values.get(ControlId.ROI_Y, 0)
+        pixels = self.picture(number)[y : y + plan.height, x : x + plan.width]
+        frame = Frame(number, index, plan, start, rectangles, pixels)
         self.frames.append(frame)
         del self.frames[: -self.frames_kept]
         self.data.append(Item(MessageType.FRAME_START, start, number, index))
@@ -1027,6 +1069,7 @@ class PlainModule:
             plan.pixel_format, plan.stride, (1 << self.depth) - 1, exposure.flags, (64_000,) * 4,
             values[ControlId.EXPOSURE], values[ControlId.GAIN], focus,
             values.get(ControlId.APERTURE, 0), interval, 0, 0, 0, 0, 25_000,
+            values.get(ControlId.ROI_X, 0), values.get(ControlId.ROI_Y, 0),
         )  # fmt: skip
 
     def picture(self, number: int) -> NDArray[np.uint16]:
@@ -1036,15 +1079,15 @@ class PlainModule:
     def rectangles_to_read(self, plan: Configured) -> list[Rectangle]:
         """Cut a frame into tiles: strips of whole rows, or whole groups of one row."""
         form = find_layout(plan.pixel_format)
-        rows = plan.tile_bytes // plan.stride
+        rows, width, height = plan.tile_bytes // plan.stride, plan.width, plan.height
         if rows:
-            return [(0, y, WIDTH, min(rows, HEIGHT - y)) for y in range(0, HEIGHT, rows)]
+            return [(0, y, width, min(rows, height - y)) for y in range(0, height, rows)]
         columns = plan.tile_bytes * 8 // form.bits // form.group * form.group
         columns = max(form.group, columns)
         return [
-            (x, y, min(columns, WIDTH - x), 1)
-            for y in range(HEIGHT)
-            for x in range(0, WIDTH, columns)
+            (x, y, min(columns, width - x), 1)
+            for y in range(height)
+            for x in range(0, width, columns)
         ]
 
     def read_tiles(self) -> None:
@@ -1234,7 +1277,12 @@ class PlainModule:
             (ManifestKey.FORMAT, FormatEntry(each.code).encode()) for each in self.formats()
         ]
         entries += [
-            (ManifestKey.CONTROL, ControlEntry(control, 1, least, most, 1, initial).encode())
+            (
+                ManifestKey.CONTROL,
+                ControlEntry(
+                    control, 1, least, most, 2 if control in _CROP_SIDES else 1, initial
+                ).encode(),
+            )
             for control, (least, most, initial) in self.controls().items()
         ]
         entries.append((ManifestKey.POWER, PowerEntry(IDLE_MW, MOTOR_MW).encode()))

@@ -259,7 +259,7 @@ class EndsOnDemand(PlainModule):
         super().on_resend(header, message)
         frame = self.frame_of(header.stream, header.frame)
         if frame is not None and frame.end is None and message.flags & ResendFlag.END:
-            end = FrameEnd(EndStatus.OK, self.used_lanes, 0, 1000, (0, 0, 0, 0)).encode()
+            end = FrameEnd(EndStatus.OK, self.used_lanes, 0, 1000, (0, 0, 0, 0), 0).encode()
             self.emit(Item(MessageType.FRAME_END, end, frame.number, frame.stream))
 
 
@@ -310,7 +310,7 @@ class EndsFramesAfterClose(Defect):
             self._open = None
         if packet.kind != MessageType.CLOSE or self._open is None:
             return [data]
-        end = FrameEnd(EndStatus.ABORTED, 1, 0, 0, (0, 0, 0, 0)).encode()
+        end = FrameEnd(EndStatus.ABORTED, 1, 0, 0, (0, 0, 0, 0), 0).encode()
         sequence = packet.header.sequence + 1
         late = self._open.encode(type=MessageType.FRAME_END, payload=end, sequence=sequence)
         return [data, late]

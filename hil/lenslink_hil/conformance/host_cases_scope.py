@@ -9,9 +9,11 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 from lenslink_protocol.ids import BusyReason, CloseReason, FrameState, MessageType
 from lenslink_protocol.messages import (
+    AnyMessage,
     Busy,
     Close,
     Configure,
@@ -197,14 +199,13 @@ class GrownReplies(Script):
         self.sent[self._stream] = self.limits[self._stream]
         super().start_frame()
 
-    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
-        del message
-        reply = HeartbeatReply(
-            2_000_000, (self.sent[0], self.sent[1]), (self.begun[0], self.begun[1])
-        )
-        payload = reply.encode()
+    def send_reply(self, packet: Packet, message: AnyMessage, **more: Any) -> None:
+        if not isinstance(message, HeartbeatReply):
+            super().send_reply(packet, message, **more)
+            return
+        payload = message.encode()
         grown = (len(payload) + 6).to_bytes(2, "little") + payload[2:] + b"\xa5" * 6
-        self.wire.send(self.pack(MessageType.HEARTBEAT_REPLY, grown, packet.id))
+        self.wire.send(self.pack(MessageType.HEARTBEAT_REPLY, grown, packet.id, **more))
 
 
 # --- session ----------------------------------------------------------------------------------

@@ -144,7 +144,12 @@ def messages_of_the_session_before(peer: HostPeer) -> None:
         fresh.configure(STILL)
         check_answers(fresh)
         mark = len(fresh.log)
-        for message in (Heartbeat((PLENTY, PLENTY)), Capture(STILL, 1), Flush(), Close(0)):
+        for message in (
+            Heartbeat((PLENTY, PLENTY, PLENTY), 0),
+            Capture(STILL, 1),
+            Flush(),
+            Close(0),
+        ):
             before.sequence += 1 << 16
             before.send(message, 0 if isinstance(message, (Heartbeat, Close)) else 900)
         acted = [str(p) for p in fresh.collect(_SHORT_S) if p.kind != MessageType.LOG]
@@ -233,7 +238,7 @@ def every_kind_of_close(peer: HostPeer) -> None:
         check_answers(session)
         session.wire.send(session.pack_payload(MessageType.CLOSE, payload))
         mark = len(session.log)
-        session.send(Heartbeat((0, 0)))
+        session.send(Heartbeat((0, 0, 0), 0))
         number = session.send_request(GetManifest(0))
         session.collect(_SHORT_S)
         said = f"request {number} behind the Close {payload.hex(' ')} is answered"
@@ -279,7 +284,7 @@ def detached_inside_a_frame(peer: HostPeer) -> None:
         closed = wait_for_type(peer, MessageType.CLOSE, 0, 2.0)
         if closed is None:
             raise Failed("DETACH is accepted, and the session is not closed")
-        peer.send(Heartbeat((PLENTY, PLENTY)))
+        peer.send(Heartbeat((PLENTY, PLENTY, PLENTY), 0))
         peer.collect()
         after = [str(p) for p in peer.log[peer.log.index(closed) + 1 :]]
         check(not after, f"behind Close DETACH inside a frame of stream {stream}: {after[:2]}")

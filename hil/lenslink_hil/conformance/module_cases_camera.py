@@ -124,7 +124,7 @@ def stop_inside_a_frame(peer: HostPeer) -> None:
         number = session.send_request(Stop(stream))
         answer = _check_ends(session, number)
         session.grant_credits(PLENTY, PLENTY)
-        session.collect()
+        session.collect(0.12)
         after = [str(p) for p in session.log[session.log.index(answer) :] if p.kind in DATA]
         check(not after, f"behind the answer to Stop of stream {stream}: {after[:3]}")
         session.close()

@@ -232,7 +232,7 @@ def as_long_as_allowed(peer: HostPeer) -> None:
 
 
 @CASES.add("M-GROW-1")
-def every_message_maygrow(peer: HostPeer) -> None:
+def every_message_may_grow(peer: HostPeer) -> None:
     """Each message is taken with fields appended, and its tail is read behind them."""
     number = peer.take_id()
     hello = Hello(0x10, 0x10, 1, ALL, 1 << 20)

@@ -241,7 +241,7 @@ def test_a_full_file_system_is_named(board, old):
         free = port.identify().free_storage
         blocks = free // 4096 - 12
         port.run_script(
-            f"with open('/big', 'wb') as f:\n for _ in range({blocks}): f.write(bytes(4096))"
+            f"with open('/big', 'wb') as f:\n for _ in range({blocks}): print(f.write(bytes(4096)))"
         )
     with pytest.raises(DeviceError, match="bytes free, and the firmware needs"):
         flash(board, old)

@@ -18,6 +18,19 @@ from .flash_options import board_argument, choose_port, make_deadline, port_opti
 @board_argument
 @port_option
 @click.option(
+    "--micropython",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Put this image of MicroPython on the board: .uf2 with --drive or picotool, .bin with "
+    "esptool.",
+)
+@click.option(
+    "--drive",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The drive that the board shows in its boot loader. Only MicroPython is copied to it.",
+)
+@click.option(
     "--bundle",
     "bundle_path",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -38,6 +51,8 @@ def flash(
     *,
     board: str,
     port: str | None,
+    micropython: Path | None,
+    drive: Path | None,
     bundle_path: Path | None,
     settings: tuple[str, ...],
     serial: str | None,
@@ -56,17 +71,27 @@ def flash(
     refused before anything is written. Afterwards the command opens a session, which confirms the
     firmware.
 
+    --micropython puts an image of MicroPython on the board, and ends there: the board needs a
+    moment to show its serial port.
+
     \b
     Examples:
       lenslink flash pico
       lenslink flash pico --port /dev/ttyACM0 --set lanes=2
       lenslink flash pico --bundle pico.zip --dry-run --json
+      lenslink flash pico --micropython RPI_PICO.uf2 --drive /media/RPI-RP2
+      lenslink flash esp32s3 --micropython ESP32_GENERIC_S3.bin --port /dev/ttyACM0
     """
     from ..flash.bundle import read_bundle
     from ..flash.flash_job import FlashRequest, flash_board
     from ..flash.option_values import parse_options
 
     screen = Screen(common)
+    if micropython is not None:
+        _put_micropython(common, board, micropython, drive, port, dry_run=dry_run, as_json=as_json)
+        return
+    if drive is not None:
+        raise UsageError("--drive needs --micropython FILE.uf2, the image to copy")
     options = parse_options(settings)
     if bundle_path is not None and options:
         raise UsageError("--bundle and --set contradict each other: a bundle has its own options")
@@ -81,6 +106,53 @@ def flash(
         emit_json(result)
     else:
         _print_result(result, screen)
+
+
+def _put_micropython(
+    common: CommonOptions,
+    name: str,
+    image: Path,
+    drive: Path | None,
+    port: str | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Check the image, and copy it to the drive or start the program that writes it."""
+    from ..benches.board_profile import load_board
+    from ..flash import interpreter
+    from ..flash.board_files import check_has_image
+
+    board = check_has_image(load_board(name))
+    content = interpreter.read_image(image)
+    interpreter.check_image(image, content, board)
+    deadline = make_deadline(common, f"putting MicroPython on {name}")
+    screen = Screen(common)
+    command: list[str] = []
+    if drive is not None:
+        interpreter.check_drive(drive, board)
+    else:
+        command = interpreter.make_command(board, image, port)
+    with screen.show_progress() as progress:
+        progress.show(f"flash: {' '.join(command) or f'copying to {drive}'} ...")
+        if not dry_run and drive is not None:
+            interpreter.copy_to_drive(content, drive, deadline)
+        elif not dry_run:
+            interpreter.run_program(command, deadline)
+    if as_json:
+        emit_json(
+            {
+                "schema": "lenslink.flash-micropython/1",
+                "board": name,
+                "image": str(image),
+                "drive": str(drive) if drive is not None else None,
+                "command": command,
+                "dry_run": dry_run,
+            }
+        )
+    else:
+        what = " ".join(command) or f"copy {image} to {drive}"
+        click.echo(f"{name}: would run: {what}" if dry_run else f"{name}: MicroPython is on it")
 
 
 def _make_reporter(progress: Progress) -> Any:

@@ -28,7 +28,7 @@ from .board_options import check_limits, check_options
 _COMPILE_S: Final = 60.0
 # The ports of the plant, and the main program of the simulated module: never on a board.
 _SIMULATED: Final = frozenset({"main", "ports/sim", "ports/usbdevice", "ports/usbcdc"})
-_PORTS: Final = frozenset({"rp2", "esp32", "unix", "cdc"})
+_PORTS: Final = frozenset({"rp2", "esp32", "unix"})
 _ARCH_MODULES: Final = {
     "armv6m": "thumb",
     "armv7emsp": "thumb",

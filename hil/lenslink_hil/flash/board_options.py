@@ -19,8 +19,8 @@ _MAX_TILES: Final = 64
 _MIN_TILE_BYTES: Final = 2048
 _TRANSPORTS: Final = ("usb", "cdc")
 # The highest GPIO, and the longest time of the watchdog, by port.
-_MAX_GPIO: Final = {"rp2": 29, "esp32": 54, "unix": 0, "cdc": 99}
-_MAX_WATCHDOG_MS: Final = {"rp2": 8388, "esp32": 60_000, "unix": 60_000, "cdc": 32_000}
+_MAX_GPIO: Final = {"rp2": 29, "esp32": 54, "unix": 0}
+_MAX_WATCHDOG_MS: Final = {"rp2": 8388, "esp32": 60_000, "unix": 60_000}
 # Entries of a board's [pins] that are not pins: the smallest and the largest value.
 _SUPPLY: Final = {"vbus_divider": (1, 100), "vbus_drop_mv": (0, 5000)}
 _LIMITS: Final = {

@@ -37,6 +37,9 @@ _CRASH_CHARS = 1000
 _RP2040 = (0x40058008, 0x4000C000, 1 << 24)
 _RP2350 = (0x400D8008, 0x40020000, 1 << 28)
 _REASON_TIMER = 1
+# RP2040 datasheet, 4.1.4; the same on an RP2350. It is read only if it is not held in reset.
+_USB_MAIN = 0x50110040
+_USB_ENABLED = 1
 
 
 class Starts:
@@ -182,5 +185,5 @@ def _is_soft_reset():
 
     if sys.platform == "rp2":
         _, resets, usb = _get_registers()
-        return not machine.mem32[resets] & usb
+        return not machine.mem32[resets] & usb and bool(machine.mem8[_USB_MAIN] & _USB_ENABLED)
     return machine.reset_cause() == getattr(machine, "SOFT_RESET", -1)

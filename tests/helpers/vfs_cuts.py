@@ -2,7 +2,8 @@
 
 ``vfs_cuts.py FILE STEP``: FILE is JSON. ``base`` and ``update`` are calls that write, rename and
 remove files, as lenslink_hil.flash.update makes them; ``kinds`` are the files of each firmware, by
-name. Each STEP-th operation is cut. Prints a line of JSON: operations, cuts, and how often each firmware was found.
+name. Each STEP-th operation is cut. Prints a line of JSON: operations, cuts, and how often each
+firmware was found.
 """
 
 import binascii

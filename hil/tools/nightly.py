@@ -58,6 +58,12 @@ STEPS: dict[str, tuple[str, ...]] = {
     "e2e-pico": (*_PYTEST, "tests/e2e", "--lens", "pico:"),
     # CI runs a sample of these in the guests of make test-kernel.
     "e2e-kernel": ("-m", "lenslink_hil.kernel", "--all", "usb:e2e", "serial:e2e"),
+    "flash": (
+        *_PYTEST,
+        "tests/unit/test_flash_power_cuts.py",
+        "tests/firmware/test_flash_vfs.py",
+        "tests/e2e/test_flash_board.py",
+    ),
     "fuzz": ("-m", "tests.fuzz", "all", "--seconds", "600", "--keep"),
     "mutate": ("hil/tools/mutate.py",),
 }

@@ -36,7 +36,6 @@ from lenslink.errors import (
 )
 from lenslink.transports import parse
 
-from ..rig.board_lock import describe_holders, make_lock_path
 from ..rig.rig_doctor import explain_mismatch
 from ..rig.rig_file import Board, Rig, find_rig_file, load_rig
 from ..rig.taken_board import TakenBoard, take_board
@@ -196,8 +195,10 @@ class HeldModule:
         tried = ", ".join(steps)
         reason = str(error)
         if isinstance(error, lenslink.DeviceBusy):
-            holder = describe_holders([make_lock_path(self.board.address)])
-            return f"board {self.board.name} is in use: {reason} ({holder}); end that program"
+            return (
+                f"board {self.board.name} is in use: {reason}, and that process has not reserved "
+                "the board; end it"
+            )
         return (
             f"board {self.board.name} is lost ({reason}; tried: {tried}); check its cable and "
             "its power, then type: lenslink rig doctor"

@@ -80,7 +80,10 @@ def _find_rig_error(item: pytest.Item, error: BaseException) -> str:
         return ""
     # What follows is bounded by itself. The test's deadline must not cut it short.
     hang_guard.extend(item.config, _EXAMINE_S)
+    before = held.recoveries.total()
     lost = held.examine()
+    if recoveries := held.recoveries.total() - before:
+        item.user_properties.append(("lens_recovered", recoveries))
     return f"{lost}; the test saw: {error}" if lost else ""
 
 

@@ -4,7 +4,7 @@
 
     @pytest.mark.requires("focus", "resend", transport="usb", board="pico", role="dark-box")
 
-A feature is the name of a control (``focus``, ``aperture``), of a capability (``resend``,
+A feature is the name of a control (``focus``, ``aperture``, ``roi``), of a capability (``resend``,
 ``events``), of an optional entry of the manifest (``optics``, ``power``), or of a mode
 (``mode:still``). A name that no module can have is an error of the test.
 """
@@ -18,6 +18,7 @@ import pytest
 
 if TYPE_CHECKING:
     from lenslink import Device
+    from lenslink_protocol.ids import ControlId
 
     from ..rig.rig_file import Board
 
@@ -75,7 +76,7 @@ def list_known_features() -> set[str]:
     """Return the features that this version knows, but for modes."""
     from lenslink_protocol.ids import Capability, ControlId
 
-    controls = {each.name.lower() for each in ControlId}
+    controls = {_name_control(each) for each in ControlId}
     capabilities = {str(each.name).lower() for each in Capability}
     return controls | capabilities | _list_optional_entries()
 
@@ -85,12 +86,17 @@ def list_features(device: Device) -> set[str]:
     from lenslink_protocol.ids import Capability, ControlId
 
     manifest = device.manifest
-    found = {ControlId(each.control).name.lower() for each in manifest.controls}
+    found = {_name_control(ControlId(each.control)) for each in manifest.controls}
     found |= {
         str(each.name).lower() for each in Capability if device.session_info.capabilities & each
     }
     found |= {name for name in _list_optional_entries() if getattr(manifest, name) is not None}
     return found | {f"mode:{mode.name}" for mode in manifest.modes}
+
+
+def _name_control(control: ControlId) -> str:
+    """Return the feature that a control belongs to: ``roi`` for both corners of a region."""
+    return control.name.lower().removesuffix("_x").removesuffix("_y")
 
 
 def _list_optional_entries() -> set[str]:

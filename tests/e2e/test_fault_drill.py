@@ -51,7 +51,6 @@ def healthy(request: pytest.FixtureRequest) -> Iterator[None]:
         harness.write()
         for name in harness.names:
             harness.command(name, "plug")
-            harness.command(name, "off")
             harness.command(name, "on")
 
 

@@ -37,7 +37,6 @@ def healthy(harness: RigHarness) -> Iterator[None]:
     harness.write()
     for name in harness.names:
         harness.command(name, "plug")
-        harness.command(name, "off")
         harness.command(name, "on")
 
 

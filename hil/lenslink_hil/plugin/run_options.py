@@ -16,6 +16,7 @@ SEED_VARIABLE: Final = "LENSLINK_TEST_SEED"
 DEADLINE_S: Final = 600.0
 WAIT_S: Final = 30.0
 EVIDENCE: Final = "out/evidence"
+NO_EVIDENCE: Final = "none"
 
 _SEED = pytest.StashKey[int]()
 _SOURCE = pytest.StashKey[str]()
@@ -68,7 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--lens-evidence",
         metavar="FOLDER",
-        help=f"where recordings of failed tests are kept (default: {EVIDENCE})",
+        help=f"where recordings of failed tests are kept, or {NO_EVIDENCE} (default: {EVIDENCE})",
     )
     group.addoption(
         "--lens-quarantine",

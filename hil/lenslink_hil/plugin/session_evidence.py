@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from .run_options import get_evidence_folder, get_seed, named_urls, worker_input
+from .run_options import NO_EVIDENCE, get_evidence_folder, get_seed, named_urls, worker_input
 
 if TYPE_CHECKING:
     from lenslink.transports import Transport
@@ -181,7 +181,8 @@ def get_worker_id(config: pytest.Config) -> str:
 def is_recording(config: pytest.Config) -> bool:
     """Return True if sessions are recorded: on a bench that was named and is no recording."""
     urls = named_urls(config)
-    return bool(urls) and not urls[0].startswith("replay:")
+    is_wanted = config.getoption("--lens-evidence") != NO_EVIDENCE
+    return is_wanted and bool(urls) and not urls[0].startswith("replay:")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 from lenslink.context import ClosesOnExit
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
-from lenslink.transports import open_transport, parse
+from lenslink.transports import open_transport, parse, resolve
 from lenslink.transports.base import ClockedTransport, MultiLaneTransport, Transport
 
 from ..commands.socket_address import Listener
@@ -204,14 +204,31 @@ def run_modules(
     Raises:
         LensLinkError: The module cannot be opened at first.
     """
-    parsed = parse(url)
     known = info or RunInfo(url, url)
-    source = random.Random(known.seed)
+    parsed, give_back = resolve(parse(url), Deadline(timeout, "opening"))
 
     def connect() -> Transport:
         return wrap(open_transport(parsed, Deadline(timeout, "opening")))
 
-    wire = TransportWire(connect)
+    with contextlib.ExitStack() as stack:
+        stack.callback(give_back)
+        wire = TransportWire(connect)
+        yield from _run_on(
+            wire, cases, known, only=only, is_fail_fast=is_fail_fast, is_transcribed=is_transcribed
+        )
+
+
+def _run_on(
+    wire: TransportWire,
+    cases: Sequence[ModuleCase],
+    known: RunInfo,
+    *,
+    only: str | None,
+    is_fail_fast: bool,
+    is_transcribed: bool,
+) -> Iterator[Verdict]:
+    """Yield the verdicts of *cases* on the module behind *wire*, and close *wire*."""
+    source = random.Random(known.seed)
     why_not = ""
     try:
         fault = probe_module(wire, source, known)

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lenslink_protocol.messages import OpticsEntry
+from lenslink_protocol.ids import FrameFlag
+from lenslink_protocol.messages import FrameStart, OpticsEntry
 from lenslink_protocol.packings import Layout
 
 from .context import ReleasesOnExit
@@ -115,6 +116,31 @@ class FrameMetadata(NamedTuple):
     temperature_mc: int
     black: tuple[float, float, float, float]
     white: int
+
+    @classmethod
+    def from_start(cls, stream: int, number: int, start: FrameStart) -> FrameMetadata:
+        """Return what the FrameStart of frame *number* of *stream* reports."""
+        a, b, c, d = start.black_milli
+        profile = (start.noise_slope / 1e9, start.noise_offset / 1e9) if start.noise_slope else None
+        return cls(
+            number=number,
+            stream=stream,
+            timestamp_us=start.timestamp_us,
+            interval_us=start.interval_us,
+            exposure_us=start.exposure_us,
+            gain_milli=start.gain_milli,
+            focus_mdpt=start.focus_mdpt,
+            aperture_milli=start.aperture_milli,
+            is_adjusted=bool(start.flags & FrameFlag.ADJUSTED),
+            is_moving=bool(start.flags & FrameFlag.MOVING),
+            row_time_ns=start.row_time_ns,
+            noise_profile=profile,
+            energy_uj=start.energy_uj,
+            focus_ring=start.focus_ring,
+            temperature_mc=start.temperature_mc,
+            black=(a / 1000, b / 1000, c / 1000, d / 1000),
+            white=start.white,
+        )
 
 
 @dataclass(eq=False, slots=True)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lenslink_protocol.messages import FrameStart
 from lenslink_protocol.params import MAX_STREAMS
 from lenslink_protocol.ringlayout import (
     GENERATION_SHIFT,
@@ -29,7 +30,7 @@ from lenslink_protocol.ringlayout import (
 from .doorbell import Doorbell
 from .sync import order
 
-_DESCRIPTION = struct.Struct("<11I4I4IiiQQ")
+_DESCRIPTION = struct.Struct("<3I4I2Q")
 _ENDING = struct.Struct(f"<QQII{2 * MAX_MISSING_RANGES}Q")
 _STATE_MASK = (1 << GENERATION_SHIFT) - 1
 
@@ -37,30 +38,15 @@ _log = logging.getLogger(__name__)
 
 
 class Description(NamedTuple):
-    """Describe a frame at its start; the fields are those of a slot."""
+    """Describe a frame at its start: what its FrameStart says, and what the driver adds."""
 
     nonce: int
     number: int
-    pixel_format: int
-    width: int
-    height: int
-    stride: int
-    bits: int
-    cfa: int
-    orientation: int
-    white: int
-    gain_milli: int
-    black_milli: tuple[int, int, int, int]
     active_area: tuple[int, int, int, int]
-    focus_mdpt: int
-    temperature_mc: int
-    timestamp_us: int
-    exposure_us: int
-
-    def pack(self) -> bytes:
-        """Return the bytes of the slot's fields."""
-        head, tail = self[:11], self[13:]
-        return _DESCRIPTION.pack(*head, *self.black_milli, *self.active_area, *tail)
+    start: FrameStart
+    time_ns: int = 0
+    """The host's clock when the readout of row 0 began; 0 if it is unknown."""
+    time_bound_ns: int = 0
 
 
 class FrameCounts:
@@ -154,8 +140,9 @@ class Slot:
 
     def start(self, description: Description) -> None:
         """Publish the frame's description: from now on, readers may read its rows."""
-        at = self._at + SLOT.at["nonce"]
-        self._control[at : at + _DESCRIPTION.size] = description.pack()
+        nonce, number, area, start, *times = description
+        self._write("nonce", _DESCRIPTION.pack(nonce, number, 0, *area, *times))
+        self._write("frame_start", start.encode())
         self._set_state(SlotState.STARTED)
         self._doorbell.count_change()
 
@@ -209,9 +196,7 @@ class Slot:
         flat += [0] * (2 * MAX_MISSING_RANGES - len(flat))
         status = FrameState.COMPLETE if complete else FrameState.INCOMPLETE
         now = time.monotonic_ns()
-        at = self._at + SLOT.at["end_ns"]
-        packed = _ENDING.pack(now, received, status, len(ranges), *flat)
-        self._control[at : at + _ENDING.size] = packed
+        self._write("end_ns", _ENDING.pack(now, received, status, len(ranges), *flat))
 
     def _set_state(self, state: SlotState) -> None:
         order()
@@ -229,6 +214,11 @@ class Slot:
                 state_word >> GENERATION_SHIFT,
             )
         self._state_word = self._q[self._at // 8] = state_word
+
+    def _write(self, first: str, data: bytes) -> None:
+        """Store *data* in the word called *first* and those that follow it."""
+        at = self._at + SLOT.at[first]
+        self._control[at : at + len(data)] = data
 
     def _set(self, name: str, value: int) -> None:
         self._q[(self._at + SLOT.at[name]) // 8] = value

@@ -77,27 +77,8 @@ class SlotPool(Pool):
         if slot is None or start is None:
             return
         mode = self.modes.get(start.mode)
-        slot.start(
-            Description(
-                self.nonce,
-                assembly.number,
-                start.pixel_format,
-                start.width,
-                start.height,
-                start.stride,
-                start.bits,
-                start.cfa,
-                start.orientation,
-                start.white,
-                start.gain_milli,
-                start.black_milli,
-                mode.active_area if mode else (0, 0, start.height, start.width),
-                start.focus_mdpt,
-                start.temperature_mc,
-                start.timestamp_us,
-                start.exposure_us,
-            )
-        )
+        area = mode.active_area if mode else (0, 0, start.height, start.width)
+        slot.start(Description(self.nonce, assembly.number, area, start))
         self.on_progress(assembly)
 
     def on_progress(self, assembly: Assembly) -> None:

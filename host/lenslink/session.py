@@ -16,7 +16,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from lenslink_protocol.ids import Capability, CloseReason, DiscardReason, ErrorCode
 from lenslink_protocol.link import Link
@@ -25,6 +25,7 @@ from lenslink_protocol.messages import (
     AnyMessage,
     Configured,
     Error,
+    Event,
     GetManifest,
     HelloReply,
     Malformed,
@@ -59,6 +60,25 @@ from .transports.base import (
 
 R = TypeVar("R", bound=AnyMessage)
 
+
+class Service(Protocol):
+    """Something that is looked after while the session waits for the module."""
+
+    @property
+    def wait_s(self) -> float:
+        """How long the session may wait until the next :meth:`poll`, in seconds."""
+
+    @property
+    def has_work(self) -> bool:
+        """There is something that needs the session, and that waits until nobody else does."""
+
+    def poll(self) -> None:
+        """Do what does not need the session. Never wait."""
+
+    def on_event(self, event: Event) -> None:
+        """Learn of an Event of the module."""
+
+
 _log = logging.getLogger(__name__)
 
 # How long bytes may flow before the link's timers are looked at: a fraction of the shortest timer.
@@ -84,6 +104,7 @@ class Session:
         self.configurations: dict[int, Configured] = {}
         self.frames = Reassembly(self.pool, self.discards, self.configurations.get)
         self.last_request: RequestHandle | None = None
+        self._service: Service | None = None
         self._is_receiving = False
         """A receive has begun and not ended. True when a call begins: the last was interrupted."""
         self._transport = transport
@@ -100,6 +121,11 @@ class Session:
     def wire_bytes(self) -> int:
         """Bytes received since the session began."""
         return self._reader.wire_bytes
+
+    def serve(self, service: Service) -> None:
+        """Look after *service* from now on, whenever the session waits for the module."""
+        self._service = service
+        self.link.on_event = service.on_event
 
     def say_hello(self, deadline: Deadline) -> HelloReply:
         """Open the session and return the module's answer.
@@ -163,8 +189,19 @@ class Session:
             self.link.forget_request(request)
         return self._check_reply(request.reply, reply)
 
-    def take_frame(self, stream: int, deadline: Deadline, request_id: int) -> Assembly:
+    def has_frame(self, stream: int, request_id: int) -> bool:
+        """Return True if a frame of a request has arrived and was not taken."""
+        return any(
+            each.stream == stream and each.start is not None and each.start.request == request_id
+            for each in self.frames.finished_frames
+        )
+
+    def take_frame(
+        self, stream: int, deadline: Deadline, request_id: int, service: Service | None = None
+    ) -> Assembly | None:
         """Wait for the next frame of a request and remove it from the queue.
+
+        Returns None if *service* has work first.
 
         Drops the frames that earlier requests have left in *stream*. Frames of other streams stay
         in the queue.
@@ -185,7 +222,11 @@ class Session:
 
         try:
             self.run_until(
-                lambda: find() is not None or self.frames.has_rejection(stream, request_id),
+                lambda: (
+                    find() is not None
+                    or self.frames.has_rejection(stream, request_id)
+                    or (service is not None and service.has_work)
+                ),
                 deadline,
             )
         except Disconnected:
@@ -198,9 +239,8 @@ class Session:
             rejection = self.frames.take_rejection(stream, request_id)
         if rejection is not None:
             raise ProtocolError(rejection)
-        if assembly is None:  # pragma: no cover - run_until() returns only once there is one
-            raise ProtocolError("no frame")
-        finished.remove(assembly)
+        if assembly is not None:
+            finished.remove(assembly)
         return assembly
 
     def read_module_time(self, deadline: Deadline) -> int:
@@ -218,7 +258,7 @@ class Session:
 
     def run_until(self, is_done: Callable[[], bool], deadline: Deadline) -> None:
         """Send, receive and look after the link's timers until *is_done* returns True."""
-        link = self.link
+        link, service = self.link, self._service
         if self._is_receiving:
             self._resynchronise()
         link.resume(self.now())
@@ -241,9 +281,14 @@ class Session:
                     self._transport.close()
                     raise Disconnected(f"the module gave no sign of life for {SILENCE_MS} ms")
             deadline.check()
-            wait = min(link.next_timeout(now), deadline.remaining())
+            wait, turn = min(link.next_timeout(now), deadline.remaining()), _TURN_S
+            if service is not None:
+                service.poll()
+                if is_done():
+                    break
+                wait, turn = min(wait, service.wait_s), min(turn, service.wait_s)
             # While bytes flow, the timers are looked at once a turn, not at each read.
-            while self._receive(wait) and not is_done() and self.now() - now < _TURN_S:
+            while self._receive(wait) and not is_done() and self.now() - now < turn:
                 self._send_outgoing(deadline)
                 if link.close_message is not None:
                     break

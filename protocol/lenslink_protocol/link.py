@@ -12,7 +12,7 @@ import logging
 import math
 import struct
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -370,6 +370,10 @@ class Link:
         self.logs: deque[Log] = deque(maxlen=_LOGS)
         self.notices: deque[Notice] = deque(maxlen=_LOGS)
         self.events: deque[Event] = deque(maxlen=_LOGS)
+        self.newest_events: dict[int, Event] = {}
+        """The newest Event of each kind, also if somebody has taken it from ``events``."""
+        self.on_event: Callable[[Event], None] | None = None
+        """Called with each Event, which is also appended to ``events``."""
         self.heartbeat_reply: HeartbeatReply | None = None
         """The last one. A caller that waits for the next one sets this to None."""
         self.busy: Busy | None = None
@@ -621,6 +625,9 @@ class Link:
                 self.notices.append(message)
             case Event():
                 self.events.append(message)
+                self.newest_events[message.kind] = message
+                if self.on_event is not None:
+                    self.on_event(message)
             case Resent():
                 self._frames.on_resent(header, message, self.now)
             case Close():

@@ -193,6 +193,8 @@ IRRELEVANT: dict[str, dict[str, str]] = {
     "host link": {
         "discards": COUNTER,
         "heartbeat_reply": "kept for the caller: the link does not use it",
+        "newest_events": "kept for the caller: the link does not use them",
+        "on_event": "the caller's",
         "_frames": OTHER,
         "_credits": OTHER,
         "_liveness": OTHER,

@@ -106,6 +106,15 @@ class Aperture(_Quantity):
         )
 
 
+SETTING_KINDS = {
+    "exposure": ("exposure_us", Exposure()),
+    "gain": ("gain_milli", Gain()),
+    "focus": ("focus_mdpt", Focus()),
+    "aperture": ("aperture_milli", Aperture()),
+}
+"""For each name of a setting on the command line: the field of Settings, and how it is read."""
+
+
 def _round_within_limits(value: Decimal, name: str) -> int:
     """Return *value* rounded; raise ValueError if the setting *name* does not take it."""
     least, most = LIMITS[name]

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +72,7 @@ class SharedFrame(ReleasesOnExit):
         self._reader_number = reader_number
         self._timeout = timeout
         self._is_released = False
+        self._on_release: Callable[[], None] | None = None
         self._word_at = ring.slot_words[index][1]
         self._slot_at = 8 * self._word_at
         self._rows_at = self._word_at + ROWS
@@ -229,6 +231,12 @@ class SharedFrame(ReleasesOnExit):
             order()
             if not self._ring.is_closed:
                 self._ring.q[self._pin] = 0
+            if self._on_release is not None:
+                self._on_release()
+
+    def call_on_release(self, function: Callable[[], None]) -> None:
+        """Call *function* once the frame has been released."""
+        self._on_release = function
 
 
 def _as_int(value: int | tuple[int, ...]) -> int:

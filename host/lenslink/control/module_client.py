@@ -114,9 +114,22 @@ class ModuleClient(ThreadGuarded, ClosesOnExit):
         The arguments and errors are those of :meth:`lenslink.Device.set`.
         """
         asked, _ = read_arguments(SetArguments, changes, None, settings)
+        return _get_number(self._set(stream, asked, timeout), "first_frame")
+
+    def time_set(self, **changes: Unpack[SetArguments]) -> float:
+        """Change the settings of the preview, and return how long the module took, in ms.
+
+        The rest of the time until the answer is the owner's and this process' own.
+        """
+        asked, _ = read_arguments(SetArguments, changes, None)
+        module_ms = self._set(PREVIEW, asked, None).get("module_ms")
+        if not isinstance(module_ms, float):
+            raise ProtocolError("the owner of the module answered without module_ms")
+        return module_ms
+
+    def _set(self, stream: int, asked: Settings, timeout: float | None) -> dict[str, Any]:
         stream = check_whole_number("stream", stream, PREVIEW, STILL)
-        result = self._call("set", timeout, {"stream": stream, "settings": _without_none(asked)})
-        return _get_number(result, "first_frame")
+        return self._call("set", timeout, {"stream": stream, "settings": _without_none(asked)})
 
     @overload
     def capture(

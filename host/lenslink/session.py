@@ -56,6 +56,7 @@ from .transports.base import (
     MultiLaneTransport,
     NarrowTransport,
     Transport,
+    WakeableTransport,
 )
 
 R = TypeVar("R", bound=AnyMessage)
@@ -63,6 +64,10 @@ R = TypeVar("R", bound=AnyMessage)
 
 class Service(Protocol):
     """Something that is looked after while the session waits for the module."""
+
+    @property
+    def descriptor(self) -> int:
+        """A descriptor that is readable while :meth:`poll` has something to do."""
 
     @property
     def wait_s(self) -> float:
@@ -105,6 +110,8 @@ class Session:
         self.frames = Reassembly(self.pool, self.discards, self.configurations.get)
         self.last_request: RequestHandle | None = None
         self._service: Service | None = None
+        self._is_woken = False
+        """The transport's waits end when the service has something to do."""
         self._is_receiving = False
         """A receive has begun and not ended. True when a call begins: the last was interrupted."""
         self._transport = transport
@@ -125,6 +132,9 @@ class Session:
     def serve(self, service: Service) -> None:
         """Look after *service* from now on, whenever the session waits for the module."""
         self._service = service
+        if isinstance(self._transport, WakeableTransport):
+            self._transport.wake_on(service.descriptor)
+            self._is_woken = True
         self.link.on_event = service.on_event
 
     def say_hello(self, deadline: Deadline) -> HelloReply:
@@ -286,7 +296,9 @@ class Session:
                 service.poll()
                 if is_done():
                     break
-                wait, turn = min(wait, service.wait_s), min(turn, service.wait_s)
+                turn = min(turn, service.wait_s)
+                if not self._is_woken:
+                    wait = min(wait, service.wait_s)
             # While bytes flow, the timers are looked at once a turn, not at each read.
             while self._receive(wait) and not is_done() and self.now() - now < turn:
                 self._send_outgoing(deadline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from helpers.cli_process import Cli, finish
 from helpers.frame_rings import fresh_name
 from helpers.slowdown import patience
 
-from lenslink import FrameRingReader, Settings
+import lenslink
+from lenslink import FrameRingReader, FrameStatus, ModuleClient, Settings
 from lenslink.control import control_socket
+from lenslink.errors import DeviceError, Disconnected, NotFound, UsageError
 from lenslink_hil.plant.scene import SceneOptions
 from lenslink_hil.plant.truth import open_truth
 
@@ -67,3 +70,61 @@ def test_an_isp_in_another_process_focuses_and_exposes(cli: Cli, name: str):
     assert best == 1370
     assert abs(chosen_mdpt - focus_mdpt) <= 20
     assert blur.mean() < 1.0, (focus_mdpt, best)
+
+
+def test_clients_change_settings_and_take_stills(cli: Cli, name: str):
+    """Through the command line and through Python, until the owner is killed."""
+    url = "sim:?scene=prbs&width=160&height=120"
+    owner = cli.start("stream", url, "-o", f"ring:{name}")
+    with ModuleClient(name, wait=PATIENCE_S, timeout=PATIENCE_S) as client:
+        # Settings.
+        told = cli.run("set", f"ring:{name}", "exposure=3ms", "gain=2", "--json")
+        assert told.returncode == 0, told.stderr
+        said = json.loads(told.stdout)
+        assert (said["exposure_us"], said["gain_milli"]) == (3000, 2000)
+        with FrameRingReader(name, "every", streams=(0,), timeout=PATIENCE_S) as reader:
+            first = client.set(exposure_us=2000)
+            assert first > said["first_frame"]
+            for frame in reader:
+                assert frame.exposure_us == (2000 if frame.number >= first else 3000)
+                assert frame.gain_milli == 2000
+                if frame.number >= first:
+                    break
+        with pytest.raises(UsageError, match="the module takes"):
+            client.set(gain_milli=1_000_000)
+        with pytest.raises(DeviceError, match="not configured"):
+            client.set(stream=1, gain_milli=2000)
+
+        # Stills: the frames are the ring's, and the next call may come at once.
+        with client.capture(exposure_us=1500) as frame:
+            assert (frame.stream, frame.exposure_us) == (1, 1500)
+            assert frame.status is FrameStatus.COMPLETE
+            assert frame.pixels.shape == (120, 160)
+        steps = [Settings(exposure_us=1000 * number) for number in range(1, 10)]
+        taken = [(frame.number, frame.exposure_us) for frame in client.capture(frames=steps)]
+        assert [us for _, us in taken] == [step.exposure_us for step in steps]
+        assert [number for number, _ in taken] == list(range(taken[0][0], taken[0][0] + 9))
+
+        # State.
+        shown = cli.run("ring", name, "--state")
+        assert "attached" in shown.stdout + shown.stderr
+        state = client.state
+        assert state.is_attached
+        assert state.url == url
+        assert state.streams[0].is_running
+        assert not state.streams[1].is_running
+        assert {event.kind for event in client.events(timeout=0.2)} >= {1, 2, 3, 4}
+
+        # Wrong names.
+        assert cli.run("set", "ring:nosuch", "exposure=1ms").returncode == 3
+        assert cli.run("set", name, "exposure=1ms").returncode == 2
+        assert cli.run("set", f"ring:{name}", "zoom=2").returncode == 2
+
+        # The end.
+        owner.kill()
+        owner.wait(PATIENCE_S)
+        with pytest.raises(Disconnected, match="has ended"):
+            _ = client.state
+    with pytest.raises(NotFound):
+        ModuleClient(name)
+    lenslink.FrameRing(name, 1, frame_bytes=4096).close()

@@ -308,7 +308,7 @@ def plant(common: CommonOptions, *, scenes: tuple[str, ...], stills: bool, as_js
     type=click.IntRange(1, 100),
     default=5,
     show_default=True,
-    help="Spells with clients, and as many without.",
+    help="Spells of each kind.",
 )
 @click.option(
     "--seconds", type=Seconds(), default=3.0, show_default=True, help="How long a spell lasts."
@@ -321,8 +321,8 @@ def control(
 ) -> None:
     """Measure how fast the owner of a module answers other processes, and what that costs.
 
-    Another process receives the preview into a frame ring. Spells with two busy clients and spells
-    without a client take turns, so that both see the same machine. The exit code is 7 if a figure
+    Another process receives the preview into a frame ring. Spells with clients and spells without
+    take turns, so that all see the same machine. The exit code is 7 if a figure
     is beyond its limit, as on a busy machine.
 
     \b

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import selectors
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
@@ -37,6 +38,12 @@ MAX_WAITING: Final = 8
 _LINES_A_TURN: Final = 4
 
 _log = logging.getLogger(__name__)
+
+
+if sys.platform == "linux":
+    make_selector = selectors.EpollSelector
+else:  # macOS
+    make_selector = selectors.KqueueSelector
 
 
 class WaitingCommand(NamedTuple):
@@ -69,12 +76,20 @@ class ControlServer(ClosesOnExit):
         self._waiting: deque[WaitingCommand] = deque()
         self._listener = control_socket.listen(name)
         try:
-            self._selector = selectors.DefaultSelector()
+            self._selector = make_selector()
             self._selector.register(self._listener, selectors.EVENT_READ)
         except OSError as error:
             control_socket.close(self._listener)
             raise StorageError(f"cannot serve {self.path}: {error.strerror or error}") from None
         self._is_open = True
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor that is readable while :meth:`poll` has something to do.
+
+        It is that of an epoll or kqueue object, which other selectors may wait for.
+        """
+        return self._selector.fileno()
 
     @property
     def clients(self) -> int:

@@ -126,6 +126,11 @@ class ControlService(ClosesOnExit):
     # --- for the session --------------------------------------------------------------------
 
     @property
+    def descriptor(self) -> int:
+        """A descriptor that is readable while a client waits for :meth:`poll`."""
+        return self._server.descriptor
+
+    @property
     def wait_s(self) -> float:
         """How long the session may wait before it calls :meth:`poll` again, in seconds."""
         return _WITH_CLIENTS_S if self._server.clients else _WITHOUT_CLIENTS_S

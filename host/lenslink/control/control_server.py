@@ -78,18 +78,12 @@ class ControlServer(ClosesOnExit):
         try:
             self._selector = make_selector()
             self._selector.register(self._listener, selectors.EVENT_READ)
+            self.descriptor = self._selector.fileno()
+            """Readable while :meth:`poll` has something to do, for the selector of a transport."""
         except OSError as error:
             control_socket.close(self._listener)
             raise StorageError(f"cannot serve {self.path}: {error.strerror or error}") from None
         self._is_open = True
-
-    @property
-    def descriptor(self) -> int:
-        """The descriptor that is readable while :meth:`poll` has something to do.
-
-        It is that of an epoll or kqueue object, which other selectors may wait for.
-        """
-        return self._selector.fileno()
 
     @property
     def clients(self) -> int:

@@ -12,7 +12,12 @@ from ..errors import ProtocolError
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """A stream that is configured."""
+    """A stream that is configured.
+
+    >>> preview = lenslink.StreamState(0, 1280, 960, 2560, 0x01100011, is_running=True)
+    >>> preview.width, preview.is_running
+    (1280, True)
+    """
 
     mode: int
     """Id of a mode of the manifest."""
@@ -29,8 +34,12 @@ class StreamState:
 class ModuleState:
     """The state of a module, its link and its frame ring at one moment.
 
-    Contacts, heat and supply are those of the module's last Events; None before the first. Energy
-    is None as well then.
+    Contacts, heat, supply, energy and focus ring are those of the module's last Events, and None
+    before the first. :class:`lenslink.ModuleClient` has an example of a client.
+
+    >>> import inspect
+    >>> list(inspect.signature(lenslink.ModuleState).parameters)[:3]
+    ['is_attached', 'url', 'serial']
     """
 
     is_attached: bool

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenslink_protocol.ids import FrameFlag
+from lenslink_protocol.manifest import Mode
 from lenslink_protocol.messages import FrameStart, OpticsEntry
 from lenslink_protocol.packings import Layout
 
 from .context import ReleasesOnExit
 from .errors import UsageError
+from .module_clock import FrameTime
 from .receive.unpacking import unpack
 
 
@@ -114,12 +117,26 @@ class FrameMetadata(NamedTuple):
     energy_uj: int
     focus_ring: int
     temperature_mc: int
+    time: float
+    time_error_s: float
     black: tuple[float, float, float, float]
     white: int
+    crop_x: int
+    crop_y: int
 
     @classmethod
-    def from_start(cls, stream: int, number: int, start: FrameStart) -> FrameMetadata:
-        """Return what the FrameStart of frame *number* of *stream* reports."""
+    def from_start(
+        cls,
+        stream: int,
+        number: int,
+        start: FrameStart,
+        time: FrameTime,
+        energy_uj: int,
+    ) -> FrameMetadata:
+        """Return what is known of frame *number* of *stream* besides its pixels.
+
+        *energy_uj* is 0 until the frame's FrameEnd has arrived.
+        """
         a, b, c, d = start.black_milli
         profile = (start.noise_slope / 1e9, start.noise_offset / 1e9) if start.noise_slope else None
         return cls(
@@ -135,12 +152,23 @@ class FrameMetadata(NamedTuple):
             is_moving=bool(start.flags & FrameFlag.MOVING),
             row_time_ns=start.row_time_ns,
             noise_profile=profile,
-            energy_uj=start.energy_uj,
+            energy_uj=energy_uj,
             focus_ring=start.focus_ring,
             temperature_mc=start.temperature_mc,
+            time=time.seconds,
+            time_error_s=time.error_s,
             black=(a / 1000, b / 1000, c / 1000, d / 1000),
             white=start.white,
+            crop_x=start.crop_x,
+            crop_y=start.crop_y,
         )
+
+
+def find_active_area(mode: Mode | None, start: FrameStart) -> tuple[int, int, int, int]:
+    """Return the active area of a frame of *mode*; all of the frame if the mode is not known."""
+    if mode is None:
+        return 0, 0, start.height, start.width
+    return mode.find_active_area(start.crop_x, start.crop_y, start.width, start.height)
 
 
 @dataclass(eq=False, slots=True)
@@ -183,7 +211,7 @@ class Frame(ReleasesOnExit):
     number: int
     """The module's frame counter, which never repeats within a session."""
     stream: int
-    """:data:`lenslink.PREVIEW` or :data:`lenslink.STILL`."""
+    """:data:`lenslink.PREVIEW`, :data:`lenslink.STILL` or :data:`lenslink.ROI`."""
     timestamp_us: int
     """The module's clock at the start of readout, in microseconds since its boot."""
     exposure_us: int
@@ -209,7 +237,7 @@ class Frame(ReleasesOnExit):
     aperture_milli: int = 0
     """The f-number that was applied, in thousandths; 0 if the module has no iris."""
     is_adjusted: bool = False
-    """The module applied another exposure, gain, focus or aperture than it was asked for."""
+    """The module applied another value of a setting than it was asked for."""
     is_moving: bool = False
     """The lens or the iris moved during the exposure."""
     interval_us: int = 0
@@ -218,9 +246,19 @@ class Frame(ReleasesOnExit):
     row_time_ns: int = 0
     """Nanoseconds from row to row of the readout; 0 if it is unknown."""
     energy_uj: int = 0
-    """Energy that the frame took, in microjoules; 0 if it is unknown."""
+    """Energy that the module took since the end of the frame before, or since it became active, in
+    microjoules; 0 if it is unknown."""
+    time: float = 0.0
+    """The host's monotonic clock, in seconds, in the middle of the exposure of row 0. It is that of
+    :meth:`lenslink.Device.read_clock`; on most benches ``time.monotonic()``."""
+    time_error_s: float = math.inf
+    """``time`` and ``row_times`` are at most so many seconds away from the truth."""
     focus_ring: int = 0
     """Position of the focus ring, in ticks since the module's start. It wraps at 2^29."""
+    crop_x: int = 0
+    """The frame's first column in its readout mode; 0 unless a region of interest was asked for."""
+    crop_y: int = 0
+    """The frame's first row in its readout mode."""
     nonce: int = 0
     """The number of the session in which the frame was sent. Each attachment has another one."""
     _memory: FrameMemory | None = field(default=None, repr=False)
@@ -295,6 +333,18 @@ class Frame(ReleasesOnExit):
         return self.layout.count_pixels(int(self.packed.shape[1]))
 
     @property
+    def row_times(self) -> NDArray[np.float64]:
+        """(H,) float64: ``time`` of the middle of each row's exposure, in seconds.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     with module.capture() as frame:
+        ...         rows = frame.row_times
+        >>> rows.shape, bool(rows[0] == frame.time)
+        ((64,), True)
+        """
+        return list_row_times(self.time, self.row_time_ns, self.height)
+
+    @property
     def mask(self) -> NDArray[np.bool_]:
         """(H, W) bool: True where the pixel arrived. Computed at each access."""
         width, stride, layout = self.width, int(self.packed.shape[1]), self.layout
@@ -316,6 +366,11 @@ class Frame(ReleasesOnExit):
             self.packed = np.empty((0, 0), dtype=np.uint8)
             self._pixels = None
             memory.remove_user()
+
+
+def list_row_times(time: float, row_time_ns: int, height: int) -> NDArray[np.float64]:
+    """Return (height,) float64: the time of each row in seconds, if that of row 0 is *time*."""
+    return time + np.arange(height, dtype=np.float64) * (row_time_ns / 1e9)
 
 
 def _make_frame(values: Mapping[str, Any]) -> Frame:

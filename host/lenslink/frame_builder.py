@@ -8,7 +8,7 @@ from __future__ import annotations
 from lenslink_protocol.ids import Cfa
 
 from .errors import ProtocolError
-from .frame import Frame, FrameMemory, FrameMetadata, FrameStatus
+from .frame import Frame, FrameMemory, FrameMetadata, FrameStatus, find_active_area
 from .module_description import ModuleDescription
 from .receive.assembly import Assembly
 from .session import Session
@@ -41,12 +41,16 @@ class FrameBuilder:
             self.incomplete_count += 1
         mode = description.modes.get(start.mode)
         pool, buffer = session.pool, assembly.buffer
+        energy_uj = 0 if assembly.end is None else assembly.end.energy_uj
+        reported = FrameMetadata.from_start(
+            assembly.stream, assembly.number, start, session.find_time(assembly), energy_uj
+        )
         return Frame(
             packed=assembly.view_rows(),
             layout=assembly.geometry.layout,
             bits=start.bits,
             cfa=Cfa(start.cfa).name,
-            active_area=mode.active_area if mode else (0, 0, start.height, start.width),
+            active_area=find_active_area(mode, start),
             orientation=start.orientation,
             color=description.color,
             identity=description.identity,
@@ -55,6 +59,6 @@ class FrameBuilder:
             missing_ranges=missing,
             optics=description.manifest.optics,
             nonce=session.link.nonce,
-            **FrameMetadata.from_start(assembly.stream, assembly.number, start)._asdict(),
+            **reported._asdict(),
             _memory=FrameMemory(lambda: pool.release(buffer)),
         )

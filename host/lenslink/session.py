@@ -45,6 +45,7 @@ from .errors import (
     Timeout,
     VersionMismatch,
 )
+from .module_clock import FrameTime, ModuleClock
 from .receive.assembly import Assembly
 from .receive.frame_pool import Pool
 from .receive.reassembly import Reassembly
@@ -88,6 +89,12 @@ _log = logging.getLogger(__name__)
 
 # How long bytes may flow before the link's timers are looked at: a fraction of the shortest timer.
 _TURN_S = 0.002
+QUICK_HEARTBEATS = 512
+"""So many heartbeats of a session come every QUICK_S seconds, for the module's clock. They end
+sooner once the clock is known to QUICK_ENOUGH_S."""
+QUICK_S = 0.02
+QUICK_ENOUGH_S = 0.001
+_QUICK_CHECK = 16
 # The longest wait is less than half of this. If more time has passed between two turns, this
 # process was not running, and the time says nothing about the module.
 _AWAY_S = 0.1
@@ -112,6 +119,11 @@ class Session:
         self._service: Service | None = None
         self._is_woken = False
         """The transport's waits end when the service has something to do."""
+        self._clock = ModuleClock()
+        # The clock of an emulated chip is its bench's, and a narrow line has no room for more.
+        is_quick = not isinstance(transport, (ClockedTransport, NarrowTransport))
+        self._quick_left = QUICK_HEARTBEATS if is_quick else 0
+        self._next_quick = 0.0
         self._is_receiving = False
         """A receive has begun and not ended. True when a call begins: the last was interrupted."""
         self._transport = transport
@@ -136,6 +148,26 @@ class Session:
             self._transport.wake_on(service.descriptor)
             self._is_woken = True
         self.link.on_event = service.on_event
+
+    @property
+    def clock(self) -> ModuleClock:
+        """The module's clock, as far as the heartbeats of the session tell it."""
+        samples = self.link.clock_samples
+        while samples:
+            self._clock.add(samples.popleft())
+        return self._clock
+
+    def find_time(self, assembly: Assembly) -> FrameTime:
+        """Return when a frame was exposed. It is estimated once, so that everybody learns the same.
+
+        It is unknown without the frame's FrameStart.
+        """
+        if assembly.time is None:
+            start = assembly.start
+            if start is None:
+                return FrameTime()
+            assembly.time = self.clock.find_frame_time(start.timestamp_us, start.exposure_us)
+        return assembly.time
 
     def say_hello(self, deadline: Deadline) -> HelloReply:
         """Open the session and return the module's answer.
@@ -176,9 +208,11 @@ class Session:
             if whole == piece.total:
                 break
         try:
-            return parse_manifest(data)
+            manifest = parse_manifest(data)
         except Malformed as error:
             raise ProtocolError(f"the module's manifest is malformed: {error}") from None
+        self.frames.mode_sizes = {each.id: (each.width, each.height) for each in manifest.modes}
+        return manifest
 
     def call(self, message: AnyMessage, reply: type[R], deadline: Deadline) -> R:
         """Send a request and return its answer. Stop repeating all earlier requests.
@@ -310,6 +344,17 @@ class Session:
         self._is_receiving = True
         self.link.poll(now)
         self._is_receiving = False
+        if self._quick_left and self.link.session is not None and now >= self._next_quick:
+            self._send_quick_heartbeat(now)
+
+    def _send_quick_heartbeat(self, now: float) -> None:
+        """Send a heartbeat for the clock, unless it is known well enough."""
+        self._quick_left -= 1
+        self._next_quick = now + QUICK_S
+        if self._quick_left % _QUICK_CHECK == 0 and self.clock.error_s < QUICK_ENOUGH_S:
+            self._quick_left = 0
+            return
+        self.link.send_heartbeat(now)
 
     def _receive(self, seconds: float) -> bool:
         """Wait for bytes and pass them to the link; return True if there were any."""

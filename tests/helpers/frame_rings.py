@@ -12,6 +12,7 @@ import numpy as np
 
 from lenslink import FrameRing
 from lenslink.frame_ring.slot import Description, Slot
+from lenslink.module_clock import FrameTime
 from lenslink_protocol.ids import FrameFlag, PixelFormat
 from lenslink_protocol.messages import FrameStart
 
@@ -57,11 +58,13 @@ def description(number: int = 0, **changes: int) -> Description:
         row_time_ns=9000,
         noise_slope=11,
         noise_offset=12,
-        energy_uj=13,
         focus_ring=-14,
         temperature_mc=-5000,
+        crop_x=16,
+        crop_y=32,
     )
-    return Description(77, number, (0, 0, HEIGHT, WIDTH), replace(start, **changes), 1 << 41, 250)
+    start = replace(start, **changes)
+    return Description(77, number, (0, 0, HEIGHT, WIDTH), start, FrameTime(1 << 41, 250))
 
 
 def value_of(stream: int, sequence: int) -> int:

@@ -77,7 +77,7 @@ def test_a_frame_has_every_field_of_its_description():
         slot.start(description(9))
         fill(slot, HEIGHT)
         gaps = ((0, 4), (10, 12))
-        slot.finish(False, SIZE - 6, gaps, HEIGHT)
+        slot.finish(False, SIZE - 6, gaps, HEIGHT, energy_uj=13)
         before = time.monotonic_ns()
         with reader.next(1) as frame:
             assert (frame.number, frame.stream, frame.sequence, frame.nonce) == (9, 1, 1, 77)
@@ -91,6 +91,9 @@ def test_a_frame_has_every_field_of_its_description():
             assert frame.noise_profile == (11e-9, 12e-9)
             assert frame.start == description(9).start
             assert (frame.time_ns, frame.time_bound_ns) == (1 << 41, 250)
+            assert (frame.time, frame.time_error_s) == ((1 << 41) / 1e9, 250e-9)
+            assert (frame.crop_x, frame.crop_y) == (16, 32)
+            assert frame.energy_uj == frame.metadata.energy_uj == 13
             assert frame.black == (1.0, 2.0, 3.0, 4.5)
             assert frame.active_area == (0, 0, HEIGHT, WIDTH)
             assert frame.status is FrameStatus.INCOMPLETE

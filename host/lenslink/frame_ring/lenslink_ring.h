@@ -80,7 +80,7 @@
 #define LENSLINK_RING_MAGIC UINT64_C(0x0A0D474E49524C4C)
 #define LENSLINK_RING_VERSION 2
 #define LENSLINK_RING_READERS 16
-#define LENSLINK_RING_MAX_STREAMS 2
+#define LENSLINK_RING_MAX_STREAMS 3
 #define LENSLINK_RING_PINS 4
 #define LENSLINK_RING_MAX_SLOTS 64
 #define LENSLINK_RING_MAX_MISSING_RANGES 16
@@ -140,9 +140,10 @@ struct lenslink_ring_frame_start {
     uint32_t row_time_ns; /* time from row to row of the readout, ns; 0 = unknown */
     uint32_t noise_slope; /* S of DNG's NoiseProfile, 1e-9; 0 = unknown */
     uint32_t noise_offset; /* O of DNG's NoiseProfile, 1e-9 */
-    uint32_t energy_uj; /* energy of the frame, uJ; 0 = unknown */
     int32_t focus_ring; /* position of the focus ring, ticks since the start; wraps */
     int32_t temperature_mc; /* sensor temperature, 1/1000 degree C */
+    uint16_t crop_x; /* first column of the frame in the mode */
+    uint16_t crop_y; /* first row of the frame in the mode */
 };
 
 /* the beginning of the file */
@@ -162,11 +163,11 @@ struct lenslink_ring_header {
     uint32_t writer_pid; /* for people; the lock tells whether the writer is alive */
     _Atomic uint32_t closed; /* 1 once the writer has ended the ring properly */
     _Atomic uint64_t generation_counter; /* counts the changes of any slot's state */
-    _Atomic uint64_t frame_counts[2]; /* frames begun, by stream, including dropped ones */
-    _Atomic uint64_t drop_counts[2]; /* frames for which no slot was free, by stream */
+    _Atomic uint64_t frame_counts[3]; /* frames begun, by stream, including dropped ones */
+    _Atomic uint64_t drop_counts[3]; /* frames for which no slot was free, by stream */
     _Atomic uint8_t asleep[16]; /* what each reader waits for; the reader writes it */
     _Atomic uint32_t doorbell; /* a futex: counts the events that sleepers wait for */
-    uint8_t reserved[124];
+    uint8_t reserved[108];
 };
 
 /* a reader's entry: that reader writes it, or the writer once the reader is dead */
@@ -174,12 +175,12 @@ struct lenslink_ring_reader {
     _Atomic uint64_t policy; /* 0 where there is no reader */
     _Atomic uint64_t streams; /* a bit for each stream that the reader wants */
     _Atomic uint64_t pins[4]; /* slots that the reader uses, counted from 1; 0 is none */
-    _Atomic uint64_t last_sequences[2]; /* sequence of its last frame, by stream */
+    _Atomic uint64_t last_sequences[3]; /* sequence of its last frame, by stream */
     _Atomic uint64_t delivered_frames; /* frames that the reader got */
     _Atomic uint64_t skipped_frames; /* frames that the reader was too slow for (LATEST) */
     _Atomic uint64_t dropped_frames; /* frames lost because slots were short (EVERY) */
     uint64_t pid; /* for people */
-    uint8_t reserved[32];
+    uint8_t reserved[24];
 };
 
 /* a slot: one frame and its description */
@@ -187,22 +188,23 @@ struct lenslink_ring_slot {
     _Atomic uint64_t state_word; /* generation << 3 | state */
     _Atomic uint64_t rows_ready; /* rows from the top that arrived and passed their CRC */
     _Atomic uint64_t sequence; /* number of the frame in its stream, from 1; dropped frames count */
-    _Atomic uint32_t stream; /* 0 preview, 1 still; other streams as on the wire */
+    _Atomic uint32_t stream; /* 0 preview, 1 still, 2 region of interest (ROI) */
     uint32_t nonce; /* nonce of the link's session */
     uint32_t number; /* the module's frame counter */
     uint32_t unused; /* 0 */
     uint32_t active_area[4]; /* top, left, bottom, right of the pixels that see light */
-    uint64_t time_ns; /* host's CLOCK_MONOTONIC when the readout of row 0 began, ns; 0 = unknown */
-    uint64_t time_bound_ns; /* error bound of time_ns, ns; row_time_ns leads from row to row */
+    uint64_t time_ns; /* host's CLOCK_MONOTONIC in mid-exposure of row 0, ns; 0 = unknown */
+    uint64_t time_bound_ns; /* error bound of time_ns, ns; 0 = unknown; row_time_ns leads from row to row */
     uint64_t begin_ns; /* host's CLOCK_MONOTONIC at the frame's first packet, ns */
     _Atomic uint64_t first_rows_ns; /* the same when its first rows were ready; 0 before */
     uint64_t end_ns; /* the same at the frame's end */
     uint64_t received_bytes; /* bytes that arrived and passed their CRC */
+    uint64_t energy_uj; /* energy that the FrameEnd reports, uJ; 0 = unknown */
     uint32_t status; /* FINISHED: complete or incomplete */
     uint32_t missing_count; /* number of ranges below */
     uint64_t missing_ranges[32]; /* half-open ranges of missing bytes */
     struct lenslink_ring_frame_start frame_start; /* payload of the frame's FrameStart, as on the wire */
-    uint8_t reserved[40];
+    uint8_t reserved[32];
 };
 
 static_assert(sizeof(struct lenslink_ring_frame_start) == 104, "frame_start");
@@ -230,9 +232,10 @@ static_assert(offsetof(struct lenslink_ring_frame_start, interval_us) == 72, "in
 static_assert(offsetof(struct lenslink_ring_frame_start, row_time_ns) == 76, "row_time_ns");
 static_assert(offsetof(struct lenslink_ring_frame_start, noise_slope) == 80, "noise_slope");
 static_assert(offsetof(struct lenslink_ring_frame_start, noise_offset) == 84, "noise_offset");
-static_assert(offsetof(struct lenslink_ring_frame_start, energy_uj) == 88, "energy_uj");
-static_assert(offsetof(struct lenslink_ring_frame_start, focus_ring) == 92, "focus_ring");
-static_assert(offsetof(struct lenslink_ring_frame_start, temperature_mc) == 96, "temperature_mc");
+static_assert(offsetof(struct lenslink_ring_frame_start, focus_ring) == 88, "focus_ring");
+static_assert(offsetof(struct lenslink_ring_frame_start, temperature_mc) == 92, "temperature_mc");
+static_assert(offsetof(struct lenslink_ring_frame_start, crop_x) == 96, "crop_x");
+static_assert(offsetof(struct lenslink_ring_frame_start, crop_y) == 98, "crop_y");
 static_assert(sizeof(struct lenslink_ring_header) == 256, "header");
 static_assert(offsetof(struct lenslink_ring_header, magic) == 0, "magic");
 static_assert(offsetof(struct lenslink_ring_header, version) == 8, "version");
@@ -250,18 +253,18 @@ static_assert(offsetof(struct lenslink_ring_header, writer_pid) == 64, "writer_p
 static_assert(offsetof(struct lenslink_ring_header, closed) == 68, "closed");
 static_assert(offsetof(struct lenslink_ring_header, generation_counter) == 72, "generation_counter");
 static_assert(offsetof(struct lenslink_ring_header, frame_counts) == 80, "frame_counts");
-static_assert(offsetof(struct lenslink_ring_header, drop_counts) == 96, "drop_counts");
-static_assert(offsetof(struct lenslink_ring_header, asleep) == 112, "asleep");
-static_assert(offsetof(struct lenslink_ring_header, doorbell) == 128, "doorbell");
+static_assert(offsetof(struct lenslink_ring_header, drop_counts) == 104, "drop_counts");
+static_assert(offsetof(struct lenslink_ring_header, asleep) == 128, "asleep");
+static_assert(offsetof(struct lenslink_ring_header, doorbell) == 144, "doorbell");
 static_assert(sizeof(struct lenslink_ring_reader) == 128, "reader");
 static_assert(offsetof(struct lenslink_ring_reader, policy) == 0, "policy");
 static_assert(offsetof(struct lenslink_ring_reader, streams) == 8, "streams");
 static_assert(offsetof(struct lenslink_ring_reader, pins) == 16, "pins");
 static_assert(offsetof(struct lenslink_ring_reader, last_sequences) == 48, "last_sequences");
-static_assert(offsetof(struct lenslink_ring_reader, delivered_frames) == 64, "delivered_frames");
-static_assert(offsetof(struct lenslink_ring_reader, skipped_frames) == 72, "skipped_frames");
-static_assert(offsetof(struct lenslink_ring_reader, dropped_frames) == 80, "dropped_frames");
-static_assert(offsetof(struct lenslink_ring_reader, pid) == 88, "pid");
+static_assert(offsetof(struct lenslink_ring_reader, delivered_frames) == 72, "delivered_frames");
+static_assert(offsetof(struct lenslink_ring_reader, skipped_frames) == 80, "skipped_frames");
+static_assert(offsetof(struct lenslink_ring_reader, dropped_frames) == 88, "dropped_frames");
+static_assert(offsetof(struct lenslink_ring_reader, pid) == 96, "pid");
 static_assert(sizeof(struct lenslink_ring_slot) == 512, "slot");
 static_assert(offsetof(struct lenslink_ring_slot, state_word) == 0, "state_word");
 static_assert(offsetof(struct lenslink_ring_slot, rows_ready) == 8, "rows_ready");
@@ -277,9 +280,10 @@ static_assert(offsetof(struct lenslink_ring_slot, begin_ns) == 72, "begin_ns");
 static_assert(offsetof(struct lenslink_ring_slot, first_rows_ns) == 80, "first_rows_ns");
 static_assert(offsetof(struct lenslink_ring_slot, end_ns) == 88, "end_ns");
 static_assert(offsetof(struct lenslink_ring_slot, received_bytes) == 96, "received_bytes");
-static_assert(offsetof(struct lenslink_ring_slot, status) == 104, "status");
-static_assert(offsetof(struct lenslink_ring_slot, missing_count) == 108, "missing_count");
-static_assert(offsetof(struct lenslink_ring_slot, missing_ranges) == 112, "missing_ranges");
-static_assert(offsetof(struct lenslink_ring_slot, frame_start) == 368, "frame_start");
+static_assert(offsetof(struct lenslink_ring_slot, energy_uj) == 104, "energy_uj");
+static_assert(offsetof(struct lenslink_ring_slot, status) == 112, "status");
+static_assert(offsetof(struct lenslink_ring_slot, missing_count) == 116, "missing_count");
+static_assert(offsetof(struct lenslink_ring_slot, missing_ranges) == 120, "missing_ranges");
+static_assert(offsetof(struct lenslink_ring_slot, frame_start) == 376, "frame_start");
 
 #endif

@@ -26,7 +26,8 @@ from lenslink_protocol.ringlayout import (
 from ..context import ReleasesOnExit
 from ..deadline import Deadline
 from ..errors import UsageError
-from ..frame import FrameMetadata, FrameStatus
+from ..frame import FrameMetadata, FrameStatus, list_row_times
+from ..module_clock import FrameTime
 from ..receive.unpacking import unpack
 from .mapped_ring import DOORBELL, MappedRing
 from .sync import order
@@ -43,12 +44,13 @@ class SharedFrame(ReleasesOnExit):
 
     The fields are those of :class:`lenslink.Frame`, and:
 
-    - ``metadata`` is equal to that of the frame in the process that owns the module;
+    - ``metadata`` is equal to that of the frame in the process that owns the module. Its
+      ``energy_uj`` is 0 until the frame has ended;
     - ``sequence`` is the frame's number in its stream in this ring, including dropped frames;
     - ``start`` is the frame's FrameStart, as the module sent it;
     - ``begin_ns`` is the host's ``time.monotonic_ns()`` at the frame's first packet;
-    - ``time_ns`` is that clock when the readout of row 0 began, and ``time_bound_ns`` its error
-      bound. Both are 0 if the time is unknown. ``row_time_ns`` leads from row to row.
+    - ``time_ns`` is that clock in the middle of the exposure of row 0, and ``time_bound_ns`` its
+      error bound. Both are 0 if the time is unknown. ``row_time_ns`` leads from row to row.
 
     >>> with lenslink.FrameRing("cam", frame_bytes=8192) as ring:
     ...     with lenslink.open("sim:?width=64&height=64", ring=ring) as device:
@@ -98,7 +100,9 @@ class SharedFrame(ReleasesOnExit):
         self.start = start
         self.width, self.height, self.stride = start.width, start.height, start.stride
         self.bits, self.orientation = start.bits, start.orientation
-        reported = self.metadata = FrameMetadata.from_start(self.stream, self.number, start)
+        time = FrameTime(self.time_ns, self.time_bound_ns)
+        reported = FrameMetadata.from_start(self.stream, self.number, start, time, 0)
+        self._reported = reported
         self.timestamp_us = reported.timestamp_us
         self.exposure_us = reported.exposure_us
         self.gain_milli = reported.gain_milli
@@ -111,9 +115,29 @@ class SharedFrame(ReleasesOnExit):
         self.noise_profile = reported.noise_profile
         self.temperature_mc = reported.temperature_mc
         self.focus_ring = reported.focus_ring
+        self.time, self.time_error_s = reported.time, reported.time_error_s
+        self.crop_x, self.crop_y = reported.crop_x, reported.crop_y
         self.black = reported.black
         self.white = reported.white
         self.layout, self.cfa, self._memory = ring.get_geometry(index, start)
+
+    @property
+    def metadata(self) -> FrameMetadata:
+        """All that the module reported about the frame."""
+        if not self._is_released and self.is_finished:
+            energy_uj = _as_int(self._read_end("energy_uj"))
+            self._reported = self._reported._replace(energy_uj=energy_uj)
+        return self._reported
+
+    @property
+    def energy_uj(self) -> int:
+        """Energy of the frame in microjoules; 0 if it is unknown, as it is before the end."""
+        return self.metadata.energy_uj
+
+    @property
+    def row_times(self) -> NDArray[np.float64]:
+        """(H,) float64: ``time`` of the middle of each row's exposure, in seconds."""
+        return list_row_times(self.time, self.row_time_ns, self.height)
 
     # --- pixels ---------------------------------------------------------------------------
 
@@ -227,6 +251,8 @@ class SharedFrame(ReleasesOnExit):
     def release(self) -> None:
         """Clear the pin: the frame's arrays must not be used any more. Idempotent."""
         if not self._is_released:
+            if not self._ring.is_closed:
+                self._reported = self.metadata
             self._is_released = True
             order()
             if not self._ring.is_closed:

@@ -27,11 +27,12 @@ from lenslink_protocol.ringlayout import (
     SlotState,
 )
 
+from ..module_clock import FrameTime
 from .doorbell import Doorbell
 from .sync import order
 
 _DESCRIPTION = struct.Struct("<3I4I2Q")
-_ENDING = struct.Struct(f"<QQII{2 * MAX_MISSING_RANGES}Q")
+_ENDING = struct.Struct(f"<QQQII{2 * MAX_MISSING_RANGES}Q")
 _STATE_MASK = (1 << GENERATION_SHIFT) - 1
 
 _log = logging.getLogger(__name__)
@@ -44,9 +45,7 @@ class Description(NamedTuple):
     number: int
     active_area: tuple[int, int, int, int]
     start: FrameStart
-    time_ns: int = 0
-    """The host's clock when the readout of row 0 began; 0 if it is unknown."""
-    time_bound_ns: int = 0
+    time: FrameTime = FrameTime()
 
 
 class FrameCounts:
@@ -140,8 +139,8 @@ class Slot:
 
     def start(self, description: Description) -> None:
         """Publish the frame's description: from now on, readers may read its rows."""
-        nonce, number, area, start, *times = description
-        self._write("nonce", _DESCRIPTION.pack(nonce, number, 0, *area, *times))
+        nonce, number, area, start, time = description
+        self._write("nonce", _DESCRIPTION.pack(nonce, number, 0, *area, *time))
         self._write("frame_start", start.encode())
         self._set_state(SlotState.STARTED)
         self._doorbell.count_change()
@@ -158,7 +157,12 @@ class Slot:
         self._doorbell.notify_rows()
 
     def finish(
-        self, complete: bool, received: int, missing: Sequence[tuple[int, int]], rows: int
+        self,
+        complete: bool,
+        received: int,
+        missing: Sequence[tuple[int, int]],
+        rows: int,
+        energy_uj: int = 0,
     ) -> None:
         """Publish that nothing of the frame will change any more.
 
@@ -167,12 +171,13 @@ class Slot:
             received: The number of bytes that arrived and passed their CRC.
             missing: Half-open ranges of bytes that did not arrive, which are 0.
             rows: The number of rows that readers may read.
+            energy_uj: The energy that the FrameEnd reports; 0 if it is unknown.
         """
         if not self._rows:
             self._set("first_rows_ns", time.monotonic_ns())
         self._rows = rows
         self._set("rows_ready", rows)
-        self._store_end(complete, received, missing)
+        self._store_end(complete, received, missing, energy_uj)
         self._set_state(SlotState.FINISHED)
         self._doorbell.notify_change()
 
@@ -187,7 +192,13 @@ class Slot:
             self._set_state(SlotState.ABORTED)
             self._doorbell.notify_change()
 
-    def _store_end(self, complete: bool, received: int, missing: Sequence[tuple[int, int]]) -> None:
+    def _store_end(
+        self,
+        complete: bool,
+        received: int,
+        missing: Sequence[tuple[int, int]],
+        energy_uj: int = 0,
+    ) -> None:
         ranges = list(missing)
         if len(ranges) > MAX_MISSING_RANGES:
             last = (ranges[MAX_MISSING_RANGES - 1][0], ranges[-1][1])
@@ -196,7 +207,8 @@ class Slot:
         flat += [0] * (2 * MAX_MISSING_RANGES - len(flat))
         status = FrameState.COMPLETE if complete else FrameState.INCOMPLETE
         now = time.monotonic_ns()
-        self._write("end_ns", _ENDING.pack(now, received, status, len(ranges), *flat))
+        ending = _ENDING.pack(now, received, energy_uj, status, len(ranges), *flat)
+        self._write("end_ns", ending)
 
     def _set_state(self, state: SlotState) -> None:
         order()

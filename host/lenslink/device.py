@@ -778,7 +778,7 @@ class Device(ThreadGuarded, ClosesOnExit):
     ) -> int:
         """Ask for stills beside a running preview, and return the request's id.
 
-        :meth:`take_still` returns them as they arrive, in :meth:`next_frame` for example. The
+        :meth:`take_arrived` returns them as they arrive, in :meth:`next_frame` for example. The
         caller calls :meth:`end_capture` after the last one.
         """
         deadline = self._deadline(timeout, "the capture")
@@ -786,21 +786,21 @@ class Device(ThreadGuarded, ClosesOnExit):
         request = self._requests[STILL] = self._requests[STILL]._replace(is_running=True)
         return request.id
 
-    def has_capture(self, request: int) -> bool:
-        """Return True if stills of *request* may still come."""
-        current = self._requests.get(STILL)
-        return current is not None and current.id == request and current.is_running
+    def find_request(self, stream: int) -> int | None:
+        """Return the id of the request whose frames may still come in *stream*, or None."""
+        current = self._requests.get(stream)
+        return current.id if current is not None and current.is_running else None
 
-    def has_still(self, request: int) -> bool:
-        """Return True if a still of *request* has arrived and was not taken."""
-        return self._session.has_frame(STILL, request)
+    def has_arrived(self, stream: int, request: int) -> bool:
+        """Return True if a frame of *request* has arrived and was not taken."""
+        return self._session.has_frame(stream, request)
 
     @guarded
-    def take_still(self, request: int) -> Frame | None:
-        """Return the next still of *request* that has arrived, or None."""
-        if not self.has_still(request):
+    def take_arrived(self, stream: int, request: int) -> Frame | None:
+        """Return the next frame of *request* that has arrived, or None."""
+        if not self.has_arrived(stream, request):
             return None
-        assembly = self._session.take_frame(STILL, Deadline(0, "a still"), request)
+        assembly = self._session.take_frame(stream, Deadline(0, "a frame"), request)
         assert assembly is not None
         return self._builder.build_frame(assembly, self._session, self._opened)
 
@@ -1015,7 +1015,7 @@ class Device(ThreadGuarded, ClosesOnExit):
         """
         request = self._requests.get(stream)
         # While a still is awaited, only what asks is answered: a request could end the still.
-        service = self._service if stream == PREVIEW else None
+        service = self._service if stream != STILL else None
         while True:
             if service is not None and service.has_work:
                 service.carry_out()

@@ -29,6 +29,7 @@ from lenslink.frame_ring import segment
 
 URL = "bay:1"
 STILLS = (1,)
+REGIONS = (2,)
 
 
 @pytest.fixture
@@ -181,6 +182,11 @@ def test_many_requests_are_answered_in_their_order(module, client):
         (b'{"id": 1, "op": "set", "settings": {"gain_milli": 999999}}', "the module takes"),
         (b'{"id": 1, "op": "set", "stream": 77}', "stream=77"),
         (b'{"id": 1, "op": "stop", "stream": true}', "stream=True"),
+        (b'{"id": 1, "op": "start"}', "start needs roi="),
+        (b'{"id": 1, "op": "start", "options": {"roi": [0, 0, 8]}}', "roi=[0, 0, 8]"),
+        (b'{"id": 1, "op": "start", "options": {"roi": [0, 1, 8, 4]}}', "must be even"),
+        (b'{"id": 1, "op": "start", "options": {"roi": [0, 0, 8, 65534]}}', "roi"),
+        (b'{"id": 1, "op": "set", "stream": 2, "settings": {"roi_x": -2}}', "roi_x=-2"),
         (b'{"id": 1, "op": "capture", "frames": {}}', "frames="),
         (b'{"id": 1, "op": "capture", "frames": []}', "0 entries"),
         (b'{"id": 1, "op": "capture", "frames": [1]}', "frames=1"),
@@ -205,6 +211,26 @@ def test_what_the_module_refuses_is_told_with_its_code(module, client):
     client.send(op="set", stream=1, settings={"gain_milli": 2000})
     found = answer(module, client)
     assert (found["error"]["type"], found["error"]["code"]) == ("DeviceError", 4)
+
+
+def test_a_reader_learns_what_the_owner_learns_of_a_frame(lens, ring):
+    lens.ports.energy_uj = 5000
+    energies = []
+    with (
+        Device(URL, 5.0, ring=ring) as module,
+        FrameRingReader(ring.name, "every", timeout=0) as reader,
+    ):
+        module.start()
+        for _ in range(4):
+            with module.next_frame() as mine, reader.next() as theirs:
+                assert theirs.metadata == mine.metadata
+                assert 0 < theirs.time_bound_ns < 1e9
+                assert theirs.time == mine.time == theirs.time_ns / 1e9
+                assert theirs.row_times.tolist() == mine.row_times.tolist()
+                energies.append(mine.energy_uj)
+            assert theirs.metadata == mine.metadata, "also when they are released"
+            lens.ports.energy_uj += 700
+    assert any(energies), energies
 
 
 # --- stills --------------------------------------------------------------------------------------
@@ -275,6 +301,77 @@ def test_a_client_that_leaves_takes_its_capture_with_it(module, client):
     client.close()
     turn(module, 3)
     assert not module.is_running(1)
+
+
+# --- a region of interest ------------------------------------------------------------------------
+
+
+def list_arrived(reader: FrameRingReader) -> list[Any]:
+    """Return the frames that are in the ring, released."""
+    frames = []
+    with contextlib.suppress(lenslink.Timeout):
+        while True:
+            with reader.next() as frame:
+                frames.append(frame)
+    return frames
+
+
+def test_a_region_is_started_moved_and_stopped_beside_the_preview(module, client, ring):
+    with FrameRingReader(ring.name, "every", streams=REGIONS, timeout=0) as reader:
+        client.send(op="start", options={"roi": [2, 2, 8, 4]}, settings={"exposure_us": 2000})
+        found = answer(module, client, 6)
+        assert found["ok"], found
+        frames = list_arrived(reader)
+        assert frames
+        for frame in frames:
+            assert (frame.width, frame.height, frame.exposure_us) == (8, 4, 2000)
+            assert (frame.crop_x, frame.crop_y) == (2, 2)
+            assert frame.start.request == found["result"]["request"]
+        client.send(op="set", stream=2, settings={"roi_x": 4})
+        first = answer(module, client, 8)["result"]["first_frame"]
+        frames = list_arrived(reader)
+        assert frames[-1].number >= first
+        for frame in frames:
+            assert frame.crop_x == (4 if frame.number >= first else 2), (frame.number, first)
+        client.send(op="stop", stream=2)
+        assert answer(module, client)["ok"]
+        assert not module.is_running(2)
+    assert turn(module)[0].exposure_us == 4000
+
+
+def test_a_still_of_a_region_is_taken(module, client, ring):
+    with FrameRingReader(ring.name, "every", streams=STILLS, timeout=0) as reader:
+        client.send(op="capture", options={"roi": [4, 2, 8, 4]})
+        turn(module, 4)
+        assert client.read()[-1]["error"] is None
+        [frame] = list_arrived(reader)
+    assert (frame.width, frame.height, frame.crop_x, frame.crop_y) == (8, 4, 4, 2)
+
+
+def test_a_region_is_started_anew_and_ends_with_its_client(module, client, ring):
+    with closing(Client(ring.name)) as other:
+        other.send(op="start", options={"roi": [0, 0, 8, 4]})
+        assert answer(module, other)["ok"]
+        client.send(op="start", options={"roi": [0, 0, 4, 4]})
+        assert answer(module, client)["ok"]
+        assert module.configuration(2).width == 4
+    turn(module, 2)
+    assert module.is_running(2), "it is another client's by now"
+    client.close()
+    turn(module, 3)
+    assert not module.is_running(2)
+
+
+def test_the_owners_own_region_stays_its_own(module, client):
+    module.start(roi=(0, 0, 8, 4))
+    client.send(op="start", options={"roi": [0, 0, 4, 4]})
+    assert answer(module, client)["error"]["type"] == "DeviceBusy"
+    with module.next_frame(stream=2) as frame:
+        assert frame.width == 8
+    client.send(op="stop", stream=2)
+    with pytest.raises(StreamEnded):
+        for _ in range(3):
+            module.next_frame(stream=2).release()
 
 
 # --- the end of a stream -------------------------------------------------------------------------

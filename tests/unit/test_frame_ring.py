@@ -568,8 +568,8 @@ def test_impossible_reader_options_are_refused():
     with small_ring() as ring:
         with pytest.raises(UsageError, match="latest or every, not 'all'"):
             FrameRingReader(ring.name, "all")
-        for streams in ((), (2,), (-1,)):
-            with pytest.raises(UsageError, match="streams are 0 to 1"):
+        for streams in ((), (3,), (-1,)):
+            with pytest.raises(UsageError, match="streams are 0 to 2"):
                 FrameRingReader(ring.name, streams=streams)
         with FrameRingReader(ring.name) as reader:
             pass

@@ -209,6 +209,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
     "host assembly": {
         "buffer": "the memory of the field memory",
         "timer": OTHER,
+        "time": "told to the user: the assembly does not use it",
     },
     "host reassembly": {
         "counters": COUNTER,

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lenslink.errors import UsageError
-from lenslink.settings import PREVIEW, STILL, Settings
+from lenslink.settings import PREVIEW, ROI, STILL, Settings
 
 from .options import CommonOptions, common_options, pass_common
 from .screen import Screen, emit_json
 from .sink import RING
-from .values import SETTING_KINDS
+from .values import SETTING_KINDS, Pixels
 
 if TYPE_CHECKING:
     _Value = click.ParamType[tuple[str, int]]
 else:
     _Value = click.ParamType  # generic only in newer versions of click
+
+
+_KINDS = {**SETTING_KINDS, "roi_x": ("roi_x", Pixels()), "roi_y": ("roi_y", Pixels())}
 
 
 class _Assignment(_Value):
@@ -31,10 +34,10 @@ class _Assignment(_Value):
         if isinstance(value, tuple):
             return value
         name, _, text = str(value).partition("=")
-        if name not in SETTING_KINDS or not text:
-            names = ", ".join(f"{each}=" for each in SETTING_KINDS)
+        if name not in _KINDS or not text:
+            names = ", ".join(f"{each}=" for each in _KINDS)
             self.fail(f"{value!r} is no setting: it begins with one of {names}", param, ctx)
-        field, kind = SETTING_KINDS[name]
+        field, kind = _KINDS[name]
         return field, kind.convert(text, param, ctx)
 
 
@@ -44,6 +47,7 @@ class _Assignment(_Value):
 @click.option(
     "--still", is_flag=True, help="Change the settings of stills, instead of the preview's."
 )
+@click.option("--roi", is_flag=True, help="Change those of the region of interest.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
 @pass_common
@@ -53,17 +57,20 @@ def set_settings(
     values: tuple[tuple[str, int], ...],
     *,
     still: bool,
+    roi: bool,
     as_json: bool,
 ) -> None:
     """Change the settings of a stream that another process receives.
 
     That process runs 'lenslink stream URL -o ring:NAME'. Settings are exposure=, gain=, focus= and
-    aperture=, with the units of 'lenslink capture --help'.
+    aperture=, with the units of 'lenslink capture --help'. roi_x= and roi_y= move the region of
+    interest, in pixels.
 
     \b
     Examples:
       lenslink stream sim: -o ring:cam & lenslink set ring:cam exposure=10ms gain=2
       lenslink set ring:cam focus=30cm --json
+      lenslink stream sim: --roi 512,352,256,256 -o ring:cam & lenslink set ring:cam roi_x=600
     """
     if not ring.startswith(RING):
         raise UsageError(f"{ring}: a running stream is named ring:NAME")
@@ -71,13 +78,16 @@ def set_settings(
     for field in fields:
         if fields.count(field) > 1:
             raise UsageError(f"{field} is named twice")
+    if still and roi:
+        raise UsageError("--still and --roi do not go together")
+    stream = STILL if still else ROI if roi or {"roi_x", "roi_y"} & set(fields) else PREVIEW
     assigned: dict[str, Any] = dict(values)
     settings = Settings(**assigned)
     # Imports numpy, which --help does not need.
     from lenslink import ModuleClient
 
     with ModuleClient(ring.removeprefix(RING), timeout=common.timeout) as client:
-        first = client.set(stream=STILL if still else PREVIEW, settings=settings)
+        first = client.set(stream=stream, settings=settings)
     if as_json:
         emit_json({"schema": "lenslink.set/1", "first_frame": first, **assigned})
     else:

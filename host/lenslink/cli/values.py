@@ -108,6 +108,18 @@ class Aperture(_Quantity):
         )
 
 
+class Pixels(_Quantity):
+    """``512``: a column or a row of a readout mode."""
+
+    name = "pixels"
+    hint = "a whole number of pixels, such as 512"
+
+    def parse(self, text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,5}", text):
+            raise ValueError(text)
+        return _round_within_limits(Decimal(text), "roi_x")
+
+
 class Region(_Region):
     """``X,Y,W,H``: a region of interest in pixels of the readout mode, as four ints."""
 

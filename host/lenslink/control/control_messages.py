@@ -18,6 +18,7 @@ op        fields                                   result
 state     none                                     the fields of :class:`.module_state.ModuleState`
 set       stream, settings                         first_frame, module_ms
 capture   settings, options, frames, timeout       request, nonce, count
+start     settings, options                        request, nonce
 stop      stream                                   none
 events    none                                     none
 ========= ======================================== ===============================================
@@ -25,6 +26,9 @@ events    none                                     none
 All fields but ``id`` and ``op`` may be left out. ``settings`` has the fields of
 :class:`lenslink.Settings`, ``options`` those of :class:`lenslink.StreamOptions`. ``module_ms`` is
 how long the module took to answer.
+
+``start`` starts the stream of a region of interest, so ``options`` must have ``roi``. The preview
+is the owner's to start. The region's stream ends with its client, and when the module goes away.
 
 The frames of a capture come through the frame ring: they carry ``request`` and ``nonce``. When the
 last one has arrived, or none can come any more, its client gets a line of its own. After ``events``
@@ -98,7 +102,15 @@ class StopStream:
     stream: int
 
 
-Command = AskState | Subscribe | ChangeSettings | TakeStills | StopStream
+@dataclass(frozen=True, slots=True)
+class StartRegion:
+    """Start the stream of a region of interest."""
+
+    settings: Settings
+    options: StreamOptions
+
+
+Command = AskState | Subscribe | ChangeSettings | TakeStills | StartRegion | StopStream
 
 
 def encode_line(message: Mapping[str, object]) -> bytes:
@@ -187,6 +199,20 @@ def _read_capture(message: dict[str, Any]) -> Command:
     )
 
 
+def _read_start(message: dict[str, Any]) -> Command:
+    settings = _read_object(Settings, message.get("settings"), "settings")
+    return StartRegion(
+        settings, check_region(_read_object(StreamOptions, message.get("options"), "options"))
+    )
+
+
+def check_region(options: StreamOptions) -> StreamOptions:
+    """Return *options* if they are those of a region of interest; else raise UsageError."""
+    if options.roi is None:
+        raise UsageError("start needs roi=: only the owner of the module starts its preview")
+    return options
+
+
 def _read_stream(message: dict[str, Any]) -> int:
     return check_whole_number("stream", message.get("stream", PREVIEW), 0, MAX_STREAMS - 1)
 
@@ -205,6 +231,7 @@ _OPERATIONS: Final[Mapping[str, tuple[tuple[str, ...], Callable[[dict[str, Any]]
     "state": ((), lambda _: AskState()),
     "set": (("stream", "settings"), _read_set),
     "capture": (("settings", "options", "frames", "timeout"), _read_capture),
+    "start": (("settings", "options"), _read_start),
     "stop": (("stream",), lambda message: StopStream(_read_stream(message))),
     "events": ((), lambda _: Subscribe()),
 }

@@ -15,6 +15,10 @@ A still that a client asked for goes so::
 
 The state is :attr:`ControlService.capture`: None is IDLE. Each way back to IDLE sends the client a
 line with the event ``captured``.
+
+A region of interest that a client started is :attr:`ControlService.region`. Its frames go through
+the ring, and the service releases them here. It ends when somebody stops it, when its client
+leaves, and with the session.
 """
 
 from __future__ import annotations
@@ -30,11 +34,12 @@ from lenslink_protocol.messages import Event
 
 from ..context import ClosesOnExit
 from ..errors import DeviceBusy, Disconnected, LensLinkError, Timeout
-from ..settings import STILL, Settings, StreamOptions
+from ..settings import ROI, STILL, Settings, StreamOptions
 from .client_connection import ClientConnection
 from .control_messages import (
     ChangeSettings,
     Command,
+    StartRegion,
     StopStream,
     TakeStills,
     encode_error,
@@ -75,6 +80,15 @@ class RemoteCapture:
     """The frames that have arrived."""
 
 
+@dataclass(frozen=True)
+class RemoteRegion:
+    """The stream of a region of interest that a client has started."""
+
+    client: ClientConnection
+    request: int
+    nonce: int
+
+
 class Owner(Protocol):
     """What a service needs of the device that owns the module: see :class:`lenslink.Device`."""
 
@@ -93,6 +107,9 @@ class Owner(Protocol):
     @property
     def newest_events(self) -> Mapping[int, Event]: ...
     def is_running(self, stream: int) -> bool: ...
+    def start(
+        self, *, settings: Settings | None, options: StreamOptions | None, timeout: float | None
+    ) -> None: ...
     def stop(self, stream: int) -> None: ...
     def start_capture(
         self,
@@ -101,9 +118,9 @@ class Owner(Protocol):
         frames: tuple[Settings, ...],
         timeout: float | None,
     ) -> int: ...
-    def has_capture(self, request: int) -> bool: ...
-    def has_still(self, request: int) -> bool: ...
-    def take_still(self, request: int) -> Frame | None: ...
+    def find_request(self, stream: int) -> int | None: ...
+    def has_arrived(self, stream: int, request: int) -> bool: ...
+    def take_arrived(self, stream: int, request: int) -> Frame | None: ...
     def end_capture(self) -> None: ...
     def set(self, *, stream: int, settings: Settings | None, timeout: float | None) -> int: ...
 
@@ -121,6 +138,8 @@ class ControlService(ClosesOnExit):
         """The device that the requests are for. An attachment sets another one."""
         self.capture: RemoteCapture | None = None
         """The stills under way; None if there are none."""
+        self.region: RemoteRegion | None = None
+        """The region of interest that a client has started; None if there is none."""
         self._server = ControlServer(ring.name, self._describe, self._list_events)
 
     # --- for the session --------------------------------------------------------------------
@@ -148,23 +167,29 @@ class ControlService(ClosesOnExit):
     @property
     def has_work(self) -> bool:
         """True if :meth:`carry_out` has something to do."""
-        capture = self.capture
-        if capture is None:
-            return self._server.has_commands
         return (
             self._server.has_commands
-            or self.device.nonce != capture.nonce
-            or not self.device.has_capture(capture.request)
-            or self.device.has_still(capture.request)
-            or time.monotonic() > capture.end
-            or not capture.client.is_open
+            or (self.capture is not None and self._has_news(STILL, self.capture))
+            or (self.capture is not None and time.monotonic() > self.capture.end)
+            or (self.region is not None and self._has_news(ROI, self.region))
+        )
+
+    def _has_news(self, stream: int, asked: RemoteCapture | RemoteRegion) -> bool:
+        """Return True if a frame of a client's request has arrived, or if the request has ended."""
+        device = self.device
+        return (
+            device.nonce != asked.nonce
+            or device.find_request(stream) != asked.request
+            or device.has_arrived(stream, asked.request)
+            or not asked.client.is_open
         )
 
     # --- for the device ---------------------------------------------------------------------
 
     def carry_out(self) -> None:
-        """Look after the stills under way, and carry out one command."""
+        """Look after the frames that clients have asked for, and carry out one command."""
         self._continue_capture()
+        self._continue_region()
         waiting = self._server.take_command()
         if waiting is None:
             return
@@ -196,6 +221,8 @@ class ControlService(ClosesOnExit):
                 return {"first_frame": first, "module_ms": (time.monotonic() - began) * 1000}
             case TakeStills():
                 return self._start_capture(client, command)
+            case StartRegion():
+                return self._start_region(client, command)
             case StopStream():
                 self.device.stop(command.stream)
         return {}
@@ -218,14 +245,14 @@ class ControlService(ClosesOnExit):
         if device.nonce != capture.nonce:
             self._end_capture(Disconnected("the module went away during the capture"))
             return
-        while frame := device.take_still(capture.request):
+        while frame := device.take_arrived(STILL, capture.request):
             # The frame stays in the ring for its readers.
             capture.numbers.append(frame.number)
             frame.release()
         if len(capture.numbers) >= capture.count:
             device.end_capture()
             self._end_capture(None)
-        elif not device.has_capture(capture.request):
+        elif device.find_request(STILL) != capture.request:
             self._end_capture(DeviceBusy("the owner of the module has stopped the capture"))
         elif time.monotonic() > capture.end or not capture.client.is_open:
             device.stop(STILL)
@@ -237,6 +264,35 @@ class ControlService(ClosesOnExit):
         told = None if error is None else encode_error(error)
         message = {"event": "captured", "request": capture.request, "frames": capture.numbers}
         self._server.send(capture.client, {**message, "error": told})
+
+    # --- a region of interest ---------------------------------------------------------------
+
+    def _start_region(self, client: ClientConnection, asked: StartRegion) -> Mapping[str, object]:
+        device = self.device
+        if device.is_running(ROI):
+            if self.region is None:
+                raise DeviceBusy("the owner of the module has started that stream")
+            device.stop(ROI)
+        self.region = None
+        device.start(settings=asked.settings, options=asked.options, timeout=_ANSWER_S)
+        request = device.find_request(ROI)
+        assert request is not None
+        self.region = RemoteRegion(client, request, device.nonce)
+        return {"request": request, "nonce": device.nonce}
+
+    def _continue_region(self) -> None:
+        region, device = self.region, self.device
+        if region is None:
+            return
+        if device.nonce != region.nonce or device.find_request(ROI) != region.request:
+            self.region = None
+        elif not region.client.is_open:
+            self.region = None
+            device.stop(ROI)
+        else:
+            while frame := device.take_arrived(ROI, region.request):
+                # The frame stays in the ring for its readers.
+                frame.release()
 
     # --- state ------------------------------------------------------------------------------
 

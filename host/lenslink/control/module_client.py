@@ -20,10 +20,12 @@ from ..frame_ring.reader import FrameRingReader
 from ..frame_ring.shared_frame import SharedFrame
 from ..settings import (
     PREVIEW,
+    ROI,
     STILL,
     CaptureArguments,
     SetArguments,
     Settings,
+    StreamArguments,
     StreamOptions,
     check_frames,
     read_arguments,
@@ -32,6 +34,7 @@ from ..thread_guard import ThreadGuarded, guarded
 from . import control_socket
 from .control_messages import (
     MAX_LINE,
+    check_region,
     decode_event,
     decode_line,
     encode_line,
@@ -128,7 +131,7 @@ class ModuleClient(ThreadGuarded, ClosesOnExit):
         return module_ms
 
     def _set(self, stream: int, asked: Settings, timeout: float | None) -> dict[str, Any]:
-        stream = check_whole_number("stream", stream, PREVIEW, STILL)
+        stream = check_whole_number("stream", stream, PREVIEW, ROI)
         return self._call("set", timeout, {"stream": stream, "settings": _without_none(asked)})
 
     @overload
@@ -183,11 +186,37 @@ class ModuleClient(ThreadGuarded, ClosesOnExit):
         capture = self._start_capture(asked, chosen, single or (), seconds)
         return self._take_still(capture) if single is None else self._take_bracket(capture)
 
+    def start(
+        self,
+        mode: str | None = None,
+        *,
+        settings: Settings | None = None,
+        options: StreamOptions | None = None,
+        timeout: float | None = None,
+        **changes: Unpack[StreamArguments],
+    ) -> None:
+        """Start the stream of a region of interest beside the owner's preview.
+
+        The arguments are those of :meth:`lenslink.Device.start`, and ``roi`` must be one of them.
+        The frames come through the frame ring, with the stream number :data:`lenslink.ROI`. A
+        second call starts the region anew. :meth:`set` with ``roi_x`` and ``roi_y`` moves it. The
+        stream ends with :meth:`stop`, with :meth:`close`, and when the module goes away.
+
+        Raises:
+            UsageError: There is no ``roi``, or the module does not have it.
+            DeviceBusy: The owner has started such a stream itself.
+        """
+        asked, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
+        fields = {
+            "settings": _without_none(asked),
+            "options": _without_none(check_region(chosen)),
+        }
+        self._call("start", timeout, fields)
+
     def stop(self, stream: int = PREVIEW, timeout: float | None = None) -> None:
-        """End a stream. The owner's loop over the frames of the preview ends then."""
-        self._call(
-            "stop", timeout, {"stream": check_whole_number("stream", stream, PREVIEW, STILL)}
-        )
+        """End a stream. The owner's loop over its frames ends then."""
+        stream = check_whole_number("stream", stream, PREVIEW, ROI)
+        self._call("stop", timeout, {"stream": stream})
 
     def events(self, timeout: float | None = None) -> Iterator[Event]:
         """Yield what changes on the module, as :meth:`lenslink.Device.events` does.

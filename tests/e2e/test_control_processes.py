@@ -72,6 +72,28 @@ def test_an_isp_in_another_process_focuses_and_exposes(cli: Cli, name: str):
     assert blur.mean() < 1.0, (focus_mdpt, best)
 
 
+def use_region(cli: Cli, client: ModuleClient, name: str) -> None:
+    """Start a region of interest beside the preview, move it, and stop it."""
+    client.start(roi=(16, 8, 64, 32), exposure_us=1000)
+    with FrameRingReader(name, "every", streams=(lenslink.ROI,), timeout=PATIENCE_S) as reader:
+        with reader.next() as frame:
+            assert (frame.pixels.shape, frame.crop_x, frame.crop_y) == ((32, 64), 16, 8)
+        told = cli.run("set", f"ring:{name}", "roi_x=32", "roi_y=24", "--json")
+        assert told.returncode == 0, told.stderr
+        first = json.loads(told.stdout)["first_frame"]
+        for frame in reader:
+            is_after = frame.number >= first
+            assert (frame.crop_x, frame.crop_y) == ((32, 24) if is_after else (16, 8))
+            assert frame.exposure_us == 1000
+            if is_after:
+                break
+        assert cli.run("set", f"ring:{name}", "roi_x=9", "--still", "--roi").returncode == 2
+    with pytest.raises(UsageError, match="roi="):
+        client.start()
+    client.stop(lenslink.ROI)
+    assert not client.state.streams[lenslink.ROI].is_running
+
+
 def test_clients_change_settings_and_take_stills(cli: Cli, name: str):
     """Through the command line and through Python, until the owner is killed."""
     url = "sim:?scene=prbs&width=160&height=120"
@@ -105,25 +127,7 @@ def test_clients_change_settings_and_take_stills(cli: Cli, name: str):
         assert [us for _, us in taken] == [step.exposure_us for step in steps]
         assert [number for number, _ in taken] == list(range(taken[0][0], taken[0][0] + 9))
 
-        # A region of interest beside the preview.
-        client.start(roi=(16, 8, 64, 32), exposure_us=1000)
-        with FrameRingReader(name, "every", streams=(lenslink.ROI,), timeout=PATIENCE_S) as reader:
-            with reader.next() as frame:
-                assert (frame.pixels.shape, frame.crop_x, frame.crop_y) == ((32, 64), 16, 8)
-            told = cli.run("set", f"ring:{name}", "roi_x=32", "roi_y=24", "--json")
-            assert told.returncode == 0, told.stderr
-            first = json.loads(told.stdout)["first_frame"]
-            for frame in reader:
-                is_after = frame.number >= first
-                assert (frame.crop_x, frame.crop_y) == ((32, 24) if is_after else (16, 8))
-                assert frame.exposure_us == 1000
-                if is_after:
-                    break
-            assert cli.run("set", f"ring:{name}", "roi_x=9", "--still", "--roi").returncode == 2
-        with pytest.raises(UsageError, match="roi="):
-            client.start()
-        client.stop(lenslink.ROI)
-        assert not client.state.streams[lenslink.ROI].is_running
+        use_region(cli, client, name)
 
         # State.
         shown = cli.run("ring", name, "--state")

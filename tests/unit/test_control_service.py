@@ -213,24 +213,16 @@ def test_what_the_module_refuses_is_told_with_its_code(module, client):
     assert (found["error"]["type"], found["error"]["code"]) == ("DeviceError", 4)
 
 
-def test_a_reader_learns_what_the_owner_learns_of_a_frame(lens, ring):
-    lens.ports.energy_uj = 5000
-    energies = []
-    with (
-        Device(URL, 5.0, ring=ring) as module,
-        FrameRingReader(ring.name, "every", timeout=0) as reader,
-    ):
-        module.start()
+def test_a_reader_learns_what_the_owner_learns_of_a_frame(module, ring):
+    module.start()
+    with FrameRingReader(ring.name, "every", timeout=0) as reader:
         for _ in range(4):
             with module.next_frame() as mine, reader.next() as theirs:
                 assert theirs.metadata == mine.metadata
                 assert 0 < theirs.time_bound_ns < 1e9
                 assert theirs.time == mine.time == theirs.time_ns / 1e9
                 assert theirs.row_times.tolist() == mine.row_times.tolist()
-                energies.append(mine.energy_uj)
             assert theirs.metadata == mine.metadata, "also when they are released"
-            lens.ports.energy_uj += 700
-    assert any(energies), energies
 
 
 # --- stills --------------------------------------------------------------------------------------

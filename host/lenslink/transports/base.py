@@ -124,6 +124,14 @@ class MultiLaneTransport(Transport, Protocol):
 
 
 @runtime_checkable
+class WakeableTransport(Transport, Protocol):
+    """A transport whose waits something else can end."""
+
+    def wake_on(self, descriptor: int) -> None:
+        """End each wait for bytes early while *descriptor* is readable. Idempotent."""
+
+
+@runtime_checkable
 class NarrowTransport(Transport, Protocol):
     """A transport over a line that discards what it cannot hold."""
 

@@ -150,9 +150,13 @@ class Module:
             ports, config["motor"], config["optics"]["focus_max_mdpt"]
         )
         self.focus_ring = focus_ring.FocusRing()
-        self.iris = iris.Iris(ports, setting_list.list_stops(config), _IRIS_SETTLE_US)
         self._ranges = setting_list.list_ranges(config)
-        self.iris.aperture_milli = self._ranges[setting_list.APERTURE][3]
+        self.iris = iris.Iris(
+            ports,
+            setting_list.list_stops(config),
+            self._ranges[setting_list.APERTURE][3],
+            _IRIS_SETTLE_US,
+        )
         if hasattr(ports, "connect_ring"):
             # The interrupts of the ring's pins call the decoder. Other ports queue RING events.
             ports.connect_ring(self.focus_ring)
@@ -247,6 +251,8 @@ class Module:
             event = self.ports.take_event()
         if self.contacts.poll(now):
             self._handle_contacts()
+            if self.contacts.state == contacts.ATTACHED:
+                self._end_removal(now)
         ticks = self.focus_ring.take_ticks()
         if ticks:
             self.events.mark_ring(ticks)
@@ -258,18 +264,24 @@ class Module:
 
     def _poll_motor(self, now):
         """Home the motor once it has a supply, go back after a false warning, and step."""
-        if self.focus_motor.state == focus_motor.UNHOMED:
-            if self.is_attached() and self.contacts.has_power:
+        if self.is_attached() and self.contacts.has_power:
+            if self.focus_motor.state == focus_motor.UNHOMED:
                 self.focus_motor.home(now)
-        elif self._released_at is not None and now - self._released_at >= _RELEASE_HOLD_US:
-            self._released_at = None
-            self.focus_motor.unpark(now)
+            if self._released_at is not None and now - self._released_at >= _RELEASE_HOLD_US:
+                self._end_removal(now)
         self.focus_motor.poll(now)
 
     def _prepare_removal(self, now):
-        """Park the lens: the contacts are about to open, and the supply will be gone."""
+        """Park the lens and close the iris: the supply will be gone when the contacts open."""
         self._released_at = now
         self.focus_motor.park(now)
+        self.iris.close(now)
+
+    def _end_removal(self, now):
+        """Let lens and iris work again: the module was put on, or was not taken off after all."""
+        self._released_at = None
+        self.focus_motor.unpark(now)
+        self.iris.open(now)
 
     def _handle_contacts(self):
         """React to a new state of the contacts."""

@@ -143,7 +143,8 @@ class Body:
                 self.supply.add_energy(moved * self.constants.motor.step_energy_uj, now_us)
                 return self._update(now_us)
         elif record.kind == Kind.IRIS:
-            self.aperture_milli = record.value
+            if self.supply.is_up and self.supply.is_switch_closed:
+                self.aperture_milli = record.value
         elif record.kind == Kind.LOAD:
             self.supply.set_load(record.value, now_us)
             self.dock.handle_load(now_us)

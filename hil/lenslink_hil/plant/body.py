@@ -79,7 +79,9 @@ class Body:
             (POWER_PINS, DETECT_PIN, RELEASE_BUTTON, FAULT_INPUT, END_STOP), 0
         )
         self.ring_ticks = 0
-        """Ticks of the focus ring since the start."""
+        """Ticks of the focus ring since the start: its position."""
+        self.ring_edges = 0
+        """Ticks in either direction since the start."""
         self._ring_end_us = now_us
         self._order = itertools.count()
         self._events: list[tuple[int, int, Callable[[int], list[Record]]]] = []
@@ -196,6 +198,7 @@ class Body:
             "housing_c": self.housing.get_temperature_c(now_us),
             "focus_mdpt": self.get_focus_mdpt(now_us),
             "ring_ticks": self.ring_ticks,
+            "ring_edges": self.ring_edges,
         }
 
     def get_focus_mdpt(self, now_us: int) -> float:
@@ -241,6 +244,7 @@ class Body:
         del at_us
         before = _QUADRATURE[self.ring_ticks % 4]
         self.ring_ticks += step
+        self.ring_edges += 1
         after = _QUADRATURE[self.ring_ticks % 4]
         channel = RING_A if before[0] != after[0] else RING_B
         return [Record(Kind.RING, channel, after[channel])]

@@ -15,6 +15,8 @@ import gc
 import sys
 
 CONFIGURATION = "/lensfw.json"
+# The key by which the module proves that it is genuine, in hexadecimal digits.
+KEY_FILE = "/lenslink.key"
 
 _board = None
 # Bytes between two collections while the board starts. So the garbage of an import does not lie
@@ -25,6 +27,15 @@ _COLLECT_BYTES = 4096
 def _set_threshold(count):
     if hasattr(gc, "threshold"):
         gc.threshold(count)
+
+
+def _read_key():
+    """Return the text of the module's key, or None if it has none."""
+    try:
+        with open(KEY_FILE) as file:
+            return file.read()
+    except OSError:
+        return None
 
 
 def start():
@@ -40,6 +51,7 @@ def start():
         with open(CONFIGURATION) as file:
             configuration = json.load(file)
         port = __import__("lensfw.ports." + configuration["port"], None, None, ("Machine",))
+        configuration["auth_key"] = _read_key()
         machine = port.Machine(configuration)
         if machine.is_guarded():
             print("lensfw: the guard pin is low: plain MicroPython")

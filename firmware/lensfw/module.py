@@ -122,8 +122,19 @@ class Module:
         self.config = config
         self.ports = ports
         self.clock = clock
-        # The authentication schemes of ports that have authenticate().
-        self.manifest = manifest.build(config, getattr(ports, "auth_schemes", ()))
+        # Prove that the module is genuine: by the scheme HMAC_SHA256 if the module has a key, and
+        # by those of ports that have auth_schemes and authenticate(scheme, challenge). That returns
+        # the proof in bytes within SILENCE_MS / 2, or None if it does not have the scheme.
+        schemes = tuple(getattr(ports, "auth_schemes", ()))
+        self._authenticate = getattr(ports, "authenticate", None)
+        self._key_holder = None
+        if config.get("auth_key"):
+            from . import authentication
+
+            self._key_holder = authentication.make_key_holder(config["auth_key"], config["serial"])
+            if self._key_holder is not None:
+                schemes = (wire.AUTH_HMAC_SHA256,) + schemes
+        self.manifest = manifest.build(config, schemes)
         board = config["limits"]
         self.link = link.Link(self, clock, config["boot_count"], config["reset_reason"])
         self._fault_injection = None
@@ -132,10 +143,7 @@ class Module:
 
             self._fault_injection = fault_injection.FaultInjection(self.link, clock)
             self.link.capabilities |= wire.CAP_TEST
-        # Proves that the module is genuine. authenticate(scheme, challenge) returns the proof in
-        # bytes within SILENCE_MS / 2, or None if it does not have the scheme.
-        self._authenticate = getattr(ports, "authenticate", None)
-        if self._authenticate is not None:
+        if schemes or self._authenticate is not None:
             self.link.capabilities |= wire.CAP_AUTH
         # Ports that can switch the module off its supply have set_switch(closed).
         self._set_switch = getattr(ports, "set_switch", None)
@@ -459,7 +467,10 @@ class Module:
     def _answer_challenge(self, number, scheme, challenge):
         proof = None
         if self.link.has_capability(wire.CAP_AUTH):
-            proof = self._authenticate(scheme, challenge)
+            if scheme == wire.AUTH_HMAC_SHA256 and self._key_holder is not None:
+                proof = self._key_holder.prove(challenge, self.link.nonce)
+            elif self._authenticate is not None:
+                proof = self._authenticate(scheme, challenge)
         if not proof or len(proof) > wire.MAX_CONTROL - wire.FORMATS[wire.T_PROOF][1]:
             raise link.Refusal(wire.ERR_UNSUPPORTED, "no scheme %d" % scheme)
         self.link.send_answer(number, wire.T_PROOF, (scheme,), proof)

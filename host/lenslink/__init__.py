@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from . import settings as settings
     from . import transports as transports
     from .attachment import Attachment, attach
-    from .authentication import Authenticator
+    from .authentication import Authenticator, SharedKey, read_key_file
     from .device import Device, open
     from .discovery import Arrival, Departure, watch
     from .errors import (
@@ -56,7 +56,7 @@ else:
     _MODULES = ("discovery", "errors", "settings", "transports")
     _NAMES = {
         "attachment": ("Attachment", "attach"),
-        "authentication": ("Authenticator",),
+        "authentication": ("Authenticator", "SharedKey", "read_key_file"),
         "device": ("Device", "open"),
         "discovery": ("Arrival", "Departure", "watch"),
         "errors": (
@@ -137,6 +137,7 @@ __all__ = [
     "RigError",
     "Settings",
     "SharedFrame",
+    "SharedKey",
     "Stats",
     "StorageError",
     "StreamOptions",
@@ -148,5 +149,6 @@ __all__ = [
     "attach",
     "list_devices",
     "open",
+    "read_key_file",
     "watch",
 ]

@@ -36,6 +36,7 @@ _ARCH_MODULES: Final = {
 """For each architecture the module of ``lensfw/arch`` that its board runs."""
 
 CONFIGURATION: Final = "lensfw.json"
+KEY_FILE: Final = "lenslink.key"
 
 
 def list_sources(board: Board, test: bool = False) -> list[Path]:
@@ -64,7 +65,8 @@ def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
         options: ``serial`` is required. These replace the board's own: ``width`` and ``height`` of
             the sensor, ``bits``, ``cfa``, ``seed``, ``transport`` (``usb`` or ``cdc``), ``lanes``,
             ``limits``, ``pins`` (None removes one), ``watchdog_ms`` (0 for none), ``boot_count``,
-            and ``test``, whether a host may drive the board into states.
+            and ``test``, whether a host may drive the board into states. ``key`` adds the file of
+            the module's key, 32 bytes (see SPEC.md, section 9).
 
     Raises:
         UsageError: an option is unknown or out of range, or the board has no image.
@@ -76,6 +78,8 @@ def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
     files = {name: (FIRMWARE / "flash" / name).read_bytes() for name in ("boot.py", "main.py")}
     settings = build_configuration(profile, options)
     files[CONFIGURATION] = json.dumps(settings, separators=(",", ":")).encode()
+    if options.get("key") is not None:
+        files[KEY_FILE] = options["key"].hex().encode() + b"\n"
     sources = list_sources(profile, settings["test"])
     return files | compile_sources(sources, profile.image["architecture"])
 

@@ -129,9 +129,9 @@ class Module:
         self._authenticate = getattr(ports, "authenticate", None)
         self._key_holder = None
         if config.get("auth_key"):
-            from . import authentication
+            from . import key_holder
 
-            self._key_holder = authentication.make_key_holder(config["auth_key"], config["serial"])
+            self._key_holder = key_holder.make_key_holder(config["auth_key"], config["serial"])
             if self._key_holder is not None:
                 schemes = (wire.AUTH_HMAC_SHA256,) + schemes
         self.manifest = manifest.build(config, schemes)

@@ -13,7 +13,7 @@ import secrets
 from pathlib import Path
 from typing import Protocol
 
-from lenslink_protocol.authentication import make_proof
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import AuthScheme, Capability
 from lenslink_protocol.manifest import Manifest
 from lenslink_protocol.messages import Challenge, HelloReply, Proof
@@ -117,17 +117,18 @@ def read_key_file(path: str | os.PathLike[str]) -> bytes:
         UsageError: The file is no key.
         StorageError: The file cannot be read.
     """
+    name = Path(path)
     try:
-        with Path(path).open("rb") as file:
+        with name.open("rb") as file:
             text = file.read(_LONGEST_KEY_FILE)
     except OSError as error:
-        raise StorageError(f"{os.fspath(path)}: {error.strerror or error}") from None
+        raise StorageError(f"{name}: {error.strerror or error}") from None
     try:
         key = bytes.fromhex(text.decode("ascii").strip())
     except ValueError:
         key = b""
     if len(key) != AUTH_BYTES:
-        raise UsageError(f"{os.fspath(path)}: a key is {2 * AUTH_BYTES} hexadecimal digits")
+        raise UsageError(f"{name}: a key is {2 * AUTH_BYTES} hexadecimal digits")
     return key
 
 

@@ -16,7 +16,7 @@ from helpers.slowdown import patience
 from lenslink.errors import LensLinkError
 from lenslink_hil.flash.board_files import board_files
 from lenslink_hil.pico.run import run_script
-from lenslink_protocol.authentication import make_proof
+from lenslink_protocol.hmac_proof import make_proof
 
 SUITE = Path(__file__).resolve().parent / "suites/arch.py"
 # Nothing drives the supply and the contacts here. A board without these pins is seated.
@@ -67,9 +67,9 @@ for name, each, count in zip(("crc", "pack", "pixels"), zip(*found), (8188, 4096
 
 PROOF = b"""
 import gc, time
-from lensfw import authentication, manifest
+from lensfw import key_holder, manifest
 key = "".join(["%02x" % number for number in range(32)])
-holder = authentication.make_key_holder(key, "S")
+holder = key_holder.make_key_holder(key, "S")
 most = 0
 for number in range(8):
     gc.collect()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers.vectors import each, load
 
-from lenslink_protocol.authentication import make_proof
+from lenslink_protocol.hmac_proof import make_proof
 
 
 @each("authentication")

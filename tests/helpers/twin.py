@@ -9,7 +9,7 @@ import struct
 import sys
 
 from helpers import byte_listener
-from lensfw import authentication, framing, manifest, wire
+from lensfw import framing, key_holder, manifest, wire
 from lensfw.outbox import Item
 
 
@@ -41,7 +41,7 @@ def write_packet(payload, kind, flags, stream, nonce, sequence, frame, place):
 def prove(key, challenge, nonce, serial, firmware):
     """Return the proof of HMAC_SHA256, or None."""
     manifest.FIRMWARE = firmware
-    holder = authentication.make_key_holder(key, serial)
+    holder = key_holder.make_key_holder(key, serial)
     proof = holder.prove(bytes.fromhex(challenge), nonce)
     return None if proof is None else proof.hex()
 

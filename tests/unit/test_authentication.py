@@ -16,8 +16,8 @@ from lensfw import manifest as module_manifest
 from lenslink.attachment import attach
 from lenslink.device import open as open_device
 from lenslink.errors import NotGenuine, ProtocolError, StorageError, Timeout, UsageError
-from lenslink_protocol.authentication import make_proof
 from lenslink_protocol.framing import encode_packet
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import AuthScheme, Capability, MessageType
 from lenslink_protocol.manifest import Manifest
 from lenslink_protocol.messages import HEADER, Proof

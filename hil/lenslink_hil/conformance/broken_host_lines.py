@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lenslink_protocol.authentication import make_proof
 from lenslink_protocol.crc import crc32
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import MessageType
 from lenslink_protocol.messages import (
     BY_TYPE,

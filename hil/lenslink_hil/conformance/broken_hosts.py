@@ -11,9 +11,9 @@ from typing import ClassVar
 
 from lenslink.receive.assembly import Assembly
 from lenslink.receive.reassembly import Reassembly
-from lenslink_protocol.authentication import make_proof
 from lenslink_protocol.controls import Setting, encode_settings
 from lenslink_protocol.framing import VERSION
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import ControlId, ErrorCode, MessageType, PixelFormat
 from lenslink_protocol.manifest import Manifest
 from lenslink_protocol.messages import (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lenslink_protocol.authentication import make_proof
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import (
     Capability,
     EndStatus,

@@ -6,7 +6,7 @@ key that the host has.
 
 from __future__ import annotations
 
-from lenslink_protocol.authentication import make_proof
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import AuthScheme, Capability, ErrorCode, MessageType
 from lenslink_protocol.messages import Challenge, Error, Proof
 from lenslink_protocol.params import AUTH_BYTES

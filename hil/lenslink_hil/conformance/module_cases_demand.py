@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
-from lenslink_protocol.authentication import make_proof
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import (
     AuthScheme,
     Capability,

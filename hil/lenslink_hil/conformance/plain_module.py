@@ -32,10 +32,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenslink.receive.unpacking import pack
-from lenslink_protocol.authentication import make_proof
 from lenslink_protocol.controls import Setting, read_settings
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.framing import VERSION, encode_packet
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import (
     VENDOR_FIRST,
     AuthScheme,

@@ -11,8 +11,8 @@ from lenslink.context import ClosesOnExit
 from lenslink.receive.assembly import Assembly
 from lenslink.receive.frame_pool import Pool
 from lenslink.receive.reassembly import Reassembly
-from lenslink_protocol.authentication import make_proof
 from lenslink_protocol.controls import Setting, encode_settings
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import AuthScheme, Capability, CloseReason, DiscardReason, EndStatus
 from lenslink_protocol.link import Link, Request
 from lenslink_protocol.manifest import Manifest, parse_manifest

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +27,7 @@ FORMATS = {
     ".tif": "the same as .tiff",
     ".npy": "RAW mosaic as a numpy array, pixels only",
     ".png": "rendered colour, 8 bit sRGB, upright",
+    ".jpg": "developed by lenslink_isp, 8 bit sRGB, upright; needs the extra isp",
 }
 """The extensions that can be written, and what each file holds."""
 
@@ -125,10 +126,25 @@ _WRITERS: dict[str, Callable[[Frame, BinaryIO], None]] = {
 
 
 def _find_writer(path: Path) -> Callable[[Frame, BinaryIO], None]:
+    suffix = path.suffix.lower()
     try:
-        return _WRITERS[path.suffix.lower()]
+        return _WRITERS.get(suffix) or _load_writer(suffix)
     except KeyError:
         kind = f"the extension {path.suffix!r}" if path.suffix else "no extension"
         raise UsageError(
             f"{format_path(path)} has {kind}; known are {', '.join(FORMATS)}"
         ) from None
+
+
+def _load_writer(suffix: str) -> Callable[[Frame, BinaryIO], None]:
+    """Return the writer that another package has registered for *suffix*.
+
+    Raises:
+        KeyError: there is none.
+        MissingExtra: the writer needs a package that is not installed.
+    """
+    writers = entry_points(group="lenslink.image_formats")
+    if suffix not in writers.names:
+        raise KeyError(suffix)
+    load: Callable[[Frame, BinaryIO], None] = writers[suffix].load()
+    return load

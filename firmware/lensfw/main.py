@@ -118,7 +118,7 @@ def run(configuration, rows_fds, pins_fd, link_fds):
     """Serve hosts until lane 0 or the plant ends."""
     ticks = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
     rows, pins = [open(fd, "r+b") for fd in rows_fds], open(pins_fd, "r+b")
-    ports = sim.SimPorts(rows, pins, configuration["sensor"].get("crc", False))
+    ports = sim.SimPorts(rows, pins, ticks, configuration["sensor"].get("crc", False))
     if configuration.get("authenticator"):
         # The name of a module that stands in for a board's secure element. It has authenticate()
         # and SCHEMES, the numbers of its schemes.

@@ -42,8 +42,8 @@ _KEPT_FRAMES = 1000
 # A number up to it is no large integer, which would take memory.
 _SMALL = (1 << 30) - 1
 
-# The lengths of tiles, of two streams with four each: inner, right, bottom and corner tiles.
-_MAX_VIEWS = 8
+# The lengths of tiles, of three streams with four each: inner, right, bottom and corner tiles.
+_MAX_VIEWS = 12
 
 
 class Tile:
@@ -290,7 +290,9 @@ class Readout:
         self._fill = fill
         self._progress = now
         if self.start_us is None:
-            self.start_us = now
+            # A sensor that knows when its readout began says so. The rows arrive later.
+            get_start = getattr(self._ports, "get_start_us", None)
+            self.start_us = now if get_start is None else get_start()
 
     def _append_crc(self, tile):
         """Write the payload's CRC, or the sensor's own if it follows the pixels."""

@@ -29,6 +29,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "surprise-removal": (
         *_PYTEST,
         "tests/unit/test_surprise_removal.py",
+        "tests/unit/test_interrupted_calls.py",
         "tests/e2e/test_surprise_removal_processes.py",
     ),
     "faults": (

@@ -13,6 +13,10 @@ on. In these cases the board is plain MicroPython, with its REPL and without a l
 import gc
 import sys
 
+# The key by which the module proves that it is genuine, in hexadecimal digits. It lies outside the
+# slots, so new firmware leaves it alone.
+KEY_FILE = "/lenslink.key"
+
 _board = None
 # Bytes between two collections while the board starts. So the garbage of an import does not lie
 # between what is loaded, and the tiles find memory in one piece.
@@ -22,6 +26,15 @@ _COLLECT_BYTES = 4096
 def _set_threshold(count):
     if hasattr(gc, "threshold"):
         gc.threshold(count)
+
+
+def _read_key():
+    """Return the text of the module's key, or None if it has none."""
+    try:
+        with open(KEY_FILE) as file:
+            return file.read()
+    except OSError:
+        return None
 
 
 def start(configuration, is_confirmed):
@@ -34,6 +47,7 @@ def start(configuration, is_confirmed):
     machine = None
     try:
         port = __import__("lensfw.ports." + configuration["port"], None, None, ("Machine",))
+        configuration["auth_key"] = _read_key()
         machine = port.Machine(configuration)
         machine.start_watchdog()
         if not configuration["serial"]:

@@ -82,10 +82,16 @@ class Exposure:
         )
 
     def begin(self, motor, iris, now):
-        """Begin to collect light."""
+        """Begin to collect light, with lens and iris where they are."""
         self.state = EXPOSING
+        values = self.values
+        if values[setting_list.APERTURE] != iris.aperture_milli:
+            values[setting_list.APERTURE] = iris.aperture_milli
+            self.is_adjusted = True
+        if motor.is_parked and values[setting_list.FOCUS] is not None:
+            self.is_adjusted = True
         self.start_us = now
-        self.end_us = now + self.values[setting_list.EXPOSURE]
+        self.end_us = now + values[setting_list.EXPOSURE]
         self.focus_mdpt = None
         self.is_moving = not (motor.is_settled and iris.is_settled(now))
         self._steps, self._moves = motor.step_count, iris.move_count

@@ -198,6 +198,11 @@ class Focus:
         state = self.state
         return state == AT_REST or state == PARKED or state == UNHOMED
 
+    @property
+    def is_parked(self):
+        """The lens is at its end stop, or on its way there, and a target is kept for later."""
+        return self.state >= PARKING
+
     def poll(self, now):
         """Step the motor if steps are due."""
         if self._ring_until is not None and now >= self._ring_until:

@@ -4,6 +4,8 @@ import struct
 
 from . import VERSION, build_id, power, setting_list, wire
 
+FIRMWARE = ("lensfw " + VERSION + " " + build_id.ID).rstrip()
+
 
 def _entry(key, value):
     return struct.pack("<HH", key, len(value)) + value
@@ -23,7 +25,7 @@ def build(config, schemes=()):
         (wire.KEY_MAKER, config["maker"]),
         (wire.KEY_MODEL, config["model"]),
         (wire.KEY_SERIAL, config["serial"]),
-        (wire.KEY_FIRMWARE, ("lensfw " + VERSION + " " + build_id.ID).rstrip()),
+        (wire.KEY_FIRMWARE, FIRMWARE),
         (wire.KEY_BOARD, config["board"]),
     ):
         out += _entry(key, text.encode())

@@ -145,8 +145,19 @@ class Module:
         self.config = config
         self.ports = ports
         self.clock = clock
-        # The authentication schemes of ports that have authenticate().
-        self.manifest = manifest.build(config, getattr(ports, "auth_schemes", ()))
+        # Prove that the module is genuine: by the scheme HMAC_SHA256 if the module has a key, and
+        # by those of ports that have auth_schemes and authenticate(scheme, challenge). That returns
+        # the proof in bytes within SILENCE_MS / 2, or None if it does not have the scheme.
+        schemes = tuple(getattr(ports, "auth_schemes", ()))
+        self._authenticate = getattr(ports, "authenticate", None)
+        self._key_holder = None
+        if config.get("auth_key"):
+            from . import key_holder
+
+            self._key_holder = key_holder.make_key_holder(config["auth_key"], config["serial"])
+            if self._key_holder is not None:
+                schemes = (wire.AUTH_HMAC_SHA256,) + schemes
+        self.manifest = manifest.build(config, schemes)
         board = config["limits"]
         self.link = link.Link(self, clock, config["boot_count"], config["reset_reason"])
         self._fault_injection = None
@@ -155,10 +166,7 @@ class Module:
 
             self._fault_injection = fault_injection.FaultInjection(self.link, clock)
             self.link.capabilities |= wire.CAP_TEST
-        # Proves that the module is genuine. authenticate(scheme, challenge) returns the proof in
-        # bytes within SILENCE_MS / 2, or None if it does not have the scheme.
-        self._authenticate = getattr(ports, "authenticate", None)
-        if self._authenticate is not None:
+        if schemes or self._authenticate is not None:
             self.link.capabilities |= wire.CAP_AUTH
         # Ports that can switch the module off its supply have set_switch(closed).
         self._set_switch = getattr(ports, "set_switch", None)
@@ -174,9 +182,13 @@ class Module:
             ports, config["motor"], config["optics"]["focus_max_mdpt"]
         )
         self.focus_ring = focus_ring.FocusRing()
-        self.iris = iris.Iris(ports, setting_list.list_stops(config), _IRIS_SETTLE_US)
         self._ranges = setting_list.list_ranges(config)
-        self.iris.aperture_milli = self._ranges[setting_list.APERTURE][3]
+        self.iris = iris.Iris(
+            ports,
+            setting_list.list_stops(config),
+            self._ranges[setting_list.APERTURE][3],
+            _IRIS_SETTLE_US,
+        )
         if hasattr(ports, "connect_ring"):
             # The interrupts of the ring's pins call the decoder. Other ports queue RING events.
             ports.connect_ring(self.focus_ring)
@@ -272,6 +284,8 @@ class Module:
             event = self.ports.take_event()
         if self.contacts.poll(now):
             self._handle_contacts()
+            if self.contacts.state == contacts.ATTACHED:
+                self._end_removal(now)
         ticks = self.focus_ring.take_ticks()
         if ticks:
             self.events.mark_ring(ticks)
@@ -283,18 +297,24 @@ class Module:
 
     def _poll_motor(self, now):
         """Home the motor once it has a supply, go back after a false warning, and step."""
-        if self.focus_motor.state == focus_motor.UNHOMED:
-            if self.is_attached() and self.contacts.has_power:
+        if self.is_attached() and self.contacts.has_power:
+            if self.focus_motor.state == focus_motor.UNHOMED:
                 self.focus_motor.home(now)
-        elif self._released_at is not None and now - self._released_at >= _RELEASE_HOLD_US:
-            self._released_at = None
-            self.focus_motor.unpark(now)
+            if self._released_at is not None and now - self._released_at >= _RELEASE_HOLD_US:
+                self._end_removal(now)
         self.focus_motor.poll(now)
 
     def _prepare_removal(self, now):
-        """Park the lens: the contacts are about to open, and the supply will be gone."""
+        """Park the lens and close the iris: the supply will be gone when the contacts open."""
         self._released_at = now
         self.focus_motor.park(now)
+        self.iris.close(now)
+
+    def _end_removal(self, now):
+        """Let lens and iris work again: the module was put on, or was not taken off after all."""
+        self._released_at = None
+        self.focus_motor.unpark(now)
+        self.iris.open(now)
 
     def _handle_contacts(self):
         """React to a new state of the contacts."""
@@ -483,7 +503,10 @@ class Module:
     def _answer_challenge(self, number, scheme, challenge):
         proof = None
         if self.link.has_capability(wire.CAP_AUTH):
-            proof = self._authenticate(scheme, challenge)
+            if scheme == wire.AUTH_HMAC_SHA256 and self._key_holder is not None:
+                proof = self._key_holder.prove(challenge, self.link.nonce)
+            elif self._authenticate is not None:
+                proof = self._authenticate(scheme, challenge)
         if not proof or len(proof) > wire.MAX_CONTROL - wire.FORMATS[wire.T_PROOF][1]:
             raise link.Refusal(wire.ERR_UNSUPPORTED, "no scheme %d" % scheme)
         self.link.send_answer(number, wire.T_PROOF, (scheme,), proof)

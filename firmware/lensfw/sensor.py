@@ -36,9 +36,11 @@ HELD = 4
 
 # The stream of stills.
 STILL = 1
-# A still is kept until so many more frames have begun: 2.5 s of a preview of 100 frames a second.
-# In this time a host whose answers take 400 ms can ask several times for what was lost again.
-_KEPT_FRAMES = 250
+# A still is kept until so many more frames have begun: 10 s of a preview of 100 frames a second.
+# In this time a host whose answers take 400 ms can ask 24 times for what was lost again.
+_KEPT_FRAMES = 1000
+# A number up to it is no large integer, which would take memory.
+_SMALL = (1 << 30) - 1
 
 # The lengths of tiles, of three streams with four each: inner, right, bottom and corner tiles.
 _MAX_VIEWS = 12
@@ -137,20 +139,31 @@ class Tiles:
         It is a free one, else the one that was held longest. Tiles of a recent still are taken
         last: a preview beside it must not take what the host may still request.
         """
-        idle = self._idle
-        if len(idle) <= self._reserve:
+        if len(self._idle) <= self._reserve:
             return None
-        index = 0
-        for tile in idle:
-            if tile.state != HELD or tile.stream != STILL:
-                break
-            # A preview may have begun before the still.
-            if not is_recent(tile.frame, number) and not is_recent(number, tile.frame):
-                break
-            index += 1
-        tile = idle.pop(index if index < len(idle) else 0)
+        tile = self._idle.pop(self._choose(number))
         tile.state = FILLING
         return tile
+
+    def _choose(self, number):
+        """Return the index of the idle tile to take.
+
+        If there are only tiles of recent stills, it is one of the oldest still.
+        """
+        # A loop without an iterator: its state would make each call allocate.
+        index = oldest = 0
+        most = -1
+        while index < len(self._idle):
+            tile = self._idle[index]
+            # A preview may have begun before the still.
+            age = (number - tile.frame + _KEPT_FRAMES) & _SMALL
+            if tile.state != HELD or tile.stream != STILL or age > 2 * _KEPT_FRAMES:
+                return index
+            if age > most:
+                most = age
+                oldest = index
+            index += 1
+        return oldest
 
     def find(self, stream, frame, rectangle):
         """Return the tile of a rectangle if it is held, queued or being sent, else None."""

@@ -69,6 +69,9 @@ class BodyPorts:
     def step(self, count: int) -> None:
         self._pass(Kind.STEP, 0, count)
 
+    def set_iris(self, milli: int) -> None:
+        self._pass(Kind.IRIS, 0, milli)
+
     def set_load(self, milliamperes: int) -> None:
         self._pass(Kind.LOAD, 0, milliamperes)
 

@@ -29,6 +29,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "surprise-removal": (
         *_PYTEST,
         "tests/unit/test_surprise_removal.py",
+        "tests/unit/test_interrupted_calls.py",
         "tests/e2e/test_surprise_removal_processes.py",
     ),
     "faults": (
@@ -43,6 +44,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     ),
     "soak": (*_PYTEST, "tests/e2e/test_soak.py"),
     "pico": (*_PYTEST, "tests/firmware/test_arch_pico.py", "tests/e2e/test_pico.py"),
+    "focus-ring": (*_PYTEST, "tests/e2e/test_focus_ring.py"),
     "ring": (
         *_PYTEST,
         "tests/property/test_any_frame_ring_use.py",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from . import settings as settings
     from . import transports as transports
     from .attachment import Attachment, attach
-    from .authentication import Authenticator
+    from .authentication import Authenticator, SharedKey, read_key_file
     from .control.module_client import ModuleClient
     from .control.module_state import ModuleState, StreamState
     from .device import Device, open
@@ -59,7 +59,7 @@ else:
     _MODULES = ("discovery", "errors", "settings", "transports")
     _NAMES = {
         "attachment": ("Attachment", "attach"),
-        "authentication": ("Authenticator",),
+        "authentication": ("Authenticator", "SharedKey", "read_key_file"),
         "control.module_client": ("ModuleClient",),
         "control.module_state": ("ModuleState", "StreamState"),
         "device": ("Device", "open"),
@@ -146,6 +146,7 @@ __all__ = [
     "RigError",
     "Settings",
     "SharedFrame",
+    "SharedKey",
     "Stats",
     "StorageError",
     "StreamEnded",
@@ -159,5 +160,6 @@ __all__ = [
     "attach",
     "list_devices",
     "open",
+    "read_key_file",
     "watch",
 ]

@@ -61,7 +61,7 @@ def attach(
     timeout: float = 30.0,
     on_event: Callable[[Event], None] | None = None,
     ring: FrameRing | None = None,
-    authenticate: Authenticator | None = None,
+    authenticate: Authenticator | bytes | None = None,
 ) -> Attachment:
     """Wait for a module, and keep it across detachments.
 
@@ -116,7 +116,7 @@ class Attachment(ThreadGuarded, ClosesOnExit):
         on_event: Callable[[Event], None] | None,
         *,
         ring: FrameRing | None = None,
-        authenticate: Authenticator | None = None,
+        authenticate: Authenticator | bytes | None = None,
     ) -> None:
         """Wait for the module; see :func:`lenslink.attach`."""
         if url is not None:

@@ -1,25 +1,32 @@
-"""The hook for a scheme of authentication, by which a module proves that it is genuine.
+"""Make a module prove that it is genuine: by HMAC-SHA256 with a shared key, or by another scheme.
 
-The protocol carries a challenge and a proof; the scheme defines what is in them. LensLink defines
-no scheme yet. :class:`lenslink.Device` calls :func:`authenticate` when a session opens.
+The protocol carries a challenge and a proof; the scheme defines what is in them. :class:`SharedKey`
+is the scheme of SPEC.md, section 9. :class:`Authenticator` is the hook for others.
+:class:`lenslink.Device` calls :func:`authenticate` when a session opens, or when it is asked to.
 """
 
 from __future__ import annotations
 
+import hmac
+import os
+import secrets
+from pathlib import Path
 from typing import Protocol
 
-from lenslink_protocol.ids import Capability
+from lenslink_protocol.hmac_proof import make_proof
+from lenslink_protocol.ids import AuthScheme, Capability
 from lenslink_protocol.manifest import Manifest
 from lenslink_protocol.messages import Challenge, HelloReply, Proof
-from lenslink_protocol.params import MAX_CONTROL
+from lenslink_protocol.params import AUTH_BYTES, MAX_CONTROL
 
 from .arguments import check_type
 from .deadline import Deadline
-from .errors import DeviceError, NotGenuine, UsageError
+from .errors import DeviceError, NotGenuine, StorageError, UsageError
 from .session import Session
 
 # Enough for a slow secure element. A module that never answers must not delay the opening further.
 _PATIENCE_S = 10.0
+_LONGEST_KEY_FILE = 4096
 _LONGEST = MAX_CONTROL - Challenge.FIXED.size
 
 
@@ -28,15 +35,16 @@ class Authenticator(Protocol):
 
     The driver asks the module in every session: after a detachment it may be another module.
 
-    >>> import hashlib, hmac, secrets
-    >>> class SharedKey:
+    :class:`SharedKey` is one. A scheme of a vendor has these three members too:
+
+    >>> import hashlib, secrets
+    >>> class Vendors:
     ...     scheme = 0x8001
     ...     def challenge(self):
     ...         return secrets.token_bytes(32)
-    ...     def check(self, challenge, proof, manifest):
-    ...         expected = hmac.digest(b"our key", challenge, "sha256")
-    ...         return hmac.compare_digest(expected, proof)
-    >>> lenslink.open("sim:?width=64&height=64", authenticate=SharedKey())
+    ...     def check(self, challenge, proof, manifest, nonce):
+    ...         return hashlib.sha256(b"secret" + challenge).digest() == proof
+    >>> lenslink.open("sim:?width=64&height=64", authenticate=Vendors())
     Traceback (most recent call last):
     lenslink.errors.NotGenuine: module ... cannot prove that it is genuine ...
     """
@@ -48,7 +56,7 @@ class Authenticator(Protocol):
     def challenge(self) -> bytes:
         """Return 1 to 1020 bytes for the module to prove itself by: unpredictable, never reused."""
 
-    def check(self, challenge: bytes, proof: bytes, manifest: Manifest) -> bool:
+    def check(self, challenge: bytes, proof: bytes, manifest: Manifest, nonce: int) -> bool:
         """Return True if *proof* is the right answer to *challenge*.
 
         Args:
@@ -56,7 +64,77 @@ class Authenticator(Protocol):
             proof: 1 to 1020 bytes from the module.
             manifest: What the module says of itself, its serial number for example. Nothing proves
                 that it is true.
+            nonce: The number of the session.
         """
+
+
+class SharedKey:
+    """The scheme HMAC_SHA256: module and host share a key of 32 bytes.
+
+    The proof is bound to the challenge, to the session, and to the serial number and firmware in
+    the manifest. It does not tell whether the module is at the other end of the cable: a relay that
+    passes all packets on to a genuine module is not detected.
+
+    >>> lenslink.SharedKey(bytes(32)).scheme
+    <AuthScheme.HMAC_SHA256: 1>
+    >>> lenslink.SharedKey(b"short")
+    Traceback (most recent call last):
+    lenslink.errors.UsageError: a key has 32 bytes, this one 5
+    """
+
+    scheme = AuthScheme.HMAC_SHA256
+
+    def __init__(self, key: bytes) -> None:
+        """Take the key: 32 bytes; see :func:`read_key_file`."""
+        check_type("the key", key, bytes, f"{AUTH_BYTES} bytes")
+        if len(key) != AUTH_BYTES:
+            raise UsageError(f"a key has {AUTH_BYTES} bytes, this one {len(key)}")
+        self._key = key
+
+    def __repr__(self) -> str:
+        return "<lenslink.SharedKey>"
+
+    def challenge(self) -> bytes:
+        """Return 32 random bytes."""
+        return secrets.token_bytes(AUTH_BYTES)
+
+    def check(self, challenge: bytes, proof: bytes, manifest: Manifest, nonce: int) -> bool:
+        """Return True if *proof* is the module's. The time that this takes says nothing."""
+        firmware = manifest.firmware
+        expected = make_proof(self._key, challenge, nonce, manifest.serial, firmware)
+        return hmac.compare_digest(expected, proof)
+
+
+def read_key_file(path: str | os.PathLike[str]) -> bytes:
+    """Return the key in a file: 64 hexadecimal digits. White space around them does not count.
+
+    >>> from pathlib import Path
+    >>> _ = Path("module.key").write_text("00" * 32 + "\\n")
+    >>> len(lenslink.read_key_file("module.key"))
+    32
+
+    Raises:
+        UsageError: The file is no key.
+        StorageError: The file cannot be read.
+    """
+    name = Path(path)
+    try:
+        with name.open("rb") as file:
+            text = file.read(_LONGEST_KEY_FILE)
+    except OSError as error:
+        raise StorageError(f"{name}: {error.strerror or error}") from None
+    try:
+        key = bytes.fromhex(text.decode("ascii").strip())
+    except ValueError:
+        key = b""
+    if len(key) != AUTH_BYTES:
+        raise UsageError(f"{name}: a key is {2 * AUTH_BYTES} hexadecimal digits")
+    return key
+
+
+def choose_authenticator(key: Authenticator | bytes) -> Authenticator:
+    """Return the scheme of a key, or the scheme that is given."""
+    return SharedKey(key) if isinstance(key, bytes) else key
 
 
 def authenticate(
@@ -90,5 +168,7 @@ def authenticate(
         raise NotGenuine(f"{name} does not prove that it is genuine: {error}") from None
     if answer.scheme != scheme:
         raise NotGenuine(f"{name} proves by scheme {answer.scheme}, where {scheme} was asked for")
-    if not answer.proof or not authenticator.check(challenge, answer.proof, manifest):
+    if not answer.proof or not authenticator.check(
+        challenge, answer.proof, manifest, session.link.nonce
+    ):
         raise NotGenuine(f"{name} is not genuine: its proof is wrong")

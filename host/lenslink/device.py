@@ -36,7 +36,7 @@ from lenslink_protocol.messages import (
 )
 
 from .arguments import check_callable, check_timeout, check_type, check_whole_number
-from .authentication import Authenticator, authenticate
+from .authentication import Authenticator, authenticate, choose_authenticator
 from .connection import ModuleConnection, Wrap
 from .context import ClosesOnExit, run_to_end
 from .deadline import Deadline
@@ -98,7 +98,7 @@ def open(
     timeout: float = 30.0,
     wrap: Wrap | None = None,
     ring: FrameRing | None = None,
-    authenticate: Authenticator | None = None,
+    authenticate: Authenticator | bytes | None = None,
 ) -> Device:
     """Open the module at *url* and return it.
 
@@ -114,7 +114,8 @@ def open(
         ring: Receive frames into the slots of this :class:`lenslink.FrameRing`. Other processes see
             the frames strip by strip; here their pixels are read-only. The ring stays the caller's.
         authenticate: Ask the module to prove in each session that it is genuine, before anything
-            else is asked.
+            else is asked: the 32 bytes of a key that the module shares, or another
+            :class:`~lenslink.Authenticator`.
 
     Raises:
         UsageError: The URL is not understood.
@@ -165,7 +166,7 @@ class Device(ThreadGuarded, ClosesOnExit):
         *,
         with_session: bool = True,
         ring: FrameRing | None = None,
-        authenticate: Authenticator | None = None,
+        authenticate: Authenticator | bytes | None = None,
     ) -> None:
         """Connect to *url* and open a session; see :func:`lenslink.open`.
 
@@ -176,7 +177,7 @@ class Device(ThreadGuarded, ClosesOnExit):
         """
         self.url = check_type("url", url, str, "a URL, or None")
         self._timeout = check_timeout(timeout)
-        self._authenticator = authenticate
+        self._authenticator = None if authenticate is None else choose_authenticator(authenticate)
         self._ring = ring
         deadline = opening or Deadline(timeout, f"opening {url}")
         self._connection = ModuleConnection(url, deadline, wrap)
@@ -320,6 +321,29 @@ class Device(ThreadGuarded, ClosesOnExit):
     def is_renewable(self) -> bool:
         """Return True if the module itself ended the last session: then :meth:`renew` may work."""
         return self._session.link.close_message is not None
+
+    @guarded
+    def authenticate(self, key: bytes | Authenticator, timeout: float | None = None) -> None:
+        """Ask the module to prove that it is genuine. Return if it does.
+
+        *key* is the key that the module shares, 32 bytes, or another scheme. Each call draws a new
+        challenge. To ask in every session, before anything else, pass ``authenticate=`` to
+        :func:`lenslink.open` instead.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     module.authenticate(bytes(32))
+        Traceback (most recent call last):
+        lenslink.errors.NotGenuine: module ... cannot prove that it is genuine ...
+
+        Raises:
+            NotGenuine: The proof is wrong or missing. The session goes on.
+            UsageError: The key does not have 32 bytes.
+            Timeout: The module does not answer.
+        """
+        authenticator = choose_authenticator(key)
+        deadline = self._deadline(timeout, "authenticating the module")
+        module = self._opened
+        authenticate(self._session, module.session_info, module.manifest, authenticator, deadline)
 
     @guarded
     def renew(self, timeout: float | None = None) -> None:

@@ -91,7 +91,7 @@ class Reconnector:
         serial: str | None,
         timeout: float,
         ring: FrameRing | None,
-        authenticator: Authenticator | None,
+        authenticator: Authenticator | bytes | None,
     ) -> None:
         self.url = url
         """Where the module is, or was last."""

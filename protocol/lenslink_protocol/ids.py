@@ -146,6 +146,13 @@ class Outcome(enum.IntEnum):
     """The request was executed."""
 
 
+class AuthScheme(enum.IntEnum):
+    """Scheme of authentication. Numbers from 0x8000 on are the vendor's."""
+
+    HMAC_SHA256 = 1
+    """Module and host share a key."""
+
+
 class CloseReason(enum.IntEnum):
     """Reason why a side ends the session."""
 

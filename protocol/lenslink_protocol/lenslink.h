@@ -44,6 +44,7 @@
 #define LENSLINK_HEARTBEAT_MS 100 /* ms: credit limits are repeated this often, so that a lost one does no harm */
 #define LENSLINK_SILENCE_MS 900 /* ms: silence, outside a lease of Busy, after which the module is gone */
 #define LENSLINK_MAX_BUSY_MS 10000 /* ms: longest lease of Busy and of Pending */
+#define LENSLINK_AUTH_BYTES 32 /* B: key, challenge and proof of HMAC_SHA256: as long as the hash */
 #define LENSLINK_MAX_SETTINGS 96 /* most entries of a settings list: six controls for each frame */
 #define LENSLINK_MAX_BRACKET 16 /* frames: most frames of a Capture with a setting for a single frame */
 #define LENSLINK_MAX_SETTINGS_DELAY 2 /* frames: largest settings_delay of a module */
@@ -147,6 +148,10 @@ enum lenslink_outcome {
     LENSLINK_OUTCOME_UNKNOWN = 0x00,
     LENSLINK_OUTCOME_NOT_DONE = 0x01,
     LENSLINK_OUTCOME_DONE = 0x02,
+};
+
+enum lenslink_auth_scheme {
+    LENSLINK_AUTH_SCHEME_HMAC_SHA256 = 0x01,
 };
 
 enum lenslink_close_reason {

@@ -3,6 +3,9 @@
 local MAGIC = "\138\76\76\75"
 
 local ENUMS = {
+  AuthScheme = {flags = false, names = {
+    [1] = "HMAC_SHA256",
+  }},
   BusyReason = {flags = false, names = {
     [1] = "FLASH",
     [2] = "CALIBRATION",
@@ -414,12 +417,12 @@ local MESSAGES = {
   }},
   [27] = {name = "Challenge", abbr = "challenge", doc = "asks the module to prove that it is genuine", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
-    {"scheme", "H", 1, "authentication scheme"},
+    {"scheme", "H", 1, "authentication scheme", "AuthScheme"},
     {"challenge", "tail", 1, "challenge, as the scheme defines it"},
   }},
   [28] = {name = "Proof", abbr = "proof", doc = "answers Challenge", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
-    {"scheme", "H", 1, "authentication scheme, as in the challenge"},
+    {"scheme", "H", 1, "authentication scheme, as in the challenge", "AuthScheme"},
     {"proof", "tail", 1, "proof, as the scheme defines it"},
   }},
   [29] = {name = "SetSettings", abbr = "set_settings", doc = "changes the settings of a configured or running stream", fields = {
@@ -549,7 +552,7 @@ local ENTRIES = {
     {"rate_milli", "I", 1, "link rate relative to the product, 1/1000; 0 = unknown"},
   }},
   [35] = {name = "AuthEntry", abbr = "auth_entry", doc = "an authentication scheme of the module; one entry for each scheme", fields = {
-    {"scheme", "H", 1, "number of the scheme"},
+    {"scheme", "H", 1, "number of the scheme", "AuthScheme"},
   }},
   [38] = {name = "DelayEntry", abbr = "delay_entry", doc = "delays of the module", fields = {
     {"settings_delay", "H", 1, "most frames whose readout begins after SetSettings was done, without its settings"},

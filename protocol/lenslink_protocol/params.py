@@ -87,6 +87,9 @@ SILENCE_MS: Final = _param(
     "SILENCE_MS", 900, "ms", "silence, outside a lease of Busy, after which the module is gone"
 )
 MAX_BUSY_MS: Final = _param("MAX_BUSY_MS", 10000, "ms", "longest lease of Busy and of Pending")
+AUTH_BYTES: Final = _param(
+    "AUTH_BYTES", 32, "B", "key, challenge and proof of HMAC_SHA256: as long as the hash"
+)
 MAX_SETTINGS: Final = _param(
     "MAX_SETTINGS", 96, "", "most entries of a settings list: six controls for each frame"
 )

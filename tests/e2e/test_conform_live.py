@@ -95,7 +95,7 @@ class Toy:
     def challenge(self):
         return secrets.token_bytes(16) if sys.argv[2] == "fresh" else b"always this"
 
-    def check(self, challenge, proof, manifest):
+    def check(self, challenge, proof, manifest, nonce):
         return proof == challenge
 
 with lenslink.open(sys.argv[1], authenticate=Toy(), timeout=5) as module:

@@ -21,6 +21,7 @@ import pytest
 import usb.core
 from helpers import bench_scale, slowdown
 from helpers.nightly_scale import NIGHTLY, choose, say
+from helpers.ring_turns import check_turns, lose_packets
 
 import lenslink
 from lenslink import Device, FrameStatus
@@ -29,6 +30,7 @@ from lenslink.errors import LensLinkError
 from lenslink_hil.benches.pico import BoardClocked, PicoModule
 from lenslink_hil.conformance.live import run_modules
 from lenslink_hil.conformance.verdicts import NOT_CLAIMED, PASSED, list_module_cases
+from lenslink_hil.faults.faulty_link import FaultyTransport
 from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.plant.spring_contacts import SHORT
 from lenslink_hil.usbip.backend import UsbIpBackend
@@ -405,3 +407,25 @@ def test_the_plant_is_connected_to_the_pins(pico: Make) -> None:
         with device.capture(focus_mdpt=1000) as frame:
             check_frame(frame)
             assert abs(frame.focus_mdpt - 1000) < 100
+
+
+RING_SECONDS = choose(10, 60)
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.1] if NIGHTLY else [0.1])
+def test_no_tick_of_the_focus_ring_is_lost(
+    pico: Make, seed: int, capsys: pytest.CaptureFixture[str], lost: float
+) -> None:
+    """At 2,000 ticks an emulated second, while tiles are computed and sent."""
+    module = pico(height="64")
+    plan = lose_packets(lost, seed, 1000 + 100 * RING_SECONDS)
+    host, port = module.board.address
+    url = f"usbip:{host}:{port}"
+
+    def wrap(transport: Any) -> Any:
+        return BoardClocked(FaultyTransport(transport, plan), module)
+
+    with lenslink.open(url, timeout=PATIENCE_S, wrap=wrap) as device:
+        check_turns(device, module, RING_SECONDS, seed, 10 * PATIENCE_S)
+        assert bool(device.stats.lost_packets) == bool(lost)
+    say(capsys, f"{RING_SECONDS} emulated s of the ring, {lost:.0%} of packets lost, seed {seed}")

@@ -31,7 +31,7 @@ class Toy:
     def challenge(self) -> bytes:
         return secrets.token_bytes(32)
 
-    def check(self, challenge: bytes, proof: bytes, manifest: Manifest) -> bool:
+    def check(self, challenge: bytes, proof: bytes, manifest: Manifest, nonce: int) -> bool:
         return proof == toy_scheme.proof(challenge + self._key)
 
 
@@ -78,3 +78,45 @@ def test_the_conformance_kit_finds_its_scheme(proving: str) -> None:
         found = list(run_modules(proving, find_cases(clause), clause, 30.0))
         assert found
         assert [each for each in found if each.verdict != "passed"] == []
+
+
+# --- HMAC_SHA256 ------------------------------------------------------------------------------
+
+KEY = bytes(range(7, 39))
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "a module.key"
+    path.write_text(KEY.hex() + "\n")
+    return path
+
+
+def test_a_module_with_a_key_proves_itself(own_url: Callable[..., str], key_file: Path) -> None:
+    url = own_url(**SMALL, key=key_file)
+    with lenslink.open(url, authenticate=lenslink.read_key_file(key_file)) as module:
+        module.authenticate(KEY)
+        with pytest.raises(lenslink.NotGenuine, match="its proof is wrong"):
+            module.authenticate(bytes(32))
+        with module.capture() as frame:
+            assert frame.status.value == "complete"
+
+
+def test_the_kit_checks_the_proof_with_the_key(own_url: Callable[..., str], key_file: Path) -> None:
+    url = own_url(**SMALL, key=key_file)
+    cases = find_cases("M-AUTH-3")
+
+    def judge(key: bytes | None) -> set[tuple[str, str]]:
+        found = run_modules(url, cases, "M-AUTH-3", 30.0, key=key)
+        return {(each.case, each.verdict) for each in found}
+
+    assert judge(KEY) == {("hmac_of_whole_challenges", "passed"), ("hmac_is_right", "passed")}
+    assert ("hmac_is_right", "failed") in judge(bytes(32))
+    assert ("hmac_is_right", "not run") in judge(None)
+
+
+def test_a_file_that_is_no_key_is_refused(own_url: Callable[..., str], tmp_path: Path) -> None:
+    path = tmp_path / "module.key"
+    path.write_text("secret")
+    with pytest.raises(lenslink.UsageError, match="64 hexadecimal digits"):
+        lenslink.open(own_url(**SMALL, key=path))

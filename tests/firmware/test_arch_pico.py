@@ -16,6 +16,7 @@ from helpers.slowdown import patience
 from lenslink.errors import LensLinkError
 from lenslink_hil.flash.board_files import board_files
 from lenslink_hil.pico.run import run_script
+from lenslink_protocol.hmac_proof import make_proof
 
 SUITE = Path(__file__).resolve().parent / "suites/arch.py"
 # Nothing drives the supply and the contacts here. A board without these pins is seated.
@@ -61,6 +62,23 @@ for _ in range(5):
 # The least of five: the others contain interrupts of USB.
 for name, each, count in zip(("crc", "pack", "pixels"), zip(*found), (8188, 4096, 4096)):
     print(name, min(each) * 125 // count)
+"""
+
+
+PROOF = b"""
+import gc, time
+from lensfw import key_holder, manifest
+key = "".join(["%02x" % number for number in range(32)])
+holder = key_holder.make_key_holder(key, "S")
+most = 0
+for number in range(8):
+    gc.collect()
+    begun = time.ticks_us()
+    proof = holder.prove(bytes(32), 0x7FFFFFFF)
+    most = max(most, time.ticks_diff(time.ticks_us(), begun))
+print(most)
+print(manifest.FIRMWARE)
+print(proof.hex())
 """
 
 
@@ -126,3 +144,14 @@ def test_no_tile_allocates(files, capsys):
     lines = lines_of(files, script + f"\nmain({MANY})\n".encode(), PATIENCE_S)
     assert lines == ["10 0"] * 5 + [f"{MANY} 0"]
     say(capsys, f"{MANY} tiles on an emulated Pico: its heap has not grown")
+
+
+@pytest.mark.timeout(300)
+def test_a_proof_is_right_and_takes_less_than_20_ms(files, capsys, record_property):
+    """From the challenge to the proof of HMAC_SHA256, with the import and the key apart."""
+    took, firmware, proof = lines_of(files, PROOF)
+    expected = make_proof(bytes(range(32)), bytes(32), 0x7FFFFFFF, "S", firmware)
+    assert proof == expected.hex()
+    record_property("proof, emulated us", int(took))
+    tell(capsys, f"a proof on an emulated Pico: {int(took)} us")
+    assert 0 < int(took) < 20_000

@@ -59,9 +59,15 @@ class Lens:
     """A module: each start is another boot, with a clock and pictures of its own."""
 
     def __init__(
-        self, clock: Clock, serial: str, boot: int = 0, secure: Prove | None = None
+        self,
+        clock: Clock,
+        serial: str,
+        boot: int = 0,
+        secure: Prove | None = None,
+        key: str | None = None,
     ) -> None:
         self.serial = serial
+        self.key = key
         self.boot = boot
         self.secure = secure
         self._clock = clock
@@ -71,6 +77,7 @@ class Lens:
         """Switch it on (again), with its contacts closed."""
         self.boot += 1
         config = module_world.configuration() | {"serial": self.serial, "boot_count": self.boot}
+        config["auth_key"] = self.key
         self.ports = module_world.Ports(lambda number, mode: picture(self.boot, number, mode))
         if self.secure is not None:
             self.ports.authenticate = self.secure

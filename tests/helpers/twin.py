@@ -9,7 +9,7 @@ import struct
 import sys
 
 from helpers import byte_listener
-from lensfw import framing, wire
+from lensfw import framing, key_holder, manifest, wire
 from lensfw.outbox import Item
 
 
@@ -36,6 +36,14 @@ def write_packet(payload, kind, flags, stream, nonce, sequence, frame, place):
         framing.write_rectangle(packet, frame, *place, len(body))
         framing.finish_header(packet, Item(kind, frame, stream, b"", None, flags), nonce, sequence)
     return packet.hex()
+
+
+def prove(key, challenge, nonce, serial, firmware):
+    """Return the proof of HMAC_SHA256, or None."""
+    manifest.FIRMWARE = firmware
+    holder = key_holder.make_key_holder(key, serial)
+    proof = holder.prove(bytes.fromhex(challenge), nonce)
+    return None if proof is None else proof.hex()
 
 
 def read_header(header):
@@ -84,6 +92,7 @@ KNOWN = {
     "read_header": read_header,
     "receive": receive,
     "crc32": crc32,
+    "prove": prove,
     "listen": byte_listener.listen,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from helpers import attach_harness, toy_scheme
 from helpers.attach_harness import Bay, Lens, Prove
 
 import lenslink
+from lensfw import manifest as module_manifest
 from lenslink.attachment import attach
 from lenslink.device import open as open_device
-from lenslink.errors import NotGenuine, ProtocolError, Timeout, UsageError
+from lenslink.errors import NotGenuine, ProtocolError, StorageError, Timeout, UsageError
 from lenslink_protocol.framing import encode_packet
-from lenslink_protocol.ids import Capability, MessageType
+from lenslink_protocol.hmac_proof import make_proof
+from lenslink_protocol.ids import AuthScheme, Capability, MessageType
 from lenslink_protocol.manifest import Manifest
 from lenslink_protocol.messages import HEADER, Proof
 from lenslink_protocol.params import MAX_CONTROL
@@ -37,7 +40,8 @@ class Toy:
         self.challenges.append(secrets.token_bytes(16))
         return self.challenges[-1]
 
-    def check(self, challenge: bytes, proof: bytes, manifest: Manifest) -> bool:
+    def check(self, challenge: bytes, proof: bytes, manifest: Manifest, nonce: int) -> bool:
+        del nonce
         self.checked.append((challenge, manifest.serial))
         return proof == toy_scheme.proof(challenge)
 
@@ -261,3 +265,218 @@ def test_its_names_are_public() -> None:
     assert lenslink.NotGenuine is NotGenuine
     authenticator: lenslink.Authenticator = Toy()
     assert authenticator.scheme == toy_scheme.SCHEME
+
+
+# --- HMAC_SHA256 ------------------------------------------------------------------------------
+
+KEY = bytes(range(32))
+
+
+def plug_keyed(bay: Bay, key: bytes | str = KEY, serial: str = SERIAL, url: str = URL) -> Lens:
+    text = key if isinstance(key, str) else key.hex()
+    lens = Lens(bay.clock, serial, key=text)
+    bay.plug(url, lens)
+    return lens
+
+
+def test_a_module_with_the_key_is_genuine(bay: Bay) -> None:
+    plug_keyed(bay, KEY.hex().upper() + "\n")
+    with open_device(URL, authenticate=KEY) as module:
+        assert module.manifest.schemes == (AuthScheme.HMAC_SHA256,)
+        module.authenticate(KEY)
+        with module.capture() as frame:
+            attach_harness.assert_picture(frame, 1)
+        # Beside a stream, too.
+        module.start()
+        module.authenticate(lenslink.SharedKey(KEY))
+        module.next_frame().release()
+
+
+@pytest.mark.parametrize("place", range(0, 32, 5))
+def test_a_wrong_key_is_refused(bay: Bay, place: int) -> None:
+    plug_keyed(bay)
+    wrong_key = bytes(byte ^ (number == place) for number, byte in enumerate(KEY))
+    with open_device(URL) as module:
+        with pytest.raises(NotGenuine, match="is not genuine: its proof is wrong"):
+            module.authenticate(wrong_key)
+        # The session goes on.
+        module.authenticate(KEY)
+        module.capture().release()
+
+
+def test_a_module_without_a_key_says_so(bay: Bay) -> None:
+    plug(bay, None)
+    with open_device(URL) as module:
+        with pytest.raises(NotGenuine, match="it has no authentication"):
+            module.authenticate(KEY)
+        assert not module.session_info.capabilities & Capability.AUTH
+        assert module.manifest.schemes == ()
+
+
+@pytest.mark.parametrize("text", ["", "00" * 31, "00" * 33, "zz" * 32, "0" * 63, KEY.hex() + " 00"])
+def test_a_module_with_a_broken_key_has_none(
+    bay: Bay, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plug_keyed(bay, text)
+    assert bool(text) == ("cannot prove that it is genuine" in capsys.readouterr().out)
+    with open_device(URL) as module:
+        assert not module.session_info.capabilities & Capability.AUTH
+        module.capture().release()
+
+
+@pytest.mark.parametrize("key", [b"", KEY[:-1], KEY + b"x"])
+def test_a_key_of_another_length_is_the_callers_mistake(bay: Bay, key: bytes) -> None:
+    plug_keyed(bay)
+    with pytest.raises(UsageError, match="a key has 32 bytes"):
+        open_device(URL, authenticate=key)
+    with open_device(URL) as module, pytest.raises(UsageError, match="a key has 32 bytes"):
+        module.authenticate(key)
+
+
+class Tap:
+    """A transport that shows a test each Challenge and Proof, and lets it replace the Proof."""
+
+    def __init__(self, inner: Any, replace: Callable[[bytes], bytes]) -> None:
+        self._edited = Edited(inner, b"")
+        self._edited._sealed = self._seal  # type: ignore[method-assign]
+        self._replace = replace
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._edited, name)
+
+    def _seal(self, packet: bytes) -> bytes:
+        _, _, _, _, _, nonce, sequence, frame, *_ = HEADER.unpack_from(packet)
+        proof = Proof.decode(packet[HEADER.size :]).proof
+        payload = Proof(AuthScheme.HMAC_SHA256, self._replace(proof)).encode()
+        return encode_packet(
+            MessageType.PROOF, payload, nonce=nonce, sequence=sequence, frame=frame
+        )
+
+
+def test_a_replay_is_refused(bay: Bay) -> None:
+    """The proof of an earlier session, and of an earlier challenge of the same session."""
+    plug_keyed(bay)
+    heard: list[bytes] = []
+
+    def replay(proof: bytes) -> bytes:
+        heard.append(proof)
+        return heard[0]
+
+    def tapped(inner: Any) -> Tap:
+        return Tap(inner, replay)
+
+    open_device(URL, authenticate=KEY, wrap=tapped).close()
+    with pytest.raises(NotGenuine, match="proof is wrong"):
+        open_device(URL, authenticate=KEY, wrap=tapped)
+    heard.clear()
+    module = open_device(URL, authenticate=KEY, wrap=tapped)
+    with module, pytest.raises(NotGenuine, match="proof is wrong"):
+        module.authenticate(KEY)
+    assert len(set(heard)) == 2
+
+
+def test_a_replay_is_refused_even_if_the_challenge_came_again(
+    bay: Bay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session is in the proof: a host with a bad source of random numbers is safe, too."""
+    monkeypatch.setattr(lenslink.SharedKey, "challenge", lambda self: bytes(32))
+    plug_keyed(bay)
+    heard: list[bytes] = []
+
+    def replay(proof: bytes) -> bytes:
+        heard.append(proof)
+        return heard[0]
+
+    open_device(URL, authenticate=KEY, wrap=lambda inner: Tap(inner, replay)).close()
+    with pytest.raises(NotGenuine, match="proof is wrong"):
+        open_device(URL, authenticate=KEY, wrap=lambda inner: Tap(inner, replay))
+
+
+@pytest.mark.parametrize("serial", ["LENS-2", "LENS-1 "])
+def test_the_proof_of_another_module_is_refused(bay: Bay, serial: str) -> None:
+    """A module of the same maker, with the same key, answers the same challenge."""
+    plug_keyed(bay)
+
+    def other(proof: bytes) -> bytes:
+        del proof
+        challenge, nonce = asked[-1]
+        return make_proof(KEY, challenge, nonce, serial, module_manifest.FIRMWARE)
+
+    asked: list[tuple[bytes, int]] = []
+    scheme = lenslink.SharedKey(KEY)
+    draw = scheme.challenge
+
+    def challenge() -> bytes:
+        asked.append((draw(), tapped[-1]))
+        return asked[-1][0]
+
+    scheme.challenge = challenge  # type: ignore[method-assign]
+    with open_device(URL, wrap=lambda inner: Tap(inner, other)) as module:
+        tapped = [module.nonce]
+        with pytest.raises(NotGenuine, match="proof is wrong"):
+            module.authenticate(scheme)
+    assert other(b"") == make_proof(KEY, *asked[0], serial, module_manifest.FIRMWARE)
+
+
+@pytest.mark.parametrize("length", [1, 16, 31, 33, 64])
+def test_a_proof_of_another_length_is_refused(bay: Bay, length: int) -> None:
+    plug_keyed(bay)
+
+    def cut(proof: bytes) -> bytes:
+        return (proof + proof)[:length]
+
+    with pytest.raises(NotGenuine, match="proof is wrong"):
+        open_device(URL, authenticate=KEY, wrap=lambda inner: Tap(inner, cut))
+
+
+def test_each_bit_of_the_proof_counts(bay: Bay) -> None:
+    plug_keyed(bay)
+    turn = iter(range(256))
+
+    def flip(proof: bytes) -> bytes:
+        bit = next(turn)
+        return bytes(byte ^ ((bit // 8 == at) << bit % 8) for at, byte in enumerate(proof))
+
+    with open_device(URL, wrap=lambda inner: Tap(inner, flip)) as module:
+        for _ in range(256):
+            with pytest.raises(NotGenuine, match="proof is wrong"):
+                module.authenticate(KEY)
+
+
+def test_a_live_relay_is_not_detected(bay: Bay) -> None:
+    """As SPEC.md says: a genuine module answers elsewhere, at the same time, for this session.
+
+    The relay claims the genuine module's serial number. This test holds what is not promised.
+    """
+    genuine = plug_keyed(bay)
+    relay = Lens(bay.clock, SERIAL, secure=None)
+
+    def pass_on(scheme: int, challenge: bytes) -> bytes | None:
+        assert scheme == AuthScheme.HMAC_SHA256
+        return genuine.camera._key_holder.prove(challenge, relay.camera.link.nonce)
+
+    relay.secure = pass_on
+    relay.start()
+    bay.pull(URL)
+    bay.plug(URL, relay)
+    with open_device(URL, authenticate=KEY) as module:
+        module.capture().release()
+
+
+def test_the_key_is_in_no_text(bay: Bay) -> None:
+    plug_keyed(bay)
+    scheme = lenslink.SharedKey(KEY)
+    assert "SharedKey" in repr(scheme)
+    assert KEY.hex() not in repr(vars(open_device(URL, authenticate=scheme))) + repr(scheme)
+
+
+def test_key_files(tmp_path: Path) -> None:
+    path = tmp_path / "module.key"
+    path.write_text("  " + KEY.hex().upper() + "\r\n")
+    assert lenslink.read_key_file(path) == KEY
+    for text in (b"", b"\xff" * 64, KEY.hex()[:-1].encode(), KEY, b"0" * 100_000):
+        path.write_bytes(text)
+        with pytest.raises(UsageError, match="64 hexadecimal digits"):
+            lenslink.read_key_file(path)
+    with pytest.raises(StorageError, match="No such file"):
+        lenslink.read_key_file(tmp_path / "none")

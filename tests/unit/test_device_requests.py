@@ -277,7 +277,7 @@ class WrongScheme:
     def challenge(self) -> Any:
         return self._challenge
 
-    def check(self, challenge: bytes, proof: bytes, manifest: object) -> bool:
+    def check(self, challenge: bytes, proof: bytes, manifest: object, nonce: int) -> bool:
         raise AssertionError("nothing was proved")
 
 

@@ -34,7 +34,18 @@ MAY_IMPORT = {
 }
 # What MicroPython's Unix port and the boards' ports have.
 MICROPYTHON = {
-    *("array", "binascii", "collections", "errno", "gc", "io", "json", "machine", "math"),
+    *(
+        "array",
+        "binascii",
+        "hashlib",
+        "collections",
+        "errno",
+        "gc",
+        "io",
+        "json",
+        "machine",
+        "math",
+    ),
     *("micropython", "os", "select", "socket", "struct", "sys", "time", "uctypes"),
 }
 # Modules of one chip, for the port that is named after it.

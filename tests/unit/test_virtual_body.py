@@ -25,6 +25,8 @@ CONSTANTS = load_body_constants()
 MS = 1000
 SECOND = 1_000_000
 ATTACHMENTS = 200
+PRODUCT = tomllib.loads((FIRMWARE / "boards/module.toml").read_text("utf-8"))
+STOPS = PRODUCT["optics"]["stops_milli"]
 
 
 def gradient(number):
@@ -165,9 +167,8 @@ def test_the_release_button_is_an_early_warning():
 
 
 def camera_configuration():
-    """Return the configuration with the shipped motor."""
-    text = (FIRMWARE / "boards/module.toml").read_text("utf-8")
-    return module_world.configuration() | {"motor": tomllib.loads(text)["motor"]}
+    """Return the configuration with the shipped motor and iris."""
+    return module_world.configuration() | {key: PRODUCT[key] for key in ("motor", "optics")}
 
 
 def camera_world(seed=0):
@@ -249,20 +250,27 @@ def test_lost_steps_are_found_by_homing():
     assert world.body.motor.gear == motor.position == 1000
 
 
-def test_the_release_button_parks_the_lens_before_the_contacts_open():
+def test_the_release_button_parks_the_lens_and_closes_the_iris_before_the_contacts_open():
     world, motor = camera_world()
     motor.move_to(3300, world.clock.us)
     settle(world, motor)
+    assert world.body.aperture_milli == STOPS[0]
     pressed = world.clock.us
     # A hand needs 0.3 s from the button to the contacts.
     world.body.plan_contacts([(0, RELEASE_BUTTON, 1), (400 * MS, RELEASE_BUTTON, 0)], pressed)
     edges = [(at + 300 * MS, pin, level) for at, pin, level in make_pull_off_edges(1, CONSTANTS)]
     world.body.plan_contacts(edges, pressed)
     assert world.run(lambda: world.body.motor.is_at_end_stop, 300 * MS)
-    world.run(lambda: False, SECOND)
+    assert world.body.aperture_milli == STOPS[-1]
+    assert world.module.iris.is_settled(world.clock.us)
+    assert world.body.dock.state is DockState.POWERED, "the contacts are still closed"
+    world.run(lambda: False, 3 * SECOND)
+    assert not world.body.supply.is_up
+    assert world.body.aperture_milli == STOPS[-1], "it stays closed"
     # The next attachment needs no travel.
     world.body.plan_contacts(make_attach_edges(2, CONSTANTS), world.clock.us)
     assert world.run(world.module.is_attached, SECOND)
+    assert world.body.aperture_milli == STOPS[0]
     moved = world.body.motor.lost_steps
     world.run(lambda: False, 30 * MS)
     assert world.body.motor.lost_steps == moved
@@ -276,7 +284,9 @@ def test_a_false_warning_ends_after_2_s():
         [(0, RELEASE_BUTTON, 1), (100 * MS, RELEASE_BUTTON, 0)], world.clock.us
     )
     assert world.run(lambda: world.body.motor.is_at_end_stop, 200 * MS)
+    assert world.body.aperture_milli == STOPS[-1]
     assert world.run(lambda: world.body.motor.gear == 1000, 2500 * MS)
+    assert world.body.aperture_milli == STOPS[0]
 
 
 def test_no_tick_of_a_minute_at_2000_a_second_is_lost():

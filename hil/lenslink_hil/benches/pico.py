@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from lenslink.authentication import read_key_file
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, UsageError
 from lenslink.transports.base import DeviceInfo, Reading, Transport
@@ -39,6 +40,7 @@ from .usbip import find_board
 
 OPTIONS: Final[Mapping[str, str]] = {
     "bus": "ideal, a greedy host; or strict, with NAKs, bit stuffing, gaps and ends of frames",
+    "key": "file with the module's key, 64 hexadecimal digits: it can prove that it is genuine",
     "lanes": "number of bulk IN endpoints for the link, 1 to 4",
     "scene": "prbs, the only one: the board's sensor is a generator",
     "width": "width of the sensor, even, 64 to 12288",
@@ -115,6 +117,8 @@ class PicoModule:
                 "lanes": lanes,
                 "transport": transport,
             }
+            if "key" in options:
+                board_options["key"] = read_key_file(options["key"])
             self.board = PicoBoard(
                 board_files(_BOARD, board_options),
                 wiring=make_wiring(load_board(_BOARD).pins),

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+from lenslink.authentication import read_key_file
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
 from lenslink.transports.base import DeviceInfo, Line
@@ -52,6 +53,7 @@ OPTIONS: Mapping[str, str] = {
     "celsius": "temperature of the simulated sensor",
     "lens": "off: the bare sensor, for scene=flat or dark",
     "defects": "off: no hot pixels",
+    "key": "file with the module's key, 64 hexadecimal digits: it can prove that it is genuine",
     "lanes": "number of sockets for the link, 1 to 4",
     "board": "board whose limits the module has: sim, pico, or fast (frames computed beforehand)",
 }
@@ -156,6 +158,7 @@ def start_module(
     """
     board = load_board(options.get("board", "sim"), "sim" if usb is None else "usbip")
     interpreter = find_micropython()
+    key = read_key_file(options["key"]).hex() if "key" in options else None
     with contextlib.ExitStack() as stack:
         # The sensor has two channels, so the preview continues while a still is read.
         channels = [make_socket_pair(stack) for _ in range(2)]
@@ -170,6 +173,7 @@ def start_module(
         # In a file, because MicroPython exits silently for an argument of more than 255 bytes.
         config = stack.enter_context(open_unnamed_file())
         settings = make_configuration(board, ready["sensor"], serial, boot)
+        settings |= {} if key is None else {"auth_key": key}
         config.write(
             json.dumps(settings if usb is None else settings | {"usb": dict(usb)}).encode()
         )
@@ -216,7 +220,7 @@ def _make_scene_options(options: Mapping[str, str], board: Board) -> dict[str, A
         scene.update(board.sensor)
     url = Url("sim:", "sim", "", options)
     for key, value in options.items():
-        if key not in ("board", "lanes"):
+        if key not in ("board", "key", "lanes"):
             scene[key] = url.integer(key) if key in _NUMBERS else value
     return scene
 

@@ -49,6 +49,7 @@ class _Options:
     html: Path | None
     is_forced: bool = False
     is_fail_fast: bool = False
+    key: Path | None = None
     transcript: Path | None = None
 
     def __post_init__(self) -> None:
@@ -61,6 +62,12 @@ class _Options:
         for path in paths:
             check_target(path, self.is_forced)
 
+    def read_key(self) -> bytes | None:
+        """Return the key of --key, or None without it."""
+        from lenslink.authentication import read_key_file
+
+        return None if self.key is None else read_key_file(self.key)
+
 
 def _file_option(name: str, text: str) -> Callable[[Any], Any]:
     return click.option(name, type=OutputFile(), metavar="FILE", help=text)
@@ -68,6 +75,12 @@ def _file_option(name: str, text: str) -> Callable[[Any], Any]:
 
 _FAIL_FAST = click.option(
     "--fail-fast", "is_fail_fast", is_flag=True, help="Run nothing after the first failure."
+)
+_KEY = click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The key of HMAC_SHA256, 64 hexadecimal digits. Cases that need it are not run without.",
 )
 _TRANSCRIPT = _file_option("--transcript", "Write the packets of failed cases, decoded.")
 
@@ -125,7 +138,7 @@ def conform() -> None:
 
 @conform.command()
 @click.argument("url", envvar="LENSLINK_URL", metavar="URL")
-@_report_options(_FAIL_FAST, _TRANSCRIPT)
+@_report_options(_FAIL_FAST, _KEY, _TRANSCRIPT)
 @common_options
 @pass_common
 @click.pass_context
@@ -158,13 +171,14 @@ def module(
         info=info,
         is_fail_fast=options.is_fail_fast,
         is_transcribed=options.transcript is not None,
+        key=options.read_key(),
     )
     ctx.exit(_Output(common, options, info).report(found))
 
 
 @conform.command(context_settings={"ignore_unknown_options": True})
 @click.argument("listen", metavar="LISTEN-URL")
-@_report_options(_FAIL_FAST)
+@_report_options(_FAIL_FAST, _KEY)
 @common_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_common
@@ -207,7 +221,14 @@ def host(
 
     def run() -> Iterable[Verdict]:
         with open_listener(listen, several=True) as listener:
-            yield from run_hosts(listener, words, cases, options.clause, options.is_fail_fast)
+            yield from run_hosts(
+                listener,
+                words,
+                cases,
+                options.clause,
+                is_fail_fast=options.is_fail_fast,
+                key=options.read_key(),
+            )
 
     ctx.exit(_Output(common, options, info).report(run()))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lenslink_protocol.crc import crc32
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import MessageType
 from lenslink_protocol.messages import (
     BY_TYPE,
@@ -26,9 +27,10 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import HEADER_BYTES, MAX_PAYLOAD
 
 from .defects import Defect, edit_message
-from .module_peer import HEIGHT, WIDTH
+from .module_peer import FIRMWARE, HEIGHT, SERIAL, WIDTH
 from .packets import Packet, append_header_crc, parse
 from .peer_wire import Tamper
+from .virtual_module import KEY
 
 _DATA = (MessageType.FRAME_START, MessageType.TILE, MessageType.FRAME_END)
 
@@ -632,7 +634,7 @@ class TakesErrorForProof(Defect):
         if packet.kind != MessageType.ERROR or packet.id != self._id:
             return [data]
         size = BY_TYPE[MessageType.PROOF].FIXED.size
-        proof = crc32(self._challenge).to_bytes(4, "little")
+        proof = make_proof(KEY, self._challenge, packet.header.nonce, SERIAL, FIRMWARE)
         payload = size.to_bytes(2, "little") + self._scheme.to_bytes(2, "little") + proof
         return [packet.encode(type=MessageType.PROOF, payload=payload)]
 

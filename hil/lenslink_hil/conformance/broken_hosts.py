@@ -8,11 +8,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar
 
 from lenslink.receive.assembly import Assembly
 from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.controls import Setting, encode_settings
 from lenslink_protocol.framing import VERSION
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import ControlId, ErrorCode, MessageType, PixelFormat
 from lenslink_protocol.manifest import Manifest, Mode
 from lenslink_protocol.messages import (
@@ -26,9 +28,10 @@ from lenslink_protocol.messages import (
     Heartbeat,
     HelloReply,
     ManifestPiece,
+    Proof,
     Resend,
 )
-from lenslink_protocol.params import EVERY_FRAME, MAX_CONTROL
+from lenslink_protocol.params import AUTH_BYTES, EVERY_FRAME, MAX_CONTROL
 
 from . import broken_host_scope
 from .broken_host_faults import HOSTS, LINES
@@ -48,10 +51,12 @@ from .defects import (
     edit_message,
     ignore_types,
 )
+from .host_cases_auth import OTHER_SERIAL
 from .module_peer import HEIGHT, WIDTH
 from .packets import Packet
 from .peer_wire import Tamper
 from .virtual_host import VirtualHost
+from .virtual_module import KEY
 
 
 class AnySequence(Defect):
@@ -415,8 +420,10 @@ class WaitsForEnd(VirtualHost):
 class Trusting(VirtualHost):
     """Takes every module for a genuine one."""
 
-    def is_genuine(self, challenge: bytes, reply: AnyMessage | None) -> bool:
-        del challenge, reply
+    def is_genuine(
+        self, challenge: bytes, reply: AnyMessage | None, serial: str, firmware: str
+    ) -> bool:
+        del challenge, reply, serial, firmware
         return True
 
 
@@ -424,7 +431,63 @@ class SameChallenge(VirtualHost):
     """Has one challenge for all."""
 
     def challenge(self) -> bytes:
-        return b"prove it"
+        return b"prove it".ljust(AUTH_BYTES, b"!")
+
+
+class ComparesTheStart(VirtualHost):
+    """Compares as many bytes as the proof has."""
+
+    def is_genuine(
+        self, challenge: bytes, reply: AnyMessage | None, serial: str, firmware: str
+    ) -> bool:
+        expected = make_proof(KEY, challenge, self.link.nonce, serial, firmware)
+        return isinstance(reply, Proof) and expected.startswith(reply.proof)
+
+
+class AcceptsAnySession(VirtualHost):
+    """Takes a proof of any session that it has opened, for the challenge of that session."""
+
+    _pairs: ClassVar[list[tuple[bytes, int]]] = []
+
+    def is_genuine(
+        self, challenge: bytes, reply: AnyMessage | None, serial: str, firmware: str
+    ) -> bool:
+        self._pairs.append((challenge, self.link.nonce))
+        proofs = [make_proof(KEY, *pair, serial, firmware) for pair in self._pairs]
+        return isinstance(reply, Proof) and reply.proof in proofs
+
+
+class AcceptsAnyModule(VirtualHost):
+    """Takes a proof of another module for that of this one."""
+
+    def is_genuine(
+        self, challenge: bytes, reply: AnyMessage | None, serial: str, firmware: str
+    ) -> bool:
+        others = (serial, OTHER_SERIAL)
+        proofs = [make_proof(KEY, challenge, self.link.nonce, each, firmware) for each in others]
+        return isinstance(reply, Proof) and reply.proof in proofs
+
+
+class ShortChallenges(VirtualHost):
+    """Challenges with 16 bytes."""
+
+    def challenge(self) -> bytes:
+        return super().challenge()[:16]
+
+    def is_genuine(
+        self, challenge: bytes, reply: AnyMessage | None, serial: str, firmware: str
+    ) -> bool:
+        return isinstance(reply, Proof)
+
+
+class RefusesAll(VirtualHost):
+    """Takes no module for a genuine one."""
+
+    def is_genuine(
+        self, challenge: bytes, reply: AnyMessage | None, serial: str, firmware: str
+    ) -> bool:
+        del challenge, reply, serial, firmware
+        return False
 
 
 class AllOrNothing(VirtualHost):
@@ -508,6 +571,13 @@ _BASIC: dict[str, tuple[Broken, ...]] = {
     "H-LANE-2": (_of(AllOrNothing), _with(lambda: drop_types(MessageType.RESEND), "drops RESEND")),
     "H-AUTH-1": (_of(SameChallenge), _with(AsksLater)),
     "H-AUTH-2": (_of(Trusting),),
+    "H-AUTH-3": (
+        _of(ComparesTheStart),
+        _of(AcceptsAnySession),
+        _of(AcceptsAnyModule),
+        _of(ShortChallenges),
+        _of(RefusesAll),
+    ),
     "H-MANIFEST-1": (_with(KnownKeysOnly),),
     "H-MANIFEST-2": (_with(Bottomless),),
 }

@@ -722,6 +722,7 @@ _TAMPERED: dict[str, tuple[Broken, ...]] = {
     "M-MANIFEST-2": (_with(ManyNames),),
     "M-AUTH-1": (_with(NextScheme), _with(lambda: HasAll(Capability.AUTH), "has AUTH always")),
     "M-AUTH-2": (_with(SameProof),),
+    "M-AUTH-3": (_with(SameProof),),
     "M-TEST-1": (
         _with(TakesAnyDuration),
         _with(lambda: HasAll(Capability.TEST), "has TEST always"),

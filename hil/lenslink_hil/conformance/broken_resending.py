@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import (
     Capability,
     EndStatus,
@@ -23,12 +24,15 @@ from lenslink_protocol.messages import (
 )
 
 from .plain_module import (
+    FIRMWARE,
+    SERIAL,
     Frame,
     Item,
     PlainModule,
     Rectangle,
     Refused,
 )
+from .virtual_module import KEY
 
 
 class ExactTilesOnly(PlainModule):
@@ -255,6 +259,54 @@ class ProvesAllButTheLast(PlainModule):
         return super().proof_of(challenge[:-1])
 
 
+class HalfAProof(PlainModule):
+    """Sends the first half of its proof."""
+
+    def hmac_of(self, challenge: bytes) -> bytes:
+        return super().hmac_of(challenge)[:16]
+
+
+class ProvesForAnySession(PlainModule):
+    """Leaves the session out of its proof: an old proof is as good as a new one."""
+
+    def hmac_of(self, challenge: bytes) -> bytes:
+        return make_proof(KEY, challenge, 0, SERIAL, FIRMWARE)
+
+
+class ProvesForAnyModule(PlainModule):
+    """Leaves its serial number out of its proof."""
+
+    def hmac_of(self, challenge: bytes) -> bytes:
+        assert self.session is not None
+        return make_proof(KEY, challenge, self.session.nonce, "", FIRMWARE)
+
+
+class ProvesForAnyFirmware(PlainModule):
+    """Leaves its firmware out of its proof."""
+
+    def hmac_of(self, challenge: bytes) -> bytes:
+        assert self.session is not None
+        return make_proof(KEY, challenge, self.session.nonce, SERIAL, "")
+
+
+class HasAnotherKey(PlainModule):
+    """Proves with a key that is not its maker's."""
+
+    def hmac_of(self, challenge: bytes) -> bytes:
+        assert self.session is not None
+        return make_proof(bytes(32), challenge, self.session.nonce, SERIAL, FIRMWARE)
+
+
+class TakesShortChallenges(PlainModule):
+    """Fills a short challenge up with zeros, and cuts a long one."""
+
+    def is_challenge(self, challenge: bytes) -> bool:
+        return bool(challenge)
+
+    def hmac_of(self, challenge: bytes) -> bytes:
+        return super().hmac_of(challenge[:32].ljust(32, b"\0"))
+
+
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-RESEND-1": (
         ExactTilesOnly,
@@ -298,6 +350,14 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         ProvesFirstHalf,
         ProvesSevenBytes,
         ProvesAllButTheLast,
+    ),
+    "M-AUTH-3": (
+        HalfAProof,
+        ProvesForAnySession,
+        ProvesForAnyModule,
+        ProvesForAnyFirmware,
+        HasAnotherKey,
+        TakesShortChallenges,
     ),
 }
 """The broken modules of each clause."""

@@ -20,9 +20,13 @@ class NotClaimed(Exception):
     """The tested side lacks the optional feature, or the bench cannot show it."""
 
 
+class NotRun(Exception):
+    """The kit lacks something that the case needs. The message says what to give it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Case(Generic[T]):
-    """A test of one or more clauses. ``run`` raises :exc:`Failed` or :exc:`NotClaimed`."""
+    """A test of one or more clauses. ``run`` raises an exception above."""
 
     name: str
     clauses: tuple[str, ...]

@@ -1,18 +1,22 @@
 """Cases for hosts that want to know whether a module is genuine (SPEC.md, section 9).
 
-The kit knows no scheme, so no proof that is right: these modules fail, each in another way.
+These modules fail, each in another way. Those of HMAC_SHA256 know what is right: the kit needs the
+key that the host has.
 """
 
 from __future__ import annotations
 
-from lenslink_protocol.ids import Capability, ErrorCode, ManifestKey, MessageType
+from lenslink_protocol.hmac_proof import make_proof
+from lenslink_protocol.ids import AuthScheme, Capability, ErrorCode, ManifestKey, MessageType
 from lenslink_protocol.manifest import encode_entry
 from lenslink_protocol.messages import AuthEntry, Challenge, Error, Proof
+from lenslink_protocol.params import AUTH_BYTES
 
-from .cases import Cases, NotClaimed, check
+from .cases import Cases, NotClaimed, NotRun, check
 from .module_cases_demand import SCHEMES
-from .module_peer import HostResult, Script
+from .module_peer import FIRMWARE, SERIAL, HostResult, Script
 from .packets import Packet
+from .peer_wire import Wire
 
 CASES: Cases[type[Script]] = Cases()
 
@@ -93,3 +97,75 @@ class NoProof(_Doubtful):
     def on_challenge(self, packet: Packet, message: Challenge) -> None:
         del message
         self.send_reply(packet, Error(ErrorCode.UNSUPPORTED, b"no such scheme"))
+
+
+# --- HMAC_SHA256 ------------------------------------------------------------------------------
+
+OTHER_SERIAL = "CONFORM-2"
+
+
+class _Keyed(_Doubtful):
+    """A module that has the host's key. A case spoils its proof."""
+
+    def on_challenge(self, packet: Packet, message: Challenge) -> None:
+        if message.scheme != AuthScheme.HMAC_SHA256:
+            raise NotClaimed(f"the host authenticates by scheme {message.scheme:#x}")
+        if self.key is None:
+            raise NotRun("it needs the host's key: --key FILE")
+        length = len(message.challenge)
+        check(length == AUTH_BYTES, f"a challenge of {length} bytes")
+        self.send_reply(packet, Proof(message.scheme, self.prove(message.challenge)))
+
+    def prove(self, challenge: bytes, serial: str = SERIAL) -> bytes:
+        assert self.key is not None
+        return make_proof(self.key, challenge, self.nonce, serial, FIRMWARE)
+
+
+@CASES.add("H-AUTH-3")
+class RightProof(_Keyed):
+    """The proof is right: the host goes on, and has its frame."""
+
+    limit_s = Script.limit_s
+
+    def judge(self, result: HostResult) -> None:
+        if not self.find_packets(MessageType.CHALLENGE):
+            raise NotClaimed("the host does not authenticate")
+        self.check_whole_frame(result)
+
+
+@CASES.add("H-AUTH-3")
+class CutProof(_Keyed):
+    """Only the first half of the right proof arrives."""
+
+    def prove(self, challenge: bytes, serial: str = SERIAL) -> bytes:
+        return super().prove(challenge, serial)[: AUTH_BYTES // 2]
+
+
+@CASES.add("H-AUTH-3")
+class OldProof(_Keyed):
+    """In the second session comes the right proof of the first one again: a replay."""
+
+    sessions = 2
+
+    def __init__(self, wire: Wire, previous: Script | None = None) -> None:
+        super().__init__(wire, previous)
+        self.proof = b""
+
+    def prove(self, challenge: bytes, serial: str = SERIAL) -> bytes:
+        before = self.previous
+        self.proof = before.proof if isinstance(before, OldProof) else super().prove(challenge)
+        return self.proof
+
+    def judge(self, result: HostResult) -> None:
+        if isinstance(self.previous, OldProof):
+            super().judge(result)
+        elif not self.find_packets(MessageType.CHALLENGE):
+            raise NotClaimed("the host does not authenticate")
+
+
+@CASES.add("H-AUTH-3")
+class ProofOfAnotherModule(_Keyed):
+    """The proof is a genuine module's, which has another serial number."""
+
+    def prove(self, challenge: bytes, serial: str = SERIAL) -> bytes:
+        return super().prove(challenge, OTHER_SERIAL)

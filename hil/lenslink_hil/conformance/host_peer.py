@@ -71,10 +71,14 @@ class HostPeer:
     Args:
         wire: The line to the module.
         source: Draws nonces and challenges, so that a run can be repeated with its seed.
+        key: The key of the module's authentication, if the kit was given it.
     """
 
-    def __init__(self, wire: Wire, source: random.Random | None = None) -> None:
+    def __init__(
+        self, wire: Wire, source: random.Random | None = None, key: bytes | None = None
+    ) -> None:
         self.wire = wire
+        self.key = key
         self.source = source or random.Random()
         self.nonce = self.source.getrandbits(32)
         self.sequence = 0
@@ -102,7 +106,7 @@ class HostPeer:
 
     def start_session(self) -> HostPeer:
         """Return a peer for another session on the same wire. Hello has not been sent."""
-        return HostPeer(self.wire, self.source)
+        return HostPeer(self.wire, self.source, self.key)
 
     # --- to the module --------------------------------------------------------------------
 

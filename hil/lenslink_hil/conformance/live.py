@@ -184,6 +184,7 @@ def run_modules(
     info: RunInfo | None = None,
     is_fail_fast: bool = False,
     is_transcribed: bool = False,
+    key: bytes | None = None,
 ) -> Iterator[Verdict]:
     """Yield the verdicts of *cases* on the module at *url*.
 
@@ -200,6 +201,7 @@ def run_modules(
         info: Gets the module's identity, and has the seed.
         is_fail_fast: Run nothing after the first failure.
         is_transcribed: Keep the packets of cases that fail.
+        key: The key of the module's authentication. Without it, what needs it is "not run".
 
     Raises:
         LensLinkError: The module cannot be opened at first.
@@ -214,7 +216,13 @@ def run_modules(
         stack.callback(give_back)
         wire = TransportWire(connect)
         yield from _run_on(
-            wire, cases, known, only=only, is_fail_fast=is_fail_fast, is_transcribed=is_transcribed
+            wire,
+            cases,
+            known,
+            only=only,
+            is_fail_fast=is_fail_fast,
+            is_transcribed=is_transcribed,
+            key=key,
         )
 
 
@@ -226,6 +234,7 @@ def _run_on(
     only: str | None,
     is_fail_fast: bool,
     is_transcribed: bool,
+    key: bytes | None,
 ) -> Iterator[Verdict]:
     """Yield the verdicts of *cases* on the module behind *wire*, and close *wire*."""
     source = random.Random(known.seed)
@@ -243,9 +252,9 @@ def _run_on(
                 continue
             start = time.monotonic()
             seen = TranscribingWire(wire) if is_transcribed else None
-            result = run_module_case(case, seen or wire, source)
+            result = run_module_case(case, seen or wire, source, key)
             took = time.monotonic() - start
-            is_bad = result.verdict not in (PASSED, NOT_CLAIMED)
+            is_bad = result.verdict not in (PASSED, NOT_CLAIMED, NOT_RUN)
             lines = seen.lines() if seen is not None and is_bad else ()
             yield from make_verdicts(case, "module", result, took, only=only, transcript=lines)
             if is_bad and is_fail_fast:
@@ -273,9 +282,14 @@ def run_hosts(
     command: Sequence[str],
     cases: Sequence[HostCase],
     only: str | None,
+    *,
     is_fail_fast: bool = False,
+    key: bytes | None = None,
 ) -> Iterator[Verdict]:
-    """Yield the verdicts of *cases* on a host that *command* starts anew for each case."""
+    """Yield the verdicts of *cases* on a host that *command* starts anew for each case.
+
+    *key* is the key that the host authenticates with. Without it, what needs it is "not run".
+    """
     why_not = ""
     for case in cases:
         if why_not:
@@ -285,7 +299,7 @@ def run_hosts(
         if case.run.task == PREVIEW_TASK and not can_preview(command):
             result = Result(NOT_CLAIMED, "the command takes stills only: it has no {task} in it")
         else:
-            result = run_host_case(case, lambda task: HostProcess(listener, command, task))
+            result = run_host_case(case, lambda task: HostProcess(listener, command, task), key)
         yield from make_verdicts(case, "host", result, time.monotonic() - start, only=only)
         if is_fail_fast and result.verdict in (FAILED, ERROR):
             why_not = f"{case.name} failed, and the run ends with the first failure"

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import (
+    AuthScheme,
     Capability,
     CloseReason,
     Damage,
@@ -32,9 +34,9 @@ from lenslink_protocol.messages import (
     Proof,
     Test,
 )
-from lenslink_protocol.params import MAX_BUSY_MS, SILENCE_MS
+from lenslink_protocol.params import AUTH_BYTES, MAX_BUSY_MS, SILENCE_MS
 
-from .cases import Cases, Failed, NotClaimed, check
+from .cases import Cases, Failed, NotClaimed, NotRun, check
 from .host_peer import ALL, PLENTY, PREVIEW, HostPeer
 from .module_steps import check_answers
 from .packets import Packet, describe
@@ -321,3 +323,42 @@ def proofs_differ(peer: HostPeer) -> None:
             check(first.proof != second.proof, said)
     if not found:
         raise NotClaimed("the module has none of the schemes that are tried")
+
+
+def _open_for_hmac(peer: HostPeer) -> None:
+    """Open a session of a module that has HMAC_SHA256."""
+    has_auth = peer.open_session(ALL | Capability.AUTH).capabilities & Capability.AUTH
+    if not has_auth or AuthScheme.HMAC_SHA256 not in peer.read_manifest().schemes:
+        raise NotClaimed("the module does not have HMAC_SHA256")
+
+
+@CASES.add("M-AUTH-3")
+def hmac_of_whole_challenges(peer: HostPeer) -> None:
+    """A challenge of HMAC_SHA256 that does not have 32 bytes is refused."""
+    _open_for_hmac(peer)
+    for length in (0, 1, 16, AUTH_BYTES - 1, AUTH_BYTES + 1, 2 * AUTH_BYTES):
+        challenge = peer.source.randbytes(length)
+        peer.expect_error(Challenge(AuthScheme.HMAC_SHA256, challenge), ErrorCode.UNSUPPORTED)
+    challenge = peer.source.randbytes(AUTH_BYTES)
+    found = peer.call(Challenge(AuthScheme.HMAC_SHA256, challenge), Proof)
+    check(len(found.proof) == AUTH_BYTES, f"a proof of {len(found.proof)} bytes")
+
+
+@CASES.add("M-AUTH-3")
+def hmac_is_right(peer: HostPeer) -> None:
+    """The proof is that of the key, for this challenge, session, serial number and firmware."""
+    for session in (peer, peer.start_session()):
+        _open_for_hmac(session)
+        if session.key is None:
+            raise NotRun("it needs the module's key: --key FILE")
+        manifest = session.read_manifest()
+        for _ in range(2):
+            challenge = session.source.randbytes(AUTH_BYTES)
+            found = session.call(Challenge(AuthScheme.HMAC_SHA256, challenge), Proof)
+            expected = make_proof(
+                session.key, challenge, session.nonce, manifest.serial, manifest.firmware
+            )
+            check(
+                found.proof == expected, "the proof is not that of the key that the kit was given"
+            )
+        session.close()

@@ -60,6 +60,7 @@ WRONG = b"\xbe\x0a"
 """A pixel that stands nowhere in PIXELS twice in a row."""
 STILL_TASK, PREVIEW_TASK = "still", "preview"
 """What a host is to do: take one still, or take three frames of the preview and stop it."""
+SERIAL, FIRMWARE = "CONFORM-1", "scripted"
 NO_PACKET = 0xFFFFFFFF
 """``last_sequence`` of a lane that has carried nothing."""
 _POLL_S = 0.02
@@ -117,6 +118,8 @@ class Script:
     def __init__(self, wire: Wire, previous: Script | None = None) -> None:
         self.wire = wire
         self.previous = previous
+        self.key: bytes | None = None
+        """The key that the host authenticates with, if the kit was given it."""
         self.nonce = 0
         self.hello: Hello | None = None
         """The host's newest Hello."""
@@ -273,8 +276,8 @@ class Script:
         texts = (
             (ManifestKey.MAKER, "LensLink"),
             (ManifestKey.MODEL, "conformance"),
-            (ManifestKey.SERIAL, "CONFORM-1"),
-            (ManifestKey.FIRMWARE, "scripted"),
+            (ManifestKey.SERIAL, SERIAL),
+            (ManifestKey.FIRMWARE, FIRMWARE),
             (ManifestKey.BOARD, "none"),
         )
         area = (0, 0, HEIGHT, WIDTH)

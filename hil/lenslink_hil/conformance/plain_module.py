@@ -35,8 +35,10 @@ from lenslink.receive.unpacking import pack
 from lenslink_protocol.controls import Setting, read_settings
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.framing import VERSION, encode_packet
+from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import (
     VENDOR_FIRST,
+    AuthScheme,
     Capability,
     Cfa,
     CloseReason,
@@ -100,6 +102,7 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.packings import Layout, find_layout, find_pixel_format, list_packings
 from lenslink_protocol.params import (
+    AUTH_BYTES,
     EVERY_FRAME,
     HEADER_BYTES,
     MAX_CONTROL,
@@ -109,9 +112,12 @@ from lenslink_protocol.params import (
     VERSION_MAJOR,
 )
 
+from .virtual_module import KEY
+
 WIDTH, HEIGHT = 62, 48
 MODE = 1
 TOY_SCHEME = 0x8000
+SERIAL, FIRMWARE = "PLAIN-1", "written from SPEC.md"
 _STEP_S = 0.001
 _MASK = 0xFFFFFFFF
 _HALF = 1 << 31
@@ -903,9 +909,23 @@ class PlainModule:
         return item.kind == MessageType.TILE and item.stream == index
 
     def on_challenge(self, number: int, message: Challenge) -> None:
-        if not self.used_capabilities & Capability.AUTH or message.scheme != TOY_SCHEME:
+        if not self.used_capabilities & Capability.AUTH:
             raise Refused(ErrorCode.UNSUPPORTED)
-        self.answer(number, Proof(message.scheme, self.proof_of(message.challenge)))
+        if message.scheme == AuthScheme.HMAC_SHA256 and self.is_challenge(message.challenge):
+            proof = self.hmac_of(message.challenge)
+        elif message.scheme == TOY_SCHEME:
+            proof = self.proof_of(message.challenge)
+        else:
+            raise Refused(ErrorCode.UNSUPPORTED)
+        self.answer(number, Proof(message.scheme, proof))
+
+    def is_challenge(self, challenge: bytes) -> bool:
+        """Return True if a challenge of HMAC_SHA256 has the right length."""
+        return len(challenge) == AUTH_BYTES
+
+    def hmac_of(self, challenge: bytes) -> bytes:
+        assert self.session is not None
+        return make_proof(KEY, challenge, self.session.nonce, SERIAL, FIRMWARE)
 
     def proof_of(self, challenge: bytes) -> bytes:
         return b"toy" + crc32(challenge).to_bytes(4, "little")
@@ -1252,14 +1272,14 @@ class PlainModule:
 
     def list_schemes(self) -> list[int]:
         """Return the authentication schemes that the manifest lists."""
-        return [TOY_SCHEME]
+        return [TOY_SCHEME, AuthScheme.HMAC_SHA256]
 
     def manifest_bytes(self) -> bytes:
         texts = (
             (ManifestKey.MAKER, "LensLink"),
             (ManifestKey.MODEL, "plain"),
-            (ManifestKey.SERIAL, "PLAIN-1"),
-            (ManifestKey.FIRMWARE, "written from SPEC.md"),
+            (ManifestKey.SERIAL, SERIAL),
+            (ManifestKey.FIRMWARE, FIRMWARE),
             (ManifestKey.BOARD, "none"),
         )
         white = (1 << self.depth) - 1

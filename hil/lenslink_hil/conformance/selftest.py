@@ -24,7 +24,7 @@ from .verdicts import (
     run_module_case,
 )
 from .virtual_host import VirtualHost
-from .virtual_module import VirtualModule
+from .virtual_module import KEY, VirtualModule
 
 
 def run_selftest(
@@ -87,14 +87,14 @@ def _test_broken_peers(clause: Clause, cases: list[Case[Any]], seed: int) -> Ite
 
 def _run(case: Case[Any], side: str, make: Callable[[], Any] | None, seed: int) -> Result:
     if side == "module":
-        return run_module_case(case, (make or VirtualModule)(), random.Random(seed))
+        return run_module_case(case, (make or VirtualModule)(), random.Random(seed), KEY)
 
     def start(task: str) -> VirtualHost:
         host: VirtualHost = (make or VirtualHost)()
         host.task = task
         return host
 
-    return run_host_case(case, start)
+    return run_host_case(case, start, KEY)
 
 
 def _verdict(clause: Clause, case: str, detail: str, start: float) -> Verdict:

@@ -34,7 +34,7 @@ from . import (
     module_cases_streams,
     module_cases_tables,
 )
-from .cases import Case, Failed, NotClaimed
+from .cases import Case, Failed, NotClaimed, NotRun
 from .clauses import load_clauses
 from .host_cases import ALL as HOST_CASES
 from .host_peer import HostPeer
@@ -100,9 +100,18 @@ def find_cases(clause: str) -> list[Case[Any]]:
     return [case for case in list_all_cases() if clause in case.clauses]
 
 
-def run_module_case(case: ModuleCase, wire: Wire, source: random.Random | None = None) -> Result:
-    """Run a case on the module behind *wire*. *source* draws nonces and challenges."""
-    peer = HostPeer(wire, source)
+def run_module_case(
+    case: ModuleCase, wire: Wire, source: random.Random | None = None, key: bytes | None = None
+) -> Result:
+    """Run a case on the module behind *wire*.
+
+    Args:
+        case: The case.
+        wire: The line to the module.
+        source: Draws nonces and challenges.
+        key: The key of the module's authentication, if the kit was given it.
+    """
+    peer = HostPeer(wire, source, key)
     result = _judge(lambda: case.run(peer))
     if result.verdict != ERROR:
         try:
@@ -123,10 +132,13 @@ class HostRun(AbstractContextManager["HostRun"], Protocol):
         """Wait for the host to end, and return its result."""
 
 
-def run_host_case(case: HostCase, start: Callable[[str], HostRun]) -> Result:
+def run_host_case(
+    case: HostCase, start: Callable[[str], HostRun], key: bytes | None = None
+) -> Result:
     """Run a case on the host that *start* starts, once for each of the case's sessions.
 
-    *start* gets the task of the host: to take a still, or to run a preview.
+    *start* gets the task of the host: to take a still, or to run a preview. *key* is the key that
+    the host authenticates with, if the kit was given it.
     """
 
     def run() -> None:
@@ -134,6 +146,7 @@ def run_host_case(case: HostCase, start: Callable[[str], HostRun]) -> Result:
         for _ in range(case.run.sessions):
             with start(case.run.task) as host:
                 script = case.run(host.wire, script)
+                script.key = key
                 script.run()
                 script.judge(host.finish())
 
@@ -147,6 +160,8 @@ def _judge(run: Callable[[], None]) -> Result:
         return Result(FAILED, str(failure))
     except NotClaimed as reason:
         return Result(NOT_CLAIMED, str(reason))
+    except NotRun as reason:
+        return Result(NOT_RUN, str(reason))
     except ConnectionEnded as error:
         return Result(FAILED, f"the connection ended: {error}")
     except Malformed as error:

@@ -12,8 +12,8 @@ from lenslink.receive.assembly import Assembly
 from lenslink.receive.frame_pool import Pool
 from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.controls import Setting, encode_settings
-from lenslink_protocol.crc import crc32
-from lenslink_protocol.ids import Capability, CloseReason, DiscardReason, EndStatus
+from lenslink_protocol.hmac_proof import make_proof
+from lenslink_protocol.ids import AuthScheme, Capability, CloseReason, DiscardReason, EndStatus
 from lenslink_protocol.link import Link, Request
 from lenslink_protocol.manifest import Manifest, Mode, parse_manifest
 from lenslink_protocol.messages import (
@@ -31,14 +31,14 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
-from lenslink_protocol.params import EVERY_FRAME, MAX_MANIFEST
+from lenslink_protocol.params import AUTH_BYTES, EVERY_FRAME, MAX_MANIFEST
 
 from ..virtual_time import VirtualClock
 from .module_peer import STILL_TASK, HostResult
 from .peer_wire import ConnectionEnded, Tamper
+from .virtual_module import KEY
 
 _PREVIEW, _STILL = 0, 1
-_TOY = 0x8000
 _STEP_US = 1000
 _PATIENCE_S = 6.0
 
@@ -99,11 +99,14 @@ class VirtualHost(ClosesOnExit):
         return is_odd or whole > total or total > MAX_MANIFEST
 
     def challenge(self) -> bytes:
-        return secrets.token_bytes(16)
+        return secrets.token_bytes(AUTH_BYTES)
 
-    def is_genuine(self, challenge: bytes, reply: AnyMessage | None) -> bool:
+    def is_genuine(
+        self, challenge: bytes, reply: AnyMessage | None, serial: str, firmware: str
+    ) -> bool:
         """Return True if *reply* is the right proof."""
-        return reply == Proof(_TOY, crc32(challenge).to_bytes(4, "little"))
+        expected = make_proof(KEY, challenge, self.link.nonce, serial, firmware)
+        return reply == Proof(AuthScheme.HMAC_SHA256, expected)
 
     # --- Wire -----------------------------------------------------------------------------
 
@@ -205,7 +208,7 @@ class VirtualHost(ClosesOnExit):
         manifest = yield from self._manifest(hello.manifest_bytes)
         mode = manifest.modes[0]
         if hello.capabilities & Capability.AUTH:
-            yield from self._authenticate()
+            yield from self._authenticate(manifest)
         answer = yield from self._call(
             Configure(stream, 0, mode.id, 0, 0, *self.choose_crop(mode)), Configured
         )
@@ -240,12 +243,12 @@ class VirtualHost(ClosesOnExit):
             self._coming.extend(self._tamper.pass_to_tester(self.link.outgoing.popleft()))
         self._outcome = result
 
-    def _authenticate(self) -> Steps:
-        """Authenticate with a toy scheme: the CRC of the challenge, which proves nothing."""
+    def _authenticate(self, manifest: Manifest) -> Steps:
         challenge = self.challenge()
-        request = self.link.send_request(Challenge(_TOY, challenge), self.now())
+        message = Challenge(AuthScheme.HMAC_SHA256, challenge)
+        request = self.link.send_request(message, self.now())
         yield from self._until(lambda: request.is_done)
-        if not self.is_genuine(challenge, request.reply):
+        if not self.is_genuine(challenge, request.reply, manifest.serial, manifest.firmware):
             raise _GivenUp(f"the module is not genuine: {request.reply}")
 
     def _manifest(self, total: int) -> Generator[None, None, Manifest]:

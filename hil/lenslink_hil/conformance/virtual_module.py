@@ -20,6 +20,8 @@ from .peer_wire import Tamper
 WIDTH, HEIGHT = 64, 48
 _STEP_US = 1000
 _TOY = 0x8000
+KEY = bytes(range(32))
+"""The key of all peers of the self-test."""
 
 
 def _configuration() -> dict[str, Any]:
@@ -50,7 +52,8 @@ def _configuration() -> dict[str, Any]:
         "formats": [int(find_pixel_format(each, 12, Cfa.RGGB)) for each in list_packings(12)],
     }
     limits = {"tile_bytes": 2048, "tiles": 8, "in_flight": 3, "rate": 0, "latency_us": 0}
-    return make_configuration(replace(load_board("sim"), limits=limits), sensor, "VIRTUAL", 1)
+    board = replace(load_board("sim"), limits=limits)
+    return make_configuration(board, sensor, "VIRTUAL", 1) | {"auth_key": KEY.hex()}
 
 
 class _Ports(InstantPorts):

@@ -41,6 +41,7 @@ _ARCH_MODULES: Final = {
 _STUBS: Final = FIRMWARE / "flash"
 _BUILD_ID: Final = "lensfw/build_id.mpy"
 _ID_CHARS: Final = 12
+KEY_FILE: Final = "lenslink.key"
 
 
 def list_sources(board: Board, test: bool = False) -> list[Path]:
@@ -110,7 +111,8 @@ def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
             of its chip), ``width`` and ``height`` of the sensor, ``bits``, ``cfa``, ``seed``,
             ``transport`` (``usb`` or ``cdc``), ``lanes``, ``limits``, ``pins`` (None removes one),
             ``watchdog_ms`` (0 for none), ``boot_count``, and ``test``, whether a host may drive
-            the board into states.
+            the board into states. ``key`` adds the file of the module's key, 32 bytes (see
+            SPEC.md, section 9).
 
     Raises:
         UsageError: an option is unknown or out of range, or the board has no image.
@@ -120,22 +122,25 @@ def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
     settings = build_configuration(profile, options)
     slot = compile_firmware(profile, settings["test"])
     slot[CONFIGURATION] = encode_json(settings)
+    key = options.get("key")
     return {
         **compile_stubs(profile),
         OWN: encode_own(settings, options),
         MARKER: encode_marker(FIRST_SLOT, FIRST_SLOT),
+        **({} if key is None else {KEY_FILE: key.hex().encode() + b"\n"}),
         **{f"{FIRST_SLOT}/{name}": content for name, content in slot.items()},
     }
 
 
 def encode_own(settings: Mapping[str, Any], options: Mapping[str, Any]) -> bytes:
     """Return the file of what belongs to the board; *options* may have the serial number."""
+    elsewhere = ("serial", "key")
     return encode_json(
         {
             "board": settings["board"],
             "serial": options.get("serial") or "",
             "guard": settings["pins"].get("guard"),
-            "options": {name: value for name, value in options.items() if name != "serial"},
+            "options": {name: value for name, value in options.items() if name not in elsewhere},
         }
     )
 

@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lenslink.errors import UsageError
-from lenslink_protocol.params import HEADER_BYTES, MAX_LANES, MAX_PAYLOAD, MAX_TEXT, USB_TRANSFER
+from lenslink_protocol.params import (
+    AUTH_BYTES,
+    HEADER_BYTES,
+    MAX_LANES,
+    MAX_PAYLOAD,
+    MAX_TEXT,
+    USB_TRANSFER,
+)
 
 from ..benches.board_profile import Board
 
@@ -38,7 +45,9 @@ _INTEGERS: Final = {
     "lanes": (1, MAX_LANES),
     "boot_count": (0, _MAX_U32),
 }
-_OTHERS: Final = frozenset({"serial", "cfa", "transport", "limits", "pins", "watchdog_ms", "test"})
+_OTHERS: Final = frozenset(
+    {"serial", "cfa", "transport", "limits", "pins", "watchdog_ms", "test", "key"}
+)
 
 
 def check_options(board: Board, options: Mapping[str, Any]) -> None:
@@ -60,6 +69,9 @@ def check_options(board: Board, options: Mapping[str, Any]) -> None:
         raise UsageError(f"transport=usb: board '{board.name}' has only its serial port (cdc)")
     if not isinstance(options.get("test", False), bool):
         raise UsageError(f"test={options['test']!r}: True or False")
+    key = options.get("key")
+    if key is not None and (not isinstance(key, bytes) or len(key) != AUTH_BYTES):
+        raise UsageError(f"key: must be {AUTH_BYTES} bytes")
     port = board.image["port"]
     if options.get("watchdog_ms"):
         _check_integer("watchdog_ms", options["watchdog_ms"], 1, _MAX_WATCHDOG_MS[port])

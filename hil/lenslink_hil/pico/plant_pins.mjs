@@ -130,7 +130,7 @@ export class PlantPins {
       this.pendingAnswers--;
       this.conversionAlarm.schedule(CONVERSION);
     } else if (kind === NEXT) {
-      // The plant sends NEXT unasked too, when a command has planned an edge.
+      // The plant sends NEXT unasked too: when a command waits for the time, or an edge was planned.
       this.nextEventTime = value < 0 ? Infinity : this.plantTime + value * 1000;
       if (channel) this.pendingAnswers--;
     }

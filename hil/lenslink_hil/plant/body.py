@@ -79,7 +79,9 @@ class Body:
             (POWER_PINS, DETECT_PIN, RELEASE_BUTTON, FAULT_INPUT, END_STOP), 0
         )
         self.ring_ticks = 0
-        """Ticks of the focus ring since the start."""
+        """Ticks of the focus ring since the start: its position."""
+        self.ring_edges = 0
+        """Ticks in either direction since the start."""
         self._ring_end_us = now_us
         self._order = itertools.count()
         self._events: list[tuple[int, int, Callable[[int], list[Record]]]] = []
@@ -143,7 +145,8 @@ class Body:
                 self.supply.add_energy(moved * self.constants.motor.step_energy_uj, now_us)
                 return self._update(now_us)
         elif record.kind == Kind.IRIS:
-            self.aperture_milli = record.value
+            if self.supply.is_up and self.supply.is_switch_closed:
+                self.aperture_milli = record.value
         elif record.kind == Kind.LOAD:
             self.supply.set_load(record.value, now_us)
             self.dock.handle_load(now_us)
@@ -195,6 +198,7 @@ class Body:
             "housing_c": self.housing.get_temperature_c(now_us),
             "focus_mdpt": self.get_focus_mdpt(now_us),
             "ring_ticks": self.ring_ticks,
+            "ring_edges": self.ring_edges,
         }
 
     def get_focus_mdpt(self, now_us: int) -> float:
@@ -240,6 +244,7 @@ class Body:
         del at_us
         before = _QUADRATURE[self.ring_ticks % 4]
         self.ring_ticks += step
+        self.ring_edges += 1
         after = _QUADRATURE[self.ring_ticks % 4]
         channel = RING_A if before[0] != after[0] else RING_B
         return [Record(Kind.RING, channel, after[channel])]

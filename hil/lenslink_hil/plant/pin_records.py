@@ -24,7 +24,8 @@ firmware to plant
 ====== ========= ================================== ==================================
 
 ELAPSED comes from an emulated chip, which has a clock of its own. From the first ELAPSED on, that
-clock is the plant's. The plant answers with the edges that are due, and then with NEXT.
+clock is the plant's. The plant answers with the edges that are due, and then with NEXT. A command
+for the plant has to know the time: the plant sends NEXT 0, and executes it at the next ELAPSED.
 
 The plant sends edges only. READ comes from a chip that has just been powered, while the plant was
 there before: the answer is a CONTACT or RING record for each pin, and then LEVELS.

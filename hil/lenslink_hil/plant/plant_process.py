@@ -75,6 +75,7 @@ class PlantServer:
         self._records = RecordReader()
         self._pin_output = b""
         self._partial_command = b""
+        self._waiting_commands: list[bytes] = []
         # poll and not epoll, because epoll refuses stdin if it is a file or /dev/null.
         self._selector = selectors.PollSelector()
         for number, channel in enumerate(rows):
@@ -150,9 +151,9 @@ class PlantServer:
                 # The external clock continues from the body's start.
                 before = self._start_us if self._external_us is None else self._external_us
                 self._external_us = before + record.value
-                self._send_pins(
-                    [*self._body.take_due_records(self._external_us), self._make_next_record(1)]
-                )
+                self._send_pins(self._body.take_due_records(self._external_us))
+                self._run_commands()
+                self._send_pins([self._make_next_record(1)])
             else:
                 before_us = self._body.get_next_event_us()
                 self._send_pins(self._body.handle(record, self._now_us()))
@@ -184,9 +185,18 @@ class PlantServer:
         if not data:
             raise EOFError
         *lines, self._partial_command = (self._partial_command + data).split(b"\n")
-        for line in lines:
-            if line.strip():
-                self._run_command(line)
+        self._waiting_commands += [line for line in lines if line.strip()]
+        if self._external_us is None:
+            self._run_commands()
+        elif self._waiting_commands:
+            # The external clock is ahead of the time that it has sent. Edges that are planned in
+            # its past would come all at once, so the commands wait for its answer to this.
+            self._send_pins([Record(Kind.NEXT, 0, 0)])
+
+    def _run_commands(self) -> None:
+        commands, self._waiting_commands = self._waiting_commands, []
+        for line in commands:
+            self._run_command(line)
 
     def _run_command(self, line: bytes) -> None:
         now = self._now_us()
@@ -213,8 +223,6 @@ class PlantServer:
                         service.spoil_crcs(_parse_integer(frames))
                 case _:
                     raise _make_command_error(line)
-            if self._external_us is not None:
-                self._send_pins([self._make_next_record(0)])
         except (ValueError, TypeError, AttributeError):
             raise _make_command_error(line) from None
 

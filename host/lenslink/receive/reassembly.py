@@ -25,7 +25,8 @@ the FrameEnd reports a failure, parts are lost    as soon as no lane can bring t
 parts are lost, the module holds them             after RESEND_TRIES requests without success
 the module cannot resend                          as soon as no lane can bring them
 a newer frame needs the memory                    at once, if no lane receives into the frame
-nothing arrives                                   after FRAME_STALE_MS
+nothing arrives                                   after FRAME_STALE_MS and as many round
+                                                  trips as there may be requests
 ================================================  ==========================================
 """
 
@@ -355,7 +356,9 @@ class Reassembly:
                 continue
             silence = now - assembly.timer.last_packet
             has_all = assembly.received_ranges.is_complete and assembly.start is not None
-            patience = (END_GRACE_MS if has_all else FRAME_STALE_MS) / 1000
+            # Where an answer takes long, each of the tries has to have the time for one.
+            stale_s = FRAME_STALE_MS / 1000 + RESEND_TRIES * self._round_trip_s
+            patience = END_GRACE_MS / 1000 if has_all else stale_s
             if silence > patience and not assembly.reservations:
                 self._finish(assembly)
             elif silence > _LAG_S and assembly.state is AssemblyState.RECEIVING:

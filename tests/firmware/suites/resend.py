@@ -125,13 +125,14 @@ def test_the_last_still_is_remembered_beside_a_fast_preview():
         host.turn()
     still = camera.next_frame - 1
     assert answer(resend(host, still, stream=1))[1] == wire.FRAME_ENDED
-    for request in range(22, 47):
-        host.send(wire.T_CAPTURE, request, (0, 0, 10))
-        for _ in range(80):
+    for request in range(22, 32):
+        host.send(wire.T_CAPTURE, request, (0, 0, 100))
+        for _ in range(800):
             host.turn()
-    assert camera.next_frame == still + 251
+        host.heard.clear()
+    assert camera.next_frame == still + 1001
     assert answer(resend(host, still, stream=1))[1] == wire.FRAME_ENDED
-    host.send(wire.T_CAPTURE, 47, (0, 0, 10))
+    host.send(wire.T_CAPTURE, 32, (0, 0, 10))
     for _ in range(80):
         host.turn()
     assert answer(resend(host, still, stream=1))[1] == wire.FRAME_UNKNOWN

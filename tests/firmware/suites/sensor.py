@@ -238,12 +238,12 @@ def test_a_preview_takes_the_memory_of_a_still_last():
     place = (0, 0, 2, 1)
     tiles = sensor.Tiles(8, 3, 2)
     hold(tiles, 1, 5)
-    for number in range(6, 256):
+    for number in range(6, 1006):
         hold(tiles, 0, number)
         assert tiles.find(1, 5, place) is not None, number
         assert tiles.find(0, number, place) is not None, number
-    # 250 frames later the still is as good as any other frame.
-    hold(tiles, 0, 256)
+    # 1,000 frames later the still is as good as any other frame.
+    hold(tiles, 0, 1006)
     assert tiles.find(1, 5, place) is None
 
 
@@ -262,6 +262,25 @@ def test_a_still_takes_its_own_memory_when_there_is_no_other():
     for number in range(5, 9):
         hold(tiles, 1, number)
     assert [tiles.find(1, number, place) is not None for number in range(5, 9)] == [
+        False, True, True, True,
+    ]  # fmt: skip
+
+
+def test_the_memory_of_an_older_still_is_taken_first():
+    """Also if its tiles were sent again, after those of the newer one."""
+    tiles = sensor.Tiles(8, 4, 2)
+    place = (0, 0, 2, 1)
+    for number in (5, 6, 7):
+        hold(tiles, 1, number)
+    hold(tiles, 0, 8)
+    resent = tiles.find(1, 5, place)
+    resent.make_item()
+    resent.release()
+    hold(tiles, 0, 9)
+    hold(tiles, 1, 10)
+    assert [tiles.find(1, number, place) is not None for number in (5, 6, 7, 10)] == [True] * 4
+    hold(tiles, 0, 11)
+    assert [tiles.find(1, number, place) is not None for number in (5, 6, 7, 10)] == [
         False, True, True, True,
     ]  # fmt: skip
 

@@ -4,7 +4,7 @@ import struct
 
 from helpers import module_world
 
-from lensfw import setting_list, wire
+from lensfw import contacts, setting_list, wire
 
 PREVIEW = 0
 STILL = 1
@@ -536,3 +536,65 @@ def test_a_still_beside_a_preview_does_not_take_its_change():
     assert frames[-1].gain == 4000
     assert {frame.gain for frame in frames if frame.number < first} == {1000}
     assert {frame.gain for frame in frames if frame.number >= first} == {4000}
+
+
+# --- before a removal -------------------------------------------------------------------------
+
+
+def press_release(ports):
+    ports.events.append((ports.CONTACT, contacts.RELEASE_PIN, 1))
+    ports.events.append((ports.CONTACT, contacts.RELEASE_PIN, 0))
+
+
+def list_stops(ports):
+    return [call[1] for call in ports.calls if call[0] == "iris"]
+
+
+def test_the_release_button_closes_the_iris_until_it_was_a_false_warning():
+    _, host, ports, time = session()
+    assert list_stops(ports) == [1400], "the iris opens when the module is attached"
+    take(host, time, entries=module_world.settings(None, None, None, 2000))
+    press_release(ports)
+    host.turn()
+    assert list_stops(ports) == [1400, 2000, 4000]
+    # A frame that is taken meanwhile says where the iris is.
+    (frame,) = take(host, time, entries=module_world.settings(None, None, None, 2800))
+    assert (frame.aperture, frame.flags) == (4000, wire.APPLIED_ADJUSTED)
+    assert list_stops(ports) == [1400, 2000, 4000]
+    run(host, time, 2000)
+    assert list_stops(ports) == [1400, 2000, 4000, 2800]
+    (frame,) = take(host, time)
+    assert (frame.aperture, frame.flags) == (2800, 0)
+
+
+def test_an_iris_that_was_closed_opens_when_the_module_is_put_on_again():
+    camera, host, ports, time = session()
+    press_release(ports)
+    host.turn()
+    ports.events.append((ports.CONTACT, contacts.DETECT_PIN, 0))
+    run(host, time, 30)
+    assert not camera.is_attached() and list_stops(ports) == [1400, 4000]
+    ports.events.append((ports.CONTACT, contacts.DETECT_PIN, 1))
+    run(host, time, 30)
+    assert camera.is_attached() and list_stops(ports) == [1400, 4000, 1400]
+    run(host, time, 3000)
+    assert list_stops(ports) == [1400, 4000, 1400]
+
+
+def test_an_exposure_during_which_the_iris_closes_says_so():
+    _, host, ports, time = session()
+    capture(host, entries=module_world.settings(50000))
+    run(host, time, 20)
+    press_release(ports)
+    run(host, time, 60)
+    (frame,) = begun(host)
+    assert (frame.aperture, frame.flags) == (1400, wire.APPLIED_MOVING)
+
+
+def test_an_iris_with_one_stop_does_not_move():
+    camera, ports, time = module_world.camera()
+    press_release(ports)
+    camera.step()
+    time.us += 3000000
+    camera.step()
+    assert list_stops(ports) == []

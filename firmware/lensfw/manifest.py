@@ -34,8 +34,10 @@ def build(config, schemes=()):
             sensor["orientation"], 0, sensor["white"], *_milli(sensor["black"]),
         ),
     )  # fmt: skip
-    colors = sensor["color_matrix"] + sensor["neutral"]
-    out += _entry(wire.KEY_COLOR, struct.pack(wire.ENTRY_COLOR, sensor["illuminant"], 0, *colors))
+    for color in [sensor] + sensor.get("more_colors", []):
+        colors = color["color_matrix"] + color["neutral"]
+        value = struct.pack(wire.ENTRY_COLOR, color["illuminant"], 0, *colors)
+        out += _entry(wire.KEY_COLOR, value)
     for mode in sensor["modes"]:
         use = 0
         if "preview" in mode["use"]:
@@ -63,6 +65,11 @@ def build(config, schemes=()):
             entry[2], entry[3],
         )  # fmt: skip
         out += _entry(wire.KEY_CONTROL, value)
+    for point in config["motor"].get("calibration", ()):
+        out += _entry(wire.KEY_FOCUS, struct.pack(wire.ENTRY_FOCUS, point[0], point[1]))
+    for kind, _, total, crc32 in config.get("calibrations", ()):
+        value = struct.pack(wire.ENTRY_CALIBRATION, kind, total, crc32)
+        out += _entry(wire.KEY_CALIBRATION, value)
     out += _entry(
         wire.KEY_POWER, struct.pack(wire.ENTRY_POWER, power["idle_mw"], power["active_mw"])
     )

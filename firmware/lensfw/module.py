@@ -437,12 +437,26 @@ class Module:
                 self._stop_stream(index)
             answer = (self.link.lanes, 0, last, 0, 0, 0, 0)
             self.link.send_answer(number, wire.T_FLUSHED, answer, ordered=ALL_STREAMS)
+        elif kind == wire.T_GET_CALIBRATION:
+            self._send_calibration(number, fields[0], fields[1])
         elif kind == wire.T_CHALLENGE:
             self._answer_challenge(number, fields[0], fields[1])
         else:  # TEST
             if not self.link.has_capability(wire.CAP_TEST):
                 raise link.Refusal(wire.ERR_UNSUPPORTED, "not a session for tests")
             self._fault_injection.start_action(number, fields, self.next_frame)
+
+    def _send_calibration(self, number, kind, offset):
+        """Send a piece of a calibration. It is read from flash where it is: nothing is kept."""
+        for known, start, total, _ in self.config.get("calibrations", ()):
+            if known == kind and offset < total:
+                most = wire.MAX_CONTROL - wire.FORMATS[wire.T_CALIBRATION][1]
+                piece = self.ports.read_calibration(start + offset, min(most, total - offset))
+                if piece:
+                    answer = (kind, offset, total)
+                    self.link.send_answer(number, wire.T_CALIBRATION, answer, piece)
+                    return
+        raise link.Refusal(wire.ERR_UNSUPPORTED, "no byte %d of calibration %d" % (offset, kind))
 
     def _answer_challenge(self, number, scheme, challenge):
         proof = None

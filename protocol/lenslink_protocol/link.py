@@ -709,6 +709,7 @@ REPLIES: dict[int, type[AnyMessage]] = {
         (MessageType.QUERY, MessageType.QUERY_REPLY),
         (MessageType.TEST, MessageType.ACCEPTED),
         (MessageType.CHALLENGE, MessageType.PROOF),
+        (MessageType.GET_CALIBRATION, MessageType.CALIBRATION),
     )
 }
 

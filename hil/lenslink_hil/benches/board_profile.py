@@ -6,13 +6,15 @@ The profiles are the files ``lensfw/boards/*.toml``. The benches call :func:`loa
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import lensfw
 from lenslink.errors import UsageError
+from lenslink_protocol.crc import crc32
 
 FIRMWARE = Path(lensfw.__file__).resolve().parent
 _BOARDS = FIRMWARE / "boards"
@@ -75,7 +77,11 @@ def get_tile_bytes(name: str, transport: str) -> int:
 
 
 def make_configuration(
-    board: Board, sensor: Mapping[str, Any], serial: str, boot: int
+    board: Board,
+    sensor: Mapping[str, Any],
+    serial: str,
+    boot: int,
+    calibrations: Sequence[tuple[int, bytes]] = (),
 ) -> dict[str, Any]:
     """Return the configuration that the firmware reads at its start.
 
@@ -84,9 +90,12 @@ def make_configuration(
         sensor: the plant's description of its sensor.
         serial: the module's serial number.
         boot: how often the module has started.
+        calibrations: kind and bytes of each calibration. They stand in this order in the file that
+            the firmware reads them from.
     """
     module = _read(_MODULE)
     product = module.pop("product")
+    starts = accumulate((len(data) for _, data in calibrations), initial=0)
     pixels = max(mode["width"] * mode["height"] for mode in sensor["modes"])
     return {
         **module,
@@ -99,6 +108,10 @@ def make_configuration(
         "limits": dict(board.limits),
         "test": board.test,
         "sensor": dict(sensor),
+        "calibrations": [
+            [kind, start, len(data), crc32(data)]
+            for (kind, data), start in zip(calibrations, starts, strict=False)
+        ],
         "scale": {
             "pixels_milli": pixels * 1000 // product["pixels"],
             "rate_milli": board.limits["rate"] * 1000 // product["rate"],

@@ -169,7 +169,12 @@ def start_module(
         messages = abort.enter_context(open_unnamed_file())
         # In a file, because MicroPython exits silently for an argument of more than 255 bytes.
         config = stack.enter_context(open_unnamed_file())
-        settings = make_configuration(board, ready["sensor"], serial, boot)
+        flash = stack.enter_context(open_unnamed_file())
+        calibrations = [(kind, bytes.fromhex(data)) for kind, data in ready["calibrations"]]
+        flash.write(b"".join(data for _, data in calibrations))
+        flash.flush()
+        settings = make_configuration(board, ready["sensor"], serial, boot, calibrations)
+        settings["calibration_fd"] = flash.fileno()
         config.write(
             json.dumps(settings if usb is None else settings | {"usb": dict(usb)}).encode()
         )
@@ -187,7 +192,7 @@ def start_module(
                 "lensfw.main",
                 *map(str, descriptors),
             ],
-            pass_fds=descriptors,
+            pass_fds=[*descriptors, flash.fileno()],
             env={"MICROPYPATH": str(FIRMWARE.parent)},
             stdin=subprocess.DEVNULL,
             stdout=messages,

@@ -29,6 +29,7 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import EVERY_FRAME, MAX_CONTROL
 
+from .broken_calibration import HOSTS as CALIBRATION_HOSTS
 from .broken_host_faults import HOSTS, LINES
 from .broken_host_lines import DEFECTS
 from .defects import (
@@ -475,12 +476,13 @@ _BASIC: dict[str, tuple[Broken, ...]] = {
     "H-AUTH-2": (_of(Trusting),),
     "H-MANIFEST-1": (_with(KnownKeysOnly),),
     "H-MANIFEST-2": (_with(Bottomless),),
+    "H-CAL-1": (),
 }
 
 BROKEN: dict[str, tuple[Broken, ...]] = {
     clause: basic
     + tuple(_with(defect) for defect in (*DEFECTS.get(clause, ()), *LINES.get(clause, ())))
-    + tuple(_of(host) for host in HOSTS.get(clause, ()))
+    + tuple(_of(host) for host in (*HOSTS.get(clause, ()), *CALIBRATION_HOSTS.get(clause, ())))
     for clause, basic in _BASIC.items()
 }
 """The broken hosts of each clause."""

@@ -32,11 +32,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenslink.receive.unpacking import pack
+from lenslink_protocol.calibration import Noise, encode_calibration
 from lenslink_protocol.controls import Setting, read_settings
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.framing import VERSION, encode_packet
 from lenslink_protocol.ids import (
     VENDOR_FIRST,
+    CalibrationKind,
     Capability,
     Cfa,
     CloseReason,
@@ -59,6 +61,8 @@ from lenslink_protocol.messages import (
     Accepted,
     AnyMessage,
     AuthEntry,
+    CalibrationEntry,
+    CalibrationPiece,
     Capture,
     Challenge,
     Close,
@@ -73,6 +77,7 @@ from lenslink_protocol.messages import (
     FormatEntry,
     FrameEnd,
     FrameStart,
+    GetCalibration,
     GetManifest,
     Header,
     Heartbeat,
@@ -128,7 +133,7 @@ _IRIS_S = 0.005
 _REQUESTS = (
     MessageType.GET_MANIFEST, MessageType.CONFIGURE, MessageType.CAPTURE, MessageType.STREAM,
     MessageType.STOP, MessageType.FLUSH, MessageType.CHALLENGE, MessageType.TEST,
-    MessageType.SET_SETTINGS,
+    MessageType.SET_SETTINGS, MessageType.GET_CALIBRATION,
 )  # fmt: skip
 
 Rectangle = tuple[int, int, int, int]
@@ -584,6 +589,8 @@ class PlainModule:
         match message:
             case GetManifest():
                 self.on_get_manifest(number, message)
+            case GetCalibration():
+                self.answer(number, self.calibration_piece(message))
             case Configure():
                 self.on_configure(number, message)
             case Capture():
@@ -623,6 +630,24 @@ class PlainModule:
             raise Refused(ErrorCode.UNSUPPORTED)
         piece = data[message.offset :][: self.piece_bytes()]
         self.answer(number, ManifestPiece(message.offset, len(data), piece))
+
+    def calibrations(self) -> dict[int, bytes]:
+        """Return the bytes of each calibration that the manifest lists."""
+        noise = Noise(tuple((1000 * n, 10_000 * n, 100 * n * n) for n in range(1, 33)))
+        return {CalibrationKind.NOISE: encode_calibration(noise)}
+
+    def calibration(self, kind: int) -> bytes | None:
+        return self.calibrations().get(kind)
+
+    def calibration_piece(self, message: GetCalibration) -> CalibrationPiece:
+        data = self.calibration(message.kind)
+        if data is None or message.offset >= len(data):
+            raise Refused(ErrorCode.UNSUPPORTED)
+        piece = data[message.offset :][: self.piece_bytes()]
+        return CalibrationPiece(message.kind, message.offset, len(data), piece)
+
+    def crc_of(self, data: bytes) -> int:
+        return crc32(data)
 
     def piece_bytes(self) -> int:
         return 200
@@ -1148,6 +1173,10 @@ class PlainModule:
             for control, (least, most, initial) in self.controls().items()
         ]
         entries.append((ManifestKey.DELAY, DelayEntry(1).encode()))
+        entries += [
+            (ManifestKey.CALIBRATION, CalibrationEntry(kind, len(data), self.crc_of(data)).encode())
+            for kind, data in self.calibrations().items()
+        ]
         entries += [(ManifestKey.AUTH, AuthEntry(each).encode()) for each in self.list_schemes()]
         return b"".join(encode_entry(key, value) for key, value in entries)
 

@@ -16,10 +16,13 @@ from typing import Any, Final
 
 from lenslink.errors import MissingExtra, RigError, UsageError
 from lenslink.runtime import make_scratch_dir
+from lenslink_protocol.calibration import encode_calibration, get_kind
 from lenslink_protocol.packings import Layout, Packing, find_layout
 
 from ..benches.board_profile import FIRMWARE, Board, get_tile_bytes, load_board, make_configuration
+from ..plant.factory_calibration import measure_blur
 from ..plant.modes import complete_frame_size, make_sized_modes
+from ..plant.optics import Optics
 from ..plant.sensor_model import make_module_sensor
 from .board_options import check_limits, check_options
 
@@ -36,6 +39,8 @@ _ARCH_MODULES: Final = {
 """For each architecture the module of ``lensfw/arch`` that its board runs."""
 
 CONFIGURATION: Final = "lensfw.json"
+CALIBRATIONS: Final = "lensfw.cal"
+"""The file that ``lensfw/ports/pins.py`` reads calibrations from."""
 
 
 def list_sources(board: Board, test: bool = False) -> list[Path]:
@@ -75,6 +80,7 @@ def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
         raise UsageError(f"board '{board}' is simulated: there is nothing to put onto it")
     files = {name: (FIRMWARE / "flash" / name).read_bytes() for name in ("boot.py", "main.py")}
     settings = build_configuration(profile, options)
+    files[CALIBRATIONS] = b"".join(data for _, data in _calibrate(settings["sensor"]))
     files[CONFIGURATION] = json.dumps(settings, separators=(",", ":")).encode()
     sources = list_sources(profile, settings["test"])
     return files | compile_sources(sources, profile.image["architecture"])
@@ -98,7 +104,9 @@ def build_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
     ).to_json()
     # The board's generator of rows packs 12 bits as LSB, and no other packing.
     sensor["formats"] = [code for code in sensor["formats"] if _is_generated(find_layout(code))]
-    settings = make_configuration(board, sensor, options["serial"], options.get("boot_count", 1))
+    settings = make_configuration(
+        board, sensor, options["serial"], options.get("boot_count", 1), _calibrate(sensor)
+    )
     pins = {**board.pins, **options.get("pins", {})}
     has_lanes = transport == "usb" and lanes > 1
     limits = {
@@ -118,6 +126,12 @@ def build_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
         "watchdog_ms": options.get("watchdog_ms", board.image["watchdog_ms"]),
         "test": options.get("test", board.test),
     }
+
+
+def _calibrate(sensor: Mapping[str, Any]) -> list[tuple[int, bytes]]:
+    """Return what is known of a board's lens. Its rows are computed, without light or noise."""
+    blur = measure_blur(Optics(), sensor["width"])
+    return [(get_kind(blur), encode_calibration(blur))]
 
 
 def _is_generated(pixels: Layout) -> bool:

@@ -50,6 +50,7 @@ class Optics:
 
     def __init__(self, constants: OpticsConstants | None = None) -> None:
         self.constants = constants or load_constants("optics", OpticsConstants)
+        self.nearest_mdpt = NEAREST_MDPT
         # Half the diagonal of a 4:3 picture: the radius at which the constants hold.
         self.corner_mm = self.constants.field_width / 2 * 1.25
 

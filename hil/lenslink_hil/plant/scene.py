@@ -7,7 +7,7 @@ process calls it once at its start.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from lenslink.errors import MissingExtra, UsageError
 from lenslink.settings import Settings
+from lenslink_protocol.calibration import AnyCalibration
 
 from .binning import CELL, Rows, bin2x2
 from .default_photo import ANCHOR, find_default_photo
@@ -150,6 +151,7 @@ class Scene:
         source: the source of the frames.
         note: what the user should know about the chosen scene, or None.
         is_behind_lens: True if the lens's position changes the picture.
+        calibrations: what the module's maker has measured of it.
     """
 
     def __init__(
@@ -159,11 +161,13 @@ class Scene:
         note: str | None = None,
         *,
         is_behind_lens: bool = False,
+        calibrations: Sequence[AnyCalibration] = (),
     ) -> None:
         self.sensor = sensor
         self.note = note
         self.source = source
         self.is_behind_lens = is_behind_lens
+        self.calibrations = tuple(calibrations)
 
     def iterate_bands(self, mode_id: int, frame_number: int, settings: Settings) -> Iterator[Rows]:
         """Yield a frame in bands, each of shape (an even height, W), C-contiguous.
@@ -219,7 +223,9 @@ def _scene(options: SceneOptions, seed: int) -> Scene:
         row_time_ns = round(camera.sensor.constants.row_time * 1000)
         sensor = replace(sensor, noise=noise, aperture_milli=iris, row_time_ns=row_time_ns)
         source: Source = camera
-        return Scene(sensor, source, is_behind_lens=True)
+        factory = importlib.import_module(f"{__package__}.factory_calibration")
+        measured = factory.calibrate(camera)
+        return Scene(sensor, source, is_behind_lens=True, calibrations=measured)
     if unused := sorted(_choose(options)):
         raise UsageError(
             f"{unused[0]}= needs a scene behind the lens: {', '.join(CHARTS)}, "

@@ -19,6 +19,7 @@ from lenslink.frame import Frame
 from lenslink.image_files.atomic_file import check_target, format_path, publish
 from lenslink.image_files.describe import make_caption, make_metadata_json
 from lenslink.image_files.dng import count_strip_rows, iterate_strips, write_dng
+from lenslink.image_files.opcodes import Corrections
 from lenslink.image_files.render import render, render_preview
 
 FORMATS = {
@@ -43,7 +44,7 @@ def check_output(path: Path, force: bool) -> None:
     check_target(path, force)
 
 
-def save(frame: Frame, path: Path, force: bool) -> int:
+def save(frame: Frame, path: Path, force: bool, corrections: Corrections | None = None) -> int:
     """Write *frame* to *path* in the format of its extension; return the file's size in bytes.
 
     The file appears whole or not at all. If LibRaw refuses to render the preview of a DNG, the DNG
@@ -54,6 +55,7 @@ def save(frame: Frame, path: Path, force: bool) -> int:
         frame: the frame; it stays unchanged.
         path: the file; its extension is one of FORMATS.
         force: replace a file that exists.
+        corrections: of the lens, for a DNG; see :func:`.opcodes.find_corrections`.
 
     Raises:
         UsageError: the extension is not one of FORMATS.
@@ -64,7 +66,7 @@ def save(frame: Frame, path: Path, force: bool) -> int:
     """
     write = _find_writer(path)
     with publish(path, force) as file:
-        write(frame, file)
+        write(frame, file, corrections)
         return file.seek(0, os.SEEK_END)
 
 
@@ -75,15 +77,16 @@ def _get_software() -> str:
         return "LensLink"
 
 
-def _write_dng(frame: Frame, file: BinaryIO) -> None:
+def _write_dng(frame: Frame, file: BinaryIO, corrections: Corrections | None) -> None:
     try:
         preview = render_preview(frame)
     except StorageError:
         preview = None
-    write_dng(frame, file, preview, _get_software())
+    write_dng(frame, file, preview, _get_software(), corrections)
 
 
-def _write_tiff(frame: Frame, file: BinaryIO) -> None:
+def _write_tiff(frame: Frame, file: BinaryIO, corrections: Corrections | None) -> None:
+    del corrections
     import tifffile
 
     with tifffile.TiffWriter(file, byteorder="<") as tiff:
@@ -100,11 +103,13 @@ def _write_tiff(frame: Frame, file: BinaryIO) -> None:
         )
 
 
-def _write_npy(frame: Frame, file: BinaryIO) -> None:
+def _write_npy(frame: Frame, file: BinaryIO, corrections: Corrections | None) -> None:
+    del corrections
     np.save(file, frame.pixels, allow_pickle=False)
 
 
-def _write_png(frame: Frame, file: BinaryIO) -> None:
+def _write_png(frame: Frame, file: BinaryIO, corrections: Corrections | None) -> None:
+    del corrections
     from PIL import Image, PngImagePlugin
 
     info = PngImagePlugin.PngInfo()
@@ -115,7 +120,9 @@ def _write_png(frame: Frame, file: BinaryIO) -> None:
     Image.fromarray(render(frame)).save(file, format="PNG", pnginfo=info, compress_level=1)
 
 
-_WRITERS: dict[str, Callable[[Frame, BinaryIO], None]] = {
+_Writer = Callable[[Frame, BinaryIO, Corrections | None], None]
+
+_WRITERS: dict[str, _Writer] = {
     ".dng": _write_dng,
     ".tiff": _write_tiff,
     ".tif": _write_tiff,
@@ -124,7 +131,7 @@ _WRITERS: dict[str, Callable[[Frame, BinaryIO], None]] = {
 }
 
 
-def _find_writer(path: Path) -> Callable[[Frame, BinaryIO], None]:
+def _find_writer(path: Path) -> _Writer:
     try:
         return _WRITERS[path.suffix.lower()]
     except KeyError:

@@ -60,12 +60,14 @@ def build(config, schemes=()):
         ),
     )  # fmt: skip
     for index, entry in enumerate(setting_list.list_ranges(config)):
+        if entry is None:
+            continue
         value = struct.pack(
             wire.ENTRY_CONTROL, index + 1, wire.CONTROL_FLAG_PER_FRAME, entry[0], entry[1],
             entry[2], entry[3],
         )  # fmt: skip
         out += _entry(wire.KEY_CONTROL, value)
-    for point in config["motor"].get("calibration", ()):
+    for point in config.get("motor", {}).get("calibration", ()):
         out += _entry(wire.KEY_FOCUS, struct.pack(wire.ENTRY_FOCUS, point[0], point[1]))
     for kind, _, total, crc32 in config.get("calibrations", ()):
         value = struct.pack(wire.ENTRY_CALIBRATION, kind, total, crc32)

@@ -146,9 +146,13 @@ class Module:
         )
         self.heat = heat.Heat()
         self.events = state_events.Events(self)
-        self.focus_motor = focus_motor.Focus(
-            ports, config["motor"], config["optics"]["focus_max_mdpt"]
-        )
+        optics = config["optics"]
+        if "motor" in config:
+            self.focus_motor = focus_motor.Focus(ports, config["motor"], optics["focus_max_mdpt"])
+        else:
+            from . import fixed_focus
+
+            self.focus_motor = fixed_focus.FixedFocus(optics["focus_mdpt"])
         self.focus_ring = focus_ring.FocusRing()
         self.iris = iris.Iris(ports, setting_list.list_stops(config), _IRIS_SETTLE_US)
         self._ranges = setting_list.list_ranges(config)
@@ -511,7 +515,7 @@ class Module:
         if stream.state != CONFIGURED:
             name = "not configured" if stream.state == UNCONFIGURED else "running"
             raise link.Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
-        _check_controls(entries)
+        _check_controls(entries, self._ranges)
         if not self.power.is_good:
             raise link.Refusal(wire.ERR_POWER, "supply is %d mV" % self.power.vbus_mv)
         if not self.power.can_be_active:
@@ -539,7 +543,7 @@ class Module:
         if stream.state == UNCONFIGURED or stream.frames_left > 0:
             name = "not configured" if stream.state == UNCONFIGURED else "in a Capture"
             raise link.Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
-        _check_controls(entries)
+        _check_controls(entries, self._ranges)
         setting_list.read_values(entries, wire.EVERY_FRAME, stream.values)
         stream.is_focus_manual = False
         first = self.next_frame
@@ -744,7 +748,7 @@ def _check_list(entries, frames):
         raise link.Refusal(wire.ERR_MALFORMED, fault)
 
 
-def _check_controls(entries):
-    fault = setting_list.find_unsupported(entries)
+def _check_controls(entries, ranges):
+    fault = setting_list.find_unsupported(entries, ranges)
     if fault is not None:
         raise link.Refusal(wire.ERR_UNSUPPORTED, fault)

@@ -326,7 +326,7 @@ def test_the_curve_is_that_of_the_firmwares_calibration():
 
 
 def load_board_motor():
-    return tomllib.loads((FIRMWARE / "boards/module.toml").read_text("utf-8"))["motor"]
+    return tomllib.loads((FIRMWARE / "modules/ll-100.toml").read_text("utf-8"))["motor"]
 
 
 def test_backlash_is_40_mdpt():

@@ -166,7 +166,7 @@ def test_the_release_button_is_an_early_warning():
 
 def camera_configuration():
     """Return the configuration with the shipped motor."""
-    text = (FIRMWARE / "boards/module.toml").read_text("utf-8")
+    text = (FIRMWARE / "modules/ll-100.toml").read_text("utf-8")
     return module_world.configuration() | {"motor": tomllib.loads(text)["motor"]}
 
 

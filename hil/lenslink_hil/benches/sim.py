@@ -26,6 +26,7 @@ from lenslink.transports.lane_sockets import LaneSockets
 from lenslink.url import Url
 from lenslink_protocol.params import MAX_LANES
 
+from ..module_profile import DEFAULT
 from ..unnamed_file import open_unnamed_file
 from .board_profile import FIRMWARE, Board, load_board, make_configuration
 from .micropython import find_micropython
@@ -53,6 +54,7 @@ OPTIONS: Mapping[str, str] = {
     "lens": "off: the bare sensor, for scene=flat or dark",
     "defects": "off: no hot pixels",
     "lanes": "number of sockets for the link, 1 to 4",
+    "module": "the module: ll-100, 35 mm f/1.4 to f/11, or ll-85, 85 mm f/2.8 with a fixed focus",
     "board": "board whose limits the module has: sim, pico, or fast (frames computed beforehand)",
 }
 
@@ -173,7 +175,10 @@ def start_module(
         calibrations = [(kind, bytes.fromhex(data)) for kind, data in ready["calibrations"]]
         flash.write(b"".join(data for _, data in calibrations))
         flash.flush()
-        settings = make_configuration(board, ready["sensor"], serial, boot, calibrations)
+        settings = make_configuration(
+            board, ready["sensor"], serial, boot, calibrations,
+            module=options.get("module", DEFAULT),
+        )  # fmt: skip
         settings["calibration_fd"] = flash.fileno()
         config.write(
             json.dumps(settings if usb is None else settings | {"usb": dict(usb)}).encode()

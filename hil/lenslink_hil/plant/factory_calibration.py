@@ -66,7 +66,9 @@ def measure_gain_map(lens: Optics, size: tuple[int, int]) -> GainMap:
     apertures = tuple(
         round(1000 * n) for n in sorted({widest, (widest * smallest) ** 0.5, smallest})
     )
-    focuses = tuple(sorted({round(each) for each in np.linspace(0, lens.nearest_mdpt, 3)}))
+    focuses = tuple(
+        sorted({round(each) for each in np.linspace(lens.fixed_mdpt or 0, lens.nearest_mdpt, 3)})
+    )
     half = lens.constants.field_width / 2
     x = np.linspace(-half, half, MAP_COLUMNS, dtype=np.float32)
     y = np.linspace(-half, half, MAP_ROWS, dtype=np.float32)[:, None] * (size[1] / size[0])
@@ -90,7 +92,9 @@ def measure_blur(lens: Optics, width: int) -> Blur:
     """Return the blur in pixels of a sensor of *width* columns."""
     pitch_um = lens.constants.field_width / width * 1000
     points = []
-    for focus in sorted({round(each) for each in np.linspace(0, lens.nearest_mdpt, POINTS)}):
+    for focus in sorted(
+        {round(each) for each in np.linspace(lens.fixed_mdpt or 0, lens.nearest_mdpt, POINTS)}
+    ):
         blur_um = lens.get_blur_um(focus, focus + 1000, 1.0)
         points.append((focus, round(1000 * blur_um / pitch_um)))
     return Blur(tuple(points))

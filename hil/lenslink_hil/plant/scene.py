@@ -19,6 +19,7 @@ from lenslink.errors import MissingExtra, UsageError
 from lenslink.settings import Settings
 from lenslink_protocol.calibration import AnyCalibration
 
+from ..module_profile import DEFAULT, load_module
 from .binning import CELL, Rows, bin2x2
 from .default_photo import ANCHOR, find_default_photo
 from .modes import (
@@ -65,6 +66,7 @@ class SceneOptions:
         celsius: temperature of the sensor.
         lens: ``off`` for the bare sensor.
         defects: ``off`` for a sensor without hot pixels.
+        module: name of the module; see :mod:`..module_profile`.
     """
 
     scene: str | None = None
@@ -85,6 +87,7 @@ class SceneOptions:
     celsius: int | None = None
     lens: str | None = None
     defects: str | None = None
+    module: str = DEFAULT
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> SceneOptions:
@@ -128,6 +131,7 @@ class SceneOptions:
             celsius=number("celsius"),
             lens=text("lens"),
             defects=text("defects"),
+            module=text("module") or DEFAULT,
         )
 
 
@@ -217,7 +221,9 @@ def _scene(options: SceneOptions, seed: int) -> Scene:
         sensor = _module(options, pattern=False)
         # Imported here, because other scenes start in half the time without it.
         camera_scene = importlib.import_module(f"{__package__}.camera_scene")
-        camera = camera_scene.open_camera_scene(name or PHOTO_SCENE, sensor, seed, _choose(options))
+        camera = camera_scene.open_camera_scene(
+            name or PHOTO_SCENE, sensor, seed, _choose(options), load_module(options.module)
+        )
         noise = fit_noise_numbers(sensor, camera.sensor.get_noise_profile)
         iris = round(camera.f_number * 1000)
         row_time_ns = round(camera.sensor.constants.row_time * 1000)
@@ -255,9 +261,8 @@ def _module(options: SceneOptions, *, pattern: bool) -> Sensor:
     width, height = size or (MAX_WIDTH, MAX_HEIGHT)
     modes = make_sized_modes(width, height) if size else make_default_modes()
     modes = choose_mode(modes, options.mode)
-    return make_module_sensor(
-        width, height, modes, bits=options.bits, cfa=options.cfa, pattern=pattern
-    )
+    cfa = options.cfa or load_module(options.module).get("sensor", {}).get("cfa")
+    return make_module_sensor(width, height, modes, bits=options.bits, cfa=cfa, pattern=pattern)
 
 
 def _pattern_scene(options: SceneOptions, name: str, seed: int, note: str | None = None) -> Scene:

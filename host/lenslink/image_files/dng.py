@@ -76,7 +76,8 @@ def write_dng(
             raise make_storage_error(file, error) from error
         return
     moment = datetime.now().astimezone()
-    _write_pictures(frame, file, preview, software, moment, corrections or Corrections())
+    raw_tags = [*_make_raw_tags(frame), *_make_opcode_tags(corrections or Corrections())]
+    _write_pictures(frame, file, preview, software, moment, raw_tags=raw_tags)
     attach_exif(frame, file, moment)
     file.write(bytes(max(0, MIN_FILE_BYTES - file.seek(0, SEEK_END))))
 
@@ -87,11 +88,11 @@ def _write_pictures(
     preview: NDArray[np.uint8] | None,
     software: str,
     moment: datetime,
-    corrections: Corrections,
+    *,
+    raw_tags: list[Tag],
 ) -> None:
     import tifffile
 
-    raw_tags = [*_make_raw_tags(frame), *_make_opcode_tags(corrections)]
     raw: dict[str, Any] = {
         "data": iterate_strips(frame.pixels),
         "shape": frame.pixels.shape,

@@ -1,8 +1,8 @@
 """The corrections of a lens as DNG opcodes: GainMap and WarpRectilinear.
 
 A RAW converter applies OpcodeList2 to the mosaic, and OpcodeList3 to the colours made of it. Both
-count from the corner of ActiveArea. :func:`find_corrections` takes them from a module's calibration,
-and :mod:`.dng` writes them.
+count from the corner of ActiveArea. :func:`find_corrections` takes them from the calibration of a
+module, and :mod:`.dng` writes them.
 """
 
 from __future__ import annotations

@@ -34,7 +34,9 @@ def build(config, schemes=()):
             sensor["orientation"], 0, sensor["white"], *_milli(sensor["black"]),
         ),
     )  # fmt: skip
-    for color in [sensor] + sensor.get("more_colors", []):
+    for color in (sensor, sensor.get("second_color")):
+        if not color:
+            continue
         colors = color["color_matrix"] + color["neutral"]
         value = struct.pack(wire.ENTRY_COLOR, color["illuminant"], 0, *colors)
         out += _entry(wire.KEY_COLOR, value)

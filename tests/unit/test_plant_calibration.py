@@ -305,3 +305,20 @@ def test_a_dng_has_both_lights_and_its_readers_take_it(module, tool, tmp_path):
     first, *_ = tags["IFD0:ColorMatrix2"].split()
     assert float(first) == pytest.approx(1.1735)
     assert not [tags[name] for name in tags if name.endswith("Warning")]
+
+
+def test_the_sensor_is_as_warm_as_the_housing_unless_the_url_says_otherwise():
+    def expose(scene):
+        rows = scene.rows(0, 1, Settings(20_000_000, 1000, 0, 1400))
+        return float((rows - scene.sensor.black[0]).mean())
+
+    own = open_plant("dark", "ll-100", width=WIDTH, defects="off")
+    given = open_plant("dark", "ll-100", width=WIDTH, defects="off", celsius=40)
+    for scene in (own, given):
+        scene.set_temperature(46.5)
+    # 4 electrons a second at 40 degC, twice as many at 46.5, 0.26 DN each; 46 is the nearest step.
+    warm = 20 * 0.26 * 4 * 2 ** (6 / 6.5)
+    assert expose(own) == pytest.approx(warm, rel=0.02)
+    assert expose(given) == pytest.approx(20 * 0.26 * 4, rel=0.02)
+    own.set_temperature(46.4)
+    assert expose(own) == pytest.approx(warm, rel=0.02)

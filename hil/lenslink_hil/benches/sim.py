@@ -50,7 +50,7 @@ OPTIONS: Mapping[str, str] = {
     "swing": "way of the nearest plane to and fro, in thousandths of the field's width",
     "shake": "how far a hand moves the picture on the sensor, in um, root mean square",
     "f_number": "the iris of the simulated lens, 1.4 to 11",
-    "celsius": "temperature of the simulated sensor",
+    "celsius": "temperature of the simulated sensor, instead of that of the housing",
     "lens": "off: the bare sensor, for scene=flat or dark",
     "defects": "off: no hot pixels",
     "lanes": "number of sockets for the link, 1 to 4",

@@ -63,7 +63,7 @@ class SceneOptions:
         swing: way of the nearest plane to and fro, in thousandths of the field's width.
         shake: how far a hand moves the picture on the sensor, in um, root mean square.
         f_number: the iris, as in ``2.8``.
-        celsius: temperature of the sensor.
+        celsius: temperature of the sensor. None: that of the module's housing.
         lens: ``off`` for the bare sensor.
         defects: ``off`` for a sensor without hot pixels.
         module: name of the module; see :mod:`..module_profile`.
@@ -147,6 +147,12 @@ class Source(Protocol):
         """
 
 
+class Warmed(Protocol):
+    """What has a temperature: a camera."""
+
+    celsius: float
+
+
 class Scene:
     """A sensor in front of a source. It takes frames from the source and bins them.
 
@@ -166,12 +172,22 @@ class Scene:
         *,
         is_behind_lens: bool = False,
         calibrations: Sequence[AnyCalibration] = (),
+        warmed: Warmed | None = None,
     ) -> None:
         self.sensor = sensor
         self.note = note
         self.source = source
         self.is_behind_lens = is_behind_lens
         self.calibrations = tuple(calibrations)
+        self._warmed = warmed
+
+    def set_temperature(self, celsius: float) -> None:
+        """Let the sensor have the temperature of the housing, unless its own was given.
+
+        A step of 1 K changes the dark current by a tenth. Between steps frames are kept.
+        """
+        if self._warmed is not None:
+            self._warmed.celsius = float(round(celsius))
 
     def iterate_bands(self, mode_id: int, frame_number: int, settings: Settings) -> Iterator[Rows]:
         """Yield a frame in bands, each of shape (an even height, W), C-contiguous.
@@ -231,7 +247,8 @@ def _scene(options: SceneOptions, seed: int) -> Scene:
         source: Source = camera
         factory = importlib.import_module(f"{__package__}.factory_calibration")
         measured = factory.calibrate(camera)
-        return Scene(sensor, source, is_behind_lens=True, calibrations=measured)
+        warmed = camera if options.celsius is None else None
+        return Scene(sensor, source, is_behind_lens=True, calibrations=measured, warmed=warmed)
     if unused := sorted(_choose(options)):
         raise UsageError(
             f"{unused[0]}= needs a scene behind the lens: {', '.join(CHARTS)}, "

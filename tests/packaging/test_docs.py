@@ -157,8 +157,8 @@ PRINTED = {
     "firmware/README.md": [0],
     "hil/README.md": [0],
     # A manifest and four modes; a still; ten frames; the settings; a bracket of three; an event of
-    # being attached; the frame that another process would read.
-    "host/README.md": [5, 1, 10, 1, 3, 1, 1],
+    # being attached; the frame that another process would read; a picture.
+    "host/README.md": [5, 1, 10, 1, 3, 1, 1, 1],
 }
 
 

@@ -55,6 +55,9 @@ VALUE_ERRORS = {"ValueError", "struct.error", "UnicodeError", "UnicodeEncodeErro
 OWN = {"unpack", "remove", "segment.remove", "operator.index", "args.index", "self._format.encode"}
 FIXED = "a fixed format, and a buffer that is made for it"
 SHAPE = "the size follows from the configuration, which find_contradiction() has checked"
+ALLOWED_FOLDERS = {
+    "lenslink/raw_files/": "read_raw_mosaic() reports every such error of a file as UsageError",
+}
 ALLOWED_VALUES = {
     "lenslink/arguments.py": {"float": "a number; OverflowError is handled"},
     "lenslink/cli/capture.py": {"int": "a fraction from 0 to 1"},
@@ -270,6 +273,7 @@ def test_every_call_that_can_raise_is_handled_or_allowed(error: str) -> None:
         f"{site.file}:{site.line} {site.name}"
         for site in sites
         if not site.is_handled and site.name not in allowed.get(site.file, {})
+        if not site.file.startswith(tuple(ALLOWED_FOLDERS))
     ]
     assert not missing, f"{error}: " + ", ".join(missing)
 

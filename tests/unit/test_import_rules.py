@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {
     "lenslink_protocol": ROOT / "protocol",
     "lenslink": ROOT / "host",
+    "lenslink_isp": ROOT / "host",
     "lenslink_program": ROOT / "host",
     "lenslink_hil": ROOT / "hil",
     "lensfw": ROOT / "firmware",
@@ -26,8 +27,9 @@ MAY_IMPORT = {
     "lenslink_protocol": set[str](),
     # python -m lenslink starts the program.
     "lenslink": {"lenslink_protocol", "lenslink_program"},
+    "lenslink_isp": {"lenslink_protocol", "lenslink"},
     "lenslink_program": {"lenslink"},
-    "lenslink_hil": {"lenslink_protocol", "lenslink", "lensfw"},
+    "lenslink_hil": {"lenslink_protocol", "lenslink", "lenslink_isp", "lensfw"},
     "lensfw": set[str](),
 }
 # What MicroPython's Unix port and the boards' ports have.
@@ -40,6 +42,7 @@ OF_A_PORT = {"rp2": {"rp2"}, "esp32": {"esp32"}}
 # Slow to import: an application that only opens a module must not pay for them.
 HEAVY = [
     "PIL",
+    "cv2",
     "asyncio",
     "click",
     "construct",

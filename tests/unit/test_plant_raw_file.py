@@ -11,10 +11,10 @@ import tifffile
 from helpers.dng_scene import MATRIX, NEUTRAL, noise_rows, write_dng
 
 from lenslink.errors import UsageError
+from lenslink.raw_files.raw_kind import read_camera_name
+from lenslink.raw_files.raw_mosaic import tags_from_libraw
 from lenslink.settings import Settings
 from lenslink_hil.plant.binning import bin2x2
-from lenslink_hil.plant.raw_file import tags_from_libraw
-from lenslink_hil.plant.raw_kind import read_camera_name
 from lenslink_hil.plant.scene import SceneOptions, open_scene
 
 

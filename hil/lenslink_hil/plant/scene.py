@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from lenslink.errors import MissingExtra, UsageError
+from lenslink.raw_files.raw_kind import HEAD_BYTES, find_raw_mark, is_tiff
 from lenslink.settings import Settings
 from lenslink_protocol.calibration import AnyCalibration
 
@@ -32,7 +33,6 @@ from .modes import (
 )
 from .patterns import PATTERNS, Pattern
 from .picture import Picture, is_picture, load_picture
-from .raw_kind import HEAD_BYTES, find_raw_mark, is_tiff
 from .scene_names import CAMERA_OPTIONS, CHARTS, PHOTO_SCENE, is_camera_scene
 from .sensor_model import Sensor, fit_noise_numbers, make_module_sensor
 from .unprocess import PictureSource, get_noise_profile
@@ -326,10 +326,11 @@ def _is_raw(path: Path, head: bytes) -> bool:
     if not is_tiff(head):
         return find_raw_mark(head, []) is not None or not is_picture(path)
     # Imported here, because tifffile and rawpy double the time to start.
-    directories = importlib.import_module(f"{__package__}.tiff_tags").read_directories(path)
+    tiff_tags = importlib.import_module("lenslink.raw_files.tiff_tags")
+    directories = tiff_tags.read_directories(path, f"scene {path}")
     if find_raw_mark(head, directories) is not None:
         return True
-    return bool(importlib.import_module(f"{__package__}.raw_file").has_mosaic(path))
+    return bool(importlib.import_module("lenslink.raw_files.raw_mosaic").has_mosaic(path))
 
 
 def _check_agreement(options: SceneOptions, sensor: Sensor, name: str) -> None:

@@ -21,7 +21,7 @@ MODULE_BITS = (10, 12, 14)
 DEFAULT_BITS = 12
 
 Pair = tuple[int, int]
-"""A rational number as TIFF holds it: numerator, denominator."""
+"""A rational number: numerator, denominator."""
 
 MODULE_ROW_TIME_NS = 14_746
 """Of a row of 12288 pixels with 12 bits each at 10 Gbit/s."""

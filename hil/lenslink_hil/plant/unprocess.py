@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lenslink.settings import Settings
+from lenslink.srgb import XYZ_FROM_SRGB, decode_srgb
 
 from .binning import Rows, iterate_bands
 from .picture import Picture
@@ -41,15 +42,6 @@ READ_NOISE = 3.0
 
 CACHE_PIXELS = 1 << 24
 """Up to this size the noise-free mosaic (4 bytes a pixel) is stored for the next frame."""
-
-# IEC 61966-2-1: linear sRGB to XYZ, white is D65.
-XYZ_FROM_SRGB = np.array(
-    [
-        [0.4124564, 0.3575761, 0.1804375],
-        [0.2126729, 0.7151522, 0.0721750],
-        [0.0193339, 0.1191920, 0.9503041],
-    ]
-)
 
 LANCZOS_SUPPORT = 3
 
@@ -153,9 +145,7 @@ def make_camera_matrix(color_matrix: tuple[Pair, ...], neutral: tuple[Pair, ...]
 
 def make_srgb_table() -> Floats:
     """Return the sRGB decoding curve as a table of 256 values from 0 to 1."""
-    value = np.arange(256) / 255
-    curve = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    return np.asarray(curve, np.float32)
+    return np.asarray(decode_srgb(np.arange(256) / 255), np.float32)
 
 
 def _expose(

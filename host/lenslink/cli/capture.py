@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="FILE",
     type=OutputFile(),
-    help="File to write: .dng, .tiff, .npy (RAW) or .png (rendered). May be repeated.  "
+    help="File to write: .dng, .tiff, .npy (RAW), .png or .jpg (picture). May be repeated.  "
     "[default: lenslink-<date>-<time>.dng]",
 )
 @shot_options
@@ -66,7 +66,8 @@ def capture(
 
     URL defaults to $LENSLINK_URL, else to the only module that 'lenslink list' finds. The extension
     chooses the format: .dng holds the RAW and a preview, .tiff and .npy the RAW mosaic, .png the
-    rendered picture. An incomplete frame is an error, unless --allow-incomplete is given.
+    rendered picture, .jpg the picture that 'lenslink develop' makes. An incomplete frame is an
+    error, unless --allow-incomplete is given.
 
     \b
     Examples:

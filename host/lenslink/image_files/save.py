@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +29,7 @@ FORMATS = {
     ".tif": "the same as .tiff",
     ".npy": "RAW mosaic as a numpy array, pixels only",
     ".png": "rendered colour, 8 bit sRGB, upright",
+    ".jpg": "developed by lenslink_isp, 8 bit sRGB, upright; needs the extra isp",
 }
 """The extensions that can be written, and what each file holds."""
 
@@ -65,8 +67,10 @@ def save(frame: Frame, path: Path, force: bool, corrections: Corrections | None 
     25430112
     """
     write = _find_writer(path)
+    if write is _write_dng:
+        write = partial(_write_dng, corrections=corrections)
     with publish(path, force) as file:
-        write(frame, file, corrections)
+        write(frame, file)
         return file.seek(0, os.SEEK_END)
 
 
@@ -77,7 +81,7 @@ def _get_software() -> str:
         return "LensLink"
 
 
-def _write_dng(frame: Frame, file: BinaryIO, corrections: Corrections | None) -> None:
+def _write_dng(frame: Frame, file: BinaryIO, corrections: Corrections | None = None) -> None:
     try:
         preview = render_preview(frame)
     except StorageError:
@@ -85,8 +89,7 @@ def _write_dng(frame: Frame, file: BinaryIO, corrections: Corrections | None) ->
     write_dng(frame, file, preview, _get_software(), corrections)
 
 
-def _write_tiff(frame: Frame, file: BinaryIO, corrections: Corrections | None) -> None:
-    del corrections
+def _write_tiff(frame: Frame, file: BinaryIO) -> None:
     import tifffile
 
     with tifffile.TiffWriter(file, byteorder="<") as tiff:
@@ -103,13 +106,11 @@ def _write_tiff(frame: Frame, file: BinaryIO, corrections: Corrections | None) -
         )
 
 
-def _write_npy(frame: Frame, file: BinaryIO, corrections: Corrections | None) -> None:
-    del corrections
+def _write_npy(frame: Frame, file: BinaryIO) -> None:
     np.save(file, frame.pixels, allow_pickle=False)
 
 
-def _write_png(frame: Frame, file: BinaryIO, corrections: Corrections | None) -> None:
-    del corrections
+def _write_png(frame: Frame, file: BinaryIO) -> None:
     from PIL import Image, PngImagePlugin
 
     info = PngImagePlugin.PngInfo()
@@ -120,9 +121,7 @@ def _write_png(frame: Frame, file: BinaryIO, corrections: Corrections | None) ->
     Image.fromarray(render(frame)).save(file, format="PNG", pnginfo=info, compress_level=1)
 
 
-_Writer = Callable[[Frame, BinaryIO, Corrections | None], None]
-
-_WRITERS: dict[str, _Writer] = {
+_WRITERS: dict[str, Callable[[Frame, BinaryIO], None]] = {
     ".dng": _write_dng,
     ".tiff": _write_tiff,
     ".tif": _write_tiff,
@@ -131,11 +130,26 @@ _WRITERS: dict[str, _Writer] = {
 }
 
 
-def _find_writer(path: Path) -> _Writer:
+def _find_writer(path: Path) -> Callable[[Frame, BinaryIO], None]:
+    suffix = path.suffix.lower()
     try:
-        return _WRITERS[path.suffix.lower()]
+        return _WRITERS.get(suffix) or _load_writer(suffix)
     except KeyError:
         kind = f"the extension {path.suffix!r}" if path.suffix else "no extension"
         raise UsageError(
             f"{format_path(path)} has {kind}; known are {', '.join(FORMATS)}"
         ) from None
+
+
+def _load_writer(suffix: str) -> Callable[[Frame, BinaryIO], None]:
+    """Return the writer that another package has registered for *suffix*.
+
+    Raises:
+        KeyError: there is none.
+        MissingExtra: the writer needs a package that is not installed.
+    """
+    writers = entry_points(group="lenslink.image_formats")
+    if suffix not in writers.names:
+        raise KeyError(suffix)
+    load: Callable[[Frame, BinaryIO], None] = writers[suffix].load()
+    return load

@@ -1,4 +1,4 @@
-"""The colours of a DNG as one matrix, which is what a module's manifest carries.
+"""The colours of a DNG as one matrix, for the light of its picture.
 
 A DNG may have two colour matrices for two illuminants, a calibration of the single camera, and an
 analogue balance. DNG 1.4 (chapter 6) combines them for the light of the picture::
@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenslink.errors import UsageError
+from lenslink.srgb import XYZ_FROM_SRGB
 
-from .sensor_model import Pair
-from .tiff_tags import Tags, get_rationals
-from .unprocess import XYZ_FROM_SRGB
+from .tiff_tags import Pair, Tags, get_rationals
 
 Matrix = NDArray[np.float64]
 

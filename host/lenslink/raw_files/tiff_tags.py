@@ -1,7 +1,7 @@
 """Reads the tags of all directories of a TIFF, a BigTIFF or a DNG.
 
-:mod:`.scene` reads them to tell a RAW file from a picture. :mod:`.raw_file` reads what a DNG states
-about its pixels. Import this module only for a TIFF, because tifffile takes its time.
+The tags tell a RAW file from a picture. :mod:`.raw_mosaic` reads what a DNG states of its pixels.
+Import this module only for a TIFF, because tifffile takes its time.
 """
 
 from __future__ import annotations
@@ -14,17 +14,21 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from lenslink.errors import UsageError
 
 Tags = dict[str, Any]
 
+Pair = tuple[int, int]
+"""A rational number as TIFF holds it: numerator, denominator."""
 
-def read_directories(path: Path) -> list[Tags]:
+
+def read_directories(path: Path, name: str) -> list[Tags]:
     """Return the tags of each directory, by their names: IFD0 first, each SubIFD behind its parent.
 
     Raises:
-        UsageError: a directory is damaged.
+        UsageError: a directory is damaged. The message calls the file *name*.
     """
     log = logging.getLogger("tifffile")
     level = log.level
@@ -34,9 +38,28 @@ def read_directories(path: Path) -> list[Tags]:
             return [tags for page in tiff.pages for tags in _iterate_tags(page)]
     except Exception as error:
         # As for pictures, a damaged directory raises nearly any exception.
-        raise UsageError(f"scene {path}: its TIFF directory is damaged") from error
+        raise UsageError(f"{name}: its TIFF directory is damaged") from error
     finally:
         log.setLevel(level)
+
+
+def read_float_mosaic(path: Path, name: str) -> NDArray[np.float32]:
+    """Return the largest floating-point picture of one channel in a TIFF, shape (H, W).
+
+    Raises:
+        UsageError: there is none, or its strips are damaged.
+    """
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            pages = [page for parent in tiff.pages for page in (parent, *(parent.pages or ()))]
+            floats = [page for page in pages if page.dtype is not None and page.dtype.kind == "f"]
+            largest = max(floats, key=lambda page: page.imagewidth * page.imagelength)
+            pixels = np.asarray(largest.asarray(), np.float32)
+    except Exception as error:
+        raise UsageError(f"{name}: its floating-point pixels are damaged") from error
+    if pixels.ndim != 2 or not np.isfinite(pixels).all():
+        raise UsageError(f"{name}: its floating-point pixels are no mosaic")
+    return pixels
 
 
 def _iterate_tags(page: Any) -> Iterator[Tags]:

@@ -1,7 +1,7 @@
 """Tells a camera's RAW file from a picture, and names its camera.
 
 A RAW file often contains a small picture, and Pillow opens that picture without a warning. So
-:mod:`.scene` asks :func:`find_raw_mark` before it asks Pillow. A file with any mark of a RAW file
+the plant asks :func:`find_raw_mark` before it asks Pillow. A file with any mark of a RAW file
 is never used as a picture.
 """
 

@@ -1,0 +1,13 @@
+"""Check that OpenCV is there, before a command starts its work."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from lenslink.errors import MissingExtra
+
+
+def require_opencv() -> None:
+    """Raise MissingExtra, which names the line to type, if OpenCV is not installed."""
+    if importlib.util.find_spec("cv2") is None:
+        raise MissingExtra("the picture is developed by OpenCV", "isp")

@@ -63,7 +63,7 @@ def test_every_constant_has_a_source():
         ("bounce =", "bounces =", "unknown bounces_us"),
         ('unit = "K/W"', 'unit = "K"', "unknown resistance_k"),
         ('confidence = "specified"', 'confidence = "sure"', "none of standard"),
-        ("value = 15000", 'value = "15000"', "no number"),
+        ("value = 47000", 'value = "47000"', "no number"),
         ("[heat]", "[warmth]", "unknown warmth"),
         ("bounce =", "# bounce =", "missing bounce_us"),
         (', confidence = "specified"', "", "needs value, unit, source and confidence"),

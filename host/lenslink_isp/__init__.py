@@ -5,6 +5,7 @@ engineer can read. It imports :mod:`lenslink`, never the reverse. It needs the e
 
     raw_image    one RAW picture, from a frame of the driver or from a file
     develop/     RAW to RGB: levels, demosaicing, colours, tone
+    metering/    exposure and white balance for the next frame
 """
 
 from __future__ import annotations

@@ -83,22 +83,37 @@ class EnergyMeter:
             self._ask_for(_IDLE if active else _CLOSE)
 
     def end_frame(self):
-        """Note the end of a frame. It has all energy since the frame before it ended."""
-        if self._is_active:
-            self._ask_for(_END)
+        """Note the end of a frame. It has all energy since the frame before it ended.
+
+        Return True if add_sample() will return that energy.
+        """
+        return self._is_active and self._last is not None and self._ask_for(_END)
+
+    def give_up_end(self):
+        """Wait no longer for the end of a frame: its energy will be of the frame that ends next."""
+        for at in range(self._count):
+            index = (self._first + at) % _QUESTIONS
+            if self._questions[index] == _END:
+                self._questions[index] = _OPEN
+                return
 
     def _ask_for(self, question):
+        """Ask the gauge. Return False if it does not answer."""
         if self._count == _QUESTIONS:
-            # A gauge that does not answer. The energy will be counted with a later question.
-            return
+            # The energy will be counted with a later question.
+            return False
         self._questions[(self._first + self._count) % _QUESTIONS] = question
         self._count += 1
         self._ask()
+        return True
 
     def add_sample(self, counts):
-        """Take a sample of the gauge: microjoules modulo 2^24."""
+        """Take a sample of the gauge: microjoules modulo 2^24.
+
+        Return the energy of the frame that the sample ends, or None if it ends no frame.
+        """
         if not self._count:
-            return
+            return None
         question = self._questions[self._first]
         self._first = (self._first + 1) % _QUESTIONS
         self._count -= 1
@@ -106,12 +121,14 @@ class EnergyMeter:
         self._last = counts
         if question == _IDLE:
             self.idle.add(spent)
-            return
+            return None
         self.open_uj += spent
         if question == _END:
             self.frames.add(self.open_uj)
             self.last_frame_uj = self.open_uj
             self.open_uj = 0
-        elif question == _CLOSE:
+            return self.last_frame_uj
+        if question == _CLOSE:
             self.idle.add(self.open_uj)
             self.open_uj = 0
+        return None

@@ -69,6 +69,8 @@ class Exposure:
             applied = min(max(value, minimum), maximum)
             if control == setting_list.APERTURE:
                 applied = iris.find_stop(applied)
+            elif control >= setting_list.ROI_X:
+                applied = stream.fit_crop(control, value)
             elif control == setting_list.FOCUS and stream.is_focus_manual:
                 applied = None
             if applied != value:

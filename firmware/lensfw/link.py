@@ -25,15 +25,18 @@ _REQUESTS = bytes(
     (
         wire.T_GET_MANIFEST, wire.T_CONFIGURE, wire.T_CAPTURE, wire.T_STREAM,
         wire.T_STOP, wire.T_FLUSH, wire.T_TEST, wire.T_CHALLENGE,
-        wire.T_SET_SETTINGS, wire.T_GET_CALIBRATION,
+        wire.T_SET_SETTINGS, wire.T_GET_CALIBRATION, wire.T_SET_BUDGET,
     )
 )  # fmt: skip
 
 # The types that need no request memory.
 _OTHERS = bytes((wire.T_HEARTBEAT, wire.T_RESEND, wire.T_QUERY, wire.T_CLOSE))
 
-# Messages that end with the last sequence of each lane. It is known only when they are sent.
-_SEQUENCED = (wire.T_FRAME_END, wire.T_FLUSHED)
+# What is known only when a packet is sent, by the offset in its payload: the last sequence of each
+# lane in FrameEnd and Flushed, the time in HeartbeatReply.
+_FRAME_END_SEQUENCES = 12
+_FLUSHED_SEQUENCES = 8
+_REPLY_TIME = 2
 
 
 class Refusal(Exception):
@@ -160,13 +163,14 @@ class Link:
         self.dropped_requests += 1
         return kind != wire.T_HEARTBEAT
 
-    def _on_heartbeat(self, number, limits):
+    def _on_heartbeat(self, number, fields):
         """Grant credits and answer. A repeated or lost heartbeat does no harm: it is no request."""
-        self.outbox.grant_credits(limits)
+        self.outbox.grant_credits(fields)
         if self.outbox.count_answers() >= _OWED:
             return
-        fields = [self._clock.now()] + self.outbox.count_sent() + self._begun
-        payload = wire.encode(wire.T_HEARTBEAT_REPLY, fields)
+        times = [fields[wire.MAX_STREAMS], self._clock.now()]
+        reply = [0] + self.outbox.count_sent() + self._begun + times
+        payload = wire.encode(wire.T_HEARTBEAT_REPLY, reply)
         self.outbox.queue_control(outbox.Item(wire.T_HEARTBEAT_REPLY, number, 0, payload))
 
     def _on_resend(self, stream, frame, fields):
@@ -443,9 +447,12 @@ class Link:
         """Return the packet of an item without a tile, in memory of its own."""
         packet = bytearray(wire.HEADER_BYTES) + item.payload
         length = len(item.payload)
-        if item.kind in _SEQUENCED:
-            last = [(tx - 1) & 0xFFFFFFFF for tx in self._tx]
-            struct.pack_into("<4I", packet, wire.HEADER_BYTES + length - 16, *last)
+        if item.kind == wire.T_FRAME_END:
+            self._write_sequences(packet, _FRAME_END_SEQUENCES)
+        elif item.kind == wire.T_FLUSHED:
+            self._write_sequences(packet, _FLUSHED_SEQUENCES)
+        elif item.kind == wire.T_HEARTBEAT_REPLY:
+            struct.pack_into("<Q", packet, wire.HEADER_BYTES + _REPLY_TIME, self._clock.now())
         elif item.kind == wire.T_FRAME_START:
             # 0 means none, so the count stops one short of 2**32. A FrameStart that is sent again
             # is older than the newest one.
@@ -458,3 +465,8 @@ class Link:
             packet, length, item.kind, item.flags, item.stream, self.nonce, sequence, item.frame
         )
         return memoryview(packet)
+
+    def _write_sequences(self, packet, offset):
+        """Write the sequence of the last packet of each lane into a payload."""
+        last = [(tx - 1) & 0xFFFFFFFF for tx in self._tx]
+        struct.pack_into("<4I", packet, wire.HEADER_BYTES + offset, *last)

@@ -122,7 +122,7 @@ def run(configuration, rows_fds, pins_fd, link_fds):
     file = configuration.get("calibration_fd")
     calibrations = None if file is None else open(file, "rb")
     crcs = configuration["sensor"].get("crc", False)
-    ports = sim.SimPorts(rows, pins, crcs, calibrations)
+    ports = sim.SimPorts(rows, pins, ticks, crcs, calibrations)
     if configuration.get("authenticator"):
         # The name of a module that stands in for a board's secure element. It has authenticate()
         # and SCHEMES, the numbers of its schemes.

@@ -2,7 +2,7 @@
 
 import struct
 
-from . import VERSION, setting_list, wire
+from . import VERSION, power, setting_list, wire
 
 
 def _entry(key, value):
@@ -17,7 +17,7 @@ def build(config, schemes=()):
     """Return the bytes of the manifest for a configuration and its authentication schemes."""
     sensor = config["sensor"]
     optics = config["optics"]
-    power = config["power"]
+    needs = config["power"]
     out = b""
     for key, text in (
         (wire.KEY_MAKER, config["maker"]),
@@ -49,7 +49,7 @@ def build(config, schemes=()):
         value = struct.pack(
             wire.ENTRY_MODE, mode["id"], mode["width"], mode["height"], mode["binning"], use,
             mode["active_area"][0], mode["active_area"][1], mode["active_area"][2],
-            mode["active_area"][3], mode["name"].encode(),
+            mode["active_area"][3], mode["name"].encode(), power.get_mode_mw(needs, mode),
         )  # fmt: skip
         out += _entry(wire.KEY_MODE, value)
     for code in pixel_formats(sensor):
@@ -75,7 +75,8 @@ def build(config, schemes=()):
         value = struct.pack(wire.ENTRY_CALIBRATION, kind, total, crc32)
         out += _entry(wire.KEY_CALIBRATION, value)
     out += _entry(
-        wire.KEY_POWER, struct.pack(wire.ENTRY_POWER, power["idle_mw"], power["active_mw"])
+        wire.KEY_POWER,
+        struct.pack(wire.ENTRY_POWER, needs["idle_mw"], needs.get("motor_mw", 0)),
     )
     if config.get("scale"):
         scale = config["scale"]

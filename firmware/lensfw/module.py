@@ -40,12 +40,20 @@ UNCONFIGURED = 0
 CONFIGURED = 1
 STREAMING = 2
 
-# The still is read before the preview, if one channel reads both.
-_PRIORITY = (1, 0)
+# The streams.
+PREVIEW = 0
+STILL = 1
+ROI = 2
+
+# The order in which frames that are due begin, by the number of channels.
+_PRIORITIES = {1: ((STILL, ROI, PREVIEW),), 2: ((ROI, PREVIEW), (STILL,))}
 _IRIS_SETTLE_US = 20000
 _NONE = b""
 # A number below it is no large integer, on 32 bits either.
 _SMALL = (1 << 30) - 1
+# So long a FrameEnd waits for the gauge of energy.
+_GAUGE_US = 50000
+_ENERGY_OFFSET = 28
 # A module that is still attached so long after its release button was pressed stays on.
 _RELEASE_HOLD_US = 2000000
 
@@ -54,7 +62,8 @@ class Stream:
     """A stream. It owes the host ``frames_left`` frames, or -1 until the host stops it.
 
     ``values`` last until the session ends. ``entries`` is the settings list of a Capture that has
-    settings for single frames.
+    settings for single frames. A crop is ``width`` x ``height`` pixels of the mode; ``values`` has
+    its first column and row.
     """
 
     def __init__(self, values=None):
@@ -67,6 +76,8 @@ class Stream:
         self.bits = 16  # of a pixel in a row
         self.tile_columns = 0
         self.tile_rows = 0
+        # The power of its frames.
+        self.active_mw = 0
         self.frames_left = 0
         # Frames whose exposure has not begun, and frames of the request that were chosen.
         self.unexposed = 0
@@ -90,6 +101,14 @@ class Stream:
         """True inside a Capture of several frames: no frame of another stream may begin."""
         return self.unexposed > 0 and self.frame_index > 0
 
+    def fit_crop(self, control, value):
+        """Return the valid first column or row of the crop that is nearest to *value*."""
+        if control == setting_list.ROI_X:
+            most = self.mode["width"] - self.width
+        else:
+            most = self.mode["height"] - self.height
+        return min(max(value, 0), most) & ~1
+
     @property
     def stride(self):
         return sensor.count_bytes(self.width, self.bits)
@@ -107,8 +126,12 @@ class Channel:
         self.streams = streams
         self.readout = None
         self.stream = 0
+        # Of the frame that is read out: x, y, columns and rows.
+        self.crop = (0, 0, 0, 0)
         self.began = 0
         self.has_started = False
+        # A frame of the ROI was chosen since the last one of the preview.
+        self.is_previews_turn = False
         # Flags of the FrameStart of the frame that is read out.
         self.flags = 0
         # The frame after the one that is read out.
@@ -141,9 +164,10 @@ class Module:
         self._set_switch = getattr(ports, "set_switch", None)
         self.contacts = contacts.Contacts()
         needs = config["power"]
-        self.power = power.Power(
-            ports, needs["idle_mw"], needs["active_mw"], needs.get("motor_mw", 0)
-        )
+        self.power = power.Power(ports, needs["idle_mw"], needs.get("motor_mw", 0))
+        # The FrameEnds that wait for the gauge, oldest first, and since when the first one waits.
+        self._waiting_ends = []
+        self._ends_since = 0
         self.heat = heat.Heat()
         self.events = state_events.Events(self)
         optics = config["optics"]
@@ -176,15 +200,13 @@ class Module:
         self._row_time_ns = config["sensor"].get("row_time_ns", 0)
         # At gain g, S of the noise profile is a * g in 1e-9, and O is b * g * g + c in 1e-12.
         self._noise = config["sensor"].get("noise", (0, 0, 0))
-        # A sensor with two channels reads the preview and the still at the same time.
+        # A sensor with two channels reads the still at the same time as the others.
         ways = getattr(ports, "channels", None) or [ports]
-        if len(ways) == 1:
-            self._channels = [Channel(ways[0], _PRIORITY)]
-        else:
-            self._channels = [Channel(way, (number,)) for number, way in enumerate(ways)]
+        priorities = _PRIORITIES[len(ways)]
+        self._channels = [Channel(way, priorities[number]) for number, way in enumerate(ways)]
         # The order in which channels read a tile. Two of three are the preview's: on a full link a
         # still costs the preview a third of its rate. At most half would be allowed.
-        self._schedule = (0, 0, 1) if len(ways) == 2 else tuple(range(len(ways)))
+        self._schedule = (0, 0, 1) if len(ways) == 2 else (0,)
         self._position = 0
 
     # --- the main loop --------------------------------------------------------------------
@@ -200,6 +222,9 @@ class Module:
         if self._fault_injection is not None:
             self._fault_injection.poll(now)
         self.power.poll(now)
+        if self._waiting_ends and now - self._ends_since > _GAUGE_US:
+            self.power.meter.give_up_end()
+            self._complete_end(0, now)
         for channel in self._channels:
             channel.exposure.poll(self.focus_motor, now)
         self._poll_motor(now)
@@ -308,6 +333,10 @@ class Module:
             if channel == power.LEAKAGE_CHANNEL:
                 if self.contacts.add_leakage(value):
                     self._handle_contacts()
+            elif channel == power.ENERGY_CHANNEL:
+                microjoules = self.power.meter.add_sample(value)
+                if microjoules is not None:
+                    self._complete_end(microjoules, now)
             elif channel == power.TEMPERATURE_CHANNEL:
                 self.power.add_sample(channel, value)
                 self._update_heat(now)
@@ -351,10 +380,11 @@ class Module:
         """
         if not self.power.set_budget(milliwatts):
             return False
-        if not self.power.can_be_active:
-            for index in range(len(self.streams)):
+        for index in range(len(self.streams)):
+            stream = self.streams[index]
+            if stream.state == STREAMING and self._get_need_mw(stream) > milliwatts:
                 self._stop_stream(index)
-            self.power.set_active(False)
+        self._update_load()
         return True
 
     def on_session_open(self):
@@ -376,7 +406,7 @@ class Module:
             self.streams[number] = Stream()
         self.tiles.forget_session()
         self.frame_history.clear()
-        self.power.set_active(False)
+        self.power.set_active(0)
         self.power.budget_mw = power.UNLIMITED_MW
 
     def list_unstarted(self):
@@ -443,6 +473,12 @@ class Module:
             self.link.send_answer(number, wire.T_FLUSHED, answer, ordered=ALL_STREAMS)
         elif kind == wire.T_GET_CALIBRATION:
             self._send_calibration(number, fields[0], fields[1])
+        elif kind == wire.T_SET_BUDGET:
+            if not self.set_budget(fields[1]):
+                need = self.power.idle_need_mw
+                raise link.Refusal(wire.ERR_POWER, "idle needs %d of %d mW" % (need, fields[1]))
+            answer = (0, 0, self.next_frame)
+            self.link.send_answer(number, wire.T_ACCEPTED, answer, ordered=ALL_STREAMS)
         elif kind == wire.T_CHALLENGE:
             self._answer_challenge(number, fields[0], fields[1])
         else:  # TEST
@@ -476,16 +512,21 @@ class Module:
         return self.streams[index]
 
     def _configure(self, number, fields):
-        index, flags, mode_id, pixel_format, tile_bytes = fields
+        index, flags, mode_id, pixel_format, tile_bytes, x, y, width, height = fields
         stream = self._find_stream(index)
         if stream.state == STREAMING:
             raise link.Refusal(wire.ERR_STATE, "stream %d is running" % index)
         mode = self._modes.get(mode_id)
         if mode is None:
             raise link.Refusal(wire.ERR_UNSUPPORTED, "no mode %d" % mode_id)
+        if not x | y | width | height:
+            width, height = mode["width"], mode["height"]
+        elif not _is_crop(mode, x, y, width, height):
+            raise link.Refusal(wire.ERR_UNSUPPORTED, "no such crop of mode %d" % mode_id)
         adjusted = 0
         fresh = Stream(stream.values)
-        fresh.mode, fresh.width, fresh.height = mode, mode["width"], mode["height"]
+        fresh.mode, fresh.width, fresh.height = mode, width, height
+        fresh.active_mw = power.get_mode_mw(self.config["power"], mode)
         fresh.pixel_format = self._formats[0]
         if pixel_format in self._formats:
             fresh.pixel_format = pixel_format
@@ -503,10 +544,13 @@ class Module:
             fresh.width, fresh.height, limit, fresh.bits
         )
         if not flags & wire.CONFIGURE_TEST_ONLY:
+            fresh.values[setting_list.ROI_X] = x
+            fresh.values[setting_list.ROI_Y] = y
             self.streams[index] = fresh
         answer = (
             index, flags & wire.CONFIGURE_TEST_ONLY | adjusted, mode_id, fresh.pixel_format,
             fresh.width, fresh.height, fresh.stride, fresh.stride * fresh.height, fresh.tile_bytes,
+            x, y,
         )  # fmt: skip
         self.link.send_answer(number, wire.T_CONFIGURED, answer)
 
@@ -518,8 +562,8 @@ class Module:
         _check_controls(entries, self._ranges)
         if not self.power.is_good:
             raise link.Refusal(wire.ERR_POWER, "supply is %d mV" % self.power.vbus_mv)
-        if not self.power.can_be_active:
-            need = self.power.active_need_mw
+        need = self._get_need_mw(stream)
+        if need > self.power.budget_mw:
             raise link.Refusal(wire.ERR_POWER, "needs %d of %d mW" % (need, self.power.budget_mw))
         if self.heat.state >= heat.EMERGENCY:
             raise link.Refusal(wire.ERR_POWER, "%d degrees" % (self.power.temperature_mc // 1000))
@@ -536,6 +580,9 @@ class Module:
         stream.interval_us = interval
         stream.last_start = None
         self.link.send_answer(number, wire.T_ACCEPTED, (index, 0, self.next_frame))
+
+    def _get_need_mw(self, stream):
+        return self.power.get_need_mw(stream.active_mw)
 
     def _set_settings(self, number, index, entries):
         """Change the settings of a stream. The answer names the first frame that has them."""
@@ -563,7 +610,7 @@ class Module:
         if frame.state == exposure.IDLE:
             is_free = channel.readout is None or channel.has_started
             if not is_free or not self._choose_frame(channel, now):
-                self._rest(now)
+                self._update_load()
                 return
         if frame.state == exposure.WAITING:
             if frame.needs_move:
@@ -580,12 +627,15 @@ class Module:
             frame.finish(self.focus_motor, self.iris, now)
             self._begin_readout(channel, now)
 
-    def _rest(self, now):
-        """Draw less power if no frame is exposed or read out."""
+    def _update_load(self):
+        """Draw the power of the frames that are exposed or read out, less if there are none."""
+        most = 0
         for each in self._channels:
-            if each.readout is not None or each.exposure.state != exposure.IDLE:
-                return
-        self.power.set_active(False)
+            if each.readout is not None:
+                most = max(most, each.readout.plan.active_mw)
+            if each.exposure.state != exposure.IDLE:
+                most = max(most, self.streams[each.exposure.stream].active_mw)
+        self.power.set_active(most)
 
     def _choose_frame(self, channel, now):
         """Choose the frame that is exposed next. Return True if one is due."""
@@ -601,11 +651,18 @@ class Module:
                 self._take_frame(channel, index)
                 return True
         for index in channel.streams:
-            stream = self.streams[index]
-            if stream.unexposed and now >= self._get_due_us(stream, now):
-                self._take_frame(channel, index)
-                return True
+            if not self._is_due(index, now):
+                continue
+            if index == ROI and channel.is_previews_turn and self._is_due(PREVIEW, now):
+                continue
+            self._take_frame(channel, index)
+            return True
         return False
+
+    def _is_due(self, index, now):
+        """Return True if the exposure of a stream's next frame may begin."""
+        stream = self.streams[index]
+        return stream.unexposed and now >= self._get_due_us(stream, now)
 
     def _get_due_us(self, stream, now):
         """Return when the exposure of a stream's next frame may begin."""
@@ -631,7 +688,9 @@ class Module:
         stream.frame_index = (stream.frame_index + 1) & 0xFFFF
         if stream.unexposed > 0:
             stream.unexposed -= 1
-        self.power.set_active(True)
+        if index != STILL:
+            channel.is_previews_turn = index == ROI
+        self._update_load()
 
     def _move(self, values, now):
         """Move lens and iris to the values of a frame."""
@@ -652,8 +711,11 @@ class Module:
             values[setting_list.APERTURE],
         )  # fmt: skip
         tile = (stream.tile_columns, stream.tile_rows)
+        channel.crop = (
+            values[setting_list.ROI_X], values[setting_list.ROI_Y], stream.width, stream.height,
+        )  # fmt: skip
         channel.ports.request_rows(
-            frame.number, stream.mode["id"], applied, stream.pixel_format, tile
+            frame.number, stream.mode["id"], applied, stream.pixel_format, tile, channel.crop
         )
         channel.readout = sensor.Readout(
             channel.ports, self.tiles, stream, frame.number, applied, now
@@ -686,7 +748,6 @@ class Module:
     def _finish_frame(self, channel, status, now):
         readout, index = channel.readout, channel.stream
         channel.readout = None
-        self.power.meter.end_frame()
         self.heat.end_frame(channel.began, now)
         stream = self.streams[index]
         if stream.frames_left > 0:
@@ -694,12 +755,28 @@ class Module:
         if not channel.has_started:
             # The host knows nothing of this frame. Its own deadline ends the request.
             return
-        fields = (status, self.link.lanes, readout.tile_count, now - readout.start_us, 0, 0, 0, 0)
+        fields = (
+            status, self.link.lanes, readout.tile_count, now - readout.start_us, 0, 0, 0, 0, 0,
+        )  # fmt: skip
         payload = wire.encode(wire.T_FRAME_END, fields)
         record = self.frame_history.find(index, readout.number)
         if record is not None:
             record.end = payload
-        self.link.outbox.queue_data(Item(wire.T_FRAME_END, readout.number, index, payload))
+        item = Item(wire.T_FRAME_END, readout.number, index, payload)
+        if self.power.meter.end_frame():
+            if not self._waiting_ends:
+                self._ends_since = now
+            item.is_incomplete = True
+            self._waiting_ends.append(item)
+        self.link.outbox.queue_data(item)
+
+    def _complete_end(self, microjoules, now):
+        """Let the first FrameEnd that waits for the gauge be sent."""
+        if self._waiting_ends:
+            item = self._waiting_ends.pop(0)
+            struct.pack_into("<I", item.payload, _ENERGY_OFFSET, microjoules)
+            item.is_incomplete = False
+            self._ends_since = now
 
     def _stop_stream(self, index):
         stream = self._find_stream(index)
@@ -734,12 +811,19 @@ class Module:
             self._black_milli[0], self._black_milli[1], self._black_milli[2], self._black_milli[3],
             applied[0], gain, applied[2], applied[3],
             0 if before is None else min(readout.start_us - before, 0xFFFFFFFF),
-            self._row_time_ns, slope * gain // 1000, offset, 0,
-            self.focus_ring.position, self.power.temperature_mc,
+            self._row_time_ns, slope * gain // 1000, offset,
+            self.focus_ring.position, self.power.temperature_mc, channel.crop[0], channel.crop[1],
         )  # fmt: skip
         payload = wire.encode(wire.T_FRAME_START, fields)
         self.frame_history.add(frame_history.Record(readout, index, payload))
         self.link.outbox.queue_data(Item(wire.T_FRAME_START, readout.number, index, payload))
+
+
+def _is_crop(mode, x, y, width, height):
+    """Return True if a crop has pixels, begins and ends at even numbers, and is in the mode."""
+    if not width or not height or (x | y | width | height) & 1:
+        return False
+    return x + width <= mode["width"] and y + height <= mode["height"]
 
 
 def _check_list(entries, frames):

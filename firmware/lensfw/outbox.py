@@ -17,6 +17,7 @@ class Item:
     """A packet without its header. ``tile`` is released once the packet is sent.
 
     *barrier* has a bit for each stream that the packet keeps in order. It is 0 for no barrier.
+    An item that ``is_incomplete`` is not sent yet.
     """
 
     def __init__(self, kind, frame, stream, payload=b"", tile=None, flags=0, barrier=0):
@@ -27,6 +28,7 @@ class Item:
         self.tile = tile
         self.flags = flags
         self.barrier = barrier
+        self.is_incomplete = False
 
 
 class Outbox:
@@ -150,7 +152,9 @@ class Outbox:
         # Nearly always the first item may be sent.
         item = self._data[0]
         if item.tile is None:
-            return self._data.pop(0) if lane == 0 else self._take_behind(lane)
+            if lane or item.is_incomplete:
+                return self._take_behind(lane)
+            return self._data.pop(0)
         if not self._use_credit(item):
             return self._take_behind(lane)
         return self._data.pop(0)
@@ -178,9 +182,9 @@ class Outbox:
                 if blocked == ALL_STREAMS:
                     return None
             elif item.tile is None:
-                if lane == 0 and not blocked & bit:
+                if lane == 0 and not blocked & bit and not item.is_incomplete:
                     break
-                if lane and item.kind == wire.T_FRAME_START:
+                if item.is_incomplete or (lane and item.kind == wire.T_FRAME_START):
                     blocked |= bit
             elif not blocked & bit:
                 if self._use_credit(item):

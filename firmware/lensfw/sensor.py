@@ -40,8 +40,8 @@ STILL = 1
 # In this time a host whose answers take 400 ms can ask several times for what was lost again.
 _KEPT_FRAMES = 250
 
-# The lengths of tiles, of two streams with four each: inner, right, bottom and corner tiles.
-_MAX_VIEWS = 8
+# The lengths of tiles, of three streams with four each: inner, right, bottom and corner tiles.
+_MAX_VIEWS = 12
 
 
 class Tile:
@@ -277,7 +277,9 @@ class Readout:
         self._fill = fill
         self._progress = now
         if self.start_us is None:
-            self.start_us = now
+            # A sensor that knows when its readout began says so. The rows arrive later.
+            get_start = getattr(self._ports, "get_start_us", None)
+            self.start_us = now if get_start is None else get_start()
 
     def _append_crc(self, tile):
         """Write the payload's CRC, or the sensor's own if it follows the pixels."""

@@ -14,7 +14,9 @@ GAIN = 1
 FOCUS = 2
 APERTURE = 3
 SETTLED = 4
-COUNT = 5
+ROI_X = 5
+ROI_Y = 6
+COUNT = 7
 
 _ENTRY_BYTES = 8
 _EXPOSURE_US = (1, 60000000, 10000)
@@ -22,7 +24,10 @@ _GAIN_MILLI = (1000, 64000, 1000)
 
 
 def list_ranges(config):
-    """Return (minimum, maximum, step, default) of each control, in order; None if it is missing."""
+    """Return (minimum, maximum, step, default) of each control, in order; None if it is missing.
+
+    A crop has two pixels at least. How far it moves depends on its size and on the mode.
+    """
     sensor = config["sensor"]
     stops = list_stops(config)
     exposure = sensor.get("exposure_us", _EXPOSURE_US)
@@ -33,6 +38,8 @@ def list_ranges(config):
         (0, config["optics"]["focus_max_mdpt"], 1, 0) if "motor" in config else None,
         (stops[0], stops[-1], 1, iris.find_stop(stops, sensor.get("aperture_milli") or stops[0])),
         (0, 1, 1, 1),
+        (0, max(mode["width"] for mode in sensor["modes"]) - 2, 2, 0),
+        (0, max(mode["height"] for mode in sensor["modes"]) - 2, 2, 0),
     )
 
 

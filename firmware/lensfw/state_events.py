@@ -1,8 +1,8 @@
 """Report changes of the module's state to a host that wants them (capability EVENTS).
 
 ``module`` marks what has changed, and poll() sends it. Each Event has the state as it is when it is
-sent, and a counter since the start. So an Event that is lost heals with the next one, and changes
-that come too fast become one. At the start of a session all four are sent.
+sent, that time, and a counter since the start. So an Event that is lost heals with the next one,
+and changes that come too fast become one. At the start of a session all four are sent.
 """
 
 from . import wire

@@ -16,7 +16,7 @@ VERSION_MINOR = const(0)
 HEADER_BYTES = const(40)
 MAX_PAYLOAD = const(4194304)
 MAX_CONTROL = const(1024)
-MAX_STREAMS = const(2)
+MAX_STREAMS = const(3)
 MAX_LANES = const(4)
 STALL_MS = const(250)
 MAX_BUSY_MS = const(10000)
@@ -58,6 +58,7 @@ T_CHALLENGE = const(27)
 T_PROOF = const(28)
 T_SET_SETTINGS = const(29)
 T_EVENT = const(30)
+T_SET_BUDGET = const(31)
 T_GET_CALIBRATION = const(32)
 T_CALIBRATION = const(33)
 T_FRAME_START = const(64)
@@ -79,6 +80,8 @@ CONTROL_GAIN = const(2)
 CONTROL_FOCUS = const(3)
 CONTROL_APERTURE = const(4)
 CONTROL_SETTLED = const(5)
+CONTROL_ROI_X = const(6)
+CONTROL_ROI_Y = const(7)
 
 CONTROL_FLAG_PER_FRAME = const(1)
 
@@ -197,15 +200,15 @@ SETTING = "<HHi"
 ENTRY_SENSOR = "<HHBBBBI4I"
 # ColorEntry: illuminant, reserved, matrix, neutral
 ENTRY_COLOR = "<HH18i6I"
-# ModeEntry: id, width, height, binning, use, active_area, name
-ENTRY_MODE = "<HHHBB4H16s"
+# ModeEntry: id, width, height, binning, use, active_area, name, active_mw
+ENTRY_MODE = "<HHHBB4H16sI"
 # FormatEntry: pixel_format
 ENTRY_FORMAT = "<I"
 # OpticsEntry: focal_um, focal_35mm_um, aperture_milli, focus_max_mdpt
 ENTRY_OPTICS = "<IIII"
 # ControlEntry: control, flags, minimum, maximum, step, initial
 ENTRY_CONTROL = "<HHiiii"
-# PowerEntry: idle_mw, active_mw
+# PowerEntry: idle_mw, motor_mw
 ENTRY_POWER = "<II"
 # ScaleEntry: pixels_milli, rate_milli
 ENTRY_SCALE = "<II"
@@ -228,10 +231,10 @@ FORMATS = {
     3: ("<I", 6, False),
     # ManifestPiece: offset, total, piece
     4: ("<II", 10, True),
-    # Configure: stream, flags, mode, pixel_format, tile_bytes
-    5: ("<BBHII", 14, False),
-    # Configured: stream, flags, mode, pixel_format, width, height, stride, frame_bytes, tile_bytes
-    6: ("<BBHIHHIII", 26, False),
+    # Configure: stream, flags, mode, pixel_format, tile_bytes, x, y, width, height
+    5: ("<BBHIIHHHH", 22, False),
+    # Configured: stream, flags, mode, pixel_format, width, height, stride, frame_bytes, tile_bytes, x, y
+    6: ("<BBHIHHIIIHH", 30, False),
     # Capture: stream, reserved, count, settings
     7: ("<BBH", 6, True),
     # StartStream: stream, reserved, reserved2, interval_us, settings
@@ -248,10 +251,10 @@ FORMATS = {
     13: ("<H", 4, True),
     # Close: reason
     14: ("<B", 3, False),
-    # Heartbeat: limit
-    15: ("<2Q", 18, False),
-    # HeartbeatReply: uptime_us, sent, begun
-    16: ("<Q2Q2I", 34, False),
+    # Heartbeat: limit, time_us
+    15: ("<3QQ", 34, False),
+    # HeartbeatReply: uptime_us, sent, begun, host_us, received_us
+    16: ("<Q3Q3IQQ", 62, False),
     # Pending: lease_ms
     17: ("<H", 4, False),
     # Busy: reason, reserved, lease_ms
@@ -276,14 +279,16 @@ FORMATS = {
     28: ("<H", 4, True),
     # SetSettings: stream, reserved, settings
     29: ("<BB", 4, True),
+    # SetBudget: reserved, budget_mw
+    31: ("<HI", 8, False),
     # GetCalibration: kind, offset
     32: ("<HI", 8, False),
     # CalibrationPiece: kind, offset, total, piece
     33: ("<HII", 12, True),
-    # FrameStart: mode, request, timestamp_us, width, height, cfa, orientation, bits, reserved, pixel_format, stride, white, flags, reserved2, black_milli, exposure_us, gain_milli, focus_mdpt, aperture_milli, interval_us, row_time_ns, noise_slope, noise_offset, energy_uj, focus_ring, temperature_mc
-    64: ("<HIQHHBBBBIIIHH4IIIiIIIIIIii", 100, False),
-    # FrameEnd: status, lanes, tiles, readout_us, last_sequence
-    66: ("<BBII4I", 28, False),
+    # FrameStart: mode, request, timestamp_us, width, height, cfa, orientation, bits, reserved, pixel_format, stride, white, flags, reserved2, black_milli, exposure_us, gain_milli, focus_mdpt, aperture_milli, interval_us, row_time_ns, noise_slope, noise_offset, focus_ring, temperature_mc, crop_x, crop_y
+    64: ("<HIQHHBBBBIIIHH4IIIiIIIIIiiHH", 100, False),
+    # FrameEnd: status, lanes, tiles, readout_us, last_sequence, energy_uj
+    66: ("<BBII4II", 32, False),
     # Log: level, reserved, timestamp_us, text
     96: ("<BBQ", 12, True),
 }

@@ -141,6 +141,7 @@ class ItemSnapshot(NamedTuple):
     tile: int | None
     flags: int
     is_barrier: bool
+    is_incomplete: bool
 
 
 class OutboxSnapshot(NamedTuple):
@@ -312,6 +313,7 @@ def _snapshot_item(item: Any, numbers: dict[int, int]) -> ItemSnapshot:
         tile=None if item.tile is None else numbers[id(item.tile)],
         flags=item.flags,
         is_barrier=item.barrier,
+        is_incomplete=item.is_incomplete,
     )
 
 

@@ -28,6 +28,8 @@ from lenslink_protocol.link import Link, Request
 from lenslink_protocol.messages import AnyMessage, Configure, Configured, StartStream, Stop
 from lenslink_protocol.packings import find_layout
 
+from .plant.pin_records import ENERGY
+
 Picture = Callable[[int], bytes]
 """Returns the rows of a frame by its number."""
 
@@ -61,8 +63,8 @@ class VirtualClock:
 class InstantPorts:
     """The ports of a seated module: rows are ready at once, and the supply is good.
 
-    A picture can be read once, as on a sensor. If its *width* is given, the rows are packed into
-    the requested format. Otherwise they are sent as they are.
+    A picture can be read once, as on a sensor. If its *width* is given, the crop's rows are packed
+    into the requested format. Otherwise all rows are sent as they are.
     """
 
     CONTACT = 1
@@ -75,18 +77,12 @@ class InstantPorts:
         self._width = width
         self._rows = memoryview(b"")
 
-    def request_rows(
-        self,
-        number: int,
-        mode: int,
-        settings: tuple[int, int, int, int],
-        pixel_format: int = 0,
-        tile: tuple[int, int] = (0, 0),
-    ) -> None:
-        del mode, settings, tile
+    def request_rows(self, number: int, *request: Any) -> None:
+        _, _, pixel_format, _, (x, y, columns, height) = request
         rows = self._picture(number)
         if self._width is not None:
             pixels = np.frombuffer(rows, "<u2").reshape(-1, self._width)
+            pixels = np.ascontiguousarray(pixels[y : y + height, x : x + columns])
             rows = pack(pixels, find_layout(pixel_format)).tobytes()
         self._rows = memoryview(rows)
 
@@ -103,6 +99,8 @@ class InstantPorts:
         return self.events.pop(0) if self.events else None
 
     def sample(self, channel: int) -> None:
+        if channel == ENERGY:
+            return  # no gauge: the energy of its frames is unknown
         # 5 V through the divider; 25 degrees from the TMP36.
         self.events.append((self.ADC, channel, 3103 if channel == 0 else 931))
 

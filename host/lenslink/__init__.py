@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from .frame_ring.shared_frame import SharedFrame
     from .frame_ring.writer import FrameRing
     from .request_handle import RequestHandle
-    from .settings import PREVIEW, STILL, Settings, StreamOptions
+    from .settings import PREVIEW, ROI, STILL, Settings, StreamOptions
     from .stats import Stats
     from .transports import DeviceInfo, list_devices
 else:
@@ -81,7 +81,7 @@ else:
         "frame_ring.shared_frame": ("SharedFrame",),
         "frame_ring.writer": ("FrameRing",),
         "request_handle": ("RequestHandle",),
-        "settings": ("PREVIEW", "STILL", "Settings", "StreamOptions"),
+        "settings": ("PREVIEW", "ROI", "STILL", "Settings", "StreamOptions"),
         "stats": ("Stats",),
         "transports": ("DeviceInfo", "list_devices"),
     }
@@ -109,6 +109,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "PREVIEW",
+    "ROI",
     "STILL",
     "Ambiguous",
     "Arrival",

@@ -29,6 +29,7 @@ from .reconnector import NotReattached, Reconnector
 from .request_handle import RequestHandle
 from .settings import (
     PREVIEW,
+    ROI,
     STILL,
     CaptureArguments,
     ConfigureArguments,
@@ -128,7 +129,7 @@ class Attachment(ThreadGuarded, ClosesOnExit):
         self._on_event = on_event
         self._reconnector = Reconnector(url, serial, self._timeout, ring, authenticate)
         self._setup = _Setup()
-        self._preview: _Preview | None = None
+        self._running: dict[int, _RunningStream] = {}
         self._start_count = 0
         self._low_supply_since: float | None = None
         try:
@@ -292,15 +293,20 @@ class Attachment(ThreadGuarded, ClosesOnExit):
     def _stream_frames(
         self, settings: Settings, options: StreamOptions, timeout: float | None, latest: bool
     ) -> Generator[Frame, None, None]:
-        own = self._start_count + 1
+        stream, own = options.stream, self._start_count + 1
         try:
             self.start(settings=settings, options=options, timeout=timeout)
-            while self._preview is not None and self._start_count == own:
-                yield self.next_frame(timeout, latest=latest)
+            while self._is_start(stream, own):
+                yield self.next_frame(timeout, latest=latest, stream=stream)
         finally:
             # Nothing to stop if a later start() has ended this stream.
-            if self._start_count == own:
-                self.stop()
+            if self._is_start(stream, own):
+                self.stop(stream)
+
+    def _is_start(self, stream: int, number: int) -> bool:
+        """Return True if a stream runs that the start() of that number has started."""
+        running = self._running.get(stream)
+        return running is not None and running.start == number
 
     @guarded
     def start(
@@ -312,40 +318,45 @@ class Attachment(ThreadGuarded, ClosesOnExit):
         timeout: float | None = None,
         **changes: Unpack[StreamArguments],
     ) -> None:
-        """Start the preview, and start it again when the module returns.
+        """Start a stream as :meth:`Device.start` does, and again when the module returns.
 
-        A preview that runs already is ended. Options that are not given are those that were
+        If the stream runs already, it is ended. Options that are not given are those that were
         configured last.
         """
         asked, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
-        configured = self._setup.options.get(PREVIEW, StreamOptions())
+        stream = chosen.stream
+        configured = replace(self._setup.options.get(stream, StreamOptions()), roi=None)
         deadline = self._deadline(timeout, "starting the stream")
-        if self._preview is not None:
-            self.stop()
+        if stream in self._running:
+            self.stop(stream)
         self._start_count += 1
-        self._preview = _Preview(chosen.filled_from(configured), attachment=0)
+        options = chosen.filled_from(configured)
+        self._running[stream] = _RunningStream(options, self._start_count, attachment=0)
         before = self._setup.list_settings()
-        self._setup.ask(PREVIEW, asked)
+        self._setup.forget_crop(stream)
+        self._setup.ask(stream, asked)
         try:
-            self._start_preview(deadline, asked)
+            self._start_streams(deadline, stream, asked)
         except UsageError:
             # The module does not have what was asked for. Later calls must not ask for it again.
-            self._preview = None
+            del self._running[stream]
             self._setup.restore_settings(before)
             raise
 
     @guarded
-    def next_frame(self, timeout: float | None = None, *, latest: bool = False) -> Frame:
-        """Return the next preview frame of a stream that was started, as :meth:`Device.next_frame`.
+    def next_frame(
+        self, timeout: float | None = None, *, latest: bool = False, stream: int = PREVIEW
+    ) -> Frame:
+        """Return the next frame of a stream that was started, as :meth:`Device.next_frame`.
 
         With a short *timeout* several modules can take turns: a module that is away raises
         :exc:`~lenslink.errors.Disconnected`, and the call may be made again.
         """
         deadline = self._deadline(timeout, "the next frame")
         while True:
-            device = self._start_preview(deadline)
+            device = self._start_streams(deadline)
             try:
-                frame = device.next_frame(deadline.remaining(), latest=latest)
+                frame = device.next_frame(deadline.remaining(), latest=latest, stream=stream)
             except Disconnected as error:
                 self._on_lost(error)
             else:
@@ -366,10 +377,10 @@ class Attachment(ThreadGuarded, ClosesOnExit):
         away and returns is given them again.
         """
         asked, _ = read_arguments(SetArguments, changes, None, settings)
-        stream = check_whole_number("stream", stream, PREVIEW, STILL)
+        stream = check_whole_number("stream", stream, PREVIEW, ROI)
         deadline = self._deadline(timeout, "the settings")
         while True:
-            device = self._start_preview(deadline)
+            device = self._start_streams(deadline)
             wanted = self._setup.complete(stream, asked)
             try:
                 first = device.set(stream=stream, settings=wanted, timeout=deadline.remaining())
@@ -380,11 +391,12 @@ class Attachment(ThreadGuarded, ClosesOnExit):
                 return first
 
     @guarded
-    def stop(self) -> None:
-        """End the preview. Does nothing while the module is away."""
-        self._preview = None
+    def stop(self, stream: int = PREVIEW) -> None:
+        """End a stream. Sends nothing while the module is away."""
+        stream = check_whole_number("stream", stream, PREVIEW, ROI)
+        self._running.pop(stream, None)
         if self._reconnector.device is not None:
-            self._reconnector.device.stop(PREVIEW)
+            self._reconnector.device.stop(stream)
 
     @guarded
     def close(self) -> None:
@@ -438,25 +450,37 @@ class Attachment(ThreadGuarded, ClosesOnExit):
             raise error
         time.sleep(min(_LOW_SUPPLY_POLL_S, deadline.remaining()))
 
-    # --- the preview and the settings -----------------------------------------------------
+    # --- streams and settings -------------------------------------------------------------
 
-    def _start_preview(self, deadline: Deadline, asked: Settings | None = None) -> Device:
-        """Return the attached module's device, with the preview running if it was started."""
+    def _start_streams(
+        self, deadline: Deadline, started: int = PREVIEW, asked: Settings | None = None
+    ) -> Device:
+        """Return the attached module's device, with all streams running that were started.
+
+        *asked* are the settings of the stream *started* beyond those it has.
+        """
         while True:
             device = self._attach(deadline)
-            preview = self._preview
-            if preview is None or preview.attachment == self.attachments:
+            waiting = [
+                stream
+                for stream, running in self._running.items()
+                if running.attachment != self.attachments
+            ]
+            if not waiting:
                 return device
-            wanted = self._setup.complete(PREVIEW, asked or Settings())
+            stream = waiting[0]
+            running = self._running[stream]
+            own = asked if asked is not None and stream == started else Settings()
+            wanted = self._setup.complete(stream, own)
             try:
-                device.start(settings=wanted, options=preview.options, timeout=deadline.remaining())
+                device.start(settings=wanted, options=running.options, timeout=deadline.remaining())
             except Disconnected as error:
                 self._on_lost(error)
             except DeviceError as error:
                 self._wait_for_supply(error, deadline)
             else:
                 self._low_supply_since = None
-                self._preview = preview._replace(attachment=self.attachments)
+                self._running[stream] = running._replace(attachment=self.attachments)
 
     def _on_frame(self, frame: Frame, asked: Settings | None = None) -> Frame:
         """Remember the settings of *frame*, report notices, and return it."""
@@ -510,10 +534,12 @@ class Attachment(ThreadGuarded, ClosesOnExit):
             self._on_event(event)
 
 
-class _Preview(NamedTuple):
-    """A preview that was started."""
+class _RunningStream(NamedTuple):
+    """A stream that was started and not stopped."""
 
     options: StreamOptions
+    start: int
+    """The number of the start() that started it."""
     attachment: int
     """The attachment in which it was started last, counted from 1; 0 before the first."""
 
@@ -535,7 +561,7 @@ class _Setup:
 
     def lose_settings(self) -> None:
         """Record that the module came back with its default settings."""
-        self._lost_streams = {PREVIEW, STILL}
+        self._lost_streams = {PREVIEW, STILL, ROI}
         self._first_frames.clear()
 
     def complete(self, stream: int, asked: Settings) -> Settings:
@@ -553,7 +579,15 @@ class _Setup:
         if asked.focus_mdpt is not None:
             self._focus = Settings(focus_mdpt=asked.focus_mdpt)
         others = replace(asked, focus_mdpt=None)
+        if stream == STILL:
+            # Each capture configures its crop anew.
+            others = replace(others, roi_x=None, roi_y=None)
         self._settings[stream] = others.filled_from(self._settings.get(stream, Settings()))
+
+    def forget_crop(self, stream: int) -> None:
+        """Forget where the region of a stream was: it is configured anew."""
+        kept = self._settings.get(stream, Settings())
+        self._settings[stream] = replace(kept, roi_x=None, roi_y=None)
 
     def list_settings(self) -> tuple[dict[int, Settings], Settings]:
         """Return the settings by stream, and the focus."""

@@ -39,6 +39,7 @@ from lenslink_protocol.messages import (
     Notice,
     Query,
     QueryReply,
+    SetBudget,
     SetSettings,
     StartStream,
     Stop,
@@ -62,11 +63,12 @@ from .frame_builder import FrameBuilder
 from .module_calibration import ModuleCalibration
 from .module_controls import Control
 from .module_description import ModuleDescription
-from .preview_timing import PreviewTiming
+from .module_power import Power, describe_power
 from .request_handle import RequestHandle
 from .session import Session
 from .settings import (
     PREVIEW,
+    ROI,
     STILL,
     CaptureArguments,
     ConfigureArguments,
@@ -79,6 +81,7 @@ from .settings import (
     read_arguments,
 )
 from .stats import Stats
+from .stream_timing import StreamTiming
 from .thread_guard import ThreadGuarded, guarded
 from .transports import Transport, choose_url
 from .transports.base import ClockedTransport, KnownLine, Line, Reading
@@ -196,7 +199,7 @@ class Device(ThreadGuarded, ClosesOnExit):
         self._calibrations: dict[CalibrationEntry, AnyCalibration | None] = {}
         self._serial: str | None = None
         self._request_time: float | None = None
-        self._timing = PreviewTiming()
+        self._timings: dict[int, StreamTiming] = {}
         self._slot_pool: SlotPool | None = None
         try:
             self._session = self._make_session()
@@ -222,6 +225,7 @@ class Device(ThreadGuarded, ClosesOnExit):
     def _make_session(self) -> Session:
         """Return a session that has not said Hello yet; its frames go to the ring, if any."""
         self._slot_pool = None
+        self._budget_mw: int | None = None
         if self._ring is not None:
             # The frame ring needs Linux or macOS, so it is imported only where it is used.
             from .frame_ring.slot_pool import SlotPool
@@ -309,6 +313,40 @@ class Device(ThreadGuarded, ClosesOnExit):
         return self._calibrations[entry]
 
     @property
+    def power(self) -> Power:
+        """What the module may draw and has drawn, its supply, and how hot it is.
+
+        What the module reports is as new as the last call that received something.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     print(module.power.mode_mw["full"], "mW with frames")
+        1700 mW with frames
+        """
+        events = self._session.link.newest_events
+        return describe_power(self._opened.manifest, events, self._budget_mw)
+
+    @guarded
+    def grant_power(self, milliwatts: int, timeout: float | None = None) -> None:
+        """Let the module draw so much, until the session ends.
+
+        Streams that need more end. Without a grant, a module draws what its manifest states. See
+        :attr:`power` for what it needs.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     module.grant_power(500)
+        ...     module.capture()
+        Traceback (most recent call last):
+        lenslink.errors.DeviceError: power: needs 1700 of 500 mW
+
+        Raises:
+            DeviceError: An idle module needs more. The grant before stays.
+        """
+        budget_mw = check_whole_number("milliwatts", milliwatts, 0, _MAX_ID)
+        deadline = self._deadline(timeout, "the grant of power")
+        self._session.call(SetBudget(budget_mw), Accepted, deadline)
+        self._budget_mw = budget_mw
+
+    @property
     def is_renewable(self) -> bool:
         """Return True if the module itself ended the last session: then :meth:`renew` may work."""
         return self._session.link.close_message is not None
@@ -358,12 +396,12 @@ class Device(ThreadGuarded, ClosesOnExit):
         64 96
 
         Args:
-            stream: :data:`lenslink.PREVIEW` or :data:`lenslink.STILL`.
+            stream: :data:`lenslink.PREVIEW`, :data:`lenslink.STILL` or :data:`lenslink.ROI`.
             mode: The name of a mode. None leaves the choice to the module.
             options: Mode, packing and tile size; see :class:`~lenslink.StreamOptions`.
             test_only: Ask what the module would configure, and change nothing.
             timeout: Seconds until :exc:`~lenslink.errors.Timeout`.
-            changes: ``packing`` and ``tile_bytes``. They win over *options*.
+            changes: ``packing``, ``tile_bytes`` and ``roi``. They win over *options*.
 
         Raises:
             UsageError: For a mode or packing that the module does not have, or a value out of
@@ -380,13 +418,22 @@ class Device(ThreadGuarded, ClosesOnExit):
         use = ModeUse.STILL if stream == STILL else ModeUse.PREVIEW
         flags = ConfigureFlag.TEST_ONLY if test_only else 0
         module = self._opened
-        mode = module.find_mode(options.mode, use).id
+        mode = module.find_mode(options.mode, use)
+        if options.roi is not None:
+            module.check_roi(options.roi, mode)
         pixel_format = module.find_pixel_format(options.packing)
-        message = Configure(stream, flags, mode, pixel_format, options.tile_bytes or 0)
+        message = Configure(
+            stream,
+            flags,
+            mode.id,
+            pixel_format,
+            options.tile_bytes or 0,
+            *(options.roi or (0, 0, 0, 0)),
+        )
         self._end_given_up(stream, deadline)
         answer = self._session.call(message, Configured, deadline)
         if not test_only:
-            if not module.has_configuration(answer):
+            if not module.has_configuration(answer, options.roi):
                 raise ProtocolError(f"the module configured something else: {answer}")
             self._session.configurations[stream] = answer
         return answer
@@ -448,6 +495,13 @@ class Device(ThreadGuarded, ClosesOnExit):
         ...     steps = [lenslink.Settings(exposure_us=us) for us in (1000, 4000, 16_000)]
         ...     print([frame.exposure_us for frame in module.capture(frames=steps)])
         [1000, 4000, 16000]
+
+        A region of interest is read out alone:
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     frame = module.capture("full", roi=(16, 32, 24, 8))
+        ...     print(frame.pixels.shape, frame.crop_x, frame.crop_y)
+        (8, 24) 16 32
 
         Args:
             mode: The name of a mode. None leaves the choice to the module.
@@ -516,6 +570,9 @@ class Device(ThreadGuarded, ClosesOnExit):
         those of :meth:`capture`, and ``interval_us``. They are checked at once. The stream starts
         when the first frame is asked for. Nothing is read while nobody iterates.
 
+        With ``roi`` the frames are those of a stream of its own, :data:`lenslink.ROI`, which has
+        only the region's pixels. It runs beside a preview.
+
         >>> from contextlib import closing
         >>> with lenslink.open("sim:?width=64&height=64") as module:
         ...     with closing(module.stream(interval_us=33_000, exposure_us=8000)) as frames:
@@ -524,6 +581,12 @@ class Device(ThreadGuarded, ClosesOnExit):
         ...                 print(frame.exposure_us)
         ...             break
         8000
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     previews = module.stream()
+        ...     regions = module.stream(roi=(0, 16, 24, 8))
+        ...     print(next(previews).pixels.shape, next(regions).pixels.shape)
+        (64, 64) (8, 24)
 
         Args:
             timeout: Seconds until :exc:`~lenslink.errors.Timeout`, for each frame.
@@ -538,18 +601,19 @@ class Device(ThreadGuarded, ClosesOnExit):
     def _stream_frames(
         self, settings: Settings, options: StreamOptions, timeout: float | None, latest: bool
     ) -> Generator[Frame, None, None]:
-        before = self._requests.get(PREVIEW)
+        stream = options.stream
+        before = self._requests.get(stream)
         own: _FrameRequest | None = None
         try:
             self.start(settings=settings, options=options, timeout=timeout)
-            own = self._requests.get(PREVIEW)
-            while self._requests.get(PREVIEW) == own:
-                yield self.next_frame(timeout, latest=latest)
+            own = self._requests.get(stream)
+            while self._requests.get(stream) == own:
+                yield self.next_frame(timeout, latest=latest, stream=stream)
         finally:
             # The stream may be another one: one that ran before, or one that was started since.
-            current = self._requests.get(PREVIEW)
+            current = self._requests.get(stream)
             if current not in (None, before) and current == (own or current):
-                self.stop(PREVIEW)
+                self.stop(stream)
 
     @guarded
     def start(
@@ -561,36 +625,44 @@ class Device(ThreadGuarded, ClosesOnExit):
         timeout: float | None = None,
         **changes: Unpack[StreamArguments],
     ) -> None:
-        """Configure and start the preview. :meth:`next_frame` returns its frames.
+        """Configure and start the preview, or with ``roi`` the stream :data:`lenslink.ROI`.
+
+        :meth:`next_frame` returns its frames.
 
         The arguments are those of :meth:`stream`; *timeout* is for the start.
         """
         wanted, chosen = read_arguments(StreamArguments, changes, mode, settings, options)
         entries = encode_request_settings(self.manifest, wanted)
         deadline = self._deadline(timeout, "starting the stream")
-        self._configure(PREVIEW, chosen, deadline)
-        message = StartStream(PREVIEW, chosen.interval_us or 0, entries)
-        self._timing = PreviewTiming()
-        self._request_frames(PREVIEW, message, deadline)
-        self._requests[PREVIEW] = self._requests[PREVIEW]._replace(is_running=True)
+        stream = chosen.stream
+        self._configure(stream, chosen, deadline)
+        message = StartStream(stream, chosen.interval_us or 0, entries)
+        self._timings[stream] = StreamTiming()
+        self._request_frames(stream, message, deadline)
+        self._requests[stream] = self._requests[stream]._replace(is_running=True)
 
     @guarded
-    def next_frame(self, timeout: float | None = None, *, latest: bool = False) -> Frame:
-        """Return the next preview frame of a stream that was started. Wait for it if need be.
+    def next_frame(
+        self, timeout: float | None = None, *, latest: bool = False, stream: int = PREVIEW
+    ) -> Frame:
+        """Return the next frame of a stream that was started. Wait for it if need be.
 
         Args:
             timeout: Seconds until :exc:`~lenslink.errors.Timeout`.
             latest: If the caller was away while the module began another frame, skip the frames
                 that were begun before this call. Nothing is read between calls, so those frames
                 would be old.
+            stream: :data:`lenslink.PREVIEW` or :data:`lenslink.ROI`.
         """
         check_type("latest", latest, bool, "True or False")
+        stream = check_whole_number("stream", stream, PREVIEW, ROI)
         deadline = self._deadline(timeout, "the next frame")
+        timing = self._timings.setdefault(stream, StreamTiming())
         oldest_us = 0
-        if latest and self._timing.is_away(self._session.now()):
+        if latest and timing.is_away(self._session.now()):
             oldest_us = self._session.read_module_time(deadline)
-        frame = self._take_frame(PREVIEW, deadline, oldest_us)
-        self._timing.record(frame, self._session.now())
+        frame = self._take_frame(stream, deadline, oldest_us)
+        timing.record(frame, self._session.now())
         return frame
 
     @guarded
@@ -619,7 +691,7 @@ class Device(ThreadGuarded, ClosesOnExit):
             UsageError: A value is wrong, or the module does not have it. Nothing was sent.
             DeviceError: The stream is not configured, or takes stills.
         """
-        stream = check_whole_number("stream", stream, PREVIEW, STILL)
+        stream = check_whole_number("stream", stream, PREVIEW, ROI)
         wanted, _ = read_arguments(SetArguments, changes, None, settings)
         message = SetSettings(stream, encode_request_settings(self.manifest, wanted))
         deadline = self._deadline(timeout, "the settings")
@@ -672,7 +744,7 @@ class Device(ThreadGuarded, ClosesOnExit):
     def flush(self, timeout: float | None = None) -> Flushed:
         """End every stream and drop all frames. After it, no frame of an earlier request comes."""
         answer = self._session.call(Flush(), Flushed, self._deadline(timeout, "the flush"))
-        for stream in (PREVIEW, STILL):
+        for stream in (PREVIEW, STILL, ROI):
             self._session.frames.drop_stream(stream)
         self._requests.clear()
         return answer

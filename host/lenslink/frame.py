@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -115,8 +116,12 @@ class FrameMetadata(NamedTuple):
     energy_uj: int
     focus_ring: int
     temperature_mc: int
+    time: float
+    time_error_s: float
     black: tuple[float, float, float, float]
     white: int
+    crop_x: int
+    crop_y: int
 
 
 @dataclass(eq=False, slots=True)
@@ -159,7 +164,7 @@ class Frame(ReleasesOnExit):
     number: int
     """The module's frame counter, which never repeats within a session."""
     stream: int
-    """:data:`lenslink.PREVIEW` or :data:`lenslink.STILL`."""
+    """:data:`lenslink.PREVIEW`, :data:`lenslink.STILL` or :data:`lenslink.ROI`."""
     timestamp_us: int
     """The module's clock at the start of readout, in microseconds since its boot."""
     exposure_us: int
@@ -185,7 +190,7 @@ class Frame(ReleasesOnExit):
     aperture_milli: int = 0
     """The f-number that was applied, in thousandths; 0 if the module has no iris."""
     is_adjusted: bool = False
-    """The module applied another exposure, gain, focus or aperture than it was asked for."""
+    """The module applied another value of a setting than it was asked for."""
     is_moving: bool = False
     """The lens or the iris moved during the exposure."""
     interval_us: int = 0
@@ -194,7 +199,13 @@ class Frame(ReleasesOnExit):
     row_time_ns: int = 0
     """Nanoseconds from row to row of the readout; 0 if it is unknown."""
     energy_uj: int = 0
-    """Energy that the frame took, in microjoules; 0 if it is unknown."""
+    """Energy that the module took since the end of the frame before, or since it became active, in
+    microjoules; 0 if it is unknown."""
+    time: float = 0.0
+    """The host's monotonic clock, in seconds, in the middle of the exposure of row 0. It is that of
+    :meth:`lenslink.Device.read_clock`; on most benches ``time.monotonic()``."""
+    time_error_s: float = math.inf
+    """``time`` and ``row_times`` are at most so many seconds away from the truth."""
     focus_ring: int = 0
     """Position of the focus ring, in ticks since the module's start. It wraps at 2^29."""
     crop_x: int = 0
@@ -275,6 +286,18 @@ class Frame(ReleasesOnExit):
     def width(self) -> int:
         """Pixels a row."""
         return self.layout.count_pixels(int(self.packed.shape[1]))
+
+    @property
+    def row_times(self) -> NDArray[np.float64]:
+        """(H,) float64: ``time`` of the middle of each row's exposure, in seconds.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     with module.capture() as frame:
+        ...         rows = frame.row_times
+        >>> rows.shape, bool(rows[0] == frame.time)
+        ((64,), True)
+        """
+        return self.time + np.arange(self.height, dtype=np.float64) * (self.row_time_ns / 1e9)
 
     @property
     def mask(self) -> NDArray[np.bool_]:

@@ -42,6 +42,8 @@ class FrameBuilder:
         mode = description.modes.get(start.mode)
         black = start.black_milli
         pool, buffer = session.pool, assembly.buffer
+        # The readout of a row begins where its exposure ends.
+        row_0 = session.clock.convert(start.timestamp_us - start.exposure_us / 2)
         return Frame(
             packed=assembly.view_rows(),
             layout=assembly.geometry.layout,
@@ -49,7 +51,9 @@ class FrameBuilder:
             cfa=Cfa(start.cfa).name,
             black=(black[0] / 1000, black[1] / 1000, black[2] / 1000, black[3] / 1000),
             white=start.white,
-            active_area=mode.active_area if mode else (0, 0, start.height, start.width),
+            active_area=mode.find_active_area(start.crop_x, start.crop_y, start.width, start.height)
+            if mode
+            else (0, 0, start.height, start.width),
             orientation=start.orientation,
             color=description.color,
             identity=description.identity,
@@ -64,12 +68,16 @@ class FrameBuilder:
             is_moving=bool(start.flags & FrameFlag.MOVING),
             interval_us=start.interval_us,
             row_time_ns=start.row_time_ns,
-            energy_uj=start.energy_uj,
+            energy_uj=0 if assembly.end is None else assembly.end.energy_uj,
+            time=row_0.seconds,
+            time_error_s=row_0.error_s,
             focus_ring=start.focus_ring,
             noise_profile=(start.noise_slope / 1e9, start.noise_offset / 1e9)
             if start.noise_slope
             else None,
             temperature_mc=start.temperature_mc,
+            crop_x=start.crop_x,
+            crop_y=start.crop_y,
             status=FrameStatus.COMPLETE if is_complete else FrameStatus.INCOMPLETE,
             received_fraction=assembly.received_ranges.count / assembly.received_ranges.size,
             missing_ranges=missing,

@@ -60,6 +60,15 @@ class ModuleDescription:
             raise UsageError(f"the module has no mode '{name}' (it has {names})")
         return mode
 
+    def check_roi(self, roi: tuple[int, int, int, int], mode: Mode) -> None:
+        """Raise UsageError for a region of interest that *mode* does not have."""
+        x, y, width, height = roi
+        if x + width > mode.width or y + height > mode.height:
+            raise UsageError(
+                f"roi={x},{y},{width},{height} is not inside mode '{mode.name}', "
+                f"which has {mode.width} x {mode.height} pixels"
+            )
+
     def find_pixel_format(self, packing: str | None) -> int:
         """Return the code of the pixel format in *packing*; 0, the module's choice, for None."""
         if packing is None:
@@ -70,12 +79,16 @@ class ModuleDescription:
             raise UsageError(f"the module has no packing '{packing}' (it has {names})")
         return formats[Packing(packing)]
 
-    def has_configuration(self, answer: Configured) -> bool:
-        """Return True if the module can send frames as *answer* says: geometry, format, size."""
+    def has_configuration(self, answer: Configured, roi: tuple[int, int, int, int] | None) -> bool:
+        """Return True if the module can send frames as *answer* says: geometry, format, size.
+
+        *roi* is the region of interest that was asked for, or None.
+        """
         mode = self.modes.get(answer.mode)
         return (
             mode is not None
-            and (answer.width, answer.height) == (mode.width, mode.height)
+            and (answer.x, answer.y, answer.width, answer.height)
+            == (roi or (0, 0, mode.width, mode.height))
             and answer.pixel_format in self.manifest.formats
             and answer.stride == find_layout(answer.pixel_format).count_bytes(answer.width)
             and answer.frame_bytes == answer.stride * answer.height

@@ -48,6 +48,7 @@ from .errors import (
     Timeout,
     VersionMismatch,
 )
+from .module_clock import ModuleClock
 from .receive.assembly import Assembly
 from .receive.frame_pool import Pool
 from .receive.reassembly import Reassembly
@@ -67,6 +68,12 @@ _log = logging.getLogger(__name__)
 
 # How long bytes may flow before the link's timers are looked at: a fraction of the shortest timer.
 _TURN_S = 0.002
+QUICK_HEARTBEATS = 512
+"""So many heartbeats of a session come every QUICK_S seconds, for the module's clock. They end
+sooner once the clock is known to QUICK_ENOUGH_S."""
+QUICK_S = 0.02
+QUICK_ENOUGH_S = 0.001
+_QUICK_CHECK = 16
 # The longest wait is less than half of this. If more time has passed between two turns, this
 # process was not running, and the time says nothing about the module.
 _AWAY_S = 0.1
@@ -88,6 +95,11 @@ class Session:
         self.configurations: dict[int, Configured] = {}
         self.frames = Reassembly(self.pool, self.discards, self.configurations.get)
         self.last_request: RequestHandle | None = None
+        self._clock = ModuleClock()
+        # The clock of an emulated chip is its bench's, and a narrow line has no room for more.
+        is_quick = not isinstance(transport, (ClockedTransport, NarrowTransport))
+        self._quick_left = QUICK_HEARTBEATS if is_quick else 0
+        self._next_quick = 0.0
         self._is_receiving = False
         """A receive has begun and not ended. True when a call begins: the last was interrupted."""
         self._transport = transport
@@ -104,6 +116,14 @@ class Session:
     def wire_bytes(self) -> int:
         """Bytes received since the session began."""
         return self._reader.wire_bytes
+
+    @property
+    def clock(self) -> ModuleClock:
+        """The module's clock, as far as the heartbeats of the session tell it."""
+        samples = self.link.clock_samples
+        while samples:
+            self._clock.add(samples.popleft())
+        return self._clock
 
     def say_hello(self, deadline: Deadline) -> HelloReply:
         """Open the session and return the module's answer.
@@ -144,9 +164,11 @@ class Session:
             if whole == piece.total:
                 break
         try:
-            return parse_manifest(data)
+            manifest = parse_manifest(data)
         except Malformed as error:
             raise ProtocolError(f"the module's manifest is malformed: {error}") from None
+        self.frames.mode_sizes = {each.id: (each.width, each.height) for each in manifest.modes}
+        return manifest
 
     def read_calibration(self, entry: CalibrationEntry, deadline: Deadline) -> bytes:
         """Return the bytes of a calibration that the manifest lists.
@@ -275,6 +297,17 @@ class Session:
         self._is_receiving = True
         self.link.poll(now)
         self._is_receiving = False
+        if self._quick_left and self.link.session is not None and now >= self._next_quick:
+            self._send_quick_heartbeat(now)
+
+    def _send_quick_heartbeat(self, now: float) -> None:
+        """Send a heartbeat for the clock, unless it is known well enough."""
+        self._quick_left -= 1
+        self._next_quick = now + QUICK_S
+        if self._quick_left % _QUICK_CHECK == 0 and self.clock.error_s < QUICK_ENOUGH_S:
+            self._quick_left = 0
+            return
+        self.link.send_heartbeat(now)
 
     def _receive(self, seconds: float) -> bool:
         """Wait for bytes and pass them to the link; return True if there were any."""

@@ -24,20 +24,32 @@ from typing import Any, Final, SupportsIndex, TypedDict, TypeVar
 from lenslink_protocol.controls import Setting, encode_settings
 from lenslink_protocol.ids import ControlId
 from lenslink_protocol.manifest import Manifest
-from lenslink_protocol.params import EVERY_FRAME, MAX_BRACKET, MAX_PAYLOAD, MAX_SETTING
+from lenslink_protocol.params import (
+    EVERY_FRAME,
+    MAX_BRACKET,
+    MAX_HEIGHT,
+    MAX_PAYLOAD,
+    MAX_SETTING,
+    MAX_WIDTH,
+)
 
+from .arguments import check_whole_number
 from .errors import UsageError
 
 PREVIEW: Final = 0
 """The number of the stream of preview frames."""
 STILL: Final = 1
 """The number of the stream of stills."""
+ROI: Final = 2
+"""The number of the stream of a region of interest (ROI)."""
 
 LIMITS: Final[Mapping[str, tuple[int, int]]] = {
     "exposure_us": (1, MAX_SETTING),
     "gain_milli": (1, 1_000_000),
     "focus_mdpt": (0, 100_000),
     "aperture_milli": (1, 1_000_000),
+    "roi_x": (0, MAX_WIDTH - 2),
+    "roi_y": (0, MAX_HEIGHT - 2),
     "tile_bytes": (1, MAX_PAYLOAD),
     "interval_us": (0, (1 << 32) - 1),
 }
@@ -49,6 +61,8 @@ CONTROL_FIELDS: Final[Mapping[str, ControlId]] = {
     "focus_mdpt": ControlId.FOCUS,
     "aperture_milli": ControlId.APERTURE,
     "settled": ControlId.SETTLED,
+    "roi_x": ControlId.ROI_X,
+    "roi_y": ControlId.ROI_Y,
 }
 """The control of each field of :class:`Settings`."""
 
@@ -60,8 +74,8 @@ class Settings:
     """What a frame is exposed with. None leaves a setting as it is on the module.
 
     >>> bright = Settings(exposure_us=10_000, gain_milli=2000)
-    >>> bright
-    Settings(exposure_us=10000, gain_milli=2000, focus_mdpt=None, aperture_milli=None, settled=None)
+    >>> bright.gain_milli, bright.focus_mdpt
+    (2000, None)
 
     A value of another type, or outside of its range in :data:`LIMITS`, raises
     :exc:`~lenslink.errors.UsageError`:
@@ -82,6 +96,11 @@ class Settings:
     settled: bool | None = None
     """Whether the exposure waits until lens and iris stand still. None: a still waits, a preview
     frame does not."""
+    roi_x: int | None = None
+    """First column of the region of interest, in pixels of the mode: moves the region of a stream
+    that was configured with one. None: the region stays. Even; else the module takes one less."""
+    roi_y: int | None = None
+    """First row of the region of interest, as ``roi_x``."""
 
     def __post_init__(self) -> None:
         _check_numbers(self)
@@ -136,7 +155,7 @@ class StreamOptions:
     """How the frames of a stream are read out and sent. None leaves the choice to the module.
 
     >>> StreamOptions(mode="full", packing="lsb")
-    StreamOptions(mode='full', packing='lsb', tile_bytes=None, interval_us=None)
+    StreamOptions(mode='full', packing='lsb', tile_bytes=None, interval_us=None, roi=None)
 
     Which modes and packings exist depends on the module: ``lenslink info`` lists them.
     """
@@ -152,6 +171,9 @@ class StreamOptions:
     """Length of the longest tile in bytes."""
     interval_us: int | None = None
     """Shortest time between the starts of two preview frames in microseconds. Stills ignore it."""
+    roi: tuple[int, int, int, int] | None = None
+    """Region of interest: x, y, width and height in pixels of the mode, all even. None is the whole
+    mode. A region's pixels are read out alone."""
 
     def __post_init__(self) -> None:
         for name in ("mode", "packing"):
@@ -159,6 +181,13 @@ class StreamOptions:
             if value is not None and not isinstance(value, str):
                 raise UsageError(f"{name}={value!r} is no text: it must be a name, or None")
         _check_numbers(self)
+        if self.roi is not None:
+            object.__setattr__(self, "roi", _check_roi(self.roi))
+
+    @property
+    def stream(self) -> int:
+        """The number of the stream that ``start()`` starts with these options."""
+        return PREVIEW if self.roi is None else ROI
 
     def filled_from(self, other: StreamOptions) -> StreamOptions:
         """Return these options, with the values of *other* for those that are None here."""
@@ -170,6 +199,7 @@ class ConfigureArguments(TypedDict, total=False):
 
     packing: str | None
     tile_bytes: int | None
+    roi: tuple[int, int, int, int] | None
 
 
 class SetArguments(TypedDict, total=False):
@@ -180,6 +210,8 @@ class SetArguments(TypedDict, total=False):
     focus_mdpt: int | None
     aperture_milli: int | None
     settled: bool | None
+    roi_x: int | None
+    roi_y: int | None
 
 
 class CaptureArguments(ConfigureArguments, SetArguments, total=False):
@@ -260,6 +292,21 @@ def read_arguments(
     if mode is not None:
         rest["mode"] = mode
     return replace(settings, **own), replace(options, **rest)
+
+
+def _check_roi(roi: object) -> tuple[int, int, int, int]:
+    """Return a region of interest as four ints; raise UsageError if it cannot be one."""
+    if isinstance(roi, str) or not isinstance(roi, Sequence) or len(roi) != 4:
+        raise UsageError(f"roi={roi!r} must be four whole numbers: x, y, width, height")
+    limits = ((0, MAX_WIDTH - 2), (0, MAX_HEIGHT - 2), (2, MAX_WIDTH), (2, MAX_HEIGHT))
+    names = ("x", "y", "width", "height")
+    x, y, width, height = (
+        check_whole_number(f"roi: {name}", each, *limit)
+        for name, each, limit in zip(names, roi, limits, strict=True)
+    )
+    if any(each % 2 for each in (x, y, width, height)):
+        raise UsageError(f"roi={x},{y},{width},{height}: its numbers must be even")
+    return x, y, width, height
 
 
 def _filled(own: F, other: F) -> F:

@@ -51,7 +51,7 @@ def _make_python_class(name: str, doc: str, layout: list[Field], message: Messag
         lines += [f"    TYPE: ClassVar[MessageType] = MessageType.{message.type.name}"]
     lines += [f'    FIXED: ClassVar[struct.Struct] = struct.Struct("{fmt}")', ""]
     for f in visible:
-        default = ' = b""' if f.code == "" else ""
+        default = ' = b""' if f.code == "" else "" if f.default is None else f" = {f.default}"
         lines += [f"    {f.name}: {f.python_type}{default}", f'    """{_make_sentence(f.doc)}"""']
     lines += ["", "    def encode(self) -> bytes:", '        """The payload on the wire."""']
     arguments = ["self.FIXED.size"] if sized else []

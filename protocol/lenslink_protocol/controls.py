@@ -43,6 +43,8 @@ CONTROLS: Final = (
     Control(ControlId.FOCUS, "milli-dioptre", True, True, "focus_mdpt"),
     Control(ControlId.APERTURE, "f-number, 1/1000", True, True, "aperture_milli"),
     Control(ControlId.SETTLED, "0 or 1", True, False, ""),
+    Control(ControlId.ROI_X, "pixel", True, True, "crop_x"),
+    Control(ControlId.ROI_Y, "pixel", True, True, "crop_y"),
 )
 
 

@@ -36,6 +36,7 @@ class MessageType(enum.IntEnum):
     PROOF = 0x1C
     SET_SETTINGS = 0x1D
     EVENT = 0x1E
+    SET_BUDGET = 0x1F
     GET_CALIBRATION = 0x20
     CALIBRATION = 0x21
     FRAME_START = 0x40
@@ -91,6 +92,10 @@ class ControlId(enum.IntEnum):
     """F-number of the iris."""
     SETTLED = 5
     """1: the exposure waits until lens and iris stand still. 0: the exposure does not wait."""
+    ROI_X = 6
+    """First column of the crop, in pixels of the mode."""
+    ROI_Y = 7
+    """First row of the crop, in pixels of the mode."""
 
 
 class ControlFlag(enum.IntFlag):
@@ -104,7 +109,7 @@ class FrameFlag(enum.IntFlag):
     """Flag of FrameStart."""
 
     ADJUSTED = 1 << 0
-    """The module applied another exposure, gain, focus or aperture than it was asked for."""
+    """The module applied another value of a control than it was asked for."""
     MOVING = 1 << 1
     """The lens or the iris moved during the exposure."""
 
@@ -121,13 +126,13 @@ class ErrorCode(enum.IntEnum):
     STATE = 4
     """The state of the stream does not allow the request."""
     UNSUPPORTED = 5
-    """The module has no such mode, stream, scheme, action or value."""
+    """The module has no such mode, crop, stream, scheme, action or value."""
     NOT_ATTACHED = 6
     """The contacts are open or have not settled."""
     SENSOR = 7
     """The sensor does not work."""
     POWER = 8
-    """The supply is too low for the request."""
+    """The supply or the budget is too low for the request, or the module is too hot."""
     REPEATED = 9
     """The request is older than the newest one, and its answer is no longer held."""
 

@@ -9,20 +9,24 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from construct import Array, Bytes, Const, GreedyBytes, Renamed
+from construct import Array, Bytes, Const, Default, GreedyBytes, Renamed
 
 _TYPE_NAMES = {"B": "u8", "H": "u16", "I": "u32", "Q": "u64", "i": "i32"}
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a layout. ``code`` is a :mod:`struct` code, or "" for the tail."""
+    """One field of a layout. ``code`` is a :mod:`struct` code, or "" for the tail.
+
+    ``default`` is what the host's codec takes for a field that is not given, or None.
+    """
 
     name: str
     code: str
     count: int
     doc: str
     offset: int
+    default: int | None = None
 
     @property
     def size(self) -> int:
@@ -61,8 +65,10 @@ def list_fields(layout: Any) -> list[Field]:
     found: list[Field] = []
     offset = 0
     for renamed in layout.subcons:
-        subcon, count = renamed, 1
-        while isinstance(subcon, Renamed):
+        subcon, count, default = renamed, 1, None
+        while isinstance(subcon, Renamed | Default):
+            if isinstance(subcon, Default):
+                default = subcon.value
             subcon = subcon.subcon
         if isinstance(subcon, Array):
             count, subcon = subcon.count, subcon.subcon
@@ -78,7 +84,7 @@ def list_fields(layout: Any) -> list[Field]:
             raise TypeError(f"no codec for {renamed.name}: {subcon!r}")
         if found and found[-1].code == "":
             raise TypeError(f"{renamed.name} follows a tail")
-        field = Field(renamed.name, code, count, renamed.docs, offset)
+        field = Field(renamed.name, code, count, renamed.docs, offset, default)
         found.append(field)
         offset += field.size
     return found

@@ -34,7 +34,7 @@
 #define LENSLINK_MIN_SIDE 16 /* pixels: least width and height of a mode; the frame still has two tiles */
 #define LENSLINK_MAX_WIDTH 12288 /* pixels: most columns of a mode, as a 100-megapixel sensor has */
 #define LENSLINK_MAX_HEIGHT 8192 /* pixels: most rows of a mode, as a 100-megapixel sensor has */
-#define LENSLINK_MAX_STREAMS 2 /* number of streams: 0 is the preview, 1 the still */
+#define LENSLINK_MAX_STREAMS 3 /* number of streams: 0 preview, 1 still, 2 region of interest (ROI) */
 #define LENSLINK_MAX_LANES 4 /* most lanes; more USB endpoints gain nothing on any known board */
 #define LENSLINK_MIN_FRAMES_OPEN 4 /* frames: frames that a host can receive at once, of any size */
 #define LENSLINK_MAX_FRAMES_OPEN 256 /* frames: small frames that a host can receive at once; one lane may lag that far */
@@ -89,6 +89,7 @@ enum lenslink_message_type {
     LENSLINK_MESSAGE_TYPE_PROOF = 0x1C,
     LENSLINK_MESSAGE_TYPE_SET_SETTINGS = 0x1D,
     LENSLINK_MESSAGE_TYPE_EVENT = 0x1E,
+    LENSLINK_MESSAGE_TYPE_SET_BUDGET = 0x1F,
     LENSLINK_MESSAGE_TYPE_GET_CALIBRATION = 0x20,
     LENSLINK_MESSAGE_TYPE_CALIBRATION = 0x21,
     LENSLINK_MESSAGE_TYPE_FRAME_START = 0x40,
@@ -120,6 +121,8 @@ enum lenslink_control_id {
     LENSLINK_CONTROL_ID_FOCUS = 0x03,
     LENSLINK_CONTROL_ID_APERTURE = 0x04,
     LENSLINK_CONTROL_ID_SETTLED = 0x05,
+    LENSLINK_CONTROL_ID_ROI_X = 0x06,
+    LENSLINK_CONTROL_ID_ROI_Y = 0x07,
 };
 
 enum lenslink_control_flag {
@@ -394,11 +397,15 @@ struct lenslink_manifest_piece {
 /* 0x05, host: prepares a stream */
 struct lenslink_configure {
     uint16_t size; /* bytes of the fixed part, this field included */
-    uint8_t stream; /* number of the stream: 0 preview, 1 still */
+    uint8_t stream; /* number of the stream: 0 preview, 1 still, 2 ROI */
     uint8_t flags; /* Configure flags: TEST_ONLY */
     uint16_t mode; /* id of a mode of the manifest */
     uint32_t pixel_format; /* code of the pixel format; 0 lets the module choose */
     uint32_t tile_bytes; /* longest payload of a tile, B; 0 lets the module choose */
+    uint16_t x; /* first column of the crop in the mode */
+    uint16_t y; /* first row of the crop in the mode */
+    uint16_t width; /* columns of the crop; 0 = the whole mode */
+    uint16_t height; /* rows of the crop; 0 = the whole mode */
 };
 
 /* 0x06, module: states the configuration of a stream */
@@ -413,6 +420,8 @@ struct lenslink_configured {
     uint32_t stride; /* bytes in a row */
     uint32_t frame_bytes; /* bytes of a frame: stride times height */
     uint32_t tile_bytes; /* longest payload of a tile, B */
+    uint16_t x; /* first column of the crop in the mode */
+    uint16_t y; /* first row of the crop in the mode */
 };
 
 /* 0x07, host: starts a stream that ends after a number of frames */
@@ -445,7 +454,7 @@ struct lenslink_flush {
     uint16_t size; /* bytes of the fixed part, this field included */
 };
 
-/* 0x0B, module: answers Capture, StartStream, SetSettings, Stop and Test */
+/* 0x0B, module: answers Capture, StartStream, SetSettings, Stop, SetBudget and Test */
 struct lenslink_accepted {
     uint16_t size; /* bytes of the fixed part, this field included */
     uint8_t stream; /* number of the stream, as in the request */
@@ -478,15 +487,18 @@ struct lenslink_close {
 /* 0x0F, host: shows that the host is alive, and states its credit limits */
 struct lenslink_heartbeat {
     uint16_t size; /* bytes of the fixed part, this field included */
-    uint64_t limit[2]; /* bytes of tiles that the module may send in this session, by stream */
+    uint64_t limit[3]; /* bytes of tiles that the module may send in this session, by stream */
+    uint64_t time_us; /* clock of the host when this was sent, us */
 };
 
 /* 0x10, module: shows that the module is alive, and what it has sent */
 struct lenslink_heartbeat_reply {
     uint16_t size; /* bytes of the fixed part, this field included */
-    uint64_t uptime_us; /* clock of the module, us since its start */
-    uint64_t sent[2]; /* bytes of tiles sent in this session, by stream */
-    uint32_t begun[2]; /* newest frame begun, plus 1, by stream; 0 = no frame */
+    uint64_t uptime_us; /* clock of the module when this is sent, us since its start */
+    uint64_t sent[3]; /* bytes of tiles sent in this session, by stream */
+    uint32_t begun[3]; /* newest frame begun, plus 1, by stream; 0 = no frame */
+    uint64_t host_us; /* `time_us` of the newest Heartbeat */
+    uint64_t received_us; /* clock of the module when that Heartbeat was received, us */
 };
 
 /* 0x11, module: says that the answer to a request will come later */
@@ -517,7 +529,7 @@ struct lenslink_event {
     uint8_t kind; /* event kind */
     uint8_t reserved; /* 0 */
     int32_t value; /* see event kind */
-    uint64_t time_us; /* module's clock at the change */
+    uint64_t time_us; /* module's clock when the state was so */
     uint32_t counter; /* cumulative since the module's start, low 32 bits */
     uint32_t counter_high; /* its high 32 bits */
 };
@@ -583,6 +595,13 @@ struct lenslink_set_settings {
     /* then settings: settings list: entries of control u16, frame u16, value i32 */
 };
 
+/* 0x1F, host: grants the power that the module may draw */
+struct lenslink_set_budget {
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint16_t reserved; /* 0 */
+    uint32_t budget_mw; /* most power that the module may draw in this session, mW */
+};
+
 /* 0x20, host: asks for a piece of a calibration */
 struct lenslink_get_calibration {
     uint16_t size; /* bytes of the fixed part, this field included */
@@ -625,9 +644,10 @@ struct lenslink_frame_start {
     uint32_t row_time_ns; /* time from row to row of the readout, ns; 0 = unknown */
     uint32_t noise_slope; /* S of DNG's NoiseProfile, 1e-9; 0 = unknown */
     uint32_t noise_offset; /* O of DNG's NoiseProfile, 1e-9 */
-    uint32_t energy_uj; /* energy of the frame, uJ; 0 = unknown */
     int32_t focus_ring; /* position of the focus ring, ticks since the start; wraps */
     int32_t temperature_mc; /* sensor temperature, 1/1000 degree C */
+    uint16_t crop_x; /* first column of the frame in the mode */
+    uint16_t crop_y; /* first row of the frame in the mode */
 };
 
 /* 0x42, module: ends a frame */
@@ -638,6 +658,7 @@ struct lenslink_frame_end {
     uint32_t tiles; /* number of tiles sent, without those sent again */
     uint32_t readout_us; /* time from the start of readout to the last row, us */
     uint32_t last_sequence[4]; /* sequence of the last packet before this one, by lane; 2^32 - 1 = no packet */
+    uint32_t energy_uj; /* energy of the frame, uJ; 0 = unknown */
 };
 
 /* 0x60, module: carries a line of the module's log */
@@ -678,6 +699,7 @@ struct lenslink_mode_entry {
     uint8_t use; /* bits of the mode's uses */
     uint16_t active_area[4]; /* top, left, bottom (exclusive), right (exclusive) */
     uint8_t name[16]; /* name in ASCII, padded with zero bytes */
+    uint32_t active_mw; /* most power during a frame, without motor, mW; 0 = unknown */
 };
 
 /* manifest entry 0x0013: a pixel format that Configure may name; the module's own choice comes first */
@@ -703,10 +725,10 @@ struct lenslink_control_entry {
     int32_t initial; /* value of a stream until the host sets another */
 };
 
-/* manifest entry 0x0021: power that the module draws */
+/* manifest entry 0x0021: power that the module draws besides that of its modes */
 struct lenslink_power_entry {
-    uint32_t idle_mw; /* power while no frame is read out, mW */
-    uint32_t active_mw; /* power while a frame is read out, mW */
+    uint32_t idle_mw; /* most power while no frame is exposed or read out, mW */
+    uint32_t motor_mw; /* most power of lens and iris, besides, while they move, mW */
 };
 
 /* manifest entry 0x0022: scale of a stand-in against the product */
@@ -799,8 +821,8 @@ LENSLINK_ASSERT(sizeof(struct lenslink_hello) == 14, "hello: <HBBBBII");
 LENSLINK_ASSERT(sizeof(struct lenslink_hello_reply) == 30, "hello_reply: <HBBBBIIIIQ");
 LENSLINK_ASSERT(sizeof(struct lenslink_get_manifest) == 6, "get_manifest: <HI");
 LENSLINK_ASSERT(sizeof(struct lenslink_manifest_piece) == 10, "manifest_piece: <HII");
-LENSLINK_ASSERT(sizeof(struct lenslink_configure) == 14, "configure: <HBBHII");
-LENSLINK_ASSERT(sizeof(struct lenslink_configured) == 26, "configured: <HBBHIHHIII");
+LENSLINK_ASSERT(sizeof(struct lenslink_configure) == 22, "configure: <HBBHIIHHHH");
+LENSLINK_ASSERT(sizeof(struct lenslink_configured) == 30, "configured: <HBBHIHHIIIHH");
 LENSLINK_ASSERT(sizeof(struct lenslink_capture) == 6, "capture: <HBBH");
 LENSLINK_ASSERT(sizeof(struct lenslink_start_stream) == 10, "start_stream: <HBBHI");
 LENSLINK_ASSERT(sizeof(struct lenslink_stop) == 3, "stop: <HB");
@@ -809,8 +831,8 @@ LENSLINK_ASSERT(sizeof(struct lenslink_accepted) == 8, "accepted: <HBBI");
 LENSLINK_ASSERT(sizeof(struct lenslink_flushed) == 24, "flushed: <HBBI4I");
 LENSLINK_ASSERT(sizeof(struct lenslink_error) == 4, "error: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_close) == 3, "close: <HB");
-LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat) == 18, "heartbeat: <H2Q");
-LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat_reply) == 34, "heartbeat_reply: <HQ2Q2I");
+LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat) == 34, "heartbeat: <H3QQ");
+LENSLINK_ASSERT(sizeof(struct lenslink_heartbeat_reply) == 62, "heartbeat_reply: <HQ3Q3IQQ");
 LENSLINK_ASSERT(sizeof(struct lenslink_pending) == 4, "pending: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_busy) == 6, "busy: <HBBH");
 LENSLINK_ASSERT(sizeof(struct lenslink_notice) == 6, "notice: <HBBH");
@@ -823,14 +845,15 @@ LENSLINK_ASSERT(sizeof(struct lenslink_test) == 6, "test: <HBBH");
 LENSLINK_ASSERT(sizeof(struct lenslink_challenge) == 4, "challenge: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_proof) == 4, "proof: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_set_settings) == 4, "set_settings: <HBB");
+LENSLINK_ASSERT(sizeof(struct lenslink_set_budget) == 8, "set_budget: <HHI");
 LENSLINK_ASSERT(sizeof(struct lenslink_get_calibration) == 8, "get_calibration: <HHI");
 LENSLINK_ASSERT(sizeof(struct lenslink_calibration_piece) == 12, "calibration_piece: <HHII");
-LENSLINK_ASSERT(sizeof(struct lenslink_frame_start) == 100, "frame_start: <HHIQHHBBBBIIIHH4IIIiIIIIIIii");
-LENSLINK_ASSERT(sizeof(struct lenslink_frame_end) == 28, "frame_end: <HBBII4I");
+LENSLINK_ASSERT(sizeof(struct lenslink_frame_start) == 100, "frame_start: <HHIQHHBBBBIIIHH4IIIiIIIIIiiHH");
+LENSLINK_ASSERT(sizeof(struct lenslink_frame_end) == 32, "frame_end: <HBBII4II");
 LENSLINK_ASSERT(sizeof(struct lenslink_log) == 12, "log: <HBBQ");
 LENSLINK_ASSERT(sizeof(struct lenslink_sensor_entry) == 28, "sensor_entry: <HHBBBBI4I");
 LENSLINK_ASSERT(sizeof(struct lenslink_color_entry) == 100, "color_entry: <HH18i6I");
-LENSLINK_ASSERT(sizeof(struct lenslink_mode_entry) == 32, "mode_entry: <HHHBB4H16s");
+LENSLINK_ASSERT(sizeof(struct lenslink_mode_entry) == 36, "mode_entry: <HHHBB4H16sI");
 LENSLINK_ASSERT(sizeof(struct lenslink_format_entry) == 4, "format_entry: <I");
 LENSLINK_ASSERT(sizeof(struct lenslink_optics_entry) == 16, "optics_entry: <IIII");
 LENSLINK_ASSERT(sizeof(struct lenslink_control_entry) == 20, "control_entry: <HHiiii");

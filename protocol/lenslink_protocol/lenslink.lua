@@ -47,6 +47,8 @@ local ENUMS = {
     [3] = "FOCUS",
     [4] = "APERTURE",
     [5] = "SETTLED",
+    [6] = "ROI_X",
+    [7] = "ROI_Y",
   }},
   Damage = {flags = false, names = {
     [1] = "PAYLOAD",
@@ -140,6 +142,7 @@ local ENUMS = {
     [28] = "PROOF",
     [29] = "SET_SETTINGS",
     [30] = "EVENT",
+    [31] = "SET_BUDGET",
     [32] = "GET_CALIBRATION",
     [33] = "CALIBRATION",
     [64] = "FRAME_START",
@@ -285,11 +288,15 @@ local MESSAGES = {
   }},
   [5] = {name = "Configure", abbr = "configure", doc = "prepares a stream", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
-    {"stream", "B", 1, "number of the stream: 0 preview, 1 still"},
+    {"stream", "B", 1, "number of the stream: 0 preview, 1 still, 2 ROI"},
     {"flags", "B", 1, "Configure flags: TEST_ONLY", "ConfigureFlag"},
     {"mode", "H", 1, "id of a mode of the manifest"},
     {"pixel_format", "I", 1, "code of the pixel format; 0 lets the module choose", "PixelFormat"},
     {"tile_bytes", "I", 1, "longest payload of a tile, B; 0 lets the module choose"},
+    {"x", "H", 1, "first column of the crop in the mode"},
+    {"y", "H", 1, "first row of the crop in the mode"},
+    {"width", "H", 1, "columns of the crop; 0 = the whole mode"},
+    {"height", "H", 1, "rows of the crop; 0 = the whole mode"},
   }},
   [6] = {name = "Configured", abbr = "configured", doc = "states the configuration of a stream", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
@@ -302,6 +309,8 @@ local MESSAGES = {
     {"stride", "I", 1, "bytes in a row"},
     {"frame_bytes", "I", 1, "bytes of a frame: stride times height"},
     {"tile_bytes", "I", 1, "longest payload of a tile, B"},
+    {"x", "H", 1, "first column of the crop in the mode"},
+    {"y", "H", 1, "first row of the crop in the mode"},
   }},
   [7] = {name = "Capture", abbr = "capture", doc = "starts a stream that ends after a number of frames", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
@@ -325,7 +334,7 @@ local MESSAGES = {
   [10] = {name = "Flush", abbr = "flush", doc = "ends every stream; the answer comes after the last packet of every frame", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
   }},
-  [11] = {name = "Accepted", abbr = "accepted", doc = "answers Capture, StartStream, SetSettings, Stop and Test", fields = {
+  [11] = {name = "Accepted", abbr = "accepted", doc = "answers Capture, StartStream, SetSettings, Stop, SetBudget and Test", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
     {"stream", "B", 1, "number of the stream, as in the request"},
     {"reserved", "B", 1, "0"},
@@ -349,13 +358,16 @@ local MESSAGES = {
   }},
   [15] = {name = "Heartbeat", abbr = "heartbeat", doc = "shows that the host is alive, and states its credit limits", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
-    {"limit", "Q", 2, "bytes of tiles that the module may send in this session, by stream"},
+    {"limit", "Q", 3, "bytes of tiles that the module may send in this session, by stream"},
+    {"time_us", "Q", 1, "clock of the host when this was sent, us"},
   }},
   [16] = {name = "HeartbeatReply", abbr = "heartbeat_reply", doc = "shows that the module is alive, and what it has sent", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
-    {"uptime_us", "Q", 1, "clock of the module, us since its start"},
-    {"sent", "Q", 2, "bytes of tiles sent in this session, by stream"},
-    {"begun", "I", 2, "newest frame begun, plus 1, by stream; 0 = no frame"},
+    {"uptime_us", "Q", 1, "clock of the module when this is sent, us since its start"},
+    {"sent", "Q", 3, "bytes of tiles sent in this session, by stream"},
+    {"begun", "I", 3, "newest frame begun, plus 1, by stream; 0 = no frame"},
+    {"host_us", "Q", 1, "`time_us` of the newest Heartbeat"},
+    {"received_us", "Q", 1, "clock of the module when that Heartbeat was received, us"},
   }},
   [17] = {name = "Pending", abbr = "pending", doc = "says that the answer to a request will come later", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
@@ -378,7 +390,7 @@ local MESSAGES = {
     {"kind", "B", 1, "event kind", "EventKind"},
     {"reserved", "B", 1, "0"},
     {"value", "i", 1, "see event kind"},
-    {"time_us", "Q", 1, "module's clock at the change"},
+    {"time_us", "Q", 1, "module's clock when the state was so"},
     {"counter", "I", 1, "cumulative since the module's start, low 32 bits"},
     {"counter_high", "I", 1, "its high 32 bits"},
   }},
@@ -427,6 +439,11 @@ local MESSAGES = {
     {"reserved", "B", 1, "0"},
     {"settings", "tail", 1, "settings list: entries of control u16, frame u16, value i32"},
   }},
+  [31] = {name = "SetBudget", abbr = "set_budget", doc = "grants the power that the module may draw", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"reserved", "H", 1, "0"},
+    {"budget_mw", "I", 1, "most power that the module may draw in this session, mW"},
+  }},
   [32] = {name = "GetCalibration", abbr = "get_calibration", doc = "asks for a piece of a calibration", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
     {"kind", "H", 1, "kind of the calibration", "CalibrationKind"},
@@ -464,9 +481,10 @@ local MESSAGES = {
     {"row_time_ns", "I", 1, "time from row to row of the readout, ns; 0 = unknown"},
     {"noise_slope", "I", 1, "S of DNG's NoiseProfile, 1e-9; 0 = unknown"},
     {"noise_offset", "I", 1, "O of DNG's NoiseProfile, 1e-9"},
-    {"energy_uj", "I", 1, "energy of the frame, uJ; 0 = unknown"},
     {"focus_ring", "i", 1, "position of the focus ring, ticks since the start; wraps"},
     {"temperature_mc", "i", 1, "sensor temperature, 1/1000 degree C"},
+    {"crop_x", "H", 1, "first column of the frame in the mode"},
+    {"crop_y", "H", 1, "first row of the frame in the mode"},
   }},
   [66] = {name = "FrameEnd", abbr = "frame_end", doc = "ends a frame", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
@@ -475,6 +493,7 @@ local MESSAGES = {
     {"tiles", "I", 1, "number of tiles sent, without those sent again"},
     {"readout_us", "I", 1, "time from the start of readout to the last row, us"},
     {"last_sequence", "I", 4, "sequence of the last packet before this one, by lane; 2^32 - 1 = no packet"},
+    {"energy_uj", "I", 1, "energy of the frame, uJ; 0 = unknown"},
   }},
   [96] = {name = "Log", abbr = "log", doc = "carries a line of the module's log", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
@@ -525,6 +544,7 @@ local ENTRIES = {
     {"use", "B", 1, "bits of the mode's uses", "ModeUse"},
     {"active_area", "H", 4, "top, left, bottom (exclusive), right (exclusive)"},
     {"name", "s", 16, "name in ASCII, padded with zero bytes"},
+    {"active_mw", "I", 1, "most power during a frame, without motor, mW; 0 = unknown"},
   }},
   [19] = {name = "FormatEntry", abbr = "format_entry", doc = "a pixel format that Configure may name; the module's own choice comes first", fields = {
     {"pixel_format", "I", 1, "code of the pixel format", "PixelFormat"},
@@ -543,9 +563,9 @@ local ENTRIES = {
     {"step", "i", 1, "distance of two values that differ, 1 or more"},
     {"initial", "i", 1, "value of a stream until the host sets another"},
   }},
-  [33] = {name = "PowerEntry", abbr = "power_entry", doc = "power that the module draws", fields = {
-    {"idle_mw", "I", 1, "power while no frame is read out, mW"},
-    {"active_mw", "I", 1, "power while a frame is read out, mW"},
+  [33] = {name = "PowerEntry", abbr = "power_entry", doc = "power that the module draws besides that of its modes", fields = {
+    {"idle_mw", "I", 1, "most power while no frame is exposed or read out, mW"},
+    {"motor_mw", "I", 1, "most power of lens and iris, besides, while they move, mW"},
   }},
   [34] = {name = "ScaleEntry", abbr = "scale_entry", doc = "scale of a stand-in against the product", fields = {
     {"pixels_milli", "I", 1, "pixels of the largest frame, relative to the product, 1/1000"},

@@ -76,6 +76,7 @@ _TILES = 4
 _FLOWING_S = 2 * HEARTBEAT_MS / 1000
 
 _LOGS = 256
+_SAMPLES = 1024
 
 
 Rectangle = tuple[int, int, int, int]
@@ -90,6 +91,23 @@ class MissingParts:
     frame: int
     flags: ResendFlag
     rectangles: tuple[Rectangle, ...]
+
+
+class ClockSample(NamedTuple):
+    """The four times of one heartbeat, in microseconds of the clock of either side."""
+
+    sent_us: int
+    """The host's clock when the Heartbeat was queued."""
+    received_us: int
+    """The module's clock when it was received."""
+    replied_us: int
+    """The module's clock when the HeartbeatReply was sent."""
+    arrived_us: int
+    """The host's clock when that arrived."""
+
+    def is_possible(self) -> bool:
+        """Return False if the module's times contradict the host's."""
+        return 0 < self.sent_us <= self.arrived_us and 0 <= self.received_us <= self.replied_us
 
 
 class FrameSink(Protocol):
@@ -295,10 +313,11 @@ class _Credits:
             count = min(sent[stream], self.granted[stream])
             self.settled[stream] = max(self.settled[stream], count)
 
-    def grant(self) -> tuple[int, int]:
+    def grant(self) -> tuple[int, int, int]:
         """Grant a window beyond what is settled. Return the limit of each stream."""
         self.granted = [settled + self.window for settled in self.settled]
-        return self.granted[0], self.granted[1]
+        preview, still, roi = self.granted
+        return preview, still, roi
 
 
 class _Liveness:
@@ -370,6 +389,10 @@ class Link:
         self.logs: deque[Log] = deque(maxlen=_LOGS)
         self.notices: deque[Notice] = deque(maxlen=_LOGS)
         self.events: deque[Event] = deque(maxlen=_LOGS)
+        self.newest_events: dict[int, Event] = {}
+        """The newest Event of each kind, whether the caller has taken it or not."""
+        self.clock_samples: deque[ClockSample] = deque(maxlen=_SAMPLES)
+        """The times of the last heartbeats. The caller removes what it has used."""
         self.heartbeat_reply: HeartbeatReply | None = None
         """The last one. A caller that waits for the next one sets this to None."""
         self.busy: Busy | None = None
@@ -511,8 +534,8 @@ class Link:
         self._liveness.next_heartbeat = now + HEARTBEAT_MS / 1000
         limits = self._credits.grant()
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("grant bytes of tiles up to %d, %d", *limits)
-        self._send(Heartbeat(limits), 0)
+            _log.debug("grant bytes of tiles up to %d, %d, %d", *limits)
+        self._send(Heartbeat(limits, round(now * 1e6)), 0)
 
     def _request_resend(self, missing: MissingParts) -> None:
         ranges = b"".join(struct.pack("<4H", *each) for each in missing.rectangles)
@@ -609,6 +632,7 @@ class Link:
                 _log_module_line(message)
             case HeartbeatReply():
                 self.heartbeat_reply = message
+                self._record_clocks(message)
                 self._on_heartbeat_reply(message)
             case Pending():
                 self._on_pending(header, message)
@@ -621,6 +645,7 @@ class Link:
                 self.notices.append(message)
             case Event():
                 self.events.append(message)
+                self.newest_events[message.kind] = message
             case Resent():
                 self._frames.on_resent(header, message, self.now)
             case Close():
@@ -655,6 +680,14 @@ class Link:
         for stream in range(MAX_STREAMS):
             if message.begun[stream]:
                 self._frames.on_frame_announced(stream, message.begun[stream] - 1, self.now)
+
+    def _record_clocks(self, message: HeartbeatReply) -> None:
+        """Keep the four times of a heartbeat, if it answers one of this session."""
+        sample = ClockSample(
+            message.host_us, message.received_us, message.uptime_us, round(self.now * 1e6)
+        )
+        if sample.is_possible():
+            self.clock_samples.append(sample)
 
     def _on_pending(self, header: Header, message: Pending) -> None:
         request = self._requests.pending.get(header.frame)
@@ -704,6 +737,7 @@ REPLIES: dict[int, type[AnyMessage]] = {
         (MessageType.CAPTURE, MessageType.ACCEPTED),
         (MessageType.STREAM, MessageType.ACCEPTED),
         (MessageType.SET_SETTINGS, MessageType.ACCEPTED),
+        (MessageType.SET_BUDGET, MessageType.ACCEPTED),
         (MessageType.STOP, MessageType.ACCEPTED),
         (MessageType.FLUSH, MessageType.FLUSHED),
         (MessageType.QUERY, MessageType.QUERY_REPLY),

@@ -61,6 +61,22 @@ class Mode:
     use: ModeUse
     active_area: tuple[int, int, int, int]
     """Top, left, bottom, right. Bottom and right are exclusive."""
+    active_mw: int = 0
+    """Most power of the module during a frame, without that of its motor; 0 if it is unknown."""
+
+    def find_active_area(
+        self, x: int, y: int, width: int, height: int
+    ) -> tuple[int, int, int, int]:
+        """Return the active area of a crop, counted from the crop's first pixel.
+
+        A crop without active pixels is active as a whole: no file format can say otherwise.
+        """
+        top, left, bottom, right = self.active_area
+        top, bottom = max(top - y, 0), min(bottom - y, height)
+        left, right = max(left - x, 0), min(right - x, width)
+        if top >= bottom or left >= right:
+            return 0, 0, height, width
+        return top, left, bottom, right
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +264,7 @@ def _mode(entry: ModeEntry) -> Mode:
     name = entry.name.rstrip(b"\0").decode("ascii", "replace")
     return Mode(
         entry.id, name, entry.width, entry.height, entry.binning, ModeUse(entry.use & 3),
-        entry.active_area,
+        entry.active_area, entry.active_mw,
     )  # fmt: skip
 
 

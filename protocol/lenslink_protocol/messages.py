@@ -173,10 +173,10 @@ class Configure:
     """Prepares a stream."""
 
     TYPE: ClassVar[MessageType] = MessageType.CONFIGURE
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHII")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHIIHHHH")
 
     stream: int
-    """Number of the stream: 0 preview, 1 still."""
+    """Number of the stream: 0 preview, 1 still, 2 ROI."""
     flags: int
     """Configure flags: TEST_ONLY."""
     mode: int
@@ -185,16 +185,24 @@ class Configure:
     """Code of the pixel format; 0 lets the module choose."""
     tile_bytes: int
     """Longest payload of a tile, B; 0 lets the module choose."""
+    x: int = 0
+    """First column of the crop in the mode."""
+    y: int = 0
+    """First row of the crop in the mode."""
+    width: int = 0
+    """Columns of the crop; 0 = the whole mode."""
+    height: int = 0
+    """Rows of the crop; 0 = the whole mode."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.FIXED.size, self.stream, self.flags, self.mode, self.pixel_format, self.tile_bytes)
+        return self.FIXED.pack(self.FIXED.size, self.stream, self.flags, self.mode, self.pixel_format, self.tile_bytes, self.x, self.y, self.width, self.height)
 
     @classmethod
     def decode(cls, payload: Buffer) -> Configure:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
         _, values = _fixed(cls.FIXED, payload)
-        return cls(values[0], values[1], values[2], values[3], values[4])
+        return cls(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[8])
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +210,7 @@ class Configured:
     """States the configuration of a stream."""
 
     TYPE: ClassVar[MessageType] = MessageType.CONFIGURED
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHIHHIII")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBHIHHIIIHH")
 
     stream: int
     """Number of the stream, as in the request."""
@@ -222,16 +230,20 @@ class Configured:
     """Bytes of a frame: stride times height."""
     tile_bytes: int
     """Longest payload of a tile, B."""
+    x: int = 0
+    """First column of the crop in the mode."""
+    y: int = 0
+    """First row of the crop in the mode."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.FIXED.size, self.stream, self.flags, self.mode, self.pixel_format, self.width, self.height, self.stride, self.frame_bytes, self.tile_bytes)
+        return self.FIXED.pack(self.FIXED.size, self.stream, self.flags, self.mode, self.pixel_format, self.width, self.height, self.stride, self.frame_bytes, self.tile_bytes, self.x, self.y)
 
     @classmethod
     def decode(cls, payload: Buffer) -> Configured:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
         _, values = _fixed(cls.FIXED, payload)
-        return cls(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[8])
+        return cls(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[8], values[9], values[10])
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +338,7 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Answers Capture, StartStream, SetSettings, Stop and Test."""
+    """Answers Capture, StartStream, SetSettings, Stop, SetBudget and Test."""
 
     TYPE: ClassVar[MessageType] = MessageType.ACCEPTED
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBI")
@@ -421,20 +433,22 @@ class Heartbeat:
     """Shows that the host is alive, and states its credit limits."""
 
     TYPE: ClassVar[MessageType] = MessageType.HEARTBEAT
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<H2Q")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<H3QQ")
 
-    limit: tuple[int, int]
+    limit: tuple[int, int, int]
     """Bytes of tiles that the module may send in this session, by stream."""
+    time_us: int
+    """Clock of the host when this was sent, us."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.FIXED.size, *self.limit)
+        return self.FIXED.pack(self.FIXED.size, *self.limit, self.time_us)
 
     @classmethod
     def decode(cls, payload: Buffer) -> Heartbeat:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
         _, values = _fixed(cls.FIXED, payload)
-        return cls((values[0], values[1]))
+        return cls((values[0], values[1], values[2]), values[3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,24 +456,28 @@ class HeartbeatReply:
     """Shows that the module is alive, and what it has sent."""
 
     TYPE: ClassVar[MessageType] = MessageType.HEARTBEAT_REPLY
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<HQ2Q2I")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HQ3Q3IQQ")
 
     uptime_us: int
-    """Clock of the module, us since its start."""
-    sent: tuple[int, int]
+    """Clock of the module when this is sent, us since its start."""
+    sent: tuple[int, int, int]
     """Bytes of tiles sent in this session, by stream."""
-    begun: tuple[int, int]
+    begun: tuple[int, int, int]
     """Newest frame begun, plus 1, by stream; 0 = no frame."""
+    host_us: int
+    """`time_us` of the newest Heartbeat."""
+    received_us: int
+    """Clock of the module when that Heartbeat was received, us."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.FIXED.size, self.uptime_us, *self.sent, *self.begun)
+        return self.FIXED.pack(self.FIXED.size, self.uptime_us, *self.sent, *self.begun, self.host_us, self.received_us)
 
     @classmethod
     def decode(cls, payload: Buffer) -> HeartbeatReply:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
         _, values = _fixed(cls.FIXED, payload)
-        return cls(values[0], (values[1], values[2]), (values[3], values[4]))
+        return cls(values[0], (values[1], values[2], values[3]), (values[4], values[5], values[6]), values[7], values[8])
 
 
 @dataclass(frozen=True, slots=True)
@@ -541,7 +559,7 @@ class Event:
     value: int
     """See event kind."""
     time_us: int
-    """Module's clock at the change."""
+    """Module's clock when the state was so."""
     counter: int
     """Cumulative since the module's start, low 32 bits."""
     counter_high: int
@@ -749,6 +767,27 @@ class SetSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SetBudget:
+    """Grants the power that the module may draw."""
+
+    TYPE: ClassVar[MessageType] = MessageType.SET_BUDGET
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HHI")
+
+    budget_mw: int
+    """Most power that the module may draw in this session, mW."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, 0, self.budget_mw)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> SetBudget:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        _, values = _fixed(cls.FIXED, payload)
+        return cls(values[1])
+
+
+@dataclass(frozen=True, slots=True)
 class GetCalibration:
     """Asks for a piece of a calibration."""
 
@@ -803,7 +842,7 @@ class FrameStart:
     """Begins a frame: its geometry and the settings that were applied."""
 
     TYPE: ClassVar[MessageType] = MessageType.FRAME_START
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<HHIQHHBBBBIIIHH4IIIiIIIIIIii")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HHIQHHBBBBIIIHH4IIIiIIIIIiiHH")
 
     mode: int
     """Id of a mode of the manifest."""
@@ -847,22 +886,24 @@ class FrameStart:
     """S of DNG's NoiseProfile, 1e-9; 0 = unknown."""
     noise_offset: int
     """O of DNG's NoiseProfile, 1e-9."""
-    energy_uj: int
-    """Energy of the frame, uJ; 0 = unknown."""
     focus_ring: int
     """Position of the focus ring, ticks since the start; wraps."""
     temperature_mc: int
     """Sensor temperature, 1/1000 degree C."""
+    crop_x: int = 0
+    """First column of the frame in the mode."""
+    crop_y: int = 0
+    """First row of the frame in the mode."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.FIXED.size, self.mode, self.request, self.timestamp_us, self.width, self.height, self.cfa, self.orientation, self.bits, 0, self.pixel_format, self.stride, self.white, self.flags, 0, *self.black_milli, self.exposure_us, self.gain_milli, self.focus_mdpt, self.aperture_milli, self.interval_us, self.row_time_ns, self.noise_slope, self.noise_offset, self.energy_uj, self.focus_ring, self.temperature_mc)
+        return self.FIXED.pack(self.FIXED.size, self.mode, self.request, self.timestamp_us, self.width, self.height, self.cfa, self.orientation, self.bits, 0, self.pixel_format, self.stride, self.white, self.flags, 0, *self.black_milli, self.exposure_us, self.gain_milli, self.focus_mdpt, self.aperture_milli, self.interval_us, self.row_time_ns, self.noise_slope, self.noise_offset, self.focus_ring, self.temperature_mc, self.crop_x, self.crop_y)
 
     @classmethod
     def decode(cls, payload: Buffer) -> FrameStart:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
         _, values = _fixed(cls.FIXED, payload)
-        return cls(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[9], values[10], values[11], values[12], (values[14], values[15], values[16], values[17]), values[18], values[19], values[20], values[21], values[22], values[23], values[24], values[25], values[26], values[27], values[28])
+        return cls(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[9], values[10], values[11], values[12], (values[14], values[15], values[16], values[17]), values[18], values[19], values[20], values[21], values[22], values[23], values[24], values[25], values[26], values[27], values[28], values[29])
 
 
 @dataclass(frozen=True, slots=True)
@@ -870,7 +911,7 @@ class FrameEnd:
     """Ends a frame."""
 
     TYPE: ClassVar[MessageType] = MessageType.FRAME_END
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBII4I")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HBBII4II")
 
     status: int
     """End status."""
@@ -882,16 +923,18 @@ class FrameEnd:
     """Time from the start of readout to the last row, us."""
     last_sequence: tuple[int, int, int, int]
     """Sequence of the last packet before this one, by lane; 2^32 - 1 = no packet."""
+    energy_uj: int
+    """Energy of the frame, uJ; 0 = unknown."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.FIXED.size, self.status, self.lanes, self.tiles, self.readout_us, *self.last_sequence)
+        return self.FIXED.pack(self.FIXED.size, self.status, self.lanes, self.tiles, self.readout_us, *self.last_sequence, self.energy_uj)
 
     @classmethod
     def decode(cls, payload: Buffer) -> FrameEnd:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
         _, values = _fixed(cls.FIXED, payload)
-        return cls(values[0], values[1], values[2], values[3], (values[4], values[5], values[6], values[7]))
+        return cls(values[0], values[1], values[2], values[3], (values[4], values[5], values[6], values[7]), values[8])
 
 
 @dataclass(frozen=True, slots=True)
@@ -979,7 +1022,7 @@ class ColorEntry:
 class ModeEntry:
     """Manifest entry: a readout mode; one entry for each mode."""
 
-    FIXED: ClassVar[struct.Struct] = struct.Struct("<HHHBB4H16s")
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HHHBB4H16sI")
 
     id: int
     """Id that Configure names."""
@@ -995,16 +1038,18 @@ class ModeEntry:
     """Top, left, bottom (exclusive), right (exclusive)."""
     name: bytes
     """Name in ASCII, padded with zero bytes."""
+    active_mw: int
+    """Most power during a frame, without motor, mW; 0 = unknown."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.id, self.width, self.height, self.binning, self.use, *self.active_area, self.name)
+        return self.FIXED.pack(self.id, self.width, self.height, self.binning, self.use, *self.active_area, self.name, self.active_mw)
 
     @classmethod
     def decode(cls, payload: Buffer) -> ModeEntry:
         """:exc:`Malformed` if the payload is shorter than the fixed part."""
         values = _prefix(cls.FIXED, payload)
-        return cls(values[0], values[1], values[2], values[3], values[4], (values[5], values[6], values[7], values[8]), values[9])
+        return cls(values[0], values[1], values[2], values[3], values[4], (values[5], values[6], values[7], values[8]), values[9], values[10])
 
 
 @dataclass(frozen=True, slots=True)
@@ -1085,18 +1130,18 @@ class ControlEntry:
 
 @dataclass(frozen=True, slots=True)
 class PowerEntry:
-    """Manifest entry: power that the module draws."""
+    """Manifest entry: power that the module draws besides that of its modes."""
 
     FIXED: ClassVar[struct.Struct] = struct.Struct("<II")
 
     idle_mw: int
-    """Power while no frame is read out, mW."""
-    active_mw: int
-    """Power while a frame is read out, mW."""
+    """Most power while no frame is exposed or read out, mW."""
+    motor_mw: int
+    """Most power of lens and iris, besides, while they move, mW."""
 
     def encode(self) -> bytes:
         """The payload on the wire."""
-        return self.FIXED.pack(self.idle_mw, self.active_mw)
+        return self.FIXED.pack(self.idle_mw, self.motor_mw)
 
     @classmethod
     def decode(cls, payload: Buffer) -> PowerEntry:
@@ -1394,7 +1439,7 @@ class DefectPixel:
 
 
 AnyMessage = (
-    Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | Heartbeat | HeartbeatReply | Pending | Busy | Notice | Event | Resend | Resent | Query | QueryReply | Test | Challenge | Proof | SetSettings | GetCalibration | CalibrationPiece | FrameStart | FrameEnd | Log
+    Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | Heartbeat | HeartbeatReply | Pending | Busy | Notice | Event | Resend | Resent | Query | QueryReply | Test | Challenge | Proof | SetSettings | SetBudget | GetCalibration | CalibrationPiece | FrameStart | FrameEnd | Log
 )
 
 
@@ -1427,6 +1472,7 @@ BY_TYPE: dict[int, type[AnyMessage]] = {
     MessageType.CHALLENGE: Challenge,
     MessageType.PROOF: Proof,
     MessageType.SET_SETTINGS: SetSettings,
+    MessageType.SET_BUDGET: SetBudget,
     MessageType.GET_CALIBRATION: GetCalibration,
     MessageType.CALIBRATION: CalibrationPiece,
     MessageType.FRAME_START: FrameStart,

@@ -51,7 +51,7 @@ MAX_HEIGHT: Final = _param(
     "MAX_HEIGHT", 8192, "pixels", "most rows of a mode, as a 100-megapixel sensor has"
 )
 MAX_STREAMS: Final = _param(
-    "MAX_STREAMS", 2, "", "number of streams: 0 is the preview, 1 the still"
+    "MAX_STREAMS", 3, "", "number of streams: 0 preview, 1 still, 2 region of interest (ROI)"
 )
 MAX_LANES: Final = _param(
     "MAX_LANES", 4, "", "most lanes; more USB endpoints gain nothing on any known board"

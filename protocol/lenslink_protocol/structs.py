@@ -20,6 +20,7 @@ from construct import (
     Bytes,
     Const,
     Construct,
+    Default,
     GreedyBytes,
     Int8ul,
     Int16ul,
@@ -63,6 +64,9 @@ class Message:
     doc: str
     struct: Construct
 
+
+_CROP = Default(Int16ul, 0)
+"""A number of a crop. Without one, a stream has the whole mode."""
 
 _SIZE = "size" / Int16ul * "bytes of the fixed part, this field included"
 
@@ -135,11 +139,15 @@ MESSAGES: tuple[Message, ...] = (
         "prepares a stream",
         Struct(
             _SIZE,
-            "stream" / Int8ul * "number of the stream: 0 preview, 1 still",
+            "stream" / Int8ul * "number of the stream: 0 preview, 1 still, 2 ROI",
             "flags" / Int8ul * "Configure flags: TEST_ONLY",
             "mode" / Int16ul * "id of a mode of the manifest",
             "pixel_format" / Int32ul * "code of the pixel format; 0 lets the module choose",
             "tile_bytes" / Int32ul * "longest payload of a tile, B; 0 lets the module choose",
+            "x" / _CROP * "first column of the crop in the mode",
+            "y" / _CROP * "first row of the crop in the mode",
+            "width" / _CROP * "columns of the crop; 0 = the whole mode",
+            "height" / _CROP * "rows of the crop; 0 = the whole mode",
         ),
     ),
     Message(
@@ -158,6 +166,8 @@ MESSAGES: tuple[Message, ...] = (
             "stride" / Int32ul * "bytes in a row",
             "frame_bytes" / Int32ul * "bytes of a frame: stride times height",
             "tile_bytes" / Int32ul * "longest payload of a tile, B",
+            "x" / _CROP * "first column of the crop in the mode",
+            "y" / _CROP * "first row of the crop in the mode",
         ),
     ),
     Message(
@@ -205,7 +215,7 @@ MESSAGES: tuple[Message, ...] = (
         "Accepted",
         MessageType.ACCEPTED,
         "module",
-        "answers Capture, StartStream, SetSettings, Stop and Test",
+        "answers Capture, StartStream, SetSettings, Stop, SetBudget and Test",
         Struct(
             _SIZE,
             "stream" / Int8ul * "number of the stream, as in the request",
@@ -256,8 +266,9 @@ MESSAGES: tuple[Message, ...] = (
         Struct(
             _SIZE,
             "limit"
-            / Array(2, Int64ul)
+            / Array(3, Int64ul)
             * "bytes of tiles that the module may send in this session, by stream",
+            "time_us" / Int64ul * "clock of the host when this was sent, us",
         ),
     ),
     Message(
@@ -267,9 +278,11 @@ MESSAGES: tuple[Message, ...] = (
         "shows that the module is alive, and what it has sent",
         Struct(
             _SIZE,
-            "uptime_us" / Int64ul * "clock of the module, us since its start",
-            "sent" / Array(2, Int64ul) * "bytes of tiles sent in this session, by stream",
-            "begun" / Array(2, Int32ul) * "newest frame begun, plus 1, by stream; 0 = no frame",
+            "uptime_us" / Int64ul * "clock of the module when this is sent, us since its start",
+            "sent" / Array(3, Int64ul) * "bytes of tiles sent in this session, by stream",
+            "begun" / Array(3, Int32ul) * "newest frame begun, plus 1, by stream; 0 = no frame",
+            "host_us" / Int64ul * "`time_us` of the newest Heartbeat",
+            "received_us" / Int64ul * "clock of the module when that Heartbeat was received, us",
         ),
     ),
     Message(
@@ -313,7 +326,7 @@ MESSAGES: tuple[Message, ...] = (
             "kind" / Int8ul * "event kind",
             "reserved" / Int8ul * "0",
             "value" / Int32sl * "see event kind",
-            "time_us" / Int64ul * "module's clock at the change",
+            "time_us" / Int64ul * "module's clock when the state was so",
             "counter" / Int32ul * "cumulative since the module's start, low 32 bits",
             "counter_high" / Int32ul * "its high 32 bits",
         ),
@@ -409,6 +422,17 @@ MESSAGES: tuple[Message, ...] = (
         ),
     ),
     Message(
+        "SetBudget",
+        MessageType.SET_BUDGET,
+        "host",
+        "grants the power that the module may draw",
+        Struct(
+            _SIZE,
+            "reserved" / Int16ul * "0",
+            "budget_mw" / Int32ul * "most power that the module may draw in this session, mW",
+        ),
+    ),
+    Message(
         "GetCalibration",
         MessageType.GET_CALIBRATION,
         "host",
@@ -463,9 +487,10 @@ MESSAGES: tuple[Message, ...] = (
             "row_time_ns" / Int32ul * "time from row to row of the readout, ns; 0 = unknown",
             "noise_slope" / Int32ul * "S of DNG's NoiseProfile, 1e-9; 0 = unknown",
             "noise_offset" / Int32ul * "O of DNG's NoiseProfile, 1e-9",
-            "energy_uj" / Int32ul * "energy of the frame, uJ; 0 = unknown",
             "focus_ring" / Int32sl * "position of the focus ring, ticks since the start; wraps",
             "temperature_mc" / Int32sl * "sensor temperature, 1/1000 degree C",
+            "crop_x" / _CROP * "first column of the frame in the mode",
+            "crop_y" / _CROP * "first row of the frame in the mode",
         ),
     ),
     Message(
@@ -482,6 +507,7 @@ MESSAGES: tuple[Message, ...] = (
             "last_sequence"
             / Array(4, Int32ul)
             * "sequence of the last packet before this one, by lane; 2^32 - 1 = no packet",
+            "energy_uj" / Int32ul * "energy of the frame, uJ; 0 = unknown",
         ),
     ),
     Message(
@@ -554,6 +580,7 @@ ENTRIES: tuple[Entry, ...] = (
             "use" / Int8ul * "bits of the mode's uses",
             "active_area" / Array(4, Int16ul) * "top, left, bottom (exclusive), right (exclusive)",
             "name" / Bytes(16) * "name in ASCII, padded with zero bytes",
+            "active_mw" / Int32ul * "most power during a frame, without motor, mW; 0 = unknown",
         ),
     ),
     Entry(
@@ -589,10 +616,10 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "PowerEntry",
         ManifestKey.POWER,
-        "power that the module draws",
+        "power that the module draws besides that of its modes",
         Struct(
-            "idle_mw" / Int32ul * "power while no frame is read out, mW",
-            "active_mw" / Int32ul * "power while a frame is read out, mW",
+            "idle_mw" / Int32ul * "most power while no frame is exposed or read out, mW",
+            "motor_mw" / Int32ul * "most power of lens and iris, besides, while they move, mW",
         ),
     ),
     Entry(

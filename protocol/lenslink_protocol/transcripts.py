@@ -69,6 +69,8 @@ from .params import EVERY_FRAME, MAX_BRACKET, MAX_CONTROL, MAX_PAYLOAD
 from .structs import ENTRIES, MESSAGES, Header
 
 NONCE = 0x12345678
+HOST_US = 9_000_000
+"""The host's clock, which stands still."""
 CLOCK_US = 2_000_000
 """The module's clock, which stands still except where a packet's note names a time."""
 SIDE = 16
@@ -105,7 +107,7 @@ def make_manifest() -> bytes:
     sensor = SensorEntry(SIDE, SIDE, 12, Cfa.GRBG, 1, 4095, (64000,) * 4)
     color = ColorEntry(21, (6722, 10000, -635, 10000, -963, 10000) * 3, (1, 2, 1, 1, 2, 3))
     use = ModeUse.PREVIEW | ModeUse.STILL
-    mode = ModeEntry(1, SIDE, SIDE, 1, use, (0, 0, SIDE, SIDE), b"full".ljust(16, b"\0"))
+    mode = ModeEntry(1, SIDE, SIDE, 1, use, (0, 0, SIDE, SIDE), b"full".ljust(16, b"\0"), 1400)
     values = {
         ManifestKey.MAKER: b"Maker",
         ManifestKey.MODEL: b"Model",
@@ -119,11 +121,14 @@ def make_manifest() -> bytes:
         ManifestKey.OPTICS: OpticsEntry(17500, 35000, 1400, 3300).encode(),
     }
     entries = list(values.items())
-    ranges = ((0, 60_000_000, 0), (1000, 64_000, 1000), (0, 3300, 0), (1400, 1400, 1400))
-    for number, (least, most, default) in enumerate((*ranges, (0, 1, 1)), 1):
-        control = ControlEntry(number, ControlFlag.PER_FRAME, least, most, 1, default)
+    ranges = (
+        (0, 60_000_000, 1, 0), (1000, 64_000, 1, 1000), (0, 3300, 1, 0), (1400, 1400, 1, 1400),
+        (0, 1, 1, 1), (0, SIDE - 2, 2, 0), (0, SIDE - 2, 2, 0),
+    )  # fmt: skip
+    for number, (least, most, step, default) in enumerate(ranges, 1):
+        control = ControlEntry(number, ControlFlag.PER_FRAME, least, most, step, default)
         entries.append((ManifestKey.CONTROL, control.encode()))
-    entries.append((ManifestKey.POWER, PowerEntry(150, 1400).encode()))
+    entries.append((ManifestKey.POWER, PowerEntry(150, 300).encode()))
     entries.append((ManifestKey.DELAY, DelayEntry(1).encode()))
     return b"".join(encode_entry(key, value) for key, value in entries)
 
@@ -174,8 +179,8 @@ class _Recorder:
             Configured(STILL, 0, 1, code, SIDE, SIDE, 2 * SIDE, 2 * SIDE * SIDE, tile_bytes),
             number,
         )
-        self.host(Heartbeat((0, 65536)))
-        self.module(HeartbeatReply(CLOCK_US, (0, 0), (0, 0)))
+        self.host(Heartbeat((0, 65536, 0), HOST_US))
+        self.module(HeartbeatReply(CLOCK_US, (0, 0, 0), (0, 0, 0), HOST_US, CLOCK_US))
 
     def capture(self, number: int) -> None:
         """Capture, its answer, and the beginning of the frame."""
@@ -188,7 +193,7 @@ class _Recorder:
         self.module(
             FrameStart(
                 1, number, CLOCK_US + EXPOSURE_US, SIDE, SIDE, Cfa.GRBG, 1, 12, PixelFormat.GR12,
-                2 * SIDE, 4095, 0, (64000,) * 4, EXPOSURE_US, 1000, 0, 1400, 0, 0, 0, 0, 0, 0,
+                2 * SIDE, 4095, 0, (64000,) * 4, EXPOSURE_US, 1000, 0, 1400, 0, 0, 0, 0, 0,
                 25000,
             ),
             0,
@@ -197,7 +202,7 @@ class _Recorder:
         )  # fmt: skip
 
     def end(self, tiles: int, last: tuple[int, int, int, int], lanes: int = 1) -> None:
-        self.module(FrameEnd(EndStatus.OK, lanes, tiles, 0, last), 0, stream=STILL)
+        self.module(FrameEnd(EndStatus.OK, lanes, tiles, 0, last, 0), 0, stream=STILL)
 
 
 def make_still() -> list[Packet]:

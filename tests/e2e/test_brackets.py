@@ -194,7 +194,7 @@ def test_the_command_line_lists_controls(cli: Cli, scene_url: SceneUrl) -> None:
     assert [each["name"] for each in found["controls"]][:2] == ["exposure_us", "gain_milli"]
     table = cli.run("controls", url).stdout.splitlines()
     assert table[0].split() == ["NAME", "UNIT", "MINIMUM", "MAXIMUM", "STEP", "DEFAULT"]
-    assert len(table) == 6
+    assert len(table) == 8
 
 
 def test_the_command_line_writes_a_bracket(cli: Cli, scene_url: SceneUrl, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def manifests(number: int) -> Iterator[tuple[int, bytes]]:
 
 
 def heartbeats(number: int) -> Iterator[tuple[int, bytes]]:
-    yield Heartbeat.TYPE, Heartbeat((0, 0)).encode()
+    yield Heartbeat.TYPE, Heartbeat((0, 0, 0), 0).encode()
 
 
 def hellos(number: int) -> Iterator[tuple[int, bytes]]:

@@ -38,6 +38,7 @@ def make_configuration(name: str) -> dict:
         "modes": [module_world.mode(1, SIDE, SIDE, ["preview", "still"]) | {"name": "full"}],
     }
     config["scale"] = None
+    config["power"]["motor_mw"] = 300
     config["test"] = name == "transcript_pending"
     return config
 

@@ -51,7 +51,7 @@ def main():
     def until(frames):
         while sink.frames < frames:
             if not time.us % 100000:
-                say(wire.T_HEARTBEAT, 0, (1 << 30, 1 << 30))
+                say(wire.T_HEARTBEAT, 0, (1 << 30, 1 << 30, 1 << 30, 0))
             time.us += 1000
             camera.step()
             transport.send(camera.link)
@@ -63,7 +63,7 @@ def main():
 
     both = wire.CAP_LOG | wire.CAP_RESEND
     say(wire.T_HELLO, 1, (0x10, 0x10, 1, 0, both, 4194304))
-    say(wire.T_HEARTBEAT, 0, (1 << 30, 1 << 30))
+    say(wire.T_HEARTBEAT, 0, (1 << 30, 1 << 30, 1 << 30, 0))
     say(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
     say(wire.T_STREAM, 3, (0, 0, 0, 0))
     found = [0] * 10

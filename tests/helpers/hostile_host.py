@@ -51,7 +51,7 @@ def new_sessions(host, index):
 
 
 def heartbeats(host, index):
-    host.say(wire.T_HEARTBEAT, index, (0, 0))
+    host.say(wire.T_HEARTBEAT, index, (0, 0, 0, 0))
 
 
 def manifests(host, index):
@@ -157,7 +157,7 @@ def honest(camera, time, nonce):
         time.us += 2 * wire.STALL_MS * 1000
     else:
         raise AssertionError("hello was not answered")
-    host.send(wire.T_HEARTBEAT, 0, (1 << 20, 1 << 20))
+    host.send(wire.T_HEARTBEAT, 0, (1 << 20, 1 << 20, 1 << 20, 0))
     module_world.only(host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0)), wire.T_CONFIGURED)
     host.heard = []
     host.send(wire.T_CAPTURE, 3, (0, 0, 1), module_world.settings(10000, 1000, 0))

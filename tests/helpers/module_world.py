@@ -7,7 +7,7 @@ the sensor delivers the given picture, and the supply has the voltage ``vbus_mv`
 import binascii
 import struct
 
-from lensfw import contacts, module, wire
+from lensfw import contacts, module, power, wire
 
 WIDTH = 16
 HEIGHT = 16
@@ -34,6 +34,20 @@ def gradient(number, mode):
     return rows
 
 
+# The crop of Configure if there is none.
+WHOLE_MODE = (0, 0, 0, 0)
+
+
+def cut_rows(rows, pitch, crop):
+    """Return a crop (x, y, columns, rows) of 16-bit pixels."""
+    x, y, columns, height = crop
+    cut = b""
+    for row in range(y, y + height):
+        at = 2 * (row * pitch + x)
+        cut += rows[at : at + 2 * columns]
+    return cut
+
+
 class Ports:
     """The ports of a module. ``lensfw.ports.pins`` has those of a board.
 
@@ -52,16 +66,22 @@ class Ports:
         self.chunk = 0
         self.dead = False
         self.calls = []
+        # Pixels in a row of the picture, if crops are to be cut out of it.
+        self.pitch = 0
         self.steps = 0
         self.load_ma = None
+        # What the gauge of energy shows. None is a module without one.
+        self.energy_uj = None
         self._rows = memoryview(b"")
         self._skip = 0
 
-    def request_rows(self, number, mode, settings, pixel_format=0, tile=None):
+    def request_rows(self, number, mode, settings, pixel_format=0, tile=None, crop=None):
         del pixel_format, tile
         self._note(("request_rows", number, mode, settings))
         left = bytes(self._rows)
         rows = self.picture(number, mode)
+        if self.pitch and crop:
+            rows = cut_rows(rows, self.pitch, crop)
         self._rows = memoryview(left + rows if left else rows)
 
     def read_rows(self, view):
@@ -87,6 +107,10 @@ class Ports:
         return self.events.pop(0) if self.events else None
 
     def sample(self, channel):
+        if channel == power.ENERGY_CHANNEL:
+            if self.energy_uj is not None:
+                self.events.append((self.ADC, channel, self.energy_uj & 0xFFFFFF))
+            return
         # Rounded up, so that what the firmware computes from it is not a millivolt less.
         counts = -(-self.vbus_mv * 4096 // 6600) if channel == 0 else 931
         self.events.append((self.ADC, channel, counts))
@@ -192,6 +216,8 @@ class Peer:
     ):
         """Send a packet to the module and let it step. Return the packets that it sends then."""
         if payload is None:
+            if kind == wire.T_CONFIGURE and len(values) == 5:
+                values = tuple(values) + WHOLE_MODE
             payload = wire.encode(kind, values, tail)
         if sequence is None:
             sequence = self.sequence
@@ -228,7 +254,7 @@ class Peer:
 
     def grant(self, preview=1 << 40, still=1 << 40):
         """Grant credit: the bytes of tiles of each stream since the session began."""
-        return self.send(wire.T_HEARTBEAT, 0, (preview, still))
+        return self.send(wire.T_HEARTBEAT, 0, (preview, still, still, 1000 * self.time.us))
 
     def hello(self, number=1, sequence=None, version=0x10, oldest=0x10, newest=0x10):
         values = (oldest, newest, 1, 0, wire.CAP_LOG | wire.CAP_RESEND, 4194304)

@@ -62,7 +62,7 @@ def main(many):
         camera.step()
         time.sleep_ms(2)
     say(wire.T_HELLO, 1, (0x10, 0x10, 1, 0, 0, 4194304))
-    say(wire.T_HEARTBEAT, 0, (1 << 40, 1 << 40))
+    say(wire.T_HEARTBEAT, 0, (1 << 40, 1 << 40, 1 << 40, 0))
     # Small tiles: a frame has more of them.
     say(wire.T_CONFIGURE, 2, (0, 0, 0, 0, 2560))
     say(wire.T_STREAM, 3, (0, 0, 0, 0))

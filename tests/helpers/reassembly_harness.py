@@ -19,7 +19,7 @@ STRIDE = 2 * WIDTH
 SIZE = STRIDE * HEIGHT
 PLAN = Configured(0, 0, 1, 0x01100010, WIDTH, HEIGHT, STRIDE, SIZE, 64)
 START = FrameStart(
-    1, 3, 0, WIDTH, HEIGHT, 1, 6, 12, 0x01100010, STRIDE, 4095, 0, (0,) * 4, *range(1, 12)
+    1, 3, 0, WIDTH, HEIGHT, 1, 6, 12, 0x01100010, STRIDE, 4095, 0, (0,) * 4, *range(1, 11)
 )
 STRIPS = [(0, y, WIDTH, 2) for y in range(0, HEIGHT, 2)]
 POISON = 0xEE
@@ -34,7 +34,7 @@ SMALL_PLAN = Configured(
 
 def end_of(status=EndStatus.OK, last=0):
     """A frame-end for one lane."""
-    return FrameEnd(status, 1, 4, 0, (last, 0, 0, 0))
+    return FrameEnd(status, 1, 4, 0, (last, 0, 0, 0), 0)
 
 
 def picture(frame):
@@ -181,7 +181,7 @@ class SmallHarness(_Harness):
             "white": 4095, "black_milli": (0, 0, 0, 0), "timestamp_us": 0, "exposure_us": 0,
             "gain_milli": 0, "focus_mdpt": 0, "temperature_mc": 0, "flags": 0, "aperture_milli": 0,
             "interval_us": 0, "row_time_ns": 0, "noise_slope": 0, "noise_offset": 0,
-            "energy_uj": 0, "focus_ring": 0, **changes,
+            "focus_ring": 0, **changes,
         }  # fmt: skip
         header = self.header(MessageType.FRAME_START, frame, stream)
         self.frames.on_frame_start(header, FrameStart(**fields), now)
@@ -211,7 +211,7 @@ class SmallHarness(_Harness):
         """Receive a frame-end."""
         header = self.header(MessageType.FRAME_END, frame, stream)
         self.frames.on_frame_end(
-            header, message or FrameEnd(EndStatus.OK, 1, 3, 0, (0, 0, 0, 0)), now
+            header, message or FrameEnd(EndStatus.OK, 1, 3, 0, (0, 0, 0, 0), 0), now
         )
 
     def resent(self, state=FrameState.ENDED, gone=(), frame=0, now=0.0, count=None, stream=0):

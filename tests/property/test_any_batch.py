@@ -188,7 +188,7 @@ def frame_packets(
     rows = picture(number, plan)
     start = FrameStart(
         1, 0, 0, plan.width, plan.height, 0, 1, 12, plan.pixel_format, plan.stride, 4095, 0,
-        (0,) * 4, *range(11),
+        (0,) * 4, *range(10),
     )  # fmt: skip
     packets = [Packet(0, MessageType.FRAME_START, start.encode(), number, stream)]
     for index, (y, x) in enumerate(
@@ -198,7 +198,7 @@ def frame_packets(
         data = rows[y:bottom, x * bits // 8 : right * bits // 8].tobytes()
         place = (x, y, right - x, bottom - y)
         packets.append(Packet(index % lanes, MessageType.TILE, data, number, stream, place))
-    end = FrameEnd(EndStatus.OK, lanes, len(packets) - 1, 0, (0,) * 4)
+    end = FrameEnd(EndStatus.OK, lanes, len(packets) - 1, 0, (0,) * 4, 0)
     return [*packets, Packet(0, MessageType.FRAME_END, end.encode(), number, stream)]
 
 

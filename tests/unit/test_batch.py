@@ -44,7 +44,7 @@ def encode_frames(count):
         for row in range(TILES):
             tile = picture[row * STRIDE : (row + 1) * STRIDE]
             add(MessageType.TILE, tile, frame, (0, row, WIDTH, 1))
-        end = FrameEnd(EndStatus.OK, 1, TILES, 0, (sequence - 1, 0, 0, 0))
+        end = FrameEnd(EndStatus.OK, 1, TILES, 0, (sequence - 1, 0, 0, 0), 0)
         add(MessageType.FRAME_END, end.encode(), frame)
         pictures.append(picture)
     return memoryview(data), pictures

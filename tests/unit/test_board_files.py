@@ -184,7 +184,7 @@ def test_the_pixels_of_a_board_are_the_pattern_of_its_seed(packing, number):
     )
     code = settings["sensor"]["formats"][packing]
     rows = GeneratedRows(settings["sensor"], settings["seed"])
-    rows.request_rows(number, 0, (0, 0, 0), code, (128, 96))
+    rows.request_rows(number, 0, (0, 0, 0), code, (128, 96), (0, 0, 128, 96))
     found = find_layout(code)
     got = memoryview(bytearray(found.count_bytes(128) * 96))
     assert rows.read_rows(got) == len(got)

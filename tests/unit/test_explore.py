@@ -88,7 +88,7 @@ def credits_are_not_repeated(patch: pytest.MonkeyPatch) -> None:
         heartbeat(self, now)
         if granted == self.snapshot().granted:
             self.outgoing.pop()
-            self._send(Heartbeat((0, 0)), 0)
+            self._send(Heartbeat((0, 0, 0), 0), 0)
 
     patch.setattr(Link, "send_heartbeat", silent)
 
@@ -114,7 +114,7 @@ def grants_are_relative(patch: pytest.MonkeyPatch) -> None:
             for a, g in zip(self._credits.settled, self._credits.granted, strict=True)
         ]
         self._credits.granted = [a + host_link.WINDOW for a in self._credits.settled]
-        self._send(Heartbeat((fresh[0], fresh[1])), 0)
+        self._send(Heartbeat((fresh[0], fresh[1], 0), 0), 0)
 
     def grant(self: Any, limits: Any) -> None:
         total(self, [a + b for a, b in zip(limits, self._limits, strict=True)])

@@ -293,7 +293,6 @@ def start(**changes: int) -> FrameStart:
         "row_time_ns": 0,
         "noise_slope": 0,
         "noise_offset": 0,
-        "energy_uj": 0,
         "focus_ring": 0,
     }
     return FrameStart(**(fields | changes))
@@ -321,7 +320,7 @@ def whole_frames_nobody_waits_for(module: Hostile) -> Iterator[bytes]:
     for number in itertools.count():
         yield module.packet(start(), number)
         yield module.raw(MessageType.TILE, body, frame=number, place=(0, 0, WIDTH, HEIGHT))
-        yield module.packet(FrameEnd(0, 1, 1, 0, (0, 0, 0, 0)), number)
+        yield module.packet(FrameEnd(0, 1, 1, 0, (0, 0, 0, 0), 0), number)
 
 
 @script
@@ -337,7 +336,9 @@ def tiles_of_one_pixel(module: Hostile) -> Iterator[bytes]:
 @script
 def frames_said_to_have_begun(module: Hostile) -> Iterator[bytes]:
     for number in itertools.count(1, 1000):
-        reply = HeartbeatReply(0, (1 << 60, 1 << 60), (number & 0xFFFFFFFF, number & 0xFFFFFFFF))
+        reply = HeartbeatReply(
+            0, (1 << 60, 1 << 60), (number & 0xFFFFFFFF, number & 0xFFFFFFFF), 0, 0
+        )
         yield module.packet(reply)
 
 

@@ -53,7 +53,7 @@ from lenslink_protocol.params import (
     SILENCE_MS,
 )
 
-ALIVE = HeartbeatReply(0, (0, 0), (0, 0))
+ALIVE = HeartbeatReply(0, (0, 0, 0), (0, 0, 0), 0, 0)
 
 
 # --- requests --------------------------------------------------------------------------------
@@ -319,7 +319,7 @@ def test_logs_and_notices_are_kept_and_bounded():
 
 def test_the_frame_sink_gets_the_packets_of_frames():
     host = Host()
-    end = FrameEnd(0, 1, 1, 0, (0, 0, 0, 0))
+    end = FrameEnd(0, 1, 1, 0, (0, 0, 0, 0), 0)
     host.hear(MessageType.TILE, b"tile", frame=3)
     host.hear(MessageType.FRAME_END, end.encode(), frame=3)
     host.hear(MessageType.RESENT, Resent(0, 2, 0, b"").encode(), frame=3)
@@ -346,8 +346,8 @@ def test_each_lane_has_its_own_sequence_and_number():
 
 def test_each_message_is_passed_on_by_its_type():
     host = opened()
-    start = FrameStart(0, 3, 0, 4, 6, 0, 1, 12, 1, 8, 4095, 0, (0, 0, 0, 0), *range(11))
-    end = FrameEnd(0, 1, 3, 0, (0, 0, 0, 0))
+    start = FrameStart(0, 3, 0, 4, 6, 0, 1, 12, 1, 8, 4095, 0, (0, 0, 0, 0), *range(10))
+    end = FrameEnd(0, 1, 3, 0, (0, 0, 0, 0), 0)
     resent = Resent(0, 1, 0, b"")
     host.say(start, 5, 1.0)
     host.say(end, 5, 2.0)
@@ -417,7 +417,7 @@ def test_nothing_is_granted_before_the_session_and_a_window_at_once():
     host.link.poll(0.05)
     assert grants(host) == []
     host.say(REPLY, request.id)
-    assert grants(host) == [(WINDOW, WINDOW)]
+    assert grants(host) == [(WINDOW, WINDOW, WINDOW)]
 
 
 def test_grants_are_repeated():
@@ -443,26 +443,26 @@ def test_received_bytes_are_granted_again(monkeypatch):
     tiles(host, 0, 500, 1)
     assert grants(host) == [], "an eighth of the window is not used up"
     tiles(host, 0, 500, 1)
-    assert grants(host) == [(9000, 8000)]
+    assert grants(host) == [(9000, 8000, 8000)]
     tiles(host, 1, 1000, 1)
-    assert grants(host) == [(9000, 9000)]
+    assert grants(host) == [(9000, 9000, 8000)]
 
 
 def test_lost_bytes_are_granted_again(monkeypatch):
     monkeypatch.setattr(link_module, "WINDOW", 8000)
     host = opened()
     tiles(host, 0, 300, 1)
-    host.say(HeartbeatReply(0, (5000, 200), (0, 0)))
+    host.say(HeartbeatReply(0, (5000, 200, 0), (0, 0, 0), 0, 0))
     host.link.poll(1.0)
-    assert grants(host) == [(13000, 8200)]
+    assert grants(host) == [(13000, 8200, 8000)]
     # What a module claims beyond its grants is not believed.
-    host.say(HeartbeatReply(0, (1 << 60, 0), (0, 0)), now=1.0)
+    host.say(HeartbeatReply(0, (1 << 60, 0, 0), (0, 0, 0), 0, 0), now=1.0)
     host.link.poll(2.0)
-    assert grants(host) == [(13000 + 8000, 8200)]
+    assert grants(host) == [(13000 + 8000, 8200, 8000)]
     # Nor is anything taken back.
-    host.say(HeartbeatReply(0, (0, 0), (0, 0)), now=2.0)
+    host.say(HeartbeatReply(0, (0, 0, 0), (0, 0, 0), 0, 0), now=2.0)
     host.link.poll(3.0)
-    assert grants(host) == [(13000 + 8000, 8200)]
+    assert grants(host) == [(13000 + 8000, 8200, 8000)]
 
 
 def test_the_reply_to_hello_brings_the_first_grant():
@@ -470,7 +470,7 @@ def test_the_reply_to_hello_brings_the_first_grant():
     request = host.link.send_hello(0.0)
     host.say(REPLY, request.id)
     _, (header, grant) = host.sent()
-    assert grant == Heartbeat((WINDOW, WINDOW))
+    assert grant == Heartbeat((WINDOW, WINDOW, WINDOW), 0)
     assert (header.sequence, header.frame) == (1, 0)
 
 
@@ -492,7 +492,7 @@ def test_a_quarter_of_the_window_brings_a_grant():
     host.hear(MessageType.TILE, b"ab")
     assert host.kinds() == []
     host.hear(MessageType.TILE, b"c")
-    assert host.messages() == [Heartbeat((WINDOW + WINDOW // 4, WINDOW))]
+    assert host.messages() == [Heartbeat((WINDOW + WINDOW // 4, WINDOW, 0), 0)]
     host.hear(MessageType.TILE, b"c")
     assert host.kinds() == []
 
@@ -500,8 +500,8 @@ def test_a_quarter_of_the_window_brings_a_grant():
 def test_tiles_are_counted_for_their_stream_if_it_exists():
     host = opened()
     host.hear(MessageType.TILE, b"abcd", 0.5, frame=3, stream=1)
-    host.hear(MessageType.TILE, b"x", 0.5, frame=4, stream=2)
-    assert host.link._credits.settled == [0, 4]
+    host.hear(MessageType.TILE, b"x", 0.5, frame=4, stream=3)
+    assert host.link._credits.settled == [0, 4, 0]
     assert host.frames.list_calls("on_tile") == [
         ("on_tile", 3, b"abcd", False, 0.5, 0),
         ("on_tile", 4, b"x", False, 0.5, 0),
@@ -510,14 +510,14 @@ def test_tiles_are_counted_for_their_stream_if_it_exists():
 
 def test_a_heartbeat_reply_settles_lost_bytes_and_announces_frames():
     host = opened()
-    host.say(HeartbeatReply(0, (1000, 7), (0, 6)), 0, 0.5)
+    host.say(HeartbeatReply(0, (1000, 7, 0), (0, 6, 0), 0, 0), 0, 0.5)
     assert host.link._credits.settled == [1000, 7]
     assert host.frames.calls == [("on_frame_announced", 1, 5, 0.5)]
     # Fewer than arrived change nothing. More than was granted cannot have been sent.
-    host.say(HeartbeatReply(0, (10, 1 << 60), (0, 0)), 0, 0.5)
+    host.say(HeartbeatReply(0, (10, 1 << 60, 0), (0, 0, 0), 0, 0), 0, 0.5)
     assert host.link._credits.settled == [1000, WINDOW]
     host.link.poll(1.0)
-    assert host.messages() == [Heartbeat((1000 + WINDOW, 2 * WINDOW))]
+    assert host.messages() == [Heartbeat((1000 + WINDOW, 2 * WINDOW, 0), 1_000_000)]
 
 
 def test_recorded_tiles_are_a_sign_of_life_and_are_granted_again():
@@ -531,7 +531,7 @@ def test_recorded_tiles_are_a_sign_of_life_and_are_granted_again():
     assert not host.link.is_silent(2.85)
     assert host.kinds() == []
     host.link.record_tiles(1, 1, 1, 2.0, lane=0)
-    assert host.messages() == [Heartbeat((WINDOW, WINDOW + quarter))]
+    assert host.messages() == [Heartbeat((WINDOW, WINDOW + quarter, 0), 2_000_000)]
     # A third stream is unknown.
     host.link.record_tiles(2, 1, WINDOW, 2.0)
     assert host.kinds() == []

@@ -38,7 +38,8 @@ def test_the_firmwares():
     assert parsed.cfa is Cfa.GRBG
     assert [mode.name for mode in parsed.modes] == ["mode1", "mode2"]
     assert parsed.optics is not None and parsed.optics.focus_max_mdpt == 3300
-    assert parsed.power is not None and parsed.power.active_mw == 1400
+    assert parsed.power is not None and parsed.power.idle_mw == 150
+    assert [mode.active_mw for mode in parsed.modes] == [1400, 1400]
     assert parsed.skipped == ()
 
 

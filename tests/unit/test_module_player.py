@@ -69,7 +69,7 @@ class Session:
         self.ask(Capture(stream, 1), number)
         self.say(Accepted(stream, frame), number)
         self.tile(frame, stream)
-        self.say(FrameEnd(0, 1, 1, 9, (self.sequences[Direction.TO_HOST] - 1, 0, 0, 0)), frame)
+        self.say(FrameEnd(0, 1, 1, 9, (self.sequences[Direction.TO_HOST] - 1, 0, 0, 0), 0), frame)
 
     def player(self, speed=0.0):
         return ModulePlayer(make_script(Recording({"lanes": 1}, records=self.records)), speed)
@@ -173,9 +173,9 @@ def test_a_repeated_request_is_answered_once(greeted):
 def test_a_request_that_the_host_skips_is_skipped_with_its_answers(greeted):
     """Sequence numbers and byte counts are those of a session without the skipped request."""
     greeted.still(2, 0, 0)
-    greeted.say(HeartbeatReply(7, (200, 0), (1, 0)))
+    greeted.say(HeartbeatReply(7, (200, 0, 0), (1, 0, 0), 0, 0))
     greeted.still(3, 1, 1)
-    greeted.say(HeartbeatReply(8, (200, 200), (1, 2)))
+    greeted.say(HeartbeatReply(8, (200, 200, 0), (1, 2, 0), 0, 0))
     host = open_host(greeted)
     host.take()
     host.ask(Capture(1, 1), 50)
@@ -232,16 +232,16 @@ def test_a_mode_that_was_not_recorded_is_adjusted(greeted):
 
 
 def test_heartbeats_are_answered_while_it_waits(greeted):
-    greeted.say(HeartbeatReply(7, (200, 0), (1, 0)))
+    greeted.say(HeartbeatReply(7, (200, 0, 0), (1, 0, 0), 0, 0))
     greeted.still(2, 0, 0)
     host = Host(greeted.player())
-    host.ask(Heartbeat((9, 9)))
+    host.ask(Heartbeat((9, 9, 9), 0))
     assert host.take() == []
     host.ask(HELLO, 41)
     host.take()
-    host.ask(Heartbeat((9, 9)))
+    host.ask(Heartbeat((9, 9, 9), 0))
     [(header, alive)] = host.take()
-    assert (header.sequence, alive) == (2, HeartbeatReply(7, (200, 0), (1, 0)))
+    assert (header.sequence, alive) == (2, HeartbeatReply(7, (200, 0, 0), (1, 0, 0), 0, 0))
     host.ask(Capture(0, 1), 50)
     accepted, _, end = host.take()
     assert accepted[0].sequence == 3
@@ -369,7 +369,7 @@ def test_no_recording_and_no_host_make_the_player_fail(pieces, asked):
 
 def test_a_frame_that_ends_after_its_stop_is_not_expected():
     """In another session with the same module, the frame may not even start."""
-    end = FrameEnd(0, 1, 1, 9, (0, 0, 0, 0))
+    end = FrameEnd(0, 1, 1, 9, (0, 0, 0, 0), 0)
     output = ModuleOutput()
     for kind, frame in ((MessageType.STREAM, 0), (MessageType.STOP, 1), (MessageType.CAPTURE, 2)):
         output.on_request(parse_valid_header(encode_packet(kind, nonce=THEN, sequence=0)))

@@ -89,7 +89,7 @@ class Harness:
             "white": 1023, "black_milli": (0,) * 4, "timestamp_us": 0, "exposure_us": 0,
             "gain_milli": 0, "focus_mdpt": 0, "temperature_mc": 0, "flags": 0, "aperture_milli": 0,
             "interval_us": 0, "row_time_ns": 0, "noise_slope": 0, "noise_offset": 0,
-            "energy_uj": 0, "focus_ring": 0, **changes,
+            "focus_ring": 0, **changes,
         }  # fmt: skip
         self.frames.on_frame_start(self.header(MessageType.FRAME_START), FrameStart(**fields), 0.0)
 
@@ -108,7 +108,7 @@ class Harness:
         self.frames.on_tile(header, memory, in_place, 0.0)
 
     def end(self):
-        message = FrameEnd(EndStatus.OK, 1, 4, 0, (0,) * 4)
+        message = FrameEnd(EndStatus.OK, 1, 4, 0, (0,) * 4, 0)
         self.frames.on_frame_end(self.header(MessageType.FRAME_END), message, 0.0)
 
     def only(self):
@@ -272,7 +272,7 @@ def test_a_mask_marks_whole_groups(form, width):
 def manifest(codes, bits=12, cfa=0):
     texts = [(key, b"x") for key in range(ManifestKey.MAKER, ManifestKey.BOARD + 1)]
     sensor = SensorEntry(64, 64, bits, cfa, 1, (1 << bits) - 1, (0,) * 4).encode()
-    mode = ModeEntry(1, 64, 64, 1, 3, (0, 0, 64, 64), b"m".ljust(16, b"\0")).encode()
+    mode = ModeEntry(1, 64, 64, 1, 3, (0, 0, 64, 64), b"m".ljust(16, b"\0"), 1400).encode()
     parts = [
         *texts,
         (ManifestKey.SENSOR, sensor),

@@ -111,10 +111,10 @@ def test_unknown_mode():
         service().feed(request(0, mode=7).pack())
 
 
-@pytest.mark.parametrize(("byte", "said"), [(6, "flags 0x2"), (7, "flags 0x200")])
+@pytest.mark.parametrize(("byte", "said"), [(6, "flags 0x4"), (7, "flags 0x400")])
 def test_unknown_flags_are_refused(byte, said):
     data = bytearray(request(0).pack())
-    data[byte] = 2
+    data[byte] = 4
     with pytest.raises(ProtocolError, match=said):
         service().feed(bytes(data))
 

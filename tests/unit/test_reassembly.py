@@ -591,7 +591,7 @@ def test_the_number_of_open_frames_is_bounded(monkeypatch, lanes, bytes_open, mo
 def test_a_frame_that_no_lane_can_complete_makes_room():
     harness = Harness(resend=True, lanes=2)
     harness.start(1)
-    harness.end(1, message=FrameEnd(0, 2, 4, 0, (0, 0, 0, 0)))
+    harness.end(1, message=FrameEnd(0, 2, 4, 0, (0, 0, 0, 0), 0))
     for number in range(2, MIN_FRAMES_OPEN + 1):
         harness.start(number)
     assert 1 in harness.frames._open
@@ -699,7 +699,7 @@ def test_an_aborted_frame_waits_while_it_is_received_into():
     for row in (0, 2):
         harness.strip(row)
     assert harness.place_strip(4, lane=1) is not None
-    harness.end(message=FrameEnd(EndStatus.ABORTED, 2, 3, 0, (0, 0, 0, 0)))
+    harness.end(message=FrameEnd(EndStatus.ABORTED, 2, 3, 0, (0, 0, 0, 0), 0))
     harness.frames.expire_frames(100.0)
     assert not harness.finished
     harness.frames.lanes[0].last_sequence = harness.frames.lanes[1].last_sequence = 0
@@ -763,7 +763,7 @@ def test_an_incomplete_frame_is_stale_after_two_seconds_of_listening():
 
 
 def test_an_aborted_frame_is_dropped_unless_it_is_whole():
-    aborted = FrameEnd(EndStatus.ABORTED, 1, 3, 0, (0, 0, 0, 0))
+    aborted = FrameEnd(EndStatus.ABORTED, 1, 3, 0, (0, 0, 0, 0), 0)
     harness = SmallHarness()
     harness.frames.lanes[0].last_sequence = 0
     harness.start()

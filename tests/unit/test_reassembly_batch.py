@@ -75,7 +75,7 @@ def test_after_the_frame_end_a_lane_may_bring_its_outstanding_packets():
     harness.frames.lanes[1].last_sequence = 5
     harness.start()
     assembly = opened(harness)
-    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (9, 12, 0, 0)))
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (9, 12, 0, 0), 0))
     assert harness.frames.count_packets_before_end(assembly, 0) == 0
     assert harness.frames.count_packets_before_end(assembly, 1) == 7
 
@@ -85,7 +85,7 @@ def test_all_packets_of_a_lane_that_received_nothing_are_outstanding():
     harness.frames.lanes[1].last_sequence = None
     harness.start()
     assembly = opened(harness)
-    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 3, 0, 0)))
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 3, 0, 0), 0))
     assert harness.frames.count_packets_before_end(assembly, 1) == 4, "sequences count from 0"
 
 
@@ -94,7 +94,7 @@ def test_a_lane_that_the_frame_end_does_not_name_has_nothing_outstanding():
     harness.frames.lanes[0].last_sequence = None
     harness.start()
     assembly = opened(harness)
-    harness.end(message=FrameEnd(EndStatus.OK, 1, 4, 0, (6, 99, 0, 0)))
+    harness.end(message=FrameEnd(EndStatus.OK, 1, 4, 0, (6, 99, 0, 0), 0))
     assert harness.frames.count_packets_before_end(assembly, 0) == 7
     assert harness.frames.count_packets_before_end(assembly, 1) == 0
 
@@ -105,7 +105,7 @@ def test_a_lane_ahead_of_the_frame_end_has_nothing_outstanding():
     harness.frames.lanes[1].last_sequence = 9
     harness.start()
     assembly = opened(harness)
-    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 5, 0, 0)))
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 5, 0, 0), 0))
     assert harness.frames.count_packets_before_end(assembly, 1) == 0
 
 
@@ -228,7 +228,7 @@ def test_many_tiles_finish_an_incomplete_frame_that_waited_for_their_lane():
     harness = Harness(lanes=2)
     harness.start()
     assembly = opened(harness)
-    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 2, 0, 0)))
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 2, 0, 0), 0))
     assert harness.numbers() == []
     harness.frames.lanes[1].last_sequence = 2
     fill(harness, assembly, [(0, STRIP), (STRIP, 2 * STRIP)], STRIP, lane=1)

@@ -473,7 +473,7 @@ def test_a_frame_end_waits_for_each_lane_to_reach_its_sequence(last, at, waits):
     harness.strip(0)
     harness.frames.lanes[0].last_sequence = 7
     harness.frames.lanes[1].last_sequence = at
-    harness.end(message=FrameEnd(EndStatus.OK, 2, 3, 0, (7, last, 0, 0)))
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 3, 0, (7, last, 0, 0), 0))
     assert bool(asked(harness, 0.0)) is not waits
     harness.frames.lanes[1].is_alive = False
     assert asked(harness, 0.06)
@@ -484,7 +484,7 @@ def test_a_lane_that_the_module_does_not_use_is_not_waited_for():
     harness.start()
     harness.strip(0)
     harness.frames.lanes[0].last_sequence = 7
-    harness.end(message=FrameEnd(EndStatus.OK, 1, 3, 0, (7, 99, 0, 0)))
+    harness.end(message=FrameEnd(EndStatus.OK, 1, 3, 0, (7, 99, 0, 0), 0))
     assert asked(harness, 0.0)
 
 
@@ -586,7 +586,7 @@ def test_a_single_lane_is_not_awaited_once_the_rest_is_unavailable():
     harness = SmallHarness()
     harness.start()
     harness.strip(0)
-    harness.end(message=FrameEnd(EndStatus.OK, 1, 3, 0, (9, 0, 0, 0)))
+    harness.end(message=FrameEnd(EndStatus.OK, 1, 3, 0, (9, 0, 0, 0), 0))
     harness.resent(FrameState.ENDED, [(0, 2, SMALL_WIDTH, 4)])
     assert harness.numbers() == [0]
 
@@ -638,7 +638,7 @@ def test_small_frames_wait_for_a_lane_far_behind():
         lost = STRIPS[1:] if number == 1 else STRIPS
         for place in lost:
             harness.tile(place, number)
-        harness.end(number, message=FrameEnd(0, 2, 4, 0, (2 * number, 0, 0, 0)))
+        harness.end(number, message=FrameEnd(0, 2, 4, 0, (2 * number, 0, 0, 0), 0))
     assert harness.numbers() == [], "lane 1 is behind"
     harness.tile(STRIPS[0], 1, lane=1)
     harness.frames.lanes[1].last_sequence = 0
@@ -684,7 +684,7 @@ def test_a_frame_end_waits_for_tiles_on_other_lanes():
     harness.start()
     harness.tile(STRIPS[0])
     harness.tile(STRIPS[2])
-    harness.end(message=FrameEnd(0, 2, 4, 0, (4, 1, 0, 0)))
+    harness.end(message=FrameEnd(0, 2, 4, 0, (4, 1, 0, 0), 0))
     assert harness.numbers() == [], "lane 1 is behind"
     harness.frames.lanes[1].last_sequence = 0
     harness.tile(STRIPS[1], lane=1)
@@ -735,7 +735,7 @@ def test_a_frame_start_is_requested_once_the_frame_end_has_arrived():
     harness = Harness(resend=True, lanes=2)
     harness.frames.lanes[1].last_sequence = None
     harness.tile(STRIPS[0], lane=1)
-    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 9, 0, 0)))
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 9, 0, 0), 0))
     assert asked(harness, 0.0) == [(1, ResendFlag.START, ())]
 
 
@@ -745,7 +745,7 @@ def gone_but_awaited():
     harness.frames.lanes[1].last_sequence = None
     harness.start()
     harness.tile(STRIPS[0])
-    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 3, 0, 0)))
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 3, 0, 0), 0))
     harness.resent(FrameState.ENDED, *STRIPS[1:])
     assert harness.numbers() == []
     return harness
@@ -786,7 +786,7 @@ def test_without_resends_a_frame_waits_for_a_lane_that_lags():
     harness.frames.lanes[1].last_sequence = 0
     harness.start()
     harness.tile(STRIPS[0])
-    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 1, 0, 0)))
+    harness.end(message=FrameEnd(EndStatus.OK, 2, 4, 0, (0, 1, 0, 0), 0))
     assert harness.numbers() == []
     harness.frames.lanes[1].last_sequence = 1
     harness.tile(STRIPS[1], lane=1)

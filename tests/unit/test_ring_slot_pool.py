@@ -40,11 +40,10 @@ START = FrameStart(
     12,
     13,
     14,
-    15,
     16,
     9,
 )
-END = FrameEnd(EndStatus.OK, 1, 4, 0, (0,) * 4)
+END = FrameEnd(EndStatus.OK, 1, 4, 0, (0,) * 4, 0)
 
 
 class Lane:

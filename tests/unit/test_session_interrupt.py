@@ -81,7 +81,7 @@ class AnsweringModule:
         if header.type == MessageType.HELLO:
             answer = HelloReply(VERSION_MAJOR << 4, 1, 0, 0, 1024, 100, 1, 0)
         elif header.type == MessageType.HEARTBEAT:
-            answer = HeartbeatReply(round(self._seconds * 1e6), (0, 0), (0, 0))
+            answer = HeartbeatReply(round(self._seconds * 1e6), (0, 0, 0), (0, 0, 0), 0, 0)
         elif header.type == MessageType.FLUSH:
             answer = Flushed(1, header.frame, (self._sequence, 0, 0, 0))
         else:

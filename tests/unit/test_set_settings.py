@@ -116,7 +116,7 @@ def test_a_configured_stream_keeps_its_settings_for_later(lens, opened):
         ({"aperture_milli": 22_000}, "aperture_milli=22000 is out of range: the module takes"),
         ({"settled": 1}, "settled=1 must be True, False or None"),
         ({"settings": {"gain_milli": 5}}, "settings={'gain_milli': 5} must be a lenslink.Settings"),
-        ({"stream": 2, "gain_milli": 2000}, "stream=2"),
+        ({"stream": 3, "gain_milli": 2000}, "stream=3"),
         ({"stream": "still", "gain_milli": 2000}, "stream='still'"),
     ],
     ids=repr,

@@ -17,35 +17,38 @@ class GeneratedRows:
         self._modes = {mode["id"]: mode["width"] for mode in sensor["modes"]}
         self._prbs = arch.Prbs(sensor["bits"], seed)
         self._words = bytearray(2 * _RUN)
+        # Pixels from row to row of the mode, and in a row of the crop.
+        self._pitch = 0
         self._width = 0
         self._bits = 16
         self._columns = 0
-        self._rows = 0
         self._x = 0
-        self._y = 0
+        # The number of the next tile's first pixel in the mode.
+        self._first = 0
         self._joined = False
 
-    def request_rows(self, number, mode, settings, pixel_format, tile):
+    def request_rows(self, number, mode, settings, pixel_format, tile, crop):
         """Begin a frame. Its rows are read tile by tile, in the given format.
 
-        The *settings* change nothing.
+        The *settings* change nothing. *crop* is x, y, columns and rows.
         """
         self._prbs.set_frame(number)
-        self._width = self._modes[mode]
+        self._pitch = self._modes[mode]
+        self._width = crop[2]
         self._bits = pixel_format >> 16 & 0xFF
-        self._columns, self._rows = tile
+        self._columns = tile[0]
         self._x = 0
-        self._y = 0
+        self._first = crop[1] * self._pitch + crop[0]
         # Rows without a gap between them are computed as one run.
-        self._joined = self._columns == self._width and not self._width * self._bits & 7
+        self._joined = self._columns == self._pitch and not self._pitch * self._bits & 7
 
     def read_rows(self, view):
         """Write the next tile to *view*, which has its size. Return the number of bytes."""
         if not self._joined:
             return self._read_rows(view)
         rows = len(view) * 8 // (self._width * self._bits)
-        self._run(view, 0, self._y * self._width, rows * self._width)
-        self._y += rows
+        self._run(view, 0, self._first, rows * self._width)
+        self._first += rows * self._width
         return len(view)
 
     def _read_rows(self, view):
@@ -54,11 +57,12 @@ class GeneratedRows:
         stride = (columns * self._bits + 7) // 8
         rows = len(view) // stride
         for row in range(rows):
-            self._run(view, row * stride, (self._y + row) * width + self._x, columns)
+            self._run(view, row * stride, self._first + row * self._pitch, columns)
         self._x += columns
+        self._first += columns
         if self._x >= width:
             self._x = 0
-            self._y += rows
+            self._first += rows * self._pitch - width
         return stride * rows
 
     def _run(self, view, at, first, count):

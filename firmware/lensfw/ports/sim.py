@@ -5,11 +5,14 @@ of eight bytes. ``lenslink_hil.plant`` defines both layouts. *calibrations* is a
 """
 
 import struct
+import time
 
 _PIN = "<BBHi"
 _PIN_BYTES = 8
-_REQUEST = "<IHHIIiIIHH"
+_REQUEST = "<IHHIIiIIHHHHHH"
 _WITH_CRCS = 1
+_WITH_TIME = 2
+_TIME_BYTES = 8
 
 
 def _ended(count):
@@ -22,20 +25,26 @@ def _ended(count):
 class SimRows:
     """One channel of the sensor."""
 
-    def __init__(self, rows, crcs):
+    def __init__(self, rows, clock, crcs):
         self._rows = rows
-        self._flags = _WITH_CRCS if crcs else 0
+        self._clock = clock
+        self._flags = _WITH_TIME | (_WITH_CRCS if crcs else 0)
         self._skip = 0
+        # The time of the readout precedes its rows: how much of it has not arrived.
+        self._time = bytearray(_TIME_BYTES)
+        self._time_left = 0
         self._scrap = memoryview(bytearray(4096))
 
-    def request_rows(self, number, mode, settings, pixel_format, tile):
+    def request_rows(self, number, mode, settings, pixel_format, tile, crop):
         """Read out a frame that was exposed with *settings*.
 
         They are exposure_us, gain_milli, focus_mdpt and aperture_milli. The rows are packed as
         *pixel_format* says. If the sensor computes CRCs, the four bytes of each tile's CRC follow
-        the tile's rows. *tile* is columns and rows.
+        the tile's rows. *tile* is columns and rows. *crop* is the part of the mode that is read:
+        x, y, columns and rows.
         """
         exposure, gain, distance, aperture = settings
+        self._time_left = _TIME_BYTES
         self._rows.write(
             struct.pack(
                 _REQUEST,
@@ -49,6 +58,10 @@ class SimRows:
                 pixel_format,
                 tile[0],
                 tile[1],
+                crop[0],
+                crop[1],
+                crop[2],
+                crop[3],
             )  # fmt: skip
         )
 
@@ -59,12 +72,26 @@ class SimRows:
             if not count:
                 return _ended(count)
             self._skip -= count
+        if self._time_left:
+            count = self._rows.readinto(memoryview(self._time)[_TIME_BYTES - self._time_left :])
+            if not count:
+                return _ended(count)
+            self._time_left -= count
+            if self._time_left:
+                return 0
         count = self._rows.readinto(view)
         return count or _ended(count)
 
+    def get_start_us(self):
+        """Return when the readout began on the module's clock, as the sensor has stamped it."""
+        # Both processes read the machine's monotonic clock.
+        began = time.ticks_add(0, struct.unpack("<Q", self._time)[0])
+        return self._clock.now() - time.ticks_diff(time.ticks_us(), began)
+
     def skip_rows(self, count):
         """Discard *count* bytes that the sensor still delivers."""
-        self._skip += count
+        self._skip += count + self._time_left
+        self._time_left = 0
 
 
 class SimPorts:
@@ -79,9 +106,9 @@ class SimPorts:
     _SWITCH = 21
     _IRIS = 22
 
-    def __init__(self, rows, pins, crcs=False, calibrations=None):
+    def __init__(self, rows, pins, clock, crcs=False, calibrations=None):
         self._calibrations = calibrations
-        self.channels = [SimRows(each, crcs) for each in rows]
+        self.channels = [SimRows(each, clock, crcs) for each in rows]
         self._pins = pins
         self._record = bytearray(_PIN_BYTES)
         self._record_view = memoryview(self._record)

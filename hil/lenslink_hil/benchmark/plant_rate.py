@@ -12,8 +12,8 @@ from typing import Any
 
 from lenslink.settings import Settings
 
+from ..plant.binning import Crop
 from ..plant.camera import Camera
-from ..plant.image_window import ImageWindow, Region
 from ..plant.scene import Scene, SceneOptions, open_scene
 from .machine_info import describe_machine
 
@@ -100,9 +100,11 @@ def _measure_mode(scene: Scene, mode: int, rests: int, moves: int) -> dict[str, 
     }
 
 
-def _time_frame(scene: Scene, mode: int, number: int, focus: int) -> float:
+def _time_frame(
+    scene: Scene, mode: int, number: int, focus: int, crop: Crop | None = None
+) -> float:
     began = time.process_time()
-    for band in scene.iterate_bands(mode, number, Settings(10_000, 1000, focus)):
+    for band in scene.iterate_bands(mode, number, Settings(10_000, 1000, focus), crop):
         band.tobytes()  # as the row service does
     return time.process_time() - began
 
@@ -114,12 +116,9 @@ def _measure_region(scene: Scene) -> float | None:
         return None
     size = scene.sensor.mode(_PREVIEW_MODE)
     left, top = size.width // 4 * 2 - _ROI_PIXELS // 2, size.height // 4 * 2 - _ROI_PIXELS // 2
-    region = Region(size.width, size.height, left, top, _ROI_PIXELS, _ROI_PIXELS)
-    wavelength_nm = camera.sensor.constants.wavelength_nm
-    window = ImageWindow(camera.scenery, camera.lens, wavelength_nm, scene.sensor.cfa, region)
-    taken = []
-    for focus in _FOCI_MDPT:
-        began = time.process_time()
-        window.draw(camera.get_view(Settings(None, None, focus)))
-        taken.append(time.process_time() - began)
+    crop = Crop(left, top, _ROI_PIXELS, _ROI_PIXELS)
+    taken = [
+        _time_frame(scene, _PREVIEW_MODE, number, focus, crop)
+        for number, focus in enumerate(_FOCI_MDPT)
+    ]
     return sorted(taken[1:])[len(taken) // 2 - 1]

@@ -290,7 +290,6 @@ class Session:
             row_time_ns=0,
             noise_slope=0,
             noise_offset=0,
-            energy_uj=0,
             focus_ring=0,
             temperature_mc=25_000,
         ).encode()
@@ -300,7 +299,7 @@ class Session:
         sequence = module.take_sequences(1)
         last = (sequence - 1) & 0xFFFFFFFF
         readout_us = (time.monotonic_ns() - began_ns) // 1000
-        message = FrameEnd(status, 1, tiles, readout_us, (last, 0, 0, 0))
+        message = FrameEnd(status, 1, tiles, readout_us, (last, 0, 0, 0), 0)
         packet = encode_packet(
             message.TYPE,
             message.encode(),

@@ -207,7 +207,7 @@ class BeatsBeforeHelloReply(Defect):
     def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind != MessageType.HELLO:
             return [data]
-        beat = Heartbeat((0, 0)).encode()
+        beat = Heartbeat((0, 0, 0), 0).encode()
         early = packet.encode(type=MessageType.HEARTBEAT, frame=0, payload=beat)
         return [data, early]
 
@@ -251,7 +251,7 @@ class BeatsOnAfterRefusal(Defect):
         return [data]
 
     def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
-        beat = Heartbeat((0, 0)).encode()
+        beat = Heartbeat((0, 0, 0), 0).encode()
         extra = packet.encode(type=MessageType.HEARTBEAT, frame=0, payload=beat)
         return [extra, data] if self._is_refused else [data]
 
@@ -270,7 +270,40 @@ class ClosesAsHeartbeat(Defect):
     def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         if packet.kind != MessageType.CLOSE:
             return [data]
-        return [packet.encode(type=MessageType.HEARTBEAT, payload=Heartbeat((0, 0)).encode())]
+        return [packet.encode(type=MessageType.HEARTBEAT, payload=Heartbeat((0, 0, 0), 0).encode())]
+
+
+class _OtherTime(Defect):
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.HEARTBEAT else None
+        if not isinstance(message, Heartbeat):
+            return [data]
+        return [edit_message(packet, time_us=self.change(message.time_us))]
+
+    def change(self, time_us: int) -> int:
+        raise NotImplementedError
+
+
+class NoTime(_OtherTime):
+    """States no time in its Heartbeats."""
+
+    def change(self, time_us: int) -> int:
+        del time_us
+        return 0
+
+
+class TimeInMilliseconds(_OtherTime):
+    """States the time of its Heartbeats in milliseconds."""
+
+    def change(self, time_us: int) -> int:
+        return time_us // 1000
+
+
+class TimeThatFalls(_OtherTime):
+    """States a time that runs backwards."""
+
+    def change(self, time_us: int) -> int:
+        return (1 << 62) - time_us
 
 
 class StopsAfterFewBeats(Defect):
@@ -392,7 +425,7 @@ class FallsOnce(Defect):
         if not isinstance(message, Heartbeat):
             return [data]
         self._count += 1
-        return [edit_message(packet, limit=(0, 0)) if self._count == 3 else data]
+        return [edit_message(packet, limit=(0, 0, 0)) if self._count == 3 else data]
 
 
 class LateFirstLimits(Defect):
@@ -653,6 +686,7 @@ class ConfiguresAfterClose(KeepsAsking):
 
 
 DEFECTS: dict[str, tuple[type[Tamper], ...]] = {
+    "H-TIME-1": (NoTime, TimeInMilliseconds, TimeThatFalls),
     "H-FRAME-1": (StreamInRequests, RepeatsSequences),
     "H-FRAME-2": (HealsTiles, HealsAnswers, HealsHeaders),
     "H-FRAME-3": (LosesBehindNoise, LosesInsidePayloads),

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 
 from lenslink.receive.assembly import Assembly
 from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.controls import Setting, encode_settings
 from lenslink_protocol.framing import VERSION
 from lenslink_protocol.ids import ControlId, ErrorCode, MessageType, PixelFormat
-from lenslink_protocol.manifest import Manifest
+from lenslink_protocol.manifest import Manifest, Mode
 from lenslink_protocol.messages import (
     AnyMessage,
     Close,
@@ -176,7 +177,7 @@ class ForgetsLost(Defect):
 
     def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         reply = packet.kind == MessageType.HEARTBEAT_REPLY
-        return [edit_message(packet, sent=(0, 0)) if reply else data]
+        return [edit_message(packet, sent=(0, 0, 0)) if reply else data]
 
 
 class LastWins(Defect):
@@ -267,6 +268,37 @@ class KnownKeysOnly(Defect):
         if isinstance(message, ManifestPiece) and b"a vendor's" in message.piece:
             return [packet.encode(type=MessageType.ERROR, payload=Error(2, b"").encode())]
         return [data]
+
+
+class TakesAnyCrop(Defect):
+    """Does not look at the crop of a FrameStart."""
+
+    def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.FRAME_START else None
+        if not isinstance(message, FrameStart):
+            return [data]
+        return [packet.encode(payload=replace(message, crop_x=0, crop_y=0).encode())]
+
+
+class OddCrop(VirtualHost):
+    """Asks for a crop that begins at an odd column."""
+
+    def choose_crop(self, mode: Mode) -> tuple[int, int, int, int]:
+        return 1, 0, mode.width - 2, mode.height
+
+
+class WideCrop(VirtualHost):
+    """Asks for a crop that is wider than the mode."""
+
+    def choose_crop(self, mode: Mode) -> tuple[int, int, int, int]:
+        return 0, 0, mode.width + 2, mode.height
+
+
+class CropWithoutSize(VirtualHost):
+    """Asks for a crop that has a place and no size."""
+
+    def choose_crop(self, mode: Mode) -> tuple[int, int, int, int]:
+        return 2, 2, 0, 0
 
 
 class SetsTwice(VirtualHost):
@@ -442,6 +474,7 @@ _BASIC: dict[str, tuple[Broken, ...]] = {
     "H-LIVE-1": (_with(OneBeat),),
     "H-LIVE-2": (_of(Patient),),
     "H-LIVE-3": (_with(lambda: ignore_types(MessageType.BUSY), "ignores BUSY"),),
+    "H-TIME-1": (),
     "H-REQ-1": (_with(OtherIds),),
     "H-REQ-2": (_with(AnyAnswer),),
     "H-REQ-3": (_with(Hasty),),
@@ -450,7 +483,7 @@ _BASIC: dict[str, tuple[Broken, ...]] = {
     "H-CREDIT-2": (_with(ForgetsLost),),
     "H-CAM-1": (_of(Credulous),),
     "H-CAM-2": (_with(LastWins),),
-    "H-CAM-3": (_with(Clamps),),
+    "H-CAM-3": (_with(Clamps), _with(TakesAnyCrop)),
     "H-CAM-4": (_of(WaitsForEnd),),
     "H-PACK-1": (_with(RoundsToGroups),),
     "H-PACK-2": (_with(OwnFormat),),
@@ -461,6 +494,7 @@ _BASIC: dict[str, tuple[Broken, ...]] = {
         _with(KnownFrameFlagsOnly),
         _with(KnownRangesOnly),
     ),
+    "H-ROI-1": (_of(OddCrop), _of(WideCrop), _of(CropWithoutSize)),
     "H-RESEND-1": (
         _with(AsksForAll),
         _with(lambda: drop_types(MessageType.RESEND), "drops RESEND"),

@@ -40,9 +40,11 @@ from . import (
     broken_calibration,
     broken_frames,
     broken_moments,
+    broken_power,
     broken_receiving,
     broken_requests,
     broken_resending,
+    broken_roi,
     broken_sessions,
     broken_settings,
     broken_streams,
@@ -148,7 +150,7 @@ class Uncounted(Defect):
 
     def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         reply = packet.kind == MessageType.HEARTBEAT_REPLY
-        return [edit_message(packet, sent=(0, 0)) if reply else data]
+        return [edit_message(packet, sent=(0, 0, 0)) if reply else data]
 
 
 class OtherIds(Defect):
@@ -273,7 +275,7 @@ class OwnCredit(Defect):
 
     def on_packet_to_peer(self, packet: Packet, data: bytes) -> list[bytes]:
         granted = packet.kind == MessageType.HEARTBEAT
-        return [edit_message(packet, limit=(PLENTY, PLENTY)) if granted else data]
+        return [edit_message(packet, limit=(PLENTY, PLENTY, PLENTY)) if granted else data]
 
 
 class Stuck(Defect):
@@ -741,6 +743,18 @@ _TAMPERED: dict[str, tuple[Broken, ...]] = {
     "M-SET-7": (),
     "M-SET-8": (),
     "M-SET-9": (),
+    "M-ROI-1": (),
+    "M-ROI-2": (),
+    "M-ROI-3": (),
+    "M-TIME-1": (),
+    "M-TIME-2": (),
+    "M-PWR-1": (),
+    "M-PWR-2": (),
+    "M-PWR-3": (),
+    "M-PWR-4": (),
+    "M-PWR-5": (),
+    "M-EVT-1": (),
+    "M-EVT-2": (),
 }
 
 _PARTS = (
@@ -752,6 +766,8 @@ _PARTS = (
     broken_resending,
     broken_tables,
     broken_settings,
+    broken_roi,
+    broken_power,
     broken_variety,
     broken_moments,
 )

@@ -303,14 +303,16 @@ class BegunIsANumber(_OtherCounts):
     """States the newest frame's number instead of the number plus 1."""
 
     def change(self, reply: HeartbeatReply) -> HeartbeatReply:
-        return replace(reply, begun=(max(0, reply.begun[0] - 1), max(0, reply.begun[1] - 1)))
+        preview, still, roi = (max(0, each - 1) for each in reply.begun)
+        return replace(reply, begun=(preview, still, roi))
 
 
 class BegunOfBoth(_OtherCounts):
     """States the newest frame of any stream for each stream."""
 
     def change(self, reply: HeartbeatReply) -> HeartbeatReply:
-        return replace(reply, begun=(max(reply.begun),) * 2)
+        newest = max(reply.begun)
+        return replace(reply, begun=(newest, newest, newest))
 
 
 class CountsFirstTimeOnly(PlainModule):

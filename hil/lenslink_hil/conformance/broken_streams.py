@@ -115,7 +115,7 @@ class TrialApplies(PlainModule):
     def on_configure(self, number: int, message: Configure) -> None:
         stream = self.stream_at(message.stream)
         if message.flags & ConfigureFlag.TEST_ONLY and stream.state is State.CONFIGURED:
-            stream.plan = self.plan_of(message)
+            stream.plan = self.plan_of(self.complete_crop(message))
         super().on_configure(number, message)
 
 

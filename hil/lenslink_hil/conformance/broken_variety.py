@@ -43,8 +43,8 @@ class LimitsOf32Bits(PlainModule):
     """Keeps the low 32 bits of a limit."""
 
     def raise_limits(self, message: Heartbeat) -> None:
-        low = (message.limit[0] & 0xFFFFFFFF, message.limit[1] & 0xFFFFFFFF)
-        super().raise_limits(Heartbeat(low))
+        preview, still, roi = (each & 0xFFFFFFFF for each in message.limit)
+        super().raise_limits(Heartbeat((preview, still, roi), 0))
 
 
 class AnswersOneOfMany(PlainModule):
@@ -234,7 +234,7 @@ class CountsStillsOnly(Defect):
         message = packet.message() if packet.kind == MessageType.HEARTBEAT_REPLY else None
         if not isinstance(message, HeartbeatReply):
             return [data]
-        return [edit_message(packet, sent=(0, message.sent[1]))]
+        return [edit_message(packet, sent=(0, *message.sent[1:]))]
 
 
 class HighBits(PlainModule):

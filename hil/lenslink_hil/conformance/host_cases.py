@@ -14,6 +14,7 @@ from . import (
     host_cases_receiving,
     host_cases_sessions,
     host_cases_settings,
+    host_cases_time,
 )
 from .cases import Case
 from .module_peer import Script
@@ -26,6 +27,7 @@ ALL: list[Case[type[Script]]] = [
     *host_cases_frames.CASES.all,
     *host_cases_packing.CASES.all,
     *host_cases_settings.CASES.all,
+    *host_cases_time.CASES.all,
     *host_cases_preview.CASES.all,
     *host_cases_calibration.CASES.all,
     *host_cases_auth.CASES.all,

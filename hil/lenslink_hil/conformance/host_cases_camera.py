@@ -10,6 +10,7 @@ from lenslink_protocol.ids import FrameState, ManifestKey, MessageType
 from lenslink_protocol.manifest import encode_entry, iterate_entries
 from lenslink_protocol.messages import (
     Challenge,
+    FrameEnd,
     GetManifest,
     Heartbeat,
     Hello,
@@ -307,7 +308,9 @@ class Lanes(Script):
         if item.kind != MessageType.FRAME_END:
             return payload
         self._end_at = self.wire.now()
-        return payload[:-12] + struct.pack("<3I", self.lane_1_sequence - 1, NO_PACKET, NO_PACKET)
+        message = FrameEnd.decode(payload)
+        lanes = (message.last_sequence[0], self.lane_1_sequence - 1, NO_PACKET, NO_PACKET)
+        return replace(message, last_sequence=lanes).encode()
 
     def check_not_early(self, packet: Packet, message: Resend) -> None:
         """Check that a Resend comes no earlier than RESEND_RETRY_MS after FrameEnd."""

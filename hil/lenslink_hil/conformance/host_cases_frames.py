@@ -265,6 +265,13 @@ class OtherGeometry(_BadStart):
 
 
 @CASES.add("H-CAM-3")
+class OtherCrop(_BadStart):
+    """FrameStart has a crop that is odd, or that is not inside the mode."""
+
+    wrong = ({"crop_x": 1}, {"crop_y": 1}, {"crop_x": 2}, {"crop_y": 2}, {"crop_x": 0xFFFE})
+
+
+@CASES.add("H-CAM-3")
 class OtherPhase(_BadStart):
     """FrameStart has another phase than its pixel format, or no EXIF orientation."""
 
@@ -349,7 +356,7 @@ class _Asked(Script):
 
     def make_end_item(self) -> Item:
         count = len(self.make_tiles())
-        message = FrameEnd(0, self.used_lanes, count, 1000, (0, 0, 0, 0))
+        message = FrameEnd(0, self.used_lanes, count, 1000, (0, 0, 0, 0), 0)
         return Item(MessageType.FRAME_END, message.encode())
 
     def on_resend(self, packet: Packet, message: Resend) -> None:
@@ -578,7 +585,9 @@ class _TenBits(Script):
         area = (0, 0, self.height, self.width)
         changed = {
             ManifestKey.SENSOR: SensorEntry(*size, 10, 0, 1, 1023, (0, 0, 0, 0)).encode(),
-            ManifestKey.MODE: ModeEntry(MODE, *size, 1, 3, area, b"odd".ljust(16, b"\0")).encode(),
+            ManifestKey.MODE: ModeEntry(
+                MODE, *size, 1, 3, area, b"odd".ljust(16, b"\0"), 0
+            ).encode(),
         }
         data = b""
         for key, value in iterate_entries(super().make_manifest()):
@@ -617,7 +626,7 @@ class _TenBits(Script):
     def make_items(self) -> list[Item]:
         parts = ((0, 32), (32, 32), (64, 2))
         tiles = [self.cut(x, y, width) for y in range(self.height) for x, width in parts]
-        count = FrameEnd(0, 1, len(tiles), 1000, (0, 0, 0, 0))
+        count = FrameEnd(0, 1, len(tiles), 1000, (0, 0, 0, 0), 0)
         return [self.make_start_item(), *tiles, Item(MessageType.FRAME_END, count.encode())]
 
     def check_whole_frame(self, result: HostResult) -> None:

@@ -236,7 +236,7 @@ class LongerAndShorter(Script):
         return super().pack(kind, payload, number, **more)
 
     def on_configure(self, packet: Packet, message: Configure) -> None:
-        self.wire.send(Script.pack(self, MessageType.CONFIGURED, b"\x1a\x00\x01\x00", packet.id))
+        self.wire.send(Script.pack(self, MessageType.CONFIGURED, b"\x1e\x00\x01\x00", packet.id))
         super().on_configure(packet, message)
 
 

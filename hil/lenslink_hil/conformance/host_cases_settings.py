@@ -1,4 +1,4 @@
-"""Cases for hosts: controls and settings lists (SPEC.md, 5.2)."""
+"""Cases for hosts: controls, settings lists and crops (SPEC.md, 5.2 and 5.6)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from lenslink_protocol.ids import ControlFlag, ControlId, ManifestKey, MessageTy
 from lenslink_protocol.manifest import encode_entry
 from lenslink_protocol.messages import (
     Capture,
+    Configure,
     ControlEntry,
     FrameStart,
     Malformed,
@@ -16,7 +17,7 @@ from lenslink_protocol.messages import (
 )
 
 from .cases import Cases, check
-from .module_peer import Item, Script
+from .module_peer import HEIGHT, WIDTH, Item, Script
 from .packets import Packet
 
 CASES: Cases[type[Script]] = Cases()
@@ -28,6 +29,8 @@ _RANGES: dict[int, tuple[int, int, int]] = {
     ControlId.FOCUS: (0, 3300, 0),
     ControlId.APERTURE: (1400, 11_000, 1400),
     ControlId.SETTLED: (0, 1, 1),
+    ControlId.ROI_X: (0, WIDTH - 2, 0),
+    ControlId.ROI_Y: (0, HEIGHT - 2, 0),
 }
 
 
@@ -87,6 +90,18 @@ class NoControls(ListedControls):
     """The module has no controls: the host names none."""
 
     controls = ()
+
+
+@CASES.add("H-ROI-1")
+class SoundCrops(_Controls):
+    """The crop of each Configure is even and inside the mode, or the whole mode."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        x, y, width, height = crop = (message.x, message.y, message.width, message.height)
+        is_inside = x + width <= WIDTH and y + height <= HEIGHT and width > 0 and height > 0
+        is_even = not any(each % 2 for each in crop)
+        check(not any(crop) or (is_inside and is_even), f"Configure names the crop {crop}")
+        super().on_configure(packet, message)
 
 
 @CASES.add("H-SET-3")

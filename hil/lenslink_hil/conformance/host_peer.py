@@ -32,7 +32,7 @@ from lenslink_protocol.messages import (
     ManifestPiece,
     StartStream,
 )
-from lenslink_protocol.params import HELLO_RETRY_MS, MAX_MANIFEST, MAX_PAYLOAD
+from lenslink_protocol.params import HELLO_RETRY_MS, MAX_MANIFEST, MAX_PAYLOAD, MAX_STREAMS
 
 from .cases import Failed, check
 from .packets import Packet, Parser, describe
@@ -46,7 +46,7 @@ PATIENCE_S = 5.0
 PLENTY = 1 << 28
 """Bytes of credit: more than any case needs, and a bound for a module that never stops."""
 ALL = Capability.LOG | Capability.RESEND
-PREVIEW, STILL = 0, 1
+PREVIEW, STILL, ROI = 0, 1, 2
 # A module that has just been connected has to boot, and its contacts have to settle.
 _ATTACH_S = 10.0
 
@@ -78,7 +78,7 @@ class HostPeer:
         self.session: HelloReply | None = None
         self.strangers: list[Packet] = []
         """Packets of other sessions that arrived after this one was opened."""
-        self.limits = [0, 0]
+        self.limits = [0] * MAX_STREAMS
         self.lanes = 1
         self.max_payload = MAX_PAYLOAD
         """``lanes`` and ``max_payload`` are what Hello offers."""
@@ -254,11 +254,11 @@ class HostPeer:
             Configure(stream, 0, self.find_smallest_mode().id, 0, tile_bytes), Configured
         )
 
-    def grant_credits(self, preview: int, still: int) -> HeartbeatReply:
+    def grant_credits(self, preview: int, still: int, roi: int = 0) -> HeartbeatReply:
         """Send limits in a Heartbeat and return the answer."""
-        self.limits = [preview, still]
+        self.limits = [preview, still, roi]
         mark = len(self.log)
-        self.send(Heartbeat((preview, still)))
+        self.send(Heartbeat((preview, still, roi), 0))
         return self.wait_for_heartbeat_reply(mark)
 
     def wait_for_heartbeat_reply(self, since: int, seconds: float = PATIENCE_S) -> HeartbeatReply:

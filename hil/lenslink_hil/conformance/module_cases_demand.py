@@ -160,7 +160,7 @@ def busy_is_announced(peer: HostPeer) -> None:
     peer.call(Test(TestAction.BUSY, 0, _BUSY_MS), Accepted)
     end = peer.wire.now() + _BUSY_MS / 1000 + _ALIVE_S + 0.2
     while peer.wire.now() < end:
-        peer.send(Heartbeat((PLENTY, PLENTY)))
+        peer.send(Heartbeat((PLENTY, PLENTY, PLENTY), 0))
         peer.collect(_BEAT_S)
     log = peer.log[mark:]
     leases = [(p.at, p.message()) for p in log if p.kind == MessageType.BUSY]
@@ -245,7 +245,7 @@ def _check_close(peer: HostPeer, mark: int, seconds: float) -> None:
     message = closed.message()
     said = isinstance(message, Close) and message.reason == CloseReason.DETACH
     check(said, f"a module that is detached says {describe(message)}")
-    peer.send(Heartbeat((PLENTY, PLENTY)))
+    peer.send(Heartbeat((PLENTY, PLENTY, PLENTY), 0))
     peer.send_request(GetManifest(0))
     peer.collect()
     after = [str(p) for p in peer.log[peer.log.index(closed) + 1 :]]

@@ -276,7 +276,7 @@ def short_ends(peer: HostPeer) -> None:
         (Close(0), peer.nonce),
         (hello, peer.nonce),
         (hello, other),
-        (Heartbeat((PLENTY, PLENTY)), peer.nonce),
+        (Heartbeat((PLENTY, PLENTY, PLENTY), 0), peer.nonce),
         (Resend(3, 0, b""), peer.nonce),
     ):
         for payload in _shorten_message(message):
@@ -319,7 +319,7 @@ def values_that_mean_nothing(peer: HostPeer) -> None:
     known = ConfigureFlag.TEST_ONLY | ConfigureFlag.ADJUSTED
     check(not configured.flags & ~known, f"unknown flags are repeated: {configured.flags:#x}")
     mark = len(peer.log)
-    beat = Heartbeat((PLENTY, PLENTY)).encode()
+    beat = Heartbeat((PLENTY, PLENTY, PLENTY), 0).encode()
     peer.wire.send(peer.pack_payload(MessageType.HEARTBEAT, beat, 0, flags=0xFF))
     peer.wait_for_heartbeat_reply(mark, 2.0)
     start = bytearray(_START.encode())
@@ -445,7 +445,7 @@ def _check_nothing_left(before: HostPeer, fresh: HostPeer, frame: int, how: str)
     """Check that a session finds nothing of the one before it but what Table 5 keeps."""
     reply = fresh.grant_credits(0, 0)
     counts = (*reply.sent, *reply.begun)
-    check(counts == (0, 0, 0, 0), f"after {how} a session begins with {describe(reply)}")
+    check(not any(counts), f"after {how} a session begins with {describe(reply)}")
     check(fresh.log[0].header.sequence == 0, f"after {how} sequences do not begin at 0")
     fresh.expect_error(_START, ErrorCode.STATE)
     fresh.expect_error(Capture(STILL, 1), ErrorCode.STATE)
@@ -598,7 +598,7 @@ def answers_to_a_host_in_a_hurry(peer: HostPeer) -> None:
     """Seven Heartbeats at once while tiles wait are answered, each once."""
     block_frame(peer)
     mark = len(peer.log)
-    peer.wire.send(b"".join(peer.build_packet(Heartbeat((0, 0))) for _ in range(7)))
+    peer.wire.send(b"".join(peer.build_packet(Heartbeat((0, 0, 0), 0)) for _ in range(7)))
     peer.collect(0.4)
     count = sum(p.kind == MessageType.HEARTBEAT_REPLY for p in peer.log[mark:])
     check(count == 7, f"{count} answers to seven Heartbeats")

@@ -75,7 +75,7 @@ def damaged_messages(peer: HostPeer) -> None:
         resend = Resend(3, 1, struct.pack("<4H", 0, 0, 2, 2))
         fresh = peer.source.getrandbits(32)
         for packet in (
-            peer.build_packet(Heartbeat((PLENTY, PLENTY))),
+            peer.build_packet(Heartbeat((PLENTY, PLENTY, PLENTY), 0)),
             peer.build_packet(resend, number, STILL),
             peer.build_packet(Capture(STILL, 1), peer.take_id()),
             peer.build_packet(Hello(0x10, 0x10, 1, ALL, configured.tile_bytes), 1, nonce=fresh),
@@ -123,7 +123,7 @@ def several_in_one_piece(peer: HostPeer) -> None:
     """Requests that arrive in one piece are all answered, and a request in single bytes is."""
     peer.open_session()
     numbers = [peer.take_id() for _ in range(3)]
-    data = b"".join(peer.build_packet(Heartbeat((0, 0))) for _ in range(2))
+    data = b"".join(peer.build_packet(Heartbeat((0, 0, 0), 0)) for _ in range(2))
     data += peer.build_packet(GetManifest(0), numbers[0])
     mark = len(peer.log)
     peer.wire.send(data)
@@ -202,7 +202,7 @@ def old_messages(peer: HostPeer) -> None:
     old = (peer.sequence - 1) & 0xFFFFFFFF
     for more in ({"sequence": old}, {"nonce": peer.nonce ^ 0x100}):
         mark, sequence = len(peer.log), peer.sequence
-        peer.send(Heartbeat((PLENTY, PLENTY)), **more)
+        peer.send(Heartbeat((PLENTY, PLENTY, PLENTY), 0), **more)
         peer.send(Close(0), **({"sequence": old} if "sequence" in more else more))
         if "sequence" in more:
             peer.sequence = sequence
@@ -246,7 +246,7 @@ def every_message_may_grow(peer: HostPeer) -> None:
     opened = answer is not None and answer.kind == MessageType.HELLO_REPLY
     check(opened, f"a Hello with more fields is answered with {describe(answer)}")
     mark = len(peer.log)
-    beat = Heartbeat((PLENTY, PLENTY))
+    beat = Heartbeat((PLENTY, PLENTY, PLENTY), 0)
     peer.wire.send(peer.pack_payload(beat.TYPE, _grow(beat)))
     peer.wait_for_heartbeat_reply(mark, 2.0)
     mode = peer.find_smallest_mode().id
@@ -292,7 +292,7 @@ def short_messages(peer: HostPeer) -> None:
     """A message that is shorter than its fixed part, or than its size, is refused or ignored."""
     peer.open_session()
     peer.configure()
-    beat = Heartbeat((PLENTY, PLENTY)).encode()
+    beat = Heartbeat((PLENTY, PLENTY, PLENTY), 0).encode()
     for payload in (beat[:10], b"\xff\x00" + beat[2:]):
         mark = len(peer.log)
         peer.wire.send(peer.pack_payload(MessageType.HEARTBEAT, payload))

@@ -394,7 +394,7 @@ def requests_during_busy(peer: HostPeer) -> None:
     late = peer.wait_for_answer(number, _BUSY_MS / 1000 + 0.45)
     check(late, "a request that came while the module was BUSY is not answered after it")
     mark = len(peer.log)
-    peer.send(Heartbeat((0, 0)))
+    peer.send(Heartbeat((0, 0, 0), 0))
     peer.wait_for_heartbeat_reply(mark, 1.0)
     again = peer.call(Test(TestAction.REJECT, Damage.HEADER, 0), Accepted)
     check(again.stream == 0, "the next action is not accepted")
@@ -480,7 +480,7 @@ def heartbeats_during_busy(peer: HostPeer) -> None:
     peer.call(Test(TestAction.BUSY, 0, 300), Accepted)
     check(wait_for_type(peer, MessageType.BUSY, mark), "BUSY is accepted, and Busy is not said")
     for _ in range(6):
-        peer.send(Heartbeat((0, 0)))
+        peer.send(Heartbeat((0, 0, 0), 0))
     peer.collect(0.8)
     count = sum(p.kind == MessageType.HEARTBEAT_REPLY for p in peer.log[mark:])
     check(count == 6, f"{count} answers to six Heartbeats that came during BUSY")
@@ -590,5 +590,7 @@ def all_of_it_on_the_preview(peer: HostPeer) -> None:
         check(first.get(place_of(tile)) == tile.payload, f"{describe(tile)} has other pixels")
     reply = peer.grant_credits(PLENTY, PLENTY)
     total = count_tile_bytes(peer.log, PREVIEW)
-    check(reply.sent == (total, 0), f"sent is {reply.sent}, and {total} bytes of the preview came")
-    check(reply.begun == (number + 1, 0), f"begun is {reply.begun} after frame {number}")
+    check(
+        reply.sent == (total, 0, 0), f"sent is {reply.sent}, and {total} bytes of the preview came"
+    )
+    check(reply.begun == (number + 1, 0, 0), f"begun is {reply.begun} after frame {number}")

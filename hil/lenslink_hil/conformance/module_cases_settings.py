@@ -34,7 +34,12 @@ CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
 _UNKNOWN = 0x7FF0
 """A control that no version has."""
-_FIELDS = {each.id: each.reported_by for each in CONTROLS if each.is_adjusted}
+_FIELDS = {
+    each.id: each.reported_by
+    for each in CONTROLS
+    if each.is_adjusted and each.id not in {ControlId.ROI_X, ControlId.ROI_Y}
+}
+"""The field of FrameStart for each control. Of a crop the values depend on the configuration."""
 _NEAR_MDPT = 20
 """The tolerance of a lens' position."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lenslink_protocol.framing import VERSION, encode_packet
@@ -46,7 +46,7 @@ from lenslink_protocol.messages import (
     StartStream,
     Stop,
 )
-from lenslink_protocol.params import MAX_CONTROL
+from lenslink_protocol.params import MAX_CONTROL, MAX_STREAMS
 
 from .cases import NotClaimed, check
 from .packets import Packet, Parser
@@ -124,9 +124,9 @@ class Script:
         self.lane_1_sequence = 0
         """The next sequence of lane 1."""
         self.log: list[Packet] = []
-        self.limits = [0, 0]
-        self.sent = [0, 0]
-        self.begun = [0, 0]
+        self.limits = [0] * MAX_STREAMS
+        self.sent = [0] * MAX_STREAMS
+        self.begun = [0] * MAX_STREAMS
         self.frame = 0
         self.request = 0
         self.end_time: float | None = None
@@ -188,7 +188,8 @@ class Script:
         if item.kind != MessageType.FRAME_END:
             return item.payload
         last = (self.sequence - 1) & 0xFFFFFFFF
-        return item.payload[:-16] + struct.pack("<4I", last, NO_PACKET, NO_PACKET, NO_PACKET)
+        lanes = (last, NO_PACKET, NO_PACKET, NO_PACKET)
+        return replace(FrameEnd.decode(item.payload), last_sequence=lanes).encode()
 
     # --- from the host --------------------------------------------------------------------
 
@@ -277,7 +278,7 @@ class Script:
             (ManifestKey.BOARD, "none"),
         )
         area = (0, 0, HEIGHT, WIDTH)
-        mode = ModeEntry(MODE, WIDTH, HEIGHT, 1, 3, area, b"small".ljust(16, b"\0"))
+        mode = ModeEntry(MODE, WIDTH, HEIGHT, 1, 3, area, b"small".ljust(16, b"\0"), 1400)
         return b"".join(
             [encode_entry(key, text.encode()) for key, text in texts]
             + [
@@ -332,19 +333,19 @@ class Script:
     def make_start_item(self) -> Item:
         message = FrameStart(
             MODE, self.request, 1_000_000, WIDTH, HEIGHT, 0, 1, 12, PixelFormat.RG12, STRIDE,
-            4095, 0, (0, 0, 0, 0), 10_000, 1000, 0, 1400, 0, 0, 0, 0, 0, 0, 25_000,
+            4095, 0, (0, 0, 0, 0), 10_000, 1000, 0, 1400, 0, 0, 0, 0, 0, 25_000,
         )  # fmt: skip
         return Item(MessageType.FRAME_START, message.encode())
 
     def make_end_item(self) -> Item:
-        message = FrameEnd(0, self.used_lanes, HEIGHT // ROWS, 1000, (0, 0, 0, 0))
+        message = FrameEnd(0, self.used_lanes, HEIGHT // ROWS, 1000, (0, 0, 0, 0), 0)
         return Item(MessageType.FRAME_END, message.encode())
 
     def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
-        del message
-        reply = HeartbeatReply(
-            2_000_000, (self.sent[0], self.sent[1]), (self.begun[0], self.begun[1])
-        )
+        clock_us = 2_000_000
+        preview, still, roi = zip(self.sent, self.begun, strict=True)
+        sent, begun = zip(preview, still, roi, strict=True)
+        reply = HeartbeatReply(clock_us, sent, begun, message.time_us, clock_us)
         self.send_reply(packet, reply)
 
     def on_resend(self, packet: Packet, message: Resend) -> None:

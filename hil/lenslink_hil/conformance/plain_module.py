@@ -26,7 +26,7 @@ import enum
 import itertools
 import struct
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +43,11 @@ from lenslink_protocol.ids import (
     Cfa,
     CloseReason,
     ConfigureFlag,
+    ContactState,
     ControlId,
     EndStatus,
     ErrorCode,
+    EventKind,
     FrameFlag,
     FrameState,
     ManifestKey,
@@ -72,6 +74,7 @@ from lenslink_protocol.messages import (
     ControlEntry,
     DelayEntry,
     Error,
+    Event,
     Flush,
     Flushed,
     FormatEntry,
@@ -88,12 +91,14 @@ from lenslink_protocol.messages import (
     Malformed,
     ManifestPiece,
     ModeEntry,
+    PowerEntry,
     Proof,
     Query,
     QueryReply,
     Resend,
     Resent,
     SensorEntry,
+    SetBudget,
     SetSettings,
     StartStream,
     Stop,
@@ -124,16 +129,25 @@ RANGES: dict[int, tuple[int, int, int]] = {
     ControlId.FOCUS: (0, 3300, 0),
     ControlId.APERTURE: (1400, 11_000, 1400),
     ControlId.SETTLED: (0, 1, 1),
+    ControlId.ROI_X: (0, WIDTH - 2, 0),
+    ControlId.ROI_Y: (0, HEIGHT - 2, 0),
 }
 """Minimum, maximum and initial value of each control."""
-_ADJUSTED = (ControlId.EXPOSURE, ControlId.GAIN, ControlId.FOCUS, ControlId.APERTURE)
+_CROP_SIDES = (ControlId.ROI_X, ControlId.ROI_Y)
+IDLE_MW, ACTIVE_MW, MOTOR_MW = 150, 1000, 200
+"""Power without a frame, with one, and of the motor besides."""
+NO_BUDGET = 1 << 32
+EVENT_S = 1.0
+"""Time between two Events POWER."""
+FRAME_UJ = 10_000
+"""Energy of each frame."""
 _MDPT_PER_S = 20_000
 _IRIS_S = 0.005
 
 _REQUESTS = (
     MessageType.GET_MANIFEST, MessageType.CONFIGURE, MessageType.CAPTURE, MessageType.STREAM,
     MessageType.STOP, MessageType.FLUSH, MessageType.CHALLENGE, MessageType.TEST,
-    MessageType.SET_SETTINGS, MessageType.GET_CALIBRATION,
+    MessageType.SET_SETTINGS, MessageType.GET_CALIBRATION, MessageType.SET_BUDGET,
 )  # fmt: skip
 
 Rectangle = tuple[int, int, int, int]
@@ -266,7 +280,8 @@ class PlainModule:
     """A wire to the module. Time passes only inside :meth:`receive`."""
 
     lanes = 2
-    capabilities = int(Capability.LOG | Capability.RESEND | Capability.AUTH)
+    capabilities = int(Capability.LOG | Capability.RESEND | Capability.AUTH | Capability.EVENTS)
+    event_frame = 0
     answers_kept = 4
     sessions_kept = 2
     frames_kept = 6
@@ -280,6 +295,8 @@ class PlainModule:
         self.is_attached = True
         self.past: list[Session] = []
         self.next_frame = 0
+        self.next_event = 0.0
+        self.ended_frames = 0
         self.lens = Lens()
         self.connect()
 
@@ -304,6 +321,8 @@ class PlainModule:
         self.max_payload = 0
         self.streams = [Stream() for _ in range(MAX_STREAMS)]
         self.exposure: Exposure | None = None
+        self.is_previews_turn = False
+        """A frame of the ROI began since the last one of the preview."""
         self.readout: Frame | None = None
         self.frames: list[Frame] = []
         self.data: list[Item] = []
@@ -311,6 +330,9 @@ class PlainModule:
         self.limits = [0] * MAX_STREAMS
         self.sent = [0] * MAX_STREAMS
         self.begun = [0] * MAX_STREAMS
+        self.heartbeat_times = (0, 0)
+        """``time_us`` of the newest Heartbeat, and when it was received."""
+        self.budget_mw = NO_BUDGET
         self.answers: list[tuple[int, bytes, int]] = []
         self.previous_request = 0
 
@@ -489,6 +511,8 @@ class PlainModule:
         self.opening = reply.encode()
         self.answer(header.frame, reply)
         self.log("session open")
+        self.next_event = self.time + EVENT_S
+        self.send_first_events()
 
     def is_version_shared(self, header: Header, message: Hello) -> bool:
         del header
@@ -542,14 +566,20 @@ class PlainModule:
 
     def on_heartbeat(self, header: Header, message: Heartbeat) -> None:
         self.raise_limits(message)
+        self.heartbeat_times = (message.time_us, self.now_us())
         self.send_control(self.heartbeat_reply(), header.frame)
 
     def raise_limits(self, message: Heartbeat) -> None:
         self.limits = [max(old, new) for old, new in zip(self.limits, message.limit, strict=True)]
 
     def heartbeat_reply(self) -> HeartbeatReply:
-        sent, begun = (self.sent[0], self.sent[1]), (self.begun[0], self.begun[1])
-        return HeartbeatReply(round(self.time * 1e6), sent, begun)
+        preview, still, roi = zip(self.sent, self.begun, strict=True)
+        sent, begun = zip(preview, still, roi, strict=True)
+        return HeartbeatReply(self.now_us(), sent, begun, *self.heartbeat_times)
+
+    def now_us(self) -> int:
+        """Return the module's clock in microseconds."""
+        return round(self.time * 1e6)
 
     # --- requests -------------------------------------------------------------------------
 
@@ -602,6 +632,8 @@ class PlainModule:
                 self.on_start(number, message, -1, message.interval_us)
             case SetSettings():
                 self.on_set_settings(number, message)
+            case SetBudget():
+                self.on_set_budget(number, message)
             case Stop():
                 self.on_stop(number, message)
             case Flush():
@@ -662,6 +694,8 @@ class PlainModule:
         self.check_configurable(stream)
         if not self.is_mode(message.mode):
             raise Refused(ErrorCode.UNSUPPORTED)
+        message = self.complete_crop(message)
+        self.check_crop(message)
         plan = self.plan_of(message)
         if not message.flags & ConfigureFlag.TEST_ONLY:
             self.apply_plan(stream, plan)
@@ -674,9 +708,28 @@ class PlainModule:
     def is_mode(self, mode: int) -> bool:
         return mode == MODE
 
+    def complete_crop(self, message: Configure) -> Configure:
+        """Return the message with the crop of the whole mode, if it names none."""
+        if message.x or message.y or message.width or message.height:
+            return message
+        return replace(message, width=WIDTH, height=HEIGHT)
+
+    def check_crop(self, message: Configure) -> None:
+        """Refuse a crop that is not one of the mode."""
+        numbers = (message.x, message.y, message.width, message.height)
+        is_inside = message.x + message.width <= WIDTH and message.y + message.height <= HEIGHT
+        if any(each % 2 for each in numbers) or 0 in numbers[2:] or not is_inside:
+            raise Refused(ErrorCode.UNSUPPORTED)
+
     def apply_plan(self, stream: Stream, plan: Configured) -> None:
         stream.plan = plan
         stream.state = State.CONFIGURED
+        self.set_crop(stream, plan)
+
+    def set_crop(self, stream: Stream, plan: Configured) -> None:
+        """Set ROI_X and ROI_Y to the place that was configured."""
+        stream.values[ControlId.ROI_X] = plan.x
+        stream.values[ControlId.ROI_Y] = plan.y
 
     def plan_of(self, message: Configure) -> Configured:
         """Return the configuration that answers *message*."""
@@ -687,10 +740,10 @@ class PlainModule:
         flags = message.flags & ConfigureFlag.TEST_ONLY
         if differs:
             flags |= ConfigureFlag.ADJUSTED
-        stride = form.count_bytes(WIDTH)
+        stride = form.count_bytes(message.width)
         return Configured(
-            message.stream, flags, message.mode, form.code, WIDTH, HEIGHT, stride,
-            stride * HEIGHT, limit,
+            message.stream, flags, message.mode, form.code, message.width, message.height, stride,
+            stride * message.height, limit, message.x, message.y,
         )  # fmt: skip
 
     def formats(self) -> list[Layout]:
@@ -713,6 +766,7 @@ class PlainModule:
         stream = self.stream_at(message.stream)
         self.check_startable(stream)
         self.check_controls(settings)
+        self.check_budget()
         stream.values[ControlId.SETTLED] = 1 if count > 0 else 0
         stream.single = {}
         self.take_settings(stream, settings)
@@ -785,18 +839,49 @@ class PlainModule:
         least, most, _ = self.controls()[control]
         return min(max(value, least), most)
 
+    def nearest_place(self, stream: Stream, control: int, value: int) -> int:
+        """Return the valid first column or row of the crop that is nearest to a value."""
+        plan = stream.plan
+        assert plan is not None
+        most = WIDTH - plan.width if control == ControlId.ROI_X else HEIGHT - plan.height
+        return min(max(value, 0), most) & ~1
+
     def choose_values(self, stream: Stream) -> tuple[dict[int, int], int]:
         """Return the values of the next frame, and the flag ADJUSTED if one differs."""
         values, flags = {}, 0
         for control, (_, _, initial) in self.controls().items():
             asked = self.asked_value(stream, control)
-            if asked is not None:
+            if asked is not None and control in _CROP_SIDES:
+                values[control] = self.nearest_place(stream, control, asked)
+            elif asked is not None:
                 values[control] = self.nearest_value(control, asked)
+            if asked is not None:
                 if values[control] != asked:
                     flags = int(FrameFlag.ADJUSTED)
             elif control != ControlId.FOCUS:
                 values[control] = initial
         return values, flags
+
+    def on_set_budget(self, number: int, message: SetBudget) -> None:
+        if message.budget_mw < self.idle_need_mw():
+            raise Refused(ErrorCode.POWER)
+        self.budget_mw = message.budget_mw
+        self.stop_what_needs_more()
+        self.answer_in_order(number, Accepted(0, self.next_frame))
+
+    def stop_what_needs_more(self) -> None:
+        for index, stream in enumerate(self.streams):
+            if stream.state is State.STREAMING and self.budget_mw < ACTIVE_MW + MOTOR_MW:
+                self.stop(index)
+
+    def idle_need_mw(self) -> int:
+        """Return what the module may draw without a frame."""
+        return IDLE_MW + MOTOR_MW
+
+    def check_budget(self) -> None:
+        """Refuse frames for which the budget is too low."""
+        if self.budget_mw < ACTIVE_MW + MOTOR_MW:
+            raise Refused(ErrorCode.POWER)
 
     def on_stop(self, number: int, message: Stop) -> None:
         self.stop(message.stream)
@@ -831,7 +916,12 @@ class PlainModule:
             if each.kind == MessageType.FRAME_END and each.stream == index and unsent:
                 end = FrameEnd.decode(each.payload)
                 each.payload = FrameEnd(
-                    EndStatus.ABORTED, end.lanes, end.tiles, end.readout_us, end.last_sequence
+                    EndStatus.ABORTED,
+                    end.lanes,
+                    end.tiles,
+                    end.readout_us,
+                    end.last_sequence,
+                    FRAME_UJ,
                 ).encode()
 
     def is_dropped_by_stop(self, item: Item, index: int) -> bool:
@@ -912,6 +1002,9 @@ class PlainModule:
     def step(self) -> None:
         """Do what is due: give up a stalled packet, read tiles, send what may be sent."""
         self.check_stall()
+        if self.session is not None and not self.is_refused and self.time >= self.next_event:
+            self.next_event = self.time + EVENT_S
+            self.send_event(EventKind.POWER)
         self.begin_frame()
         self.read_tiles()
         self.send_data()
@@ -933,17 +1026,21 @@ class PlainModule:
         """Return the stream of the next frame, or None if no frame is due."""
         due = [
             index
-            for index in (1, 0)
+            for index in (1, 2, 0)
             if self.streams[index].state is State.STREAMING
             and self.streams[index].unexposed
             and self.time >= self.streams[index].next_start
         ]
         bursts = [i for i in due if self.streams[i].unexposed > 0 and self.streams[i].begun]
+        if self.is_previews_turn and 0 in due and 2 in due:
+            due.remove(2)
         return next(iter(bursts + due), None)
 
     def expose(self, index: int, stream: Stream) -> Exposure:
         """Begin the exposure of a stream's next frame."""
         exposure = self.plan_exposure(index, stream, self.next_number())
+        if index != 1:
+            self.is_previews_turn = index == 2
         stream.begun += 1
         stream.unexposed -= stream.unexposed > 0
         return exposure
@@ -974,7 +1071,9 @@ class PlainModule:
         start = self.frame_start(stream, plan, exposure).encode()
         stream.last_start = self.time
         rectangles = self.rectangles_to_read(plan)
-        frame = Frame(number, index, plan, start, rectangles, self.picture(number))
+        x, y = exposure.values.get(ControlId.ROI_X, 0), exposure.values.get(ControlId.ROI_Y, 0)
+        pixels = self.picture(number)[y : y + plan.height, x : x + plan.width]
+        frame = Frame(number, index, plan, start, rectangles, pixels)
         self.frames.append(frame)
         del self.frames[: -self.frames_kept]
         self.data.append(Item(MessageType.FRAME_START, start, number, index))
@@ -994,7 +1093,8 @@ class PlainModule:
             plan.mode, stream.request, time_us, plan.width, plan.height, 0, 1, self.depth,
             plan.pixel_format, plan.stride, (1 << self.depth) - 1, exposure.flags, (64_000,) * 4,
             values[ControlId.EXPOSURE], values[ControlId.GAIN], focus,
-            values.get(ControlId.APERTURE, 0), interval, 0, 0, 0, 0, 0, 25_000,
+            values.get(ControlId.APERTURE, 0), interval, 0, 0, 0, 0, 25_000,
+            values.get(ControlId.ROI_X, 0), values.get(ControlId.ROI_Y, 0),
         )  # fmt: skip
 
     def picture(self, number: int) -> NDArray[np.uint16]:
@@ -1004,15 +1104,15 @@ class PlainModule:
     def rectangles_to_read(self, plan: Configured) -> list[Rectangle]:
         """Cut a frame into tiles: strips of whole rows, or whole groups of one row."""
         form = find_layout(plan.pixel_format)
-        rows = plan.tile_bytes // plan.stride
+        rows, width, height = plan.tile_bytes // plan.stride, plan.width, plan.height
         if rows:
-            return [(0, y, WIDTH, min(rows, HEIGHT - y)) for y in range(0, HEIGHT, rows)]
+            return [(0, y, width, min(rows, height - y)) for y in range(0, height, rows)]
         columns = plan.tile_bytes * 8 // form.bits // form.group * form.group
         columns = max(form.group, columns)
         return [
-            (x, y, min(columns, WIDTH - x), 1)
-            for y in range(HEIGHT)
-            for x in range(0, WIDTH, columns)
+            (x, y, min(columns, width - x), 1)
+            for y in range(height)
+            for x in range(0, width, columns)
         ]
 
     def read_tiles(self) -> None:
@@ -1049,12 +1149,14 @@ class PlainModule:
 
     def end_frame(self, frame: Frame, status: EndStatus) -> None:
         self.readout = None
+        self.ended_frames += 1
         lost = sum(
             each.kind == MessageType.TILE and each.number == frame.number and not each.flags
             for each in self.data
         )
         tiles = frame.sent_tiles + (lost if status is EndStatus.OK else 0)
-        message = FrameEnd(status, self.used_lanes, tiles, 1000, (0, 0, 0, 0))
+        energy_uj = self.frame_energy_uj()
+        message = FrameEnd(status, self.used_lanes, tiles, 1000, (0, 0, 0, 0), energy_uj)
         frame.end = message.encode()
         self.data.append(Item(MessageType.FRAME_END, frame.end, frame.number, frame.stream))
         stream = self.streams[frame.stream]
@@ -1104,6 +1206,34 @@ class PlainModule:
         if self.used_capabilities & Capability.LOG:
             self.send_control(Log(2, round(self.time * 1e6), text.encode()))
 
+    def has_events(self) -> bool:
+        """Return True if the session has EVENTS."""
+        return bool(self.used_capabilities & Capability.EVENTS)
+
+    def send_first_events(self) -> None:
+        for kind in EventKind:
+            self.send_event(kind)
+
+    def send_event(self, kind: EventKind) -> None:
+        if self.has_events():
+            self.send_control(self.make_event(kind), self.event_frame)
+
+    def make_event(self, kind: EventKind) -> Event:
+        counter, value = 0, 0
+        if kind == EventKind.POWER:
+            counter, value = self.count_energy_uj(), 5000
+        elif kind == EventKind.CONTACTS:
+            value = ContactState.ATTACHED
+        return Event(kind, value, self.now_us(), counter & _MASK, counter >> 32)
+
+    def count_energy_uj(self) -> int:
+        """Return the energy since the start, in microjoules."""
+        return round(self.time * IDLE_MW * 1000) + self.ended_frames * FRAME_UJ
+
+    def frame_energy_uj(self) -> int:
+        """Return the energy that FrameEnd states."""
+        return FRAME_UJ
+
     def lane_of(self, item: Item) -> int:
         """Return the lane for a packet: tiles take turns over the lanes that are alive."""
         if item.kind != MessageType.TILE:
@@ -1127,7 +1257,10 @@ class PlainModule:
     def encode(self, item: Item, lane: int) -> bytes:
         payload = item.payload
         if item.kind in (MessageType.FRAME_END, MessageType.FLUSHED):
-            payload = payload[:-16] + struct.pack("<4I", *self.last_sequences())
+            message = BY_TYPE[item.kind].decode(payload)
+            assert isinstance(message, (FrameEnd, Flushed))
+            one, two, three, four = self.last_sequences()
+            payload = replace(message, last_sequence=(one, two, three, four)).encode()
         sequence = self.sequences[lane]
         self.sequences[lane] = (sequence + 1) & _MASK
         assert self.session is not None
@@ -1157,7 +1290,7 @@ class PlainModule:
         white = (1 << self.depth) - 1
         sensor = SensorEntry(WIDTH, HEIGHT, self.depth, 0, 1, white, (64_000,) * 4)
         mode = ModeEntry(
-            MODE, WIDTH, HEIGHT, 1, 3, (0, 0, HEIGHT, WIDTH), b"small".ljust(16, b"\0")
+            MODE, WIDTH, HEIGHT, 1, 3, (0, 0, HEIGHT, WIDTH), b"small".ljust(16, b"\0"), ACTIVE_MW
         )
         entries = [(key, text.encode()) for key, text in texts]
         entries += [
@@ -1169,9 +1302,15 @@ class PlainModule:
             (ManifestKey.FORMAT, FormatEntry(each.code).encode()) for each in self.formats()
         ]
         entries += [
-            (ManifestKey.CONTROL, ControlEntry(control, 1, least, most, 1, initial).encode())
+            (
+                ManifestKey.CONTROL,
+                ControlEntry(
+                    control, 1, least, most, 2 if control in _CROP_SIDES else 1, initial
+                ).encode(),
+            )
             for control, (least, most, initial) in self.controls().items()
         ]
+        entries.append((ManifestKey.POWER, PowerEntry(IDLE_MW, MOTOR_MW).encode()))
         entries.append((ManifestKey.DELAY, DelayEntry(1).encode()))
         entries += [
             (ManifestKey.CALIBRATION, CalibrationEntry(kind, len(data), self.crc_of(data)).encode())

@@ -24,8 +24,10 @@ from . import (
     module_cases_messages,
     module_cases_moments,
     module_cases_packing,
+    module_cases_power,
     module_cases_receiving,
     module_cases_resending,
+    module_cases_roi,
     module_cases_rules,
     module_cases_sessions,
     module_cases_settings,
@@ -75,7 +77,7 @@ def list_module_cases() -> list[ModuleCase]:
         module_cases_link, module_cases_receiving, module_cases_sessions, module_cases_camera,
         module_cases_streams, module_cases_tables, module_cases_resending, module_cases_packing,
         module_cases_demand, module_cases_messages, module_cases_rules, module_cases_settings,
-        module_cases_calibration, module_cases_moments,
+        module_cases_roi, module_cases_power, module_cases_calibration, module_cases_moments,
     )  # fmt: skip
     return [case for part in parts for case in part.CASES.all]
 

@@ -15,7 +15,7 @@ from lenslink_protocol.controls import Setting, encode_settings
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import CalibrationKind, Capability, CloseReason, DiscardReason, EndStatus
 from lenslink_protocol.link import Link, Request
-from lenslink_protocol.manifest import Manifest, parse_manifest
+from lenslink_protocol.manifest import Manifest, Mode, parse_manifest
 from lenslink_protocol.messages import (
     AnyMessage,
     CalibrationEntry,
@@ -223,12 +223,20 @@ class VirtualHost(ClosesOnExit):
         mode = manifest.modes[0]
         if hello.capabilities & Capability.AUTH:
             yield from self._authenticate()
-        answer = yield from self._call(Configure(stream, 0, mode.id, 0, 0), Configured)
+        answer = yield from self._call(
+            Configure(stream, 0, mode.id, 0, 0, *self.choose_crop(mode)), Configured
+        )
         assert isinstance(answer, Configured)
-        if (answer.width, answer.height) != (mode.width, mode.height):
+        sizes = [(mode.width, mode.height), self.choose_crop(mode)[2:]]
+        if not answer.width or (answer.width, answer.height) not in sizes:
             raise _GivenUp(f"the module configured something else: {answer}")
         self.configurations[stream] = answer
         return manifest
+
+    def choose_crop(self, mode: Mode) -> tuple[int, int, int, int]:
+        """Return the crop that is configured: x, y, width and height."""
+        del mode
+        return 0, 0, 0, 0
 
     def _takes_a_still(self) -> Steps:
         try:
@@ -268,9 +276,11 @@ class VirtualHost(ClosesOnExit):
             if len(data) >= piece.total:
                 break
         try:
-            return parse_manifest(data)
+            manifest = parse_manifest(data)
         except Malformed as error:
             raise _GivenUp(f"the manifest is malformed: {error}") from None
+        self.frames.mode_sizes = {each.id: (each.width, each.height) for each in manifest.modes}
+        return manifest
 
     def _calibration(self, entry: CalibrationEntry) -> Generator[None, None, bytes | None]:
         """Read a calibration; None if it cannot be used. The still needs none of them."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copyreg
 import io
 import pickle
-import struct
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -23,7 +23,7 @@ from lenslink.receive.reassembly import ReassemblySnapshot
 from lenslink_protocol.framing import ReceiverSnapshot
 from lenslink_protocol.ids import MessageType
 from lenslink_protocol.link import LinkSnapshot
-from lenslink_protocol.messages import Heartbeat, HeartbeatReply
+from lenslink_protocol.messages import BY_TYPE, Flushed, FrameEnd, Heartbeat, HeartbeatReply
 from lenslink_protocol.params import HEADER_BYTES
 
 from ..module_snapshot import ModuleReceiverSnapshot, ModuleSnapshot, TileSnapshot, snapshot_module
@@ -267,9 +267,11 @@ class _Key:
                 payload = tuple(counts), reply.begun
             elif header.type in _SEQUENCED:
                 # The sequence of lane 0 is the packet's own.
-                last_sequence = struct.unpack("<3I", payload[-12:])
-                ahead = [self.step(a, b) for a, b in zip(last_sequence, sent[1:], strict=True)]
-                payload = payload[:-16], tuple(ahead)
+                message = BY_TYPE[header.type].decode(payload)
+                assert isinstance(message, (FrameEnd, Flushed))
+                others = message.last_sequence[1:]
+                ahead = [self.step(a, b) for a, b in zip(others, sent[1:], strict=True)]
+                payload = replace(message, last_sequence=(0,) * 4), tuple(ahead)
         elif header.nonce == self.module.link.nonce:
             sequence = self.step(header.sequence, self.module.link.last_received)
             if (sequence or 0) <= 0:

@@ -26,7 +26,7 @@ file imports only files that stand above it in this list::
     spring_contacts, dock   the contacts, and the phone's side of them: tests before 5 V, and cuts
     housing, supply, motor  heat; voltage, brown-out and energy; motor and lens
     body                    all of that, motor and ring behind records
-    row_service             32-byte requests -> rows, computed ahead of the socket
+    row_service             40-byte requests -> rows, computed ahead of the socket
     plant_process, __main__ the process: one thread, and the sockets to the firmware
 
 This package imports nothing, so that the process starts fast and loads only what its scene needs.

@@ -7,7 +7,8 @@ rows are sent while the last ones are computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,30 @@ def iterate_bands(width: int, height: int) -> Iterator[tuple[int, int]]:
     step = max(CELL, BAND_PIXELS // width // CELL * CELL)
     for top in range(0, height, step):
         yield top, min(top + step, height)
+
+
+class Crop(NamedTuple):
+    """A part of a frame, in pixels. All four numbers are even."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def cut_bands(bands: Iterable[Rows], crop: Crop) -> Iterator[Rows]:
+    """Yield a part of a frame from the bands of the whole frame.
+
+    Bands without rows are passed on. Nothing is taken of *bands* behind the last row.
+    """
+    top, bottom = 0, crop.y + crop.height
+    for band in bands:
+        first, last = max(crop.y - top, 0), min(bottom - top, len(band))
+        if not len(band) or first < last:
+            yield np.ascontiguousarray(band[first:last, crop.x : crop.x + crop.width])
+        top += len(band)
+        if top >= bottom:
+            return
 
 
 def bin2x2(rows: Rows) -> Rows:

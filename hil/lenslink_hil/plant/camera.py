@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from lenslink.settings import Settings
 
-from .binning import Rows, iterate_bands
+from .binning import Crop, Rows, iterate_bands
 from .image_window import ImageWindow, Region, Steps, View, finish
 from .light import Light, count_photons
 from .optics import Optics
@@ -42,6 +42,8 @@ NOMINAL_FOCUS_MDPT = 0
 
 _WINDOW_PIXELS = 1 << 21
 """Frames up to this size are drawn in one piece, whose transform is kept."""
+_KEPT_REGIONS = 6
+"""Frame sizes and regions of which something is kept."""
 _STRIP_ROWS = 512
 _STRIP_COLUMNS = 1024
 """Size of the pieces of a larger frame."""
@@ -49,7 +51,7 @@ _STRIP_COLUMNS = 1024
 
 @dataclass
 class _Kept:
-    """What is kept of one frame size, with the reason for which it holds."""
+    """What is kept of a frame size or a region, with the reason for which it holds."""
 
     window: ImageWindow | None = None
     picture_key: object = None
@@ -85,7 +87,7 @@ class Camera:
         self.celsius = DEFAULT_CELSIUS
         self._optics = lens or Optics()
         self.f_number = f_number or self._optics.constants.widest
-        self._kept: dict[tuple[int, int], _Kept] = {}
+        self._kept: dict[Region, _Kept] = {}
 
     def get_view(self, settings: Settings, frame_number: int = 0) -> View:
         """Return focus, iris and time of a frame. A settings' value that is None is the default."""
@@ -157,10 +159,26 @@ class Camera:
 
         A band without rows is a pause, after some 50 ms of drawing: the caller can do other work.
         """
-        size = (width, height)
+        whole = Region(width, height, 0, 0, width, height)
+        return self._iterate_region(whole, frame_number, settings)
+
+    def iterate_crop(
+        self, size: tuple[int, int], crop: Crop, frame_number: int, settings: Settings
+    ) -> Iterator[Rows]:
+        """Yield a part of a frame of *size* in bands. Nothing else of the frame is drawn.
+
+        The first row of the part is read first.
+        """
+        region = Region(*size, crop.x, crop.y, crop.width, crop.height)
+        return self._iterate_region(region, frame_number, settings)
+
+    def _iterate_region(
+        self, region: Region, frame_number: int, settings: Settings
+    ) -> Iterator[Rows]:
+        width, height = size = (region.width, region.height)
         bands = list(iterate_bands(width, height))
         view = self.get_view(settings, frame_number)
-        kept = self._kept.setdefault(size, _Kept())
+        kept = self._keep(region)
         exposure_s = get_exposure_us(settings) / 1e6
         flickers = self.light.flicker_hz > 0
         exposure_key = (
@@ -179,7 +197,7 @@ class Camera:
         pause = np.empty((0, width), np.uint16)
         photons = self._make_photons(view, frame_number)
         is_kept = width * height <= CACHE_PIXELS
-        for top, bottom, picture in self._iterate_pictures(kept, size, view, is_kept):
+        for top, bottom, picture in self._iterate_pictures(kept, region, view, is_kept):
             if picture is None:
                 yield pause
                 continue
@@ -191,17 +209,26 @@ class Camera:
                 light *= flicker[:, None].astype(np.float32)
             exposure = self.sensor.expose(
                 light,
-                size,
-                (top, bottom),
+                (region.frame_width, region.frame_height),
+                (region.top + top, region.top + bottom),
                 exposure_us=get_exposure_us(settings),
                 gain_milli=settings.gain_milli or NOMINAL_GAIN_MILLI,
                 celsius=self.celsius,
+                columns=(region.left, region.left + width),
             )
             if is_kept:
                 exposures.append(exposure)
             yield self.sensor.read_out(exposure, frame_number, size, top)
         if is_kept:
             kept.exposures, kept.exposure_key = exposures, exposure_key
+
+    def _keep(self, region: Region) -> _Kept:
+        """Return what is kept of a region, and forget the one that was used longest ago."""
+        kept = self._kept.pop(region, None) or _Kept()
+        self._kept[region] = kept
+        if len(self._kept) > _KEPT_REGIONS:
+            del self._kept[next(iter(self._kept))]
+        return kept
 
     def _make_photons(self, view: View, frame_number: int) -> Floats:
         """Return the photons a second of a white surface, for the CFA's cell, shape (2, 2)."""
@@ -210,10 +237,10 @@ class Camera:
         return np.array(cell, np.float32).reshape(2, 2)
 
     def _iterate_pictures(
-        self, kept: _Kept, size: tuple[int, int], view: View, is_kept: bool
+        self, kept: _Kept, region: Region, view: View, is_kept: bool
     ) -> Iterator[tuple[int, int, Floats | None]]:
         """Yield the reflectance of each band; None in place of it is a pause."""
-        width, height = size
+        width, height = region.width, region.height
         bands = list(iterate_bands(width, height))
         # Another frame may replace what is kept while this one pauses.
         done = kept.picture
@@ -222,10 +249,9 @@ class Camera:
                 yield top, bottom, done[top:bottom]
             return
         if width * height <= _WINDOW_PIXELS:
-            whole = Region(width, height, 0, 0, width, height)
             if kept.window is None and self.lens is not None:
-                kept.window = self._make_window(whole, keeps=True)
-            drawn = yield from _pause(self._draw_in_steps(kept.window, whole, view))
+                kept.window = self._make_window(region, keeps=True)
+            drawn = yield from _pause(self._draw_in_steps(kept.window, region, view))
             kept.picture, kept.picture_key = drawn, view
             for top, bottom in bands:
                 yield top, bottom, drawn[top:bottom]
@@ -236,8 +262,14 @@ class Camera:
             start = bands[first][0]
             for left in range(0, width, _STRIP_COLUMNS):
                 columns = min(_STRIP_COLUMNS, width - left)
-                region = Region(width, height, left, start, columns, len(strip))
-                steps = self._draw_in_steps(None, region, view)
+                piece = replace(
+                    region,
+                    left=region.left + left,
+                    top=region.top + start,
+                    width=columns,
+                    height=len(strip),
+                )
+                steps = self._draw_in_steps(None, piece, view)
                 strip[:, left : left + columns] = yield from _pause(steps)
             if picture is not None:
                 picture[start : start + len(strip)] = strip

@@ -46,6 +46,9 @@ DEFAULT_CELSIUS = 25.0
 CACHE_PIXELS = 1 << 24
 """Frames up to this size keep their fixed patterns in memory: 12 bytes a pixel."""
 
+_MAX_PARTS = 24
+"""Parts of patterns that are kept for regions that are read out again."""
+
 _PRNU, _DSNU, _HOT, _NOISE = range(4)
 """What a random generator is for. Each purpose has a sequence of its own."""
 
@@ -99,6 +102,7 @@ class PhotonSensor:
         self._seed = seed
         self._has_defects = has_defects
         self._patterns: dict[tuple[int, int, int, int, int], Floats] = {}
+        self._parts: dict[tuple[int, tuple[int, int], tuple[int, int, int, int]], Floats] = {}
 
     def get_gain(self, gain_milli: int) -> float:
         """Return K at this gain: DN for an electron."""
@@ -129,6 +133,7 @@ class PhotonSensor:
         exposure_us: int,
         gain_milli: int,
         celsius: float = DEFAULT_CELSIUS,
+        columns: tuple[int, int] | None = None,
     ) -> Exposure:
         """Compute what a band of rows collects.
 
@@ -140,26 +145,27 @@ class PhotonSensor:
             exposure_us: exposure time in microseconds.
             gain_milli: analogue gain in thousandths.
             celsius: temperature of the sensor.
+            columns: first column, and the column after the last one, of a part of the rows. The
+                first column is even. None is the whole rows.
         """
         top, bottom = band
-        width = size[0]
-        shape = (bottom - top, width)
+        left, right = columns or (0, size[0])
+        shape = (bottom - top, right - left)
+        place = (left, top, *shape)
         seconds = exposure_us / 1e6
         gain = self.get_gain(gain_milli)
         electrons = np.empty(shape, np.float32)
         efficiency = self.constants.quantum_efficiency
         light = np.broadcast_to(np.asarray(photons, np.float32), shape)
         for site, colour in enumerate(self.sensor.cfa):
-            place = np.s_[site // 2 :: 2, site % 2 :: 2]
-            electrons[place] = light[place] * (efficiency["RGB".index(colour)] * seconds)
-        electrons *= (
-            self._get_pattern(_PRNU, size, top, shape) * np.float32(self.constants.prnu) + 1
-        )
+            filtered = np.s_[site // 2 :: 2, site % 2 :: 2]
+            electrons[filtered] = light[filtered] * (efficiency["RGB".index(colour)] * seconds)
+        electrons *= self._get_pattern(_PRNU, size, place) * np.float32(self.constants.prnu) + 1
         dark = self.get_dark_current(celsius) * seconds
         electrons += dark
         if self._has_defects:
             factor = dark / self.constants.dark_current
-            electrons += self._get_pattern(_HOT, size, top, shape) * np.float32(factor)
+            electrons += self._get_pattern(_HOT, size, place) * np.float32(factor)
         np.maximum(electrons, 0, out=electrons)
 
         read = self.get_read_noise(gain_milli)
@@ -171,10 +177,10 @@ class PhotonSensor:
         deviation.ravel()[few] = read**2
         np.sqrt(deviation, out=deviation)
         deviation *= np.float32(gain)
-        level += self._get_pattern(_DSNU, size, top, shape) * np.float32(self.constants.dsnu)
+        level += self._get_pattern(_DSNU, size, place) * np.float32(self.constants.dsnu)
         level *= np.float32(gain)
         black = np.array(self.sensor.black, np.float32).reshape(2, 2) + 0.5
-        level += np.tile(black, (shape[0] // 2, width // 2))
+        level += np.tile(black, (shape[0] // 2, shape[1] // 2))
         return Exposure(
             level,
             deviation,
@@ -194,8 +200,8 @@ class PhotonSensor:
         Args:
             exposure: a band of rows; see :meth:`expose`.
             frame_number: each number has its own noise.
-            size: width and height of the frame.
-            top: first row of the band.
+            size: width and height of the frame, or of the part that is read out alone.
+            top: first row of the band in it.
 
         Returns:
             The rows, shape (H, W).
@@ -224,9 +230,38 @@ class PhotonSensor:
         return np.random.Generator(np.random.SFC64(seeds))
 
     def _get_pattern(
+        self, purpose: int, size: tuple[int, int], place: tuple[int, int, int, int]
+    ) -> Floats:
+        """Return a part of a fixed pattern: a hot pixel's current, or a deviation of 1.
+
+        *place* is left, top, rows and columns. A pattern is made in the bands of whole frames, so
+        that a part has the pattern of the whole.
+        """
+        left, top, height, width = place
+        if width == size[0]:
+            return self._get_band(purpose, size, top, (height, width))
+        key = (purpose, size, place)
+        found = self._parts.get(key)
+        if found is None:
+            right, bottom = left + width, top + height
+            found = np.concatenate(
+                [
+                    self._get_band(purpose, size, first, (last - first, size[0]))[
+                        max(top - first, 0) : bottom - first, left:right
+                    ]
+                    for first, last in iterate_bands(*size)
+                    if first < bottom and last > top
+                ]
+            )
+            if len(self._parts) >= _MAX_PARTS:
+                self._parts.pop(next(iter(self._parts)))
+            self._parts[key] = found
+        return found
+
+    def _get_band(
         self, purpose: int, size: tuple[int, int], top: int, shape: tuple[int, int]
     ) -> Floats:
-        """Return the band of a fixed pattern: a hot pixel's current, or a deviation of 1."""
+        """Return a band of a fixed pattern."""
         key = (purpose, *size, top, shape[0])
         pattern = self._patterns.get(key)
         if pattern is None:

@@ -47,7 +47,8 @@ class PlantServer:
             contacts of :mod:`.spring_contacts`, ``{"contact_mohm": milliohms}``,
             ``{"vbus_mv": millivolts}``, ``{"ambient_c": degrees}``, ``{"lose_steps": steps}`` of
             the motor, ``{"wrong_crcs": frames}`` (on each channel), or ``{"report": true}``: print
-            :meth:`.body.Body.report` on stdout.
+            :meth:`.body.Body.report` on stdout, and ``readouts``: the number of each of the last
+            frames and when its readout began, in microseconds of the monotonic clock.
         seed: of the contacts' bounce.
     """
 
@@ -65,9 +66,11 @@ class PlantServer:
         for channel in rows:
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROWS_SEND_BUFFER)
         self._scene = scene
-        # Each channel of the sensor sends one frame at a time; all channels work at once.
-        self._services = [RowService(scene, scene.sensor.repeat, self._find_focus) for _ in rows]
         self._external_us: int | None = None
+        # Each channel of the sensor sends one frame at a time; all channels work at once.
+        self._services = [
+            RowService(scene, scene.sensor.repeat, self._find_focus, self._now_us) for _ in rows
+        ]
         self._start_us = self._now_us()
         self._body = Body(seed, self._start_us)
         self._records = RecordReader()
@@ -205,7 +208,8 @@ class PlantServer:
                 case [("ambient_c", degrees)]:
                     self._body.housing.set_ambient(_parse_integer(degrees), now)
                 case [("report", True)]:
-                    print(json.dumps(self._body.report(now)), flush=True)
+                    readouts = [each for service in self._services for each in service.readouts]
+                    print(json.dumps(self._body.report(now) | {"readouts": readouts}), flush=True)
                 case [("wrong_crcs", frames)]:
                     for service in self._services:
                         service.spoil_crcs(_parse_integer(frames))

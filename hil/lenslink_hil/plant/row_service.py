@@ -1,15 +1,17 @@
 """The protocol of a rows socket, without the socket: requests in, bytes of rows out.
 
-A request has 32 bytes, little-endian: frame number u32, mode u16, flags u16, exposure in
+A request has 40 bytes, little-endian: frame number u32, mode u16, flags u16, exposure in
 microseconds u32, gain in milli u32, focus in milli-dioptres i32, f-number in milli u32, pixel
-format u32, and the columns and rows of a tile, u16 each. The answer is the frame's rows, packed in
-the pixel format, without a header. Format 0 means the sensor's 16-bit words. Up to MAX_QUEUED
-requests may wait while a frame is sent.
+format u32, the columns and rows of a tile, u16 each, and the crop: x, y, columns and rows, u16
+each. The answer is the crop's rows, packed in the pixel format, without a header. Format 0 means
+the sensor's 16-bit words. A crop of zeros is the whole mode. Up to MAX_QUEUED requests may wait
+while a frame is sent.
 
 Flag 1 asks for CRCs, as a sensor's hardware would compute them. Each tile, in tile-grid order, is
-followed by its CRC-32, u32. A sensor may repeat its frames (``repeat`` n): frame number f is then
-the scene's frame f modulo n. Such a frame is computed once, and stored until settings, format or
-tile change.
+followed by its CRC-32, u32. Flag 2 asks for the time: the rows follow the moment at which the
+readout began, u64, in microseconds of the machine's monotonic clock. A sensor may repeat its frames
+(``repeat`` n): frame number f is then the scene's frame f modulo n. Such a frame is computed once,
+and stored until settings, format or tile change.
 
 Rows are computed in bands, ahead of the socket. After two requests of a stream (equal settings,
 consecutive numbers), the next frame is computed before it is requested. Both stay within
@@ -31,18 +33,24 @@ from lenslink.settings import Settings
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.packings import Layout, find_layout, is_known
 
-from .binning import Rows
+from .binning import Crop, Rows
 from .scene import Scene
 from .sensor_model import Sensor
 
 _log = logging.getLogger(__name__)
 
-REQUEST = struct.Struct("<IHHIIiIIHH")
+REQUEST = struct.Struct("<IHHIIiIIHHHHHH")
 WITH_CRCS = 1
+WITH_TIME = 2
+_TIME = struct.Struct("<Q")
+_KEPT_READOUTS = 64
 MAX_QUEUED = 4
 AHEAD_BYTES = 8 << 20
 STORED_BYTES = 400 << 20
 """Memory for frames that are sent again, for each readout channel: two frames of 100 megapixels."""
+
+
+_WHOLE = Crop(0, 0, 0, 0)
 
 
 class Tiles(NamedTuple):
@@ -74,36 +82,54 @@ class Request(NamedTuple):
     pixel_format: int = 0
     tile: tuple[int, int] = (0, 0)
     """Columns and rows."""
+    time: bool = False
+    crop: Crop = _WHOLE
 
     def pack(self) -> bytes:
-        """Return the request's 32 bytes."""
+        """Return the request's 40 bytes."""
         return REQUEST.pack(
             self.frame_number,
             self.mode,
-            WITH_CRCS if self.crcs else 0,
+            (WITH_CRCS if self.crcs else 0) | (WITH_TIME if self.time else 0),
             self.settings.exposure_us or 0,
             self.settings.gain_milli or 0,
             self.settings.focus_mdpt or 0,
             self.settings.aperture_milli or 0,
             self.pixel_format,
             *self.tile,
+            *self.crop,
         )
 
     @classmethod
     def unpack(cls, data: bytes) -> Request:
-        """Return the request in 32 bytes; raise ProtocolError for an unknown flag."""
-        number, mode, flags, *applied, code, columns, rows = REQUEST.unpack(data)
-        if flags & ~WITH_CRCS:
+        """Return the request in 40 bytes; raise ProtocolError for an unknown flag."""
+        number, mode, flags, *applied, code, columns, rows, x, y, width, height = REQUEST.unpack(
+            data
+        )
+        if flags & ~(WITH_CRCS | WITH_TIME):
             raise ProtocolError(f"rows request: flags {flags:#x}")
         settings = Settings.from_applied(*applied)
-        return cls(number, mode, settings, bool(flags), code, (columns, rows))
+        crcs, time = bool(flags & WITH_CRCS), bool(flags & WITH_TIME)
+        crop = Crop(x, y, width, height)
+        return cls(number, mode, settings, crcs, code, (columns, rows), time, crop)
 
-    def check(self, sensor: Sensor) -> None:
-        """Raise ProtocolError for a mode, format or tile that *sensor* does not have."""
+    def check(self, sensor: Sensor) -> Request:
+        """Return the request, with no crop if that is the whole mode.
+
+        Raises:
+            ProtocolError: *sensor* does not have the mode, crop, format or tile.
+        """
         try:
             mode = sensor.mode(self.mode)
         except KeyError:
             raise ProtocolError(f"rows request: no mode {self.mode}") from None
+        crop = self.crop
+        if crop == (0, 0, mode.width, mode.height):
+            crop = _WHOLE
+        elif crop != _WHOLE:
+            is_inside = crop.x + crop.width <= mode.width and crop.y + crop.height <= mode.height
+            if not crop.width or not crop.height or not is_inside or any(n % 2 for n in crop):
+                raise ProtocolError(f"rows request: no crop {tuple(crop)} of mode {self.mode}")
         if self.pixel_format:
             fits = (
                 is_known(self.pixel_format) and find_layout(self.pixel_format).bits >= sensor.bits
@@ -113,9 +139,11 @@ class Request(NamedTuple):
         if self.crcs:
             columns, rows = self.tile
             form = self.get_layout(sensor)
-            whole = columns == mode.width or rows == 1
-            if not columns or not rows or not whole or not form.is_aligned(0, columns, mode.width):
+            width = crop.width or mode.width
+            whole = columns == width or rows == 1
+            if not columns or not rows or not whole or not form.is_aligned(0, columns, width):
                 raise ProtocolError(f"rows request: no tiles of {columns} x {rows} pixels")
+        return self._replace(crop=crop)
 
     def get_layout(self, sensor: Sensor) -> Layout:
         """Return how the pixels are packed."""
@@ -125,9 +153,10 @@ class Request(NamedTuple):
         """Return how the frame is cut into tiles."""
         mode, form = sensor.mode(self.mode), self.get_layout(sensor)
         columns, rows = self.tile
-        stride = form.count_bytes(mode.width)
-        frame = stride * mode.height
-        if columns < mode.width:
+        width = self.crop.width or mode.width
+        stride = form.count_bytes(width)
+        frame = stride * (self.crop.height or mode.height)
+        if columns < width:
             return Tiles(frame, stride, form.count_bytes(columns))
         return Tiles(frame, frame, rows * stride)
 
@@ -160,7 +189,10 @@ class _Frame:
         self._tiles = request.get_tiles(scene.sensor)
         self._has_spoiled_crc = False
         self._parts: list[memoryview] = []
-        self._bands: Iterator[Rows] = scene.iterate_bands(request.mode, number, request.settings)
+        crop = None if request.crop == _WHOLE else request.crop
+        self._bands: Iterator[Rows] = scene.iterate_bands(
+            request.mode, number, request.settings, crop
+        )
         if stored is not None:
             self._append_ready(stored)
 
@@ -195,6 +227,12 @@ class _Frame:
             wrong[min(self._tiles.tile, self._tiles.row)] ^= 0xFF
             self.ready[0] = memoryview(wrong)
 
+    def put_time(self, now_us: int) -> None:
+        """Send the time before the rows. Call it before the first :meth:`take`."""
+        view = memoryview(_TIME.pack(now_us))
+        self.ready.appendleft(view)
+        self.ready_bytes += len(view)
+
     def take(self, count: int) -> None:
         self.ready_bytes -= count
         left = self.ready[0][count:]
@@ -216,11 +254,19 @@ class RowService:
         repeat: number of frames that are computed once and repeated; 0 computes every frame.
         find_focus: where the lens really is, in milli-dioptres. A scene behind the lens shows that,
             and not what the request says. None believes the request.
+        read_clock: the time in microseconds.
     """
 
     def __init__(
-        self, scene: Scene, repeat: int = 0, find_focus: Callable[[], float] | None = None
+        self,
+        scene: Scene,
+        repeat: int = 0,
+        find_focus: Callable[[], float] | None = None,
+        read_clock: Callable[[], int] = lambda: 0,
     ) -> None:
+        self.readouts: deque[tuple[int, int]] = deque(maxlen=_KEPT_READOUTS)
+        """The number of each of the last frames, and when its readout began."""
+        self._read_clock = read_clock
         self._scene = scene
         self._repeat = repeat
         self._find_focus = find_focus if scene.is_behind_lens else None
@@ -236,14 +282,14 @@ class RowService:
         """Take bytes from the firmware.
 
         Raises:
-            ProtocolError: the mode, format or tile is unknown, or too many requests wait. The
+            ProtocolError: the mode, crop, format or tile is unknown, or too many requests wait. The
                 caller must close the socket, because the next bytes cannot be trusted.
         """
         self._input += data
         while len(self._input) >= REQUEST.size:
             request = Request.unpack(self._input[: REQUEST.size])
             self._input = self._input[REQUEST.size :]
-            request.check(self._scene.sensor)
+            request = request.check(self._scene.sensor)
             if self._find_focus is not None:
                 focus = max(0, round(self._find_focus()))
                 request = request._replace(settings=replace(request.settings, focus_mdpt=focus))
@@ -321,6 +367,10 @@ class RowService:
         if self._spoil_count and request.crcs:
             self._spoil_count -= 1
             ahead.spoil()
+        now_us = self._read_clock()
+        self.readouts.append((request.frame_number, now_us))
+        if request.time:
+            ahead.put_time(now_us)
         self._active = ahead
         if self._last is not None and self._last.make_next() == request:
             self.prefetch(request.make_next())

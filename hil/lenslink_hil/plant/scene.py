@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from lenslink.settings import Settings
 from lenslink_protocol.calibration import AnyCalibration
 
 from ..module_profile import DEFAULT, load_module
-from .binning import CELL, Rows, bin2x2
+from .binning import CELL, Crop, Rows, bin2x2, cut_bands
 from .default_photo import ANCHOR, find_default_photo
 from .modes import (
     MAX_HEIGHT,
@@ -153,6 +153,16 @@ class Warmed(Protocol):
     celsius: float
 
 
+@runtime_checkable
+class CropSource(Source, Protocol):
+    """A source that draws a part of a frame alone, faster than the whole frame."""
+
+    def iterate_crop(
+        self, size: tuple[int, int], crop: Crop, frame_number: int, settings: Settings
+    ) -> Iterator[Rows]:
+        """Yield a part of an unbinned frame of *size* in bands."""
+
+
 class Scene:
     """A sensor in front of a source. It takes frames from the source and bins them.
 
@@ -189,7 +199,9 @@ class Scene:
         if self._warmed is not None:
             self._warmed.celsius = float(round(celsius))
 
-    def iterate_bands(self, mode_id: int, frame_number: int, settings: Settings) -> Iterator[Rows]:
+    def iterate_bands(
+        self, mode_id: int, frame_number: int, settings: Settings, crop: Crop | None = None
+    ) -> Iterator[Rows]:
         """Yield a frame in bands, each of shape (an even height, W), C-contiguous.
 
         Args:
@@ -198,21 +210,33 @@ class Scene:
             settings: 10,000 us at a gain of 1000 (the defaults) give a picture as it is. Focus
                 changes only what is seen through the lens; see :mod:`.scene_names`. A band
                 without rows is a pause.
+            crop: a part of the frame, in pixels of the mode. None is the whole frame.
 
         Raises:
             KeyError: at once, if the sensor does not have the mode.
         """
         mode = self.sensor.mode(mode_id)
         if mode.binning == 1:
-            return self.source.iterate_bands(mode.width, mode.height, frame_number, settings)
-        full = self.source.iterate_bands(
-            self.sensor.width, self.sensor.height, frame_number, settings
-        )
+            return self._iterate_unbinned((mode.width, mode.height), frame_number, settings, crop)
+        if crop is not None:
+            crop = Crop(*(mode.binning * each for each in crop))
+        size = self.sensor.width, self.sensor.height
+        full = self._iterate_unbinned(size, frame_number, settings, crop)
         return (bin2x2(band) for band in full if not len(band) or len(band) >= CELL)
 
-    def rows(self, mode_id: int, frame_number: int, settings: Settings) -> Rows:
-        """Return a whole frame, shape (H, W), C-contiguous; see :meth:`iterate_bands`."""
-        return np.concatenate(list(self.iterate_bands(mode_id, frame_number, settings)))
+    def _iterate_unbinned(
+        self, size: tuple[int, int], frame_number: int, settings: Settings, crop: Crop | None
+    ) -> Iterator[Rows]:
+        if crop is not None and isinstance(self.source, CropSource):
+            return self.source.iterate_crop(size, crop, frame_number, settings)
+        bands = self.source.iterate_bands(*size, frame_number, settings)
+        return bands if crop is None else cut_bands(bands, crop)
+
+    def rows(
+        self, mode_id: int, frame_number: int, settings: Settings, crop: Crop | None = None
+    ) -> Rows:
+        """Return a frame or a part of it, shape (H, W), C-contiguous; see :meth:`iterate_bands`."""
+        return np.concatenate(list(self.iterate_bands(mode_id, frame_number, settings, crop)))
 
 
 def open_scene(options: SceneOptions) -> Scene:

@@ -43,7 +43,6 @@ _SESSION_FIELDS = {
     MessageType.FRAME_START: {
         "timestamp_us",
         "interval_us",
-        "energy_uj",
         "temperature_mc",
         "request",
     },
@@ -261,7 +260,7 @@ class HostPlayer:
             self._limits[stream] = max(self._limits[stream], received_bytes + WINDOW)
         self._send_packet(
             MessageType.HEARTBEAT,
-            Heartbeat((self._limits[0], self._limits[1])).encode(),
+            Heartbeat((self._limits[0], self._limits[1], self._limits[2]), 0).encode(),
             deadline,
         )
 

@@ -91,7 +91,7 @@ class ModulePlayer:
         self._last_sequence = [-1] * max(self.lanes, MAX_LANES)
         self._sequence_shift = [0] * max(self.lanes, MAX_LANES)
         self._skipped_bytes = [0] * MAX_STREAMS
-        self._heartbeat_payload = HeartbeatReply(0, (0,) * 2, (0,) * 2).encode()
+        self._heartbeat_payload = HeartbeatReply(0, (0, 0, 0), (0, 0, 0), 0, 0).encode()
         self._anchor: tuple[float, int] | None = None
         self._last_activity = 0.0
         self._end_time: float | None = None

@@ -74,6 +74,7 @@ def capture(
       lenslink capture sim: -o photo.dng
       lenslink capture sim: -o photo.dng -o photo.png --exposure 1/60 --gain 2 --force
       lenslink capture sim: -o hdr.dng --bracket exposure=1ms,4ms,16ms
+      lenslink capture sim: -o part.dng --roi 1024,768,256,256
       lenslink capture 'sim:?scene=ramp&bits=14' -o ramp.npy --json
     """
     # Imports numpy, which --help does not need.

@@ -17,7 +17,16 @@ from lenslink.settings import Settings, StreamOptions
 
 from .screen import Screen
 from .url_completion import complete_mode, complete_packing
-from .values import Aperture, Exposure, Focus, Gain, format_aperture, format_exposure, format_focus
+from .values import (
+    Aperture,
+    Exposure,
+    Focus,
+    Gain,
+    Region,
+    format_aperture,
+    format_exposure,
+    format_focus,
+)
 
 if TYPE_CHECKING:
     from lenslink import Frame
@@ -67,10 +76,12 @@ def shot_options(function: Callable[..., R]) -> Callable[..., R]:
         focus_mdpt: int | None,
         aperture_milli: int | None,
         packing: str | None,
+        roi: tuple[int, int, int, int] | None,
         **others: Any,
     ) -> R:
         settings = Settings(exposure_us, gain_milli, focus_mdpt, aperture_milli)
-        return function(*args, shot=Shot(settings, StreamOptions(mode, packing)), **others)
+        options = StreamOptions(mode, packing, roi=roi)
+        return function(*args, shot=Shot(settings, options), **others)
 
     options = (
         click.option(
@@ -104,6 +115,13 @@ def shot_options(function: Callable[..., R]) -> Callable[..., R]:
             shell_complete=complete_packing,
             help="How pixels are packed on the link: unpacked, lsb, mipi or legacy. "
             "'lenslink info' lists those of the module. The written pixels are the same.",
+        ),
+        click.option(
+            "--roi",
+            metavar="X,Y,W,H",
+            type=Region(),
+            help="Read out a region of interest alone: first column and row, width and height, in "
+            "pixels of the mode, all even.  [default: the whole mode]",
         ),
     )
     command: Callable[..., R] = call_with_shot
@@ -139,6 +157,8 @@ def describe_frame(frame: Frame) -> dict[str, object]:
         "black": list(frame.black),
         "white": frame.white,
         "active_area": list(frame.active_area),
+        "crop_x": frame.crop_x,
+        "crop_y": frame.crop_y,
         "orientation": frame.orientation,
     }
 

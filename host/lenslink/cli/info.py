@@ -68,7 +68,9 @@ def describe_manifest(manifest: Manifest) -> Iterator[tuple[str, str]]:
         )
         yield "closest focus", format_focus(optics.focus_max_mdpt)
     if (power := manifest.power) is not None:
-        yield "power", f"{power.idle_mw} mW idle, {power.active_mw} mW streaming"
+        frames = max(mode.active_mw for mode in manifest.modes)
+        motor = f"up to {power.motor_mw} mW more while lens or iris move"
+        yield "power", f"{power.idle_mw} mW idle, up to {frames} mW with frames, {motor}"
     if (scale := manifest.scale) is not None:
         rate = f", {scale.rate_milli / 10:g} % of its link rate" if scale.rate_milli else ""
         yield "stands in at", f"{scale.pixels_milli / 10:g} % of the product's pixels{rate}"

@@ -98,6 +98,7 @@ def stream(
     Examples:
       lenslink stream sim:
       lenslink stream sim: --frames 100 --json
+      lenslink stream sim: --roi 512,352,256,256 --duration 10
       lenslink stream sim: -o preview.raw --duration 10
       lenslink stream sim: --duration 10 --format y4m -o - |
           ffmpeg -i - -pix_fmt yuv420p preview.mp4

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from lenslink.settings import LIMITS
+from lenslink.errors import UsageError
+from lenslink.settings import LIMITS, StreamOptions
 
 _NUMBER = r"(?P<number>\d+(?:\.\d*)?|\.\d+)"
 _EXPOSURE = re.compile(_NUMBER + r"(?:/(?P<over>\d+(?:\.\d*)?))?\s*(?P<unit>us|µs|μs|ms|s)?")
@@ -22,8 +23,9 @@ _US = {"us": 1, "µs": 1, "μs": 1, "ms": 1000, "s": 1_000_000}
 
 if TYPE_CHECKING:
     _WholeNumber = click.ParamType[int]
+    _Region = click.ParamType[tuple[int, int, int, int]]
 else:
-    _WholeNumber = click.ParamType  # generic only in newer versions of click
+    _WholeNumber = _Region = click.ParamType  # generic only in newer versions of click
 
 
 class _Quantity(_WholeNumber):
@@ -104,6 +106,29 @@ class Aperture(_Quantity):
         return _round_within_limits(
             Decimal(text.lower().removeprefix("f/")) * 1000, "aperture_milli"
         )
+
+
+class Region(_Region):
+    """``X,Y,W,H``: a region of interest in pixels of the readout mode, as four ints."""
+
+    name = "x,y,w,h"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int, int, int]:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split(",")
+        if len(parts) != 4 or not all(re.fullmatch(r" *[0-9]{1,5} *", each) for each in parts):
+            self.fail(
+                f"{value!r} is not X,Y,W,H: four even numbers, such as 512,352,256,256", param, ctx
+            )
+        x, y, width, height = (int(each) for each in parts)
+        try:
+            StreamOptions(roi=(x, y, width, height))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        return x, y, width, height
 
 
 def _round_within_limits(value: Decimal, name: str) -> int:

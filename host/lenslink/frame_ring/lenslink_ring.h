@@ -126,11 +126,11 @@ struct lenslink_ring_header {
     uint32_t writer_pid; /* for people; the lock tells whether the writer is alive */
     _Atomic uint32_t closed; /* 1 once the writer has ended the ring properly */
     _Atomic uint64_t generation_counter; /* counts the changes of any slot's state */
-    _Atomic uint64_t frame_counts[2]; /* frames begun, by stream, including dropped ones */
-    _Atomic uint64_t drop_counts[2]; /* frames for which no slot was free, by stream */
+    _Atomic uint64_t frame_counts[3]; /* frames begun, by stream, including dropped ones */
+    _Atomic uint64_t drop_counts[3]; /* frames for which no slot was free, by stream */
     _Atomic uint8_t asleep[16]; /* what each reader waits for; the reader writes it */
     _Atomic uint32_t doorbell; /* a futex: counts the events that sleepers wait for */
-    uint8_t reserved[124];
+    uint8_t reserved[108];
 };
 
 /* a reader's entry: that reader writes it, or the writer once the reader is dead */
@@ -138,12 +138,12 @@ struct lenslink_ring_reader {
     _Atomic uint64_t policy; /* 0 where there is no reader */
     _Atomic uint64_t streams; /* a bit for each stream that the reader wants */
     _Atomic uint64_t pins[4]; /* slots that the reader uses, counted from 1; 0 is none */
-    _Atomic uint64_t last_sequences[2]; /* sequence of its last frame, by stream */
+    _Atomic uint64_t last_sequences[3]; /* sequence of its last frame, by stream */
     _Atomic uint64_t delivered_frames; /* frames that the reader got */
     _Atomic uint64_t skipped_frames; /* frames that the reader was too slow for (LATEST) */
     _Atomic uint64_t dropped_frames; /* frames lost because slots were short (EVERY) */
     uint64_t pid; /* for people */
-    uint8_t reserved[32];
+    uint8_t reserved[24];
 };
 
 /* a slot: one frame and its description */
@@ -196,18 +196,18 @@ static_assert(offsetof(struct lenslink_ring_header, writer_pid) == 64, "writer_p
 static_assert(offsetof(struct lenslink_ring_header, closed) == 68, "closed");
 static_assert(offsetof(struct lenslink_ring_header, generation_counter) == 72, "generation_counter");
 static_assert(offsetof(struct lenslink_ring_header, frame_counts) == 80, "frame_counts");
-static_assert(offsetof(struct lenslink_ring_header, drop_counts) == 96, "drop_counts");
-static_assert(offsetof(struct lenslink_ring_header, asleep) == 112, "asleep");
-static_assert(offsetof(struct lenslink_ring_header, doorbell) == 128, "doorbell");
+static_assert(offsetof(struct lenslink_ring_header, drop_counts) == 104, "drop_counts");
+static_assert(offsetof(struct lenslink_ring_header, asleep) == 128, "asleep");
+static_assert(offsetof(struct lenslink_ring_header, doorbell) == 144, "doorbell");
 static_assert(sizeof(struct lenslink_ring_reader) == 128, "reader");
 static_assert(offsetof(struct lenslink_ring_reader, policy) == 0, "policy");
 static_assert(offsetof(struct lenslink_ring_reader, streams) == 8, "streams");
 static_assert(offsetof(struct lenslink_ring_reader, pins) == 16, "pins");
 static_assert(offsetof(struct lenslink_ring_reader, last_sequences) == 48, "last_sequences");
-static_assert(offsetof(struct lenslink_ring_reader, delivered_frames) == 64, "delivered_frames");
-static_assert(offsetof(struct lenslink_ring_reader, skipped_frames) == 72, "skipped_frames");
-static_assert(offsetof(struct lenslink_ring_reader, dropped_frames) == 80, "dropped_frames");
-static_assert(offsetof(struct lenslink_ring_reader, pid) == 88, "pid");
+static_assert(offsetof(struct lenslink_ring_reader, delivered_frames) == 72, "delivered_frames");
+static_assert(offsetof(struct lenslink_ring_reader, skipped_frames) == 80, "skipped_frames");
+static_assert(offsetof(struct lenslink_ring_reader, dropped_frames) == 88, "dropped_frames");
+static_assert(offsetof(struct lenslink_ring_reader, pid) == 96, "pid");
 static_assert(sizeof(struct lenslink_ring_slot) == 512, "slot");
 static_assert(offsetof(struct lenslink_ring_slot, state_word) == 0, "state_word");
 static_assert(offsetof(struct lenslink_ring_slot, rows_ready) == 8, "rows_ready");

@@ -91,7 +91,9 @@ class SlotPool(Pool):
                 start.white,
                 start.gain_milli,
                 start.black_milli,
-                mode.active_area if mode else (0, 0, start.height, start.width),
+                mode.find_active_area(start.crop_x, start.crop_y, start.width, start.height)
+                if mode
+                else (0, 0, start.height, start.width),
                 start.focus_mdpt,
                 start.temperature_mc,
                 start.timestamp_us,

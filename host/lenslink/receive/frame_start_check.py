@@ -27,10 +27,13 @@ class RejectedFrame(NamedTuple):
     """A caller has been told."""
 
 
-def find_contradiction(start: FrameStart, configured: Configured) -> str | None:
+def find_contradiction(
+    start: FrameStart, configured: Configured, mode_size: tuple[int, int] | None = None
+) -> str | None:
     """Return what a FrameStart contradicts, or None if its frame can be used.
 
-    The text is for an error message: "cfa RGGB, but pixel format GR12", say.
+    The text is for an error message: "cfa RGGB, but pixel format GR12", say. *mode_size* is the
+    width and height of the mode, if they are known.
     """
     layout = find_layout(configured.pixel_format)
     for name in ("mode", "width", "height", "stride"):
@@ -52,6 +55,14 @@ def find_contradiction(start: FrameStart, configured: Configured) -> str | None:
         return f"black level {max(start.black_milli) / 1000:g}, but white level {start.white}"
     if not 1 <= start.orientation <= 8:
         return f"orientation {start.orientation}, which is none of 1 to 8"
+    if start.crop_x % 2 or start.crop_y % 2:
+        return f"a crop at ({start.crop_x}, {start.crop_y}), which is not even"
+    if mode_size is not None:
+        right, bottom = start.crop_x + start.width, start.crop_y + start.height
+        if right > mode_size[0] or bottom > mode_size[1]:
+            return (
+                f"a crop up to ({right}, {bottom}), but a mode of {mode_size[0]} x {mode_size[1]}"
+            )
     return None
 
 

@@ -145,6 +145,8 @@ class Reassembly:
         """When the first tile arrived since this was last set to None."""
         self.can_resend = False
         """The module sends again what is requested."""
+        self.mode_sizes: dict[int, tuple[int, int]] = {}
+        """Width and height of the module's modes by their number, once the manifest is read."""
         self._pool = pool
         self._discards = discards
         self._expect = expect
@@ -193,7 +195,8 @@ class Reassembly:
         if expected is None:
             self._discard(DiscardReason.GEOMETRY, header.stream, header.frame, message)
             return
-        contradiction = find_contradiction(message, expected)
+        size = self.mode_sizes.get(message.mode)
+        contradiction = find_contradiction(message, expected, size)
         if contradiction is not None:
             self._discard(DiscardReason.GEOMETRY, header.stream, header.frame, message)
             self._reject_frame(header, message, contradiction)

@@ -81,7 +81,7 @@ def test_rows_are_the_same_however_they_are_cut():
         frames = []
         for columns, rows in ((22, 10), (22, 2), (8, 1), (2, 1)):
             made = generated.GeneratedRows(sensor, 5)
-            made.request_rows(3, 1, (0, 0, 0), code, (columns, rows))
+            made.request_rows(3, 1, (0, 0, 0), code, (columns, rows), (0, 0, 22, 10))
             width = code >> 16 & 0xFF
             stride = 22 * width // 8
             frame = bytearray(stride * 10)

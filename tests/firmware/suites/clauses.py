@@ -128,9 +128,9 @@ def test_longer_fixed_parts_are_accepted_and_tails_begin_behind_them():
     both = wire.CAP_LOG | wire.CAP_RESEND
     said = send_longer(wire.T_HELLO, 1, (0x10, 0x10, 1, 0, both, 4194304))
     assert module_world.kinds(said)[0] == wire.T_HELLO_REPLY
-    said = send_longer(wire.T_HEARTBEAT, 0, (1 << 30, 1 << 30))
+    said = send_longer(wire.T_HEARTBEAT, 0, (1 << 30, 1 << 30, 1 << 30, 0))
     assert module_world.kinds(said) == [wire.T_HEARTBEAT_REPLY]
-    said = send_longer(wire.T_CONFIGURE, 2, (PREVIEW, 0, SMALL, 0, 0))
+    said = send_longer(wire.T_CONFIGURE, 2, (PREVIEW, 0, SMALL, 0, 0, 0, 0, 0, 0))
     assert module_world.kinds(said) == [wire.T_CONFIGURED]
     said = send_longer(wire.T_CAPTURE, 3, (PREVIEW, 0, 1)) + turn(host)
     kinds = module_world.kinds(said)
@@ -158,7 +158,7 @@ def test_damaged_packets_are_not_acted_on():
     before = camera.link.outbox.count_sent()
     tail = struct.pack("<4H", 0, 0, 16, 16)
     for kind, values, more in (
-        (wire.T_HEARTBEAT, (1 << 50, 1 << 50), b""), (wire.T_RESEND, (3, 0, 1), tail),
+        (wire.T_HEARTBEAT, (1 << 50, 1 << 50, 1 << 50, 0), b""), (wire.T_RESEND, (3, 0, 1), tail),
         (wire.T_CLOSE, (0,), b""),
     ):  # fmt: skip
         payload = bytes(wire.encode(kind, values, more))
@@ -175,7 +175,7 @@ def test_damaged_packets_are_not_acted_on():
             packet = module_world.make_packet(0x10, kind, NONCE, host.sequence, 0, payload)
     assert camera.link.nonce == NONCE
     assert camera.link.outbox.count_sent() == before
-    assert camera.link.outbox._limits == [1 << 40, 1 << 40]
+    assert camera.link.outbox._limits == [1 << 40] * 3
 
 
 # --- streams --------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def test_heartbeats_and_requests_are_answered_while_tiles_wait_for_credit():
     capture(host, 3, count=3)
     turn(host)
     for number in range(4, 20):
-        assert module_world.kinds(host.send(wire.T_HEARTBEAT, 0, (0, 0))) == [
+        assert module_world.kinds(host.send(wire.T_HEARTBEAT, 0, (0, 0, 0, 0))) == [
             wire.T_HEARTBEAT_REPLY
         ]
         said = host.send(wire.T_GET_MANIFEST, number, (0,))
@@ -386,7 +386,7 @@ def test_a_frame_end_sent_again_names_the_packet_before_it():
         said = ask_again(host, 0, 0, [(0, 0, 16, 4)], wire.RESEND_START | wire.RESEND_END)
         header, payload = said[-1]
         assert header[2] == wire.T_FRAME_END
-        last = wire.decode(wire.T_FRAME_END, payload)[4:]
+        last = wire.decode(wire.T_FRAME_END, payload)[4:8]
         assert last[0] == header[6] - 1 and last[1:] == (0xFFFFFFFF,) * 3
 
 

@@ -123,17 +123,20 @@ def test_a_budget_that_is_too_low_refuses_frames_and_ends_streams():
     camera, ports, host, time = session()
     host.grant()
     host.send(wire.T_CONFIGURE, 2, (0, 0, 1, 0, 0))
-    assert not camera.set_budget(149)
-    assert camera.set_budget(1399)
-    said = host.send(wire.T_CAPTURE, 3, (0, 0, 1))
+    said = host.send(wire.T_SET_BUDGET, 21, (0, 149))
     assert module_world.only(said, wire.T_ERROR)[0] == wire.ERR_POWER
-    assert camera.set_budget(1400)
-    host.send(wire.T_STREAM, 4, (0, 0, 0, 0))
+    said = host.send(wire.T_SET_BUDGET, 22, (0, 1399))
+    assert wire.T_ACCEPTED in module_world.kinds(said)
+    said = host.send(wire.T_CAPTURE, 23, (0, 0, 1))
+    assert module_world.only(said, wire.T_ERROR)[0] == wire.ERR_POWER
+    host.send(wire.T_SET_BUDGET, 24, (0, 1400))
+    host.send(wire.T_STREAM, 25, (0, 0, 0, 0))
     assert ports.load_ma == 279
-    assert camera.set_budget(1399)
+    said = module_world.kinds(host.send(wire.T_SET_BUDGET, 26, (0, 1399)))
     assert ports.load_ma == 29
-    assert wire.T_FRAME_END in module_world.kinds(host.turn())
+    # The stream has ended before the answer.
+    assert said.index(wire.T_FRAME_END) < said.index(wire.T_ACCEPTED)
     # A budget belongs to its session.
     other = module_world.Peer(camera, time, nonce=9)
     other.hello()
-    assert camera.power.can_be_active
+    assert camera.power.budget_mw >= 1400

@@ -401,14 +401,14 @@ def test_proof_of_life():
     camera, host, _, time = session()
     time.us += 5000000
     said = host.grant()
-    uptime, preview, still, begun, other = module_world.only(said, wire.T_HEARTBEAT_REPLY)
+    uptime, *counts = module_world.only(said, wire.T_HEARTBEAT_REPLY)[:7]
     assert uptime == time.us
-    assert (preview, still, begun, other) == (0, 0, 0, 0)
+    assert counts == [0, 0, 0, 0, 0, 0]
     host.send(wire.T_CONFIGURE, 2, (1, 0, 1, 0, 0))
     host.send(wire.T_CAPTURE, 3, (1, 0, 2))
     for _ in range(20):
         host.turn()
-    assert module_world.only(host.grant(), wire.T_HEARTBEAT_REPLY)[1:] == (0, 1024, 0, 2)
+    assert module_world.only(host.grant(), wire.T_HEARTBEAT_REPLY)[1:7] == (0, 1024, 0, 0, 2, 0)
 
 
 def test_a_heartbeat_is_no_request():
@@ -422,7 +422,7 @@ def test_a_heartbeat_is_no_request():
 
 def test_a_malformed_heartbeat_grants_nothing():
     camera, host, _, _ = session()
-    assert host.send(wire.T_HEARTBEAT, 0, payload=b"\x12\x00" + bytes(15)) == []
+    assert host.send(wire.T_HEARTBEAT, 0, payload=b"\x22\x00" + bytes(31)) == []
     assert camera.link.discards == {"malformed": 1}
 
 
@@ -567,7 +567,7 @@ def test_tiles_go_by_every_lane_and_each_counts_for_itself():
         host.turn()
     end = module_world.only(host.heard, wire.T_FRAME_END)
     before = [header[6] for header, _ in host.heard if header[2] != wire.T_FRAME_END][-1]
-    assert end[4:] == (before, 0, 0xFFFFFFFF, 0xFFFFFFFF)
+    assert end[4:8] == (before, 0, 0xFFFFFFFF, 0xFFFFFFFF)
 
 
 def outcome(host, nonce, request):
@@ -633,7 +633,7 @@ def test_a_host_that_asks_and_does_not_read_fills_no_memory():
 def test_credits_count_even_if_nobody_reads_the_answers():
     camera, host, _, _ = session()
     for limit in range(20):
-        values = wire.encode(wire.T_HEARTBEAT, (1 << 40, (1 << 40) + limit))
+        values = wire.encode(wire.T_HEARTBEAT, (1 << 40, (1 << 40) + limit, 0, 0))
         host.raw(module_world.make_packet(0x10, wire.T_HEARTBEAT, NONCE, host.sequence, 0, values))
         host.sequence += 1
         camera.step()

@@ -22,7 +22,7 @@ def test_entries():
     found = entries(manifest.build(module_world.configuration()))
     keys = [key for key, _ in found]
     described = [1, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x12, 0x13, 0x20]
-    assert keys == described + [0x24] * 5 + [0x21, 0x22, 0x26]
+    assert keys == described + [0x24] * 7 + [0x21, 0x22, 0x26]
     values = dict(found)
     assert struct.unpack(wire.ENTRY_DELAY, values[wire.KEY_DELAY]) == (1,)
     assert values[wire.KEY_MAKER] == b"Maker"
@@ -45,6 +45,8 @@ def test_entries():
         (wire.CONTROL_FOCUS, wire.CONTROL_FLAG_PER_FRAME, 0, 3300, 1, 0),
         (wire.CONTROL_APERTURE, wire.CONTROL_FLAG_PER_FRAME, 1400, 1400, 1, 1400),
         (wire.CONTROL_SETTLED, wire.CONTROL_FLAG_PER_FRAME, 0, 1, 1, 1),
+        (wire.CONTROL_ROI_X, wire.CONTROL_FLAG_PER_FRAME, 0, 30, 2, 0),
+        (wire.CONTROL_ROI_Y, wire.CONTROL_FLAG_PER_FRAME, 0, 22, 2, 0),
     ]
 
 

@@ -71,7 +71,7 @@ def test_configure_says_what_it_applied():
     camera, host, _, _ = session()
     answer = configure(host, 2, STILL, LARGE)
     pixels = wire.PFNC_GR12
-    assert answer == (STILL, 0, LARGE, pixels, 32, 24, 64, 64 * 24, 128)
+    assert answer == (STILL, 0, LARGE, pixels, 32, 24, 64, 64 * 24, 128, 0, 0)
     assert camera.streams[STILL].state == CONFIGURED
     assert camera.streams[PREVIEW].state == UNCONFIGURED
 
@@ -113,11 +113,11 @@ def test_flags_from_the_future_are_not_repeated():
 def test_no_such_mode_or_stream():
     camera, host, _, _ = session()
     assert code(host.send(wire.T_CONFIGURE, 2, (0, 0, 99, 0, 0))) == wire.ERR_UNSUPPORTED
-    assert code(host.send(wire.T_CONFIGURE, 3, (2, 0, SMALL, 0, 0))) == wire.ERR_UNSUPPORTED
+    assert code(host.send(wire.T_CONFIGURE, 3, (3, 0, SMALL, 0, 0))) == wire.ERR_UNSUPPORTED
     assert code(host.send(wire.T_CONFIGURE, 4, (255, 0, SMALL, 0, 0))) == wire.ERR_UNSUPPORTED
-    assert code(capture(host, 5, 2)) == wire.ERR_UNSUPPORTED
-    assert code(start(host, 6, 2)) == wire.ERR_UNSUPPORTED
-    assert code(host.send(wire.T_STOP, 7, (2,))) == wire.ERR_UNSUPPORTED
+    assert code(capture(host, 5, 3)) == wire.ERR_UNSUPPORTED
+    assert code(start(host, 6, 3)) == wire.ERR_UNSUPPORTED
+    assert code(host.send(wire.T_STOP, 7, (3,))) == wire.ERR_UNSUPPORTED
     assert camera.streams[PREVIEW].state == UNCONFIGURED
 
 
@@ -190,8 +190,8 @@ def test_the_frame_start_is_the_sensors_truth():
     assert begun[12:14] == (0, 0)
     assert begun[14:18] == (64000, 64250, 64500, 64750)
     assert begun[18:22] == (20000, 4000, 1650, 1400)
-    assert begun[22:28] == (0, 0, 0, 0, 0, 0)
-    assert begun[28] == 25000
+    assert begun[22:27] == (0, 0, 0, 0, 0)
+    assert begun[27] == 25000
 
 
 def test_settings_stay_until_they_are_changed():
@@ -318,7 +318,7 @@ def test_flush_ends_every_stream():
     start(host, 5, STILL)
     run(host, time, 5)
     host.send(wire.T_FLUSH, 6)
-    assert [stream.state for stream in camera.streams] == [CONFIGURED, CONFIGURED]
+    assert [stream.state for stream in camera.streams[:2]] == [CONFIGURED, CONFIGURED]
     length = len(host.heard)
     run(host, time)
     assert len(host.heard) == length
@@ -382,7 +382,7 @@ def test_detaching_ends_everything():
     ports.events.append((ports.CONTACT, 1, 0))
     run(host, time, 25)
     assert module_world.kinds(host.heard[-1:]) == [wire.T_CLOSE]
-    assert [stream.state for stream in camera.streams] == [UNCONFIGURED, UNCONFIGURED]
+    assert [stream.state for stream in camera.streams] == [UNCONFIGURED] * 3
     assert not camera.has_row_space()
     assert ports.load_ma == 29
     # Seated again, a new session gets whole frames.

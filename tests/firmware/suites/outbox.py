@@ -29,7 +29,7 @@ def test_nothing_waits_at_first():
     box = Outbox()
     assert box.take_next() is None
     assert box.count_control() == 0
-    assert box.count_sent() == [0, 0]
+    assert box.count_sent() == [0, 0, 0]
 
 
 def test_control_overtakes_data():
@@ -60,32 +60,32 @@ def test_no_tile_without_credit():
     data(box, 2, length=100)
     data(box, 3)
     assert drain(box) == [1], "nothing of a stream overtakes its tile"
-    box.grant_credits((99, 0))
+    box.grant_credits((99, 0, 0))
     assert drain(box) == []
-    box.grant_credits((100, 0))
+    box.grant_credits((100, 0, 0))
     assert drain(box) == [2, 3]
-    assert box.count_sent() == [100, 0]
+    assert box.count_sent() == [100, 0, 0]
 
 
 def test_credit_counts_all_that_was_ever_sent():
     box = Outbox()
-    box.grant_credits((250, 0))
+    box.grant_credits((250, 0, 0))
     for name in range(4):
         data(box, name, length=100)
     assert drain(box) == [0, 1]
-    box.grant_credits((299, 0))
+    box.grant_credits((299, 0, 0))
     assert drain(box) == []
-    box.grant_credits((399, 0))
+    box.grant_credits((399, 0, 0))
     assert drain(box) == [2]
-    box.grant_credits((400, 0))
+    box.grant_credits((400, 0, 0))
     assert drain(box) == [3]
-    assert box.count_sent() == [400, 0]
+    assert box.count_sent() == [400, 0, 0]
 
 
 def test_an_older_limit_takes_nothing_back():
     box = Outbox()
-    box.grant_credits((200, 0))
-    box.grant_credits((100, 0))
+    box.grant_credits((200, 0, 0))
+    box.grant_credits((100, 0, 0))
     data(box, 1, length=150)
     assert drain(box) == [1]
 
@@ -93,15 +93,15 @@ def test_an_older_limit_takes_nothing_back():
 def test_a_repeated_limit_grants_nothing_twice():
     box = Outbox()
     for _ in range(3):
-        box.grant_credits((100, 0))
+        box.grant_credits((100, 0, 0))
         data(box, 1, length=60)
         drain(box)
-    assert box.count_sent() == [60, 0]
+    assert box.count_sent() == [60, 0, 0]
 
 
 def test_a_stream_without_credit_holds_up_no_other():
     box = Outbox()
-    box.grant_credits((0, 1000))
+    box.grant_credits((0, 1000, 0))
     data(box, 1, 0, 100)
     data(box, 2, 0)
     data(box, 3, 1)
@@ -109,25 +109,25 @@ def test_a_stream_without_credit_holds_up_no_other():
     data(box, 5, 0)
     data(box, 6, 1)
     assert drain(box) == [3, 4, 6]
-    box.grant_credits((1000, 1000))
+    box.grant_credits((1000, 1000, 0))
     assert drain(box) == [1, 2, 5]
-    assert box.count_sent() == [100, 100]
+    assert box.count_sent() == [100, 100, 0]
 
 
 def test_a_barrier_keeps_its_place():
     box = Outbox()
-    box.grant_credits((0, 1000))
+    box.grant_credits((0, 1000, 0))
     data(box, 1, 0, 100)
     data(box, 2, barrier=ALL_STREAMS)
     data(box, 3, 1, 100)
     assert drain(box) == []
-    box.grant_credits((100, 1000))
+    box.grant_credits((100, 1000, 0))
     assert drain(box) == [1, 2, 3]
 
 
 def test_a_barrier_of_one_stream_waits_for_that_stream_alone():
     box = Outbox()
-    box.grant_credits((0, 1000))
+    box.grant_credits((0, 1000, 0))
     data(box, 1, 0, 100)
     data(box, 2, 1, 100)
     data(box, 3, barrier=1 << 1)
@@ -135,7 +135,7 @@ def test_a_barrier_of_one_stream_waits_for_that_stream_alone():
     data(box, 5, 0, 100)
     data(box, 6, 1, 100)
     assert drain(box) == [2, 3, 6]
-    box.grant_credits((1000, 1000))
+    box.grant_credits((1000, 1000, 0))
     assert drain(box) == [1, 4, 5]
 
 
@@ -156,13 +156,13 @@ def test_what_is_sent_again_keeps_the_order_of_its_resends():
     )
     box.queue_first([Item(wire.T_RESENT, 8, 0)])
     assert drain(box) == [], "a Resent before the tile that waits for credits"
-    box.grant_credits((1000, 0))
+    box.grant_credits((1000, 0, 0))
     assert drain(box) == [7, 7, 8, 1]
 
 
 def test_dropping_a_stream_drops_its_tiles_only():
     box = Outbox()
-    box.grant_credits((1000, 1000))
+    box.grant_credits((1000, 1000, 0))
     data(box, 1, 0)
     gone = tile(10)
     box.queue_data(Item(wire.T_TILE, 2, 0, b"", gone))
@@ -171,7 +171,7 @@ def test_dropping_a_stream_drops_its_tiles_only():
     box.drop_tiles(0)
     assert gone.state == sensor.HELD
     assert drain(box) == [1, 3, 4]
-    assert box.count_sent() == [0, 10]
+    assert box.count_sent() == [0, 10, 0]
 
 
 def test_only_an_answer_is_an_answer():
@@ -187,29 +187,29 @@ def test_only_an_answer_is_an_answer():
 
 def test_clearing_forgets_credits_too():
     box = Outbox()
-    box.grant_credits((1000, 1000))
+    box.grant_credits((1000, 1000, 0))
     data(box, 1, length=10)
     box.take_next()
     data(box, 2, length=10)
     box.queue_control(Item(wire.T_LOG, 3, 0))
     box.clear()
-    assert box.count_sent() == [0, 0]
+    assert box.count_sent() == [0, 0, 0]
     data(box, 4, length=10)
     assert drain(box) == []
 
 
 def test_credits_beyond_any_small_number():
     box = Outbox()
-    box.grant_credits((1 << 63, 0))
+    box.grant_credits((1 << 63, 0, 0))
     data(box, 1, length=1 << 10)
     assert drain(box) == [1]
-    box.grant_credits((1 << 63, 0))
-    assert box.count_sent() == [1 << 10, 0]
+    box.grant_credits((1 << 63, 0, 0))
+    assert box.count_sent() == [1 << 10, 0, 0]
 
 
 def test_only_tiles_go_by_other_lanes():
     box = Outbox()
-    box.grant_credits((1000, 1000))
+    box.grant_credits((1000, 1000, 0))
     box.queue_control(Item(wire.T_LOG, 9, 0))
     data(box, 1)
     data(box, 2, 0, 10)
@@ -223,7 +223,7 @@ def test_only_tiles_go_by_other_lanes():
 
 def test_no_lane_passes_a_barrier():
     box = Outbox()
-    box.grant_credits((1000, 1000))
+    box.grant_credits((1000, 1000, 0))
     data(box, 1, barrier=ALL_STREAMS)
     data(box, 2, 0, 10)
     assert box.take_next(1) is None
@@ -275,9 +275,9 @@ def test_a_limit_of_0_lets_no_tile_through():
     box = Outbox()
     data(box, 0, length=1)
     assert box.take_next(0) is None, "before the first grant"
-    box.grant_credits([0, 0])
+    box.grant_credits([0, 0, 0])
     assert box.take_next(0) is None
-    box.grant_credits([1, 0])
+    box.grant_credits([1, 0, 0])
     assert box.take_next(0) is not None
 
 
@@ -296,11 +296,12 @@ def test_a_tile_does_not_overtake_one_of_its_stream_that_has_no_credit():
         box = Outbox()
         data(box, 0, stream, 10)
         data(box, 0, stream, 1)
-        data(box, 0, 1 - stream, 1)
-        box.grant_credits([5, 5])
+        other = (stream + 1) % wire.MAX_STREAMS
+        data(box, 0, other, 1)
+        box.grant_credits([5, 5, 5])
         item = box.take_next(0)
         assert item is not None
-        assert item.stream == 1 - stream
+        assert item.stream == other
         assert box.take_next(0) is None
 
 
@@ -309,8 +310,8 @@ def test_half_a_gigabyte_goes_out_between_two_grants_and_no_more():
     box = Outbox()
     for frame in range(3):
         box.queue_data(Item(wire.T_TILE, frame, 0, b"", Stub(1 << 28)))
-    box.grant_credits([1 << 40, 0])
+    box.grant_credits([1 << 40, 0, 0])
     assert (box.take_next(0).frame, box.take_next(0).frame) == (0, 1)
     assert box.take_next(0) is None
-    box.grant_credits([1 << 40, 0])
+    box.grant_credits([1 << 40, 0, 0])
     assert box.take_next(0).frame == 2

@@ -25,7 +25,7 @@ class Asked:
 
 def supply():
     asked = Asked()
-    return power.Power(asked, 150, 1400), asked
+    return power.Power(asked, 150), asked
 
 
 # Counts of a 12-bit ADC behind a divider by two, at 3.3 V.
@@ -101,25 +101,25 @@ def test_temperature_changes_no_supply():
 
 def test_load_is_said_when_it_changes():
     supplied, asked = supply()
-    supplied.set_active(False)
-    supplied.set_active(False)
+    supplied.set_active(0)
+    supplied.set_active(0)
     supplied.add_sample(VBUS_CHANNEL, MV_4600)
-    supplied.set_active(True)
-    supplied.set_active(True)
-    supplied.set_active(False)
-    # 150 mW at the nominal 5 V, then 1400 and 150 mW at 4.6 V.
-    assert asked.loads == [30, 304, 32]
+    supplied.set_active(1400)
+    supplied.set_active(1400)
+    supplied.set_active(0)
+    # 150 mW at the nominal 5 V, then 150, 1400 and 150 mW at 4.6 V.
+    assert asked.loads == [30, 32, 304, 32]
 
 
 def test_a_converter_that_started_again_is_sampled_and_told_the_load():
     supplied, asked = supply()
     supplied.add_sample(VBUS_CHANNEL, MV_4600)
-    supplied.set_active(True)
+    supplied.set_active(1400)
     supplied.poll(0)
     asked.samples.clear()
     supplied.restart()
     supplied.poll(1)
-    supplied.set_active(True)
+    supplied.set_active(1400)
     assert VBUS_CHANNEL in asked.samples
     assert asked.loads == [304, 304]
 
@@ -135,14 +135,31 @@ def test_a_supply_that_falls_is_sampled_again_soon():
     assert asked.samples == [VBUS_CHANNEL]
 
 
-def test_the_budget_says_whether_frames_are_possible():
-    supplied = power.Power(Asked(), 150, 1400, 300)
-    assert supplied.can_be_active, "without a budget"
+def test_a_load_is_a_power_and_not_a_current():
+    supplied, asked = supply()
+    supplied.add_sample(VBUS_CHANNEL, MV_4600)
+    supplied.set_active(1400)
+    # 10 mV more are noise, 198 mV less are not.
+    supplied.add_sample(VBUS_CHANNEL, MV_4600 + 6)
+    supplied.add_sample(VBUS_CHANNEL, MV_4400 + 2)
+    supplied.set_active(1100)
+    assert asked.loads == [304, 317, 249]
+
+
+def test_the_budget_says_which_frames_are_possible():
+    supplied = power.Power(Asked(), 150, 300)
+    assert supplied.get_need_mw(1400) == 1700 <= supplied.budget_mw, "without a budget"
     assert not supplied.set_budget(449), "an idle module whose motor runs needs more"
-    assert supplied.can_be_active
+    assert supplied.budget_mw == power.UNLIMITED_MW
     assert supplied.set_budget(450)
-    assert not supplied.can_be_active
-    assert supplied.set_budget(1699)
-    assert not supplied.can_be_active
-    assert supplied.set_budget(1700)
-    assert supplied.can_be_active
+    assert supplied.budget_mw == supplied.idle_need_mw == 450
+    assert supplied.set_budget(0xFFFFFFFF)
+    assert supplied.budget_mw == power.UNLIMITED_MW
+
+
+def test_modes_have_their_power():
+    needs = {"active_mw": 1400}
+    assert power.get_mode_mw(needs, {"binning": 2}) == 1400
+    needs["binned_mw"] = 1100
+    assert power.get_mode_mw(needs, {"binning": 2}) == 1100
+    assert power.get_mode_mw(needs, {"binning": 1}) == 1400

@@ -128,7 +128,7 @@ def test_an_entry_is_read_as_it_was_packed():
         entries = setting(FOCUS, 7) + setting(GAIN, value, 3)
         assert setting_list.find_fault(entries, 4) is None, value
         setting_list.read_values(entries, 3, values)
-        assert values == [None, value, None, None, None]
+        assert values == [None, value] + [None] * (setting_list.COUNT - 2)
     for value in (1 << 30, -(1 << 30), 0x7FFFFFFF, -0x80000000, -0x40000001):
         assert setting_list.find_fault(setting(GAIN, value), 1) is not None, value
     assert struct.calcsize(wire.SETTING) == 8
@@ -337,7 +337,7 @@ def test_the_ring_wins_over_the_settings_before():
     run(host, time, 50)
     assert {frame.focus for frame in begun(host)} == {turned}
     header = [payload for header, payload in host.heard if header[2] == wire.T_FRAME_START][-1]
-    assert wire.decode(wire.T_FRAME_START, header)[27] == 4, "ticks of the ring"
+    assert wire.decode(wire.T_FRAME_START, header)[26] == 4, "ticks of the ring"
 
 
 def test_stop_ends_an_exposure():
@@ -471,9 +471,9 @@ def test_a_change_is_refused_as_a_whole():
         assert refuse(host, entries) == expected
     run(host, time, 50)
     assert {frame.gain for frame in begun(host)} == {1000}
-    assert refuse(host, sound, 2) == wire.ERR_UNSUPPORTED
+    assert refuse(host, sound, 3) == wire.ERR_UNSUPPORTED
     # The list is checked before the stream.
-    assert refuse(host, sound + sound, 2) == wire.ERR_MALFORMED
+    assert refuse(host, sound + sound, 3) == wire.ERR_MALFORMED
 
 
 def test_a_change_needs_a_stream_that_is_configured_and_no_capture():

@@ -1,6 +1,6 @@
-"""When preview frames were handed out, and whether the caller was away since.
+"""When frames of a stream were handed out, and whether the caller was away since.
 
-:class:`lenslink.Device` asks a :class:`PreviewTiming` before it hands out a frame of a stream with
+:class:`lenslink.Device` asks a :class:`StreamTiming` before it hands out a frame of a stream with
 ``latest=True``.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from .frame import Frame
 
 
-class PreviewTiming:
+class StreamTiming:
     """Times of the last frame that was handed out of one stream."""
 
     def __init__(self) -> None:

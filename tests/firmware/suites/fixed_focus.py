@@ -34,14 +34,14 @@ def test_the_manifest_has_no_focus():
             controls.append(struct.unpack_from("<H", data, at + 4)[0])
         at += 4 + length
     others = [wire.CONTROL_EXPOSURE, wire.CONTROL_GAIN, wire.CONTROL_APERTURE]
-    assert controls == others + [wire.CONTROL_SETTLED]
+    assert controls == others + [wire.CONTROL_SETTLED, wire.CONTROL_ROI_X, wire.CONTROL_ROI_Y]
     assert wire.KEY_FOCUS not in keys
 
 
 def test_a_focus_setting_is_refused_and_frames_state_the_fixed_one():
     _, _, time, host = camera()
     host.send(wire.T_CONFIGURE, 2, (PREVIEW, 0, SMALL, 0, 0))
-    host.send(wire.T_HEARTBEAT, 0, (1 << 20, 1 << 20))
+    host.send(wire.T_HEARTBEAT, 0, (1 << 20, 1 << 20, 0, 0))
     said = capture(host, 3, [(wire.CONTROL_FOCUS, wire.EVERY_FRAME, 100)])
     assert module_world.only(said, wire.T_ERROR)[0] == wire.ERR_UNSUPPORTED
     said = capture(host, 4, [(wire.CONTROL_GAIN, wire.EVERY_FRAME, 2000)])

@@ -23,7 +23,8 @@ def test_controls_brackets_and_calibrations():
     with lenslink.open(URL) as module:
         assert module.manifest.model == "LL-85"
         assert module.manifest.optics.focal_um == 85_000
-        assert set(module.controls) == {"exposure_us", "gain_milli", "aperture_milli", "settled"}
+        others = {"exposure_us", "gain_milli", "aperture_milli", "settled"}
+        assert set(module.controls) == others | {"roi_x", "roi_y"}
         assert module.manifest.focus == ()
         with pytest.raises(UsageError, match="no such control"):
             module.capture(focus_mdpt=100)

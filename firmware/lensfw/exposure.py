@@ -60,12 +60,12 @@ class Exposure:
         if stream.entries:
             setting_list.read_values(stream.entries, stream.frame_index, values)
         for control in range(setting_list.COUNT):
-            minimum, maximum, _, default = ranges[control]
             value = values[control]
             if value is None:
                 if control != setting_list.FOCUS:
-                    values[control] = default
+                    values[control] = ranges[control][3]
                 continue
+            minimum, maximum, _, _ = ranges[control]
             applied = min(max(value, minimum), maximum)
             if control == setting_list.APERTURE:
                 applied = iris.find_stop(applied)

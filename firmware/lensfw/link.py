@@ -25,7 +25,7 @@ _REQUESTS = bytes(
     (
         wire.T_GET_MANIFEST, wire.T_CONFIGURE, wire.T_CAPTURE, wire.T_STREAM,
         wire.T_STOP, wire.T_FLUSH, wire.T_TEST, wire.T_CHALLENGE,
-        wire.T_SET_SETTINGS, wire.T_SET_BUDGET,
+        wire.T_SET_SETTINGS, wire.T_GET_CALIBRATION, wire.T_SET_BUDGET,
     )
 )  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 All arguments are file descriptors. CONFIGURATION is a JSON file; the others are connected,
 non-blocking stream sockets. There are two ROWS, for the sensor's channels (preview, still), and a
-LINK for each lane. If the configuration has ``usb``, the one LINK is the cable of a stand-in for
+LINK for each lane. If the configuration has ``calibration_fd``, that is the file with the
+calibrations. If it has ``usb``, the one LINK is the cable of a stand-in for
 ``machine.USBDevice``. The process ends when lane 0, ROWS or PINS is closed, so it never outlives
 the bench.
 """
@@ -118,7 +119,10 @@ def run(configuration, rows_fds, pins_fd, link_fds):
     """Serve hosts until lane 0 or the plant ends."""
     ticks = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
     rows, pins = [open(fd, "r+b") for fd in rows_fds], open(pins_fd, "r+b")
-    ports = sim.SimPorts(rows, pins, ticks, configuration["sensor"].get("crc", False))
+    file = configuration.get("calibration_fd")
+    calibrations = None if file is None else open(file, "rb")
+    crcs = configuration["sensor"].get("crc", False)
+    ports = sim.SimPorts(rows, pins, ticks, crcs, calibrations)
     if configuration.get("authenticator"):
         # The name of a module that stands in for a board's secure element. It has authenticate()
         # and SCHEMES, the numbers of its schemes.

@@ -36,8 +36,12 @@ def build(config, schemes=()):
             sensor["orientation"], 0, sensor["white"], *_milli(sensor["black"]),
         ),
     )  # fmt: skip
-    colors = sensor["color_matrix"] + sensor["neutral"]
-    out += _entry(wire.KEY_COLOR, struct.pack(wire.ENTRY_COLOR, sensor["illuminant"], 0, *colors))
+    for color in (sensor, sensor.get("second_color")):
+        if not color:
+            continue
+        colors = color["color_matrix"] + color["neutral"]
+        value = struct.pack(wire.ENTRY_COLOR, color["illuminant"], 0, *colors)
+        out += _entry(wire.KEY_COLOR, value)
     for mode in sensor["modes"]:
         use = 0
         if "preview" in mode["use"]:
@@ -60,11 +64,18 @@ def build(config, schemes=()):
         ),
     )  # fmt: skip
     for index, entry in enumerate(setting_list.list_ranges(config)):
+        if entry is None:
+            continue
         value = struct.pack(
             wire.ENTRY_CONTROL, index + 1, wire.CONTROL_FLAG_PER_FRAME, entry[0], entry[1],
             entry[2], entry[3],
         )  # fmt: skip
         out += _entry(wire.KEY_CONTROL, value)
+    for point in config.get("motor", {}).get("calibration", ()):
+        out += _entry(wire.KEY_FOCUS, struct.pack(wire.ENTRY_FOCUS, point[0], point[1]))
+    for kind, _, total, crc32 in config.get("calibrations", ()):
+        value = struct.pack(wire.ENTRY_CALIBRATION, kind, total, crc32)
+        out += _entry(wire.KEY_CALIBRATION, value)
     out += _entry(
         wire.KEY_POWER,
         struct.pack(wire.ENTRY_POWER, needs["idle_mw"], needs.get("motor_mw", 0)),

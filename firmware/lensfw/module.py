@@ -178,9 +178,13 @@ class Module:
         self._ends_since = 0
         self.heat = heat.Heat()
         self.events = state_events.Events(self)
-        self.focus_motor = focus_motor.Focus(
-            ports, config["motor"], config["optics"]["focus_max_mdpt"]
-        )
+        optics = config["optics"]
+        if "motor" in config:
+            self.focus_motor = focus_motor.Focus(ports, config["motor"], optics["focus_max_mdpt"])
+        else:
+            from . import fixed_focus
+
+            self.focus_motor = fixed_focus.FixedFocus(optics["focus_mdpt"])
         self.focus_ring = focus_ring.FocusRing()
         self._ranges = setting_list.list_ranges(config)
         self.iris = iris.Iris(
@@ -487,6 +491,8 @@ class Module:
                 self._stop_stream(index)
             answer = (self.link.lanes, 0, last, 0, 0, 0, 0)
             self.link.send_answer(number, wire.T_FLUSHED, answer, ordered=ALL_STREAMS)
+        elif kind == wire.T_GET_CALIBRATION:
+            self._send_calibration(number, fields[0], fields[1])
         elif kind == wire.T_SET_BUDGET:
             if not self.set_budget(fields[1]):
                 need = self.power.idle_need_mw
@@ -499,6 +505,18 @@ class Module:
             if not self.link.has_capability(wire.CAP_TEST):
                 raise link.Refusal(wire.ERR_UNSUPPORTED, "not a session for tests")
             self._fault_injection.start_action(number, fields, self.next_frame)
+
+    def _send_calibration(self, number, kind, offset):
+        """Send a piece of a calibration. It is read from flash where it is: nothing is kept."""
+        for known, start, total, _ in self.config.get("calibrations", ()):
+            if known == kind and offset < total:
+                most = wire.MAX_CONTROL - wire.FORMATS[wire.T_CALIBRATION][1]
+                piece = self.ports.read_calibration(start + offset, min(most, total - offset))
+                if piece:
+                    answer = (kind, offset, total)
+                    self.link.send_answer(number, wire.T_CALIBRATION, answer, piece)
+                    return
+        raise link.Refusal(wire.ERR_UNSUPPORTED, "no byte %d of calibration %d" % (offset, kind))
 
     def _answer_challenge(self, number, scheme, challenge):
         proof = None
@@ -564,7 +582,7 @@ class Module:
         if stream.state != CONFIGURED:
             name = "not configured" if stream.state == UNCONFIGURED else "running"
             raise link.Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
-        _check_controls(entries)
+        _check_controls(entries, self._ranges)
         if not self.power.is_good:
             raise link.Refusal(wire.ERR_POWER, "supply is %d mV" % self.power.vbus_mv)
         need = self._get_need_mw(stream)
@@ -595,7 +613,7 @@ class Module:
         if stream.state == UNCONFIGURED or stream.frames_left > 0:
             name = "not configured" if stream.state == UNCONFIGURED else "in a Capture"
             raise link.Refusal(wire.ERR_STATE, "stream %d is %s" % (index, name))
-        _check_controls(entries)
+        _check_controls(entries, self._ranges)
         setting_list.read_values(entries, wire.EVERY_FRAME, stream.values)
         stream.is_focus_manual = False
         first = self.next_frame
@@ -837,7 +855,7 @@ def _check_list(entries, frames):
         raise link.Refusal(wire.ERR_MALFORMED, fault)
 
 
-def _check_controls(entries):
-    fault = setting_list.find_unsupported(entries)
+def _check_controls(entries, ranges):
+    fault = setting_list.find_unsupported(entries, ranges)
     if fault is not None:
         raise link.Refusal(wire.ERR_UNSUPPORTED, fault)

@@ -24,7 +24,7 @@ _GAIN_MILLI = (1000, 64000, 1000)
 
 
 def list_ranges(config):
-    """Return (minimum, maximum, step, default) of each control, in order.
+    """Return (minimum, maximum, step, default) of each control, in order; None if it is missing.
 
     A crop has two pixels at least. How far it moves depends on its size and on the mode.
     """
@@ -35,7 +35,7 @@ def list_ranges(config):
     return (
         (exposure[0], exposure[1], 1, exposure[2]),
         (gain[0], gain[1], 1, gain[2]),
-        (0, config["optics"]["focus_max_mdpt"], 1, 0),
+        (0, config["optics"]["focus_max_mdpt"], 1, 0) if "motor" in config else None,
         (stops[0], stops[-1], 1, iris.find_stop(stops, sensor.get("aperture_milli") or stops[0])),
         (0, 1, 1, 1),
         (0, max(mode["width"] for mode in sensor["modes"]) - 2, 2, 0),
@@ -79,12 +79,14 @@ def find_fault(entries, frames):
     return None
 
 
-def find_unsupported(entries):
-    """Return what this module cannot do of a list without a fault, or None."""
+def find_unsupported(entries, ranges):
+    """Return what a module with these ranges cannot do of a list without a fault, or None."""
     for at in range(0, len(entries), _ENTRY_BYTES):
-        if _read_u16(entries, at) == wire.CONTROL_SETTLED:
-            if not 0 <= _read_value(entries, at + 4) <= 1:
-                return "SETTLED is 0 or 1"
+        control = _read_u16(entries, at)
+        if control == wire.CONTROL_SETTLED and not 0 <= _read_value(entries, at + 4) <= 1:
+            return "SETTLED is 0 or 1"
+        if 1 <= control <= COUNT and ranges[control - 1] is None:
+            return "no control %d" % control
     return None
 
 

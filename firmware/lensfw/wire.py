@@ -16,33 +16,16 @@ VERSION_MINOR = const(0)
 HEADER_BYTES = const(40)
 MAX_PAYLOAD = const(4194304)
 MAX_CONTROL = const(1024)
-MAX_MANIFEST = const(65536)
-MAX_TEXT = const(255)
-MIN_SIDE = const(16)
-MAX_WIDTH = const(12288)
-MAX_HEIGHT = const(8192)
 MAX_STREAMS = const(3)
 MAX_LANES = const(4)
-MIN_FRAMES_OPEN = const(4)
-MAX_FRAMES_OPEN = const(256)
-MAX_OPEN_BYTES = const(67108864)
 STALL_MS = const(250)
-HELLO_RETRY_MS = const(100)
-REQUEST_RETRY_MS = const(400)
-HEARTBEAT_MS = const(100)
-SILENCE_MS = const(900)
 MAX_BUSY_MS = const(10000)
 AUTH_BYTES = const(32)
 MAX_SETTINGS = const(96)
 MAX_BRACKET = const(16)
-MAX_SETTINGS_DELAY = const(2)
 MAX_SETTING = const(1073741823)
 EVERY_FRAME = const(65535)
 MAX_RANGES = const(32)
-RESEND_RETRY_MS = const(50)
-RESEND_TRIES = const(8)
-END_GRACE_MS = const(100)
-FRAME_STALE_MS = const(2000)
 USB_SUBCLASS = const(76)
 USB_PROTOCOL = const(75)
 USB_TRANSFER = const(65024)
@@ -77,6 +60,8 @@ T_PROOF = const(28)
 T_SET_SETTINGS = const(29)
 T_EVENT = const(30)
 T_SET_BUDGET = const(31)
+T_GET_CALIBRATION = const(32)
+T_CALIBRATION = const(33)
 T_FRAME_START = const(64)
 T_TILE = const(65)
 T_FRAME_END = const(66)
@@ -170,11 +155,6 @@ LOG_INFO = const(2)
 LOG_WARNING = const(3)
 LOG_ERROR = const(4)
 
-CFA_RGGB = const(0)
-CFA_GRBG = const(1)
-CFA_GBRG = const(2)
-CFA_BGGR = const(3)
-
 USE_PREVIEW = const(1)
 USE_STILL = const(2)
 
@@ -192,7 +172,9 @@ KEY_POWER = const(33)
 KEY_SCALE = const(34)
 KEY_AUTH = const(35)
 KEY_CONTROL = const(36)
+KEY_FOCUS = const(37)
 KEY_DELAY = const(38)
+KEY_CALIBRATION = const(39)
 
 PFNC_GR10 = const(17825804)
 PFNC_RG10 = const(17825805)
@@ -237,6 +219,10 @@ ENTRY_SCALE = "<II"
 ENTRY_AUTH = "<H"
 # DelayEntry: settings_delay
 ENTRY_DELAY = "<H"
+# FocusEntry: steps, focus_mdpt
+ENTRY_FOCUS = "<Ii"
+# CalibrationEntry: kind, total, crc32
+ENTRY_CALIBRATION = "<HII"
 
 # Type: format of the fixed part after its size, bytes of it, whether a tail follows.
 FORMATS = {
@@ -298,6 +284,10 @@ FORMATS = {
     29: ("<BB", 4, True),
     # SetBudget: reserved, budget_mw
     31: ("<HI", 8, False),
+    # GetCalibration: kind, offset
+    32: ("<HI", 8, False),
+    # CalibrationPiece: kind, offset, total, piece
+    33: ("<HII", 12, True),
     # FrameStart: mode, request, timestamp_us, width, height, cfa, orientation, bits, reserved, pixel_format, stride, white, flags, reserved2, black_milli, exposure_us, gain_milli, focus_mdpt, aperture_milli, interval_us, row_time_ns, noise_slope, noise_offset, focus_ring, temperature_mc, crop_x, crop_y
     64: ("<HIQHHBBBBIIIHH4IIIiIIIIIiiHH", 100, False),
     # FrameEnd: status, lanes, tiles, readout_us, last_sequence, energy_uj

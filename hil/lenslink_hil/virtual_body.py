@@ -123,7 +123,7 @@ class VirtualBody:
         seed: of the body.
         picture: returns the rows of a frame by its number.
         readout_us: the time that the readout of a frame takes.
-        constants: of the body; by default those of ``body.toml``.
+        constants: of the body; by default those of ``constants.toml``.
         attach: False leaves the module beside the dock.
     """
 

@@ -14,10 +14,19 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Unpack, overload
 
-from lenslink_protocol.ids import ConfigureFlag, DiscardReason, ErrorCode, ModeUse, Outcome
+from lenslink_protocol.calibration import AnyCalibration, parse_calibration
+from lenslink_protocol.ids import (
+    CalibrationKind,
+    ConfigureFlag,
+    DiscardReason,
+    ErrorCode,
+    ModeUse,
+    Outcome,
+)
 from lenslink_protocol.manifest import Manifest, Mode
 from lenslink_protocol.messages import (
     Accepted,
+    CalibrationEntry,
     Capture,
     Configure,
     Configured,
@@ -26,6 +35,7 @@ from lenslink_protocol.messages import (
     Flushed,
     HelloReply,
     Log,
+    Malformed,
     Notice,
     Query,
     QueryReply,
@@ -52,6 +62,7 @@ from .errors import (
 )
 from .frame import Frame, Identity
 from .frame_builder import FrameBuilder
+from .module_calibration import ModuleCalibration
 from .module_controls import Control
 from .module_description import ModuleDescription
 from .module_power import Power, describe_power
@@ -188,6 +199,8 @@ class Device(ThreadGuarded, ClosesOnExit):
         self._builder = FrameBuilder()
         self._requests: dict[int, _FrameRequest] = {}
         self._description: ModuleDescription | None = None
+        # By kind, length and CRC: a module that comes back need not send them again.
+        self._calibrations: dict[CalibrationEntry, AnyCalibration | None] = {}
         self._serial: str | None = None
         self._request_time: float | None = None
         self._timings: dict[int, StreamTiming] = {}
@@ -282,6 +295,31 @@ class Device(ThreadGuarded, ClosesOnExit):
         1000 64000 1/1000
         """
         return self._opened.controls
+
+    @property
+    def calibration(self) -> ModuleCalibration:
+        """What was measured of the module, read when it is first asked for.
+
+        >>> with lenslink.open("sim:?scene=flat&width=320") as module:
+        ...     slope, offset = module.calibration.noise.at(gain=4)
+        ...     print(f"{slope:.6f}")
+        0.000258
+        """
+        return ModuleCalibration(self._load_calibration)
+
+    @guarded
+    def _load_calibration(self, kind: CalibrationKind) -> AnyCalibration | None:
+        entry = self.manifest.find_calibration(kind)
+        if entry is None:
+            return None
+        if entry not in self._calibrations:
+            deadline = self._deadline(None, f"reading the calibration {kind.name}")
+            data = self._session.read_calibration(entry, deadline)
+            try:
+                self._calibrations[entry] = parse_calibration(kind, data)
+            except Malformed as error:
+                raise ProtocolError(f"the module sent a malformed calibration: {error}") from None
+        return self._calibrations[entry]
 
     @property
     def power(self) -> Power:

@@ -56,6 +56,8 @@ class ColorCalibration:
     """DNG AsShotNeutral: three pairs, the sensor's answer to a white surface."""
     illuminant: int = 21
     """The light that ``matrix`` is for, as an EXIF LightSource code; 21 is D65."""
+    second: ColorCalibration | None = None
+    """The same colours under another light, if the module states two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +261,8 @@ class Frame(ReleasesOnExit):
     """The frame's first column in its readout mode; 0 unless a region of interest was asked for."""
     crop_y: int = 0
     """The frame's first row in its readout mode."""
+    whole_size: tuple[int, int] | None = None
+    """Width and height of the mode that the frame was read in; None if they are unknown."""
     nonce: int = 0
     """The number of the session in which the frame was sent. Each attachment has another one."""
     _memory: FrameMemory | None = field(default=None, repr=False)

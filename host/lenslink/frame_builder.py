@@ -58,6 +58,7 @@ class FrameBuilder:
             received_fraction=assembly.received_ranges.count / assembly.received_ranges.size,
             missing_ranges=missing,
             optics=description.manifest.optics,
+            whole_size=(mode.width, mode.height) if mode else None,
             nonce=session.link.nonce,
             **reported._asdict(),
             _memory=FrameMemory(lambda: pool.release(buffer)),

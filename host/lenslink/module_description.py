@@ -34,17 +34,20 @@ class ModuleDescription:
     """The module's controls by their names."""
 
     def __post_init__(self) -> None:
-        manifest, color = self.manifest, self.manifest.color
+        manifest = self.manifest
         modes = {mode.id: mode for mode in manifest.modes}
         identity = Identity(manifest.maker, manifest.model, manifest.serial, manifest.firmware)
-        calibration = ColorCalibration(
-            tuple(zip(color.matrix[::2], color.matrix[1::2], strict=True)),
-            tuple(zip(color.neutral[::2], color.neutral[1::2], strict=True)),
-            color.illuminant,
-        )
+        color = None
+        for entry in reversed(manifest.colors):
+            color = ColorCalibration(
+                tuple(zip(entry.matrix[::2], entry.matrix[1::2], strict=True)),
+                tuple(zip(entry.neutral[::2], entry.neutral[1::2], strict=True)),
+                entry.illuminant,
+                color,
+            )
         object.__setattr__(self, "modes", modes)
         object.__setattr__(self, "identity", identity)
-        object.__setattr__(self, "color", calibration)
+        object.__setattr__(self, "color", color)
         object.__setattr__(self, "controls", list_controls(manifest))
 
     def find_mode(self, name: str | None, use: ModeUse) -> Mode:

@@ -18,14 +18,18 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Capability, CloseReason, DiscardReason, ErrorCode
 from lenslink_protocol.link import Link
 from lenslink_protocol.manifest import Manifest, parse_manifest
 from lenslink_protocol.messages import (
     AnyMessage,
+    CalibrationEntry,
+    CalibrationPiece,
     Configured,
     Error,
     Event,
+    GetCalibration,
     GetManifest,
     HelloReply,
     Malformed,
@@ -213,6 +217,24 @@ class Session:
             raise ProtocolError(f"the module's manifest is malformed: {error}") from None
         self.frames.mode_sizes = {each.id: (each.width, each.height) for each in manifest.modes}
         return manifest
+
+    def read_calibration(self, entry: CalibrationEntry, deadline: Deadline) -> bytes:
+        """Return the bytes of a calibration that the manifest lists.
+
+        Raises :exc:`~lenslink.errors.ProtocolError` if they are not those that *entry* states.
+        """
+        data = bytearray()
+        while len(data) < entry.total:
+            asked = GetCalibration(entry.kind, len(data))
+            piece = self.call(asked, CalibrationPiece, deadline)
+            head = piece.kind, piece.offset, piece.total
+            is_odd = head != (entry.kind, len(data), entry.total) or not piece.piece
+            if is_odd or len(data) + len(piece.piece) > entry.total:
+                raise ProtocolError(f"calibration {entry.kind} does not fit together")
+            data += piece.piece
+        if crc32(data) != entry.crc32:
+            raise ProtocolError(f"calibration {entry.kind} is damaged: its CRC is wrong")
+        return bytes(data)
 
     def call(self, message: AnyMessage, reply: type[R], deadline: Deadline) -> R:
         """Send a request and return its answer. Stop repeating all earlier requests.

@@ -11,7 +11,7 @@ import re
 from . import ids
 from .layout import Field, get_format, list_fields
 from .params import PARAMS
-from .structs import ENTRIES, MAGIC, MESSAGES, Header, Setting
+from .structs import ENTRIES, MAGIC, MESSAGES, PARTS, Header, Setting
 
 _C_TYPES = {"B": "uint8_t", "H": "uint16_t", "I": "uint32_t", "Q": "uint64_t", "i": "int32_t"}
 
@@ -87,6 +87,7 @@ def make_c_header(notice: str) -> str:
         for e in ENTRIES
         if e.struct is not None
     ]
+    layouts += [(to_snake_case(p.name), f"calibration: {p.doc}", p.struct) for p in PARTS]
     asserts = []
     for name, doc, layout in layouts:
         parts = list_fields(layout)

@@ -27,7 +27,7 @@ from .dissector import make_dissector
 from .layout import Field, get_format, list_fields
 from .params import PARAMS
 from .ringheader import ring_h
-from .structs import ENTRIES, MAGIC, MESSAGES, Entry, Header, Message, Setting
+from .structs import ENTRIES, MAGIC, MESSAGES, PARTS, Entry, Header, Message, Setting
 from .transcripts import make_spec_transcripts
 
 NOTICE = "Generated from lenslink_protocol/structs.py by `make gen`; do not edit."
@@ -137,6 +137,10 @@ def make_host_codec() -> str:
         _make_python_class(e.name, f"manifest entry: {e.doc}", list_fields(e.struct), None)
         for e in structured
     ]
+    parts += [
+        _make_python_class(p.name, f"calibration: {p.doc}", list_fields(p.struct), None)
+        for p in PARTS
+    ]
     union = " | ".join(m.name for m in MESSAGES)
     table = "\n".join(f"    MessageType.{m.type.name}: {m.name}," for m in MESSAGES)
     entries = "\n".join(f"    ManifestKey.{e.key.name}: {e.name}," for e in structured)
@@ -153,6 +157,14 @@ def make_host_codec() -> str:
 
 
 # --- MicroPython -----------------------------------------------------------------------------
+
+# A name costs a board memory, so the firmware has only the parameters that a module needs.
+_HOST_PARAMS = {
+    "MAX_MANIFEST", "MAX_TEXT", "MAX_CALIBRATION", "MIN_SIDE", "MAX_WIDTH", "MAX_HEIGHT",
+    "MIN_FRAMES_OPEN", "MAX_FRAMES_OPEN", "MAX_OPEN_BYTES", "HELLO_RETRY_MS", "REQUEST_RETRY_MS",
+    "HEARTBEAT_MS", "SILENCE_MS", "MAX_SETTINGS_DELAY", "RESEND_RETRY_MS", "RESEND_TRIES",
+    "END_GRACE_MS", "FRAME_STALE_MS",
+}  # fmt: skip
 
 _PREFIXES: dict[str, Iterable[enum.IntEnum | enum.IntFlag]] = {
     "CAP": ids.Capability,
@@ -175,7 +187,6 @@ _PREFIXES: dict[str, Iterable[enum.IntEnum | enum.IntFlag]] = {
     "OUTCOME": ids.Outcome,
     "RESET": ids.ResetReason,
     "LOG": ids.LogLevel,
-    "CFA": ids.Cfa,
     "USE": ids.ModeUse,
     "KEY": ids.ManifestKey,
     # The packed ones a module's sensor names by their codes, which say all that firmware asks.
@@ -197,7 +208,7 @@ def make_firmware_codec() -> str:
     lines += ["try:", "    from micropython import const", "except ImportError:  # CPython", ""]
     lines += ["    def const(value):", "        return value", "", ""]
     lines += [f"MAGIC = {MAGIC!r}"]
-    lines += [f"{p.name} = const({p.value})" for p in PARAMS.values()]
+    lines += [f"{p.name} = const({p.value})" for p in PARAMS.values() if p.name not in _HOST_PARAMS]
     lines += [f"VENDOR_FIRST = const({ids.VENDOR_FIRST})", ""]
     lines += [f"T_{t.name} = const({t.value})" for t in ids.MessageType]
     for prefix, members in _PREFIXES.items():
@@ -313,6 +324,7 @@ _TABLED = (
     ids.LogLevel,
     ids.Cfa,
     ids.ModeUse,
+    ids.CalibrationKind,
     ids.PixelFormat,
     ids.DiscardReason,
 )
@@ -350,6 +362,10 @@ def make_spec_parts() -> dict[str, str]:
             for e in ENTRIES
             if e.struct
         ]
+    )
+    tables["calibrations"] = "\n\n".join(
+        f"### {p.name}\n\n{_make_sentence(p.doc)}\n\n{_make_field_table(list_fields(p.struct))}"
+        for p in PARTS
     )
     for members in _TABLED:
         tables[members.__name__] = _make_enum_table(members)

@@ -46,6 +46,7 @@ ENUM_OF: dict[tuple[str, str], type[enum.IntEnum] | type[enum.IntFlag]] = {
     ("Log", "level"): ids.LogLevel,
     (_ANY, "cfa"): ids.Cfa,
     ("ModeEntry", "use"): ids.ModeUse,
+    (_ANY, "kind"): ids.CalibrationKind,
     (_ANY, "pixel_format"): ids.PixelFormat,
 }
 """The enumeration of a field's values, by message and field."""

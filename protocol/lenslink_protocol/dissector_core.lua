@@ -177,7 +177,7 @@ local function add_message(tree, tvb, offset, length, kind)
   at = offset + size
   if tail and at < offset + length then
     branch:add(tail.proto, tvb(at, offset + length - at))
-    if tail[1] == "piece" then add_manifest(branch, tvb, at, offset + length) end
+    if message.abbr == "manifest_piece" then add_manifest(branch, tvb, at, offset + length) end
     if tail[1] == "settings" then add_settings(branch, tvb, at, offset + length) end
   end
 end

@@ -37,6 +37,8 @@ class MessageType(enum.IntEnum):
     SET_SETTINGS = 0x1D
     EVENT = 0x1E
     SET_BUDGET = 0x1F
+    GET_CALIBRATION = 0x20
+    CALIBRATION = 0x21
     FRAME_START = 0x40
     TILE = 0x41
     FRAME_END = 0x42
@@ -404,7 +406,24 @@ class ManifestKey(enum.IntEnum):
     SCALE = 0x0022
     AUTH = 0x0023
     CONTROL = 0x0024
+    FOCUS = 0x0025
     DELAY = 0x0026
+    CALIBRATION = 0x0027
+
+
+class CalibrationKind(enum.IntEnum):
+    """Kind of a calibration. A reader skips unknown kinds."""
+
+    NOISE = 1
+    """Noise profile at each gain."""
+    GAIN_MAP = 2
+    """Gain that each place of the picture needs, because the lens darkens it."""
+    DISTORTION = 3
+    """Where the lens puts a point."""
+    BLUR = 4
+    """Blur of what is out of focus."""
+    DEFECTS = 5
+    """Pixels that are not to be used."""
 
 
 class DiscardReason(enum.StrEnum):

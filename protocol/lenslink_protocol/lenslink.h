@@ -30,6 +30,7 @@
 #define LENSLINK_MAX_CONTROL 1024 /* B: longest payload of any other packet; a small module buffers one */
 #define LENSLINK_MAX_MANIFEST 65536 /* B: longest manifest; it is read in pieces */
 #define LENSLINK_MAX_TEXT 255 /* B: longest text in the manifest */
+#define LENSLINK_MAX_CALIBRATION 262144 /* B: longest calibration; 40,000 defects of a 100-megapixel sensor */
 #define LENSLINK_MIN_SIDE 16 /* pixels: least width and height of a mode; the frame still has two tiles */
 #define LENSLINK_MAX_WIDTH 12288 /* pixels: most columns of a mode, as a 100-megapixel sensor has */
 #define LENSLINK_MAX_HEIGHT 8192 /* pixels: most rows of a mode, as a 100-megapixel sensor has */
@@ -90,6 +91,8 @@ enum lenslink_message_type {
     LENSLINK_MESSAGE_TYPE_SET_SETTINGS = 0x1D,
     LENSLINK_MESSAGE_TYPE_EVENT = 0x1E,
     LENSLINK_MESSAGE_TYPE_SET_BUDGET = 0x1F,
+    LENSLINK_MESSAGE_TYPE_GET_CALIBRATION = 0x20,
+    LENSLINK_MESSAGE_TYPE_CALIBRATION = 0x21,
     LENSLINK_MESSAGE_TYPE_FRAME_START = 0x40,
     LENSLINK_MESSAGE_TYPE_TILE = 0x41,
     LENSLINK_MESSAGE_TYPE_FRAME_END = 0x42,
@@ -316,7 +319,17 @@ enum lenslink_manifest_key {
     LENSLINK_MANIFEST_KEY_SCALE = 0x22,
     LENSLINK_MANIFEST_KEY_AUTH = 0x23,
     LENSLINK_MANIFEST_KEY_CONTROL = 0x24,
+    LENSLINK_MANIFEST_KEY_FOCUS = 0x25,
     LENSLINK_MANIFEST_KEY_DELAY = 0x26,
+    LENSLINK_MANIFEST_KEY_CALIBRATION = 0x27,
+};
+
+enum lenslink_calibration_kind {
+    LENSLINK_CALIBRATION_KIND_NOISE = 0x01,
+    LENSLINK_CALIBRATION_KIND_GAIN_MAP = 0x02,
+    LENSLINK_CALIBRATION_KIND_DISTORTION = 0x03,
+    LENSLINK_CALIBRATION_KIND_BLUR = 0x04,
+    LENSLINK_CALIBRATION_KIND_DEFECTS = 0x05,
 };
 
 #pragma pack(push, 1)
@@ -594,6 +607,22 @@ struct lenslink_set_budget {
     uint32_t budget_mw; /* most power that the module may draw in this session, mW */
 };
 
+/* 0x20, host: asks for a piece of a calibration */
+struct lenslink_get_calibration {
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint16_t kind; /* kind of the calibration */
+    uint32_t offset; /* offset of the first byte that the host wants */
+};
+
+/* 0x21, module: carries a piece of a calibration */
+struct lenslink_calibration_piece {
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint16_t kind; /* kind of the calibration, as in the request */
+    uint32_t offset; /* offset of the piece in the calibration */
+    uint32_t total; /* length of the whole calibration, B */
+    /* then piece: bytes of the calibration from that offset */
+};
+
 /* 0x40, module: begins a frame: its geometry and the settings that were applied */
 struct lenslink_frame_start {
     uint16_t size; /* bytes of the fixed part, this field included */
@@ -658,11 +687,11 @@ struct lenslink_sensor_entry {
     uint32_t black_milli[4]; /* black levels of the first 2 x 2 pixels, 1/1000 DN */
 };
 
-/* manifest entry 0x0011: colours of the sensor, as DNG states them */
+/* manifest entry 0x0011: colours of the sensor under an illuminant, as DNG states them */
 struct lenslink_color_entry {
     uint16_t illuminant; /* EXIF LightSource of the matrix */
     uint16_t reserved; /* 0 */
-    int32_t matrix[18]; /* ColorMatrix1: 9 x numerator, denominator; row by row */
+    int32_t matrix[18]; /* ColorMatrix: 9 x numerator, denominator; row by row */
     uint32_t neutral[6]; /* AsShotNeutral: 3 x numerator, denominator */
 };
 
@@ -723,6 +752,72 @@ struct lenslink_delay_entry {
     uint16_t settings_delay; /* most frames whose readout begins after SetSettings was done, without its settings */
 };
 
+/* manifest entry 0x0025: a point of the focus motor's calibration; one entry for each point */
+struct lenslink_focus_entry {
+    uint32_t steps; /* position of the motor, steps from infinity */
+    int32_t focus_mdpt; /* distance that the lens is focused on, milli-dioptres */
+};
+
+/* manifest entry 0x0027: a calibration that GetCalibration reads; one entry for each */
+struct lenslink_calibration_entry {
+    uint16_t kind; /* kind of the calibration */
+    uint32_t total; /* length of the calibration, B */
+    uint32_t crc32; /* CRC-32/ISO-HDLC of the calibration */
+};
+
+/* calibration: begins the calibration NOISE; `points` entries NoisePoint follow */
+struct lenslink_noise_head {
+    uint16_t points; /* number of gains */
+    uint16_t reserved; /* 0 */
+};
+
+/* calibration: the noise at a gain */
+struct lenslink_noise_point {
+    uint32_t gain_milli; /* gain, 1/1000 */
+    uint32_t slope; /* S of DNG's NoiseProfile, 1e-9 */
+    uint32_t offset; /* O of DNG's NoiseProfile, 1e-12 */
+};
+
+/* calibration: begins the calibration GAIN_MAP; apertures, focuses and gains follow */
+struct lenslink_gain_map_head {
+    uint8_t apertures; /* number of f-numbers */
+    uint8_t focuses; /* number of distances */
+    uint16_t rows; /* points of a map from top to bottom */
+    uint16_t columns; /* points of a map from left to right */
+    uint16_t reserved; /* 0 */
+};
+
+/* calibration: the calibration DISTORTION */
+struct lenslink_distortion_table {
+    uint32_t center[2]; /* x and y of the optical axis, 1e-6 of width and height */
+    int32_t radial[4]; /* kr0 to kr3, 1e-9 */
+    int32_t tangential[2]; /* kt0 and kt1, 1e-9 */
+};
+
+/* calibration: begins the calibration BLUR; `points` entries BlurPoint follow */
+struct lenslink_blur_head {
+    uint16_t points; /* number of distances */
+    uint16_t reserved; /* 0 */
+};
+
+/* calibration: the blur at a distance that the lens is focused on */
+struct lenslink_blur_point {
+    int32_t focus_mdpt; /* distance that the lens is focused on, milli-dioptres */
+    uint32_t blur_milli; /* diameter of the blur at f/1, one dioptre out of focus, 1/1000 pixel of the sensor */
+};
+
+/* calibration: begins the calibration DEFECTS; `pixels` entries DefectPixel follow */
+struct lenslink_defects_head {
+    uint32_t pixels; /* number of pixels */
+};
+
+/* calibration: a pixel that is not to be used */
+struct lenslink_defect_pixel {
+    uint16_t mode; /* id of a mode of the manifest */
+    uint16_t x; /* column in that mode */
+    uint16_t y; /* row in that mode */
+};
+
 #pragma pack(pop)
 
 LENSLINK_ASSERT(sizeof(struct lenslink_header) == 40, "header: <4sBBBBIIIHHHHIII");
@@ -756,6 +851,8 @@ LENSLINK_ASSERT(sizeof(struct lenslink_challenge) == 4, "challenge: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_proof) == 4, "proof: <HH");
 LENSLINK_ASSERT(sizeof(struct lenslink_set_settings) == 4, "set_settings: <HBB");
 LENSLINK_ASSERT(sizeof(struct lenslink_set_budget) == 8, "set_budget: <HHI");
+LENSLINK_ASSERT(sizeof(struct lenslink_get_calibration) == 8, "get_calibration: <HHI");
+LENSLINK_ASSERT(sizeof(struct lenslink_calibration_piece) == 12, "calibration_piece: <HHII");
 LENSLINK_ASSERT(sizeof(struct lenslink_frame_start) == 100, "frame_start: <HHIQHHBBBBIIIHH4IIIiIIIIIiiHH");
 LENSLINK_ASSERT(sizeof(struct lenslink_frame_end) == 32, "frame_end: <HBBII4II");
 LENSLINK_ASSERT(sizeof(struct lenslink_log) == 12, "log: <HBBQ");
@@ -769,5 +866,15 @@ LENSLINK_ASSERT(sizeof(struct lenslink_power_entry) == 8, "power_entry: <II");
 LENSLINK_ASSERT(sizeof(struct lenslink_scale_entry) == 8, "scale_entry: <II");
 LENSLINK_ASSERT(sizeof(struct lenslink_auth_entry) == 2, "auth_entry: <H");
 LENSLINK_ASSERT(sizeof(struct lenslink_delay_entry) == 2, "delay_entry: <H");
+LENSLINK_ASSERT(sizeof(struct lenslink_focus_entry) == 8, "focus_entry: <Ii");
+LENSLINK_ASSERT(sizeof(struct lenslink_calibration_entry) == 10, "calibration_entry: <HII");
+LENSLINK_ASSERT(sizeof(struct lenslink_noise_head) == 4, "noise_head: <HH");
+LENSLINK_ASSERT(sizeof(struct lenslink_noise_point) == 12, "noise_point: <III");
+LENSLINK_ASSERT(sizeof(struct lenslink_gain_map_head) == 8, "gain_map_head: <BBHHH");
+LENSLINK_ASSERT(sizeof(struct lenslink_distortion_table) == 32, "distortion_table: <2I4i2i");
+LENSLINK_ASSERT(sizeof(struct lenslink_blur_head) == 4, "blur_head: <HH");
+LENSLINK_ASSERT(sizeof(struct lenslink_blur_point) == 8, "blur_point: <iI");
+LENSLINK_ASSERT(sizeof(struct lenslink_defects_head) == 4, "defects_head: <I");
+LENSLINK_ASSERT(sizeof(struct lenslink_defect_pixel) == 6, "defect_pixel: <HHH");
 
 #endif

@@ -11,6 +11,13 @@ local ENUMS = {
     [2] = "CALIBRATION",
     [3] = "OTHER",
   }},
+  CalibrationKind = {flags = false, names = {
+    [1] = "NOISE",
+    [2] = "GAIN_MAP",
+    [3] = "DISTORTION",
+    [4] = "BLUR",
+    [5] = "DEFECTS",
+  }},
   Capability = {flags = true, names = {
     [1] = "LOG",
     [2] = "RESEND",
@@ -105,7 +112,9 @@ local ENUMS = {
     [34] = "SCALE",
     [35] = "AUTH",
     [36] = "CONTROL",
+    [37] = "FOCUS",
     [38] = "DELAY",
+    [39] = "CALIBRATION",
   }},
   MessageType = {flags = false, names = {
     [1] = "HELLO",
@@ -137,6 +146,8 @@ local ENUMS = {
     [29] = "SET_SETTINGS",
     [30] = "EVENT",
     [31] = "SET_BUDGET",
+    [32] = "GET_CALIBRATION",
+    [33] = "CALIBRATION",
     [64] = "FRAME_START",
     [65] = "TILE",
     [66] = "FRAME_END",
@@ -436,6 +447,18 @@ local MESSAGES = {
     {"reserved", "H", 1, "0"},
     {"budget_mw", "I", 1, "most power that the module may draw in this session, mW"},
   }},
+  [32] = {name = "GetCalibration", abbr = "get_calibration", doc = "asks for a piece of a calibration", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"kind", "H", 1, "kind of the calibration", "CalibrationKind"},
+    {"offset", "I", 1, "offset of the first byte that the host wants"},
+  }},
+  [33] = {name = "CalibrationPiece", abbr = "calibration_piece", doc = "carries a piece of a calibration", fields = {
+    {"size", "H", 1, "bytes of the fixed part, this field included"},
+    {"kind", "H", 1, "kind of the calibration, as in the request", "CalibrationKind"},
+    {"offset", "I", 1, "offset of the piece in the calibration"},
+    {"total", "I", 1, "length of the whole calibration, B"},
+    {"piece", "tail", 1, "bytes of the calibration from that offset"},
+  }},
   [64] = {name = "FrameStart", abbr = "frame_start", doc = "begins a frame: its geometry and the settings that were applied", fields = {
     {"size", "H", 1, "bytes of the fixed part, this field included"},
     {"mode", "H", 1, "id of a mode of the manifest"},
@@ -510,10 +533,10 @@ local ENTRIES = {
     {"white", "I", 1, "white level, DN"},
     {"black_milli", "I", 4, "black levels of the first 2 x 2 pixels, 1/1000 DN"},
   }},
-  [17] = {name = "ColorEntry", abbr = "color_entry", doc = "colours of the sensor, as DNG states them", fields = {
+  [17] = {name = "ColorEntry", abbr = "color_entry", doc = "colours of the sensor under an illuminant, as DNG states them", fields = {
     {"illuminant", "H", 1, "EXIF LightSource of the matrix"},
     {"reserved", "H", 1, "0"},
-    {"matrix", "i", 18, "ColorMatrix1: 9 x numerator, denominator; row by row"},
+    {"matrix", "i", 18, "ColorMatrix: 9 x numerator, denominator; row by row"},
     {"neutral", "I", 6, "AsShotNeutral: 3 x numerator, denominator"},
   }},
   [18] = {name = "ModeEntry", abbr = "mode_entry", doc = "a readout mode; one entry for each mode", fields = {
@@ -556,6 +579,15 @@ local ENTRIES = {
   }},
   [38] = {name = "DelayEntry", abbr = "delay_entry", doc = "delays of the module", fields = {
     {"settings_delay", "H", 1, "most frames whose readout begins after SetSettings was done, without its settings"},
+  }},
+  [37] = {name = "FocusEntry", abbr = "focus_entry", doc = "a point of the focus motor's calibration; one entry for each point", fields = {
+    {"steps", "I", 1, "position of the motor, steps from infinity"},
+    {"focus_mdpt", "i", 1, "distance that the lens is focused on, milli-dioptres"},
+  }},
+  [39] = {name = "CalibrationEntry", abbr = "calibration_entry", doc = "a calibration that GetCalibration reads; one entry for each", fields = {
+    {"kind", "H", 1, "kind of the calibration", "CalibrationKind"},
+    {"total", "I", 1, "length of the calibration, B"},
+    {"crc32", "I", 1, "CRC-32/ISO-HDLC of the calibration"},
   }},
 }
 
@@ -738,7 +770,7 @@ local function add_message(tree, tvb, offset, length, kind)
   at = offset + size
   if tail and at < offset + length then
     branch:add(tail.proto, tvb(at, offset + length - at))
-    if tail[1] == "piece" then add_manifest(branch, tvb, at, offset + length) end
+    if message.abbr == "manifest_piece" then add_manifest(branch, tvb, at, offset + length) end
     if tail[1] == "settings" then add_settings(branch, tvb, at, offset + length) end
   end
 end

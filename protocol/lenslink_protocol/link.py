@@ -747,6 +747,7 @@ REPLIES: dict[int, type[AnyMessage]] = {
         (MessageType.QUERY, MessageType.QUERY_REPLY),
         (MessageType.TEST, MessageType.ACCEPTED),
         (MessageType.CHALLENGE, MessageType.PROOF),
+        (MessageType.GET_CALIBRATION, MessageType.CALIBRATION),
     )
 }
 

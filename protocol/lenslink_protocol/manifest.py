@@ -9,15 +9,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from .ids import Cfa, ControlId, ManifestKey, ModeUse, PixelFormat
 from .messages import (
     ENTRY_BY_KEY,
     TEXT_BY_KEY,
+    CalibrationEntry,
     ColorEntry,
     ControlEntry,
     DelayEntry,
+    FocusEntry,
     Malformed,
     ModeEntry,
     OpticsEntry,
@@ -27,6 +30,7 @@ from .messages import (
 )
 from .packings import Packing, find_layout, find_pixel_format, is_known
 from .params import (
+    MAX_CALIBRATION,
     MAX_HEIGHT,
     MAX_MANIFEST,
     MAX_SETTING,
@@ -40,6 +44,9 @@ _HEAD = struct.Struct("<HH")
 _MODES = 64
 _FORMATS = 16
 _CONTROLS = 64
+_COLORS = 2
+_FOCUS_POINTS = 64
+_CALIBRATIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,8 @@ class Manifest:
     firmware: str
     board: str
     sensor: SensorEntry
-    color: ColorEntry
+    colors: tuple[ColorEntry, ...]
+    """Colours under one illuminant or two."""
     modes: tuple[Mode, ...]
     optics: OpticsEntry | None = None
     power: PowerEntry | None = None
@@ -94,6 +102,10 @@ class Manifest:
     """Authentication schemes of the module."""
     controls: tuple[ControlEntry, ...] = ()
     """Controls that the module has and this version knows."""
+    focus: tuple[FocusEntry, ...] = ()
+    """The focus motor's calibration, from infinity on."""
+    calibrations: tuple[CalibrationEntry, ...] = ()
+    """Calibrations that GetCalibration reads, unknown kinds included."""
     skipped: tuple[int, ...] = field(default=())
     """Keys that this version does not know."""
 
@@ -101,6 +113,11 @@ class Manifest:
     def settings_delay(self) -> int:
         """Frames whose readout may begin after a change of settings, without them."""
         return MAX_SETTINGS_DELAY if self.delay is None else self.delay.settings_delay
+
+    @property
+    def color(self) -> ColorEntry:
+        """The colours under the first illuminant."""
+        return self.colors[0]
 
     @property
     def cfa(self) -> Cfa:
@@ -113,6 +130,10 @@ class Manifest:
     def find_control(self, control: ControlId) -> ControlEntry | None:
         """Return the range of a control, or None if the module does not have it."""
         return next((each for each in self.controls if each.control == control), None)
+
+    def find_calibration(self, kind: int) -> CalibrationEntry | None:
+        """Return length and CRC of a calibration, or None if the module does not have it."""
+        return next((each for each in self.calibrations if each.kind == kind), None)
 
     def find_mode(self, name: str) -> Mode | None:
         """Return the mode called *name*, or None."""
@@ -146,20 +167,12 @@ def parse_manifest(data: bytes) -> Manifest:
         Malformed: The manifest breaks a rule. The message names the entry.
     """
     values: dict[str, object] = {}
-    modes: list[Mode] = []
-    formats: list[int] = []
-    schemes: list[int] = []
-    controls: list[ControlEntry] = []
+    # The entries of the keys that may stand several times.
+    lists: dict[int, list[Any]] = {key: [] for key in _LISTED}
     skipped: list[int] = []
     for key, value in iterate_entries(data):
-        if key == ManifestKey.MODE:
-            modes.append(_mode(_decode(key, value)))
-        elif key == ManifestKey.FORMAT:
-            formats.append(_decode(key, value).pixel_format)
-        elif key == ManifestKey.AUTH:
-            schemes.append(_decode(key, value).scheme)
-        elif key == ManifestKey.CONTROL:
-            controls.append(_decode(key, value))
+        if key in lists:
+            lists[key].append(_decode(key, value))
         elif key in TEXT_BY_KEY or key in ENTRY_BY_KEY:
             name = TEXT_BY_KEY.get(key) or _FIELD[key]
             if name in values:
@@ -170,6 +183,7 @@ def parse_manifest(data: bytes) -> Manifest:
     for key in _REQUIRED:
         if (TEXT_BY_KEY.get(key) or _FIELD[key]) not in values:
             raise Malformed(f"{_name(key)} is missing")
+    modes = [_mode(each) for each in lists[ManifestKey.MODE]]
     if not 1 <= len(modes) <= _MODES:
         raise Malformed(f"the manifest has {len(modes)} modes instead of 1 to {_MODES}")
     ids = [mode.id for mode in modes]
@@ -177,11 +191,13 @@ def parse_manifest(data: bytes) -> Manifest:
         if ids.count(number) > 1:
             raise Malformed(f"{_name(ManifestKey.MODE)}: two modes have the id {number}")
     sensor = _check_sensor(values["sensor"])
-    _check_color(values["color"])
     _check_delay(values.get("delay"))
-    values["formats"] = _formats(formats, sensor)
-    values["schemes"] = tuple(schemes)
-    values["controls"] = _controls(controls)
+    values["colors"] = _colors(lists[ManifestKey.COLOR])
+    values["formats"] = _formats([each.pixel_format for each in lists[ManifestKey.FORMAT]], sensor)
+    values["schemes"] = tuple(each.scheme for each in lists[ManifestKey.AUTH])
+    values["controls"] = _controls(lists[ManifestKey.CONTROL])
+    values["focus"] = _focus(lists[ManifestKey.FOCUS])
+    values["calibrations"] = _calibrations(lists[ManifestKey.CALIBRATION])
     return Manifest(modes=tuple(modes), skipped=tuple(skipped), **values)  # type: ignore[arg-type]
 
 
@@ -192,14 +208,23 @@ def encode_entry(key: int, value: bytes) -> bytes:
 
 _FIELD: dict[int, str] = {
     ManifestKey.SENSOR: "sensor",
-    ManifestKey.COLOR: "color",
     ManifestKey.OPTICS: "optics",
     ManifestKey.POWER: "power",
     ManifestKey.SCALE: "scale",
     ManifestKey.DELAY: "delay",
 }
 
-_REQUIRED = (*TEXT_BY_KEY, ManifestKey.SENSOR, ManifestKey.COLOR)
+_LISTED = (
+    ManifestKey.COLOR,
+    ManifestKey.MODE,
+    ManifestKey.FORMAT,
+    ManifestKey.AUTH,
+    ManifestKey.CONTROL,
+    ManifestKey.FOCUS,
+    ManifestKey.CALIBRATION,
+)
+
+_REQUIRED = (*TEXT_BY_KEY, ManifestKey.SENSOR)
 
 
 def _name(key: int) -> str:
@@ -293,7 +318,38 @@ def _check_delay(delay: object) -> None:
         _check(ManifestKey.DELAY, frames <= MAX_SETTINGS_DELAY, rule)
 
 
-def _check_color(color: object) -> None:
-    assert isinstance(color, ColorEntry)
-    holds = all((*color.matrix[1::2], *color.neutral[1::2]))
-    _check(ManifestKey.COLOR, holds, "a denominator is 0")
+def _colors(entries: list[ColorEntry]) -> tuple[ColorEntry, ...]:
+    key = ManifestKey.COLOR
+    _check(key, bool(entries), "it is missing")
+    _check(key, len(entries) <= _COLORS, f"{len(entries)} illuminants, more than {_COLORS}")
+    known = [each.illuminant for each in entries]
+    for each in entries:
+        once = known.count(each.illuminant) == 1
+        _check(key, once, f"illuminant {each.illuminant} stands twice")
+        holds = all((*each.matrix[1::2], *each.neutral[1::2]))
+        _check(key, holds, "a denominator is 0")
+    return tuple(entries)
+
+
+def _focus(entries: list[FocusEntry]) -> tuple[FocusEntry, ...]:
+    key = ManifestKey.FOCUS
+    count = len(entries)
+    holds = count == 0 or 2 <= count <= _FOCUS_POINTS
+    _check(key, holds, f"{count} points instead of 2 to {_FOCUS_POINTS}")
+    for before, after in pairwise(entries):
+        rises = before.steps < after.steps and before.focus_mdpt < after.focus_mdpt
+        _check(key, rises, f"the point at {after.steps} steps does not rise")
+    return tuple(entries)
+
+
+def _calibrations(entries: list[CalibrationEntry]) -> tuple[CalibrationEntry, ...]:
+    key = ManifestKey.CALIBRATION
+    rule = f"{len(entries)} calibrations, more than {_CALIBRATIONS}"
+    _check(key, len(entries) <= _CALIBRATIONS, rule)
+    kinds = [each.kind for each in entries]
+    for each in entries:
+        name = f"kind {each.kind}"
+        _check(key, kinds.count(each.kind) == 1, f"{name} stands twice")
+        rule = f"{name} has {each.total} bytes instead of 1 to {MAX_CALIBRATION}"
+        _check(key, 1 <= each.total <= MAX_CALIBRATION, rule)
+    return tuple(entries)

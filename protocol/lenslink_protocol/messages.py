@@ -788,6 +788,56 @@ class SetBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class GetCalibration:
+    """Asks for a piece of a calibration."""
+
+    TYPE: ClassVar[MessageType] = MessageType.GET_CALIBRATION
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HHI")
+
+    kind: int
+    """Kind of the calibration."""
+    offset: int
+    """Offset of the first byte that the host wants."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.kind, self.offset)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> GetCalibration:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        _, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], values[1])
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationPiece:
+    """Carries a piece of a calibration."""
+
+    TYPE: ClassVar[MessageType] = MessageType.CALIBRATION
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HHII")
+
+    kind: int
+    """Kind of the calibration, as in the request."""
+    offset: int
+    """Offset of the piece in the calibration."""
+    total: int
+    """Length of the whole calibration, B."""
+    piece: bytes = b""
+    """Bytes of the calibration from that offset."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.FIXED.size, self.kind, self.offset, self.total) + self.piece
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> CalibrationPiece:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        size, values = _fixed(cls.FIXED, payload)
+        return cls(values[0], values[1], values[2], bytes(memoryview(payload)[size:]))
+
+
+@dataclass(frozen=True, slots=True)
 class FrameStart:
     """Begins a frame: its geometry and the settings that were applied."""
 
@@ -946,14 +996,14 @@ class SensorEntry:
 
 @dataclass(frozen=True, slots=True)
 class ColorEntry:
-    """Manifest entry: colours of the sensor, as DNG states them."""
+    """Manifest entry: colours of the sensor under an illuminant, as DNG states them."""
 
     FIXED: ClassVar[struct.Struct] = struct.Struct("<HH18i6I")
 
     illuminant: int
     """EXIF LightSource of the matrix."""
     matrix: tuple[int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int]
-    """ColorMatrix1: 9 x numerator, denominator; row by row."""
+    """ColorMatrix: 9 x numerator, denominator; row by row."""
     neutral: tuple[int, int, int, int, int, int]
     """AsShotNeutral: 3 x numerator, denominator."""
 
@@ -1162,8 +1212,234 @@ class DelayEntry:
         return cls(values[0])
 
 
+@dataclass(frozen=True, slots=True)
+class FocusEntry:
+    """Manifest entry: a point of the focus motor's calibration; one entry for each point."""
+
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<Ii")
+
+    steps: int
+    """Position of the motor, steps from infinity."""
+    focus_mdpt: int
+    """Distance that the lens is focused on, milli-dioptres."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.steps, self.focus_mdpt)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> FocusEntry:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        values = _prefix(cls.FIXED, payload)
+        return cls(values[0], values[1])
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationEntry:
+    """Manifest entry: a calibration that GetCalibration reads; one entry for each."""
+
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HII")
+
+    kind: int
+    """Kind of the calibration."""
+    total: int
+    """Length of the calibration, B."""
+    crc32: int
+    """CRC-32/ISO-HDLC of the calibration."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.kind, self.total, self.crc32)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> CalibrationEntry:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        values = _prefix(cls.FIXED, payload)
+        return cls(values[0], values[1], values[2])
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseHead:
+    """Calibration: begins the calibration NOISE; `points` entries NoisePoint follow."""
+
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HH")
+
+    points: int
+    """Number of gains."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.points, 0)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> NoiseHead:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        values = _prefix(cls.FIXED, payload)
+        return cls(values[0])
+
+
+@dataclass(frozen=True, slots=True)
+class NoisePoint:
+    """Calibration: the noise at a gain."""
+
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<III")
+
+    gain_milli: int
+    """Gain, 1/1000."""
+    slope: int
+    """S of DNG's NoiseProfile, 1e-9."""
+    offset: int
+    """O of DNG's NoiseProfile, 1e-12."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.gain_milli, self.slope, self.offset)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> NoisePoint:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        values = _prefix(cls.FIXED, payload)
+        return cls(values[0], values[1], values[2])
+
+
+@dataclass(frozen=True, slots=True)
+class GainMapHead:
+    """Calibration: begins the calibration GAIN_MAP; apertures, focuses and gains follow."""
+
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<BBHHH")
+
+    apertures: int
+    """Number of f-numbers."""
+    focuses: int
+    """Number of distances."""
+    rows: int
+    """Points of a map from top to bottom."""
+    columns: int
+    """Points of a map from left to right."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.apertures, self.focuses, self.rows, self.columns, 0)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> GainMapHead:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        values = _prefix(cls.FIXED, payload)
+        return cls(values[0], values[1], values[2], values[3])
+
+
+@dataclass(frozen=True, slots=True)
+class DistortionTable:
+    """Calibration: the calibration DISTORTION."""
+
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<2I4i2i")
+
+    center: tuple[int, int]
+    """X and y of the optical axis, 1e-6 of width and height."""
+    radial: tuple[int, int, int, int]
+    """Kr0 to kr3, 1e-9."""
+    tangential: tuple[int, int]
+    """Kt0 and kt1, 1e-9."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(*self.center, *self.radial, *self.tangential)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> DistortionTable:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        values = _prefix(cls.FIXED, payload)
+        return cls((values[0], values[1]), (values[2], values[3], values[4], values[5]), (values[6], values[7]))
+
+
+@dataclass(frozen=True, slots=True)
+class BlurHead:
+    """Calibration: begins the calibration BLUR; `points` entries BlurPoint follow."""
+
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HH")
+
+    points: int
+    """Number of distances."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.points, 0)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> BlurHead:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        values = _prefix(cls.FIXED, payload)
+        return cls(values[0])
+
+
+@dataclass(frozen=True, slots=True)
+class BlurPoint:
+    """Calibration: the blur at a distance that the lens is focused on."""
+
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<iI")
+
+    focus_mdpt: int
+    """Distance that the lens is focused on, milli-dioptres."""
+    blur_milli: int
+    """Diameter of the blur at f/1, one dioptre out of focus, 1/1000 pixel of the sensor."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.focus_mdpt, self.blur_milli)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> BlurPoint:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        values = _prefix(cls.FIXED, payload)
+        return cls(values[0], values[1])
+
+
+@dataclass(frozen=True, slots=True)
+class DefectsHead:
+    """Calibration: begins the calibration DEFECTS; `pixels` entries DefectPixel follow."""
+
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<I")
+
+    pixels: int
+    """Number of pixels."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.pixels)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> DefectsHead:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        values = _prefix(cls.FIXED, payload)
+        return cls(values[0])
+
+
+@dataclass(frozen=True, slots=True)
+class DefectPixel:
+    """Calibration: a pixel that is not to be used."""
+
+    FIXED: ClassVar[struct.Struct] = struct.Struct("<HHH")
+
+    mode: int
+    """Id of a mode of the manifest."""
+    x: int
+    """Column in that mode."""
+    y: int
+    """Row in that mode."""
+
+    def encode(self) -> bytes:
+        """The payload on the wire."""
+        return self.FIXED.pack(self.mode, self.x, self.y)
+
+    @classmethod
+    def decode(cls, payload: Buffer) -> DefectPixel:
+        """:exc:`Malformed` if the payload is shorter than the fixed part."""
+        values = _prefix(cls.FIXED, payload)
+        return cls(values[0], values[1], values[2])
+
+
 AnyMessage = (
-    Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | Heartbeat | HeartbeatReply | Pending | Busy | Notice | Event | Resend | Resent | Query | QueryReply | Test | Challenge | Proof | SetSettings | SetBudget | FrameStart | FrameEnd | Log
+    Hello | HelloReply | GetManifest | ManifestPiece | Configure | Configured | Capture | StartStream | Stop | Flush | Accepted | Flushed | Error | Close | Heartbeat | HeartbeatReply | Pending | Busy | Notice | Event | Resend | Resent | Query | QueryReply | Test | Challenge | Proof | SetSettings | SetBudget | GetCalibration | CalibrationPiece | FrameStart | FrameEnd | Log
 )
 
 
@@ -1197,6 +1473,8 @@ BY_TYPE: dict[int, type[AnyMessage]] = {
     MessageType.PROOF: Proof,
     MessageType.SET_SETTINGS: SetSettings,
     MessageType.SET_BUDGET: SetBudget,
+    MessageType.GET_CALIBRATION: GetCalibration,
+    MessageType.CALIBRATION: CalibrationPiece,
     MessageType.FRAME_START: FrameStart,
     MessageType.FRAME_END: FrameEnd,
     MessageType.LOG: Log,
@@ -1214,6 +1492,8 @@ ENTRY_BY_KEY: dict[int, type[Any]] = {
     ManifestKey.SCALE: ScaleEntry,
     ManifestKey.AUTH: AuthEntry,
     ManifestKey.DELAY: DelayEntry,
+    ManifestKey.FOCUS: FocusEntry,
+    ManifestKey.CALIBRATION: CalibrationEntry,
 }
 
 

@@ -38,6 +38,9 @@ MAX_CONTROL: Final = _param(
 )
 MAX_MANIFEST: Final = _param("MAX_MANIFEST", 65536, "B", "longest manifest; it is read in pieces")
 MAX_TEXT: Final = _param("MAX_TEXT", 255, "B", "longest text in the manifest")
+MAX_CALIBRATION: Final = _param(
+    "MAX_CALIBRATION", 262144, "B", "longest calibration; 40,000 defects of a 100-megapixel sensor"
+)
 MIN_SIDE: Final = _param(
     "MIN_SIDE", 16, "pixels", "least width and height of a mode; the frame still has two tiles"
 )

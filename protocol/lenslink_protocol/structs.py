@@ -433,6 +433,30 @@ MESSAGES: tuple[Message, ...] = (
         ),
     ),
     Message(
+        "GetCalibration",
+        MessageType.GET_CALIBRATION,
+        "host",
+        "asks for a piece of a calibration",
+        Struct(
+            _SIZE,
+            "kind" / Int16ul * "kind of the calibration",
+            "offset" / Int32ul * "offset of the first byte that the host wants",
+        ),
+    ),
+    Message(
+        "CalibrationPiece",
+        MessageType.CALIBRATION,
+        "module",
+        "carries a piece of a calibration",
+        Struct(
+            _SIZE,
+            "kind" / Int16ul * "kind of the calibration, as in the request",
+            "offset" / Int32ul * "offset of the piece in the calibration",
+            "total" / Int32ul * "length of the whole calibration, B",
+            "piece" / GreedyBytes * "bytes of the calibration from that offset",
+        ),
+    ),
+    Message(
         "FrameStart",
         MessageType.FRAME_START,
         "module",
@@ -536,11 +560,11 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "ColorEntry",
         ManifestKey.COLOR,
-        "colours of the sensor, as DNG states them",
+        "colours of the sensor under an illuminant, as DNG states them",
         Struct(
             "illuminant" / Int16ul * "EXIF LightSource of the matrix",
             "reserved" / Int16ul * "0",
-            "matrix" / Array(18, Int32sl) * "ColorMatrix1: 9 x numerator, denominator; row by row",
+            "matrix" / Array(18, Int32sl) * "ColorMatrix: 9 x numerator, denominator; row by row",
             "neutral" / Array(6, Int32ul) * "AsShotNeutral: 3 x numerator, denominator",
         ),
     ),
@@ -625,4 +649,100 @@ ENTRIES: tuple[Entry, ...] = (
             * "most frames whose readout begins after SetSettings was done, without its settings",
         ),
     ),
+    Entry(
+        "FocusEntry",
+        ManifestKey.FOCUS,
+        "a point of the focus motor's calibration; one entry for each point",
+        Struct(
+            "steps" / Int32ul * "position of the motor, steps from infinity",
+            "focus_mdpt" / Int32sl * "distance that the lens is focused on, milli-dioptres",
+        ),
+    ),
+    Entry(
+        "CalibrationEntry",
+        ManifestKey.CALIBRATION,
+        "a calibration that GetCalibration reads; one entry for each",
+        Struct(
+            "kind" / Int16ul * "kind of the calibration",
+            "total" / Int32ul * "length of the calibration, B",
+            "crc32" / Int32ul * "CRC-32/ISO-HDLC of the calibration",
+        ),
+    ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a calibration: its head, or an entry of the list that follows the head."""
+
+    name: str
+    doc: str
+    struct: Construct
+
+
+PARTS: tuple[Part, ...] = (
+    Part(
+        "NoiseHead",
+        "begins the calibration NOISE; `points` entries NoisePoint follow",
+        Struct("points" / Int16ul * "number of gains", "reserved" / Int16ul * "0"),
+    ),
+    Part(
+        "NoisePoint",
+        "the noise at a gain",
+        Struct(
+            "gain_milli" / Int32ul * "gain, 1/1000",
+            "slope" / Int32ul * "S of DNG's NoiseProfile, 1e-9",
+            "offset" / Int32ul * "O of DNG's NoiseProfile, 1e-12",
+        ),
+    ),
+    Part(
+        "GainMapHead",
+        "begins the calibration GAIN_MAP; apertures, focuses and gains follow",
+        Struct(
+            "apertures" / Int8ul * "number of f-numbers",
+            "focuses" / Int8ul * "number of distances",
+            "rows" / Int16ul * "points of a map from top to bottom",
+            "columns" / Int16ul * "points of a map from left to right",
+            "reserved" / Int16ul * "0",
+        ),
+    ),
+    Part(
+        "DistortionTable",
+        "the calibration DISTORTION",
+        Struct(
+            "center" / Array(2, Int32ul) * "x and y of the optical axis, 1e-6 of width and height",
+            "radial" / Array(4, Int32sl) * "kr0 to kr3, 1e-9",
+            "tangential" / Array(2, Int32sl) * "kt0 and kt1, 1e-9",
+        ),
+    ),
+    Part(
+        "BlurHead",
+        "begins the calibration BLUR; `points` entries BlurPoint follow",
+        Struct("points" / Int16ul * "number of distances", "reserved" / Int16ul * "0"),
+    ),
+    Part(
+        "BlurPoint",
+        "the blur at a distance that the lens is focused on",
+        Struct(
+            "focus_mdpt" / Int32sl * "distance that the lens is focused on, milli-dioptres",
+            "blur_milli"
+            / Int32ul
+            * "diameter of the blur at f/1, one dioptre out of focus, 1/1000 pixel of the sensor",
+        ),
+    ),
+    Part(
+        "DefectsHead",
+        "begins the calibration DEFECTS; `pixels` entries DefectPixel follow",
+        Struct("pixels" / Int32ul * "number of pixels"),
+    ),
+    Part(
+        "DefectPixel",
+        "a pixel that is not to be used",
+        Struct(
+            "mode" / Int16ul * "id of a mode of the manifest",
+            "x" / Int16ul * "column in that mode",
+            "y" / Int16ul * "row in that mode",
+        ),
+    ),
+)
+"""The parts of calibrations. :mod:`.calibration` puts them together."""

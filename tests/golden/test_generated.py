@@ -16,7 +16,7 @@ from lenslink_protocol.framing import encode_packet
 from lenslink_protocol.layout import list_fields
 from lenslink_protocol.messages import BY_TYPE
 from lenslink_protocol.params import PARAMS
-from lenslink_protocol.structs import ENTRIES, MAGIC, MESSAGES, Header, Setting
+from lenslink_protocol.structs import ENTRIES, MAGIC, MESSAGES, PARTS, Header, Setting
 
 PROTOCOL = Path(codegen.__file__).parent
 NONCE = 0x12345678
@@ -37,6 +37,7 @@ def c_program():
     layouts = [("header", Header), ("setting", Setting)]
     layouts += [(to_snake_case(m.name), m.struct) for m in MESSAGES]
     layouts += [(to_snake_case(e.name), e.struct) for e in ENTRIES if e.struct is not None]
+    layouts += [(to_snake_case(p.name), p.struct) for p in PARTS]
     for name, layout in layouts:
         known = [field for field in list_fields(layout) if field.code]
         lines += [

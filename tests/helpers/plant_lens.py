@@ -15,7 +15,7 @@ from lenslink_hil.plant.body import Body
 from lenslink_hil.plant.spring_contacts import Edge
 from lenslink_hil.virtual_body import BodyPorts
 
-_PRODUCT = tomllib.loads((FIRMWARE / "boards/module.toml").read_text("utf-8"))
+_PRODUCT = tomllib.loads((FIRMWARE / "modules/ll-100.toml").read_text("utf-8"))
 _STEP_US = 1000
 
 

@@ -26,7 +26,7 @@ class Session:
     """A host that streams, keeps its session alive, and notes what the module announces."""
 
     def __init__(self, seed: int = 0, readout_us: int = 400 * MS) -> None:
-        shipped = tomllib.loads((FIRMWARE / "boards/module.toml").read_text("utf-8"))
+        shipped = tomllib.loads((FIRMWARE / "modules/ll-100.toml").read_text("utf-8"))
         # A frame is one tile, so that an hour has few steps.
         configuration = module_world.configuration(tile_bytes=512) | {
             "motor": shipped["motor"],

@@ -129,7 +129,17 @@ ALLOWED_VALUES = {
         "struct.pack": "counts, offsets below 64 KiB, and bounded rationals",
         "text.encode": "to_ascii() has replaced other characters",
     },
+    "lenslink/image_files/opcodes.py": {
+        "float": "a number of numpy",
+        "struct.pack": "sizes of a frame, and floating-point numbers",
+    },
     "lenslink/image_files/render.py": {"float": "a rounded number"},
+    "lenslink/module_calibration.py": {
+        "float": "a number of numpy",
+        "int": "a place between the first and the last point",
+        "np.array(found.gains).reshape": "parse_calibration() has checked the number of gains",
+        "np.array(places, np.intp).reshape": "pairs",
+    },
     "lenslink/receive/assembly.py": {"self.buffer.reshape": SHAPE},
     "lenslink/receive/batch.py": {
         "int": "an index of numpy",

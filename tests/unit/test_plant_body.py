@@ -9,7 +9,8 @@ import pytest
 from lenslink.errors import RigError
 from lenslink_hil.benches.board_profile import FIRMWARE
 from lenslink_hil.plant.body import Body
-from lenslink_hil.plant.body_constants import FILE, load_body_constants, parse_body_constants
+from lenslink_hil.plant.body_constants import load_body_constants, parse_body_constants
+from lenslink_hil.plant.constants import FILE
 from lenslink_hil.plant.dock import DockState
 from lenslink_hil.plant.housing import Housing
 from lenslink_hil.plant.motor import Motor
@@ -25,7 +26,7 @@ SECOND = 1_000_000
 CONSTANTS = load_body_constants()
 CONTACTS = CONSTANTS.contacts
 SOURCE_MOHM = 100
-"""Of converter and two contacts, as body.toml says."""
+"""Of converter and two contacts, as constants.toml says."""
 POWER, DETECT, RELEASE, FAULT = range(4)
 
 
@@ -61,12 +62,12 @@ def test_every_constant_has_a_source():
     [
         ("bounce =", "bounces =", "unknown bounces_us"),
         ('unit = "K/W"', 'unit = "K"', "unknown resistance_k"),
-        ('confidence = "high"', 'confidence = "sure"', "high, medium or low"),
-        ("value = 15000", 'value = "15000"', "no number"),
+        ('confidence = "specified"', 'confidence = "sure"', "none of standard"),
+        ("value = 47000", 'value = "47000"', "no number"),
         ("[heat]", "[warmth]", "unknown warmth"),
         ("bounce =", "# bounce =", "missing bounce_us"),
-        (', confidence = "high"', "", "needs value, unit, source and confidence"),
-        ("[heat]", "[heat", "body.toml"),
+        (', confidence = "specified"', "", "needs value, unit, source and confidence"),
+        ("[heat]", "[heat", "constants.toml"),
     ],
 )
 def test_the_file_is_strict(before, after, message):
@@ -326,7 +327,7 @@ def test_the_curve_is_that_of_the_firmwares_calibration():
 
 
 def load_board_motor():
-    return tomllib.loads((FIRMWARE / "boards/module.toml").read_text("utf-8"))["motor"]
+    return tomllib.loads((FIRMWARE / "modules/ll-100.toml").read_text("utf-8"))["motor"]
 
 
 def test_backlash_is_40_mdpt():

@@ -7,6 +7,7 @@ constant.
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 
 import pytest
@@ -107,7 +108,13 @@ def test_a_wrong_file_is_refused(tmp_path, monkeypatch, text, message):
 
 
 def test_the_manifest_describes_this_lens():
-    with (FIRMWARE / "boards" / "module.toml").open("rb") as file:
+    with (FIRMWARE / "modules" / "ll-100.toml").open("rb") as file:
         described = tomllib.load(file)["optics"]
+    assert described["focal_um"] == expected("optics.focal_length") * 1000
+    film, sensor = math.hypot(36, 24), expected("optics.field_width") * 1.25
+    assert described["focal_35mm_um"] == pytest.approx(
+        described["focal_um"] * film / sensor, rel=0.01
+    )
     assert described["aperture_milli"] == expected("optics.widest") * 1000
+    assert described["stops_milli"][-1] == expected("optics.smallest") * 1000
     assert described["focus_max_mdpt"] == NEAREST_MDPT

@@ -25,7 +25,7 @@ CONSTANTS = load_body_constants()
 MS = 1000
 SECOND = 1_000_000
 ATTACHMENTS = 200
-PRODUCT = tomllib.loads((FIRMWARE / "boards/module.toml").read_text("utf-8"))
+PRODUCT = tomllib.loads((FIRMWARE / "modules/ll-100.toml").read_text("utf-8"))
 STOPS = PRODUCT["optics"]["stops_milli"]
 
 

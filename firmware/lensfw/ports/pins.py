@@ -18,6 +18,8 @@ from ..transports import usb
 from . import generated
 
 _EDGES = 32
+# In the slot that this firmware runs from.
+_CALIBRATIONS = __file__.rsplit("/lensfw/", 1)[0] + "/lensfw.cal"
 _REFERENCE_MV = 3300
 # Full scale of the counts that ``power`` takes: 12 bits behind a divider by two.
 _FULL_SCALE_MV = 6600
@@ -243,6 +245,12 @@ class PinPorts(generated.GeneratedRows):
 
     def set_iris(self, milli):
         """Do nothing: no iris is wired to any board yet."""
+
+    def read_calibration(self, start, count):
+        """Return up to *count* bytes of the calibrations on flash, from byte *start* on."""
+        with open(_CALIBRATIONS, "rb") as file:
+            file.seek(start)
+            return file.read(count)
 
     def set_switch(self, closed):
         """Open or close the module's own power switch, if the board has one."""

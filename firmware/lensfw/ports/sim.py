@@ -1,7 +1,7 @@
 """Ports of the simulated module: streams to the plant.
 
 *rows* are streams with the rows of the sensor's channels. *pins* carries everything else as records
-of eight bytes. ``lenslink_hil.plant`` defines both layouts.
+of eight bytes. ``lenslink_hil.plant`` defines both layouts. *calibrations* is a file, as on flash.
 """
 
 import struct
@@ -106,7 +106,8 @@ class SimPorts:
     _SWITCH = 21
     _IRIS = 22
 
-    def __init__(self, rows, pins, clock, crcs=False):
+    def __init__(self, rows, pins, clock, crcs=False, calibrations=None):
+        self._calibrations = calibrations
         self.channels = [SimRows(each, clock, crcs) for each in rows]
         self._pins = pins
         self._record = bytearray(_PIN_BYTES)
@@ -145,3 +146,8 @@ class SimPorts:
     def set_switch(self, closed):
         """Open or close the module's own power switch."""
         self._pins.write(struct.pack(_PIN, self._SWITCH, 0, 0, 1 if closed else 0))
+
+    def read_calibration(self, start, count):
+        """Return up to *count* bytes of the calibrations, from byte *start* on."""
+        self._calibrations.seek(start)
+        return self._calibrations.read(count)

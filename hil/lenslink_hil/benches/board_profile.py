@@ -6,18 +6,22 @@ The profiles are the files ``lensfw/boards/*.toml``. The benches call :func:`loa
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import lensfw
 from lenslink.errors import UsageError
+from lenslink_protocol.crc import crc32
+
+from ..module_profile import DEFAULT, load_module
 
 FIRMWARE = Path(lensfw.__file__).resolve().parent
 _BOARDS = FIRMWARE / "boards"
-# These files describe the product and the tile sizes; they are no boards.
-_MODULE, _TILES = "module", "tiles"
+# This file has the tile sizes; it is no board.
+_TILES = "tiles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Board:
 def list_boards() -> list[str]:
     """Return the names of all boards, in order."""
     names = {path.stem for path in _BOARDS.glob("*.toml")}
-    return sorted(names - {_MODULE, _TILES})
+    return sorted(names - {_TILES})
 
 
 def load_board(name: str, transport: str = "sim") -> Board:
@@ -78,7 +82,13 @@ def get_tile_bytes(name: str, transport: str) -> int:
 
 
 def make_configuration(
-    board: Board, sensor: Mapping[str, Any], serial: str, boot: int
+    board: Board,
+    sensor: Mapping[str, Any],
+    serial: str,
+    boot: int,
+    calibrations: Sequence[tuple[int, bytes]] = (),
+    *,
+    module: str = DEFAULT,
 ) -> dict[str, Any]:
     """Return the configuration that the firmware reads at its start.
 
@@ -87,14 +97,23 @@ def make_configuration(
         sensor: the plant's description of its sensor.
         serial: the module's serial number.
         boot: how often the module has started.
+        calibrations: kind and bytes of each calibration. They stand in this order in the file that
+            the firmware reads them from.
+        module: name of the module's profile; see :mod:`..module_profile`.
+
+    Raises:
+        UsageError: there is no module of that name.
     """
-    module = _read(_MODULE)
-    product = module.pop("product")
+    profile = load_module(module)
+    product = profile.pop("product")
+    for section in ("lens", "sensor"):
+        profile.pop(section, None)
+    starts = accumulate((len(data) for _, data in calibrations), initial=0)
     pixels = max(mode["width"] * mode["height"] for mode in sensor["modes"])
     return {
-        **module,
-        "maker": sensor["maker"] or module["maker"],
-        "model": sensor["model"] or module["model"],
+        **profile,
+        "maker": sensor["maker"] or profile["maker"],
+        "model": sensor["model"] or profile["model"],
         "serial": serial,
         "board": board.name,
         "boot_count": boot,
@@ -102,6 +121,10 @@ def make_configuration(
         "limits": dict(board.limits),
         "test": board.test,
         "sensor": dict(sensor),
+        "calibrations": [
+            [kind, start, len(data), crc32(data)]
+            for (kind, data), start in zip(calibrations, starts, strict=False)
+        ],
         "scale": {
             "pixels_milli": pixels * 1000 // product["pixels"],
             "rate_milli": board.limits["rate"] * 1000 // product["rate"],

@@ -27,6 +27,7 @@ from lenslink.transports.lane_sockets import LaneSockets
 from lenslink.url import Url
 from lenslink_protocol.params import MAX_LANES
 
+from ..module_profile import DEFAULT
 from ..unnamed_file import open_unnamed_file
 from .board_profile import FIRMWARE, Board, load_board, make_configuration
 from .micropython import find_micropython
@@ -50,11 +51,12 @@ OPTIONS: Mapping[str, str] = {
     "swing": "way of the nearest plane to and fro, in thousandths of the field's width",
     "shake": "how far a hand moves the picture on the sensor, in um, root mean square",
     "f_number": "the iris of the simulated lens, 1.4 to 11",
-    "celsius": "temperature of the simulated sensor",
+    "celsius": "temperature of the simulated sensor, instead of that of the housing",
     "lens": "off: the bare sensor, for scene=flat or dark",
     "defects": "off: no hot pixels",
     "key": "file with the module's key, 64 hexadecimal digits: it can prove that it is genuine",
     "lanes": "number of sockets for the link, 1 to 4",
+    "module": "the module: ll-100, 35 mm f/1.4 to f/11, or ll-85, 85 mm f/2.8 with a fixed focus",
     "board": "board whose limits the module has: sim, pico, or fast (frames computed beforehand)",
 }
 
@@ -172,7 +174,15 @@ def start_module(
         messages = abort.enter_context(open_unnamed_file())
         # In a file, because MicroPython exits silently for an argument of more than 255 bytes.
         config = stack.enter_context(open_unnamed_file())
-        settings = make_configuration(board, ready["sensor"], serial, boot)
+        flash = stack.enter_context(open_unnamed_file())
+        calibrations = [(kind, bytes.fromhex(data)) for kind, data in ready["calibrations"]]
+        flash.write(b"".join(data for _, data in calibrations))
+        flash.flush()
+        settings = make_configuration(
+            board, ready["sensor"], serial, boot, calibrations,
+            module=options.get("module", DEFAULT),
+        )  # fmt: skip
+        settings["calibration_fd"] = flash.fileno()
         settings |= {} if key is None else {"auth_key": key}
         config.write(
             json.dumps(settings if usb is None else settings | {"usb": dict(usb)}).encode()
@@ -191,7 +201,7 @@ def start_module(
                 "lensfw.main",
                 *map(str, descriptors),
             ],
-            pass_fds=descriptors,
+            pass_fds=[*descriptors, flash.fileno()],
             env={"MICROPYPATH": str(FIRMWARE.parent)},
             stdin=subprocess.DEVNULL,
             stdout=messages,

@@ -34,6 +34,7 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import AUTH_BYTES, EVERY_FRAME, MAX_CONTROL
 
 from . import broken_host_scope
+from .broken_calibration import HOSTS as CALIBRATION_HOSTS
 from .broken_host_faults import HOSTS, LINES
 from .broken_host_lines import DEFECTS
 from .defects import (
@@ -580,6 +581,7 @@ _BASIC: dict[str, tuple[Broken, ...]] = {
     ),
     "H-MANIFEST-1": (_with(KnownKeysOnly),),
     "H-MANIFEST-2": (_with(Bottomless),),
+    "H-CAL-1": (),
 }
 
 BROKEN: dict[str, tuple[Broken, ...]] = {
@@ -590,7 +592,9 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
         for defect in lines.get(clause, ())
     )
     + tuple(
-        _of(host) for hosts in (HOSTS, broken_host_scope.HOSTS) for host in hosts.get(clause, ())
+        _of(host)
+        for hosts in (HOSTS, broken_host_scope.HOSTS, CALIBRATION_HOSTS)
+        for host in hosts.get(clause, ())
     )
     for clause, basic in _BASIC.items()
 }

@@ -37,6 +37,7 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import MAX_BUSY_MS
 
 from . import (
+    broken_calibration,
     broken_frames,
     broken_moments,
     broken_power,
@@ -720,6 +721,8 @@ _TAMPERED: dict[str, tuple[Broken, ...]] = {
     "M-RESEND-4": (_with(KnowsAll),),
     "M-MANIFEST-1": (_with(LongManifest),),
     "M-MANIFEST-2": (_with(ManyNames),),
+    "M-CAL-1": (),
+    "M-CAL-2": (),
     "M-AUTH-1": (_with(NextScheme), _with(lambda: HasAll(Capability.AUTH), "has AUTH always")),
     "M-AUTH-2": (_with(SameProof),),
     "M-AUTH-3": (_with(SameProof),),
@@ -776,6 +779,7 @@ _PARTS = (
 def _collect_plain(clause: str) -> tuple[Broken, ...]:
     """Return the plain modules that break *clause*."""
     classes = [each for part in _PARTS for each in part.CLASSES.get(clause, ())]
+    classes += broken_calibration.MODULES.get(clause, ())
     return tuple(_of(each) for each in classes)
 
 

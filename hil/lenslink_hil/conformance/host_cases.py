@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     host_cases_auth,
+    host_cases_calibration,
     host_cases_camera,
     host_cases_frames,
     host_cases_link,
@@ -29,6 +30,7 @@ ALL: list[Case[type[Script]]] = [
     *host_cases_settings.CASES.all,
     *host_cases_time.CASES.all,
     *host_cases_preview.CASES.all,
+    *host_cases_calibration.CASES.all,
     *host_cases_auth.CASES.all,
     *host_cases_moments.CASES.all,
     *host_cases_scope.CASES.all,

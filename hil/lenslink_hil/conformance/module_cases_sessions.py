@@ -286,7 +286,7 @@ def unknown_types_in_every_state(peer: HostPeer) -> None:
     peer.configure(PREVIEW)
     peer.grant_credits(PLENTY, PLENTY)
     peer.start_stream(20000)
-    for kind in (0x20, 0x3E, 0x5F, 0x7F, 0x9A, 0xDE):
+    for kind in (0x3C, 0x3E, 0x5F, 0x7F, 0x9A, 0xDE):
         for payload in (b"", b"\x02\x00", b"\x09\x00whatever"):
             number = peer.take_id()
             peer.wire.send(peer.pack_payload(kind, payload, number))

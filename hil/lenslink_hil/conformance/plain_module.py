@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenslink.receive.unpacking import pack
+from lenslink_protocol.calibration import Noise, encode_calibration
 from lenslink_protocol.controls import Setting, read_settings
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.framing import VERSION, encode_packet
@@ -39,6 +40,7 @@ from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import (
     VENDOR_FIRST,
     AuthScheme,
+    CalibrationKind,
     Capability,
     Cfa,
     CloseReason,
@@ -63,6 +65,8 @@ from lenslink_protocol.messages import (
     Accepted,
     AnyMessage,
     AuthEntry,
+    CalibrationEntry,
+    CalibrationPiece,
     Capture,
     Challenge,
     Close,
@@ -78,6 +82,7 @@ from lenslink_protocol.messages import (
     FormatEntry,
     FrameEnd,
     FrameStart,
+    GetCalibration,
     GetManifest,
     Header,
     Heartbeat,
@@ -148,7 +153,7 @@ _IRIS_S = 0.005
 _REQUESTS = (
     MessageType.GET_MANIFEST, MessageType.CONFIGURE, MessageType.CAPTURE, MessageType.STREAM,
     MessageType.STOP, MessageType.FLUSH, MessageType.CHALLENGE, MessageType.TEST,
-    MessageType.SET_SETTINGS, MessageType.SET_BUDGET,
+    MessageType.SET_SETTINGS, MessageType.GET_CALIBRATION, MessageType.SET_BUDGET,
 )  # fmt: skip
 
 Rectangle = tuple[int, int, int, int]
@@ -620,6 +625,8 @@ class PlainModule:
         match message:
             case GetManifest():
                 self.on_get_manifest(number, message)
+            case GetCalibration():
+                self.answer(number, self.calibration_piece(message))
             case Configure():
                 self.on_configure(number, message)
             case Capture():
@@ -661,6 +668,24 @@ class PlainModule:
             raise Refused(ErrorCode.UNSUPPORTED)
         piece = data[message.offset :][: self.piece_bytes()]
         self.answer(number, ManifestPiece(message.offset, len(data), piece))
+
+    def calibrations(self) -> dict[int, bytes]:
+        """Return the bytes of each calibration that the manifest lists."""
+        noise = Noise(tuple((1000 * n, 10_000 * n, 100 * n * n) for n in range(1, 33)))
+        return {CalibrationKind.NOISE: encode_calibration(noise)}
+
+    def calibration(self, kind: int) -> bytes | None:
+        return self.calibrations().get(kind)
+
+    def calibration_piece(self, message: GetCalibration) -> CalibrationPiece:
+        data = self.calibration(message.kind)
+        if data is None or message.offset >= len(data):
+            raise Refused(ErrorCode.UNSUPPORTED)
+        piece = data[message.offset :][: self.piece_bytes()]
+        return CalibrationPiece(message.kind, message.offset, len(data), piece)
+
+    def crc_of(self, data: bytes) -> int:
+        return crc32(data)
 
     def piece_bytes(self) -> int:
         return 200
@@ -1307,6 +1332,10 @@ class PlainModule:
         ]
         entries.append((ManifestKey.POWER, PowerEntry(IDLE_MW, MOTOR_MW).encode()))
         entries.append((ManifestKey.DELAY, DelayEntry(1).encode()))
+        entries += [
+            (ManifestKey.CALIBRATION, CalibrationEntry(kind, len(data), self.crc_of(data)).encode())
+            for kind, data in self.calibrations().items()
+        ]
         entries += [(ManifestKey.AUTH, AuthEntry(each).encode()) for each in self.list_schemes()]
         return b"".join(encode_entry(key, value) for key, value in entries)
 

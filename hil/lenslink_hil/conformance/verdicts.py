@@ -17,6 +17,7 @@ from lenslink.errors import LensLinkError, UsageError
 from lenslink_protocol.messages import Malformed
 
 from . import (
+    module_cases_calibration,
     module_cases_camera,
     module_cases_demand,
     module_cases_link,
@@ -77,7 +78,8 @@ def list_module_cases() -> list[ModuleCase]:
         module_cases_link, module_cases_receiving, module_cases_sessions, module_cases_camera,
         module_cases_streams, module_cases_tables, module_cases_resending, module_cases_packing,
         module_cases_demand, module_cases_messages, module_cases_rules, module_cases_settings,
-        module_cases_roi, module_cases_power, module_cases_moments, module_cases_scope,
+        module_cases_roi, module_cases_power, module_cases_calibration, module_cases_moments,
+        module_cases_scope,
     )  # fmt: skip
     found = [case for part in parts for case in part.CASES.all]
     return sorted(found, key=lambda case: not case.is_first)

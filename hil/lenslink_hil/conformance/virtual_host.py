@@ -12,17 +12,28 @@ from lenslink.receive.assembly import Assembly
 from lenslink.receive.frame_pool import Pool
 from lenslink.receive.reassembly import Reassembly
 from lenslink_protocol.controls import Setting, encode_settings
+from lenslink_protocol.crc import crc32
 from lenslink_protocol.hmac_proof import make_proof
-from lenslink_protocol.ids import AuthScheme, Capability, CloseReason, DiscardReason, EndStatus
+from lenslink_protocol.ids import (
+    AuthScheme,
+    CalibrationKind,
+    Capability,
+    CloseReason,
+    DiscardReason,
+    EndStatus,
+)
 from lenslink_protocol.link import Link, Request
 from lenslink_protocol.manifest import Manifest, Mode, parse_manifest
 from lenslink_protocol.messages import (
     AnyMessage,
+    CalibrationEntry,
+    CalibrationPiece,
     Capture,
     Challenge,
     Configure,
     Configured,
     Error,
+    GetCalibration,
     GetManifest,
     HelloReply,
     Malformed,
@@ -97,6 +108,17 @@ class VirtualHost(ClosesOnExit):
         whole = len(data) + len(piece.piece)
         is_odd = piece.offset != len(data) or not piece.piece or piece.total != total
         return is_odd or whole > total or total > MAX_MANIFEST
+
+    def is_known_calibration(self, entry: CalibrationEntry) -> bool:
+        return entry.kind in set(CalibrationKind)
+
+    def is_calibration_piece_wrong(
+        self, piece: CalibrationPiece, data: bytes, entry: CalibrationEntry
+    ) -> bool:
+        """Return True if a piece does not fit behind *data*."""
+        head = piece.kind, piece.offset, piece.total
+        fits = head == (entry.kind, len(data), entry.total) and piece.piece
+        return not fits or len(data) + len(piece.piece) > entry.total
 
     def challenge(self) -> bytes:
         return secrets.token_bytes(AUTH_BYTES)
@@ -206,6 +228,9 @@ class VirtualHost(ClosesOnExit):
         assert isinstance(hello, HelloReply)
         self.frames.can_resend = bool(hello.capabilities & Capability.RESEND)
         manifest = yield from self._manifest(hello.manifest_bytes)
+        for entry in manifest.calibrations:
+            if self.is_known_calibration(entry):
+                yield from self._calibration(entry)
         mode = manifest.modes[0]
         if hello.capabilities & Capability.AUTH:
             yield from self._authenticate(manifest)
@@ -267,6 +292,17 @@ class VirtualHost(ClosesOnExit):
             raise _GivenUp(f"the manifest is malformed: {error}") from None
         self.frames.mode_sizes = {each.id: (each.width, each.height) for each in manifest.modes}
         return manifest
+
+    def _calibration(self, entry: CalibrationEntry) -> Generator[None, None, bytes | None]:
+        """Read a calibration; None if it cannot be used. The still needs none of them."""
+        data = b""
+        while len(data) < entry.total:
+            piece = yield from self._call(GetCalibration(entry.kind, len(data)), CalibrationPiece)
+            assert isinstance(piece, CalibrationPiece)
+            if self.is_calibration_piece_wrong(piece, data, entry):
+                return None
+            data += piece.piece
+        return data if crc32(data) == entry.crc32 else None
 
     def _call(
         self, message: AnyMessage, kind: type[AnyMessage] | None

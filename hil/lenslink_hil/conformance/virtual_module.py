@@ -9,6 +9,13 @@ from typing import Any
 import numpy as np
 
 from lensfw import module as firmware
+from lenslink_protocol.calibration import (
+    Defect,
+    Defects,
+    Distortion,
+    encode_calibration,
+    get_kind,
+)
 from lenslink_protocol.crc import crc32
 from lenslink_protocol.ids import Cfa
 from lenslink_protocol.packings import find_pixel_format, list_packings
@@ -53,13 +60,27 @@ def _configuration() -> dict[str, Any]:
     }
     limits = {"tile_bytes": 2048, "tiles": 8, "in_flight": 3, "rate": 0, "latency_us": 0}
     board = replace(load_board("sim"), limits=limits)
-    return make_configuration(board, sensor, "VIRTUAL", 1) | {"auth_key": KEY.hex()}
+    settings = make_configuration(board, sensor, "VIRTUAL", 1, _CALIBRATIONS)
+    return settings | {"auth_key": KEY.hex()}
+
+
+_CALIBRATIONS = [
+    (get_kind(each), encode_calibration(each))
+    for each in (
+        Distortion((500_000, 500_000), (10**9, 0, 0, 0), (0, 0)),
+        # Two pieces, the second of which is not full.
+        Defects(tuple(Defect(0, n % WIDTH, n // WIDTH) for n in range(250))),
+    )
+]
 
 
 class _Ports(InstantPorts):
     """Ports with a toy for a secure element: the CRC of a challenge, which proves nothing."""
 
     auth_schemes = (_TOY,)
+
+    def read_calibration(self, start: int, count: int) -> bytes:
+        return b"".join(data for _, data in _CALIBRATIONS)[start : start + count]
 
     def authenticate(self, scheme: int, challenge: bytes) -> bytes | None:
         return b"toy" + crc32(challenge).to_bytes(4, "little") if scheme == _TOY else None

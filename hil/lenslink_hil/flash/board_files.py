@@ -17,10 +17,13 @@ from typing import Any, Final
 
 from lenslink.errors import MissingExtra, RigError, UsageError
 from lenslink.runtime import make_scratch_dir
+from lenslink_protocol.calibration import encode_calibration, get_kind
 from lenslink_protocol.packings import Layout, Packing, find_layout
 
 from ..benches.board_profile import FIRMWARE, Board, get_tile_bytes, load_board, make_configuration
+from ..plant.factory_calibration import measure_blur
 from ..plant.modes import complete_frame_size, make_sized_modes
+from ..plant.optics import Optics
 from ..plant.sensor_model import make_module_sensor
 from .board_layout import CONFIGURATION, FIRST_SLOT, MARKER, OWN, encode_marker
 from .board_options import check_limits, check_options
@@ -42,6 +45,8 @@ _STUBS: Final = FIRMWARE / "flash"
 _BUILD_ID: Final = "lensfw/build_id.mpy"
 _ID_CHARS: Final = 12
 KEY_FILE: Final = "lenslink.key"
+CALIBRATIONS: Final = "lensfw.cal"
+"""The file in a slot that ``lensfw/ports/pins.py`` reads calibrations from."""
 
 
 def list_sources(board: Board, test: bool = False) -> list[Path]:
@@ -121,7 +126,7 @@ def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
     profile = check_has_image(load_board(board))
     settings = build_configuration(profile, options)
     slot = compile_firmware(profile, settings["test"])
-    slot[CONFIGURATION] = encode_json(settings)
+    slot |= encode_configuration(settings)
     key = options.get("key")
     return {
         **compile_stubs(profile),
@@ -143,6 +148,12 @@ def encode_own(settings: Mapping[str, Any], options: Mapping[str, Any]) -> bytes
             "options": {name: value for name, value in options.items() if name not in elsewhere},
         }
     )
+
+
+def encode_configuration(settings: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the files of a slot that belong to its configuration."""
+    calibrations = b"".join(data for _, data in _calibrate(settings["sensor"]))
+    return {CONFIGURATION: encode_json(settings), CALIBRATIONS: calibrations}
 
 
 def encode_json(value: Mapping[str, Any]) -> bytes:
@@ -169,8 +180,13 @@ def build_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
     ).to_json()
     # The board's generator of rows packs 12 bits as LSB, and no other packing.
     sensor["formats"] = [code for code in sensor["formats"] if _is_generated(find_layout(code))]
-    serial = options.get("serial") or ""
-    settings = make_configuration(board, sensor, serial, options.get("boot_count", 1))
+    settings = make_configuration(
+        board,
+        sensor,
+        options.get("serial") or "",
+        options.get("boot_count", 1),
+        _calibrate(sensor),
+    )
     pins = {**board.pins, **options.get("pins", {})}
     has_lanes = transport == "usb" and lanes > 1
     limits = {
@@ -190,6 +206,12 @@ def build_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
         "watchdog_ms": options.get("watchdog_ms", board.image["watchdog_ms"]),
         "test": options.get("test", board.test),
     }
+
+
+def _calibrate(sensor: Mapping[str, Any]) -> list[tuple[int, bytes]]:
+    """Return what is known of a board's lens. Its rows are computed, without light or noise."""
+    blur = measure_blur(Optics(), sensor["width"])
+    return [(get_kind(blur), encode_calibration(blur))]
 
 
 def _is_generated(pixels: Layout) -> bool:

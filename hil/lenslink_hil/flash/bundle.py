@@ -27,6 +27,7 @@ from .board_files import (
     compile_firmware,
     compile_stubs,
     compute_build_id,
+    encode_configuration,
     encode_json,
     encode_own,
 )
@@ -112,7 +113,7 @@ def build_bundle(board: str, options: Mapping[str, Any], build: int | None = Non
     settings = build_configuration(profile, options)
     slot = compile_firmware(profile, settings["test"])
     identity = compute_build_id(slot)
-    slot[CONFIGURATION] = encode_json(settings)
+    slot |= encode_configuration(settings)
     count, commit = _describe_checkout()
     description = {
         "board": board,

@@ -22,7 +22,7 @@ file imports only files that stand above it in this list::
     scene                   options -> one of the sources above
     truth                   what a frame shows, exactly, for tests and benchmarks
     pin_records             8-byte records between the firmware's pins and the body
-    body_constants          body.toml: every physical constant of the body, with its source
+    body_constants          constants.toml: every physical constant of the body, with its source
     spring_contacts, dock   the contacts, and the phone's side of them: tests before 5 V, and cuts
     housing, supply, motor  heat; voltage, brown-out and energy; motor and lens
     body                    all of that, motor and ring behind records

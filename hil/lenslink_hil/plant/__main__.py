@@ -1,9 +1,10 @@
 """``python -m lenslink_hil.plant --rows-fd N [N] --pins-fd M --options JSON``: run the plant.
 
-The process prints one line of JSON on stdout. It is ``{"ready": true, "note": ..., "sensor":
-{...}}`` when the plant serves, or ``{"ready": false, "error": ..., "exit_code": ...}`` before the
-process exits with that code. The options are :class:`.scene.SceneOptions`. The protocols are
-described in :mod:`.row_service`, :mod:`.pin_records` and, for stdin, :mod:`.plant_process`.
+The process prints one line of JSON on stdout. When the plant serves, it is ``{"ready": true,
+"note": ..., "sensor": {...}, "calibrations": [[kind, hex], ...]}``. Otherwise it is ``{"ready":
+false, "error": ..., "exit_code": ...}``, and the process exits with that code. The
+options are :class:`.scene.SceneOptions`. The protocols are described in :mod:`.row_service`,
+:mod:`.pin_records` and, for stdin, :mod:`.plant_process`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import socket
 import sys
 
 from lenslink.errors import LensLinkError, RigError, UsageError
+from lenslink_protocol.calibration import encode_calibration, get_kind
 
 from .plant_process import PlantServer
 from .scene import Scene, SceneOptions, open_scene
@@ -47,7 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
             raise  # a defect, so with its traceback
         return code
     try:
-        _print_line({"ready": True, "note": scene.note, "sensor": scene.sensor.to_json()})
+        calibrations = [
+            (get_kind(each), encode_calibration(each).hex()) for each in scene.calibrations
+        ]
+        sensor = scene.sensor.to_json()
+        _print_line(
+            {"ready": True, "note": scene.note, "sensor": sensor, "calibrations": calibrations}
+        )
     except BrokenPipeError:
         return 0  # the bench has ended meanwhile
     try:

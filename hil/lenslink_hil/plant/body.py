@@ -49,7 +49,7 @@ class Body:
     Args:
         seed: of the bounce of the first attachment, which begins at once.
         now_us: the time.
-        constants: of the body; by default those of ``body.toml``.
+        constants: of the body; by default those of ``constants.toml``.
         attach: False leaves the module beside the dock.
     """
 

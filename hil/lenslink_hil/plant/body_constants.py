@@ -1,4 +1,4 @@
-"""Load the physical constants of the body from ``body.toml``.
+"""Load the physical constants of the body from ``constants.toml``.
 
 Each constant is a table with a value, its unit, a source and a confidence. The loader accepts
 neither a missing nor an unknown constant, and no unit that the code does not expect.
@@ -9,13 +9,12 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, fields
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 from lenslink.errors import RigError
 
-FILE: Final = Path(__file__).with_name("body.toml")
-CONFIDENCES: Final = frozenset({"high", "medium", "low"})
+from .constants import CAMERA_SECTIONS, CONFIDENCES, FILE
+
 _FIELDS: Final = frozenset({"value", "unit", "source", "confidence"})
 
 
@@ -99,7 +98,7 @@ class RingConstants:
 
 @dataclass(frozen=True, slots=True)
 class BodyConstants:
-    """All constants of ``body.toml``, by section."""
+    """All constants of the body, by section."""
 
     contacts: ContactConstants
     dock: DockConstants
@@ -134,7 +133,8 @@ def parse_body_constants(text: str) -> BodyConstants:
     try:
         sections = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise RigError(f"body.toml: {error}") from None
+        raise RigError(f"{FILE.name}: {error}") from None
+    sections = {key: table for key, table in sections.items() if key not in CAMERA_SECTIONS}
     _check_names("", sections, set(_SECTIONS))
     parsed: dict[str, Any] = {}
     for name, kind in _SECTIONS.items():
@@ -150,7 +150,7 @@ def parse_body_constants(text: str) -> BodyConstants:
 
 def _make_field_name(section: str, key: str, constant: Any) -> str:
     """Check a constant. Return the name of its field."""
-    where = f"body.toml: {section}.{key}"
+    where = f"{FILE.name}: {section}.{key}"
     if not isinstance(constant, dict) or set(constant) != _FIELDS:
         raise RigError(f"{where} needs value, unit, source and confidence")
     value, unit = constant["value"], constant["unit"]
@@ -160,13 +160,13 @@ def _make_field_name(section: str, key: str, constant: Any) -> str:
     if not isinstance(unit, str) or not constant["source"]:
         raise RigError(f"{where} has no unit or no source")
     if constant["confidence"] not in CONFIDENCES:
-        raise RigError(f"{where}: the confidence is high, medium or low")
+        raise RigError(f"{where}: the confidence is none of {', '.join(CONFIDENCES)}")
     # The unit is the end of the field's name: "resistance" in "mOhm" is resistance_mohm.
     return f"{key}_{unit.lower().replace('/', '_')}"
 
 
 def _check_names(section: str, present: Any, expected: set[str]) -> None:
-    where = f"body.toml: {section or 'sections'}"
+    where = f"{FILE.name}: {section or 'sections'}"
     if unknown := sorted(set(present) - expected):
         raise RigError(f"{where}: unknown {', '.join(unknown)}")
     if missing := sorted(expected - set(present)):

@@ -93,7 +93,7 @@ class Camera:
         """Return focus, iris and time of a frame. A settings' value that is None is the default."""
         aperture_milli = settings.aperture_milli
         f_number = aperture_milli / 1000 if aperture_milli else self.f_number
-        focus = settings.focus_mdpt
+        focus = settings.focus_mdpt if self._optics.fixed_mdpt is None else self._optics.fixed_mdpt
         view = View(
             float(NOMINAL_FOCUS_MDPT if focus is None else focus),
             self._optics.clamp_f_number(f_number),

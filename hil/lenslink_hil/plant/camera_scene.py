@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lenslink.errors import MissingExtra, UsageError
 
+from ..module_profile import load_module
 from .camera import Camera
 from .constants import LightConstants, SensorConstants, load_constants
 from .default_photo import PHOTOGRAPHS, find_photograph
 from .light import DEFAULT_LUX, Light
-from .optics import Optics
+from .optics import make_optics
 from .photon_sensor import DEFAULT_CELSIUS, PhotonSensor
 from .picture import load_picture
 from .scene_names import CHARTS, PHOTO_SCENE
@@ -57,7 +59,11 @@ _CHARTS_AT_ONE_DEPTH: Mapping[str, _OneDepth] = {
 
 
 def open_camera_scene(
-    name: str, sensor: Sensor, seed: int, options: Mapping[str, str | int]
+    name: str,
+    sensor: Sensor,
+    seed: int,
+    options: Mapping[str, str | int],
+    module: Mapping[str, Any] | None = None,
 ) -> Camera:
     """Return the camera in front of a scene.
 
@@ -66,12 +72,13 @@ def open_camera_scene(
         sensor: the sensor.
         seed: of the noise, the sensor's fixed patterns and the textures.
         options: those of CAMERA_OPTIONS that are given.
+        module: the profile of the module, whose lens it is; None is the default one.
 
     Raises:
         UsageError: an option is out of range or does not fit the scene.
         MissingExtra: a photograph needs scikit-image, which is not installed.
     """
-    optics = Optics()
+    optics = make_optics(module or load_module())
     field_mm = (optics.constants.field_width, optics.constants.field_width * 0.75)
     scenery = _make_scenery(name, field_mm, sensor, seed, options)
     shake_um = _read_integer(options, "shake", 0, 0, 500)

@@ -1,4 +1,4 @@
-"""The plant's physical constants, read from ``constants.toml``.
+"""The camera's physical constants, read from ``constants.toml``.
 
 The file holds a table for each constant, with its value, unit, source, confidence and the check
 that recovers it from frames. A constant that is missing, unknown or incomplete is an error, so
@@ -20,7 +20,9 @@ from typing import Any, NamedTuple, TypeVar
 from lenslink.errors import RigError
 
 FILE = Path(__file__).with_name("constants.toml")
-CONFIDENCES = ("standard", "published", "derived", "assumed")
+CONFIDENCES = ("standard", "specified", "published", "derived", "assumed")
+CAMERA_SECTIONS = ("sensor", "optics", "light")
+"""The sections of the camera. :mod:`.body_constants` reads the others."""
 
 T = TypeVar("T")
 
@@ -104,7 +106,7 @@ class LightConstants:
 
 @cache
 def read_table() -> Mapping[str, Mapping[str, Constant]]:
-    """Return every constant by section and name.
+    """Return every constant of the camera by section and name.
 
     Raises:
         RigError: a constant is incomplete, or has a key or a confidence that does not exist.
@@ -114,6 +116,7 @@ def read_table() -> Mapping[str, Mapping[str, Constant]]:
     return {
         section: {name: _make_constant(f"{section}.{name}", entry) for name, entry in table.items()}
         for section, table in sections.items()
+        if section in CAMERA_SECTIONS
     }
 
 

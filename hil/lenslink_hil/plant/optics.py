@@ -20,7 +20,10 @@ by its distance from the centre (distortion), and darkens towards the corners (v
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +51,13 @@ class Optics:
     875
     """
 
-    def __init__(self, constants: OpticsConstants | None = None) -> None:
+    def __init__(
+        self, constants: OpticsConstants | None = None, fixed_mdpt: int | None = None
+    ) -> None:
         self.constants = constants or load_constants("optics", OpticsConstants)
+        self.fixed_mdpt = fixed_mdpt
+        """Where a lens without a motor is focused; None for a lens with a motor."""
+        self.nearest_mdpt = NEAREST_MDPT if fixed_mdpt is None else fixed_mdpt
         # Half the diagonal of a 4:3 picture: the radius at which the constants hold.
         self.corner_mm = self.constants.field_width / 2 * 1.25
 
@@ -134,6 +142,20 @@ class Optics:
         )
         frequencies = np.linspace(0, highest, entries)
         return np.interp(frequencies, nodes, values, right=0.0).astype(np.float32)
+
+
+def make_optics(module: Mapping[str, Any]) -> Optics:
+    """Return the lens of a module; *module* is its profile (:mod:`..module_profile`)."""
+    optics = module["optics"]
+    stops = optics.get("stops_milli", [optics["aperture_milli"]])
+    constants = replace(
+        load_constants("optics", OpticsConstants),
+        focal_length=optics["focal_um"] / 1000,
+        widest=stops[0] / 1000,
+        smallest=stops[-1] / 1000,
+        **module.get("lens", {}),
+    )
+    return Optics(constants, optics.get("focus_mdpt"))
 
 
 def defocused_otf(frequency: Doubles, waves: float) -> Doubles:

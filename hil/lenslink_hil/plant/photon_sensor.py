@@ -277,10 +277,35 @@ class PhotonSensor:
     def _make_hot_pixels(self, random: np.random.Generator, shape: tuple[int, int]) -> Floats:
         """Return the additional dark current of each pixel at the reference temperature."""
         current = np.zeros(shape, np.float32)
-        count = random.binomial(current.size, self.constants.hot_pixel_fraction)
-        places = random.choice(current.size, count, replace=False)
-        current.ravel()[places] = random.exponential(self.constants.hot_pixel_current, count)
+        places, currents = self._draw_hot_pixels(random, current.size)
+        current.ravel()[places] = currents
         return current
+
+    def _draw_hot_pixels(
+        self, random: np.random.Generator, pixels: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return which of so many pixels are hot, and their dark currents."""
+        count = random.binomial(pixels, self.constants.hot_pixel_fraction)
+        places = random.choice(pixels, count, replace=False)
+        return places, random.exponential(self.constants.hot_pixel_current, count)
+
+    def find_hot_pixels(self, size: tuple[int, int], least: float) -> list[tuple[int, int]]:
+        """Return column and row of each pixel with a dark current of *least* or more.
+
+        Args:
+            size: width and height of the frame.
+            least: additional electrons a second at the reference temperature.
+        """
+        if not self._has_defects:
+            return []
+        width = size[0]
+        found: list[tuple[int, int]] = []
+        for top, bottom in iterate_bands(*size):
+            random = self._make_generator(_HOT, *size, top)
+            places, currents = self._draw_hot_pixels(random, (bottom - top) * width)
+            hot = places[currents >= least]
+            found += zip((hot % width).tolist(), (hot // width + top).tolist(), strict=True)
+        return found
 
 
 def _split_mean(electrons: Floats) -> tuple[NDArray[np.uint32], NDArray[np.uint32], Floats]:

@@ -65,6 +65,7 @@ class PlantServer:
             side.setblocking(False)
         for channel in rows:
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROWS_SEND_BUFFER)
+        self._scene = scene
         self._external_us: int | None = None
         # Each channel of the sensor sends one frame at a time; all channels work at once.
         self._services = [
@@ -140,6 +141,7 @@ class PlantServer:
     def _handle_rows(self, number: int, events: int) -> None:
         channel, service = self._rows[number], self._services[number]
         if events & selectors.EVENT_READ:
+            self._scene.set_temperature(self._body.housing.get_temperature_c(self._now_us()))
             service.feed(_receive(channel))
         data = service.get_output()
         if events & selectors.EVENT_WRITE and data is not None:

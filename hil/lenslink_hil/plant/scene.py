@@ -7,7 +7,7 @@ process calls it once at its start.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,9 @@ import numpy as np
 from lenslink.errors import MissingExtra, UsageError
 from lenslink.raw_files.raw_kind import HEAD_BYTES, find_raw_mark, is_tiff
 from lenslink.settings import Settings
+from lenslink_protocol.calibration import AnyCalibration
 
+from ..module_profile import DEFAULT, load_module
 from .binning import CELL, Crop, Rows, bin2x2, cut_bands
 from .default_photo import ANCHOR, find_default_photo
 from .modes import (
@@ -61,9 +63,10 @@ class SceneOptions:
         swing: way of the nearest plane to and fro, in thousandths of the field's width.
         shake: how far a hand moves the picture on the sensor, in um, root mean square.
         f_number: the iris, as in ``2.8``.
-        celsius: temperature of the sensor.
+        celsius: temperature of the sensor. None: that of the module's housing.
         lens: ``off`` for the bare sensor.
         defects: ``off`` for a sensor without hot pixels.
+        module: name of the module; see :mod:`..module_profile`.
     """
 
     scene: str | None = None
@@ -84,6 +87,7 @@ class SceneOptions:
     celsius: int | None = None
     lens: str | None = None
     defects: str | None = None
+    module: str = DEFAULT
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> SceneOptions:
@@ -127,6 +131,7 @@ class SceneOptions:
             celsius=number("celsius"),
             lens=text("lens"),
             defects=text("defects"),
+            module=text("module") or DEFAULT,
         )
 
 
@@ -140,6 +145,12 @@ class Source(Protocol):
 
         A band without rows is a pause: the caller may do something else.
         """
+
+
+class Warmed(Protocol):
+    """What has a temperature: a camera."""
+
+    celsius: float
 
 
 @runtime_checkable
@@ -160,6 +171,7 @@ class Scene:
         source: the source of the frames.
         note: what the user should know about the chosen scene, or None.
         is_behind_lens: True if the lens's position changes the picture.
+        calibrations: what the module's maker has measured of it.
     """
 
     def __init__(
@@ -169,11 +181,23 @@ class Scene:
         note: str | None = None,
         *,
         is_behind_lens: bool = False,
+        calibrations: Sequence[AnyCalibration] = (),
+        warmed: Warmed | None = None,
     ) -> None:
         self.sensor = sensor
         self.note = note
         self.source = source
         self.is_behind_lens = is_behind_lens
+        self.calibrations = tuple(calibrations)
+        self._warmed = warmed
+
+    def set_temperature(self, celsius: float) -> None:
+        """Let the sensor have the temperature of the housing, unless its own was given.
+
+        A step of 1 K changes the dark current by a tenth. Between steps frames are kept.
+        """
+        if self._warmed is not None:
+            self._warmed.celsius = float(round(celsius))
 
     def iterate_bands(
         self, mode_id: int, frame_number: int, settings: Settings, crop: Crop | None = None
@@ -237,13 +261,18 @@ def _scene(options: SceneOptions, seed: int) -> Scene:
         sensor = _module(options, pattern=False)
         # Imported here, because other scenes start in half the time without it.
         camera_scene = importlib.import_module(f"{__package__}.camera_scene")
-        camera = camera_scene.open_camera_scene(name or PHOTO_SCENE, sensor, seed, _choose(options))
+        camera = camera_scene.open_camera_scene(
+            name or PHOTO_SCENE, sensor, seed, _choose(options), load_module(options.module)
+        )
         noise = fit_noise_numbers(sensor, camera.sensor.get_noise_profile)
         iris = round(camera.f_number * 1000)
         row_time_ns = round(camera.sensor.constants.row_time * 1000)
         sensor = replace(sensor, noise=noise, aperture_milli=iris, row_time_ns=row_time_ns)
         source: Source = camera
-        return Scene(sensor, source, is_behind_lens=True)
+        factory = importlib.import_module(f"{__package__}.factory_calibration")
+        measured = factory.calibrate(camera)
+        warmed = camera if options.celsius is None else None
+        return Scene(sensor, source, is_behind_lens=True, calibrations=measured, warmed=warmed)
     if unused := sorted(_choose(options)):
         raise UsageError(
             f"{unused[0]}= needs a scene behind the lens: {', '.join(CHARTS)}, "
@@ -273,9 +302,8 @@ def _module(options: SceneOptions, *, pattern: bool) -> Sensor:
     width, height = size or (MAX_WIDTH, MAX_HEIGHT)
     modes = make_sized_modes(width, height) if size else make_default_modes()
     modes = choose_mode(modes, options.mode)
-    return make_module_sensor(
-        width, height, modes, bits=options.bits, cfa=options.cfa, pattern=pattern
-    )
+    cfa = options.cfa or load_module(options.module).get("sensor", {}).get("cfa")
+    return make_module_sensor(width, height, modes, bits=options.bits, cfa=cfa, pattern=pattern)
 
 
 def _pattern_scene(options: SceneOptions, name: str, seed: int, note: str | None = None) -> Scene:

@@ -37,12 +37,38 @@ MODULE_MATRIX: tuple[Pair, ...] = tuple(
 # MODULE_MATRIX times the XYZ of D65, scaled to green = 1.
 MODULE_NEUTRAL: tuple[Pair, ...] = ((3561, 10000), (10000, 10000), (7508, 10000))
 
+A_ILLUMINANT = 17
+"""EXIF LightSource code of standard light A, a lamp of 2,856 K."""
+# MODULE_MATRIX in that light. Each band changes as the plant's light does (:mod:`.light`), and XYZ
+# is adapted after Bradford. tests/unit/test_plant_calibration.py computes both again.
+MODULE_MATRIX_A: tuple[Pair, ...] = tuple(
+    (value, 10000) for value in (11735, -6305, 1138, -5824, 14646, 6728, -203, 656, 8832)
+)
+MODULE_NEUTRAL_A: tuple[Pair, ...] = ((6569, 10000), (10000, 10000), (3360, 10000))
+
 # XYZ (D65) to linear sRGB, IEC 61966-2-1. The levels of a test pattern are sRGB primaries, so that
 # any RAW converter shows colour bars as colour bars.
 PATTERN_MATRIX: tuple[Pair, ...] = tuple(
     (value, 10000) for value in (32405, -15371, -4985, -9693, 18760, 416, 556, -2040, 10572)
 )
 PATTERN_NEUTRAL: tuple[Pair, ...] = ((1, 1), (1, 1), (1, 1))
+
+
+@dataclass(frozen=True)
+class SecondColor:
+    """The sensor's colours in a second light; the fields are as in :class:`Sensor`."""
+
+    color_matrix: tuple[Pair, ...]
+    neutral: tuple[Pair, ...]
+    illuminant: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain dict that configures the firmware; rationals are flattened."""
+        return {
+            "color_matrix": [number for pair in self.color_matrix for number in pair],
+            "neutral": [number for pair in self.neutral for number in pair],
+            "illuminant": self.illuminant,
+        }
 
 
 @dataclass(frozen=True)
@@ -99,6 +125,7 @@ class Sensor:
         noise: of DNG's NoiseProfile at gain g: S is noise[0] * g in 1e-9, and O is
             noise[1] * g * g + noise[2] in 1e-12; zeros if it is unknown.
         aperture_milli: f-number of the iris after the start, in thousandths; 0 is the widest.
+        second_color: the colours in another light, or None.
     """
 
     maker: str | None
@@ -118,6 +145,7 @@ class Sensor:
     row_time_ns: int = 0
     noise: tuple[int, int, int] = (0, 0, 0)
     aperture_milli: int = 0
+    second_color: SecondColor | None = None
 
     @property
     def formats(self) -> tuple[PixelFormat, ...]:
@@ -153,6 +181,7 @@ class Sensor:
             "row_time_ns": self.row_time_ns,
             "noise": list(self.noise),
             "aperture_milli": self.aperture_milli,
+            "second_color": self.second_color.to_json() if self.second_color else None,
         }
 
 
@@ -219,4 +248,7 @@ def make_module_sensor(
         illuminant=D65_ILLUMINANT,
         modes=modes,
         row_time_ns=MODULE_ROW_TIME_NS,
+        second_color=None
+        if pattern
+        else SecondColor(MODULE_MATRIX_A, MODULE_NEUTRAL_A, A_ILLUMINANT),
     )

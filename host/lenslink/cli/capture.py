@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lenslink.errors import ProtocolError, UsageError
+from lenslink.errors import LensLinkError, ProtocolError, UsageError
 
 from .bracket import Bracket, make_bracket
 from .frame_report import Shot, describe_frame, shot_options
@@ -20,6 +20,7 @@ from .values import format_bytes, format_discards
 
 if TYPE_CHECKING:
     from lenslink import Device, Frame
+    from lenslink.image_files.opcodes import Corrections
 
 
 @click.command()
@@ -111,9 +112,10 @@ def capture(
         # Write every file.
         sizes = []
         for frame, target in zip(taken, targets, strict=True):
+            corrections = _find_corrections(frame, device, target, screen)
             for path in target:
                 progress.show(f"writing {path} ...")
-                sizes.append((path, save(frame, path, force)))
+                sizes.append((path, save(frame, path, force, corrections)))
 
         # Report.
         summary = _Summary(device, taken, seconds, sizes, is_bracket=frames is not None)
@@ -137,6 +139,24 @@ def _check_complete(frame: Frame, device: Device, is_allowed: bool, screen: Scre
     if not is_allowed:
         raise ProtocolError(f"{text}; --allow-incomplete writes it anyway")
     screen.say(f"lenslink: warning: {text}")
+
+
+def _find_corrections(
+    frame: Frame, device: Device, paths: tuple[Path, ...], screen: Screen
+) -> Corrections | None:
+    """Return the lens' corrections for a DNG. Without them the picture is written all the same."""
+    from lenslink.image_files.opcodes import find_corrections
+
+    if all(path.suffix.lower() != ".dng" for path in paths):
+        return None
+    try:
+        found = find_corrections(frame, device.calibration)
+    except LensLinkError as error:
+        screen.say(f"lenslink: warning: the DNG has no corrections of the lens: {error}")
+        return None
+    if found.note:
+        screen.say(f"lenslink: warning: the DNG has {found.note}")
+    return found
 
 
 class _Summary:

@@ -55,6 +55,13 @@ def make_metadata_json(frame: Frame) -> str:
                 "matrix": [list(ratio) for ratio in frame.color.matrix],
                 "neutral": [list(ratio) for ratio in frame.color.neutral],
                 "illuminant": frame.color.illuminant,
+                "second": None
+                if frame.color.second is None
+                else {
+                    "matrix": [list(ratio) for ratio in frame.color.second.matrix],
+                    "neutral": [list(ratio) for ratio in frame.color.second.neutral],
+                    "illuminant": frame.color.second.illuminant,
+                },
             },
             "identity": {
                 "maker": frame.identity.maker,

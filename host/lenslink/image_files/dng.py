@@ -23,9 +23,10 @@ from lenslink.frame import Frame
 from lenslink.image_files.atomic_file import check_name, make_storage_error
 from lenslink.image_files.describe import make_caption, to_ascii
 from lenslink.image_files.exif import PLACEHOLDER, attach_exif, to_rational
+from lenslink.image_files.opcodes import Corrections
 
 # TIFF's field types, with the names of the specification.
-BYTE, ASCII, SHORT, LONG, RATIONAL, SRATIONAL, DOUBLE = 1, 2, 3, 4, 5, 10, 12
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SRATIONAL, DOUBLE = 1, 2, 3, 4, 5, 7, 10, 12
 
 STRIP_BYTES = 256 * 1024
 """Approximate size of a strip: small enough to stream, large enough for few offsets."""
@@ -43,7 +44,11 @@ Tag = tuple[int, int, int, Any, bool]
 
 
 def write_dng(
-    frame: Frame, file: BinaryIO | Path, preview: NDArray[np.uint8] | None, software: str
+    frame: Frame,
+    file: BinaryIO | Path,
+    preview: NDArray[np.uint8] | None,
+    software: str,
+    corrections: Corrections | None = None,
 ) -> None:
     """Write *frame* as a DNG 1.4.
 
@@ -56,6 +61,7 @@ def write_dng(
         preview: an sRGB picture, (h, w, 3) uint8, not rotated: the Orientation tag applies to the
             preview and to the RAW. None makes the RAW the only picture.
         software: the name of the program with its version.
+        corrections: the gain map and the distortion of the lens.
 
     Raises:
         StorageError: the file *file* names cannot be written.
@@ -65,12 +71,13 @@ def write_dng(
         check_name(file)
         try:
             with file.open("w+b") as opened:
-                write_dng(frame, opened, preview, software)
+                write_dng(frame, opened, preview, software, corrections)
         except OSError as error:
             raise make_storage_error(file, error) from error
         return
     moment = datetime.now().astimezone()
-    _write_pictures(frame, file, preview, software, moment)
+    raw_tags = [*_make_raw_tags(frame), *_make_opcode_tags(corrections or Corrections())]
+    _write_pictures(frame, file, preview, software, moment, raw_tags=raw_tags)
     attach_exif(frame, file, moment)
     file.write(bytes(max(0, MIN_FILE_BYTES - file.seek(0, SEEK_END))))
 
@@ -81,6 +88,8 @@ def _write_pictures(
     preview: NDArray[np.uint8] | None,
     software: str,
     moment: datetime,
+    *,
+    raw_tags: list[Tag],
 ) -> None:
     import tifffile
 
@@ -101,9 +110,7 @@ def _write_pictures(
     # Little-endian on every host, because the pixels are written as bytes.
     with tifffile.TiffWriter(file, byteorder="<") as tiff:
         if preview is None:
-            tiff.write(
-                **raw, **camera, extratags=[*_make_camera_tags(frame), *_make_raw_tags(frame)]
-            )
+            tiff.write(**raw, **camera, extratags=[*_make_camera_tags(frame), *raw_tags])
             return
         tiff.write(
             data=iter([np.ascontiguousarray(preview, dtype=np.uint8).tobytes()]),
@@ -119,7 +126,7 @@ def _write_pictures(
             ],  # PreviewColorSpace: sRGB
             **camera,
         )
-        tiff.write(**raw, software=False, extratags=_make_raw_tags(frame))
+        tiff.write(**raw, software=False, extratags=raw_tags)
 
 
 def count_strip_rows(width: int) -> int:
@@ -143,6 +150,12 @@ def _make_camera_tags(frame: Frame) -> list[Tag]:
     """Return the tags of the camera and the picture, which stand in IFD0."""
     color, identity = frame.color, frame.identity
     maker, model = to_ascii(identity.maker), to_ascii(identity.model)
+    second: list[Tag] = []
+    if color.second is not None:
+        second = [
+            (50722, SRATIONAL, 9, tuple(chain(*color.second.matrix)), True),  # ColorMatrix2
+            (50779, SHORT, 1, color.second.illuminant, True),  # CalibrationIlluminant2
+        ]
     return [
         _make_text_tag(271, maker),  # Make
         _make_text_tag(272, model),  # Model
@@ -155,6 +168,7 @@ def _make_camera_tags(frame: Frame) -> list[Tag]:
         (50728, RATIONAL, 3, tuple(chain(*color.neutral)), True),  # AsShotNeutral
         _make_text_tag(50735, identity.serial),  # CameraSerialNumber
         (50778, SHORT, 1, color.illuminant, True),  # CalibrationIlluminant1
+        *second,
     ]
 
 
@@ -184,6 +198,11 @@ def _make_raw_tags(frame: Frame) -> list[Tag]:
     if frame.noise_profile is not None:
         tags.append((51041, DOUBLE, 2, frame.noise_profile, True))  # NoiseProfile
     return tags
+
+
+def _make_opcode_tags(corrections: Corrections) -> list[Tag]:
+    lists = ((51009, corrections.list_2), (51022, corrections.list_3))
+    return [(code, UNDEFINED, len(data), data, True) for code, data in lists if data is not None]
 
 
 def _make_black_level_tag(levels: list[float]) -> Tag:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,7 @@ from lenslink.frame import Frame
 from lenslink.image_files.atomic_file import check_target, format_path, publish
 from lenslink.image_files.describe import make_caption, make_metadata_json
 from lenslink.image_files.dng import count_strip_rows, iterate_strips, write_dng
+from lenslink.image_files.opcodes import Corrections
 from lenslink.image_files.render import render, render_preview
 
 FORMATS = {
@@ -44,7 +46,7 @@ def check_output(path: Path, force: bool) -> None:
     check_target(path, force)
 
 
-def save(frame: Frame, path: Path, force: bool) -> int:
+def save(frame: Frame, path: Path, force: bool, corrections: Corrections | None = None) -> int:
     """Write *frame* to *path* in the format of its extension; return the file's size in bytes.
 
     The file appears whole or not at all. If LibRaw refuses to render the preview of a DNG, the DNG
@@ -55,6 +57,7 @@ def save(frame: Frame, path: Path, force: bool) -> int:
         frame: the frame; it stays unchanged.
         path: the file; its extension is one of FORMATS.
         force: replace a file that exists.
+        corrections: of the lens, for a DNG; see :func:`.opcodes.find_corrections`.
 
     Raises:
         UsageError: the extension is not one of FORMATS.
@@ -64,6 +67,8 @@ def save(frame: Frame, path: Path, force: bool) -> int:
     25430112
     """
     write = _find_writer(path)
+    if write is _write_dng:
+        write = partial(_write_dng, corrections=corrections)
     with publish(path, force) as file:
         write(frame, file)
         return file.seek(0, os.SEEK_END)
@@ -76,12 +81,12 @@ def _get_software() -> str:
         return "LensLink"
 
 
-def _write_dng(frame: Frame, file: BinaryIO) -> None:
+def _write_dng(frame: Frame, file: BinaryIO, corrections: Corrections | None = None) -> None:
     try:
         preview = render_preview(frame)
     except StorageError:
         preview = None
-    write_dng(frame, file, preview, _get_software())
+    write_dng(frame, file, preview, _get_software(), corrections)
 
 
 def _write_tiff(frame: Frame, file: BinaryIO) -> None:

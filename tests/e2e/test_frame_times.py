@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from helpers.bench_scale import Scale
 from helpers.cli_process import Cli
+from helpers.frame_rings import fresh_name
 from helpers.slowdown import current_slowdown
 
 import lenslink
@@ -64,6 +65,22 @@ def test_a_frame_was_exposed_during_its_request(
             assert error <= scale.seconds(0.5) * current_slowdown()
             first = frame.row_times[0] - EXPOSURE_US / 2e6
             assert before - error <= first <= after + error
+
+
+@pytest.mark.usefixtures("only_sim")
+def test_a_reader_of_the_frame_ring_has_the_time_and_the_energy_of_the_owner():
+    name = fresh_name()
+    with (
+        lenslink.FrameRing(name, frame_bytes=8192) as ring,
+        lenslink.open("sim:?width=64&height=64&scene=prbs", ring=ring) as module,
+        lenslink.FrameRingReader(name) as reader,
+    ):
+        module.wait_for_events(5)
+        with module.capture(exposure_us=EXPOSURE_US) as mine, reader.next() as theirs:
+            assert theirs.metadata == mine.metadata
+            assert theirs.energy_uj == mine.energy_uj > 0
+            assert 0 < theirs.time_bound_ns < 1e9
+            assert theirs.row_times.tolist() == mine.row_times.tolist()
 
 
 @pytest.mark.usefixtures("only_sim")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 
 import pytest
+from helpers.bench_scale import Scale
 from helpers.cli_process import Cli
 from helpers.frame_rings import fresh_name
+from helpers.slowdown import current_slowdown
 
 import lenslink
-
-pytestmark = pytest.mark.usefixtures("only_sim")
 
 EXPOSURE_US = 5000
 SECONDS = 2.0
@@ -38,6 +39,7 @@ def measure(url: str, seconds: float) -> tuple[list[float], list[float]]:
     return errors, bounds
 
 
+@pytest.mark.usefixtures("only_sim")
 @pytest.mark.parametrize("bench", ["sim", "usbip"])
 def test_the_bound_covers_the_truth(bench, record_property):
     errors, bounds = measure(f"{bench}:?width=64&height=64&scene=prbs", SECONDS)
@@ -47,10 +49,25 @@ def test_the_bound_covers_the_truth(bench, record_property):
     print(f"{len(errors)} frames, p99 {p99 * 1e3:.3f} ms, last bound {bounds[-1] * 1e3:.3f} ms")
     assert len(errors) >= 20
     assert covered >= 0.99
-    # What the machine lets a packet wait is in the bound. A wrong clock would be off by seconds.
-    assert p99 <= 0.02
+    # It is 1 ms on a quiet machine. A busy one lets packets wait, more on one way than back.
+    assert p99 <= 0.001 * current_slowdown()
 
 
+def test_a_frame_was_exposed_during_its_request(
+    scene_url: Callable[..., str], scale: Scale
+) -> None:
+    """The times are on the clock of the bench, which is not the machine's for an emulated board."""
+    with lenslink.open(scene_url(scene="prbs", **scale.size(64, 64))) as module:
+        before = module.read_clock().seconds
+        with module.capture(exposure_us=EXPOSURE_US) as frame:
+            after = module.read_clock().seconds
+            error = frame.time_error_s
+            assert error <= scale.seconds(0.5) * current_slowdown()
+            first = frame.row_times[0] - EXPOSURE_US / 2e6
+            assert before - error <= first <= after + error
+
+
+@pytest.mark.usefixtures("only_sim")
 def test_a_reader_of_the_frame_ring_has_the_time_and_the_energy_of_the_owner():
     name = fresh_name()
     with (
@@ -66,6 +83,7 @@ def test_a_reader_of_the_frame_ring_has_the_time_and_the_energy_of_the_owner():
             assert theirs.row_times.tolist() == mine.row_times.tolist()
 
 
+@pytest.mark.usefixtures("only_sim")
 def test_the_energies_of_frames_are_of_the_counter():
     with lenslink.open("sim:?width=64&height=64&scene=prbs") as module:
         module.wait_for_events(5)
@@ -85,6 +103,7 @@ def test_the_energies_of_frames_are_of_the_counter():
         assert after.heat.name == "NONE"
 
 
+@pytest.mark.usefixtures("only_sim")
 def test_a_grant_of_power():
     with lenslink.open("sim:?width=64&height=64&scene=prbs") as module:
         needs = module.power
@@ -101,6 +120,7 @@ def test_a_grant_of_power():
         assert module.power.budget_mw == 1700
 
 
+@pytest.mark.usefixtures("only_sim")
 def test_the_command_measures_and_refuses(tmp_path):
     url = "sim:?width=64&height=64&scene=prbs"
     with Cli(tmp_path) as cli:

@@ -17,7 +17,13 @@ HERE = Path(__file__).parent
 TIMEOUT_S = 400
 # Each of them with what it shows that the tests of that bench's own (test_usb_*, test_pico) do not.
 SAMPLES = {
-    "usbip:": ["test_packings.py", "test_lane_sockets.py", "test_attach.py"],
+    "usbip:": [
+        "test_packings.py",
+        "test_lane_sockets.py",
+        "test_attach.py",
+        "test_roi.py::test_a_region_on_the_move",
+        "test_frame_times.py::test_a_frame_was_exposed_during_its_request",
+    ],
     "pico:": [
         "test_packings.py",
         "test_lane_sockets.py",

@@ -27,7 +27,7 @@ from lenslink_protocol.params import (
 )
 
 from .cases import Cases, Failed, NotClaimed, check
-from .host_peer import PLENTY, PREVIEW, STILL, HostPeer, Picture, read_frame_start
+from .host_peer import PATIENCE_S, PLENTY, PREVIEW, STILL, HostPeer, Picture, read_frame_start
 from .packets import Packet
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
@@ -362,6 +362,15 @@ def a_preview_does_not_wait(peer: HostPeer) -> None:
     mark = len(peer.log)
     peer.start_stream(0, [every(ControlId.FOCUS, entry.maximum)])
     peer.collect(0.6)
+
+    def has_arrived(packet: Packet) -> bool:
+        if packet.kind != MessageType.FRAME_START:
+            return False
+        start = read_frame_start(Picture(start=packet))
+        return start.focus_mdpt >= entry.maximum - _NEAR_MDPT
+
+    # Of a slow module, too few frames may have come until now.
+    peer.wait_for(has_arrived, PATIENCE_S, mark)
     peer.call(Stop(PREVIEW), Accepted)
     packets = [p for p in peer.log[mark:] if p.kind == MessageType.FRAME_START]
     starts = [read_frame_start(Picture(start=packet)) for packet in packets]

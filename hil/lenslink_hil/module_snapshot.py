@@ -104,6 +104,10 @@ class ChannelSnapshot(NamedTuple):
     readout: ReadoutSnapshot | None
     flags: int
     """Of the FrameStart of the frame that is read."""
+    crop: tuple[int, int, int, int]
+    """First column, first row, columns and rows of the frame that is read."""
+    is_previews_turn: bool
+    """A frame of the ROI was chosen since the last one of the preview."""
     exposure: ExposureSnapshot
 
 
@@ -376,6 +380,8 @@ def _snapshot_channel(channel: Any, numbers: dict[int, int]) -> ChannelSnapshot:
         has_started=channel.has_started,
         readout=None if readout is None else _snapshot_readout(readout, numbers),
         flags=channel.flags,
+        crop=channel.crop,
+        is_previews_turn=channel.is_previews_turn,
         exposure=_snapshot_exposure(channel.exposure),
     )
 

@@ -183,7 +183,7 @@ def test_a_request_that_the_host_skips_is_skipped_with_its_answers(greeted):
     assert [each[0].sequence for each in (accepted, tile, end, alive)] == [1, 2, 3, 4]
     assert (accepted[0].frame, tile[0].stream) == (50, 1)
     assert end[1].last_sequence[0] == 2
-    assert alive[1].sent == (0, 200)
+    assert alive[1].sent == (0, 200, 0)
     assert not host.discards
     assert host.receiver.lost_packets == 0
 

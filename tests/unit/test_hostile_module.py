@@ -336,9 +336,7 @@ def tiles_of_one_pixel(module: Hostile) -> Iterator[bytes]:
 @script
 def frames_said_to_have_begun(module: Hostile) -> Iterator[bytes]:
     for number in itertools.count(1, 1000):
-        reply = HeartbeatReply(
-            0, (1 << 60, 1 << 60), (number & 0xFFFFFFFF, number & 0xFFFFFFFF), 0, 0
-        )
+        reply = HeartbeatReply(0, (1 << 60,) * 3, (number & 0xFFFFFFFF,) * 3, 0, 0)
         yield module.packet(reply)
 
 

@@ -9,10 +9,13 @@ import time
 
 from . import clock, link_backends, module
 
-# Memory that a module needs besides its tiles, and the step of the search for room for both.
-_REST = 12288
+# Memory that a module needs besides its tiles, with words of 4 and of 8 bytes; and the step of the
+# search for room for both.
+_REST = 12288 if sys.maxsize < 1 << 32 else 65536
 _STEP = 8192
 _COLLECT_US = 1000000
+# A board that has run for this long without a fault has started well, even without a session.
+_WELL_US = 10000000
 
 
 def _spare(limits):
@@ -35,10 +38,15 @@ def _spare(limits):
 
 
 class Board:
-    """The camera and its link on a board. *machine* is the port's Machine: pins and watchdog."""
+    """The camera and its link on a board.
 
-    def __init__(self, configuration, machine):
+    *machine* is the port's Machine: pins and watchdog. *confirm* is called once the start went
+    well.
+    """
+
+    def __init__(self, configuration, machine, confirm=None):
         self._machine = machine
+        self._confirm = confirm
         spare = _spare(configuration["limits"])
         self._clock = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
         self._camera = module.Module(configuration, machine.ports, self._clock)
@@ -53,19 +61,13 @@ class Board:
 
     def serve(self):
         """Serve hosts until the user ends it. Afterwards the REPL has its serial port again."""
-        machine = self._machine
         try:
-            machine.start_watchdog()
             self._run()
         except KeyboardInterrupt:
             print("lensfw: ended")
-        except Exception as error:
-            # This counts as a failed start. The REPL shows the reason.
-            self._backend.stop()
-            sys.print_exception(error)
         finally:
             self._backend.stop()
-            machine.stop_watchdog()
+            self._machine.stop_watchdog()
 
     def _run(self):
         machine, backend, camera = self._machine, self._backend, self._camera
@@ -78,7 +80,9 @@ class Board:
             if not backend.send(link) and not read:
                 if backend.wants_repl:
                     return
-                machine.starts.poll(now, link.nonce is not None)
+                if self._confirm is not None and (link.nonce is not None or now >= _WELL_US):
+                    confirm, self._confirm = self._confirm, None
+                    confirm()
                 if was_read and now - collected > _COLLECT_US:
                     # All tiles are full, and the transfer of one has just begun: no lane waits.
                     # An automatic collection comes when a lane is empty, and costs it 11 ms.

@@ -1,11 +1,10 @@
-"""How a board starts. The boot.py and main.py in the root of its flash call this module.
+"""Load the firmware and connect the board. ``lensboot``, outside of the slots, calls this module.
 
-boot.py connects the board to USB, before MicroPython would do so by itself. main.py serves the
+start() connects the board to USB, before MicroPython would do so by itself. serve() serves the
 link. All modules are imported before the board connects, because the host's time counts from then
 on. In these cases the board is plain MicroPython, with its REPL and without a link:
 
-- The guard pin is low at the start.
-- The last three starts in a row hung or failed (see ``start_counter``). This lasts for one start.
+- ``lensboot`` has decided so: guard pin, failed starts, or a soft reset without main.py.
 - The user pressed Ctrl-C on the serial port, and the serial port does not carry the link.
 - The user pressed Ctrl-C twice while no session was open, and the serial port carries the link.
   mpremote begins with these two bytes.
@@ -13,8 +12,6 @@ on. In these cases the board is plain MicroPython, with its REPL and without a l
 
 import gc
 import sys
-
-CONFIGURATION = "/lensfw.json"
 
 _board = None
 # Bytes between two collections while the board starts. So the garbage of an import does not lie
@@ -27,38 +24,39 @@ def _set_threshold(count):
         gc.threshold(count)
 
 
-def start():
-    """Connect the board to USB, unless it has to be plain MicroPython. Called by boot.py.
+def start(configuration, is_confirmed):
+    """Connect the board to USB. If not *is_confirmed*, a start that goes well confirms the slot.
 
-    Never raises: a board that cannot start still has its REPL.
+    Raises whatever goes wrong. The watchdog is stopped then, so that the REPL can be used.
     """
     global _board
+    _set_threshold(_COLLECT_BYTES)
+    machine = None
     try:
-        import json
-
-        _set_threshold(_COLLECT_BYTES)
-        with open(CONFIGURATION) as file:
-            configuration = json.load(file)
         port = __import__("lensfw.ports." + configuration["port"], None, None, ("Machine",))
         machine = port.Machine(configuration)
-        if machine.is_guarded():
-            print("lensfw: the guard pin is low: plain MicroPython")
-            return
-        if not machine.starts.count_start():
-            print("lensfw: the last starts went wrong: plain MicroPython, once")
-            return
+        machine.start_watchdog()
+        if not configuration["serial"]:
+            configuration["serial"] = machine.read_chip_number()
         from . import board
 
-        started = board.Board(configuration, machine)
+        started = board.Board(configuration, machine, None if is_confirmed else confirm)
         started.connect()
         _board = started
-    except Exception as error:
-        sys.print_exception(error)
     finally:
         _set_threshold(-1)
+        if machine is not None and _board is None:
+            machine.stop_watchdog()
+
+
+def confirm():
+    """Confirm the slot: the start went well."""
+    import lensboot
+
+    del sys.modules["lensboot"]
+    lensboot.Starts().confirm()
 
 
 def serve():
-    """Serve hosts until the user or an error ends it. Called by main.py."""
-    if _board is not None:
-        _board.serve()
+    """Serve hosts until the user ends it; raise the error that ends it otherwise."""
+    _board.serve()

@@ -97,8 +97,8 @@ class Link:
         self._tx = [0] * wire.MAX_LANES
         self.lanes = 1
         self._answers = []
-        # The request that is still being executed, or None.
-        self._unanswered = None
+        # The request that is still being executed, and one that was answered behind a newer one.
+        self._unanswered = self._late = None
         self._past = []
         self._farewell = None
         # By stream: the number after that of the newest frame whose FrameStart was sent.
@@ -203,7 +203,11 @@ class Link:
             outcomes[self._unanswered] = wire.OUTCOME_UNKNOWN
         for number, kind, _ in self._answers:
             outcomes[number] = wire.OUTCOME_NOT_DONE if kind == wire.T_ERROR else wire.OUTCOME_DONE
-        oldest = self._answers[0][0] if self._answers else self.last_request
+        oldest = self.last_request
+        for number, _, _ in self._answers:
+            if number != self._late:
+                oldest = number
+                break
         return self.nonce, oldest, outcomes
 
     def _on_damage(self, header):
@@ -339,6 +343,9 @@ class Link:
         """
         payload = wire.encode(kind, fields, tail)
         self._answers.append((number, kind, payload))
+        if number != self.last_request:
+            # A newer request was answered before it.
+            self._late = number
         if number == self._unanswered:
             self._unanswered = None
         if len(self._answers) > _ANSWERS:
@@ -394,7 +401,7 @@ class Link:
         self.outbox.clear()
         self._begun = [0] * wire.MAX_STREAMS
         self._answers.clear()
-        self._unanswered = None
+        self._unanswered = self._late = None
         if reason is not None:
             payload = wire.encode(wire.T_CLOSE, (reason,))
             self._farewell = self._make_packet(outbox.Item(wire.T_CLOSE, 0, 0, payload), 0)

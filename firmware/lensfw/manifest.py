@@ -2,7 +2,7 @@
 
 import struct
 
-from . import VERSION, power, setting_list, wire
+from . import VERSION, build_id, power, setting_list, wire
 
 
 def _entry(key, value):
@@ -23,7 +23,7 @@ def build(config, schemes=()):
         (wire.KEY_MAKER, config["maker"]),
         (wire.KEY_MODEL, config["model"]),
         (wire.KEY_SERIAL, config["serial"]),
-        (wire.KEY_FIRMWARE, "lensfw " + VERSION),
+        (wire.KEY_FIRMWARE, ("lensfw " + VERSION + " " + build_id.ID).rstrip()),
         (wire.KEY_BOARD, config["board"]),
     ):
         out += _entry(key, text.encode())

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from . import transports as transports
     from .attachment import Attachment, attach
     from .authentication import Authenticator
+    from .control.module_client import ModuleClient
+    from .control.module_state import ModuleState, StreamState
     from .device import Device, open
     from .discovery import Arrival, Departure, watch
     from .errors import (
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
         ProtocolError,
         RigError,
         StorageError,
+        StreamEnded,
         Timeout,
         UsageError,
         VersionMismatch,
@@ -57,6 +60,8 @@ else:
     _NAMES = {
         "attachment": ("Attachment", "attach"),
         "authentication": ("Authenticator",),
+        "control.module_client": ("ModuleClient",),
+        "control.module_state": ("ModuleState", "StreamState"),
         "device": ("Device", "open"),
         "discovery": ("Arrival", "Departure", "watch"),
         "errors": (
@@ -71,6 +76,7 @@ else:
             "ProtocolError",
             "RigError",
             "StorageError",
+            "StreamEnded",
             "Timeout",
             "UsageError",
             "VersionMismatch",
@@ -131,6 +137,8 @@ __all__ = [
     "Identity",
     "LensLinkError",
     "MissingExtra",
+    "ModuleClient",
+    "ModuleState",
     "NotFound",
     "NotGenuine",
     "ProtocolError",
@@ -140,7 +148,9 @@ __all__ = [
     "SharedFrame",
     "Stats",
     "StorageError",
+    "StreamEnded",
     "StreamOptions",
+    "StreamState",
     "Timeout",
     "UsageError",
     "VersionMismatch",

@@ -22,7 +22,7 @@ from .authentication import Authenticator
 from .context import ClosesOnExit
 from .deadline import Deadline
 from .device import Device
-from .errors import DeviceError, Disconnected, Timeout, UsageError
+from .errors import DeviceError, Disconnected, StreamEnded, Timeout, UsageError
 from .events import Attached, Detached, Event, Warned
 from .frame import Frame
 from .reconnector import NotReattached, Reconnector
@@ -127,6 +127,7 @@ class Attachment(ThreadGuarded, ClosesOnExit):
             check_callable("on_event", on_event)
         self._timeout = check_timeout(timeout)
         self._on_event = on_event
+        self._ring = ring
         self._reconnector = Reconnector(url, serial, self._timeout, ring, authenticate)
         self._setup = _Setup()
         self._running: dict[int, _RunningStream] = {}
@@ -297,7 +298,11 @@ class Attachment(ThreadGuarded, ClosesOnExit):
         try:
             self.start(settings=settings, options=options, timeout=timeout)
             while self._is_start(stream, own):
-                yield self.next_frame(timeout, latest=latest, stream=stream)
+                try:
+                    frame = self.next_frame(timeout, latest=latest, stream=stream)
+                except StreamEnded:
+                    return
+                yield frame
         finally:
             # Nothing to stop if a later start() has ended this stream.
             if self._is_start(stream, own):
@@ -357,6 +362,9 @@ class Attachment(ThreadGuarded, ClosesOnExit):
             device = self._start_streams(deadline)
             try:
                 frame = device.next_frame(deadline.remaining(), latest=latest, stream=stream)
+            except StreamEnded:
+                self._running.pop(stream, None)
+                raise
             except Disconnected as error:
                 self._on_lost(error)
             else:
@@ -399,9 +407,33 @@ class Attachment(ThreadGuarded, ClosesOnExit):
             self._reconnector.device.stop(stream)
 
     @guarded
+    def serve(self, timeout: float | None = None) -> None:
+        """Let other processes control the module, also across its detachments.
+
+        See :meth:`lenslink.Device.serve`. The attachment must have been made with ``ring=``. While
+        the module is away, its state says so, and other requests wait until it is back.
+
+        Raises:
+            UsageError: There is no ring, or the module is served already.
+            StorageError: The socket cannot be made.
+        """
+        # The control socket needs Linux or macOS, so it is imported only where it is used.
+        from .control.control_service import ControlService
+
+        if self._reconnector.service is not None:
+            raise UsageError("the module is served already")
+        if self._ring is None:
+            raise UsageError("serve() needs a frame ring: call attach() with ring=")
+        device = self._attach(self._deadline(timeout, "waiting for the module"))
+        self._reconnector.service = ControlService(self._ring, device)
+        device.use_service(self._reconnector.service)
+
+    @guarded
     def close(self) -> None:
         """End the session and give up the module. Idempotent; never raises."""
         self._reconnector.close()
+        if self._reconnector.service is not None:
+            self._reconnector.service.close()
 
     # --- going and coming -----------------------------------------------------------------
 

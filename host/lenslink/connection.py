@@ -12,7 +12,7 @@ from collections.abc import Callable
 from .context import ClosesOnExit, run_to_end
 from .deadline import Deadline
 from .lock import ModuleLock, make_lock_key
-from .transports import Transport, open_transport, parse
+from .transports import Transport, open_transport, parse, resolve
 
 _log = logging.getLogger(__name__)
 
@@ -31,17 +31,17 @@ class ModuleConnection(ClosesOnExit):
     """
 
     def __init__(self, url: str, deadline: Deadline, wrap: Wrap | None = None) -> None:
-        parsed = parse(url)
+        parsed, self._give_back = resolve(parse(url), deadline)
         self.url = url
         self._locks: list[ModuleLock] = []
-        if parsed.scheme in _SHARED_SCHEMES:
-            self._locks.append(ModuleLock(make_lock_key(parsed), url))
         try:
+            if parsed.scheme in _SHARED_SCHEMES:
+                self._locks.append(ModuleLock(make_lock_key(parsed), url))
             transport = open_transport(parsed, deadline)
             if wrap is not None:
                 transport = _wrap_transport(transport, wrap)
         except BaseException:
-            self._release_locks()
+            run_to_end(self._release_locks, self._give_back)
             raise
         self.transport = transport
         self.is_open = True
@@ -58,7 +58,7 @@ class ModuleConnection(ClosesOnExit):
     def close(self) -> None:
         """Close the transport and release the locks. Idempotent; never raises."""
         self.is_open = False
-        run_to_end(self.transport.close, self._release_locks)
+        run_to_end(self.transport.close, self._release_locks, self._give_back)
 
     def _release_locks(self) -> None:
         while self._locks:

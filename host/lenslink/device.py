@@ -46,7 +46,9 @@ from .errors import (
     LensLinkError,
     NotFound,
     ProtocolError,
+    StreamEnded,
     Timeout,
+    UsageError,
 )
 from .frame import Frame, Identity
 from .frame_builder import FrameBuilder
@@ -76,6 +78,7 @@ from .transports import Transport, choose_url
 from .transports.base import ClockedTransport, KnownLine, Line, Reading
 
 if TYPE_CHECKING:
+    from .control.control_service import ControlService
     from .frame_ring.slot_pool import SlotPool
     from .frame_ring.writer import FrameRing
 
@@ -188,6 +191,8 @@ class Device(ThreadGuarded, ClosesOnExit):
         self._request_time: float | None = None
         self._timings: dict[int, StreamTiming] = {}
         self._slot_pool: SlotPool | None = None
+        self._service: ControlService | None = None
+        self._own_service: ControlService | None = None
         try:
             self._session = self._make_session()
         except BaseException:
@@ -223,6 +228,9 @@ class Device(ThreadGuarded, ClosesOnExit):
         session = Session(self._transport, self._slot_pool)
         if self._slot_pool is not None:
             self._slot_pool.nonce = session.link.nonce
+            self._slot_pool.find_time = session.find_time
+        if self._service is not None:
+            session.serve(self._service)
         return session
 
     def _open_session(self, deadline: Deadline) -> None:
@@ -393,6 +401,9 @@ class Device(ThreadGuarded, ClosesOnExit):
             *(options.roi or (0, 0, 0, 0)),
         )
         self._end_given_up(stream, deadline)
+        if stream == STILL and stream in self._requests:
+            _log.debug("a still of another process is under way: stopping it")
+            self._stop(stream, deadline)
         answer = self._session.call(message, Configured, deadline)
         if not test_only:
             if not module.has_configuration(answer, options.roi):
@@ -495,16 +506,12 @@ class Device(ThreadGuarded, ClosesOnExit):
         timeout: float | None,
     ) -> list[Frame]:
         """Take one still, or a bracket if *frames* is not None, and return the frames."""
-        single = frames or ()
-        entries = encode_request_settings(self.manifest, wanted, single)
         deadline = self._deadline(timeout, "the capture")
-        self._configure(STILL, chosen, deadline)
-        message = Capture(STILL, len(single) or 1, entries)
-        self._request_frames(STILL, message, deadline)
+        count = self._request_stills(wanted, chosen, frames or (), deadline)
         request = self._session.last_request
         taken: list[Frame] = []
         try:
-            while len(taken) < message.count:
+            while len(taken) < count:
                 taken.append(self._take_frame(STILL, deadline))
         except BaseException as error:
             for frame in taken:
@@ -515,6 +522,20 @@ class Device(ThreadGuarded, ClosesOnExit):
         del self._requests[STILL]
         # A frame that needed a Resend is finished after its successor. Numbers wrap.
         return sorted(taken, key=lambda frame: (frame.number - taken[0].number + _HALF) & _MAX_ID)
+
+    def _request_stills(
+        self,
+        wanted: Settings,
+        chosen: StreamOptions,
+        frames: tuple[Settings, ...],
+        deadline: Deadline,
+    ) -> int:
+        """Ask for a still, or for a bracket if *frames* is not empty; return how many will come."""
+        entries = encode_request_settings(self.manifest, wanted, frames)
+        self._configure(STILL, chosen, deadline)
+        message = Capture(STILL, len(frames) or 1, entries)
+        self._request_frames(STILL, message, deadline)
+        return message.count
 
     def stream(
         self,
@@ -570,7 +591,11 @@ class Device(ThreadGuarded, ClosesOnExit):
             self.start(settings=settings, options=options, timeout=timeout)
             own = self._requests.get(stream)
             while self._requests.get(stream) == own:
-                yield self.next_frame(timeout, latest=latest, stream=stream)
+                try:
+                    frame = self.next_frame(timeout, latest=latest, stream=stream)
+                except StreamEnded:
+                    return
+                yield frame
         finally:
             # The stream may be another one: one that ran before, or one that was started since.
             current = self._requests.get(stream)
@@ -615,6 +640,9 @@ class Device(ThreadGuarded, ClosesOnExit):
                 that were begun before this call. Nothing is read between calls, so those frames
                 would be old.
             stream: :data:`lenslink.PREVIEW` or :data:`lenslink.ROI`.
+
+        Raises:
+            StreamEnded: Another process has stopped the stream; see :meth:`serve`.
         """
         check_type("latest", latest, bool, "True or False")
         stream = check_whole_number("stream", stream, PREVIEW, ROI)
@@ -659,6 +687,126 @@ class Device(ThreadGuarded, ClosesOnExit):
         deadline = self._deadline(timeout, "the settings")
         self._end_given_up(stream, deadline)
         return self._session.call(message, Accepted, deadline).first_frame
+
+    # --- for other processes --------------------------------------------------------------
+
+    @guarded
+    def serve(self, name: str | None = None, timeout: float | None = None) -> None:
+        """Let other processes control the module, until it is closed.
+
+        They use :class:`lenslink.ModuleClient`, or ``lenslink set ring:NAME``. Their requests are
+        carried out while this process waits: in :meth:`next_frame`, in the loop over
+        :meth:`stream`, and in :meth:`events`.
+
+        >>> with lenslink.open("sim:?width=64&height=64") as module:
+        ...     module.serve("cam")
+        ...     with lenslink.FrameRingReader("cam") as reader, module.capture():
+        ...         print(reader.next().stream)
+        1
+
+        Args:
+            name: Make a frame ring of that name, and receive into it from now on: a new session
+                begins. None serves the ring that the module was opened with.
+            timeout: Seconds until :exc:`~lenslink.errors.Timeout`.
+
+        Raises:
+            UsageError: The module is served already, or a stream runs, or *name* does not fit.
+            DeviceBusy: Another process has a frame ring of that name.
+            StorageError: The socket cannot be made.
+        """
+        # The control socket needs Linux or macOS, so it is imported only where it is used.
+        from .control.control_service import ControlService
+        from .frame_ring.writer import FrameRing
+
+        if self._service is not None:
+            raise UsageError("the module is served already")
+        if (name is None) == (self._ring is None):
+            raise UsageError("serve() takes a name, unless the module was opened with ring=")
+        if self._ring is not None:
+            self._own_service = ControlService(self._ring, self)
+            self.use_service(self._own_service)
+            return
+        if self._requests:
+            raise UsageError("a stream runs: call serve() before it, or stop() it")
+        self._ring = FrameRing(name or "")
+        try:
+            self._own_service = ControlService(self._ring, self, owns_ring=True)
+            self.use_service(self._own_service)
+            self.renew(timeout)
+        except BaseException:
+            self._ring.close()
+            raise
+
+    def use_service(self, service: ControlService) -> None:
+        """Serve other processes by *service*, which stays the caller's."""
+        service.device = self
+        self._service = service
+        self._session.serve(service)
+
+    @property
+    def is_attached(self) -> bool:
+        """True while a session with the module is open, as far as the last call has noticed."""
+        link = self._session.link
+        return self._connection.is_open and link.session is not None and not link.close_message
+
+    @property
+    def serial(self) -> str | None:
+        """The module's serial number; None before the first session."""
+        return self._serial
+
+    @property
+    def configurations(self) -> Mapping[int, Configured]:
+        """What the module has configured, by stream."""
+        return dict(self._session.configurations)
+
+    @property
+    def newest_events(self) -> Mapping[int, Event]:
+        """The newest Event of the session of each kind, also if it was taken."""
+        return dict(self._session.link.newest_events)
+
+    def is_running(self, stream: int) -> bool:
+        """Return True if the module may be sending frames of *stream*."""
+        return stream in self._requests
+
+    @guarded
+    def start_capture(
+        self,
+        settings: Settings,
+        options: StreamOptions,
+        frames: tuple[Settings, ...] = (),
+        timeout: float | None = None,
+    ) -> int:
+        """Ask for stills beside a running preview, and return the request's id.
+
+        :meth:`take_arrived` returns them as they arrive, in :meth:`next_frame` for example. The
+        caller calls :meth:`end_capture` after the last one.
+        """
+        deadline = self._deadline(timeout, "the capture")
+        self._request_stills(settings, options, frames, deadline)
+        request = self._requests[STILL] = self._requests[STILL]._replace(is_running=True)
+        return request.id
+
+    def find_request(self, stream: int) -> int | None:
+        """Return the id of the request whose frames may still come in *stream*, or None."""
+        current = self._requests.get(stream)
+        return current.id if current is not None and current.is_running else None
+
+    def has_arrived(self, stream: int, request: int) -> bool:
+        """Return True if a frame of *request* has arrived and was not taken."""
+        return self._session.has_frame(stream, request)
+
+    @guarded
+    def take_arrived(self, stream: int, request: int) -> Frame | None:
+        """Return the next frame of *request* that has arrived, or None."""
+        if not self.has_arrived(stream, request):
+            return None
+        assembly = self._session.take_frame(stream, Deadline(0, "a frame"), request)
+        assert assembly is not None
+        return self._builder.build_frame(assembly, self._session, self._opened)
+
+    def end_capture(self) -> None:
+        """Forget a request for stills whose frames have all arrived."""
+        self._requests.pop(STILL, None)
 
     @guarded
     def stop(self, stream: int = PREVIEW) -> None:
@@ -829,11 +977,17 @@ class Device(ThreadGuarded, ClosesOnExit):
     @guarded
     def wait_for_events(self, timeout: float | None = None) -> list[Event]:
         """Return the Events that have come, or wait for the next; [] after *timeout* seconds."""
-        link = self._session.link
+        link, service = self._session.link, self._service
         seconds = _FOREVER_S if timeout is None else check_timeout(timeout)
         deadline = Deadline(seconds, "an event")
         with contextlib.suppress(Timeout):
-            self._session.run_until(lambda: bool(link.events), deadline)
+            while not link.events:
+                if service is not None and service.has_work:
+                    service.carry_out()
+                self._session.run_until(
+                    lambda: bool(link.events) or (service is not None and service.has_work),
+                    deadline,
+                )
         events = list(link.events)
         link.events.clear()
         return events
@@ -842,8 +996,14 @@ class Device(ThreadGuarded, ClosesOnExit):
     def close(self) -> None:
         """End the session and give up the module. Idempotent; never raises."""
         deadline = Deadline(_CLOSE_S, "closing")
-        run_to_end(lambda: self._session.close(deadline), self._connection.close)
+        run_to_end(
+            lambda: self._session.close(deadline), self._connection.close, self._close_service
+        )
         _log.debug("closed %s", self.url)
+
+    def _close_service(self) -> None:
+        if self._own_service is not None:
+            self._own_service.close()
 
     def _deadline(self, timeout: float | None, purpose: str) -> Deadline:
         return Deadline(self._timeout if timeout is None else check_timeout(timeout), purpose)
@@ -854,9 +1014,18 @@ class Device(ThreadGuarded, ClosesOnExit):
         Drops frames that were begun before *oldest_us* on the module's clock.
         """
         request = self._requests.get(stream)
+        # While a still is awaited, only what asks is answered: a request could end the still.
+        service = self._service if stream != STILL else None
         while True:
+            if service is not None and service.has_work:
+                service.carry_out()
+                if self._requests.get(stream) != request:
+                    raise StreamEnded("another process has stopped the stream: start() it again")
             # No request has the id 0: whatever comes without a request is dropped.
-            assembly = self._session.take_frame(stream, deadline, request.id if request else 0)
+            number = request.id if request else 0
+            assembly = self._session.take_frame(stream, deadline, number, service)
+            if assembly is None:
+                continue
             if assembly.start is None or assembly.start.timestamp_us >= oldest_us:
                 return self._builder.build_frame(assembly, self._session, self._opened)
             _log.debug("dropped frame %d: it was begun before the call", assembly.number)

@@ -4,7 +4,8 @@
 
     LensLinkError            1
     ├── UsageError           2   an argument, a URL or a call makes no sense
-    │   └── MissingExtra     2   a package that is not installed is needed
+    │   ├── MissingExtra     2   a package that is not installed is needed
+    │   └── StreamEnded      2   the stream was stopped, so no frame comes
     ├── NotFound             3   no such device
     ├── Ambiguous            4   more than one device would do
     ├── Disconnected         5   the module went away
@@ -70,6 +71,16 @@ class MissingExtra(UsageError):
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs the extra '{extra}': {make_install_hint(extra)}")
         self.extra = extra
+
+
+class StreamEnded(UsageError):
+    """Raised by a call that waits for a frame if another process has stopped the stream.
+
+    See :meth:`lenslink.Device.serve`. A loop over :meth:`lenslink.Device.stream` ends instead.
+
+    >>> issubclass(lenslink.StreamEnded, lenslink.UsageError)
+    True
+    """
 
 
 class NotFound(LensLinkError):

@@ -17,11 +17,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lenslink_protocol.messages import OpticsEntry
+from lenslink_protocol.ids import FrameFlag
+from lenslink_protocol.manifest import Mode
+from lenslink_protocol.messages import FrameStart, OpticsEntry
 from lenslink_protocol.packings import Layout
 
 from .context import ReleasesOnExit
 from .errors import UsageError
+from .module_clock import FrameTime
 from .receive.unpacking import unpack
 
 
@@ -120,6 +123,52 @@ class FrameMetadata(NamedTuple):
     white: int
     crop_x: int
     crop_y: int
+
+    @classmethod
+    def from_start(
+        cls,
+        stream: int,
+        number: int,
+        start: FrameStart,
+        time: FrameTime,
+        energy_uj: int,
+    ) -> FrameMetadata:
+        """Return what is known of frame *number* of *stream* besides its pixels.
+
+        *energy_uj* is 0 until the frame's FrameEnd has arrived.
+        """
+        a, b, c, d = start.black_milli
+        profile = (start.noise_slope / 1e9, start.noise_offset / 1e9) if start.noise_slope else None
+        return cls(
+            number=number,
+            stream=stream,
+            timestamp_us=start.timestamp_us,
+            interval_us=start.interval_us,
+            exposure_us=start.exposure_us,
+            gain_milli=start.gain_milli,
+            focus_mdpt=start.focus_mdpt,
+            aperture_milli=start.aperture_milli,
+            is_adjusted=bool(start.flags & FrameFlag.ADJUSTED),
+            is_moving=bool(start.flags & FrameFlag.MOVING),
+            row_time_ns=start.row_time_ns,
+            noise_profile=profile,
+            energy_uj=energy_uj,
+            focus_ring=start.focus_ring,
+            temperature_mc=start.temperature_mc,
+            time=time.seconds,
+            time_error_s=time.error_s,
+            black=(a / 1000, b / 1000, c / 1000, d / 1000),
+            white=start.white,
+            crop_x=start.crop_x,
+            crop_y=start.crop_y,
+        )
+
+
+def find_active_area(mode: Mode | None, start: FrameStart) -> tuple[int, int, int, int]:
+    """Return the active area of a frame of *mode*; all of the frame if the mode is not known."""
+    if mode is None:
+        return 0, 0, start.height, start.width
+    return mode.find_active_area(start.crop_x, start.crop_y, start.width, start.height)
 
 
 @dataclass(eq=False, slots=True)
@@ -293,7 +342,7 @@ class Frame(ReleasesOnExit):
         >>> rows.shape, bool(rows[0] == frame.time)
         ((64,), True)
         """
-        return self.time + np.arange(self.height, dtype=np.float64) * (self.row_time_ns / 1e9)
+        return list_row_times(self.time, self.row_time_ns, self.height)
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -317,6 +366,11 @@ class Frame(ReleasesOnExit):
             self.packed = np.empty((0, 0), dtype=np.uint8)
             self._pixels = None
             memory.remove_user()
+
+
+def list_row_times(time: float, row_time_ns: int, height: int) -> NDArray[np.float64]:
+    """Return (height,) float64: the time of each row in seconds, if that of row 0 is *time*."""
+    return time + np.arange(height, dtype=np.float64) * (row_time_ns / 1e9)
 
 
 def _make_frame(values: Mapping[str, Any]) -> Frame:

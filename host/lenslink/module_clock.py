@@ -30,7 +30,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,29 @@ class HostTime:
     """Seconds of the host's monotonic clock."""
     error_s: float
     """The truth is at most this far away. Infinite before the first heartbeat was answered."""
+
+
+class FrameTime(NamedTuple):
+    """The host's time in the middle of the exposure of a frame's row 0, in whole nanoseconds.
+
+    >>> FrameTime(12_500_000_000, 400_000).seconds
+    12.5
+    """
+
+    time_ns: int = 0
+    """0 if the time is unknown."""
+    bound_ns: int = 0
+    """The truth is at most this far away; 0 if the time is unknown."""
+
+    @property
+    def seconds(self) -> float:
+        """The time in seconds."""
+        return self.time_ns / 1e9
+
+    @property
+    def error_s(self) -> float:
+        """The bound in seconds; infinite if the time is unknown."""
+        return self.bound_ns / 1e9 if self.bound_ns else math.inf
 
 
 @dataclass(slots=True)
@@ -152,6 +175,19 @@ class ModuleClock:
         wander = WANDER_PER_S / 2 * (ahead / 1e6) ** 2 * 1e6
         error = lines.half + lines.drift_half * abs(ahead) + wander + RESOLUTION_US
         return HostTime((lines.at_us + ahead) / 1e6, error / 1e6)
+
+    def find_frame_time(self, timestamp_us: int, exposure_us: int) -> FrameTime:
+        """Return the time of a frame whose readout began at *timestamp_us* of the module's clock.
+
+        >>> ModuleClock().find_frame_time(5_000_250, 1000)
+        FrameTime(time_ns=0, bound_ns=0)
+        """
+        # The readout of a row begins where its exposure ends.
+        found = self.convert(timestamp_us - exposure_us / 2)
+        if math.isinf(found.error_s):
+            return FrameTime()
+        # The host's clock is never negative, so 0 is nearer to the truth than what is below it.
+        return FrameTime(max(round(found.seconds * 1e9), 0), math.ceil(found.error_s * 1e9))
 
     def _find_lines(self) -> _Lines | None:
         """Return the possible lines of all that was added, or None before anything was."""

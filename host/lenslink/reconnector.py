@@ -29,6 +29,7 @@ from .errors import (
 from .transports import choose_url, list_devices
 
 if TYPE_CHECKING:
+    from .control.control_service import ControlService
     from .frame_ring.writer import FrameRing
 
 _log = logging.getLogger(__name__)
@@ -100,6 +101,8 @@ class Reconnector:
         """How often a session was opened and set up."""
         self.detachment = Detachment("", 0.0)
         """The last time that the module went away."""
+        self.service: ControlService | None = None
+        """What serves other processes; None if nobody asked for that."""
         self._timeout = timeout
         self._ring = ring
         self._authenticator = authenticator
@@ -148,7 +151,7 @@ class Reconnector:
                 self._enter(State.ATTACHED)
                 self.attachment_count += 1
                 return device
-            time.sleep(min(_POLL_S, deadline.remaining()))
+            self._pause(min(_POLL_S, deadline.remaining()))
             if not deadline.remaining():
                 raise self._explain(deadline, reason) from reason
 
@@ -167,6 +170,16 @@ class Reconnector:
         if self._device is not None:
             self._device.close()
             self._device = None
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, and answer other processes meanwhile."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self.service is None:
+                time.sleep(left)
+            else:
+                self.service.poll()
+                time.sleep(min(left, self.service.wait_s))
 
     def _enter(self, state: State) -> None:
         if state is not self._state:
@@ -222,7 +235,7 @@ class Reconnector:
             url = urls[self._candidate_index % len(urls)]
             opening = Deadline(min(deadline.remaining(), _PATIENCE_S), f"opening {url}")
             try:
-                return Device(
+                device = Device(
                     url,
                     self._timeout,
                     opening=opening,
@@ -233,6 +246,10 @@ class Reconnector:
             except _PASSING_ERRORS as error:
                 _log.debug("no connection to %s: %s", url, error)
                 reason = error
+            else:
+                if self.service is not None:
+                    device.use_service(self.service)
+                return device
         raise reason
 
     def _find_candidates(self) -> list[str]:

@@ -16,7 +16,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from lenslink_protocol.ids import Capability, CloseReason, DiscardReason, ErrorCode
 from lenslink_protocol.link import Link
@@ -25,6 +25,7 @@ from lenslink_protocol.messages import (
     AnyMessage,
     Configured,
     Error,
+    Event,
     GetManifest,
     HelloReply,
     Malformed,
@@ -44,7 +45,7 @@ from .errors import (
     Timeout,
     VersionMismatch,
 )
-from .module_clock import ModuleClock
+from .module_clock import FrameTime, ModuleClock
 from .receive.assembly import Assembly
 from .receive.frame_pool import Pool
 from .receive.reassembly import Reassembly
@@ -56,9 +57,33 @@ from .transports.base import (
     MultiLaneTransport,
     NarrowTransport,
     Transport,
+    WakeableTransport,
 )
 
 R = TypeVar("R", bound=AnyMessage)
+
+
+class Service(Protocol):
+    """Something that is looked after while the session waits for the module."""
+
+    @property
+    def descriptor(self) -> int:
+        """A descriptor that is readable while :meth:`poll` has something to do."""
+
+    @property
+    def wait_s(self) -> float:
+        """How long the session may wait until the next :meth:`poll`, in seconds."""
+
+    @property
+    def has_work(self) -> bool:
+        """There is something that needs the session, and that waits until nobody else does."""
+
+    def poll(self) -> None:
+        """Do what does not need the session. Never wait."""
+
+    def on_event(self, event: Event) -> None:
+        """Learn of an Event of the module."""
+
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +116,9 @@ class Session:
         self.configurations: dict[int, Configured] = {}
         self.frames = Reassembly(self.pool, self.discards, self.configurations.get)
         self.last_request: RequestHandle | None = None
+        self._service: Service | None = None
+        self._is_woken = False
+        """The transport's waits end when the service has something to do."""
         self._clock = ModuleClock()
         # The clock of an emulated chip is its bench's, and a narrow line has no room for more.
         is_quick = not isinstance(transport, (ClockedTransport, NarrowTransport))
@@ -113,6 +141,14 @@ class Session:
         """Bytes received since the session began."""
         return self._reader.wire_bytes
 
+    def serve(self, service: Service) -> None:
+        """Look after *service* from now on, whenever the session waits for the module."""
+        self._service = service
+        if isinstance(self._transport, WakeableTransport):
+            self._transport.wake_on(service.descriptor)
+            self._is_woken = True
+        self.link.on_event = service.on_event
+
     @property
     def clock(self) -> ModuleClock:
         """The module's clock, as far as the heartbeats of the session tell it."""
@@ -120,6 +156,18 @@ class Session:
         while samples:
             self._clock.add(samples.popleft())
         return self._clock
+
+    def find_time(self, assembly: Assembly) -> FrameTime:
+        """Return when a frame was exposed. It is estimated once, so that everybody learns the same.
+
+        It is unknown without the frame's FrameStart.
+        """
+        if assembly.time is None:
+            start = assembly.start
+            if start is None:
+                return FrameTime()
+            assembly.time = self.clock.find_frame_time(start.timestamp_us, start.exposure_us)
+        return assembly.time
 
     def say_hello(self, deadline: Deadline) -> HelloReply:
         """Open the session and return the module's answer.
@@ -185,8 +233,19 @@ class Session:
             self.link.forget_request(request)
         return self._check_reply(request.reply, reply)
 
-    def take_frame(self, stream: int, deadline: Deadline, request_id: int) -> Assembly:
+    def has_frame(self, stream: int, request_id: int) -> bool:
+        """Return True if a frame of a request has arrived and was not taken."""
+        return any(
+            each.stream == stream and each.start is not None and each.start.request == request_id
+            for each in self.frames.finished_frames
+        )
+
+    def take_frame(
+        self, stream: int, deadline: Deadline, request_id: int, service: Service | None = None
+    ) -> Assembly | None:
         """Wait for the next frame of a request and remove it from the queue.
+
+        Returns None if *service* has work first.
 
         Drops the frames that earlier requests have left in *stream*. Frames of other streams stay
         in the queue.
@@ -207,7 +266,11 @@ class Session:
 
         try:
             self.run_until(
-                lambda: find() is not None or self.frames.has_rejection(stream, request_id),
+                lambda: (
+                    find() is not None
+                    or self.frames.has_rejection(stream, request_id)
+                    or (service is not None and service.has_work)
+                ),
                 deadline,
             )
         except Disconnected:
@@ -220,9 +283,8 @@ class Session:
             rejection = self.frames.take_rejection(stream, request_id)
         if rejection is not None:
             raise ProtocolError(rejection)
-        if assembly is None:  # pragma: no cover - run_until() returns only once there is one
-            raise ProtocolError("no frame")
-        finished.remove(assembly)
+        if assembly is not None:
+            finished.remove(assembly)
         return assembly
 
     def read_module_time(self, deadline: Deadline) -> int:
@@ -240,7 +302,7 @@ class Session:
 
     def run_until(self, is_done: Callable[[], bool], deadline: Deadline) -> None:
         """Send, receive and look after the link's timers until *is_done* returns True."""
-        link = self.link
+        link, service = self.link, self._service
         if self._is_receiving:
             self._resynchronise()
         link.resume(self.now())
@@ -263,9 +325,16 @@ class Session:
                     self._transport.close()
                     raise Disconnected(f"the module gave no sign of life for {SILENCE_MS} ms")
             deadline.check()
-            wait = min(link.next_timeout(now), deadline.remaining())
+            wait, turn = min(link.next_timeout(now), deadline.remaining()), _TURN_S
+            if service is not None:
+                service.poll()
+                if is_done():
+                    break
+                turn = min(turn, service.wait_s)
+                if not self._is_woken:
+                    wait = min(wait, service.wait_s)
             # While bytes flow, the timers are looked at once a turn, not at each read.
-            while self._receive(wait) and not is_done() and self.now() - now < _TURN_S:
+            while self._receive(wait) and not is_done() and self.now() - now < turn:
                 self._send_outgoing(deadline)
                 if link.close_message is not None:
                     break

@@ -16,7 +16,12 @@ _MAX_PORT = 65535
 _PORT_DIGITS = 5
 
 
-def _suggest(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean '...'?"`` for the nearest *known* word; "" if none is near.
+
+    >>> suggest("seriel", ["serial", "port"])
+    "; did you mean 'serial'?"
+    """
     close = difflib.get_close_matches(word, list(known), 1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
@@ -37,7 +42,7 @@ class Url:
             if key not in known:
                 choice = f"it takes {', '.join(known)}" if known else "it takes none"
                 raise UsageError(
-                    f"{self.scheme}: has no option '{key}'{_suggest(key, known)} ({choice})"
+                    f"{self.scheme}: has no option '{key}'{suggest(key, known)} ({choice})"
                 )
 
     def integer(self, key: str) -> int | None:
@@ -72,7 +77,7 @@ def parse_url(text: str, schemes: Iterable[str]) -> Url:
         )
     if scheme not in schemes:
         raise UsageError(
-            f"unknown device URL scheme '{scheme}:'{_suggest(scheme, schemes)} "
+            f"unknown device URL scheme '{scheme}:'{suggest(scheme, schemes)} "
             f"(known: {_format_schemes(schemes)})"
         )
     path, _, query = rest.partition("?")

@@ -12,7 +12,7 @@ import logging
 import math
 import struct
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -390,7 +390,9 @@ class Link:
         self.notices: deque[Notice] = deque(maxlen=_LOGS)
         self.events: deque[Event] = deque(maxlen=_LOGS)
         self.newest_events: dict[int, Event] = {}
-        """The newest Event of each kind, whether the caller has taken it or not."""
+        """The newest Event of each kind, also if somebody has taken it from ``events``."""
+        self.on_event: Callable[[Event], None] | None = None
+        """Called with each Event, which is also appended to ``events``."""
         self.clock_samples: deque[ClockSample] = deque(maxlen=_SAMPLES)
         """The times of the last heartbeats. The caller removes what it has used."""
         self.heartbeat_reply: HeartbeatReply | None = None
@@ -646,6 +648,8 @@ class Link:
             case Event():
                 self.events.append(message)
                 self.newest_events[message.kind] = message
+                if self.on_event is not None:
+                    self.on_event(message)
             case Resent():
                 self._frames.on_resent(header, message, self.now)
             case Close():

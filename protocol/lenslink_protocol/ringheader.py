@@ -5,14 +5,17 @@ from __future__ import annotations
 import enum
 
 from . import ringlayout
+from .layout import Field, list_fields
 from .ringlayout import HEADER, READER, SLOT, Part, Word
+from .structs import MESSAGES
 
 NOTICE = "Generated from lenslink_protocol/ringlayout.py by `make gen`; do not edit."
 
-_C_TYPES = {"B": "uint8_t", "I": "uint32_t", "Q": "uint64_t", "i": "int32_t"}
+_C_TYPES = {"B": "uint8_t", "H": "uint16_t", "I": "uint32_t", "Q": "uint64_t", "i": "int32_t"}
 _CONSTANTS = (
     "VERSION",
     "READERS",
+    "MAX_STREAMS",
     "PINS",
     "MAX_SLOTS",
     "MAX_MISSING_RANGES",
@@ -58,7 +61,10 @@ def ring_h(notice: str = NOTICE) -> str:
         ("", ringlayout.FrameState),
     ):
         lines += ["", *_format_enum(prefix, members)]
-    asserts = []
+    fields = next(list_fields(each.struct) for each in MESSAGES if each.name == "FrameStart")
+    lines += ["", "/* a FrameStart: what the module says of a frame at its start */"]
+    lines += ["struct lenslink_ring_frame_start {", *map(_format_field, fields), "};"]
+    asserts = _format_field_asserts(fields)
     for part in (HEADER, READER, SLOT):
         lines += ["", f"/* {part.doc} */", f"struct lenslink_ring_{part.name} {{"]
         lines += [f"    {_format_member(word)}" for word in part.words]
@@ -74,7 +80,24 @@ def _format_enum(prefix: str, members: type[enum.IntEnum]) -> list[str]:
     return ["enum {", *names, "};"]
 
 
+def _format_field(field: Field) -> str:
+    count = f"[{field.count}]" if field.count > 1 else ""
+    return f"    {_C_TYPES[field.code]} {field.name}{count}; /* {field.doc} */"
+
+
+def _format_field_asserts(fields: list[Field]) -> list[str]:
+    """Return assertions that C lays out a FrameStart as the wire does."""
+    name = "struct lenslink_ring_frame_start"
+    size = ringlayout.FRAME_START_BYTES
+    return [f'static_assert(sizeof({name}) == {size}, "frame_start");'] + [
+        f'static_assert(offsetof({name}, {field.name}) == {field.offset}, "{field.name}");'
+        for field in fields
+    ]
+
+
 def _format_member(word: Word) -> str:
+    if word.name == "frame_start":
+        return f"struct lenslink_ring_frame_start frame_start; /* {word.doc} */"
     kind = ("_Atomic " if word.atomic else "") + _C_TYPES[word.code]
     count = f"[{word.count}]" if word.count > 1 else ""
     return f"{kind} {word.name}{count}; /* {word.doc} */"

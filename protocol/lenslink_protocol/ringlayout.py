@@ -25,6 +25,10 @@ generation::
     FILLING   the frame is given up                            ABORTED
     STARTED   the frame is given up                            ABORTED
 
+A slot has the whole payload of its frame's FrameStart, with the layout of the wire. So a reader
+in another process learns what the driver learns, and a new field of FrameStart needs no other
+place. C reads the fields in ``struct lenslink_ring_frame_start``.
+
 A reader pins a slot in the states STARTED and FINISHED by one of its pins, and reads its pixels
 until it clears the pin. The writer does not take a pinned slot.
 
@@ -68,10 +72,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from .messages import FrameStart
 from .params import MAX_HEIGHT, MAX_STREAMS, MAX_WIDTH
 
 MAGIC: Final = int.from_bytes(b"LLRING\r\n", "little")
-VERSION: Final = 1
+VERSION: Final = 2
 """Other versions are refused. Structures may grow at their ends: the header has their sizes."""
 READERS: Final = 16
 PINS: Final = 4
@@ -85,6 +90,8 @@ PAYLOADS_AT: Final = 65536
 """The largest page size of any machine, so that payloads can be mapped separately."""
 MAX_PAYLOAD_BYTES: Final = 2 * MAX_WIDTH * MAX_HEIGHT
 GENERATION_SHIFT: Final = 3
+FRAME_START_BYTES: Final = -(-FrameStart.FIXED.size // 8) * 8
+"""Room for the payload of a FrameStart: C aligns the structure to its 64-bit field."""
 
 
 class SlotState(enum.IntEnum):
@@ -232,31 +239,26 @@ SLOT: Final = Part(
     ("state_word", "atomic Q", "generation << 3 | state"),
     ("rows_ready", "atomic Q", "rows from the top that arrived and passed their CRC"),
     ("sequence", "atomic Q", "number of the frame in its stream, from 1; dropped frames count"),
-    ("stream", "atomic I", "0 preview, 1 still"),
+    ("stream", "atomic I", "0 preview, 1 still, 2 region of interest (ROI)"),
     ("nonce", "I", "nonce of the link's session"),
     ("number", "I", "the module's frame counter"),
-    ("pixel_format", "I", "PFNC code"),
-    ("width", "I", "pixels a row"),
-    ("height", "I", "rows"),
-    ("stride", "I", "bytes a row"),
-    ("bits", "I", "bits a pixel"),
-    ("cfa", "I", "colour filter array phase, as on the wire"),
-    ("orientation", "I", "EXIF orientation, 1 to 8"),
-    ("white", "I", "white level, DN"),
-    ("gain_milli", "I", "gain, 1/1000"),
-    ("black_milli", "I*4", "black level of the 2 x 2 pixels, 1/1000 DN"),
+    ("unused", "I", "0"),
     ("active_area", "I*4", "top, left, bottom, right of the pixels that see light"),
-    ("focus_mdpt", "i", "focus, milli-dioptres, 0 = infinity"),
-    ("temperature_mc", "i", "sensor temperature, 1/1000 degree C"),
-    ("timestamp_us", "Q", "module's clock at the start of readout, us"),
-    ("exposure_us", "Q", "exposure time, us"),
+    ("time_ns", "Q", "host's CLOCK_MONOTONIC in mid-exposure of row 0, ns; 0 = unknown"),
+    (
+        "time_bound_ns",
+        "Q",
+        "error bound of time_ns, ns; 0 = unknown; row_time_ns leads from row to row",
+    ),
     ("begin_ns", "Q", "host's CLOCK_MONOTONIC at the frame's first packet, ns"),
     ("first_rows_ns", "atomic Q", "the same when its first rows were ready; 0 before"),
     ("end_ns", "Q", "the same at the frame's end"),
     ("received_bytes", "Q", "bytes that arrived and passed their CRC"),
+    ("energy_uj", "Q", "energy that the FrameEnd reports, uJ; 0 = unknown"),
     ("status", "I", "FINISHED: complete or incomplete"),
     ("missing_count", "I", "number of ranges below"),
     ("missing_ranges", f"Q*{2 * MAX_MISSING_RANGES}", "half-open ranges of missing bytes"),
+    ("frame_start", f"B*{FRAME_START_BYTES}", "payload of the frame's FrameStart, as on the wire"),
 )
 
 

@@ -9,14 +9,15 @@ import pytest
 from helpers import bench_scale
 
 from lenslink_hil.kernel import guest_boards
+from lenslink_hil.plugin.run_options import named_urls
 
 SceneUrl = Callable[..., str]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On a bench that is named, what is the same on every one is left out, and said to be."""
-    named = config.getoption("--lens")
-    if named is None or bench_scale.scheme_of(named) == "sim:" or guest_boards.is_in_guest():
+    named = named_urls(config)
+    if not named or bench_scale.scheme_of(named[0]) == "sim:" or guest_boards.is_in_guest():
         return
     here = Path(__file__).parent
     for item in items:

@@ -7,6 +7,7 @@ import math
 
 import pytest
 from helpers.cli_process import Cli
+from helpers.frame_rings import fresh_name
 
 import lenslink
 
@@ -48,6 +49,21 @@ def test_the_bound_covers_the_truth(bench, record_property):
     assert covered >= 0.99
     # What the machine lets a packet wait is in the bound. A wrong clock would be off by seconds.
     assert p99 <= 0.02
+
+
+def test_a_reader_of_the_frame_ring_has_the_time_and_the_energy_of_the_owner():
+    name = fresh_name()
+    with (
+        lenslink.FrameRing(name, frame_bytes=8192) as ring,
+        lenslink.open("sim:?width=64&height=64&scene=prbs", ring=ring) as module,
+        lenslink.FrameRingReader(name) as reader,
+    ):
+        module.wait_for_events(5)
+        with module.capture(exposure_us=EXPOSURE_US) as mine, reader.next() as theirs:
+            assert theirs.metadata == mine.metadata
+            assert theirs.energy_uj == mine.energy_uj > 0
+            assert 0 < theirs.time_bound_ns < 1e9
+            assert theirs.row_times.tolist() == mine.row_times.tolist()
 
 
 def test_the_energies_of_frames_are_of_the_counter():

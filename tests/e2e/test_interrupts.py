@@ -59,9 +59,23 @@ def stream_a_little(device: Device) -> None:
                 pass
 
 
+def change_a_stream(device: Device) -> None:
+    """Change the settings inside the loop over the frames; they come in the frame announced."""
+    with closing(device.stream(exposure_us=900)) as frames:
+        next(frames).release()
+        first = device.set(exposure_us=700)
+        for frame in frames:
+            with frame:
+                is_changed = frame.number >= first
+                assert frame.exposure_us == (700 if is_changed else 900)
+            if is_changed:
+                break
+
+
 CALLS: dict[str, Callable[[Device], object]] = {
     "capture": lambda device: device.capture(exposure_us=800).release(),
     "stream": stream_a_little,
+    "set": change_a_stream,
     "configure": lambda device: device.configure(0, tile_bytes=2048),
     "flush": Device.flush,
     "stop": lambda device: device.stop(1),

@@ -59,7 +59,7 @@ def ring_sum(tool: Callable[[str], str], root: Path, tmp_path_factory) -> Path:
     """Compile the C example with strict warnings."""
     program = tmp_path_factory.mktemp("c") / "ring_sum"
     source = root / "host/lenslink/frame_ring/lenslink_ring_sum.c"
-    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"]
+    flags = ["-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2"]
     subprocess.run([tool("gcc"), *flags, str(source), "-o", str(program)], check=True)
     return program
 
@@ -97,7 +97,7 @@ def test_readers_see_exactly_what_the_writer_received(own_url, name: str, ring_s
                         assert np.array_equal(seen.pixels, oracle(seen, "prbs", 3))
                         assert seen.number == frame.number
                         assert seen.nonce == frame.nonce == device.nonce
-                        assert seen.black == frame.black
+                        assert seen.metadata == frame.metadata
                         assert seen.active_area == frame.active_area
                         assert seen.status is frame.status is FrameStatus.COMPLETE
                     assert not frame.packed.flags.writeable
@@ -105,6 +105,7 @@ def test_readers_see_exactly_what_the_writer_received(own_url, name: str, ring_s
             stream.close()
             with device.capture() as still, reader.next() as seen:
                 assert seen.stream == still.stream == 1
+                assert seen.metadata == still.metadata
                 assert np.array_equal(seen.pixels, still.pixels)
                 sums.append((still.number, zlib.adler32(still.packed)))
             assert (reader.delivered_frames, reader.dropped_frames) == (21, 0)

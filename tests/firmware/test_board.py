@@ -17,10 +17,17 @@ NAMES = [path.relative_to(micropython_process.FIRMWARE.parent).as_posix() for pa
 # RP2040 and RP2350's M0+/M33 core, M4F and M7 boards, ESP32-C3/C6 and RP2350's RISC-V, ESP32.
 ARCHITECTURES = ["armv6m", "armv7emsp", "rv32imc", "xtensawin"]
 # Not on a board: the simulated module with its ports.
-SIMULATED = {"lensfw.ports.sim", "lensfw.ports.usbdevice", "lensfw.ports.usbcdc", "lensfw.main"}
+SIMULATED = {
+    "lensfw.main",
+    "lensfw.ports.sim",
+    "lensfw.ports.unix",
+    "lensfw.ports.usbcdc",
+    "lensfw.ports.usbdevice",
+}
 # Files with instructions that other processors do not have.
 THUMB = {"lensfw/arch/thumb.py"}
-ROOT = {"lensfw.flash.boot", "lensfw.flash.main"}
+# The files outside the slots. After a start, lensboot is dropped from memory.
+ROOT = {f"lensfw.flash.{name}" for name in ("boot", "lensboot", "main", "simulated_chip")}
 CHIP = micropython_process.TESTS / "helpers/chip"
 BUDGET = 150_000
 """The most bytes of heap that the firmware may take here. Both ports are loaded; a board has one.

@@ -6,12 +6,15 @@ import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from lenslink import FrameRing
 from lenslink.frame_ring.slot import Description, Slot
-from lenslink_protocol.ids import PixelFormat
+from lenslink.module_clock import FrameTime
+from lenslink_protocol.ids import FrameFlag, PixelFormat
+from lenslink_protocol.messages import FrameStart
 
 WIDTH, HEIGHT = 16, 8
 STRIDE = 2 * WIDTH
@@ -32,25 +35,36 @@ def small_ring(slots: int = 3) -> Iterator[FrameRing]:
 
 
 def description(number: int = 0, **changes: int) -> Description:
-    return Description(
-        nonce=77,
-        number=number,
-        pixel_format=PixelFormat.GR12,
+    """Return a frame's description; *changes* are fields of its FrameStart."""
+    start = FrameStart(
+        mode=3,
+        request=4,
+        timestamp_us=1 << 40,
         width=WIDTH,
         height=HEIGHT,
-        stride=STRIDE,
-        bits=12,
         cfa=1,
         orientation=6,
+        bits=12,
+        pixel_format=PixelFormat.GR12,
+        stride=STRIDE,
         white=4095,
-        gain_milli=2000,
+        flags=FrameFlag.MOVING,
         black_milli=(1000, 2000, 3000, 4500),
-        active_area=(0, 0, HEIGHT, WIDTH),
+        exposure_us=1 << 29,
+        gain_milli=2000,
         focus_mdpt=3300,
+        aperture_milli=2800,
+        interval_us=40_000,
+        row_time_ns=9000,
+        noise_slope=11,
+        noise_offset=12,
+        focus_ring=-14,
         temperature_mc=-5000,
-        timestamp_us=1 << 40,
-        exposure_us=1 << 33,
-    )._replace(**changes)
+        crop_x=16,
+        crop_y=32,
+    )
+    start = replace(start, **changes)
+    return Description(77, number, (0, 0, HEIGHT, WIDTH), start, FrameTime(1 << 41, 250))
 
 
 def value_of(stream: int, sequence: int) -> int:

@@ -50,6 +50,7 @@ def stream_sockets(folder: Path) -> None:
             with module:
                 module.sendall(b"hello")
                 buffer = memoryview(bytearray(5))
+                transport.wake_on(listener.fileno())
                 transport.receive_into([buffer], 1)
                 transport.receive_into([buffer], 0.01)
                 transport.fill_into([buffer])

@@ -20,7 +20,7 @@ NONCE = 0xF234ABCD  # no small integer
 
 
 def main(many):
-    with open("/lensfw.json") as file:
+    with open("/a/config.json") as file:
         configuration = json.load(file)
     ticks = clock.Clock(time.ticks_us, time.ticks_add(0, -1))
     ports = rp2.Machine(configuration).ports

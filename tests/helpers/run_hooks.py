@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_timeout
 
+from lenslink_hil.plugin.run_options import named_urls
+
 from . import phases
 from .slowdown import VARIABLE, current_slowdown, slowdown
 
@@ -35,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Measure the slowdown before any test module asks for it, and before workers inherit it."""
     slowdown()
     # Workers do not see each other's modules. A bench that was named is locked where its user does.
-    if (worker := _worker_folder(config)) is not None and config.getoption("--lens") is None:
+    if (worker := _worker_folder(config)) is not None and not named_urls(config):
         os.environ["LENSLINK_RUNTIME_DIR"] = str(worker)
 
 
@@ -88,8 +90,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark what uses a bench that all workers share: one that does not start a module itself."""
     from helpers import bench_scale
 
-    named = config.getoption("--lens")
-    if named is None or bench_scale.scheme_of(named) in bench_scale.OWN:
+    named = named_urls(config)
+    # Each worker has a board of its own if there are several.
+    if not named or bench_scale.scheme_of(named[0]) in (*bench_scale.OWN, "rig:") or named[1:]:
         return
     for item in items:
         if "lens_url" in getattr(item, "fixturenames", ()):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import click
@@ -18,6 +19,10 @@ from helpers.slowdown import patience
 from lenslink import errors
 from lenslink.cli.main import cli
 from lenslink_hil.benches.sim import OPTIONS
+from lenslink_hil.plugin import lens_fixtures
+from lenslink_hil.plugin.quarantine_file import read_quarantine
+from lenslink_hil.rig.power_switch import list_switches, load_switch
+from lenslink_hil.rig.rig_file import load_rig
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
@@ -155,10 +160,11 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 PRINTED = {
     "README.md": [1],
     "firmware/README.md": [0],
-    "hil/README.md": [0],
+    "hil/README.md": [0, 0],
     # A manifest and four modes; a still; ten frames; the settings; a bracket of three; an event of
-    # being attached; the frame that another process would read; a picture.
-    "host/README.md": [5, 1, 10, 1, 3, 1, 1, 1],
+    # being attached; the frame that another process would read; what a client set, and its bracket
+    # of three; a picture.
+    "host/README.md": [5, 1, 10, 1, 3, 1, 1, 4, 1],
 }
 
 
@@ -179,10 +185,31 @@ def test_every_document_with_an_example_is_run() -> None:
 
 @pytest.mark.usefixtures("lens_url")
 def test_the_pytest_example_passes(tmp_path: Path) -> None:
-    (example,) = blocks(TEXT["hil/README.md"], "python")
+    example = "\n".join(blocks(TEXT["hil/README.md"], "python"))
     (tmp_path / "test_example.py").write_text(example, encoding="utf-8")
     done = run([sys.executable, "-m", "pytest", "-q", "test_example.py"], tmp_path)
     assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
+def test_the_rig_examples_are_rigs_and_quarantines(tmp_path: Path) -> None:
+    quarantine, rig, simulated = blocks(TEXT["hil/README.md"], "toml")
+    for number, text in enumerate((rig, simulated)):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(text, encoding="utf-8")
+        assert "left" in load_rig(path).boards
+    (tmp_path / "quarantine.toml").write_text(quarantine, encoding="utf-8")
+    assert read_quarantine(tmp_path / "quarantine.toml", date(2026, 1, 1))
+
+
+def test_every_switch_and_fixture_is_in_the_document() -> None:
+    for kind in list_switches():
+        assert f"| `{kind}` |" in TEXT["hil/README.md"]
+        for key in load_switch(kind).options:
+            assert f"`{key}`" in TEXT["hil/README.md"]
+    for name in ("lens", "lens_fresh", "lens_url", "lens_board", "lens_power", "lens_plant"):
+        assert hasattr(lens_fixtures, name)
+        assert f"| `{name}` |" in TEXT["hil/README.md"]
 
 
 @pytest.mark.usefixtures("lens_url")

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from helpers.slowdown import patience
 
+from lenslink_hil.plugin.rig_outcomes import EXIT_RIG
+
 TESTS = """
 import pytest
 
@@ -85,8 +87,9 @@ def test_the_seed_is_printed_and_can_be_given(tmp_path: Path) -> None:
 
 def test_a_bench_that_was_named_has_to_be_there(tmp_path: Path) -> None:
     status, lines = run(tmp_path, "-k", "bench", "--lens", "unix:/nowhere/lens")
-    assert status == pytest.ExitCode.TESTS_FAILED
-    assert any("--lens unix:/nowhere/lens: unix:/nowhere/lens: No such" in line for line in lines)
+    assert status == EXIT_RIG
+    (line,) = (line for line in lines if line.startswith("RIG ERROR: "))
+    assert "board unix:/nowhere/lens is lost (unix:/nowhere/lens: No such file" in line
 
 
 def test_the_environment_can_name_the_bench(tmp_path: Path) -> None:
@@ -101,13 +104,13 @@ def test_the_environment_can_name_the_bench(tmp_path: Path) -> None:
 
 def test_a_bench_that_is_missing_is_reported_once_a_test(tmp_path: Path) -> None:
     _, lines = run(tmp_path, "-k", "bench", "--lens", "nosuch:")
-    assert sum("unknown device URL scheme" in line for line in lines if "ERROR" not in line) == 1
+    assert sum(line.startswith("--lens nosuch:: unknown device URL") for line in lines) == 1
     assert not any("During handling" in line for line in lines)
 
 
 def test_a_micropython_that_was_named_has_to_be_there(tmp_path: Path) -> None:
     status, lines = run(tmp_path, "-k", "bench", MICROPYTHON="/nowhere/micropython")
-    assert status == pytest.ExitCode.TESTS_FAILED
+    assert status == EXIT_RIG
     assert any("/nowhere/micropython cannot be run" in line for line in lines)
 
 

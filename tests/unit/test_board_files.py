@@ -29,21 +29,24 @@ def compiler() -> None:
 
 
 def test_these_boards_have_an_image():
-    assert BOARDS == ["esp32p4", "esp32s3", "pico", "pico2"]
+    assert BOARDS == ["esp32p4", "esp32s3", "pico", "pico2", "unix"]
 
 
 @pytest.mark.parametrize("board", BOARDS)
 def test_a_board_gets_the_files_that_it_needs_and_no_others(board):
     files = board_files(board, {"serial": "S1"})
-    assert b"lensfw.boot" in files["boot.py"]
-    assert b"lensfw.boot" in files["main.py"]
-    compiled = {name for name in files if name.startswith("lensfw/")}
-    assert all(files[name].startswith(MPY) for name in compiled)
+    assert b"lensboot.start()" in files["boot.py"]
+    assert b"firmware.serve()" in files["main.py"]
+    compiled = {name.removeprefix("a/") for name in files if name.startswith("a/lensfw/")}
+    outside = {name for name in files if not name.startswith("a/")}
+    assert outside == {"boot.py", "main.py", "lensboot.mpy", "lensfw.json", "lensboot.json"}
+    assert all(files[f"a/{name}"].startswith(MPY) for name in compiled)
+    assert json.loads(files["lensboot.json"]) == {"slot": "a", "good": "a", "failures": 0}
     arm = board.startswith("pico")
     assert ("lensfw/arch/thumb.mpy" in compiled) == arm
     assert ("lensfw/arch/viper.mpy" in compiled) != arm
     assert ("lensfw/ports/rp2.mpy" in compiled) == arm
-    assert ("lensfw/ports/esp32.mpy" in compiled) != arm
+    assert ("lensfw/ports/esp32.mpy" in compiled) == board.startswith("esp")
     for absent in (
         "main",
         "fault_injection",
@@ -53,10 +56,11 @@ def test_a_board_gets_the_files_that_it_needs_and_no_others(board):
         "flash/boot",
     ):
         assert f"lensfw/{absent}.mpy" not in compiled
-    settings = json.loads(files["lensfw.json"])
-    assert settings["serial"] == "S1"
-    assert settings["usb"] == {"lanes": 1}
-    assert settings["pins"]["guard"] == load_board(board).pins["guard"]
+    own, settings = json.loads(files["lensfw.json"]), json.loads(files["a/config.json"])
+    assert own["serial"] == "S1"
+    assert own["guard"] == settings["pins"].get("guard")
+    assert settings["usb"] == {"lanes": 0 if board == "unix" else 1}
+    assert settings["pins"] == load_board(board).pins
 
 
 def test_options_replace_the_board_s_own_settings():
@@ -81,6 +85,8 @@ def test_each_board_has_a_tile_size_on_each_of_its_transports():
     assert sorted(table) == list_boards()
     for board, sizes in table.items():
         real = {"usb", "usb_lanes", "cdc"} if board in BOARDS else set()
+        if board == "unix":
+            real = {"cdc"}
         assert set(sizes) == {"sim", "usbip"} | real, board
         assert all(2048 <= size <= MAX_PAYLOAD for size in sizes.values())
 
@@ -96,7 +102,7 @@ def test_each_board_has_a_tile_size_on_each_of_its_transports():
     ],
 )
 def test_a_board_makes_tiles_of_the_size_in_the_table(options, transport, size):
-    settings = json.loads(board_files("pico", {"serial": "S", **options})["lensfw.json"])
+    settings = json.loads(board_files("pico", {"serial": "S", **options})["a/config.json"])
     assert settings["limits"]["tile_bytes"] == get_tile_bytes("pico", transport) == size
     # What the firmware leaves free on an RP2040 (pico.toml).
     assert settings["limits"]["tiles"] * size < 178_000
@@ -109,7 +115,7 @@ def test_a_simulated_board_has_the_tile_size_in_the_table(transport, size):
 
 def test_more_lanes_have_more_tiles_in_flight():
     found = [
-        json.loads(board_files("pico", {"serial": "S", "lanes": lanes})["lensfw.json"])["limits"]
+        json.loads(board_files("pico", {"serial": "S", "lanes": lanes})["a/config.json"])["limits"]
         for lanes in (1, 4)
     ]
     assert [each["in_flight"] for each in found] == [3, 8]
@@ -122,6 +128,7 @@ def test_more_lanes_have_more_tiles_in_flight():
         ("sim", {}, "simulated"),
         ("pico", {"lanes": 5}, "lanes=5"),
         ("pico", {"transport": "spi"}, "transport=spi"),
+        ("unix", {"transport": "usb"}, "only its serial port"),
         ("pico", {"speed": 1}, "no option 'speed'"),
         ("pico", {"width": 3}, "even"),
         ("pico", {"transport": "cdc", "limits": {"tile_bytes": 65000}}, "at most 64984"),
@@ -164,14 +171,19 @@ def test_an_option_of_a_wrong_type_or_out_of_range_is_refused(options, message):
         board_files("pico", {"serial": "S"} | options)
 
 
-def test_the_serial_number_is_required():
-    with pytest.raises(UsageError, match="need the option 'serial'"):
-        board_files("pico", {})
+def test_without_a_serial_number_the_board_has_to_take_its_chip_s():
+    assert json.loads(board_files("pico", {})["lensfw.json"])["serial"] == ""
+
+
+def test_the_configuration_remembers_from_which_options_it_was_made():
+    options = {"lanes": 2, "pins": {"guard": None}}
+    own = json.loads(board_files("pico", {"serial": "S", **options})["lensfw.json"])
+    assert own["options"] == options
 
 
 def test_a_pin_may_be_left_out_or_moved_to_a_free_one():
     files = board_files("pico", {"serial": "S", "pins": {"guard": 10, "ring_a": None}})
-    pins = json.loads(files["lensfw.json"])["pins"]
+    pins = json.loads(files["a/config.json"])["pins"]
     assert pins["guard"] == 10
     assert "ring_a" not in pins
 
@@ -180,7 +192,9 @@ def test_a_pin_may_be_left_out_or_moved_to_a_free_one():
 @pytest.mark.parametrize("number", [0, 5, 0xFFFFFFFF])
 def test_the_pixels_of_a_board_are_the_pattern_of_its_seed(packing, number):
     settings = json.loads(
-        board_files("pico", {"serial": "S", "width": 128, "height": 96, "seed": 77})["lensfw.json"]
+        board_files("pico", {"serial": "S", "width": 128, "height": 96, "seed": 77})[
+            "a/config.json"
+        ]
     )
     code = settings["sensor"]["formats"][packing]
     rows = GeneratedRows(settings["sensor"], settings["seed"])

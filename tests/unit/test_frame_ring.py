@@ -38,6 +38,7 @@ from lenslink.errors import (
 )
 from lenslink.frame_ring import mapped_ring, segment
 from lenslink_protocol.ids import Cfa, PixelFormat
+from lenslink_protocol.layout import list_fields
 from lenslink_protocol.packings import find_layout
 from lenslink_protocol.ringlayout import (
     HEADER,
@@ -46,9 +47,11 @@ from lenslink_protocol.ringlayout import (
     READERS_AT,
     SLOT,
     SLOTS_AT,
+    VERSION,
     Policy,
     SlotState,
 )
+from lenslink_protocol.structs import MESSAGES
 
 
 def die(party: FrameRing | FrameRingReader) -> None:
@@ -74,7 +77,7 @@ def test_a_frame_has_every_field_of_its_description():
         slot.start(description(9))
         fill(slot, HEIGHT)
         gaps = ((0, 4), (10, 12))
-        slot.finish(False, SIZE - 6, gaps, HEIGHT)
+        slot.finish(False, SIZE - 6, gaps, HEIGHT, energy_uj=13)
         before = time.monotonic_ns()
         with reader.next(1) as frame:
             assert (frame.number, frame.stream, frame.sequence, frame.nonce) == (9, 1, 1, 77)
@@ -82,7 +85,15 @@ def test_a_frame_has_every_field_of_its_description():
             assert (frame.bits, frame.cfa, frame.orientation, frame.white) == (12, "GRBG", 6, 4095)
             assert (frame.gain_milli, frame.focus_mdpt) == (2000, 3300)
             assert (frame.temperature_mc, frame.timestamp_us) == (-5000, 1 << 40)
-            assert frame.exposure_us == 1 << 33
+            assert (frame.exposure_us, frame.aperture_milli) == (1 << 29, 2800)
+            assert (frame.interval_us, frame.row_time_ns, frame.focus_ring) == (40_000, 9000, -14)
+            assert (frame.is_adjusted, frame.is_moving) == (False, True)
+            assert frame.noise_profile == (11e-9, 12e-9)
+            assert frame.start == description(9).start
+            assert (frame.time_ns, frame.time_bound_ns) == (1 << 41, 250)
+            assert (frame.time, frame.time_error_s) == ((1 << 41) / 1e9, 250e-9)
+            assert (frame.crop_x, frame.crop_y) == (16, 32)
+            assert frame.energy_uj == frame.metadata.energy_uj == 13
             assert frame.black == (1.0, 2.0, 3.0, 4.5)
             assert frame.active_area == (0, 0, HEIGHT, WIDTH)
             assert frame.status is FrameStatus.INCOMPLETE
@@ -557,8 +568,8 @@ def test_impossible_reader_options_are_refused():
     with small_ring() as ring:
         with pytest.raises(UsageError, match="latest or every, not 'all'"):
             FrameRingReader(ring.name, "all")
-        for streams in ((), (2,), (-1,)):
-            with pytest.raises(UsageError, match="streams are 0 to 1"):
+        for streams in ((), (3,), (-1,)):
+            with pytest.raises(UsageError, match="streams are 0 to 2"):
                 FrameRingReader(ring.name, streams=streams)
         with FrameRingReader(ring.name) as reader:
             pass
@@ -595,7 +606,8 @@ def test_a_symbolic_link_or_a_folder_in_place_of_the_file_is_refused(tmp_path, m
 
 BAD_HEADERS = [
     ("magic", 5, ProtocolError),
-    ("version", 2, VersionMismatch),
+    ("version", VERSION + 1, VersionMismatch),
+    ("version", VERSION - 1, VersionMismatch),
     ("header_bytes", 8, ProtocolError),
     ("file_bytes", 1 << 62, ProtocolError),
     ("slots", 0, ProtocolError),
@@ -635,17 +647,19 @@ def test_a_file_shorter_than_it_says_is_refused():
             FrameRingReader(ring.name)
 
 
+FRAME_START = next(list_fields(each.struct) for each in MESSAGES if each.name == "FrameStart")
 BAD_SLOTS = [
     ("width", 0),
     ("width", WIDTH - 2),
-    ("width", 1 << 31),
+    ("width", (1 << 16) - 1),
     ("height", 0),
     ("height", 8193),
-    ("height", 1 << 31),
+    ("height", (1 << 16) - 1),
     ("stride", 1 << 31),
     ("stride", STRIDE - 1),
     ("pixel_format", 3),
     ("cfa", 4),
+    ("size", 99),
 ]
 
 
@@ -653,9 +667,9 @@ BAD_SLOTS = [
 def test_a_frame_with_an_impossible_description_is_skipped(name, value):
     with small_ring() as ring, FrameRingReader(ring.name, "every", timeout=0) as reader:
         slot = publish(ring)
-        word = next(word for word in SLOT.words if word.name == name)
-        at = SLOTS_AT + slot.index * SLOT.size + word.offset
-        struct.pack_into(f"<{word.code}", ring._map, at, value)
+        field = next(field for field in FRAME_START if field.name == name)
+        at = SLOTS_AT + slot.index * SLOT.size + SLOT.at["frame_start"] + field.offset
+        struct.pack_into(f"<{field.code}", ring._map, at, value)
         with pytest.raises(ProtocolError, match="damaged"):
             reader.next()
         publish(ring)
@@ -679,8 +693,9 @@ def test_the_geometry_of_a_slots_last_frame_is_not_reused_for_another():
         for changes in ({}, *others, {}):
             slot = begin(ring)
             assert slot is not None
-            told = description(slot.sequence, **changes)
-            slot.start(told)
+            about = description(slot.sequence, **changes)
+            told = about.start
+            slot.start(about)
             fill(slot, HEIGHT)
             slot.finish(True, SIZE, (), HEIGHT)
             slot.let_go()

@@ -13,8 +13,8 @@ from lenslink.srgb import XYZ_FROM_SRGB, decode_srgb, encode_srgb
 from lenslink_isp import RawImage, open_raw
 from lenslink_isp.develop import reference, still
 from lenslink_isp.develop.color import make_gains, make_srgb_matrix
+from lenslink_isp.develop.picture_files import turn_upright
 from lenslink_isp.develop.preview import Preview
-from lenslink_isp.develop.save import turn_upright
 from lenslink_isp.develop.still import Quality, StillSettings, develop_still
 from lenslink_isp.develop.tone import make_tone_table
 

@@ -10,7 +10,7 @@ from helpers.clean_pictures import NAMES, apply_mosaic, load_clean
 
 from lenslink.errors import UsageError
 from lenslink_isp import RawImage
-from lenslink_isp.metering.exposure import (
+from lenslink_isp.metering.auto_exposure import (
     MID_GREY,
     AutoExposure,
     ExposureLimits,

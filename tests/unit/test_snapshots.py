@@ -195,6 +195,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "clock_samples": "kept for the caller: the link does not use them",
         "newest_events": "kept for the caller: the link does not use them",
         "heartbeat_reply": "kept for the caller: the link does not use it",
+        "on_event": "the caller's",
         "_frames": OTHER,
         "_credits": OTHER,
         "_liveness": OTHER,
@@ -208,6 +209,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
     "host assembly": {
         "buffer": "the memory of the field memory",
         "timer": OTHER,
+        "time": "told to the user: the assembly does not use it",
     },
     "host reassembly": {
         "counters": COUNTER,

@@ -1,5 +1,10 @@
-"""Connect a LensLink module. lensfw/boot.py says how it becomes plain MicroPython again."""
+"""Start the firmware of the chosen slot, before MicroPython connects the board."""
 
-import lensfw.boot
+import sys
 
-lensfw.boot.start()
+import lensboot
+
+# Its memory is free again afterwards.
+del sys.modules["lensboot"]
+firmware = lensboot.start()
+del lensboot

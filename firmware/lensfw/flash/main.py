@@ -1,5 +1,14 @@
-"""Serve hosts until the user ends it. MicroPython runs this file after boot.py."""
+"""Serve hosts until the user ends it. MicroPython runs this file after boot.py, with its names."""
 
-import lensfw.boot
+firmware = globals().get("firmware")
+if firmware is False:
+    import lensboot
 
-lensfw.boot.serve()
+    firmware = lensboot.load()
+if firmware is not None:
+    try:
+        firmware.serve()
+    except Exception as error:
+        import lensboot
+
+        lensboot.fail(error)

@@ -6,28 +6,12 @@ import machine
 from .. import power
 from . import pins
 
-_MARK = b"LK"
-
-
-class Memory:
-    """The RTC's memory: a reset keeps it, a loss of supply clears it."""
-
-    def __init__(self):
-        self._rtc = machine.RTC()
-
-    def read(self):
-        kept = self._rtc.memory()
-        return kept[2] if len(kept) == 3 and kept[:2] == _MARK else 0
-
-    def write(self, value):
-        self._rtc.memory(_MARK + bytes([value]))
-
 
 class Machine(pins.Machine):
     """The chip, for ``boot`` and ``board``."""
 
     def __init__(self, configuration):
-        super().__init__(configuration, Ports, Memory())
+        super().__init__(configuration, Ports)
 
     def stop_watchdog(self):
         """Feed the watchdog from a soft timer while the REPL runs: it cannot be stopped here."""

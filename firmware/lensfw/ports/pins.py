@@ -8,11 +8,12 @@ The fault input is an interrupt. Its handler opens the module's power switch bef
 runs, and then queues the edge as for every other input.
 """
 
+import binascii
 import time
 
 import machine
 
-from .. import contacts, focus_motor, start_counter
+from .. import contacts, focus_motor
 from ..transports import usb
 from . import generated
 
@@ -23,21 +24,17 @@ _FULL_SCALE_MV = 6600
 
 
 class Machine:
-    """The chip, for ``boot`` and ``board``.
-
-    *ports* is the class of its ports. *kept* is memory that a reset does not clear.
-    """
+    """The chip, for ``boot`` and ``board``. *ports* is the class of its ports."""
 
     # Where the device's address is visible; see ``transports.usb``. Chips on which nothing goes
     # wrong need no check.
     usb_address_byte = usb.ALWAYS
 
-    def __init__(self, configuration, ports, kept):
+    def __init__(self, configuration, ports):
         self._configuration = configuration
         self._make_ports = ports
         self._ports = None
         self._dog = None
-        self.starts = start_counter.Starts(kept)
 
     @property
     def ports(self):
@@ -45,14 +42,9 @@ class Machine:
             self._ports = self._make_ports(self._configuration)
         return self._ports
 
-    def is_guarded(self):
-        """Return True if the guard pin is low."""
-        number = self._configuration["pins"].get("guard")
-        if number is None:
-            return False
-        pin = machine.Pin(number, machine.Pin.IN, machine.Pin.PULL_UP)
-        time.sleep_us(50)  # for the pull-up to be one
-        return not pin.value()
+    def read_chip_number(self):
+        """Return the number that the chip's maker gave it, as a serial number."""
+        return binascii.hexlify(machine.unique_id()).decode().upper()
 
     def get_usb_device(self):
         """Return the object of machine.USBDevice, or None if the port has none."""

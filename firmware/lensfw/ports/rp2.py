@@ -11,10 +11,8 @@ from . import pins
 _RP2040 = "RP2040" in sys.implementation._machine
 # RP2040 datasheet, 4.7.6; RP2350 datasheet, 12.9.7. At an offset, a write clears bits.
 _WATCHDOG = 0x40058000 if _RP2040 else 0x400D8000
-_SCRATCH = _WATCHDOG + 0x0C
 _WATCHDOG_CTRL_CLEAR = _WATCHDOG + 0x3000
 _WATCHDOG_ENABLE = 1 << 30
-_MARK = 0x4C4B
 _ADC_TEMPERATURE = 4
 _REFERENCE_MV = 3300
 
@@ -30,17 +28,6 @@ _RESETS_CLEAR = 0x4000F000
 _RESETS_DONE = 0x4000C008
 _RESETS_USB = 1 << 24
 _GONE_MS = 100  # a hub polls its ports about every 100 ms
-
-
-class Scratch:
-    """A register of the watchdog: a reset keeps it, a loss of supply clears it."""
-
-    def read(self):
-        value = machine.mem32[_SCRATCH]
-        return value & 0xFF if value >> 8 == _MARK else 0
-
-    def write(self, value):
-        machine.mem32[_SCRATCH] = _MARK << 8 | value
 
 
 class Controller:
@@ -76,7 +63,7 @@ class Machine(pins.Machine):
     usb_address_byte = (machine.mem8, _USB_ADDRESS)
 
     def __init__(self, configuration):
-        super().__init__(configuration, Ports, Scratch())
+        super().__init__(configuration, Ports)
 
     def get_controller(self):
         """Return the controller of an RP2040, or None: an RP2350 has no such erratum."""

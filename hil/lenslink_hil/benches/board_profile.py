@@ -37,6 +37,8 @@ class Board:
     """How the image of a real board is built: ``port``, ``architecture``, ``lanes``; or empty."""
     pins: Mapping[str, int] = field(default_factory=dict)
     """The GPIO number of each signal."""
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    """What a board of this kind says about itself: ``machines``, and of its images; or empty."""
 
 
 def list_boards() -> list[str]:
@@ -65,6 +67,7 @@ def load_board(name: str, transport: str = "sim") -> Board:
         profile.get("source", {}),
         profile.get("image", {}),
         profile.get("pins", {}),
+        profile.get("identity", {}),
     )
 
 

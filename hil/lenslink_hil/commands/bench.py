@@ -40,6 +40,7 @@ def bench() -> None:
       lenslink bench peers
       lenslink bench link usb:
       lenslink bench plant
+      lenslink bench control sim:
     """
 
 
@@ -298,6 +299,49 @@ def plant(common: CommonOptions, *, scenes: tuple[str, ...], stills: bool, as_js
         emit_json(result)
     else:
         emit_table(run.format_rows(result), run.HEADER)
+
+
+@bench.command()
+@url_argument
+@click.option(
+    "--spells",
+    type=click.IntRange(1, 100),
+    default=5,
+    show_default=True,
+    help="Spells of each kind.",
+)
+@click.option(
+    "--seconds", type=Seconds(), default=3.0, show_default=True, help="How long a spell lasts."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@common_options
+@pass_common
+def control(
+    common: CommonOptions, url: str | None, *, spells: int, seconds: float, as_json: bool
+) -> None:
+    """Measure how fast the owner of a module answers other processes, and what that costs.
+
+    Another process receives the preview into a frame ring. Spells with clients and spells without
+    take turns, so that all see the same machine. The exit code is 7 if a figure
+    is beyond its limit, as on a busy machine.
+
+    \b
+    Examples:
+      lenslink bench control sim:
+      lenslink bench control 'sim:?scene=prbs&board=fast' --json
+    """
+    from ..benchmark import control_latency as run
+
+    screen = Screen(common)
+    with screen.show_progress() as progress:
+        result = run.measure(choose_url(url), spells, seconds, _make_reporter(progress))
+    if as_json:
+        emit_json(result)
+    else:
+        for line in run.format_summary(result):
+            click.echo(line)
+    if not run.is_within_limits(result):
+        raise click.exceptions.Exit(_FAILED)
 
 
 def _sweep(url: str, effort: Effort, common: CommonOptions, screen: Screen, as_json: bool) -> None:

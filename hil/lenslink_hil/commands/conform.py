@@ -181,10 +181,13 @@ def host(
 
     For each case the kit starts COMMAND. It replaces {url} by the URL to open and {out} by a file
     name. COMMAND takes one still, writes it to {out}.npy (H x W, uint16) if it can, and ends. Its
-    exit code is 0 if and only if the frame was whole. If COMMAND has {task} in it, the kit
-    replaces it by "still" or "preview". A preview is stream 0: COMMAND starts it, takes three
-    frames, stops it and ends; its exit code is 0 if they were whole. Without {task}, the cases of
-    previews are "not claimed". The default is the driver of this installation.
+    exit code is 0 if and only if the frame was whole. The kit reads {out}.npy only after exit
+    code 0. So COMMAND may write an incomplete still or not.
+
+    If COMMAND has {task} in it, the kit replaces it by "still" or "preview". A preview is
+    stream 0: COMMAND starts it, takes three frames, stops it and ends. Its exit code is 0 if all
+    three were whole. It writes its last frame to {out}.npy, or nothing. Without {task}, the cases
+    of previews are "not claimed". The default is the driver of this installation.
 
     LISTEN-URL is unix:PATH, shm:PATH or tcp:HOST:PORT (port 0: any free port). With ?lanes=2, a
     link is two connections to that address; the first is lane 0. {url} then has ?lanes=2 too.

@@ -30,6 +30,7 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import EVERY_FRAME, MAX_CONTROL
 
+from . import broken_host_scope
 from .broken_host_faults import HOSTS, LINES
 from .broken_host_lines import DEFECTS
 from .defects import (
@@ -513,8 +514,14 @@ _BASIC: dict[str, tuple[Broken, ...]] = {
 
 BROKEN: dict[str, tuple[Broken, ...]] = {
     clause: basic
-    + tuple(_with(defect) for defect in (*DEFECTS.get(clause, ()), *LINES.get(clause, ())))
-    + tuple(_of(host) for host in HOSTS.get(clause, ()))
+    + tuple(
+        _with(defect)
+        for lines in (DEFECTS, LINES, broken_host_scope.LINES)
+        for defect in lines.get(clause, ())
+    )
+    + tuple(
+        _of(host) for hosts in (HOSTS, broken_host_scope.HOSTS) for host in hosts.get(clause, ())
+    )
     for clause, basic in _BASIC.items()
 }
 """The broken hosts of each clause."""

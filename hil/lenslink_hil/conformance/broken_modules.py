@@ -44,6 +44,7 @@ from . import (
     broken_requests,
     broken_resending,
     broken_roi,
+    broken_scope,
     broken_sessions,
     broken_settings,
     broken_streams,
@@ -767,6 +768,7 @@ _PARTS = (
     broken_power,
     broken_variety,
     broken_moments,
+    broken_scope,
 )
 
 
@@ -780,7 +782,7 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
     clause: tampered
     + tuple(
         _with(defect)
-        for part in (broken_variety, broken_moments)
+        for part in (broken_variety, broken_moments, broken_scope)
         for defect in part.LINES.get(clause, ())
     )
     + _collect_plain(clause)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from lenslink_protocol.ids import Capability, EventKind
 from lenslink_protocol.messages import (
+    Configure,
     Configured,
     Event,
     FrameStart,
@@ -23,6 +24,7 @@ from .plain_module import (
     FRAME_UJ,
     IDLE_MW,
     MOTOR_MW,
+    NO_BUDGET,
     Exposure,
     PlainModule,
     State,
@@ -103,6 +105,13 @@ class StampsTheExposure(_OtherStart):
         return -start.exposure_us
 
 
+class StampsTheMiddle(_OtherStart):
+    """States the middle of the exposure."""
+
+    def shift_of(self, start: FrameStart) -> int:
+        return -start.exposure_us // 2
+
+
 class StampsTheEnd(_OtherStart):
     """States a time at which the frame will have been sent."""
 
@@ -177,6 +186,26 @@ class EndsEverything(PlainModule):
                 self.stop(index)
 
 
+class FinishesTheFrame(PlainModule):
+    """Ends a stream that needs more, but still takes the frame under way."""
+
+    def stop_what_needs_more(self) -> None:
+        for stream in self.streams:
+            if stream.state is State.STREAMING and self.budget_mw < ACTIVE_MW + MOTOR_MW:
+                stream.state = State.CONFIGURED
+
+
+class ForgetsThePlan(PlainModule):
+    """Forgets the configuration of a stream that needs more than a new budget."""
+
+    def stop_what_needs_more(self) -> None:
+        ended = [each for each in self.streams if each.state is State.STREAMING]
+        super().stop_what_needs_more()
+        for stream in ended:
+            if stream.state is State.CONFIGURED:
+                stream.state = State.UNCONFIGURED
+
+
 class BudgetLasts(PlainModule):
     """Keeps a budget beyond its session."""
 
@@ -186,8 +215,31 @@ class BudgetLasts(PlainModule):
         self.budget_mw = budget_mw
 
 
-class CountsFramesTwice(PlainModule):
-    """States twice the energy of each frame."""
+class BeginsWithABudget(PlainModule):
+    """Begins each session with what an idle module needs, not without a budget."""
+
+    def reset_session(self) -> None:
+        super().reset_session()
+        self.budget_mw = self.idle_need_mw()
+
+
+class BudgetOfOneConfiguration(PlainModule):
+    """Drops the budget at the next Configure."""
+
+    def on_configure(self, number: int, message: Configure) -> None:
+        super().on_configure(number, message)
+        self.budget_mw = NO_BUDGET
+
+
+class CountsMillijoules(PlainModule):
+    """Counts in millijoules in its Events, and in microjoules in FrameEnd."""
+
+    def count_energy_uj(self) -> int:
+        return super().count_energy_uj() // 1000
+
+
+class OverstatesFrames(PlainModule):
+    """States a hundred times the energy of each frame."""
 
     def frame_energy_uj(self) -> int:
         return 100 * FRAME_UJ
@@ -308,12 +360,12 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         TimesInMilliseconds,
         ReceivesOnce,
     ),
-    "M-TIME-2": (StampsTheExposure, StampsTheEnd),
+    "M-TIME-2": (StampsTheExposure, StampsTheMiddle, StampsTheEnd),
     "M-PWR-1": (AnyBudget, BudgetForTheMotorOnly, TakesWhatItRefuses),
     "M-PWR-2": (IgnoresTheBudget, ForgetsTheMotor, RefusesTooMuch),
-    "M-PWR-3": (StreamsOn, EndsEverything),
-    "M-PWR-4": (BudgetLasts,),
-    "M-PWR-5": (CountsFramesTwice, DrawsAlways),
+    "M-PWR-3": (StreamsOn, EndsEverything, FinishesTheFrame, ForgetsThePlan),
+    "M-PWR-4": (BudgetLasts, BeginsWithABudget, BudgetOfOneConfiguration),
+    "M-PWR-5": (OverstatesFrames, CountsMillijoules, DrawsAlways),
     "M-EVT-1": (NoFirstEvents, NoHeatEvents, EventsForAll, EventsOnceWanted, EventsOfFrames),
     "M-EVT-2": (
         CountersOfTheSession,

@@ -28,6 +28,8 @@ class Case(Generic[T]):
     clauses: tuple[str, ...]
     doc: str
     run: T
+    is_first: bool = False
+    """True if the case needs a module that has taken no frame yet."""
 
 
 def check(holds: object, otherwise: str) -> None:
@@ -42,12 +44,12 @@ class Cases(Generic[T]):
     def __init__(self) -> None:
         self.all: list[Case[T]] = []
 
-    def add(self, *clauses: str) -> Callable[[T], T]:
+    def add(self, *clauses: str, is_first: bool = False) -> Callable[[T], T]:
         """Return a decorator that registers a case for these clauses."""
 
         def register(run: T) -> T:
             doc = " ".join((getattr(run, "__doc__", "") or "").split())
-            self.all.append(Case(getattr(run, "__name__", "?"), clauses, doc, run))
+            self.all.append(Case(getattr(run, "__name__", "?"), clauses, doc, run, is_first))
             return run
 
         return register

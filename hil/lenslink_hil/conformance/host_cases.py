@@ -11,6 +11,7 @@ from . import (
     host_cases_packing,
     host_cases_preview,
     host_cases_receiving,
+    host_cases_scope,
     host_cases_sessions,
     host_cases_settings,
     host_cases_time,
@@ -30,4 +31,5 @@ ALL: list[Case[type[Script]]] = [
     *host_cases_preview.CASES.all,
     *host_cases_auth.CASES.all,
     *host_cases_moments.CASES.all,
+    *host_cases_scope.CASES.all,
 ]

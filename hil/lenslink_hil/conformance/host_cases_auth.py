@@ -5,10 +5,12 @@ The kit knows no scheme, so no proof that is right: these modules fail, each in 
 
 from __future__ import annotations
 
-from lenslink_protocol.ids import Capability, ErrorCode, MessageType
-from lenslink_protocol.messages import Challenge, Error, Proof
+from lenslink_protocol.ids import Capability, ErrorCode, ManifestKey, MessageType
+from lenslink_protocol.manifest import encode_entry
+from lenslink_protocol.messages import AuthEntry, Challenge, Error, Proof
 
 from .cases import Cases, NotClaimed, check
+from .module_cases_demand import SCHEMES
 from .module_peer import HostResult, Script
 from .packets import Packet
 
@@ -20,6 +22,11 @@ class _Doubtful(Script):
 
     capabilities = int(Capability.RESEND | Capability.AUTH)
     limit_s = 4.0
+
+    def make_manifest(self) -> bytes:
+        # Many schemes, so that the host finds its own: the kit does not know which that is.
+        entries = [encode_entry(ManifestKey.AUTH, AuthEntry(each).encode()) for each in SCHEMES]
+        return super().make_manifest() + b"".join(entries)
 
     def judge(self, result: HostResult) -> None:
         if not self.find_packets(MessageType.CHALLENGE):
@@ -68,6 +75,15 @@ class OtherScheme(_Doubtful):
 
     def on_challenge(self, packet: Packet, message: Challenge) -> None:
         self.send_reply(packet, Proof(message.scheme ^ 1, message.challenge or b"proof"))
+
+
+@CASES.add("H-AUTH-2")
+class NeverHeard(_Doubtful):
+    """The module does not know Challenge, though it has AUTH."""
+
+    def on_challenge(self, packet: Packet, message: Challenge) -> None:
+        del message
+        self.send_reply(packet, Error(ErrorCode.UNKNOWN_REQUEST, b""))
 
 
 @CASES.add("H-AUTH-2")

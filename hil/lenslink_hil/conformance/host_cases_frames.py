@@ -233,7 +233,7 @@ class FarOutside(Script):
 
 
 class _BadStart(Script):
-    """FrameStarts that break a rule of Table 8, and none that keeps them: there is no frame."""
+    """FrameStarts that break a rule of Table 9, and none that keeps them: there is no frame."""
 
     capabilities = 0
     limit_s = 12.0
@@ -295,7 +295,7 @@ class OtherLevels(_BadStart):
 
 @CASES.add("H-CAM-3")
 class FewerBits(Script):
-    """FrameStart has fewer bits than its pixel format, which Table 8 allows."""
+    """FrameStart has fewer bits than its pixel format, which Table 9 allows."""
 
     def make_start_item(self) -> Item:
         item = super().make_start_item()

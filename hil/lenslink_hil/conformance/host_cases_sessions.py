@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from lenslink_protocol.ids import BusyReason, Capability, CloseReason, ErrorCode, MessageType
+from lenslink_protocol.ids import (
+    BusyReason,
+    Capability,
+    CloseReason,
+    ErrorCode,
+    FrameState,
+    MessageType,
+    ResendFlag,
+)
 from lenslink_protocol.messages import (
     Accepted,
     AnyMessage,
@@ -18,6 +26,7 @@ from lenslink_protocol.messages import (
     ManifestPiece,
     Pending,
     Resend,
+    Resent,
 )
 from lenslink_protocol.params import (
     MAX_CONTROL,
@@ -30,6 +39,7 @@ from .cases import Cases, check
 from .host_cases_camera import NoCapabilities, lose_tile
 from .module_peer import WIDTH, HostResult, Item, Script
 from .packets import Packet
+from .peer_wire import Wire
 
 CASES: Cases[type[Script]] = Cases()
 
@@ -440,10 +450,14 @@ class EachAlone(Script):
     """Each answer comes after 0.1 s, the manifest in pieces: meanwhile nothing else is asked."""
 
     _waits = 0
+    _answered = 0
 
     def on_packet(self, packet: Packet) -> None:
         if packet.kind not in REQUESTS:
             super().on_packet(packet)
+            return
+        if packet.id == self._answered:
+            # Repeated before the answer had arrived.
             return
         check(
             self._waits in (0, packet.id),
@@ -454,7 +468,7 @@ class EachAlone(Script):
         self._waits = packet.id
 
         def answer() -> None:
-            self._waits = 0
+            self._waits, self._answered = 0, packet.id
             Script.on_packet(self, packet)
 
         self.call_later(0.1, answer)
@@ -497,28 +511,53 @@ class PendingCapture(Script):
 
 @CASES.add("H-CREDIT-2")
 class CreditsOfWhatArrived(Script):
-    """Half of a frame comes: the host grants its max_payload beyond it, and then the rest comes."""
+    """Half of a frame comes, then the same tiles again, then the rest.
 
-    _is_waiting = False
+    The host grants its max_payload beyond each part.
+    """
+
+    def __init__(self, wire: Wire, previous: Script | None = None) -> None:
+        super().__init__(wire, previous)
+        self._parts: list[list[Item]] = []
 
     def start_frame(self) -> None:
         self.begun[self._stream] = self.frame + 1
         found = self.make_items()
-        self.queue += found[:7]
-        self._rest = found[7:]
-        self._is_waiting = True
-        self.send_waiting()
+        half, rest = found[:7], found[7:]
+        again = [replace(item, flags=1) for item in half[1:]]
+        assert self.hello is not None
+        if not self.capabilities & self.hello.capabilities & Capability.RESEND:
+            again = []
+        self._parts = [half, again, rest]
+        self._send_parts()
+
+    def _send_parts(self) -> None:
+        """Send the next part once all before it is sent, and its max_payload is granted beyond."""
+        assert self.hello is not None
+        while self._parts and not self.queue:
+            wanted = self.sent[self._stream] + self.hello.max_payload
+            if self.limits[self._stream] < wanted:
+                return
+            self.queue += self._parts.pop(0)
+            self.send_waiting()
 
     def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
         super().on_heartbeat(packet, message)
-        assert self.hello is not None
-        wanted = self.sent[self._stream] + self.hello.max_payload
-        if self._is_waiting and not self.queue and self.limits[self._stream] >= wanted:
-            self._is_waiting = False
-            self.queue += self._rest
+        self.send_waiting()
+        self._send_parts()
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        if not self._parts:
+            super().on_resend(packet, message)
+            return
+        # Nothing is lost, and the frame has not ended: what is missing comes by itself.
+        flags = message.flags & ResendFlag.START
+        resent = Resent(flags, FrameState.UNDER_WAY, 0, b"")
+        items = [self.make_start_item()] if flags else []
+        self.queue[:0] = [*items, Item(MessageType.RESENT, resent.encode())]
 
     def judge(self, result: HostResult) -> None:
-        check(not self._is_waiting, "the host does not grant its max_payload beyond what arrived")
+        check(not self._parts, "the host does not grant its max_payload beyond what arrived")
         self.check_whole_frame(result)
 
 

@@ -47,6 +47,11 @@ PLENTY = 1 << 28
 """Bytes of credit: more than any case needs, and a bound for a module that never stops."""
 ALL = Capability.LOG | Capability.RESEND
 PREVIEW, STILL, ROI = 0, 1, 2
+# An id may be 0, and so is `frame` of most of these.
+_NO_ANSWERS = (
+    MessageType.PENDING, MessageType.HEARTBEAT_REPLY, MessageType.RESENT, MessageType.BUSY,
+    MessageType.NOTICE, MessageType.EVENT, MessageType.CLOSE,
+)  # fmt: skip
 # A module that has just been connected has to boot, and its contacts have to settle.
 _ATTACH_S = 10.0
 
@@ -342,9 +347,5 @@ def read_frame_end(picture: Picture) -> FrameEnd:
 
 
 def _is_answer(packet: Packet, number: int) -> bool:
-    pending = packet.kind == MessageType.PENDING
-    return (
-        packet.id == number
-        and packet.kind < MessageType.FRAME_START
-        and not (pending or packet.kind in (MessageType.HEARTBEAT_REPLY, MessageType.RESENT))
-    )
+    is_message = packet.kind < MessageType.FRAME_START and packet.kind not in _NO_ANSWERS
+    return packet.id == number and is_message

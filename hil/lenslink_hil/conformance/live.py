@@ -25,7 +25,7 @@ import numpy as np
 from lenslink.context import ClosesOnExit
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
-from lenslink.transports import open_transport, parse
+from lenslink.transports import open_transport, parse, resolve
 from lenslink.transports.base import ClockedTransport, MultiLaneTransport, Transport
 
 from ..commands.socket_address import Listener
@@ -77,10 +77,13 @@ class TransportWire:
     def __init__(self, connect: Callable[[], Transport]) -> None:
         self._connect = connect
         self._buffer = memoryview(bytearray(_BUFFER))
+        self.has_lost_lane = False
+        """True once a lane was ended, until the connection is made anew."""
         self._use(connect())
 
     def _use(self, transport: Transport) -> None:
         self._transport = transport
+        self.has_lost_lane = False
         self.lanes = transport.lanes if isinstance(transport, MultiLaneTransport) else 1
 
     def now(self) -> float:
@@ -118,6 +121,7 @@ class TransportWire:
         if kill is None:
             return False
         kill(lane)
+        self.has_lost_lane = True
         return True
 
     def set_attached(self, attached: bool) -> bool:
@@ -184,8 +188,8 @@ def run_modules(
     """Yield the verdicts of *cases* on the module at *url*.
 
     The module is probed first. If it is silent or its manifest is wrong, that is the one failure,
-    and every case is "not run". After a failed case the connection is opened again. If the module
-    does not come back, the cases that are left are "not run".
+    and every case is "not run". The connection is opened again after a failed case, and after one
+    that ended a lane. If the module does not come back, the cases that are left are "not run".
 
     Args:
         url: What to open.
@@ -200,14 +204,31 @@ def run_modules(
     Raises:
         LensLinkError: The module cannot be opened at first.
     """
-    parsed = parse(url)
     known = info or RunInfo(url, url)
-    source = random.Random(known.seed)
+    parsed, give_back = resolve(parse(url), Deadline(timeout, "opening"))
 
     def connect() -> Transport:
         return wrap(open_transport(parsed, Deadline(timeout, "opening")))
 
-    wire = TransportWire(connect)
+    with contextlib.ExitStack() as stack:
+        stack.callback(give_back)
+        wire = TransportWire(connect)
+        yield from _run_on(
+            wire, cases, known, only=only, is_fail_fast=is_fail_fast, is_transcribed=is_transcribed
+        )
+
+
+def _run_on(
+    wire: TransportWire,
+    cases: Sequence[ModuleCase],
+    known: RunInfo,
+    *,
+    only: str | None,
+    is_fail_fast: bool,
+    is_transcribed: bool,
+) -> Iterator[Verdict]:
+    """Yield the verdicts of *cases* on the module behind *wire*, and close *wire*."""
+    source = random.Random(known.seed)
     why_not = ""
     try:
         fault = probe_module(wire, source, known)
@@ -229,14 +250,14 @@ def run_modules(
             yield from make_verdicts(case, "module", result, took, only=only, transcript=lines)
             if is_bad and is_fail_fast:
                 why_not = f"{case.name} failed, and the run ends with the first failure"
-            elif is_bad:
+            elif is_bad or wire.has_lost_lane:
                 why_not = _restore(wire, source, case.name)
     finally:
         wire.close()
 
 
 def _restore(wire: TransportWire, source: random.Random, name: str) -> str:
-    """Open the connection again after a failure; return why the run cannot go on, "" if it can."""
+    """Open the connection again after a case; return why the run cannot go on, "" if it can."""
     try:
         wire.reopen()
         peer = HostPeer(wire, source)
@@ -275,6 +296,13 @@ def can_preview(command: Sequence[str]) -> bool:
     return command == DEFAULT_COMMAND or any("{task}" in word for word in command)
 
 
+def _drop_waiting(listener: Listener) -> None:
+    """Close the connections that the host of the case before has made and not used."""
+    while select.select([listener.socket], [], [], 0)[0]:
+        with contextlib.suppress(OSError, Disconnected):
+            listener.accept().close()
+
+
 class HostProcess(ClosesOnExit):
     """A host process for one session, and the connections that it makes: its lanes.
 
@@ -295,6 +323,7 @@ class HostProcess(ClosesOnExit):
         self._log = self._out.with_suffix(".log")
         self.process: subprocess.Popen[bytes] | None = None
         self._sockets: list[socket.socket] = []
+        _drop_waiting(listener)
         try:
             self.process = self._start(words)
             self._socket = self._accept(listener)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 from lenslink_protocol.ids import (
     ConfigureFlag,
@@ -46,6 +47,9 @@ from .packets import Packet, describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
+_FRAMES = ((PREVIEW, False), (STILL, True), (STILL, False), (PREVIEW, True))
+"""Streams, and whether a Capture began their frames."""
+
 
 # --- streams ----------------------------------------------------------------------------------
 
@@ -83,7 +87,7 @@ def adjusted(peer: HostPeer) -> None:
     peer.open_session()
     mode = peer.find_smallest_mode().id
     rows = 4 * peer.configure().width
-    tried = ((0x01100031, 0), (0x0110000C, 0), (0, 1), (0, 0xFFFFFFFF), (0, rows))
+    tried = product((0, 0x01100031, 0x0110000C), (0, 1, rows, 2 * rows + 6, 0xFFFFFFFF))
     for pixel_format, tile_bytes in tried:
         answer = peer.try_call(Configure(STILL, 0, mode, pixel_format, tile_bytes))
         if isinstance(answer, Error):
@@ -114,13 +118,16 @@ def unsupported(peer: HostPeer) -> None:
 @CASES.add("M-STOP-1")
 def stop_inside_a_frame(peer: HostPeer) -> None:
     """A frame that waits for credits is ended by Stop: ABORTED, then the answer, then nothing."""
-    block_frame(peer)
-    number = peer.send_request(Stop(PREVIEW))
-    answer = _check_ends(peer, number)
-    peer.grant_credits(PLENTY, PLENTY)
-    peer.collect()
-    after = [str(p) for p in peer.log[peer.log.index(answer) :] if p.kind in DATA]
-    check(not after, f"behind the answer to Stop: {after[:3]}")
+    for stream, is_capture in _FRAMES:
+        session = peer.start_session()
+        block_frame(session, stream, is_capture)
+        number = session.send_request(Stop(stream))
+        answer = _check_ends(session, number)
+        session.grant_credits(PLENTY, PLENTY)
+        session.collect(0.12)
+        after = [str(p) for p in session.log[session.log.index(answer) :] if p.kind in DATA]
+        check(not after, f"behind the answer to Stop of stream {stream}: {after[:3]}")
+        session.close()
 
 
 @CASES.add("M-STOP-1")
@@ -136,8 +143,11 @@ def stop_behind_a_frame(peer: HostPeer) -> None:
 @CASES.add("M-STOP-1")
 def flush_inside_a_frame(peer: HostPeer) -> None:
     """The same by Flush."""
-    block_frame(peer)
-    _check_ends(peer, peer.send_request(Flush()))
+    for stream, is_capture in _FRAMES:
+        session = peer.start_session()
+        block_frame(session, stream, is_capture)
+        _check_ends(session, session.send_request(Flush()))
+        session.close()
 
 
 def _check_ends(peer: HostPeer, number: int, frame_bytes: int = 1 << 40) -> Packet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 from lenslink_protocol.framing import VERSION
 from lenslink_protocol.ids import ErrorCode, MessageType, Outcome
@@ -26,7 +25,7 @@ from lenslink_protocol.params import MAX_CONTROL, MAX_PAYLOAD, SILENCE_MS, STALL
 
 from .cases import Cases, Failed, NotClaimed, check
 from .host_peer import ALL, PLENTY, PREVIEW, QUIET_S, STILL, HostPeer
-from .module_steps import check_answers, expect_no_answer
+from .module_steps import check_answers, check_sequences, expect_no_answer
 from .packets import Packet, describe
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
@@ -54,10 +53,7 @@ def fields_and_sequence(peer: HostPeer) -> None:
             check(not any(place), f"{packet} names the place {place}")
         if packet.kind < MessageType.FRAME_START and packet.kind != MessageType.RESENT:
             check(head.stream == 0, f"{packet} names stream {head.stream}")
-    numbers = [packet.header.sequence for packet in peer.log]
-    check(numbers[0] == 0, f"the session begins with sequence {numbers[0]}")
-    for before, after in pairwise(numbers):
-        check((after - before) & 0xFFFFFFFF == 1, f"sequence {after} follows {before}")
+    check_sequences(peer.log)
 
 
 @CASES.add("M-FRAME-2")

@@ -87,6 +87,13 @@ def query_of_a_pending_request(peer: HostPeer) -> None:
     check(peer.wait_for_answer(number, 2.0, mark), "a pending request is never answered")
     outcome = peer.call(Query(peer.nonce, number), QueryReply).outcome
     check(outcome == Outcome.DONE, f"after Accepted the outcome is {outcome}, not DONE")
+    # One that was executed while it was pending is pushed out before it, and was done all the same.
+    done = number + 2
+    for _ in range(3):
+        check_answers(peer)
+    outcome = peer.call(Query(peer.nonce, done), QueryReply).outcome
+    said = f"request {done}, answered before an older one that was pending, has outcome {outcome}"
+    check(outcome != Outcome.NOT_DONE, said)
 
 
 @CASES.add("M-RESEND-1", "M-CREDIT-2")
@@ -244,7 +251,7 @@ def stalls_inside_the_header(peer: HostPeer) -> None:
     check(peer.wait_for_answer(number, 2.0), "the packet of a STALL never comes whole")
 
 
-@CASES.add("M-MANIFEST-2")
+@CASES.add("M-MANIFEST-2", is_first=True)
 def the_manifest_after_a_frame(peer: HostPeer) -> None:
     """The manifest is the same before and after frames, refusals and a Flush."""
     peer.open_session()

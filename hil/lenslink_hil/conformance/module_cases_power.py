@@ -28,7 +28,16 @@ from lenslink_protocol.messages import (
 from lenslink_protocol.params import SILENCE_MS
 
 from .cases import Cases, Failed, NotClaimed, check
-from .host_peer import ALL, PLENTY, PREVIEW, STILL, HostPeer, read_frame_end, read_frame_start
+from .host_peer import (
+    ALL,
+    PATIENCE_S,
+    PLENTY,
+    PREVIEW,
+    STILL,
+    HostPeer,
+    read_frame_end,
+    read_frame_start,
+)
 from .module_cases_settings import every
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
@@ -176,6 +185,10 @@ def a_budget_that_falls(peer: HostPeer) -> None:
     _grant(peer, active)
     mark = len(peer.log)
     peer.wait_for_frame(PREVIEW, mark)
+    # A frame is under way when the budget falls.
+    mark = len(peer.log)
+    begins = peer.wait_for(lambda p: p.kind == MessageType.FRAME_START, PATIENCE_S, mark)
+    check(begins is not None, "the stream has no more frames")
     number = peer.send_request(SetBudget(active - 1))
     answer = peer.wait_for_answer(number)
     check(answer is not None and answer.kind == MessageType.ACCEPTED, "SetBudget is not accepted")

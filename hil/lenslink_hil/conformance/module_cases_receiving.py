@@ -43,7 +43,7 @@ def _damage(packet: bytes, in_header: bool) -> bytes:
     return packet[:at] + bytes([packet[at] ^ 1]) + packet[at + 1 :]
 
 
-def _grow(message: AnyMessage, tail: bytes = b"") -> bytes:
+def grow(message: AnyMessage, tail: bytes = b"") -> bytes:
     """Return a payload whose fixed part has four more bytes than this version knows."""
     payload = message.encode()
     size = int.from_bytes(payload[:2], "little")
@@ -236,18 +236,18 @@ def every_message_may_grow(peer: HostPeer) -> None:
     """Each message is taken with fields appended, and its tail is read behind them."""
     number = peer.take_id()
     hello = Hello(0x10, 0x10, 1, ALL, 1 << 20)
-    peer.wire.send(peer.pack_payload(hello.TYPE, _grow(hello), number))
+    peer.wire.send(peer.pack_payload(hello.TYPE, grow(hello), number))
     answer = peer.wait_for_answer(number, 2.0)
     if answer is None:
         # A module that boots or settles misses the first Hello.
         peer.start_session().open_session()
-        peer.wire.send(peer.pack_payload(hello.TYPE, _grow(hello), number))
+        peer.wire.send(peer.pack_payload(hello.TYPE, grow(hello), number))
         answer = peer.wait_for_answer(number, 2.0)
     opened = answer is not None and answer.kind == MessageType.HELLO_REPLY
     check(opened, f"a Hello with more fields is answered with {describe(answer)}")
     mark = len(peer.log)
     beat = Heartbeat((PLENTY, PLENTY, PLENTY), 0)
-    peer.wire.send(peer.pack_payload(beat.TYPE, _grow(beat)))
+    peer.wire.send(peer.pack_payload(beat.TYPE, grow(beat)))
     peer.wait_for_heartbeat_reply(mark, 2.0)
     mode = peer.find_smallest_mode().id
     requests: list[tuple[AnyMessage, int]] = [
@@ -261,7 +261,7 @@ def every_message_may_grow(peer: HostPeer) -> None:
     ]
     for message, reply in requests:
         number = peer.take_id()
-        peer.wire.send(peer.pack_payload(message.TYPE, _grow(message), number))
+        peer.wire.send(peer.pack_payload(message.TYPE, grow(message), number))
         answer = peer.wait_for_answer(number, PATIENCE_S)
         taken = answer is not None and answer.kind == reply
         name = type(message).__name__
@@ -275,7 +275,7 @@ def tails_behind_grown_parts(peer: HostPeer) -> None:
     place = picture.tiles[-1].header
     tail = struct.pack("<4H", place.x, place.y, place.width, place.height)
     mark = len(peer.log)
-    payload = _grow(Resend(0, 1, tail))
+    payload = grow(Resend(0, 1, tail))
     peer.wire.send(peer.pack_payload(MessageType.RESEND, payload, number, STILL))
     resent = peer.wait_for(lambda p: p.kind == MessageType.RESENT, 2.0, mark)
     check(resent, "a Resend with more fields is not answered")

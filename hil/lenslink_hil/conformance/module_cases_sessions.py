@@ -66,7 +66,7 @@ def hello_is_answered_each_time(peer: HostPeer) -> None:
 @CASES.add("M-HELLO-2")
 def capabilities_one_by_one(peer: HostPeer) -> None:
     """HelloReply has no capability, lane or version that the host did not offer."""
-    for capability in (Capability.LOG, Capability.RESEND, Capability(0)):
+    for capability in (*Capability, Capability(0)):
         session = peer.start_session()
         reply = session.open_session(capability)
         extra = reply.capabilities & ~capability
@@ -78,6 +78,9 @@ def capabilities_one_by_one(peer: HostPeer) -> None:
         session.take_still()
         logs = [p for p in session.log if p.kind == MessageType.LOG]
         check(not logs or capability == Capability.LOG, "LOG is sent without the capability")
+        events = [describe(p) for p in session.log if p.kind == MessageType.EVENT]
+        said = f"in a session with {capability!r} alone comes {events[:1]}"
+        check(not events or capability == Capability.EVENTS, said)
         session.close()
 
 

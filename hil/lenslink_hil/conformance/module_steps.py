@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 from lenslink_protocol.ids import Capability, EndStatus, MessageType
-from lenslink_protocol.messages import Configured, GetManifest, ManifestPiece, Resend, Resent
+from lenslink_protocol.messages import (
+    Accepted,
+    Capture,
+    Configured,
+    GetManifest,
+    ManifestPiece,
+    Resend,
+    Resent,
+    StartStream,
+)
 from lenslink_protocol.packings import find_layout
 
 from .cases import Failed, NotClaimed, check
@@ -39,13 +49,26 @@ def count_tile_bytes(packets: list[Packet], stream: int) -> int:
     return sum(tile.header.length for tile in tiles)
 
 
-def block_frame(peer: HostPeer) -> Configured:
-    """Begin a preview frame that waits for credits after its first tile; return its plan."""
+def check_sequences(packets: list[Packet]) -> None:
+    """Check that the packets of lane 0 are numbered by one, from 0."""
+    numbers = [packet.header.sequence for packet in packets if packet.lane == 0]
+    check(numbers[0] == 0, f"the session begins with sequence {numbers[0]}")
+    for before, after in pairwise(numbers):
+        check((after - before) & 0xFFFFFFFF == 1, f"sequence {after} follows {before}")
+
+
+def block_frame(peer: HostPeer, stream: int = PREVIEW, is_capture: bool = False) -> Configured:
+    """Begin a frame that waits for credits after its first tile; return its plan.
+
+    The frame is one of StartStream, or of a Capture of two frames.
+    """
     peer.open_session()
     mode = peer.find_smallest_mode()
-    configured = peer.configure(PREVIEW, 4 * mode.width)
-    peer.grant_credits(configured.tile_bytes, 0)
-    peer.start_stream()
+    configured = peer.configure(stream, 4 * mode.width)
+    limits = [0, 0]
+    limits[stream] = configured.tile_bytes
+    peer.grant_credits(limits[0], limits[1])
+    peer.call(Capture(stream, 2) if is_capture else StartStream(stream, 20000), Accepted)
     found = peer.wait_for(lambda p: p.kind == MessageType.TILE, 5.0)
     check(found is not None, "no tile within 5 s of the credit for it")
     return configured
@@ -117,8 +140,10 @@ def cover(places: list[Rectangle], configured: Configured) -> bytearray:
 def open_lanes(peer: HostPeer) -> Configured:
     """Open a session over all lanes of the bench, and configure a still of small tiles."""
     peer.lanes = peer.wire.lanes
-    if peer.wire.lanes < 2 or peer.open_session().lanes < 2:
+    if peer.wire.lanes < 2:
         raise NotClaimed("one lane is all there is")
+    if peer.open_session().lanes < 2:
+        raise NotClaimed("the module takes one lane of those that are offered")
     configured = peer.configure(STILL, 4 * peer.find_smallest_mode().width)
     peer.grant_credits(PLENTY, PLENTY)
     return configured

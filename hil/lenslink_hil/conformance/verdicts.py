@@ -28,6 +28,7 @@ from . import (
     module_cases_resending,
     module_cases_roi,
     module_cases_rules,
+    module_cases_scope,
     module_cases_sessions,
     module_cases_settings,
     module_cases_streams,
@@ -71,14 +72,15 @@ class Verdict:
 
 
 def list_module_cases() -> list[ModuleCase]:
-    """Return every case for modules, in SPEC.md's order."""
+    """Return every case for modules, in SPEC.md's order, behind those that have to be first."""
     parts = (
         module_cases_link, module_cases_receiving, module_cases_sessions, module_cases_camera,
         module_cases_streams, module_cases_tables, module_cases_resending, module_cases_packing,
         module_cases_demand, module_cases_messages, module_cases_rules, module_cases_settings,
-        module_cases_roi, module_cases_power, module_cases_moments,
+        module_cases_roi, module_cases_power, module_cases_moments, module_cases_scope,
     )  # fmt: skip
-    return [case for part in parts for case in part.CASES.all]
+    found = [case for part in parts for case in part.CASES.all]
+    return sorted(found, key=lambda case: not case.is_first)
 
 
 def list_host_cases() -> list[HostCase]:

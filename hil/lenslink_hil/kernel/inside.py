@@ -33,6 +33,8 @@ def run_tests(transport: str, *paths: str) -> dict[str, Any]:
         path = Path(temporary) / "tally"
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "lenslink_hil.kernel.guest_plugin",
+             # One process, for the board is plugged in once. Recordings would fill the memory.
+             "-p", "no:xdist", "--lens-evidence", "none",
              "--lens", URLS[transport], "--tally", str(path), f"--timeout={_TEST_S}",
              "-v", "-rfE", "--tb=short", "--durations=40",
                 "--color=no", "-p", "no:cacheprovider", *paths],

@@ -21,7 +21,7 @@ FILES_AT: Final = 640 << 10
 """Where the file system of MicroPython's port starts: it has the last 1408 KiB of the flash."""
 BLOCK: Final = 4096
 BLOCKS: Final = (FLASH_BYTES - FILES_AT) // BLOCK
-_PROGRAM: Final = 256
+PROGRAM_BYTES: Final = 256
 _DISK_VERSION: Final = 0x0002_0000
 
 _UF2: Final = struct.Struct("<8I")
@@ -148,8 +148,8 @@ def build_flash(flash: bytes, files: Mapping[str, bytes]) -> bytes:
     file_system = LittleFS(
         block_size=BLOCK,
         block_count=BLOCKS,
-        prog_size=_PROGRAM,
-        read_size=_PROGRAM,
+        prog_size=PROGRAM_BYTES,
+        read_size=PROGRAM_BYTES,
         disk_version=_DISK_VERSION,
     )
     try:

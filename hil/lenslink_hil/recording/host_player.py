@@ -258,9 +258,10 @@ class HostPlayer:
         self._next_heartbeat = time.monotonic() + HEARTBEAT_MS / 1000
         for stream, received_bytes in enumerate(self.output.received_bytes):
             self._limits[stream] = max(self._limits[stream], received_bytes + WINDOW)
+        preview, still, roi = self._limits
         self._send_packet(
             MessageType.HEARTBEAT,
-            Heartbeat((self._limits[0], self._limits[1], self._limits[2]), 0).encode(),
+            Heartbeat((preview, still, roi), round(time.monotonic() * 1e6)).encode(),
             deadline,
         )
 

@@ -8,7 +8,8 @@
     record  a head of 20 bytes (:data:`RecordHead`, little-endian), then ``length`` bytes
 
     offset  type  field      meaning
-    0       u8    kind       1 INFO, 2 MANIFEST, 3 DATA, 4 LANE_END, 5 END; others are skipped
+    0       u8    kind       1 INFO, 2 MANIFEST, 3 DATA, 4 LANE_END, 5 END, 6 FILE; others are
+                             skipped
     1       u8    lane       for DATA and LANE_END, else 0
     2       u8    direction  for DATA: 0 to the module, 1 to the host; else 0
     3       u8    reserved   0
@@ -20,7 +21,8 @@ The first record is INFO, a JSON object with ``lenslink``, ``protocol`` and ``py
 ``url``, ``seed`` (of the URL, or null), ``lanes`` and ``began`` (UTC). MANIFEST is the module's, as
 on the wire. DATA are bytes as the transport took or gave them, damaged bytes too; a record's bounds
 are those of a call, not of a packet. LANE_END says in UTF-8 why a lane ended; the end of lane 0 is
-the end of the module. The last record is END, a JSON object: ``ended`` says why the session ended.
+the end of the module. FILE is a file that belongs to the recording: its name in UTF-8, a zero byte
+and its bytes. The last record is END, a JSON object: ``ended`` says why the session ended.
 
 Each record is written by one call and depends on no later record. So whatever kills the writer
 costs at most the last record: a reader returns all whole records and reports where the file is cut.
@@ -75,6 +77,7 @@ class Kind(enum.IntEnum):
     DATA = 3
     LANE_END = 4
     END = 5
+    FILE = 6
 
 
 class Direction(enum.IntEnum):
@@ -102,6 +105,8 @@ class Recording:
     info: Mapping[str, object]
     manifest: bytes = b""
     records: list[Record] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    """What was recorded besides: the log of a test that failed, for example."""
     end_reason: str | None = None
     """Why the session ended; None if the writer was killed before it wrote END."""
     truncation: str | None = None
@@ -203,6 +208,11 @@ class Writer:
     def write_lane_end(self, lane: int, reason: str) -> None:
         """Write that a lane has ended; on lane 0, that the module is gone."""
         self.write_record(Kind.LANE_END, [reason.encode()[:MAX_JSON]], lane)
+
+    def write_file(self, name: str, data: bytes) -> None:
+        """Write a file that belongs to the recording; at most MAX_RECORD bytes of it."""
+        head = name.encode()[:255] + b"\0"
+        self.write_record(Kind.FILE, [head, data[: MAX_RECORD - len(head)]])
 
     def finish(self, ended: str) -> None:
         """Write why the session ended, and close the file. Idempotent."""
@@ -334,6 +344,9 @@ def _add(recording: Recording, record: Record, name: str) -> None:
     match record.kind:
         case Kind.DATA | Kind.LANE_END:
             recording.records.append(record)
+        case Kind.FILE:
+            file_name, _, data = record.payload.partition(b"\0")
+            recording.files[file_name.decode("utf-8", "replace")] = data
         case Kind.MANIFEST:
             recording.manifest = record.payload
         case Kind.END:

@@ -10,14 +10,32 @@ import datetime
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Protocol
 
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected
-from lenslink.transports.base import MultiLaneTransport, Transport
+from lenslink.transports.base import (
+    ClockedTransport,
+    KnownLine,
+    MultiLaneTransport,
+    Transport,
+)
 from lenslink.url import Url
 from lenslink_protocol.params import VERSION_MAJOR, VERSION_MINOR
 
-from .lcap import Direction, Writer
+from .lcap import Direction
+
+
+class DataWriter(Protocol):
+    """What a recorded transport writes to: a :class:`.lcap.Writer`, or what passes it on to one."""
+
+    def write_data(
+        self, lane: int, direction: Direction, pieces: Sequence[memoryview | bytes]
+    ) -> None:
+        """Write bytes that went over a lane."""
+
+    def write_lane_end(self, lane: int, reason: str) -> None:
+        """Write that a lane has ended."""
 
 
 def make_info(url: Url, lanes: int) -> dict[str, object]:
@@ -39,7 +57,7 @@ def count_lanes(transport: Transport) -> int:
     return transport.lanes if isinstance(transport, MultiLaneTransport) else 1
 
 
-def wrap_transport(transport: Transport, writer: Writer) -> Transport:
+def wrap_transport(transport: Transport, writer: DataWriter) -> Transport:
     """Return *transport* with all its bytes written to *writer*. The caller closes *writer*."""
     if isinstance(transport, MultiLaneTransport):
         return RecordingLanes(transport, writer)
@@ -49,13 +67,19 @@ def wrap_transport(transport: Transport, writer: Writer) -> Transport:
 class RecordingTransport:
     """A transport of one lane around another transport."""
 
-    def __init__(self, transport: Transport, writer: Writer) -> None:
+    def __init__(self, transport: Transport, writer: DataWriter) -> None:
         self.private = transport.private
         self.note = transport.note
         self.window: int | None = getattr(transport, "window", None)
         self._inner = transport
         self._writer = writer
         self._is_lost = False
+        if isinstance(transport, KnownLine):
+            self.line = transport.line
+        if isinstance(transport, ClockedTransport):
+            # The link's timers must go by the clock of the bench, recorded or not.
+            self.now = transport.now
+            self.reading = transport.reading
 
     def receive_into(self, buffers: Sequence[memoryview], seconds: float) -> int:
         try:
@@ -97,7 +121,7 @@ class RecordingTransport:
 class RecordingLanes(RecordingTransport):
     """A transport of several lanes around another transport."""
 
-    def __init__(self, transport: MultiLaneTransport, writer: Writer) -> None:
+    def __init__(self, transport: MultiLaneTransport, writer: DataWriter) -> None:
         super().__init__(transport, writer)
         self.lanes = transport.lanes
         self._lanes = transport

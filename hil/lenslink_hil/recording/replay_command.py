@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -117,18 +118,19 @@ def _export(path: Path, target: Path, force: bool, as_json: bool, screen: Screen
 
 def _play_host(path: Path, url: str, as_json: bool, common: CommonOptions, screen: Screen) -> None:
     from lenslink.deadline import Deadline
-    from lenslink.transports import open_transport, parse
+    from lenslink.transports import open_transport, parse, resolve
 
     from .host_player import HostPlayer
     from .script import load_script
 
     script = load_script(path)
     deadline = Deadline(common.timeout, f"the session with {url}")
-    transport = open_transport(parse(url), deadline)
-    try:
+    with ExitStack() as stack:
+        address, give_back = resolve(parse(url), deadline)
+        stack.callback(give_back)
+        transport = open_transport(address, deadline)
+        stack.callback(transport.close)
         compared = HostPlayer(script, transport).run(deadline)
-    finally:
-        transport.close()
     different = [each for each in compared if each.difference]
     if as_json:
         rows = [{"what": each.what, "difference": each.difference} for each in compared]

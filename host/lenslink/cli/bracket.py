@@ -10,14 +10,7 @@ from lenslink.errors import UsageError
 from lenslink.settings import Settings
 from lenslink_protocol.params import MAX_BRACKET
 
-from .values import Aperture, Exposure, Focus, Gain
-
-_KINDS = {
-    "exposure": ("exposure_us", Exposure()),
-    "gain": ("gain_milli", Gain()),
-    "focus": ("focus_mdpt", Focus()),
-    "aperture": ("aperture_milli", Aperture()),
-}
+from .values import SETTING_KINDS
 
 if TYPE_CHECKING:
     _Values = click.ParamType[tuple[str, tuple[int, ...]]]
@@ -37,10 +30,10 @@ class Bracket(_Values):
         if isinstance(value, tuple):
             return value
         name, _, text = str(value).partition("=")
-        if name not in _KINDS or not text:
-            names = ", ".join(f"{each}=" for each in _KINDS)
+        if name not in SETTING_KINDS or not text:
+            names = ", ".join(f"{each}=" for each in SETTING_KINDS)
             self.fail(f"{value!r} is no bracket: it begins with one of {names}", param, ctx)
-        field, kind = _KINDS[name]
+        field, kind = SETTING_KINDS[name]
         values = tuple(kind.convert(each, param, ctx) for each in text.split(","))
         if len(values) > MAX_BRACKET:
             self.fail(f"{value!r} has more than {MAX_BRACKET} values", param, ctx)

@@ -62,20 +62,22 @@ def describe_event(event: Event, counter: int) -> str:
             return f"ring      at {event.value} ticks, {counter} ticks turned"
         case EventKind.CONTACTS:
             bad = event.value >> 8
-            before = f", {_name(ContactState, bad)} before" if bad else ""
-            return f"contacts  {_name(ContactState, event.value & 0xFF)}{before}, {counter} bounces"
+            before = f", {name_code(ContactState, bad)} before" if bad else ""
+            state = name_code(ContactState, event.value & 0xFF)
+            return f"contacts  {state}{before}, {counter} bounces"
         case EventKind.HEAT:
-            return f"heat      {_name(HeatState, event.value)}, {counter} changes"
+            return f"heat      {name_code(HeatState, event.value)}, {counter} changes"
         case EventKind.POWER:
             return f"power     {event.value} mV, {counter / 1e6:.3f} J"
     return f"{_get_kind(event.kind):<9} {event.value}, {counter}"
 
 
 def _get_kind(kind: int) -> str:
-    return _name(EventKind, kind)
+    return name_code(EventKind, kind)
 
 
-def _name(names: type[EventKind | ContactState | HeatState], value: int) -> str:
+def name_code(names: type[EventKind | ContactState | HeatState], value: int) -> str:
+    """Return the name of a code, as ``half-seated``; ``code-9`` if it is unknown."""
     try:
         return names(value).name.lower().replace("_", "-")
     except ValueError:

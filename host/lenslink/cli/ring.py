@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from lenslink.errors import Disconnected
+from lenslink_protocol.ids import HeatState
 
+from .events_command import name_code
 from .options import CommonOptions, Seconds, common_options, pass_common
 from .screen import Screen, emit_json
 from .values import format_bytes
@@ -36,10 +38,16 @@ _RECENT_FRAMES = 256
 )
 @click.option("--duration", type=Seconds(), metavar="SECONDS", help="End after so many seconds.")
 @click.option(
+    "--state",
+    "wants_state",
+    is_flag=True,
+    help="Show the state of module and link instead, as the process that receives tells it.",
+)
+@click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print a JSON line for each frame, and one for all of them.",
+    help="Print a JSON line for each frame, and one for all of them; or the state.",
 )
 @common_options
 @pass_common
@@ -51,6 +59,7 @@ def ring(
     early: bool,
     limit: int | None,
     duration: float | None,
+    wants_state: bool,
     as_json: bool,
 ) -> None:
     """Read frames from the frame ring NAME, as an ISP would, and show rate and latency.
@@ -63,12 +72,16 @@ def ring(
     Examples:
       lenslink stream sim: -o ring:cam & lenslink ring cam
       lenslink ring cam --early --frames 100 --json
+      lenslink ring cam --state
     """
     # Imports numpy, which --help does not need.
     from lenslink import FrameRingReader
 
     screen = Screen(common)
     timeout = common.timeout
+    if wants_state:
+        _show_state(name, timeout, as_json, screen)
+        return
     with FrameRingReader(name, policy, early=early, timeout=timeout, wait=timeout) as reader:
         report = _Report(reader, early)
         try:
@@ -88,6 +101,30 @@ def ring(
                 raise click.exceptions.Exit(getattr(stop, "exit_code", 130)) from None
             raise
         report.show(as_json, screen)
+
+
+def _show_state(name: str, timeout: float, as_json: bool, screen: Screen) -> None:
+    """Print what the owner of the module says about its state."""
+    from lenslink import ModuleClient
+
+    with ModuleClient(name, timeout=timeout) as client:
+        state = client.state
+    if as_json:
+        emit_json({"schema": "lenslink.ring.state/1", **state.to_json()})
+        return
+    attached = "attached" if state.is_attached else "away"
+    screen.say(f"module {state.serial} at {state.url}: {attached}")
+    for number, stream in state.streams.items():
+        running = "running" if stream.is_running else "configured"
+        screen.say(f"stream {number}: {stream.width} x {stream.height}, {running}")
+    if state.heat is not None:
+        screen.say(f"heat: {name_code(HeatState, state.heat)}")
+    if state.supply_mv is not None and state.energy_uj is not None:
+        screen.say(f"supply: {state.supply_mv} mV, {state.energy_uj / 1e6:.3f} J taken")
+    screen.say(
+        f"frames: {state.complete_frames} complete, {state.incomplete_frames} incomplete, "
+        f"{state.dropped_frames} dropped for want of a slot; {state.lost_packets} packets lost"
+    )
 
 
 class _Report:

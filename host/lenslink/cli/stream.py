@@ -92,7 +92,8 @@ def stream(
     URL defaults to $LENSLINK_URL, else to the only module that 'lenslink list' finds. Without -o,
     frames are only counted. Pixels that did not arrive are written as 0, and the frame counts as
     incomplete. With --frames or --duration, the file appears only if the stream was not cut off.
-    Without them, the file holds all frames that were received until the stream ended.
+    Without them, the file holds all frames that were received until the stream ended. With a frame
+    ring, other processes may change settings and take stills: see 'lenslink set --help'.
 
     \b
     Examples:
@@ -103,6 +104,7 @@ def stream(
       lenslink stream sim: --duration 10 --format y4m -o - |
           ffmpeg -i - -pix_fmt yuv420p preview.mp4
       lenslink stream sim: -o ring:cam & lenslink ring cam
+      lenslink set ring:cam exposure=10ms gain=2
     """
     # Refuse options that contradict each other.
     pixel_format = make_pixel_format(format_name, scale8, scale16)
@@ -129,6 +131,8 @@ def stream(
                 # closing() stops the stream in the module before the session ends.
                 closing(device.stream(settings=shot.settings, options=options)) as frames,
             ):
+                if sink.ring is not None:
+                    device.serve()
                 counts.start(device)
                 for frame in frames:
                     # Count the frame and pass it on.

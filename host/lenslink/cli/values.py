@@ -108,6 +108,18 @@ class Aperture(_Quantity):
         )
 
 
+class Pixels(_Quantity):
+    """``512``: a column or a row of a readout mode."""
+
+    name = "pixels"
+    hint = "a whole number of pixels, such as 512"
+
+    def parse(self, text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,5}", text):
+            raise ValueError(text)
+        return _round_within_limits(Decimal(text), "roi_x")
+
+
 class Region(_Region):
     """``X,Y,W,H``: a region of interest in pixels of the readout mode, as four ints."""
 
@@ -129,6 +141,15 @@ class Region(_Region):
         except UsageError as error:
             self.fail(str(error), param, ctx)
         return x, y, width, height
+
+
+SETTING_KINDS = {
+    "exposure": ("exposure_us", Exposure()),
+    "gain": ("gain_milli", Gain()),
+    "focus": ("focus_mdpt", Focus()),
+    "aperture": ("aperture_milli", Aperture()),
+}
+"""For each name of a setting on the command line: the field of Settings, and how it is read."""
 
 
 def _round_within_limits(value: Decimal, name: str) -> int:

@@ -27,6 +27,10 @@
  *     FILLING   the frame is given up                            ABORTED
  *     STARTED   the frame is given up                            ABORTED
  *
+ * A slot has the whole payload of its frame's FrameStart, with the layout of the wire. So a reader
+ * in another process learns what the driver learns, and a new field of FrameStart needs no other
+ * place. C reads the fields in ``struct lenslink_ring_frame_start``.
+ *
  * A reader pins a slot in the states STARTED and FINISHED by one of its pins, and reads its pixels
  * until it clears the pin. The writer does not take a pinned slot.
  *
@@ -74,8 +78,9 @@
 #endif
 
 #define LENSLINK_RING_MAGIC UINT64_C(0x0A0D474E49524C4C)
-#define LENSLINK_RING_VERSION 1
+#define LENSLINK_RING_VERSION 2
 #define LENSLINK_RING_READERS 16
+#define LENSLINK_RING_MAX_STREAMS 3
 #define LENSLINK_RING_PINS 4
 #define LENSLINK_RING_MAX_SLOTS 64
 #define LENSLINK_RING_MAX_MISSING_RANGES 16
@@ -107,6 +112,38 @@ enum {
 enum {
     LENSLINK_RING_COMPLETE = 0,
     LENSLINK_RING_INCOMPLETE = 1,
+};
+
+/* a FrameStart: what the module says of a frame at its start */
+struct lenslink_ring_frame_start {
+    uint16_t size; /* bytes of the fixed part, this field included */
+    uint16_t mode; /* id of a mode of the manifest */
+    uint32_t request; /* id of the Capture or StartStream request */
+    uint64_t timestamp_us; /* clock of the module at the start of readout, us */
+    uint16_t width; /* pixels in a row */
+    uint16_t height; /* rows */
+    uint8_t cfa; /* colour filter array phase */
+    uint8_t orientation; /* EXIF orientation, 1 to 8 */
+    uint8_t bits; /* bits of a pixel's value, 8 to 16 */
+    uint8_t reserved; /* 0 */
+    uint32_t pixel_format; /* code of the pixel format */
+    uint32_t stride; /* bytes in a row */
+    uint32_t white; /* white level, DN */
+    uint16_t flags; /* frame flags: ADJUSTED, MOVING */
+    uint16_t reserved2; /* 0 */
+    uint32_t black_milli[4]; /* black levels of the first 2 x 2 pixels, 1/1000 DN */
+    uint32_t exposure_us; /* exposure time applied, us */
+    uint32_t gain_milli; /* gain applied, 1/1000 */
+    int32_t focus_mdpt; /* lens position at mid-exposure, milli-dioptres */
+    uint32_t aperture_milli; /* f-number applied, 1/1000; 0 = the module has no iris */
+    uint32_t interval_us; /* time since the readout of the last frame of the stream started, us; 0 = first frame of the request */
+    uint32_t row_time_ns; /* time from row to row of the readout, ns; 0 = unknown */
+    uint32_t noise_slope; /* S of DNG's NoiseProfile, 1e-9; 0 = unknown */
+    uint32_t noise_offset; /* O of DNG's NoiseProfile, 1e-9 */
+    int32_t focus_ring; /* position of the focus ring, ticks since the start; wraps */
+    int32_t temperature_mc; /* sensor temperature, 1/1000 degree C */
+    uint16_t crop_x; /* first column of the frame in the mode */
+    uint16_t crop_y; /* first row of the frame in the mode */
 };
 
 /* the beginning of the file */
@@ -151,34 +188,54 @@ struct lenslink_ring_slot {
     _Atomic uint64_t state_word; /* generation << 3 | state */
     _Atomic uint64_t rows_ready; /* rows from the top that arrived and passed their CRC */
     _Atomic uint64_t sequence; /* number of the frame in its stream, from 1; dropped frames count */
-    _Atomic uint32_t stream; /* 0 preview, 1 still */
+    _Atomic uint32_t stream; /* 0 preview, 1 still, 2 region of interest (ROI) */
     uint32_t nonce; /* nonce of the link's session */
     uint32_t number; /* the module's frame counter */
-    uint32_t pixel_format; /* PFNC code */
-    uint32_t width; /* pixels a row */
-    uint32_t height; /* rows */
-    uint32_t stride; /* bytes a row */
-    uint32_t bits; /* bits a pixel */
-    uint32_t cfa; /* colour filter array phase, as on the wire */
-    uint32_t orientation; /* EXIF orientation, 1 to 8 */
-    uint32_t white; /* white level, DN */
-    uint32_t gain_milli; /* gain, 1/1000 */
-    uint32_t black_milli[4]; /* black level of the 2 x 2 pixels, 1/1000 DN */
+    uint32_t unused; /* 0 */
     uint32_t active_area[4]; /* top, left, bottom, right of the pixels that see light */
-    int32_t focus_mdpt; /* focus, milli-dioptres, 0 = infinity */
-    int32_t temperature_mc; /* sensor temperature, 1/1000 degree C */
-    uint64_t timestamp_us; /* module's clock at the start of readout, us */
-    uint64_t exposure_us; /* exposure time, us */
+    uint64_t time_ns; /* host's CLOCK_MONOTONIC in mid-exposure of row 0, ns; 0 = unknown */
+    uint64_t time_bound_ns; /* error bound of time_ns, ns; 0 = unknown; row_time_ns leads from row to row */
     uint64_t begin_ns; /* host's CLOCK_MONOTONIC at the frame's first packet, ns */
     _Atomic uint64_t first_rows_ns; /* the same when its first rows were ready; 0 before */
     uint64_t end_ns; /* the same at the frame's end */
     uint64_t received_bytes; /* bytes that arrived and passed their CRC */
+    uint64_t energy_uj; /* energy that the FrameEnd reports, uJ; 0 = unknown */
     uint32_t status; /* FINISHED: complete or incomplete */
     uint32_t missing_count; /* number of ranges below */
     uint64_t missing_ranges[32]; /* half-open ranges of missing bytes */
-    uint8_t reserved[88];
+    struct lenslink_ring_frame_start frame_start; /* payload of the frame's FrameStart, as on the wire */
+    uint8_t reserved[32];
 };
 
+static_assert(sizeof(struct lenslink_ring_frame_start) == 104, "frame_start");
+static_assert(offsetof(struct lenslink_ring_frame_start, size) == 0, "size");
+static_assert(offsetof(struct lenslink_ring_frame_start, mode) == 2, "mode");
+static_assert(offsetof(struct lenslink_ring_frame_start, request) == 4, "request");
+static_assert(offsetof(struct lenslink_ring_frame_start, timestamp_us) == 8, "timestamp_us");
+static_assert(offsetof(struct lenslink_ring_frame_start, width) == 16, "width");
+static_assert(offsetof(struct lenslink_ring_frame_start, height) == 18, "height");
+static_assert(offsetof(struct lenslink_ring_frame_start, cfa) == 20, "cfa");
+static_assert(offsetof(struct lenslink_ring_frame_start, orientation) == 21, "orientation");
+static_assert(offsetof(struct lenslink_ring_frame_start, bits) == 22, "bits");
+static_assert(offsetof(struct lenslink_ring_frame_start, reserved) == 23, "reserved");
+static_assert(offsetof(struct lenslink_ring_frame_start, pixel_format) == 24, "pixel_format");
+static_assert(offsetof(struct lenslink_ring_frame_start, stride) == 28, "stride");
+static_assert(offsetof(struct lenslink_ring_frame_start, white) == 32, "white");
+static_assert(offsetof(struct lenslink_ring_frame_start, flags) == 36, "flags");
+static_assert(offsetof(struct lenslink_ring_frame_start, reserved2) == 38, "reserved2");
+static_assert(offsetof(struct lenslink_ring_frame_start, black_milli) == 40, "black_milli");
+static_assert(offsetof(struct lenslink_ring_frame_start, exposure_us) == 56, "exposure_us");
+static_assert(offsetof(struct lenslink_ring_frame_start, gain_milli) == 60, "gain_milli");
+static_assert(offsetof(struct lenslink_ring_frame_start, focus_mdpt) == 64, "focus_mdpt");
+static_assert(offsetof(struct lenslink_ring_frame_start, aperture_milli) == 68, "aperture_milli");
+static_assert(offsetof(struct lenslink_ring_frame_start, interval_us) == 72, "interval_us");
+static_assert(offsetof(struct lenslink_ring_frame_start, row_time_ns) == 76, "row_time_ns");
+static_assert(offsetof(struct lenslink_ring_frame_start, noise_slope) == 80, "noise_slope");
+static_assert(offsetof(struct lenslink_ring_frame_start, noise_offset) == 84, "noise_offset");
+static_assert(offsetof(struct lenslink_ring_frame_start, focus_ring) == 88, "focus_ring");
+static_assert(offsetof(struct lenslink_ring_frame_start, temperature_mc) == 92, "temperature_mc");
+static_assert(offsetof(struct lenslink_ring_frame_start, crop_x) == 96, "crop_x");
+static_assert(offsetof(struct lenslink_ring_frame_start, crop_y) == 98, "crop_y");
 static_assert(sizeof(struct lenslink_ring_header) == 256, "header");
 static_assert(offsetof(struct lenslink_ring_header, magic) == 0, "magic");
 static_assert(offsetof(struct lenslink_ring_header, version) == 8, "version");
@@ -215,27 +272,18 @@ static_assert(offsetof(struct lenslink_ring_slot, sequence) == 16, "sequence");
 static_assert(offsetof(struct lenslink_ring_slot, stream) == 24, "stream");
 static_assert(offsetof(struct lenslink_ring_slot, nonce) == 28, "nonce");
 static_assert(offsetof(struct lenslink_ring_slot, number) == 32, "number");
-static_assert(offsetof(struct lenslink_ring_slot, pixel_format) == 36, "pixel_format");
-static_assert(offsetof(struct lenslink_ring_slot, width) == 40, "width");
-static_assert(offsetof(struct lenslink_ring_slot, height) == 44, "height");
-static_assert(offsetof(struct lenslink_ring_slot, stride) == 48, "stride");
-static_assert(offsetof(struct lenslink_ring_slot, bits) == 52, "bits");
-static_assert(offsetof(struct lenslink_ring_slot, cfa) == 56, "cfa");
-static_assert(offsetof(struct lenslink_ring_slot, orientation) == 60, "orientation");
-static_assert(offsetof(struct lenslink_ring_slot, white) == 64, "white");
-static_assert(offsetof(struct lenslink_ring_slot, gain_milli) == 68, "gain_milli");
-static_assert(offsetof(struct lenslink_ring_slot, black_milli) == 72, "black_milli");
-static_assert(offsetof(struct lenslink_ring_slot, active_area) == 88, "active_area");
-static_assert(offsetof(struct lenslink_ring_slot, focus_mdpt) == 104, "focus_mdpt");
-static_assert(offsetof(struct lenslink_ring_slot, temperature_mc) == 108, "temperature_mc");
-static_assert(offsetof(struct lenslink_ring_slot, timestamp_us) == 112, "timestamp_us");
-static_assert(offsetof(struct lenslink_ring_slot, exposure_us) == 120, "exposure_us");
-static_assert(offsetof(struct lenslink_ring_slot, begin_ns) == 128, "begin_ns");
-static_assert(offsetof(struct lenslink_ring_slot, first_rows_ns) == 136, "first_rows_ns");
-static_assert(offsetof(struct lenslink_ring_slot, end_ns) == 144, "end_ns");
-static_assert(offsetof(struct lenslink_ring_slot, received_bytes) == 152, "received_bytes");
-static_assert(offsetof(struct lenslink_ring_slot, status) == 160, "status");
-static_assert(offsetof(struct lenslink_ring_slot, missing_count) == 164, "missing_count");
-static_assert(offsetof(struct lenslink_ring_slot, missing_ranges) == 168, "missing_ranges");
+static_assert(offsetof(struct lenslink_ring_slot, unused) == 36, "unused");
+static_assert(offsetof(struct lenslink_ring_slot, active_area) == 40, "active_area");
+static_assert(offsetof(struct lenslink_ring_slot, time_ns) == 56, "time_ns");
+static_assert(offsetof(struct lenslink_ring_slot, time_bound_ns) == 64, "time_bound_ns");
+static_assert(offsetof(struct lenslink_ring_slot, begin_ns) == 72, "begin_ns");
+static_assert(offsetof(struct lenslink_ring_slot, first_rows_ns) == 80, "first_rows_ns");
+static_assert(offsetof(struct lenslink_ring_slot, end_ns) == 88, "end_ns");
+static_assert(offsetof(struct lenslink_ring_slot, received_bytes) == 96, "received_bytes");
+static_assert(offsetof(struct lenslink_ring_slot, energy_uj) == 104, "energy_uj");
+static_assert(offsetof(struct lenslink_ring_slot, status) == 112, "status");
+static_assert(offsetof(struct lenslink_ring_slot, missing_count) == 116, "missing_count");
+static_assert(offsetof(struct lenslink_ring_slot, missing_ranges) == 120, "missing_ranges");
+static_assert(offsetof(struct lenslink_ring_slot, frame_start) == 376, "frame_start");
 
 #endif

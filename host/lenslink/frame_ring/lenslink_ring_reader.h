@@ -4,10 +4,11 @@
  *
  *     struct lenslink_ring ring;
  *     struct lenslink_frame frame;
- *     int error = lenslink_ring_open(&ring, path, LENSLINK_RING_LATEST, 3, true);
+ *     int error = lenslink_ring_open(&ring, path, LENSLINK_RING_LATEST,
+ *                                    LENSLINK_RING_ALL_STREAMS, true);
  *     while (!error && !(error = lenslink_ring_next(&ring, &frame, 1000))) {
  *         uint32_t rows = 0;
- *         while (!error && rows < frame.slot->height && !lenslink_frame_over(&frame)) {
+ *         while (!error && rows < frame.height && !lenslink_frame_over(&frame)) {
  *             error = lenslink_frame_wait(&ring, &frame, rows + 64, 1000, &rows);
  *             ... rows 0 to rows - 1 at frame.pixels have arrived and are correct ...
  *         }
@@ -63,6 +64,12 @@
 /* A sleeper notices the writer's death after at most this time. */
 #define LENSLINK_RING_LOOK_NS INT64_C(100000000)
 
+/* Every stream, for lenslink_ring_open(). */
+#define LENSLINK_RING_ALL_STREAMS ((UINT64_C(1) << LENSLINK_RING_MAX_STREAMS) - 1)
+
+/* The stream of stills. */
+#define LENSLINK_RING_STILL 1u
+
 struct lenslink_ring {
     int descriptor;
     uint8_t *control;
@@ -76,7 +83,8 @@ struct lenslink_ring {
     uint32_t slots_at;
     uint32_t slot_bytes;
     uint64_t payload_bytes;
-    uint64_t last[2];
+    uint64_t last[LENSLINK_RING_MAX_STREAMS];
+    uint32_t recent; /* the stream of the last frame */
     uint64_t policy;
     uint64_t streams;
     bool early;
@@ -177,7 +185,7 @@ static inline int lenslink_ring_join_(struct lenslink_ring *ring)
         atomic_store(&me->dropped_frames, 0);
         atomic_store(&me->streams, ring->streams);
         me->pid = (uint64_t)getpid();
-        for (uint32_t s = 0; s < 2; s++) {
+        for (uint32_t s = 0; s < LENSLINK_RING_MAX_STREAMS; s++) {
             ring->last[s] =
                 ring->policy == LENSLINK_RING_EVERY ? atomic_load(&h->frame_counts[s]) : 0;
             atomic_store(&me->last_sequences[s], ring->last[s]);
@@ -194,20 +202,20 @@ static inline int lenslink_ring_join_(struct lenslink_ring *ring)
             uint64_t state = word & ((1 << LENSLINK_RING_GENERATION_SHIFT) - 1);
             uint32_t stream = atomic_load(&slot->stream);
             uint64_t sequence = atomic_load(&slot->sequence);
-            if (stream < 2 && atomic_load(&slot->state_word) == word && sequence > 0 &&
+            if (stream < LENSLINK_RING_MAX_STREAMS && atomic_load(&slot->state_word) == word && sequence > 0 &&
                 (state == LENSLINK_RING_FILLING || state == LENSLINK_RING_STARTED) &&
                 sequence - 1 < ring->last[stream])
                 ring->last[stream] = sequence - 1;
         }
-        for (uint32_t s = 0; s < 2; s++)
+        for (uint32_t s = 0; s < LENSLINK_RING_MAX_STREAMS; s++)
             atomic_store(&me->last_sequences[s], ring->last[s]);
         return 0;
     }
     return EBUSY;
 }
 
-/* Start to read the ring at `path`. `streams` has bit 0 for the preview, bit 1 for the still. With
- * `early`, frames are delivered as soon as their first rows are there. */
+/* Start to read the ring at `path`. `streams` has a bit for each stream: bit 0 for the preview,
+ * bit 1 for the still. With `early`, frames are delivered as soon as their first rows are there. */
 static inline int lenslink_ring_open(struct lenslink_ring *ring, const char *path, uint64_t policy,
                                      uint64_t streams, bool early)
 {
@@ -297,10 +305,13 @@ static inline void lenslink_ring_count_(struct lenslink_ring *ring, uint32_t str
     atomic_store_explicit(&ring->me->last_sequences[stream], sequence, memory_order_release);
 }
 
-/* Return the slot to read next, or `slots` if there is none. Stills come first: they are rare. */
+/* Return the slot to read next, or `slots` if there is none. Stills come first: they are rare. The
+ * other streams take turns. */
 static inline uint32_t lenslink_ring_choose_(struct lenslink_ring *ring, uint64_t *word)
 {
-    for (uint32_t stream = 2; stream-- > 0;) {
+    for (uint32_t turn = 0; turn <= LENSLINK_RING_MAX_STREAMS; turn++) {
+        uint32_t stream =
+            turn == 0 ? LENSLINK_RING_STILL : (ring->recent + turn) % LENSLINK_RING_MAX_STREAMS;
         bool again = (ring->streams >> stream & 1) != 0;
         while (again) {
             uint32_t best = ring->slots;
@@ -355,12 +366,13 @@ static inline int lenslink_ring_claim_(struct lenslink_ring *ring, struct lensli
     uint32_t stream = atomic_load(&slot->stream);
     int error = EAGAIN;
     if (now >> LENSLINK_RING_GENERATION_SHIFT == word >> LENSLINK_RING_GENERATION_SHIFT &&
-        stream < 2 && (state == LENSLINK_RING_STARTED || state == LENSLINK_RING_FINISHED)) {
+        stream < LENSLINK_RING_MAX_STREAMS && (state == LENSLINK_RING_STARTED || state == LENSLINK_RING_FINISHED)) {
         lenslink_ring_count_(ring, stream, atomic_load(&slot->sequence), true);
+        ring->recent = stream;
         frame->slot = slot;
         frame->pixels = ring->payloads + (size_t)index * ring->payload_bytes;
-        frame->height = slot->height;
-        frame->stride = slot->stride;
+        frame->height = slot->frame_start.height;
+        frame->stride = slot->frame_start.stride;
         frame->pin = pin;
         if (frame->height && frame->stride &&
             (uint64_t)frame->height * frame->stride <= ring->payload_bytes)

@@ -32,7 +32,7 @@ int main(int count, char **words)
     uint64_t policy = strcmp(words[2], "every") ? LENSLINK_RING_LATEST : LENSLINK_RING_EVERY;
     struct lenslink_ring ring;
     struct lenslink_frame frame;
-    int error = lenslink_ring_open(&ring, words[1], policy, 3, count > 3);
+    int error = lenslink_ring_open(&ring, words[1], policy, LENSLINK_RING_ALL_STREAMS, count > 3);
     if (error) {
         fprintf(stderr, "%s: %s\n", words[1], strerror(error));
         return 2;
@@ -56,8 +56,8 @@ int main(int count, char **words)
             const struct lenslink_ring_slot *slot = frame.slot;
             printf("%" PRIu32 " %" PRIu64 " %" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRIu32
                    " %08" PRIx32 " %" PRIu32 "\n",
-                   (uint32_t)slot->stream, (uint64_t)slot->sequence, slot->number, slot->width,
-                   slot->height, slot->status, sum, first);
+                   (uint32_t)slot->stream, (uint64_t)slot->sequence, slot->number,
+                   (uint32_t)slot->frame_start.width, frame.height, slot->status, sum, first);
             fflush(stdout);
         }
         lenslink_frame_release(&ring, &frame);

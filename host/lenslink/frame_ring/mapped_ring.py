@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenslink_protocol.ids import Cfa
+from lenslink_protocol.messages import FrameStart
 from lenslink_protocol.packings import Layout, find_layout
 from lenslink_protocol.params import MAX_HEIGHT, MAX_WIDTH
 from lenslink_protocol.ringlayout import (
@@ -126,15 +127,14 @@ class MappedRing:
 
     # --- frames -----------------------------------------------------------------------------
 
-    def get_geometry(self, slot: int, key: tuple[int, int, int, int, int, int]) -> Geometry:
-        """Check and return how the pixels in a slot lie; usually as those of its last frame.
-
-        *key* holds pixel format, width, height, stride, bits and CFA.
-        """
+    def get_geometry(self, slot: int, start: FrameStart) -> Geometry:
+        """Check and return how the pixels in a slot lie; usually as those of its last frame."""
+        pixel_format, width, height = start.pixel_format, start.width, start.height
+        stride, cfa = start.stride, start.cfa
+        key = (pixel_format, width, height, stride, cfa)
         known = self._geometries.get(slot)
         if known is not None and known[0] == key:
             return known[1]
-        pixel_format, width, height, stride, _, cfa = key
         try:
             form, name = find_layout(pixel_format), _CFAS[cfa]
         except (KeyError, IndexError):

@@ -40,6 +40,7 @@ from lenslink_protocol.ringlayout import (
 from ..context import ClosesOnExit
 from ..deadline import Deadline
 from ..errors import DeviceBusy, Disconnected, UsageError
+from ..settings import PREVIEW, STILL
 from . import segment
 from .mapped_ring import DOORBELL, MappedRing
 from .shared_frame import ENDED, ROWS, STATE_MASK, SharedFrame
@@ -81,7 +82,7 @@ class FrameRingReader(ClosesOnExit):
         policy: ``latest`` or ``every``.
         early: Deliver frames as soon as their first rows are there: see
             :meth:`SharedFrame.wait_rows`.
-        streams: The streams to read: 0 is the preview, 1 the still.
+        streams: The streams to read: 0 is the preview, 1 the still. All by default.
         timeout: The time limit of each call, in seconds.
         wait: How long to wait for the ring to appear, in seconds.
 
@@ -125,7 +126,8 @@ class FrameRingReader(ClosesOnExit):
         """Frames that this reader lost because slots were short (``every``)."""
         self._is_latest = self.policy is Policy.LATEST
         self._early = early
-        self._streams = tuple(sorted(set(streams), reverse=True))
+        self._streams = tuple(sorted(set(streams)))
+        self._recent_stream = PREVIEW
         self._timeout = timeout
         self._last_sequences = dict.fromkeys(self._streams, 0)
         deadline = Deadline(wait, f"waiting for the frame ring {name}")
@@ -267,10 +269,10 @@ class FrameRingReader(ClosesOnExit):
     def _choose(self) -> _SlotView | None:
         """Return the frame to read next. Stills come first, since they are rare.
 
-        Counts frames that were given up.
+        The other streams take turns. Counts frames that were given up.
         """
         slots = self._scan()
-        for stream in self._streams:
+        for stream in self._list_turns():
             last = self._last_sequences[stream]
             unread = [view for view in slots if view.stream == stream and view.sequence > last]
             if len(unread) > 1:
@@ -283,6 +285,11 @@ class FrameRingReader(ClosesOnExit):
                         break
                     self._count(view, delivered=False)
         return None
+
+    def _list_turns(self) -> list[int]:
+        """Return the streams in the order in which to look for a frame."""
+        recent = self._recent_stream
+        return sorted(self._streams, key=lambda each: (each != STILL, each <= recent, each))
 
     def _is_ready(self, view: _SlotView) -> bool:
         if view.state == _FINISHED:
@@ -321,6 +328,7 @@ class FrameRingReader(ClosesOnExit):
             self._put("skipped_frames", self.skipped_frames)
         if delivered:
             self.delivered_frames += 1
+            self._recent_stream = view.stream
             self._put("delivered_frames", self.delivered_frames)
         self._set_last_sequence(view.stream, view.sequence)
 

@@ -28,6 +28,8 @@ from ..runtime import runtime_dir
 
 WRITER: Final = 0
 """The byte that the writer locks."""
+CONTROL_SUFFIX: Final = ".control"
+"""Of the control socket's file, instead of the ring's suffix (:mod:`lenslink.control`)."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # A process that removes a dead writer's ring holds its lock for a moment.
 _GLANCE_S = 0.05
@@ -103,6 +105,8 @@ def remove(descriptor: int, path: Path) -> None:
             return
         try:
             if _is_at(descriptor, path):
+                with contextlib.suppress(OSError):
+                    path.with_suffix(CONTROL_SUFFIX).unlink()
                 path.unlink()
         finally:
             unlock(descriptor, WRITER)

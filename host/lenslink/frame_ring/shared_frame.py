@@ -7,11 +7,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lenslink_protocol.messages import FrameStart, Malformed
 from lenslink_protocol.ringlayout import (
+    FRAME_START_BYTES,
     GENERATION_SHIFT,
     MAX_MISSING_RANGES,
     SLOT,
@@ -23,7 +26,8 @@ from lenslink_protocol.ringlayout import (
 from ..context import ReleasesOnExit
 from ..deadline import Deadline
 from ..errors import UsageError
-from ..frame import FrameStatus
+from ..frame import FrameMetadata, FrameStatus, list_row_times
+from ..module_clock import FrameTime
 from ..receive.unpacking import unpack
 from .mapped_ring import DOORBELL, MappedRing
 from .sync import order
@@ -31,9 +35,8 @@ from .sync import order
 STATE_MASK = (1 << GENERATION_SHIFT) - 1
 ENDED = (SlotState.FINISHED, SlotState.ABORTED)
 ROWS = SLOT.at["rows_ready"] // 8
-_BEGINNING = struct.Struct("<Q12I4I4IiiQQQ")
-# The fields of these that say how the pixels lie.
-_GEOMETRY = slice(4, 10)
+_BEGINNING = struct.Struct("<Q4I4I3Q")
+_START = SLOT.at["frame_start"]
 
 
 class SharedFrame(ReleasesOnExit):
@@ -41,9 +44,13 @@ class SharedFrame(ReleasesOnExit):
 
     The fields are those of :class:`lenslink.Frame`, and:
 
+    - ``metadata`` is equal to that of the frame in the process that owns the module. Its
+      ``energy_uj`` is 0 until the frame has ended;
     - ``sequence`` is the frame's number in its stream in this ring, including dropped frames;
-    - ``layout`` says how pixels lie in the bytes of ``packed``;
-    - ``begin_ns`` is the host's ``time.monotonic_ns()`` at the frame's first packet.
+    - ``start`` is the frame's FrameStart, as the module sent it;
+    - ``begin_ns`` is the host's ``time.monotonic_ns()`` at the frame's first packet;
+    - ``time_ns`` is that clock in the middle of the exposure of row 0, and ``time_bound_ns`` its
+      error bound. Both are 0 if the time is unknown. ``row_time_ns`` leads from row to row.
 
     >>> with lenslink.FrameRing("cam", frame_bytes=8192) as ring:
     ...     with lenslink.open("sim:?width=64&height=64", ring=ring) as device:
@@ -67,43 +74,70 @@ class SharedFrame(ReleasesOnExit):
         self._reader_number = reader_number
         self._timeout = timeout
         self._is_released = False
+        self._on_release: Callable[[], None] | None = None
         self._word_at = ring.slot_words[index][1]
         self._slot_at = 8 * self._word_at
         self._rows_at = self._word_at + ROWS
         self._rows = 0
-        # Sequence to begin_ns in their order; black level and active area are four words each.
-        fields = _BEGINNING.unpack_from(ring.control, self._slot_at + SLOT.at["sequence"])
+        # Sequence to begin_ns in their order; the active area is four words.
         (
             self.sequence,
             self.stream,
             self.nonce,
             self.number,
-            self.pixel_format,
-            self.width,
-            self.height,
-            self.stride,
-            self.bits,
             _,
-            self.orientation,
-            self.white,
-            self.gain_milli,
-        ) = fields[:13]
-        self._black_milli: tuple[int, int, int, int] = fields[13:17]
-        self.active_area: tuple[int, int, int, int] = fields[17:21]
-        (
-            self.focus_mdpt,
-            self.temperature_mc,
-            self.timestamp_us,
-            self.exposure_us,
+            *area,
+            self.time_ns,
+            self.time_bound_ns,
             self.begin_ns,
-        ) = fields[21:]
-        self.layout, self.cfa, self._memory = ring.get_geometry(index, fields[_GEOMETRY])
+        ) = _BEGINNING.unpack_from(ring.control, self._slot_at + SLOT.at["sequence"])
+        self.active_area: tuple[int, int, int, int] = (area[0], area[1], area[2], area[3])
+        try:
+            at = self._slot_at + _START
+            start = FrameStart.decode(ring.control[at : at + FRAME_START_BYTES])
+        except Malformed:
+            raise ring.make_damaged("has no description") from None
+        self.start = start
+        self.width, self.height, self.stride = start.width, start.height, start.stride
+        self.bits, self.orientation = start.bits, start.orientation
+        time = FrameTime(self.time_ns, self.time_bound_ns)
+        reported = FrameMetadata.from_start(self.stream, self.number, start, time, 0)
+        self._reported = reported
+        self.timestamp_us = reported.timestamp_us
+        self.exposure_us = reported.exposure_us
+        self.gain_milli = reported.gain_milli
+        self.focus_mdpt = reported.focus_mdpt
+        self.aperture_milli = reported.aperture_milli
+        self.is_adjusted = reported.is_adjusted
+        self.is_moving = reported.is_moving
+        self.interval_us = reported.interval_us
+        self.row_time_ns = reported.row_time_ns
+        self.noise_profile = reported.noise_profile
+        self.temperature_mc = reported.temperature_mc
+        self.focus_ring = reported.focus_ring
+        self.time, self.time_error_s = reported.time, reported.time_error_s
+        self.crop_x, self.crop_y = reported.crop_x, reported.crop_y
+        self.black = reported.black
+        self.white = reported.white
+        self.layout, self.cfa, self._memory = ring.get_geometry(index, start)
 
     @property
-    def black(self) -> tuple[float, float, float, float]:
-        """Black level of the 2 x 2 pixels, DN."""
-        a, b, c, d = self._black_milli
-        return a / 1000, b / 1000, c / 1000, d / 1000
+    def metadata(self) -> FrameMetadata:
+        """All that the module reported about the frame."""
+        if not self._is_released and self.is_finished:
+            energy_uj = _as_int(self._read_end("energy_uj"))
+            self._reported = self._reported._replace(energy_uj=energy_uj)
+        return self._reported
+
+    @property
+    def energy_uj(self) -> int:
+        """Energy of the frame in microjoules; 0 if it is unknown, as it is before the end."""
+        return self.metadata.energy_uj
+
+    @property
+    def row_times(self) -> NDArray[np.float64]:
+        """(H,) float64: ``time`` of the middle of each row's exposure, in seconds."""
+        return list_row_times(self.time, self.row_time_ns, self.height)
 
     # --- pixels ---------------------------------------------------------------------------
 
@@ -217,10 +251,18 @@ class SharedFrame(ReleasesOnExit):
     def release(self) -> None:
         """Clear the pin: the frame's arrays must not be used any more. Idempotent."""
         if not self._is_released:
+            if not self._ring.is_closed:
+                self._reported = self.metadata
             self._is_released = True
             order()
             if not self._ring.is_closed:
                 self._ring.q[self._pin] = 0
+            if self._on_release is not None:
+                self._on_release()
+
+    def call_on_release(self, function: Callable[[], None]) -> None:
+        """Call *function* once the frame has been released."""
+        self._on_release = function
 
 
 def _as_int(value: int | tuple[int, ...]) -> int:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lenslink_protocol.messages import FrameStart
 from lenslink_protocol.params import MAX_STREAMS
 from lenslink_protocol.ringlayout import (
     GENERATION_SHIFT,
@@ -26,41 +27,25 @@ from lenslink_protocol.ringlayout import (
     SlotState,
 )
 
+from ..module_clock import FrameTime
 from .doorbell import Doorbell
 from .sync import order
 
-_DESCRIPTION = struct.Struct("<11I4I4IiiQQ")
-_ENDING = struct.Struct(f"<QQII{2 * MAX_MISSING_RANGES}Q")
+_DESCRIPTION = struct.Struct("<3I4I2Q")
+_ENDING = struct.Struct(f"<QQQII{2 * MAX_MISSING_RANGES}Q")
 _STATE_MASK = (1 << GENERATION_SHIFT) - 1
 
 _log = logging.getLogger(__name__)
 
 
 class Description(NamedTuple):
-    """Describe a frame at its start; the fields are those of a slot."""
+    """Describe a frame at its start: what its FrameStart says, and what the driver adds."""
 
     nonce: int
     number: int
-    pixel_format: int
-    width: int
-    height: int
-    stride: int
-    bits: int
-    cfa: int
-    orientation: int
-    white: int
-    gain_milli: int
-    black_milli: tuple[int, int, int, int]
     active_area: tuple[int, int, int, int]
-    focus_mdpt: int
-    temperature_mc: int
-    timestamp_us: int
-    exposure_us: int
-
-    def pack(self) -> bytes:
-        """Return the bytes of the slot's fields."""
-        head, tail = self[:11], self[13:]
-        return _DESCRIPTION.pack(*head, *self.black_milli, *self.active_area, *tail)
+    start: FrameStart
+    time: FrameTime = FrameTime()
 
 
 class FrameCounts:
@@ -154,8 +139,9 @@ class Slot:
 
     def start(self, description: Description) -> None:
         """Publish the frame's description: from now on, readers may read its rows."""
-        at = self._at + SLOT.at["nonce"]
-        self._control[at : at + _DESCRIPTION.size] = description.pack()
+        nonce, number, area, start, time = description
+        self._write("nonce", _DESCRIPTION.pack(nonce, number, 0, *area, *time))
+        self._write("frame_start", start.encode())
         self._set_state(SlotState.STARTED)
         self._doorbell.count_change()
 
@@ -171,7 +157,12 @@ class Slot:
         self._doorbell.notify_rows()
 
     def finish(
-        self, complete: bool, received: int, missing: Sequence[tuple[int, int]], rows: int
+        self,
+        complete: bool,
+        received: int,
+        missing: Sequence[tuple[int, int]],
+        rows: int,
+        energy_uj: int = 0,
     ) -> None:
         """Publish that nothing of the frame will change any more.
 
@@ -180,12 +171,13 @@ class Slot:
             received: The number of bytes that arrived and passed their CRC.
             missing: Half-open ranges of bytes that did not arrive, which are 0.
             rows: The number of rows that readers may read.
+            energy_uj: The energy that the FrameEnd reports; 0 if it is unknown.
         """
         if not self._rows:
             self._set("first_rows_ns", time.monotonic_ns())
         self._rows = rows
         self._set("rows_ready", rows)
-        self._store_end(complete, received, missing)
+        self._store_end(complete, received, missing, energy_uj)
         self._set_state(SlotState.FINISHED)
         self._doorbell.notify_change()
 
@@ -200,7 +192,13 @@ class Slot:
             self._set_state(SlotState.ABORTED)
             self._doorbell.notify_change()
 
-    def _store_end(self, complete: bool, received: int, missing: Sequence[tuple[int, int]]) -> None:
+    def _store_end(
+        self,
+        complete: bool,
+        received: int,
+        missing: Sequence[tuple[int, int]],
+        energy_uj: int = 0,
+    ) -> None:
         ranges = list(missing)
         if len(ranges) > MAX_MISSING_RANGES:
             last = (ranges[MAX_MISSING_RANGES - 1][0], ranges[-1][1])
@@ -209,9 +207,8 @@ class Slot:
         flat += [0] * (2 * MAX_MISSING_RANGES - len(flat))
         status = FrameState.COMPLETE if complete else FrameState.INCOMPLETE
         now = time.monotonic_ns()
-        at = self._at + SLOT.at["end_ns"]
-        packed = _ENDING.pack(now, received, status, len(ranges), *flat)
-        self._control[at : at + _ENDING.size] = packed
+        ending = _ENDING.pack(now, received, energy_uj, status, len(ranges), *flat)
+        self._write("end_ns", ending)
 
     def _set_state(self, state: SlotState) -> None:
         order()
@@ -229,6 +226,11 @@ class Slot:
                 state_word >> GENERATION_SHIFT,
             )
         self._state_word = self._q[self._at // 8] = state_word
+
+    def _write(self, first: str, data: bytes) -> None:
+        """Store *data* in the word called *first* and those that follow it."""
+        at = self._at + SLOT.at[first]
+        self._control[at : at + len(data)] = data
 
     def _set(self, name: str, value: int) -> None:
         self._q[(self._at + SLOT.at[name]) // 8] = value

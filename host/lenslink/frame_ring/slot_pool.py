@@ -7,12 +7,15 @@ step of a frame, which the pool passes on to the frame's :class:`.slot.Slot`.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lenslink_protocol.manifest import Mode
 
+from ..frame import find_active_area
+from ..module_clock import FrameTime
 from ..receive.frame_pool import Buffer, Pool
 from .slot import Description, Slot
 from .writer import FrameRing
@@ -37,6 +40,8 @@ class SlotPool(Pool):
         """The nonce of the session."""
         self.modes: dict[int, Mode] = {}
         """The module's modes by number."""
+        self.find_time: Callable[[Assembly], FrameTime] = _find_no_time
+        """Tells when a frame was exposed: the session's."""
         self._ring = ring
         self._slots: dict[int, tuple[Slot, weakref.finalize[..., Buffer]]] = {}
 
@@ -76,30 +81,9 @@ class SlotPool(Pool):
         slot, start = self._find_slot(assembly), assembly.start
         if slot is None or start is None:
             return
-        mode = self.modes.get(start.mode)
-        slot.start(
-            Description(
-                self.nonce,
-                assembly.number,
-                start.pixel_format,
-                start.width,
-                start.height,
-                start.stride,
-                start.bits,
-                start.cfa,
-                start.orientation,
-                start.white,
-                start.gain_milli,
-                start.black_milli,
-                mode.find_active_area(start.crop_x, start.crop_y, start.width, start.height)
-                if mode
-                else (0, 0, start.height, start.width),
-                start.focus_mdpt,
-                start.temperature_mc,
-                start.timestamp_us,
-                start.exposure_us,
-            )
-        )
+        area = find_active_area(self.modes.get(start.mode), start)
+        time = self.find_time(assembly)
+        slot.start(Description(self.nonce, assembly.number, area, start, time))
         self.on_progress(assembly)
 
     def on_progress(self, assembly: Assembly) -> None:
@@ -114,4 +98,10 @@ class SlotPool(Pool):
             missing = assembly.missing_ranges
             assembly.buffer.flags.writeable = False
             received, height = assembly.received_ranges.count, assembly.plan.height
-            slot.finish(assembly.is_complete, received, missing, height)
+            energy_uj = 0 if assembly.end is None else assembly.end.energy_uj
+            slot.finish(assembly.is_complete, received, missing, height, energy_uj)
+
+
+def _find_no_time(assembly: Assembly) -> FrameTime:
+    del assembly
+    return FrameTime()

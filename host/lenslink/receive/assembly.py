@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from lenslink_protocol.ids import EndStatus
 from lenslink_protocol.messages import Configured, FrameEnd, FrameStart
 
+from ..module_clock import FrameTime
 from .frame_geometry import FrameGeometry
 from .received_ranges import ByteRange, ReceivedRanges, ReceivedRangesSnapshot
 from .resend_timer import ResendRequest, ResendTimer
@@ -108,6 +109,8 @@ class Assembly:
         """None while it is missing."""
         self.end: FrameEnd | None = None
         """None while it is missing."""
+        self.time: FrameTime | None = None
+        """When the frame was exposed; None until somebody has asked the session for it."""
         self.timer = ResendTimer(now)
         self.proven_end = 0
         """The module has said that it sends nothing more below this byte unasked."""

@@ -43,6 +43,7 @@ from lenslink_protocol.messages import Configured, FrameEnd, FrameStart, Header,
 from lenslink_protocol.params import (
     END_GRACE_MS,
     FRAME_STALE_MS,
+    MAX_BRACKET,
     MAX_FRAMES_OPEN,
     MAX_OPEN_BYTES,
     MAX_RANGES,
@@ -51,6 +52,7 @@ from lenslink_protocol.params import (
     STALL_MS,
 )
 
+from ..settings import STILL
 from .assembly import Assembly, AssemblySnapshot, AssemblyState
 from .frame_geometry import FrameGeometry
 from .frame_pool import Pool
@@ -634,7 +636,9 @@ class Reassembly:
     def _skip_oldest(self, stream: int) -> None:
         """Drop the oldest frames of a stream that nobody takes, so that their memory is free."""
         waiting = [each for each in self.finished_frames if each.stream == stream]
-        for oldest in waiting[: -self._pool.max_waiting_frames]:
+        # The frames of a bracket may end in one turn, and the caller wants each of them.
+        most = MAX_BRACKET if stream == STILL else self._pool.max_waiting_frames
+        for oldest in waiting[:-most]:
             self.counters.skipped_frames += 1
             _log.debug("frame %d of stream %d: skipped", oldest.number, stream)
             self.finished_frames.remove(oldest)

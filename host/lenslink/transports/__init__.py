@@ -15,15 +15,16 @@ of this user serve.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from ..deadline import Deadline
-from ..errors import Ambiguous, NotFound
+from ..errors import Ambiguous, NotFound, UsageError
 from ..leftovers import remove_leftovers
 from ..url import Url, parse_url
-from .base import DeviceInfo, Opener, Transport
+from .base import DeviceInfo, Directory, Opener, Transport
 
 __all__ = [
     "DeviceInfo",
@@ -34,6 +35,7 @@ __all__ = [
     "load_opener",
     "open_transport",
     "parse",
+    "resolve",
 ]
 
 
@@ -51,15 +53,42 @@ def parse(text: str) -> Url:
     return url
 
 
-def load_opener(scheme: str) -> Opener:
-    """Return the opener of a known scheme."""
-    return cast(Opener, _entry_points()[scheme].load())
+def load_opener(scheme: str) -> Opener | Directory:
+    """Return the opener of a known scheme, or the directory that its URLs are looked up in."""
+    return cast(Opener | Directory, _entry_points()[scheme].load())
+
+
+def resolve(url: Url, deadline: Deadline) -> tuple[Url, Callable[[], None]]:
+    """Return the URL that *url* stands for, and the function that gives it back.
+
+    Most URLs stand for themselves. ``rig:`` URLs stand for a board of a test rig, which nobody else
+    can take until the function is called.
+    """
+    opener = load_opener(url.scheme)
+    if not isinstance(opener, Directory):
+        return url, _release_nothing
+    text, release = opener.resolve(url, deadline)
+    try:
+        return parse(text), release
+    except BaseException:
+        release()
+        raise
+
+
+def _release_nothing() -> None:
+    """Give nothing back: the URL was its own."""
 
 
 def open_transport(url: Url, deadline: Deadline) -> Transport:
-    """Connect to *url*, and remove what killed processes have left behind."""
+    """Connect to *url*, which :func:`resolve` has returned.
+
+    Remove what killed processes have left behind.
+    """
     remove_leftovers()
-    return load_opener(url.scheme).open(url, deadline)
+    opener = load_opener(url.scheme)
+    if isinstance(opener, Directory):
+        raise UsageError(f"{url.text} stands for another URL")
+    return opener.open(url, deadline)
 
 
 def list_devices() -> list[DeviceInfo]:

@@ -6,7 +6,7 @@ for what else it can do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -124,6 +124,14 @@ class MultiLaneTransport(Transport, Protocol):
 
 
 @runtime_checkable
+class WakeableTransport(Transport, Protocol):
+    """A transport whose waits something else can end."""
+
+    def wake_on(self, descriptor: int) -> None:
+        """End each wait for bytes early while *descriptor* is readable. Idempotent."""
+
+
+@runtime_checkable
 class NarrowTransport(Transport, Protocol):
     """A transport over a line that discards what it cannot hold."""
 
@@ -157,6 +165,27 @@ class Opener(Protocol):
 
     def open(self, url: Url, deadline: Deadline) -> Transport:
         """Connect, or raise a :exc:`~lenslink.errors.LensLinkError`."""
+
+    def devices(self) -> list[DeviceInfo]:
+        """Return the modules that this scheme can find now; never raise, never block for long."""
+
+
+@runtime_checkable
+class Directory(Protocol):
+    """Look up URLs that stand for other URLs: ``rig:left`` is the board *left* of a test rig.
+
+    Such objects are entry points of the group ``lenslink.transports`` too.
+    """
+
+    options: Mapping[str, str]
+    """Query keys, each with its line of help."""
+
+    def resolve(self, url: Url, deadline: Deadline) -> tuple[str, Callable[[], None]]:
+        """Reserve what *url* stands for.
+
+        Returns the URL to open, and the function that ends the reservation. The function is
+        idempotent and never raises.
+        """
 
     def devices(self) -> list[DeviceInfo]:
         """Return the modules that this scheme can find now; never raise, never block for long."""

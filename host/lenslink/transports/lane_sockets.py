@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..deadline import Deadline
 from ..errors import Disconnected
 from .os_errors import explain_os_error
-from .stream_socket import SocketTransport
+from .stream_socket import SocketTransport, register_waker
 
 _log = logging.getLogger(__name__)
 
@@ -49,10 +49,15 @@ class LaneSockets:
         if self._close_reason is not None:
             raise Disconnected(self._close_reason)
         try:
-            return [key.data for key, _ in self._selector.select(seconds)]
+            found = self._selector.select(seconds)
+            return [key.data for key, _ in found if key.data is not None]
         except OSError as error:
             reason = f"the module's connections failed: {error.strerror or error}"
             raise self._disconnect(Disconnected(reason)) from None
+
+    def wake_on(self, descriptor: int) -> None:
+        register_waker(self._selector, descriptor)
+        self._sockets[0].wake_on(descriptor)
 
     def receive_lane_into(self, lane: int, buffers: Sequence[memoryview]) -> int | None:
         if lane == 0:

@@ -83,6 +83,9 @@ class SocketTransport:
             except OSError as error:
                 raise self._disconnect(error) from None
 
+    def wake_on(self, descriptor: int) -> None:
+        register_waker(self._readable, descriptor)
+
     def close(self) -> None:
         if self._socket is not None:
             _close_all([self._readable, self._writable, self._socket])
@@ -130,6 +133,13 @@ def _set_options(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
     if _NO_WAIT:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _FILL_TIMEOUT)
+
+
+def register_waker(selector: selectors.BaseSelector, descriptor: int) -> None:
+    """Let *selector* wait for *descriptor* too, with None as its data. Idempotent."""
+    # KeyError: it is registered. Without it, the session looks often enough by itself.
+    with contextlib.suppress(KeyError, OSError, ValueError):
+        selector.register(descriptor, selectors.EVENT_READ)
 
 
 def _make_selector(connection: socket.socket, events: int) -> selectors.BaseSelector:

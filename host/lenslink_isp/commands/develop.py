@@ -72,7 +72,7 @@ def develop(
       lenslink develop photo.dng -o photo.png --exposure 1 --filmic
     """
     require_opencv()
-    from lenslink_isp.develop.save import check_picture, save_picture, turn_upright
+    from lenslink_isp.develop.picture_files import check_picture, save_picture, turn_upright
     from lenslink_isp.develop.still import Quality, StillSettings, develop_still
     from lenslink_isp.raw_image import open_raw
 

@@ -12,7 +12,7 @@ from lenslink.frame import Frame
 from lenslink_isp.opencv import require_opencv
 from lenslink_isp.raw_image import RawImage
 
-from .save import encode_picture, turn_upright
+from .picture_files import encode_picture, turn_upright
 
 require_opencv()
 

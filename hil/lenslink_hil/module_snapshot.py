@@ -194,6 +194,8 @@ class ModuleLinkSnapshot(NamedTuple):
     past: tuple[tuple[int, int, tuple[tuple[int, int], ...]], ...]
     """Of earlier sessions: nonce, oldest remembered request, and the outcome of each request."""
     farewell: bytes | None
+    late: int | None
+    """A request that was answered behind a newer one."""
     """A close packet that waits."""
     begun_frames: tuple[int, ...]
     """The number after the newest frame that has begun, by stream."""
@@ -257,6 +259,7 @@ def snapshot_link(link: Any) -> ModuleLinkSnapshot:
             [(nonce, oldest, tuple(sorted(found.items()))) for nonce, oldest, found in link._past]
         ),
         farewell=None if farewell is None else bytes(farewell[0]),
+        late=link._late,
         begun_frames=tuple(link._begun),
         last_request=link.last_request,
         previous_request=link.previous_request,

@@ -104,6 +104,10 @@ class ChannelSnapshot(NamedTuple):
     readout: ReadoutSnapshot | None
     flags: int
     """Of the FrameStart of the frame that is read."""
+    crop: tuple[int, int, int, int]
+    """First column, first row, columns and rows of the frame that is read."""
+    is_previews_turn: bool
+    """A frame of the ROI was chosen since the last one of the preview."""
     exposure: ExposureSnapshot
 
 
@@ -190,6 +194,8 @@ class ModuleLinkSnapshot(NamedTuple):
     past: tuple[tuple[int, int, tuple[tuple[int, int], ...]], ...]
     """Of earlier sessions: nonce, oldest remembered request, and the outcome of each request."""
     farewell: bytes | None
+    late: int | None
+    """A request that was answered behind a newer one."""
     """A close packet that waits."""
     begun_frames: tuple[int, ...]
     """The number after the newest frame that has begun, by stream."""
@@ -253,6 +259,7 @@ def snapshot_link(link: Any) -> ModuleLinkSnapshot:
             [(nonce, oldest, tuple(sorted(found.items()))) for nonce, oldest, found in link._past]
         ),
         farewell=None if farewell is None else bytes(farewell[0]),
+        late=link._late,
         begun_frames=tuple(link._begun),
         last_request=link.last_request,
         previous_request=link.previous_request,
@@ -376,6 +383,8 @@ def _snapshot_channel(channel: Any, numbers: dict[int, int]) -> ChannelSnapshot:
         has_started=channel.has_started,
         readout=None if readout is None else _snapshot_readout(readout, numbers),
         flags=channel.flags,
+        crop=channel.crop,
+        is_previews_turn=channel.is_previews_turn,
         exposure=_snapshot_exposure(channel.exposure),
     )
 

@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from construct import Array, GreedyBytes, Renamed
+from construct import Array, Default, GreedyBytes, Renamed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ KINDS = pytest.mark.parametrize("message", structs.MESSAGES, ids=lambda each: ea
 
 
 def bare(subcon: Any) -> Any:
-    while isinstance(subcon, Renamed):
+    while isinstance(subcon, (Renamed, Default)):
         subcon = subcon.subcon
     return subcon
 

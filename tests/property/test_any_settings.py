@@ -130,5 +130,9 @@ def test_each_frame_has_the_settings_of_its_lists(captures) -> None:
                 nearest = min(max(asked, least), most)
                 adjusted |= nearest != asked
                 applied.append(nearest)
+            for control in (ControlId.ROI_X, ControlId.ROI_Y):
+                # The crop is the whole mode, which fits nowhere else.
+                adjusted |= single.get((control, index), lasting[stream].get(control, 0)) != 0
+            assert start[-2:] == (0, 0)
             assert list(start[18:20]) == applied
             assert bool(start[12] & FrameFlag.ADJUSTED) is adjusted

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from contextlib import closing
 
+import numpy as np
 import pytest
-from helpers.attach_harness import Lens, assert_picture, install
+from helpers.attach_harness import Lens, assert_picture, install, picture
 
 import lenslink
 from lensfw import contacts
@@ -103,6 +104,41 @@ def test_a_replug_starts_anew_with_the_settings_of_before(bay, lens):
         assert 3 <= back.away_s < 3.3
         assert waited < 3.8, "the motor's way included"
     assert not bay.open
+
+
+def test_a_region_of_interest_is_where_it_was_after_a_replug(bay, lens):
+    """It was moved while it ran. The new boot's frames come from the place it was moved to."""
+    started = lens.start
+
+    def start():
+        started()
+        lens.ports.pitch = 16
+
+    start()
+    places = []
+    with (
+        lenslink.attach(URL) as module,
+        closing(module.stream("mode1", roi=(2, 4, 8, 6), exposure_us=7000)) as frames,
+    ):
+        places.append(assert_region(next(frames), lens.boot))
+        first = module.set(stream=lenslink.ROI, roi_x=6, roi_y=8)
+        before = next(frame for frame in frames if frame.number >= first)
+        places.append(assert_region(before, lens.boot))
+        bay.pull(URL)
+        start()
+        bay.plug(URL, lens)
+        fresh = next(frame for frame in frames if frame.nonce != before.nonce)
+        places.append(assert_region(fresh, lens.boot))
+    assert places == [(2, 4, 8, 6), (6, 8, 8, 6), (6, 8, 8, 6)]
+    assert (fresh.stream, fresh.exposure_us) == (lenslink.ROI, 7000)
+
+
+def assert_region(frame, boot):
+    """Return the place of a frame in mode 1, whose pixels are those of that place."""
+    x, y = frame.crop_x, frame.crop_y
+    whole = np.frombuffer(picture(boot, frame.number, 1), "<u2").reshape(16, 16)
+    assert np.array_equal(frame.pixels, whole[y : y + frame.height, x : x + frame.width])
+    return x, y, frame.width, frame.height
 
 
 def test_what_was_configured_is_configured_again(bay, lens):

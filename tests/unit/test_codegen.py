@@ -53,7 +53,7 @@ def test_every_generated_file_is_checked(root):
 def test_a_changed_file_is_noticed_and_mended(copy, name):
     path = copy / name
     sound = path.read_text(encoding="utf-8")
-    damaged = sound.replace("uptime_us", "uptime_ms")
+    damaged = sound.replace("readout_us", "readout_ms")
     assert damaged != sound
     path.write_text(damaged, encoding="utf-8")
     done = check(copy, "--check")

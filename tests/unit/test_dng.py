@@ -30,6 +30,8 @@ from lenslink.image_files.describe import make_caption, to_ascii
 from lenslink.image_files.dng import write_dng
 from lenslink.image_files.exif import to_rational
 from lenslink.image_files.render import render_preview
+from lenslink_protocol.ids import ModeUse
+from lenslink_protocol.manifest import Mode
 from lenslink_protocol.messages import OpticsEntry
 
 EXIFTOOL = shutil.which("exiftool")
@@ -116,6 +118,44 @@ def test_every_frame_comes_back_exactly(frame, with_preview):
         assert tags["DefaultCropSize"].value == (width, height)
         assert black_levels(tags) == list(frame.black)
         assert first.tags["Orientation"].value == frame.orientation
+
+
+@pytest.mark.parametrize("cfa", CFAS)
+@pytest.mark.parametrize(
+    ("roi", "expected"),
+    [
+        ((0, 0, 32, 26), (4, 8, 26, 32)),  # across the first corner of the active area
+        ((24, 16, 40, 32), (0, 0, 32, 40)),  # inside it
+        ((64, 40, 32, 24), (0, 0, 22, 28)),  # across its last corner
+    ],
+)
+def test_a_region_of_interest_is_a_picture_of_its_own(cfa, roi, expected):
+    """A mode of 96 x 64 pixels has a border. A region keeps what it contains of that border."""
+    mode = Mode(1, "full", 96, 64, 1, ModeUse.STILL, (4, 8, 62, 92))
+    x, y, width, height = roi
+    frame = make_frame(
+        noise()[y : y + height, x : x + width],
+        cfa=cfa,
+        black=(10, 20, 30, 40),
+        active_area=mode.find_active_area(*roi),
+        crop_x=x,
+        crop_y=y,
+    )
+    file = dng(frame)
+    with rawpy.imread(file) as raw:
+        np.testing.assert_array_equal(raw.raw_image, frame.pixels)
+        letters = [raw.color_desc.decode()[number] for number in raw.raw_pattern.flat]
+        assert "".join(letters) == cfa
+        top, left, bottom, right = expected
+        assert (raw.sizes.top_margin, raw.sizes.left_margin) == (top, left)
+        assert (raw.sizes.height, raw.sizes.width) == (bottom - top, right - left)
+        assert raw.postprocess(user_flip=0).shape[2] == 3
+    file.seek(0)
+    with tifffile.TiffFile(file) as tiff:
+        page = tiff.pages[0]
+        np.testing.assert_array_equal(page.asarray(), frame.pixels)
+        assert page.tags["ActiveArea"].value == expected
+        assert black_levels(page.tags) == [10, 20, 30, 40]
 
 
 def black_levels(tags):

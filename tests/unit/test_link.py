@@ -492,7 +492,7 @@ def test_a_quarter_of_the_window_brings_a_grant():
     host.hear(MessageType.TILE, b"ab")
     assert host.kinds() == []
     host.hear(MessageType.TILE, b"c")
-    assert host.messages() == [Heartbeat((WINDOW + WINDOW // 4, WINDOW, 0), 0)]
+    assert host.messages() == [Heartbeat((WINDOW + WINDOW // 4, WINDOW, WINDOW), 0)]
     host.hear(MessageType.TILE, b"c")
     assert host.kinds() == []
 
@@ -511,13 +511,13 @@ def test_tiles_are_counted_for_their_stream_if_it_exists():
 def test_a_heartbeat_reply_settles_lost_bytes_and_announces_frames():
     host = opened()
     host.say(HeartbeatReply(0, (1000, 7, 0), (0, 6, 0), 0, 0), 0, 0.5)
-    assert host.link._credits.settled == [1000, 7]
+    assert host.link._credits.settled == [1000, 7, 0]
     assert host.frames.calls == [("on_frame_announced", 1, 5, 0.5)]
     # Fewer than arrived change nothing. More than was granted cannot have been sent.
     host.say(HeartbeatReply(0, (10, 1 << 60, 0), (0, 0, 0), 0, 0), 0, 0.5)
-    assert host.link._credits.settled == [1000, WINDOW]
+    assert host.link._credits.settled == [1000, WINDOW, 0]
     host.link.poll(1.0)
-    assert host.messages() == [Heartbeat((1000 + WINDOW, 2 * WINDOW, 0), 1_000_000)]
+    assert host.messages() == [Heartbeat((1000 + WINDOW, 2 * WINDOW, WINDOW), 1_000_000)]
 
 
 def test_recorded_tiles_are_a_sign_of_life_and_are_granted_again():
@@ -531,9 +531,9 @@ def test_recorded_tiles_are_a_sign_of_life_and_are_granted_again():
     assert not host.link.is_silent(2.85)
     assert host.kinds() == []
     host.link.record_tiles(1, 1, 1, 2.0, lane=0)
-    assert host.messages() == [Heartbeat((WINDOW, WINDOW + quarter, 0), 2_000_000)]
-    # A third stream is unknown.
-    host.link.record_tiles(2, 1, WINDOW, 2.0)
+    assert host.messages() == [Heartbeat((WINDOW, WINDOW + quarter, WINDOW), 2_000_000)]
+    # A fourth stream is unknown.
+    host.link.record_tiles(3, 1, WINDOW, 2.0)
     assert host.kinds() == []
 
 

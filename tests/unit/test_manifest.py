@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import pytest
 from helpers import module_world
@@ -50,6 +51,25 @@ def test_modes_are_found_by_use_and_by_name():
     named = parsed.find_mode("mode2")
     assert named is not None and named.id == 2
     assert parsed.find_mode("mode") is None
+
+
+@pytest.mark.parametrize(
+    ("crop", "expected"),
+    [
+        ((0, 0, 16, 12), (2, 4, 10, 14)),  # the whole mode
+        ((4, 2, 10, 8), (0, 0, 8, 10)),  # the active area alone
+        ((6, 4, 4, 2), (0, 0, 2, 4)),  # inside it
+        ((2, 0, 6, 4), (2, 2, 4, 6)),  # across its first corner
+        ((12, 8, 4, 4), (0, 0, 2, 2)),  # across its last corner
+        ((0, 0, 16, 2), (0, 0, 2, 16)),  # above it
+        ((0, 10, 8, 2), (0, 0, 2, 8)),  # below it
+        ((0, 2, 4, 4), (0, 0, 4, 4)),  # on its left
+        ((14, 2, 2, 4), (0, 0, 4, 2)),  # on its right
+    ],
+)
+def test_the_active_area_of_a_crop_counts_from_its_first_pixel(crop, expected):
+    mode = replace(parse_manifest(SOUND).modes[0], width=16, height=12, active_area=(2, 4, 10, 14))
+    assert mode.find_active_area(*crop) == expected
 
 
 def test_without_a_mode_for_it_the_first_will_do():

@@ -10,6 +10,7 @@ from lenslink.errors import MissingExtra, UsageError
 from lenslink.settings import Settings
 from lenslink_hil.plant import camera as camera_module
 from lenslink_hil.plant import camera_scene, image_window
+from lenslink_hil.plant.binning import Crop
 from lenslink_hil.plant.camera import Camera
 from lenslink_hil.plant.default_photo import PHOTOGRAPHS, find_photograph
 from lenslink_hil.plant.image_window import Region, choose_slices, find_fast_size
@@ -48,6 +49,32 @@ def test_frames_repeat_by_seed_and_number_only(name):
     assert np.array_equal(first[1], frame(1, 5))
     assert (first[0] != first[1]).mean() > 0.3
     assert (first[0] != frame(2, 4)).mean() > 0.3
+
+
+@pytest.mark.parametrize("name", ["planes", "depth", "coffee"])
+@pytest.mark.parametrize(
+    "crop", [Crop(0, 0, 32, 24), Crop(120, 70, 40, 30), Crop(224, 168, 32, 24)]
+)
+def test_a_crop_shows_its_place_in_the_frame(name, crop):
+    """A crop has noise of its own. Without noise it is what the whole frame shows there."""
+    scene = open_small(scene=name, seed=3, f_number="2")
+    camera, settings = get_camera(scene), Settings(10_000, 1000, 1200)
+    view = camera.get_view(settings, 4)
+    place = np.s_[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
+    whole = camera.draw(Region(256, 192, 0, 0, 256, 192), view)[place]
+    part = camera.draw(Region(256, 192, crop.x, crop.y, crop.width, crop.height), view)
+    assert np.abs(part - whole).max() < 0.02
+
+    frames = [scene.rows(0, number, settings, crop).astype(float) for number in range(16)]
+    wholes = [scene.rows(0, number, settings)[place].astype(float) for number in range(16)]
+    assert frames[0].shape == (crop.height, crop.width)
+    again = open_small(scene=name, seed=3, f_number="2").rows(0, 7, settings, crop)
+    assert np.array_equal(frames[7], again)
+    assert (frames[7] != frames[8]).mean() > 0.3
+    # The mean of 16 frames is off by a quarter of the noise of one.
+    noise = np.std(frames, axis=0).mean()
+    assert np.std(np.mean(frames, axis=0) - np.mean(wholes, axis=0)) < 0.5 * noise
+    assert noise == pytest.approx(np.std(wholes, axis=0).mean(), rel=0.1)
 
 
 @pytest.mark.parametrize("name", ["edges", "star", "points", "coffee"])

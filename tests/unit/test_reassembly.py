@@ -216,17 +216,35 @@ CONTRADICTIONS = {
     "white level 4096, but 12 bits": {"white": 4096},
     "white level 1024, but 10 bits": {"bits": 10, "white": 1024},
     "black level 4095, but white level 4095": {"black_milli": (0, 0, 4095000, 0)},
+    "a crop at (1, 0), which is not even": {"crop_x": 1, "crop_y": 0},
+    "a crop at (0, 3), which is not even": {"crop_x": 0, "crop_y": 3},
+    "a crop up to (20, 8), but a mode of 18 x 10": {"crop_x": 4, "crop_y": 0},
+    "a crop up to (16, 12), but a mode of 18 x 10": {"crop_x": 0, "crop_y": 4},
+    "a crop up to (65550, 8), but a mode of 18 x 10": {"crop_x": 65534, "crop_y": 0},
 }
+MODE_SIZE = (WIDTH + 2, HEIGHT + 2)
 
 
 @pytest.mark.parametrize("reason", CONTRADICTIONS)
 def test_a_frame_start_that_contradicts_is_refused_before_memory_is_taken(reason):
     harness = Harness()
+    harness.frames.mode_sizes[START.mode] = MODE_SIZE
     harness.start(message=replace(START, **CONTRADICTIONS[reason]))
     assert harness.discards == {DiscardReason.GEOMETRY: 1}
     assert harness.pool.acquired == []
     expected = f"frame 1 contradicts itself or its configuration: {reason}"
     assert harness.frames.take_rejection(0, START.request) == expected
+
+
+@pytest.mark.parametrize("crop", [(0, 0), (2, 0), (0, 2), (2, 2)])
+def test_a_crop_up_to_the_modes_last_pixel_is_used(crop):
+    harness = Harness()
+    harness.frames.mode_sizes[START.mode] = MODE_SIZE
+    harness.start(message=replace(START, crop_x=crop[0], crop_y=crop[1]))
+    assert not harness.discards
+    start = harness.frames._open[1].start
+    assert start is not None
+    assert (start.crop_x, start.crop_y) == crop
 
 
 def test_a_rejected_frame_is_reported_once_and_to_its_request_only():

@@ -216,6 +216,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "_discards": COUNTER,
         "_pool": OUTSIDE,
         "_expect": OUTSIDE,
+        "mode_sizes": CONSTANT,
         "_orders": OTHER,
         "_progress": OTHER,
     },

@@ -378,10 +378,11 @@ class PicturePaint:
                     for each in planes
                 ]
             )
-        margin = 4
+        per_mm_x = planes.shape[2] / (right - left)
+        per_mm_y = planes.shape[1] / (bottom - top)
+        # A piece that is partly inside must not be clipped: that would squeeze what is inside.
+        margin = 4 + math.ceil(1.25 * self.MESH * grid.step * max(per_mm_x, per_mm_y))
         planes = np.pad(planes, ((0, 0), (margin, margin), (margin, margin)), mode="edge")
-        per_mm_x = (planes.shape[2] - 2 * margin) / (right - left)
-        per_mm_y = (planes.shape[1] - 2 * margin) / (bottom - top)
         columns = _split(grid.width, self.MESH)
         rows = _split(grid.height, self.MESH)
         x = grid.left + grid.step * np.broadcast_to(columns, (len(rows), len(columns)))

@@ -30,7 +30,7 @@ from lenslink_hil.flash.board_layout import MARKER, Marker, parse_marker
 from lenslink_hil.flash.board_port import BoardPort
 from lenslink_hil.flash.bundle import Bundle, build_bundle, encode_bundle
 from lenslink_hil.flash.flash_job import FlashRequest, describe_board, flash_board
-from lenslink_hil.flash.simulated_board import WATCHDOG, SimulatedBoard
+from lenslink_hil.flash.pty_board import WATCHDOG, SimulatedBoard
 
 PATIENCE_S = patience(30)
 # Operations of the flash in a whole update are some hundred.

@@ -3,7 +3,7 @@
 It is what ``lenslink flash unix`` puts firmware on. Its link is its serial port. A reset ends the
 interpreter, and a thread starts it again, as a chip would start.
 
-    python -m lenslink_hil.flash.simulated_board FILE
+    python -m lenslink_hil.flash.pty_board FILE
 
 prints the port, and keeps the chip's content in FILE.
 """
@@ -203,7 +203,7 @@ class _Bridge:
 def main(arguments: list[str]) -> int:
     """Serve a board until standard input or the user ends it."""
     if len(arguments) != 1:
-        print("usage: python -m lenslink_hil.flash.simulated_board FILE", file=sys.stderr)
+        print("usage: python -m lenslink_hil.flash.pty_board FILE", file=sys.stderr)
         return 2
     try:
         with SimulatedBoard(Path(arguments[0])) as board:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from lenslink_protocol.trace import TRACE
 
-_PACKAGES = ("lenslink", "lenslink_protocol", "lenslink_hil")
+_PACKAGES = ("lenslink", "lenslink_isp", "lenslink_protocol", "lenslink_hil")
 _MODULE = "lenslink.module"
 # What is shown without -v, and with one, two and three of them.
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG, TRACE)

@@ -174,7 +174,7 @@ def test_a_series_that_is_cut_leaves_labelled_frames_and_no_lock(
     assert cuts
     del whole
     assert not bay.open
-    # Whoever comes next finds no lock.
+    # The next caller finds no lock.
     with lenslink.open(URL) as again:
         again.capture().release()
 

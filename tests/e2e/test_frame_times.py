@@ -45,7 +45,9 @@ def test_the_bound_covers_the_truth(bench, record_property):
     errors, bounds = measure(f"{bench}:?width=64&height=64&scene=prbs", SECONDS)
     covered = sum(e <= b for e, b in zip(errors, bounds, strict=True)) / len(errors)
     p99 = sorted(errors)[math.ceil(len(errors) * 0.99) - 1]
-    record_property("frames, p99 of the error in ms, covered", (len(errors), p99 * 1e3, covered))
+    record_property(
+        "frames, p99 of the error in ms, covered", (len(errors), float(p99 * 1e3), float(covered))
+    )
     print(f"{len(errors)} frames, p99 {p99 * 1e3:.3f} ms, last bound {bounds[-1] * 1e3:.3f} ms")
     assert len(errors) >= 20
     assert covered >= 0.99

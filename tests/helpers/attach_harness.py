@@ -248,6 +248,7 @@ def install(monkeypatch: Any, tmp_path: Any) -> Bay:
         monkeypatch.setattr(part, "time", time)
     monkeypatch.setenv("LENSLINK_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(connection, "parse", lambda text: Url(text, "fake", text))
+    monkeypatch.setattr(connection, "resolve", lambda url, deadline: (url, lambda: None))
     monkeypatch.setattr(connection, "open_transport", bay.transport)
     monkeypatch.setattr(reconnector, "list_devices", bay.devices)
     monkeypatch.setattr(reconnector, "choose_url", lambda text: text)

@@ -154,7 +154,7 @@ def test_what_was_configured_is_configured_again(bay, lens):
             next(frames)
             while next(frames).width != 32:
                 pass
-        assert [stream.tile_bytes for stream in lens.camera.streams] == [64, 32]
+        assert [stream.tile_bytes for stream in lens.camera.streams] == [64, 32, 0]
         assert [stream.mode["id"] for stream in lens.camera.streams] == [2, 2]
 
 

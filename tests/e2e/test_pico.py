@@ -409,7 +409,7 @@ def test_the_plant_is_connected_to_the_pins(pico: Make) -> None:
             assert abs(frame.focus_mdpt - 1000) < 100
 
 
-RING_SECONDS = choose(3, 60)
+RING_SECONDS = choose(10, 60)
 
 
 @pytest.mark.parametrize("lost", [0.0, 0.1] if NIGHTLY else [0.1])

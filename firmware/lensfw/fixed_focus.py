@@ -8,6 +8,8 @@ class FixedFocus:
 
     state = AT_REST
     is_settled = True
+    # It keeps its focus when the module is about to be removed: nothing waits for unpark().
+    is_parked = False
     is_end_stop_closed = False
     step_count = 0
 

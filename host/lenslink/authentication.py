@@ -11,7 +11,7 @@ import hmac
 import os
 import secrets
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lenslink_protocol.hmac_proof import make_proof
 from lenslink_protocol.ids import AuthScheme, Capability
@@ -22,7 +22,10 @@ from lenslink_protocol.params import AUTH_BYTES, MAX_CONTROL
 from .arguments import check_type
 from .deadline import Deadline
 from .errors import DeviceError, NotGenuine, StorageError, UsageError
-from .session import Session
+
+if TYPE_CHECKING:
+    # numpy comes with it, and a command's help needs none.
+    from .session import Session
 
 # Enough for a slow secure element. A module that never answers must not delay the opening further.
 _PATIENCE_S = 10.0

@@ -11,6 +11,19 @@ engineer can read. It imports :mod:`lenslink`, never the reverse. It needs the e
 
 from __future__ import annotations
 
-from .raw_image import RawImage, open_raw
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .raw_image import RawImage as RawImage
+    from .raw_image import open_raw as open_raw
 
 __all__ = ["RawImage", "open_raw"]
+
+
+def __getattr__(name: str) -> object:
+    """Import numpy only when a picture is made: the help of a command needs none."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import raw_image
+
+    return getattr(raw_image, name)

@@ -19,6 +19,8 @@ from lensfw import contacts, focus_motor, heat, power, wire
 ROOT = Path(__file__).resolve().parents[2]
 STREAM = 0
 SECOND = 1_000_000
+CALIBRATION = 1
+"""The kind of the only calibration that the module's manifest lists."""
 Cells = dict[str, str]
 
 
@@ -59,6 +61,7 @@ VALUES: dict[str, tuple[int, tuple[int, ...], bytes]] = {
     "Flush": (wire.T_FLUSH, (), b""),
     "SetBudget": (wire.T_SET_BUDGET, (0, 450), b""),
     "GetManifest": (wire.T_GET_MANIFEST, (0,), b""),
+    "GetCalibration": (wire.T_GET_CALIBRATION, (CALIBRATION, 0), b""),
     "Query": (wire.T_QUERY, (0x1234ABCD, 1), b""),
     "Heartbeat": (wire.T_HEARTBEAT, (0, 0, 0, 0), b""),
     "Challenge": (wire.T_CHALLENGE, (wire.AUTH_HMAC_SHA256,), bytes(32)),
@@ -66,6 +69,7 @@ VALUES: dict[str, tuple[int, tuple[int, ...], bytes]] = {
 }
 REPLIES = {
     "GetManifest": wire.T_MANIFEST,
+    "GetCalibration": wire.T_CALIBRATION,
     "Query": wire.T_QUERY_REPLY,
     "Heartbeat": wire.T_HEARTBEAT_REPLY,
 }
@@ -92,7 +96,9 @@ class World:
     def __init__(self, capabilities: int = 0) -> None:
         config = module_world.configuration() | {"auth_key": bytes(32).hex(), "test": True}
         config["power"] |= {"motor_mw": 300}
+        config["calibrations"] = [[CALIBRATION, 0, 16, 0]]
         self.camera, self.ports, self.time = module_world.camera(config)
+        self.ports.read_calibration = lambda start, count: bytes(16)[start : start + count]
         self.peer = module_world.Peer(self.camera, self.time)
         offered = (0x10, 0x10, 1, 0, capabilities, 4194304)
         self.peer.send(wire.T_HELLO, 1, offered)

@@ -11,6 +11,7 @@ import numpy as np
 
 from helpers.made_frames import make_frame
 from lenslink import FrameStatus, Identity
+from lenslink.module_calibration import ModuleCalibration
 from lenslink.stats import Stats
 
 HEIGHT, WIDTH = 64, 96
@@ -39,6 +40,7 @@ class FakeDevice:
     discards: dict = field(default_factory=lambda: {"payload_crc": 0, "noise": 0})
     url: str = "fake:"
     identity = Identity("LensLink", "Fake", "FAKE-1", "test")
+    calibration = ModuleCalibration(lambda kind: None)
     opened: list = field(default_factory=list)
     asked: list = field(default_factory=list)
     stopped: bool = False

@@ -155,7 +155,7 @@ def test_what_was_configured_is_configured_again(bay, lens):
             while next(frames).width != 32:
                 pass
         assert [stream.tile_bytes for stream in lens.camera.streams] == [64, 32, 0]
-    assert [stream.mode and stream.mode["id"] for stream in lens.camera.streams] == [2, 2, None]
+        assert [stream.mode and stream.mode["id"] for stream in lens.camera.streams] == [2, 2, None]
 
 
 def test_a_module_is_found_by_its_serial_number(bay, lens):

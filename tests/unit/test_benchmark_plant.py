@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from lenslink.errors import UsageError
 from lenslink_hil.benchmark import plant_rate
 from lenslink_hil.commands.bench import bench
+from lenslink_hil.plant.binning import Crop
 
 
 def test_the_rates_are_those_of_the_frames(monkeypatch):
@@ -17,8 +18,8 @@ def test_the_rates_are_those_of_the_frames(monkeypatch):
     monkeypatch.setattr(
         plant_rate,
         "_time_frame",
-        lambda scene, mode, number, focus: (
-            seen.append((mode, number, focus)) or cost(number, focus)
+        lambda scene, mode, number, focus, crop=None: (
+            seen.append((mode, number, focus, crop)) or cost(number, focus)
         ),
     )
 
@@ -36,8 +37,10 @@ def test_the_rates_are_those_of_the_frames(monkeypatch):
         "rest_cpu_s": 0.02,
         "moving_cpu_s": pytest.approx(0.2),
     }
-    # Every frame has a number of its own, or the noise would be the same.
-    assert len({number for _, number, _ in seen}) == len(seen)
+    assert scene["roi_cpu_s"] == pytest.approx(0.2)
+    # Every frame has a number of its own, or the noise would be the same. So has every region.
+    assert {crop for *_, crop in seen} == {None, Crop(512, 352, 256, 256)}
+    assert len({(number, crop) for _, number, _, crop in seen}) == len(seen)
     shown = next(iter(plant_rate.format_rows(result)))
     assert shown[2:] == ("50.0 frames/s", "50% of a core", "5.0 frames/s", "2.00 s")
 

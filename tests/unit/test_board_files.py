@@ -71,7 +71,7 @@ def test_options_replace_the_board_s_own_settings():
                 "serial": "S", "width": 320, "transport": "cdc", "seed": 9,
                 "pins": {"guard": None}, "limits": {"tile_bytes": 4096},
             },
-        )["lensfw.json"]
+        )["a/config.json"]
     )  # fmt: skip
     assert [mode["width"] for mode in settings["sensor"]["modes"]] == [320, 160]
     assert settings["usb"] == {"lanes": 0}

@@ -192,7 +192,7 @@ def test_a_command_that_cannot_be_imported_breaks_no_other(monkeypatch, capsys):
         (["stream", "sim:", "-o", "dir.raw/"], 2, "*.raw"),
         (["record", "sim:", "-o", "dir.lcap/"], 2, "'dir.lcap/' names a folder"),
         (["replay", "x.lcap", "--pcapng", "x.pcapng/"], 2, "'x.pcapng/' names a folder"),
-        (["capture", "sim:", "-o", "x.jpg"], 2, "known are .dng"),
+        (["capture", "sim:", "-o", "x.gif"], 2, "known are .dng"),
         (["capture", "sim:", "-o", "x"], 2, "no extension"),
         (["capture", "sim:", "-o", "x.npy", "-o", "./x.npy"], 2, "named twice"),
         (["capture", "sim:", "-o", "missing/x.dng"], 9, "no such folder"),

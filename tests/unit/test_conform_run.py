@@ -32,6 +32,7 @@ from lenslink_hil.conformance.verdicts import (
     list_module_cases,
     run_module_case,
 )
+from lenslink_hil.conformance.virtual_module import KEY
 from lenslink_protocol.ids import MessageType
 from lenslink_protocol.messages import GetManifest, Header
 
@@ -139,7 +140,9 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
 
 def run(**more: bool) -> tuple[list[Verdict], RunInfo]:
     info = RunInfo("a module", "unix:/virtual", seed=1)
-    found = live.run_modules("unix:/virtual", list_module_cases(), None, 1.0, info=info, **more)
+    found = live.run_modules(
+        "unix:/virtual", list_module_cases(), None, 1.0, info=info, key=KEY, **more
+    )
     return list(found), info
 
 

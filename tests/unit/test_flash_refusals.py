@@ -6,12 +6,12 @@ The identities are what each board's MicroPython says, from its sources; the fil
 from __future__ import annotations
 
 import struct
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from helpers.scripts import write_script
 
 from lenslink.deadline import Deadline
 from lenslink.errors import NotFound, RigError, UsageError
@@ -169,10 +169,7 @@ def test_a_drive_that_stays_has_ignored_the_file(tmp_path):
 
 
 def make_program(folder: Path, name: str, code: str) -> Path:
-    path = folder / name
-    path.write_text(f"#!{sys.executable}\nimport sys\n{code}\n")
-    path.chmod(0o755)
-    return path
+    return write_script(folder / name, f"import sys\n{code}\n")
 
 
 def test_programs_are_started_with_a_list_of_arguments(tmp_path, monkeypatch):

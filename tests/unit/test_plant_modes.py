@@ -158,6 +158,7 @@ def test_json_schema_of_the_sensor():
         "white": 16383,
         "orientation": 1,
         "illuminant": 21,
+        "second_color": None,
         # Unpacked first, then PFNC's p and MIPI's packing.
         "formats": [0x0110010A, 0x010E0106, 0x810E2D01],
         "crc": False,

@@ -93,8 +93,8 @@ class Counting(Scene):
         self.__dict__.update(of.__dict__)
         self.made = []
 
-    def iterate_bands(self, mode_id, frame_number, settings):
-        found = super().iterate_bands(mode_id, frame_number, settings)
+    def iterate_bands(self, mode_id, frame_number, settings, crop=None):
+        found = super().iterate_bands(mode_id, frame_number, settings, crop)
 
         def counted():
             self.made.append(frame_number)

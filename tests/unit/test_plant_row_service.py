@@ -9,6 +9,7 @@ import pytest
 
 from lenslink.errors import ProtocolError
 from lenslink.settings import Settings
+from lenslink_hil.plant.binning import Crop
 from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.plant.row_service import AHEAD_BYTES, MAX_QUEUED, Request, RowService
 from lenslink_hil.plant.scene import SceneOptions, open_scene
@@ -47,20 +48,24 @@ def expected(*numbers, width=640, height=480):
 def test_request_layout():
     made = Request(1, 2, Settings((1 << 30) - 1, 4, 5, 6))
     data = made.pack()
-    assert len(data) == 32
-    assert data == struct.pack("<IHHIIiIIHH", 1, 2, 0, (1 << 30) - 1, 4, 5, 6, 0, 0, 0)
+    assert len(data) == 40
+    shared = struct.pack("<IHHIIiIIHH", 1, 2, 0, (1 << 30) - 1, 4, 5, 6, 0, 0, 0)
+    assert data == shared + bytes(8)
     assert Request.unpack(data) == made
+    cropped = made._replace(crop=Crop(8, 10, 12, 14))
+    assert cropped.pack() == shared + struct.pack("<HHHH", 8, 10, 12, 14)
+    assert Request.unpack(cropped.pack()) == cropped
 
 
 def test_a_request_may_carry_what_no_user_may_ask_for():
-    data = struct.pack("<IHHIIiIIHH", 1, 2, 0, 2**32 - 1, 0, -5, 0, 0, 0, 0)
+    data = struct.pack("<IHHIIiIIHH8x", 1, 2, 0, 2**32 - 1, 0, -5, 0, 0, 0, 0)
     assert Request.unpack(data) == Request(1, 2, Settings(exposure_us=2**30 - 1))
 
 
 def test_requests_are_answered_in_order_however_they_arrive():
     numbers = [7, 8, 9, 3, 2**32 - 1]
     data = b"".join(request(number).pack() for number in numbers)
-    for size in (5, 32, 33, len(data)):
+    for size in (5, 40, 41, len(data)):
         rows = service()
         for at in range(0, len(data), size):
             rows.feed(data[at : at + size])

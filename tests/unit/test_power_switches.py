@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.scripts import write_script
 from helpers.slowdown import patience
 
 from lenslink.deadline import Deadline
@@ -75,8 +76,7 @@ def test_a_program_that_is_missing_is_named() -> None:
         power.on()
 
 
-UHUBCTL = """#!{python}
-import pathlib, sys
+UHUBCTL = """import pathlib, sys
 folder = pathlib.Path({folder!r})
 (folder / "arguments").write_text(" ".join(sys.argv[1:]))
 state = folder / "port"
@@ -89,9 +89,7 @@ print("  Port 3: " + state.read_text() + " [2e8a:0005]")
 
 
 def fake_uhubctl(folder: Path, obeys: bool = True) -> str:
-    path = folder / "uhubctl"
-    path.write_text(UHUBCTL.format(python=PYTHON, folder=str(folder), obeys=obeys))
-    path.chmod(0o755)
+    path = write_script(folder / "uhubctl", UHUBCTL.format(folder=str(folder), obeys=obeys))
     (folder / "port").write_text("0103 power enable connect")
     return str(path)
 

@@ -266,6 +266,7 @@ IRRELEVANT: dict[str, dict[str, str]] = {
         "_noise": CONSTANT,
         "_schedule": CONSTANT,
         "_authenticate": CONSTANT,
+        "_key_holder": CONSTANT,
         "_set_switch": CONSTANT,
         "_fault_injection": "a module with the test capability has no snapshot",
         "ports": OUTSIDE,

@@ -196,7 +196,7 @@ def what_outlives_a_session(peer: HostPeer) -> None:
 def unknown_types_use_no_id(peer: HostPeer) -> None:
     """An unknown type, or one that only a module sends, does not become the newest id."""
     peer.open_session()
-    for kind in (0x20, 0x3F, MessageType.ACCEPTED, MessageType.TILE, MessageType.LOG, 0x7F,
+    for kind in (0x22, 0x3F, MessageType.ACCEPTED, MessageType.TILE, MessageType.LOG, 0x7F,
                  0x80, 0x90, 0xDF):  # fmt: skip
         peer.wire.send(peer.pack_payload(kind, b"\x02\x00", 50_000 + kind))
         answer = peer.wait_for_answer(50_000 + kind, 1.0)

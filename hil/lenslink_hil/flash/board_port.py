@@ -12,9 +12,9 @@ import io
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
 from typing import Any, Final
 
+from lenslink.context import ClosesOnExit
 from lenslink.deadline import Deadline
 from lenslink.errors import (
     DeviceBusy,
@@ -87,7 +87,7 @@ def check_extra() -> None:
         raise MissingExtra("flashing over a serial port", "flash") from None
 
 
-class BoardPort:
+class BoardPort(ClosesOnExit):
     """A board whose REPL answers; it has the methods of :class:`.update.BoardFiles`.
 
     The firmware is interrupted, not reset. :meth:`reset` starts it again.
@@ -214,17 +214,6 @@ class BoardPort:
         with contextlib.suppress(Exception):
             self._transport.serial = self._serial
             self._transport.close()
-
-    def __enter__(self) -> BoardPort:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _make_folder(self, folder: str) -> None:
         if not folder or folder in self._folders:

@@ -19,9 +19,9 @@ import sys
 import threading
 import tty
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
+from lenslink.context import ClosesOnExit
 from lenslink.errors import LensLinkError, RigError, StorageError, UsageError
 
 from ..benches.board_profile import FIRMWARE
@@ -38,7 +38,7 @@ _PIECE: Final = 65536
 _UNREAD_S: Final = 0.5
 
 
-class SimulatedBoard:
+class SimulatedBoard(ClosesOnExit):
     """A board at :attr:`port` that starts at once.
 
     >>> with SimulatedBoard(Path("flash.bin")) as board:
@@ -108,17 +108,6 @@ class SimulatedBoard:
         """Cut the supply and remove the port. Idempotent; never raises."""
         self.power_off()
         self._bridge.close()
-
-    def __enter__(self) -> SimulatedBoard:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _start(self, cause: int) -> subprocess.Popen[bytes]:
         self.starts += 1

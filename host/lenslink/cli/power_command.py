@@ -7,19 +7,21 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lenslink_protocol.ids import ErrorCode, EventKind
 from lenslink_protocol.messages import Event
 
-from ..device import Device
 from ..errors import DeviceError, MissingExtra, UsageError
 from ..image_files.atomic_file import check_target, publish
 from .opening import open_device, url_argument
 from .options import CommonOptions, Seconds, common_options, pass_common
 from .screen import Screen, emit_json
+
+if TYPE_CHECKING:
+    from ..device import Device
 
 _STILLS = 3
 _SUFFIXES = (".png", ".svg")

@@ -132,24 +132,21 @@ _WRITERS: dict[str, Callable[[Frame, BinaryIO], None]] = {
 
 def _find_writer(path: Path) -> Callable[[Frame, BinaryIO], None]:
     suffix = path.suffix.lower()
-    try:
-        return _WRITERS.get(suffix) or _load_writer(suffix)
-    except KeyError:
+    writer = _WRITERS.get(suffix) or _load_writer(suffix)
+    if writer is None:
         kind = f"the extension {path.suffix!r}" if path.suffix else "no extension"
-        raise UsageError(
-            f"{format_path(path)} has {kind}; known are {', '.join(FORMATS)}"
-        ) from None
+        raise UsageError(f"{format_path(path)} has {kind}; known are {', '.join(FORMATS)}")
+    return writer
 
 
-def _load_writer(suffix: str) -> Callable[[Frame, BinaryIO], None]:
-    """Return the writer that another package has registered for *suffix*.
+def _load_writer(suffix: str) -> Callable[[Frame, BinaryIO], None] | None:
+    """Return the writer that another package has registered for *suffix*; None if there is none.
 
     Raises:
-        KeyError: there is none.
         MissingExtra: the writer needs a package that is not installed.
     """
     writers = entry_points(group="lenslink.image_formats")
     if suffix not in writers.names:
-        raise KeyError(suffix)
+        return None
     load: Callable[[Frame, BinaryIO], None] = writers[suffix].load()
     return load

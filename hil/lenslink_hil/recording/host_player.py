@@ -12,16 +12,23 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, ProtocolError
 from lenslink.transports.base import MultiLaneTransport, Transport
 from lenslink_protocol.framing import Receiver, encode_packet
-from lenslink_protocol.ids import DiscardReason, EndStatus, ManifestKey, MessageType
+from lenslink_protocol.ids import DiscardReason, EndStatus, FrameFlag, ManifestKey, MessageType
 from lenslink_protocol.link import REPLIES, WINDOW
 from lenslink_protocol.manifest import iterate_entries
-from lenslink_protocol.messages import BY_TYPE, Header, Heartbeat, Malformed
+from lenslink_protocol.messages import (
+    BY_TYPE,
+    AnyMessage,
+    FrameStart,
+    Header,
+    Heartbeat,
+    Malformed,
+)
 from lenslink_protocol.params import (
     HEADER_BYTES,
     HEARTBEAT_MS,
@@ -303,11 +310,19 @@ def _add(output: ModuleOutput, packet: Packet) -> None:
         output.on_packet(packet.header, memoryview(packet.data)[HEADER_BYTES:])
 
 
+def _decode(kind: int, payload: bytes) -> AnyMessage:
+    """Return a message; a lens that still moves after the start of a module is no difference."""
+    message = BY_TYPE[kind].decode(payload)
+    if isinstance(message, FrameStart):
+        return replace(message, flags=message.flags & ~FrameFlag.MOVING)
+    return message
+
+
 def _describe_difference(was: tuple[int, bytes], now: tuple[int, bytes]) -> str:
     if was[0] != now[0]:
         return f"{MessageType(was[0]).name} then, {MessageType(now[0]).name} now"
     try:
-        before, after = (BY_TYPE[kind].decode(payload) for kind, payload in (was, now))
+        before, after = (_decode(*each) for each in (was, now))
     except Malformed as error:
         return f"malformed: {error}"
     return ", ".join(

@@ -48,7 +48,7 @@ class Point(_PointType):
     help="The point to focus on: 0,0 is the top left corner, 1,1 the bottom right one.  "
     "[default: the middle]",
 )
-@click.option("--nearest", is_flag=True, help="Of two things, take the nearer one.")
+@click.option("--nearest", is_flag=True, help="Try the nearer of two things. It is often missed.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
 @pass_common

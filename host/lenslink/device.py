@@ -303,7 +303,7 @@ class Device(ThreadGuarded, ClosesOnExit):
         >>> with lenslink.open("sim:?scene=flat&width=320") as module:
         ...     slope, offset = module.calibration.noise.at(gain=4)
         ...     print(f"{slope:.6f}")
-        0.000258
+        0.000271
         """
         return ModuleCalibration(self._load_calibration)
 

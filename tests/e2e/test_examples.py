@@ -8,6 +8,7 @@ from __future__ import annotations
 import doctest
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 import lenslink
 from lenslink import settings
 
-pytestmark = pytest.mark.usefixtures("only_sim")
+pytestmark = pytest.mark.usefixtures("only_sim", "own_folder")
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 OBJECTS = {name: getattr(lenslink, name) for name in lenslink.__all__}
@@ -23,6 +24,12 @@ OBJECTS = {name: getattr(lenslink, name) for name in lenslink.__all__}
 DOCUMENTED = [
     name for name, value in OBJECTS.items() if (inspect.isclass(value) or inspect.isroutine(value))
 ]
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examples write files. They must not end up in the checkout."""
+    monkeypatch.chdir(tmp_path)
 
 
 def examples(name: str, value: object) -> Iterator[doctest.DocTest]:

@@ -49,8 +49,8 @@ def proving(
     shutil.copy(toy_scheme.__file__, folder / "toy_scheme.py")
     usual = sim.make_configuration
 
-    def configuration(*arguments: Any) -> dict[str, Any]:
-        return usual(*arguments) | {"authenticator": "toy_scheme"}
+    def configuration(*arguments: Any, **options: Any) -> dict[str, Any]:
+        return usual(*arguments, **options) | {"authenticator": "toy_scheme"}
 
     monkeypatch.setattr(sim, "make_configuration", configuration)
     monkeypatch.setattr(sim, "FIRMWARE", folder / "lensfw")

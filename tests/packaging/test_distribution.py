@@ -20,6 +20,7 @@ PACKAGES = {
     "lenslink": "host",
     "lenslink_program": "host",
     "lenslink_hil": "hil",
+    "lenslink_isp": "host",
     "lensfw": "firmware",
 }
 # What running from a checkout leaves behind.

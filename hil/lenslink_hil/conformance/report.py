@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -14,6 +15,27 @@ from .verdicts import ERROR, FAILED, NOT_CLAIMED, NOT_RUN, PASSED, Verdict, coun
 
 SCHEMA = "lenslink.conform/2"
 MATRIX_SCHEMA = "lenslink.conform.matrix/1"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportForm:
+    """What a kit calls its reports and the rules that its verdicts are about."""
+
+    title: str
+    prefix: str
+    """First word of the class names in JUnit XML."""
+    rule: str
+    """What one rule is called, with a capital."""
+    get_texts: Callable[[], Mapping[str, str]]
+    """Returns the text of each rule by the name that verdicts have in ``clause``."""
+
+
+CONFORMANCE = ReportForm(
+    title="LensLink conformance",
+    prefix="conform",
+    rule="Clause",
+    get_texts=lambda: {clause.id: clause.text for clause in load_clauses().values()},
+)
 
 
 def as_json(found: Sequence[Verdict], info: RunInfo) -> dict[str, Any]:
@@ -39,12 +61,12 @@ def as_json(found: Sequence[Verdict], info: RunInfo) -> dict[str, Any]:
 _JUNIT = {FAILED: "failure", ERROR: "error", NOT_CLAIMED: "skipped", NOT_RUN: "skipped"}
 
 
-def as_junit(found: Sequence[Verdict], info: RunInfo) -> bytes:
+def as_junit(found: Sequence[Verdict], info: RunInfo, form: ReportForm = CONFORMANCE) -> bytes:
     """Return a JUnit test suite whose classes are the clauses and whose properties are the run."""
     counted = count_verdicts(found)
     suite = Element(
         "testsuite",
-        name=_replace_control(f"LensLink conformance: {info.subject}"),
+        name=_replace_control(f"{form.title}: {info.subject}"),
         tests=str(len(found)),
         failures=str(counted["failed"]),
         errors=str(counted["errors"]),
@@ -59,7 +81,7 @@ def as_junit(found: Sequence[Verdict], info: RunInfo) -> bytes:
         case = SubElement(
             suite,
             "testcase",
-            classname=f"conform.{each.side}.{each.clause}",
+            classname=f"{form.prefix}.{each.side}.{each.clause}",
             name=each.case,
             time=f"{each.seconds:.3f}",
         )
@@ -99,7 +121,7 @@ td:first-child { white-space: nowrap; font-family: ui-monospace, monospace; }
 """
 
 
-def as_html(found: Sequence[Verdict], info: RunInfo) -> str:
+def as_html(found: Sequence[Verdict], info: RunInfo, form: ReportForm = CONFORMANCE) -> str:
     """Return one page that loads nothing: the run, failures, then every clause with its text."""
     counted = count_verdicts(found)
     tiles = "".join(
@@ -113,34 +135,33 @@ def as_html(found: Sequence[Verdict], info: RunInfo) -> str:
         )
     )
     bad = [each for each in found if each.verdict in (FAILED, ERROR)]
-    title = "LensLink conformance"
     facts = "".join(
         f"<tr><td>{escape(name)}<td>{escape(value)}</tr>" for name, value in info.as_rows()
     )
     parts = [
-        f"<h1>{title}</h1><p>{escape(info.subject)}</p><ul class=sum>{tiles}</ul>",
+        f"<h1>{form.title}</h1><p>{escape(info.subject)}</p><ul class=sum>{tiles}</ul>",
         f"<table class=run>{facts}</table>",
     ]
     if bad:
-        parts.append(f"<h2>What is wrong</h2>{_table(bad)}")
-    parts.append(f"<h2>Every clause</h2>{_table(found)}")
+        parts.append(f"<h2>What is wrong</h2>{_table(bad, form)}")
+    parts.append(f"<h2>Every {form.rule.lower()}</h2>{_table(found, form)}")
     return (
         "<!doctype html>\n<html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width'>"
-        f"<title>{title}</title><style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
+        f"<title>{form.title}</title><style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
     )
 
 
-def _table(found: Sequence[Verdict]) -> str:
-    known = load_clauses()
+def _table(found: Sequence[Verdict], form: ReportForm) -> str:
+    texts = form.get_texts()
     rows = [
-        f"<tr><td>{each.clause}<td>{_prose(known[each.clause].text)}"
+        f"<tr><td>{each.clause}<td>{_prose(texts[each.clause])}"
         f"<br><small>{escape(each.case)}, {each.seconds:.1f} s</small>"
         f"<td class='v {each.verdict.replace(' ', '-')}'>{each.verdict}"
         f"<td class=detail>{escape(each.detail)}</tr>"
         for each in found
     ]
-    head = "<tr><th>Clause<th>What it demands<th>Verdict<th>Detail</tr>"
+    head = f"<tr><th>{form.rule}<th>What it demands<th>Verdict<th>Detail</tr>"
     return f"<table>{head}\n" + "\n".join(rows) + "</table>"
 
 

@@ -50,7 +50,7 @@ HostCase = Case[type[Script]]
 
 
 class Result(NamedTuple):
-    """The verdict of a case, and the reason unless it passed."""
+    """The verdict of a case, and its reason or its figures."""
 
     verdict: str
     detail: str = ""
@@ -114,7 +114,7 @@ def run_module_case(
         key: The key of the module's authentication, if the kit was given it.
     """
     peer = HostPeer(wire, source, key)
-    result = _judge(lambda: case.run(peer))
+    result = judge(lambda: case.run(peer))
     if result.verdict != ERROR:
         try:
             peer.close()
@@ -152,12 +152,19 @@ def run_host_case(
                 script.run()
                 script.judge(host.finish())
 
-    return _judge(run)
+    return judge(run)
 
 
-def _judge(run: Callable[[], None]) -> Result:
+def judge(run: Callable[[], str | None]) -> Result:
+    """Run a case, and return its verdict.
+
+    *run* raises an exception of :mod:`.cases`, or returns what is worth saying if it passes.
+
+    Raises:
+        UsageError: the run makes no sense.
+    """
     try:
-        run()
+        detail = run()
     except Failed as failure:
         return Result(FAILED, str(failure))
     except NotClaimed as reason:
@@ -175,7 +182,7 @@ def _judge(run: Callable[[], None]) -> Result:
     except Exception as error:
         # A defect of the kit is a verdict, too.
         return Result(ERROR, f"{type(error).__name__}: {error}")
-    return Result(PASSED)
+    return Result(PASSED, detail or "")
 
 
 def make_verdicts(

@@ -127,18 +127,18 @@ def test_a_still_leaves_the_settings_of_a_preview(scene_url: SceneUrl) -> None:
 def test_a_still_beside_a_preview_has_the_lens_and_the_iris(scene_url: SceneUrl) -> None:
     """The preview wants both elsewhere. It waits, and then goes on with its own settings."""
     asked_of_preview = {"exposure_us": 3000, "focus_mdpt": 300, "aperture_milli": 1400}
-    with lenslink.open(scene_url(scene="ramp", width=64, height=64)) as module:
-        with closing(module.stream(**asked_of_preview)) as frames:
-            next(frames).release()
-            for focus_mdpt, aperture_milli in ((2000, 4000), (900, 1400), (300, 5600)):
-                still = module.capture(focus_mdpt=focus_mdpt, aperture_milli=aperture_milli)
-                with still:
-                    assert not still.metadata.is_moving and not still.metadata.is_adjusted
-                    assert still.aperture_milli == aperture_milli
-                    assert abs(still.focus_mdpt - focus_mdpt) <= 4
-                for _ in range(3):
-                    with next(frames) as frame:
-                        assert frame.aperture_milli == 1400
+    url = scene_url(scene="ramp", width=64, height=64)
+    with lenslink.open(url) as module, closing(module.stream(**asked_of_preview)) as frames:
+        next(frames).release()
+        for focus_mdpt, aperture_milli in ((2000, 4000), (900, 1400), (300, 5600)):
+            still = module.capture(focus_mdpt=focus_mdpt, aperture_milli=aperture_milli)
+            with still:
+                assert not still.metadata.is_moving and not still.metadata.is_adjusted
+                assert still.aperture_milli == aperture_milli
+                assert abs(still.focus_mdpt - focus_mdpt) <= 4
+            for _ in range(3):
+                with next(frames) as frame:
+                    assert frame.aperture_milli == 1400
 
 
 def test_a_running_stream_takes_settings_by_the_frame(scene_url: SceneUrl) -> None:

@@ -496,6 +496,7 @@ def states_of_a_change(peer: HostPeer) -> None:
     for _ in range(2):
         picture = peer.wait_for_frame(STILL, mark)
         starts.append(read_frame_start(picture))
+        assert picture.end is not None
         mark = peer.log.index(picture.end) + 1
     check(starts[0].gain_milli == starts[1].gain_milli, "a refused SetSettings has an effect")
 

@@ -59,8 +59,16 @@ STEPS: dict[str, tuple[str, ...]] = {
     # CI runs the end-to-end tests on sim:. These are two more benches, at the scale of CI.
     "e2e-usbip": (*_PYTEST, "tests/e2e", "--lens", "usbip:"),
     "e2e-pico": (*_PYTEST, "tests/e2e", "--lens", "pico:"),
-    # CI runs a sample of these in the guests of make test-kernel.
-    "e2e-kernel": ("-m", "lenslink_hil.kernel", "--all", "usb:e2e", "serial:e2e"),
+    # CI runs samples of these in the guests of make test-kernel.
+    "e2e-kernel": (
+        "-m",
+        "lenslink_hil.kernel",
+        "--all",
+        "usb:conform",
+        "usb:e2e",
+        "serial:conform",
+        "serial:e2e",
+    ),
     "flash": (
         *_PYTEST,
         "tests/unit/test_flash_power_cuts.py",

@@ -213,9 +213,7 @@ def test_the_lens_moves_before_rows_that_are_asked_for_later(monkeypatch):
     scene = open_scene(SceneOptions(scene="edges", width=64, height=64))
     with contextlib.ExitStack() as stack:
         ends = [each for _ in range(3) for each in socket.socketpair()]
-        rows, plant_rows, pins, plant_pins, _, plant_commands = map(
-            stack.enter_context, ends
-        )
+        rows, plant_rows, pins, plant_pins, _, plant_commands = map(stack.enter_context, ends)
         server = plant_process.PlantServer(
             scene, [plant_rows], plant_pins, plant_commands.fileno(), 0
         )

@@ -41,6 +41,7 @@ def bench() -> None:
       lenslink bench link usb:
       lenslink bench plant
       lenslink bench control sim:
+      lenslink bench metering
     """
 
 
@@ -342,6 +343,39 @@ def control(
             click.echo(line)
     if not run.is_within_limits(result):
         raise click.exceptions.Exit(_FAILED)
+
+
+@bench.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@common_options
+@pass_common
+def metering(common: CommonOptions, *, as_json: bool) -> None:
+    """Measure auto exposure and auto white balance on simulated scenes, beside peers.
+
+    Twenty scenes of the plant are seen in nine lights, of 2300 to 7500 K. The error of the white
+    balance is the angle to what a white surface would be. The scenes are held out, except those of
+    the group 'chosen on'.
+
+    \b
+    Examples:
+      lenslink bench metering
+      lenslink bench metering --json | jq '.white_balance[]'
+    """
+    from lenslink_isp.opencv import require_opencv
+
+    require_opencv()
+    from ..benchmark import metering_error as run
+
+    screen = Screen(common)
+    with screen.show_progress() as progress:
+        result = run.measure_all(_make_reporter(progress))
+    if as_json:
+        emit_json(result)
+        return
+    emit_table(run.format_rows(result), run.HEADER)
+    for line in run.format_exposure(result):
+        click.echo(line)
+    click.echo(run.format_verdict(result))
 
 
 def _sweep(url: str, effort: Effort, common: CommonOptions, screen: Screen, as_json: bool) -> None:

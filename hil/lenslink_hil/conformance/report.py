@@ -156,13 +156,18 @@ def _table(found: Sequence[Verdict], form: ReportForm) -> str:
     texts = form.get_texts()
     rows = [
         f"<tr><td>{each.clause}<td>{_prose(texts[each.clause])}"
-        f"<br><small>{escape(each.case)}, {each.seconds:.1f} s</small>"
+        f"<br><small>{_name_case(each)}{each.seconds:.1f} s</small>"
         f"<td class='v {each.verdict.replace(' ', '-')}'>{each.verdict}"
         f"<td class=detail>{escape(each.detail)}</tr>"
         for each in found
     ]
     head = f"<tr><th>{form.rule}<th>What it demands<th>Verdict<th>Detail</tr>"
     return f"<table>{head}\n" + "\n".join(rows) + "</table>"
+
+
+def _name_case(each: Verdict) -> str:
+    """Return the case's name, unless that is the rule's."""
+    return "" if each.case == each.clause else f"{escape(each.case)}, "
 
 
 def _prose(text: str) -> str:

@@ -5,6 +5,7 @@ The module is the firmware in front of the plant's camera, in this process and o
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from typing import ClassVar
@@ -16,9 +17,10 @@ from helpers.camera_lens import CameraLens, scale_light
 from helpers.nightly_scale import choose
 
 import lenslink
+from lenslink.cli.main import main
 from lenslink_hil.camera_tests.camera_run import list_camera_cases, run_camera_tests
 from lenslink_hil.conformance.run_info import RunInfo
-from lenslink_hil.conformance.verdicts import FAILED, NOT_CLAIMED, NOT_RUN, PASSED
+from lenslink_hil.conformance.verdicts import ERROR, FAILED, NOT_CLAIMED, NOT_RUN, PASSED
 
 CASES = {case.name: case for case in list_camera_cases()}
 FLICKER_HZ = 1000
@@ -270,3 +272,69 @@ def test_what_a_scene_cannot_show_is_not_run(run):
     assert found["focus_is_repeatable"].verdict == NOT_CLAIMED
     found = run(CameraLens, ["row_time_is_right"], FLICKER_HZ)["row_time_is_right"]
     assert (found.verdict, "no bands of 1000 Hz" in found.detail) == (NOT_RUN, True)
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """Run ``lenslink its`` on a module of a class, and return exit code and stdout."""
+
+    def run_command(kind, *arguments):
+        bay = install(monkeypatch, tmp_path)
+        bay.plug("camera", kind(bay.clock))
+        code = main(["its", "camera", *arguments])
+        return code, capsys.readouterr().out
+
+    return run_command
+
+
+def test_the_command_prints_verdicts_and_writes_reports(command, tmp_path):
+    page, results = tmp_path / "its.html", tmp_path / "its.xml"
+    case = ["--case", "exposure_stays_locked"]
+    code, out = command(CameraLens, *case, "--html", str(page), "--junit", str(results))
+    assert code == 0
+    assert out.startswith("passed      exposure_stays_locked: 8 frames are equally bright")
+    assert "1 passed, 0 failed" in out
+    text = page.read_text()
+    assert "<h1>LensLink camera tests</h1>" in text
+    assert CASES["exposure_stays_locked"].doc in text
+    assert b'classname="its.module.exposure_stays_locked"' in results.read_bytes()
+    # A report that exists is not overwritten, and that shows before the tests run.
+    assert command(CameraLens, *case, "--html", str(page)) == (9, "")
+    code, out = command(Breathing, *case, "--html", str(page), "--force")
+    assert (code, out.split(":")[0]) == (7, "failed      exposure_stays_locked")
+    assert "What is wrong" in page.read_text()
+
+
+def test_the_command_prints_json_and_lists_its_tests(command):
+    code, out = command(Breathing, "--case", "exposure_stays_locked", "--json")
+    found = json.loads(out)
+    assert (code, found["schema"], found["summary"]["failed"]) == (7, "lenslink.its/1", 1)
+    assert found["tests"][0]["test"] == "exposure_stays_locked"
+    code, out = command(CameraLens, "--list", "--json")
+    assert [each["case"] for each in json.loads(out)["cases"]] == list(CASES)
+    code, out = command(CameraLens, "--list")
+    assert len(out.splitlines()) == len(CASES)
+    assert command(CameraLens, "--case", "no_such_case") == (2, "")
+    assert command(CameraLens, "--flicker", "0") == (2, "")
+
+
+def test_a_module_that_goes_away_leaves_tests_that_are_not_run(monkeypatch, tmp_path):
+    class PulledOut(CameraLens):
+        """Is pulled out while the second burst is read."""
+
+        frames = 0
+
+        def expose(self, number, mode, applied, crop):
+            self.frames += self.frame_index > 0
+            if self.frames > 8 and "camera" in bay.lenses:
+                bay.pull("camera")
+            return super().expose(number, mode, applied, crop)
+
+    bay = install(monkeypatch, tmp_path)
+    bay.plug("camera", PulledOut(bay.clock))
+    names = ["exposure_stays_locked", "bracket_keeps_its_order", "gain_is_applied"]
+    with lenslink.open("camera") as device:
+        cases = [CASES[name] for name in names]
+        found = list(run_camera_tests(device, cases, info=RunInfo("a module")))
+    assert [each.verdict for each in found] == [PASSED, ERROR, NOT_RUN]
+    assert found[2].detail == "the module does not answer any more"

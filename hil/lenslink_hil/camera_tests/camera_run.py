@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 from lenslink import Device
+from lenslink.errors import LensLinkError
 
 from ..conformance.cases import Case
 from ..conformance.report import ReportForm
 from ..conformance.run_info import RunInfo
-from ..conformance.verdicts import NOT_RUN, Result, Verdict, count_verdicts, judge
+from ..conformance.verdicts import ERROR, NOT_RUN, Result, Verdict, count_verdicts, judge
 from . import dng_cases, exposure_cases, lens_cases, readout_cases
 from .camera_under_test import CameraTest, CameraUnderTest
 
@@ -49,7 +50,7 @@ def run_camera_tests(
 ) -> Iterator[Verdict]:
     """Yield the verdict of each test on an open module.
 
-    If the module goes away, the tests that are left are "not run".
+    If the module does not answer any more, the tests that are left are "not run".
 
     Args:
         device: the module. No stream runs on it.
@@ -59,13 +60,24 @@ def run_camera_tests(
     """
     info.note_manifest(device.manifest)
     camera = CameraUnderTest(device, flicker_hz)
+    is_there = True
     for case in cases:
         start = time.monotonic()
-        if device.is_attached:
+        if is_there:
             result = judge(partial(case.run, camera))
+            is_there = result.verdict != ERROR or _answers(device)
         else:
-            result = Result(NOT_RUN, "the module went away")
+            result = Result(NOT_RUN, "the module does not answer any more")
         yield Verdict(case.name, case.name, "module", *result, time.monotonic() - start)
+
+
+def _answers(device: Device) -> bool:
+    """Return True if the module still answers. Its streams end."""
+    try:
+        device.flush()
+    except LensLinkError:
+        return False
+    return True
 
 
 def as_json(found: Sequence[Verdict], info: RunInfo) -> dict[str, Any]:

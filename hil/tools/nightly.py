@@ -55,6 +55,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "interrupts": (*_PYTEST, "tests/e2e/test_interrupts.py"),
     "api": (*_PYTEST, "tests/property/test_any_api_use.py", "tests/e2e/test_api_use.py"),
     "physics": (*_PYTEST, "tests/unit/test_plant_physics.py", "tests/e2e/test_emva_path.py"),
+    "conform": ("-m", "lenslink", "conform", "module", "sim:"),
     "rig": (*_PYTEST, "tests/e2e/test_fault_drill.py", "tests/e2e/test_rig_doctor.py"),
     # CI runs the end-to-end tests on sim:. These are two more benches, at the scale of CI.
     "e2e-usbip": (*_PYTEST, "tests/e2e", "--lens", "usbip:"),

@@ -19,7 +19,7 @@ from helpers.slowdown import patience
 from lenslink import errors
 from lenslink.cli.main import cli
 from lenslink_hil.benches.sim import OPTIONS
-from lenslink_hil.plugin import lens_fixtures
+from lenslink_hil.plugin import lens_fixtures, report_notes
 from lenslink_hil.plugin.quarantine_file import read_quarantine
 from lenslink_hil.rig.power_switch import list_switches, load_switch
 from lenslink_hil.rig.rig_file import load_rig
@@ -159,8 +159,8 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 # How many lines each Python example prints; a test file, or a script that prints nothing, has 0.
 PRINTED = {
     "README.md": [1],
-    "hil/README.md": [0, 0],
-    # A manifest and four modes; a still; ten frames; the settings; a bracket of three; a calibration;
+    "hil/README.md": [0, 0, 0],
+    # A manifest and four modes; a still; ten frames; the settings; a bracket of three; calibration;
     # an event of being attached; a module that proves itself; the frame that another process would
     # read; what a client set, and its bracket of three; a picture.
     "host/README.md": [5, 1, 10, 1, 3, 1, 1, 0, 1, 4, 1],
@@ -188,7 +188,7 @@ def test_the_pytest_example_passes(tmp_path: Path) -> None:
     (tmp_path / "test_example.py").write_text(example, encoding="utf-8")
     done = run([sys.executable, "-m", "pytest", "-q", "test_example.py"], tmp_path)
     assert done.returncode == 0, done.stdout
-    assert "2 passed" in done.stdout
+    assert "3 passed" in done.stdout
 
 
 def test_the_rig_examples_are_rigs_and_quarantines(tmp_path: Path) -> None:
@@ -209,6 +209,8 @@ def test_every_switch_and_fixture_is_in_the_document() -> None:
     for name in ("lens", "lens_fresh", "lens_url", "lens_board", "lens_power", "lens_plant"):
         assert hasattr(lens_fixtures, name)
         assert f"| `{name}` |" in TEXT["hil/README.md"]
+    assert hasattr(report_notes, "lens_report")
+    assert "| `lens_report` |" in TEXT["hil/README.md"]
 
 
 @pytest.mark.usefixtures("lens_url")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 import random
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 from lenslink_protocol.manifest import Manifest
 from lenslink_protocol.params import VERSION_MAJOR, VERSION_MINOR
+
+from ..report.run_facts import list_run_facts
 
 
 def draw_seed() -> int:
@@ -49,11 +49,8 @@ class RunInfo:
             "module": dict(self.module),
             "date": self.date,
             "duration_s": round(time.monotonic() - self._start, 3),
-            "lenslink": version("lenslink"),
             "spec": f"{VERSION_MAJOR}.{VERSION_MINOR}",
-            "host": f"{platform.node()}: {platform.system()} {platform.release()} "
-            f"{platform.machine()}",
-            "python": platform.python_version(),
+            **list_run_facts(),
         }
 
     def as_rows(self) -> list[tuple[str, str]]:

@@ -233,4 +233,5 @@ def _keep(item: pytest.Item, report: pytest.TestReport, recorder: SessionRecorde
     if recorder.problem:
         text += f"\nthe recording is not whole: {recorder.problem}"
     report.sections.append(("lenslink", text))
+    report.lens_recording = str(path)  # type: ignore[attr-defined]
     report.lens_replay = make_replay_command(config, item.nodeid, path)  # type: ignore[attr-defined]

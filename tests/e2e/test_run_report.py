@@ -1,0 +1,137 @@
+"""The report of a run, as people use it: figures, a drop, pictures, and a run that was killed."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from helpers.inner_pytest import InnerPytest
+from helpers.slowdown import patience
+
+from lenslink_hil.report.board_history import append_run, make_history_path, read_series
+from lenslink_hil.report.report_document import ResultKind, State, Trend
+from lenslink_hil.report.report_reader import read_report
+
+SIM = "sim:?scene=ramp&width=64&height=64"
+TESTS = """
+import pytest
+
+def test_is_steady(lens, lens_report):
+    with lens.capture() as frame:
+        lens_report.add_picture(frame, "a ramp")
+    lens_report.add_figure("frames_per_s", 30.1, "1/s")
+
+def test_drops(lens, lens_report):
+    lens.capture().release()
+    lens_report.add_figure("frames_per_s", 25.0, "1/s")
+
+def test_fails(lens, lens_report):
+    lens_report.add_figure("frames_per_s", 1.0)
+    with lens.capture(exposure_us=8000) as frame:
+        assert frame.exposure_us == 8001
+
+@pytest.mark.requires(transport="usb")
+def test_needs_usb(lens):
+    pass
+
+def test_has_no_power_switch(lens_power):
+    pass
+
+def test_uses_no_board(lens_report):
+    lens_report.add_figure("once", 1)
+    with pytest.raises(Exception, match="a test has each figure once"):
+        lens_report.add_figure("once", 1)
+    with pytest.raises(Exception, match="no name of a figure"):
+        lens_report.add_figure("two words", 1)
+    with pytest.raises(Exception, match="not finite"):
+        lens_report.add_figure("x", float("inf"))
+"""
+WAITS = """
+import threading
+
+def test_passes():
+    pass
+
+def test_waits():
+    open("waits", "w").close()
+    threading.Event().wait()
+"""
+
+
+def name(test: str) -> str:
+    return f"test_inner.py::{test}"
+
+
+def test_a_run_is_reported_and_a_drop_fails_its_test(tmp_path: Path) -> None:
+    history = make_history_path(tmp_path / "history", SIM)
+    for _ in range(8):
+        values = {f"{name(test)} frames_per_s": 30.0 for test in ("test_is_steady", "test_drops")}
+        append_run(history, "earlier", values, {"link": "sim"})
+    run = InnerPytest(
+        tmp_path, TESTS, "--lens", SIM, "--lens-report", "out/a report.json",
+        "--lens-history", "history",
+    )  # fmt: skip
+    assert run.wait() == pytest.ExitCode.TESTS_FAILED, run.text
+    assert "Failed: 2 of 6 tests on 2 boards; 1 rig error, 1 skipped." in run.text
+    assert run.outcomes()["test_drops"] == "failure"
+    assert run.properties("test_is_steady")["lens_figure_frames_per_s"] == "30.1"
+
+    report = read_report(tmp_path / "out/a report.json")
+    assert report.state is State.FINISHED
+    assert (report.not_reached, list(report.boards)) == (0, [SIM, ""])
+    assert report.boards[SIM]["firmware"].startswith("lensfw ")
+    assert report.runs[0]["bench"] == SIM
+    found = {each.test.rpartition("::")[2]: each for each in report.results}
+    assert {test: each.kind for test, each in found.items()} == {
+        "test_is_steady": ResultKind.PASSED,
+        "test_drops": ResultKind.FAILED,
+        "test_fails": ResultKind.FAILED,
+        "test_needs_usb": ResultKind.SKIPPED,
+        "test_has_no_power_switch": ResultKind.RIG_ERROR,
+        "test_uses_no_board": ResultKind.PASSED,
+    }
+    steady, dropped, failed = (
+        found[each] for each in ("test_is_steady", "test_drops", "test_fails")
+    )
+    assert [each.title for each in steady.pictures] == ["a ramp"]
+    assert steady.figures[0].trend is Trend.STEADY
+    assert steady.counters["frames"] == 1
+    assert steady.counters["bytes"] > 64 * 64 * 1.5
+    assert dropped.message == (
+        "frames_per_s: 25 is 16.7 % worse than 30, the median of the last 8 runs"
+    )
+    assert dropped.figures[0].earlier == (30.0,) * 8
+    assert Path(failed.recording).is_file()
+    assert f"replay:{failed.recording}" in failed.replay.replace("'", "")
+    # The figure of a test that failed otherwise is no measurement.
+    for test, last in (("test_is_steady", 30.1), ("test_drops", 25.0)):
+        assert read_series(history, f"{name(test)} frames_per_s", "sim") == [30.0] * 8 + [last]
+    assert read_series(history, f"{name('test_fails')} frames_per_s", "sim") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_killed_leaves_a_report_that_says_so(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "report.json"
+    path.write_text("{}")
+    run = InnerPytest(tmp_path, WAITS, "--lens-report", "report.json")
+    until = time.monotonic() + patience(60)
+    while not (tmp_path / "waits").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    run.process.send_signal(number)
+    assert run.wait() != 0
+    report = read_report(path)
+    assert report.state is State.ABANDONED
+    if number == signal.SIGINT:
+        assert [each.kind for each in report.results] == [ResultKind.PASSED]
+        assert "Abandoned: the run did not reach its end; 0 failed of 1 test" in run.text
+        assert report.not_reached == 1
+
+
+def test_a_report_that_cannot_be_written_stops_the_run(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    run = InnerPytest(tmp_path, WAITS, "--lens-report", "out/report.json")
+    assert run.wait() == pytest.ExitCode.USAGE_ERROR
+    assert "--lens-report: " in run.text
+    assert "Traceback" not in run.text

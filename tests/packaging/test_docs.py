@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -19,6 +20,7 @@ from helpers.slowdown import patience
 from lenslink import errors
 from lenslink.cli.main import cli
 from lenslink_hil.benches.sim import OPTIONS
+from lenslink_hil.conformance.clauses import load_clauses
 from lenslink_hil.plugin import lens_fixtures, report_notes
 from lenslink_hil.plugin.quarantine_file import read_quarantine
 from lenslink_hil.rig.power_switch import list_switches, load_switch
@@ -192,13 +194,15 @@ def test_the_pytest_example_passes(tmp_path: Path) -> None:
 
 
 def test_the_rig_examples_are_rigs_and_quarantines(tmp_path: Path) -> None:
-    quarantine, rig, simulated = blocks(TEXT["hil/README.md"], "toml")
+    quarantine, rig, simulated, waivers = blocks(TEXT["hil/README.md"], "toml")
     for number, text in enumerate((rig, simulated)):
         path = tmp_path / f"{number}.toml"
         path.write_text(text, encoding="utf-8")
         assert "left" in load_rig(path).boards
     (tmp_path / "quarantine.toml").write_text(quarantine, encoding="utf-8")
     assert read_quarantine(tmp_path / "quarantine.toml", date(2026, 1, 1))
+    (waiver,) = tomllib.loads(waivers)["waiver"]
+    assert waiver["clause"] in load_clauses()
 
 
 def test_every_switch_and_fixture_is_in_the_document() -> None:

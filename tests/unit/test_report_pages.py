@@ -20,7 +20,16 @@ from lenslink_hil.conformance.report import as_json
 from lenslink_hil.conformance.run_info import RunInfo
 from lenslink_hil.conformance.verdicts import ERROR, FAILED, NOT_CLAIMED, PASSED, Verdict
 from lenslink_hil.plugin import report_notes
-from lenslink_hil.report import board_history, html_page, report_document, run_facts, sparkline
+from lenslink_hil.report import (
+    board_history,
+    html_page,
+    json_values,
+    markdown_text,
+    report_document,
+    run_facts,
+    sparkline,
+)
+from lenslink_hil.report.json_values import MAX_FILE
 from lenslink_hil.report.report_document import (
     Figure,
     ResultKind,
@@ -33,7 +42,7 @@ from lenslink_hil.report.report_document import (
 )
 from lenslink_hil.report.report_html import MAX_DETAILS, make_html
 from lenslink_hil.report.report_markdown import MAX_ROWS, make_markdown
-from lenslink_hil.report.report_reader import MAX_FILE, read_report
+from lenslink_hil.report.report_reader import read_report
 
 RUN = {"date": "2026-11-30", "seed": "5"}
 NAN = float("nan")
@@ -42,7 +51,16 @@ EVIL = "</pre><script>alert(1)</script> | `x` <b>"
 
 @pytest.mark.parametrize(
     "module",
-    [board_history, html_page, report_document, report_notes, run_facts, sparkline],
+    [
+        board_history,
+        html_page,
+        json_values,
+        markdown_text,
+        report_document,
+        report_notes,
+        run_facts,
+        sparkline,
+    ],
     ids=lambda module: module.__name__,
 )
 def test_the_examples_hold(module: ModuleType) -> None:

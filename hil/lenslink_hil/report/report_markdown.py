@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
 from typing import Final
 
+from .markdown_text import escape_markdown, make_markdown_block, make_markdown_table
 from .report_document import (
     ResultKind,
     RunReport,
@@ -18,12 +17,11 @@ from .report_document import (
 MAX_ROWS: Final = 200
 MAX_DETAILS: Final = 20
 MAX_MESSAGE: Final = 600
-_MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def make_markdown(report: RunReport) -> str:
     """Return the report; below 1 MiB, which is what GitHub takes as a summary."""
-    parts = [f"**{_escape(describe_verdict(report))}**", *_make_boards(report)]
+    parts = [f"**{escape_markdown(describe_verdict(report))}**", *_make_boards(report)]
     wrong = report.list_wrong()
     if wrong:
         parts.append("### What is wrong")
@@ -33,27 +31,10 @@ def make_markdown(report: RunReport) -> str:
     parts += _make_matrix(report)
     if reasons := report.count_reasons():
         rows = [(str(count), reason) for reason, count in reasons[:MAX_ROWS]]
-        parts += ["### Skipped, or in quarantine", _make_table(("tests", "reason"), rows)]
+        parts += ["### Skipped, or in quarantine", make_markdown_table(("tests", "reason"), rows)]
     for facts in report.runs:
-        parts.append(_make_table(("run", ""), list(facts.items())))
+        parts.append(make_markdown_table(("run", ""), list(facts.items())))
     return "\n\n".join(parts) + "\n"
-
-
-def _escape(text: str) -> str:
-    """Return plain text as Markdown on one line."""
-    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
-
-
-def _make_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([_escape(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _make_block(text: str) -> str:
-    """Return *text* as it is, between fences that it cannot close."""
-    longest = max((len(each) for each in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}\n{text}\n{fence}"
 
 
 def _make_boards(report: RunReport) -> list[str]:
@@ -65,17 +46,18 @@ def _make_boards(report: RunReport) -> list[str]:
         link = ", ".join(f"{key} {value:,}" for key, value in counters.items())
         board = ", ".join(f"{key} {value}" for key, value in facts.items())
         rows.append((name or "none", outcomes, link, board))
-    return [_make_table(("board", "outcomes", "link", "facts"), rows)] if rows else []
+    return [make_markdown_table(("board", "outcomes", "link", "facts"), rows)] if rows else []
 
 
 def _make_detail(result: TestResult) -> str:
     message = shorten_message(result.message, MAX_MESSAGE)
     text = (
-        f"**{_escape(result.test)}** on {_escape(result.board or 'no board')}: {result.kind}\n\n"
-        f"{_make_block(message)}"
+        f"**{escape_markdown(result.test)}** on {escape_markdown(result.board or 'no board')}: "
+        f"{result.kind}\n\n"
+        f"{make_markdown_block(message)}"
     )
     if result.replay:
-        text += f"\n\nTo replay it without the board:\n\n{_make_block(result.replay)}"
+        text += f"\n\nTo replay it without the board:\n\n{make_markdown_block(result.replay)}"
     return text
 
 
@@ -92,8 +74,8 @@ def _make_matrix(report: RunReport) -> list[str]:
     if not tests:
         return []
     rows = [(test, *(_make_cell(found.get((test, board))) for board in boards)) for test in tests]
-    head = ("test", *(_escape(name or "none") for name in boards))
-    return [title, _make_table(head, rows)]
+    head = ("test", *(escape_markdown(name or "none") for name in boards))
+    return [title, make_markdown_table(head, rows)]
 
 
 def _make_cell(result: TestResult | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 from helpers.inner_pytest import InnerPytest
 from helpers.slowdown import patience
+from PIL import Image
 
+from lenslink.cli.main import main
 from lenslink_hil.report.board_history import append_run, make_history_path, read_series
 from lenslink_hil.report.report_document import ResultKind, State, Trend
 from lenslink_hil.report.report_reader import read_report
@@ -30,6 +33,7 @@ def test_drops(lens, lens_report):
 def test_fails(lens, lens_report):
     lens_report.add_figure("frames_per_s", 1.0)
     with lens.capture(exposure_us=8000) as frame:
+        lens_report.add_picture(frame, "8 ms")
         assert frame.exposure_us == 8001
 
 @pytest.mark.requires(transport="usb")
@@ -64,7 +68,30 @@ def name(test: str) -> str:
     return f"test_inner.py::{test}"
 
 
-def test_a_run_is_reported_and_a_drop_fails_its_test(tmp_path: Path) -> None:
+def show_evidence(recording: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Check what the recording of the failed test says of it, and holds."""
+    capsys.readouterr()
+    extracted = folder / "extracted"
+    assert main(["replay", recording, "--about", "--json", "--extract", str(extracted)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == "lenslink.recording/1"
+    assert found["test"] == name("test_fails")
+    assert found["lens_firmware"].startswith("lensfw ")
+    assert {"lenslink", "python", "host", "seed", "counters", "lens_serial"} <= set(found)
+    assert found["to repeat"].startswith(f"pytest {name('test_fails')} --lens ")
+    assert found["pictures"] == ["8 ms"]
+    with Image.open(extracted / "picture-1.jpg") as picture:
+        assert max(picture.size) == 32
+    # The module says something when it starts a stream.
+    assert "level" in (extracted / "module-log.txt").read_text()
+    assert main(["replay", recording, "--about"]) == 0
+    assert "frame.exposure_us == 8001" in capsys.readouterr().out
+    assert main(["replay", recording, "--extract", str(extracted)]) == 2
+
+
+def test_a_run_is_reported_and_a_drop_fails_its_test(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     history = make_history_path(tmp_path / "history", SIM)
     for _ in range(8):
         values = {f"{name(test)} frames_per_s": 30.0 for test in ("test_is_steady", "test_drops")}
@@ -105,6 +132,7 @@ def test_a_run_is_reported_and_a_drop_fails_its_test(tmp_path: Path) -> None:
     assert dropped.figures[0].earlier == (30.0,) * 8
     assert Path(failed.recording).is_file()
     assert f"replay:{failed.recording}" in failed.replay.replace("'", "")
+    show_evidence(failed.recording, tmp_path, capsys)
     # The figure of a test that failed otherwise is no measurement.
     for test, last in (("test_is_steady", 30.1), ("test_drops", 25.0)):
         assert read_series(history, f"{name(test)} frames_per_s", "sim") == [30.0] * 8 + [last]

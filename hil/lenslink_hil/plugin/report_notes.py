@@ -7,6 +7,7 @@ test whose figure has dropped fails, after it has passed otherwise.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import math
@@ -24,10 +25,11 @@ from .run_options import get_history_folder
 from .worker_plan import is_own
 
 if TYPE_CHECKING:
-    from lenslink import Frame, Stats
+    from lenslink import Device, Frame, Stats
 
 MAX_FIGURES: Final = 20
 MAX_PICTURES: Final = 4
+MAX_LOG_LINES: Final = 200
 _SIDE: Final = 160
 _QUALITY: Final = 75
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,40}")
@@ -157,12 +159,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Give the report the notes of the test, as text: it may go to another process."""
     report: pytest.TestReport = yield
-    del call
     facts: dict[str, object] = {}
     held = item.config.stash.get(HELD, None)
     fixtures = getattr(item, "fixturenames", ())
     if held is not None and "lens_held" in fixtures:
         facts["board"] = held.board.name
+        if held.taken is not None and held.taken.rig_file is not None:
+            facts["rig"] = str(held.taken.rig_file)
+        if call.excinfo is not None and held.device is not None:
+            facts["module_log"] = _take_log(held.device)
     if report.when == "call":
         if (notes := item.stash.get(_NOTES, None)) is not None:
             facts["figures"] = [asdict(each) for each in notes.figures]
@@ -172,6 +177,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if facts:
         report.lens_notes = json.dumps(facts)  # type: ignore[attr-defined]
     return report
+
+
+def _take_log(device: Device) -> list[str]:
+    """Return the last lines that the module has logged, with its time in seconds."""
+    from lenslink import LensLinkError
+
+    with contextlib.suppress(LensLinkError):
+        return [
+            f"{each.timestamp_us / 1e6:.6f} level {each.level}: "
+            f"{each.text.decode('utf-8', 'replace')}"
+            for each in device.take_logs()[-MAX_LOG_LINES:]
+        ]
+    return []
 
 
 def _count(stats: Stats) -> dict[str, int]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.cli_process import Cli
 from helpers.slowdown import patience
+
+from lenslink.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "hil/examples/pipe_transport"
@@ -21,8 +23,8 @@ METADATA = "import setuptools.build_meta as b; b.prepare_metadata_for_build_whee
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> dict[str, str]:
-    """The environment of a user who has installed the example: its module and its entry point."""
+def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Install the example for this process: its module, and its entry point."""
     folder = tmp_path / "an example"
     shutil.copytree(EXAMPLE, folder)
     (folder / "installed").mkdir()
@@ -33,31 +35,34 @@ def installed(tmp_path: Path) -> dict[str, str]:
         capture_output=True,
         timeout=patience(60),
     )
-    return {"PYTHONPATH": os.pathsep.join([str(folder), str(folder / "installed")])}
+    for path in (folder, folder / "installed"):
+        monkeypatch.syspath_prepend(str(path))
+    yield
+    sys.modules.pop("pipe_transport", None)
 
 
+@pytest.mark.usefixtures("_installed")
 def test_a_module_behind_pipes_gets_its_statement(
-    installed: dict[str, str], tmp_path: Path
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    photo, results = tmp_path / "photo.npy", tmp_path / "results.json"
     with Cli(tmp_path) as cli:
         _, served = cli.serve("--width", "64", "--height", "64", "--scene", "ramp")
         command = shlex.join([sys.executable, str(RELAY), served.removeprefix("unix:")])
-        url = f"pipe:{command}"
-        done = cli.run("capture", url, "-o", "photo.npy", **installed)
-        assert (done.returncode, "complete" in done.stderr) == (0, True)
-        assert (tmp_path / "photo.npy").stat().st_size > 64 * 64 * 2
+        assert main(["capture", f"pipe:{command}", "-o", str(photo)]) == 0
+        assert "complete" in capsys.readouterr().err
+        assert photo.stat().st_size > 64 * 64 * 2
 
         case = ["--case", "fields_and_sequence"]
-        done = cli.run("conform", "module", url, *case, "--json", **installed)
-        assert done.returncode == 0, done.stdout
-        (tmp_path / "results.json").write_text(done.stdout)
-        assert json.loads(done.stdout)["run"]["capabilities"]
-        done = cli.run("conform", "statement", "results.json", "-o", "statement.md")
-        # One case is not the whole kit, and the statement says so.
-        assert done.returncode == 11
-        assert "**The module is not fully tested.**" in (tmp_path / "statement.md").read_text()
+        assert main(["conform", "module", f"pipe:{command}", *case, "--json"]) == 0
+        results.write_text(capsys.readouterr().out)
+        assert json.loads(results.read_text())["run"]["capabilities"]
+    # One case is not the whole kit, and the statement says so.
+    assert main(["conform", "statement", str(results)]) == 11
+    assert "**The module is not fully tested.**" in capsys.readouterr().out
 
-    done = cli.run("info", "pipe:no-such-program", **installed)
-    assert (done.returncode, "cannot start no-such-program" in done.stderr) == (3, True)
-    done = cli.run("info", f"pipe:{sys.executable} -c 'pass'", **installed)
-    assert (done.returncode, "the program has ended" in done.stderr) == (5, True)
+    assert main(["info", "pipe:no-such-program"]) == 3
+    assert "cannot start no-such-program" in capsys.readouterr().err
+    assert main(["info", "pipe:true"]) == 5
+    assert "the program has ended" in capsys.readouterr().err
+    assert main(["info", "pipe:'"]) == 2

@@ -19,7 +19,7 @@ from lenslink.errors import UsageError
 from lenslink_hil.conformance.report import as_json
 from lenslink_hil.conformance.run_info import RunInfo
 from lenslink_hil.conformance.verdicts import ERROR, FAILED, NOT_CLAIMED, PASSED, Verdict
-from lenslink_hil.plugin import report_notes
+from lenslink_hil.plugin import report_notes, report_writer
 from lenslink_hil.report import (
     board_history,
     html_page,
@@ -66,6 +66,20 @@ EVIL = "</pre><script>alert(1)</script> | `x` <b>"
 def test_the_examples_hold(module: ModuleType) -> None:
     done = doctest.testmod(module)
     assert (done.failed, done.attempted > 0) == (0, True)
+
+
+def test_a_test_that_hangs_is_reported_with_its_innermost_calls() -> None:
+    stacks = "\n".join(f'  File "x.py", line {number} in f{number}' for number in range(100))
+    phase = pytest.TestReport(
+        "test_a", ("x.py", 0, "test_a"), {}, "failed", "it did not end", "call",
+        sections=[("stdout", "noise"), ("stacks", stacks)],
+    )  # fmt: skip
+    kind, message = report_writer.judge_phase(phase)
+    assert kind is ResultKind.FAILED
+    assert message.startswith("it did not end\n  File")
+    assert "in f0" in message
+    assert "in f50" not in message
+    assert "noise" not in message
 
 
 def result(kind: ResultKind = ResultKind.PASSED, test: str = "test_a", **more: Any) -> TestResult:

@@ -38,6 +38,7 @@ from .run_options import (
 )
 
 MAX_MESSAGE: Final = 8_000
+MAX_STACK_LINES: Final = 12
 _INTERVAL_S: Final = 2.0
 _FINISHED: Final = (
     pytest.ExitCode.OK,
@@ -220,7 +221,7 @@ def _add_phase(
     """Return *result* with what a phase of the test adds: the worst outcome stays."""
     from ..report.report_reader import parse_figure, parse_picture
 
-    kind, message = _judge(report)
+    kind, message = judge_phase(report)
     order = list(ResultKind)
     if order.index(kind) < order.index(result.kind):
         result = replace(result, kind=kind, message=message[-MAX_MESSAGE:])
@@ -236,15 +237,18 @@ def _add_phase(
     )
 
 
-def _judge(report: pytest.TestReport) -> tuple[ResultKind, str]:
-    """Return the outcome of one phase, and its reason."""
+def judge_phase(report: pytest.TestReport) -> tuple[ResultKind, str]:
+    """Return the outcome of one phase of a test, and its reason."""
     if hasattr(report, "rig_error"):
         return ResultKind.RIG_ERROR, str(report.rig_error)
     if hasattr(report, "quarantine"):
         return ResultKind.QUARANTINED, str(report.quarantine)
     if report.failed:
         # Without the line that names the worker, which longreprtext has.
-        return ResultKind.FAILED, str(report.longrepr)
+        stacks = [text for name, text in report.sections if name == "stacks"]
+        # The innermost calls come first.
+        lines = "".join(stacks).splitlines()[:MAX_STACK_LINES]
+        return ResultKind.FAILED, "\n".join([str(report.longrepr), *lines])
     if report.skipped:
         text = report.longrepr
         reason = text[2] if isinstance(text, tuple) else getattr(report, "wasxfail", str(text))

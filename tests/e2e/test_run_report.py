@@ -1,13 +1,16 @@
-"""The report of a run, as people use it: figures, a drop, pictures, and a run that was killed."""
+"""The report of a run, in the CI recipe for sim:, with a drop and failures; and of a killed run."""
 
 from __future__ import annotations
 
 import json
 import signal
+import tempfile
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+from helpers.ci_runner import Runner, list_steps
 from helpers.inner_pytest import InnerPytest
 from helpers.slowdown import patience
 from PIL import Image
@@ -17,22 +20,22 @@ from lenslink_hil.report.board_history import append_run, make_history_path, rea
 from lenslink_hil.report.report_document import ResultKind, State, Trend
 from lenslink_hil.report.report_reader import read_report
 
-SIM = "sim:?scene=ramp&width=64&height=64"
+SIM = "sim:"
 TESTS = """
 import pytest
 
 def test_is_steady(lens, lens_report):
-    with lens.capture() as frame:
+    with lens.capture(roi=(0, 0, 64, 64)) as frame:
         lens_report.add_picture(frame, "a ramp")
     lens_report.add_figure("frames_per_s", 30.1, "1/s")
 
 def test_drops(lens, lens_report):
-    lens.capture().release()
+    lens.capture(roi=(0, 0, 64, 64)).release()
     lens_report.add_figure("frames_per_s", 25.0, "1/s")
 
 def test_fails(lens, lens_report):
     lens_report.add_figure("frames_per_s", 1.0)
-    with lens.capture(exposure_us=8000) as frame:
+    with lens.capture(roi=(0, 0, 64, 64), exposure_us=8000) as frame:
         lens_report.add_picture(frame, "8 ms")
         assert frame.exposure_us == 8001
 
@@ -65,7 +68,7 @@ def test_waits():
 
 
 def name(test: str) -> str:
-    return f"test_inner.py::{test}"
+    return f"test_module.py::{test}"
 
 
 def show_evidence(recording: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,20 +95,34 @@ def show_evidence(recording: str, folder: Path, capsys: pytest.CaptureFixture[st
 def test_a_run_is_reported_and_a_drop_fails_its_test(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    history = make_history_path(tmp_path / "history", SIM)
-    for _ in range(8):
-        values = {f"{name(test)} frames_per_s": 30.0 for test in ("test_is_steady", "test_drops")}
-        append_run(history, "earlier", values, {"link": "sim"})
-    run = InnerPytest(
-        tmp_path, TESTS, "--lens", SIM, "--lens-report", "out/a report.json",
-        "--lens-history", "history",
-    )  # fmt: skip
-    assert run.wait() == pytest.ExitCode.TESTS_FAILED, run.text
-    assert "Failed: 2 of 6 tests on 2 boards; 1 rig error, 1 skipped." in run.text
-    assert run.outcomes()["test_drops"] == "failure"
-    assert run.properties("test_is_steady")["lens_figure_frames_per_s"] == "30.1"
+    with tempfile.TemporaryDirectory(prefix="ll-") as runtime:
+        runner = Runner(tmp_path, Path(runtime), TESTS)
+        history = make_history_path(runner.folder / "history", SIM)
+        for _ in range(8):
+            values = {
+                f"{name(test)} frames_per_s": 30.0 for test in ("test_is_steady", "test_drops")
+            }
+            append_run(history, "earlier", values, {"link": "sim"})
+        install, test, page = list_steps("github-sim.yml", "sim")
+        runner.run(install)
+        text = runner.run(
+            test, pytest.ExitCode.TESTS_FAILED, PYTEST_ADDOPTS="--lens-history history"
+        )
+        runner.run(page)
+    verdict = "Failed: 2 of 6 tests on 2 boards; 1 rig error, 1 skipped."
+    assert verdict in text
+    assert runner.summary.read_text().startswith(f"**{verdict}**")
+    html = (runner.folder / "out/report.html").read_text()
+    assert f"<p class='verdict failed'>{verdict}</p>" in html
+    junit = {
+        str(case.get("name")): case
+        for case in ElementTree.parse(runner.folder / "out/junit.xml").iter("testcase")  # noqa: S314
+    }
+    assert [each.tag for each in junit["test_drops"]] == ["properties", "failure"]
+    properties = {each.get("name"): each.get("value") for each in junit["test_is_steady"][0]}
+    assert properties["lens_figure_frames_per_s"] == "30.1"
 
-    report = read_report(tmp_path / "out/a report.json")
+    report = read_report(runner.folder / "out/report.json")
     assert report.state is State.FINISHED
     assert (report.not_reached, list(report.boards)) == (0, [SIM, ""])
     assert report.boards[SIM]["firmware"].startswith("lensfw ")

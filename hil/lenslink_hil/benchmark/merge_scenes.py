@@ -61,9 +61,6 @@ class MergeScene:
     def make_raw(self, pixels: NDArray[np.uint16], settings: Settings) -> RawImage:
         """Return pixels with what is known of the sensor."""
         sensor = self._scene.sensor
-        gain = settings.gain_milli or 1000
-        slope, offset = self.camera.sensor.get_noise_profile(gain)
-        span = sensor.white - sensor.black[0]
         a, b, c, d = sensor.black
         red, green, blue = (top / bottom for top, bottom in sensor.neutral)
         return RawImage(
@@ -73,9 +70,17 @@ class MergeScene:
             float(sensor.white),
             np.array([top / bottom for top, bottom in sensor.color_matrix]).reshape(3, 3),
             (red, green, blue),
-            (slope / span, offset / span**2),
-            sensitivity=find_sensitivity(get_exposure_us(settings) / 1e6, gain / 1000, 0),
+            self.find_noise_profile(settings),
+            sensitivity=find_sensitivity(
+                get_exposure_us(settings) / 1e6, (settings.gain_milli or 1000) / 1000, 0
+            ),
         )
+
+    def find_noise_profile(self, settings: Settings) -> tuple[float, float]:
+        """Return S and O of a frame: of a signal x from 0 to 1, the variance is S * x + O."""
+        slope, offset = self.camera.sensor.get_noise_profile(settings.gain_milli or 1000)
+        span = self._scene.sensor.white - self._scene.sensor.black[0]
+        return slope / span, offset / span**2
 
     def find_light(self, settings: Settings, number: int) -> Floats:
         """Return the light of each pixel without noise, (H, W). 1 saturates a frame."""
@@ -90,6 +95,19 @@ class MergeScene:
         cell *= get_exposure_us(settings) / 1e6 * gain / (sensor.white - sensor.black[0])
         width, height = self.size
         return np.tile(cell.reshape(2, 2), (height // 2, width // 2))
+
+    def find_pattern_variance(self, settings: Settings, light: Floats) -> Floats:
+        """Return the variance of the sensor's fixed patterns, which no noise profile knows of.
+
+        Args:
+            settings: of a frame that saturates at a light of 1.
+            light: (H, W).
+        """
+        constants = self.camera.sensor.constants
+        sensor = self._scene.sensor
+        gain = self.camera.sensor.get_gain(settings.gain_milli or 1000)
+        dark = constants.dsnu * gain / (sensor.white - sensor.black[0])
+        return np.asarray(np.square(constants.prnu * light) + dark**2, np.float32)
 
     def find_shift(self, settings: Settings, number: int) -> NDArray[np.float64]:
         """Return how far the hand has moved the picture to the right and down, in pixels."""
@@ -160,6 +178,12 @@ class RangeChart:
     def find_light(self) -> Floats:
         """Return the light of each pixel without noise, (H, W)."""
         return self._light
+
+    def find_noise(self) -> tuple[float, float]:
+        """Return S and O of one frame at gain 1, with the fixed pattern of the dark in O."""
+        slope, offset = self._scene.find_noise_profile(Settings(gain_milli=1000))
+        dark = self._scene.find_pattern_variance(Settings(gain_milli=1000), np.zeros(1, np.float32))
+        return slope, offset + float(dark[0])
 
 
 def make_moving_scene(seed: int, size: tuple[int, int], *, swing: int, shake: int) -> MergeScene:

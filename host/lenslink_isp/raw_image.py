@@ -85,7 +85,7 @@ class RawImage:
         Raises:
             UsageError: its active area has no 2 x 2 pixels.
         """
-        from lenslink.raw_files.exposure import read_exposure
+        from lenslink.raw_files.file_exposure import read_exposure
         from lenslink.raw_files.tiff_tags import get_numbers
 
         red, green, blue = (top / bottom for top, bottom in raw.colors.neutral)

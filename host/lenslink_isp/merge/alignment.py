@@ -36,6 +36,12 @@ _FARTHEST = 0.25
 _MEAN_NOISE = 32
 """The root of light has a quarter of the slope as its variance, the mean of four pixels a quarter
 of that, and one of two frames half of their sum."""
+_BORDER = 6
+"""Pixels along the border of a picture that are not compared."""
+_LEAST_SIDE = 16
+"""Pictures with a shorter side, in pixels, say nothing."""
+_LEAST_GAIN = 0.95
+"""A shift of the whole frame must make the squared error less than so much of what it was."""
 _BREADTH = (np.outer((1, 2, 1), (1, 2, 1)) / 16).astype(np.float32)
 
 
@@ -53,15 +59,22 @@ class Aligner:
     def __init__(self, reference: SceneLight, *, finest: int = 2) -> None:
         """Keep the grey pictures of *reference*, down to 1 / *finest* of the mosaic's size."""
         self._reference = reference
-        self._scales = [scale for scale in (8, 4, 2) if scale >= finest]
+        shape = reference.light.shape
+        self._scales = [
+            scale for scale in (8, 4, 2) if scale >= finest and min(shape) >= _LEAST_SIDE * scale
+        ]
+        self._grid = -(-shape[0] // TILE), -(-shape[1] // TILE)
         self._pyramid: list[_Grey] = []
         self._limit = self._floor = 0.0
 
     def find_shifts(self, frame: SceneLight) -> Floats:
         """Return how far each tile has moved to the right and down, in pixels: (rows, columns, 2).
 
-        A tile has TILE pixels. The last row and column of tiles may reach beyond the frame.
+        A tile has TILE pixels. The last row and column of tiles may reach beyond the frame. Frames
+        of less than 64 pixels are too small to be aligned: their shifts are 0.
         """
+        if not self._scales:
+            return np.zeros((*self._grid, 2), np.float32)
         reference = self._reference
         limit = min(reference.limit, frame.limit)
         floor = max(_find_floor(reference), _find_floor(frame))
@@ -69,7 +82,7 @@ class Aligner:
         if (limit, floor) != (self._limit, self._floor):
             # What one of the frames cannot tell must look the same in both.
             pictures = _make_pyramid(reference.light, limit, floor, self._scales)
-            self._pyramid = [_Grey(picture, TILE // scale) for picture, scale in
+            self._pyramid = [_Grey(picture, TILE // scale, self._grid) for picture, scale in
                              zip(pictures, self._scales, strict=True)]  # fmt: skip
             self._limit, self._floor = limit, floor
         moved = _make_pyramid(frame.light, limit, floor, self._scales)
@@ -77,25 +90,30 @@ class Aligner:
         whole = self._scales[0] * _correlate(self._pyramid[0].picture, moved[0])
         if np.abs(whole).max() > farthest:
             whole = np.zeros(2, np.float32)
-        rows, columns = self._pyramid[0].grid
-        shifts = np.broadcast_to(whole, (rows, columns, 2)).astype(np.float32)
+        shifts = np.broadcast_to(whole, (*self._grid, 2)).astype(np.float32)
         for grey, picture, scale in zip(self._pyramid, moved, self._scales, strict=True):
             for _ in range(_STEPS):
                 whole, shifts = grey.refine(
                     picture, noise, as_floats(whole / scale), as_floats(shifts / scale)
                 )
                 whole, shifts = as_floats(whole * scale), as_floats(shifts * scale)
+            if scale == self._scales[0] and not grey.is_better(picture, as_floats(shifts / scale)):
+                # A flat scene wanders with the noise. The next picture begins anew.
+                whole, shifts = np.zeros_like(whole), np.zeros_like(shifts)
         return as_floats(np.clip(shifts, -farthest, farthest))
 
 
 class _Grey:
     """A grey picture of the reference frame with what does not depend on the other frame."""
 
-    def __init__(self, picture: Floats, tile: int) -> None:
-        self.picture, self._tile = picture, tile
-        self.grid = tuple(-(-side // tile) for side in picture.shape)
+    def __init__(self, picture: Floats, tile: int, grid: tuple[int, int]) -> None:
+        self.picture, self._tile, self._grid = picture, tile, grid
         self._dx = _filter(picture, np.array([[-0.5, 0, 0.5]], np.float32))
         self._dy = _filter(picture, np.array([[-0.5], [0], [0.5]], np.float32))
+        for gradient in (self._dx, self._dy):
+            # What lies near the border may not be in the other frame.
+            gradient[:_BORDER] = gradient[-_BORDER:] = 0
+            gradient[:, :_BORDER] = gradient[:, -_BORDER:] = 0
         self._xx, self._xy, self._yy = (
             self._sum(a * b)
             for a, b in ((self._dx, self._dx), (self._dx, self._dy), (self._dy, self._dy))
@@ -136,9 +154,20 @@ class _Grey:
         step = np.stack((yy * bx - xy * by, xx * by - xy * bx), axis=-1) / determinant[..., None]
         return as_floats(whole), as_floats(shifts - np.clip(step, -1, 1))
 
+    def is_better(self, moved: Floats, shifts: Floats) -> bool:
+        """Return True if *shifts* fit the picture better than the opposite ones.
+
+        Both are interpolated alike, which makes noise smaller.
+        """
+        ahead, back = (
+            float(np.square(warp(moved, as_floats(each), self._tile) - self.picture).mean())
+            for each in (shifts, -shifts)
+        )
+        return ahead < _LEAST_GAIN * back
+
     def _sum(self, values: Floats) -> Floats:
-        """Return the mean of each tile and its neighbours, shape ``grid``."""
-        rows, columns = self.grid
+        """Return the mean of each tile and its neighbours, shape *grid*."""
+        rows, columns = self._grid
         high, wide = rows * self._tile - values.shape[0], columns * self._tile - values.shape[1]
         if high or wide:
             values = as_floats(cv2.copyMakeBorder(values, 0, high, 0, wide, cv2.BORDER_CONSTANT))
@@ -204,10 +233,18 @@ def _make_pyramid(light: Floats, limit: float, floor: float, scales: list[int]) 
 
 
 def _correlate(reference: Floats, moved: Floats) -> NDArray[np.float32]:
-    """Return the shift of the whole picture in pixels, by phase correlation."""
+    """Return the shift of the whole picture in pixels, by phase correlation; 0 if none helps."""
     window = cv2.createHanningWindow((reference.shape[1], reference.shape[0]), cv2.CV_32F)
     shift, _ = cv2.phaseCorrelate(reference, moved, window)
-    return np.array(shift, np.float32)
+    # Noise is shifted too. A shift below a pixel is found by the steps that follow.
+    right, down = (round(each) for each in shift)
+    high, wide = reference.shape
+    if not (right or down) or abs(right) >= wide or abs(down) >= high:
+        return np.zeros(2, np.float32)
+    here = reference[max(0, -down) : high - max(0, down), max(0, -right) : wide - max(0, right)]
+    there = moved[max(0, down) : high - max(0, -down), max(0, right) : wide - max(0, -right)]
+    before, after = (float(np.square(each).mean()) for each in (reference - moved, here - there))
+    return np.array(shift if after < _LEAST_GAIN * before else (0, 0), np.float32)
 
 
 def _dot(a: Floats, b: Floats) -> float:

@@ -16,7 +16,7 @@ from lenslink.image_files.dng import write_dng
 from lenslink.image_files.float_raw import FloatRaw
 from lenslink.image_files.opcodes import Corrections
 from lenslink.image_files.save import get_software
-from lenslink.raw_files.exposure import read_exposure
+from lenslink.raw_files.file_exposure import read_exposure
 from lenslink.raw_files.raw_mosaic import RawMosaic
 from lenslink_isp.develop.still import Quality, StillSettings, develop_still
 from lenslink_isp.raw_image import RawImage

@@ -182,7 +182,7 @@ def _weigh(frame: SceneLight, light: Floats, guide: Floats) -> Floats:
     np.divide(1, weight, out=weight)
     # Among saturated pixels, the least exposed one knows most.
     known = (light < np.float32(frame.limit)).view(np.uint8).astype(np.float32)
-    known += np.float32(_LAST_RESORT / frame.exposure**4)
+    known += np.float32(_LAST_RESORT / frame.exposure**8)
     weight *= known
     return weight
 

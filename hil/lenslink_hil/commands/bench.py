@@ -15,6 +15,7 @@ from lenslink.cli.options import CommonOptions, OutputFile, Seconds, common_opti
 from lenslink.cli.screen import Progress, Screen, emit_json, emit_table
 from lenslink.errors import UsageError
 from lenslink.transports import choose_url
+from lenslink_isp.opencv import require_opencv
 from lenslink_protocol.packings import Packing
 from lenslink_protocol.params import MAX_PAYLOAD
 
@@ -41,6 +42,7 @@ def bench() -> None:
       lenslink bench link usb:
       lenslink bench plant
       lenslink bench control sim:
+      lenslink bench hdr
       lenslink bench metering
     """
 
@@ -345,6 +347,36 @@ def control(
         raise click.exceptions.Exit(_FAILED)
 
 
+@bench.command(epilog="Exit codes: 0 measured, 7 a target was missed.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@common_options
+@pass_common
+def hdr(common: CommonOptions, *, as_json: bool) -> None:
+    """Measure merges of brackets and bursts against the truth of the simulated camera.
+
+    The figures are dynamic range, ghosts of a moving target, noise, sharpness, alignment and CPU
+    time on one core. A busy machine makes only the times worse.
+
+    \b
+    Examples:
+      lenslink bench hdr
+      lenslink bench hdr --json | jq '.targets[] | select(.met | not)'
+    """
+    require_opencv()
+    from ..benchmark import merge_quality as run
+
+    screen = Screen(common)
+    with screen.show_progress() as progress:
+        result = run.measure_all(_make_reporter(progress))
+    if as_json:
+        emit_json(result)
+    else:
+        for line in run.format_summary(result):
+            click.echo(line)
+    if not all(each["met"] for each in result["targets"]):
+        raise click.exceptions.Exit(_FAILED)
+
+
 @bench.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
@@ -361,8 +393,6 @@ def metering(common: CommonOptions, *, as_json: bool) -> None:
       lenslink bench metering
       lenslink bench metering --json | jq '.white_balance[]'
     """
-    from lenslink_isp.opencv import require_opencv
-
     require_opencv()
     from ..benchmark import metering_error as run
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 FAILED_CODE: Final = 7
 """Exit code: something failed."""
-_RIG_CODE: Final = 11
+RIG_CODE: Final = 11
+"""Exit code: something could not be run."""
 
 
 def make_file_option(name: str, text: str) -> Callable[[Any], Any]:
@@ -112,7 +113,7 @@ class VerdictOutput:
         self._write(found)
         if any(each.verdict == FAILED for each in found):
             return FAILED_CODE
-        return _RIG_CODE if any(each.verdict == ERROR for each in found) else 0
+        return RIG_CODE if any(each.verdict == ERROR for each in found) else 0
 
     def _print_summary(self, found: list[Verdict]) -> None:
         from ..conformance.verdicts import count_verdicts

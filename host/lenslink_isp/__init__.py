@@ -7,6 +7,7 @@ engineer can read. It imports :mod:`lenslink`, never the reverse. It needs the e
     develop/     RAW to RGB: levels, demosaicing, colours, tone
     metering/    exposure and white balance for the next frame
     focus/       where the lens must go to make a point of the picture sharp
+    viewfinder/  a page in the browser that looks through a module
 """
 
 from __future__ import annotations

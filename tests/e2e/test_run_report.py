@@ -178,5 +178,5 @@ def test_a_report_that_cannot_be_written_stops_the_run(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     run = InnerPytest(tmp_path, WAITS, "--lens-report", "out/report.json")
     assert run.wait() == pytest.ExitCode.USAGE_ERROR
-    assert "--lens-report: " in run.text
+    assert "--lens-report: cannot write " in run.text
     assert "Traceback" not in run.text

@@ -63,7 +63,7 @@ class ReportWriter:
 
     def __init__(self, config: pytest.Config) -> None:
         from lenslink import LensLinkError
-        from lenslink.image_files.atomic_file import check_target
+        from lenslink.image_files.atomic_file import check_target, make_storage_error
 
         from ..report.run_facts import list_run_facts
 
@@ -90,7 +90,10 @@ class ReportWriter:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 check_target(self._path, True)
-            except (OSError, LensLinkError) as error:
+            except OSError as error:
+                problem = make_storage_error(self._path, error)
+                raise pytest.UsageError(f"--lens-report: {problem}") from None
+            except LensLinkError as error:
                 raise pytest.UsageError(f"--lens-report: {error}") from None
 
     def pytest_sessionstart(self) -> None:

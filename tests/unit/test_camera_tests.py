@@ -298,6 +298,7 @@ def test_the_command_prints_verdicts_and_writes_reports(command, tmp_path):
     assert "<h1>LensLink camera tests</h1>" in text
     assert CASES["exposure_stays_locked"].doc in text
     assert b'classname="its.module.exposure_stays_locked"' in results.read_bytes()
+    assert b"<system-out>8 frames are equally bright" in results.read_bytes()
     # A report that exists is not overwritten, and that shows before the tests run.
     assert command(CameraLens, *case, "--html", str(page)) == (9, "")
     code, out = command(Breathing, *case, "--html", str(page), "--force")

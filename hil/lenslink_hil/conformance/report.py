@@ -92,6 +92,8 @@ def as_junit(found: Sequence[Verdict], info: RunInfo, form: ReportForm = CONFORM
             child = SubElement(case, kind, message=_replace_control(message))
             if each.transcript:
                 child.text = "\n".join(_replace_control(line) for line in each.transcript)
+        elif each.detail:
+            SubElement(case, "system-out").text = _replace_control(each.detail)
     root = Element("testsuites")
     root.append(suite)
     text: bytes = tostring(root, encoding="utf-8", xml_declaration=True)

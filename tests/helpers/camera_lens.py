@@ -25,7 +25,7 @@ from lenslink_protocol.calibration import encode_calibration, get_kind
 from lenslink_protocol.packings import find_layout
 
 STILL = 1
-_OPTIONS = {"scene": "planes", "depth": "1200", "width": 192, "height": 144, "seed": 3}
+_OPTIONS = {"scene": "planes", "depth": "1200", "width": 256, "height": 192, "seed": 3}
 
 
 @cache
@@ -71,7 +71,7 @@ class _Ports(BodyPorts):
 
 
 class CameraLens(PlantLens):
-    """A module that sees ``planes`` with 192 x 144 pixels."""
+    """A module that sees ``planes`` with 256 x 192 pixels."""
 
     options: ClassVar[dict[str, Any]] = {}
     """Options of its scene."""

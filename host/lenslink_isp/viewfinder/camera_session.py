@@ -221,7 +221,7 @@ class CameraSession:
             case SetValue():
                 self._set_value(message.name, message.value)
             case SetAutomatic():
-                self._exposure.set_automatic(message.name, message.value)
+                self._exposure.set_automatic(message.name)
             case Compensate():
                 self._exposure.compensation_ev = message.ev
             case Tap():
@@ -266,6 +266,7 @@ class CameraSession:
             "lost_packets": 0 if state is None else state.lost_packets,
             "incomplete_frames": 0 if state is None else state.incomplete_frames,
             "viewers": len(self.viewers),
+            "delay_ms": self.viewers.describe_delay(),
             "frames_s": round(len(recent) / seconds, 1) if seconds else 0,
             "power_mw": round(1000 * energy_j / seconds) if seconds else 0,
             "temperature_c": picture.frame.temperature_mc / 1000 if picture else None,

@@ -76,17 +76,14 @@ class ExposureControl:
         self._metering.limits = self._make_limits()
         return settings
 
-    def set_automatic(self, name: str, value: int | None) -> None:
-        """Let ``exposure_us`` or ``gain_milli`` follow the scene; keep it at *value* if not None.
+    def set_automatic(self, name: str) -> None:
+        """Let ``exposure_us`` or ``gain_milli`` follow the scene again.
 
         Raises:
             UsageError: the module has no such control.
         """
         if name not in self.is_automatic:
             raise UsageError(f"{name} cannot be automatic: the module has no such control")
-        if value is not None:
-            self.set_manual(name, value)
-            return
         self.is_automatic[name] = True
         self._metering.limits = self._make_limits()
 

@@ -162,6 +162,7 @@ function showState(state) {
   showFigure("power", state.power_mw ? `${state.power_mw} mW` : "–", false);
   const rejected = state.discarded_packets + state.lost_packets;
   showFigure("discards", `${rejected}`, rejected > 0);
+  showFigure("delay", state.delay_ms.count ? `${Math.round(state.delay_ms.p50)} ms` : "–", false);
   showFigure("viewers", `${state.viewers}`, false);
   for (const slider of Object.values(sliders)) slider.showAuto(state.is_automatic);
   if (document.activeElement !== $("compensation")) $("compensation").value = state.compensation_ev;
@@ -296,8 +297,8 @@ class Slider {
 
   toggleAuto() {
     const isOn = this.auto.getAttribute("aria-pressed") === "true";
-    const now = camera.frame ? camera.frame[this.name] : this.value;
-    send({ op: "auto", name: this.name, value: isOn ? now : null });
+    if (isOn) send({ op: "set", name: this.name, value: camera.frame?.[this.name] ?? this.value });
+    else send({ op: "auto", name: this.name });
   }
 }
 

@@ -170,6 +170,7 @@ class CameraSession:
             self._state = await worker.call(lambda client: client.state)
             if not self._state.is_attached:
                 self._stop_search()
+                self._recent.clear()
             self.tell_state()
             await asyncio.sleep(STATE_INTERVAL_S)
 

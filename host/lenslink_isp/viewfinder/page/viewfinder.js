@@ -137,6 +137,7 @@ function drawHistogram(counts) {
 // --- state ------------------------------------------------------------------------------------
 
 function setLink(level, text) {
+  $("frame").dataset.level = level;
   $("link").dataset.level = level;
   $("link").textContent = text;
 }
@@ -304,7 +305,7 @@ class Slider {
 
 function formatExposure(us) {
   if (us >= 300_000) return `${(us / 1e6).toFixed(1)} s`;
-  return us > 0 ? `1/${Math.round(1e6 / us)} s` : "–";
+  return us >= 100 ? `1/${Math.round(1e6 / us)} s` : `${us} µs`;
 }
 
 function formatDistance(mdpt) {

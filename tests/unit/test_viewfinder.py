@@ -35,6 +35,7 @@ from lenslink_isp.viewfinder import (
     viewer_messages,
     worker,
 )
+from lenslink_isp.viewfinder.camera_session import CameraSession
 from lenslink_isp.viewfinder.exposure_control import LONGEST_AUTO_US, ExposureControl
 from lenslink_isp.viewfinder.module_owner import Address
 from lenslink_isp.viewfinder.overlays import draw_peaking, draw_zebra, find_clipped, find_edges
@@ -45,6 +46,7 @@ from lenslink_isp.viewfinder.still_files import StillFiles
 from lenslink_isp.viewfinder.viewer_messages import (
     ChooseOverlays,
     Drawn,
+    PressShutter,
     SetAutomatic,
     SetValue,
     Tap,
@@ -392,3 +394,24 @@ def test_the_examples_hold(module: ModuleType) -> None:
     found = doctest.testmod(module, extraglobs={"lenslink": lenslink}, optionflags=flags)
     assert found.attempted
     assert not found.failed
+
+
+def test_a_viewer_that_comes_before_the_first_picture_is_told_so() -> None:
+    with lenslink.open("sim:?width=64&height=64") as module:
+        profile = ModuleProfile.read(module)
+
+    async def run() -> None:
+        session, page = CameraSession("nosuch", profile), Page()
+        with session.stills:
+            viewer = session.viewers.add(page)
+            session.tell_state()
+            sender = asyncio.ensure_future(viewer.run())
+            await settle()
+            assert page.texts[0]["focus"] == {"state": "idle", "note": "", "point": None}
+            assert page.texts[0]["is_attached"] is False
+            for message in (Tap(0.5, 0.5), PressShutter()):
+                with pytest.raises(UsageError, match="no picture yet"):
+                    session.on_message(viewer, message)
+            sender.cancel()
+
+    asyncio.run(run())

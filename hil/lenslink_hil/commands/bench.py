@@ -43,6 +43,7 @@ def bench() -> None:
       lenslink bench plant
       lenslink bench control sim:
       lenslink bench viewfinder sim:
+      lenslink bench hdr
     """
 
 
@@ -383,6 +384,36 @@ def measure_viewfinder(
         return
     for line in run.format_summary(result):
         click.echo(line)
+
+
+@bench.command(epilog="Exit codes: 0 measured, 7 a target was missed.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@common_options
+@pass_common
+def hdr(common: CommonOptions, *, as_json: bool) -> None:
+    """Measure merges of brackets and bursts against the truth of the simulated camera.
+
+    The figures are dynamic range, ghosts of a moving target, noise, sharpness, alignment and CPU
+    time on one core. A busy machine makes only the times worse.
+
+    \b
+    Examples:
+      lenslink bench hdr
+      lenslink bench hdr --json | jq '.targets[] | select(.met | not)'
+    """
+    require_opencv()
+    from ..benchmark import merge_quality as run
+
+    screen = Screen(common)
+    with screen.show_progress() as progress:
+        result = run.measure_all(_make_reporter(progress))
+    if as_json:
+        emit_json(result)
+    else:
+        for line in run.format_summary(result):
+            click.echo(line)
+    if not all(each["met"] for each in result["targets"]):
+        raise click.exceptions.Exit(_FAILED)
 
 
 def _sweep(url: str, effort: Effort, common: CommonOptions, screen: Screen, as_json: bool) -> None:

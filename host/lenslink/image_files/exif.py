@@ -16,6 +16,7 @@ from typing import BinaryIO
 from lenslink.frame import Frame
 
 from .describe import to_ascii
+from .float_raw import FloatRaw
 
 EXIF_IFD = 34665
 PLACEHOLDER = 34664
@@ -33,7 +34,7 @@ _TIFF_HEADER = struct.pack("<2sHI", b"II", 42, 8)
 _Entry = tuple[int, int, int, bytes]
 
 
-def attach_exif(frame: Frame, file: BinaryIO, moment: datetime) -> None:
+def attach_exif(frame: Frame | FloatRaw, file: BinaryIO, moment: datetime) -> None:
     """Append the EXIF directory to the little-endian TIFF in *file*, and link it from IFD0.
 
     Args:
@@ -62,7 +63,7 @@ def attach_exif(frame: Frame, file: BinaryIO, moment: datetime) -> None:
         file.write(struct.pack("<H", EXIF_IFD))
 
 
-def make_exif_directory(frame: Frame, start: int, moment: datetime) -> bytes:
+def make_exif_directory(frame: Frame | FloatRaw, start: int, moment: datetime) -> bytes:
     """Return the directory as it stands *start* bytes into a little-endian file (EXIF 2.31)."""
     return _pack_directory(sorted(_make_entries(frame, moment)), start)
 
@@ -105,7 +106,7 @@ def _pack_directory(entries: list[_Entry], start: int) -> bytes:
     return directory + struct.pack("<I", 0) + values  # no directory follows
 
 
-def _make_entries(frame: Frame, moment: datetime) -> Iterator[_Entry]:
+def _make_entries(frame: Frame | FloatRaw, moment: datetime) -> Iterator[_Entry]:
     yield _make_rational(33434, Fraction(max(frame.exposure_us, 0), 1_000_000))  # ExposureTime, s
     # ISO by convention: unity gain counts as 100, because no module is calibrated to ISO 12232.
     yield _make_short(34855, round(frame.gain_milli / 10))  # ISOSpeedRatings

@@ -19,8 +19,9 @@ import pytest
 from helpers.browser import Browser
 from helpers.cli_process import Cli, assert_gone, children, finish, firmware
 from helpers.slowdown import patience
-from PIL import Image
+from PIL import ExifTags, Image
 
+from lenslink_hil.benchmark import viewfinder_delay
 from lenslink_hil.plant.patterns import make_pattern
 
 pytestmark = pytest.mark.usefixtures("only_sim")
@@ -171,7 +172,7 @@ def test_the_module_does_what_the_page_asks_for(page: str) -> None:
             assert state["is_automatic"] == {"exposure_us": False, "gain_milli": False}
             assert state["exposure_state"] == "locked"
 
-            await looker.ask(op="auto", name="exposure_us", value=None)
+            await looker.ask(op="auto", name="exposure_us")
             await looker.until(lambda: looker.frames[-1]["exposure_us"] != 1234)
             assert looker.frames[-1]["gain_milli"] == 2500
             await looker.ask(op="overlays", names=["zebra", "peaking"])
@@ -203,7 +204,9 @@ def test_the_module_does_what_the_page_asks_for(page: str) -> None:
 def test_the_shutter_gives_a_dng_and_a_jpeg(page: str) -> None:
     async def run() -> None:
         async with look(page) as looker, aiohttp.ClientSession() as session:
-            await looker.until(lambda: looker.frames)
+            await looker.ask(op="set", name="exposure_us", value=2000)
+            await looker.until(lambda: looker.frames and looker.frames[-1]["exposure_us"] == 2000)
+            aperture_milli = looker.frames[-1]["aperture_milli"]
             await looker.ask(op="shutter")
             await looker.until(lambda: looker.told.get("still"))
             raw, picture = looker.told["still"][0]["files"]
@@ -213,6 +216,12 @@ def test_the_shutter_gives_a_dng_and_a_jpeg(page: str) -> None:
             async with session.get(f"{page}stills/{picture}") as answer:
                 found = Image.open(BytesIO(await answer.read()))
             assert (found.format, found.size) == ("JPEG", (WIDTH, HEIGHT))
+            assert found.info["icc_profile"]
+            told = found.getexif()
+            assert (told[ExifTags.Base.Model], told[ExifTags.Base.Orientation]) == ("LL-100", 1)
+            taken = told.get_ifd(ExifTags.IFD.Exif)
+            assert round(taken[ExifTags.Base.ExposureTime] * 1e6) == 2000
+            assert taken[ExifTags.Base.FNumber] == aperture_milli / 1000
 
     asyncio.run(run())
 
@@ -246,12 +255,19 @@ def test_what_cannot_work_is_one_line(cli: Cli, page: str) -> None:
     port = page.split(":")[2].partition("/")[0]
     for arguments, code, text in (
         (["sim:", "--port", port], 9, f"port {port}"),
-        (["sim:", "--bind", "nowhere"], 2, "no IP address"),
         (["nosuch:"], 2, "nosuch"),
     ):
         done = cli.run("viewfinder", *arguments)
         assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
         assert text in done.stderr
+
+
+def test_the_benchmark_reads_the_delay(page: str) -> None:
+    state, frame = asyncio.run(viewfinder_delay.watch_page(page, None, 0.3))
+    assert (frame["width"], frame["height"]) == (WIDTH, HEIGHT)
+    delay = state["delay_ms"]
+    assert delay["count"] > 1
+    assert 0 < delay["p50"] <= delay["p99"]
 
 
 READ_CANVAS = """(() => {

@@ -35,6 +35,7 @@ from lenslink_isp.viewfinder import (
     viewer_messages,
     worker,
 )
+from lenslink_isp.viewfinder.camera_session import CameraSession
 from lenslink_isp.viewfinder.exposure_control import LONGEST_AUTO_US, ExposureControl
 from lenslink_isp.viewfinder.module_owner import Address
 from lenslink_isp.viewfinder.overlays import draw_peaking, draw_zebra, find_clipped, find_edges
@@ -45,6 +46,7 @@ from lenslink_isp.viewfinder.still_files import StillFiles
 from lenslink_isp.viewfinder.viewer_messages import (
     ChooseOverlays,
     Drawn,
+    PressShutter,
     SetAutomatic,
     SetValue,
     Tap,
@@ -126,7 +128,9 @@ def test_a_viewer_gets_the_newest_picture_and_never_more_than_two_at_once() -> N
         assert page.numbers == [0, 1, 5]
         with pytest.raises(UsageError, match="not in flight"):
             viewer.note_drawn(page.pictures[0][0]["serial"])
-        assert len(viewers.latencies_ns) == 1
+        delay = viewers.describe_delay()
+        assert delay["count"] == 1
+        assert 0 < delay["p50"] == delay["p99"]
         sender.cancel()
 
     asyncio.run(run())
@@ -186,8 +190,7 @@ def test_viewers_get_the_overlays_that_they_want() -> None:
 def test_messages_of_the_page_are_read() -> None:
     assert read_message('{"op":"drawn","serial":3}') == Drawn(3)
     assert read_message('{"op":"set","name":"focus_mdpt","value":0}') == SetValue("focus_mdpt", 0)
-    auto = read_message('{"op":"auto","name":"gain_milli","value":null}')
-    assert auto == SetAutomatic("gain_milli", None)
+    assert read_message('{"op":"auto","name":"gain_milli"}') == SetAutomatic("gain_milli")
     assert read_message('{"op":"tap","x":0,"y":1}') == Tap(0.0, 1.0)
     zebra = read_message('{"op":"overlays","names":["zebra"]}')
     assert zebra == ChooseOverlays(frozenset({"zebra"}))
@@ -202,7 +205,7 @@ def test_messages_of_the_page_are_read() -> None:
         '{"op":"set","name":["gain_milli"],"value":2}',
         '{"op":"set","name":"gain_milli","value":1.5}',
         '{"op":"set","name":"gain_milli","value":null}',
-        '{"op":"auto","name":"focus_mdpt","value":null}', '{"op":"drawn","serial":-1}',
+        '{"op":"auto","name":"focus_mdpt"}', '{"op":"drawn","serial":-1}',
         '{"op":"overlays","names":"zebra"}', '{"op":"overlays","names":[{}]}',
         '{"op":"compensate","ev":1e99}', "[" * 900,
     ],
@@ -274,11 +277,11 @@ def test_exposure_and_gain_are_automatic_each_for_itself() -> None:
     asked = control.update(make_statistics(0.045), FRAME._replace(gain_milli=2000))
     assert asked == Settings(exposure_us=LONGEST_AUTO_US)
     # Both by hand: nothing follows.
-    control.set_automatic("exposure_us", 5000)
+    control.set_manual("exposure_us", 5000)
     assert control.state is ExposureState.LOCKED
     assert control.update(make_statistics(0.9), FRAME) == Settings()
     # Exposure by hand: the gain follows.
-    control.set_automatic("gain_milli", None)
+    control.set_automatic("gain_milli")
     asked = control.update(make_statistics(0.045), FRAME._replace(exposure_us=5000))
     assert asked == Settings(gain_milli=4000)
 
@@ -302,7 +305,7 @@ def test_a_module_without_exposure_has_nothing_automatic() -> None:
     control = ExposureControl({})
     assert control.is_automatic == {}
     with pytest.raises(UsageError, match="no such control"):
-        control.set_automatic("gain_milli", None)
+        control.set_automatic("gain_milli")
     assert control.update(make_statistics(0.01), FRAME) == Settings()
 
 
@@ -391,3 +394,24 @@ def test_the_examples_hold(module: ModuleType) -> None:
     found = doctest.testmod(module, extraglobs={"lenslink": lenslink}, optionflags=flags)
     assert found.attempted
     assert not found.failed
+
+
+def test_a_viewer_that_comes_before_the_first_picture_is_told_so() -> None:
+    with lenslink.open("sim:?width=64&height=64") as module:
+        profile = ModuleProfile.read(module)
+
+    async def run() -> None:
+        session, page = CameraSession("nosuch", profile), Page()
+        with session.stills:
+            viewer = session.viewers.add(page)
+            session.tell_state()
+            sender = asyncio.ensure_future(viewer.run())
+            await settle()
+            assert page.texts[0]["focus"] == {"state": "idle", "note": "", "point": None}
+            assert page.texts[0]["is_attached"] is False
+            for message in (Tap(0.5, 0.5), PressShutter()):
+                with pytest.raises(UsageError, match="no picture yet"):
+                    session.on_message(viewer, message)
+            sender.cancel()
+
+    asyncio.run(run())

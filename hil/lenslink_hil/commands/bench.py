@@ -15,7 +15,7 @@ from lenslink.cli.options import CommonOptions, OutputFile, Seconds, common_opti
 from lenslink.cli.screen import Progress, Screen, emit_json, emit_table
 from lenslink.errors import UsageError
 from lenslink.transports import choose_url
-from lenslink_isp.opencv import require_opencv
+from lenslink_isp.opencv import require_aiohttp, require_opencv
 from lenslink_protocol.packings import Packing
 from lenslink_protocol.params import MAX_PAYLOAD
 
@@ -42,6 +42,7 @@ def bench() -> None:
       lenslink bench link usb:
       lenslink bench plant
       lenslink bench control sim:
+      lenslink bench viewfinder sim:
       lenslink bench hdr
       lenslink bench metering
     """
@@ -345,6 +346,45 @@ def control(
             click.echo(line)
     if not run.is_within_limits(result):
         raise click.exceptions.Exit(_FAILED)
+
+
+@bench.command("viewfinder")
+@url_argument
+@click.option(
+    "--seconds",
+    type=Seconds(),
+    default=20.0,
+    show_default=True,
+    help="How long pictures are shown.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@common_options
+@pass_common
+def measure_viewfinder(
+    common: CommonOptions, url: str | None, *, seconds: float, as_json: bool
+) -> None:
+    """Measure how long a picture of the viewfinder takes from the frame ring to the screen.
+
+    A headless Chromium shows the page. Where there is none, a client answers at once instead, and
+    the figure is that of the server alone. It needs the extra viewfinder.
+
+    \b
+    Examples:
+      lenslink bench viewfinder 'sim:?scene=prbs&width=640&height=480'
+      lenslink bench viewfinder sim: --json
+    """
+    require_opencv()
+    require_aiohttp()
+    from ..benchmark import viewfinder_delay as run
+
+    screen = Screen(common)
+    with screen.show_progress() as progress:
+        result = run.measure(choose_url(url), seconds, _make_reporter(progress))
+    if as_json:
+        emit_json(result)
+        return
+    for line in run.format_summary(result):
+        click.echo(line)
 
 
 @bench.command(epilog="Exit codes: 0 measured, 7 a target was missed.")

@@ -92,8 +92,13 @@ def save_picture(picture: NDArray[np.uint8], path: Path, force: bool) -> int:
         return file.seek(0, os.SEEK_END)
 
 
-def encode_picture(picture: NDArray[np.uint8], file: BinaryIO, name: str) -> None:
-    """Write an upright sRGB picture to an open file in Pillow's format *name*."""
+def encode_picture(
+    picture: NDArray[np.uint8], file: BinaryIO, name: str, exif: bytes | None = None
+) -> None:
+    """Write an upright sRGB picture to an open file in Pillow's format *name*.
+
+    *exif* is the EXIF block of a JPEG.
+    """
     from PIL import Image, ImageCms
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -104,7 +109,8 @@ def encode_picture(picture: NDArray[np.uint8], file: BinaryIO, name: str) -> Non
         "PNG": {"compress_level": 1},
         "TIFF": {"compression": "tiff_adobe_deflate"},
     }
-    Image.fromarray(picture).save(file, format=name, icc_profile=profile, **by_format[name])
+    options = by_format[name] | ({} if exif is None else {"exif": exif})
+    Image.fromarray(picture).save(file, format=name, icc_profile=profile, **options)
 
 
 def _find_format(path: Path) -> str:

@@ -29,13 +29,14 @@ MOST_COMPENSATION_EV: Final = 3.0
 class ExposureControl:
     """Chooses exposure and gain for the next frame.
 
-    >>> import lenslink
-    >>> with lenslink.open("sim:?width=64&height=64") as module:
-    ...     control = ExposureControl(module.controls)
-    >>> control.set_manual("gain_milli", 4000)
-    Settings(exposure_us=None, gain_milli=4000, focus_mdpt=None, ...)
+    >>> gain = Control("gain_milli", "1/1000", 1000, 64_000, 1, 1000)
+    >>> control = ExposureControl({"gain_milli": gain})
     >>> control.is_automatic
-    {'exposure_us': True, 'gain_milli': False}
+    {'gain_milli': True}
+    >>> control.set_manual("gain_milli", 4000).gain_milli
+    4000
+    >>> control.is_automatic
+    {'gain_milli': False}
     """
 
     def __init__(self, controls: Mapping[str, Control]) -> None:
@@ -76,17 +77,14 @@ class ExposureControl:
         self._metering.limits = self._make_limits()
         return settings
 
-    def set_automatic(self, name: str, value: int | None) -> None:
-        """Let ``exposure_us`` or ``gain_milli`` follow the scene; keep it at *value* if not None.
+    def set_automatic(self, name: str) -> None:
+        """Let ``exposure_us`` or ``gain_milli`` follow the scene again.
 
         Raises:
             UsageError: the module has no such control.
         """
         if name not in self.is_automatic:
             raise UsageError(f"{name} cannot be automatic: the module has no such control")
-        if value is not None:
-            self.set_manual(name, value)
-            return
         self.is_automatic[name] = True
         self._metering.limits = self._make_limits()
 

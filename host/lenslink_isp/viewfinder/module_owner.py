@@ -20,8 +20,8 @@ from .remote_module import ModuleProfile
 _TOKEN_BYTES: Final = 16
 _BACKLOG: Final = 16
 _LOOK_S: Final = 1.0
-_INTERVAL_US: Final = 16_667
-"""No screen shows more than 60 frames a second to any use."""
+_INTERVAL_US: Final = 33_333
+"""A viewfinder shows 30 frames a second. More would cost the module power and warmth."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,11 +31,14 @@ _TYPES: Final = {
 }
 _HEADERS: Final = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+# Not every browser counts the WebSocket to 'self'.
+_POLICY: Final = (
+    "default-src 'self'; img-src 'self' blob:; connect-src 'self' ws://{host}; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
 _PING_S: Final = 10.0
 _SHUTDOWN_S: Final = 0.2
 
@@ -64,6 +67,7 @@ def make_app(session: CameraSession, token: str, *, is_loopback: bool) -> web.Ap
         response = await handler(request)
         if not response.prepared:
             response.headers.update(_HEADERS)
+            response.headers["Content-Security-Policy"] = _POLICY.format(host=request.host)
         return response
 
     async def serve_file(request: web.Request) -> web.StreamResponse:

@@ -4,7 +4,7 @@ Each message is one JSON object with an ``op``::
 
     {"op": "drawn", "serial": 7}              the page has drawn that picture
     {"op": "set", "name": "gain_milli", "value": 2000}
-    {"op": "auto", "name": "exposure_us", "value": null}   follow the scene; a number: keep that
+    {"op": "auto", "name": "exposure_us"}     follow the scene again
     {"op": "compensate", "ev": 0.5}           a brighter picture
     {"op": "tap", "x": 0.5, "y": 0.5}         focus and expose there: parts of width and height
     {"op": "release"}                         forget the point
@@ -49,10 +49,9 @@ class SetValue:
 
 @dataclass(frozen=True, slots=True)
 class SetAutomatic:
-    """Let one of AUTOMATIC follow the scene, or keep it at *value*."""
+    """Let one of AUTOMATIC follow the scene."""
 
     name: str
-    value: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +115,6 @@ def _read_value(message: dict[str, Any]) -> Message:
     return SetValue(name, check_whole_number(name, message["value"], *LIMITS[name]))
 
 
-def _read_automatic(message: dict[str, Any]) -> Message:
-    name, value = _read_name(message["name"], AUTOMATIC), message["value"]
-    return SetAutomatic(
-        name, None if value is None else check_whole_number(name, value, *LIMITS[name])
-    )
-
-
 def _read_name(name: object, known: tuple[str, ...]) -> str:
     if not isinstance(name, str) or name not in known:
         raise UsageError(f"name={name!r} must be {', '.join(known)}")
@@ -155,7 +147,7 @@ def _read_drawn(message: dict[str, Any]) -> Message:
 _OPERATIONS: Final[Mapping[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], Message]]]] = {
     "drawn": (("serial",), _read_drawn),
     "set": (("name", "value"), _read_value),
-    "auto": (("name", "value"), _read_automatic),
+    "auto": (("name",), lambda message: SetAutomatic(_read_name(message["name"], AUTOMATIC))),
     "compensate": (("ev",), lambda message: Compensate(_read_number(message, "ev", -3, 3))),
     "tap": (("x", "y"), _read_tap),
     "release": ((), lambda _: ReleasePoint()),

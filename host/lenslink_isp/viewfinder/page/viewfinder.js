@@ -137,6 +137,7 @@ function drawHistogram(counts) {
 // --- state ------------------------------------------------------------------------------------
 
 function setLink(level, text) {
+  $("frame").dataset.level = level;
   $("link").dataset.level = level;
   $("link").textContent = text;
 }
@@ -162,6 +163,7 @@ function showState(state) {
   showFigure("power", state.power_mw ? `${state.power_mw} mW` : "–", false);
   const rejected = state.discarded_packets + state.lost_packets;
   showFigure("discards", `${rejected}`, rejected > 0);
+  showFigure("delay", state.delay_ms.count ? `${Math.round(state.delay_ms.p50)} ms` : "–", false);
   showFigure("viewers", `${state.viewers}`, false);
   for (const slider of Object.values(sliders)) slider.showAuto(state.is_automatic);
   if (document.activeElement !== $("compensation")) $("compensation").value = state.compensation_ev;
@@ -296,14 +298,14 @@ class Slider {
 
   toggleAuto() {
     const isOn = this.auto.getAttribute("aria-pressed") === "true";
-    const now = camera.frame ? camera.frame[this.name] : this.value;
-    send({ op: "auto", name: this.name, value: isOn ? now : null });
+    if (isOn) send({ op: "set", name: this.name, value: camera.frame?.[this.name] ?? this.value });
+    else send({ op: "auto", name: this.name });
   }
 }
 
 function formatExposure(us) {
   if (us >= 300_000) return `${(us / 1e6).toFixed(1)} s`;
-  return us > 0 ? `1/${Math.round(1e6 / us)} s` : "–";
+  return us >= 100 ? `1/${Math.round(1e6 / us)} s` : `${us} µs`;
 }
 
 function formatDistance(mdpt) {

@@ -6,13 +6,18 @@
 state      meaning                                   event                               next state
 =========  ========================================  ==================================  =========
 IDLE       no frame was chosen                       a frame of a stream is due          WAITING
-WAITING    the frame before is read, or lens and     the settings change, settle()       WAITING
-           iris move
-WAITING    the same                                  both are over, begin()              EXPOSING
+WAITING    another frame still has lens and iris     they are free: lens and iris go     SETTLING
+                                                     where this frame wants them
+SETTLING   lens and iris move, or stand still        the settings change, settle()       WAITING
+SETTLING   the same                                  they stand still, or the frame      EXPOSING
+                                                     does not wait: begin()
 EXPOSING   the sensor collects light                 the time is over, and the frame     IDLE
                                                      before has been read
 any        any                                       the stream stops, drop()            IDLE
 =========  ========================================  ==================================  =========
+
+A sensor has one lens and one iris. A frame has them from SETTLING to the end of its exposure, and
+a frame of another channel that wants them elsewhere waits for that.
 
 The sensor has a rolling shutter. So the exposure of a frame may begin when the readout of the frame
 before has begun.
@@ -22,7 +27,8 @@ from . import setting_list
 
 IDLE = 0
 WAITING = 1
-EXPOSING = 2
+SETTLING = 2
+EXPOSING = 3
 
 
 class Exposure:
@@ -36,8 +42,6 @@ class Exposure:
         self.values = [None] * setting_list.COUNT
         self.is_adjusted = False
         self.is_moving = False
-        # Lens or iris have to move for this frame.
-        self.needs_move = False
         self.start_us = 0
         self.end_us = 0
         # The position of the lens in the middle of the exposure, or None before that.
@@ -51,8 +55,9 @@ class Exposure:
         self.stream = stream
         self.number = number
 
-    def settle(self, stream, ranges, motor, iris):
+    def settle(self, stream, ranges, iris):
         """Choose the values of the frame, as its stream has them now."""
+        self.state = WAITING
         values = self.values
         self.is_adjusted = False
         for control in range(setting_list.COUNT):
@@ -76,10 +81,17 @@ class Exposure:
             if applied != value:
                 self.is_adjusted = True
                 values[control] = applied
-        distance = values[setting_list.FOCUS]
-        self.needs_move = values[setting_list.APERTURE] != iris.aperture_milli or (
+
+    def needs_move(self, motor, iris):
+        """Return True if lens or iris are not where the frame wants them."""
+        distance = self.values[setting_list.FOCUS]
+        return self.values[setting_list.APERTURE] != iris.aperture_milli or (
             distance is not None and motor.has_to_move(distance)
         )
+
+    def has_optics(self):
+        """Return True if lens and iris are kept where they are for this frame."""
+        return self.state >= SETTLING
 
     def begin(self, motor, iris, now):
         """Begin to collect light, with lens and iris where they are."""

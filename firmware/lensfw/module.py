@@ -619,9 +619,9 @@ class Module:
         first = self.next_frame
         for channel in self._channels:
             frame = channel.exposure
-            if frame.state == exposure.WAITING and frame.stream == index:
-                # Its exposure has not begun.
-                frame.settle(stream, self._ranges, self.focus_motor, self.iris)
+            is_waiting = frame.state in (exposure.WAITING, exposure.SETTLING)
+            if is_waiting and frame.stream == index:
+                frame.settle(stream, self._ranges, self.iris)
                 first = frame.number
         self.link.send_answer(number, wire.T_ACCEPTED, (index, 0, first))
 
@@ -636,11 +636,12 @@ class Module:
                 self._update_load()
                 return
         if frame.state == exposure.WAITING:
-            if frame.needs_move:
-                if channel.readout is not None:
+            if frame.needs_move(self.focus_motor, self.iris):
+                if channel.readout is not None or self._others_have_optics(channel):
                     return
-                frame.needs_move = False
                 self._move(frame.values, now)
+            frame.state = exposure.SETTLING
+        if frame.state == exposure.SETTLING:
             if frame.values[setting_list.SETTLED] and not (
                 self.focus_motor.is_settled and self.iris.is_settled(now)
             ):
@@ -649,6 +650,13 @@ class Module:
         if channel.readout is None and frame.is_over(now):
             frame.finish(self.focus_motor, self.iris, now)
             self._begin_readout(channel, now)
+
+    def _others_have_optics(self, channel):
+        """Return True if a frame of another channel keeps lens and iris where they are."""
+        for each in self._channels:
+            if each is not channel and each.exposure.has_optics():
+                return True
+        return False
 
     def _update_load(self):
         """Draw the power of the frames that are exposed or read out, less if there are none."""
@@ -707,7 +715,7 @@ class Module:
         # The mask is a large integer, which takes memory. Small numbers need none.
         self.next_frame = number + 1 if number < _SMALL else (number + 1) & 0xFFFFFFFF
         frame.choose(index, number)
-        frame.settle(stream, self._ranges, self.focus_motor, self.iris)
+        frame.settle(stream, self._ranges, self.iris)
         stream.frame_index = (stream.frame_index + 1) & 0xFFFF
         if stream.unexposed > 0:
             stream.unexposed -= 1

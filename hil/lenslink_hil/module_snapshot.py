@@ -88,7 +88,6 @@ class ExposureSnapshot(NamedTuple):
     values: tuple[int | None, ...] = ()
     is_adjusted: bool = False
     is_moving: bool = False
-    needs_move: bool = False
     start_us: int = 0
     end_us: int = 0
     focus_mdpt: int | None = None
@@ -399,7 +398,6 @@ def _snapshot_exposure(frame: Any) -> ExposureSnapshot:
         values=tuple(frame.values),
         is_adjusted=frame.is_adjusted,
         is_moving=frame.is_moving,
-        needs_move=frame.needs_move,
         start_us=frame.start_us,
         end_us=frame.end_us,
         focus_mdpt=frame.focus_mdpt,

@@ -55,12 +55,21 @@ STEPS: dict[str, tuple[str, ...]] = {
     "interrupts": (*_PYTEST, "tests/e2e/test_interrupts.py"),
     "api": (*_PYTEST, "tests/property/test_any_api_use.py", "tests/e2e/test_api_use.py"),
     "physics": (*_PYTEST, "tests/unit/test_plant_physics.py", "tests/e2e/test_emva_path.py"),
+    "conform": ("-m", "lenslink", "conform", "module", "sim:"),
     "rig": (*_PYTEST, "tests/e2e/test_fault_drill.py", "tests/e2e/test_rig_doctor.py"),
     # CI runs the end-to-end tests on sim:. These are two more benches, at the scale of CI.
     "e2e-usbip": (*_PYTEST, "tests/e2e", "--lens", "usbip:"),
     "e2e-pico": (*_PYTEST, "tests/e2e", "--lens", "pico:"),
-    # CI runs a sample of these in the guests of make test-kernel.
-    "e2e-kernel": ("-m", "lenslink_hil.kernel", "--all", "usb:e2e", "serial:e2e"),
+    # CI runs samples of these in the guests of make test-kernel.
+    "e2e-kernel": (
+        "-m",
+        "lenslink_hil.kernel",
+        "--all",
+        "usb:conform",
+        "usb:e2e",
+        "serial:conform",
+        "serial:e2e",
+    ),
     "flash": (
         *_PYTEST,
         "tests/unit/test_flash_power_cuts.py",

@@ -124,6 +124,23 @@ def test_a_still_leaves_the_settings_of_a_preview(scene_url: SceneUrl) -> None:
             assert asked(still) == (7000, 5000, 4000)
 
 
+def test_a_still_beside_a_preview_has_the_lens_and_the_iris(scene_url: SceneUrl) -> None:
+    """The preview wants both elsewhere. It waits, and then goes on with its own settings."""
+    asked_of_preview = {"exposure_us": 3000, "focus_mdpt": 300, "aperture_milli": 1400}
+    url = scene_url(scene="ramp", width=64, height=64)
+    with lenslink.open(url) as module, closing(module.stream(**asked_of_preview)) as frames:
+        next(frames).release()
+        for focus_mdpt, aperture_milli in ((2000, 4000), (900, 1400), (300, 5600)):
+            still = module.capture(focus_mdpt=focus_mdpt, aperture_milli=aperture_milli)
+            with still:
+                assert not still.metadata.is_moving and not still.metadata.is_adjusted
+                assert still.aperture_milli == aperture_milli
+                assert abs(still.focus_mdpt - focus_mdpt) <= 4
+            for _ in range(3):
+                with next(frames) as frame:
+                    assert frame.aperture_milli == 1400
+
+
 def test_a_running_stream_takes_settings_by_the_frame(scene_url: SceneUrl) -> None:
     """The pixels prove that each frame has the settings announced for its number."""
     pairs = [(2000, 1000), (4000, 2000), (1000, 4000), (8000, 1000), (500, 1500)]
@@ -180,7 +197,7 @@ def test_a_bracket_is_1_to_16_settings(lens: lenslink.Device, frames: Any) -> No
 
 def test_the_controls_of_a_module(lens: lenslink.Device) -> None:
     names = ["exposure_us", "gain_milli", "focus_mdpt", "aperture_milli", "settled"]
-    assert list(lens.controls) == names
+    assert list(lens.controls) == [*names, "roi_x", "roi_y"]
     gain = lens.controls["gain_milli"]
     assert (gain.name, gain.unit, gain.default, gain.step) == ("gain_milli", "1/1000", 1000, 1)
     assert gain.minimum == 1000 < gain.maximum

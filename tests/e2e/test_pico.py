@@ -376,6 +376,13 @@ def test_from_the_serial_link_to_the_repl_and_back(pico: Make) -> None:
             port.write(b"print(6 * 7)\x04")
             read_until(port, b"OK42\r\n")
             port.write(b"\x02\x04")
+        # MicroPython connects the board before main.py, and the firmware connects it again.
+        module.board.wait_for_event("attached", make_deadline())
+        with pytest.raises(LensLinkError), open_terminal(module) as again:
+            # Any byte of a packet may be Ctrl-C. It must not end the firmware while it loads.
+            with Path(again.path).open("r+b", 0) as port:
+                port.write(b"\x8aLLK" + b"\x03" * 8)
+            open_serial(again, module)
         module.board.wait_for_event("attached", make_deadline())
     with open_terminal(module) as terminal, open_serial(terminal, module) as lens:
         check_frames(lens)

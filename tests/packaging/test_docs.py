@@ -160,9 +160,9 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 PRINTED = {
     "README.md": [1],
     "hil/README.md": [0, 0],
-    # A manifest and four modes; a still; ten frames; the settings; a bracket of three; a calibration;
-    # an event of being attached; a module that proves itself; the frame that another process would
-    # read; what a client set, and its bracket of three; a picture.
+    # A manifest and four modes; a still; ten frames; the settings; a bracket of three; a
+    # calibration; an event of being attached; a module that proves itself; the frame that another
+    # process would read; what a client set, and its bracket of three; a picture.
     "host/README.md": [5, 1, 10, 1, 3, 1, 1, 0, 1, 4, 1],
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,9 @@ from lenslink_hil.conformance.verdicts import (
     NOT_RUN,
     PASSED,
     Verdict,
+    choose_quick_cases,
     find_cases,
+    list_host_cases,
     list_module_cases,
     run_module_case,
 )
@@ -213,6 +216,15 @@ def test_fail_fast_ends_with_the_first_failure(start: Start) -> None:
     assert len({each.case for each in failed}) == 1
     assert found[-1].verdict == NOT_RUN
     assert "ends with the first failure" in found[-1].detail
+
+
+@pytest.mark.parametrize("cases", [list_module_cases(), list_host_cases()], ids=["module", "host"])
+def test_a_quick_run_has_every_clause_and_less_than_half_of_the_cases(cases: list[Any]) -> None:
+    quick = choose_quick_cases(cases)
+    assert quick == [each for each in cases if each in quick]
+    assert len(quick) < len(cases) / 2
+    clauses = [{clause for case in each for clause in case.clauses} for each in (quick, cases)]
+    assert clauses[0] == clauses[1]
 
 
 def test_a_malformed_answer_fails_its_clause(start: Start) -> None:

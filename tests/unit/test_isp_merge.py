@@ -306,6 +306,15 @@ def test_the_hdr_preview_shows_what_one_frame_cannot(rng):
     assert preview.develop(expose(light[:120], 1, rng)).shape == (120, 320, 3)
 
 
+def test_the_brightness_of_the_hdr_preview_is_steady(rng):
+    """Frames are left out, exposures repeat, and the alternation ends: nothing jumps."""
+    light = make_wide_raw().mosaic.astype(np.float64) / 3
+    exposures = (1, 2, 2, 1, 1, 2, 1, 2, 2, 2, 2, 2, 2, 2, 2, 1)
+    preview = HdrPreview()
+    means = [preview.develop(expose(light, each, rng)).mean() for each in exposures]
+    assert np.abs(np.diff(means)).max() < 6, means
+
+
 def test_the_hdr_preview_keeps_nothing_of_a_frames_memory(rng):
     light = make_wide_raw().mosaic.astype(np.float64)
     frames = [expose(light, each, rng) for each in (1, 64)]

@@ -29,6 +29,7 @@ MARKER = "/lensboot.json"
 OWN = "/lensfw.json"
 CONFIGURATION = "/%s/config.json"
 MOST_FAILURES = 3
+_INTERRUPT = 3
 # Characters of the last crash that are kept.
 _CRASH_CHARS = 1000
 
@@ -109,31 +110,54 @@ def start():
 
 
 def load():
-    """Load the chosen slot's firmware and connect the board. Return it, or None."""
-    try:
-        own = _read_own()
-        if _is_guarded(own.get("guard")):
-            print("lensfw: the guard pin is low: plain MicroPython")
-            return None
-        starts = Starts()
-        if starts.marker is None:
-            print("lensfw: no slot is chosen: plain MicroPython")
-            return None
-        slot = starts.begin(_was_watchdog())
-        if slot is None:
-            print("lensfw: the last starts went wrong: plain MicroPython, once")
-            return None
-        with open(CONFIGURATION % slot) as file:
-            configuration = json.load(file)
-        configuration["serial"] = own.get("serial") or ""
-        sys.path.insert(0, "/" + slot)
-        from lensfw import boot
+    """Load the chosen slot's firmware and connect the board. Return it, or None.
 
-        boot.start(configuration, starts.is_settled())
-        return boot
+    After a soft reset the serial port is open meanwhile. If it carries the link, any byte of a
+    host's packet may be a 3, so Ctrl-C is a byte like any other from here on.
+    """
+    _set_interrupt(-1)
+    firmware = None
+    try:
+        firmware = _load()
     except Exception as error:
         fail(error)
-    return None
+    finally:
+        if firmware is None:
+            _set_interrupt(_INTERRUPT)
+    return firmware
+
+
+def _set_interrupt(byte):
+    """Choose the byte of the serial port that raises KeyboardInterrupt; -1 for none."""
+    import micropython
+
+    micropython.kbd_intr(byte)
+
+
+def _load():
+    """Load the chosen slot's firmware. Return None if the board is to be plain MicroPython."""
+    own = _read_own()
+    if _is_guarded(own.get("guard")):
+        print("lensfw: the guard pin is low: plain MicroPython")
+        return None
+    starts = Starts()
+    if starts.marker is None:
+        print("lensfw: no slot is chosen: plain MicroPython")
+        return None
+    slot = starts.begin(_was_watchdog())
+    if slot is None:
+        print("lensfw: the last starts went wrong: plain MicroPython, once")
+        return None
+    with open(CONFIGURATION % slot) as file:
+        configuration = json.load(file)
+    if configuration["usb"]["lanes"]:
+        _set_interrupt(_INTERRUPT)  # the port is the REPL's alone
+    configuration["serial"] = own.get("serial") or ""
+    sys.path.insert(0, "/" + slot)
+    from lensfw import boot
+
+    boot.start(configuration, starts.is_settled())
+    return boot
 
 
 def fail(error):

@@ -49,6 +49,7 @@ class _Options:
     html: Path | None
     is_forced: bool = False
     is_fail_fast: bool = False
+    is_quick: bool = False
     key: Path | None = None
     transcript: Path | None = None
 
@@ -75,6 +76,12 @@ def _file_option(name: str, text: str) -> Callable[[Any], Any]:
 
 _FAIL_FAST = click.option(
     "--fail-fast", "is_fail_fast", is_flag=True, help="Run nothing after the first failure."
+)
+_QUICK = click.option(
+    "--quick",
+    "is_quick",
+    is_flag=True,
+    help="Run few cases, at least one for each clause. This is no proof of conformance.",
 )
 _KEY = click.option(
     "--key",
@@ -138,7 +145,7 @@ def conform() -> None:
 
 @conform.command()
 @click.argument("url", envvar="LENSLINK_URL", metavar="URL")
-@_report_options(_FAIL_FAST, _KEY, _TRANSCRIPT)
+@_report_options(_QUICK, _FAIL_FAST, _KEY, _TRANSCRIPT)
 @common_options
 @pass_common
 @click.pass_context
@@ -178,7 +185,7 @@ def module(
 
 @conform.command(context_settings={"ignore_unknown_options": True})
 @click.argument("listen", metavar="LISTEN-URL")
-@_report_options(_FAIL_FAST, _KEY)
+@_report_options(_QUICK, _FAIL_FAST, _KEY)
 @common_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_common
@@ -289,8 +296,9 @@ def _describe_run(options: _Options, subject: str, url: str) -> RunInfo:
 
 
 def _select_cases(cases: list[Case[T]], options: _Options, side: str | None) -> list[Case[T]]:
-    """Return the cases that --clause and --case leave."""
+    """Return the cases that --clause, --case and --quick leave."""
     from ..conformance.clauses import load_clauses
+    from ..conformance.verdicts import choose_quick_cases
 
     clause, name = options.clause, options.case_name
     kind = f" for a {side}" if side else ""
@@ -303,7 +311,7 @@ def _select_cases(cases: list[Case[T]], options: _Options, side: str | None) -> 
     found = [case for case in found if name is None or case.name == name]
     if not found:
         raise UsageError(f"the case '{name}' does not test {clause}")
-    return found
+    return choose_quick_cases(found) if options.is_quick else found
 
 
 def _list_cases(cases: list[Case[Any]], as_json: bool) -> None:

@@ -246,8 +246,9 @@ def energy_of_frames(peer: HostPeer) -> None:
     mark = len(peer.log)
     peer.start_capture(3, [every(ControlId.EXPOSURE, _EXPOSURE_US)])
     for _ in range(3):
-        peer.wait_for_frame(STILL, mark)
-        mark = len(peer.log)
+        end = peer.wait_for_frame(STILL, mark).end
+        assert end is not None
+        mark = peer.log.index(end) + 1
     # A module reports its supply when that changes, and now and then.
     peer.collect(2.5)
     last = _list_events(peer, EventKind.POWER)

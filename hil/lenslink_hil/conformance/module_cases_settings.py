@@ -494,8 +494,10 @@ def states_of_a_change(peer: HostPeer) -> None:
     peer.expect_error(SetSettings(STILL, data), ErrorCode.STATE)
     starts = []
     for _ in range(2):
-        starts.append(read_frame_start(peer.wait_for_frame(STILL, mark)))
-        mark = len(peer.log)
+        picture = peer.wait_for_frame(STILL, mark)
+        starts.append(read_frame_start(picture))
+        assert picture.end is not None
+        mark = peer.log.index(picture.end) + 1
     check(starts[0].gain_milli == starts[1].gain_milli, "a refused SetSettings has an effect")
 
 

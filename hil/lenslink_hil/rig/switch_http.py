@@ -37,8 +37,9 @@ def fetch(url: str, method: str, deadline: Deadline) -> str:
     connection = kind(parts.hostname or "", parts.port, timeout=max(deadline.remaining(), 0.001))
     try:
         connection.request(method, target, headers={"Connection": "close"})
-        answer = connection.getresponse()
-        text = answer.read(MAX_ANSWER).decode("utf-8", "replace")
+        # An answer that was not read to its end keeps the socket, also when connection is closed.
+        with connection.getresponse() as answer:
+            text = answer.read(MAX_ANSWER).decode("utf-8", "replace")
     except TimeoutError:
         raise RigError(f"{url} did not answer within {deadline.seconds:g} s") from None
     except (OSError, http.client.HTTPException) as error:

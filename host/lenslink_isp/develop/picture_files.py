@@ -63,6 +63,20 @@ def turn_upright(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.uin
     return np.ascontiguousarray(picture)
 
 
+def find_sensor_point(x: float, y: float, orientation: int) -> tuple[float, float]:
+    """Return where a point of the upright picture lies on the sensor: parts of width and height.
+
+    >>> find_sensor_point(1.0, 0.25, 6)
+    (0.25, 0.0)
+    """
+    is_transposed, is_flipped_down, is_flipped_across = _TURNS[orientation]
+    if is_flipped_across:
+        x = 1 - x
+    if is_flipped_down:
+        y = 1 - y
+    return (y, x) if is_transposed else (x, y)
+
+
 def save_picture(picture: NDArray[np.uint8], path: Path, force: bool) -> int:
     """Write an upright sRGB picture, (H, W, 3); return the file's size in bytes.
 

@@ -212,6 +212,7 @@ def test_frames_of_any_size_are_merged(rng, shape):
         (lambda raw: replace(raw, noise_profile=None), "has no NoiseProfile"),
         (lambda raw: replace(raw, noise_profile=(1.0, 0.0)), "makes no sense"),
         (lambda raw: replace(raw, noise_profile=(float("nan"), 1.0)), "makes no sense"),
+        (lambda raw: replace(raw, noise_profile=(1.0, float("inf"))), "makes no sense"),
     ],
 )
 def test_frames_that_do_not_go_together_are_refused(rng, change, message):
@@ -390,6 +391,8 @@ def test_a_merge_overwrites_nothing_unasked_and_is_a_dng(rng, tmp_path):
         ({"ExposureTime": (1, 100), "FNumber": (28, 10)}, FileExposure(0.01, 0, 2.8)),
         ({"ISOSpeedRatings": (400, 0)}, FileExposure(iso=400)),
         ({"SubjectDistance": (1, 2)}, FileExposure(focus_mdpt=2000)),
+        ({"SubjectDistance": (1, 2**32 - 1)}, FileExposure(focus_mdpt=100_000)),
+        ({"ISOSpeedRatings": "many", "ExposureTime": {}, "FNumber": b"\0"}, FileExposure()),
     ],
 )
 def test_the_exposure_of_a_file_is_what_its_exif_says(exif, found):

@@ -57,6 +57,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "physics": (*_PYTEST, "tests/unit/test_plant_physics.py", "tests/e2e/test_emva_path.py"),
     "conform": ("-m", "lenslink", "conform", "module", "sim:"),
     "rig": (*_PYTEST, "tests/e2e/test_fault_drill.py", "tests/e2e/test_rig_doctor.py"),
+    "report": (*_PYTEST, "tests/unit/test_board_history.py", "tests/e2e/test_ci_recipes.py"),
     # CI runs the end-to-end tests on sim:. These are two more benches, at the scale of CI.
     "e2e-usbip": (*_PYTEST, "tests/e2e", "--lens", "usbip:"),
     "e2e-pico": (*_PYTEST, "tests/e2e", "--lens", "pico:"),

@@ -138,6 +138,7 @@ def conform() -> None:
       lenslink conform module sim:
       lenslink conform module serial:/dev/ttyACM0 --html report.html
       lenslink conform host tcp:127.0.0.1:0 -- myhost --open {url} --save {out}.npy
+      lenslink conform statement results.json -o statement.md
       lenslink conform matrix
       lenslink conform selftest
     """
@@ -286,6 +287,58 @@ def selftest(
     info = _describe_run(options, "the conformance kit itself", "")
     found = run_selftest(options.clause, options.case_name, info.seed)
     ctx.exit(_Output(common, options, info).report(found))
+
+
+@conform.command()
+@click.argument("results", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--waivers",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="TOML: [[waiver]] tables with clause, reason and owner, for clauses that failed.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=OutputFile(),
+    metavar="FILE",
+    help="Write the statement there.  [default: stdout]",
+)
+@click.option("-f", "--force", "is_forced", is_flag=True, help="Overwrite a file that exists.")
+@common_options
+@click.pass_context
+def statement(
+    ctx: click.Context,
+    *,
+    results: Path,
+    waivers: Path | None,
+    output: Path | None,
+    is_forced: bool,
+) -> None:
+    """Write a statement of conformance in Markdown, from what module or host --json printed.
+
+    It states classes, capabilities, waivers, the versions of kit and specification, and the hash of
+    FILE. The exit code is 7 if a clause failed and has no waiver, and 11 if one was not tested.
+
+    \b
+    Examples:
+      lenslink conform module usb: --json > results.json
+      lenslink conform statement results.json --waivers waivers.toml -o statement.md
+    """
+    from lenslink.image_files.atomic_file import check_target, publish
+
+    from ..conformance.statement import Standing, format_statement, make_statement
+
+    if output is not None:
+        check_target(output, is_forced)
+    found = make_statement(results, waivers)
+    text = format_statement(found)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        with publish(output, is_forced) as file:
+            file.write(text.encode())
+    ctx.exit({Standing.FAILS: _NONCONFORMING, Standing.INCOMPLETE: _RIG}.get(found.standing, 0))
 
 
 def _describe_run(options: _Options, subject: str, url: str) -> RunInfo:

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+from ..report.html_page import make_class, make_facts, make_page, make_table, make_tiles
 from .clauses import load_clauses
 from .run_info import RunInfo
 from .verdicts import ERROR, FAILED, NOT_CLAIMED, NOT_RUN, PASSED, Verdict, count_verdicts
@@ -80,30 +81,11 @@ def _replace_control(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem;
-       padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-.sum { display: flex; gap: 1rem; flex-wrap: wrap; margin: 1rem 0; padding: 0; list-style: none; }
-.sum li { border: 1px solid var(--line); border-radius: .5rem; padding: .4rem .9rem; }
-.sum b { font-size: 1.4rem; display: block; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; vertical-align: top; padding: .4rem .6rem;
-         border-top: 1px solid var(--line); }
-td:first-child { white-space: nowrap; font-family: ui-monospace, monospace; }
-.v { white-space: nowrap; font-weight: 600; }
-.passed { color: #1a7f37; } .failed, .error { color: #cf222e; }
-.not-claimed, .not-run { color: #9a6700; } .run td:first-child { font-family: inherit; }
-.detail { overflow-wrap: anywhere; } small { opacity: .75; }
-"""
-
-
 def as_html(found: Sequence[Verdict], info: RunInfo) -> str:
     """Return one page that loads nothing: the run, failures, then every clause with its text."""
     counted = count_verdicts(found)
-    tiles = "".join(
-        f"<li><b>{counted[key]}</b> {label}</li>"
+    tiles = make_tiles(
+        (counted[key], label)
         for key, label in (
             ("passed", PASSED),
             ("failed", FAILED),
@@ -114,34 +96,26 @@ def as_html(found: Sequence[Verdict], info: RunInfo) -> str:
     )
     bad = [each for each in found if each.verdict in (FAILED, ERROR)]
     title = "LensLink conformance"
-    facts = "".join(
-        f"<tr><td>{escape(name)}<td>{escape(value)}</tr>" for name, value in info.as_rows()
-    )
     parts = [
-        f"<h1>{title}</h1><p>{escape(info.subject)}</p><ul class=sum>{tiles}</ul>",
-        f"<table class=run>{facts}</table>",
+        f"<h1>{title}</h1><p>{escape(info.subject)}</p>{tiles}",
+        make_facts(info.as_rows()),
     ]
     if bad:
         parts.append(f"<h2>What is wrong</h2>{_table(bad)}")
     parts.append(f"<h2>Every clause</h2>{_table(found)}")
-    return (
-        "<!doctype html>\n<html lang=en><meta charset=utf-8>"
-        "<meta name=viewport content='width=device-width'>"
-        f"<title>{title}</title><style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
-    )
+    return make_page(title, parts)
 
 
 def _table(found: Sequence[Verdict]) -> str:
     known = load_clauses()
-    rows = [
-        f"<tr><td>{each.clause}<td>{_prose(known[each.clause].text)}"
+    rows = (
+        f"<td>{each.clause}<td>{_prose(known[each.clause].text)}"
         f"<br><small>{escape(each.case)}, {each.seconds:.1f} s</small>"
-        f"<td class='v {each.verdict.replace(' ', '-')}'>{each.verdict}"
-        f"<td class=detail>{escape(each.detail)}</tr>"
+        f"<td class='v {make_class(each.verdict)}'>{each.verdict}"
+        f"<td class=detail>{escape(each.detail)}"
         for each in found
-    ]
-    head = "<tr><th>Clause<th>What it demands<th>Verdict<th>Detail</tr>"
-    return f"<table>{head}\n" + "\n".join(rows) + "</table>"
+    )
+    return make_table(("Clause", "What it demands", "Verdict", "Detail"), rows)
 
 
 def _prose(text: str) -> str:

@@ -212,6 +212,7 @@ def test_frames_of_any_size_are_merged(rng, shape):
         (lambda raw: replace(raw, noise_profile=None), "has no NoiseProfile"),
         (lambda raw: replace(raw, noise_profile=(1.0, 0.0)), "makes no sense"),
         (lambda raw: replace(raw, noise_profile=(float("nan"), 1.0)), "makes no sense"),
+        (lambda raw: replace(raw, noise_profile=(1.0, float("inf"))), "makes no sense"),
     ],
 )
 def test_frames_that_do_not_go_together_are_refused(rng, change, message):
@@ -306,6 +307,15 @@ def test_the_hdr_preview_shows_what_one_frame_cannot(rng):
     assert preview.develop(expose(light[:120], 1, rng)).shape == (120, 320, 3)
 
 
+def test_the_brightness_of_the_hdr_preview_is_steady(rng):
+    """Frames are left out, exposures repeat, and the alternation ends: nothing jumps."""
+    light = make_wide_raw().mosaic.astype(np.float64) / 3
+    exposures = (1, 2, 2, 1, 1, 2, 1, 2, 2, 2, 2, 2, 2, 2, 2, 1)
+    preview = HdrPreview()
+    means = [preview.develop(expose(light, each, rng)).mean() for each in exposures]
+    assert np.abs(np.diff(means)).max() < 6, means
+
+
 def test_the_hdr_preview_keeps_nothing_of_a_frames_memory(rng):
     light = make_wide_raw().mosaic.astype(np.float64)
     frames = [expose(light, each, rng) for each in (1, 64)]
@@ -381,6 +391,8 @@ def test_a_merge_overwrites_nothing_unasked_and_is_a_dng(rng, tmp_path):
         ({"ExposureTime": (1, 100), "FNumber": (28, 10)}, FileExposure(0.01, 0, 2.8)),
         ({"ISOSpeedRatings": (400, 0)}, FileExposure(iso=400)),
         ({"SubjectDistance": (1, 2)}, FileExposure(focus_mdpt=2000)),
+        ({"SubjectDistance": (1, 2**32 - 1)}, FileExposure(focus_mdpt=100_000)),
+        ({"ISOSpeedRatings": "many", "ExposureTime": {}, "FNumber": b"\0"}, FileExposure()),
     ],
 )
 def test_the_exposure_of_a_file_is_what_its_exif_says(exif, found):

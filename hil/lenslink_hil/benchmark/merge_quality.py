@@ -25,6 +25,7 @@ from lenslink_isp.merge.scene_light import measure_light
 from lenslink_isp.raw_image import RawImage
 
 from ..plant.scene import SceneOptions
+from .document import format_machine, format_table
 from .machine_info import describe_machine
 from .merge_scenes import HELD_OUT_SEEDS, MergeScene, RangeChart, make_moving_scene
 from .slanted_edge import find_edge, measure_mtf50
@@ -249,6 +250,25 @@ def format_summary(result: Result) -> list[str]:
         f"{result['preview']['cpu_ms']:.0f} CPU-ms a frame"
     )
     return lines
+
+
+def format_part(result: Result) -> str:
+    """Return the part of BENCHMARKS.md."""
+    found = result["range"]
+    lines = ["## Merges (`lenslink bench hdr`)", "", *format_machine(result["machine"]), ""]
+    lines += [
+        "Merges of the simulated camera's frames against its truth, on scenes that were not",
+        f"used to choose constants (seeds {HELD_OUT_SEEDS[0]} to {HELD_OUT_SEEDS[3]}).",
+        "CPU time is that of one core. A busy machine makes frames a second worse.",
+        f"One frame alone has {found['one_frame_stops']:.2f} stops.",
+        "",
+    ]
+    rows = [
+        (each["name"], f"{each['value']:.3g}",
+         f"{'at most' if each['at_most'] else 'at least'} {each['bound']:g}")
+        for each in result["targets"]
+    ]  # fmt: skip
+    return "\n".join([*lines, *format_table(("", "figure", "goal"), rows)])
 
 
 def _target(name: str, value: float, bound: float, *, at_most: bool = True) -> Result:

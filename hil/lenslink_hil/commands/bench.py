@@ -388,10 +388,16 @@ def measure_viewfinder(
 
 
 @bench.command(epilog="Exit codes: 0 measured, 7 a target was missed.")
+@click.option(
+    "--output",
+    type=_OUTPUT,
+    metavar="FILE.md",
+    help="Write the report, or update it in an existing file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
 @pass_common
-def hdr(common: CommonOptions, *, as_json: bool) -> None:
+def hdr(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
     """Measure merges of brackets and bursts against the truth of the simulated camera.
 
     The figures are dynamic range, ghosts of a moving target, noise, sharpness, alignment and CPU
@@ -403,11 +409,17 @@ def hdr(common: CommonOptions, *, as_json: bool) -> None:
       lenslink bench hdr --json | jq '.targets[] | select(.met | not)'
     """
     require_opencv()
+    from ..benchmark import document
     from ..benchmark import merge_quality as run
 
+    if output is not None:
+        document.read_parts(output)
     screen = Screen(common)
     with screen.show_progress() as progress:
         result = run.measure_all(_make_reporter(progress))
+    if output is not None:
+        document.write_part(output, "hdr", run.format_part(result))
+        screen.say(f"wrote {output}")
     if as_json:
         emit_json(result)
     else:

@@ -42,6 +42,7 @@ CFA_CHANNELS = {"R": 0, "G": 1, "B": 2}
 
 EV_STEPS = 1000
 """BaselineExposure is written in thousandths of an EV."""
+MOST_EV = 100
 
 # An extra tag of tifffile: (code, type, count, value, write once).
 Tag = tuple[int, int, int, Any, bool]
@@ -184,7 +185,7 @@ def _make_exposure_tags(frame: Frame | FloatRaw) -> list[Tag]:
     """Return BaselineExposure, if the picture must be developed brighter than it is."""
     if not isinstance(frame, FloatRaw) or not frame.baseline_exposure:
         return []
-    steps = round(frame.baseline_exposure * EV_STEPS)
+    steps = round(max(-MOST_EV, min(frame.baseline_exposure, MOST_EV)) * EV_STEPS)
     return [(50730, SRATIONAL, 1, (steps, EV_STEPS), True)]
 
 

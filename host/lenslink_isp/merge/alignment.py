@@ -27,7 +27,7 @@ Floats = NDArray[np.float32]
 TILE = 64
 """Side of a tile in pixels of the mosaic. The estimate of a tile also looks at its neighbours."""
 
-_STEPS = 3
+_STEPS = 2
 """Steps in each size of the pictures."""
 _PRIOR = 60.0
 """How many times the gradients that noise makes must a tile exceed to move on its own."""

@@ -1,4 +1,4 @@
-"""HDR preview: each frame of a stream with alternating exposures, merged with the one before."""
+"""HDR preview: each frame of a stream with alternating exposures, merged with an older one."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from lenslink_isp.raw_image import RawImage
 from .aligned_frame import move_whole_cells
 from .alignment import Aligner
 from .robust_merge import RobustMerge
-from .scene_light import SceneLight, check_alike, find_exposures, measure_light
+from .scene_light import SceneLight, find_exposures, measure_light
 
 _CALM = 0.2
 """How much of the curve's change is taken up by each frame, so that brightness does not jump."""
+_OLDEST = 4
+"""A frame that is more frames old than this is not merged any more."""
 _EXPOSURE_STEP = 0.05
 """Exposures that differ by a smaller part count as the same."""
 
 
 class HdrPreview:
-    """Makes a picture of each frame and the one before, and maps its tones locally.
+    """Makes a picture of each frame and an older one of another exposure, with local tones.
 
     The newest frame is the reference: what moves is where that frame shows it. Where it is
-    saturated, the frame before shows what it can. Use one object for each thread.
+    saturated, the older frame shows what it can. Exposures need not alternate strictly, because a
+    viewer that takes the newest frame leaves frames out. Use one object for each thread.
 
     >>> import lenslink
     >>> preview = HdrPreview()
@@ -40,14 +43,16 @@ class HdrPreview:
 
     def __init__(self) -> None:
         self._preview = Preview()
-        self._before: RawImage | None = None
+        self._last: RawImage | None = None
+        self._other: RawImage | None = None
+        self._other_age = 0
         self._curve: ToneCurve | None = None
 
     def develop(self, raw: RawImage, *, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Return an sRGB picture, (H, W, 3) uint8.
 
-        The first frame, and the first one of another size, is developed alone. The frame may be
-        released afterwards.
+        Without an older frame of the same size and of another exposure, the frame is developed
+        alone. The frame may be released afterwards.
 
         Args:
             raw: the newest frame.
@@ -57,31 +62,46 @@ class HdrPreview:
             UsageError: the frame says nothing of its exposure or its noise, or *out* has another
                 shape.
         """
-        before = self._before
-        if before is not None and (before.mosaic.shape, before.cfa) != (raw.mosaic.shape, raw.cfa):
-            before, self._curve = None, None
-        merged = _merge_pair(raw, before)
-        # The memory of a frame returns to the driver.
-        self._before = replace(raw, mosaic=raw.mosaic.copy())
+        self._remember(raw)
+        frames = [raw] if self._other is None else [raw, self._other]
+        exposures = find_exposures(frames)
+        reference = measure_light(raw, exposures[0])
+        light = reference.light
+        if self._other is not None:
+            light = _merge_light(reference, measure_light(self._other, exposures[1]))
+        merged = replace(
+            raw, mosaic=light, black=(0.0, 0.0, 0.0, 0.0), white=1.0, baseline_exposure=0.0
+        )
         tone = LocalTone(merged)
-        found = tone.find_curve()
-        self._curve = found if self._curve is None else self._curve.blend(found, _CALM)
-        light = merged.mosaic * tone.make_gain(self._curve)
-        return self._preview.develop(replace(merged, mosaic=light, baseline_exposure=0.0), out=out)
+        gain = tone.make_gain(self._choose_curve(tone.find_curve(), raw, exposures[0]))
+        return self._preview.develop(replace(merged, mosaic=light * gain), out=out)
+
+    def _remember(self, raw: RawImage) -> None:
+        """Keep a copy of *raw*, and find the newest older frame of another exposure."""
+        last, self._other_age = self._last, self._other_age + 1
+        if last is not None and (last.mosaic.shape, last.cfa) != (raw.mosaic.shape, raw.cfa):
+            last = self._other = self._curve = None
+        if last is not None and _is_other_exposure(raw, last):
+            if self._other is None:
+                # Two frames know more of the range than one: there is no reason to wait.
+                self._curve = None
+            self._other, self._other_age = last, 1
+        elif self._other_age > _OLDEST:
+            self._other = None
+        # The memory of a frame returns to the driver.
+        self._last = replace(raw, mosaic=raw.mosaic.copy())
+
+    def _choose_curve(self, found: ToneCurve, raw: RawImage, exposure: float) -> ToneCurve:
+        """Return a curve near the one before. The light of 1 may change between two pictures."""
+        unit = float(np.log2((raw.sensitivity or 1.0) / exposure))
+        in_scene = replace(found, middle=found.middle - unit)
+        before = self._curve or in_scene
+        self._curve = before.blend(in_scene, _CALM)
+        return replace(self._curve, middle=self._curve.middle + unit)
 
 
-def _merge_pair(raw: RawImage, before: RawImage | None) -> RawImage:
-    """Return the light of *raw*, merged with the frame before, as a RAW whose white is 1."""
-    frames = [raw] if before is None else [raw, before]
-    if before is not None:
-        check_alike(frames)
-    exposures = find_exposures(frames)
-    reference = measure_light(raw, exposures[0])
-    light = reference.light
-    if before is not None and max(exposures) > 1 + _EXPOSURE_STEP:
-        light = _merge_light(reference, measure_light(before, exposures[1]))
-    # A frame alone has the same white as a pair, so that the curve need not jump.
-    return replace(raw, mosaic=light, black=(0.0, 0.0, 0.0, 0.0), white=1.0)
+def _is_other_exposure(raw: RawImage, other: RawImage) -> bool:
+    return max(find_exposures([raw, other])) > 1 + _EXPOSURE_STEP
 
 
 def _merge_light(reference: SceneLight, other: SceneLight) -> NDArray[np.float32]:

@@ -65,7 +65,9 @@ def save_merged(
         picture = _describe_frame(merged, origin)
     else:
         picture = _describe_file(merged, origin)
-        corrections = Corrections(origin.tags.get("OpcodeList2"), origin.tags.get("OpcodeList3"))
+        found = [origin.tags.get(f"OpcodeList{number}") for number in (2, 3)]
+        second, third = (each if isinstance(each, bytes) else None for each in found)
+        corrections = Corrections(second, third)
     with publish(path, force) as file:
         write_dng(picture, file, _make_preview(merged.raw), get_software(), corrections)
         return file.seek(0, os.SEEK_END)

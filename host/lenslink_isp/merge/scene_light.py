@@ -52,7 +52,7 @@ def measure_light(raw: RawImage, exposure: float) -> SceneLight:
     if raw.noise_profile is None:
         raise UsageError("a frame has no NoiseProfile: a merge needs to know the noise")
     slope, offset = raw.noise_profile
-    if not (slope >= 0 and offset > 0):
+    if not (0 <= slope < np.inf and 0 < offset < np.inf):
         raise UsageError(f"a frame's NoiseProfile of {slope:g} and {offset:g} makes no sense")
     high, wide = raw.mosaic.shape
     black = np.array(raw.black, np.float32).reshape(2, 2)

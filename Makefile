@@ -25,7 +25,7 @@ help: ## list the targets (the default)
 	    while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 	@echo "PYTHON=/path/to/python chooses the Python (3.11 to 3.13); ARGS='...' goes to pytest."
 
-demo: ## start a simulated module and take a photograph: out/demo.dng, out/demo.png
+demo: ## show what a simulated module and the phone do: out/demo.html, demo.png, demo.dng
 	@sh hil/tools/venv.sh demo
 	@$(PY) -m lenslink_hil.demo
 

@@ -450,7 +450,7 @@ class NeedsEnd(VirtualHost):
     """Takes a frame without its FrameEnd for an incomplete one."""
 
     def is_whole(self, frame: Assembly) -> bool:
-        return frame.end is not None and super().is_whole(frame)
+        return frame.frame_end is not None and super().is_whole(frame)
 
 
 class SlowWithoutEnd(VirtualHost):
@@ -459,7 +459,7 @@ class SlowWithoutEnd(VirtualHost):
     def reassembly(self) -> Reassembly:
         found = super().reassembly()
         expire = found.expire_frames
-        found.find_missing = lambda now: []  # type: ignore[method-assign]
+        found.request_missing = lambda now: []  # type: ignore[method-assign]
         found.expire_frames = (  # type: ignore[method-assign]
             lambda now: expire(now) if now > 5.0 else None
         )
@@ -471,13 +471,13 @@ class AsksNineTimes(VirtualHost):
 
     def reassembly(self) -> Reassembly:
         found = super().reassembly()
-        find = found.find_missing
+        find = found.request_missing
 
         def find_once_more(now: float) -> Any:
             parts = find(now)
             return parts + parts if parts else parts
 
-        found.find_missing = find_once_more  # type: ignore[method-assign]
+        found.request_missing = find_once_more  # type: ignore[method-assign]
         return found
 
 

@@ -14,7 +14,7 @@ After each call the receiver is in the state that it would have without the batc
 for a batch to fill: whole packets are used, and the rest of a packet is received by the receiver,
 where the next batch begins.
 
-:class:`.reader.SessionReader` calls a batch for each lane.
+:class:`.session_reader.SessionReader` calls a batch for each lane.
 """
 
 from __future__ import annotations

@@ -75,9 +75,13 @@ class TileTracker:
         if assembly is None:
             return
         grid = self.grid
-        index = grid.find_index(header) if grid and grid.plan == assembly.plan else None
+        index = (
+            grid.find_index(header)
+            if grid and grid.configuration == assembly.configuration
+            else None
+        )
         if index is None:
-            grid = find_tile_grid(assembly.plan, header)
+            grid = find_tile_grid(assembly.configuration, header)
             index = grid.find_index(header) if grid else None
         if grid is not self.grid:
             self.regular_count = 0

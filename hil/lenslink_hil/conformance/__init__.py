@@ -7,8 +7,8 @@ A module imports only from modules above it in this list::
     peer_wire          the line to the tested side: bytes, lanes and time
     cases              what a case is, and how it fails
     host_peer          a host that sends what a case tells it to send
-    module_steps       steps that many cases for modules take
-    module_cases_*     the cases for modules, by chapter of SPEC.md
+    module_steps       what cases for modules of several subjects share
+    module_cases_*     the cases for modules: a file for each subject of SPEC.md
     module_peer        a module that behaves until a case overrides something
     host_cases_*       the cases for hosts
     verdicts           runs a case and gives its clauses a verdict

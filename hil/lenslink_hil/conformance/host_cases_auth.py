@@ -13,7 +13,7 @@ from lenslink_protocol.messages import AuthEntry, Challenge, Error, Proof
 from lenslink_protocol.params import AUTH_BYTES
 
 from .cases import Cases, NotClaimed, NotRun, check
-from .module_cases_demand import SCHEMES
+from .module_cases_authentication import SCHEMES
 from .module_peer import FIRMWARE, SERIAL, HostResult, Script
 from .packets import Packet
 from .peer_wire import Wire

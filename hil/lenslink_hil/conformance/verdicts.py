@@ -19,23 +19,29 @@ from lenslink.errors import LensLinkError, UsageError
 from lenslink_protocol.messages import Malformed
 
 from . import (
+    module_cases_authentication,
     module_cases_calibration,
-    module_cases_camera,
-    module_cases_demand,
-    module_cases_link,
-    module_cases_messages,
-    module_cases_moments,
+    module_cases_capture,
+    module_cases_clock,
+    module_cases_closing,
+    module_cases_configure,
+    module_cases_credits,
+    module_cases_events,
+    module_cases_growth,
+    module_cases_lanes,
+    module_cases_liveness,
+    module_cases_manifest,
+    module_cases_opening,
+    module_cases_packets,
     module_cases_packing,
     module_cases_power,
-    module_cases_receiving,
-    module_cases_resending,
+    module_cases_query,
+    module_cases_requests,
+    module_cases_resend,
     module_cases_roi,
-    module_cases_rules,
-    module_cases_scope,
-    module_cases_sessions,
     module_cases_settings,
-    module_cases_streams,
-    module_cases_tables,
+    module_cases_stop_and_flush,
+    module_cases_test_actions,
 )
 from .cases import Case, Failed, NotClaimed, NotRun
 from .clauses import load_clauses
@@ -85,12 +91,30 @@ def list_module_cases() -> list[ModuleCase]:
     Cases that need a module which has taken no frame yet come before all others.
     """
     parts = (
-        module_cases_link, module_cases_receiving, module_cases_sessions, module_cases_camera,
-        module_cases_streams, module_cases_tables, module_cases_resending, module_cases_packing,
-        module_cases_demand, module_cases_messages, module_cases_rules, module_cases_settings,
-        module_cases_roi, module_cases_power, module_cases_calibration, module_cases_moments,
-        module_cases_scope,
-    )  # fmt: skip
+        module_cases_packets,
+        module_cases_growth,
+        module_cases_opening,
+        module_cases_closing,
+        module_cases_events,
+        module_cases_liveness,
+        module_cases_clock,
+        module_cases_requests,
+        module_cases_query,
+        module_cases_configure,
+        module_cases_settings,
+        module_cases_stop_and_flush,
+        module_cases_credits,
+        module_cases_power,
+        module_cases_roi,
+        module_cases_capture,
+        module_cases_resend,
+        module_cases_lanes,
+        module_cases_packing,
+        module_cases_manifest,
+        module_cases_calibration,
+        module_cases_authentication,
+        module_cases_test_actions,
+    )
     found = [case for part in parts for case in part.CASES.all]
     return sorted(found, key=lambda case: not case.is_first)
 

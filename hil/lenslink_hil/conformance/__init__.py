@@ -10,7 +10,8 @@ A module imports only from modules above it in this list::
     module_steps       what cases for modules of several subjects share
     module_cases_*     the cases for modules: a file for each subject of SPEC.md
     module_peer        a module that behaves until a case overrides something
-    host_cases_*       the cases for hosts
+    host_steps         what cases for hosts of several subjects share
+    host_cases_*       the cases for hosts: a file for each subject of SPEC.md; host_cases has all
     verdicts           runs a case and gives its clauses a verdict
     transcript         the packets of a case as text
     virtual_module     the firmware's module, in this process and on virtual time

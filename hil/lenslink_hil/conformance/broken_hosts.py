@@ -52,7 +52,7 @@ from .defects import (
     edit_message,
     ignore_types,
 )
-from .host_cases_auth import OTHER_SERIAL
+from .host_cases_authentication import OTHER_SERIAL
 from .module_peer import HEIGHT, WIDTH
 from .packets import Packet
 from .peer_wire import Tamper

@@ -29,7 +29,6 @@ from .packets import describe
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
 _BUSY_MS = 700
-
 _BEAT_S = 0.05
 
 

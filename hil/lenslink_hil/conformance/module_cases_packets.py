@@ -52,12 +52,10 @@ from .packets import Packet, describe, hide_packet
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
 _STALLED_S = 2.5 * STALL_MS / 1000
-
 _SOON_S = 0.8 * STALL_S
 """An answer that takes longer has waited for a stall."""
 
 _UNNUMBERED = (MessageType.HEARTBEAT_REPLY, MessageType.LOG, MessageType.NOTICE, MessageType.BUSY)
-
 _STREAMED = (
     MessageType.FRAME_START,
     MessageType.TILE,

@@ -46,7 +46,6 @@ _FIELDS = {
 """The field of FrameStart for each control. Of a crop the values depend on the configuration."""
 
 _MORE_ROUNDS = 20
-
 _NEAR_MDPT = 20
 """The tolerance of a lens' position."""
 

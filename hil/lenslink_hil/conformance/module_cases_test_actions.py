@@ -43,9 +43,7 @@ from .packets import describe
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
 
 _STALL_MS = 400
-
 _SHORT_BUSY_MS = 500
-
 _LONG_DETACH_MS = 400
 
 

@@ -1,8 +1,4 @@
-"""Cases for hosts that want to know whether a module is genuine (SPEC.md, section 9).
-
-These modules fail, each in another way. Those of HMAC_SHA256 know what is right: the kit needs the
-key that the host has.
-"""
+"""Cases for hosts: Challenge and Proof (SPEC.md, 9)."""
 
 from __future__ import annotations
 
@@ -19,6 +15,8 @@ from .packets import Packet
 from .peer_wire import Wire
 
 CASES: Cases[type[Script]] = Cases()
+
+OTHER_SERIAL = "CONFORM-2"
 
 
 class _Doubtful(Script):
@@ -43,6 +41,12 @@ class _Doubtful(Script):
         check(not result.ok, "the host claims to have a frame of a module that is not genuine")
 
 
+def _challenge(script: Script) -> Challenge:
+    message = script.find_packets(MessageType.CHALLENGE)[0].message()
+    assert isinstance(message, Challenge)
+    return message
+
+
 @CASES.add("H-AUTH-1")
 class FreshChallenges(_Doubtful):
     """Each session is challenged before a stream is configured, and never with the same bytes."""
@@ -57,12 +61,6 @@ class FreshChallenges(_Doubtful):
         if isinstance(self.previous, FreshChallenges):
             twice = _challenge(self) == _challenge(self.previous)
             check(not twice, "two sessions begin with the same challenge")
-
-
-def _challenge(script: Script) -> Challenge:
-    message = script.find_packets(MessageType.CHALLENGE)[0].message()
-    assert isinstance(message, Challenge)
-    return message
 
 
 @CASES.add("H-AUTH-2")
@@ -97,11 +95,6 @@ class NoProof(_Doubtful):
     def on_challenge(self, packet: Packet, message: Challenge) -> None:
         del message
         self.send_reply(packet, Error(ErrorCode.UNSUPPORTED, b"no such scheme"))
-
-
-# --- HMAC_SHA256 ------------------------------------------------------------------------------
-
-OTHER_SERIAL = "CONFORM-2"
 
 
 class _Keyed(_Doubtful):

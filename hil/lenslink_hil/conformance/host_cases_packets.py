@@ -1,4 +1,4 @@
-"""Cases for hosts: damage, pauses, old packets and grown messages in every shape (SPEC.md, 2)."""
+"""Cases for hosts: the packets of a host, and how it receives (SPEC.md, 2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import cycle, pairwise
 from typing import Any
 
-from lenslink_protocol.ids import CloseReason, ErrorCode, ManifestKey, MessageType, NoticeReason
+from lenslink_protocol.ids import CloseReason, ErrorCode, MessageType, NoticeReason
 from lenslink_protocol.manifest import encode_entry
 from lenslink_protocol.messages import (
     BY_TYPE,
@@ -17,14 +17,17 @@ from lenslink_protocol.messages import (
     GetManifest,
     Heartbeat,
     Hello,
+    Log,
     ManifestPiece,
     Notice,
+    Resend,
 )
-from lenslink_protocol.params import MAX_CONTROL, MAX_PAYLOAD, VERSION_MAJOR
+from lenslink_protocol.params import MAX_CONTROL, MAX_PAYLOAD, STALL_MS, VERSION_MAJOR
 
 from .cases import Cases, check
-from .host_cases_camera import GoneTile, lose_tile
-from .module_peer import TILE, WIDTH, WRONG, HostResult, Item, Script, tile_item
+from .host_cases_growth import _RESERVED
+from .host_steps import LAST_ROW, LOST_ROW, WRONG_TILE, Lanes, Preview, lose_tile
+from .module_peer import WIDTH, HostResult, Item, Script, tile_item
 from .packets import Packet, announce_length, hide_packet
 
 CASES: Cases[type[Script]] = Cases()
@@ -32,17 +35,13 @@ CASES: Cases[type[Script]] = Cases()
 _MASK = 0xFFFFFFFF
 _Y_AT = 22
 """Where `y` of a header is."""
+
 _PIECE = 36
 """Bytes of the manifest in one piece, so that it has several."""
-_WRONG_TILE = WRONG * (TILE // 2)
+
 _PAUSE_S = 0.12
-_RESERVED = {
-    MessageType.HELLO_REPLY: (5,),
-    MessageType.ACCEPTED: (3,),
-    MessageType.NOTICE: (3,),
-    MessageType.FRAME_START: (23, 38, 39),
-}
-"""Where the reserved bytes of a message are."""
+_CUT = 60
+"""Bytes that a tile loses: fewer than FrameEnd has, so FrameEnd begins inside its payload."""
 
 
 def check_fields(log: list[Packet]) -> None:
@@ -65,6 +64,15 @@ def check_fields(log: list[Packet]) -> None:
 
 
 @CASES.add("H-FRAME-1")
+class FieldsAndSequence(Script):
+    """Every packet that the host sends has its idle fields at 0, and sequences by one."""
+
+    def judge(self, result: HostResult) -> None:
+        self.check_whole_frame(result)
+        check_fields(self.log)
+
+
+@CASES.add("H-FRAME-1")
 class FieldsOfRepeats(Script):
     """Repeated requests and a Resend have idle fields at 0 too, and sequences of their own."""
 
@@ -83,7 +91,72 @@ class FieldsOfRepeats(Script):
         check_fields(self.log)
 
 
-# --- damage -----------------------------------------------------------------------------------
+@CASES.add("H-FRAME-1")
+class FieldsOfAPreview(Preview):
+    """StartStream, Stop and the Heartbeats of a preview have idle fields at 0."""
+
+    def judge(self, result: HostResult) -> None:
+        super().judge(result)
+        check_fields(self.log)
+
+
+@CASES.add("H-FRAME-1")
+class SequencesOfRepetitions(Script):
+    """GetManifest is answered when it comes for the fourth time: its sequences rise by one."""
+
+    limit_s = 10.0
+
+    def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
+        if len(self.find_packets(MessageType.GET_MANIFEST)) > 3:
+            super().on_get_manifest(packet, message)
+
+    def judge(self, result: HostResult) -> None:
+        del result
+        for before, after in pairwise(self.log):
+            step = (after.header.sequence - before.header.sequence) & 0xFFFFFFFF
+            check(step == 1, f"{after} has a sequence {step} behind that of the packet before it")
+
+
+@CASES.add("H-FRAME-2")
+class DamagedAnswer(Script):
+    """The first HelloReply is damaged: the host says Hello again, and nothing else."""
+
+    _damaged = False
+
+    def on_hello(self, packet: Packet, message: Hello) -> None:
+        if self._damaged:
+            super().on_hello(packet, message)
+            return
+        self._damaged = True
+        reply = self.make_hello_reply(self.capabilities & message.capabilities)
+        data = self.pack(reply.TYPE, reply.encode(), packet.id)
+        self.wire.send(data[:-1] + bytes([data[-1] ^ 1]))
+
+    def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
+        check(len(self.find_packets(MessageType.HELLO)) > 1, "a damaged HelloReply is taken")
+        super().on_get_manifest(packet, message)
+
+
+@CASES.add("H-FRAME-2")
+class DamagedTile(Script):
+    """A tile with wrong pixels and a CRC that does not hold, then the right one."""
+
+    def make_items(self) -> list[Item]:
+        found = super().make_items()
+        wrong = replace(tile_item(8), payload=WRONG_TILE, is_damaged=True, flags=0)
+        # Its header's CRC holds; not even the covered part may be taken.
+        return [*found[:3], wrong, *found[3:]]
+
+
+@CASES.add("H-FRAME-2")
+class DamagedHeader(Script):
+    """An answer with another geometry and a header CRC that does not hold, then the right one."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        wrong = replace(self.make_configured(message), width=2 * WIDTH)
+        data = self.pack(wrong.TYPE, wrong.encode(), packet.id)
+        self.wire.send(data[:36] + bytes([data[36] ^ 1]) + data[37:])
+        super().on_configure(packet, message)
 
 
 @CASES.add("H-FRAME-2")
@@ -92,7 +165,7 @@ class DamagedRepeat(Script):
 
     def make_items(self) -> list[Item]:
         found = super().make_items()
-        wrong = replace(tile_item(8), payload=_WRONG_TILE, is_damaged=True)
+        wrong = replace(tile_item(8), payload=WRONG_TILE, is_damaged=True)
         return [*found[:5], wrong, *found[5:]]
 
 
@@ -134,7 +207,7 @@ class DamagedPlace(Script):
 
     def make_items(self) -> list[Item]:
         found = super().make_items()
-        wrong = replace(tile_item(20), payload=_WRONG_TILE, more={"is_odd": True})
+        wrong = replace(tile_item(20), payload=WRONG_TILE, more={"is_odd": True})
         return [found[0], wrong, *found[1:]]
 
     def _encode_item(self, item: Item) -> bytes:
@@ -142,6 +215,54 @@ class DamagedPlace(Script):
             return super()._encode_item(item)
         data = super()._encode_item(replace(item, more={}, place=tile_item(16).place))
         return data[:_Y_AT] + bytes([20]) + data[_Y_AT + 1 :]
+
+
+@CASES.add("H-FRAME-2")
+class DamagedTwice(Script):
+    """A lost tile comes again with a damaged payload: it is asked for once more."""
+
+    needs_resend = True
+
+    def make_items(self) -> list[Item]:
+        return [lose_tile(item) for item in super().make_items()]
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        super().on_resend(packet, message)
+        if len(self.find_packets(MessageType.RESEND)) == 1:
+            self.queue = [
+                replace(item, is_damaged=item.kind == MessageType.TILE) for item in self.queue
+            ]
+
+
+@CASES.add("H-FRAME-3")
+class AfterNoise(Script):
+    """An answer behind noise and a damaged header is taken: the request is not repeated."""
+
+    def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
+        check(
+            [p.id for p in self.find_packets(MessageType.GET_MANIFEST)].count(packet.id) == 1,
+            "the answer behind the damage was not taken",
+        )
+        piece = self.make_piece(message)
+        damaged = bytearray(self.pack(piece.TYPE, piece.encode(), packet.id)[:40])
+        damaged[20] ^= 0xFF
+        answer = self.pack(piece.TYPE, piece.encode(), packet.id)
+        self.wire.send(b"\x00noise\x8a\x8aLL" + bytes(damaged) + answer)
+
+
+@CASES.add("H-FRAME-3")
+class InsideAPayload(Script):
+    """A packet has lost bytes of its payload: the answer behind it, taken for payload, is found."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        check(
+            [p.id for p in self.find_packets(MessageType.CONFIGURE)].count(packet.id) == 1,
+            "the answer inside a damaged payload was not found",
+        )
+        reply = self.make_configured(message)
+        cut = self.pack(MessageType.LOG, bytes(90), 0)[:52]
+        answer = self.pack(reply.TYPE, reply.encode(), packet.id)
+        self.wire.send(cut + answer + bytes(40))
 
 
 class _Pieces(Script):
@@ -202,6 +323,67 @@ class InPieces(Script):
         data = b"".join(self._encode_item(item) for item in self.queue)
         self.queue.clear()
         self.wire.send(data)
+
+
+@CASES.add("H-FRAME-3")
+class EndInsideATile(Script):
+    """The last bytes of a tile are lost, and FrameEnd, which stands there, is found."""
+
+    needs_resend = True
+
+    def _encode_item(self, item: Item) -> bytes:
+        data = super()._encode_item(item)
+        is_cut = item.place == tile_item(LAST_ROW).place and not item.flags
+        return data[:-_CUT] if is_cut else data
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        said = "the host asks for a FrameEnd that came behind a tile that was cut short"
+        check(not message.flags & 2, said)
+        super().on_resend(packet, message)
+
+
+@CASES.add("H-FRAME-3")
+class AnswersAtAnyPlace(Script):
+    """Answers stand at every place of a damaged payload modulo 8: each is found at once."""
+
+    _count = 0
+
+    def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
+        data = self.make_manifest()
+        piece = ManifestPiece(message.offset, len(data), data[message.offset :][:24])
+        first = self.sequence
+        inside = self.pack(piece.TYPE, piece.encode(), packet.id, sequence=first + 1)
+        payload = Log(2, 0, bytes(self._count % 8) + inside + bytes(9)).encode()
+        damaged = self.pack(MessageType.LOG, payload, sequence=first)
+        self.sequence = first + 2
+        self._count += 1
+        self.wire.send(damaged[:-1] + b"\1")
+
+    def judge(self, result: HostResult) -> None:
+        asked = [packet.id for packet in self.find_packets(MessageType.GET_MANIFEST)]
+        again = [each for each in set(asked) if asked.count(each) > 1]
+        said = f"{len(again)} answers inside damaged payloads are not found, of {len(set(asked))}"
+        # One may be late for another reason.
+        check(len(again) < 2, said)
+        self.check_whole_frame(result)
+
+
+@CASES.add("H-FRAME-4")
+class Stalled(Script):
+    """A tile of 1 MiB begins and stops inside; what comes after it is taken."""
+
+    _stalled = False
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        if self._stalled:
+            super().on_configure(packet, message)
+            return
+        self._stalled = True
+        self.wire.send(self.pack(MessageType.TILE, bytes(1 << 20), 0)[:100])
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        if not self._stalled or len(self.find_packets(MessageType.CONFIGURE)) > 1:
+            super().on_heartbeat(packet, message)
 
 
 @CASES.add("H-FRAME-4")
@@ -307,7 +489,70 @@ class StalledIsSearched(Script):
             super().on_heartbeat(packet, message)
 
 
-# --- what is not fresh ------------------------------------------------------------------------
+@CASES.add("H-FRAME-4")
+class SlowTileOnLane1(Lanes):
+    """A tile of lane 1 takes longer than STALL_MS, in pieces, and is no stall."""
+
+    def start_frame(self) -> None:
+        data = self.take_lane_1_tile()
+        size = -(-len(data) // 6)
+        for at in range(6):
+            piece = data[at * size :][:size]
+            self.call_later(0.1 * at, lambda piece=piece: self.wire.send(piece, 1))  # type: ignore[misc]
+        super().start_frame()
+
+    def on_resend(self, packet: Packet, message: Resend) -> None:
+        """Answer nothing: all of the frame is on its way."""
+
+    def judge(self, result: HostResult) -> None:
+        self.check_whole_frame(result)
+
+
+@CASES.add("H-FRAME-5")
+class AnotherNonce(Script):
+    """A HelloReply and a tile of another session are not taken."""
+
+    _other = False
+
+    def on_hello(self, packet: Packet, message: Hello) -> None:
+        if self._other:
+            super().on_hello(packet, message)
+            return
+        self._other = True
+        self.send_reply(packet, self.make_hello_reply(0), nonce=self.nonce ^ 1)
+
+    def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
+        check(
+            len(self.find_packets(MessageType.HELLO)) > 1,
+            "a HelloReply of another session is taken",
+        )
+        super().on_get_manifest(packet, message)
+
+    def make_items(self) -> list[Item]:
+        found = super().make_items()
+        wrong = replace(tile_item(8), payload=WRONG_TILE, more={"nonce": self.nonce ^ 1})
+        return [*found[:3], wrong, *found[3:]]
+
+
+@CASES.add("H-FRAME-5")
+class AnOldSequence(Script):
+    """A tile whose sequence was there before is not taken."""
+
+    def make_items(self) -> list[Item]:
+        found = super().make_items()
+        wrong = replace(tile_item(8), payload=WRONG_TILE, is_stale=True)
+        return [*found[:3], wrong, *found[3:]]
+
+
+@CASES.add("H-FRAME-5")
+class ASpentSequence(Script):
+    """A tile whose sequence a damaged one has used up is not taken."""
+
+    def make_items(self) -> list[Item]:
+        found = super().make_items()
+        damaged = replace(tile_item(8), is_damaged=True)
+        wrong = replace(tile_item(8), payload=WRONG_TILE, is_stale=True)
+        return [*found[:3], damaged, wrong, *found[3:]]
 
 
 @CASES.add("H-FRAME-5")
@@ -368,7 +613,7 @@ class HalfWayBack(Script):
 
     def make_items(self) -> list[Item]:
         found = super().make_items()
-        wrong = replace(tile_item(8), payload=_WRONG_TILE, more={"is_odd": True})
+        wrong = replace(tile_item(8), payload=WRONG_TILE, more={"is_odd": True})
         return [*found[:3], wrong, *found[3:]]
 
 
@@ -388,7 +633,68 @@ class SequencesOfOthers(Script):
         super().on_configure(packet, message)
 
 
-# --- headers that are not believed ------------------------------------------------------------
+@CASES.add("H-FRAME-5")
+class StalledSequence(Script):
+    """A tile stops inside. Another one under its sequence is not taken."""
+
+    needs_resend = True
+    _is_stalled = False
+
+    def send_waiting(self) -> None:
+        if not self._is_stalled:
+            super().send_waiting()
+
+    def on_heartbeat(self, packet: Packet, message: Heartbeat) -> None:
+        # Any byte would go on with the packet that has stopped.
+        if not self._is_stalled:
+            super().on_heartbeat(packet, message)
+
+    def start_frame(self) -> None:
+        self.queue = [self.make_start_item()]
+        super().send_waiting()
+        lost = tile_item(LOST_ROW)
+        more = {"stream": self._stream, "place": lost.place}
+        data = self.pack(MessageType.TILE, lost.payload, self.frame, **more)
+        wrong = bytes(len(lost.payload))
+        other = self.pack(
+            MessageType.TILE, wrong, self.frame, sequence=self.sequence - 1, **more
+        )  # fmt: skip
+        self._is_stalled = True
+        self.sent[self._stream] += len(wrong)
+        self.wire.send(data[:300])
+        self.call_later(1.6 * STALL_MS / 1000, lambda: self._go_on(other))
+
+    def _go_on(self, other: bytes) -> None:
+        self.wire.send(other)
+        self._is_stalled = False
+        items = [item for item in self.make_items()[1:] if item.place != tile_item(LOST_ROW).place]
+        self.queue += items
+        self.begun[self._stream] = self.frame + 1
+        self.send_waiting()
+
+
+@CASES.add("H-FRAME-6")
+class TooLong(Script):
+    """A sound header that announces too much hides nothing of what follows it."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        check(
+            [p.id for p in self.find_packets(MessageType.CONFIGURE)].count(packet.id) == 1,
+            "a header that announces too much is believed",
+        )
+        reply = self.make_configured(message)
+        head = self.pack(MessageType.LOG, bytes(MAX_CONTROL + 1))[:40]
+        self.wire.send(head + self.pack(reply.TYPE, reply.encode(), packet.id))
+
+
+@CASES.add("H-FRAME-6")
+class OtherMajor(Script):
+    """An answer of another major version, with another geometry, is not taken."""
+
+    def on_configure(self, packet: Packet, message: Configure) -> None:
+        wrong = replace(self.make_configured(message), width=2 * WIDTH)
+        self.send_reply(packet, wrong, version=(VERSION_MAJOR + 1) << 4)
+        super().on_configure(packet, message)
 
 
 @CASES.add("H-FRAME-6")
@@ -454,70 +760,20 @@ class HiddenInAHeader(_Pieces):
         self.wire.send(hide_packet(answer, version, MessageType.LOG))
 
 
-# --- growth -----------------------------------------------------------------------------------
+@CASES.add("H-FRAME-6")
+class JustTooLong(Script):
+    """Headers that announce a little more than MAX_CONTROL hide nothing of what follows."""
 
+    def on_get_manifest(self, packet: Packet, message: GetManifest) -> None:
+        for more in (1, 6, 40):
+            head = self.pack(MessageType.LOG, bytes(MAX_CONTROL + more))[:40]
+            self.wire.send(head)
+        super().on_get_manifest(packet, message)
 
-@CASES.add("H-GROW-1")
-class WrongSizes(Script):
-    """Messages whose size is wrong come before the right answer, and are ignored."""
-
-    def on_configure(self, packet: Packet, message: Configure) -> None:
-        wrong = replace(self.make_configured(message), width=2 * WIDTH).encode()
-        for size in (20, 200):
-            payload = size.to_bytes(2, "little") + wrong[2:]
-            self.wire.send(self.pack(MessageType.CONFIGURED, payload, packet.id))
-        for payload in (b"", b"\x04", b"\x04\x00", b"\x09\x00\x05\x00"):
-            self.wire.send(self.pack(MessageType.ERROR, payload, packet.id))
-        for payload in (b"", b"\x03\x00", b"\x04\x00\x01"):
-            self.wire.send(self.pack(MessageType.CLOSE, payload))
-        super().on_configure(packet, message)
-
-
-@CASES.add("H-GROW-1")
-class GrownResent(GoneTile):
-    """The rectangles of a grown Resent are read behind its fixed part."""
-
-    def pack(self, kind: int, payload: bytes, number: int = 0, **more: object) -> bytes:
-        if kind == MessageType.RESENT:
-            size = int.from_bytes(payload[:2], "little")
-            payload = (size + 4).to_bytes(2, "little") + payload[2:size] + b"more" + payload[size:]
-        return super().pack(kind, payload, number, **more)
-
-
-@CASES.add("H-GROW-2")
-class ReservedValues(Script):
-    """Reserved fields of messages and of the manifest have values."""
-
-    def pack(self, kind: int, payload: bytes, number: int = 0, **more: object) -> bytes:
-        data = bytearray(payload)
-        for at in _RESERVED.get(MessageType(kind), ()) if kind in BY_TYPE else ():
-            data[at] = 0xA5
-        return super().pack(kind, bytes(data), number, **more)
-
-    def make_manifest(self) -> bytes:
-        data = bytearray(super().make_manifest())
-        for key, at in ((ManifestKey.SENSOR, 7), (ManifestKey.COLOR, 2)):
-            data[_find_value(bytes(data), key) + at] = 0xA5
-        return bytes(data)
-
-
-def _find_value(data: bytes, key: int) -> int:
-    """Return where the value of an entry begins."""
-    at = 0
-    while int.from_bytes(data[at : at + 2], "little") != key:
-        at += 4 + int.from_bytes(data[at + 2 : at + 4], "little")
-    return at + 4
-
-
-@CASES.add("H-GROW-2")
-class UnknownInAFrame(Script):
-    """Types that do not exist stand between the tiles of a frame, under its number."""
-
-    def make_items(self) -> list[Item]:
-        found = super().make_items()
-        for at, kind in ((6, 0x4F), (4, 0xE0), (2, 0x5F), (1, 0x43)):
-            found.insert(at, Item(kind, b"\x02\x00whatever", flags=0x80))
-        return found
+    def judge(self, result: HostResult) -> None:
+        asked = [packet.id for packet in self.find_packets(MessageType.GET_MANIFEST)]
+        check(len(asked) == len(set(asked)), "a header of more than MAX_CONTROL bytes is believed")
+        self.check_whole_frame(result)
 
 
 assert set(_RESERVED) <= set(BY_TYPE)

@@ -1,4 +1,4 @@
-"""Cases for hosts: the times of their Heartbeats (SPEC.md, 3.4)."""
+"""Cases for hosts: the host's clock (SPEC.md, 3.4)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .packets import Packet
 CASES: Cases[type[Script]] = Cases()
 
 _WAIT_S = 1.5
+
 # So much longer a Heartbeat may be on its way than another, on a machine that does other things.
 _TOLERANCE_S = 0.4
 

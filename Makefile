@@ -18,7 +18,7 @@ ARGS =
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .NOTPARALLEL:
 .PHONY: help demo test unit property golden firmware packaging e2e test-kernel check gen gen-check
-.PHONY: nightly mutate fuzz bench bench-peers lock clean
+.PHONY: nightly mutate fuzz bench bench-peers dist lock clean
 
 help: ## list the targets (the default)
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' Makefile | \
@@ -95,6 +95,10 @@ bench: ## measure the driver beside its bounds and write BENCHMARKS.md; ARGS=--q
 bench-peers: ## measure other protocols beside the driver and write BENCHMARKS.md
 	@sh hil/tools/venv.sh bench
 	@$(PY) -m lenslink bench peers --output BENCHMARKS.md $(ARGS)
+
+dist: ## build the last commit: wheel, sdist, bill of materials, checksums
+	@sh hil/tools/venv.sh dev
+	@$(PY) hil/tools/dist.py
 
 lock: ## choose new versions for requirements.lock, with uv in a temporary environment
 	@sh hil/tools/lock.sh

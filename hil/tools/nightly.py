@@ -56,7 +56,9 @@ STEPS: dict[str, tuple[str, ...]] = {
     "api": (*_PYTEST, "tests/property/test_any_api_use.py", "tests/e2e/test_api_use.py"),
     "physics": (*_PYTEST, "tests/unit/test_plant_physics.py", "tests/e2e/test_emva_path.py"),
     "conform": ("-m", "lenslink", "conform", "module", "sim:"),
+    "camera-tests": (*_PYTEST, "tests/unit/test_camera_tests.py"),
     "rig": (*_PYTEST, "tests/e2e/test_fault_drill.py", "tests/e2e/test_rig_doctor.py"),
+    "report": (*_PYTEST, "tests/unit/test_board_history.py", "tests/e2e/test_ci_recipes.py"),
     # CI runs the end-to-end tests on sim:. These are two more benches, at the scale of CI.
     "e2e-usbip": (*_PYTEST, "tests/e2e", "--lens", "usbip:"),
     "e2e-pico": (*_PYTEST, "tests/e2e", "--lens", "pico:"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from pathlib import Path
 
 from .errors import LensLinkError
@@ -24,12 +23,11 @@ def remove_leftovers() -> list[Path]:
     Returns the paths that were removed.
     """
     removed = [*remove_stale_locks(), *remove_stale_scratch_dirs()]
-    if sys.platform != "win32":
-        # Needs fcntl.
+    with contextlib.suppress(LensLinkError, OSError):
+        # Windows has no frame rings: the import is refused.
         from .frame_ring import segment
 
-        with contextlib.suppress(LensLinkError, OSError):
-            removed += segment.clean()
+        removed += segment.clean()
     for path in removed:
         _log.debug("removed %s", path)
     return removed

@@ -100,6 +100,13 @@ class ModuleCalibration:
     def __init__(self, load: Loader) -> None:
         self._load = load
 
+    def read_all(self) -> ModuleCalibration:
+        """Read all calibrations now, and return them apart from the module.
+
+        The result can be pickled, for another process.
+        """
+        return ModuleCalibration({kind: self._load(kind) for kind in CalibrationKind}.get)
+
     @property
     def noise(self) -> NoiseProfile | None:
         """The noise profile at each gain."""

@@ -6,7 +6,9 @@ engineer can read. It imports :mod:`lenslink`, never the reverse. It needs the e
     raw_image    one RAW picture, from a frame of the driver or from a file
     develop/     RAW to RGB: levels, demosaicing, colours, tone
     metering/    exposure and white balance for the next frame
+    merge/       several RAW pictures to one: a wide range, or less noise
     focus/       where the lens must go to make a point of the picture sharp
+    viewfinder/  a page in the browser that looks through a module
 """
 
 from __future__ import annotations

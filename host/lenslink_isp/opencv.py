@@ -1,4 +1,4 @@
-"""Check that OpenCV is there, before a command starts its work."""
+"""Check that the packages of the phone's side are there, before a command starts its work."""
 
 from __future__ import annotations
 
@@ -11,3 +11,9 @@ def require_opencv() -> None:
     """Raise MissingExtra, which names the line to type, if OpenCV is not installed."""
     if importlib.util.find_spec("cv2") is None:
         raise MissingExtra("the picture is developed by OpenCV", "isp")
+
+
+def require_aiohttp() -> None:
+    """Raise MissingExtra, which names the line to type, if aiohttp is not installed."""
+    if importlib.util.find_spec("aiohttp") is None:
+        raise MissingExtra("the viewfinder's page is served by aiohttp", "viewfinder")

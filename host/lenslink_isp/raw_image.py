@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenslink.errors import UsageError
 from lenslink.frame import Frame
+
+if TYPE_CHECKING:
+    from lenslink.raw_files.raw_mosaic import RawMosaic
 
 Matrix = NDArray[np.float64]
 
@@ -48,6 +52,9 @@ class RawImage:
     """How much brighter the picture must be developed, in EV."""
     orientation: int = 1
     """How to turn the picture upright: an EXIF Orientation code."""
+    sensitivity: float | None = None
+    """How the frame was exposed: seconds times gain over the f-number's square, where a gain of 1
+    is ISO 100. None if it is unknown."""
 
     @classmethod
     def from_frame(cls, frame: Frame) -> RawImage:
@@ -66,7 +73,43 @@ class RawImage:
             neutral=(red, green, blue),
             noise_profile=frame.noise_profile,
             orientation=frame.orientation,
+            sensitivity=find_sensitivity(
+                frame.exposure_us / 1e6, frame.gain_milli / 1000, frame.aperture_milli / 1000
+            ),
         )
+
+    @classmethod
+    def from_mosaic(cls, raw: RawMosaic) -> RawImage:
+        """Return the picture of a RAW file that was read.
+
+        Raises:
+            UsageError: its active area has no 2 x 2 pixels.
+        """
+        from lenslink.raw_files.file_exposure import read_exposure
+        from lenslink.raw_files.tiff_tags import get_numbers
+
+        red, green, blue = (top / bottom for top, bottom in raw.colors.neutral)
+        exposure = read_exposure(raw.tags)
+        return cls(
+            *_crop(raw.pixels, raw.cfa, raw.black, raw.active_area),
+            white=raw.white,
+            camera_from_xyz=np.array([a / b for a, b in raw.colors.matrix]).reshape(3, 3),
+            neutral=(red, green, blue),
+            # A file may hold a pair for each colour. Green is first of neither two nor three pairs.
+            noise_profile=_choose_profile(get_numbers(raw.tags.get("NoiseProfile", ()))),
+            baseline_exposure=float(raw.baseline_exposure),
+            orientation=raw.orientation,
+            sensitivity=find_sensitivity(exposure.seconds, exposure.iso / 100, exposure.f_number),
+        )
+
+
+def find_sensitivity(seconds: float, gain: float, f_number: float) -> float | None:
+    """Return :attr:`RawImage.sensitivity`; None without a time or a gain. f_number is 0 if unknown.
+
+    >>> find_sensitivity(0.01, 4, 2)
+    0.01
+    """
+    return seconds * gain / (f_number or 1.0) ** 2 or None
 
 
 def open_raw(path: Path | str) -> RawImage:
@@ -81,21 +124,8 @@ def open_raw(path: Path | str) -> RawImage:
     """
     # rawpy and tifffile take their time to import, and frames need neither.
     from lenslink.raw_files.raw_mosaic import read_raw_mosaic
-    from lenslink.raw_files.tiff_tags import get_numbers
 
-    raw = read_raw_mosaic(Path(path))
-    red, green, blue = (top / bottom for top, bottom in raw.colors.neutral)
-    profile = get_numbers(raw.tags.get("NoiseProfile", ()))
-    return RawImage(
-        *_crop(raw.pixels, raw.cfa, raw.black, raw.active_area),
-        white=raw.white,
-        camera_from_xyz=np.array([a / b for a, b in raw.colors.matrix]).reshape(3, 3),
-        neutral=(red, green, blue),
-        # A file may hold a pair for each colour. Green is first of neither two nor three pairs.
-        noise_profile=_choose_profile(profile),
-        baseline_exposure=float(raw.baseline_exposure),
-        orientation=raw.orientation,
-    )
+    return RawImage.from_mosaic(read_raw_mosaic(Path(path)))
 
 
 def _choose_profile(numbers: list[float]) -> tuple[float, float] | None:

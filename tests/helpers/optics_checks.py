@@ -1,7 +1,7 @@
 """Recover the lens's and the light's constants from frames; see :mod:`.physics_checks`.
 
-The optical transfer function is integrated over the pupil in two dimensions, the slanted edge is
-evaluated after ISO 12233, and every formula is written here again.
+The optical transfer function is integrated over the pupil in two dimensions, and every formula is
+written here again. The benchmarks evaluate the slanted edge after ISO 12233.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 
 from lenslink.settings import Settings
+from lenslink_hil.benchmark.slanted_edge import find_half, measure_mtf50
 from lenslink_hil.plant.camera import Camera
 from lenslink_hil.plant.image_window import Region, View
 from lenslink_hil.plant.light import Light
@@ -63,15 +64,6 @@ def integrate_otf(cycles_per_mm: float, blur_mm: float, f_number: float, nm: flo
     return float(np.cos(phase)[both].sum() / (x**2 + y**2 <= 1).sum())
 
 
-def find_half(values: np.ndarray, frequencies: np.ndarray) -> float:
-    """Return where a falling curve first crosses one half."""
-    below = int(np.flatnonzero(values < 0.5)[0])
-    high, low = values[below - 1], values[below]
-    share = (high - 0.5) / (high - low)
-    step = frequencies[below] - frequencies[below - 1]
-    return float(frequencies[below - 1] + share * step)
-
-
 def predict_mtf50(blur_mm: float, f_number: float, nm: float, turn: float) -> float:
     """Return the MTF50 in cycles a pixel across an edge that is turned by *turn*."""
     frequencies = np.linspace(0, min(1.2 * PITCH_MM / blur_mm, 0.6), 40)
@@ -82,45 +74,6 @@ def predict_mtf50(blur_mm: float, f_number: float, nm: float, turn: float) -> fl
         for each in frequencies
     ]
     return find_half(np.array(curve), frequencies)
-
-
-def measure_mtf50(image: np.ndarray, is_used: np.ndarray) -> float:
-    """Return the MTF50 of a nearly vertical edge: bright on the left or on the right.
-
-    Args:
-        image: flat-fielded pixels.
-        is_used: True for the pixels of the colour to measure.
-    """
-    rows, columns = np.nonzero(is_used)
-    values = image[rows, columns]
-    low, high = np.percentile(values, [3, 97])
-    values = (values - low) / (high - low)
-    if values[columns < columns.mean()].mean() > 0.5:
-        values = 1 - values
-    # The edge is where each row crosses the middle; all rows together are a line.
-    places = []
-    for row in np.unique(rows):
-        mine = rows == row
-        # The mean place of the steps: what lies above the middle, counted from the right.
-        places.append((row, columns[mine].max() + 1 - 2 * values[mine].sum()))
-    slope, start = np.polyfit(*np.array(places).T, 1)
-    distance = (columns - start - slope * rows) / math.hypot(1, slope)
-    width = 0.25
-    low_end, high_end = -0.45 * np.ptp(columns), 0.45 * np.ptp(columns)
-    bins = np.arange(low_end, high_end, width)
-    number = np.digitize(distance, bins)
-    profile = np.array(
-        [values[number == each].mean() for each in range(1, len(bins)) if (number == each).any()]
-    )
-    line = np.diff(profile)
-    line *= np.hanning(len(line)) ** 0.05  # the ends are flat; this only closes them
-    spectrum = np.abs(np.fft.rfft(line, 16 * len(line)))
-    frequencies = np.fft.rfftfreq(16 * len(line), width)
-    curve = spectrum / spectrum[0]
-    # A bin and a difference are boxes of one bin's width.
-    seen = frequencies < 1
-    curve = curve[seen] / np.sinc(frequencies[seen] * width) ** 2
-    return find_half(curve, frequencies[seen])
 
 
 DISCS_PX = (4.0, 8.0, 14.0, 22.0, 30.0)

@@ -41,12 +41,10 @@ class PlantLens(Lens):
 
     def start(self) -> None:
         self.boot += 1
-        config = module_world.configuration() | {"serial": self.serial, "boot_count": self.boot}
-        config |= {key: _PRODUCT[key] for key in ("motor", "optics")} | {"auth_key": self.key}
         self.time = SimpleNamespace(now=lambda: self._clock.us)
-        self.body = Body(self.boot, self._clock.us)
-        self.ports: Any = _Ports(self.body, self._clock, self.boot)
-        self.camera = module.Module(config, self.ports, self.time)
+        self.body = self._make_body()
+        self.ports: Any = self._make_ports()
+        self.camera = module.Module(self._configure(), self.ports, self.time)
         self._is_attached = False
         self.attached_us = 0
         """When the module was attached last."""
@@ -62,6 +60,17 @@ class PlantLens(Lens):
             return has_read
 
         self.camera.step = advance_and_step
+
+    def _configure(self) -> dict[str, Any]:
+        """The module's configuration."""
+        config = module_world.configuration() | {"serial": self.serial, "boot_count": self.boot}
+        return config | {key: _PRODUCT[key] for key in ("motor", "optics")} | {"auth_key": self.key}
+
+    def _make_body(self) -> Body:
+        return Body(self.boot, self._clock.us)
+
+    def _make_ports(self) -> BodyPorts:
+        return _Ports(self.body, self._clock, self.boot)
 
     def move(self, edges: list[Edge]) -> None:
         """Schedule edges of contacts from now on, each as (delay, contact, level)."""

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -19,7 +20,8 @@ from helpers.slowdown import patience
 from lenslink import errors
 from lenslink.cli.main import cli
 from lenslink_hil.benches.sim import OPTIONS
-from lenslink_hil.plugin import lens_fixtures
+from lenslink_hil.conformance.clauses import load_clauses
+from lenslink_hil.plugin import lens_fixtures, report_notes
 from lenslink_hil.plugin.quarantine_file import read_quarantine
 from lenslink_hil.rig.power_switch import list_switches, load_switch
 from lenslink_hil.rig.rig_file import load_rig
@@ -159,7 +161,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 # How many lines each Python example prints; a test file, or a script that prints nothing, has 0.
 PRINTED = {
     "README.md": [1],
-    "hil/README.md": [0, 0],
+    "hil/README.md": [0, 0, 0],
     # A manifest and four modes; a still; ten frames; the settings; a bracket of three; a
     # calibration; an event of being attached; a module that proves itself; the frame that another
     # process would read; what a client set, and its bracket of three; a picture.
@@ -171,7 +173,9 @@ PRINTED = {
 @pytest.mark.parametrize("name", PRINTED)
 def test_the_python_examples_run(name: str, tmp_path: Path) -> None:
     printed = []
-    for example in blocks(TEXT[name], "python"):
+    for text in blocks(TEXT[name], "python"):
+        # Other tests run examples at the same time, and a ring has one writer.
+        example = text.replace('"cam"', f'"cam-{os.getpid()}"')
         done = run([sys.executable, "-c", f"import lenslink\n{example}"], tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
         printed.append(len(done.stdout.splitlines()))
@@ -188,17 +192,19 @@ def test_the_pytest_example_passes(tmp_path: Path) -> None:
     (tmp_path / "test_example.py").write_text(example, encoding="utf-8")
     done = run([sys.executable, "-m", "pytest", "-q", "test_example.py"], tmp_path)
     assert done.returncode == 0, done.stdout
-    assert "2 passed" in done.stdout
+    assert "3 passed" in done.stdout
 
 
 def test_the_rig_examples_are_rigs_and_quarantines(tmp_path: Path) -> None:
-    quarantine, rig, simulated = blocks(TEXT["hil/README.md"], "toml")
+    quarantine, rig, simulated, waivers = blocks(TEXT["hil/README.md"], "toml")
     for number, text in enumerate((rig, simulated)):
         path = tmp_path / f"{number}.toml"
         path.write_text(text, encoding="utf-8")
         assert "left" in load_rig(path).boards
     (tmp_path / "quarantine.toml").write_text(quarantine, encoding="utf-8")
     assert read_quarantine(tmp_path / "quarantine.toml", date(2026, 1, 1))
+    (waiver,) = tomllib.loads(waivers)["waiver"]
+    assert waiver["clause"] in load_clauses()
 
 
 def test_every_switch_and_fixture_is_in_the_document() -> None:
@@ -209,6 +215,8 @@ def test_every_switch_and_fixture_is_in_the_document() -> None:
     for name in ("lens", "lens_fresh", "lens_url", "lens_board", "lens_power", "lens_plant"):
         assert hasattr(lens_fixtures, name)
         assert f"| `{name}` |" in TEXT["hil/README.md"]
+    assert hasattr(report_notes, "lens_report")
+    assert "| `lens_report` |" in TEXT["hil/README.md"]
 
 
 @pytest.mark.usefixtures("lens_url")

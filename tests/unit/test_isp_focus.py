@@ -20,6 +20,7 @@ from lenslink_isp.focus.auto_focus import (
     find_contrast,
 )
 from lenslink_isp.focus.blur_model import BlurModel, find_disc_transfer
+from lenslink_isp.focus.defocus import DefocusEstimator
 
 SEED = 20261130
 # Two pixels of blur in the mode of 25 megapixels: 295 pixels a dioptre.
@@ -53,6 +54,15 @@ def test_textures_become_sharp():
     assert sum(error <= SHARP_MDPT for error in errors) >= 9, (SEED, errors)
     assert np.median(evaluations) <= 9
     assert np.percentile(evaluations, 95) <= 14
+
+
+def test_a_small_picture_has_wide_votes():
+    """With a blur of 0.007 pixels for a milli-dioptre, one vote is wider than the focus range."""
+    estimator = DefocusEstimator(BlurModel(0.007), np.arange(0.0, 3300.0, 10.0))
+    for focus in (500.0, 1500.0):
+        texture = np.random.default_rng(SEED).uniform(0.2, 0.8, (96, 128))
+        estimator.add(focus, texture, 1e-4)
+    assert 0 <= estimator.vote(3000.0).depth_mdpt <= 3300
 
 
 def test_of_two_depths_the_larger_one_is_chosen():

@@ -38,7 +38,7 @@ def expose(light, exposure, neutral=(1.0, 1.0, 1.0), seed=SEED):
 
 def scale_for(auto, light):
     """The scale at which *light* has the mean that *auto* aims at."""
-    weights = auto._make_weights()
+    weights = auto.make_weights()
     return MID_GREY / float((measure(expose(light, 0.2)).zones[..., 1] * weights).sum() / 0.2)
 
 
@@ -172,6 +172,20 @@ def test_white_balance_finds_the_light_on_things_of_many_colours(kelvin):
     found = auto.update(measure(expose(light, 0.9, (red, 1.0, blue))))
     assert angle(found, (red, 1.0, blue)) < 2.0
     assert abs(1e6 / auto.kelvin - 1e6 / kelvin) < 25
+
+
+def test_photographs_of_one_colour_are_seen_in_their_light():
+    """Wood, a cat, a dusk: where zones decide, the median is 9 degrees, and the worst 23."""
+    curve = make_measured_curve(NEUTRALS)
+    errors = []
+    for name in ("chelsea.png", "coffee.png", "rocket.jpg"):
+        picture = load_clean(name)
+        light = picture * MID_GREY / picture[..., 1].mean()
+        for _, neutral in NEUTRALS:
+            found = AutoWhiteBalance(curve).update(measure(expose(light, 1.0, neutral)))
+            errors.append(angle(found, neutral))
+    assert np.median(errors) < 7.5, errors
+    assert max(errors) < 20, errors
 
 
 def test_white_balance_keeps_its_neutral_in_the_dark_and_when_locked():

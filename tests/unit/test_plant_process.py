@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from lenslink.settings import Settings
+from lenslink_hil.plant import plant_process
 from lenslink_hil.plant.body_constants import load_body_constants
 from lenslink_hil.plant.patterns import make_pattern
 from lenslink_hil.plant.pin_records import (
@@ -26,6 +28,7 @@ from lenslink_hil.plant.pin_records import (
     RecordReader,
 )
 from lenslink_hil.plant.row_service import Request
+from lenslink_hil.plant.scene import SceneOptions, open_scene
 from lenslink_hil.plant.spring_contacts import make_attach_edges
 
 PATIENCE = 20  # seconds; nothing here takes one
@@ -198,6 +201,32 @@ def test_pins_are_served_while_rows_wait(plant):
     one.rows.recv(10)  # and no more: everything is stuck behind this
     one.command(ring=4)
     assert [one.record(Kind.RING).channel for _ in range(4)] == [0, 1, 0, 1]
+
+
+def test_the_lens_moves_before_rows_that_are_asked_for_later(monkeypatch):
+    """Also where the plant was busy, and finds both on its sockets at once."""
+    clock = SimpleNamespace(us=1_000_000)
+    monkeypatch.setattr(
+        plant_process, "time", SimpleNamespace(monotonic_ns=lambda: 1000 * clock.us)
+    )
+    monkeypatch.setattr(plant_process.PlantServer, "_get_timeout", lambda _: 0)
+    scene = open_scene(SceneOptions(scene="edges", width=64, height=64))
+    with contextlib.ExitStack() as stack:
+        ends = [each for _ in range(3) for each in socket.socketpair()]
+        rows, plant_rows, pins, plant_pins, _, plant_commands = map(stack.enter_context, ends)
+        server = plant_process.PlantServer(
+            scene, [plant_rows], plant_pins, plant_commands.fileno(), 0
+        )
+        pins.sendall(Record(Kind.SWITCH, 0, 1).pack())
+        for _ in range(100):
+            clock.us += 1000
+            server._run_once()
+        # From the end stop to infinity, and 500 steps more.
+        pins.sendall(Record(Kind.STEP, 0, 540).pack())
+        rows.sendall(Request(1, 0, Settings(1000, 1000, 780)).pack())
+        server._run_once()
+        asked = server._services[0]._active.request
+    assert asked.settings.focus_mdpt > 500
 
 
 def test_protocol_violations_end_the_plant_with_one_line(plant):

@@ -15,6 +15,7 @@ from lenslink.cli.options import CommonOptions, OutputFile, Seconds, common_opti
 from lenslink.cli.screen import Progress, Screen, emit_json, emit_table
 from lenslink.errors import UsageError
 from lenslink.transports import choose_url
+from lenslink_isp.opencv import require_aiohttp, require_opencv
 from lenslink_protocol.packings import Packing
 from lenslink_protocol.params import MAX_PAYLOAD
 
@@ -41,6 +42,9 @@ def bench() -> None:
       lenslink bench link usb:
       lenslink bench plant
       lenslink bench control sim:
+      lenslink bench viewfinder sim:
+      lenslink bench hdr
+      lenslink bench metering
     """
 
 
@@ -342,6 +346,118 @@ def control(
             click.echo(line)
     if not run.is_within_limits(result):
         raise click.exceptions.Exit(_FAILED)
+
+
+@bench.command("viewfinder")
+@url_argument
+@click.option(
+    "--seconds",
+    type=Seconds(),
+    default=20.0,
+    show_default=True,
+    help="How long pictures are shown.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@common_options
+@pass_common
+def measure_viewfinder(
+    common: CommonOptions, url: str | None, *, seconds: float, as_json: bool
+) -> None:
+    """Measure how long a picture of the viewfinder takes from the frame ring to the screen.
+
+    A headless Chromium shows the page. Where there is none, a client answers at once instead, and
+    the figure is that of the server alone. It needs the extra viewfinder.
+
+    \b
+    Examples:
+      lenslink bench viewfinder 'sim:?scene=prbs&width=640&height=480'
+      lenslink bench viewfinder sim: --json
+    """
+    require_opencv()
+    require_aiohttp()
+    from ..benchmark import viewfinder_delay as run
+
+    screen = Screen(common)
+    with screen.show_progress() as progress:
+        result = run.measure(choose_url(url), seconds, _make_reporter(progress))
+    if as_json:
+        emit_json(result)
+        return
+    for line in run.format_summary(result):
+        click.echo(line)
+
+
+@bench.command(epilog="Exit codes: 0 measured, 7 a target was missed.")
+@click.option(
+    "--output",
+    type=_OUTPUT,
+    metavar="FILE.md",
+    help="Write the report, or update it in an existing file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@common_options
+@pass_common
+def hdr(common: CommonOptions, *, output: Path | None, as_json: bool) -> None:
+    """Measure merges of brackets and bursts against the truth of the simulated camera.
+
+    The figures are dynamic range, ghosts of a moving target, noise, sharpness, alignment and CPU
+    time on one core. A busy machine makes only the times worse.
+
+    \b
+    Examples:
+      lenslink bench hdr
+      lenslink bench hdr --json | jq '.targets[] | select(.met | not)'
+    """
+    require_opencv()
+    from ..benchmark import document
+    from ..benchmark import merge_quality as run
+
+    if output is not None:
+        document.read_parts(output)
+    screen = Screen(common)
+    with screen.show_progress() as progress:
+        result = run.measure_all(_make_reporter(progress))
+    if output is not None:
+        document.write_part(output, "hdr", run.format_part(result))
+        screen.say(f"wrote {output}")
+    if as_json:
+        emit_json(result)
+    else:
+        for line in run.format_summary(result):
+            click.echo(line)
+    if not all(each["met"] for each in result["targets"]):
+        raise click.exceptions.Exit(_FAILED)
+
+
+@bench.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@common_options
+@pass_common
+def metering(common: CommonOptions, *, as_json: bool) -> None:
+    """Measure auto exposure and auto white balance on simulated scenes, beside peers.
+
+    Twenty scenes of the plant are seen in nine lights, of 2300 to 7500 K. The error of the white
+    balance is the angle to what a white surface would be. The scenes are held out, except those of
+    the group 'chosen on'.
+
+    \b
+    Examples:
+      lenslink bench metering
+      lenslink bench metering --json | jq '.white_balance[]'
+    """
+    require_opencv()
+    from ..benchmark import metering_error as run
+
+    screen = Screen(common)
+    with screen.show_progress() as progress:
+        result = run.measure_all(_make_reporter(progress))
+    if as_json:
+        emit_json(result)
+        return
+    emit_table(run.format_rows(result), run.HEADER)
+    for line in run.format_exposure(result):
+        click.echo(line)
+    click.echo(run.format_verdict(result))
 
 
 def _sweep(url: str, effort: Effort, common: CommonOptions, screen: Screen, as_json: bool) -> None:

@@ -6,9 +6,8 @@ prints the verdicts and writes the reports.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,8 +15,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lenslink.cli.options import CommonOptions, OutputFile, common_options, pass_common
-from lenslink.cli.screen import Screen, emit_json, escape_controls
+from lenslink.cli.screen import emit_json
 from lenslink.errors import UsageError
+
+from .verdict_output import (
+    FAILED_CODE,
+    REPORT_OPTIONS,
+    RIG_CODE,
+    ReportFiles,
+    VerdictOutput,
+    make_file_option,
+)
 
 if TYPE_CHECKING:
     from ..conformance.cases import Case
@@ -25,8 +33,6 @@ if TYPE_CHECKING:
     from ..conformance.verdicts import Verdict
 
 T = TypeVar("T")
-
-_NONCONFORMING, _RIG = 7, 11
 
 
 def _complete_clause(_ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -53,25 +59,18 @@ class _Options:
     key: Path | None = None
     transcript: Path | None = None
 
+    files: ReportFiles = field(init=False)
+
     def __post_init__(self) -> None:
         """Refuse files that cannot be written, before minutes are spent on the cases."""
-        from lenslink.image_files.atomic_file import check_target
-
-        paths = [path for path in (self.junit, self.html, self.transcript) if path is not None]
-        if len({path.absolute() for path in paths}) < len(paths):
-            raise UsageError("--junit, --html and --transcript need a file each")
-        for path in paths:
-            check_target(path, self.is_forced)
+        files = ReportFiles(self.junit, self.html, self.transcript, self.is_forced)
+        object.__setattr__(self, "files", files)
 
     def read_key(self) -> bytes | None:
         """Return the key of --key, or None without it."""
         from lenslink.authentication import read_key_file
 
         return None if self.key is None else read_key_file(self.key)
-
-
-def _file_option(name: str, text: str) -> Callable[[Any], Any]:
-    return click.option(name, type=OutputFile(), metavar="FILE", help=text)
 
 
 _FAIL_FAST = click.option(
@@ -89,7 +88,7 @@ _KEY = click.option(
     metavar="FILE",
     help="The key of HMAC_SHA256, 64 hexadecimal digits. Cases that need it are not run without.",
 )
-_TRANSCRIPT = _file_option("--transcript", "Write the packets of failed cases, decoded.")
+_TRANSCRIPT = make_file_option("--transcript", "Write the packets of failed cases, decoded.")
 
 
 def _report_options(*more: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -103,16 +102,10 @@ def _report_options(*more: Callable[[Any], Any]) -> Callable[[Any], Any]:
         ),
         click.option("--case", "case_name", metavar="NAME", help="Run only this case of --list."),
         click.option("--seed", type=int, help="Draw nonces and challenges from this seed."),
-        click.option("--list", "list_only", is_flag=True, help="List the cases and run none."),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
-        _file_option("--junit", "Write JUnit XML."),
-        _file_option("--html", "Write a report to read."),
-        click.option(
-            "-f", "--force", "is_forced", is_flag=True, help="Overwrite files that exist."
-        ),
+        *REPORT_OPTIONS,
         *more,
     )
-    names = {each.name for each in fields(_Options)}
+    names = {each.name for each in fields(_Options) if each.init}
 
     def decorate(function: Callable[..., Any]) -> Any:
         @wraps(function)
@@ -138,6 +131,7 @@ def conform() -> None:
       lenslink conform module sim:
       lenslink conform module serial:/dev/ttyACM0 --html report.html
       lenslink conform host tcp:127.0.0.1:0 -- myhost --open {url} --save {out}.npy
+      lenslink conform statement results.json -o statement.md
       lenslink conform matrix
       lenslink conform selftest
     """
@@ -180,7 +174,7 @@ def module(
         is_transcribed=options.transcript is not None,
         key=options.read_key(),
     )
-    ctx.exit(_Output(common, options, info).report(found))
+    ctx.exit(_report(common, options, info, found))
 
 
 @conform.command(context_settings={"ignore_unknown_options": True})
@@ -237,7 +231,7 @@ def host(
                 key=options.read_key(),
             )
 
-    ctx.exit(_Output(common, options, info).report(run()))
+    ctx.exit(_report(common, options, info, run()))
 
 
 @conform.command()
@@ -258,7 +252,7 @@ def matrix(ctx: click.Context, *, as_json: bool) -> None:
     empty = [row["id"] for row in found if not row["cases"]]
     if empty:
         click.echo(f"lenslink: clauses without a case: {', '.join(empty)}", err=True)
-        ctx.exit(_NONCONFORMING)
+        ctx.exit(FAILED_CODE)
 
 
 @conform.command()
@@ -285,7 +279,59 @@ def selftest(
         return
     info = _describe_run(options, "the conformance kit itself", "")
     found = run_selftest(options.clause, options.case_name, info.seed)
-    ctx.exit(_Output(common, options, info).report(found))
+    ctx.exit(_report(common, options, info, found))
+
+
+@conform.command()
+@click.argument("results", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--waivers",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="TOML: [[waiver]] tables with clause, reason and owner, for clauses that failed.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=OutputFile(),
+    metavar="FILE",
+    help="Write the statement there.  [default: stdout]",
+)
+@click.option("-f", "--force", "is_forced", is_flag=True, help="Overwrite a file that exists.")
+@common_options
+@click.pass_context
+def statement(
+    ctx: click.Context,
+    *,
+    results: Path,
+    waivers: Path | None,
+    output: Path | None,
+    is_forced: bool,
+) -> None:
+    """Write a statement of conformance in Markdown, from what module or host --json printed.
+
+    It states classes, capabilities, waivers, the versions of kit and specification, and the hash of
+    FILE. The exit code is 7 if a clause failed and has no waiver, and 11 if one was not tested.
+
+    \b
+    Examples:
+      lenslink conform module usb: --json > results.json
+      lenslink conform statement results.json --waivers waivers.toml -o statement.md
+    """
+    from lenslink.image_files.atomic_file import check_target, publish
+
+    from ..conformance.statement import Standing, format_statement, make_statement
+
+    if output is not None:
+        check_target(output, is_forced)
+    found = make_statement(results, waivers)
+    text = format_statement(found)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        with publish(output, is_forced) as file:
+            file.write(text.encode())
+    ctx.exit({Standing.FAILS: FAILED_CODE, Standing.INCOMPLETE: RIG_CODE}.get(found.standing, 0))
 
 
 def _describe_run(options: _Options, subject: str, url: str) -> RunInfo:
@@ -323,65 +369,18 @@ def _list_cases(cases: list[Case[Any]], as_json: bool) -> None:
         click.echo(f"{', '.join(case.clauses):14} {case.name}: {case.doc}")
 
 
-class _Output:
-    """Prints the verdicts while the cases run, then writes the reports."""
+def _report(
+    common: CommonOptions, options: _Options, info: RunInfo, found: Iterable[Verdict]
+) -> int:
+    """Print and write the verdicts; return the exit code."""
+    from ..conformance import report
 
-    def __init__(self, common: CommonOptions, options: _Options, info: RunInfo) -> None:
-        self._screen = Screen(common)
-        self._options = options
-        self._info = info
+    output = VerdictOutput(common, options.files, info, report.CONFORMANCE)
+    return output.report(found, report.as_json if options.as_json else None, _format_line)
 
-    def report(self, verdicts: Iterable[Verdict]) -> int:
-        """Print and write all *verdicts*; return the exit code."""
-        from ..conformance.verdicts import ERROR, FAILED, NOT_RUN, PASSED
 
-        found: list[Verdict] = []
-        reason = ""
-        with self._screen.show_progress() as progress:
-            for each in verdicts:
-                found.append(each)
-                progress.show(f"{each.clause} {each.case} ...")
-                if self._options.as_json or each.verdict == PASSED:
-                    continue
-                detail = f": {each.detail}" if each.detail else ""
-                if each.verdict == NOT_RUN:
-                    # The reason is the same for all that follow.
-                    detail, reason = ("" if each.detail == reason else detail), each.detail
-                click.echo(
-                    escape_controls(f"{each.verdict:11} {each.clause:14} {each.case}{detail}")
-                )
-        # The verdicts come first: a file that cannot be written must not cost them.
-        self._print_summary(found)
-        self._write(found)
-        if any(each.verdict == FAILED for each in found):
-            return _NONCONFORMING
-        return _RIG if any(each.verdict == ERROR for each in found) else 0
+def _format_line(each: Verdict) -> str | None:
+    """Return the line of a verdict without its detail; None if nothing is to be said."""
+    from ..conformance.verdicts import PASSED
 
-    def _write(self, found: list[Verdict]) -> None:
-        """Write the reports that were asked for, each whole or not at all."""
-        from lenslink.image_files.atomic_file import publish
-
-        from ..conformance import report
-
-        options, info = self._options, self._info
-        reports: list[tuple[Path | None, Callable[[], bytes]]] = [
-            (options.junit, lambda: report.as_junit(found, info)),
-            (options.html, lambda: report.as_html(found, info).encode()),
-            (options.transcript, lambda: report.as_transcript(found, info).encode()),
-        ]
-        for path, make in reports:
-            if path is not None:
-                with publish(path, options.is_forced) as file:
-                    file.write(make())
-
-    def _print_summary(self, found: list[Verdict]) -> None:
-        from ..conformance import report
-        from ..conformance.verdicts import count_verdicts
-
-        if self._options.as_json:
-            click.echo(json.dumps(report.as_json(found, self._info)))
-            return
-        counts = count_verdicts(found).items()
-        text = ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in counts)
-        facts = self._info.as_dict()
-        click.echo(f"{text} ({facts['duration_s']:.1f} s, seed {facts['seed']})")
+    return None if each.verdict == PASSED else f"{each.verdict:11} {each.clause:14} {each.case}"

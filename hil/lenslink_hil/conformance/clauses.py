@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -20,5 +21,16 @@ class Clause:
 @cache
 def load_clauses() -> dict[str, Clause]:
     """Return every clause by its identifier, in SPEC.md's order."""
+    return {each["id"]: Clause(**each) for each in json.loads(_read())}
+
+
+def hash_clauses() -> str:
+    """Return the SHA-256 of the clauses: it tells which text a run was judged by."""
+    return hashlib.sha256(_read()).hexdigest()
+
+
+@cache
+def _read() -> bytes:
     text = files("lenslink_protocol").joinpath("clauses.json").read_text(encoding="utf-8")
-    return {each["id"]: Clause(**each) for each in json.loads(text)}
+    # Line ends depend on the checkout, and the hash must not.
+    return text.encode()

@@ -27,6 +27,7 @@ from lenslink.deadline import Deadline
 from lenslink.errors import Disconnected, LensLinkError, RigError, Timeout, UsageError
 from lenslink.transports import open_transport, parse, resolve
 from lenslink.transports.base import ClockedTransport, MultiLaneTransport, Transport
+from lenslink_protocol.ids import Capability
 
 from ..commands.socket_address import Listener
 from .cases import Failed
@@ -159,7 +160,9 @@ def probe_module(wire: Wire, source: random.Random, info: RunInfo) -> tuple[str,
     peer = HostPeer(wire, source)
     clause, case = "M-HELLO-1", "hello_is_answered"
     try:
-        peer.open_session()
+        # All are offered, so that the answer has all that the module claims.
+        answer = peer.open_session(sum(Capability))
+        info.capabilities = tuple(str(each.name) for each in Capability(answer.capabilities))
         clause, case = "M-MANIFEST-1", "pieces_fit"
         data = peer.read_manifest_bytes()
         clause, case = "M-MANIFEST-2", "what_it_says"

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+from ..report.html_page import make_class, make_facts, make_page, make_table, make_tiles
 from .clauses import load_clauses
 from .run_info import RunInfo
 from .verdicts import ERROR, FAILED, NOT_CLAIMED, NOT_RUN, PASSED, Verdict, count_verdicts
 
 SCHEMA = "lenslink.conform/2"
 MATRIX_SCHEMA = "lenslink.conform.matrix/1"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportForm:
+    """What a kit calls its reports and the rules that its verdicts are about."""
+
+    title: str
+    prefix: str
+    """First word of the class names in JUnit XML."""
+    rule: str
+    """What one rule is called, with a capital."""
+    get_texts: Callable[[], Mapping[str, str]]
+    """Returns the text of each rule by the name that verdicts have in ``clause``."""
+
+
+CONFORMANCE = ReportForm(
+    title="LensLink conformance",
+    prefix="conform",
+    rule="Clause",
+    get_texts=lambda: {clause.id: clause.text for clause in load_clauses().values()},
+)
 
 
 def as_json(found: Sequence[Verdict], info: RunInfo) -> dict[str, Any]:
@@ -39,12 +62,12 @@ def as_json(found: Sequence[Verdict], info: RunInfo) -> dict[str, Any]:
 _JUNIT = {FAILED: "failure", ERROR: "error", NOT_CLAIMED: "skipped", NOT_RUN: "skipped"}
 
 
-def as_junit(found: Sequence[Verdict], info: RunInfo) -> bytes:
+def as_junit(found: Sequence[Verdict], info: RunInfo, form: ReportForm = CONFORMANCE) -> bytes:
     """Return a JUnit test suite whose classes are the clauses and whose properties are the run."""
     counted = count_verdicts(found)
     suite = Element(
         "testsuite",
-        name=_replace_control(f"LensLink conformance: {info.subject}"),
+        name=_replace_control(f"{form.title}: {info.subject}"),
         tests=str(len(found)),
         failures=str(counted["failed"]),
         errors=str(counted["errors"]),
@@ -59,7 +82,7 @@ def as_junit(found: Sequence[Verdict], info: RunInfo) -> bytes:
         case = SubElement(
             suite,
             "testcase",
-            classname=f"conform.{each.side}.{each.clause}",
+            classname=f"{form.prefix}.{each.side}.{each.clause}",
             name=each.case,
             time=f"{each.seconds:.3f}",
         )
@@ -69,6 +92,8 @@ def as_junit(found: Sequence[Verdict], info: RunInfo) -> bytes:
             child = SubElement(case, kind, message=_replace_control(message))
             if each.transcript:
                 child.text = "\n".join(_replace_control(line) for line in each.transcript)
+        elif each.detail:
+            SubElement(case, "system-out").text = _replace_control(each.detail)
     root = Element("testsuites")
     root.append(suite)
     text: bytes = tostring(root, encoding="utf-8", xml_declaration=True)
@@ -80,30 +105,11 @@ def _replace_control(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem;
-       padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-.sum { display: flex; gap: 1rem; flex-wrap: wrap; margin: 1rem 0; padding: 0; list-style: none; }
-.sum li { border: 1px solid var(--line); border-radius: .5rem; padding: .4rem .9rem; }
-.sum b { font-size: 1.4rem; display: block; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; vertical-align: top; padding: .4rem .6rem;
-         border-top: 1px solid var(--line); }
-td:first-child { white-space: nowrap; font-family: ui-monospace, monospace; }
-.v { white-space: nowrap; font-weight: 600; }
-.passed { color: #1a7f37; } .failed, .error { color: #cf222e; }
-.not-claimed, .not-run { color: #9a6700; } .run td:first-child { font-family: inherit; }
-.detail { overflow-wrap: anywhere; } small { opacity: .75; }
-"""
-
-
-def as_html(found: Sequence[Verdict], info: RunInfo) -> str:
+def as_html(found: Sequence[Verdict], info: RunInfo, form: ReportForm = CONFORMANCE) -> str:
     """Return one page that loads nothing: the run, failures, then every clause with its text."""
     counted = count_verdicts(found)
-    tiles = "".join(
-        f"<li><b>{counted[key]}</b> {label}</li>"
+    tiles = make_tiles(
+        (counted[key], label)
         for key, label in (
             ("passed", PASSED),
             ("failed", FAILED),
@@ -113,35 +119,31 @@ def as_html(found: Sequence[Verdict], info: RunInfo) -> str:
         )
     )
     bad = [each for each in found if each.verdict in (FAILED, ERROR)]
-    title = "LensLink conformance"
-    facts = "".join(
-        f"<tr><td>{escape(name)}<td>{escape(value)}</tr>" for name, value in info.as_rows()
-    )
     parts = [
-        f"<h1>{title}</h1><p>{escape(info.subject)}</p><ul class=sum>{tiles}</ul>",
-        f"<table class=run>{facts}</table>",
+        f"<h1>{form.title}</h1><p>{escape(info.subject)}</p>{tiles}",
+        make_facts(info.as_rows()),
     ]
     if bad:
-        parts.append(f"<h2>What is wrong</h2>{_table(bad)}")
-    parts.append(f"<h2>Every clause</h2>{_table(found)}")
-    return (
-        "<!doctype html>\n<html lang=en><meta charset=utf-8>"
-        "<meta name=viewport content='width=device-width'>"
-        f"<title>{title}</title><style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
-    )
+        parts.append(f"<h2>What is wrong</h2>{_table(bad, form)}")
+    parts.append(f"<h2>Every {form.rule.lower()}</h2>{_table(found, form)}")
+    return make_page(form.title, parts)
 
 
-def _table(found: Sequence[Verdict]) -> str:
-    known = load_clauses()
-    rows = [
-        f"<tr><td>{each.clause}<td>{_prose(known[each.clause].text)}"
-        f"<br><small>{escape(each.case)}, {each.seconds:.1f} s</small>"
-        f"<td class='v {each.verdict.replace(' ', '-')}'>{each.verdict}"
-        f"<td class=detail>{escape(each.detail)}</tr>"
+def _table(found: Sequence[Verdict], form: ReportForm) -> str:
+    texts = form.get_texts()
+    rows = (
+        f"<td>{each.clause}<td>{_prose(texts[each.clause])}"
+        f"<br><small>{_name_case(each)}{each.seconds:.1f} s</small>"
+        f"<td class='v {make_class(each.verdict)}'>{each.verdict}"
+        f"<td class=detail>{escape(each.detail)}"
         for each in found
-    ]
-    head = "<tr><th>Clause<th>What it demands<th>Verdict<th>Detail</tr>"
-    return f"<table>{head}\n" + "\n".join(rows) + "</table>"
+    )
+    return make_table((form.rule, "What it demands", "Verdict", "Detail"), rows)
+
+
+def _name_case(each: Verdict) -> str:
+    """Return the case's name, unless that is the rule's."""
+    return "" if each.case == each.clause else f"{escape(each.case)}, "
 
 
 def _prose(text: str) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 import random
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 from lenslink_protocol.manifest import Manifest
 from lenslink_protocol.params import VERSION_MAJOR, VERSION_MINOR
+
+from ..report.run_facts import list_run_facts
+from .clauses import hash_clauses
 
 
 def draw_seed() -> int:
@@ -28,6 +29,8 @@ class RunInfo:
     seed: int = field(default_factory=draw_seed)
     module: dict[str, str] = field(default_factory=dict)
     """Maker, model, serial and firmware; empty until a manifest was read."""
+    capabilities: tuple[str, ...] = ()
+    """Names of the capabilities that the module offers."""
     date: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"))
     _start: float = field(default_factory=time.monotonic)
 
@@ -47,13 +50,12 @@ class RunInfo:
             "url": self.url,
             "seed": self.seed,
             "module": dict(self.module),
+            "capabilities": list(self.capabilities),
+            "clauses_sha256": hash_clauses(),
             "date": self.date,
             "duration_s": round(time.monotonic() - self._start, 3),
-            "lenslink": version("lenslink"),
             "spec": f"{VERSION_MAJOR}.{VERSION_MINOR}",
-            "host": f"{platform.node()}: {platform.system()} {platform.release()} "
-            f"{platform.machine()}",
-            "python": platform.python_version(),
+            **list_run_facts(),
         }
 
     def as_rows(self) -> list[tuple[str, str]]:

@@ -64,7 +64,7 @@ class CaseResult(NamedTuple):
     verdict: str
     """PASSED, FAILED, ERROR, NOT_CLAIMED or NOT_RUN."""
     detail: str = ""
-    """The reason, if the case has not passed."""
+    """The reason if the case has not passed; what is worth saying if it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def run_module_case(
         key: The key of the module's authentication; None if the user of the kit gave none.
     """
     peer = HostPeer(wire, generator, key)
-    result = _judge(lambda: case.run(peer))
+    result = judge(lambda: case.run(peer))
     if result.verdict != ERROR:
         try:
             peer.close()
@@ -208,12 +208,19 @@ def run_host_case(
                 script.run()
                 script.judge(host.finish())
 
-    return _judge(run)
+    return judge(run)
 
 
-def _judge(run: Callable[[], None]) -> CaseResult:
+def judge(run: Callable[[], str | None]) -> CaseResult:
+    """Run a case, and return its verdict.
+
+    *run* raises an exception of :mod:`.cases`, or returns what is worth saying if it passes.
+
+    Raises:
+        UsageError: the run makes no sense.
+    """
     try:
-        run()
+        detail = run()
     except Failed as failure:
         return CaseResult(FAILED, str(failure))
     except NotClaimed as reason:
@@ -231,7 +238,7 @@ def _judge(run: Callable[[], None]) -> CaseResult:
     except Exception as error:
         # An unexpected exception is a defect of the kit: report it and go on with the next case.
         return CaseResult(ERROR, f"{type(error).__name__}: {error}")
-    return CaseResult(PASSED)
+    return CaseResult(PASSED, detail or "")
 
 
 def make_verdicts(

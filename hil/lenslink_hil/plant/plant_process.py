@@ -141,6 +141,8 @@ class PlantServer:
     def _handle_rows(self, number: int, events: int) -> None:
         channel, service = self._rows[number], self._services[number]
         if events & selectors.EVENT_READ:
+            # The firmware moved the lens before it asked for these rows.
+            self._read_pins()
             self._scene.set_temperature(self._body.housing.get_temperature_c(self._now_us()))
             service.feed(_receive(channel))
         data = service.get_output()

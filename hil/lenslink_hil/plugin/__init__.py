@@ -11,6 +11,8 @@ test asks for a fixture. The parts are pytest plugins of their own::
     hang_guard        ends a test that does not end
     session_evidence  records each session; keeps the recording of a test that failed
     rig_outcomes      passed, failed, rig error, skipped; quarantine; exit code 11
+    report_notes      lens_report: figures and pictures of a test; figures that have dropped
+    report_writer     report.json, and the history of the boards
     run_summary       the last lines: rig errors, recoveries, recordings, NOT RUN
 """
 
@@ -22,6 +24,8 @@ from . import (
     hang_guard,
     lens_fixtures,
     needed_features,
+    report_notes,
+    report_writer,
     rig_outcomes,
     run_options,
     run_summary,
@@ -37,6 +41,8 @@ PARTS = (
     hang_guard,
     session_evidence,
     rig_outcomes,
+    report_notes,
+    report_writer,
     run_summary,
 )
 

@@ -93,6 +93,7 @@ def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any
         if path is not None:
             command = make_replay_command(config, crashitem, path)
             report.sections.append(("lenslink", f"recording: {path}\nto replay: {command}"))
+            report.lens_recording = str(path)  # type: ignore[attr-defined]
             report.lens_replay = command  # type: ignore[attr-defined]
 
 

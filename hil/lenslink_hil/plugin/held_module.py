@@ -115,6 +115,11 @@ class HeldModule:
     def url(self) -> str:
         return self._url
 
+    @property
+    def device(self) -> Device | None:
+        """The open module; None if there is no connection."""
+        return self._device
+
     def start_session(self, url: str) -> Device:
         """Return the module at *url* in a new session: stopped, with its defaults.
 

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 HELD = pytest.StashKey["HeldModule"]()
 """Of the session: the board of this process, once a test has asked for it."""
-_USERS = ("lens", "lens_fresh", "lens_plant")
+HELD_USERS = ("lens", "lens_fresh", "lens_plant")
+"""Fixtures that hand out the module over the connection that the process keeps."""
 
 
 @pytest.fixture(scope="session")
@@ -155,7 +156,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Close the kept connection before a test that opens the module itself."""
     fixtures = getattr(item, "fixturenames", ())
     held = item.config.stash.get(HELD, None)
-    if held is not None and "lens_url" in fixtures and not set(_USERS) & set(fixtures):
+    if held is not None and "lens_url" in fixtures and not set(HELD_USERS) & set(fixtures):
         held.close_connection()
 
 

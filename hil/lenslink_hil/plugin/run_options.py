@@ -77,6 +77,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="tests whose failures are reported apart, each with a reason, an owner and an end "
         "(default: the setting lens_quarantine, else none)",
     )
+    group.addoption(
+        "--lens-report",
+        metavar="FILE",
+        help="write the results as JSON; lenslink report FILE -o report.html makes a page of it",
+    )
+    group.addoption(
+        "--lens-history",
+        metavar="FOLDER",
+        help="keep the figures of each board there, and fail a test whose figure has dropped",
+    )
     parser.addini("lens_deadline", "the default of --lens-deadline", default="")
     parser.addini("lens_quarantine", "the default of --lens-quarantine", default="")
 
@@ -170,3 +180,18 @@ def get_deadline(config: pytest.Config) -> float:
 def get_evidence_folder(config: pytest.Config) -> Path:
     """Return where recordings of failed tests are kept."""
     return config.invocation_params.dir / (config.getoption("--lens-evidence") or EVIDENCE)
+
+
+def get_report_path(config: pytest.Config) -> Path | None:
+    """Return the file of the report; None if none is wanted."""
+    return _get_path(config, "--lens-report")
+
+
+def get_history_folder(config: pytest.Config) -> Path | None:
+    """Return the folder of the boards' histories; None if none is kept."""
+    return _get_path(config, "--lens-history")
+
+
+def _get_path(config: pytest.Config, option: str) -> Path | None:
+    text: str | None = config.getoption(option)
+    return config.invocation_params.dir / text if text else None

@@ -8,6 +8,7 @@ on, but no environment. Recordings are bounded: :data:`MAX_BYTES` each, :data:`M
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import re
@@ -125,7 +126,7 @@ class SessionRecorder:
         with contextlib.suppress(OSError):
             self.path.unlink()
 
-    def keep(self, name: str, files: dict[str, str]) -> Path | None:
+    def keep(self, name: str, files: dict[str, bytes]) -> Path | None:
         """Keep the recording as *name*, with *files* in it; return its path, None if there is none.
 
         The next test begins a file of its own.
@@ -138,8 +139,8 @@ class SessionRecorder:
         target = self.folder / f"{name}.lcap"
         with contextlib.suppress(OSError, StorageError):
             if writer is not None:
-                for each, text in files.items():
-                    writer.write_file(each, text.encode()[:_MAX_TEXT])
+                for each, data in files.items():
+                    writer.write_file(each, data[:_MAX_TEXT])
                 writer.finish("the test failed")
             self.path.replace(target)
             prune(self.folder)
@@ -213,19 +214,30 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _keep(item: pytest.Item, report: pytest.TestReport, recorder: SessionRecorder) -> None:
+    from ..report.run_facts import list_run_facts
+
     config = item.config
+    notes = json.loads(getattr(report, "lens_notes", "{}"))
+    pictures = notes.pop("pictures", ())
+    log = notes.pop("module_log", ())
     facts = {
         "schema": "lenslink.evidence/1",
         "test": item.nodeid,
         "phase": report.when,
         "seed": get_seed(config),
         "pytest": pytest.__version__,
+        **list_run_facts(),
+        "pictures": [each["title"] for each in pictures],
+        **notes,
         "message": report.longreprtext[-_MAX_TEXT:],
         "problem": recorder.problem or None,
         **{k: v for k, v in item.user_properties if k.startswith("lens_")},
     }
-    files = {"test.json": json.dumps(facts, default=str)}
-    files |= {f"{name}.txt": text for name, text in report.sections}
+    texts = {"test.json": json.dumps(facts, default=str), "module log.txt": "\n".join(log)}
+    texts |= {f"{name}.txt": text for name, text in report.sections}
+    files = {name: text.encode() for name, text in texts.items() if text}
+    for number, each in enumerate(pictures, 1):
+        files[f"picture {number}.jpg"] = base64.b64decode(each["jpeg"])
     path = recorder.keep(make_name(item.nodeid, get_worker_id(config)), files)
     if path is None:
         return
@@ -233,4 +245,5 @@ def _keep(item: pytest.Item, report: pytest.TestReport, recorder: SessionRecorde
     if recorder.problem:
         text += f"\nthe recording is not whole: {recorder.problem}"
     report.sections.append(("lenslink", text))
+    report.lens_recording = str(path)  # type: ignore[attr-defined]
     report.lens_replay = make_replay_command(config, item.nodeid, path)  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lenslink.cli.options import CommonOptions, OutputFile, common_options, pass_common
-from lenslink.cli.screen import Screen, emit_json
+from lenslink.cli.screen import Screen, emit_json, escape_controls
 from lenslink.errors import UsageError
 
 _DIFFERENT = 7
@@ -45,9 +45,24 @@ _DIFFERENT = 7
     metavar="FILE.pcapng",
     help="Export the recording; play nothing.",
 )
+@click.option(
+    "--about",
+    is_flag=True,
+    help="Show what was recorded, and how to repeat a test that failed; play nothing.",
+)
+@click.option(
+    "--extract",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="With --about: write the log, the pictures and other files of a test into it.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite a file that exists.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="As host, or for --pcapng: print one JSON object."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="As host, or for --pcapng or --about: print one JSON object.",
 )
 @common_options
 @pass_common
@@ -60,6 +75,8 @@ def replay(
     listen: str | None,
     speed: float,
     export_path: Path | None,
+    about: bool,
+    folder: Path | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -77,8 +94,14 @@ def replay(
       lenslink replay session.lcap --listen unix:/tmp/lens
       lenslink replay session.lcap --as host sim:
       lenslink replay session.lcap --pcapng session.pcapng
+      lenslink replay out/evidence/failed.lcap --about --extract failed
     """
     from .lcap import load
+
+    if about and (url or listen or export_path or side != "module"):
+        raise UsageError("--about only shows: leave out URL, --as, --listen and --pcapng")
+    if folder is not None and not about:
+        raise UsageError("--extract needs --about")
 
     if export_path is not None and (url or listen or side != "module"):
         raise UsageError("--pcapng only exports: leave out URL, --as and --listen")
@@ -92,13 +115,32 @@ def replay(
     loaded = load(path)
     if loaded.truncation:
         screen.say(f"lenslink: the recording is {loaded.truncation}")
-    if export_path is not None:
+    if about:
+        _show(path, folder, force, as_json, screen)
+    elif export_path is not None:
         _export(path, export_path, force, as_json, screen)
     elif side == "host":
         assert url is not None
         _play_host(path, url, as_json, common, screen)
     else:
         _serve(path, listen, speed, screen)
+
+
+def _show(path: Path, folder: Path | None, force: bool, as_json: bool, screen: Screen) -> None:
+    from .kept_files import describe_recording, extract_files
+    from .lcap import load
+
+    loaded = load(path)
+    found = describe_recording(loaded, path)
+    if as_json:
+        emit_json({"schema": "lenslink.recording/1", **found})
+    else:
+        for name, value in found.items():
+            for number, line in enumerate(str(value).splitlines()):
+                click.echo(escape_controls(f"{name if not number else '':18} {line}"))
+    if folder is not None:
+        for target in extract_files(loaded, folder, force):
+            screen.say(f"wrote {target}")
 
 
 def _export(path: Path, target: Path, force: bool, as_json: bool, screen: Screen) -> None:

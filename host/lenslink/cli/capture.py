@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from lenslink.errors import LensLinkError, ProtocolError, UsageError
+from lenslink.settings import Settings
+from lenslink_protocol.params import MAX_BRACKET
 
 from .bracket import Bracket, make_bracket
+from .capture_merge import DEFAULT_STEPS, FrameMerge, HdrSteps, load_merge, make_hdr_bracket
 from .frame_report import Shot, describe_frame, shot_options
 from .opening import open_device, url_argument
 from .options import CommonOptions, OutputFile, common_options, pass_common
@@ -44,6 +47,20 @@ if TYPE_CHECKING:
     help="Take a frame for each value: exposure=1ms,4ms,16ms. Also gain=, focus= and aperture=. "
     "Several brackets go hand in hand. Files are numbered: photo-1.dng, photo-2.dng.",
 )
+@click.option(
+    "--hdr", is_flag=True, help="Take a bracket of exposures and merge it to one picture."
+)
+@click.option(
+    "--hdr-steps",
+    type=HdrSteps(),
+    help="Exposures of --hdr, in EV from that of --exposure.  [default: -3,0,3]",
+)
+@click.option(
+    "--burst",
+    metavar="N",
+    type=click.IntRange(2, MAX_BRACKET),
+    help="Take N frames and merge them to one picture with less noise.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite files that exist.")
 @click.option(
     "--allow-incomplete", is_flag=True, help="Write the frame even if some of its pixels are lost."
@@ -58,6 +75,9 @@ def capture(
     outputs: tuple[Path, ...],
     shot: Shot,
     brackets: tuple[tuple[str, tuple[int, ...]], ...],
+    hdr: bool,
+    hdr_steps: tuple[float, ...] | None,
+    burst: int | None,
     force: bool,
     allow_incomplete: bool,
     as_json: bool,
@@ -69,11 +89,16 @@ def capture(
     rendered picture, .jpg the picture that 'lenslink develop' makes. An incomplete frame is an
     error, unless --allow-incomplete is given.
 
+    --hdr and --burst need the extra isp. They write .dng (linear RAW, 32-bit floats) or a picture:
+    .jpg, .png or .tiff.
+
     \b
     Examples:
       lenslink capture sim: -o photo.dng
       lenslink capture sim: -o photo.dng -o photo.png --exposure 1/60 --gain 2 --force
       lenslink capture sim: -o hdr.dng --bracket exposure=1ms,4ms,16ms
+      lenslink capture sim: -o hdr.jpg -o hdr.dng --hdr
+      lenslink capture sim: -o calm.dng --burst 8 --gain 16
       lenslink capture sim: -o part.dng --roi 1024,768,256,256
       lenslink capture 'sim:?scene=ramp&bits=14' -o ramp.npy --json
     """
@@ -84,7 +109,10 @@ def capture(
     screen = Screen(common)
     paths = outputs or (Path(f"lenslink-{datetime.now():%Y%m%d-%H%M%S}.dng"),)
     frames = make_bracket(brackets)
-    targets = [paths] if frames is None else [
+    merge = _choose_merge(hdr, hdr_steps, burst, frames)
+    if burst is not None:
+        frames = [Settings()] * burst
+    targets = [paths] if frames is None or merge is not None else [
         tuple(path.with_stem(f"{path.stem}-{number}") for path in paths)
         for number in range(1, len(frames) + 1)
     ]  # fmt: skip
@@ -93,10 +121,13 @@ def capture(
             raise UsageError(f"{path} is named twice")
     for target in targets:
         for path in target:
-            check_output(path, force)
+            (check_output if merge is None else merge.check_output)(path, force)
 
     with open_device(url, common, screen) as device, screen.show_progress() as progress:
         # Take the picture.
+        if hdr:
+            exposure_us = shot.settings.exposure_us
+            frames = make_hdr_bracket(device, hdr_steps or DEFAULT_STEPS, exposure_us)
         progress.show("capturing ...")
         start = time.monotonic()
         if frames is None:
@@ -111,14 +142,23 @@ def capture(
 
         # Write every file.
         sizes = []
-        for frame, target in zip(taken, targets, strict=True):
-            corrections = _find_corrections(frame, device, target, screen)
-            for path in target:
+        if merge is not None:
+            progress.show("merging ...")
+            merge.add_frames(taken)
+            corrections = _find_corrections(taken[merge.reference], device, paths, screen)
+            for path in paths:
                 progress.show(f"writing {path} ...")
-                sizes.append((path, save(frame, path, force, corrections)))
+                sizes.append((path, merge.save(path, force, corrections)))
+        else:
+            for frame, target in zip(taken, targets, strict=True):
+                corrections = _find_corrections(frame, device, target, screen)
+                for path in target:
+                    progress.show(f"writing {path} ...")
+                    sizes.append((path, save(frame, path, force, corrections)))
 
         # Report.
-        summary = _Summary(device, taken, seconds, sizes, is_bracket=frames is not None)
+        is_bracket = frames is not None
+        summary = _Summary(device, taken, seconds, sizes, merge, is_bracket=is_bracket)
         if as_json:
             emit_json(summary.to_json())
         else:
@@ -126,6 +166,27 @@ def capture(
                 screen.say(line)
         for frame in taken:
             frame.release()
+
+
+def _choose_merge(
+    hdr: bool,
+    hdr_steps: tuple[float, ...] | None,
+    burst: int | None,
+    bracket: list[Settings] | None,
+) -> FrameMerge | None:
+    """Return the merge that the options ask for, or None.
+
+    Raises:
+        UsageError: options contradict each other.
+        MissingExtra: the merge is not installed.
+    """
+    if hdr_steps is not None and not hdr:
+        raise UsageError("--hdr-steps needs --hdr")
+    given = [("--hdr", hdr), ("--burst", burst is not None), ("--bracket", bracket is not None)]
+    names = [name for name, is_given in given if is_given]
+    if len(names) > 1:
+        raise UsageError(f"{' and '.join(names)} contradict each other: give one of them")
+    return load_merge(names[0]) if hdr or burst is not None else None
 
 
 def _check_complete(frame: Frame, device: Device, is_allowed: bool, screen: Screen) -> None:
@@ -168,6 +229,7 @@ class _Summary:
         frames: list[Frame],
         seconds: float,
         sizes: list[tuple[Path, int]],
+        merge: FrameMerge | None,
         *,
         is_bracket: bool,
     ) -> None:
@@ -175,6 +237,7 @@ class _Summary:
         self._frames = [describe_frame(frame) for frame in frames]
         self._seconds = seconds
         self._sizes = sizes
+        self._merge = merge
         self._is_bracket = is_bracket
 
     def to_json(self) -> dict[str, object]:
@@ -186,11 +249,19 @@ class _Summary:
             "serial": self._device.identity.serial,
             **({"frames": self._frames} if self._is_bracket else {"frame": self._frames[0]}),
             "files": [{"path": str(path), "bytes": size} for path, size in self._sizes],
+            **self._describe_merge(),
             "discards": dict(stats.discards),
             "first_tile_ms": stats.first_tile_ms,
             "bytes": stats.bytes,
             "seconds": self._seconds,
         }
+
+    def _describe_merge(self) -> dict[str, object]:
+        """Return the part of the JSON object that is about a merge; empty without one."""
+        if self._merge is None:
+            return {}
+        shares, reference = list(self._merge.shares), self._merge.reference
+        return {"merge": {"shares": shares, "reference": reference}}
 
     def format_lines(self) -> list[str]:
         """Return the report for people: one line about the frame, then one for each file."""
@@ -208,5 +279,13 @@ class _Summary:
             *heads[:-1],
             f"{heads[-1]}: {format_bytes(stats.bytes)} in "
             f"{self._seconds:.2f} s ({rate}/s){first}, {discards}",
+            *self._format_merge(),
             *(f"wrote {path} ({format_bytes(size)})" for path, size in self._sizes),
         ]
+
+    def _format_merge(self) -> list[str]:
+        """Return a line on the merge; none without one."""
+        if self._merge is None:
+            return []
+        shares = ", ".join(f"{share:.0%}" for share in self._merge.shares)
+        return [f"merged to frame {self._frames[self._merge.reference]['number']}, used {shares}"]

@@ -328,6 +328,7 @@ class ControlService(ClosesOnExit):
             incomplete_frames=stats.incomplete,
             tile_bytes=stats.bytes,
             lost_packets=stats.lost_packets,
+            discarded_packets=sum(stats.discards.values()),
             begun_frames=self._ring.begun_frames,
             dropped_frames=self._ring.dropped_frames,
             clients=self._server.clients,

@@ -64,6 +64,8 @@ class ModuleState:
     tile_bytes: int
     """Payload bytes of tiles whose CRC held."""
     lost_packets: int
+    discarded_packets: int
+    """Packets that arrived and were not used: damaged, late or repeated ones."""
     begun_frames: int
     """Frames that began in the frame ring, including dropped ones."""
     dropped_frames: int

@@ -12,7 +12,6 @@ there, close the ring or use spawn.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import stat
@@ -25,6 +24,12 @@ from typing import Final
 
 from ..errors import DeviceBusy, NotFound, StorageError, UsageError
 from ..runtime import runtime_dir
+
+try:
+    import fcntl
+except ImportError as error:
+    # Windows. Only frames for other processes need these locks; the rest of the driver runs there.
+    raise UsageError("frame rings need Linux or macOS: this Python has no fcntl") from error
 
 WRITER: Final = 0
 """The byte that the writer locks."""

@@ -1,4 +1,4 @@
-"""Writes a frame as a DNG: the sensor's pixels unchanged, and the tags that a converter needs.
+"""Writes a frame as a DNG: its pixels unchanged, and the tags that a converter needs.
 
 The tags and their directories are those of Adobe's DNG specification, version 1.4. With a preview,
 the first directory (IFD0) holds a rendered RGB picture and the tags of the camera. Its first SubIFD
@@ -23,6 +23,7 @@ from lenslink.frame import Frame
 from lenslink.image_files.atomic_file import check_name, make_storage_error
 from lenslink.image_files.describe import make_caption, to_ascii
 from lenslink.image_files.exif import PLACEHOLDER, attach_exif, to_rational
+from lenslink.image_files.float_raw import FloatRaw
 from lenslink.image_files.opcodes import Corrections
 
 # TIFF's field types, with the names of the specification.
@@ -39,12 +40,16 @@ MIN_FILE_BYTES = 100_000
 
 CFA_CHANNELS = {"R": 0, "G": 1, "B": 2}
 
+EV_STEPS = 1000
+"""BaselineExposure is written in thousandths of an EV."""
+MOST_EV = 100
+
 # An extra tag of tifffile: (code, type, count, value, write once).
 Tag = tuple[int, int, int, Any, bool]
 
 
 def write_dng(
-    frame: Frame,
+    frame: Frame | FloatRaw,
     file: BinaryIO | Path,
     preview: NDArray[np.uint8] | None,
     software: str,
@@ -52,8 +57,9 @@ def write_dng(
 ) -> None:
     """Write *frame* as a DNG 1.4.
 
-    The pixels are stored unchanged, right-justified in 16-bit words, without compression. An
-    incomplete frame is written too, and its ImageDescription states that it is incomplete.
+    The pixels are stored unchanged, without compression: those of a frame right-justified in 16-bit
+    words, those of a merge as 32-bit floats. An incomplete frame is written too, and its
+    ImageDescription states that it is incomplete.
 
     Args:
         frame: the frame; it stays unchanged.
@@ -83,7 +89,7 @@ def write_dng(
 
 
 def _write_pictures(
-    frame: Frame,
+    frame: Frame | FloatRaw,
     file: BinaryIO,
     preview: NDArray[np.uint8] | None,
     software: str,
@@ -96,14 +102,14 @@ def _write_pictures(
     raw: dict[str, Any] = {
         "data": iterate_strips(frame.pixels),
         "shape": frame.pixels.shape,
-        "dtype": np.uint16,
+        "dtype": frame.pixels.dtype,
         "photometric": tifffile.PHOTOMETRIC.CFA,
         "rowsperstrip": count_strip_rows(frame.width),
         "subfiletype": 0,
         "metadata": None,
     }
     camera: dict[str, Any] = {
-        "description": make_caption(frame),
+        "description": frame.caption if isinstance(frame, FloatRaw) else make_caption(frame),
         "software": to_ascii(software),
         "datetime": f"{moment:%Y:%m:%d %H:%M:%S}",
     }
@@ -134,11 +140,11 @@ def count_strip_rows(width: int) -> int:
     return max(2, STRIP_BYTES // (2 * width) // 2 * 2)
 
 
-def iterate_strips(pixels: NDArray[np.uint16]) -> Iterator[bytes]:
+def iterate_strips(pixels: NDArray[np.uint16] | NDArray[np.float32]) -> Iterator[bytes]:
     """Yield the bytes of each strip, so that a 100-megapixel frame is never copied whole."""
     rows = count_strip_rows(pixels.shape[1])
     for top in range(0, pixels.shape[0], rows):
-        yield pixels[top : top + rows].astype("<u2", copy=False).tobytes()
+        yield pixels[top : top + rows].astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _make_text_tag(code: int, text: str) -> Tag:
@@ -146,10 +152,11 @@ def _make_text_tag(code: int, text: str) -> Tag:
     return code, ASCII, len(value) + 1, value, True
 
 
-def _make_camera_tags(frame: Frame) -> list[Tag]:
+def _make_camera_tags(frame: Frame | FloatRaw) -> list[Tag]:
     """Return the tags of the camera and the picture, which stand in IFD0."""
     color, identity = frame.color, frame.identity
     maker, model = to_ascii(identity.maker), to_ascii(identity.model)
+    is_float = isinstance(frame, FloatRaw)
     second: list[Tag] = []
     if color.second is not None:
         second = [
@@ -162,17 +169,27 @@ def _make_camera_tags(frame: Frame) -> list[Tag]:
         (274, SHORT, 1, frame.orientation, True),  # Orientation
         (PLACEHOLDER, LONG, 1, 0, True),  # becomes the pointer to the EXIF directory
         (50706, BYTE, 4, (1, 4, 0, 0), True),  # DNGVersion
-        (50707, BYTE, 4, (1, 1, 0, 0), True),  # DNGBackwardVersion: nothing newer is needed
+        # DNGBackwardVersion: floating-point pixels came with 1.4.
+        (50707, BYTE, 4, (1, 4 if is_float else 1, 0, 0), True),
         _make_text_tag(50708, f"{maker} {model}"),  # UniqueCameraModel
         (50721, SRATIONAL, 9, tuple(chain(*color.matrix)), True),  # ColorMatrix1
         (50728, RATIONAL, 3, tuple(chain(*color.neutral)), True),  # AsShotNeutral
         _make_text_tag(50735, identity.serial),  # CameraSerialNumber
         (50778, SHORT, 1, color.illuminant, True),  # CalibrationIlluminant1
         *second,
+        *_make_exposure_tags(frame),
     ]
 
 
-def _make_raw_tags(frame: Frame) -> list[Tag]:
+def _make_exposure_tags(frame: Frame | FloatRaw) -> list[Tag]:
+    """Return BaselineExposure, if the picture must be developed brighter than it is."""
+    if not isinstance(frame, FloatRaw) or not frame.baseline_exposure:
+        return []
+    steps = round(max(-MOST_EV, min(frame.baseline_exposure, MOST_EV)) * EV_STEPS)
+    return [(50730, SRATIONAL, 1, (steps, EV_STEPS), True)]
+
+
+def _make_raw_tags(frame: Frame | FloatRaw) -> list[Tag]:
     """Return the tags of the mosaic, which stand in the RAW's directory."""
     top, left, bottom, right = frame.active_area
     # A converter crops to ActiveArea first. So the colour pattern and the black levels start at the

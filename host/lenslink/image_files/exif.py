@@ -16,6 +16,7 @@ from typing import BinaryIO
 from lenslink.frame import Frame
 
 from .describe import to_ascii
+from .float_raw import FloatRaw
 
 EXIF_IFD = 34665
 PLACEHOLDER = 34664
@@ -26,12 +27,14 @@ _UINT32 = 2**32 - 1
 _SUBIFDS = 330
 _ENTRY_BYTES = 12
 _INLINE_BYTES = 4
+# Little-endian; the first directory follows.
+_TIFF_HEADER = struct.pack("<2sHI", b"II", 42, 8)
 
 # Code, type, count and value of a tag.
 _Entry = tuple[int, int, int, bytes]
 
 
-def attach_exif(frame: Frame, file: BinaryIO, moment: datetime) -> None:
+def attach_exif(frame: Frame | FloatRaw, file: BinaryIO, moment: datetime) -> None:
     """Append the EXIF directory to the little-endian TIFF in *file*, and link it from IFD0.
 
     Args:
@@ -60,9 +63,36 @@ def attach_exif(frame: Frame, file: BinaryIO, moment: datetime) -> None:
         file.write(struct.pack("<H", EXIF_IFD))
 
 
-def make_exif_directory(frame: Frame, start: int, moment: datetime) -> bytes:
+def make_exif_directory(frame: Frame | FloatRaw, start: int, moment: datetime) -> bytes:
     """Return the directory as it stands *start* bytes into a little-endian file (EXIF 2.31)."""
-    entries = sorted(_make_entries(frame, moment))
+    return _pack_directory(sorted(_make_entries(frame, moment)), start)
+
+
+def make_exif_block(frame: Frame, moment: datetime) -> bytes:
+    """Return the EXIF block of a JPEG whose pixels are upright: a TIFF without a picture.
+
+    Args:
+        frame: the frame that was developed.
+        moment: when the picture was taken, with its time zone.
+    """
+
+    def pack_first(exif_at: int) -> bytes:
+        entries = [
+            _make_text(271, to_ascii(frame.identity.maker)),  # Make
+            _make_text(272, to_ascii(frame.identity.model)),  # Model
+            _make_short(274, 1),  # Orientation
+            _make_text(306, f"{moment:%Y:%m:%d %H:%M:%S}"),  # DateTime
+            (EXIF_IFD, _LONG, 1, struct.pack("<I", exif_at)),
+        ]
+        return _TIFF_HEADER + _pack_directory(entries, len(_TIFF_HEADER))
+
+    # The length does not depend on what the pointer holds.
+    start = len(pack_first(0))
+    return b"Exif\0\0" + pack_first(start) + make_exif_directory(frame, start, moment)
+
+
+def _pack_directory(entries: list[_Entry], start: int) -> bytes:
+    """Return a directory with its values, as it stands *start* bytes into the file."""
     # A value that does not fit its entry stands behind the directory.
     offset = start + 2 + _ENTRY_BYTES * len(entries) + 4
     directory, values = struct.pack("<H", len(entries)), b""
@@ -76,7 +106,7 @@ def make_exif_directory(frame: Frame, start: int, moment: datetime) -> bytes:
     return directory + struct.pack("<I", 0) + values  # no directory follows
 
 
-def _make_entries(frame: Frame, moment: datetime) -> Iterator[_Entry]:
+def _make_entries(frame: Frame | FloatRaw, moment: datetime) -> Iterator[_Entry]:
     yield _make_rational(33434, Fraction(max(frame.exposure_us, 0), 1_000_000))  # ExposureTime, s
     # ISO by convention: unity gain counts as 100, because no module is calibrated to ISO 12232.
     yield _make_short(34855, round(frame.gain_milli / 10))  # ISOSpeedRatings

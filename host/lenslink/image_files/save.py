@@ -74,7 +74,8 @@ def save(frame: Frame, path: Path, force: bool, corrections: Corrections | None 
         return file.seek(0, os.SEEK_END)
 
 
-def _get_software() -> str:
+def get_software() -> str:
+    """Return the name and version of this program, for a file."""
     try:
         return f"LensLink {version('lenslink')}"
     except PackageNotFoundError:  # runs from its source folder, not installed
@@ -86,7 +87,7 @@ def _write_dng(frame: Frame, file: BinaryIO, corrections: Corrections | None = N
         preview = render_preview(frame)
     except StorageError:
         preview = None
-    write_dng(frame, file, preview, _get_software(), corrections)
+    write_dng(frame, file, preview, get_software(), corrections)
 
 
 def _write_tiff(frame: Frame, file: BinaryIO) -> None:
@@ -100,7 +101,7 @@ def _write_tiff(frame: Frame, file: BinaryIO) -> None:
             photometric=tifffile.PHOTOMETRIC.MINISBLACK,
             rowsperstrip=count_strip_rows(frame.width),
             description=make_metadata_json(frame),
-            software=_get_software(),
+            software=get_software(),
             datetime=True,
             metadata=None,
         )
@@ -116,7 +117,7 @@ def _write_png(frame: Frame, file: BinaryIO) -> None:
     info = PngImagePlugin.PngInfo()
     info.add(b"sRGB", b"\x00")  # colours are sRGB, perceptual intent
     info.add_text("Description", make_caption(frame))
-    info.add_text("Software", _get_software())
+    info.add_text("Software", get_software())
     # Level 1 takes a fifth of the default's time; the file is a sixth larger.
     Image.fromarray(render(frame)).save(file, format="PNG", pnginfo=info, compress_level=1)
 

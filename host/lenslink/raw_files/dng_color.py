@@ -24,7 +24,7 @@ from .tiff_tags import Pair, Tags, get_rationals
 Matrix = NDArray[np.float64]
 
 # Colour temperature of each EXIF LightSource code, in kelvin, as in the DNG specification.
-_TEMPERATURES = {
+ILLUMINANT_KELVIN = {
     1: 5500, 2: 4150, 3: 2850, 4: 5500, 9: 5500, 10: 6500, 11: 7500, 12: 6400, 13: 5050, 14: 4150,
     15: 3525, 17: 2850, 18: 5500, 19: 6500, 20: 5500, 21: 6500, 22: 7500, 23: 5000, 24: 3200,
 }  # fmt: skip
@@ -64,9 +64,9 @@ def read_colors(tags: Tags, name: str) -> Colors:
         return Colors(matrix, illuminant, _read_neutral(tags, _to_matrix(matrix), name))
     second = _make_camera_matrix(tags, 2, name)
     codes = illuminant, int(tags.get("CalibrationIlluminant2", _UNKNOWN_ILLUMINANT))
-    if any(code not in _TEMPERATURES for code in codes):
+    if any(code not in ILLUMINANT_KELVIN for code in codes):
         raise UsageError(f"{name}: it has two colour matrices, but their illuminants are unknown")
-    warm, cool = (_TEMPERATURES[code] for code in codes)
+    warm, cool = (ILLUMINANT_KELVIN[code] for code in codes)
     neutral = _read_camera_neutral(tags, name)
     weight = _find_weight(tags, name, (first, second), (warm, cool), neutral)
     mixed = weight * first + (1 - weight) * second

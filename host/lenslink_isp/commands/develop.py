@@ -45,6 +45,13 @@ from lenslink_isp.opencv import require_opencv
     help="How much detail is emphasized, from 0 (none) to 4.",
 )
 @click.option("--filmic", is_flag=True, help="Fade highlights to white instead of clipping them.")
+@click.option(
+    "--tone",
+    type=click.Choice(["auto", "global", "local"]),
+    default="auto",
+    show_default=True,
+    help="Local brings bright and dark parts together. Auto takes it for merged brackets.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite a file that exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @common_options
@@ -58,6 +65,7 @@ def develop(
     exposure: float,
     sharpness: float,
     filmic: bool,
+    tone: str,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -73,11 +81,13 @@ def develop(
     """
     require_opencv()
     from lenslink_isp.develop.picture_files import check_picture, save_picture, turn_upright
-    from lenslink_isp.develop.still import Quality, StillSettings, develop_still
+    from lenslink_isp.develop.still import Quality, StillSettings, ToneMapping, develop_still
     from lenslink_isp.raw_image import open_raw
 
     # Refuse what cannot work, before the work is done.
-    settings = StillSettings(Quality(quality), exposure, sharpness, is_filmic=filmic)
+    settings = StillSettings(
+        Quality(quality), exposure, sharpness, is_filmic=filmic, tone=ToneMapping(tone)
+    )
     target = file.with_suffix(".jpg") if output is None else output
     check_picture(target, force)
 

@@ -16,5 +16,6 @@ Three ways lead through the stages::
     still     one picture: directional demosaicing in a perceptual domain
     color     the matrices, and the white point of a picture
     tone      the tables
+    local_tone  a gain for each pixel, so that a wide range fits the screen
     save      the picture as JPEG, PNG or TIFF
 """

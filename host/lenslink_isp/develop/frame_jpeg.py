@@ -6,9 +6,11 @@ picture. So a missing OpenCV is reported in time.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import BinaryIO
 
 from lenslink.frame import Frame
+from lenslink.image_files.exif import make_exif_block
 from lenslink_isp.opencv import require_opencv
 from lenslink_isp.raw_image import RawImage
 
@@ -22,4 +24,5 @@ def write_jpeg(frame: Frame, file: BinaryIO) -> None:
     from .still import develop_still
 
     raw = RawImage.from_frame(frame)
-    encode_picture(turn_upright(develop_still(raw), raw.orientation), file, "JPEG")
+    exif = make_exif_block(frame, datetime.now().astimezone())
+    encode_picture(turn_upright(develop_still(raw), raw.orientation), file, "JPEG", exif)

@@ -63,6 +63,20 @@ def turn_upright(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.uin
     return np.ascontiguousarray(picture)
 
 
+def find_sensor_point(x: float, y: float, orientation: int) -> tuple[float, float]:
+    """Return where a point of the upright picture lies on the sensor: parts of width and height.
+
+    >>> find_sensor_point(1.0, 0.25, 6)
+    (0.25, 0.0)
+    """
+    is_transposed, is_flipped_down, is_flipped_across = _TURNS[orientation]
+    if is_flipped_across:
+        x = 1 - x
+    if is_flipped_down:
+        y = 1 - y
+    return (y, x) if is_transposed else (x, y)
+
+
 def save_picture(picture: NDArray[np.uint8], path: Path, force: bool) -> int:
     """Write an upright sRGB picture, (H, W, 3); return the file's size in bytes.
 
@@ -78,8 +92,13 @@ def save_picture(picture: NDArray[np.uint8], path: Path, force: bool) -> int:
         return file.seek(0, os.SEEK_END)
 
 
-def encode_picture(picture: NDArray[np.uint8], file: BinaryIO, name: str) -> None:
-    """Write an upright sRGB picture to an open file in Pillow's format *name*."""
+def encode_picture(
+    picture: NDArray[np.uint8], file: BinaryIO, name: str, exif: bytes | None = None
+) -> None:
+    """Write an upright sRGB picture to an open file in Pillow's format *name*.
+
+    *exif* is the EXIF block of a JPEG.
+    """
     from PIL import Image, ImageCms
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -90,7 +109,8 @@ def encode_picture(picture: NDArray[np.uint8], file: BinaryIO, name: str) -> Non
         "PNG": {"compress_level": 1},
         "TIFF": {"compression": "tiff_adobe_deflate"},
     }
-    Image.fromarray(picture).save(file, format=name, icc_profile=profile, **by_format[name])
+    options = by_format[name] | ({} if exif is None else {"exif": exif})
+    Image.fromarray(picture).save(file, format=name, icc_profile=profile, **options)
 
 
 def _find_format(path: Path) -> str:

@@ -21,6 +21,7 @@ from lenslink_isp.raw_image import RawImage
 
 from .color import make_gains, make_srgb_matrix
 from .demosaic import demosaic_directional
+from .local_tone import LocalTone
 from .tone import FULL_SCALE, make_tone_table
 
 Floats = NDArray[np.float32]
@@ -28,9 +29,25 @@ Floats = NDArray[np.float32]
 # Noise below black keeps its sign while the mosaic is demosaiced: the tables begin below 0.
 _BELOW_BLACK = 1 / 16
 _DEFECT_THRESHOLD = 0.1
+_WIDE_RANGE_EV = 1.0
 BAND_ROWS = 1024
 """A picture is developed in bands of so many rows, so that 100 megapixels fit 2 GB."""
 _OVERLAP = 16
+
+
+class ToneMapping(enum.Enum):
+    """How light becomes brightness.
+
+    >>> ToneMapping("local")
+    <ToneMapping.LOCAL: 'local'>
+    """
+
+    AUTO = "auto"
+    """LOCAL for a picture that must be developed brighter by 1 EV or more: a merged bracket."""
+    GLOBAL = "global"
+    """One curve for all pixels."""
+    LOCAL = "local"
+    """Bright and dark parts are brought together; see :mod:`.local_tone`."""
 
 
 class Quality(enum.Enum):
@@ -59,6 +76,8 @@ class StillSettings:
     """How much of the detail that blur removes is added again, 0 to 4."""
     is_filmic: bool = False
     """Fade highlights to white instead of clipping them."""
+    tone: ToneMapping = ToneMapping.AUTO
+    """How light becomes brightness."""
 
     def __post_init__(self) -> None:
         for name, least, most in (("exposure_ev", -8.0, 8.0), ("sharpness", 0.0, 4.0)):
@@ -86,7 +105,13 @@ def develop_still(
     if shading is not None and shading.shape != raw.mosaic.shape:
         raise UsageError(f"shading is {shading.shape}, the picture {raw.mosaic.shape}")
     matrix = make_srgb_matrix(raw.camera_from_xyz, raw.neutral).astype(np.float32)
-    ev = settings.exposure_ev + raw.baseline_exposure
+    ev = settings.exposure_ev
+    if _needs_local_tone(raw, settings.tone):
+        local = LocalTone(raw)
+        gain = local.make_gain(local.find_curve())
+        shading = gain if shading is None else gain * shading
+    else:
+        ev += raw.baseline_exposure
     tones = make_tone_table(ev, is_filmic=settings.is_filmic)
     high, wide = raw.mosaic.shape
     picture = np.empty((high, wide, 3), np.uint8)
@@ -108,6 +133,12 @@ def develop_still(
             band = _sharpen(band, settings.sharpness)
         picture[top:bottom] = band[top - start : bottom - start]
     return picture
+
+
+def _needs_local_tone(raw: RawImage, tone: ToneMapping) -> bool:
+    if tone is ToneMapping.AUTO:
+        return raw.baseline_exposure >= _WIDE_RANGE_EV
+    return tone is ToneMapping.LOCAL
 
 
 def _scale_levels(raw: RawImage, start: int, stop: int, shading: Floats | None) -> Floats:

@@ -8,11 +8,16 @@ diameter * frequency``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenslink.errors import UsageError
+
+_LARGEST_PRODUCT = 200.0
+_ENTRIES = 32768
+_NODES = 1023
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +56,22 @@ def find_disc_transfer(product: ArrayLike) -> NDArray[np.float64]:
     >>> find_disc_transfer([0.0, 1.2197]).round(3).tolist()
     [1.0, 0.0]
     """
-    return np.asarray(np.interp(np.asarray(product), _PRODUCTS, _TRANSFER, right=0.0))
+    return np.asarray(np.interp(np.asarray(product), *_tabulate(), right=0.0))
 
 
-def _tabulate(
-    largest: float = 200.0, entries: int = 32768, nodes: int = 1023
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return products and the transfer function.
+@lru_cache(maxsize=1)
+def _tabulate() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return products and the transfer function. It takes a moment, so it is done once.
 
     The transfer function of a disc is the Fourier transform of its projection, a half ellipse. The
-    Chebyshev nodes of the second kind carry that weight.
+    Chebyshev nodes of the second kind carry that weight. They are symmetric and so is the cosine,
+    so half of them is enough.
     """
-    products = np.linspace(0, largest, entries)
-    angles = np.arange(1, nodes + 1) * np.pi / (nodes + 1)
-    shares = np.sin(angles) ** 2 * 2 / (nodes + 1)
-    transfer = np.zeros(entries)
-    for place, share in zip(np.cos(angles), shares, strict=True):
-        transfer += share * np.cos(np.pi * products * place)
+    products = np.linspace(0, _LARGEST_PRODUCT, _ENTRIES)
+    angles = np.arange(1, _NODES + 1) * np.pi / (_NODES + 1)
+    # The middle node is at 0, where the cosine is 1.
+    transfer = np.full(_ENTRIES, 2 / (_NODES + 1))
+    for angle in angles[: _NODES // 2]:
+        share = np.sin(angle) ** 2 * 4 / (_NODES + 1)
+        transfer += share * np.cos(np.pi * products * np.cos(angle))
     return products, transfer
-
-
-_PRODUCTS, _TRANSFER = _tabulate()

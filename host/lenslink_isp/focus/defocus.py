@@ -169,7 +169,8 @@ def _measure_bands(
 def _smooth(values: Plane, depths: Plane, width: float) -> Plane:
     """Return *values* over *depths*, blurred by a Gaussian of *width*."""
     step = float(depths[1] - depths[0])
-    reach = max(1, round(2 * width / step))
+    # A kernel that is wider than all depths would make the result longer than them.
+    reach = min(max(1, round(2 * width / step)), (len(values) - 1) // 2)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * step / width) ** 2)
     return np.asarray(np.convolve(values, kernel / kernel.sum(), "same"))
 

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, Unpack
 
-import lenslink
 from lenslink.errors import Timeout, UsageError
+from lenslink.frame import Frame
+from lenslink.module_calibration import ModuleCalibration
+from lenslink.module_controls import Control
+from lenslink.settings import CaptureArguments
 from lenslink_isp.raw_image import RawImage
 from lenslink_protocol.ids import ModeUse
-from lenslink_protocol.manifest import Mode
+from lenslink_protocol.manifest import Manifest, Mode
 
 from .auto_focus import AutoFocus, FocusLimits, FocusRequest, FocusState, Readout
 
@@ -22,6 +27,24 @@ _log = logging.getLogger(__name__)
 
 REGION_PX = 256
 """Side of the region, in pixels of each mode."""
+
+
+class FocusModule(Protocol):
+    """What the search needs of a module. A :class:`lenslink.Device` has all of it."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def controls(self) -> Mapping[str, Control]: ...
+    @property
+    def calibration(self) -> ModuleCalibration: ...
+    def capture(
+        self,
+        mode: str | None = None,
+        *,
+        timeout: float | None = None,
+        **changes: Unpack[CaptureArguments],
+    ) -> Frame: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +63,7 @@ class FocusResult:
 
 
 def focus_at(
-    module: lenslink.Device,
+    module: FocusModule,
     x: float,
     y: float,
     *,
@@ -111,7 +134,7 @@ def focus_at(
     )  # fmt: skip
 
 
-def find_limits(module: lenslink.Device, modes: dict[Readout, Mode]) -> FocusLimits:
+def find_limits(module: FocusModule, modes: dict[Readout, Mode]) -> FocusLimits:
     """Return the lens' range and blur.
 
     Raises:

@@ -163,11 +163,11 @@ class AutoExposure:
         if self.metering is Metering.HIGHLIGHTS:
             light, target = _find_highlight(statistics), _HIGHLIGHT_LEVEL
         else:
-            light = _find_light(statistics, self._make_weights())
+            light = _find_light(statistics, self.make_weights())
             target = MID_GREY
         return math.log2(target / max(light, _DARKEST)) + self.compensation_ev
 
-    def _make_weights(self) -> NDArray[np.float64]:
+    def make_weights(self) -> NDArray[np.float64]:
         """Return the weight of each zone; all add up to 1."""
         centre = (np.arange(ZONES) + 0.5) / ZONES
         x, y = self.spot if self.metering is Metering.SPOT else (0.5, 0.5)

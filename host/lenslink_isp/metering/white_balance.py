@@ -1,9 +1,16 @@
 """Auto white balance: the neutral of a frame.
 
-Lamps and daylight lie near a curve that is known for the sensor. Each zone of a frame that might be
-grey votes for the temperatures at which it would be grey. A zone that is far from grey everywhere
-is a coloured thing, and does not count more than that. The winner may leave the curve a little,
-towards the zones that it made grey.
+Lamps and daylight lie near a curve that is known for the sensor. What is grey shows the light's
+colour. Two kinds of evidence say where on the curve the light is:
+
+* edges: the difference of two neighbouring zones. A colour that dominates a picture cancels in it,
+  and the strongest differences are those of bright things beside dark ones, which often are grey
+  (the grey-edge hypothesis of van de Weijer, Gevers and Gijsenij, IEEE Transactions on Image
+  Processing 16(9), 2007).
+* zones: the mean of a zone, which counts little. It decides where there are no edges.
+
+Each has a cost at every temperature. It grows slowly with the distance, so that coloured things do
+not decide. The winner may leave the curve a little, towards the edges that it made grey.
 """
 
 from __future__ import annotations
@@ -14,11 +21,18 @@ from numpy.typing import NDArray
 from .illuminants import IlluminantCurve
 from .statistics import Statistics
 
+Doubles = NDArray[np.float64]
+
 _DARKEST, _BRIGHTEST = 0.004, 0.95
-_REACH = 0.12
-"""Distance, as a difference of logarithms, from which a zone is not grey."""
-_OFF_CURVE = 0.06
+_REACH = 0.08
+"""Distance, as a difference of logarithms, from which on the cost grows slowly."""
+_OFF_CURVE = 0.03
 """How far a neutral may leave the curve."""
+_EDGE_SHARE = 0.9
+"""Part of the edges in the cost; the rest is that of the zones."""
+_LEAST_EDGE = 0.05
+"""Difference of each colour, as a part of its mean, from which on two zones have an edge, not
+noise."""
 _LEAST_ZONES = 16
 _SMOOTHING = 0.5
 """Part of the way to a new neutral that one frame goes, so that a passing thing changes little."""
@@ -72,24 +86,46 @@ def estimate(statistics: Statistics, curve: IlluminantCurve) -> NDArray[np.float
 
     None means that too few zones are neither dark nor clipped.
     """
-    zones = statistics.zones.reshape(-1, 3)
-    is_good = (zones.min(1) > _DARKEST) & (zones.max(1) < _BRIGHTEST)
-    is_good &= statistics.clipped.reshape(-1) == 0
+    zones = statistics.zones
+    is_good = (zones.min(-1) > _DARKEST) & (zones.max(-1) < _BRIGHTEST)
+    is_good &= statistics.clipped == 0
     if int(is_good.sum()) < _LEAST_ZONES:
         return None
-    logs = np.log(zones[is_good])
-    chroma = logs[:, [0, 2]] - logs[:, [1]]
-    # Bright zones are grey more often than dark ones.
-    weights = np.sqrt(zones[is_good][:, 1])
-    difference = chroma[None] - curve.chroma[:, None]
-    votes = np.minimum((difference**2).sum(-1), _REACH**2)
-    cost = (votes * weights).sum(1)
-    best = int(np.argmin(cost))
-    point = curve.chroma[best]
-    # The zones that are nearly grey say how far the light is from the curve.
-    near = votes[best] < _REACH**2
-    if near.any():
-        offset = np.average(chroma[near] - point, axis=0, weights=weights[near])
-        length = float(np.hypot(*offset))
-        point = point + offset * min(1.0, _OFF_CURVE / max(length, 1e-9))
-    return np.asarray(point)
+    grey = zones[is_good]
+    edges = _find_edges(zones, is_good)
+    evidence = [(_find_chroma(grey), _weigh(grey), 1 - _EDGE_SHARE)]
+    if len(edges):
+        evidence.append((_find_chroma(edges), _weigh(edges), _EDGE_SHARE))
+    cost = np.zeros(len(curve.chroma))
+    for chroma, weights, share in evidence:
+        squares = ((chroma[None] - curve.chroma[:, None]) ** 2).sum(-1)
+        cost += share * (np.log1p(squares / _REACH**2) @ weights)
+    point = curve.chroma[int(np.argmin(cost))]
+    # What is nearly grey says how far the light is from the curve.
+    chroma, weights, _ = evidence[-1]
+    weights = weights / (1 + ((chroma - point) ** 2).sum(1) / _REACH**2)
+    offset = np.average(chroma - point, axis=0, weights=weights)
+    length = float(np.hypot(*offset))
+    return np.asarray(point + offset * min(1.0, _OFF_CURVE / max(length, 1e-9)))
+
+
+def _find_edges(zones: Doubles, is_good: NDArray[np.bool_]) -> Doubles:
+    """Return the differences of neighbouring zones, (N, 3), in which all colours are positive."""
+    down = (zones[1:] - zones[:-1])[is_good[1:] & is_good[:-1]]
+    across = (zones[:, 1:] - zones[:, :-1])[is_good[:, 1:] & is_good[:, :-1]]
+    found = np.concatenate([down, across])
+    found = found * np.sign(found[:, 1:2])
+    least = _LEAST_EDGE * zones[is_good].mean(0)
+    return np.asarray(found[(found > least).all(1)])
+
+
+def _find_chroma(light: Doubles) -> Doubles:
+    """Return the logarithms of red and blue over green, (N, 2)."""
+    logs = np.log(light)
+    return np.asarray(logs[:, [0, 2]] - logs[:, [1]])
+
+
+def _weigh(light: Doubles) -> Doubles:
+    """Return weights, which add up to 1: bright things and strong edges are grey most often."""
+    squares = light[:, 1] ** 2
+    return np.asarray(squares / squares.sum())

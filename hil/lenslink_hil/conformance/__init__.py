@@ -17,8 +17,11 @@ A module imports only from modules above it in this list::
     virtual_module     the firmware's module, in this process and on virtual time
     plain_module       a module written from SPEC.md alone, on virtual time
     virtual_host       the driver's link and reassembly, on virtual time
-    broken_*           peers that break one clause each, in several ways; broken_modules and
-                       broken_hosts have the tables
+    broken_steps       what broken peers of several subjects share
+    broken_module_*    modules that break one clause each: a file for each subject of SPEC.md
+    broken_host_*      hosts, likewise
+    broken_modules     the table of all broken modules, and defects that each clause begins with
+    broken_hosts       the table of all broken hosts, likewise
     selftest           runs each case on good peers and on the broken ones
     live               modules and hosts behind real transports
     report             JSON, JUnit XML and HTML

@@ -16,8 +16,8 @@ from .module_steps import (
     CLOCK_TOLERANCE_US,
     exchange_heartbeat,
     get_event_count,
-    is_event,
     list_events,
+    make_event_test,
 )
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
@@ -36,7 +36,7 @@ def all_states_at_first(peer: HostPeer) -> None:
     """When a session opens, the module reports its four states."""
     _open_with_events(peer)
     for kind in _KINDS:
-        found = peer.wait_for(is_event(kind), SILENCE_MS / 1000)
+        found = peer.wait_for(make_event_test(kind), SILENCE_MS / 1000)
         if found is None:
             raise Failed(f"no Event {kind.name} within {SILENCE_MS} ms of HelloReply")
         check(found.id == 0, f"Event with {found.id} as frame of its header")

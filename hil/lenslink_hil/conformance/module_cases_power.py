@@ -30,8 +30,8 @@ from .module_steps import (
     LONG_EXPOSURE_US,
     every,
     get_event_count,
-    is_event,
     list_events,
+    make_event_test,
 )
 
 CASES: Cases[Callable[[HostPeer], None]] = Cases()
@@ -158,7 +158,7 @@ def energy_of_frames(peer: HostPeer) -> None:
         raise NotClaimed("the module does not report its energy (no EVENTS)")
     peer.configure(STILL)
     peer.grant_credits(PLENTY, PLENTY)
-    peer.wait_for(is_event(EventKind.POWER), SILENCE_MS / 1000)
+    peer.wait_for(make_event_test(EventKind.POWER), SILENCE_MS / 1000)
     first = list_events(peer, EventKind.POWER)
     mark = len(peer.log)
     peer.start_capture(3, [every(ControlId.EXPOSURE, LONG_EXPOSURE_US)])

@@ -290,15 +290,19 @@ def exchange_heartbeat(peer: HostPeer, time_us: int) -> HeartbeatReply:
 
 
 def list_events(peer: HostPeer, kind: EventKind, since: int = 0) -> list[Event]:
+    """Return the Events of a kind among the packets from number *since* on."""
     messages = [p.message() for p in peer.log[since:] if p.kind == MessageType.EVENT]
     return [each for each in messages if isinstance(each, Event) and each.kind == kind]
 
 
 def get_event_count(event: Event) -> int:
+    """Return the counter of an Event, 64 bits."""
     return event.counter | event.counter_high << 32
 
 
-def is_event(kind: EventKind) -> Callable[[object], bool]:
+def make_event_test(kind: EventKind) -> Callable[[object], bool]:
+    """Return a function that tells whether a packet is an Event of a kind."""
+
     def found(packet: object) -> bool:
         if getattr(packet, "kind", None) != MessageType.EVENT:
             return False
@@ -309,4 +313,5 @@ def is_event(kind: EventKind) -> Callable[[object], bool]:
 
 
 def is_frame_start(packet: Packet) -> bool:
+    """Return True if the packet is a FrameStart."""
     return packet.kind == MessageType.FRAME_START

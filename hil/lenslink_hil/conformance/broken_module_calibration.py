@@ -1,4 +1,4 @@
-"""Modules and hosts that break a clause about calibrations (M-CAL, H-CAL)."""
+"""Modules that break a clause on calibrations (SPEC.md, 7.1)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from dataclasses import replace
 
 from lenslink_protocol.calibration import Blur, Defect, Defects, Noise, encode_calibration, get_kind
 from lenslink_protocol.ids import CalibrationKind
-from lenslink_protocol.messages import CalibrationEntry, CalibrationPiece, GetCalibration
+from lenslink_protocol.messages import CalibrationPiece, GetCalibration
 
 from .plain_module import PlainModule
-from .virtual_host import VirtualHost
 
 
 class CalibrationFromZero(PlainModule):
@@ -74,54 +73,7 @@ class SamePixelTwice(PlainModule):
         return {get_kind(defects): encode_calibration(defects)}
 
 
-class ReadsAnyCalibration(VirtualHost):
-    """Reads every calibration, of unknown kinds too."""
-
-    def is_known_calibration(self, entry: CalibrationEntry) -> bool:
-        del entry
-        return True
-
-
-class AppendsAnyOffset(VirtualHost):
-    """Appends each piece of a calibration, whatever offset it states."""
-
-    def is_calibration_piece_wrong(
-        self, piece: CalibrationPiece, data: bytes, entry: CalibrationEntry
-    ) -> bool:
-        whole = replace(piece, offset=len(data))
-        return super().is_calibration_piece_wrong(whole, data, entry)
-
-
-class AppendsAnyTotal(VirtualHost):
-    """Appends each piece of a calibration, whatever total it states."""
-
-    def is_calibration_piece_wrong(
-        self, piece: CalibrationPiece, data: bytes, entry: CalibrationEntry
-    ) -> bool:
-        whole = replace(piece, total=entry.total)
-        return super().is_calibration_piece_wrong(whole, data, entry)
-
-
-class AppendsAnyKind(VirtualHost):
-    """Appends each piece of a calibration, whatever kind it states."""
-
-    def is_calibration_piece_wrong(
-        self, piece: CalibrationPiece, data: bytes, entry: CalibrationEntry
-    ) -> bool:
-        whole = replace(piece, kind=entry.kind)
-        return super().is_calibration_piece_wrong(whole, data, entry)
-
-
-class AsksForEmptyPiecesForEver(VirtualHost):
-    """Asks again for an offset of a calibration when it gets an empty piece."""
-
-    def is_calibration_piece_wrong(
-        self, piece: CalibrationPiece, data: bytes, entry: CalibrationEntry
-    ) -> bool:
-        return bool(piece.piece) and super().is_calibration_piece_wrong(piece, data, entry)
-
-
-MODULES: dict[str, tuple[type[PlainModule], ...]] = {
+CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-CAL-1": (
         CalibrationFromZero,
         StatesTheLengthOfThePiece,
@@ -132,14 +84,3 @@ MODULES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-CAL-2": (FallingGains, CutBlur, SamePixelTwice),
 }
 """The plain modules that break a clause."""
-
-HOSTS: dict[str, tuple[type[VirtualHost], ...]] = {
-    "H-CAL-1": (
-        ReadsAnyCalibration,
-        AppendsAnyOffset,
-        AppendsAnyTotal,
-        AppendsAnyKind,
-        AsksForEmptyPiecesForEver,
-    ),
-}
-"""The broken hosts."""

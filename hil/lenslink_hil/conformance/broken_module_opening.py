@@ -1,38 +1,27 @@
-"""Modules that open, end or watch over sessions in a wrong way (SPEC.md, section 3).
-
-Each class is the plain module with one rule wrong. Its docstring says which.
-"""
+"""Modules that break a clause on Hello, and what a new session begins with (SPEC.md, 3.1)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from lenslink_protocol.framing import encode_packet
-from lenslink_protocol.ids import (
-    Capability,
-    CloseReason,
-    ErrorCode,
-    MessageType,
-)
+from lenslink_protocol.ids import Capability, ErrorCode, MessageType
 from lenslink_protocol.messages import (
+    Accepted,
     AnyMessage,
-    Capture,
-    Close,
     Error,
+    Event,
     Header,
-    Heartbeat,
-    HeartbeatReply,
     Hello,
     HelloReply,
-    StartStream,
+    Log,
+    Resend,
 )
-from lenslink_protocol.params import MAX_STREAMS
 
-from .plain_module import (
-    Item,
-    PlainModule,
-    State,
-)
+from .defects import Defect
+from .packets import Packet
+from .peer_wire import Tamper
+from .plain_module import Item, PlainModule, State
 
 
 class HelloOnce(PlainModule):
@@ -59,6 +48,15 @@ class HelloUnderOwnNonce(PlainModule):
             return super().encode(item, lane)
         self.sequences[lane] += 1
         return encode_packet(item.kind, item.payload, nonce=7, sequence=0, frame=item.number)
+
+
+class HelloForgetsAnswers(PlainModule):
+    """Forgets the kept answers with a repeated Hello."""
+
+    def on_hello(self, header: Header, payload: bytes) -> None:
+        if self.session is not None and self.session.nonce == header.nonce:
+            self.answers.clear()
+        super().on_hello(header, payload)
 
 
 class _OtherReply(PlainModule):
@@ -100,6 +98,36 @@ class AlwaysLogs(PlainModule):
         kept, self.used_capabilities = self.used_capabilities, int(Capability.LOG)
         super().log(text)
         self.used_capabilities = kept
+
+
+class ResendsWithoutCapability(PlainModule):
+    """Answers Resend in a session without RESEND."""
+
+    def on_resend(self, header: Header, message: Resend) -> None:
+        self.used_capabilities |= Capability.RESEND
+        super().on_resend(header, message)
+
+
+class LogsTroubles(Defect):
+    """Sends a line of its log about each refusal, whatever the session has."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind != MessageType.ERROR:
+            return [data]
+        line = Log(3, 0, b"refused").encode()
+        return [data, packet.encode(type=MessageType.LOG, payload=line, frame=0)]
+
+
+class EventsWithLog(Defect):
+    """Sends an Event in a session that has LOG."""
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        message = packet.message() if packet.kind == MessageType.HELLO_REPLY else None
+        if not isinstance(message, HelloReply) or not message.capabilities & Capability.LOG:
+            return [data]
+        event = Event(1, 0, 0, 0, 0).encode()
+        sequence = packet.header.sequence + 1
+        return [data, packet.encode(type=0x1E, payload=event, sequence=sequence, frame=0)]
 
 
 class _Keeps(PlainModule):
@@ -145,6 +173,38 @@ class KeepsCounts(_Keeps):
     """Counts the bytes of the session before."""
 
     names = ("sent",)
+
+
+class RefusedHelloChangesNothing(PlainModule):
+    """Goes on with its session when it refuses a Hello of another host."""
+
+    def on_hello(self, header: Header, payload: bytes) -> None:
+        message = Hello.decode(payload)
+        other = self.session is not None and header.nonce != self.session.nonce
+        if other and not self.is_version_shared(header, message):
+            refusal = Error(ErrorCode.VERSION, b"").encode()
+            packet = encode_packet(
+                MessageType.ERROR, refusal, nonce=header.nonce, sequence=0, frame=header.frame
+            )
+            self.put(0, packet)
+            return
+        super().on_hello(header, payload)
+
+
+class AnswersOldPending(Defect):
+    """Answers a request of the session before that was pending."""
+
+    def __init__(self) -> None:
+        self._pending: Packet | None = None
+
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        if packet.kind == MessageType.PENDING:
+            self._pending = packet
+        before = self._pending
+        is_next = packet.kind == MessageType.HELLO_REPLY and before is not None
+        if not is_next or before is None or before.header.nonce == packet.header.nonce:
+            return [data]
+        return [data, before.encode(type=MessageType.ACCEPTED, payload=Accepted(0, 0).encode())]
 
 
 class AnswersDetached(PlainModule):
@@ -222,136 +282,14 @@ class RefusesForEver(PlainModule):
             super().on_hello(header, payload)
 
 
-class StreamsAfterClose(PlainModule):
-    """Stops answering at Close, and streams on."""
-
-    def connect(self) -> None:
-        self.is_deaf = False
-        super().connect()
-
-    def on_close(self, payload: bytes) -> None:
-        del payload
-        self.is_deaf = True
-
-    def on_hello(self, header: Header, payload: bytes) -> None:
-        self.is_deaf = False
-        super().on_hello(header, payload)
-
-    def is_of_session(self, header: Header) -> bool:
-        return super().is_of_session(header) and not self.is_deaf
-
-
-class AnswersAfterClose(PlainModule):
-    """Answers Heartbeats after Close."""
-
-    def on_close(self, payload: bytes) -> None:
-        del payload
-        for stream in self.streams:
-            stream.state = State.UNCONFIGURED
-
-
-class CloseKeepsConfiguration(KeepsConfiguration):
-    """Lets streams stay configured after Close."""
-
-
-class NoFarewell(PlainModule):
-    """Ends the session without Close when it is detached."""
-
-    def set_attached(self, attached: bool) -> bool:
-        self.is_attached = attached
-        if not attached:
-            self.end_session()
-        return True
-
-
-class WrongFarewell(PlainModule):
-    """Says ORDERLY when it is detached."""
-
-    def send_control(self, message: AnyMessage, number: int = 0) -> None:
-        is_close = isinstance(message, Close)
-        super().send_control(Close(CloseReason.ORDERLY) if is_close else message, number)
-
-
-class DeafInsideFrames(PlainModule):
-    """Does not answer Heartbeats while a frame is under way."""
-
-    def on_heartbeat(self, header: Header, message: Heartbeat) -> None:
-        self.raise_limits(message)
-        if self.readout is None and not self.data:
-            self.send_control(self.heartbeat_reply(), header.frame)
-
-
-class AnswersRaisedLimits(PlainModule):
-    """Answers only a Heartbeat that raises a limit."""
-
-    def on_heartbeat(self, header: Header, message: Heartbeat) -> None:
-        before = list(self.limits)
-        self.raise_limits(message)
-        if self.limits != before:
-            self.send_control(self.heartbeat_reply(), header.frame)
-
-
-class _OtherCounts(PlainModule):
-    def change(self, reply: HeartbeatReply) -> HeartbeatReply:
-        return reply
-
-    def heartbeat_reply(self) -> HeartbeatReply:
-        return self.change(super().heartbeat_reply())
-
-
-class BegunIsANumber(_OtherCounts):
-    """States the newest frame's number instead of the number plus 1."""
-
-    def change(self, reply: HeartbeatReply) -> HeartbeatReply:
-        preview, still, roi = (max(0, each - 1) for each in reply.begun)
-        return replace(reply, begun=(preview, still, roi))
-
-
-class BegunOfBoth(_OtherCounts):
-    """States the newest frame of any stream for each stream."""
-
-    def change(self, reply: HeartbeatReply) -> HeartbeatReply:
-        newest = max(reply.begun)
-        return replace(reply, begun=(newest, newest, newest))
-
-
-class CountsFirstTimeOnly(PlainModule):
-    """Does not count tiles that are sent again."""
-
-    def count_tile(self, item: Item) -> None:
-        if not item.flags:
-            super().count_tile(item)
-
-
-class CountsPerCapture(PlainModule):
-    """Counts bytes from the beginning of each capture."""
-
-    def on_start(
-        self, number: int, message: Capture | StartStream, count: int, interval_us: int
-    ) -> None:
-        super().on_start(number, message, count, interval_us)
-        self.sent = [0] * MAX_STREAMS
-
-
-class CountsHeaders(PlainModule):
-    """Counts the headers of tiles too."""
-
-    def count_tile(self, item: Item) -> None:
-        super().count_tile(item)
-        self.sent[item.stream] += 40
-
-
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
-    "M-HELLO-1": (
-        HelloOnce,
-        HelloStartsAnew,
-        HelloUnderOwnNonce,
-    ),
+    "M-HELLO-1": (HelloOnce, HelloStartsAnew, HelloUnderOwnNonce, HelloForgetsAnswers),
     "M-HELLO-2": (
         StatesAllLanes,
         StatesOwnCapabilities,
         StatesNewestVersion,
         AlwaysLogs,
+        ResendsWithoutCapability,
     ),
     "M-HELLO-3": (
         KeepsConfiguration,
@@ -359,41 +297,22 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         KeepsCredits,
         KeepsAnswers,
         KeepsCounts,
+        RefusedHelloChangesNothing,
     ),
-    "M-HELLO-4": (
-        AnswersDetached,
-        StaysDetached,
-    ),
+    "M-HELLO-4": (AnswersDetached, StaysDetached),
     "M-HELLO-5": (
         SilentToOtherVersions,
         AcceptsOtherVersions,
         RefusesAsUnsupported,
         LooksAtNewestOnly,
     ),
-    "M-HELLO-6": (
-        AnswersRefused,
-        AnswersRefusedHeartbeats,
-        RefusesForEver,
-    ),
-    "M-CLOSE-1": (
-        StreamsAfterClose,
-        AnswersAfterClose,
-        CloseKeepsConfiguration,
-    ),
-    "M-CLOSE-2": (
-        NoFarewell,
-        WrongFarewell,
-    ),
-    "M-LIVE-1": (
-        DeafInsideFrames,
-        AnswersRaisedLimits,
-    ),
-    "M-LIVE-2": (
-        BegunIsANumber,
-        BegunOfBoth,
-        CountsFirstTimeOnly,
-        CountsPerCapture,
-        CountsHeaders,
-    ),
+    "M-HELLO-6": (AnswersRefused, AnswersRefusedHeartbeats, RefusesForEver),
+    "M-REQ-2": (HelloForgetsAnswers,),
 }
-"""The broken modules of each clause."""
+"""The plain modules that break a clause."""
+
+LINES: dict[str, tuple[type[Tamper], ...]] = {
+    "M-HELLO-2": (LogsTroubles, EventsWithLog),
+    "M-HELLO-3": (AnswersOldPending,),
+}
+"""The defects on the line of the firmware's module, by clause."""

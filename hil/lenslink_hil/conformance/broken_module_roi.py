@@ -1,16 +1,13 @@
-"""Modules that break a rule of crops, or of the stream of a region of interest.
-
-Each class is the plain module with one rule wrong. Its docstring says which.
-"""
+"""Modules that break a clause on crops, and the stream of a region of interest (SPEC.md, 5.6)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from lenslink_protocol.ids import ConfigureFlag, ControlId
-from lenslink_protocol.messages import Configure, Configured, FrameStart, HeartbeatReply
+from lenslink_protocol.messages import Configure, Configured, FrameStart
 
-from .plain_module import HEIGHT, WIDTH, Exposure, Item, PlainModule, Stream
+from .plain_module import HEIGHT, WIDTH, Exposure, PlainModule, Stream
 
 
 class IgnoresCrops(PlainModule):
@@ -179,49 +176,6 @@ class TurnByNumber(PlainModule):
         return super().next_stream()
 
 
-class RoiBetween(PlainModule):
-    """Lets frames of the ROI in between those of a Capture."""
-
-    def next_stream(self) -> int | None:
-        roi, still = self.streams[2], self.streams[1]
-        if still.begun == 2 and roi.unexposed < 0 and self.next_frame % 2:
-            return 2
-        return super().next_stream()
-
-
-class RoiWithoutCredits(PlainModule):
-    """Sends tiles of the ROI without credits."""
-
-    def has_credit(self, item: Item) -> bool:
-        return item.stream == 2 or super().has_credit(item)
-
-
-class RoiOnThePreviewsCredits(PlainModule):
-    """Counts tiles of the ROI as those of the preview."""
-
-    def has_credit(self, item: Item) -> bool:
-        return super().has_credit(replace(item, stream=item.stream % 2))
-
-    def count_tile(self, item: Item) -> None:
-        super().count_tile(replace(item, stream=item.stream % 2))
-
-
-class CountsTwoStreams(PlainModule):
-    """States counts of preview and still only."""
-
-    def heartbeat_reply(self) -> HeartbeatReply:
-        reply = super().heartbeat_reply()
-        sent, begun = (*reply.sent[:2], 0), (*reply.begun[:2], 0)
-        return replace(reply, sent=sent, begun=begun)
-
-
-class FlushesTwo(PlainModule):
-    """Ends preview and still with Flush, and not the ROI."""
-
-    def flushed_streams(self) -> list[int]:
-        return [0, 1]
-
-
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-ROI-1": (
         IgnoresCrops,
@@ -244,9 +198,5 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         PlacesThatStay,
     ),
     "M-ROI-3": (RoiFirst, TwoOfThree, TurnByNumber),
-    "M-SET-5": (RoiBetween,),
-    "M-CREDIT-1": (RoiWithoutCredits, RoiOnThePreviewsCredits),
-    "M-LIVE-2": (CountsTwoStreams,),
-    "M-STOP-2": (FlushesTwo,),
 }
-"""The broken modules of each clause."""
+"""The plain modules that break a clause."""

@@ -1,7 +1,4 @@
-"""Modules that break a rule of controls and settings lists.
-
-Each class is the plain module with one rule wrong. Its docstring says which.
-"""
+"""Modules that break a clause on controls and settings lists (SPEC.md, 5.2)."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from lenslink_protocol.messages import (
 )
 from lenslink_protocol.params import EVERY_FRAME, MAX_SETTINGS
 
-from .broken_frames import OtherStart
+from .broken_steps import OtherStart
 from .plain_module import RANGES, Exposure, PlainModule, Refused, State, Stream
 
 
@@ -39,6 +36,11 @@ class CutEntries(LooseList):
     def read_list(self, data: bytes, frames: int) -> list[Setting]:
         whole = len(data) - len(data) % SETTING.size
         return PlainModule.read_list(self, data[:whole], frames)
+
+
+def _cut(data: bytes) -> list[bytes]:
+    whole = len(data) - len(data) % SETTING.size
+    return [data[at : at + SETTING.size] for at in range(0, whole, SETTING.size)]
 
 
 class LastOneCounts(PlainModule):
@@ -107,11 +109,6 @@ class TakesTheRest(PlainModule):
                 if abs(setting.value) < 1 << 30:
                     self.take_settings(self.streams[message.stream], [setting])
         super().execute(number, message)
-
-
-def _cut(data: bytes) -> list[bytes]:
-    whole = len(data) - len(data) % SETTING.size
-    return [data[at : at + SETTING.size] for at in range(0, whole, SETTING.size)]
 
 
 class RefusesUnknown(PlainModule):
@@ -190,6 +187,29 @@ class EveryFrameWins(PlainModule):
         return super().asked_value(stream, control) if lasting is None else lasting
 
 
+class RefusesSettings(PlainModule):
+    """Takes settings with Capture only."""
+
+    def on_start(
+        self, number: int, message: Capture | StartStream, count: int, interval_us: int
+    ) -> None:
+        if message.TYPE == MessageType.STREAM:
+            message = replace(message, settings=b"")
+        super().on_start(number, message, count, interval_us)
+
+
+class LastSingleLasts(PlainModule):
+    """Keeps the setting of the last frame of a Capture."""
+
+    def choose_values(self, stream: Stream) -> tuple[dict[int, int], int]:
+        found = super().choose_values(stream)
+        if stream.unexposed == 1:
+            for (control, frame), value in stream.single.items():
+                if frame == stream.begun:
+                    stream.values[control] = value
+        return found
+
+
 class WrapsValues(PlainModule):
     """Applies the least value instead of one that is too large."""
 
@@ -236,6 +256,19 @@ class StatesWhatWasAsked(PlainModule):
         return start if gain is None else replace(start, gain_milli=max(gain, 0))
 
 
+class AdjustedSticks(PlainModule):
+    """Says ADJUSTED of each frame behind one whose value was out of range."""
+
+    _adjusted = -1
+
+    def choose_values(self, stream: Stream) -> tuple[dict[int, int], int]:
+        values, flags = super().choose_values(stream)
+        if flags & FrameFlag.ADJUSTED:
+            self._adjusted = stream.request
+        is_sticky = self._adjusted == stream.request
+        return values, flags | (FrameFlag.ADJUSTED if is_sticky else 0)
+
+
 class PreviewBetween(PlainModule):
     """Lets a preview frame in between two frames of a bracket."""
 
@@ -265,6 +298,30 @@ class SkipsNumbers(PlainModule):
     def next_number(self) -> int:
         self.next_frame += 1
         return super().next_number()
+
+
+class RoiBetween(PlainModule):
+    """Lets frames of the ROI in between those of a Capture."""
+
+    def next_stream(self) -> int | None:
+        roi, still = self.streams[2], self.streams[1]
+        if still.begun == 2 and roi.unexposed < 0 and self.next_frame % 2:
+            return 2
+        return super().next_stream()
+
+
+class PreviewGivesWay(PlainModule):
+    """Lets frames of the still between those of a Capture of the preview."""
+
+    def next_stream(self) -> int | None:
+        due = [
+            index
+            for index in (1, 0)
+            if self.streams[index].state is State.STREAMING
+            and self.streams[index].unexposed
+            and self.time >= self.streams[index].next_start
+        ]
+        return next(iter(due), None)
 
 
 class NeverWaits(PlainModule):
@@ -332,17 +389,6 @@ class IntervalOfTheStream(PlainModule):
     def frame_start(self, stream: Stream, plan: Configured, exposure: Exposure) -> FrameStart:
         start = super().frame_start(stream, plan, exposure)
         return replace(start, interval_us=start.interval_us or 1)
-
-
-class RefusesSettings(PlainModule):
-    """Takes settings with Capture only."""
-
-    def on_start(
-        self, number: int, message: Capture | StartStream, count: int, interval_us: int
-    ) -> None:
-        if message.TYPE == MessageType.STREAM:
-            message = replace(message, settings=b"")
-        super().on_start(number, message, count, interval_us)
 
 
 class ChangesWithoutCheck(PlainModule):
@@ -470,22 +516,6 @@ class DropsAFrame(PlainModule):
         return super().change_settings(stream, settings)
 
 
-class ChangesUnconfigured(PlainModule):
-    """Accepts SetSettings of a stream that is not configured."""
-
-    def check_changeable(self, stream: Stream) -> None:
-        if stream.state is not State.UNCONFIGURED:
-            super().check_changeable(stream)
-
-
-class ChangesCaptures(PlainModule):
-    """Accepts SetSettings during a Capture."""
-
-    def check_changeable(self, stream: Stream) -> None:
-        if stream.state is State.UNCONFIGURED:
-            super().check_changeable(stream)
-
-
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-SET-1": (
         LooseList,
@@ -506,6 +536,7 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         SingleFramesLast,
         EveryFrameWins,
         RefusesSettings,
+        LastSingleLasts,
     ),
     "M-SET-4": (
         WrapsValues,
@@ -514,8 +545,9 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         AlwaysAdjusted,
         RoundsExposure,
         StatesWhatWasAsked,
+        AdjustedSticks,
     ),
-    "M-SET-5": (PreviewBetween, BackwardBracket, SkipsNumbers),
+    "M-SET-5": (PreviewBetween, BackwardBracket, SkipsNumbers, RoiBetween, PreviewGivesWay),
     "M-SET-6": (NeverWaits, AlwaysWaits, NeverMoving, StatesTheTarget, IgnoresFocus),
     "M-SET-7": (NoTimeAtAll, ShortExposures, StatesExposureAsInterval, IntervalOfTheStream),
     "M-SET-8": (
@@ -526,14 +558,6 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         ChangesForOneRequest,
         ChangesBothStreams,
     ),
-    "M-SET-9": (
-        ChangesLater,
-        NamesTooEarly,
-        NamesTooLate,
-        MixesTwo,
-        ChangesTheRest,
-        DropsAFrame,
-    ),
-    "M-STATE-1": (ChangesUnconfigured, ChangesCaptures),
+    "M-SET-9": (ChangesLater, NamesTooEarly, NamesTooLate, MixesTwo, ChangesTheRest, DropsAFrame),
 }
-"""The broken modules of each clause."""
+"""The plain modules that break a clause."""

@@ -1,29 +1,14 @@
-"""Modules that receive, or number packets, in a wrong way (SPEC.md, section 2).
-
-Each class is the plain module with one rule wrong. Its docstring says which.
-"""
+"""Modules that break a clause on packets, and how they are received (SPEC.md, 2)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from lenslink_protocol.ids import (
-    ErrorCode,
-    MessageType,
-)
-from lenslink_protocol.messages import (
-    AnyMessage,
-    Error,
-    Header,
-    Malformed,
-    Resend,
-)
+from lenslink_protocol.ids import MessageType
+from lenslink_protocol.messages import Header, Hello
 from lenslink_protocol.params import MAX_CONTROL
 
-from .plain_module import (
-    Item,
-    PlainModule,
-)
+from .plain_module import Item, PlainModule
 
 
 class KeepsSequences(PlainModule):
@@ -66,6 +51,45 @@ class StreamInReplies(PlainModule):
     def emit(self, item: Item) -> None:
         is_reply = item.kind in (MessageType.CONFIGURED, MessageType.ACCEPTED)
         super().emit(replace(item, stream=1) if is_reply else item)
+
+
+class ReservedIsSet(PlainModule):
+    """Sets a reserved field of Accepted."""
+
+    def emit(self, item: Item) -> None:
+        if item.kind == MessageType.ACCEPTED:
+            item = replace(item, payload=item.payload[:3] + b"\x01" + item.payload[4:])
+        super().emit(item)
+
+
+class RefusalsFromZero(PlainModule):
+    """Begins the sequences anew with each Hello that it refuses."""
+
+    def is_version_shared(self, header: Header, message: Hello) -> bool:
+        is_shared = super().is_version_shared(header, message)
+        if not is_shared:
+            self.sequences = [0] * self.lanes
+        return is_shared
+
+
+class UncountedBesideTiles(PlainModule):
+    """Does not count a HeartbeatReply while tiles wait."""
+
+    def encode(self, item: Item, lane: int) -> bytes:
+        before = self.sequences[lane]
+        data = super().encode(item, lane)
+        if item.kind == MessageType.HEARTBEAT_REPLY and self.data:
+            self.sequences[lane] = before
+        return data
+
+
+class LanesCountOn(PlainModule):
+    """Counts other lanes than 0 on over sessions."""
+
+    def reset_session(self) -> None:
+        before = getattr(self, "sequences", [0] * self.lanes)
+        super().reset_session()
+        self.sequences[1:] = before[1:]
 
 
 class _ActsOnDamage(PlainModule):
@@ -151,6 +175,14 @@ class OnePacketAPiece(PlainModule):
             super().on_packet(header, payload)
 
 
+class SearchesTheEnd(PlainModule):
+    """Searches the last 256 bytes of a payload whose CRC fails."""
+
+    def on_damaged_payload(self, header: Header) -> None:
+        super().on_damaged_payload(header)
+        del self.buffer[: max(0, header.length - 256)]
+
+
 class WaitsHalfASecond(PlainModule):
     """Waits 500 ms for the rest of a packet."""
 
@@ -169,6 +201,18 @@ class GivesUpEarly(PlainModule):
     """Gives a packet up after 20 ms."""
 
     stall_s = 0.02
+
+
+class StallsFromTheFirstByte(PlainModule):
+    """Gives up a packet that takes longer than STALL_MS from its first byte on."""
+
+    _begun = 0.0
+
+    def send(self, data: bytes, lane: int = 0) -> None:
+        if not self.buffer:
+            self._begun = self.time
+        super().send(data, lane)
+        self.last_byte = self._begun
 
 
 class NoWrap(PlainModule):
@@ -219,6 +263,33 @@ class StaleClose(_NotFresh):
     kinds = (MessageType.CLOSE,)
 
 
+class StallKeepsSequence(PlainModule):
+    """Does not use up the sequence of a packet that stopped inside."""
+
+    def on_stalled(self, header: Header) -> None:
+        """Do nothing."""
+
+
+class ClosedByThePast(PlainModule):
+    """Obeys a Close of the session before."""
+
+    def on_packet(self, header: Header, payload: bytes) -> None:
+        is_past = bool(self.past) and header.nonce == self.past[0].nonce
+        if header.type == MessageType.CLOSE and is_past:
+            self.end_session()
+        super().on_packet(header, payload)
+
+
+class GrantedByThePast(PlainModule):
+    """Takes the limits of a Heartbeat of any session."""
+
+    def on_packet(self, header: Header, payload: bytes) -> None:
+        if header.type == MessageType.HEARTBEAT and not self.is_of_session(header):
+            message = self.decode(header.type, payload)
+            self.raise_limits(message)  # type: ignore[arg-type]
+        super().on_packet(header, payload)
+
+
 class ShorterThanAllowed(PlainModule):
     """Rejects a header that announces exactly MAX_CONTROL bytes."""
 
@@ -242,103 +313,6 @@ class OwnMinorOnly(PlainModule):
         return super().is_header_sound(header) and header.version & 0xF == 0
 
 
-class _Exact(PlainModule):
-    kind: int = 0
-
-    def decode(self, kind: int, payload: bytes) -> AnyMessage:
-        message = super().decode(kind, payload)
-        if kind == self.kind and len(payload) != message.FIXED.size:
-            raise Malformed("another size than expected")
-        return message
-
-
-class ExactHello(_Exact):
-    """Takes a Hello of exactly the known size."""
-
-    kind = MessageType.HELLO
-
-
-class ExactCapture(_Exact):
-    """Takes a Capture of exactly the known size."""
-
-    kind = MessageType.CAPTURE
-
-
-class ExactHeartbeat(_Exact):
-    """Takes a Heartbeat of exactly the known size."""
-
-    kind = MessageType.HEARTBEAT
-
-
-class ExactFlush(_Exact):
-    """Takes a Flush of exactly the known size."""
-
-    kind = MessageType.FLUSH
-
-
-class TailAtFixedOffset(PlainModule):
-    """Reads the rectangles of Resend from byte 6, however long the fixed part is."""
-
-    def decode(self, kind: int, payload: bytes) -> AnyMessage:
-        message = super().decode(kind, payload)
-        return replace(message, ranges=payload[6:]) if isinstance(message, Resend) else message
-
-
-class PadsShortMessages(PlainModule):
-    """Takes a message that is too short, as if zeros followed."""
-
-    def decode(self, kind: int, payload: bytes) -> AnyMessage:
-        try:
-            return super().decode(kind, payload)
-        except (Malformed, KeyError):
-            padded = b"\x40\x00" + payload[2:] + bytes(64)
-            return super().decode(kind, padded)
-
-
-class _SeesVendor(PlainModule):
-    def on_packet(self, header: Header, payload: bytes) -> None:
-        if header.type >= 0xE0 and self.is_of_session(header):
-            self.on_vendor(header)
-        super().on_packet(header, payload)
-
-    def on_vendor(self, header: Header) -> None:
-        """Do what the module should not do."""
-
-
-class VendorUsesIds(_SeesVendor):
-    """Lets a vendor's packet use up its id."""
-
-    def on_vendor(self, header: Header) -> None:
-        assert self.session is not None
-        self.session.last_request = max(self.session.last_request, header.frame)
-
-
-class VendorIsRefused(_SeesVendor):
-    """Refuses a vendor's packet."""
-
-    def on_vendor(self, header: Header) -> None:
-        self.send_control(Error(ErrorCode.UNKNOWN_REQUEST, b""), header.frame)
-
-
-class VendorEndsSession(_SeesVendor):
-    """Ends the session at a vendor's packet."""
-
-    def on_vendor(self, header: Header) -> None:
-        del header
-        self.end_session()
-
-
-class DeafAfterStrangers(PlainModule):
-    """Ignores Hello once a packet has come without a session."""
-
-    is_deaf = False
-
-    def on_packet(self, header: Header, payload: bytes) -> None:
-        self.is_deaf = self.is_deaf or (self.session is None and header.type >= 0xE0)
-        if not self.is_deaf:
-            super().on_packet(header, payload)
-
-
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
     "M-FRAME-1": (
         KeepsSequences,
@@ -346,6 +320,10 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         OneCountForAllLanes,
         CountsTilesApart,
         StreamInReplies,
+        ReservedIsSet,
+        RefusalsFromZero,
+        UncountedBesideTiles,
+        LanesCountOn,
     ),
     "M-FRAME-2": (
         ActsOnDamagedHeartbeat,
@@ -359,37 +337,20 @@ CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
         SkipsAfterBadHeader,
         RestartsAfterHalfAMagic,
         OnePacketAPiece,
+        SearchesTheEnd,
     ),
-    "M-FRAME-4": (
-        WaitsHalfASecond,
-        ForgetsStalledBytes,
-        GivesUpEarly,
-    ),
+    "M-FRAME-4": (WaitsHalfASecond, ForgetsStalledBytes, GivesUpEarly, StallsFromTheFirstByte),
     "M-FRAME-5": (
         NoWrap,
         AnyStep,
         DamageKeepsSequence,
         StaleHeartbeats,
         StaleClose,
+        StallKeepsSequence,
+        ClosedByThePast,
+        GrantedByThePast,
     ),
-    "M-FRAME-6": (
-        ShorterThanAllowed,
-        LongTilesFromHost,
-        OwnMinorOnly,
-    ),
-    "M-GROW-1": (
-        ExactHello,
-        ExactCapture,
-        ExactHeartbeat,
-        ExactFlush,
-        TailAtFixedOffset,
-        PadsShortMessages,
-    ),
-    "M-GROW-2": (
-        VendorUsesIds,
-        VendorIsRefused,
-        VendorEndsSession,
-        DeafAfterStrangers,
-    ),
+    "M-FRAME-6": (ShorterThanAllowed, LongTilesFromHost, OwnMinorOnly),
+    "M-LANE-1": (LanesCountOn,),
 }
-"""The broken modules of each clause."""
+"""The plain modules that break a clause."""

@@ -1,30 +1,16 @@
-"""Modules that answer or remember requests in a wrong way (SPEC.md, section 4).
-
-Each class is the plain module with one rule wrong. Its docstring says which.
-"""
+"""Modules that break a clause on answers, their ids, and repeated requests (SPEC.md, 4)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from lenslink_protocol.ids import (
-    ErrorCode,
-    MessageType,
-    Outcome,
-)
-from lenslink_protocol.messages import (
-    AnyMessage,
-    Error,
-    Flushed,
-    Header,
-    Query,
-    Stop,
-)
+from lenslink_protocol.ids import ErrorCode, MessageType
+from lenslink_protocol.messages import BY_TYPE, AnyMessage, Error, Flushed, Header, Malformed, Stop
 
-from .plain_module import (
-    Item,
-    PlainModule,
-)
+from .defects import Defect
+from .packets import Packet
+from .peer_wire import Tamper
+from .plain_module import Item, PlainModule
 
 
 class SilentRefusals(PlainModule):
@@ -76,6 +62,19 @@ class ForgetsBarriers(PlainModule):
             self.answers.pop()
 
 
+class MalformedIsForgotten(PlainModule):
+    """Does not remember a request that was malformed."""
+
+    def on_request(self, header: Header, payload: bytes) -> None:
+        try:
+            if header.type in BY_TYPE and header.type != MessageType.TILE:
+                self.decode(header.type, payload)
+        except Malformed:
+            self.send_control(Error(ErrorCode.MALFORMED, b""), header.frame)
+            return
+        super().on_request(header, payload)
+
+
 class SilentToOldRequests(PlainModule):
     """Does not answer a repeated request whose answer it no longer has."""
 
@@ -122,84 +121,46 @@ class UnknownIsMalformed(PlainModule):
         super().on_request(header, payload)
 
 
-class KnowsLastSessionOnly(PlainModule):
-    """Remembers the requests of one session that ended."""
+class UnknownUsesId(PlainModule):
+    """Takes the id of an unknown type for the newest request."""
 
-    sessions_kept = 1
-
-
-class ForgetsWithTheConnection(PlainModule):
-    """Forgets the requests of sessions with their connection."""
-
-    def connect(self) -> None:
-        super().connect()
-        self.past.clear()
+    def send_control(self, message: AnyMessage, number: int = 0) -> None:
+        super().send_control(message, number)
+        is_unknown = isinstance(message, Error) and message.code == ErrorCode.UNKNOWN_REQUEST
+        if is_unknown and self.session is not None:
+            self.session.last_request = number
 
 
-class KnowsThreeRequests(PlainModule):
-    """Remembers what became of three requests."""
+class HighTypesUseIds(PlainModule):
+    """Takes the number of an unknown type from 0x80 for the newest id."""
 
-    def outcome_of(self, message: Query) -> Outcome:
-        for session in [self.session, *self.past]:
-            if session is not None:
-                for old in list(session.outcomes)[:-3]:
-                    del session.outcomes[old]
-        return super().outcome_of(message)
+    def on_request(self, header: Header, payload: bytes) -> None:
+        super().on_request(header, payload)
+        if header.type >= 0x80 and self.session is not None:
+            self.session.last_request = header.frame
 
 
-class RefusedIsDone(PlainModule):
-    """Says DONE of what it has refused."""
+class SecondPendingOfNobody(Defect):
+    """Sends each Pending but the first one under id 0."""
 
-    def remember(self, number: int, payload: bytes, kind: int) -> None:
-        super().remember(number, payload, kind)
-        assert self.session is not None
-        self.session.outcomes[number] = Outcome.DONE
+    def __init__(self) -> None:
+        self._count = 0
 
-
-class NeverUnknown(PlainModule):
-    """Says NOT_DONE of a session that it does not know."""
-
-    def outcome_of(self, message: Query) -> Outcome:
-        found = super().outcome_of(message)
-        return Outcome.NOT_DONE if found is Outcome.UNKNOWN else found
-
-
-class QueriesPushOut(PlainModule):
-    """Counts a Query as one of the four requests that it remembers."""
-
-    def on_unnumbered(self, header: Header, message: AnyMessage) -> None:
-        super().on_unnumbered(header, message)
-        if isinstance(message, Query) and self.session is not None and self.session.outcomes:
-            del self.session.outcomes[next(iter(self.session.outcomes))]
+    def on_packet_from_peer(self, packet: Packet, data: bytes) -> list[bytes]:
+        self._count += packet.kind == MessageType.PENDING
+        is_later = packet.kind == MessageType.PENDING and self._count > 1
+        return [packet.encode(frame=0) if is_later else data]
 
 
 CLASSES: dict[str, tuple[type[PlainModule], ...]] = {
-    "M-REQ-1": (
-        SilentRefusals,
-        AnswersUnderZero,
-        AcceptsStopAsFlushed,
-    ),
-    "M-REQ-2": (
-        KeepsThreeAnswers,
-        ForgetsRefusals,
-        ForgetsBarriers,
-    ),
-    "M-REQ-3": (
-        SilentToOldRequests,
-        OldIsWrongState,
-        ExecutesOldRequests,
-    ),
-    "M-REQ-4": (
-        UnknownIsUnsupported,
-        UnknownIsMalformed,
-    ),
-    "M-QUERY-1": (
-        KnowsLastSessionOnly,
-        ForgetsWithTheConnection,
-        KnowsThreeRequests,
-        RefusedIsDone,
-        NeverUnknown,
-        QueriesPushOut,
-    ),
+    "M-REQ-1": (SilentRefusals, AnswersUnderZero, AcceptsStopAsFlushed),
+    "M-REQ-2": (KeepsThreeAnswers, ForgetsRefusals, ForgetsBarriers, MalformedIsForgotten),
+    "M-REQ-3": (SilentToOldRequests, OldIsWrongState, ExecutesOldRequests),
+    "M-REQ-4": (UnknownIsUnsupported, UnknownIsMalformed, UnknownUsesId, HighTypesUseIds),
 }
-"""The broken modules of each clause."""
+"""The plain modules that break a clause."""
+
+LINES: dict[str, tuple[type[Tamper], ...]] = {
+    "M-REQ-5": (SecondPendingOfNobody,),
+}
+"""The defects on the line of the firmware's module, by clause."""

@@ -17,7 +17,7 @@ from lenslink_protocol.packings import find_layout
 
 from .received_ranges import ByteRange
 
-# A grid of so many tiles takes 2 MB. Smaller tiles are not worth predicting.
+# A grid with this many tiles takes 2 MB. Frames with more, smaller tiles are not worth predicting.
 _MAX_TILES = 1 << 16
 
 
@@ -102,7 +102,7 @@ class TileGrid:
                 columns = columns[same:]
 
     def _group_by_row(self, tiles: range) -> list[tuple[int, list[int]]]:
-        """Group tiles that lie side by side: their row of tiles, and their columns."""
+        """Return each row of tiles with the columns of its tiles that lie side by side."""
         if tiles.step == 1:
             pairs = (divmod(each, self.columns) for each in tiles)
             return [(row, [c for _, c in group]) for row, group in groupby(pairs, lambda p: p[0])]

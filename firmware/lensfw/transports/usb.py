@@ -164,9 +164,9 @@ class Lane(Endpoint):
         # Each (packet, tile), as link.take_packet() returns it.
         self._queue = []
         # The number of tiles in _queue and in sent_tiles.
-        self._tiles = 0
+        self._tile_count = 0
         # The number of bytes of the first packet that were sent, with the transfer in flight.
-        self._sent = 0
+        self._sent_bytes = 0
 
     def has_space(self, most=1):
         """Return True if another packet may be queued.
@@ -176,7 +176,7 @@ class Lane(Endpoint):
         """
         return (
             self.is_open
-            and self._tiles - len(self.sent_tiles) <= most
+            and self._tile_count - len(self.sent_tiles) <= most
             and len(self._queue) < (_MAX_QUEUE if most else 1)
         )
 
@@ -193,7 +193,7 @@ class Lane(Endpoint):
     def queue(self, item):
         """Queue a packet, and send it at once if the lane is idle. Call only if has_space()."""
         if item[1] is not None:
-            self._tiles += 1
+            self._tile_count += 1
         self._queue.append(item)
         if self.state == _IDLE:
             self._start_next(False)
@@ -227,7 +227,7 @@ class Lane(Endpoint):
         """Return sent tiles to the link. Called by the main loop."""
         tiles = self.sent_tiles
         while tiles:
-            self._tiles -= 1
+            self._tile_count -= 1
             link.release_tile(tiles.pop(0))
 
     def on_transfer_end(self, result):
@@ -257,7 +257,7 @@ class Lane(Endpoint):
         self.state = _IDLE
         is_full = False
         if state == _LAST or (state == _PART and result):
-            is_full = self._sent > 0 and self._sent % self._packet_bytes == 0
+            is_full = self._sent_bytes > 0 and self._sent_bytes % self._packet_bytes == 0
             self._pop_first()
         self._start_next(is_full)
 
@@ -272,7 +272,7 @@ class Lane(Endpoint):
         Called by the main loop. The host asks again for the tiles that it did not get.
         """
         queue, self._queue = self._queue, []
-        self._sent = 0
+        self._sent_bytes = 0
         for _, tile in queue:
             if tile is not None:
                 self.sent_tiles.append(tile)
@@ -282,12 +282,12 @@ class Lane(Endpoint):
     def _advance(self):
         """Remove the first packet, which was sent. The second packet is in flight now."""
         self._pop_first()
-        self._sent = len(self._queue[0][0])
+        self._sent_bytes = len(self._queue[0][0])
 
     def _pop_first(self):
         """Remove the first packet, which was sent."""
         tile = self._queue.pop(0)[1]
-        self._sent = 0
+        self._sent_bytes = 0
         if tile is not None:
             self.sent_tiles.append(tile)
 
@@ -300,17 +300,17 @@ class Lane(Endpoint):
                 self._start(_NO_BYTES, _ZERO)
             return
         packet = self._queue[0][0]
-        sent = self._sent
+        sent = self._sent_bytes
         left = len(packet) - sent
         if sent or left > _TRANSFER:
             packet = self._cut(packet)
-        self._sent = sent + len(packet)
+        self._sent_bytes = sent + len(packet)
         if not self._start(packet, _LAST if left <= _TRANSFER else _PART):
-            self._sent = sent
+            self._sent_bytes = sent
 
     def _cut(self, packet):
         """Return the next part of a packet that needs several transfers. Allocates a view."""
-        return packet[self._sent : self._sent + _TRANSFER]
+        return packet[self._sent_bytes : self._sent_bytes + _TRANSFER]
 
 
 class Inbound(Endpoint):
